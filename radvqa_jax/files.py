@@ -1,0 +1,118 @@
+"""Files that are whole or absent: atomic writes, jsonl, hashes, and the run's folder."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
+    """Opens a temporary file beside `path`; it takes the place of `path` only when the block ends without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        os.fchmod(handle, 0o644)
+        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes `text` so that a reader sees the old file or the new one, never half of it."""
+    with atomic_write(path) as file:
+        file.write(text)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes one JSON value, indented. NaN and infinity are refused: they are not JSON."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Returns the JSON value in a file; an error names the file."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}.") from error
+
+
+def write_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]]) -> int:
+    """Writes one JSON object a line, atomically; returns the number of lines."""
+    n = 0
+    with atomic_write(path) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+            n += 1
+    return n
+
+
+def append_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]]) -> None:
+    """Appends one JSON object a line and flushes it to the disk."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with Path(path).open("a", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_jsonl(path: str | os.PathLike[str], *, allow_cut: bool = False) -> list[dict[str, Any]]:
+    """Returns the objects of a jsonl file.
+
+    Args:
+        path: the file.
+        allow_cut: leave out a last line without a newline, as an interrupted `append_jsonl` leaves it.
+
+    Raises:
+        ValueError: naming the file and the line, if a line is not a JSON object.
+    """
+    rows = []
+    text = Path(path).read_text(encoding="utf-8")
+    lines = text.split("\n")
+    cut = lines.pop()
+    if cut and not allow_cut:
+        lines.append(cut)
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number}: not valid JSON ({error}).") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}, line {number}: expected a JSON object, got {type(row).__name__}.")
+        rows.append(row)
+    return rows
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Returns the hexadecimal sha256 of a file."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def make_workdir(path: str) -> Path:
+    """Makes and returns the run's folder; refuses an empty name, a file in its place, or a place one may not write."""
+    if not path:
+        raise ValueError("--workdir is empty. Give the folder for checkpoints, predictions and reports: --workdir DIR.")
+    workdir = Path(path).expanduser().resolve()
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ValueError(f"--workdir={path} is a file or lies below one. Give a folder.") from error
+    except PermissionError as error:
+        raise ValueError(f"--workdir={path} cannot be made: {error.strerror}. Give a folder you may write to.") from error
+    if not os.access(workdir, os.W_OK):
+        raise ValueError(f"--workdir={path} cannot be written to. Give a folder you may write to.")
+    return workdir

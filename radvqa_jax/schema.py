@@ -1,0 +1,86 @@
+"""What flows between the parts, and the shape letters that every module uses.
+
+B batch, T query positions (text), S key positions, P image patches, D width, N query heads, K key/value heads,
+G = N / K, H head dim, F mlp dim, L layers, V vocabulary, R rank. h w are image height and width in pixels.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+
+class Batch(NamedTuple):
+    """One batch of packed rows. A row holds seq_len + 1 tokens: the last one is only ever a target."""
+
+    image: Float[Array, "B h w 3"] | np.ndarray  # in [-1, 1]
+    tokens: Int[Array, "B T"] | np.ndarray  # BOS prefix sep suffix EOS pad
+    mask_ar: Int[Array, "B T"] | np.ndarray  # 1 = causal from here
+    mask_loss: Int[Array, "B T"] | np.ndarray  # 1 = a target: suffix and EOS
+    mask_input: Int[Array, "B T"] | np.ndarray  # 1 = not padding
+    mask_example: Bool[Array, " B"] | np.ndarray  # False = a row that only fills the batch
+
+    @staticmethod
+    def spec(batch_size: int, resolution: int, seq_len: int) -> "Batch":
+        """Returns the shapes and dtypes of a batch."""
+        row = jax.ShapeDtypeStruct((batch_size, seq_len + 1), np.int32)
+        image = jax.ShapeDtypeStruct((batch_size, resolution, resolution, 3), np.float32)
+        return Batch(image, row, row, row, row, jax.ShapeDtypeStruct((batch_size,), np.bool_))
+
+    @staticmethod
+    def fake(batch_size: int, resolution: int, seq_len: int, *, vocab: int = 64, seed: int = 0) -> "Batch":
+        """Returns a random but well-formed batch for tests: a prefix, a suffix of at least one token, padding."""
+        rng = np.random.default_rng(seed)
+        image = rng.uniform(-1, 1, (batch_size, resolution, resolution, 3)).astype(np.float32)
+        width = seq_len + 1
+        tokens = rng.integers(4, vocab, (batch_size, width)).astype(np.int32)
+        start = rng.integers(2, max(3, width - 2), (batch_size, 1))
+        stop = rng.integers(start + 1, width)
+        column = np.arange(width)[None]
+        mask_input = (column <= stop).astype(np.int32)
+        mask_ar = (column >= start).astype(np.int32)
+        mask_loss = mask_ar * mask_input
+        return Batch(image, tokens * mask_input, mask_ar, mask_loss, mask_input, np.ones(batch_size, bool))
+
+
+class TrainState(NamedTuple):
+    """What training changes. Frozen leaves are kept apart, and are an argument of the step."""
+
+    step: Int[Array, ""]  # optimizer steps done
+    trainable: dict[str, Any]  # flat tree, float32
+    opt_state: Any
+
+
+class Record(NamedTuple):
+    """One line of predictions.jsonl: everything that scoring needs, so that no model is needed to score."""
+
+    question_id: str
+    image_id: str
+    question: str
+    reference: str
+    predictions: list[str]  # k answers; the first one is greedy unless temperature > 0
+    logprobs: list[float]  # of each answer: sum of log p of its tokens, EOS included
+    answer_type: str = ""  # closed, open, or empty if the data set does not say
+    question_type: str = ""
+    organ: str = ""
+    modality: str = ""
+    plane: str = ""
+    choices: list[str] = []  # noqa: RUF012 never mutated
+    prompt: str = ""
+    image_used: str = ""  # image_id of the image that was shown; differs from image_id for the swapped baseline
+    run: str = ""  # which model: base, stage1, stage2, …
+    source: str = ""  # data set, builder config and split
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns a dict for one line of jsonl."""
+        return self._asdict()
+
+    @staticmethod
+    def from_json(row: dict[str, Any]) -> "Record":
+        """Returns the record of one line; an unknown or a missing field is an error that names it."""
+        unknown = sorted(set(row) - set(Record._fields))
+        missing = sorted({"question_id", "image_id", "question", "reference", "predictions"} - set(row))
+        if unknown or missing:
+            raise ValueError(f"A prediction record has unknown fields {unknown} and lacks {missing}: {str(row)[:120]}")
+        return Record(**({"logprobs": []} | row))

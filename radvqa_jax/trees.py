@@ -1,0 +1,150 @@
+"""Names for the leaves of a tree ('llm/layers/attn/q_einsum/w'), and ordered rules over those names.
+
+A tree is a nested dict of arrays. A flat tree is a dict from name to leaf; it is a pytree too.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+Tree = dict[str, Any]
+Flat = dict[str, Any]
+Rules = Sequence[tuple[str, str]]
+
+FREEZE = "freeze"
+TRAIN = "train:"
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Flat:
+    """Returns {name: leaf} with '/' between the keys, in sorted order of names.
+
+    >>> flatten({"b": {"y": 1, "x": 2}, "a": 3})
+    {'a': 3, 'b/x': 2, 'b/y': 1}
+    """
+    flat: Flat = {}
+    for key in sorted(tree):
+        name = f"{prefix}{key}"
+        value = tree[key]
+        flat.update(flatten(value, f"{name}/") if isinstance(value, Mapping) else {name: value})
+    return flat
+
+
+def unflatten(flat: Mapping[str, Any]) -> Tree:
+    """Returns the nested dict whose `flatten` is `flat`.
+
+    >>> unflatten({"a": 3, "b/x": 2})
+    {'a': 3, 'b': {'x': 2}}
+    """
+    tree: Tree = {}
+    for name, leaf in flat.items():
+        *parents, last = name.split("/")
+        node = tree
+        for key in parents:
+            node = node.setdefault(key, {})
+        node[last] = leaf
+    return tree
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Returns a sentence that proposes the most similar name, or an empty string.
+
+    >>> nearest("warmup_step", ["warmup_steps", "seed"])
+    ' Did you mean `warmup_steps`?'
+    """
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
+    return f" Did you mean `{close[0]}`?" if close else ""
+
+
+def apply_rules(names: Iterable[str], rules: Rules, *, what: str) -> dict[str, str]:
+    """Returns {name: label} by the first rule whose pattern matches the whole name.
+
+    Args:
+        names: leaf names.
+        rules: ordered (regular expression, label) pairs.
+        what: the config field the rules came from; it is named in errors.
+
+    Raises:
+        ValueError: if a name is covered by no rule, or a rule decides about no name.
+    """
+    names = list(names)
+    compiled = [(re.compile(pattern), label) for pattern, label in rules]
+    labels: dict[str, str] = {}
+    used: set[int] = set()
+    for name in names:
+        for index, (pattern, label) in enumerate(compiled):
+            if pattern.fullmatch(name):
+                labels[name] = label
+                used.add(index)
+                break
+    uncovered = [name for name in names if name not in labels]
+    if uncovered:
+        shown = ", ".join(uncovered[:5])
+        raise ValueError(
+            f"{what}: {len(uncovered)} of {len(names)} leaves are covered by no rule ({shown}). "
+            'End the rules with (".*", "<label>") to cover the rest.'
+        )
+    idle = [pattern.pattern for i, (pattern, _) in enumerate(compiled) if i not in used]
+    if idle:
+        raise ValueError(
+            f"{what}: the rules {idle} decide about no leaf. Rules match whole names, the first match wins; "
+            f"leaves look like {names[:3]}. Remove the rule or mend its pattern."
+        )
+    return labels
+
+
+def is_trained(label: str) -> bool:
+    """Returns whether a leaf with this label is trained; labels are 'freeze' or 'train:<group>'."""
+    if label == FREEZE:
+        return False
+    if label.startswith(TRAIN) and len(label) > len(TRAIN):
+        return True
+    raise ValueError(f"A label is 'freeze' or 'train:<group>', got {label!r}.")
+
+
+def split(flat: Flat, labels: Mapping[str, str]) -> tuple[Flat, Flat]:
+    """Returns (trainable, frozen), two flat trees that together hold every leaf of `flat`."""
+    trainable = {name: leaf for name, leaf in flat.items() if is_trained(labels[name])}
+    frozen = {name: leaf for name, leaf in flat.items() if name not in trainable}
+    return trainable, frozen
+
+
+def count(tree: Any) -> int:
+    """Returns the number of weights in a tree of arrays or shapes."""
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
+
+
+def diff(have: Mapping[str, Any], want: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Returns what keeps two flat trees of arrays or shapes from being alike.
+
+    The result has the keys `missing` (in want only), `extra` (in have only) and `misshaped`; each is a list of
+    readable lines that begin with the leaf's name.
+    """
+    return {
+        "missing": [f"{n} {tuple(want[n].shape)}" for n in sorted(set(want) - set(have))],
+        "extra": [f"{n} {tuple(have[n].shape)}" for n in sorted(set(have) - set(want))],
+        "misshaped": [
+            f"{n}: have {tuple(have[n].shape)}, want {tuple(want[n].shape)}"
+            for n in sorted(set(have) & set(want))
+            if tuple(have[n].shape) != tuple(want[n].shape)
+        ],
+    }
+
+
+def table(flat: Mapping[str, Any], labels: Mapping[str, str] | None = None) -> str:
+    """Returns a readable table of name, shape, dtype, number of weights and, if given, label."""
+    cell: Callable[[str], str] = lambda name: labels[name] if labels else ""  # noqa: E731
+    rows = [
+        (name, str(tuple(leaf.shape)), str(np.dtype(leaf.dtype)), f"{count(leaf):,}", cell(name))
+        for name, leaf in flat.items()
+    ]
+    rows.insert(0, ("name", "shape", "dtype", "weights", "label" if labels else ""))
+    total = sum(count(leaf) for leaf in flat.values())
+    trained = sum(count(leaf) for name, leaf in flat.items() if labels and is_trained(labels[name]))
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines.append(f"total {total:,} weights" + (f", {trained:,} trained ({trained / total:.3%})" if labels else ""))
+    return "\n".join(lines)
