@@ -1,0 +1,260 @@
+"""big_vision's native checkpoints: one `.npz` whose keys are `params/` and the leaf's name.
+
+Loading goes leaf by leaf straight into the dtype and the sharding of the model's leaf; nothing is loaded unless
+every leaf fits. A leaf that does not fit is adapted in the two ways the reference knows (position embeddings for
+another resolution, rows for added tokens), allowed by a rule of the config, or an error that lists it.
+"""
+
+import math
+import os
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import scipy.ndimage
+from jaxtyping import Float
+
+from radvqa_jax import files, trees
+from radvqa_jax.checkpoints.npz import FLOATS, NpzReader, PathLike, count_nonfinite, write_npz
+from radvqa_jax.trees import Flat
+
+PREFIX = "params/"
+POS_EMBEDDING = "img/pos_embedding"
+VOCABULARY = "llm/embedder/input_embedding"
+NEW_STDDEV = 0.02  # of values that the checkpoint lacks, as in the reference
+
+KIND = "a native big_vision .npz checkpoint (keys `params/img/…`, `params/llm/…`)"
+REMEDY = "Set model.checkpoint to the .npz file that belongs to model.variant; if it is that file, download it again."
+WAY_OUT = (
+    "Set model.variant and model.checkpoint to ones that belong together. Or allow it: model.allow_missing and "
+    "model.allow_extra take regular expressions over whole leaf names; missing leaves are then drawn N(0, 0.02) and "
+    "extra ones are ignored. A shape or a dtype that does not fit cannot be allowed."
+)
+
+
+class LoadReport(NamedTuple):
+    """What was loaded, and everything that was not taken from the file as it is."""
+
+    path: str
+    sha256: str  # of the file; empty if it was not asked for
+    leaves: int
+    weights: int
+    resampled: tuple[str, ...]  # lines that begin with the leaf's name, like the next three
+    extended: tuple[str, ...]
+    drawn: tuple[str, ...]
+    ignored: tuple[str, ...]
+    nonfinite: dict[str, int]  # leaf -> how many of its values are NaN or infinite; leaves with none are left out
+
+    def text(self) -> str:
+        """Returns the report for a log: one line, and one more for each leaf that is not as in the file."""
+        digest = f", sha256 {self.sha256[:16]}…" if self.sha256 else ""
+        lines = [f"{self.path}: {self.leaves} leaves, {self.weights:,} weights{digest}"]
+        for what in ("resampled", "extended", "drawn", "ignored"):
+            lines += [f"  {what} {line}" for line in getattr(self, what)]
+        lines += [f"  {name}: {n:,} values are NaN or infinite" for name, n in self.nonfinite.items()]
+        return "\n".join(lines)
+
+
+def read_shapes(path: PathLike) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns {leaf name: shape and dtype in the file} without reading the values.
+
+    Names come without `params/`; groups beside `params/`, as a training checkpoint has, keep their full names.
+
+    Raises:
+        FileNotFoundError, ValueError: if there is no such file, or it is not a native checkpoint.
+    """
+    with _open(path) as reader:
+        return {name: reader.shapes[key] for name, key in _keys(reader).items()}
+
+
+def load(
+    path: PathLike,
+    abstract: Mapping[str, Any],
+    *,
+    allow_missing: tuple[str, ...] = (),
+    allow_extra: tuple[str, ...] = (),
+    seed: int = 0,
+    digest: bool = True,
+) -> tuple[Flat, LoadReport]:
+    """Returns the leaves of `abstract` with the values of the file, and a report.
+
+    Args:
+        path: the `.npz` file; float16, bfloat16, float32 or float64.
+        abstract: flat tree of shapes (or arrays) in the wanted dtypes; a leaf's `sharding`, if it has one, says where
+            it goes, otherwise it goes to the default device.
+        allow_missing: regular expressions over whole names of leaves that the file may lack; they are drawn N(0, 0.02).
+        allow_extra: the same for leaves that only the file has; they are ignored.
+        seed: of what is drawn; each leaf's values also depend on its name, and on nothing else.
+        digest: compute the file's sha256 for the report, which reads the file a second time.
+
+    Raises:
+        FileNotFoundError, ValueError: if there is no such file, it is damaged or of another kind, its leaves do not fit
+            (all of them are listed), or a leaf has no finite value. Leaves are judged before the first one is loaded.
+    """
+    with _open(path) as reader:
+        keys = _keys(reader)
+        have = {name: reader.shapes[key] for name, key in keys.items()}
+        drawn, ignored = _judge(path, have, abstract, allow_missing=allow_missing, allow_extra=allow_extra)
+        flat: Flat = {}
+        nonfinite: dict[str, int] = {}
+        for name, target in abstract.items():
+            if name in drawn:
+                flat[name] = _put(_draw(name, target.shape, seed), target)
+            else:
+                flat[name], bad = _load_leaf(reader, keys[name], name, target, seed)
+                nonfinite |= {name: bad} if bad else {}
+    adapted = {name: _adaptation(name, have[name], abstract[name]) for name in abstract if name in have}
+    report = LoadReport(
+        path=os.fspath(path),
+        sha256=files.sha256(Path(path).expanduser()) if digest else "",
+        leaves=len(flat),
+        weights=trees.count(dict(abstract)),
+        resampled=tuple(f"{name}: {how}" for name, how in adapted.items() if how and name == POS_EMBEDDING),
+        extended=tuple(f"{name}: {how}" for name, how in adapted.items() if how and name == VOCABULARY),
+        drawn=tuple(f"{name} {tuple(abstract[name].shape)}" for name in drawn),
+        ignored=tuple(f"{name} {tuple(have[name].shape)}" for name in ignored),
+        nonfinite=nonfinite,
+    )
+    return flat, report
+
+
+def save(path: PathLike, flat: Mapping[str, Any], *, dtype: Any = None, compress: bool = False) -> None:
+    """Writes a native checkpoint, one leaf at a time; `path` is whole or untouched.
+
+    The same leaves give the same bytes. bfloat16 is written as big_vision does, as raw 2-byte values.
+
+    Args:
+        path: the file, ending in `.npz`: the reference recognises native checkpoints by it.
+        flat: {leaf name: array}, without `params/` in front.
+        dtype: write every leaf in this dtype; None = in its own.
+        compress: smaller and slower; weights shrink little.
+
+    Raises:
+        ValueError: if the path ends otherwise, or a leaf is not an array of floats.
+    """
+    if not os.fspath(path).endswith(".npz"):
+        raise ValueError(f"A native checkpoint's name must end in .npz; got {os.fspath(path)!r}. Rename it.")
+    for name, leaf in flat.items():
+        wanted = np.dtype(dtype if dtype is not None else getattr(leaf, "dtype", object))
+        if wanted not in FLOATS or name.startswith(PREFIX):
+            raise ValueError(
+                f"A native checkpoint holds float arrays under names without {PREFIX!r}; got {name!r}, {wanted}. "
+                "Flatten a nested tree with trees.flatten."
+            )
+
+    def arrays() -> Iterator[tuple[str, np.ndarray]]:
+        for name in sorted(flat):
+            host = np.asarray(flat[name])
+            yield f"{PREFIX}{name}", host if dtype is None else host.astype(dtype, copy=False)
+
+    write_npz(path, arrays(), compress=compress)
+
+
+def resample_pos_embedding(old: Float[np.ndarray, "1 P D"], grid: int) -> Float[np.ndarray, "1 P_new D"]:
+    """Returns position embeddings for grid x grid patches: linear between the old ones, corners kept.
+
+    This is the reference's resampling (scipy's zoom of order 1 over the square grid of patches); float32.
+    """
+    side = math.isqrt(old.shape[1])
+    square = old.astype(np.float32).reshape(side, side, -1)
+    zoomed = np.asarray(scipy.ndimage.zoom(square, (grid / side, grid / side, 1), order=1))
+    return zoomed.reshape(1, grid * grid, -1)
+
+
+def _open(path: PathLike) -> NpzReader:
+    return NpzReader(path, kind=KIND, remedy=REMEDY)
+
+
+def _keys(reader: NpzReader) -> dict[str, str]:
+    """Returns {leaf name: key in the file}; keys may carry a leading `params/`."""
+    keys: dict[str, str] = {}
+    for key in reader.shapes:
+        name = key.removeprefix(PREFIX)
+        if name in keys:
+            raise ValueError(f"{reader.path} is not {KIND}: it holds both {keys[name]!r} and {key!r}. {REMEDY}")
+        keys[name] = key
+    return keys
+
+
+def _adaptation(name: str, have: Any, want: Any) -> str:
+    """Returns how a leaf of another shape becomes one of the wanted shape; empty if it does not, or need not."""
+    old, new = tuple(have.shape), tuple(want.shape)
+    if old == new or len(old) != len(new) or old[-1] != new[-1]:
+        return ""
+    if name == VOCABULARY and len(old) == 2 and new[0] > old[0]:
+        return f"{old[0]:,} rows from the file, {new[0] - old[0]:,} drawn N(0, {NEW_STDDEV})"
+    if name == POS_EMBEDDING and len(old) == 3 and old[0] == new[0] == 1:
+        sides = [math.isqrt(old[1]), math.isqrt(new[1])]
+        if [side * side for side in sides] == [old[1], new[1]]:
+            return f"grid {sides[0]}x{sides[0]} to {sides[1]}x{sides[1]}"
+    return ""
+
+
+def _judge(
+    path: PathLike,
+    have: Mapping[str, Any],
+    want: Mapping[str, Any],
+    *,
+    allow_missing: tuple[str, ...],
+    allow_extra: tuple[str, ...],
+) -> tuple[list[str], list[str]]:
+    """Returns the names of leaves to draw and to ignore; raises ValueError that lists every leaf that does not fit."""
+    drawn = [name for name in want if name not in have and _matches(name, allow_missing)]
+    ignored = [name for name in have if name not in want and _matches(name, allow_extra)]
+    # What can be adapted counts as fitting.
+    fitting = {
+        name: want[name] if name in want and _adaptation(name, have[name], want[name]) else have[name]
+        for name in have
+        if name not in ignored
+    }
+    problems = trees.diff(fitting, {name: leaf for name, leaf in want.items() if name not in drawn})
+    problems["not float16, bfloat16, float32 or float64"] = [
+        f"{name}: {np.dtype(have[name].dtype)}" for name in want if name in have and have[name].dtype not in FLOATS
+    ]
+    found = {kind: lines for kind, lines in problems.items() if lines}
+    if found:
+        listed = "".join(f"\n{kind} ({len(lines)}):\n  " + "\n  ".join(lines) for kind, lines in found.items())
+        raise ValueError(
+            f"{path} holds {len(have)} leaves and the model has {len(want)}; these do not fit:{listed}\n{WAY_OUT}"
+        )
+    return drawn, ignored
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(re.fullmatch(pattern, name) for pattern in patterns)
+
+
+def _load_leaf(reader: NpzReader, key: str, name: str, target: Any, seed: int) -> tuple[jax.Array, int]:
+    """Returns one leaf on its device, and how many of its values in the file are not finite.
+
+    A function of its own, so that the host's copy is gone before the next leaf is read.
+    """
+    host = reader.read(key)
+    bad = count_nonfinite(host)
+    if bad and bad == host.size:
+        raise ValueError(
+            f"{reader.path}: every value of {name} is NaN or infinite, so this checkpoint answers nothing. "
+            "Use an earlier one, or download it again."
+        )
+    if host.shape != tuple(target.shape) and name == POS_EMBEDDING:
+        host = resample_pos_embedding(host, math.isqrt(target.shape[1]))
+    elif host.shape != tuple(target.shape):
+        rows = _draw(name, (target.shape[0] - host.shape[0], target.shape[1]), seed)
+        host = np.concatenate([host, rows.astype(host.dtype)])
+    return _put(host, target), bad
+
+
+def _draw(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """Returns float32 values from N(0, 0.02) that depend on the leaf's name and the seed only."""
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    return rng.standard_normal(shape, dtype=np.float32) * np.float32(NEW_STDDEV)
+
+
+def _put(host: np.ndarray, target: Any) -> jax.Array:
+    """Returns the array in the target's dtype and sharding, after the transfer is done."""
+    array = jax.device_put(host.astype(target.dtype, copy=False), getattr(target, "sharding", None))
+    return array.block_until_ready()

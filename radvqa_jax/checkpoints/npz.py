@@ -1,0 +1,159 @@
+"""Numpy `.npz` files: headers first, array by array, and never a pickle."""
+
+import os
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from radvqa_jax.files import atomic_write
+
+PathLike = str | os.PathLike[str]
+
+BFLOAT16 = np.dtype(jnp.bfloat16)
+BFLOAT16_ON_DISK = np.dtype("V2")  # numpy has no bfloat16, and writes and reads one as two raw bytes
+FLOATS = (np.dtype(np.float16), BFLOAT16, np.dtype(np.float32), np.dtype(np.float64))
+
+# What zipfile, zlib, numpy and the system raise for a damaged, encrypted or foreign file.
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    EOFError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+    SyntaxError,
+    tokenize.TokenError,
+)
+
+# All members carry the same date, so that the same arrays give the same bytes and the same sha256.
+DATE = (1980, 1, 1, 0, 0, 0)
+
+
+class NpzReader:
+    """An open `.npz` file; a context manager.
+
+    Opening reads only the headers, so that a file of many gigabytes is judged at once. Everything that is wrong with
+    the file is a ValueError that names the file, what it must be, and what to do.
+
+    Args:
+        path: the file.
+        kind: what the file must be, with an article; it is named in errors.
+        remedy: a sentence that says what to do if the file is not that.
+    """
+
+    def __init__(self, path: PathLike, *, kind: str, remedy: str) -> None:
+        if not os.fspath(path):
+            raise ValueError(f"The path of {kind} is empty. {remedy}")
+        self.path = Path(path).expanduser()
+        self._kind, self._remedy = kind, remedy
+        self._zip = self._open()
+        try:
+            self.shapes: dict[str, jax.ShapeDtypeStruct] = self._read_headers()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "NpzReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file; reading is then an error."""
+        self._zip.close()
+
+    def read(self, name: str) -> np.ndarray:
+        """Returns one array, in the dtype of the file; bfloat16 as ml_dtypes' bfloat16.
+
+        Raises:
+            ValueError: if its bytes are cut short or do not match their checksum.
+        """
+        try:
+            with self._zip.open(f"{name}.npy") as stream:
+                array = np.lib.format.read_array(stream, allow_pickle=False)
+        except DAMAGE as error:
+            raise self._error(f"the array {name!r} is damaged ({error})") from error
+        return array.view(BFLOAT16) if array.dtype == BFLOAT16_ON_DISK else array
+
+    def _error(self, problem: str) -> ValueError:
+        return ValueError(f"{self.path} is not {self._kind}: {problem}. {self._remedy}")
+
+    def _open(self) -> zipfile.ZipFile:
+        if self.path.is_dir():
+            raise self._error("it is a folder")
+        if not self.path.exists():
+            raise FileNotFoundError(f"{self.path} does not exist; it should be {self._kind}. {self._remedy}")
+        try:
+            return zipfile.ZipFile(self.path)
+        except DAMAGE as error:
+            raise self._error(self._diagnose()) from error
+
+    def _diagnose(self) -> str:
+        with self.path.open("rb") as file:
+            start = file.read(24)
+        if not start:
+            return "it is empty"
+        if start.startswith(b"PK\x03\x04"):
+            return f"it begins like one but is cut short or damaged ({self.path.stat().st_size:,} bytes)"
+        return f"it begins with {start!r}"
+
+    def _read_headers(self) -> dict[str, jax.ShapeDtypeStruct]:
+        shapes: dict[str, jax.ShapeDtypeStruct] = {}
+        for member in self._zip.infolist():
+            name = member.filename.removesuffix(".npy")
+            if name == member.filename:
+                raise self._error(f"it holds {name!r}, which is no .npy array")
+            if name in shapes:
+                raise self._error(f"it holds the array {name!r} twice")
+            shapes[name] = self._read_header(name, member)
+        if not shapes:
+            raise self._error("it holds no array")
+        return shapes
+
+    def _read_header(self, name: str, member: zipfile.ZipInfo) -> jax.ShapeDtypeStruct:
+        try:
+            with self._zip.open(member) as stream:
+                version = np.lib.format.read_magic(stream)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(stream)
+                held = member.file_size - stream.tell()
+        except DAMAGE as error:
+            raise self._error(f"the header of the array {name!r} is damaged ({error})") from error
+        if dtype.hasobject:
+            raise self._error(f"the array {name!r} is a pickle of Python objects, which could run any code when loaded")
+        size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        if held != size:
+            raise self._error(f"the array {name!r} should have {size:,} bytes and has {held:,}")
+        return jax.ShapeDtypeStruct(shape, BFLOAT16 if dtype == BFLOAT16_ON_DISK else dtype)
+
+
+def write_npz(path: PathLike, arrays: Iterable[tuple[str, np.ndarray]], *, compress: bool = False) -> None:
+    """Writes (name, array) pairs, one array at a time; `path` is whole or untouched.
+
+    The same arrays in the same order give the same bytes.
+    """
+    with atomic_write(path, "wb") as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays:
+            member = zipfile.ZipInfo(f"{name}.npy", date_time=DATE)
+            member.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+            on_disk = array.view(BFLOAT16_ON_DISK) if array.dtype == BFLOAT16 else array
+            with archive.open(member, "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, on_disk, allow_pickle=False)
+
+
+def count_nonfinite(array: np.ndarray) -> int:
+    """Returns how many values are NaN or infinite."""
+    flat = array.reshape(-1)
+    block = 1 << 22  # small beside the array: no second copy of it
+    return sum(int(np.count_nonzero(~np.isfinite(flat[start : start + block]))) for start in range(0, flat.size, block))

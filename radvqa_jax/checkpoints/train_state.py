@@ -1,0 +1,211 @@
+"""A run's checkpoints, by orbax: what training changed, the position in the data, and the configuration they belong to.
+
+Only trainable leaves, optimizer state and the step are stored, so a checkpoint of a LoRA run is small; frozen weights
+come from the base checkpoint. A step is written to a temporary folder and renamed when it is whole.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from radvqa_jax import trees
+from radvqa_jax.schema import TrainState
+
+STATE, RUN = "state", "run"  # the two items of a step: arrays, and JSON
+FORMAT = 1
+# A step without one of these is not whole. The first is orbax's own record of the commit.
+PARTS = ("_CHECKPOINT_METADATA", f"{STATE}/manifest.ocdbt", f"{RUN}/metadata")
+SET_ASIDE = ".incomplete"
+DAMAGE = (OSError, ValueError, KeyError)  # what orbax and tensorstore raise for missing and broken files
+
+log = logging.getLogger(__name__)
+
+
+class Checkpointer:
+    """The checkpoints of one run; a context manager, which waits for the last save when it ends.
+
+    Saving copies the arrays and then writes in the background: the state may be donated at once. An error of the
+    background is raised by the next call.
+
+    Args:
+        folder: where the steps lie; made if it is missing.
+        fingerprint: what must be equal for a run to continue, as JSON values; nested fields are compared one by one.
+        keep: how many steps to keep, the newest ones.
+        save_every: steps between saves that are not forced.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], *, fingerprint: Mapping[str, Any], keep: int = 2, save_every: int = 1
+    ) -> None:
+        if keep < 1 or save_every < 1:
+            raise ValueError(f"keep={keep} and save_every={save_every} must be at least 1.")
+        _quiet_orbax()
+        self.folder = Path(folder).expanduser().resolve()
+        self._fingerprint = _as_json(dict(fingerprint), "fingerprint")
+        _set_incomplete_aside(self.folder)
+        self._save_every = save_every
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def __enter__(self) -> "Checkpointer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def save(self, step: int, state: TrainState, data_state: Mapping[str, Any], *, force: bool = False) -> bool:
+        """Saves, if the step is a multiple of `save_every` or `force` is set; returns whether it did.
+
+        A step that is saved already is not saved again. `data_state` is the iterator's position, as JSON values.
+        """
+        due = force or step % self._save_every == 0
+        if not due or step in self._manager.all_steps():
+            return False
+        if int(state.step) != step:
+            raise ValueError(f"The state is at step {int(state.step)} and was to be saved as step {step}.")
+        run = {
+            "format": FORMAT,
+            "fingerprint": self._fingerprint,
+            "data": _as_json(dict(data_state), "data_state"),
+            "leaves": _describe(state),
+        }
+        items = ocp.args.Composite(**{STATE: ocp.args.StandardSave(state), RUN: ocp.args.JsonSave(run)})
+        return self._manager.save(step, args=items, force=True)
+
+    def latest_step(self) -> int | None:
+        """Returns the newest step that is whole, or None; waits for a save that is under way."""
+        self.wait()
+        return self._manager.latest_step()
+
+    def restore(self, abstract_state: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """Returns the newest state, bit for bit, and its position in the data.
+
+        Args:
+            abstract_state: shapes (or arrays), such as `jax.eval_shape` gives for the initial state. A leaf's
+                `sharding`, if it has one, says where it goes, otherwise it goes to the default device: a run may
+                continue on other devices than it began on.
+
+        Raises:
+            FileNotFoundError: if there is no checkpoint yet.
+            ValueError: if the run was started with another configuration (the fields are named), its leaves differ
+                (they are listed), or the checkpoint is damaged.
+        """
+        step = self.latest_step()
+        if step is None:
+            raise FileNotFoundError(f"{self.folder} holds no checkpoint. Train first, or give another workdir.")
+        try:
+            run = self._manager.restore(step, args=ocp.args.Composite(**{RUN: ocp.args.JsonRestore()}))[RUN]
+        except DAMAGE as error:
+            raise self._damaged(step, error) from error
+        self._check_run(step, run, abstract_state)
+        targets = jax.tree.map(_with_sharding, abstract_state)
+        try:
+            items = self._manager.restore(step, args=ocp.args.Composite(**{STATE: ocp.args.StandardRestore(targets)}))
+        except DAMAGE as error:
+            raise self._damaged(step, error) from error
+        return items[STATE], run["data"]
+
+    def wait(self) -> None:
+        """Returns when what was saved is on the disk; raises what went wrong with it."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, and ends the background's threads."""
+        self._manager.close()
+
+    def _damaged(self, step: int, error: Exception) -> ValueError:
+        earlier = max((other for other in self._manager.all_steps() if other < step), default=None)
+        instead = "start again" if earlier is None else f"continue from step {earlier}"
+        return ValueError(
+            f"The checkpoint {self.folder / str(step)} cannot be read ({type(error).__name__}: {str(error)[:200]}). "
+            f"If it is damaged, move this folder away to {instead}."
+        )
+
+    def _check_run(self, step: int, run: dict[str, Any], abstract_state: TrainState) -> None:
+        where = self.folder / str(step)
+        if run.get("format") != FORMAT:
+            raise ValueError(
+                f"{where} has format {run.get('format')!r}, and this version of radvqa_jax reads format {FORMAT}. "
+                "Continue with the version that wrote it, or use another workdir."
+            )
+        changed = _changes(run["fingerprint"], self._fingerprint, joint=".")
+        if changed:
+            raise ValueError(
+                f"{where} belongs to a run with another configuration:\n  " + "\n  ".join(changed) + "\n"
+                "Use the same configuration to continue that run, or another workdir to start a new one."
+            )
+        differing = _changes(run["leaves"], _describe(abstract_state))
+        if differing:
+            raise ValueError(
+                f"{where} holds other leaves than this model and optimizer:\n  " + "\n  ".join(differing) + "\n"
+                "Continue with the code and the base checkpoint it was made with, or use another workdir."
+            )
+
+
+def _as_json(value: dict[str, Any], what: str) -> dict[str, Any]:
+    """Returns the value as it will be read back (tuples become lists)."""
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} must hold JSON values only ({error}); got {str(value)[:120]}.") from error
+
+
+def _describe(state: TrainState) -> dict[str, str]:
+    """Returns {path of a leaf in the state: its dtype and shape}."""
+    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
+    return {jax.tree_util.keystr(path): f"{np.dtype(leaf.dtype)}{list(leaf.shape)}" for path, leaf in leaves}
+
+
+def _changes(then: Mapping[str, Any], now: Mapping[str, Any], *, joint: str = "/") -> list[str]:
+    """Returns a line for each field that differs: its name, its value then and now."""
+    old, new = trees.flatten(then), trees.flatten(now)
+    shown = [(name, old.get(name, "absent"), new.get(name, "absent")) for name in sorted(set(old) | set(new))]
+    return [
+        f"{name.replace('/', joint)}: {before!r} in the checkpoint, now {after!r}"
+        for name, before, after in shown
+        if before != after
+    ]
+
+
+def _with_sharding(leaf: Any) -> jax.ShapeDtypeStruct:
+    sharding = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def _set_incomplete_aside(folder: Path) -> None:
+    """Renames steps that are not whole, so that the last good one is found; a copy that was cut short leaves such."""
+    if not folder.is_dir():
+        return
+    for step in sorted(folder.iterdir()):
+        if step.name.isdigit() and not all((step / part).exists() for part in PARTS):
+            aside = step.with_name(step.name + SET_ASIDE)
+            number = 1
+            while aside.exists():
+                number += 1
+                aside = step.with_name(f"{step.name}{SET_ASIDE}{number}")
+            step.rename(aside)
+            log.warning("%s is not whole; it was renamed to %s, and the step before it counts.", step, aside.name)
+
+
+class _FromOrbax(logging.Filter):
+    """Drops what orbax says about its own work; its errors pass."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR or f"{os.sep}orbax{os.sep}" not in record.pathname
+
+
+def _quiet_orbax() -> None:
+    """Keeps orbax's messages below ERROR out of the log; all of absl's users share one logger, hence a filter."""
+    logger = logging.getLogger("absl")
+    if not any(isinstance(item, _FromOrbax) for item in logger.filters):
+        logger.addFilter(_FromOrbax())

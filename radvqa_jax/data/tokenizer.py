@@ -1,0 +1,97 @@
+"""Text <-> ids: a SentencePiece model with PaliGemma's location and segmentation tokens."""
+
+import functools
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from jaxtyping import Int
+from sentencepiece import SentencePieceProcessor
+from sentencepiece.sentencepiece_model_pb2 import ModelProto  # pyright: ignore[reportAttributeAccessIssue] made at import
+
+LOC_TOKENS = tuple(f"<loc{i:04d}>" for i in range(1024))
+SEG_TOKENS = tuple(f"<seg{i:03d}>" for i in range(128))
+
+
+def _add_pieces(model: bytes) -> bytes:
+    """Returns the model with LOC_TOKENS and SEG_TOKENS after its own pieces, unless it already has them all."""
+    proto = ModelProto.FromString(model)
+    own = {piece.piece for piece in proto.pieces}
+    missing = [token for token in (*LOC_TOKENS, *SEG_TOKENS) if token not in own]
+    if not missing:
+        return model
+    if len(missing) < len(LOC_TOKENS) + len(SEG_TOKENS):
+        raise ValueError(
+            f"it lacks {missing[0]} and {len(missing) - 1} more of the <loc> and <seg> tokens but has others of them. "
+            "Give a model that has all 1152, or none of them"
+        )
+    user_defined = ModelProto.SentencePiece.USER_DEFINED
+    for token in missing:
+        proto.pieces.add(piece=token, score=0.0, type=user_defined)
+    return proto.SerializeToString()
+
+
+class Tokenizer:
+    """Gemma's tokenizer, or another SentencePiece model that has pad, bos and eos.
+
+    The 1024 `<loc…>` and 128 `<seg…>` tokens take the ids after the model's own pieces, as in big_vision; a model file
+    that already holds them is used as it is. Pickling keeps the path alone.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Reads the model file.
+
+        Raises:
+            FileNotFoundError: saying what to do next.
+            ValueError: if the file is no SentencePiece model, or lacks a token that rows need.
+        """
+        self.path = Path(path).expanduser()
+        if not self.path.is_file():
+            raise FileNotFoundError(
+                f"There is no tokenizer at model.tokenizer={str(path)!r}. Give the SentencePiece .model file that "
+                "belongs to the checkpoint: --config.model.tokenizer=FILE (PaliGemma: gemma_tokenizer.model or "
+                "paligemma_tokenizer.model, released with the weights)."
+            )
+        model = self.path.read_bytes()
+        self.sha256 = hashlib.sha256(model).hexdigest()
+        try:
+            self._processor = SentencePieceProcessor(model_proto=_add_pieces(model))
+        except (DecodeError, RuntimeError, ValueError) as error:
+            raise ValueError(f"{self.path} is not a usable SentencePiece model: {error}.") from error
+        self.vocab_size: int = self._processor.vocab_size()
+        self.pad: int = self._processor.pad_id()
+        self.bos: int = self._processor.bos_id()
+        self.eos: int = self._processor.eos_id()
+        absent = [name for name in ("pad", "bos", "eos") if getattr(self, name) < 0]
+        if absent:
+            raise ValueError(f"{self.path} has no {' and no '.join(absent)} token; rows cannot be packed without.")
+
+    def __reduce__(self) -> tuple[type["Tokenizer"], tuple[str]]:
+        return Tokenizer, (str(self.path),)
+
+    def encode(self, text: str, *, bos: bool = False, eos: bool = False) -> list[int]:
+        """Returns the ids of a text, with the tokens for its beginning and end if asked."""
+        ids: list[int] = self._processor.encode(text)
+        return [self.bos] * bos + ids + [self.eos] * eos
+
+    def decode(self, ids: Iterable[int] | Int[np.ndarray, " T"]) -> str:
+        """Returns the text of ids up to the first EOS; BOS and padding are left out."""
+        text: list[int] = []
+        for token in map(int, ids):
+            if token == self.eos:
+                break
+            if not 0 <= token < self.vocab_size:
+                raise ValueError(
+                    f"Token {token} is not below the {self.vocab_size} of {self.path}. "
+                    "Give the tokenizer that belongs to the checkpoint as model.tokenizer."
+                )
+            if token not in (self.bos, self.pad):
+                text.append(token)
+        return self._processor.decode(text)
+
+    @functools.cached_property
+    def newline(self) -> list[int]:
+        """The ids of the separator between prefix and suffix."""
+        return self.encode("\n")

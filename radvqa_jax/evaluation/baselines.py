@@ -1,0 +1,136 @@
+"""What can be had without looking: answers from the question alone, and the image of another case.
+
+A score means little without them. On SLAKE a text-only guess reaches 54 %. Rows are dicts with the common features of
+tfds_builders/features.py.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from radvqa_jax.evaluation.normalize import normalize, option_texts
+from radvqa_jax.schema import Record
+
+Row = Mapping[str, Any]
+
+
+def to_record(row: Row, *, predictions: Sequence[str], run: str, image_used: str = "") -> Record:
+    """Returns the record of a row: its ids, question, reference and groups, and the given answers."""
+    groups = {field: row[field] for field in ("answer_type", "question_type", "organ", "modality", "plane", "source")}
+    return Record(
+        question_id=row["question_id"],
+        image_id=row["image_id"],
+        question=row["question"],
+        reference=row["answer"],
+        predictions=list(predictions),
+        logprobs=[],
+        choices=[str(choice) for choice in row["choices"]],
+        image_used=image_used,
+        run=run,
+        **groups,
+    )
+
+
+class _Answers:
+    """How often each answer occurs in the training rows: to a question, in an answer type, and in all."""
+
+    def __init__(self, train_rows: Iterable[Row]):
+        self.question: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.answer_type: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.all: Counter[str] = Counter()
+        forms: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for row in train_rows:
+            answer = normalize(row["answer"])
+            if not answer or not row["question"]:  # a caption row, or a row without an answer
+                continue
+            forms[answer][row["answer"]] += 1
+            for counter in (self.question[normalize(row["question"])], self.answer_type[row["answer_type"]], self.all):
+                counter[answer] += 1
+        if not self.all:
+            raise ValueError(
+                "The blind baselines need training rows with a question and an answer, and got none. "
+                "Set eval.train_source to the training split of the evaluated data set."
+            )
+        # The answer is given as the training rows most often write it.
+        self.written = {answer: min(seen, key=lambda form: (-seen[form], form)) for answer, seen in forms.items()}
+
+    def best(self, levels: Sequence[Counter[str]], choices: Sequence[str]) -> str:
+        """Returns the most frequent answer of the first level that has one; with choices, among those.
+
+        Ties go to the answer that is more frequent in all training rows, then to the alphabet.
+        """
+        options = dict(zip(option_texts(choices), choices, strict=True))
+        for level in levels:
+            seen = [answer for answer in level if not options or answer in options]
+            if seen:
+                answer = min(seen, key=lambda answer: (-level[answer], -self.all[answer], answer))
+                return options.get(answer, self.written[answer])
+        return choices[0]  # no option was ever an answer
+
+
+def question_only(train_rows: Iterable[Row], test_rows: Iterable[Row]) -> list[Record]:
+    """Returns answers that never see an image: the training split's most frequent answer to the same question.
+
+    A question that was not asked in training gets the majority answer of its answer type, or of all rows. Where the row
+    offers choices, only those count.
+    """
+    answers = _Answers(train_rows)
+    records = []
+    for row in test_rows:
+        levels = [answers.question.get(normalize(row["question"]), Counter()), answers.answer_type[row["answer_type"]]]
+        answer = answers.best([*levels, answers.all], [str(choice) for choice in row["choices"]])
+        records.append(to_record(row, predictions=[answer], run="question_only"))
+    return records
+
+
+def majority(train_rows: Iterable[Row], test_rows: Iterable[Row]) -> list[Record]:
+    """Returns the most frequent training answer of each row's answer type, or of all rows; within the row's choices."""
+    answers = _Answers(train_rows)
+    records = []
+    for row in test_rows:
+        levels = [answers.answer_type[row["answer_type"]], answers.all]
+        answer = answers.best(levels, [str(choice) for choice in row["choices"]])
+        records.append(to_record(row, predictions=[answer], run="majority"))
+    return records
+
+
+def swap_images(rows: Iterable[Row], *, seed: int, by: Sequence[str] = ("modality", "organ")) -> list[int]:
+    """Returns for each row the index of a row with the image that is shown instead: of another image and another case.
+
+    It is drawn uniformly from the images that agree in all of `by`, else in fewer of them (the last is given up first),
+    else from all others. The same rows and seed give the same draw. An empty case_id says nothing about the case.
+
+    Raises:
+        ValueError: if a row has no other image of another case.
+    """
+    rng = np.random.default_rng(seed)
+    ids: list[tuple[str, str]] = []
+    keys: list[tuple[str, ...]] = []
+    groups: dict[tuple[str, ...], dict[str, int]] = {}  # the first fields of `by` -> image_id -> its first row
+    for index, row in enumerate(rows):
+        ids.append((row["image_id"], row["case_id"]))
+        keys.append(tuple(row[field] for field in by))
+        for length in range(len(by) + 1):
+            groups.setdefault(keys[index][:length], {}).setdefault(row["image_id"], index)
+    candidates = {key: list(images.values()) for key, images in groups.items()}
+
+    def differs(index: int, other: int) -> bool:
+        (image, case), (other_image, other_case) = ids[index], ids[other]
+        return image != other_image and not (case and case == other_case)
+
+    def draw(index: int) -> int:
+        for length in range(len(by), -1, -1):
+            indices = candidates[keys[index][:length]]
+            for _ in range(16):  # most draws differ at once; listing all that differ would be quadratic
+                if differs(index, other := indices[rng.integers(len(indices))]):
+                    return other
+            if others := [other for other in indices if differs(index, other)]:
+                return others[rng.integers(len(others))]
+        raise ValueError(
+            f"Image {ids[index][0]!r} (case {ids[index][1]!r}) cannot be swapped: {len(ids)} rows hold no image of "
+            "another case. Evaluate on more rows, or set eval.swapped=False."
+        )
+
+    return [draw(index) for index in range(len(ids))]

@@ -1,0 +1,180 @@
+"""Gemma 1 and 2 with big_vision's names (models/ppp/gemma.py)."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from radvqa_jax.models import attention
+from radvqa_jax.models.kv_cache import KVCache, write
+from radvqa_jax.models.lora import LORA, AdaptedModule, Lora
+from radvqa_jax.models.remat import Remat, rematerialise
+from radvqa_jax.models.variants import GemmaConfig
+
+MAX_WAVELENGTH = 10_000
+
+
+def rope(x: Float[Array, "B T N H"], positions: Int[Array, "B T"]) -> Float[Array, "B T N H"]:
+    """Returns x rotated by its position (Su et al. 2021); the two halves of a head are rotated against each other."""
+    head_dim = x.shape[-1]
+    timescale = MAX_WAVELENGTH ** (jnp.arange(head_dim // 2, dtype=jnp.float32) * 2 / head_dim)
+    angle = positions[:, :, None, None].astype(jnp.float32) / timescale[None, None, None]
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    sin, cos = jnp.sin(angle), jnp.cos(angle)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) times (1 + scale), computed in float32."""
+
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        scale = self.param("scale", nn.initializers.zeros, (x.shape[-1],)).astype(jnp.float32)
+        x = x.astype(jnp.float32)
+        x = x / jnp.sqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
+        return (x * (1 + scale)[None, None]).astype(self.dtype)
+
+
+class Einsum(AdaptedModule):
+    """One weight `w` and the equation that uses it."""
+
+    shape: tuple[int, ...]
+    equation: str
+    fan_in: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        return self.linear("w", self.equation, x, shape=self.shape, fan_in=self.fan_in)
+
+
+class Attention(AdaptedModule):
+    """Multi-query, grouped-query or (with as many key/value heads as heads) fused multi-head attention."""
+
+    config: GemmaConfig
+
+    def _einsum(self, name: str, equation: str, shape: tuple[int, ...], fan_in: int) -> Einsum:
+        return Einsum(self.lora, self.dtype, shape, equation, fan_in, name=name)
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        *,
+        positions: Int[Array, "B T"],
+        attn_mask: Bool[Array, "B T S"],
+        cache: KVCache | None,
+        slot: Int[Array, ""] | None,
+    ) -> tuple[Float[Array, "B T D"], KVCache | None]:
+        c = self.config
+        if c.num_kv_heads == c.num_heads:
+            shape = (3, c.num_heads, c.width, c.head_dim)
+            query, key, value = self._einsum("qkv_einsum", "BTD,CNDH->CBTNH", shape, c.width)(x)
+        else:
+            query = self._einsum("q_einsum", "BTD,NDH->BTNH", (c.num_heads, c.width, c.head_dim), c.width)(x)
+            shape = (2, c.num_kv_heads, c.width, c.head_dim)
+            key, value = self._einsum("kv_einsum", "BTD,CKDH->CBTKH", shape, c.width)(x)
+        query = rope(query, positions) * jnp.asarray(c.query_scale or c.head_dim**-0.5, self.dtype)
+        key = rope(key, positions)
+        if cache is not None:
+            cache = KVCache(write(cache.key, key, slot), write(cache.value, value, slot))
+            key, value = cache.key.astype(self.dtype), cache.value.astype(self.dtype)
+        out = attention.attend(self, query, key, value, attn_mask=attn_mask, softcap=c.attn_softcap)
+        shape = (c.num_heads, c.head_dim, c.width)
+        return self._einsum("attn_vec_einsum", "BTNH,NHD->BTD", shape, c.num_heads * c.head_dim)(out), cache
+
+
+class FeedForward(AdaptedModule):
+    """GELU (tanh form) of the first gate times the second, then down."""
+
+    config: GemmaConfig
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        width, mlp_dim = self.config.width, self.config.mlp_dim
+        shape = (2, width, mlp_dim)
+        gate, up = self.linear("gating_einsum", "BTD,CDF->CBTF", x, shape=shape, fan_in=width)
+        return self.linear("linear", "BTF,FD->BTD", nn.gelu(gate) * up, shape=(mlp_dim, width), fan_in=mlp_dim)
+
+
+class Block(AdaptedModule):
+    """One layer; the carry is x, the scanned input and output is its slice of the cache."""
+
+    config: GemmaConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        cache: KVCache | None,
+        positions: Int[Array, "B T"],
+        attn_mask: Bool[Array, "B T S"],
+        slot: Int[Array, ""] | None,
+    ) -> tuple[Float[Array, "B T D"], KVCache | None]:
+        def norm(name: str, y: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+            return RMSNorm(self.dtype, name=name)(y)
+
+        attn = Attention(self.lora, self.dtype, self.config, name="attn")
+        y, cache = attn(
+            norm("pre_attention_norm", x), positions=positions, attn_mask=attn_mask, cache=cache, slot=slot
+        )
+        x = x + (norm("post_attention_norm", y) if self.config.post_norms else y)
+        y = FeedForward(self.lora, self.dtype, self.config, name="mlp")(norm("pre_ffw_norm", x))
+        return x + (norm("post_ffw_norm", y) if self.config.post_norms else y), cache
+
+
+class Embedder(nn.Module):
+    """The token table, used for embedding and, transposed, for logits."""
+
+    config: GemmaConfig
+    dtype: Any
+
+    def setup(self) -> None:
+        shape = (self.config.vocab_size, self.config.width)
+        self.input_embedding = self.param("input_embedding", nn.initializers.normal(0.02), shape)
+
+    def encode(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+        """Returns embeddings times sqrt(width), the factor rounded to the compute dtype as the reference does."""
+        x = self.input_embedding[tokens].astype(self.dtype)
+        return x * jnp.sqrt(self.config.width).astype(self.dtype)
+
+    def decode(self, pre_logits: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
+        """Returns logits, accumulated in float32."""
+        table = self.input_embedding.astype(self.dtype)
+        return jnp.einsum("BTD,VD->BTV", pre_logits, table, preferred_element_type=jnp.float32)
+
+
+class Gemma(nn.Module):
+    """Embedded tokens to the states from which logits are made."""
+
+    config: GemmaConfig
+    lora: Lora | None = None
+    dtype: Any = jnp.float32
+    remat: Remat = "none"
+
+    def setup(self) -> None:
+        self.embedder = Embedder(self.config, self.dtype)
+        layers = nn.scan(
+            rematerialise(Block, self.remat),
+            variable_axes={"params": 0, LORA: 0, attention.TAPS: 0},
+            split_rngs={"params": True, "dropout": True},
+            in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),
+            length=self.config.depth,
+        )
+        self.layers = layers(self.lora, self.dtype, self.config)
+        self.final_norm = RMSNorm(self.dtype)
+
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        *,
+        positions: Int[Array, "B T"],
+        attn_mask: Bool[Array, "B T S"],
+        cache: KVCache | None = None,
+        slot: Int[Array, ""] | None = None,
+    ) -> tuple[Float[Array, "B T D"], KVCache | None]:
+        """Returns (pre_logits, cache); with a cache, the new keys and values are in the slots from `slot` on."""
+        x, cache = self.layers(x, cache, positions, attn_mask, slot)
+        return self.final_norm(x), cache

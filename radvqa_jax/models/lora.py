@@ -1,0 +1,194 @@
+"""LoRA (Hu et al. 2021) for every linear weight, einsum or dense, and exact merging.
+
+An adapter of a weight W is two factors A [in… R] and B [R out…]; the layer computes x W + scale * (x A) B, where
+in… are the axes of W that x contracts and out… the ones it makes. Per-head weights keep their head axes in one of the
+factors, so that scale * A B has the shape of W and merging is exact. Adapters are stored in a flax collection of their
+own, `lora`, under the name of the weight: `llm/layers/attn/q_einsum/w` -> `…/w/lora_a`, `…/w/lora_b`.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from radvqa_jax.config import LoraConfig
+from radvqa_jax.trees import Flat, apply_rules
+
+LORA = "lora"  # the flax collection
+
+# How each linear weight is used; x first, then W, then the output. The axis C stacks weights that are separate layers
+# elsewhere (key and value; gate and up), so each slice has factors of its own, as in PEFT.
+EQUATIONS: tuple[tuple[str, str], ...] = (
+    (r"img/.*/(query|key|value)/kernel", "BTD,DNH->BTNH"),
+    (r"img/.*/out/kernel", "BTNH,NHD->BTD"),
+    (r"img/.*/Dense_[01]/kernel", "BTD,DF->BTF"),
+    (r"img/head/kernel", "BTD,DF->BTF"),
+    (r"llm/.*/q_einsum/w", "BTD,NDH->BTNH"),
+    (r"llm/.*/kv_einsum/w", "BTD,CKDH->CBTKH"),
+    (r"llm/.*/qkv_einsum/w", "BTD,CNDH->CBTNH"),
+    (r"llm/.*/attn_vec_einsum/w", "BTNH,NHD->BTD"),
+    (r"llm/.*/gating_einsum", "BTD,CDF->CBTF"),
+    (r"llm/.*/linear", "BTF,FD->BTD"),
+)
+STACKED = "C"
+
+
+def equation_of(name: str) -> str | None:
+    """Returns the einsum equation of a linear weight, or None for other leaves (norms, biases, embeddings)."""
+    return next((equation for pattern, equation in EQUATIONS if re.fullmatch(pattern, name)), None)
+
+
+def lora_equation(equation: str) -> tuple[str, str, str, str]:
+    """Returns (axes of A, axes of B, equation x A, equation (x A) B) for a weight used by `equation`.
+
+    >>> lora_equation("BTNH,NHD->BTD")
+    ('NHR', 'RD', 'BTNH,NHR->BTR', 'BTR,RD->BTD')
+    >>> lora_equation("BTD,CKDH->CBTKH")
+    ('CDR', 'CRKH', 'BTD,CDR->CBTR', 'CBTR,CRKH->CBTKH')
+    """
+    inputs, out = equation.split("->")
+    x, w = inputs.split(",")
+    stacked = "".join(letter for letter in w if letter == STACKED)
+    contracted = "".join(letter for letter in w if letter in x)
+    made = "".join(letter for letter in w if letter in out and letter not in stacked)
+    a, b = f"{stacked}{contracted}R", f"{stacked}R{made}"
+    low = stacked + "".join(letter for letter in x if letter not in contracted) + "R"
+    return a, b, f"{x},{a}->{low}", f"{low},{b}->{out}"
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Adapters of a model: which weights have one, and how they compute. Hashable, a static attribute of modules."""
+
+    rank: int
+    scale: float
+    dropout: float
+    targets: frozenset[str]
+
+
+def resolve(config: LoraConfig, params: Flat) -> Lora | None:
+    """Returns the adapters that ordered rules choose among the leaves of `params` (arrays or shapes).
+
+    Raises:
+        ValueError: if a rule is idle, a linear weight is covered by no rule, a label is unknown, or nothing is chosen.
+    """
+    if config.rank == 0:
+        return None
+    linear = [name for name in params if equation_of(name)]
+    labels = apply_rules(linear, config.targets, what="lora.targets")
+    unknown = sorted(set(labels.values()) - {"lora", "none"})
+    if unknown:
+        raise ValueError(f"lora.targets: a label is 'lora' or 'none', got {unknown}.")
+    targets = frozenset(name for name, label in labels.items() if label == "lora")
+    if not targets:
+        raise ValueError("lora.targets chooses no weight though lora.rank > 0. Name one, or set lora.rank=0.")
+    scale = config.alpha / (config.rank**0.5 if config.rslora else config.rank)
+    return Lora(config.rank, scale, config.dropout, targets)
+
+
+def _weight_axes(name: str) -> tuple[str, str, str]:
+    """Returns the axes of a linear weight, of its A and of its B."""
+    equation = equation_of(name)
+    assert equation is not None, f"{name} is not a linear weight"
+    a, b, _, _ = lora_equation(equation)
+    return equation.split("->")[0].split(",")[1], a, b
+
+
+def _factor_shapes(name: str, shape: tuple[int, ...], rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Returns the shapes of A and B for a weight; a leading layer axis is kept."""
+    w, a, b = _weight_axes(name)
+    layers, sizes = shape[: len(shape) - len(w)], dict(zip(w, shape[len(shape) - len(w) :], strict=True))
+    sizes["R"] = rank
+    return (*layers, *(sizes[axis] for axis in a)), (*layers, *(sizes[axis] for axis in b))
+
+
+def _init_factors(key: jax.Array, name: str, shape: tuple[int, ...], rank: int) -> dict[str, jax.Array]:
+    """Returns A uniform in ±1/sqrt(fan in), as PEFT's default, and B zero: the model starts equal to its base."""
+    a, b = _factor_shapes(name, shape, rank)
+    contracted = len(_weight_axes(name)[1].strip(f"{STACKED}R"))
+    bound = math.prod(a[-1 - contracted : -1]) ** -0.5
+    return {"lora_a": jax.random.uniform(key, a, jnp.float32, -bound, bound), "lora_b": jnp.zeros(b, jnp.float32)}
+
+
+class AdaptedModule(nn.Module):
+    """A module with linear weights, each with an adapter beside it where `lora` names it."""
+
+    lora: Lora | None
+    dtype: Any  # of activations
+
+    def linear(self, name: str, equation: str, x: jax.Array, *, shape: tuple[int, ...], fan_in: int) -> jax.Array:
+        """Returns `equation` of x and the weight `name` [shape], plus the adapter's share, in the compute dtype.
+
+        Adapter factors are float32 in memory; they compute in the dtype of the activations.
+        """
+        weight = self.param(name, nn.initializers.normal(fan_in**-0.5), shape)
+        x = x.astype(self.dtype)
+        out = jnp.einsum(equation, x, weight.astype(self.dtype))
+        full_name = "/".join((*self.path, name))
+        if self.lora is None or full_name not in self.lora.targets:
+            return out
+        assert equation == equation_of(full_name), f"EQUATIONS disagrees with the layer about {full_name}"
+        return out + self._adapter(full_name, name, x, shape)
+
+    def _adapter(self, full_name: str, name: str, x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        lora = self.lora
+        assert lora is not None
+        factors = self.variable(
+            LORA, name, lambda: _init_factors(self.make_rng("params"), full_name, shape, lora.rank)
+        ).value
+        if lora.dropout and self.has_rng("dropout"):
+            keep = jax.random.bernoulli(self.make_rng("dropout"), 1 - lora.dropout, x.shape)
+            x = jnp.where(keep, x / (1 - lora.dropout), 0).astype(self.dtype)
+        _, _, down, up = lora_equation(equation_of(full_name) or "")
+        low = jnp.einsum(down, x, factors["lora_a"].astype(self.dtype))
+        return jnp.einsum(up, low, factors["lora_b"].astype(self.dtype)) * jnp.asarray(lora.scale, self.dtype)
+
+
+def init(key: jax.Array, lora: Lora, params: Flat) -> Flat:
+    """Returns fresh adapters as a flat tree `<weight>/lora_a`, `<weight>/lora_b`, float32, one key a weight."""
+    adapters: Flat = {}
+    for index, name in enumerate(sorted(lora.targets)):
+        factors = _init_factors(jax.random.fold_in(key, index), name, tuple(params[name].shape), lora.rank)
+        adapters.update({f"{name}/{factor}": leaf for factor, leaf in factors.items()})
+    return adapters
+
+
+def delta(name: str, a: jax.Array, b: jax.Array, *, scale: float) -> jax.Array:
+    """Returns scale * A B in the shape of the weight `name`, float32."""
+    w, axes_a, axes_b = _weight_axes(name)
+    equation = f"...{axes_a},...{axes_b}->...{w}"
+    return scale * jnp.einsum(equation, a, b, precision="highest", preferred_element_type=jnp.float32)
+
+
+def merge(params: Flat, adapters: Flat, lora: Lora, *, sign: float = 1.0) -> Flat:
+    """Returns params with every adapter added to its weight: the product and the sum in float32, then one rounding."""
+    merged = dict(params)
+    for name in sorted(lora.targets):
+        change = delta(name, adapters[f"{name}/lora_a"], adapters[f"{name}/lora_b"], scale=lora.scale)
+        merged[name] = (params[name].astype(jnp.float32) + sign * change).astype(params[name].dtype)
+    return merged
+
+
+def unmerge(params: Flat, adapters: Flat, lora: Lora) -> Flat:
+    """Returns params with every adapter taken out again; equal to before `merge` up to rounding of the weights."""
+    return merge(params, adapters, lora, sign=-1.0)
+
+
+def table(lora: Lora | None, params: Mapping[str, Any]) -> str:
+    """Returns a readable table of every linear weight and the adapter it has."""
+    lines = []
+    for name in params:
+        if equation_of(name):
+            shape = tuple(params[name].shape)
+            if lora and name in lora.targets:
+                a, b = _factor_shapes(name, shape, lora.rank)
+                lines.append(f"{name}  {shape}  A {a}  B {b}")
+            else:
+                lines.append(f"{name}  {shape}  -")
+    head = f"adapters: rank {lora.rank}, scale {lora.scale:g}, dropout {lora.dropout:g}" if lora else "adapters: none"
+    return "\n".join([head, *lines])

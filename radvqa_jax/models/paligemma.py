@@ -1,0 +1,147 @@
+"""PaliGemma: image tokens and text through one prefix-LM (Beyer et al. 2024; big_vision models/proj/paligemma)."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from radvqa_jax.config import ModelConfig
+from radvqa_jax.models.gemma import Gemma
+from radvqa_jax.models.kv_cache import DecodeState, KVCache
+from radvqa_jax.models.lora import Lora
+from radvqa_jax.models.masks import make_attn_mask, make_positions
+from radvqa_jax.models.remat import Remat
+from radvqa_jax.models.siglip import Siglip
+from radvqa_jax.models.variants import Variant, get_variant
+from radvqa_jax.trees import Flat, flatten, unflatten
+
+
+class PaliGemma(nn.Module):
+    """The whole model. Variables: `params` (big_vision's tree), and `lora` if there are adapters."""
+
+    variant: Variant
+    lora: Lora | None = None
+    dtype: Any = jnp.float32
+    remat: Remat = "none"
+
+    def setup(self) -> None:
+        v = self.variant
+        self.img = Siglip(v.img, v.num_patches, v.llm.width, self.lora, self.dtype, self.remat)
+        self.llm = Gemma(v.llm, self.lora, self.dtype, self.remat)
+
+    def embed_image(self, image: Float[Array, "B h w 3"]) -> Float[Array, "B P D"]:
+        """Returns the image tokens; unlike text embeddings they are not scaled by sqrt(width)."""
+        return self.img(image)
+
+    def _embed(
+        self,
+        image: Float[Array, "B h w 3"],
+        tokens: Int[Array, "B T"],
+        mask_ar: Int[Array, "B T"],
+        mask_input: Bool[Array, "B T"],
+    ) -> tuple[Float[Array, "B S D"], Int[Array, "B S"], Bool[Array, "B S"]]:
+        """Returns embeddings, mask_ar and mask_input of [image tokens, text]; image tokens belong to the prefix."""
+        image_tokens = self.embed_image(image)
+        x = jnp.concatenate([image_tokens, self.llm.embedder.encode(tokens)], axis=1)
+        ones = jnp.ones(image_tokens.shape[:2], mask_ar.dtype)
+        mask_ar = jnp.concatenate([ones * 0, mask_ar], axis=1)
+        return x, mask_ar, jnp.concatenate([ones.astype(bool), mask_input.astype(bool)], axis=1)
+
+    def pre_logits(
+        self, image: Float[Array, "B h w 3"], tokens: Int[Array, "B T"], mask_ar: Int[Array, "B T"]
+    ) -> Float[Array, "B T D"]:
+        """Returns the states of the text positions, teacher-forced.
+
+        Padding sits on the right and is causal, so no real token reads it and no input mask is needed.
+        """
+        x, mask_ar, mask_input = self._embed(image, tokens, mask_ar, jnp.ones(tokens.shape, bool))
+        attn_mask = make_attn_mask(mask_input, mask_ar)
+        out, _ = self.llm(x, positions=make_positions(mask_input), attn_mask=attn_mask)
+        return out[:, -tokens.shape[1] :]
+
+    def __call__(
+        self, image: Float[Array, "B h w 3"], tokens: Int[Array, "B T"], mask_ar: Int[Array, "B T"]
+    ) -> Float[Array, "B T V"]:
+        """Returns float32 logits of the text positions, teacher-forced: row t predicts token t + 1."""
+        return self.llm.embedder.decode(self.pre_logits(image, tokens, mask_ar))
+
+    def prefill(
+        self,
+        image: Float[Array, "B h w 3"],
+        tokens: Int[Array, "B T"],
+        mask_ar: Int[Array, "B T"],
+        mask_input: Bool[Array, "B T"],
+        *,
+        new_tokens: int,
+        cache_dtype: Any = None,
+    ) -> tuple[Float[Array, "B V"], DecodeState]:
+        """Returns (logits of the token after each prompt, state with room for `new_tokens` more).
+
+        Prompts are right-padded; a padded slot is never read, and positions count input tokens, so rows of different
+        length need no shifting: every row writes its next token into the same slot.
+        """
+        x, mask_ar, mask_input = self._embed(image, tokens, mask_ar, mask_input.astype(bool))
+        batch_size, length = mask_input.shape
+        room = ((0, 0), (0, new_tokens))
+        cache = KVCache.empty(self.variant.llm, batch_size, length + new_tokens, cache_dtype or self.dtype)
+        out, cache = self.llm(
+            x,
+            positions=make_positions(mask_input),
+            attn_mask=jnp.pad(make_attn_mask(mask_input, mask_ar), ((0, 0), *room)),
+            cache=cache,
+            slot=jnp.zeros((), jnp.int32),
+        )
+        assert cache is not None
+        count = mask_input.sum(axis=1)
+        last = jnp.take_along_axis(out, (length - 1 - jnp.argmax(mask_input[:, ::-1], axis=1))[:, None, None], axis=1)
+        state = DecodeState(cache, jnp.pad(mask_input, room), count, jnp.asarray(length, jnp.int32))
+        return self.llm.embedder.decode(last)[:, 0], state
+
+    def extend(self, token: Int[Array, " B"], state: DecodeState) -> tuple[Float[Array, "B V"], DecodeState]:
+        """Returns (logits after one more token of each row, new state).
+
+        Gemma 2's final cap applies here and not in `prefill` or `__call__`, as in big_vision (variants: off).
+        """
+        readable = jax.lax.dynamic_update_slice_in_dim(
+            state.readable, jnp.ones((token.shape[0], 1), bool), state.slot, axis=1
+        )
+        out, cache = self.llm(
+            self.llm.embedder.encode(token[:, None]),
+            positions=state.position[:, None],
+            attn_mask=readable[:, None, :],
+            cache=state.cache,
+            slot=state.slot,
+        )
+        assert cache is not None
+        logits = self.llm.embedder.decode(out)[:, 0]
+        cap = self.variant.llm.final_softcap
+        logits = jnp.tanh(logits / cap) * cap if cap else logits
+        return logits, DecodeState(cache, readable, state.position + 1, state.slot + 1)
+
+
+def abstract_params(variant: Variant) -> Flat:
+    """Returns the names, shapes and float32 dtype of every leaf of the base tree, without computing anything."""
+    model = PaliGemma(variant)
+    resolution = variant.resolution
+    image = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)
+    tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+    return flatten(jax.eval_shape(model.init, jax.random.key(0), image, tokens, tokens)["params"])
+
+
+def make_model(config: ModelConfig, lora: Lora | None = None) -> PaliGemma:
+    """Returns the model that a configuration describes."""
+    variant = get_variant(config.variant).at(config.resolution)
+    return PaliGemma(variant, lora, jnp.dtype(config.compute_dtype), config.remat)
+
+
+def variables(flat: Flat) -> dict[str, Any]:
+    """Returns a flat tree of base leaves and adapters as the collections that `apply` wants.
+
+    >>> variables({"a/w": 1, "a/w/lora_a": 2, "a/w/lora_b": 3})
+    {'params': {'a': {'w': 1}}, 'lora': {'a': {'w': {'lora_a': 2, 'lora_b': 3}}}}
+    """
+    adapters = {name: leaf for name, leaf in flat.items() if name.endswith(("/lora_a", "/lora_b"))}
+    base = {name: leaf for name, leaf in flat.items() if name not in adapters}
+    return {"params": unflatten(base)} | ({"lora": unflatten(adapters)} if adapters else {})

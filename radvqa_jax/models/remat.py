@@ -1,0 +1,20 @@
+"""Which intermediate results the backward pass computes again instead of storing."""
+
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+
+Remat = Literal["none", "dots", "full"]
+
+
+def rematerialise(block: Any, remat: Remat) -> Any:
+    """Returns the layer class, wrapped so that its backward pass stores less.
+
+    `none` stores everything; `dots` stores the results of products with weights; `full` stores the layer's input only.
+    """
+    if remat == "none":
+        return block
+    policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
+    # Inside a scan common subexpressions cannot be merged across the boundary, so the guard against it costs for nothing.
+    return nn.remat(block, prevent_cse=False, policy=policy)

@@ -1,0 +1,143 @@
+"""SigLIP's vision tower with big_vision's names (models/vit.py: scan, no pooling), and the projector `head`."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from einops import rearrange
+from jaxtyping import Array, Float
+
+from radvqa_jax.models import attention
+from radvqa_jax.models.lora import LORA, AdaptedModule, Lora
+from radvqa_jax.models.remat import Remat, rematerialise
+from radvqa_jax.models.variants import SiglipConfig
+
+
+class DenseLayer(AdaptedModule):
+    """A dense layer with bias, `kernel [in F]` and `bias [F]`."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T F"]:
+        width = x.shape[-1]
+        out = self.linear("kernel", "BTD,DF->BTF", x, shape=(width, self.features), fan_in=width)
+        return out + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+
+
+class HeadsIn(AdaptedModule):
+    """Query, key or value projection, `kernel [D N H]` and `bias [N H]`."""
+
+    num_heads: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T N H"]:
+        width, head_dim = x.shape[-1], x.shape[-1] // self.num_heads
+        out = self.linear("kernel", "BTD,DNH->BTNH", x, shape=(width, self.num_heads, head_dim), fan_in=width)
+        return out + self.param("bias", nn.initializers.zeros, (self.num_heads, head_dim)).astype(self.dtype)
+
+
+class HeadsOut(AdaptedModule):
+    """Output projection of attention, `kernel [N H D]` and `bias [D]`."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T N H"]) -> Float[Array, "B T D"]:
+        _, _, num_heads, head_dim = x.shape
+        width = num_heads * head_dim
+        out = self.linear("kernel", "BTNH,NHD->BTD", x, shape=(num_heads, head_dim, width), fan_in=width)
+        return out + self.param("bias", nn.initializers.zeros, (width,)).astype(self.dtype)
+
+
+class SelfAttention(AdaptedModule):
+    """Multi-head attention over all patches, with biases."""
+
+    num_heads: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B P D"]) -> Float[Array, "B P D"]:
+        heads = {
+            name: HeadsIn(self.lora, self.dtype, self.num_heads, name=name)(x) for name in ("query", "key", "value")
+        }
+        query = heads["query"] * (heads["query"].shape[-1] ** -0.5)
+        out = attention.attend(self, query, heads["key"], heads["value"])
+        return HeadsOut(self.lora, self.dtype, name="out")(out)
+
+
+class MlpBlock(AdaptedModule):
+    """Dense, GELU (tanh form), Dense."""
+
+    mlp_dim: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B P D"]) -> Float[Array, "B P D"]:
+        width = x.shape[-1]
+        x = nn.gelu(DenseLayer(self.lora, self.dtype, self.mlp_dim, name="Dense_0")(x))
+        return DenseLayer(self.lora, self.dtype, width, name="Dense_1")(x)
+
+
+class EncoderBlock(AdaptedModule):
+    """One pre-norm layer of the vision tower; (x, None) in and out, as a scan wants it."""
+
+    config: SiglipConfig
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B P D"], _: None) -> tuple[Float[Array, "B P D"], None]:
+        attn = SelfAttention(self.lora, self.dtype, self.config.num_heads, name="MultiHeadDotProductAttention_0")
+        x = x + attn(nn.LayerNorm(dtype=self.dtype, name="LayerNorm_0")(x))
+        mlp = MlpBlock(self.lora, self.dtype, self.config.mlp_dim, name="MlpBlock_0")
+        return x + mlp(nn.LayerNorm(dtype=self.dtype, name="LayerNorm_1")(x)), None
+
+
+class Encoder(AdaptedModule):
+    """All layers, stacked on axis 0 of their parameters, and the last norm."""
+
+    config: SiglipConfig
+    remat: Remat
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B P D"]) -> Float[Array, "B P D"]:
+        layers = nn.scan(
+            rematerialise(EncoderBlock, self.remat),
+            variable_axes={"params": 0, LORA: 0, attention.TAPS: 0},
+            split_rngs={"params": True, "dropout": True},
+            length=self.config.depth,
+        )
+        x, _ = layers(self.lora, self.dtype, self.config, name="encoderblock")(x, None)
+        return nn.LayerNorm(dtype=self.dtype, name="encoder_norm")(x)
+
+
+class PatchEmbedding(nn.Module):
+    """A convolution whose stride is its kernel size, written as one product; `kernel [p p 3 D]`, `bias [D]`."""
+
+    width: int
+    patch: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, patches: Float[Array, "B P X"]) -> Float[Array, "B P D"]:
+        shape = (self.patch, self.patch, 3, self.width)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(in_axis=(0, 1, 2)), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        kernel = rearrange(kernel, "p q C D -> (p q C) D").astype(self.dtype)
+        return jnp.einsum("BPX,XD->BPD", patches.astype(self.dtype), kernel) + bias.astype(self.dtype)
+
+
+class Siglip(nn.Module):
+    """Image to image tokens in the width of the language model."""
+
+    config: SiglipConfig
+    num_patches: int
+    out_width: int
+    lora: Lora | None = None
+    dtype: Any = jnp.float32
+    remat: Remat = "none"
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "B h w 3"]) -> Float[Array, "B P D"]:
+        width, patch = self.config.width, self.config.patch
+        patches = rearrange(image, "B (i p) (j q) C -> B (i j) (p q C)", p=patch, q=patch)
+        x = PatchEmbedding(width, patch, self.dtype, name="embedding")(patches)
+        position = self.param("pos_embedding", nn.initializers.normal(width**-0.5), (1, self.num_patches, width))
+        x = x + position.astype(self.dtype)
+        x = Encoder(self.lora, self.dtype, self.config, self.remat, name="Transformer")(x)
+        return DenseLayer(self.lora, self.dtype, self.out_width, name="head")(x)

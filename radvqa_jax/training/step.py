@@ -1,0 +1,102 @@
+"""One optimizer step: a pure function of state, frozen leaves and batch."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from radvqa_jax.models.paligemma import PaliGemma, variables
+from radvqa_jax.schema import Batch, TrainState
+from radvqa_jax.training.loss import Weighting, example_loss, row_weights, token_loss
+from radvqa_jax.trees import Flat
+
+
+class StepOptions(NamedTuple):
+    """The static choices of a step."""
+
+    accumulate: int = 1  # the batch is computed in so many parts
+    loss_weighting: Weighting = "per_example"
+    label_smoothing: float = 0.0
+
+
+def part_loss(
+    trainable: Flat,
+    frozen: Flat,
+    batch: Batch,
+    weights: Float[Array, " B"],
+    key: PRNGKeyArray,
+    *,
+    model: PaliGemma,
+    label_smoothing: float,
+) -> Float[Array, ""]:
+    """Returns the share of the loss that the rows of `batch` bring, given what each row counts.
+
+    Inputs are `tokens[:, :-1]`, targets `tokens[:, 1:]`, weighted by `mask_loss[:, 1:]`.
+    """
+    logits = model.apply(
+        variables(trainable | frozen),
+        batch.image,
+        batch.tokens[:, :-1],
+        batch.mask_ar[:, :-1],
+        rngs={"dropout": key},
+    )
+    loss = token_loss(logits, batch.tokens[:, 1:], label_smoothing=label_smoothing)
+    return (example_loss(loss, batch.mask_loss[:, 1:]) * weights).sum()
+
+
+def loss_and_grads(
+    trainable: Flat, frozen: Flat, batch: Batch, key: PRNGKeyArray, *, model: PaliGemma, options: StepOptions
+) -> tuple[Float[Array, ""], Flat]:
+    """Returns (loss, gradient of the trainable leaves) of a whole batch, computed in `accumulate` parts."""
+    weights = row_weights(batch.mask_loss[:, 1:], batch.mask_example, options.loss_weighting)
+    grad = jax.value_and_grad(partial(part_loss, model=model, label_smoothing=options.label_smoothing))
+    if options.accumulate == 1:
+        return grad(trainable, frozen, batch, weights, key)
+    parts = jax.tree.map(lambda x: x.reshape(options.accumulate, -1, *x.shape[1:]), (batch, weights))
+    keys = jax.random.split(key, options.accumulate)
+
+    def add(total: tuple[Array, Flat], part: tuple[tuple[Batch, Array], PRNGKeyArray]) -> tuple[tuple[Array, Flat], None]:
+        (rows, row_weight), part_key = part
+        return jax.tree.map(jnp.add, total, grad(trainable, frozen, rows, row_weight, part_key)), None
+
+    zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, trainable))
+    return jax.lax.scan(add, zero, (parts, keys))[0]
+
+
+@partial(jax.jit, static_argnames=("model", "tx", "options"), donate_argnames=("state",))
+def train_step(
+    state: TrainState,
+    frozen: Flat,
+    batch: Batch,
+    key: PRNGKeyArray,
+    *,
+    model: PaliGemma,
+    tx: optax.GradientTransformation,
+    options: StepOptions,
+) -> tuple[TrainState, dict[str, Array]]:
+    """Returns (new state, metrics). Only the trainable leaves are differentiated, and only their norm is taken.
+
+    Args:
+        state: step, trainable leaves, optimizer state; donated.
+        frozen: every other leaf, in its own dtype; read only.
+        batch: accumulate * batch_size rows.
+        key: of the run; the step's dropout key is folded in from it.
+        model: static.
+        tx: from `make_optimizer`; static.
+        options: static.
+    """
+    step_key = jax.random.fold_in(key, state.step)
+    loss, grads = loss_and_grads(state.trainable, frozen, batch, step_key, model=model, options=options)
+    updates, opt_state = tx.update(grads, state.opt_state, state.trainable)
+    trainable = optax.apply_updates(state.trainable, updates)
+    metrics = {"loss": loss, "grad_norm": optax.global_norm(grads), "update_norm": optax.global_norm(updates)}
+    return TrainState(state.step + 1, trainable, opt_state), metrics
+
+
+def init_state(trainable: Flat, tx: optax.GradientTransformation) -> TrainState:
+    """Returns the state before step 1; trainable leaves become float32 copies, since the step donates its state."""
+    trainable = {name: jnp.array(leaf, jnp.float32, copy=True) for name, leaf in trainable.items()}
+    return TrainState(jnp.zeros((), jnp.int32), trainable, tx.init(trainable))

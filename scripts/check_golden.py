@@ -1,0 +1,192 @@
+"""Compares this implementation with numbers that big_vision computed, and prints the largest error of each kind.
+
+    python scripts/check_golden.py --dir tests/golden
+
+For every pair NAME_params.npz / NAME_io.npz in the folder: image tokens, text logits, loss per example, gradient of every
+leaf, attention probabilities, logits of the prefill and of each decoding step, greedy tokens. Sizes come from the
+arrays; a NAME that starts with `paligemma2` has soft caps (attention 50, final 30 in decoding steps). Where they are
+there: tokenizer.json with tiny_tokenizer.model (ids and packed rows, exactly) and resize.npz. Exit code 1 on a failure.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from radvqa_jax.config import DecodeConfig
+from radvqa_jax.data.image import resize_image
+from radvqa_jax.data.packing import reference_rows
+from radvqa_jax.data.tokenizer import Tokenizer
+from radvqa_jax.decoding.decode import decode
+from radvqa_jax.files import read_json
+from radvqa_jax.models.attention import TAPS
+from radvqa_jax.models.paligemma import PaliGemma, variables
+from radvqa_jax.models.variants import infer_variant
+from radvqa_jax.schema import Batch
+from radvqa_jax.training.loss import example_loss, token_loss
+from radvqa_jax.trees import Flat
+
+ABSOLUTE = 2e-4
+RELATIVE = 1e-3
+# A gradient that is zero in exact arithmetic (attention's key bias: a shift of all logits of a row) is only noise in
+# float32. Below this share of the whole gradient's norm a leaf counts as zero, and ours must be as small.
+ZERO_SHARE = 1e-6
+
+
+class Check(NamedTuple):
+    """One comparison: it holds if error <= limit."""
+
+    name: str
+    error: float
+    limit: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the error is within the limit; a NaN is not."""
+        return bool(self.error <= self.limit)
+
+
+def _error(ours: Any, golden: np.ndarray) -> float:
+    ours = np.asarray(ours)
+    if ours.shape != golden.shape:
+        raise ValueError(f"shape {ours.shape}, golden {golden.shape}")
+    return float(np.abs(ours.astype(np.float64) - golden.astype(np.float64)).max())
+
+
+def _relative(ours: np.ndarray, golden: np.ndarray, scale: float) -> float:
+    """Returns |ours - golden| over |golden| (norms), or 0 where both are zero by ZERO_SHARE of `scale`."""
+    floor = ZERO_SHARE * scale
+    if np.linalg.norm(golden) <= floor and np.linalg.norm(ours) <= floor:
+        return 0.0
+    return float(np.linalg.norm(ours - golden) / max(float(np.linalg.norm(golden)), floor))
+
+
+def check_forward(model: PaliGemma, params: Flat, io: dict[str, np.ndarray]) -> Iterator[Check]:
+    """Yields the teacher-forced comparisons."""
+    collections = variables(params)
+    tokens, mask_ar = io["text"][:, :-1], io["mask_ar"][:, :-1]
+    image_tokens = model.apply(collections, io["image"], method="embed_image")
+    yield Check("image tokens", _error(image_tokens, io["zimg"]), ABSOLUTE)
+    logits, taps = model.apply(collections, io["image"], tokens, mask_ar, mutable=[TAPS])
+    yield Check("text logits", _error(logits, io["text_logits"]), ABSOLUTE)
+    probs = taps[TAPS]["llm"]["layers"]["attn"]["attn_probs"]
+    yield Check("attention probabilities", _error(probs, io["attention_probs"]), ABSOLUTE)
+
+
+def check_gradients(model: PaliGemma, params: Flat, io: dict[str, np.ndarray]) -> Iterator[Check]:
+    """Yields the comparisons of loss and gradients."""
+
+    def loss(leaves: Flat) -> tuple[jax.Array, jax.Array]:
+        logits = model.apply(variables(leaves), io["image"], io["text"][:, :-1], io["mask_ar"][:, :-1])
+        per_example = example_loss(token_loss(logits, io["text"][:, 1:]), jnp.asarray(io["mask_loss"][:, 1:]))
+        return per_example.mean(), per_example
+
+    grads, per_example = jax.grad(loss, has_aux=True)(params)
+    yield Check("loss per example", _error(per_example, io["per_example_loss"]), ABSOLUTE)
+    ours = {name: np.asarray(leaf, np.float64) for name, leaf in grads.items()}
+    norms = {name: io[f"grad_norm/{name}"] for name in params}
+    scale = float(np.linalg.norm(list(norms.values())))
+    worst = max(_relative(np.linalg.norm(ours[name]), norms[name], scale) for name in params)
+    yield Check("gradient norms, every leaf (relative)", worst, RELATIVE)
+    whole = [_relative(ours[name], io[f"grad/{name}"], scale) for name in params if f"grad/{name}" in io]
+    yield Check("gradients, leaves given whole (relative)", max(whole, default=0.0), RELATIVE)
+
+
+def check_decoding(model: PaliGemma, params: Flat, io: dict[str, np.ndarray]) -> Iterator[Check]:
+    """Yields the comparisons of prefill, steps with a cache, and the greedy loop."""
+    prompt, mask_input, golden = io["prompt"], io["prompt_mask_input"], io["decode_logits"]
+    steps = io["decode_tokens"].shape[1]
+    collections = variables(params)
+    logits, state = model.apply(
+        collections, io["image"], prompt, io["prompt_mask_ar"], mask_input, new_tokens=steps, method="prefill"
+    )
+    yield Check("prefill logits", _error(logits, golden[:, 0]), ABSOLUTE)
+    worst = 0.0
+    for step in range(steps):
+        logits, state = model.apply(collections, jnp.asarray(io["decode_tokens"][:, step]), state, method="extend")
+        worst = max(worst, _error(logits, golden[:, step + 1]))
+    yield Check("step logits", worst, ABSOLUTE)
+    batch = Batch(io["image"], prompt, io["prompt_mask_ar"], 0 * prompt, mask_input, np.ones(len(prompt), bool))
+    config = DecodeConfig(max_new_tokens=steps)
+    never = -1  # the golden loop does not stop at EOS
+    out = decode(model, params, batch, jax.random.key(0), config=config, eos=never)
+    yield Check("greedy tokens (wrong ones)", float((np.asarray(out.tokens[:, 0]) != io["decode_tokens"]).sum()), 0)
+
+
+def check_model(folder: Path, name: str) -> Iterator[Check]:
+    """Yields every comparison of one pair of files."""
+    with np.load(folder / f"{name}_params.npz", allow_pickle=False) as file:
+        params = {key.removeprefix("params/"): jnp.asarray(file[key]) for key in file.files}
+    with np.load(folder / f"{name}_io.npz", allow_pickle=False) as file:
+        io = {key: file[key] for key in file.files}
+    model = PaliGemma(infer_variant(params, gemma2=name.startswith("paligemma2")))
+    for part in (check_forward, check_gradients, check_decoding):
+        yield from part(model, params, io)
+
+
+def check_tokenizer(folder: Path) -> Iterator[Check]:
+    """Yields the comparisons of token ids, of texts made from them, and of packed rows; each counts what differs."""
+    golden, tokenizer = read_json(folder / "tokenizer.json"), Tokenizer(folder / "tiny_tokenizer.model")
+    wrong = {"token ids": 0, "texts": 0, "packed rows": 0}
+    for case in golden["cases"]:
+        wrong["token ids"] += tokenizer.encode(case["text"]) != case["ids"]
+        wrong["token ids"] += tokenizer.encode(case["text"], bos=True, eos=True) != case["ids_bos_eos"]
+        wrong["texts"] += tokenizer.decode(case["ids"]) != case["back"]
+    for case in golden["packed"]:
+        rows = reference_rows(tokenizer, case["prefix"], suffix=case["suffix"], seq_len=case["seq_len"])
+        wrong["packed rows"] += any(rows[kind] != case[kind] for kind in ("train", "eval"))
+    for name, count in wrong.items():
+        yield Check(f"{name} (wrong ones)", float(count), 0)
+
+
+def check_resize(folder: Path) -> Iterator[Check]:
+    """Yields the comparisons of resized images in grey levels."""
+    with np.load(folder / "resize.npz", allow_pickle=False) as file:
+        pairs = [(file[key], file[key.replace("in_", "out_")]) for key in file.files if key.startswith("in_")]
+    largest, unequal = 0.0, 0.0
+    for image, golden in pairs:
+        levels = np.rint((resize_image(image, golden.shape[0]) - golden) * 127.5)
+        largest, unequal = max(largest, float(np.abs(levels).max())), max(unequal, float((levels != 0).mean()))
+    yield Check("resize (grey levels)", largest, 1)
+    yield Check("resize (share of unequal values)", unequal, 0.002)
+
+
+def check_folder(folder: Path) -> dict[str, list[Check]]:
+    """Returns every comparison that the files in a folder allow, by the name of the golden file."""
+    jobs: dict[str, Callable[[], Iterator[Check]]] = {}
+    for path in sorted(folder.glob("*_params.npz")):
+        name = path.name.removesuffix("_params.npz")
+        if not (folder / f"{name}_io.npz").is_file():
+            raise FileNotFoundError(f"{path} has no {name}_io.npz beside it; both are needed.")
+        jobs[name] = lambda name=name: check_model(folder, name)
+    if (folder / "tokenizer.json").is_file():
+        jobs["tokenizer"] = lambda: check_tokenizer(folder)
+    if (folder / "resize.npz").is_file():
+        jobs["resize"] = lambda: check_resize(folder)
+    if not jobs:
+        raise FileNotFoundError(f"{folder} holds no *_params.npz, tokenizer.json or resize.npz. Give another --dir.")
+    with jax.default_matmul_precision("highest"):
+        return {name: list(job()) for name, job in jobs.items()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dir", type=Path, required=True, help="folder with golden files")
+    results = check_folder(parser.parse_args().dir)
+    failed = 0
+    for name, checks in results.items():
+        print(name)
+        for check in checks:
+            failed += not check.holds
+            print(f"  {'ok  ' if check.holds else 'FAIL'} {check.name:44} {check.error:.3g} (limit {check.limit:g})")
+    print(f"{sum(map(len, results.values())) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

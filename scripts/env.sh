@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# Makes the Python environment if it is missing or out of date, and puts it first on PATH. From any folder:
+#   source scripts/env.sh
+# RADVQA_VENV    its folder; .venv of the repository if not given
+# RADVQA_LOCK    the versions to install; requirements.lock of the repository if not given
+# RADVQA_EXTRAS  extras of setup.py to add, such as cuda or export,judge
+# RADVQA_PYTHON  the Python >= 3.11 to make it with; looked for if not given
+# An environment bears a stamp of what went into it. Where the stamp says that it was interrupted, it is made again; where
+# the stamp is old, it is brought up to date. One that this script did not make is used as it is, and never deleted.
+
+REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+radvqa_say() { echo "env: $*" >&2; }
+
+radvqa_find_python() {
+  local candidate
+  for candidate in ${RADVQA_PYTHON:-python3.11 python3.12 python3.13 python3 python}; do
+    if "$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      echo "$candidate"
+      return 0
+    fi
+  done
+  radvqa_say "no Python >= 3.11 with venv and pip was found. Install one (Debian: apt install python3 python3-venv)" \
+    "or name one: RADVQA_PYTHON=/path/to/python3."
+  return 1
+}
+
+# Prints what in a lock file the environment of this Python lacks: nothing, or up to eight names and how many there are.
+radvqa_lacks() {
+  "$1" - "$2" <<'PY'
+import importlib.metadata, re, sys
+
+have = {re.sub(r"[-_.]+", "-", d.metadata["Name"]).lower() for d in importlib.metadata.distributions()}
+want = [line.split("==")[0] for line in open(sys.argv[1]) if "==" in line and not line.startswith("#")]
+lacks = [name for name in want if re.sub(r"[-_.]+", "-", name).lower() not in have]
+if lacks:
+    print(", ".join(lacks[:8]) + (f" and {len(lacks) - 8} more" if len(lacks) > 8 else ""))
+PY
+}
+
+# Prints missing, foreign (not made here), current, old (to be brought up to date) or broken.
+radvqa_state() {
+  local venv=$1 want=$2 have
+  if [ -z "$(ls -A "$venv" 2>/dev/null)" ]; then
+    echo missing
+  elif ! have=$(cat "$venv/.radvqa-stamp" 2>/dev/null); then
+    echo foreign
+  elif ! "$venv/bin/python" -c '' 2>/dev/null || [ "${have%%|*}" != "$venv" ]; then
+    echo broken
+  elif [ "$have" = "$want" ]; then
+    echo current
+  else
+    echo old
+  fi
+}
+
+# Makes the environment anew. The stamp is there first, so that an interrupted one is known as this script's.
+radvqa_create() {
+  local venv=$1 python
+  python=$(radvqa_find_python) || return 1
+  radvqa_say "making $venv with $("$python" -V) (once; 1 to 5 minutes, 1.2 GB or more) ..."
+  rm -rf "$venv" && mkdir -p "$venv" && echo making >"$venv/.radvqa-stamp" && "$python" -m venv "$venv"
+}
+
+radvqa_install() {
+  local venv=$1 lock=$2 extras=$3
+  local pip=("$venv/bin/python" -m pip --quiet --quiet --no-input --disable-pip-version-check)
+  echo making >"$venv/.radvqa-stamp"
+  # --use-pep517: what comes as source is built alike by every pip, and needs no setuptools in the environment.
+  "${pip[@]}" install --use-pep517 -r "$lock" || return 1
+  if [ -n "$extras" ]; then
+    "${pip[@]}" install --use-pep517 -c "$lock" -e "$REPO[$extras]"
+  else
+    "${pip[@]}" install --no-deps -e "$REPO"
+  fi
+}
+
+radvqa_make() {
+  local venv=$1 lock=$2 extras=$3 want=$4 start=$SECONDS lacks
+  case $(radvqa_state "$venv" "$want") in
+    current) return 0 ;; # another process made it while this one waited
+    foreign)
+      lacks=$(radvqa_lacks "$venv/bin/python" "$lock" 2>/dev/null) || lacks="a Python that runs"
+      if [ -n "$lacks" ]; then
+        radvqa_say "$venv was not made by this script and lacks $lacks. Install into it (pip install -r $lock), or remove" \
+          "the folder and let this script make it."
+        return 1
+      fi
+      radvqa_say "using $venv as it is: it was not made by this script."
+      return 0
+      ;;
+    missing) radvqa_create "$venv" || return 1 ;;
+    broken)
+      radvqa_say "$venv was interrupted, moved or broken."
+      radvqa_create "$venv" || return 1
+      ;;
+    old) radvqa_say "bringing $venv up to date with setup.py and $(basename "$lock") ..." ;;
+  esac
+  if ! radvqa_install "$venv" "$lock" "$extras"; then
+    radvqa_say "the installation failed; the lines above say why. Mend that and run this again."
+    return 1
+  fi
+  echo "$want" >"$venv/.radvqa-stamp"
+  radvqa_say "ready after $((SECONDS - start)) s."
+}
+
+radvqa_env() {
+  local venv=${RADVQA_VENV:-$REPO/.venv} lock=${RADVQA_LOCK:-$REPO/requirements.lock} extras=${RADVQA_EXTRAS:-} want
+  case $venv in /*) ;; *) venv=$PWD/$venv ;; esac
+  case $lock in /*) ;; *) lock=$PWD/$lock ;; esac
+  want="$venv|$REPO|$extras|$(cat "$REPO/setup.py" "$REPO/requirements.lock" "$lock" | cksum)" || return 1
+  if [ "$(radvqa_state "$venv" "$want")" != current ]; then
+    # One at a time, where the machine has flock: a second one would take the first one's work for an interrupted one.
+    (
+      ! command -v flock >/dev/null || flock 9
+      radvqa_make "$venv" "$lock" "$extras" "$want"
+    ) 9<"$REPO" || return 1
+  fi
+  export VIRTUAL_ENV=$venv PATH=$venv/bin:$PATH
+}
+
+radvqa_env

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Runs every test that needs neither TensorFlow nor torch; makes the environment first if it is missing.
+#   bash scripts/test.sh [arguments of pytest, such as -k lora or tests/models]
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+cd "$REPO"
+# A file stays with one worker, so that what its tests share is made once.
+exec python -m pytest -q -rfEs -n 2 --dist loadfile -m "not tf and not torch" "$@"

@@ -1,0 +1,81 @@
+"""Metadata of the package: dependencies with the versions that were tested, extras for what only some need.
+
+requirements.lock holds the exact versions of the tested set; tests/test_repository.py holds it to the bounds here.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+# Lower bound: the oldest version that was tested. Upper bound: the next release that may break an interface.
+INSTALL_REQUIRES = [
+    "absl-py>=2.5,<3",
+    "array-record>=0.8.6,<0.9",
+    "einops>=0.8.2,<0.9",
+    "flax>=0.12.8,<0.13",
+    "grain>=0.2.18,<0.3",
+    "importlib_resources>=7.1",  # tensorflow-datasets imports it and does not declare it
+    "jax>=0.10.2,<0.11",
+    "jaxtyping>=0.3.11,<0.4",
+    "jinja2>=3.1.6,<4",
+    "matplotlib>=3.11,<4",
+    "ml-collections>=1.1,<2",
+    "numpy>=2.4,<3",
+    "optax>=0.2.8,<0.3",
+    "orbax-checkpoint>=0.12.8,<0.13",
+    "pillow>=13,<14",
+    "protobuf>=7.36,<8",
+    "rouge-score>=0.1.2,<0.2",
+    "sacrebleu>=2.6,<3",
+    "scipy>=1.17,<2",
+    "sentencepiece>=0.2.3,<0.3",
+    "tensorboardX>=2.6.5,<3",
+    "tensorflow-datasets>=4.9.10,<5",  # without TensorFlow: files are ArrayRecord
+    "tqdm>=4.70,<5",
+]
+
+TEST = ["beartype>=0.23,<0.24", "pytest>=9.2,<10", "pytest-xdist>=3.8,<4"]
+
+EXTRAS_REQUIRE = {
+    "cuda": ["jax[cuda13]>=0.10.2,<0.11"],
+    "tpu": ["jax[tpu]>=0.10.2,<0.11"],
+    "tf": ["tensorflow-cpu>=2.21,<2.22"],  # for tests marked `tf`; the main job never loads it
+    "export": ["safetensors>=0.8,<0.9"],
+    "judge": ["openai>=3.51,<4", "pydantic>=2.14,<3", "tenacity>=9.2,<10"],
+    "dicom": ["pydicom>=3.0.2,<4"],
+    "bench": ["peft>=0.21.2,<0.22", "safetensors>=0.8,<0.9", "torch>=2.13,<3", "transformers>=5.23,<6"],
+    "notebook": ["ipykernel>=7.4,<8", "jupyterlab>=4.6,<5", "nbclient>=0.11,<0.12", "nbconvert>=7.17,<8"],
+    "test": TEST,
+    "dev": [*TEST, "pyright>=1.1.414,<1.2", "ruff>=0.17.6,<0.18"],
+}
+
+
+def read_version() -> str:
+    """Returns `__version__` of the package, without importing it."""
+    text = (ROOT / "radvqa_jax" / "__init__.py").read_text(encoding="utf-8")
+    match = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
+    if match is None:
+        raise ValueError('radvqa_jax/__init__.py must hold one line `__version__ = "…"`.')
+    return match.group(1)
+
+
+setup(
+    name="radvqa_jax",
+    version=read_version(),
+    description="PaliGemma adapted to radiological visual question answering, in JAX and Flax",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    keywords="jax flax paligemma lora radiology visual question answering",
+    python_requires=">=3.11",
+    packages=find_packages(include=["radvqa_jax", "radvqa_jax.*", "tfds_builders", "tfds_builders.*"]),
+    package_data={
+        "radvqa_jax": ["assets/*", "**/*.html"],
+        "tfds_builders": ["*/README.md", "*/CITATIONS.bib", "*/dummy_data/**/*"],
+    },
+    install_requires=INSTALL_REQUIRES,
+    extras_require=EXTRAS_REQUIRE,
+)

@@ -1,0 +1,205 @@
+"""Batches: every row once an epoch, the same from any step on, mixed by weight."""
+
+import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from radvqa_jax.config import DataConfig, SourceConfig
+from radvqa_jax.data.loader import TrainLoader, eval_batches, make_train_loader
+from radvqa_jax.data.sources import RowSource, load_rows
+from radvqa_jax.data.tokenizer import Tokenizer
+from radvqa_jax.schema import Batch
+
+from .conftest import fake_rows
+
+DATA = DataConfig(seq_len=24)
+LONG = "axial MRI shows left lung nodule, 12 mm in diameter. " * 2
+
+
+def loader(
+    sources: list[RowSource],
+    tokenizer: Tokenizer,
+    *,
+    batch_size: int = 4,
+    seed: int = 0,
+    data: DataConfig = DATA,
+) -> TrainLoader:
+    return make_train_loader(sources, data=data, tokenizer=tokenizer, resolution=4, batch_size=batch_size, seed=seed)
+
+
+def which(batch: Batch) -> list[int]:
+    """Returns the grey level of each row's image: the number of the row it came from."""
+    return np.rint((np.asarray(batch.image)[:, 0, 0, 0] + 1) * 127.5).astype(int).tolist()
+
+
+def assert_equal(have: Batch, want: Batch) -> None:
+    for name, left, right in zip(Batch._fields, have, want, strict=True):
+        np.testing.assert_array_equal(left, right, err_msg=name)
+
+
+def test_a_batch_has_the_shapes_of_the_schema_and_its_own_text(tokenizer: Tokenizer) -> None:
+    batch = next(loader([fake_rows(10)], tokenizer))
+    spec = Batch.spec(4, 4, 24)
+    assert [(leaf.shape, leaf.dtype) for leaf in batch] == [(leaf.shape, leaf.dtype) for leaf in spec]
+    assert np.asarray(batch.mask_example).all()
+    for row, number in enumerate(which(batch)):
+        assert tokenizer.decode(np.asarray(batch.tokens)[row]) == f"answer en {number}\n{number}"
+
+
+def test_every_row_comes_once_an_epoch_in_another_order(tokenizer: Tokenizer) -> None:
+    stream = loader([fake_rows(10)], tokenizer, batch_size=5)
+    assert stream.rows_per_epoch == 10
+    epochs = [which(next(stream)) + which(next(stream)) for _ in range(3)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_batches_run_over_the_end_of_an_epoch(tokenizer: Tokenizer) -> None:
+    stream = loader([fake_rows(3)], tokenizer, batch_size=4)
+    drawn = [number for _ in range(3) for number in which(next(stream))]
+    assert [sorted(drawn[i : i + 3]) for i in range(0, 12, 3)] == [[0, 1, 2]] * 4
+
+
+def test_the_order_depends_on_the_seed_alone(tokenizer: Tokenizer) -> None:
+    def order(seed: int) -> list[int]:
+        stream = loader([fake_rows(20)], tokenizer, batch_size=20, seed=seed)
+        return which(next(stream)) + which(next(stream))
+
+    assert order(0) == order(0)
+    assert order(0)[:20] != order(1)[:20]
+    # Epoch 1 of one seed must not be epoch 0 of the next.
+    assert order(0)[20:] != order(1)[:20]
+
+
+def test_it_continues_from_every_step(tokenizer: Tokenizer) -> None:
+    sources = [fake_rows(7, weight=2.0), fake_rows(5, first=100)]
+    whole = loader(sources, tokenizer, batch_size=3)
+    states, batches = [], []
+    for _ in range(9):
+        states.append(json.loads(json.dumps(whole.get_state())))
+        batches.append(next(whole))
+    for step, state in enumerate(states):
+        again = loader(sources, tokenizer, batch_size=3)
+        next(again)  # a state replaces wherever the loader was
+        again.set_state(state)
+        assert again.get_state() == state
+        for want in batches[step : step + 3]:
+            assert_equal(next(again), want)
+
+
+@pytest.mark.slow
+def test_worker_processes_give_the_same_batches(tokenizer: Tokenizer, dummy_dir: Path) -> None:
+    source = SourceConfig(dataset="vqa_rad", builder_config="unchecked")
+    data = DataConfig(data_dir=str(dummy_dir), seq_len=64)
+    rows = load_rows(source, data)
+    here = loader([rows], tokenizer, data=data)
+    there = loader([rows], tokenizer, data=dataclasses.replace(data, workers=2))
+    batches = [next(here) for _ in range(5)]
+    for want in batches[:3]:
+        assert_equal(next(there), want)
+    there.set_state({"batches_drawn": 3})
+    assert_equal(next(there), batches[3])
+    there.close()
+    with pytest.raises(ValueError, match="loader is closed"):
+        next(there)
+
+
+def test_a_state_of_something_else_is_refused(tokenizer: Tokenizer) -> None:
+    with pytest.raises(ValueError, match="batches_drawn"):
+        loader([fake_rows(3)], tokenizer).set_state({"next_index": 3})
+
+
+@pytest.mark.parametrize("weights", [(3.0, 1.0), (0.1, 0.9), (1.0, 1.0)])
+def test_sources_are_drawn_by_weight(tokenizer: Tokenizer, weights: tuple[float, float]) -> None:
+    sources = [fake_rows(5, weight=weights[0]), fake_rows(60, first=100, weight=weights[1])]
+    stream = loader(sources, tokenizer, batch_size=40)
+    drawn = [number for _ in range(5) for number in which(next(stream))]
+    share = sum(number < 100 for number in drawn) / len(drawn)
+    assert abs(share - weights[0] / sum(weights)) <= 1 / len(drawn)
+    # A small source starts again as often as it must, every row as often as the others.
+    small = Counter(number for number in drawn if number < 100)
+    assert set(small) == set(range(5)) and max(small.values()) - min(small.values()) <= 1
+    assert stream.rows_per_epoch == 65
+
+
+def test_rejected_rows_are_counted_by_reason_and_never_drawn(tokenizer: Tokenizer) -> None:
+    rows = fake_rows(6, answer=["yes", LONG, "", "no", LONG, " "])
+    stream = loader([rows], tokenizer)
+    (report,) = stream.report
+    assert {key: report[key] for key in ("rows", "kept", "rejected", "cut")} == {
+        "rows": 6,
+        "kept": 2,
+        "rejected": {"overlong_answer": 2, "empty_answer": 2},
+        "cut": 0,
+    }
+    assert report["source"]["n"] == 6
+    assert stream.rows_per_epoch == 2
+    assert {number for _ in range(4) for number in which(next(stream))} == {0, 3}
+
+
+def test_cut_rows_are_counted_and_drawn(tokenizer: Tokenizer) -> None:
+    data = dataclasses.replace(DATA, overlong="cut")
+    stream = loader([fake_rows(3, answer=["yes", LONG, "no"])], tokenizer, data=data, batch_size=3)
+    assert (stream.report[0]["kept"], stream.report[0]["cut"]) == (3, 1)
+    batch = next(stream)
+    assert (np.asarray(batch.tokens) == tokenizer.eos).sum(1).tolist() == [1, 1, 1]
+
+
+def test_the_policy_error_names_the_question(tokenizer: Tokenizer) -> None:
+    data = dataclasses.replace(DATA, overlong="error")
+    with pytest.raises(ValueError, match="fake:train, question '1': The answer 'axial"):
+        loader([fake_rows(3, answer=["yes", LONG, "no"])], tokenizer, data=data)
+
+
+def test_an_overlong_question_is_an_error(tokenizer: Tokenizer) -> None:
+    with pytest.raises(ValueError, match=r"fake:train, question '2': The prefix .* A question is never cut"):
+        loader([fake_rows(3, question=["a", "b", LONG])], tokenizer)
+
+
+def test_a_source_of_which_nothing_is_left_is_an_error(tokenizer: Tokenizer) -> None:
+    with pytest.raises(ValueError, match=r"no row can be trained on.*empty_answer.*2"):
+        loader([fake_rows(2, answer=["", ""])], tokenizer)
+    with pytest.raises(ValueError, match="at least one source"):
+        loader([], tokenizer)
+
+
+def test_a_broken_image_is_named(tokenizer: Tokenizer) -> None:
+    with pytest.raises(ValueError, match="fake:train, question '0', image 'image-0': The 4 bytes are not an image"):
+        next(loader([fake_rows(1, image=[b"what"])], tokenizer))
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(10, 4), (8, 4), (1, 4)])
+def test_evaluation_gives_every_row_once_in_order(tokenizer: Tokenizer, n: int, batch_size: int) -> None:
+    rows = fake_rows(n)
+    pairs = list(eval_batches(rows, data=DATA, tokenizer=tokenizer, resolution=4, batch_size=batch_size))
+    assert [row["question_id"] for _, part in pairs for row in part] == [str(i) for i in range(n)]
+    for batch, part in pairs:
+        assert np.asarray(batch.tokens).shape == (batch_size, 24)
+        assert np.asarray(batch.image).shape == (batch_size, 4, 4, 3)
+        assert np.asarray(batch.mask_example).tolist() == [i < len(part) for i in range(batch_size)]
+        assert which(batch)[: len(part)] == [int(row["question_id"]) for row in part]
+        assert not np.asarray(batch.mask_loss).any()
+
+
+def test_evaluation_shows_the_prompt_and_not_the_answer(tokenizer: Tokenizer) -> None:
+    rows = fake_rows(2, question=["Is it?", "mass"], answer=["liver", "liver"])
+    ((batch, _),) = eval_batches(rows, data=DATA, tokenizer=tokenizer, resolution=4, batch_size=2)
+    texts = [tokenizer.decode(tokens) for tokens in np.asarray(batch.tokens)]
+    assert texts == ["answer en Is it?\n", "answer en mass\n"]
+
+
+def test_evaluation_can_be_left_early(tokenizer: Tokenizer) -> None:
+    stream = eval_batches(fake_rows(30), data=DATA, tokenizer=tokenizer, resolution=4, batch_size=4)
+    batch, _ = next(stream)
+    stream.close()  # pyright: ignore[reportAttributeAccessIssue] a generator
+    assert which(batch) == [0, 1, 2, 3]
+
+
+def test_evaluation_names_an_overlong_question(tokenizer: Tokenizer) -> None:
+    rows = fake_rows(2, question=["a", LONG])
+    with pytest.raises(ValueError, match="fake:train, question '1': The prefix"):
+        list(eval_batches(rows, data=DATA, tokenizer=tokenizer, resolution=4, batch_size=2))

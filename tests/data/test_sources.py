@@ -1,0 +1,131 @@
+"""Prepared data sets as rows."""
+
+import dataclasses
+import pickle
+from pathlib import Path
+
+import pytest
+
+from radvqa_jax.config import DataConfig, SourceConfig
+from radvqa_jax.data.image import decode_image
+from radvqa_jax.data.sources import BUILDERS, RowSource, load_rows, prepare
+
+from .conftest import DUMMY, fake_rows
+
+IMAGES = DUMMY / "VQA_RAD Image Folder"
+
+
+def dummy(dummy_dir: Path, *, seed: int = 0, **fields: object) -> RowSource:
+    source = SourceConfig(**({"dataset": "vqa_rad", "builder_config": "unchecked"} | fields))  # pyright: ignore
+    return load_rows(source, DataConfig(data_dir=str(dummy_dir)), seed=seed)
+
+
+def test_rows_are_plain_values_and_images_are_the_files_bytes(dummy_dir: Path) -> None:
+    rows = dummy(dummy_dir)
+    row = rows[0]
+    assert row["image"] == (IMAGES / "synpic1.jpg").read_bytes()
+    assert row["question_id"] == "0" and row["answer"] == "Yes" and row["phrase_type"] == "freeform"
+    assert row["yes_no"] is True and row["choices"] == []
+    assert type(row["answer_index"]) is int and row["answer_index"] == -1
+    assert {type(value) for value in row.values()} == {bytes, str, bool, int, list}
+    assert rows[-1]["question_id"] == rows[len(rows) - 1]["question_id"]
+
+
+def test_rows_come_in_the_official_order(dummy_dir: Path) -> None:
+    assert [row["question_id"] for row in dummy(dummy_dir)] == [*map(str, range(12)), "19"]
+    assert [row["question_id"] for row in dummy(dummy_dir, split="test")] == ["12", "13", "14"]
+
+
+def test_the_name_and_the_fingerprint_say_what_it_is(dummy_dir: Path) -> None:
+    rows = dummy(dummy_dir, split="test", limit=2)
+    assert rows.name == "vqa_rad/unchecked:test"
+    known = {name: rows.fingerprint[name] for name in ("dataset", "version", "split", "rows", "n")}
+    assert known == {"dataset": "vqa_rad", "version": "1.0.0", "split": "test", "rows": 3, "n": 2}
+    assert len(rows.fingerprint["files"]) == 64
+    assert dummy(dummy_dir).fingerprint["files"] != rows.fingerprint["files"]
+
+
+def test_a_pickled_source_gives_the_same_rows(dummy_dir: Path) -> None:
+    rows = dummy(dummy_dir, limit=5)
+    assert list(pickle.loads(pickle.dumps(rows))) == list(rows)
+
+
+def test_a_limit_is_a_seeded_choice_and_a_part_of_a_larger_one(dummy_dir: Path) -> None:
+    def ids(limit: int, seed: int) -> list[str]:
+        return [row["question_id"] for row in dummy(dummy_dir, limit=limit, seed=seed)]
+
+    assert ids(6, 0) == ids(6, 0)
+    assert ids(6, 0) != ids(6, 1)
+    assert set(ids(3, 0)) < set(ids(6, 0))
+    assert len(ids(6, 0)) == 6
+    assert ids(99, 0) == ids(0, 0)
+
+
+def test_captions_come_once_an_image() -> None:
+    rows = fake_rows(5, image_id=list("aabbc"), caption=["one", "one", "", " two", " "]).captioned()
+    assert [row["question_id"] for row in rows] == ["0", "3"]
+    assert rows.fingerprint["n"] == 2
+
+
+def test_a_source_without_captions_says_so(dummy_dir: Path) -> None:
+    with pytest.raises(ValueError, match="vqa_rad/unchecked:train has no rows for task='caption'"):
+        dummy(dummy_dir, task="caption")
+
+
+def test_text_follows_the_task() -> None:
+    vqa, caption = fake_rows(1), fake_rows(1, task="caption", caption=["A chest."])
+    assert vqa.text(vqa[0], template="answer en {question}") == ("answer en 0", "0")
+    assert caption.text(caption[0], template="answer en {question}") == ("caption en", "A chest.")
+
+
+def test_an_unprepared_data_set_gives_the_command(tmp_path: Path) -> None:
+    command = (
+        r"python -m radvqa_jax.main --config configs/build_data.py --config.dataset=vqa_rad "
+        rf"--config.data.data_dir={tmp_path} --config.data.manual_dir=FOLDER --workdir DIR"
+    )
+    with pytest.raises(ValueError, match=command):
+        load_rows(SourceConfig(dataset="vqa_rad"), DataConfig(data_dir=str(tmp_path)))
+
+
+def test_names_that_there_are_not_are_refused(dummy_dir: Path) -> None:
+    with pytest.raises(ValueError, match=r"'slake' has no builder yet. There are builders for .*vqa_rad"):
+        load_rows(SourceConfig(dataset="slake"), DataConfig())
+    with pytest.raises(ValueError, match=r"no data set 'vqa_rat'\. Did you mean `vqa_rad`\?"):
+        load_rows(SourceConfig(dataset="vqa_rat"), DataConfig())
+    with pytest.raises(ValueError, match=r"no builder_config 'unchekt'\. Did you mean `unchecked`\?"):
+        dummy(dummy_dir, builder_config="unchekt")
+    with pytest.raises(ValueError, match=r"no split 'tests'. Did you mean `test`\? It has: .*train"):
+        dummy(dummy_dir, split="tests")
+
+
+def test_prepare_says_what_there_is_and_does_it_once(dummy_dir: Path) -> None:
+    found = prepare("vqa_rad", builder_config="unchecked", data_dir=str(dummy_dir))  # prepared: no manual_dir needed
+    assert found["splits"] == {"test": 3, "train": 13}
+    assert Path(found["rejects"]).is_file()
+    assert found["path"] == str(dummy_dir / "vqa_rad" / "unchecked" / "1.0.0")
+
+
+@pytest.mark.parametrize("manual_dir", ["", "/nowhere/at/all"])
+def test_a_missing_manual_dir_says_what_to_put_where(manual_dir: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"(?s)osf.io/89kps.*VQA_RAD Dataset Public.json.*VQA_RAD Image Folder"):
+        prepare("vqa_rad", data_dir=str(tmp_path), manual_dir=manual_dir)
+
+
+def test_every_builder_has_the_common_features(tmp_path: Path) -> None:
+    for builder in BUILDERS.values():
+        features = builder(data_dir=tmp_path).info.features
+        assert {"image", "question", "answer", "question_id", "yes_no", "choices"} <= set(features)
+
+
+def test_phantom_rad_loads_with_its_masks_and_captions(tmp_path: Path) -> None:
+    found = prepare("phantom_rad", builder_config="tiny", data_dir=str(tmp_path))
+    data = DataConfig(data_dir=str(tmp_path))
+    source = SourceConfig(dataset="phantom_rad", builder_config="tiny", split="test")
+    rows = load_rows(source, data)
+    assert len(rows) == found["splits"]["test"]
+    row = rows[0]
+    assert decode_image(row["image"]).shape == decode_image(row["mask"]).shape
+    assert row["answer"] and row["caption"]
+    captions = load_rows(dataclasses.replace(source, task="caption"), data)
+    images = [row["image_id"] for row in captions]
+    assert len(set(images)) == len(images) == len({row["image_id"] for row in rows}) == 8

@@ -1,0 +1,95 @@
+"""Text <-> ids, equal to the reference."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sentencepiece.sentencepiece_model_pb2 import ModelProto  # pyright: ignore[reportAttributeAccessIssue]
+
+from radvqa_jax.data.tokenizer import Tokenizer
+
+
+@pytest.fixture(scope="module")
+def want(golden: Path) -> dict[str, Any]:
+    return json.loads((golden / "tokenizer.json").read_text())
+
+
+def test_ids_equal_the_reference(tokenizer: Tokenizer, want: dict[str, Any]) -> None:
+    for case in want["cases"]:
+        assert tokenizer.encode(case["text"]) == case["ids"]
+        assert tokenizer.encode(case["text"], bos=True, eos=True) == case["ids_bos_eos"]
+
+
+def test_special_ids_and_size_equal_the_reference(tokenizer: Tokenizer, want: dict[str, Any]) -> None:
+    have = {name: getattr(tokenizer, name) for name in ("vocab_size", "pad", "bos", "eos")}
+    assert have == {name: want[name] for name in have}
+
+
+def test_ids_become_the_text_again(tokenizer: Tokenizer, want: dict[str, Any]) -> None:
+    for case in want["cases"]:
+        assert tokenizer.decode(case["ids"]) == case["back"]
+        assert tokenizer.decode([*case["ids_bos_eos"], tokenizer.pad, tokenizer.pad]) == case["back"]
+
+
+def test_what_follows_eos_is_no_text(tokenizer: Tokenizer) -> None:
+    yes, no = tokenizer.encode("yes"), tokenizer.encode("no")
+    assert tokenizer.decode([*yes, tokenizer.eos, *no]) == "yes"
+
+
+def test_text_cannot_forge_the_end(tokenizer: Tokenizer) -> None:
+    ids = tokenizer.encode("</s><pad><s>")
+    assert not {tokenizer.eos, tokenizer.pad, tokenizer.bos} & set(ids)
+
+
+def test_an_id_of_another_vocabulary_is_an_error(tokenizer: Tokenizer) -> None:
+    with pytest.raises(ValueError, match="Token 1664 is not below the 1664"):
+        tokenizer.decode([tokenizer.vocab_size])
+
+
+def test_a_pickled_copy_gives_the_same_ids(tokenizer: Tokenizer) -> None:
+    data = pickle.dumps(tokenizer)
+    copy = pickle.loads(data)
+    assert len(data) < 1000
+    assert copy.encode("Is there a mass?<loc0001>") == tokenizer.encode("Is there a mass?<loc0001>")
+    assert copy.sha256 == tokenizer.sha256
+
+
+def extended(path: Path, pieces: list[str]) -> bytes:
+    proto = ModelProto.FromString(path.read_bytes())
+    for piece in pieces:
+        proto.pieces.add(piece=piece, score=0.0, type=ModelProto.SentencePiece.USER_DEFINED)
+    return proto.SerializeToString()
+
+
+def test_a_model_with_location_tokens_is_used_as_it_is(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    pieces = [f"<loc{i:04d}>" for i in range(1024)] + [f"<seg{i:03d}>" for i in range(128)]
+    (tmp_path / "with.model").write_bytes(extended(tokenizer.path, pieces))
+    have = Tokenizer(tmp_path / "with.model")
+    assert have.vocab_size == tokenizer.vocab_size
+    assert have.encode("<loc0010><seg127> nodule") == tokenizer.encode("<loc0010><seg127> nodule")
+
+
+def test_a_model_with_some_location_tokens_is_refused(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    (tmp_path / "half.model").write_bytes(extended(tokenizer.path, ["<loc0000>"]))
+    with pytest.raises(ValueError, match="lacks <loc0001> and 1150 more"):
+        Tokenizer(tmp_path / "half.model")
+
+
+def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"--config\.model\.tokenizer=FILE"):
+        Tokenizer(tmp_path / "none.model")
+
+
+@pytest.mark.parametrize("data", [b"", b"no model", b"\xff" * 64])
+def test_a_file_of_something_else_is_refused(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "other.model").write_bytes(data)
+    with pytest.raises(ValueError, match="not a usable SentencePiece model"):
+        Tokenizer(tmp_path / "other.model")
+
+
+def test_a_truncated_model_is_refused(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    (tmp_path / "cut.model").write_bytes(tokenizer.path.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match="not a usable SentencePiece model"):
+        Tokenizer(tmp_path / "cut.model")

@@ -1,0 +1,113 @@
+"""Intervals: they cover, images count and not questions, pairing helps, edges are honest."""
+
+import time
+
+import jaxtyping
+import numpy as np
+import pytest
+
+from radvqa_jax.evaluation.intervals import mean_interval, paired_difference
+
+
+def width(interval: tuple[float, float] | None) -> float:
+    assert interval is not None
+    return interval[1] - interval[0]
+
+
+def simulate(rng: np.random.Generator, *, images: int, questions: int) -> tuple[np.ndarray, list[str]]:
+    """Returns correctness with a strong effect of the image, mean 0.6, and image ids."""
+    skill = rng.beta(1.2, 0.8, size=images)
+    values = (rng.random((images, questions)) < skill[:, None]).astype(np.float64)
+    return values.ravel(), [f"image{i}" for i in range(images) for _ in range(questions)]
+
+
+def test_coverage_of_correlated_questions() -> None:
+    rng = np.random.default_rng(0)
+    trials, over_images, over_questions = 400, 0, 0
+    for trial in range(trials):
+        values, image_ids = simulate(rng, images=60, questions=6)
+        low, high = mean_interval(values, image_ids, resamples=400, seed=trial).interval or (1, 0)
+        over_images += low <= 0.6 <= high
+        separate = [str(i) for i in range(len(values))]
+        low, high = mean_interval(values, separate, resamples=400, seed=trial).interval or (1, 0)
+        over_questions += low <= 0.6 <= high
+    assert 0.91 <= over_images / trials <= 0.98
+    assert over_questions / trials < 0.8  # what an interval over questions would claim
+
+
+def test_repeated_questions_of_an_image_do_not_narrow_the_interval() -> None:
+    values, image_ids = simulate(np.random.default_rng(1), images=50, questions=2)
+    once = mean_interval(values, image_ids)
+    repeated = mean_interval(np.tile(values, 9), image_ids * 9)
+    assert repeated.n == 9 * once.n and repeated.n_images == once.n_images == 50
+    assert repeated.interval == pytest.approx(once.interval, abs=1e-12)
+
+
+def test_it_equals_a_plain_bootstrap_that_draws_images_one_by_one() -> None:
+    rng = np.random.default_rng(2)
+    sizes = rng.integers(1, 6, size=40)
+    image = np.repeat(np.arange(40), sizes)
+    values = (rng.random(sizes.sum()) < 0.4).astype(np.float64)
+    sums, counts = np.bincount(image, weights=values), sizes
+    draws = rng.integers(40, size=(40_000, 40))
+    plain = np.quantile(sums[draws].sum(1) / counts[draws].sum(1), [0.025, 0.975])
+    ours = mean_interval(values, [str(i) for i in image], resamples=40_000).interval
+    assert ours == pytest.approx(plain, abs=0.01)
+
+
+def test_pairing_takes_the_image_out() -> None:
+    rng = np.random.default_rng(3)
+    a, image_ids = simulate(rng, images=80, questions=4)
+    b = np.where(rng.random(len(a)) < 0.1, 0.0, a)  # the same answers, but for a few lost ones
+    paired = paired_difference(a, b, image_ids)
+    assert paired.value == pytest.approx(a.mean() - b.mean())
+    assert paired.interval is not None and paired.interval[0] > 0
+    assert width(paired.interval) < 0.6 * width(mean_interval(a, image_ids).interval)
+    back = paired_difference(b, a, image_ids)
+    assert back.value == pytest.approx(-paired.value)
+
+
+def test_no_interval_from_one_image() -> None:
+    estimate = mean_interval(np.array([1.0, 0.0, 1.0]), ["a", "a", "a"])
+    assert estimate == (pytest.approx(2 / 3), None, 3, 1)
+
+
+def test_all_right_is_not_certainty() -> None:
+    ids = [str(i) for i in range(10)]
+    right = mean_interval(np.ones(10), ids).interval
+    assert right == pytest.approx((0.025**0.1, 1.0))  # Clopper-Pearson for 10 of 10: 0.692
+    assert mean_interval(np.zeros(10), ids).interval == pytest.approx((0.0, 1 - 0.025**0.1))
+    same = paired_difference(np.ones(10), np.ones(10), ids).interval
+    assert same == pytest.approx((0.025**0.1 - 1, 1 - 0.025**0.1))
+
+
+def test_seed_and_speed() -> None:
+    values, image_ids = simulate(np.random.default_rng(4), images=1000, questions=5)
+    start = time.perf_counter()
+    first = mean_interval(values, image_ids, resamples=2000, seed=5)
+    assert time.perf_counter() - start < 2
+    assert first == mean_interval(values, image_ids, resamples=2000, seed=5)
+    assert first != mean_interval(values, image_ids, resamples=2000, seed=6)
+
+
+def test_real_valued_scores_in_chunks() -> None:
+    values = np.random.default_rng(7).random(6000)
+    estimate = mean_interval(values, [str(i) for i in range(6000)], resamples=1000)
+    assert width(estimate.interval) == pytest.approx(2 * 1.96 * values.std() / 6000**0.5, rel=0.1)
+
+
+def test_errors() -> None:
+    with pytest.raises(ValueError, match="got 2 values and 1 image ids"):
+        mean_interval(np.ones(2), ["a"])
+    with pytest.raises(ValueError, match="got 0 values"):
+        mean_interval(np.ones(0), [])
+    with pytest.raises(ValueError, match=r"within \(0.0, 1.0\); got 2.0"):
+        mean_interval(np.full(2, 2.0), ["a", "b"])
+    with pytest.raises(ValueError, match="finite"):
+        mean_interval(np.array([0.0, np.nan]), ["a", "b"])
+
+
+def test_pairs_of_unequal_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside the tests
+    with pytest.raises(ValueError, match="got 1 and 3"):
+        paired_difference(np.ones(1), np.ones(3), ["a", "b", "c"])

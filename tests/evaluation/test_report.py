@@ -1,0 +1,241 @@
+"""The report: the table's figures, a page that loads nothing and runs nothing, files that read back the same."""
+
+import base64
+import html.parser
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from radvqa_jax.evaluation.report import Experiment, build_scores, format_cell, format_table, write_report
+from radvqa_jax.files import read_json
+from radvqa_jax.schema import Record
+
+EVIL = '<script>alert(1)</script><img src="http://evil.example/x" onerror=alert(1)>"\'{{ 7*7 }}'
+
+
+def records(accuracy: float, *, run: str, n: int = 80) -> list[Record]:
+    """Returns answers to n questions on n / 4 images, of which the given share is right."""
+    rows = []
+    for i in range(n):
+        closed = i % 2 == 0
+        reference = "yes" if closed else "left lung"
+        right = (i * 7919) % n < accuracy * n
+        rows.append(
+            Record(
+                question_id=f"q{i}",
+                image_id=f"i{i // 4}",
+                question=f"Question {i}?",
+                reference=reference,
+                predictions=[reference if right else "no" if closed else ""],
+                logprobs=[],
+                answer_type="closed" if closed else "open",
+                question_type="presence" if closed else "position",
+                organ="lung" if i < n // 2 else "brain",
+                run=run,
+            )
+        )
+    return rows
+
+
+def png() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), (40, 90, 160)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def experiment(**fields: Any) -> Experiment:
+    given: dict[str, Any] = {
+        "title": "Phantom radiographs",
+        "runs": {name: records(share, run=name) for name, share in [("base", 0.3), ("stage1", 0.5), ("stage2", 0.9)]},
+        "question_only": records(0.5, run="question_only"),
+        "majority": records(0.4, run="majority"),
+        "swapped": {"stage2": records(0.45, run="stage2")},
+        "losses": {"stage1": [{"step": s, "loss": 3 / s} for s in range(1, 20)], "stage2": [{"step": 1, "loss": 0.5}]},
+        "overlays": [
+            {"png": png(), "caption": "A & B", "question": "Which?", "reference": "left", "prediction": "left"}
+        ],
+        "provenance": {"synthetic": True, "config": {"hash": "0f3a"}, "files": ["a", "b"]},
+    }
+    return Experiment(**(given | fields))
+
+
+class Page(html.parser.HTMLParser):
+    """The tags, attributes and text of a page."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+
+def write(folder: Path, made: Experiment) -> tuple[Page, str]:
+    path = write_report(folder, made, scores=build_scores(made, resamples=200))
+    text = path.read_text(encoding="utf-8")
+    return Page(text), text
+
+
+def test_scores_hold_every_run_beside_its_baselines() -> None:
+    scores = build_scores(experiment(), resamples=200)
+    stage2 = scores["runs"]["stage2"]
+    assert stage2["overall"]["value"] == 0.9 and stage2["overall"]["n"] == 80 and stage2["overall"]["n_images"] == 20
+    assert stage2["swapped"]["overall"]["value"] == 0.45
+    assert stage2["over_question_only"]["overall"]["value"] == pytest.approx(0.4)
+    assert stage2["over_swapped"]["overall"]["value"] == pytest.approx(0.45)
+    low, high = stage2["over_question_only"]["overall"]["interval"]
+    assert 0 < low < 0.4 < high
+    assert "swapped" not in scores["runs"]["base"]
+    assert set(scores["baselines"]) == {"question_only", "majority"}
+    closed, opened = (stage2["by"]["answer_type"][kind] for kind in ("closed", "open"))
+    assert closed["n"] + opened["n"] == 80
+    assert "plane" not in stage2["by"] and "modality" not in stage2["by"]
+
+
+def test_scores_read_back_the_same(tmp_path: Path) -> None:
+    made = experiment()
+    scores = build_scores(made, resamples=200)
+    write_report(tmp_path, made, scores=scores)
+    assert read_json(tmp_path / "scores.json") == scores
+
+
+def test_a_cell() -> None:
+    assert format_cell({"value": 0.873, "interval": [0.85, 0.893], "n": 600}) == "0.873 [0.85, 0.89] n=600"
+    assert format_cell({"value": -0.1, "interval": [-0.2, 0.0], "n": 6}, signed=True) == "-0.100 [-0.20, +0.00] n=6"
+    assert format_cell({"value": 1.0, "interval": None, "n": 2}) == "1.000 [no interval] n=2"
+    assert format_cell(None) == "-"
+
+
+def test_table_for_the_terminal() -> None:
+    table = format_table(build_scores(experiment(), resamples=200))
+    lines = table.splitlines()
+    assert [line.split("  ")[0] for line in lines if re.match(r"(before|after|question|majority)", line)] == [
+        "before",
+        "after stage 1",
+        "after stage 2",
+        "question only (no image)",
+        "majority answer (no image)",
+    ]
+    assert re.search(
+        r"^after stage 2 +0\.900 \[0\.\d\d, \S+\] n=80 +\S+ \[\S+ \S+\] n=40 +\S+ \[\S+ \S+\] n=40", table, re.M
+    )
+    assert re.search(r"^  over question only +\+0\.400 \[\+0\.\d\d, \+0\.\d\d\] n=80", table, re.M)
+    assert "Synthetic data" in table and "80 questions on 20 images" in table
+    assert max(map(len, lines)) <= 130
+
+
+def test_a_column_without_questions_is_a_dash_not_zero(tmp_path: Path) -> None:
+    closed = {"base": [r for r in records(0.5, run="base") if r.answer_type == "closed"]}
+    made = experiment(runs=closed, question_only=(), majority=(), swapped={})
+    scores = build_scores(made, resamples=200)
+    assert "open" not in scores["runs"]["base"]["by"]["answer_type"]
+    (line,) = [line for line in format_table(scores).splitlines() if line.startswith("before")]
+    assert re.search(r"n=40 +- +\d+$", line)
+    page, _ = write(tmp_path, made)
+    assert "no questions" in page.text
+
+
+def test_page_shows_what_it_must(tmp_path: Path) -> None:
+    page, text = write(tmp_path, experiment())
+    for words in [
+        "Phantom radiographs",
+        "Synthetic data",
+        "not for clinical use",
+        "after stage 2",
+        "question only (no image)",
+        "with another case's image",
+        "this is not an explanation",
+        "position",
+        "0f3a",
+        "40 of 80 questions",
+    ]:
+        assert words in page.text, words
+    assert text.count("n=80") >= 5
+    real, _ = write(tmp_path / "real", experiment(provenance={}))
+    assert "Synthetic" not in real.text
+
+
+def test_page_loads_and_runs_nothing(tmp_path: Path) -> None:
+    page, text = write(tmp_path, experiment())
+    (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None and policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'")
+    assert not re.search(r"https?:|//\w|@import|url\(|javascript:", re.sub(r"base64,[A-Za-z0-9+/=]+", "", text))
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "embed", "form", "base"}
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    images = page.all("img")
+    assert len(images) == 2 and all((a["src"] or "").startswith("data:image/") and a["alt"] for a in images)
+    svg = base64.b64decode((images[0]["src"] or "").split(",")[1])
+    assert b"<svg" in svg and b"<script" not in svg
+    assert base64.b64decode((images[1]["src"] or "").split(",")[1]) == png()
+
+
+@pytest.mark.parametrize(
+    "where", ["prediction", "question", "reference", "organ", "title", "caption", "provenance", "run"]
+)
+def test_every_text_is_escaped(where: str, tmp_path: Path) -> None:
+    fields: dict[str, Any] = {}
+    runs = {"base": records(0.5, run="base")}
+    if where in ("prediction", "question", "reference", "organ"):
+        change = {"predictions": [EVIL]} if where == "prediction" else {where: EVIL}
+        runs["base"] = [r._replace(**change) for r in runs["base"]]
+    if where == "title":
+        fields["title"] = EVIL
+    if where == "caption":
+        fields["overlays"] = [{"png": png()} | dict.fromkeys(["caption", "question", "reference", "prediction"], EVIL)]
+    if where == "provenance":
+        fields["provenance"] = {EVIL: {"deep": EVIL}}
+    if where == "run":
+        runs[EVIL] = runs["base"]
+    fields |= {"question_only": (), "majority": (), "swapped": {}}
+    page, text = write(tmp_path, experiment(runs=runs, **fields))
+    assert EVIL in page.text  # shown as it is, and not run
+    assert "<script" not in text and len(page.all("img")) == 2  # the loss curves and one overlay
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+
+
+def test_page_is_readable_without_seeing(tmp_path: Path) -> None:
+    page, text = write(tmp_path, experiment())
+    assert page.all("html")[0]["lang"] == "en"
+    tables = text.split("<table")[1:]
+    assert len(tables) > 4 and all("<caption>" in table for table in tables)
+    assert all(cell.get("scope") in ("col", "row") for cell in page.all("th"))
+    targets = {attributes.get("id") for _, attributes in page.tags}
+    assert all((link["href"] or "").removeprefix("#") in targets for link in page.all("a"))
+
+
+def test_the_same_experiment_gives_the_same_page(tmp_path: Path) -> None:
+    _, one = write(tmp_path / "one", experiment())
+    _, two = write(tmp_path / "two", experiment())
+    assert one == two
+
+
+def test_a_report_without_extras(tmp_path: Path) -> None:
+    made = Experiment(title="Bare", runs={"mine": records(0.5, run="mine")})
+    page, _ = write(tmp_path, made)
+    assert "mine" in page.text and not page.all("img")
+    assert {"runs", "baselines", "losses"} <= set(build_scores(made, resamples=50))
+
+
+def test_errors(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs runs with records"):
+        build_scores(experiment(runs={}))
+    with pytest.raises(ValueError, match=r"\['stage9'\], which are not among the runs"):
+        build_scores(experiment(swapped={"stage9": records(0.5, run="stage9")}))
+    with pytest.raises(ValueError, match="1 are in only one of 'base' and 'stage2, swapped'"):
+        build_scores(experiment(swapped={"stage2": records(0.5, run="stage2")[1:]}))
+    made = experiment(overlays=[{"png": b"GIF89a"}])
+    with pytest.raises(ValueError, match=r"overlays\[0\].*b'GIF89a'"):
+        write_report(tmp_path, made, scores=build_scores(made, resamples=50))
+    assert not list(tmp_path.iterdir())

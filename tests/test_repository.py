@@ -1,0 +1,160 @@
+"""What must hold for the files of the repository as a whole."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import radvqa_jax
+from radvqa_jax.trees import is_trained
+
+REPO = Path(__file__).resolve().parent.parent
+TEXT = {"", ".bib", ".cff", ".cfg", ".css", ".html", ".ipynb", ".js", ".json", ".lock", ".md", ".py", ".sh", ".toml"}
+TEXT |= {".txt", ".yaml", ".yml"}
+
+HERE = "|".join(re.escape(str(path)) for path in (REPO, REPO.parent / "shared", Path.home()) if len(path.parts) > 1)
+
+# Each pattern is written so that it does not match its own line.
+FORBIDDEN_ANYWHERE = {
+    "a path of one machine": rf"(?<![\w.])({HERE}|/roo[t]|/hom[e]/\w+|/User[s]/\w+)\b",
+    "an index of packages": r"pypi\.or[g]|pythonhosted\.or[g]|--(extra-)?index-ur[l]|--find-link[s]",
+    "left open": r"\b(TOD[O]|FIXM[E]|XX[X])\b",
+}
+FORBIDDEN_IN_CODE = {
+    "unpickles what it reads": r"allow_pickle\s*=\s*Tru[e]|\bpickle\.load[s]?\(|torch\.loa[d]\(",
+    "runs text as code": r"shell\s*=\s*Tru[e]|(?<![\w.])eva[l]\(|yaml\.loa[d]\(",
+}
+
+
+def repository_files() -> list[Path]:
+    """Returns the files that git knows or would add; of an unpacked archive, all but hidden and generated ones."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return [path for name in done.stdout.split("\0") if name and (path := REPO / name).is_file()]
+    generated = re.compile(r"(^|/)(\.(?!ci/)|runs/|build/|dist/|__pycache__/|[^/]*\.egg-info/)")
+    return [p for p in REPO.rglob("*") if p.is_file() and not generated.search(p.relative_to(REPO).as_posix())]
+
+
+def matches(path: Path, forbidden: dict[str, str]) -> list[str]:
+    lines = enumerate(path.read_text(encoding="utf-8").split("\n"), 1)
+    return [f"{path}:{i}: {what}" for i, line in lines for what, rule in forbidden.items() if re.search(rule, line)]
+
+
+def test_no_file_holds_what_none_may() -> None:
+    texts = [path for path in repository_files() if path.suffix in TEXT]
+    assert len(texts) > 20
+    found = [line for path in texts for line in matches(path, FORBIDDEN_ANYWHERE)]
+    # Tests may: they show that a worker process gets an object whole, or that a harmful file is refused.
+    code = [path for path in texts if path.suffix == ".py" and not path.is_relative_to(REPO / "tests")]
+    found += [line for path in code for line in matches(path, FORBIDDEN_IN_CODE)]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "line",  # the test removes each ~, which keeps these lines from being found here
+    [
+        "data = '/ro~ot/data'",
+        "cd /ho~me/ada/radvqa",
+        f"see ~{REPO}/runs",
+        "# TO~DO later",
+        "pip install --index-~url=X",
+        "np.load(path, allow_pickle=~True)",
+        "pickle.lo~ads(blob)",
+        "ev~al(text)",
+    ],
+)
+def test_a_forbidden_line_is_found(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.py"
+    path.write_text(f"fine = 1\n{line.replace('~', '')}\n", encoding="utf-8")
+    (found,) = matches(path, FORBIDDEN_ANYWHERE | FORBIDDEN_IN_CODE)
+    assert found.startswith(f"{path}:2: ")
+
+
+def shell_scripts() -> list[Path]:
+    return [p for p in repository_files() if p.suffix == ".sh" or p.relative_to(REPO).as_posix() == ".ci/run"]
+
+
+def test_shell_scripts_parse() -> None:
+    scripts = shell_scripts()
+    assert {"demo.sh", "test.sh", "check.sh", "env.sh", "run"} <= {path.name for path in scripts}
+    for path in scripts:
+        done = subprocess.run(["bash", "-n", path], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{path.name}: {done.stderr}"
+        assert path.read_text(encoding="utf-8").startswith("#!/usr/bin/env bash\n"), path.name
+
+
+def test_the_version_is_written_once(setup_arguments: dict[str, Any]) -> None:
+    assert setup_arguments["version"] == radvqa_jax.__version__
+    changes = (REPO / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert "## [Unreleased]" in changes
+
+
+def pins(name: str) -> dict[str, str]:
+    """Returns {distribution: version} of a lock file: exact versions, comments and other locks, nothing else."""
+    found: dict[str, str] = {}
+    for line in (REPO / name).read_text(encoding="utf-8").splitlines():
+        if line.startswith("-r "):
+            found |= pins(line.removeprefix("-r "))
+        elif not line.startswith("#"):
+            match = re.fullmatch(r"([\w.-]+)==([\w.+]+)", line)
+            assert match, f"{name}: {line!r} is not an exact version"
+            found[canonicalize_name(match[1])] = match[2]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("lock", "extras"), [("requirements.lock", ("test", "dev")), ("requirements-tf.lock", ("test", "dev", "tf"))]
+)
+def test_the_lock_holds_a_version_within_every_bound(
+    lock: str, extras: tuple[str, ...], setup_arguments: dict[str, Any]
+) -> None:
+    locked = pins(lock)
+    wanted = [*setup_arguments["install_requires"], *(r for e in extras for r in setup_arguments["extras_require"][e])]
+    for requirement in map(Requirement, wanted):
+        version = locked.get(canonicalize_name(requirement.name))
+        assert version is not None, f"{lock} lacks {requirement.name}"
+        assert requirement.specifier.contains(version), f"{lock}: {requirement.name} {version}, want {requirement}"
+
+
+def read_tree(text: str) -> list[str]:
+    """Returns the paths of a file tree: one a line, indented below their folder, followed by two spaces and what it is.
+
+    >>> read_tree("a/      things\\n  b.py  one\\n  c/\\n    d.py\\ne.md")
+    ['a/', 'a/b.py', 'a/c/', 'a/c/d.py', 'e.md']
+    """
+    folders: list[tuple[int, str]] = []
+    paths = []
+    for line in filter(str.strip, text.split("\n")):
+        indent = len(line) - len(line.lstrip())
+        folders = [item for item in folders if item[0] < indent]
+        path = (folders[-1][1] if folders else "") + line.split()[0]
+        paths.append(path)
+        if path.endswith("/"):
+            folders.append((indent, path))
+    return paths
+
+
+def test_the_file_tree_of_the_readme_exists() -> None:
+    readme = (REPO / "README.md").read_text(encoding="utf-8")
+    trees = re.findall(r"^```tree\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    paths = [path for tree in trees for path in read_tree(tree)]
+    assert len(paths) > 10, "README.md has no file tree: put it in a block that begins with ```tree"
+    absent = [path for path in paths if not list(REPO.glob(re.sub(r"<\w+>", "*", path)))]
+    assert not absent, f"README.md names files that are not there: {absent}"
+
+
+def test_tests_run_under_the_rules_of_conftest() -> None:
+    with pytest.raises(jaxtyping.TypeCheckError):
+        is_trained(7)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="rank_promotion"):
+        jnp.ones((2, 1)) + jnp.ones(2)
+    assert os.environ.get("RADVQA_GPU") == "1" or jax.default_backend() == "cpu"
