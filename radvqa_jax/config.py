@@ -9,11 +9,15 @@ import dataclasses
 import types
 import typing
 from dataclasses import dataclass, field
+from pathlib import Path
+from operator import attrgetter
 from typing import Any, Literal, get_args, get_origin
 
 import ml_collections
 
 from radvqa_jax.trees import nearest
+
+EMBEDDED = Path(__file__).parent / "assets" / "tiny"
 
 Mode = Literal["build_data", "train", "predict", "score", "saliency", "job"]
 
@@ -180,6 +184,16 @@ def default_config() -> ml_collections.ConfigDict:
     return to_config_dict(Config())
 
 
+def use_embedded_model(config: ml_collections.ConfigDict) -> None:
+    """Sets the tiny PaliGemma that comes with the package (scripts/make_tiny_paligemma.py), computed in float32."""
+    config.model.variant = "tiny"
+    config.model.checkpoint = str(EMBEDDED / "tiny_paligemma.npz")
+    config.model.tokenizer = str(EMBEDDED / "tokenizer.model")
+    config.model.compute_dtype = "float32"
+    config.model.param_dtype = "float32"
+    config.model.remat = "none"
+
+
 def source(**fields: Any) -> ml_collections.ConfigDict:
     """Returns one entry of `stage.sources`: the defaults of SourceConfig with these fields instead."""
     return to_config_dict(SourceConfig(**fields))
@@ -248,8 +262,43 @@ def _require(holds: bool, message: str) -> None:
         raise ValueError(message)
 
 
+# The least value of fields that count something.
+_LEAST = {
+    "seed": 0,
+    "model.resolution": 0,
+    "data.seq_len": 8,
+    "data.workers": 0,
+    "decode.max_new_tokens": 1,
+    "decode.samples": 1,
+    "decode.batch_size": 1,
+    "decode.top_k": 0,
+    "eval.source.limit": 0,
+    "saliency.cases": 0,
+    "saliency.start_layer": 0,
+}
+_LEAST_IN_STAGE = {
+    "total_steps": 0,
+    "epochs": 0,
+    "batch_size": 1,
+    "accumulate": 1,
+    "log_every": 1,
+    "save_every": 1,
+    "lora.rank": 0,
+    "optim.warmup_steps": 0,
+    "optim.weight_decay": 0,
+    "optim.clip_norm": 0,  # a negative one would turn the gradient around
+}
+
+
+def _check_least(group: Any, least: dict[str, int], prefix: str = "") -> None:
+    for name, low in least.items():
+        value = attrgetter(name)(group)
+        _require(value >= low, f"{prefix}{name}={value} must be at least {low}.")
+
+
 def _check_stage(name: str, stage: StageConfig) -> None:
     optim, lora = stage.optim, stage.lora
+    _check_least(stage, _LEAST_IN_STAGE, f"{name}.")
     _require(
         (stage.total_steps > 0) != (stage.epochs > 0),
         f"{name}: give either total_steps or epochs; got total_steps={stage.total_steps}, epochs={stage.epochs}.",
@@ -260,11 +309,10 @@ def _check_stage(name: str, stage: StageConfig) -> None:
     )
     _require(bool(stage.sources), f"{name}.sources is empty. Name at least one data set: source(dataset='slake').")
     _require(optim.learning_rate > 0, f"{name}.optim.learning_rate={optim.learning_rate} must be above 0.")
-    for field_name in ("batch_size", "accumulate", "log_every", "save_every"):
-        value = getattr(stage, field_name)
-        _require(value > 0, f"{name}.{field_name}={value} must be above 0.")
+    for group, rate in optim.group_learning_rates:
+        _require(rate > 0, f"{name}.optim.group_learning_rates: {group}={rate} must be above 0; to freeze, use a rule.")
     _require(0 <= stage.label_smoothing < 1, f"{name}.label_smoothing={stage.label_smoothing} must be in [0, 1).")
-    _require(lora.rank >= 0, f"{name}.lora.rank={lora.rank} must not be negative; 0 means no adapters.")
+    _require(lora.alpha > 0, f"{name}.lora.alpha={lora.alpha} must be above 0, or adapters do nothing.")
     _require(0 <= lora.dropout < 1, f"{name}.lora.dropout={lora.dropout} must be in [0, 1).")
     names_lora = any("lora" in pattern and label != "freeze" for pattern, label in stage.train)
     _require(
@@ -274,11 +322,16 @@ def _check_stage(name: str, stage: StageConfig) -> None:
     for index, item in enumerate(stage.sources):
         _require(bool(item.dataset), f"{name}.sources[{index}].dataset is empty. Give a name in tfds_builders/.")
         _require(item.weight > 0, f"{name}.sources[{index}].weight={item.weight} must be above 0.")
+        _check_least(item, {"limit": 0}, f"{name}.sources[{index}].")
 
 
 def check(config: Config) -> None:
     """Raises ValueError, naming the fields and the rule, if fields contradict each other."""
+    _check_least(config, _LEAST)
     if config.mode in ("train", "job"):
+        _require(
+            bool(config.stages), "stages is empty: nothing would be trained. Give --config.stages=\"('stage1',)\"."
+        )
         for name in config.stages:
             _require(
                 name in ("stage1", "stage2"),
@@ -287,7 +340,6 @@ def check(config: Config) -> None:
             _check_stage(name, config.stage(name))
         _require(len(set(config.stages)) == len(config.stages), f"stages={config.stages} names a stage twice.")
     decode = config.decode
-    _require(decode.samples >= 1, f"decode.samples={decode.samples} must be at least 1.")
     _require(
         decode.samples == 1 or decode.temperature > 0,
         f"decode.samples={decode.samples} with decode.temperature=0 would give the same answer "
@@ -295,8 +347,6 @@ def check(config: Config) -> None:
     )
     _require(decode.temperature >= 0, f"decode.temperature={decode.temperature} must not be negative.")
     _require(0 < decode.top_p <= 1, f"decode.top_p={decode.top_p} must be in (0, 1].")
-    _require(decode.top_k >= 0, f"decode.top_k={decode.top_k} must not be negative; 0 means all.")
-    _require(config.data.seq_len >= 8, f"data.seq_len={config.data.seq_len} must be at least 8.")
     _require("{question}" in config.data.prompt, f"data.prompt={config.data.prompt!r} must contain {{question}}.")
     _require(
         0 <= config.saliency.residual < 1,

@@ -43,7 +43,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """Returns the JSON value in a file; an error names the file."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}.") from error
 
 
@@ -58,13 +58,35 @@ def write_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]]) ->
 
 
 def append_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]]) -> None:
-    """Appends one JSON object a line and flushes it to the disk."""
+    """Appends one JSON object a line and flushes it to the disk; all rows or, if one is not JSON, none.
+
+    A last line that an interruption cut is removed first, so that nothing is glued to it.
+    """
+    text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with Path(path).open("a", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+    with Path(path).open("a+b") as file:
+        _end_last_line(file)
+        file.write(text.encode("utf-8"))
         file.flush()
         os.fsync(file.fileno())
+
+
+def _end_last_line(file: IO[bytes]) -> None:
+    """Gives the last line its newline if it is whole, and removes it if not."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return
+    file.seek(-1, os.SEEK_END)
+    if file.read() == b"\n":
+        return
+    file.seek(0)
+    content = file.read()
+    last = content[content.rfind(b"\n") + 1 :]
+    try:
+        json.loads(last.decode("utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        file.truncate(len(content) - len(last))
+    else:
+        file.write(b"\n")
 
 
 def read_jsonl(path: str | os.PathLike[str], *, allow_cut: bool = False) -> list[dict[str, Any]]:
@@ -78,8 +100,8 @@ def read_jsonl(path: str | os.PathLike[str], *, allow_cut: bool = False) -> list
         ValueError: naming the file and the line, if a line is not a JSON object.
     """
     rows = []
-    text = Path(path).read_text(encoding="utf-8")
-    lines = text.split("\n")
+    # Bytes: a write that was cut may end within a character.
+    lines = Path(path).read_bytes().split(b"\n")
     cut = lines.pop()
     if cut and not allow_cut:
         lines.append(cut)
@@ -87,8 +109,8 @@ def read_jsonl(path: str | os.PathLike[str], *, allow_cut: bool = False) -> list
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
+            row = json.loads(line.decode("utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}, line {number}: not valid JSON ({error}).") from error
         if not isinstance(row, dict):
             raise ValueError(f"{path}, line {number}: expected a JSON object, got {type(row).__name__}.")
@@ -111,8 +133,9 @@ def make_workdir(path: str) -> Path:
         workdir.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise ValueError(f"--workdir={path} is a file or lies below one. Give a folder.") from error
-    except PermissionError as error:
-        raise ValueError(f"--workdir={path} cannot be made: {error.strerror}. Give a folder you may write to.") from error
+    except OSError as error:
+        why = f"cannot be made: {error.strerror}"
+        raise ValueError(f"--workdir={path} {why}. Give a folder you may write to.") from error
     if not os.access(workdir, os.W_OK):
         raise ValueError(f"--workdir={path} cannot be written to. Give a folder you may write to.")
     return workdir

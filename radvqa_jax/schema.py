@@ -70,7 +70,7 @@ class Record(NamedTuple):
     prompt: str = ""
     image_used: str = ""  # image_id of the image that was shown; differs from image_id for the swapped baseline
     run: str = ""  # which model: base, stage1, stage2, …
-    source: str = ""  # data set, builder config and split
+    source: str = ""  # data set and release, as its rows say
 
     def to_json(self) -> dict[str, Any]:
         """Returns a dict for one line of jsonl."""

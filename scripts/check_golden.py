@@ -2,8 +2,8 @@
 
     python scripts/check_golden.py --dir tests/golden
 
-For every pair NAME_params.npz / NAME_io.npz in the folder: image tokens, text logits, loss per example, gradient of every
-leaf, attention probabilities, logits of the prefill and of each decoding step, greedy tokens. Sizes come from the
+For every pair NAME_params.npz / NAME_io.npz in the folder: image tokens, text logits, loss per example, gradient of
+every leaf, attention probabilities, logits of the prefill and of each decoding step, greedy tokens. Sizes come from the
 arrays; a NAME that starts with `paligemma2` has soft caps (attention 50, final 30 in decoding steps). Where they are
 there: tokenizer.json with tiny_tokenizer.model (ids and packed rows, exactly) and resize.npz. Exit code 1 on a failure.
 """
@@ -11,6 +11,7 @@ there: tokenizer.json with tiny_tokenizer.model (ids and packed rows, exactly) a
 import argparse
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,8 +52,9 @@ class Check(NamedTuple):
         return bool(self.error <= self.limit)
 
 
-def _error(ours: Any, golden: np.ndarray) -> float:
-    ours = np.asarray(ours)
+def largest_error(ours: Any, golden: Any) -> float:
+    """Returns max |ours - golden|; arrays of different shape are a ValueError."""
+    ours, golden = np.asarray(ours), np.asarray(golden)
     if ours.shape != golden.shape:
         raise ValueError(f"shape {ours.shape}, golden {golden.shape}")
     return float(np.abs(ours.astype(np.float64) - golden.astype(np.float64)).max())
@@ -66,28 +68,34 @@ def _relative(ours: np.ndarray, golden: np.ndarray, scale: float) -> float:
     return float(np.linalg.norm(ours - golden) / max(float(np.linalg.norm(golden)), floor))
 
 
+def _inputs(io: dict[str, np.ndarray], *names: str) -> list[jax.Array]:
+    return [jnp.asarray(io[name]) for name in names]
+
+
 def check_forward(model: PaliGemma, params: Flat, io: dict[str, np.ndarray]) -> Iterator[Check]:
     """Yields the teacher-forced comparisons."""
     collections = variables(params)
-    tokens, mask_ar = io["text"][:, :-1], io["mask_ar"][:, :-1]
-    image_tokens = model.apply(collections, io["image"], method="embed_image")
-    yield Check("image tokens", _error(image_tokens, io["zimg"]), ABSOLUTE)
-    logits, taps = model.apply(collections, io["image"], tokens, mask_ar, mutable=[TAPS])
-    yield Check("text logits", _error(logits, io["text_logits"]), ABSOLUTE)
+    image, text, mask_ar = _inputs(io, "image", "text", "mask_ar")
+    image_tokens = jax.jit(partial(model.apply, method="embed_image"))(collections, image)
+    yield Check("image tokens", largest_error(image_tokens, io["zimg"]), ABSOLUTE)
+    forward = jax.jit(partial(model.apply, mutable=[TAPS]))
+    logits, taps = forward(collections, image, text[:, :-1], mask_ar[:, :-1])
+    yield Check("text logits", largest_error(logits, io["text_logits"]), ABSOLUTE)
     probs = taps[TAPS]["llm"]["layers"]["attn"]["attn_probs"]
-    yield Check("attention probabilities", _error(probs, io["attention_probs"]), ABSOLUTE)
+    yield Check("attention probabilities", largest_error(probs, io["attention_probs"]), ABSOLUTE)
 
 
 def check_gradients(model: PaliGemma, params: Flat, io: dict[str, np.ndarray]) -> Iterator[Check]:
     """Yields the comparisons of loss and gradients."""
+    image, text, mask_ar, mask_loss = _inputs(io, "image", "text", "mask_ar", "mask_loss")
 
     def loss(leaves: Flat) -> tuple[jax.Array, jax.Array]:
-        logits = model.apply(variables(leaves), io["image"], io["text"][:, :-1], io["mask_ar"][:, :-1])
-        per_example = example_loss(token_loss(logits, io["text"][:, 1:]), jnp.asarray(io["mask_loss"][:, 1:]))
+        logits = model.apply(variables(leaves), image, text[:, :-1], mask_ar[:, :-1])
+        per_example = example_loss(token_loss(logits, text[:, 1:]), mask_loss[:, 1:])
         return per_example.mean(), per_example
 
-    grads, per_example = jax.grad(loss, has_aux=True)(params)
-    yield Check("loss per example", _error(per_example, io["per_example_loss"]), ABSOLUTE)
+    grads, per_example = jax.jit(jax.grad(loss, has_aux=True))(params)
+    yield Check("loss per example", largest_error(per_example, io["per_example_loss"]), ABSOLUTE)
     ours = {name: np.asarray(leaf, np.float64) for name, leaf in grads.items()}
     norms = {name: io[f"grad_norm/{name}"] for name in params}
     scale = float(np.linalg.norm(list(norms.values())))
@@ -99,19 +107,19 @@ def check_gradients(model: PaliGemma, params: Flat, io: dict[str, np.ndarray]) -
 
 def check_decoding(model: PaliGemma, params: Flat, io: dict[str, np.ndarray]) -> Iterator[Check]:
     """Yields the comparisons of prefill, steps with a cache, and the greedy loop."""
-    prompt, mask_input, golden = io["prompt"], io["prompt_mask_input"], io["decode_logits"]
-    steps = io["decode_tokens"].shape[1]
+    image, prompt, mask_ar, mask_input = _inputs(io, "image", "prompt", "prompt_mask_ar", "prompt_mask_input")
+    golden, steps = io["decode_logits"], io["decode_tokens"].shape[1]
     collections = variables(params)
-    logits, state = model.apply(
-        collections, io["image"], prompt, io["prompt_mask_ar"], mask_input, new_tokens=steps, method="prefill"
-    )
-    yield Check("prefill logits", _error(logits, golden[:, 0]), ABSOLUTE)
+    prefill = jax.jit(partial(model.apply, new_tokens=steps, method="prefill"))
+    extend = jax.jit(partial(model.apply, method="extend"))
+    logits, state = prefill(collections, image, prompt, mask_ar, mask_input)
+    yield Check("prefill logits", largest_error(logits, golden[:, 0]), ABSOLUTE)
     worst = 0.0
     for step in range(steps):
-        logits, state = model.apply(collections, jnp.asarray(io["decode_tokens"][:, step]), state, method="extend")
-        worst = max(worst, _error(logits, golden[:, step + 1]))
+        logits, state = extend(collections, jnp.asarray(io["decode_tokens"][:, step]), state)
+        worst = max(worst, largest_error(logits, golden[:, step + 1]))
     yield Check("step logits", worst, ABSOLUTE)
-    batch = Batch(io["image"], prompt, io["prompt_mask_ar"], 0 * prompt, mask_input, np.ones(len(prompt), bool))
+    batch = Batch(image, prompt, mask_ar, 0 * prompt, mask_input, np.ones(len(prompt), bool))
     config = DecodeConfig(max_new_tokens=steps)
     never = -1  # the golden loop does not stop at EOS
     out = decode(model, params, batch, jax.random.key(0), config=config, eos=never)
@@ -174,10 +182,8 @@ def check_folder(folder: Path) -> dict[str, list[Check]]:
         return {name: list(job()) for name, job in jobs.items()}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dir", type=Path, required=True, help="folder with golden files")
-    results = check_folder(parser.parse_args().dir)
+def report(results: dict[str, list[Check]]) -> int:
+    """Prints every comparison and how many hold; returns the exit code, 1 if one does not."""
     failed = 0
     for name, checks in results.items():
         print(name)
@@ -186,6 +192,12 @@ def main() -> int:
             print(f"  {'ok  ' if check.holds else 'FAIL'} {check.name:44} {check.error:.3g} (limit {check.limit:g})")
     print(f"{sum(map(len, results.values())) - failed} passed, {failed} failed")
     return 1 if failed else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dir", type=Path, required=True, help="folder with golden files")
+    return report(check_folder(parser.parse_args().dir))
 
 
 if __name__ == "__main__":

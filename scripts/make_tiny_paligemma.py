@@ -36,7 +36,7 @@ from radvqa_jax.training.optimizer import label_leaves, make_optimizer
 from radvqa_jax.training.step import StepOptions, init_state, train_step
 from radvqa_jax.trees import Flat, flatten, unflatten
 
-SEQ_LEN = 24
+SEQ_LEN = 28
 PIECES = 768  # and 1152 <loc> and <seg> tokens on top: vocabulary 1920
 ASSETS = Path(__file__).parent.parent / "radvqa_jax" / "assets" / "tiny"
 
@@ -68,16 +68,13 @@ def make_tokenizer(path: Path, seed: int) -> None:
 
 
 def make_views(seed: int, count: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Returns images and, for each, the class of its background and body, and of each patch (0 = no mark)."""
+    """Returns images and, for each, classes of the whole scene and of each patch (0 = no mark)."""
     rng = np.random.default_rng([seed, 0])
     scenes = [shapes_world.make_scene(rng) for _ in range(count)]
     grid = shapes_world.SIZE // VARIANTS["tiny"].img.patch
     patches = np.stack([shapes_world.patch_labels(scene, grid) for scene in scenes])
-    return to_images(scenes), {
-        "background": np.array([shapes_world.BACKGROUNDS.index(scene.background) for scene in scenes]),
-        "body": np.array([shapes_world.BODIES.index(scene.body) for scene in scenes]),
-        "patch": patches,
-    }
+    whole = [shapes_world.scene_labels(scene) for scene in scenes]
+    return to_images(scenes), {"patch": patches} | {name: np.array([row[name] for row in whole]) for name in whole[0]}
 
 
 def to_images(scenes: list[shapes_world.Scene]) -> np.ndarray:
@@ -86,7 +83,7 @@ def to_images(scenes: list[shapes_world.Scene]) -> np.ndarray:
 
 
 def vision_loss(params: Flat, classifiers: Flat, image: jax.Array, labels: dict[str, jax.Array], model: PaliGemma):
-    """Returns (loss, accuracies): cross entropy of background and body from the mean token, of marks from each token.
+    """Returns (loss, accuracies): cross entropy of the scene's classes from the mean token, of marks from each token.
 
     Patches with a mark and patches without one weigh the same in sum.
     """
@@ -108,13 +105,9 @@ def vision_loss(params: Flat, classifiers: Flat, image: jax.Array, labels: dict[
 
 
 def pretrain_vision(model: PaliGemma, params: Flat, *, steps: int, batch: int, seed: int) -> Flat:
-    """Returns `params` with the vision tower and projector trained to name backgrounds, bodies and marks."""
+    """Returns `params` with the vision tower and projector trained to name what a scene and each of its patches show."""
     tower = {name.removeprefix("img/"): leaf for name, leaf in params.items() if name.startswith("img/")}
-    sizes = {
-        "background": len(shapes_world.BACKGROUNDS),
-        "body": len(shapes_world.BODIES),
-        "patch": shapes_world.PATCH_CLASSES,
-    }
+    sizes = shapes_world.SCENE_CLASSES | {"patch": shapes_world.PATCH_CLASSES}
     classifiers = {name: jnp.zeros((model.variant.llm.width, size)) for name, size in sizes.items()}
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(optax.warmup_cosine_decay_schedule(0, 2e-3, 100, steps)))
     leaves = (tower, classifiers)
@@ -134,6 +127,22 @@ def pretrain_vision(model: PaliGemma, params: Flat, *, steps: int, batch: int, s
             shown = " ".join(f"{name} {float(value):.2f}" for name, value in accuracy.items())
             print(f"vision step {step + 1} loss {float(loss):.3f} {shown} {time.strftime('%X')}", flush=True)
     return params | {f"img/{name}": leaf for name, leaf in leaves[0].items()}
+
+
+def make_params(model: PaliGemma, first: Batch, seed: int) -> Flat:
+    """Returns fresh weights: embeddings of unit size, and what each layer adds to the residual stream scaled down.
+
+    flax's initializers alone let the first layers drown the words in the mean of the image tokens.
+    """
+    params = flatten(model.init(jax.random.key(seed), first.image, first.tokens, first.mask_ar)["params"])
+    llm, img = model.variant.llm, model.variant.img
+    table = "llm/embedder/input_embedding"
+    params[table] = params[table] / params[table].std() * llm.width**-0.5
+    for name in ("llm/layers/attn/attn_vec_einsum/w", "llm/layers/mlp/linear"):
+        params[name] = params[name] * (2 * llm.depth) ** -0.5
+    for name in ("MultiHeadDotProductAttention_0/out/kernel", "MlpBlock_0/Dense_1/kernel"):
+        params[f"img/Transformer/encoderblock/{name}"] *= (2 * img.depth) ** -0.5
+    return params
 
 
 def make_rows(tokenizer: Tokenizer, seed: int, count: int) -> Batch:
@@ -173,8 +182,8 @@ def evaluate(model: PaliGemma, params: dict, tokenizer: Tokenizer, seed: int) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ASSETS)
-    parser.add_argument("--vision-steps", type=int, default=1500)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--vision-steps", type=int, default=2400)
+    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -185,10 +194,11 @@ def main() -> None:
     assert tokenizer.vocab_size == variant.llm.vocab_size, tokenizer.vocab_size
     model = PaliGemma(variant)
     first = make_rows(tokenizer, args.seed, 1)
-    params = flatten(model.init(jax.random.key(args.seed), first.image, first.tokens, first.mask_ar)["params"])
+    params = make_params(model, first, args.seed)
     params = pretrain_vision(model, params, steps=args.vision_steps, batch=2 * args.batch, seed=args.seed)
     stage = StageConfig(train=((".*", "train:all"),))
-    optim = OptimConfig(learning_rate=1e-3, schedule="cosine", warmup_steps=min(200, args.steps - 1), weight_decay=1e-4)
+    big_vision.save(args.out / "vision_only.npz", params)
+    optim = OptimConfig(learning_rate=1.5e-3, schedule="cosine", warmup_steps=min(200, args.steps - 1), b2=0.98)
     tx = make_optimizer(optim, label_leaves(params, stage), args.steps)
     state = init_state(params, tx)
     start, losses = time.time(), []

@@ -170,6 +170,22 @@ def patch_labels(scene: Scene, grid: int) -> np.ndarray:
     return labels.ravel()
 
 
+SCENE_CLASSES = {"background": len(BACKGROUNDS), "body": len(BODIES), "count": len(NUMBERS)} | dict.fromkeys(
+    ("left", "right", "upper", "lower", *SHADES, *SIZES, *MARKS), 2
+)
+
+
+def scene_labels(scene: Scene) -> dict[str, int]:
+    """Returns the class of each thing in SCENE_CLASSES: patterns, number, and whether some mark is so."""
+    said = {word for m in scene.marks for word in (m.kind, m.size, m.shade, *_where(m).split())}
+    classes = {
+        "background": BACKGROUNDS.index(scene.background),
+        "body": BODIES.index(scene.body),
+        "count": len(scene.marks),
+    }
+    return classes | {name: int(name in said) for name in SCENE_CLASSES if name not in classes}
+
+
 def _where(mark: Mark) -> str:
     return f"{'upper' if mark.y < 0.5 else 'lower'} {side(mark)}"
 
@@ -222,7 +238,7 @@ def questions(rng: np.random.Generator, scene: Scene) -> list[tuple[str, str]]:
 
 def copy_task(rng: np.random.Generator) -> tuple[str, str]:
     """Returns a pair that has the model spell a few words."""
-    words = " ".join(rng.choice(WORDS + FUNCTION_WORDS, rng.integers(1, 4)))
+    words = " ".join(rng.choice(WORDS + FUNCTION_WORDS, rng.integers(1, 3)))
     return f"answer en Repeat: {words}", words
 
 

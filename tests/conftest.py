@@ -6,6 +6,8 @@ from pathlib import Path
 # Before anything imports jax: it reads this once. RADVQA_GPU=1 leaves the choice of device to jax.
 if os.environ.get("RADVQA_GPU") != "1":
     os.environ["JAX_PLATFORMS"] = "cpu"
+    # Tests compile much and compute little: half the time goes with the compiler's optimisations.
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import importlib.util
 import runpy

@@ -6,6 +6,7 @@ mask_loss    0  0 0  0  1 1  1   0   0      1 = a target
 mask_input   1  1 1  1  1 1  1   0   0      1 = not padding
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -130,3 +131,13 @@ def reference_rows(tokenizer: Tokenizer, prefix: str, *, suffix: str, seq_len: i
             "mask_input": prompt["mask_input"].tolist(),
         },
     }
+
+
+def describe(tokenizer: Tokenizer, row: Mapping[str, np.ndarray]) -> str:
+    """Returns one training row as a readable table: number, token, and its masks, without the padding."""
+    lines = ["  #  ar loss  token"]
+    for number in range(int(row["mask_input"].sum())):
+        piece = tokenizer.piece(int(row["tokens"][number]))
+        lines.append(f"{number:3}  {row['mask_ar'][number]:2} {row['mask_loss'][number]:4}  {piece}")
+    padding = len(row["tokens"]) - int(row["mask_input"].sum())
+    return "\n".join([*lines, f"then {padding} of padding; the loss is taken where `loss` is 1"])

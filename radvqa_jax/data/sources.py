@@ -117,6 +117,7 @@ class RowSource(Sequence[Row]):
         self.indices = np.asarray(indices, np.int64)
         self.source = source
         self.fingerprint = fingerprint | {"n": len(self.indices)}
+        self._shown: np.ndarray | None = None  # rows of `data` whose images are shown instead
 
     @property
     def name(self) -> str:
@@ -129,17 +130,36 @@ class RowSource(Sequence[Row]):
 
     def __getitem__(self, index: int) -> Row:  # pyright: ignore[reportIncompatibleMethodOverride] no slices
         row = self._data[int(self.indices[index])]
-        return {key: value if key in self._encoded else _plain(value) for key, value in row.items()}
+        plain = {key: value if key in self._encoded else _plain(value) for key, value in row.items()}
+        if self._shown is None:
+            return plain
+        shown = self._data[int(self._shown[index])]
+        return plain | {"image": shown["image"], "image_used": _plain(shown["image_id"])}
 
     def __iter__(self) -> Iterator[Row]:
         return (self[index] for index in range(len(self)))
 
     def select(self, indices: Sequence[int]) -> "RowSource":
         """Returns the rows with these numbers, in this order."""
-        chosen = self.indices[np.asarray(indices, np.int64)].tolist()
-        return RowSource(
-            self._data, indices=chosen, source=self.source, fingerprint=self.fingerprint, encoded=tuple(self._encoded)
+        numbers = np.asarray(indices, np.int64)
+        chosen = RowSource(
+            self._data,
+            indices=self.indices[numbers].tolist(),
+            source=self.source,
+            fingerprint=self.fingerprint,
+            encoded=tuple(self._encoded),
         )
+        if self._shown is not None:
+            chosen._shown = self._shown[numbers]
+        return chosen
+
+    def with_images_of(self, others: Sequence[int]) -> "RowSource":
+        """Returns the same rows, each with the image of the row that `others` numbers, and its id as `image_used`."""
+        if len(others) != len(self):
+            raise ValueError(f"with_images_of needs one number a row: {len(self)} rows, {len(others)} numbers.")
+        swapped = self.select(range(len(self)))
+        swapped._shown = self.indices[np.asarray(others, np.int64)]
+        return swapped
 
     def captioned(self) -> "RowSource":
         """Returns one row for each image that has a caption: its first that has one."""

@@ -91,6 +91,10 @@ class Tokenizer:
                 text.append(token)
         return self._processor.decode(text)
 
+    def piece(self, token: int) -> str:
+        r"""Returns one token as SentencePiece writes it, a newline as \n."""
+        return self._processor.id_to_piece(token).replace("\n", "\\n")
+
     @functools.cached_property
     def newline(self) -> list[int]:
         """The ids of the separator between prefix and suffix."""

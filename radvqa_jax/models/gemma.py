@@ -117,9 +117,7 @@ class Block(AdaptedModule):
             return RMSNorm(self.dtype, name=name)(y)
 
         attn = Attention(self.lora, self.dtype, self.config, name="attn")
-        y, cache = attn(
-            norm("pre_attention_norm", x), positions=positions, attn_mask=attn_mask, cache=cache, slot=slot
-        )
+        y, cache = attn(norm("pre_attention_norm", x), positions=positions, attn_mask=attn_mask, cache=cache, slot=slot)
         x = x + (norm("post_attention_norm", y) if self.config.post_norms else y)
         y = FeedForward(self.lora, self.dtype, self.config, name="mlp")(norm("pre_ffw_norm", x))
         return x + (norm("post_ffw_norm", y) if self.config.post_norms else y), cache

@@ -47,7 +47,7 @@ class PaliGemma(nn.Module):
         x = jnp.concatenate([image_tokens, self.llm.embedder.encode(tokens)], axis=1)
         ones = jnp.ones(image_tokens.shape[:2], mask_ar.dtype)
         mask_ar = jnp.concatenate([ones * 0, mask_ar], axis=1)
-        return x, mask_ar, jnp.concatenate([ones.astype(bool), mask_input.astype(bool)], axis=1)
+        return x, mask_ar, jnp.concatenate([ones.astype(bool), mask_input], axis=1)
 
     def pre_logits(
         self, image: Float[Array, "B h w 3"], tokens: Int[Array, "B T"], mask_ar: Int[Array, "B T"]
@@ -72,7 +72,7 @@ class PaliGemma(nn.Module):
         image: Float[Array, "B h w 3"],
         tokens: Int[Array, "B T"],
         mask_ar: Int[Array, "B T"],
-        mask_input: Bool[Array, "B T"],
+        mask_input: Int[Array, "B T"] | Bool[Array, "B T"],
         *,
         new_tokens: int,
         cache_dtype: Any = None,
@@ -128,6 +128,13 @@ def abstract_params(variant: Variant) -> Flat:
     image = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)
     tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
     return flatten(jax.eval_shape(model.init, jax.random.key(0), image, tokens, tokens)["params"])
+
+
+def fake_params(variant: Variant, *, seed: int = 0) -> Flat:
+    """Returns random leaves N(0, 0.3) for tests; norms and biases too, so that no leaf leaves its input as it is."""
+    shapes = abstract_params(variant)
+    keys = jax.random.split(jax.random.key(seed), len(shapes))
+    return {name: 0.3 * jax.random.normal(key, shapes[name].shape) for name, key in zip(shapes, keys, strict=True)}
 
 
 def make_model(config: ModelConfig, lora: Lora | None = None) -> PaliGemma:

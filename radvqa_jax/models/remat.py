@@ -16,5 +16,5 @@ def rematerialise(block: Any, remat: Remat) -> Any:
     if remat == "none":
         return block
     policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
-    # Inside a scan common subexpressions cannot be merged across the boundary, so the guard against it costs for nothing.
+    # Inside a scan common subexpressions cannot be merged across the boundary; a guard against it only costs.
     return nn.remat(block, prevent_cse=False, policy=policy)

@@ -1,5 +1,6 @@
 """SigLIP's vision tower with big_vision's names (models/vit.py: scan, no pooling), and the projector `head`."""
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +14,13 @@ from radvqa_jax.models.remat import Remat, rematerialise
 from radvqa_jax.models.variants import SiglipConfig
 
 
+def _plus_bias(module: nn.Module, out: Array, ndim: int) -> Array:
+    """Returns `out` plus a parameter `bias` over its last `ndim` axes."""
+    shape = out.shape[-ndim:]
+    bias = module.param("bias", nn.initializers.zeros, shape).astype(out.dtype)
+    return out + bias.reshape((1,) * (out.ndim - ndim) + shape)
+
+
 class DenseLayer(AdaptedModule):
     """A dense layer with bias, `kernel [in F]` and `bias [F]`."""
 
@@ -22,7 +30,7 @@ class DenseLayer(AdaptedModule):
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T F"]:
         width = x.shape[-1]
         out = self.linear("kernel", "BTD,DF->BTF", x, shape=(width, self.features), fan_in=width)
-        return out + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        return _plus_bias(self, out, 1)
 
 
 class HeadsIn(AdaptedModule):
@@ -34,7 +42,7 @@ class HeadsIn(AdaptedModule):
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T N H"]:
         width, head_dim = x.shape[-1], x.shape[-1] // self.num_heads
         out = self.linear("kernel", "BTD,DNH->BTNH", x, shape=(width, self.num_heads, head_dim), fan_in=width)
-        return out + self.param("bias", nn.initializers.zeros, (self.num_heads, head_dim)).astype(self.dtype)
+        return _plus_bias(self, out, 2)
 
 
 class HeadsOut(AdaptedModule):
@@ -45,7 +53,7 @@ class HeadsOut(AdaptedModule):
         _, _, num_heads, head_dim = x.shape
         width = num_heads * head_dim
         out = self.linear("kernel", "BTNH,NHD->BTD", x, shape=(num_heads, head_dim, width), fan_in=width)
-        return out + self.param("bias", nn.initializers.zeros, (width,)).astype(self.dtype)
+        return _plus_bias(self, out, 1)
 
 
 class SelfAttention(AdaptedModule):
@@ -117,9 +125,8 @@ class PatchEmbedding(nn.Module):
     def __call__(self, patches: Float[Array, "B P X"]) -> Float[Array, "B P D"]:
         shape = (self.patch, self.patch, 3, self.width)
         kernel = self.param("kernel", nn.initializers.lecun_normal(in_axis=(0, 1, 2)), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.width,))
         kernel = rearrange(kernel, "p q C D -> (p q C) D").astype(self.dtype)
-        return jnp.einsum("BPX,XD->BPD", patches.astype(self.dtype), kernel) + bias.astype(self.dtype)
+        return _plus_bias(self, jnp.einsum("BPX,XD->BPD", patches.astype(self.dtype), kernel), 1)
 
 
 class Siglip(nn.Module):
@@ -135,6 +142,10 @@ class Siglip(nn.Module):
     @nn.compact
     def __call__(self, image: Float[Array, "B h w 3"]) -> Float[Array, "B P D"]:
         width, patch = self.config.width, self.config.patch
+        side = math.isqrt(self.num_patches) * patch
+        if image.shape[1:3] != (side, side):
+            have = f"{image.shape[1]} x {image.shape[2]}"
+            raise ValueError(f"The model takes images of {side} x {side} pixels, got {have}. See model.resolution.")
         patches = rearrange(image, "B (i p) (j q) C -> B (i j) (p q C)", p=patch, q=patch)
         x = PatchEmbedding(width, patch, self.dtype, name="embedding")(patches)
         position = self.param("pos_embedding", nn.initializers.normal(width**-0.5), (1, self.num_patches, width))

@@ -81,12 +81,20 @@ _TINY = Variant(
     112,
 )
 
+# For tests: every part is there, nothing is big.
+_DUMMY = Variant(
+    SiglipConfig(width=16, depth=2, mlp_dim=24, num_heads=2, patch=4),
+    GemmaConfig(width=16, depth=2, mlp_dim=24, num_heads=4, num_kv_heads=1, head_dim=8, vocab_size=64),
+    8,
+)
+
 VARIANTS: dict[str, Variant] = {
     **{f"paligemma-3b-{res}": Variant(_SO400M, _GEMMA_2B, res) for res in (224, 448, 896)},
     **{f"paligemma2-3b-{res}": Variant(_SO400M, _GEMMA2_2B, res) for res in (224, 448, 896)},
     **{f"paligemma2-10b-{res}": Variant(_SO400M, _GEMMA2_9B, res) for res in (224, 448, 896)},
     **{f"paligemma2-28b-{res}": Variant(_SO400M, _GEMMA2_27B, res) for res in (224, 448, 896)},
     "tiny": _TINY,
+    "dummy": _DUMMY,
 }
 
 
@@ -121,6 +129,7 @@ def infer_variant(shapes: Mapping[str, Any], *, gemma2: bool) -> Variant:
     vocab_size, llm_width = shape("llm/embedder/input_embedding")
     llm_depth, heads, head_dim, _ = shape("llm/layers/attn/attn_vec_einsum/w")
     fused = "llm/layers/attn/qkv_einsum/w" in shapes
+    is_27b = (llm_width, heads, head_dim) == (_GEMMA2_27B.width, _GEMMA2_27B.num_heads, _GEMMA2_27B.head_dim)
     llm = GemmaConfig(
         width=llm_width,
         depth=llm_depth,
@@ -129,6 +138,7 @@ def infer_variant(shapes: Mapping[str, Any], *, gemma2: bool) -> Variant:
         num_kv_heads=heads if fused else shape("llm/layers/attn/kv_einsum/w")[2],
         head_dim=head_dim,
         vocab_size=vocab_size,
+        query_scale=_GEMMA2_27B.query_scale if is_27b else 0.0,
         attn_softcap=50.0 if gemma2 else 0.0,
         final_softcap=30.0 if gemma2 else 0.0,
         post_norms="llm/layers/post_attention_norm/scale" in shapes,

@@ -29,7 +29,9 @@ def example_loss(loss: Float[Array, "B T"], mask_loss: Int[Array, "B T"]) -> Flo
     return (loss * mask_loss).sum(axis=1) / jnp.maximum(1, mask_loss.sum(axis=1))
 
 
-def row_weights(mask_loss: Int[Array, "B T"], mask_example: Bool[Array, " B"], weighting: Weighting) -> Float[Array, " B"]:
+def row_weights(
+    mask_loss: Int[Array, "B T"], mask_example: Bool[Array, " B"], weighting: Weighting
+) -> Float[Array, " B"]:
     """Returns what each row's mean loss counts, summing to one over the rows given.
 
     `per_example`: every real row counts the same (big_vision). `per_token`: a row counts by its number of targets, so

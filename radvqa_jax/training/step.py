@@ -55,10 +55,16 @@ def loss_and_grads(
     grad = jax.value_and_grad(partial(part_loss, model=model, label_smoothing=options.label_smoothing))
     if options.accumulate == 1:
         return grad(trainable, frozen, batch, weights, key)
+    if len(batch.tokens) % options.accumulate:
+        raise ValueError(
+            f"A batch of {len(batch.tokens)} rows cannot be cut into accumulate={options.accumulate} parts."
+        )
     parts = jax.tree.map(lambda x: x.reshape(options.accumulate, -1, *x.shape[1:]), (batch, weights))
     keys = jax.random.split(key, options.accumulate)
 
-    def add(total: tuple[Array, Flat], part: tuple[tuple[Batch, Array], PRNGKeyArray]) -> tuple[tuple[Array, Flat], None]:
+    def add(
+        total: tuple[Array, Flat], part: tuple[tuple[Batch, Array], PRNGKeyArray]
+    ) -> tuple[tuple[Array, Flat], None]:
         (rows, row_weight), part_key = part
         return jax.tree.map(jnp.add, total, grad(trainable, frozen, rows, row_weight, part_key)), None
 

@@ -1,0 +1,47 @@
+"""The main job on the embedded default: synthetic images, a tiny model, both stages, evaluation, saliency and a report.
+
+    bash scripts/demo.sh
+    python -m radvqa_jax.main --config configs/demo.py --workdir runs/demo
+
+Machine: two CPU cores, about six minutes. Expect a table of accuracy before training, after stage 1 (projector) and
+after stage 2 (LoRA on the attention of both towers, and the projector), each with its interval and with what is left
+when another case's image is shown; and runs/demo/report.html. The images are procedural phantoms, not patients.
+"""
+
+import ml_collections
+
+from radvqa_jax.config import default_config, source, use_embedded_model
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = default_config()
+    config.mode = "job"
+
+    use_embedded_model(config)
+
+    config.data.data_dir = "~/.cache/radvqa_jax/data"
+    config.data.seq_len = 32
+
+    phantoms = source(dataset="phantom_rad")
+    stage1 = config.stage1
+    stage1.sources = (phantoms,)
+    stage1.total_steps = 150
+    stage1.batch_size, stage1.accumulate = 32, 1
+    stage1.optim.learning_rate = 1e-3
+
+    stage2 = config.stage2
+    stage2.sources = (phantoms,)
+    stage2.lora.rank = 16
+    stage2.train = ((r".*/lora_[ab]", "train:lora"), (r"img/head/.*", "train:head"), (".*", "freeze"))
+    stage2.total_steps = 700
+    stage2.batch_size, stage2.accumulate = 32, 1
+    stage2.optim.learning_rate = 3e-3
+    stage2.optim.schedule = "cosine"
+    stage2.optim.warmup_steps = 50
+
+    config.eval.source.dataset = "phantom_rad"
+    config.eval.train_source.dataset = "phantom_rad"
+    config.decode.max_new_tokens = 8
+    config.decode.batch_size = 64
+    config.saliency.cases = 6
+    return config

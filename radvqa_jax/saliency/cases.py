@@ -1,0 +1,154 @@
+"""Cases on disk: <question_id>.npz with every number, and pictures beside it."""
+
+import hashlib
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from PIL import Image
+
+from radvqa_jax.config import SaliencyConfig
+from radvqa_jax.files import atomic_write
+from radvqa_jax.saliency.maps import CaseMaps
+from radvqa_jax.saliency.overlay import Limits, case_figure, colour_limits, overlay_png
+from radvqa_jax.saliency.quality import Quality, quality
+
+WORDS_SHOWN = 6  # in the figure; the .npz has all
+NAME_LENGTH = 100
+
+
+class SavedCase(NamedTuple):
+    """What was written, and what it is worth."""
+
+    npz: Path
+    figure: Path  # PNG of the panels: whole answer and words, by method
+    overlays: dict[str, Path]  # method -> PNG of the whole answer's map on the image
+    quality: dict[str, Quality]  # method -> figures for the whole answer's map; empty without a lesion
+
+
+def safe_name(question_id: str) -> str:
+    """Returns a file name for an id: as it is if it is plain, otherwise cleaned and with a hash that keeps it unique.
+
+    >>> safe_name("xray-17")
+    'xray-17'
+    >>> safe_name("../17").startswith("_17-")
+    True
+    """
+    clean = re.sub(r"[^A-Za-z0-9_-]+", "_", question_id)[:NAME_LENGTH]
+    digest = hashlib.sha256(question_id.encode()).hexdigest()[:8]
+    return clean if clean and clean == question_id else f"{clean}-{digest}"
+
+
+def read_mask(data: bytes) -> Bool[np.ndarray, "h w"]:
+    """Returns a mask from its PNG: True where it is not black."""
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("L")) > 0
+
+
+def case_arrays(maps: CaseMaps, *, image_size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Returns the arrays of a case's .npz; none needs pickle.
+
+    `<method>_tokens [A grid grid]`, `<method>_words [W grid grid]` and `<method>_answer [grid grid]` for raw and
+    rollout; `token_ids`, `logprobs`, `word_of_token [A]`, `words [W]` (text), `answer` (text), `grid` and
+    `image_size` (height, width of the original image).
+    """
+    word_of_token = np.empty(len(maps.tokens), np.int32)
+    for index, (_, positions) in enumerate(maps.words):
+        word_of_token[positions] = index
+    arrays = {
+        "token_ids": maps.tokens,
+        "logprobs": maps.logprobs,
+        "words": np.array([word for word, _ in maps.words]),
+        "word_of_token": word_of_token,
+        "answer": np.array(maps.answer),
+        "grid": np.array(next(iter(maps.maps.values())).shape[-1]),
+        "image_size": np.array(image_size),
+    }
+    for method, values in maps.maps.items():
+        arrays[f"{method}_tokens"] = values
+        arrays[f"{method}_words"] = maps.of_words(method)
+        arrays[f"{method}_answer"] = maps.of_answer(method)
+    return arrays
+
+
+def _figure(maps: CaseMaps, image: UInt8[np.ndarray, "h w 3"], **heading: Any) -> bytes:
+    """Returns the panels: a row a method, first the image, then the whole answer, then its first words."""
+    words = [word for word, _ in maps.words][:WORDS_SHOWN]
+    panels, titles, limits = [], [], list[Limits | None]()
+    for method in maps.maps:
+        whole, parts = maps.of_answer(method), maps.of_words(method)[: len(words)]
+        scale = colour_limits(whole, parts)
+        panels += [None, whole, *parts]
+        titles += ["image", f"{method}: answer ({whole.sum():.0%} on the image)", *(f"{method}: {w}" for w in words)]
+        limits += [None, *[scale] * (1 + len(parts))]
+    note = "colours: share of attention, one scale a row"
+    if len(maps.words) > len(words):
+        note += f"; the first {len(words)} of {len(maps.words)} words"
+    return case_figure(image, panels, titles, limits=limits, columns=2 + len(words), note=note, **heading)
+
+
+def _write(path: Path, data: bytes) -> Path:
+    with atomic_write(path, "wb") as file:
+        file.write(data)
+    return path
+
+
+def save_case(
+    folder: Path,
+    maps: CaseMaps,
+    *,
+    image: UInt8[np.ndarray, "h w 3"],
+    question_id: str,
+    question: str,
+    config: SaliencyConfig,
+    reference: str = "",
+    mask: Bool[np.ndarray, "_ _"] | None = None,
+) -> SavedCase:
+    """Writes a case into `folder`, each file whole or not at all, and returns what was written.
+
+    Args:
+        folder: made if absent; files of the same question are replaced.
+        maps: of the case.
+        image: original pixels.
+        question_id: names the files, made safe.
+        question: shown and stored.
+        config: how the maps were made; stored.
+        reference: shown and stored.
+        mask: of the lesion, size of the image; without one, or if it is empty, nothing is measured.
+
+    Raises:
+        ValueError: if mask and image differ in size.
+    """
+    if mask is not None and mask.shape != image.shape[:2]:
+        raise ValueError(
+            f"Question {question_id!r}: the mask is {mask.shape[0]} x {mask.shape[1]} pixels, its image "
+            f"{image.shape[0]} x {image.shape[1]}. A mask must have the size of the original image."
+        )
+    name, answers = safe_name(question_id), {method: maps.of_answer(method) for method in maps.maps}
+    measured = {method: quality(values, mask) for method, values in answers.items()} if mask is not None else {}
+    found = {method: value for method, value in measured.items() if value is not None}
+    arrays = case_arrays(maps, image_size=image.shape[:2]) | {
+        "question_id": np.array(question_id),
+        "question": np.array(question),
+        "reference": np.array(reference),
+        "settings": np.array(
+            json.dumps({key: getattr(config, key) for key in ("residual", "head_fusion", "start_layer", "layers")})
+        ),
+        **{f"{method}_quality": np.array(value) for method, value in found.items()},
+    }
+    with atomic_write(folder / f"{name}.npz", "wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+    heading = {"question": question, "answer": maps.answer, "reference": reference, "outline": mask}
+    return SavedCase(
+        npz=folder / f"{name}.npz",
+        figure=_write(folder / f"{name}.png", _figure(maps, image, **heading)),
+        overlays={
+            method: _write(folder / f"{name}_{method}.png", overlay_png(image, values))
+            for method, values in answers.items()
+        },
+        quality=found,
+    )

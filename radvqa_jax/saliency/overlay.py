@@ -1,0 +1,211 @@
+"""Maps on the pixels of the original image.
+
+The model squashes the image to a square, without cropping, and cuts the square into grid x grid patches. So patch
+(i, j) is the rectangle of rows i h / grid to (i + 1) h / grid and columns j w / grid to (j + 1) w / grid of the
+original, and a map is brought back by a plain resize to (h, w). The default is `nearest`: every pixel has the value of
+its patch and no detail is drawn that the map does not have; `bilinear` is smoother to look at.
+"""
+
+import io
+import textwrap
+import warnings
+from collections.abc import Sequence
+from typing import Literal
+
+import matplotlib
+import numpy as np
+from jaxtyping import Bool, Float, Float32, UInt8
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image, ImageDraw, ImageFont
+
+Interpolation = Literal["nearest", "bilinear"]
+Colormap = Literal["viridis", "cividis", "magma", "inferno", "plasma"]  # perceptually uniform, all of them
+Limits = tuple[float, float]
+
+BAR_HEIGHT, STRIP_HEIGHT, MARGIN, FONT_SIZE = 12, 34, 6, 13  # pixels of the colour bar below an overlay
+CELL_INCHES, DPI = 2.5, 110  # of a figure's panels
+RESAMPLING = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR}
+
+
+def to_pixels(
+    saliency: Float[np.ndarray, "grid grid"], height: int, width: int, *, interpolation: Interpolation = "nearest"
+) -> Float32[np.ndarray, "{height} {width}"]:
+    """Returns the map at the size of the original image; values are not rescaled."""
+    resized = Image.fromarray(saliency.astype(np.float32)).resize((width, height), RESAMPLING[interpolation])
+    return np.asarray(resized)
+
+
+def enlarge(image: UInt8[np.ndarray, "h w 3"], *, min_side: int) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns the image with every pixel repeated so often that the shorter side has at least `min_side` pixels."""
+    times = max(1, -(-min_side // min(image.shape[:2])))
+    return image.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def colour_limits(*maps: Float[np.ndarray, "..."]) -> Limits:
+    """Returns the ends of one colour scale for all these maps, from 0 to their largest value.
+
+    Raises:
+        ValueError: for a value that is no finite share.
+    """
+    for values in maps:
+        if not np.isfinite(values).all() or (values < 0).any():
+            raise ValueError("A map holds values that are negative or not finite; shares of attention are neither.")
+    return 0.0, float(max(values.max() for values in maps))
+
+
+def overlay(
+    image: UInt8[np.ndarray, "h w 3"],
+    saliency: Float[np.ndarray, "grid grid"],
+    *,
+    limits: Limits | None = None,
+    alpha: float = 0.5,
+    colormap: Colormap = "viridis",
+    interpolation: Interpolation = "nearest",
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Returns the image with the map's colours over it.
+
+    Args:
+        image: the original pixels, of any aspect ratio.
+        saliency: shares of attention.
+        limits: ends of the colour scale; None = 0 to the map's largest value. Values beyond take the colour of the end.
+        alpha: weight of the colours; the same everywhere, so that a colour means a value.
+        colormap: perceptually uniform and safe for colour-blind readers.
+        interpolation: see the head of this file.
+    """
+    low, high = limits or colour_limits(saliency)
+    values = to_pixels(saliency, *image.shape[:2], interpolation=interpolation)
+    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    colours = matplotlib.colormaps[colormap](scaled.clip(0, 1))[..., :3] * 255
+    return np.rint((1 - alpha) * image + alpha * colours).astype(np.uint8)
+
+
+def _scale_strip(width: int, limits: Limits, *, colormap: Colormap) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns a colour bar with its ends printed, as a strip to put below an image."""
+    strip = Image.new("RGB", (width, STRIP_HEIGHT), "white")
+    ramp = matplotlib.colormaps[colormap](np.linspace(0, 1, width - 2 * MARGIN))[None, :, :3] * 255
+    bar = np.rint(ramp).astype(np.uint8).repeat(BAR_HEIGHT, axis=0)
+    strip.paste(Image.fromarray(bar), (MARGIN, MARGIN // 2))
+    draw, font, top = ImageDraw.Draw(strip), ImageFont.load_default(FONT_SIZE), BAR_HEIGHT + MARGIN
+    draw.text((MARGIN, top), f"{limits[0]:.3g}", "black", font)
+    draw.text((width // 2, top), "share of attention", "black", font, anchor="ma")
+    draw.text((width - MARGIN, top), f"{limits[1]:.3g}", "black", font, anchor="ra")
+    return np.asarray(strip)
+
+
+def overlay_png(
+    image: UInt8[np.ndarray, "h w 3"],
+    saliency: Float[np.ndarray, "grid grid"],
+    *,
+    limits: Limits | None = None,
+    alpha: float = 0.5,
+    colormap: Colormap = "viridis",
+    interpolation: Interpolation = "nearest",
+    min_side: int = 320,
+) -> bytes:
+    """Returns a PNG of the overlay, enlarged by a whole factor if small, with the printed scale below it.
+
+    Arguments are those of `overlay`; `min_side` is the least length of the shorter side in pixels, without the scale.
+    """
+    limits = limits or colour_limits(saliency)
+    big = enlarge(image, min_side=min_side)
+    shown = overlay(big, saliency, limits=limits, alpha=alpha, colormap=colormap, interpolation=interpolation)
+    strip = _scale_strip(shown.shape[1], limits, colormap=colormap)
+    file = io.BytesIO()
+    Image.fromarray(np.concatenate([shown, strip])).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def _draw_panel(
+    axes: Axes,
+    image: UInt8[np.ndarray, "h w 3"],
+    saliency: Float[np.ndarray, "grid grid"] | None,
+    *,
+    limits: Limits | None,
+    colormap: Colormap,
+    outline: Bool[np.ndarray, "h w"] | None,
+) -> None:
+    """Draws the image, or the map over it with its colour bar and the mask's outline."""
+    height, width = image.shape[:2]
+    axes.set_axis_off()
+    if saliency is None:
+        axes.imshow(image, interpolation="nearest")
+        return
+    limits = limits or colour_limits(saliency)
+    axes.imshow(overlay(image, saliency, limits=limits, colormap=colormap), interpolation="nearest")
+    if outline is not None and outline.any() and not outline.all():
+        axes.contour(outline.astype(float), levels=[0.5], colors="white", linewidths=1.2)
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
+    figure = axes.get_figure()
+    assert figure is not None
+    bar = figure.colorbar(ScalarMappable(Normalize(*limits), colormap), ax=axes, fraction=0.046, pad=0.03)
+    bar.set_ticks(sorted(set(limits)), labels=[f"{value:.2g}" for value in sorted(set(limits))])
+    bar.ax.tick_params(labelsize=7)
+
+
+def _heading(question: str, answer: str, reference: str, note: str) -> list[str]:
+    lines = [f"question: {question}", f"answer: {answer}"]
+    lines += [f"reference: {reference}"] if reference else []
+    lines += [note] if note else []
+    return lines
+
+
+def case_figure(
+    image: UInt8[np.ndarray, "h w 3"],
+    maps: Sequence[Float[np.ndarray, "grid grid"] | None],
+    titles: Sequence[str],
+    *,
+    question: str,
+    answer: str,
+    reference: str = "",
+    note: str = "",
+    limits: Sequence[Limits | None] | None = None,
+    outline: Bool[np.ndarray, "h w"] | None = None,
+    columns: int = 4,
+    colormap: Colormap = "viridis",
+) -> bytes:
+    """Returns a PNG with one panel a map, the same bytes for the same input.
+
+    Args:
+        image: the original pixels.
+        maps: shares of attention, in reading order; None = the plain image.
+        titles: one a map.
+        question: above the panels, with answer, reference and note where they are given.
+        answer: of the model.
+        reference: of the data set.
+        note: what a reader must know, in a line.
+        limits: colour scale of each map; None = 0 to its largest value. Give the same to maps to be compared.
+        outline: a mask that is outlined on every map.
+        columns: panels a row.
+        colormap: of every map.
+    """
+    if len(titles) != len(maps) or (limits is not None and len(limits) != len(maps)):
+        raise ValueError(f"case_figure needs a title, and limits if any, for each of {len(maps)} maps.")
+    rows = -(-len(maps) // columns)
+    wide = 26 * columns
+    lines = [part for line in _heading(question, answer, reference, note) for part in textwrap.wrap(line, wide)]
+    height, width = image.shape[:2]
+    cell_height = CELL_INCHES * min(max(height / width, 0.5), 2.0) + 0.25
+    head = 0.2 * len(lines) + 0.15
+    size = (CELL_INCHES * columns * 1.15, cell_height * rows + head)
+    figure = Figure(size, dpi=DPI, layout=ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - head / size[1])))
+    # Text of a data set is shown as it is: a dollar sign must not start a formula.
+    figure.text(0.01, 0.995, "\n".join(lines), va="top", fontsize=9, parse_math=False)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[len(maps) :]:
+        axes.set_axis_off()
+    scales = limits or [None] * len(maps)
+    for axes, saliency, title, scale in zip(grid, maps, titles, scales, strict=False):
+        _draw_panel(axes, image, saliency, limits=scale, colormap=colormap, outline=outline)
+        axes.set_title("\n".join(textwrap.wrap(title, 26)), fontsize=8, parse_math=False)
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        # A question in Chinese: the font has a box for what it lacks, and the text is in the .npz.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from font")
+        FigureCanvasAgg(figure).print_figure(file, format="png", metadata={"Software": None})
+    return file.getvalue()

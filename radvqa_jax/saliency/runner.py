@@ -1,0 +1,2 @@
+def write_maps(*a, **k):
+    return []

@@ -1,0 +1,31 @@
+"""Answer tokens -> words, as a reader sees them."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from jaxtyping import Int
+
+from radvqa_jax.data.tokenizer import Tokenizer
+
+WORD_START = "▁"  # how SentencePiece writes the space before a word
+
+
+def word_groups(tokenizer: Tokenizer, ids: Iterable[int] | Int[np.ndarray, " A"]) -> list[tuple[str, list[int]]]:
+    """Returns (word, positions of its tokens) in order; a word that occurs twice is there twice.
+
+    Every token is in one group. Punctuation stays with the word it follows; EOS is a group of its own, written as the
+    tokenizer writes it.
+    """
+    ids = [int(token) for token in ids]
+    groups: list[list[int]] = []
+    for position, token in enumerate(ids):
+        starts = token == tokenizer.eos or tokenizer.piece(token).startswith(WORD_START)
+        if starts or position == 0 or ids[position - 1] == tokenizer.eos:
+            groups.append([])
+        groups[-1].append(position)
+    return [(_text(tokenizer, [ids[position] for position in group]), group) for group in groups]
+
+
+def _text(tokenizer: Tokenizer, ids: list[int]) -> str:
+    """Returns the text of one word, or its pieces if it has none that can be seen (EOS, a lone space)."""
+    return tokenizer.decode(ids).strip() or "".join(map(tokenizer.piece, ids))

@@ -1,0 +1,98 @@
+"""What happens beside training: progress on the terminal, scalars in files, and stopping when asked."""
+
+import signal
+import threading
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from radvqa_jax.files import append_jsonl, read_jsonl, write_jsonl
+
+LOSSES = "losses.jsonl"
+
+
+class Scalars:
+    """Scalars of a run in `losses.jsonl` (one object a logged step) and in a TensorBoard event file.
+
+    Rows after `start_step` are dropped first: an interrupted run computes those steps again.
+    """
+
+    def __init__(self, folder: Path, *, start_step: int) -> None:
+        self.path = folder / LOSSES
+        kept = [row for row in read_losses(folder) if row["step"] <= start_step]
+        write_jsonl(self.path, kept)
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step + 1)
+
+    def __call__(self, step: int, scalars: dict[str, float]) -> None:
+        """Writes the scalars of one step."""
+        append_jsonl(self.path, [{"step": step} | scalars])
+        for name, value in scalars.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flushes and closes the event file."""
+        self._writer.close()
+
+
+def read_losses(folder: Path) -> list[dict[str, Any]]:
+    """Returns the logged rows of a stage's folder; none if it has not been trained."""
+    path = folder / LOSSES
+    return read_jsonl(path, allow_cut=True) if path.is_file() else []
+
+
+class Progress:
+    """A progress bar on a terminal, a line for each logged step elsewhere."""
+
+    def __init__(self, name: str, *, start_step: int, total_steps: int) -> None:
+        self._name, self._total = name, total_steps
+        self._bar = tqdm(total=total_steps, initial=start_step, desc=name, unit="step", disable=None)
+
+    def step(self) -> None:
+        """Counts one step."""
+        self._bar.update()
+
+    def __call__(self, step: int, scalars: dict[str, float]) -> None:
+        """Shows the scalars of a logged step."""
+        shown = {name: f"{value:.4g}" for name, value in scalars.items()}
+        if self._bar.disable:
+            print(f"{self._name} step {step}/{self._total}", *(f"{k} {v}" for k, v in shown.items()), flush=True)
+        else:
+            self._bar.set_postfix(shown, refresh=False)
+
+    def close(self) -> None:
+        """Ends the bar."""
+        self._bar.close()
+
+
+class StopSignal:
+    """While this context is open, SIGTERM and Ctrl-C only set `signum`, so that a step can end and be saved.
+
+    A second signal acts as usual. Signals can be caught in the main thread alone; elsewhere this does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.signum = 0
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignal":
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGTERM, signal.SIGINT):
+                self._previous[signum] = signal.signal(signum, self._note)
+        return self
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self.signum = signum
+        self._restore()
+
+    def _restore(self) -> None:
+        while self._previous:
+            signum, handler = self._previous.popitem()
+            signal.signal(signum, handler)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()

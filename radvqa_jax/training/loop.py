@@ -1,0 +1,148 @@
+"""The training loop: draws batches, steps, logs, saves, and stops on NaN or on a signal with nothing lost."""
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+import optax
+from jaxtyping import PRNGKeyArray
+
+from radvqa_jax.checkpoints.train_state import Checkpointer
+from radvqa_jax.models.paligemma import PaliGemma
+from radvqa_jax.schema import Batch, TrainState
+from radvqa_jax.training.hooks import Progress, Scalars, StopSignal
+from radvqa_jax.training.step import StepOptions, init_state, train_step
+from radvqa_jax.trees import Flat
+
+
+class BatchStream(Protocol):
+    """An endless iterator of batches whose position can be saved."""
+
+    def __next__(self) -> Batch: ...
+
+    def get_state(self) -> dict[str, Any]: ...
+
+    def set_state(self, state: dict[str, Any]) -> None: ...
+
+
+class Plan(NamedTuple):
+    """One stage as the loop needs it."""
+
+    name: str
+    model: PaliGemma
+    tx: optax.GradientTransformation
+    options: StepOptions
+    schedule: optax.Schedule  # of the learning rate that is logged
+    total_steps: int
+    log_every: int
+    save_every: int
+
+
+class Diverged(RuntimeError):
+    """The loss or the gradient is not a number."""
+
+
+class Stopped(SystemExit):
+    """A signal ended the run after its state was saved."""
+
+
+def _scalars(metrics: dict[str, jax.Array], plan: Plan, step: int) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()} | {"learning_rate": float(plan.schedule(step - 1))}
+
+
+def _check_finite(metrics: dict[str, jax.Array], step: int, plan: Plan, checkpointer: Checkpointer) -> None:
+    bad = [name for name, value in metrics.items() if not np.isfinite(float(value))]
+    if not bad:
+        return
+    saved = checkpointer.latest_step()
+    kept = f"Step {saved} is saved in {checkpointer.folder}" if saved is not None else "No step was saved before it"
+    raise Diverged(
+        f"{plan.name}: {', '.join(bad)} is not finite at step {step}. {kept}; nothing after it was kept. "
+        "Lower the learning rate, clip the gradient (optim.clip_norm), or compute in float32."
+    )
+
+
+def train(
+    plan: Plan,
+    trainable: Flat,
+    frozen: Flat,
+    batches: BatchStream,
+    *,
+    key: PRNGKeyArray,
+    folder: Path,
+    fingerprint: dict[str, Any],
+) -> Flat:
+    """Returns the trained leaves, float32, after `plan.total_steps` optimizer steps.
+
+    A run that was interrupted continues from its newest checkpoint, with the batches it would have seen. Checkpoints
+    lie in `folder/checkpoints`, scalars in `folder/losses.jsonl` and `folder/tensorboard`.
+
+    Raises:
+        Diverged: if a loss or gradient norm is not finite; the step and what is saved are named.
+        Stopped: after SIGTERM or Ctrl-C, when the state is saved.
+        ValueError: if the folder holds a run of another configuration (see Checkpointer).
+    """
+    state = init_state(trainable, plan.tx)
+    with Checkpointer(folder / "checkpoints", fingerprint=fingerprint, save_every=plan.save_every) as checkpointer:
+        start = checkpointer.latest_step() or 0
+        if start:
+            state, position = checkpointer.restore(jax.eval_shape(lambda: state))
+            batches.set_state(position)
+            print(f"{plan.name}: continues after step {start} of {plan.total_steps}", flush=True)
+        scalars = Scalars(folder, start_step=start)
+        progress = Progress(plan.name, start_step=start, total_steps=plan.total_steps)
+        try:
+            state = _steps(plan, state, frozen, batches, key, start, checkpointer, scalars, progress)
+        finally:
+            progress.close()
+            scalars.close()
+    return state.trainable
+
+
+def _steps(
+    plan: Plan,
+    state: TrainState,
+    frozen: Flat,
+    batches: BatchStream,
+    key: PRNGKeyArray,
+    start: int,
+    checkpointer: Checkpointer,
+    scalars: Scalars,
+    progress: Progress,
+) -> TrainState:
+    """Runs the steps after `start`. The metrics of a step are read while the next one computes."""
+    pending: tuple[int, dict[str, jax.Array]] | None = None
+    waited, since, examples = 0.0, time.perf_counter(), 0
+    with StopSignal() as stop:
+        for step in range(start + 1, plan.total_steps + 1):
+            before = time.perf_counter()
+            batch = next(batches)
+            waited += time.perf_counter() - before
+            examples += len(batch.tokens)
+            state, metrics = train_step(
+                state, frozen, batch, key, model=plan.model, tx=plan.tx, options=plan.options
+            )
+            if pending is not None:
+                _check_finite(pending[1], pending[0], plan, checkpointer)
+            pending = (step, metrics)
+            progress.step()
+            last = step == plan.total_steps
+            if step % plan.log_every == 0 or last or step == 1:
+                _check_finite(metrics, step, plan, checkpointer)
+                passed = time.perf_counter() - since
+                rates = {"examples_per_s": examples / passed, "data_wait_share": waited / passed}
+                row = _scalars(metrics, plan, step) | rates
+                scalars(step, row)
+                progress(step, row)
+                waited, since, examples = 0.0, time.perf_counter(), 0
+            if step % plan.save_every == 0 or last or stop.signum:
+                _check_finite(metrics, step, plan, checkpointer)  # a state that diverged is never saved
+                checkpointer.save(step, state, batches.get_state(), force=True)
+            if stop.signum and not last:
+                checkpointer.wait()
+                print(f"{plan.name}: stopped by signal {stop.signum} after step {step}, which is saved in "
+                      f"{checkpointer.folder}. The same command continues from there.", flush=True)
+                raise Stopped(128 + stop.signum)
+    return state

@@ -1,0 +1,171 @@
+"""One stage of training as a whole: what it starts from, what it trains, and the adapter it leaves behind."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from radvqa_jax import trees
+from radvqa_jax.checkpoints.adapter import AdapterMeta, check_base, load_adapter, save_adapter
+from radvqa_jax.config import Config, LoraConfig, StageConfig
+from radvqa_jax.models import lora as lora_lib
+from radvqa_jax.models.paligemma import PaliGemma, make_model
+from radvqa_jax.training.loop import BatchStream, Plan, train
+from radvqa_jax.training.optimizer import label_leaves, make_optimizer, make_schedule
+from radvqa_jax.training.step import StepOptions
+from radvqa_jax.trees import Flat
+
+
+class Base(NamedTuple):
+    """The base checkpoint in memory, and what it is."""
+
+    params: Flat
+    name: str
+    sha256: str
+
+
+class Trained(NamedTuple):
+    """The leaves that differ from the base (trained base leaves and adapters), and the rank and scale of adapters."""
+
+    leaves: Flat
+    lora: LoraConfig
+
+    @staticmethod
+    def nothing() -> "Trained":
+        """Returns the base as it is."""
+        return Trained({}, LoraConfig())
+
+
+def load_trained(path: str, base: Base) -> Trained:
+    """Returns what a stage left behind in `path`; refuses one that belongs to another base checkpoint."""
+    leaves, meta = load_adapter(path)
+    check_base(meta, base.sha256, name=base.name)
+    return Trained({name: jnp.asarray(leaf) for name, leaf in leaves.items()}, meta.lora)
+
+
+def assemble(config: Config, base: Base, trained: Trained) -> tuple[PaliGemma, Flat]:
+    """Returns (model, flat tree of all its leaves) of the base with what was trained.
+
+    Raises:
+        ValueError: if a trained leaf does not belong to this model.
+    """
+    adapters = lora_lib.resolve(trained.lora, base.params)
+    known = set(base.params)
+    if adapters:
+        known |= {f"{name}/{factor}" for name in adapters.targets for factor in ("lora_a", "lora_b")}
+    if unknown := sorted(set(trained.leaves) - known):
+        raise ValueError(f"The adapter has {len(unknown)} leaves that {config.model.variant} lacks: {unknown[:3]}.")
+    return make_model(config.model, adapters), base.params | trained.leaves
+
+
+def trained_names(config: Config, stages: tuple[str, ...], abstract: Flat) -> set[str]:
+    """Returns the base leaves that some stage trains; they are loaded in float32, the others in model.param_dtype."""
+    names: set[str] = set()
+    for name in stages:
+        stage = config.stage(name)
+        adapters = lora_lib.resolve(stage.lora, abstract)
+        leaves = abstract | (jax.eval_shape(lambda a=adapters: lora_lib.init(jax.random.key(0), a, abstract)) if adapters else {})
+        labels = label_leaves(leaves, stage, what=f"{name}.train")
+        names |= {leaf for leaf in abstract if trees.is_trained(labels[leaf])}
+    return names
+
+
+def _start(stage: StageConfig, start: Trained, base: Base, key: jax.Array) -> Trained:
+    """Returns what the stage starts from: the stage before, with new adapters if it wants some and there are none."""
+    has_adapters = start.lora.rank > 0
+    if stage.lora.rank == 0 or not has_adapters:
+        config = start.lora if has_adapters else stage.lora
+        adapters = lora_lib.resolve(config, base.params)
+        new = lora_lib.init(key, adapters, base.params) if adapters and not has_adapters else {}
+        return Trained(start.leaves | new, config)
+    same = replace(stage.lora, dropout=start.lora.dropout) == start.lora
+    if not same:
+        raise ValueError(
+            f"The stage continues adapters made with {start.lora}, but its own lora is {stage.lora}. "
+            "Give the same rank, alpha, rslora and targets (dropout may differ), or start from a stage without adapters."
+        )
+    return Trained(start.leaves, stage.lora)
+
+
+def count_steps(stage: StageConfig, rows_per_epoch: int) -> int:
+    """Returns the number of optimizer steps: `total_steps`, or enough for `epochs` over the rows, at least one."""
+    if stage.total_steps:
+        return stage.total_steps
+    return max(1, math.ceil(stage.epochs * rows_per_epoch / (stage.batch_size * stage.accumulate)))
+
+
+def _hash(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def make_fingerprint(config: Config, stage: StageConfig, base: Base, data: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns what must be equal for a run to continue: what decides the numbers, not where files lie."""
+    decides = asdict(replace(stage, init_from="", log_every=1, save_every=1))
+    model = asdict(replace(config.model, checkpoint="", tokenizer=""))
+    prompt = {"prompt": config.data.prompt, "seq_len": config.data.seq_len, "overlong": config.data.overlong}
+    return {"seed": config.seed, "base": base.sha256, "stage": decides, "model": model, "text": prompt, "data": data}
+
+
+def run_stage(
+    name: str,
+    config: Config,
+    *,
+    base: Base,
+    start: Trained,
+    batches: BatchStream,
+    rows_per_epoch: int,
+    data_report: list[dict[str, Any]],
+    folder: Path,
+) -> Trained:
+    """Returns what is trained after a stage, and leaves it as `folder/adapter.npz` and `adapter.json`.
+
+    Prints the tables of adapters and of parameters with their labels before step 1.
+
+    Args:
+        name: stage1 or stage2.
+        config: the whole experiment.
+        base: the base checkpoint.
+        start: what the stage before trained.
+        batches: `accumulate * batch_size` rows each.
+        rows_per_epoch: of the data, for `epochs`.
+        data_report: what the data are; part of the fingerprint.
+        folder: of the stage.
+    """
+    stage = config.stage(name)
+    key = jax.random.fold_in(jax.random.key(config.seed), int(name.removeprefix("stage")))
+    init_key, train_key = jax.random.split(key)
+    begin = _start(stage, start, base, init_key)
+    model, leaves = assemble(config, base, begin)
+    labels = label_leaves(leaves, stage, what=f"{name}.train")
+    print(lora_lib.table(model.lora, base.params))
+    print(trees.table(leaves, labels), flush=True)
+    trainable, frozen = trees.split(leaves, labels)
+    total_steps = count_steps(stage, rows_per_epoch)
+    options = StepOptions(stage.accumulate, stage.loss_weighting, stage.label_smoothing)
+    plan = Plan(
+        name=name,
+        model=model,
+        tx=make_optimizer(stage.optim, labels, total_steps),
+        options=options,
+        schedule=make_schedule(stage.optim, total_steps, learning_rate=stage.optim.learning_rate),
+        total_steps=total_steps,
+        log_every=stage.log_every,
+        save_every=stage.save_every,
+    )
+    fingerprint = make_fingerprint(config, stage, base, data_report) | {"start": _hash(_digest(start))}
+    trained = train(plan, trainable, frozen, batches, key=train_key, folder=folder, fingerprint=fingerprint)
+    done = Trained(begin.leaves | trained, begin.lora)
+    meta = AdapterMeta(name, total_steps, done.lora, base.name, base.sha256, _hash(fingerprint))
+    save_adapter(folder, done.leaves, meta)
+    return done
+
+
+def _digest(start: Trained) -> dict[str, str]:
+    """Returns a sha256 of each leaf that a stage starts from."""
+    return {name: hashlib.sha256(jax.device_get(leaf).tobytes()).hexdigest() for name, leaf in start.leaves.items()}

@@ -1,0 +1,99 @@
+"""Decoding with a cache is the full forward pass, whatever the length of the other rows."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from radvqa_jax.models.kv_cache import DecodeState
+from radvqa_jax.models.paligemma import PaliGemma, fake_params, variables
+from radvqa_jax.models.variants import VARIANTS, Variant
+
+DUMMY = VARIANTS["dummy"]
+KINDS = {
+    "multi-query": DUMMY,
+    "grouped, capped, post-norms": replace(
+        DUMMY, llm=replace(DUMMY.llm, num_kv_heads=2, attn_softcap=2.0, post_norms=True)
+    ),
+    "fused": replace(DUMMY, llm=replace(DUMMY.llm, num_kv_heads=4)),
+}
+IMAGE = jax.random.uniform(jax.random.key(0), (3, 8, 8, 3), minval=-1)
+LENGTHS, WIDTH, NEW = (2, 5, 3), 5, 4
+MASK_INPUT = jnp.arange(WIDTH)[None] < jnp.array(LENGTHS)[:, None]
+PROMPT = jax.random.randint(jax.random.key(1), (3, WIDTH), 4, 64) * MASK_INPUT
+ANSWER = jax.random.randint(jax.random.key(2), (3, NEW), 4, 64)
+NO_AR = jnp.zeros_like(PROMPT)
+
+
+def decoded(variant: Variant, prompt: jax.Array = PROMPT, **how: Any) -> tuple[np.ndarray, DecodeState]:
+    """Returns (logits [B NEW+1 V] after the prompt and after each token of ANSWER, the state after the prefill)."""
+    model, params = PaliGemma(variant), variables(fake_params(variant))
+    prefill = jax.jit(partial(model.apply, method="prefill", new_tokens=NEW, **how))
+    extend = jax.jit(partial(model.apply, method="extend"))
+    logits, start = prefill(params, IMAGE, prompt, NO_AR, MASK_INPUT)
+    steps, state = [logits], start
+    for step in range(NEW):
+        logits, state = extend(params, ANSWER[:, step], state)
+        steps.append(logits)
+    return np.stack(steps, axis=1), start
+
+
+def full(variant: Variant, row: int) -> np.ndarray:
+    """Returns the logits of one row alone, without padding and without a cache."""
+    length = LENGTHS[row]
+    tokens = jnp.concatenate([PROMPT[row, :length], ANSWER[row]])[None]
+    mask_ar = (jnp.arange(length + NEW)[None] >= length).astype(int)
+    logits = PaliGemma(variant).apply(variables(fake_params(variant)), IMAGE[row : row + 1], tokens, mask_ar)
+    return np.asarray(logits)[0, length - 1 :]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cached_decoding_is_the_full_forward_pass(kind: str) -> None:
+    steps, _ = decoded(KINDS[kind])
+    for row in range(3):
+        np.testing.assert_allclose(steps[row], full(KINDS[kind], row), atol=2e-5, err_msg=f"row {row}")
+
+
+def test_what_stands_in_the_padding_is_never_read() -> None:
+    steps, _ = decoded(DUMMY)
+    other, _ = decoded(DUMMY, jnp.where(MASK_INPUT, PROMPT, 7))
+    np.testing.assert_array_equal(other, steps)
+
+
+def test_the_state_says_what_may_be_read_and_where_the_next_token_goes() -> None:
+    _, state = decoded(DUMMY)
+    patches = DUMMY.num_patches
+    assert state.position.tolist() == [patches + length for length in LENGTHS]
+    assert int(state.slot) == patches + WIDTH
+    room = np.zeros((3, NEW), bool)
+    expected = np.concatenate([np.ones((3, patches), bool), MASK_INPUT, room], axis=1)
+    np.testing.assert_array_equal(state.readable, expected)
+    assert state.cache.key.shape == (2, 3, patches + WIDTH + NEW, 1, 8)
+    assert not np.asarray(state.cache.key)[:, :, patches + WIDTH :].any()
+
+
+def test_the_cache_may_be_half_precision() -> None:
+    exact, _ = decoded(DUMMY)
+    half, state = decoded(DUMMY, cache_dtype=jnp.bfloat16)
+    assert state.cache.key.dtype == state.cache.value.dtype == jnp.bfloat16
+    assert half.dtype == np.float32
+    error = np.linalg.norm(half - exact) / np.linalg.norm(exact)
+    assert 1e-6 < error < 0.02
+
+
+def test_samples_of_a_prompt_share_its_cache() -> None:
+    _, state = decoded(DUMMY)
+    repeated = state.repeat(2)
+    order = np.repeat(np.arange(3), 2)
+    np.testing.assert_array_equal(repeated.cache.key, np.asarray(state.cache.key)[:, order])
+    np.testing.assert_array_equal(repeated.cache.value, np.asarray(state.cache.value)[:, order])
+    np.testing.assert_array_equal(repeated.readable, np.asarray(state.readable)[order])
+    np.testing.assert_array_equal(repeated.position, np.asarray(state.position)[order])
+    model, params = PaliGemma(DUMMY), variables(fake_params(DUMMY))
+    once, _ = model.apply(params, ANSWER[:, 0], state, method="extend")
+    twice, _ = model.apply(params, jnp.repeat(ANSWER[:, 0], 2), repeated, method="extend")
+    np.testing.assert_allclose(twice, np.asarray(once)[order], atol=1e-5)

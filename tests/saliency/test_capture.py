@@ -1,0 +1,199 @@
+"""Captured attention is the model's, row t is the query that predicted token t, and capturing changes nothing."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from radvqa_jax.config import LoraConfig
+from radvqa_jax.data.packing import pack, pack_prompt
+from radvqa_jax.data.tokenizer import Tokenizer
+from radvqa_jax.models import lora
+from radvqa_jax.models.attention import TAPS
+from radvqa_jax.models.masks import make_attn_mask
+from radvqa_jax.models.paligemma import PaliGemma, variables
+from radvqa_jax.saliency.capture import answer_row, capture
+
+
+def full_mask(batch: Any, num_patches: int) -> np.ndarray:
+    """Returns the prefix-LM mask over image tokens and text; padding is not masked, as in training."""
+    mask_ar = np.pad(batch.mask_ar[:, :-1], ((0, 0), (num_patches, 0)))
+    return np.asarray(make_attn_mask(jnp.ones(mask_ar.shape, bool), jnp.asarray(mask_ar)))
+
+
+def changed(batch: Any, row: int, column: int) -> Any:
+    """Returns the batch with another token in one place."""
+    tokens = batch.tokens.copy()
+    tokens[row, column] = (tokens[row, column] + 7) % 256 + 4
+    return batch._replace(tokens=tokens)
+
+
+def test_attention_is_that_of_big_vision(either: Any) -> None:
+    with jax.default_matmul_precision("highest"):
+        captured = capture(either.model, either.params, either.batch)
+    np.testing.assert_allclose(captured.attn_probs, either.io["attention_probs"], rtol=0, atol=2e-4)
+    assert captured.num_patches == either.io["zimg"].shape[1]
+
+
+def test_rows_sum_to_one_and_are_zero_where_masked(either: Any) -> None:
+    captured = capture(either.model, either.params, either.batch)
+    np.testing.assert_allclose(captured.attn_probs.sum(-1), 1, rtol=0, atol=1e-6)
+    mask = full_mask(either.batch, captured.num_patches)
+    assert (~mask).any()
+    hidden = np.broadcast_to(~mask[None, :, None], captured.attn_probs.shape)
+    assert (np.asarray(captured.attn_probs)[hidden] == 0).all()
+
+
+def test_a_patch_never_reads_the_answer(either: Any) -> None:
+    captured = capture(either.model, either.params, either.batch)
+    p = captured.num_patches
+    for row, first in enumerate(either.batch.mask_loss.argmax(axis=1)):
+        patches_reading_answer = np.asarray(captured.attn_probs)[:, row, :, :p, p + first :]
+        assert patches_reading_answer.size
+        assert (patches_reading_answer == 0).all()
+
+
+@pytest.mark.parametrize(("remat", "dtype"), [("none", jnp.float32), ("full", jnp.bfloat16)])
+def test_an_open_tap_changes_no_bit_of_the_output(either: Any, remat: Any, dtype: Any) -> None:
+    model = PaliGemma(either.model.variant, None, dtype, remat)
+    batch = either.batch
+
+    def run(mutable: Any) -> Any:
+        def forward(params: Any, *inputs: Any) -> Any:
+            return model.apply(variables(params), *inputs, mutable=mutable)
+
+        return jax.jit(forward)(either.params, batch.image, batch.tokens[:, :-1], batch.mask_ar[:, :-1])
+
+    closed, (logits, taps) = run(False), run([TAPS])
+    assert np.array_equal(closed, logits)
+    captured = capture(model, either.params, batch)
+    inside = taps[TAPS]["llm"]["layers"]["attn"]["attn_probs"]
+    assert np.array_equal(captured.attn_probs, inside)
+    logprobs = jnp.take_along_axis(jax.nn.log_softmax(closed), batch.tokens[:, 1:, None], axis=-1)[..., 0]
+    for row in range(len(batch.tokens)):
+        expected = np.asarray(logprobs)[row][batch.mask_loss[row, 1:] == 1]
+        np.testing.assert_allclose(captured.logprobs[row, : len(expected)], expected, rtol=0, atol=1e-5)
+        assert (np.asarray(captured.logprobs)[row, len(expected) :] == 0).all()
+
+
+def test_probabilities_are_float32_in_a_bfloat16_model(tiny: Any) -> None:
+    model = PaliGemma(tiny.model.variant, None, jnp.bfloat16, "full")
+    captured = capture(model, tiny.params, tiny.batch, vision=True)
+    assert captured.attn_probs.dtype == captured.logprobs.dtype == captured.vision_probs.dtype == jnp.float32
+    np.testing.assert_allclose(captured.attn_probs.sum(-1), 1, rtol=0, atol=1e-6)
+
+
+def test_the_first_query_is_the_separator_and_the_last_is_the_last_answer_token(tiny: Any) -> None:
+    captured = capture(tiny.model, tiny.params, tiny.batch)
+    p = captured.num_patches
+    for row, mask_loss in enumerate(tiny.batch.mask_loss):
+        targets = np.flatnonzero(mask_loss)
+        length = int(captured.length[row])
+        assert length == len(targets)
+        assert captured.query[row, :length].tolist() == (p + targets - 1).tolist()
+        assert captured.targets[row, :length].tolist() == tiny.batch.tokens[row, targets].tolist()
+        assert tiny.batch.mask_ar[row, int(captured.query[row, 0]) - p] == 0  # the separator is prefix
+
+
+def test_a_row_depends_on_what_came_before_its_token_and_not_on_the_token(tiny: Any) -> None:
+    row, first = 2, int(tiny.batch.mask_loss[2].argmax())
+    before = np.asarray(capture(tiny.model, tiny.params, tiny.batch).answer_probs)[:, row]
+    length = int(tiny.batch.mask_loss[row].sum())
+    for answer_token in range(length):  # the last one is EOS: it is in no row of the answer
+        batch = changed(tiny.batch, row, first + answer_token)
+        after = np.asarray(capture(tiny.model, tiny.params, batch).answer_probs)[:, row]
+        differs = np.abs(after - before).max(axis=(0, 1, 3))[:length] > 0
+        assert differs.tolist() == [a > answer_token for a in range(length)]
+
+
+def test_answer_rows_alone_are_the_same_rows(tiny: Any) -> None:
+    everything = capture(tiny.model, tiny.params, tiny.batch, answer_len=8)
+    rows = capture(tiny.model, tiny.params, tiny.batch, rows="answer", answer_len=8)
+    assert rows.attn_probs.shape == (3, 3, 4, 8, 28)
+    assert np.array_equal(rows.attn_probs, everything.answer_probs)
+    assert np.array_equal(rows.answer_probs, everything.answer_probs)
+    assert rows.num_patches == everything.num_patches
+
+
+def test_a_too_small_room_for_the_answer_can_be_seen(tiny: Any) -> None:
+    captured = capture(tiny.model, tiny.params, tiny.batch, rows="answer", answer_len=4)
+    assert captured.length.tolist() == tiny.batch.mask_loss.sum(axis=1).tolist()
+    assert captured.length.max() > captured.targets.shape[1]
+
+
+def test_padding_changes_no_answer_row(tiny: Any) -> None:
+    room = ((0, 0), (0, 5))
+    batch = tiny.batch
+    longer = batch._replace(
+        tokens=np.pad(batch.tokens, room),
+        mask_ar=np.pad(batch.mask_ar, room, constant_values=1),
+        mask_loss=np.pad(batch.mask_loss, room),
+        mask_input=np.pad(batch.mask_input, room),
+    )
+    short, long = (capture(tiny.model, tiny.params, b, rows="answer", answer_len=8) for b in (batch, longer))
+    assert (np.asarray(long.attn_probs)[..., -5:] == 0).all()
+    np.testing.assert_allclose(long.attn_probs[..., :-5], short.attn_probs, rtol=0, atol=1e-6)
+
+
+def test_all_answers_of_one_shape_share_a_compilation(tiny: Any) -> None:
+    model = dataclasses.replace(tiny.model, remat="dots")  # a model that no other test captured with `answer`
+    before = capture._cache_size()
+    for row in range(3):
+        one = jax.tree.map(lambda leaf, row=row: leaf[row : row + 1], tiny.batch)
+        captured = capture(model, tiny.params, one, rows="answer", answer_len=9)
+        assert captured.length.tolist() == [[3], [5], [8]][row]
+    assert capture._cache_size() == before + 1
+
+
+def test_adapters_are_part_of_what_is_captured(tiny: Any) -> None:
+    targets = ((r"llm/.*/(q|kv)_einsum/w", "lora"), (".*", "none"))
+    found = lora.resolve(LoraConfig(rank=3, alpha=12.0, targets=targets), tiny.params)
+    assert found is not None
+    rng, adapters = np.random.default_rng(0), lora.init(jax.random.key(0), found, tiny.params)
+    drawn = {name: jnp.asarray(rng.normal(0, 0.1, leaf.shape), jnp.float32) for name, leaf in adapters.items()}
+    adapted = capture(PaliGemma(tiny.model.variant, found), {**tiny.params, **drawn}, tiny.batch)
+    merged = capture(tiny.model, lora.merge(tiny.params, drawn, found), tiny.batch)
+    base = capture(tiny.model, tiny.params, tiny.batch)
+    np.testing.assert_allclose(adapted.attn_probs, merged.attn_probs, rtol=0, atol=2e-5)
+    assert np.abs(np.asarray(adapted.attn_probs - base.attn_probs)).max() > 1e-2
+
+
+def test_the_vision_tower_is_there_if_asked_for(tiny: Any) -> None:
+    captured = capture(tiny.model, tiny.params, tiny.batch, vision=True)
+    assert captured.vision_probs is not None
+    assert captured.vision_probs.shape == (2, 3, 4, 16, 16)
+    np.testing.assert_allclose(captured.vision_probs.sum(-1), 1, rtol=0, atol=1e-6)
+    assert capture(tiny.model, tiny.params, tiny.batch).vision_probs is None
+
+
+@pytest.mark.parametrize("suffix", ["", "left lung", "yes"])
+def test_a_row_of_ids_is_the_row_of_training(tokenizer: Tokenizer, suffix: str) -> None:
+    prefix, seq_len = "answer en where is it?", 40
+    packed = pack_prompt(tokenizer, prefix, seq_len=seq_len)
+    prompt = packed["tokens"][packed["mask_input"] == 1].tolist()
+    answer = tokenizer.encode(suffix, eos=True)
+    trained = pack(tokenizer, prefix, suffix=suffix, seq_len=seq_len)
+    for given in (answer, [*answer, tokenizer.pad, tokenizer.pad]):
+        row = answer_row(prompt, given, seq_len=seq_len, eos=tokenizer.eos, pad=tokenizer.pad)
+        assert row.keys() == trained.keys()
+        assert all(np.array_equal(row[name], trained[name]) for name in row)
+
+
+def test_no_eos_is_added_to_an_answer_that_has_none() -> None:
+    row = answer_row([2, 9, 4], [7, 8], seq_len=6, eos=1, pad=0)
+    assert row["tokens"].tolist() == [2, 9, 4, 7, 8, 0, 0]
+    assert row["mask_loss"].tolist() == [0, 0, 0, 1, 1, 0, 0]
+
+
+def test_an_answer_that_fills_the_row_fits_and_one_more_is_refused() -> None:
+    assert answer_row([2, 9, 4], [7, 8, 6, 1], seq_len=6, eos=1, pad=0)["tokens"].tolist() == [2, 9, 4, 7, 8, 6, 1]
+    with pytest.raises(ValueError, match=r"take 3 \+ 5 tokens; a row of data.seq_len=6 holds 7"):
+        answer_row([2, 9, 4], [7, 8, 6, 5, 1], seq_len=6, eos=1, pad=0)
+
+
+def test_an_empty_answer_is_refused() -> None:
+    with pytest.raises(ValueError, match="The answer has no tokens"):
+        answer_row([2, 9, 4], [], seq_len=6, eos=1, pad=0)

@@ -1,0 +1,154 @@
+"""Maps land on the right pixels of the original image, whatever its shape, and keep their scale."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from radvqa_jax.data.image import resize_image
+from radvqa_jax.saliency.overlay import (
+    STRIP_HEIGHT,
+    case_figure,
+    colour_limits,
+    enlarge,
+    overlay,
+    overlay_png,
+    to_pixels,
+)
+
+
+def hot(grid: int, row: int, column: int) -> np.ndarray:
+    saliency = np.zeros((grid, grid), np.float32)
+    saliency[row, column] = 0.25
+    return saliency
+
+
+def pixels(png: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(png)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (0, 3), (3, 0), (3, 3), (1, 2)])
+@pytest.mark.parametrize(("height", "width"), [(40, 80), (80, 40), (40, 40)])
+def test_a_hot_patch_is_its_rectangle_of_the_original(row: int, column: int, height: int, width: int) -> None:
+    h, w = height // 4, width // 4
+    expected = np.zeros((height, width), np.float32)
+    expected[row * h : (row + 1) * h, column * w : (column + 1) * w] = 0.25
+    assert np.array_equal(to_pixels(hot(4, row, column), height, width), expected)
+    smooth = to_pixels(hot(4, row, column), height, width, interpolation="bilinear")
+    y, x = np.unravel_index(smooth.argmax(), smooth.shape)
+    assert expected[y, x] == 0.25
+
+
+@pytest.mark.parametrize(("height", "width"), [(120, 60), (60, 120)])
+def test_it_is_the_inverse_of_the_resize_that_the_model_sees_through(height: int, width: int) -> None:
+    """A white spot in the original makes one patch bright; that patch must be drawn over the spot."""
+    image = np.zeros((height, width, 3), np.uint8)
+    y, x = height * 5 // 8, width // 8
+    image[y - 2 : y + 2, x - 2 : x + 2] = 255
+    seen = resize_image(image, 56).mean(axis=-1).reshape(4, 14, 4, 14).mean(axis=(1, 3))
+    values = to_pixels(seen + 1, height, width)
+    assert values[y, x] == values.max()
+    assert (values == values.max()).sum() == height * width / 16
+
+
+def test_pixels_that_do_not_divide_by_the_grid_go_to_the_nearest_patch() -> None:
+    values = to_pixels(np.arange(9, dtype=np.float32).reshape(3, 3), 7, 10)
+    assert values[:, 0].tolist() == [0, 0, 3, 3, 3, 6, 6]
+    assert values[0].tolist() == [0, 0, 0, 1, 1, 1, 1, 2, 2, 2]
+
+
+def test_colours_mean_values() -> None:
+    image = np.full((8, 8, 3), 100, np.uint8)
+    saliency = np.array([[0.0, 0.1], [0.2, 0.4]])
+    half = overlay(image, saliency / 2, limits=(0, 0.4), alpha=1.0)
+    full = overlay(image, saliency, limits=(0, 0.4), alpha=1.0)
+    assert np.array_equal(half[7, 7], full[7, 0])  # 0.2 is 0.2 on a shared scale
+    assert np.array_equal(overlay(image, saliency * 7, alpha=1.0), overlay(image, saliency, alpha=1.0))
+    assert np.array_equal(overlay(image, saliency, alpha=0.0), image)
+
+
+def test_brighter_is_more() -> None:
+    """The colour maps rise in lightness, so they survive colour blindness and grey printing."""
+    ramp = np.linspace(0, 1, 16).reshape(4, 4)
+    for colormap in ("viridis", "cividis", "magma", "inferno", "plasma"):
+        colours = overlay(np.zeros((4, 4, 3), np.uint8), ramp, alpha=1.0, colormap=colormap).reshape(-1, 3)
+        assert (np.diff(colours @ [0.2126, 0.7152, 0.0722]) > 0).all(), colormap
+
+
+def test_a_flat_map_of_zero_is_drawn() -> None:
+    shown = overlay(np.full((4, 4, 3), 100, np.uint8), np.zeros((2, 2)))
+    assert (shown == shown[0, 0]).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -0.1])
+def test_what_is_no_share_is_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="negative or not finite"):
+        colour_limits(np.array([[0.1, bad]]))
+
+
+def test_limits_span_all_maps_from_zero() -> None:
+    assert colour_limits(np.array([[0.1, 0.2]]), np.array([[[0.5]]])) == (0.0, 0.5)
+
+
+def test_small_images_are_enlarged_by_whole_pixels() -> None:
+    image = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    big = enlarge(image, min_side=5)
+    assert big.shape == (6, 9, 3)
+    assert np.array_equal(big[::3, ::3], image)
+    assert np.array_equal(big[2::3, 2::3], image)
+    assert enlarge(image, min_side=2) is not image
+    assert np.array_equal(enlarge(image, min_side=2), image)
+
+
+def test_the_png_is_the_overlay_with_a_printed_scale_below() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (20, 40, 3)).astype(np.uint8)
+    saliency = np.random.default_rng(1).random((4, 4)) / 16
+    png = overlay_png(image, saliency, min_side=100)
+    shown = pixels(png)
+    assert shown.shape == (100 + STRIP_HEIGHT, 200, 3)
+    assert np.array_equal(shown[:100], overlay(enlarge(image, min_side=100), saliency))
+    strip = shown[100:]
+    assert (strip == 255).all(axis=-1).mean() > 0.3 and (strip.sum(axis=-1) < 60).any()  # white, with dark text
+    doubled = pixels(overlay_png(image, saliency * 2, min_side=100))
+    assert np.array_equal(doubled[:100], shown[:100]) and not np.array_equal(doubled[100:], strip)
+    assert overlay_png(image, saliency, min_side=100) == png
+
+
+def figure(**changes: object) -> bytes:
+    image = np.random.default_rng(0).integers(0, 255, (30, 60, 3)).astype(np.uint8)
+    saliency = np.random.default_rng(1).random((4, 4)) / 16
+    arguments = {"question": "Where?", "answer": "left", "reference": "left lung"} | changes
+    return case_figure(image, [None, saliency, saliency * 2], ["image", "raw", "rollout"], **arguments)
+
+
+def test_a_figure_is_the_same_bytes_every_time_and_depends_on_what_it_shows() -> None:
+    first = figure()
+    assert first.startswith(b"\x89PNG") and figure() == first
+    outline = np.zeros((30, 60), bool)
+    outline[5:15, 10:30] = True
+    variants: list[dict[str, object]] = [
+        {"question": "Why?"},
+        {"answer": "right"},
+        {"reference": ""},
+        {"note": "n"},
+        {"limits": [None, (0.0, 0.125), (0.0, 0.125)]},
+        {"outline": outline},
+        {"columns": 2},
+        {"colormap": "magma"},
+    ]
+    assert len({first, *(figure(**changes) for changes in variants)}) == len(variants) + 1
+
+
+@pytest.mark.parametrize("text", ["costs $5 or $6", r"\alpha {", "这是什么?", "x" * 400, "a & <b>"])
+def test_any_text_can_be_shown(text: str) -> None:
+    assert pixels(figure(question=text, answer=text)).std() > 0
+
+
+def test_a_title_for_every_map() -> None:
+    image = np.zeros((8, 8, 3), np.uint8)
+    with pytest.raises(ValueError, match="needs a title, and limits if any, for each of 2 maps"):
+        case_figure(image, [None, None], ["one"], question="", answer="")
+    with pytest.raises(ValueError, match="needs a title, and limits if any, for each of 2 maps"):
+        case_figure(image, [None, None], ["one", "two"], question="", answer="", limits=[None])

@@ -1,0 +1,59 @@
+"""Figures of a map against a mask, with their chance levels."""
+
+import numpy as np
+import pytest
+
+from radvqa_jax.saliency.quality import coverage, quality
+
+
+def lesion(height: int, width: int, rows: slice, columns: slice) -> np.ndarray:
+    mask = np.zeros((height, width), bool)
+    mask[rows, columns] = True
+    return mask
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (37, 83), (5, 9)])
+def test_a_flat_map_scores_chance(shape: tuple[int, int]) -> None:
+    mask = np.random.default_rng(0).random(shape) < 0.3
+    found = quality(np.full((8, 8), 0.01), mask)
+    assert found is not None
+    assert found.mass == pytest.approx(mask.mean(), abs=1e-12)
+    assert found.area == pytest.approx(mask.mean(), abs=1e-12)
+    assert found.hit == pytest.approx(found.hit_chance)
+
+
+def test_a_map_on_the_lesion_scores_one_and_one_beside_it_nothing() -> None:
+    mask = lesion(40, 80, slice(10, 20), slice(20, 40))  # exactly patch (1, 1) of a 4 x 4 grid
+    saliency = np.zeros((4, 4))
+    saliency[1, 1] = 0.2
+    assert quality(saliency, mask) == pytest.approx((1.0, 0.0625, 1.0, 0.0625))
+    assert quality(saliency[::-1], mask) == pytest.approx((0.0, 0.0625, 0.0, 0.0625))
+
+
+def test_rows_are_not_columns() -> None:
+    mask = lesion(40, 80, slice(30, 40), slice(0, 20))  # lower left
+    saliency = np.zeros((4, 4))
+    saliency[3, 0] = 1
+    found = quality(saliency, mask)
+    assert found is not None and (found.mass, found.hit) == (1.0, 1.0)
+    found = quality(saliency.T.copy(), mask)
+    assert found is not None and (found.mass, found.hit) == (0.0, 0.0)
+
+
+def test_a_mask_that_cuts_through_patches_counts_by_area() -> None:
+    covered = coverage(lesion(10, 10, slice(0, 5), slice(0, 10)), grid=3)
+    np.testing.assert_allclose(covered, [[1, 1, 1], [0.5, 0.5, 0.5], [0, 0, 0]], atol=1e-12)
+
+
+def test_ties_share_the_hit() -> None:
+    mask = lesion(40, 40, slice(0, 10), slice(0, 10))
+    saliency = np.zeros((4, 4))
+    saliency[0, 0] = saliency[3, 3] = 0.5
+    found = quality(saliency, mask)
+    assert found is not None
+    assert found[:4:2] == pytest.approx((0.5, 0.5))
+
+
+def test_without_lesion_or_map_there_is_no_figure() -> None:
+    assert quality(np.ones((4, 4)), np.zeros((40, 40), bool)) is None
+    assert quality(np.zeros((4, 4)), np.ones((40, 40), bool)) is None
