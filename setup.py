@@ -28,8 +28,6 @@ INSTALL_REQUIRES = [
     "orbax-checkpoint>=0.12.8,<0.13",
     "pillow>=13,<14",
     "protobuf>=7.36,<8",
-    "rouge-score>=0.1.2,<0.2",
-    "sacrebleu>=2.6,<3",
     "scipy>=1.17,<2",
     "sentencepiece>=0.2.3,<0.3",
     "tensorboardX>=2.6.5,<3",
@@ -73,7 +71,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["radvqa_jax", "radvqa_jax.*", "tfds_builders", "tfds_builders.*"]),
     package_data={
-        "radvqa_jax": ["assets/*", "**/*.html"],
+        "radvqa_jax": ["assets/**/*", "**/*.html"],
         "tfds_builders": ["*/README.md", "*/CITATIONS.bib", "*/dummy_data/**/*"],
     },
     install_requires=INSTALL_REQUIRES,

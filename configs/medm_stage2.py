@@ -1,13 +1,12 @@
-"""MedM, stage 2: LoRA on the attention of both towers, on ROCOv2 annealed with MedPix 2.0 (Shourya et al. 2025, 4.3-4.4).
+"""MedM, stage 2: LoRA on the attention of both towers, on ROCOv2 annealed with MedPix 2.0 (Shourya et al. 2025).
 
     python -m radvqa_jax.main --config configs/medm_stage2.py --workdir runs/medm_stage2 \
         --config.stage2.init_from=runs/medm_stage1/stage1 \
         --config.model.checkpoint=paligemma-3b-mix-448.npz --config.model.tokenizer=paligemma_tokenizer.model
 
-Machine: one H100. The paper gives no rank; rank 8 and alpha 32 on query, key, value and output are in its authors' saved
-adapters. Their ROCO + MedPix run was best after 9 epochs. As published, annealing is a plain mixture in proportion to
-size; the weights say so. For the PMC-VQA run: --config.stage2.sources[0].dataset=pmc_vqa. Needs the data sets prepared
-(configs/build_data.py).
+Machine: one H100. The paper gives no rank; rank 8 and alpha 32 on query, key, value and output are in its authors'
+saved adapters. Their ROCO + MedPix run was best after 9 epochs. As published, annealing is a plain mixture in
+proportion to size; the weights say so. Needs the data sets prepared (configs/build_data.py).
 """
 
 import ml_collections

@@ -9,8 +9,8 @@ import dataclasses
 import types
 import typing
 from dataclasses import dataclass, field
-from pathlib import Path
 from operator import attrgetter
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import ml_collections
@@ -179,12 +179,12 @@ def to_config_dict(value: Any) -> Any:
     return value
 
 
-def default_config() -> ml_collections.ConfigDict:
-    """Returns every field with its default, for a file in configs/ to change."""
+def default_config() -> Any:
+    """Returns a ConfigDict with every field at its default, for a file in configs/ to change."""
     return to_config_dict(Config())
 
 
-def use_embedded_model(config: ml_collections.ConfigDict) -> None:
+def use_embedded_model(config: Any) -> None:
     """Sets the tiny PaliGemma that comes with the package (scripts/make_tiny_paligemma.py), computed in float32."""
     config.model.variant = "tiny"
     config.model.checkpoint = str(EMBEDDED / "tiny_paligemma.npz")
@@ -234,15 +234,36 @@ def _near(value: Any, kind: Any) -> str:
     return nearest(value, get_args(kind)) if isinstance(value, str) else ""
 
 
+def _check_known(key: str, kind: Any, path: str) -> None:
+    """Raises ValueError if the dataclass `kind`, which lies at `path`, has no field `key`."""
+    known = typing.get_type_hints(kind)
+    if key not in known:
+        name = f"{path}.{key}" if path else key
+        raise ValueError(f"Unknown config field `{name}`.{nearest(key, known)} Known here: {', '.join(known)}.")
+
+
+def check_field(path: str) -> None:
+    """Raises ValueError if there is no such field: `stage1.optim.learning_rate`, `stage2.sources[0].dataset`."""
+    kind: Any = Config
+    walked = ""
+    for part in path.split("."):
+        key, _, index = part.partition("[")
+        if not dataclasses.is_dataclass(kind):
+            raise ValueError(f"Config field `{walked}` is a value and has no fields; got `{path}`.")
+        _check_known(key, kind, walked)
+        kind = typing.get_type_hints(kind)[key]
+        if index:
+            kind = next(iter(get_args(kind)), None)
+        walked = f"{walked}.{part}" if walked else part
+
+
 def _build(kind: Any, value: Any, path: str) -> Any:
     """Returns the dataclass `kind` from a mapping."""
     if not isinstance(value, ml_collections.ConfigDict | dict | types.MappingProxyType):
         raise ValueError(f"Config field `{path}` must be a group of fields; got {value!r}.")
     hints = typing.get_type_hints(kind)
     for key in value:
-        if key not in hints:
-            name = f"{path}.{key}" if path else key
-            raise ValueError(f"Unknown config field `{name}`.{nearest(key, hints)} Known here: {', '.join(hints)}.")
+        _check_known(key, kind, path)
     return kind(**{key: _convert(value[key], hints[key], f"{path}.{key}" if path else key) for key in value})
 
 
@@ -288,6 +309,14 @@ _LEAST_IN_STAGE = {
     "optim.weight_decay": 0,
     "optim.clip_norm": 0,  # a negative one would turn the gradient around
 }
+
+# Fields that may not be empty in some modes: (field, modes, what the mode needs, an example).
+_NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
+    ("dataset", ("build_data",), "a data set", "phantom_rad"),
+    ("eval.predictions", ("score",), "answers to score", "DIR/predictions/base.jsonl"),
+    ("eval.source.dataset", ("predict", "saliency", "job"), "a data set to answer", "phantom_rad"),
+    ("eval.train_source.dataset", ("job",), "a data set for the question-only baseline", "phantom_rad"),
+)
 
 
 def _check_least(group: Any, least: dict[str, int], prefix: str = "") -> None:
@@ -352,7 +381,8 @@ def check(config: Config) -> None:
         0 <= config.saliency.residual < 1,
         f"saliency.residual={config.saliency.residual} must be in [0, 1): at 1 no attention is left.",
     )
-    _require(
-        config.mode != "build_data" or bool(config.dataset),
-        "mode=build_data needs a data set: --config.dataset=phantom_rad.",
-    )
+    for name, modes, what, example in _NEEDED:
+        _require(
+            config.mode not in modes or bool(attrgetter(name)(config)),
+            f"mode={config.mode} needs {what}: --config.{name}={example}.",
+        )

@@ -6,6 +6,9 @@
 A file in configs/ is one experiment; its docstring says what it does and needs. Every field of radvqa_jax/config.py can
 be given on the command line as --config.field=value, nested ones with dots (--config.stage1.optim.learning_rate=3e-5).
 A run that is started again with the same --workdir continues where it was.
+
+--config.mode says what is done: build_data prepares a data set, train trains the stages, predict answers questions,
+score scores answers, saliency draws attention maps, and job does all of it and writes a report.
 """
 
 import sys
@@ -13,13 +16,39 @@ import sys
 from absl import app, flags
 from ml_collections import config_flags
 
-from radvqa_jax.config import from_config_dict
+from radvqa_jax.config import check_field, from_config_dict
 from radvqa_jax.files import make_workdir
 from radvqa_jax.runners import RUNNERS
 from radvqa_jax.training.loop import Diverged
 
-_CONFIG = config_flags.DEFINE_config_file("config", help_string="experiment, a Python file of configs/", lock_config=True)
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", help_string="experiment, a Python file of configs/", lock_config=True
+)
 _WORKDIR = flags.DEFINE_string("workdir", "", "folder for checkpoints, predictions and reports")
+_DEBUG = flags.DEFINE_bool("debug", False, "show the whole traceback of an error")
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Returns what is left after the flags; a mistake in them ends with its message alone, --help with status 0."""
+    if {"--help", "-help", "-h"} & set(argv[1:]):
+        app.usage(shorthelp=True, writeto_stdout=True, exitcode=0)
+    fields = [argument.lstrip("-") for argument in argv[1:] if argument.lstrip("-").startswith("config.")]
+    try:
+        for field in fields:
+            check_field(field.partition("=")[0].removeprefix("config."))
+        rest = app.parse_flags_with_usage(argv)
+        getattr(_CONFIG.value, "mode", None)  # of a file that cannot be read: raises now, and says which
+        return rest
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    except IndexError as error:
+        if indexed := [field for field in fields if "[" in field]:
+            sys.exit(f"error: {error} in one of {', '.join(indexed)}; the first item is [0].")
+        raise
+    except OSError as error:
+        sys.exit(
+            f"error: --config must be a file that can be read, such as configs/demo.py. {error.__cause__ or error}"
+        )
 
 
 def run(argv: list[str]) -> None:
@@ -32,14 +61,11 @@ def run(argv: list[str]) -> None:
         config = from_config_dict(_CONFIG.value)
         workdir = make_workdir(_WORKDIR.value)
         RUNNERS[config.mode](config, workdir)
-    except (ValueError, FileNotFoundError, Diverged) as error:
-        if flags.FLAGS.debug:
+    except (ValueError, OSError, Diverged) as error:
+        if _DEBUG.value:
             raise
         sys.exit(f"error: {error}")
 
 
-flags.DEFINE_bool("debug", False, "show the whole traceback of an error")
-
-
 if __name__ == "__main__":
-    app.run(run)
+    app.run(run, flags_parser=parse)

@@ -13,21 +13,23 @@ import jax.numpy as jnp
 
 from radvqa_jax import __version__
 from radvqa_jax.checkpoints import big_vision
+from radvqa_jax.checkpoints.adapter import load_adapter
 from radvqa_jax.config import Config, SourceConfig
 from radvqa_jax.data.audit import audit, format_report
 from radvqa_jax.data.loader import TrainLoader, make_train_loader
 from radvqa_jax.data.packing import describe
-from radvqa_jax.data.sources import RowSource, load_rows, prepare
+from radvqa_jax.data.sources import RowSource, find_prepared, load_rows, make_builder, prepare
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation import baselines, report
 from radvqa_jax.evaluation.predict import predict, read_records
-from radvqa_jax.files import write_json
+from radvqa_jax.files import write_json, write_text
 from radvqa_jax.models.paligemma import abstract_params
 from radvqa_jax.models.variants import get_variant
-from radvqa_jax.saliency.runner import write_maps
+from radvqa_jax.saliency.gallery import write_cases
 from radvqa_jax.schema import Record
 from radvqa_jax.training.hooks import read_losses
-from radvqa_jax.training.stage import Base, Trained, assemble, load_trained, run_stage, trained_names
+from radvqa_jax.training.stage import Base, Trained, assemble, identify, load_trained, run_stage, trained_names
+from radvqa_jax.trees import Flat
 
 
 class Ground(NamedTuple):
@@ -39,18 +41,37 @@ class Ground(NamedTuple):
     base: Base
 
 
-def load_ground(config: Config, workdir: Path) -> Ground:
-    """Loads the tokenizer and the base checkpoint, each leaf straight into the dtype it will have."""
+def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
+    """Returns the tokenizer, and the shape and dtype that each leaf of the base will have, without loading a weight.
+
+    Raises:
+        FileNotFoundError, ValueError: if the checkpoint, the tokenizer or an adapter is not there or is none, the
+            tokenizer has too many tokens, or the rules of a stage do not fit the model.
+    """
     tokenizer = Tokenizer(config.model.tokenizer)
+    big_vision.read_shapes(config.model.checkpoint)
     variant = get_variant(config.model.variant).at(config.model.resolution)
-    abstract = abstract_params(variant)
+    if tokenizer.vocab_size > variant.llm.vocab_size:
+        raise ValueError(
+            f"model.tokenizer={config.model.tokenizer} has {tokenizer.vocab_size} tokens, but {config.model.variant} "
+            f"embeds {variant.llm.vocab_size}. Give the tokenizer that belongs to the checkpoint."
+        )
     stages = config.stages if config.mode in ("train", "job") else ()
+    for adapter in [config.stage(name).init_from for name in stages] if stages else [config.adapter]:
+        if adapter:
+            load_adapter(adapter)
+    abstract = abstract_params(variant)
     trained = trained_names(config, stages, abstract)
     frozen_dtype = jnp.dtype(config.model.param_dtype)
-    wanted = {
+    return tokenizer, {
         name: jax.ShapeDtypeStruct(leaf.shape, jnp.float32 if name in trained else frozen_dtype)
         for name, leaf in abstract.items()
     }
+
+
+def load_ground(config: Config, workdir: Path) -> Ground:
+    """Loads the tokenizer and the base checkpoint, each leaf straight into the dtype it will have."""
+    tokenizer, wanted = inspect_model(config)
     params, loaded = big_vision.load(
         config.model.checkpoint,
         wanted,
@@ -59,11 +80,6 @@ def load_ground(config: Config, workdir: Path) -> Ground:
         seed=config.seed,
     )
     print(loaded.text(), flush=True)
-    if tokenizer.vocab_size > variant.llm.vocab_size:
-        raise ValueError(
-            f"model.tokenizer={config.model.tokenizer} has {tokenizer.vocab_size} tokens, but the checkpoint embeds "
-            f"{variant.llm.vocab_size}. Give the tokenizer that belongs to the checkpoint."
-        )
     return Ground(config, workdir, tokenizer, Base(params, Path(config.model.checkpoint).name, loaded.sha256))
 
 
@@ -94,8 +110,9 @@ def _make_loader(ground: Ground, name: str) -> TrainLoader:
 
 def _show_example(ground: Ground, loader: TrainLoader) -> None:
     """Prints the first row of the first batch; the loader is put back."""
+    position = loader.get_state()
     batch = next(loader)
-    loader.set_state({"batches_drawn": 0})
+    loader.set_state(position)
     row = {name: getattr(batch, name)[0] for name in ("tokens", "mask_ar", "mask_loss", "mask_input")}
     print("The first training row:\n" + describe(ground.tokenizer, row), flush=True)
 
@@ -105,36 +122,40 @@ def train_stages(ground: Ground, *, after: Callable[[str, Trained], None] = lamb
 
     A stage starts from `init_from`, or from the stage before it in this run, or from the base.
     """
+    config = ground.config
+    # Loaded before the first stage trains, so that one which does not fit is not found hours later.
+    given = {name: load_trained(path, ground.base) for name in config.stages if (path := config.stage(name).init_from)}
     trained = Trained.nothing()
-    for name in ground.config.stages:
-        stage = ground.config.stage(name)
-        if stage.init_from:
-            trained = load_trained(stage.init_from, ground.base)
+    for name in config.stages:
         loader = _make_loader(ground, name)
-        write_json(ground.workdir / name / "data.json", loader.report)
         for entry in loader.report:
             source = entry["source"]
-            print(f"{name}: {source['dataset']}:{source['split']} {entry['kept']} rows kept, rejected {entry['rejected']}")
+            kept = f"{entry['kept']} rows kept, rejected {entry['rejected']}"
+            print(f"{name}: {source['dataset']}:{source['split']} {kept}")
         _show_example(ground, loader)
+        data = {str(i): entry["source"] | {"weight": entry["weight"]} for i, entry in enumerate(loader.report)}
         try:
             trained = run_stage(
                 name,
-                ground.config,
+                config,
                 base=ground.base,
-                start=trained,
+                start=given.get(name, trained),
                 batches=loader,
                 rows_per_epoch=loader.rows_per_epoch,
-                data_report=[entry["source"] | {"weight": entry["weight"]} for entry in loader.report],
+                data=data | {"tokenizer": ground.tokenizer.sha256},
                 folder=ground.workdir / name,
             )
         finally:
             loader.close()
+        write_json(ground.workdir / name / "data.json", loader.report)
         after(name, trained)
     return trained
 
 
 def train(config: Config, workdir: Path) -> None:
     """Trains the configured stages."""
+    for source in _stage_sources(config):
+        find_prepared(source, config.data)
     train_stages(load_ground(config, workdir))
     print(f"What was trained is in {workdir / config.stages[-1]}/adapter.npz")
 
@@ -143,16 +164,11 @@ def answer(ground: Ground, trained: Trained, rows: RowSource, *, run: str, name:
     """Returns the answers of the base with what was trained, kept in workdir/predictions/<name or run>.jsonl."""
     config = ground.config
     model, params = assemble(config, ground.base, trained)
-    digest = hashlib.sha256()
-    for leaf in sorted(trained.leaves):
-        digest.update(leaf.encode() + jax.device_get(trained.leaves[leaf]).tobytes())
-    fingerprint = {
-        "base": ground.base.sha256,
-        "trained": digest.hexdigest(),
+    fingerprint = identify(config, ground.base) | {
+        "tokenizer": ground.tokenizer.sha256,
+        "trained": trained.sha256(),
         "decode": dataclasses.asdict(config.decode),
-        "prompt": config.data.prompt,
         "data": rows.fingerprint,
-        "seed": config.seed,
     }
     return predict(
         model,
@@ -177,19 +193,53 @@ def _adapter(ground: Ground) -> tuple[str, Trained]:
 
 def predict_mode(config: Config, workdir: Path) -> None:
     """Answers the questions of config.eval.source with one model."""
+    rows = load_rows(config.eval.source, config.data, seed=config.seed)
     ground = load_ground(config, workdir)
     run, trained = _adapter(ground)
-    rows = load_rows(config.eval.source, config.data, seed=config.seed)
     records = answer(ground, trained, rows, run=run, name="predictions")
     print(f"{len(records)} answers are in {workdir / 'predictions' / 'predictions.jsonl'}")
 
 
 def score_mode(config: Config, workdir: Path) -> None:
-    """Scores a predictions file without a model, beside the blind baselines of the configured data."""
-    records = read_records(Path(config.eval.predictions))
-    runs = {run: [r for r in records if r.run == run] for run in dict.fromkeys(r.run for r in records)}
-    experiment = report.Experiment(f"Scores of {Path(config.eval.predictions).name}", runs)
-    write_scores(config, workdir, experiment)
+    """Scores a predictions file without a model, beside the blind baselines if the configured data hold its questions.
+
+    Answers to another case's image count as a run of their own.
+    """
+    path = Path(config.eval.predictions).expanduser()
+    runs: dict[str, list[Record]] = {}
+    for record in read_records(path):
+        swapped = record.image_used not in ("", record.image_id)
+        runs.setdefault(f"{record.run}, another case's image" if swapped else record.run, []).append(record)
+    if not runs:
+        raise ValueError(f"{path} holds no answer. Give a predictions file as eval.predictions.")
+    question_only, majority = _blind_baselines(config, next(iter(runs.values())))
+    title = f"Scores of {path.name}"
+    write_scores(config, workdir, report.Experiment(title, runs, question_only=question_only, majority=majority))
+
+
+def _blind_baselines(config: Config, records: list[Record]) -> tuple[list[Record], list[Record]]:
+    """Returns (question-only, majority) answers to the questions of the records; none without data, and says why.
+
+    Raises:
+        ValueError: if the configuration names data that there cannot be.
+    """
+    test, train = config.eval.source, config.eval.train_source
+    for source, field in ((test, "eval.source"), (train, "eval.train_source")):
+        if not source.dataset:
+            print(f"No blind baselines: {field}.dataset is empty.")
+            return [], []
+        builder = make_builder(source.dataset, builder_config=source.builder_config, data_dir=config.data.data_dir)
+        if not builder.is_prepared():
+            print(f"No blind baselines: {source.dataset} is not prepared in {config.data.data_dir}.")
+            return [], []
+    asked = {(record.source, record.question_id) for record in records}
+    rows = load_rows(dataclasses.replace(test, limit=0), config.data)
+    rows = rows.select([i for i, row in enumerate(rows) if (row["source"], row["question_id"]) in asked])
+    if len(rows) != len(asked):
+        print(f"No blind baselines: {rows.name} holds {len(rows)} of the {len(asked)} questions that were answered.")
+        return [], []
+    train_rows = load_rows(train, config.data, seed=config.seed)
+    return baselines.question_only(train_rows, rows), baselines.majority(train_rows, rows)
 
 
 def write_scores(config: Config, workdir: Path, experiment: report.Experiment) -> dict[str, Any]:
@@ -197,7 +247,7 @@ def write_scores(config: Config, workdir: Path, experiment: report.Experiment) -
     scores = report.build_scores(experiment, resamples=config.eval.bootstrap, seed=config.seed)
     path = report.write_report(workdir, experiment, scores=scores, seed=config.seed)
     table = report.format_table(scores)
-    (workdir / "table.txt").write_text(table + "\n", encoding="utf-8")
+    write_text(workdir / "table.txt", table + "\n")
     print(table)
     print(f"The report is {path}")
     return scores
@@ -205,9 +255,9 @@ def write_scores(config: Config, workdir: Path, experiment: report.Experiment) -
 
 def saliency_mode(config: Config, workdir: Path) -> None:
     """Writes attention maps for a few questions of config.eval.source."""
+    rows = load_rows(config.eval.source, config.data, seed=config.seed)
     ground = load_ground(config, workdir)
     run, trained = _adapter(ground)
-    rows = load_rows(config.eval.source, config.data, seed=config.seed)
     records = answer(ground, trained, rows, run=run, name="predictions")
     maps(ground, trained, rows, records)
 
@@ -215,29 +265,38 @@ def saliency_mode(config: Config, workdir: Path) -> None:
 def maps(ground: Ground, trained: Trained, rows: RowSource, records: list[Record]) -> list[dict[str, Any]]:
     """Writes maps for `saliency.cases` questions under workdir/saliency and returns what the report shows of them."""
     model, params = assemble(ground.config, ground.base, trained)
-    return write_maps(model, params, rows, records, tokenizer=ground.tokenizer, config=ground.config,
-                      folder=ground.workdir / "saliency")
+    return write_cases(
+        model,
+        params,
+        rows,
+        records=records,
+        tokenizer=ground.tokenizer,
+        config=ground.config,
+        folder=ground.workdir / "saliency",
+    )
+
+
+def _stage_sources(config: Config) -> list[SourceConfig]:
+    return [source for name in config.stages for source in config.stage(name).sources]
 
 
 def _all_sources(config: Config) -> list[SourceConfig]:
     """Returns every source that the job names, each once."""
-    named = [s for name in config.stages for s in config.stage(name).sources]
-    return list(dict.fromkeys([*named, config.eval.source, config.eval.train_source]))
+    return list(dict.fromkeys([*_stage_sources(config), config.eval.source, config.eval.train_source]))
 
 
 def _prepare_all(config: Config) -> None:
     for dataset, builder_config in dict.fromkeys((s.dataset, s.builder_config) for s in _all_sources(config)):
-        built = prepare(dataset, builder_config=builder_config, data_dir=config.data.data_dir,
-                        manual_dir=config.data.manual_dir)
+        built = prepare(
+            dataset, builder_config=builder_config, data_dir=config.data.data_dir, manual_dir=config.data.manual_dir
+        )
         print(f"data: {dataset} {built['version']} {built['splits']} in {built['path']}", flush=True)
 
 
 def _audit(config: Config, workdir: Path) -> dict[str, Any]:
     """Compares what is trained on with what is evaluated, and says what they share."""
-    splits = {}
-    for source in _all_sources(config):
-        rows = load_rows(dataclasses.replace(source, limit=0, weight=1.0), config.data)
-        splits.setdefault(rows.name, rows)
+    whole = [dataclasses.replace(s, task="vqa", limit=0, weight=1.0) for s in _all_sources(config)]
+    splits = {rows.name: rows for rows in (load_rows(source, config.data) for source in dict.fromkeys(whole))}
     found = audit(splits)
     write_json(workdir / "audit.json", found)
     print(format_report(found), flush=True)
@@ -264,6 +323,9 @@ def _provenance(ground: Ground, rows: RowSource, found: dict[str, Any]) -> dict[
 
 def job(config: Config, workdir: Path) -> None:
     """The main job: data, audit, base model, every stage, answers with baselines, maps, report."""
+    for source in _all_sources(config):
+        make_builder(source.dataset, builder_config=source.builder_config, data_dir=config.data.data_dir)
+    inspect_model(config)
     _prepare_all(config)
     found = _audit(config, workdir)
     ground = load_ground(config, workdir)

@@ -12,14 +12,17 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 class Batch(NamedTuple):
-    """One batch of packed rows. A row holds seq_len + 1 tokens: the last one is only ever a target."""
+    """One batch of packed rows: jax or numpy arrays, or their shapes.
 
-    image: Float[Array, "B h w 3"] | np.ndarray  # in [-1, 1]
-    tokens: Int[Array, "B T"] | np.ndarray  # BOS prefix sep suffix EOS pad
-    mask_ar: Int[Array, "B T"] | np.ndarray  # 1 = causal from here
-    mask_loss: Int[Array, "B T"] | np.ndarray  # 1 = a target: suffix and EOS
-    mask_input: Int[Array, "B T"] | np.ndarray  # 1 = not padding
-    mask_example: Bool[Array, " B"] | np.ndarray  # False = a row that only fills the batch
+    A training row holds seq_len + 1 tokens, of which the last one is only ever a target; a prompt holds seq_len.
+    """
+
+    image: Float[Any, "B h w 3"]  # in [-1, 1]
+    tokens: Int[Any, "B T"]  # BOS prefix sep suffix EOS pad
+    mask_ar: Int[Any, "B T"]  # 1 = causal from here
+    mask_loss: Int[Any, "B T"]  # 1 = a target: suffix and EOS
+    mask_input: Int[Any, "B T"]  # 1 = not padding
+    mask_example: Bool[Any, " B"]  # False = a row that only fills the batch
 
     @staticmethod
     def spec(batch_size: int, resolution: int, seq_len: int) -> "Batch":

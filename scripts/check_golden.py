@@ -60,7 +60,7 @@ def largest_error(ours: Any, golden: Any) -> float:
     return float(np.abs(ours.astype(np.float64) - golden.astype(np.float64)).max())
 
 
-def _relative(ours: np.ndarray, golden: np.ndarray, scale: float) -> float:
+def _relative(ours: Any, golden: np.ndarray, scale: float) -> float:
     """Returns |ours - golden| over |golden| (norms), or 0 where both are zero by ZERO_SHARE of `scale`."""
     floor = ZERO_SHARE * scale
     if np.linalg.norm(golden) <= floor and np.linalg.norm(ours) <= floor:
@@ -90,7 +90,7 @@ def check_gradients(model: PaliGemma, params: Flat, io: dict[str, np.ndarray]) -
     image, text, mask_ar, mask_loss = _inputs(io, "image", "text", "mask_ar", "mask_loss")
 
     def loss(leaves: Flat) -> tuple[jax.Array, jax.Array]:
-        logits = model.apply(variables(leaves), image, text[:, :-1], mask_ar[:, :-1])
+        logits: Any = model.apply(variables(leaves), image, text[:, :-1], mask_ar[:, :-1])
         per_example = example_loss(token_loss(logits, text[:, 1:]), mask_loss[:, 1:])
         return per_example.mean(), per_example
 

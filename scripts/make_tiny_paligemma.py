@@ -13,7 +13,10 @@ import io
 import json
 import string
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +27,6 @@ import shapes_world
 
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.config import DecodeConfig, OptimConfig, StageConfig
-from radvqa_jax.data.image import resize_image
 from radvqa_jax.data.packing import pack, pack_prompt
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.decoding.decode import decode
@@ -38,6 +40,8 @@ from radvqa_jax.trees import Flat, flatten, unflatten
 
 SEQ_LEN = 28
 PIECES = 768  # and 1152 <loc> and <seg> tokens on top: vocabulary 1920
+Item = TypeVar("Item")
+
 ASSETS = Path(__file__).parent.parent / "radvqa_jax" / "assets" / "tiny"
 
 
@@ -79,16 +83,20 @@ def make_views(seed: int, count: int) -> tuple[np.ndarray, dict[str, np.ndarray]
 
 def to_images(scenes: list[shapes_world.Scene]) -> np.ndarray:
     """Returns float images [B h w 3] in [-1, 1] by the model's own preprocessing."""
-    return np.stack([resize_image(np.repeat(s.image[..., None], 3, axis=-1), shapes_world.SIZE) for s in scenes])
+    # The pictures have the model's size, so that the resize of the usual preprocessing changes nothing.
+    grey = np.stack([scene.image for scene in scenes]).astype(np.float32) / 127.5 - 1
+    return np.repeat(grey[..., None], 3, axis=-1)
 
 
-def vision_loss(params: Flat, classifiers: Flat, image: jax.Array, labels: dict[str, jax.Array], model: PaliGemma):
+def vision_loss(
+    params: Flat, classifiers: Flat, image: jax.Array, labels: dict[str, jax.Array], model: PaliGemma
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns (loss, accuracies): cross entropy of the scene's classes from the mean token, of marks from each token.
 
     Patches with a mark and patches without one weigh the same in sum.
     """
-    tokens = model.apply({"params": {"img": unflatten(params)}}, image, method="embed_image")
-    losses, accuracy = [], {}
+    tokens: Any = model.apply({"params": {"img": unflatten(params)}}, image, method="embed_image")
+    total, accuracy = jnp.zeros(()), {}
     for name, target in labels.items():
         logits = (tokens if name == "patch" else tokens.mean(axis=1)) @ classifiers[name]
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, target)
@@ -96,32 +104,43 @@ def vision_loss(params: Flat, classifiers: Flat, image: jax.Array, labels: dict[
         if name == "patch":
             marked = target > 0
             loss = loss * (marked / jnp.maximum(1, marked.sum()) + ~marked / jnp.maximum(1, (~marked).sum()))
-            losses.append(loss.sum())
+            total += loss.sum()
             accuracy["mark"] = (right * marked).sum() / jnp.maximum(1, marked.sum())
         else:
-            losses.append(loss.mean())
+            total += loss.mean()
         accuracy[name] = right.mean()
-    return sum(losses), accuracy
+    return total, accuracy
+
+
+def prefetch(make: Callable[[int], Item], count: int) -> Iterator[Item]:
+    """Yields make(0), make(1), …, prepared by a thread while the device computes."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = [pool.submit(make, number) for number in range(min(4, count))]
+        for number in range(count):
+            if number + 4 < count:
+                waiting.append(pool.submit(make, number + 4))
+            yield waiting.pop(0).result()
 
 
 def pretrain_vision(model: PaliGemma, params: Flat, *, steps: int, batch: int, seed: int) -> Flat:
-    """Returns `params` with the vision tower and projector trained to name what a scene and each of its patches show."""
+    """Returns `params` with vision tower and projector trained to name what a scene and each of its patches show."""
     tower = {name.removeprefix("img/"): leaf for name, leaf in params.items() if name.startswith("img/")}
     sizes = shapes_world.SCENE_CLASSES | {"patch": shapes_world.PATCH_CLASSES}
     classifiers = {name: jnp.zeros((model.variant.llm.width, size)) for name, size in sizes.items()}
-    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(optax.warmup_cosine_decay_schedule(0, 2e-3, 100, steps)))
+    tx = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adamw(optax.warmup_cosine_decay_schedule(0, 2e-3, 100, steps))
+    )
     leaves = (tower, classifiers)
     opt_state = tx.init(leaves)
 
     @jax.jit
-    def update(leaves, opt_state, image, labels):  # noqa: ANN001, ANN202 local
-        grad = jax.value_and_grad(lambda both: vision_loss(*both, image, labels, model), has_aux=True)
+    def update(leaves: Any, opt_state: Any, image: jax.Array, labels: dict[str, jax.Array]) -> Any:
+        grad = jax.value_and_grad(lambda both: vision_loss(both[0], both[1], image, labels, model), has_aux=True)
         (loss, accuracy), grads = grad(leaves)
         updates, opt_state = tx.update(grads, opt_state, leaves)
         return optax.apply_updates(leaves, updates), opt_state, loss, accuracy
 
-    for step in range(steps):
-        image, labels = make_views(seed * 1_000_003 + step, batch)
+    for step, (image, labels) in enumerate(prefetch(lambda step: make_views(seed * 1_000_003 + step, batch), steps)):
         leaves, opt_state, loss, accuracy = update(leaves, opt_state, image, labels)
         if (step + 1) % 100 == 0:
             shown = " ".join(f"{name} {float(value):.2f}" for name, value in accuracy.items())
@@ -171,7 +190,9 @@ def evaluate(model: PaliGemma, params: dict, tokenizer: Tokenizer, seed: int) ->
         part = tasks[start : start + 100]
         rows = [pack_prompt(tokenizer, prefix, seq_len=SEQ_LEN) for _, prefix, _ in part]
         columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-        batch = Batch(image=to_images([scene for scene, _, _ in part]), mask_example=np.ones(len(part), bool), **columns)
+        batch = Batch(
+            image=to_images([scene for scene, _, _ in part]), mask_example=np.ones(len(part), bool), **columns
+        )
         out = decode(model, params, batch, jax.random.key(0), config=DecodeConfig(max_new_tokens=20))
         for (_, prefix, suffix), tokens in zip(part, np.asarray(out.tokens[:, 0]), strict=True):
             kind = " ".join(prefix.split(":")[0].split()[2:5]) if prefix.startswith("answer") else "caption"
@@ -185,6 +206,7 @@ def main() -> None:
     parser.add_argument("--vision-steps", type=int, default=2400)
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--start", type=Path, help="vision_only.npz of an earlier call, to leave the first part out")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
@@ -193,17 +215,18 @@ def main() -> None:
     variant = VARIANTS["tiny"]
     assert tokenizer.vocab_size == variant.llm.vocab_size, tokenizer.vocab_size
     model = PaliGemma(variant)
-    first = make_rows(tokenizer, args.seed, 1)
-    params = make_params(model, first, args.seed)
-    params = pretrain_vision(model, params, steps=args.vision_steps, batch=2 * args.batch, seed=args.seed)
-    stage = StageConfig(train=((".*", "train:all"),))
-    big_vision.save(args.out / "vision_only.npz", params)
+    params = make_params(model, make_rows(tokenizer, args.seed, 1), args.seed)
+    if args.start:
+        params, _ = big_vision.load(args.start, params)
+    else:
+        params = pretrain_vision(model, params, steps=args.vision_steps, batch=2 * args.batch, seed=args.seed)
+        big_vision.save(args.out / "vision_only.npz", params)
     optim = OptimConfig(learning_rate=1.5e-3, schedule="cosine", warmup_steps=min(200, args.steps - 1), b2=0.98)
-    tx = make_optimizer(optim, label_leaves(params, stage), args.steps)
+    tx = make_optimizer(optim, label_leaves(params, StageConfig(train=((".*", "train:all"),))), args.steps)
     state = init_state(params, tx)
     start, losses = time.time(), []
-    for step in range(args.steps):
-        batch = make_rows(tokenizer, args.seed * 1_000_003 + 7 + step, args.batch)
+    batches = prefetch(lambda step: make_rows(tokenizer, args.seed * 1_000_003 + 7 + step, args.batch), args.steps)
+    for step, batch in enumerate(batches):
         state, metrics = train_step(state, {}, batch, jax.random.key(0), model=model, tx=tx, options=StepOptions())
         losses.append(metrics["loss"])
         if (step + 1) % 100 == 0:

@@ -13,6 +13,7 @@ import importlib.util
 import runpy
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -76,3 +77,91 @@ def setup_arguments(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setitem(sys.modules, "setuptools", fake)
     runpy.run_path(str(REPO / "setup.py"))
     return said
+
+
+# A whole PaliGemma that trains in milliseconds, and what a job on it needs. Values are as they stand in a config file.
+MICRO_VARIANT = (
+    "Variant(SiglipConfig(width=16, depth=2, mlp_dim=24, num_heads=2, patch=14), GemmaConfig(width=16, depth=2, "
+    "mlp_dim=24, num_heads=2, num_kv_heads=1, head_dim=8, vocab_size=1664), 28)"
+)
+MICRO_STAGE = {"sources": 'source(dataset="phantom_rad", builder_config="tiny")', "batch_size": 4, "total_steps": 2}
+MICRO_FIELDS = {
+    "model": {"variant": "micro", "compute_dtype": "float32", "param_dtype": "float32", "remat": "none"},
+    "data": {"seq_len": 64},
+    "stage1": MICRO_STAGE | {"accumulate": 2, "log_every": 1},
+    "stage2": MICRO_STAGE
+    | {"accumulate": 1, "log_every": 1, "lora.rank": 2, "lora.dropout": 0.2}
+    | {"train": ((r".*/lora_[ab]", "train:lora"), (r"img/head/.*", "train:head"), (".*", "freeze"))},
+    "stage1.optim": {"learning_rate": 0.01},
+    "stage2.optim": {"learning_rate": 0.01},
+    "eval": {"bootstrap": 50},
+    "eval.source": {"dataset": "phantom_rad", "builder_config": "tiny", "limit": 10},
+    "eval.train_source": {"dataset": "phantom_rad", "builder_config": "tiny"},
+    "decode": {"max_new_tokens": 4, "batch_size": 4},
+    "saliency": {"cases": 1},
+}
+MICRO_FILE = '''"""The job on a random model with {tokens} tokens, and on 40 phantoms."""
+
+from radvqa_jax.config import default_config, source
+from radvqa_jax.models.variants import VARIANTS, GemmaConfig, SiglipConfig, Variant
+
+VARIANTS["micro"] = {variant}
+
+
+def get_config():
+    config = default_config()
+{lines}
+    return config
+'''
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a data_dir with the small phantom_rad, prepared."""
+    from radvqa_jax.data.sources import prepare  # here and below: not before the hook above
+
+    data_dir = tmp_path_factory.mktemp("phantoms")
+    prepare("phantom_rad", builder_config="tiny", data_dir=str(data_dir))
+    return data_dir
+
+
+@pytest.fixture(scope="session")
+def micro_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a native checkpoint of the micro model with random weights."""
+    from radvqa_jax.checkpoints import big_vision
+    from radvqa_jax.models import variants
+    from radvqa_jax.models.paligemma import fake_params
+
+    path = tmp_path_factory.mktemp("micro") / "micro.npz"
+    big_vision.save(path, fake_params(eval(MICRO_VARIANT, vars(variants))))
+    return path
+
+
+@pytest.fixture(scope="session")
+def micro_file(tmp_path_factory: pytest.TempPathFactory, micro_checkpoint: Path, phantoms: Path, golden: Path) -> Path:
+    """Returns a config file for the job on the micro model; loading it makes the variant known."""
+    files = {"model.checkpoint": micro_checkpoint, "model.tokenizer": golden / "tiny_tokenizer.model"}
+    fields = {f"{group}.{name}": value for group, values in MICRO_FIELDS.items() for name, value in values.items()}
+    texts = {name: f"({value},)" if name.endswith(".sources") else repr(value) for name, value in fields.items()}
+    texts |= {"mode": "'job'", "data.data_dir": repr(str(phantoms))}
+    texts |= {name: repr(str(path)) for name, path in files.items()}
+    lines = "\n".join(f"    config.{name} = {text}" for name, text in texts.items())
+    path = tmp_path_factory.mktemp("configs") / "micro.py"
+    path.write_text(MICRO_FILE.format(tokens=1664, variant=MICRO_VARIANT, lines=lines))
+    return path
+
+
+@pytest.fixture
+def micro_config(micro_file: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Returns a function that gives the job's Config with some fields changed: `make({"mode": "train"})`."""
+    from radvqa_jax.config import from_config_dict
+    from radvqa_jax.models import variants
+
+    monkeypatch.setattr(variants, "VARIANTS", dict(variants.VARIANTS))
+
+    def make(changed: dict[str, Any] | None = None) -> Any:
+        config = runpy.run_path(str(micro_file))["get_config"]()
+        config.update_from_flattened_dict(changed or {})
+        return from_config_dict(config)
+
+    return make

@@ -159,6 +159,7 @@ class RowSource(Sequence[Row]):
             raise ValueError(f"with_images_of needs one number a row: {len(self)} rows, {len(others)} numbers.")
         swapped = self.select(range(len(self)))
         swapped._shown = self.indices[np.asarray(others, np.int64)]
+        swapped.fingerprint["images_of"] = hashlib.sha256(swapped._shown.tobytes()).hexdigest()
         return swapped
 
     def captioned(self) -> "RowSource":
@@ -204,11 +205,8 @@ def _build_command(source: SourceConfig, data: DataConfig) -> str:
     return " ".join(part for part in parts if part)
 
 
-def load_rows(source: SourceConfig, data: DataConfig, *, seed: int = 0) -> RowSource:
-    """Returns the rows of one source.
-
-    With task `caption` it holds one row for each image that has a caption. `source.limit` keeps the first so many of a
-    shuffle by `seed`, in the order of the files, so a smaller limit is part of a larger one.
+def find_prepared(source: SourceConfig, data: DataConfig) -> tfds.core.GeneratorBasedBuilder:
+    """Returns the builder of a source that is prepared, without reading a row.
 
     Raises:
         ValueError: for an unknown data set, config or split, or one that is not prepared, with the command that does
@@ -223,6 +221,19 @@ def load_rows(source: SourceConfig, data: DataConfig, *, seed: int = 0) -> RowSo
         known = list(builder.info.splits)
         near = nearest(source.split, known)
         raise ValueError(f"{source.dataset} has no split {source.split!r}.{near} It has: {', '.join(known)}.")
+    return builder
+
+
+def load_rows(source: SourceConfig, data: DataConfig, *, seed: int = 0) -> RowSource:
+    """Returns the rows of one source.
+
+    With task `caption` it holds one row for each image that has a caption. `source.limit` keeps the first so many of a
+    shuffle by `seed`, in the order of the files, so a smaller limit is part of a larger one.
+
+    Raises:
+        ValueError: as `find_prepared`, or if no row is left.
+    """
+    builder = find_prepared(source, data)
     features: Any = builder.info.features
     images = [name for name, kind in features.items() if isinstance(kind, tfds.features.Image)]
     decoders = {name: tfds.decode.SkipDecoding() for name in images}

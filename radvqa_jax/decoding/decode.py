@@ -1,7 +1,7 @@
 """The whole decoding loop inside one jit: prefill once, then one token at a time until every row has ended."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +58,7 @@ def decode(
         cache_dtype: of the key/value cache; None = compute dtype.
     """
     collections = variables(params)
-    logits, state = model.apply(
+    prefilled: Any = model.apply(
         collections,
         batch.image,
         batch.tokens,
@@ -68,6 +68,7 @@ def decode(
         cache_dtype=cache_dtype and jnp.dtype(cache_dtype),
         method="prefill",
     )
+    logits, state = prefilled
     k, rows = config.samples, logits.shape[0] * config.samples
     # Rows that only fill the batch are done from the start, so they never keep the loop running.
     done = jnp.repeat(~jnp.asarray(batch.mask_example), k)
@@ -83,7 +84,8 @@ def decode(
         logprobs = loop.logprobs + jnp.where(loop.done, 0.0, logprob)
         tokens = jax.lax.dynamic_update_slice_in_dim(loop.tokens, token[:, None], loop.step, axis=1)
         done = loop.done | (token == eos)
-        logits, state = model.apply(collections, token, loop.state, method="extend")
+        extended: Any = model.apply(collections, token, loop.state, method="extend")
+        logits, state = extended
         return _Loop(loop.step + 1, logits, state, tokens, logprobs, done, loop.key)
 
     end = jax.lax.while_loop(lambda loop: (loop.step < config.max_new_tokens) & ~loop.done.all(), body, start)

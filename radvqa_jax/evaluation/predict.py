@@ -1,5 +1,6 @@
 """Answers of a model to the questions of a data set, written to predictions.jsonl as they come."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from radvqa_jax.evaluation.baselines import to_record
 from radvqa_jax.files import append_jsonl, read_json, read_jsonl, write_json, write_jsonl
 from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.schema import Record
-from radvqa_jax.trees import Flat
+from radvqa_jax.trees import Flat, flatten
 
 
 def read_records(path: Path) -> list[Record]:
@@ -34,17 +35,16 @@ def _resume(path: Path, fingerprint: dict[str, Any], batch_size: int, total: int
     Draws depend on a batch's number, so only whole batches are kept: the rest comes out the same as uninterrupted.
     """
     described = path.with_suffix(".json")
-    if not described.is_file():
-        path.unlink(missing_ok=True)
+    if not path.is_file():
         write_json(described, fingerprint)
-    elif (found := read_json(described)) != fingerprint:
-        differing = sorted(key for key in found | fingerprint if found.get(key) != fingerprint.get(key))
+        return 0
+    found = flatten(read_json(described)) if described.is_file() else {}
+    wanted = flatten(json.loads(json.dumps(fingerprint)))  # as it would be read back: tuples become lists
+    if differing := sorted(name for name in found | wanted if found.get(name) != wanted.get(name)):
         raise ValueError(
             f"{path} holds answers made with other settings; these differ: {', '.join(differing)}. "
-            "Give another --workdir, or delete the file and its .json."
+            f"Give another --workdir, or delete the file and {described.name}."
         )
-    if not path.is_file():
-        return 0
     done = read_jsonl(path, allow_cut=True)
     if len(done) == total:
         return total
@@ -83,6 +83,8 @@ def predict(
         fingerprint: what the answers depend on, as JSON values; a file with another one is not continued.
     """
     start = _resume(path, fingerprint, config.batch_size, len(rows))
+    if start == len(rows):
+        return read_records(path)
     todo = rows.select(range(start, len(rows))) if start else rows
     batches = eval_batches(
         todo,

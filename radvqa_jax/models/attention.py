@@ -1,5 +1,7 @@
 """The one attention. Training, prefill, decoding and saliency call it, in both towers."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -31,6 +33,10 @@ def attention_probs(
     return rearrange(jax.nn.softmax(logits, axis=-1), "B K G T S -> B (K G) T S")
 
 
+def _newest(_: Any, new: Any) -> Any:
+    return new
+
+
 def attend(
     module: nn.Module,
     query: Float[Array, "B T N H"],
@@ -46,6 +52,6 @@ def attend(
     otherwise nothing is kept. The arithmetic is the same either way.
     """
     probs = attention_probs(query, key, attn_mask, softcap=softcap)
-    module.sow(TAPS, "attn_probs", probs, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+    module.sow(TAPS, "attn_probs", probs, init_fn=lambda: None, reduce_fn=_newest)
     grouped = rearrange(probs, "B (K G) T S -> B K G T S", K=key.shape[2]).astype(value.dtype)
     return rearrange(jnp.einsum("BKGTS,BSKH->BTKGH", grouped, value), "B T K G H -> B T (K G) H")

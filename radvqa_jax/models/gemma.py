@@ -78,7 +78,7 @@ class Attention(AdaptedModule):
             key, value = self._einsum("kv_einsum", "BTD,CKDH->CBTKH", shape, c.width)(x)
         query = rope(query, positions) * jnp.asarray(c.query_scale or c.head_dim**-0.5, self.dtype)
         key = rope(key, positions)
-        if cache is not None:
+        if cache is not None and slot is not None:
             cache = KVCache(write(cache.key, key, slot), write(cache.value, value, slot))
             key, value = cache.key.astype(self.dtype), cache.value.astype(self.dtype)
         out = attention.attend(self, query, key, value, attn_mask=attn_mask, softcap=c.attn_softcap)

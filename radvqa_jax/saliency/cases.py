@@ -17,6 +17,7 @@ from radvqa_jax.saliency.maps import CaseMaps
 from radvqa_jax.saliency.overlay import Limits, case_figure, colour_limits, overlay_png
 from radvqa_jax.saliency.quality import Quality, quality
 
+LABELS = {"raw": "share of attention", "rollout": "share of rollout"}
 WORDS_SHOWN = 6  # in the figure; the .npz has all
 NAME_LENGTH = 100
 
@@ -85,7 +86,7 @@ def _figure(maps: CaseMaps, image: UInt8[np.ndarray, "h w 3"], **heading: Any) -
         panels += [None, whole, *parts]
         titles += ["image", f"{method}: answer ({whole.sum():.0%} on the image)", *(f"{method}: {w}" for w in words)]
         limits += [None, *[scale] * (1 + len(parts))]
-    note = "colours: share of attention, one scale a row"
+    note = "colours: share that one patch has of attention or rollout; one scale a row, from 0"
     if len(maps.words) > len(words):
         note += f"; the first {len(words)} of {len(maps.words)} words"
     return case_figure(image, panels, titles, limits=limits, columns=2 + len(words), note=note, **heading)
@@ -147,7 +148,7 @@ def save_case(
         npz=folder / f"{name}.npz",
         figure=_write(folder / f"{name}.png", _figure(maps, image, **heading)),
         overlays={
-            method: _write(folder / f"{name}_{method}.png", overlay_png(image, values))
+            method: _write(folder / f"{name}_{method}.png", overlay_png(image, values, label=LABELS[method]))
             for method, values in answers.items()
         },
         quality=found,

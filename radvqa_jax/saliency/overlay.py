@@ -84,7 +84,7 @@ def overlay(
     return np.rint((1 - alpha) * image + alpha * colours).astype(np.uint8)
 
 
-def _scale_strip(width: int, limits: Limits, *, colormap: Colormap) -> UInt8[np.ndarray, "H W 3"]:
+def _scale_strip(width: int, limits: Limits, *, colormap: Colormap, label: str) -> UInt8[np.ndarray, "H W 3"]:
     """Returns a colour bar with its ends printed, as a strip to put below an image."""
     strip = Image.new("RGB", (width, STRIP_HEIGHT), "white")
     ramp = matplotlib.colormaps[colormap](np.linspace(0, 1, width - 2 * MARGIN))[None, :, :3] * 255
@@ -92,7 +92,7 @@ def _scale_strip(width: int, limits: Limits, *, colormap: Colormap) -> UInt8[np.
     strip.paste(Image.fromarray(bar), (MARGIN, MARGIN // 2))
     draw, font, top = ImageDraw.Draw(strip), ImageFont.load_default(FONT_SIZE), BAR_HEIGHT + MARGIN
     draw.text((MARGIN, top), f"{limits[0]:.3g}", "black", font)
-    draw.text((width // 2, top), "share of attention", "black", font, anchor="ma")
+    draw.text((width // 2, top), label, "black", font, anchor="ma")
     draw.text((width - MARGIN, top), f"{limits[1]:.3g}", "black", font, anchor="ra")
     return np.asarray(strip)
 
@@ -106,15 +106,17 @@ def overlay_png(
     colormap: Colormap = "viridis",
     interpolation: Interpolation = "nearest",
     min_side: int = 320,
+    label: str = "share of attention",
 ) -> bytes:
     """Returns a PNG of the overlay, enlarged by a whole factor if small, with the printed scale below it.
 
-    Arguments are those of `overlay`; `min_side` is the least length of the shorter side in pixels, without the scale.
+    Arguments are those of `overlay`; `min_side` is the least length of the shorter side in pixels, without the scale,
+    and `label` says what the scale is of.
     """
     limits = limits or colour_limits(saliency)
     big = enlarge(image, min_side=min_side)
     shown = overlay(big, saliency, limits=limits, alpha=alpha, colormap=colormap, interpolation=interpolation)
-    strip = _scale_strip(shown.shape[1], limits, colormap=colormap)
+    strip = _scale_strip(shown.shape[1], limits, colormap=colormap, label=label)
     file = io.BytesIO()
     Image.fromarray(np.concatenate([shown, strip])).save(file, "PNG", optimize=True)
     return file.getvalue()
@@ -191,7 +193,7 @@ def case_figure(
     lines = [part for line in _heading(question, answer, reference, note) for part in textwrap.wrap(line, wide)]
     height, width = image.shape[:2]
     cell_height = CELL_INCHES * min(max(height / width, 0.5), 2.0) + 0.25
-    head = 0.2 * len(lines) + 0.15
+    head = 0.16 * len(lines) + 0.1
     size = (CELL_INCHES * columns * 1.15, cell_height * rows + head)
     figure = Figure(size, dpi=DPI, layout=ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - head / size[1])))
     # Text of a data set is shown as it is: a dollar sign must not start a formula.

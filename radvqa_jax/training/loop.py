@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -17,6 +17,7 @@ from radvqa_jax.training.step import StepOptions, init_state, train_step
 from radvqa_jax.trees import Flat
 
 
+@runtime_checkable
 class BatchStream(Protocol):
     """An endless iterator of batches whose position can be saved."""
 
@@ -49,7 +50,8 @@ class Stopped(SystemExit):
 
 
 def _scalars(metrics: dict[str, jax.Array], plan: Plan, step: int) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()} | {"learning_rate": float(plan.schedule(step - 1))}
+    rate: Any = plan.schedule(step - 1)
+    return {name: float(value) for name, value in metrics.items()} | {"learning_rate": float(rate)}
 
 
 def _check_finite(metrics: dict[str, jax.Array], step: int, plan: Plan, checkpointer: Checkpointer) -> None:
@@ -60,7 +62,7 @@ def _check_finite(metrics: dict[str, jax.Array], step: int, plan: Plan, checkpoi
     kept = f"Step {saved} is saved in {checkpointer.folder}" if saved is not None else "No step was saved before it"
     raise Diverged(
         f"{plan.name}: {', '.join(bad)} is not finite at step {step}. {kept}; nothing after it was kept. "
-        "Lower the learning rate, clip the gradient (optim.clip_norm), or compute in float32."
+        "Start again in another --workdir with a lower learning rate, a clipped gradient (optim.clip_norm) or float32."
     )
 
 
@@ -91,10 +93,22 @@ def train(
             state, position = checkpointer.restore(jax.eval_shape(lambda: state))
             batches.set_state(position)
             print(f"{plan.name}: continues after step {start} of {plan.total_steps}", flush=True)
+        if start == plan.total_steps:
+            return state.trainable
         scalars = Scalars(folder, start_step=start)
         progress = Progress(plan.name, start_step=start, total_steps=plan.total_steps)
         try:
-            state = _steps(plan, state, frozen, batches, key, start, checkpointer, scalars, progress)
+            state = _steps(
+                plan,
+                state,
+                frozen=frozen,
+                batches=batches,
+                key=key,
+                start=start,
+                checkpointer=checkpointer,
+                scalars=scalars,
+                progress=progress,
+            )
         finally:
             progress.close()
             scalars.close()
@@ -104,6 +118,7 @@ def train(
 def _steps(
     plan: Plan,
     state: TrainState,
+    *,
     frozen: Flat,
     batches: BatchStream,
     key: PRNGKeyArray,
@@ -121,9 +136,7 @@ def _steps(
             batch = next(batches)
             waited += time.perf_counter() - before
             examples += len(batch.tokens)
-            state, metrics = train_step(
-                state, frozen, batch, key, model=plan.model, tx=plan.tx, options=plan.options
-            )
+            state, metrics = train_step(state, frozen, batch, key, model=plan.model, tx=plan.tx, options=plan.options)
             if pending is not None:
                 _check_finite(pending[1], pending[0], plan, checkpointer)
             pending = (step, metrics)
@@ -137,12 +150,16 @@ def _steps(
                 scalars(step, row)
                 progress(step, row)
                 waited, since, examples = 0.0, time.perf_counter(), 0
-            if step % plan.save_every == 0 or last or stop.signum:
+            signum = stop.signum  # read once: what is said to be saved must be
+            if step % plan.save_every == 0 or last or signum:
                 _check_finite(metrics, step, plan, checkpointer)  # a state that diverged is never saved
                 checkpointer.save(step, state, batches.get_state(), force=True)
-            if stop.signum and not last:
+            if signum:
                 checkpointer.wait()
-                print(f"{plan.name}: stopped by signal {stop.signum} after step {step}, which is saved in "
-                      f"{checkpointer.folder}. The same command continues from there.", flush=True)
-                raise Stopped(128 + stop.signum)
+                print(
+                    f"{plan.name}: stopped by signal {signum} after step {step}, which is saved in "
+                    f"{checkpointer.folder}. The same command continues from there.",
+                    flush=True,
+                )
+                raise Stopped(128 + signum)
     return state

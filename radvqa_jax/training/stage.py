@@ -41,6 +41,14 @@ class Trained(NamedTuple):
         """Returns the base as it is."""
         return Trained({}, LoraConfig())
 
+    def sha256(self) -> str:
+        """Returns a hash of everything that differs from the base: names, values, and the scale of adapters."""
+        lora = replace(self.lora, dropout=0.0, targets=()) if self.lora.rank else None
+        digest = hashlib.sha256(repr(lora).encode())
+        for name in sorted(self.leaves):
+            digest.update(name.encode() + jax.device_get(self.leaves[name]).tobytes())
+        return digest.hexdigest()
+
 
 def load_trained(path: str, base: Base) -> Trained:
     """Returns what a stage left behind in `path`; refuses one that belongs to another base checkpoint."""
@@ -49,18 +57,27 @@ def load_trained(path: str, base: Base) -> Trained:
     return Trained({name: jnp.asarray(leaf) for name, leaf in leaves.items()}, meta.lora)
 
 
+def _adapter_shapes(adapters: lora_lib.Lora | None, params: Flat) -> Flat:
+    """Returns the shapes of the leaves of the adapters, if there are any."""
+    if adapters is None:
+        return {}
+    return jax.eval_shape(lambda: lora_lib.init(jax.random.key(0), adapters, params))
+
+
 def assemble(config: Config, base: Base, trained: Trained) -> tuple[PaliGemma, Flat]:
     """Returns (model, flat tree of all its leaves) of the base with what was trained.
 
     Raises:
-        ValueError: if a trained leaf does not belong to this model.
+        ValueError: if a trained leaf does not belong to this model, or an adapter is not there.
     """
     adapters = lora_lib.resolve(trained.lora, base.params)
-    known = set(base.params)
-    if adapters:
-        known |= {f"{name}/{factor}" for name in adapters.targets for factor in ("lora_a", "lora_b")}
-    if unknown := sorted(set(trained.leaves) - known):
-        raise ValueError(f"The adapter has {len(unknown)} leaves that {config.model.variant} lacks: {unknown[:3]}.")
+    factors = _adapter_shapes(adapters, base.params)
+    want = factors | {name: leaf for name, leaf in base.params.items() if name in trained.leaves}
+    if problems := [f"{kind} {lines[:3]}" for kind, lines in trees.diff(trained.leaves, want).items() if lines]:
+        raise ValueError(
+            f"What was trained does not fit {config.model.variant}: {'; '.join(problems)}. Give the model.variant and "
+            "model.resolution that it was trained with."
+        )
     return make_model(config.model, adapters), base.params | trained.leaves
 
 
@@ -69,28 +86,28 @@ def trained_names(config: Config, stages: tuple[str, ...], abstract: Flat) -> se
     names: set[str] = set()
     for name in stages:
         stage = config.stage(name)
-        adapters = lora_lib.resolve(stage.lora, abstract)
-        leaves = abstract | (jax.eval_shape(lambda a=adapters: lora_lib.init(jax.random.key(0), a, abstract)) if adapters else {})
+        leaves = abstract | _adapter_shapes(lora_lib.resolve(stage.lora, abstract), abstract)
         labels = label_leaves(leaves, stage, what=f"{name}.train")
         names |= {leaf for leaf in abstract if trees.is_trained(labels[leaf])}
     return names
 
 
 def _start(stage: StageConfig, start: Trained, base: Base, key: jax.Array) -> Trained:
-    """Returns what the stage starts from: the stage before, with new adapters if it wants some and there are none."""
-    has_adapters = start.lora.rank > 0
-    if stage.lora.rank == 0 or not has_adapters:
-        config = start.lora if has_adapters else stage.lora
-        adapters = lora_lib.resolve(config, base.params)
-        new = lora_lib.init(key, adapters, base.params) if adapters and not has_adapters else {}
-        return Trained(start.leaves | new, config)
-    same = replace(stage.lora, dropout=start.lora.dropout) == start.lora
-    if not same:
+    """Returns what the stage starts from: the stage before, with new adapters if it wants some and there are none.
+
+    Adapters that are there stay, with the stage's own dropout, whether or not its rules train them.
+    """
+    if start.lora.rank == 0:
+        adapters = lora_lib.resolve(stage.lora, base.params)
+        new = lora_lib.init(key, adapters, base.params) if adapters else {}
+        return Trained(start.leaves | new, stage.lora)
+    kept = replace(start.lora, dropout=stage.lora.dropout)
+    if stage.lora.rank > 0 and stage.lora != kept:
         raise ValueError(
-            f"The stage continues adapters made with {start.lora}, but its own lora is {stage.lora}. "
-            "Give the same rank, alpha, rslora and targets (dropout may differ), or start from a stage without adapters."
+            f"The stage continues adapters made with {start.lora}, but its own lora is {stage.lora}. Give the same "
+            "rank, alpha, rslora and targets (dropout may differ), or start from a stage without adapters."
         )
-    return Trained(start.leaves, stage.lora)
+    return Trained(start.leaves, kept)
 
 
 def count_steps(stage: StageConfig, rows_per_epoch: int) -> int:
@@ -104,12 +121,19 @@ def _hash(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def make_fingerprint(config: Config, stage: StageConfig, base: Base, data: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns what must be equal for a run to continue: what decides the numbers, not where files lie."""
+def identify(config: Config, base: Base) -> dict[str, Any]:
+    """Returns what decides the numbers of training and of answers alike: not where files lie, nor what saves memory."""
+    model = asdict(replace(config.model, checkpoint="", tokenizer="", remat="none"))
+    text = {"prompt": config.data.prompt, "seq_len": config.data.seq_len, "overlong": config.data.overlong}
+    return {"seed": config.seed, "base": base.sha256, "model": model, "text": text}
+
+
+def make_fingerprint(
+    config: Config, stage: StageConfig, base: Base, *, start: Trained, data: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns what must be equal for a stage to continue."""
     decides = asdict(replace(stage, init_from="", log_every=1, save_every=1))
-    model = asdict(replace(config.model, checkpoint="", tokenizer=""))
-    prompt = {"prompt": config.data.prompt, "seq_len": config.data.seq_len, "overlong": config.data.overlong}
-    return {"seed": config.seed, "base": base.sha256, "stage": decides, "model": model, "text": prompt, "data": data}
+    return identify(config, base) | {"stage": decides, "start": start.sha256(), "data": dict(data)}
 
 
 def run_stage(
@@ -120,7 +144,7 @@ def run_stage(
     start: Trained,
     batches: BatchStream,
     rows_per_epoch: int,
-    data_report: list[dict[str, Any]],
+    data: Mapping[str, Any],
     folder: Path,
 ) -> Trained:
     """Returns what is trained after a stage, and leaves it as `folder/adapter.npz` and `adapter.json`.
@@ -134,7 +158,7 @@ def run_stage(
         start: what the stage before trained.
         batches: `accumulate * batch_size` rows each.
         rows_per_epoch: of the data, for `epochs`.
-        data_report: what the data are; part of the fingerprint.
+        data: what the batches are made of, as JSON values; a run on other data is not continued.
         folder: of the stage.
     """
     stage = config.stage(name)
@@ -158,14 +182,9 @@ def run_stage(
         log_every=stage.log_every,
         save_every=stage.save_every,
     )
-    fingerprint = make_fingerprint(config, stage, base, data_report) | {"start": _hash(_digest(start))}
+    fingerprint = make_fingerprint(config, stage, base, start=start, data=data)
     trained = train(plan, trainable, frozen, batches, key=train_key, folder=folder, fingerprint=fingerprint)
     done = Trained(begin.leaves | trained, begin.lora)
     meta = AdapterMeta(name, total_steps, done.lora, base.name, base.sha256, _hash(fingerprint))
     save_adapter(folder, done.leaves, meta)
     return done
-
-
-def _digest(start: Trained) -> dict[str, str]:
-    """Returns a sha256 of each leaf that a stage starts from."""
-    return {name: hashlib.sha256(jax.device_get(leaf).tobytes()).hexdigest() for name, leaf in start.leaves.items()}

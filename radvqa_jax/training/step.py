@@ -1,7 +1,7 @@
 """One optimizer step: a pure function of state, frozen leaves and batch."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ def part_loss(
 
     Inputs are `tokens[:, :-1]`, targets `tokens[:, 1:]`, weighted by `mask_loss[:, 1:]`.
     """
-    logits = model.apply(
+    logits: Any = model.apply(
         variables(trainable | frozen),
         batch.image,
         batch.tokens[:, :-1],
@@ -97,8 +97,8 @@ def train_step(
     step_key = jax.random.fold_in(key, state.step)
     loss, grads = loss_and_grads(state.trainable, frozen, batch, step_key, model=model, options=options)
     updates, opt_state = tx.update(grads, state.opt_state, state.trainable)
-    trainable = optax.apply_updates(state.trainable, updates)
-    metrics = {"loss": loss, "grad_norm": optax.global_norm(grads), "update_norm": optax.global_norm(updates)}
+    trainable: Any = optax.apply_updates(state.trainable, updates)
+    metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads), "update_norm": optax.tree.norm(updates)}
     return TrainState(state.step + 1, trainable, opt_state), metrics
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from radvqa_jax.config import ModelConfig
@@ -102,7 +103,8 @@ def test_remat_gives_the_same_gradients_and_is_in_use() -> None:
         grads[remat] = grad.lower().compile()(PARAMS)
     for remat in ("dots", "full"):
         for name, grad in grads["none"].items():
-            np.testing.assert_allclose(grads[remat][name], grad, rtol=1e-4, atol=1e-6, err_msg=name)
+            noise = 1e-7 * optax.tree.norm(grads["none"])  # all that the gradient of the keys' bias is
+            assert jnp.linalg.norm(grads[remat][name] - grad) < 1e-5 * jnp.linalg.norm(grad) + noise, name
     # `full` computes every product of a layer twice, `dots` only those without a weight.
     assert recomputed["none"] < recomputed["dots"] < recomputed["full"]
 

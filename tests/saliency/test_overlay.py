@@ -114,6 +114,7 @@ def test_the_png_is_the_overlay_with_a_printed_scale_below() -> None:
     doubled = pixels(overlay_png(image, saliency * 2, min_side=100))
     assert np.array_equal(doubled[:100], shown[:100]) and not np.array_equal(doubled[100:], strip)
     assert overlay_png(image, saliency, min_side=100) == png
+    assert overlay_png(image, saliency, min_side=100, label="share of rollout") != png
 
 
 def figure(**changes: object) -> bytes:
@@ -141,9 +142,18 @@ def test_a_figure_is_the_same_bytes_every_time_and_depends_on_what_it_shows() ->
     assert len({first, *(figure(**changes) for changes in variants)}) == len(variants) + 1
 
 
-@pytest.mark.parametrize("text", ["costs $5 or $6", r"\alpha {", "这是什么?", "x" * 400, "a & <b>"])
+@pytest.mark.parametrize("text", ["costs $5 or $6", r"$\foo{$", "这是什么?", "x" * 400, "a & <b>"])
 def test_any_text_can_be_shown(text: str) -> None:
     assert pixels(figure(question=text, answer=text)).std() > 0
+    image = np.zeros((8, 8, 3), np.uint8)
+    assert pixels(case_figure(image, [None], [text], question="", answer="")).std() > 0
+
+
+def test_a_map_of_zeros_has_a_panel() -> None:
+    assert (
+        pixels(case_figure(np.zeros((8, 8, 3), np.uint8), [np.zeros((2, 2))], ["raw"], question="", answer="")).std()
+        > 0
+    )
 
 
 def test_a_title_for_every_map() -> None:

@@ -45,6 +45,14 @@ def test_a_mask_that_cuts_through_patches_counts_by_area() -> None:
     np.testing.assert_allclose(covered, [[1, 1, 1], [0.5, 0.5, 0.5], [0, 0, 0]], atol=1e-12)
 
 
+def test_a_hit_is_at_the_centre_of_a_patch() -> None:
+    saliency = np.zeros((4, 4))
+    saliency[2, 1] = 1
+    for rows, columns, hit in ((slice(25, 26), slice(30, 31), 1), (slice(20, 25), slice(20, 30), 0)):
+        found = quality(saliency, lesion(40, 80, rows, columns))  # the patch is rows 20 to 29, columns 20 to 39
+        assert found is not None and found.hit == hit
+
+
 def test_ties_share_the_hit() -> None:
     mask = lesion(40, 40, slice(0, 10), slice(0, 10))
     saliency = np.zeros((4, 4))

@@ -1,2 +1,0 @@
-def write_maps(*a, **k):
-    return []

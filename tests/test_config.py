@@ -1,0 +1,312 @@
+"""The configuration refuses what cannot be meant, and says what could be."""
+
+import ast
+import dataclasses
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from radvqa_jax.config import (
+    Config,
+    SourceConfig,
+    StageConfig,
+    check_field,
+    default_config,
+    from_config_dict,
+    source,
+    to_config_dict,
+    use_embedded_model,
+)
+from radvqa_jax.models.variants import VARIANTS
+
+REPO = Path(__file__).resolve().parent.parent
+FILES = sorted(path for path in (REPO / "configs").glob("*.py") if path.name != "__init__.py")
+
+
+def valid() -> Any:
+    """Returns a configuration that trains both stages."""
+    config = default_config()
+    for stage in (config.stage1, config.stage2):
+        stage.sources = (source(dataset="phantom_rad"),)
+        stage.total_steps = 10
+    return config
+
+
+def put(config: Any, path: str, value: Any) -> Any:
+    """Sets a field, whatever type it had."""
+    *groups, last = path.split(".")
+    for group in groups:
+        config = getattr(config, group)
+    with config.ignore_type():
+        config[last] = value
+    return config
+
+
+def test_the_default_configuration_has_every_field_and_is_read_back() -> None:
+    config = default_config()
+    assert set(config) == {field.name for field in dataclasses.fields(Config)}
+    assert config.stage2.optim.learning_rate == 1e-5
+    config.mode = "predict"
+    config.eval.source.dataset = "phantom_rad"
+    built = from_config_dict(config)
+    assert built == dataclasses.replace(Config(mode="predict"), eval=built.eval)
+    assert to_config_dict(built).to_dict() == config.to_dict()
+
+
+def test_the_defaults_are_those_of_medm() -> None:
+    stage = StageConfig()
+    optim = stage.optim
+    assert (optim.learning_rate, optim.schedule, optim.weight_decay, optim.warmup_steps) == (1e-5, "constant", 0.0, 0)
+    assert (stage.label_smoothing, stage.batch_size, stage.accumulate) == (0.0, 6, 16)
+    assert stage.train == ((r"img/head/.*", "train:head"), (".*", "freeze"))
+    built = from_config_dict(valid())
+    assert built.stage("stage1") is built.stage1
+    assert built.stage("stage2") is built.stage2
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    built = from_config_dict(valid())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        built.seed = 3
+
+
+def test_numbers_become_what_the_field_says() -> None:
+    config = valid()
+    put(config, "stage1.optim.learning_rate", 1)
+    put(config, "stages", ["stage2"])
+    put(config, "stage2.optim.group_learning_rates", [("head", 1)])
+    built = from_config_dict(config)
+    assert isinstance(built.stage1.optim.learning_rate, float)
+    assert built.stages == ("stage2",)
+    assert built.stage2.optim.group_learning_rates == (("head", 1.0),)
+    assert isinstance(built.stage2.sources[0], SourceConfig)
+    hash(built)  # static arguments of jit are
+
+
+def test_an_unknown_field_gives_the_nearest_one() -> None:
+    for path, nearest in (
+        ("stage1.optim.warmup_step", "warmup_steps"),
+        ("sed", "seed"),
+        ("model.checkpoints", "checkpoint"),
+        ("eval.source.datset", "dataset"),
+    ):
+        config = valid()
+        put(config, path, 1)
+        with pytest.raises(
+            ValueError, match=rf"Unknown config field `{path}`\. Did you mean `{nearest}`\? Known here: "
+        ):
+            from_config_dict(config)
+    config = valid()
+    config.stage1.sources = (ConfigDict({"dataset": "a", "wieght": 2.0}),)
+    with pytest.raises(
+        ValueError, match=r"Unknown config field `stage1\.sources\[0\]\.wieght`\. Did you mean `weight`"
+    ):
+        from_config_dict(config)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("seed", "7", r"`seed` must be int; got '7' \(str\)"),
+        ("seed", True, r"`seed` must be int; got True \(bool\)"),
+        ("seed", 1.0, r"`seed` must be int; got 1\.0 \(float\)"),
+        ("eval.swapped", 1, r"`eval\.swapped` must be bool; got 1 \(int\)"),
+        ("stage1.optim.learning_rate", "1e-5", r"`stage1\.optim\.learning_rate` must be float; got '1e-5' \(str\)"),
+        ("stage1.optim.learning_rate", None, r"must be float; got None \(NoneType\)"),
+        ("stage2.optim.group_learning_rates", (("head", True),), r"must be float; got True \(bool\)"),
+        ("mode", "trian", r"`mode` must be one of 'build_data', 'train', .*; got 'trian'\. Did you mean `train`"),
+        ("model.remat", "some", r"`model\.remat` must be one of 'none', 'dots', 'full'; got 'some'\."),
+        ("stages", "stage1", r"`stages` must be a tuple; got 'stage1'"),
+        ("stages", (1,), r"`stages\[0\]` must be str; got 1"),
+        ("stage1.train", ((".*",),), r"`stage1\.train\[0\]` must have 2 items; got \('\.\*',\)"),
+        ("stage1.train", (("a", 1),), r"`stage1\.train\[0\]\[1\]` must be str; got 1"),
+        ("stage1.optim", 3, r"`stage1\.optim` must be a group of fields; got 3"),
+    ],
+)
+def test_a_wrong_type_is_refused(path: str, value: Any, message: str) -> None:
+    config = valid()
+    put(config, path, value)
+    with pytest.raises(ValueError, match=message):
+        from_config_dict(config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stage1.total_steps": 0}, r"stage1: give either total_steps or epochs; got total_steps=0, epochs=0"),
+        ({"stage2.epochs": 1.5}, r"stage2: give either total_steps or epochs; got total_steps=10, epochs=1\.5"),
+        ({"stage1.total_steps": -1}, r"stage1\.total_steps=-1 must be at least 0"),
+        ({"stage1.optim.warmup_steps": 10}, r"stage1\.optim\.warmup_steps=10 must be below stage1\.total_steps=10"),
+        ({"stage1.optim.warmup_steps": -1}, r"stage1\.optim\.warmup_steps=-1 must be at least 0"),
+        ({"stage1.sources": ()}, r"stage1\.sources is empty\. Name at least one data set"),
+        ({"stage1.sources": (source(weight=1.0),)}, r"stage1\.sources\[0\]\.dataset is empty"),
+        ({"stage1.sources": (source(dataset="a", weight=0.0),)}, r"stage1\.sources\[0\]\.weight=0\.0 must be above 0"),
+        ({"stage1.sources": (source(dataset="a", limit=-1),)}, r"stage1\.sources\[0\]\.limit=-1 must be at least 0"),
+        ({"stage1.optim.learning_rate": 0.0}, r"stage1\.optim\.learning_rate=0\.0 must be above 0"),
+        ({"stage1.optim.learning_rate": float("nan")}, r"stage1\.optim\.learning_rate=nan must be above 0"),
+        ({"stage2.optim.group_learning_rates": (("head", 0.0),)}, r"head=0\.0 must be above 0; to freeze, use a rule"),
+        ({"stage2.optim.clip_norm": -1.0}, r"stage2\.optim\.clip_norm=-1\.0 must be at least 0"),
+        ({"stage2.optim.weight_decay": -0.1}, r"stage2\.optim\.weight_decay=-0\.1 must be at least 0"),
+        ({"stage1.batch_size": 0}, r"stage1\.batch_size=0 must be at least 1"),
+        ({"stage1.accumulate": 0}, r"stage1\.accumulate=0 must be at least 1"),
+        ({"stage1.log_every": 0}, r"stage1\.log_every=0 must be at least 1"),
+        ({"stage1.save_every": 0}, r"stage1\.save_every=0 must be at least 1"),
+        ({"stage1.label_smoothing": 1.0}, r"stage1\.label_smoothing=1\.0 must be in \[0, 1\)"),
+        ({"stage1.lora.rank": -2}, r"stage1\.lora\.rank=-2 must be at least 0"),
+        ({"stage1.lora.alpha": 0.0}, r"stage1\.lora\.alpha=0\.0 must be above 0, or adapters do nothing"),
+        ({"stage1.lora.dropout": 1.0}, r"stage1\.lora\.dropout=1\.0 must be in \[0, 1\)"),
+        (
+            {"stage2.train": ((".*/lora_[ab]", "train:lora"), (".*", "freeze"))},
+            r"stage2\.train has a rule for adapters but stage2\.lora\.rank=0\. Set the rank, or remove the rule",
+        ),
+        ({"stages": ()}, "stages is empty: nothing would be trained"),
+        ({"stages": ("stage3",)}, r"stages=\('stage3',\) may only hold 'stage1' and 'stage2'\. Did you mean `stage"),
+        ({"stages": ("stage1", "stage1")}, "names a stage twice"),
+        ({"seed": -1}, "seed=-1 must be at least 0"),
+        ({"model.resolution": -14}, r"model\.resolution=-14 must be at least 0"),
+        ({"data.seq_len": 7}, r"data\.seq_len=7 must be at least 8"),
+        ({"data.workers": -1}, r"data\.workers=-1 must be at least 0"),
+        ({"data.prompt": "answer en"}, r"data\.prompt='answer en' must contain \{question\}"),
+        ({"decode.max_new_tokens": 0}, r"decode\.max_new_tokens=0 must be at least 1"),
+        ({"decode.batch_size": 0}, r"decode\.batch_size=0 must be at least 1"),
+        ({"decode.samples": 0}, r"decode\.samples=0 must be at least 1"),
+        ({"decode.samples": 5}, r"decode\.samples=5 with decode\.temperature=0 would give the same answer 5 times"),
+        ({"decode.temperature": -0.5}, r"decode\.temperature=-0\.5 must not be negative"),
+        ({"decode.top_k": -1}, r"decode\.top_k=-1 must be at least 0"),
+        ({"decode.top_p": 0.0}, r"decode\.top_p=0\.0 must be in \(0, 1\]"),
+        ({"decode.top_p": 1.1}, r"decode\.top_p=1\.1 must be in \(0, 1\]"),
+        ({"saliency.residual": 1.0}, r"saliency\.residual=1\.0 must be in \[0, 1\)"),
+        ({"saliency.cases": -1}, r"saliency\.cases=-1 must be at least 0"),
+        ({"mode": "build_data"}, r"mode=build_data needs a data set: --config\.dataset=phantom_rad"),
+        ({"mode": "predict"}, r"mode=predict needs a data set to answer: --config\.eval\.source\.dataset"),
+        ({"mode": "saliency"}, r"mode=saliency needs a data set to answer"),
+        ({"mode": "job"}, r"mode=job needs a data set to answer"),
+        ({"mode": "score"}, r"mode=score needs answers to score: --config\.eval\.predictions"),
+    ],
+)
+def test_a_contradiction_is_refused(changes: dict[str, Any], message: str) -> None:
+    config = valid()
+    from_config_dict(config)
+    for path, value in changes.items():
+        put(config, path, value)
+    with pytest.raises(ValueError, match=message):
+        from_config_dict(config)
+
+
+def test_a_stage_that_does_not_run_may_be_unfinished() -> None:
+    config = valid()
+    config.stage2.sources = ()
+    config.stages = ("stage1",)
+    assert from_config_dict(config).stage2.sources == ()
+
+
+def load(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_there_are_the_files_that_the_readme_speaks_of() -> None:
+    assert {"demo", "medm_stage1", "medm_stage2", "vqa_rad_tiny", "build_data"} <= {path.stem for path in FILES}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_file_in_configs_builds(path: Path) -> None:
+    config = load(path).get_config()
+    if config.mode == "build_data":
+        config.dataset = "phantom_rad"
+    built = from_config_dict(config)
+    assert built.model.variant in VARIANTS
+    VARIANTS[built.model.variant].at(built.model.resolution)
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert docstring is not None
+    assert f"--config configs/{path.name}" in docstring, "the docstring gives the command"
+
+
+def test_the_medm_files_say_the_recipe() -> None:
+    first, second = (from_config_dict(load(REPO / "configs" / f"medm_stage{n}.py").get_config()) for n in (1, 2))
+    assert (first.stages, second.stages) == (("stage1",), ("stage2",))
+    assert [row.dataset for row in first.stage1.sources] == ["slake"]
+    assert [row.dataset for row in second.stage2.sources] == ["rocov2", "medpix_2"]
+    for built in (first, second):
+        stage = built.stage(built.stages[0])
+        assert built.model.variant == "paligemma-3b-448"
+        assert (stage.batch_size, stage.accumulate, stage.label_smoothing) == (6, 16, 0.0)
+        assert (stage.optim.learning_rate, stage.optim.schedule, stage.optim.weight_decay) == (1e-5, "constant", 0.0)
+    assert [label for _, label in first.stage1.train] == ["train:head", "freeze"]
+    assert second.stage2.lora.rank == 8
+
+
+# ml_collections loads the file in a way that newer Pythons will drop.
+pytestmark = pytest.mark.filterwarnings(r"ignore:the load_module\(\) method is deprecated:DeprecationWarning")
+
+
+def command_line(*arguments: str) -> Config:
+    """Returns the configuration of configs/medm_stage2.py with flags, as the entry point reads them."""
+    values = flags.FlagValues()
+    argv = ["main", f"--config={REPO / 'configs' / 'medm_stage2.py'}", *arguments]
+    config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True, sys_argv=argv)
+    values(argv)
+    return from_config_dict(values.config)
+
+
+def test_the_command_line_overrides_fields_of_every_type() -> None:
+    built = command_line(
+        "--config.seed=7",
+        "--config.stage2.optim.learning_rate=3e-4",
+        "--config.stage2.optim.clip_norm=0",
+        "--config.model.checkpoint=some file.npz",
+        "--config.eval.swapped=false",
+        "--config.saliency.layers=(1,2)",
+        "--config.stages=('stage2',)",
+        "--config.stage2.sources[0].dataset=pmc_vqa",
+        "--config.stage2.sources[1].weight=2",
+        "--config.stage2.train=(('.*/lora_b','train:b'),('.*','freeze'))",
+    )
+    assert built.seed == 7
+    assert (built.stage2.optim.learning_rate, built.stage2.optim.clip_norm) == (3e-4, 0.0)
+    assert isinstance(built.stage2.optim.clip_norm, float)
+    assert built.model.checkpoint == "some file.npz"
+    assert built.eval.swapped is False
+    assert built.saliency.layers == (1, 2)
+    assert built.stages == ("stage2",)
+    assert [(row.dataset, row.weight) for row in built.stage2.sources] == [("pmc_vqa", 0.85), ("medpix_2", 2.0)]
+    assert built.stage2.train == ((".*/lora_b", "train:b"), (".*", "freeze"))
+
+
+def test_a_wrong_value_on_the_command_line_is_refused() -> None:
+    with pytest.raises(Exception, match="seed"):
+        command_line("--config.seed=seven")
+    with pytest.raises(ValueError, match=r"stage2\.batch_size=0 must be at least 1"):
+        command_line("--config.stage2.batch_size=0")
+
+
+@pytest.mark.parametrize("path", ["seed", "stage1.optim.learning_rate", "stage2.sources[0].dataset", "stages[0]"])
+def test_a_field_that_exists_is_found(path: str) -> None:
+    check_field(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("stage1.optm.learning_rate", r"Unknown config field `stage1\.optm`\. Did you mean `optim`"),
+        ("stage2.sources[1].datset", r"Unknown config field `stage2\.sources\[1\]\.datset`\. Did you mean `dataset`"),
+        ("seed.value", r"Config field `seed` is a value and has no fields; got `seed\.value`"),
+    ],
+)
+def test_a_field_that_does_not_exist_is_refused(path: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_field(path)
+
+
+def test_the_embedded_model_is_in_the_package() -> None:
+    config = default_config()
+    use_embedded_model(config)
+    assert config.model.variant == "tiny"
+    assert Path(config.model.checkpoint).parent == REPO / "radvqa_jax" / "assets" / "tiny"

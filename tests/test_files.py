@@ -1,0 +1,127 @@
+"""Files are whole or absent, and an interrupted one is read up to the interruption."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from radvqa_jax import files
+
+ROWS = [{"answer": "rechts — ja", "n": 1}, {"answer": "links", "n": 2}]
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "file.txt"
+    files.write_text(path, "old\n")
+
+    def fail() -> None:
+        with files.atomic_write(path) as file:
+            file.write("half of ")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert path.read_text() == "old\n"
+    assert os.listdir(path.parent) == ["file.txt"]
+    with files.atomic_write(path, "wb") as file:
+        file.write(b"\x00new")
+        assert path.read_text() == "old\n"
+    assert path.read_bytes() == b"\x00new"
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_json_is_read_back(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "x.json", {"é": [1, 2.5, None]})
+    assert files.read_json(tmp_path / "x.json") == {"é": [1, 2.5, None]}
+    assert "é" in (tmp_path / "x.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_json_is_refused_and_leaves_no_file(value: float, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Out of range float"):
+        files.write_json(tmp_path / "x.json", {"a": value})
+    with pytest.raises(ValueError, match="Out of range float"):
+        files.write_jsonl(tmp_path / "x.jsonl", [{"a": 1}, {"a": value}])
+    with pytest.raises(ValueError, match="Out of range float"):
+        files.append_jsonl(tmp_path / "x.jsonl", [{"a": 1}, {"a": value}])
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_is_not_json_is_named(tmp_path: Path) -> None:
+    for content in (b"{", b'{"a": "\xff"}'):
+        (tmp_path / "x.json").write_bytes(content)
+        with pytest.raises(ValueError, match=r"x\.json is not valid JSON"):
+            files.read_json(tmp_path / "x.json")
+
+
+def test_jsonl_is_written_appended_and_read(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "x.jsonl"
+    files.append_jsonl(path, ROWS[:1])
+    files.append_jsonl(path, ROWS[1:])
+    assert files.read_jsonl(path) == ROWS
+    assert path.read_text(encoding="utf-8").count("\n") == 2
+    assert files.write_jsonl(path, iter(ROWS * 2)) == 4
+    assert files.read_jsonl(path) == ROWS * 2
+
+
+def test_a_cut_line_is_left_out_only_where_that_is_allowed(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    files.write_jsonl(path, ROWS[::-1])
+    whole = path.read_bytes()
+    first = len(whole.split(b"\n")[0]) + 1
+    inside_a_character = whole.index("—".encode()) + 1
+    for size in (first + 1, inside_a_character, len(whole) - 2):
+        path.write_bytes(whole[:size])
+        assert files.read_jsonl(path, allow_cut=True) == ROWS[1:]
+        with pytest.raises(ValueError, match=r"x\.jsonl, line 2: not valid JSON"):
+            files.read_jsonl(path)
+
+
+def test_nothing_is_glued_to_a_cut_line(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    files.write_jsonl(path, ROWS)
+    whole = path.read_bytes()
+    for size in range(len(whole.split(b"\n")[0]) + 1, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        files.append_jsonl(path, [{"n": 3}])
+        assert files.read_jsonl(path) == [ROWS[0], {"n": 3}]
+    path.write_bytes(whole[:-1])  # only the newline is lost
+    files.append_jsonl(path, [{"n": 3}])
+    assert files.read_jsonl(path) == [*ROWS, {"n": 3}]
+
+
+def test_a_bad_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"a": 1}\n\n[1]\n')
+    with pytest.raises(ValueError, match=r"x\.jsonl, line 3: expected a JSON object, got list"):
+        files.read_jsonl(path)
+    path.write_text('{"a": 1}\n{"a"\n{"a": 2}\n')
+    with pytest.raises(ValueError, match=r"x\.jsonl, line 2: not valid JSON"):
+        files.read_jsonl(path, allow_cut=True)
+
+
+def test_the_hash_is_that_of_the_content(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"abc" * 100_000)
+    assert files.sha256(path) == hashlib.sha256(b"abc" * 100_000).hexdigest()
+
+
+def test_the_workdir_is_made(tmp_path: Path) -> None:
+    assert files.make_workdir(str(tmp_path / "a" / ".." / "b")) == tmp_path / "b"
+    assert (tmp_path / "b").is_dir()
+    assert files.make_workdir(str(tmp_path / "b")) == tmp_path / "b"
+
+
+def test_a_bad_workdir_says_what_to_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"--workdir is empty\. Give the folder"):
+        files.make_workdir("")
+    for inside in ("file", "file/below"):
+        with pytest.raises(ValueError, match=f"--workdir={tmp_path / inside} is a file or lies below one"):
+            files.make_workdir(str(tmp_path / inside))
+    with pytest.raises(ValueError, match=r"--workdir=.* cannot be made: File name too long"):
+        files.make_workdir(str(tmp_path / ("x" * 300)))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(ValueError, match=r"cannot be written to\. Give a folder you may write to"):
+        files.make_workdir(str(tmp_path / "c"))

@@ -1,0 +1,44 @@
+"""What flows between the parts keeps its form."""
+
+import jax
+import numpy as np
+import pytest
+
+from radvqa_jax.schema import Batch, Record
+
+RECORD = Record("q1", "i1", "what?", "lung", ["lung", "heart"], [-0.5, -2.0], answer_type="open", run="stage1")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_fake_batch_is_well_formed_and_has_the_spec(seed: int) -> None:
+    batch, spec = Batch.fake(6, 8, 9, seed=seed), Batch.spec(6, 8, 9)
+    for name, array, shape in zip(Batch._fields, batch, spec, strict=True):
+        assert (array.shape, array.dtype) == (shape.shape, shape.dtype), name
+    assert np.abs(batch.image).max() <= 1
+    assert ((np.diff(batch.mask_input, axis=1) <= 0) & (batch.mask_input[:, :1] == 1)).all()  # padding on the right
+    assert (np.diff(batch.mask_ar, axis=1) >= 0).all()  # a prefix, then causal to the end
+    assert (batch.mask_ar[:, :2] == 0).all()
+    np.testing.assert_array_equal(batch.mask_loss, batch.mask_ar * batch.mask_input)
+    assert (batch.mask_loss.sum(axis=1) >= 1).all()
+    assert not batch.tokens[batch.mask_input == 0].any()
+    assert batch.tokens[batch.mask_input == 1].min() >= 4
+    assert batch.mask_example.all()
+
+
+def test_a_batch_is_a_tree_of_its_arrays() -> None:
+    doubled = jax.tree.map(lambda x: np.concatenate([x, x]), Batch.fake(2, 8, 9))
+    assert isinstance(doubled, Batch)
+    assert doubled.tokens.shape == (4, 10)
+
+
+def test_a_record_is_read_back() -> None:
+    assert Record.from_json(RECORD.to_json()) == RECORD
+    least = {"question_id": "q", "image_id": "i", "question": "?", "reference": "r", "predictions": ["a"]}
+    assert Record.from_json(least) == Record("q", "i", "?", "r", ["a"], [])
+
+
+def test_a_record_with_unknown_or_missing_fields_is_refused() -> None:
+    row = RECORD.to_json() | {"verdict": "correct"}
+    del row["reference"]
+    with pytest.raises(ValueError, match=r"unknown fields \['verdict'\] and lacks \['reference'\]: \{'question_id'"):
+        Record.from_json(row)
