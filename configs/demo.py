@@ -20,12 +20,12 @@ def get_config() -> ml_collections.ConfigDict:
     use_embedded_model(config)
 
     config.data.data_dir = "~/.cache/radvqa_jax/data"
-    config.data.seq_len = 32
+    config.data.seq_len = 28
 
     phantoms = source(dataset="phantom_rad")
     stage1 = config.stage1
     stage1.sources = (phantoms,)
-    stage1.total_steps = 150
+    stage1.total_steps = 100
     stage1.batch_size, stage1.accumulate = 32, 1
     stage1.optim.learning_rate = 1e-3
 
@@ -33,7 +33,7 @@ def get_config() -> ml_collections.ConfigDict:
     stage2.sources = (phantoms,)
     stage2.lora.rank = 16
     stage2.train = ((r".*/lora_[ab]", "train:lora"), (r"img/head/.*", "train:head"), (".*", "freeze"))
-    stage2.total_steps = 700
+    stage2.total_steps = 1100
     stage2.batch_size, stage2.accumulate = 32, 1
     stage2.optim.learning_rate = 3e-3
     stage2.optim.schedule = "cosine"

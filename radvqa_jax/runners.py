@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from radvqa_jax.data.sources import RowSource, find_prepared, load_rows, make_bu
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation import baselines, report
 from radvqa_jax.evaluation.predict import predict, read_records
-from radvqa_jax.files import write_json, write_text
+from radvqa_jax.files import sha256, write_json, write_text
 from radvqa_jax.models.paligemma import abstract_params
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.saliency.gallery import write_cases
@@ -213,8 +213,19 @@ def score_mode(config: Config, workdir: Path) -> None:
     if not runs:
         raise ValueError(f"{path} holds no answer. Give a predictions file as eval.predictions.")
     question_only, majority = _blind_baselines(config, next(iter(runs.values())))
-    title = f"Scores of {path.name}"
-    write_scores(config, workdir, report.Experiment(title, runs, question_only=question_only, majority=majority))
+    experiment = report.Experiment(
+        f"Scores of {path.name}",
+        runs,
+        question_only=question_only,
+        majority=majority,
+        provenance={"synthetic": _is_synthetic(runs), "predictions": {"name": path.name, "sha256": sha256(path)}},
+    )
+    write_scores(config, workdir, experiment)
+
+
+def _is_synthetic(runs: Mapping[str, list[Record]]) -> bool:
+    """Returns whether a question is about a drawn image; such data sets say `synthetic` in their rows' source."""
+    return any("synthetic" in record.source.split() for records in runs.values() for record in records)
 
 
 def _blind_baselines(config: Config, records: list[Record]) -> tuple[list[Record], list[Record]]:
@@ -303,11 +314,13 @@ def _audit(config: Config, workdir: Path) -> dict[str, Any]:
     return found
 
 
-def _provenance(ground: Ground, rows: RowSource, found: dict[str, Any]) -> dict[str, Any]:
+def _provenance(
+    ground: Ground, rows: RowSource, found: dict[str, Any], runs: Mapping[str, list[Record]]
+) -> dict[str, Any]:
     packages = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "sentencepiece")
     settings = json.dumps(dataclasses.asdict(ground.config), sort_keys=True)
     return {
-        "synthetic": ground.config.eval.source.dataset == "phantom_rad",
+        "synthetic": _is_synthetic(runs),
         "config_sha256": hashlib.sha256(settings.encode()).hexdigest(),
         "checkpoint": {"name": ground.base.name, "sha256": ground.base.sha256},
         "tokenizer_sha256": ground.tokenizer.sha256,
@@ -351,7 +364,7 @@ def job(config: Config, workdir: Path) -> None:
         swapped=swapped,
         losses={name: read_losses(workdir / name) for name in config.stages},
         overlays=overlays,
-        provenance=_provenance(ground, rows, found),
+        provenance=_provenance(ground, rows, found, runs),
     )
     write_scores(config, workdir, experiment)
 

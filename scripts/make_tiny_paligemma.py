@@ -5,10 +5,12 @@
 The tokenizer is a SentencePiece model shaped like Gemma's. The model has the native layout, names and arithmetic of
 PaliGemma 1 at variant `tiny`, and is trained from scratch on the simple pictures of shapes_world.py: no radiograph, and
 none of the pictures of phantom_rad. As with the real model, the vision tower learns alone first (there by contrast with
-texts, here by naming what each patch shows), then everything learns together. It is stored in float16.
+texts, here by naming what each patch shows), then everything learns together, on cluttered pictures, to answer. It is
+stored in float16.
 """
 
 import argparse
+import functools
 import io
 import json
 import string
@@ -26,21 +28,22 @@ import sentencepiece
 import shapes_world
 
 from radvqa_jax.checkpoints import big_vision
-from radvqa_jax.config import DecodeConfig, OptimConfig, StageConfig
+from radvqa_jax.config import DecodeConfig
 from radvqa_jax.data.packing import pack, pack_prompt
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.decoding.decode import decode
 from radvqa_jax.files import atomic_write
-from radvqa_jax.models.paligemma import PaliGemma
+from radvqa_jax.models.paligemma import PaliGemma, variables
 from radvqa_jax.models.variants import VARIANTS
 from radvqa_jax.schema import Batch
-from radvqa_jax.training.optimizer import label_leaves, make_optimizer
-from radvqa_jax.training.step import StepOptions, init_state, train_step
+from radvqa_jax.training.loss import example_loss, token_loss
 from radvqa_jax.trees import Flat, flatten, unflatten
 
 SEQ_LEN = 28
+DISTINCT = 1000  # batches of scenes
 PIECES = 768  # and 1152 <loc> and <seg> tokens on top: vocabulary 1920
 Item = TypeVar("Item")
+Labels = dict[str, np.ndarray]  # label -> classes, [B] of a scene or [B P] of its patches
 
 ASSETS = Path(__file__).parent.parent / "radvqa_jax" / "assets" / "tiny"
 
@@ -71,14 +74,21 @@ def make_tokenizer(path: Path, seed: int) -> None:
         file.write(model.getvalue())
 
 
-def make_views(seed: int, count: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Returns images and, for each, classes of the whole scene and of each patch (0 = no mark)."""
-    rng = np.random.default_rng([seed, 0])
-    scenes = [shapes_world.make_scene(rng) for _ in range(count)]
+def make_labels(scenes: list[shapes_world.Scene]) -> Labels:
+    """Returns, for each scene, classes of the whole [B] and of each patch [B P]: its mark (0 = none) and its place."""
     grid = shapes_world.SIZE // VARIANTS["tiny"].img.patch
     patches = np.stack([shapes_world.patch_labels(scene, grid) for scene in scenes])
     whole = [shapes_world.scene_labels(scene) for scene in scenes]
-    return to_images(scenes), {"patch": patches} | {name: np.array([row[name] for row in whole]) for name in whole[0]}
+    row, column = np.divmod(np.broadcast_to(np.arange(grid * grid), patches.shape), grid)
+    of_patches = {"patch": patches, "row": row, "column": column}
+    return of_patches | {name: np.array([scene[name] for scene in whole]) for name in whole[0]}
+
+
+def make_views(seed: int, count: int) -> tuple[np.ndarray, Labels]:
+    """Returns images and their labels."""
+    rng = np.random.default_rng([seed, 0])
+    scenes = [shapes_world.make_scene(rng) for _ in range(count)]
+    return to_images(scenes), make_labels(scenes)
 
 
 def to_images(scenes: list[shapes_world.Scene]) -> np.ndarray:
@@ -88,17 +98,21 @@ def to_images(scenes: list[shapes_world.Scene]) -> np.ndarray:
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
-def vision_loss(
-    params: Flat, classifiers: Flat, image: jax.Array, labels: dict[str, jax.Array], model: PaliGemma
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Returns (loss, accuracies): cross entropy of the scene's classes from the mean token, of marks from each token.
+def make_classifiers(model: PaliGemma) -> Flat:
+    """Returns linear maps from an image token to each label's classes; they are not part of the model."""
+    grid = shapes_world.SIZE // model.variant.img.patch
+    sizes = shapes_world.SCENE_CLASSES | {"patch": shapes_world.PATCH_CLASSES, "row": grid, "column": grid}
+    return {name: jnp.zeros((model.variant.llm.width, size)) for name, size in sizes.items()}
+
+
+def vision_loss(tokens: jax.Array, classifiers: Flat, labels: Labels) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Returns (loss, accuracies): cross entropy of the scene's classes from the mean token, of a patch's from its own.
 
     Patches with a mark and patches without one weigh the same in sum.
     """
-    tokens: Any = model.apply({"params": {"img": unflatten(params)}}, image, method="embed_image")
     total, accuracy = jnp.zeros(()), {}
     for name, target in labels.items():
-        logits = (tokens if name == "patch" else tokens.mean(axis=1)) @ classifiers[name]
+        logits = (tokens if target.ndim == 2 else tokens.mean(axis=1)) @ classifiers[name]
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, target)
         right = logits.argmax(axis=-1) == target
         if name == "patch":
@@ -122,30 +136,60 @@ def prefetch(make: Callable[[int], Item], count: int) -> Iterator[Item]:
             yield waiting.pop(0).result()
 
 
-def pretrain_vision(model: PaliGemma, params: Flat, *, steps: int, batch: int, seed: int) -> Flat:
-    """Returns `params` with vision tower and projector trained to name what a scene and each of its patches show."""
-    tower = {name.removeprefix("img/"): leaf for name, leaf in params.items() if name.startswith("img/")}
-    sizes = shapes_world.SCENE_CLASSES | {"patch": shapes_world.PATCH_CLASSES}
-    classifiers = {name: jnp.zeros((model.variant.llm.width, size)) for name, size in sizes.items()}
-    tx = optax.chain(
-        optax.clip_by_global_norm(1.0), optax.adamw(optax.warmup_cosine_decay_schedule(0, 2e-3, 100, steps))
+def joint_loss(params: Flat, classifiers: Flat, batch: Batch, labels: Labels, model: PaliGemma) -> Any:
+    """Returns (loss, parts): the loss on the answers, and a tenth of the vision loss on the same image tokens."""
+    logits, kept = model.apply(
+        variables(params),
+        batch.image,
+        batch.tokens[:, :-1],
+        batch.mask_ar[:, :-1],
+        capture_intermediates=lambda _, method: method == "embed_image",
+        mutable=["intermediates"],
     )
-    leaves = (tower, classifiers)
-    opt_state = tx.init(leaves)
+    answers = example_loss(token_loss(logits, batch.tokens[:, 1:]), batch.mask_loss[:, 1:]).mean()
+    seen, accuracy = vision_loss(kept["intermediates"]["embed_image"][0], classifiers, labels)
+    return answers + 0.1 * seen, {"answers": answers} | accuracy
+
+
+def tower_loss(tower: Flat, classifiers: Flat, image: jax.Array, labels: Labels, model: PaliGemma) -> Any:
+    """Returns (loss, accuracies) of the vision tower and projector alone."""
+    tokens: Any = model.apply({"params": {"img": unflatten(tower)}}, image, method="embed_image")
+    return vision_loss(tokens, classifiers, labels)
+
+
+def fit(
+    leaves: Flat,
+    loss: Callable[..., Any],
+    batches: Iterator[Any],
+    *,
+    model: PaliGemma,
+    steps: int,
+    learning_rate: float,
+    b2: float,
+    after: Callable[[int, Flat], None] = lambda step, leaves: None,
+) -> Flat:
+    """Returns `leaves` after so many steps of Adam with warm-up and cosine; `after` sees them at every step."""
+    schedule = optax.warmup_cosine_decay_schedule(0, learning_rate, min(100, steps - 1), steps)
+    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=b2))
+    state = (leaves, make_classifiers(model))
+    opt_state = tx.init(state)
 
     @jax.jit
-    def update(leaves: Any, opt_state: Any, image: jax.Array, labels: dict[str, jax.Array]) -> Any:
-        grad = jax.value_and_grad(lambda both: vision_loss(both[0], both[1], image, labels, model), has_aux=True)
-        (loss, accuracy), grads = grad(leaves)
-        updates, opt_state = tx.update(grads, opt_state, leaves)
-        return optax.apply_updates(leaves, updates), opt_state, loss, accuracy
+    def update(state: Any, opt_state: Any, batch: Any) -> Any:
+        grad = jax.value_and_grad(lambda both: loss(both[0], both[1], *batch, model), has_aux=True)
+        (_, parts), grads = grad(state)
+        updates, opt_state = tx.update(grads, opt_state, state)
+        return optax.apply_updates(state, updates), opt_state, parts
 
-    for step, (image, labels) in enumerate(prefetch(lambda step: make_views(seed * 1_000_003 + step, batch), steps)):
-        leaves, opt_state, loss, accuracy = update(leaves, opt_state, image, labels)
-        if (step + 1) % 100 == 0:
-            shown = " ".join(f"{name} {float(value):.2f}" for name, value in accuracy.items())
-            print(f"vision step {step + 1} loss {float(loss):.3f} {shown} {time.strftime('%X')}", flush=True)
-    return params | {f"img/{name}": leaf for name, leaf in leaves[0].items()}
+    history: list[dict[str, jax.Array]] = []
+    for step, batch in enumerate(batches, 1):
+        state, opt_state, parts = update(state, opt_state, batch)
+        history.append(parts)
+        if step % 100 == 0:
+            means = {name: np.mean([float(row[name]) for row in history[-100:]]) for name in parts}
+            print(f"{time.strftime('%X')} step {step}", *(f"{n} {v:.3f}" for n, v in means.items()), flush=True)
+        after(step, state[0])
+    return state[0]
 
 
 def make_params(model: PaliGemma, first: Batch, seed: int) -> Flat:
@@ -159,25 +203,32 @@ def make_params(model: PaliGemma, first: Batch, seed: int) -> Flat:
     params[table] = params[table] / params[table].std() * llm.width**-0.5
     for name in ("llm/layers/attn/attn_vec_einsum/w", "llm/layers/mlp/linear"):
         params[name] = params[name] * (2 * llm.depth) ** -0.5
+    position = "img/pos_embedding"  # as large as what a patch shows: small ones leave left and right unlearned for long
+    params[position] = params[position] / params[position].std() * 0.6
     for name in ("MultiHeadDotProductAttention_0/out/kernel", "MlpBlock_0/Dense_1/kernel"):
         params[f"img/Transformer/encoderblock/{name}"] *= (2 * img.depth) ** -0.5
     return params
 
 
-def make_rows(tokenizer: Tokenizer, seed: int, count: int) -> Batch:
-    """Returns `count` fresh examples; each scene brings a few of its questions."""
+@functools.cache
+def cluttered_scenes(seed: int, count: int) -> list[shapes_world.Scene]:
+    """Returns random scenes with clutter; drawing them costs as much as learning from them, so they are kept."""
     rng = np.random.default_rng([seed, 1])
-    images, rows = [], []
-    while len(rows) < count:
-        scene = shapes_world.make_scene(rng)
-        image = to_images([scene])[0]
+    return [shapes_world.make_scene(rng, clutter=True) for _ in range(count)]
+
+
+def make_rows(tokenizer: Tokenizer, seed: int, step: int, count: int) -> tuple[Batch, Labels]:
+    """Returns `count` cluttered scenes with one question each, and their labels; scenes return, questions are drawn."""
+    scenes = cluttered_scenes(seed * 1_000_003 + step % DISTINCT, count)
+    rng = np.random.default_rng([seed, step, 3])
+    rows = []
+    for scene in scenes:
         pairs = shapes_world.questions(rng, scene)
-        for index in rng.permutation(len(pairs))[:2]:
-            prefix, suffix = pairs[index]
-            rows.append(pack(tokenizer, prefix, suffix=suffix, seq_len=SEQ_LEN, overlong="cut"))
-            images.append(image)
-    columns = {name: np.stack([row[name] for row in rows[:count]]) for name in rows[0]}
-    return Batch(image=np.stack(images[:count]), mask_example=np.ones(count, bool), **columns)
+        prefix, suffix = pairs[rng.integers(len(pairs))]
+        rows.append(pack(tokenizer, prefix, suffix=suffix, seq_len=SEQ_LEN, overlong="cut"))
+    columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    batch = Batch(image=to_images(scenes), mask_example=np.ones(count, bool), **columns)
+    return batch, make_labels(scenes)
 
 
 def evaluate(model: PaliGemma, params: dict, tokenizer: Tokenizer, seed: int) -> dict[str, float]:
@@ -203,8 +254,8 @@ def evaluate(model: PaliGemma, params: dict, tokenizer: Tokenizer, seed: int) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ASSETS)
-    parser.add_argument("--vision-steps", type=int, default=2400)
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--vision-steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=2600)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--start", type=Path, help="vision_only.npz of an earlier call, to leave the first part out")
     parser.add_argument("--seed", type=int, default=0)
@@ -215,25 +266,23 @@ def main() -> None:
     variant = VARIANTS["tiny"]
     assert tokenizer.vocab_size == variant.llm.vocab_size, tokenizer.vocab_size
     model = PaliGemma(variant)
-    params = make_params(model, make_rows(tokenizer, args.seed, 1), args.seed)
+    params = make_params(model, make_rows(tokenizer, args.seed, 0, 1)[0], args.seed)
     if args.start:
         params, _ = big_vision.load(args.start, params)
     else:
-        params = pretrain_vision(model, params, steps=args.vision_steps, batch=2 * args.batch, seed=args.seed)
+        tower = {name.removeprefix("img/"): leaf for name, leaf in params.items() if name.startswith("img/")}
+        views = prefetch(lambda step: make_views(args.seed * 1_000_003 + step, 2 * args.batch), args.vision_steps)
+        tower = fit(tower, tower_loss, views, model=model, steps=args.vision_steps, learning_rate=2e-3, b2=0.999)
+        params |= {f"img/{name}": leaf for name, leaf in tower.items()}
         big_vision.save(args.out / "vision_only.npz", params)
-    optim = OptimConfig(learning_rate=1.5e-3, schedule="cosine", warmup_steps=min(200, args.steps - 1), b2=0.98)
-    tx = make_optimizer(optim, label_leaves(params, StageConfig(train=((".*", "train:all"),))), args.steps)
-    state = init_state(params, tx)
-    start, losses = time.time(), []
-    batches = prefetch(lambda step: make_rows(tokenizer, args.seed * 1_000_003 + 7 + step, args.batch), args.steps)
-    for step, batch in enumerate(batches):
-        state, metrics = train_step(state, {}, batch, jax.random.key(0), model=model, tx=tx, options=StepOptions())
-        losses.append(metrics["loss"])
-        if (step + 1) % 100 == 0:
-            print(f"step {step + 1} loss {np.mean(losses[-100:]):.4f} {time.time() - start:.0f} s", flush=True)
-        if (step + 1) % 1000 == 0 or step + 1 == args.steps:
-            big_vision.save(args.out / "tiny_paligemma.npz", state.trainable, dtype=np.float16)
-            print(json.dumps(evaluate(model, state.trainable, tokenizer, args.seed), indent=1), flush=True)
+
+    def save(step: int, leaves: Flat) -> None:
+        if step % 1000 == 0 or step == args.steps:
+            big_vision.save(args.out / "tiny_paligemma.npz", leaves, dtype=np.float16)
+            print(json.dumps(evaluate(model, leaves, tokenizer, args.seed), indent=1), flush=True)
+
+    rows = prefetch(lambda step: make_rows(tokenizer, args.seed, step, args.batch), args.steps)
+    fit(params, joint_loss, rows, model=model, steps=args.steps, learning_rate=1.5e-3, b2=0.98, after=save)
 
 
 if __name__ == "__main__":

@@ -134,12 +134,29 @@ def _mark(rng: np.random.Generator, mark: Mark) -> np.ndarray:
     return _soft(np.maximum(np.maximum(-y - r, y - r), np.abs(x) - 0.5 * (y + r)))  # wedge
 
 
-def make_scene(rng: np.random.Generator) -> Scene:
+def _clutter(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """Returns the picture with a few faint large ovals, arches and bars that no question asks about."""
+    for _ in range(rng.integers(0, 6)):
+        angle, (cx, cy) = rng.uniform(0, np.pi), rng.uniform(0.1, 0.9, 2)
+        x, y = _X - cx, _Y - cy
+        u, v = x * np.cos(angle) + y * np.sin(angle), -x * np.sin(angle) + y * np.cos(angle)
+        a, b = rng.uniform(0.12, 0.4), rng.uniform(0.04, 0.3)
+        oval = np.sqrt((u / a) ** 2 + (v / b) ** 2) - 1
+        thin = rng.uniform(0.02, 0.05) / min(a, b)
+        distance = (oval, np.abs(oval) - thin, np.maximum(np.abs(u) - a, np.abs(v) - 0.15 * b))[rng.integers(3)]
+        alpha = rng.uniform(0.3, 0.9) * _soft(distance * min(a, b), rng.uniform(0.01, 0.05))
+        image = image * (1 - alpha) + rng.uniform(0.15, 0.8) * alpha
+    return image
+
+
+def make_scene(rng: np.random.Generator, *, clutter: bool = False) -> Scene:
     """Returns a random scene; marks are kept apart and off the middle line, so that left and right are clear."""
     background, body = str(rng.choice(BACKGROUNDS)), str(rng.choice(BODIES))
     image = _background(rng, background)
     cover, level = _body(rng, body), rng.uniform(0.45, 0.7)
     image = image * (1 - cover) + level * cover
+    if clutter:
+        image = _clutter(rng, image)
     marks: list[Mark] = []
     for _ in range(rng.choice(4, p=[0.3, 0.4, 0.2, 0.1])):
         side = rng.choice([-1, 1])
@@ -233,7 +250,7 @@ def questions(rng: np.random.Generator, scene: Scene) -> list[tuple[str, str]]:
     rows = [(f"answer en {question}", answer) for question, answer in pairs]
     if len(scene.marks) < 2:
         rows.append(("caption en", caption(scene)))
-    return [*rows, copy_task(rng)]
+    return [*rows, copy_task(rng)] if rng.random() < 0.4 else rows
 
 
 def copy_task(rng: np.random.Generator) -> tuple[str, str]:

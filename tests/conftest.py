@@ -13,7 +13,7 @@ import importlib.util
 import runpy
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -151,17 +151,17 @@ def micro_file(tmp_path_factory: pytest.TempPathFactory, micro_checkpoint: Path,
     return path
 
 
-@pytest.fixture
-def micro_config(micro_file: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+@pytest.fixture(scope="module")
+def micro_config(micro_file: Path) -> Iterator[Callable[..., Any]]:
     """Returns a function that gives the job's Config with some fields changed: `make({"mode": "train"})`."""
     from radvqa_jax.config import from_config_dict
     from radvqa_jax.models import variants
-
-    monkeypatch.setattr(variants, "VARIANTS", dict(variants.VARIANTS))
 
     def make(changed: dict[str, Any] | None = None) -> Any:
         config = runpy.run_path(str(micro_file))["get_config"]()
         config.update_from_flattened_dict(changed or {})
         return from_config_dict(config)
 
-    return make
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(variants, "VARIANTS", dict(variants.VARIANTS))
+        yield make

@@ -38,7 +38,9 @@ def test_a_record_is_read_back() -> None:
 
 
 def test_a_record_with_unknown_or_missing_fields_is_refused() -> None:
-    row = RECORD.to_json() | {"verdict": "correct"}
+    with pytest.raises(ValueError, match=r"unknown fields \['verdict'\] and lacks \[\]: \{'question_id'"):
+        Record.from_json(RECORD.to_json() | {"verdict": "correct"})
+    row = RECORD.to_json()
     del row["reference"]
-    with pytest.raises(ValueError, match=r"unknown fields \['verdict'\] and lacks \['reference'\]: \{'question_id'"):
+    with pytest.raises(ValueError, match=r"unknown fields \[\] and lacks \['reference'\]"):
         Record.from_json(row)

@@ -170,9 +170,9 @@ def format_table(scores: Mapping[str, Any]) -> str:
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     overall = next(iter(scores["runs"].values()))["overall"]
     text.insert(1, "-" * max(map(len, text)))
+    paired = " `over question only` is paired." if "over_question_only" in next(iter(scores["runs"].values())) else ""
     text.append(
-        f"{overall['n']} questions on {overall['n_images']} images. [95 % interval by bootstrap over images]. "
-        "`over question only` is paired."
+        f"{overall['n']} questions on {overall['n_images']} images. [95 % interval by bootstrap over images].{paired}"
     )
     if scores["synthetic"]:
         text.append("Synthetic data: these figures say nothing about real radiographs.")

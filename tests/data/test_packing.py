@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from radvqa_jax.data.packing import Rejected, pack, pack_prompt, reference_rows
+from radvqa_jax.data.packing import Rejected, describe, pack, pack_prompt, reference_rows
 from radvqa_jax.data.tokenizer import Tokenizer
 
 LONG = "axial MRI shows left lung nodule, 12 mm in diameter."
@@ -92,3 +92,16 @@ def test_a_prompt_is_the_beginning_of_its_training_row(tokenizer: Tokenizer) -> 
     np.testing.assert_array_equal(prompt["tokens"][real], row["tokens"][:-1][real])
     np.testing.assert_array_equal(prompt["mask_ar"], row["mask_ar"][:-1])
     assert not prompt["mask_loss"].any()
+
+
+def test_a_row_is_described_token_by_token(tokenizer: Tokenizer) -> None:
+    row = pack(tokenizer, "caption en", suffix="no", seq_len=15)
+    head, *lines, last = describe(tokenizer, row).splitlines()
+    pieces = [line.split()[3] for line in lines]
+    masks = [tuple(map(int, line.split()[1:3])) for line in lines]
+    prompt, answer = tokenizer.encode("caption en", bos=True), tokenizer.encode("no", eos=True)
+    assert head.split() == ["#", "ar", "loss", "token"]
+    assert pieces == [*map(tokenizer.piece, prompt), "\\n", *map(tokenizer.piece, answer)]
+    assert pieces[0] == "<s>" and pieces[-1] == "</s>"
+    assert masks == [(0, 0)] * (len(prompt) + 1) + [(1, 1)] * len(answer)
+    assert last.startswith(f"then {16 - len(lines)} of padding")

@@ -8,7 +8,7 @@ import pytest
 
 from radvqa_jax.config import DataConfig, SourceConfig
 from radvqa_jax.data.image import decode_image
-from radvqa_jax.data.sources import BUILDERS, RowSource, load_rows, prepare
+from radvqa_jax.data.sources import BUILDERS, RowSource, find_prepared, load_rows, prepare
 
 from .conftest import DUMMY, fake_rows
 
@@ -61,6 +61,63 @@ def test_a_limit_is_a_seeded_choice_and_a_part_of_a_larger_one(dummy_dir: Path) 
     assert ids(99, 0) == ids(0, 0)
 
 
+def ids(rows: RowSource) -> list[str]:
+    return [row["question_id"] for row in rows]
+
+
+def test_rows_are_selected_by_number_in_the_order_asked_for() -> None:
+    rows = fake_rows(6)
+    chosen = rows.select([4, 0, 2])
+    assert ids(chosen) == ["4", "0", "2"]
+    assert ids(chosen.select([2, 1])) == ["2", "0"]
+    assert ids(rows.select(range(4, 6))) == ["4", "5"]
+    assert len(rows.select([])) == 0
+    assert chosen.fingerprint["n"] == 3 and rows.fingerprint["n"] == 6
+    with pytest.raises(IndexError):
+        rows.select([6])
+
+
+def shown(rows: RowSource) -> list[tuple[str, str, str, int]]:
+    """Returns (question, image_id, image_used, grey level of the image) of each row."""
+    found = ((row, decode_image(row["image"])[0, 0, 0]) for row in rows)
+    return [(row["question_id"], row["image_id"], row.get("image_used", ""), int(grey)) for row, grey in found]
+
+
+def test_a_row_can_show_the_image_of_another() -> None:
+    rows = fake_rows(3)
+    swapped = rows.with_images_of([1, 2, 0])
+    assert shown(swapped) == [
+        ("0", "image-0", "image-1", 1),
+        ("1", "image-1", "image-2", 2),
+        ("2", "image-2", "image-0", 0),
+    ]
+    everything_else = {key for key in rows[0] if key != "image"}
+    assert all(swapped[i][key] == rows[i][key] for i in range(3) for key in everything_else)
+    assert shown(rows) == [(str(i), f"image-{i}", "", i) for i in range(3)]  # the source itself is as it was
+
+
+def test_other_images_stay_with_their_rows() -> None:
+    """`others` are numbers among the rows at hand, not in the file."""
+    some = fake_rows(6).select([5, 3, 1])
+    swapped = some.with_images_of([2, 0, 0])
+    assert [line[2] for line in shown(swapped)] == ["image-1", "image-5", "image-5"]
+    assert shown(swapped.select([2, 0])) == [("1", "image-1", "image-5", 5), ("5", "image-5", "image-1", 1)]
+    assert shown(pickle.loads(pickle.dumps(swapped))) == shown(swapped)
+    assert [line[2] for line in shown(swapped.with_images_of([1, 1, 1]))] == ["image-3"] * 3
+
+
+def test_the_fingerprint_tells_which_images_are_shown() -> None:
+    rows = fake_rows(3)
+    swaps = [rows.with_images_of(others).fingerprint for others in ([1, 2, 0], [1, 2, 0], [2, 0, 1])]
+    assert swaps[0] == swaps[1] and swaps[0] != swaps[2]
+    assert "images_of" not in rows.fingerprint
+
+
+def test_every_row_needs_an_image() -> None:
+    with pytest.raises(ValueError, match="one number a row: 3 rows, 2 numbers"):
+        fake_rows(3).with_images_of([1, 2])
+
+
 def test_captions_come_once_an_image() -> None:
     rows = fake_rows(5, image_id=list("aabbc"), caption=["one", "one", "", " two", " "]).captioned()
     assert [row["question_id"] for row in rows] == ["0", "3"]
@@ -83,8 +140,9 @@ def test_an_unprepared_data_set_gives_the_command(tmp_path: Path) -> None:
         r"python -m radvqa_jax.main --config configs/build_data.py --config.dataset=vqa_rad "
         rf"--config.data.data_dir={tmp_path} --config.data.manual_dir=FOLDER --workdir DIR"
     )
-    with pytest.raises(ValueError, match=command):
-        load_rows(SourceConfig(dataset="vqa_rad"), DataConfig(data_dir=str(tmp_path)))
+    for find in (load_rows, find_prepared):
+        with pytest.raises(ValueError, match=command):
+            find(SourceConfig(dataset="vqa_rad"), DataConfig(data_dir=str(tmp_path)))
 
 
 def test_names_that_there_are_not_are_refused(dummy_dir: Path) -> None:

@@ -97,7 +97,11 @@ def test_the_loop_goes_on_while_one_row_has_not_ended(greedy: Decoded) -> None:
     out = run(ALL, eos=eos)
     assert int(out.steps) == NEW
     np.testing.assert_array_equal(np.asarray(out.tokens)[1, 0], answers[1])
-    assert np.asarray(out.tokens)[0, 0].tolist().index(eos) < NEW
+    end = answers[0].tolist().index(eos)
+    assert np.asarray(out.tokens)[0, 0].tolist() == [*answers[0, : end + 1], *[0] * (NEW - end - 1)]
+    log_p = teacher_forced(ALL, answers)[0]
+    expected = sum(log_p[i, answers[0, i]] for i in range(end + 1))  # nothing is added after the end
+    assert float(out.logprobs[0, 0]) == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_row_that_fills_the_batch_is_never_waited_for(greedy: Decoded) -> None:

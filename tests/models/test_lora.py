@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -28,6 +28,12 @@ IMAGE = jax.random.uniform(jax.random.key(5), (2, 8, 8, 3), minval=-1)
 TOKENS = jax.random.randint(jax.random.key(6), (2, 6), 4, 64)
 MASK_AR = jnp.array([[0, 0, 1, 1, 1, 1]] * 2)
 NEITHER = r".*(bias|scale|pos_embedding|input_embedding)|img/embedding/kernel"
+
+
+@cache
+def forward(model: PaliGemma) -> Any:
+    """Returns the compiled teacher-forced pass; one compilation a model."""
+    return jax.jit(model.apply)
 
 
 def make(variant: Variant, config: LoraConfig = EVERYTHING) -> tuple[Flat, Flat, Lora]:
@@ -70,8 +76,8 @@ def test_the_default_is_the_attention_of_both_towers() -> None:
 def test_every_adapter_equals_its_merged_weight(kind: str) -> None:
     variant = KINDS[kind]
     params, adapters, described = make(variant)
-    base = jax.jit(PaliGemma(variant).apply)
-    adapted = jax.jit(PaliGemma(variant, described).apply)
+    base = forward(PaliGemma(variant))
+    adapted = forward(PaliGemma(variant, described))
     plain = base(variables(params), IMAGE, TOKENS, MASK_AR)
     for target in sorted(described.targets):
         one = only(adapters, target)
@@ -88,8 +94,8 @@ def test_every_adapter_equals_its_merged_weight(kind: str) -> None:
 def test_the_model_starts_equal_to_its_base() -> None:
     params, _, described = make(DUMMY)
     adapters = lora.init(jax.random.key(0), described, params)
-    out = jax.jit(PaliGemma(DUMMY, described).apply)(variables(params | adapters), IMAGE, TOKENS, MASK_AR)
-    np.testing.assert_array_equal(out, jax.jit(PaliGemma(DUMMY).apply)(variables(params), IMAGE, TOKENS, MASK_AR))
+    out = forward(PaliGemma(DUMMY, described))(variables(params | adapters), IMAGE, TOKENS, MASK_AR)
+    np.testing.assert_array_equal(out, forward(PaliGemma(DUMMY))(variables(params), IMAGE, TOKENS, MASK_AR))
 
 
 def test_the_base_tree_does_not_change() -> None:
@@ -131,8 +137,8 @@ def test_the_scale_is_alpha_over_rank_or_its_root() -> None:
 def test_rslora_is_merged_with_its_own_scale() -> None:
     params, adapters, described = make(DUMMY, replace(EVERYTHING, rslora=True))
     merged = lora.merge(params, adapters, described)
-    out = jax.jit(PaliGemma(DUMMY, described).apply)(variables(params | adapters), IMAGE, TOKENS, MASK_AR)
-    expected = jax.jit(PaliGemma(DUMMY).apply)(variables(merged), IMAGE, TOKENS, MASK_AR)
+    out = forward(PaliGemma(DUMMY, described))(variables(params | adapters), IMAGE, TOKENS, MASK_AR)
+    expected = forward(PaliGemma(DUMMY))(variables(merged), IMAGE, TOKENS, MASK_AR)
     np.testing.assert_allclose(out, expected, atol=3e-4)
 
 

@@ -1,7 +1,7 @@
 """The whole model: who reads whom, what padding may not do, half precision, remat and the tap."""
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -24,6 +24,12 @@ MASK_AR = jnp.array([[0, 0, 0, 1, 1, 1, 1, 1]])
 TOKENS = jnp.array([[2, 11, 12, 21, 22, 1, 0, 0]])
 IMAGE = jax.random.uniform(jax.random.key(3), (1, 8, 8, 3), minval=-1)
 PARAMS = fake_params(DUMMY)
+
+
+@cache
+def forward(model: PaliGemma) -> Any:
+    """Returns the compiled teacher-forced pass; one compilation a model."""
+    return jax.jit(model.apply)
 
 
 @jax.jit
@@ -77,16 +83,17 @@ def test_the_image_is_read_by_every_token() -> None:
 
 def test_padding_does_not_change_logits() -> None:
     padded, _ = run(IMAGE, TOKENS)
-    short = jax.jit(PaliGemma(DUMMY).apply)(variables(PARAMS), IMAGE, TOKENS[:, :6], MASK_AR[:, :6])
+    short = forward(PaliGemma(DUMMY))(variables(PARAMS), IMAGE, TOKENS[:, :6], MASK_AR[:, :6])
     np.testing.assert_allclose(short, padded[:, :6], atol=1e-5)
 
 
 def test_rows_of_a_batch_do_not_mix() -> None:
     batch = jax.tree.map(jnp.asarray, Batch.fake(3, 8, 7))
-    forward = jax.jit(PaliGemma(DUMMY).apply)
-    together = forward(variables(PARAMS), batch.image, batch.tokens, batch.mask_ar)
+    together = forward(PaliGemma(DUMMY))(variables(PARAMS), batch.image, batch.tokens, batch.mask_ar)
     order = jnp.array([2, 0, 1])
-    shuffled = forward(variables(PARAMS), batch.image[order], batch.tokens[order], batch.mask_ar[order])
+    shuffled = forward(PaliGemma(DUMMY))(
+        variables(PARAMS), batch.image[order], batch.tokens[order], batch.mask_ar[order]
+    )
     np.testing.assert_allclose(shuffled, together[order], atol=1e-6)
 
 
@@ -113,14 +120,7 @@ def test_remat_gives_the_same_gradients_and_is_in_use() -> None:
 def test_half_precision_computes_near_float32(param_dtype: Any) -> None:
     params = {name: leaf.astype(param_dtype) for name, leaf in PARAMS.items()}
     exact = {name: leaf.astype(jnp.float32) for name, leaf in params.items()}
-    full, _ = (
-        run(IMAGE, TOKENS)
-        if param_dtype == jnp.float32
-        else (
-            jax.jit(PaliGemma(DUMMY).apply)(variables(exact), IMAGE, TOKENS, MASK_AR),
-            None,
-        )
-    )
+    full = forward(PaliGemma(DUMMY))(variables(exact), IMAGE, TOKENS, MASK_AR)
     half = PaliGemma(DUMMY, dtype=jnp.bfloat16)
     logits, taps = jax.jit(partial(half.apply, mutable=[TAPS]))(variables(params), IMAGE, TOKENS, MASK_AR)
     assert logits.dtype == jnp.float32
@@ -138,7 +138,7 @@ def test_half_precision_computes_near_float32(param_dtype: Any) -> None:
 def test_the_tap_records_every_layer_and_changes_nothing(remat: str) -> None:
     model = PaliGemma(replace(DUMMY, llm=replace(DUMMY.llm, num_kv_heads=2)), remat=remat)
     params = variables(fake_params(model.variant))
-    closed = jax.jit(model.apply)(params, IMAGE, TOKENS, MASK_AR)
+    closed = forward(model)(params, IMAGE, TOKENS, MASK_AR)
     logits, taps = jax.jit(partial(model.apply, mutable=[TAPS]))(params, IMAGE, TOKENS, MASK_AR)
     np.testing.assert_array_equal(logits, closed)
     text = np.asarray(taps[TAPS]["llm"]["layers"]["attn"]["attn_probs"])

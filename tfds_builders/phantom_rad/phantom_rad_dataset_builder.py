@@ -31,8 +31,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     BUILDER_CONFIGS = [  # noqa: RUF012
         PhantomRadConfig(
             name="default",
-            description="SYNTHETIC: 1,300 images, about 7,600 questions.",
-            train=1000,
+            description="SYNTHETIC: 3,300 images, about 19,500 questions.",
+            train=3000,
             validation=100,
             test=200,
         ),

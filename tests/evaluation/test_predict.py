@@ -1,0 +1,244 @@
+"""Answers in a file: what a record holds, and that an interrupted file is completed as if nothing had happened."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from radvqa_jax.checkpoints import big_vision
+from radvqa_jax.config import Config, DecodeConfig
+from radvqa_jax.data.loader import eval_batches
+from radvqa_jax.data.sources import RowSource, load_rows
+from radvqa_jax.data.tokenizer import Tokenizer
+from radvqa_jax.evaluation import predict as module
+from radvqa_jax.evaluation.predict import predict, read_records
+from radvqa_jax.models.paligemma import PaliGemma, abstract_params, make_model, variables
+from radvqa_jax.models.variants import get_variant
+from radvqa_jax.schema import Record
+from radvqa_jax.trees import Flat
+
+# A batch of four: ten rows are two whole batches and a half. Drawn, so that each answer depends on its batch's number.
+DRAWN = DecodeConfig(max_new_tokens=4, batch_size=4, temperature=1.0, samples=2)
+FINGERPRINT = {"decode": {"temperature": 1.0, "targets": (("a", "b"),)}, "seed": 3}
+
+
+class Ground:
+    """A model with rows to answer."""
+
+    def __init__(self, config: Config) -> None:
+        variant = get_variant(config.model.variant)
+        self.config = config
+        self.tokenizer = Tokenizer(config.model.tokenizer)
+        self.model: PaliGemma = make_model(config.model)
+        self.params: Flat = big_vision.load(config.model.checkpoint, abstract_params(variant))[0]
+        self.rows: RowSource = load_rows(config.eval.source, config.data)
+
+    def predict(self, folder: Path, *, rows: RowSource | None = None, **changed: Any) -> list[Record]:
+        arguments = {"config": DRAWN, "seed": 3, "run": "base", "fingerprint": FINGERPRINT} | changed
+        return predict(
+            self.model,
+            self.params,
+            self.rows if rows is None else rows,
+            tokenizer=self.tokenizer,
+            data=self.config.data,
+            path=folder / "base.jsonl",
+            **arguments,
+        )
+
+
+@pytest.fixture
+def ground(micro_config: Callable[..., Config]) -> Ground:
+    return Ground(micro_config())
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Returns a list that grows by the number of real rows of each batch that is decoded."""
+    seen: list[int] = []
+    real = module.decode
+
+    def counted(model: PaliGemma, params: Flat, batch: Any, key: Any, **others: Any) -> Any:
+        seen.append(int(batch.mask_example.sum()))
+        return real(model, params, batch, key, **others)
+
+    monkeypatch.setattr(module, "decode", counted)
+    return seen
+
+
+def test_a_record_holds_the_row_the_prompt_and_the_answers(ground: Ground, tmp_path: Path) -> None:
+    records = ground.predict(tmp_path)
+    assert len(records) == len(ground.rows) == 10
+    assert records == read_records(tmp_path / "base.jsonl")
+    for record, row in zip(records, ground.rows, strict=True):
+        same = ("question_id", "image_id", "question", "answer_type", "question_type", "organ", "modality", "source")
+        assert {name: getattr(record, name) for name in same} == {name: row[name] for name in same}
+        assert record.reference == row["answer"]
+        assert record.prompt == f"answer en {row['question']}"
+        assert record.run == "base"
+        assert record.image_used == record.image_id
+        assert len(record.predictions) == len(record.logprobs) == DRAWN.samples
+        assert all(np.isfinite(value) and value < 0 for value in record.logprobs)
+    answers = {answer for record in records for answer in record.predictions}
+    assert len(answers) > 10  # drawn, and not one answer over and over
+
+
+def test_logprobs_are_those_of_the_answers_tokens(ground: Ground, tmp_path: Path) -> None:
+    """Sum of log p of each token of the answer, by a teacher-forced pass over prompt and answer."""
+    config = DecodeConfig(max_new_tokens=4, batch_size=10)
+    records = ground.predict(tmp_path, config=config)
+    ((batch, _),) = eval_batches(
+        ground.rows, data=ground.config.data, tokenizer=ground.tokenizer, resolution=28, batch_size=10
+    )
+    tokens = jnp.pad(batch.tokens, ((0, 0), (0, 4)))
+    start = jnp.asarray(batch.mask_input.sum(axis=1))
+    column = jnp.arange(tokens.shape[1])[None]
+    mask_ar = (column >= start[:, None]).astype(jnp.int32)
+    apply = jax.jit(ground.model.apply)
+    total, done = np.zeros(10), np.zeros(10, bool)
+    for step in range(4):
+        logits = apply(variables(ground.params), jnp.asarray(batch.image), tokens, mask_ar)
+        last = jax.nn.log_softmax(logits[jnp.arange(10), start + step - 1])
+        token = last.argmax(axis=1)
+        total += np.where(done, 0, last.max(axis=1))
+        done |= np.asarray(token == ground.tokenizer.eos)
+        tokens = tokens.at[jnp.arange(10), start + step].set(token)
+    np.testing.assert_allclose([record.logprobs[0] for record in records], total, atol=2e-4)
+
+
+def test_a_finished_file_is_read_and_nothing_is_decoded(ground: Ground, decoded: list[int], tmp_path: Path) -> None:
+    records = ground.predict(tmp_path)
+    assert decoded == [4, 4, 2]
+    before = (tmp_path / "base.jsonl").read_bytes()
+    assert ground.predict(tmp_path) == records
+    assert decoded == [4, 4, 2]
+    assert (tmp_path / "base.jsonl").read_bytes() == before
+
+
+# What is left of ten lines -> the batches that are decoded again.
+CUTS = {
+    "no line": (lambda lines: [], [4, 4, 2]),
+    "half a line": (lambda lines: [lines[0][:40]], [4, 4, 2]),
+    "half a batch": (lambda lines: lines[:3], [4, 4, 2]),
+    "a batch": (lambda lines: lines[:4], [4, 2]),
+    "a batch and a half line": (lambda lines: [*lines[:4], lines[4][:40]], [4, 2]),
+    "a batch and a half": (lambda lines: lines[:6], [4, 2]),
+    "within a character": (lambda lines: [*lines[:8], lines[8][:20] + "ä".encode()[:1]], [2]),
+    "all but the end of the last line": (lambda lines: [*lines[:9], lines[9].rstrip()], [2]),
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_cut_file_becomes_what_it_would_have_been(
+    cut: str, ground: Ground, decoded: list[int], tmp_path: Path
+) -> None:
+    records = ground.predict(tmp_path)
+    path = tmp_path / "base.jsonl"
+    whole = path.read_bytes()
+    left, again = CUTS[cut]
+    path.write_bytes(b"".join(left(whole.splitlines(keepends=True))))
+    decoded.clear()
+    assert ground.predict(tmp_path) == records
+    assert path.read_bytes() == whole
+    assert decoded == again
+
+
+def test_a_crash_while_answering_loses_a_batch_at_most(
+    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = ground.predict(tmp_path / "whole")
+    real, appended = module.append_jsonl, []
+
+    def crash(path: Path, rows: list[dict[str, Any]]) -> None:
+        if len(appended) == 1:
+            raise KeyboardInterrupt
+        appended.append(rows)
+        real(path, rows)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(module, "append_jsonl", crash)
+        ground.predict(tmp_path)
+    assert len(read_records(tmp_path / "base.jsonl")) == 4
+    assert ground.predict(tmp_path) == records
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"seed": 4, "decode": FINGERPRINT["decode"]}, "seed"),
+        ({"seed": 3, "decode": {"temperature": 0.5, "targets": (("a", "b"),)}}, "decode/temperature"),
+        (FINGERPRINT | {"trained": "x"}, "trained"),
+        ({"seed": 3}, "decode/targets, decode/temperature"),
+    ],
+)
+def test_a_file_made_with_other_settings_is_refused_and_left_alone(
+    changed: dict[str, Any], named: str, ground: Ground, tmp_path: Path
+) -> None:
+    ground.predict(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(
+        ValueError, match=rf"base.jsonl holds answers .* these differ: {named}\. Give another --workdir"
+    ):
+        ground.predict(tmp_path, fingerprint=changed)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_answers_of_unknown_origin_are_not_taken_over_or_deleted(ground: Ground, tmp_path: Path) -> None:
+    ground.predict(tmp_path)
+    (tmp_path / "base.json").unlink()
+    before = (tmp_path / "base.jsonl").read_bytes()
+    with pytest.raises(ValueError, match=r"these differ: decode/targets, decode/temperature, seed"):
+        ground.predict(tmp_path)
+    assert (tmp_path / "base.jsonl").read_bytes() == before
+
+
+def test_swapped_rows_show_the_other_image_and_say_so(ground: Ground, tmp_path: Path) -> None:
+    greedy = replace(DRAWN, temperature=0.0, samples=1)
+    rows = ground.rows
+    others = [next(j for j in range(10) if rows[j]["image_id"] != row["image_id"]) for row in rows]
+    swapped = ground.predict(tmp_path / "swapped", rows=rows.with_images_of(others), config=greedy)
+    own = ground.predict(tmp_path / "own", config=greedy)
+    assert [record.image_used for record in swapped] == [rows[j]["image_id"] for j in others]
+    assert [record.image_id for record in swapped] == [row["image_id"] for row in rows]
+    assert [record.prompt for record in swapped] == [record.prompt for record in own]
+    assert [record.reference for record in swapped] == [record.reference for record in own]
+    assert [record.logprobs for record in swapped] != [record.logprobs for record in own]
+    # The same question about the same image, whether the row owns it or not, has the same answer.
+    same = ground.predict(tmp_path / "same", rows=rows.with_images_of(range(10)), config=greedy)
+    assert [(r.predictions, r.logprobs) for r in same] == [(r.predictions, r.logprobs) for r in own]
+
+
+def test_a_swapped_file_is_resumed_with_the_swapped_images(ground: Ground, tmp_path: Path) -> None:
+    rows = ground.rows.with_images_of([9, 8, 7, 6, 5, 4, 3, 2, 1, 0])
+    records = ground.predict(tmp_path, rows=rows)
+    path = tmp_path / "base.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:5]))
+    assert ground.predict(tmp_path, rows=rows) == records
+
+
+def test_one_sample_is_greedy_and_the_seed_does_not_matter(ground: Ground, tmp_path: Path) -> None:
+    greedy = DecodeConfig(max_new_tokens=4, batch_size=4)
+    first = ground.predict(tmp_path / "a", config=greedy)
+    assert first == ground.predict(tmp_path / "b", config=greedy, seed=99)
+    drawn = [ground.predict(tmp_path / name, config=DRAWN, seed=seed) for name, seed in (("c", 3), ("d", 3), ("e", 4))]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert all(len(record.predictions) == 1 for record in first)
+
+
+def test_the_padding_of_the_last_batch_leaves_no_record(ground: Ground, tmp_path: Path) -> None:
+    greedy = DecodeConfig(max_new_tokens=4, batch_size=4)
+    alone = ground.predict(tmp_path / "alone", rows=ground.rows.select([9]), config=greedy)
+    assert [record.question_id for record in alone] == [ground.rows[9]["question_id"]]
+    assert alone[0].predictions == ground.predict(tmp_path / "all", config=greedy)[9].predictions
+
+
+def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps({"question_id": "1", "anwser": "no"}) + "\n")
+    with pytest.raises(ValueError, match=r"x.jsonl: A prediction record has unknown fields \['anwser'\] and lacks"):
+        read_records(path)

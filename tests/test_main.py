@@ -1,0 +1,266 @@
+"""The command line: what it says when something is wrong, and that a signal loses nothing."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from radvqa_jax.files import read_jsonl
+
+REPO = Path(__file__).resolve().parent.parent
+DEMO, STAGE1, STAGE2 = "configs/demo.py", "configs/medm_stage1.py", "configs/medm_stage2.py"
+
+# Runs the command line once for each list of arguments, in forks of one process: loading jax and TFDS takes seconds.
+SERVER = """
+import gc, json, os, runpy, sys
+import radvqa_jax.runners
+
+gc.freeze()  # or each fork, when it ends, would copy all it shares
+gc.disable()
+for number, argv in enumerate(json.load(sys.stdin)):
+    if os.fork():
+        print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+        continue
+    for stream, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{sys.argv[1]}/{number}.{name}", os.O_CREAT | os.O_WRONLY), stream)
+    sys.argv = ["radvqa_jax.main", *argv]
+    runpy.run_module("radvqa_jax.main", run_name="__main__", alter_sys=True)
+    sys.exit(0)
+"""
+
+
+class Said(NamedTuple):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Case(NamedTuple):
+    """Arguments after --workdir, and what the error must say."""
+
+    argv: list[str]
+    pattern: str
+    config: str = DEMO
+    workdir: str = "{tmp}/run"
+
+
+# `{tmp}` is a folder with the files below; MICRO stands for the configuration of the small job.
+MICRO = "MICRO"
+FILES = {
+    "a_file": "",
+    "text.npz": "not a checkpoint",
+    "text.jsonl": "not json\n",
+    "in_file.py": (
+        "from radvqa_jax.config import default_config\n\n\ndef get_config():\n    config = default_config()\n"
+        "    config.stage1.optim.warmup_step = 3\n    return config\n"
+    ),
+    "no_config.py": "def get_config():\n    return 3\n",
+}
+BAD = {
+    "no config": Case([], r"--config is missing: --config configs/demo.py", config=""),
+    "no such config": Case([], r"--config must be a file that can be read(?s:.*)nowhere.py", config="nowhere.py"),
+    "no such config, with a field": Case(["--config.seed=1"], r"--config must be a file(?s:.*)x.py", config="x.py"),
+    "a config of another kind": Case([], r"get_config|must be a group of fields; got 3", config="{tmp}/no_config.py"),
+    "no workdir": Case([], r"error: --workdir is empty\. Give the folder", workdir=""),
+    "a file as workdir": Case([], r"error: --workdir=\S+a_file is a file or lies below one", workdir="{tmp}/a_file"),
+    "a workdir below a file": Case([], r"is a file or lies below one\. Give a folder", workdir="{tmp}/a_file/run"),
+    "unknown field": Case(
+        ["--config.stage1.optim.learnin_rate=1"],
+        r"error: Unknown config field `stage1.optim.learnin_rate`\. Did you mean `learning_rate`\?",
+    ),
+    "unknown group": Case(["--config.stag1.total_steps=1"], r"Unknown config field `stag1`\. Did you mean `stage1`\?"),
+    "unknown field of a source": Case(
+        ["--config.stage1.sources[0].datset=x"], r"`stage1.sources\[0\].datset`\. Did you mean `dataset`\?"
+    ),
+    "a field of a value": Case(["--config.seed.x=1"], r"Config field `seed` is a value and has no fields"),
+    "no such source": Case(["--config.stage1.sources[3].split=x"], r"out of range.*stage1.sources\[3\].split=x"),
+    "unknown field in the file": Case(
+        [],
+        r"error: Unknown config field `stage1.optim.warmup_step`\. Did you mean `warmup_steps`\?",
+        "{tmp}/in_file.py",
+    ),
+    "unknown flag": Case(["--wrkdir=x"], r"Unknown command line flag 'wrkdir'\. Did you mean: workdir"),
+    "an argument without dashes": Case(["seed=3"], r"Unknown arguments \['seed=3'\]; fields are given as --config\."),
+    "a word for a number": Case(["--config.stage1.optim.learning_rate=fast"], r"learning_rate=fast: could not convert"),
+    "unknown mode": Case(["--config.mode=trian"], r"`mode` must be one of .*'job'; got 'trian'\. Did you mean `train`"),
+    "contradiction": Case(
+        ["--config.stage1.epochs=2"], r"stage1: give either total_steps or epochs; got total_steps=150"
+    ),
+    "no data set to answer": Case(
+        ["--config.mode=predict", "--config.eval.source.dataset="],
+        r"mode=predict needs a data set to answer: --config.eval.source.dataset=phantom_rad",
+    ),
+    "no data set to build": Case([], r"mode=build_data needs a data set: --config.dataset=", "configs/build_data.py"),
+    "no answers to score": Case(
+        ["--config.mode=score"], r"mode=score needs answers to score: --config.eval.predictions"
+    ),
+    "no such answers": Case(
+        ["--config.mode=score", "--config.eval.predictions=nowhere.jsonl"], r"error: .*No such file.*nowhere.jsonl"
+    ),
+    "a folder of answers": Case(
+        ["--config.mode=score", "--config.eval.predictions={tmp}"], r"error: .*Is a directory: .*"
+    ),
+    "answers that are none": Case(
+        ["--config.mode=score", "--config.eval.predictions={tmp}/text.jsonl"], r"text.jsonl, line 1: not valid JSON"
+    ),
+    "no such checkpoint": Case(["--config.model.checkpoint=nowhere.npz"], r"nowhere.npz.*model.checkpoint", MICRO),
+    "no checkpoint": Case(["--config.model.checkpoint="], r"checkpoint .* is empty\. Set model.checkpoint", MICRO),
+    "a checkpoint that is none": Case(
+        ["--config.model.checkpoint={tmp}/text.npz"], r"text.npz .*native big_vision .npz checkpoint", MICRO
+    ),
+    "another model's checkpoint": Case(
+        ["--config.mode=train", "--config.model.checkpoint=tests/golden/paligemma_params.npz"],
+        r"these do not fit:(?s:.*)misshaped(?s:.*)img/head/kernel(?s:.*)Set model.variant and model.checkpoint",
+        MICRO,
+    ),
+    "no such tokenizer": Case(["--config.model.tokenizer=nowhere.model"], r"no tokenizer at model.tokenizer=", MICRO),
+    "data that are not prepared": Case(
+        ["--config.mode=train", "--config.data.data_dir={tmp}"],
+        r"not prepared.*Run: python -m radvqa_jax.main --config configs/build_data.py --config.dataset=phantom_rad",
+        MICRO,
+    ),
+    "stage 1 of MedM": Case([], r"error: The data set 'slake' has no builder yet\. There are builders for", STAGE1),
+    "stage 2 of MedM": Case([], r"error: The data set 'rocov2' has no builder yet", STAGE2),
+    "stage 2 of MedM on PMC-VQA": Case(
+        ["--config.stage2.sources[0].dataset=pmc_vqa"], r"error: The data set 'pmc_vqa' has no builder yet", STAGE2
+    ),
+    "official files that are missing": Case(
+        ["--config.dataset=vqa_rad", "--config.data.data_dir={tmp}"],
+        r"data.manual_dir=''(?s:.*)osf.io/89kps",
+        "configs/build_data.py",
+    ),
+}
+GOOD = {"--help": ["--help"], "-h": ["-h"]}
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory, micro_file: Path) -> dict[str, Said]:
+    """Returns what each command of GOOD and BAD did."""
+    folder = tmp_path_factory.mktemp("cli")
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    commands = dict(GOOD)
+    for name, case in BAD.items():
+        config = str(micro_file) if case.config == MICRO else case.config
+        flags = [f"--config={config}"] * bool(config) + [f"--workdir={case.workdir}"]
+        commands[name] = [text.replace("{tmp}", str(folder)) for text in [*flags, *case.argv]]
+    done = subprocess.run(
+        [sys.executable, "-c", SERVER, str(folder)],
+        input=json.dumps(list(commands.values())),
+        cwd=REPO,
+        env=os.environ | {"PYTHONPATH": str(REPO)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    codes = map(int, done.stdout.split())
+    texts = ([(folder / f"{number}.{name}").read_text() for name in ("out", "err")] for number in range(len(commands)))
+    return {name: Said(code, *text) for name, code, text in zip(commands, codes, texts, strict=True)}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_mistake_ends_with_a_message_that_says_what_to_do(name: str, said: dict[str, Said]) -> None:
+    code, _, err = said[name]
+    assert code not in (0, None), err
+    assert re.search(BAD[name].pattern, err), err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_help_says_how_to_run(name: str, said: dict[str, Said]) -> None:
+    code, out, err = said[name]
+    assert (code, err) == (0, "")
+    for text in (
+        "python -m radvqa_jax.main --config configs/demo.py",
+        "--workdir",
+        "--config.field=value",
+        "--config:",
+    ):
+        assert text in out
+    for mode in ("build_data", "train", "predict", "score", "saliency", "job"):
+        assert mode in out
+
+
+def command(micro_file: Path, workdir: Path, *fields: str) -> list[str]:
+    flags = ["--config", str(micro_file), "--workdir", str(workdir), *(f"--config.{field}" for field in fields)]
+    return [sys.executable, "-m", "radvqa_jax.main", *flags]
+
+
+def run(argv: list[str]) -> Said:
+    env = os.environ | {"PYTHONPATH": str(REPO)}
+    done = subprocess.run(argv, cwd=REPO, env=env, capture_output=True, text=True, check=False)
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.slow
+def test_a_signal_saves_and_the_same_command_ends_as_if_there_was_none(micro_file: Path, tmp_path: Path) -> None:
+    """Stage 2 with accumulation and dropout; no step but the last would be saved without the signal."""
+    fields = (
+        "mode=train",
+        "stages=('stage2',)",
+        "stage2.total_steps=150",
+        "stage2.accumulate=2",
+        "stage2.save_every=999",
+    )
+    whole, cut = (command(micro_file, tmp_path / name, *fields) for name in ("whole", "cut"))
+    assert run(whole).code == 0
+
+    env = os.environ | {"PYTHONPATH": str(REPO)}
+    log = tmp_path / "cut" / "stage2" / "losses.jsonl"
+    with subprocess.Popen(cut, cwd=REPO, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not (log.is_file() and len(log.read_bytes().splitlines()) > 20):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, err
+    stopped = re.search(
+        r"stage2: stopped by signal 15 after step (\d+), which is saved in \S+cut/stage2/checkpoints", out
+    )
+    assert stopped and 20 < int(stopped[1]) < 150
+    assert not (tmp_path / "cut" / "stage2" / "adapter.npz").exists()
+
+    code, out, err = run(cut)
+    assert code == 0, err
+    assert f"stage2: continues after step {stopped[1]} of 150" in out
+    same = [(tmp_path / name / "stage2" / "adapter.npz").read_bytes() for name in ("whole", "cut")]
+    assert same[0] == same[1]
+
+    def losses(name: str) -> list[dict[str, Any]]:
+        rows = read_jsonl(tmp_path / name / "stage2" / "losses.jsonl")
+        return [
+            {key: row[key] for key in ("step", "loss", "grad_norm", "update_norm", "learning_rate")} for row in rows
+        ]
+
+    assert [row["step"] for row in losses("cut")] == list(range(1, 151))
+    assert losses("cut") == losses("whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_run_that_diverges_says_so(debug: bool, micro_file: Path, tmp_path: Path) -> None:
+    fields = ("mode=train", "stages=('stage1',)", "stage1.optim.learning_rate=1e30")
+    code, _, err = run([*command(micro_file, tmp_path, *fields), *["--debug"] * debug])
+    assert code == 1
+    assert re.search(r"stage1: update_norm is not finite at step 1\. No step was saved before it", err)
+    assert ("Traceback" in err) is debug
+    assert not list((tmp_path / "stage1").glob("adapter.*"))
+
+
+@pytest.mark.slow
+def test_a_workdir_of_another_configuration_is_refused(micro_file: Path, tmp_path: Path) -> None:
+    train: Callable[..., Said] = lambda *fields: run(command(micro_file, tmp_path, "mode=train", *fields))  # noqa: E731
+    assert train("stages=('stage1',)").code == 0
+    code, _, err = train("stages=('stage1',)", "stage1.optim.learning_rate=0.5")
+    assert code == 1
+    assert "stage.optim.learning_rate: 0.01 in the checkpoint, now 0.5" in err and "Traceback" not in err

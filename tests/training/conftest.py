@@ -1,0 +1,48 @@
+"""Batches without data, and what it means that two trees are the same."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from radvqa_jax.schema import Batch
+
+
+class Batches:
+    """Batches that depend on their number alone; `before` is called with the number of each before it is drawn."""
+
+    def __init__(self, before: Callable[[int], None] = lambda number: None, *, nan_at: int = 0) -> None:
+        self.drawn, self.before, self.nan_at = 0, before, nan_at
+
+    def __next__(self) -> Batch:
+        self.before(self.drawn + 1)
+        self.drawn += 1
+        batch = Batch.fake(4, 8, 8, seed=self.drawn)
+        return batch._replace(image=batch.image * np.float32(np.nan)) if self.drawn == self.nan_at else batch
+
+    def get_state(self) -> dict[str, Any]:
+        return {"batches_drawn": self.drawn}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.drawn = state["batches_drawn"]
+
+
+class Crash(Exception):
+    """The machine went down."""
+
+
+def crash_at(number: int) -> Callable[[int], None]:
+    def before(drawn: int) -> None:
+        if drawn == number:
+            raise Crash
+
+    return before
+
+
+def assert_same(have: Any, want: Any) -> None:
+    """Raises if two trees differ in one bit."""
+    assert jax.tree.structure(have) == jax.tree.structure(want)
+    for path, leaf in jax.tree.leaves_with_path(want):
+        other = dict(jax.tree.leaves_with_path(have))[path]
+        np.testing.assert_array_equal(np.asarray(other), np.asarray(leaf), err_msg=jax.tree_util.keystr(path))

@@ -1,0 +1,319 @@
+"""A stage as a whole: what it starts from, what it may change, and the adapter that it leaves."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from radvqa_jax.checkpoints.adapter import AdapterMeta, load_adapter, save_adapter
+from radvqa_jax.config import Config, LoraConfig, ModelConfig, OptimConfig, StageConfig
+from radvqa_jax.models.paligemma import abstract_params, fake_params, variables
+from radvqa_jax.models.variants import get_variant
+from radvqa_jax.schema import Batch
+from radvqa_jax.training import stage
+from radvqa_jax.training.loop import Diverged, Plan
+from radvqa_jax.training.stage import Base, Trained, assemble, count_steps, load_trained, run_stage, trained_names
+from radvqa_jax.trees import Flat
+
+from .conftest import Batches, assert_same, crash_at
+
+BASE = Base(fake_params(get_variant("dummy")), "dummy.npz", "a" * 64)
+WEIGHT = "llm/layers/attn/q_einsum/w"
+LORA = LoraConfig(rank=2, alpha=6.0, dropout=0.2, targets=((WEIGHT, "lora"), (".*", "none")))
+ADAPTERS = {f"{WEIGHT}/lora_a", f"{WEIGHT}/lora_b"}
+HEAD = {"img/head/bias", "img/head/kernel"}
+OPTIM = OptimConfig(learning_rate=0.05)
+STAGE1 = StageConfig(optim=OPTIM, batch_size=2, accumulate=2, total_steps=3, log_every=1)
+STAGE2 = replace(STAGE1, lora=LORA, train=((r".*/lora_[ab]", "train:lora"), (".*", "freeze")))
+CONFIG = Config(
+    model=ModelConfig(variant="dummy", compute_dtype="float32", param_dtype="float32", remat="none"),
+    stage1=STAGE1,
+    stage2=STAGE2,
+)
+
+
+def run(
+    name: str,
+    folder: Path,
+    *,
+    config: Config = CONFIG,
+    start: Trained | None = None,
+    batches: Batches | None = None,
+    base: Base = BASE,
+) -> Trained:
+    return run_stage(
+        name,
+        config,
+        base=base,
+        start=start or Trained.nothing(),
+        batches=batches or Batches(),
+        rows_per_epoch=10,
+        data={"0": {"dataset": "fake"}},
+        folder=folder,
+    )
+
+
+@pytest.fixture(scope="module")
+def stage1(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
+    """Returns (folder, what is trained) of stage 1."""
+    folder = tmp_path_factory.mktemp("stage1")
+    return folder, run("stage1", folder)
+
+
+@pytest.fixture(scope="module")
+def stage2(stage1: tuple[Path, Trained], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
+    """Returns (folder, what is trained) of stage 2 after stage 1."""
+    folder = tmp_path_factory.mktemp("stage2")
+    return folder, run("stage2", folder, start=stage1[1])
+
+
+@pytest.fixture
+def at_step_0(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Returns what the loop was given last; the loop returns the leaves as they are."""
+    given: dict[str, Any] = {}
+
+    def train(plan: Plan, trainable: Flat, frozen: Flat, batches: Batches, **others: Any) -> Flat:
+        given.update(plan=plan, trainable=trainable, frozen=frozen, **others)
+        return trainable
+
+    monkeypatch.setattr(stage, "train", train)
+    return given
+
+
+def logits(trained: Trained, config: Config = CONFIG) -> jax.Array:
+    model, params = assemble(config, BASE, trained)
+    batch = jax.tree.map(jnp.asarray, Batch.fake(2, 8, 8, seed=5))
+    return jax.jit(model.apply)(variables(params), batch.image, batch.tokens, batch.mask_ar)
+
+
+def test_stage1_trains_the_projector_alone(stage1: tuple[Path, Trained]) -> None:
+    _, trained = stage1
+    assert set(trained.leaves) == HEAD
+    assert all(not np.array_equal(trained.leaves[name], BASE.params[name]) for name in HEAD)
+    model, leaves = assemble(CONFIG, BASE, trained)
+    assert model.lora is None
+    assert_same(
+        {n: v for n, v in leaves.items() if n not in HEAD}, {n: v for n, v in BASE.params.items() if n not in HEAD}
+    )
+
+
+def test_stage2_trains_adapters_and_leaves_the_projector_of_stage1(
+    stage1: tuple[Path, Trained], stage2: tuple[Path, Trained]
+) -> None:
+    _, trained = stage2
+    assert set(trained.leaves) == HEAD | ADAPTERS
+    assert_same({name: trained.leaves[name] for name in HEAD}, stage1[1].leaves)
+    assert np.abs(trained.leaves[f"{WEIGHT}/lora_b"]).max() > 0
+    model, leaves = assemble(CONFIG, BASE, trained)
+    assert model.lora is not None and model.lora.scale == 3.0
+    frozen = set(BASE.params) - HEAD
+    assert_same({name: leaves[name] for name in frozen}, {name: BASE.params[name] for name in frozen})
+
+
+def test_the_base_itself_is_left_alone(stage2: tuple[Path, Trained]) -> None:
+    assert_same(BASE.params, fake_params(get_variant("dummy")))
+
+
+def test_stage2_starts_equal_to_the_end_of_stage1(
+    stage1: tuple[Path, Trained], at_step_0: dict[str, Any], tmp_path: Path
+) -> None:
+    begun = run("stage2", tmp_path, start=stage1[1])
+    assert set(at_step_0["trainable"]) == ADAPTERS
+    assert_same({name: at_step_0["frozen"][name] for name in HEAD}, stage1[1].leaves)
+    np.testing.assert_array_equal(at_step_0["trainable"][f"{WEIGHT}/lora_b"], 0)
+    assert at_step_0["trainable"][f"{WEIGHT}/lora_a"].std() > 0
+    np.testing.assert_array_equal(logits(begun), logits(stage1[1]))
+
+
+def test_a_projector_that_trains_on_starts_where_stage1_ended(
+    stage1: tuple[Path, Trained], at_step_0: dict[str, Any], tmp_path: Path
+) -> None:
+    rules = ((r".*/lora_[ab]", "train:lora"), (r"img/head/.*", "train:head"), (".*", "freeze"))
+    run("stage2", tmp_path, config=replace(CONFIG, stage2=replace(STAGE2, train=rules)), start=stage1[1])
+    assert set(at_step_0["trainable"]) == ADAPTERS | HEAD
+    assert_same({name: at_step_0["trainable"][name] for name in HEAD}, stage1[1].leaves)
+
+
+def test_adapters_that_are_there_go_on(stage2: tuple[Path, Trained], at_step_0: dict[str, Any], tmp_path: Path) -> None:
+    folder, trained = stage2
+    config = replace(CONFIG, stage2=replace(STAGE2, lora=replace(LORA, dropout=0.5)))
+    begun = run("stage2", tmp_path, config=config, start=load_trained(str(folder), BASE))
+    assert_same(at_step_0["trainable"], {name: trained.leaves[name] for name in ADAPTERS})
+    assert at_step_0["plan"].model.lora.dropout == 0.5  # the stage's own
+    np.testing.assert_array_equal(logits(begun), logits(trained))
+
+
+def test_a_stage_without_adapters_of_its_own_keeps_those_that_are_there(
+    stage2: tuple[Path, Trained], at_step_0: dict[str, Any], tmp_path: Path
+) -> None:
+    begun = run("stage1", tmp_path, start=stage2[1])
+    assert set(at_step_0["trainable"]) == HEAD
+    assert_same({name: at_step_0["frozen"][name] for name in ADAPTERS}, {n: stage2[1].leaves[n] for n in ADAPTERS})
+    assert at_step_0["plan"].model.lora.scale == 3.0
+    assert at_step_0["plan"].model.lora.dropout == 0.0
+    np.testing.assert_array_equal(logits(begun), logits(stage2[1]))
+
+
+@pytest.mark.parametrize(
+    "changed", [{"rank": 4}, {"alpha": 2.0}, {"rslora": True}, {"targets": ((".*q_einsum/w", "lora"), (".*", "none"))}]
+)
+def test_adapters_of_another_kind_are_refused(
+    changed: dict[str, Any], stage2: tuple[Path, Trained], tmp_path: Path
+) -> None:
+    config = replace(CONFIG, stage2=replace(STAGE2, lora=replace(LORA, **changed)))
+    with pytest.raises(ValueError, match=r"Give the same rank, alpha, rslora and targets"):
+        run("stage2", tmp_path, config=config, start=stage2[1])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_adapter_file_gives_the_same_model(stage2: tuple[Path, Trained]) -> None:
+    folder, trained = stage2
+    loaded = load_trained(str(folder / "adapter.npz"), BASE)
+    assert loaded.lora == trained.lora
+    assert_same(loaded.leaves, trained.leaves)
+    np.testing.assert_array_equal(logits(loaded), logits(trained))
+    assert np.abs(logits(loaded) - logits(Trained.nothing())).max() > 1e-3
+    assert loaded.sha256() == trained.sha256()
+
+
+def test_the_adapter_says_where_it_comes_from(stage2: tuple[Path, Trained]) -> None:
+    _, meta = load_adapter(stage2[0])
+    assert (meta.stage, meta.step, meta.lora) == ("stage2", 3, LORA)
+    assert (meta.base_name, meta.base_sha256) == ("dummy.npz", "a" * 64)
+
+
+def test_an_adapter_of_another_base_is_refused(stage2: tuple[Path, Trained]) -> None:
+    other = Base(BASE.params, "other.npz", "b" * 64)
+    with pytest.raises(ValueError, match=r"stage2 was trained on dummy.npz \(sha256 a{16}…\), and not on other.npz"):
+        load_trained(str(stage2[0]), other)
+
+
+def test_a_hash_tells_what_is_trained_apart(stage1: tuple[Path, Trained], stage2: tuple[Path, Trained]) -> None:
+    """The scale of adapters is in no leaf, and changes every answer."""
+    trained = stage2[1]
+    other_scale = trained._replace(lora=replace(LORA, alpha=1.0))
+    other_value = trained._replace(leaves=trained.leaves | {"img/head/bias": trained.leaves["img/head/bias"] + 1})
+    hashes = [t.sha256() for t in (Trained.nothing(), stage1[1], trained, other_scale, other_value)]
+    assert len(set(hashes)) == len(hashes)
+    assert trained._replace(lora=replace(LORA, dropout=0.0)).sha256() == trained.sha256()
+
+
+def test_leaves_that_do_not_fit_the_model_are_listed(stage2: tuple[Path, Trained]) -> None:
+    leaves = stage2[1].leaves
+    cases = {
+        r"extra \['img/body": leaves | {"img/body": jnp.zeros(3)},
+        r"misshaped \['img/head/bias: have \(3,\), want \(16,\)": leaves | {"img/head/bias": jnp.zeros(3)},
+        rf"missing \['{WEIGHT}/lora_b": {n: v for n, v in leaves.items() if not n.endswith("lora_b")},
+    }
+    for message, changed in cases.items():
+        with pytest.raises(ValueError, match=rf"does not fit dummy: {message}.*model.resolution"):
+            assemble(CONFIG, BASE, Trained(changed, LORA))
+
+
+def test_a_finished_stage_runs_again_without_a_step(
+    stage1: tuple[Path, Trained], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, trained = stage1
+    before = (folder / "adapter.npz").read_bytes()
+    again = run("stage1", folder, batches=Batches(crash_at(4)))
+    assert_same(again.leaves, trained.leaves)
+    assert (folder / "adapter.npz").read_bytes() == before
+    assert "continues after step 3 of 3" in capsys.readouterr().out
+
+
+def test_what_does_not_change_the_numbers_may_change(stage1: tuple[Path, Trained]) -> None:
+    config = replace(
+        CONFIG,
+        model=replace(CONFIG.model, checkpoint="moved.npz", tokenizer="moved.model", remat="full"),
+        data=replace(CONFIG.data, data_dir="elsewhere", workers=3),
+        stage1=replace(STAGE1, log_every=7, save_every=9, init_from="moved"),
+    )
+    assert_same(run("stage1", stage1[0], config=config, batches=Batches(crash_at(4))).leaves, stage1[1].leaves)
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        (replace(CONFIG, seed=5), "seed: 0 in the checkpoint, now 5"),
+        (replace(CONFIG, stage1=replace(STAGE1, total_steps=4)), "stage.total_steps: 3 in the checkpoint, now 4"),
+        (replace(CONFIG, data=replace(CONFIG.data, seq_len=9)), "text.seq_len: 128 in the checkpoint, now 9"),
+        (replace(CONFIG, model=replace(CONFIG.model, compute_dtype="bfloat16")), "model.compute_dtype: 'float32' in"),
+    ],
+)
+def test_a_folder_of_another_configuration_is_refused(config: Config, named: str, stage1: tuple[Path, Trained]) -> None:
+    folder, _ = stage1
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=named):
+        run("stage1", folder, config=config)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_stage_that_starts_elsewhere_does_not_continue(
+    stage1: tuple[Path, Trained], stage2: tuple[Path, Trained]
+) -> None:
+    moved = stage1[1]._replace(leaves={name: leaf + 1 for name, leaf in stage1[1].leaves.items()})
+    with pytest.raises(ValueError, match=r"start: '[0-9a-f]{64}' in the checkpoint"):
+        run("stage2", stage2[0], start=moved)
+
+
+def test_a_stage_that_diverges_leaves_no_adapter(tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match=r"stage1: .* not finite at step 2\. No step was saved"):
+        run("stage1", tmp_path, batches=Batches(nan_at=2))
+    assert not list(tmp_path.glob("adapter.*"))
+
+
+def test_tables_come_before_the_first_step(
+    capsys: pytest.CaptureFixture[str], at_step_0: dict[str, Any], tmp_path: Path
+) -> None:
+    run("stage2", tmp_path)
+    out = capsys.readouterr().out
+    assert "adapters: rank 2, scale 3, dropout 0.2" in out
+    assert any(line.split()[0] == f"{WEIGHT}/lora_a" and line.endswith("train:lora") for line in out.splitlines())
+    assert any(line.split()[0] == "img/head/bias" and line.endswith("freeze") for line in out.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("fields", "rows", "steps"),
+    [
+        ({"total_steps": 7}, 1000, 7),
+        ({"epochs": 5.0, "batch_size": 6, "accumulate": 16}, 4919, 257),  # ceil(5 x 4919 / 96): MedM's stage 1
+        ({"epochs": 0.5, "batch_size": 10, "accumulate": 1}, 100, 5),
+        ({"epochs": 1.0, "batch_size": 10, "accumulate": 2}, 3, 1),
+    ],
+)
+def test_epochs_become_steps(fields: dict[str, Any], rows: int, steps: int) -> None:
+    assert count_steps(StageConfig(**fields), rows) == steps
+
+
+def test_what_any_stage_trains_is_known_before_loading() -> None:
+    abstract = abstract_params(get_variant("dummy"))
+    assert trained_names(CONFIG, ("stage1", "stage2"), abstract) == HEAD
+    assert trained_names(CONFIG, ("stage2",), abstract) == set()
+    assert trained_names(CONFIG, (), abstract) == set()
+    everything = replace(CONFIG, stage1=replace(STAGE1, train=((".*", "train:all"),)))
+    assert trained_names(everything, ("stage1",), abstract) == set(abstract)
+
+
+def test_an_idle_rule_is_found_before_loading() -> None:
+    config = replace(CONFIG, stage1=replace(STAGE1, train=((r"img/heads/.*", "train:head"), (".*", "freeze"))))
+    with pytest.raises(ValueError, match=r"stage1.train: the rules \['img/heads/\.\*'\] decide about no leaf"):
+        trained_names(config, ("stage1",), abstract_params(get_variant("dummy")))
+
+
+def test_trained_leaves_are_float32_and_the_others_keep_their_dtype(at_step_0: dict[str, Any], tmp_path: Path) -> None:
+    half = {n: leaf.astype(jnp.float32 if n in HEAD else jnp.bfloat16) for n, leaf in BASE.params.items()}
+    run("stage2", tmp_path, base=BASE._replace(params=half))
+    assert {leaf.dtype for leaf in at_step_0["trainable"].values()} == {np.dtype(np.float32)}
+    assert {at_step_0["frozen"][n].dtype for n in set(half) - HEAD} == {np.dtype(jnp.bfloat16)}
+
+
+def test_a_foreign_adapter_file_is_no_start(tmp_path: Path) -> None:
+    """A stage's rank and scale come from its own file, not from the configuration of who loads it."""
+    leaves = {f"{WEIGHT}/lora_a": np.ones((2, 4, 16, 3)), f"{WEIGHT}/lora_b": np.ones((2, 4, 3, 8))}
+    save_adapter(tmp_path, leaves, AdapterMeta("stage2", 1, LORA, BASE.name, BASE.sha256, "c" * 64))
+    with pytest.raises(ValueError, match=r"does not fit dummy: misshaped .*lora_a: have \(2, 4, 16, 3\)"):
+        assemble(CONFIG, BASE, load_trained(str(tmp_path), BASE))
