@@ -205,7 +205,7 @@ def _type_name(kind: Any) -> str:
 
 def _convert(value: Any, kind: Any, path: str) -> Any:
     """Returns `value` as the annotated type, or raises ValueError that names the field."""
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+    if dataclasses.is_dataclass(kind):
         return _build(kind, value, path)
     origin = get_origin(kind)
     if origin is Literal:

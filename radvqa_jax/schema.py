@@ -86,4 +86,5 @@ class Record(NamedTuple):
         missing = sorted({"question_id", "image_id", "question", "reference", "predictions"} - set(row))
         if unknown or missing:
             raise ValueError(f"A prediction record has unknown fields {unknown} and lacks {missing}: {str(row)[:120]}")
-        return Record(**({"logprobs": []} | row))
+        fields: dict[str, Any] = {"logprobs": []} | row
+        return Record(**fields)

@@ -138,7 +138,7 @@ def prefetch(make: Callable[[int], Item], count: int) -> Iterator[Item]:
 
 def joint_loss(params: Flat, classifiers: Flat, batch: Batch, labels: Labels, model: PaliGemma) -> Any:
     """Returns (loss, parts): the loss on the answers, and a tenth of the vision loss on the same image tokens."""
-    logits, kept = model.apply(
+    applied: Any = model.apply(
         variables(params),
         batch.image,
         batch.tokens[:, :-1],
@@ -146,6 +146,7 @@ def joint_loss(params: Flat, classifiers: Flat, batch: Batch, labels: Labels, mo
         capture_intermediates=lambda _, method: method == "embed_image",
         mutable=["intermediates"],
     )
+    logits, kept = applied
     answers = example_loss(token_loss(logits, batch.tokens[:, 1:]), batch.mask_loss[:, 1:]).mean()
     seen, accuracy = vision_loss(kept["intermediates"]["embed_image"][0], classifiers, labels)
     return answers + 0.1 * seen, {"answers": answers} | accuracy

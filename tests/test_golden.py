@@ -63,7 +63,12 @@ def damage(path: Path, key: str) -> None:
 @pytest.mark.parametrize(
     ("file", "keys", "failing"),
     [
-        ("paligemma_params.npz", ["params/llm/final_norm/scale"], {"text logits", "prefill logits", "step logits"}),
+        pytest.param(
+            "paligemma_params.npz",
+            ["params/llm/final_norm/scale"],
+            {"text logits", "prefill logits", "step logits"},
+            marks=pytest.mark.slow,
+        ),
         (
             "paligemma_io.npz",
             ["grad/img/pos_embedding", "decode_tokens"],

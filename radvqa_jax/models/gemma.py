@@ -158,7 +158,7 @@ class Gemma(nn.Module):
             rematerialise(Block, self.remat),
             variable_axes={"params": 0, LORA: 0, attention.TAPS: 0},
             split_rngs={"params": True, "dropout": True},
-            in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),
+            in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),  # pyright: ignore[reportArgumentType] flax's stub
             length=self.config.depth,
         )
         self.layers = layers(self.lora, self.dtype, self.config)

@@ -102,6 +102,7 @@ def loss_of(model: PaliGemma, params: dict[str, Any]) -> jax.Array:
     return token_loss(logits, TOKENS[:, 1:]).sum()
 
 
+@pytest.mark.slow
 def test_remat_gives_the_same_gradients_and_is_in_use() -> None:
     grads, recomputed = {}, {}
     for remat in ("none", "dots", "full"):
