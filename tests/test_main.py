@@ -94,7 +94,7 @@ BAD = {
     "a word for a number": Case(["--config.stage1.optim.learning_rate=fast"], r"learning_rate=fast: could not convert"),
     "unknown mode": Case(["--config.mode=trian"], r"`mode` must be one of .*'job'; got 'trian'\. Did you mean `train`"),
     "contradiction": Case(
-        ["--config.stage1.epochs=2"], r"stage1: give either total_steps or epochs; got total_steps=150"
+        ["--config.stage1.epochs=2"], r"stage1: give either total_steps or epochs; got total_steps=\d+, epochs=2"
     ),
     "no data set to answer": Case(
         ["--config.mode=predict", "--config.eval.source.dataset="],
@@ -218,11 +218,11 @@ def test_a_signal_saves_and_the_same_command_ends_as_if_there_was_none(micro_fil
     env = os.environ | {"PYTHONPATH": str(REPO)}
     log = tmp_path / "cut" / "stage2" / "losses.jsonl"
     with subprocess.Popen(cut, cwd=REPO, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline and not (log.is_file() and len(log.read_bytes().splitlines()) > 20):
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
     assert process.returncode == 128 + signal.SIGTERM, err
     stopped = re.search(
         r"stage2: stopped by signal 15 after step (\d+), which is saved in \S+cut/stage2/checkpoints", out

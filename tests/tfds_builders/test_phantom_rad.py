@@ -85,7 +85,7 @@ def digest(rows: Iterable[tuple[str, dict]]) -> str:
 
 def test_splits_share_no_patient_and_patients_have_one_to_three_images(plans: dict[str, list[PlannedImage]]) -> None:
     cases = {split: Counter(item.case_id for item in items) for split, items in plans.items()}
-    assert {split: len(items) for split, items in plans.items()} == {"train": 1000, "validation": 100, "test": 200}
+    assert {split: len(items) for split, items in plans.items()} == {"train": 3000, "validation": 100, "test": 200}
     for one, other in itertools.combinations(SPLITS, 2):
         assert not set(cases[one]) & set(cases[other])
     for counts in cases.values():
@@ -142,8 +142,8 @@ def test_lesions_are_balanced_within_every_view(plans: dict[str, list[PlannedIma
                 else:
                     assert set(counts) == {""}
     found = Counter(item.attributes.finding for item in plans["train"])
-    assert found[""] == 500
-    assert min(found.values()) >= 65 and max(v for k, v in found.items() if k) <= 115, found
+    assert found[""] == 1500
+    assert min(found.values()) >= 195 and max(v for k, v in found.items() if k) <= 345, found
 
 
 def test_a_yes_does_not_only_tell_abnormal_from_normal(plans: dict[str, list[PlannedImage]]) -> None:

@@ -16,11 +16,11 @@ from tfds_builders.phantom_rad.shapes import Ellipse, Grid, Map, edge, ellipse, 
 
 # Extent as a share of the image's width: diameter, diameter, diameter of the cluster, thickness, length.
 EXTENT = {
-    "nodule": {"small": (0.12, 0.135), "large": (0.21, 0.24)},
-    "cyst": {"small": (0.14, 0.15), "large": (0.24, 0.27)},
-    "calcification": {"small": (0.13, 0.145), "large": (0.25, 0.28)},
-    "effusion": {"small": (0.08, 0.09), "large": (0.16, 0.18)},
-    "fracture": {"small": (0.16, 0.175), "large": (0.3, 0.33)},
+    "nodule": {"small": (0.085, 0.1), "large": (0.19, 0.22)},
+    "cyst": {"small": (0.115, 0.125), "large": (0.22, 0.25)},
+    "calcification": {"small": (0.1, 0.12), "large": (0.23, 0.27)},
+    "effusion": {"small": (0.06, 0.07), "large": (0.14, 0.17)},
+    "fracture": {"small": (0.12, 0.14), "large": (0.27, 0.31)},
 }
 DOTS = {"small": 5, "large": 13}
 
