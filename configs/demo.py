@@ -3,7 +3,7 @@
     bash scripts/demo.sh
     python -m radvqa_jax.main --config configs/demo.py --workdir runs/demo
 
-Machine: two CPU cores, about six minutes. Expect a table of accuracy before training, after stage 1 (projector) and
+Machine: two CPU cores, under eight minutes. Expect a table of accuracy before training, after stage 1 (projector) and
 after stage 2 (LoRA on the attention of both towers, and the projector), each with its interval and with what is left
 when another case's image is shown; and runs/demo/report.html. The images are procedural phantoms, not patients.
 """
@@ -28,6 +28,7 @@ def get_config() -> ml_collections.ConfigDict:
     stage1.total_steps = 100
     stage1.batch_size, stage1.accumulate = 32, 1
     stage1.optim.learning_rate = 1e-3
+    stage1.log_every = 25
 
     stage2 = config.stage2
     stage2.sources = (phantoms,)
@@ -36,6 +37,7 @@ def get_config() -> ml_collections.ConfigDict:
     stage2.total_steps = 1900
     stage2.batch_size, stage2.accumulate = 32, 1
     stage2.optim.learning_rate = 3e-3
+    stage2.log_every = 25
     stage2.optim.schedule = "cosine"
     stage2.optim.warmup_steps = 50
 
