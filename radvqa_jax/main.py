@@ -13,7 +13,7 @@ score scores answers, saliency draws attention maps, and job does all of it and 
 
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from radvqa_jax.config import check_field, from_config_dict
@@ -57,6 +57,8 @@ def run(argv: list[str]) -> None:
         raise app.UsageError(f"Unknown arguments {argv[1:]}; fields are given as --config.field=value.")
     if _CONFIG.value is None:
         raise app.UsageError("--config is missing: --config configs/demo.py")
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # TFDS and jax tell much that concerns nobody
     try:
         config = from_config_dict(_CONFIG.value)
         workdir = make_workdir(_WORKDIR.value)
