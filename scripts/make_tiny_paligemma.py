@@ -1,6 +1,6 @@
 """Makes the embedded default model: a tiny PaliGemma and its tokenizer, from nothing but a seed.
 
-    python scripts/make_tiny_paligemma.py            # writes radvqa_jax/assets/tiny/, half an hour or so on two cores
+    python scripts/make_tiny_paligemma.py      # writes radvqa_jax/assets/tiny/; a quarter of an hour on two idle cores
 
 The tokenizer is a SentencePiece model shaped like Gemma's. The model has the native layout, names and arithmetic of
 PaliGemma 1 at variant `tiny`, and is trained from scratch on the simple pictures of shapes_world.py: no radiograph, and
