@@ -16,7 +16,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from radvqa_jax.config import check_field, from_config_dict
+from radvqa_jax.config_check import check_field, from_config_dict
 from radvqa_jax.files import make_workdir
 from radvqa_jax.runners import RUNNERS
 from radvqa_jax.training.loop import Diverged

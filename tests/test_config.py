@@ -14,13 +14,12 @@ from radvqa_jax.config import (
     Config,
     SourceConfig,
     StageConfig,
-    check_field,
     default_config,
-    from_config_dict,
     source,
     to_config_dict,
     use_embedded_model,
 )
+from radvqa_jax.config_check import check_field, from_config_dict
 from radvqa_jax.models.variants import VARIANTS
 
 REPO = Path(__file__).resolve().parent.parent

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -9,7 +10,8 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
-from radvqa_jax import files, runners
+from radvqa_jax import files
+from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.checkpoints.adapter import AdapterMeta, save_adapter
 from radvqa_jax.config import Config, LoraConfig, SourceConfig
 from radvqa_jax.data.sources import load_rows
@@ -35,6 +37,15 @@ def job(micro_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> t
 
 def refuse(*_: Any, **__: Any) -> NoReturn:
     raise AssertionError("this must not be called")
+
+
+def replace_in_runners(monkeypatch: pytest.MonkeyPatch, name: str, value: Any) -> None:
+    """Puts `value` in the place of what every runner imported as `name`."""
+    modules = [module for path, module in sys.modules.items() if path.startswith("radvqa_jax.runners.")]
+    found = [module for module in modules if hasattr(module, name)]
+    assert found, f"no runner uses {name}"
+    for module in found:
+        monkeypatch.setattr(module, name, value)
 
 
 def contents(folder: Path, pattern: str) -> dict[str, bytes]:
@@ -183,7 +194,7 @@ def test_scoring_the_jobs_answers_gives_the_jobs_numbers(
     job: tuple[Config, Path], micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, workdir = job
-    monkeypatch.setattr(runners, "load_ground", refuse)  # no model is needed
+    replace_in_runners(monkeypatch, "load_ground", refuse)  # no model is needed
     file = workdir / "predictions" / "stage2.jsonl"
     RUNNERS["score"](micro_config({"mode": "score", "eval.predictions": str(file)}), tmp_path)
     scores, want = read_json(tmp_path / "scores.json"), read_json(workdir / "scores.json")
@@ -215,7 +226,7 @@ def test_data_are_built_and_described(
 def test_data_are_missed_before_the_checkpoint_is_loaded(
     mode: str, micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runners, "load_ground", refuse)
+    replace_in_runners(monkeypatch, "load_ground", refuse)
     with pytest.raises(ValueError, match=r"phantom_rad is not prepared.*configs/build_data.py"):
         RUNNERS[mode](micro_config({"mode": mode, "data.data_dir": str(tmp_path)}), tmp_path)
 
@@ -224,8 +235,8 @@ def test_data_are_missed_before_the_checkpoint_is_loaded(
 def test_a_source_of_the_last_stage_is_missed_before_the_first_trains(
     mode: str, micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runners, "load_ground", refuse)
-    monkeypatch.setattr(runners, "prepare", refuse)
+    replace_in_runners(monkeypatch, "load_ground", refuse)
+    replace_in_runners(monkeypatch, "prepare", refuse)
     config = micro_config({"mode": mode})
     config = dataclasses.replace(
         config, stage2=dataclasses.replace(config.stage2, sources=(SourceConfig(dataset="slake"),))
@@ -256,8 +267,8 @@ def test_files_and_rules_are_checked_before_data_are_made_or_weights_loaded(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(runners, "prepare", refuse)
-    monkeypatch.setattr(runners.big_vision, "load", refuse)
+    replace_in_runners(monkeypatch, "prepare", refuse)
+    monkeypatch.setattr(big_vision, "load", refuse)
     with pytest.raises(error, match=message):
         RUNNERS["job"](micro_config(changed), tmp_path)
 
@@ -267,7 +278,7 @@ class Stages:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.given: dict[str, dict[str, Any]] = {}
-        monkeypatch.setattr(runners, "run_stage", self.run)
+        replace_in_runners(monkeypatch, "run_stage", self.run)
 
     def run(self, name: str, config: Config, *, batches: Any, folder: Path, **others: Any) -> Trained:
         self.given[name] = others | {"position": batches.get_state(), "batch": next(batches)}
@@ -317,7 +328,7 @@ def test_an_adapter_of_another_base_is_refused_before_any_stage_trains(
 def test_an_adapter_is_missed_before_weights_are_loaded(
     micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runners.big_vision, "load", refuse)
+    monkeypatch.setattr(big_vision, "load", refuse)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         RUNNERS["predict"](micro_config({"mode": "predict", "adapter": "nowhere"}), tmp_path)
 

@@ -1,0 +1,201 @@
+"""The border where a ConfigDict becomes the frozen configuration: unknown fields, wrong types, contradictions."""
+
+import dataclasses
+import types
+import typing
+from operator import attrgetter
+from typing import Any, Literal, get_args, get_origin
+
+import ml_collections
+
+from radvqa_jax.config import Config, Mode, StageConfig
+from radvqa_jax.trees import nearest
+
+
+def _type_name(kind: Any) -> str:
+    return getattr(kind, "__name__", str(kind))
+
+
+def _convert(value: Any, kind: Any, path: str) -> Any:
+    """Returns `value` as the annotated type, or raises ValueError that names the field."""
+    if dataclasses.is_dataclass(kind):
+        return _build(kind, value, path)
+    origin = get_origin(kind)
+    if origin is Literal:
+        if value not in get_args(kind):
+            options = ", ".join(map(repr, get_args(kind)))
+            raise ValueError(f"Config field `{path}` must be one of {options}; got {value!r}.{_near(value, kind)}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, tuple | list):
+            raise ValueError(f"Config field `{path}` must be a tuple; got {value!r}.")
+        args = get_args(kind)
+        if len(args) == 2 and args[1] is Ellipsis:
+            return tuple(_convert(item, args[0], f"{path}[{i}]") for i, item in enumerate(value))
+        if len(value) != len(args):
+            raise ValueError(f"Config field `{path}` must have {len(args)} items; got {value!r}.")
+        pairs = zip(value, args, strict=True)
+        return tuple(_convert(item, arg, f"{path}[{i}]") for i, (item, arg) in enumerate(pairs))
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"Config field `{path}` must be {_type_name(kind)}; got {value!r} ({type(value).__name__}).")
+    return value
+
+
+def _near(value: Any, kind: Any) -> str:
+    return nearest(value, get_args(kind)) if isinstance(value, str) else ""
+
+
+def _check_known(key: str, kind: Any, path: str) -> None:
+    """Raises ValueError if the dataclass `kind`, which lies at `path`, has no field `key`."""
+    known = typing.get_type_hints(kind)
+    if key not in known:
+        name = f"{path}.{key}" if path else key
+        raise ValueError(f"Unknown config field `{name}`.{nearest(key, known)} Known here: {', '.join(known)}.")
+
+
+def check_field(path: str) -> None:
+    """Raises ValueError if there is no such field: `stage1.optim.learning_rate`, `stage2.sources[0].dataset`."""
+    kind: Any = Config
+    walked = ""
+    for part in path.split("."):
+        key, _, index = part.partition("[")
+        if not dataclasses.is_dataclass(kind):
+            raise ValueError(f"Config field `{walked}` is a value and has no fields; got `{path}`.")
+        _check_known(key, kind, walked)
+        kind = typing.get_type_hints(kind)[key]
+        if index:
+            kind = next(iter(get_args(kind)), None)
+        walked = f"{walked}.{part}" if walked else part
+
+
+def _build(kind: Any, value: Any, path: str) -> Any:
+    """Returns the dataclass `kind` from a mapping."""
+    if not isinstance(value, ml_collections.ConfigDict | dict | types.MappingProxyType):
+        raise ValueError(f"Config field `{path}` must be a group of fields; got {value!r}.")
+    hints = typing.get_type_hints(kind)
+    for key in value:
+        _check_known(key, kind, path)
+    return kind(**{key: _convert(value[key], hints[key], f"{path}.{key}" if path else key) for key in value})
+
+
+def from_config_dict(config: ml_collections.ConfigDict) -> Config:
+    """Returns the checked, frozen configuration.
+
+    Raises:
+        ValueError: for an unknown field (with the nearest known name), a wrong type, or a contradiction.
+    """
+    built = _build(Config, config, "")
+    check(built)
+    return built
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ValueError(message)
+
+
+# The least value of fields that count something.
+_LEAST = {
+    "seed": 0,
+    "model.resolution": 0,
+    "data.seq_len": 8,
+    "data.workers": 0,
+    "decode.max_new_tokens": 1,
+    "decode.samples": 1,
+    "decode.batch_size": 1,
+    "decode.top_k": 0,
+    "eval.source.limit": 0,
+    "saliency.cases": 0,
+    "saliency.start_layer": 0,
+}
+_LEAST_IN_STAGE = {
+    "total_steps": 0,
+    "epochs": 0,
+    "batch_size": 1,
+    "accumulate": 1,
+    "log_every": 1,
+    "save_every": 1,
+    "lora.rank": 0,
+    "optim.warmup_steps": 0,
+    "optim.weight_decay": 0,
+    "optim.clip_norm": 0,  # a negative one would turn the gradient around
+}
+
+# Fields that may not be empty in some modes: (field, modes, what the mode needs, an example).
+_NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
+    ("dataset", ("build_data",), "a data set", "phantom_rad"),
+    ("eval.predictions", ("score",), "answers to score", "DIR/predictions/base.jsonl"),
+    ("eval.source.dataset", ("predict", "saliency", "job"), "a data set to answer", "phantom_rad"),
+    ("eval.train_source.dataset", ("job",), "a data set for the question-only baseline", "phantom_rad"),
+)
+
+
+def _check_least(group: Any, least: dict[str, int], prefix: str = "") -> None:
+    for name, low in least.items():
+        value = attrgetter(name)(group)
+        _require(value >= low, f"{prefix}{name}={value} must be at least {low}.")
+
+
+def _check_stage(name: str, stage: StageConfig) -> None:
+    optim, lora = stage.optim, stage.lora
+    _check_least(stage, _LEAST_IN_STAGE, f"{name}.")
+    _require(
+        (stage.total_steps > 0) != (stage.epochs > 0),
+        f"{name}: give either total_steps or epochs; got total_steps={stage.total_steps}, epochs={stage.epochs}.",
+    )
+    _require(
+        stage.total_steps == 0 or optim.warmup_steps < stage.total_steps,
+        f"{name}.optim.warmup_steps={optim.warmup_steps} must be below {name}.total_steps={stage.total_steps}.",
+    )
+    _require(bool(stage.sources), f"{name}.sources is empty. Name at least one data set: source(dataset='slake').")
+    _require(optim.learning_rate > 0, f"{name}.optim.learning_rate={optim.learning_rate} must be above 0.")
+    for group, rate in optim.group_learning_rates:
+        _require(rate > 0, f"{name}.optim.group_learning_rates: {group}={rate} must be above 0; to freeze, use a rule.")
+    _require(0 <= stage.label_smoothing < 1, f"{name}.label_smoothing={stage.label_smoothing} must be in [0, 1).")
+    _require(lora.alpha > 0, f"{name}.lora.alpha={lora.alpha} must be above 0, or adapters do nothing.")
+    _require(0 <= lora.dropout < 1, f"{name}.lora.dropout={lora.dropout} must be in [0, 1).")
+    names_lora = any("lora" in pattern and label != "freeze" for pattern, label in stage.train)
+    _require(
+        not (names_lora and lora.rank == 0),
+        f"{name}.train has a rule for adapters but {name}.lora.rank=0. Set the rank, or remove the rule.",
+    )
+    for index, item in enumerate(stage.sources):
+        _require(bool(item.dataset), f"{name}.sources[{index}].dataset is empty. Give a name in tfds_builders/.")
+        _require(item.weight > 0, f"{name}.sources[{index}].weight={item.weight} must be above 0.")
+        _check_least(item, {"limit": 0}, f"{name}.sources[{index}].")
+
+
+def check(config: Config) -> None:
+    """Raises ValueError, naming the fields and the rule, if fields contradict each other."""
+    _check_least(config, _LEAST)
+    if config.mode in ("train", "job"):
+        _require(
+            bool(config.stages), "stages is empty: nothing would be trained. Give --config.stages=\"('stage1',)\"."
+        )
+        for name in config.stages:
+            _require(
+                name in ("stage1", "stage2"),
+                f"stages={config.stages} may only hold 'stage1' and 'stage2'.{nearest(name, ['stage1', 'stage2'])}",
+            )
+            _check_stage(name, config.stage(name))
+        _require(len(set(config.stages)) == len(config.stages), f"stages={config.stages} names a stage twice.")
+    decode = config.decode
+    _require(
+        decode.samples == 1 or decode.temperature > 0,
+        f"decode.samples={decode.samples} with decode.temperature=0 would give the same answer "
+        f"{decode.samples} times. Set a temperature above 0, or samples=1.",
+    )
+    _require(decode.temperature >= 0, f"decode.temperature={decode.temperature} must not be negative.")
+    _require(0 < decode.top_p <= 1, f"decode.top_p={decode.top_p} must be in (0, 1].")
+    _require("{question}" in config.data.prompt, f"data.prompt={config.data.prompt!r} must contain {{question}}.")
+    _require(
+        0 <= config.saliency.residual < 1,
+        f"saliency.residual={config.saliency.residual} must be in [0, 1): at 1 no attention is left.",
+    )
+    for name, modes, what, example in _NEEDED:
+        _require(
+            config.mode not in modes or bool(attrgetter(name)(config)),
+            f"mode={config.mode} needs {what}: --config.{name}={example}.",
+        )

@@ -1,0 +1,74 @@
+"""What every mode with a model needs: the tokenizer, the base checkpoint, and where they go."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from radvqa_jax.checkpoints import big_vision
+from radvqa_jax.checkpoints.adapter import load_adapter
+from radvqa_jax.config import Config
+from radvqa_jax.data.tokenizer import Tokenizer
+from radvqa_jax.models.paligemma import abstract_params
+from radvqa_jax.models.variants import get_variant
+from radvqa_jax.training.stage import Base, Trained, load_trained, trained_names
+from radvqa_jax.trees import Flat
+
+
+class Ground(NamedTuple):
+    """What every mode with a model needs."""
+
+    config: Config
+    workdir: Path
+    tokenizer: Tokenizer
+    base: Base
+
+
+def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
+    """Returns the tokenizer, and the shape and dtype that each leaf of the base will have, without loading a weight.
+
+    Raises:
+        FileNotFoundError, ValueError: if the checkpoint, the tokenizer or an adapter is not there or is none, the
+            tokenizer has too many tokens, or the rules of a stage do not fit the model.
+    """
+    tokenizer = Tokenizer(config.model.tokenizer)
+    big_vision.read_shapes(config.model.checkpoint)
+    variant = get_variant(config.model.variant).at(config.model.resolution)
+    if tokenizer.vocab_size > variant.llm.vocab_size:
+        raise ValueError(
+            f"model.tokenizer={config.model.tokenizer} has {tokenizer.vocab_size} tokens, but {config.model.variant} "
+            f"embeds {variant.llm.vocab_size}. Give the tokenizer that belongs to the checkpoint."
+        )
+    stages = config.stages if config.mode in ("train", "job") else ()
+    for adapter in [config.stage(name).init_from for name in stages] if stages else [config.adapter]:
+        if adapter:
+            load_adapter(adapter)
+    abstract = abstract_params(variant)
+    trained = trained_names(config, stages, abstract)
+    frozen_dtype = jnp.dtype(config.model.param_dtype)
+    return tokenizer, {
+        name: jax.ShapeDtypeStruct(leaf.shape, jnp.float32 if name in trained else frozen_dtype)
+        for name, leaf in abstract.items()
+    }
+
+
+def load_ground(config: Config, workdir: Path) -> Ground:
+    """Loads the tokenizer and the base checkpoint, each leaf straight into the dtype it will have."""
+    tokenizer, wanted = inspect_model(config)
+    params, loaded = big_vision.load(
+        config.model.checkpoint,
+        wanted,
+        allow_missing=config.model.allow_missing,
+        allow_extra=config.model.allow_extra,
+        seed=config.seed,
+    )
+    print(loaded.text(), flush=True)
+    return Ground(config, workdir, tokenizer, Base(params, Path(config.model.checkpoint).name, loaded.sha256))
+
+
+def configured_adapter(ground: Ground) -> tuple[str, Trained]:
+    """Returns (name of the run, what was trained) of config.adapter, or the base."""
+    if not ground.config.adapter:
+        return "base", Trained.nothing()
+    return "adapted", load_trained(ground.config.adapter, ground.base)
