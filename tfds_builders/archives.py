@@ -1,8 +1,8 @@
 """Zip archives from elsewhere: looked through before anything is read, and never unpacked to the disk.
 
-An archive is refused as a whole, with the name of the member at fault, if a member would leave the folder it is unpacked
-in, is a link or a device, is encrypted, has the name of another, lies over another, or is far larger than an archive of
-that size can honestly hold. What a Mac adds (`__MACOSX/`, `._*`, `.DS_Store`) is passed over.
+An archive is refused as a whole, with the name of the member at fault, if a member would leave the folder it is
+unpacked in, is a link or a device, is encrypted, has the name of another, lies over another, or is far larger than an
+archive of that size can honestly hold. What a Mac adds (`__MACOSX/`, `._*`, `.DS_Store`) is passed over.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""What all builders of official files do alike: find the files, read, count, convert images, write what was rejected."""
+"""What all builders of official files do alike: find files, read, count, convert images, write what was rejected."""
 
 import abc
 import collections
@@ -124,8 +124,9 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
 
     @property
     def config_name(self) -> str:
-        """The builder config's name; `default` for a data set that has none."""
-        return self.builder_config.name if self.builder_config else "default"
+        """The builder config's name."""
+        assert self.builder_config is not None  # every data set here has one
+        return self.builder_config.name
 
     @classmethod
     def folder(cls) -> Path:
@@ -192,7 +193,8 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
             reasons = "; ".join(f"{n} x {reason}" for reason, n in reading.rejects.summary("dropped").items())
             raise ValueError(
                 f"{reading.files.what} does not hold the official release of {self.name} ({self.config_name}): "
-                f"{'; '.join(wrong)}." + (f" Left out: {reasons}." if reasons else "")
+                f"{'; '.join(wrong)}."
+                + (f" Left out: {reasons}." if reasons else "")
                 # TFDS gives no way to pass the argument to `tfds build`.
                 + f" Get the files again ({self.HOMEPAGE}), or build them as they are with {ALLOW} "
                 "(in Python: allow_count_mismatch=True)."
@@ -253,7 +255,9 @@ def find_files(builder: OfficialFilesBuilder, dl_manager: tfds.download.Download
     except (OSError, tfds.download.DownloadError) as error:
         failed = f"{builder.name} cannot be downloaded ({error}), and {why}"
         raise ValueError(f"{failed} {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}") from error
-    files = OfficialFiles([(name, Path(str(path))) for name, path in paths.items()], what=f"{builder.name} (downloaded)")
+    files = OfficialFiles(
+        [(name, Path(str(path))) for name, path in paths.items()], what=f"{builder.name} (downloaded)"
+    )
     if missing := builder.missing(files):
         raise ValueError(f"{files.what} lacks {', '.join(missing)}. {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}")
     return files
@@ -278,7 +282,7 @@ def _find_below(builder: OfficialFilesBuilder, manual: Path) -> OfficialFiles | 
 
 
 def _complete(builder: OfficialFilesBuilder, folder: Path) -> OfficialFiles | None:
-    """Returns the files of a folder if nothing is missing. An archive that is refused is named when all is looked at."""
+    """Returns the files of a folder if nothing is missing. A refused archive is named when all is looked at."""
     try:
         files = OfficialFiles.below(folder) if folder.is_dir() else None
     except ValueError:

@@ -52,7 +52,9 @@ def settle(choices: Sequence[str], *, index: int | None, answer: str, note: RowR
     if named and index not in named:
         return Settled(fault="the letter and the text name different choices")
     if answer and not named:
-        note.repaired("answer", "the text is none of the choices; the letter decides", before=answer, after=choices[index])
+        note.repaired(
+            "answer", "the text is none of the choices; the letter decides", before=answer, after=choices[index]
+        )
     return Settled(choices[index], index)
 
 

@@ -1,8 +1,8 @@
 """What a data set holds, figure by figure, and what its official release should hold.
 
-`tfds_builders/<name>/counts.json` is the manifest: {builder config: {split: {figure: number, or [least, most]}}}. Figures
-are those of the official files, before a row is left out; `left out` is how many rows were. A figure that nobody has
-counted on the official files is not in the manifest, and is reported without being compared.
+`tfds_builders/<name>/counts.json` is the manifest: {builder config: {split: {figure: number, or [least, most]}}}.
+Figures are those of the official files, before a row is left out; `left out` is how many rows were. A figure that
+nobody has counted on the official files is not in the manifest, and is reported without being compared.
 """
 
 import collections

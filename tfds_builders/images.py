@@ -70,7 +70,8 @@ def _store(image: Image.Image, data: bytes) -> StoredImage:
 
 def _kind(image: Image.Image) -> str:
     """Returns the mode, or for PNG how the pixels lie in the file, where that says more: `RGB;16B`, `L;4`."""
-    raw = image.tile[0][3] if image.format == "PNG" and image.tile else None
+    tile = getattr(image, "tile", None)
+    raw = tile[0][3] if image.format == "PNG" and tile else None
     raw = raw[0] if isinstance(raw, tuple) else raw
     return raw if isinstance(raw, str) and ";" in raw and image.mode in KEPT_RAW else image.mode
 

@@ -83,7 +83,9 @@ class OfficialFiles:
             ValueError: if it is anything else, or if an object lacks one of the `required` keys.
         """
         if name.endswith(".jsonl"):
-            rows = [self._line(name, i, line) for i, line in enumerate(self.read_text(name).split("\n"), 1) if line.strip()]
+            rows = [
+                self._line(name, i, line) for i, line in enumerate(self.read_text(name).split("\n"), 1) if line.strip()
+            ]
         else:
             rows = self.read_json(name)
         if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):

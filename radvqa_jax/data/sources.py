@@ -82,12 +82,12 @@ def prepare(
         dataset, builder_config=builder_config, data_dir=data_dir, allow_count_mismatch=allow_count_mismatch
     )
     folder = Path(manual_dir).expanduser() if manual_dir else None
-    if not builder.is_prepared() and builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
-        if folder is not None and not folder.is_dir() or folder is None and not downloads(dataset):
-            raise ValueError(
-                f"data.manual_dir={manual_dir!r} is not a folder, and {dataset} needs the official files. "
-                + builder.MANUAL_DOWNLOAD_INSTRUCTIONS
-            )
+    given = folder.is_dir() if folder else downloads(dataset)
+    if not given and not builder.is_prepared():
+        instructions = builder.MANUAL_DOWNLOAD_INSTRUCTIONS or ""
+        raise ValueError(
+            f"data.manual_dir={manual_dir!r} is not a folder, and {dataset} needs its official files. {instructions}"
+        )
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=folder))
     rejects = Path(builder.data_dir) / REJECTS_FILE
     report = _report(Path(builder.data_dir))
@@ -124,7 +124,7 @@ def downloads(dataset: str) -> bool:
     builder = BUILDERS[dataset]
     if not issubclass(builder, OfficialFilesBuilder):
         return True
-    return bool(builder.urls(next(iter(builder.builder_configs), "default")))
+    return bool(builder.urls(next(iter(builder.builder_configs))))
 
 
 def _plain(value: Any) -> Any:

@@ -35,7 +35,8 @@ EXTRA_TEXT = {
 }
 
 INSTRUCTIONS = """\
-Get Med-HALT from https://huggingface.co/datasets/openlifescienceai/Med-HALT (no registration) and give the folder that holds
+Get Med-HALT from https://huggingface.co/datasets/openlifescienceai/Med-HALT (no registration) and give the folder that
+holds
   fake:  reasoning_fake/reasoning_fake.csv
   fct:   reasoning_FCT/reasoning_FCT.csv
   nota:  reasoning_nota/reasoning_nota.csv

@@ -62,6 +62,7 @@ as manual_dir: --config.data.manual_dir=FOLDER.
 class Builder(OfficialFilesBuilder):
     """MedPix 2.0, rows in the order of the official files; each is an image with caption and case."""
 
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="official", description="The official splits, by case.")]  # noqa: RUF012 read by TFDS
     HOMEPAGE = "https://github.com/CHILab1/MedPix-2.0"
     SOURCE = f"MedPix 2.0 (CHILab1/MedPix-2.0@{COMMIT})"
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS

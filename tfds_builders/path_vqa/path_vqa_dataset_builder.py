@@ -28,6 +28,9 @@ as manual_dir: --config.data.manual_dir=FOLDER. The pickles are never executed.
 class Builder(OfficialFilesBuilder):
     """PathVQA, rows in the order of the official files."""
 
+    BUILDER_CONFIGS = [  # noqa: RUF012 read by TFDS
+        tfds.core.BuilderConfig(name="official", description="The official splits, exact duplicates included.")
+    ]
     HOMEPAGE = "https://github.com/UCSD-AI4H/PathVQA"
     SOURCE = "PathVQA"
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS

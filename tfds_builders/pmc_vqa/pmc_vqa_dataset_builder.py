@@ -6,7 +6,6 @@ The rules are in the README beside this file.
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import tensorflow_datasets as tfds
 
@@ -32,7 +31,9 @@ as manual_dir: --config.data.manual_dir=FOLDER.
 class PmcVqaConfig(tfds.core.BuilderConfig):
     """Which tables make which split, and where their images are."""
 
-    tables: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  # split -> names, the first there is
+    tables: Mapping[str, tuple[str, ...]] = dataclasses.field(
+        default_factory=dict
+    )  # split -> names, the first there is
     images: str = "images.zip"
     labelled: bool = True  # Answer is the text and Answer_label the letter; otherwise Answer is the letter
 

@@ -29,6 +29,7 @@ as manual_dir: --config.data.manual_dir=FOLDER.
 class Builder(OfficialFilesBuilder):
     """ROCOv2, rows in the order of the official files; each is an image with its caption."""
 
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="official", description="The official splits.")]  # noqa: RUF012 read by TFDS
     HOMEPAGE = RECORD
     SOURCE = "ROCOv2 2.0.1 (zenodo.org/records/10821435)"
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
@@ -44,8 +45,12 @@ class Builder(OfficialFilesBuilder):
         text = tfds.features.Text
         return {
             "cuis": tfds.features.Sequence(text(), doc="UMLS concepts, manual and automatic"),
-            "cuis_manual": tfds.features.Sequence(text(), doc="UMLS concepts assigned by hand: modality, body region, …"),
-            "cui_names": tfds.features.Sequence(text(), doc="canonical name of each of cuis; empty if not in the table"),
+            "cuis_manual": tfds.features.Sequence(
+                text(), doc="UMLS concepts assigned by hand: modality, body region, …"
+            ),
+            "cui_names": tfds.features.Sequence(
+                text(), doc="canonical name of each of cuis; empty if not in the table"
+            ),
             "attribution": text(doc="who is to be named for the image"),
             "link": text(doc="where the image comes from"),
         }

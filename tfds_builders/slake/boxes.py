@@ -106,9 +106,9 @@ def decide_form(boxes: Iterable[tuple[RawBox, int, int]]) -> Form:
     Takes (box, image width, image height) of every box.
     """
     votes: collections.Counter[Form] = collections.Counter()
-    forms: tuple[Form, Form] = ("corners", "size")
+    forms: tuple[Form, ...] = ("corners", "size")
     for box, width, height in boxes:
-        fitting = [form for form in forms if _fits(box, form, width=width, height=height)]
+        fitting: list[Form] = [form for form in forms if _fits(box, form, width=width, height=height)]
         if box.form == "unnamed" and len(fitting) == 1:
             votes[fitting[0]] += 1
     if not votes:

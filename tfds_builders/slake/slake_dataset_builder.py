@@ -1,4 +1,4 @@
-"""SLAKE (Slake1.0) from its official files: questions in English and Chinese, organ masks and boxes where there are any.
+"""SLAKE 1.0 from its official files: questions in English and Chinese, organ masks and boxes where there are any.
 
 The rules are in the README beside this file.
 """
