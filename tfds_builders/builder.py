@@ -28,7 +28,8 @@ ALLOW = "--config.data.allow_count_mismatch=true"
 class Reading:
     """One pass over the official files: what was found, what was left out, and the rows of each split in their order.
 
-    A row holds the common and extra features; its `image` is the end of the path of its file, or None.
+    A row holds the common and extra features; its `image` is the end of the path of its file; a row without an image has no
+    bytes there.
     """
 
     files: OfficialFiles
@@ -161,8 +162,8 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
         images = _Images(reading)
         kept = 0
         for number, row in enumerate(rows):
-            if row["image"] is None:
-                yield number, row | {"image": b""}
+            if isinstance(row["image"], bytes):  # none: a data set of text alone
+                yield number, row
             else:
                 image = images.get(row["image"], split=split)
                 if isinstance(image, str):

@@ -46,7 +46,7 @@ def settle(choices: Sequence[str], *, index: int | None, answer: str, note: RowR
         note.repaired("answer_index", "the letter is missing; the text decides", before=None, after=named[0])
         return Settled(choices[named[0]], named[0])
     if not 0 <= index < len(choices):
-        return Settled(fault=f"the right choice is none of them: {index}")
+        return Settled(fault="the right choice is none of them")
     if not choices[index]:
         return Settled(fault="the right choice is empty")
     if named and index not in named:

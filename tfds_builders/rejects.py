@@ -34,7 +34,7 @@ class Rejects:
 
     def write(self, folder: Path) -> None:
         """Writes rejects.jsonl, whole or not at all."""
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self.rows)
+        text = "".join(json.dumps(line, ensure_ascii=False, default=repr) + "\n" for line in self.rows)
         write_whole(folder / FILE_NAME, text)
 
 
