@@ -105,7 +105,11 @@ def test_a_whole_release_is_counted_exactly(tmp_path: Path) -> None:
     manifest = read_manifest(ROOT / "medpix_2", "official")
     reading = read("medpix_2", "", tmp_path, tmp_path / "data")
     assert differences(reading.counts.found(), manifest) == []
-    assert {split: len(rows) for split, rows in reading.splits.items()} == {"train": 1653, "validation": 197, "test": 200}
+    assert {split: len(rows) for split, rows in reading.splits.items()} == {
+        "train": 1653,
+        "validation": 197,
+        "test": 200,
+    }
     write(tmp_path / "descriptions_test.jsonl", jsonl_text(kept["test"][:-1]))
     wrong = differences(read("medpix_2", "", tmp_path, tmp_path / "data").counts.found(), manifest)
     assert wrong[0] == "test rows: 199 instead of 200" and "test modality MRI: 99 instead of 100" in wrong

@@ -64,7 +64,10 @@ class Hostile:
     ("content", "message"),
     [
         (Hostile(), r"train_vqa.pkl is refused: it asks for posix.system"),
-        ([{"img_id": "train_0001", "sent": "x", "label": Hostile()}], r"train_vqa.pkl is refused: it asks for posix.system"),
+        (
+            [{"img_id": "train_0001", "sent": "x", "label": Hostile()}],
+            r"train_vqa.pkl is refused: it asks for posix.system",
+        ),
         ({"a": 1}, r"train_vqa.pkl must hold a list of dicts"),
         ([1], r"train_vqa.pkl must hold a list of dicts"),
         ([{"sent": "x"}], r"train_vqa.pkl: train_00000 has no img_id or image"),
@@ -87,7 +90,9 @@ def test_a_table_that_cannot_be_trusted_is_refused(
 def test_a_missing_table_says_what_belongs_there(tmp_path: Path) -> None:
     shutil.copytree(DUMMY, tmp_path / "pvqa")
     (tmp_path / "pvqa/qas/val/val_qa.pkl").unlink()
-    with pytest.raises(ValueError, match=r"(?s)got by hand, and manual_dir=.* lacks qas/val_vqa.pkl\..*UCSD-AI4H/PathVQA"):
+    with pytest.raises(
+        ValueError, match=r"(?s)got by hand, and manual_dir=.* lacks qas/val_vqa.pkl\..*UCSD-AI4H/PathVQA"
+    ):
         build("path_vqa", "", tmp_path / "pvqa", tmp_path / "data")
 
 

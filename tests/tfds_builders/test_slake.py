@@ -74,7 +74,9 @@ def test_a_sound_row_is_complete(english: Built) -> None:
 
 
 def test_closed_is_not_yes_or_no_in_either_language(both: Built) -> None:
-    found = {i: (both.row(i)["answer_type"], bool(both.row(i)["yes_no"])) for i in ("0", "1", "13", "8", "11", "14", "9")}
+    found = {
+        i: (both.row(i)["answer_type"], bool(both.row(i)["yes_no"])) for i in ("0", "1", "13", "8", "11", "14", "9")
+    }
     yes, other = ("closed", True), ("closed", False)
     assert found == {"0": yes, "1": other, "13": other, "8": yes, "11": yes, "14": yes, "9": ("open", False)}
 
@@ -159,7 +161,11 @@ def test_what_is_no_box_says_so(numbers: Any) -> None:
 def release() -> dict[str, list[dict[str, Any]]]:
     """Returns rows with every figure of the official release: 642 images, three splits by language, one empty answer."""
     rows: dict[str, list[dict[str, Any]]] = {"train.json": [], "validation.json": [], "test.json": []}
-    sizes = {"train.json": (4919, 1943, 4916, 450), "validation.json": (1053, 422, 1046, 96), "test.json": (1061, 416, 1033, 96)}
+    sizes = {
+        "train.json": (4919, 1943, 4916, 450),
+        "validation.json": (1053, 422, 1046, 96),
+        "test.json": (1061, 416, 1033, 96),
+    }
     first, qid = 0, 0
     for name, (english, closed, chinese, images) in sizes.items():
         for n in range(english + chinese):
@@ -198,7 +204,9 @@ def test_a_release_without_one_row_is_refused_by_name(whole: Path, tmp_path: Pat
         (tmp_path / name).symlink_to(whole / name)
     rows = json.loads((whole / "validation.json").read_text())
     write(tmp_path / "validate.json", json_text([row for row in rows if row["qid"] != rows[3]["qid"]]))
-    with pytest.raises(ValueError, match=r"slake \(en\): validation rows: 1052 instead of 1053; validation closed: 421"):
+    with pytest.raises(
+        ValueError, match=r"slake \(en\): validation rows: 1052 instead of 1053; validation closed: 421"
+    ):
         build("slake", "en", tmp_path, tmp_path / "data")
     assert not make("slake", "en", tmp_path / "data").is_prepared()
 

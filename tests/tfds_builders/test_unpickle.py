@@ -39,7 +39,6 @@ class Call:
         return self.call
 
 
-
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_no_code_runs(protocol: int, tmp_path: Path) -> None:
     target = tmp_path / "ran"

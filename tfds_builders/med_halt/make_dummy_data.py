@@ -39,7 +39,9 @@ def tables() -> dict[str, str]:
         row("c2", answers, correct_answer="Insulin", correct_index="1.0"),
         row("c3", answers, correct_answer="Insulin", correct_index="7"),
     ]
-    nota = [row("n0", {"0": "Aspirin", "1": "None of the above"}, correct_answer="None of the above", correct_index="1")]
+    nota = [
+        row("n0", {"0": "Aspirin", "1": "None of the above"}, correct_answer="None of the above", correct_index="1")
+    ]
     return {
         "reasoning_fake/reasoning_fake.csv": csv_text(FAKE_COLUMNS, fake),
         "reasoning_FCT/reasoning_FCT.csv": csv_text((*GOLD_COLUMNS, "student_index", "student_answer"), fct),

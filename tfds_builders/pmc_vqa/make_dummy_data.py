@@ -42,7 +42,7 @@ def tables() -> dict[str, str]:
         v1(Answer="", Answer_label=""),  # neither
         v1(Answer_label="E"),
         v1("PMC404_F1.jpg"),  # the image is absent
-        v1(Question="What is\nshown, \"here\"?", Choice_of_A=" A:Diffuse uptake"),  # a line end in a field
+        v1(Question='What is\nshown, "here"?', Choice_of_A=" A:Diffuse uptake"),  # a line end in a field
         v1(Question=""),
         v1(Choice_of_A="B:Diffuse uptake"),  # the letter of another choice
     ]

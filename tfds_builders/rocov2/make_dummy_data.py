@@ -43,7 +43,12 @@ def tables() -> dict[str, str]:
     files["cui_mapping.csv"] = csv_text(
         ("CUI", "Canonical name"), [{"CUI": cui, "Canonical name": name} for cui, name in NAMES.items()]
     )
-    terms = {"ID": identity("train", 1), "PMCID": "PMC1", "Attribution": "A. Author [CC BY]", "Link": "https://a.test/1"}
+    terms = {
+        "ID": identity("train", 1),
+        "PMCID": "PMC1",
+        "Attribution": "A. Author [CC BY]",
+        "Link": "https://a.test/1",
+    }
     files["license_information.csv"] = csv_text(("ID", "PMCID", "Attribution", "Link"), [terms])
     return files
 

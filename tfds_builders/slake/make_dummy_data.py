@@ -13,7 +13,11 @@ from tfds_builders.dummy import encode, json_text, noise, write
 # Four numbers without names, as a corner and a size: the second box would end before it begins as two corners.
 DETECTIONS: dict[int, Any] = {
     0: [{"Liver": [2, 4, 10, 8]}, {"Spleen": [12, 8, 5, 4]}],
-    1: [{"label": "Lung", "xmin": 0, "ymin": 0, "xmax": 10, "ymax": 16}, {"bbox": [1, 1, 5, 5]}, {"Heart": [15, 2, 9, 4]}],
+    1: [
+        {"label": "Lung", "xmin": 0, "ymin": 0, "xmax": 10, "ymax": 16},
+        {"bbox": [1, 1, 5, 5]},
+        {"Heart": [15, 2, 9, 4]},
+    ],
     2: {"shapes": [{"label": "Brain", "points": [[5, 4], [15, 12]]}, {"label": "Tumor", "points": "none"}]},
 }
 
