@@ -28,8 +28,8 @@ ALLOW = "--config.data.allow_count_mismatch=true"
 class Reading:
     """One pass over the official files: what was found, what was left out, and the rows of each split in their order.
 
-    A row holds the common and extra features; its `image` is the end of the path of its file; a row without an image has no
-    bytes there.
+    A row holds the common and extra features. Its `image` is the end of the path of its file; a row without an image
+    has no bytes there.
     """
 
     files: OfficialFiles

@@ -41,7 +41,7 @@ def plain(value: Any) -> Any:
     """Returns text as str; image bytes and arrays as they are."""
     if isinstance(value, bytes):
         return value.decode() if value[:4] not in (b"\x89PNG", b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xee") else value
-    if hasattr(value, "dtype") and value.dtype == object or isinstance(value, list):
+    if (hasattr(value, "dtype") and value.dtype == object) or isinstance(value, list):
         return [plain(item) for item in value]
     return value
 

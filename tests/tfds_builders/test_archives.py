@@ -126,8 +126,8 @@ def test_files_are_found_by_the_end_of_their_path(tmp_path: Path) -> None:
     assert files.read("train.json") == files.read("er/train.json") == b"[]"
     assert files.first("validate.json", "train.json") == "train.json" and not files.first("test.json")
     for name in ("../train.json", "/etc/passwd", "source.jp", "", "mlab1/source.jpg", str(tmp_path / "a.zip")):
-        assert name not in files or name == "train.json"
-    with pytest.raises(ValueError, match="has no file test.json"):
+        assert name not in files
+    with pytest.raises(ValueError, match=r"has no file test\.json"):
         files.read("test.json")
 
 

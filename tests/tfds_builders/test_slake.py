@@ -159,7 +159,7 @@ def test_what_is_no_box_says_so(numbers: Any) -> None:
 
 
 def release() -> dict[str, list[dict[str, Any]]]:
-    """Returns rows with every figure of the official release: 642 images, three splits by language, one empty answer."""
+    """Returns rows with every figure of the official release: 642 images, splits by language, one empty answer."""
     rows: dict[str, list[dict[str, Any]]] = {"train.json": [], "validation.json": [], "test.json": []}
     sizes = {
         "train.json": (4919, 1943, 4916, 450),

@@ -109,5 +109,5 @@ def test_values_that_hold_each_other_without_end_are_looked_at_once() -> None:
 
 def test_files_that_are_too_long_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tfds_builders.unpickle.MAX_BYTES", 10)
-    with pytest.raises(ValueError, match="more than 10. It is refused"):
+    with pytest.raises(ValueError, match=r"more than 10\. It is refused"):
         load_plain(pickle.dumps(PLAIN), name="x.pkl")
