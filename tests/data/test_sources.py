@@ -160,7 +160,7 @@ def test_prepare_says_what_there_is_and_does_it_once(dummy_dir: Path) -> None:
     assert found["splits"] == {"test": 3, "train": 13}
     assert Path(found["rejects"]).is_file()
     assert found["path"] == str(dummy_dir / "vqa_rad" / "official" / "1.1.0")
-    assert found["dropped"]["answer is empty"] == 1 and found["repaired"]["white space"] == 6
+    assert found["dropped"]["answer is empty"] == 1 and found["repaired"]["white space"] == 5
     assert found["counts"]["train"]["rows"] == 17 and "test rows: 3 instead of 451" in found["differences"]
 
 
