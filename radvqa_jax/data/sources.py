@@ -112,8 +112,10 @@ def _report(folder: Path) -> dict[str, Any]:
     """Returns `dropped` and `repaired` ({reason: number}), `counts` of the official files, and their `differences`."""
     lines = read_jsonl(folder / REJECTS_FILE) if (folder / REJECTS_FILE).is_file() else []
     counts = read_json(folder / COUNTS_FILE) if (folder / COUNTS_FILE).is_file() else {}
+    # A reason names the file or the value after its colon; those are in the list itself.
+    pairs = [(line["action"], line["reason"].split(": ")[0]) for line in lines]
     reasons = {
-        action: dict(collections.Counter(line["reason"] for line in lines if line["action"] == action).most_common())
+        action: dict(collections.Counter(reason for done, reason in pairs if done == action).most_common())
         for action in ("dropped", "repaired")
     }
     return reasons | {"counts": counts.get("found", {}), "differences": counts.get("differences", [])}
