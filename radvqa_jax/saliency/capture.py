@@ -225,17 +225,48 @@ def _run(
     return out[0], _at(out[1][FOLD], LLM), _at(out[1][FOLD], VISION)
 
 
-@partial(jax.jit, static_argnames=("model", "asked", "answer_len"))
-def _capture(model: PaliGemma, params: Flat, batch: Batch, *, asked: Asked, answer_len: int | None) -> Captured:
-    tokens, text_len, num_patches = jnp.asarray(batch.tokens), batch.tokens.shape[1] - 1, model.variant.num_patches
+class _Answer(NamedTuple):
+    """Where the answers of a batch are: see `Captured`."""
+
+    index: Int[Array, "B A"]  # text position of the state that predicted answer token a
+    length: Int[Array, " B"]
+    targets: Int[Array, "B A"]
+
+
+def _find_answer(batch: Batch, answer_len: int | None) -> _Answer:
+    text_len = batch.tokens.shape[1] - 1
     size = text_len if answer_len is None else min(answer_len, text_len)
     index, length = answer_index(jnp.asarray(batch.mask_loss), size=size)
-    query = index + num_patches
-    pre_logits, llm, vision = _run(model, params, batch, query, asked)
-    targets = jnp.take_along_axis(tokens, index + 1, axis=1)
-    states = jnp.take_along_axis(pre_logits, index[..., None], axis=1)
+    return _Answer(index, length, jnp.take_along_axis(jnp.asarray(batch.tokens), index + 1, axis=1))
+
+
+def _logprobs(model: PaliGemma, params: Flat, pre_logits: jax.Array, answer: _Answer) -> Float[Array, "B A"]:
+    """Returns log p of each answer token, 0 past the answer; logits are made for these states only."""
+    states = jnp.take_along_axis(pre_logits, answer.index[..., None], axis=1)
     logits: Any = model.apply(variables(params), states, method=lambda module, x: module.llm.embedder.decode(x))
-    logprobs = jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], axis=-1)[..., 0]
+    logprobs = jnp.take_along_axis(jax.nn.log_softmax(logits), answer.targets[..., None], axis=-1)[..., 0]
+    return jnp.where(jnp.arange(logprobs.shape[1])[None] < answer.length[:, None], logprobs, 0.0)
+
+
+@partial(jax.jit, static_argnames=("model", "answer_len"))
+def answer_logprobs(
+    model: PaliGemma, params: Flat, batch: Batch, *, answer_len: int | None = None
+) -> Float[Array, "B A"]:
+    """Returns log p of each answer token, as `capture` does and nothing else: the tap stays closed."""
+    image, tokens, mask_ar = (jnp.asarray(values) for values in (batch.image, batch.tokens, batch.mask_ar))
+    pre_logits: Any = model.apply(variables(params), image, tokens[:, :-1], mask_ar[:, :-1], method="pre_logits")
+    return _logprobs(model, params, pre_logits, _find_answer(batch, answer_len))
+
+
+@partial(jax.jit, static_argnames=("model", "asked", "answer_len"))
+def _capture(model: PaliGemma, params: Flat, batch: Batch, *, asked: Asked, answer_len: int | None) -> Captured:
+    answer, text_len, num_patches = (
+        _find_answer(batch, answer_len),
+        batch.tokens.shape[1] - 1,
+        model.variant.num_patches,
+    )
+    query = answer.index + num_patches
+    pre_logits, llm, vision = _run(model, params, batch, query, asked)
     rows = llm["rows"]
     first = {"all": 0, "text": num_patches}.get(asked.rows)
     return Captured(
@@ -243,10 +274,10 @@ def _capture(model: PaliGemma, params: Flat, batch: Batch, *, asked: Asked, answ
         text_probs=None if asked.rows == "answer" else rows[..., rows.shape[-2] - text_len :, :],
         attn_probs=rows if asked.rows == "all" else None,
         query=query,
-        length=length,
-        tokens=tokens[:, :-1],
-        targets=targets,
-        logprobs=jnp.where(jnp.arange(size)[None] < length[:, None], logprobs, 0.0),
+        length=answer.length,
+        tokens=jnp.asarray(batch.tokens)[:, :-1],
+        targets=answer.targets,
+        logprobs=_logprobs(model, params, pre_logits, answer),
         rolled=llm.get("rolled"),
         head_norms=llm.get("head_norms"),
         layer_norms=llm.get("layer_norms"),
