@@ -22,6 +22,7 @@ class AnswerMaps(NamedTuple):
     """The mean over the answer's tokens, without EOS unless there is nothing else."""
 
     maps: dict[str, Float[Array, "B grid grid"]]  # method, with and without `_vision` -> map
+    vision_alone: Float[Array, "B grid grid"]  # an even map through the vision tower: what that tower alone marks
     raw_heads: Float[Array, "L B N grid grid"]  # share of attention, every layer and head
     norm_heads: Float[Array, "L B N grid grid"]  # attention x value norm
     on_image: Float[Array, "L B N"]  # share of attention that lies on the image
@@ -86,6 +87,7 @@ def answer_maps(
     through = {f"{name}_vision": jax.vmap(through_vision_tower)(m, found.vision_rolled[0]) for name, m in plain.items()}
     return AnswerMaps(
         maps=plain | through,
+        vision_alone=to_grid(found.vision_rolled[0].mean(axis=1), num_patches=p),
         raw_heads=to_grid(raw, num_patches=p),
         norm_heads=to_grid(norms, num_patches=p),
         on_image=raw[..., :p].sum(axis=-1),

@@ -102,7 +102,7 @@ def centre_prior(grid: int, *, width: float = 0.25) -> Float[np.ndarray, "grid g
 def edge_map(image: Float[np.ndarray, "h w 3"], *, grid: int) -> Float[np.ndarray, "grid grid"]:
     """Returns the mean size of the grey gradient (Sobel) in each patch of the image that the model saw.
 
-    An edge detector knows nothing of question or model (Adebayo et al. 2018, section 5: edge maps pass for saliency).
+    An edge detector knows nothing of question or model, and passes for saliency (Adebayo et al. 2018, section 5).
     """
     grey = image.astype(float).mean(axis=-1)
     size = np.hypot(ndimage.sobel(grey, axis=0, mode="nearest"), ndimage.sobel(grey, axis=1, mode="nearest"))

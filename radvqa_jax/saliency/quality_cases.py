@@ -16,7 +16,9 @@ from radvqa_jax.saliency.quality import Target, centre_prior, edge_map, entropy,
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
 
-BLIND = ("centre prior", "edge detector")  # maps that know nothing of the question
+# Maps that know nothing of the question. The last one knows the image as the vision tower does, so a map through the
+# tower is worth something only above it.
+BLIND = ("centre prior", "edge detector", "vision tower alone")
 Maps = dict[str, Float[np.ndarray, "b grid grid"]]
 
 
@@ -64,10 +66,11 @@ def _maps(subject: Subject, batch: Batch, settings: Settings) -> AnswerMaps:
     return jax.device_get(found)
 
 
-def _blind(batch: Batch, grid: int) -> Maps:
+def _blind(batch: Batch, vision_alone: Float[np.ndarray, "b grid grid"]) -> Maps:
     """Returns the maps of BLIND."""
+    grid = vision_alone.shape[-1]
     edges = np.stack([edge_map(image, grid=grid) for image in batch.image])
-    return dict(zip(BLIND, (np.broadcast_to(centre_prior(grid), edges.shape), edges), strict=True))
+    return dict(zip(BLIND, (np.broadcast_to(centre_prior(grid), edges.shape), edges, vision_alone), strict=True))
 
 
 def _by_head(heads: Float[np.ndarray, "L N grid grid"], target: Target) -> dict[str, list[list[float | None]]]:
@@ -125,9 +128,8 @@ def measure_batch(
     """
     batch = stack(cases, settings.quality.batch_size)
     found = _maps(subject, batch, settings)
-    grid = found.raw_heads.shape[-1]
     maps: Maps = dict(found.maps)
-    everything = maps | _blind(batch, grid)
+    everything = maps | _blind(batch, found.vision_alone)
     # The next case of the batch, the first one after the last, is likely to have another image.
     neighbour = {name: faithfulness.similarity(m, np.roll(m, -1, axis=0)) for name, m in maps.items()}
     alike = [

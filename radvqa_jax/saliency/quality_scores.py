@@ -2,7 +2,7 @@
 
 The figure that decides was chosen beforehand: the area under the ROC curve of a case's pixels, inside against outside
 of the mask. Chance is 0.5 whatever the mask's size. Beside it stand the pointing game, the mass inside the mask and
-the average precision, each with its own chance level, and two maps that are blind to question and model.
+the average precision, each with its own chance level, and maps that are blind to the question.
 """
 
 from collections.abc import Callable, Sequence
@@ -201,11 +201,11 @@ def headline(verdict: dict[str, list[str]]) -> list[str]:
         lines.append(f"No better than chance at finding what is marked: {', '.join(names)}.")
     if names := verdict["above_chance_but_not_above_blind"]:
         lines.append(
-            f"Better than chance, but not better than a map that is blind to the question (a {' or an '.join(BLIND)}): "
+            f"Better than chance, but not better than every map that is blind to the question ({', '.join(BLIND)}): "
             f"{', '.join(names)}."
         )
     if names := verdict["above_blind"]:
-        lines.append(f"Better than chance and than both blind maps: {', '.join(names)}.")
+        lines.append(f"Better than chance and than every map that is blind to the question: {', '.join(names)}.")
     return lines
 
 

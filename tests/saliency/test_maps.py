@@ -156,6 +156,13 @@ def test_the_models_own_answer_is_the_likeliest(asked: Asked) -> None:
         assert own > asked.maps((asked.tokenizer.encode(other) * 3)[:length]).logprobs.sum()
 
 
+def test_the_first_state_cannot_tell_two_answers_apart_but_the_gradient_can(asked: Asked) -> None:
+    yes, no = (asked.bundle(asked.tokenizer.encode(text, eos=True)) for text in ("yes", "no"))
+    assert np.array_equal(yes.raw[:, :, 0], no.raw[:, :, 0]) and np.array_equal(yes.rollout[:, 0], no.rollout[:, 0])
+    assert not np.array_equal(yes.raw[:, :, 1], no.raw[:, :, 1])  # the state that predicted EOS has read the answer
+    assert np.abs(yes.relevancy[0] - no.relevancy[0]).max() > 1e-6
+
+
 def test_words_and_answer_are_means_over_their_tokens(asked: Asked) -> None:
     found = asked.maps(asked.tokenizer.encode("left lung left", eos=True))
     assert found.answer == "left lung left" and found.ended

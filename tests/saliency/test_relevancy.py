@@ -1,5 +1,6 @@
 """Relevancy and value norms against what the papers' equations give on full matrices."""
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,6 +14,8 @@ from radvqa_jax.models.attention import FOLD, tapping
 from radvqa_jax.models.paligemma import PaliGemma, variables
 from radvqa_jax.saliency.capture import LLM, capture, nest
 from radvqa_jax.saliency.relevancy import relevancy, relevancy_maps
+
+from .conftest import load
 
 
 def inputs(batch: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -57,25 +60,33 @@ def explicit_relevancy(golden: Any, token: int, against: int | None = None) -> n
     return np.stack(out)
 
 
-@pytest.mark.parametrize("against", [None, 7])
-def test_relevancy_is_the_product_of_the_papers_matrices(either: Any, against: int | None) -> None:
+@pytest.fixture(scope="module")
+def grouped(golden: Path) -> Any:
+    """Returns the golden PaliGemma 2: two key/value heads for four heads, post-norms, capped logits."""
+    return load(golden, "paligemma2")
+
+
+def test_relevancy_is_the_product_of_the_papers_matrices(tiny: Any) -> None:
     with jax.default_matmul_precision("highest"):
-        contrast = None if against is None else jnp.full((3, 3), against)
-        found = relevancy(either.model, either.params, either.batch, answer_len=3, contrast=contrast)
+        found = relevancy(tiny.model, tiny.params, tiny.batch, answer_len=3)
         assert found.shape == (3, 3, 28) and (np.asarray(found) >= 0).all()
         for token in (0, 2):
-            expected = explicit_relevancy(either, token, against)
+            expected = explicit_relevancy(tiny, token)
             assert expected[:, :16].max() > 1e-4
             np.testing.assert_allclose(found[:, token], expected, rtol=1e-3, atol=1e-6)
     assert relevancy_maps(found, num_patches=16).shape == (3, 3, 4, 4)
 
 
-def test_against_another_token_it_is_another_map_and_against_itself_there_is_none(tiny: Any) -> None:
-    found = relevancy(tiny.model, tiny.params, tiny.batch, answer_len=1)
-    itself = jnp.asarray(tiny.batch.tokens)[jnp.arange(3), tiny.batch.mask_loss.argmax(1)][:, None]
-    nothing = np.asarray(relevancy(tiny.model, tiny.params, tiny.batch, answer_len=1, contrast=itself))
-    assert (nothing[:, 0, :16] == 0).all()  # y is zero whatever the attention: only the query itself is left
-    assert np.abs(np.asarray(found)[:, 0, :16]).max() > 1e-4
+def test_against_another_token_too_and_against_itself_there_is_none(grouped: Any) -> None:
+    model, params, batch = grouped.model, grouped.params, grouped.batch
+    with jax.default_matmul_precision("highest"):
+        found = relevancy(model, params, batch, answer_len=3, contrast=jnp.full((3, 3), 7))
+        np.testing.assert_allclose(found[:, 1], explicit_relevancy(grouped, 1, against=7), rtol=1e-3, atol=1e-6)
+        first = batch.mask_loss.argmax(1)[:, None] + np.arange(3)
+        itself = jnp.asarray(np.take_along_axis(batch.tokens, first, axis=1))
+        nothing = np.asarray(relevancy(model, params, batch, answer_len=3, contrast=itself))
+    assert (nothing[:, :, :16] == 0).all()  # y is zero whatever the attention: only the query itself is left
+    assert np.abs(np.asarray(found)[:, :, :16]).max() > 1e-4
 
 
 def adapted(golden: Any) -> tuple[PaliGemma, dict[str, Any], dict[str, Any]]:
@@ -90,9 +101,9 @@ def adapted(golden: Any) -> tuple[PaliGemma, dict[str, Any], dict[str, Any]]:
     return PaliGemma(golden.model.variant, found), golden.params | drawn, lora.merge(golden.params, drawn, found)
 
 
-def test_value_norms_are_those_of_the_vectors_that_are_added(either: Any) -> None:
+def test_value_norms_are_those_of_the_vectors_that_are_added(grouped: Any) -> None:
     """By the model's own layer: with one key readable at a time, its output is f(x); here by hand from the weights."""
-    model, params, merged = adapted(either)
+    model, params, merged = adapted(grouped)
     values: list[np.ndarray] = []
 
     def hook(module: Any, probs: jax.Array, value: jax.Array, project: Any) -> jax.Array:
@@ -101,7 +112,7 @@ def test_value_norms_are_those_of_the_vectors_that_are_added(either: Any) -> Non
             jax.debug.callback(lambda v: values.append(np.asarray(v)), value, ordered=True)
         return probs
 
-    batch = either.batch
+    batch = grouped.batch
     with jax.default_matmul_precision("highest"):
         captured = capture(model, params, batch, answer_len=5, value_norm=True)
         with tapping(hook):
