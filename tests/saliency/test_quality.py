@@ -91,17 +91,6 @@ def test_areas_under_curves_are_those_over_pixels() -> None:
         areas_under_curves(np.ones(4), np.ones(4))
 
 
-def test_areas_under_curves_are_those_of_scikit_learn() -> None:
-    metrics = pytest.importorskip("sklearn.metrics")
-    rng = np.random.default_rng(1)
-    values, inside = rng.random(64).round(1), rng.random(64)
-    doubled, weight = np.tile(values, 2), np.concatenate([inside, 1 - inside])
-    label = np.repeat([1, 0], 64)
-    roc = metrics.roc_auc_score(label, doubled, sample_weight=weight)
-    precision = metrics.average_precision_score(label, doubled, sample_weight=weight)
-    assert areas_under_curves(values, inside) == pytest.approx((roc, precision))
-
-
 def test_blind_maps_look_where_they_say() -> None:
     prior = centre_prior(5)
     assert prior.argmax() == 12 and np.allclose(prior, prior.T) and prior[2, 2] / prior[2, 0] > 1.5
