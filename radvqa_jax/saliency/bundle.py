@@ -19,7 +19,7 @@ from radvqa_jax.data.packing import pack_prompt
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.decoding.decode import decode
 from radvqa_jax.models.paligemma import PaliGemma
-from radvqa_jax.saliency.capture import Captured, answer_row, capture
+from radvqa_jax.saliency.capture import answer_row, capture
 from radvqa_jax.saliency.relevancy import relevancy
 from radvqa_jax.saliency.rollout import RolloutOptions, through_vision_tower
 from radvqa_jax.saliency.words import word_groups
@@ -219,15 +219,14 @@ def make_bundle(
         vision_rollout=options.vision_rollout,
     )
     relevance = relevancy(model, params, batch) if options.relevancy else None
-    return _bundle(tokenizer, batch, jax.device_get(captured), jax.device_get(relevance), options)
+    found: Any = jax.device_get(captured)
+    return _bundle(tokenizer, batch, found, jax.device_get(relevance), options)
 
 
-def _bundle(tokenizer: Tokenizer, batch: Batch, found: Captured, relevance: Any, options: BundleOptions) -> CaseBundle:
-    """Returns the case, cut to its own tokens."""
+def _bundle(tokenizer: Tokenizer, batch: Batch, found: Any, relevance: Any, options: BundleOptions) -> CaseBundle:
+    """Returns the case, cut to its own tokens; `found` is a `Captured` of numpy arrays."""
     first, count, p = int(batch.mask_loss[0].argmax()), int(found.length[0]), found.num_patches
     ids, prompt = batch.tokens[0, first : first + count], batch.tokens[0, :first]
-    assert found.text_probs is not None and found.head_norms is not None and found.layer_norms is not None
-    assert found.rolled is not None and found.vision_rolled is not None
     queries, answer = found.query[0, :count], found.answer_probs[:, 0, :, :count]
     return CaseBundle(
         answer=tokenizer.decode(ids),

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> CaseBundle:
         raise ValueError(f"A case bundle has format={FORMAT}; this one has {found}. Make it again.")
     options = json.loads(str(arrays["options"]))
     options["residuals"] = tuple(options["residuals"])
-    floats = {name: arrays[name].astype(np.float32) if name in arrays else None for name in _HALF}
+    floats: dict[str, Any] = {name: arrays[name].astype(np.float32) if name in arrays else None for name in _HALF}
     return CaseBundle(
         answer=str(arrays["answer"]),
         token_ids=arrays["token_ids"],

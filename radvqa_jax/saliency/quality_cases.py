@@ -10,7 +10,7 @@ from jaxtyping import Float
 from radvqa_jax.config import QualityConfig, SaliencyConfig
 from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.saliency import faithfulness
-from radvqa_jax.saliency.answer_maps import AnswerMaps, answer_maps
+from radvqa_jax.saliency.answer_maps import answer_maps
 from radvqa_jax.saliency.capture import answer_logprobs
 from radvqa_jax.saliency.quality import Target, centre_prior, edge_map, entropy, measure
 from radvqa_jax.schema import Batch
@@ -54,7 +54,8 @@ def stack(cases: Sequence[Case], size: int) -> Batch:
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)
 
 
-def _maps(subject: Subject, batch: Batch, settings: Settings) -> AnswerMaps:
+def _maps(subject: Subject, batch: Batch, settings: Settings) -> Any:
+    """Returns `AnswerMaps` of numpy arrays."""
     found = answer_maps(
         subject.model,
         subject.params,
