@@ -66,6 +66,7 @@ def grouped(golden: Path) -> Any:
     return load(golden, "paligemma2")
 
 
+@pytest.mark.slow
 def test_relevancy_is_the_product_of_the_papers_matrices(tiny: Any) -> None:
     with jax.default_matmul_precision("highest"):
         found = relevancy(tiny.model, tiny.params, tiny.batch, answer_len=3)
@@ -77,6 +78,7 @@ def test_relevancy_is_the_product_of_the_papers_matrices(tiny: Any) -> None:
     assert relevancy_maps(found, num_patches=16).shape == (3, 3, 4, 4)
 
 
+@pytest.mark.slow
 def test_against_another_token_too_and_against_itself_there_is_none(grouped: Any) -> None:
     model, params, batch = grouped.model, grouped.params, grouped.batch
     with jax.default_matmul_precision("highest"):
@@ -101,6 +103,7 @@ def adapted(golden: Any) -> tuple[PaliGemma, dict[str, Any], dict[str, Any]]:
     return PaliGemma(golden.model.variant, found), golden.params | drawn, lora.merge(golden.params, drawn, found)
 
 
+@pytest.mark.slow
 def test_value_norms_are_those_of_the_vectors_that_are_added(grouped: Any) -> None:
     """By the model's own layer: with one key readable at a time, its output is f(x); here by hand from the weights."""
     model, params, merged = adapted(grouped)
