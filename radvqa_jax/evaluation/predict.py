@@ -42,7 +42,7 @@ def resume(path: Path, fingerprint: dict[str, Any], batch_size: int, total: int)
     wanted = flatten(json.loads(json.dumps(fingerprint)))  # as it would be read back: tuples become lists
     if differing := sorted(name for name in found | wanted if found.get(name) != wanted.get(name)):
         raise ValueError(
-            f"{path} holds rows made with other settings; these differ: {', '.join(differing)}. "
+            f"{path} holds answers made with other settings; these differ: {', '.join(differing)}. "
             f"Give another --workdir, or delete the file and {described.name}."
         )
     done = read_jsonl(path, allow_cut=True)

@@ -89,7 +89,7 @@ def test_an_interrupted_run_continues_and_gives_the_same(measured: tuple[Any, Pa
     RUNNERS["saliency_quality"](make(FIELDS), workdir)
     assert cases.read_bytes() == whole
     assert (workdir / "saliency_quality.json").read_bytes() == report
-    with pytest.raises(ValueError, match=r"holds rows made with other settings; these differ: quality/steps"):
+    with pytest.raises(ValueError, match=r"made with other settings; these differ: quality/steps"):
         RUNNERS["saliency_quality"](make(FIELDS | {"quality.steps": 3}), workdir)
 
 
