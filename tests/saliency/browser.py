@@ -1,5 +1,7 @@
 """A headless Chromium for tests, and what they ask of a page: its canvas, its console, what it tried to load."""
 
+import base64
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -18,7 +21,10 @@ FLAGS = (
 
 READ_CANVAS = """
 const canvas = document.querySelectorAll(arguments[0])[arguments[1]];
-const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+const copy = Object.assign(document.createElement('canvas'), {width: canvas.width, height: canvas.height});
+const context = copy.getContext('2d', {willReadFrequently: true});
+context.drawImage(canvas, 0, 0);
+const data = context.getImageData(0, 0, canvas.width, canvas.height).data;
 let text = '';
 for (let i = 0; i < data.length; i += 4) text += String.fromCharCode(data[i], data[i + 1], data[i + 2]);
 return [canvas.width, canvas.height, btoa(text)];
@@ -33,7 +39,8 @@ class Page:
 
     def open(self, path: Path, *, size: tuple[int, int] = (1280, 1000)) -> None:
         """Opens a file and waits until its first case is drawn; forgets what earlier pages logged."""
-        self.driver.get_log("browser"), self.driver.get_log("performance")
+        self.console()
+        self.requests()
         self.driver.set_window_size(*size)
         self.driver.get(path.as_uri())
         self.wait("return document.querySelectorAll('#words li[aria-selected=true]').length > 0")
@@ -72,8 +79,6 @@ class Page:
 
     def canvas(self, css: str = "canvas.map", index: int = 0) -> np.ndarray:
         """Returns the pixels [h w 3] of a canvas."""
-        import base64
-
         width, height, data = self.run(READ_CANVAS, css, index)
         return np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 3)
 
@@ -87,15 +92,11 @@ class Page:
         urls = [params["request"]["url"] if "request" in params else params["url"] for params in sent]
         return [url for url in urls if not url.startswith("data:")]
 
-    def save(self, path: Path, *, colours: int = 128) -> None:
-        """Saves what the window shows as a small PNG."""
-        import io
-
-        from PIL import Image
-
+    def save(self, path: Path) -> None:
+        """Saves what the window shows as a PNG."""
         with Image.open(io.BytesIO(self.driver.get_screenshot_as_png())) as shot:
             path.parent.mkdir(parents=True, exist_ok=True)
-            shot.convert("RGB").quantize(colours).save(path, "PNG", optimize=True)
+            shot.convert("RGB").save(path, "PNG", optimize=True)
 
 
 @contextmanager
