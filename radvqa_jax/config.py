@@ -138,7 +138,10 @@ class SaliencyConfig:
     residual: float = 0.5  # weight of the identity in rollout
     head_fusion: Literal["mean", "max", "min"] = "mean"
     start_layer: int = 0
-    layers: tuple[int, ...] = ()  # raw attention: mean over these layers; empty = all
+    discard: float = 0.0  # rollout: share of each row's entries, the smallest, that is left out
+    layers: tuple[int, ...] = ()  # raw attention and value norms: mean over these layers; empty = all
+    # raw, value_norm, rollout, relevancy; with `_vision` at its end a map goes through the vision tower's own rollout.
+    methods: tuple[str, ...] = ("raw", "rollout", "rollout_vision")
 
 
 @dataclass(frozen=True)
