@@ -33,19 +33,45 @@ MAX_SIDE = 1600  # pixels; a larger image is shown smaller, and the page says so
 SCRIPTS = ("viewer_data.js", "viewer.js", "viewer_input.js")  # one script of the page, in this order
 HEAD_BITS, MEAN_BITS = 8, 16
 
-# Method -> (name, what a value is, what the map shows).
-METHODS: dict[str, tuple[str, str, str]] = {
-    "raw": (
+
+
+class Method(NamedTuple):
+    """What the page says of a method."""
+
+    label: str
+    unit: str  # of a patch's value
+    share: bool  # whether values are shares of one, which may be summed and called percent
+    about: str
+
+
+METHODS = {
+    "raw": Method(
         "Raw attention",
         "share of attention",
+        True,
         "How much of the attention of the state that wrote a word lies on each patch, in one head of one layer or in "
         "their mean.",
     ),
-    "rollout": (
+    "value_norm": Method(
+        "Attention x value norm",
+        "norm",
+        False,
+        "The length of what a patch's value adds to the state that wrote a word (Kobayashi et al. 2020). Heads may "
+        "cancel each other in a layer.",
+    ),
+    "rollout": Method(
         "Attention rollout",
         "share of rollout",
+        True,
         "Attention followed through all layers, each mixed with the residual (Abnar and Zuidema 2020). Values, MLPs "
         "and norms are left out.",
+    ),
+    "relevancy": Method(
+        "Gradient-weighted relevancy",
+        "relevancy",
+        False,
+        "Attention weighted by the gradient of the word's own logit, followed through all layers (Chefer et al. 2021). "
+        "It has no unit.",
     ),
 }
 
@@ -63,11 +89,12 @@ class ViewerMap(NamedTuple):
 
     model: str  # name of a ViewerModel
     method: str
-    values: Float[np.ndarray, "W grid grid"]  # shares in [0, 1], one map a word
+    values: Float[np.ndarray, "W grid grid"]  # not negative, one map a word
     layer: int | None = None
     head: int | None = None
     residual: float | None = None
     vision: bool = False  # whether the map is carried on through the vision tower
+    prompt: Float[np.ndarray, "W U"] | None = None  # what each word read of each word of the prompt
 
 
 class ViewerModel(NamedTuple):
@@ -90,6 +117,7 @@ class ViewerCase(NamedTuple):
     words: list[ViewerWord]
     models: list[ViewerModel]  # the last one is shown first
     maps: list[ViewerMap]
+    prompt: Sequence[str] = ()  # words of the prompt, for maps that say what was read there
     mask: Bool[np.ndarray, "h w"] | None = None  # of the lesion
     facts: Sequence[tuple[str, str]] = ()  # (name, value) shown beside the image
     notes: Sequence[str] = ()  # what a reader must know, a sentence each
@@ -153,6 +181,8 @@ def _pack(maps: Sequence[ViewerMap]) -> dict[str, Any]:
         whole, scale = quantise(item.values, bits=bits)
         chunk = whole.astype(whole.dtype.newbyteorder("<")).tobytes()
         described = item._asdict() | {"bits": bits, "offset": offset, "scale": scale}
+        if item.prompt is not None:
+            described["prompt"] = np.round(item.prompt.astype(float), 5).tolist()
         index.append({key: value for key, value in described.items() if key != "values"})
         chunks.append(chunk)
         offset += len(chunk)
@@ -170,6 +200,8 @@ def _check(case: ViewerCase) -> int:
                 f"Case {case.question_id!r}: the map {item.method} has shape {item.values.shape}; with "
                 f"{len(case.words)} words it must be {(len(case.words), grid, grid)}."
             )
+        if item.prompt is not None and item.prompt.shape != (len(case.words), len(case.prompt)):
+            raise ValueError(f"Case {case.question_id!r}: {item.prompt.shape} shares of {len(case.prompt)} prompt words.")
         if item.model not in names:
             raise ValueError(f"Case {case.question_id!r}: a map is of {item.model!r}, but the models are {names}.")
     if case.mask is not None and case.mask.shape != case.image.shape[:2]:
@@ -212,6 +244,7 @@ def case_json(case: ViewerCase, *, budget: int = CASE_BUDGET) -> str:
         "id": case.question_id,
         "question": case.question,
         "reference": case.reference,
+        "prompt": list(case.prompt),
         "words": [word._asdict() for word in case.words],
         "models": [model._asdict() for model in case.models],
         "grid": grid,
@@ -268,8 +301,7 @@ def render_viewer(cases: Sequence[ViewerCase], *, title: str = "Attention viewer
     )
     style = (TEMPLATES / "viewer.css").read_text(encoding="utf-8")
     script = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    methods = {name: dict(zip(("label", "unit", "about"), texts, strict=True)) for name, texts in METHODS.items()}
-    shared = {"colours": colour_tables(), "methods": methods}
+    shared = {"colours": colour_tables(), "methods": {name: method._asdict() for name, method in METHODS.items()}}
     return environment.get_template("viewer.html").render(
         title=title,
         synthetic=synthetic,

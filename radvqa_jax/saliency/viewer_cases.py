@@ -1,24 +1,20 @@
 """One question and its answer -> a case of the viewer: every method, layer and head, under one or several models."""
 
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
-import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from radvqa_jax.config import SaliencyConfig
-from radvqa_jax.data.image import resize_image
-from radvqa_jax.data.packing import pack_prompt
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation.scoring import verdict
 from radvqa_jax.models.paligemma import PaliGemma
-from radvqa_jax.saliency.capture import answer_row, capture
-from radvqa_jax.saliency.rollout import rollout, rollout_maps, to_grid
+from radvqa_jax.saliency.bundle import BY_HEAD, VISION_SUFFIX, CaseBundle, Words, make_bundle
+from radvqa_jax.saliency.maps import bundle_options
 from radvqa_jax.saliency.viewer import ViewerCase, ViewerMap, ViewerModel, ViewerWord
-from radvqa_jax.saliency.words import word_groups
-from radvqa_jax.schema import Batch, Record
+from radvqa_jax.schema import Record
 from radvqa_jax.trees import Flat
 
 RESIDUALS = (0.1, 0.5, 0.9)  # of rollout, beside the configured one
@@ -32,50 +28,46 @@ class Shown(NamedTuple):
     params: Flat
 
 
-class _Views(NamedTuple):
-    heads: Float[Array, "L N A grid grid"]  # raw attention
-    rollouts: Float[Array, "R A grid grid"]  # one a residual
-    length: Int[Array, ""]
+def _of_words(tokens: Float[np.ndarray, "A *rest"], words: Words) -> Float[np.ndarray, "W *rest"]:
+    """Returns the mean over each word's tokens."""
+    return np.stack([tokens[positions].mean(axis=0) for _, positions in words])
 
 
-@partial(jax.jit, static_argnames=("model", "config", "residuals"))
-def _views(
-    model: PaliGemma, params: Flat, batch: Batch, *, config: SaliencyConfig, residuals: tuple[float, ...]
-) -> _Views:
-    """Returns the maps of a batch of one row; attention between other rows never leaves the device."""
-    captured = capture(model, params, batch)
-    num_patches = captured.num_patches
-
-    def rolled(residual: float) -> jax.Array:
-        folded = rollout(
-            captured.attn_probs, residual=residual, head_fusion=config.head_fusion, start_layer=config.start_layer
-        )
-        return rollout_maps(folded, captured.query, num_patches=num_patches)[0]
-
-    return _Views(
-        heads=to_grid(captured.answer_probs, num_patches=num_patches)[:, 0],
-        rollouts=jax.numpy.stack([rolled(residual) for residual in residuals]),
-        length=captured.length[0],
-    )
-
-
-def _of_words(tokens: np.ndarray, groups: Sequence[tuple[str, list[int]]]) -> Float[np.ndarray, "W grid grid"]:
-    """Returns a map a word, the mean over its tokens."""
-    return np.stack([tokens[positions].mean(axis=0) for _, positions in groups])
+def _by_head(name: str, bundle: CaseBundle, method: str) -> Iterator[ViewerMap]:
+    """Yields the map of all layers, of each layer, and of each head; raw attention with what it read in the prompt."""
+    depth, heads = bundle.raw.shape[:2]
+    choices = [(None, None)] + [(i, head) for i in range(depth) for head in (None, *range(heads))]
+    for layer, head in choices:
+        chosen = {
+            "layers": () if layer is None else (layer,),
+            "heads": () if head is None else (head,),
+        }
+        for vision in (False, True) if head is None else (False,):
+            tokens = bundle.tokens(method + VISION_SUFFIX * vision, **chosen)
+            prompt = None
+            if method == "raw" and not vision:
+                at = slice(None) if layer is None else slice(layer, layer + 1)
+                which = slice(None) if head is None else slice(head, head + 1)
+                read = _of_words(bundle.raw_to_prompt[at, which].mean(axis=(0, 1)), bundle.words)
+                prompt = np.stack([read[:, positions].sum(axis=1) for _, positions in bundle.prompt_words], axis=1)
+            yield ViewerMap(
+                name, method, _of_words(tokens, bundle.words), layer=layer, head=head, vision=vision, prompt=prompt
+            )
 
 
-def model_maps(
-    name: str, views: Any, groups: Sequence[tuple[str, list[int]]], *, residuals: Sequence[float]
-) -> list[ViewerMap]:
-    """Returns the maps of one model: raw attention in all, by layer and by head, and rollout by residual."""
-    heads = np.asarray(views.heads)
-    made = partial(ViewerMap, name)
-    maps = [made("raw", _of_words(heads.mean(axis=(0, 1)), groups))]
-    for layer, of_layer in enumerate(heads):
-        maps.append(made("raw", _of_words(of_layer.mean(axis=0), groups), layer=layer))
-        maps += [made("raw", _of_words(one, groups), layer=layer, head=head) for head, one in enumerate(of_layer)]
-    rolled = zip(residuals, np.asarray(views.rollouts), strict=True)
-    return maps + [made("rollout", _of_words(values, groups), residual=residual) for residual, values in rolled]
+def bundle_maps(name: str, bundle: CaseBundle) -> list[ViewerMap]:
+    """Returns all maps of a bundle for the viewer. Single heads are not composed with the vision tower."""
+    maps: list[ViewerMap] = []
+    for method in bundle.methods:
+        plain = method.removesuffix(VISION_SUFFIX)
+        vision = method != plain
+        if plain in BY_HEAD:
+            maps += [] if vision else _by_head(name, bundle, plain)
+            continue
+        for residual in bundle.options.residuals if plain == "rollout" else (None,):
+            values = _of_words(bundle.tokens(method, residual=residual), bundle.words)
+            maps.append(ViewerMap(name, plain, values, residual=residual, vision=vision))
+    return maps
 
 
 def viewer_case(
@@ -99,33 +91,38 @@ def viewer_case(
         tokenizer: of the checkpoint.
         image: original pixels.
         prefix: the prompt, without the separator.
-        config: head fusion and start layer of rollout.
+        config: how rollout is made, and whether relevancy is.
         seq_len: text positions of the row; prompt and answer must fit.
         mask: of the lesion, in the size of the image.
         facts: (name, value) shown beside the image.
         notes: sentences that a reader must know.
     """
     record = records[list(shown)[-1]]
-    packed = pack_prompt(tokenizer, prefix, seq_len=seq_len)
-    prompt = packed["tokens"][packed["mask_input"] == 1].tolist()
-    ids = tokenizer.encode(record.predictions[0], eos=True)
-    row = answer_row(prompt, ids, seq_len=seq_len, eos=tokenizer.eos, pad=tokenizer.pad)
-    groups = word_groups(tokenizer, ids)
-    residuals = tuple(sorted({*RESIDUALS, config.residual}))
-    maps: list[ViewerMap] = []
-    for name, one in shown.items():
-        pixels = resize_image(image, one.model.variant.resolution)[None]
-        batch = Batch(image=pixels, mask_example=np.ones(1, bool), **{key: value[None] for key, value in row.items()})
-        views = jax.device_get(_views(one.model, one.params, batch, config=config, residuals=residuals))
-        maps += model_maps(name, views, groups, residuals=residuals)
+    options = replace(bundle_options(config), residuals=tuple(sorted({*RESIDUALS, config.residual})))
+    bundles = {
+        name: make_bundle(
+            one.model,
+            one.params,
+            tokenizer=tokenizer,
+            image=image,
+            prefix=prefix,
+            answer=tokenizer.encode(record.predictions[0], eos=True),
+            seq_len=seq_len,
+            options=options,
+        )
+        for name, one in shown.items()
+    }
+    first = next(iter(bundles.values()))
+    last = len(first.token_ids) - 1
     return ViewerCase(
         question_id=record.question_id,
         question=record.question,
         reference=record.reference,
         image=image,
-        words=[ViewerWord(text, len(at), end=at == [len(ids) - 1]) for text, at in groups],
+        words=[ViewerWord(text, len(at), end=first.ended and at == [last]) for text, at in first.words],
         models=[_described(name, one.label, records.get(name)) for name, one in shown.items()],
-        maps=maps,
+        maps=[item for name, bundle in bundles.items() for item in bundle_maps(name, bundle)],
+        prompt=[text for text, _ in first.prompt_words],
         mask=mask,
         facts=facts,
         notes=notes,

@@ -175,12 +175,13 @@ function showChoices() {
   }));
 }
 
-// A combination that no map has (a head of "all layers") moves the other choice along.
+// A combination that no map has (a head of "all layers") moves the other choices, as few of them as can be.
 function settle(changed) {
   if (shownModels().some((model) => findMap(model.name))) return;
-  const other = current.maps.index.find((item) => item.method === state.method && item[changed] === state[changed] && item.vision === state.vision)
-    ?? current.maps.index.find((item) => item.method === state.method && item[changed] === state[changed]);
-  for (const key of ["layer", "head", "residual", "vision"]) if (other) state[key] = other[key];
+  const keys = ["layer", "head", "residual", "vision"], alike = (item) => keys.filter((key) => item[key] === state[key]).length;
+  const possible = current.maps.index.filter((item) => item.method === state.method && (changed === "method" || item[changed] === state[changed]));
+  const nearest = possible.sort((a, b) => alike(b) - alike(a))[0];
+  for (const key of keys) state[key] = nearest[key];
   showChoices();
 }
 
@@ -216,7 +217,7 @@ function draw() {
     const target = context.createImageData(canvas.width, canvas.height);
     blend(target, current.pixels, maps[i] ?? new Float64Array(current.grid ** 2), { grid: current.grid, limit, opacity: maps[i] ? opacity : 0, fade: $("fade").checked, table });
     context.putImageData(target, 0, 0);
-    const share = maps[i] ? `${percent(sumOver(maps[i], null))} on the image` : "no such map of this model";
+    const share = maps[i] ? `${amount(sumOver(maps[i], null))} on the image` : "no such map of this model";
     panel.querySelector("figcaption").textContent = `${model.label}: ${share}`;
     panel.querySelector(".stage").setAttribute("aria-label", `Image with ${describe(state)}, ${model.label}. ${share}.`);
   });
@@ -224,8 +225,14 @@ function draw() {
   drawScale(limit, table);
   drawAtlas(table);
   drawWords();
+  drawPrompt();
   showMeasures(models, maps);
   readOut();
+}
+
+// A share in percent; what has no unit as a number.
+function amount(value) {
+  return shared.methods[state.method]?.share ? percent(value) : number(value);
 }
 
 function patchPath(patches) {
@@ -297,13 +304,29 @@ function drawWords() {
   [...$("words").children].forEach((option, w) => {
     option.setAttribute("aria-selected", String(state.words.has(w)));
     option.tabIndex = w === cursor.word ? 0 : -1;
-    option.querySelector(".share").textContent = percent(shares[w]);
+    option.querySelector(".share").textContent = amount(shares[w]);
     option.dataset.share = String(shares[w]);
     option.querySelector(".meter i").style.width = `${(100 * shares[w]) / top}%`;
   });
   const where = patches ? `${patches.size} chosen ${patches.size === 1 ? "patch" : "patches"}` : "the whole image";
-  $("words-measure").textContent = `Below each word: its share on ${where} (${shownModels().at(-1).label}).`;
+  $("words-measure").textContent = `Below each word: ${shared.methods[state.method]?.share ? "its share" : "its sum"} on ${where} (${shownModels().at(-1).label}).`;
   $("clear").disabled = !patches;
+}
+
+// What the chosen words read of each word of the prompt, where the map says it.
+function drawPrompt() {
+  const item = findMap(shownModels().at(-1).name);
+  $("prompt-field").hidden = !item?.prompt;
+  if (!item?.prompt) return;
+  const read = meanOfWords(item.prompt, current.words, chosenWords()), top = Math.max(...read) || 1;
+  $("prompt").replaceChildren(...current.prompt.map((word, u) => {
+    const entry = text("li", word.trim() || "(line end)"), meter = text("span", "", { class: "meter", "aria-hidden": "true" }), bar = text("i", "");
+    bar.style.width = `${(100 * read[u]) / top}%`;
+    meter.append(bar);
+    entry.append(text("span", percent(read[u]), { class: "share" }), meter);
+    entry.dataset.share = String(read[u]);
+    return entry;
+  }));
 }
 
 function showMeasures(models, maps) {
@@ -321,7 +344,7 @@ function readOut() {
   const p = cursor.patch, grid = current.grid, parts = [`Patch row ${Math.floor(p / grid) + 1}, column ${(p % grid) + 1} of ${grid} x ${grid}`];
   for (const model of shownModels()) {
     const map = mapOf(model.name);
-    if (map) parts.push(`${model.label} ${number(map[p])}${state.patches.size ? `, chosen patches together ${percent(sumOver(map, state.patches))}` : ""}`);
+    if (map) parts.push(`${model.label} ${number(map[p])}${state.patches.size ? `, chosen patches together ${amount(sumOver(map, state.patches))}` : ""}`);
   }
   $("readout").textContent = `${parts.join("; ")}.`;
 }
