@@ -108,6 +108,8 @@ _LEAST = {
     "decode.top_k": 0,
     "eval.source.limit": 0,
     "saliency.cases": 0,
+    "ask.frame": 1,
+    "ask.samples": 1,
     "saliency.start_layer": 0,
 }
 _LEAST_IN_STAGE = {
@@ -128,6 +130,8 @@ _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
     ("dataset", ("build_data",), "a data set", "phantom_rad"),
     ("eval.predictions", ("score",), "answers to score", "DIR/predictions/base.jsonl"),
     ("eval.source.dataset", ("predict", "saliency", "job"), "a data set to answer", "phantom_rad"),
+    ("ask.image", ("ask",), "an image or a DICOM file", "FILE"),
+    ("ask.question", ("ask",), "a question", "'Is there a fracture?'"),
     ("eval.train_source.dataset", ("job",), "a data set for the question-only baseline", "phantom_rad"),
 )
 
@@ -193,6 +197,9 @@ def check(config: Config) -> None:
     _require(
         0 <= config.saliency.residual < 1,
         f"saliency.residual={config.saliency.residual} must be in [0, 1): at 1 no attention is left.",
+    )
+    _require(
+        config.ask.temperature > 0, f"ask.temperature={config.ask.temperature} must be above 0; samples are drawn."
     )
     for name, modes, what, example in _NEEDED:
         _require(

@@ -34,7 +34,6 @@ SCRIPTS = ("viewer_data.js", "viewer.js", "viewer_input.js")  # one script of th
 HEAD_BITS, MEAN_BITS = 8, 16
 
 
-
 class Method(NamedTuple):
     """What the page says of a method."""
 
@@ -201,7 +200,9 @@ def _check(case: ViewerCase) -> int:
                 f"{len(case.words)} words it must be {(len(case.words), grid, grid)}."
             )
         if item.prompt is not None and item.prompt.shape != (len(case.words), len(case.prompt)):
-            raise ValueError(f"Case {case.question_id!r}: {item.prompt.shape} shares of {len(case.prompt)} prompt words.")
+            raise ValueError(
+                f"Case {case.question_id!r}: {item.prompt.shape} shares of {len(case.prompt)} prompt words."
+            )
         if item.model not in names:
             raise ValueError(f"Case {case.question_id!r}: a map is of {item.model!r}, but the models are {names}.")
     if case.mask is not None and case.mask.shape != case.image.shape[:2]:

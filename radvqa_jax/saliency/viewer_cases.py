@@ -28,8 +28,8 @@ class Shown(NamedTuple):
     params: Flat
 
 
-def _of_words(tokens: Float[np.ndarray, "A *rest"], words: Words) -> Float[np.ndarray, "W *rest"]:
-    """Returns the mean over each word's tokens."""
+def _of_words(tokens: Float[np.ndarray, "..."], words: Words) -> Float[np.ndarray, "..."]:
+    """Returns [words, …]: the mean over each word's tokens; the first axis of `tokens` is the answer's tokens."""
     return np.stack([tokens[positions].mean(axis=0) for _, positions in words])
 
 
@@ -70,49 +70,65 @@ def bundle_maps(name: str, bundle: CaseBundle) -> list[ViewerMap]:
     return maps
 
 
-def viewer_case(
+def ask_models(
     shown: Mapping[str, Shown],
     *,
-    records: Mapping[str, Record],
     tokenizer: Tokenizer,
     image: UInt8[np.ndarray, "h w 3"],
     prefix: str,
+    answer: str,
     config: SaliencyConfig,
     seq_len: int,
-    mask: Bool[np.ndarray, "h w"] | None = None,
-    facts: Sequence[tuple[str, str]] = (),
-    notes: Sequence[str] = (),
-) -> ViewerCase:
-    """Returns the case of one question, all models read over the same answer: that of the last one.
+) -> dict[str, CaseBundle]:
+    """Returns the bundle of every model over the same answer, with a rollout for each of RESIDUALS and its own first.
 
     Args:
-        shown: name -> model, in the order of reading; the last one's answer is the one that is looked at.
-        records: name -> what that model answered; its verdict is shown where there is a reference.
+        shown: name -> model.
         tokenizer: of the checkpoint.
         image: original pixels.
         prefix: the prompt, without the separator.
+        answer: that all models are made to write.
         config: how rollout is made, and whether relevancy is.
         seq_len: text positions of the row; prompt and answer must fit.
-        mask: of the lesion, in the size of the image.
-        facts: (name, value) shown beside the image.
-        notes: sentences that a reader must know.
     """
-    record = records[list(shown)[-1]]
-    options = replace(bundle_options(config), residuals=tuple(sorted({*RESIDUALS, config.residual})))
-    bundles = {
+    residuals = (config.residual, *(weight for weight in RESIDUALS if weight != config.residual))
+    return {
         name: make_bundle(
             one.model,
             one.params,
             tokenizer=tokenizer,
             image=image,
             prefix=prefix,
-            answer=tokenizer.encode(record.predictions[0], eos=True),
+            answer=tokenizer.encode(answer, eos=True),
             seq_len=seq_len,
-            options=options,
+            options=replace(bundle_options(config), residuals=residuals),
         )
         for name, one in shown.items()
     }
-    first = next(iter(bundles.values()))
+
+
+def viewer_case(
+    shown: Mapping[str, Shown],
+    bundles: Mapping[str, CaseBundle],
+    *,
+    records: Mapping[str, Record],
+    image: UInt8[np.ndarray, "h w 3"],
+    mask: Bool[np.ndarray, "h w"] | None = None,
+    facts: Sequence[tuple[str, str]] = (),
+    notes: Sequence[str] = (),
+) -> ViewerCase:
+    """Returns the case of one question.
+
+    Args:
+        shown: name -> model, in the order of reading.
+        bundles: of `ask_models`, all of the last model's answer.
+        records: name -> what that model answered; its verdict is shown where there is a reference.
+        image: original pixels.
+        mask: of the lesion, in the size of the image.
+        facts: (name, value) shown beside the image.
+        notes: sentences that a reader must know.
+    """
+    record, first = records[list(shown)[-1]], next(iter(bundles.values()))
     last = len(first.token_ids) - 1
     return ViewerCase(
         question_id=record.question_id,

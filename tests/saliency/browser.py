@@ -88,7 +88,11 @@ class Page:
     def requests(self) -> list[str]:
         """Returns every address the page asked for since the last call, but data inside it."""
         events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-        sent = [event["params"] for event in events if event["method"] in ("Network.requestWillBeSent", "Network.webSocketCreated")]
+        sent = [
+            event["params"]
+            for event in events
+            if event["method"] in ("Network.requestWillBeSent", "Network.webSocketCreated")
+        ]
         urls = [params["request"]["url"] if "request" in params else params["url"] for params in sent]
         return [url for url in urls if not url.startswith("data:")]
 

@@ -62,7 +62,13 @@ def of_words(item: ViewerMap, words: Sequence[int] = WHOLE) -> np.ndarray:
 
 
 def blended(
-    case: ViewerCase, values: np.ndarray, limit: float, *, alpha: float = 0.5, colours: str = "viridis", fade: bool = True
+    case: ViewerCase,
+    values: np.ndarray,
+    limit: float,
+    *,
+    alpha: float = 0.5,
+    colours: str = "viridis",
+    fade: bool = True,
 ) -> np.ndarray:
     """Returns what the canvas should show, computed apart from the page."""
     height, width = case.image.shape[:2]
@@ -93,7 +99,9 @@ def test_the_first_picture_is_the_whole_answer_of_both_models_on_one_scale(page:
         assert_shows(page, blended(case, values, limit), index)
     assert float(page.run("return document.getElementById('high').dataset.limit")) == pytest.approx(limit, rel=1e-4)
     captions = page.texts("#panels figcaption")
-    assert captions == [f"{m.label}: {v.sum():.0%} on the image".replace("%", " %") for m, v in zip(MODELS, maps, strict=True)]
+    assert captions == [
+        f"{m.label}: {v.sum():.0%} on the image".replace("%", " %") for m, v in zip(MODELS, maps, strict=True)
+    ]
     assert page.texts("dd .outcome") == ["✗ incorrect", "✓ correct"]
 
 
@@ -190,7 +198,12 @@ def test_choosing_patches_says_which_words_read_them(page: Page) -> None:
         return int((column + 0.5) / GRID * width - width / 2), int((row + 0.5) / GRID * height - height / 2)
 
     def shares() -> np.ndarray:
-        return np.array([float(e) for e in page.run("return [...document.querySelectorAll('#words li')].map((e) => e.dataset.share)")])
+        return np.array(
+            [
+                float(e)
+                for e in page.run("return [...document.querySelectorAll('#words li')].map((e) => e.dataset.share)")
+            ]
+        )
 
     assert shares() == pytest.approx(item.values.sum(axis=(1, 2)), rel=1e-3)
     page.run("document.querySelector('.stage').scrollIntoView({block: 'center'})")
@@ -251,7 +264,9 @@ def test_the_figures_beside_the_map_are_those_of_the_map(page: Page) -> None:
     mass = (values * covered).sum() / values.sum()
     shown = f"{mass:.0%}" if mass >= 0.0995 else f"{100 * mass:#.2g}%"
     assert f"{shown.replace('%', ' %')} of this map lies inside the lesion" in page.text("#live-quality")
-    assert len(page.texts("#quality tbody tr")) == 2 * 5  # two models; raw, and rollout with two residuals, with and without
+    assert (
+        len(page.texts("#quality tbody tr")) == 2 * 5
+    )  # two models; raw, and rollout with two residuals, with and without
 
 
 def test_the_other_case_has_its_own_image_and_no_lesion(page: Page) -> None:
@@ -260,7 +275,9 @@ def test_the_other_case_has_its_own_image_and_no_lesion(page: Page) -> None:
     case = wide_case()
     values = of_words(find(case, model="base", method="raw"))
     assert_shows(page, blended(case, values, values.max()))
-    pixels = page.run("return [document.querySelector('.stage').offsetWidth, document.querySelector('.stage').offsetHeight]")
+    pixels = page.run(
+        "return [document.querySelector('.stage').offsetWidth, document.querySelector('.stage').offsetHeight]"
+    )
     assert pixels[0] / pixels[1] == pytest.approx(90 / 40, rel=0.01)
     hidden = ("view-field", "quality-field", "outline-field")
     assert all(page.run("return document.getElementById(arguments[0]).hidden", name) for name in hidden)
@@ -303,7 +320,9 @@ def test_hostile_text_stays_text(browser: Page, tmp_path: Path) -> None:
     path = write_viewer(tmp_path / "viewer.html", [case], title=HOSTILE)
     browser.open(path)
     assert browser.text("#qa .question") == HOSTILE and browser.text("h1") == HOSTILE
-    assert HOSTILE in browser.text("#facts") and HOSTILE in browser.text("#notes") and HOSTILE in browser.text("#word-0")
+    assert (
+        HOSTILE in browser.text("#facts") and HOSTILE in browser.text("#notes") and HOSTILE in browser.text("#word-0")
+    )
     assert browser.run("return document.querySelectorAll('img, b, iframe').length") == 0
     assert browser.driver.title.split() == HOSTILE.replace("\u2028", " ").split() and browser.console() == []
     assert browser.requests() == [path.as_uri()]

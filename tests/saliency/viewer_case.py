@@ -38,7 +38,9 @@ def make_maps(words: int, *, grid: int = GRID, layers: int = LAYERS, heads: int 
     maps = []
     for model, width in (("base", 0.35), ("stage2", 0.09)):
         shape = (layers, heads, words)
-        spots = [bump(rng, grid, rng.uniform(0.25, 0.4), rng.uniform(0.6, 0.75), width=width) for _ in np.ndindex(shape)]
+        spots = [
+            bump(rng, grid, rng.uniform(0.25, 0.4), rng.uniform(0.6, 0.75), width=width) for _ in np.ndindex(shape)
+        ]
         values = np.stack(spots).reshape(*shape, grid, grid)
         maps.append(ViewerMap(model, "raw", values.mean(axis=(0, 1))))
         for layer in range(layers):
