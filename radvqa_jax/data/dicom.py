@@ -7,6 +7,7 @@ file is shown, logged or put into an error. Pixels go through pydicom: modality 
 
 import contextlib
 import io
+import logging
 import re
 import types
 import warnings
@@ -73,7 +74,9 @@ def _pydicom() -> types.ModuleType:
 
 @contextlib.contextmanager
 def _quiet(what: str) -> Iterator[None]:
-    """Keeps pydicom's warnings and errors to itself: they may hold values of the file, and so names of patients."""
+    """Keeps pydicom's warnings, log and errors to itself: they hold values of the file, and so names of patients."""
+    logger = logging.getLogger("pydicom")
+    silent, logger.disabled = logger.disabled, True
     try:
         with warnings.catch_warnings(), _pydicom().config.disable_value_validation():
             warnings.simplefilter("ignore")
@@ -82,6 +85,8 @@ def _quiet(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise ValueError(f"The DICOM file's {what} cannot be read ({type(error).__name__}).") from None
+    finally:
+        logger.disabled = silent
 
 
 class Refused(ValueError):
@@ -126,6 +131,7 @@ def _functional(ds: Any, frame: int, sequence: str) -> Any:
 def _settings(ds: Any, frame: int) -> Any:
     """Returns what rescale and window need, as a data set of its own: from the frame's groups, else from the file."""
     found = _pydicom().Dataset()
+    found.file_meta = ds.file_meta  # the byte order of look-up tables
     rescale = _functional(ds, frame, "PixelValueTransformationSequence")
     voi = _functional(ds, frame, "FrameVOILUTSequence")
     for source, names in (
