@@ -3,8 +3,8 @@
     python -m radvqa_jax.main --config configs/ask.py --workdir runs/ask --config.ask.image=FILE \
         --config.ask.question="Is there a fracture?"
 
-Machine: one CPU core, under a minute. The embedded tiny model has seen drawings only: its answers are worth nothing, and
-the files are there to see the parts work. For a real model, the same command with its files:
+Machine: one CPU core, under a minute. The embedded tiny model has seen drawings only, so its answers are worth nothing:
+it is there to see the parts work. For a real model, the same command with its files:
 
     … --config.model.variant=paligemma-3b-448 --config.model.checkpoint=FILE.npz --config.model.tokenizer=FILE.model \
         --config.adapter=runs/s2/stage2

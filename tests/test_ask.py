@@ -52,10 +52,6 @@ def test_one_command_answers_and_shows(picture: Path, tmp_path: Path, capsys: py
     assert len(heads) == 1 + 4 + 4 * 4
     read = np.array(next(item["prompt"] for item in case["maps"]["index"] if item["method"] == "raw"))
     assert (read >= 0).all() and (read.sum(axis=1) < 1).all()
-    again = tmp_path / "again"
-    RUNNERS["ask"](make(**{"ask.image": str(picture)}), again)
-    assert (again / "answer.json").read_bytes() == (tmp_path / "answer.json").read_bytes()
-    assert (again / "viewer.html").read_text(encoding="utf-8") == page
 
 
 def test_a_dicom_file_is_opened_with_its_window_and_without_its_patient(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def _decode(one: Shown, batch: Batch, tokenizer: Tokenizer, config: DecodeConfig
 
 
 def ask(config: Config, workdir: Path) -> None:
-    """Answers ask.question about ask.image: prints the answer, samples and agreement; writes answer.json, viewer.html."""
+    """Answers ask.question about ask.image: prints answer, samples and agreement; writes answer.json, viewer.html."""
     opened = open_image(config)
     ground = load_ground(config, workdir)
     run, trained = configured_adapter(ground)

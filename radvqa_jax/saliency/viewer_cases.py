@@ -38,12 +38,12 @@ def _by_head(name: str, bundle: CaseBundle, method: str) -> Iterator[ViewerMap]:
     depth, heads = bundle.raw.shape[:2]
     choices = [(None, None)] + [(i, head) for i in range(depth) for head in (None, *range(heads))]
     for layer, head in choices:
-        chosen = {
-            "layers": () if layer is None else (layer,),
-            "heads": () if head is None else (head,),
-        }
         for vision in (False, True) if head is None else (False,):
-            tokens = bundle.tokens(method + VISION_SUFFIX * vision, **chosen)
+            tokens = bundle.tokens(
+                method + VISION_SUFFIX * vision,
+                layers=() if layer is None else (layer,),
+                heads=() if head is None else (head,),
+            )
             prompt = None
             if method == "raw" and not vision:
                 at = slice(None) if layer is None else slice(layer, layer + 1)

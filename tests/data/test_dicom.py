@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed: pip install -e '.[dicom]'")
-
-from pydicom.data import get_testdata_file
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
-
 from radvqa_jax.data.dicom import ALLOWED, capped_age, is_dicom, read_dicom
+
+try:
+    import pydicom
+    from pydicom.data import get_testdata_file
+    from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+except ImportError:
+    pytest.skip("pydicom is not installed: pip install -e '.[dicom]'", allow_module_level=True)
 
 SECRET = "Doe^Jane"
 HU = np.array([[-1024, -1000, -600], [-100, 0, 40], [80, 400, 3000]])

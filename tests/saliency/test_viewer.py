@@ -87,7 +87,7 @@ def test_parts_that_do_not_belong_together_are_refused() -> None:
         case_json(make_case(words=WORDS[:3]))
     with pytest.raises(ValueError, match="a map is of 'base', but the models are"):
         case_json(make_case(models=MODELS[1:], maps=maps))
-    with pytest.raises(ValueError, match="mask .* and image .* differ"):
+    with pytest.raises(ValueError, match=r"mask .* and image .* differ"):
         case_json(make_case(mask=np.ones((3, 3), bool)))
     with pytest.raises(ValueError, match="has 0 maps and 4 words"):
         case_json(make_case(maps=[]))
