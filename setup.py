@@ -35,7 +35,16 @@ INSTALL_REQUIRES = [
     "tqdm>=4.70,<5",
 ]
 
-TEST = ["beartype>=0.23,<0.24", "pytest>=9.2,<10", "pytest-xdist>=3.8,<4"]
+DICOM = ["pydicom>=3.0.2,<4"]
+TEST = [
+    "beartype>=0.23,<0.24",
+    "ipykernel>=7.4,<8",
+    "nbclient>=0.11,<0.12",
+    "pytest>=9.2,<10",
+    "pytest-xdist>=3.8,<4",
+    "selenium>=4.51,<5",  # with the browser's own driver: nothing is downloaded
+    *DICOM,
+]
 
 EXTRAS_REQUIRE = {
     "cuda": ["jax[cuda13]>=0.10.2,<0.11"],
@@ -43,7 +52,7 @@ EXTRAS_REQUIRE = {
     "tf": ["tensorflow-cpu>=2.21,<2.22"],  # for tests marked `tf`; the main job never loads it
     "export": ["safetensors>=0.8,<0.9"],
     "judge": ["openai>=3.51,<4", "pydantic>=2.14,<3", "tenacity>=9.2,<10"],
-    "dicom": ["pydicom>=3.0.2,<4"],
+    "dicom": DICOM,
     "bench": ["peft>=0.21.2,<0.22", "safetensors>=0.8,<0.9", "torch>=2.13,<3", "transformers>=5.23,<6"],
     "notebook": ["ipykernel>=7.4,<8", "jupyterlab>=4.6,<5", "nbclient>=0.11,<0.12", "nbconvert>=7.17,<8"],
     "test": TEST,
@@ -71,8 +80,8 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["radvqa_jax", "radvqa_jax.*", "tfds_builders", "tfds_builders.*"]),
     package_data={
-        "radvqa_jax": ["assets/**/*", "**/*.html"],
         "tfds_builders": ["*/README.md", "*/CITATIONS.bib", "*/counts.json", "*/dummy_data/**/*"],
+        "radvqa_jax": ["assets/**/*", "**/templates/*"],
     },
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,

@@ -14,7 +14,7 @@ import ml_collections
 
 EMBEDDED = Path(__file__).parent / "assets" / "tiny"
 
-Mode = Literal["build_data", "train", "predict", "score", "saliency", "saliency_quality", "job"]
+Mode = Literal["build_data", "train", "predict", "score", "saliency", "saliency_quality", "ask", "job"]
 
 # Query, key, value and output weights of the attention of both towers: MedM's stage 2.
 ATTENTION_WEIGHTS = r"img/.*/(query|key|value|out)/kernel|llm/.*/(q_einsum|kv_einsum|qkv_einsum|attn_vec_einsum)/w"
@@ -161,6 +161,18 @@ class QualityConfig:
 
 
 @dataclass(frozen=True)
+class AskConfig:
+    """mode=ask: one image and a question."""
+
+    image: str = ""  # an image or a DICOM file
+    question: str = ""
+    frame: int = 1  # of a DICOM file with several
+    window: str = ""  # of a DICOM file: empty = its own, or lung, mediastinum, abdomen, bone, brain, … for CT
+    samples: int = 5  # answers drawn beside the greedy one, to see whether they agree
+    temperature: float = 1.0  # of these samples
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole experiment."""
 
@@ -173,11 +185,12 @@ class Config:
     stages: tuple[str, ...] = ("stage1", "stage2")  # which stages run, in order
     stage1: StageConfig = field(default_factory=StageConfig)
     stage2: StageConfig = field(default_factory=StageConfig)
-    adapter: str = ""  # mode=predict, saliency…: adapter.npz of a stage, or its folder; empty = the base model
+    adapter: str = ""  # mode=predict, saliency, ask…: adapter.npz of a stage, or its folder; empty = the base model
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     saliency: SaliencyConfig = field(default_factory=SaliencyConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
+    ask: AskConfig = field(default_factory=AskConfig)
 
     def stage(self, name: str) -> StageConfig:
         """Returns the stage of that name, `stage1` or `stage2`."""

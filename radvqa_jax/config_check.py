@@ -108,6 +108,8 @@ _LEAST = {
     "decode.top_k": 0,
     "eval.source.limit": 0,
     "saliency.cases": 0,
+    "ask.frame": 1,
+    "ask.samples": 1,
     "saliency.start_layer": 0,
     "quality.cases": 1,
     "quality.batch_size": 1,
@@ -135,6 +137,8 @@ _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
     ("dataset", ("build_data",), "a data set", "phantom_rad"),
     ("eval.predictions", ("score",), "answers to score", "DIR/predictions/base.jsonl"),
     ("eval.source.dataset", ("predict", "saliency", "saliency_quality", "job"), "a data set to answer", "phantom_rad"),
+    ("ask.image", ("ask",), "an image or a DICOM file", "FILE"),
+    ("ask.question", ("ask",), "a question", "'Is there a fracture?'"),
     ("eval.train_source.dataset", ("job",), "a data set for the question-only baseline", "phantom_rad"),
 )
 
@@ -202,6 +206,9 @@ def check(config: Config) -> None:
         f"saliency.residual={config.saliency.residual} must be in [0, 1): at 1 no attention is left.",
     )
     _require(0 <= config.saliency.discard < 1, f"saliency.discard={config.saliency.discard} must be in [0, 1).")
+    _require(
+        config.ask.temperature > 0, f"ask.temperature={config.ask.temperature} must be above 0; samples are drawn."
+    )
     for name, modes, what, example in _NEEDED:
         _require(
             config.mode not in modes or bool(attrgetter(name)(config)),

@@ -11,6 +11,7 @@ if os.environ.get("RADVQA_GPU") != "1":
 
 import importlib.util
 import runpy
+import shutil
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -29,6 +30,10 @@ NEEDS = {
     "torch": (importlib.util.find_spec("torch") is not None, "torch is not installed: pip install -e '.[bench]'"),
     "gpu": (os.environ.get("RADVQA_GPU") == "1", "needs a GPU: set RADVQA_GPU=1"),
     "weights": ("RADVQA_WEIGHTS" in os.environ, "needs released weights: set RADVQA_WEIGHTS to their folder"),
+    "browser": (
+        importlib.util.find_spec("selenium") is not None and all(map(shutil.which, ("chromium", "chromedriver"))),
+        "needs selenium, chromium and chromedriver: pip install -e '.[test]'; apt install chromium chromium-driver",
+    ),
     "network": (os.environ.get("RADVQA_NETWORK") == "1", "needs the network: set RADVQA_NETWORK=1"),
 }
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from radvqa_jax.config import Config
+from radvqa_jax.runners.ask import ask
 from radvqa_jax.runners.data import build_data
 from radvqa_jax.runners.evaluate import predict_mode, score_mode
 from radvqa_jax.runners.job import job
@@ -18,5 +19,6 @@ RUNNERS: dict[str, Callable[[Config, Path], None]] = {
     "score": score_mode,
     "saliency": saliency_mode,
     "saliency_quality": saliency_quality_mode,
+    "ask": ask,
     "job": job,
 }

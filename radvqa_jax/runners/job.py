@@ -19,6 +19,7 @@ from radvqa_jax.runners.evaluate import answer, is_synthetic, write_scores
 from radvqa_jax.runners.ground import Ground, inspect_model, load_ground
 from radvqa_jax.runners.saliency import maps
 from radvqa_jax.runners.train import train_stages
+from radvqa_jax.saliency.gallery import choose_cases
 from radvqa_jax.schema import Record
 from radvqa_jax.training.hooks import read_losses
 from radvqa_jax.training.stage import Trained
@@ -57,15 +58,19 @@ def job(config: Config, workdir: Path) -> None:
     others = rows.with_images_of(baselines.swap_images(rows, seed=config.seed)) if config.eval.swapped else None
     runs: dict[str, list[Record]] = {}
     swapped: dict[str, list[Record]] = {}
+    models: dict[str, Trained] = {}
 
     def evaluate(name: str, trained: Trained) -> None:
+        models[name] = trained
         runs[name] = answer(ground, trained, rows, run=name)
         if others is not None:
             swapped[name] = answer(ground, trained, others, run=name, name=f"{name}_swapped")
 
     evaluate("base", Trained.nothing())
-    trained = train_stages(ground, after=evaluate)
-    overlays = maps(ground, trained, rows, runs[config.stages[-1]])
+    train_stages(ground, after=evaluate)
+    chosen = choose_cases(runs[config.stages[-1]], cases=config.saliency.cases, seed=config.seed)
+    answers = {name: [records[index] for index in chosen] for name, records in runs.items()}
+    overlays = maps(ground, models, rows.select(chosen), answers)
     experiment = report.Experiment(
         f"{rows.name}: {', '.join(config.stages)} of {config.model.variant}",
         runs,

@@ -1,13 +1,17 @@
 """The mode that maps attention."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from radvqa_jax.config import Config
 from radvqa_jax.data.sources import RowSource, load_rows
-from radvqa_jax.runners.evaluate import answer
+from radvqa_jax.evaluation.report import run_label
+from radvqa_jax.runners.evaluate import answer, is_synthetic
 from radvqa_jax.runners.ground import Ground, configured_adapter, load_ground
-from radvqa_jax.saliency.gallery import write_cases
+from radvqa_jax.saliency.gallery import choose_cases, write_cases
+from radvqa_jax.saliency.viewer import write_viewer
+from radvqa_jax.saliency.viewer_cases import Shown
 from radvqa_jax.schema import Record
 from radvqa_jax.training.stage import Trained, assemble
 
@@ -18,18 +22,35 @@ def saliency_mode(config: Config, workdir: Path) -> None:
     ground = load_ground(config, workdir)
     run, trained = configured_adapter(ground)
     records = answer(ground, trained, rows, run=run, name="predictions")
-    maps(ground, trained, rows, records)
+    chosen = choose_cases(records, cases=config.saliency.cases, seed=config.seed)
+    few, models, answers = rows.select(chosen), {run: trained}, {run: [records[index] for index in chosen]}
+    if run != "base" and chosen:
+        base = Trained.nothing()
+        models = {"base": base} | models
+        answers["base"] = answer(ground, base, few, run="base", name="base_cases")
+    maps(ground, models, few, answers)
 
 
-def maps(ground: Ground, trained: Trained, rows: RowSource, records: list[Record]) -> list[dict[str, Any]]:
-    """Writes maps for `saliency.cases` questions under workdir/saliency and returns what the report shows of them."""
-    model, params = assemble(ground.config, ground.base, trained)
-    return write_cases(
-        model,
-        params,
-        rows,
-        records=records,
-        tokenizer=ground.tokenizer,
-        config=ground.config,
-        folder=ground.workdir / "saliency",
-    )
+def maps(
+    ground: Ground, models: Mapping[str, Trained], rows: RowSource, records: Mapping[str, list[Record]]
+) -> list[dict[str, Any]]:
+    """Writes maps of every row, and viewer.html, under workdir/saliency; returns what the report shows of them.
+
+    Args:
+        ground: config, tokenizer and base.
+        models: name of the run -> what was trained, in the order of reading; maps are of the last one's answers.
+        rows: the questions, few of them.
+        records: name of the run -> its answers to them, in the same order.
+    """
+    folder = ground.workdir / "saliency"
+    shown = {
+        name: Shown(run_label(name), *assemble(ground.config, ground.base, trained)) for name, trained in models.items()
+    }
+    gallery = write_cases(shown, rows, records=records, tokenizer=ground.tokenizer, config=ground.config, folder=folder)
+    if gallery.cases:
+        synthetic = is_synthetic(records)
+        path = write_viewer(
+            folder / "viewer.html", gallery.cases, title=f"{rows.name}: what was read", synthetic=synthetic
+        )
+        print(f"The viewer is {path}")
+    return gallery.overlays

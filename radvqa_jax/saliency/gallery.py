@@ -1,20 +1,25 @@
 """Maps for a few questions of a data set: which ones, and what a report shows of them."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 
 from radvqa_jax.config import Config
 from radvqa_jax.data.image import decode_image
 from radvqa_jax.data.sources import RowSource
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation.scoring import verdict
-from radvqa_jax.models.paligemma import PaliGemma
-from radvqa_jax.saliency.cases import SavedCase, read_mask, save_case
-from radvqa_jax.saliency.maps import case_maps
+from radvqa_jax.files import atomic_write
+from radvqa_jax.saliency.bundle import CaseBundle
+from radvqa_jax.saliency.cases import SavedCase, read_mask, safe_name, save_case
+from radvqa_jax.saliency.figures import heads_figure
+from radvqa_jax.saliency.maps import reduce_bundle
+from radvqa_jax.saliency.viewer import ViewerCase
+from radvqa_jax.saliency.viewer_cases import Shown, ask_models, viewer_case
 from radvqa_jax.schema import Record
-from radvqa_jax.trees import Flat
 
 
 def choose_cases(records: list[Record], *, cases: int, seed: int) -> list[int]:
@@ -41,6 +46,13 @@ def choose_cases(records: list[Record], *, cases: int, seed: int) -> list[int]:
     return chosen
 
 
+class Gallery(NamedTuple):
+    """What was made of the cases."""
+
+    overlays: list[dict[str, Any]]  # for the report: `png` (bytes), `caption`, `question`, `reference`, `prediction`
+    cases: list[ViewerCase]  # for viewer.html
+
+
 def _caption(record: Record, saved: SavedCase) -> str:
     outcome = verdict(record, record.predictions[0]).outcome
     text = f"{record.question_id} ({outcome})."
@@ -49,56 +61,68 @@ def _caption(record: Record, saved: SavedCase) -> str:
     return text
 
 
+def _write_heads(path: Path, bundle: CaseBundle, image: UInt8[np.ndarray, "h w 3"], record: Record) -> None:
+    """Writes raw attention of the whole answer by layer and head, for a screen and for a paper."""
+    inner = slice(0, max(1, len(bundle.token_ids) - bundle.ended))
+    grid = bundle.grid
+    maps = bundle.raw[:, :, inner].mean(axis=2).reshape(*bundle.raw.shape[:2], grid, grid)
+    for kind in ("png", "pdf"):
+        data = heads_figure(image, maps, question=record.question, answer=bundle.answer, kind=kind)
+        with atomic_write(path.with_name(f"{path.name}_heads.{kind}"), "wb") as file:
+            file.write(data)
+
+
 def write_cases(
-    model: PaliGemma,
-    params: Flat,
+    shown: Mapping[str, Shown],
     rows: RowSource,
     *,
-    records: list[Record],
+    records: Mapping[str, list[Record]],
     tokenizer: Tokenizer,
     config: Config,
     folder: Path,
-) -> list[dict[str, Any]]:
-    """Writes the maps of some of the questions into `folder` and returns what a report shows of each.
+) -> Gallery:
+    """Writes the maps of some questions into `folder` and returns what a report and the viewer show of each.
 
-    Each entry has `png` (bytes), `caption`, `question`, `reference` and `prediction`. The map is of the answer that the
-    record holds, teacher-forced.
+    Every map is of the last model's answer, teacher-forced; the files hold the last model's maps, the viewer all.
 
     Args:
-        model: with the adapters that `params` holds.
-        params: flat tree of base leaves and adapters.
+        shown: name -> model, in the order of reading.
         rows: the questions.
-        records: the answers to them, in the same order.
+        records: name -> the answers to them, in the same order.
         tokenizer: of the checkpoint.
-        config: the experiment; `saliency` says how many and how.
+        config: the experiment; `saliency` says how maps are made.
         folder: made if absent.
     """
-    shown = []
-    for index in choose_cases(records, cases=config.saliency.cases, seed=config.seed):
-        row, record = rows[index], records[index]
-        image = decode_image(row["image"])
+    last = list(shown)[-1]
+    gallery = Gallery([], [])
+    for index, row in enumerate(rows):
+        asked = {name: answers[index] for name, answers in records.items()}
+        record, image = asked[last], decode_image(row["image"])
         prefix, _ = rows.text(row, template=config.data.prompt)
-        maps = case_maps(
-            model,
-            params,
+        bundles = ask_models(
+            shown,
             tokenizer=tokenizer,
             image=image,
             prefix=prefix,
-            answer=tokenizer.encode(record.predictions[0], eos=True),
+            answer=record.predictions[0],
             config=config.saliency,
             seq_len=config.data.seq_len + config.decode.max_new_tokens,
         )
+        mask = read_mask(row["mask"]) if "mask" in row else None
         saved = save_case(
             folder,
-            maps,
+            reduce_bundle(bundles[last], config.saliency),
             image=image,
             question_id=record.question_id,
             question=record.question,
             config=config.saliency,
             reference=record.reference,
-            mask=read_mask(row["mask"]) if "mask" in row else None,
+            mask=mask,
         )
-        shown.append(
+        _write_heads(folder / safe_name(record.question_id), bundles[last], image, record)
+        facts = [(name, text) for name in ("modality", "organ", "plane") if (text := getattr(record, name))]
+        gallery.cases.append(viewer_case(shown, bundles, records=asked, image=image, mask=mask, facts=facts))
+        gallery.overlays.append(
             {
                 "png": saved.figure.read_bytes(),
                 "caption": _caption(record, saved),
@@ -107,4 +131,4 @@ def write_cases(
                 "prediction": record.predictions[0],
             }
         )
-    return shown
+    return gallery

@@ -1,0 +1,145 @@
+"""The mode that answers one question about one image, and shows what was read."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+
+from radvqa_jax.config import Config, DecodeConfig
+from radvqa_jax.data.dicom import is_dicom, read_dicom
+from radvqa_jax.data.image import decode_image, resize_image
+from radvqa_jax.data.packing import pack_prompt
+from radvqa_jax.data.tokenizer import Tokenizer
+from radvqa_jax.decoding.decode import decode
+from radvqa_jax.evaluation.normalize import normalize
+from radvqa_jax.evaluation.report import run_label
+from radvqa_jax.files import write_json
+from radvqa_jax.prompts import vqa_prefix
+from radvqa_jax.runners.ground import configured_adapter, load_ground
+from radvqa_jax.saliency.viewer import ViewerCase, write_viewer
+from radvqa_jax.saliency.viewer_cases import Shown, ask_models, viewer_case
+from radvqa_jax.schema import Batch, Record
+from radvqa_jax.training.stage import Trained, assemble
+
+
+class Opened(NamedTuple):
+    """An image to ask about, and what may be said of it."""
+
+    image: UInt8[np.ndarray, "h w 3"]
+    facts: list[tuple[str, str]]
+    notes: list[str]
+
+
+def open_image(config: Config) -> Opened:
+    """Returns the pixels of ask.image, with the window and the allowed tags of a DICOM file."""
+    path = Path(config.ask.image).expanduser()
+    if not path.is_file():
+        raise ValueError(f"ask.image={config.ask.image} is not a file. Give an image or a DICOM file.")
+    data = path.read_bytes()
+    if not is_dicom(data):
+        if config.ask.window or config.ask.frame != 1:
+            raise ValueError("ask.window and ask.frame are for DICOM files, and ask.image is none.")
+        return Opened(decode_image(data), [], [])
+    found = read_dicom(data, frame=config.ask.frame, window=config.ask.window)
+    facts = [("window", found.window), ("frame", f"{found.frame} of {found.frames}"), *found.tags.items()]
+    return Opened(found.image, facts, found.warnings)
+
+
+def agreement(answer: str, samples: list[str]) -> float:
+    """Returns the share of samples that say what the answer says, in normal form.
+
+    >>> agreement("Yes", ["yes", "Yes.", "no", "yes"])
+    0.75
+    """
+    return sum(normalize(sample) == normalize(answer) for sample in samples) / len(samples)
+
+
+def sampled(answer: str, samples: list[str]) -> list[tuple[str, str]]:
+    """Returns the samples, equal ones counted, and how many agree with the answer, as rows for a reader."""
+    rows = [(f"{count} of {len(samples)} samples", text) for text, count in Counter(samples).most_common()]
+    return [
+        ("agreement", f"{agreement(answer, samples):.0%} of {len(samples)} samples say what the answer says"),
+        *rows,
+    ]
+
+
+def _decode(one: Shown, batch: Batch, tokenizer: Tokenizer, config: DecodeConfig, seed: int) -> tuple[list[str], list]:
+    key = jax.random.key(seed)
+    out = decode(one.model, one.params, batch, key, config=config, eos=tokenizer.eos, pad=tokenizer.pad)
+    return [tokenizer.decode(ids) for ids in np.asarray(out.tokens)[0]], np.asarray(out.logprobs)[0].tolist()
+
+
+def ask(config: Config, workdir: Path) -> None:
+    """Answers ask.question about ask.image: prints answer, samples and agreement; writes answer.json, viewer.html."""
+    opened = open_image(config)
+    ground = load_ground(config, workdir)
+    run, trained = configured_adapter(ground)
+    models = {"base": Trained.nothing()} | {run: trained}
+    shown = {name: Shown(run_label(name), *assemble(config, ground.base, leaves)) for name, leaves in models.items()}
+    if len(shown) == 1:
+        shown = {run: shown[run]._replace(label="answer")}
+    tokenizer, prefix = ground.tokenizer, vqa_prefix(config.ask.question, template=config.data.prompt)
+    packed = {key: value[None] for key, value in pack_prompt(tokenizer, prefix, seq_len=config.data.seq_len).items()}
+    pixels = resize_image(opened.image, shown[run].model.variant.resolution)[None]
+    batch = Batch(image=pixels, mask_example=np.ones(1, bool), **packed)
+    greedy = dataclasses.replace(config.decode, samples=1, temperature=0.0)
+    drawn = dataclasses.replace(config.decode, samples=config.ask.samples, temperature=config.ask.temperature)
+    records = {}
+    for name, one in shown.items():
+        answers, logprobs = _decode(one, batch, tokenizer, greedy, config.seed)
+        records[name] = Record("asked", "asked", config.ask.question, "", answers, logprobs, prompt=prefix, run=name)
+    samples, sample_logprobs = _decode(shown[run], batch, tokenizer, drawn, config.seed)
+    answer = records[run].predictions[0]
+    rows = sampled(answer, samples)
+    found = {
+        "question": config.ask.question,
+        "prompt": prefix,
+        "answer": answer,
+        "logprob": records[run].logprobs[0],
+        "samples": samples,
+        "sample_logprobs": sample_logprobs,
+        "temperature": drawn.temperature,
+        "agreement": agreement(answer, samples),
+        "image": dict(opened.facts),
+        "warnings": opened.notes,
+        "run": run,
+    }
+    write_json(workdir / "answer.json", found)
+    for name, value in [("answer", answer or "(nothing)"), *rows, *opened.facts]:
+        print(f"{name}: {value}")
+    for note in opened.notes:
+        print(f"warning: {note}")
+    if not answer.strip():
+        print("No viewer: the answer has no words to look at.")
+        return
+    case = _case(config, shown, records, opened, rows, tokenizer, prefix)
+    print(f"The viewer is {write_viewer(workdir / 'viewer.html', [case], title='One question: what was read')}")
+    print("Research software, not for clinical use.")
+
+
+def _case(
+    config: Config,
+    shown: Mapping[str, Shown],
+    records: Mapping[str, Record],
+    opened: Opened,
+    rows: list[tuple[str, str]],
+    tokenizer: Tokenizer,
+    prefix: str,
+) -> ViewerCase:
+    bundles = ask_models(
+        shown,
+        tokenizer=tokenizer,
+        image=opened.image,
+        prefix=prefix,
+        answer=records[list(shown)[-1]].predictions[0],
+        config=config.saliency,
+        seq_len=config.data.seq_len + config.decode.max_new_tokens,
+    )
+    return viewer_case(
+        shown, bundles, records=records, image=opened.image, facts=[*rows, *opened.facts], notes=opened.notes
+    )

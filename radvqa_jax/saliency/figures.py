@@ -1,0 +1,123 @@
+"""Small multiples for a paper: every layer and head of one answer on the image, as PNG or as PDF with vector text."""
+
+import io
+import textwrap
+import warnings
+from collections.abc import Sequence
+from typing import Literal
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float, UInt8
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from radvqa_jax.saliency.overlay import Colormap, colour_limits, overlay
+
+Format = Literal["png", "pdf"]
+Scale = Literal["absolute", "relative"]
+
+GAP = 3  # pixels between two cells
+DPI = 150
+CELL_SIDE = 160  # pixels of a cell's longer side at most: the multiples show where, the overlay shows what
+WIDEST = 10.0  # inches
+
+
+def number_words(words: Sequence[str]) -> list[str]:
+    """Returns the words, those that occur more than once with their number, so that each names one map.
+
+    >>> number_words(["left", "and", "left"])
+    ['left (1)', 'and', 'left (2)']
+    """
+    seen: dict[str, int] = {}
+    numbered = []
+    for word in words:
+        seen[word] = seen.get(word, 0) + 1
+        numbered.append(f"{word} ({seen[word]})" if list(words).count(word) > 1 else word)
+    return numbered
+
+
+def save_figure(figure: Figure, kind: Format) -> bytes:
+    """Returns a figure as the bytes of a file, the same for the same figure; PDF text stays text."""
+    file = io.BytesIO()
+    with warnings.catch_warnings(), matplotlib.rc_context({"pdf.fonttype": 42}):
+        # A question in Chinese: the font has a box for what it lacks.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from font")
+        if kind == "png":
+            FigureCanvasAgg(figure).print_figure(file, format="png", dpi=DPI, metadata={"Software": None})
+        else:
+            none = {"Creator": None, "Producer": None, "CreationDate": None}
+            FigureCanvasPdf(figure).print_figure(file, format="pdf", metadata=none)
+    return file.getvalue()
+
+
+def _shrink(image: UInt8[np.ndarray, "h w 3"], grid: int) -> UInt8[np.ndarray, "_ _ 3"]:
+    """Returns every n-th pixel, so that a cell is small and each patch still has pixels of its own."""
+    step = max(1, min(-(-max(image.shape[:2]) // CELL_SIDE), min(image.shape[:2]) // grid))
+    return image[::step, ::step]
+
+
+def heads_figure(
+    image: UInt8[np.ndarray, "h w 3"],
+    maps: Float[np.ndarray, "L N grid grid"],
+    *,
+    question: str,
+    answer: str,
+    scale: Scale = "absolute",
+    unit: str = "share of attention",
+    colormap: Colormap = "viridis",
+    kind: Format = "png",
+) -> bytes:
+    """Returns a figure with layers as rows and heads as columns.
+
+    Args:
+        image: original pixels; each cell has its aspect.
+        maps: one a layer and head, of the same words.
+        question: above the cells, with the answer.
+        answer: of the model.
+        scale: absolute = one scale for all cells, printed on the bar; relative = each cell from 0 to its own largest
+            value, which is printed in the cell, as there is no common bar.
+        unit: of the bar.
+        colormap: perceptually uniform and safe for colour-blind readers.
+        kind: png or pdf.
+    """
+    depth, count, grid, _ = maps.shape
+    limits = colour_limits(maps)
+    small = _shrink(image, grid)
+    height, width = small.shape[:2]
+    canvas = np.full((depth * (height + GAP) - GAP, count * (width + GAP) - GAP, 3), 255, np.uint8)
+    for layer, head in np.ndindex(depth, count):
+        cell = maps[layer, head]
+        at = slice(layer * (height + GAP), None), slice(head * (width + GAP), None)
+        own = limits if scale == "absolute" else colour_limits(cell)
+        canvas[at][:height, :width] = overlay(small, cell, limits=own, colormap=colormap)
+    heading = [part for line in (f"question: {question}", f"answer: {answer}") for part in textwrap.wrap(line, 90)]
+    wide = min(WIDEST, 1.2 * count + 1.5)
+    head_room = 0.2 * len(heading) + 0.3
+    tall = (wide - 1.2) * canvas.shape[0] / canvas.shape[1] + head_room + 0.4
+    figure = Figure((wide, tall), layout="constrained")
+    figure.suptitle("\n".join(heading), x=0.01, ha="left", fontsize=9, parse_math=False)
+    axes = figure.subplots()
+    axes.imshow(canvas, interpolation="nearest")
+    axes.set_xticks([h * (width + GAP) + width / 2 for h in range(count)], [str(h) for h in range(count)], fontsize=7)
+    axes.set_yticks([i * (height + GAP) + height / 2 for i in range(depth)], [str(i) for i in range(depth)], fontsize=7)
+    axes.set_xlabel("head", fontsize=8)
+    axes.set_ylabel("layer", fontsize=8)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if scale == "absolute":
+        bar = figure.colorbar(ScalarMappable(Normalize(*limits), colormap), ax=axes, fraction=0.03, pad=0.02)
+        bar.set_label(f"{unit} a patch, absolute scale", fontsize=8)
+        bar.ax.tick_params(labelsize=7)
+    else:
+        for layer, head in np.ndindex(depth, count):
+            place = head * (width + GAP) + 2, layer * (height + GAP) + 3
+            top = f"{maps[layer, head].max():.2g}"
+            axes.text(
+                *place, top, color="white", fontsize=5, va="top", bbox={"color": "black", "alpha": 0.6, "pad": 0.8}
+            )
+        axes.set_title(f"relative scale: 0 to the value in each cell, {unit} a patch", fontsize=7, loc="left")
+    return save_figure(figure, kind)

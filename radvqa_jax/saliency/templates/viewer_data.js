@@ -1,0 +1,89 @@
+"use strict";
+// Numbers of a case: from base64 to maps, and what is computed of them. Nothing here touches the page.
+
+function decodeBase64(text) {
+  const raw = atob(text), bytes = new Uint8Array(raw.length);
+  for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
+  return bytes;
+}
+
+async function inflate(bytes) {
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Response(stream).arrayBuffer();
+}
+
+// Returns the map of each word as numbers: value = whole number * scale of the word / (2 ** bits - 1).
+function mapValues(buffer, item, words, patches) {
+  const kind = item.bits === 8 ? Uint8Array : Uint16Array, size = item.bits / 8, steps = 2 ** item.bits - 1;
+  // A copy: 16-bit numbers may begin at an odd byte, where no Uint16Array can be laid over the buffer.
+  const whole = new kind(buffer.slice(item.offset, item.offset + words * patches * size));
+  return item.scale.map((scale, w) => Float64Array.from(whole.subarray(w * patches, (w + 1) * patches), (q) => (q * scale) / steps));
+}
+
+// Returns the mean over the tokens of the chosen words.
+function meanOfWords(values, words, chosen) {
+  const mean = new Float64Array(values[0].length);
+  let total = 0;
+  for (const w of chosen) {
+    total += words[w].tokens;
+    for (let p = 0; p < mean.length; p++) mean[p] += words[w].tokens * values[w][p];
+  }
+  return mean.map((value) => value / total);
+}
+
+function sumOver(values, patches) {
+  let sum = 0;
+  if (patches === null) for (const value of values) sum += value;
+  else for (const p of patches) sum += values[p];
+  return sum;
+}
+
+// Share of the map's mass inside the mask, and whether its hottest patch is mostly inside.
+function against(coverage, values) {
+  let inside = 0, total = 0, hottest = 0, area = 0;
+  for (let p = 0; p < values.length; p++) {
+    inside += coverage[p] * values[p];
+    total += values[p];
+    area += coverage[p];
+    if (values[p] > values[hottest]) hottest = p;
+  }
+  return total > 0 ? { mass: inside / total, area: area / values.length, hottest: coverage[hottest] } : null;
+}
+
+function colourIndex(value, limit) {
+  return limit > 0 ? Math.min(255, Math.max(0, Math.floor((value / limit) * 256))) : 0;
+}
+
+// Writes image and map, blended, into `target`. The image was squashed to a square of grid x grid patches, so patch
+// (i, j) is the rectangle of rows i h / grid to (i + 1) h / grid and columns j w / grid to (j + 1) w / grid.
+// With `fade` the opacity grows with the value, from none at 0.
+function blend(target, image, values, { grid, limit, opacity, fade, table }) {
+  const { width, height } = image, column = new Int32Array(width);
+  for (let x = 0; x < width; x++) column[x] = Math.floor(((x + 0.5) * grid) / width);
+  const colour = Int32Array.from(values, (value) => 3 * colourIndex(value, limit));
+  const weight = Float64Array.from(colour, (from) => (fade ? (opacity * from) / (3 * 255) : opacity));
+  for (let y = 0, at = 0; y < height; y++) {
+    const row = Math.floor(((y + 0.5) * grid) / height) * grid;
+    for (let x = 0; x < width; x++, at += 4) {
+      const from = colour[row + column[x]], alpha = weight[row + column[x]];
+      for (let c = 0; c < 3; c++) target.data[at + c] = Math.round((1 - alpha) * image.data[at + c] + alpha * table[from + c]);
+      target.data[at + 3] = 255;
+    }
+  }
+}
+
+// Returns the patches of the rectangle with these two corners.
+function rectangle(a, b, grid) {
+  const rows = [Math.floor(a / grid), Math.floor(b / grid)].sort((x, y) => x - y);
+  const columns = [a % grid, b % grid].sort((x, y) => x - y), found = [];
+  for (let i = rows[0]; i <= rows[1]; i++) for (let j = columns[0]; j <= columns[1]; j++) found.push(i * grid + j);
+  return found;
+}
+
+function percent(share) {
+  return share >= 0.0995 || share === 0 ? `${Math.round(100 * share)} %` : `${(100 * share).toPrecision(2)} %`;
+}
+
+function number(value) {
+  return value === 0 ? "0" : String(Number(value.toPrecision(3)));
+}

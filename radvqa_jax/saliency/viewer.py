@@ -1,0 +1,322 @@
+"""viewer.html: cases with all their maps in one file that loads nothing, to be looked at in a browser.
+
+The page is made of templates/viewer.{html,css,js}. Its Content-Security-Policy forbids every load and every script but
+the one that comes with it, named by its hash. Text of a case is data: JSON in a block that no browser executes, put on
+the page as text, never as markup.
+
+Maps are stored as whole numbers with their scale (`quantise`): 16 bits for a map of a whole method or layer, 8 for one
+of a single head, of which there are many. All of a case are packed together, deflated and written as base64.
+"""
+
+import base64
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import matplotlib
+import numpy as np
+from jaxtyping import Bool, Float, UInt8, UInt16
+from PIL import Image
+
+from radvqa_jax.files import write_text
+from radvqa_jax.saliency.quality import coverage, quality
+
+TEMPLATES = Path(__file__).parent / "templates"
+COLOUR_MAPS = ("viridis", "cividis", "magma", "inferno")  # perceptually uniform, safe for colour-blind readers
+CASE_BUDGET = 8_000_000  # bytes of the page that one case may take
+MAX_SIDE = 1600  # pixels; a larger image is shown smaller, and the page says so
+SCRIPTS = ("viewer_data.js", "viewer.js", "viewer_input.js")  # one script of the page, in this order
+HEAD_BITS, MEAN_BITS = 8, 16
+
+
+class Method(NamedTuple):
+    """What the page says of a method."""
+
+    label: str
+    unit: str  # of a patch's value
+    share: bool  # whether values are shares of one, which may be summed and called percent
+    about: str
+
+
+METHODS = {
+    "raw": Method(
+        "Raw attention",
+        "share of attention",
+        True,
+        "How much of the attention of the state that wrote a word lies on each patch, in one head of one layer or in "
+        "their mean.",
+    ),
+    "value_norm": Method(
+        "Attention x value norm",
+        "norm",
+        False,
+        "The length of what a patch's value adds to the state that wrote a word (Kobayashi et al. 2020). Heads may "
+        "cancel each other in a layer.",
+    ),
+    "rollout": Method(
+        "Attention rollout",
+        "share of rollout",
+        True,
+        "Attention followed through all layers, each mixed with the residual (Abnar and Zuidema 2020). Values, MLPs "
+        "and norms are left out.",
+    ),
+    "relevancy": Method(
+        "Gradient-weighted relevancy",
+        "relevancy",
+        False,
+        "Attention weighted by the gradient of the word's own logit, followed through all layers (Chefer et al. 2021). "
+        "It has no unit.",
+    ),
+}
+
+
+class ViewerWord(NamedTuple):
+    """A word of the answer."""
+
+    text: str
+    tokens: int  # how many of its tokens a map is the mean of
+    end: bool = False  # whether it is the end of the answer, which counts only if there is nothing else
+
+
+class ViewerMap(NamedTuple):
+    """The maps of all words of an answer by one method, under one model. None = does not apply, or all together."""
+
+    model: str  # name of a ViewerModel
+    method: str
+    values: Float[np.ndarray, "W grid grid"]  # not negative, one map a word
+    layer: int | None = None
+    head: int | None = None
+    residual: float | None = None
+    vision: bool = False  # whether the map is carried on through the vision tower
+    prompt: Float[np.ndarray, "W U"] | None = None  # what each word read of each word of the prompt
+
+
+class ViewerModel(NamedTuple):
+    """A model whose maps are shown, and what it answered."""
+
+    name: str
+    label: str  # for a reader, such as "after stage 2"
+    prediction: str
+    outcome: str = ""  # correct, incorrect, unparsed, or empty without a reference
+    rule: str = ""  # by which it was decided
+
+
+class ViewerCase(NamedTuple):
+    """One question about one image. All maps are of the same answer, which every model was made to write."""
+
+    question_id: str
+    question: str
+    reference: str  # empty = none
+    image: UInt8[np.ndarray, "h w 3"]  # original pixels
+    words: list[ViewerWord]
+    models: list[ViewerModel]  # the last one is shown first
+    maps: list[ViewerMap]
+    prompt: Sequence[str] = ()  # words of the prompt, for maps that say what was read there
+    mask: Bool[np.ndarray, "h w"] | None = None  # of the lesion
+    facts: Sequence[tuple[str, str]] = ()  # (name, value) shown beside the image
+    notes: Sequence[str] = ()  # what a reader must know, a sentence each
+
+
+def quantise(
+    values: Float[np.ndarray, "W grid grid"], *, bits: int
+) -> tuple[UInt8[np.ndarray, "W grid grid"] | UInt16[np.ndarray, "W grid grid"], list[float]]:
+    """Returns whole numbers q and a scale a word: value = q * scale / (2 ** bits - 1), to within half a step.
+
+    Raises:
+        ValueError: for values that are negative or not finite.
+    """
+    if not np.isfinite(values).all() or (values < 0).any():
+        raise ValueError("A map for the viewer holds values that are negative or not finite; shares are neither.")
+    top, steps = values.astype(np.float64).max(axis=(1, 2)), 2**bits - 1
+    # Short in the file, and never below the largest value.
+    scale = np.array([float(f"{value * (1 + 1e-6):.6g}") for value in top])
+    unit = np.where(scale > 0, scale, 1.0)[:, None, None]
+    whole = np.rint(values / unit * steps).clip(0, steps).astype(np.uint8 if bits == 8 else np.uint16)
+    return whole, scale.tolist()
+
+
+def outline_path(mask: Bool[np.ndarray, "h w"]) -> str:
+    """Returns the border of a mask as an SVG path along the edges of its pixels.
+
+    >>> outline_path(np.array([[False, True]]))
+    'M1 0H2M1 1H2M1 0V1M2 0V1'
+    """
+    padded = np.pad(mask, 1)
+    parts: list[str] = []
+    for edges, form in (
+        (padded[1:, 1:-1] != padded[:-1, 1:-1], "M{start} {line}H{stop}"),
+        ((padded[1:-1, 1:] != padded[1:-1, :-1]).T, "M{line} {start}V{stop}"),
+    ):
+        turns = np.diff(np.pad(edges, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+        starts, stops = np.argwhere(turns == 1), np.argwhere(turns == -1)
+        parts += [form.format(line=line, start=a, stop=b) for (line, a), (_, b) in zip(starts, stops, strict=True)]
+    return "".join(parts)
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _image(image: UInt8[np.ndarray, "h w 3"]) -> tuple[str, int, int]:
+    """Returns (data URL of a PNG, its width, its height); exact pixels, unless the image is larger than MAX_SIDE."""
+    grey = (image[..., :1] == image).all()
+    picture = Image.fromarray(image[..., 0] if grey else image)
+    picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True)
+    return f"data:image/png;base64,{_base64(file.getvalue())}", picture.width, picture.height
+
+
+def _pack(maps: Sequence[ViewerMap]) -> dict[str, Any]:
+    """Returns the maps as one base64 text of deflated bytes, and an index that says what lies where."""
+    index, chunks, offset = [], list[bytes](), 0
+    for item in maps:
+        bits = MEAN_BITS if item.head is None else HEAD_BITS
+        whole, scale = quantise(item.values, bits=bits)
+        chunk = whole.astype(whole.dtype.newbyteorder("<")).tobytes()
+        described = item._asdict() | {"bits": bits, "offset": offset, "scale": scale}
+        if item.prompt is not None:
+            described["prompt"] = np.round(item.prompt.astype(float), 5).tolist()
+        index.append({key: value for key, value in described.items() if key != "values"})
+        chunks.append(chunk)
+        offset += len(chunk)
+    return {"index": index, "data": _base64(zlib.compress(b"".join(chunks), 6))}
+
+
+def _check(case: ViewerCase) -> int:
+    """Returns the grid of the case's maps; raises ValueError if its parts do not belong together."""
+    if not case.maps or not case.words:
+        raise ValueError(f"Case {case.question_id!r} has {len(case.maps)} maps and {len(case.words)} words; give both.")
+    grid, names = case.maps[0].values.shape[-1], {model.name for model in case.models}
+    for item in case.maps:
+        if item.values.shape != (len(case.words), grid, grid):
+            raise ValueError(
+                f"Case {case.question_id!r}: the map {item.method} has shape {item.values.shape}; with "
+                f"{len(case.words)} words it must be {(len(case.words), grid, grid)}."
+            )
+        if item.prompt is not None and item.prompt.shape != (len(case.words), len(case.prompt)):
+            raise ValueError(
+                f"Case {case.question_id!r}: {item.prompt.shape} shares of {len(case.prompt)} prompt words."
+            )
+        if item.model not in names:
+            raise ValueError(f"Case {case.question_id!r}: a map is of {item.model!r}, but the models are {names}.")
+    if case.mask is not None and case.mask.shape != case.image.shape[:2]:
+        raise ValueError(f"Case {case.question_id!r}: mask {case.mask.shape} and image {case.image.shape[:2]} differ.")
+    return grid
+
+
+def _of_answer(case: ViewerCase, item: ViewerMap) -> Float[np.ndarray, "grid grid"]:
+    """Returns the mean over the answer's tokens; the end counts only if there is nothing else."""
+    inner = [not word.end for word in case.words]
+    weights = [word.tokens * (keep or not any(inner)) for word, keep in zip(case.words, inner, strict=True)]
+    return np.average(item.values, axis=0, weights=weights)
+
+
+def _quality_rows(case: ViewerCase) -> list[dict[str, Any]]:
+    """Returns the figures of each method's map of the whole answer against the mask; none without a lesion."""
+    if case.mask is None or not case.mask.any():
+        return []
+    rows = []
+    for item in case.maps:
+        if item.layer is None and item.head is None and (found := quality(_of_answer(case, item), case.mask)):
+            described = {key: getattr(item, key) for key in ("model", "method", "residual", "vision")}
+            rows.append(described | found._asdict())
+    return rows
+
+
+def case_json(case: ViewerCase, *, budget: int = CASE_BUDGET) -> str:
+    """Returns a case as JSON that may stand in a page; maps of single heads are left out if it would exceed the budget.
+
+    Raises:
+        ValueError: if the parts of the case do not belong together.
+    """
+    grid = _check(case)
+    src, width, height = _image(case.image)
+    notes, (h, w) = list(case.notes), case.image.shape[:2]
+    if (width, height) != (w, h):
+        notes.append(f"The image has {w} x {h} pixels and is shown with {width} x {height}.")
+    has_mask = case.mask is not None and bool(case.mask.any())
+    value: dict[str, Any] = {
+        "id": case.question_id,
+        "question": case.question,
+        "reference": case.reference,
+        "prompt": list(case.prompt),
+        "words": [word._asdict() for word in case.words],
+        "models": [model._asdict() for model in case.models],
+        "grid": grid,
+        "image": {"src": src, "width": width, "height": height, "original": [w, h]},
+        "outline": outline_path(case.mask) if has_mask and case.mask is not None else "",
+        "coverage": np.round(coverage(case.mask, grid=grid), 5).ravel().tolist() if case.mask is not None else None,
+        "quality": _quality_rows(case),
+        "facts": [list(fact) for fact in case.facts],
+        "notes": notes,
+        "maps": _pack(case.maps),
+    }
+    text = to_script(value)
+    if len(text) > budget and any(item.head is not None for item in case.maps):
+        fewer = case._replace(
+            maps=[item for item in case.maps if item.head is None],
+            notes=[*case.notes, f"Single heads are left out: with them this case would take {len(text) / 1e6:.0f} MB."],
+        )
+        return case_json(fewer, budget=budget)
+    return text
+
+
+def to_script(value: Any) -> str:
+    """Returns JSON that cannot end the script block it stands in, nor start a comment or a tag.
+
+    >>> to_script({"question": "</script><!--"})
+    '{"question":"\\\\u003c/script\\\\u003e\\\\u003c!--"}'
+    """
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def colour_tables() -> dict[str, str]:
+    """Returns the 256 colours of each colour map as base64 of RGB bytes."""
+    tables = {name: matplotlib.colormaps[name](np.arange(256))[:, :3] * 255 for name in COLOUR_MAPS}
+    return {name: _base64(np.rint(table).astype(np.uint8).tobytes()) for name, table in tables.items()}
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'"
+
+
+def render_viewer(cases: Sequence[ViewerCase], *, title: str = "Attention viewer", synthetic: bool = False) -> str:
+    """Returns the page for some cases.
+
+    Args:
+        cases: in the order shown, at least one.
+        title: of the page.
+        synthetic: says on the page that the images are drawn, not of patients.
+    """
+    if not cases:
+        raise ValueError("The viewer needs at least one case.")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    style = (TEMPLATES / "viewer.css").read_text(encoding="utf-8")
+    script = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    shared = {"colours": colour_tables(), "methods": {name: method._asdict() for name, method in METHODS.items()}}
+    return environment.get_template("viewer.html").render(
+        title=title,
+        synthetic=synthetic,
+        style=style,
+        script=script,
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        shared=to_script(shared),
+        cases=[case_json(case) for case in cases],
+        names=[f"{number}. {case.question}" for number, case in enumerate(cases, 1)],
+    )
+
+
+def write_viewer(path: str | Path, cases: Sequence[ViewerCase], **options: Any) -> Path:
+    """Writes the page of `render_viewer`, whole or not at all, and returns its path."""
+    write_text(path, render_viewer(cases, **options))
+    return Path(path)

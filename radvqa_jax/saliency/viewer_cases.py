@@ -1,0 +1,155 @@
+"""One question and its answer -> a case of the viewer: every method, layer and head, under one or several models."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from radvqa_jax.config import SaliencyConfig
+from radvqa_jax.data.tokenizer import Tokenizer
+from radvqa_jax.evaluation.scoring import verdict
+from radvqa_jax.models.paligemma import PaliGemma
+from radvqa_jax.saliency.bundle import BY_HEAD, VISION_SUFFIX, CaseBundle, Words, make_bundle
+from radvqa_jax.saliency.maps import bundle_options
+from radvqa_jax.saliency.viewer import ViewerCase, ViewerMap, ViewerModel, ViewerWord
+from radvqa_jax.schema import Record
+from radvqa_jax.trees import Flat
+
+RESIDUALS = (0.1, 0.5, 0.9)  # of rollout, beside the configured one
+
+
+class Shown(NamedTuple):
+    """A model to look at: its label for a reader, itself, and its leaves."""
+
+    label: str
+    model: PaliGemma
+    params: Flat
+
+
+def _of_words(tokens: Float[np.ndarray, "..."], words: Words) -> Float[np.ndarray, "..."]:
+    """Returns [words, …]: the mean over each word's tokens; the first axis of `tokens` is the answer's tokens."""
+    return np.stack([tokens[positions].mean(axis=0) for _, positions in words])
+
+
+def _by_head(name: str, bundle: CaseBundle, method: str) -> Iterator[ViewerMap]:
+    """Yields the map of all layers, of each layer, and of each head; raw attention with what it read in the prompt."""
+    depth, heads = bundle.raw.shape[:2]
+    choices = [(None, None)] + [(i, head) for i in range(depth) for head in (None, *range(heads))]
+    for layer, head in choices:
+        for vision in (False, True) if head is None else (False,):
+            tokens = bundle.tokens(
+                method + VISION_SUFFIX * vision,
+                layers=() if layer is None else (layer,),
+                heads=() if head is None else (head,),
+            )
+            prompt = None
+            if method == "raw" and not vision:
+                at = slice(None) if layer is None else slice(layer, layer + 1)
+                which = slice(None) if head is None else slice(head, head + 1)
+                read = _of_words(bundle.raw_to_prompt[at, which].mean(axis=(0, 1)), bundle.words)
+                prompt = np.stack([read[:, positions].sum(axis=1) for _, positions in bundle.prompt_words], axis=1)
+            yield ViewerMap(
+                name, method, _of_words(tokens, bundle.words), layer=layer, head=head, vision=vision, prompt=prompt
+            )
+
+
+def bundle_maps(name: str, bundle: CaseBundle) -> list[ViewerMap]:
+    """Returns all maps of a bundle for the viewer. Single heads are not composed with the vision tower."""
+    maps: list[ViewerMap] = []
+    for method in bundle.methods:
+        plain = method.removesuffix(VISION_SUFFIX)
+        vision = method != plain
+        if plain in BY_HEAD:
+            maps += [] if vision else _by_head(name, bundle, plain)
+            continue
+        for residual in bundle.options.residuals if plain == "rollout" else (None,):
+            values = _of_words(bundle.tokens(method, residual=residual), bundle.words)
+            maps.append(ViewerMap(name, plain, values, residual=residual, vision=vision))
+    return maps
+
+
+def ask_models(
+    shown: Mapping[str, Shown],
+    *,
+    tokenizer: Tokenizer,
+    image: UInt8[np.ndarray, "h w 3"],
+    prefix: str,
+    answer: str,
+    config: SaliencyConfig,
+    seq_len: int,
+) -> dict[str, CaseBundle]:
+    """Returns the bundle of every model over the same answer, with a rollout for each of RESIDUALS and its own first.
+
+    Args:
+        shown: name -> model.
+        tokenizer: of the checkpoint.
+        image: original pixels.
+        prefix: the prompt, without the separator.
+        answer: that all models are made to write.
+        config: how rollout is made, and whether relevancy is.
+        seq_len: text positions of the row; prompt and answer must fit.
+    """
+    residuals = (config.residual, *(weight for weight in RESIDUALS if weight != config.residual))
+    return {
+        name: make_bundle(
+            one.model,
+            one.params,
+            tokenizer=tokenizer,
+            image=image,
+            prefix=prefix,
+            answer=tokenizer.encode(answer, eos=True),
+            seq_len=seq_len,
+            options=replace(bundle_options(config), residuals=residuals),
+        )
+        for name, one in shown.items()
+    }
+
+
+def viewer_case(
+    shown: Mapping[str, Shown],
+    bundles: Mapping[str, CaseBundle],
+    *,
+    records: Mapping[str, Record],
+    image: UInt8[np.ndarray, "h w 3"],
+    mask: Bool[np.ndarray, "h w"] | None = None,
+    facts: Sequence[tuple[str, str]] = (),
+    notes: Sequence[str] = (),
+) -> ViewerCase:
+    """Returns the case of one question.
+
+    Args:
+        shown: name -> model, in the order of reading.
+        bundles: of `ask_models`, all of the last model's answer.
+        records: name -> what that model answered; its verdict is shown where there is a reference.
+        image: original pixels.
+        mask: of the lesion, in the size of the image.
+        facts: (name, value) shown beside the image.
+        notes: sentences that a reader must know.
+    """
+    record, first = records[list(shown)[-1]], next(iter(bundles.values()))
+    last = len(first.token_ids) - 1
+    return ViewerCase(
+        question_id=record.question_id,
+        question=record.question,
+        reference=record.reference,
+        image=image,
+        words=[ViewerWord(text, len(at), end=first.ended and at == [last]) for text, at in first.words],
+        models=[_described(name, one.label, records.get(name)) for name, one in shown.items()],
+        maps=[item for name, bundle in bundles.items() for item in bundle_maps(name, bundle)],
+        prompt=[text for text, _ in first.prompt_words],
+        mask=mask,
+        facts=facts,
+        notes=notes,
+    )
+
+
+def _described(name: str, label: str, record: Record | None) -> ViewerModel:
+    """Returns a model with its answer, and with the verdict where there is a reference."""
+    if record is None:
+        return ViewerModel(name, label, "(not asked)")
+    if not record.reference:
+        return ViewerModel(name, label, record.predictions[0])
+    found = verdict(record, record.predictions[0])
+    return ViewerModel(name, label, record.predictions[0], found.outcome, found.rule)

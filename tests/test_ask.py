@@ -1,0 +1,88 @@
+"""mode=ask on the embedded model: an image or DICOM file and a question give answer, samples, agreement and viewer."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from radvqa_jax.config import default_config, use_embedded_model
+from radvqa_jax.config_check import from_config_dict
+from radvqa_jax.files import read_json
+from radvqa_jax.runners import RUNNERS
+from radvqa_jax.runners.ask import agreement, open_image, sampled
+from tests.saliency.viewer_case import phantom
+
+
+def make(**changed: Any) -> Any:
+    config = default_config()
+    config.mode = "ask"
+    use_embedded_model(config)
+    config.data.seq_len = 40
+    config.decode.max_new_tokens = 6
+    config.ask.question = "Is there a nodule?"
+    config.update_from_flattened_dict(changed)
+    return from_config_dict(config)
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("picture") / "xray.png"
+    Image.fromarray(phantom().image).save(path)
+    return path
+
+
+@pytest.mark.slow
+def test_one_command_answers_and_shows(picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    RUNNERS["ask"](make(**{"ask.image": str(picture)}), tmp_path)
+    out, found = capsys.readouterr().out, read_json(tmp_path / "answer.json")
+    assert f"answer: {found['answer']}" in out and found["answer"]
+    assert len(found["samples"]) == 5 and found["agreement"] == agreement(found["answer"], found["samples"])
+    assert f"agreement: {found['agreement']:.0%} of 5 samples" in out
+    page = (tmp_path / "viewer.html").read_text(encoding="utf-8")
+    case = json.loads(page.split('class="case">')[1].split("</script>")[0])
+    assert case["question"] == "Is there a nodule?" and case["models"][0]["prediction"] == found["answer"]
+    assert " ".join(word["text"] for word in case["words"] if not word["end"]) == found["answer"]
+    methods = {item["method"] for item in case["maps"]["index"]}
+    assert {"raw", "rollout", "value_norm"} <= methods
+    assert {item["vision"] for item in case["maps"]["index"]} == {False, True}
+    heads = {(item["layer"], item["head"]) for item in case["maps"]["index"] if item["method"] == "raw"}
+    assert len(heads) == 1 + 4 + 4 * 4
+    read = np.array(next(item["prompt"] for item in case["maps"]["index"] if item["method"] == "raw"))
+    assert (read >= 0).all() and (read.sum(axis=1) < 1).all()
+
+
+def test_a_dicom_file_is_opened_with_its_window_and_without_its_patient(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom", reason="pydicom is not installed: pip install -e '.[dicom]'")
+    from tests.data.test_dicom import SECRET, ct
+
+    path = tmp_path / "slice.dcm"
+    path.write_bytes(ct(PatientAge="095Y"))
+    opened = open_image(make(**{"ask.image": str(path), "ask.window": "lung"}))
+    facts = dict(opened.facts)
+    assert facts["window"] == "lung: centre -600, width 1500 HU" and facts["frame"] == "1 of 1"
+    assert facts["PatientAge"] == "over 89 years" and opened.notes and "BurnedInAnnotation" in opened.notes[0]
+    assert SECRET not in repr(opened)
+
+
+def test_mistakes_are_named(picture: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"mode=ask needs an image or a DICOM file: --config\.ask\.image=FILE"):
+        make()
+    with pytest.raises(ValueError, match="is not a file"):
+        open_image(make(**{"ask.image": str(tmp_path / "none.png")}))
+    with pytest.raises(ValueError, match=r"ask\.window and ask\.frame are for DICOM files"):
+        open_image(make(**{"ask.image": str(picture), "ask.window": "lung"}))
+    with pytest.raises(ValueError, match=r"ask\.temperature=0\.0 must be above 0"):
+        make(**{"ask.image": "x", "ask.temperature": 0.0})
+
+
+def test_equal_samples_are_counted() -> None:
+    rows = sampled("yes", ["yes", "no", "yes", "Yes", "no"])
+    assert rows == [
+        ("agreement", "60% of 5 samples say what the answer says"),
+        ("2 of 5 samples", "yes"),
+        ("2 of 5 samples", "no"),
+        ("1 of 5 samples", "Yes"),
+    ]
