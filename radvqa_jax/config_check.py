@@ -109,6 +109,19 @@ _LEAST = {
     "eval.source.limit": 0,
     "saliency.cases": 0,
     "saliency.start_layer": 0,
+    "judge.temperature": 0,
+    "judge.max_tokens": 1,
+    "judge.retries": 0,
+    "judge.concurrency": 1,
+    "judge.requests_per_minute": 0,
+    "judge.max_calls": 0,
+    "judge.max_total_tokens": 0,
+    "judge.attempts": 1,
+    "judge.max_chars": 100,
+    "judge.max_failures": 1,
+    "judge.attacks": 0,
+    "report.cases": 0,
+    "report.review_rows": 0,
 }
 _LEAST_IN_STAGE = {
     "total_steps": 0,
@@ -126,7 +139,9 @@ _LEAST_IN_STAGE = {
 # Fields that may not be empty in some modes: (field, modes, what the mode needs, an example).
 _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
     ("dataset", ("build_data",), "a data set", "phantom_rad"),
-    ("eval.predictions", ("score",), "answers to score", "DIR/predictions/base.jsonl"),
+    ("eval.predictions", ("score", "judge"), "answers to score", "DIR/predictions/base.jsonl"),
+    ("judge.model", ("judge",), "the name of the judge, as its endpoint has it", "llama3.1"),
+    ("grid", ("grid",), "runs; they are listed in a config file", "see configs/ablations.py"),
     ("eval.source.dataset", ("predict", "saliency", "job"), "a data set to answer", "phantom_rad"),
     ("eval.train_source.dataset", ("job",), "a data set for the question-only baseline", "phantom_rad"),
 )

@@ -7,6 +7,7 @@ from radvqa_jax.config import Config
 from radvqa_jax.runners.data import build_data
 from radvqa_jax.runners.evaluate import predict_mode, score_mode
 from radvqa_jax.runners.job import job
+from radvqa_jax.runners.judge import judge_mode
 from radvqa_jax.runners.saliency import saliency_mode
 from radvqa_jax.runners.train import train
 
@@ -14,6 +15,7 @@ RUNNERS: dict[str, Callable[[Config, Path], None]] = {
     "build_data": build_data,
     "train": train,
     "predict": predict_mode,
+    "judge": judge_mode,
     "score": score_mode,
     "saliency": saliency_mode,
     "job": job,
