@@ -35,14 +35,16 @@ INSTALL_REQUIRES = [
     "tqdm>=4.70,<5",
 ]
 
-TEST = ["beartype>=0.23,<0.24", "pytest>=9.2,<10", "pytest-xdist>=3.8,<4"]
+JUDGE = ["openai>=3.57,<4", "pydantic>=2.14.4,<3"]
+TEST = ["beartype>=0.23,<0.24", "pytest>=9.2,<10", "pytest-xdist>=3.8,<4", *JUDGE]
 
 EXTRAS_REQUIRE = {
     "cuda": ["jax[cuda13]>=0.10.2,<0.11"],
     "tpu": ["jax[tpu]>=0.10.2,<0.11"],
     "tf": ["tensorflow-cpu>=2.21,<2.22"],  # for tests marked `tf`; the main job never loads it
     "export": ["safetensors>=0.8,<0.9"],
-    "judge": ["openai>=3.51,<4", "pydantic>=2.14,<3", "tenacity>=9.2,<10"],
+    "judge": JUDGE,
+    "judge-test": ["torch>=2.13,<3", "transformers[serving]>=5.23,<6"],  # a server that this project did not write
     "dicom": ["pydicom>=3.0.2,<4"],
     "bench": ["peft>=0.21.2,<0.22", "safetensors>=0.8,<0.9", "torch>=2.13,<3", "transformers>=5.23,<6"],
     "notebook": ["ipykernel>=7.4,<8", "jupyterlab>=4.6,<5", "nbclient>=0.11,<0.12", "nbconvert>=7.17,<8"],
