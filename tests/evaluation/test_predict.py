@@ -251,8 +251,8 @@ def test_prompts_are_padded_to_few_lengths_and_each_compiles_once(ground: Ground
     assert 1 < len(groups) <= len(widths(ground.config.data.seq_len)) == 3
     assert sorted(index for members in groups.values() for index, _ in members) == list(range(10))
     for width, members in groups.items():
-        lengths = [len(ground.tokenizer.encode(ground.rows.text(ground.rows[i], template="answer en {question}")[0])) + 2
-                   for i, _ in members]  # fmt: skip
+        prefixes = [ground.rows.text(ground.rows[index], template=ground.config.data.prompt)[0] for index, _ in members]
+        lengths = [len(ground.tokenizer.encode(prefix)) + 2 for prefix in prefixes]  # BOS and separator
         assert max(lengths) <= width
     before = module.decode._cache_size()  # pyright: ignore[reportFunctionMemberAccess]
     whole = ground.predict(tmp_path / "whole", config=config)
