@@ -73,7 +73,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["radvqa_jax", "radvqa_jax.*", "tfds_builders", "tfds_builders.*"]),
     package_data={
-        "radvqa_jax": ["assets/**/*", "**/*.html"],
+        "radvqa_jax": ["assets/**/*", "**/*.html", "**/*.css", "**/*.js", "**/*.json"],
         "tfds_builders": ["*/README.md", "*/CITATIONS.bib", "*/dummy_data/**/*"],
     },
     install_requires=INSTALL_REQUIRES,

@@ -1,14 +1,17 @@
 """The modes that answer questions, and that score answers."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from radvqa_jax.config import Config
+from radvqa_jax.config import Config, SourceConfig
 from radvqa_jax.data.sources import RowSource, load_rows, make_builder
 from radvqa_jax.evaluation import baselines, report
+from radvqa_jax.evaluation.judge_file import find_judges
 from radvqa_jax.evaluation.predict import predict, read_records
+from radvqa_jax.evaluation.report_page import write_report
+from radvqa_jax.evaluation.review import Reading, read_sheet
 from radvqa_jax.files import sha256, write_text
 from radvqa_jax.runners.ground import Ground, configured_adapter, load_ground
 from radvqa_jax.schema import Record
@@ -60,15 +63,36 @@ def score_mode(config: Config, workdir: Path) -> None:
         runs.setdefault(f"{record.run}, another case's image" if swapped else record.run, []).append(record)
     if not runs:
         raise ValueError(f"{path} holds no answer. Give a predictions file as eval.predictions.")
-    question_only, majority = _blind_baselines(config, next(iter(runs.values())))
+    rows = _asked_rows(config, next(iter(runs.values())))
+    train_rows = None if rows is None else _train_rows(config)
+    judges = find_judges(path)
     experiment = report.Experiment(
         f"Scores of {path.name}",
         runs,
-        question_only=question_only,
-        majority=majority,
+        question_only=() if rows is None or train_rows is None else baselines.question_only(train_rows, rows),
+        majority=() if rows is None or train_rows is None else baselines.majority(train_rows, rows),
+        judged=dict.fromkeys(runs, judges),
+        readings=read_sheets(config),
+        image=None if rows is None else image_of(rows),
         provenance={"synthetic": is_synthetic(runs), "predictions": {"name": path.name, "sha256": sha256(path)}},
     )
     write_scores(config, workdir, experiment)
+
+
+def read_sheets(config: Config) -> list[Reading]:
+    """Returns what the filled review sheets say."""
+    return [reading for sheet in config.report.review_sheets for reading in read_sheet(Path(sheet).expanduser())]
+
+
+def image_of(rows: RowSource) -> Callable[[Record], bytes]:
+    """Returns a function that gives the encoded image of a record's question; empty if there is no such row."""
+    index = {(row["source"], row["question_id"]): number for number, row in enumerate(rows)}
+
+    def image(record: Record) -> bytes:
+        number = index.get((record.source, record.question_id))
+        return b"" if number is None else rows[number]["image"]
+
+    return image
 
 
 def is_synthetic(runs: Mapping[str, list[Record]]) -> bool:
@@ -76,35 +100,45 @@ def is_synthetic(runs: Mapping[str, list[Record]]) -> bool:
     return any("synthetic" in record.source.split() for records in runs.values() for record in records)
 
 
-def _blind_baselines(config: Config, records: list[Record]) -> tuple[list[Record], list[Record]]:
-    """Returns (question-only, majority) answers to the questions of the records; none without data, and says why.
+def _prepared(config: Config, field: str) -> SourceConfig | None:
+    """Returns the source in a field of `config.eval` if its data set is named and prepared; else says why not.
 
     Raises:
         ValueError: if the configuration names data that there cannot be.
     """
-    test, train = config.eval.source, config.eval.train_source
-    for source, field in ((test, "eval.source"), (train, "eval.train_source")):
-        if not source.dataset:
-            print(f"No blind baselines: {field}.dataset is empty.")
-            return [], []
-        builder = make_builder(source.dataset, builder_config=source.builder_config, data_dir=config.data.data_dir)
-        if not builder.is_prepared():
-            print(f"No blind baselines: {source.dataset} is not prepared in {config.data.data_dir}.")
-            return [], []
+    source: SourceConfig = getattr(config.eval, field)
+    if not source.dataset:
+        print(f"No blind baselines: eval.{field}.dataset is empty.")
+        return None
+    builder = make_builder(source.dataset, builder_config=source.builder_config, data_dir=config.data.data_dir)
+    if not builder.is_prepared():
+        print(f"No blind baselines: {source.dataset} is not prepared in {config.data.data_dir}.")
+        return None
+    return source
+
+
+def _asked_rows(config: Config, records: list[Record]) -> RowSource | None:
+    """Returns the rows that the records answer; None without data that hold them all, and says why."""
+    if (source := _prepared(config, "source")) is None:
+        return None
     asked = {(record.source, record.question_id) for record in records}
-    rows = load_rows(dataclasses.replace(test, limit=0), config.data)
+    rows = load_rows(dataclasses.replace(source, limit=0), config.data)
     rows = rows.select([i for i, row in enumerate(rows) if (row["source"], row["question_id"]) in asked])
     if len(rows) != len(asked):
         print(f"No blind baselines: {rows.name} holds {len(rows)} of the {len(asked)} questions that were answered.")
-        return [], []
-    train_rows = load_rows(train, config.data, seed=config.seed)
-    return baselines.question_only(train_rows, rows), baselines.majority(train_rows, rows)
+        return None
+    return rows
+
+
+def _train_rows(config: Config) -> RowSource | None:
+    source = _prepared(config, "train_source")
+    return None if source is None else load_rows(source, config.data, seed=config.seed)
 
 
 def write_scores(config: Config, workdir: Path, experiment: report.Experiment) -> dict[str, Any]:
     """Scores an experiment, prints its table, and writes scores.json and report.html."""
     scores = report.build_scores(experiment, resamples=config.eval.bootstrap, seed=config.seed)
-    path = report.write_report(workdir, experiment, scores=scores, seed=config.seed)
+    path = write_report(workdir, experiment, scores=scores, config=config.report, seed=config.seed)
     table = report.format_table(scores)
     write_text(workdir / "table.txt", table + "\n")
     print(table)

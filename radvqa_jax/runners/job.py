@@ -14,8 +14,9 @@ from radvqa_jax import __version__
 from radvqa_jax.config import Config
 from radvqa_jax.data.sources import RowSource, load_rows, make_builder
 from radvqa_jax.evaluation import baselines, report
+from radvqa_jax.evaluation.judge_file import find_judges
 from radvqa_jax.runners.data import all_sources, audit_all, prepare_all
-from radvqa_jax.runners.evaluate import answer, is_synthetic, write_scores
+from radvqa_jax.runners.evaluate import answer, image_of, is_synthetic, read_sheets, write_scores
 from radvqa_jax.runners.ground import Ground, inspect_model, load_ground
 from radvqa_jax.runners.saliency import maps
 from radvqa_jax.runners.train import train_stages
@@ -72,6 +73,9 @@ def job(config: Config, workdir: Path) -> None:
         question_only=baselines.question_only(train_rows, rows),
         majority=baselines.majority(train_rows, rows),
         swapped=swapped,
+        judged={name: find_judges(workdir / "predictions" / f"{name}.jsonl") for name in runs},
+        readings=read_sheets(config),
+        image=image_of(rows) if config.report.images else None,
         losses={name: read_losses(workdir / name) for name in config.stages},
         overlays=overlays,
         provenance=_provenance(ground, rows, found, runs),

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from radvqa_jax.evaluation.report import Experiment, build_scores, format_cell, format_table, write_report
+from radvqa_jax.config import ReportConfig
+from radvqa_jax.evaluation.report import Experiment, build_scores, format_cell, format_table
+from radvqa_jax.evaluation.report_page import write_report
 from radvqa_jax.files import read_json
 from radvqa_jax.schema import Record
 
@@ -82,8 +84,9 @@ class Page(html.parser.HTMLParser):
         return [attributes for tag, attributes in self.tags if tag == name]
 
 
-def write(folder: Path, made: Experiment) -> tuple[Page, str]:
-    path = write_report(folder, made, scores=build_scores(made, resamples=200))
+def write(folder: Path, made: Experiment, **config: Any) -> tuple[Page, str]:
+    settings = ReportConfig(**({"images": True, "cases": 40} | config))
+    path = write_report(folder, made, scores=build_scores(made, resamples=200), config=settings)
     text = path.read_text(encoding="utf-8")
     return Page(text), text
 
