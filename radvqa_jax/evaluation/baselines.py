@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from radvqa_jax.evaluation.normalize import normalize, option_texts
+from radvqa_jax.evaluation.choices import option_texts
+from radvqa_jax.evaluation.normalize import normalize
 from radvqa_jax.schema import Record
 
 Row = Mapping[str, Any]

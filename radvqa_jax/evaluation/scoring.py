@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from radvqa_jax.evaluation import intervals, normalize
+from radvqa_jax.evaluation import choices, intervals, normalize
 from radvqa_jax.schema import Record
 
 Outcome = Literal["correct", "incorrect", "unparsed"]
@@ -50,16 +50,16 @@ def cell_to_json(cell: Cell | intervals.Estimate) -> dict[str, Any]:
 
 
 def _choice_verdict(record: Record, prediction: str) -> Verdict:
-    texts = normalize.option_texts(record.choices)
+    texts = choices.option_texts(record.choices)
     written = normalize.normalize(record.reference)
     in_texts = texts.index(written) if written in texts else None
-    reference = normalize.parse_choice(record.reference, record.choices) if in_texts is None else in_texts
+    reference = choices.parse_choice(record.reference, record.choices) if in_texts is None else in_texts
     if reference is None:
         raise ValueError(
             f"Question {record.question_id!r}: the reference {record.reference!r} is none of the choices "
             f"{record.choices}. Mend the row where the data set is built, or leave the choices empty."
         )
-    chosen = normalize.parse_choice(prediction, record.choices)
+    chosen = choices.parse_choice(prediction, record.choices)
     if chosen is None and set(texts) == {"yes", "no"} and (answer := normalize.parse_yes_no(prediction)):
         chosen = texts.index(answer)
     if chosen is None:
@@ -92,9 +92,9 @@ def verdict(record: Record, prediction: str) -> Verdict:
         if answer is None:
             return Verdict("unparsed", "yes/no", "")
         return Verdict("correct" if answer == reference else "incorrect", "yes/no", answer)
-    items = normalize.answer_items(record.reference)
+    reference, items = normalize.comparable(record.reference), normalize.answer_items(record.reference)
     for text in (prediction, normalize.explicit_answer(prediction)):  # "the treatment of choice is …" may be the answer
-        read = normalize.normalize(text)
+        read = normalize.comparable(text)
         if read == reference or (items and normalize.answer_items(text) == items):
             return Verdict("correct", "whole answer", read)
     if not read or normalize.is_refusal(prediction):
