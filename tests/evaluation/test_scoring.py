@@ -78,8 +78,9 @@ def listings(options: list[str]) -> list[str]:
 
 
 WORDS = st.sampled_from(
-    "yes no Yes, no. normal note not and or maybe answer: the / A B (C) D. is because wrong 2 5cm , ; ** -".split()
-    + ["\n"]
+    "yes no Yes, no. normal note not and or maybe answer: the / A B (C) D. is because wrong 2 5cm , ; ** - \n".split(
+        " "
+    )
 )
 CONSTANTS = st.one_of(st.lists(WORDS, max_size=8).map(" ".join), st.text(max_size=25))
 properties = settings(max_examples=150, deadline=None, database=None, derandomize=True)
@@ -177,8 +178,11 @@ def test_repeated_questions_and_absent_predictions_are_refused() -> None:
 def test_compare_pairs_by_question() -> None:
     a = [record("yes", "yes", question_id=str(i), image_id=str(i // 2)) for i in range(40)]
     b = [r._replace(predictions=["no" if i % 4 == 0 else "yes"]) for i, r in enumerate(a)]
-    difference = compare(a, b[::-1])
-    assert (difference.value, difference.n, difference.n_images) == (0.25, 40, 20)
-    assert difference.interval is not None and 0 < difference.interval[0] < 0.25 < difference.interval[1]
+    a[:8] = [r._replace(organ="lung") for r in a[:8]]
+    found = compare(a, b[::-1])
+    difference = found["overall"]
+    assert (difference["value"], difference["n"], difference["n_images"]) == (0.25, 40, 20)
+    assert 0 < difference["interval"][0] < 0.25 < difference["interval"][1]
+    assert list(found["by"]) == ["organ"] and found["by"]["organ"]["lung"]["n"] == 8
     with pytest.raises(ValueError, match=r"1 are in one only, first \[\('', '39'\)\]"):
         compare(a, b[:-1])
