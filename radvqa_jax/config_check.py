@@ -107,6 +107,10 @@ _LEAST = {
     "decode.batch_size": 1,
     "decode.top_k": 0,
     "eval.source.limit": 0,
+    "eval.bootstrap": 1,
+    "score.bertscore_layers": 0,
+    "score.sample_size": 1,
+    "score.sample_runs": 1,
     "saliency.cases": 0,
     "saliency.start_layer": 0,
 }
@@ -126,7 +130,8 @@ _LEAST_IN_STAGE = {
 # Fields that may not be empty in some modes: (field, modes, what the mode needs, an example).
 _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
     ("dataset", ("build_data",), "a data set", "phantom_rad"),
-    ("eval.predictions", ("score",), "answers to score", "DIR/predictions/base.jsonl"),
+    ("eval.predictions", ("score", "compare"), "answers to score", "DIR/predictions/base.jsonl"),
+    ("eval.compare_with", ("compare",), "answers to compare with", "DIR/predictions/stage2.jsonl"),
     ("eval.source.dataset", ("predict", "saliency", "job"), "a data set to answer", "phantom_rad"),
     ("eval.train_source.dataset", ("job",), "a data set for the question-only baseline", "phantom_rad"),
 )

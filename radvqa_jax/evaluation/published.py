@@ -5,7 +5,7 @@ computed. The scorer to believe is scoring.py.
 """
 
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -99,16 +99,14 @@ def score_published(
     return scores
 
 
-def published_table(runs: Mapping[str, Mapping[str, Any]], *, label: Any = str) -> list[list[str]]:
-    """Returns rows of text, the header first: system, metric, package, then one column for each run."""
-    names = list(runs)
-    rows = [["published metric", "package", *(label(name) for name in names)]]
+def published_table(runs: Mapping[str, Mapping[str, Any]], *, label: Callable[[str], str] = str) -> list[list[str]]:
+    """Returns rows of text, the header first: system and metric, package, then one column for each run."""
+    rows = [["published metric", "package", *map(label, runs)]]
     for system in SYSTEMS:
-        metrics = dict.fromkeys(metric for run in runs.values() for metric in run.get(system, {}))
-        for metric in metrics:
-            cells = [runs[name].get(system, {}).get(metric) for name in names]
+        for metric in dict.fromkeys(metric for run in runs.values() for metric in run.get(system, {})):
+            cells = [run.get(system, {}).get(metric) for run in runs.values()]
             made_by = next(cell["package"] for cell in cells if cell)
-            rows.append([f"{system} {metric}", made_by, *(_text(cell) for cell in cells)])
+            rows.append([f"{system} {metric}", made_by, *map(_text, cells)])
     return rows
 
 
@@ -117,3 +115,13 @@ def _text(cell: Mapping[str, Any] | None) -> str:
         return "-"
     bounds = ", ".join(f"{bound:.2f}" for bound in cell["interval"] or ())
     return f"{cell['value']:.3f} [{bounds or 'no interval'}] n={cell['n']}"
+
+
+def format_published(runs: Mapping[str, Mapping[str, Any]], *, label: Callable[[str], str] = str) -> str:
+    """Returns the published metrics as a table for the terminal; {run: {system: {metric: cell}}}."""
+    rows = published_table(runs, label=label)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    text.insert(1, "-" * max(map(len, text)))
+    note = "As the systems' own code computed them; their known flaws are in radvqa_jax/evaluation/<system>.py."
+    return "\n".join([*text, note])
