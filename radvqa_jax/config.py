@@ -14,7 +14,7 @@ import ml_collections
 
 EMBEDDED = Path(__file__).parent / "assets" / "tiny"
 
-Mode = Literal["build_data", "train", "predict", "judge", "score", "saliency", "job", "grid"]
+Mode = Literal["build_data", "train", "predict", "judge", "score", "compare", "saliency", "job", "grid"]
 
 # Query, key, value and output weights of the attention of both towers: MedM's stage 2.
 ATTENTION_WEIGHTS = r"img/.*/(query|key|value|out)/kernel|llm/.*/(q_einsum|kv_einsum|qkv_einsum|attn_vec_einsum)/w"
@@ -125,9 +125,26 @@ class EvalConfig:
 
     source: SourceConfig = field(default_factory=lambda: SourceConfig(split="test"))
     train_source: SourceConfig = field(default_factory=SourceConfig)  # the question-only baseline looks answers up here
-    swapped: bool = True  # also answer with another case's image
+    swapped: bool = True  # also answer with another case's image, of the same modality and organ if there is one
+    swapped_any: bool = False  # also answer with the image of any other case
+    blank: bool = True  # also answer with a blank image; each distinct question once
     bootstrap: int = 2000  # resamples for intervals, over images
-    predictions: str = ""  # mode=score: the predictions.jsonl to score
+    predictions: str = ""  # mode=score, compare: the predictions.jsonl to score
+    compare_with: str = ""  # mode=compare: the other predictions.jsonl, answers to the same questions
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """What is computed beside the radvqa rules: evaluation/published.py and evaluation/samples.py."""
+
+    published: tuple[Literal["medm", "med_idefics", "llama32_med"], ...] = ("medm", "med_idefics", "llama32_med")
+    bertscore_model: str = ""  # folder of an encoder for LLaMA32-Med's BERTScore (extra `bertscore`); empty = left out
+    bertscore_layers: int = 0  # the layer whose states are compared; 0 = the last
+    # How MedM's five-sample rule is read, and what it takes from the accuracy.
+    instability: Literal["distinct", "no_majority", "differs_from_first", "mostly_wrong"] = "no_majority"
+    penalty: Literal["item_zero", "minus_item", "percentage_point"] = "item_zero"
+    sample_size: int = 200  # MedM's frame: mean and standard deviation over so many runs on samples of this size
+    sample_runs: int = 5
 
 
 @dataclass(frozen=True)
@@ -210,6 +227,7 @@ class Config:
     adapter: str = ""  # mode=predict, saliency: adapter.npz of a stage, or its folder; empty = the base model
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+    score: ScoreConfig = field(default_factory=ScoreConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
     grid: tuple[GridCell, ...] = ()  # mode=grid: the runs, in order

@@ -107,6 +107,10 @@ _LEAST = {
     "decode.batch_size": 1,
     "decode.top_k": 0,
     "eval.source.limit": 0,
+    "eval.bootstrap": 1,
+    "score.bertscore_layers": 0,
+    "score.sample_size": 1,
+    "score.sample_runs": 1,
     "saliency.cases": 0,
     "saliency.start_layer": 0,
     "judge.temperature": 0,
@@ -139,7 +143,8 @@ _LEAST_IN_STAGE = {
 # Fields that may not be empty in some modes: (field, modes, what the mode needs, an example).
 _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
     ("dataset", ("build_data",), "a data set", "phantom_rad"),
-    ("eval.predictions", ("score", "judge"), "answers to score", "DIR/predictions/base.jsonl"),
+    ("eval.predictions", ("score", "compare", "judge"), "answers to score", "DIR/predictions/base.jsonl"),
+    ("eval.compare_with", ("compare",), "answers to compare with", "DIR/predictions/stage2.jsonl"),
     ("judge.model", ("judge",), "the name of the judge, as its endpoint has it", "llama3.1"),
     ("grid", ("grid",), "runs; they are listed in a config file", "see configs/ablations.py"),
     ("eval.source.dataset", ("predict", "saliency", "job"), "a data set to answer", "phantom_rad"),

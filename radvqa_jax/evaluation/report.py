@@ -16,6 +16,14 @@ from radvqa_jax.schema import Record
 RUN_LABELS = {"base": "before", "stage1": "after stage 1", "stage2": "after stage 2"}
 GROUP_LABELS = {group: group.replace("_", " ") for group in scoring.GROUPS}
 COLUMNS = ("overall", "closed", "open")
+# Answers of a run that did not see the image of the question.
+UNSEEN = {"swapped": "another case's image", "swapped_any": "any other image", "blank": "a blank image"}
+BLIND_LABELS = {
+    "question_only": "question only (no image)",
+    "majority": "majority answer (no image)",
+    "longest_option": "longest option (no image)",
+    "letter_frequency": "commonest letter (no image)",
+}
 
 
 def run_label(name: str) -> str:
@@ -31,7 +39,13 @@ class Experiment:
     runs: Mapping[str, Sequence[Record]]  # in the order of the table: base, stage1, stage2
     question_only: Sequence[Record] = ()
     majority: Sequence[Record] = ()
-    swapped: Mapping[str, Sequence[Record]] = field(default_factory=dict)  # run -> its answers to another case's image
+    # run -> its answers to another case's image of the same modality and organ, to that of any case, to a blank image.
+    swapped: Mapping[str, Sequence[Record]] = field(default_factory=dict)
+    swapped_any: Mapping[str, Sequence[Record]] = field(default_factory=dict)
+    blank: Mapping[str, Sequence[Record]] = field(default_factory=dict)
+    guesses: Mapping[str, Sequence[Record]] = field(
+        default_factory=dict
+    )  # longest_option, letter_frequency: choices only
     losses: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)  # stage -> rows with step, loss
     judged: Mapping[str, Sequence[JudgeFile]] = field(default_factory=dict)  # run -> what each judge said
     readings: Sequence[Reading] = ()  # what clinicians said about the runs' answers
@@ -41,25 +55,18 @@ class Experiment:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _columns(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Returns the records of each column that has any."""
-    parts = {"overall": list(records)}
-    parts |= {column: [r for r in records if r.answer_type == column] for column in COLUMNS[1:]}
-    return {column: part for column, part in parts.items() if part}
-
-
 def _over(a: Sequence[Record], b: Sequence[Record], **bootstrap: int) -> dict[str, Any]:
-    """Returns accuracy of a minus b, paired, for each column."""
-    theirs = _columns(b)
-    if set(mine := _columns(a)) != set(theirs):
-        raise ValueError(f"Compared runs must have the same answer types; got {sorted(mine)} and {sorted(theirs)}.")
-    return {c: scoring.cell_to_json(scoring.compare(mine[c], theirs[c], **bootstrap)) for c in mine}
+    """Returns accuracy of a minus b, paired, for each column, and `by` group."""
+    found = scoring.compare(a, b, **bootstrap)
+    columns = {column: cell for column, cell in found["by"].get("answer_type", {}).items() if column in COLUMNS}
+    return {"overall": found["overall"], **columns, "by": found["by"]}
 
 
 def _check_same_questions(experiment: Experiment) -> None:
     """Raises ValueError, naming the first odd set, if the sets of records do not answer the same questions."""
     sets = {name: records for name, records in experiment.runs.items()}
-    sets |= {f"{name}, swapped": records for name, records in experiment.swapped.items()}
+    for kind in UNSEEN:
+        sets |= {f"{name}, {kind}": records for name, records in getattr(experiment, kind).items()}
     sets |= {"question_only": experiment.question_only, "majority": experiment.majority}
     asked = {name: {(r.source, r.question_id) for r in records} for name, records in sets.items() if records}
     first, *others = asked
@@ -74,36 +81,36 @@ def _check_same_questions(experiment: Experiment) -> None:
 def build_scores(experiment: Experiment, *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
     """Returns every number of the report as plain JSON values; a cell without questions is absent.
 
-    Keys: `title`, `synthetic`, `method`, `runs` (run -> cells, with `swapped`, `over_question_only` and `over_swapped`
-    where there are such records; `judged`, `calibration`, `nonsense`, `review` where there is something to say),
-    `baselines` (`question_only`, `majority`), `papers` (what others print for the same data), `losses`, `provenance`.
+    Keys: `title`, `synthetic`, `method`, `runs` (run -> cells, with `swapped`, `swapped_any`, `blank`, and
+    `over_question_only`, `over_swapped`, … where there are such records; `judged`, `calibration`, `nonsense`, `review`
+    where there is something to say), `baselines` (`question_only`, `majority`, and for multiple choice
+    `longest_option`, `letter_frequency`), `papers` (what others print for the same data), `losses`, `provenance`.
 
     Raises:
         ValueError: if two sets of records do not answer the same questions.
     """
     if not experiment.runs or not all(experiment.runs.values()):
         raise ValueError(f"A report needs runs with records; got { {k: len(v) for k, v in experiment.runs.items()} }.")
-    if unknown := sorted(set(experiment.swapped) - set(experiment.runs)):
-        raise ValueError(f"Swapped-image records of {unknown}, which are not among the runs {list(experiment.runs)}.")
+    for kind in UNSEEN:
+        if unknown := sorted(set(getattr(experiment, kind)) - set(experiment.runs)):
+            raise ValueError(f"Records of {kind} of {unknown}, which are not among the runs {list(experiment.runs)}.")
     _check_same_questions(experiment)
     bootstrap = {"resamples": resamples, "seed": seed}
-    baselines = {"question_only": experiment.question_only, "majority": experiment.majority}
+    baselines = {"question_only": experiment.question_only, "majority": experiment.majority, **experiment.guesses}
     runs = {}
     for name, records in experiment.runs.items():
         cells = scoring.score(records, **bootstrap).to_json()
         if experiment.question_only:
             cells["over_question_only"] = _over(records, experiment.question_only, **bootstrap)
-        if swapped := experiment.swapped.get(name):
-            cells["swapped"] = scoring.score(swapped, **bootstrap).to_json()
-            cells["over_swapped"] = _over(records, swapped, **bootstrap)
-        cells["judged"] = {
-            judge.name: score_judge(judge, records, **bootstrap) for judge in experiment.judged.get(name, ())
-        }
+        for kind in UNSEEN:
+            if unseen := getattr(experiment, kind).get(name):
+                cells[kind] = scoring.score(unseen, **bootstrap).to_json()
+                cells[f"over_{kind}"] = _over(records, unseen, **bootstrap)
+        judges = experiment.judged.get(name, ())
+        cells["judged"] = {judge.name: score_judge(judge, records, **bootstrap) for judge in judges}
         cells["calibration"] = calibrate(records, **bootstrap)
         cells["nonsense"] = score_nonsense(records, **bootstrap)
-        cells["review"] = score_readings(
-            experiment.readings, name, records, experiment.judged.get(name, ()), **bootstrap
-        )
+        cells["review"] = score_readings(experiment.readings, name, records, judges, **bootstrap)
         runs[name] = {key: value for key, value in cells.items() if value or key in ("overall", "by")}
     return {
         "title": experiment.title,
@@ -178,18 +185,17 @@ def table_rows(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     for name, run in scores["runs"].items():
         add(run_label(name), "run", run)
-        if "swapped" in run:
-            add("with another case's image", "beside", run["swapped"])
-        if "over_question_only" in run:
-            over = run["over_question_only"]
-            rows.append({"label": "over question only", "kind": "over", "cells": {c: over.get(c) for c in COLUMNS}})
+        for kind, label in UNSEEN.items():
+            if kind in run:
+                add(f"with {label}", "beside", run[kind])
+        for kind, label in {"question_only": "question only", **UNSEEN}.items():
+            if over := run.get(f"over_{kind}"):
+                rows.append({"label": f"over {label}", "kind": "over", "cells": {c: over.get(c) for c in COLUMNS}})
         for judge in run.get("judged", {}).values():
-            rows.append(
-                {"label": f"judged by {judge['about']['model']}", "kind": "judge", "cells": _judge_cells(judge)}
-            )
-    labels = {"question_only": "question only (no image)", "majority": "majority answer (no image)"}
+            label = f"judged by {judge['about']['model']}"
+            rows.append({"label": label, "kind": "judge", "cells": _judge_cells(judge)})
     for name, cells in scores["baselines"].items():
-        add(labels[name], "blind", cells)
+        add(BLIND_LABELS[name], "blind", cells)
     return rows
 
 
@@ -208,7 +214,8 @@ def format_table(scores: Mapping[str, Any]) -> str:
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     overall = next(iter(scores["runs"].values()))["overall"]
     text.insert(1, "-" * max(map(len, text)))
-    paired = " `over question only` is paired." if "over_question_only" in next(iter(scores["runs"].values())) else ""
+    first = next(iter(scores["runs"].values()))
+    paired = " Rows that begin with `over` are paired." if any(key.startswith("over_") for key in first) else ""
     text.append(
         f"{overall['n']} questions on {overall['n_images']} images. [95 % interval by bootstrap over images].{paired}"
     )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from radvqa_jax.config import Config
+from radvqa_jax.runners.compare import compare_mode
 from radvqa_jax.runners.data import build_data
 from radvqa_jax.runners.evaluate import predict_mode, score_mode
 from radvqa_jax.runners.job import job
@@ -17,6 +18,7 @@ RUNNERS: dict[str, Callable[[Config, Path], None]] = {
     "predict": predict_mode,
     "judge": judge_mode,
     "score": score_mode,
+    "compare": compare_mode,
     "saliency": saliency_mode,
     "job": job,
 }
