@@ -102,7 +102,7 @@ class Cache:
     def get(self, key: str) -> Reply | None:
         """Returns the reply under `key`, or None."""
         row = self._rows.get(key)
-        return row and Reply(row["text"], row["finish"], row["model"], row["tokens"], cached=True)
+        return None if row is None else Reply(row["text"], row["finish"], row["model"], row["tokens"], cached=True)
 
     def put(self, key: str, reply: Reply) -> None:
         """Keeps a reply; it is on the disk when this returns."""

@@ -14,7 +14,7 @@ import ml_collections
 
 EMBEDDED = Path(__file__).parent / "assets" / "tiny"
 
-Mode = Literal["build_data", "train", "predict", "judge", "score", "compare", "saliency", "job", "grid"]
+Mode = Literal["build_data", "train", "predict", "judge", "score", "compare", "saliency", "job"]
 
 # Query, key, value and output weights of the attention of both towers: MedM's stage 2.
 ATTENTION_WEIGHTS = r"img/.*/(query|key|value|out)/kernel|llm/.*/(q_einsum|kv_einsum|qkv_einsum|attn_vec_einsum)/w"
@@ -192,15 +192,6 @@ class ReportConfig:
 
 
 @dataclass(frozen=True)
-class GridCell:
-    """One run of a grid: the grid's own configuration with some fields changed."""
-
-    name: str = ""
-    changes: tuple[str, ...] = ()  # as on the command line: "data.prompt={question}", "stages=('stage2',)"
-    adapter_of: str = ""  # name of an earlier cell whose adapter answers; nothing is trained then
-
-
-@dataclass(frozen=True)
 class SaliencyConfig:
     """Which cases get maps, and how they are made."""
 
@@ -230,7 +221,6 @@ class Config:
     score: ScoreConfig = field(default_factory=ScoreConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
-    grid: tuple[GridCell, ...] = ()  # mode=grid: the runs, in order
     saliency: SaliencyConfig = field(default_factory=SaliencyConfig)
 
     def stage(self, name: str) -> StageConfig:

@@ -146,7 +146,6 @@ _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
     ("eval.predictions", ("score", "compare", "judge"), "answers to score", "DIR/predictions/base.jsonl"),
     ("eval.compare_with", ("compare",), "answers to compare with", "DIR/predictions/stage2.jsonl"),
     ("judge.model", ("judge",), "the name of the judge, as its endpoint has it", "llama3.1"),
-    ("grid", ("grid",), "runs; they are listed in a config file", "see configs/ablations.py"),
     ("eval.source.dataset", ("predict", "saliency", "job"), "a data set to answer", "phantom_rad"),
     ("eval.train_source.dataset", ("job",), "a data set for the question-only baseline", "phantom_rad"),
 )

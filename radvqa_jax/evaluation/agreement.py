@@ -60,5 +60,7 @@ def cohen_kappa(
         drawn = _kappa((draws @ kinds).reshape(resamples, c, c))
         drawn = drawn[np.isfinite(drawn)]
         tail = (1 - LEVEL) / 2
-        interval = tuple(map(float, np.quantile(drawn, [tail, 1 - tail]))) if len(drawn) else None
+        if len(drawn):
+            low, high = np.quantile(drawn, [tail, 1 - tail])
+            interval = (float(low), float(high))
     return Agreement(kappa if np.isfinite(kappa) else None, interval, agree, len(a), n_images)

@@ -26,7 +26,7 @@ def calibrate(records: Sequence[Record], *, resamples: int, seed: int) -> dict[s
     correct = np.array([v.outcome == "correct" for v in scoring.first_verdicts(records)], np.float64)
     images = [f"{record.source}\t{record.image_id}" for record in records]
     which = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    bootstrap = {"resamples": resamples, "seed": seed}
+    bootstrap: dict[str, Any] = {"resamples": resamples, "seed": seed}
     bins, error = [], 0.0
     for number in np.unique(which):
         inside = np.flatnonzero(which == number)

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from radvqa_jax.files import write_jsonl
 from radvqa_jax.schema import Record
@@ -60,7 +61,7 @@ def _record(row: Mapping[str, str], columns: dict[str, list[str]], *, run: str, 
         if not row[name].strip():
             raise ValueError(f"{where}: {name} is empty. Fill it in or remove the row.")
     choices = [choice.strip() for choice in row.get("choices", "").split("|")] if row.get("choices") else []
-    fields = {name: row[name].strip() for name in OPTIONAL if row.get(name)}
+    fields: dict[str, Any] = {name: row[name].strip() for name in OPTIONAL if row.get(name)}
     return Record(
         question_id=row["question_id"].strip(),
         image_id=row["image_id"].strip(),

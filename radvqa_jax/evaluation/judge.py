@@ -5,7 +5,7 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -128,7 +128,7 @@ def make_items(records: Sequence[Record], rubric: Rubric, *, questions_attacked:
     return list({item.key: item for item in items}.values())
 
 
-def _each(client: ChatClient, rubric: Rubric, items: Sequence[Item]) -> Iterator[Judged]:
+def _each(client: ChatClient, rubric: Rubric, items: Sequence[Item]) -> Generator[Judged, None, None]:
     """Yields verdicts as they come; closing it cancels what has not begun."""
     with ThreadPoolExecutor(client.config.concurrency) as pool:
         futures: list[Future[Judged]] = [pool.submit(ask_verdict, client, rubric, item) for item in items]

@@ -106,7 +106,7 @@ def _cases(experiment: Experiment, config: ReportConfig, *, seed: int) -> list[d
     cases = []
     for record in (records[i] for i in sorted(chosen)):
         key = (record.source, record.question_id)
-        lines = [{"label": label} | _answer(found[key]) for label, found in sets.items()]
+        lines: list[dict[str, Any]] = [{"label": label, **_answer(found[key])} for label, found in sets.items()]
         for line, name in zip(lines, experiment.runs, strict=False):
             line["judges"] = _judgements(experiment, name, sets[run_label(name)][key])
         own = lines[len(experiment.runs) - 1]

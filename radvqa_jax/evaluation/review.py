@@ -95,8 +95,9 @@ def read_sheet(path: Path) -> list[Reading]:
             if said not in _ANSWERS:
                 raise ValueError(f"{path}, line {reader.line_num}: correct={said!r} must be yes, no or empty.")
             name = (row.get("reader") or "").strip() or path.stem
-            keys = [_unquote(row[column] or "") for column in needed[:4]]
-            readings.append(Reading(name, *keys, _ANSWERS[said], (row.get("comment") or "").strip()))
+            run, source, question_id, content = (_unquote(row[column] or "") for column in needed[:4])
+            comment = (row.get("comment") or "").strip()
+            readings.append(Reading(name, run, source, question_id, content, _ANSWERS[said], comment))
     return readings
 
 
@@ -122,7 +123,7 @@ def score_readings(
     Raises:
         ValueError: if a reader judged an answer twice.
     """
-    bootstrap = {"resamples": resamples, "seed": seed}
+    bootstrap: dict[str, Any] = {"resamples": resamples, "seed": seed}
     by_key = {(record.source, record.question_id): record for record in records}
     said: dict[str, dict[tuple[str, str], bool]] = {}
     stale = 0
@@ -156,7 +157,7 @@ def score_readings(
     agreement = []
     for a, b in pairs:
         both = [key for key in everyone[a] if key in everyone[b]]
-        values = ([everyone[name][key] for key in both] for name in (a, b))
-        if found := cohen_kappa(*values, [images[key] for key in both], **bootstrap):
+        first, second = ([everyone[name][key] for key in both] for name in (a, b))
+        if found := cohen_kappa(first, second, [images[key] for key in both], **bootstrap):
             agreement.append({"a": a, "b": b} | found.to_json())
     return {"readers": readers, "agreement": agreement, "stale": stale}
