@@ -265,7 +265,7 @@ def test_images_are_shown_only_where_allowed(tmp_path: Path) -> None:
 
 
 def test_cases_carry_what_the_filters_ask_for(tmp_path: Path) -> None:
-    page, text = write(tmp_path, experiment(), cases=80)
+    page, _ = write(tmp_path, experiment(), cases=80)
     cases = [a for a in page.all("details") if a.get("class") == "case"]
     assert len(cases) == 80 and {case["data-rule"] for case in cases} == {"correct", "incorrect", "unparsed"}
     assert {case["data-organ"] for case in cases} == {"lung", "brain"}
