@@ -23,11 +23,14 @@ INSTALL_REQUIRES = [
     "jinja2>=3.1.6,<4",
     "matplotlib>=3.11,<4",
     "ml-collections>=1.1,<2",
+    "nltk>=3.10.4,<4",  # with rouge-score and sacrebleu: the published metrics
     "numpy>=2.4,<3",
     "optax>=0.2.8,<0.3",
     "orbax-checkpoint>=0.12.8,<0.13",
     "pillow>=13,<14",
     "protobuf>=7.36,<8",
+    "rouge-score>=0.1.2,<0.2",
+    "sacrebleu>=2.6,<3",
     "scipy>=1.17,<2",
     "sentencepiece>=0.2.3,<0.3",
     "tensorboardX>=2.6.5,<3",
@@ -36,14 +39,17 @@ INSTALL_REQUIRES = [
 ]
 
 DICOM = ["pydicom>=3.0.2,<4"]
+JUDGE = ["openai>=3.57,<4", "pydantic>=2.14.4,<3"]
 TEST = [
     "beartype>=0.23,<0.24",
+    "hypothesis>=6.170,<7",
     "ipykernel>=7.4,<8",
     "nbclient>=0.11,<0.12",
     "pytest>=9.2,<10",
     "pytest-xdist>=3.8,<4",
     "selenium>=4.51,<5",  # with the browser's own driver: nothing is downloaded
     *DICOM,
+    *JUDGE,
 ]
 
 EXTRAS_REQUIRE = {
@@ -51,7 +57,9 @@ EXTRAS_REQUIRE = {
     "tpu": ["jax[tpu]>=0.10.2,<0.11"],
     "tf": ["tensorflow-cpu>=2.21,<2.22"],  # for tests marked `tf`; the main job never loads it
     "export": ["safetensors>=0.8,<0.9"],
-    "judge": ["openai>=3.51,<4", "pydantic>=2.14,<3", "tenacity>=9.2,<10"],
+    "bertscore": ["bert-score>=0.3.13,<0.4"],  # brings torch; runs on a model folder of your own
+    "judge": JUDGE,
+    "judge-test": ["torch>=2.13,<3", "transformers[serving]>=5.23,<6"],  # a server that this project did not write
     "dicom": DICOM,
     "bench": ["peft>=0.21.2,<0.22", "safetensors>=0.8,<0.9", "torch>=2.13,<3", "transformers>=5.23,<6"],
     "notebook": ["ipykernel>=7.4,<8", "jupyterlab>=4.6,<5", "nbclient>=0.11,<0.12", "nbconvert>=7.17,<8"],
@@ -81,7 +89,7 @@ setup(
     packages=find_packages(include=["radvqa_jax", "radvqa_jax.*", "tfds_builders", "tfds_builders.*"]),
     package_data={
         "tfds_builders": ["*/README.md", "*/CITATIONS.bib", "*/counts.json", "*/dummy_data/**/*"],
-        "radvqa_jax": ["assets/**/*", "**/templates/*"],
+        "radvqa_jax": ["assets/**/*", "**/templates/*", "**/*.json"],
     },
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,

@@ -42,4 +42,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.decode.max_new_tokens = 16
     config.decode.batch_size = 32
     config.saliency.cases = 6
+    config.report.images = True  # the data set is public (CC0)
     return config

@@ -14,7 +14,18 @@ import ml_collections
 
 EMBEDDED = Path(__file__).parent / "assets" / "tiny"
 
-Mode = Literal["build_data", "train", "predict", "score", "saliency", "saliency_quality", "ask", "job"]
+Mode = Literal[
+    "build_data",
+    "train",
+    "predict",
+    "judge",
+    "score",
+    "compare",
+    "saliency",
+    "saliency_quality",
+    "ask",
+    "job",
+]
 
 # Query, key, value and output weights of the attention of both towers: MedM's stage 2.
 ATTENTION_WEIGHTS = r"img/.*/(query|key|value|out)/kernel|llm/.*/(q_einsum|kv_einsum|qkv_einsum|attn_vec_einsum)/w"
@@ -126,9 +137,70 @@ class EvalConfig:
 
     source: SourceConfig = field(default_factory=lambda: SourceConfig(split="test"))
     train_source: SourceConfig = field(default_factory=SourceConfig)  # the question-only baseline looks answers up here
-    swapped: bool = True  # also answer with another case's image
+    swapped: bool = True  # also answer with another case's image, of the same modality and organ if there is one
+    swapped_any: bool = False  # also answer with the image of any other case
+    blank: bool = True  # also answer with a blank image; each distinct question once
     bootstrap: int = 2000  # resamples for intervals, over images
-    predictions: str = ""  # mode=score: the predictions.jsonl to score
+    predictions: str = ""  # mode=score, compare: the predictions.jsonl to score
+    compare_with: str = ""  # mode=compare: the other predictions.jsonl, answers to the same questions
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """What is computed beside the radvqa rules: evaluation/published.py and evaluation/samples.py."""
+
+    published: tuple[Literal["medm", "med_idefics", "llama32_med"], ...] = ("medm", "med_idefics", "llama32_med")
+    bertscore_model: str = ""  # folder of an encoder for LLaMA32-Med's BERTScore (extra `bertscore`); empty = left out
+    bertscore_layers: int = 0  # the layer whose states are compared; 0 = the last
+    # How MedM's five-sample rule is read, and what it takes from the accuracy.
+    instability: Literal["distinct", "no_majority", "differs_from_first", "mostly_wrong"] = "no_majority"
+    penalty: Literal["item_zero", "minus_item", "percentage_point"] = "item_zero"
+    sample_size: int = 200  # MedM's frame: mean and standard deviation over so many runs on samples of this size
+    sample_runs: int = 5
+
+
+@dataclass(frozen=True)
+class ChatConfig:
+    """A chat model behind an OpenAI-compatible endpoint: vLLM, llama.cpp, Ollama, transformers serve, or a service."""
+
+    base_url: str = ""  # such as http://127.0.0.1:8000/v1
+    model: str = ""  # as the endpoint calls it
+    key_variable: str = "OPENAI_API_KEY"  # environment variable that holds the key; a local server needs none
+    allow_remote: bool = False  # an endpoint that is not this machine gets questions, references and answers
+    temperature: float = 0.0
+    seed: int = 0
+    max_tokens: int = 512  # of a reply
+    response_format: Literal["text", "json_object", "json_schema"] = "text"  # what the endpoint is told to hold to
+    timeout: float = 120.0  # seconds for one request
+    retries: int = 4  # of a request that failed (connection, timeout, 408, 409, 429, 5xx), with growing pauses
+    concurrency: int = 4  # requests at a time
+    requests_per_minute: int = 0  # 0 = no limit
+    max_calls: int = 0  # requests that a run may make; 0 = no limit
+    max_total_tokens: int = 0  # prompt and reply tokens that a run may use, as the endpoint counts; 0 = no limit
+    offline: bool = False  # only what is in the cache; nothing is sent
+    cache: str = ""  # file of replies; empty = chat_cache.jsonl in the workdir
+
+
+@dataclass(frozen=True)
+class JudgeConfig(ChatConfig):
+    """The language model that judges answers (mode=judge)."""
+
+    prompt: Literal["medm", "llama32_med"] = "medm"  # MedM's 0/1, or LLaMA32-Med's 1 to 5
+    with_question: bool = True  # False: the judge sees reference and answer alone, as MedM had it
+    attempts: int = 3  # replies asked for until one is a verdict; then the answer is unjudged
+    max_chars: int = 4000  # of each field; the rest of a longer one is cut, and the judge is told
+    max_failures: int = 5  # requests in a row that fail after their retries; then the run stops
+    attacks: int = 20  # questions that get every attack of evaluation/attacks.py; 0 = none
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """What report.html holds, and what clinicians are given to review."""
+
+    images: bool = False  # show images and attention maps; False = a placeholder
+    cases: int = 100  # questions listed, drawn at random
+    review_rows: int = 0  # rows of review_sheet.csv to write; 0 = none
+    review_sheets: tuple[str, ...] = ()  # filled sheets to read
 
 
 @dataclass(frozen=True)
@@ -188,6 +260,9 @@ class Config:
     adapter: str = ""  # mode=predict, saliency, ask…: adapter.npz of a stage, or its folder; empty = the base model
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
     saliency: SaliencyConfig = field(default_factory=SaliencyConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
     ask: AskConfig = field(default_factory=AskConfig)

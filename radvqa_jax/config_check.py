@@ -107,6 +107,10 @@ _LEAST = {
     "decode.batch_size": 1,
     "decode.top_k": 0,
     "eval.source.limit": 0,
+    "eval.bootstrap": 1,
+    "score.bertscore_layers": 0,
+    "score.sample_size": 1,
+    "score.sample_runs": 1,
     "saliency.cases": 0,
     "ask.frame": 1,
     "ask.samples": 1,
@@ -118,6 +122,19 @@ _LEAST = {
     "quality.curve_cases": 1,
     "quality.random_label_steps": 0,
     "quality.bootstrap": 1,
+    "judge.temperature": 0,
+    "judge.max_tokens": 1,
+    "judge.retries": 0,
+    "judge.concurrency": 1,
+    "judge.requests_per_minute": 0,
+    "judge.max_calls": 0,
+    "judge.max_total_tokens": 0,
+    "judge.attempts": 1,
+    "judge.max_chars": 100,
+    "judge.max_failures": 1,
+    "judge.attacks": 0,
+    "report.cases": 0,
+    "report.review_rows": 0,
 }
 _LEAST_IN_STAGE = {
     "total_steps": 0,
@@ -135,10 +152,12 @@ _LEAST_IN_STAGE = {
 # Fields that may not be empty in some modes: (field, modes, what the mode needs, an example).
 _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
     ("dataset", ("build_data",), "a data set", "phantom_rad"),
-    ("eval.predictions", ("score",), "answers to score", "DIR/predictions/base.jsonl"),
     ("eval.source.dataset", ("predict", "saliency", "saliency_quality", "job"), "a data set to answer", "phantom_rad"),
     ("ask.image", ("ask",), "an image or a DICOM file", "FILE"),
     ("ask.question", ("ask",), "a question", "'Is there a fracture?'"),
+    ("eval.predictions", ("score", "compare", "judge"), "answers to score", "DIR/predictions/base.jsonl"),
+    ("eval.compare_with", ("compare",), "answers to compare with", "DIR/predictions/stage2.jsonl"),
+    ("judge.model", ("judge",), "the name of the judge, as its endpoint has it", "llama3.1"),
     ("eval.train_source.dataset", ("job",), "a data set for the question-only baseline", "phantom_rad"),
 )
 

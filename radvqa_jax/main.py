@@ -8,8 +8,9 @@ be given on the command line as --config.field=value, nested ones with dots (--c
 A run that is started again with the same --workdir continues where it was.
 
 --config.mode says what is done: build_data prepares a data set, train trains the stages, predict answers questions,
-score scores answers, saliency draws attention maps, saliency_quality measures them against masks, ask answers one
-question about one image, and job goes from data to report.
+score scores answers, judge has a language model judge them, compare compares two systems' answers, saliency draws
+attention maps, saliency_quality measures them against masks, ask answers one question about one image, and job goes
+from data to report.
 """
 
 import sys

@@ -56,7 +56,11 @@ class TrainState(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One line of predictions.jsonl: everything that scoring needs, so that no model is needed to score."""
+    """One line of predictions.jsonl: everything that scoring needs, so that no model is needed to score.
+
+    What holds for a whole run (hashes of model, adapter, tokenizer and data, prompt template, sampling) stands once, in
+    `<name>.json` beside the file; `settings` says which such file a line belongs to.
+    """
 
     question_id: str
     image_id: str
@@ -74,6 +78,8 @@ class Record(NamedTuple):
     image_used: str = ""  # image_id of the image that was shown; differs from image_id for the swapped baseline
     run: str = ""  # which model: base, stage1, stage2, …
     source: str = ""  # data set and release, as its rows say
+    seeds: list[int] = []  # noqa: RUF012 never mutated; of each drawn answer, none if greedy
+    settings: str = ""  # first 12 digits of the sha256 of what holds for the whole run
 
     def to_json(self) -> dict[str, Any]:
         """Returns a dict for one line of jsonl."""

@@ -10,11 +10,14 @@ if os.environ.get("RADVQA_GPU") != "1":
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import importlib.util
+import json
 import runpy
 import shutil
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import jax
@@ -170,3 +173,64 @@ def micro_config(micro_file: Path) -> Iterator[Callable[..., Any]]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(variants, "VARIANTS", dict(variants.VARIANTS))
         yield make
+
+
+class ChatServer(ThreadingHTTPServer):
+    """An HTTP server of the OpenAI chat protocol on this machine, which behaves and misbehaves as it is told.
+
+    Attributes:
+        requests: the bodies that came, in order.
+        headers: the headers that came with them.
+        behave: body -> (status, content type, body, headers) for the next replies.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[Any] = []
+        self.behave: Callable[[dict[str, Any]], tuple[int, str, bytes, dict[str, str]]] = lambda body: self.say("fine")
+        super().__init__(("127.0.0.1", 0), _ChatHandler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that gave up is no error of the server's."""
+
+    @staticmethod
+    def say(text: str, *, finish: str = "stop") -> tuple[int, str, bytes, dict[str, str]]:
+        """Returns a proper reply."""
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
+        usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+        body = {"id": "x", "object": "chat.completion", "created": 1, "model": "served", "choices": [choice]}
+        return 200, "application/json", json.dumps(body | {"usage": usage}).encode(), {}
+
+
+class _ChatHandler(BaseHTTPRequestHandler):
+    server: ChatServer
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.requests.append(body)
+        self.server.headers.append(self.headers)
+        status, kind, reply, headers = self.server.behave(body)
+        self.send_response(status)
+        sent = {"Content-Type": kind, "Content-Length": str(len(reply))} | headers
+        for name, value in sent.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(reply)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def chat_server() -> Iterator[ChatServer]:
+    """Returns a real HTTP server that speaks the OpenAI chat protocol."""
+    with ChatServer() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

@@ -185,6 +185,9 @@ def test_a_wrong_type_is_refused(path: str, value: Any, message: str) -> None:
         ({"mode": "saliency"}, r"mode=saliency needs a data set to answer"),
         ({"mode": "job"}, r"mode=job needs a data set to answer"),
         ({"mode": "score"}, r"mode=score needs answers to score: --config\.eval\.predictions"),
+        ({"mode": "compare", "eval.predictions": "a"}, r"needs answers to compare with: --config\.eval\.compare_with"),
+        ({"score.sample_size": 0}, r"score\.sample_size=0 must be at least 1"),
+        ({"score.published": ("rouge",)}, r"`score.published\[0\]` must be one of 'medm', 'med_idefics'"),
     ],
 )
 def test_a_contradiction_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -218,6 +221,10 @@ def test_there_are_the_files_that_the_readme_speaks_of() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_file_in_configs_builds(path: Path) -> None:
     config = load(path).get_config()
+    if config.mode == "compare":
+        config.eval.compare_with = "answers.jsonl"
+    if config.mode in ("score", "compare"):
+        config.eval.predictions = "answers.jsonl"
     if config.mode == "build_data":
         config.dataset = "phantom_rad"
     built = from_config_dict(config)

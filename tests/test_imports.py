@@ -43,6 +43,7 @@ NOT_IN = {"models": {"tensorflow_datasets", "PIL", "grain"}}
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "absl": "absl-py",
+    "bert_score": "bert-score",
     "array_record": "array-record",
     "google": "protobuf",
     "ml_collections": "ml-collections",
@@ -144,7 +145,7 @@ def distributions(requirements: list[str]) -> set[str]:
 
 
 def test_every_third_party_import_is_declared(setup_arguments: dict[str, Any]) -> None:
-    extras = [setup_arguments["extras_require"][name] for name in ("export", "judge", "dicom")]
+    extras = [setup_arguments["extras_require"][name] for name in ("export", "bertscore", "judge", "dicom")]
     declared = distributions([*setup_arguments["install_requires"], *itertools.chain(*extras)])
     ours = set(sys.stdlib_module_names) | {"radvqa_jax", "tfds_builders"}
     missing = [

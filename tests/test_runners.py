@@ -56,9 +56,14 @@ def contents(folder: Path, pattern: str) -> dict[str, bytes]:
 def test_the_job_leaves_every_file(job: tuple[Config, Path]) -> None:
     _, workdir = job
     for run in RUNS:
-        own, swapped = (read_records(workdir / "predictions" / f"{run}{end}.jsonl") for end in ("", "_swapped"))
-        assert [r.question_id for r in own] == [r.question_id for r in swapped] and len(own) == 10
-        assert {r.run for r in (*own, *swapped)} == {run}
+        ends = ("", "_swapped", "_blank")
+        own, swapped, blank = (read_records(workdir / "predictions" / f"{run}{end}.jsonl") for end in ends)
+        asked = [[r.question_id for r in records] for records in (own, swapped, blank)]
+        assert asked[0] == asked[1] == asked[2] and len(own) == 10
+        assert {r.run for r in (*own, *swapped, *blank)} == {run} and {r.image_used for r in blank} == {"blank"}
+        prompts = read_records(workdir / "predictions" / f"{run}_blank_prompts.jsonl")
+        assert {r.prompt: r.predictions for r in prompts} == {r.prompt: r.predictions for r in blank}
+        assert len({r.prompt for r in prompts}) == len(prompts)
         assert all(r.image_used == r.image_id for r in own)
         assert all(r.image_used != r.image_id for r in swapped)
     for stage in ("stage1", "stage2"):
@@ -77,7 +82,9 @@ def test_the_job_says_what_it_found(job: tuple[Config, Path]) -> None:
     scores = read_json(workdir / "scores.json")
     assert tuple(scores["runs"]) == RUNS
     assert all(
-        {"overall", "swapped", "over_question_only", "over_swapped"} <= set(run) for run in scores["runs"].values()
+        {"overall", "swapped", "blank", "over_question_only", "over_swapped", "over_blank", "published", "samples"}
+        <= set(run)
+        for run in scores["runs"].values()
     )
     assert all(run["overall"]["n"] == run["swapped"]["overall"]["n"] == 10 for run in scores["runs"].values())
     assert {name: found["overall"]["n"] for name, found in scores["baselines"].items()} == {
@@ -205,7 +212,35 @@ def test_scoring_the_jobs_answers_gives_the_jobs_numbers(
     assert (tmp_path / "table.txt").is_file() and (tmp_path / "report.html").is_file()
 
 
+@pytest.mark.slow
+def test_two_runs_are_compared_without_a_model(
+    job: tuple[Config, Path], micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_in_runners(monkeypatch, "load_ground", refuse)
+    a, b = (str(job[1] / "predictions" / f"{run}.jsonl") for run in ("stage2", "base"))
+    RUNNERS["compare"](micro_config({"mode": "compare", "eval.predictions": a, "eval.compare_with": b}), tmp_path)
+    found, want = read_json(tmp_path / "compare.json"), read_json(job[1] / "scores.json")["runs"]
+    assert (found["a"]["run"], found["b"]["run"], found["overall"]["n"]) == ("stage2", "base", 10)
+    assert found["overall"]["a"]["value"] == want["stage2"]["overall"]["value"]
+    assert found["overall"]["difference"]["value"] == pytest.approx(
+        want["stage2"]["overall"]["value"] - want["base"]["overall"]["value"]
+    )
+    assert (tmp_path / "compare.txt").read_text().startswith(f"A: stage2 ({a})\nB: base ({b})\n")
+
+
 # From here on nothing is trained.
+
+
+def test_a_comparison_needs_one_run_a_file(micro_config: MakeConfig, tmp_path: Path) -> None:
+    rows = [Record("0", "i", "q", "yes", ["no"], [], run=run) for run in ("base", "stage1")]
+    write_jsonl(tmp_path / "two.jsonl", [row.to_json() for row in rows])
+    write_jsonl(tmp_path / "one.jsonl", [rows[0].to_json()])
+    paths = {"eval.predictions": str(tmp_path / "one.jsonl"), "eval.compare_with": str(tmp_path / "two.jsonl")}
+    with pytest.raises(
+        ValueError, match=r"two.jsonl holds the runs \['base', 'stage1'\]; a comparison needs exactly one"
+    ):
+        RUNNERS["compare"](micro_config({"mode": "compare"} | paths), tmp_path)
+    assert not (tmp_path / "compare.json").exists()
 
 
 def test_data_are_built_and_described(

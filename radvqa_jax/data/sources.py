@@ -173,6 +173,7 @@ class RowSource(Sequence[Row]):
         self.source = source
         self.fingerprint = fingerprint | {"n": len(self.indices)}
         self._shown: np.ndarray | None = None  # rows of `data` whose images are shown instead
+        self._image: tuple[bytes, str] | None = None  # one encoded image that is shown instead, and its id
 
     @property
     def name(self) -> str:
@@ -186,6 +187,8 @@ class RowSource(Sequence[Row]):
     def __getitem__(self, index: int) -> Row:  # pyright: ignore[reportIncompatibleMethodOverride] no slices
         row = self._data[int(self.indices[index])]
         plain = {key: value if key in self._encoded else _plain(value) for key, value in row.items()}
+        if self._image is not None:
+            return plain | {"image": self._image[0], "image_used": self._image[1]}
         if self._shown is None:
             return plain
         shown = self._data[int(self._shown[index])]
@@ -206,6 +209,7 @@ class RowSource(Sequence[Row]):
         )
         if self._shown is not None:
             chosen._shown = self._shown[numbers]
+        chosen._image = self._image
         return chosen
 
     def with_images_of(self, others: Sequence[int]) -> "RowSource":
@@ -216,6 +220,13 @@ class RowSource(Sequence[Row]):
         swapped._shown = self.indices[np.asarray(others, np.int64)]
         swapped.fingerprint["images_of"] = hashlib.sha256(swapped._shown.tobytes()).hexdigest()
         return swapped
+
+    def with_image(self, image: bytes, *, image_id: str) -> "RowSource":
+        """Returns the same rows, each with this encoded image, and `image_id` as `image_used`."""
+        shown = self.select(range(len(self)))
+        shown._image = (image, image_id)
+        shown.fingerprint["image"] = hashlib.sha256(image).hexdigest()
+        return shown
 
     def captioned(self) -> "RowSource":
         """Returns one row for each image that has a caption: its first that has one."""

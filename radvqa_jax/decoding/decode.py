@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from radvqa_jax.config import DecodeConfig
 from radvqa_jax.decoding.sampling import sample
@@ -30,7 +30,6 @@ class _Loop(NamedTuple):
     tokens: Int[Array, "B T"]
     logprobs: Float[Array, " B"]
     done: Bool[Array, " B"]
-    key: PRNGKeyArray
 
 
 @partial(jax.jit, static_argnames=("model", "config", "eos", "pad", "cache_dtype"))
@@ -38,7 +37,7 @@ def decode(
     model: PaliGemma,
     params: Flat,
     batch: Batch,
-    key: PRNGKeyArray,
+    key: Key[Array, "..."],
     *,
     config: DecodeConfig,
     eos: int = 1,
@@ -51,7 +50,8 @@ def decode(
         model: static.
         params: flat tree of base leaves and adapters.
         batch: prompts, right-padded: prefix and separator are input, nothing else.
-        key: decides every draw; unused at temperature 0.
+        key: decides every draw; unused at temperature 0. One for the whole batch, or one for each row and sample [B k]:
+            then an answer depends on its own key alone, whatever else is in the batch.
         config: samples, temperature, top_k, top_p, max_new_tokens; static.
         eos: token that ends an answer.
         pad: token that fills an answer after its end.
@@ -73,12 +73,14 @@ def decode(
     # Rows that only fill the batch are done from the start, so they never keep the loop running.
     done = jnp.repeat(~jnp.asarray(batch.mask_example), k)
     tokens = jnp.full((rows, config.max_new_tokens), pad, jnp.int32)
+    keys = key.reshape(rows) if key.ndim else jax.random.split(key, rows)
     start = _Loop(
-        jnp.zeros((), jnp.int32), jnp.repeat(logits, k, axis=0), state.repeat(k), tokens, jnp.zeros(rows), done, key
+        jnp.zeros((), jnp.int32), jnp.repeat(logits, k, axis=0), state.repeat(k), tokens, jnp.zeros(rows), done
     )
 
     def body(loop: _Loop) -> _Loop:
-        token = sample(loop.logits, jax.random.fold_in(loop.key, loop.step), config)
+        step_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, loop.step)
+        token = sample(loop.logits, step_keys, config)
         logprob = jnp.take_along_axis(jax.nn.log_softmax(loop.logits), token[:, None], axis=1)[:, 0]
         token = jnp.where(loop.done, pad, token)
         logprobs = loop.logprobs + jnp.where(loop.done, 0.0, logprob)
@@ -86,7 +88,7 @@ def decode(
         done = loop.done | (token == eos)
         extended: Any = model.apply(collections, token, loop.state, method="extend")
         logits, state = extended
-        return _Loop(loop.step + 1, logits, state, tokens, logprobs, done, loop.key)
+        return _Loop(loop.step + 1, logits, state, tokens, logprobs, done)
 
     end = jax.lax.while_loop(lambda loop: (loop.step < config.max_new_tokens) & ~loop.done.all(), body, start)
     shape = (batch.tokens.shape[0], k)

@@ -1,8 +1,8 @@
-"""Choosing the next token from its logits. Pure functions of logits and a PRNG key."""
+"""Choosing the next token from its logits. Pure functions of logits and PRNG keys."""
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key
 
 from radvqa_jax.config import DecodeConfig
 
@@ -35,12 +35,12 @@ def keep_top_p(logits: Float[Array, "B V"], p: float) -> Float[Array, "B V"]:
     return jnp.where(logits >= threshold, logits, EXCLUDED)
 
 
-def sample(logits: Float[Array, "B V"], key: PRNGKeyArray, config: DecodeConfig) -> Int[Array, " B"]:
-    """Returns a token for each row: the most likely one at temperature 0, else drawn.
+def sample(logits: Float[Array, "B V"], keys: Key[Array, " B"], config: DecodeConfig) -> Int[Array, " B"]:
+    """Returns a token for each row: the most likely one at temperature 0, else drawn with the row's own key [B].
 
     The order is that of the usual libraries: temperature, then top-k, then top-p.
     """
     if config.temperature == 0:
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
     logits = keep_top_p(keep_top_k(logits / config.temperature, config.top_k), config.top_p)
-    return jax.random.categorical(key, logits, axis=-1).astype(jnp.int32)
+    return jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)

@@ -1,19 +1,23 @@
-"""What can be had without looking: answers from the question alone, and the image of another case.
+"""What can be had without looking: answers from the question or the options alone, a blank image, another case's image.
 
 A score means little without them. On SLAKE a text-only guess reaches 54 %. Rows are dicts with the common features of
 tfds_builders/features.py.
 """
 
+import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import PIL.Image
 
-from radvqa_jax.evaluation.normalize import normalize, option_texts
+from radvqa_jax.evaluation.choices import option_texts
+from radvqa_jax.evaluation.normalize import normalize
 from radvqa_jax.schema import Record
 
 Row = Mapping[str, Any]
+BLANK = "blank"  # `image_used` of answers to a blank image
 
 
 def to_record(row: Row, *, predictions: Sequence[str], run: str, image_used: str = "") -> Record:
@@ -94,6 +98,70 @@ def majority(train_rows: Iterable[Row], test_rows: Iterable[Row]) -> list[Record
         answer = answers.best(levels, [str(choice) for choice in row["choices"]])
         records.append(to_record(row, predictions=[answer], run="majority"))
     return records
+
+
+def longest_option(test_rows: Iterable[Row]) -> list[Record]:
+    """Returns, for rows with choices alone, the option with the most characters, the first of several.
+
+    Whoever writes options makes the right one longer more often than chance.
+    """
+    return [
+        to_record(row, predictions=[max(map(str, row["choices"]), key=len)], run="longest_option")
+        for row in test_rows
+        if len(row["choices"])
+    ]
+
+
+def letter_frequency(train_rows: Iterable[Row], test_rows: Iterable[Row]) -> list[Record]:
+    """Returns, for rows with choices alone, the option whose letter is right most often in training.
+
+    Training rows with as many options count; if there are none, all with choices, as far as the letter is offered. The
+    first of several, and where no training row has choices.
+    """
+    by_size: defaultdict[int, Counter[int]] = defaultdict(Counter)
+    for row in train_rows:
+        options = option_texts([str(choice) for choice in row["choices"]])
+        if (answer := normalize(row["answer"])) in options:
+            by_size[len(options)][options.index(answer)] += 1
+    all_sizes = sum(by_size.values(), Counter())
+    records = []
+    for row in test_rows:
+        if choices := [str(choice) for choice in row["choices"]]:
+            seen = by_size.get(len(choices), all_sizes)
+            letter = max(range(len(choices)), key=lambda index: (seen[index], -index))
+            records.append(to_record(row, predictions=[choices[letter]], run="letter_frequency"))
+    return records
+
+
+def blank_image() -> bytes:
+    """Returns a PNG without content: 8 x 8 pixels of middle grey (128 of 255), near 0 where images are in [-1, 1]."""
+    buffer = io.BytesIO()
+    PIL.Image.new("RGB", (8, 8), (128, 128, 128)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def distinct(prompts: Iterable[str]) -> tuple[list[int], list[int]]:
+    """Returns the numbers of the first rows with each prompt, and for each row which of them has its prompt.
+
+    With a blank image the prompt is all that a model gets, so each is answered once.
+
+    >>> distinct(["a", "b", "a"])
+    ([0, 1], [0, 1, 0])
+    """
+    order: dict[str, int] = {}
+    first, which = [], []
+    for index, prompt in enumerate(prompts):
+        if prompt not in order:
+            order[prompt] = len(first)
+            first.append(index)
+        which.append(order[prompt])
+    return first, which
+
+
+def agreeing(rows: Sequence[Row], others: Sequence[int], *, by: Sequence[str] = ("modality", "organ")) -> int:
+    """Returns how many rows are shown an image that agrees with their own in all of `by`."""
+    keys = [tuple(row[field] for field in by) for row in rows]
+    return sum(keys[index] == keys[other] for index, other in enumerate(others))
 
 
 def swap_images(rows: Iterable[Row], *, seed: int, by: Sequence[str] = ("modality", "organ")) -> list[int]:

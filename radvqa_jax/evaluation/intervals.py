@@ -2,7 +2,7 @@
 
 Questions about one image are not independent: an interval over questions would be too narrow. Here an image with all
 its questions is drawn, with replacement (cluster bootstrap: Davison & Hinkley 1997, §3.8), and the percentiles of the
-resampled mean are the interval. Letters of this module: n questions, k kinds of image, r resamples.
+resampled mean are the interval. Letters of this module: n questions, m values of each, k kinds of image, r resamples.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 LEVEL = 0.95
+PERCENTILES = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 _CHUNK = 4_000_000  # drawn counts held at a time: 32 MB
 
 
@@ -25,37 +26,45 @@ class Estimate(NamedTuple):
 
 
 def _clusters(
-    values: Float[np.ndarray, " n"], image_ids: Sequence[str]
-) -> tuple[Float[np.ndarray, "k 2"], Float[np.ndarray, " k"]]:
-    """Returns the distinct (sum, count) of the images, and how many images have each of them."""
-    _, image = np.unique(np.asarray(image_ids, dtype=str), return_inverse=True)
-    pairs = np.stack([np.bincount(image, weights=values), np.bincount(image)], axis=1).astype(np.float64)
-    kinds, multiplicity = np.unique(pairs, axis=0, return_counts=True)
+    columns: Float[np.ndarray, "n m"], image_ids: Sequence[str] | np.ndarray
+) -> tuple[Float[np.ndarray, "k m"], Float[np.ndarray, " k"]]:
+    """Returns the distinct sums over an image's questions, and how many images have each of them."""
+    _, image = np.unique(np.asarray(image_ids), return_inverse=True)
+    sums = np.stack([np.bincount(image, weights=column) for column in columns.T], axis=1)
+    kinds, multiplicity = np.unique(sums, axis=0, return_counts=True)
     return kinds, multiplicity.astype(np.float64)
 
 
 def _resample(
-    kinds: Float[np.ndarray, "k 2"], multiplicity: Float[np.ndarray, " k"], *, resamples: int, seed: int
-) -> Float[np.ndarray, " r"]:
-    """Returns the mean of each resample.
+    kinds: Float[np.ndarray, "k m"], multiplicity: Float[np.ndarray, " k"], *, resamples: int, seed: int
+) -> Float[np.ndarray, "r m"]:
+    """Returns the sums of each resample.
 
-    Images with equal (sum, count) are exchangeable, so a resample is drawn as how often each kind of image occurs. The
+    Images with equal sums are exchangeable, so a resample is drawn as how often each kind of image occurs. The
     distribution is that of drawing images one by one; the cost depends on the kinds, which are few for right and wrong.
     """
     rng = np.random.default_rng(seed)
     n_images = int(multiplicity.sum())
     step = max(1, _CHUNK // len(kinds))
-    means = []
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
-        totals = rng.multinomial(n_images, multiplicity / n_images, size=size) @ kinds
-        means.append(totals[:, 0] / totals[:, 1])
-    return np.concatenate(means)
+    sizes = [min(step, resamples - start) for start in range(0, resamples, step)]
+    return np.concatenate([rng.multinomial(n_images, multiplicity / n_images, size=size) @ kinds for size in sizes])
+
+
+def resampled_sums(
+    columns: Float[np.ndarray, "n m"], image_ids: Sequence[str] | np.ndarray, *, resamples: int = 2000, seed: int = 0
+) -> Float[np.ndarray, "r m"]:
+    """Returns the sum of each column over the questions of resampled images, for statistics that are no plain mean.
+
+    A ratio of two columns' sums, or a corpus BLEU from its counts, gets its interval from the percentiles of what the
+    sums give.
+    """
+    kinds, multiplicity = _clusters(np.asarray(columns, dtype=np.float64), image_ids)
+    return _resample(kinds, multiplicity, resamples=resamples, seed=seed)
 
 
 def mean_interval(
     values: Float[np.ndarray, " n"],
-    image_ids: Sequence[str],
+    image_ids: Sequence[str] | np.ndarray,
     *,
     resamples: int = 2000,
     seed: int = 0,
@@ -81,24 +90,23 @@ def mean_interval(
                          f"and {len(image_ids)} image ids.")  # fmt: skip
     if not (np.isfinite(values).all() and bounds[0] <= values.min() and values.max() <= bounds[1]):
         raise ValueError(f"Values must be finite and within {bounds}; got {values.min()} to {values.max()}.")
-    kinds, multiplicity = _clusters(values, image_ids)
+    kinds, multiplicity = _clusters(np.stack([values, np.ones_like(values)], axis=1), image_ids)
     value, n_images = float(values.mean()), int(multiplicity.sum())
     if n_images < 2:
         return Estimate(value, None, len(values), n_images)
-    tail = (1 - LEVEL) / 2
     if np.ptp(kinds[:, 0] / kinds[:, 1]) == 0:
-        share = tail ** (1 / n_images)
+        share = PERCENTILES[0] ** (1 / n_images)
         low, high = (share * value + (1 - share) * bound for bound in bounds)
     else:
-        means = _resample(kinds, multiplicity, resamples=resamples, seed=seed)
-        low, high = np.quantile(means, [tail, 1 - tail])
+        totals = _resample(kinds, multiplicity, resamples=resamples, seed=seed)
+        low, high = np.quantile(totals[:, 0] / totals[:, 1], PERCENTILES)
     return Estimate(value, (float(low), float(high)), len(values), n_images)
 
 
 def paired_difference(
     a: Float[np.ndarray, " n"],
     b: Float[np.ndarray, " n"],
-    image_ids: Sequence[str],
+    image_ids: Sequence[str] | np.ndarray,
     *,
     resamples: int = 2000,
     seed: int = 0,

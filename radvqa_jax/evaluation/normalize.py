@@ -1,4 +1,4 @@
-"""Text rules that scoring rests on: one normal form, whole-word yes/no, option letters, and lists without order.
+"""Text rules that scoring rests on: one normal form, whole-word yes/no, quantities, and lists without order.
 
 They are written for English. Every rule either reads one thing in a reply or returns None; none of them looks for the
 reference inside the reply, so that a reply which names every option wins nothing.
@@ -8,6 +8,7 @@ import functools
 import re
 import unicodedata
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Literal
 
 # Quotation marks, dashes and ligatures that NFKC leaves as they are.
@@ -15,14 +16,13 @@ _TYPOGRAPHY = str.maketrans(
     dict.fromkeys("\u2018\u2019`", "'")
     | dict.fromkeys("\u201c\u201d", '"')
     | dict.fromkeys("\u2010\u2011\u2013\u2212", "-")
-    | {"\u0153": "oe", "\u0152": "Oe", "\u00e6": "ae", "\u00c6": "Ae"}
+    | {"\u0153": "oe", "\u0152": "Oe", "\u00e6": "ae", "\u00c6": "Ae", "\u00d7": "x", "\u2044": "/", "\u2248": "~"}
 )
 # British stems and what they become; applied to both sides, so that a stem only has to be unambiguous.
 _SPELLING = [
     (re.compile(pattern), american)
     for pattern, american in [
-        (r"tumour", "tumor"),
-        (r"colour", "color"),
+        (r"(tum|col|behavi|lab|od|neighb|harb|vap|hum)our", r"\1or"),
         (r"\boe(?=dema|soph|str)", "e"),
         (r"haem", "hem"),
         (r"aemi", "emi"),
@@ -39,14 +39,38 @@ _SPELLING = [
         (r"leucocyt", "leukocyt"),
         (r"artefact", "artifact"),
         (r"\bgrey\b", "gray"),
+        (r"\bcentred\b", "centered"),
+        (r"\bageing\b", "aging"),
+        (r"\bmould", "mold"),
+        (r"sulph", "sulf"),
+        (r"caesar", "cesar"),
+        (r"(anal|paral|dial|catal)ys(?=e[sd]?\b|ing)", r"\1yz"),
+        (r"(label|signal|channel|tunnel|cancel)l(?=ed|ing)", r"\1"),
+        (r"\bx[ -]?rays?\b", "x ray"),
         (r"(?:(?<=cent)|(?<=fib)|(?<=calib)|(?<=lit)|(?<=met))re(?=s?\b)", "er"),
         (r"\b(visual|local|general|hospital|character|catheter)is(?=e|ing|ation)", r"\1iz"),
     ]
 ]
-_NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+_ANY_SPELLING = re.compile("|".join(pattern.pattern for pattern, _ in _SPELLING))
+_NUMBERS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+seventeen eighteen nineteen twenty""".split()
 _NUMBER = {word: str(value) for value, word in enumerate(_NUMBERS)}
 _ARTICLES = {"a", "an", "the"}
 _UNITS = r"(?:%|mm|cm|ml|mg|kg|hu|kvp?|m|g|l)"
+_UNIT_WORDS = [
+    (re.compile(rf"(?<=\d)[ -]?{pattern}\b"), f" {unit}")
+    for pattern, unit in [
+        (r"(?:per ?cent)", "%"),
+        (r"(?:millimeters?|mms)", "mm"),
+        (r"(?:centimeters?|cms)", "cm"),
+        (r"(?:milliliters?|mls|cc)", "ml"),
+        (r"(?:hounsfield units?)", "hu"),
+    ]
+]
+# Units of one kind, in terms of its smallest.
+_SMALLEST = {"mm": ("mm", 1), "cm": ("mm", 10), "m": ("mm", 1000), "ml": ("ml", 1), "l": ("ml", 1000)}
+_SMALLEST |= {"mg": ("mg", 1), "g": ("mg", 1000), "kg": ("mg", 1_000_000)}
+_QUANTITY = re.compile(r"(?<![\w.])(-?\d+(?:\.\d+)?) (mm|cm|m|ml|l|mg|g|kg)(?!\w)")
 _CONTRACTIONS = [
     (re.compile(r"\bcan(?:'t|not)\b"), "can not"),
     (re.compile(r"\bwon't\b"), "will not"),
@@ -64,16 +88,26 @@ _UNSURE = re.compile(r"\b(?:unsure|uncertain|indeterminate|not (?:sure|certain)|
 _HEDGES = {"maybe", "perhaps", "possibly", "probably", "unclear"}
 _REFUSAL = re.compile(
     r"\b(?:as ai\b|as (?:base )?(?:vlm|language model)|not trained to|(?:unable|not able) to"
-    r"|can not (?:be )?(?:answer|determin|provid|assist|help|tell|say|assess|evaluat|view|access|process|diagnos)\w*"
+    r"|can not (?:be )?(?:answer|determin|provid|assist|help|tell|say|assess|evaluat|view|access|process|diagnos"
+    r"|interpret|analyz|comment|offer)\w*"
     r"|(?:do|does) not know|no (?:images?|pictures?|scans?) (?:\w+ ){0,2}(?:provided|given|attached|available|uploaded)"
     r"|no (?:idea|opinion|way to))"
 )
-_LABEL = r"[\W_]*(?:(?i:option|choice)[\W_]+)?([A-Za-z])"  # "D", "(d)", "Option D", without what follows
-_MARK = re.compile(r"\b(?:answer|option|choice)\b[\s*_\"]*(?:is\b|was\b|would be\b|:|=)[\s*_\":=]*", re.IGNORECASE)
+_IDIOMS = re.compile(r"\b(?:no (?:doubt|question)\b|without (?:a |any )?doubt\b)")  # neither yes nor no
+_MARK = re.compile(
+    r"\b(?:answer|ans|option|choice)\b[\s*_\"]*(?:is\b|was\b|would be\b|should be\b|:|=|-\s)[\s*_\":=]*"
+    r"|<answer>|\bI (?:would )?(?:choose|pick|select)\b",
+    re.IGNORECASE,
+)
+# What wraps an answer in LaTeX and in tags: the innermost first.
+_LATEX = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
+_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{([^{}]*)\}")
 
 
-def _fold(text: str) -> str:
+def fold(text: str) -> str:
     """Returns text without typographic variants, accents on Latin letters, and invisible characters; case is kept."""
+    if text.isascii():  # most is, and this is most of the time that scoring takes
+        return text.replace("`", "'")
     text = unicodedata.normalize("NFKD", text)
     kept = [c for c in text if not "\u0300" <= c <= "\u036f" and unicodedata.category(c) != "Cf"]
     return unicodedata.normalize("NFKC", "".join(kept)).translate(_TYPOGRAPHY)
@@ -91,18 +125,22 @@ def normalize(text: str) -> str:
     >>> normalize("There isn't a fracture."), normalize("A")
     ('there is not fracture', 'a')
     """
-    text = _fold(text).casefold().replace("_", " ")
+    text = fold(text).casefold().replace("_", " ")
     for pattern, replacement in _CONTRACTIONS:
         text = pattern.sub(replacement, text)
-    for pattern, american in _SPELLING:
+    for pattern, american in _SPELLING if _ANY_SPELLING.search(text) else ():
         text = pattern.sub(american, text)
     text = re.sub(r"\b(?:[a-z]\.){2,}", lambda match: match[0].replace(".", "") + " ", text)  # P.A. is PA
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)  # 1,000
     text = re.sub(r"(?<!\S)\.(?=\d)", "0.", text)  # .5
     text = re.sub(r"(?<=\d)(\.\d*?)0+(?!\d)", r"\1", text)  # 5.0, 2.50
+    for pattern, unit in _UNIT_WORDS:
+        text = pattern.sub(unit, text)
+    text = re.sub(r"(?<=\d) ?x ?(?=\d)", " x ", text)  # 3x4
     text = re.sub(rf"(?<=\d)(?={_UNITS}(?!\w))", " ", text)
-    # A point stays inside a number and a minus before one; every other mark separates words.
-    text = re.sub(r"(?<!\d)\.|\.(?!\d)|(?<!\S)-(?!\d)|(?<=\S)-|[^\w\s%<>≤≥+.-]", " ", text)
+    text = re.sub(r"(?:\b(?:about|approximately|approx\.?|around|roughly)\s+|~\s*)(?=\d)", "", text)
+    # A point and a slash stay inside a number and a minus before one; every other mark separates words.
+    text = re.sub(r"(?<!\d)[./]|[./](?!\d)|(?<!\S)-(?!\d)|(?<=\S)-|[^\w\s%<>≤≥+./-]", " ", text)
     words = [_NUMBER.get(word, word) for word in text.split()]
     return " ".join([*(word for word in words[:-1] if word not in _ARTICLES), *words[-1:]])
 
@@ -113,8 +151,25 @@ def explicit_answer(text: str) -> str:
     >>> explicit_answer("Answer: A. No, the final answer is: **D**")
     'D**'
     """
-    after = _MARK.split(text)
+    if "\\" in text:
+        text = _BOXED.sub(r" answer: \1\n", _LATEX.sub(r"\1", text))
+    after = _MARK.split(text.replace("</answer>", "\n"))
     return after[-1] if re.search(r"\w", after[-1]) else text
+
+
+def comparable(text: str) -> str:
+    """Returns the normal form with every length, volume and mass in its smallest unit.
+
+    >>> comparable("A mass of 5 cm"), comparable("5 centimetres"), comparable("50mm")
+    ('mass of 50 mm', '50 mm', '50 mm')
+    """
+
+    def smallest(match: re.Match[str]) -> str:
+        unit, factor = _SMALLEST[match[2]]
+        value = (Decimal(match[1]) * factor).normalize()
+        return f"{value:f} {unit}"
+
+    return _QUANTITY.sub(smallest, normalize(text))
 
 
 def is_refusal(text: str) -> bool:
@@ -132,8 +187,8 @@ def answer_items(text: str) -> frozenset[str]:
     >>> sorted(answer_items("Left lung, the heart and ribs"))
     ['heart', 'left lung', 'ribs']
     """
-    parts = re.split(r",(?!\d)|(?<!\d),|;|\band\b|&", _fold(text).casefold())
-    return frozenset(item for part in parts if (item := normalize(part)))
+    parts = re.split(r",(?!\d)|(?<!\d),|;|\band\b|&", fold(text).casefold())
+    return frozenset(item for part in parts if (item := comparable(part)))
 
 
 def _read_clause(words: Sequence[str], *, first: bool) -> set[str]:
@@ -150,7 +205,7 @@ def _read_clause(words: Sequence[str], *, first: bool) -> set[str]:
         ends = index == len(words) - 1
         if opens or ends or any(w in verdict_words for w in near):
             found.add("yes" if word in _YES else "no")
-            if not opens and _NEGATORS & set(words[:index]):
+            if not opens and (_NEGATORS | _NO) & set(words[:index]):
                 found.add("unsure")
     return found
 
@@ -165,10 +220,10 @@ def parse_yes_no(text: str) -> Literal["yes", "no"] | None:
     >>> parse_yes_no("Yes, abnormal"), parse_yes_no("Normal; note the clips"), parse_yes_no("yes and no")
     ('yes', None, None)
     """
-    text = explicit_answer(_fold(text).casefold())
+    text = explicit_answer(fold(text).casefold())
     if is_refusal(text) or _UNSURE.search(normalize(text)):
         return None
-    text = re.sub(r"\bno\.\s*(?=\d)", "number ", text)
+    text = _IDIOMS.sub(" ", re.sub(r"\bno\.\s*(?=\d)", "number ", text))
     for pattern, replacement in _CONTRACTIONS:
         text = pattern.sub(replacement, text)
     clauses = [words for part in _CLAUSES.split(text) if (words := re.findall(r"[^\W_]+(?:-[^\W_]+)*", part))]
@@ -181,76 +236,3 @@ def parse_yes_no(text: str) -> Literal["yes", "no"] | None:
     if found == {"yes"}:
         return "yes"
     return "no" if found == {"no"} else None
-
-
-def option_texts(choices: Sequence[str]) -> list[str]:
-    """Returns the options in normal form, without their letters if every option begins with its own.
-
-    >>> option_texts(["A: Chest CT", "B: Brain MRI"])
-    ['chest ct', 'brain mri']
-    """
-    labelled = [re.match(rf"\s*\(?{chr(65 + i)}\s*[).:]\s*", choice) for i, choice in enumerate(choices)]
-    if all(labelled):
-        return [normalize(choice[match.end() :]) for choice, match in zip(choices, labelled, strict=True) if match]
-    return [normalize(choice) for choice in choices]
-
-
-class _Options:
-    """The options of one question, and how a line names one of them."""
-
-    def __init__(self, choices: Sequence[str]):
-        if len(choices) > 26:
-            raise ValueError(f"A question may have 26 choices, one a letter; got {len(choices)}.")
-        texts = option_texts(choices)
-        self.index = {text: texts.index(text) for text in texts if text}
-        letters = [chr(65 + i) for i in range(len(texts))]
-        # Where an option is itself a letter ("which arrow, A or B?"), a letter means that text, not a position.
-        by_text = any(letter.casefold() in self.index for letter in letters)
-        first = [self.index.get(text, i) for i, text in enumerate(texts)]
-        self.letter = {} if by_text else dict(zip(letters, first, strict=True))
-
-    def whole(self, line: str) -> int | None:
-        """Returns the option that a whole line is: its text, its letter, or its letter and text."""
-        text = normalize(line)
-        match = re.fullmatch(rf"{_LABEL}(?:([\W_]+)(.*))?", line)
-        index = self.letter.get(match[1].upper()) if match else None
-        rest = normalize(match[3] or "") if match else ""
-        # In "A: MRI" the A is a label, although the normal form takes it for an article.
-        labelled = index is not None and rest == text and bool((match[2] if match else "").strip())
-        if text in self.index and not labelled:
-            return self.index[text]
-        return index if index is not None and (not rest or self.index.get(rest) == index) else None
-
-    def lead(self, line: str) -> set[int]:
-        """Returns the options that a line labels, if it opens with a label ("D. …", "(D) …", "D is correct")."""
-        follows = r"[)\].:*,;]|\s+-\s|\s+is\s+(?:the\s+)?(?:correct|right|best|answer)"
-        opening = re.match(rf"{_LABEL}(?={follows})", line)
-        if not opening or opening[1].upper() not in self.letter:
-            return set()
-        rest = line[opening.end() :]
-        labels = re.findall(r"(?<![\w'])([A-Za-z])(?=[)\].:*]|\s*$)", rest)
-        labels += re.findall(r"(?<![\w'])([A-Z])(?=\s*[,;/&]|\s+(?:and|or)\b)", rest)
-        found = {self.letter[label.upper()] for label in [opening[1], *labels] if label.upper() in self.letter}
-        named = {self.index.get(normalize(part)) for part in (rest, re.split(r"[.;]\s", rest.lstrip(" ).:*]"))[0])}
-        return found | {index for index in named if index is not None}
-
-
-def parse_choice(text: str, choices: Sequence[str]) -> int | None:
-    """Returns the index of the option that a reply chooses, by letter or by text, or None.
-
-    The last explicit answer ("Answer: **D**") wins over what was said before it. A reply that names several options,
-    or a letter beside the text of another option, chooses none. An option that only occurs inside a sentence is not
-    chosen.
-
-    >>> parse_choice("Answer: **D**", ["CT", "MRI", "PET", "X-ray"]), parse_choice("CT or MRI", ["CT", "MRI"])
-    (3, None)
-    """
-    options = _Options(choices)
-    lines = [line for line in explicit_answer(_fold(text)).splitlines() if re.search(r"\w", line)]
-    if not lines:
-        return None
-    sentences = [part for line in lines for part in re.split(r"(?<=\w\w)[.;]\s", line)]
-    found = {index for part in (*lines, *sentences) if (index := options.whole(part)) is not None}
-    if options.whole(lines[0]) is None:
-        found |= options.lead(lines[0])
-    return found.pop() if len(found) == 1 else None

@@ -1,16 +1,22 @@
 """Answers of a model to the questions of a data set, written to predictions.jsonl as they come."""
 
+import dataclasses
+import hashlib
+import itertools
 import json
-import math
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import UInt32
 from tqdm import tqdm
 
 from radvqa_jax.config import DataConfig, DecodeConfig
 from radvqa_jax.data.loader import eval_batches
+from radvqa_jax.data.packing import pack_prompt
 from radvqa_jax.data.sources import RowSource
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.decoding.decode import decode
@@ -19,6 +25,8 @@ from radvqa_jax.files import append_jsonl, read_json, read_jsonl, write_json, wr
 from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.schema import Record
 from radvqa_jax.trees import Flat, flatten
+
+SHAPES = 3  # lengths that prompts are padded to: the whole, half and quarter of data.seq_len; each compiles once
 
 
 def read_records(path: Path) -> list[Record]:
@@ -29,28 +37,99 @@ def read_records(path: Path) -> list[Record]:
         raise ValueError(f"{path}: {error}") from error
 
 
-def resume(path: Path, fingerprint: dict[str, Any], batch_size: int, total: int) -> int:
-    """Returns how many rows of an interrupted run are done, after cutting its file back to whole batches.
+def draw_seed(seed: int, source: str, question_id: str, sample: int) -> int:
+    """Returns the seed of one drawn answer, in [0, 2^32): the same in any batch, order or part of the data set."""
+    digest = hashlib.sha256(f"{seed}\n{source}\n{question_id}\n{sample}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
 
-    Draws depend on a batch's number, so only whole batches are kept: the rest comes out the same as uninterrupted.
+
+def widths(seq_len: int) -> list[int]:
+    """Returns the lengths that prompts are padded to, ascending.
+
+    >>> widths(128), widths(28)
+    ([32, 64, 128], [7, 14, 28])
     """
+    return sorted({-(-seq_len // 2**power) for power in range(SHAPES)})
+
+
+def by_length(
+    rows: RowSource, *, tokenizer: Tokenizer, data: DataConfig, batch_size: int
+) -> dict[int, list[tuple[int, str]]]:
+    """Returns {length that the prompt is padded to: [(number of the row, question_id)]}, each row once.
+
+    A length that has less than one batch of prompts gives them to the next: a shape costs a compilation.
+
+    Raises:
+        ValueError: if a question_id occurs twice, or a prompt is longer than data.seq_len.
+    """
+    limits = widths(data.seq_len)
+    groups: dict[int, list[tuple[int, str]]] = {width: [] for width in limits}
+    seen: set[str] = set()
+    for index, row in enumerate(rows):
+        name = row["question_id"]
+        if name in seen:
+            raise ValueError(
+                f"{rows.name}: question_id {name!r} occurs twice; answers are kept by it. Mend the data set."
+            )
+        seen.add(name)
+        prefix, _ = rows.text(row, template=data.prompt)
+        try:
+            length = int(pack_prompt(tokenizer, prefix, seq_len=data.seq_len)["mask_input"].sum())
+        except ValueError as error:
+            raise ValueError(f"{rows.name}, question {name!r}: {error}") from error
+        groups[next(width for width in limits if length <= width)].append((index, name))
+    for width, wider in itertools.pairwise(limits):
+        if len(groups[width]) < batch_size:
+            groups[wider] = sorted(groups[wider] + groups[width])
+            groups[width] = []
+    return {width: found for width, found in groups.items() if found}
+
+
+def _settings(fingerprint: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def read_unfinished(path: Path, fingerprint: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the lines of an interrupted run, none for a new one; refuses a file made with other settings."""
     described = path.with_suffix(".json")
     if not path.is_file():
         write_json(described, fingerprint)
-        return 0
+        return []
     found = flatten(read_json(described)) if described.is_file() else {}
     wanted = flatten(json.loads(json.dumps(fingerprint)))  # as it would be read back: tuples become lists
     if differing := sorted(name for name in found | wanted if found.get(name) != wanted.get(name)):
         raise ValueError(
-            f"{path} holds answers made with other settings; these differ: {', '.join(differing)}. "
+            f"{path} holds lines made with other settings; these differ: {', '.join(differing)}. "
             f"Give another --workdir, or delete the file and {described.name}."
         )
-    done = read_jsonl(path, allow_cut=True)
-    if len(done) == total:
-        return total
-    whole = len(done) - len(done) % batch_size
-    write_jsonl(path, done[:whole])
-    return whole
+    return read_jsonl(path, allow_cut=True)
+
+
+def _seeds(rows: Sequence[Any], *, config: DecodeConfig, seed: int, size: int) -> UInt32[np.ndarray, "B k"]:
+    """Returns the seed of each answer; zeros for rows that only fill the batch."""
+    seeds = np.zeros((size, config.samples), np.uint32)
+    for index, row in enumerate(rows):
+        seeds[index] = [draw_seed(seed, row["source"], row["question_id"], s) for s in range(config.samples)]
+    return seeds
+
+
+def _batches(
+    rows: RowSource,
+    groups: dict[int, list[tuple[int, str]]],
+    done: set[str],
+    *,
+    data: DataConfig,
+    tokenizer: Tokenizer,
+    resolution: int,
+    batch_size: int,
+) -> Iterator[tuple[Any, list[Any]]]:
+    """Yields (batch, its rows) of all questions that are not done, the shortest shape first."""
+    for width, members in groups.items():
+        if todo := [index for index, name in members if name not in done]:
+            shorter = dataclasses.replace(data, seq_len=width)
+            yield from eval_batches(
+                rows.select(todo), data=shorter, tokenizer=tokenizer, resolution=resolution, batch_size=batch_size
+            )
 
 
 def predict(
@@ -68,7 +147,9 @@ def predict(
 ) -> list[Record]:
     """Returns a record for every row, in order, and writes them to `path`, one JSON object a line.
 
-    An interrupted call continues with the next whole batch and gives what an uninterrupted one would have.
+    Lines are appended batch by batch, and brought into the order of the rows at the end. An interrupted call goes on
+    with the questions that have no line, and gives what an uninterrupted one would have: which length a prompt is
+    padded to depends on all rows, and a draw on `seed`, the data set, the question and the number of the sample.
 
     Args:
         model: with the adapters that `params` holds.
@@ -76,41 +157,57 @@ def predict(
         rows: questions; after `RowSource.with_images_of`, each with another row's image.
         tokenizer: of the checkpoint.
         data: prompt and length.
-        config: samples, temperature, batch size; draws come from `seed` and the number of the batch.
+        config: samples, temperature, batch size.
         seed: of sampling.
         run: which model this is: base, stage1, stage2, ….
         path: the predictions file; `path` with suffix .json holds the fingerprint.
         fingerprint: what the answers depend on, as JSON values; a file with another one is not continued.
     """
-    start = resume(path, fingerprint, config.batch_size, len(rows))
-    if start == len(rows):
+    done = {str(row["question_id"]) for row in read_unfinished(path, fingerprint)}
+    if len(done) == len(rows):
         return read_records(path)
-    todo = rows.select(range(start, len(rows))) if start else rows
-    batches = eval_batches(
-        todo,
+    groups = by_length(rows, tokenizer=tokenizer, data=data, batch_size=config.batch_size)
+    batches = _batches(
+        rows,
+        groups,
+        done,
         data=data,
         tokenizer=tokenizer,
         resolution=model.variant.resolution,
         batch_size=config.batch_size,
     )
-    key = jax.random.key(seed)
-    count = math.ceil(len(todo) / config.batch_size)
-    for number, (batch, batch_rows) in enumerate(tqdm(batches, run, count, disable=None), start // config.batch_size):
-        decoded = decode(
-            model,
-            params,
-            batch,
-            jax.random.fold_in(key, number),
-            config=config,
-            eos=tokenizer.eos,
-            pad=tokenizer.pad,
-        )
-        tokens, logprobs = np.asarray(decoded.tokens), np.asarray(decoded.logprobs)
-        records = []
-        for index, row in enumerate(batch_rows):
-            answers = [tokenizer.decode(sample) for sample in tokens[index]]
-            record = to_record(row, predictions=answers, run=run, image_used=row.get("image_used") or row["image_id"])
-            prompt, _ = rows.text(row, template=data.prompt)
-            records.append(record._replace(logprobs=[float(x) for x in logprobs[index]], prompt=prompt))
-        append_jsonl(path, [record.to_json() for record in records])
-    return read_records(path)
+    interval = 0.1 if sys.stderr.isatty() else 30.0
+    with tqdm(desc=run, total=len(rows), initial=len(done), unit="question", mininterval=interval) as bar:
+        for batch, batch_rows in batches:
+            seeds = _seeds(batch_rows, config=config, seed=seed, size=config.batch_size)
+            decoded = decode(
+                model,
+                params,
+                batch,
+                jax.vmap(jax.random.key)(seeds.reshape(-1)).reshape(seeds.shape),
+                config=config,
+                eos=tokenizer.eos,
+                pad=tokenizer.pad,
+            )
+            tokens, logprobs = np.asarray(decoded.tokens), np.asarray(decoded.logprobs)
+            records = []
+            for index, row in enumerate(batch_rows):
+                answers = [tokenizer.decode(sample) for sample in tokens[index]]
+                record = to_record(
+                    row, predictions=answers, run=run, image_used=row.get("image_used") or row["image_id"]
+                )
+                prompt, _ = rows.text(row, template=data.prompt)
+                records.append(
+                    record._replace(
+                        logprobs=[round(float(x), 6) for x in logprobs[index]],
+                        prompt=prompt,
+                        seeds=seeds[index].tolist() if config.temperature > 0 else [],
+                        settings=_settings(fingerprint),
+                    )
+                )
+            append_jsonl(path, [record.to_json() for record in records])
+            bar.update(len(records))
+    written = {record.question_id: record for record in read_records(path)}
+    ordered = [written[row["question_id"]] for row in rows]
+    write_jsonl(path, [record.to_json() for record in ordered])
+    return ordered

@@ -1,30 +1,29 @@
-"""What an experiment shows: scores.json with every number, a table for the terminal, and report.html for people.
+"""What an experiment shows: every number as plain values, and a table for the terminal. The page is in report_page."""
 
-The page is one file without scripts, fonts or links: its Content-Security-Policy forbids every load but the images
-inside it, and every text goes through the template's escaping.
-"""
-
-import base64
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import jinja2
-import matplotlib
-import numpy as np
-from matplotlib.figure import Figure
-
-from radvqa_jax import __version__, files
-from radvqa_jax.evaluation import scoring
+from radvqa_jax import __version__
+from radvqa_jax.evaluation import paper_figures, scoring
+from radvqa_jax.evaluation.calibration import calibrate
+from radvqa_jax.evaluation.judge_file import JudgeFile
+from radvqa_jax.evaluation.judge_scores import score_judge
+from radvqa_jax.evaluation.nonsense import score_nonsense
+from radvqa_jax.evaluation.review import Reading, score_readings
 from radvqa_jax.schema import Record
 
 RUN_LABELS = {"base": "before", "stage1": "after stage 1", "stage2": "after stage 2"}
 GROUP_LABELS = {group: group.replace("_", " ") for group in scoring.GROUPS}
 COLUMNS = ("overall", "closed", "open")
-_TEMPLATES = Path(__file__).parent / "templates"
-_PNG = b"\x89PNG\r\n\x1a\n"
+# Answers of a run that did not see the image of the question.
+UNSEEN = {"swapped": "another case's image", "swapped_any": "any other image", "blank": "a blank image"}
+BLIND_LABELS = {
+    "question_only": "question only (no image)",
+    "majority": "majority answer (no image)",
+    "longest_option": "longest option (no image)",
+    "letter_frequency": "commonest letter (no image)",
+}
 
 
 def run_label(name: str) -> str:
@@ -40,32 +39,34 @@ class Experiment:
     runs: Mapping[str, Sequence[Record]]  # in the order of the table: base, stage1, stage2
     question_only: Sequence[Record] = ()
     majority: Sequence[Record] = ()
-    swapped: Mapping[str, Sequence[Record]] = field(default_factory=dict)  # run -> its answers to another case's image
+    # run -> its answers to another case's image of the same modality and organ, to that of any case, to a blank image.
+    swapped: Mapping[str, Sequence[Record]] = field(default_factory=dict)
+    swapped_any: Mapping[str, Sequence[Record]] = field(default_factory=dict)
+    blank: Mapping[str, Sequence[Record]] = field(default_factory=dict)
+    guesses: Mapping[str, Sequence[Record]] = field(
+        default_factory=dict
+    )  # longest_option, letter_frequency: choices only
     losses: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)  # stage -> rows with step, loss
+    judged: Mapping[str, Sequence[JudgeFile]] = field(default_factory=dict)  # run -> what each judge said
+    readings: Sequence[Reading] = ()  # what clinicians said about the runs' answers
+    image: Callable[[Record], bytes] | None = None  # the image of a question, as an encoded file; None = no access
     overlays: Sequence[Mapping[str, Any]] = ()  # png (bytes), caption, question, reference, prediction
     # Anything that JSON can hold: config hash, checkpoint sha256, data fingerprints, versions. synthetic=True is shown.
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _columns(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Returns the records of each column that has any."""
-    parts = {"overall": list(records)}
-    parts |= {column: [r for r in records if r.answer_type == column] for column in COLUMNS[1:]}
-    return {column: part for column, part in parts.items() if part}
-
-
 def _over(a: Sequence[Record], b: Sequence[Record], **bootstrap: int) -> dict[str, Any]:
-    """Returns accuracy of a minus b, paired, for each column."""
-    theirs = _columns(b)
-    if set(mine := _columns(a)) != set(theirs):
-        raise ValueError(f"Compared runs must have the same answer types; got {sorted(mine)} and {sorted(theirs)}.")
-    return {c: scoring.cell_to_json(scoring.compare(mine[c], theirs[c], **bootstrap)) for c in mine}
+    """Returns accuracy of a minus b, paired, for each column, and `by` group."""
+    found = scoring.compare(a, b, **bootstrap)
+    columns = {column: cell for column, cell in found["by"].get("answer_type", {}).items() if column in COLUMNS}
+    return {"overall": found["overall"], **columns, "by": found["by"]}
 
 
 def _check_same_questions(experiment: Experiment) -> None:
     """Raises ValueError, naming the first odd set, if the sets of records do not answer the same questions."""
     sets = {name: records for name, records in experiment.runs.items()}
-    sets |= {f"{name}, swapped": records for name, records in experiment.swapped.items()}
+    for kind in UNSEEN:
+        sets |= {f"{name}, {kind}": records for name, records in getattr(experiment, kind).items()}
     sets |= {"question_only": experiment.question_only, "majority": experiment.majority}
     asked = {name: {(r.source, r.question_id) for r in records} for name, records in sets.items() if records}
     first, *others = asked
@@ -80,28 +81,37 @@ def _check_same_questions(experiment: Experiment) -> None:
 def build_scores(experiment: Experiment, *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
     """Returns every number of the report as plain JSON values; a cell without questions is absent.
 
-    Keys: `title`, `synthetic`, `method`, `runs` (run -> cells, with `swapped`, `over_question_only` and `over_swapped`
-    where there are such records), `baselines` (`question_only`, `majority`), `losses`, `provenance`.
+    Keys: `title`, `synthetic`, `method`, `runs` (run -> cells, with `swapped`, `swapped_any`, `blank`, and
+    `over_question_only`, `over_swapped`, … where there are such records; `judged`, `calibration`, `nonsense`, `review`
+    where there is something to say), `baselines` (`question_only`, `majority`, and for multiple choice
+    `longest_option`, `letter_frequency`), `papers` (what others print for the same data), `losses`, `provenance`.
 
     Raises:
         ValueError: if two sets of records do not answer the same questions.
     """
     if not experiment.runs or not all(experiment.runs.values()):
         raise ValueError(f"A report needs runs with records; got { {k: len(v) for k, v in experiment.runs.items()} }.")
-    if unknown := sorted(set(experiment.swapped) - set(experiment.runs)):
-        raise ValueError(f"Swapped-image records of {unknown}, which are not among the runs {list(experiment.runs)}.")
+    for kind in UNSEEN:
+        if unknown := sorted(set(getattr(experiment, kind)) - set(experiment.runs)):
+            raise ValueError(f"Records of {kind} of {unknown}, which are not among the runs {list(experiment.runs)}.")
     _check_same_questions(experiment)
     bootstrap = {"resamples": resamples, "seed": seed}
-    baselines = {"question_only": experiment.question_only, "majority": experiment.majority}
+    baselines = {"question_only": experiment.question_only, "majority": experiment.majority, **experiment.guesses}
     runs = {}
     for name, records in experiment.runs.items():
         cells = scoring.score(records, **bootstrap).to_json()
         if experiment.question_only:
             cells["over_question_only"] = _over(records, experiment.question_only, **bootstrap)
-        if swapped := experiment.swapped.get(name):
-            cells["swapped"] = scoring.score(swapped, **bootstrap).to_json()
-            cells["over_swapped"] = _over(records, swapped, **bootstrap)
-        runs[name] = cells
+        for kind in UNSEEN:
+            if unseen := getattr(experiment, kind).get(name):
+                cells[kind] = scoring.score(unseen, **bootstrap).to_json()
+                cells[f"over_{kind}"] = _over(records, unseen, **bootstrap)
+        judges = experiment.judged.get(name, ())
+        cells["judged"] = {judge.name: score_judge(judge, records, **bootstrap) for judge in judges}
+        cells["calibration"] = calibrate(records, **bootstrap)
+        cells["nonsense"] = score_nonsense(records, **bootstrap)
+        cells["review"] = score_readings(experiment.readings, name, records, judges, **bootstrap)
+        runs[name] = {key: value for key, value in cells.items() if value or key in ("overall", "by")}
     return {
         "title": experiment.title,
         "synthetic": bool(experiment.provenance.get("synthetic", False)),
@@ -113,6 +123,7 @@ def build_scores(experiment: Experiment, *, resamples: int = 2000, seed: int = 0
         },
         "runs": runs,
         "baselines": {k: scoring.score(v, **bootstrap).to_json() for k, v in baselines.items() if v},
+        "papers": paper_figures.find(next(iter(experiment.runs.values()))),
         "losses": {stage: [dict(row) for row in rows] for stage, rows in experiment.losses.items()},
         "provenance": dict(experiment.provenance),
     }
@@ -136,8 +147,37 @@ def format_cell(cell: Mapping[str, Any] | None, *, signed: bool = False, n: bool
     return f"{cell['value']:{sign}.3f} [{bounds or 'no interval'}]" + (f" n={cell['n']}" if n else "")
 
 
+def _judge_cells(judge: Mapping[str, Any]) -> dict[str, Any]:
+    parts = {"overall": judge["overall"]} | judge["by_answer_type"]
+    found = {c: part for c in COLUMNS if (part := parts.get(c)) and part["accuracy"]}
+    return {c: found[c]["accuracy"] | {"unparsed": found[c]["unjudged"]} if c in found else None for c in COLUMNS}
+
+
+def judge_lines(scores: Mapping[str, Any]) -> list[str]:
+    """Returns a line for each judge and run: how often attacks succeed, what is unjudged, agreement with the rules."""
+    lines = []
+    for name, run in scores["runs"].items():
+        for judge in run.get("judged", {}).values():
+            attack, control = judge["attacks"].get("any attack"), judge["attacks"].get("control")
+            kappa = judge["agreement_with_rules"]
+            words = [f"{run_label(name)}, judge {judge['about']['model']} ({judge['about']['prompt']}):"]
+            words.append(
+                f"attack success {format_cell(attack)}, same wrong answers without attack {format_cell(control)};"
+            )
+            words.append(f"{judge['overall']['unjudged']} unjudged;")
+            if kappa is None or kappa["kappa"] is None:
+                words.append("no kappa with the rules.")
+            else:
+                words.append(f"kappa with the rules {format_cell(kappa | {'value': kappa['kappa']})}.")
+            lines.append(" ".join(words))
+    return lines
+
+
 def table_rows(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns the rows of the main table: `label`, `kind` (run, beside, over, blind), a `cells` entry per column."""
+    """Returns the rows of the main table: `label`, `kind` (run, beside, over, judge, blind), `cells` by column.
+
+    In a row of a judge, `unparsed` of its first cell is the number of unjudged answers.
+    """
     rows: list[dict[str, Any]] = []
 
     def add(label: str, kind: str, cells: Mapping[str, Any]) -> None:
@@ -145,14 +185,17 @@ def table_rows(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     for name, run in scores["runs"].items():
         add(run_label(name), "run", run)
-        if "swapped" in run:
-            add("with another case's image", "beside", run["swapped"])
-        if "over_question_only" in run:
-            over = run["over_question_only"]
-            rows.append({"label": "over question only", "kind": "over", "cells": {c: over.get(c) for c in COLUMNS}})
-    labels = {"question_only": "question only (no image)", "majority": "majority answer (no image)"}
+        for kind, label in UNSEEN.items():
+            if kind in run:
+                add(f"with {label}", "beside", run[kind])
+        for kind, label in {"question_only": "question only", **UNSEEN}.items():
+            if over := run.get(f"over_{kind}"):
+                rows.append({"label": f"over {label}", "kind": "over", "cells": {c: over.get(c) for c in COLUMNS}})
+        for judge in run.get("judged", {}).values():
+            label = f"judged by {judge['about']['model']}"
+            rows.append({"label": label, "kind": "judge", "cells": _judge_cells(judge)})
     for name, cells in scores["baselines"].items():
-        add(labels[name], "blind", cells)
+        add(BLIND_LABELS[name], "blind", cells)
     return rows
 
 
@@ -163,134 +206,21 @@ def format_table(scores: Mapping[str, Any]) -> str:
     for row in table_rows(scores):
         signed = row["kind"] == "over"
         overall = row["cells"]["overall"]
-        indent = "  " if row["kind"] in ("beside", "over") else ""
+        indent = "  " if row["kind"] in ("beside", "over", "judge") else ""
         cells = [format_cell(row["cells"][column], signed=signed) for column in COLUMNS]
-        lines.append([indent + row["label"], *cells, "" if signed else str(overall["unparsed"])])
+        unparsed = "" if signed or overall is None else str(overall["unparsed"])
+        lines.append([indent + row["label"], *cells, unparsed])
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     overall = next(iter(scores["runs"].values()))["overall"]
     text.insert(1, "-" * max(map(len, text)))
-    paired = " `over question only` is paired." if "over_question_only" in next(iter(scores["runs"].values())) else ""
+    first = next(iter(scores["runs"].values()))
+    paired = " Rows that begin with `over` are paired." if any(key.startswith("over_") for key in first) else ""
     text.append(
         f"{overall['n']} questions on {overall['n_images']} images. [95 % interval by bootstrap over images].{paired}"
     )
+    text += judge_lines(scores)
+    text += [f"{paper_figures.describe(figure)} (their figure)" for figure in scores["papers"]]
     if scores["synthetic"]:
         text.append("Synthetic data: these figures say nothing about real radiographs.")
     return "\n".join(text)
-
-
-def _data_url(data: bytes, *, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
-
-
-def _loss_figure(losses: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str] | None:
-    """Returns an image of the loss curves, one panel a stage, and the same in words; None if there is no loss."""
-    curves = {
-        stage: {
-            key: np.array([[row["step"], row[key]] for row in rows if key in row], dtype=np.float64)
-            for key in sorted({key for row in rows for key in row if "loss" in key})
-        }
-        for stage, rows in losses.items()
-    }
-    curves = {stage: lines for stage, lines in curves.items() if lines}
-    if not curves:
-        return None
-    words = []
-    # A fixed salt and no date: the same losses give the same file.
-    with matplotlib.rc_context({"svg.hashsalt": "radvqa", "font.size": 9}):
-        figure = Figure(figsize=(4.2 * len(curves), 2.8), layout="constrained")
-        for axis, (stage, lines) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True):
-            title = run_label(stage).removeprefix("after ")
-            for style, (key, points) in zip(("-", "--", ":", "-.") * len(lines), lines.items(), strict=False):
-                marker = "." if len(points) < 30 else ""  # a single point draws no line
-                axis.plot(points[:, 0], points[:, 1], style, marker=marker, label=key, linewidth=1.3)
-                (first, start), (last, end) = points[0], points[-1]
-                words.append(f"{title}, {key}: {start:.3f} at step {first:.0f}, {end:.3f} at step {last:.0f}")
-            axis.set(title=title, xlabel="step", ylabel="loss")
-            axis.grid(alpha=0.3)
-            if len(lines) > 1:
-                axis.legend(frameon=False)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return {"src": _data_url(buffer.getvalue(), kind="svg+xml"), "words": "; ".join(words)}
-
-
-def _overlays(overlays: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the overlays with their PNG as a data URL."""
-    for index, overlay in enumerate(overlays):
-        if not bytes(overlay["png"]).startswith(_PNG):
-            raise ValueError(f"overlays[{index}]['png'] must be the bytes of a PNG file; got {overlay['png'][:8]!r}.")
-    return [dict(overlay) | {"src": _data_url(bytes(overlay["png"]), kind="png")} for overlay in overlays]
-
-
-def _cases(experiment: Experiment, *, limit: int, seed: int) -> list[dict[str, Any]]:
-    """Returns a random sample of questions with every run's answer and verdict; the question-only answer is last."""
-    answers = {run_label(name): records for name, records in experiment.runs.items()}
-    if experiment.swapped:
-        name, records = list(experiment.swapped.items())[-1]
-        answers[f"{run_label(name)}, with another case's image"] = records
-    if experiment.question_only:
-        answers["question only (no image)"] = experiment.question_only
-    by_question = {label: {(r.source, r.question_id): r for r in records} for label, records in answers.items()}
-    records = next(iter(experiment.runs.values()))
-    chosen = np.random.default_rng(seed).choice(len(records), size=min(limit, len(records)), replace=False)
-    cases = []
-    for record in (records[i] for i in sorted(chosen)):
-        lines = []
-        for label, found in by_question.items():
-            prediction = found[record.source, record.question_id].predictions[0]
-            lines.append({"label": label, "prediction": prediction, "verdict": scoring.verdict(record, prediction)})
-        cases.append({"record": record, "answers": lines})
-    return cases
-
-
-def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
-    """Returns (dotted name, text) for each leaf of nested mappings."""
-    if isinstance(value, Mapping):
-        return [pair for key, item in value.items() for pair in _flat(item, f"{name}.{key}" if name else str(key))]
-    return [(name, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))]
-
-
-def write_report(
-    folder: str | Path, experiment: Experiment, *, scores: Mapping[str, Any], cases: int = 40, seed: int = 0
-) -> Path:
-    """Writes scores.json and report.html into `folder`, each whole or not at all; returns the page's path.
-
-    Args:
-        folder: made if it is missing.
-        experiment: what the scores were built from.
-        scores: from `build_scores`.
-        cases: how many questions are listed, drawn at random.
-        seed: of that draw.
-    """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(format_cell=format_cell)
-    runs = scores["runs"].values()
-    groups = {  # group -> value -> number of images
-        group: {value: cell["n_images"] for run in runs for value, cell in sorted(run["by"].get(group, {}).items())}
-        for group in GROUP_LABELS
-    }
-    page = environment.get_template("report.html").render(
-        scores=scores,
-        columns=COLUMNS,
-        rows=table_rows(scores),
-        group_labels=GROUP_LABELS,
-        groups={group: values for group, values in groups.items() if values},
-        compared={run_label(k): v for k, v in scores["runs"].items()}
-        | ({"question only": scores["baselines"]["question_only"]} if "question_only" in scores["baselines"] else {}),
-        loss=_loss_figure(experiment.losses),
-        overlays=_overlays(experiment.overlays),
-        cases=_cases(experiment, limit=cases, seed=seed),
-        provenance=_flat(experiment.provenance),
-        case_seed=seed,
-    )
-    folder = Path(folder)
-    files.write_json(folder / "scores.json", scores)
-    files.write_text(folder / "report.html", page)
-    return folder / "report.html"

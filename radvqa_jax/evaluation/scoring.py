@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from radvqa_jax.evaluation import intervals, normalize
+from radvqa_jax.evaluation import choices, intervals, normalize
 from radvqa_jax.schema import Record
 
 Outcome = Literal["correct", "incorrect", "unparsed"]
@@ -50,16 +50,16 @@ def cell_to_json(cell: Cell | intervals.Estimate) -> dict[str, Any]:
 
 
 def _choice_verdict(record: Record, prediction: str) -> Verdict:
-    texts = normalize.option_texts(record.choices)
+    texts = choices.option_texts(record.choices)
     written = normalize.normalize(record.reference)
     in_texts = texts.index(written) if written in texts else None
-    reference = normalize.parse_choice(record.reference, record.choices) if in_texts is None else in_texts
+    reference = choices.parse_choice(record.reference, record.choices) if in_texts is None else in_texts
     if reference is None:
         raise ValueError(
             f"Question {record.question_id!r}: the reference {record.reference!r} is none of the choices "
             f"{record.choices}. Mend the row where the data set is built, or leave the choices empty."
         )
-    chosen = normalize.parse_choice(prediction, record.choices)
+    chosen = choices.parse_choice(prediction, record.choices)
     if chosen is None and set(texts) == {"yes", "no"} and (answer := normalize.parse_yes_no(prediction)):
         chosen = texts.index(answer)
     if chosen is None:
@@ -92,9 +92,9 @@ def verdict(record: Record, prediction: str) -> Verdict:
         if answer is None:
             return Verdict("unparsed", "yes/no", "")
         return Verdict("correct" if answer == reference else "incorrect", "yes/no", answer)
-    items = normalize.answer_items(record.reference)
+    reference, items = normalize.comparable(record.reference), normalize.answer_items(record.reference)
     for text in (prediction, normalize.explicit_answer(prediction)):  # "the treatment of choice is …" may be the answer
-        read = normalize.normalize(text)
+        read = normalize.comparable(text)
         if read == reference or (items and normalize.answer_items(text) == items):
             return Verdict("correct", "whole answer", read)
     if not read or normalize.is_refusal(prediction):
@@ -102,12 +102,8 @@ def verdict(record: Record, prediction: str) -> Verdict:
     return Verdict("incorrect", "whole answer", read)
 
 
-def first_verdicts(records: Sequence[Record]) -> list[Verdict]:
-    """Returns the verdict on the first prediction of each record.
-
-    Raises:
-        ValueError: if a question occurs twice, or has no prediction.
-    """
+def check_once(records: Sequence[Record]) -> None:
+    """Raises ValueError if a question occurs twice, or has no prediction."""
     seen: set[tuple[str, str]] = set()
     for record in records:
         if not record.predictions:
@@ -120,15 +116,36 @@ def first_verdicts(records: Sequence[Record]) -> list[Verdict]:
                 "Score one run and one data set at a time, or remove the repeated line."
             )
         seen.add(key)
+
+
+def first_verdicts(records: Sequence[Record]) -> list[Verdict]:
+    """Returns the verdict on the first prediction of each record.
+
+    Raises:
+        ValueError: if a question occurs twice, or has no prediction.
+    """
+    check_once(records)
     return [verdict(record, record.predictions[0]) for record in records]
 
 
-def _image_ids(records: Iterable[Record]) -> list[str]:
-    return [f"{record.source}\t{record.image_id}" for record in records]
+def image_ids(records: Iterable[Record]) -> np.ndarray:
+    """Returns a number for each record's image, the same for the same image of the same data set."""
+    ids = [f"{record.source}\t{record.image_id}" for record in records]
+    return np.unique(ids, return_inverse=True)[1] if ids else np.zeros(0, np.int64)
 
 
-def _correct(verdicts: Iterable[Verdict]) -> np.ndarray:
+def correct_answers(verdicts: Iterable[Verdict]) -> np.ndarray:
+    """Returns 1.0 for each verdict that is correct, else 0.0; unparsed counts as not correct."""
     return np.array([v.outcome == "correct" for v in verdicts], dtype=np.float64)
+
+
+def group(records: Sequence[Record], field: str) -> dict[str, list[int]]:
+    """Returns the numbers of the records that have each value of a field, sorted; a missing value makes no group."""
+    rows: dict[str, list[int]] = {}
+    for index, record in enumerate(records):
+        if value := getattr(record, field):
+            rows.setdefault(value, []).append(index)
+    return dict(sorted(rows.items()))
 
 
 def score(records: Sequence[Record], *, resamples: int = 2000, seed: int = 0) -> Scores:
@@ -140,38 +157,57 @@ def score(records: Sequence[Record], *, resamples: int = 2000, seed: int = 0) ->
         seed: of the bootstrap.
     """
     verdicts = first_verdicts(records)
-    images, correct = _image_ids(records), _correct(verdicts)
+    images, correct = image_ids(records), correct_answers(verdicts)
     unparsed = np.array([v.outcome == "unparsed" for v in verdicts], dtype=bool)
 
     def cell(rows: Sequence[int]) -> Cell:
         index = np.asarray(rows)
-        estimate = intervals.mean_interval(correct[index], [images[i] for i in rows], resamples=resamples, seed=seed)
+        estimate = intervals.mean_interval(correct[index], images[index], resamples=resamples, seed=seed)
         n_correct, n_unparsed = int(correct[index].sum()), int(unparsed[index].sum())
         return Cell(estimate.n, estimate.n_images, n_correct, n_unparsed, estimate.value, estimate.interval)
 
-    by: dict[str, dict[str, Cell]] = {}
-    for field in GROUPS:
-        rows: dict[str, list[int]] = {}
-        for index, record in enumerate(records):
-            if value := getattr(record, field):
-                rows.setdefault(value, []).append(index)
-        by[field] = {value: cell(rows[value]) for value in sorted(rows)}
+    by = {field: {value: cell(rows) for value, rows in group(records, field).items()} for field in GROUPS}
     return Scores(cell(range(len(records))) if records else None, by)
 
 
-def compare(a: Sequence[Record], b: Sequence[Record], *, resamples: int = 2000, seed: int = 0) -> intervals.Estimate:
-    """Returns accuracy of a minus accuracy of b on the same questions, paired, with its 95 % interval over images.
+def pair(a: Sequence[Record], b: Sequence[Record]) -> list[Record]:
+    """Returns the records of b in the order of a.
 
     Raises:
-        ValueError: if the two do not answer the same questions, or answer none.
+        ValueError: if the two do not answer the same questions with the same references.
     """
-    other = dict(zip(((r.source, r.question_id) for r in b), _correct(first_verdicts(b)), strict=True))
+    check_once(b)
+    other = {(r.source, r.question_id): r for r in b}
     keys = [(r.source, r.question_id) for r in a]
     if unshared := sorted(set(keys) ^ set(other)):
         raise ValueError(
             f"A paired comparison needs the same questions in both; {len(unshared)} are in one only, "
             f"first {unshared[:3]}."
         )
-    mine = _correct(first_verdicts(a))
-    theirs = np.array([other[key] for key in keys], dtype=np.float64)
-    return intervals.paired_difference(mine, theirs, _image_ids(a), resamples=resamples, seed=seed)
+    for record, key in zip(a, keys, strict=True):
+        if record.reference != other[key].reference:
+            raise ValueError(
+                f"Question {record.question_id!r} has the reference {record.reference!r} in one and "
+                f"{other[key].reference!r} in the other: the two were not asked the same. Use one release of the data."
+            )
+    return [other[key] for key in keys]
+
+
+def compare(a: Sequence[Record], b: Sequence[Record], *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
+    """Returns accuracy of a minus accuracy of b on the same questions, paired, with its 95 % interval over images.
+
+    Keys: `overall`, and `by` ({field: {value: cell}}) for each value of each group of a, as plain values. A cell
+    without questions is absent.
+
+    Raises:
+        ValueError: if the two do not answer the same questions, or answer none.
+    """
+    mine, theirs = correct_answers(first_verdicts(a)), correct_answers(first_verdicts(pair(a, b)))
+    images = image_ids(a)
+
+    def cell(rows: Sequence[int]) -> dict[str, Any]:
+        bootstrap = {"resamples": resamples, "seed": seed}
+        return cell_to_json(intervals.paired_difference(mine[rows], theirs[rows], images[rows], **bootstrap))
+
+    by = {field: {value: cell(rows) for value, rows in group(a, field).items()} for field in GROUPS}
+    return {"overall": cell(range(len(a))), "by": {field: cells for field, cells in by.items() if cells}}

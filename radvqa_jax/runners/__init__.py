@@ -5,9 +5,11 @@ from pathlib import Path
 
 from radvqa_jax.config import Config
 from radvqa_jax.runners.ask import ask
+from radvqa_jax.runners.compare import compare_mode
 from radvqa_jax.runners.data import build_data
 from radvqa_jax.runners.evaluate import predict_mode, score_mode
 from radvqa_jax.runners.job import job
+from radvqa_jax.runners.judge import judge_mode
 from radvqa_jax.runners.saliency import saliency_mode
 from radvqa_jax.runners.saliency_quality import saliency_quality_mode
 from radvqa_jax.runners.train import train
@@ -16,7 +18,9 @@ RUNNERS: dict[str, Callable[[Config, Path], None]] = {
     "build_data": build_data,
     "train": train,
     "predict": predict_mode,
+    "judge": judge_mode,
     "score": score_mode,
+    "compare": compare_mode,
     "saliency": saliency_mode,
     "saliency_quality": saliency_quality_mode,
     "ask": ask,

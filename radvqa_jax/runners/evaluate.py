@@ -1,15 +1,18 @@
 """The modes that answer questions, and that score answers."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from radvqa_jax.config import Config
+from radvqa_jax.config import Config, SourceConfig
 from radvqa_jax.data.sources import RowSource, load_rows, make_builder
-from radvqa_jax.evaluation import baselines, report
+from radvqa_jax.evaluation import baselines, published, report, samples
+from radvqa_jax.evaluation.judge_file import find_judges
 from radvqa_jax.evaluation.predict import predict, read_records
-from radvqa_jax.files import sha256, write_text
+from radvqa_jax.evaluation.report_page import write_report
+from radvqa_jax.evaluation.review import Reading, read_sheet
+from radvqa_jax.files import sha256, write_jsonl, write_text
 from radvqa_jax.runners.ground import Ground, configured_adapter, load_ground
 from radvqa_jax.schema import Record
 from radvqa_jax.training.stage import Trained, assemble, identify
@@ -39,6 +42,38 @@ def answer(ground: Ground, trained: Trained, rows: RowSource, *, run: str, name:
     )
 
 
+def answer_blank(ground: Ground, trained: Trained, rows: RowSource, *, run: str) -> list[Record]:
+    """Returns the answers to a blank image, kept in workdir/predictions/<run>_blank.jsonl.
+
+    Nothing but the prompt differs between rows, so each distinct one is answered once (<run>_blank_prompts.jsonl).
+    """
+    first, which = baselines.distinct(rows.text(row, template=ground.config.data.prompt)[0] for row in rows)
+    shown = rows.select(first).with_image(baselines.blank_image(), image_id=baselines.BLANK)
+    answers = answer(ground, trained, shown, run=run, name=f"{run}_blank_prompts")
+    records = []
+    for row, number in zip(rows, which, strict=True):
+        said = answers[number]
+        record = baselines.to_record(row, predictions=said.predictions, run=run, image_used=baselines.BLANK)
+        records.append(record._replace(logprobs=said.logprobs, prompt=said.prompt))
+    write_jsonl(ground.workdir / "predictions" / f"{run}_blank.jsonl", [record.to_json() for record in records])
+    return records
+
+
+def answer_unseen(ground: Ground, trained: Trained, rows: RowSource, *, run: str) -> dict[str, list[Record]]:
+    """Returns the run's answers without the image of the question, by kind of report.UNSEEN, as configured."""
+    config, found = ground.config, {}
+    for kind, wanted, by in (
+        ("swapped", config.eval.swapped, ("modality", "organ")),
+        ("swapped_any", config.eval.swapped_any, ()),
+    ):
+        if wanted:
+            others = rows.with_images_of(baselines.swap_images(rows, seed=config.seed, by=by))
+            found[kind] = answer(ground, trained, others, run=run, name=f"{run}_{kind}")
+    if config.eval.blank:
+        found["blank"] = answer_blank(ground, trained, rows, run=run)
+    return found
+
+
 def predict_mode(config: Config, workdir: Path) -> None:
     """Answers the questions of config.eval.source with one model."""
     rows = load_rows(config.eval.source, config.data, seed=config.seed)
@@ -51,24 +86,43 @@ def predict_mode(config: Config, workdir: Path) -> None:
 def score_mode(config: Config, workdir: Path) -> None:
     """Scores a predictions file without a model, beside the blind baselines if the configured data hold its questions.
 
-    Answers to another case's image count as a run of their own.
+    Answers to another case's image, or to a blank one, count as a run of their own.
     """
     path = Path(config.eval.predictions).expanduser()
     runs: dict[str, list[Record]] = {}
     for record in read_records(path):
-        swapped = record.image_used not in ("", record.image_id)
-        runs.setdefault(f"{record.run}, another case's image" if swapped else record.run, []).append(record)
+        kind = {"": "", record.image_id: "", baselines.BLANK: ", a blank image"}
+        runs.setdefault(record.run + kind.get(record.image_used, ", another case's image"), []).append(record)
     if not runs:
         raise ValueError(f"{path} holds no answer. Give a predictions file as eval.predictions.")
-    question_only, majority = _blind_baselines(config, next(iter(runs.values())))
+    rows = _asked_rows(config, next(iter(runs.values())))
+    train_rows = None if rows is None else _train_rows(config)
     experiment = report.Experiment(
         f"Scores of {path.name}",
         runs,
-        question_only=question_only,
-        majority=majority,
+        **({} if rows is None or train_rows is None else blind_guesses(train_rows, rows)),
+        judged=dict.fromkeys(runs, find_judges(path)),
+        readings=read_sheets(config),
+        image=None if rows is None else image_of(rows),
         provenance={"synthetic": is_synthetic(runs), "predictions": {"name": path.name, "sha256": sha256(path)}},
     )
     write_scores(config, workdir, experiment)
+
+
+def read_sheets(config: Config) -> list[Reading]:
+    """Returns what the filled review sheets say."""
+    return [reading for sheet in config.report.review_sheets for reading in read_sheet(Path(sheet).expanduser())]
+
+
+def image_of(rows: RowSource) -> Callable[[Record], bytes]:
+    """Returns a function that gives the encoded image of a record's question; empty if there is no such row."""
+    index = {(row["source"], row["question_id"]): number for number, row in enumerate(rows)}
+
+    def image(record: Record) -> bytes:
+        number = index.get((record.source, record.question_id))
+        return b"" if number is None else rows[number]["image"]
+
+    return image
 
 
 def is_synthetic(runs: Mapping[str, list[Record]]) -> bool:
@@ -76,36 +130,86 @@ def is_synthetic(runs: Mapping[str, list[Record]]) -> bool:
     return any("synthetic" in record.source.split() for records in runs.values() for record in records)
 
 
-def _blind_baselines(config: Config, records: list[Record]) -> tuple[list[Record], list[Record]]:
-    """Returns (question-only, majority) answers to the questions of the records; none without data, and says why.
+def blind_guesses(train_rows: RowSource, rows: RowSource) -> dict[str, Any]:
+    """Returns the fields of report.Experiment that hold answers made without a model."""
+    guesses = {
+        "longest_option": baselines.longest_option(rows),
+        "letter_frequency": baselines.letter_frequency(train_rows, rows),
+    }
+    return {
+        "question_only": baselines.question_only(train_rows, rows),
+        "majority": baselines.majority(train_rows, rows),
+        "guesses": {name: records for name, records in guesses.items() if records},
+    }
+
+
+def _prepared(config: Config, field: str) -> SourceConfig | None:
+    """Returns the source in a field of `config.eval` if its data set is named and prepared; else says why not.
 
     Raises:
         ValueError: if the configuration names data that there cannot be.
     """
-    test, train = config.eval.source, config.eval.train_source
-    for source, field in ((test, "eval.source"), (train, "eval.train_source")):
-        if not source.dataset:
-            print(f"No blind baselines: {field}.dataset is empty.")
-            return [], []
-        builder = make_builder(source.dataset, builder_config=source.builder_config, data_dir=config.data.data_dir)
-        if not builder.is_prepared():
-            print(f"No blind baselines: {source.dataset} is not prepared in {config.data.data_dir}.")
-            return [], []
+    source: SourceConfig = getattr(config.eval, field)
+    if not source.dataset:
+        print(f"No blind baselines: eval.{field}.dataset is empty.")
+        return None
+    builder = make_builder(source.dataset, builder_config=source.builder_config, data_dir=config.data.data_dir)
+    if not builder.is_prepared():
+        print(f"No blind baselines: {source.dataset} is not prepared in {config.data.data_dir}.")
+        return None
+    return source
+
+
+def _asked_rows(config: Config, records: list[Record]) -> RowSource | None:
+    """Returns the rows that the records answer; None without data that hold them all, and says why."""
+    if (source := _prepared(config, "source")) is None:
+        return None
     asked = {(record.source, record.question_id) for record in records}
-    rows = load_rows(dataclasses.replace(test, limit=0), config.data)
+    rows = load_rows(dataclasses.replace(source, limit=0), config.data)
     rows = rows.select([i for i, row in enumerate(rows) if (row["source"], row["question_id"]) in asked])
     if len(rows) != len(asked):
         print(f"No blind baselines: {rows.name} holds {len(rows)} of the {len(asked)} questions that were answered.")
-        return [], []
-    train_rows = load_rows(train, config.data, seed=config.seed)
-    return baselines.question_only(train_rows, rows), baselines.majority(train_rows, rows)
+        return None
+    return rows
+
+
+def _train_rows(config: Config) -> RowSource | None:
+    source = _prepared(config, "train_source")
+    return None if source is None else load_rows(source, config.data, seed=config.seed)
+
+
+def _beside_the_rules(config: Config, records: Sequence[Record]) -> dict[str, Any]:
+    """Returns `published`, what the papers measured, and `samples`, MedM's rule and frame, of one run."""
+    wanted, bootstrap = config.score, {"resamples": config.eval.bootstrap, "seed": config.seed}
+    return {
+        "published": published.score_published(
+            records,
+            wanted.published,
+            bertscore_model=wanted.bertscore_model,
+            bertscore_layers=wanted.bertscore_layers,
+            **bootstrap,
+        ),
+        "samples": samples.score_samples(
+            records,
+            instability=wanted.instability,
+            penalty=wanted.penalty,
+            sample_size=wanted.sample_size,
+            runs=wanted.sample_runs,
+            **bootstrap,
+        ),
+    }
 
 
 def write_scores(config: Config, workdir: Path, experiment: report.Experiment) -> dict[str, Any]:
     """Scores an experiment, prints its table, and writes scores.json and report.html."""
     scores = report.build_scores(experiment, resamples=config.eval.bootstrap, seed=config.seed)
-    path = report.write_report(workdir, experiment, scores=scores, seed=config.seed)
+    for name, records in experiment.runs.items():
+        scores["runs"][name] |= _beside_the_rules(config, records)
+    path = write_report(workdir, experiment, scores=scores, config=config.report, seed=config.seed)
     table = report.format_table(scores)
+    if config.score.published:
+        found = {name: run["published"] for name, run in scores["runs"].items()}
+        table += "\n\n" + published.format_published(found, label=report.run_label)
     write_text(workdir / "table.txt", table + "\n")
     print(table)
     print(f"The report is {path}")

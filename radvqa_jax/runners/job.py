@@ -13,9 +13,18 @@ import jax
 from radvqa_jax import __version__
 from radvqa_jax.config import Config
 from radvqa_jax.data.sources import RowSource, load_rows, make_builder
-from radvqa_jax.evaluation import baselines, report
+from radvqa_jax.evaluation import report
+from radvqa_jax.evaluation.judge_file import find_judges
 from radvqa_jax.runners.data import all_sources, audit_all, prepare_all
-from radvqa_jax.runners.evaluate import answer, is_synthetic, write_scores
+from radvqa_jax.runners.evaluate import (
+    answer,
+    answer_unseen,
+    blind_guesses,
+    image_of,
+    is_synthetic,
+    read_sheets,
+    write_scores,
+)
 from radvqa_jax.runners.ground import Ground, inspect_model, load_ground
 from radvqa_jax.runners.saliency import maps
 from radvqa_jax.runners.train import train_stages
@@ -55,16 +64,15 @@ def job(config: Config, workdir: Path) -> None:
     ground = load_ground(config, workdir)
     rows = load_rows(config.eval.source, config.data, seed=config.seed)
     train_rows = load_rows(config.eval.train_source, config.data, seed=config.seed)
-    others = rows.with_images_of(baselines.swap_images(rows, seed=config.seed)) if config.eval.swapped else None
     runs: dict[str, list[Record]] = {}
-    swapped: dict[str, list[Record]] = {}
     models: dict[str, Trained] = {}
+    unseen: dict[str, dict[str, list[Record]]] = {kind: {} for kind in report.UNSEEN}
 
     def evaluate(name: str, trained: Trained) -> None:
         models[name] = trained
         runs[name] = answer(ground, trained, rows, run=name)
-        if others is not None:
-            swapped[name] = answer(ground, trained, others, run=name, name=f"{name}_swapped")
+        for kind, records in answer_unseen(ground, trained, rows, run=name).items():
+            unseen[kind][name] = records
 
     evaluate("base", Trained.nothing())
     train_stages(ground, after=evaluate)
@@ -74,9 +82,13 @@ def job(config: Config, workdir: Path) -> None:
     experiment = report.Experiment(
         f"{rows.name}: {', '.join(config.stages)} of {config.model.variant}",
         runs,
-        question_only=baselines.question_only(train_rows, rows),
-        majority=baselines.majority(train_rows, rows),
-        swapped=swapped,
+        **blind_guesses(train_rows, rows),
+        swapped=unseen["swapped"],
+        swapped_any=unseen["swapped_any"],
+        blank=unseen["blank"],
+        judged={name: find_judges(workdir / "predictions" / f"{name}.jsonl") for name in runs},
+        readings=read_sheets(config),
+        image=image_of(rows) if config.report.images else None,
         losses={name: read_losses(workdir / name) for name in config.stages},
         overlays=overlays,
         provenance=_provenance(ground, rows, found, runs),

@@ -12,9 +12,9 @@ from radvqa_jax.config import Config
 from radvqa_jax.data.image import decode_image
 from radvqa_jax.data.loader import make_train_loader
 from radvqa_jax.data.sources import RowSource, find_prepared, load_rows
-from radvqa_jax.evaluation.predict import resume
+from radvqa_jax.evaluation.predict import read_unfinished
 from radvqa_jax.evaluation.scoring import verdict
-from radvqa_jax.files import append_jsonl, read_jsonl
+from radvqa_jax.files import append_jsonl, read_jsonl, write_jsonl
 from radvqa_jax.runners.evaluate import answer, is_synthetic
 from radvqa_jax.runners.ground import Ground, configured_adapter, load_ground
 from radvqa_jax.saliency.bundle import pack_case
@@ -173,7 +173,7 @@ def saliency_quality_mode(config: Config, workdir: Path) -> None:
         "compared": compared,
     }
     path = workdir / "quality_cases.jsonl"
-    start = resume(path, fingerprint, config.quality.batch_size, len(cases))
+    start = _start(path, fingerprint, config.quality.batch_size, len(cases))
     settings = Settings(
         config.saliency, config.quality, 2 * config.decode.max_new_tokens, ground.tokenizer.eos, config.seed
     )
@@ -188,6 +188,19 @@ def saliency_quality_mode(config: Config, workdir: Path) -> None:
     page = write_quality_report(workdir, scores)
     print(format_quality(scores))
     print(f"The report is {page}")
+
+
+def _start(path: Path, fingerprint: dict[str, Any], batch_size: int, total: int) -> int:
+    """Returns how many cases of an interrupted run are measured, after cutting its file back to whole batches.
+
+    Random orders follow a batch's number, so only whole batches are kept: the rest comes out as uninterrupted.
+    """
+    done = read_unfinished(path, fingerprint)
+    if len(done) == total:
+        return total
+    whole = len(done) - len(done) % batch_size
+    write_jsonl(path, done[:whole])
+    return whole
 
 
 def _provenance(

@@ -130,6 +130,20 @@ def test_samples_equal_prompts_that_are_decoded_on_their_own() -> None:
     assert all(len({tuple(answer) for answer in row}) > 1 for row in np.asarray(samples.tokens).tolist())
 
 
+def test_an_answer_that_has_its_own_key_does_not_depend_on_its_batch() -> None:
+    config = DecodeConfig(max_new_tokens=NEW, samples=2, temperature=1.5)
+    keys = jax.random.split(jax.random.key(8), (3, 2))
+
+    def answers(*rows: int) -> np.ndarray:
+        chosen = keys[jnp.array(rows)]
+        return np.asarray(decode(MODEL, PARAMS, prompts(*rows), chosen, config=config, eos=NEVER).tokens)
+
+    whole = answers(0, 1, 2)
+    np.testing.assert_array_equal(answers(2, 0), whole[[2, 0]])
+    np.testing.assert_array_equal(answers(1), whole[[1]])
+    assert len({tuple(answer) for row in whole.tolist() for answer in row}) == 6
+
+
 def test_samples_of_a_prompt_share_one_prefill() -> None:
     config = DecodeConfig(max_new_tokens=NEW, samples=7, temperature=1.0)
     jaxpr = str(jax.make_jaxpr(lambda batch: decode(MODEL, PARAMS, batch, jax.random.key(0), config=config))(ALL))

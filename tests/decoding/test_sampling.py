@@ -11,6 +11,7 @@ from radvqa_jax.config import DecodeConfig
 from radvqa_jax.decoding.sampling import keep_top_k, keep_top_p, sample
 
 LOGITS = 2 * jax.random.normal(jax.random.key(0), (20, 17))
+KEYS = jax.random.split(jax.random.key(0), 20)
 
 
 def kept(logits: jax.Array) -> np.ndarray:
@@ -68,7 +69,7 @@ def test_top_p_of_one_keeps_all_and_never_keeps_none() -> None:
 def draw(n: int = 20_000, **config: Any) -> np.ndarray:
     """Returns the share of each of four tokens among n draws."""
     logits = jnp.broadcast_to(jnp.log(jnp.array([0.4, 0.3, 0.2, 0.1])), (n, 4))
-    tokens = sample(logits, jax.random.key(1), DecodeConfig(**config))
+    tokens = sample(logits, jax.random.split(jax.random.key(1), n), DecodeConfig(**config))
     return np.bincount(tokens, minlength=4) / n
 
 
@@ -94,12 +95,19 @@ def test_temperature_comes_before_top_p_and_top_k_before_top_p() -> None:
 
 def test_temperature_zero_and_top_k_one_are_greedy() -> None:
     best = np.asarray(LOGITS).argmax(axis=1)
-    np.testing.assert_array_equal(sample(LOGITS, jax.random.key(0), DecodeConfig()), best)
-    np.testing.assert_array_equal(sample(LOGITS, jax.random.key(0), DecodeConfig(temperature=9.0, top_k=1)), best)
+    np.testing.assert_array_equal(sample(LOGITS, KEYS, DecodeConfig()), best)
+    np.testing.assert_array_equal(sample(LOGITS, KEYS, DecodeConfig(temperature=9.0, top_k=1)), best)
 
 
 def test_the_key_decides_every_draw() -> None:
     config = DecodeConfig(temperature=2.0)
-    first, again, other = (sample(LOGITS, jax.random.key(seed), config) for seed in (3, 3, 4))
+    first, again, other = (sample(LOGITS, jax.random.split(jax.random.key(seed), 20), config) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first, again)
     assert (np.asarray(first) != np.asarray(other)).any()
+
+
+def test_a_row_draws_with_its_own_key_whatever_is_beside_it() -> None:
+    config = DecodeConfig(temperature=2.0)
+    whole = np.asarray(sample(LOGITS, KEYS, config))
+    order = np.random.default_rng(0).permutation(20)[:7]
+    np.testing.assert_array_equal(sample(LOGITS[order], KEYS[order], config), whole[order])

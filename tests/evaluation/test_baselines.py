@@ -1,11 +1,23 @@
 """Blind baselines: what they know, ties, choices; and swapped images that are really other images."""
 
+import io
 import random
 from typing import Any
 
+import numpy as np
+import PIL.Image
 import pytest
 
-from radvqa_jax.evaluation.baselines import majority, question_only, swap_images
+from radvqa_jax.evaluation.baselines import (
+    agreeing,
+    blank_image,
+    distinct,
+    letter_frequency,
+    longest_option,
+    majority,
+    question_only,
+    swap_images,
+)
 from radvqa_jax.evaluation.scoring import score
 
 
@@ -114,3 +126,39 @@ def test_nothing_to_swap_with() -> None:
     with pytest.raises(ValueError, match=r"Image 'a' \(case 'c'\) cannot be swapped"):
         swap_images([row("q", "a", image_id=i, case_id="c") for i in "ab"], seed=0)
     assert swap_images([], seed=0) == []
+
+
+def test_guesses_from_the_options_alone() -> None:
+    train = [row("q", answer, choices=["ab", "cd", "ef"]) for answer in ("cd", "cd", "ef")]
+    train += [row("q", "ab", choices=["ab", "cd"])] * 5 + [row("q", "x")]
+    test = [
+        row("q", "three", question_id="0", choices=["one", "three", "six"]),
+        row("q", "b", question_id="1", choices=["a", "b"]),
+        row("q", "long", question_id="2"),  # no choices: not of this baseline
+        row("q", "d", question_id="3", choices=["a", "b", "c", "d"]),
+    ]
+    assert [r.predictions[0] for r in longest_option(test)] == ["three", "a", "a"]
+    frequent = letter_frequency(train, test)
+    # The second of three, the first of two, and over all sizes the first (5 of 8).
+    assert [(r.question_id, r.predictions[0]) for r in frequent] == [("0", "three"), ("1", "a"), ("3", "a")]
+    assert [r.predictions[0] for r in letter_frequency([], test)] == ["one", "a", "a"]
+    assert {r.run for r in frequent} == {"letter_frequency"}
+
+
+def test_a_blank_image_has_no_content() -> None:
+    pixels = np.asarray(PIL.Image.open(io.BytesIO(blank_image())))
+    assert pixels.shape == (8, 8, 3) and set(pixels.ravel()) == {128}
+
+
+def test_distinct_prompts_are_answered_once() -> None:
+    prompts = ["q", "r", "q", "q", "s", "r"]
+    first, which = distinct(prompts)
+    assert [prompts[first[i]] for i in which] == prompts and len(first) == 3
+
+
+def test_swaps_that_had_to_leave_the_group_are_counted() -> None:
+    rows = [row("q", "a", image_id=i, modality=m, organ="lung") for i, m in (("a", "CT"), ("b", "CT"), ("c", "MR"))]
+    others = swap_images(rows, seed=0)
+    assert others[:2] == [1, 0] and agreeing(rows, others) == 2
+    anywhere = [swap_images(rows, seed=seed, by=())[0] for seed in range(20)]
+    assert set(anywhere) == {1, 2}

@@ -6,7 +6,7 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from radvqa_jax.evaluation.intervals import mean_interval, paired_difference
+from radvqa_jax.evaluation.intervals import mean_interval, paired_difference, resampled_sums
 
 
 def width(interval: tuple[float, float] | None) -> float:
@@ -53,6 +53,15 @@ def test_it_equals_a_plain_bootstrap_that_draws_images_one_by_one() -> None:
     plain = np.quantile(sums[draws].sum(1) / counts[draws].sum(1), [0.025, 0.975])
     ours = mean_interval(values, [str(i) for i in image], resamples=40_000).interval
     assert ours == pytest.approx(plain, abs=0.01)
+
+
+def test_resampled_sums_keep_what_belongs_together() -> None:
+    rng = np.random.default_rng(8)
+    values, image_ids = simulate(rng, images=30, questions=3)
+    totals = resampled_sums(np.stack([values, 2 * values, np.ones(90)], axis=1), image_ids, resamples=500, seed=3)
+    assert totals.shape == (500, 3) and (totals[:, 1] == 2 * totals[:, 0]).all() and (totals[:, 2] == 90).all()
+    quantiles = np.quantile(totals[:, 0] / totals[:, 2], [0.025, 0.975])
+    assert mean_interval(values, image_ids, resamples=500, seed=3).interval == pytest.approx(quantiles, abs=0.03)
 
 
 def test_pairing_takes_the_image_out() -> None:

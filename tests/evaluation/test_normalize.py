@@ -4,13 +4,13 @@ import random
 
 import pytest
 
+from radvqa_jax.evaluation.choices import option_texts, parse_choice
 from radvqa_jax.evaluation.normalize import (
     answer_items,
+    comparable,
     explicit_answer,
     is_refusal,
     normalize,
-    option_texts,
-    parse_choice,
     parse_yes_no,
 )
 
@@ -38,6 +38,13 @@ CHOICES = ["CT", "MRI", "Pneumonia", "Normal chest"]
         ("**Left**", "left"),
         ("\uff39\uff45\uff53", "yes"),
         ("le\u200bft", "left"),
+        ("X-rays", "xray"),
+        ("behaviour; analysed; caesarean", "behavior analyzed cesarean"),
+        ("3 x 4 cm", "3x4cm"),
+        ("approximately 5 millimetres", "5mm"),
+        ("~5 per cent", "5%"),
+        ("\u00bd", "1/2"),
+        ("seventeen", "17"),
     ],
 )
 def test_the_same_answer_has_one_form(one: str, other: str) -> None:
@@ -211,6 +218,12 @@ def test_options_that_are_letters_are_read_as_text() -> None:
 def test_more_options_than_letters() -> None:
     with pytest.raises(ValueError, match=r"26 choices.*got 27"):
         parse_choice("A", [str(i) for i in range(27)])
+
+
+def test_units_of_one_kind_compare() -> None:
+    assert comparable("5.60 cm") == comparable("56 mm") != comparable("56 cm")
+    assert comparable("0.5 l, then 2 kg") == comparable("500ml then 2000 g")
+    assert comparable("T2 5") == "t2 5" and comparable("-1.5 cm") == "-15 mm"
 
 
 def test_lists_have_no_order() -> None:

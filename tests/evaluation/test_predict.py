@@ -17,7 +17,7 @@ from radvqa_jax.data.loader import eval_batches
 from radvqa_jax.data.sources import RowSource, load_rows
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation import predict as module
-from radvqa_jax.evaluation.predict import predict, read_records
+from radvqa_jax.evaluation.predict import by_length, draw_seed, predict, read_records, widths
 from radvqa_jax.models.paligemma import PaliGemma, abstract_params, make_model, variables
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.schema import Record
@@ -124,12 +124,13 @@ def test_a_finished_file_is_read_and_nothing_is_decoded(ground: Ground, decoded:
 CUTS = {
     "no line": (lambda lines: [], [4, 4, 2]),
     "half a line": (lambda lines: [lines[0][:40]], [4, 4, 2]),
-    "half a batch": (lambda lines: lines[:3], [4, 4, 2]),
+    "half a batch": (lambda lines: lines[:3], [4, 3]),
     "a batch": (lambda lines: lines[:4], [4, 2]),
     "a batch and a half line": (lambda lines: [*lines[:4], lines[4][:40]], [4, 2]),
-    "a batch and a half": (lambda lines: lines[:6], [4, 2]),
+    "a batch and a half": (lambda lines: lines[:6], [4]),
+    "some from the middle": (lambda lines: [lines[5], lines[2], lines[7]], [4, 3]),
     "within a character": (lambda lines: [*lines[:8], lines[8][:20] + "ä".encode()[:1]], [2]),
-    "all but the end of the last line": (lambda lines: [*lines[:9], lines[9].rstrip()], [2]),
+    "all but the end of the last line": (lambda lines: [*lines[:9], lines[9].rstrip()], [1]),
 }
 
 
@@ -242,3 +243,37 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
     path.write_text(json.dumps({"question_id": "1", "anwser": "no"}) + "\n")
     with pytest.raises(ValueError, match=r"x.jsonl: A prediction record has unknown fields \['anwser'\] and lacks"):
         read_records(path)
+
+
+def test_prompts_are_padded_to_few_lengths_and_each_compiles_once(ground: Ground, tmp_path: Path) -> None:
+    config = replace(DRAWN, batch_size=2, max_new_tokens=2)
+    groups = by_length(ground.rows, tokenizer=ground.tokenizer, data=ground.config.data, batch_size=2)
+    assert 1 < len(groups) <= len(widths(ground.config.data.seq_len)) == 3
+    assert sorted(index for members in groups.values() for index, _ in members) == list(range(10))
+    for width, members in groups.items():
+        prefixes = [ground.rows.text(ground.rows[index], template=ground.config.data.prompt)[0] for index, _ in members]
+        lengths = [len(ground.tokenizer.encode(prefix)) + 2 for prefix in prefixes]  # BOS and separator
+        assert max(lengths) <= width
+    before = module.decode._cache_size()  # pyright: ignore[reportFunctionMemberAccess]
+    whole = ground.predict(tmp_path / "whole", config=config)
+    assert module.decode._cache_size() - before == len(groups)  # pyright: ignore[reportFunctionMemberAccess]
+    # A draw depends on the question and not on what else is asked: the same two answers among two.
+    pair = [index for index, _ in next(iter(groups.values()))][1::-1]
+    some = ground.predict(tmp_path / "some", rows=ground.rows.select(pair), config=config)
+    assert [r.seeds for r in some] == [whole[i].seeds for i in pair]
+    assert [(r.predictions, r.logprobs) for r in some] == [(whole[i].predictions, whole[i].logprobs) for i in pair]
+    assert module.decode._cache_size() - before == len(groups)  # pyright: ignore[reportFunctionMemberAccess]
+    seeds = [seed for r in whole for seed in r.seeds]
+    assert len(set(seeds)) == 20 and seeds[0] == draw_seed(3, whole[0].source, whole[0].question_id, 0)
+    # What holds for the whole run stands once, beside the file; a line says which.
+    assert {r.settings for r in whole} == {whole[0].settings} and len(whole[0].settings) == 12
+
+
+def test_a_length_with_few_prompts_is_not_compiled_for(ground: Ground) -> None:
+    groups = by_length(ground.rows, tokenizer=ground.tokenizer, data=ground.config.data, batch_size=100)
+    assert list(groups) == [ground.config.data.seq_len] and len(groups[ground.config.data.seq_len]) == 10
+
+
+def test_a_repeated_question_id_is_refused(ground: Ground) -> None:
+    with pytest.raises(ValueError, match=r"question_id .* occurs twice"):
+        by_length(ground.rows.select([0, 1, 0]), tokenizer=ground.tokenizer, data=ground.config.data, batch_size=4)

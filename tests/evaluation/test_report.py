@@ -1,16 +1,21 @@
 """The report: the table's figures, a page that loads nothing and runs nothing, files that read back the same."""
 
 import base64
+import hashlib
 import html.parser
 import io
+import math
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from radvqa_jax.evaluation.report import Experiment, build_scores, format_cell, format_table, write_report
+from radvqa_jax.config import ReportConfig
+from radvqa_jax.evaluation.report import Experiment, build_scores, format_cell, format_table
+from radvqa_jax.evaluation.report_page import write_report
 from radvqa_jax.files import read_json
 from radvqa_jax.schema import Record
 
@@ -82,8 +87,9 @@ class Page(html.parser.HTMLParser):
         return [attributes for tag, attributes in self.tags if tag == name]
 
 
-def write(folder: Path, made: Experiment) -> tuple[Page, str]:
-    path = write_report(folder, made, scores=build_scores(made, resamples=200))
+def write(folder: Path, made: Experiment, **config: Any) -> tuple[Page, str]:
+    settings = ReportConfig(**({"images": True, "cases": 40} | config))
+    path = write_report(folder, made, scores=build_scores(made, resamples=200), config=settings)
     text = path.read_text(encoding="utf-8")
     return Page(text), text
 
@@ -172,13 +178,18 @@ def test_page_loads_and_runs_nothing(tmp_path: Path) -> None:
     (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
     assert policy is not None and policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'")
     assert not re.search(r"https?:|//\w|@import|url\(|javascript:", re.sub(r"base64,[A-Za-z0-9+/=]+", "", text))
-    assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "embed", "form", "base"}
+    assert not {tag for tag, _ in page.tags} & {"link", "iframe", "object", "embed", "form", "base"}
+    # One script, which the policy names by its hash: no other one runs.
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy and page.all("script") == [{}]
+    assert not re.search(r"innerHTML|eval|fetch|XMLHttp|document.write", script)
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
     images = page.all("img")
-    assert len(images) == 2 and all((a["src"] or "").startswith("data:image/") and a["alt"] for a in images)
+    assert len(images) == 3 and all((a["src"] or "").startswith("data:image/") and a["alt"] for a in images)
     svg = base64.b64decode((images[0]["src"] or "").split(",")[1])
     assert b"<svg" in svg and b"<script" not in svg
-    assert base64.b64decode((images[1]["src"] or "").split(",")[1]) == png()
+    assert base64.b64decode((images[2]["src"] or "").split(",")[1]) == png()
 
 
 @pytest.mark.parametrize(
@@ -199,9 +210,10 @@ def test_every_text_is_escaped(where: str, tmp_path: Path) -> None:
     if where == "run":
         runs[EVIL] = runs["base"]
     fields |= {"question_only": (), "majority": (), "swapped": {}}
+    images = 3  # the loss curves, accuracy by organ and one overlay
     page, text = write(tmp_path, experiment(runs=runs, **fields))
     assert EVIL in page.text  # shown as it is, and not run
-    assert "<script" not in text and len(page.all("img")) == 2  # the loss curves and one overlay
+    assert text.count("<script") == 1 and len(page.all("img")) == images
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
 
 
@@ -224,7 +236,7 @@ def test_the_same_experiment_gives_the_same_page(tmp_path: Path) -> None:
 def test_a_report_without_extras(tmp_path: Path) -> None:
     made = Experiment(title="Bare", runs={"mine": records(0.5, run="mine")})
     page, _ = write(tmp_path, made)
-    assert "mine" in page.text and not page.all("img")
+    assert "mine" in page.text and len(page.all("img")) == 1  # accuracy by organ
     assert {"runs", "baselines", "losses"} <= set(build_scores(made, resamples=50))
 
 
@@ -239,3 +251,46 @@ def test_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"overlays\[0\].*b'GIF89a'"):
         write_report(tmp_path, made, scores=build_scores(made, resamples=50))
     assert not list(tmp_path.iterdir())
+
+
+def test_images_are_shown_only_where_allowed(tmp_path: Path) -> None:
+    made = experiment(image=lambda record: png())
+    page, _ = write(tmp_path / "no", made, images=False, cases=5)
+    assert "Images are not shown (report.images)" in page.text and "this page shows no image" in page.text
+    assert not [image for image in page.all("img") if "png;base64" in (image["src"] or "")]
+    assert not [image for image in page.all("img") if "jpeg;base64" in (image["src"] or "")]
+    page, _ = write(tmp_path / "yes", made, images=True, cases=5)
+    shown = [image for image in page.all("img") if "jpeg;base64" in (image["src"] or "")]
+    assert len(shown) == 5 and "Images are not shown" not in page.text
+
+
+def test_cases_carry_what_the_filters_ask_for(tmp_path: Path) -> None:
+    page, _ = write(tmp_path, experiment(), cases=80)
+    cases = [a for a in page.all("details") if a.get("class") == "case"]
+    assert len(cases) == 80 and {case["data-rule"] for case in cases} == {"correct", "incorrect", "unparsed"}
+    assert {case["data-organ"] for case in cases} == {"lung", "brain"}
+    names = {select["name"] for select in page.all("select")}
+    assert names == {"rule", "blind", "type", "organ"}  # judge and modality would not tell cases apart
+    assert all("question" in (case["data-text"] or "") for case in cases)
+
+
+def test_papers_figures_stand_beside_ours_and_are_marked(tmp_path: Path) -> None:
+    runs = {"base": [r._replace(source="VQA-RAD (osf.io/89kps)") for r in records(0.5, run="base")]}
+    made = experiment(runs=runs, question_only=(), majority=(), swapped={})
+    scores = build_scores(made, resamples=50)
+    assert {figure["paper"] for figure in scores["papers"]} == {"Med-Idefics", "LLaMA32-Med"}
+    assert "Med-Idefics, two stages, containment of the reference, overall: 0.557" in format_table(scores)
+    page, _ = write(tmp_path, made)
+    assert "LLaMA32-Med, fine-tuned (their figure)" in page.text and "not a measurement of ours" in page.text
+
+
+def test_calibration_of_answers_with_known_probabilities(tmp_path: Path) -> None:
+    sure = [r._replace(logprobs=[math.log(0.9 if i % 2 else 0.3)]) for i, r in enumerate(records(0.5, run="base"))]
+    scores = build_scores(experiment(runs={"base": sure}, swapped={}), resamples=50)
+    found = scores["runs"]["base"]["calibration"]
+    assert [round(each["confidence"], 3) for each in found["bins"]] == [0.3, 0.9] and found["n"] == 80
+    accuracy = [each["accuracy"]["value"] for each in found["bins"]]
+    assert found["ece"] == pytest.approx(sum(abs(a - p) for a, p in zip(accuracy, (0.3, 0.9), strict=True)) / 2)
+    expected = np.mean([a * (p - 1) ** 2 + (1 - a) * p**2 for a, p in zip(accuracy, (0.3, 0.9), strict=True)])
+    assert found["brier"]["value"] == pytest.approx(expected)
+    assert "calibration" not in build_scores(experiment(), resamples=50)["runs"]["base"]

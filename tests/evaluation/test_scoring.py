@@ -1,14 +1,16 @@
 """Verdicts and cells: the traps of scoring, nothing wins without knowing, empty is absent."""
 
-import itertools
-import random
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from radvqa_jax.evaluation.normalize import normalize
+from radvqa_jax.evaluation.normalize import comparable
 from radvqa_jax.evaluation.scoring import compare, score, verdict
+from radvqa_jax.files import read_jsonl
 from radvqa_jax.schema import Record
 
 CHOICES = ["CT", "MRI", "Pneumonia", "Normal chest"]
@@ -19,52 +21,25 @@ def record(reference: str, prediction: str = "", **fields: Any) -> Record:
     return Record(reference=reference, predictions=[prediction], **fields)
 
 
-@pytest.mark.parametrize(
-    ("reference", "prediction", "outcome"),
-    [
-        ("No", "The image is normal", "unparsed"),
-        ("No", "note the clips", "unparsed"),
-        ("No", "no", "correct"),
-        ("No", "Yes, normal", "incorrect"),
-        ("Yes", "Yes, abnormal", "correct"),
-        ("Yes.", "yes", "correct"),
-        ("Yes", "yes and no", "unparsed"),
-        ("Yes", "", "unparsed"),
-        ("Yes", "I cannot answer this question.", "unparsed"),
-        ("left lung", "Left lung.", "correct"),
-        ("left lung", "Answer: the left lung", "correct"),
-        ("left lung", "left lung or right lung", "incorrect"),
-        ("left lung", "left", "incorrect"),
-        ("left lung", "", "unparsed"),
-        ("left lung", "...", "unparsed"),
-        ("left lung", "Sorry, as a base VLM I am not trained to answer this question.", "unparsed"),
-        ("Not sure", "not sure", "correct"),
-        ("surgery is the treatment of choice", "Surgery is the treatment of choice", "correct"),
-        ("the treatment of choice is surgery", "the treatment of choice is surgery", "correct"),
-        ("liver, spleen", "Spleen and liver", "correct"),
-        ("liver, spleen", "liver", "incorrect"),
-        ("5.6cm", "5.6 cm", "correct"),
-        ("no contrast", "contrast", "incorrect"),
-        ("No abnormality", "no", "incorrect"),
-        ("and", "", "unparsed"),
-    ],
-)
-def test_verdict_without_choices(reference: str, prediction: str, outcome: str) -> None:
-    assert verdict(record(reference), prediction).outcome == outcome
+TRAPS = read_jsonl(Path(__file__).parent / "traps.jsonl")
 
 
-@pytest.mark.parametrize(
-    ("reference", "prediction", "outcome"),
-    [
-        ("Normal chest", "Answer: **D**", "correct"),
-        ("D", "normal chest", "correct"),
-        ("CT", "Answer: **D**", "incorrect"),
-        ("CT", "A, B, C, D", "unparsed"),
-        ("CT", "", "unparsed"),
-    ],
-)
-def test_verdict_with_choices(reference: str, prediction: str, outcome: str) -> None:
-    assert verdict(record(reference, choices=CHOICES), prediction).outcome == outcome
+@pytest.mark.parametrize("trap", TRAPS, ids=[f"{i}-{trap['prediction'][:20]!a}" for i, trap in enumerate(TRAPS)])
+def test_traps(trap: dict[str, Any]) -> None:
+    row = record(trap["reference"], choices=trap["choices"])
+    assert verdict(row, trap["prediction"]).outcome == trap["outcome"], trap["why"]
+
+
+def test_the_trap_file_holds_every_outcome_and_says_why() -> None:
+    assert len(TRAPS) >= 80 and all(trap["why"] for trap in TRAPS)
+    assert {trap["outcome"] for trap in TRAPS} == {"correct", "incorrect", "unparsed"}
+    assert len({(t["reference"], t["prediction"], *t["choices"]) for t in TRAPS}) == len(TRAPS)
+
+
+def test_what_a_refusal_reference_accepts() -> None:
+    row = record("surgery is the treatment of choice")
+    assert verdict(row, "Surgery is the treatment of choice").outcome == "correct"
+    assert verdict(record("and"), "").outcome == "unparsed"
 
 
 def test_yes_no_choices_take_letters_and_sentences() -> None:
@@ -102,51 +77,59 @@ def listings(options: list[str]) -> list[str]:
     return ["all of the above", *(frame.format(text) for text in joined for frame in frames)]
 
 
-def test_a_constant_answer_never_beats_the_majority_of_yes_no() -> None:
-    rng = random.Random(0)
-    words = ["yes", "no", "Yes,", "no.", "normal", "note", "not", "and", "or", "maybe", "\n", "answer:", "the", "/"]
-    constants = [*listings(["yes", "no"]), *(" ".join(rng.choices(words, k=rng.randint(1, 7))) for _ in range(1500))]
-    for _ in range(5):
-        references = rng.choices(["yes", "no"], weights=[rng.random(), rng.random()], k=40)
-        majority = max(Counter(references).values())
-        for text in constants:
-            right = {ref: verdict(record(ref), text).outcome == "correct" for ref in ("yes", "no")}
-            assert not all(right.values()), text
-            assert sum(right[ref] for ref in references) <= majority, text
+WORDS = st.sampled_from(
+    "yes no Yes, no. normal note not and or maybe answer: the / A B (C) D. is because wrong 2 5cm , ; ** - \n".split(
+        " "
+    )
+)
+CONSTANTS = st.one_of(st.lists(WORDS, max_size=8).map(" ".join), st.text(max_size=25))
+properties = settings(max_examples=150, deadline=None, database=None, derandomize=True)
+
+
+@properties
+@given(CONSTANTS | st.sampled_from(listings(["yes", "no"])))
+def test_a_constant_answer_is_never_right_for_yes_and_for_no(text: str) -> None:
+    right = [verdict(record(reference), text).outcome == "correct" for reference in ("yes", "no")]
+    assert not all(right)  # so it is right for at most the majority class
 
 
 @pytest.mark.parametrize("options", [CHOICES, ["left lung", "right lung"], ["no finding", "a mass", "x-ray"]])
 def test_naming_every_option_chooses_none(options: list[str]) -> None:
     row = record(options[0], choices=options)
-    chosen = {text: verdict(row, text).read for text in listings(options) if verdict(row, text).outcome != "unparsed"}
+    chosen = {text: found.read for text in listings(options) if (found := verdict(row, text)).outcome != "unparsed"}
     assert chosen == {}
 
 
-def test_a_constant_choice_never_beats_the_most_frequent_letter_or_text() -> None:
-    rng = random.Random(1)
-    pool = ["CT", "MRI", "PET", "X-ray", "left lung", "right lung", "pneumonia", "no finding"]
-    for _ in range(20):
-        options = rng.sample(pool, 4)
-        rows = [record(reference, choices=rng.sample(options, 4)) for reference in rng.choices(options, k=25)]
-        letters = Counter(chr(65 + row.choices.index(row.reference)) for row in rows)
-        best = max(*letters.values(), *Counter(row.reference for row in rows).values())
-        constants = [*letters, *options, *rng.sample(listings(options), 15)]
-        constants += [
-            f"{rng.choice('ABCD')}{rng.choice(['. ', chr(10), ' or ', ': '])}{rng.choice(pool)}" for _ in range(15)
-        ]
-        for text in constants:
-            assert sum(verdict(row, text).outcome == "correct" for row in rows) <= best, text
+POOL = ["CT", "MRI", "PET", "X-ray", "left lung", "right lung", "pneumonia", "no finding"]
 
 
-def test_a_constant_open_answer_is_right_where_it_is_the_reference_only() -> None:
-    rng = random.Random(2)
-    pool = ["left lung", "right lung", "liver, spleen", "two", "5 cm", "axial"]
-    everything = [joint.join(pool) for joint in (", ", " ", " or ", "\n")]
-    for _ in range(10):
-        references = rng.choices(pool, k=20)
-        majority = max(Counter(map(normalize, references)).values())
-        for text in [*pool, *everything, *map(", ".join, itertools.permutations(pool, 2))]:
-            assert sum(verdict(record(ref), text).outcome == "correct" for ref in references) <= majority, text
+@properties
+@given(st.data())
+def test_a_constant_choice_never_beats_the_most_frequent_letter_or_text(data: st.DataObject) -> None:
+    options = data.draw(st.permutations(POOL))[:4]
+    references = data.draw(st.lists(st.sampled_from(options), min_size=1, max_size=25))
+    rows = [record(reference, choices=data.draw(st.permutations(options))) for reference in references]
+    letters = Counter(chr(65 + row.choices.index(row.reference)) for row in rows)
+    best = max(*letters.values(), *Counter(references).values())
+    text = data.draw(
+        CONSTANTS
+        | st.sampled_from([*"ABCD", *options, *listings(options)])
+        | st.tuples(WORDS, st.sampled_from(POOL)).map(" ".join)
+    )
+    assert sum(verdict(row, text).outcome == "correct" for row in rows) <= best
+
+
+OPEN = ["left lung", "right lung", "liver, spleen", "two", "5 cm", "50 mm", "axial", "liver"]
+
+
+@properties
+@given(
+    st.lists(st.sampled_from(OPEN), min_size=1, max_size=20),
+    CONSTANTS | st.lists(st.sampled_from(OPEN), max_size=8).map(", ".join) | st.just(" or ".join(OPEN)),
+)
+def test_a_constant_open_answer_never_beats_the_majority(references: list[str], text: str) -> None:
+    majority = max(Counter(map(comparable, references)).values())
+    assert sum(verdict(record(ref), text).outcome == "correct" for ref in references) <= majority
 
 
 def test_cells() -> None:
@@ -195,8 +178,11 @@ def test_repeated_questions_and_absent_predictions_are_refused() -> None:
 def test_compare_pairs_by_question() -> None:
     a = [record("yes", "yes", question_id=str(i), image_id=str(i // 2)) for i in range(40)]
     b = [r._replace(predictions=["no" if i % 4 == 0 else "yes"]) for i, r in enumerate(a)]
-    difference = compare(a, b[::-1])
-    assert (difference.value, difference.n, difference.n_images) == (0.25, 40, 20)
-    assert difference.interval is not None and 0 < difference.interval[0] < 0.25 < difference.interval[1]
+    a[:8] = [r._replace(organ="lung") for r in a[:8]]
+    found = compare(a, b[::-1])
+    difference = found["overall"]
+    assert (difference["value"], difference["n"], difference["n_images"]) == (0.25, 40, 20)
+    assert 0 < difference["interval"][0] < 0.25 < difference["interval"][1]
+    assert list(found["by"]) == ["organ"] and found["by"]["organ"]["lung"]["n"] == 8
     with pytest.raises(ValueError, match=r"1 are in one only, first \[\('', '39'\)\]"):
         compare(a, b[:-1])

@@ -1,0 +1,25 @@
+"""Scores a predictions file, of this package or of any other system, without a model.
+
+    python scripts/csv_to_predictions.py answers.csv answers.jsonl
+    python -m radvqa_jax.main --config configs/score.py --workdir runs/score --config.eval.predictions=answers.jsonl
+
+Prints the table of the radvqa rules and that of the published metrics; leaves scores.json, table.txt and report.html.
+Name the data set, prepared, to have the blind baselines beside the score:
+
+    --config.eval.source.dataset=vqa_rad --config.eval.train_source.dataset=vqa_rad
+
+A language model judges the same answers with --config.mode=judge --config.judge.base_url=http://127.0.0.1:8000/v1
+--config.judge.model=NAME; its verdicts lie beside the file, and the next run of this config shows them.
+
+Machine: any.
+"""
+
+import ml_collections
+
+from radvqa_jax.config import default_config
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = default_config()
+    config.mode = "score"
+    return config

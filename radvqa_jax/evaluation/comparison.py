@@ -1,0 +1,175 @@
+"""Whether one system answers better than another: the same questions, paired, cell by cell.
+
+Three statements stand side by side. The difference with its interval by bootstrap over images says how much. McNemar's
+exact test (McNemar 1947; binomial on the questions that only one of the two has right) is what papers print; it takes
+questions as independent, which several questions about one image are not. The test by images flips whole images
+(Winkler et al. 2015) and keeps what belongs together. Where the two tests disagree, believe the second.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from radvqa_jax.evaluation import intervals
+from radvqa_jax.evaluation.scoring import (
+    GROUPS,
+    cell_to_json,
+    correct_answers,
+    first_verdicts,
+    group,
+    image_ids,
+    pair,
+)
+from radvqa_jax.schema import Record
+
+_CHUNK = 4_000_000  # signs drawn at a time
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Returns the two-sided exact p of McNemar's test; 1 if the two never differ.
+
+    >>> mcnemar(1, 8)
+    0.0390625
+    """
+    discordant = only_a + only_b
+    return float(stats.binomtest(only_a, discordant, 0.5).pvalue) if discordant else 1.0
+
+
+def flip_images(
+    difference: Float[np.ndarray, " n"], images: np.ndarray, *, draws: int = 10_000, seed: int = 0
+) -> float:
+    """Returns the two-sided p of the mean difference if, image by image, the two systems might be exchanged.
+
+    The signs of whole images are flipped at random; p = (1 + as extreme) / (1 + draws), so it is never 0.
+    """
+    sums = np.bincount(np.unique(images, return_inverse=True)[1], weights=difference)
+    sums = sums[sums != 0]  # an image where both are equally good never changes the sum
+    if not len(sums):
+        return 1.0
+    rng = np.random.default_rng(seed)
+    observed, extreme, step = abs(sums.sum()), 0, max(1, _CHUNK // len(sums))
+    for start in range(0, draws, step):
+        signs = rng.choice(np.array([-1.0, 1.0]), size=(min(step, draws - start), len(sums)))
+        extreme += int((np.abs(signs @ sums) >= observed - 1e-9).sum())
+    return (1 + extreme) / (1 + draws)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Returns the p values corrected for their number (Holm 1979), in the same order.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p_values, kind="stable")
+    scaled = np.asarray(p_values, dtype=np.float64)[order] * np.arange(len(order), 0, -1)
+    corrected = np.empty(len(order))
+    corrected[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return corrected.tolist()
+
+
+def _effect(only_a: int, only_b: int) -> dict[str, float | None]:
+    """Returns the effect sizes of paired proportions: Cohen's g and the odds ratio; None where they do not exist.
+
+    g = only_a / (only_a + only_b) - 1/2, from -0.5 to 0.5 (Cohen 1988: 0.05 small, 0.15 medium, 0.25 large); the
+    conditional odds ratio is only_a / only_b.
+    """
+    discordant = only_a + only_b
+    return {
+        "cohen_g": only_a / discordant - 0.5 if discordant else None,
+        "odds_ratio": only_a / only_b if only_b else None,
+    }
+
+
+def compare_runs(
+    a: Sequence[Record], b: Sequence[Record], *, resamples: int = 2000, draws: int = 10_000, seed: int = 0
+) -> dict[str, Any]:
+    """Returns the paired comparison of the first predictions of two runs: overall, and for each value of each group.
+
+    Keys: `overall` and `by` ({field: {value: cell}}). A cell holds `n`, `n_images`, the two accuracies `a` and `b`,
+    their `difference` with its interval, how many questions both, only one or neither has right, the p of both tests
+    and the effect sizes. Cells in `by` also hold p corrected by Holm over all of them (`p_mcnemar_holm`,
+    `p_images_holm`); `overall` is the one question asked first and is not corrected. A cell without questions is
+    absent.
+
+    Raises:
+        ValueError: if there is no record, or the two do not answer the same questions with the same references.
+    """
+    if not a:
+        raise ValueError("A comparison needs records, and the first file has none.")
+    other = pair(a, b)
+    images = image_ids(a)
+    mine, theirs = correct_answers(first_verdicts(a)), correct_answers(first_verdicts(other))
+    bootstrap = {"resamples": resamples, "seed": seed}
+
+    def cell(rows: Sequence[int]) -> dict[str, Any]:
+        in_a, in_b, where = mine[rows], theirs[rows], images[rows]
+        both = int((in_a * in_b).sum())
+        only_a, only_b = int(in_a.sum()) - both, int(in_b.sum()) - both
+        difference = intervals.paired_difference(in_a, in_b, where, **bootstrap)
+        return {
+            "n": difference.n,
+            "n_images": difference.n_images,
+            "a": cell_to_json(intervals.mean_interval(in_a, where, **bootstrap)),
+            "b": cell_to_json(intervals.mean_interval(in_b, where, **bootstrap)),
+            "difference": cell_to_json(difference),
+            "both": both,
+            "only_a": only_a,
+            "only_b": only_b,
+            "neither": difference.n - both - only_a - only_b,
+            "p_mcnemar": mcnemar(only_a, only_b),
+            "p_images": flip_images(in_a - in_b, where, draws=draws, seed=seed),
+            **_effect(only_a, only_b),
+        }
+
+    groups = {field: {value: cell(rows) for value, rows in group(a, field).items()} for field in GROUPS}
+    cells = [found for values in groups.values() for found in values.values()]
+    for test in ("p_mcnemar", "p_images"):
+        for found, corrected in zip(cells, holm([found[test] for found in cells]), strict=True):
+            found[f"{test}_holm"] = corrected
+    return {"overall": cell(range(len(a))), "by": {field: values for field, values in groups.items() if values}}
+
+
+def _p(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _row(label: str, cell: Mapping[str, Any], *, overall: bool = False) -> list[str]:
+    difference = cell["difference"]
+    bounds = ", ".join(f"{bound:+.3f}" for bound in difference["interval"] or ()) or "no interval"
+    end = "" if overall else "_holm"
+    g = cell["cohen_g"]
+    return [
+        label,
+        str(cell["n"]),
+        str(cell["n_images"]),
+        f"{cell['a']['value']:.3f}",
+        f"{cell['b']['value']:.3f}",
+        f"{difference['value']:+.3f} [{bounds}]",
+        f"{cell['only_a']}:{cell['only_b']}",
+        "-" if g is None else f"{g:+.2f}",
+        _p(cell[f"p_mcnemar{end}"]),
+        _p(cell[f"p_images{end}"]),
+    ]
+
+
+def format_comparison(comparison: Mapping[str, Any], *, a: str, b: str) -> str:
+    """Returns the comparison as a table for the terminal; `a` and `b` name the two."""
+    header = ["cell", "n", "images", "A", "B", "A - B", "only A:B", "g", "p McNemar", "p images"]
+    lines = [header, _row("overall", comparison["overall"], overall=True)]
+    for field, values in comparison["by"].items():
+        lines += [_row(f"{field.replace('_', ' ')}: {value}", cell) for value, cell in values.items()]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    text.insert(1, "-" * max(map(len, text)))
+    return "\n".join(
+        [
+            f"A: {a}\nB: {b}",
+            *text,
+            "A - B with its 95 % interval by bootstrap over images. `only A:B`: questions that one alone has right; g:",
+            "Cohen's g. `p McNemar` takes questions as independent; `p images` flips whole images. Below overall, p is",
+            "corrected by Holm over all those cells.",
+        ]
+    )

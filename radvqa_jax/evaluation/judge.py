@@ -1,0 +1,209 @@
+"""A language model judges the answers in a predictions file. Every reply is kept; what is no verdict is unjudged."""
+
+import contextlib
+import hashlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from tqdm import tqdm
+
+from radvqa_jax.chat_client import BudgetSpent, ChatClient, EndpointError, NotCached
+from radvqa_jax.config import JudgeConfig
+from radvqa_jax.evaluation import attacks, judge_prompts
+from radvqa_jax.evaluation.judge_file import Judged, JudgeFile, content_hash, group, judge_path, read_lines
+from radvqa_jax.evaluation.judge_prompts import RUBRICS, NoVerdict, Rubric
+from radvqa_jax.files import append_jsonl, sha256, write_json
+from radvqa_jax.schema import Record
+
+ENDPOINT = "endpoint"
+
+
+class Item(NamedTuple):
+    """One thing to judge."""
+
+    record: Record
+    prediction: str
+    attack: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from others; equal ones are asked once."""
+        return self.attack, content_hash(self.record, self.prediction)
+
+
+class Stopped(ValueError):
+    """The judge stopped before its end; what it has is kept."""
+
+
+def describe(config: JudgeConfig, rubric: Rubric) -> dict[str, Any]:
+    """Returns what the verdicts depend on: the model, the wording and the sampling."""
+    return {
+        "model": config.model,
+        "prompt": rubric.name,
+        "prompt_sha256": judge_prompts.prompt_sha256(rubric, config),
+        "with_question": config.with_question,
+        "scores": list(rubric.scores),
+        "correct_from": rubric.correct_from,
+        "temperature": config.temperature,
+        "seed": config.seed,
+        "max_tokens": config.max_tokens,
+        "response_format": config.response_format,
+        "attempts": config.attempts,
+        "max_chars": config.max_chars,
+    }
+
+
+def judge_name(about: dict[str, Any]) -> str:
+    """Returns a short name for a judge with these settings, for files and tables."""
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    return f"{about['prompt']}-{digest[:8]}"
+
+
+def announce(items: Sequence[Item], config: JudgeConfig) -> str:
+    """Returns what is about to be sent where, without any of it."""
+    record = items[0].record
+    lengths = {"question": record.question, "ground_truth": record.reference, "answer": items[0].prediction}
+    if not config.with_question:
+        del lengths["question"]
+    example = ", ".join(f"{name}: <{len(text)} characters>" for name, text in lengths.items())
+    return (
+        f"To {config.base_url}, which is not this machine, go {', '.join(lengths)} of {len(items)} answers; no image, "
+        f"no id, no other field. The first: {example}."
+    )
+
+
+def ask_verdict(client: ChatClient, rubric: Rubric, item: Item) -> Judged:
+    """Returns the verdict on one item, or why there is none.
+
+    A reply that is no verdict is asked for again, up to `judge.attempts` times in all.
+
+    Raises:
+        EndpointError: one that every other request would meet.
+        BudgetSpent: nothing more may be asked.
+    """
+    config, record = client.config, item.record
+    assert isinstance(config, JudgeConfig)
+    line = Judged(
+        item.key[1], "unjudged", None, "", question_id=record.question_id, source=record.source, attack=item.attack
+    )
+    why = ""
+    for attempt in range(config.attempts):
+        messages, mark = judge_prompts.make_messages(
+            rubric,
+            config,
+            question=record.question,
+            reference=record.reference,
+            prediction=item.prediction,
+            attempt=attempt,
+        )
+        try:
+            reply = client.ask(messages, schema=judge_prompts.schema(rubric))
+        except NotCached:
+            return line._replace(why=f"{ENDPOINT}: offline, and not in the cache", attempts=attempt)
+        except EndpointError as error:
+            if error.final:
+                raise
+            return line._replace(why=f"{ENDPOINT}: {error.kind}", attempts=attempt)
+        try:
+            verdict = judge_prompts.parse_verdict(reply.text, rubric=rubric, mark=mark)
+        except NoVerdict as error:
+            cut = " (cut at judge.max_tokens)" if reply.finish == "length" else ""
+            why = f"no verdict: {error}{cut}"
+            continue
+        return line._replace(state="judged", score=verdict.score, reason=verdict.reason, attempts=attempt + 1)
+    return line._replace(why=why, attempts=config.attempts)
+
+
+def make_items(records: Sequence[Record], rubric: Rubric, *, questions_attacked: int, seed: int) -> list[Item]:
+    """Returns the first answer of each record and the attacks, each distinct content once."""
+    items = [Item(record, record.predictions[0]) for record in records if record.predictions]
+    made = attacks.make_attacks(records, questions=questions_attacked, best=rubric.scores[-1], seed=seed)
+    items += [Item(attack.record, attack.prediction, attack.name) for attack in made]
+    return list({item.key: item for item in items}.values())
+
+
+def _each(client: ChatClient, rubric: Rubric, items: Sequence[Item]) -> Generator[Judged, None, None]:
+    """Yields verdicts as they come; closing it cancels what has not begun."""
+    with ThreadPoolExecutor(client.config.concurrency) as pool:
+        futures: list[Future[Judged]] = [pool.submit(ask_verdict, client, rubric, item) for item in items]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def judge(
+    records: Sequence[Record], *, predictions: Path, config: JudgeConfig, cache: Path, seed: int = 0
+) -> JudgeFile:
+    """Returns the verdicts on a predictions file, and writes them beside it as they come.
+
+    What has a verdict, or was given up after `judge.attempts` replies, is not asked again; what an endpoint failed to
+    answer is.
+
+    Args:
+        records: of the predictions file.
+        predictions: its path; the verdicts lie beside it (`judge_file`).
+        config: endpoint, prompt and limits.
+        cache: file of replies.
+        seed: of the choice of questions that are attacked.
+
+    Raises:
+        ValueError: if the endpoint may not be asked, or the run stopped before its end (`Stopped`).
+    """
+    rubric = RUBRICS[config.prompt]
+    about = describe(config, rubric)
+    name = judge_name(about)
+    path = judge_path(predictions, name)
+    items = make_items(records, rubric, questions_attacked=config.attacks, seed=seed)
+    lines = {(line.attack, line.content): line for line in read_lines(path)}
+    todo = [item for item in items if (line := lines.get(item.key)) is None or not line.settled]
+    client = ChatClient(config, cache=cache)
+    host = urlsplit(config.base_url).hostname
+    write_json(path.with_suffix(".json"), about | {"host": host, "predictions_sha256": sha256(predictions)})
+    if todo and config.allow_remote and not config.offline:
+        print(announce(todo, config), flush=True)
+    try:
+        with contextlib.closing(_each(client, rubric, todo)) as verdicts:
+            for line in _progress(verdicts, len(todo), config):
+                append_jsonl(path, [line._asdict()])
+                lines[line.attack, line.content] = line
+    except (BudgetSpent, EndpointError, Stopped) as error:
+        left = sum((line := lines.get(item.key)) is None or not line.settled for item in items)
+        raise Stopped(
+            f"{error} {len(items) - left} of {len(items)} are judged and kept in {path.name}; start again to continue."
+        ) from error
+    finally:
+        client.close()
+    # Lines of earlier answers or attacks stay in the file and are not counted.
+    return group(name, about, (lines[item.key] for item in items))
+
+
+def _progress(lines: Iterator[Judged], total: int, config: JudgeConfig) -> Iterator[Judged]:
+    """Yields the lines with a bar and the time that is left; stops after too many failures in a row."""
+    failures = 0
+    interval = 0.1 if sys.stderr.isatty() else 30.0
+    for line in tqdm(lines, "judge", total, unit="answer", mininterval=interval):
+        yield line
+        failures = 0 if line.settled or config.offline else failures + 1
+        if failures == config.max_failures:
+            raise Stopped(f"{config.base_url} failed {failures} times in a row ({line.why}).")
+
+
+def format_summary(judged: JudgeFile) -> str:
+    """Returns what a run of the judge came to, for the terminal."""
+    lines = list(judged.answers.values())
+    why = Counter(line.why for line in lines if line.state == "unjudged")
+    scores = Counter(line.score for line in lines if line.score is not None)
+    text = [
+        f"{judged.name}: {sum(scores.values())} distinct answers judged, {sum(why.values())} unjudged",
+        "  scores: " + ", ".join(f"{score}: {scores[score]}" for score in judged.about["scores"]),
+    ]
+    text += [f"  unjudged, {n}: {reason}" for reason, n in why.most_common()]
+    return "\n".join(text)

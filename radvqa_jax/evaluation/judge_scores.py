@@ -1,0 +1,78 @@
+"""Numbers from verdicts of a language model: accuracy, what is unjudged, attack success, agreement with the rules."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from radvqa_jax.evaluation import attacks, intervals, scoring
+from radvqa_jax.evaluation.agreement import cohen_kappa
+from radvqa_jax.evaluation.judge_file import JudgeFile
+from radvqa_jax.schema import Record
+
+
+def _image(record: Record) -> str:
+    return f"{record.source}\t{record.image_id}"
+
+
+def _mean(values: Sequence[float], images: Sequence[str], *, bounds: tuple[float, float], **bootstrap: int) -> Any:
+    if not values:
+        return None
+    estimate = intervals.mean_interval(np.array(values, np.float64), images, bounds=bounds, **bootstrap)
+    return scoring.cell_to_json(estimate)
+
+
+def _cell(judged: JudgeFile, records: Sequence[Record], **bootstrap: int) -> dict[str, Any] | None:
+    """Returns accuracy, and the mean score, over the judged ones of some records; None without records."""
+    if not records:
+        return None
+    found = [(record, line) for record in records if (line := judged.find(record)) and line.score is not None]
+    images = [_image(record) for record, _ in found]
+    correct = [float(bool(judged.correct(line))) for _, line in found]
+    scores = [float(line.score or 0) for _, line in found]
+    low, high = judged.about["scores"][0], judged.about["scores"][-1]
+    return {
+        "accuracy": _mean(correct, images, bounds=(0.0, 1.0), **bootstrap),
+        "score": _mean(scores, images, bounds=(float(low), float(high)), **bootstrap),
+        "unjudged": len(records) - len(found),
+    }
+
+
+def _attack_cells(judged: JudgeFile, records: Sequence[Record], **bootstrap: int) -> dict[str, Any]:
+    """Returns {attack: share of wrong answers that were judged right}; one that was not judged was not."""
+    by_question = {(record.source, record.question_id): record for record in records}
+    mine = [line for line in judged.attacks if (line.source, line.question_id) in by_question]
+    groups = {"any attack": [line for line in mine if line.attack != attacks.CONTROL]}
+    groups |= {name: [line for line in mine if line.attack == name] for name in attacks.NAMES}
+    cells = {}
+    for name, chosen in groups.items():
+        images = [_image(by_question[line.source, line.question_id]) for line in chosen]
+        values = [float(judged.correct(line) is True) for line in chosen]
+        if cell := _mean(values, images, bounds=(0.0, 1.0), **bootstrap):
+            cells[name] = cell | {"unjudged": sum(line.score is None for line in chosen)}
+    return cells
+
+
+def score_judge(judged: JudgeFile, records: Sequence[Record], *, resamples: int, seed: int) -> dict[str, Any]:
+    """Returns every number of one judge about one run, as plain JSON values.
+
+    Keys: `overall` and `by_answer_type` (each `accuracy` and `score` over what was judged, and how many `unjudged`),
+    `attacks`, `agreement_with_rules` (kappa over what both could read), `about`.
+    """
+    bootstrap = {"resamples": resamples, "seed": seed}
+    types = sorted({record.answer_type for record in records} - {""})
+    by_type = {kind: _cell(judged, [r for r in records if r.answer_type == kind], **bootstrap) for kind in types}
+    pairs = [
+        (judged.correct(judged.find(record)), verdict.outcome == "correct", _image(record))
+        for record, verdict in zip(records, scoring.first_verdicts(records), strict=True)
+        if verdict.outcome != "unparsed"
+    ]
+    pairs = [pair for pair in pairs if pair[0] is not None]
+    agreement = cohen_kappa([p[0] for p in pairs], [p[1] for p in pairs], [p[2] for p in pairs], **bootstrap)
+    return {
+        "about": dict(judged.about),
+        "overall": _cell(judged, records, **bootstrap),
+        "by_answer_type": by_type,
+        "attacks": _attack_cells(judged, records, **bootstrap),
+        "agreement_with_rules": agreement and agreement.to_json(),
+    }

@@ -1,0 +1,99 @@
+"""What LLaMA32-Med measured: string match over closed and open questions, recall, BLEU and BERTScore.
+
+No code was published, and the paper leaves the variants open; each function states the reading taken here. "Closed" is
+a yes/no reference, not a data set's own flag: only that agrees with the paper's overall figures.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics.bleu import BLEU
+
+from radvqa_jax.schema import Record
+
+PACKAGES = {"recall": "rouge-score", "bleu": "sacrebleu", "bertscore": "bert-score"}
+OPENER = "the answer is:"  # the fixed beginning of the model's replies
+
+
+def cleaned(text: str) -> str:
+    """Returns the lower-case text without the opener, edge white space and a final full stop.
+
+    >>> cleaned("The answer is: Left lung.")
+    'left lung'
+    """
+    return text.strip().lower().removeprefix(OPENER).strip().removesuffix(".").strip()
+
+
+def is_closed(record: Record) -> bool:
+    """Returns whether the reference is yes or no."""
+    return cleaned(record.reference) in ("yes", "no")
+
+
+def per_answer(records: Sequence[Record]) -> dict[str, Float[np.ndarray, " n"]]:
+    """Returns each metric's value for each record's first prediction, in [0, 1].
+
+    - `string_match`: equality after `cleaned`. Known flaw: "Yes, abnormal" is not "yes"; a list in another order is
+      wrong.
+    - `recall`: the share of the reference's words that occur in the reply (recall of ROUGE-1, not stemmed). Known flaw:
+      a longer reply is never worse, so a reply with every word wins.
+    """
+    scorer = RougeScorer(["rouge1"], use_stemmer=False)
+    match = [float(cleaned(r.predictions[0]) == cleaned(r.reference)) for r in records]
+    recall = [scorer.score(cleaned(r.reference), cleaned(r.predictions[0]))["rouge1"].recall for r in records]
+    return {"string_match": np.array(match), "recall": np.array(recall)} if records else {}
+
+
+def bleu_counts(records: Sequence[Record]) -> Float[np.ndarray, "n 10"]:
+    """Returns what a corpus BLEU adds up: matches and totals of four n-gram orders, both lengths."""
+    metric = BLEU(effective_order=True)  # which order is effective changes a sentence's score, not its counts
+    rows = []
+    for record in records:
+        found = metric.sentence_score(cleaned(record.predictions[0]), [cleaned(record.reference)])
+        rows.append([*found.counts, *found.totals, found.sys_len, found.ref_len])
+    return np.array(rows, dtype=np.float64).reshape(-1, 10)
+
+
+def corpus_bleu(counts: Float[np.ndarray, " 10"]) -> float:
+    """Returns the corpus BLEU of summed counts in [0, 1]: sacreBLEU's default (13a tokens, exponential smoothing).
+
+    Known flaw: made for translations of many sentences; one word right or wrong moves short answers a lot.
+    """
+    whole = [int(count) for count in counts]
+    found = BLEU.compute_bleu(correct=whole[:4], total=whole[4:8], sys_len=whole[8], ref_len=whole[9])
+    return found.score / 100
+
+
+def bertscore(records: Sequence[Record], *, model: str, layers: int = 0) -> Float[np.ndarray, " n"]:
+    """Returns BERTScore's F1 for each record, not rescaled; of the last layer unless `layers` says another.
+
+    Known flaw: not rescaled it is high for any two texts (the paper's are .82 and .85), and negation hardly changes it.
+
+    Args:
+        records: the first prediction of each counts.
+        model: a folder with an encoder and its tokenizer as transformers saves them; nothing is downloaded.
+        layers: the layer whose states are compared, counted from 1.
+
+    Raises:
+        ValueError: if the folder holds no model, or bert-score is not installed.
+    """
+    config = Path(model).expanduser() / "config.json"
+    if not config.is_file():
+        raise ValueError(
+            f"eval.bertscore_model={model!r} must be a folder with a model that transformers saved (config.json, "
+            "weights, tokenizer). Names of models are not accepted: nothing is downloaded."
+        )
+    try:
+        from bert_score import BERTScorer  # pyright: ignore[reportMissingImports]  # an extra: it needs torch
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"BERTScore needs the package bert-score ({error}). Install it with pip install 'radvqa_jax[bertscore]', "
+            "or leave eval.bertscore_model empty."
+        ) from error
+    layers = layers or int(json.loads(config.read_text(encoding="utf-8"))["num_hidden_layers"])
+    scorer = BERTScorer(model_type=str(config.parent), num_layers=layers, rescale_with_baseline=False)
+    said, true = [r.predictions[0] for r in records], [r.reference for r in records]
+    return np.asarray(scorer.score(said, true)[2], dtype=np.float64)

@@ -1,0 +1,70 @@
+"""What MedM measured (Shourya, Dumontier, Sun 2025): label accuracy, ROUGE and BLEU, on the first prediction.
+
+ROUGE and BLEU are those of the authors' train2.py, whose stored values they reproduce; for label accuracy, the judge
+and the organ table no code was published. Known flaw, kept only in what is named `_with_prompt`: the text that was
+scored still held the prompt ("answer en <question>" and a newline), so that a question which repeats its answer's words
+raises the score of any reply.
+"""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from nltk.translate.bleu_score import sentence_bleu
+from rouge_score.rouge_scorer import RougeScorer
+
+from radvqa_jax.schema import Record
+
+_ROUGE = ("rouge1", "rouge2", "rougeL")  # the paper's ROUGE-S, ROUGE-M and ROUGE-L
+PACKAGES = {"rouge": "rouge-score", "bleu": "nltk"}
+
+
+def label_accuracy(record: Record) -> float:
+    """Returns 1 if the first prediction is the label, letter case and edge white space aside, else 0.
+
+    With choices the label's letter counts as well. Known flaw: "Yes." is not "yes"; MedM does not say how a reply
+    became a label, and this is the plainest reading.
+    """
+    labels = {record.reference.strip().casefold()}
+    if record.reference in record.choices:
+        labels.add(chr(97 + record.choices.index(record.reference)))
+    return float(record.predictions[0].strip().casefold() in labels)
+
+
+def rouge(scorer: RougeScorer, reference: str, text: str) -> dict[str, float]:
+    """Returns the F-measures of ROUGE-1, -2 and -L with Porter stems.
+
+    Known flaw: they count words; "no fracture" and "fracture" share most of theirs.
+    """
+    return {name: score.fmeasure for name, score in scorer.score(reference, text).items()}
+
+
+def bleu4(reference: str, text: str) -> float:
+    """Returns NLTK's sentence BLEU: four n-gram orders with equal weights, no smoothing, split at white space.
+
+    Known flaw: a text without a common 4-gram gets about 1e-78 or less, so that a short answer scores nothing even if
+    it is right; letter case and punctuation count.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "\nThe hypothesis contains 0 counts", UserWarning)
+        return float(sentence_bleu([reference.split()], text.split()))  # pyright: ignore[reportArgumentType]
+
+
+def prompt_of(record: Record) -> str:
+    """Returns the prompt as MedM's tokenizer decoded it, with the newline that ends it."""
+    return (record.prompt or f"answer en {record.question}").rstrip("\n") + "\n"
+
+
+def per_answer(records: Sequence[Record]) -> dict[str, Float[np.ndarray, " n"]]:
+    """Returns each metric's value for each record, in [0, 1]; `_with_prompt` scores the prompt with the reply."""
+    scorer = RougeScorer(list(_ROUGE), use_stemmer=True)
+    rows = []
+    for record in records:
+        answer = record.predictions[0]
+        row = {"label_accuracy": label_accuracy(record)}
+        for suffix, text in (("", answer), ("_with_prompt", prompt_of(record) + answer)):
+            row |= {f"{name}{suffix}": value for name, value in rouge(scorer, record.reference, text).items()}
+            row[f"bleu4{suffix}"] = bleu4(record.reference, text)
+        rows.append(row)
+    return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}

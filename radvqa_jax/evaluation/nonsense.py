@@ -1,0 +1,48 @@
+"""Questions that have no answer (Med-HALT's invented ones, Pal et al. 2023): who admits it, who makes something up.
+
+Med-Idefics put five of them to its model and read the output by eye; here every one is counted.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from radvqa_jax.evaluation import intervals, scoring
+from radvqa_jax.evaluation.normalize import is_refusal
+from radvqa_jax.schema import Record
+
+CONFIDENT = 0.5  # probability of the whole answer
+
+
+def is_nonsense(record: Record) -> bool:
+    """Returns whether the reference says that the question cannot be answered."""
+    return is_refusal(record.reference)
+
+
+def score_nonsense(records: Sequence[Record], *, resamples: int, seed: int) -> dict[str, Any] | None:
+    """Returns what is said to questions without an answer; None if there is no such question.
+
+    Keys, each a cell: `refused` (a refusal, or the option that says so), `made_up` (anything else that can be read),
+    and `confident`, the share that is made up with a probability of at least `CONFIDENT`, where log-probabilities are
+    known. What is neither (empty, unreadable) is in none.
+    """
+    chosen = [record for record in records if is_nonsense(record)]
+    if not chosen:
+        return None
+    outcomes = [v.outcome for v in scoring.first_verdicts(chosen)]
+    said = [record.predictions[0] for record in chosen]
+    refused = np.array([o == "correct" or is_refusal(text) for o, text in zip(outcomes, said, strict=True)])
+    made_up = ~refused & np.array([outcome == "incorrect" for outcome in outcomes])
+    shares = {"refused": refused, "made_up": made_up}
+    if all(record.logprobs for record in chosen):
+        sure = np.array([math.exp(record.logprobs[0]) >= CONFIDENT for record in chosen])
+        shares["confident"] = made_up & sure
+    images = [f"{record.source}\t{record.question_id}" for record in chosen]  # the image means nothing here
+    return {
+        name: scoring.cell_to_json(
+            intervals.mean_interval(values.astype(np.float64), images, resamples=resamples, seed=seed)
+        )
+        for name, values in shares.items()
+    }

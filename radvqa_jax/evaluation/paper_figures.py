@@ -1,0 +1,46 @@
+"""Figures that papers print for a data set, to stand beside ours, marked as theirs; paper_figures.json holds them.
+
+They were made on the authors' own splits, scorers and sample sizes, which `note` names; a difference to a figure of
+ours may come from these.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from radvqa_jax.schema import Record
+
+_FILE = Path(__file__).with_name("paper_figures.json")
+
+
+def _key(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+def read_all() -> list[dict[str, Any]]:
+    """Returns every figure: `paper`, `model`, `data`, `column`, `metric`, `value`, `spread`, `n`, `note`, `place`."""
+    return json.loads(_FILE.read_text(encoding="utf-8"))
+
+
+def find(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Returns the figures for the data that the records come from; none if they come from several data sets.
+
+    A data set is known by how `source` of its rows begins: "SLAKE 1.0", "VQA-RAD (osf.io/89kps)".
+    """
+    names = {re.split(r"[ /(:]", record.source, maxsplit=1)[0] for record in records}
+    if len(names) != 1:
+        return []
+    (name,) = names
+    return [figure for figure in read_all() if _key(figure["data"]) == _key(name)]
+
+
+def describe(figure: dict[str, Any]) -> str:
+    """Returns a figure as text: who, what, how much, of how many."""
+    spread = "" if figure["spread"] is None else f" ± {figure['spread']:.3f}"
+    n = "n not given" if figure["n"] is None else f"n={figure['n']}"
+    return (
+        f"{figure['paper']}, {figure['model']}, {figure['metric']}, {figure['column']}: "
+        f"{figure['value']:.3f}{spread} ({n}; {figure['place']})"
+    )

@@ -1,0 +1,163 @@
+"""A sheet for clinicians: answers without any verdict on them, as CSV, and what comes back.
+
+A cell that a spreadsheet would run as a formula gets an apostrophe in front (OWASP, CSV injection). The sheet does not
+say what the rules or a judge found, nor which answers go together; `content` ties a row to what was read.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from radvqa_jax.evaluation import intervals, scoring
+from radvqa_jax.evaluation.agreement import cohen_kappa
+from radvqa_jax.evaluation.judge_file import JudgeFile, content_hash
+from radvqa_jax.files import write_text
+from radvqa_jax.schema import Record
+
+COLUMNS = ("run", "source", "question_id", "image_id", "content", "question", "reference", "prediction")
+FILLED = ("reader", "correct", "comment")
+_ANSWERS = {"yes": True, "y": True, "1": True, "true": True, "no": False, "n": False, "0": False, "false": False}
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
+
+
+class Reading(NamedTuple):
+    """What one reader said about one answer."""
+
+    reader: str
+    run: str
+    source: str
+    question_id: str
+    content: str
+    correct: bool
+    comment: str
+
+
+def safe_cell(text: str) -> str:
+    """Returns text that a spreadsheet shows and does not run; full-width signs count, for some programs fold them.
+
+    >>> safe_cell("=1+1"), safe_cell("left lung"), safe_cell(" @x")
+    ("'=1+1", 'left lung', "' @x")
+    """
+    start = text.lstrip(" ")[:1]
+    risky = start.startswith(_FORMULA) or start in ("\uff1d", "\uff0b", "\uff0d", "\uff20") or text[:1] in "\t\r\n"
+    return f"'{text}" if text and risky else text
+
+
+def write_sheet(path: Path, runs: dict[str, Sequence[Record]], *, rows: int, seed: int) -> int:
+    """Writes a sheet with the first answers of all runs to drawn questions, in random order; returns how many rows.
+
+    Args:
+        path: of the CSV, UTF-8 with a byte order mark, so that spreadsheets read accents.
+        runs: answers to the same questions.
+        rows: at most so many.
+        seed: of the draw and the order.
+    """
+    rng = np.random.default_rng(seed)
+    per_run = -(-rows // len(runs))
+    chosen = []
+    draw = rng.permutation(len(next(iter(runs.values()))))[:per_run]
+    for name, records in runs.items():
+        chosen += [(name, records[i]) for i in draw]
+    order = rng.permutation(len(chosen))[:rows]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+    writer.writerow([*COLUMNS, *FILLED])
+    for name, record in (chosen[i] for i in order):
+        prediction = record.predictions[0]
+        cells = [name, record.source, record.question_id, record.image_id, content_hash(record, prediction)]
+        cells += [record.question, record.reference, prediction]
+        writer.writerow([safe_cell(cell) for cell in cells] + [""] * len(FILLED))
+    write_text(path, "\ufeff" + buffer.getvalue())
+    return len(order)
+
+
+def read_sheet(path: Path) -> list[Reading]:
+    """Returns what a filled sheet says; a row without an answer in `correct` is left out.
+
+    Raises:
+        ValueError: naming the line, if a column is missing or `correct` holds something else than yes or no.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        needed = ("run", "source", "question_id", "content", "correct")
+        if missing := [name for name in needed if name not in (reader.fieldnames or ())]:
+            raise ValueError(f"{path} lacks the columns {missing}; it is not a review sheet of ours.")
+        readings = []
+        for row in reader:
+            said = (row["correct"] or "").strip().lower()
+            if not said:
+                continue
+            if said not in _ANSWERS:
+                raise ValueError(f"{path}, line {reader.line_num}: correct={said!r} must be yes, no or empty.")
+            name = (row.get("reader") or "").strip() or path.stem
+            run, source, question_id, content = (_unquote(row[column] or "") for column in needed[:4])
+            comment = (row.get("comment") or "").strip()
+            readings.append(Reading(name, run, source, question_id, content, _ANSWERS[said], comment))
+    return readings
+
+
+def _unquote(text: str) -> str:
+    """Returns a cell without the apostrophe that `safe_cell` put before it."""
+    return text[1:] if text.startswith("'") and safe_cell(text[1:]) == text else text
+
+
+def score_readings(
+    readings: Sequence[Reading],
+    run: str,
+    records: Sequence[Record],
+    judges: Sequence[JudgeFile],
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any] | None:
+    """Returns what readers found in one run; None if they read nothing of it.
+
+    Keys: `readers` (reader -> accuracy as read), `agreement` (list of `a`, `b` and kappa: readers with each other, the
+    rules and judges, over what both judged), `stale`: rows about answers that have changed since and do not count.
+
+    Raises:
+        ValueError: if a reader judged an answer twice.
+    """
+    bootstrap: dict[str, Any] = {"resamples": resamples, "seed": seed}
+    by_key = {(record.source, record.question_id): record for record in records}
+    said: dict[str, dict[tuple[str, str], bool]] = {}
+    stale = 0
+    for reading in (reading for reading in readings if reading.run == run):
+        record = by_key.get(key := (reading.source, reading.question_id))
+        if record is None or content_hash(record, record.predictions[0]) != reading.content:
+            stale += 1
+            continue
+        if key in said.setdefault(reading.reader, {}):
+            raise ValueError(f"Reader {reading.reader!r} judged question {key[1]!r} of {run} twice. Keep one row.")
+        said[reading.reader][key] = reading.correct
+    if not said:
+        return {"readers": {}, "agreement": [], "stale": stale} if stale else None
+    images = {key: f"{record.source}\t{record.image_id}" for key, record in by_key.items()}
+    readers = {
+        name: scoring.cell_to_json(
+            intervals.mean_interval(
+                np.array(list(found.values()), np.float64), [images[key] for key in found], **bootstrap
+            )
+        )
+        for name, found in said.items()
+    }
+    verdicts = scoring.first_verdicts(records)
+    rules = {k: v.outcome == "correct" for k, v in zip(by_key, verdicts, strict=True) if v.outcome != "unparsed"}
+    others = {"rules": rules}
+    for judge in judges:
+        found = {key: judge.correct(judge.find(record)) for key, record in by_key.items()}
+        others[f"judge {judge.about['model']}"] = {key: value for key, value in found.items() if value is not None}
+    pairs = [*combinations(said, 2), *((reader, other) for reader in said for other in others)]
+    everyone = said | others
+    agreement = []
+    for a, b in pairs:
+        both = [key for key in everyone[a] if key in everyone[b]]
+        first, second = ([everyone[name][key] for key in both] for name in (a, b))
+        if found := cohen_kappa(first, second, [images[key] for key in both], **bootstrap):
+            agreement.append({"a": a, "b": b} | found.to_json())
+    return {"readers": readers, "agreement": agreement, "stale": stale}

@@ -1,0 +1,36 @@
+"use strict";
+(() => {
+  const bar = document.getElementById("filters");
+  if (!bar) return;
+  const cases = [...document.querySelectorAll("details.case")];
+  const selects = [...bar.querySelectorAll("select")];
+  const search = bar.querySelector("input");
+  const shown = document.getElementById("shown");
+
+  function apply() {
+    const words = search.value.trim().toLowerCase();
+    let count = 0;
+    for (const item of cases) {
+      const fits =
+        selects.every((select) => !select.value || item.dataset[select.name] === select.value) &&
+        item.dataset.text.includes(words);
+      item.hidden = !fits;
+      count += fits ? 1 : 0;
+    }
+    shown.textContent = `${count} of ${cases.length} shown`;
+  }
+
+  function openAll(open) {
+    for (const item of cases) if (!item.hidden) item.open = open;
+  }
+
+  bar.addEventListener("input", apply);
+  document.getElementById("open").addEventListener("click", () => openAll(true));
+  document.getElementById("close").addEventListener("click", () => openAll(false));
+  document.getElementById("reset").addEventListener("click", () => {
+    for (const field of [...selects, search]) field.value = "";
+    apply();
+  });
+  bar.hidden = false;
+  apply();
+})();

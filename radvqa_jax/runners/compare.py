@@ -1,0 +1,36 @@
+"""The mode that compares two systems' answers to the same questions."""
+
+from pathlib import Path
+
+from radvqa_jax.config import Config
+from radvqa_jax.evaluation.comparison import compare_runs, format_comparison
+from radvqa_jax.evaluation.predict import read_records
+from radvqa_jax.files import sha256, write_json, write_text
+from radvqa_jax.schema import Record
+
+
+def _one_run(path: Path) -> list[Record]:
+    """Returns the records of a predictions file that holds one run."""
+    records = read_records(path)
+    if len(runs := sorted({record.run for record in records})) != 1:
+        raise ValueError(
+            f"{path} holds the runs {runs}; a comparison needs exactly one a file. Split the file by `run`."
+        )
+    return records
+
+
+def compare_mode(config: Config, workdir: Path) -> None:
+    """Writes compare.json and compare.txt: eval.predictions (A) against eval.compare_with (B); needs no model."""
+    paths = [Path(path).expanduser() for path in (config.eval.predictions, config.eval.compare_with)]
+    a, b = map(_one_run, paths)
+    names = [f"{records[0].run or 'answers'} ({path})" for records, path in zip((a, b), paths, strict=True)]
+    found = compare_runs(a, b, resamples=config.eval.bootstrap, seed=config.seed)
+    described = [
+        {"name": path.name, "run": records[0].run, "sha256": sha256(path)}
+        for path, records in zip(paths, (a, b), strict=True)
+    ]
+    method = {"resamples": config.eval.bootstrap, "seed": config.seed, "level": 0.95}
+    write_json(workdir / "compare.json", {"a": described[0], "b": described[1], "method": method} | found)
+    table = format_comparison(found, a=names[0], b=names[1])
+    write_text(workdir / "compare.txt", table + "\n")
+    print(table)

@@ -1,0 +1,79 @@
+"""The sheet for clinicians: nothing in it runs, what comes back is read, and readers are compared."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from radvqa_jax.evaluation.review import Reading, read_sheet, safe_cell, score_readings, write_sheet
+from radvqa_jax.schema import Record
+
+EVIL = ["=HYPERLINK(1)", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\uff1d1", "|calc", "%0A"]
+RECORDS = [
+    Record(f"q{i}", f"i{i}", "=1+1?", "left", ["left" if i < 6 else "=cmd|' /C calc'!A0"], [], source="s")
+    for i in range(10)
+]
+
+
+def fill(path: Path, out: Path, reader: str, says: Any) -> Path:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for number, row in enumerate(rows):
+        row["correct"], row["reader"] = says(number, row), reader
+    with out.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    return out
+
+
+@pytest.mark.parametrize("text", EVIL)
+def test_no_cell_is_a_formula(text: str) -> None:
+    assert safe_cell(text) == f"'{text}"
+
+
+def test_the_sheet_tells_no_verdict_and_holds_no_formula(tmp_path: Path) -> None:
+    path = tmp_path / "sheet.csv"
+    assert write_sheet(path, {"base": RECORDS, "=stage2": RECORDS}, rows=12, seed=0) == 12
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12 and {row["run"] for row in rows} == {"base", "'=stage2"}
+    assert not [cell for row in rows for cell in row.values() if cell.startswith(("=", "+", "-", "@"))]
+    assert {row["correct"] + row["reader"] + row["comment"] for row in rows} == {""}
+    assert path.read_bytes().startswith(b"\xef\xbb\xbf")
+
+
+def test_what_comes_back_is_scored_and_readers_are_compared(tmp_path: Path) -> None:
+    path = tmp_path / "sheet.csv"
+    write_sheet(path, {"base": RECORDS}, rows=10, seed=0)
+    one = fill(path, tmp_path / "one.csv", "A", lambda n, row: "yes" if row["prediction"] == "left" else "No")
+    two = fill(
+        path, tmp_path / "two.csv", "", lambda n, row: "" if n == 0 else "1" if row["prediction"] == "left" else "0"
+    )
+    readings = [*read_sheet(one), *read_sheet(two)]
+    assert len(readings) == 19 and {r.reader for r in readings} == {"A", "two"}  # a nameless one has its file's name
+    found = score_readings(readings, "base", RECORDS, [], resamples=50, seed=0)
+    assert found is not None and found["readers"]["A"]["value"] == 0.6 and found["readers"]["A"]["n"] == 10
+    pairs = {(pair["a"], pair["b"]): pair["kappa"] for pair in found["agreement"]}
+    assert pairs == {("A", "two"): 1.0, ("A", "rules"): 1.0, ("two", "rules"): 1.0}
+    assert score_readings(readings, "other", RECORDS, [], resamples=50, seed=0) is None
+    # An answer that has changed since was not what they read.
+    changed = [r._replace(predictions=["right"]) for r in RECORDS]
+    assert score_readings(readings, "base", changed, [], resamples=50, seed=0) == {
+        "readers": {}, "agreement": [], "stale": 19,
+    }  # fmt: skip
+
+
+def test_mistakes_in_a_sheet_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "sheet.csv"
+    write_sheet(path, {"base": RECORDS}, rows=3, seed=0)
+    with pytest.raises(ValueError, match=r"bad.csv, line 2: correct='maybe' must be yes, no or empty"):
+        read_sheet(fill(path, tmp_path / "bad.csv", "A", lambda n, row: "maybe"))
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="lacks the columns"):
+        read_sheet(tmp_path / "other.csv")
+    readings = read_sheet(fill(path, tmp_path / "good.csv", "A", lambda n, row: "y"))
+    assert all(isinstance(reading, Reading) and reading.correct for reading in readings)
+    with pytest.raises(ValueError, match=r"Reader 'A' judged question .* twice"):
+        score_readings(readings * 2, "base", RECORDS, [], resamples=50, seed=0)

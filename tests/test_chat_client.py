@@ -1,0 +1,237 @@
+"""The chat client against a real HTTP server: what it sends, what it keeps, and what it says when something fails."""
+
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from radvqa_jax.chat_client import BudgetSpent, ChatClient, EndpointError, NotCached, check_endpoint, is_local
+from radvqa_jax.config import ChatConfig
+from radvqa_jax.files import read_jsonl
+
+MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Is it?"}]
+SOON = {"retry-after-ms": "1"}  # the client waits as long as the server asks, so tests do not
+
+
+@pytest.fixture
+def make(chat_server: Any, tmp_path: Path) -> Any:
+    """Returns a function that makes a client of the server, with some fields of its configuration changed."""
+    made: list[ChatClient] = []
+
+    def client(**fields: Any) -> ChatClient:
+        given: dict[str, Any] = {"base_url": chat_server.url, "model": "m", "retries": 2, "timeout": 5.0} | fields
+        made.append(ChatClient(ChatConfig(**given), cache=tmp_path / "cache.jsonl"))
+        return made[-1]
+
+    yield client
+    for each in made:
+        each.close()
+
+
+Make = Callable[..., ChatClient]
+
+
+def test_a_request_says_what_the_configuration_says(make: Make, chat_server: Any) -> None:
+    reply = make(seed=7, max_tokens=9).ask(MESSAGES)
+    assert (reply.text, reply.finish, reply.model, reply.tokens, reply.cached) == ("fine", "stop", "served", 15, False)
+    want = {"model": "m", "messages": MESSAGES, "temperature": 0.0, "seed": 7, "max_tokens": 9}
+    assert chat_server.requests == [want]
+
+
+def test_the_schema_is_sent_where_the_endpoint_can_use_it(make: Make, chat_server: Any) -> None:
+    for kind in ("text", "json_object", "json_schema"):
+        make(response_format=kind).ask(MESSAGES, schema={"type": "object"})
+    formats = [body.get("response_format") for body in chat_server.requests]
+    assert formats[:2] == [None, {"type": "json_object"}]
+    assert formats[2]["json_schema"]["schema"] == {"type": "object"}
+
+
+def test_the_key_comes_from_the_environment_alone(
+    make: Make, chat_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOSPITAL_KEY", "s3cret")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://198.51.100.1/v1")  # of another program; ours is configured
+    make(key_variable="HOSPITAL_KEY").ask(MESSAGES)
+    monkeypatch.delenv("HOSPITAL_KEY")
+    make(key_variable="HOSPITAL_KEY", seed=1).ask(MESSAGES)
+    assert [headers["Authorization"] for headers in chat_server.headers] == ["Bearer s3cret", "Bearer none"]
+    assert "s3cret" not in (tmp_path / "cache.jsonl").read_text()
+
+
+def test_a_proxy_is_not_asked_about_this_machine(make: Make, chat_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody is there
+    assert make().ask(MESSAGES).text == "fine"
+
+
+def test_a_redirect_is_not_followed(make: Make, chat_server: Any) -> None:
+    chat_server.behave = lambda body: (307, "text/plain", b"", {"Location": f"{chat_server.url}/elsewhere"})
+    with pytest.raises(EndpointError, match="redirects are not followed") as caught:
+        make().ask(MESSAGES)
+    assert len(chat_server.requests) == 1 and caught.value.final
+
+
+def test_what_was_asked_is_not_asked_again(make: Make, chat_server: Any) -> None:
+    first, again = make().ask(MESSAGES), make().ask(MESSAGES)
+    assert again == first._replace(cached=True) and len(chat_server.requests) == 1
+    for other in ({"model": "n"}, {"seed": 1}, {"temperature": 0.5}, {"max_tokens": 3}):
+        make(**other).ask(MESSAGES)
+    make().ask(MESSAGES[::-1])
+    assert len(chat_server.requests) == 6
+
+
+def test_offline_needs_no_server_and_sends_nothing(make: Make, chat_server: Any, monkeypatch: Any) -> None:
+    make().ask(MESSAGES)
+    client = make(offline=True, base_url="")
+    assert client.ask(MESSAGES).text == "fine"
+    with pytest.raises(NotCached, match="no such request"):
+        client.ask(MESSAGES[:1])
+    assert len(chat_server.requests) == 1
+
+
+def test_a_cut_cache_is_read_up_to_the_cut(make: Make, chat_server: Any, tmp_path: Path) -> None:
+    make().ask(MESSAGES)
+    make().ask(MESSAGES[:1])
+    path = tmp_path / "cache.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    make().ask(MESSAGES)
+    make().ask(MESSAGES[:1])
+    assert len(chat_server.requests) == 3 and len(read_jsonl(path)) == 2
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_what_passes_is_waited_for(status: int, make: Make, chat_server: Any) -> None:
+    def twice(body: dict[str, Any]) -> Any:
+        return (status, "application/json", b"{}", SOON) if len(chat_server.requests) < 3 else chat_server.say("late")
+
+    chat_server.behave = twice
+    assert make(retries=2).ask(MESSAGES).text == "late"
+    assert len(chat_server.requests) == 3
+
+
+# What the server does -> (kind, whether all else would fail too, what the error says, requests made with 2 retries)
+FAILURES: dict[str, tuple[tuple[int, str, bytes, dict[str, str]], str, bool, str, int]] = {
+    "busy": ((429, "application/json", b'{"error": "slow down"}', SOON), "status 429", False, "slow down", 3),
+    "broken": ((500, "text/plain", b"boom", SOON), "status 500", False, "answered 500.*boom", 3),
+    "key": ((401, "application/json", b"{}", {}), "status 401", True, r"refuses the key in \$OPENAI_API_KEY", 1),
+    "model": ((404, "application/json", b"{}", {}), "status 404", True, "no model 'm', or judge.base_url lacks", 1),
+    "too long": ((400, "application/json", b'{"error": "context"}', {}), "status 400", False, "context", 1),
+    "page": ((200, "text/html", b"<html>hi</html>", {}), "HTML instead of JSON", True, "web page: does base_url", 1),
+    "cut JSON": ((200, "application/json", b'{"choices": [{"mess', {}), "no chat completion", False, "JSONDecode", 3),
+    "other JSON": ((200, "application/json", b'{"error": 1}', {}), "no chat completion", False, "KeyError", 3),
+    "no choice": ((200, "application/json", b'{"choices": []}', {}), "no chat completion", False, "IndexError", 3),
+    "list": ((200, "application/json", b"[1]", {}), "no chat completion", False, "TypeError", 3),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failure_is_named_and_nothing_is_kept(name: str, make: Make, chat_server: Any, tmp_path: Path) -> None:
+    behave, kind, final, says, requests = FAILURES[name]
+    chat_server.behave = lambda body: behave
+    with pytest.raises(EndpointError, match=says) as caught:
+        make(retries=2).ask(MESSAGES)
+    assert (caught.value.kind, caught.value.final) == (kind, final)
+    assert len(chat_server.requests) == requests
+    assert not (tmp_path / "cache.jsonl").exists()
+
+
+def test_a_connection_that_ends_early_is_tried_again(make: Make, chat_server: Any) -> None:
+    def cut(body: dict[str, Any]) -> Any:
+        status, kind, reply, _ = chat_server.say("whole")
+        return (status, kind, reply, {"Content-Length": str(len(reply) + 9), "Connection": "close"})
+
+    chat_server.behave = lambda body: cut(body) if len(chat_server.requests) < 2 else chat_server.say("whole")
+    assert make(retries=1).ask(MESSAGES).text == "whole"
+
+
+def test_a_slow_server_is_not_waited_for_for_ever(make: Make, chat_server: Any) -> None:
+    released = threading.Event()
+
+    def wait(body: dict[str, Any]) -> Any:
+        released.wait(10)
+        return chat_server.say("too late")
+
+    chat_server.behave = wait
+    with pytest.raises(EndpointError, match=r"no reply in 0.1 s. Raise judge.timeout") as caught:
+        make(retries=0, timeout=0.1).ask(MESSAGES)
+    released.set()
+    assert caught.value.kind == "timeout"
+
+
+def test_no_server_at_all(make: Make) -> None:
+    with pytest.raises(EndpointError, match=r"127.0.0.1:9/v1 cannot be reached .*Is the server running") as caught:
+        make(base_url="http://127.0.0.1:9/v1", retries=0).ask(MESSAGES)
+    assert caught.value.kind == "no server"
+
+
+def test_the_budget_is_kept(make: Make, chat_server: Any) -> None:
+    client = make(max_calls=2)
+    for number in range(2):
+        client.ask([{"role": "user", "content": str(number)}])
+    client.ask([{"role": "user", "content": "0"}])  # cached: costs nothing
+    with pytest.raises(BudgetSpent, match="max_calls=2"):
+        client.ask([{"role": "user", "content": "2"}])
+    assert len(chat_server.requests) == 2 and (client.calls, client.tokens) == (2, 30)
+    client = make(max_total_tokens=20, seed=1)
+    for number in range(2):
+        client.ask([{"role": "user", "content": str(number)}])
+    with pytest.raises(BudgetSpent, match="max_total_tokens=20"):
+        client.ask(MESSAGES)
+
+
+def test_requests_are_spaced(make: Make, chat_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("radvqa_jax.chat_client.time.sleep", waited.append)
+    monkeypatch.setattr("radvqa_jax.chat_client.time.monotonic", lambda: 100.0)
+    client = make(requests_per_minute=30)
+    for number in range(3):
+        client.ask([{"role": "user", "content": str(number)}])
+    assert waited == [0.0, 2.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"base_url": ""}, r"judge.base_url='' must be the address .* or set judge.offline=True"),
+        ({"base_url": "localhost:8000"}, "must be the address"),
+        ({"base_url": "https://judge.example.org/v1"}, r"not on this machine.*judge.allow_remote=True"),
+        ({"base_url": "http://192.168.1.9/v1"}, "not on this machine"),
+        ({"base_url": "http://127.0.0.1.example.org/v1"}, "not on this machine"),
+        ({"base_url": "http://u:p@127.0.0.1/v1"}, r"holds a password. Put the key into \$OPENAI_API_KEY"),
+        ({"base_url": "https://judge.example.org", "allow_remote": True}, "variable OPENAI_API_KEY is empty"),
+    ],
+)
+def test_an_endpoint_that_may_not_be_asked(
+    fields: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(ValueError, match=message):
+        ChatClient(ChatConfig(**({"model": "m"} | fields)), cache=tmp_path / "c.jsonl")
+
+
+def test_addresses_of_this_machine() -> None:
+    local = ["http://localhost:1/v1", "http://127.9.9.9/v1", "http://[::1]:8/v1"]
+    assert all(map(is_local, local))
+    assert not any(map(is_local, ["http://0.0.0.0/v1", "http://10.0.0.1", "http://localhost.evil.org", "file:///x"]))
+    check_endpoint(ChatConfig(offline=True))
+
+
+def test_many_threads_share_a_client(make: Make, chat_server: Any, tmp_path: Path) -> None:
+    client = make()
+    chat_server.behave = lambda body: chat_server.say(body["messages"][0]["content"])
+    said: dict[int, str] = {}
+
+    def ask(number: int) -> None:
+        said[number] = client.ask([{"role": "user", "content": str(number)}]).text
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert said == {number: str(number) for number in range(16)}
+    assert len(read_jsonl(tmp_path / "cache.jsonl")) == 16
+    assert json.loads((tmp_path / "cache.jsonl").read_text().splitlines()[0]).keys() >= {"key", "text", "model"}
