@@ -14,8 +14,17 @@ from radvqa_jax import __version__
 from radvqa_jax.config import Config
 from radvqa_jax.data.sources import RowSource, load_rows, make_builder
 from radvqa_jax.evaluation import report
+from radvqa_jax.files import write_jsonl
 from radvqa_jax.runners.data import all_sources, audit_all, prepare_all
-from radvqa_jax.runners.evaluate import answer, answer_unseen, blind_guesses, is_synthetic, write_scores
+from radvqa_jax.runners.evaluate import (
+    Unseen,
+    answer,
+    answer_unseen,
+    blind_guesses,
+    is_synthetic,
+    unseen_rows,
+    write_scores,
+)
 from radvqa_jax.runners.ground import Ground, inspect_model, load_ground
 from radvqa_jax.runners.saliency import maps
 from radvqa_jax.runners.train import train_stages
@@ -25,7 +34,7 @@ from radvqa_jax.training.stage import Trained
 
 
 def _provenance(
-    ground: Ground, rows: RowSource, found: dict[str, Any], runs: Mapping[str, list[Record]]
+    ground: Ground, rows: RowSource, unseen: Unseen, found: dict[str, Any], runs: Mapping[str, list[Record]]
 ) -> dict[str, Any]:
     packages = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "sentencepiece")
     settings = json.dumps(dataclasses.asdict(ground.config), sort_keys=True)
@@ -35,6 +44,7 @@ def _provenance(
         "checkpoint": {"name": ground.base.name, "sha256": ground.base.sha256},
         "tokenizer_sha256": ground.tokenizer.sha256,
         "evaluated_on": rows.fingerprint,
+        "swapped_image_of_the_same_modality_and_organ": f"{unseen.same_group} of {len(rows)} questions",
         "shared_between_splits": found["shared"],
         "prompt": ground.config.data.prompt,
         "decoding": dataclasses.asdict(ground.config.decode),
@@ -55,23 +65,30 @@ def job(config: Config, workdir: Path) -> None:
     rows = load_rows(config.eval.source, config.data, seed=config.seed)
     train_rows = load_rows(config.eval.train_source, config.data, seed=config.seed)
     runs: dict[str, list[Record]] = {}
-    unseen: dict[str, dict[str, list[Record]]] = {kind: {} for kind in report.UNSEEN}
+    unseen = unseen_rows(config, rows)
+    blind: dict[str, dict[str, list[Record]]] = {kind: {} for kind in report.UNSEEN}
 
     def evaluate(name: str, trained: Trained) -> None:
         runs[name] = answer(ground, trained, rows, run=name)
-        for kind, records in answer_unseen(ground, trained, rows, run=name).items():
-            unseen[kind][name] = records
+        for kind, records in answer_unseen(ground, trained, rows, unseen, run=name).items():
+            blind[kind][name] = records
 
     evaluate("base", Trained.nothing())
     trained = train_stages(ground, after=evaluate)
+    guesses = blind_guesses(train_rows, rows)
+    for name, records in {**guesses, **guesses["guesses"]}.items():
+        if name != "guesses":  # kept like any run's, so that mode=compare takes them
+            write_jsonl(workdir / "predictions" / f"{name}.jsonl", [record.to_json() for record in records])
     overlays = maps(ground, trained, rows, runs[config.stages[-1]])
     experiment = report.Experiment(
         f"{rows.name}: {', '.join(config.stages)} of {config.model.variant}",
         runs,
-        **blind_guesses(train_rows, rows),
-        **unseen,
+        **guesses,
+        swapped=blind["swapped"],
+        swapped_any=blind["swapped_any"],
+        blank=blind["blank"],
         losses={name: read_losses(workdir / name) for name in config.stages},
         overlays=overlays,
-        provenance=_provenance(ground, rows, found, runs),
+        provenance=_provenance(ground, rows, unseen, found, runs),
     )
     write_scores(config, workdir, experiment)
