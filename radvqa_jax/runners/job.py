@@ -76,9 +76,10 @@ def job(config: Config, workdir: Path) -> None:
     evaluate("base", Trained.nothing())
     trained = train_stages(ground, after=evaluate)
     guesses = blind_guesses(train_rows, rows)
-    for name, records in {**guesses, **guesses["guesses"]}.items():
-        if name != "guesses":  # kept like any run's, so that mode=compare takes them
-            write_jsonl(workdir / "predictions" / f"{name}.jsonl", [record.to_json() for record in records])
+    for records in (guesses["question_only"], guesses["majority"], *guesses["guesses"].values()):
+        # Kept like any run's, so that mode=compare takes them.
+        path = workdir / "predictions" / f"{records[0].run}.jsonl"
+        write_jsonl(path, [record.to_json() for record in records])
     overlays = maps(ground, trained, rows, runs[config.stages[-1]])
     experiment = report.Experiment(
         f"{rows.name}: {', '.join(config.stages)} of {config.model.variant}",
