@@ -101,4 +101,4 @@ def bertscore(records: Sequence[Record], *, model: str, layers: int = 0) -> Floa
     layers = layers or int(json.loads(config.read_text(encoding="utf-8"))["num_hidden_layers"])
     scorer = BERTScorer(model_type=str(config.parent), num_layers=layers, rescale_with_baseline=False)
     said, true = [r.predictions[0] for r in records], [r.reference for r in records]
-    return np.asarray(scorer.score(said, true)[2], dtype=np.float64)
+    return np.clip(np.asarray(scorer.score(said, true)[2], dtype=np.float64), 0, 1)  # float32 goes 2e-7 above 1
