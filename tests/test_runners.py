@@ -66,6 +66,9 @@ def test_the_job_leaves_every_file(job: tuple[Config, Path]) -> None:
         assert len({r.prompt for r in prompts}) == len(prompts)
         assert all(r.image_used == r.image_id for r in own)
         assert all(r.image_used != r.image_id for r in swapped)
+    for name in ("question_only", "majority"):
+        guesses = read_records(workdir / "predictions" / f"{name}.jsonl")
+        assert [r.question_id for r in guesses] == [r.question_id for r in own] and guesses[0].run == name
     for stage in ("stage1", "stage2"):
         assert {"adapter.npz", "adapter.json", "losses.jsonl", "data.json"} <= {
             p.name for p in (workdir / stage).iterdir()

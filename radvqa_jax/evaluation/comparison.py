@@ -102,18 +102,17 @@ def compare_runs(
     other = pair(a, b)
     images = image_ids(a)
     mine, theirs = correct_answers(first_verdicts(a)), correct_answers(first_verdicts(other))
-    bootstrap = {"resamples": resamples, "seed": seed}
 
     def cell(rows: Sequence[int]) -> dict[str, Any]:
         in_a, in_b, where = mine[rows], theirs[rows], images[rows]
         both = int((in_a * in_b).sum())
         only_a, only_b = int(in_a.sum()) - both, int(in_b.sum()) - both
-        difference = intervals.paired_difference(in_a, in_b, where, **bootstrap)
+        difference = intervals.paired_difference(in_a, in_b, where, resamples=resamples, seed=seed)
         return {
             "n": difference.n,
             "n_images": difference.n_images,
-            "a": cell_to_json(intervals.mean_interval(in_a, where, **bootstrap)),
-            "b": cell_to_json(intervals.mean_interval(in_b, where, **bootstrap)),
+            "a": cell_to_json(intervals.mean_interval(in_a, where, resamples=resamples, seed=seed)),
+            "b": cell_to_json(intervals.mean_interval(in_b, where, resamples=resamples, seed=seed)),
             "difference": cell_to_json(difference),
             "both": both,
             "only_a": only_a,

@@ -16,6 +16,7 @@ from sacrebleu.metrics.bleu import BLEU
 from radvqa_jax.schema import Record
 
 PACKAGES = {"recall": "rouge-score", "bleu": "sacrebleu", "bertscore": "bert-score"}
+_LONGEST = 1_000_000  # tokens; transformers writes about 1e30 for "no limit"
 OPENER = "the answer is:"  # the fixed beginning of the model's replies
 
 
@@ -78,7 +79,7 @@ def bertscore(records: Sequence[Record], *, model: str, layers: int = 0) -> Floa
         layers: the layer whose states are compared, counted from 1.
 
     Raises:
-        ValueError: if the folder holds no model, or bert-score is not installed.
+        ValueError: if the folder holds no model or no model_max_length, or bert-score is not installed.
     """
     config = Path(model).expanduser() / "config.json"
     if not config.is_file():
@@ -93,7 +94,11 @@ def bertscore(records: Sequence[Record], *, model: str, layers: int = 0) -> Floa
             f"BERTScore needs the package bert-score ({error}). Install it with pip install 'radvqa_jax[bertscore]', "
             "or leave eval.bertscore_model empty."
         ) from error
+    tokenizer = config.with_name("tokenizer_config.json")
+    limit = json.loads(tokenizer.read_text(encoding="utf-8")).get("model_max_length") if tokenizer.is_file() else None
+    if not isinstance(limit, int) or limit > _LONGEST:  # bert-score hands it on, and it overflows there
+        raise ValueError(f"{tokenizer} needs a model_max_length, the encoder's longest text in tokens; got {limit}.")
     layers = layers or int(json.loads(config.read_text(encoding="utf-8"))["num_hidden_layers"])
     scorer = BERTScorer(model_type=str(config.parent), num_layers=layers, rescale_with_baseline=False)
     said, true = [r.predictions[0] for r in records], [r.reference for r in records]
-    return np.asarray(scorer.score(said, true)[2], dtype=np.float64)
+    return np.clip(np.asarray(scorer.score(said, true)[2], dtype=np.float64), 0, 1)  # float32 goes 2e-7 above 1

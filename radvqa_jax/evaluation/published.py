@@ -28,12 +28,12 @@ def package(system: str, metric: str) -> str:
     return f"radvqa_jax {__version__}"
 
 
-def _corpus_bleu(records: Sequence[Record], images: np.ndarray, **bootstrap: int) -> dict[str, Any]:
+def _corpus_bleu(records: Sequence[Record], images: np.ndarray, *, resamples: int, seed: int) -> dict[str, Any]:
     counts = llama32_med.bleu_counts(records)
     n_images = len(np.unique(images))
     interval = None
     if n_images > 1:
-        draws = intervals.resampled_sums(counts, images, **bootstrap)
+        draws = intervals.resampled_sums(counts, images, resamples=resamples, seed=seed)
         interval = np.quantile([llama32_med.corpus_bleu(row) for row in draws], intervals.PERCENTILES).tolist()
     value = llama32_med.corpus_bleu(counts.sum(axis=0))
     return {"value": value, "interval": interval, "n": len(records), "n_images": n_images}
@@ -69,7 +69,6 @@ def score_published(
     check_once(records)
     if not records:
         return {}
-    bootstrap = {"resamples": resamples, "seed": seed}
     images = image_ids(records)
     groups = {field: group(records, field) for field in GROUPS}
 
@@ -77,7 +76,7 @@ def score_published(
         chosen = np.asarray(values)[rows]
         if len(chosen) and chosen.max() <= 1 + _ROUNDING:
             chosen = np.minimum(chosen, 1.0)
-        return cell_to_json(intervals.mean_interval(chosen, images[rows], **bootstrap))
+        return cell_to_json(intervals.mean_interval(chosen, images[rows], resamples=resamples, seed=seed))
 
     def cells(values: Float[np.ndarray, " n"]) -> dict[str, Any]:
         by = {field: {value: cell(values, rows) for value, rows in found.items()} for field, found in groups.items()}
@@ -94,7 +93,7 @@ def score_published(
             for name, rows in (("closed", np.flatnonzero(closed)), ("open", np.flatnonzero(~closed))):
                 if len(rows):
                     found[f"string_match_{name}"] = cell(values["string_match"], rows.tolist())
-            found["bleu"] = _corpus_bleu(records, images, **bootstrap)
+            found["bleu"] = _corpus_bleu(records, images, resamples=resamples, seed=seed)
         scores[system] = {name: value | {"package": package(system, name)} for name, value in found.items()}
     return scores
 

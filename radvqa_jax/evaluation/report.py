@@ -43,9 +43,8 @@ class Experiment:
     swapped: Mapping[str, Sequence[Record]] = field(default_factory=dict)
     swapped_any: Mapping[str, Sequence[Record]] = field(default_factory=dict)
     blank: Mapping[str, Sequence[Record]] = field(default_factory=dict)
-    guesses: Mapping[str, Sequence[Record]] = field(
-        default_factory=dict
-    )  # longest_option, letter_frequency: choices only
+    # longest_option and letter_frequency: for questions with choices only.
+    guesses: Mapping[str, Sequence[Record]] = field(default_factory=dict)
     losses: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)  # stage -> rows with step, loss
     judged: Mapping[str, Sequence[JudgeFile]] = field(default_factory=dict)  # run -> what each judge said
     readings: Sequence[Reading] = ()  # what clinicians said about the runs' answers

@@ -149,10 +149,10 @@ def score_samples(
     if k == 1:
         return found
     images, first = image_ids(records), correct[:, 0].astype(np.float64)
-    bootstrap = {"resamples": resamples, "seed": seed}
 
     def cell(values: Any, bounds: tuple[float, float] = (0.0, 1.0)) -> dict[str, Any]:
-        return cell_to_json(intervals.mean_interval(np.asarray(values, np.float64), images, bounds=bounds, **bootstrap))
+        values = np.asarray(values, np.float64)
+        return cell_to_json(intervals.mean_interval(values, images, resamples=resamples, seed=seed, bounds=bounds))
 
     by_reading: dict[str, dict[str, Any]] = {}
     for reading in get_args(Instability):

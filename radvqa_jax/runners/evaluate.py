@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from radvqa_jax.config import Config, SourceConfig
 from radvqa_jax.data.sources import RowSource, load_rows, make_builder
@@ -42,35 +42,47 @@ def answer(ground: Ground, trained: Trained, rows: RowSource, *, run: str, name:
     )
 
 
-def answer_blank(ground: Ground, trained: Trained, rows: RowSource, *, run: str) -> list[Record]:
-    """Returns the answers to a blank image, kept in workdir/predictions/<run>_blank.jsonl.
+class Unseen(NamedTuple):
+    """The rows of an evaluation with images that are not theirs, as configured."""
 
-    Nothing but the prompt differs between rows, so each distinct one is answered once (<run>_blank_prompts.jsonl).
-    """
-    first, which = baselines.distinct(rows.text(row, template=ground.config.data.prompt)[0] for row in rows)
-    shown = rows.select(first).with_image(baselines.blank_image(), image_id=baselines.BLANK)
-    answers = answer(ground, trained, shown, run=run, name=f"{run}_blank_prompts")
-    records = []
-    for row, number in zip(rows, which, strict=True):
-        said = answers[number]
-        record = baselines.to_record(row, predictions=said.predictions, run=run, image_used=baselines.BLANK)
-        records.append(record._replace(logprobs=said.logprobs, prompt=said.prompt))
-    write_jsonl(ground.workdir / "predictions" / f"{run}_blank.jsonl", [record.to_json() for record in records])
-    return records
+    swapped: dict[str, RowSource]  # kind of report.UNSEEN -> rows, each with another case's image
+    blank: tuple[RowSource, list[int]] | None  # a row for each distinct prompt, and for each row of all which it is
+    same_group: int  # how many swapped images agree with the row's own in modality and organ; the others had none
 
 
-def answer_unseen(ground: Ground, trained: Trained, rows: RowSource, *, run: str) -> dict[str, list[Record]]:
-    """Returns the run's answers without the image of the question, by kind of report.UNSEEN, as configured."""
-    config, found = ground.config, {}
-    for kind, wanted, by in (
-        ("swapped", config.eval.swapped, ("modality", "organ")),
-        ("swapped_any", config.eval.swapped_any, ()),
-    ):
-        if wanted:
-            others = rows.with_images_of(baselines.swap_images(rows, seed=config.seed, by=by))
-            found[kind] = answer(ground, trained, others, run=run, name=f"{run}_{kind}")
+def unseen_rows(config: Config, rows: RowSource) -> Unseen:
+    """Returns the rows with other images. With a blank one nothing but the prompt differs: each is asked once."""
+    swapped, blank, same_group = {}, None, 0
+    if config.eval.swapped:
+        others = baselines.swap_images(rows, seed=config.seed)
+        swapped["swapped"], same_group = rows.with_images_of(others), baselines.agreeing(rows, others)
+    if config.eval.swapped_any:
+        swapped["swapped_any"] = rows.with_images_of(baselines.swap_images(rows, seed=config.seed, by=()))
     if config.eval.blank:
-        found["blank"] = answer_blank(ground, trained, rows, run=run)
+        first, which = baselines.distinct(rows.text(row, template=config.data.prompt)[0] for row in rows)
+        blank = rows.select(first).with_image(baselines.blank_image(), image_id=baselines.BLANK), which
+    return Unseen(swapped, blank, same_group)
+
+
+def answer_unseen(
+    ground: Ground, trained: Trained, rows: RowSource, unseen: Unseen, *, run: str
+) -> dict[str, list[Record]]:
+    """Returns a run's answers to other images, by kind, each kept in workdir/predictions/<run>_<kind>.jsonl."""
+    found = {
+        kind: answer(ground, trained, source, run=run, name=f"{run}_{kind}") for kind, source in unseen.swapped.items()
+    }
+    if unseen.blank is not None:
+        prompts, which = unseen.blank
+        said = answer(ground, trained, prompts, run=run, name=f"{run}_blank_prompts")
+        answers = [said[number] for number in which]
+        found["blank"] = [
+            baselines.to_record(row, predictions=given.predictions, run=run, image_used=baselines.BLANK)._replace(
+                logprobs=given.logprobs, prompt=given.prompt
+            )
+            for row, given in zip(rows, answers, strict=True)
+        ]
+        path = ground.workdir / "predictions" / f"{run}_blank.jsonl"
+        write_jsonl(path, [record.to_json() for record in found["blank"]])
     return found
 
 

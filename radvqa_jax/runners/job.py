@@ -15,14 +15,17 @@ from radvqa_jax.config import Config
 from radvqa_jax.data.sources import RowSource, load_rows, make_builder
 from radvqa_jax.evaluation import report
 from radvqa_jax.evaluation.judge_file import find_judges
+from radvqa_jax.files import write_jsonl
 from radvqa_jax.runners.data import all_sources, audit_all, prepare_all
 from radvqa_jax.runners.evaluate import (
+    Unseen,
     answer,
     answer_unseen,
     blind_guesses,
     image_of,
     is_synthetic,
     read_sheets,
+    unseen_rows,
     write_scores,
 )
 from radvqa_jax.runners.ground import Ground, inspect_model, load_ground
@@ -35,7 +38,7 @@ from radvqa_jax.training.stage import Trained
 
 
 def _provenance(
-    ground: Ground, rows: RowSource, found: dict[str, Any], runs: Mapping[str, list[Record]]
+    ground: Ground, rows: RowSource, unseen: Unseen, found: dict[str, Any], runs: Mapping[str, list[Record]]
 ) -> dict[str, Any]:
     packages = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "sentencepiece")
     settings = json.dumps(dataclasses.asdict(ground.config), sort_keys=True)
@@ -45,6 +48,7 @@ def _provenance(
         "checkpoint": {"name": ground.base.name, "sha256": ground.base.sha256},
         "tokenizer_sha256": ground.tokenizer.sha256,
         "evaluated_on": rows.fingerprint,
+        "swapped_image_of_the_same_modality_and_organ": f"{unseen.same_group} of {len(rows)} questions",
         "shared_between_splits": found["shared"],
         "prompt": ground.config.data.prompt,
         "decoding": dataclasses.asdict(ground.config.decode),
@@ -66,31 +70,37 @@ def job(config: Config, workdir: Path) -> None:
     train_rows = load_rows(config.eval.train_source, config.data, seed=config.seed)
     runs: dict[str, list[Record]] = {}
     models: dict[str, Trained] = {}
-    unseen: dict[str, dict[str, list[Record]]] = {kind: {} for kind in report.UNSEEN}
+    unseen = unseen_rows(config, rows)
+    blind: dict[str, dict[str, list[Record]]] = {kind: {} for kind in report.UNSEEN}
 
     def evaluate(name: str, trained: Trained) -> None:
         models[name] = trained
         runs[name] = answer(ground, trained, rows, run=name)
-        for kind, records in answer_unseen(ground, trained, rows, run=name).items():
-            unseen[kind][name] = records
+        for kind, records in answer_unseen(ground, trained, rows, unseen, run=name).items():
+            blind[kind][name] = records
 
     evaluate("base", Trained.nothing())
     train_stages(ground, after=evaluate)
+    guesses = blind_guesses(train_rows, rows)
+    for records in (guesses["question_only"], guesses["majority"], *guesses["guesses"].values()):
+        # Kept like any run's, so that mode=compare takes them.
+        path = workdir / "predictions" / f"{records[0].run}.jsonl"
+        write_jsonl(path, [record.to_json() for record in records])
     chosen = choose_cases(runs[config.stages[-1]], cases=config.saliency.cases, seed=config.seed)
     answers = {name: [records[index] for index in chosen] for name, records in runs.items()}
     overlays = maps(ground, models, rows.select(chosen), answers)
     experiment = report.Experiment(
         f"{rows.name}: {', '.join(config.stages)} of {config.model.variant}",
         runs,
-        **blind_guesses(train_rows, rows),
-        swapped=unseen["swapped"],
-        swapped_any=unseen["swapped_any"],
-        blank=unseen["blank"],
+        **guesses,
+        swapped=blind["swapped"],
+        swapped_any=blind["swapped_any"],
+        blank=blind["blank"],
         judged={name: find_judges(workdir / "predictions" / f"{name}.jsonl") for name in runs},
         readings=read_sheets(config),
         image=image_of(rows) if config.report.images else None,
         losses={name: read_losses(workdir / name) for name in config.stages},
         overlays=overlays,
-        provenance=_provenance(ground, rows, found, runs),
+        provenance=_provenance(ground, rows, unseen, found, runs),
     )
     write_scores(config, workdir, experiment)

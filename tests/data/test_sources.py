@@ -118,6 +118,14 @@ def test_every_row_needs_an_image() -> None:
         fake_rows(3).with_images_of([1, 2])
 
 
+def test_every_row_can_show_one_image() -> None:
+    other = fake_rows(9)[7]["image"]
+    rows = fake_rows(3).with_image(other, image_id="blank")
+    assert shown(rows.select([2, 0])) == [("2", "image-2", "blank", 7), ("0", "image-0", "blank", 7)]
+    assert rows.fingerprint["image"] != fake_rows(3).with_image(b"x", image_id="blank").fingerprint["image"]
+    assert "image" not in fake_rows(3).fingerprint
+
+
 def test_captions_come_once_an_image() -> None:
     rows = fake_rows(5, image_id=list("aabbc"), caption=["one", "one", "", " two", " "]).captioned()
     assert [row["question_id"] for row in rows] == ["0", "3"]

@@ -202,7 +202,7 @@ def test_bertscore_of_a_tiny_encoder(tmp_path: Path) -> None:
         vocab_size=10, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16
     )
     transformers.BertModel(config).save_pretrained(tmp_path)
-    transformers.BertTokenizer(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
+    transformers.BertTokenizer(str(tmp_path / "vocab.txt"), model_max_length=32).save_pretrained(tmp_path)
     same, other = llama32_med.bertscore(
         [record("left lung", "left lung"), record("left lung", "no mass")], model=str(tmp_path)
     )
