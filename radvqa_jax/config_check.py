@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import ml_collections
 
-from radvqa_jax.config import Config, Mode, StageConfig
+from radvqa_jax.config import AugmentConfig, Config, Mode, SourceConfig, StageConfig
 from radvqa_jax.trees import nearest
 
 
@@ -102,11 +102,12 @@ _LEAST = {
     "model.resolution": 0,
     "data.seq_len": 8,
     "data.workers": 0,
+    "data.image_cache_mb": 0,
+    "audit.near_bits": 0,
     "decode.max_new_tokens": 1,
     "decode.samples": 1,
     "decode.batch_size": 1,
     "decode.top_k": 0,
-    "eval.source.limit": 0,
     "saliency.cases": 0,
     "saliency.start_layer": 0,
 }
@@ -163,8 +164,44 @@ def _check_stage(name: str, stage: StageConfig) -> None:
     )
     for index, item in enumerate(stage.sources):
         _require(bool(item.dataset), f"{name}.sources[{index}].dataset is empty. Give a name in tfds_builders/.")
-        _require(item.weight > 0, f"{name}.sources[{index}].weight={item.weight} must be above 0.")
-        _check_least(item, {"limit": 0}, f"{name}.sources[{index}].")
+        _check_source(f"{name}.sources[{index}]", item)
+
+
+def _check_source(name: str, source: SourceConfig) -> None:
+    _require(source.weight > 0, f"{name}.weight={source.weight} must be above 0.")
+    _require(
+        not (source.count and source.weight != 1),
+        f"{name} has both count={source.count} and weight={source.weight}. Give one of them.",
+    )
+    _check_least(source, {"limit": 0, "count": 0}, f"{name}.")
+    points = source.points
+    _require(
+        (source.anneal == "constant") == (not points),
+        f"{name}: anneal={source.anneal!r} with points={points}. Points (share of training done, factor) belong to "
+        "'piecewise', 'linear' and 'cosine', and each of these needs some.",
+    )
+    _require(
+        all(0 <= at <= 1 and value >= 0 for at, value in points),
+        f"{name}.points={points}: a share of training must be in [0, 1], and a factor not negative.",
+    )
+    _require(
+        all(a < b for (a, _), (b, _) in zip(points, points[1:], strict=False)),
+        f"{name}.points={points} must rise in their shares of training.",
+    )
+    for number, item in enumerate(source.where):
+        path = f"{name}.where[{number}]"
+        _check_least(item, dict.fromkeys(("min_count", "most_common", "min_words", "max_words"), 0), f"{path}.")
+        given = (item.values, item.min_count, item.most_common, item.min_words, item.max_words)
+        _require(bool(item.field), f"{path}.field is empty. Give a text field of the data set, such as 'organ'.")
+        _require(any(given), f"{path} ({item.field}) has no condition. Give values, min_count, max_words, …")
+        _require(bool(item.values) or not item.exclude, f"{path}.exclude=True excludes nothing: `values` is empty.")
+
+
+def _check_augment(augment: AugmentConfig) -> None:
+    _check_least(augment, {"rotate": 0}, "data.augment.")
+    for name in ("crop", "brightness", "contrast"):
+        value = getattr(augment, name)
+        _require(0 <= value < 1, f"data.augment.{name}={value} must be in [0, 1).")
 
 
 def check(config: Config) -> None:
@@ -181,6 +218,11 @@ def check(config: Config) -> None:
             )
             _check_stage(name, config.stage(name))
         _require(len(set(config.stages)) == len(config.stages), f"stages={config.stages} names a stage twice.")
+    for path in ("eval.source", "eval.train_source"):
+        _check_source(path, attrgetter(path)(config))
+    for index, item in enumerate(config.audit.also_evaluate):
+        _check_source(f"audit.also_evaluate[{index}]", item)
+    _check_augment(config.data.augment)
     decode = config.decode
     _require(
         decode.samples == 1 or decode.temperature > 0,

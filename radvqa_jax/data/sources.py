@@ -1,14 +1,17 @@
 """Prepared TFDS data sets as rows of plain Python values, without TensorFlow."""
 
+import functools
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from radvqa_jax.config import DataConfig, SourceConfig
+from radvqa_jax.config import DataConfig, FilterConfig, SourceConfig
+from radvqa_jax.data.filters import describe, matching
+from radvqa_jax.data.text_index import Table, load_index
 from radvqa_jax.prompts import row_text
 from radvqa_jax.trees import nearest
 from tfds_builders.phantom_rad.phantom_rad_dataset_builder import Builder as PhantomRad
@@ -20,6 +23,8 @@ BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {"phantom_rad": Pha
 
 # Recipes already name these; their builders do not exist yet.
 NOT_YET = ("slake", "rocov2", "medpix_2", "pmc_vqa", "path_vqa", "med_halt")
+
+TEXTS_AT_A_TIME = 4096  # rows that RowSource.texts turns into Python values at a time
 
 
 def make_builder(dataset: str, *, builder_config: str, data_dir: str) -> tfds.core.GeneratorBasedBuilder:
@@ -102,6 +107,7 @@ class RowSource(Sequence[Row]):
         source: SourceConfig,
         fingerprint: dict[str, Any],
         encoded: Sequence[str] = ("image",),
+        index: Callable[[], Table] | None = None,
     ) -> None:
         """Takes the rows of `data` that `indices` names.
 
@@ -111,8 +117,10 @@ class RowSource(Sequence[Row]):
             source: what was asked for.
             fingerprint: what was found, for provenance; `n`, the number of rows, is added.
             encoded: features that stay bytes.
+            index: gives the texts and numbers of all rows of `data`; without it they are read from the rows.
         """
         self._data = data
+        self._index = index
         self._encoded = frozenset(encoded)
         self.indices = np.asarray(indices, np.int64)
         self.source = source
@@ -139,6 +147,34 @@ class RowSource(Sequence[Row]):
     def __iter__(self) -> Iterator[Row]:
         return (self[index] for index in range(len(self)))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_index": None}  # workers make batches and need no index
+
+    def text_fields(self) -> list[str]:
+        """Returns the features of rows that are one text each."""
+        if self._index is not None:
+            schema = self._index().schema
+            return [name for name in schema.names if str(schema.field(name).type) == "string"]
+        return [key for key, value in self._plain_row(0).items() if isinstance(value, str)] if len(self) else []
+
+    def column(self, name: str) -> list[Any]:
+        """Returns one feature, not an image, of every row; images are not read."""
+        if self._index is not None:
+            return self._index().column(name).take(self.indices).to_pylist()
+        return [self._plain_row(index)[name] for index in range(len(self))]
+
+    def texts(self) -> Iterator[Row]:
+        """Yields every row without its images and arrays, which are not read."""
+        if self._index is None:
+            yield from (self._plain_row(index) for index in range(len(self)))
+            return
+        for begin in range(0, len(self), TEXTS_AT_A_TIME):
+            yield from self._index().take(self.indices[begin : begin + TEXTS_AT_A_TIME]).to_pylist()
+
+    def _plain_row(self, index: int) -> Row:
+        row = self._data[int(self.indices[index])]
+        return {key: _plain(value) for key, value in row.items() if key not in self._encoded}
+
     def select(self, indices: Sequence[int]) -> "RowSource":
         """Returns the rows with these numbers, in this order."""
         numbers = np.asarray(indices, np.int64)
@@ -148,9 +184,17 @@ class RowSource(Sequence[Row]):
             source=self.source,
             fingerprint=self.fingerprint,
             encoded=tuple(self._encoded),
+            index=self._index,
         )
         if self._shown is not None:
             chosen._shown = self._shown[numbers]
+        return chosen
+
+    def where(self, condition: FilterConfig) -> "RowSource":
+        """Returns the rows that fulfil a condition; their fingerprint lists it, with the rows before and after."""
+        chosen = self.select(matching(self, condition))
+        entry = {"filter": describe(condition), "before": len(self), "after": len(chosen)}
+        chosen.fingerprint["filters"] = [*self.fingerprint.get("filters", []), entry]
         return chosen
 
     def with_images_of(self, others: Sequence[int]) -> "RowSource":
@@ -165,9 +209,10 @@ class RowSource(Sequence[Row]):
     def captioned(self) -> "RowSource":
         """Returns one row for each image that has a caption: its first that has one."""
         first: dict[str, int] = {}
-        for index, row in enumerate(self):
-            if row["caption"].strip():
-                first.setdefault(row["image_id"], index)
+        captions, images = self.column("caption"), self.column("image_id")
+        for index, (caption, image) in enumerate(zip(captions, images, strict=True)):
+            if caption.strip():
+                first.setdefault(image, index)
         return self.select(list(first.values()))
 
     def text(self, row: Row, *, template: str) -> tuple[str, str]:
@@ -227,8 +272,9 @@ def find_prepared(source: SourceConfig, data: DataConfig) -> tfds.core.Generator
 def load_rows(source: SourceConfig, data: DataConfig, *, seed: int = 0) -> RowSource:
     """Returns the rows of one source.
 
-    With task `caption` it holds one row for each image that has a caption. `source.limit` keeps the first so many of a
-    shuffle by `seed`, in the order of the files, so a smaller limit is part of a larger one.
+    The filters of `source.where` come first. With task `caption` one row is left for each image that has a caption.
+    `source.limit` keeps the first so many of a shuffle by `seed`, in the order of the files, so a smaller limit is part
+    of a larger one.
 
     Raises:
         ValueError: as `find_prepared`, or if no row is left.
@@ -239,7 +285,17 @@ def load_rows(source: SourceConfig, data: DataConfig, *, seed: int = 0) -> RowSo
     decoders = {name: tfds.decode.SkipDecoding() for name in images}
     found: Any = builder.as_data_source(source.split, decoders=decoders)  # pyright: ignore[reportCallIssue] decorated
     fingerprint = _fingerprint(builder, source)
-    rows = RowSource(found, indices=range(len(found)), source=source, fingerprint=fingerprint, encoded=images)
+    paths = [Path(path) for path in builder.info.splits[source.split].filepaths]
+
+    @functools.cache
+    def index() -> Table:
+        return load_index(found, features, folder=Path(builder.data_dir), split=source.split, paths=paths)
+
+    rows = RowSource(
+        found, indices=range(len(found)), source=source, fingerprint=fingerprint, encoded=images, index=index
+    )
+    for condition in source.where:
+        rows = rows.where(condition)
     if source.task == "caption":
         rows = rows.captioned()
     if source.limit:

@@ -27,8 +27,17 @@ def loader(
     batch_size: int = 4,
     seed: int = 0,
     data: DataConfig = DATA,
+    total: int = 50,
 ) -> TrainLoader:
-    return make_train_loader(sources, data=data, tokenizer=tokenizer, resolution=4, batch_size=batch_size, seed=seed)
+    return make_train_loader(
+        sources,
+        data=data,
+        tokenizer=tokenizer,
+        resolution=4,
+        batch_size=batch_size,
+        seed=seed,
+        total_batches=lambda rows: total,
+    )
 
 
 def which(batch: Batch) -> list[int]:
