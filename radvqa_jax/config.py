@@ -64,15 +64,16 @@ class SourceConfig:
     limit: int = 0  # first so many rows after a seeded shuffle; 0 = all
     weight: float = 1.0  # share of the mixture, relative to the other sources
     count: int = 0  # instead of a weight: rows drawn from it in the whole stage, exactly
-    # How the weight changes: (share of training done, factor on weight), the first and the last held before and after.
-    # `piecewise` keeps a factor until the next point, `linear` and `cosine` go over to it. With a count: when they come.
+    # How the weight changes: (share of training done, factor on weight); the first factor holds before its point, the
+    # last one after it. `piecewise` keeps a factor until the next point, `linear` and `cosine` go over to it. With a
+    # count the points say when its rows come.
     anneal: Literal["constant", "piecewise", "linear", "cosine"] = "constant"
     points: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Random changes of training images; none by default. None of them turns left into right but the one that says so."""
+    """Random changes of training images, none by default. Left becomes right only under `flip_left_right`."""
 
     rotate: float = 0.0  # up to so many degrees either way
     crop: float = 0.0  # up to this share of height and of width is cut off
@@ -103,7 +104,7 @@ class AuditConfig:
     accept: tuple[str, ...] = ()
     also_evaluate: tuple[SourceConfig, ...] = ()  # sets that are compared beside eval.source
     # Two images are nearly the same if so many of the 256 bits of their perceptual hashes differ, or fewer.
-    near_bits: int = 32
+    near_bits: int = 20
 
 
 @dataclass(frozen=True)

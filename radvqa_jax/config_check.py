@@ -1,6 +1,7 @@
 """The border where a ConfigDict becomes the frozen configuration: unknown fields, wrong types, contradictions."""
 
 import dataclasses
+import itertools
 import types
 import typing
 from operator import attrgetter
@@ -128,7 +129,7 @@ _LEAST_IN_STAGE = {
 _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
     ("dataset", ("build_data",), "a data set", "phantom_rad"),
     ("eval.predictions", ("score",), "answers to score", "DIR/predictions/base.jsonl"),
-    ("eval.source.dataset", ("predict", "saliency", "job"), "a data set to answer", "phantom_rad"),
+    ("eval.source.dataset", ("predict", "saliency", "job", "audit"), "a data set to answer", "phantom_rad"),
     ("eval.train_source.dataset", ("job",), "a data set for the question-only baseline", "phantom_rad"),
 )
 
@@ -150,7 +151,6 @@ def _check_stage(name: str, stage: StageConfig) -> None:
         stage.total_steps == 0 or optim.warmup_steps < stage.total_steps,
         f"{name}.optim.warmup_steps={optim.warmup_steps} must be below {name}.total_steps={stage.total_steps}.",
     )
-    _require(bool(stage.sources), f"{name}.sources is empty. Name at least one data set: source(dataset='slake').")
     _require(optim.learning_rate > 0, f"{name}.optim.learning_rate={optim.learning_rate} must be above 0.")
     for group, rate in optim.group_learning_rates:
         _require(rate > 0, f"{name}.optim.group_learning_rates: {group}={rate} must be above 0; to freeze, use a rule.")
@@ -162,6 +162,10 @@ def _check_stage(name: str, stage: StageConfig) -> None:
         not (names_lora and lora.rank == 0),
         f"{name}.train has a rule for adapters but {name}.lora.rank=0. Set the rank, or remove the rule.",
     )
+
+
+def _check_sources(name: str, stage: StageConfig) -> None:
+    _require(bool(stage.sources), f"{name}.sources is empty. Name at least one data set: source(dataset='slake').")
     for index, item in enumerate(stage.sources):
         _require(bool(item.dataset), f"{name}.sources[{index}].dataset is empty. Give a name in tfds_builders/.")
         _check_source(f"{name}.sources[{index}]", item)
@@ -185,7 +189,7 @@ def _check_source(name: str, source: SourceConfig) -> None:
         f"{name}.points={points}: a share of training must be in [0, 1], and a factor not negative.",
     )
     _require(
-        all(a < b for (a, _), (b, _) in zip(points, points[1:], strict=False)),
+        all(a < b for (a, _), (b, _) in itertools.pairwise(points)),
         f"{name}.points={points} must rise in their shares of training.",
     )
     for number, item in enumerate(source.where):
@@ -207,7 +211,7 @@ def _check_augment(augment: AugmentConfig) -> None:
 def check(config: Config) -> None:
     """Raises ValueError, naming the fields and the rule, if fields contradict each other."""
     _check_least(config, _LEAST)
-    if config.mode in ("train", "job"):
+    if config.mode in ("train", "job", "audit"):
         _require(
             bool(config.stages), "stages is empty: nothing would be trained. Give --config.stages=\"('stage1',)\"."
         )
@@ -216,12 +220,20 @@ def check(config: Config) -> None:
                 name in ("stage1", "stage2"),
                 f"stages={config.stages} may only hold 'stage1' and 'stage2'.{nearest(name, ['stage1', 'stage2'])}",
             )
-            _check_stage(name, config.stage(name))
+            _check_sources(name, config.stage(name))
+            if config.mode != "audit":  # which only reads what a stage would be trained on
+                _check_stage(name, config.stage(name))
         _require(len(set(config.stages)) == len(config.stages), f"stages={config.stages} names a stage twice.")
     for path in ("eval.source", "eval.train_source"):
         _check_source(path, attrgetter(path)(config))
     for index, item in enumerate(config.audit.also_evaluate):
         _check_source(f"audit.also_evaluate[{index}]", item)
+    for entry in config.audit.accept:
+        sides = [side.strip() for side in entry.split("~")]
+        _require(
+            len(sides) == 2 and all(side.count(":") == 1 for side in sides),
+            f"audit.accept has {entry!r}; a leak is named by its two sets: 'vqa_rad:train~vqa_rad:test'.",
+        )
     _check_augment(config.data.augment)
     decode = config.decode
     _require(

@@ -47,7 +47,7 @@ def _frequent(rows: Columns, values: Sequence[str], condition: FilterConfig) -> 
 
 
 def _wanted(rows: Columns, values: Sequence[str], condition: FilterConfig) -> set[str]:
-    """Returns the wanted values without case; raises ValueError for one that no row has: a typing error, most likely."""
+    """Returns the wanted values without case; raises ValueError for one that no row has, which may be mistyped."""
     there = {value.casefold() for value in values}
     for value in condition.values:
         if value.casefold() not in there:

@@ -298,9 +298,9 @@ def eval_batches(
     """Yields (batch, its rows) in order; every row comes once, to one of the processes.
 
     Arrays are tokens and masks [b, seq_len] with the prompt alone (BOS, prefix, separator) and images [b, resolution,
-    resolution, 3], where b = batch_size / process_count. The last batch repeats a row up to b, with mask_example False
-    there; the list of rows holds real ones only, so it may be shorter than the batch. Every process gets the same number
-    of batches, if need be one without a real row.
+    resolution, 3], where b = batch_size / process_count. The last batch repeats its last row up to b, with mask_example
+    False there; the list of rows holds real ones only, so it may be shorter than the batch. Every process gets the same
+    number of batches, if need be one without a real row.
     """
     begin, end = _part(batch_size, process_index, process_count)
     per_batch = end - begin

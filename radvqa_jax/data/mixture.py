@@ -5,6 +5,7 @@ ratio and no schedule, so both readings can be stated: a mixture with constant s
 end of training, as language models are annealed on their best data (Blakeney et al. 2024).
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -158,7 +159,7 @@ def realised(mixture: Mixture, *, rows: int, sources: int) -> list[dict[str, Any
     counts = np.bincount(mixture.source[:rows], minlength=sources)
     tenths = [
         np.bincount(mixture.source[begin:end], minlength=sources) / (end - begin)
-        for begin, end in zip(edges[:-1], edges[1:], strict=True)
+        for begin, end in itertools.pairwise(edges)
         if end > begin
     ]
     return [

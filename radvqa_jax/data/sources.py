@@ -4,7 +4,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -92,6 +92,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
+class Prepared(NamedTuple):
+    """Where a prepared split lies."""
+
+    folder: Path
+    split: str
+    paths: list[Path]  # its files
+
+
 class RowSource(Sequence[Row]):
     """The rows of one split, by number, in the order of the prepared files.
 
@@ -108,6 +116,7 @@ class RowSource(Sequence[Row]):
         fingerprint: dict[str, Any],
         encoded: Sequence[str] = ("image",),
         index: Callable[[], Table] | None = None,
+        prepared: Prepared | None = None,
     ) -> None:
         """Takes the rows of `data` that `indices` names.
 
@@ -118,7 +127,9 @@ class RowSource(Sequence[Row]):
             fingerprint: what was found, for provenance; `n`, the number of rows, is added.
             encoded: features that stay bytes.
             index: gives the texts and numbers of all rows of `data`; without it they are read from the rows.
+            prepared: where the split lies, for what is kept beside it.
         """
+        self.prepared = prepared
         self._data = data
         self._index = index
         self._encoded = frozenset(encoded)
@@ -178,14 +189,7 @@ class RowSource(Sequence[Row]):
     def select(self, indices: Sequence[int]) -> "RowSource":
         """Returns the rows with these numbers, in this order."""
         numbers = np.asarray(indices, np.int64)
-        chosen = RowSource(
-            self._data,
-            indices=self.indices[numbers].tolist(),
-            source=self.source,
-            fingerprint=self.fingerprint,
-            encoded=tuple(self._encoded),
-            index=self._index,
-        )
+        chosen = self._with_indices(self.indices[numbers])
         if self._shown is not None:
             chosen._shown = self._shown[numbers]
         return chosen
@@ -196,6 +200,21 @@ class RowSource(Sequence[Row]):
         entry = {"filter": describe(condition), "before": len(self), "after": len(chosen)}
         chosen.fingerprint["filters"] = [*self.fingerprint.get("filters", []), entry]
         return chosen
+
+    def whole(self) -> "RowSource":
+        """Returns all rows of the split, whatever was selected, in the order of the prepared files."""
+        return self._with_indices(np.arange(len(self._data)))
+
+    def _with_indices(self, indices: np.ndarray) -> "RowSource":
+        return RowSource(
+            self._data,
+            indices=indices.tolist(),
+            source=self.source,
+            fingerprint=self.fingerprint,
+            encoded=tuple(self._encoded),
+            index=self._index,
+            prepared=self.prepared,
+        )
 
     def with_images_of(self, others: Sequence[int]) -> "RowSource":
         """Returns the same rows, each with the image of the row that `others` numbers, and its id as `image_used`."""
@@ -286,13 +305,20 @@ def load_rows(source: SourceConfig, data: DataConfig, *, seed: int = 0) -> RowSo
     found: Any = builder.as_data_source(source.split, decoders=decoders)  # pyright: ignore[reportCallIssue] decorated
     fingerprint = _fingerprint(builder, source)
     paths = [Path(path) for path in builder.info.splits[source.split].filepaths]
+    prepared = Prepared(Path(builder.data_dir), source.split, paths)
 
     @functools.cache
     def index() -> Table:
-        return load_index(found, features, folder=Path(builder.data_dir), split=source.split, paths=paths)
+        return load_index(found, features, folder=prepared.folder, split=source.split, paths=paths)
 
     rows = RowSource(
-        found, indices=range(len(found)), source=source, fingerprint=fingerprint, encoded=images, index=index
+        found,
+        indices=range(len(found)),
+        source=source,
+        fingerprint=fingerprint,
+        encoded=images,
+        index=index,
+        prepared=prepared,
     )
     for condition in source.where:
         rows = rows.where(condition)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from radvqa_jax.config import Config
+from radvqa_jax.runners.audit import audit_mode
 from radvqa_jax.runners.data import build_data
 from radvqa_jax.runners.evaluate import predict_mode, score_mode
 from radvqa_jax.runners.job import job
@@ -17,4 +18,5 @@ RUNNERS: dict[str, Callable[[Config, Path], None]] = {
     "score": score_mode,
     "saliency": saliency_mode,
     "job": job,
+    "audit": audit_mode,
 }

@@ -14,7 +14,8 @@ from radvqa_jax import __version__
 from radvqa_jax.config import Config
 from radvqa_jax.data.sources import RowSource, load_rows, make_builder
 from radvqa_jax.evaluation import baselines, report
-from radvqa_jax.runners.data import all_sources, audit_all, prepare_all
+from radvqa_jax.runners.audit import refuse_leaks
+from radvqa_jax.runners.data import all_sources, prepare_all
 from radvqa_jax.runners.evaluate import answer, is_synthetic, write_scores
 from radvqa_jax.runners.ground import Ground, inspect_model, load_ground
 from radvqa_jax.runners.saliency import maps
@@ -35,7 +36,11 @@ def _provenance(
         "checkpoint": {"name": ground.base.name, "sha256": ground.base.sha256},
         "tokenizer_sha256": ground.tokenizer.sha256,
         "evaluated_on": rows.fingerprint,
-        "shared_between_splits": found["shared"],
+        "shared_between_splits": [
+            {key: value for key, value in pair.items() if key not in ("near_pairs", "suspects")}
+            for pair in found["shared"]
+        ],
+        "accepted_leaks": list(ground.config.audit.accept),
         "prompt": ground.config.data.prompt,
         "decoding": dataclasses.asdict(ground.config.decode),
         "seed": ground.config.seed,
@@ -50,11 +55,11 @@ def job(config: Config, workdir: Path) -> None:
         make_builder(source.dataset, builder_config=source.builder_config, data_dir=config.data.data_dir)
     inspect_model(config)
     prepare_all(config)
-    found = audit_all(config, workdir)
+    found = refuse_leaks(config, workdir)
     ground = load_ground(config, workdir)
     rows = load_rows(config.eval.source, config.data, seed=config.seed)
     train_rows = load_rows(config.eval.train_source, config.data, seed=config.seed)
-    others = rows.with_images_of(baselines.swap_images(rows, seed=config.seed)) if config.eval.swapped else None
+    others = rows.with_images_of(baselines.swap_images(rows.texts(), seed=config.seed)) if config.eval.swapped else None
     runs: dict[str, list[Record]] = {}
     swapped: dict[str, list[Record]] = {}
 
@@ -69,8 +74,8 @@ def job(config: Config, workdir: Path) -> None:
     experiment = report.Experiment(
         f"{rows.name}: {', '.join(config.stages)} of {config.model.variant}",
         runs,
-        question_only=baselines.question_only(train_rows, rows),
-        majority=baselines.majority(train_rows, rows),
+        question_only=baselines.question_only(train_rows.texts(), rows.texts()),
+        majority=baselines.majority(train_rows.texts(), rows.texts()),
         swapped=swapped,
         losses={name: read_losses(workdir / name) for name in config.stages},
         overlays=overlays,

@@ -11,6 +11,7 @@ from radvqa_jax.data.packing import describe
 from radvqa_jax.data.sources import find_prepared, load_rows
 from radvqa_jax.files import write_json
 from radvqa_jax.models.variants import get_variant
+from radvqa_jax.runners.audit import evaluated_sources, refuse_leaks
 from radvqa_jax.runners.data import stage_sources
 from radvqa_jax.runners.ground import Ground, load_ground
 from radvqa_jax.training.stage import Trained, count_steps, load_trained, run_stage
@@ -40,6 +41,15 @@ def _show_example(ground: Ground, loader: TrainLoader) -> None:
     print("The first training row:\n" + describe(ground.tokenizer, row), flush=True)
 
 
+def _describe(entry: dict[str, Any]) -> list[str]:
+    """Returns, line for line, what was left of a source."""
+    source = f"{entry['source']['dataset']}:{entry['source']['split']}"
+    lines = [
+        f"{source} where {f['filter']}: {f['after']} of {f['before']} rows" for f in entry["source"].get("filters", [])
+    ]
+    return [*lines, f"{source} {entry['kept']} rows kept, rejected {entry['rejected']}"]
+
+
 def format_shares(name: str, report: Sequence[dict[str, Any]], shares: Sequence[dict[str, Any]]) -> str:
     """Returns, as a line for each source, how much of a stage came from it, in all and in each tenth."""
     lines = []
@@ -63,15 +73,7 @@ def train_stages(ground: Ground, *, after: Callable[[str, Trained], None] = lamb
     trained = Trained.nothing()
     for name in config.stages:
         loader = _make_loader(ground, name)
-        for entry in loader.report:
-            source = entry["source"]
-            kept = f"{entry['kept']} rows kept, rejected {entry['rejected']}"
-            for passed in source.get("filters", []):
-                print(
-                    f"{name}: {source['dataset']}:{source['split']} where {passed['filter']}: "
-                    f"{passed['after']} of {passed['before']} rows"
-                )
-            print(f"{name}: {source['dataset']}:{source['split']} {kept}")
+        print("\n".join(f"{name}: {line}" for entry in loader.report for line in _describe(entry)))
         _show_example(ground, loader)
         data: dict[str, Any] = {str(i): entry["source"] for i, entry in enumerate(loader.report)}
         data["augment"] = dataclasses.asdict(config.data.augment)
@@ -100,7 +102,8 @@ def train_stages(ground: Ground, *, after: Callable[[str, Trained], None] = lamb
 
 def train(config: Config, workdir: Path) -> None:
     """Trains the configured stages."""
-    for source in stage_sources(config):
+    for source in [*stage_sources(config), *evaluated_sources(config)]:
         find_prepared(source, config.data)
+    refuse_leaks(config, workdir)
     train_stages(load_ground(config, workdir))
     print(f"What was trained is in {workdir / config.stages[-1]}/adapter.npz")
