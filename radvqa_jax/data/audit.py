@@ -115,8 +115,8 @@ def audit(
 
     The result has `splits`: {name: what set_facts gives, and images, cases, repeated_triplets, near_pairs_within, …};
     `shared`: a list of {first, second, images, near_images, medpix_pictures, cases, questions, triplets,
-    rows_of_second_with_…, near_pairs, suspects, leak}, where `leak` names what a trained and an evaluated set share; and
-    `clean`: whether there is no leak.
+    rows_of_second_with_…, near_pairs, suspects, leak}, where `leak` names what a trained and an evaluated set share;
+    and `clean`: whether there is no leak.
     """
     texts = {name: read_texts(rows) for name, rows in sets.items()}
     contents = {name: _contents(rows, texts[name]) for name, rows in sets.items()}

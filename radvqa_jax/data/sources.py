@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import tensorflow_datasets as tfds
 
 from radvqa_jax.config import DataConfig, FilterConfig, SourceConfig
 from radvqa_jax.data.filters import describe, matching
-from radvqa_jax.data.text_index import Table, load_index
+from radvqa_jax.data.text_index import load_index
 from radvqa_jax.prompts import row_text
 from radvqa_jax.trees import nearest
 from tfds_builders.phantom_rad.phantom_rad_dataset_builder import Builder as PhantomRad
@@ -115,7 +116,7 @@ class RowSource(Sequence[Row]):
         source: SourceConfig,
         fingerprint: dict[str, Any],
         encoded: Sequence[str] = ("image",),
-        index: Callable[[], Table] | None = None,
+        index: Callable[[], pa.Table] | None = None,
         prepared: Prepared | None = None,
     ) -> None:
         """Takes the rows of `data` that `indices` names.
@@ -135,7 +136,7 @@ class RowSource(Sequence[Row]):
         self._encoded = frozenset(encoded)
         self.indices = np.asarray(indices, np.int64)
         self.source = source
-        self.fingerprint = fingerprint | {"n": len(self.indices)}
+        self.fingerprint: dict[str, Any] = fingerprint | {"n": len(self.indices)}
         self._shown: np.ndarray | None = None  # rows of `data` whose images are shown instead
 
     @property
@@ -308,7 +309,7 @@ def load_rows(source: SourceConfig, data: DataConfig, *, seed: int = 0) -> RowSo
     prepared = Prepared(Path(builder.data_dir), source.split, paths)
 
     @functools.cache
-    def index() -> Table:
+    def index() -> pa.Table:
         return load_index(found, features, folder=prepared.folder, split=source.split, paths=paths)
 
     rows = RowSource(

@@ -17,7 +17,6 @@ from radvqa_jax.files import atomic_write
 
 VERSION = "1"  # of what is in the file; another one is made again
 CHUNK = 256  # records read at a time
-Table = pa.Table
 
 
 def stamp(paths: Sequence[Path]) -> str:
@@ -25,7 +24,7 @@ def stamp(paths: Sequence[Path]) -> str:
     return "\n".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths)
 
 
-def read_sidecar(path: Path, *, key: str) -> Table | None:
+def read_sidecar(path: Path, *, key: str) -> pa.Table | None:
     """Returns the table in a file beside the prepared data, or None if there is none or it was made of other data."""
     if not path.is_file():
         return None
@@ -36,7 +35,7 @@ def read_sidecar(path: Path, *, key: str) -> Table | None:
         return None
 
 
-def write_sidecar(path: Path, table: Table, *, key: str) -> bool:
+def write_sidecar(path: Path, table: pa.Table, *, key: str) -> bool:
     """Writes a table beside the prepared data; returns False where one may not write."""
     try:
         with atomic_write(path, "wb") as file:
@@ -50,6 +49,10 @@ def write_sidecar(path: Path, table: Table, *, key: str) -> bool:
     return True
 
 
+def _dtype(feature: Any) -> np.dtype:
+    return np.dtype(feature.np_dtype)
+
+
 def _column_types(features: Any) -> dict[str, pa.DataType]:
     """Returns the features that the index holds, with their types; images, arrays and nested features are left out."""
     found: dict[str, pa.DataType] = {}
@@ -57,8 +60,8 @@ def _column_types(features: Any) -> dict[str, pa.DataType]:
         inner = kind.feature if isinstance(kind, tfds.features.Sequence) else kind
         if isinstance(inner, tfds.features.Text):
             value = pa.string()
-        elif isinstance(inner, tfds.features.Tensor) and inner.shape == () and np.dtype(inner.np_dtype).kind in "biuf":
-            value = pa.from_numpy_dtype(np.dtype(inner.np_dtype))
+        elif isinstance(inner, tfds.features.Tensor) and inner.shape == () and _dtype(inner).kind in "biuf":
+            value = pa.from_numpy_dtype(_dtype(inner))
         else:
             continue
         found[name] = pa.list_(value) if inner is not kind else value
@@ -75,7 +78,7 @@ def _value(value: Any) -> Any:
     return [_value(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def make_index(records: Any, features: Any) -> Table:
+def make_index(records: Any, features: Any) -> pa.Table:
     """Returns the texts and numbers of all records of a split."""
     types = _column_types(features)
     columns: dict[str, list[Any]] = {name: [] for name in types}
@@ -87,7 +90,7 @@ def make_index(records: Any, features: Any) -> Table:
     return pa.table({name: pa.array(columns[name], kind) for name, kind in types.items()})
 
 
-def load_index(records: Any, features: Any, *, folder: Path, split: str, paths: Sequence[Path]) -> Table:
+def load_index(records: Any, features: Any, *, folder: Path, split: str, paths: Sequence[Path]) -> pa.Table:
     """Returns the index of a prepared split; makes it at the first time, and again when the data changed.
 
     Args:
