@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from radvqa_jax.data.image_hashes import ImageHashes, load_hashes, near_pairs
+from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.set_facts import Texts, normal, read_texts, set_facts
-from radvqa_jax.data.sources import RowSource
 
 # MedPix numbers its pictures; MedPix 2.0, VQA-RAD and others keep the number in the name of the file.
 MEDPIX_PICTURE = re.compile(r"synpic(\d+)", re.IGNORECASE)

@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from radvqa_jax.data.image import decode_image
-from radvqa_jax.data.sources import Row, RowSource
+from radvqa_jax.data.rows import Row, RowSource
 from radvqa_jax.data.text_index import read_sidecar, stamp, write_sidecar
 
 VERSION = "1"  # of what is in the file; another one is made again

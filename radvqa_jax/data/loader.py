@@ -16,7 +16,7 @@ from radvqa_jax.data.image import decode_image, resize_levels, to_unit
 from radvqa_jax.data.image_cache import ImageCache
 from radvqa_jax.data.mixture import Mixture, plan_mixture, realised
 from radvqa_jax.data.packing import Rejected, pack, pack_prompt
-from radvqa_jax.data.sources import Row, RowSource
+from radvqa_jax.data.rows import Row, RowSource
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.schema import Batch
 

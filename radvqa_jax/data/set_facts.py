@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from radvqa_jax.data.sources import RowSource
+from radvqa_jax.data.rows import RowSource
 
 FIELDS = ("answer_type", "modality", "organ", "plane", "language", "question_type")
 LISTED = 30  # values of a field, answers and openings that are listed; the others are summed up

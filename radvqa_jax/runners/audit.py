@@ -8,7 +8,8 @@ from typing import Any
 from radvqa_jax.config import Config, SourceConfig
 from radvqa_jax.data.audit import audit, format_report
 from radvqa_jax.data.audit_report import write_audit
-from radvqa_jax.data.sources import RowSource, load_rows
+from radvqa_jax.data.rows import RowSource
+from radvqa_jax.data.sources import load_rows
 from radvqa_jax.evaluation import baselines, scoring
 from radvqa_jax.files import write_json
 from radvqa_jax.runners.data import stage_sources

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from radvqa_jax.config import Config
-from radvqa_jax.data.sources import RowSource, load_rows, make_builder
+from radvqa_jax.data.rows import RowSource
+from radvqa_jax.data.sources import load_rows, make_builder
 from radvqa_jax.evaluation import baselines, report
 from radvqa_jax.evaluation.predict import predict, read_records
 from radvqa_jax.files import sha256, write_text

@@ -12,7 +12,8 @@ import jax
 
 from radvqa_jax import __version__
 from radvqa_jax.config import Config
-from radvqa_jax.data.sources import RowSource, load_rows, make_builder
+from radvqa_jax.data.rows import RowSource
+from radvqa_jax.data.sources import load_rows, make_builder
 from radvqa_jax.evaluation import baselines, report
 from radvqa_jax.runners.audit import refuse_leaks
 from radvqa_jax.runners.data import all_sources, prepare_all

@@ -7,7 +7,7 @@ import numpy as np
 
 from radvqa_jax.config import Config
 from radvqa_jax.data.image import decode_image
-from radvqa_jax.data.sources import RowSource
+from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation.scoring import verdict
 from radvqa_jax.models.paligemma import PaliGemma

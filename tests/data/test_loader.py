@@ -10,7 +10,8 @@ import pytest
 
 from radvqa_jax.config import DataConfig, SourceConfig
 from radvqa_jax.data.loader import TrainLoader, eval_batches, make_train_loader
-from radvqa_jax.data.sources import RowSource, load_rows
+from radvqa_jax.data.rows import RowSource
+from radvqa_jax.data.sources import load_rows
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.schema import Batch
 
@@ -102,7 +103,7 @@ def test_it_continues_from_every_step(tokenizer: Tokenizer) -> None:
 
 @pytest.mark.slow
 def test_worker_processes_give_the_same_batches(tokenizer: Tokenizer, dummy_dir: Path) -> None:
-    source = SourceConfig(dataset="vqa_rad", builder_config="unchecked")
+    source = SourceConfig(dataset="vqa_rad", builder_config="official")
     data = DataConfig(data_dir=str(dummy_dir), seq_len=64)
     rows = load_rows(source, data)
     here = loader([rows], tokenizer, data=data)
