@@ -8,8 +8,8 @@ be given on the command line as --config.field=value, nested ones with dots (--c
 A run that is started again with the same --workdir continues where it was.
 
 --config.mode says what is done: build_data prepares a data set, train trains the stages, predict answers questions,
-score scores answers, saliency draws attention maps, audit says what training and evaluation sets share, and job does all
-of it and writes a report.
+score scores answers, saliency draws attention maps, audit says what training and evaluation sets share, and job does
+all of it and writes a report.
 """
 
 import sys
