@@ -24,6 +24,7 @@ Mode = Literal[
     "saliency",
     "saliency_quality",
     "ask",
+    "audit",
     "job",
 ]
 
@@ -48,6 +49,22 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class FilterConfig:
+    """Which rows of a source stay: those for which every condition holds that is given."""
+
+    field: str = (
+        ""  # a text feature: organ, modality, language, answer_type, answer, or one that the data set alone has
+    )
+    values: tuple[str, ...] = ()  # one of these, whatever the case of letters
+    exclude: bool = False  # none of `values` instead
+    min_count: int = 0  # values that occur at least so often among the rows at hand
+    most_common: int = 0  # the so many most common values
+    count_by: Literal["rows", "images", "cases"] = "rows"  # what min_count and most_common count
+    min_words: int = 0  # words of the field
+    max_words: int = 0  # 0 = any number
+
+
+@dataclass(frozen=True)
 class SourceConfig:
     """One data set in a mixture."""
 
@@ -55,8 +72,26 @@ class SourceConfig:
     builder_config: str = ""  # of the builder; empty = its default
     split: str = "train"
     task: Literal["vqa", "caption"] = "vqa"
-    weight: float = 1.0  # share of the mixture, relative to the other sources
+    where: tuple[FilterConfig, ...] = ()  # applied in this order
     limit: int = 0  # first so many rows after a seeded shuffle; 0 = all
+    weight: float = 1.0  # share of the mixture, relative to the other sources
+    count: int = 0  # instead of a weight: rows drawn from it in the whole stage, exactly
+    # How the weight changes: (share of training done, factor on weight); the first factor holds before its point, the
+    # last one after it. `piecewise` keeps a factor until the next point, `linear` and `cosine` go over to it. With a
+    # count the points say when its rows come.
+    anneal: Literal["constant", "piecewise", "linear", "cosine"] = "constant"
+    points: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes of training images, none by default. Left becomes right only under `flip_left_right`."""
+
+    rotate: float = 0.0  # up to so many degrees either way
+    crop: float = 0.0  # up to this share of height and of width is cut off
+    brightness: float = 0.0  # a factor in 1 -/+ this
+    contrast: float = 0.0  # a factor in 1 -/+ this
+    flip_left_right: bool = False  # half of the images; makes `left` and `right` in questions and answers wrong
 
 
 @dataclass(frozen=True)
@@ -70,6 +105,19 @@ class DataConfig:
     seq_len: int = 128  # text tokens, BOS to EOS
     overlong: Literal["error", "reject", "cut"] = "reject"  # an answer that does not fit; `cut` keeps its EOS
     workers: int = 0  # worker processes that decode images; 0 = threads of this process
+    image_cache_mb: int = 512  # resized images kept in memory where several rows share one; of all workers together
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    """What the splits may share. Training stops before its first step at a leak that is not accepted by name."""
+
+    # Leaks to go on with, each as "vqa_rad:train~vqa_rad:test"; "vqa_rad/official:train" names the builder config too.
+    accept: tuple[str, ...] = ()
+    also_evaluate: tuple[SourceConfig, ...] = ()  # sets that are compared beside eval.source
+    # Two images are nearly the same if so many of the 256 bits of their perceptual hashes differ, or fewer.
+    near_bits: int = 20
 
 
 @dataclass(frozen=True)
@@ -108,6 +156,7 @@ class StageConfig:
     train: tuple[tuple[str, str], ...] = ((r"img/head/.*", "train:head"), (".*", "freeze"))
     lora: LoraConfig = field(default_factory=LoraConfig)
     sources: tuple[SourceConfig, ...] = ()
+    weight_by: Literal["source", "row"] = "source"  # row: a weight is multiplied by its source's number of rows
     optim: OptimConfig = field(default_factory=OptimConfig)
     batch_size: int = 6  # examples computed at a time
     accumulate: int = 16  # batches per optimizer step; 6 x 16 = 96 is MedM's
@@ -266,6 +315,7 @@ class Config:
     saliency: SaliencyConfig = field(default_factory=SaliencyConfig)
     quality: QualityConfig = field(default_factory=QualityConfig)
     ask: AskConfig = field(default_factory=AskConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
 
     def stage(self, name: str) -> StageConfig:
         """Returns the stage of that name, `stage1` or `stage2`."""
@@ -300,3 +350,8 @@ def use_embedded_model(config: Any) -> None:
 def source(**fields: Any) -> ml_collections.ConfigDict:
     """Returns one entry of `stage.sources`: the defaults of SourceConfig with these fields instead."""
     return to_config_dict(SourceConfig(**fields))
+
+
+def where(field: str, **conditions: Any) -> ml_collections.ConfigDict:
+    """Returns one entry of `source.where`: a condition on a field of the rows."""
+    return to_config_dict(FilterConfig(field=field, **conditions))

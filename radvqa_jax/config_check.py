@@ -1,6 +1,7 @@
 """The border where a ConfigDict becomes the frozen configuration: unknown fields, wrong types, contradictions."""
 
 import dataclasses
+import itertools
 import types
 import typing
 from operator import attrgetter
@@ -8,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import ml_collections
 
-from radvqa_jax.config import Config, Mode, StageConfig
+from radvqa_jax.config import AugmentConfig, Config, Mode, SourceConfig, StageConfig
 from radvqa_jax.trees import nearest
 
 
@@ -102,11 +103,12 @@ _LEAST = {
     "model.resolution": 0,
     "data.seq_len": 8,
     "data.workers": 0,
+    "data.image_cache_mb": 0,
+    "audit.near_bits": 0,
     "decode.max_new_tokens": 1,
     "decode.samples": 1,
     "decode.batch_size": 1,
     "decode.top_k": 0,
-    "eval.source.limit": 0,
     "eval.bootstrap": 1,
     "score.bertscore_layers": 0,
     "score.sample_size": 1,
@@ -152,7 +154,12 @@ _LEAST_IN_STAGE = {
 # Fields that may not be empty in some modes: (field, modes, what the mode needs, an example).
 _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
     ("dataset", ("build_data",), "a data set", "phantom_rad"),
-    ("eval.source.dataset", ("predict", "saliency", "saliency_quality", "job"), "a data set to answer", "phantom_rad"),
+    (
+        "eval.source.dataset",
+        ("predict", "saliency", "saliency_quality", "job", "audit"),
+        "a data set to answer",
+        "phantom_rad",
+    ),
     ("ask.image", ("ask",), "an image or a DICOM file", "FILE"),
     ("ask.question", ("ask",), "a question", "'Is there a fracture?'"),
     ("eval.predictions", ("score", "compare", "judge"), "answers to score", "DIR/predictions/base.jsonl"),
@@ -179,7 +186,6 @@ def _check_stage(name: str, stage: StageConfig) -> None:
         stage.total_steps == 0 or optim.warmup_steps < stage.total_steps,
         f"{name}.optim.warmup_steps={optim.warmup_steps} must be below {name}.total_steps={stage.total_steps}.",
     )
-    _require(bool(stage.sources), f"{name}.sources is empty. Name at least one data set: source(dataset='slake').")
     _require(optim.learning_rate > 0, f"{name}.optim.learning_rate={optim.learning_rate} must be above 0.")
     for group, rate in optim.group_learning_rates:
         _require(rate > 0, f"{name}.optim.group_learning_rates: {group}={rate} must be above 0; to freeze, use a rule.")
@@ -191,16 +197,56 @@ def _check_stage(name: str, stage: StageConfig) -> None:
         not (names_lora and lora.rank == 0),
         f"{name}.train has a rule for adapters but {name}.lora.rank=0. Set the rank, or remove the rule.",
     )
+
+
+def _check_sources(name: str, stage: StageConfig) -> None:
+    _require(bool(stage.sources), f"{name}.sources is empty. Name at least one data set: source(dataset='slake').")
     for index, item in enumerate(stage.sources):
         _require(bool(item.dataset), f"{name}.sources[{index}].dataset is empty. Give a name in tfds_builders/.")
-        _require(item.weight > 0, f"{name}.sources[{index}].weight={item.weight} must be above 0.")
-        _check_least(item, {"limit": 0}, f"{name}.sources[{index}].")
+        _check_source(f"{name}.sources[{index}]", item)
+
+
+def _check_source(name: str, source: SourceConfig) -> None:
+    _require(source.weight > 0, f"{name}.weight={source.weight} must be above 0.")
+    _require(
+        not (source.count and source.weight != 1),
+        f"{name} has both count={source.count} and weight={source.weight}. Give one of them.",
+    )
+    _check_least(source, {"limit": 0, "count": 0}, f"{name}.")
+    points = source.points
+    _require(
+        (source.anneal == "constant") == (not points),
+        f"{name}: anneal={source.anneal!r} with points={points}. Points (share of training done, factor) belong to "
+        "'piecewise', 'linear' and 'cosine', and each of these needs some.",
+    )
+    _require(
+        all(0 <= at <= 1 and value >= 0 for at, value in points),
+        f"{name}.points={points}: a share of training must be in [0, 1], and a factor not negative.",
+    )
+    _require(
+        all(a < b for (a, _), (b, _) in itertools.pairwise(points)),
+        f"{name}.points={points} must rise in their shares of training.",
+    )
+    for number, item in enumerate(source.where):
+        path = f"{name}.where[{number}]"
+        _check_least(item, dict.fromkeys(("min_count", "most_common", "min_words", "max_words"), 0), f"{path}.")
+        given = (item.values, item.min_count, item.most_common, item.min_words, item.max_words)
+        _require(bool(item.field), f"{path}.field is empty. Give a text field of the data set, such as 'organ'.")
+        _require(any(given), f"{path} ({item.field}) has no condition. Give values, min_count, max_words, …")
+        _require(bool(item.values) or not item.exclude, f"{path}.exclude=True excludes nothing: `values` is empty.")
+
+
+def _check_augment(augment: AugmentConfig) -> None:
+    _check_least(augment, {"rotate": 0}, "data.augment.")
+    for name in ("crop", "brightness", "contrast"):
+        value = getattr(augment, name)
+        _require(0 <= value < 1, f"data.augment.{name}={value} must be in [0, 1).")
 
 
 def check(config: Config) -> None:
     """Raises ValueError, naming the fields and the rule, if fields contradict each other."""
     _check_least(config, _LEAST)
-    if config.mode in ("train", "job"):
+    if config.mode in ("train", "job", "audit"):
         _require(
             bool(config.stages), "stages is empty: nothing would be trained. Give --config.stages=\"('stage1',)\"."
         )
@@ -209,8 +255,21 @@ def check(config: Config) -> None:
                 name in ("stage1", "stage2"),
                 f"stages={config.stages} may only hold 'stage1' and 'stage2'.{nearest(name, ['stage1', 'stage2'])}",
             )
-            _check_stage(name, config.stage(name))
+            _check_sources(name, config.stage(name))
+            if config.mode != "audit":  # which only reads what a stage would be trained on
+                _check_stage(name, config.stage(name))
         _require(len(set(config.stages)) == len(config.stages), f"stages={config.stages} names a stage twice.")
+    for path in ("eval.source", "eval.train_source"):
+        _check_source(path, attrgetter(path)(config))
+    for index, item in enumerate(config.audit.also_evaluate):
+        _check_source(f"audit.also_evaluate[{index}]", item)
+    for entry in config.audit.accept:
+        sides = [side.strip() for side in entry.split("~")]
+        _require(
+            len(sides) == 2 and all(side.count(":") == 1 for side in sides),
+            f"audit.accept has {entry!r}; a leak is named by its two sets: 'vqa_rad:train~vqa_rad:test'.",
+        )
+    _check_augment(config.data.augment)
     decode = config.decode
     _require(
         decode.samples == 1 or decode.temperature > 0,

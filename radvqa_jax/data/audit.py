@@ -1,116 +1,179 @@
-"""What splits share: images by their pixels, cases by their ids, whole question-answer-image triplets."""
+"""What the sets of an experiment share: images, exactly and nearly, cases, questions; and which of that is a leak."""
 
-import hashlib
 import itertools
-from collections import Counter
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from radvqa_jax.data.image import decode_image
-from radvqa_jax.data.sources import RowSource
+from radvqa_jax.data.image_hashes import ImageHashes, load_hashes, near_pairs
+from radvqa_jax.data.rows import RowSource
+from radvqa_jax.data.set_facts import Texts, normal, read_texts, set_facts
+
+# MedPix numbers its pictures; MedPix 2.0, VQA-RAD and others keep the number in the name of the file.
+MEDPIX_PICTURE = re.compile(r"synpic(\d+)", re.IGNORECASE)
+# What is a leak when a set that is trained on shares it with one that is evaluated. Questions may recur.
+LEAKS = ("images", "near_images", "medpix_pictures", "cases", "triplets")
+LISTED_PAIRS = 50  # of nearly equal images
+SUSPECT_BITS = 64  # the closest pairs up to here are listed for a person to look at; they are no leak
+LISTED_SUSPECTS = 12
 
 
 class _Contents(NamedTuple):
-    """What one split holds."""
+    """What one set holds, row by row."""
 
-    images: list[str]  # sha256 of the pixels, row by row
+    images: list[str]  # sha256 of the pixels; "" for a row without an image
+    hashes: ImageHashes
+    pictures: list[str]  # number of the picture in MedPix, or ""
     cases: list[str]  # "" where the data set names none
+    questions: list[str]
     triplets: list[tuple[str, str, str]]
 
 
-def _pixel_hash(data: bytes) -> str:
-    pixels = decode_image(data)
-    return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
+def _contents(rows: RowSource, texts: Texts) -> _Contents:
+    hashes = load_hashes(rows)
+    images = [hashes.exact[number] if number >= 0 else "" for number in hashes.of_row.tolist()]
+    found = [MEDPIX_PICTURE.search(image_id) for image_id in texts.image_id]
+    questions = [normal(question) for question in texts.question]
+    answers = [normal(answer) for answer in texts.answer]
+    return _Contents(
+        images,
+        hashes,
+        [match.group(1) if match else "" for match in found],
+        # A bare number is a case of its own data set alone; PMC123 or MPX0001 is the same wherever it stands.
+        [f"{rows.source.dataset}/{case}" if case.isdigit() else case for case in texts.case_id],
+        questions,
+        list(zip(images, questions, answers, strict=True)),
+    )
 
 
-def _normal(text: str) -> str:
-    return " ".join(text.casefold().split())
-
-
-def _contents(rows: RowSource, *, name: str, known: dict[str, str]) -> _Contents:
-    """Returns what a split holds; `known` caches pixel hashes by the hash of the encoded bytes."""
-    images, cases, triplets = [], [], []
-    for row in rows:
-        encoded = hashlib.sha256(row["image"]).hexdigest()
-        if encoded not in known:
-            try:
-                known[encoded] = _pixel_hash(row["image"])
-            except ValueError as error:
-                raise ValueError(f"{name}, image {row['image_id']!r}: {error}") from error
-        images.append(known[encoded])
-        cases.append(row["case_id"])
-        triplets.append((known[encoded], _normal(row["question"]), _normal(row["answer"])))
-    return _Contents(images, cases, triplets)
-
-
-def _describe(found: _Contents) -> dict[str, int]:
+def _near(first: _Contents, second: _Contents, *, bits: int) -> dict[str, Any]:
+    """Returns the pairs of different images within `bits`, and the closest ones beyond for a person to look at."""
+    pairs = near_pairs(first.hashes, second.hashes, bits=max(bits, SUSPECT_BITS))
+    exact = set(first.hashes.exact)
+    found: set[int] = set()  # images of the second set; one that is shared exactly is not counted again
+    listed: list[dict[str, Any]] = []
+    suspects: list[dict[str, Any]] = []
+    for a, b, distance in pairs:
+        entry = {"first": first.hashes.image_ids[a], "second": second.hashes.image_ids[b], "bits": distance}
+        if distance <= bits:
+            listed.append(entry)
+            if second.hashes.exact[b] not in exact:
+                found.add(b)
+        else:
+            suspects.append(entry)
+    rows = [index for index, number in enumerate(second.hashes.of_row.tolist()) if number in found]
     return {
-        "rows": len(found.images),
-        "images": len(set(found.images)),
-        "cases": len(set(found.cases) - {""}),
-        "rows_without_case": found.cases.count(""),
-        "repeated_triplets": sum(n - 1 for n in Counter(found.triplets).values()),
+        "near_images": len(found),
+        "rows_of_second_with_near_image": len(rows),
+        "near_pairs": listed[:LISTED_PAIRS],
+        "suspects": suspects[:LISTED_SUSPECTS],
     }
 
 
-def _compare(first: _Contents, second: _Contents) -> dict[str, int]:
-    images = set(first.images) & set(second.images)
-    cases = (set(first.cases) & set(second.cases)) - {""}
-    triplets = set(first.triplets) & set(second.triplets)
-    return {
-        "images": len(images),
-        "cases": len(cases),
-        "triplets": len(triplets),
-        # How much of the second split, usually the test split, was seen in the first.
-        "rows_of_second_with_shared_image": sum(image in images for image in second.images),
-        "rows_of_second_with_shared_case": sum(case in cases for case in second.cases),
-        "rows_of_second_with_shared_triplet": sum(triplet in triplets for triplet in second.triplets),
-    }
+def _compare(first: _Contents, second: _Contents, *, bits: int) -> dict[str, Any]:
+    shared: dict[str, Any] = {}
+    for kind, ours, theirs in (
+        ("image", first.images, second.images),
+        ("medpix_picture", first.pictures, second.pictures),
+        ("case", first.cases, second.cases),
+        ("question", first.questions, second.questions),
+        ("triplet", first.triplets, second.triplets),
+    ):
+        both: set[Any] = (set(ours) & set(theirs)) - {""}
+        if kind == "triplet":
+            both = {triplet for triplet in both if triplet[0]}
+        shared[f"{kind}s"] = len(both)
+        # How much of the second set, usually the test set, was seen in the first.
+        shared[f"rows_of_second_with_shared_{kind}"] = sum(item in both for item in theirs)
+    return shared | _near(first, second, bits=bits)
 
 
-def audit(splits: Mapping[str, RowSource]) -> dict[str, Any]:
-    """Returns what each split holds and what each two of them share.
+def _pairs(names: Sequence[str], trained: set[str], evaluated: set[str]) -> list[tuple[str, str, bool]]:
+    """Returns (first, second, whether sharing is a leak); the trained one first. A set that is both is its own pair."""
+    pairs = [(name, name, True) for name in names if name in trained and name in evaluated]
+    for a, b in itertools.combinations(names, 2):
+        first, second = (b, a) if b in trained and a in evaluated and a not in trained else (a, b)
+        crosses = (a in trained and b in evaluated) or (b in trained and a in evaluated)
+        pairs.append((first, second, crosses))
+    return pairs
 
-    Two images are the same if their decoded pixels are; re-encoded or resized copies are not found. Two triplets are
-    the same if their images are, and their questions and answers but for case and white space. Rows without a case
-    share none.
 
-    The result has `splits`: {name: rows, images, cases, rows_without_case, repeated_triplets}; `shared`: a list of
-    {first, second, images, cases, triplets, rows_of_second_with_shared_image, …_case, …_triplet}; and `clean`: whether
-    nothing is shared.
+def audit(
+    sets: Mapping[str, RowSource], *, trained: Sequence[str], evaluated: Sequence[str], near_bits: int
+) -> dict[str, Any]:
+    """Returns what each set holds and what each two of them share.
+
+    Two images are the same if their decoded pixels are, and nearly the same if at most `near_bits` of 256 bits of their
+    perceptual hashes differ. `medpix_pictures` are shared by their number in MedPix, whatever was done to the file. Two
+    triplets are the same if their images are, and their questions and answers but for case and white space.
+
+    Args:
+        sets: {name: rows}.
+        trained: names of those that are trained on.
+        evaluated: names of those that are evaluated.
+        near_bits: see above.
+
+    The result has `splits`: {name: what set_facts gives, and images, cases, repeated_triplets, near_pairs_within, …};
+    `shared`: a list of {first, second, images, near_images, medpix_pictures, cases, questions, triplets,
+    rows_of_second_with_…, near_pairs, suspects, leak}, where `leak` names what a trained and an evaluated set share;
+    and `clean`: whether there is no leak.
     """
-    known: dict[str, str] = {}
-    contents = {name: _contents(rows, name=name, known=known) for name, rows in splits.items()}
-    shared = [
-        {"first": first, "second": second} | _compare(contents[first], contents[second])
-        for first, second in itertools.combinations(contents, 2)
-    ]
-    return {
-        "splits": {name: _describe(found) for name, found in contents.items()},
-        "shared": shared,
-        "clean": not any(pair[kind] for pair in shared for kind in ("images", "cases", "triplets")),
-    }
+    texts = {name: read_texts(rows) for name, rows in sets.items()}
+    contents = {name: _contents(rows, texts[name]) for name, rows in sets.items()}
+    shared = []
+    for first, second, crosses in _pairs(list(sets), set(trained), set(evaluated)):
+        found = _compare(contents[first], contents[second], bits=near_bits)
+        leak = [kind for kind in LEAKS if crosses and found[kind]]
+        shared.append({"first": first, "second": second, "leak": leak} | found)
+    splits = {}
+    for name, held in contents.items():
+        within = [pair for pair in near_pairs(held.hashes, held.hashes, bits=near_bits) if pair[0] < pair[1]]
+        splits[name] = {
+            "trained": name in trained,
+            "evaluated": name in evaluated,
+            "images": len(held.hashes.exact),
+            "rows_without_image": held.images.count(""),
+            "medpix_pictures": len(set(held.pictures) - {""}),
+            "cases": len(set(held.cases) - {""}),
+            "rows_without_case": held.cases.count(""),
+            "repeated_triplets": len(held.triplets) - len(set(held.triplets)),
+            "near_pairs_within": len(within),
+            **set_facts(texts[name], images=held.images),
+        }
+    return {"splits": splits, "shared": shared, "clean": not any(pair["leak"] for pair in shared)}
+
+
+def _describe_split(name: str, split: Mapping[str, Any]) -> str:
+    cases = f"{split['cases']} cases"
+    if split["rows_without_case"]:
+        cases += f" ({split['rows_without_case']} rows name none)"
+    line = (
+        f"{name}: {split['rows']} rows, {split['images']} images, {cases}, "
+        f"{split['repeated_triplets']} repeated question-answer-image triplets"
+    )
+    if split["medpix_pictures"]:
+        line += f"; {split['medpix_pictures']} images come from MedPix"
+    return line
 
 
 def format_report(report: Mapping[str, Any]) -> str:
-    """Returns the report of `audit` as a few lines of text."""
-    lines = []
-    for name, split in report["splits"].items():
-        cases = f"{split['cases']} cases"
-        if split["rows_without_case"]:
-            cases += f" ({split['rows_without_case']} rows name none)"
-        lines.append(
-            f"{name}: {split['rows']} rows, {split['images']} images, {cases}, "
-            f"{split['repeated_triplets']} repeated question-answer-image triplets"
-        )
+    """Returns the report of `audit` as a few lines of text: each set, and what trained and evaluated sets share."""
+    lines = [_describe_split(name, split) for name, split in report["splits"].items()]
     for pair in report["shared"]:
         first, second = pair["first"], pair["second"]
         size = report["splits"][second]
-        lines.append(
-            f"{second} vs {first}: {pair['images']} of {size['images']} images, "
+        said = (
+            f"{second} vs {first}: {pair['images']} of {size['images']} images, {pair['near_images']} nearly, "
             f"{pair['cases']} of {size['cases']} cases and {pair['triplets']} triplets are also in {first}; "
-            f"{pair['rows_of_second_with_shared_image']} of {size['rows']} rows ask about an image of {first}"
+            f"{pair['rows_of_second_with_shared_image']} of {size['rows']} rows ask about an image of {first}, "
+            f"{pair['rows_of_second_with_shared_question']} ask a question of it word for word"
         )
-    if len(report["splits"]) > 1:
-        lines.append("No leak found." if report["clean"] else "LEAK: scores on shared images or cases are not unseen.")
+        if pair["medpix_pictures"]:
+            said += f"; {pair['medpix_pictures']} pictures of MedPix are in both"
+        lines.append(said)
+    crossing = [pair for pair in report["shared"] if pair["leak"]]
+    if crossing:
+        lines.append("LEAK: scores on what training has seen do not show what a model does on unseen images or cases.")
+    elif report["shared"]:
+        lines.append("No leak found.")
     return "\n".join(lines)

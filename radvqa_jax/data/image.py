@@ -40,13 +40,28 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
         raise ValueError(f"The {len(data)} bytes are not an image that can be decoded: {error}.") from error
 
 
-def resize_image(image: UInt8[np.ndarray, "h w 3"], size: int) -> Float32[np.ndarray, "{size} {size} 3"]:
-    """Returns the image as a square of `size` pixels in [-1, 1]; the aspect ratio is not kept.
+def resize_levels(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
+    """Returns the image as a square of `size` pixels in whole grey levels; the aspect ratio is not kept.
 
-    This is TensorFlow's antialiased bilinear resize, clipped and cut down to whole grey levels, then / 127.5 - 1, as
-    big_vision feeds PaliGemma. PIL's resize of float images is the same filter, to within one grey level.
+    This is TensorFlow's antialiased bilinear resize, clipped and cut down to whole grey levels, as big_vision feeds
+    PaliGemma. PIL's resize of float images is the same filter, to within one grey level.
     """
-    channels = [Image.fromarray(image[..., c].astype(np.float32)) for c in range(3)]
-    resized = [np.asarray(channel.resize((size, size), Image.Resampling.BILINEAR)) for channel in channels]
-    levels = np.stack(resized, axis=-1).clip(0, 255).astype(np.uint8)
-    return levels.astype(np.float32) / np.float32(127.5) - np.float32(1)
+    first = image[..., 0]
+    grey = np.array_equal(first, image[..., 1]) and np.array_equal(first, image[..., 2])
+    levels = np.empty((size, size, 3), np.uint8)
+    for channel in range(1 if grey else 3):  # a grey image is resized once
+        floats = Image.fromarray(image[..., channel].astype(np.float32))
+        resized = np.asarray(floats.resize((size, size), Image.Resampling.BILINEAR))
+        levels[..., slice(None) if grey else slice(channel, channel + 1)] = resized.clip(0, 255)[..., None]
+    return levels
+
+
+def to_unit(levels: UInt8[np.ndarray, "*b h w 3"], out: np.ndarray | None = None) -> Float32[np.ndarray, "*b h w 3"]:
+    """Returns grey levels / 127.5 - 1, float32 in [-1, 1]; written into `out` if it is given."""
+    unit = np.divide(levels, np.float32(127.5), out=out, dtype=np.float32)
+    return np.subtract(unit, np.float32(1), out=unit)
+
+
+def resize_image(image: UInt8[np.ndarray, "h w 3"], size: int) -> Float32[np.ndarray, "{size} {size} 3"]:
+    """Returns what the model sees of an image: a square of `size` pixels in [-1, 1] (see `resize_levels`)."""
+    return to_unit(resize_levels(image, size))

@@ -1,17 +1,19 @@
 """Prepared TFDS data sets as rows of plain Python values, without TensorFlow."""
 
 import collections
+import functools
 import hashlib
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import tensorflow_datasets as tfds
 
 from radvqa_jax.config import DataConfig, SourceConfig
+from radvqa_jax.data.rows import Prepared, RowSource
+from radvqa_jax.data.text_index import load_index
 from radvqa_jax.files import read_json, read_jsonl
-from radvqa_jax.prompts import row_text
 from radvqa_jax.trees import nearest
 from tfds_builders.builder import COUNTS_FILE, OfficialFilesBuilder
 from tfds_builders.med_halt.med_halt_dataset_builder import Builder as MedHalt
@@ -23,8 +25,6 @@ from tfds_builders.rejects import FILE_NAME as REJECTS_FILE
 from tfds_builders.rocov2.rocov2_dataset_builder import Builder as RocoV2
 from tfds_builders.slake.slake_dataset_builder import Builder as Slake
 from tfds_builders.vqa_rad.vqa_rad_dataset_builder import Builder as VqaRad
-
-Row = dict[str, Any]
 
 BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
     "phantom_rad": PhantomRad,
@@ -129,118 +129,6 @@ def downloads(dataset: str) -> bool:
     return bool(builder.urls(next(iter(builder.builder_configs))))
 
 
-def _plain(value: Any) -> Any:
-    """Returns text as str, numbers and booleans as Python's own, sequences of these as lists; arrays as they are."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8")
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        return _plain(value.item())
-    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
-        return [_plain(item) for item in value]
-    return value
-
-
-class RowSource(Sequence[Row]):
-    """The rows of one split, by number, in the order of the prepared files.
-
-    A row is a dict of the features of tfds_builders/features.py and those that its data set alone offers. Images are
-    the encoded bytes of a file; text is str; it can be mutated by whoever asked for it.
-    """
-
-    def __init__(
-        self,
-        data: Sequence[Any],
-        *,
-        indices: Sequence[int],
-        source: SourceConfig,
-        fingerprint: dict[str, Any],
-        encoded: Sequence[str] = ("image",),
-    ) -> None:
-        """Takes the rows of `data` that `indices` names.
-
-        Args:
-            data: rows by number, as TFDS gives them without decoding images.
-            indices: which of them, in which order.
-            source: what was asked for.
-            fingerprint: what was found, for provenance; `n`, the number of rows, is added.
-            encoded: features that stay bytes.
-        """
-        self._data = data
-        self._encoded = frozenset(encoded)
-        self.indices = np.asarray(indices, np.int64)
-        self.source = source
-        self.fingerprint = fingerprint | {"n": len(self.indices)}
-        self._shown: np.ndarray | None = None  # rows of `data` whose images are shown instead
-        self._image: tuple[bytes, str] | None = None  # one encoded image that is shown instead, and its id
-
-    @property
-    def name(self) -> str:
-        """The data set, builder config and split, as records name it: `vqa_rad/official:train`."""
-        config = str(self.fingerprint["builder_config"])
-        return f"{self.source.dataset}{config and '/' + config}:{self.source.split}"
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Row:  # pyright: ignore[reportIncompatibleMethodOverride] no slices
-        row = self._data[int(self.indices[index])]
-        plain = {key: value if key in self._encoded else _plain(value) for key, value in row.items()}
-        if self._image is not None:
-            return plain | {"image": self._image[0], "image_used": self._image[1]}
-        if self._shown is None:
-            return plain
-        shown = self._data[int(self._shown[index])]
-        return plain | {"image": shown["image"], "image_used": _plain(shown["image_id"])}
-
-    def __iter__(self) -> Iterator[Row]:
-        return (self[index] for index in range(len(self)))
-
-    def select(self, indices: Sequence[int]) -> "RowSource":
-        """Returns the rows with these numbers, in this order."""
-        numbers = np.asarray(indices, np.int64)
-        chosen = RowSource(
-            self._data,
-            indices=self.indices[numbers].tolist(),
-            source=self.source,
-            fingerprint=self.fingerprint,
-            encoded=tuple(self._encoded),
-        )
-        if self._shown is not None:
-            chosen._shown = self._shown[numbers]
-        chosen._image = self._image
-        return chosen
-
-    def with_images_of(self, others: Sequence[int]) -> "RowSource":
-        """Returns the same rows, each with the image of the row that `others` numbers, and its id as `image_used`."""
-        if len(others) != len(self):
-            raise ValueError(f"with_images_of needs one number a row: {len(self)} rows, {len(others)} numbers.")
-        swapped = self.select(range(len(self)))
-        swapped._shown = self.indices[np.asarray(others, np.int64)]
-        swapped.fingerprint["images_of"] = hashlib.sha256(swapped._shown.tobytes()).hexdigest()
-        return swapped
-
-    def with_image(self, image: bytes, *, image_id: str) -> "RowSource":
-        """Returns the same rows, each with this encoded image, and `image_id` as `image_used`."""
-        shown = self.select(range(len(self)))
-        shown._image = (image, image_id)
-        shown.fingerprint["image"] = hashlib.sha256(image).hexdigest()
-        return shown
-
-    def captioned(self) -> "RowSource":
-        """Returns one row for each image that has a caption: its first that has one."""
-        first: dict[str, int] = {}
-        for index, row in enumerate(self):
-            if row["caption"].strip():
-                first.setdefault(row["image_id"], index)
-        return self.select(list(first.values()))
-
-    def text(self, row: Row, *, template: str) -> tuple[str, str]:
-        """Returns (prefix, suffix) of one of these rows for the source's task."""
-        return row_text(row, task=self.source.task, template=template)
-
-
 def _fingerprint(builder: tfds.core.GeneratorBasedBuilder, source: SourceConfig) -> dict[str, Any]:
     """Returns what identifies a prepared split. `files` is a sha256 over its files' names and sizes."""
     info = builder.info.splits[source.split]
@@ -295,8 +183,9 @@ def find_prepared(source: SourceConfig, data: DataConfig) -> tfds.core.Generator
 def load_rows(source: SourceConfig, data: DataConfig, *, seed: int = 0) -> RowSource:
     """Returns the rows of one source.
 
-    With task `caption` it holds one row for each image that has a caption. `source.limit` keeps the first so many of a
-    shuffle by `seed`, in the order of the files, so a smaller limit is part of a larger one.
+    The filters of `source.where` come first. With task `caption` one row is left for each image that has a caption.
+    `source.limit` keeps the first so many of a shuffle by `seed`, in the order of the files, so a smaller limit is part
+    of a larger one.
 
     Raises:
         ValueError: as `find_prepared`, or if no row is left.
@@ -307,7 +196,24 @@ def load_rows(source: SourceConfig, data: DataConfig, *, seed: int = 0) -> RowSo
     decoders = {name: tfds.decode.SkipDecoding() for name in images}
     found: Any = builder.as_data_source(source.split, decoders=decoders)  # pyright: ignore[reportCallIssue] decorated
     fingerprint = _fingerprint(builder, source)
-    rows = RowSource(found, indices=range(len(found)), source=source, fingerprint=fingerprint, encoded=images)
+    paths = [Path(path) for path in builder.info.splits[source.split].filepaths]
+    prepared = Prepared(Path(builder.data_dir), source.split, paths)
+
+    @functools.cache
+    def index() -> pa.Table:
+        return load_index(found, features, folder=prepared.folder, split=source.split, paths=paths)
+
+    rows = RowSource(
+        found,
+        indices=range(len(found)),
+        source=source,
+        fingerprint=fingerprint,
+        encoded=images,
+        index=index,
+        prepared=prepared,
+    )
+    for condition in source.where:
+        rows = rows.where(condition)
     if source.task == "caption":
         rows = rows.captioned()
     if source.limit:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from radvqa_jax.config import DataConfig, DecodeConfig
 from radvqa_jax.data.loader import eval_batches
 from radvqa_jax.data.packing import pack_prompt
-from radvqa_jax.data.sources import RowSource
+from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.decoding.decode import decode
 from radvqa_jax.evaluation.baselines import to_record

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from radvqa_jax.config import Config
 from radvqa_jax.runners.ask import ask
+from radvqa_jax.runners.audit import audit_mode
 from radvqa_jax.runners.compare import compare_mode
 from radvqa_jax.runners.data import build_data
 from radvqa_jax.runners.evaluate import predict_mode, score_mode
@@ -25,4 +26,5 @@ RUNNERS: dict[str, Callable[[Config, Path], None]] = {
     "saliency_quality": saliency_quality_mode,
     "ask": ask,
     "job": job,
+    "audit": audit_mode,
 }

@@ -1,13 +1,10 @@
 """The modes that need data and no model."""
 
-import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 from radvqa_jax.config import Config, SourceConfig
-from radvqa_jax.data.audit import audit, format_report
-from radvqa_jax.data.sources import load_rows, prepare
+from radvqa_jax.data.sources import prepare
 from radvqa_jax.files import write_json
 
 
@@ -30,7 +27,8 @@ def stage_sources(config: Config) -> list[SourceConfig]:
 
 def all_sources(config: Config) -> list[SourceConfig]:
     """Returns every source that the job names, each once."""
-    return list(dict.fromkeys([*stage_sources(config), config.eval.source, config.eval.train_source]))
+    evaluated = [config.eval.source, *config.audit.also_evaluate]
+    return list(dict.fromkeys([*stage_sources(config), *evaluated, config.eval.train_source]))
 
 
 def prepare_all(config: Config) -> None:
@@ -43,13 +41,3 @@ def prepare_all(config: Config) -> None:
             allow_count_mismatch=config.data.allow_count_mismatch,
         )
         print(f"data: {dataset} {built['version']} {built['splits']} in {built['path']}", flush=True)
-
-
-def audit_all(config: Config, workdir: Path) -> dict[str, Any]:
-    """Compares what is trained on with what is evaluated, and says what they share."""
-    whole = [dataclasses.replace(s, task="vqa", limit=0, weight=1.0) for s in all_sources(config)]
-    splits = {rows.name: rows for rows in (load_rows(source, config.data) for source in dict.fromkeys(whole))}
-    found = audit(splits)
-    write_json(workdir / "audit.json", found)
-    print(format_report(found), flush=True)
-    return found

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from radvqa_jax.config import Config, SourceConfig
-from radvqa_jax.data.sources import RowSource, load_rows, make_builder
+from radvqa_jax.data.rows import RowSource
+from radvqa_jax.data.sources import load_rows, make_builder
 from radvqa_jax.evaluation import baselines, published, report, samples
 from radvqa_jax.evaluation.judge_file import find_judges
 from radvqa_jax.evaluation.predict import predict, read_records

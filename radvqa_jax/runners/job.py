@@ -12,11 +12,13 @@ import jax
 
 from radvqa_jax import __version__
 from radvqa_jax.config import Config
-from radvqa_jax.data.sources import RowSource, load_rows, make_builder
+from radvqa_jax.data.rows import RowSource
+from radvqa_jax.data.sources import load_rows, make_builder
 from radvqa_jax.evaluation import report
 from radvqa_jax.evaluation.judge_file import find_judges
 from radvqa_jax.files import write_jsonl
-from radvqa_jax.runners.data import all_sources, audit_all, prepare_all
+from radvqa_jax.runners.audit import refuse_leaks
+from radvqa_jax.runners.data import all_sources, prepare_all
 from radvqa_jax.runners.evaluate import (
     Unseen,
     answer,
@@ -49,7 +51,11 @@ def _provenance(
         "tokenizer_sha256": ground.tokenizer.sha256,
         "evaluated_on": rows.fingerprint,
         "swapped_image_of_the_same_modality_and_organ": f"{unseen.same_group} of {len(rows)} questions",
-        "shared_between_splits": found["shared"],
+        "shared_between_splits": [
+            {key: value for key, value in pair.items() if key not in ("near_pairs", "suspects")}
+            for pair in found["shared"]
+        ],
+        "accepted_leaks": list(ground.config.audit.accept),
         "prompt": ground.config.data.prompt,
         "decoding": dataclasses.asdict(ground.config.decode),
         "seed": ground.config.seed,
@@ -64,7 +70,7 @@ def job(config: Config, workdir: Path) -> None:
         make_builder(source.dataset, builder_config=source.builder_config, data_dir=config.data.data_dir)
     inspect_model(config)
     prepare_all(config)
-    found = audit_all(config, workdir)
+    found = refuse_leaks(config, workdir)
     ground = load_ground(config, workdir)
     rows = load_rows(config.eval.source, config.data, seed=config.seed)
     train_rows = load_rows(config.eval.train_source, config.data, seed=config.seed)

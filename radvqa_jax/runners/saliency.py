@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from radvqa_jax.config import Config
-from radvqa_jax.data.sources import RowSource, load_rows
+from radvqa_jax.data.rows import RowSource
+from radvqa_jax.data.sources import load_rows
 from radvqa_jax.evaluation.report import run_label
 from radvqa_jax.runners.evaluate import answer, is_synthetic
 from radvqa_jax.runners.ground import Ground, configured_adapter, load_ground

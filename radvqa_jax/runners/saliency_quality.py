@@ -11,7 +11,8 @@ from tqdm import tqdm
 from radvqa_jax.config import Config
 from radvqa_jax.data.image import decode_image
 from radvqa_jax.data.loader import make_train_loader
-from radvqa_jax.data.sources import RowSource, find_prepared, load_rows
+from radvqa_jax.data.rows import RowSource
+from radvqa_jax.data.sources import find_prepared, load_rows
 from radvqa_jax.evaluation.predict import read_unfinished
 from radvqa_jax.evaluation.scoring import verdict
 from radvqa_jax.files import append_jsonl, read_jsonl, write_jsonl

@@ -1,7 +1,9 @@
 """The mode that trains."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from radvqa_jax.config import Config
 from radvqa_jax.data.loader import TrainLoader, make_train_loader
@@ -9,9 +11,10 @@ from radvqa_jax.data.packing import describe
 from radvqa_jax.data.sources import find_prepared, load_rows
 from radvqa_jax.files import write_json
 from radvqa_jax.models.variants import get_variant
+from radvqa_jax.runners.audit import evaluated_sources, refuse_leaks
 from radvqa_jax.runners.data import stage_sources
 from radvqa_jax.runners.ground import Ground, load_ground
-from radvqa_jax.training.stage import Trained, load_trained, run_stage
+from radvqa_jax.training.stage import Trained, count_steps, load_trained, run_stage
 
 
 def _make_loader(ground: Ground, name: str) -> TrainLoader:
@@ -24,6 +27,8 @@ def _make_loader(ground: Ground, name: str) -> TrainLoader:
         resolution=get_variant(config.model.variant).at(config.model.resolution).resolution,
         batch_size=stage.batch_size * stage.accumulate,
         seed=config.seed + int(name.removeprefix("stage")),
+        total_batches=lambda rows_per_epoch: count_steps(stage, rows_per_epoch),
+        weight_by=stage.weight_by,
     )
 
 
@@ -34,6 +39,27 @@ def _show_example(ground: Ground, loader: TrainLoader) -> None:
     loader.set_state(position)
     row = {name: getattr(batch, name)[0] for name in ("tokens", "mask_ar", "mask_loss", "mask_input")}
     print("The first training row:\n" + describe(ground.tokenizer, row), flush=True)
+
+
+def _describe(entry: dict[str, Any]) -> list[str]:
+    """Returns, line for line, what was left of a source."""
+    source = f"{entry['source']['dataset']}:{entry['source']['split']}"
+    lines = [
+        f"{source} where {f['filter']}: {f['after']} of {f['before']} rows" for f in entry["source"].get("filters", [])
+    ]
+    return [*lines, f"{source} {entry['kept']} rows kept, rejected {entry['rejected']}"]
+
+
+def format_shares(name: str, report: Sequence[dict[str, Any]], shares: Sequence[dict[str, Any]]) -> str:
+    """Returns, as a line for each source, how much of a stage came from it, in all and in each tenth."""
+    lines = []
+    for entry, share in zip(report, shares, strict=True):
+        tenths = " ".join(f"{part:.0%}" for part in share["share_by_tenth"])
+        source = f"{entry['source']['dataset']}:{entry['source']['split']}"
+        lines.append(
+            f"{name}: {source} gave {share['drawn']} rows, {share['share']:.1%}; by tenth of training {tenths}"
+        )
+    return "\n".join(lines)
 
 
 def train_stages(ground: Ground, *, after: Callable[[str, Trained], None] = lambda name, trained: None) -> Trained:
@@ -47,12 +73,10 @@ def train_stages(ground: Ground, *, after: Callable[[str, Trained], None] = lamb
     trained = Trained.nothing()
     for name in config.stages:
         loader = _make_loader(ground, name)
-        for entry in loader.report:
-            source = entry["source"]
-            kept = f"{entry['kept']} rows kept, rejected {entry['rejected']}"
-            print(f"{name}: {source['dataset']}:{source['split']} {kept}")
+        print("\n".join(f"{name}: {line}" for entry in loader.report for line in _describe(entry)))
         _show_example(ground, loader)
-        data = {str(i): entry["source"] | {"weight": entry["weight"]} for i, entry in enumerate(loader.report)}
+        data: dict[str, Any] = {str(i): entry["source"] for i, entry in enumerate(loader.report)}
+        data["augment"] = dataclasses.asdict(config.data.augment)
         try:
             trained = run_stage(
                 name,
@@ -66,14 +90,20 @@ def train_stages(ground: Ground, *, after: Callable[[str, Trained], None] = lamb
             )
         finally:
             loader.close()
-        write_json(ground.workdir / name / "data.json", loader.report)
+        shares = loader.realised()
+        write_json(
+            ground.workdir / name / "data.json", [entry | s for entry, s in zip(loader.report, shares, strict=True)]
+        )
+        if len(shares) > 1:
+            print(format_shares(name, loader.report, shares), flush=True)
         after(name, trained)
     return trained
 
 
 def train(config: Config, workdir: Path) -> None:
     """Trains the configured stages."""
-    for source in stage_sources(config):
+    for source in [*stage_sources(config), *evaluated_sources(config)]:
         find_prepared(source, config.data)
+    refuse_leaks(config, workdir)
     train_stages(load_ground(config, workdir))
     print(f"What was trained is in {workdir / config.stages[-1]}/adapter.npz")

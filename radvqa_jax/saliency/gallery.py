@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from radvqa_jax.config import Config
 from radvqa_jax.data.image import decode_image
-from radvqa_jax.data.sources import RowSource
+from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation.scoring import verdict
 from radvqa_jax.files import atomic_write

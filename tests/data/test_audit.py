@@ -1,23 +1,46 @@
-"""What splits share."""
+"""What sets share, and what of it is a leak."""
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from radvqa_jax.config import DataConfig, SourceConfig
-from radvqa_jax.data.audit import audit, format_report
+from radvqa_jax.data import audit as audit_module
+from radvqa_jax.data import image_hashes
+from radvqa_jax.data.audit import format_report
+from radvqa_jax.data.audit_report import write_audit
+from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
 
 from .conftest import fake_rows, png
 
+NEAR_BITS = 20  # the default of audit.near_bits
+
+
+def audit(sets: dict[str, RowSource]) -> dict[str, Any]:
+    """Returns the report; `test` is evaluated, all others are trained on."""
+    trained = [name for name in sets if name != "test"]
+    return audit_module.audit(sets, trained=trained, evaluated=["test"], near_bits=NEAR_BITS)
+
+
+def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
 
 def bmp(value: int) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(file, "BMP")
-    return file.getvalue()
+    return encode(Image.fromarray(np.full((8, 8, 3), value, np.uint8)), "BMP")
+
+
+def blobs(seed: int) -> Image.Image:
+    """Returns a smooth random picture: as structured as a radiograph, and unlike any other seed's."""
+    noise = np.random.default_rng(seed).integers(0, 256, (9, 9), np.uint8)
+    return Image.fromarray(noise).resize((160, 160), Image.Resampling.BICUBIC)
 
 
 def test_disjoint_splits_are_clean() -> None:
@@ -59,16 +82,120 @@ def test_triplets_are_compared_without_case_and_white_space() -> None:
 
 
 def test_every_two_splits_are_compared() -> None:
-    report = audit({"a": fake_rows(1), "b": fake_rows(1, first=1), "c": fake_rows(2)})
-    assert [(pair["first"], pair["second"], pair["images"]) for pair in report["shared"]] == [
-        ("a", "b", 0),
-        ("a", "c", 1),
-        ("b", "c", 1),
+    report = audit({"a": fake_rows(1), "b": fake_rows(1, first=1), "test": fake_rows(1), "c": fake_rows(2)})
+    assert [(pair["first"], pair["second"], pair["images"], pair["leak"]) for pair in report["shared"]] == [
+        ("a", "b", 0, []),
+        ("a", "test", 1, ["images", "cases", "triplets"]),
+        ("a", "c", 1, []),  # both are trained on
+        ("b", "test", 0, []),
+        ("b", "c", 1, []),
+        ("c", "test", 1, ["images", "cases", "triplets"]),
     ]
+    assert not report["clean"]
+
+
+def test_a_set_that_is_trained_on_and_evaluated_is_a_leak() -> None:
+    rows = fake_rows(3)
+    report = audit_module.audit({"x": rows}, trained=["x"], evaluated=["x"], near_bits=NEAR_BITS)
+    assert [(pair["first"], pair["second"], pair["images"]) for pair in report["shared"]] == [("x", "x", 3)]
+    assert not report["clean"]
+
+
+ALTERED = {
+    "jpeg": lambda image: encode(image, "JPEG", quality=50),
+    "half the size": lambda image: encode(image.resize((80, 80), Image.Resampling.LANCZOS), "PNG"),
+    "another shape": lambda image: encode(image.resize((200, 120)), "PNG"),
+    "brighter": lambda image: encode(ImageEnhance.Brightness(image).enhance(1.1), "PNG"),
+    "less contrast": lambda image: encode(ImageEnhance.Contrast(image).enhance(0.8), "PNG"),
+    "alpha": lambda image: encode(image.convert("RGBA"), "PNG"),
+}
+
+
+def test_planted_copies_are_found_nearly_and_no_others() -> None:
+    train = fake_rows(20, image=[encode(blobs(seed), "PNG") for seed in range(20)])
+    copies = [change(blobs(seed)) for seed, change in enumerate(ALTERED.values())]
+    others = [encode(blobs(seed), "PNG") for seed in range(100, 110)]
+    test = fake_rows(16, first=100, image=copies + others)
+    (shared,) = audit({"train": train, "test": test})["shared"]
+    assert shared["images"] == 1  # `alpha` has the same pixels
+    assert shared["near_images"] == shared["rows_of_second_with_near_image"] == 5
+    assert {(pair["first"], pair["second"]) for pair in shared["near_pairs"]} == {
+        (f"image-{seed}", f"image-{100 + seed}") for seed in range(5)
+    }
+    assert shared["leak"] == ["images", "near_images"]
+
+
+def test_bare_numbers_are_cases_of_their_own_data_set() -> None:
+    other = fake_rows(1, first=9, case_id=["7"])
+    other.source = SourceConfig(dataset="other")
+    assert audit({"train": fake_rows(1, case_id=["7"]), "test": other})["clean"]
+    other = fake_rows(1, first=9, case_id=["PMC7"])
+    other.source = SourceConfig(dataset="other")
+    assert audit({"train": fake_rows(1, case_id=["PMC7"]), "test": other})["shared"][0]["leak"] == ["cases"]
+
+
+def test_pictures_of_medpix_are_known_by_their_number() -> None:
+    train = fake_rows(2, image_id=["MPX1229_synpic22020", "MPX1_synpic2"])
+    (shared,) = audit({"train": train, "test": fake_rows(2, first=9, image_id=["synpic22020", "synpic3"])})["shared"]
+    assert (shared["medpix_pictures"], shared["leak"]) == (1, ["medpix_pictures"])
+
+
+def test_rows_without_an_image_share_none() -> None:
+    text = {"image": [b"", b""], "image_id": ["", ""], "case_id": ["", ""]}
+    report = audit({"train": fake_rows(2, **text), "test": fake_rows(2, first=9, **text)})
+    assert report["clean"] and report["splits"]["test"]["rows_without_image"] == 2
+    assert report["splits"]["test"]["images"] == 0
+
+
+def test_what_teaches_nothing_is_counted() -> None:
+    answer = ["", "Replace this - DESCRIPTION OF THE IMAGE OR FINDINGS.", "N/A", "left", "yes", "Yes "]
+    rows = fake_rows(
+        6,
+        answer=answer,
+        answer_type=["closed"] * 6,
+        yes_no=[False] * 4 + [True] * 2,
+        question=list("abcdee"),
+        image=[png(i) for i in (0, 1, 2, 3, 4, 4)],
+        image_id=list("abcdee"),
+    )
+    facts = audit({"train": rows})["splits"]["train"]
+    assert facts["empty_answers"] == 1 and sum(facts["placeholder_answers"].values()) == 2
+    assert facts["closed"] == {"rows": 6, "not_yes_no": 4}
+    assert facts["repeated_triplets"] == 1 and facts["contradictions"] == 0
+    assert facts["answers"]["yes"] == 2 and facts["answer_words"] == {"0": 1, "1": 4, "9": 1}
+    many = fake_rows(40, answer=[f"The findings suggest that there is {i}" for i in range(40)])
+    assert audit({"train": many})["splits"]["train"]["template_openings"] == {"the findings suggest that": 40}
+
+
+def test_hashes_are_kept_beside_the_data(dummy_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load() -> RowSource:
+        return load_rows(SourceConfig(dataset="vqa_rad"), DataConfig(data_dir=str(dummy_dir)))
+
+    want = image_hashes.load_hashes(load())
+
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("an image is decoded again")
+
+    monkeypatch.setattr(image_hashes, "_hash_image", refuse)
+    have = image_hashes.load_hashes(load())
+    assert have.exact == want.exact and (have.near == want.near).all() and (have.of_row == want.of_row).all()
+    part = image_hashes.load_hashes(load().select([2, 0]))
+    assert [part.exact[n] for n in part.of_row] == [want.exact[want.of_row[n]] for n in (2, 0)]
+
+
+def test_the_page_loads_nothing_and_escapes_every_text(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script> $x_{2}$"
+    rows = fake_rows(2, answer=[evil, "no"], organ=[evil, ""], image_id=["<b>", "b"])
+    report = audit({"train": rows, "test": fake_rows(2, first=1)}) | {"blind": {}, "accepted": [], "near_bits": 20}
+    page = write_audit(tmp_path, report).read_text()
+    assert "<script" not in page and "&lt;script&gt;" in page
+    assert "default-src 'none'; img-src data:" in page
+    assert not [word for word in ("http:", "https:", 'src="/', "<link", "@import") if word in page]
+    assert (tmp_path / "audit.json").is_file()
 
 
 def test_a_broken_image_is_named() -> None:
-    with pytest.raises(ValueError, match="test, image 'image-0'"):
+    with pytest.raises(ValueError, match="fake:train, image 'image-0'"):
         audit({"test": fake_rows(1, image=[b"what"])})
 
 
@@ -79,6 +206,8 @@ def test_the_leak_of_vqa_rad_is_reported(vqa_rad_dir: Path) -> None:
     train, test, (shared,) = report["splits"]["train"], report["splits"]["test"], report["shared"]
     assert (train["rows"], train["images"], train["repeated_triplets"]) == (1797, 313, 3)
     assert (test["rows"], test["images"], test["repeated_triplets"]) == (451, 203, 0)
-    assert (shared["images"], shared["triplets"]) == (202, 1)
+    assert (shared["images"], shared["near_images"], shared["medpix_pictures"], shared["triplets"]) == (202, 0, 202, 1)
+    assert not any(split["near_pairs_within"] for split in (train, test))  # no false alarm
+    assert train["closed"] == {"rows": 1027, "not_yes_no": 85}
     text = format_report(report)
     assert "202 of 203 images" in text and "LEAK" in text

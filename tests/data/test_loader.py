@@ -8,13 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from radvqa_jax.config import DataConfig, SourceConfig
+from radvqa_jax.config import AugmentConfig, DataConfig, SourceConfig
+from radvqa_jax.data import loader as loader_module
+from radvqa_jax.data.augment import augment
+from radvqa_jax.data.image import decode_image
+from radvqa_jax.data.image_cache import ImageCache
 from radvqa_jax.data.loader import TrainLoader, eval_batches, make_train_loader
-from radvqa_jax.data.sources import RowSource, load_rows
+from radvqa_jax.data.rows import RowSource
+from radvqa_jax.data.sources import load_rows
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.schema import Batch
 
-from .conftest import fake_rows
+from .conftest import fake_rows, png
 
 DATA = DataConfig(seq_len=24)
 LONG = "axial MRI shows left lung nodule, 12 mm in diameter. " * 2
@@ -27,8 +32,20 @@ def loader(
     batch_size: int = 4,
     seed: int = 0,
     data: DataConfig = DATA,
+    total: int = 50,
+    process: tuple[int, int] = (0, 1),
 ) -> TrainLoader:
-    return make_train_loader(sources, data=data, tokenizer=tokenizer, resolution=4, batch_size=batch_size, seed=seed)
+    return make_train_loader(
+        sources,
+        data=data,
+        tokenizer=tokenizer,
+        resolution=4,
+        batch_size=batch_size,
+        seed=seed,
+        total_batches=lambda rows: total,
+        process_index=process[0],
+        process_count=process[1],
+    )
 
 
 def which(batch: Batch) -> list[int]:
@@ -89,6 +106,113 @@ def test_it_continues_from_every_step(tokenizer: Tokenizer) -> None:
         assert again.get_state() == state
         for want in batches[step : step + 3]:
             assert_equal(next(again), want)
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_share_the_batches_of_one(tokenizer: Tokenizer, processes: int) -> None:
+    sources = [fake_rows(7, weight=2.0), fake_rows(5, first=100)]
+    whole = loader(sources, tokenizer)
+    parts = [loader(sources, tokenizer, process=(index, processes)) for index in range(processes)]
+    for _ in range(4):
+        batches = [next(part) for part in parts]
+        together = Batch(*(np.concatenate(leaves) for leaves in zip(*batches, strict=True)))
+        assert_equal(together, next(whole))
+    assert {json.dumps(part.get_state()) for part in parts} == {json.dumps(whole.get_state())}
+    # A state of one number of processes continues under another.
+    again = loader(sources, tokenizer)
+    again.set_state(parts[0].get_state())
+    assert_equal(next(again), next(whole))
+
+
+def test_processes_that_cannot_share_a_batch_are_refused(tokenizer: Tokenizer) -> None:
+    with pytest.raises(ValueError, match=r"batch_size=4 cannot be shared by process_count=3"):
+        loader([fake_rows(3)], tokenizer, process=(0, 3))
+    with pytest.raises(ValueError, match=r"process_index=2 must be at least 0 and below process_count=2"):
+        loader([fake_rows(3)], tokenizer, process=(2, 2))
+
+
+def late(n: int, *, first: int) -> RowSource:
+    rows = fake_rows(n, first=first)
+    rows.source = SourceConfig(dataset="late", anneal="linear", points=((0.5, 0.0), (1.0, 1.0)))
+    return rows
+
+
+def test_shares_that_change_are_realised_and_continue_from_any_step(tokenizer: Tokenizer) -> None:
+    sources = [fake_rows(9), late(4, first=100)]
+    whole = loader(sources, tokenizer, total=20)
+    batches = list(whole)
+    numbers = [number for batch in batches for number in which(batch)]
+    assert len(numbers) == 80 and all(number < 100 for number in numbers[:40])
+    shares = whole.realised()
+    assert [share["drawn"] for share in shares] == [sum(n < 100 for n in numbers), sum(n >= 100 for n in numbers)]
+    assert shares[1]["share_by_tenth"] == [sum(n >= 100 for n in numbers[i : i + 8]) / 8 for i in range(0, 80, 8)]
+    for step in (0, 9, 11, 19):
+        again = loader(sources, tokenizer, total=20)
+        again.set_state({"batches_drawn": step})
+        assert_equal(next(again), batches[step])
+
+
+def test_exact_counts_are_drawn_exactly(tokenizer: Tokenizer) -> None:
+    counted = fake_rows(4, first=100)
+    counted.source = SourceConfig(dataset="counted", count=13)
+    numbers = [number for batch in loader([fake_rows(9), counted], tokenizer, total=20) for number in which(batch)]
+    drawn = Counter(number for number in numbers if number >= 100)
+    assert drawn.total() == 13 and max(drawn.values()) - min(drawn.values()) <= 1
+
+
+def test_images_that_rows_share_are_decoded_once(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    monkeypatch.setattr(loader_module, "decode_image", lambda data: made.append(1) or decode_image(data))
+    shared = fake_rows(8, image=[png(i // 4) for i in range(8)], image_id=[str(i // 4) for i in range(8)])
+
+    def draw(data: DataConfig) -> list[int]:
+        made.clear()
+        return [n for batch in loader([shared], tokenizer, data=data, total=6) for n in which(batch)]
+
+    without = draw(dataclasses.replace(DATA, image_cache_mb=0))
+    assert len(made) == 24
+    assert draw(DATA) == without
+    assert 2 <= len(made) <= 8  # threads may make an image at the same time
+
+
+def test_a_cache_forgets_what_was_used_longest_ago() -> None:
+    cache, made = ImageCache(2 * 48), []
+
+    def make(data: bytes) -> np.ndarray:
+        made.append(data)
+        return np.zeros((4, 4, 3), np.uint8)
+
+    for data in (b"a", b"b", b"a", b"c", b"a", b"b"):
+        cache.get(data, make)
+    assert made == [b"a", b"b", b"c", b"b"]
+
+
+SQUARE = np.zeros((12, 12, 3), np.uint8)
+SQUARE[:, :6] = 200
+
+
+def test_without_augmentation_an_image_is_as_it_was() -> None:
+    assert augment(SQUARE, AugmentConfig(), rng=np.random.default_rng(0)) is SQUARE
+
+
+def test_only_the_flip_exchanges_left_and_right() -> None:
+    strong = AugmentConfig(rotate=20, crop=0.2, brightness=0.3, contrast=0.3)
+    for seed in range(30):
+        changed = augment(SQUARE, strong, rng=np.random.default_rng(seed)).astype(int)
+        half = changed.shape[1] // 2
+        assert changed[:, :half].mean() > changed[:, half:].mean()
+    flipped = [augment(SQUARE, AugmentConfig(flip_left_right=True), rng=np.random.default_rng(s)) for s in range(30)]
+    assert 5 < sum((image == SQUARE[:, ::-1]).all() for image in flipped) < 25
+
+
+def test_augmented_batches_are_the_same_again_and_differ_between_epochs(tokenizer: Tokenizer) -> None:
+    data = dataclasses.replace(DATA, augment=AugmentConfig(brightness=0.5))
+    rows = fake_rows(4, first=100)
+    first, second = loader([rows], tokenizer, data=data), loader([rows], tokenizer, data=data, process=(1, 2))
+    batches = [next(first) for _ in range(2)]
+    second.set_state({"batches_drawn": 1})
+    np.testing.assert_array_equal(next(second).image, np.asarray(batches[1].image)[2:])
+    assert sorted(which(batches[0])) != sorted(which(batches[1])) != [100, 101, 102, 103]
 
 
 @pytest.mark.slow
@@ -183,6 +307,18 @@ def test_evaluation_gives_every_row_once_in_order(tokenizer: Tokenizer, n: int, 
         assert np.asarray(batch.mask_example).tolist() == [i < len(part) for i in range(batch_size)]
         assert which(batch)[: len(part)] == [int(row["question_id"]) for row in part]
         assert not np.asarray(batch.mask_loss).any()
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9])
+def test_processes_share_evaluation(tokenizer: Tokenizer, n: int) -> None:
+    rows = fake_rows(n)
+    given = {"data": DATA, "tokenizer": tokenizer, "resolution": 4, "batch_size": 4}
+    parts = [list(eval_batches(rows, **given, process_index=index, process_count=2)) for index in range(2)]
+    assert len(parts[0]) == len(parts[1]) == -(-n // 4)  # collectives need the same number of steps everywhere
+    asked = [row["question_id"] for pair in zip(*parts, strict=True) for _, part in pair for row in part]
+    assert asked == [str(i) for i in range(n)]
+    for batch, part in parts[0] + parts[1]:
+        assert np.asarray(batch.mask_example).tolist() == [i < len(part) for i in range(2)]
 
 
 def test_evaluation_shows_the_prompt_and_not_the_answer(tokenizer: Tokenizer) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from radvqa_jax.config import DataConfig, SourceConfig
 from radvqa_jax.data.image import decode_image
-from radvqa_jax.data.sources import BUILDERS, RowSource, downloads, find_prepared, load_rows, prepare
+from radvqa_jax.data.rows import RowSource
+from radvqa_jax.data.sources import BUILDERS, downloads, find_prepared, load_rows, prepare
 
 from .conftest import DUMMY, fake_rows
 

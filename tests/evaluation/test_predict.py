@@ -14,7 +14,8 @@ import pytest
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.config import Config, DecodeConfig
 from radvqa_jax.data.loader import eval_batches
-from radvqa_jax.data.sources import RowSource, load_rows
+from radvqa_jax.data.rows import RowSource
+from radvqa_jax.data.sources import load_rows
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation import predict as module
 from radvqa_jax.evaluation.predict import by_length, draw_seed, predict, read_records, widths

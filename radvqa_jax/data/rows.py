@@ -1,0 +1,188 @@
+"""Rows by number, as plain Python values; their texts can be read without their images."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from radvqa_jax.config import FilterConfig, SourceConfig
+from radvqa_jax.data.filters import describe, matching
+from radvqa_jax.prompts import row_text
+
+Row = dict[str, Any]
+
+TEXTS_AT_A_TIME = 4096  # rows that RowSource.texts turns into Python values at a time
+
+
+def _plain(value: Any) -> Any:
+    """Returns text as str, numbers and booleans as Python's own, sequences of these as lists; arrays as they are."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return _plain(value.item())
+    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
+        return [_plain(item) for item in value]
+    return value
+
+
+class Prepared(NamedTuple):
+    """Where a prepared split lies."""
+
+    folder: Path
+    split: str
+    paths: list[Path]  # its files
+
+
+class RowSource(Sequence[Row]):
+    """The rows of one split, by number, in the order of the prepared files.
+
+    A row is a dict of the features of tfds_builders/features.py and those that its data set alone offers. Images are
+    the encoded bytes of a file; text is str; it can be mutated by whoever asked for it.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Any],
+        *,
+        indices: Sequence[int],
+        source: SourceConfig,
+        fingerprint: dict[str, Any],
+        encoded: Sequence[str] = ("image",),
+        index: Callable[[], pa.Table] | None = None,
+        prepared: Prepared | None = None,
+    ) -> None:
+        """Takes the rows of `data` that `indices` names.
+
+        Args:
+            data: rows by number, as TFDS gives them without decoding images.
+            indices: which of them, in which order.
+            source: what was asked for.
+            fingerprint: what was found, for provenance; `n`, the number of rows, is added.
+            encoded: features that stay bytes.
+            index: gives the texts and numbers of all rows of `data`; without it they are read from the rows.
+            prepared: where the split lies, for what is kept beside it.
+        """
+        self.prepared = prepared
+        self._data = data
+        self._index = index
+        self._encoded = frozenset(encoded)
+        self.indices = np.asarray(indices, np.int64)
+        self.source = source
+        self.fingerprint: dict[str, Any] = fingerprint | {"n": len(self.indices)}
+        self._shown: np.ndarray | None = None  # rows of `data` whose images are shown instead
+        self._image: tuple[bytes, str] | None = None  # one encoded image that is shown instead, and its id
+
+    @property
+    def name(self) -> str:
+        """The data set, builder config and split, as records name it: `vqa_rad/official:train`."""
+        config = str(self.fingerprint["builder_config"])
+        return f"{self.source.dataset}{config and '/' + config}:{self.source.split}"
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Row:  # pyright: ignore[reportIncompatibleMethodOverride] no slices
+        row = self._data[int(self.indices[index])]
+        plain = {key: value if key in self._encoded else _plain(value) for key, value in row.items()}
+        if self._image is not None:
+            return plain | {"image": self._image[0], "image_used": self._image[1]}
+        if self._shown is None:
+            return plain
+        shown = self._data[int(self._shown[index])]
+        return plain | {"image": shown["image"], "image_used": _plain(shown["image_id"])}
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self[index] for index in range(len(self)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_index": None}  # workers make batches and need no index
+
+    def text_fields(self) -> list[str]:
+        """Returns the features of rows that are one text each."""
+        if self._index is not None:
+            schema = self._index().schema
+            return [name for name in schema.names if str(schema.field(name).type) == "string"]
+        return [key for key, value in self._plain_row(0).items() if isinstance(value, str)] if len(self) else []
+
+    def column(self, name: str) -> list[Any]:
+        """Returns one feature, not an image, of every row; images are not read."""
+        if self._index is not None:
+            return self._index().column(name).take(self.indices).to_pylist()
+        return [self._plain_row(index)[name] for index in range(len(self))]
+
+    def texts(self) -> Iterator[Row]:
+        """Yields every row without its images and arrays, which are not read."""
+        if self._index is None:
+            yield from (self._plain_row(index) for index in range(len(self)))
+            return
+        for begin in range(0, len(self), TEXTS_AT_A_TIME):
+            yield from self._index().take(self.indices[begin : begin + TEXTS_AT_A_TIME]).to_pylist()
+
+    def _plain_row(self, index: int) -> Row:
+        row = self._data[int(self.indices[index])]
+        return {key: _plain(value) for key, value in row.items() if key not in self._encoded}
+
+    def select(self, indices: Sequence[int]) -> "RowSource":
+        """Returns the rows with these numbers, in this order."""
+        numbers = np.asarray(indices, np.int64)
+        chosen = self._with_indices(self.indices[numbers])
+        if self._shown is not None:
+            chosen._shown = self._shown[numbers]
+        chosen._image = self._image
+        return chosen
+
+    def where(self, condition: FilterConfig) -> "RowSource":
+        """Returns the rows that fulfil a condition; their fingerprint lists it, with the rows before and after."""
+        chosen = self.select(matching(self, condition))
+        entry = {"filter": describe(condition), "before": len(self), "after": len(chosen)}
+        chosen.fingerprint["filters"] = [*self.fingerprint.get("filters", []), entry]
+        return chosen
+
+    def whole(self) -> "RowSource":
+        """Returns all rows of the split, whatever was selected, in the order of the prepared files."""
+        return self._with_indices(np.arange(len(self._data)))
+
+    def _with_indices(self, indices: np.ndarray) -> "RowSource":
+        return RowSource(
+            self._data,
+            indices=indices.tolist(),
+            source=self.source,
+            fingerprint=self.fingerprint,
+            encoded=tuple(self._encoded),
+            index=self._index,
+            prepared=self.prepared,
+        )
+
+    def with_images_of(self, others: Sequence[int]) -> "RowSource":
+        """Returns the same rows, each with the image of the row that `others` numbers, and its id as `image_used`."""
+        if len(others) != len(self):
+            raise ValueError(f"with_images_of needs one number a row: {len(self)} rows, {len(others)} numbers.")
+        swapped = self.select(range(len(self)))
+        swapped._shown = self.indices[np.asarray(others, np.int64)]
+        swapped.fingerprint["images_of"] = hashlib.sha256(swapped._shown.tobytes()).hexdigest()
+        return swapped
+
+    def with_image(self, image: bytes, *, image_id: str) -> "RowSource":
+        """Returns the same rows, each with this encoded image, and `image_id` as `image_used`."""
+        shown = self.select(range(len(self)))
+        shown._image = (image, image_id)
+        shown.fingerprint["image"] = hashlib.sha256(image).hexdigest()
+        return shown
+
+    def captioned(self) -> "RowSource":
+        """Returns one row for each image that has a caption: its first that has one."""
+        first: dict[str, int] = {}
+        captions, images = self.column("caption"), self.column("image_id")
+        for index, (caption, image) in enumerate(zip(captions, images, strict=True)):
+            if caption.strip():
+                first.setdefault(image, index)
+        return self.select(list(first.values()))
+
+    def text(self, row: Row, *, template: str) -> tuple[str, str]:
+        """Returns (prefix, suffix) of one of these rows for the source's task."""
+        return row_text(row, task=self.source.task, template=template)

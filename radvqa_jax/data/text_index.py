@@ -1,0 +1,110 @@
+"""The texts of a prepared split in a file of their own, so that counting and filtering does not read images.
+
+A record of ArrayRecord holds a row with its image. Reading the questions of ROCOv2 or PMC-VQA from there reads all
+images; the index, a Parquet file beside the prepared data, is made once and holds every text, number and truth value.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tensorflow_datasets as tfds
+
+from radvqa_jax.files import atomic_write
+
+VERSION = "1"  # of what is in the file; another one is made again
+CHUNK = 256  # records read at a time
+
+
+def stamp(paths: Sequence[Path]) -> str:
+    """Returns what changes when a split is prepared anew: names, sizes and times of its files."""
+    return "\n".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths)
+
+
+def read_sidecar(path: Path, *, key: str) -> pa.Table | None:
+    """Returns the table in a file beside the prepared data, or None if there is none or it was made of other data."""
+    if not path.is_file():
+        return None
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+        return pq.read_table(path) if metadata.get(b"radvqa_jax") == key.encode() else None
+    except (pa.ArrowInvalid, OSError):  # cut or overwritten by something else: it is made again
+        return None
+
+
+def write_sidecar(path: Path, table: pa.Table, *, key: str) -> bool:
+    """Writes a table beside the prepared data; returns False where one may not write."""
+    try:
+        with atomic_write(path, "wb") as file:
+            pq.write_table(table.replace_schema_metadata({"radvqa_jax": key}), file, compression="zstd")
+    except PermissionError:
+        return False
+    except OSError as error:
+        if error.errno == 30:  # a read-only file system
+            return False
+        raise
+    return True
+
+
+def _dtype(feature: Any) -> np.dtype:
+    return np.dtype(feature.np_dtype)
+
+
+def _column_types(features: Any) -> dict[str, pa.DataType]:
+    """Returns the features that the index holds, with their types; images, arrays and nested features are left out."""
+    found: dict[str, pa.DataType] = {}
+    for name, kind in features.items():
+        inner = kind.feature if isinstance(kind, tfds.features.Sequence) else kind
+        if isinstance(inner, tfds.features.Text):
+            value = pa.string()
+        elif isinstance(inner, tfds.features.Tensor) and inner.shape == () and _dtype(inner).kind in "biuf":
+            value = pa.from_numpy_dtype(_dtype(inner))
+        else:
+            continue
+        found[name] = pa.list_(value) if inner is not kind else value
+    return found
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    if isinstance(value, np.generic):
+        return _value(value.item())
+    if isinstance(value, np.ndarray):
+        return _value(value.item()) if value.ndim == 0 else [_value(item) for item in value.tolist()]
+    return [_value(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def make_index(records: Any, features: Any) -> pa.Table:
+    """Returns the texts and numbers of all records of a split."""
+    types = _column_types(features)
+    columns: dict[str, list[Any]] = {name: [] for name in types}
+    for begin in range(0, len(records), CHUNK):
+        # __getitems__ reads many records at once.
+        for row in records.__getitems__(list(range(begin, min(begin + CHUNK, len(records))))):
+            for name, column in columns.items():
+                column.append(_value(row[name]))
+    return pa.table({name: pa.array(columns[name], kind) for name, kind in types.items()})
+
+
+def load_index(records: Any, features: Any, *, folder: Path, split: str, paths: Sequence[Path]) -> pa.Table:
+    """Returns the index of a prepared split; makes it at the first time, and again when the data changed.
+
+    Args:
+        records: rows by number, images not decoded.
+        features: of the data set.
+        folder: of the prepared data; where one may not write there, the index is made anew each time.
+        split: its name.
+        paths: the split's files.
+    """
+    key = f"text index {VERSION}\n{stamp(paths)}"
+    path = folder / f"text_index-{split}.parquet"
+    table = read_sidecar(path, key=key)
+    if table is None:
+        table = make_index(records, features)
+        if not write_sidecar(path, table, key=key):
+            print(f"{path} cannot be written, so the texts of this split are read again each time.", flush=True)
+    return table

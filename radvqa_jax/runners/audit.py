@@ -1,0 +1,137 @@
+"""What training and evaluation sets hold and share: the mode `audit`, and the check before a run."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from radvqa_jax.config import Config, SourceConfig
+from radvqa_jax.data.audit import audit, format_report
+from radvqa_jax.data.audit_report import write_audit
+from radvqa_jax.data.rows import RowSource
+from radvqa_jax.data.sources import load_rows
+from radvqa_jax.evaluation import baselines, scoring
+from radvqa_jax.files import write_json
+from radvqa_jax.runners.data import stage_sources
+
+
+def _whole(source: SourceConfig) -> SourceConfig:
+    """Returns the source without what only a part of training or evaluation sees; its filters stay."""
+    return SourceConfig(source.dataset, source.builder_config, source.split, source.task, source.where)
+
+
+def _load(config: Config, sources: list[SourceConfig]) -> dict[str, RowSource]:
+    """Returns the rows of each source, by a name that says what they are: data set, split, task and filters."""
+    found = {}
+    for source in dict.fromkeys(map(_whole, sources)):
+        rows = load_rows(source, config.data)
+        filters = [entry["filter"] for entry in rows.fingerprint.get("filters", [])]
+        parts = [*(["captions"] if source.task == "caption" else []), *filters]
+        found[rows.name + (f" ({'; '.join(parts)})" if parts else "")] = rows
+    return found
+
+
+def evaluated_sources(config: Config) -> list[SourceConfig]:
+    """Returns the sets that are evaluated."""
+    named = [config.eval.source, *config.audit.also_evaluate]
+    return [source for source in named if source.dataset]
+
+
+def _is_side(side: str, rows: RowSource) -> bool:
+    """Returns whether `vqa_rad:train` or `vqa_rad/official:train` means these rows."""
+    plain = f"{rows.source.dataset}:{rows.source.split}"
+    return side.strip() in (plain, rows.name)
+
+
+def _accepts(entry: str, first: RowSource, second: RowSource) -> bool:
+    one, _, other = entry.partition("~")
+    return any(_is_side(one, a) and _is_side(other, b) for a, b in ((first, second), (second, first)))
+
+
+def unaccepted(config: Config, report: Mapping[str, Any], sets: Mapping[str, RowSource]) -> list[dict[str, Any]]:
+    """Returns the leaks of a report that `audit.accept` does not name; says which of its entries name none."""
+    leaks = [pair for pair in report["shared"] if pair["leak"]]
+    accept = config.audit.accept
+    accepted = [[e for e in accept if _accepts(e, sets[pair["first"]], sets[pair["second"]])] for pair in leaks]
+    for entry in sorted(set(accept) - {e for entries in accepted for e in entries}):
+        print(f"audit.accept names {entry!r}, but there is no such leak.", flush=True)
+    return [pair for pair, entries in zip(leaks, accepted, strict=True) if not entries]
+
+
+def _refusal(leaks: list[dict[str, Any]], sets: Mapping[str, RowSource]) -> str:
+    """Returns why a run may not start, and how it may."""
+    lines, sides = [], []
+    for pair in leaks:
+        shared = ", ".join(f"{pair[kind]} {kind.replace('_', ' ')}" for kind in pair["leak"])
+        lines.append(f"{pair['second']} is evaluated and shares {shared} with {pair['first']}, which is trained on.")
+        sides.append(
+            "~".join(f"{s.dataset}:{s.split}" for s in (sets[pair[side]].source for side in ("first", "second")))
+        )
+    accept = ", ".join(map(repr, dict.fromkeys(sides)))
+    return (
+        " ".join(lines) + " Train or evaluate on other data, leave rows out (source.where, another builder_config), or "
+        f'accept it by name and say so with every score: --config.audit.accept="({accept},)".'
+    )
+
+
+def audit_all(config: Config, workdir: Path) -> tuple[dict[str, Any], dict[str, RowSource]]:
+    """Compares what is trained on with what is evaluated, and says what they share.
+
+    Returns (the report, {name: rows} of the sets); the report is in workdir/audit.json.
+    """
+    trained = _load(config, stage_sources(config))
+    evaluated = _load(config, evaluated_sources(config))
+    sets = trained | evaluated
+    report = audit(sets, trained=list(trained), evaluated=list(evaluated), near_bits=config.audit.near_bits)
+    write_json(workdir / "audit.json", report)
+    print(format_report(report), flush=True)
+    return report, sets
+
+
+def refuse_leaks(config: Config, workdir: Path) -> dict[str, Any]:
+    """Audits the sets of a run and returns the report.
+
+    Raises:
+        ValueError: naming what is shared, if there is a leak that `audit.accept` does not name.
+    """
+    if not evaluated_sources(config):
+        print("No audit: eval.source.dataset is empty, so nothing is evaluated that training could have seen.")
+        return {"splits": {}, "shared": [], "clean": True}
+    report, sets = audit_all(config, workdir)
+    if leaks := unaccepted(config, report, sets):
+        raise ValueError(_refusal(leaks, sets))
+    return report
+
+
+def _blind(config: Config, sets: Mapping[str, RowSource]) -> dict[str, Any]:
+    """Returns {evaluated set: {question_only, majority: accuracy by column}} from the answers of eval.train_source."""
+    source = config.eval.train_source
+    if not source.dataset:
+        return {}
+    train = list(load_rows(dataclasses.replace(source, task="vqa"), config.data, seed=config.seed).texts())
+    found: dict[str, Any] = {}
+    for evaluated in evaluated_sources(config):
+        (name,) = _load(config, [evaluated])
+        if evaluated.task != "vqa":
+            continue
+        test = list(sets[name].texts())
+        answered = {"question_only": baselines.question_only(train, test), "majority": baselines.majority(train, test)}
+        found[name] = {
+            kind: scoring.score(records, resamples=config.eval.bootstrap, seed=config.seed).to_json()
+            for kind, records in answered.items()
+        }
+    return found
+
+
+def audit_mode(config: Config, workdir: Path) -> None:
+    """Writes audit.json and audit.html; ends with an error if a run with this configuration would be refused."""
+    report, sets = audit_all(config, workdir)
+    report |= {
+        "blind": _blind(config, sets),
+        "accepted": list(config.audit.accept),
+        "near_bits": config.audit.near_bits,
+    }
+    path = write_audit(workdir, report)
+    print(f"The report is {path}", flush=True)
+    if leaks := unaccepted(config, report, sets):
+        raise ValueError("Training would not start. " + _refusal(leaks, sets))
