@@ -7,6 +7,7 @@ Prints the seconds and how many answers a second that is. No answer is repeated,
 
 import argparse
 import time
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def make_records(count: int, *, seed: int = 0) -> list[Record]:
             said = f"I count {index}. Answer: **{'ABCD'[rng.integers(4)]}**"
         else:
             reference, said = " ".join(words[:3]), f"{' '.join(rng.choice(_WORDS, 3))} {index} mm"
-        groups = {"organ": str(rng.choice(["lung", "brain"])), "modality": str(rng.choice(["CT", "MRI"]))}
+        groups: Any = {"organ": str(rng.choice(["lung", "brain"])), "modality": str(rng.choice(["CT", "MRI"]))}
         kind = "open" if index % 3 == 2 else "closed"
         records.append(
             Record(str(index), str(index // 8), "", reference, [said], [], answer_type=kind, choices=choices, **groups)

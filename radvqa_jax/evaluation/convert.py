@@ -61,7 +61,7 @@ def _record(row: Mapping[str, str], columns: dict[str, list[str]], *, run: str, 
         if not row[name].strip():
             raise ValueError(f"{where}: {name} is empty. Fill it in or remove the row.")
     choices = [choice.strip() for choice in row.get("choices", "").split("|")] if row.get("choices") else []
-    fields: dict[str, Any] = {name: row[name].strip() for name in OPTIONAL if row.get(name)}
+    fields: Any = {"run": run} | {name: row[name].strip() for name in OPTIONAL if row.get(name)}
     return Record(
         question_id=row["question_id"].strip(),
         image_id=row["image_id"].strip(),
@@ -70,7 +70,7 @@ def _record(row: Mapping[str, str], columns: dict[str, list[str]], *, run: str, 
         predictions=[row[name] for name in columns["prediction"]],
         logprobs=[_logprob(row[name], where=where) for name in columns["logprob"]],
         choices=choices,
-        **({"run": run} | fields),
+        **fields,
     )
 
 

@@ -26,7 +26,7 @@ from radvqa_jax.saliency.quality_scores import quality_scores
 from radvqa_jax.saliency.sanity import TOWERS, shuffle_weights
 from radvqa_jax.saliency.targets import find_target
 from radvqa_jax.schema import Record
-from radvqa_jax.training.stage import Trained, assemble, identify, run_stage
+from radvqa_jax.training.stage import Trained, assemble, count_steps, identify, run_stage
 
 SHUFFLED = "trained on shuffled images"
 
@@ -111,6 +111,7 @@ def _train_on_shuffled_images(ground: Ground) -> Trained:
         tokenizer=ground.tokenizer,
         resolution=assemble(config, ground.base, Trained.nothing())[0].variant.resolution,
         batch_size=stage.batch_size * stage.accumulate,
+        total_batches=lambda rows_per_epoch: count_steps(stage, rows_per_epoch),
         seed=config.seed,
     )
     try:
