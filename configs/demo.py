@@ -20,7 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
     use_embedded_model(config)
 
     config.data.data_dir = "~/.cache/radvqa_jax/data"
-    config.data.seq_len = 28
+    config.data.seq_len = 20
 
     phantoms = source(dataset="phantom_rad")
     stage1 = config.stage1
