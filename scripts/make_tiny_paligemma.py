@@ -1,6 +1,6 @@
 """Makes the embedded default model: a tiny PaliGemma and its tokenizer, from nothing but a seed.
 
-    python scripts/make_tiny_paligemma.py      # writes radvqa_jax/assets/tiny/; a quarter of an hour on two idle cores
+    python scripts/make_tiny_paligemma.py      # writes radvqa_jax/assets/tiny/; half an hour on two idle cores
 
 The tokenizer is a SentencePiece model shaped like Gemma's. The model has the native layout, names and arithmetic of
 PaliGemma 1 at variant `tiny`, and is trained from scratch on the simple pictures of shapes_world.py: no radiograph, and
@@ -278,8 +278,8 @@ def kind_of(prefix: str, suffix: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ASSETS)
-    parser.add_argument("--vision-steps", type=int, default=5000)
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--vision-steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=4500)
     parser.add_argument("--scenes", type=int, default=20_000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--start", type=Path, help="vision_only.npz of an earlier call, to leave the first part out")
