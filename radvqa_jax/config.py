@@ -53,7 +53,8 @@ class DataConfig:
     """Where data sets are, and how rows become tokens."""
 
     data_dir: str = "~/tensorflow_datasets"  # where prepared data sets lie
-    manual_dir: str = ""  # the official files of data sets that may not be downloaded
+    manual_dir: str = ""  # official files: a folder for one data set, or one that holds a folder for each
+    allow_count_mismatch: bool = False  # build files that are not the whole official release
     prompt: str = "answer en {question}"
     seq_len: int = 128  # text tokens, BOS to EOS
     overlong: Literal["error", "reject", "cut"] = "reject"  # an answer that does not fit; `cut` keeps its EOS
