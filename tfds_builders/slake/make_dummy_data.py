@@ -76,7 +76,7 @@ def images() -> dict[str, bytes]:
     files = {f"xmlab{n}/source.jpg": encode(noise(n), quality=80) for n in range(6)}
     files["xmlab3/source.jpg"] = files["xmlab3/source.jpg"][:-60]
     files["xmlab4/source.jpg"] = encode(noise(4, mode="RGBA"), "PNG")  # not what its name says
-    files["xmlab0/mask.png"] = encode(noise(10, mode="L").point(lambda level: level // 128), "PNG")
+    files["xmlab0/mask.png"] = encode(noise(10, mode="L").point([level // 128 for level in range(256)]), "PNG")
     files["xmlab1/mask.png"] = encode(noise(11, mode="L", size=(8, 8)), "PNG")  # not the image's size
     files |= {f"xmlab{n}/detection.json": json_text(value).encode() for n, value in DETECTIONS.items()}
     files["xmlab5/detection.json"] = b'[{"Liver": [1, 2'
