@@ -109,6 +109,13 @@ _LEAST = {
     "eval.source.limit": 0,
     "saliency.cases": 0,
     "saliency.start_layer": 0,
+    "quality.cases": 1,
+    "quality.batch_size": 1,
+    "quality.steps": 2,
+    "quality.random_orders": 1,
+    "quality.curve_cases": 1,
+    "quality.random_label_steps": 0,
+    "quality.bootstrap": 1,
 }
 _LEAST_IN_STAGE = {
     "total_steps": 0,
@@ -127,7 +134,7 @@ _LEAST_IN_STAGE = {
 _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
     ("dataset", ("build_data",), "a data set", "phantom_rad"),
     ("eval.predictions", ("score",), "answers to score", "DIR/predictions/base.jsonl"),
-    ("eval.source.dataset", ("predict", "saliency", "job"), "a data set to answer", "phantom_rad"),
+    ("eval.source.dataset", ("predict", "saliency", "saliency_quality", "job"), "a data set to answer", "phantom_rad"),
     ("eval.train_source.dataset", ("job",), "a data set for the question-only baseline", "phantom_rad"),
 )
 
@@ -194,6 +201,7 @@ def check(config: Config) -> None:
         0 <= config.saliency.residual < 1,
         f"saliency.residual={config.saliency.residual} must be in [0, 1): at 1 no attention is left.",
     )
+    _require(0 <= config.saliency.discard < 1, f"saliency.discard={config.saliency.discard} must be in [0, 1).")
     for name, modes, what, example in _NEEDED:
         _require(
             config.mode not in modes or bool(attrgetter(name)(config)),

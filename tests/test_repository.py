@@ -45,7 +45,9 @@ def repository_files() -> list[Path]:
 
 
 def matches(path: Path, forbidden: dict[str, str]) -> list[str]:
-    lines = enumerate(path.read_text(encoding="utf-8").split("\n"), 1)
+    # The pictures of notebooks are base64, which may spell anything.
+    text = re.sub(r'("image/png": ")[^"]*', r"\1", path.read_text(encoding="utf-8"))
+    lines = enumerate(text.split("\n"), 1)
     return [f"{path}:{i}: {what}" for i, line in lines for what, rule in forbidden.items() if re.search(rule, line)]
 
 

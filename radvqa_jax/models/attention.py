@@ -1,5 +1,12 @@
-"""The one attention. Training, prefill, decoding and saliency call it, in both towers."""
+"""The one attention. Training, prefill, decoding and saliency call it, in both towers.
 
+Its tap lets saliency see the probabilities of every layer while the layers are scanned: `tapping` puts a hook there,
+which may keep a few rows of them in the collection `fold`, carried from layer to layer, so that nothing of size
+layers x heads x T x T need exist.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import flax.linen as nn
@@ -9,6 +16,7 @@ from einops import rearrange
 from jaxtyping import Array, Bool, Float
 
 TAPS = "taps"  # the flax collection in which attention probabilities are recorded when it is mutable
+FOLD = "fold"  # the flax collection that a hook carries from layer to layer
 MASKED = -2.3819763e38  # finite: a row that is masked everywhere stays finite in the softmax
 
 
@@ -37,21 +45,53 @@ def _newest(_: Any, new: Any) -> Any:
     return new
 
 
+class Tapped(nn.Module):
+    """A module whose attention can be seen."""
+
+    def tap(
+        self, probs: Float[Array, "B N T S"], value: Float[Array, "B S K H"], project: Callable[[Any], Any] | None
+    ) -> Float[Array, "B N T S"]:
+        """Returns the probabilities, recorded as `attn_probs` where `apply(..., mutable=["taps"])` opened the tap."""
+        del value, project  # for hooks
+        self.sow(TAPS, "attn_probs", probs, init_fn=lambda: None, reduce_fn=_newest)
+        return probs
+
+
+Hook = Callable[[Tapped, jax.Array, jax.Array, Any], jax.Array]
+
+
+@contextmanager
+def tapping(hook: Hook) -> Iterator[None]:
+    """Within the block, every attention calls `hook(module, probs, value, project)` instead of `Tapped.tap`.
+
+    `module.path` tells the tower; the hook reads and writes its own variables in the collection `fold` and returns the
+    probabilities that are used. Enter the block inside the function that is jitted: a hook may close over its arrays.
+    """
+
+    def intercept(next_method: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        if context.method_name == "tap":
+            return hook(context.module, *args)  # pyright: ignore[reportArgumentType] only Tapped has a `tap`
+        return next_method(*args, **kwargs)
+
+    with nn.intercept_methods(intercept):
+        yield
+
+
 def attend(
-    module: nn.Module,
+    module: Tapped,
     query: Float[Array, "B T N H"],
     key: Float[Array, "B S K H"],
     value: Float[Array, "B S K H"],
     *,
     attn_mask: Bool[Array, "B T S"] | None = None,
     softcap: float = 0.0,
+    project: Callable[[Any], Any] | None = None,
 ) -> Float[Array, "B T N H"]:
     """Returns the attended values in the dtype of `value`.
 
-    The probabilities are recorded as `attn_probs` of `module` where `apply(..., mutable=["taps"])` opened the tap;
-    otherwise nothing is kept. The arithmetic is the same either way.
+    The probabilities pass through `module.tap`, which keeps nothing unless it was opened. The arithmetic is the same
+    either way. `project`, the output projection that follows, is there for hooks that weigh what is attended to.
     """
-    probs = attention_probs(query, key, attn_mask, softcap=softcap)
-    module.sow(TAPS, "attn_probs", probs, init_fn=lambda: None, reduce_fn=_newest)
+    probs = module.tap(attention_probs(query, key, attn_mask, softcap=softcap), value, project)
     grouped = rearrange(probs, "B (K G) T S -> B K G T S", K=key.shape[2]).astype(value.dtype)
     return rearrange(jnp.einsum("BKGTS,BSKH->BTKGH", grouped, value), "B T K G H -> B T (K G) H")
