@@ -6,7 +6,8 @@
 
 Machine: one H100. The paper gives no rank; rank 8 and alpha 32 on query, key, value and output are in its authors'
 saved adapters. Their ROCO + MedPix run was best after 9 epochs. As published, annealing is a plain mixture in
-proportion to size; the weights say so. Needs the data sets prepared (configs/build_data.py).
+proportion to size; the weights say so. Both sets have captions and no questions: until questions are written from them
+the stage learns to caption. Needs the data sets prepared (configs/build_data.py).
 """
 
 import ml_collections
@@ -23,8 +24,8 @@ def get_config() -> ml_collections.ConfigDict:
 
     stage2 = config.stage2
     stage2.sources = (
-        source(dataset="rocov2", split="train", weight=0.85),
-        source(dataset="medpix_2", split="train", weight=0.15),
+        source(dataset="rocov2", split="train", task="caption", weight=0.85),
+        source(dataset="medpix_2", split="train", task="caption", weight=0.15),
     )
     stage2.lora.rank = 8
     stage2.lora.alpha = 32.0
