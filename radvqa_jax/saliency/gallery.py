@@ -96,7 +96,7 @@ def write_cases(
             question=record.question,
             config=config.saliency,
             reference=record.reference,
-            mask=read_mask(row["mask"]) if "mask" in row else None,
+            mask=read_mask(row["mask"]) if row.get("mask") else None,
         )
         shown.append(
             {
