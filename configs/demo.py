@@ -34,7 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
     stage2.sources = (phantoms,)
     stage2.lora.rank = 16
     stage2.train = ((r".*/lora_[ab]", "train:lora"), (r"img/head/.*", "train:head"), (".*", "freeze"))
-    stage2.total_steps = 1900
+    stage2.total_steps = 1000
     stage2.batch_size, stage2.accumulate = 32, 1
     stage2.optim.learning_rate = 3e-3
     stage2.log_every = 25
