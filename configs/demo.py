@@ -3,7 +3,7 @@
     bash scripts/demo.sh
     python -m radvqa_jax.main --config configs/demo.py --workdir runs/demo
 
-Machine: two CPU cores, under eight minutes. Expect a table of accuracy before training, after stage 1 (projector) and
+Machine: two CPU cores, 8 to 15 minutes. Expect a table of accuracy before training, after stage 1 (projector) and
 after stage 2 (LoRA on the attention of both towers, and the projector), each with its interval and with what is left
 when another case's image is shown; and runs/demo/report.html. The images are procedural phantoms, not patients.
 """
@@ -20,7 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
     use_embedded_model(config)
 
     config.data.data_dir = "~/.cache/radvqa_jax/data"
-    config.data.seq_len = 28
+    config.data.seq_len = 20
 
     phantoms = source(dataset="phantom_rad")
     stage1 = config.stage1
@@ -34,7 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
     stage2.sources = (phantoms,)
     stage2.lora.rank = 16
     stage2.train = ((r".*/lora_[ab]", "train:lora"), (r"img/head/.*", "train:head"), (".*", "freeze"))
-    stage2.total_steps = 1900
+    stage2.total_steps = 1000
     stage2.batch_size, stage2.accumulate = 32, 1
     stage2.optim.learning_rate = 3e-3
     stage2.log_every = 25

@@ -5,7 +5,8 @@
         --config.model.checkpoint=paligemma-3b-mix-448.npz --config.model.tokenizer=paligemma_tokenizer.model
 
 Machine: one H100. The paper gives no rank; rank 8 and alpha 32 on query, key, value and output are in its authors'
-saved adapters. Their ROCO + MedPix run was best after 9 epochs. Needs the data sets prepared (configs/build_data.py).
+saved adapters. Their ROCO + MedPix run was best after 9 epochs. Both sets have captions and no questions: until
+questions are written from them the stage learns to caption. Needs the data sets prepared (configs/build_data.py).
 
 Annealing: the paper mixes MedPix into ROCO and gives neither a ratio nor a schedule. Both readings can be run:
     --config configs/medm_stage2.py:mixed    as published: every row of both sets equally often, all along (the default)

@@ -1,6 +1,6 @@
 """Makes the embedded default model: a tiny PaliGemma and its tokenizer, from nothing but a seed.
 
-    python scripts/make_tiny_paligemma.py      # writes radvqa_jax/assets/tiny/; a quarter of an hour on two idle cores
+    python scripts/make_tiny_paligemma.py      # writes radvqa_jax/assets/tiny/; half an hour on two idle cores
 
 The tokenizer is a SentencePiece model shaped like Gemma's. The model has the native layout, names and arithmetic of
 PaliGemma 1 at variant `tiny`, and is trained from scratch on the simple pictures of shapes_world.py: no radiograph, and
@@ -10,9 +10,10 @@ stored in float16.
 """
 
 import argparse
-import functools
 import io
 import json
+import multiprocessing
+import re
 import string
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import sentencepiece
+import shapes_text
 import shapes_world
 
 from radvqa_jax.checkpoints import big_vision
@@ -39,9 +41,9 @@ from radvqa_jax.schema import Batch
 from radvqa_jax.training.loss import example_loss, token_loss
 from radvqa_jax.trees import Flat, flatten, unflatten
 
-SEQ_LEN = 28
-DISTINCT = 1000  # batches of scenes
-PIECES = 768  # and 1152 <loc> and <seg> tokens on top: vocabulary 1920
+SEQ_LEN = 24
+PART = 500  # scenes that a process draws at a time
+PIECES = 832  # and 1152 <loc> and <seg> tokens on top: vocabulary 1984
 Item = TypeVar("Item")
 Labels = dict[str, np.ndarray]  # label -> classes, [B] of a scene or [B P] of its patches
 
@@ -52,7 +54,7 @@ def make_tokenizer(path: Path, seed: int) -> None:
     """Trains a SentencePiece model: pad 0, eos 1, bos 2, unk 3, newline 4, byte fallback, no dummy prefix."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(shapes_world.corpus(seed, scenes=300)),
+        sentence_iterator=iter(shapes_text.corpus(seed, scenes=300)),
         model_writer=model,
         vocab_size=PIECES,
         model_type="unigram",
@@ -74,21 +76,39 @@ def make_tokenizer(path: Path, seed: int) -> None:
         file.write(model.getvalue())
 
 
+def _draw_scenes(seed: tuple[int, int]) -> list[shapes_world.Scene]:
+    """Returns one part of the scenes."""
+    rng = np.random.default_rng(seed)
+    return [shapes_world.make_scene(rng) for _ in range(PART)]
+
+
+def draw_scenes(seed: int, count: int) -> list[shapes_world.Scene]:
+    """Returns random scenes, drawn by two processes; training mirrors them, so that each is seen in four ways."""
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        parts = pool.map(_draw_scenes, [(seed, number) for number in range(-(-count // PART))])
+    return [scene for part in parts for scene in part][:count]
+
+
+def choose_scenes(scenes: list[shapes_world.Scene], rng: np.random.Generator, count: int) -> list[shapes_world.Scene]:
+    """Returns `count` scenes, each mirrored or not."""
+    chosen = [scenes[number] for number in rng.integers(len(scenes), size=count)]
+    flips = rng.random((count, 2)) < 0.5
+    return [s.mirrored(sideways=bool(x), upside_down=bool(y)) for s, (x, y) in zip(chosen, flips, strict=True)]
+
+
 def make_labels(scenes: list[shapes_world.Scene]) -> Labels:
     """Returns, for each scene, classes of the whole [B] and of each patch [B P]: its mark (0 = none) and its place."""
-    grid = shapes_world.SIZE // VARIANTS["tiny"].img.patch
-    patches = np.stack([shapes_world.patch_labels(scene, grid) for scene in scenes])
-    whole = [shapes_world.scene_labels(scene) for scene in scenes]
-    row, column = np.divmod(np.broadcast_to(np.arange(grid * grid), patches.shape), grid)
-    of_patches = {"patch": patches, "row": row, "column": column}
-    return of_patches | {name: np.array([scene[name] for scene in whole]) for name in whole[0]}
+    patches = np.stack([scene.patches for scene in scenes]).astype(np.int32).reshape(len(scenes), -1, 3)
+    row, column = np.divmod(np.broadcast_to(np.arange(patches.shape[1]), patches.shape[:2]), shapes_world.GRID)
+    of_patches = dict(zip(shapes_world.PATCH_CLASSES, np.moveaxis(patches, -1, 0), strict=True))
+    whole = np.array([shapes_world.scene_labels(scene) for scene in scenes])
+    return of_patches | {"row": row, "column": column} | dict(zip(shapes_world.SCENE_CLASSES, whole.T, strict=True))
 
 
-def make_views(seed: int, count: int) -> tuple[np.ndarray, Labels]:
+def make_views(scenes: list[shapes_world.Scene], seed: int, step: int, count: int) -> tuple[np.ndarray, Labels]:
     """Returns images and their labels."""
-    rng = np.random.default_rng([seed, 0])
-    scenes = [shapes_world.make_scene(rng) for _ in range(count)]
-    return to_images(scenes), make_labels(scenes)
+    chosen = choose_scenes(scenes, np.random.default_rng([seed, step, 0]), count)
+    return to_images(chosen), make_labels(chosen)
 
 
 def to_images(scenes: list[shapes_world.Scene]) -> np.ndarray:
@@ -100,29 +120,29 @@ def to_images(scenes: list[shapes_world.Scene]) -> np.ndarray:
 
 def make_classifiers(model: PaliGemma) -> Flat:
     """Returns linear maps from an image token to each label's classes; they are not part of the model."""
-    grid = shapes_world.SIZE // model.variant.img.patch
-    sizes = shapes_world.SCENE_CLASSES | {"patch": shapes_world.PATCH_CLASSES, "row": grid, "column": grid}
+    grid = shapes_world.GRID
+    sizes = shapes_world.SCENE_CLASSES | shapes_world.PATCH_CLASSES | {"row": grid, "column": grid}
     return {name: jnp.zeros((model.variant.llm.width, size)) for name, size in sizes.items()}
 
 
 def vision_loss(tokens: jax.Array, classifiers: Flat, labels: Labels) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns (loss, accuracies): cross entropy of the scene's classes from the mean token, of a patch's from its own.
 
-    Patches with a mark and patches without one weigh the same in sum.
+    Patches with a mark and patches without one weigh the same in sum; a mark's accuracy is over the former.
     """
     total, accuracy = jnp.zeros(()), {}
     for name, target in labels.items():
         logits = (tokens if target.ndim == 2 else tokens.mean(axis=1)) @ classifiers[name]
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, target)
         right = logits.argmax(axis=-1) == target
-        if name == "patch":
+        if name in shapes_world.PATCH_CLASSES:
             marked = target > 0
-            loss = loss * (marked / jnp.maximum(1, marked.sum()) + ~marked / jnp.maximum(1, (~marked).sum()))
-            total += loss.sum()
-            accuracy["mark"] = (right * marked).sum() / jnp.maximum(1, marked.sum())
+            share = marked / jnp.maximum(1, marked.sum())
+            total += (loss * (share + ~marked / jnp.maximum(1, (~marked).sum()))).sum()
+            accuracy[name] = (right * share).sum()
         else:
-            total += loss.mean()
-        accuracy[name] = right.mean()
+            total += 0.3 * loss.mean()
+            accuracy[name] = right.mean()
     return total, accuracy
 
 
@@ -211,32 +231,26 @@ def make_params(model: PaliGemma, first: Batch, seed: int) -> Flat:
     return params
 
 
-@functools.cache
-def cluttered_scenes(seed: int, count: int) -> list[shapes_world.Scene]:
-    """Returns random scenes with clutter; drawing them costs as much as learning from them, so they are kept."""
-    rng = np.random.default_rng([seed, 1])
-    return [shapes_world.make_scene(rng, clutter=True) for _ in range(count)]
-
-
-def make_rows(tokenizer: Tokenizer, seed: int, step: int, count: int) -> tuple[Batch, Labels]:
-    """Returns `count` cluttered scenes with one question each, and their labels; scenes return, questions are drawn."""
-    scenes = cluttered_scenes(seed * 1_000_003 + step % DISTINCT, count)
-    rng = np.random.default_rng([seed, step, 3])
-    rows = []
-    for scene in scenes:
-        pairs = shapes_world.questions(rng, scene)
-        prefix, suffix = pairs[rng.integers(len(pairs))]
-        rows.append(pack(tokenizer, prefix, suffix=suffix, seq_len=SEQ_LEN, overlong="cut"))
+def make_rows(
+    scenes: list[shapes_world.Scene], tokenizer: Tokenizer, seed: int, step: int, count: int
+) -> tuple[Batch, Labels]:
+    """Returns `count` scenes with one task each, and their labels."""
+    rng = np.random.default_rng([seed, step, 1])
+    chosen = choose_scenes(scenes, rng, count)
+    tasks = [shapes_text.draw_task(rng, scene) for scene in chosen]
+    rows = [pack(tokenizer, prefix, suffix=suffix, seq_len=SEQ_LEN, overlong="cut") for prefix, suffix in tasks]
     columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-    batch = Batch(image=to_images(scenes), mask_example=np.ones(count, bool), **columns)
-    return batch, make_labels(scenes)
+    batch = Batch(image=to_images(chosen), mask_example=np.ones(count, bool), **columns)
+    return batch, make_labels(chosen)
 
 
 def evaluate(model: PaliGemma, params: dict, tokenizer: Tokenizer, seed: int) -> dict[str, float]:
-    """Returns exact-match accuracy by question on 200 unseen scenes, captions and copying included."""
+    """Returns exact-match accuracy by the answer's kind on 200 unseen scenes, captions and copying included."""
     rng = np.random.default_rng([seed, 2])
     scenes = [shapes_world.make_scene(rng) for _ in range(200)]
-    tasks = [(scene, *pair) for scene in scenes for pair in shapes_world.questions(rng, scene)]
+    tasks = [(scene, *pair) for scene in scenes for pair in shapes_text.questions(rng, scene)]
+    tasks += [(scene, *shapes_text.caption(scene)) for scene in scenes]
+    tasks += [(scene, *shapes_text.copy_task(rng)) for scene in scenes]
     right: dict[str, list[bool]] = {}
     for start in range(0, len(tasks) - 99, 100):
         part = tasks[start : start + 100]
@@ -247,16 +261,26 @@ def evaluate(model: PaliGemma, params: dict, tokenizer: Tokenizer, seed: int) ->
         )
         out = decode(model, params, batch, jax.random.key(0), config=DecodeConfig(max_new_tokens=20))
         for (_, prefix, suffix), tokens in zip(part, np.asarray(out.tokens[:, 0]), strict=True):
-            kind = " ".join(prefix.split(":")[0].split()[2:5]) if prefix.startswith("answer") else "caption"
-            right.setdefault(kind, []).append(tokenizer.decode(tokens.tolist()) == suffix)
-    return {kind: float(np.mean(hits)) for kind, hits in sorted(right.items())}
+            right.setdefault(kind_of(prefix, suffix), []).append(tokenizer.decode(tokens.tolist()) == suffix)
+    return {kind: round(float(np.mean(hits)), 3) for kind, hits in sorted(right.items())}
+
+
+def kind_of(prefix: str, suffix: str) -> str:
+    """Returns what a task is about: its kind if it is open, else closed and the kind of word that it asks for."""
+    if prefix.startswith(("caption", "answer en Repeat")):
+        return prefix.split(":")[0]
+    if suffix not in shapes_text.OPPOSITE or "many marks" in prefix or "number" in prefix:
+        return "open " + next((k for k, words in shapes_text.VALUES.items() if suffix in words), "count")
+    asked = next((k for k, words in shapes_text.VALUES.items() if set(words) & set(re.findall(r"\w+", prefix))), "any")
+    return f"closed {asked}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ASSETS)
-    parser.add_argument("--vision-steps", type=int, default=1500)
-    parser.add_argument("--steps", type=int, default=2600)
+    parser.add_argument("--vision-steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=4500)
+    parser.add_argument("--scenes", type=int, default=20_000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--start", type=Path, help="vision_only.npz of an earlier call, to leave the first part out")
     parser.add_argument("--seed", type=int, default=0)
@@ -267,12 +291,13 @@ def main() -> None:
     variant = VARIANTS["tiny"]
     assert tokenizer.vocab_size == variant.llm.vocab_size, tokenizer.vocab_size
     model = PaliGemma(variant)
-    params = make_params(model, make_rows(tokenizer, args.seed, 0, 1)[0], args.seed)
+    scenes = draw_scenes(args.seed, args.scenes)
+    params = make_params(model, make_rows(scenes, tokenizer, args.seed, 0, 1)[0], args.seed)
     if args.start:
         params, _ = big_vision.load(args.start, params)
     else:
         tower = {name.removeprefix("img/"): leaf for name, leaf in params.items() if name.startswith("img/")}
-        views = prefetch(lambda step: make_views(args.seed * 1_000_003 + step, 2 * args.batch), args.vision_steps)
+        views = prefetch(lambda step: make_views(scenes, args.seed, step, args.batch), args.vision_steps)
         tower = fit(tower, tower_loss, views, model=model, steps=args.vision_steps, learning_rate=2e-3, b2=0.999)
         params |= {f"img/{name}": leaf for name, leaf in tower.items()}
         big_vision.save(args.out / "vision_only.npz", params)
@@ -280,9 +305,9 @@ def main() -> None:
     def save(step: int, leaves: Flat) -> None:
         if step % 1000 == 0 or step == args.steps:
             big_vision.save(args.out / "tiny_paligemma.npz", leaves, dtype=np.float16)
-            print(json.dumps(evaluate(model, leaves, tokenizer, args.seed), indent=1), flush=True)
+            print(json.dumps(evaluate(model, leaves, tokenizer, args.seed)), flush=True)
 
-    rows = prefetch(lambda step: make_rows(tokenizer, args.seed, step, args.batch), args.steps)
+    rows = prefetch(lambda step: make_rows(scenes, tokenizer, args.seed, step, args.batch), args.steps)
     fit(params, joint_loss, rows, model=model, steps=args.steps, learning_rate=1.5e-3, b2=0.98, after=save)
 
 

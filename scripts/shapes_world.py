@@ -1,54 +1,48 @@
-"""Simple grey pictures and questions about them: the task on which the tiny PaliGemma is pre-trained.
+"""Simple grey pictures: what the tiny PaliGemma is pre-trained on. shapes_text.py asks about them.
 
-A scene has a background pattern, perhaps one large body, and up to three small marks on it. Nothing here is
-radiological: the marks are discs, rings, crosses and the like. It teaches what any later task needs: contrast, texture,
-form, place, size, number, "yes" and "no", and to spell words (by copying them).
+A scene has a background pattern, perhaps one large body, clutter that nothing is asked about, and up to three small
+marks. Nothing here is radiological: the marks are discs, rings, crosses and the like. It teaches what any later task
+needs: contrast, texture, form, place, size, number.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 
 SIZE = 112  # pixels
-BACKGROUNDS = ("plain", "noise", "gradient", "stripes", "waves", "spots")
+GRID = 8  # patches a side
+BACKGROUNDS = ("plain", "noisy", "graded", "striped", "wavy", "spotted")
 BODIES = ("oval", "box", "pair", "bell", "arch", "none")
-MARKS = ("disc", "ring", "square", "cross", "line", "dots", "wedge")
+MARKS = ("disc", "ring", "square", "cross", "line", "cluster", "wedge", "zigzag", "crescent")
 SHADES = ("bright", "dark")
 SIZES = ("small", "large")
 NUMBERS = ("no", "one", "two", "three")
 
-# Words that the model shall be able to write, learned by copying alone: their use is taught by the later stages.
-WORDS = tuple(
-    """yes no left right upper lower middle center small large medium bright dark round long none normal abnormal
-    healthy X-ray CT MRI ultrasound chest abdomen head brain knee pelvis hand foot spine neck heart lung lungs liver
-    kidney spleen stomach bone rib skull bladder nodule mass cyst effusion pneumothorax fracture calcification
-    hemorrhage hematoma edema tumor lesion opacity consolidation stone infarct atrophy cardiomegaly pneumonia axial
-    coronal sagittal frontal lateral plane side image scan film slice contrast T1 T2 weighted fluid air fat soft tissue
-    acute chronic mild severe bilateral unilateral diffuse focal anterior posterior superior inferior medial lobe hilum
-    diaphragm aorta trachea mediastinum ventricle cortex white gray matter vessel artery vein bowel colon appendix
-    gallbladder pancreas uterus prostate femur tibia joint disc vertebra cerebellum temporal frontal parietal occipital
-    abnormality finding visible seen present absent shows located part body region organ modality imaging picture
-    enlarged dilated thickened displaced calcified enhanced hyperdense hypodense ring shadow midline shift""".split()
-)
-# Words of ordinary questions: they shape the tokenizer and are copied, too.
-FUNCTION_WORDS = tuple(
-    """what which where when why who how many much does do are was were can could is it there this that these those the
-    of in on at to from with without and or not any all some more than most least between above below behind near
-    inside outside patient person man woman child age old year day taken type kind name cause reason describe explain
-    identify evidence suggest consistent likely possible diagnosis disease condition treatment history size shape
-    color density intensity signal area structure object line border margin edge wall space level view position first
-    second third number multiple single both each other same different""".split()
-)
-
 
 class Mark(NamedTuple):
-    """One small thing: what, where (fractions of the picture), how large (radius in pixels) and which shade."""
+    """One small thing: what, where (fractions of the picture), how large and which shade."""
 
     kind: str
     x: float
     y: float
     size: str
     shade: str
+
+    @property
+    def side(self) -> str:
+        """Returns left or right, as seen in the picture."""
+        return "left" if self.x < 0.5 else "right"
+
+    @property
+    def level(self) -> str:
+        """Returns upper or lower."""
+        return "upper" if self.y < 0.5 else "lower"
+
+    @property
+    def classes(self) -> tuple[int, int, int]:
+        """Returns the classes (kind, shade, size) of the patches that it covers; 0 is kept for no mark."""
+        return 1 + MARKS.index(self.kind), 1 + SHADES.index(self.shade), 1 + SIZES.index(self.size)
 
 
 class Scene(NamedTuple):
@@ -57,7 +51,14 @@ class Scene(NamedTuple):
     image: np.ndarray  # uint8 [SIZE SIZE]
     background: str
     body: str
-    marks: list[Mark]
+    marks: tuple[Mark, ...]
+    patches: np.ndarray  # uint8 [GRID GRID 3]: Mark.classes, 0 without a mark
+
+    def mirrored(self, *, sideways: bool, upside_down: bool) -> "Scene":
+        """Returns the scene as in a mirror; what is asked about it follows."""
+        across = (slice(None, None, -1 if upside_down else 1), slice(None, None, -1 if sideways else 1))
+        marks = tuple(m._replace(x=1 - m.x if sideways else m.x, y=1 - m.y if upside_down else m.y) for m in self.marks)
+        return self._replace(image=self.image[across], marks=marks, patches=self.patches[across])
 
 
 _Y, _X = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) / SIZE
@@ -68,23 +69,27 @@ def _soft(distance: np.ndarray, blur: float = 0.012) -> np.ndarray:
     return np.clip(0.5 - distance / blur, 0, 1)
 
 
+def _turned(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the coordinates in a frame that is turned by a random angle."""
+    angle = rng.uniform(0, np.pi)
+    return x * np.cos(angle) + y * np.sin(angle), -x * np.sin(angle) + y * np.cos(angle)
+
+
 def _background(rng: np.random.Generator, kind: str) -> np.ndarray:
-    angle, period = rng.uniform(0, np.pi), rng.uniform(0.08, 0.2)
-    along = _X * np.cos(angle) + _Y * np.sin(angle)
-    level = rng.uniform(0.05, 0.45)
+    period, level, depth = rng.uniform(0.08, 0.2), rng.uniform(0.0, 0.45), rng.uniform(0.3, 1.0)
+    along, across = _turned(rng, _X, _Y)
     if kind == "plain":
         return np.full_like(_X, level)
-    if kind == "noise":
-        return level + 0.16 * rng.standard_normal(_X.shape).astype(np.float32)
-    if kind == "gradient":
+    if kind == "noisy":
+        return level + 0.14 * depth * rng.standard_normal(_X.shape).astype(np.float32)
+    if kind == "graded":
         return 0.05 + 0.5 * (along - along.min()) / np.ptp(along)
-    if kind == "stripes":
-        return level + 0.12 * np.sign(np.sin(2 * np.pi * along / period))
-    if kind == "waves":
-        across = -_X * np.sin(angle) + _Y * np.cos(angle)
-        return level + 0.1 * (np.sin(2 * np.pi * along / period) + np.sin(2 * np.pi * across / (period * 1.3)))
+    if kind == "striped":
+        return level + 0.1 * depth * np.sign(np.sin(2 * np.pi * along / period))
+    if kind == "wavy":
+        return level + 0.08 * depth * (np.sin(2 * np.pi * along / period) + np.sin(2 * np.pi * across / (period * 1.3)))
     coarse = rng.random((14, 14)).astype(np.float32)
-    return level + 0.3 * (np.kron(coarse, np.ones((8, 8), np.float32)) > 0.75)
+    return level + 0.25 * depth * (np.kron(coarse, np.ones((8, 8), np.float32)) > 0.75)
 
 
 def _body(rng: np.random.Generator, kind: str) -> np.ndarray:
@@ -108,161 +113,101 @@ def _body(rng: np.random.Generator, kind: str) -> np.ndarray:
     return np.zeros_like(_X)
 
 
-def _mark(rng: np.random.Generator, mark: Mark) -> np.ndarray:
-    """Returns the mark's coverage in [0, 1]."""
-    r = {"small": rng.uniform(0.045, 0.06), "large": rng.uniform(0.1, 0.13)}[mark.size]
-    x, y = _X - mark.x, _Y - mark.y
-    angle = rng.uniform(0, np.pi)
-    u, v = x * np.cos(angle) + y * np.sin(angle), -x * np.sin(angle) + y * np.cos(angle)
-    radius = np.sqrt(x**2 + y**2)
-    if mark.kind == "disc":
-        return _soft(radius - r)
-    if mark.kind == "ring":
-        return _soft(np.abs(radius - r) - 0.016)
-    if mark.kind == "square":
-        return _soft(np.maximum(np.abs(u), np.abs(v)) - r * 0.9)
-    if mark.kind == "cross":
-        arm = 0.3 * r
-        bars = (np.maximum(np.abs(u) - r, np.abs(v) - arm), np.maximum(np.abs(v) - r, np.abs(u) - arm))
-        return _soft(np.minimum(*bars))
-    if mark.kind == "line":
-        return _soft(np.maximum(np.abs(u) - 1.6 * r, np.abs(v) - 0.012))
-    if mark.kind == "dots":
-        centers = rng.uniform(-r, r, (7, 2))
-        near = np.min([np.hypot(x - dx, y - dy) for dx, dy in centers], axis=0)
-        return _soft(near - 0.013)
-    return _soft(np.maximum(np.maximum(-y - r, y - r), np.abs(x) - 0.5 * (y + r)))  # wedge
-
-
 def _clutter(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Returns the picture with a few faint large ovals, arches and bars that no question asks about."""
+    """Returns the picture with faint ovals, rings and bars, and thin bright outlines, half of the time in pairs."""
     for _ in range(rng.integers(0, 6)):
-        angle, (cx, cy) = rng.uniform(0, np.pi), rng.uniform(0.1, 0.9, 2)
-        x, y = _X - cx, _Y - cy
-        u, v = x * np.cos(angle) + y * np.sin(angle), -x * np.sin(angle) + y * np.cos(angle)
-        a, b = rng.uniform(0.12, 0.4), rng.uniform(0.04, 0.3)
+        cx, cy = rng.uniform(0.05, 0.95, 2)
+        u, v = _turned(rng, _X - cx, _Y - cy)
+        a, b = rng.uniform(0.1, 0.4), rng.uniform(0.04, 0.3)
         oval = np.sqrt((u / a) ** 2 + (v / b) ** 2) - 1
-        thin = rng.uniform(0.02, 0.05) / min(a, b)
-        distance = (oval, np.abs(oval) - thin, np.maximum(np.abs(u) - a, np.abs(v) - 0.15 * b))[rng.integers(3)]
-        alpha = rng.uniform(0.3, 0.9) * _soft(distance * min(a, b), rng.uniform(0.01, 0.05))
-        image = image * (1 - alpha) + rng.uniform(0.15, 0.8) * alpha
+        thin = rng.uniform(0.015, 0.05) / min(a, b)
+        kind = rng.integers(4)
+        distance = (oval, np.abs(oval) - thin, np.maximum(np.abs(u) - a, np.abs(v) - 0.15 * b), oval)[kind]
+        cover = _soft(distance * min(a, b), rng.uniform(0.008, 0.05))
+        # Outlines may be as bright as a mark, but they are too large to be one.
+        bright = rng.uniform(0.1, 0.95) if kind == 1 and min(a, b) > 0.2 else rng.uniform(0.12, 0.75)
+        if rng.random() < 0.5:
+            cover = np.maximum(cover, cover[:, ::-1])
+        alpha = rng.uniform(0.3, 0.95) * cover
+        image = image * (1 - alpha) + bright * alpha
     return image
 
 
-def make_scene(rng: np.random.Generator, *, clutter: bool = False) -> Scene:
-    """Returns a random scene; marks are kept apart and off the middle line, so that left and right are clear."""
+def _segments(x: np.ndarray, y: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Returns the distance to a line through the points."""
+    distance = np.full_like(x, np.inf)
+    for start, stop in itertools.pairwise(points):
+        run = stop - start
+        share = np.clip(((x - start[0]) * run[0] + (y - start[1]) * run[1]) / (run @ run), 0, 1)
+        distance = np.minimum(distance, np.hypot(x - start[0] - share * run[0], y - start[1] - share * run[1]))
+    return distance
+
+
+def _mark(rng: np.random.Generator, mark: Mark) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the coverage of the mark and of what it encloses in the opposite shade, both in [0, 1]."""
+    large = mark.size == "large"
+    r = rng.uniform(0.1, 0.13) if large else rng.uniform(0.045, 0.06)
+    x, y = _X - mark.x, _Y - mark.y
+    u, v = _turned(rng, x, y)
+    radius = np.hypot(x, y)
+    inside = np.zeros_like(x)
+    if mark.kind == "disc":
+        distance = np.hypot(u, v * rng.uniform(0.85, 1.15)) - r
+    elif mark.kind == "ring":
+        rim = rng.uniform(0.014, 0.02)
+        distance = np.abs(radius - r) - rim
+        inside = _soft(radius - r + rim) * (rng.random() < 0.7)
+    elif mark.kind == "square":
+        distance = np.maximum(np.abs(u), np.abs(v)) - r * 0.9
+    elif mark.kind == "cross":
+        arm = 0.3 * r
+        bars = (np.maximum(np.abs(u) - r, np.abs(v) - arm), np.maximum(np.abs(v) - r, np.abs(u) - arm))
+        distance = np.minimum(*bars)
+    elif mark.kind == "line":
+        distance = np.maximum(np.abs(u) - 1.6 * r, np.abs(v) - 0.012)
+    elif mark.kind == "cluster":
+        centers = rng.uniform(-r, r, (11 if large else 6, 2))
+        distance = np.min([np.hypot(x - dx, y - dy) for dx, dy in centers], axis=0) - rng.uniform(0.011, 0.015)
+    elif mark.kind == "zigzag":
+        along = np.linspace(-1.5 * r, 1.5 * r, 6 if large else 4)
+        points = np.stack([along, 0.022 * (-1.0) ** np.arange(len(along))], axis=1)
+        distance = _segments(u, v, points) - rng.uniform(0.009, 0.014)
+    elif mark.kind == "crescent":
+        distance = np.maximum(np.hypot(u, v) - 1.3 * r, 1.3 * r - np.hypot(u + rng.uniform(0.5, 0.9) * r, v))
+    else:  # wedge
+        distance = np.maximum(np.maximum(-y - r, y - r), np.abs(x) - 0.5 * (y + r))
+    return _soft(distance), inside
+
+
+def make_scene(rng: np.random.Generator) -> Scene:
+    """Returns a random scene; marks are kept apart and off the middle lines, so that sides are clear."""
     background, body = str(rng.choice(BACKGROUNDS)), str(rng.choice(BODIES))
     image = _background(rng, background)
-    cover, level = _body(rng, body), rng.uniform(0.45, 0.7)
-    image = image * (1 - cover) + level * cover
-    if clutter:
-        image = _clutter(rng, image)
+    cover, level = _body(rng, body), rng.uniform(0.35, 0.7)
+    image = _clutter(rng, image * (1 - cover) + level * cover)
     marks: list[Mark] = []
-    for _ in range(rng.choice(4, p=[0.3, 0.4, 0.2, 0.1])):
-        side = rng.choice([-1, 1])
-        x, y = 0.5 + side * rng.uniform(0.1, 0.33), rng.uniform(0.18, 0.82)
+    for _ in range(rng.choice(4, p=[0.3, 0.45, 0.17, 0.08])):
+        x, y = 0.5 + rng.choice([-1, 1], 2) * (rng.uniform(0.08, 0.36), rng.uniform(0.03, 0.36))
         if all(np.hypot(x - m.x, y - m.y) > 0.28 for m in marks):
             marks.append(Mark(str(rng.choice(MARKS)), x, y, str(rng.choice(SIZES)), str(rng.choice(SHADES))))
+    patches = np.zeros((GRID, GRID, 3), np.uint8)
     for mark in marks:
-        alpha = _mark(rng, mark) * rng.uniform(0.75, 1.0)
-        image = image * (1 - alpha) + (0.98 if mark.shade == "bright" else 0.02) * alpha
-    gain, noise = rng.uniform(0.8, 1.05), rng.uniform(0, 0.06)
+        cover, inside = _mark(rng, mark)
+        strength = rng.uniform(0.75, 1.0)
+        outer, inner = (0.98, 0.05) if mark.shade == "bright" else (0.02, 0.95)
+        for alpha, value in ((strength * inside, inner), (strength * cover, outer)):
+            image = image * (1 - alpha) + value * alpha
+        share = np.maximum(cover, inside).reshape(GRID, SIZE // GRID, GRID, SIZE // GRID).mean(axis=(1, 3))
+        patches[share > min(0.06, 0.5 * share.max())] = mark.classes
+    gain, noise = rng.uniform(0.8, 1.05), rng.uniform(0, 0.05)
     image = gain * image + noise * rng.standard_normal(image.shape).astype(np.float32)
-    return Scene((np.clip(image, 0, 1) * 255).astype(np.uint8), background, body, marks)
+    return Scene((np.clip(image, 0, 1) * 255).astype(np.uint8), background, body, tuple(marks), patches)
 
 
-# A patch's class is 0 without a mark, else 1 + its place in (kind, shade, size).
-PATCH_CLASSES = 1 + len(MARKS) * len(SHADES) * len(SIZES)
+PATCH_CLASSES = {"kind": 1 + len(MARKS), "shade": 1 + len(SHADES), "size": 1 + len(SIZES)}
+SCENE_CLASSES = {"background": len(BACKGROUNDS), "body": len(BODIES), "count": len(NUMBERS)}
 
 
-def patch_labels(scene: Scene, grid: int) -> np.ndarray:
-    """Returns the class of each patch, int [grid * grid]; a mark covers the patches whose centre is near its own."""
-    labels = np.zeros((grid, grid), np.int32)
-    center = (np.arange(grid) + 0.5) / grid
-    for m in scene.marks:
-        reach = max(0.5 / grid, 0.06 if m.size == "small" else 0.1)
-        near = np.maximum(np.abs(center[None] - m.x), np.abs(center[:, None] - m.y)) <= reach
-        index = (MARKS.index(m.kind) * len(SHADES) + SHADES.index(m.shade)) * len(SIZES) + SIZES.index(m.size)
-        labels[near] = 1 + index
-    return labels.ravel()
-
-
-SCENE_CLASSES = {"background": len(BACKGROUNDS), "body": len(BODIES), "count": len(NUMBERS)} | dict.fromkeys(
-    ("left", "right", "upper", "lower", *SHADES, *SIZES, *MARKS), 2
-)
-
-
-def scene_labels(scene: Scene) -> dict[str, int]:
-    """Returns the class of each thing in SCENE_CLASSES: patterns, number, and whether some mark is so."""
-    said = {word for m in scene.marks for word in (m.kind, m.size, m.shade, *_where(m).split())}
-    classes = {
-        "background": BACKGROUNDS.index(scene.background),
-        "body": BODIES.index(scene.body),
-        "count": len(scene.marks),
-    }
-    return classes | {name: int(name in said) for name in SCENE_CLASSES if name not in classes}
-
-
-def _where(mark: Mark) -> str:
-    return f"{'upper' if mark.y < 0.5 else 'lower'} {side(mark)}"
-
-
-def side(mark: Mark) -> str:
-    """Returns left or right, as seen in the picture."""
-    return "left" if mark.x < 0.5 else "right"
-
-
-def caption(scene: Scene) -> str:
-    """Returns one sentence about everything in the scene."""
-    body = "nothing" if scene.body == "none" else f"a {scene.body}"
-    text = f"{body} on {scene.background}"
-    return text + "".join(f", a {m.size} {m.shade} {m.kind} {_where(m)}" for m in scene.marks)
-
-
-def questions(rng: np.random.Generator, scene: Scene) -> list[tuple[str, str]]:
-    """Returns (prefix, suffix) pairs about a scene; closed questions are true half of the time."""
-    pairs = [
-        ("What is the background?", scene.background),
-        ("What is the large body?", scene.body),
-        ("How many marks are there?", NUMBERS[len(scene.marks)]),
-        ("Is there a mark?", "yes" if scene.marks else "no"),
-    ]
-    kinds = {m.kind for m in scene.marks}
-    absent = [kind for kind in MARKS if kind not in kinds]
-    for kind in (*kinds, str(rng.choice(absent))):
-        pairs.append((f"Is there a {kind}?", "yes" if kind in kinds else "no"))
-    guess = scene.background if rng.random() < 0.5 else str(rng.choice(BACKGROUNDS))
-    pairs.append((f"Is the background {guess}?", "yes" if guess == scene.background else "no"))
-    for mark in scene.marks:
-        name = "mark" if len(scene.marks) == 1 else mark.kind
-        if name != "mark" and [m.kind for m in scene.marks].count(mark.kind) > 1:
-            continue
-        guess = str(rng.choice(("left", "right")))
-        pairs += [
-            (f"Which side is the {name} on?", side(mark)),
-            (f"Is the {name} on the {guess} side?", "yes" if guess == side(mark) else "no"),
-            (f"Where is the {name}?", _where(mark)),
-            (f"Is the {name} small or large?", mark.size),
-            (f"Is the {name} bright or dark?", mark.shade),
-        ]
-        if name == "mark":
-            pairs.append(("What is the mark?", mark.kind))
-    rows = [(f"answer en {question}", answer) for question, answer in pairs]
-    if len(scene.marks) < 2:
-        rows.append(("caption en", caption(scene)))
-    return [*rows, copy_task(rng)] if rng.random() < 0.4 else rows
-
-
-def copy_task(rng: np.random.Generator) -> tuple[str, str]:
-    """Returns a pair that has the model spell a few words."""
-    words = " ".join(rng.choice(WORDS + FUNCTION_WORDS, rng.integers(1, 3)))
-    return f"answer en Repeat: {words}", words
-
-
-def corpus(seed: int, scenes: int) -> list[str]:
-    """Returns sentences for the tokenizer: everything the scenes say, and every word."""
-    rng = np.random.default_rng(seed)
-    lines = [text for _ in range(scenes) for pair in questions(rng, make_scene(rng)) for text in pair]
-    frames = ("Is there a {}?", "What {} is shown in this image?", "Is the {} on the left side of this picture?", "{}")
-    words = [frame.format(word) for word in WORDS for frame in frames for _ in range(3)]
-    return lines + words + [f"{a} {b}" for a in FUNCTION_WORDS for b in FUNCTION_WORDS[:8]]
+def scene_labels(scene: Scene) -> tuple[int, int, int]:
+    """Returns the classes of the whole scene, in the order of SCENE_CLASSES."""
+    return BACKGROUNDS.index(scene.background), BODIES.index(scene.body), len(scene.marks)

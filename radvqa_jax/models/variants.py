@@ -77,7 +77,7 @@ _GEMMA2_27B = GemmaConfig(
 # The embedded default of scripts/make_tiny_paligemma.py.
 _TINY = Variant(
     SiglipConfig(width=128, depth=4, mlp_dim=384, num_heads=4, patch=14),
-    GemmaConfig(width=128, depth=4, mlp_dim=384, num_heads=4, num_kv_heads=1, head_dim=32, vocab_size=1920),
+    GemmaConfig(width=128, depth=4, mlp_dim=384, num_heads=4, num_kv_heads=1, head_dim=32, vocab_size=1984),
     112,
 )
 

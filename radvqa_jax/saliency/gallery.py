@@ -108,7 +108,7 @@ def write_cases(
             config=config.saliency,
             seq_len=config.data.seq_len + config.decode.max_new_tokens,
         )
-        mask = read_mask(row["mask"]) if "mask" in row else None
+        mask = read_mask(row["mask"]) if row.get("mask") else None
         saved = save_case(
             folder,
             reduce_bundle(bundles[last], config.saliency),
