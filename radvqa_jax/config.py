@@ -347,9 +347,11 @@ def use_embedded_model(config: Any) -> None:
     config.model.remat = "none"
 
 
-def source(**fields: Any) -> ml_collections.ConfigDict:
+def source(*, where: tuple[ml_collections.ConfigDict, ...] = (), **fields: Any) -> ml_collections.ConfigDict:
     """Returns one entry of `stage.sources`: the defaults of SourceConfig with these fields instead."""
-    return to_config_dict(SourceConfig(**fields))
+    entry = to_config_dict(SourceConfig(**fields))
+    entry.where = where  # conditions made by the function below, which are no FilterConfig yet
+    return entry
 
 
 def where(field: str, **conditions: Any) -> ml_collections.ConfigDict:

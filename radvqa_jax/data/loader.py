@@ -91,8 +91,8 @@ class _TrainBatch(NamedTuple):
 def sift(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer) -> tuple[list[int], dict[str, Any]]:
     """Returns the numbers of the rows that can be trained on, and a report on those that cannot.
 
-    Every text is tokenised once, so that the number of rows in an epoch is known before training. An empty answer is
-    always left out: it would teach to say nothing. The report has the source's fingerprint under `source`, the number
+    Every text is tokenised once, so that the number of rows in an epoch is known before training. An empty answer or
+    question is always left out: it would teach to say nothing, or to answer what nobody asked. The report has the source's fingerprint under `source`, the number
     of `rows` and `kept`, `rejected` as {reason: n}, and how many answers are `cut`.
 
     Raises:
@@ -104,8 +104,8 @@ def sift(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer) -> tuple[li
     cut = 0
     for index, row in enumerate(rows.texts()):
         prefix, suffix = rows.text(row, template=data.prompt)
-        if not suffix:
-            rejected["empty_answer"] += 1
+        if not suffix or (rows.source.task == "vqa" and not row["question"].strip()):
+            rejected["empty_question" if suffix else "empty_answer"] += 1
             continue
         try:
             packed = pack(tokenizer, prefix, suffix=suffix, seq_len=data.seq_len, overlong=data.overlong)

@@ -1,6 +1,5 @@
 """What training and evaluation sets hold and share: the mode `audit`, and the check before a run."""
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -106,14 +105,13 @@ def refuse_leaks(config: Config, workdir: Path) -> dict[str, Any]:
 def _blind(config: Config, sets: Mapping[str, RowSource]) -> dict[str, Any]:
     """Returns {evaluated set: {question_only, majority: accuracy by column}} from the answers of eval.train_source."""
     source = config.eval.train_source
-    if not source.dataset:
+    asked = [evaluated for evaluated in evaluated_sources(config) if evaluated.task == "vqa"]
+    if not source.dataset or source.task != "vqa" or not asked:
         return {}
-    train = list(load_rows(dataclasses.replace(source, task="vqa"), config.data, seed=config.seed).texts())
+    train = list(load_rows(source, config.data, seed=config.seed).texts())
     found: dict[str, Any] = {}
-    for evaluated in evaluated_sources(config):
+    for evaluated in asked:
         (name,) = _load(config, [evaluated])
-        if evaluated.task != "vqa":
-            continue
         test = list(sets[name].texts())
         answered = {"question_only": baselines.question_only(train, test), "majority": baselines.majority(train, test)}
         found[name] = {

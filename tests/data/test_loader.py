@@ -265,6 +265,13 @@ def test_rejected_rows_are_counted_by_reason_and_never_drawn(tokenizer: Tokenize
     assert {number for _ in range(4) for number in which(next(stream))} == {0, 3}
 
 
+def test_an_answer_that_nobody_asked_for_is_not_learned(tokenizer: Tokenizer) -> None:
+    stream = loader([fake_rows(3, question=["Is it?", " ", ""])], tokenizer)
+    assert (stream.report[0]["kept"], stream.report[0]["rejected"]) == (1, {"empty_question": 2})
+    captions = loader([fake_rows(2, task="caption", question=["", ""], caption=["A chest.", ""])], tokenizer)
+    assert (captions.report[0]["kept"], captions.report[0]["rejected"]) == (1, {"empty_answer": 1})
+
+
 def test_cut_rows_are_counted_and_drawn(tokenizer: Tokenizer) -> None:
     data = dataclasses.replace(DATA, overlong="cut")
     stream = loader([fake_rows(3, answer=["yes", LONG, "no"])], tokenizer, data=data, batch_size=3)
@@ -292,7 +299,7 @@ def test_a_source_of_which_nothing_is_left_is_an_error(tokenizer: Tokenizer) -> 
 
 
 def test_a_broken_image_is_named(tokenizer: Tokenizer) -> None:
-    with pytest.raises(ValueError, match="fake:train, question '0', image 'image-0': The 4 bytes are not an image"):
+    with pytest.raises(ValueError, match="fake:train, question '0', image 'image-0': the 4 bytes are not an image"):
         next(loader([fake_rows(1, image=[b"what"])], tokenizer))
 
 
