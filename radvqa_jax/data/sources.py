@@ -239,7 +239,7 @@ def load_rows(source: SourceConfig, data: DataConfig, *, seed: int = 0) -> RowSo
         raise ValueError(f"{rows.name} has no rows for task={source.task!r}. Give a split or a task that has some.")
     if source.task == "vqa" and not any(map(str.strip, rows.column("question"))):
         raise ValueError(
-            f"{rows.name}: task='vqa' needs questions, and none of {len(rows)} rows has one. Give task='caption' for its "
-            "captions, or another data set."
+            f"{rows.name}: task='vqa' needs questions, and none of {len(rows)} rows has one. Give task='caption' for "
+            "its captions, or another data set."
         )
     return rows

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from radvqa_jax.config import Config, SourceConfig
-from radvqa_jax.data.audit import audit, format_report
+from radvqa_jax.data.audit import audit, format_report, say
 from radvqa_jax.data.audit_report import write_audit
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
@@ -61,7 +61,7 @@ def _refusal(leaks: list[dict[str, Any]], sets: Mapping[str, RowSource]) -> str:
     """Returns why a run may not start, and how it may."""
     lines, sides = [], []
     for pair in leaks:
-        shared = ", ".join(f"{pair[kind]} {kind.replace('_', ' ')}" for kind in pair["leak"])
+        shared = ", ".join(say(pair, kind) for kind in pair["leak"])
         lines.append(f"{pair['second']} is evaluated and shares {shared} with {pair['first']}, which is trained on.")
         sides.append(
             "~".join(f"{s.dataset}:{s.split}" for s in (sets[pair[side]].source for side in ("first", "second")))

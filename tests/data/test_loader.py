@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from radvqa_jax.config import AugmentConfig, DataConfig, SourceConfig
-from radvqa_jax.data import loader as loader_module
+from radvqa_jax.data import row_images
 from radvqa_jax.data.augment import augment
+from radvqa_jax.data.eval_loader import eval_batches
 from radvqa_jax.data.image import decode_image
 from radvqa_jax.data.image_cache import ImageCache
-from radvqa_jax.data.loader import TrainLoader, eval_batches, make_train_loader
+from radvqa_jax.data.loader import TrainLoader, make_train_loader
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.data.tokenizer import Tokenizer
@@ -162,7 +163,7 @@ def test_exact_counts_are_drawn_exactly(tokenizer: Tokenizer) -> None:
 
 def test_images_that_rows_share_are_decoded_once(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
-    monkeypatch.setattr(loader_module, "decode_image", lambda data: made.append(1) or decode_image(data))
+    monkeypatch.setattr(row_images, "decode_image", lambda data: made.append(1) or decode_image(data))
     shared = fake_rows(8, image=[png(i // 4) for i in range(8)], image_id=[str(i // 4) for i in range(8)])
 
     def draw(data: DataConfig) -> list[int]:
