@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -217,3 +218,11 @@ def test_a_language_that_there_is_not_is_an_error(tmp_path: Path) -> None:
     write(tmp_path / "xmlab0/source.jpg", b"")
     with pytest.raises(ValueError, match=r"qid 1: q_lang='fr' must be one of \('en', 'zh'\)"):
         read("slake", "en", tmp_path, tmp_path)
+
+
+def test_the_list_of_organs_is_copied_in_whatever_encoding_it_has(tmp_path: Path) -> None:
+    shutil.copytree(SLAKE / "dummy_data", tmp_path / "files")
+    text = "1: 肝\n".encode("gbk")
+    (tmp_path / "files" / "mask.txt").write_bytes(text)
+    built = build("slake", "en", tmp_path / "files", tmp_path / "data", allow=True)
+    assert (built.folder / "mask.txt").read_bytes() == text
