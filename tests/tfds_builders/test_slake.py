@@ -181,15 +181,18 @@ def release() -> dict[str, list[dict[str, Any]]]:
     return rows
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns a folder with a whole release: every row, and stand-ins for the images."""
-    folder = tmp_path_factory.mktemp("whole")
+def release_folder(folder: Path) -> Path:
+    """Returns the folder after a whole release is written into it: every row, and stand-ins for the images."""
     for name, rows in release().items():
         write(folder / name, json_text(rows))
     pixel = encode(noise(0, size=(2, 2)), "PNG")
     write(folder / "imgs.zip", zip_bytes({f"imgs/xmlab{n}/source.jpg": pixel for n in range(642)}))
     return folder
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return release_folder(tmp_path_factory.mktemp("whole"))
 
 
 @pytest.mark.parametrize(("config", "train"), [("en", 4918), ("zh", 4916), ("all", 9834)])
