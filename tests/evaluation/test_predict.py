@@ -183,9 +183,7 @@ def test_a_file_made_with_other_settings_is_refused_and_left_alone(
 ) -> None:
     ground.predict(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(
-        ValueError, match=rf"base.jsonl holds answers .* these differ: {named}\. Give another --workdir"
-    ):
+    with pytest.raises(ValueError, match=rf"base.jsonl holds lines .* these differ: {named}\. Give another --workdir"):
         ground.predict(tmp_path, fingerprint=changed)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
