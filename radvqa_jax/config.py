@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import ml_collections
 
+SUSPECT_BITS = 64  # from here on two unrelated images may look alike to a perceptual hash (data/image_hashes.py)
 EMBEDDED = Path(__file__).parent / "assets" / "tiny"
 
 Mode = Literal[
@@ -116,7 +117,8 @@ class AuditConfig:
     # Leaks to go on with, each as "vqa_rad:train~vqa_rad:test"; "vqa_rad/official:train" names the builder config too.
     accept: tuple[str, ...] = ()
     also_evaluate: tuple[SourceConfig, ...] = ()  # sets that are compared beside eval.source
-    # Two images are nearly the same if so many of the 256 bits of their perceptual hashes differ, or fewer.
+    # Two images are nearly the same if so many of the 256 bits of their perceptual hashes differ, or fewer; the choice
+    # is measured in data/image_hashes.py.
     near_bits: int = 20
 
 
@@ -347,9 +349,11 @@ def use_embedded_model(config: Any) -> None:
     config.model.remat = "none"
 
 
-def source(**fields: Any) -> ml_collections.ConfigDict:
+def source(*, where: tuple[ml_collections.ConfigDict, ...] = (), **fields: Any) -> ml_collections.ConfigDict:
     """Returns one entry of `stage.sources`: the defaults of SourceConfig with these fields instead."""
-    return to_config_dict(SourceConfig(**fields))
+    entry = to_config_dict(SourceConfig(**fields))
+    entry.where = where  # conditions made by the function below, which are no FilterConfig yet
+    return entry
 
 
 def where(field: str, **conditions: Any) -> ml_collections.ConfigDict:

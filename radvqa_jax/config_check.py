@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import ml_collections
 
-from radvqa_jax.config import AugmentConfig, Config, Mode, SourceConfig, StageConfig
+from radvqa_jax.config import SUSPECT_BITS, AugmentConfig, Config, Mode, SourceConfig, StageConfig
 from radvqa_jax.trees import nearest
 
 
@@ -263,6 +263,11 @@ def check(config: Config) -> None:
         _check_source(path, attrgetter(path)(config))
     for index, item in enumerate(config.audit.also_evaluate):
         _check_source(f"audit.also_evaluate[{index}]", item)
+    _require(
+        config.audit.near_bits <= SUSPECT_BITS,
+        f"audit.near_bits={config.audit.near_bits} must be at most {SUSPECT_BITS}: beyond it unrelated images differ "
+        "no more. Give fewer bits.",
+    )
     for entry in config.audit.accept:
         sides = [side.strip() for side in entry.split("~")]
         _require(

@@ -227,6 +227,8 @@ def test_every_file_in_configs_builds(path: Path) -> None:
         config.eval.predictions = "answers.jsonl"
     if config.mode == "build_data":
         config.dataset = "phantom_rad"
+    if config.mode == "ask":
+        config.ask.image, config.ask.question = "chest.png", "Is it normal?"
     built = from_config_dict(config)
     assert built.model.variant in VARIANTS
     VARIANTS[built.model.variant].at(built.model.resolution)
@@ -282,7 +284,7 @@ def test_the_command_line_overrides_fields_of_every_type() -> None:
     assert built.eval.swapped is False
     assert built.saliency.layers == (1, 2)
     assert built.stages == ("stage2",)
-    assert [(row.dataset, row.weight) for row in built.stage2.sources] == [("pmc_vqa", 0.85), ("medpix_2", 2.0)]
+    assert [(row.dataset, row.weight) for row in built.stage2.sources] == [("pmc_vqa", 1.0), ("medpix_2", 2.0)]
     assert built.stage2.train == ((".*/lora_b", "train:b"), (".*", "freeze"))
 
 
