@@ -264,8 +264,10 @@ class SaliencyConfig:
     start_layer: int = 0
     discard: float = 0.0  # rollout: share of each row's entries, the smallest, that is left out
     layers: tuple[int, ...] = ()  # raw attention and value norms: mean over these layers; empty = all
+    # mode=saliency and mode=ask: folders of adapters to look at beside base and adapter, such as one without stage 1.
+    beside: tuple[str, ...] = ()
     # raw, value_norm, rollout, relevancy; with `_vision` at its end a map goes through the vision tower's own rollout.
-    methods: tuple[str, ...] = ("raw", "rollout", "rollout_vision")
+    methods: tuple[str, ...] = ("raw", "rollout", "rollout_vision", "relevancy")
 
 
 @dataclass(frozen=True)
@@ -293,6 +295,7 @@ class AskConfig:
     window: str = ""  # of a DICOM file: empty = its own, or lung, mediastinum, abdomen, bone, brain, … for CT
     samples: int = 5  # answers drawn beside the greedy one, to see whether they agree
     temperature: float = 1.0  # of these samples
+    other: str = ""  # an answer that the answer is held against in the viewer; empty = no for yes, and yes for no
 
 
 @dataclass(frozen=True)

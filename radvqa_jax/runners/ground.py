@@ -41,7 +41,8 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
             f"embeds {variant.llm.vocab_size}. Give the tokenizer that belongs to the checkpoint."
         )
     stages = config.stages if config.mode in ("train", "job") else ()
-    for adapter in [config.stage(name).init_from for name in stages] if stages else [config.adapter]:
+    adapters = [config.stage(name).init_from for name in stages] if stages else [config.adapter]
+    for adapter in [*adapters, *config.saliency.beside]:
         if adapter:
             load_adapter(adapter)
     abstract = abstract_params(variant)
@@ -65,6 +66,14 @@ def load_ground(config: Config, workdir: Path) -> Ground:
     )
     print(loaded.text(), flush=True)
     return Ground(config, workdir, tokenizer, Base(params, Path(config.model.checkpoint).name, loaded.sha256))
+
+
+def shown_models(ground: Ground) -> dict[str, Trained]:
+    """Returns the base, the adapters of saliency.beside by their folders, and last the configured one: name -> what was
+    trained, in the order of reading."""
+    run, trained = configured_adapter(ground)
+    beside = {folder: load_trained(folder, ground.base) for folder in ground.config.saliency.beside}
+    return {"base": Trained.nothing()} | beside | {run: trained}
 
 
 def configured_adapter(ground: Ground) -> tuple[str, Trained]:
