@@ -30,7 +30,12 @@ class ModelConfig:
     resolution: int = 0  # image height and width in pixels; 0 = the variant's
     compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
     param_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of frozen weights in memory; what trains is float32
-    remat: Literal["none", "dots", "full"] = "full"  # what the backward pass computes again instead of storing
+    # What the backward pass computes again instead of storing: nothing; all but products with weights; all of a layer;
+    # all of a layer, with the language model's MLP a block of tokens at a time (models/remat.py).
+    remat: Literal["none", "dots", "full", "blocks"] = "blocks"
+    remat_img: Literal["", "none", "dots", "full", "blocks"] = ""  # of the vision tower; empty = as remat
+    # xla holds all probabilities; blocks and cudnn do not (models/fused_attention.py); auto asks the device.
+    attention: Literal["auto", "xla", "blocks", "cudnn"] = "auto"
     # Regular expressions over leaf names that the checkpoint may lack (drawn N(0, 0.02)), or have too many.
     allow_missing: tuple[str, ...] = ()
     allow_extra: tuple[str, ...] = ()

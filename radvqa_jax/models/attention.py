@@ -1,5 +1,6 @@
 """The one attention. Training, prefill, decoding and saliency call it, in both towers."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -37,6 +38,20 @@ def _newest(_: Any, new: Any) -> Any:
     return new
 
 
+def attended(
+    query: Float[Array, "B T N H"],
+    key: Float[Array, "B S K H"],
+    value: Float[Array, "B S K H"],
+    attn_mask: Bool[Array, "B T S"] | None,
+    *,
+    softcap: float = 0.0,
+) -> tuple[Float[Array, "B T N H"], Float[Array, "B N T S"]]:
+    """Returns (attended values in the dtype of `value`, the float32 probabilities)."""
+    probs = attention_probs(query, key, attn_mask, softcap=softcap)
+    grouped = rearrange(probs, "B (K G) T S -> B K G T S", K=key.shape[2]).astype(value.dtype)
+    return rearrange(jnp.einsum("BKGTS,BSKH->BTKGH", grouped, value), "B T K G H -> B T (K G) H"), probs
+
+
 def attend(
     module: nn.Module,
     query: Float[Array, "B T N H"],
@@ -45,13 +60,16 @@ def attend(
     *,
     attn_mask: Bool[Array, "B T S"] | None = None,
     softcap: float = 0.0,
+    kernel: Callable[..., Array] | None = None,
 ) -> Float[Array, "B T N H"]:
     """Returns the attended values in the dtype of `value`.
 
     The probabilities are recorded as `attn_probs` of `module` where `apply(..., mutable=["taps"])` opened the tap;
-    otherwise nothing is kept. The arithmetic is the same either way.
+    otherwise nothing is kept, and `kernel` computes the same without them if one is given. Without a kernel the
+    arithmetic is the same either way.
     """
-    probs = attention_probs(query, key, attn_mask, softcap=softcap)
+    if kernel is not None and not module.is_mutable_collection(TAPS):
+        return kernel(query, key, value, attn_mask, softcap=softcap)
+    out, probs = attended(query, key, value, attn_mask, softcap=softcap)
     module.sow(TAPS, "attn_probs", probs, init_fn=lambda: None, reduce_fn=_newest)
-    grouped = rearrange(probs, "B (K G) T S -> B K G T S", K=key.shape[2]).astype(value.dtype)
-    return rearrange(jnp.einsum("BKGTS,BSKH->BTKGH", grouped, value), "B T K G H -> B T (K G) H")
+    return out

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from radvqa_jax.models.paligemma import PaliGemma, variables
+from radvqa_jax.models.paligemma import TOKEN_TABLE, PaliGemma, variables
 from radvqa_jax.schema import Batch, TrainState
-from radvqa_jax.training.loss import Weighting, example_loss, row_weights, token_loss
+from radvqa_jax.training.loss import Weighting, position_weights, row_weights
+from radvqa_jax.training.vocabulary_loss import vocabulary_loss
 from radvqa_jax.trees import Flat
 
 
@@ -36,15 +37,22 @@ def part_loss(
 
     Inputs are `tokens[:, :-1]`, targets `tokens[:, 1:]`, weighted by `mask_loss[:, 1:]`.
     """
-    logits: Any = model.apply(
-        variables(trainable | frozen),
+    leaves = trainable | frozen
+    states: Any = model.apply(
+        variables(leaves),
         batch.image,
         batch.tokens[:, :-1],
         batch.mask_ar[:, :-1],
         rngs={"dropout": key},
+        method="pre_logits",
     )
-    loss = token_loss(logits, batch.tokens[:, 1:], label_smoothing=label_smoothing)
-    return (example_loss(loss, batch.mask_loss[:, 1:]) * weights).sum()
+    return vocabulary_loss(
+        states,
+        leaves[TOKEN_TABLE],
+        batch.tokens[:, 1:],
+        position_weights(batch.mask_loss[:, 1:], weights),
+        label_smoothing=label_smoothing,
+    )
 
 
 def loss_and_grads(
