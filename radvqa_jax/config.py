@@ -14,7 +14,7 @@ import ml_collections
 
 EMBEDDED = Path(__file__).parent / "assets" / "tiny"
 
-Mode = Literal["build_data", "train", "predict", "score", "saliency", "job"]
+Mode = Literal["build_data", "train", "predict", "score", "saliency", "job", "fit"]
 
 # Query, key, value and output weights of the attention of both towers: MedM's stage 2.
 ATTENTION_WEIGHTS = r"img/.*/(query|key|value|out)/kernel|llm/.*/(q_einsum|kv_einsum|qkv_einsum|attn_vec_einsum)/w"
@@ -147,6 +147,24 @@ class SaliencyConfig:
 
 
 @dataclass(frozen=True)
+class MeshConfig:
+    """How many devices lie along each axis (training/sharding.py); their product is the number of devices."""
+
+    data: int = 0  # copies of the weights, each with a share of the batch; 0 = what the other two leave
+    fsdp: int = 1  # shares of weights and batch
+    tensor: int = 1  # shares of heads, MLP and vocabulary
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """mode=fit: what is planned for the experiment and the target."""
+
+    resolutions: tuple[int, ...] = (224, 448, 896)  # pixels, at which the largest batch is sought; empty = nowhere
+    samples: int = 5  # answers of one image
+    new_tokens: int = 32  # of an answer
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole experiment."""
 
@@ -163,6 +181,10 @@ class Config:
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     saliency: SaliencyConfig = field(default_factory=SaliencyConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    experiment: str = ""  # mode=fit: the file in configs/ that is planned
+    target: str = "local"  # mode=fit: a name in planning/devices.py, or the devices that are here
+    fit: FitConfig = field(default_factory=FitConfig)
 
     def stage(self, name: str) -> StageConfig:
         """Returns the stage of that name, `stage1` or `stage2`."""

@@ -109,6 +109,11 @@ _LEAST = {
     "eval.source.limit": 0,
     "saliency.cases": 0,
     "saliency.start_layer": 0,
+    "mesh.data": 0,
+    "mesh.fsdp": 1,
+    "mesh.tensor": 1,
+    "fit.samples": 1,
+    "fit.new_tokens": 1,
 }
 _LEAST_IN_STAGE = {
     "total_steps": 0,
@@ -128,6 +133,7 @@ _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
     ("dataset", ("build_data",), "a data set", "phantom_rad"),
     ("eval.predictions", ("score",), "answers to score", "DIR/predictions/base.jsonl"),
     ("eval.source.dataset", ("predict", "saliency", "job"), "a data set to answer", "phantom_rad"),
+    ("experiment", ("fit",), "an experiment to plan", "configs/medm_stage2.py"),
     ("eval.train_source.dataset", ("job",), "a data set for the question-only baseline", "phantom_rad"),
 )
 

@@ -35,8 +35,8 @@ def minimum_step_flops(
     total = 0.0
     for name, leaf in leaves.items():
         tower = name.partition("/")[0]
-        base, _, factor = name.rpartition("/lora_")
-        if not equation_of(base if factor else name):
+        weight = name.rpartition("/lora_")[0] or name
+        if not equation_of(weight):
             continue
         product = 2.0 * math.prod(leaf.shape) * tokens[tower]
         layered = name.startswith(LAYERS[tower])

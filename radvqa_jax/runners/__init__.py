@@ -6,6 +6,7 @@ from pathlib import Path
 from radvqa_jax.config import Config
 from radvqa_jax.runners.data import build_data
 from radvqa_jax.runners.evaluate import predict_mode, score_mode
+from radvqa_jax.runners.fit import fit_mode
 from radvqa_jax.runners.job import job
 from radvqa_jax.runners.saliency import saliency_mode
 from radvqa_jax.runners.train import train
@@ -17,4 +18,5 @@ RUNNERS: dict[str, Callable[[Config, Path], None]] = {
     "score": score_mode,
     "saliency": saliency_mode,
     "job": job,
+    "fit": fit_mode,
 }
