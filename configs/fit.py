@@ -16,4 +16,5 @@ from radvqa_jax.config import default_config
 def get_config() -> ml_collections.ConfigDict:
     config = default_config()
     config.mode = "fit"
+    config.mesh.data = 0  # all devices of the target; --config.mesh.fsdp=16 shares the weights out
     return config

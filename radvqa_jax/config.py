@@ -148,9 +148,9 @@ class SaliencyConfig:
 
 @dataclass(frozen=True)
 class MeshConfig:
-    """How many devices lie along each axis (training/sharding.py); their product is the number of devices."""
+    """How many devices lie along each axis of training (training/sharding.py); the default is one device."""
 
-    data: int = 0  # copies of the weights, each with a share of the batch; 0 = what the other two leave
+    data: int = 1  # copies of the weights, each with a share of the batch; 0 = what the other two leave of all devices
     fsdp: int = 1  # shares of weights and batch
     tensor: int = 1  # shares of heads, MLP and vocabulary
 

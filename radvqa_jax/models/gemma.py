@@ -98,7 +98,7 @@ class FeedForward(AdaptedModule):
     """
 
     config: GemmaConfig
-    blocked: bool
+    blocked: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
@@ -120,7 +120,7 @@ class Block(AdaptedModule):
     """One layer; the carry is x, the scanned input and output is its slice of the cache."""
 
     config: GemmaConfig
-    blocked: bool
+    blocked: bool = False
 
     @nn.compact
     def __call__(

@@ -61,7 +61,7 @@ class SelfAttention(AdaptedModule):
     """Multi-head attention over all patches, with biases."""
 
     num_heads: int
-    kernel: str
+    kernel: str = ""
 
     @nn.compact
     def __call__(self, x: Float[Array, "B P D"]) -> Float[Array, "B P D"]:

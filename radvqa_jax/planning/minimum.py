@@ -1,6 +1,7 @@
 """The least arithmetic that a step of training takes, from the sizes alone: a real step is held to it."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,8 +18,9 @@ def minimum_step_flops(
     """Returns floating-point operations of one step over `rows`, all text positions taken as targets.
 
     Forward once; backward to the activations from the loss down to the first layer with something to train, its
-    gradient where a weight trains; the layers on the way back computed once more, as `remat` does to save memory; the
-    loss's logits once. Elementwise work is not counted. A tower below the first trained leaf runs forward only.
+    gradient where a weight trains; the layers on the way back computed once more, as `remat` does to save memory, but
+    for a layer's last product, whose result only a norm after it (Gemma 2) would ask for; the loss's logits once.
+    Elementwise work is not counted. A tower below the first trained leaf runs forward only.
 
     Args:
         variant: sizes.
@@ -40,7 +42,10 @@ def minimum_step_flops(
             continue
         product = 2.0 * math.prod(leaf.shape) * tokens[tower]
         layered = name.startswith(LAYERS[tower])
-        passes = 1 + back[tower] * (2 if layered else 1)
+        last = re.fullmatch(r"llm/.*/linear|img/.*/Dense_1/kernel", weight) and not (
+            tower == "llm" and variant.llm.post_norms
+        )
+        passes = 1 + back[tower] * (2 if layered and not last else 1)
         total += product * (passes + (name in trained))
     total += 2.0 * math.prod(leaves["img/embedding/kernel"].shape) * tokens["img"]
     lengths = {"img": variant.num_patches, "llm": variant.num_patches + seq_len}

@@ -25,7 +25,7 @@ from radvqa_jax.saliency.rollout import rollout, rollout_maps
 from radvqa_jax.schema import Batch
 from radvqa_jax.training import sharding
 from radvqa_jax.training.stage import AbstractStage, abstract_stage, base_shapes
-from radvqa_jax.training.step import init_state, train_step
+from radvqa_jax.training.step import init_state, step_on
 from radvqa_jax.trees import Flat
 
 
@@ -48,7 +48,7 @@ def fit_mode(config: Config, workdir: Path) -> None:
     """Compiles what the experiment would run for the target, prints what it takes and writes it to fit.json."""
     target = open_target(config.target)
     experiment = read_experiment(config.experiment)
-    mesh = sharding.make_mesh(experiment.mesh, target.devices)
+    mesh = sharding.make_mesh(config.mesh, target.devices)
     frozen = base_shapes(experiment, experiment.stages)
     fitted = []
     for program in programs(experiment, mesh, samples=config.fit.samples, new_tokens=config.fit.new_tokens):
@@ -119,7 +119,7 @@ def step_program(config: Config, mesh: Mesh, name: str) -> fit.Program:
         seq_len=config.data.seq_len,
     )
     static = {"model": planned.plan.model, "tx": planned.plan.tx, "options": planned.plan.options}
-    return fit.Program(f"{name}: training step", train_step, args, static, rows, minimum_flops=least)
+    return fit.Program(f"{name}: training step", step_on(mesh, args[0]), args, static, rows, minimum_flops=least)
 
 
 def _key(mesh: Mesh) -> Any:

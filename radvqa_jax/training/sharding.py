@@ -38,20 +38,21 @@ RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
-    """Returns the mesh of all devices (of every process); `data=0` takes what the other two axes leave.
+    """Returns the mesh of the first so many devices (of all there are, or of `devices`).
 
     Raises:
-        ValueError: if the product of the axes is not the number of devices.
+        ValueError: if there are too few, or with `data=0` the other axes leave a remainder.
     """
     devices = list(jax.devices() if devices is None else devices)
     rest = config.fsdp * config.tensor
     data = config.data or len(devices) // rest
-    if data * rest != len(devices):
+    count = data * rest
+    if not 0 < count <= len(devices) or (config.data == 0 and count != len(devices)):
         raise ValueError(
-            f"mesh.data={config.data}, mesh.fsdp={config.fsdp}, mesh.tensor={config.tensor} do not make "
-            f"{len(devices)} devices. Their product must; mesh.data=0 takes what is left."
+            f"mesh.data={config.data}, mesh.fsdp={config.fsdp}, mesh.tensor={config.tensor} do not fit "
+            f"{len(devices)} devices: the product may not be above it; mesh.data=0 takes all that fsdp x tensor leave."
         )
-    return Mesh(np.array(devices).reshape(data, config.fsdp, config.tensor), AXES)
+    return Mesh(np.array(devices[:count]).reshape(data, config.fsdp, config.tensor), AXES)
 
 
 def leaf_sharding(mesh: Mesh, name: str, shape: Sequence[int]) -> NamedSharding:

@@ -13,12 +13,13 @@ import jax.numpy as jnp
 
 from radvqa_jax import trees
 from radvqa_jax.checkpoints.adapter import AdapterMeta, check_base, load_adapter, save_adapter
-from radvqa_jax.config import Config, LoraConfig, StageConfig
+from radvqa_jax.config import Config, LoraConfig, MeshConfig, StageConfig
 from radvqa_jax.models import lora as lora_lib
 from radvqa_jax.models.paligemma import PaliGemma, abstract_params, make_model
 from radvqa_jax.models.variants import get_variant
-from radvqa_jax.training.loop import BatchStream, Plan, train
+from radvqa_jax.training.loop import BatchStream, Plan, Speed, train
 from radvqa_jax.training.optimizer import label_leaves, make_optimizer, make_schedule
+from radvqa_jax.training.sharding import make_mesh
 from radvqa_jax.training.step import StepOptions
 from radvqa_jax.trees import Flat
 
@@ -161,6 +162,7 @@ def plan_stage(name: str, config: Config, model: PaliGemma, labels: Mapping[str,
         total_steps=total_steps,
         log_every=stage.log_every,
         save_every=stage.save_every,
+        mesh=make_mesh(config.mesh) if config.mesh != MeshConfig() else None,
     )
 
 
@@ -193,6 +195,7 @@ def run_stage(
     rows_per_epoch: int,
     data: Mapping[str, Any],
     folder: Path,
+    speed: Speed | None = None,
 ) -> Trained:
     """Returns what is trained after a stage, and leaves it as `folder/adapter.npz` and `adapter.json`.
 
@@ -207,6 +210,7 @@ def run_stage(
         rows_per_epoch: of the data, for `epochs`.
         data: what the batches are made of, as JSON values; a run on other data is not continued.
         folder: of the stage.
+        speed: makes further scalars of the time that a step takes (see loop.Speed).
     """
     stage = config.stage(name)
     key = jax.random.fold_in(jax.random.key(config.seed), int(name.removeprefix("stage")))
@@ -217,7 +221,7 @@ def run_stage(
     print(lora_lib.table(model.lora, base.params))
     print(trees.table(leaves, labels), flush=True)
     trainable, frozen = trees.split(leaves, labels)
-    plan = plan_stage(name, config, model, labels, rows_per_epoch=rows_per_epoch)
+    plan = plan_stage(name, config, model, labels, rows_per_epoch=rows_per_epoch)._replace(speed=speed)
     fingerprint = make_fingerprint(config, stage, base, start=start, data=data)
     trained = train(plan, trainable, frozen, batches, key=train_key, folder=folder, fingerprint=fingerprint)
     done = Trained(begin.leaves | trained, begin.lora)

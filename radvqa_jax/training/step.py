@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from radvqa_jax.models.paligemma import TOKEN_TABLE, PaliGemma, variables
 from radvqa_jax.schema import Batch, TrainState
 from radvqa_jax.training.loss import Weighting, position_weights, row_weights
+from radvqa_jax.training.sharding import replicated, shard_state
 from radvqa_jax.training.vocabulary_loss import vocabulary_loss
 from radvqa_jax.trees import Flat
 
@@ -80,8 +82,7 @@ def loss_and_grads(
     return jax.lax.scan(add, zero, (parts, keys))[0]
 
 
-@partial(jax.jit, static_argnames=("model", "tx", "options"), donate_argnames=("state",))
-def train_step(
+def _train_step(
     state: TrainState,
     frozen: Flat,
     batch: Batch,
@@ -108,6 +109,17 @@ def train_step(
     trainable: Any = optax.apply_updates(state.trainable, updates)
     metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads), "update_norm": optax.tree.norm(updates)}
     return TrainState(state.step + 1, trainable, opt_state), metrics
+
+
+_jit = partial(jax.jit, static_argnames=("model", "tx", "options"), donate_argnames=("state",))
+train_step = _jit(_train_step)
+
+
+def step_on(mesh: Mesh | None, state: TrainState) -> Any:
+    """Returns the jitted step; on a mesh the new state lies where the old one did, so that it compiles once."""
+    if mesh is None or mesh.size == 1:
+        return train_step
+    return _jit(_train_step, out_shardings=(shard_state(mesh, state), replicated(mesh)))
 
 
 def init_state(trainable: Flat, tx: optax.GradientTransformation) -> TrainState:
