@@ -117,7 +117,7 @@ train_step = _jit(_train_step)
 
 def step_on(mesh: Mesh | None, state: TrainState) -> Any:
     """Returns the jitted step; on a mesh the new state lies where the old one did, so that it compiles once."""
-    if mesh is None or mesh.size == 1:
+    if mesh is None:
         return train_step
     return _jit(_train_step, out_shardings=(shard_state(mesh, state), replicated(mesh)))
 
