@@ -72,7 +72,7 @@ setup(
     packages=find_packages(include=["radvqa_jax", "radvqa_jax.*", "tfds_builders", "tfds_builders.*"]),
     package_data={
         "radvqa_jax": ["assets/**/*", "**/*.html"],
-        "tfds_builders": ["*/README.md", "*/CITATIONS.bib", "*/dummy_data/**/*"],
+        "tfds_builders": ["*/README.md", "*/CITATIONS.bib", "*/counts.json", "*/dummy_data/**/*"],
     },
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,

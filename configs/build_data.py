@@ -1,10 +1,12 @@
 """Prepares one data set and says what is in it.
 
     python -m radvqa_jax.main --config configs/build_data.py --config.dataset=phantom_rad --workdir runs/data
-    python -m radvqa_jax.main --config configs/build_data.py --config.dataset=vqa_rad \
+    python -m radvqa_jax.main --config configs/build_data.py --config.dataset=slake --config.builder_config=en \
         --config.data.manual_dir=FOLDER --workdir runs/data
 
-Machine: any. Data sets that may not be downloaded say which official files to put into data.manual_dir.
+Machine: any. data.manual_dir holds official files; without it, what may be downloaded is. What is missing is named.
+Prints what was built, what was left out or changed and why, and every figure. Files that are not the whole official
+release are refused by name, unless data.allow_count_mismatch is true.
 """
 
 import ml_collections

@@ -14,7 +14,7 @@ import ml_collections
 
 EMBEDDED = Path(__file__).parent / "assets" / "tiny"
 
-Mode = Literal["build_data", "train", "predict", "score", "saliency", "job", "fit"]
+Mode = Literal["build_data", "train", "predict", "score", "saliency", "saliency_quality", "job", "fit"]
 
 # Query, key, value and output weights of the attention of both towers: MedM's stage 2.
 ATTENTION_WEIGHTS = r"img/.*/(query|key|value|out)/kernel|llm/.*/(q_einsum|kv_einsum|qkv_einsum|attn_vec_einsum)/w"
@@ -58,7 +58,8 @@ class DataConfig:
     """Where data sets are, and how rows become tokens."""
 
     data_dir: str = "~/tensorflow_datasets"  # where prepared data sets lie
-    manual_dir: str = ""  # the official files of data sets that may not be downloaded
+    manual_dir: str = ""  # official files: a folder for one data set, or one that holds a folder for each
+    allow_count_mismatch: bool = False  # build files that are not the whole official release
     prompt: str = "answer en {question}"
     seq_len: int = 128  # text tokens, BOS to EOS
     overlong: Literal["error", "reject", "cut"] = "reject"  # an answer that does not fit; `cut` keeps its EOS
@@ -143,7 +144,25 @@ class SaliencyConfig:
     residual: float = 0.5  # weight of the identity in rollout
     head_fusion: Literal["mean", "max", "min"] = "mean"
     start_layer: int = 0
-    layers: tuple[int, ...] = ()  # raw attention: mean over these layers; empty = all
+    discard: float = 0.0  # rollout: share of each row's entries, the smallest, that is left out
+    layers: tuple[int, ...] = ()  # raw attention and value norms: mean over these layers; empty = all
+    # raw, value_norm, rollout, relevancy; with `_vision` at its end a map goes through the vision tower's own rollout.
+    methods: tuple[str, ...] = ("raw", "rollout", "rollout_vision")
+
+
+@dataclass(frozen=True)
+class QualityConfig:
+    """mode=saliency_quality: how attention maps are measured against masks or boxes."""
+
+    cases: int = 200  # questions, at most; only rows with a mask or boxes count
+    question_types: tuple[str, ...] = ()  # of the data set; empty = all. Ask only about what the mask marks.
+    answer: Literal["own", "reference"] = "own"  # which answer is teacher-forced: the model's, or the data set's
+    batch_size: int = 16
+    steps: int = 8  # points of a deletion or insertion curve beside the untouched image
+    random_orders: int = 3  # random orders that deletion and insertion are compared with
+    curve_cases: int = 64  # cases that get curves and one-pixel shifts
+    random_label_steps: int = 0  # train stage2 again on shuffled answers for so many steps; 0 = leave the check out
+    bootstrap: int = 2000  # resamples for intervals, over images
 
 
 @dataclass(frozen=True)
@@ -177,10 +196,11 @@ class Config:
     stages: tuple[str, ...] = ("stage1", "stage2")  # which stages run, in order
     stage1: StageConfig = field(default_factory=StageConfig)
     stage2: StageConfig = field(default_factory=StageConfig)
-    adapter: str = ""  # mode=predict, saliency: adapter.npz of a stage, or its folder; empty = the base model
+    adapter: str = ""  # mode=predict, saliency…: adapter.npz of a stage, or its folder; empty = the base model
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     saliency: SaliencyConfig = field(default_factory=SaliencyConfig)
+    quality: QualityConfig = field(default_factory=QualityConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     experiment: str = ""  # mode=fit: the file in configs/ that is planned
     target: str = "local"  # mode=fit: a name in planning/devices.py, or the devices that are here

@@ -109,6 +109,13 @@ _LEAST = {
     "eval.source.limit": 0,
     "saliency.cases": 0,
     "saliency.start_layer": 0,
+    "quality.cases": 1,
+    "quality.batch_size": 1,
+    "quality.steps": 2,
+    "quality.random_orders": 1,
+    "quality.curve_cases": 1,
+    "quality.random_label_steps": 0,
+    "quality.bootstrap": 1,
     "mesh.data": 0,
     "mesh.fsdp": 1,
     "mesh.tensor": 1,
@@ -132,7 +139,7 @@ _LEAST_IN_STAGE = {
 _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
     ("dataset", ("build_data",), "a data set", "phantom_rad"),
     ("eval.predictions", ("score",), "answers to score", "DIR/predictions/base.jsonl"),
-    ("eval.source.dataset", ("predict", "saliency", "job"), "a data set to answer", "phantom_rad"),
+    ("eval.source.dataset", ("predict", "saliency", "saliency_quality", "job"), "a data set to answer", "phantom_rad"),
     ("experiment", ("fit",), "an experiment to plan", "configs/medm_stage2.py"),
     ("eval.train_source.dataset", ("job",), "a data set for the question-only baseline", "phantom_rad"),
 )
@@ -200,6 +207,7 @@ def check(config: Config) -> None:
         0 <= config.saliency.residual < 1,
         f"saliency.residual={config.saliency.residual} must be in [0, 1): at 1 no attention is left.",
     )
+    _require(0 <= config.saliency.discard < 1, f"saliency.discard={config.saliency.discard} must be in [0, 1).")
     for name, modes, what, example in _NEEDED:
         _require(
             config.mode not in modes or bool(attrgetter(name)(config)),

@@ -8,8 +8,8 @@ be given on the command line as --config.field=value, nested ones with dots (--c
 A run that is started again with the same --workdir continues where it was.
 
 --config.mode says what is done: build_data prepares a data set, train trains the stages, predict answers questions,
-score scores answers, saliency draws attention maps, fit says whether an experiment fits a device, and job does all that
-an experiment needs and writes a report.
+score scores answers, saliency draws attention maps, saliency_quality measures them against masks, fit says whether an
+experiment fits a device, and job does all that an experiment needs (neither of these two) and writes a report.
 """
 
 import sys

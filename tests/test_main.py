@@ -129,10 +129,12 @@ BAD = {
         r"not prepared.*Run: python -m radvqa_jax.main --config configs/build_data.py --config.dataset=phantom_rad",
         MICRO,
     ),
-    "stage 1 of MedM": Case([], r"error: The data set 'slake' has no builder yet\. There are builders for", STAGE1),
-    "stage 2 of MedM": Case([], r"error: The data set 'rocov2' has no builder yet", STAGE2),
-    "stage 2 of MedM on PMC-VQA": Case(
-        ["--config.stage2.sources[0].dataset=pmc_vqa"], r"error: The data set 'pmc_vqa' has no builder yet", STAGE2
+    "stage 1 of MedM": Case(
+        ["--config.data.data_dir={tmp}"], r"error: slake is not prepared.*configs/build_data.py.*dataset=slake", STAGE1
+    ),
+    "stage 2 of MedM": Case(["--config.data.data_dir={tmp}"], r"error: rocov2 is not prepared", STAGE2),
+    "stage 2 of MedM on a set that there is not": Case(
+        ["--config.stage2.sources[0].dataset=pmc_vqq"], r"no data set 'pmc_vqq'\. Did you mean `pmc_vqa`\?", STAGE2
     ),
     "official files that are missing": Case(
         ["--config.dataset=vqa_rad", "--config.data.data_dir={tmp}"],

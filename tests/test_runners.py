@@ -239,9 +239,9 @@ def test_a_source_of_the_last_stage_is_missed_before_the_first_trains(
     replace_in_runners(monkeypatch, "prepare", refuse)
     config = micro_config({"mode": mode})
     config = dataclasses.replace(
-        config, stage2=dataclasses.replace(config.stage2, sources=(SourceConfig(dataset="slake"),))
+        config, stage2=dataclasses.replace(config.stage2, sources=(SourceConfig(dataset="slak"),))
     )
-    with pytest.raises(ValueError, match=r"'slake' has no builder yet"):
+    with pytest.raises(ValueError, match=r"no data set 'slak'\. Did you mean `slake`\?"):
         RUNNERS[mode](config, tmp_path)
 
 

@@ -1,6 +1,11 @@
 """The features that every data set here has in common, so that they can be mixed.
 
-Missing is missing: an absent text is "", an absent index -1, and no value is invented. Ids are text.
+Missing is missing: an absent text is "", an absent index -1, an absent image no bytes, and no value is invented. Each
+builder maps what its authors write for missing (`NULL`, `N/A`, an empty cell, an absent key); nothing is mapped here.
+Ids are text.
+
+A data set without images (med_halt) has the same features: `image` is empty bytes and `image_id` is empty. Its rows can
+be read, filtered and counted beside all others; whoever needs pixels asks `row["image_id"]` first.
 """
 
 from typing import Any
@@ -10,30 +15,49 @@ import tensorflow_datasets as tfds
 
 # name -> what it holds
 TEXT_FEATURES = {
-    "image_id": "one id an image; rows that share an image share it",
+    "image_id": "one id an image; rows that share an image share it; empty if the row has no image",
     "case_id": "patient, study or article; empty if the data set does not say",
     "question_id": "unique in the data set",
     "question": "empty for caption rows",
-    "answer": "as the authors wrote it, edge white space removed",
-    "answer_type": "closed or open",
+    "answer": "as the authors wrote it, edge white space removed; empty for caption rows",
+    "answer_type": "closed or open; empty if the data set does not say",
     "question_type": "the data set's own word: modality, plane, organ, presence, …",
     "modality": "X-ray, CT, MRI, …",
-    "organ": "organ or body region",
-    "plane": "axial, coronal, sagittal, frontal, lateral",
+    "organ": "organ or body region, in lower case",
+    "location": "where in the body, in the authors' own words",
+    "plane": "axial, coronal, sagittal, frontal, lateral, …",
     "caption": "a description of the image",
     "source": "data set and release",
+    "split": "the official split: train, validation, test; it may differ from the split of a config that splits anew",
     "language": "en, zh",
 }
+
+# Language -> answers that are a yes or a no, in lower case.
+YES_NO = {
+    "en": frozenset({"yes", "no"}),
+    "zh": frozenset({"是", "是的", "否", "不是", "不", "对", "不对", "有", "没有", "能", "不能", "会", "不会"}),
+}
+
+
+def is_yes_no(answer: str, *, language: str = "en") -> bool:
+    """Returns whether the whole answer is a yes or a no.
+
+    >>> is_yes_no("Yes"), is_yes_no("yes, on the left"), is_yes_no("不是", language="zh")
+    (True, False, True)
+    """
+    return answer.strip().casefold() in YES_NO[language]
 
 
 def common_features(**extra: Any) -> tfds.features.FeaturesDict:
     """Returns the common features and those that a data set alone offers.
 
-    `image` is stored as the encoded bytes of a file (PNG or JPEG), never re-encoded.
+    `image` is stored as the encoded bytes of a file (PNG or JPEG, RGB or grey of 8 bits: images.py), never re-encoded.
     """
     return tfds.features.FeaturesDict(
         {
-            "image": tfds.features.Image(shape=(None, None, None), doc="encoded PNG or JPEG"),
+            "image": tfds.features.Image(
+                shape=(None, None, None), doc="encoded PNG or JPEG; no bytes if there is none"
+            ),
             **{name: tfds.features.Text(doc=doc) for name, doc in TEXT_FEATURES.items()},
             "yes_no": tfds.features.Scalar(np.bool_, doc="whether the reference is yes or no"),
             "choices": tfds.features.Sequence(tfds.features.Text(), doc="multiple choice; empty otherwise"),
@@ -44,8 +68,12 @@ def common_features(**extra: Any) -> tfds.features.FeaturesDict:
 
 
 def common_row(image: Any, **fields: Any) -> dict[str, Any]:
-    """Returns a row for `common_features`: given fields, and what is missing as missing."""
-    row = dict.fromkeys(TEXT_FEATURES, "") | {"yes_no": False, "choices": [], "answer_index": -1, "image": image}
+    """Returns a row for `common_features`: given fields, and what is missing as missing.
+
+    `image` is a path, the bytes of a file, a file object, or None for a row without an image.
+    """
+    row: dict[str, Any] = dict.fromkeys(TEXT_FEATURES, "")
+    row |= {"yes_no": False, "choices": [], "answer_index": -1, "image": b"" if image is None else image}
     unknown = sorted(set(fields) - set(row))
     if unknown:
         raise ValueError(f"Unknown common features {unknown}. Known: {sorted(row)}.")

@@ -10,17 +10,22 @@ from PIL import Image, ImageOps
 # What PIL raises on bytes that are not a whole, sane image.
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, Image.DecompressionBombError)
 
+NO_IMAGE = 128  # grey level that stands for an image where a row has none
+
 
 def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
     """Returns the pixels of an encoded image as RGB.
 
     EXIF orientation is applied. Alpha is dropped, not blended, as big_vision does. Grey is repeated, palettes are
     looked up, CMYK and the like are converted. Grey of 16 bits is divided by 257 and rounded, so that 65535 becomes
-    255; of 16-bit colour PIL keeps the high byte. Of several frames the first is taken.
+    255; of 16-bit colour PIL keeps the high byte. Of several frames the first is taken. No bytes at all, the image of
+    a row that has none (Med-HALT), give a uniform grey, the middle of [-1, 1].
 
     Raises:
         ValueError: for bytes that are no image or only a part of one, and for grey levels without a known range.
     """
+    if not data:
+        return np.full((1, 1, 3), NO_IMAGE, np.uint8)
     try:
         with Image.open(io.BytesIO(data)) as opened:
             opened.load()

@@ -1,5 +1,6 @@
 """Prepared TFDS data sets as rows of plain Python values, without TensorFlow."""
 
+import collections
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,29 +10,44 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from radvqa_jax.config import DataConfig, SourceConfig
+from radvqa_jax.files import read_json, read_jsonl
 from radvqa_jax.prompts import row_text
 from radvqa_jax.trees import nearest
+from tfds_builders.builder import COUNTS_FILE, OfficialFilesBuilder
+from tfds_builders.med_halt.med_halt_dataset_builder import Builder as MedHalt
+from tfds_builders.medpix_2.medpix_2_dataset_builder import Builder as MedPix2
+from tfds_builders.path_vqa.path_vqa_dataset_builder import Builder as PathVqa
 from tfds_builders.phantom_rad.phantom_rad_dataset_builder import Builder as PhantomRad
+from tfds_builders.pmc_vqa.pmc_vqa_dataset_builder import Builder as PmcVqa
+from tfds_builders.rejects import FILE_NAME as REJECTS_FILE
+from tfds_builders.rocov2.rocov2_dataset_builder import Builder as RocoV2
+from tfds_builders.slake.slake_dataset_builder import Builder as Slake
 from tfds_builders.vqa_rad.vqa_rad_dataset_builder import Builder as VqaRad
 
 Row = dict[str, Any]
 
-BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {"phantom_rad": PhantomRad, "vqa_rad": VqaRad}
+BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
+    "phantom_rad": PhantomRad,
+    "vqa_rad": VqaRad,
+    "slake": Slake,
+    "medpix_2": MedPix2,
+    "rocov2": RocoV2,
+    "pmc_vqa": PmcVqa,
+    "path_vqa": PathVqa,
+    "med_halt": MedHalt,
+}
 
-# Recipes already name these; their builders do not exist yet.
-NOT_YET = ("slake", "rocov2", "medpix_2", "pmc_vqa", "path_vqa", "med_halt")
 
-
-def make_builder(dataset: str, *, builder_config: str, data_dir: str) -> tfds.core.GeneratorBasedBuilder:
+def make_builder(
+    dataset: str, *, builder_config: str, data_dir: str, allow_count_mismatch: bool = False
+) -> tfds.core.GeneratorBasedBuilder:
     """Returns the TFDS builder of a data set; `builder_config` empty means its default.
 
     Raises:
         ValueError: naming the data sets and configs that there are.
     """
-    if dataset in NOT_YET:
-        raise ValueError(f"The data set {dataset!r} has no builder yet. There are builders for {', '.join(BUILDERS)}.")
     if dataset not in BUILDERS:
-        near = nearest(dataset, [*BUILDERS, *NOT_YET])
+        near = nearest(dataset, list(BUILDERS))
         raise ValueError(f"There is no data set {dataset!r}.{near} There are builders for {', '.join(BUILDERS)}.")
     builder = BUILDERS[dataset]
     if builder_config and builder_config not in builder.builder_configs:
@@ -41,29 +57,46 @@ def make_builder(dataset: str, *, builder_config: str, data_dir: str) -> tfds.co
             f"{dataset} has no builder_config {builder_config!r}.{near} It has: {', '.join(known) or 'none'}."
         )
     root = Path(data_dir).expanduser()
-    return builder(data_dir=root, config=builder_config or None, file_format="array_record")
+    allow = {"allow_count_mismatch": allow_count_mismatch} if issubclass(builder, OfficialFilesBuilder) else {}
+    return builder(data_dir=root, config=builder_config or None, file_format="array_record", **allow)
 
 
-def prepare(dataset: str, *, builder_config: str = "", data_dir: str, manual_dir: str = "") -> dict[str, Any]:
+def prepare(
+    dataset: str,
+    *,
+    builder_config: str = "",
+    data_dir: str,
+    manual_dir: str = "",
+    allow_count_mismatch: bool = False,
+) -> dict[str, Any]:
     """Prepares a data set as ArrayRecord files, unless that is done, and returns what there is.
 
-    The result has `dataset`, `builder_config`, `version`, `path`, `splits` ({split: rows}) and `rejects`, the path of
-    the list of repaired and dropped rows, empty if the builder keeps none.
+    The result has `dataset`, `builder_config`, `version`, `path`, `splits` ({split: rows}), `rejects`, the path of the
+    list of repaired and dropped rows, empty if the builder keeps none, and what `_report` gives.
 
     Raises:
-        ValueError: if files must be got by hand and manual_dir does not say where they are, or they are not as
-            expected.
+        ValueError: if official files are missing, saying what to put where, or if they, or what was prepared before,
+            are not the official release and this is not allowed.
     """
-    builder = make_builder(dataset, builder_config=builder_config, data_dir=data_dir)
-    if not builder.is_prepared() and builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
-        folder = Path(manual_dir).expanduser()
-        if not manual_dir or not folder.is_dir():
-            raise ValueError(
-                f"{dataset} cannot be downloaded by a program, and data.manual_dir={manual_dir!r} is not a folder. "
-                + builder.MANUAL_DOWNLOAD_INSTRUCTIONS
-            )
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir or None))
-    rejects = Path(builder.data_dir) / "rejects.jsonl"
+    builder = make_builder(
+        dataset, builder_config=builder_config, data_dir=data_dir, allow_count_mismatch=allow_count_mismatch
+    )
+    folder = Path(manual_dir).expanduser() if manual_dir else None
+    given = folder.is_dir() if folder else downloads(dataset)
+    if not given and not builder.is_prepared():
+        instructions = builder.MANUAL_DOWNLOAD_INSTRUCTIONS or ""
+        raise ValueError(
+            f"data.manual_dir={manual_dir!r} is not a folder, and {dataset} needs its official files. {instructions}"
+        )
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=folder))
+    rejects = Path(builder.data_dir) / REJECTS_FILE
+    report = _report(Path(builder.data_dir))
+    if report["differences"] and not allow_count_mismatch:
+        raise ValueError(
+            f"{builder.data_dir} was prepared from files that are not the official release: "
+            f"{'; '.join(report['differences'])}. Delete it and build it from all files, or use it as it is with "
+            "--config.data.allow_count_mismatch=true."
+        )
     return {
         "dataset": dataset,
         "builder_config": builder.builder_config.name if builder.builder_config else "",
@@ -71,7 +104,29 @@ def prepare(dataset: str, *, builder_config: str = "", data_dir: str, manual_dir
         "path": str(builder.data_dir),
         "splits": {name: info.num_examples for name, info in builder.info.splits.items()},
         "rejects": str(rejects) if rejects.is_file() else "",
+        **report,
     }
+
+
+def _report(folder: Path) -> dict[str, Any]:
+    """Returns `dropped` and `repaired` ({reason: number}), `counts` of the official files, and their `differences`."""
+    lines = read_jsonl(folder / REJECTS_FILE) if (folder / REJECTS_FILE).is_file() else []
+    counts = read_json(folder / COUNTS_FILE) if (folder / COUNTS_FILE).is_file() else {}
+    # A reason names the file or the value after its colon; those are in the list itself.
+    pairs = [(line["action"], line["reason"].split(": ")[0]) for line in lines]
+    reasons = {
+        action: dict(collections.Counter(reason for done, reason in pairs if done == action).most_common())
+        for action in ("dropped", "repaired")
+    }
+    return reasons | {"counts": counts.get("found", {}), "differences": counts.get("differences", [])}
+
+
+def downloads(dataset: str) -> bool:
+    """Returns whether the authors allow a program to download the data set."""
+    builder = BUILDERS[dataset]
+    if not issubclass(builder, OfficialFilesBuilder):
+        return True
+    return bool(builder.urls(next(iter(builder.builder_configs))))
 
 
 def _plain(value: Any) -> Any:
@@ -188,6 +243,8 @@ def _fingerprint(builder: tfds.core.GeneratorBasedBuilder, source: SourceConfig)
         "task": source.task,
         "rows": info.num_examples,
         "files": digest.hexdigest(),
+        # Empty for an official release: whoever reads a score must see that it is one of part of the data.
+        "differences": _report(Path(builder.data_dir))["differences"],
     }
 
 
@@ -198,7 +255,7 @@ def _build_command(source: SourceConfig, data: DataConfig) -> str:
         f"--config.builder_config={source.builder_config}" if source.builder_config else "",
         f"--config.data.data_dir={data.data_dir}" if data.data_dir != DataConfig().data_dir else "",
         f"--config.data.manual_dir={data.manual_dir or 'FOLDER'}"
-        if BUILDERS[source.dataset].MANUAL_DOWNLOAD_INSTRUCTIONS
+        if not downloads(source.dataset) or data.manual_dir
         else "",
         "--workdir DIR",
     ]

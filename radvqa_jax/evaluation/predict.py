@@ -29,7 +29,7 @@ def read_records(path: Path) -> list[Record]:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _resume(path: Path, fingerprint: dict[str, Any], batch_size: int, total: int) -> int:
+def resume(path: Path, fingerprint: dict[str, Any], batch_size: int, total: int) -> int:
     """Returns how many rows of an interrupted run are done, after cutting its file back to whole batches.
 
     Draws depend on a batch's number, so only whole batches are kept: the rest comes out the same as uninterrupted.
@@ -82,7 +82,7 @@ def predict(
         path: the predictions file; `path` with suffix .json holds the fingerprint.
         fingerprint: what the answers depend on, as JSON values; a file with another one is not continued.
     """
-    start = _resume(path, fingerprint, config.batch_size, len(rows))
+    start = resume(path, fingerprint, config.batch_size, len(rows))
     if start == len(rows):
         return read_records(path)
     todo = rows.select(range(start, len(rows))) if start else rows

@@ -1,6 +1,13 @@
-"""The one attention. Training, prefill, decoding and saliency call it, in both towers."""
+"""The one attention. Training, prefill, decoding and saliency call it, in both towers.
 
-from collections.abc import Callable
+Its tap lets saliency see the probabilities of every layer while the layers are scanned: `tapping` puts a hook there,
+which may keep a few rows of them in the collection `fold`, carried from layer to layer, so that nothing of size
+layers x heads x T x T need exist.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import flax.linen as nn
@@ -10,6 +17,7 @@ from einops import rearrange
 from jaxtyping import Array, Bool, Float
 
 TAPS = "taps"  # the flax collection in which attention probabilities are recorded when it is mutable
+FOLD = "fold"  # the flax collection that a hook carries from layer to layer
 MASKED = -2.3819763e38  # finite: a row that is masked everywhere stays finite in the softmax
 
 
@@ -38,38 +46,69 @@ def _newest(_: Any, new: Any) -> Any:
     return new
 
 
-def attended(
-    query: Float[Array, "B T N H"],
-    key: Float[Array, "B S K H"],
-    value: Float[Array, "B S K H"],
-    attn_mask: Bool[Array, "B T S"] | None,
-    *,
-    softcap: float = 0.0,
-) -> tuple[Float[Array, "B T N H"], Float[Array, "B N T S"]]:
-    """Returns (attended values in the dtype of `value`, the float32 probabilities)."""
-    probs = attention_probs(query, key, attn_mask, softcap=softcap)
-    grouped = rearrange(probs, "B (K G) T S -> B K G T S", K=key.shape[2]).astype(value.dtype)
-    return rearrange(jnp.einsum("BKGTS,BSKH->BTKGH", grouped, value), "B T K G H -> B T (K G) H"), probs
+def attended(probs: Float[Array, "B N T S"], value: Float[Array, "B S K H"]) -> Float[Array, "B T N H"]:
+    """Returns the values that the probabilities weigh, in their own dtype."""
+    grouped = rearrange(probs, "B (K G) T S -> B K G T S", K=value.shape[2]).astype(value.dtype)
+    return rearrange(jnp.einsum("BKGTS,BSKH->BTKGH", grouped, value), "B T K G H -> B T (K G) H")
+
+
+class Tapped(nn.Module):
+    """A module whose attention can be seen."""
+
+    def tap(
+        self, probs: Float[Array, "B N T S"], value: Float[Array, "B S K H"], project: Callable[[Any], Any] | None
+    ) -> Float[Array, "B N T S"]:
+        """Returns the probabilities, recorded as `attn_probs` where `apply(..., mutable=["taps"])` opened the tap."""
+        del value, project  # for hooks
+        self.sow(TAPS, "attn_probs", probs, init_fn=lambda: None, reduce_fn=_newest)
+        return probs
+
+
+Hook = Callable[[Tapped, jax.Array, jax.Array, Any], jax.Array]
+
+_hooked: ContextVar[bool] = ContextVar("hooked", default=False)  # a kernel without probabilities would pass a hook by
+
+
+@contextmanager
+def tapping(hook: Hook) -> Iterator[None]:
+    """Within the block, every attention calls `hook(module, probs, value, project)` instead of `Tapped.tap`.
+
+    `module.path` tells the tower; the hook reads and writes its own variables in the collection `fold` and returns the
+    probabilities that are used. Enter the block inside the function that is jitted: a hook may close over its arrays.
+    """
+
+    def intercept(next_method: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        if context.method_name == "tap":
+            return hook(context.module, *args)  # pyright: ignore[reportArgumentType] only Tapped has a `tap`
+        return next_method(*args, **kwargs)
+
+    token = _hooked.set(True)
+    try:
+        with nn.intercept_methods(intercept):
+            yield
+    finally:
+        _hooked.reset(token)
 
 
 def attend(
-    module: nn.Module,
+    module: Tapped,
     query: Float[Array, "B T N H"],
     key: Float[Array, "B S K H"],
     value: Float[Array, "B S K H"],
     *,
     attn_mask: Bool[Array, "B T S"] | None = None,
     softcap: float = 0.0,
+    project: Callable[[Any], Any] | None = None,
     kernel: Callable[..., Array] | None = None,
 ) -> Float[Array, "B T N H"]:
     """Returns the attended values in the dtype of `value`.
 
-    The probabilities are recorded as `attn_probs` of `module` where `apply(..., mutable=["taps"])` opened the tap;
-    otherwise nothing is kept, and `kernel` computes the same without them if one is given. Without a kernel the
-    arithmetic is the same either way.
+    `kernel`, if one is given, computes them without holding all probabilities while nobody looks at these: the tap is
+    closed. Otherwise the probabilities pass through `module.tap`, which keeps nothing unless it was opened, and the
+    arithmetic is the same either way. `project`, the output projection that follows, is there for hooks that weigh what
+    is attended to.
     """
-    if kernel is not None and not module.is_mutable_collection(TAPS):
+    if kernel is not None and not (_hooked.get() or module.is_mutable_collection(TAPS)):
         return kernel(query, key, value, attn_mask, softcap=softcap)
-    out, probs = attended(query, key, value, attn_mask, softcap=softcap)
-    module.sow(TAPS, "attn_probs", probs, init_fn=lambda: None, reduce_fn=_newest)
-    return out
+    probs = module.tap(attention_probs(query, key, attn_mask, softcap=softcap), value, project)
+    return attended(probs, value)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from radvqa_jax.models.attention import MASKED, attended
+from radvqa_jax.models.attention import MASKED, attended, attention_probs
 from radvqa_jax.models.blocks import block_size, cut, join
 from radvqa_jax.models.variants import Variant
 
@@ -39,11 +39,11 @@ def blocks(
     length = query.shape[1]
     size = block_size(length, block)
     if size == length:
-        return attended(query, key, value, attn_mask, softcap=softcap)[0]
+        return attended(attention_probs(query, key, attn_mask, softcap=softcap), value)
 
     @partial(jax.checkpoint, prevent_cse=False)  # inside a scan nothing could be merged across the boundary
     def one(part: tuple[Array, Any]) -> Array:
-        return attended(part[0], key, value, part[1], softcap=softcap)[0]
+        return attended(attention_probs(part[0], key, part[1], softcap=softcap), value)
 
     # Padding rows are masked everywhere, stay finite, and are dropped.
     parts = jax.tree.map(lambda x: cut(x, size), (query, attn_mask))

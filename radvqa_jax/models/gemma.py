@@ -53,7 +53,7 @@ class Einsum(AdaptedModule):
         return self.linear("w", self.equation, x, shape=self.shape, fan_in=self.fan_in)
 
 
-class Attention(AdaptedModule):
+class Attention(AdaptedModule, attention.Tapped):
     """Multi-query, grouped-query or (with as many key/value heads as heads) fused multi-head attention."""
 
     config: GemmaConfig
@@ -84,10 +84,19 @@ class Attention(AdaptedModule):
         if cache is not None and slot is not None:
             cache = KVCache(write(cache.key, key, slot), write(cache.value, value, slot))
             key, value = cache.key.astype(self.dtype), cache.value.astype(self.dtype)
-        kernel = KERNELS.get(c.kernel) if x.shape[1] > 1 else None  # one query has nothing to fuse
-        out = attention.attend(self, query, key, value, attn_mask=attn_mask, softcap=c.attn_softcap, kernel=kernel)
         shape = (c.num_heads, c.head_dim, c.width)
-        return self._einsum("attn_vec_einsum", "BTNH,NHD->BTD", shape, c.num_heads * c.head_dim)(out), cache
+        project = self._einsum("attn_vec_einsum", "BTNH,NHD->BTD", shape, c.num_heads * c.head_dim)
+        out = attention.attend(
+            self,
+            query,
+            key,
+            value,
+            attn_mask=attn_mask,
+            softcap=c.attn_softcap,
+            project=project,
+            kernel=KERNELS.get(c.kernel) if x.shape[1] > 1 else None,  # one query has nothing to fuse
+        )
+        return project(out), cache
 
 
 class FeedForward(AdaptedModule):
@@ -179,6 +188,7 @@ class Gemma(nn.Module):
         layers = nn.scan(
             rematerialise(Block, self.remat),
             variable_axes={"params": 0, LORA: 0, attention.TAPS: 0},
+            variable_carry=attention.FOLD,
             split_rngs={"params": True, "dropout": True},
             in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),  # pyright: ignore[reportArgumentType] flax's stub
             length=self.config.depth,

@@ -57,7 +57,7 @@ class HeadsOut(AdaptedModule):
         return _plus_bias(self, out, 1)
 
 
-class SelfAttention(AdaptedModule):
+class SelfAttention(AdaptedModule, attention.Tapped):
     """Multi-head attention over all patches, with biases."""
 
     num_heads: int
@@ -69,8 +69,8 @@ class SelfAttention(AdaptedModule):
             name: HeadsIn(self.lora, self.dtype, self.num_heads, name=name)(x) for name in ("query", "key", "value")
         }
         query = heads["query"] * (heads["query"].shape[-1] ** -0.5)
-        out = attention.attend(self, query, heads["key"], heads["value"], kernel=KERNELS.get(self.kernel))
-        return HeadsOut(self.lora, self.dtype, name="out")(out)
+        project, kernel = HeadsOut(self.lora, self.dtype, name="out"), KERNELS.get(self.kernel)
+        return project(attention.attend(self, query, heads["key"], heads["value"], project=project, kernel=kernel))
 
 
 class MlpBlock(AdaptedModule):
@@ -110,6 +110,7 @@ class Encoder(AdaptedModule):
         layers = nn.scan(
             rematerialise(EncoderBlock, self.remat),
             variable_axes={"params": 0, LORA: 0, attention.TAPS: 0},
+            variable_carry=attention.FOLD,
             split_rngs={"params": True, "dropout": True},
             length=self.config.depth,
         )

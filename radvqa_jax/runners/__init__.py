@@ -9,6 +9,7 @@ from radvqa_jax.runners.evaluate import predict_mode, score_mode
 from radvqa_jax.runners.fit import fit_mode
 from radvqa_jax.runners.job import job
 from radvqa_jax.runners.saliency import saliency_mode
+from radvqa_jax.runners.saliency_quality import saliency_quality_mode
 from radvqa_jax.runners.train import train
 
 RUNNERS: dict[str, Callable[[Config, Path], None]] = {
@@ -17,6 +18,7 @@ RUNNERS: dict[str, Callable[[Config, Path], None]] = {
     "predict": predict_mode,
     "score": score_mode,
     "saliency": saliency_mode,
+    "saliency_quality": saliency_quality_mode,
     "job": job,
     "fit": fit_mode,
 }

@@ -18,6 +18,7 @@ def build_data(config: Config, workdir: Path) -> None:
         builder_config=config.builder_config,
         data_dir=config.data.data_dir,
         manual_dir=config.data.manual_dir,
+        allow_count_mismatch=config.data.allow_count_mismatch,
     )
     write_json(workdir / "data.json", built)
     print(json.dumps(built, indent=1))
@@ -35,7 +36,11 @@ def all_sources(config: Config) -> list[SourceConfig]:
 def prepare_all(config: Config) -> None:
     for dataset, builder_config in dict.fromkeys((s.dataset, s.builder_config) for s in all_sources(config)):
         built = prepare(
-            dataset, builder_config=builder_config, data_dir=config.data.data_dir, manual_dir=config.data.manual_dir
+            dataset,
+            builder_config=builder_config,
+            data_dir=config.data.data_dir,
+            manual_dir=config.data.manual_dir,
+            allow_count_mismatch=config.data.allow_count_mismatch,
         )
         print(f"data: {dataset} {built['version']} {built['splits']} in {built['path']}", flush=True)
 

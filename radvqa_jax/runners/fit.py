@@ -21,7 +21,7 @@ from radvqa_jax.planning import fit
 from radvqa_jax.planning.minimum import minimum_step_flops
 from radvqa_jax.planning.targets import Target, open_target
 from radvqa_jax.saliency.capture import capture
-from radvqa_jax.saliency.rollout import rollout, rollout_maps
+from radvqa_jax.saliency.rollout import RolloutOptions, rollout_maps
 from radvqa_jax.schema import Batch
 from radvqa_jax.training import sharding
 from radvqa_jax.training.stage import AbstractStage, abstract_stage, base_shapes
@@ -146,7 +146,7 @@ def programs(config: Config, mesh: Mesh, *, samples: int, new_tokens: int) -> It
         while_turns=new_tokens,
     )
     row = _batch(mesh, 1, resolution, config.data.seq_len)
-    yield fit.Program("attention maps, 1 image", jax.jit(partial(_maps, model)), (leaves, row), {}, 1)
+    yield fit.Program("attention maps, 1 image", jax.jit(partial(_maps, model, new_tokens)), (leaves, row), {}, 1)
 
 
 def _inference_leaves(stage: AbstractStage, mesh: Mesh) -> Flat:
@@ -159,9 +159,9 @@ def _prefill(model: PaliGemma, new_tokens: int, leaves: Flat, batch: Batch) -> A
     return model.apply(variables(leaves), *inputs, new_tokens=new_tokens, method="prefill")
 
 
-def _maps(model: PaliGemma, leaves: Flat, batch: Batch) -> tuple[jax.Array, jax.Array]:
+def _maps(model: PaliGemma, new_tokens: int, leaves: Flat, batch: Batch) -> tuple[jax.Array, jax.Array]:
     """Returns what saliency keeps of one image: raw attention of the answer's rows, and rollout to the image."""
-    captured = capture(model, leaves, batch)
-    rolled = rollout(captured.attn_probs)
-    maps = rollout_maps(rolled, captured.query, num_patches=captured.num_patches)
+    captured = capture(model, leaves, batch, answer_len=new_tokens, rollout=RolloutOptions())
+    assert captured.rolled is not None
+    maps = rollout_maps(captured.rolled[0], captured.query, num_patches=captured.num_patches)
     return jnp.mean(captured.answer_probs, axis=(0, 2)), maps

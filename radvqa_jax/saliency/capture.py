@@ -1,6 +1,11 @@
-"""Attention probabilities of one teacher-forced pass over a prompt and a given answer, by the model's own tap."""
+"""Attention of one teacher-forced pass over a prompt and a given answer, by a hook in the model's own tap.
+
+Each layer keeps what was asked for before it ends: the answer's rows, a rollout that is folded on. Nothing of size
+layers x heads x T x T exists unless all rows were asked for.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -9,12 +14,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from radvqa_jax.models.attention import TAPS
+from radvqa_jax.models.attention import FOLD, Hook, Tapped, tapping
 from radvqa_jax.models.paligemma import PaliGemma, variables
+from radvqa_jax.saliency import value_norm
+from radvqa_jax.saliency.raw import chosen
+from radvqa_jax.saliency.rollout import RolloutOptions, fold_rollouts, start_rollouts
+from radvqa_jax.saliency.rows import take_rows
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
 
-Rows = Literal["all", "answer"]
+Rows = Literal["all", "text", "answer"]
+
+# Where the attention of each tower is in the tree of variables.
+LLM = ("llm", "layers", "attn")
+VISION = ("img", "Transformer", "encoderblock", "MultiHeadDotProductAttention_0")
 
 
 class Captured(NamedTuple):
@@ -22,32 +35,40 @@ class Captured(NamedTuple):
 
     Entry a of an answer belongs to its token a, EOS included, and names the query that PREDICTED it: the position
     before the token's own. The first answer token was predicted by the separator, EOS by the last answer token.
+    L and N count the layers and heads that were asked for, in that order. What was not asked for is None.
     """
 
-    attn_probs: Float[Array, "L B N Q S"]  # float32; Q = S (all query rows) or A (row a predicted answer token a)
+    answer_probs: Float[Array, "L B N A S"]  # float32; row a predicted answer token a
+    text_probs: Float[Array, "L B N T S"] | None  # rows of the states AT the text positions
+    attn_probs: Float[Array, "L B N S S"] | None  # all rows
     query: Int[Array, "B A"]  # row among S that predicted answer token a; past `length` the last such row again
     length: Int[Array, " B"]  # tokens in the answer, EOS included; above A if A was chosen too small
     tokens: Int[Array, "B T"]  # text that went in
     targets: Int[Array, "B A"]  # answer tokens
     logprobs: Float[Array, "B A"]  # log p of each answer token under the model; 0 past `length`
-    vision_probs: Float[Array, "I B M P P"] | None  # of the vision tower: I layers, M heads; None unless asked for
+    rolled: Float[Array, "R B S S"] | None = None  # rollout, one for each residual weight
+    head_norms: Float[Array, "L B N A S"] | None = None  # |alpha f(x)| of each head (value_norm.py)
+    layer_norms: Float[Array, "L B A S"] | None = None  # |sum over all heads of alpha f(x)|
+    vision_probs: Float[Array, "I B M P P"] | None = None  # of the vision tower: I layers, M heads
+    vision_rolled: Float[Array, "R B P P"] | None = None  # rollout of the vision tower
 
     @property
     def num_patches(self) -> int:
         """Number of image tokens P; they are the first P of the S positions."""
-        return self.attn_probs.shape[-1] - self.tokens.shape[1]
-
-    @property
-    def answer_probs(self) -> Float[Array, "L B N A S"]:
-        """The rows that predicted the answer's tokens, whichever rows were captured."""
-        probs = self.attn_probs
-        return take_rows(probs, self.query[None, :, None]) if probs.shape[-2] == probs.shape[-1] else probs
+        return self.answer_probs.shape[-1] - self.tokens.shape[1]
 
 
-def take_rows(matrix: Float[Array, "*lead S S"], query: Int[Array, "*index A"]) -> Float[Array, "*lead A S"]:
-    """Returns row query[..., a] of each matrix as row a; leading axes of size 1 in `query` are repeated."""
-    lead = matrix.shape[:-2]
-    return jnp.take_along_axis(matrix, jnp.broadcast_to(query, (*lead, query.shape[-1]))[..., None], axis=-2)
+@dataclass(frozen=True)
+class Asked:
+    """What is kept of each layer; static under jit."""
+
+    rows: Rows = "answer"
+    layers: tuple[int, ...] = ()  # none = all
+    heads: tuple[int, ...] = ()  # none = all
+    rollout: RolloutOptions | None = None
+    value_norm: bool = False
+    vision: bool = False
+    vision_rollout: RolloutOptions | None = None
 
 
 def answer_row(
@@ -78,60 +99,208 @@ def answer_row(
     return {"tokens": tokens, "mask_ar": mask_ar, "mask_loss": mask_ar * mask_input, "mask_input": mask_input}
 
 
-def _answer_index(mask_loss: Int[Array, "B X"], *, size: int) -> tuple[Int[Array, "B A"], Int[Array, " B"]]:
+def answer_index(mask_loss: Int[Array, "B X"], *, size: int) -> tuple[Int[Array, "B A"], Int[Array, " B"]]:
     """Returns (text position of the state that predicted answer token a, number of answer tokens)."""
     first, length = jnp.argmax(mask_loss, axis=1), mask_loss.sum(axis=1)
     entry = jnp.minimum(jnp.arange(size)[None], jnp.maximum(length[:, None] - 1, 0))
     return jnp.clip(first[:, None] - 1 + entry, 0, mask_loss.shape[1] - 2), length
 
 
-@partial(jax.jit, static_argnames=("model", "rows", "answer_len", "vision"))
-def capture(
-    model: PaliGemma,
-    params: Flat,
-    batch: Batch,
-    *,
-    rows: Rows = "all",
-    answer_len: int | None = None,
-    vision: bool = False,
-) -> Captured:
-    """Returns the attention of a teacher-forced pass over [image tokens, prefix, separator, answer, EOS, padding].
+def nest(path: Sequence[str], leaves: dict[str, Any]) -> dict[str, Any]:
+    """Returns variables of one module as a tree: ("a", "b") and {"x": 1} give {"a": {"b": {"x": 1}}}."""
+    return leaves if not path else {path[0]: nest(path[1:], leaves)}
+
+
+def _at(tree: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        tree = tree[name]
+    return tree
+
+
+class _Buffers:
+    """One tower's share of the collection `fold`: what its layers write into, and how."""
+
+    def __init__(self, depth: int, layers: Sequence[int] = ()) -> None:
+        self.layers = chosen(layers, depth, field="saliency.layers")
+        self.start: dict[str, Any] = {"layer": jnp.zeros((), jnp.int32)}
+        # Layer -> its place in the buffers; -1 = it is not kept.
+        self._place = np.array([self.layers.index(i) if i in self.layers else -1 for i in range(depth)])
+
+    def add(self, name: str, *shape: int) -> None:
+        self.start[name] = jnp.zeros((len(self.layers), *shape), jnp.float32)
+
+    def keep(self, module: Tapped, name: str, new: jax.Array) -> None:
+        """Writes one layer's array in its place; a layer that is not kept writes back what was there."""
+        buffer, place = module.get_variable(FOLD, name), self._layer_of(module)[1]
+        at = jnp.maximum(place, 0)
+        old = jax.lax.dynamic_index_in_dim(buffer, at, keepdims=False)
+        new = jnp.where(place >= 0, new.astype(jnp.float32), old)
+        module.put_variable(FOLD, name, jax.lax.dynamic_update_index_in_dim(buffer, new, at, 0))
+
+    def fold(self, module: Tapped, probs: jax.Array, options: RolloutOptions) -> None:
+        layer, _ = self._layer_of(module)
+        rolled = fold_rollouts(module.get_variable(FOLD, "rolled"), probs, layer, options=options)
+        module.put_variable(FOLD, "rolled", rolled)
+
+    def next_layer(self, module: Tapped) -> None:
+        module.put_variable(FOLD, "layer", module.get_variable(FOLD, "layer") + 1)
+
+    def _layer_of(self, module: Tapped) -> tuple[jax.Array, jax.Array]:
+        layer = module.get_variable(FOLD, "layer")
+        return layer, jnp.asarray(self._place)[layer]
+
+
+def _llm_tap(model: PaliGemma, batch_size: int, text_len: int, query: jax.Array, asked: Asked) -> tuple[_Buffers, Hook]:
+    """Returns what the layers of the language model start from and the hook that each of them calls."""
+    config, num_patches = model.variant.llm, model.variant.num_patches
+    heads, length = chosen(asked.heads, config.num_heads, field="saliency.heads"), num_patches + text_len
+    picked, size = jnp.array(heads), query.shape[1]
+    buffers = _Buffers(config.depth, asked.layers)
+    buffers.add("rows", batch_size, len(heads), {"all": length, "text": text_len, "answer": size}[asked.rows], length)
+    if asked.rollout:
+        asked.rollout.check(config.depth)
+        buffers.start["rolled"] = start_rollouts(asked.rollout, batch_size, length)
+    if asked.value_norm:
+        buffers.add("head_norms", batch_size, len(heads), size, length)
+        buffers.add("layer_norms", batch_size, size, length)
+
+    def hook(module: Tapped, probs: jax.Array, value: jax.Array, project: Any) -> jax.Array:
+        answer = take_rows(probs, query[:, None])
+        rows = {"all": probs, "text": probs[..., num_patches:, :], "answer": answer}[asked.rows]
+        buffers.keep(module, "rows", rows[:, picked] if asked.heads else rows)
+        if asked.rollout:
+            buffers.fold(module, probs, asked.rollout)
+        if asked.value_norm:
+            weight = value_norm.output_weight(
+                project, num_heads=config.num_heads, head_dim=config.head_dim, dtype=value.dtype
+            )
+            vectors = value_norm.moved(value, weight)
+            buffers.keep(module, "head_norms", value_norm.head_norms(answer, vectors)[:, picked])
+            buffers.keep(module, "layer_norms", value_norm.layer_norms(answer, vectors))
+        buffers.next_layer(module)
+        return probs
+
+    return buffers, hook
+
+
+def _vision_tap(model: PaliGemma, batch_size: int, asked: Asked) -> tuple[_Buffers, Hook]:
+    """Returns the same for the vision tower."""
+    config, num_patches = model.variant.img, model.variant.num_patches
+    buffers = _Buffers(config.depth)
+    if asked.vision:
+        buffers.add("rows", batch_size, config.num_heads, num_patches, num_patches)
+    if asked.vision_rollout:
+        asked.vision_rollout.check(config.depth)
+        buffers.start["rolled"] = start_rollouts(asked.vision_rollout, batch_size, num_patches)
+
+    def hook(module: Tapped, probs: jax.Array, value: jax.Array, project: Any) -> jax.Array:
+        del value, project
+        if asked.vision:
+            buffers.keep(module, "rows", probs)
+        if asked.vision_rollout:
+            buffers.fold(module, probs, asked.vision_rollout)
+        buffers.next_layer(module)
+        return probs
+
+    return buffers, hook
+
+
+def _run(
+    model: PaliGemma, params: Flat, batch: Batch, query: jax.Array, asked: Asked
+) -> tuple[Float[Array, "B T D"], dict[str, Any], dict[str, Any]]:
+    """Returns (pre_logits, what the language model left, what the vision tower left)."""
+    batch_size, text_len = batch.tokens.shape[0], batch.tokens.shape[1] - 1
+    llm, llm_hook = _llm_tap(model, batch_size, text_len, query, asked)
+    vision, vision_hook = _vision_tap(model, batch_size, asked)
+
+    def hook(module: Tapped, *args: Any) -> jax.Array:
+        return (vision_hook if module.path[0] == VISION[0] else llm_hook)(module, *args)
+
+    start = {FOLD: nest(LLM, llm.start) | nest(VISION, vision.start)}
+    tokens, mask_ar = jnp.asarray(batch.tokens), jnp.asarray(batch.mask_ar)
+    with tapping(hook):
+        out: Any = model.apply(
+            variables(params) | start, batch.image, tokens[:, :-1], mask_ar[:, :-1], mutable=[FOLD], method="pre_logits"
+        )
+    return out[0], _at(out[1][FOLD], LLM), _at(out[1][FOLD], VISION)
+
+
+class _Answer(NamedTuple):
+    """Where the answers of a batch are: see `Captured`."""
+
+    index: Int[Array, "B A"]  # text position of the state that predicted answer token a
+    length: Int[Array, " B"]
+    targets: Int[Array, "B A"]
+
+
+def _find_answer(batch: Batch, answer_len: int | None) -> _Answer:
+    text_len = batch.tokens.shape[1] - 1
+    size = text_len if answer_len is None else min(answer_len, text_len)
+    index, length = answer_index(jnp.asarray(batch.mask_loss), size=size)
+    return _Answer(index, length, jnp.take_along_axis(jnp.asarray(batch.tokens), index + 1, axis=1))
+
+
+def _logprobs(model: PaliGemma, params: Flat, pre_logits: jax.Array, answer: _Answer) -> Float[Array, "B A"]:
+    """Returns log p of each answer token, 0 past the answer; logits are made for these states only."""
+    states = jnp.take_along_axis(pre_logits, answer.index[..., None], axis=1)
+    logits: Any = model.apply(variables(params), states, method=lambda module, x: module.llm.embedder.decode(x))
+    logprobs = jnp.take_along_axis(jax.nn.log_softmax(logits), answer.targets[..., None], axis=-1)[..., 0]
+    return jnp.where(jnp.arange(logprobs.shape[1])[None] < answer.length[:, None], logprobs, 0.0)
+
+
+@partial(jax.jit, static_argnames=("model", "answer_len"))
+def answer_logprobs(
+    model: PaliGemma, params: Flat, batch: Batch, *, answer_len: int | None = None
+) -> Float[Array, "B A"]:
+    """Returns log p of each answer token, as `capture` does and nothing else: the tap stays closed."""
+    image, tokens, mask_ar = (jnp.asarray(values) for values in (batch.image, batch.tokens, batch.mask_ar))
+    pre_logits: Any = model.apply(variables(params), image, tokens[:, :-1], mask_ar[:, :-1], method="pre_logits")
+    return _logprobs(model, params, pre_logits, _find_answer(batch, answer_len))
+
+
+@partial(jax.jit, static_argnames=("model", "asked", "answer_len"))
+def _capture(model: PaliGemma, params: Flat, batch: Batch, *, asked: Asked, answer_len: int | None) -> Captured:
+    answer, text_len, num_patches = (
+        _find_answer(batch, answer_len),
+        batch.tokens.shape[1] - 1,
+        model.variant.num_patches,
+    )
+    query = answer.index + num_patches
+    pre_logits, llm, vision = _run(model, params, batch, query, asked)
+    rows = llm["rows"]
+    first = {"all": 0, "text": num_patches}.get(asked.rows)
+    return Captured(
+        answer_probs=rows if first is None else take_rows(rows, query[None, :, None] - first),
+        text_probs=None if asked.rows == "answer" else rows[..., rows.shape[-2] - text_len :, :],
+        attn_probs=rows if asked.rows == "all" else None,
+        query=query,
+        length=answer.length,
+        tokens=jnp.asarray(batch.tokens)[:, :-1],
+        targets=answer.targets,
+        logprobs=_logprobs(model, params, pre_logits, answer),
+        rolled=llm.get("rolled"),
+        head_norms=llm.get("head_norms"),
+        layer_norms=llm.get("layer_norms"),
+        vision_probs=vision.get("rows"),
+        vision_rolled=vision.get("rolled"),
+    )
+
+
+def capture(model: PaliGemma, params: Flat, batch: Batch, *, answer_len: int | None = None, **asked: Any) -> Captured:
+    """Returns what was asked for of a teacher-forced pass over [image tokens, prefix, separator, answer, EOS, padding].
 
     Tokens, masks and positions are those of training, so the rows of padding are causal queries like any other: they
     attend to all before them and sum to one, and no real row reads them. Compiles once for all batches of one shape.
 
-    All rows take 4 L B N S S bytes: 0.76 GB an example for PaliGemma 3B at 448 pixels and 128 text tokens. `answer`
-    returns A / S of that, though the whole exists on the way. The vision tower adds 4 I B M P P bytes (1.8 GB).
+    Memory of what is kept, in bytes: answer rows 4 L B N A S, text rows 4 L B N T S, all rows 4 L B N S S (0.76 GB an
+    example for PaliGemma 3B at 448 pixels and 128 text tokens), a rollout 4 R B S S, the probabilities of the vision
+    tower 4 I B M P P (1.8 GB). Each layer's own probabilities exist only while it runs.
 
     Args:
         model: static.
         params: flat tree of base leaves and adapters.
         batch: training rows, [seq_len + 1] tokens each; `mask_loss` says where the answer is.
-        rows: which queries to return; rollout needs all.
         answer_len: A, room for answer tokens with EOS; None = T, which always suffices.
-        vision: also return the probabilities of the vision tower.
+        **asked: fields of `Asked`: rows, layers, heads, rollout, value_norm, vision, vision_rollout.
     """
-    collections, text_len = variables(params), batch.tokens.shape[1] - 1
-    tokens, mask_ar = jnp.asarray(batch.tokens), jnp.asarray(batch.mask_ar)
-    out: Any = model.apply(
-        collections, batch.image, tokens[:, :-1], mask_ar[:, :-1], mutable=[TAPS], method="pre_logits"
-    )
-    pre_logits, taps = out[0], out[1][TAPS]
-    size = text_len if answer_len is None else min(answer_len, text_len)
-    index, length = _answer_index(jnp.asarray(batch.mask_loss), size=size)
-    targets = jnp.take_along_axis(tokens, index + 1, axis=1)
-    states = jnp.take_along_axis(pre_logits, index[..., None], axis=1)
-    logits: Any = model.apply(collections, states, method=lambda module, x: module.llm.embedder.decode(x))
-    logprobs = jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], axis=-1)[..., 0]
-    attn_probs = taps["llm"]["layers"]["attn"]["attn_probs"].astype(jnp.float32)
-    query = index + model.variant.num_patches
-    encoder = taps["img"]["Transformer"]["encoderblock"]["MultiHeadDotProductAttention_0"]
-    return Captured(
-        attn_probs=attn_probs if rows == "all" else take_rows(attn_probs, query[None, :, None]),
-        query=query,
-        length=length,
-        tokens=tokens[:, :-1],
-        targets=targets,
-        logprobs=jnp.where(jnp.arange(size)[None] < length[:, None], logprobs, 0.0),
-        vision_probs=encoder["attn_probs"].astype(jnp.float32) if vision else None,
-    )
+    return _capture(model, params, batch, asked=Asked(**asked), answer_len=answer_len)

@@ -13,13 +13,21 @@ from PIL import Image
 
 from radvqa_jax.config import SaliencyConfig
 from radvqa_jax.files import atomic_write
+from radvqa_jax.saliency.bundle import SHARES, VISION_SUFFIX
 from radvqa_jax.saliency.maps import CaseMaps
 from radvqa_jax.saliency.overlay import Limits, case_figure, colour_limits, overlay_png
 from radvqa_jax.saliency.quality import Quality, quality
 
-LABELS = {"raw": "share of attention", "rollout": "share of rollout"}
+_PLAIN_LABELS = {
+    "raw": "share of attention",
+    "value_norm": "attention x value norm",
+    "rollout": "share of rollout",
+    "relevancy": "relevancy",
+}
+LABELS = _PLAIN_LABELS | {f"{name}_vision": f"{label}, through ViT" for name, label in _PLAIN_LABELS.items()}
 WORDS_SHOWN = 6  # in the figure; the .npz has all
 NAME_LENGTH = 100
+SETTINGS = ("residual", "head_fusion", "start_layer", "discard", "layers")  # of the configuration; they are stored
 
 
 class SavedCase(NamedTuple):
@@ -53,9 +61,9 @@ def read_mask(data: bytes) -> Bool[np.ndarray, "h w"]:
 def case_arrays(maps: CaseMaps, *, image_size: tuple[int, int]) -> dict[str, np.ndarray]:
     """Returns the arrays of a case's .npz; none needs pickle.
 
-    `<method>_tokens [A grid grid]`, `<method>_words [W grid grid]` and `<method>_answer [grid grid]` for raw and
-    rollout; `token_ids`, `logprobs`, `word_of_token [A]`, `words [W]` (text), `answer` (text), `grid` and
-    `image_size` (height, width of the original image).
+    `<method>_tokens [A grid grid]`, `<method>_words [W grid grid]` and `<method>_answer [grid grid]` for each method;
+    `token_ids`, `logprobs`, `word_of_token [A]`, `words [W]` (text), `answer` (text), `grid` and `image_size` (height,
+    width of the original image). Layers and heads are in a bundle (bundle_file.py).
     """
     word_of_token = np.empty(len(maps.tokens), np.int32)
     for index, (_, positions) in enumerate(maps.words):
@@ -84,9 +92,10 @@ def _figure(maps: CaseMaps, image: UInt8[np.ndarray, "h w 3"], **heading: Any) -
         whole, parts = maps.of_answer(method), maps.of_words(method)[: len(words)]
         scale = colour_limits(whole, parts)
         panels += [None, whole, *parts]
-        titles += ["image", f"{method}: answer ({whole.sum():.0%} on the image)", *(f"{method}: {w}" for w in words)]
+        share = f" ({whole.sum():.0%} on the image)" if method.removesuffix(VISION_SUFFIX) in SHARES else ""
+        titles += ["image", f"{method}: answer{share}", *(f"{method}: {w}" for w in words)]
         limits += [None, *[scale] * (1 + len(parts))]
-    note = "colours: share that one patch has of attention or rollout; one scale a row, from 0"
+    note = "colours: what one patch has of the map; one scale a row, from 0"
     if len(maps.words) > len(words):
         note += f"; the first {len(words)} of {len(maps.words)} words"
     return case_figure(image, panels, titles, limits=limits, columns=2 + len(words), note=note, **heading)
@@ -136,9 +145,7 @@ def save_case(
         "question_id": np.array(question_id),
         "question": np.array(question),
         "reference": np.array(reference),
-        "settings": np.array(
-            json.dumps({key: getattr(config, key) for key in ("residual", "head_fusion", "start_layer", "layers")})
-        ),
+        "settings": np.array(json.dumps({key: getattr(config, key) for key in SETTINGS})),
         **{f"{method}_quality": np.array(value) for method, value in found.items()},
     }
     with atomic_write(folder / f"{name}.npz", "wb") as file:

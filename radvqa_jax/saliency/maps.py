@@ -4,37 +4,20 @@ A map says what the model read, not why it answered; it is not an explanation.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
-import jax
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from radvqa_jax.config import SaliencyConfig
-from radvqa_jax.data.image import resize_image
-from radvqa_jax.data.packing import pack_prompt
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.models.paligemma import PaliGemma
-from radvqa_jax.saliency.capture import answer_row, capture
-from radvqa_jax.saliency.rollout import raw_attention, rollout, rollout_maps
-from radvqa_jax.saliency.words import word_groups
-from radvqa_jax.schema import Batch
+from radvqa_jax.saliency.bundle import BY_HEAD, VISION_SUFFIX, BundleOptions, CaseBundle, make_bundle
 from radvqa_jax.trees import Flat
-
-METHODS = ("raw", "rollout")
-
-
-class AnswerMaps(NamedTuple):
-    """Maps of a batch, by method. Entry a is of answer token a, read by the state that predicted it."""
-
-    maps: dict[str, Float[Array, "B A grid grid"]]
-    length: Int[Array, " B"]  # answer tokens with EOS; entries past it mean nothing
-    logprobs: Float[Array, "B A"]
 
 
 class CaseMaps(NamedTuple):
-    """Maps of one case, by method (`raw`, `rollout`)."""
+    """Maps of one case, by method: those of saliency.methods."""
 
     answer: str
     tokens: Int[np.ndarray, " A"]  # of the answer, with EOS if it has one
@@ -60,25 +43,25 @@ class CaseMaps(NamedTuple):
         return np.moveaxis(self.of_words(method), 0, -1)
 
 
-@partial(jax.jit, static_argnames=("model", "config"))
-def answer_maps(model: PaliGemma, params: Flat, batch: Batch, *, config: SaliencyConfig) -> AnswerMaps:
-    """Returns the maps of a batch of training rows; attention itself never leaves the device.
-
-    Memory is that of `capture` with all rows plus two [B S S] arrays: keep the batch small at high resolution.
-    """
-    captured = capture(model, params, batch)
-    num_patches = captured.num_patches
-    rolled = rollout(
-        captured.attn_probs,
-        residual=config.residual,
-        head_fusion=config.head_fusion,
-        start_layer=config.start_layer,
-    )
-    maps = {
-        "raw": raw_attention(captured.answer_probs, num_patches=num_patches, layers=config.layers),
-        "rollout": rollout_maps(rolled, captured.query, num_patches=num_patches),
+def reduce_bundle(bundle: CaseBundle, config: SaliencyConfig) -> CaseMaps:
+    """Returns the maps of config.methods; raw and value_norm are means over config.layers and all heads."""
+    layers = {
+        method: config.layers if method.removesuffix(VISION_SUFFIX) in BY_HEAD else () for method in config.methods
     }
-    return AnswerMaps(maps, captured.length, captured.logprobs)
+    return CaseMaps(
+        answer=bundle.answer,
+        tokens=bundle.token_ids,
+        logprobs=bundle.logprobs,
+        words=bundle.words,
+        ended=bundle.ended,
+        maps={method: bundle.tokens(method, layers=chosen) for method, chosen in layers.items()},
+    )
+
+
+def bundle_options(config: SaliencyConfig) -> BundleOptions:
+    """Returns how config wants its maps made; relevancy is computed only if it is among its methods."""
+    wanted = any(method.startswith("relevancy") for method in config.methods)
+    return BundleOptions((config.residual,), config.head_fusion, config.start_layer, config.discard, relevancy=wanted)
 
 
 def case_maps(
@@ -92,36 +75,15 @@ def case_maps(
     config: SaliencyConfig,
     seq_len: int,
 ) -> CaseMaps:
-    """Returns the maps of one question and a given answer. One compilation serves all cases of one `seq_len`.
-
-    Args:
-        model: with the adapters that `params` holds.
-        params: flat tree of base leaves and adapters.
-        tokenizer: of the checkpoint.
-        image: original pixels; resized here as for training.
-        prefix: the prompt, without the separator.
-        answer: token ids, as decoded (what follows EOS is dropped) or `tokenizer.encode(text, eos=True)`.
-        config: residual, head fusion and layers.
-        seq_len: text positions of the row.
-
-    Raises:
-        ValueError: if the answer is empty, or prompt and answer do not fit `seq_len`.
-    """
-    packed = pack_prompt(tokenizer, prefix, seq_len=seq_len)
-    prompt = packed["tokens"][packed["mask_input"] == 1].tolist()
-    ids = [int(token) for token in answer]
-    row = answer_row(prompt, ids, seq_len=seq_len, eos=tokenizer.eos, pad=tokenizer.pad)
-    rows = {name: values[None] for name, values in row.items()}
-    pixels = resize_image(image, model.variant.resolution)[None]
-    batch = Batch(image=pixels, mask_example=np.ones(1, bool), **rows)
-    out = jax.device_get(answer_maps(model, params, batch, config=config))
-    length = int(out.length[0])
-    tokens = row["tokens"][row["mask_loss"] == 1]
-    return CaseMaps(
-        answer=tokenizer.decode(tokens),
-        tokens=tokens,
-        logprobs=out.logprobs[0, :length],
-        words=word_groups(tokenizer, tokens),
-        ended=int(tokens[-1]) == tokenizer.eos,
-        maps={method: values[0, :length] for method, values in out.maps.items()},
+    """Returns the maps that `config` wants of a question and a given answer; arguments are those of `make_bundle`."""
+    bundle = make_bundle(
+        model,
+        params,
+        tokenizer=tokenizer,
+        image=image,
+        prefix=prefix,
+        answer=answer,
+        seq_len=seq_len,
+        options=bundle_options(config),
     )
+    return reduce_bundle(bundle, config)

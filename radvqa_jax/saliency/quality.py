@@ -4,15 +4,25 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy import ndimage
 
 
 class Quality(NamedTuple):
     """A map against a mask; each figure has its chance level beside it. All are shares in [0, 1]."""
 
     mass: float  # of the map inside the mask
-    area: float  # of the image inside the mask: the mass of a map that is the same everywhere
+    area: float  # of the image inside the mask: the mass of a map that is the same everywhere, and its pr_auc
     hit: float  # 1 if the centre of the hottest patch is in the mask; the mean over patches that tie
     hit_chance: float  # patches whose centre is in the mask
+    roc_auc: float  # that a random pixel inside has a larger value than one outside; chance is 0.5
+    pr_auc: float  # average precision over pixels
+
+
+class Target(NamedTuple):
+    """A mask as the patches of the model see it."""
+
+    covered: Float[np.ndarray, "grid grid"]  # share of each patch inside the mask
+    centres: Bool[np.ndarray, "grid grid"]  # whether the patch's centre is inside
 
 
 def _overlap(size: int, grid: int) -> Float[np.ndarray, "grid size"]:
@@ -29,22 +39,78 @@ def coverage(mask: Bool[np.ndarray, "h w"], *, grid: int) -> Float[np.ndarray, "
     return covered.clip(0, 1)  # rounding
 
 
-def quality(saliency: Float[np.ndarray, "grid grid"], mask: Bool[np.ndarray, "h w"]) -> Quality | None:
-    """Returns how well a map finds the mask, or None if there is nothing to find or no map (all zero).
-
-    The mask has the size of the original image, which the model sees squashed to a square of patches. `hit` is the
-    pointing game of Zhang et al. 2018 ("Top-down neural attention by excitation backprop") without a tolerance.
-    """
-    if not mask.any() or not saliency.sum() > 0:
-        return None
-    grid = saliency.shape[0]
-    covered = coverage(mask, grid=grid)
+def make_target(mask: Bool[np.ndarray, "h w"], *, grid: int) -> Target:
+    """Returns a mask of the size of the original image, which the model sees squashed to a square, by patches."""
     row, column = (((np.arange(grid) + 0.5) * size / grid).astype(int) for size in mask.shape)
-    centres = mask[np.ix_(row, column)]
+    return Target(coverage(mask, grid=grid), mask[np.ix_(row, column)])
+
+
+def areas_under_curves(values: Float[np.ndarray, " P"], inside: Float[np.ndarray, " P"]) -> tuple[float, float]:
+    """Returns (area under the ROC curve, average precision) of patches, each of which is `inside` to a share.
+
+    A patch is a bag of pixels with one value, so these are the figures over pixels. Ties count half in the first and
+    are one threshold in the second, as in scikit-learn's roc_auc_score and average_precision_score with weights.
+
+    Raises:
+        ValueError: if nothing or everything is inside.
+    """
+    positive, negative = inside.sum(), (1 - inside).sum()
+    if not positive > 0 or not negative > 0:
+        raise ValueError("Areas under curves need something inside the mask and something outside.")
+    _, level = np.unique(values, return_inverse=True)
+    pos, neg = np.bincount(level, weights=inside), np.bincount(level, weights=1 - inside)
+    below = np.cumsum(neg) - neg
+    roc = float((pos * (below + neg / 2)).sum() / (positive * negative))
+    true, found = np.cumsum(pos[::-1]), np.cumsum((pos + neg)[::-1])
+    return roc, float((pos[::-1] * true / found).sum() / positive)
+
+
+def measure(saliency: Float[np.ndarray, "grid grid"], target: Target) -> Quality | None:
+    """Returns how well a map finds the target, or None if there is nothing to find, or all, or no map (all zero).
+
+    `hit` is the pointing game of Zhang et al. 2018 ("Top-down neural attention by excitation backprop") without a
+    tolerance.
+    """
     saliency = saliency.astype(float)
+    area = float(target.covered.mean())
+    if not 0 < area < 1 or not saliency.sum() > 0:
+        return None
+    roc_auc, pr_auc = areas_under_curves(saliency.ravel(), target.covered.ravel())
     return Quality(
-        mass=float((saliency * covered).sum() / saliency.sum()),
-        area=float(covered.mean()),
-        hit=float(centres[saliency == saliency.max()].mean()),
-        hit_chance=float(centres.mean()),
+        mass=float((saliency * target.covered).sum() / saliency.sum()),
+        area=area,
+        hit=float(target.centres[saliency == saliency.max()].mean()),
+        hit_chance=float(target.centres.mean()),
+        roc_auc=roc_auc,
+        pr_auc=pr_auc,
     )
+
+
+def quality(saliency: Float[np.ndarray, "grid grid"], mask: Bool[np.ndarray, "h w"]) -> Quality | None:
+    """Returns `measure` of a map against a mask of the size of the original image."""
+    return measure(saliency, make_target(mask, grid=saliency.shape[0]))
+
+
+def centre_prior(grid: int, *, width: float = 0.25) -> Float[np.ndarray, "grid grid"]:
+    """Returns a Gaussian around the middle of the image, which looks at nothing; `width` is its deviation, as a share
+    of the side. Photographs are centred, and so are lesions in a narrow field of view."""
+    distance = (np.arange(grid) + 0.5) / grid - 0.5
+    row = np.exp(-0.5 * (distance / width) ** 2)
+    return np.outer(row, row)
+
+
+def edge_map(image: Float[np.ndarray, "h w 3"], *, grid: int) -> Float[np.ndarray, "grid grid"]:
+    """Returns the mean size of the grey gradient (Sobel) in each patch of the image that the model saw.
+
+    An edge detector knows nothing of question or model, and passes for saliency (Adebayo et al. 2018, section 5).
+    """
+    grey = image.astype(float).mean(axis=-1)
+    size = np.hypot(ndimage.sobel(grey, axis=0, mode="nearest"), ndimage.sobel(grey, axis=1, mode="nearest"))
+    return _overlap(size.shape[0], grid) @ size @ _overlap(size.shape[1], grid).T
+
+
+def entropy(saliency: Float[np.ndarray, "grid grid"]) -> float:
+    """Returns the entropy of a map as a share of its largest value: 1 = the same everywhere, 0 = all in one patch."""
+    share = saliency.astype(float).ravel() / saliency.sum()
+    share = share[share > 0]
+    return float(-(share * np.log(share)).sum() / np.log(saliency.size))

@@ -1,78 +1,125 @@
-"""Attention probabilities -> how much each answer token read of each image patch. Pure functions.
+"""Attention rollout: layers of attention -> of which inputs a state is made. Pure functions.
 
-A map's value is a share: of all that the state which predicted a token attends to, how much lies on a patch. Values of
-one token's map sum to at most one; what is missing lies on the text. Nothing is stretched to a minimum or a maximum, so
-maps of different tokens, layers and cases can be compared.
+Rollout treats attention weights as if they alone moved information; values, MLPs and norms are left out. Rows sum to
+one, so a value is a share, and what the mask forbids stays exactly zero.
 
-The other direction, a patch as the query of the answer, does not exist: image tokens are in the prefix and cannot
-attend to the answer, so those entries of attention and rollout are zero whatever the model. What can be asked is which
-answer tokens read a chosen patch (`image_to_response`): the same maps, read along the answer.
+Source: Abnar & Zuidema 2020, "Quantifying Attention Flow in Transformers", section 3 and equation 1. Fusing heads by
+max or min and discarding small weights are after Gildenblat's vit-explain; here every row is treated alike and is
+brought back to sum one.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from radvqa_jax.saliency.capture import take_rows
+from radvqa_jax.saliency.rows import take_rows, to_grid
 
 FUSIONS = {"mean": jnp.mean, "max": jnp.max, "min": jnp.min}
 NO_AGREEMENT = 1e-30  # a fused row with a smaller sum cannot be brought to sum one in float32
 
 
-def to_grid(rows: Float[Array, "*B S"], *, num_patches: int) -> Float[Array, "*B grid grid"]:
-    """Returns the image patches of each row as a square, row by row from the upper left."""
-    grid = round(num_patches**0.5)
-    if grid * grid != num_patches:
-        raise ValueError(f"num_patches={num_patches} is no square, so the patches have no known arrangement.")
-    return rows[..., :num_patches].reshape(*rows.shape[:-1], grid, grid)
+@dataclass(frozen=True)
+class RolloutOptions:
+    """How layers are fused and multiplied; hashable, so that it can be static under jit."""
+
+    residuals: tuple[float, ...] = (0.5,)  # weight of the identity; one rollout each, all in one pass
+    head_fusion: str = "mean"  # mean, max or min
+    start_layer: int = 0
+    discard: float = 0.0  # share of each row's readable entries, the smallest ones, that is set to zero
+
+    def check(self, depth: int) -> None:
+        """Raises ValueError, naming the field, for what a model of `depth` layers cannot do."""
+        if self.head_fusion not in FUSIONS:
+            raise ValueError(f"saliency.head_fusion={self.head_fusion!r} must be one of {', '.join(FUSIONS)}.")
+        for residual in self.residuals:
+            if not 0 <= residual <= 1:
+                raise ValueError(f"saliency.residual={residual} must be in [0, 1].")
+        if not 0 <= self.discard < 1:
+            raise ValueError(f"saliency.discard={self.discard} must be in [0, 1): at 1 nothing would be left.")
+        if not 0 <= self.start_layer < depth:
+            raise ValueError(
+                f"saliency.start_layer={self.start_layer} must be one of the model's layers, 0 to {depth - 1}."
+            )
 
 
-def raw_attention(
-    answer_probs: Float[Array, "L B N A S"], *, num_patches: int, layers: Sequence[int] = ()
-) -> Float[Array, "B A grid grid"]:
-    """Returns the attention from each answer token to each patch, mean over heads and over the chosen layers.
+def discard_smallest(probs: Float[Array, "*B S"], share: float) -> Float[Array, "*B S"]:
+    """Returns rows with the smallest `share` of their readable (non-zero) entries set to zero, not yet rescaled.
 
-    Args:
-        answer_probs: row a is the query that predicted answer token a (`Captured.answer_probs`).
-        num_patches: P.
-        layers: which; none = all.
+    n readable entries lose floor(share * n); an entry that ties with the smallest one kept is kept too.
     """
-    depth = answer_probs.shape[0]
-    wrong = [layer for layer in layers if not 0 <= layer < depth]
-    if wrong:  # an index beyond the end would be taken for the last one
-        raise ValueError(f"saliency.layers={tuple(layers)} names {wrong}; the model's layers are 0 to {depth - 1}.")
-    chosen = answer_probs[jnp.array(layers)] if layers else answer_probs
-    return to_grid(chosen.mean(axis=(0, 2)), num_patches=num_patches)
+    size = probs.shape[-1]
+    readable = (probs > 0).sum(axis=-1, keepdims=True)
+    # The small addition undoes rounding: 0.1 * 30 is 2.9999998 in float32, and means 3.
+    dropped = jnp.floor(share * readable + 1e-4).astype(jnp.int32)
+    first_kept = jnp.clip(size - readable + dropped, 0, size - 1)
+    threshold = jnp.take_along_axis(jnp.sort(probs, axis=-1), first_kept, axis=-1)
+    return jnp.where(probs >= threshold, probs, 0.0)
+
+
+def fuse_heads(
+    probs: Float[Array, "B N T S"], *, head_fusion: str = "mean", discard: float = 0.0
+) -> Float[Array, "B T S"]:
+    """Returns one matrix of all heads whose rows sum to one.
+
+    Where heads agree on nothing (`min` of disjoint rows) the row is taken to read itself, which needs T = S.
+    """
+    fused = FUSIONS[head_fusion](probs, axis=1)
+    if discard:
+        fused = discard_smallest(fused, discard)
+    total = fused.sum(axis=-1, keepdims=True)
+    itself = jnp.eye(*probs.shape[-2:], dtype=jnp.float32)[None]
+    return jnp.where(total > NO_AGREEMENT, fused / jnp.maximum(total, NO_AGREEMENT), itself)
 
 
 def layer_matrix(
-    probs: Float[Array, "B N S S"], *, residual: float = 0.5, head_fusion: str = "mean"
+    probs: Float[Array, "B N S S"], *, residual: float = 0.5, head_fusion: str = "mean", discard: float = 0.0
 ) -> Float[Array, "B S S"]:
-    """Returns the mixing matrix of one layer, residual * I + (1 - residual) * fused attention; rows sum to one.
-
-    Heads are fused by mean, max or min and each row is brought back to sum one. Where heads agree on nothing (`min` of
-    disjoint rows) the row is taken to read itself. Source: Abnar & Zuidema 2020, section 3 (residual 0.5, mean); max
-    and min after Gildenblat's vit-explain, whose rows of `min` do not sum to one.
-    """
-    if head_fusion not in FUSIONS:
-        raise ValueError(f"saliency.head_fusion={head_fusion!r} must be one of {', '.join(FUSIONS)}.")
-    if not 0 <= residual <= 1:
-        raise ValueError(f"saliency.residual={residual} must be in [0, 1].")
-    fused = FUSIONS[head_fusion](probs, axis=1)
-    eye = jnp.eye(probs.shape[-1], dtype=jnp.float32)[None]
-    total = fused.sum(axis=-1, keepdims=True)
-    fused = jnp.where(total > NO_AGREEMENT, fused / jnp.maximum(total, NO_AGREEMENT), eye)
-    return residual * eye + (1 - residual) * fused
+    """Returns the mixing matrix of one layer, residual * I + (1 - residual) * fused attention; rows sum to one."""
+    RolloutOptions((residual,), head_fusion, discard=discard).check(depth=1)
+    fused = fuse_heads(probs, head_fusion=head_fusion, discard=discard)
+    return residual * jnp.eye(probs.shape[-1], dtype=jnp.float32)[None] + (1 - residual) * fused
 
 
 def fold_layer(
-    rolled: Float[Array, "B S S"], probs: Float[Array, "B N S S"], *, residual: float = 0.5, head_fusion: str = "mean"
+    rolled: Float[Array, "B S S"],
+    probs: Float[Array, "B N S S"],
+    *,
+    residual: float = 0.5,
+    head_fusion: str = "mean",
+    discard: float = 0.0,
 ) -> Float[Array, "B S S"]:
     """Returns the rollout with one more layer on top: the later layer multiplies from the left."""
-    mixing = layer_matrix(probs, residual=residual, head_fusion=head_fusion)
+    mixing = layer_matrix(probs, residual=residual, head_fusion=head_fusion, discard=discard)
     return jnp.einsum("BTX,BXS->BTS", mixing, rolled, precision="highest")
+
+
+def start_rollouts(options: RolloutOptions, batch_size: int, length: int) -> Float[Array, "R B S S"]:
+    """Returns what the first layer is folded into: the identity, once for each residual weight."""
+    eye = jnp.eye(length, dtype=jnp.float32)
+    return jnp.broadcast_to(eye, (len(options.residuals), batch_size, length, length))
+
+
+def fold_rollouts(
+    rolled: Float[Array, "R B S S"],
+    probs: Float[Array, "B N S S"],
+    layer: Int[Array, ""],
+    *,
+    options: RolloutOptions,
+) -> Float[Array, "R B S S"]:
+    """Returns the rollouts of all residual weights with one more layer on top; layers before the start change nothing.
+
+    Â R = residual * R + (1 - residual) * fused R, so the heads are fused once for all of them.
+    """
+
+    def fold() -> jax.Array:
+        fused = fuse_heads(probs, head_fusion=options.head_fusion, discard=options.discard)
+        mixed = jnp.einsum("BTX,RBXS->RBTS", fused, rolled, precision="highest")
+        residual = jnp.asarray(options.residuals, jnp.float32)[:, None, None, None]
+        return residual * rolled + (1 - residual) * mixed
+
+    return jax.lax.cond(layer >= options.start_layer, fold, lambda: rolled)
 
 
 def rollout(
@@ -81,23 +128,23 @@ def rollout(
     residual: float = 0.5,
     head_fusion: str = "mean",
     start_layer: int = 0,
+    discard: float = 0.0,
 ) -> Float[Array, "B S S"]:
-    """Returns attention rollout, Â_L … Â_start: row t says of which inputs state t is made; rows sum to one.
+    """Returns Â_L … Â_start of attention that was captured whole: row t says of which inputs state t is made.
 
-    Rollout treats attention weights as if they alone moved information; values, MLPs and norms are left out. What the
-    mask forbids stays exactly zero. Costs S³ multiplications a layer and two [B S S] arrays beside its input.
-
-    Source: Abnar & Zuidema 2020, "Quantifying Attention Flow in Transformers", equation 1.
+    `capture(..., rollout=RolloutOptions(...))` gives the same without ever holding the attention of all layers. Costs
+    S³ multiplications a layer and two [B S S] arrays beside its input.
     """
     depth, batch_size, _, length, _ = attn_probs.shape
-    if not 0 <= start_layer < depth:
-        raise ValueError(f"saliency.start_layer={start_layer} must be one of the model's layers, 0 to {depth - 1}.")
-    start = jnp.broadcast_to(jnp.eye(length, dtype=jnp.float32), (batch_size, length, length))
+    options = RolloutOptions((residual,), head_fusion, start_layer, discard)
+    options.check(depth)
 
-    def body(rolled: jax.Array, probs: jax.Array) -> tuple[jax.Array, None]:
-        return fold_layer(rolled, probs, residual=residual, head_fusion=head_fusion), None
+    def body(rolled: jax.Array, layer: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        number, probs = layer
+        return fold_rollouts(rolled, probs, number, options=options), None
 
-    return jax.lax.scan(body, start, attn_probs[start_layer:])[0]
+    start = start_rollouts(options, batch_size, length)
+    return jax.lax.scan(body, start, (jnp.arange(depth), attn_probs))[0][0]
 
 
 def rollout_maps(
@@ -107,10 +154,14 @@ def rollout_maps(
     return to_grid(take_rows(rolled, query), num_patches=num_patches)
 
 
-def image_to_response(maps: Float[Array, "*B A grid grid"], patches: Bool[Array, "grid grid"]) -> Float[Array, "*B A"]:
-    """Returns, for each answer token, the share that it read of the chosen patches together.
+def through_vision_tower(
+    maps: Float[Array, "*lead grid grid"], vision_rolled: Float[Array, "P P"]
+) -> Float[Array, "*lead grid grid"]:
+    """Returns maps over image tokens as maps over the pixels' patches: the map times the vision tower's own rollout.
 
-    This is the honest form of "from a patch to the answer": the answer token is the query and the patch the key. With
-    the patch as the query every value would be zero (see the head of this file).
+    The vision tower mixes patches before the language model sees them, so image token p is not patch p: row p of the
+    tower's rollout says of which patches it is made. Rows sum to one, so each map keeps its total.
     """
-    return jnp.where(jnp.broadcast_to(patches, maps.shape), maps, 0.0).sum(axis=(-2, -1))
+    *lead, grid, _ = maps.shape
+    flat = jnp.einsum("...p,ps->...s", maps.reshape(*lead, grid * grid), vision_rolled, precision="highest")
+    return flat.reshape(maps.shape)

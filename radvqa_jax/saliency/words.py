@@ -13,14 +13,14 @@ WORD_START = "▁"  # how SentencePiece writes the space before a word
 def word_groups(tokenizer: Tokenizer, ids: Iterable[int] | Int[np.ndarray, " A"]) -> list[tuple[str, list[int]]]:
     """Returns (word, positions of its tokens) in order; a word that occurs twice is there twice.
 
-    Every token is in one group. Punctuation stays with the word it follows; EOS is a group of its own, written as the
-    tokenizer writes it.
+    Every token is in one group. Punctuation stays with the word it follows; BOS, EOS and the separator are groups of
+    their own, written as the tokenizer writes them. So this serves for a prompt, too.
     """
-    ids = [int(token) for token in ids]
+    ids, alone = [int(token) for token in ids], {tokenizer.bos, tokenizer.eos, *tokenizer.newline}
     groups: list[list[int]] = []
     for position, token in enumerate(ids):
-        starts = token == tokenizer.eos or tokenizer.piece(token).startswith(WORD_START)
-        if starts or position == 0 or ids[position - 1] == tokenizer.eos:
+        starts = token in alone or tokenizer.piece(token).startswith(WORD_START)
+        if starts or position == 0 or ids[position - 1] in alone:
             groups.append([])
         groups[-1].append(position)
     return [(_text(tokenizer, [ids[position] for position in group]), group) for group in groups]

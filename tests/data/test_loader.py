@@ -93,7 +93,7 @@ def test_it_continues_from_every_step(tokenizer: Tokenizer) -> None:
 
 @pytest.mark.slow
 def test_worker_processes_give_the_same_batches(tokenizer: Tokenizer, dummy_dir: Path) -> None:
-    source = SourceConfig(dataset="vqa_rad", builder_config="unchecked")
+    source = SourceConfig(dataset="vqa_rad", builder_config="official")
     data = DataConfig(data_dir=str(dummy_dir), seq_len=64)
     rows = load_rows(source, data)
     here = loader([rows], tokenizer, data=data)

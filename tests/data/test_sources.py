@@ -8,7 +8,7 @@ import pytest
 
 from radvqa_jax.config import DataConfig, SourceConfig
 from radvqa_jax.data.image import decode_image
-from radvqa_jax.data.sources import BUILDERS, RowSource, find_prepared, load_rows, prepare
+from radvqa_jax.data.sources import BUILDERS, RowSource, downloads, find_prepared, load_rows, prepare
 
 from .conftest import DUMMY, fake_rows
 
@@ -16,7 +16,7 @@ IMAGES = DUMMY / "VQA_RAD Image Folder"
 
 
 def dummy(dummy_dir: Path, *, seed: int = 0, **fields: object) -> RowSource:
-    source = SourceConfig(**({"dataset": "vqa_rad", "builder_config": "unchecked"} | fields))  # pyright: ignore
+    source = SourceConfig(**({"dataset": "vqa_rad", "builder_config": "official"} | fields))  # pyright: ignore
     return load_rows(source, DataConfig(data_dir=str(dummy_dir)), seed=seed)
 
 
@@ -38,9 +38,9 @@ def test_rows_come_in_the_official_order(dummy_dir: Path) -> None:
 
 def test_the_name_and_the_fingerprint_say_what_it_is(dummy_dir: Path) -> None:
     rows = dummy(dummy_dir, split="test", limit=2)
-    assert rows.name == "vqa_rad/unchecked:test"
+    assert rows.name == "vqa_rad/official:test"
     known = {name: rows.fingerprint[name] for name in ("dataset", "version", "split", "rows", "n")}
-    assert known == {"dataset": "vqa_rad", "version": "1.0.0", "split": "test", "rows": 3, "n": 2}
+    assert known == {"dataset": "vqa_rad", "version": "1.1.0", "split": "test", "rows": 3, "n": 2}
     assert len(rows.fingerprint["files"]) == 64
     assert dummy(dummy_dir).fingerprint["files"] != rows.fingerprint["files"]
 
@@ -125,7 +125,7 @@ def test_captions_come_once_an_image() -> None:
 
 
 def test_a_source_without_captions_says_so(dummy_dir: Path) -> None:
-    with pytest.raises(ValueError, match="vqa_rad/unchecked:train has no rows for task='caption'"):
+    with pytest.raises(ValueError, match="vqa_rad/official:train has no rows for task='caption'"):
         dummy(dummy_dir, task="caption")
 
 
@@ -146,21 +146,33 @@ def test_an_unprepared_data_set_gives_the_command(tmp_path: Path) -> None:
 
 
 def test_names_that_there_are_not_are_refused(dummy_dir: Path) -> None:
-    with pytest.raises(ValueError, match=r"'slake' has no builder yet. There are builders for .*vqa_rad"):
-        load_rows(SourceConfig(dataset="slake"), DataConfig())
     with pytest.raises(ValueError, match=r"no data set 'vqa_rat'\. Did you mean `vqa_rad`\?"):
         load_rows(SourceConfig(dataset="vqa_rat"), DataConfig())
-    with pytest.raises(ValueError, match=r"no builder_config 'unchekt'\. Did you mean `unchecked`\?"):
-        dummy(dummy_dir, builder_config="unchekt")
+    with pytest.raises(ValueError, match=r"no builder_config 'strikt'\. Did you mean `strict`\?"):
+        dummy(dummy_dir, builder_config="strikt")
     with pytest.raises(ValueError, match=r"no split 'tests'. Did you mean `test`\? It has: .*train"):
         dummy(dummy_dir, split="tests")
 
 
 def test_prepare_says_what_there_is_and_does_it_once(dummy_dir: Path) -> None:
-    found = prepare("vqa_rad", builder_config="unchecked", data_dir=str(dummy_dir))  # prepared: no manual_dir needed
+    # Prepared before, so that no manual_dir is needed.
+    found = prepare("vqa_rad", data_dir=str(dummy_dir), allow_count_mismatch=True)
     assert found["splits"] == {"test": 3, "train": 13}
     assert Path(found["rejects"]).is_file()
-    assert found["path"] == str(dummy_dir / "vqa_rad" / "unchecked" / "1.0.0")
+    assert found["path"] == str(dummy_dir / "vqa_rad" / "official" / "1.1.0")
+    assert found["dropped"]["answer is empty"] == 1 and found["repaired"]["white space"] == 5
+    assert found["counts"]["train"]["rows"] == 17 and "test rows: 3 instead of 451" in found["differences"]
+
+
+def test_what_was_built_of_a_part_stays_marked(dummy_dir: Path) -> None:
+    with pytest.raises(ValueError, match=r"not the official release: train rows: 17 instead of 1797.*Delete it"):
+        prepare("vqa_rad", data_dir=str(dummy_dir))
+    assert "train rows: 17 instead of 1797" in dummy(dummy_dir).fingerprint["differences"]
+
+
+def test_only_hand_made_copies_need_a_manual_dir() -> None:
+    by_hand = [name for name in BUILDERS if not downloads(name)]
+    assert by_hand == ["vqa_rad", "path_vqa"]
 
 
 @pytest.mark.parametrize("manual_dir", ["", "/nowhere/at/all"])

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from radvqa_jax.models.attention import TAPS, attend, attention_probs
+from radvqa_jax.models.attention import TAPS, Tapped, attend, attention_probs
 
 B, T, S, K, G, H = 2, 3, 5, 2, 2, 4
 N = K * G
@@ -68,7 +68,7 @@ def test_half_precision_keeps_a_float32_softmax() -> None:
     assert out.dtype == jnp.bfloat16
 
 
-class Attends(nn.Module):
+class Attends(Tapped):
     """Calls `attend` as a layer does."""
 
     @nn.compact

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from radvqa_jax.models import fused_attention, gemma
-from radvqa_jax.models.attention import TAPS, attended
+from radvqa_jax.models.attention import TAPS, attended, attention_probs
 from radvqa_jax.models.blocks import block_size, map_blocks
 from radvqa_jax.models.fused_attention import blocks, choose, cudnn, with_attention
 from radvqa_jax.models.paligemma import PaliGemma, fake_params, variables
@@ -27,6 +27,10 @@ def arrays(length: int, heads: int = 4, kv_heads: int = 2, head_dim: int = 8, dt
     return [jax.random.normal(k, s, dtype) for k, s in zip(keys, shapes, strict=False)], mask
 
 
+def plain(query: Any, key: Any, value: Any, mask: Any, *, softcap: float = 0.0) -> Any:
+    return attended(attention_probs(query, key, mask, softcap=softcap), value)
+
+
 def both(function: Any, qkv: list[Any], mask: Any) -> Any:
     out, pull = jax.vjp(lambda *a: function(*a, mask), *qkv)
     return out, pull(jnp.cos(jnp.arange(out.size, dtype=out.dtype)).reshape(out.shape))
@@ -37,7 +41,7 @@ def both(function: Any, qkv: list[Any], mask: Any) -> Any:
 @pytest.mark.parametrize("softcap", [0.0, 1.5])
 def test_blocks_give_the_same_values_and_gradients(length: int, masked: bool, softcap: float) -> None:
     qkv, mask = arrays(length)
-    want = both(lambda *a: attended(*a, softcap=softcap)[0], qkv, mask if masked else None)
+    want = both(partial(plain, softcap=softcap), qkv, mask if masked else None)
     have = both(partial(blocks, softcap=softcap, block=7), qkv, mask if masked else None)
     for x, y in zip(jax.tree.leaves(have), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5)  # of values near one, in float32
@@ -131,7 +135,7 @@ def test_cudnn_refuses_a_soft_cap() -> None:
 def test_cudnn_gives_the_same_on_a_gpu(heads: int, kv_heads: int, head_dim: int, masked: bool) -> None:
     qkv, mask = arrays(128, heads, kv_heads, head_dim, jnp.bfloat16)
     qkv[0] = qkv[0] * head_dim**-0.5
-    want = both(lambda *a: attended(*a)[0], qkv, mask if masked else None)
+    want = both(plain, qkv, mask if masked else None)
     for x, y in zip(jax.tree.leaves(both(cudnn, qkv, mask if masked else None)), jax.tree.leaves(want), strict=True):
         x, y = x.astype(jnp.float32), y.astype(jnp.float32)
         assert jnp.abs(x - y).max() < 0.03 * jnp.abs(y).max()

@@ -1,6 +1,8 @@
 """Captured attention is the model's, row t is the query that predicted token t, and capturing changes nothing."""
 
 import dataclasses
+import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,8 +16,12 @@ from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.models import lora
 from radvqa_jax.models.attention import TAPS
 from radvqa_jax.models.masks import make_attn_mask
-from radvqa_jax.models.paligemma import PaliGemma, variables
+from radvqa_jax.models.paligemma import PaliGemma, abstract_params, variables
+from radvqa_jax.saliency import capture as capture_module
 from radvqa_jax.saliency.capture import answer_row, capture
+from radvqa_jax.saliency.relevancy import relevancy
+from radvqa_jax.saliency.rollout import RolloutOptions, rollout
+from radvqa_jax.schema import Batch
 
 
 def full_mask(batch: Any, num_patches: int) -> np.ndarray:
@@ -33,13 +39,13 @@ def changed(batch: Any, row: int, column: int) -> Any:
 
 def test_attention_is_that_of_big_vision(either: Any) -> None:
     with jax.default_matmul_precision("highest"):
-        captured = capture(either.model, either.params, either.batch)
+        captured = capture(either.model, either.params, either.batch, rows="all")
     np.testing.assert_allclose(captured.attn_probs, either.io["attention_probs"], rtol=0, atol=2e-4)
     assert captured.num_patches == either.io["zimg"].shape[1]
 
 
 def test_rows_sum_to_one_and_are_zero_where_masked(either: Any) -> None:
-    captured = capture(either.model, either.params, either.batch)
+    captured = capture(either.model, either.params, either.batch, rows="all")
     np.testing.assert_allclose(captured.attn_probs.sum(-1), 1, rtol=0, atol=1e-6)
     mask = full_mask(either.batch, captured.num_patches)
     assert (~mask).any()
@@ -48,7 +54,7 @@ def test_rows_sum_to_one_and_are_zero_where_masked(either: Any) -> None:
 
 
 def test_a_patch_never_reads_the_answer(either: Any) -> None:
-    captured = capture(either.model, either.params, either.batch)
+    captured = capture(either.model, either.params, either.batch, rows="all")
     p = captured.num_patches
     for row, first in enumerate(either.batch.mask_loss.argmax(axis=1)):
         patches_reading_answer = np.asarray(captured.attn_probs)[:, row, :, :p, p + first :]
@@ -69,7 +75,9 @@ def test_an_open_tap_changes_no_bit_of_the_output(either: Any, remat: Any, dtype
 
     closed, (logits, taps) = run(False), run([TAPS])
     assert np.array_equal(closed, logits)
-    captured = capture(model, either.params, batch)
+    captured = capture(
+        model, either.params, batch, rows="all", rollout=RolloutOptions(), vision_rollout=RolloutOptions()
+    )
     inside = taps[TAPS]["llm"]["layers"]["attn"]["attn_probs"]
     assert np.array_equal(captured.attn_probs, inside)
     logprobs = jnp.take_along_axis(jax.nn.log_softmax(closed), batch.tokens[:, 1:, None], axis=-1)[..., 0]
@@ -81,7 +89,7 @@ def test_an_open_tap_changes_no_bit_of_the_output(either: Any, remat: Any, dtype
 
 def test_probabilities_are_float32_in_a_bfloat16_model(tiny: Any) -> None:
     model = PaliGemma(tiny.model.variant, None, jnp.bfloat16, "full")
-    captured = capture(model, tiny.params, tiny.batch, vision=True)
+    captured = capture(model, tiny.params, tiny.batch, rows="all", vision=True)
     assert captured.attn_probs.dtype == captured.logprobs.dtype == captured.vision_probs.dtype == jnp.float32
     np.testing.assert_allclose(captured.attn_probs.sum(-1), 1, rtol=0, atol=1e-6)
 
@@ -109,17 +117,72 @@ def test_a_row_depends_on_what_came_before_its_token_and_not_on_the_token(tiny: 
         assert differs.tolist() == [a > answer_token for a in range(length)]
 
 
-def test_answer_rows_alone_are_the_same_rows(tiny: Any) -> None:
-    everything = capture(tiny.model, tiny.params, tiny.batch, answer_len=8)
-    rows = capture(tiny.model, tiny.params, tiny.batch, rows="answer", answer_len=8)
-    assert rows.attn_probs.shape == (3, 3, 4, 8, 28)
-    assert np.array_equal(rows.attn_probs, everything.answer_probs)
-    assert np.array_equal(rows.answer_probs, everything.answer_probs)
-    assert rows.num_patches == everything.num_patches
+def test_fewer_rows_layers_and_heads_are_the_same_numbers(tiny: Any) -> None:
+    everything = capture(tiny.model, tiny.params, tiny.batch, rows="all", answer_len=8)
+    probs = np.asarray(everything.attn_probs)
+    answer = capture(tiny.model, tiny.params, tiny.batch, answer_len=8)
+    assert answer.answer_probs.shape == (3, 3, 4, 8, 28)
+    assert answer.attn_probs is None and answer.text_probs is None
+    assert answer.num_patches == everything.num_patches == 16
+    for row in range(3):
+        expected = probs[:, row][:, :, np.asarray(everything.query)[row]]
+        assert np.array_equal(answer.answer_probs[:, row], expected)
+    assert np.array_equal(everything.answer_probs, answer.answer_probs)
+    some = capture(tiny.model, tiny.params, tiny.batch, rows="text", answer_len=8, layers=(2, 0), heads=(3, 1))
+    assert np.array_equal(some.text_probs, probs[[2, 0]][:, :, [3, 1], 16:])
+    assert np.array_equal(some.answer_probs, np.asarray(answer.answer_probs)[[2, 0]][:, :, [3, 1]])
+    with pytest.raises(ValueError, match=r"saliency.layers=\(3,\) names \[3\]; the model's layers are 0 to 2"):
+        capture(tiny.model, tiny.params, tiny.batch, layers=(3,))
+
+
+def test_a_folded_rollout_is_that_of_the_whole_matrices(either: Any) -> None:
+    options = RolloutOptions((0.5, 0.2), "min", start_layer=1, discard=0.3)
+    found = capture(either.model, either.params, either.batch, rollout=options, vision_rollout=RolloutOptions((0.3,)))
+    whole = capture(either.model, either.params, either.batch, rows="all", vision=True)
+    for rolled, residual in zip(found.rolled, options.residuals, strict=True):
+        expected = rollout(whole.attn_probs, residual=residual, head_fusion="min", start_layer=1, discard=0.3)
+        np.testing.assert_allclose(rolled, expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.vision_rolled[0], rollout(whole.vision_probs, residual=0.3), rtol=0, atol=1e-6)
+
+
+def largest_array(jaxpr: Any) -> int:
+    """Returns the number of elements of the largest value in a jaxpr, at any depth."""
+    sizes = [0]
+    for equation in jaxpr.eqns:
+        sizes += [math.prod(var.aval.shape) for var in equation.outvars if hasattr(var.aval, "shape")]
+        for parameter in jax.tree.leaves(tuple(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
+            inner = getattr(parameter, "jaxpr", parameter)
+            sizes.append(largest_array(inner) if hasattr(inner, "eqns") else 0)
+    return max(sizes)
+
+
+def test_nothing_of_all_layers_times_all_rows_is_ever_held(tiny: Any) -> None:
+    """A model of ten layers and 64 + 12 positions: a layer's probabilities are there, those of all layers are not."""
+    img = dataclasses.replace(tiny.model.variant.img, depth=10)
+    llm = dataclasses.replace(tiny.model.variant.llm, depth=10, num_kv_heads=1)
+    model = PaliGemma(dataclasses.replace(tiny.model.variant, img=img, llm=llm, resolution=112))
+    params, batch = abstract_params(model.variant), Batch.spec(1, 112, 12)
+    one_layer, all_layers = 4 * 76 * 76, 10 * 4 * 76 * 76
+    biggest_weight = max(math.prod(leaf.shape) for leaf in params.values())
+    assert biggest_weight < all_layers
+
+    def traced(function: Any, **asked: Any) -> int:
+        return largest_array(jax.make_jaxpr(partial(function, model, **asked))(params, batch).jaxpr)
+
+    folded = {"rollout": RolloutOptions((0.5,)), "vision_rollout": RolloutOptions((0.5,)), "value_norm": True}
+    assert one_layer <= traced(capture, answer_len=3, **folded) < all_layers
+    assert traced(capture, rows="text", answer_len=3) < all_layers
+    assert traced(relevancy, answer_len=3) < all_layers
+    assert traced(capture, rows="all", answer_len=3) >= all_layers  # this is what asking for it costs
+    compiled = capture_module._capture.lower(
+        model, params, batch, asked=capture_module.Asked(**folded), answer_len=3
+    ).compile()
+    memory = compiled.memory_analysis()
+    assert memory is not None and memory.output_size_in_bytes < 4 * all_layers
 
 
 def test_a_too_small_room_for_the_answer_can_be_seen(tiny: Any) -> None:
-    captured = capture(tiny.model, tiny.params, tiny.batch, rows="answer", answer_len=4)
+    captured = capture(tiny.model, tiny.params, tiny.batch, answer_len=4)
     assert captured.length.tolist() == tiny.batch.mask_loss.sum(axis=1).tolist()
     assert captured.length.max() > captured.targets.shape[1]
 
@@ -133,19 +196,19 @@ def test_padding_changes_no_answer_row(tiny: Any) -> None:
         mask_loss=np.pad(batch.mask_loss, room),
         mask_input=np.pad(batch.mask_input, room),
     )
-    short, long = (capture(tiny.model, tiny.params, b, rows="answer", answer_len=8) for b in (batch, longer))
-    assert (np.asarray(long.attn_probs)[..., -5:] == 0).all()
-    np.testing.assert_allclose(long.attn_probs[..., :-5], short.attn_probs, rtol=0, atol=1e-6)
+    short, long = (capture(tiny.model, tiny.params, b, answer_len=8) for b in (batch, longer))
+    assert (np.asarray(long.answer_probs)[..., -5:] == 0).all()
+    np.testing.assert_allclose(long.answer_probs[..., :-5], short.answer_probs, rtol=0, atol=1e-6)
 
 
 def test_all_answers_of_one_shape_share_a_compilation(tiny: Any) -> None:
     model = dataclasses.replace(tiny.model, remat="dots")  # a model that no other test captured with `answer`
-    before = capture._cache_size()
+    before = capture_module._capture._cache_size()
     for row in range(3):
         one = jax.tree.map(lambda leaf, row=row: leaf[row : row + 1], tiny.batch)
-        captured = capture(model, tiny.params, one, rows="answer", answer_len=9)
+        captured = capture(model, tiny.params, one, answer_len=9)
         assert captured.length.tolist() == [[3], [5], [8]][row]
-    assert capture._cache_size() == before + 1
+    assert capture_module._capture._cache_size() == before + 1
 
 
 def test_adapters_are_part_of_what_is_captured(tiny: Any) -> None:
@@ -157,8 +220,8 @@ def test_adapters_are_part_of_what_is_captured(tiny: Any) -> None:
     adapted = capture(PaliGemma(tiny.model.variant, found), {**tiny.params, **drawn}, tiny.batch)
     merged = capture(tiny.model, lora.merge(tiny.params, drawn, found), tiny.batch)
     base = capture(tiny.model, tiny.params, tiny.batch)
-    np.testing.assert_allclose(adapted.attn_probs, merged.attn_probs, rtol=0, atol=2e-5)
-    assert np.abs(np.asarray(adapted.attn_probs - base.attn_probs)).max() > 1e-2
+    np.testing.assert_allclose(adapted.answer_probs, merged.answer_probs, rtol=0, atol=2e-5)
+    assert np.abs(np.asarray(adapted.answer_probs - base.answer_probs)).max() > 1e-2
 
 
 def test_the_vision_tower_is_there_if_asked_for(tiny: Any) -> None:

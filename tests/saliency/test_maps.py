@@ -1,6 +1,7 @@
-"""Maps of one case: the right rows, words and averages, one compilation."""
+"""Maps of one case: the right rows, words and averages, one compilation, and a layout that comes back."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,15 +12,21 @@ from radvqa_jax.data.image import resize_image
 from radvqa_jax.data.packing import pack
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.models.paligemma import PaliGemma
-from radvqa_jax.saliency.capture import capture
-from radvqa_jax.saliency.maps import METHODS, CaseMaps, answer_maps, case_maps
+from radvqa_jax.saliency import capture as capture_module
+from radvqa_jax.saliency.bundle import BundleOptions, CaseBundle, make_bundle, own_answer
+from radvqa_jax.saliency.bundle_file import load_bundle, save_bundle, to_arrays
+from radvqa_jax.saliency.capture import Captured, capture
+from radvqa_jax.saliency.maps import CaseMaps, case_maps
+from radvqa_jax.saliency.relevancy import relevancy
 from radvqa_jax.saliency.rollout import rollout
 from radvqa_jax.schema import Batch
 
 SEQ_LEN = 48
 PREFIX = "answer en where?"
-CONFIG = SaliencyConfig(residual=0.4, head_fusion="max", start_layer=1, layers=(0, 2))
+CONFIG = SaliencyConfig(residual=0.4, head_fusion="max", start_layer=1, layers=(0, 2), methods=("raw", "rollout"))
+OPTIONS = BundleOptions((0.5, 0.4), "max", start_layer=1)
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 64, 3)).astype(np.uint8)
+ARGUMENTS = {"image": IMAGE, "prefix": PREFIX, "seq_len": SEQ_LEN}
 
 
 class Asked(NamedTuple):
@@ -30,8 +37,12 @@ class Asked(NamedTuple):
     tokenizer: Tokenizer
 
     def maps(self, answer: Any, **changes: Any) -> CaseMaps:
-        arguments = {"image": IMAGE, "prefix": PREFIX, "config": CONFIG, "seq_len": SEQ_LEN} | changes
+        arguments = ARGUMENTS | {"config": CONFIG} | changes
         return case_maps(self.model, self.params, tokenizer=self.tokenizer, answer=answer, **arguments)
+
+    def bundle(self, answer: Any, **changes: Any) -> CaseBundle:
+        arguments = ARGUMENTS | {"options": OPTIONS} | changes
+        return make_bundle(self.model, self.params, tokenizer=self.tokenizer, answer=answer, **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +57,18 @@ def asked(tiny: Any, tokenizer: Tokenizer) -> Asked:
     return Asked(model, {**tiny.params, name: np.concatenate([table, drawn])}, tokenizer)
 
 
-def test_maps_are_the_rows_of_the_packed_case(asked: Asked) -> None:
-    found = asked.maps(asked.tokenizer.encode("left lung", eos=True))
+@pytest.fixture(scope="module")
+def packed(asked: Asked) -> tuple[dict[str, np.ndarray], Batch, Captured]:
+    """Returns the row of training that asks PREFIX and answers "left lung", as a batch, and all its attention."""
     row = pack(asked.tokenizer, PREFIX, suffix="left lung", seq_len=SEQ_LEN)
     pixels = resize_image(IMAGE, 56)[None]
     batch = Batch(image=pixels, mask_example=np.ones(1, bool), **{k: v[None] for k, v in row.items()})
-    captured = capture(asked.model, asked.params, batch)
+    return row, batch, capture(asked.model, asked.params, batch, rows="all", vision=True)
+
+
+def test_maps_are_the_rows_of_the_packed_case(asked: Asked, packed: Any) -> None:
+    found = asked.maps(asked.tokenizer.encode("left lung", eos=True))
+    row, _, captured = packed
     probs = np.asarray(captured.attn_probs)[:, 0]
     rolled = np.asarray(rollout(captured.attn_probs, residual=0.4, head_fusion="max", start_layer=1))[0]
     first, count = row["mask_loss"].argmax(), row["mask_loss"].sum()
@@ -64,11 +81,93 @@ def test_maps_are_the_rows_of_the_packed_case(asked: Asked) -> None:
     np.testing.assert_allclose(found.logprobs, captured.logprobs[0, :count], rtol=0, atol=1e-6)
 
 
+def test_a_bundle_holds_every_layer_head_and_direction(asked: Asked, packed: Any) -> None:
+    found = asked.bundle(asked.tokenizer.encode("left lung", eos=True))
+    row, batch, captured = packed
+    probs = np.asarray(captured.attn_probs)[:, 0]
+    first, count = int(row["mask_loss"].argmax()), int(row["mask_loss"].sum())
+    queries = slice(16 + first - 1, 16 + first - 1 + count)
+    np.testing.assert_allclose(found.raw, probs[:, :, queries, :16], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.raw_to_prompt, probs[:, :, queries, 16 : 16 + first], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.prompt_raw, probs[:, :, 16 : 16 + first, :16], rtol=0, atol=1e-6)
+    assert found.prompt_ids.tolist() == row["tokens"][:first].tolist()
+    assert [word for word, _ in found.prompt_words] == ["<s>", "answer", "en", "where?", "\\n"]
+    rolled = np.asarray(rollout(captured.attn_probs, residual=0.5, head_fusion="max", start_layer=1))[0]
+    np.testing.assert_allclose(found.rollout[0], rolled[queries, :16], rtol=0, atol=1e-6)
+    vision = np.asarray(rollout(captured.vision_probs, residual=0.5, head_fusion="max"))[0]
+    np.testing.assert_allclose(found.vision_rollout, vision, rtol=0, atol=1e-6)
+    relevance = np.asarray(relevancy(asked.model, asked.params, batch))[0, :count, :16]
+    np.testing.assert_allclose(found.relevancy, relevance, rtol=0, atol=1e-6)
+
+
+def test_tokens_reads_one_map_of_any_method(asked: Asked) -> None:
+    found = asked.bundle(asked.tokenizer.encode("left lung", eos=True))
+    head = found.tokens("raw", layers=(1,), heads=(3,))
+    assert np.array_equal(head, found.raw[1, 3].reshape(-1, 4, 4))
+    np.testing.assert_allclose(found.tokens("raw", layers=(0, 2)).ravel(), found.raw[[0, 2]].mean((0, 1)).ravel())
+    assert np.array_equal(found.tokens("value_norm", layers=(2,)).ravel(), found.value_norm_layer[2].ravel())
+    assert np.array_equal(found.tokens("value_norm", layers=(2,), heads=(0,)).ravel(), found.value_norm[2, 0].ravel())
+    assert np.array_equal(found.tokens("rollout", residual=0.4).ravel(), found.rollout[1].ravel())
+    through = found.tokens("raw_vision", layers=(1,), heads=(3,))
+    np.testing.assert_allclose(through.reshape(-1, 16), found.raw[1, 3] @ found.vision_rollout, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(through.sum((1, 2)), head.sum((1, 2)), rtol=1e-5)  # rows of the tower's rollout sum to 1
+    assert np.abs(through - head).max() > 1e-3
+    with pytest.raises(ValueError, match=r"There is no map 'flow' of this case\. There are: raw, value_norm, rollout"):
+        found.tokens("flow")
+    with pytest.raises(ValueError, match="rollout has no layers and heads to choose from; raw and value_norm have"):
+        found.tokens("rollout", heads=(1,))
+    with pytest.raises(ValueError, match=r"heads=\(4,\) names \[4\]; the model's heads are 0 to 3"):
+        found.tokens("raw", heads=(4,))
+    with pytest.raises(ValueError, match=r"No rollout with residual=0.9; there are 0.5, 0.4"):
+        found.tokens("rollout", residual=0.9)
+
+
+def test_a_bundle_comes_back_from_its_file(asked: Asked, tmp_path: Path) -> None:
+    found = asked.bundle(asked.tokenizer.encode("left left", eos=True))
+    save_bundle(tmp_path / "case.npz", found)
+    back = load_bundle(tmp_path / "case.npz")
+    assert (back.answer, back.words, back.prompt_words) == (found.answer, found.words, found.prompt_words)
+    assert back.options == found.options and back.ended
+    assert back.methods == found.methods and len(back.methods) == 8
+    for method in found.methods:
+        whole = found.tokens(method)
+        np.testing.assert_allclose(back.tokens(method), whole, rtol=2e-3, atol=1e-6)
+    arrays = to_arrays(found)
+    assert all(values.dtype != object for values in arrays.values())
+    assert arrays["raw"].shape == (3, 4, len(found.token_ids), 16) and arrays["raw"].dtype == np.float16
+    np.savez(tmp_path / "other.npz", format=np.array(0))
+    with pytest.raises(ValueError, match="A case bundle has format=1; this one has 0"):
+        load_bundle(tmp_path / "other.npz")
+
+
+def test_without_relevancy_there_is_none(asked: Asked, tmp_path: Path) -> None:
+    found = asked.bundle([asked.tokenizer.eos], options=dataclasses.replace(OPTIONS, relevancy=False))
+    assert found.relevancy is None and "relevancy" not in found.methods
+    save_bundle(tmp_path / "case.npz", found)
+    assert load_bundle(tmp_path / "case.npz").relevancy is None
+
+
+def test_the_models_own_answer_is_the_likeliest(asked: Asked) -> None:
+    ids = own_answer(asked.model, asked.params, tokenizer=asked.tokenizer, max_new_tokens=3, **ARGUMENTS)
+    assert 1 <= len(ids) <= 3
+    own = asked.maps(ids).logprobs.sum()
+    for other in ("yes", "left lung", "no"):
+        length = len(ids)
+        assert own > asked.maps((asked.tokenizer.encode(other) * 3)[:length]).logprobs.sum()
+
+
+def test_the_first_state_cannot_tell_two_answers_apart_but_the_gradient_can(asked: Asked) -> None:
+    yes, no = (asked.bundle(asked.tokenizer.encode(text, eos=True)) for text in ("yes", "no"))
+    assert np.array_equal(yes.raw[:, :, 0], no.raw[:, :, 0]) and np.array_equal(yes.rollout[:, 0], no.rollout[:, 0])
+    assert not np.array_equal(yes.raw[:, :, 1], no.raw[:, :, 1])  # the state that predicted EOS has read the answer
+    assert np.abs(yes.relevancy[0] - no.relevancy[0]).max() > 1e-6
+
+
 def test_words_and_answer_are_means_over_their_tokens(asked: Asked) -> None:
     found = asked.maps(asked.tokenizer.encode("left lung left", eos=True))
     assert found.answer == "left lung left" and found.ended
     assert [word for word, _ in found.words][:3] == ["left", "lung", "left"]
-    assert set(found.maps) == set(METHODS)
+    assert tuple(found.maps) == CONFIG.methods
     for method, tokens in found.maps.items():
         assert len(tokens) == len(found.tokens) == len(found.logprobs)
         words = found.of_words(method)
@@ -104,11 +203,13 @@ def test_of_an_empty_answer_eos_is_all_there_is(asked: Asked) -> None:
 
 
 def test_one_compilation_serves_all_cases(asked: Asked) -> None:
-    config = SaliencyConfig(residual=0.123)
-    before = answer_maps._cache_size()
+    options = BundleOptions((0.123,), relevancy=True)
+    counters = capture_module._capture, relevancy
+    asked.bundle(asked.tokenizer.encode("no", eos=True), options=options)
+    before = [counter._cache_size() for counter in counters]
     for answer, prefix in (("yes", "a"), ("left lung", "answer en where is it?"), ("", "b")):
-        asked.maps(asked.tokenizer.encode(answer, eos=True), prefix=prefix, config=config)
-    assert answer_maps._cache_size() == before + 1
+        asked.bundle(asked.tokenizer.encode(answer, eos=True), prefix=prefix, options=options)
+    assert [counter._cache_size() for counter in counters] == before
 
 
 def test_what_does_not_fit_is_refused(asked: Asked) -> None:
@@ -117,5 +218,5 @@ def test_what_does_not_fit_is_refused(asked: Asked) -> None:
         asked.maps(ids, seq_len=8)
     with pytest.raises(ValueError, match=r"a row of data\.seq_len=16 holds 17"):
         asked.maps(ids[:-1] * 8, seq_len=16)
-    with pytest.raises(ValueError, match=r"saliency.layers=\(3,\) names \[3\]"):
-        asked.maps(ids, config=SaliencyConfig(layers=(3,)))
+    with pytest.raises(ValueError, match=r"layers=\(3,\) names \[3\]"):
+        asked.maps(ids, config=dataclasses.replace(CONFIG, layers=(3,)))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from radvqa_jax.saliency.quality import coverage, quality
+from radvqa_jax.saliency.quality import areas_under_curves, centre_prior, coverage, edge_map, entropy, quality
 
 
 def lesion(height: int, width: int, rows: slice, columns: slice) -> np.ndarray:
@@ -20,14 +20,17 @@ def test_a_flat_map_scores_chance(shape: tuple[int, int]) -> None:
     assert found.mass == pytest.approx(mask.mean(), abs=1e-12)
     assert found.area == pytest.approx(mask.mean(), abs=1e-12)
     assert found.hit == pytest.approx(found.hit_chance)
+    assert (found.roc_auc, found.pr_auc) == pytest.approx((0.5, found.area))
 
 
 def test_a_map_on_the_lesion_scores_one_and_one_beside_it_nothing() -> None:
     mask = lesion(40, 80, slice(10, 20), slice(20, 40))  # exactly patch (1, 1) of a 4 x 4 grid
     saliency = np.zeros((4, 4))
     saliency[1, 1] = 0.2
-    assert quality(saliency, mask) == pytest.approx((1.0, 0.0625, 1.0, 0.0625))
-    assert quality(saliency[::-1], mask) == pytest.approx((0.0, 0.0625, 0.0, 0.0625))
+    assert quality(saliency, mask) == pytest.approx((1.0, 0.0625, 1.0, 0.0625, 1.0, 1.0))
+    found = quality(saliency[::-1], mask)
+    assert found is not None and found[:4] == pytest.approx((0.0, 0.0625, 0.0, 0.0625))
+    assert found.roc_auc == pytest.approx(0.5 * 14 / 15)  # ties with 14 patches, below one
 
 
 def test_rows_are_not_columns() -> None:
@@ -65,3 +68,39 @@ def test_ties_share_the_hit() -> None:
 def test_without_lesion_or_map_there_is_no_figure() -> None:
     assert quality(np.ones((4, 4)), np.zeros((40, 40), bool)) is None
     assert quality(np.zeros((4, 4)), np.ones((40, 40), bool)) is None
+    assert quality(np.ones((4, 4)), np.ones((40, 40), bool)) is None
+
+
+def test_areas_under_curves_are_those_over_pixels() -> None:
+    """By counting all pairs of pixels, and all thresholds: 10 pixels a patch, some of them inside."""
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        values, inside = rng.integers(0, 4, 9).astype(float), rng.integers(0, 11, 9)
+        pixels = np.repeat(values, 10)
+        label = np.concatenate([np.arange(10) < count for count in inside])
+        pairs = pixels[label][:, None] - pixels[~label][None]
+        roc = ((pairs > 0) + 0.5 * (pairs == 0)).mean()
+        precision, recall, last = 0.0, 0.0, 0.0
+        for threshold in sorted(set(values), reverse=True):
+            chosen = pixels >= threshold
+            recall = label[chosen].sum() / label.sum()
+            precision += (recall - last) * label[chosen].mean()
+            last = recall
+        assert areas_under_curves(values, inside / 10) == pytest.approx((roc, precision))
+    with pytest.raises(ValueError, match="something inside the mask and something outside"):
+        areas_under_curves(np.ones(4), np.ones(4))
+
+
+def test_blind_maps_look_where_they_say() -> None:
+    prior = centre_prior(5)
+    assert prior.argmax() == 12 and np.allclose(prior, prior.T) and prior[2, 2] / prior[2, 0] > 1.5
+    image = np.zeros((20, 20, 3), np.float32)
+    image[:, 10:] = 1  # one edge, between columns 9 and 10
+    edges = edge_map(image, grid=5)
+    assert (edges[:, 2] > 1).all() and np.abs(edges[:, [0, 1, 3, 4]]).max() == 0
+
+
+def test_entropy_is_one_for_an_even_map_and_zero_for_one_patch() -> None:
+    one = np.zeros((4, 4))
+    one[2, 1] = 3.0
+    assert entropy(np.full((4, 4), 0.2)) == pytest.approx(1) and entropy(one) == 0

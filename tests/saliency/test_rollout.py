@@ -7,27 +7,37 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from radvqa_jax.saliency.capture import capture
+from radvqa_jax.saliency.raw import raw_attention
 from radvqa_jax.saliency.rollout import (
+    discard_smallest,
     fold_layer,
-    image_to_response,
     layer_matrix,
-    raw_attention,
     rollout,
     rollout_maps,
-    to_grid,
+    through_vision_tower,
 )
+from radvqa_jax.saliency.rows import to_grid
 
 NUMPY_FUSION = {"mean": np.mean, "max": np.max, "min": np.min}
 
 
-def numpy_rollout(probs: np.ndarray, residual: float, head_fusion: str, start_layer: int) -> np.ndarray:
+def numpy_discard(row: np.ndarray, share: float) -> np.ndarray:
+    """Returns the row without its floor(share * readable) smallest readable entries."""
+    readable = [index for index in np.argsort(row, kind="stable") if row[index] > 0]
+    row = row.copy()
+    row[readable[: int(share * len(readable) + 1e-9)]] = 0
+    return row
+
+
+def numpy_rollout(
+    probs: np.ndarray, residual: float, head_fusion: str, start_layer: int, discard: float = 0.0
+) -> np.ndarray:
     """Returns the product Â_L … Â_start of full matrices in float64, one example at a time."""
     out = []
     for example in probs.astype(np.float64).swapaxes(0, 1):
         product = np.eye(probs.shape[-1])
         for heads in example[start_layer:]:
-            fused = NUMPY_FUSION[head_fusion](heads, axis=0)
+            fused = np.stack([numpy_discard(row, discard) for row in NUMPY_FUSION[head_fusion](heads, axis=0)])
             fused = fused / fused.sum(axis=-1, keepdims=True)
             product = (residual * np.eye(len(fused)) + (1 - residual) * fused) @ product
         out.append(product)
@@ -44,16 +54,44 @@ def random_probs(*shape: int, causal: bool = False) -> jax.Array:
 
 
 @pytest.mark.parametrize(
-    ("residual", "head_fusion", "start_layer"),
-    [(0.5, "mean", 0), (0.5, "max", 0), (0.5, "min", 0), (0.2, "min", 1), (0.0, "mean", 2)],
+    "settings",
+    [
+        {"residual": 0.5, "head_fusion": "mean", "start_layer": 0},
+        {"residual": 0.5, "head_fusion": "max", "start_layer": 0},
+        {"residual": 0.5, "head_fusion": "min", "start_layer": 0},
+        {"residual": 0.2, "head_fusion": "min", "start_layer": 1},
+        {"residual": 0.0, "head_fusion": "mean", "start_layer": 2},
+        {"residual": 0.5, "head_fusion": "mean", "start_layer": 0, "discard": 0.5},
+        {"residual": 0.3, "head_fusion": "max", "start_layer": 1, "discard": 0.9},
+    ],
 )
-def test_it_is_the_product_of_the_golden_matrices(
-    either: Any, residual: float, head_fusion: str, start_layer: int
-) -> None:
+def test_it_is_the_product_of_the_golden_matrices(either: Any, settings: dict[str, Any]) -> None:
     probs = either.io["attention_probs"]
-    ours = rollout(jnp.asarray(probs), residual=residual, head_fusion=head_fusion, start_layer=start_layer)
-    np.testing.assert_allclose(ours, numpy_rollout(probs, residual, head_fusion, start_layer), rtol=0, atol=1e-6)
+    ours = rollout(jnp.asarray(probs), **settings)
+    np.testing.assert_allclose(ours, numpy_rollout(probs, **settings), rtol=0, atol=1e-6)
     np.testing.assert_allclose(ours.sum(-1), 1, rtol=0, atol=1e-5)
+
+
+def test_discarding_acts_on_every_row_and_only_on_the_smallest() -> None:
+    rows = jnp.array([[0.1, 0.2, 0.3, 0.4], [0.0, 0.0, 0.4, 0.6], [0.25, 0.25, 0.25, 0.25], [0.0, 0.0, 0.0, 1.0]])
+    half = discard_smallest(rows, 0.5).tolist()
+    np.testing.assert_allclose(half[0], [0, 0, 0.3, 0.4])
+    np.testing.assert_allclose(half[1], [0, 0, 0, 0.6])  # half of the two that it may read
+    np.testing.assert_allclose(half[2], [0.25] * 4)  # none is smaller than another
+    np.testing.assert_allclose(half[3], [0, 0, 0, 1])  # a row is never emptied
+    probs = random_probs(3, 1, 2, 6, 6)
+    with_discard = np.asarray(rollout(probs, discard=0.5))[0]
+    assert (np.abs(with_discard - np.asarray(rollout(probs))[0]).max(axis=-1) > 1e-3).all()  # not one row alone
+
+
+def test_the_vision_tower_moves_a_map_and_keeps_its_total() -> None:
+    maps = jax.random.uniform(jax.random.key(0), (2, 5, 3, 3))
+    rolled = rollout(random_probs(2, 1, 2, 9, 9))[0]
+    found = through_vision_tower(maps, rolled)
+    expected = np.einsum("baij,ijs->bas", maps, np.asarray(rolled).reshape(3, 3, 9)).reshape(2, 5, 3, 3)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(found.sum((-2, -1)), maps.sum((-2, -1)), rtol=1e-5)
+    np.testing.assert_allclose(through_vision_tower(maps, jnp.eye(9)), maps, rtol=1e-6)
 
 
 def test_later_layers_multiply_from_the_left() -> None:
@@ -120,31 +158,6 @@ def test_a_map_is_the_row_of_the_state_that_predicted_the_token() -> None:
     assert raw[0].tolist() == [[[0, 0], [1, 0]], [[0, 0], [0, 0]]]
 
 
-def test_raw_attention_is_the_mean_over_heads_and_chosen_layers(tiny: Any) -> None:
-    captured = capture(tiny.model, tiny.params, tiny.batch)
-    golden = tiny.io["attention_probs"]
-    for layers in ((), (1,), (0, 2)):
-        maps = raw_attention(captured.answer_probs, num_patches=16, layers=layers)
-        for row, first in enumerate(tiny.io["mask_loss"].argmax(axis=1)):
-            for token in range(int(captured.length[row])):
-                query = 16 + first + token - 1
-                heads = golden[list(layers) or slice(None), row, :, query, :16]
-                expected = heads.mean(axis=(0, 1)).reshape(4, 4)
-                np.testing.assert_allclose(maps[row, token], expected, rtol=0, atol=1e-5)
-
-
-def test_what_the_answer_reads_of_a_patch_is_the_map_read_the_other_way() -> None:
-    maps = jax.random.uniform(jax.random.key(0), (2, 5, 3, 3))
-    one = np.zeros((3, 3), bool)
-    one[2, 0] = True
-    np.testing.assert_array_equal(image_to_response(maps, jnp.asarray(one)), maps[:, :, 2, 0])
-    two = one.copy()
-    two[0, 1] = True
-    both = image_to_response(maps, jnp.asarray(two))
-    np.testing.assert_allclose(both, maps[:, :, 2, 0] + maps[:, :, 0, 1], rtol=1e-6)
-    np.testing.assert_allclose(image_to_response(maps, jnp.ones((3, 3), bool)), maps.sum(axis=(-2, -1)), rtol=1e-6)
-
-
 def test_patches_lie_row_by_row() -> None:
     assert to_grid(jnp.arange(6.0)[None], num_patches=4)[0].tolist() == [[0, 1], [2, 3]]
     with pytest.raises(ValueError, match="num_patches=5 is no square"):
@@ -153,11 +166,11 @@ def test_patches_lie_row_by_row() -> None:
 
 def test_wrong_settings_are_refused() -> None:
     probs = random_probs(2, 1, 2, 4, 4)
-    with pytest.raises(ValueError, match=r"saliency.layers=\(0, 2\) names \[2\]; the model's layers are 0 to 1"):
-        raw_attention(probs, num_patches=1, layers=(0, 2))
     with pytest.raises(ValueError, match=r"saliency.start_layer=2 must be one of the model's layers, 0 to 1"):
         rollout(probs, start_layer=2)
     with pytest.raises(ValueError, match=r"saliency.residual=1.5 must be in \[0, 1\]"):
         rollout(probs, residual=1.5)
     with pytest.raises(ValueError, match=r"saliency.head_fusion='median' must be one of mean, max, min"):
         rollout(probs, head_fusion="median")
+    with pytest.raises(ValueError, match=r"saliency.discard=1 must be in \[0, 1\)"):
+        rollout(probs, discard=1)

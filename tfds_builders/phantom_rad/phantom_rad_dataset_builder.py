@@ -26,8 +26,11 @@ class PhantomRadConfig(tfds.core.BuilderConfig):
 class Builder(tfds.core.GeneratorBasedBuilder):
     """SYNTHETIC radiographs, CT and MRI slices drawn by a program; no patient is shown."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012 the form that TFDS asks for
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES = {  # noqa: RUF012 the form that TFDS asks for
+        "1.1.0": "The features split and location; images and questions are those of 1.0.0.",
+        "1.0.0": "First release.",
+    }
     BUILDER_CONFIGS = [  # noqa: RUF012
         PhantomRadConfig(
             name="default",
@@ -88,6 +91,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                     plane=attributes.view.plane,
                     caption=caption(attributes),
                     source=SOURCE,
+                    split=split,
                     language="en",
                     yes_no=question.closed,
                 )

@@ -5,13 +5,10 @@ python -m tfds_builders.vqa_rad.make_dummy_data
 The texts and the images are made up: smooth noise, nothing of the real data set.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
+from tfds_builders.dummy import encode, json_text, noise, write
 from tfds_builders.vqa_rad.vqa_rad_dataset_builder import IMAGE_FOLDER, JSON_NAME
 
 IMAGES = ("synpic1.jpg", "synpic2.jpg", "synpic3.jpg", "synpic99.jpg")  # no row uses the last one
@@ -68,22 +65,13 @@ def rows() -> list[dict[str, Any]]:
     ]
 
 
-def write_image(path: Path, *, seed: int) -> None:
-    """Writes a JPEG of 40 x 32 pixels."""
-    rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (4, 5), dtype=np.uint8))
-    coarse.resize((40, 32), Image.Resampling.BICUBIC).convert("RGB").save(path, quality=85)
-
-
-def main() -> None:
+def main(root: Path = Path(__file__).parent / "dummy_data") -> None:
     """Writes the folder."""
-    root = Path(__file__).parent / "dummy_data"
-    folder = root / IMAGE_FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
     for seed, name in enumerate(IMAGES):
-        write_image(folder / name, seed=seed)
-    (folder / "synpic13.jpg").write_bytes((folder / "synpic1.jpg").read_bytes()[:-80])
-    (root / JSON_NAME).write_text(json.dumps(rows(), indent=1) + "\n", encoding="utf-8")
+        write(root / IMAGE_FOLDER / name, encode(noise(seed, size=(40, 32)), quality=85))
+    whole = (root / IMAGE_FOLDER / "synpic1.jpg").read_bytes()
+    write(root / IMAGE_FOLDER / "synpic13.jpg", whole[:-80])
+    write(root / JSON_NAME, json_text(rows()))
 
 
 if __name__ == "__main__":

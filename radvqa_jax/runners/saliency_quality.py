@@ -1,0 +1,216 @@
+"""The mode that measures attention maps against what a data set marks."""
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from radvqa_jax.config import Config
+from radvqa_jax.data.image import decode_image
+from radvqa_jax.data.loader import make_train_loader
+from radvqa_jax.data.sources import RowSource, find_prepared, load_rows
+from radvqa_jax.evaluation.predict import resume
+from radvqa_jax.evaluation.scoring import verdict
+from radvqa_jax.files import append_jsonl, read_jsonl
+from radvqa_jax.runners.evaluate import answer, is_synthetic
+from radvqa_jax.runners.ground import Ground, configured_adapter, load_ground
+from radvqa_jax.saliency.bundle import pack_case
+from radvqa_jax.saliency.quality import Target, make_target
+from radvqa_jax.saliency.quality_cases import Case, Settings, Subject, measure_cases
+from radvqa_jax.saliency.quality_report import format_quality, write_quality_report
+from radvqa_jax.saliency.quality_scores import quality_scores
+from radvqa_jax.saliency.sanity import TOWERS, shuffle_weights
+from radvqa_jax.saliency.targets import find_target
+from radvqa_jax.schema import Record
+from radvqa_jax.training.stage import Trained, assemble, identify, run_stage
+
+SHUFFLED = "trained on shuffled images"
+
+
+def choose(rows: RowSource, config: Config, *, grid: int) -> tuple[RowSource, list[Target], dict[str, int]]:
+    """Returns the rows that can be measured, at most quality.cases, their targets, and why others are left out.
+
+    Rows are taken in a seeded random order, an image at a time in turn, so that many images are seen.
+    """
+    wanted, skipped = config.quality.question_types, Counter[str]()
+    order = np.random.default_rng(config.seed).permutation(len(rows)).tolist()
+    turn, seen = {}, Counter[str]()
+    described = {index: rows[index] for index in order}
+    for index in order:
+        turn[index] = seen[described[index]["image_id"]]
+        seen[described[index]["image_id"]] += 1
+    kept: list[tuple[int, Target]] = []
+    for index in sorted(order, key=lambda index: turn[index]):
+        row = described[index]
+        if wanted and row["question_type"] not in wanted:
+            skipped["another question type"] += 1
+            continue
+        if len(kept) == config.quality.cases:
+            skipped["above quality.cases"] += 1
+            continue
+        height, width = decode_image(row["image"]).shape[:2]
+        mask, why = find_target(row, height=height, width=width)
+        if mask is None:
+            skipped[why] += 1
+        else:
+            kept.append((index, make_target(mask, grid=grid)))
+    if not kept:
+        types = sorted({row["question_type"] for row in described.values()})
+        raise ValueError(
+            f"{rows.name} has no row to measure maps with: {dict(skipped)}. It needs a `mask` or `boxes` on rows whose "
+            f"question_type is in quality.question_types={wanted or 'all'}; there are {types}."
+        )
+    kept.sort(key=lambda pair: pair[0])
+    return rows.select([index for index, _ in kept]), [target for _, target in kept], dict(skipped)
+
+
+def _cases(ground: Ground, rows: RowSource, targets: list[Target], records: list[Record] | None) -> list[Case]:
+    """Returns the questions with the answers that are teacher-forced: those of the records, or the references."""
+    config, tokenizer, cases = ground.config, ground.tokenizer, []
+    resolution = assemble(config, ground.base, Trained.nothing())[0].variant.resolution
+    for index, (row, target) in enumerate(zip(rows, targets, strict=True)):
+        prefix, reference = rows.text(row, template=config.data.prompt)
+        text = records[index].predictions[0] if records else reference
+        batch = pack_case(
+            tokenizer,
+            image=decode_image(row["image"]),
+            prefix=prefix,
+            answer=tokenizer.encode(text, eos=True),
+            resolution=resolution,
+            seq_len=_seq_len(config),
+        )
+        about = {key: row[key] for key in ("question_id", "image_id", "question", "question_type")}
+        about |= {"reference": reference, "answer": text}
+        about["outcome"] = verdict(records[index], text).outcome if records else "reference"
+        cases.append(Case(about, batch, target))
+    return cases
+
+
+def _seq_len(config: Config) -> int:
+    """Returns text positions that hold a question and an answer that decoding may make, tokenised again."""
+    return config.data.seq_len + 2 * config.decode.max_new_tokens
+
+
+def _train_on_shuffled_images(ground: Ground) -> Trained:
+    """Returns what stage2 learns where every question has a random other image: questions and answers stay a language
+    to be learnt, but there is nothing to be seen."""
+    config = ground.config
+    stage = dataclasses.replace(config.stage2, total_steps=config.quality.random_label_steps, epochs=0.0, init_from="")
+    config = dataclasses.replace(config, stage2=stage)
+    sources = []
+    for source in stage.sources:
+        rows = load_rows(source, config.data, seed=config.seed)
+        sources.append(rows.with_images_of(np.random.default_rng(config.seed).permutation(len(rows)).tolist()))
+    loader = make_train_loader(
+        sources,
+        data=config.data,
+        tokenizer=ground.tokenizer,
+        resolution=assemble(config, ground.base, Trained.nothing())[0].variant.resolution,
+        batch_size=stage.batch_size * stage.accumulate,
+        seed=config.seed,
+    )
+    try:
+        return run_stage(
+            "stage2",
+            config,
+            base=ground.base,
+            start=Trained.nothing(),
+            batches=loader,
+            rows_per_epoch=loader.rows_per_epoch,
+            data={str(i): entry["source"] for i, entry in enumerate(loader.report)},
+            folder=ground.workdir / "shuffled_images",
+        )
+    finally:
+        loader.close()
+
+
+def _others(ground: Ground, subject: Subject, trained: Trained) -> tuple[dict[str, Subject], dict[str, str]]:
+    """Returns the models that maps are compared with, and what each was trained to."""
+    config = ground.config
+    others = {
+        f"{name} shuffled": Subject(subject.model, shuffle_weights(subject.params, pattern, seed=config.seed))
+        for name, pattern in TOWERS.items()
+    }
+    found = {"seed of the shuffles": str(config.seed)}
+    if trained.leaves:
+        others["before adaptation"] = Subject(*assemble(config, ground.base, Trained.nothing()))
+    if config.quality.random_label_steps:
+        shuffled = _train_on_shuffled_images(ground)
+        others[SHUFFLED] = Subject(*assemble(config, ground.base, shuffled))
+        found[SHUFFLED] = shuffled.sha256()
+    return others, found
+
+
+def saliency_quality_mode(config: Config, workdir: Path) -> None:
+    """Measures the maps of a model on config.eval.source, and writes saliency_quality.html and .json.
+
+    Rows of cases are written as they come; a run that is started again continues with the next whole batch.
+    """
+    if config.quality.random_label_steps:
+        for source in config.stage2.sources:
+            find_prepared(source, config.data)
+    rows = load_rows(config.eval.source, config.data, seed=config.seed)
+    ground = load_ground(config, workdir)
+    run, trained = configured_adapter(ground)
+    subject = Subject(*assemble(config, ground.base, trained))
+    grid = round(subject.model.variant.num_patches**0.5)
+    rows, targets, skipped = choose(rows, config, grid=grid)
+    print(f"{len(rows)} questions of {rows.name} are measured; left out: {skipped or 'none'}.", flush=True)
+    own = config.quality.answer == "own"
+    records = answer(ground, trained, rows, run=run, name="quality_predictions") if own else None
+    cases = _cases(ground, rows, targets, records)
+    others, compared = _others(ground, subject, trained)
+    fingerprint = identify(config, ground.base) | {
+        "trained": trained.sha256(),
+        "data": rows.fingerprint,
+        "questions": [case.about["question_id"] for case in cases],
+        "decode": dataclasses.asdict(config.decode) if own else {},
+        "saliency": dataclasses.asdict(config.saliency),
+        "quality": dataclasses.asdict(dataclasses.replace(config.quality, bootstrap=1)),
+        "compared": compared,
+    }
+    path = workdir / "quality_cases.jsonl"
+    start = resume(path, fingerprint, config.quality.batch_size, len(cases))
+    settings = Settings(
+        config.saliency, config.quality, 2 * config.decode.max_new_tokens, ground.tokenizer.eos, config.seed
+    )
+    with tqdm(total=len(cases), initial=start, desc="maps", disable=None) as bar:
+        for measured in measure_cases(subject, others, cases, settings, start=start):
+            append_jsonl(path, measured)
+            bar.update(len(measured))
+    provenance = _provenance(ground, rows, records, run=run, trained=trained, skipped=skipped)
+    scores = quality_scores(
+        read_jsonl(path), resamples=config.quality.bootstrap, seed=config.seed, provenance=provenance
+    )
+    page = write_quality_report(workdir, scores)
+    print(format_quality(scores))
+    print(f"The report is {page}")
+
+
+def _provenance(
+    ground: Ground,
+    rows: RowSource,
+    records: list[Record] | None,
+    *,
+    run: str,
+    trained: Trained,
+    skipped: dict[str, int],
+) -> dict[str, Any]:
+    config = ground.config
+    synthetic = any("synthetic" in row["source"].split() for row in rows) if records is None else False
+    return {
+        "synthetic": is_synthetic({run: records}) if records else synthetic,
+        "model": f"{config.model.variant}, {run}",
+        "checkpoint": f"{ground.base.name}, sha256 {ground.base.sha256}",
+        "trained": trained.sha256() if trained.leaves else "nothing",
+        "data": rows.fingerprint,
+        "left out": skipped,
+        "answers": "the model's own, greedy" if records else "the references",
+        "right": sum(verdict(r, r.predictions[0]).outcome == "correct" for r in records) if records else "not asked",
+        "saliency": dataclasses.asdict(config.saliency),
+        "quality": dataclasses.asdict(config.quality),
+        "seed": config.seed,
+    }

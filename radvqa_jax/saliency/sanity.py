@@ -1,0 +1,41 @@
+"""Does a map depend on what was learnt: the same maps of a model whose weights were shuffled.
+
+If a map looks the same after its model forgot everything, it shows the image, or the architecture, and not the model.
+
+Source: Adebayo et al. 2018, "Sanity Checks for Saliency Maps", sections 3.1 (parameter randomisation) and 3.2 (a model
+trained on permuted labels; the runner trains that one).
+"""
+
+import re
+import zlib
+
+import jax
+import jax.numpy as jnp
+
+from radvqa_jax.trees import Flat
+
+# What is shuffled -> which leaves.
+TOWERS = {"language model": r"llm/layers/.*", "vision tower": r"img/.*", "both towers": r"(llm/layers|img)/.*"}
+
+
+def shuffle_weights(params: Flat, pattern: str, *, seed: int) -> Flat:
+    """Returns the leaves with the values of every one whose name matches permuted within itself.
+
+    Each weight keeps its distribution, so the activations keep their size; the layer loses what it learnt. Adapters and
+    norms are leaves like any other.
+
+    Raises:
+        ValueError: if no leaf matches.
+    """
+    matching = {name for name in params if re.fullmatch(pattern, name)}
+    if not matching:
+        raise ValueError(f"No leaf matches {pattern!r}, so nothing would be shuffled.")
+    key = jax.random.key(seed)
+
+    def shuffled(name: str) -> jax.Array:
+        leaf = jnp.asarray(params[name])
+        # A hash of the name, not its place: the same leaf is shuffled alike with and without adapters.
+        own = jax.random.fold_in(key, zlib.crc32(name.encode()))
+        return jax.random.permutation(own, leaf.ravel()).reshape(leaf.shape)
+
+    return {name: shuffled(name) if name in matching else leaf for name, leaf in params.items()}

@@ -1,0 +1,56 @@
+"""Where the answer to a question is to be seen, as a data set marks it: a mask or boxes of a row."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from radvqa_jax.saliency.cases import read_mask
+
+
+def draw_boxes(boxes: Any, height: int, width: int) -> Bool[np.ndarray, "{height} {width}"]:
+    """Returns True within any of the boxes, `x0 y0 x1 y1` as shares of width and height from the upper left.
+
+    A pixel belongs to a box if its centre does.
+    """
+    y, x = (np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width
+    mask = np.zeros((height, width), bool)
+    for x0, y0, x1, y1 in np.asarray(boxes, float).reshape(-1, 4):
+        mask |= np.outer((y0 <= y) & (y < y1), (x0 <= x) & (x < x1))
+    return mask
+
+
+def named_boxes(boxes: Sequence[Any], labels: Sequence[str], *, text: str) -> list[Any]:
+    """Returns the boxes whose label occurs in `text` as whole words, in singular or plural.
+
+    >>> named_boxes([1, 2, 3], ["Left Lung", "Heart", "Lung"], text="Are the lungs healthy?")
+    [3]
+    """
+    found = []
+    for box, label in zip(boxes, labels, strict=True):
+        words = re.escape(label.strip().lower().removesuffix("s"))
+        if words and re.search(rf"\b{words}(s|es)?\b", text.lower()):
+            found.append(box)
+    return found
+
+
+def find_target(row: Mapping[str, Any], *, height: int, width: int) -> tuple[Bool[np.ndarray, "h w"] | None, str]:
+    """Returns (where a map should lie, "") or (None, why there is no such place), from the fields that a row has.
+
+    Boxes with labels count if question or answer names the label; boxes without labels all count; otherwise the mask
+    counts, wherever it is not black. A mask beside labelled boxes is not used: its levels name organs, not this answer.
+    """
+    boxes, labels = row.get("boxes"), row.get("box_labels")
+    if boxes is not None and len(boxes):
+        if labels is not None and len(labels):
+            boxes = named_boxes(list(boxes), list(labels), text=f"{row['question']} {row['answer']}")
+        mask = draw_boxes(boxes, height, width)
+        return (mask, "") if mask.any() else (None, "no box is named in question or answer")
+    if not row.get("mask"):
+        return None, "no mask and no boxes"
+    mask = read_mask(row["mask"])
+    if mask.shape != (height, width):
+        return None, f"the mask is {mask.shape[0]} x {mask.shape[1]} pixels and the image {height} x {width}"
+    return (mask, "") if mask.any() else (None, "nothing is marked")

@@ -1,0 +1,52 @@
+"""Attention weighed by the size of what it moves: |alpha f(x)| instead of alpha. Pure functions.
+
+A head may put much weight on a token whose value vector is almost nothing (an attention sink). What a head adds to the
+residual stream from token s is alpha * f(x_s), with f(x) = (x W_V + b_V) W_O for that head, so its norm is a fairer
+measure than alpha. It still leaves out the norm after attention (Gemma 2), the MLP and later layers.
+
+Source: Kobayashi et al. 2020, "Attention is Not Only a Weight: Analyzing Transformers with Vector Norms", section 3.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from jaxtyping import Array, Float
+
+
+def output_weight(project: Callable[[Any], Any], *, num_heads: int, head_dim: int, dtype: Any) -> Float[Array, "N H D"]:
+    """Returns the matrix that an output projection applies, whatever it is made of (adapter, quantised weight).
+
+    The projection is linear, so it is read off its answers to unit vectors; its bias, if any, is taken out.
+    """
+    size = num_heads * head_dim
+    units = jnp.eye(size, dtype=dtype).reshape(1, size, num_heads, head_dim)
+    at_zero = project(jnp.zeros((1, 1, num_heads, head_dim), dtype))
+    out = (project(units) - at_zero).astype(jnp.float32)
+    return rearrange(out, "1 (N H) D -> N H D", N=num_heads)
+
+
+def moved(value: Float[Array, "B S K H"], weight: Float[Array, "N H D"]) -> Float[Array, "B N S D"]:
+    """Returns f(x): what each head would add to the residual stream if it read one token alone."""
+    groups = weight.shape[0] // value.shape[2]
+    values = jnp.repeat(value.astype(jnp.float32), groups, axis=2)  # query head n reads value head n // groups
+    return jnp.einsum("BSNH,NHD->BNSD", values, weight, precision="highest")
+
+
+def head_norms(probs: Float[Array, "B N A S"], vectors: Float[Array, "B N S D"]) -> Float[Array, "B N A S"]:
+    """Returns |alpha f(x)| for each head: what the head moved from token s to query a."""
+    return probs * jnp.linalg.norm(vectors, axis=-1)[:, :, None]
+
+
+def layer_norms(probs: Float[Array, "B N A S"], vectors: Float[Array, "B N S D"]) -> Float[Array, "B A S"]:
+    """Returns |sum over heads of alpha f(x)|: what the layer moved, where heads may cancel.
+
+    One query at a time, so that nothing of size A x S x D is held.
+    """
+
+    def one(row: jax.Array) -> jax.Array:
+        return jnp.linalg.norm(jnp.einsum("BNS,BNSD->BSD", row, vectors, precision="highest"), axis=-1)
+
+    return jnp.moveaxis(jax.lax.map(one, jnp.moveaxis(probs, 2, 0)), 0, 1)

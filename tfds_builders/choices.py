@@ -1,0 +1,62 @@
+"""The right choice of a multiple-choice question, from what authors give: a letter or number, a text, or both."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tfds_builders.rejects import RowRejects
+
+LETTERS = "ABCD"
+PREFIX = re.compile(r"\s*([A-D])\s*:\s*")  # matched at the start alone: "Stage A: early" keeps its "A:"
+
+
+class Settled(NamedTuple):
+    """The right choice, or why there is none."""
+
+    answer: str = ""
+    index: int = -1
+    fault: str = ""
+
+
+def strip_prefix(raw: str, letter: str, *, note: RowRejects) -> str:
+    """Returns a choice without its letter (` B: Red ` gives `Red`) and without white space at the edges.
+
+    That is how the authors write choices, and is not noted; the letter of another choice is.
+    """
+    match = PREFIX.match(raw)
+    text = (raw[match.end() :] if match else raw).strip()
+    if match and match[1] != letter:
+        note.repaired(f"Choice {letter}", "choice has the letter of another", before=raw, after=text)
+    return text
+
+
+def settle(choices: Sequence[str], *, index: int | None, answer: str, note: RowRejects) -> Settled:
+    """Returns the right choice. The index decides; the answer's text must not name another choice.
+
+    Args:
+        choices: the texts.
+        index: the authors' letter or number from 0; None if they give none.
+        answer: the authors' text of the right choice; empty if they give none.
+        note: where an answer that is none of the choices is noted.
+    """
+    named = [i for i, choice in enumerate(choices) if _plain(choice) == _plain(answer)] if answer else []
+    if index is None:
+        if len(named) != 1:
+            return Settled(fault="the right choice is not named")
+        note.repaired("answer_index", "the letter is missing; the text decides", before=None, after=named[0])
+        return Settled(choices[named[0]], named[0])
+    if not 0 <= index < len(choices):
+        return Settled(fault="the right choice is none of them")
+    if not choices[index]:
+        return Settled(fault="the right choice is empty")
+    if named and index not in named:
+        return Settled(fault="the letter and the text name different choices")
+    if answer and not named:
+        note.repaired(
+            "answer", "the text is none of the choices; the letter decides", before=answer, after=choices[index]
+        )
+    return Settled(choices[index], index)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())

@@ -1,0 +1,93 @@
+"""What a builder changed or left out: one line of rejects.jsonl for each, so that nothing disappears in silence."""
+
+import collections
+import dataclasses
+import json
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Literal
+
+FILE_NAME = "rejects.jsonl"
+
+
+@dataclasses.dataclass
+class Rejects:
+    """The lines, in the order in which they were noted.
+
+    A line has `dataset`, `split`, `id`, `field`, `reason` and `action`: `repaired` means that the value differs from
+    the authors' (`before`, `after`), `dropped` that the row (`row`), or of a row that stays the named field alone, is
+    left out.
+    """
+
+    dataset: str
+    rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    def row(self, split: str, identity: str) -> "RowRejects":
+        """Returns what notes the changes of one row."""
+        return RowRejects(self, split, identity)
+
+    def summary(self, action: Literal["repaired", "dropped"]) -> dict[str, int]:
+        """Returns {reason: number of lines}, the most frequent first. What a reason says after `: ` is left away."""
+        reasons = (line["reason"].split(": ")[0] for line in self.rows if line["action"] == action)
+        return dict(collections.Counter(reasons).most_common())
+
+    def write(self, folder: Path) -> None:
+        """Writes rejects.jsonl, whole or not at all."""
+        text = "".join(json.dumps(line, ensure_ascii=False, default=repr) + "\n" for line in self.rows)
+        write_whole(folder / FILE_NAME, text)
+
+
+@dataclasses.dataclass(frozen=True)
+class RowRejects:
+    """Notes what happens to one row."""
+
+    rejects: Rejects
+    split: str
+    identity: str
+
+    def _note(self, action: str, field: str, reason: str, **more: Any) -> None:
+        line = {"dataset": self.rejects.dataset, "split": self.split, "id": self.identity, "field": field}
+        self.rejects.rows.append(line | {"reason": reason, "action": action} | more)
+
+    def repaired(self, field: str, reason: str, *, before: Any, after: Any) -> None:
+        """Notes that a value differs from the authors'."""
+        self._note("repaired", field, reason, before=before, after=after)
+
+    def dropped(self, reason: str, *, row: Any, field: str = "") -> None:
+        """Notes that a row is left out, or, if `field` is given, what the row loses."""
+        self._note("dropped", field, reason, row=row)
+
+    def text(self, raw: Any, field: str, *, missing: Collection[str] = (), collapse: bool = False) -> str:
+        """Returns a value as text, and notes what had to be changed.
+
+        Args:
+            raw: text, a number, or None for missing.
+            field: the authors' name of the field.
+            missing: how the authors write that it is missing; that gives "" and is not a repair.
+            collapse: every run of white space becomes one space; otherwise white space at the edges is removed alone.
+
+        Raises:
+            ValueError: for a truth value, a list or an object.
+        """
+        if raw is None:
+            return ""
+        if isinstance(raw, bool) or not isinstance(raw, str | int | float):
+            where = f"{self.rejects.dataset}, {self.split} {self.identity}"
+            raise ValueError(f"{where}: {field} must be text or a number; got {raw!r}.")
+        if not isinstance(raw, str):
+            self.repaired(field, f"{field} is a number", before=raw, after=str(raw))
+            return str(raw)
+        text = " ".join(raw.split()) if collapse else raw.strip()
+        if text in missing:
+            return ""
+        if text != raw:
+            self.repaired(field, "white space", before=raw, after=text)
+        return text
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file so that it is whole or absent."""
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
