@@ -220,6 +220,8 @@ def test_every_file_in_configs_builds(path: Path) -> None:
     config = load(path).get_config()
     if config.mode == "build_data":
         config.dataset = "phantom_rad"
+    if config.mode == "fit":
+        config.experiment = "configs/medm_stage2.py"
     built = from_config_dict(config)
     assert built.model.variant in VARIANTS
     VARIANTS[built.model.variant].at(built.model.resolution)

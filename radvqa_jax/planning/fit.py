@@ -133,7 +133,7 @@ def format_fit(target: Target, programs: list[Fitted], batches: list[dict[str, A
     kind = target.device.kind if target.device else target.devices[0].device_kind
     lines = [f"{target.name}: {len(target.devices)} x {kind}, {_gib(target.memory)} GiB each"]
     head = ("program", "rows", "arguments", "temporaries", "peak GiB", "fits", "TFLOP", "/ minimum", "GB", "at best")
-    rows = [head]
+    rows: list[tuple[str, ...]] = [head]
     for fitted in programs:
         fits = "?" if target.memory is None else "yes" if fitted.peak <= target.memory else "NO"
         ratio = f"{fitted.work.flops / fitted.minimum_flops:.3f}" if fitted.minimum_flops else ""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -85,7 +86,7 @@ def put(tree: Any, shardings: Any) -> Any:
     """Returns host or device arrays where they belong; each process gives the whole and keeps its part."""
 
     def one(x: Any, sharding: NamedSharding) -> jax.Array:
-        if sharding.is_fully_addressable or jax.dtypes.issubdtype(getattr(x, "dtype", None), jax.dtypes.prng_key):
+        if sharding.is_fully_addressable or jnp.issubdtype(getattr(x, "dtype", None), jax.dtypes.prng_key):
             return jax.device_put(x, sharding)
         whole = np.asarray(x)
         return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])

@@ -35,7 +35,8 @@ def test_a_mesh_that_does_not_fit_the_devices_is_refused() -> None:
 
 
 def test_rows_that_cannot_be_shared_out_are_refused() -> None:
-    mesh = jax.sharding.AbstractMesh((2, 2, 2), ("data", "fsdp", "tensor"))
+    # The same device four times: nothing is put there.
+    mesh = make_mesh(MeshConfig(data=2, fsdp=2), jax.devices()[:1] * 4)
     check_rows(mesh, 16, accumulate=4)
     with pytest.raises(ValueError, match="batch_size=6 rows cannot be cut"):
         check_rows(mesh, 6, accumulate=1)
