@@ -37,7 +37,7 @@ class SavedCase(NamedTuple):
     npz: Path
     figure: Path  # PNG of the panels: whole answer and words, by method; the same as .pdf beside it
     overlays: dict[str, Path]  # method -> PNG of the whole answer's map on the image
-    quality: dict[str, Quality]  # method -> figures for the whole answer's map; empty without a lesion
+    quality: dict[str, Quality]  # method -> figures for the whole answer's map; empty without a mask
 
 
 def safe_name(question_id: str) -> str:

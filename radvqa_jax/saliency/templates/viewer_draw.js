@@ -35,8 +35,8 @@ function drawMarks() {
   const outline = $("outline").checked ? current.outline : "";
   const [sx, sy] = [current.image.width / current.image.original[0], current.image.height / current.image.original[1]];
   for (const over of document.querySelectorAll(".stage svg")) {
-    const [haloLesion, lesion, halo, chosen, mark] = over.children;
-    for (const path of [haloLesion, lesion]) {
+    const [haloMarked, marked, halo, chosen, mark] = over.children;
+    for (const path of [haloMarked, marked]) {
       path.setAttribute("d", outline);
       path.setAttribute("transform", `scale(${sx} ${sy})`);
     }
