@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import ml_collections
 
+SUSPECT_BITS = 64  # from here on two unrelated images may look alike to a perceptual hash (data/image_hashes.py)
 EMBEDDED = Path(__file__).parent / "assets" / "tiny"
 
 Mode = Literal[
@@ -25,6 +26,7 @@ Mode = Literal[
     "saliency_quality",
     "ask",
     "audit",
+    "fit",
     "job",
 ]
 
@@ -42,7 +44,12 @@ class ModelConfig:
     resolution: int = 0  # image height and width in pixels; 0 = the variant's
     compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
     param_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of frozen weights in memory; what trains is float32
-    remat: Literal["none", "dots", "full"] = "full"  # what the backward pass computes again instead of storing
+    # What the backward pass computes again instead of storing: nothing; all but products with weights; all of a layer;
+    # all of a layer, with the language model's MLP a block of tokens at a time (models/remat.py).
+    remat: Literal["none", "dots", "full", "blocks"] = "blocks"
+    remat_img: Literal["", "none", "dots", "full", "blocks"] = ""  # of the vision tower; empty = as remat
+    # xla holds all probabilities; blocks and cudnn do not (models/fused_attention.py); auto asks the device.
+    attention: Literal["auto", "xla", "blocks", "cudnn"] = "auto"
     # Regular expressions over leaf names that the checkpoint may lack (drawn N(0, 0.02)), or have too many.
     allow_missing: tuple[str, ...] = ()
     allow_extra: tuple[str, ...] = ()
@@ -116,7 +123,8 @@ class AuditConfig:
     # Leaks to go on with, each as "vqa_rad:train~vqa_rad:test"; "vqa_rad/official:train" names the builder config too.
     accept: tuple[str, ...] = ()
     also_evaluate: tuple[SourceConfig, ...] = ()  # sets that are compared beside eval.source
-    # Two images are nearly the same if so many of the 256 bits of their perceptual hashes differ, or fewer.
+    # Two images are nearly the same if so many of the 256 bits of their perceptual hashes differ, or fewer; the choice
+    # is measured in data/image_hashes.py.
     near_bits: int = 20
 
 
@@ -298,6 +306,24 @@ class AskConfig:
 
 
 @dataclass(frozen=True)
+class MeshConfig:
+    """How many devices lie along each axis of training (training/sharding.py); the default is one device."""
+
+    data: int = 1  # copies of the weights, each with a share of the batch; 0 = what the other two leave of all devices
+    fsdp: int = 1  # shares of weights and batch
+    tensor: int = 1  # shares of heads, MLP and vocabulary
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """mode=fit: what is planned for the experiment and the target."""
+
+    resolutions: tuple[int, ...] = (224, 448, 896)  # pixels, at which the largest batch is sought; empty = nowhere
+    samples: int = 5  # answers of one image
+    new_tokens: int = 32  # of an answer
+
+
+@dataclass(frozen=True)
 class Config:
     """A whole experiment."""
 
@@ -320,6 +346,10 @@ class Config:
     quality: QualityConfig = field(default_factory=QualityConfig)
     ask: AskConfig = field(default_factory=AskConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    experiment: str = ""  # mode=fit: the file in configs/ that is planned
+    target: str = "local"  # mode=fit: a name in planning/devices.py, or the devices that are here
+    fit: FitConfig = field(default_factory=FitConfig)
 
     def stage(self, name: str) -> StageConfig:
         """Returns the stage of that name, `stage1` or `stage2`."""
@@ -351,9 +381,11 @@ def use_embedded_model(config: Any) -> None:
     config.model.remat = "none"
 
 
-def source(**fields: Any) -> ml_collections.ConfigDict:
+def source(*, where: tuple[ml_collections.ConfigDict, ...] = (), **fields: Any) -> ml_collections.ConfigDict:
     """Returns one entry of `stage.sources`: the defaults of SourceConfig with these fields instead."""
-    return to_config_dict(SourceConfig(**fields))
+    entry = to_config_dict(SourceConfig(**fields))
+    entry.where = where  # conditions made by the function below, which are no FilterConfig yet
+    return entry
 
 
 def where(field: str, **conditions: Any) -> ml_collections.ConfigDict:

@@ -3,16 +3,12 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.checkpoints.adapter import load_adapter
 from radvqa_jax.config import Config
 from radvqa_jax.data.tokenizer import Tokenizer
-from radvqa_jax.models.paligemma import abstract_params
 from radvqa_jax.models.variants import get_variant
-from radvqa_jax.training.stage import Base, Trained, load_trained, trained_names
+from radvqa_jax.training.stage import Base, Trained, base_shapes, load_trained
 from radvqa_jax.trees import Flat
 
 
@@ -45,13 +41,7 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
     for adapter in [*adapters, *config.saliency.beside]:
         if adapter:
             load_adapter(adapter)
-    abstract = abstract_params(variant)
-    trained = trained_names(config, stages, abstract)
-    frozen_dtype = jnp.dtype(config.model.param_dtype)
-    return tokenizer, {
-        name: jax.ShapeDtypeStruct(leaf.shape, jnp.float32 if name in trained else frozen_dtype)
-        for name, leaf in abstract.items()
-    }
+    return tokenizer, base_shapes(config, stages)
 
 
 def load_ground(config: Config, workdir: Path) -> Ground:

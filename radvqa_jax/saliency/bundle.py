@@ -233,8 +233,8 @@ def make_bundle(
         vision_rollout=options.vision_rollout,
     )
     relevance = relevancy(model, params, batch) if options.relevancy else None
-    found: Any = jax.device_get(captured)
-    bundle = _bundle(tokenizer, batch, found, jax.device_get(relevance), options)
+    captured, relevance = jax.device_get((captured, relevance))
+    bundle = _bundle(tokenizer, batch, captured, relevance, options)
     if not other:
         return bundle
     ids = contrast_ids(bundle.token_ids, tokenizer.encode(other, eos=True), size=batch.tokens.shape[1] - 1)

@@ -13,7 +13,7 @@ import pytest
 
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.config import Config, DecodeConfig
-from radvqa_jax.data.loader import eval_batches
+from radvqa_jax.data.eval_loader import eval_batches
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.data.tokenizer import Tokenizer
@@ -183,9 +183,7 @@ def test_a_file_made_with_other_settings_is_refused_and_left_alone(
 ) -> None:
     ground.predict(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(
-        ValueError, match=rf"base.jsonl holds answers .* these differ: {named}\. Give another --workdir"
-    ):
+    with pytest.raises(ValueError, match=rf"base.jsonl holds lines .* these differ: {named}\. Give another --workdir"):
         ground.predict(tmp_path, fingerprint=changed)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
