@@ -113,6 +113,7 @@ function drawWords(pane) {
       option.tabIndex = w === cursor[query] ? 0 : -1;
       option.querySelector(".share").textContent = say;
       option.dataset.share = share === null ? "" : String(share);
+      option.querySelector(".meter").hidden = share === null;
       option.querySelector(".meter i").style.width = `${(100 * Math.abs(share ?? 0)) / top}%`;
     });
     const where = patches ? `${patches.size} chosen ${patches.size === 1 ? "patch" : "patches"}` : "the whole image";
