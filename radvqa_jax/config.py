@@ -328,7 +328,8 @@ class AskConfig:
     window: str = ""  # of a DICOM file: empty = its own, or lung, mediastinum, abdomen, bone, brain, … for CT
     samples: int = 5  # answers drawn beside the greedy one, to see whether they agree
     temperature: float = 1.0  # of these samples
-    other: str = ""  # an answer that the answer is held against in the viewer; empty = no for yes, and yes for no
+    # An answer that the answer is held against in the viewer; empty = no for yes, yes for no, else what the base says.
+    other: str = ""
 
 
 @dataclass(frozen=True)

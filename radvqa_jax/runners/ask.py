@@ -124,7 +124,7 @@ def ask(config: Config, workdir: Path) -> None:
         prefix,
         facts=[*rows, *opened.facts],
         notes=opened.notes,
-        other=config.ask.other or other_answer(answer),
+        other=config.ask.other or other_answer(answer, [record.predictions[0] for record in records.values()]),
     )
     case, saved = write_case(shown, asked, tokenizer=tokenizer, config=config, folder=workdir / "saliency")
     print(f"The figures are {saved.figure}, its .pdf, and more beside it")

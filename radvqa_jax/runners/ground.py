@@ -69,10 +69,13 @@ def load_ground(config: Config, workdir: Path) -> Ground:
 
 
 def shown_models(ground: Ground) -> dict[str, Trained]:
-    """Returns the base, the adapters of saliency.beside by their folders, and last the configured one: name -> what was
-    trained, in the order of reading."""
+    """Returns the base, the adapters of saliency.beside, and last the configured one: name -> what was trained, in the
+    order of reading. Those beside are called by the last two parts of their folders, or all parts where these agree."""
     run, trained = configured_adapter(ground)
-    beside = {folder: load_trained(folder, ground.base) for folder in ground.config.saliency.beside}
+    folders = ground.config.saliency.beside
+    short = ["/".join(Path(folder).parts[-2:]) for folder in folders]
+    names = short if len(set(short)) == len(short) else folders
+    beside = {name: load_trained(folder, ground.base) for name, folder in zip(names, folders, strict=True)}
     return {"base": Trained.nothing()} | beside | {run: trained}
 
 

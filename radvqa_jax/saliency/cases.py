@@ -25,6 +25,10 @@ _PLAIN_LABELS = {
     "rollout": "share of rollout",
     "relevancy": "relevancy",
 }
+_PLAIN_TITLES = {"raw": "raw attention", "value_norm": "value norm", "rollout": "rollout", "relevancy": "relevancy"}
+TITLES = _PLAIN_TITLES | {
+    f"{name}_vision": f"{title} through the vision tower" for name, title in _PLAIN_TITLES.items()
+}
 LABELS = _PLAIN_LABELS | {f"{name}_vision": f"{label}, through ViT" for name, label in _PLAIN_LABELS.items()}
 WORDS_SHOWN = 6  # in the figure; the .npz has all
 NAME_LENGTH = 100
@@ -37,7 +41,7 @@ class SavedCase(NamedTuple):
     npz: Path
     figure: Path  # PNG of the panels: whole answer and words, by method; the same as .pdf beside it
     overlays: dict[str, Path]  # method -> PNG of the whole answer's map on the image
-    quality: dict[str, Quality]  # method -> figures for the whole answer's map; empty without a lesion
+    quality: dict[str, Quality]  # method -> figures for the whole answer's map; empty without a mask
 
 
 def safe_name(question_id: str) -> str:
@@ -87,14 +91,15 @@ def case_arrays(maps: CaseMaps, *, image_size: tuple[int, int]) -> dict[str, np.
 
 def _figure(maps: CaseMaps, image: UInt8[np.ndarray, "h w 3"], *, kind: Format, **heading: Any) -> bytes:
     """Returns the panels: a row a method, first the image, then the whole answer, then its first words."""
-    words = number_words([word for word, _ in maps.words])[:WORDS_SHOWN]
+    words = number_words([word for word, _ in maps.words])
+    words = [*words[: len(words) - maps.ended], *["(end)"] * maps.ended][:WORDS_SHOWN]
     panels, titles, limits = [], [], list[Limits | None]()
     for method in maps.maps:
         whole, parts = maps.of_answer(method), maps.of_words(method)[: len(words)]
         scale = colour_limits(whole, parts)
         panels += [None, whole, *parts]
         share = f" ({whole.sum():.0%} on the image)" if method.removesuffix(VISION_SUFFIX) in SHARES else ""
-        titles += ["image", f"{method}: answer{share}", *(f"{method}: {w}" for w in words)]
+        titles += ["image", f"{TITLES[method]}: answer{share}", *(f"{TITLES[method]}: {w}" for w in words)]
         limits += [None, *[scale] * (1 + len(parts))]
     note = "colours: what one patch has of the map; one scale a row, from 0"
     if len(maps.words) > len(words):

@@ -10,6 +10,8 @@ the start is the gradient: `relevancy(..., contrast=ids)` asks why the one rathe
 `relevancy_contrast` sets what speaks for the one against what speaks for the other.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
@@ -58,13 +60,14 @@ def whole_answer(bundle: CaseBundle, method: str) -> Float[np.ndarray, "grid gri
     return (words if len(words) else tokens).mean(axis=0)
 
 
-def other_answer(answer: str, reference: str = "") -> str:
-    """Returns what an answer can be held against: no for yes, yes for no, else a reference that says something else.
+def other_answer(answer: str, others: Sequence[str] = ()) -> str:
+    """Returns what an answer can be held against: no for yes, yes for no, else the first of `others` that says
+    something else, or an empty text.
 
-    >>> other_answer("Yes"), other_answer("left lung", "right lung"), other_answer("left lung")
+    >>> other_answer("Yes"), other_answer("left lung", ["Left lung.", "right lung"]), other_answer("left lung")
     ('no', 'right lung', '')
     """
     said = normalize(answer)
     if said in OPPOSITES:
         return OPPOSITES[said]
-    return reference if normalize(reference) != said else ""
+    return next((other for other in others if normalize(other) not in ("", said)), "")

@@ -162,13 +162,16 @@ def write_cases(
         record, image = records[last][index], decode_image(row["image"])
         mask, why = find_target(row, height=image.shape[0], width=image.shape[1])
         facts = [(name, text) for name in ("modality", "organ", "plane") if (text := getattr(record, name))]
+        answers = {name: of_model[index] for name, of_model in records.items()}
         asked = Asked(
-            {name: answers[index] for name, answers in records.items()},
+            answers,
             image,
             prefix=rows.text(row, template=config.data.prompt)[0],
             mask=mask,
             facts=[*facts, ("marked region", f"none: {why}")] if why else facts,
-            other=other_answer(record.predictions[0], record.reference),
+            other=other_answer(
+                record.predictions[0], [record.reference, *(a.predictions[0] for a in answers.values())]
+            ),
         )
         case, saved = write_case(shown, asked, tokenizer=tokenizer, config=config, folder=folder)
         gallery.cases.append(case)

@@ -453,7 +453,7 @@ def test_a_case_at_448_pixels_is_small_and_soon_there(browser: Page, tmp_path: P
     assert len(browser.run("return [...document.getElementById('head').options]")) == 9
 
 
-@pytest.mark.parametrize(("name", "dark"), [("viewer", False), ("viewer_dark", True)])
+@pytest.mark.parametrize(("name", "dark"), [("viewer", False), ("viewer_difference", True)])
 def test_the_pictures_of_the_readme(page: Page, tmp_path: Path, name: str, dark: bool) -> None:
     """Made of the viewer of a demo's run where RADVQA_DEMO names its folder; else this only tries that they can be."""
     demo = os.environ.get("RADVQA_DEMO")
@@ -463,13 +463,14 @@ def test_the_pictures_of_the_readme(page: Page, tmp_path: Path, name: str, dark:
         page.wait("return document.querySelector('canvas.map') !== null")
     features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
     page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    page.driver.set_window_size(1280, 940)
+    page.driver.set_window_size(1280, 1290 if dark else 1040)
     try:
+        while page.run("return document.getElementById('quality-field').hidden"):  # to a case with a lesion
+            shown = page.text("#facts dd")
+            page.click("#next")
+            page.wait(f"return document.querySelector('#facts dd').textContent !== {shown!r}")
         if dark:
-            page.run("[...document.querySelectorAll('[name=view]')].at(-2).click()")  # the last model alone
-            page.select("layer", 2)
-            page.select("head", 1)
-            page.select("colours", "magma")
+            single(page, "difference")
         page.save(path)
     finally:
         page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

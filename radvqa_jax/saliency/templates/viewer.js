@@ -267,7 +267,7 @@ function buildPanels() {
     stage.style.aspectRatio = `${width} / ${height}`;
     stage.style.width = `min(100%, calc(min(78vh, 44rem) * ${width / height}))`;
     const over = drawing("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
-    for (const name of ["halo lesion", "outline lesion", "halo", "chosen", "cursor"]) over.append(drawing("path", { class: name }));
+    for (const name of ["halo marked", "outline marked", "halo", "chosen", "cursor"]) over.append(drawing("path", { class: name }));
     stage.append(canvas, over);
     stage.addEventListener("pointerdown", pressPatch);
     stage.addEventListener("pointermove", movePointer);

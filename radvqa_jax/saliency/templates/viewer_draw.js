@@ -35,8 +35,8 @@ function drawMarks() {
   const outline = $("outline").checked ? current.outline : "";
   const [sx, sy] = [current.image.width / current.image.original[0], current.image.height / current.image.original[1]];
   for (const over of document.querySelectorAll(".stage svg")) {
-    const [haloLesion, lesion, halo, chosen, mark] = over.children;
-    for (const path of [haloLesion, lesion]) {
+    const [haloMarked, marked, halo, chosen, mark] = over.children;
+    for (const path of [haloMarked, marked]) {
       path.setAttribute("d", outline);
       path.setAttribute("transform", `scale(${sx} ${sy})`);
     }
@@ -113,6 +113,7 @@ function drawWords(pane) {
       option.tabIndex = w === cursor[query] ? 0 : -1;
       option.querySelector(".share").textContent = say;
       option.dataset.share = share === null ? "" : String(share);
+      option.querySelector(".meter").hidden = share === null;
       option.querySelector(".meter i").style.width = `${(100 * Math.abs(share ?? 0)) / top}%`;
     });
     const where = patches ? `${patches.size} chosen ${patches.size === 1 ? "patch" : "patches"}` : "the whole image";
