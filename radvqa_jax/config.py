@@ -26,6 +26,8 @@ Mode = Literal[
     "saliency_quality",
     "ask",
     "audit",
+    "fit",
+    "ablations",
     "job",
 ]
 
@@ -43,7 +45,12 @@ class ModelConfig:
     resolution: int = 0  # image height and width in pixels; 0 = the variant's
     compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
     param_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of frozen weights in memory; what trains is float32
-    remat: Literal["none", "dots", "full"] = "full"  # what the backward pass computes again instead of storing
+    # What the backward pass computes again instead of storing: nothing; all but products with weights; all of a layer;
+    # all of a layer, with the language model's MLP a block of tokens at a time (models/remat.py).
+    remat: Literal["none", "dots", "full", "blocks"] = "blocks"
+    remat_img: Literal["", "none", "dots", "full", "blocks"] = ""  # of the vision tower; empty = as remat
+    # xla holds all probabilities; blocks and cudnn do not (models/fused_attention.py); auto asks the device.
+    attention: Literal["auto", "xla", "blocks", "cudnn"] = "auto"
     # Regular expressions over leaf names that the checkpoint may lack (drawn N(0, 0.02)), or have too many.
     allow_missing: tuple[str, ...] = ()
     allow_extra: tuple[str, ...] = ()
@@ -255,6 +262,32 @@ class ReportConfig:
 
 
 @dataclass(frozen=True)
+class CellConfig:
+    """One cell of the grid of mode=ablations: what it changes. A field at its default is as in the experiment."""
+
+    name: str = ""
+    against: str = ""  # the cell it is compared with, if it asks the same questions; empty = the first one
+    without: tuple[str, ...] = ()  # stages that are left out; all of them = adapter off, the base model
+    adapter: str = ""  # what an earlier run trained (adapter.npz, or its folder), instead of training
+    stage2_sources: tuple[SourceConfig, ...] = ()  # what stage 2 trains on: the share of annealing
+    train_prompt: str = ""  # data.prompt while training
+    prompt: str = ""  # data.prompt while answering
+    # The image that is shown while answering: the row's own, another case's of the same modality and organ, any other
+    # case's, a blank one, or, for questions without images, one of eval.source.
+    image: Literal["own", "swapped", "swapped_any", "blank", "borrowed"] = "own"
+    source: SourceConfig = field(default_factory=SourceConfig)  # what is asked, instead of eval.source
+    train_source: SourceConfig = field(default_factory=SourceConfig)  # where the blind baselines of `source` learn
+    seq_len: int = 0  # text tokens while answering, where prompts are longer; 0 = data.seq_len
+
+
+@dataclass(frozen=True)
+class AblationConfig:
+    """mode=ablations: the grid. The first cell is the reference."""
+
+    cells: tuple[CellConfig, ...] = ()
+
+
+@dataclass(frozen=True)
 class SaliencyConfig:
     """Which cases get maps, and how they are made."""
 
@@ -264,8 +297,10 @@ class SaliencyConfig:
     start_layer: int = 0
     discard: float = 0.0  # rollout: share of each row's entries, the smallest, that is left out
     layers: tuple[int, ...] = ()  # raw attention and value norms: mean over these layers; empty = all
+    # mode=saliency and mode=ask: folders of adapters to look at beside base and adapter, such as one without stage 1.
+    beside: tuple[str, ...] = ()
     # raw, value_norm, rollout, relevancy; with `_vision` at its end a map goes through the vision tower's own rollout.
-    methods: tuple[str, ...] = ("raw", "rollout", "rollout_vision")
+    methods: tuple[str, ...] = ("raw", "rollout", "rollout_vision", "relevancy")
 
 
 @dataclass(frozen=True)
@@ -293,6 +328,26 @@ class AskConfig:
     window: str = ""  # of a DICOM file: empty = its own, or lung, mediastinum, abdomen, bone, brain, … for CT
     samples: int = 5  # answers drawn beside the greedy one, to see whether they agree
     temperature: float = 1.0  # of these samples
+    # An answer that the answer is held against in the viewer; empty = no for yes, yes for no, else what the base says.
+    other: str = ""
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """How many devices lie along each axis of training (training/sharding.py); the default is one device."""
+
+    data: int = 1  # copies of the weights, each with a share of the batch; 0 = what the other two leave of all devices
+    fsdp: int = 1  # shares of weights and batch
+    tensor: int = 1  # shares of heads, MLP and vocabulary
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """mode=fit: what is planned for the experiment and the target."""
+
+    resolutions: tuple[int, ...] = (224, 448, 896)  # pixels, at which the largest batch is sought; empty = nowhere
+    samples: int = 5  # answers of one image
+    new_tokens: int = 32  # of an answer
 
 
 @dataclass(frozen=True)
@@ -318,6 +373,11 @@ class Config:
     quality: QualityConfig = field(default_factory=QualityConfig)
     ask: AskConfig = field(default_factory=AskConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    experiment: str = ""  # mode=fit: the file in configs/ that is planned
+    target: str = "local"  # mode=fit: a name in planning/devices.py, or the devices that are here
+    fit: FitConfig = field(default_factory=FitConfig)
+    ablations: AblationConfig = field(default_factory=AblationConfig)
 
     def stage(self, name: str) -> StageConfig:
         """Returns the stage of that name, `stage1` or `stage2`."""
@@ -359,3 +419,10 @@ def source(*, where: tuple[ml_collections.ConfigDict, ...] = (), **fields: Any) 
 def where(field: str, **conditions: Any) -> ml_collections.ConfigDict:
     """Returns one entry of `source.where`: a condition on a field of the rows."""
     return to_config_dict(FilterConfig(field=field, **conditions))
+
+
+def cell(name: str, **fields: Any) -> ml_collections.ConfigDict:
+    """Returns one entry of `ablations.cells`: the defaults of CellConfig with these fields instead."""
+    entry = to_config_dict(CellConfig(name=name))
+    entry.update(fields)
+    return entry

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from radvqa_jax.config import Config
+from radvqa_jax.runners.ablations import ablations_mode
 from radvqa_jax.runners.ask import ask
 from radvqa_jax.runners.audit import audit_mode
 from radvqa_jax.runners.compare import compare_mode
 from radvqa_jax.runners.data import build_data
 from radvqa_jax.runners.evaluate import predict_mode, score_mode
+from radvqa_jax.runners.fit import fit_mode
 from radvqa_jax.runners.job import job
 from radvqa_jax.runners.judge import judge_mode
 from radvqa_jax.runners.saliency import saliency_mode
@@ -25,6 +27,8 @@ RUNNERS: dict[str, Callable[[Config, Path], None]] = {
     "saliency": saliency_mode,
     "saliency_quality": saliency_quality_mode,
     "ask": ask,
+    "ablations": ablations_mode,
     "job": job,
     "audit": audit_mode,
+    "fit": fit_mode,
 }
