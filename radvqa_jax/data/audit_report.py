@@ -45,14 +45,14 @@ def draw_set(split: Mapping[str, Any]) -> bytes:
     # A fixed salt and no date: the same data give the same file. Text that looks like mathematics is drawn as it is.
     with matplotlib.rc_context({"svg.hashsalt": "radvqa", "font.size": 9, "text.parse_math": False}):
         figure = Figure(figsize=(11, 2.9), layout="constrained")
-        left, middle, right = figure.subplots(1, 3)
+        # A set of captions has no questions.
+        keys = ("question_words", "answer_words") if split["distinct_questions"] else ("answer_words",)
+        left, *others = figure.subplots(1, 1 + len(keys))
         labels = [answer if len(answer) <= LABEL_LENGTH else answer[: LABEL_LENGTH - 1] + "…" for answer, _ in answers]
         left.barh(range(len(answers)), [n for _, n in answers], color="#7fb0e0")
         left.set(yticks=range(len(answers)), yticklabels=labels, xlabel="rows")
         left.invert_yaxis()
-        asked = bool(split["distinct_questions"])  # a set of captions has no questions
-        middle.set_visible(asked)
-        for axis, key in ((middle, "question_words"), (right, "answer_words")):
+        for axis, key in zip(others, keys, strict=True):
             axis.bar(range(LONGEST_DRAWN + 1), _lengths(split[key]), width=1.0, color="#7fb0e0")
             axis.set(xlabel=f"words of {key.removesuffix('_words')}s", ylabel="rows")
         buffer = io.BytesIO()
