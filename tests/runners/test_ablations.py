@@ -16,7 +16,7 @@ from radvqa_jax.runners import RUNNERS, ablations
 from radvqa_jax.training import loop
 
 MakeConfig = Callable[..., Config]
-DUMMY = Path(__file__).resolve().parent.parent / "tfds_builders" / "med_halt" / "dummy_data"
+DUMMY = Path(__file__).resolve().parents[2] / "tfds_builders" / "med_halt" / "dummy_data"
 PHANTOMS = SourceConfig(dataset="phantom_rad", builder_config="tiny")
 OTHER = {"source": dataclasses.replace(PHANTOMS, split="validation", limit=6), "train_source": PHANTOMS}
 FAKE = {"source": SourceConfig(dataset="med_halt", builder_config="fake"), "prompt": "answer en {question} {choices}"}
