@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import ml_collections
 
+SUSPECT_BITS = 64  # from here on two unrelated images may look alike to a perceptual hash (data/image_hashes.py)
 EMBEDDED = Path(__file__).parent / "assets" / "tiny"
 
 Mode = Literal[
@@ -25,6 +26,7 @@ Mode = Literal[
     "saliency_quality",
     "ask",
     "audit",
+    "fit",
     "ablations",
     "job",
 ]
@@ -43,7 +45,12 @@ class ModelConfig:
     resolution: int = 0  # image height and width in pixels; 0 = the variant's
     compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
     param_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of frozen weights in memory; what trains is float32
-    remat: Literal["none", "dots", "full"] = "full"  # what the backward pass computes again instead of storing
+    # What the backward pass computes again instead of storing: nothing; all but products with weights; all of a layer;
+    # all of a layer, with the language model's MLP a block of tokens at a time (models/remat.py).
+    remat: Literal["none", "dots", "full", "blocks"] = "blocks"
+    remat_img: Literal["", "none", "dots", "full", "blocks"] = ""  # of the vision tower; empty = as remat
+    # xla holds all probabilities; blocks and cudnn do not (models/fused_attention.py); auto asks the device.
+    attention: Literal["auto", "xla", "blocks", "cudnn"] = "auto"
     # Regular expressions over leaf names that the checkpoint may lack (drawn N(0, 0.02)), or have too many.
     allow_missing: tuple[str, ...] = ()
     allow_extra: tuple[str, ...] = ()
@@ -117,7 +124,8 @@ class AuditConfig:
     # Leaks to go on with, each as "vqa_rad:train~vqa_rad:test"; "vqa_rad/official:train" names the builder config too.
     accept: tuple[str, ...] = ()
     also_evaluate: tuple[SourceConfig, ...] = ()  # sets that are compared beside eval.source
-    # Two images are nearly the same if so many of the 256 bits of their perceptual hashes differ, or fewer.
+    # Two images are nearly the same if so many of the 256 bits of their perceptual hashes differ, or fewer; the choice
+    # is measured in data/image_hashes.py.
     near_bits: int = 20
 
 
@@ -289,8 +297,10 @@ class SaliencyConfig:
     start_layer: int = 0
     discard: float = 0.0  # rollout: share of each row's entries, the smallest, that is left out
     layers: tuple[int, ...] = ()  # raw attention and value norms: mean over these layers; empty = all
+    # mode=saliency and mode=ask: folders of adapters to look at beside base and adapter, such as one without stage 1.
+    beside: tuple[str, ...] = ()
     # raw, value_norm, rollout, relevancy; with `_vision` at its end a map goes through the vision tower's own rollout.
-    methods: tuple[str, ...] = ("raw", "rollout", "rollout_vision")
+    methods: tuple[str, ...] = ("raw", "rollout", "rollout_vision", "relevancy")
 
 
 @dataclass(frozen=True)
@@ -318,6 +328,26 @@ class AskConfig:
     window: str = ""  # of a DICOM file: empty = its own, or lung, mediastinum, abdomen, bone, brain, … for CT
     samples: int = 5  # answers drawn beside the greedy one, to see whether they agree
     temperature: float = 1.0  # of these samples
+    # An answer that the answer is held against in the viewer; empty = no for yes, yes for no, else what the base says.
+    other: str = ""
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """How many devices lie along each axis of training (training/sharding.py); the default is one device."""
+
+    data: int = 1  # copies of the weights, each with a share of the batch; 0 = what the other two leave of all devices
+    fsdp: int = 1  # shares of weights and batch
+    tensor: int = 1  # shares of heads, MLP and vocabulary
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """mode=fit: what is planned for the experiment and the target."""
+
+    resolutions: tuple[int, ...] = (224, 448, 896)  # pixels, at which the largest batch is sought; empty = nowhere
+    samples: int = 5  # answers of one image
+    new_tokens: int = 32  # of an answer
 
 
 @dataclass(frozen=True)
@@ -343,6 +373,10 @@ class Config:
     quality: QualityConfig = field(default_factory=QualityConfig)
     ask: AskConfig = field(default_factory=AskConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    experiment: str = ""  # mode=fit: the file in configs/ that is planned
+    target: str = "local"  # mode=fit: a name in planning/devices.py, or the devices that are here
+    fit: FitConfig = field(default_factory=FitConfig)
     ablations: AblationConfig = field(default_factory=AblationConfig)
 
     def stage(self, name: str) -> StageConfig:

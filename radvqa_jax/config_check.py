@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import ml_collections
 
-from radvqa_jax.config import AugmentConfig, CellConfig, Config, Mode, SourceConfig, StageConfig
+from radvqa_jax.config import SUSPECT_BITS, AugmentConfig, CellConfig, Config, Mode, SourceConfig, StageConfig
 from radvqa_jax.trees import nearest
 
 
@@ -137,6 +137,11 @@ _LEAST = {
     "judge.attacks": 0,
     "report.cases": 0,
     "report.review_rows": 0,
+    "mesh.data": 0,
+    "mesh.fsdp": 1,
+    "mesh.tensor": 1,
+    "fit.samples": 1,
+    "fit.new_tokens": 1,
 }
 _LEAST_IN_STAGE = {
     "total_steps": 0,
@@ -165,6 +170,7 @@ _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
     ("eval.predictions", ("score", "compare", "judge"), "answers to score", "DIR/predictions/base.jsonl"),
     ("eval.compare_with", ("compare",), "answers to compare with", "DIR/predictions/stage2.jsonl"),
     ("judge.model", ("judge",), "the name of the judge, as its endpoint has it", "llama3.1"),
+    ("experiment", ("fit",), "an experiment to plan", "configs/medm_stage2.py"),
     ("eval.train_source.dataset", ("job", "ablations"), "a data set for the question-only baseline", "phantom_rad"),
 )
 
@@ -317,6 +323,11 @@ def check(config: Config) -> None:
         _check_source(path, attrgetter(path)(config))
     for index, item in enumerate(config.audit.also_evaluate):
         _check_source(f"audit.also_evaluate[{index}]", item)
+    _require(
+        config.audit.near_bits <= SUSPECT_BITS,
+        f"audit.near_bits={config.audit.near_bits} must be at most {SUSPECT_BITS}: beyond it unrelated images differ "
+        "no more. Give fewer bits.",
+    )
     for entry in config.audit.accept:
         sides = [side.strip() for side in entry.split("~")]
         _require(

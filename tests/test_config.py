@@ -119,7 +119,7 @@ def test_an_unknown_field_gives_the_nearest_one() -> None:
         ("stage1.optim.learning_rate", None, r"must be float; got None \(NoneType\)"),
         ("stage2.optim.group_learning_rates", (("head", True),), r"must be float; got True \(bool\)"),
         ("mode", "trian", r"`mode` must be one of 'build_data', 'train', .*; got 'trian'\. Did you mean `train`"),
-        ("model.remat", "some", r"`model\.remat` must be one of 'none', 'dots', 'full'; got 'some'\."),
+        ("model.remat", "some", r"`model\.remat` must be one of 'none', 'dots', 'full', 'blocks'; got 'some'\."),
         ("stages", "stage1", r"`stages` must be a tuple; got 'stage1'"),
         ("stages", (1,), r"`stages\[0\]` must be str; got 1"),
         ("stage1.train", ((".*",),), r"`stage1\.train\[0\]` must have 2 items; got \('\.\*',\)"),
@@ -286,6 +286,8 @@ def test_every_file_in_configs_builds(path: Path) -> None:
         config.dataset = "phantom_rad"
     if config.mode == "ask":
         config.ask.image, config.ask.question = "chest.png", "Is it normal?"
+    if config.mode == "fit":
+        config.experiment = "configs/medm_stage2.py"
     built = from_config_dict(config)
     assert built.model.variant in VARIANTS
     VARIANTS[built.model.variant].at(built.model.resolution)
@@ -341,7 +343,7 @@ def test_the_command_line_overrides_fields_of_every_type() -> None:
     assert built.eval.swapped is False
     assert built.saliency.layers == (1, 2)
     assert built.stages == ("stage2",)
-    assert [(row.dataset, row.weight) for row in built.stage2.sources] == [("pmc_vqa", 0.85), ("medpix_2", 2.0)]
+    assert [(row.dataset, row.weight) for row in built.stage2.sources] == [("pmc_vqa", 1.0), ("medpix_2", 2.0)]
     assert built.stage2.train == ((".*/lora_b", "train:b"), (".*", "freeze"))
 
 

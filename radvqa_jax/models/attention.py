@@ -7,6 +7,7 @@ layers x heads x T x T need exist.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import flax.linen as nn
@@ -45,6 +46,12 @@ def _newest(_: Any, new: Any) -> Any:
     return new
 
 
+def attended(probs: Float[Array, "B N T S"], value: Float[Array, "B S K H"]) -> Float[Array, "B T N H"]:
+    """Returns the values that the probabilities weigh, in their own dtype."""
+    grouped = rearrange(probs, "B (K G) T S -> B K G T S", K=value.shape[2]).astype(value.dtype)
+    return rearrange(jnp.einsum("BKGTS,BSKH->BTKGH", grouped, value), "B T K G H -> B T (K G) H")
+
+
 class Tapped(nn.Module):
     """A module whose attention can be seen."""
 
@@ -58,6 +65,8 @@ class Tapped(nn.Module):
 
 
 Hook = Callable[[Tapped, jax.Array, jax.Array, Any], jax.Array]
+
+_hooked: ContextVar[bool] = ContextVar("hooked", default=False)  # a kernel without probabilities would pass a hook by
 
 
 @contextmanager
@@ -73,8 +82,12 @@ def tapping(hook: Hook) -> Iterator[None]:
             return hook(context.module, *args)  # pyright: ignore[reportArgumentType] only Tapped has a `tap`
         return next_method(*args, **kwargs)
 
-    with nn.intercept_methods(intercept):
-        yield
+    token = _hooked.set(True)
+    try:
+        with nn.intercept_methods(intercept):
+            yield
+    finally:
+        _hooked.reset(token)
 
 
 def attend(
@@ -86,12 +99,16 @@ def attend(
     attn_mask: Bool[Array, "B T S"] | None = None,
     softcap: float = 0.0,
     project: Callable[[Any], Any] | None = None,
+    kernel: Callable[..., Array] | None = None,
 ) -> Float[Array, "B T N H"]:
     """Returns the attended values in the dtype of `value`.
 
-    The probabilities pass through `module.tap`, which keeps nothing unless it was opened. The arithmetic is the same
-    either way. `project`, the output projection that follows, is there for hooks that weigh what is attended to.
+    `kernel`, if one is given, computes them without holding all probabilities while nobody looks at these: the tap is
+    closed. Otherwise the probabilities pass through `module.tap`, which keeps nothing unless it was opened, and the
+    arithmetic is the same either way. `project`, the output projection that follows, is there for hooks that weigh what
+    is attended to.
     """
+    if kernel is not None and not (_hooked.get() or module.is_mutable_collection(TAPS)):
+        return kernel(query, key, value, attn_mask, softcap=softcap)
     probs = module.tap(attention_probs(query, key, attn_mask, softcap=softcap), value, project)
-    grouped = rearrange(probs, "B (K G) T S -> B K G T S", K=key.shape[2]).astype(value.dtype)
-    return rearrange(jnp.einsum("BKGTS,BSKH->BTKGH", grouped, value), "B T K G H -> B T (K G) H")
+    return attended(probs, value)

@@ -7,12 +7,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from radvqa_jax.models import attention
+from radvqa_jax.models.blocks import map_blocks
+from radvqa_jax.models.fused_attention import KERNELS
 from radvqa_jax.models.kv_cache import KVCache, write
 from radvqa_jax.models.lora import LORA, AdaptedModule, Lora
 from radvqa_jax.models.remat import Remat, rematerialise
 from radvqa_jax.models.variants import GemmaConfig
 
 MAX_WAVELENGTH = 10_000
+MLP_TOKENS = 2048  # of a block: enough that products with the weights are limited by arithmetic
 
 
 def rope(x: Float[Array, "B T N H"], positions: Int[Array, "B T"]) -> Float[Array, "B T N H"]:
@@ -83,28 +86,50 @@ class Attention(AdaptedModule, attention.Tapped):
             key, value = cache.key.astype(self.dtype), cache.value.astype(self.dtype)
         shape = (c.num_heads, c.head_dim, c.width)
         project = self._einsum("attn_vec_einsum", "BTNH,NHD->BTD", shape, c.num_heads * c.head_dim)
-        softcap = c.attn_softcap
-        out = attention.attend(self, query, key, value, attn_mask=attn_mask, softcap=softcap, project=project)
+        out = attention.attend(
+            self,
+            query,
+            key,
+            value,
+            attn_mask=attn_mask,
+            softcap=c.attn_softcap,
+            project=project,
+            kernel=KERNELS.get(c.kernel) if x.shape[1] > 1 else None,  # one query has nothing to fuse
+        )
         return project(out), cache
 
 
 class FeedForward(AdaptedModule):
-    """GELU (tanh form) of the first gate times the second, then down."""
+    """GELU (tanh form) of the first gate times the second, then down; `blocked`: so many tokens at a time.
+
+    Inside, a token takes 2 x mlp_dim values twice over in the backward pass: for six rows at 448 pixels that would be
+    more than everything else that is not a weight.
+    """
 
     config: GemmaConfig
+    blocked: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         width, mlp_dim = self.config.width, self.config.mlp_dim
-        shape = (2, width, mlp_dim)
-        gate, up = self.linear("gating_einsum", "BTD,CDF->CBTF", x, shape=shape, fan_in=width)
-        return self.linear("linear", "BTF,FD->BTD", nn.gelu(gate) * up, shape=(mlp_dim, width), fan_in=mlp_dim)
+        gates = self.prepared("gating_einsum", "BTD,CDF->CBTF", shape=(2, width, mlp_dim), fan_in=width)
+        down = self.prepared("linear", "BTF,FD->BTD", shape=(mlp_dim, width), fan_in=mlp_dim)
+
+        def apply(x: Array) -> Array:
+            gate, up = gates(x)
+            return down(nn.gelu(gate) * up)
+
+        # Each block would have to draw numbers of its own; flax's draws are made once for a loop.
+        if not self.blocked or self.drops("gating_einsum", "linear"):
+            return apply(x)
+        return map_blocks(apply, x, most=MLP_TOKENS)
 
 
 class Block(AdaptedModule):
     """One layer; the carry is x, the scanned input and output is its slice of the cache."""
 
     config: GemmaConfig
+    blocked: bool = False
 
     @nn.compact
     def __call__(
@@ -121,7 +146,7 @@ class Block(AdaptedModule):
         attn = Attention(self.lora, self.dtype, self.config, name="attn")
         y, cache = attn(norm("pre_attention_norm", x), positions=positions, attn_mask=attn_mask, cache=cache, slot=slot)
         x = x + (norm("post_attention_norm", y) if self.config.post_norms else y)
-        y = FeedForward(self.lora, self.dtype, self.config, name="mlp")(norm("pre_ffw_norm", x))
+        y = FeedForward(self.lora, self.dtype, self.config, self.blocked, name="mlp")(norm("pre_ffw_norm", x))
         return x + (norm("post_ffw_norm", y) if self.config.post_norms else y), cache
 
 
@@ -143,7 +168,11 @@ class Embedder(nn.Module):
     def decode(self, pre_logits: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Returns logits, accumulated in float32."""
         table = self.input_embedding.astype(self.dtype)
-        return jnp.einsum("BTD,VD->BTV", pre_logits, table, preferred_element_type=jnp.float32)
+        alone = pre_logits.shape[0] * pre_logits.shape[1] == 1
+        if alone:  # XLA for GPUs makes a product with one row a sum over a float32 copy of the table, of 2 GB
+            pre_logits = jnp.repeat(pre_logits, 8, axis=1)
+        logits = jnp.einsum("BTD,VD->BTV", pre_logits, table, preferred_element_type=jnp.float32)
+        return logits[:, :1] if alone else logits
 
 
 class Gemma(nn.Module):
@@ -164,7 +193,7 @@ class Gemma(nn.Module):
             in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),  # pyright: ignore[reportArgumentType] flax's stub
             length=self.config.depth,
         )
-        self.layers = layers(self.lora, self.dtype, self.config)
+        self.layers = layers(self.lora, self.dtype, self.config, self.remat == "blocks")
         self.final_norm = RMSNorm(self.dtype)
 
     def __call__(

@@ -8,7 +8,7 @@ own, `lora`, under the name of the weight: `llm/layers/attn/q_einsum/w` -> `…/
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,31 +122,52 @@ class AdaptedModule(nn.Module):
     dtype: Any  # of activations
 
     def linear(self, name: str, equation: str, x: jax.Array, *, shape: tuple[int, ...], fan_in: int) -> jax.Array:
-        """Returns `equation` of x and the weight `name` [shape], plus the adapter's share, in the compute dtype.
+        """Returns `equation` of x and the weight `name` [shape], plus the adapter's share, in the compute dtype."""
+        return self.prepared(name, equation, shape=shape, fan_in=fan_in)(x)
+
+    def prepared(
+        self, name: str, equation: str, *, shape: tuple[int, ...], fan_in: int
+    ) -> Callable[[jax.Array], jax.Array]:
+        """Returns the function of x that `linear` applies; it may be used inside jax's own loops.
 
         Adapter factors are float32 in memory; they compute in the dtype of the activations.
         """
         weight = self.param(name, nn.initializers.normal(fan_in**-0.5), shape)
-        x = x.astype(self.dtype)
-        out = jnp.einsum(equation, x, weight.astype(self.dtype))
         full_name = "/".join((*self.path, name))
-        if self.lora is None or full_name not in self.lora.targets:
-            return out
-        assert equation == equation_of(full_name), f"EQUATIONS disagrees with the layer about {full_name}"
-        return out + self._adapter(full_name, name, x, shape)
+        adapter = None
+        if self.lora is not None and full_name in self.lora.targets:
+            assert equation == equation_of(full_name), f"EQUATIONS disagrees with the layer about {full_name}"
+            adapter = self._adapter(full_name, name, shape)
 
-    def _adapter(self, full_name: str, name: str, x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        def apply(x: jax.Array) -> jax.Array:
+            x = x.astype(self.dtype)
+            out = jnp.einsum(equation, x, weight.astype(self.dtype))
+            return out if adapter is None else out + adapter(x)
+
+        return apply
+
+    def _adapter(self, full_name: str, name: str, shape: tuple[int, ...]) -> Callable[[jax.Array], jax.Array]:
         lora = self.lora
         assert lora is not None
         factors = self.variable(
             LORA, name, lambda: _init_factors(self.make_rng("params"), full_name, shape, lora.rank)
         ).value
-        if lora.dropout and self.has_rng("dropout"):
-            keep = jax.random.bernoulli(self.make_rng("dropout"), 1 - lora.dropout, x.shape)
-            x = jnp.where(keep, x / (1 - lora.dropout), 0).astype(self.dtype)
         _, _, down, up = lora_equation(equation_of(full_name) or "")
-        low = jnp.einsum(down, x, factors["lora_a"].astype(self.dtype))
-        return jnp.einsum(up, low, factors["lora_b"].astype(self.dtype)) * jnp.asarray(lora.scale, self.dtype)
+
+        def apply(x: jax.Array) -> jax.Array:
+            if lora.dropout and self.has_rng("dropout"):
+                keep = jax.random.bernoulli(self.make_rng("dropout"), 1 - lora.dropout, x.shape)
+                x = jnp.where(keep, x / (1 - lora.dropout), 0).astype(self.dtype)
+            low = jnp.einsum(down, x, factors["lora_a"].astype(self.dtype))
+            return jnp.einsum(up, low, factors["lora_b"].astype(self.dtype)) * jnp.asarray(lora.scale, self.dtype)
+
+        return apply
+
+    def drops(self, *names: str) -> bool:
+        """Returns whether an adapter of these weights draws random numbers when it is applied."""
+        if self.lora is None or not self.lora.dropout or not self.has_rng("dropout"):
+            return False
+        return not self.lora.targets.isdisjoint("/".join((*self.path, name)) for name in names)
 
 
 def init(key: jax.Array, lora: Lora, params: Flat) -> Flat:

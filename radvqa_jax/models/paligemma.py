@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from radvqa_jax.config import ModelConfig
+from radvqa_jax.models.fused_attention import with_attention
 from radvqa_jax.models.gemma import Gemma
 from radvqa_jax.models.kv_cache import DecodeState, KVCache
 from radvqa_jax.models.lora import Lora
@@ -17,6 +18,8 @@ from radvqa_jax.models.siglip import Siglip
 from radvqa_jax.models.variants import Variant, get_variant
 from radvqa_jax.trees import Flat, flatten, unflatten
 
+TOKEN_TABLE = "llm/embedder/input_embedding"  # the leaf that embeds tokens and makes logits
+
 
 class PaliGemma(nn.Module):
     """The whole model. Variables: `params` (big_vision's tree), and `lora` if there are adapters."""
@@ -25,10 +28,12 @@ class PaliGemma(nn.Module):
     lora: Lora | None = None
     dtype: Any = jnp.float32
     remat: Remat = "none"
+    remat_img: Remat | None = None  # of the vision tower; None = as `remat`
 
     def setup(self) -> None:
         v = self.variant
-        self.img = Siglip(v.img, v.num_patches, v.llm.width, self.lora, self.dtype, self.remat)
+        remat_img = self.remat if self.remat_img is None else self.remat_img
+        self.img = Siglip(v.img, v.num_patches, v.llm.width, self.lora, self.dtype, remat_img)
         self.llm = Gemma(v.llm, self.lora, self.dtype, self.remat)
 
     def embed_image(self, image: Float[Array, "B h w 3"]) -> Float[Array, "B P D"]:
@@ -139,8 +144,9 @@ def fake_params(variant: Variant, *, seed: int = 0) -> Flat:
 
 def make_model(config: ModelConfig, lora: Lora | None = None) -> PaliGemma:
     """Returns the model that a configuration describes."""
-    variant = get_variant(config.variant).at(config.resolution)
-    return PaliGemma(variant, lora, jnp.dtype(config.compute_dtype), config.remat)
+    dtype = jnp.dtype(config.compute_dtype)
+    variant = with_attention(get_variant(config.variant).at(config.resolution), config.attention, dtype=dtype)
+    return PaliGemma(variant, lora, dtype, config.remat, config.remat_img or None)
 
 
 def variables(flat: Flat) -> dict[str, Any]:

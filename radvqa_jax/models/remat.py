@@ -5,13 +5,14 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 
-Remat = Literal["none", "dots", "full"]
+Remat = Literal["none", "dots", "full", "blocks"]
 
 
 def rematerialise(block: Any, remat: Remat) -> Any:
     """Returns the layer class, wrapped so that its backward pass stores less.
 
-    `none` stores everything; `dots` stores the results of products with weights; `full` stores the layer's input only.
+    `none` stores everything; `dots` stores the results of products with weights; `full` stores the layer's input only;
+    `blocks` does as well, and the language model's MLP works on a block of tokens at a time.
     """
     if remat == "none":
         return block

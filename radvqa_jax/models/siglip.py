@@ -9,6 +9,7 @@ from einops import rearrange
 from jaxtyping import Array, Float
 
 from radvqa_jax.models import attention
+from radvqa_jax.models.fused_attention import KERNELS
 from radvqa_jax.models.lora import LORA, AdaptedModule, Lora
 from radvqa_jax.models.remat import Remat, rematerialise
 from radvqa_jax.models.variants import SiglipConfig
@@ -60,6 +61,7 @@ class SelfAttention(AdaptedModule, attention.Tapped):
     """Multi-head attention over all patches, with biases."""
 
     num_heads: int
+    kernel: str = ""
 
     @nn.compact
     def __call__(self, x: Float[Array, "B P D"]) -> Float[Array, "B P D"]:
@@ -67,8 +69,8 @@ class SelfAttention(AdaptedModule, attention.Tapped):
             name: HeadsIn(self.lora, self.dtype, self.num_heads, name=name)(x) for name in ("query", "key", "value")
         }
         query = heads["query"] * (heads["query"].shape[-1] ** -0.5)
-        project = HeadsOut(self.lora, self.dtype, name="out")
-        return project(attention.attend(self, query, heads["key"], heads["value"], project=project))
+        project, kernel = HeadsOut(self.lora, self.dtype, name="out"), KERNELS.get(self.kernel)
+        return project(attention.attend(self, query, heads["key"], heads["value"], project=project, kernel=kernel))
 
 
 class MlpBlock(AdaptedModule):
@@ -90,9 +92,10 @@ class EncoderBlock(AdaptedModule):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B P D"], _: None) -> tuple[Float[Array, "B P D"], None]:
-        attn = SelfAttention(self.lora, self.dtype, self.config.num_heads, name="MultiHeadDotProductAttention_0")
+        c = self.config
+        attn = SelfAttention(self.lora, self.dtype, c.num_heads, c.kernel, name="MultiHeadDotProductAttention_0")
         x = x + attn(nn.LayerNorm(dtype=self.dtype, name="LayerNorm_0")(x))
-        mlp = MlpBlock(self.lora, self.dtype, self.config.mlp_dim, name="MlpBlock_0")
+        mlp = MlpBlock(self.lora, self.dtype, c.mlp_dim, name="MlpBlock_0")
         return x + mlp(nn.LayerNorm(dtype=self.dtype, name="LayerNorm_1")(x)), None
 
 

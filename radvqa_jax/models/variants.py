@@ -16,6 +16,7 @@ class SiglipConfig:
     mlp_dim: int = 4304
     num_heads: int = 16
     patch: int = 14  # pixels
+    kernel: str = ""  # how attention is computed: a name in fused_attention.py; empty = with all probabilities
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class GemmaConfig:
     attn_softcap: float = 0.0  # Gemma 2: 50; 0 = none
     final_softcap: float = 0.0  # on the logits of decoding steps; big_vision's fine-tuning configs switch it off
     post_norms: bool = False  # Gemma 2: a norm after attention and after the MLP too
+    kernel: str = ""  # as the vision tower's
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from radvqa_jax.runners.audit import audit_mode
 from radvqa_jax.runners.compare import compare_mode
 from radvqa_jax.runners.data import build_data
 from radvqa_jax.runners.evaluate import predict_mode, score_mode
+from radvqa_jax.runners.fit import fit_mode
 from radvqa_jax.runners.job import job
 from radvqa_jax.runners.judge import judge_mode
 from radvqa_jax.runners.saliency import saliency_mode
@@ -29,4 +30,5 @@ RUNNERS: dict[str, Callable[[Config, Path], None]] = {
     "ablations": ablations_mode,
     "job": job,
     "audit": audit_mode,
+    "fit": fit_mode,
 }

@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from radvqa_jax import __version__
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.checkpoints.adapter import load_adapter
 from radvqa_jax.config import Config
 from radvqa_jax.data.tokenizer import Tokenizer
-from radvqa_jax.models.paligemma import abstract_params
 from radvqa_jax.models.variants import get_variant
-from radvqa_jax.training.stage import Base, Trained, load_trained, trained_names
+from radvqa_jax.training.stage import Base, Trained, base_shapes, load_trained
 from radvqa_jax.trees import Flat
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "sentencepiece")
@@ -49,16 +47,11 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
             f"embeds {variant.llm.vocab_size}. Give the tokenizer that belongs to the checkpoint."
         )
     stages = config.stages if config.mode in ("train", "job", "ablations") else ()
-    for adapter in [config.stage(name).init_from for name in stages] if stages else [config.adapter]:
+    adapters = [config.stage(name).init_from for name in stages] if stages else [config.adapter]
+    for adapter in [*adapters, *config.saliency.beside]:
         if adapter:
             load_adapter(adapter)
-    abstract = abstract_params(variant)
-    trained = trained_names(config, stages, abstract)
-    frozen_dtype = jnp.dtype(config.model.param_dtype)
-    return tokenizer, {
-        name: jax.ShapeDtypeStruct(leaf.shape, jnp.float32 if name in trained else frozen_dtype)
-        for name, leaf in abstract.items()
-    }
+    return tokenizer, base_shapes(config, stages)
 
 
 def load_ground(config: Config, workdir: Path) -> Ground:
@@ -73,6 +66,17 @@ def load_ground(config: Config, workdir: Path) -> Ground:
     )
     print(loaded.text(), flush=True)
     return Ground(config, workdir, tokenizer, Base(params, Path(config.model.checkpoint).name, loaded.sha256))
+
+
+def shown_models(ground: Ground) -> dict[str, Trained]:
+    """Returns the base, the adapters of saliency.beside, and last the configured one: name -> what was trained, in the
+    order of reading. Those beside are called by the last two parts of their folders, or all parts where these agree."""
+    run, trained = configured_adapter(ground)
+    folders = ground.config.saliency.beside
+    short = ["/".join(Path(folder).parts[-2:]) for folder in folders]
+    names = short if len(set(short)) == len(short) else folders
+    beside = {name: load_trained(folder, ground.base) for name, folder in zip(names, folders, strict=True)}
+    return {"base": Trained.nothing()} | beside | {run: trained}
 
 
 def provenance(ground: Ground, found: Mapping[str, Any]) -> dict[str, Any]:

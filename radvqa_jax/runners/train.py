@@ -11,6 +11,7 @@ from radvqa_jax.data.packing import describe
 from radvqa_jax.data.sources import find_prepared, load_rows
 from radvqa_jax.files import write_json
 from radvqa_jax.models.variants import get_variant
+from radvqa_jax.planning.utilisation import utilisation
 from radvqa_jax.runners.audit import evaluated_sources, refuse_leaks
 from radvqa_jax.runners.data import stage_sources
 from radvqa_jax.runners.ground import Ground, load_ground
@@ -87,6 +88,7 @@ def train_stages(ground: Ground, *, after: Callable[[str, Trained], None] = lamb
                 rows_per_epoch=loader.rows_per_epoch,
                 data=data | {"tokenizer": ground.tokenizer.sha256},
                 folder=ground.workdir / name,
+                speed=utilisation,
             )
         finally:
             loader.close()

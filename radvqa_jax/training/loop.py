@@ -1,19 +1,22 @@
 """The training loop: draws batches, steps, logs, saves, and stops on NaN or on a signal with nothing lost."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray
 
 from radvqa_jax.checkpoints.train_state import Checkpointer
 from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.schema import Batch, TrainState
+from radvqa_jax.training import sharding
 from radvqa_jax.training.hooks import Progress, Scalars, StopSignal
-from radvqa_jax.training.step import StepOptions, init_state, train_step
+from radvqa_jax.training.step import StepOptions, init_state, step_on
 from radvqa_jax.trees import Flat
 
 
@@ -28,6 +31,10 @@ class BatchStream(Protocol):
     def set_state(self, state: dict[str, Any]) -> None: ...
 
 
+# (plan, arguments of the step) -> function from seconds a step to scalars to log, such as the share of peak arithmetic.
+Speed = Callable[[Any, tuple[Any, ...]], Callable[[float], dict[str, float]]]
+
+
 class Plan(NamedTuple):
     """One stage as the loop needs it."""
 
@@ -39,6 +46,8 @@ class Plan(NamedTuple):
     total_steps: int
     log_every: int
     save_every: int
+    mesh: Mesh | None = None  # None = the one default device
+    speed: Speed | None = None
 
 
 class Diverged(RuntimeError):
@@ -93,6 +102,10 @@ def train(
             state, position = checkpointer.restore(jax.eval_shape(lambda: state))
             batches.set_state(position)
             print(f"{plan.name}: continues after step {start} of {plan.total_steps}", flush=True)
+        if plan.mesh is not None:
+            state = sharding.put(state, sharding.shard_state(plan.mesh, state))
+            frozen = sharding.put(frozen, sharding.shard_flat(plan.mesh, frozen))
+            key = sharding.put(key, sharding.replicated(plan.mesh))
         if start == plan.total_steps:
             return state.trainable
         scalars = Scalars(folder, start_step=start)
@@ -115,6 +128,20 @@ def train(
     return state.trainable
 
 
+def _check_same(batch: Batch, first: tuple[Any, ...], plan: Plan) -> None:
+    """Raises ValueError if a batch would make the step compile again; a short last batch is to be filled up."""
+    shapes = tuple((leaf.shape, leaf.dtype) for leaf in batch)
+    if shapes != first:
+        raise ValueError(
+            f"{plan.name}: a batch has the shapes {[shape for shape, _ in shapes]}, the first one had "
+            f"{[shape for shape, _ in first]}. Fill a short batch up with rows whose mask_example is False."
+        )
+
+
+def _no_rates(_: float) -> dict[str, float]:
+    return {}
+
+
 def _steps(
     plan: Plan,
     state: TrainState,
@@ -129,14 +156,24 @@ def _steps(
 ) -> TrainState:
     """Runs the steps after `start`. The metrics of a step are read while the next one computes."""
     pending: tuple[int, dict[str, jax.Array]] | None = None
-    waited, since, examples = 0.0, time.perf_counter(), 0
+    waited, since, examples, steps = 0.0, time.perf_counter(), 0, 0
+    run_step = step_on(plan.mesh, state)
+    first: tuple[Any, ...] | None = None
+    rates: Callable[[float], dict[str, float]] = _no_rates
     with StopSignal() as stop:
         for step in range(start + 1, plan.total_steps + 1):
             before = time.perf_counter()
             batch = next(batches)
             waited += time.perf_counter() - before
             examples += len(batch.tokens)
-            state, metrics = train_step(state, frozen, batch, key, model=plan.model, tx=plan.tx, options=plan.options)
+            if plan.mesh is not None:
+                batch = sharding.put_batch(plan.mesh, batch, accumulate=plan.options.accumulate)
+            if first is None:
+                first = tuple((leaf.shape, leaf.dtype) for leaf in batch)
+                rates = plan.speed(plan, (state, frozen, batch, key)) if plan.speed else rates
+            _check_same(batch, first, plan)
+            state, metrics = run_step(state, frozen, batch, key, model=plan.model, tx=plan.tx, options=plan.options)
+            steps += 1
             if pending is not None:
                 _check_finite(pending[1], pending[0], plan, checkpointer)
             pending = (step, metrics)
@@ -145,11 +182,11 @@ def _steps(
             if step % plan.log_every == 0 or last or step == 1:
                 _check_finite(metrics, step, plan, checkpointer)
                 passed = time.perf_counter() - since
-                rates = {"examples_per_s": examples / passed, "data_wait_share": waited / passed}
-                row = _scalars(metrics, plan, step) | rates
+                speed = {"examples_per_s": examples / passed, "data_wait_share": waited / passed}
+                row = _scalars(metrics, plan, step) | speed | rates(passed / steps)
                 scalars(step, row)
                 progress(step, row)
-                waited, since, examples = 0.0, time.perf_counter(), 0
+                waited, since, examples, steps = 0.0, time.perf_counter(), 0, 0
             signum = stop.signum  # read once: what is said to be saved must be
             if step % plan.save_every == 0 or last or signum:
                 _check_finite(metrics, step, plan, checkpointer)  # a state that diverged is never saved

@@ -41,3 +41,8 @@ def row_weights(
     real = mask_example.astype(jnp.float32)
     weight = real * mask_loss.sum(axis=1) if weighting == "per_token" else real
     return weight / jnp.maximum(weight.sum(), 1e-9)
+
+
+def position_weights(mask_loss: Int[Array, "B T"], row_weight: Float[Array, " B"]) -> Float[Array, "B T"]:
+    """Returns what each position counts where rows count `row_weight`: each row's share, spread over its targets."""
+    return mask_loss * (row_weight / jnp.maximum(1, mask_loss.sum(axis=1)))[:, None]

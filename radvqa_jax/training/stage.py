@@ -13,11 +13,13 @@ import jax.numpy as jnp
 
 from radvqa_jax import trees
 from radvqa_jax.checkpoints.adapter import AdapterMeta, check_base, load_adapter, save_adapter
-from radvqa_jax.config import Config, LoraConfig, StageConfig
+from radvqa_jax.config import Config, LoraConfig, MeshConfig, StageConfig
 from radvqa_jax.models import lora as lora_lib
-from radvqa_jax.models.paligemma import PaliGemma, make_model
-from radvqa_jax.training.loop import BatchStream, Plan, train
+from radvqa_jax.models.paligemma import PaliGemma, abstract_params, make_model
+from radvqa_jax.models.variants import get_variant
+from radvqa_jax.training.loop import BatchStream, Plan, Speed, train
 from radvqa_jax.training.optimizer import label_leaves, make_optimizer, make_schedule
+from radvqa_jax.training.sharding import make_mesh
 from radvqa_jax.training.step import StepOptions
 from radvqa_jax.trees import Flat
 
@@ -92,6 +94,16 @@ def trained_names(config: Config, stages: tuple[str, ...], abstract: Flat) -> se
     return names
 
 
+def base_shapes(config: Config, stages: tuple[str, ...]) -> Flat:
+    """Returns the shape and dtype that each leaf of the base has in memory, for these stages."""
+    abstract = abstract_params(get_variant(config.model.variant).at(config.model.resolution))
+    trained, frozen = trained_names(config, stages, abstract), jnp.dtype(config.model.param_dtype)
+    return {
+        name: jax.ShapeDtypeStruct(leaf.shape, jnp.float32 if name in trained else frozen)
+        for name, leaf in abstract.items()
+    }
+
+
 def _start(stage: StageConfig, start: Trained, base: Base, key: jax.Array) -> Trained:
     """Returns what the stage starts from: the stage before, with new adapters if it wants some and there are none.
 
@@ -123,7 +135,8 @@ def _hash(value: Mapping[str, Any]) -> str:
 
 def identify(config: Config, base: Base) -> dict[str, Any]:
     """Returns what decides the numbers of training and of answers alike: not where files lie, nor what saves memory."""
-    model = asdict(replace(config.model, checkpoint="", tokenizer="", remat="none"))
+    same = replace(config.model, checkpoint="", tokenizer="", remat="none", remat_img="", attention="auto")
+    model = asdict(same)
     text = {"prompt": config.data.prompt, "seq_len": config.data.seq_len, "overlong": config.data.overlong}
     return {"seed": config.seed, "base": base.sha256, "model": model, "text": text}
 
@@ -136,6 +149,42 @@ def make_fingerprint(
     return identify(config, base) | {"stage": decides, "start": start.sha256(), "data": dict(data)}
 
 
+def plan_stage(name: str, config: Config, model: PaliGemma, labels: Mapping[str, str], *, rows_per_epoch: int) -> Plan:
+    """Returns how the loop is to run a stage, given its model and what trains in it."""
+    stage = config.stage(name)
+    total_steps = count_steps(stage, rows_per_epoch)
+    return Plan(
+        name=name,
+        model=model,
+        tx=make_optimizer(stage.optim, dict(labels), total_steps),
+        options=StepOptions(stage.accumulate, stage.loss_weighting, stage.label_smoothing),
+        schedule=make_schedule(stage.optim, total_steps, learning_rate=stage.optim.learning_rate),
+        total_steps=total_steps,
+        log_every=stage.log_every,
+        save_every=stage.save_every,
+        mesh=make_mesh(config.mesh) if config.mesh != MeshConfig() else None,
+    )
+
+
+class AbstractStage(NamedTuple):
+    """A stage as shapes: everything that its step takes, without a weight."""
+
+    plan: Plan
+    labels: dict[str, str]
+    trainable: Flat
+    frozen: Flat
+
+
+def abstract_stage(name: str, config: Config, abstract: Flat, *, rows_per_epoch: int = 1) -> AbstractStage:
+    """Returns the stage that a fresh run of the configuration would train, for leaves of these shapes and dtypes."""
+    stage = config.stage(name)
+    adapters = lora_lib.resolve(stage.lora, abstract)
+    leaves = abstract | _adapter_shapes(adapters, abstract)
+    labels = label_leaves(leaves, stage, what=f"{name}.train")
+    plan = plan_stage(name, config, make_model(config.model, adapters), labels, rows_per_epoch=rows_per_epoch)
+    return AbstractStage(plan, labels, *trees.split(leaves, labels))
+
+
 def run_stage(
     name: str,
     config: Config,
@@ -146,6 +195,7 @@ def run_stage(
     rows_per_epoch: int,
     data: Mapping[str, Any],
     folder: Path,
+    speed: Speed | None = None,
 ) -> Trained:
     """Returns what is trained after a stage, and leaves it as `folder/adapter.npz` and `adapter.json`.
 
@@ -160,6 +210,7 @@ def run_stage(
         rows_per_epoch: of the data, for `epochs`.
         data: what the batches are made of, as JSON values; a run on other data is not continued.
         folder: of the stage.
+        speed: makes further scalars of the time that a step takes (see loop.Speed).
     """
     stage = config.stage(name)
     key = jax.random.fold_in(jax.random.key(config.seed), int(name.removeprefix("stage")))
@@ -170,21 +221,10 @@ def run_stage(
     print(lora_lib.table(model.lora, base.params))
     print(trees.table(leaves, labels), flush=True)
     trainable, frozen = trees.split(leaves, labels)
-    total_steps = count_steps(stage, rows_per_epoch)
-    options = StepOptions(stage.accumulate, stage.loss_weighting, stage.label_smoothing)
-    plan = Plan(
-        name=name,
-        model=model,
-        tx=make_optimizer(stage.optim, labels, total_steps),
-        options=options,
-        schedule=make_schedule(stage.optim, total_steps, learning_rate=stage.optim.learning_rate),
-        total_steps=total_steps,
-        log_every=stage.log_every,
-        save_every=stage.save_every,
-    )
+    plan = plan_stage(name, config, model, labels, rows_per_epoch=rows_per_epoch)._replace(speed=speed)
     fingerprint = make_fingerprint(config, stage, base, start=start, data=data)
     trained = train(plan, trainable, frozen, batches, key=train_key, folder=folder, fingerprint=fingerprint)
     done = Trained(begin.leaves | trained, begin.lora)
-    meta = AdapterMeta(name, total_steps, done.lora, base.name, base.sha256, _hash(fingerprint))
+    meta = AdapterMeta(name, plan.total_steps, done.lora, base.name, base.sha256, _hash(fingerprint))
     save_adapter(folder, done.leaves, meta)
     return done

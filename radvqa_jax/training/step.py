@@ -6,11 +6,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from radvqa_jax.models.paligemma import PaliGemma, variables
+from radvqa_jax.models.paligemma import TOKEN_TABLE, PaliGemma, variables
 from radvqa_jax.schema import Batch, TrainState
-from radvqa_jax.training.loss import Weighting, example_loss, row_weights, token_loss
+from radvqa_jax.training.loss import Weighting, position_weights, row_weights
+from radvqa_jax.training.sharding import replicated, shard_state
+from radvqa_jax.training.vocabulary_loss import vocabulary_loss
 from radvqa_jax.trees import Flat
 
 
@@ -36,15 +39,22 @@ def part_loss(
 
     Inputs are `tokens[:, :-1]`, targets `tokens[:, 1:]`, weighted by `mask_loss[:, 1:]`.
     """
-    logits: Any = model.apply(
-        variables(trainable | frozen),
+    leaves = trainable | frozen
+    states: Any = model.apply(
+        variables(leaves),
         batch.image,
         batch.tokens[:, :-1],
         batch.mask_ar[:, :-1],
         rngs={"dropout": key},
+        method="pre_logits",
     )
-    loss = token_loss(logits, batch.tokens[:, 1:], label_smoothing=label_smoothing)
-    return (example_loss(loss, batch.mask_loss[:, 1:]) * weights).sum()
+    return vocabulary_loss(
+        states,
+        leaves[TOKEN_TABLE],
+        batch.tokens[:, 1:],
+        position_weights(batch.mask_loss[:, 1:], weights),
+        label_smoothing=label_smoothing,
+    )
 
 
 def loss_and_grads(
@@ -72,8 +82,7 @@ def loss_and_grads(
     return jax.lax.scan(add, zero, (parts, keys))[0]
 
 
-@partial(jax.jit, static_argnames=("model", "tx", "options"), donate_argnames=("state",))
-def train_step(
+def _train_step(
     state: TrainState,
     frozen: Flat,
     batch: Batch,
@@ -100,6 +109,17 @@ def train_step(
     trainable: Any = optax.apply_updates(state.trainable, updates)
     metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads), "update_norm": optax.tree.norm(updates)}
     return TrainState(state.step + 1, trainable, opt_state), metrics
+
+
+_jit = partial(jax.jit, static_argnames=("model", "tx", "options"), donate_argnames=("state",))
+train_step = _jit(_train_step)
+
+
+def step_on(mesh: Mesh | None, state: TrainState) -> Any:
+    """Returns the jitted step; on a mesh the new state lies where the old one did, so that it compiles once."""
+    if mesh is None:
+        return train_step
+    return _jit(_train_step, out_shardings=(shard_state(mesh, state), replicated(mesh)))
 
 
 def init_state(trainable: Flat, tx: optax.GradientTransformation) -> TrainState:

@@ -13,7 +13,7 @@ import pytest
 
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.config import Config, DecodeConfig
-from radvqa_jax.data.loader import eval_batches
+from radvqa_jax.data.eval_loader import eval_batches
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.data.tokenizer import Tokenizer

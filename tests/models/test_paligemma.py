@@ -105,11 +105,11 @@ def loss_of(model: PaliGemma, params: dict[str, Any]) -> jax.Array:
 @pytest.mark.slow
 def test_remat_gives_the_same_gradients_and_is_in_use() -> None:
     grads, recomputed = {}, {}
-    for remat in ("none", "dots", "full"):
+    for remat in ("none", "dots", "full", "blocks"):
         grad = jax.jit(jax.grad(partial(loss_of, PaliGemma(DUMMY, remat=remat)))).trace(PARAMS)
         recomputed[remat] = str(grad.jaxpr).count("dot_general")
         grads[remat] = grad.lower().compile()(PARAMS)
-    for remat in ("dots", "full"):
+    for remat in ("dots", "full", "blocks"):
         for name, grad in grads["none"].items():
             noise = 1e-7 * optax.tree.norm(grads["none"])  # all that the gradient of the keys' bias is
             assert jnp.linalg.norm(grads[remat][name] - grad) < 1e-5 * jnp.linalg.norm(grad) + noise, name
@@ -156,7 +156,8 @@ def test_the_tap_records_every_layer_and_changes_nothing(remat: str) -> None:
 
 
 def test_a_configuration_becomes_a_model() -> None:
-    config = ModelConfig(variant="dummy", resolution=16, compute_dtype="bfloat16", remat="dots")
+    config = ModelConfig(variant="dummy", resolution=16, compute_dtype="bfloat16", remat="dots", attention="xla")
     model = make_model(config)
     assert model.variant == DUMMY.at(16)
-    assert (model.dtype, model.remat, model.lora) == (jnp.bfloat16, "dots", None)
+    assert (model.dtype, model.remat, model.remat_img, model.lora) == (jnp.bfloat16, "dots", None, None)
+    assert make_model(replace(config, remat_img="none")).remat_img == "none"

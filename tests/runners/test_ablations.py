@@ -156,7 +156,7 @@ def test_a_grid_that_was_interrupted_ends_as_if_it_was_not(
     for name, row in again.items():
         assert (row["overall"], row["about"]) == (whole[name]["overall"], whole[name]["about"])
     # Once more: nothing is trained or answered again.
-    for where, what in ((loop, "train_step"), (predict, "decode")):
+    for where, what in ((loop, "step_on"), (predict, "decode")):
         monkeypatch.setattr(where, what, None)
     before = (tmp_path / "ablations.html").read_bytes()
     RUNNERS["ablations"](config, tmp_path)

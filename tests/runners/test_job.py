@@ -88,7 +88,7 @@ def test_a_job_that_is_done_computes_nothing_again(
     config, workdir = job
     kept = ("predictions/*", "stage?/*", "stage?/checkpoints/**/*", "*.json", "table.txt", "saliency/*")
     before = {pattern: contents(workdir, pattern) for pattern in kept}
-    monkeypatch.setattr(loop, "train_step", refuse)
+    monkeypatch.setattr(loop, "step_on", refuse)
     monkeypatch.setattr(predict, "decode", refuse)
     RUNNERS["job"](config, workdir)
     assert {pattern: contents(workdir, pattern) for pattern in kept} == before

@@ -1,0 +1,43 @@
+"""Cutting an axis into blocks, so that what is large exists for one block at a time."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+
+def block_size(length: int, most: int) -> int:
+    """Returns how many of `length` positions a block holds: at most `most`, and no padding where that is to be had.
+
+    >>> block_size(1152, 256), block_size(1024, 256), block_size(100, 256), block_size(97, 50)
+    (192, 256, 100, 49)
+    """
+    count = math.ceil(length / most)
+    even = next((n for n in range(count, 2 * count) if length % n == 0), count)
+    return math.ceil(length / even)
+
+
+def cut(x: Array, size: int) -> Array:
+    """Returns [B T …] as [blocks B size …], padded with zeros at the end."""
+    x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % size), *((0, 0),) * (x.ndim - 2)))
+    return jnp.moveaxis(x.reshape(x.shape[0], -1, size, *x.shape[2:]), 1, 0)
+
+
+def join(blocks: Array, length: int) -> Array:
+    """Returns [blocks B size …] as [B T …], the padding dropped: the inverse of `cut`."""
+    whole = jnp.moveaxis(blocks, 0, 1)
+    return whole.reshape(whole.shape[0], -1, *blocks.shape[3:])[:, :length]
+
+
+def map_blocks(function: Callable[[Array], Array], x: Array, *, most: int) -> Array:
+    """Returns `function` of x [B T …] position by position; the backward pass computes a block's insides again.
+
+    `most` is the number of positions of a block over all rows.
+    """
+    size = block_size(x.shape[1], max(1, most // x.shape[0]))
+    if size == x.shape[1]:
+        return function(x)
+    # Inside a scan nothing could be merged across the boundary; a guard against it only costs.
+    return join(jax.lax.map(jax.checkpoint(function, prevent_cse=False), cut(x, size)), x.shape[1])

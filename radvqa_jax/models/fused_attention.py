@@ -1,0 +1,136 @@
+"""Attention that never holds the probabilities of all queries, for where nobody looks at them.
+
+`blocks` runs anywhere XLA does: queries are taken a block at a time, and the backward pass computes a block's
+probabilities again (Rabe & Staats 2021). `cudnn` is NVIDIA's flash attention, for bfloat16 on Ampere and later; heads
+of 256, as Gemma's are, need Hopper. Both give what attention.attend gives, up to rounding.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from radvqa_jax.models.attention import MASKED, attended, attention_probs
+from radvqa_jax.models.blocks import block_size, cut, join
+from radvqa_jax.models.variants import Variant
+
+log = logging.getLogger(__name__)
+
+BLOCK = 256  # queries of a block, at most
+PROBE_TOLERANCE = 0.03  # of the largest value: both round probabilities to bfloat16
+
+
+def blocks(
+    query: Float[Array, "B T N H"],
+    key: Float[Array, "B S K H"],
+    value: Float[Array, "B S K H"],
+    attn_mask: Bool[Array, "B T S"] | None,
+    *,
+    softcap: float = 0.0,
+    block: int = BLOCK,
+) -> Float[Array, "B T N H"]:
+    """Returns the attended values; float32 probabilities exist for at most `block` queries at a time."""
+    length = query.shape[1]
+    size = block_size(length, block)
+    if size == length:
+        return attended(attention_probs(query, key, attn_mask, softcap=softcap), value)
+
+    @partial(jax.checkpoint, prevent_cse=False)  # inside a scan nothing could be merged across the boundary
+    def one(part: tuple[Array, Any]) -> Array:
+        return attended(attention_probs(part[0], key, part[1], softcap=softcap), value)
+
+    # Padding rows are masked everywhere, stay finite, and are dropped.
+    parts = jax.tree.map(lambda x: cut(x, size), (query, attn_mask))
+    return join(jax.lax.map(one, parts), length)
+
+
+def cudnn(
+    query: Float[Array, "B T N H"],
+    key: Float[Array, "B S K H"],
+    value: Float[Array, "B S K H"],
+    attn_mask: Bool[Array, "B T S"] | None,
+    *,
+    softcap: float = 0.0,
+) -> Float[Array, "B T N H"]:
+    """Returns the attended values from cuDNN; the mask becomes a bias, since cuDNN takes a mask only beside one."""
+    if softcap:
+        raise ValueError("cuDNN's attention has no soft cap (Gemma 2). Set model.attention='blocks' or 'auto'.")
+    if query.shape[1] % 2 or key.shape[1] % 2:  # cuDNN's gradient wants even lengths beside a bias
+        return blocks(query, key, value, attn_mask)
+    bias = None if attn_mask is None else jnp.where(attn_mask, 0, MASKED).astype(query.dtype)[:, None]
+    return jax.nn.dot_product_attention(query, key, value, bias, scale=1.0, implementation="cudnn")
+
+
+KERNELS: dict[str, Callable[..., Array]] = {"blocks": blocks, "cudnn": cudnn}
+
+
+def with_attention(variant: Variant, attention: str, *, dtype: Any, text_len: int = 128) -> Variant:
+    """Returns the model with a way to compute attention for each tower.
+
+    `auto` asks the device that is there: on an NVIDIA GPU cuDNN is tried on the shapes of each tower and taken where it
+    runs, agrees with `blocks` and is faster; everywhere else, and where anything fails, it is `blocks`. What was chosen
+    and why is logged. `xla` holds all probabilities.
+    """
+    if attention != "auto":
+        name = "" if attention == "xla" else attention
+        return replace(variant, img=replace(variant.img, kernel=name), llm=replace(variant.llm, kernel=name))
+    patches, img, llm, dtype = variant.num_patches, variant.img, variant.llm, jnp.dtype(dtype)
+    vision = choose(patches, img.num_heads, img.num_heads, img.width // img.num_heads, dtype, False, 0.0)
+    length = patches + text_len
+    language = choose(length, llm.num_heads, llm.num_kv_heads, llm.head_dim, dtype, True, llm.attn_softcap)
+    return replace(variant, img=replace(img, kernel=vision), llm=replace(llm, kernel=language))
+
+
+@lru_cache
+def choose(
+    length: int, num_heads: int, num_kv_heads: int, head_dim: int, dtype: Any, masked: bool, softcap: float
+) -> str:
+    """Returns the name of the kernel for one tower on the device that is there; never raises, and logs its choice."""
+    shape = f"{length} tokens, {num_heads} heads of {head_dim}"
+    if jax.default_backend() != "gpu" or dtype == jnp.float32 or softcap:
+        return "blocks"
+    try:
+        times = _race(length, num_heads, num_kv_heads, head_dim, dtype, masked)
+    except Exception as error:  # whatever a driver or a compiler raises, the run goes on without it
+        log.warning("attention of %s: blocks, because cuDNN failed the probe: %s", shape, str(error)[:300])
+        return "blocks"
+    chosen = min(times, key=lambda name: times[name])
+    told = ", ".join(f"{name} {1e3 * seconds:.2f} ms" for name, seconds in times.items())
+    log.warning("attention of %s: %s (forward and backward of one row: %s)", shape, chosen, told)
+    return chosen
+
+
+def _race(length: int, num_heads: int, num_kv_heads: int, head_dim: int, dtype: Any, masked: bool) -> dict[str, float]:
+    """Returns seconds of forward and backward by each kernel on one row; raises if they do not agree."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    heads = (num_heads, num_kv_heads, num_kv_heads)
+    arrays = [jax.random.normal(k, (1, length, n, head_dim), dtype) for k, n in zip(keys, heads, strict=True)]
+    arrays[0] = arrays[0] * head_dim**-0.5
+    mask = jnp.tril(jnp.ones((1, length, length), bool), length // 2) if masked else None
+    times: dict[str, float] = {}
+    results: dict[str, Any] = {}
+    for name, kernel in KERNELS.items():
+
+        def both(query: Array, key: Array, value: Array, kernel: Callable[..., Array] = kernel) -> Any:
+            out, pull = jax.vjp(lambda q, k, v: kernel(q, k, v, mask), query, key, value)
+            return out, pull(jnp.ones_like(out))
+
+        run = jax.jit(both)
+        results[name] = jax.block_until_ready(run(*arrays))
+        start = time.perf_counter()
+        for _ in range(5):
+            out = run(*arrays)
+        jax.block_until_ready(out)
+        times[name] = (time.perf_counter() - start) / 5
+    for have, want in zip(jax.tree.leaves(results["cudnn"]), jax.tree.leaves(results["blocks"]), strict=True):
+        have, want = have.astype(jnp.float32), want.astype(jnp.float32)
+        error = float(jnp.abs(have - want).max() / (jnp.abs(want).max() + 1e-9))
+        if not error < PROBE_TOLERANCE:
+            raise ArithmeticError(f"its results differ from those of blocks by {error:.3g} of the largest value")
+    return times

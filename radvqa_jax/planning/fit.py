@@ -1,0 +1,200 @@
+"""Whether programs fit a device and how fast they can be at best, by compiling the very programs that would run."""
+
+import math
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from radvqa_jax.planning.devices import GIB
+from radvqa_jax.planning.flops import Work, count_work, seconds
+from radvqa_jax.planning.targets import Target
+
+LARGE = 1 << 22  # weights; smaller ones weigh nothing, and share their shapes with activations
+
+
+class Program(NamedTuple):
+    """One jitted function and the shapes it is called with; shapes carry the sharding of the target."""
+
+    name: str
+    function: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    rows: int  # examples that one call treats
+    while_turns: int | None = None  # of a loop whose end the data decide
+    minimum_flops: float | None = None  # from the sizes alone
+
+
+class Fitted(NamedTuple):
+    """What one program takes. Bytes are of one device, work is of the whole program."""
+
+    name: str
+    rows: int
+    arguments: int
+    temporaries: int
+    outputs: int  # those that do not take the place of an argument
+    peak: int
+    work: Work
+    minimum_flops: float | None
+    roofline_seconds: float | None
+    float32_copies: tuple[str, ...]  # shapes of frozen weights that the compiled program holds in float32
+    compile_seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain values, sizes in bytes and times in seconds."""
+        values = self._asdict() | {"flops": self.work.flops, "bytes": self.work.bytes}
+        del values["work"]
+        ratio = self.work.flops / self.minimum_flops if self.minimum_flops else None
+        return values | {"flops_over_minimum": ratio, "float32_copies": list(self.float32_copies)}
+
+
+def compile_program(program: Program, target: Target, *, frozen: Mapping[str, Any] | None = None) -> Fitted:
+    """Returns what a program takes on a target.
+
+    Args:
+        program: what to compile.
+        target: for what.
+        frozen: weights in half precision of which no float32 copy should exist; looked for in the compiled text.
+    """
+    start = time.perf_counter()
+    traced = program.function.trace(*program.args, **program.kwargs)
+    compiled = traced.lower().compile()
+    memory = compiled.memory_analysis()
+    work = count_work(traced, while_turns=program.while_turns)
+    best = None
+    if target.device is not None:
+        n = len(target.devices)
+        best = seconds(work, peak_flops=n * target.device.peak_flops, bandwidth=n * target.device.bandwidth)
+    return Fitted(
+        name=program.name,
+        rows=program.rows,
+        arguments=memory.argument_size_in_bytes,
+        temporaries=memory.temp_size_in_bytes,
+        outputs=memory.output_size_in_bytes - memory.alias_size_in_bytes,
+        peak=memory.peak_memory_in_bytes,
+        work=work,
+        minimum_flops=program.minimum_flops,
+        roofline_seconds=best,
+        float32_copies=find_float32(compiled.as_text(), frozen or {}),
+        compile_seconds=time.perf_counter() - start,
+    )
+
+
+def find_float32(text: str, leaves: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the shapes of large half-precision leaves, whole or one layer of them, that XLA text holds in float32."""
+    found = set()
+    for name, leaf in leaves.items():
+        shapes = [leaf.shape, leaf.shape[1:], (1, *leaf.shape[1:])]
+        for shape in shapes if leaf.dtype.itemsize == 2 else ():
+            size = ",".join(map(str, shape))
+            if math.prod(shape) >= LARGE and re.search(rf"\bf32\[{size}\]", text):
+                found.add(f"{name} f32[{size}]")
+    return tuple(sorted(found))
+
+
+def largest_batch(peak_of: Callable[[int], int], memory: int, *, step: int = 1, most: int = 4096) -> tuple[int, int]:
+    """Returns (the largest multiple of `step` whose peak fits into `memory`, its peak); (0, peak of `step`) if none.
+
+    Memory grows with the batch almost in a straight line, so each guess is where the line through the nearest two
+    known sizes crosses the limit: few compilations, and the answer was itself compiled.
+    """
+    known = {step: peak_of(step)}
+    if known[step] > memory:
+        return 0, known[step]
+    low, high = step, None  # fits, does not fit
+    guess = min(8 * step, most)
+    while high is None or high - low > step:
+        if guess not in known:
+            known[guess] = peak_of(guess)
+        if known[guess] <= memory:
+            low = max(low, guess)
+            if low == most:
+                break
+        else:
+            high = min(high or guess, guess)
+        guess = _next_guess(known, memory, low=low, high=high, step=step, most=most)
+    return low, known[low]
+
+
+def _next_guess(known: Mapping[int, int], memory: int, *, low: int, high: int | None, step: int, most: int) -> int:
+    """Returns the size to try next, strictly between what fits and what does not."""
+    below, above = sorted(known)[-2:] if high is None else (low, high)
+    slope = max((known[above] - known[below]) / (above - below), 1e-9)
+    guess = int((memory - known[below]) / slope + below) // step * step
+    if high is None:
+        return int(min(max(guess, low + step), 8 * low, most) // step * step)
+    return min(max(guess, low + step), high - step)
+
+
+def format_fit(target: Target, programs: list[Fitted], batches: list[dict[str, Any]]) -> str:
+    """Returns the report as text."""
+    kind = target.device.kind if target.device else target.devices[0].device_kind
+    lines = [f"{target.name}: {len(target.devices)} x {kind}, {_gib(target.memory)} GiB each"]
+    head = ("program", "rows", "arguments", "temporaries", "peak GiB", "fits", "TFLOP", "/ minimum", "GB", "at best")
+    rows: list[tuple[str, ...]] = [head]
+    for fitted in programs:
+        fits = "?" if target.memory is None else "yes" if fitted.peak <= target.memory else "NO"
+        ratio = f"{fitted.work.flops / fitted.minimum_flops:.3f}" if fitted.minimum_flops else ""
+        best = f"{1e3 * fitted.roofline_seconds:.1f} ms" if fitted.roofline_seconds is not None else ""
+        sizes = (_gib(fitted.arguments), _gib(fitted.temporaries), _gib(fitted.peak))
+        amounts = (f"{fitted.work.flops / 1e12:.2f}", ratio, f"{fitted.work.bytes / 1e9:.1f}", best)
+        rows.append((fitted.name, str(fitted.rows), *sizes, fits, *amounts))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    for row in rows:
+        lines.append(
+            "  ".join(
+                cell.ljust(w) if not i else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            )
+        )
+    for fitted in programs:
+        for copy in fitted.float32_copies:
+            lines.append(f"{fitted.name}: a frozen weight exists in float32: {copy}")
+    for row in batches:
+        lines.append(
+            f"largest batch of {row['name']} at {row['resolution']} px: {row['batch_size']} "
+            f"(peak {_gib(row['peak'])} GiB, {row['compilations']} compilations)"
+        )
+    return "\n".join([*lines, "", "What this cannot know:", *(f"- {line}" for line in unknown(target))])
+
+
+def _gib(size: int | None) -> str:
+    return "?" if size is None else f"{size / GIB:.2f}"
+
+
+def unknown(target: Target) -> list[str]:
+    """Returns what compiling does not tell, as sentences."""
+    lines = [
+        "Speed. `at best` is arithmetic or bytes at the peak rate; a real step takes longer, often twice as long.",
+        "Answers' lengths: every text position is taken for a target, and every answer for as long as it may be.",
+    ]
+    if target.device is not None and target.device.platform == "cuda":
+        lines += [
+            "What the driver, cuBLAS and cuDNN take beside this (several hundred MiB), and fragmentation. JAX takes "
+            "75 % of the card at the start; XLA_PYTHON_CLIENT_MEM_FRACTION=0.95 lets it have more.",
+        ]
+        if not target.present:
+            lines.append("Autotuning and Triton's products, which want the card: temporaries may differ by some MiB.")
+            lines.append(
+                "cuDNN's attention, which model.attention=auto may choose on the card: blocks is planned with."
+            )
+    if target.device is None:
+        lines.append("Peak rates of this device: it is not in planning/devices.py, so there is no time and no MFU.")
+    return lines
+
+
+def to_json(target: Target, programs: list[Fitted], batches: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the report as plain values."""
+    return {
+        "target": target.name,
+        "kind": target.device.kind if target.device else target.devices[0].device_kind,
+        "devices": len(target.devices),
+        "memory": target.memory,
+        "peak_flops": target.device.peak_flops if target.device else None,
+        "bandwidth": target.device.bandwidth if target.device else None,
+        "jax": jax.__version__,
+        "programs": [fitted.to_json() for fitted in programs],
+        "largest_batches": batches,
+        "unknown": unknown(target),
+    }

@@ -1,0 +1,167 @@
+"""The mode that says beforehand whether an experiment fits a device, and how fast it can be."""
+
+import dataclasses
+import runpy
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+
+from radvqa_jax.config import Config, DecodeConfig
+from radvqa_jax.config_check import from_config_dict
+from radvqa_jax.decoding.decode import decode
+from radvqa_jax.files import write_json
+from radvqa_jax.models.paligemma import PaliGemma, variables
+from radvqa_jax.models.variants import get_variant
+from radvqa_jax.planning import fit
+from radvqa_jax.planning.minimum import minimum_step_flops
+from radvqa_jax.planning.targets import Target, open_target
+from radvqa_jax.saliency.capture import capture
+from radvqa_jax.saliency.rollout import RolloutOptions, rollout_maps
+from radvqa_jax.schema import Batch
+from radvqa_jax.training import sharding
+from radvqa_jax.training.stage import AbstractStage, abstract_stage, base_shapes
+from radvqa_jax.training.step import init_state, step_on
+from radvqa_jax.trees import Flat
+
+
+def read_experiment(path: str) -> Config:
+    """Returns the configuration of a file in configs/.
+
+    Raises:
+        ValueError: if there is no such file, or it is no configuration.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise ValueError(f"experiment={path} is not a file. Give one of configs/, such as configs/medm_stage2.py.")
+    made = runpy.run_path(str(file))
+    if "get_config" not in made:
+        raise ValueError(f"experiment={path} has no get_config(). Give a file such as configs/medm_stage2.py.")
+    return from_config_dict(made["get_config"]())
+
+
+def fit_mode(config: Config, workdir: Path) -> None:
+    """Compiles what the experiment would run for the target, prints what it takes and writes it to fit.json."""
+    target = open_target(config.target)
+    experiment = read_experiment(config.experiment)
+    mesh = sharding.make_mesh(config.mesh, target.devices)
+    frozen = base_shapes(experiment, experiment.stages)
+    fitted = []
+    for program in programs(experiment, mesh, samples=config.fit.samples, new_tokens=config.fit.new_tokens):
+        fitted.append(fit.compile_program(program, target, frozen=frozen))
+        print(f"compiled {program.name} in {fitted[-1].compile_seconds:.0f} s", flush=True)
+    batches = []
+    if target.memory is not None:
+        batches = [
+            search(experiment, mesh, target, name, resolution)
+            for name in experiment.stages
+            for resolution in config.fit.resolutions
+        ]
+    write_json(workdir / "fit.json", fit.to_json(target, fitted, batches))
+    print(fit.format_fit(target, fitted, batches))
+    print(f"The same as JSON: {workdir / 'fit.json'}")
+
+
+def search(config: Config, mesh: Mesh, target: Target, name: str, resolution: int) -> dict[str, Any]:
+    """Returns the largest batch_size with which a stage fits at a resolution."""
+    tried: list[int] = []
+
+    def peak_of(batch_size: int) -> int:
+        tried.append(batch_size)
+        stage = dataclasses.replace(config.stage(name), batch_size=batch_size)
+        model = dataclasses.replace(config.model, resolution=resolution)
+        changed = dataclasses.replace(config, model=model, **{name: stage})
+        return fit.compile_program(step_program(changed, mesh, name), target).peak
+
+    assert target.memory is not None
+    share = mesh.shape["data"] * mesh.shape["fsdp"]
+    batch_size, peak = fit.largest_batch(peak_of, target.memory, step=share)
+    print(f"{name} at {resolution} px: at most {batch_size} examples at a time", flush=True)
+    row = {"name": name, "resolution": resolution, "batch_size": batch_size, "peak": peak}
+    return row | {"compilations": len(tried), "accumulate": config.stage(name).accumulate}
+
+
+def _shaped(tree: Any, shardings: Any) -> Any:
+    """Returns shapes that say where they lie."""
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, shardings)
+
+
+def _batch(mesh: Mesh, rows: int, resolution: int, seq_len: int) -> Batch:
+    spec = Batch.spec(rows, resolution, seq_len)
+    share = mesh.shape["data"] * mesh.shape["fsdp"]
+    where = sharding.replicated(mesh) if rows % share else NamedSharding(mesh, sharding.ROWS)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), spec)
+
+
+def step_program(config: Config, mesh: Mesh, name: str) -> fit.Program:
+    """Returns the training step of a stage, as the loop calls it."""
+    stage = config.stage(name)
+    planned = abstract_stage(name, config, base_shapes(config, (name,)))
+    state = jax.eval_shape(partial(init_state, tx=planned.plan.tx), planned.trainable)
+    rows = stage.batch_size * stage.accumulate
+    sharding.check_rows(mesh, rows, accumulate=stage.accumulate)
+    variant = planned.plan.model.variant
+    args = (
+        _shaped(state, sharding.shard_state(mesh, state)),
+        _shaped(planned.frozen, sharding.shard_flat(mesh, planned.frozen)),
+        _batch(mesh, rows, variant.resolution, config.data.seq_len),
+        _key(mesh),
+    )
+    least = minimum_step_flops(
+        variant,
+        planned.trainable | planned.frozen,
+        planned.labels,
+        rows=rows,
+        seq_len=config.data.seq_len,
+    )
+    static = {"model": planned.plan.model, "tx": planned.plan.tx, "options": planned.plan.options}
+    return fit.Program(f"{name}: training step", step_on(mesh, args[0]), args, static, rows, minimum_flops=least)
+
+
+def _key(mesh: Mesh) -> Any:
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=sharding.replicated(mesh))
+
+
+def programs(config: Config, mesh: Mesh, *, samples: int, new_tokens: int) -> Iterator[fit.Program]:
+    """Yields the steps of the stages; then for one image prefill, answers, and attention maps by the last stage."""
+    for name in config.stages:
+        yield step_program(config, mesh, name)
+    last = abstract_stage(config.stages[-1], config, base_shapes(config, ()))
+    model, leaves = last.plan.model, _inference_leaves(last, mesh)
+    resolution = get_variant(config.model.variant).at(config.model.resolution).resolution
+    prompt = _batch(mesh, 1, resolution, config.data.seq_len - 1)
+    yield fit.Program("prefill, 1 image", jax.jit(partial(_prefill, model, new_tokens)), (leaves, prompt), {}, 1)
+    options = DecodeConfig(max_new_tokens=new_tokens, samples=samples, temperature=1.0, top_k=40)
+    yield fit.Program(
+        f"{samples} answers of {new_tokens} tokens, 1 image",
+        decode,
+        (),
+        {"model": model, "params": leaves, "batch": prompt, "key": _key(mesh), "config": options},
+        1,
+        while_turns=new_tokens,
+    )
+    row = _batch(mesh, 1, resolution, config.data.seq_len)
+    yield fit.Program("attention maps, 1 image", jax.jit(partial(_maps, model, new_tokens)), (leaves, row), {}, 1)
+
+
+def _inference_leaves(stage: AbstractStage, mesh: Mesh) -> Flat:
+    leaves = stage.frozen | stage.trainable
+    return _shaped(leaves, sharding.shard_flat(mesh, leaves))
+
+
+def _prefill(model: PaliGemma, new_tokens: int, leaves: Flat, batch: Batch) -> Any:
+    inputs = batch.image, batch.tokens, batch.mask_ar, batch.mask_input
+    return model.apply(variables(leaves), *inputs, new_tokens=new_tokens, method="prefill")
+
+
+def _maps(model: PaliGemma, new_tokens: int, leaves: Flat, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """Returns what saliency keeps of one image: raw attention of the answer's rows, and rollout to the image."""
+    captured = capture(model, leaves, batch, answer_len=new_tokens, rollout=RolloutOptions())
+    assert captured.rolled is not None
+    maps = rollout_maps(captured.rolled[0], captured.query, num_patches=captured.num_patches)
+    return jnp.mean(captured.answer_probs, axis=(0, 2)), maps

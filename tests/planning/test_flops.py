@@ -1,0 +1,65 @@
+"""The count of arithmetic, against products whose work is known; and the search for the largest batch."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from radvqa_jax.planning.devices import DEVICES, find_kind, get_device
+from radvqa_jax.planning.fit import find_float32, largest_batch
+from radvqa_jax.planning.flops import count_work
+
+X, W = jnp.ones((4, 8)), jnp.ones((3, 8, 8))
+
+
+def test_a_scan_counts_once_for_every_turn_and_what_nobody_reads_does_not() -> None:
+    def chain(x: jax.Array) -> jax.Array:
+        unused = jnp.sin(x @ W[0])
+        return jax.lax.scan(lambda y, w: (y @ w + 0 * unused.shape[0], None), x, W)[0]
+
+    work = count_work(jax.jit(chain).trace(X))
+    assert work.flops == 3 * 2 * 4 * 8 * 8
+    assert work.bytes == 3 * 4 * (4 * 8 + 8 * 8 + 4 * 8)
+
+
+def test_the_backward_pass_and_what_it_computes_again_count() -> None:
+    inner = lambda x: jnp.sin(x @ W[0]).sum()  # noqa: E731
+    one = 2 * 4 * 8 * 8
+    assert count_work(jax.jit(jax.grad(inner)).trace(X)).flops == 2 * one
+    two = lambda x: jnp.sin(jnp.sin(x @ W[0]) @ W[1]).sum()  # noqa: E731
+    # Forward, both computed again, and two backward; without the value the forward pass itself is read by nobody.
+    assert count_work(jax.jit(jax.value_and_grad(jax.checkpoint(two))).trace(X)).flops == 6 * one
+    assert count_work(jax.jit(jax.grad(jax.checkpoint(two))).trace(X)).flops == 4 * one
+
+
+def test_a_loop_of_unknown_length_asks_for_it() -> None:
+    loop = jax.jit(lambda x: jax.lax.while_loop(lambda y: y.sum() < 9, lambda y: y @ W[0], x)).trace(X)
+    with pytest.raises(ValueError, match="give while_turns"):
+        count_work(loop)
+    assert count_work(loop, while_turns=5).flops == 5 * 2 * 4 * 8 * 8
+
+
+@pytest.mark.parametrize(("memory", "batch"), [(1000, 90), (109, 0), (110, 1), (100_000, 4096)])
+def test_the_largest_batch_is_found_with_few_compilations(memory: int, batch: int) -> None:
+    tried: list[int] = []
+
+    def peak_of(n: int) -> int:
+        tried.append(n)
+        return 100 + 10 * n
+
+    found, peak = largest_batch(peak_of, memory)
+    assert (found, peak) == (batch, 100 + 10 * max(batch, 1))
+    assert len(tried) <= 8
+    assert len(set(tried)) == len(tried)
+
+
+def test_a_float32_copy_of_a_layer_is_found_in_the_compiled_text() -> None:
+    leaves = {"llm/x": jax.ShapeDtypeStruct((3, 2048, 4096), jnp.bfloat16)}
+    assert find_float32("%c = f32[1,2048,4096]{2,1,0} convert(%w)", leaves) == ("llm/x f32[1,2048,4096]",)
+    assert find_float32("%c = bf16[2048,4096] copy(%w)", leaves) == ()
+
+
+def test_devices_are_found_by_their_names_and_kinds() -> None:
+    assert find_kind("NVIDIA H100 80GB HBM3") == DEVICES["h100"]
+    assert find_kind("cpu") is None
+    with pytest.raises(ValueError, match="Did you mean `h100`"):
+        get_device("h10")
