@@ -140,6 +140,8 @@ _LEAST = {
     "mesh.data": 0,
     "mesh.fsdp": 1,
     "mesh.tensor": 1,
+    "process.count": 1,
+    "process.index": 0,
     "fit.samples": 1,
     "fit.new_tokens": 1,
 }
@@ -301,6 +303,22 @@ def _check_cell(path: str, cell: CellConfig, config: Config) -> None:
         _check_source(f"{path}.{field}", getattr(cell, field))
 
 
+def _check_processes(config: Config) -> None:
+    process = config.process
+    _require(
+        process.index < process.count, f"process.index={process.index} must be below process.count={process.count}."
+    )
+    _require(
+        process.count == 1 or bool(process.coordinator),
+        f"process.count={process.count} needs process.coordinator, the host:port of process 0.",
+    )
+    _require(
+        not process.coordinator or config.mode == "train",
+        f"mode={config.mode} runs in one process; process.coordinator={process.coordinator} is for mode=train. "
+        "Train with several processes, then answer with one.",
+    )
+
+
 def check(config: Config) -> None:
     """Raises ValueError, naming the fields and the rule, if fields contradict each other."""
     _check_least(config, _LEAST)
@@ -352,6 +370,7 @@ def check(config: Config) -> None:
     _require(
         config.ask.temperature > 0, f"ask.temperature={config.ask.temperature} must be above 0; samples are drawn."
     )
+    _check_processes(config)
     for name, modes, what, example in _NEEDED:
         _require(
             config.mode not in modes or bool(attrgetter(name)(config)),
