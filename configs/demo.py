@@ -25,16 +25,16 @@ def get_config() -> ml_collections.ConfigDict:
     phantoms = source(dataset="phantom_rad")
     stage1 = config.stage1
     stage1.sources = (phantoms,)
-    stage1.total_steps = 100
+    stage1.total_steps = 60
     stage1.batch_size, stage1.accumulate = 32, 1
     stage1.optim.learning_rate = 1e-3
-    stage1.log_every = 25
+    stage1.log_every = 20
 
     stage2 = config.stage2
     stage2.sources = (phantoms,)
     stage2.lora.rank = 16
     stage2.train = ((r".*/lora_[ab]", "train:lora"), (r"img/head/.*", "train:head"), (".*", "freeze"))
-    stage2.total_steps = 1000
+    stage2.total_steps = 1300
     stage2.batch_size, stage2.accumulate = 32, 1
     stage2.optim.learning_rate = 3e-3
     stage2.log_every = 25

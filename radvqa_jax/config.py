@@ -27,6 +27,7 @@ Mode = Literal[
     "ask",
     "audit",
     "fit",
+    "ablations",
     "job",
 ]
 
@@ -261,6 +262,32 @@ class ReportConfig:
 
 
 @dataclass(frozen=True)
+class CellConfig:
+    """One cell of the grid of mode=ablations: what it changes. A field at its default is as in the experiment."""
+
+    name: str = ""
+    against: str = ""  # the cell it is compared with, if it asks the same questions; empty = the first one
+    without: tuple[str, ...] = ()  # stages that are left out; all of them = adapter off, the base model
+    adapter: str = ""  # what an earlier run trained (adapter.npz, or its folder), instead of training
+    stage2_sources: tuple[SourceConfig, ...] = ()  # what stage 2 trains on: the share of annealing
+    train_prompt: str = ""  # data.prompt while training
+    prompt: str = ""  # data.prompt while answering
+    # The image that is shown while answering: the row's own, another case's of the same modality and organ, any other
+    # case's, a blank one, or, for questions without images, one of eval.source.
+    image: Literal["own", "swapped", "swapped_any", "blank", "borrowed"] = "own"
+    source: SourceConfig = field(default_factory=SourceConfig)  # what is asked, instead of eval.source
+    train_source: SourceConfig = field(default_factory=SourceConfig)  # where the blind baselines of `source` learn
+    seq_len: int = 0  # text tokens while answering, where prompts are longer; 0 = data.seq_len
+
+
+@dataclass(frozen=True)
+class AblationConfig:
+    """mode=ablations: the grid. The first cell is the reference."""
+
+    cells: tuple[CellConfig, ...] = ()
+
+
+@dataclass(frozen=True)
 class SaliencyConfig:
     """Which cases get maps, and how they are made."""
 
@@ -350,6 +377,7 @@ class Config:
     experiment: str = ""  # mode=fit: the file in configs/ that is planned
     target: str = "local"  # mode=fit: a name in planning/devices.py, or the devices that are here
     fit: FitConfig = field(default_factory=FitConfig)
+    ablations: AblationConfig = field(default_factory=AblationConfig)
 
     def stage(self, name: str) -> StageConfig:
         """Returns the stage of that name, `stage1` or `stage2`."""
@@ -391,3 +419,10 @@ def source(*, where: tuple[ml_collections.ConfigDict, ...] = (), **fields: Any) 
 def where(field: str, **conditions: Any) -> ml_collections.ConfigDict:
     """Returns one entry of `source.where`: a condition on a field of the rows."""
     return to_config_dict(FilterConfig(field=field, **conditions))
+
+
+def cell(name: str, **fields: Any) -> ml_collections.ConfigDict:
+    """Returns one entry of `ablations.cells`: the defaults of CellConfig with these fields instead."""
+    entry = to_config_dict(CellConfig(name=name))
+    entry.update(fields)
+    return entry

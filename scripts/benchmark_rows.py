@@ -26,7 +26,7 @@ from typing import Any
 SIZE = 384  # pixels
 WORDS = ("mass", "nodule", "effusion", "fracture", "cyst", "edema", "lesion", "stone")
 TEST_SHARE = 10  # one row in so many is a test row
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     "index",
     "Figure_path",
     "Caption",

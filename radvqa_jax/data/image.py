@@ -32,12 +32,12 @@ def resize_levels(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndar
     """
     first = image[..., 0]
     grey = np.array_equal(first, image[..., 1]) and np.array_equal(first, image[..., 2])
-    levels = np.empty((size, size, 3), np.uint8)
+    bands = []
     for channel in range(1 if grey else 3):  # a grey image is resized once
         floats = Image.fromarray(image[..., channel].astype(np.float32))
-        resized = np.asarray(floats.resize((size, size), Image.Resampling.BILINEAR))
-        levels[..., slice(None) if grey else slice(channel, channel + 1)] = resized.clip(0, 255)[..., None]
-    return levels
+        # PIL's conversion to L clips and cuts down to whole levels.
+        bands.append(floats.resize((size, size), Image.Resampling.BILINEAR).convert("L"))
+    return np.asarray(Image.merge("RGB", bands * 3 if grey else bands))
 
 
 def to_unit(levels: UInt8[np.ndarray, "*b h w 3"], out: np.ndarray | None = None) -> Float32[np.ndarray, "*b h w 3"]:

@@ -6,10 +6,12 @@ whole, one without an even border, and one for each cut in CUTS, so that a copy 
 Two images are as far apart as their two most similar views. Measured on the 315 images of VQA-RAD and 181 of MedPix
 2.0: of 122,582 pairs from different cases the closest are 62 bits apart, one in ten thousand is within 70, the median
 is 116. Copies, of every third image: JPEG of quality 20, at most 8 bits; scaled to a quarter or by 1.5, or to another
-shape, 4; a fifth brighter 18, a fifth less contrast 6; without up to 6 % on each side 22, and 99 % or more within 20;
-with a black border of 5 %, 20. Hence 20 as the default of audit.near_bits: what is within is a copy, or a neighbouring
-slice of the same examination (8 to 20 bits; other slices are farther). Not found that way: another gamma (of 1.5, one
-in nine), cuts of more than 6 %, and of 4 % on one side alone (three in four), mirrored and turned images.
+shape, 4; a fifth brighter 18, a fifth less contrast 6; with a black or white border of 5 %, 20; without up to 6 % on
+each side 26, and 99 % within 20; made square by black bars, 99 % within 20. Hence 20 as the default of audit.near_bits:
+what is within is a copy, or a neighbouring slice of the same examination (8 to 20 bits; other slices are farther).
+
+Not always found that way: another gamma (of 1.5: one in nine is missed), cuts of more than 6 %, or of 2 % on one side
+alone (two in five); never mirrored or turned images. Up to 64 bits the audit lists the closest pairs to be looked at.
 """
 
 import os

@@ -165,6 +165,11 @@ def _build_command(source: SourceConfig, data: DataConfig) -> str:
     return " ".join(part for part in parts if part)
 
 
+def not_prepared(builder: tfds.core.GeneratorBasedBuilder, source: SourceConfig, data: DataConfig) -> str:
+    """Returns that a source is not prepared, with the command that does it."""
+    return f"{source.dataset} is not prepared: there is no {builder.data_dir}. Run: {_build_command(source, data)}"
+
+
 def find_prepared(source: SourceConfig, data: DataConfig) -> tfds.core.GeneratorBasedBuilder:
     """Returns the builder of a source that is prepared, without reading a row.
 
@@ -174,9 +179,7 @@ def find_prepared(source: SourceConfig, data: DataConfig) -> tfds.core.Generator
     """
     builder = make_builder(source.dataset, builder_config=source.builder_config, data_dir=data.data_dir)
     if not builder.is_prepared():
-        raise ValueError(
-            f"{source.dataset} is not prepared: there is no {builder.data_dir}. Run: {_build_command(source, data)}"
-        )
+        raise ValueError(not_prepared(builder, source, data))
     if source.split not in builder.info.splits:
         known = list(builder.info.splits)
         near = nearest(source.split, known)
