@@ -52,6 +52,6 @@ def get_config(annealing: str = "mixed") -> ml_collections.ConfigDict:
     config.decode.temperature = 1.0
     config.decode.top_k = 40
     config.decode.max_new_tokens = 128
-    config.eval.source = source(dataset="medpix_2", split="test")
-    config.eval.train_source = source(dataset="medpix_2", split="train")
+    config.eval.source = source(dataset="medpix_2", split="test", task="caption")
+    config.eval.train_source = source(dataset="medpix_2", split="train", task="caption")
     return config

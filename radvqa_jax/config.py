@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import ml_collections
 
+SUSPECT_BITS = 64  # from here on two unrelated images may look alike to a perceptual hash (data/image_hashes.py)
 EMBEDDED = Path(__file__).parent / "assets" / "tiny"
 
 Mode = Literal[
@@ -26,6 +27,7 @@ Mode = Literal[
     "ask",
     "audit",
     "fit",
+    "ablations",
     "job",
 ]
 
@@ -124,7 +126,8 @@ class AuditConfig:
     # Leaks to go on with, each as "vqa_rad:train~vqa_rad:test"; "vqa_rad/official:train" names the builder config too.
     accept: tuple[str, ...] = ()
     also_evaluate: tuple[SourceConfig, ...] = ()  # sets that are compared beside eval.source
-    # Two images are nearly the same if so many of the 256 bits of their perceptual hashes differ, or fewer.
+    # Two images are nearly the same if so many of the 256 bits of their perceptual hashes differ, or fewer; the choice
+    # is measured in data/image_hashes.py.
     near_bits: int = 20
 
 
@@ -261,6 +264,32 @@ class ReportConfig:
 
 
 @dataclass(frozen=True)
+class CellConfig:
+    """One cell of the grid of mode=ablations: what it changes. A field at its default is as in the experiment."""
+
+    name: str = ""
+    against: str = ""  # the cell it is compared with, if it asks the same questions; empty = the first one
+    without: tuple[str, ...] = ()  # stages that are left out; all of them = adapter off, the base model
+    adapter: str = ""  # what an earlier run trained (adapter.npz, or its folder), instead of training
+    stage2_sources: tuple[SourceConfig, ...] = ()  # what stage 2 trains on: the share of annealing
+    train_prompt: str = ""  # data.prompt while training
+    prompt: str = ""  # data.prompt while answering
+    # The image that is shown while answering: the row's own, another case's of the same modality and organ, any other
+    # case's, a blank one, or, for questions without images, one of eval.source.
+    image: Literal["own", "swapped", "swapped_any", "blank", "borrowed"] = "own"
+    source: SourceConfig = field(default_factory=SourceConfig)  # what is asked, instead of eval.source
+    train_source: SourceConfig = field(default_factory=SourceConfig)  # where the blind baselines of `source` learn
+    seq_len: int = 0  # text tokens while answering, where prompts are longer; 0 = data.seq_len
+
+
+@dataclass(frozen=True)
+class AblationConfig:
+    """mode=ablations: the grid. The first cell is the reference."""
+
+    cells: tuple[CellConfig, ...] = ()
+
+
+@dataclass(frozen=True)
 class SaliencyConfig:
     """Which cases get maps, and how they are made."""
 
@@ -270,8 +299,10 @@ class SaliencyConfig:
     start_layer: int = 0
     discard: float = 0.0  # rollout: share of each row's entries, the smallest, that is left out
     layers: tuple[int, ...] = ()  # raw attention and value norms: mean over these layers; empty = all
+    # mode=saliency and mode=ask: folders of adapters to look at beside base and adapter, such as one without stage 1.
+    beside: tuple[str, ...] = ()
     # raw, value_norm, rollout, relevancy; with `_vision` at its end a map goes through the vision tower's own rollout.
-    methods: tuple[str, ...] = ("raw", "rollout", "rollout_vision")
+    methods: tuple[str, ...] = ("raw", "rollout", "rollout_vision", "relevancy")
 
 
 @dataclass(frozen=True)
@@ -299,6 +330,8 @@ class AskConfig:
     window: str = ""  # of a DICOM file: empty = its own, or lung, mediastinum, abdomen, bone, brain, … for CT
     samples: int = 5  # answers drawn beside the greedy one, to see whether they agree
     temperature: float = 1.0  # of these samples
+    # An answer that the answer is held against in the viewer; empty = no for yes, yes for no, else what the base says.
+    other: str = ""
 
 
 @dataclass(frozen=True)
@@ -360,6 +393,7 @@ class Config:
     experiment: str = ""  # mode=fit: the file in configs/ that is planned
     target: str = "local"  # mode=fit: a name in planning/devices.py, or the devices that are here
     fit: FitConfig = field(default_factory=FitConfig)
+    ablations: AblationConfig = field(default_factory=AblationConfig)
 
     def stage(self, name: str) -> StageConfig:
         """Returns the stage of that name, `stage1` or `stage2`."""
@@ -391,11 +425,20 @@ def use_embedded_model(config: Any) -> None:
     config.model.remat = "none"
 
 
-def source(**fields: Any) -> ml_collections.ConfigDict:
+def source(*, where: tuple[ml_collections.ConfigDict, ...] = (), **fields: Any) -> ml_collections.ConfigDict:
     """Returns one entry of `stage.sources`: the defaults of SourceConfig with these fields instead."""
-    return to_config_dict(SourceConfig(**fields))
+    entry = to_config_dict(SourceConfig(**fields))
+    entry.where = where  # conditions made by the function below, which are no FilterConfig yet
+    return entry
 
 
 def where(field: str, **conditions: Any) -> ml_collections.ConfigDict:
     """Returns one entry of `source.where`: a condition on a field of the rows."""
     return to_config_dict(FilterConfig(field=field, **conditions))
+
+
+def cell(name: str, **fields: Any) -> ml_collections.ConfigDict:
+    """Returns one entry of `ablations.cells`: the defaults of CellConfig with these fields instead."""
+    entry = to_config_dict(CellConfig(name=name))
+    entry.update(fields)
+    return entry

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import ml_collections
 
-from radvqa_jax.config import AugmentConfig, Config, Mode, SourceConfig, StageConfig
+from radvqa_jax.config import SUSPECT_BITS, AugmentConfig, CellConfig, Config, Mode, SourceConfig, StageConfig
 from radvqa_jax.trees import nearest
 
 
@@ -163,7 +163,7 @@ _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
     ("dataset", ("build_data",), "a data set", "phantom_rad"),
     (
         "eval.source.dataset",
-        ("predict", "saliency", "saliency_quality", "job", "audit"),
+        ("predict", "saliency", "saliency_quality", "job", "audit", "ablations"),
         "a data set to answer",
         "phantom_rad",
     ),
@@ -173,7 +173,7 @@ _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
     ("eval.compare_with", ("compare",), "answers to compare with", "DIR/predictions/stage2.jsonl"),
     ("judge.model", ("judge",), "the name of the judge, as its endpoint has it", "llama3.1"),
     ("experiment", ("fit",), "an experiment to plan", "configs/medm_stage2.py"),
-    ("eval.train_source.dataset", ("job",), "a data set for the question-only baseline", "phantom_rad"),
+    ("eval.train_source.dataset", ("job", "ablations"), "a data set for the question-only baseline", "phantom_rad"),
 )
 
 
@@ -267,10 +267,62 @@ def _check_processes(config: Config) -> None:
     )
 
 
+def _check_cells(config: Config) -> None:
+    cells = config.ablations.cells
+    names = [cell.name for cell in cells]
+    _require(bool(cells), "ablations.cells is empty. Take configs/ablations.py, or add cell(name, …) to your own file.")
+    for index, name in enumerate(names):
+        _require(
+            bool(name) and name not in names[:index],
+            f"ablations.cells[{index}].name={name!r} must be a name that no other cell has.",
+        )
+    for index, cell in enumerate(cells):
+        path = f"ablations.cells[{index}] ({cell.name})"
+        _require(
+            not cell.against or cell.against in names,
+            f"{path}: against={cell.against!r} is no cell.{nearest(cell.against, names)} There are: {names}.",
+        )
+        _check_cell(path, cell, config)
+
+
+def _check_cell(path: str, cell: CellConfig, config: Config) -> None:
+    for name in cell.without:
+        _require(name in config.stages, f"{path}: without={cell.without} may only hold stages of {config.stages}.")
+    trained = [name for name in config.stages if name not in cell.without]
+    for name in trained:
+        _require(
+            not (cell.without and config.stage(name).init_from),
+            f"{path} leaves out {cell.without}, but {name}.init_from={config.stage(name).init_from} says where {name} "
+            "starts. Leave init_from empty, so that the grid trains every stage.",
+        )
+    changes_training = bool(cell.without or cell.stage2_sources or cell.train_prompt)
+    _require(
+        not (cell.adapter and changes_training),
+        f"{path} has an adapter that is trained already, and changes how one is trained. Give one of the two.",
+    )
+    _require(
+        not cell.stage2_sources or "stage2" in trained, f"{path} has stage2_sources, but stage2 is not trained in it."
+    )
+    _require(not cell.train_prompt or bool(trained), f"{path} has a train_prompt, but no stage is trained in it.")
+    for field in ("prompt", "train_prompt"):
+        value = getattr(cell, field)
+        _require(not value or "{question}" in value, f"{path}: {field}={value!r} must contain {{question}}.")
+    _require(
+        cell.image != "borrowed" or bool(cell.source.dataset),
+        f"{path}: image='borrowed' is for a `source` without images; its own images are there. Give image='swapped'.",
+    )
+    _check_least(cell, {"seq_len": 0}, f"{path}.")
+    for number, item in enumerate(cell.stage2_sources):
+        _require(bool(item.dataset), f"{path}.stage2_sources[{number}].dataset is empty.")
+        _check_source(f"{path}.stage2_sources[{number}]", item)
+    for field in ("source", "train_source"):
+        _check_source(f"{path}.{field}", getattr(cell, field))
+
+
 def check(config: Config) -> None:
     """Raises ValueError, naming the fields and the rule, if fields contradict each other."""
     _check_least(config, _LEAST)
-    if config.mode in ("train", "job", "audit"):
+    if config.mode in ("train", "job", "audit", "ablations"):
         _require(
             bool(config.stages), "stages is empty: nothing would be trained. Give --config.stages=\"('stage1',)\"."
         )
@@ -283,10 +335,17 @@ def check(config: Config) -> None:
             if config.mode != "audit":  # which only reads what a stage would be trained on
                 _check_stage(name, config.stage(name))
         _require(len(set(config.stages)) == len(config.stages), f"stages={config.stages} names a stage twice.")
+    if config.mode == "ablations":
+        _check_cells(config)
     for path in ("eval.source", "eval.train_source"):
         _check_source(path, attrgetter(path)(config))
     for index, item in enumerate(config.audit.also_evaluate):
         _check_source(f"audit.also_evaluate[{index}]", item)
+    _require(
+        config.audit.near_bits <= SUSPECT_BITS,
+        f"audit.near_bits={config.audit.near_bits} must be at most {SUSPECT_BITS}: beyond it unrelated images differ "
+        "no more. Give fewer bits.",
+    )
     for entry in config.audit.accept:
         sides = [side.strip() for side in entry.split("~")]
         _require(

@@ -4,20 +4,34 @@ PaliGemma's mix checkpoints know `answer en {question}` and `caption en` (docs o
 MedM trained with "answer " and tested with "answer en "; here both read the same template.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 SEPARATOR = "\n"  # between prefix and suffix; tokenised apart, as big_vision does
 
 
-def vqa_prefix(question: str, *, template: str = "answer en {question}") -> str:
-    """Returns the prefix for a question; white space is collapsed, so that no newline acts as the separator.
+def vqa_prefix(question: str, *, template: str = "answer en {question}", choices: Sequence[str] = ()) -> str:
+    """Returns the prefix for a question; its white space is collapsed, so that no newline acts as the separator.
+
+    A template may also hold {choices}: the options with letters, or nothing where a question has none.
 
     >>> vqa_prefix(" Is there\\n a mass? ")
     'answer en Is there a mass?'
+    >>> vqa_prefix("Where?", template="answer en {question} {choices}", choices=["lung", "liver"])
+    'answer en Where? A) lung B) liver'
     """
     if "{question}" not in template:
         raise ValueError(f"data.prompt={template!r} must contain {{question}}; without it no question is asked.")
-    return template.replace("{question}", " ".join(question.split()))
+    offered = " ".join(f"{chr(ord('A') + number)}) {choice}" for number, choice in enumerate(choices))
+
+    def fill(found: re.Match[str]) -> str:
+        lead, name = found.groups()
+        text = " ".join((question if name == "{question}" else offered).split())
+        return f"{lead}{text}" if text else ""
+
+    # In one pass: what a question holds is never taken for a part of the template.
+    return re.sub(r"( ?)(\{question\}|\{choices\})", fill, template)
 
 
 def caption_prefix(language: str = "en") -> str:
@@ -29,10 +43,11 @@ def caption_prefix(language: str = "en") -> str:
     return f"caption {language}"
 
 
-def row_text(row: Mapping[str, str], *, task: str, template: str) -> tuple[str, str]:
+def row_text(row: Mapping[str, Any], *, task: str, template: str) -> tuple[str, str]:
     """Returns (prefix, suffix) of a data set row for the task `vqa` or `caption`."""
     if task == "vqa":
-        return vqa_prefix(row["question"], template=template), " ".join(row["answer"].split())
+        prefix = vqa_prefix(row["question"], template=template, choices=row.get("choices", ()))
+        return prefix, " ".join(row["answer"].split())
     if task == "caption":
         return caption_prefix(row.get("language") or "en"), " ".join(row["caption"].split())
     raise ValueError(f"task={task!r} is unknown. Give `vqa` or `caption`.")

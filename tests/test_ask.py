@@ -36,7 +36,7 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_one_command_answers_and_shows(picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    RUNNERS["ask"](make(**{"ask.image": str(picture)}), tmp_path)
+    RUNNERS["ask"](make(**{"ask.image": str(picture), "ask.other": "left lung"}), tmp_path)
     out, found = capsys.readouterr().out, read_json(tmp_path / "answer.json")
     assert f"answer: {found['answer']}" in out and found["answer"]
     assert len(found["samples"]) == 5 and found["agreement"] == agreement(found["answer"], found["samples"])
@@ -46,7 +46,11 @@ def test_one_command_answers_and_shows(picture: Path, tmp_path: Path, capsys: py
     assert case["question"] == "Is there a nodule?" and case["models"][0]["prediction"] == found["answer"]
     assert " ".join(word["text"] for word in case["words"] if not word["end"]) == found["answer"]
     methods = {item["method"] for item in case["maps"]["index"]}
-    assert {"raw", "rollout", "value_norm"} <= methods
+    assert methods == {"raw", "rollout", "value_norm", "relevancy", "contrast"} and case["other"] == "left lung"
+    asking = {item["method"] for item in case["maps"]["index"] if item["query"] == "question"}
+    assert asking == {"raw", "rollout"} and "nodule?" in [word["text"] for word in case["prompt"]]
+    for name in ("asked", "asked_heads"):
+        assert (tmp_path / "saliency" / f"{name}.png").is_file() and (tmp_path / "saliency" / f"{name}.pdf").is_file()
     assert {item["vision"] for item in case["maps"]["index"]} == {False, True}
     heads = {(item["layer"], item["head"]) for item in case["maps"]["index"] if item["method"] == "raw"}
     assert len(heads) == 1 + 4 + 4 * 4

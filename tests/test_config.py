@@ -14,6 +14,7 @@ from radvqa_jax.config import (
     Config,
     SourceConfig,
     StageConfig,
+    cell,
     default_config,
     source,
     to_config_dict,
@@ -199,6 +200,62 @@ def test_a_contradiction_is_refused(changes: dict[str, Any], message: str) -> No
         from_config_dict(config)
 
 
+@pytest.mark.parametrize(
+    ("cells", "changes", "message"),
+    [
+        ((), {}, r"ablations\.cells is empty\. Take configs/ablations\.py"),
+        ((cell("a"), cell("a")), {}, r"cells\[1\]\.name='a' must be a name that no other cell has"),
+        ((cell("a", against="b"),), {}, r"cells\[0\] \(a\): against='b' is no cell"),
+        ((cell("a", without=("stage3",)),), {}, r"without=\('stage3',\) may only hold stages of"),
+        (
+            (cell("a", without=("stage1",)),),
+            {"stage2.init_from": "x"},
+            r"leaves out \('stage1',\), but stage2\.init_from=x",
+        ),
+        (
+            (cell("a", adapter="x", train_prompt="{question}"),),
+            {},
+            "has an adapter that is trained already, and changes",
+        ),
+        (
+            (cell("a", without=("stage2",), stage2_sources=(source(dataset="slake"),)),),
+            {},
+            "has stage2_sources, but stage2 is not trained",
+        ),
+        (
+            (cell("a", without=("stage1", "stage2"), train_prompt="{question}"),),
+            {},
+            "train_prompt, but no stage is trained",
+        ),
+        ((cell("a", prompt="why?"),), {}, r"prompt='why\?' must contain \{question\}"),
+        ((cell("a", image="borrowed"),), {}, "image='borrowed' is for a `source` without images"),
+        ((cell("a", image="blnk"),), {}, r"`ablations\.cells\[0\]\.image` must be one of .*Did you mean `blank`"),
+        ((cell("a", prmpt="{question}"),), {}, r"`ablations\.cells\[0\]\.prmpt`\. Did you mean `prompt`"),
+        ((cell("a", seq_len=-1),), {}, r"seq_len=-1 must be at least 0"),
+    ],
+)
+def test_a_cell_that_cannot_be_is_refused(cells: tuple[Any, ...], changes: dict[str, Any], message: str) -> None:
+    config = valid()
+    config.mode = "ablations"
+    config.eval.source.dataset = config.eval.train_source.dataset = "phantom_rad"
+    config.ablations.cells = (cell("a"), cell("b", without=("stage1",), against="a"))
+    from_config_dict(config)
+    config.ablations.cells = cells
+    for path, value in changes.items():
+        put(config, path, value)
+    with pytest.raises(ValueError, match=message):
+        from_config_dict(config)
+
+
+def test_both_grids_build() -> None:
+    make = load(REPO / "configs" / "ablations.py").get_config
+    for base in ("demo", "medm"):
+        built = from_config_dict(make(base))
+        assert built.ablations.cells[0].name == "reference" and len(built.ablations.cells) > 10
+    with pytest.raises(ValueError, match=r"ablations\.py:x is unknown\. Give :demo or :medm"):
+        make("x")
+
+
 def test_a_stage_that_does_not_run_may_be_unfinished() -> None:
     config = valid()
     config.stage2.sources = ()
@@ -227,6 +284,8 @@ def test_every_file_in_configs_builds(path: Path) -> None:
         config.eval.predictions = "answers.jsonl"
     if config.mode == "build_data":
         config.dataset = "phantom_rad"
+    if config.mode == "ask":
+        config.ask.image, config.ask.question = "chest.png", "Is it normal?"
     if config.mode == "fit":
         config.experiment = "configs/medm_stage2.py"
     built = from_config_dict(config)
@@ -284,7 +343,7 @@ def test_the_command_line_overrides_fields_of_every_type() -> None:
     assert built.eval.swapped is False
     assert built.saliency.layers == (1, 2)
     assert built.stages == ("stage2",)
-    assert [(row.dataset, row.weight) for row in built.stage2.sources] == [("pmc_vqa", 0.85), ("medpix_2", 2.0)]
+    assert [(row.dataset, row.weight) for row in built.stage2.sources] == [("pmc_vqa", 1.0), ("medpix_2", 2.0)]
     assert built.stage2.train == ((".*/lora_b", "train:b"), (".*", "freeze"))
 
 

@@ -1,16 +1,32 @@
 """One wording for every use."""
 
+from typing import Any
+
 import pytest
 
 from radvqa_jax.prompts import SEPARATOR, row_text, vqa_prefix
 
-ROW = {"question": " Is there\na  mass?", "answer": " yes,\n left ", "caption": "a \n chest", "language": ""}
+ROW: dict[str, Any] = {
+    "question": " Is there\na  mass?",
+    "answer": " yes,\n left ",
+    "caption": "a \n chest",
+    "language": "",
+}
 
 
 def test_a_question_becomes_one_line_in_the_template() -> None:
     assert vqa_prefix(ROW["question"]) == "answer en Is there a mass?"
     assert vqa_prefix("is {this} a {question}?", template="ask {question}") == "ask is {this} a {question}?"
     assert SEPARATOR not in vqa_prefix(ROW["question"])
+
+
+def test_options_stand_in_the_prompt_where_the_template_wants_them() -> None:
+    template = "answer en {question} {choices}"
+    row = ROW | {"choices": ["a lung", "{question}"]}
+    assert row_text(row, task="vqa", template=template)[0] == "answer en Is there a mass? A) a lung B) {question}"
+    assert row_text(ROW, task="vqa", template=template)[0] == "answer en Is there a mass?"
+    assert row_text(row, task="vqa", template="Q {question}")[0] == "Q Is there a mass?"
+    assert vqa_prefix("what is {choices}?", template=template, choices=["x"]) == "answer en what is {choices}? A) x"
 
 
 def test_a_template_without_a_question_is_refused() -> None:

@@ -1,6 +1,6 @@
-"""Image files as they are stored: PNG or JPEG, RGB or grey of 8 bits. One rule for every data set.
+"""Images of 8 bits, RGB or grey: how any file is read, and how it is stored. One rule for every data set and model.
 
-A file that is that already keeps its bytes. Any other is decoded and written as PNG, which loses nothing more:
+A file that is that already is stored with its bytes. Any other is decoded and written as PNG, which loses nothing more:
 
 - EXIF orientation is applied; of several frames the first is taken.
 - Alpha is dropped, not blended. Palettes are looked up and become RGB. CMYK, YCbCr and LAB become RGB.
@@ -58,8 +58,7 @@ def _store(image: Image.Image, data: bytes) -> StoredImage:
     turned = image.getexif().get(ORIENTATION, 1) not in (0, 1)
     if kind in KEPT_RAW and image.format in KEPT_FORMATS and not turned and getattr(image, "n_frames", 1) == 1:
         return StoredImage(data, *image.size, "")
-    upright = ImageOps.exif_transpose(image)
-    converted = _to_8_bits(upright)
+    converted = _upright_8_bits(image)
     file = io.BytesIO()
     converted.save(file, "PNG")
     steps = [f"{kind} to {converted.mode}"] if kind != converted.mode else []
@@ -76,14 +75,31 @@ def _kind(image: Image.Image) -> str:
     return raw if isinstance(raw, str) and ";" in raw and image.mode in KEPT_RAW else image.mode
 
 
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Returns the image in mode L or RGB."""
+def read_image(data: bytes) -> Image.Image:
+    """Returns an encoded image in mode L or RGB, upright, by the rule above.
+
+    Raises:
+        ValueError: for bytes that are no image or only a part of one, and for grey levels without a known range.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            return _upright_8_bits(image)
+    except BROKEN as error:
+        raise ValueError(f"the {len(data)} bytes are not an image that can be decoded: {error}") from error
+
+
+def _upright_8_bits(image: Image.Image) -> Image.Image:
+    """Returns a loaded image in mode L or RGB; the image itself, and no copy, if it is that already."""
+    if image.getexif().get(ORIENTATION, 1) not in (0, 1):
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         levels = np.rint(np.asarray(image, np.float64) / 257).clip(0, 255)
         return Image.fromarray(levels.astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError(f"mode {image.mode} has no known range of grey levels; convert it to 8 or 16 bits")
-    return image.convert("L" if image.mode in GREY else "RGB")
+    mode = "L" if image.mode in GREY else "RGB"
+    return image if image.mode == mode else image.convert(mode)
 
 
 def image_size(data: bytes) -> tuple[int, int]:

@@ -86,8 +86,8 @@ class RowRejects:
         return text
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file so that it is whole or absent."""
+def write_whole(path: Path, data: str | bytes) -> None:
+    """Writes a file so that it is whole or absent; text as UTF-8."""
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
     os.replace(temporary, path)

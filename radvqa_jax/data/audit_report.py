@@ -50,6 +50,8 @@ def draw_set(split: Mapping[str, Any]) -> bytes:
         left.barh(range(len(answers)), [n for _, n in answers], color="#7fb0e0")
         left.set(yticks=range(len(answers)), yticklabels=labels, xlabel="rows")
         left.invert_yaxis()
+        asked = bool(split["distinct_questions"])  # a set of captions has no questions
+        middle.set_visible(asked)
         for axis, key in ((middle, "question_words"), (right, "answer_words")):
             axis.bar(range(LONGEST_DRAWN + 1), _lengths(split[key]), width=1.0, color="#7fb0e0")
             axis.set(xlabel=f"words of {key.removesuffix('_words')}s", ylabel="rows")

@@ -1,43 +1,27 @@
 """Image bytes -> uint8 pixels -> what the model sees. One path for training, evaluation and saliency."""
 
-import io
-import struct
-
 import numpy as np
 from jaxtyping import Float32, UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 
-# What PIL raises on bytes that are not a whole, sane image.
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, Image.DecompressionBombError)
+from tfds_builders.images import read_image
 
 NO_IMAGE = 128  # grey level that stands for an image where a row has none
 
 
 def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns the pixels of an encoded image as RGB.
+    """Returns the pixels of an encoded image as RGB; grey is repeated. tfds_builders/images.py has the rule.
 
-    EXIF orientation is applied. Alpha is dropped, not blended, as big_vision does. Grey is repeated, palettes are
-    looked up, CMYK and the like are converted. Grey of 16 bits is divided by 257 and rounded, so that 65535 becomes
-    255; of 16-bit colour PIL keeps the high byte. Of several frames the first is taken. No bytes at all, the image of
-    a row that has none (Med-HALT), give a uniform grey, the middle of [-1, 1].
+    Alpha is dropped, not blended, as big_vision does. No bytes at all, the image of a row that has none (Med-HALT),
+    give a uniform grey, the middle of [-1, 1].
 
     Raises:
         ValueError: for bytes that are no image or only a part of one, and for grey levels without a known range.
     """
     if not data:
         return np.full((1, 1, 3), NO_IMAGE, np.uint8)
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            opened.load()
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I;16") or (image.mode == "I" and opened.format == "PNG"):
-                grey = np.rint(np.asarray(image, np.float64) / 257).clip(0, 255).astype(np.uint8)
-                return np.repeat(grey[..., None], 3, axis=-1)
-            if image.mode in ("I", "F"):
-                raise ValueError(f"mode {image.mode} has no known range of grey levels; convert it to 8 or 16 bits")
-            return np.asarray(image.convert("RGB"))
-    except BROKEN as error:
-        raise ValueError(f"The {len(data)} bytes are not an image that can be decoded: {error}.") from error
+    pixels = np.asarray(read_image(data))
+    return np.repeat(pixels[..., None], 3, axis=-1) if pixels.ndim == 2 else pixels
 
 
 def resize_levels(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
@@ -48,12 +32,12 @@ def resize_levels(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndar
     """
     first = image[..., 0]
     grey = np.array_equal(first, image[..., 1]) and np.array_equal(first, image[..., 2])
-    levels = np.empty((size, size, 3), np.uint8)
+    bands = []
     for channel in range(1 if grey else 3):  # a grey image is resized once
         floats = Image.fromarray(image[..., channel].astype(np.float32))
-        resized = np.asarray(floats.resize((size, size), Image.Resampling.BILINEAR))
-        levels[..., slice(None) if grey else slice(channel, channel + 1)] = resized.clip(0, 255)[..., None]
-    return levels
+        # PIL's conversion to L clips and cuts down to whole levels.
+        bands.append(floats.resize((size, size), Image.Resampling.BILINEAR).convert("L"))
+    return np.asarray(Image.merge("RGB", bands * 3 if grey else bands))
 
 
 def to_unit(levels: UInt8[np.ndarray, "*b h w 3"], out: np.ndarray | None = None) -> Float32[np.ndarray, "*b h w 3"]:

@@ -1,6 +1,5 @@
-"""Rows -> batches: an endless, restartable training stream with Grain, and evaluation in order."""
+"""Rows -> training batches: a shuffled, mixed, restartable stream with Grain."""
 
-import itertools
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -10,45 +9,17 @@ import grain
 import numpy as np
 from absl import flags
 
-from radvqa_jax.config import AugmentConfig, DataConfig
-from radvqa_jax.data.augment import augment
-from radvqa_jax.data.image import decode_image, resize_levels, to_unit
-from radvqa_jax.data.image_cache import ImageCache
+from radvqa_jax.config import DataConfig
+from radvqa_jax.data.image import to_unit
 from radvqa_jax.data.mixture import Mixture, plan_mixture, realised
-from radvqa_jax.data.packing import Rejected, pack, pack_prompt
-from radvqa_jax.data.rows import Row, RowSource
+from radvqa_jax.data.packing import Rejected, pack
+from radvqa_jax.data.row_images import RowImages, make_row_images
+from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.schema import Batch
 
 # A batch is one element of the stream, so these are batches made at a time and kept ready.
 PREFETCH = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
-
-
-class _Images(NamedTuple):
-    """Encoded images -> resized grey levels; those that several rows share are kept in memory."""
-
-    resolution: int
-    cache: ImageCache
-    augment: AugmentConfig = AugmentConfig()
-
-    def __call__(self, row: Row, *, name: str, rng: np.random.Generator | None = None) -> np.ndarray:
-        """Returns uint8 [resolution, resolution, 3] of a row of `name`; only with `rng` is it changed at random."""
-        try:
-            if rng is None or self.augment == AugmentConfig():
-                return self.cache.get(row["image"], lambda data: resize_levels(decode_image(data), self.resolution))
-            return resize_levels(augment(decode_image(row["image"]), self.augment, rng=rng), self.resolution)
-        except ValueError as error:
-            raise ValueError(f"{name}, question {row['question_id']!r}, image {row['image_id']!r}: {error}") from error
-
-
-def _shared_images(sources: Sequence[RowSource]) -> bool:
-    return any(len(set(rows.column("image_id"))) < len(rows) for rows in sources)
-
-
-def _make_images(sources: Sequence[RowSource], data: DataConfig, resolution: int) -> _Images:
-    """Returns how images are made; nothing is kept where every row has its own."""
-    kept = data.image_cache_mb * 2**20 // max(1, data.workers) if _shared_images(sources) else 0
-    return _Images(resolution, ImageCache(kept), data.augment)
 
 
 class _TrainBatch(NamedTuple):
@@ -62,7 +33,7 @@ class _TrainBatch(NamedTuple):
     sources: list[RowSource]
     data: DataConfig
     tokenizer: Tokenizer
-    images: _Images
+    images: RowImages
     seed: int
     batch_size: int  # of all processes together
     part: tuple[int, int]  # which rows of a batch are made here, from and to
@@ -91,9 +62,10 @@ class _TrainBatch(NamedTuple):
 def sift(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer) -> tuple[list[int], dict[str, Any]]:
     """Returns the numbers of the rows that can be trained on, and a report on those that cannot.
 
-    Every text is tokenised once, so that the number of rows in an epoch is known before training. An empty answer is
-    always left out: it would teach to say nothing. The report has the source's fingerprint under `source`, the number
-    of `rows` and `kept`, `rejected` as {reason: n}, and how many answers are `cut`.
+    Every text is tokenised once, so that the number of rows in an epoch is known before training. An empty answer or
+    question is always left out: it would teach to say nothing, or to answer what nobody asked. The report has the
+    source's fingerprint under `source`, the number of `rows` and `kept`, `rejected` as {reason: n}, and how many
+    answers are `cut`.
 
     Raises:
         ValueError: naming the question, if a prefix is over-long, or an answer is under the policy `error`; or if no
@@ -104,8 +76,8 @@ def sift(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer) -> tuple[li
     cut = 0
     for index, row in enumerate(rows.texts()):
         prefix, suffix = rows.text(row, template=data.prompt)
-        if not suffix:
-            rejected["empty_answer"] += 1
+        if not suffix or (rows.source.task == "vqa" and not row["question"].strip()):
+            rejected["empty_question" if suffix else "empty_answer"] += 1
             continue
         try:
             packed = pack(tokenizer, prefix, suffix=suffix, seq_len=data.seq_len, overlong=data.overlong)
@@ -229,7 +201,7 @@ def make_train_loader(
     """
     if not sources:
         raise ValueError("The training loader needs at least one source; stage.sources is empty.")
-    part = _part(batch_size, process_index, process_count)
+    part = part_of_batch(batch_size, process_index, process_count)
     orders: list[grain.MapDataset] = []
     report = []
     for number, rows in enumerate(sources):
@@ -243,13 +215,21 @@ def make_train_loader(
     settings = [rows.source for rows in sources]
     mixture = plan_mixture(settings, sizes=sizes, total=batches * batch_size, weight_by=weight_by)
     make = _TrainBatch(
-        mixture, orders, list(sources), data, tokenizer, _make_images(sources, data, resolution), seed, batch_size, part
+        mixture,
+        orders,
+        list(sources),
+        data,
+        tokenizer,
+        make_row_images(sources, data, resolution),
+        seed,
+        batch_size,
+        part,
     )
     stream = grain.MapDataset.range(batches).map(make)
     return TrainLoader(stream, mixture=mixture, batch_size=batch_size, workers=data.workers, report=report)
 
 
-def _part(batch_size: int, process_index: int, process_count: int) -> tuple[int, int]:
+def part_of_batch(batch_size: int, process_index: int, process_count: int) -> tuple[int, int]:
     """Returns the first row of every batch that a process makes, and the one after its last."""
     if not 0 <= process_index < process_count:
         raise ValueError(f"process_index={process_index} must be at least 0 and below process_count={process_count}.")
@@ -260,62 +240,3 @@ def _part(batch_size: int, process_index: int, process_count: int) -> tuple[int,
         )
     size = batch_size // process_count
     return process_index * size, (process_index + 1) * size
-
-
-class _EvalRow(NamedTuple):
-    """Turns a row into a prompt to decode from."""
-
-    rows: RowSource
-    data: DataConfig
-    tokenizer: Tokenizer
-    images: _Images
-
-    def __call__(self, index: int) -> tuple[Batch, Row]:
-        row = self.rows[index]
-        prefix, _ = self.rows.text(row, template=self.data.prompt)
-        try:
-            packed = pack_prompt(self.tokenizer, prefix, seq_len=self.data.seq_len)
-        except ValueError as error:
-            raise ValueError(f"{self.rows.name}, question {row['question_id']!r}: {error}") from error
-        image = to_unit(self.images(row, name=self.rows.name))
-        return Batch(image=image, mask_example=np.array(True), **packed), row
-
-
-def _stack(rows: Sequence[Batch]) -> Batch:
-    return Batch(*(np.stack(leaves) for leaves in zip(*rows, strict=True)))
-
-
-def eval_batches(
-    rows: RowSource,
-    *,
-    data: DataConfig,
-    tokenizer: Tokenizer,
-    resolution: int,
-    batch_size: int,
-    process_index: int = 0,
-    process_count: int = 1,
-) -> Iterator[tuple[Batch, list[Row]]]:
-    """Yields (batch, its rows) in order; every row comes once, to one of the processes.
-
-    Arrays are tokens and masks [b, seq_len] with the prompt alone (BOS, prefix, separator) and images [b, resolution,
-    resolution, 3], where b = batch_size / process_count. The last batch repeats its last row up to b, with mask_example
-    False there; the list of rows holds real ones only, so it may be shorter than the batch. Every process gets the same
-    number of batches, if need be one without a real row.
-    """
-    begin, end = _part(batch_size, process_index, process_count)
-    per_batch = end - begin
-    batches = -(-len(rows) // batch_size)
-    wanted = [batch * batch_size + place for batch in range(batches) for place in range(begin, end)]
-    real = [min(number, len(rows) - 1) for number in wanted]
-    make = _EvalRow(rows, data, tokenizer, _make_images([rows], data, resolution))
-    stream = grain.MapDataset.source(real).map(make)
-    ready = grain.ReadOptions(num_threads=PREFETCH.num_threads, prefetch_buffer_size=2 * per_batch)
-    iterator = iter(stream.to_iter_dataset(ready))
-    numbers = iter(wanted)
-    try:
-        while pairs := list(itertools.islice(iterator, per_batch)):
-            is_real = [next(numbers) < len(rows) for _ in pairs]
-            packed = _stack([batch for batch, _ in pairs])._replace(mask_example=np.array(is_real))
-            yield packed, [row for (_, row), keep in zip(pairs, is_real, strict=True) if keep]
-    finally:
-        iterator.close()

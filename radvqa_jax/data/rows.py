@@ -74,7 +74,7 @@ class RowSource(Sequence[Row]):
         self.indices = np.asarray(indices, np.int64)
         self.source = source
         self.fingerprint: dict[str, Any] = fingerprint | {"n": len(self.indices)}
-        self._shown: np.ndarray | None = None  # rows of `data` whose images are shown instead
+        self._shown: tuple[Sequence[Any], np.ndarray] | None = None  # (data, its rows) whose images are shown instead
         self._image: tuple[bytes, str] | None = None  # one encoded image that is shown instead, and its id
 
     @property
@@ -93,7 +93,8 @@ class RowSource(Sequence[Row]):
             return plain | {"image": self._image[0], "image_used": self._image[1]}
         if self._shown is None:
             return plain
-        shown = self._data[int(self._shown[index])]
+        data, numbers = self._shown
+        shown = data[int(numbers[index])]
         return plain | {"image": shown["image"], "image_used": _plain(shown["image_id"])}
 
     def __iter__(self) -> Iterator[Row]:
@@ -132,7 +133,7 @@ class RowSource(Sequence[Row]):
         numbers = np.asarray(indices, np.int64)
         chosen = self._with_indices(self.indices[numbers])
         if self._shown is not None:
-            chosen._shown = self._shown[numbers]
+            chosen._shown = self._shown[0], self._shown[1][numbers]
         chosen._image = self._image
         return chosen
 
@@ -158,13 +159,19 @@ class RowSource(Sequence[Row]):
             prepared=self.prepared,
         )
 
-    def with_images_of(self, others: Sequence[int]) -> "RowSource":
-        """Returns the same rows, each with the image of the row that `others` numbers, and its id as `image_used`."""
+    def with_images_of(self, others: Sequence[int], *, lender: "RowSource | None" = None) -> "RowSource":
+        """Returns the same rows, each with the image of the row that `others` numbers, and its id as `image_used`.
+
+        The numbers are of rows of `lender`, or of these rows.
+        """
         if len(others) != len(self):
             raise ValueError(f"with_images_of needs one number a row: {len(self)} rows, {len(others)} numbers.")
-        swapped = self.select(range(len(self)))
-        swapped._shown = self.indices[np.asarray(others, np.int64)]
-        swapped.fingerprint["images_of"] = hashlib.sha256(swapped._shown.tobytes()).hexdigest()
+        swapped, lent = self.select(range(len(self))), lender or self
+        numbers = lent.indices[np.asarray(others, np.int64)]
+        swapped._shown = lent._data, numbers
+        swapped.fingerprint["images_of"] = hashlib.sha256(numbers.tobytes()).hexdigest()
+        if lender is not None:
+            swapped.fingerprint["images_from"] = lender.fingerprint
         return swapped
 
     def with_image(self, image: bytes, *, image_id: str) -> "RowSource":

@@ -3,8 +3,9 @@
 import collections
 import functools
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -83,12 +84,15 @@ def prepare(
     )
     folder = Path(manual_dir).expanduser() if manual_dir else None
     given = folder.is_dir() if folder else downloads(dataset)
-    if not given and not builder.is_prepared():
+    done = builder.is_prepared()
+    if not given and not done:
         instructions = builder.MANUAL_DOWNLOAD_INSTRUCTIONS or ""
         raise ValueError(
             f"data.manual_dir={manual_dir!r} is not a folder, and {dataset} needs its official files. {instructions}"
         )
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=folder))
+    for split in () if done else builder.info.splits:
+        _open_split(builder, split).index()  # made now, so that no later job reads images for their texts
     rejects = Path(builder.data_dir) / REJECTS_FILE
     report = _report(Path(builder.data_dir))
     if report["differences"] and not allow_count_mismatch:
@@ -161,6 +165,11 @@ def _build_command(source: SourceConfig, data: DataConfig) -> str:
     return " ".join(part for part in parts if part)
 
 
+def not_prepared(builder: tfds.core.GeneratorBasedBuilder, source: SourceConfig, data: DataConfig) -> str:
+    """Returns that a source is not prepared, with the command that does it."""
+    return f"{source.dataset} is not prepared: there is no {builder.data_dir}. Run: {_build_command(source, data)}"
+
+
 def find_prepared(source: SourceConfig, data: DataConfig) -> tfds.core.GeneratorBasedBuilder:
     """Returns the builder of a source that is prepared, without reading a row.
 
@@ -170,14 +179,35 @@ def find_prepared(source: SourceConfig, data: DataConfig) -> tfds.core.Generator
     """
     builder = make_builder(source.dataset, builder_config=source.builder_config, data_dir=data.data_dir)
     if not builder.is_prepared():
-        raise ValueError(
-            f"{source.dataset} is not prepared: there is no {builder.data_dir}. Run: {_build_command(source, data)}"
-        )
+        raise ValueError(not_prepared(builder, source, data))
     if source.split not in builder.info.splits:
         known = list(builder.info.splits)
         near = nearest(source.split, known)
         raise ValueError(f"{source.dataset} has no split {source.split!r}.{near} It has: {', '.join(known)}.")
     return builder
+
+
+class _Opened(NamedTuple):
+    """A prepared split as it lies on the disk."""
+
+    records: Any  # by number, images not decoded
+    images: list[str]  # the features that are images
+    prepared: Prepared
+    index: Callable[[], pa.Table]  # the texts; read at the first call
+
+
+def _open_split(builder: tfds.core.GeneratorBasedBuilder, split: str) -> _Opened:
+    features: Any = builder.info.features
+    images = [name for name, kind in features.items() if isinstance(kind, tfds.features.Image)]
+    decoders = {name: tfds.decode.SkipDecoding() for name in images}
+    records: Any = builder.as_data_source(split, decoders=decoders)  # pyright: ignore[reportCallIssue] decorated
+    prepared = Prepared(Path(builder.data_dir), split, [Path(path) for path in builder.info.splits[split].filepaths])
+
+    @functools.cache
+    def index() -> pa.Table:
+        return load_index(records, features, folder=prepared.folder, split=split, paths=prepared.paths)
+
+    return _Opened(records, images, prepared, index)
 
 
 def load_rows(source: SourceConfig, data: DataConfig, *, seed: int = 0) -> RowSource:
@@ -188,29 +218,18 @@ def load_rows(source: SourceConfig, data: DataConfig, *, seed: int = 0) -> RowSo
     of a larger one.
 
     Raises:
-        ValueError: as `find_prepared`, or if no row is left.
+        ValueError: as `find_prepared`, or if no row is left, or for the task `vqa` none with a question.
     """
     builder = find_prepared(source, data)
-    features: Any = builder.info.features
-    images = [name for name, kind in features.items() if isinstance(kind, tfds.features.Image)]
-    decoders = {name: tfds.decode.SkipDecoding() for name in images}
-    found: Any = builder.as_data_source(source.split, decoders=decoders)  # pyright: ignore[reportCallIssue] decorated
-    fingerprint = _fingerprint(builder, source)
-    paths = [Path(path) for path in builder.info.splits[source.split].filepaths]
-    prepared = Prepared(Path(builder.data_dir), source.split, paths)
-
-    @functools.cache
-    def index() -> pa.Table:
-        return load_index(found, features, folder=prepared.folder, split=source.split, paths=paths)
-
+    opened = _open_split(builder, source.split)
     rows = RowSource(
-        found,
-        indices=range(len(found)),
+        opened.records,
+        indices=range(len(opened.records)),
         source=source,
-        fingerprint=fingerprint,
-        encoded=images,
-        index=index,
-        prepared=prepared,
+        fingerprint=_fingerprint(builder, source),
+        encoded=opened.images,
+        index=opened.index,
+        prepared=opened.prepared,
     )
     for condition in source.where:
         rows = rows.where(condition)
@@ -221,4 +240,9 @@ def load_rows(source: SourceConfig, data: DataConfig, *, seed: int = 0) -> RowSo
         rows = rows.select(sorted(shuffled[: source.limit].tolist()))
     if not len(rows):
         raise ValueError(f"{rows.name} has no rows for task={source.task!r}. Give a split or a task that has some.")
+    if source.task == "vqa" and not any(map(str.strip, rows.column("question"))):
+        raise ValueError(
+            f"{rows.name}: task='vqa' needs questions, and none of {len(rows)} rows has one. Give task='caption' for "
+            "its captions, or another data set."
+        )
     return rows

@@ -7,7 +7,7 @@ questions as independent, which several questions about one image are not. The t
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -23,6 +23,7 @@ from radvqa_jax.evaluation.scoring import (
     image_ids,
     pair,
 )
+from radvqa_jax.evaluation.tables import align, format_p
 from radvqa_jax.schema import Record
 
 _CHUNK = 4_000_000  # signs drawn at a time
@@ -83,28 +84,16 @@ def _effect(only_a: int, only_b: int) -> dict[str, float | None]:
     }
 
 
-def compare_runs(
-    a: Sequence[Record], b: Sequence[Record], *, resamples: int = 2000, draws: int = 10_000, seed: int = 0
-) -> dict[str, Any]:
-    """Returns the paired comparison of the first predictions of two runs: overall, and for each value of each group.
+class _Paired(NamedTuple):
+    """Right (1.0) or wrong (0.0) answers of two runs to the same questions, and the questions' images."""
 
-    Keys: `overall` and `by` ({field: {value: cell}}). A cell holds `n`, `n_images`, the two accuracies `a` and `b`,
-    their `difference` with its interval, how many questions both, only one or neither has right, the p of both tests
-    and the effect sizes. Cells in `by` also hold p corrected by Holm over all of them (`p_mcnemar_holm`,
-    `p_images_holm`); `overall` is the one question asked first and is not corrected. A cell without questions is
-    absent.
+    mine: Float[np.ndarray, " n"]
+    theirs: Float[np.ndarray, " n"]
+    images: np.ndarray
 
-    Raises:
-        ValueError: if there is no record, or the two do not answer the same questions with the same references.
-    """
-    if not a:
-        raise ValueError("A comparison needs records, and the first file has none.")
-    other = pair(a, b)
-    images = image_ids(a)
-    mine, theirs = correct_answers(first_verdicts(a)), correct_answers(first_verdicts(other))
-
-    def cell(rows: Sequence[int]) -> dict[str, Any]:
-        in_a, in_b, where = mine[rows], theirs[rows], images[rows]
+    def cell(self, rows: Sequence[int], *, resamples: int, draws: int, seed: int) -> dict[str, Any]:
+        """Returns the comparison over some of the questions."""
+        in_a, in_b, where = self.mine[rows], self.theirs[rows], self.images[rows]
         both = int((in_a * in_b).sum())
         only_a, only_b = int(in_a.sum()) - both, int(in_b.sum()) - both
         difference = intervals.paired_difference(in_a, in_b, where, resamples=resamples, seed=seed)
@@ -123,16 +112,48 @@ def compare_runs(
             **_effect(only_a, only_b),
         }
 
-    groups = {field: {value: cell(rows) for value, rows in group(a, field).items()} for field in GROUPS}
-    cells = [found for values in groups.values() for found in values.values()]
+
+def _paired(a: Sequence[Record], b: Sequence[Record]) -> _Paired:
+    if not a:
+        raise ValueError("A comparison needs records, and the first file has none.")
+    other = pair(a, b)
+    return _Paired(correct_answers(first_verdicts(a)), correct_answers(first_verdicts(other)), image_ids(a))
+
+
+def compare_overall(
+    a: Sequence[Record], b: Sequence[Record], *, resamples: int = 2000, draws: int = 10_000, seed: int = 0
+) -> dict[str, Any]:
+    """Returns the cell `overall` of `compare_runs`."""
+    return _paired(a, b).cell(range(len(a)), resamples=resamples, draws=draws, seed=seed)
+
+
+def correct_for_number(cells: Sequence[dict[str, Any]]) -> None:
+    """Adds `p_mcnemar_holm` and `p_images_holm` to cells: p corrected by Holm over all of them."""
     for test in ("p_mcnemar", "p_images"):
         for found, corrected in zip(cells, holm([found[test] for found in cells]), strict=True):
             found[f"{test}_holm"] = corrected
-    return {"overall": cell(range(len(a))), "by": {field: values for field, values in groups.items() if values}}
 
 
-def _p(value: float) -> str:
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
+def compare_runs(
+    a: Sequence[Record], b: Sequence[Record], *, resamples: int = 2000, draws: int = 10_000, seed: int = 0
+) -> dict[str, Any]:
+    """Returns the paired comparison of the first predictions of two runs: overall, and for each value of each group.
+
+    Keys: `overall` and `by` ({field: {value: cell}}). A cell holds `n`, `n_images`, the two accuracies `a` and `b`,
+    their `difference` with its interval, how many questions both, only one or neither has right, the p of both tests
+    and the effect sizes. Cells in `by` also hold p corrected by Holm over all of them (`p_mcnemar_holm`,
+    `p_images_holm`); `overall` is the one question asked first and is not corrected. A cell without questions is
+    absent.
+
+    Raises:
+        ValueError: if there is no record, or the two do not answer the same questions with the same references.
+    """
+    paired = _paired(a, b)
+    asked = {"resamples": resamples, "draws": draws, "seed": seed}
+    groups = {field: {value: paired.cell(rows, **asked) for value, rows in group(a, field).items()} for field in GROUPS}
+    correct_for_number([found for values in groups.values() for found in values.values()])
+    overall = paired.cell(range(len(a)), **asked)
+    return {"overall": overall, "by": {field: values for field, values in groups.items() if values}}
 
 
 def _row(label: str, cell: Mapping[str, Any], *, overall: bool = False) -> list[str]:
@@ -149,8 +170,8 @@ def _row(label: str, cell: Mapping[str, Any], *, overall: bool = False) -> list[
         f"{difference['value']:+.3f} [{bounds}]",
         f"{cell['only_a']}:{cell['only_b']}",
         "-" if g is None else f"{g:+.2f}",
-        _p(cell[f"p_mcnemar{end}"]),
-        _p(cell[f"p_images{end}"]),
+        format_p(cell[f"p_mcnemar{end}"]),
+        format_p(cell[f"p_images{end}"]),
     ]
 
 
@@ -160,13 +181,10 @@ def format_comparison(comparison: Mapping[str, Any], *, a: str, b: str) -> str:
     lines = [header, _row("overall", comparison["overall"], overall=True)]
     for field, values in comparison["by"].items():
         lines += [_row(f"{field.replace('_', ' ')}: {value}", cell) for value, cell in values.items()]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    text.insert(1, "-" * max(map(len, text)))
     return "\n".join(
         [
             f"A: {a}\nB: {b}",
-            *text,
+            *align(lines),
             "A - B with its 95 % interval by bootstrap over images. `only A:B`: questions that one alone has right; g:",
             "Cohen's g. `p McNemar` takes questions as independent; `p images` flips whole images. Below overall, p is",
             "corrected by Holm over all those cells.",

@@ -36,6 +36,23 @@ def find(records: Sequence[Record]) -> list[dict[str, Any]]:
     return [figure for figure in read_all() if _key(figure["data"]) == _key(name)]
 
 
+def as_rows(figures: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Returns rows for a table with a column for each kind of question, and what their marks stand for.
+
+    A row has `label`, `mark` and `cells` ({column: figure}); figures of one system, made under the same conditions,
+    share one. The second value is {mark: conditions}.
+    """
+    marks: dict[str, str] = {}  # conditions -> mark
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for figure in figures:
+        conditions = "; ".join(filter(None, (figure["metric"], figure["place"], figure["note"])))
+        mark = marks.setdefault(conditions, chr(ord("a") + len(marks)))
+        label = f"{figure['paper']}, {figure['model']}"
+        row = rows.setdefault((figure["paper"], label, mark), {"label": label, "mark": mark, "cells": {}})
+        row["cells"][figure["column"]] = figure
+    return list(rows.values()), {mark: conditions for conditions, mark in marks.items()}
+
+
 def describe(figure: dict[str, Any]) -> str:
     """Returns a figure as text: who, what, how much, of how many."""
     spread = "" if figure["spread"] is None else f" ± {figure['spread']:.3f}"

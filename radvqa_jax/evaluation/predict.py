@@ -15,7 +15,7 @@ from jaxtyping import UInt32
 from tqdm import tqdm
 
 from radvqa_jax.config import DataConfig, DecodeConfig
-from radvqa_jax.data.loader import eval_batches
+from radvqa_jax.data.eval_loader import eval_batches
 from radvqa_jax.data.packing import pack_prompt
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.tokenizer import Tokenizer

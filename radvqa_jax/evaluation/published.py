@@ -14,6 +14,7 @@ from jaxtyping import Float
 from radvqa_jax import __version__
 from radvqa_jax.evaluation import intervals, llama32_med, med_idefics, medm
 from radvqa_jax.evaluation.scoring import GROUPS, cell_to_json, check_once, group, image_ids
+from radvqa_jax.evaluation.tables import align, format_cell
 from radvqa_jax.schema import Record
 
 SYSTEMS = {"medm": medm, "med_idefics": med_idefics, "llama32_med": llama32_med}
@@ -105,22 +106,11 @@ def published_table(runs: Mapping[str, Mapping[str, Any]], *, label: Callable[[s
         for metric in dict.fromkeys(metric for run in runs.values() for metric in run.get(system, {})):
             cells = [run.get(system, {}).get(metric) for run in runs.values()]
             made_by = next(cell["package"] for cell in cells if cell)
-            rows.append([f"{system} {metric}", made_by, *map(_text, cells)])
+            rows.append([f"{system} {metric}", made_by, *map(format_cell, cells)])
     return rows
-
-
-def _text(cell: Mapping[str, Any] | None) -> str:
-    if cell is None:
-        return "-"
-    bounds = ", ".join(f"{bound:.2f}" for bound in cell["interval"] or ())
-    return f"{cell['value']:.3f} [{bounds or 'no interval'}] n={cell['n']}"
 
 
 def format_published(runs: Mapping[str, Mapping[str, Any]], *, label: Callable[[str], str] = str) -> str:
     """Returns the published metrics as a table for the terminal; {run: {system: {metric: cell}}}."""
-    rows = published_table(runs, label=label)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    text.insert(1, "-" * max(map(len, text)))
     note = "As the systems' own code computed them; their known flaws are in radvqa_jax/evaluation/<system>.py."
-    return "\n".join([*text, note])
+    return "\n".join([*align(published_table(runs, label=label)), note])

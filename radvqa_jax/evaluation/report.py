@@ -11,6 +11,7 @@ from radvqa_jax.evaluation.judge_file import JudgeFile
 from radvqa_jax.evaluation.judge_scores import score_judge
 from radvqa_jax.evaluation.nonsense import score_nonsense
 from radvqa_jax.evaluation.review import Reading, score_readings
+from radvqa_jax.evaluation.tables import align, format_cell
 from radvqa_jax.schema import Record
 
 RUN_LABELS = {"base": "before", "stage1": "after stage 1", "stage2": "after stage 2"}
@@ -133,19 +134,6 @@ def _column(cells: Mapping[str, Any], column: str) -> Mapping[str, Any] | None:
     return cells.get("overall") if column == "overall" else cells.get("by", {}).get("answer_type", {}).get(column)
 
 
-def format_cell(cell: Mapping[str, Any] | None, *, signed: bool = False, n: bool = True) -> str:
-    """Returns a cell as text; an absent one is a dash.
-
-    >>> format_cell({"value": 0.873, "interval": [0.85, 0.893], "n": 600})
-    '0.873 [0.85, 0.89] n=600'
-    """
-    if cell is None:
-        return "-"
-    sign = "+" if signed else ""
-    bounds = ", ".join(f"{bound:{sign}.2f}" for bound in cell["interval"] or ())
-    return f"{cell['value']:{sign}.3f} [{bounds or 'no interval'}]" + (f" n={cell['n']}" if n else "")
-
-
 def _judge_cells(judge: Mapping[str, Any]) -> dict[str, Any]:
     parts = {"overall": judge["overall"]} | judge["by_answer_type"]
     found = {c: part for c in COLUMNS if (part := parts.get(c)) and part["accuracy"]}
@@ -200,8 +188,7 @@ def table_rows(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def format_table(scores: Mapping[str, Any]) -> str:
     """Returns the main table for the terminal: accuracy, 95 % interval and n, with the baselines beside each run."""
-    header = ["accuracy", *COLUMNS, "unparsed"]
-    lines = [header]
+    lines = [["accuracy", *COLUMNS, "unparsed"]]
     for row in table_rows(scores):
         signed = row["kind"] == "over"
         overall = row["cells"]["overall"]
@@ -209,10 +196,8 @@ def format_table(scores: Mapping[str, Any]) -> str:
         cells = [format_cell(row["cells"][column], signed=signed) for column in COLUMNS]
         unparsed = "" if signed or overall is None else str(overall["unparsed"])
         lines.append([indent + row["label"], *cells, unparsed])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    text = align(lines)
     overall = next(iter(scores["runs"].values()))["overall"]
-    text.insert(1, "-" * max(map(len, text)))
     first = next(iter(scores["runs"].values()))
     paired = " Rows that begin with `over` are paired." if any(key.startswith("over_") for key in first) else ""
     text.append(

@@ -1,25 +1,18 @@
 """Plots of the report: each is an SVG as a data URL, and the same in words."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from radvqa_jax.evaluation.report import run_label
+from radvqa_jax.pages import figure_settings, figure_url
 
 Image = dict[str, str]  # src, words
 _COLOURS = ("#0b5cad", "#c25100", "#4d7a00", "#7a3fa0", "#5c6670")  # told apart by the colour-blind; shapes differ too
 _SHAPES = "osD^v"
-
-
-def data_url(data: bytes, *, kind: str) -> str:
-    """Returns bytes as the address of an image inside the page."""
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def _figure(width: float, height: float, panels: int = 1) -> tuple[Figure, Sequence[Axes]]:
@@ -28,14 +21,11 @@ def _figure(width: float, height: float, panels: int = 1) -> tuple[Figure, Seque
 
 
 def _image(figure: Figure, words: str) -> Image:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return {"src": data_url(buffer.getvalue(), kind="svg+xml"), "words": words}
+    return {"src": figure_url(figure), "words": words}
 
 
 def _settings() -> Any:
-    # A fixed salt and no date: the same figures give the same file. A dollar sign in a name is no formula.
-    return matplotlib.rc_context({"svg.hashsalt": "radvqa", "font.size": 9, "text.parse_math": False})
+    return figure_settings(**{"font.size": 9})
 
 
 def _errors(cells: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -80,7 +70,7 @@ def loss_figure(losses: Mapping[str, Sequence[Mapping[str, Any]]]) -> Image | No
         return _image(figure, "; ".join(words))
 
 
-def _dots(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], *, xlabel: str, low: float) -> Image:
+def dots(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], *, xlabel: str, low: float) -> Image:
     """Returns values with their intervals, one line a row, one shape a series. `rows`: row -> series -> cell."""
     series = list(dict.fromkeys(name for cells in rows.values() for name in cells))
     with _settings():
@@ -122,7 +112,7 @@ def group_figure(scores: Mapping[str, Any], group: str) -> Image | None:
         value: {label: cell for label, cells in compared.items() if (cell := cells["by"].get(group, {}).get(value))}
         for value in values
     }
-    return _dots({f"{value} ": cells for value, cells in rows.items()}, xlabel="accuracy", low=-0.02) if rows else None
+    return dots({f"{value} ": cells for value, cells in rows.items()}, xlabel="accuracy", low=-0.02) if rows else None
 
 
 def calibration_figure(scores: Mapping[str, Any]) -> Image | None:
@@ -173,4 +163,4 @@ def agreement_figure(scores: Mapping[str, Any]) -> Image | None:
         for label, pair in pairs:
             if pair is not None and pair["kappa"] is not None:
                 rows[f"{run_label(name)}: {label}"] = {"kappa": pair | {"value": pair["kappa"]}}
-    return _dots(rows, xlabel="Cohen's kappa", low=-1.02) if rows else None
+    return dots(rows, xlabel="Cohen's kappa", low=-1.02) if rows else None

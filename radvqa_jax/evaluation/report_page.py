@@ -1,35 +1,28 @@
-"""report.html: one file that loads nothing.
+"""report.html: one file that loads nothing (pages.py), with one script, which filters the list of cases."""
 
-Its Content-Security-Policy forbids every load but the images inside it and every script but the one whose hash it
-names, which filters the list of cases. Every text goes through the template's escaping.
-"""
-
-import base64
-import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
-from markupsafe import Markup
 from PIL import Image
 
 from radvqa_jax import files
 from radvqa_jax.config import ReportConfig
 from radvqa_jax.data.image import decode_image
+from radvqa_jax.evaluation import paper_figures, review, scoring
 from radvqa_jax.evaluation import report_figures as figures
-from radvqa_jax.evaluation import review, scoring
 from radvqa_jax.evaluation.report import (
     COLUMNS,
     GROUP_LABELS,
     Experiment,
-    format_cell,
     judge_lines,
     run_label,
     table_rows,
 )
+from radvqa_jax.evaluation.tables import format_cell
+from radvqa_jax.pages import data_url, flat_lines, render_page
 from radvqa_jax.schema import Record
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -52,8 +45,7 @@ def _overlays(overlays: Sequence[Mapping[str, Any]], *, images: bool) -> list[di
         if not bytes(overlay["png"]).startswith(_PNG):
             raise ValueError(f"overlays[{index}]['png'] must be the bytes of a PNG file; got {overlay['png'][:8]!r}.")
     return [
-        dict(overlay) | {"src": figures.data_url(bytes(overlay["png"]), kind="png") if images else ""}
-        for overlay in overlays
+        dict(overlay) | {"src": data_url(bytes(overlay["png"]), kind="png") if images else ""} for overlay in overlays
     ]
 
 
@@ -63,7 +55,7 @@ def _thumbnail(data: bytes) -> str:
     image.thumbnail((_SIDE, _SIDE))
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=85)
-    return figures.data_url(buffer.getvalue(), kind="jpeg")
+    return data_url(buffer.getvalue(), kind="jpeg")
 
 
 def _sets(experiment: Experiment) -> dict[str, Sequence[Record]]:
@@ -135,23 +127,7 @@ def _filters(cases: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     return {name: found for name, found in values.items() if len(found) > 1}
 
 
-def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
-    """Returns (dotted name, text) for each leaf of nested mappings."""
-    if isinstance(value, Mapping):
-        return [pair for key, item in value.items() for pair in _flat(item, f"{name}.{key}" if name else str(key))]
-    return [(name, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))]
-
-
 def _render(experiment: Experiment, scores: Mapping[str, Any], config: ReportConfig, *, seed: int) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(format_cell=format_cell)
-    script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
     groups = {  # group -> value -> number of images
         group: {
             value: cell["n_images"]
@@ -160,14 +136,20 @@ def _render(experiment: Experiment, scores: Mapping[str, Any], config: ReportCon
         }
         for group in GROUP_LABELS
     }
+    papers, conditions = paper_figures.as_rows(scores["papers"])
     cases = _cases(experiment, config, seed=seed)
     compared = {run_label(name): run for name, run in scores["runs"].items()}
     if "question_only" in scores["baselines"]:
         compared["question only"] = scores["baselines"]["question_only"]
-    return environment.get_template("report.html").render(
+    return render_page(
+        _TEMPLATES,
+        "report",
         scores=scores,
+        format_cell=format_cell,
         columns=COLUMNS,
         rows=table_rows(scores),
+        papers=papers,
+        conditions=conditions,
         judge_lines=judge_lines(scores),
         run_label=run_label,
         group_labels=GROUP_LABELS,
@@ -182,11 +164,8 @@ def _render(experiment: Experiment, scores: Mapping[str, Any], config: ReportCon
         filters=_filters(cases),
         filter_labels=FILTERS,
         images=config.images,
-        provenance=_flat(experiment.provenance),
+        provenance=flat_lines({**experiment.provenance, "method": scores["method"]}),
         case_seed=seed,
-        style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from radvqa_jax.config import Config
+from radvqa_jax.runners.ablations import ablations_mode
 from radvqa_jax.runners.ask import ask
 from radvqa_jax.runners.audit import audit_mode
 from radvqa_jax.runners.compare import compare_mode
@@ -26,6 +27,7 @@ RUNNERS: dict[str, Callable[[Config, Path], None]] = {
     "saliency": saliency_mode,
     "saliency_quality": saliency_quality_mode,
     "ask": ask,
+    "ablations": ablations_mode,
     "job": job,
     "audit": audit_mode,
     "fit": fit_mode,

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,11 +19,13 @@ from radvqa_jax.evaluation.normalize import normalize
 from radvqa_jax.evaluation.report import run_label
 from radvqa_jax.files import write_json
 from radvqa_jax.prompts import vqa_prefix
-from radvqa_jax.runners.ground import configured_adapter, load_ground
-from radvqa_jax.saliency.viewer import ViewerCase, write_viewer
-from radvqa_jax.saliency.viewer_cases import Shown, ask_models, viewer_case
+from radvqa_jax.runners.ground import load_ground, shown_models
+from radvqa_jax.saliency.compare import other_answer
+from radvqa_jax.saliency.gallery import Asked, write_case
+from radvqa_jax.saliency.viewer import write_viewer
+from radvqa_jax.saliency.viewer_cases import Shown
 from radvqa_jax.schema import Batch, Record
-from radvqa_jax.training.stage import Trained, assemble
+from radvqa_jax.training.stage import assemble
 
 
 class Opened(NamedTuple):
@@ -78,8 +79,8 @@ def ask(config: Config, workdir: Path) -> None:
     """Answers ask.question about ask.image: prints answer, samples and agreement; writes answer.json, viewer.html."""
     opened = open_image(config)
     ground = load_ground(config, workdir)
-    run, trained = configured_adapter(ground)
-    models = {"base": Trained.nothing()} | {run: trained}
+    models = shown_models(ground)
+    run = list(models)[-1]
     shown = {name: Shown(run_label(name), *assemble(config, ground.base, leaves)) for name, leaves in models.items()}
     if len(shown) == 1:
         shown = {run: shown[run]._replace(label="answer")}
@@ -117,29 +118,15 @@ def ask(config: Config, workdir: Path) -> None:
     if not answer.strip():
         print("No viewer: the answer has no words to look at.")
         return
-    case = _case(config, shown, records, opened, rows, tokenizer, prefix)
+    asked = Asked(
+        records,
+        opened.image,
+        prefix,
+        facts=[*rows, *opened.facts],
+        notes=opened.notes,
+        other=config.ask.other or other_answer(answer, [record.predictions[0] for record in records.values()]),
+    )
+    case, saved = write_case(shown, asked, tokenizer=tokenizer, config=config, folder=workdir / "saliency")
+    print(f"The figures are {saved.figure}, its .pdf, and more beside it")
     print(f"The viewer is {write_viewer(workdir / 'viewer.html', [case], title='One question: what was read')}")
     print("Research software, not for clinical use.")
-
-
-def _case(
-    config: Config,
-    shown: Mapping[str, Shown],
-    records: Mapping[str, Record],
-    opened: Opened,
-    rows: list[tuple[str, str]],
-    tokenizer: Tokenizer,
-    prefix: str,
-) -> ViewerCase:
-    bundles = ask_models(
-        shown,
-        tokenizer=tokenizer,
-        image=opened.image,
-        prefix=prefix,
-        answer=records[list(shown)[-1]].predictions[0],
-        config=config.saliency,
-        seq_len=config.data.seq_len + config.decode.max_new_tokens,
-    )
-    return viewer_case(
-        shown, bundles, records=records, image=opened.image, facts=[*rows, *opened.facts], notes=opened.notes
-    )

@@ -1,12 +1,11 @@
 """What training and evaluation sets hold and share: the mode `audit`, and the check before a run."""
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from radvqa_jax.config import Config, SourceConfig
-from radvqa_jax.data.audit import audit, format_report
+from radvqa_jax.data.audit import audit, format_report, say
 from radvqa_jax.data.audit_report import write_audit
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
@@ -62,7 +61,7 @@ def _refusal(leaks: list[dict[str, Any]], sets: Mapping[str, RowSource]) -> str:
     """Returns why a run may not start, and how it may."""
     lines, sides = [], []
     for pair in leaks:
-        shared = ", ".join(f"{pair[kind]} {kind.replace('_', ' ')}" for kind in pair["leak"])
+        shared = ", ".join(say(pair, kind) for kind in pair["leak"])
         lines.append(f"{pair['second']} is evaluated and shares {shared} with {pair['first']}, which is trained on.")
         sides.append(
             "~".join(f"{s.dataset}:{s.split}" for s in (sets[pair[side]].source for side in ("first", "second")))
@@ -106,14 +105,13 @@ def refuse_leaks(config: Config, workdir: Path) -> dict[str, Any]:
 def _blind(config: Config, sets: Mapping[str, RowSource]) -> dict[str, Any]:
     """Returns {evaluated set: {question_only, majority: accuracy by column}} from the answers of eval.train_source."""
     source = config.eval.train_source
-    if not source.dataset:
+    asked = [evaluated for evaluated in evaluated_sources(config) if evaluated.task == "vqa"]
+    if not source.dataset or source.task != "vqa" or not asked:
         return {}
-    train = list(load_rows(dataclasses.replace(source, task="vqa"), config.data, seed=config.seed).texts())
+    train = list(load_rows(source, config.data, seed=config.seed).texts())
     found: dict[str, Any] = {}
-    for evaluated in evaluated_sources(config):
+    for evaluated in asked:
         (name,) = _load(config, [evaluated])
-        if evaluated.task != "vqa":
-            continue
         test = list(sets[name].texts())
         answered = {"question_only": baselines.question_only(train, test), "majority": baselines.majority(train, test)}
         found[name] = {

@@ -58,11 +58,19 @@ def unseen_rows(config: Config, rows: RowSource) -> Unseen:
         others = baselines.swap_images(rows, seed=config.seed)
         swapped["swapped"], same_group = rows.with_images_of(others), baselines.agreeing(rows, others)
     if config.eval.swapped_any:
-        swapped["swapped_any"] = rows.with_images_of(baselines.swap_images(rows, seed=config.seed, by=()))
+        swapped["swapped_any"] = show_other(rows, "swapped_any", seed=config.seed)
     if config.eval.blank:
         first, which = baselines.distinct(rows.text(row, template=config.data.prompt)[0] for row in rows)
-        blank = rows.select(first).with_image(baselines.blank_image(), image_id=baselines.BLANK), which
+        blank = show_other(rows.select(first), "blank", seed=config.seed), which
     return Unseen(swapped, blank, same_group)
+
+
+def show_other(rows: RowSource, kind: str, *, seed: int) -> RowSource:
+    """Returns the rows with the images of a kind of report.UNSEEN: another case's, that of any case, a blank one."""
+    if kind == "blank":
+        return rows.with_image(baselines.blank_image(), image_id=baselines.BLANK)
+    by = ("modality", "organ") if kind == "swapped" else ()
+    return rows.with_images_of(baselines.swap_images(rows, seed=seed, by=by))
 
 
 def answer_unseen(

@@ -1,8 +1,16 @@
 """What every mode with a model needs: the tokenizer, the base checkpoint, and where they go."""
 
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
+
+from radvqa_jax import __version__
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.checkpoints.adapter import load_adapter
 from radvqa_jax.config import Config
@@ -12,6 +20,8 @@ from radvqa_jax.models.variants import get_variant
 from radvqa_jax.training.sharding import check_rows, with_shardings
 from radvqa_jax.training.stage import Base, Trained, keep_leaf, load_trained, loaded_shapes, mesh_of
 from radvqa_jax.trees import Flat
+
+PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "sentencepiece")
 
 
 class Ground(NamedTuple):
@@ -44,7 +54,8 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
     for stage in map(config.stage, stages):
         if mesh is not None:
             check_rows(mesh, stage.batch_size * stage.accumulate, accumulate=stage.accumulate)
-    for adapter in [config.stage(name).init_from for name in stages] if stages else [config.adapter]:
+    adapters = [config.stage(name).init_from for name in stages] if stages else [config.adapter]
+    for adapter in [*adapters, *config.saliency.beside]:
         if adapter:
             load_adapter(adapter)
     if config.model.quantize != "none":
@@ -53,7 +64,7 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
 
 
 def _trained_stages(config: Config) -> tuple[str, ...]:
-    return config.stages if config.mode in ("train", "job") else ()
+    return config.stages if config.mode in ("train", "job", "ablations") else ()
 
 
 def load_ground(config: Config, workdir: Path) -> Ground:
@@ -72,6 +83,38 @@ def load_ground(config: Config, workdir: Path) -> Ground:
     )
     print(loaded.text(), flush=True)
     return Ground(config, workdir, tokenizer, Base(params, Path(config.model.checkpoint).name, loaded.sha256))
+
+
+def shown_models(ground: Ground) -> dict[str, Trained]:
+    """Returns the base, the adapters of saliency.beside, and last the configured one: name -> what was trained, in the
+    order of reading. Those beside are called by the last two parts of their folders, or all parts where these agree."""
+    run, trained = configured_adapter(ground)
+    folders = ground.config.saliency.beside
+    short = ["/".join(Path(folder).parts[-2:]) for folder in folders]
+    names = short if len(set(short)) == len(short) else folders
+    beside = {name: load_trained(folder, ground.base) for name, folder in zip(names, folders, strict=True)}
+    return {"base": Trained.nothing()} | beside | {run: trained}
+
+
+def provenance(ground: Ground, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what every number of a run rests on, as JSON values; `found` is the report of the audit."""
+    config = ground.config
+    settings = json.dumps(dataclasses.asdict(config), sort_keys=True)
+    return {
+        "config_sha256": hashlib.sha256(settings.encode()).hexdigest(),
+        "checkpoint": {"name": ground.base.name, "sha256": ground.base.sha256},
+        "tokenizer_sha256": ground.tokenizer.sha256,
+        "shared_between_splits": [
+            {key: value for key, value in pair.items() if key not in ("near_pairs", "suspects")}
+            for pair in found["shared"]
+        ],
+        "accepted_leaks": list(config.audit.accept),
+        "prompt": config.data.prompt,
+        "decoding": dataclasses.asdict(config.decode),
+        "seed": config.seed,
+        "device": jax.devices()[0].device_kind,
+        "versions": {"radvqa_jax": __version__} | {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
 
 
 def configured_adapter(ground: Ground) -> tuple[str, Trained]:

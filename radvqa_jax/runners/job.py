@@ -1,16 +1,9 @@
 """The main job: everything in order, from data to report."""
 
-import dataclasses
-import hashlib
-import importlib.metadata
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from radvqa_jax import __version__
 from radvqa_jax.config import Config
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows, make_builder
@@ -30,7 +23,7 @@ from radvqa_jax.runners.evaluate import (
     unseen_rows,
     write_scores,
 )
-from radvqa_jax.runners.ground import Ground, inspect_model, load_ground
+from radvqa_jax.runners.ground import Ground, inspect_model, load_ground, provenance
 from radvqa_jax.runners.saliency import maps
 from radvqa_jax.runners.train import train_stages
 from radvqa_jax.saliency.gallery import choose_cases
@@ -42,25 +35,11 @@ from radvqa_jax.training.stage import Trained
 def _provenance(
     ground: Ground, rows: RowSource, unseen: Unseen, found: dict[str, Any], runs: Mapping[str, list[Record]]
 ) -> dict[str, Any]:
-    packages = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "sentencepiece")
-    settings = json.dumps(dataclasses.asdict(ground.config), sort_keys=True)
     return {
         "synthetic": is_synthetic(runs),
-        "config_sha256": hashlib.sha256(settings.encode()).hexdigest(),
-        "checkpoint": {"name": ground.base.name, "sha256": ground.base.sha256},
-        "tokenizer_sha256": ground.tokenizer.sha256,
         "evaluated_on": rows.fingerprint,
         "swapped_image_of_the_same_modality_and_organ": f"{unseen.same_group} of {len(rows)} questions",
-        "shared_between_splits": [
-            {key: value for key, value in pair.items() if key not in ("near_pairs", "suspects")}
-            for pair in found["shared"]
-        ],
-        "accepted_leaks": list(ground.config.audit.accept),
-        "prompt": ground.config.data.prompt,
-        "decoding": dataclasses.asdict(ground.config.decode),
-        "seed": ground.config.seed,
-        "device": jax.devices()[0].device_kind,
-        "versions": {"radvqa_jax": __version__} | {name: importlib.metadata.version(name) for name in packages},
+        **provenance(ground, found),
     }
 
 

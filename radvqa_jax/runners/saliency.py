@@ -9,7 +9,7 @@ from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.evaluation.report import run_label
 from radvqa_jax.runners.evaluate import answer, is_synthetic
-from radvqa_jax.runners.ground import Ground, configured_adapter, load_ground
+from radvqa_jax.runners.ground import Ground, load_ground, shown_models
 from radvqa_jax.saliency.gallery import choose_cases, write_cases
 from radvqa_jax.saliency.viewer import write_viewer
 from radvqa_jax.saliency.viewer_cases import Shown
@@ -21,14 +21,15 @@ def saliency_mode(config: Config, workdir: Path) -> None:
     """Writes attention maps for a few questions of config.eval.source."""
     rows = load_rows(config.eval.source, config.data, seed=config.seed)
     ground = load_ground(config, workdir)
-    run, trained = configured_adapter(ground)
-    records = answer(ground, trained, rows, run=run, name="predictions")
+    models = shown_models(ground)
+    run = list(models)[-1]
+    records = answer(ground, models[run], rows, run=run, name="predictions")
     chosen = choose_cases(records, cases=config.saliency.cases, seed=config.seed)
-    few, models, answers = rows.select(chosen), {run: trained}, {run: [records[index] for index in chosen]}
-    if run != "base" and chosen:
-        base = Trained.nothing()
-        models = {"base": base} | models
-        answers["base"] = answer(ground, base, few, run="base", name="base_cases")
+    few, answers = rows.select(chosen), {run: [records[index] for index in chosen]}
+    for number, (name, trained) in enumerate(models.items()):
+        if chosen and name != run:
+            file = "base_cases" if name == "base" else f"beside{number}_cases"
+            answers[name] = answer(ground, trained, few, run=name, name=file)
     maps(ground, models, few, answers)
 
 

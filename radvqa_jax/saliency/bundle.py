@@ -20,15 +20,16 @@ from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.decoding.decode import decode
 from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.saliency.capture import answer_row, capture
-from radvqa_jax.saliency.relevancy import relevancy
+from radvqa_jax.saliency.relevancy import contrast_ids, relevancy, relevancy_contrast
 from radvqa_jax.saliency.rollout import RolloutOptions, through_vision_tower
 from radvqa_jax.saliency.words import word_groups
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
 
-METHODS = ("raw", "value_norm", "rollout", "relevancy")  # each with and without the vision tower
+METHODS = ("raw", "value_norm", "rollout", "relevancy", "contrast")  # each with and without the vision tower
 BY_HEAD = ("raw", "value_norm")  # methods that can be asked for one layer or head
 SHARES = ("raw", "rollout")  # methods whose values are shares of one; the others have no unit
+OF_PROMPT = ("raw", "rollout")  # methods that also have a map for each token of the prompt
 VISION_SUFFIX = "_vision"  # of a method's name: composed with the vision tower's rollout
 
 Words = list[tuple[str, list[int]]]
@@ -74,9 +75,12 @@ class CaseBundle(NamedTuple):
     value_norm: Float[np.ndarray, "L N A P"]  # |alpha f(x)| of each head (Kobayashi et al. 2020)
     value_norm_layer: Float[np.ndarray, "L A P"]  # |sum over heads of alpha f(x)|
     rollout: Float[np.ndarray, "R A P"]  # share of rollout, for each of options.residuals
+    prompt_rollout: Float[np.ndarray, "R U P"]  # the same of the state AT a prompt token
     relevancy: Float[np.ndarray, "A P"] | None  # Chefer et al. 2021; no unit
     vision_rollout: Float[np.ndarray, "P P"]  # row p: of which patches image token p is made; rows sum to one
     options: BundleOptions
+    contrast: Float[np.ndarray, "A P"] | None = None  # speaks for the answer (> 0) or for `other` (< 0); no unit
+    other: str = ""  # the answer of the contrast
 
     @property
     def grid(self) -> int:
@@ -86,7 +90,8 @@ class CaseBundle(NamedTuple):
     @property
     def methods(self) -> tuple[str, ...]:
         """Names that `tokens` takes."""
-        plain = [method for method in METHODS if method != "relevancy" or self.relevancy is not None]
+        absent = {name for name in ("relevancy", "contrast") if getattr(self, name) is None}
+        plain = [method for method in METHODS if method not in absent]
         return tuple(plain + [method + VISION_SUFFIX for method in plain])
 
     def tokens(
@@ -96,14 +101,16 @@ class CaseBundle(NamedTuple):
         layers: Sequence[int] = (),
         heads: Sequence[int] = (),
         residual: float | None = None,
+        prompt: bool = False,
     ) -> Float[np.ndarray, "A grid grid"]:
-        """Returns a map for each answer token.
+        """Returns a map for each answer token, or for each token of the prompt.
 
         Args:
-            method: raw, value_norm, rollout or relevancy; with `_vision` at its end composed with the vision tower.
+            method: one of `methods`; with `_vision` at its end composed with the vision tower.
             layers: raw and value_norm: the mean over these; none = all.
             heads: likewise. value_norm over all heads of a layer is the norm of their sum, where heads may cancel.
             residual: rollout: one of options.residuals; None = the first.
+            prompt: raw and rollout: question to image, what the state at each token of the prompt read.
 
         Raises:
             ValueError: for a method, layer, head or residual that is not there.
@@ -113,20 +120,25 @@ class CaseBundle(NamedTuple):
         plain = method.removesuffix(VISION_SUFFIX)
         if (layers or heads) and plain not in BY_HEAD:
             raise ValueError(f"{method} has no layers and heads to choose from; {' and '.join(BY_HEAD)} have.")
-        flat = self._flat(plain, layers=layers, heads=heads, residual=residual)
+        if prompt and plain not in OF_PROMPT:
+            raise ValueError(f"{method} has no map of the prompt's tokens; {' and '.join(OF_PROMPT)} have.")
+        flat = self._flat(plain, layers=layers, heads=heads, residual=residual, prompt=prompt)
         maps = flat.reshape(-1, self.grid, self.grid).astype(np.float32)
         if method == plain:
             return maps
         return np.asarray(through_vision_tower(jnp.asarray(maps), jnp.asarray(self.vision_rollout)))
 
-    def _flat(self, method: str, *, layers: Sequence[int], heads: Sequence[int], residual: float | None) -> Any:
-        if method == "relevancy":
-            return self.relevancy
+    def _flat(
+        self, method: str, *, layers: Sequence[int], heads: Sequence[int], residual: float | None, prompt: bool
+    ) -> Any:
+        if method in ("relevancy", "contrast"):
+            return getattr(self, method)
         if method == "rollout":
             weights = self.options.residuals
             if residual is not None and residual not in weights:
                 raise ValueError(f"No rollout with residual={residual}; there are {', '.join(map(str, weights))}.")
-            return self.rollout[weights.index(residual) if residual is not None else 0]
+            rolled = self.prompt_rollout if prompt else self.rollout
+            return rolled[weights.index(residual) if residual is not None else 0]
         depth, count = self.raw.shape[:2]
         for name, indices, size in (("layers", layers, depth), ("heads", heads, count)):
             if wrong := [index for index in indices if not 0 <= index < size]:
@@ -134,7 +146,7 @@ class CaseBundle(NamedTuple):
         rows = list(layers) or slice(None)
         if method == "value_norm" and not heads:
             return self.value_norm_layer[rows].mean(axis=0)
-        values = {"raw": self.raw, "value_norm": self.value_norm}[method]
+        values = self.prompt_raw if prompt else {"raw": self.raw, "value_norm": self.value_norm}[method]
         return values[rows][:, list(heads) or slice(None)].mean(axis=(0, 1))
 
 
@@ -189,6 +201,7 @@ def make_bundle(
     answer: Sequence[int] | Int[np.ndarray, " A"],
     seq_len: int,
     options: BundleOptions | None = None,
+    other: str = "",
 ) -> CaseBundle:
     """Returns everything about one question and a given answer. One compilation serves all cases of one `seq_len`.
 
@@ -202,6 +215,7 @@ def make_bundle(
             eos=True)`.
         seq_len: text positions of the row.
         options: how the maps are made.
+        other: another answer that this one is held against, which gives the method `contrast`; empty = none.
 
     Raises:
         ValueError: if the answer is empty, or prompt and answer do not fit `seq_len`.
@@ -219,8 +233,13 @@ def make_bundle(
         vision_rollout=options.vision_rollout,
     )
     relevance = relevancy(model, params, batch) if options.relevancy else None
-    found: Any = jax.device_get(captured)
-    return _bundle(tokenizer, batch, found, jax.device_get(relevance), options)
+    captured, relevance = jax.device_get((captured, relevance))
+    bundle = _bundle(tokenizer, batch, captured, relevance, options)
+    if not other:
+        return bundle
+    ids = contrast_ids(bundle.token_ids, tokenizer.encode(other, eos=True), size=batch.tokens.shape[1] - 1)
+    signed = np.asarray(relevancy_contrast(model, params, batch, jnp.asarray(ids)))
+    return bundle._replace(contrast=signed[0, : len(bundle.token_ids), : captured.num_patches], other=other)
 
 
 def _bundle(tokenizer: Tokenizer, batch: Batch, found: Any, relevance: Any, options: BundleOptions) -> CaseBundle:
@@ -242,6 +261,7 @@ def _bundle(tokenizer: Tokenizer, batch: Batch, found: Any, relevance: Any, opti
         value_norm=found.head_norms[:, 0, :, :count, :p],
         value_norm_layer=found.layer_norms[:, 0, :count, :p],
         rollout=found.rolled[:, 0, queries, :p],
+        prompt_rollout=found.rolled[:, 0, p : p + first, :p],
         relevancy=None if relevance is None else relevance[0, :count, :p],
         vision_rollout=found.vision_rolled[0, 0],
         options=options,

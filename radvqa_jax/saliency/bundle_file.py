@@ -11,8 +11,11 @@ import numpy as np
 from radvqa_jax.files import atomic_write
 from radvqa_jax.saliency.bundle import BundleOptions, CaseBundle, Words
 
-FORMAT = 1
-_HALF = ("raw", "raw_to_prompt", "prompt_raw", "value_norm", "value_norm_layer", "rollout", "relevancy")
+FORMAT = 2
+_HALF = (
+    *("raw", "raw_to_prompt", "prompt_raw", "value_norm", "value_norm_layer"),
+    *("rollout", "prompt_rollout", "relevancy", "contrast"),
+)
 
 
 def _word_arrays(words: Words, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -36,8 +39,9 @@ def to_arrays(bundle: CaseBundle) -> dict[str, np.ndarray]:
     | `raw_to_prompt` [L N A U] | share of attention, response to question |
     | `prompt_raw` [L N U P] | share of attention, the state at a prompt token to the image |
     | `value_norm` [L N A P], `value_norm_layer` [L A P] | attention x value norm, by head and of their sum |
-    | `rollout` [R A P] | share of rollout, for each of `residuals` [R] (float64) |
+    | `rollout` [R A P], `prompt_rollout` [R U P] | share of rollout, for each of `residuals` [R] (float64) |
     | `relevancy` [A P] | gradient-weighted relevancy, no unit; absent if it was not computed |
+    | `contrast` [A P], `other` | for the answer (> 0) or for `other` (< 0), no unit; absent without another answer |
     | `vision_rollout` [P P] | float32; a map m [P] through the vision tower is m @ vision_rollout |
     | `token_ids` [A], `prompt_ids` [U] | int32 |
     | `words` [W], `word_of_token` [A] | text, int32; duplicates are words of their own |
@@ -50,6 +54,7 @@ def to_arrays(bundle: CaseBundle) -> dict[str, np.ndarray]:
     arrays = {
         "format": np.array(FORMAT),
         "answer": np.array(bundle.answer),
+        "other": np.array(bundle.other),
         "ended": np.array(bundle.ended),
         "grid": np.array(bundle.grid),
         "residuals": np.array(bundle.options.residuals, float),
@@ -85,6 +90,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> CaseBundle:
     floats: dict[str, Any] = {name: arrays[name].astype(np.float32) if name in arrays else None for name in _HALF}
     return CaseBundle(
         answer=str(arrays["answer"]),
+        other=str(arrays["other"]),
         token_ids=arrays["token_ids"],
         logprobs=arrays["logprobs"],
         words=_words(arrays["words"], arrays["word_of_token"]),

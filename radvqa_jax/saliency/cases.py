@@ -14,8 +14,9 @@ from PIL import Image
 from radvqa_jax.config import SaliencyConfig
 from radvqa_jax.files import atomic_write
 from radvqa_jax.saliency.bundle import SHARES, VISION_SUFFIX
+from radvqa_jax.saliency.figures import FORMATS, Format, case_figure, number_words
 from radvqa_jax.saliency.maps import CaseMaps
-from radvqa_jax.saliency.overlay import Limits, case_figure, colour_limits, overlay_png
+from radvqa_jax.saliency.overlay import Limits, colour_limits, overlay_png
 from radvqa_jax.saliency.quality import Quality, quality
 
 _PLAIN_LABELS = {
@@ -23,6 +24,10 @@ _PLAIN_LABELS = {
     "value_norm": "attention x value norm",
     "rollout": "share of rollout",
     "relevancy": "relevancy",
+}
+_PLAIN_TITLES = {"raw": "raw attention", "value_norm": "value norm", "rollout": "rollout", "relevancy": "relevancy"}
+TITLES = _PLAIN_TITLES | {
+    f"{name}_vision": f"{title} through the vision tower" for name, title in _PLAIN_TITLES.items()
 }
 LABELS = _PLAIN_LABELS | {f"{name}_vision": f"{label}, through ViT" for name, label in _PLAIN_LABELS.items()}
 WORDS_SHOWN = 6  # in the figure; the .npz has all
@@ -34,9 +39,9 @@ class SavedCase(NamedTuple):
     """What was written, and what it is worth."""
 
     npz: Path
-    figure: Path  # PNG of the panels: whole answer and words, by method
+    figure: Path  # PNG of the panels: whole answer and words, by method; the same as .pdf beside it
     overlays: dict[str, Path]  # method -> PNG of the whole answer's map on the image
-    quality: dict[str, Quality]  # method -> figures for the whole answer's map; empty without a lesion
+    quality: dict[str, Quality]  # method -> figures for the whole answer's map; empty without a mask
 
 
 def safe_name(question_id: str) -> str:
@@ -84,21 +89,22 @@ def case_arrays(maps: CaseMaps, *, image_size: tuple[int, int]) -> dict[str, np.
     return arrays
 
 
-def _figure(maps: CaseMaps, image: UInt8[np.ndarray, "h w 3"], **heading: Any) -> bytes:
+def _figure(maps: CaseMaps, image: UInt8[np.ndarray, "h w 3"], *, kind: Format, **heading: Any) -> bytes:
     """Returns the panels: a row a method, first the image, then the whole answer, then its first words."""
-    words = [word for word, _ in maps.words][:WORDS_SHOWN]
+    words = number_words([word for word, _ in maps.words])
+    words = [*words[: len(words) - maps.ended], *["(end)"] * maps.ended][:WORDS_SHOWN]
     panels, titles, limits = [], [], list[Limits | None]()
     for method in maps.maps:
         whole, parts = maps.of_answer(method), maps.of_words(method)[: len(words)]
         scale = colour_limits(whole, parts)
         panels += [None, whole, *parts]
         share = f" ({whole.sum():.0%} on the image)" if method.removesuffix(VISION_SUFFIX) in SHARES else ""
-        titles += ["image", f"{method}: answer{share}", *(f"{method}: {w}" for w in words)]
+        titles += ["image", f"{TITLES[method]}: answer{share}", *(f"{TITLES[method]}: {w}" for w in words)]
         limits += [None, *[scale] * (1 + len(parts))]
     note = "colours: what one patch has of the map; one scale a row, from 0"
     if len(maps.words) > len(words):
         note += f"; the first {len(words)} of {len(maps.words)} words"
-    return case_figure(image, panels, titles, limits=limits, columns=2 + len(words), note=note, **heading)
+    return case_figure(image, panels, titles, limits=limits, columns=2 + len(words), note=note, kind=kind, **heading)
 
 
 def _write(path: Path, data: bytes) -> Path:
@@ -128,7 +134,7 @@ def save_case(
         question: shown and stored.
         config: how the maps were made; stored.
         reference: shown and stored.
-        mask: of the lesion, size of the image; without one, or if it is empty, nothing is measured.
+        mask: of what the data set marks, size of the image; without one, or if it is empty, nothing is measured.
 
     Raises:
         ValueError: if mask and image differ in size.
@@ -151,9 +157,11 @@ def save_case(
     with atomic_write(folder / f"{name}.npz", "wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
     heading = {"question": question, "answer": maps.answer, "reference": reference, "outline": mask}
+    for kind in FORMATS:
+        _write(folder / f"{name}.{kind}", _figure(maps, image, kind=kind, **heading))
     return SavedCase(
         npz=folder / f"{name}.npz",
-        figure=_write(folder / f"{name}.png", _figure(maps, image, **heading)),
+        figure=folder / f"{name}.png",
         overlays={
             method: _write(folder / f"{name}_{method}.png", overlay_png(image, values, label=LABELS[method]))
             for method, values in answers.items()

@@ -6,15 +6,19 @@ nothing, so those are brought to sum one first, and the difference is one of pat
 
 Two answers: the state that predicts the FIRST answer token has not seen the answer, so the raw map and the rollout of
 "yes" and of "no" are equal there to the last bit; only later tokens and EOS can differ. What depends on the token from
-the start is the gradient: `relevancy(..., contrast=ids)` asks why the one rather than the other.
+the start is the gradient: `relevancy(..., contrast=ids)` asks why the one rather than the other, and
+`relevancy_contrast` sets what speaks for the one against what speaks for the other.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
+from radvqa_jax.evaluation.normalize import normalize
 from radvqa_jax.saliency.bundle import SHARES, VISION_SUFFIX, CaseBundle
+
+OPPOSITES = {"yes": "no", "no": "yes"}
 
 
 def difference(
@@ -25,13 +29,13 @@ def difference(
     Args:
         a: maps of one model or answer.
         b: of the other, on the same image.
-        normalise: bring each map to sum one first; a map that is zero everywhere stays zero.
+        normalise: bring the sizes of each map's values to sum one first; a map that is zero everywhere stays zero.
     """
     if a.shape != b.shape:
         raise ValueError(f"Only maps of one image and size can be compared; got shapes {a.shape} and {b.shape}.")
     if not normalise:
         return a - b
-    totals = [maps.sum(axis=(-2, -1), keepdims=True) for maps in (a, b)]
+    totals = [np.abs(maps).sum(axis=(-2, -1), keepdims=True) for maps in (a, b)]
     first, second = (
         np.divide(maps, total, out=np.zeros_like(maps), where=total > 0)
         for maps, total in zip((a, b), totals, strict=True)
@@ -56,16 +60,14 @@ def whole_answer(bundle: CaseBundle, method: str) -> Float[np.ndarray, "grid gri
     return (words if len(words) else tokens).mean(axis=0)
 
 
-def contrast_ids(
-    answer: Sequence[int] | Int[np.ndarray, " A"], other: Sequence[int] | Int[np.ndarray, " Z"], *, size: int
-) -> Int[np.ndarray, "1 {size}"]:
-    """Returns the tokens of another answer beside those of `answer`, for `relevancy(..., contrast=...)`.
+def other_answer(answer: str, others: Sequence[str] = ()) -> str:
+    """Returns what an answer can be held against: no for yes, yes for no, else the first of `others` that says
+    something else, or an empty text.
 
-    Where the other answer has ended its last token goes on; past the answer the entries mean nothing.
-
-    >>> contrast_ids([5, 6, 1], [9, 1], size=4).tolist()
-    [[9, 1, 1, 1]]
+    >>> other_answer("Yes"), other_answer("left lung", ["Left lung.", "right lung"]), other_answer("left lung")
+    ('no', 'right lung', '')
     """
-    if not len(other) or len(answer) > size:
-        raise ValueError(f"Contrast needs another answer, and size={size} of at least the {len(answer)} answer tokens.")
-    return np.array([[int(other[min(i, len(other) - 1)]) for i in range(size)]], np.int32)
+    said = normalize(answer)
+    if said in OPPOSITES:
+        return OPPOSITES[said]
+    return next((other for other in others if normalize(other) not in ("", said)), "")

@@ -1,4 +1,4 @@
-"""Small multiples for a paper: every layer and head of one answer on the image, as PNG or as PDF with vector text."""
+"""Figures of a case for a paper, as PNG or as PDF with vector text: its words by method, and every layer and head."""
 
 import io
 import textwrap
@@ -8,22 +8,26 @@ from typing import Literal
 
 import matplotlib
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from radvqa_jax.saliency.overlay import Colormap, colour_limits, overlay
+from radvqa_jax.saliency.overlay import Colormap, Limits, colour_limits, overlay
 
 Format = Literal["png", "pdf"]
+FORMATS: tuple[Format, ...] = ("png", "pdf")
 Scale = Literal["absolute", "relative"]
 
 GAP = 3  # pixels between two cells
 DPI = 150
 CELL_SIDE = 160  # pixels of a cell's longer side at most: the multiples show where, the overlay shows what
 WIDEST = 10.0  # inches
+CELL_INCHES = 2.5  # of a panel
 
 
 def number_words(words: Sequence[str]) -> list[str]:
@@ -52,6 +56,94 @@ def save_figure(figure: Figure, kind: Format) -> bytes:
             none = {"Creator": None, "Producer": None, "CreationDate": None}
             FigureCanvasPdf(figure).print_figure(file, format="pdf", metadata=none)
     return file.getvalue()
+
+
+def _draw_panel(
+    axes: Axes,
+    image: UInt8[np.ndarray, "h w 3"],
+    saliency: Float[np.ndarray, "grid grid"] | None,
+    *,
+    limits: Limits | None,
+    colormap: Colormap,
+    outline: Bool[np.ndarray, "h w"] | None,
+) -> None:
+    """Draws the image, or the map over it with its colour bar and the mask's outline."""
+    height, width = image.shape[:2]
+    axes.set_axis_off()
+    if saliency is None:
+        axes.imshow(image, interpolation="nearest")
+        return
+    limits = limits or colour_limits(saliency)
+    axes.imshow(overlay(image, saliency, limits=limits, colormap=colormap), interpolation="nearest")
+    if outline is not None and outline.any() and not outline.all():
+        axes.contour(outline.astype(float), levels=[0.5], colors="white", linewidths=1.2)
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
+    figure = axes.get_figure()
+    assert figure is not None
+    bar = figure.colorbar(ScalarMappable(Normalize(*limits), colormap), ax=axes, fraction=0.046, pad=0.03)
+    bar.set_ticks(sorted(set(limits)), labels=[f"{value:.2g}" for value in sorted(set(limits))])
+    bar.ax.tick_params(labelsize=7)
+
+
+def _heading(question: str, answer: str, reference: str, note: str) -> list[str]:
+    lines = [f"question: {question}", f"answer: {answer}"]
+    lines += [f"reference: {reference}"] if reference else []
+    lines += [note] if note else []
+    return lines
+
+
+def case_figure(
+    image: UInt8[np.ndarray, "h w 3"],
+    maps: Sequence[Float[np.ndarray, "grid grid"] | None],
+    titles: Sequence[str],
+    *,
+    question: str,
+    answer: str,
+    reference: str = "",
+    note: str = "",
+    limits: Sequence[Limits | None] | None = None,
+    outline: Bool[np.ndarray, "h w"] | None = None,
+    columns: int = 4,
+    colormap: Colormap = "viridis",
+    kind: Format = "png",
+) -> bytes:
+    """Returns a figure with one panel a map, the same bytes for the same input.
+
+    Args:
+        image: the original pixels.
+        maps: shares of attention, in reading order; None = the plain image.
+        titles: one a map.
+        question: above the panels, with answer, reference and note where they are given.
+        answer: of the model.
+        reference: of the data set.
+        note: what a reader must know, in a line.
+        limits: colour scale of each map; None = 0 to its largest value. Give the same to maps to be compared.
+        outline: a mask that is outlined on every map.
+        columns: panels a row.
+        colormap: of every map.
+        kind: png or pdf.
+    """
+    if len(titles) != len(maps) or (limits is not None and len(limits) != len(maps)):
+        raise ValueError(f"case_figure needs a title, and limits if any, for each of {len(maps)} maps.")
+    rows = -(-len(maps) // columns)
+    wide = 26 * columns
+    lines = [part for line in _heading(question, answer, reference, note) for part in textwrap.wrap(line, wide)]
+    height, width = image.shape[:2]
+    cell_height = CELL_INCHES * min(max(height / width, 0.5), 2.0) + 0.25
+    head = 0.16 * len(lines) + 0.1
+    size = (CELL_INCHES * columns * 1.15, cell_height * rows + head)
+    figure = Figure(size, layout=ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - head / size[1])))
+    # Text of a data set is shown as it is: a dollar sign must not start a formula.
+    figure.text(0.01, 0.995, "\n".join(lines), va="top", fontsize=9, parse_math=False)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[len(maps) :]:
+        axes.set_axis_off()
+    scales = limits or [None] * len(maps)
+    for axes, saliency, title, scale in zip(grid, maps, titles, scales, strict=False):
+        _draw_panel(axes, image, saliency, limits=scale, colormap=colormap, outline=outline)
+        axes.set_title("\n".join(textwrap.wrap(title, 26)), fontsize=8, parse_math=False)
+    return save_figure(figure, kind)
 
 
 def _shrink(image: UInt8[np.ndarray, "h w 3"], grid: int) -> UInt8[np.ndarray, "_ _ 3"]:

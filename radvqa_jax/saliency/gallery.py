@@ -1,11 +1,11 @@
 """Maps for a few questions of a data set: which ones, and what a report shows of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
 from radvqa_jax.config import Config
 from radvqa_jax.data.image import decode_image
@@ -14,11 +14,13 @@ from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation.scoring import verdict
 from radvqa_jax.files import atomic_write
 from radvqa_jax.saliency.bundle import CaseBundle
-from radvqa_jax.saliency.cases import SavedCase, read_mask, safe_name, save_case
-from radvqa_jax.saliency.figures import heads_figure
+from radvqa_jax.saliency.cases import SavedCase, safe_name, save_case
+from radvqa_jax.saliency.compare import other_answer
+from radvqa_jax.saliency.figures import FORMATS, heads_figure
 from radvqa_jax.saliency.maps import reduce_bundle
-from radvqa_jax.saliency.viewer import ViewerCase
+from radvqa_jax.saliency.targets import find_target
 from radvqa_jax.saliency.viewer_cases import Shown, ask_models, viewer_case
+from radvqa_jax.saliency.viewer_types import ViewerCase
 from radvqa_jax.schema import Record
 
 
@@ -53,11 +55,25 @@ class Gallery(NamedTuple):
     cases: list[ViewerCase]  # for viewer.html
 
 
+class Asked(NamedTuple):
+    """A question about one image, and what every model answered."""
+
+    records: Mapping[str, Record]  # name of a model -> its answer
+    image: UInt8[np.ndarray, "h w 3"]  # original pixels
+    prefix: str  # the prompt, without the separator
+    mask: Bool[np.ndarray, "h w"] | None = None  # of what the data set marks
+    facts: Sequence[tuple[str, str]] = ()  # (name, value) shown beside the image
+    notes: Sequence[str] = ()  # sentences that a reader must know
+    other: str = ""  # another answer that the answer is held against; empty = none
+
+
 def _caption(record: Record, saved: SavedCase) -> str:
     outcome = verdict(record, record.predictions[0]).outcome
     text = f"{record.question_id} ({outcome})."
     for method, found in saved.quality.items():
-        text += f" {method}: {found.mass:.0%} of the map's mass lies in the lesion, which covers {found.area:.0%}."
+        text += (
+            f" {method}: {found.mass:.0%} of the map's mass lies in the marked region, which covers {found.area:.0%}."
+        )
     return text
 
 
@@ -66,10 +82,59 @@ def _write_heads(path: Path, bundle: CaseBundle, image: UInt8[np.ndarray, "h w 3
     inner = slice(0, max(1, len(bundle.token_ids) - bundle.ended))
     grid = bundle.grid
     maps = bundle.raw[:, :, inner].mean(axis=2).reshape(*bundle.raw.shape[:2], grid, grid)
-    for kind in ("png", "pdf"):
+    for kind in FORMATS:
         data = heads_figure(image, maps, question=record.question, answer=bundle.answer, kind=kind)
         with atomic_write(path.with_name(f"{path.name}_heads.{kind}"), "wb") as file:
             file.write(data)
+
+
+def write_case(
+    shown: Mapping[str, Shown], asked: Asked, *, tokenizer: Tokenizer, config: Config, folder: Path
+) -> tuple[ViewerCase, SavedCase]:
+    """Writes the maps and figures of one question into `folder`; returns it for the viewer, and what was written.
+
+    Every map is of the last model's answer, teacher-forced; the files hold the last model's maps, the viewer all.
+
+    Args:
+        shown: name -> model, in the order of reading.
+        asked: the question; the last model must have answered with at least a word.
+        tokenizer: of the checkpoint.
+        config: the experiment; `saliency` says how maps are made.
+        folder: made if absent.
+    """
+    last = list(shown)[-1]
+    record = asked.records[last]
+    bundles = ask_models(
+        shown,
+        tokenizer=tokenizer,
+        image=asked.image,
+        prefix=asked.prefix,
+        answer=record.predictions[0],
+        config=config.saliency,
+        seq_len=config.data.seq_len + config.decode.max_new_tokens,
+        other=asked.other,
+    )
+    saved = save_case(
+        folder,
+        reduce_bundle(bundles[last], config.saliency),
+        image=asked.image,
+        question_id=record.question_id,
+        question=record.question,
+        config=config.saliency,
+        reference=record.reference,
+        mask=asked.mask,
+    )
+    _write_heads(folder / safe_name(record.question_id), bundles[last], asked.image, record)
+    case = viewer_case(
+        shown,
+        bundles,
+        records=asked.records,
+        image=asked.image,
+        mask=asked.mask,
+        facts=asked.facts,
+        notes=asked.notes,
+    )
+    return case, saved
 
 
 def write_cases(
@@ -83,8 +148,6 @@ def write_cases(
 ) -> Gallery:
     """Writes the maps of some questions into `folder` and returns what a report and the viewer show of each.
 
-    Every map is of the last model's answer, teacher-forced; the files hold the last model's maps, the viewer all.
-
     Args:
         shown: name -> model, in the order of reading.
         rows: the questions.
@@ -96,32 +159,22 @@ def write_cases(
     last = list(shown)[-1]
     gallery = Gallery([], [])
     for index, row in enumerate(rows):
-        asked = {name: answers[index] for name, answers in records.items()}
-        record, image = asked[last], decode_image(row["image"])
-        prefix, _ = rows.text(row, template=config.data.prompt)
-        bundles = ask_models(
-            shown,
-            tokenizer=tokenizer,
-            image=image,
-            prefix=prefix,
-            answer=record.predictions[0],
-            config=config.saliency,
-            seq_len=config.data.seq_len + config.decode.max_new_tokens,
-        )
-        mask = read_mask(row["mask"]) if row.get("mask") else None
-        saved = save_case(
-            folder,
-            reduce_bundle(bundles[last], config.saliency),
-            image=image,
-            question_id=record.question_id,
-            question=record.question,
-            config=config.saliency,
-            reference=record.reference,
-            mask=mask,
-        )
-        _write_heads(folder / safe_name(record.question_id), bundles[last], image, record)
+        record, image = records[last][index], decode_image(row["image"])
+        mask, why = find_target(row, height=image.shape[0], width=image.shape[1])
         facts = [(name, text) for name in ("modality", "organ", "plane") if (text := getattr(record, name))]
-        gallery.cases.append(viewer_case(shown, bundles, records=asked, image=image, mask=mask, facts=facts))
+        answers = {name: of_model[index] for name, of_model in records.items()}
+        asked = Asked(
+            answers,
+            image,
+            prefix=rows.text(row, template=config.data.prompt)[0],
+            mask=mask,
+            facts=[*facts, ("marked region", f"none: {why}")] if why else facts,
+            other=other_answer(
+                record.predictions[0], [record.reference, *(a.predictions[0] for a in answers.values())]
+            ),
+        )
+        case, saved = write_case(shown, asked, tokenizer=tokenizer, config=config, folder=folder)
+        gallery.cases.append(case)
         gallery.overlays.append(
             {
                 "png": saved.figure.read_bytes(),

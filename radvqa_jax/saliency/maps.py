@@ -3,17 +3,13 @@
 A map says what the model read, not why it answered; it is not an explanation.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 
 from radvqa_jax.config import SaliencyConfig
-from radvqa_jax.data.tokenizer import Tokenizer
-from radvqa_jax.models.paligemma import PaliGemma
-from radvqa_jax.saliency.bundle import BY_HEAD, VISION_SUFFIX, BundleOptions, CaseBundle, make_bundle
-from radvqa_jax.trees import Flat
+from radvqa_jax.saliency.bundle import BY_HEAD, VISION_SUFFIX, BundleOptions, CaseBundle
 
 
 class CaseMaps(NamedTuple):
@@ -62,28 +58,3 @@ def bundle_options(config: SaliencyConfig) -> BundleOptions:
     """Returns how config wants its maps made; relevancy is computed only if it is among its methods."""
     wanted = any(method.startswith("relevancy") for method in config.methods)
     return BundleOptions((config.residual,), config.head_fusion, config.start_layer, config.discard, relevancy=wanted)
-
-
-def case_maps(
-    model: PaliGemma,
-    params: Flat,
-    *,
-    tokenizer: Tokenizer,
-    image: UInt8[np.ndarray, "h w 3"],
-    prefix: str,
-    answer: Sequence[int] | Int[np.ndarray, " A"],
-    config: SaliencyConfig,
-    seq_len: int,
-) -> CaseMaps:
-    """Returns the maps that `config` wants of a question and a given answer; arguments are those of `make_bundle`."""
-    bundle = make_bundle(
-        model,
-        params,
-        tokenizer=tokenizer,
-        image=image,
-        prefix=prefix,
-        answer=answer,
-        seq_len=seq_len,
-        options=bundle_options(config),
-    )
-    return reduce_bundle(bundle, config)

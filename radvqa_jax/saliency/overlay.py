@@ -7,20 +7,11 @@ its patch and no detail is drawn that the map does not have; `bilinear` is smoot
 """
 
 import io
-import textwrap
-import warnings
-from collections.abc import Sequence
 from typing import Literal
 
 import matplotlib
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
+from jaxtyping import Float, Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 Interpolation = Literal["nearest", "bilinear"]
@@ -28,7 +19,6 @@ Colormap = Literal["viridis", "cividis", "magma", "inferno", "plasma"]  # percep
 Limits = tuple[float, float]
 
 BAR_HEIGHT, STRIP_HEIGHT, MARGIN, FONT_SIZE = 12, 34, 6, 13  # pixels of the colour bar below an overlay
-CELL_INCHES, DPI = 2.5, 110  # of a figure's panels
 RESAMPLING = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -119,95 +109,4 @@ def overlay_png(
     strip = _scale_strip(shown.shape[1], limits, colormap=colormap, label=label)
     file = io.BytesIO()
     Image.fromarray(np.concatenate([shown, strip])).save(file, "PNG", optimize=True)
-    return file.getvalue()
-
-
-def _draw_panel(
-    axes: Axes,
-    image: UInt8[np.ndarray, "h w 3"],
-    saliency: Float[np.ndarray, "grid grid"] | None,
-    *,
-    limits: Limits | None,
-    colormap: Colormap,
-    outline: Bool[np.ndarray, "h w"] | None,
-) -> None:
-    """Draws the image, or the map over it with its colour bar and the mask's outline."""
-    height, width = image.shape[:2]
-    axes.set_axis_off()
-    if saliency is None:
-        axes.imshow(image, interpolation="nearest")
-        return
-    limits = limits or colour_limits(saliency)
-    axes.imshow(overlay(image, saliency, limits=limits, colormap=colormap), interpolation="nearest")
-    if outline is not None and outline.any() and not outline.all():
-        axes.contour(outline.astype(float), levels=[0.5], colors="white", linewidths=1.2)
-    axes.set_xlim(-0.5, width - 0.5)
-    axes.set_ylim(height - 0.5, -0.5)
-    figure = axes.get_figure()
-    assert figure is not None
-    bar = figure.colorbar(ScalarMappable(Normalize(*limits), colormap), ax=axes, fraction=0.046, pad=0.03)
-    bar.set_ticks(sorted(set(limits)), labels=[f"{value:.2g}" for value in sorted(set(limits))])
-    bar.ax.tick_params(labelsize=7)
-
-
-def _heading(question: str, answer: str, reference: str, note: str) -> list[str]:
-    lines = [f"question: {question}", f"answer: {answer}"]
-    lines += [f"reference: {reference}"] if reference else []
-    lines += [note] if note else []
-    return lines
-
-
-def case_figure(
-    image: UInt8[np.ndarray, "h w 3"],
-    maps: Sequence[Float[np.ndarray, "grid grid"] | None],
-    titles: Sequence[str],
-    *,
-    question: str,
-    answer: str,
-    reference: str = "",
-    note: str = "",
-    limits: Sequence[Limits | None] | None = None,
-    outline: Bool[np.ndarray, "h w"] | None = None,
-    columns: int = 4,
-    colormap: Colormap = "viridis",
-) -> bytes:
-    """Returns a PNG with one panel a map, the same bytes for the same input.
-
-    Args:
-        image: the original pixels.
-        maps: shares of attention, in reading order; None = the plain image.
-        titles: one a map.
-        question: above the panels, with answer, reference and note where they are given.
-        answer: of the model.
-        reference: of the data set.
-        note: what a reader must know, in a line.
-        limits: colour scale of each map; None = 0 to its largest value. Give the same to maps to be compared.
-        outline: a mask that is outlined on every map.
-        columns: panels a row.
-        colormap: of every map.
-    """
-    if len(titles) != len(maps) or (limits is not None and len(limits) != len(maps)):
-        raise ValueError(f"case_figure needs a title, and limits if any, for each of {len(maps)} maps.")
-    rows = -(-len(maps) // columns)
-    wide = 26 * columns
-    lines = [part for line in _heading(question, answer, reference, note) for part in textwrap.wrap(line, wide)]
-    height, width = image.shape[:2]
-    cell_height = CELL_INCHES * min(max(height / width, 0.5), 2.0) + 0.25
-    head = 0.16 * len(lines) + 0.1
-    size = (CELL_INCHES * columns * 1.15, cell_height * rows + head)
-    figure = Figure(size, dpi=DPI, layout=ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - head / size[1])))
-    # Text of a data set is shown as it is: a dollar sign must not start a formula.
-    figure.text(0.01, 0.995, "\n".join(lines), va="top", fontsize=9, parse_math=False)
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in grid[len(maps) :]:
-        axes.set_axis_off()
-    scales = limits or [None] * len(maps)
-    for axes, saliency, title, scale in zip(grid, maps, titles, scales, strict=False):
-        _draw_panel(axes, image, saliency, limits=scale, colormap=colormap, outline=outline)
-        axes.set_title("\n".join(textwrap.wrap(title, 26)), fontsize=8, parse_math=False)
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        # A question in Chinese: the font has a box for what it lacks, and the text is in the .npz.
-        warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from font")
-        FigureCanvasAgg(figure).print_figure(file, format="png", metadata={"Software": None})
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""How much of a map lies on a lesion, beside what chance would give."""
+"""How much of a map lies on a marked region, beside what chance would give."""
 
 from typing import NamedTuple
 

@@ -1,22 +1,19 @@
 """saliency_quality.json and saliency_quality.html: every number, and a page for people that says first what failed.
 
-The page is one file without scripts, fonts or links: its Content-Security-Policy forbids every load but the images
-inside it, and every text goes through the template's escaping.
+The page is one file that loads nothing and has no script (see radvqa_jax/pages.py).
 """
 
-import base64
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
 from radvqa_jax import files
-from radvqa_jax.evaluation.report import format_cell
+from radvqa_jax.evaluation.tables import align, format_cell
+from radvqa_jax.pages import figure_settings, figure_url, render_page
 from radvqa_jax.saliency.quality_cases import BLIND
 from radvqa_jax.saliency.quality_scores import CHANCE, DECIDES, FIGURES
 
@@ -28,14 +25,6 @@ TITLES = {
 }
 _TEMPLATES = Path(__file__).parent / "templates"
 _DOTS, _BLIND, _BAR = "#0b5cad", "#a84300", "viridis"
-
-
-def _data_url(figure: Figure) -> str:
-    # A fixed salt and no date: the same numbers give the same file.
-    with matplotlib.rc_context({"svg.hashsalt": "radvqa"}):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 def _dots(axis: Any, cells: Mapping[str, Any]) -> None:
@@ -127,23 +116,20 @@ def compared_figure(scores: Mapping[str, Any]) -> Figure | None:
 
 def write_quality_report(folder: Path, scores: Mapping[str, Any]) -> Path:
     """Writes saliency_quality.json and saliency_quality.html, each whole or not at all; returns the page's path."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(format_cell=format_cell)
-    drawn = {
-        "localisation": localisation_figure(scores),
-        "heads": heads_figure(scores),
-        "curves": curves_figure(scores),
-        "compared": compared_figure(scores),
-    }
-    page = environment.get_template("saliency_quality.html").render(
+    with figure_settings():
+        drawn = {
+            "localisation": localisation_figure(scores),
+            "heads": heads_figure(scores),
+            "curves": curves_figure(scores),
+            "compared": compared_figure(scores),
+        }
+        urls = {name: figure_url(figure) for name, figure in drawn.items() if figure is not None}
+    page = render_page(
+        _TEMPLATES,
+        "saliency_quality",
         scores=scores,
-        figures={name: _data_url(figure) for name, figure in drawn.items() if figure is not None},
+        format_cell=format_cell,
+        figures=urls,
         figure_titles=TITLES,
         figure_names=FIGURES,
         chance=CHANCE,
@@ -167,12 +153,7 @@ def format_quality(scores: Mapping[str, Any]) -> str:
         f["hit"] and f["hit"]["value"] - f["over_chance"]["hit"]["value"] for f in scores["localisation"].values()
     ]
     table.append(["chance", "0.500", f"{area:.3f}", f"{area:.3f}", f"{chance[0] or 0:.3f}"])
-    widths = [max(len(line[i]) for line in [head, *table]) for i in range(len(head))]
-    text = [
-        "  ".join(part.ljust(width) for part, width in zip(line, widths, strict=True)).rstrip()
-        for line in [head, *table]
-    ]
-    text.insert(1, "-" * max(map(len, text)))
+    text = align([head, *table])
     for method, found in scores["heads"].items():
         if found["best"]:
             best = found["best"][0]

@@ -15,129 +15,46 @@ import json
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 import matplotlib
 import numpy as np
-from jaxtyping import Bool, Float, UInt8, UInt16
+from jaxtyping import Bool, Float, Integer, UInt8
 from PIL import Image
 
 from radvqa_jax.files import write_text
-from radvqa_jax.saliency.quality import coverage, quality
+from radvqa_jax.saliency.quality import centre_prior, coverage, edge_map, quality
+from radvqa_jax.saliency.viewer_types import METHODS, ViewerCase, ViewerMap
 
 TEMPLATES = Path(__file__).parent / "templates"
-COLOUR_MAPS = ("viridis", "cividis", "magma", "inferno")  # perceptually uniform, safe for colour-blind readers
+# Perceptually uniform and safe for colour-blind readers; the diverging ones for values with a sign, dark or light at 0.
+COLOUR_MAPS = ("viridis", "cividis", "magma", "inferno")
+DIVERGING = ("berlin", "RdBu_r")
 CASE_BUDGET = 8_000_000  # bytes of the page that one case may take
 MAX_SIDE = 1600  # pixels; a larger image is shown smaller, and the page says so
-SCRIPTS = ("viewer_data.js", "viewer.js", "viewer_input.js")  # one script of the page, in this order
+SCRIPTS = ("viewer_data.js", "viewer.js", "viewer_draw.js", "viewer_input.js")  # one script of the page, in this order
 HEAD_BITS, MEAN_BITS = 8, 16
 
 
-class Method(NamedTuple):
-    """What the page says of a method."""
-
-    label: str
-    unit: str  # of a patch's value
-    share: bool  # whether values are shares of one, which may be summed and called percent
-    about: str
-
-
-METHODS = {
-    "raw": Method(
-        "Raw attention",
-        "share of attention",
-        True,
-        "How much of the attention of the state that wrote a word lies on each patch, in one head of one layer or in "
-        "their mean.",
-    ),
-    "value_norm": Method(
-        "Attention x value norm",
-        "norm",
-        False,
-        "The length of what a patch's value adds to the state that wrote a word (Kobayashi et al. 2020). Heads may "
-        "cancel each other in a layer.",
-    ),
-    "rollout": Method(
-        "Attention rollout",
-        "share of rollout",
-        True,
-        "Attention followed through all layers, each mixed with the residual (Abnar and Zuidema 2020). Values, MLPs "
-        "and norms are left out.",
-    ),
-    "relevancy": Method(
-        "Gradient-weighted relevancy",
-        "relevancy",
-        False,
-        "Attention weighted by the gradient of the word's own logit, followed through all layers (Chefer et al. 2021). "
-        "It has no unit.",
-    ),
-}
-
-
-class ViewerWord(NamedTuple):
-    """A word of the answer."""
-
-    text: str
-    tokens: int  # how many of its tokens a map is the mean of
-    end: bool = False  # whether it is the end of the answer, which counts only if there is nothing else
-
-
-class ViewerMap(NamedTuple):
-    """The maps of all words of an answer by one method, under one model. None = does not apply, or all together."""
-
-    model: str  # name of a ViewerModel
-    method: str
-    values: Float[np.ndarray, "W grid grid"]  # not negative, one map a word
-    layer: int | None = None
-    head: int | None = None
-    residual: float | None = None
-    vision: bool = False  # whether the map is carried on through the vision tower
-    prompt: Float[np.ndarray, "W U"] | None = None  # what each word read of each word of the prompt
-
-
-class ViewerModel(NamedTuple):
-    """A model whose maps are shown, and what it answered."""
-
-    name: str
-    label: str  # for a reader, such as "after stage 2"
-    prediction: str
-    outcome: str = ""  # correct, incorrect, unparsed, or empty without a reference
-    rule: str = ""  # by which it was decided
-
-
-class ViewerCase(NamedTuple):
-    """One question about one image. All maps are of the same answer, which every model was made to write."""
-
-    question_id: str
-    question: str
-    reference: str  # empty = none
-    image: UInt8[np.ndarray, "h w 3"]  # original pixels
-    words: list[ViewerWord]
-    models: list[ViewerModel]  # the last one is shown first
-    maps: list[ViewerMap]
-    prompt: Sequence[str] = ()  # words of the prompt, for maps that say what was read there
-    mask: Bool[np.ndarray, "h w"] | None = None  # of the lesion
-    facts: Sequence[tuple[str, str]] = ()  # (name, value) shown beside the image
-    notes: Sequence[str] = ()  # what a reader must know, a sentence each
-
-
 def quantise(
-    values: Float[np.ndarray, "W grid grid"], *, bits: int
-) -> tuple[UInt8[np.ndarray, "W grid grid"] | UInt16[np.ndarray, "W grid grid"], list[float]]:
+    values: Float[np.ndarray, "W grid grid"], *, bits: int, signed: bool = False
+) -> tuple[Integer[np.ndarray, "W grid grid"], list[float]]:
     """Returns whole numbers q and a scale a word: value = q * scale / (2 ** bits - 1), to within half a step.
 
+    With `signed` the numbers have a sign, and the steps are 2 ** (bits - 1) - 1.
+
     Raises:
-        ValueError: for values that are negative or not finite.
+        ValueError: for values that are negative, unless they may be, or not finite.
     """
-    if not np.isfinite(values).all() or (values < 0).any():
+    if not np.isfinite(values).all() or (not signed and (values < 0).any()):
         raise ValueError("A map for the viewer holds values that are negative or not finite; shares are neither.")
-    top, steps = values.astype(np.float64).max(axis=(1, 2)), 2**bits - 1
+    top, steps = np.abs(values.astype(np.float64)).max(axis=(1, 2)), 2 ** (bits - signed) - 1
     # Short in the file, and never below the largest value.
     scale = np.array([float(f"{value * (1 + 1e-6):.6g}") for value in top])
     unit = np.where(scale > 0, scale, 1.0)[:, None, None]
-    whole = np.rint(values / unit * steps).clip(0, steps).astype(np.uint8 if bits == 8 else np.uint16)
-    return whole, scale.tolist()
+    kind = np.dtype(f"{'i' if signed else 'u'}{bits // 8}")
+    return np.rint(values / unit * steps).clip(-steps * signed, steps).astype(kind), scale.tolist()
 
 
 def outline_path(mask: Bool[np.ndarray, "h w"]) -> str:
@@ -177,7 +94,7 @@ def _pack(maps: Sequence[ViewerMap]) -> dict[str, Any]:
     index, chunks, offset = [], list[bytes](), 0
     for item in maps:
         bits = MEAN_BITS if item.head is None else HEAD_BITS
-        whole, scale = quantise(item.values, bits=bits)
+        whole, scale = quantise(item.values, bits=bits, signed=METHODS[item.method].signed)
         chunk = whole.astype(whole.dtype.newbyteorder("<")).tobytes()
         described = item._asdict() | {"bits": bits, "offset": offset, "scale": scale}
         if item.prompt is not None:
@@ -194,12 +111,13 @@ def _check(case: ViewerCase) -> int:
         raise ValueError(f"Case {case.question_id!r} has {len(case.maps)} maps and {len(case.words)} words; give both.")
     grid, names = case.maps[0].values.shape[-1], {model.name for model in case.models}
     for item in case.maps:
-        if item.values.shape != (len(case.words), grid, grid):
+        count = len(case.words if item.query == "answer" else case.prompt)
+        if item.values.shape != (count, grid, grid):
             raise ValueError(
-                f"Case {case.question_id!r}: the map {item.method} has shape {item.values.shape}; with "
-                f"{len(case.words)} words it must be {(len(case.words), grid, grid)}."
+                f"Case {case.question_id!r}: the map {item.method} of the {item.query} has shape {item.values.shape}; "
+                f"with {count} words it must be {(count, grid, grid)}."
             )
-        if item.prompt is not None and item.prompt.shape != (len(case.words), len(case.prompt)):
+        if item.prompt is not None and item.prompt.shape != (count, len(case.prompt)):
             raise ValueError(
                 f"Case {case.question_id!r}: {item.prompt.shape} shares of {len(case.prompt)} prompt words."
             )
@@ -217,20 +135,41 @@ def _of_answer(case: ViewerCase, item: ViewerMap) -> Float[np.ndarray, "grid gri
     return np.average(item.values, axis=0, weights=weights)
 
 
-def _quality_rows(case: ViewerCase) -> list[dict[str, Any]]:
-    """Returns the figures of each method's map of the whole answer against the mask; none without a lesion."""
+def _quality_rows(case: ViewerCase, grid: int) -> list[dict[str, Any]]:
+    """Returns the figures of each method's map of the whole answer against the mask, then those of maps that are blind
+    to question and model; none without a mask."""
     if case.mask is None or not case.mask.any():
         return []
     rows = []
     for item in case.maps:
-        if item.layer is None and item.head is None and (found := quality(_of_answer(case, item), case.mask)):
+        whole = item.layer is None and item.head is None and item.query == "answer"
+        if whole and not METHODS[item.method].signed and (found := quality(_of_answer(case, item), case.mask)):
             described = {key: getattr(item, key) for key in ("model", "method", "residual", "vision")}
             rows.append(described | found._asdict())
+    blind = {
+        "centre of the image": centre_prior(grid),
+        "edges of the image": edge_map(case.image.astype(float), grid=grid),
+    }
+    for name, values in blind.items():
+        if found := quality(values, case.mask):
+            rows.append({"model": None, "method": name} | found._asdict())
     return rows
 
 
+def _without_heads(case: ViewerCase, size: int) -> ViewerCase | None:
+    """Returns the case without maps of single heads, those of the question first; None if it has none."""
+    for query in ("question", "answer"):
+        kept = [item for item in case.maps if item.head is None or item.query != query]
+        if len(kept) < len(case.maps):
+            note = (
+                f"Single heads of the {query}'s words are left out: with them this case would take {size / 1e6:.0f} MB."
+            )
+            return case._replace(maps=kept, notes=[*case.notes, note])
+    return None
+
+
 def case_json(case: ViewerCase, *, budget: int = CASE_BUDGET) -> str:
-    """Returns a case as JSON that may stand in a page; maps of single heads are left out if it would exceed the budget.
+    """Returns a case as JSON that may stand in a page; maps of single heads are left out if it exceeds the budget.
 
     Raises:
         ValueError: if the parts of the case do not belong together.
@@ -245,24 +184,21 @@ def case_json(case: ViewerCase, *, budget: int = CASE_BUDGET) -> str:
         "id": case.question_id,
         "question": case.question,
         "reference": case.reference,
-        "prompt": list(case.prompt),
+        "prompt": [word._asdict() for word in case.prompt],
+        "other": case.other,
         "words": [word._asdict() for word in case.words],
         "models": [model._asdict() for model in case.models],
         "grid": grid,
         "image": {"src": src, "width": width, "height": height, "original": [w, h]},
         "outline": outline_path(case.mask) if has_mask and case.mask is not None else "",
         "coverage": np.round(coverage(case.mask, grid=grid), 5).ravel().tolist() if case.mask is not None else None,
-        "quality": _quality_rows(case),
+        "quality": _quality_rows(case, grid),
         "facts": [list(fact) for fact in case.facts],
         "notes": notes,
         "maps": _pack(case.maps),
     }
     text = to_script(value)
-    if len(text) > budget and any(item.head is not None for item in case.maps):
-        fewer = case._replace(
-            maps=[item for item in case.maps if item.head is None],
-            notes=[*case.notes, f"Single heads are left out: with them this case would take {len(text) / 1e6:.0f} MB."],
-        )
+    if len(text) > budget and (fewer := _without_heads(case, len(text))):
         return case_json(fewer, budget=budget)
     return text
 
@@ -279,7 +215,7 @@ def to_script(value: Any) -> str:
 
 def colour_tables() -> dict[str, str]:
     """Returns the 256 colours of each colour map as base64 of RGB bytes."""
-    tables = {name: matplotlib.colormaps[name](np.arange(256))[:, :3] * 255 for name in COLOUR_MAPS}
+    tables = {name: matplotlib.colormaps[name](np.arange(256))[:, :3] * 255 for name in COLOUR_MAPS + DIVERGING}
     return {name: _base64(np.rint(table).astype(np.uint8).tobytes()) for name, table in tables.items()}
 
 
@@ -302,7 +238,8 @@ def render_viewer(cases: Sequence[ViewerCase], *, title: str = "Attention viewer
     )
     style = (TEMPLATES / "viewer.css").read_text(encoding="utf-8")
     script = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    shared = {"colours": colour_tables(), "methods": {name: method._asdict() for name, method in METHODS.items()}}
+    methods = {name: method._asdict() for name, method in METHODS.items()}
+    shared = {"colours": colour_tables(), "diverging": DIVERGING, "methods": methods}
     return environment.get_template("viewer.html").render(
         title=title,
         synthetic=synthetic,

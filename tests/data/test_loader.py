@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from radvqa_jax.config import AugmentConfig, DataConfig, SourceConfig
-from radvqa_jax.data import loader as loader_module
+from radvqa_jax.data import row_images
 from radvqa_jax.data.augment import augment
+from radvqa_jax.data.eval_loader import eval_batches
 from radvqa_jax.data.image import decode_image
 from radvqa_jax.data.image_cache import ImageCache
-from radvqa_jax.data.loader import TrainLoader, eval_batches, make_train_loader
+from radvqa_jax.data.loader import TrainLoader, make_train_loader
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.data.tokenizer import Tokenizer
@@ -162,7 +163,7 @@ def test_exact_counts_are_drawn_exactly(tokenizer: Tokenizer) -> None:
 
 def test_images_that_rows_share_are_decoded_once(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
-    monkeypatch.setattr(loader_module, "decode_image", lambda data: made.append(1) or decode_image(data))
+    monkeypatch.setattr(row_images, "decode_image", lambda data: made.append(1) or decode_image(data))
     shared = fake_rows(8, image=[png(i // 4) for i in range(8)], image_id=[str(i // 4) for i in range(8)])
 
     def draw(data: DataConfig) -> list[int]:
@@ -265,6 +266,13 @@ def test_rejected_rows_are_counted_by_reason_and_never_drawn(tokenizer: Tokenize
     assert {number for _ in range(4) for number in which(next(stream))} == {0, 3}
 
 
+def test_an_answer_that_nobody_asked_for_is_not_learned(tokenizer: Tokenizer) -> None:
+    stream = loader([fake_rows(3, question=["Is it?", " ", ""])], tokenizer)
+    assert (stream.report[0]["kept"], stream.report[0]["rejected"]) == (1, {"empty_question": 2})
+    captions = loader([fake_rows(2, task="caption", question=["", ""], caption=["A chest.", ""])], tokenizer)
+    assert (captions.report[0]["kept"], captions.report[0]["rejected"]) == (1, {"empty_answer": 1})
+
+
 def test_cut_rows_are_counted_and_drawn(tokenizer: Tokenizer) -> None:
     data = dataclasses.replace(DATA, overlong="cut")
     stream = loader([fake_rows(3, answer=["yes", LONG, "no"])], tokenizer, data=data, batch_size=3)
@@ -292,7 +300,7 @@ def test_a_source_of_which_nothing_is_left_is_an_error(tokenizer: Tokenizer) -> 
 
 
 def test_a_broken_image_is_named(tokenizer: Tokenizer) -> None:
-    with pytest.raises(ValueError, match="fake:train, question '0', image 'image-0': The 4 bytes are not an image"):
+    with pytest.raises(ValueError, match="fake:train, question '0', image 'image-0': the 4 bytes are not an image"):
         next(loader([fake_rows(1, image=[b"what"])], tokenizer))
 
 

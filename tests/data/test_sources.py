@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import tfds_builders.medpix_2
 from radvqa_jax.config import DataConfig, SourceConfig
+from radvqa_jax.data import text_index
 from radvqa_jax.data.image import decode_image
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import BUILDERS, downloads, find_prepared, load_rows, prepare
@@ -208,3 +210,25 @@ def test_phantom_rad_loads_with_its_masks_and_captions(tmp_path: Path) -> None:
     captions = load_rows(dataclasses.replace(source, task="caption"), data)
     images = [row["image_id"] for row in captions]
     assert len(set(images)) == len(images) == len({row["image_id"] for row in rows}) == 8
+
+
+def test_questions_are_not_asked_of_a_set_that_has_none(tmp_path: Path) -> None:
+    files = Path(tfds_builders.medpix_2.__path__[0]) / "dummy_data"
+    prepare("medpix_2", data_dir=str(tmp_path), manual_dir=str(files), allow_count_mismatch=True)
+    data = DataConfig(data_dir=str(tmp_path))
+    with pytest.raises(
+        ValueError, match=r"medpix_2/official:train: task='vqa' needs questions, and none of \d rows has one.*'caption'"
+    ):
+        load_rows(SourceConfig(dataset="medpix_2"), data)
+    assert len(load_rows(SourceConfig(dataset="medpix_2", task="caption"), data)) > 0
+
+
+def test_texts_are_indexed_when_a_data_set_is_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare("vqa_rad", data_dir=str(tmp_path), manual_dir=str(DUMMY), allow_count_mismatch=True)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("records are read for their texts")
+
+    monkeypatch.setattr(text_index, "make_index", refuse)
+    prepare("vqa_rad", data_dir=str(tmp_path), manual_dir=str(DUMMY), allow_count_mismatch=True)
+    assert len(load_rows(SourceConfig(dataset="vqa_rad"), DataConfig(data_dir=str(tmp_path))).column("question")) == 13

@@ -13,10 +13,11 @@ import pytest
 
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.config import Config, DecodeConfig
-from radvqa_jax.data.loader import eval_batches
+from radvqa_jax.data.eval_loader import eval_batches
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.data.tokenizer import Tokenizer
+from radvqa_jax.decoding.decode import decode
 from radvqa_jax.evaluation import predict as module
 from radvqa_jax.evaluation.predict import by_length, draw_seed, predict, read_records, widths
 from radvqa_jax.models.paligemma import PaliGemma, abstract_params, make_model, variables
@@ -39,6 +40,11 @@ class Ground:
         self.model: PaliGemma = make_model(config.model)
         self.params: Flat = big_vision.load(config.model.checkpoint, abstract_params(variant))[0]
         self.rows: RowSource = load_rows(config.eval.source, config.data)
+
+    @staticmethod
+    def compiled() -> int:
+        """Returns how many shapes and settings decoding was compiled for."""
+        return decode._cache_size()  # pyright: ignore[reportFunctionMemberAccess]
 
     def predict(self, folder: Path, *, rows: RowSource | None = None, **changed: Any) -> list[Record]:
         arguments = {"config": DRAWN, "seed": 3, "run": "base", "fingerprint": FINGERPRINT} | changed
@@ -183,9 +189,7 @@ def test_a_file_made_with_other_settings_is_refused_and_left_alone(
 ) -> None:
     ground.predict(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(
-        ValueError, match=rf"base.jsonl holds answers .* these differ: {named}\. Give another --workdir"
-    ):
+    with pytest.raises(ValueError, match=rf"base.jsonl holds lines .* these differ: {named}\. Give another --workdir"):
         ground.predict(tmp_path, fingerprint=changed)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -255,19 +259,43 @@ def test_prompts_are_padded_to_few_lengths_and_each_compiles_once(ground: Ground
         prefixes = [ground.rows.text(ground.rows[index], template=ground.config.data.prompt)[0] for index, _ in members]
         lengths = [len(ground.tokenizer.encode(prefix)) + 2 for prefix in prefixes]  # BOS and separator
         assert max(lengths) <= width
-    before = module.decode._cache_size()  # pyright: ignore[reportFunctionMemberAccess]
+    before = ground.compiled()
     whole = ground.predict(tmp_path / "whole", config=config)
-    assert module.decode._cache_size() - before == len(groups)  # pyright: ignore[reportFunctionMemberAccess]
+    assert ground.compiled() - before == len(groups)
     # A draw depends on the question and not on what else is asked: the same two answers among two.
     pair = [index for index, _ in next(iter(groups.values()))][1::-1]
     some = ground.predict(tmp_path / "some", rows=ground.rows.select(pair), config=config)
     assert [r.seeds for r in some] == [whole[i].seeds for i in pair]
     assert [(r.predictions, r.logprobs) for r in some] == [(whole[i].predictions, whole[i].logprobs) for i in pair]
-    assert module.decode._cache_size() - before == len(groups)  # pyright: ignore[reportFunctionMemberAccess]
+    assert ground.compiled() - before == len(groups)
     seeds = [seed for r in whole for seed in r.seeds]
     assert len(set(seeds)) == 20 and seeds[0] == draw_seed(3, whole[0].source, whole[0].question_id, 0)
     # What holds for the whole run stands once, beside the file; a line says which.
     assert {r.settings for r in whole} == {whole[0].settings} and len(whole[0].settings) == 12
+
+
+def test_a_short_last_batch_compiles_nothing_of_its_own(ground: Ground, decoded: list[int], tmp_path: Path) -> None:
+    config = replace(DRAWN, batch_size=8, max_new_tokens=3)  # of no other test: nothing is compiled yet
+    compiled = ground.compiled()
+    ground.predict(tmp_path / "all", config=config)
+    assert decoded == [8, 2] and ground.compiled() - compiled == 1
+    ground.predict(tmp_path / "one", rows=ground.rows.select([3]), config=config)
+    assert decoded == [8, 2, 1] and ground.compiled() - compiled == 1
+
+
+def test_a_draw_does_not_depend_on_its_batch(ground: Ground, tmp_path: Path) -> None:
+    """Neighbours, order, place in the batch and its size may change; the answers of a question stay."""
+    whole = {r.question_id: r for r in ground.predict(tmp_path / "whole")}
+    assert len({tuple(r.predictions) for r in whole.values()}) > 5
+    for name, chosen, size in [("reversed", range(9, -1, -1), 4), ("few", [7, 2], 4), ("others", [2, 5, 8, 7, 1], 3)]:
+        found = ground.predict(
+            tmp_path / name, rows=ground.rows.select(list(chosen)), config=replace(DRAWN, batch_size=size)
+        )
+        assert len(found) == len(chosen)
+        for record in found:
+            want = whole[record.question_id]
+            assert (record.predictions, record.seeds) == (want.predictions, want.seeds)
+            np.testing.assert_allclose(record.logprobs, want.logprobs, atol=2e-4)
 
 
 def test_a_length_with_few_prompts_is_not_compiled_for(ground: Ground) -> None:

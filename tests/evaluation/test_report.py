@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from radvqa_jax.config import ReportConfig
-from radvqa_jax.evaluation.report import Experiment, build_scores, format_cell, format_table
+from radvqa_jax.evaluation.report import Experiment, build_scores, format_table
 from radvqa_jax.evaluation.report_page import write_report
+from radvqa_jax.evaluation.tables import format_cell
 from radvqa_jax.files import read_json
 from radvqa_jax.schema import Record
 

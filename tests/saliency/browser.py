@@ -61,7 +61,7 @@ class Page:
 
     def select(self, name: str, value: Any) -> None:
         """Chooses an option as a reader does."""
-        raw = value if name in ("limits", "colours", "case") else json.dumps(value)
+        raw = value if name in ("limits", "colours", "case", "first", "second") else json.dumps(value)
         self.run(
             "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
             "if (e.value !== arguments[1]) throw new Error(`no option ${arguments[1]} of ${arguments[0]}`);"

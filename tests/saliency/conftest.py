@@ -1,5 +1,6 @@
 """The golden models, and batches of the golden texts."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,6 +53,18 @@ def either(request: pytest.FixtureRequest, golden: Path) -> Golden:
 def tiny(golden: Path) -> Golden:
     """Returns the golden PaliGemma 1: three rows, 16 patches, 12 text positions, 3 layers, 4 heads."""
     return load(golden, "paligemma")
+
+
+@pytest.fixture(scope="session")
+def worded(tiny: Golden, tokenizer: Tokenizer) -> tuple[PaliGemma, dict[str, Any]]:
+    """Returns the golden model with rows for all tokens; it has 320, the tokenizer 512 and its location tokens."""
+    name = "llm/embedder/input_embedding"
+    table, variant = np.asarray(tiny.params[name]), tiny.model.variant
+    room = (tokenizer.vocab_size - len(table), table.shape[1])
+    drawn = np.random.default_rng(0).normal(0, 0.02, room).astype(np.float32)
+    llm = dataclasses.replace(variant.llm, vocab_size=tokenizer.vocab_size)
+    model = PaliGemma(dataclasses.replace(variant, llm=llm))
+    return model, {**tiny.params, name: np.concatenate([table, drawn])}
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,7 @@ def test_every_number_comes_back_without_pickle(tmp_path: Path) -> None:
 def test_pictures_lie_beside_the_numbers(tmp_path: Path) -> None:
     saved = save(tmp_path / "deep" / "er", fake_maps(words=9))
     names = {path.name for path in saved.npz.parent.iterdir()}
-    assert names == {"q1.npz", "q1.png", "q1_raw.png", "q1_rollout.png"}
+    assert names == {"q1.npz", "q1.png", "q1.pdf", "q1_raw.png", "q1_rollout.png"}
     for path in (saved.figure, *saved.overlays.values()):
         with Image.open(path) as picture:
             assert min(picture.size) >= 320
@@ -100,7 +100,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
 def test_no_id_leaves_the_folder(tmp_path: Path, question_id: str) -> None:
     saved = save(tmp_path, fake_maps(words=1), question_id=question_id)
     assert saved.npz.parent == tmp_path and saved.npz.is_file()
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_names_stay_apart_and_plain_ones_stay_as_they_are() -> None:

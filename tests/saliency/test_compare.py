@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from radvqa_jax.saliency.bundle import BundleOptions, CaseBundle
-from radvqa_jax.saliency.compare import compare_bundles, contrast_ids, difference
+from radvqa_jax.saliency.compare import compare_bundles, difference
+from radvqa_jax.saliency.relevancy import contrast_ids
 
 
 def fake_bundle(seed: int, tokens: int) -> CaseBundle:
@@ -28,6 +29,7 @@ def fake_bundle(seed: int, tokens: int) -> CaseBundle:
         value_norm=draw(2, 2, tokens, 4),
         value_norm_layer=draw(2, tokens, 4),
         rollout=draw(1, tokens, 4),
+        prompt_rollout=draw(1, 3, 4),
         relevancy=draw(tokens, 4),
         vision_rollout=np.eye(4, dtype=np.float32),
         options=BundleOptions(),

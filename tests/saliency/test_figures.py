@@ -1,12 +1,14 @@
 """Small multiples: the right cell at the right place, scales that are printed, files that are the same every time."""
 
 import io
+import re
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from radvqa_jax.saliency.figures import heads_figure, number_words
+from radvqa_jax.saliency.figures import case_figure, heads_figure, number_words
 
 IMAGE = np.full((40, 60, 3), 128, np.uint8)
 
@@ -63,3 +65,66 @@ def test_any_text_can_be_shown(text: str) -> None:
 def test_words_that_occur_twice_are_told_apart() -> None:
     assert number_words(["a", "b", "a", "a"]) == ["a (1)", "b", "a (2)", "a (3)"]
     assert number_words([]) == []
+
+
+def panels(**changes: object) -> bytes:
+    image = np.random.default_rng(0).integers(0, 255, (30, 60, 3)).astype(np.uint8)
+    saliency = np.random.default_rng(1).random((4, 4)) / 16
+    arguments = {"question": "Where?", "answer": "left", "reference": "left lung"} | changes
+    return case_figure(image, [None, saliency, saliency * 2], ["image", "raw", "rollout"], **arguments)
+
+
+def test_a_figure_is_the_same_bytes_every_time_and_depends_on_what_it_shows() -> None:
+    first = panels()
+    assert first.startswith(b"\x89PNG") and panels() == first
+    outline = np.zeros((30, 60), bool)
+    outline[5:15, 10:30] = True
+    variants: list[dict[str, object]] = [
+        {"question": "Why?"},
+        {"answer": "right"},
+        {"reference": ""},
+        {"note": "n"},
+        {"limits": [None, (0.0, 0.125), (0.0, 0.125)]},
+        {"outline": outline},
+        {"columns": 2},
+        {"colormap": "magma"},
+    ]
+    assert len({first, *(panels(**changes) for changes in variants)}) == len(variants) + 1
+
+
+@pytest.mark.parametrize("text", ["costs $5 or $6", r"$\foo{$", "这是什么?", "x" * 400, "a & <b>"])
+def test_any_text_can_be_shown_above_panels(text: str) -> None:
+    assert pixels(panels(question=text, answer=text)).std() > 0
+    image = np.zeros((8, 8, 3), np.uint8)
+    assert pixels(case_figure(image, [None], [text], question="", answer="")).std() > 0
+
+
+def test_a_map_of_zeros_has_a_panel() -> None:
+    assert (
+        pixels(case_figure(np.zeros((8, 8, 3), np.uint8), [np.zeros((2, 2))], ["raw"], question="", answer="")).std()
+        > 0
+    )
+
+
+def test_a_title_for_every_map() -> None:
+    image = np.zeros((8, 8, 3), np.uint8)
+    with pytest.raises(ValueError, match="needs a title, and limits if any, for each of 2 maps"):
+        case_figure(image, [None, None], ["one"], question="", answer="")
+    with pytest.raises(ValueError, match="needs a title, and limits if any, for each of 2 maps"):
+        case_figure(image, [None, None], ["one", "two"], question="", answer="", limits=[None])
+
+
+def pdf_text(pdf: bytes) -> str:
+    """Returns what is written in a PDF of matplotlib, by the codes of its fonts, which are those of the letters."""
+    streams = re.findall(rb"stream\r?\n(.*?)endstream", pdf, re.DOTALL)
+    pages = [zlib.decompress(s).decode("latin-1") for s in streams if s[:1] == b"x"]
+    blocks = [block for page in pages for block in re.findall(r"BT\n(.*?)\nET", page, re.DOTALL)]
+    return "\n".join("".join(re.findall(r"\((.*?)\)", block)) for block in blocks).replace("\0", "")
+
+
+def test_a_pdf_has_words_as_text_and_its_scale() -> None:
+    pdf = panels(kind="pdf", limits=[None, (0.0, 0.125), (0.0, 0.125)])
+    text = pdf_text(pdf)
+    assert "question: Where?" in text and "reference: left lung" in text
+    assert "rollout" in text and "0.12" in text
+    assert pdf == panels(kind="pdf", limits=[None, (0.0, 0.125), (0.0, 0.125)])

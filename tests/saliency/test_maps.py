@@ -13,10 +13,11 @@ from radvqa_jax.data.packing import pack
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.saliency import capture as capture_module
+from radvqa_jax.saliency import relevancy as relevancy_module
 from radvqa_jax.saliency.bundle import BundleOptions, CaseBundle, make_bundle, own_answer
 from radvqa_jax.saliency.bundle_file import load_bundle, save_bundle, to_arrays
 from radvqa_jax.saliency.capture import Captured, capture
-from radvqa_jax.saliency.maps import CaseMaps, case_maps
+from radvqa_jax.saliency.maps import CaseMaps, bundle_options, reduce_bundle
 from radvqa_jax.saliency.relevancy import relevancy
 from radvqa_jax.saliency.rollout import rollout
 from radvqa_jax.schema import Batch
@@ -37,8 +38,8 @@ class Asked(NamedTuple):
     tokenizer: Tokenizer
 
     def maps(self, answer: Any, **changes: Any) -> CaseMaps:
-        arguments = ARGUMENTS | {"config": CONFIG} | changes
-        return case_maps(self.model, self.params, tokenizer=self.tokenizer, answer=answer, **arguments)
+        config = changes.pop("config", CONFIG)
+        return reduce_bundle(self.bundle(answer, options=bundle_options(config), **changes), config)
 
     def bundle(self, answer: Any, **changes: Any) -> CaseBundle:
         arguments = ARGUMENTS | {"options": OPTIONS} | changes
@@ -46,15 +47,8 @@ class Asked(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def asked(tiny: Any, tokenizer: Tokenizer) -> Asked:
-    """Returns the golden model with rows for all tokens; it has 320, the tokenizer 512 and its location tokens."""
-    name = "llm/embedder/input_embedding"
-    table, variant = np.asarray(tiny.params[name]), tiny.model.variant
-    room = (tokenizer.vocab_size - len(table), table.shape[1])
-    drawn = np.random.default_rng(0).normal(0, 0.02, room).astype(np.float32)
-    llm = dataclasses.replace(variant.llm, vocab_size=tokenizer.vocab_size)
-    model = PaliGemma(dataclasses.replace(variant, llm=llm))
-    return Asked(model, {**tiny.params, name: np.concatenate([table, drawn])}, tokenizer)
+def asked(worded: tuple[PaliGemma, dict[str, Any]], tokenizer: Tokenizer) -> Asked:
+    return Asked(*worded, tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +92,26 @@ def test_a_bundle_holds_every_layer_head_and_direction(asked: Asked, packed: Any
     np.testing.assert_allclose(found.vision_rollout, vision, rtol=0, atol=1e-6)
     relevance = np.asarray(relevancy(asked.model, asked.params, batch))[0, :count, :16]
     np.testing.assert_allclose(found.relevancy, relevance, rtol=0, atol=1e-6)
+    asking = rolled[16 : 16 + first, :16]
+    np.testing.assert_allclose(found.prompt_rollout[0], asking, rtol=0, atol=1e-6)
+    for prompt, method in ((asking, "rollout"), (found.prompt_raw.mean(axis=(0, 1)), "raw")):
+        np.testing.assert_allclose(found.tokens(method, prompt=True).reshape(-1, 16), prompt, rtol=1e-6, atol=1e-7)
+    with pytest.raises(ValueError, match="value_norm has no map of the prompt's tokens; raw and rollout have"):
+        found.tokens("value_norm", prompt=True)
+
+
+def test_an_answer_is_held_against_another(asked: Asked, tmp_path: Path) -> None:
+    yes, no = (asked.bundle(asked.tokenizer.encode(a, eos=True), other=b) for a, b in (("yes", "no"), ("no", "yes")))
+    assert yes.contrast is not None and no.contrast is not None
+    assert yes.contrast.min() < 0 < yes.contrast.max()
+    # The state that predicts the first token has not seen the answer: there the two are each other's reverse.
+    np.testing.assert_allclose(yes.contrast[0], -no.contrast[0], rtol=1e-4, atol=1e-7)
+    assert (yes.contrast[-1] == 0).all()  # both end: the same token against itself
+    assert yes.methods[-1] == "contrast_vision" and yes.other == "no"
+    save_bundle(tmp_path / "case.npz", yes)
+    back = load_bundle(tmp_path / "case.npz")
+    assert back.other == "no" and back.contrast == pytest.approx(yes.contrast, rel=2e-3, abs=1e-6)
+    assert asked.bundle(asked.tokenizer.encode("yes", eos=True)).contrast is None
 
 
 def test_tokens_reads_one_map_of_any_method(asked: Asked) -> None:
@@ -136,7 +150,7 @@ def test_a_bundle_comes_back_from_its_file(asked: Asked, tmp_path: Path) -> None
     assert all(values.dtype != object for values in arrays.values())
     assert arrays["raw"].shape == (3, 4, len(found.token_ids), 16) and arrays["raw"].dtype == np.float16
     np.savez(tmp_path / "other.npz", format=np.array(0))
-    with pytest.raises(ValueError, match="A case bundle has format=1; this one has 0"):
+    with pytest.raises(ValueError, match="A case bundle has format=2; this one has 0"):
         load_bundle(tmp_path / "other.npz")
 
 
@@ -204,7 +218,7 @@ def test_of_an_empty_answer_eos_is_all_there_is(asked: Asked) -> None:
 
 def test_one_compilation_serves_all_cases(asked: Asked) -> None:
     options = BundleOptions((0.123,), relevancy=True)
-    counters = capture_module._capture, relevancy
+    counters = capture_module._capture, relevancy_module._relevancy
     asked.bundle(asked.tokenizer.encode("no", eos=True), options=options)
     before = [counter._cache_size() for counter in counters]
     for answer, prefix in (("yes", "a"), ("left lung", "answer en where is it?"), ("", "b")):

@@ -9,7 +9,6 @@ from PIL import Image
 from radvqa_jax.data.image import resize_image
 from radvqa_jax.saliency.overlay import (
     STRIP_HEIGHT,
-    case_figure,
     colour_limits,
     enlarge,
     overlay,
@@ -115,50 +114,3 @@ def test_the_png_is_the_overlay_with_a_printed_scale_below() -> None:
     assert np.array_equal(doubled[:100], shown[:100]) and not np.array_equal(doubled[100:], strip)
     assert overlay_png(image, saliency, min_side=100) == png
     assert overlay_png(image, saliency, min_side=100, label="share of rollout") != png
-
-
-def figure(**changes: object) -> bytes:
-    image = np.random.default_rng(0).integers(0, 255, (30, 60, 3)).astype(np.uint8)
-    saliency = np.random.default_rng(1).random((4, 4)) / 16
-    arguments = {"question": "Where?", "answer": "left", "reference": "left lung"} | changes
-    return case_figure(image, [None, saliency, saliency * 2], ["image", "raw", "rollout"], **arguments)
-
-
-def test_a_figure_is_the_same_bytes_every_time_and_depends_on_what_it_shows() -> None:
-    first = figure()
-    assert first.startswith(b"\x89PNG") and figure() == first
-    outline = np.zeros((30, 60), bool)
-    outline[5:15, 10:30] = True
-    variants: list[dict[str, object]] = [
-        {"question": "Why?"},
-        {"answer": "right"},
-        {"reference": ""},
-        {"note": "n"},
-        {"limits": [None, (0.0, 0.125), (0.0, 0.125)]},
-        {"outline": outline},
-        {"columns": 2},
-        {"colormap": "magma"},
-    ]
-    assert len({first, *(figure(**changes) for changes in variants)}) == len(variants) + 1
-
-
-@pytest.mark.parametrize("text", ["costs $5 or $6", r"$\foo{$", "这是什么?", "x" * 400, "a & <b>"])
-def test_any_text_can_be_shown(text: str) -> None:
-    assert pixels(figure(question=text, answer=text)).std() > 0
-    image = np.zeros((8, 8, 3), np.uint8)
-    assert pixels(case_figure(image, [None], [text], question="", answer="")).std() > 0
-
-
-def test_a_map_of_zeros_has_a_panel() -> None:
-    assert (
-        pixels(case_figure(np.zeros((8, 8, 3), np.uint8), [np.zeros((2, 2))], ["raw"], question="", answer="")).std()
-        > 0
-    )
-
-
-def test_a_title_for_every_map() -> None:
-    image = np.zeros((8, 8, 3), np.uint8)
-    with pytest.raises(ValueError, match="needs a title, and limits if any, for each of 2 maps"):
-        case_figure(image, [None, None], ["one"], question="", answer="")
-    with pytest.raises(ValueError, match="needs a title, and limits if any, for each of 2 maps"):
-        case_figure(image, [None, None], ["one", "two"], question="", answer="", limits=[None])

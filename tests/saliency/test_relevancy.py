@@ -13,7 +13,7 @@ from radvqa_jax.models import lora
 from radvqa_jax.models.attention import FOLD, tapping
 from radvqa_jax.models.paligemma import PaliGemma, variables
 from radvqa_jax.saliency.capture import LLM, capture, nest
-from radvqa_jax.saliency.relevancy import relevancy, relevancy_maps
+from radvqa_jax.saliency.relevancy import relevancy, relevancy_contrast, relevancy_maps
 
 from .conftest import load
 
@@ -23,7 +23,7 @@ def inputs(batch: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
     return jnp.asarray(batch.image), jnp.asarray(batch.tokens[:, :-1]), jnp.asarray(batch.mask_ar[:, :-1])
 
 
-def explicit_relevancy(golden: Any, token: int, against: int | None = None) -> np.ndarray:
+def explicit_relevancy(golden: Any, token: int, against: int | None = None, sign: int = 1) -> np.ndarray:
     """Returns the map of one answer token of every row: gradients by a probe of zeros that is added to all attention,
     then the product of the paper's matrices, in float64."""
     model, batch, p = golden.model, golden.batch, golden.model.variant.num_patches
@@ -48,7 +48,7 @@ def explicit_relevancy(golden: Any, token: int, against: int | None = None) -> n
             )
         at = logits[rows, first + token - 1]
         target = at[rows, batch.tokens[rows, first + token]]
-        return (target - (at[rows, against] if against is not None else 0)).sum()
+        return sign * (target - (at[rows, against] if against is not None else 0)).sum()
 
     gradient = np.asarray(jax.jit(jax.grad(y))(jnp.zeros(probs.shape)), np.float64)
     out = []
@@ -83,7 +83,12 @@ def test_against_another_token_too_and_against_itself_there_is_none(grouped: Any
     model, params, batch = grouped.model, grouped.params, grouped.batch
     with jax.default_matmul_precision("highest"):
         found = relevancy(model, params, batch, answer_len=3, contrast=jnp.full((3, 3), 7))
-        np.testing.assert_allclose(found[:, 1], explicit_relevancy(grouped, 1, against=7), rtol=1e-3, atol=1e-6)
+        rather = explicit_relevancy(grouped, 1, against=7)
+        np.testing.assert_allclose(found[:, 1], rather, rtol=1e-3, atol=1e-6)
+        signed = relevancy_contrast(model, params, batch, jnp.full((3, 3), 7), answer_len=3)
+        reverse = explicit_relevancy(grouped, 1, against=7, sign=-1)
+        np.testing.assert_allclose(signed[:, 1], rather - reverse, rtol=1e-3, atol=1e-6)
+        assert signed[..., :16].min() < 0 < signed[..., :16].max()
         first = batch.mask_loss.argmax(1)[:, None] + np.arange(3)
         itself = jnp.asarray(np.take_along_axis(batch.tokens, first, axis=1))
         nothing = np.asarray(relevancy(model, params, batch, answer_len=3, contrast=itself))

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from radvqa_jax.saliency.quality import quality
+from radvqa_jax.saliency.quality import Quality, centre_prior, quality
 from radvqa_jax.saliency.viewer import (
-    METHODS,
     case_json,
     outline_path,
     quantise,
@@ -19,7 +18,8 @@ from radvqa_jax.saliency.viewer import (
     to_script,
     write_viewer,
 )
-from tests.saliency.viewer_case import HOSTILE, MODELS, WORDS, make_case, make_maps
+from radvqa_jax.saliency.viewer_types import METHODS
+from tests.saliency.viewer_case import GRID, HOSTILE, MODELS, WORDS, make_case, make_maps
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -46,31 +46,45 @@ def test_the_case_holds_every_map_where_the_index_says() -> None:
     packed = zlib.decompress(base64.b64decode(data["maps"]["data"]))
     assert len(data["maps"]["index"]) == len(case.maps)
     for described, item in zip(data["maps"]["index"], case.maps, strict=True):
-        assert {k: described[k] for k in ("model", "method", "layer", "head", "residual", "vision")} == {
-            k: getattr(item, k) for k in ("model", "method", "layer", "head", "residual", "vision")
-        }
-        kind = "<u1" if item.head is not None else "<u2"
+        keys = ("model", "query", "method", "layer", "head", "residual", "vision")
+        assert {k: described[k] for k in keys} == {k: getattr(item, k) for k in keys}
+        signed = item.method == "contrast"
+        kind = f"<{'i' if signed else 'u'}{1 if item.head is not None else 2}"
         whole = np.frombuffer(packed, kind, item.values.size, described["offset"]).reshape(item.values.shape)
-        back = whole * np.array(described["scale"])[:, None, None] / (2 ** described["bits"] - 1)
-        assert np.abs(back - item.values).max() < 0.003 * item.values.max()
+        back = whole * np.array(described["scale"])[:, None, None] / (2 ** (described["bits"] - signed) - 1)
+        assert np.abs(back - item.values).max() < 0.003 * np.abs(item.values).max()
+
+
+def test_values_with_a_sign_keep_it() -> None:
+    values = np.random.default_rng(0).normal(size=(2, 4, 4)).astype(np.float32)
+    whole, scale = quantise(values, bits=16, signed=True)
+    assert whole.dtype == np.int16 and (np.sign(whole) == np.sign(values)).all()
+    back = whole.astype(float) * np.array(scale)[:, None, None] / (2**15 - 1)
+    assert np.abs(back - values).max() <= 0.5001 * max(scale) / (2**15 - 1)
 
 
 def test_the_figures_are_those_of_the_whole_answer() -> None:
     case = make_case()
-    (row,) = [r for r in json.loads(case_json(case))["quality"] if r["model"] == "base" and r["method"] == "raw"]
+    rows = json.loads(case_json(case))["quality"]
+    (row,) = [r for r in rows if r["model"] == "base" and r["method"] == "raw"]
     weights = [1, 2, 1, 0]  # tokens, and not the end
     assert case.mask is not None
     found = quality(np.average(case.maps[0].values, axis=0, weights=weights), case.mask)
     assert found is not None and row["mass"] == pytest.approx(found.mass) and row["area"] == pytest.approx(found.area)
+    assert [r["method"] for r in rows if r["model"] is None] == ["centre of the image", "edges of the image"]
+    assert quality(centre_prior(GRID), case.mask) == pytest.approx([rows[-2][key] for key in Quality._fields])
+    assert not any(r["method"] == "contrast" for r in rows)  # a sign has no mass
 
 
 def test_single_heads_are_left_out_with_a_note_where_a_case_would_be_too_large() -> None:
     case = make_case()
     whole = case_json(case)
     data = json.loads(case_json(case, budget=len(whole) - 1))
-    assert (
-        all(item["head"] is None for item in data["maps"]["index"]) and "Single heads are left out" in data["notes"][0]
-    )
+    assert {item["query"] for item in data["maps"]["index"] if item["head"] is not None} == {"answer"}
+    assert [note[:42] for note in data["notes"]] == ["Single heads of the question's words are l"]
+    data = json.loads(case_json(case, budget=1000))
+    assert all(item["head"] is None for item in data["maps"]["index"])
+    assert "Single heads of the answer's words are left out" in data["notes"][1]
     assert json.loads(whole)["notes"] == []
 
 
@@ -83,7 +97,7 @@ def test_a_large_image_is_shown_smaller_and_says_so() -> None:
 
 def test_parts_that_do_not_belong_together_are_refused() -> None:
     maps = make_maps(len(WORDS))
-    with pytest.raises(ValueError, match=r"'phantom-7': the map raw has shape \(4, 8, 8\); with 3 words it must be"):
+    with pytest.raises(ValueError, match=r"'phantom-7': the map raw of the answer has shape \(4, 8, 8\); with 3 words"):
         case_json(make_case(words=WORDS[:3]))
     with pytest.raises(ValueError, match="a map is of 'base', but the models are"):
         case_json(make_case(models=MODELS[1:], maps=maps))
@@ -91,7 +105,7 @@ def test_parts_that_do_not_belong_together_are_refused() -> None:
         case_json(make_case(mask=np.ones((3, 3), bool)))
     with pytest.raises(ValueError, match="has 0 maps and 4 words"):
         case_json(make_case(maps=[]))
-    with pytest.raises(ValueError, match="shares of 0 prompt words"):
+    with pytest.raises(ValueError, match="shares of 4 prompt words"):
         case_json(make_case(maps=[maps[0]._replace(prompt=np.ones((4, 2)))]))
     with pytest.raises(ValueError, match="at least one case"):
         render_viewer([])

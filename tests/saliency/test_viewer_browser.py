@@ -10,16 +10,17 @@ import matplotlib
 import numpy as np
 import pytest
 
+from radvqa_jax.saliency.compare import difference
 from radvqa_jax.saliency.quality import coverage
-from radvqa_jax.saliency.viewer import ViewerCase, ViewerMap, write_viewer
+from radvqa_jax.saliency.viewer import write_viewer
+from radvqa_jax.saliency.viewer_types import ViewerCase, ViewerMap
 from tests.saliency.browser import Page, open_browser
-from tests.saliency.viewer_case import GRID, HOSTILE, MODELS, WORDS, make_case, make_maps
+from tests.saliency.viewer_case import GRID, HOSTILE, MODELS, OTHER, PROMPT, WORDS, make_case, make_maps
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 PICTURES = Path(__file__).resolve().parents[2] / "docs" / "images"
 WHOLE = (0, 1, 2)  # the words without the end
-INNER = np.array([word.tokens for word in WORDS])
 
 
 def wide_case() -> ViewerCase:
@@ -51,14 +52,15 @@ def page(browser: Page, file: Path) -> Iterator[Page]:
 
 
 def find(case: ViewerCase, **wanted: Any) -> ViewerMap:
-    wanted = {"layer": None, "head": None, "residual": None, "vision": False} | wanted
+    wanted = {"query": "answer", "layer": None, "head": None, "residual": None, "vision": False} | wanted
     (found,) = [item for item in case.maps if all(getattr(item, key) == value for key, value in wanted.items())]
     return found
 
 
 def of_words(item: ViewerMap, words: Sequence[int] = WHOLE) -> np.ndarray:
     """Returns the mean over the tokens of some words."""
-    return np.average(item.values[list(words)], axis=0, weights=INNER[list(words)])
+    tokens = np.array([word.tokens for word in (WORDS if item.query == "answer" else PROMPT)])
+    return np.average(item.values[list(words)], axis=0, weights=tokens[list(words)])
 
 
 def blended(
@@ -69,13 +71,17 @@ def blended(
     alpha: float = 0.5,
     colours: str = "viridis",
     fade: bool = True,
+    signed: bool = False,
 ) -> np.ndarray:
     """Returns what the canvas should show, computed apart from the page."""
     height, width = case.image.shape[:2]
     rows, columns = (((np.arange(size) + 0.5) * GRID / size).astype(int) for size in (height, width))
-    index = np.floor(values.astype(float) / limit * 256).clip(0, 255).astype(int)[np.ix_(rows, columns)]
+    share = values.astype(float) / limit
+    level = np.floor((share / 2 + 0.5 if signed else share) * 256)
+    index = level.clip(0, 255).astype(int)[np.ix_(rows, columns)]
     table = matplotlib.colormaps[colours](np.arange(256))[:, :3] * 255
-    weight = alpha * (index[..., None] / 255 if fade else 1)
+    strength = abs(2 * index / 255 - 1) if signed else index / 255
+    weight = alpha * (strength[..., None] if fade else 1)
     return (1 - weight) * case.image + weight * table[index]
 
 
@@ -153,17 +159,17 @@ def test_words_are_chosen_by_click_shift_and_ctrl(page: Page) -> None:
         values = of_words(item, words)
         assert_shows(page, blended(case, values, values.max()))
         selected = page.run("return [...document.querySelectorAll('#words [aria-selected=true]')].map((e) => e.id)")
-        assert selected == [f"word-{word}" for word in words]
+        assert selected == [f"words-{word}" for word in words]
 
     def press(key: str, css: str) -> None:
         target = page.driver.find_element("css selector", css)
         ActionChains(page.driver).key_down(key).click(target).key_up(key).perform()
 
-    page.click("#word-1")
+    page.click("#words-1")
     shows(1)
-    press(Keys.SHIFT, "#word-3")
+    press(Keys.SHIFT, "#words-3")
     shows(1, 2, 3)
-    press(Keys.CONTROL, "#word-2")
+    press(Keys.CONTROL, "#words-2")
     shows(1, 3)
     page.click("#all-words")
     shows(*WHOLE)
@@ -183,6 +189,73 @@ def test_scale_opacity_colours_and_fade(page: Page) -> None:
     assert_shows(page, blended(case, values, top, alpha=0.8, colours="magma", fade=False))
     page.click("#show")
     assert np.array_equal(page.canvas(), case.image)
+
+
+def signed_picture(case: ViewerCase, values: np.ndarray, limit: float) -> np.ndarray:
+    return blended(case, values, limit, colours="berlin", signed=True)
+
+
+@pytest.mark.parametrize("method", ["raw", "relevancy"])
+def test_the_difference_of_two_models_has_a_sign(page: Page, method: str) -> None:
+    """Shares are taken from each other as they are; what has no unit is brought to sum one first."""
+    case = make_case()
+    page.select("method", method)
+    single(page, "difference")
+    maps = [of_words(find(case, model=model, method=method)) for model in ("stage2", "base")]
+    values = difference(*maps, normalise=method == "relevancy")
+    assert values.min() < 0 < values.max()
+    assert_shows(page, signed_picture(case, values, abs(values).max()))
+    assert page.text("#low").endswith(", more in before") and page.text("#high").endswith(", more in after stage 2")
+    assert page.text("#low").startswith("-") and "after stage 2 less before" in page.text("#statement")
+    page.select("first", "base")
+    page.select("second", "stage2")
+    assert_shows(page, signed_picture(case, -values, abs(values).max()))
+    page.select("limits", "absolute")
+    pairs = [
+        [item.values for item in case.maps if item.method == method and item.query == "answer" and item.model == model]
+        for model in ("base", "stage2")
+    ]
+    top = max(abs(difference(a, b, normalise=method == "relevancy")).max() for a, b in zip(*pairs, strict=True))
+    assert float(page.run("return document.getElementById('high').dataset.limit")) == pytest.approx(top, rel=0.02)
+    single(page, "stage2")
+    page.select("limits", "relative")
+    assert_shows(page, blended(case, maps[0], maps[0].max()))
+
+
+def test_one_answer_against_another(page: Page) -> None:
+    single(page)
+    case = make_case()
+    page.select("method", "contrast")
+    values = of_words(find(case, model="stage2", method="contrast"))
+    assert_shows(page, signed_picture(case, values, abs(values).max()))
+    assert page.text("#low").endswith(f"for “{OTHER}”") and page.text("#high").endswith("for this answer")
+    assert f"This answer against “{OTHER}”" in page.texts("#method option")
+    page.click("#words-2")
+    values = find(case, model="stage2", method="contrast").values[2]
+    assert_shows(page, signed_picture(case, values, abs(values).max()))
+
+
+def test_words_of_the_question_are_queries_too(page: Page) -> None:
+    single(page)
+    case = make_case()
+    page.click("#prompt-2")
+    item = find(case, model="stage2", method="raw", query="question")
+    assert_shows(page, blended(case, item.values[2], item.values[2].max()))
+    assert page.run("return document.querySelectorAll('#words [aria-selected=true]').length") == 0
+    assert "chosen words of the question: “nodule?”" in page.text("#statement")
+    page.click("#all-prompt")
+    values = of_words(item, (1, 2))  # without what begins and ends the prompt
+    assert_shows(page, blended(case, values, values.max()))
+    assert page.texts("#method option") == ["Raw attention", "Attention rollout"]
+    page.select("layer", 3)
+    page.select("head", 1)
+    values = of_words(find(case, model="stage2", method="raw", query="question", layer=3, head=1), (1, 2))
+    assert_shows(page, blended(case, values, values.max()))
+    single(page, "difference")
+    other = of_words(find(case, model="base", method="raw", query="question", layer=3, head=1), (1, 2))
+    assert_shows(page, signed_picture(case, values - other, abs(values - other).max()))
+    page.click("#words-0")
+    assert "This answer against" in " ".join(page.texts("#method option"))
 
 
 def test_choosing_patches_says_which_words_read_them(page: Page) -> None:
@@ -228,11 +301,25 @@ def test_everything_can_be_done_with_the_keyboard(page: Page) -> None:
         reached.append(page.run("const e = document.activeElement; return e.id || e.className || e.value || e.tagName"))
         shadow = page.run("const s = getComputedStyle(document.activeElement); return s.outlineStyle + s.outlineWidth")
         assert reached[-1] == "BODY" or shadow not in ("none0px", "none3px"), f"{reached[-1]} shows no focus"
-    wanted = {"case", "next", "word-0", "all-words", "stage", "method", "layer", "head", "limits", "colours", "opacity"}
+    wanted = {
+        "case",
+        "next",
+        "words-0",
+        "prompt-0",
+        "all-prompt",
+        "all-words",
+        "stage",
+        "method",
+        "layer",
+        "head",
+        "limits",
+        "colours",
+        "opacity",
+    }
     assert wanted | {"fade", "show", "outline"} <= set(reached)
     page.run("document.querySelector('[name=view]:checked').focus()")
     page.keys(Keys.ARROW_LEFT)  # radio buttons: from side by side to after stage 2
-    page.run("document.getElementById('word-0').focus()")
+    page.run("document.getElementById('words-0').focus()")
     page.keys(Keys.ARROW_RIGHT, Keys.SPACE)
     page.keys(Keys.SHIFT, Keys.ARROW_RIGHT, Keys.NULL)
     item = find(case, model="stage2", method="raw")
@@ -241,12 +328,19 @@ def test_everything_can_be_done_with_the_keyboard(page: Page) -> None:
     page.run("document.querySelector('.stage').focus()")
     page.keys(Keys.ARROW_UP, Keys.ARROW_RIGHT, Keys.SPACE)
     row, column = GRID // 2 - 1, GRID // 2 + 1
-    assert float(page.run("return document.getElementById('word-1').dataset.share")) == pytest.approx(
+    assert float(page.run("return document.getElementById('words-1').dataset.share")) == pytest.approx(
         float(item.values[1, row, column]), rel=1e-3
     )
     assert f"Patch row {row + 1}, column {column + 1} of {GRID} x {GRID}" in page.text("#readout")
     page.keys(Keys.ESCAPE)
     assert page.run("return document.getElementById('clear').disabled")
+    page.run("document.getElementById('prompt-0').focus()")
+    page.keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.SPACE)
+    asked = find(case, model="stage2", method="raw", query="question").values[2]
+    assert_shows(page, blended(case, asked, asked.max()))
+    page.run("document.querySelector('#words [tabindex=\"0\"]').focus()")
+    page.keys(Keys.HOME, Keys.ARROW_RIGHT, Keys.SPACE)
+    page.keys(Keys.SHIFT, Keys.ARROW_RIGHT, Keys.NULL)
     page.run("document.getElementById('layer').focus()")
     page.keys(Keys.ARROW_DOWN)
     values = of_words(find(case, model="stage2", method="raw", layer=0), (1, 2))
@@ -263,10 +357,12 @@ def test_the_figures_beside_the_map_are_those_of_the_map(page: Page) -> None:
     covered = coverage(case.mask, grid=GRID)
     mass = (values * covered).sum() / values.sum()
     shown = f"{mass:.0%}" if mass >= 0.0995 else f"{100 * mass:#.2g}%"
-    assert f"{shown.replace('%', ' %')} of this map lies inside the lesion" in page.text("#live-quality")
-    assert (
-        len(page.texts("#quality tbody tr")) == 2 * 5
-    )  # two models; raw, and rollout with two residuals, with and without
+    assert f"{shown.replace('%', ' %')} of this map lies inside the marked region" in page.text("#live-quality")
+    # Two models: raw, relevancy, and rollout with two residuals, with and without the tower; then what is blind.
+    assert len(page.texts("#quality tbody tr")) == 2 * 6 + 2
+    assert page.text("#quality tbody tr:last-child").startswith("edges of the image, blind to the question")
+    page.select("method", "contrast")
+    assert page.text("#live-quality") == "Values with a sign are not measured against the marked region."
 
 
 def test_the_other_case_has_its_own_image_and_no_lesion(page: Page) -> None:
@@ -299,8 +395,8 @@ def test_nothing_is_lost_to_the_side_at_twice_the_size_or_on_a_phone(page: Page,
             " && e.getBoundingClientRect().right > window.innerWidth + 1).map((e) => e.outerHTML.slice(0, 80))"
         )
         assert beyond == []
-        page.click("#word-1")
-        assert page.run("return document.getElementById('word-1').getAttribute('aria-selected')") == "true"
+        page.click("#words-1")
+        assert page.run("return document.getElementById('words-1').getAttribute('aria-selected')") == "true"
     finally:
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
@@ -322,7 +418,7 @@ def test_hostile_text_stays_text(browser: Page, tmp_path: Path) -> None:
     browser.open(path)
     assert browser.text("#qa .question") == HOSTILE and browser.text("h1") == HOSTILE
     assert (
-        HOSTILE in browser.text("#facts") and HOSTILE in browser.text("#notes") and HOSTILE in browser.text("#word-0")
+        HOSTILE in browser.text("#facts") and HOSTILE in browser.text("#notes") and HOSTILE in browser.text("#words-0")
     )
     assert browser.run("return document.querySelectorAll('img, b, iframe').length") == 0
     assert browser.driver.title.split() == HOSTILE.replace("\u2028", " ").split() and browser.console() == []
@@ -357,7 +453,7 @@ def test_a_case_at_448_pixels_is_small_and_soon_there(browser: Page, tmp_path: P
     assert len(browser.run("return [...document.getElementById('head').options]")) == 9
 
 
-@pytest.mark.parametrize(("name", "dark"), [("viewer", False), ("viewer_dark", True)])
+@pytest.mark.parametrize(("name", "dark"), [("viewer", False), ("viewer_difference", True)])
 def test_the_pictures_of_the_readme(page: Page, tmp_path: Path, name: str, dark: bool) -> None:
     """Made of the viewer of a demo's run where RADVQA_DEMO names its folder; else this only tries that they can be."""
     demo = os.environ.get("RADVQA_DEMO")
@@ -367,13 +463,14 @@ def test_the_pictures_of_the_readme(page: Page, tmp_path: Path, name: str, dark:
         page.wait("return document.querySelector('canvas.map') !== null")
     features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
     page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    page.driver.set_window_size(1280, 940)
+    page.driver.set_window_size(1280, 1290 if dark else 1040)
     try:
+        while page.run("return document.getElementById('quality-field').hidden"):  # to a case with a lesion
+            shown = page.text("#facts dd")
+            page.click("#next")
+            page.wait(f"return document.querySelector('#facts dd').textContent !== {shown!r}")
         if dark:
-            page.run("[...document.querySelectorAll('[name=view]')].at(-2).click()")  # the last model alone
-            page.select("layer", 2)
-            page.select("head", 1)
-            page.select("colours", "magma")
+            single(page, "difference")
         page.save(path)
     finally:
         page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

@@ -1,15 +1,23 @@
 """Cases for the viewer's tests: a phantom, and maps whose every number is known."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from radvqa_jax.saliency.viewer import ViewerCase, ViewerMap, ViewerModel, ViewerWord
+from radvqa_jax.saliency.viewer_types import ViewerCase, ViewerMap, ViewerModel, ViewerWord
 from tfds_builders.phantom_rad.attributes import VIEWS, Attributes
 from tfds_builders.phantom_rad.render import render_case
 
 GRID, LAYERS, HEADS = 8, 4, 4
 WORDS = [ViewerWord("left", 1), ViewerWord("upper", 2), ViewerWord("lung", 1), ViewerWord("</s>", 1, end=True)]
+PROMPT = [
+    ViewerWord("<bos>", 1, end=True),
+    ViewerWord("Where", 1),
+    ViewerWord("nodule?", 2),
+    ViewerWord("\n", 1, end=True),
+]
+OTHER = "right lung"
 MODELS = [
     ViewerModel("base", "before", "a square", "incorrect", "whole answer"),
     ViewerModel("stage2", "after stage 2", "left upper lung", "correct", "whole answer"),
@@ -51,7 +59,23 @@ def make_maps(words: int, *, grid: int = GRID, layers: int = LAYERS, heads: int 
                 maps.append(
                     ViewerMap(model, "rollout", values.mean(axis=(0, 1)) * residual, None, None, residual, vision)
                 )
+        maps.append(ViewerMap(model, "relevancy", 7 * values[0].mean(axis=0)))
+        # The one answer speaks where the first layer looks, the other where the last one does.
+        maps.append(ViewerMap(model, "contrast", values[0].mean(axis=0) - values[-1].mean(axis=0)))
+        maps += question_maps(model, rng, grid=grid, layers=layers, heads=heads)
     return maps
+
+
+def question_maps(model: str, rng: np.random.Generator, *, grid: int, layers: int, heads: int) -> Iterator[ViewerMap]:
+    """Yields raw maps of the question's words by layer and head, their means, and a rollout."""
+    shape = (layers, heads, len(PROMPT), grid, grid)
+    values = (rng.random(shape) / grid**2).astype(np.float32)
+    question: dict[str, Any] = {"query": "question"}
+    yield ViewerMap(model, "raw", values.mean(axis=(0, 1)), **question)
+    for layer in range(layers):
+        yield ViewerMap(model, "raw", values[layer].mean(axis=0), layer=layer, **question)
+        yield from (ViewerMap(model, "raw", values[layer, h], layer=layer, head=h, **question) for h in range(heads))
+    yield ViewerMap(model, "rollout", values[0].mean(axis=0), residual=0.5, **question)
 
 
 def make_case(**changes: Any) -> ViewerCase:
@@ -65,6 +89,8 @@ def make_case(**changes: Any) -> ViewerCase:
         "words": WORDS,
         "models": MODELS,
         "maps": make_maps(len(WORDS)),
+        "prompt": PROMPT,
+        "other": OTHER,
         "mask": drawn.mask,
         "facts": [("modality", "X-ray")],
     }

@@ -92,3 +92,11 @@ def test_gold_columns_are_needed(tmp_path: Path) -> None:
     (tmp_path / "reasoning_FCT.csv").write_text(table)
     with pytest.raises(ValueError, match=r"reasoning_FCT.csv lacks the columns \['correct_answer', 'correct_index'\]"):
         read("med_halt", "fct", tmp_path, tmp_path / "data")
+
+
+def test_an_id_that_occurs_again_gets_a_number(tmp_path: Path) -> None:
+    table = (ROOT / "med_halt/dummy_data/reasoning_FCT/reasoning_FCT.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "reasoning_FCT.csv").write_text("".join([*table, table[1]]))
+    reading = read("med_halt", "fct", tmp_path, tmp_path / "data")
+    assert [row["question_id"] for row in reading.splits["train"]] == ["c0", "c2", "c0-2"]
+    assert reading.rejects.summary("repaired")["id occurs again"] == 1

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -180,15 +181,18 @@ def release() -> dict[str, list[dict[str, Any]]]:
     return rows
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns a folder with a whole release: every row, and stand-ins for the images."""
-    folder = tmp_path_factory.mktemp("whole")
+def release_folder(folder: Path) -> Path:
+    """Returns the folder after a whole release is written into it: every row, and stand-ins for the images."""
     for name, rows in release().items():
         write(folder / name, json_text(rows))
     pixel = encode(noise(0, size=(2, 2)), "PNG")
     write(folder / "imgs.zip", zip_bytes({f"imgs/xmlab{n}/source.jpg": pixel for n in range(642)}))
     return folder
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return release_folder(tmp_path_factory.mktemp("whole"))
 
 
 @pytest.mark.parametrize(("config", "train"), [("en", 4918), ("zh", 4916), ("all", 9834)])
@@ -217,3 +221,11 @@ def test_a_language_that_there_is_not_is_an_error(tmp_path: Path) -> None:
     write(tmp_path / "xmlab0/source.jpg", b"")
     with pytest.raises(ValueError, match=r"qid 1: q_lang='fr' must be one of \('en', 'zh'\)"):
         read("slake", "en", tmp_path, tmp_path)
+
+
+def test_the_list_of_organs_is_copied_in_whatever_encoding_it_has(tmp_path: Path) -> None:
+    shutil.copytree(SLAKE / "dummy_data", tmp_path / "files")
+    text = "1: 肝\n".encode("gbk")
+    (tmp_path / "files" / "mask.txt").write_bytes(text)
+    built = build("slake", "en", tmp_path / "files", tmp_path / "data", allow=True)
+    assert (built.folder / "mask.txt").read_bytes() == text

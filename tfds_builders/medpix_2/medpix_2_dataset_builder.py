@@ -3,6 +3,7 @@
 The rules are in the README beside this file.
 """
 
+import json
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -151,6 +152,10 @@ def read_row(raw: dict[str, Any], split: str, note: RowRejects) -> Row:
 
 def clean(raw: Any, field: str, *, note: RowRejects) -> str:
     """Returns a text; N/A is empty, and control characters other than line ends and tabs become spaces."""
+    if isinstance(raw, list | dict):
+        listed = json.dumps(raw, ensure_ascii=False)
+        note.repaired(field, f"{field} is not a text", before=raw, after=listed)
+        raw = listed
     text = note.text(raw, field, missing=MISSING)
     shown = "".join(c if c in "\n\r\t" or unicodedata.category(c) != "Cc" else " " for c in text).strip()
     if shown != text:

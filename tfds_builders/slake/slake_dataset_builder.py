@@ -100,7 +100,7 @@ class Builder(OfficialFilesBuilder):
 
     def finish(self, folder: Path, *, reading: Reading) -> None:
         if "mask.txt" in reading.files:
-            write_whole(folder / "mask.txt", reading.files.read_text("mask.txt"))
+            write_whole(folder / "mask.txt", reading.files.read("mask.txt"))  # in whatever encoding it has
 
 
 def read_row(raw: dict[str, Any], split: str, language: str, *, reading: Reading) -> Row:

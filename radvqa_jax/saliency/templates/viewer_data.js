@@ -12,9 +12,11 @@ async function inflate(bytes) {
   return new Response(stream).arrayBuffer();
 }
 
-// Returns the map of each word as numbers: value = whole number * scale of the word / (2 ** bits - 1).
-function mapValues(buffer, item, words, patches) {
-  const kind = item.bits === 8 ? Uint8Array : Uint16Array, size = item.bits / 8, steps = 2 ** item.bits - 1;
+// Returns the map of each word as numbers: value = whole number * scale of the word / (2 ** bits - 1); with a sign, one
+// bit less.
+function mapValues(buffer, item, words, patches, signed) {
+  const kinds = signed ? { 8: Int8Array, 16: Int16Array } : { 8: Uint8Array, 16: Uint16Array };
+  const kind = kinds[item.bits], size = item.bits / 8, steps = 2 ** (item.bits - (signed ? 1 : 0)) - 1;
   // A copy: 16-bit numbers may begin at an odd byte, where no Uint16Array can be laid over the buffer.
   const whole = new kind(buffer.slice(item.offset, item.offset + words * patches * size));
   return item.scale.map((scale, w) => Float64Array.from(whole.subarray(w * patches, (w + 1) * patches), (q) => (q * scale) / steps));
@@ -29,6 +31,17 @@ function meanOfWords(values, words, chosen) {
     for (let p = 0; p < mean.length; p++) mean[p] += words[w].tokens * values[w][p];
   }
   return mean.map((value) => value / total);
+}
+
+// Returns a - b; without a unit both are first brought to sizes that sum to one.
+function difference(a, b, normalise) {
+  const total = (values) => (normalise ? values.reduce((sum, value) => sum + Math.abs(value), 0) || 1 : 1);
+  const [first, second] = [total(a), total(b)];
+  return a.map((value, p) => value / first - b[p] / second);
+}
+
+function largest(values) {
+  return values.reduce((top, value) => Math.max(top, Math.abs(value)), 0);
 }
 
 function sumOver(values, patches) {
@@ -50,18 +63,25 @@ function against(coverage, values) {
   return total > 0 ? { mass: inside / total, area: area / values.length, hottest: coverage[hottest] } : null;
 }
 
-function colourIndex(value, limit) {
-  return limit > 0 ? Math.min(255, Math.max(0, Math.floor((value / limit) * 256))) : 0;
+// Returns the number of the colour: of 0 to limit, or with a sign of -limit to limit.
+function colourIndex(value, limit, signed) {
+  const share = limit > 0 ? value / limit : 0;
+  return Math.min(255, Math.max(0, Math.floor((signed ? (share + 1) / 2 : share) * 256)));
+}
+
+// Returns how far a colour is from that of 0, from 0 to 1.
+function strength(index, signed) {
+  return signed ? Math.abs((2 * index) / 255 - 1) : index / 255;
 }
 
 // Writes image and map, blended, into `target`. The image was squashed to a square of grid x grid patches, so patch
 // (i, j) is the rectangle of rows i h / grid to (i + 1) h / grid and columns j w / grid to (j + 1) w / grid.
 // With `fade` the opacity grows with the value, from none at 0.
-function blend(target, image, values, { grid, limit, opacity, fade, table }) {
+function blend(target, image, values, { grid, limit, signed, opacity, fade, table }) {
   const { width, height } = image, column = new Int32Array(width);
   for (let x = 0; x < width; x++) column[x] = Math.floor(((x + 0.5) * grid) / width);
-  const colour = Int32Array.from(values, (value) => 3 * colourIndex(value, limit));
-  const weight = Float64Array.from(colour, (from) => (fade ? (opacity * from) / (3 * 255) : opacity));
+  const colour = Int32Array.from(values, (value) => 3 * colourIndex(value, limit, signed));
+  const weight = Float64Array.from(colour, (from) => (fade ? opacity * strength(from / 3, signed) : opacity));
   for (let y = 0, at = 0; y < height; y++) {
     const row = Math.floor(((y + 0.5) * grid) / height) * grid;
     for (let x = 0; x < width; x++, at += 4) {
@@ -81,7 +101,7 @@ function rectangle(a, b, grid) {
 }
 
 function percent(share) {
-  return share >= 0.0995 || share === 0 ? `${Math.round(100 * share)} %` : `${(100 * share).toPrecision(2)} %`;
+  return Math.abs(share) >= 0.0995 || share === 0 ? `${Math.round(100 * share)} %` : `${(100 * share).toPrecision(2)} %`;
 }
 
 function number(value) {

@@ -1,10 +1,18 @@
 
 // ---- what the reader does
 
-// Chooses one, a range from the anchor (shift), or one more or less (ctrl): words and patches alike.
+// Chooses one, a range from the anchor (shift), or one more or less (ctrl): `kind` is whose words, or "patch".
 function choose(kind, at, event, range) {
-  const set = kind === "word" ? state.words : state.patches;
+  const isPatch = kind === "patch", set = isPatch ? state.patches : state.words;
   cursor[kind] = at;
+  if (!isPatch && kind !== state.query) {
+    // Words of the answer and of the question are not chosen together: their maps are of different states.
+    state.query = kind;
+    set.clear();
+    set.add(at);
+    anchor[kind] = at;
+    return changeQuery();
+  }
   if (event.shiftKey) {
     set.clear();
     range(anchor[kind], at).forEach((item) => set.add(item));
@@ -14,34 +22,50 @@ function choose(kind, at, event, range) {
   } else {
     const alone = set.size === 1 && set.has(at);
     set.clear();
-    if (!alone || kind === "word") set.add(at);
+    if (!alone || !isPatch) set.add(at);
     anchor[kind] = at;
   }
-  if (kind === "word" && !set.size) set.add(at); // a map is always of some words
+  if (!isPatch && !set.size) set.add(at); // a map is always of some words
   draw();
+}
+
+// Not every method has maps of the question's words.
+function changeQuery() {
+  if (!methods().includes(state.method)) state.method = methods()[0];
+  settle("method");
+  draw();
+}
+
+function chooseWhole(query) {
+  chooseAll(query);
+  changeQuery();
 }
 
 const span = (a, b) => Array.from({ length: Math.abs(a - b) + 1 }, (_, i) => Math.min(a, b) + i);
 const box = (a, b) => rectangle(a, b, current.grid);
+const canChoose = (query) => current.maps.index.some((item) => item.query === query);
 
-function clickWord(w, event) {
-  choose("word", w, event, span);
-  $(`word-${w}`).focus();
+function clickWord(query, w, event) {
+  if (!canChoose(query)) return;
+  choose(query, w, event, span);
+  $(`${LISTS.find((list) => list[1] === query)[0]}-${w}`).focus();
 }
 
-$("words").addEventListener("keydown", (event) => {
-  const last = current.words.length - 1;
-  const to = { ArrowLeft: cursor.word - 1, ArrowUp: cursor.word - 1, ArrowRight: cursor.word + 1, ArrowDown: cursor.word + 1, Home: 0, End: last }[event.key];
-  if (to !== undefined) {
-    cursor.word = Math.min(last, Math.max(0, to));
-    if (event.shiftKey) choose("word", cursor.word, event, span);
-    else draw();
-  } else if (event.key === " " || event.key === "Enter") choose("word", cursor.word, event, span);
-  else if (event.key.toLowerCase() === "a" && (event.ctrlKey || event.metaKey)) { wholeAnswer(); draw(); }
-  else return;
-  event.preventDefault();
-  $(`word-${cursor.word}`).focus();
-});
+for (const [id, query] of LISTS) {
+  $(id).addEventListener("keydown", (event) => {
+    const last = wordsOf(query).length - 1, at = cursor[query];
+    const to = { ArrowLeft: at - 1, ArrowUp: at - 1, ArrowRight: at + 1, ArrowDown: at + 1, Home: 0, End: last }[event.key];
+    if (to !== undefined) {
+      cursor[query] = Math.min(last, Math.max(0, to));
+      if (event.shiftKey && query === state.query) choose(query, cursor[query], event, span);
+      else draw();
+    } else if ((event.key === " " || event.key === "Enter") && canChoose(query)) choose(query, at, event, span);
+    else if (event.key.toLowerCase() === "a" && (event.ctrlKey || event.metaKey) && canChoose(query)) chooseWhole(query);
+    else return;
+    event.preventDefault();
+    $(`${id}-${cursor[query]}`).focus();
+  });
+}
 
 function patchAt(event) {
   const { left, top, width, height } = event.currentTarget.getBoundingClientRect(), { grid } = current;
@@ -85,13 +109,21 @@ function clearPatches() {
 }
 
 $("clear").addEventListener("click", clearPatches);
-$("all-words").addEventListener("click", () => { wholeAnswer(); draw(); });
+$("all-words").addEventListener("click", () => chooseWhole("answer"));
+$("all-prompt").addEventListener("click", () => chooseWhole("question"));
 $("method").addEventListener("change", (event) => {
   state.method = JSON.parse(event.target.value);
   showChoices();
   settle("method");
   draw();
 });
+for (const key of ["first", "second"]) {
+  $(key).addEventListener("change", (event) => {
+    state[key] = event.target.value;
+    settle(key);
+    draw();
+  });
+}
 for (const key of ["layer", "head", "residual"]) {
   $(key).addEventListener("change", (event) => {
     state[key] = JSON.parse(event.target.value);
@@ -115,6 +147,5 @@ $("case").addEventListener("change", () => goTo(Number($("case").value)));
 $("previous").addEventListener("click", () => goTo(Number($("case").value) - 1));
 $("next").addEventListener("click", () => goTo(Number($("case").value) + 1));
 $("cases").hidden = blocks.length < 2;
-$("colours").replaceChildren(...Object.keys(tables).map((name) => text("option", name, { value: name })));
 $("opacity-value").textContent = `${$("opacity").value} %`;
 goTo(0);

@@ -1,0 +1,89 @@
+"""A grid of ablations in one table: what each part of an experiment is worth.
+
+    python -m radvqa_jax.main --config configs/ablations.py --workdir runs/ablations
+    python -m radvqa_jax.main --config configs/ablations.py:medm --workdir runs/medm_ablations \
+        --config.model.checkpoint=paligemma-3b-mix-448.npz --config.model.tokenizer=paligemma_tokenizer.model
+
+The first runs configs/demo.py with 400 steps of stage 2; machine: two CPU cores, four trainings of stage 2 of a few
+minutes each. The second is MedM's two stages, with ROCOv2 annealed with MedPix and questions of SLAKE; machine: one
+H100. Cells that train alike share it, and a grid that was stopped continues. Expect ablations.html, .txt and .json.
+
+Cells about another data set (VQA-RAD for the demo, PathVQA for MedM) and about Med-HALT's invented questions stay
+empty, and say so, until the data are prepared (configs/build_data.py, with the same data.data_dir). Med-HALT has no
+images: its questions are asked with a blank one, and with one borrowed from the evaluated set.
+"""
+
+import runpy
+from pathlib import Path
+
+import ml_collections
+
+from radvqa_jax.config import cell, source
+
+ROLE = "You are an expert radiologist. answer en {question}"
+Entry = ml_collections.ConfigDict
+WITH_OPTIONS = "answer en {question} {choices}"
+HERE = Path(__file__).parent
+
+
+def load(name: str) -> ml_collections.ConfigDict:
+    """Returns what another file of this folder is about."""
+    return runpy.run_path(str(HERE / f"{name}.py"))["get_config"]()
+
+
+def demo() -> ml_collections.ConfigDict:
+    config = load("demo")
+    config.data.seq_len = 28  # captions are longer than questions
+    config.stage2.total_steps = 400
+    captions, questions = source(dataset="phantom_rad", task="caption"), source(dataset="phantom_rad")
+    config.ablations.cells = grid(captions, questions, other="vqa_rad")
+    return config
+
+
+def medm() -> ml_collections.ConfigDict:
+    config = load("medm_stage2")
+    config.stages = ("stage1", "stage2")
+    config.stage1 = load("medm_stage1").stage1
+    config.decode.samples, config.decode.temperature = 1, 0.0
+    config.eval.source = source(dataset="slake", split="test")
+    config.eval.train_source = source(dataset="slake", split="train")
+    # Not VQA-RAD: its images are MedPix's.
+    config.ablations.cells = grid(*config.stage2.sources, other="path_vqa")
+    return config
+
+
+def grid(main: Entry, annealed: Entry, *, other: str) -> tuple[Entry, ...]:
+    """Returns the cells; annealing is `annealed` rising beside `main`, `other` the data set out of distribution."""
+
+    def rising(start: float) -> tuple[Entry, ...]:
+        risen = annealed.copy_and_resolve_references()
+        risen.anneal, risen.points = "linear", ((start, 0.0), (1.0, 1.0))
+        return main, risen
+
+    far = {"source": source(dataset=other, split="test"), "train_source": source(dataset=other), "seq_len": 128}
+    fake = {"source": source(dataset="med_halt", builder_config="fake"), "prompt": WITH_OPTIONS, "seq_len": 512}
+    return (
+        cell("reference"),
+        cell("without stage 1", without=("stage1",)),
+        cell("adapter off", without=("stage1", "stage2")),
+        cell("role prompt", prompt=ROLE, seq_len=128),
+        cell("another case's image", image="swapped"),
+        cell("any other image", image="swapped_any"),
+        cell("blank image", image="blank"),
+        cell("annealed over the last half", stage2_sources=rising(0.5)),
+        cell("annealed over the last fifth", stage2_sources=rising(0.8)),
+        cell(other, against=f"{other}, adapter off", **far),
+        cell(f"{other}, adapter off", without=("stage1", "stage2"), **far),
+        cell("nonsense, blank image", against="nonsense, adapter off", image="blank", **fake),
+        cell("nonsense, borrowed image", against="nonsense, adapter off", image="borrowed", **fake),
+        cell("nonsense, adapter off", without=("stage1", "stage2"), image="blank", **fake),
+    )
+
+
+def get_config(base: str = "demo") -> ml_collections.ConfigDict:
+    makers = {"demo": demo, "medm": medm}
+    if base not in makers:
+        raise ValueError(f"configs/ablations.py:{base} is unknown. Give :demo or :medm.")
+    config = makers[base]()
+    config.mode = "ablations"
+    return config

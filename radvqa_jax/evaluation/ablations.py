@@ -1,0 +1,161 @@
+"""A grid of ablations: what each change of an experiment is worth, every cell beside its blind baselines.
+
+A cell is compared with another one, pair by pair, where both ask the same questions: the difference with its interval
+over images, McNemar's exact test and the test that flips whole images, both corrected by Holm over all comparisons of
+the grid. A cell that could not be filled has the reason and no number.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from radvqa_jax import __version__
+from radvqa_jax.evaluation import comparison, scoring
+from radvqa_jax.evaluation.nonsense import score_nonsense
+from radvqa_jax.evaluation.tables import align, format_cell, format_p
+from radvqa_jax.schema import Record
+
+OTHER_QUESTIONS = "asks other questions"
+
+
+@dataclass(frozen=True)
+class CellAnswers:
+    """What one cell is made of."""
+
+    name: str
+    changes: Sequence[str] = ()  # what differs from the experiment, in words
+    against: str = ""  # the cell it is compared with; empty = none
+    records: Sequence[Record] = ()
+    guesses: Mapping[str, Sequence[Record]] = field(default_factory=dict)  # baseline -> answers without a model
+    empty: str = ""  # why there is no record
+    about: Mapping[str, Any] = field(default_factory=dict)  # what it was made from, as JSON values
+
+
+def _counted(records: Sequence[Record]) -> list[Record]:
+    """Returns the records; one about no image of its own stands alone, as its own cluster."""
+    return [r if r.image_id else r._replace(image_id=f"no image, {r.question_id}") for r in records]
+
+
+def _questions(records: Sequence[Record]) -> set[tuple[str, str]]:
+    return {(record.source, record.question_id) for record in records}
+
+
+def _score(cell: CellAnswers, **bootstrap: int) -> dict[str, Any]:
+    """Returns the figures of one cell: accuracy, baselines, paired gain over each, what is said to nonsense."""
+    records = _counted(cell.records)
+    found = scoring.score(records, **bootstrap).to_json()
+    baselines, over = {}, {}
+    for name, answers in cell.guesses.items():
+        guessed = _counted(answers)
+        baselines[name] = scoring.score(guessed, **bootstrap).to_json()["overall"]
+        asked = _questions(guessed)  # longest option, commonest letter: questions with options alone
+        same = [record for record in records if (record.source, record.question_id) in asked]
+        over[name] = scoring.compare(same, guessed, **bootstrap)["overall"]
+    return {
+        **found,
+        "baselines": baselines,
+        "over": over,
+        "nonsense": score_nonsense(records, **bootstrap),
+    }
+
+
+def build_grid(cells: Sequence[CellAnswers], *, title: str, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
+    """Returns every number of the grid as plain JSON values.
+
+    Keys: `title`, `synthetic`, `method`, and `cells`, a list in the given order. A cell has `name`, `changes`, `about`;
+    where there are answers `overall`, `by`, `baselines`, `over` ({baseline: paired difference}) and `nonsense`, else
+    `empty`, the reason; and `compared` ({`with`, and what `comparison.compare_overall` gives, with p by Holm over all
+    cells, or `why_not`}), None in the cell that is compared with none.
+
+    Raises:
+        ValueError: if there is no cell, or one is compared with a cell that is not there.
+    """
+    if not cells:
+        raise ValueError("A grid needs cells, and there is none.")
+    bootstrap = {"resamples": resamples, "seed": seed}
+    by_name = {cell.name: cell for cell in cells}
+    rows, compared = [], []
+    for cell in cells:
+        row: dict[str, Any] = {"name": cell.name, "changes": list(cell.changes), "about": dict(cell.about)}
+        row |= {"empty": cell.empty} if not cell.records else _score(cell, **bootstrap)
+        row["compared"] = None
+        if cell.against:
+            if cell.against not in by_name:
+                raise ValueError(f"Cell {cell.name!r} is compared with {cell.against!r}, which is not in the grid.")
+            row["compared"] = {"with": cell.against} | _compare(cell, by_name[cell.against], **bootstrap)
+            if "difference" in row["compared"]:
+                compared.append(row["compared"])
+        rows.append(row)
+    comparison.correct_for_number(compared)
+    return {
+        "title": title,
+        "synthetic": any("synthetic" in r.source.split() for cell in cells for r in cell.records),
+        "method": {
+            "scorer": f"radvqa {__version__} rules, first prediction, unparsed counts as not correct",
+            "interval": "95 % percentile bootstrap over images; a question without an image counts as one",
+            "tests": f"paired; p corrected by Holm over {len(compared)} comparisons",
+            "resamples": resamples,
+            "seed": seed,
+        },
+        "cells": rows,
+    }
+
+
+def _compare(cell: CellAnswers, other: CellAnswers, **bootstrap: int) -> dict[str, Any]:
+    if not cell.records or not other.records:
+        return {"why_not": "empty"}
+    if _questions(cell.records) != _questions(other.records):
+        return {"why_not": OTHER_QUESTIONS}
+    return comparison.compare_overall(_counted(cell.records), _counted(other.records), **bootstrap)
+
+
+def nonsense_line(row: Mapping[str, Any]) -> str:
+    """Returns what a cell says to questions without an answer, as one line; empty where it has none."""
+    found = row.get("nonsense")
+    if not found:
+        return ""
+    sure = f"; of all, made up with a probability of at least 0.5 {format_cell(found['confident'])}"
+    said = f"refused {format_cell(found['refused'])}; made something up {format_cell(found['made_up'])}"
+    return f"{row['name']}, questions that have no answer: {said}{sure if 'confident' in found else ''}."
+
+
+def _text_row(row: Mapping[str, Any]) -> list[str]:
+    if "overall" not in row:
+        return [row["name"], "-", "-", "-", "-", "-", "-", ""]
+    blind = row["baselines"].get("question_only")
+    cells = [
+        row["name"],
+        format_cell(row["overall"]),
+        "-" if blind is None else f"{blind['value']:.3f}",
+        format_cell(row["over"].get("question_only"), signed=True, n=False),
+    ]
+    compared = row["compared"]
+    if compared is None:
+        tests = ["(reference)", "", ""]
+    elif "difference" not in compared:
+        tests = ["-", "-", "-"]
+    else:
+        difference = format_cell(compared["difference"], signed=True, n=False)
+        tests = [difference, format_p(compared["p_mcnemar_holm"]), format_p(compared["p_images_holm"])]
+    return [*cells, *tests, str(row["overall"]["unparsed"])]
+
+
+def format_grid(grid: Mapping[str, Any]) -> str:
+    """Returns the grid as a table for the terminal, and below it what each cell changes and why a cell is empty."""
+    header = ["cell", "accuracy", "question only", "over question only", "minus reference", "p McNemar", "p images"]
+    lines = align([[*header, "unparsed"], *map(_text_row, grid["cells"])])
+    lines.append(
+        "[95 % interval by bootstrap over images.] Differences are paired; p is corrected by Holm over all comparisons."
+    )
+    for row in grid["cells"]:
+        said = [*row["changes"]]
+        if row.get("empty"):
+            said.append(f"EMPTY: {row['empty']}")
+        if row["compared"]:
+            why, other = row["compared"].get("why_not"), row["compared"]["with"]
+            said.append(f"not compared with {other}: {why}" if why else f"compared with {other}")
+        lines.append(f"{row['name']}: {'; '.join(said) or 'the experiment as it is'}")
+    lines += filter(None, map(nonsense_line, grid["cells"]))
+    if grid["synthetic"]:
+        lines.append("Synthetic data: these figures say nothing about real radiographs.")
+    return "\n".join(lines)

@@ -1,0 +1,220 @@
+"""The mode that runs a grid of ablations and writes one table."""
+
+import dataclasses
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from radvqa_jax.checkpoints.adapter import load_adapter
+from radvqa_jax.config import CellConfig, Config, SourceConfig
+from radvqa_jax.data.rows import RowSource
+from radvqa_jax.data.sources import load_rows, make_builder, not_prepared
+from radvqa_jax.data.tokenizer import Tokenizer
+from radvqa_jax.evaluation import baselines
+from radvqa_jax.evaluation.ablation_page import write_grid
+from radvqa_jax.evaluation.ablations import CellAnswers, build_grid
+from radvqa_jax.evaluation.predict import by_length
+from radvqa_jax.runners.audit import refuse_leaks
+from radvqa_jax.runners.data import prepare_all
+from radvqa_jax.runners.evaluate import answer, blind_guesses, show_other
+from radvqa_jax.runners.ground import Ground, inspect_model, load_ground, provenance
+from radvqa_jax.runners.train import train_stages
+from radvqa_jax.training.stage import Trained, load_trained
+
+IMAGES = {
+    "swapped": "another case's image of the same modality and organ",
+    "swapped_any": "any other case's image",
+    "blank": "a blank image",
+    "borrowed": "an image borrowed from {lender}",
+}
+
+
+def describe(cell: CellConfig, config: Config) -> list[str]:
+    """Returns what a cell changes, in words."""
+    said = []
+    if cell.adapter:
+        said.append(f"trained before: {cell.adapter}")
+    elif set(cell.without) == set(config.stages):
+        said.append("adapter off: the base model as it came")
+    elif cell.without:
+        said.append(f"without {' and '.join(cell.without)}")
+    for source in cell.stage2_sources:
+        points = f", {source.anneal} {source.points}" if source.points else ""
+        share = f"count {source.count}" if source.count else f"weight {source.weight:g}"
+        said.append(f"stage2 on {source.dataset}:{source.split} ({source.task}, {share}{points})")
+    for name, text in (("trained", cell.train_prompt), ("asked", cell.prompt)):
+        if text:
+            said.append(f"{name} with the prompt {text!r}")
+    if cell.image != "own":
+        said.append(IMAGES[cell.image].format(lender=config.eval.source.dataset))
+    if cell.source.dataset:
+        builder = cell.source.builder_config
+        said.append(f"asked {cell.source.dataset}{builder and '/' + builder}:{cell.source.split}")
+    return said
+
+
+class _Trainer:
+    """What cells are trained to: each distinct chain of stages once, in workdir/trained/<hash of what decides it>."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._done: dict[Path, Trained] = {}
+
+    def __call__(self, cell: CellConfig) -> tuple[str, Trained]:
+        """Returns (where it lies, relative to the workdir, what is trained) for a cell."""
+        config, trained, place, chain = self._ground.config, Trained.nothing(), "", ""
+        if cell.adapter:
+            return cell.adapter, load_trained(cell.adapter, self._ground.base)
+        data = dataclasses.replace(config.data, prompt=cell.train_prompt or config.data.prompt)
+        for name in (name for name in config.stages if name not in cell.without):
+            stage = config.stage(name)
+            if name == "stage2" and cell.stage2_sources:
+                stage = dataclasses.replace(stage, sources=cell.stage2_sources)
+            decides = [chain, name, dataclasses.asdict(stage), data.prompt]
+            chain = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
+            folder = self._ground.workdir / "trained" / chain
+            stage = dataclasses.replace(stage, init_from=place or stage.init_from)
+            place = str(folder / name)
+            if folder not in self._done:
+                one = dataclasses.replace(config, stages=(name,), data=data, **{name: stage})
+                self._done[folder] = train_stages(self._ground._replace(config=one, workdir=folder))
+            trained = self._done[folder]
+        return place and str(Path(place).relative_to(self._ground.workdir)), trained
+
+
+class _Asked(NamedTuple):
+    """The questions of a cell, and the answers that can be had to them without a model."""
+
+    rows: RowSource
+    guesses: dict[str, Any]
+
+
+def _lend(rows: RowSource, lender: RowSource, *, seed: int) -> RowSource:
+    """Returns the rows, each with an image of another data set, drawn evenly over its images."""
+    first: dict[str, int] = {}
+    for number, image_id in enumerate(lender.column("image_id")):
+        first.setdefault(image_id, number)
+    numbers = np.random.default_rng(seed).choice(list(first.values()), size=len(rows))
+    return rows.with_images_of(numbers.tolist(), lender=lender)
+
+
+def _missing(source: SourceConfig, config: Config) -> str:
+    """Returns why the data of a source are not there, with the command that prepares them; empty if they are.
+
+    Raises:
+        ValueError: if there can be no such data.
+    """
+    if not source.dataset:
+        return ""
+    builder = make_builder(source.dataset, builder_config=source.builder_config, data_dir=config.data.data_dir)
+    return "" if builder.is_prepared() else not_prepared(builder, source, config.data)
+
+
+def _ask(cell: CellConfig, config: Config, tokenizer: Tokenizer) -> _Asked | str:
+    """Returns what a cell asks, or why it stays empty.
+
+    Raises:
+        ValueError: if its data cannot be, or a question is longer than its seq_len.
+    """
+    own = bool(cell.source.dataset)
+    source, learn = (cell.source, cell.train_source) if own else (config.eval.source, config.eval.train_source)
+    if why := _missing(source, config) or _missing(learn, config):
+        return why
+    rows = load_rows(source, config.data, seed=config.seed)
+    guesses: dict[str, Any] = {"longest_option": baselines.longest_option(rows)}
+    if learn.dataset:
+        found = blind_guesses(load_rows(learn, config.data, seed=config.seed), rows)
+        guesses = {"question_only": found["question_only"], "majority": found["majority"], **found["guesses"]}
+    if cell.image == "borrowed":
+        rows = _lend(rows, load_rows(config.eval.source, config.data, seed=config.seed), seed=config.seed)
+    elif cell.image != "own":
+        rows = show_other(rows, cell.image, seed=config.seed)
+    data = _asking(cell, config).data
+    try:
+        by_length(rows, tokenizer=tokenizer, data=data, batch_size=config.decode.batch_size)
+    except ValueError as error:
+        raise ValueError(f"Cell {cell.name!r}, seq_len={data.seq_len}: {error}") from error
+    return _Asked(rows, {name: records for name, records in guesses.items() if records})
+
+
+def _asking(cell: CellConfig, config: Config) -> Config:
+    """Returns the experiment with the prompt and the length that a cell is asked with."""
+    prompt, seq_len = cell.prompt or config.data.prompt, cell.seq_len or config.data.seq_len
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, prompt=prompt, seq_len=seq_len))
+
+
+def _file_name(name: str) -> str:
+    """Returns the name of a cell's predictions file; two cells never share one."""
+    plain = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
+    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+
+
+def _fill(cell: CellConfig, asked: _Asked, ground: Ground, train: _Trainer) -> dict[str, Any]:
+    """Returns the records, guesses and origin of a cell: fields of CellAnswers."""
+    place, trained = train(cell)
+    asking, name = _asking(cell, ground.config), _file_name(cell.name)
+    records = answer(ground._replace(config=asking), trained, asked.rows, run=cell.name, name=name)
+    about = {
+        "trained": place or "nothing",
+        "trained_sha256": trained.sha256(),
+        "prompt": asking.data.prompt,
+        "seq_len": asking.data.seq_len,
+        "predictions": f"predictions/{name}.jsonl",
+        "questions_without_an_image": sum(not record.image_id for record in records),
+        "data": asked.rows.fingerprint,
+    }
+    return {"records": records, "guesses": asked.guesses, "about": about}
+
+
+def _audited(config: Config) -> Config:
+    """Returns the experiment with everything that some cell trains on or asks, as far as it is there."""
+    cells = config.ablations.cells
+    trained = [*config.stage2.sources, *(source for cell in cells for source in cell.stage2_sources)]
+    asked = [cell.source for cell in cells if cell.source.dataset and not _missing(cell.source, config)]
+    return dataclasses.replace(
+        config,
+        stage2=dataclasses.replace(config.stage2, sources=tuple(dict.fromkeys(trained))),
+        audit=dataclasses.replace(
+            config.audit, also_evaluate=tuple(dict.fromkeys([*config.audit.also_evaluate, *asked]))
+        ),
+    )
+
+
+def ablations_mode(config: Config, workdir: Path) -> None:
+    """Fills every cell of config.ablations and writes ablations.json, .txt and .html.
+
+    A grid that was interrupted continues: what is trained and what is answered is kept. Mistakes in any cell are found
+    before the first one trains.
+    """
+    cells = config.ablations.cells
+    tokenizer, _ = inspect_model(config)
+    for path in {cell.adapter for cell in cells if cell.adapter}:
+        load_adapter(path)
+    prepare_all(_audited(config))
+    found = refuse_leaks(_audited(config), workdir)
+    asked = {cell.name: _ask(cell, config, tokenizer) for cell in cells}
+    ground = load_ground(config, workdir)
+    train = _Trainer(ground)
+    filled = []
+    for cell in cells:
+        changes, own = describe(cell, config), asked[cell.name]
+        if isinstance(own, _Asked) and cell.image == "own" and not all(own.rows.column("image_id")):
+            changes.append("a uniform grey where a question has no image")
+        print(f"cell {cell.name}: {'; '.join(changes) or 'the experiment as it is'}", flush=True)
+        if isinstance(own, str):
+            print(f"  stays empty: {own}", flush=True)
+            fields: dict[str, Any] = {"empty": own}
+        else:
+            fields = _fill(cell, own, ground, train)
+        against = cell.against or cells[0].name
+        filled.append(CellAnswers(cell.name, changes, against if against != cell.name else "", **fields))
+    grid = build_grid(
+        filled, title=f"Ablations of {config.model.variant}", resamples=config.eval.bootstrap, seed=config.seed
+    )
+    origin = provenance(ground, found)
+    print(write_grid(workdir, grid, provenance=origin))
+    print(f"The page is {workdir / 'ablations.html'}")

@@ -1,0 +1,118 @@
+"""A leak stops a run before its first step, unless it is accepted by name; and the mode that only looks."""
+
+import ast
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from radvqa_jax.config import AuditConfig, Config, SourceConfig, default_config, source
+from radvqa_jax.config_check import from_config_dict
+from radvqa_jax.files import read_json
+from radvqa_jax.runners import RUNNERS
+
+MakeConfig = Callable[..., Config]
+LEAKING = {"eval.source.split": "train"}  # what the micro job trains on
+
+
+class Reached(Exception):
+    """The model would be loaded now."""
+
+
+@pytest.fixture(autouse=True)
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: Any, **__: Any) -> NoReturn:
+        raise Reached
+
+    for mode in ("train", "job"):
+        monkeypatch.setattr(sys.modules[f"radvqa_jax.runners.{mode}"], "load_ground", stop)
+
+
+@pytest.mark.parametrize("mode", ["train", "job"])
+def test_a_leak_stops_a_run_before_the_model_is_loaded(mode: str, micro_config: MakeConfig, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"phantom_rad/tiny:train is evaluated and shares \d+ images, .*with phantom_rad/tiny:train, which is "
+        r"trained on\. Train or evaluate on other data, .*or accept it by name",
+    ) as caught:
+        RUNNERS[mode](micro_config({"mode": mode} | LEAKING), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["audit.json"]
+    assert read_json(tmp_path / "audit.json")["clean"] is False
+    # What the message says to give is what lets the run go on.
+    given = re.search(r'--config\.audit\.accept="(.*?)"', str(caught.value))
+    assert given is not None
+    accept = ast.literal_eval(given.group(1))
+    assert accept == ("phantom_rad:train~phantom_rad:train",)
+    with pytest.raises(Reached):
+        RUNNERS[mode](micro_config({"mode": mode, "audit.accept": accept} | LEAKING), tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["train", "job"])
+def test_without_a_leak_a_run_goes_on(mode: str, micro_config: MakeConfig, tmp_path: Path) -> None:
+    with pytest.raises(Reached):
+        RUNNERS[mode](micro_config({"mode": mode}), tmp_path)
+    assert read_json(tmp_path / "audit.json")["clean"] is True
+
+
+def test_what_is_accepted_must_be_the_leak_that_there_is(
+    micro_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = "phantom_rad:train~phantom_rad:test"
+    with pytest.raises(ValueError, match="is evaluated and shares"):
+        RUNNERS["train"](micro_config({"mode": "train", "audit.accept": (other,)} | LEAKING), tmp_path)
+    assert f"audit.accept names '{other}', but there is no such leak." in capsys.readouterr().out
+    named = "phantom_rad/tiny:train~phantom_rad/tiny:train"  # with the builder config, as reports name it
+    with pytest.raises(Reached):
+        RUNNERS["train"](micro_config({"mode": "train", "audit.accept": (named,)} | LEAKING), tmp_path)
+
+
+def test_a_set_that_is_evaluated_beside_is_compared_too(micro_config: MakeConfig, tmp_path: Path) -> None:
+    beside = source(dataset="phantom_rad", builder_config="tiny", split="train")
+    with pytest.raises(ValueError, match=r"phantom_rad/tiny:train is evaluated and shares"):
+        RUNNERS["train"](micro_config({"mode": "train", "audit.also_evaluate": (beside,)}), tmp_path)
+
+
+def test_without_an_evaluated_set_it_says_that_nothing_is_compared(
+    micro_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Reached):
+        RUNNERS["train"](micro_config({"mode": "train", "eval.source.dataset": ""}), tmp_path)
+    assert "No audit: eval.source.dataset is empty" in capsys.readouterr().out
+
+
+def test_the_mode_writes_its_page_and_says_what_a_run_would(
+    micro_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    RUNNERS["audit"](micro_config({"mode": "audit"}), tmp_path / "clean")
+    assert "No leak found." in capsys.readouterr().out
+    report = read_json(tmp_path / "clean" / "audit.json")
+    assert report["clean"] and set(report["blind"]["phantom_rad/tiny:test"]) == {"question_only", "majority"}
+    with pytest.raises(ValueError, match=r"Training would not start\. phantom_rad/tiny:train is evaluated"):
+        RUNNERS["audit"](micro_config({"mode": "audit"} | LEAKING), tmp_path / "leak")
+    page = (tmp_path / "leak" / "audit.html").read_text()
+    assert "Leak: what is evaluated shares" in page and "phantom_rad/tiny:train" in page
+
+
+@pytest.mark.parametrize(
+    ("audit", "message"),
+    [
+        (AuditConfig(accept=("vqa_rad",)), r"audit\.accept has 'vqa_rad'; a leak is named by its two sets: 'vqa_rad:"),
+        (AuditConfig(accept=("a:b~c:d~e:f",)), r"audit\.accept has 'a:b~c:d~e:f'"),
+        (AuditConfig(accept=("a~b:test",)), r"audit\.accept has 'a~b:test'"),
+        (AuditConfig(near_bits=-1), r"audit\.near_bits=-1 must be at least 0"),
+        (AuditConfig(near_bits=65), r"audit\.near_bits=65 must be at most 64"),
+        (AuditConfig(also_evaluate=(SourceConfig("slake", weight=0),)), r"audit\.also_evaluate\[0\]\.weight=0"),
+    ],
+)
+def test_wrong_fields_are_refused(audit: AuditConfig, message: str) -> None:
+    config = default_config()
+    config.mode, config.eval.source.dataset, config.stages = "audit", "vqa_rad", ("stage1",)
+    config.stage1.sources = (source(dataset="vqa_rad"),)
+    from_config_dict(config)
+    config.audit.accept, config.audit.near_bits = audit.accept, audit.near_bits
+    config.audit.also_evaluate = tuple(source(**vars(one)) for one in audit.also_evaluate)
+    with pytest.raises(ValueError, match=message):
+        from_config_dict(config)
