@@ -251,6 +251,22 @@ def _check_augment(augment: AugmentConfig) -> None:
         _require(0 <= value < 1, f"data.augment.{name}={value} must be in [0, 1).")
 
 
+def _check_processes(config: Config) -> None:
+    process = config.process
+    _require(
+        process.index < process.count, f"process.index={process.index} must be below process.count={process.count}."
+    )
+    _require(
+        process.count == 1 or bool(process.coordinator),
+        f"process.count={process.count} needs process.coordinator, the host:port of process 0.",
+    )
+    _require(
+        not process.coordinator or config.mode == "train",
+        f"mode={config.mode} runs in one process; process.coordinator={process.coordinator} is for mode=train. "
+        "Train with several processes, then answer with one.",
+    )
+
+
 def _check_cells(config: Config) -> None:
     cells = config.ablations.cells
     names = [cell.name for cell in cells]
@@ -301,22 +317,6 @@ def _check_cell(path: str, cell: CellConfig, config: Config) -> None:
         _check_source(f"{path}.stage2_sources[{number}]", item)
     for field in ("source", "train_source"):
         _check_source(f"{path}.{field}", getattr(cell, field))
-
-
-def _check_processes(config: Config) -> None:
-    process = config.process
-    _require(
-        process.index < process.count, f"process.index={process.index} must be below process.count={process.count}."
-    )
-    _require(
-        process.count == 1 or bool(process.coordinator),
-        f"process.count={process.count} needs process.coordinator, the host:port of process 0.",
-    )
-    _require(
-        not process.coordinator or config.mode == "train",
-        f"mode={config.mode} runs in one process; process.coordinator={process.coordinator} is for mode=train. "
-        "Train with several processes, then answer with one.",
-    )
 
 
 def check(config: Config) -> None:
