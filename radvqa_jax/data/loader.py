@@ -1,5 +1,9 @@
 """Rows -> training batches: a shuffled, mixed, restartable stream with Grain."""
 
+import functools
+import multiprocessing
+import os
+import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +26,20 @@ from radvqa_jax.schema import Batch
 PREFETCH = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
 
 
+@functools.cache
+def _end_with_parent() -> None:
+    """Lets a worker process end with the one that started it, also when that is killed and cannot tell it to."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 class _TrainBatch(NamedTuple):
     """Makes this process's part of batch b; a tuple, so that worker processes can be sent it.
 
@@ -39,6 +57,8 @@ class _TrainBatch(NamedTuple):
     part: tuple[int, int]  # which rows of a batch are made here, from and to
 
     def __call__(self, batch: int) -> Batch:
+        if self.data.workers:
+            _end_with_parent()
         begin, end = (batch * self.batch_size + edge for edge in self.part)
         size = self.images.resolution
         image = np.empty((end - begin, size, size, 3), np.float32)

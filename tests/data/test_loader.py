@@ -2,6 +2,11 @@
 
 import dataclasses
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -231,6 +236,54 @@ def test_worker_processes_give_the_same_batches(tokenizer: Tokenizer, dummy_dir:
     there.close()
     with pytest.raises(ValueError, match="loader is closed"):
         next(there)
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from radvqa_jax.config import EMBEDDED, DataConfig, SourceConfig
+from radvqa_jax.data.loader import make_train_loader
+from radvqa_jax.data.sources import load_rows
+from radvqa_jax.data.tokenizer import Tokenizer
+
+if __name__ == "__main__":
+    data = DataConfig(data_dir=sys.argv[1], workers=1)
+    rows = load_rows(SourceConfig("vqa_rad"), data)
+    given = {"data": data, "tokenizer": Tokenizer(EMBEDDED / "tokenizer.model"), "resolution": 8, "batch_size": 2}
+    loader = make_train_loader([rows], seed=0, total_batches=lambda n: 50, **given)
+    next(loader)
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        if parent == os.getpid() and b"spawn_main" in (stat.parent / "cmdline").read_bytes():
+            print(stat.parent.name, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def is_running(pid: int) -> bool:
+    """Returns whether a process runs: one that has ended may wait to be reaped."""
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.is_file() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="reads processes from /proc")
+def test_workers_end_when_their_run_is_killed(dummy_dir: Path, tmp_path: Path) -> None:
+    script, said = tmp_path / "killed.py", tmp_path / "said"
+    script.write_text(KILLED)
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    errors = tmp_path / "errors"
+    with said.open("w") as out, errors.open("w") as err:  # no pipes: a worker that is left would hold them open
+        done = subprocess.run([sys.executable, script, dummy_dir], env=env, stdout=out, stderr=err, check=False)
+    assert done.returncode == -signal.SIGKILL, errors.read_text()
+    workers = [int(pid) for pid in said.read_text().split()]
+    assert workers
+    deadline = time.monotonic() + 60
+    while any(map(is_running, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left = [pid for pid in workers if is_running(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left
 
 
 def test_a_state_of_something_else_is_refused(tokenizer: Tokenizer) -> None:
