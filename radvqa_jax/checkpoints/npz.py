@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -144,7 +145,7 @@ class NpzReader:
         return jax.ShapeDtypeStruct(shape, BFLOAT16 if dtype == BFLOAT16_ON_DISK else dtype)
 
 
-def _read_npy_header(stream: zipfile.ZipExtFile) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _read_npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Returns (shape, whether the first axis is the fastest, dtype); the stream is then at the values."""
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -161,7 +162,7 @@ def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return raw[start : start + size].view(dtype).reshape(shape)
 
 
-def _fill(stream: zipfile.ZipExtFile, raw: np.ndarray) -> None:
+def _fill(stream: Any, raw: np.ndarray) -> None:
     """Reads as many bytes as `raw` has, and to the member's end, where zipfile compares the checksum."""
     place = 0
     while place < len(raw):
