@@ -8,8 +8,6 @@ import jax
 
 from radvqa_jax.config import Config, ProcessConfig
 
-CACHE_BYTES = 8 * 2**30  # of compiled programs; those that were not used for longest make room
-
 
 def start(config: Config) -> None:
     """Joins the run's processes and sets the compilation cache; call it once, before anything uses a device."""
@@ -28,13 +26,12 @@ def keep_compiled(folder: str) -> None:
     """Keeps compiled programs in a folder, so that the same run starts in seconds the next time.
 
     `auto` is $JAX_COMPILATION_CACHE_DIR if that is set, otherwise radvqa_jax/compiled in the user's cache folder; an
-    empty name keeps nothing. The folder is bounded; it holds programs, and neither weights nor data.
+    empty name keeps nothing. The folder holds programs, and neither weights nor data; it may be removed at any time.
     """
     if folder == "auto":
         user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(user / "radvqa_jax" / "compiled")
     jax.config.update("jax_compilation_cache_dir", str(Path(folder).expanduser()) if folder else None)
-    jax.config.update("jax_compilation_cache_max_size", CACHE_BYTES)
     # By default what compiles within a second is not kept, which here is most of a small run.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
