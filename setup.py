@@ -42,6 +42,7 @@ INSTALL_REQUIRES = [
 ]
 
 DICOM = ["pydicom>=3.0.2,<4"]
+QUANTIZE = ["qwix>=0.1.8,<0.2"]
 JUDGE = ["openai>=3.57,<4", "pydantic>=2.14.4,<3"]
 TEST = [
     "beartype>=0.23,<0.24",
@@ -53,12 +54,14 @@ TEST = [
     "selenium>=4.51,<5",  # with the browser's own driver: nothing is downloaded
     *DICOM,
     *JUDGE,
+    *QUANTIZE,
 ]
 
 EXTRAS_REQUIRE = {
     "cuda": ["jax[cuda13]>=0.10.2,<0.11"],
     "tpu": ["jax[tpu]>=0.10.2,<0.11"],
     "tf": ["tensorflow-cpu>=2.21,<2.22"],  # for tests marked `tf`; the main job never loads it
+    "quantize": QUANTIZE,
     "export": ["safetensors>=0.8,<0.9"],
     "bertscore": ["bert-score>=0.3.13,<0.4"],  # brings torch; runs on a model folder of your own
     "judge": JUDGE,

@@ -15,6 +15,7 @@ images: its questions are asked with a blank one, and with one borrowed from the
 
 import runpy
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 
@@ -26,12 +27,12 @@ WITH_OPTIONS = "answer en {question} {choices}"
 HERE = Path(__file__).parent
 
 
-def load(name: str) -> ml_collections.ConfigDict:
+def load(name: str) -> Any:
     """Returns what another file of this folder is about."""
     return runpy.run_path(str(HERE / f"{name}.py"))["get_config"]()
 
 
-def demo() -> ml_collections.ConfigDict:
+def demo() -> Any:
     config = load("demo")
     config.data.seq_len = 28  # captions are longer than questions
     config.stage2.total_steps = 400
@@ -40,7 +41,7 @@ def demo() -> ml_collections.ConfigDict:
     return config
 
 
-def medm() -> ml_collections.ConfigDict:
+def medm() -> Any:
     config = load("medm_stage2")
     config.stages = ("stage1", "stage2")
     config.stage1 = load("medm_stage1").stage1
@@ -56,7 +57,7 @@ def grid(main: Entry, annealed: Entry, *, other: str) -> tuple[Entry, ...]:
     """Returns the cells; annealing is `annealed` rising beside `main`, `other` the data set out of distribution."""
 
     def rising(start: float) -> tuple[Entry, ...]:
-        risen = annealed.copy_and_resolve_references()
+        risen: Any = annealed.copy_and_resolve_references()
         risen.anneal, risen.points = "linear", ((start, 0.0), (1.0, 1.0))
         return main, risen
 

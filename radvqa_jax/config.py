@@ -45,6 +45,8 @@ class ModelConfig:
     resolution: int = 0  # image height and width in pixels; 0 = the variant's
     compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
     param_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of frozen weights in memory; what trains is float32
+    # Frozen linear weights of both towers rounded to four bits (QLoRA's base) or eight (models/quantize.py).
+    quantize: Literal["none", "nf4", "int8"] = "none"
     # What the backward pass computes again instead of storing: nothing; all but products with weights; all of a layer;
     # all of a layer, with the language model's MLP a block of tokens at a time (models/remat.py).
     remat: Literal["none", "dots", "full", "blocks"] = "blocks"
@@ -342,9 +344,20 @@ class MeshConfig:
 
 
 @dataclass(frozen=True)
+class ProcessConfig:
+    """The processes that train one model together, each with devices of its own (radvqa_jax/runtime.py)."""
+
+    coordinator: str = ""  # host:port of process 0; `auto` = as SLURM, Open MPI or a TPU pod tells; empty = one process
+    count: int = 1  # how many processes, and
+    index: int = 0  # which of them this is; the same configuration otherwise
+
+
+@dataclass(frozen=True)
 class FitConfig:
     """mode=fit: what is planned for the experiment and the target."""
 
+    # Fields of the experiment that are planned otherwise than in its file: ("stage2.accumulate=1", "model.variant=…").
+    override: tuple[str, ...] = ()
     resolutions: tuple[int, ...] = (224, 448, 896)  # pixels, at which the largest batch is sought; empty = nowhere
     samples: int = 5  # answers of one image
     new_tokens: int = 32  # of an answer
@@ -374,6 +387,9 @@ class Config:
     ask: AskConfig = field(default_factory=AskConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
+    process: ProcessConfig = field(default_factory=ProcessConfig)
+    # Where compiled programs are kept from run to run: a folder; `auto` = the user's cache folder; empty = nowhere.
+    compilation_cache: str = "auto"
     experiment: str = ""  # mode=fit: the file in configs/ that is planned
     target: str = "local"  # mode=fit: a name in planning/devices.py, or the devices that are here
     fit: FitConfig = field(default_factory=FitConfig)

@@ -140,6 +140,8 @@ _LEAST = {
     "mesh.data": 0,
     "mesh.fsdp": 1,
     "mesh.tensor": 1,
+    "process.count": 1,
+    "process.index": 0,
     "fit.samples": 1,
     "fit.new_tokens": 1,
 }
@@ -249,6 +251,22 @@ def _check_augment(augment: AugmentConfig) -> None:
         _require(0 <= value < 1, f"data.augment.{name}={value} must be in [0, 1).")
 
 
+def _check_processes(config: Config) -> None:
+    process = config.process
+    _require(
+        process.index < process.count, f"process.index={process.index} must be below process.count={process.count}."
+    )
+    _require(
+        process.count == 1 or bool(process.coordinator),
+        f"process.count={process.count} needs process.coordinator, the host:port of process 0.",
+    )
+    _require(
+        not process.coordinator or config.mode == "train",
+        f"mode={config.mode} runs in one process; process.coordinator={process.coordinator} is for mode=train. "
+        "Train with several processes, then answer with one.",
+    )
+
+
 def _check_cells(config: Config) -> None:
     cells = config.ablations.cells
     names = [cell.name for cell in cells]
@@ -352,6 +370,7 @@ def check(config: Config) -> None:
     _require(
         config.ask.temperature > 0, f"ask.temperature={config.ask.temperature} must be above 0; samples are drawn."
     )
+    _check_processes(config)
     for name, modes, what, example in _NEEDED:
         _require(
             config.mode not in modes or bool(attrgetter(name)(config)),

@@ -22,6 +22,7 @@ from ml_collections import config_flags
 from radvqa_jax.config_check import check_field, from_config_dict
 from radvqa_jax.files import make_workdir
 from radvqa_jax.runners import RUNNERS
+from radvqa_jax.runtime import start
 from radvqa_jax.training.loop import Diverged
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -65,6 +66,7 @@ def run(argv: list[str]) -> None:
     try:
         config = from_config_dict(_CONFIG.value)
         workdir = make_workdir(_WORKDIR.value)
+        start(config)
         RUNNERS[config.mode](config, workdir)
     except (ValueError, OSError, Diverged) as error:
         if _DEBUG.value:

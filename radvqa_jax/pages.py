@@ -63,7 +63,8 @@ def data_url(data: bytes, *, kind: str) -> str:
 
 def figure_settings(**settings: Any) -> Any:
     """Returns a context for drawing: the same numbers give the same file, and a dollar sign in a name is no formula."""
-    return matplotlib.rc_context({"svg.hashsalt": "radvqa", "text.parse_math": False} | settings)
+    fixed: Any = {"svg.hashsalt": "radvqa", "text.parse_math": False} | settings
+    return matplotlib.rc_context(fixed)
 
 
 def figure_url(figure: Figure) -> str:

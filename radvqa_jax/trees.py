@@ -113,8 +113,8 @@ def split(flat: Flat, labels: Mapping[str, str]) -> tuple[Flat, Flat]:
 
 
 def count(tree: Any) -> int:
-    """Returns the number of weights in a tree of arrays or shapes."""
-    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
+    """Returns the number of weights in a tree of arrays or shapes; a quantised leaf has as many as it stands for."""
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree, is_leaf=lambda x: hasattr(x, "shape")))
 
 
 def diff(have: Mapping[str, Any], want: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -134,13 +134,16 @@ def diff(have: Mapping[str, Any], want: Mapping[str, Any]) -> dict[str, list[str
     }
 
 
+def _kind(leaf: Any) -> str:
+    """Returns the dtype of a leaf, or what it is rounded to."""
+    kind = getattr(leaf, "qtype", leaf.dtype)
+    return kind if isinstance(kind, str) else str(np.dtype(kind))
+
+
 def table(flat: Mapping[str, Any], labels: Mapping[str, str] | None = None) -> str:
     """Returns a readable table of name, shape, dtype, number of weights and, if given, label."""
     cell: Callable[[str], str] = lambda name: labels[name] if labels else ""  # noqa: E731
-    rows = [
-        (name, str(tuple(leaf.shape)), str(np.dtype(leaf.dtype)), f"{count(leaf):,}", cell(name))
-        for name, leaf in flat.items()
-    ]
+    rows = [(name, str(tuple(leaf.shape)), _kind(leaf), f"{count(leaf):,}", cell(name)) for name, leaf in flat.items()]
     rows.insert(0, ("name", "shape", "dtype", "weights", "label" if labels else ""))
     total = sum(count(leaf) for leaf in flat.values())
     trained = sum(count(leaf) for name, leaf in flat.items() if labels and is_trained(labels[name]))

@@ -117,6 +117,9 @@ radvqa_env() {
     ) 9<"$REPO" || return 1
   fi
   export VIRTUAL_ENV=$venv PATH=$venv/bin:$PATH
+  # On a CPU, XLA allocates the buffers of every step anew. glibc would hand their pages back and fault them in again.
+  export MALLOC_ARENA_MAX=${MALLOC_ARENA_MAX:-1} MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-8000000000}
+  export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-8000000000} MALLOC_TOP_PAD_=${MALLOC_TOP_PAD_:-268435456}
 }
 
 radvqa_env

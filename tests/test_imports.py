@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 REPO = Path(__file__).resolve().parent.parent
 
-CORE = {"config", "config_check", "schema", "trees", "files", "prompts", "chat_client", "pages"}
+CORE = {"config", "config_check", "runtime", "schema", "trees", "files", "prompts", "chat_client", "pages"}
 PARTS = {"data", "models", "checkpoints", "training", "decoding", "evaluation", "saliency", "synthesis", "planning"}
 
 # Package or module of radvqa_jax -> what of radvqa_jax and tfds_builders it may import, beside itself.
@@ -145,7 +145,7 @@ def distributions(requirements: list[str]) -> set[str]:
 
 
 def test_every_third_party_import_is_declared(setup_arguments: dict[str, Any]) -> None:
-    extras = [setup_arguments["extras_require"][name] for name in ("export", "bertscore", "judge", "dicom")]
+    extras = [setup_arguments["extras_require"][name] for name in ("export", "bertscore", "judge", "dicom", "quantize")]
     declared = distributions([*setup_arguments["install_requires"], *itertools.chain(*extras)])
     ours = set(sys.stdlib_module_names) | {"radvqa_jax", "tfds_builders"}
     missing = [

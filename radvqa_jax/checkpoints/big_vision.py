@@ -9,8 +9,8 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -79,6 +79,7 @@ def load(
     allow_extra: tuple[str, ...] = (),
     seed: int = 0,
     digest: bool = True,
+    convert: Callable[[str, jax.Array], Any] = lambda name, leaf: leaf,
 ) -> tuple[Flat, LoadReport]:
     """Returns the leaves of `abstract` with the values of the file, and a report.
 
@@ -90,27 +91,32 @@ def load(
         allow_extra: the same for leaves that only the file has; they are ignored.
         seed: of what is drawn; each leaf's values also depend on its name, and on nothing else.
         digest: compute the file's sha256 for the report, which reads the file a second time.
+        convert: (name, leaf) -> what is kept of the leaf, before the next one is loaded.
 
     Raises:
         FileNotFoundError, ValueError: if there is no such file, it is damaged or of another kind, its leaves do not fit
             (all of them are listed), or a leaf has no finite value. Leaves are judged before the first one is loaded.
     """
-    with _open(path) as reader:
+    with _open(path) as reader, ThreadPoolExecutor(1) as pool:
         keys = _keys(reader)
         have = {name: reader.shapes[key] for name, key in keys.items()}
         drawn, ignored = _judge(path, have, abstract, allow_missing=allow_missing, allow_extra=allow_extra)
+        hashed = (
+            pool.submit(files.sha256, reader.path) if digest else None
+        )  # beside the loading, of what is read anyhow
         flat: Flat = {}
         nonfinite: dict[str, int] = {}
         for name, target in abstract.items():
             if name in drawn:
-                flat[name] = _put(_draw(name, target.shape, seed), target)
+                flat[name] = convert(name, _put(_draw(name, target.shape, seed), target))
             else:
-                flat[name], bad = _load_leaf(reader, keys[name], name, target, seed)
+                leaf, bad = _load_leaf(reader, keys[name], name, target, seed)
+                flat[name] = convert(name, leaf)
                 nonfinite |= {name: bad} if bad else {}
     adapted = {name: _adaptation(name, have[name], abstract[name]) for name in abstract if name in have}
     report = LoadReport(
         path=os.fspath(path),
-        sha256=files.sha256(Path(path).expanduser()) if digest else "",
+        sha256=hashed.result() if hashed is not None else "",
         leaves=len(flat),
         weights=trees.count(dict(abstract)),
         resampled=tuple(f"{name}: {how}" for name, how in adapted.items() if how and name == POS_EMBEDDING),
@@ -256,5 +262,9 @@ def _draw(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
 
 def _put(host: np.ndarray, target: Any) -> jax.Array:
     """Returns the array in the target's dtype and sharding, after the transfer is done."""
-    array = jax.device_put(host.astype(target.dtype, copy=False), getattr(target, "sharding", None))
-    return array.block_until_ready()
+    host = host.astype(target.dtype, copy=False)
+    sharding = getattr(target, "sharding", None)
+    if sharding is None:
+        return jax.device_put(host, may_alias=True).block_until_ready()  # on the CPU it is not copied
+    # Not device_put: of a leaf that lies on devices of several processes, each one gives its own part.
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index]).block_until_ready()

@@ -1,5 +1,6 @@
 """Numpy `.npz` files: headers first, array by array, and never a pickle."""
 
+import math
 import os
 import tokenize
 import zipfile
@@ -7,6 +8,7 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,10 @@ PathLike = str | os.PathLike[str]
 BFLOAT16 = np.dtype(jnp.bfloat16)
 BFLOAT16_ON_DISK = np.dtype("V2")  # numpy has no bfloat16, and writes and reads one as two raw bytes
 FLOATS = (np.dtype(np.float16), BFLOAT16, np.dtype(np.float32), np.dtype(np.float64))
+
+EXPONENT = np.uint16(0x7F80)  # of bfloat16
+ALIGNMENT = 64  # bytes
+BLOCK = 1 << 20  # bytes or values at a time: small beside an array, and it stays in the cache
 
 # What zipfile, zlib, numpy and the system raise for a damaged, encrypted or foreign file.
 DAMAGE = (
@@ -81,9 +87,12 @@ class NpzReader:
         """
         try:
             with self._zip.open(f"{name}.npy") as stream:
-                array = np.lib.format.read_array(stream, allow_pickle=False)
+                shape, fortran, dtype = _read_npy_header(stream)
+                array = _aligned(shape, dtype)
+                _fill(stream, array.reshape(-1).view(np.uint8))
         except DAMAGE as error:
             raise self._error(f"the array {name!r} is damaged ({error})") from error
+        array = array.reshape(shape[::-1]).T if fortran else array
         return array.view(BFLOAT16) if array.dtype == BFLOAT16_ON_DISK else array
 
     def _error(self, problem: str) -> ValueError:
@@ -124,9 +133,7 @@ class NpzReader:
     def _read_header(self, name: str, member: zipfile.ZipInfo) -> jax.ShapeDtypeStruct:
         try:
             with self._zip.open(member) as stream:
-                version = np.lib.format.read_magic(stream)
-                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                shape, _, dtype = read(stream)
+                shape, _, dtype = _read_npy_header(stream)
                 held = member.file_size - stream.tell()
         except DAMAGE as error:
             raise self._error(f"the header of the array {name!r} is damaged ({error})") from error
@@ -136,6 +143,36 @@ class NpzReader:
         if held != size:
             raise self._error(f"the array {name!r} should have {size:,} bytes and has {held:,}")
         return jax.ShapeDtypeStruct(shape, BFLOAT16 if dtype == BFLOAT16_ON_DISK else dtype)
+
+
+def _read_npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Returns (shape, whether the first axis is the fastest, dtype); the stream is then at the values."""
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(stream)
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Returns an array of any values at an address that jax on the CPU can take over without a copy."""
+    if dtype.hasobject:
+        raise ValueError("it is a pickle of Python objects")
+    size = math.prod(shape) * dtype.itemsize
+    raw = np.empty(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def _fill(stream: Any, raw: np.ndarray) -> None:
+    """Reads as many bytes as `raw` has, and to the member's end, where zipfile compares the checksum."""
+    place = 0
+    while place < len(raw):
+        part = stream.read(min(BLOCK, len(raw) - place))
+        if not part:
+            raise EOFError(f"it ends after {place:,} of {len(raw):,} bytes")
+        raw[place : place + len(part)] = np.frombuffer(part, np.uint8)
+        place += len(part)
+    if stream.read(1):
+        raise ValueError(f"it goes on after {len(raw):,} bytes")
 
 
 def write_npz(path: PathLike, arrays: Iterable[tuple[str, np.ndarray]], *, compress: bool = False) -> None:
@@ -155,5 +192,8 @@ def write_npz(path: PathLike, arrays: Iterable[tuple[str, np.ndarray]], *, compr
 def count_nonfinite(array: np.ndarray) -> int:
     """Returns how many values are NaN or infinite."""
     flat = array.reshape(-1)
-    block = 1 << 22  # small beside the array: no second copy of it
-    return sum(int(np.count_nonzero(~np.isfinite(flat[start : start + block]))) for start in range(0, flat.size, block))
+    parts = (flat[start : start + BLOCK] for start in range(0, flat.size, BLOCK))
+    if array.dtype != BFLOAT16:
+        return sum(int(np.count_nonzero(~np.isfinite(part))) for part in parts)
+    # All bits of the exponent are set in what is not finite; numpy's own test of bfloat16 is ten times as slow.
+    return sum(int(np.count_nonzero((part.view(np.uint16) & EXPONENT) == EXPONENT)) for part in parts)

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from radvqa_jax import trees
 from radvqa_jax.schema import TrainState
@@ -50,7 +51,9 @@ class Checkpointer:
         _quiet_orbax()
         self.folder = Path(folder).expanduser().resolve()
         self._fingerprint = _as_json(dict(fingerprint), "fingerprint")
-        _set_incomplete_aside(self.folder)
+        if jax.process_index() == 0:
+            _set_incomplete_aside(self.folder)
+        _wait_for_all("steps that are not whole are set aside")
         self._save_every = save_every
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
         self._manager = ocp.CheckpointManager(self.folder, options=options)
@@ -180,6 +183,12 @@ def _changes(then: Mapping[str, Any], now: Mapping[str, Any], *, joint: str = "/
 def _with_sharding(leaf: Any) -> jax.ShapeDtypeStruct:
     sharding = getattr(leaf, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def _wait_for_all(what: str) -> None:
+    """Returns when every process of the run is here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
 
 
 def _set_incomplete_aside(folder: Path) -> None:

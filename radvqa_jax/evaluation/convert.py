@@ -34,7 +34,10 @@ def _check_header(header: list[str], ignored: Collection[str], path: Path) -> di
             numbered[match[1]][int(match[2] or 0)] = name
         elif name not in known:
             near = nearest(name, [*NEEDED, *OPTIONAL, "choices", "prediction", "logprob"])
-            raise ValueError(f"{path}: unknown column {name!r}.{near} To leave it out, give --ignore {name}.")
+            raise ValueError(
+                f"{path}: unknown column {name!r}.{near} To leave it out, give --ignore {name}; if it is one of ours, "
+                f"say which: --column OURS={name}."
+            )
     missing = [name for name in NEEDED if name not in header] + ["prediction"] * (not numbered["prediction"])
     if missing:
         raise ValueError(f"{path} lacks the columns {missing}; it has {header}. Rename with --column NEEDED=YOURS.")

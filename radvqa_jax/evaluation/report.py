@@ -160,6 +160,25 @@ def judge_lines(scores: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def review_lines(scores: Mapping[str, Any]) -> list[str]:
+    """Returns a line for each reader and run, and one for each pair of who judged: accuracy as read, and kappa."""
+    lines = []
+    for name, run in scores["runs"].items():
+        found = run.get("review")
+        if not found:
+            continue
+        label = run_label(name)
+        lines += [f"{label}, read by {reader}: {format_cell(cell)}." for reader, cell in found["readers"].items()]
+        for pair in found["agreement"]:
+            if pair["kappa"] is not None:
+                lines.append(
+                    f"{label}, {pair['a']} and {pair['b']}: kappa {format_cell(pair | {'value': pair['kappa']})}."
+                )
+        if found["stale"]:
+            lines.append(f"{label}: {found['stale']} rows of sheets are about answers that have changed; not counted.")
+    return lines
+
+
 def table_rows(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Returns the rows of the main table: `label`, `kind` (run, beside, over, judge, blind), `cells` by column.
 
@@ -203,7 +222,7 @@ def format_table(scores: Mapping[str, Any]) -> str:
     text.append(
         f"{overall['n']} questions on {overall['n_images']} images. [95 % interval by bootstrap over images].{paired}"
     )
-    text += judge_lines(scores)
+    text += judge_lines(scores) + review_lines(scores)
     text += [f"{paper_figures.describe(figure)} (their figure)" for figure in scores["papers"]]
     if scores["synthetic"]:
         text.append("Synthetic data: these figures say nothing about real radiographs.")

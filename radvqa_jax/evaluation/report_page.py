@@ -18,6 +18,7 @@ from radvqa_jax.evaluation.report import (
     GROUP_LABELS,
     Experiment,
     judge_lines,
+    review_lines,
     run_label,
     table_rows,
 )
@@ -151,6 +152,7 @@ def _render(experiment: Experiment, scores: Mapping[str, Any], config: ReportCon
         papers=papers,
         conditions=conditions,
         judge_lines=judge_lines(scores),
+        review_lines=review_lines(scores),
         run_label=run_label,
         group_labels=GROUP_LABELS,
         groups={group: values for group, values in groups.items() if values},

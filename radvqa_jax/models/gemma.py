@@ -11,6 +11,7 @@ from radvqa_jax.models.blocks import map_blocks
 from radvqa_jax.models.fused_attention import KERNELS
 from radvqa_jax.models.kv_cache import KVCache, write
 from radvqa_jax.models.lora import LORA, AdaptedModule, Lora
+from radvqa_jax.models.quantize import QUANTIZED
 from radvqa_jax.models.remat import Remat, rematerialise
 from radvqa_jax.models.variants import GemmaConfig
 
@@ -187,7 +188,7 @@ class Gemma(nn.Module):
         self.embedder = Embedder(self.config, self.dtype)
         layers = nn.scan(
             rematerialise(Block, self.remat),
-            variable_axes={"params": 0, LORA: 0, attention.TAPS: 0},
+            variable_axes={"params": 0, LORA: 0, QUANTIZED: 0, attention.TAPS: 0},
             variable_carry=attention.FOLD,
             split_rngs={"params": True, "dropout": True},
             in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),  # pyright: ignore[reportArgumentType] flax's stub

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from radvqa_jax.config import LoraConfig
+from radvqa_jax.models.quantize import QUANTIZED, dequantize
 from radvqa_jax.trees import Flat, apply_rules
 
 LORA = "lora"  # the flax collection
@@ -130,9 +131,13 @@ class AdaptedModule(nn.Module):
     ) -> Callable[[jax.Array], jax.Array]:
         """Returns the function of x that `linear` applies; it may be used inside jax's own loops.
 
-        Adapter factors are float32 in memory; they compute in the dtype of the activations.
+        Adapter factors are float32 in memory; they compute in the dtype of the activations. A quantised weight exists
+        whole, in that dtype, while its layer computes.
         """
-        weight = self.param(name, nn.initializers.normal(fan_in**-0.5), shape)
+        if self.has_variable(QUANTIZED, name):
+            weight = dequantize(self.get_variable(QUANTIZED, name), self.dtype)
+        else:
+            weight = self.param(name, nn.initializers.normal(fan_in**-0.5), shape)
         full_name = "/".join((*self.path, name))
         adapter = None
         if self.lora is not None and full_name in self.lora.targets:

@@ -11,8 +11,9 @@ from radvqa_jax.config import ModelConfig
 from radvqa_jax.models.fused_attention import with_attention
 from radvqa_jax.models.gemma import Gemma
 from radvqa_jax.models.kv_cache import DecodeState, KVCache
-from radvqa_jax.models.lora import Lora
+from radvqa_jax.models.lora import LORA, Lora
 from radvqa_jax.models.masks import make_attn_mask, make_positions
+from radvqa_jax.models.quantize import QUANTIZED, is_quantized
 from radvqa_jax.models.remat import Remat
 from radvqa_jax.models.siglip import Siglip
 from radvqa_jax.models.variants import Variant, get_variant
@@ -150,11 +151,13 @@ def make_model(config: ModelConfig, lora: Lora | None = None) -> PaliGemma:
 
 
 def variables(flat: Flat) -> dict[str, Any]:
-    """Returns a flat tree of base leaves and adapters as the collections that `apply` wants.
+    """Returns a flat tree of base leaves, quantised or not, and adapters as the collections that `apply` wants.
 
     >>> variables({"a/w": 1, "a/w/lora_a": 2, "a/w/lora_b": 3})
     {'params': {'a': {'w': 1}}, 'lora': {'a': {'w': {'lora_a': 2, 'lora_b': 3}}}}
     """
-    adapters = {name: leaf for name, leaf in flat.items() if name.endswith(("/lora_a", "/lora_b"))}
-    base = {name: leaf for name, leaf in flat.items() if name not in adapters}
-    return {"params": unflatten(base)} | ({"lora": unflatten(adapters)} if adapters else {})
+    parts: dict[str, Flat] = {"params": {}, LORA: {}, QUANTIZED: {}}
+    for name, leaf in flat.items():
+        adapts = name.endswith(("/lora_a", "/lora_b"))
+        parts[LORA if adapts else QUANTIZED if is_quantized(leaf) else "params"][name] = leaf
+    return {part: unflatten(leaves) for part, leaves in parts.items() if leaves or part == "params"}

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from radvqa_jax.models import attention
 from radvqa_jax.models.fused_attention import KERNELS
 from radvqa_jax.models.lora import LORA, AdaptedModule, Lora
+from radvqa_jax.models.quantize import QUANTIZED
 from radvqa_jax.models.remat import Remat, rematerialise
 from radvqa_jax.models.variants import SiglipConfig
 
@@ -109,7 +110,7 @@ class Encoder(AdaptedModule):
     def __call__(self, x: Float[Array, "B P D"]) -> Float[Array, "B P D"]:
         layers = nn.scan(
             rematerialise(EncoderBlock, self.remat),
-            variable_axes={"params": 0, LORA: 0, attention.TAPS: 0},
+            variable_axes={"params": 0, LORA: 0, QUANTIZED: 0, attention.TAPS: 0},
             variable_carry=attention.FOLD,
             split_rngs={"params": True, "dropout": True},
             length=self.config.depth,

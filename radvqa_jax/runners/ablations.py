@@ -23,8 +23,10 @@ from radvqa_jax.runners.data import prepare_all
 from radvqa_jax.runners.evaluate import answer, blind_guesses, show_other
 from radvqa_jax.runners.ground import Ground, inspect_model, load_ground, provenance
 from radvqa_jax.runners.train import train_stages
+from radvqa_jax.schema import Record
 from radvqa_jax.training.stage import Trained, load_trained
 
+Guesses = dict[str, list[Record]]  # baseline -> answers
 IMAGES = {
     "swapped": "another case's image of the same modality and organ",
     "swapped_any": "any other case's image",
@@ -90,7 +92,7 @@ class _Asked(NamedTuple):
     """The questions of a cell, and the answers that can be had to them without a model."""
 
     rows: RowSource
-    guesses: dict[str, Any]
+    guesses: Guesses
 
 
 def _lend(rows: RowSource, lender: RowSource, *, seed: int) -> RowSource:
@@ -114,8 +116,19 @@ def _missing(source: SourceConfig, config: Config) -> str:
     return "" if builder.is_prepared() else not_prepared(builder, source, config.data)
 
 
-def _ask(cell: CellConfig, config: Config, tokenizer: Tokenizer) -> _Asked | str:
-    """Returns what a cell asks, or why it stays empty.
+def _guess(rows: RowSource, learn: SourceConfig, config: Config) -> Guesses:
+    """Returns the answers that can be had without a model; without training rows those that need none."""
+    guesses: Guesses = {"longest_option": baselines.longest_option(rows)}
+    if learn.dataset:
+        found = blind_guesses(load_rows(learn, config.data, seed=config.seed), rows)
+        guesses = {"question_only": found["question_only"], "majority": found["majority"], **found["guesses"]}
+    return {name: records for name, records in guesses.items() if records}
+
+
+def _ask(
+    cell: CellConfig, config: Config, tokenizer: Tokenizer, guessed: dict[tuple[SourceConfig, SourceConfig], Guesses]
+) -> _Asked | str:
+    """Returns what a cell asks, or why it stays empty; `guessed` keeps what cells with the same questions share.
 
     Raises:
         ValueError: if its data cannot be, or a question is longer than its seq_len.
@@ -125,10 +138,8 @@ def _ask(cell: CellConfig, config: Config, tokenizer: Tokenizer) -> _Asked | str
     if why := _missing(source, config) or _missing(learn, config):
         return why
     rows = load_rows(source, config.data, seed=config.seed)
-    guesses: dict[str, Any] = {"longest_option": baselines.longest_option(rows)}
-    if learn.dataset:
-        found = blind_guesses(load_rows(learn, config.data, seed=config.seed), rows)
-        guesses = {"question_only": found["question_only"], "majority": found["majority"], **found["guesses"]}
+    if (source, learn) not in guessed:
+        guessed[source, learn] = _guess(rows, learn, config)
     if cell.image == "borrowed":
         rows = _lend(rows, load_rows(config.eval.source, config.data, seed=config.seed), seed=config.seed)
     elif cell.image != "own":
@@ -138,7 +149,7 @@ def _ask(cell: CellConfig, config: Config, tokenizer: Tokenizer) -> _Asked | str
         by_length(rows, tokenizer=tokenizer, data=data, batch_size=config.decode.batch_size)
     except ValueError as error:
         raise ValueError(f"Cell {cell.name!r}, seq_len={data.seq_len}: {error}") from error
-    return _Asked(rows, {name: records for name, records in guesses.items() if records})
+    return _Asked(rows, guessed[source, learn])
 
 
 def _asking(cell: CellConfig, config: Config) -> Config:
@@ -196,7 +207,8 @@ def ablations_mode(config: Config, workdir: Path) -> None:
         load_adapter(path)
     prepare_all(_audited(config))
     found = refuse_leaks(_audited(config), workdir)
-    asked = {cell.name: _ask(cell, config, tokenizer) for cell in cells}
+    guessed: dict[tuple[SourceConfig, SourceConfig], Guesses] = {}
+    asked = {cell.name: _ask(cell, config, tokenizer, guessed) for cell in cells}
     ground = load_ground(config, workdir)
     train = _Trainer(ground)
     filled = []

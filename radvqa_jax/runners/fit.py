@@ -1,5 +1,6 @@
 """The mode that says beforehand whether an experiment fits a device, and how fast it can be."""
 
+import ast
 import dataclasses
 import runpy
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from radvqa_jax.config import Config, DecodeConfig
-from radvqa_jax.config_check import from_config_dict
+from radvqa_jax.config_check import check_field, from_config_dict
 from radvqa_jax.decoding.decode import decode
 from radvqa_jax.files import write_json
 from radvqa_jax.models.paligemma import PaliGemma, variables
@@ -29,11 +30,11 @@ from radvqa_jax.training.step import init_state, step_on
 from radvqa_jax.trees import Flat
 
 
-def read_experiment(path: str) -> Config:
-    """Returns the configuration of a file in configs/.
+def read_experiment(path: str, override: tuple[str, ...] = ()) -> Config:
+    """Returns the configuration of a file in configs/, with the fields changed that `override` names as field=value.
 
     Raises:
-        ValueError: if there is no such file, or it is no configuration.
+        ValueError: if there is no such file, it is no configuration, or a field or its value is none.
     """
     file = Path(path).expanduser()
     if not file.is_file():
@@ -41,13 +42,32 @@ def read_experiment(path: str) -> Config:
     made = runpy.run_path(str(file))
     if "get_config" not in made:
         raise ValueError(f"experiment={path} has no get_config(). Give a file such as configs/medm_stage2.py.")
-    return from_config_dict(made["get_config"]())
+    config = made["get_config"]()
+    for entry in override:
+        name, equals, text = entry.partition("=")
+        if not equals:
+            raise ValueError(f"fit.override has {entry!r}; give fields as 'stage2.accumulate=1'.")
+        check_field(name)
+        _set(config, name, text)
+    return from_config_dict(config)
+
+
+def _set(config: Any, name: str, text: str) -> None:
+    """Gives a field the value that a text stands for, as the command line does."""
+    try:
+        value: Any = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text  # a word without quotes
+    try:
+        config.update_from_flattened_dict({name: value})
+    except TypeError as error:
+        raise ValueError(f"fit.override has {name}={text}: {error}") from error
 
 
 def fit_mode(config: Config, workdir: Path) -> None:
     """Compiles what the experiment would run for the target, prints what it takes and writes it to fit.json."""
     target = open_target(config.target)
-    experiment = read_experiment(config.experiment)
+    experiment = read_experiment(config.experiment, config.fit.override)
     mesh = sharding.make_mesh(config.mesh, target.devices)
     frozen = base_shapes(experiment, experiment.stages)
     fitted = []

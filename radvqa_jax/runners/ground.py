@@ -15,8 +15,10 @@ from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.checkpoints.adapter import load_adapter
 from radvqa_jax.config import Config
 from radvqa_jax.data.tokenizer import Tokenizer
+from radvqa_jax.models.quantize import check_installed
 from radvqa_jax.models.variants import get_variant
-from radvqa_jax.training.stage import Base, Trained, base_shapes, load_trained
+from radvqa_jax.training.sharding import check_rows, with_shardings
+from radvqa_jax.training.stage import Base, Trained, keep_leaf, load_trained, loaded_shapes, mesh_of
 from radvqa_jax.trees import Flat
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "sentencepiece")
@@ -32,11 +34,12 @@ class Ground(NamedTuple):
 
 
 def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
-    """Returns the tokenizer, and the shape and dtype that each leaf of the base will have, without loading a weight.
+    """Returns the tokenizer, and the shape and dtype that each leaf of the base is loaded in, without loading a weight.
 
     Raises:
         FileNotFoundError, ValueError: if the checkpoint, the tokenizer or an adapter is not there or is none, the
-            tokenizer has too many tokens, or the rules of a stage do not fit the model.
+            tokenizer has too many tokens, the rules of a stage do not fit the model, or the mesh does not fit the
+            devices or the batches.
     """
     tokenizer = Tokenizer(config.model.tokenizer)
     big_vision.read_shapes(config.model.checkpoint)
@@ -46,23 +49,37 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
             f"model.tokenizer={config.model.tokenizer} has {tokenizer.vocab_size} tokens, but {config.model.variant} "
             f"embeds {variant.llm.vocab_size}. Give the tokenizer that belongs to the checkpoint."
         )
-    stages = config.stages if config.mode in ("train", "job", "ablations") else ()
+    stages = _trained_stages(config)
+    mesh = mesh_of(config)
+    for stage in map(config.stage, stages):
+        if mesh is not None:
+            check_rows(mesh, stage.batch_size * stage.accumulate, accumulate=stage.accumulate)
     adapters = [config.stage(name).init_from for name in stages] if stages else [config.adapter]
     for adapter in [*adapters, *config.saliency.beside]:
         if adapter:
             load_adapter(adapter)
-    return tokenizer, base_shapes(config, stages)
+    if config.model.quantize != "none":
+        check_installed()
+    return tokenizer, loaded_shapes(config, stages)
+
+
+def _trained_stages(config: Config) -> tuple[str, ...]:
+    return config.stages if config.mode in ("train", "job", "ablations") else ()
 
 
 def load_ground(config: Config, workdir: Path) -> Ground:
-    """Loads the tokenizer and the base checkpoint, each leaf straight into the dtype it will have."""
+    """Loads the tokenizer and the base checkpoint, each leaf straight into its dtype and onto its devices."""
     tokenizer, wanted = inspect_model(config)
+    mesh = mesh_of(config)
+    if mesh is not None:
+        wanted = with_shardings(mesh, wanted)
     params, loaded = big_vision.load(
         config.model.checkpoint,
         wanted,
         allow_missing=config.model.allow_missing,
         allow_extra=config.model.allow_extra,
         seed=config.seed,
+        convert=keep_leaf(config, _trained_stages(config), wanted),
     )
     print(loaded.text(), flush=True)
     return Ground(config, workdir, tokenizer, Base(params, Path(config.model.checkpoint).name, loaded.sha256))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from radvqa_jax import runtime
 from radvqa_jax.config import Config
 from radvqa_jax.data.loader import TrainLoader, make_train_loader
 from radvqa_jax.data.packing import describe
@@ -15,11 +16,14 @@ from radvqa_jax.planning.utilisation import utilisation
 from radvqa_jax.runners.audit import evaluated_sources, refuse_leaks
 from radvqa_jax.runners.data import stage_sources
 from radvqa_jax.runners.ground import Ground, load_ground
-from radvqa_jax.training.stage import Trained, count_steps, load_trained, run_stage
+from radvqa_jax.training.sharding import batch_part
+from radvqa_jax.training.stage import Trained, count_steps, load_trained, mesh_of, run_stage
 
 
 def _make_loader(ground: Ground, name: str) -> TrainLoader:
     config, stage = ground.config, ground.config.stage(name)
+    mesh = mesh_of(config)
+    index, count = batch_part(mesh) if mesh is not None else (0, 1)
     sources = [load_rows(source, config.data, seed=config.seed) for source in stage.sources]
     return make_train_loader(
         sources,
@@ -30,6 +34,8 @@ def _make_loader(ground: Ground, name: str) -> TrainLoader:
         seed=config.seed + int(name.removeprefix("stage")),
         total_batches=lambda rows_per_epoch: count_steps(stage, rows_per_epoch),
         weight_by=stage.weight_by,
+        process_index=index,
+        process_count=count,
     )
 
 
@@ -93,9 +99,10 @@ def train_stages(ground: Ground, *, after: Callable[[str, Trained], None] = lamb
         finally:
             loader.close()
         shares = loader.realised()
-        write_json(
-            ground.workdir / name / "data.json", [entry | s for entry, s in zip(loader.report, shares, strict=True)]
-        )
+        if runtime.is_first():
+            write_json(
+                ground.workdir / name / "data.json", [entry | s for entry, s in zip(loader.report, shares, strict=True)]
+            )
         if len(shares) > 1:
             print(format_shares(name, loader.report, shares), flush=True)
         after(name, trained)

@@ -17,24 +17,31 @@ LOSSES = "losses.jsonl"
 class Scalars:
     """Scalars of a run in `losses.jsonl` (one object a logged step) and in a TensorBoard event file.
 
-    Rows after `start_step` are dropped first: an interrupted run computes those steps again.
+    Rows after `start_step` are dropped first: an interrupted run computes those steps again. Without `write`, as in all
+    processes of a run but the first, nothing is touched.
     """
 
-    def __init__(self, folder: Path, *, start_step: int) -> None:
+    def __init__(self, folder: Path, *, start_step: int, write: bool = True) -> None:
         self.path = folder / LOSSES
+        self._writer: SummaryWriter | None = None
+        if not write:
+            return
         kept = [row for row in read_losses(folder) if row["step"] <= start_step]
         write_jsonl(self.path, kept)
         self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step + 1)
 
     def __call__(self, step: int, scalars: dict[str, float]) -> None:
         """Writes the scalars of one step."""
+        if self._writer is None:
+            return
         append_jsonl(self.path, [{"step": step} | scalars])
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Flushes and closes the event file."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
 
 def read_losses(folder: Path) -> list[dict[str, Any]]:
@@ -44,11 +51,11 @@ def read_losses(folder: Path) -> list[dict[str, Any]]:
 
 
 class Progress:
-    """A progress bar on a terminal, a line for each logged step elsewhere."""
+    """A progress bar on a terminal, a line for each logged step elsewhere; nothing unless it is to `show`."""
 
-    def __init__(self, name: str, *, start_step: int, total_steps: int) -> None:
-        self._name, self._total = name, total_steps
-        self._bar = tqdm(total=total_steps, initial=start_step, desc=name, unit="step", disable=None)
+    def __init__(self, name: str, *, start_step: int, total_steps: int, show: bool = True) -> None:
+        self._name, self._total, self._show = name, total_steps, show
+        self._bar = tqdm(total=total_steps, initial=start_step, desc=name, unit="step", disable=None if show else True)
 
     def step(self) -> None:
         """Counts one step."""
@@ -56,6 +63,8 @@ class Progress:
 
     def __call__(self, step: int, scalars: dict[str, float]) -> None:
         """Shows the scalars of a logged step."""
+        if not self._show:
+            return
         shown = {name: f"{value:.4g}" for name, value in scalars.items()}
         if self._bar.disable:
             print(f"{self._name} step {step}/{self._total}", *(f"{k} {v}" for k, v in shown.items()), flush=True)

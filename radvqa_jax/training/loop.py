@@ -8,9 +8,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import numpy as np
 import optax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray
 
+from radvqa_jax import runtime
 from radvqa_jax.checkpoints.train_state import Checkpointer
 from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.schema import Batch, TrainState
@@ -96,20 +98,20 @@ def train(
         ValueError: if the folder holds a run of another configuration (see Checkpointer).
     """
     state = init_state(trainable, plan.tx)
+    if plan.mesh is not None:
+        state = sharding.put(state, sharding.shard_state(plan.mesh, state))
+        frozen = sharding.put(frozen, sharding.shard_flat(plan.mesh, frozen))
+        key = sharding.put(key, sharding.replicated(plan.mesh))
     with Checkpointer(folder / "checkpoints", fingerprint=fingerprint, save_every=plan.save_every) as checkpointer:
         start = checkpointer.latest_step() or 0
         if start:
-            state, position = checkpointer.restore(jax.eval_shape(lambda: state))
+            state, position = checkpointer.restore(state)
             batches.set_state(position)
             print(f"{plan.name}: continues after step {start} of {plan.total_steps}", flush=True)
-        if plan.mesh is not None:
-            state = sharding.put(state, sharding.shard_state(plan.mesh, state))
-            frozen = sharding.put(frozen, sharding.shard_flat(plan.mesh, frozen))
-            key = sharding.put(key, sharding.replicated(plan.mesh))
         if start == plan.total_steps:
-            return state.trainable
-        scalars = Scalars(folder, start_step=start)
-        progress = Progress(plan.name, start_step=start, total_steps=plan.total_steps)
+            return _whole(plan, state)
+        scalars = Scalars(folder, start_step=start, write=runtime.is_first())
+        progress = Progress(plan.name, start_step=start, total_steps=plan.total_steps, show=runtime.is_first())
         try:
             state = _steps(
                 plan,
@@ -125,7 +127,29 @@ def train(
         finally:
             progress.close()
             scalars.close()
-    return state.trainable
+    return _whole(plan, state)
+
+
+def _whole(plan: Plan, state: TrainState) -> Flat:
+    return state.trainable if plan.mesh is None else sharding.whole(plan.mesh, state.trainable)
+
+
+def _compile(plan: Plan, args: tuple[Any, ...]) -> Any:
+    """Returns the compiled step, which takes these shapes and no others: nothing compiles while training runs."""
+    since = time.perf_counter()
+    static = {"model": plan.model, "tx": plan.tx, "options": plan.options}
+    step = step_on(plan.mesh, args[0]).lower(*args, **static).compile()
+    needed = step.memory_analysis()
+    peak = f"; it takes {needed.peak_memory_in_bytes / 2**20:,.0f} MiB of each device" if needed is not None else ""
+    print(f"{plan.name}: the step compiled in {time.perf_counter() - since:.1f} s{peak}", flush=True)
+    return step
+
+
+def _agreed(signum: int) -> int:
+    """Returns the signal that any process of the run was sent, 0 if none; all of them ask at the same step."""
+    if jax.process_count() == 1:
+        return signum
+    return int(multihost_utils.process_allgather(np.int32(signum)).max())
 
 
 def _check_same(batch: Batch, first: tuple[Any, ...], plan: Plan) -> None:
@@ -157,29 +181,33 @@ def _steps(
     """Runs the steps after `start`. The metrics of a step are read while the next one computes."""
     pending: tuple[int, dict[str, jax.Array]] | None = None
     waited, since, examples, steps = 0.0, time.perf_counter(), 0, 0
-    run_step = step_on(plan.mesh, state)
-    first: tuple[Any, ...] | None = None
+    run_step: Any = None
+    first: tuple[Any, ...] = ()
     rates: Callable[[float], dict[str, float]] = _no_rates
     with StopSignal() as stop:
         for step in range(start + 1, plan.total_steps + 1):
             before = time.perf_counter()
             batch = next(batches)
             waited += time.perf_counter() - before
-            examples += len(batch.tokens)
             if plan.mesh is not None:
                 batch = sharding.put_batch(plan.mesh, batch, accumulate=plan.options.accumulate)
-            if first is None:
+            examples += len(batch.tokens)
+            if run_step is None:
                 first = tuple((leaf.shape, leaf.dtype) for leaf in batch)
                 rates = plan.speed(plan, (state, frozen, batch, key)) if plan.speed else rates
+                began = time.perf_counter()
+                run_step = _compile(plan, (state, frozen, batch, key))
+                since += time.perf_counter() - began  # the first row tells the speed of a step, not of the compiler
             _check_same(batch, first, plan)
-            state, metrics = run_step(state, frozen, batch, key, model=plan.model, tx=plan.tx, options=plan.options)
+            state, metrics = run_step(state, frozen, batch, key)
             steps += 1
             if pending is not None:
                 _check_finite(pending[1], pending[0], plan, checkpointer)
             pending = (step, metrics)
             progress.step()
             last = step == plan.total_steps
-            if step % plan.log_every == 0 or last or step == 1:
+            logged, due = step % plan.log_every == 0 or last or step == 1, step % plan.save_every == 0 or last
+            if logged:
                 _check_finite(metrics, step, plan, checkpointer)
                 passed = time.perf_counter() - since
                 speed = {"examples_per_s": examples / passed, "data_wait_share": waited / passed}
@@ -187,8 +215,9 @@ def _steps(
                 scalars(step, row)
                 progress(step, row)
                 waited, since, examples, steps = 0.0, time.perf_counter(), 0, 0
-            signum = stop.signum  # read once: what is said to be saved must be
-            if step % plan.save_every == 0 or last or signum:
+            # Read once: what is said to be saved must be. Several processes agree where they wait anyhow.
+            signum = _agreed(stop.signum) if logged or due or jax.process_count() == 1 else 0
+            if due or signum:
                 _check_finite(metrics, step, plan, checkpointer)  # a state that diverged is never saved
                 checkpointer.save(step, state, batches.get_state(), force=True)
             if signum:

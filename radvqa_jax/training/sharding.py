@@ -42,7 +42,8 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     """Returns the mesh of the first so many devices (of all there are, or of `devices`).
 
     Raises:
-        ValueError: if there are too few, or with `data=0` the other axes leave a remainder.
+        ValueError: if there are too few, with `data=0` the other axes leave a remainder, or the mesh leaves devices of
+            other processes out.
     """
     devices = list(jax.devices() if devices is None else devices)
     rest = config.fsdp * config.tensor
@@ -52,6 +53,11 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
         raise ValueError(
             f"mesh.data={config.data}, mesh.fsdp={config.fsdp}, mesh.tensor={config.tensor} do not fit "
             f"{len(devices)} devices: the product may not be above it; mesh.data=0 takes all that fsdp x tensor leave."
+        )
+    if jax.process_count() > 1 and count < len(devices):
+        raise ValueError(
+            f"mesh.data={config.data}, mesh.fsdp={config.fsdp}, mesh.tensor={config.tensor} take {count} of the "
+            f"{len(devices)} devices of {jax.process_count()} processes. Set mesh.data=0, which takes all."
         )
     return Mesh(np.array(devices[:count]).reshape(data, config.fsdp, config.tensor), AXES)
 
@@ -65,9 +71,19 @@ def leaf_sharding(mesh: Mesh, name: str, shape: Sequence[int]) -> NamedSharding:
     )
 
 
-def shard_flat(mesh: Mesh, flat: Mapping[str, Any]) -> dict[str, NamedSharding]:
-    """Returns where each leaf of a flat tree of arrays or shapes lies."""
-    return {name: leaf_sharding(mesh, name, leaf.shape) for name, leaf in flat.items()}
+def shard_flat(mesh: Mesh, flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns where each leaf of a flat tree of arrays or shapes lies; of a quantised one, where each of its parts."""
+
+    def where(name: str, leaf: Any) -> Any:
+        return jax.tree.map(lambda part: leaf_sharding(mesh, name, part.shape), leaf)
+
+    return {name: where(name, leaf) for name, leaf in flat.items()}
+
+
+def with_shardings(mesh: Mesh, shapes: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns the shapes of a flat tree with where each leaf lies."""
+    where = shard_flat(mesh, shapes)
+    return {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where[name]) for name, leaf in shapes.items()}
 
 
 def shard_state(mesh: Mesh, state: Any) -> Any:
@@ -86,7 +102,15 @@ def put(tree: Any, shardings: Any) -> Any:
     """Returns host or device arrays where they belong; each process gives the whole and keeps its part."""
 
     def one(x: Any, sharding: NamedSharding) -> jax.Array:
-        if sharding.is_fully_addressable or (isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)):
+        if isinstance(x, jax.Array):
+            if x.sharding == sharding:
+                return x
+            if not x.is_fully_addressable:  # it lies on several processes already, otherwise
+                return jax.jit(lambda leaf: leaf, out_shardings=sharding)(x)
+            if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+                data = one(jax.random.key_data(x), sharding)
+                return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+        if sharding.is_fully_addressable:
             return jax.device_put(x, sharding)
         whole = np.asarray(x)
         return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
@@ -94,14 +118,48 @@ def put(tree: Any, shardings: Any) -> Any:
     return jax.tree.map(one, tree, shardings)
 
 
+def whole(mesh: Mesh, flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the leaves on the default device of every process, each one whole."""
+    gathered = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(dict(flat))
+    return {name: jnp.asarray(np.asarray(leaf)) for name, leaf in gathered.items()}
+
+
+def batch_part(mesh: Mesh) -> tuple[int, int]:
+    """Returns (index, count) of the part of every batch that this process makes: the rows that its devices hold.
+
+    Processes that share the same rows, as they do along the `tensor` axis, make the same part.
+
+    Raises:
+        ValueError: if the devices of this process hold rows that are not one slice, the mesh leaves a process out, or
+            the processes have different numbers of rows.
+    """
+    blocks = np.arange(mesh.shape["data"] * mesh.shape["fsdp"])
+    place = mesh.devices.reshape(len(blocks), mesh.shape["tensor"])
+    mine = [block for block in blocks if any(d.process_index == jax.process_index() for d in place[block])]
+    if not mine or mine != list(range(mine[0], mine[-1] + 1)) or len(blocks) % len(mine) or mine[0] % len(mine):
+        raise ValueError(
+            f"mesh.data={mesh.shape['data']} x mesh.fsdp={mesh.shape['fsdp']} x mesh.tensor={mesh.shape['tensor']} "
+            f"gives process {jax.process_index()} of {jax.process_count()} the rows {mine} of {len(blocks)} parts of a "
+            "batch. Give a mesh that takes all devices (mesh.data=0) and as many parts on every process."
+        )
+    return mine[0] // len(mine), len(blocks) // len(mine)
+
+
 def put_batch(mesh: Mesh, batch: Batch, *, accumulate: int = 1) -> Batch:
-    """Returns the global batch cut over the devices by rows.
+    """Returns the global batch cut over the devices by rows; each process gives its part (`batch_part`).
 
     Raises:
         ValueError: if the rows that are computed at a time cannot be shared out evenly.
     """
-    check_rows(mesh, len(batch.tokens), accumulate=accumulate)
-    return Batch(*put(tuple(batch), (NamedSharding(mesh, ROWS),) * len(batch)))
+    _, parts = batch_part(mesh)
+    check_rows(mesh, len(batch.tokens) * parts, accumulate=accumulate)
+    rows = NamedSharding(mesh, ROWS)
+
+    def one(leaf: Any) -> jax.Array:
+        leaf = np.asarray(leaf)
+        return jax.make_array_from_process_local_data(rows, leaf, (len(leaf) * parts, *leaf.shape[1:]))
+
+    return Batch(*map(one, batch))
 
 
 def check_rows(mesh: Mesh, rows: int, *, accumulate: int) -> None:

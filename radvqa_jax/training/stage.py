@@ -3,19 +3,22 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
-from radvqa_jax import trees
+from radvqa_jax import runtime, trees
 from radvqa_jax.checkpoints.adapter import AdapterMeta, check_base, load_adapter, save_adapter
 from radvqa_jax.config import Config, LoraConfig, MeshConfig, StageConfig
 from radvqa_jax.models import lora as lora_lib
 from radvqa_jax.models.paligemma import PaliGemma, abstract_params, make_model
+from radvqa_jax.models.quantize import quantize
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.training.loop import BatchStream, Plan, Speed, train
 from radvqa_jax.training.optimizer import label_leaves, make_optimizer, make_schedule
@@ -94,14 +97,45 @@ def trained_names(config: Config, stages: tuple[str, ...], abstract: Flat) -> se
     return names
 
 
-def base_shapes(config: Config, stages: tuple[str, ...]) -> Flat:
-    """Returns the shape and dtype that each leaf of the base has in memory, for these stages."""
+def loaded_shapes(config: Config, stages: tuple[str, ...]) -> Flat:
+    """Returns the shape and dtype that each leaf of the base is loaded in, for these stages."""
     abstract = abstract_params(get_variant(config.model.variant).at(config.model.resolution))
     trained, frozen = trained_names(config, stages, abstract), jnp.dtype(config.model.param_dtype)
     return {
         name: jax.ShapeDtypeStruct(leaf.shape, jnp.float32 if name in trained else frozen)
         for name, leaf in abstract.items()
     }
+
+
+def quantized_names(config: Config, stages: tuple[str, ...], loaded: Flat) -> list[str]:
+    """Returns the linear weights of both towers that no stage trains, if the configuration wants them quantised.
+
+    The projector between the towers stays as it is: it is small, and stage 1 trains it.
+    """
+    if config.model.quantize == "none":
+        return []
+    trained = trained_names(config, stages, loaded)
+    linear = [name for name in loaded if lora_lib.equation_of(name) and not name.startswith("img/head/")]
+    return [name for name in linear if name not in trained]
+
+
+def keep_leaf(config: Config, stages: tuple[str, ...], loaded: Flat) -> Callable[[str, Any], Any]:
+    """Returns the function from (name, leaf as it was loaded) to the leaf that stays in memory."""
+    names = set(quantized_names(config, stages, loaded))
+
+    def keep(name: str, leaf: Any) -> Any:
+        if name not in names:
+            return leaf
+        return quantize(leaf, config.model.quantize, equation=lora_lib.equation_of(name) or "")
+
+    return keep
+
+
+def base_shapes(config: Config, stages: tuple[str, ...]) -> Flat:
+    """Returns the shape and dtype that each leaf of the base has in memory, for these stages."""
+    loaded = loaded_shapes(config, stages)
+    keep = keep_leaf(config, stages, loaded)
+    return {name: jax.eval_shape(partial(keep, name), leaf) for name, leaf in loaded.items()}
 
 
 def _start(stage: StageConfig, start: Trained, base: Base, key: jax.Array) -> Trained:
@@ -149,6 +183,13 @@ def make_fingerprint(
     return identify(config, base) | {"stage": decides, "start": start.sha256(), "data": dict(data)}
 
 
+def mesh_of(config: Config) -> Mesh | None:
+    """Returns the mesh that is configured, None for the one default device."""
+    if config.mesh == MeshConfig() and jax.process_count() == 1:
+        return None
+    return make_mesh(config.mesh)
+
+
 def plan_stage(name: str, config: Config, model: PaliGemma, labels: Mapping[str, str], *, rows_per_epoch: int) -> Plan:
     """Returns how the loop is to run a stage, given its model and what trains in it."""
     stage = config.stage(name)
@@ -162,7 +203,7 @@ def plan_stage(name: str, config: Config, model: PaliGemma, labels: Mapping[str,
         total_steps=total_steps,
         log_every=stage.log_every,
         save_every=stage.save_every,
-        mesh=make_mesh(config.mesh) if config.mesh != MeshConfig() else None,
+        mesh=mesh_of(config),
     )
 
 
@@ -226,5 +267,6 @@ def run_stage(
     trained = train(plan, trainable, frozen, batches, key=train_key, folder=folder, fingerprint=fingerprint)
     done = Trained(begin.leaves | trained, begin.lora)
     meta = AdapterMeta(name, plan.total_steps, done.lora, base.name, base.sha256, _hash(fingerprint))
-    save_adapter(folder, done.leaves, meta)
+    if runtime.is_first():
+        save_adapter(folder, done.leaves, meta)
     return done

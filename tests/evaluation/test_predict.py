@@ -275,12 +275,14 @@ def test_prompts_are_padded_to_few_lengths_and_each_compiles_once(ground: Ground
 
 
 def test_a_short_last_batch_compiles_nothing_of_its_own(ground: Ground, decoded: list[int], tmp_path: Path) -> None:
-    config = replace(DRAWN, batch_size=8, max_new_tokens=3)  # of no other test: nothing is compiled yet
+    config = replace(DRAWN, batch_size=4, max_new_tokens=3)  # of no other test: nothing is compiled yet
+    groups = by_length(ground.rows, tokenizer=ground.tokenizer, data=ground.config.data, batch_size=4)
+    alike = [index for index, _ in max(groups.values(), key=len)][:7]  # prompts of one length
     compiled = ground.compiled()
-    ground.predict(tmp_path / "all", config=config)
-    assert decoded == [8, 2] and ground.compiled() - compiled == 1
-    ground.predict(tmp_path / "one", rows=ground.rows.select([3]), config=config)
-    assert decoded == [8, 2, 1] and ground.compiled() - compiled == 1
+    ground.predict(tmp_path / "some", rows=ground.rows.select(alike), config=config)
+    assert decoded == [4, 3] and ground.compiled() - compiled == 1
+    ground.predict(tmp_path / "fewer", rows=ground.rows.select(alike[:5]), config=config)
+    assert decoded == [4, 3, 4, 1] and ground.compiled() - compiled == 1
 
 
 def test_a_draw_does_not_depend_on_its_batch(ground: Ground, tmp_path: Path) -> None:

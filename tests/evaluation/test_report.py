@@ -14,8 +14,10 @@ import pytest
 from PIL import Image
 
 from radvqa_jax.config import ReportConfig
+from radvqa_jax.evaluation.judge_file import content_hash
 from radvqa_jax.evaluation.report import Experiment, build_scores, format_table
 from radvqa_jax.evaluation.report_page import write_report
+from radvqa_jax.evaluation.review import Reading
 from radvqa_jax.evaluation.tables import format_cell
 from radvqa_jax.files import read_json
 from radvqa_jax.schema import Record
@@ -283,6 +285,21 @@ def test_papers_figures_stand_beside_ours_and_are_marked(tmp_path: Path) -> None
     assert "Med-Idefics, two stages, containment of the reference, overall: 0.557" in format_table(scores)
     page, _ = write(tmp_path, made)
     assert "LLaMA32-Med, fine-tuned (their figure)" in page.text and "not a measurement of ours" in page.text
+
+
+def test_what_readers_say_stands_in_the_table_and_on_the_page(tmp_path: Path) -> None:
+    runs = {"base": records(0.5, run="base")}
+    readings = [
+        Reading(reader, "base", r.source, r.question_id, content_hash(r, r.predictions[0]), (i + shift) % 2 == 0, "")
+        for reader, shift in (("Ada", 0), ("Bo", 0), ("Cy", 1))
+        for i, r in enumerate(runs["base"][:20])
+    ]
+    made = experiment(runs=runs, question_only=(), majority=(), swapped={}, readings=readings)
+    table = format_table(build_scores(made, resamples=50))
+    page, _ = write(tmp_path, made)
+    for text in (table, page.text):
+        assert "before, read by Ada: 0.500 [" in text
+        assert "before, Ada and Bo: kappa 1.000 [" in text and "before, Ada and Cy: kappa -1.000 [" in text
 
 
 def test_calibration_of_answers_with_known_probabilities(tmp_path: Path) -> None:

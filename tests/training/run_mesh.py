@@ -1,12 +1,17 @@
-"""Trains a small model on a mesh and writes what it learned; run by test_sharding.py in a process of its own.
+"""Trains a small model by the loop and writes what it learned; run by test_sharding.py in a process of its own.
 
-python run_mesh.py OUT.npz DATA FSDP TENSOR
+python run_mesh.py FOLDER DATA FSDP TENSOR STOP_AT
+
+A run that is to stop ends with a signal after that step, and is continued, in the same process.
 """
 
+import os
+import signal
 import sys
+from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from radvqa_jax.config import LoraConfig, MeshConfig, OptimConfig, StageConfig
@@ -14,9 +19,10 @@ from radvqa_jax.models import lora
 from radvqa_jax.models.paligemma import PaliGemma, fake_params
 from radvqa_jax.models.variants import GemmaConfig, SiglipConfig, Variant
 from radvqa_jax.schema import Batch
-from radvqa_jax.training import sharding
-from radvqa_jax.training.optimizer import label_leaves, make_optimizer
-from radvqa_jax.training.step import StepOptions, init_state, step_on
+from radvqa_jax.training.loop import Plan, Stopped, train
+from radvqa_jax.training.optimizer import label_leaves, make_optimizer, make_schedule
+from radvqa_jax.training.sharding import make_mesh, shard_flat
+from radvqa_jax.training.step import StepOptions
 from radvqa_jax.trees import split
 
 VARIANT = Variant(
@@ -25,35 +31,59 @@ VARIANT = Variant(
     8,
 )
 TRAIN = ((r".*/lora_[ab]", "train:lora"), (r"img/head/.*", "train:head"), (r"llm/.*/linear", "train:mlp"))
+TOTAL = 4
+
+
+class Stream:
+    """Batches of 16 rows; the last one is short, filled up with rows that do not count."""
+
+    def __init__(self, stop_at: int) -> None:
+        self.drawn, self.stop_at = 0, stop_at
+
+    def __next__(self) -> Batch:
+        self.drawn += 1
+        if self.drawn == self.stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        batch = Batch.fake(16, 8, 8, seed=self.drawn)
+        return batch._replace(mask_example=np.arange(16) < 5) if self.drawn == TOTAL else batch
+
+    def get_state(self) -> dict[str, Any]:
+        return {"batches_drawn": self.drawn}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.drawn = state["batches_drawn"]
 
 
 def main() -> None:
+    folder, stop_at = Path(sys.argv[1]), int(sys.argv[5])
     base = {name: 0.3 * leaf for name, leaf in fake_params(VARIANT).items()}
-    adapters = lora.resolve(LoraConfig(rank=2, targets=((".*", "lora"),)), base)
+    adapters = lora.resolve(LoraConfig(rank=2, dropout=0.1, targets=((".*", "lora"),)), base)
     assert adapters is not None
     leaves = base | lora.init(jax.random.key(1), adapters, base)
     labels = label_leaves(leaves, StageConfig(train=(*TRAIN, (".*", "freeze"))))
     trainable, frozen = split(leaves, labels)
-    tx = make_optimizer(OptimConfig(learning_rate=1e-2), labels, total_steps=10)
-    mesh = sharding.make_mesh(MeshConfig(*map(int, sys.argv[2:5])))
-    state = init_state(trainable, tx)
-    state = sharding.put(state, sharding.shard_state(mesh, state))
-    frozen = sharding.put(frozen, sharding.shard_flat(mesh, frozen))
-    key = sharding.put(jax.random.key(3), sharding.replicated(mesh))
-    step = step_on(mesh, state)
-    losses = []
-    for number in range(3):
-        batch = Batch.fake(16, 8, 8, seed=number)
-        if number == 2:  # the last batch is short: rows that only fill it do not count
-            batch = batch._replace(mask_example=np.arange(16) < 5)
-        batch = sharding.put_batch(mesh, batch, accumulate=2)
-        static = {"model": PaliGemma(VARIANT, adapters), "tx": tx, "options": StepOptions(accumulate=2)}
-        state, metrics = step(state, frozen, batch, key, **static)
-        losses.append(metrics["loss"])
-    whole = jax.jit(lambda tree: tree, out_shardings=sharding.replicated(mesh))(state.trainable)
-    out = {name: np.asarray(leaf) for name, leaf in whole.items()} | {"losses": np.asarray(jnp.stack(losses))}
-    cut = sum(not leaf.sharding.is_fully_replicated for leaf in frozen.values())
-    np.savez(sys.argv[1], **out, compiled=step._cache_size(), cut=cut)
+    optim = OptimConfig(learning_rate=1e-2)
+    mesh = make_mesh(MeshConfig(*map(int, sys.argv[2:5])))
+    plan = Plan(
+        name="stage2",
+        model=PaliGemma(VARIANT, adapters),
+        tx=make_optimizer(optim, labels, total_steps=TOTAL),
+        options=StepOptions(accumulate=2),
+        schedule=make_schedule(optim, TOTAL, learning_rate=optim.learning_rate),
+        total_steps=TOTAL,
+        log_every=1,
+        save_every=100,
+        mesh=mesh if mesh.size > 1 else None,
+    )
+    run = {"key": jax.random.key(3), "folder": folder, "fingerprint": {}}
+    if stop_at:
+        try:
+            train(plan, trainable, frozen, Stream(stop_at), **run)
+        except Stopped:
+            print("stopped")
+    trained = train(plan, trainable, frozen, Stream(0), **run)
+    cut = sum(not where.is_fully_replicated for where in shard_flat(mesh, frozen).values())
+    np.savez(folder / "trained.npz", **trained, cut=cut)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,21 @@
 """Where leaves lie on a mesh, and that the numbers on eight devices are those of one."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
+from radvqa_jax.checkpoints.adapter import load_adapter
 from radvqa_jax.config import MeshConfig
 from radvqa_jax.models.paligemma import abstract_params
 from radvqa_jax.models.variants import get_variant
+from radvqa_jax.training.hooks import read_losses
 from radvqa_jax.training.sharding import RULES, check_rows, leaf_sharding, make_mesh
 from radvqa_jax.trees import apply_rules
 
@@ -42,23 +46,74 @@ def test_rows_that_cannot_be_shared_out_are_refused() -> None:
         check_rows(mesh, 6, accumulate=1)
 
 
-def run(path: Path, devices: int, mesh: tuple[int, int, int]) -> dict[str, np.ndarray]:
+def run(folder: Path, devices: int, mesh: tuple[int, int, int], *, stop_at: int = 0) -> tuple[dict[str, Any], str]:
+    """Returns (trained leaves and logged scalars, what was printed) of run_mesh.py on so many virtual devices."""
+    folder.mkdir()
     flags = f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices}"
     env = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(REPO)}
-    command = [sys.executable, str(Path(__file__).with_name("run_mesh.py")), str(path), *map(str, mesh)]
+    script = str(Path(__file__).with_name("run_mesh.py"))
+    command = [sys.executable, script, str(folder), *map(str, mesh), str(stop_at)]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    with np.load(path) as arrays:
-        return dict(arrays)
+    with np.load(folder / "trained.npz") as arrays:
+        found = dict(arrays)
+    rows = read_losses(folder)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    return found | {name: np.array([row[name] for row in rows]) for name in ("loss", "grad_norm")}, done.stdout
 
 
 @pytest.mark.slow
-def test_eight_devices_give_the_numbers_of_one_and_compile_once(tmp_path: Path) -> None:
-    one = run(tmp_path / "one.npz", 1, (1, 1, 1))
-    eight = run(tmp_path / "eight.npz", 8, (2, 2, 2))
-    assert (int(one.pop("compiled")), int(eight.pop("compiled"))) == (1, 1)
+def test_eight_devices_give_the_numbers_of_one_interrupted_or_not(tmp_path: Path) -> None:
+    one, said = run(tmp_path / "one", 1, (1, 1, 1))
+    assert said.count("the step compiled in") == 1
     assert int(one.pop("cut")) == 0
-    assert int(eight.pop("cut")) > 5  # weights are shared out, not copied
-    assert set(one) == set(eight)
-    for name, leaf in one.items():
-        np.testing.assert_allclose(eight[name], leaf, rtol=1e-5, atol=1e-5, err_msg=name)
+    for name, stop_at in (("eight", 0), ("resumed", 2)):
+        eight, said = run(tmp_path / name, 8, (2, 2, 2), stop_at=stop_at)
+        assert said.count("the step compiled in") == 1 + bool(stop_at)
+        assert ("stopped" in said) == bool(stop_at)
+        assert int(eight.pop("cut")) > 5  # weights are shared out, not copied
+        assert set(one) == set(eight)
+        for leaf, values in one.items():
+            np.testing.assert_allclose(eight[leaf], values, rtol=1e-5, atol=1e-5, err_msg=leaf)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def start_training(config: Path, workdir: Path, *fields: str, devices: int) -> subprocess.Popen[str]:
+    """Returns a process that trains the micro model by the command line."""
+    flags = f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices}"
+    env = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(REPO)}
+    command = [sys.executable, "-m", "radvqa_jax.main", "--config", str(config), "--workdir", str(workdir)]
+    command += ["--config.mode=train", "--config.compilation_cache=", *fields]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_numbers_of_one(micro_file: Path, tmp_path: Path) -> None:
+    where = f"--config.process.coordinator=127.0.0.1:{free_port()}"
+    spread = ("--config.mesh.data=0", "--config.mesh.fsdp=2", where, "--config.process.count=2")
+    several = [
+        start_training(micro_file, tmp_path / "two", *spread, f"--config.process.index={i}", devices=2) for i in (0, 1)
+    ]
+    alone = start_training(micro_file, tmp_path / "one", devices=1)
+    said = {}
+    for name, process in (("first", several[0]), ("second", several[1]), ("alone", alone)):
+        said[name], errors = process.communicate(timeout=300)
+        assert process.returncode == 0, f"{name}: {errors}"
+    # One of them speaks, and writes; what the collectives' library says cannot be kept back.
+    assert [line for line in said["second"].splitlines() if not line.startswith("[Gloo]")] == []
+    assert "stage2 step 2/2" in said["first"]
+    for stage in ("stage1", "stage2"):
+        folders = [tmp_path / name / stage for name in ("one", "two")]
+        rows = [read_losses(folder) for folder in folders]
+        assert [row["step"] for row in rows[1]] == [1, 2]
+        np.testing.assert_allclose([r["loss"] for r in rows[1]], [r["loss"] for r in rows[0]], rtol=1e-5)
+        assert (folders[0] / "data.json").read_bytes() == (folders[1] / "data.json").read_bytes()
+        one, two = (load_adapter(folder)[0] for folder in folders)
+        assert set(one) == set(two)
+        for name, leaf in one.items():
+            np.testing.assert_allclose(two[name], leaf, rtol=1e-5, atol=1e-5, err_msg=name)

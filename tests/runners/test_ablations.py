@@ -16,7 +16,7 @@ from radvqa_jax.runners import RUNNERS, ablations
 from radvqa_jax.training import loop
 
 MakeConfig = Callable[..., Config]
-DUMMY = Path(__file__).resolve().parent.parent / "tfds_builders" / "med_halt" / "dummy_data"
+DUMMY = Path(__file__).resolve().parents[2] / "tfds_builders" / "med_halt" / "dummy_data"
 PHANTOMS = SourceConfig(dataset="phantom_rad", builder_config="tiny")
 OTHER = {"source": dataclasses.replace(PHANTOMS, split="validation", limit=6), "train_source": PHANTOMS}
 FAKE = {"source": SourceConfig(dataset="med_halt", builder_config="fake"), "prompt": "answer en {question} {choices}"}
@@ -156,7 +156,7 @@ def test_a_grid_that_was_interrupted_ends_as_if_it_was_not(
     for name, row in again.items():
         assert (row["overall"], row["about"]) == (whole[name]["overall"], whole[name]["about"])
     # Once more: nothing is trained or answered again.
-    for where, what in ((loop, "train_step"), (predict, "decode")):
+    for where, what in ((loop, "step_on"), (predict, "decode")):
         monkeypatch.setattr(where, what, None)
     before = (tmp_path / "ablations.html").read_bytes()
     RUNNERS["ablations"](config, tmp_path)

@@ -1,0 +1,58 @@
+"""What jax must be told before it computes anything: the other processes of a run, and where compiled programs lie."""
+
+import os
+import sys
+from pathlib import Path
+
+import jax
+
+from radvqa_jax.config import Config, ProcessConfig
+
+
+def start(config: Config) -> None:
+    """Joins the run's processes and sets the compilation cache; call it once, before anything uses a device."""
+    # What is planned is compiled for devices that need not be here, and is thrown away.
+    keep_compiled("" if config.mode == "fit" else config.compilation_cache)
+    if config.process.coordinator:
+        _join(config.process)
+
+
+def is_first() -> bool:
+    """Returns whether this process is the one that writes the run's files and speaks."""
+    return jax.process_index() == 0
+
+
+def keep_compiled(folder: str) -> None:
+    """Keeps compiled programs in a folder, so that the same run starts in seconds the next time.
+
+    `auto` is $JAX_COMPILATION_CACHE_DIR if that is set, otherwise radvqa_jax/compiled in the user's cache folder; an
+    empty name keeps nothing. The folder holds programs, and neither weights nor data; it may be removed at any time.
+    """
+    if folder == "auto":
+        user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(user / "radvqa_jax" / "compiled")
+    jax.config.update("jax_compilation_cache_dir", str(Path(folder).expanduser()) if folder else None)
+    # By default what compiles within a second is not kept, which here is most of a small run.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _join(config: ProcessConfig) -> None:
+    """Joins the other processes; all but the first fall silent on stdout, since they would say the same.
+
+    Raises:
+        ValueError: if the processes are not found.
+    """
+    try:
+        if config.coordinator == "auto":
+            jax.distributed.initialize()
+        else:
+            jax.distributed.initialize(config.coordinator, num_processes=config.count, process_id=config.index)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"process.coordinator={config.coordinator}, process.count={config.count}, process.index={config.index}: "
+            f"the processes did not come together ({str(error)[:200]}). Start all of them, each with its own index and "
+            "the host:port of process 0; `auto` works under SLURM, Open MPI and on TPU pods only."
+        ) from error
+    if not is_first():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 open until the process ends

@@ -1,0 +1,76 @@
+"""Writes a random checkpoint of any size in the native layout: the real shapes, names and bytes, without the weights.
+
+    python scripts/make_random_checkpoint.py /tmp/random_3b.npz --variant paligemma-3b-224
+
+With it everything that depends on size can be tried where the released weights are not to be had: whether a model
+loads, fits and steps, and how long that takes. What it answers means nothing. PaliGemma-3B in bfloat16 has 5.5 GiB.
+"""
+
+import argparse
+import math
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from radvqa_jax.checkpoints.big_vision import PREFIX
+from radvqa_jax.checkpoints.npz import BFLOAT16, write_npz
+from radvqa_jax.models.lora import equation_of
+from radvqa_jax.models.paligemma import abstract_params
+from radvqa_jax.models.variants import VARIANTS, get_variant
+
+BLOCK = 1 << 24  # values drawn at a time: float32 ones would else take twice the memory of the largest leaf
+SMALL = 0.02  # standard deviation of what is not a linear weight; of token embeddings too, as at initialisation
+
+
+def stddev(name: str, shape: tuple[int, ...]) -> float:
+    """Returns the standard deviation that keeps activations about as large as they come in."""
+    equation = equation_of(name)
+    if equation is None:
+        return SMALL
+    axes = equation.split("->")[0].split(",")
+    contracted = [letter for letter in axes[1] if letter in axes[0]]
+    sizes = dict(zip(reversed(axes[1]), reversed(shape), strict=False))
+    return math.prod(sizes[letter] for letter in contracted) ** -0.5
+
+
+def draw(name: str, shape: tuple[int, ...], *, dtype: np.dtype, seed: int) -> np.ndarray:
+    """Returns a leaf; its values depend on its name and the seed alone."""
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    leaf = np.empty(math.prod(shape), dtype)
+    scale = np.float32(stddev(name, shape))
+    for start in range(0, leaf.size, BLOCK):
+        part = leaf[start : start + BLOCK]
+        part[:] = rng.standard_normal(part.size, dtype=np.float32) * scale
+    return leaf.reshape(shape)
+
+
+def write(path: Path, *, variant: str, dtype: str, seed: int) -> int:
+    """Writes the checkpoint and returns how many weights it has."""
+    shapes = abstract_params(get_variant(variant))
+    kind = BFLOAT16 if dtype == "bfloat16" else np.dtype(dtype)
+
+    def leaves() -> Iterator[tuple[str, np.ndarray]]:
+        for name in sorted(shapes):
+            yield f"{PREFIX}{name}", draw(name, shapes[name].shape, dtype=kind, seed=seed)
+
+    write_npz(path, leaves())
+    return sum(math.prod(leaf.shape) for leaf in shapes.values())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path, help="the .npz file to write")
+    parser.add_argument("--variant", default="paligemma-3b-448", choices=VARIANTS, metavar="NAME")
+    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float16", "float32"))
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    if args.path.suffix != ".npz":
+        parser.error(f"{args.path} must end in .npz: big_vision recognises native checkpoints by it")
+    weights = write(args.path, variant=args.variant, dtype=args.dtype, seed=args.seed)
+    print(f"{args.path}: {args.variant}, {weights:,} random weights, {args.path.stat().st_size / 2**30:.2f} GiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Tells how far quantised weights are from the weights, layer by layer, for a checkpoint of any size.
+
+    python scripts/quantisation_error.py /tmp/random_3b.npz --layers 0 8 17
+
+The error is the root of the summed squares of what rounding changes, over that of the weights themselves: of normally
+distributed weights NF4 changes 9 to 10 % and int8 below 1 %. One layer of one weight is in memory at a time, beside the
+leaf it is read from. All layers of a 3B model take NF4 about five minutes on two CPU cores.
+"""
+
+import argparse
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from radvqa_jax.checkpoints import big_vision
+from radvqa_jax.checkpoints.npz import NpzReader
+from radvqa_jax.models.lora import equation_of
+from radvqa_jax.models.quantize import Quantize, dequantize, quantize
+
+KINDS: tuple[Quantize, ...] = ("nf4", "int8")
+
+
+def relative_error(weight: np.ndarray, kind: Quantize, *, equation: str) -> float:
+    """Returns the error of one layer of a linear weight, computed in float32."""
+    exact = jnp.asarray(weight, jnp.float32)
+    change = dequantize(quantize(exact, kind, equation=equation), jnp.float32) - exact
+    return float(jnp.linalg.norm(change.ravel()) / jnp.linalg.norm(exact.ravel()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path, help="a native checkpoint")
+    parser.add_argument("--layers", type=int, nargs="+", help="numbers of layers; all of them if left out")
+    args = parser.parse_args()
+    with NpzReader(args.path, kind=big_vision.KIND, remedy=big_vision.REMEDY) as reader:
+        for key in reader.shapes:
+            name = key.removeprefix(big_vision.PREFIX)
+            equation = equation_of(name)
+            if equation is None or name.startswith("img/head/"):
+                continue
+            leaf = reader.read(key)
+            for layer in range(len(leaf)) if args.layers is None else [n for n in args.layers if n < len(leaf)]:
+                errors = {kind: relative_error(leaf[layer], kind, equation=equation) for kind in KINDS}
+                told = "  ".join(f"{kind} {error:.4f}" for kind, error in errors.items())
+                print(f"{name:62s} layer {layer:2d}  {told}", flush=True)
+            jax.clear_caches()
+
+
+if __name__ == "__main__":
+    main()

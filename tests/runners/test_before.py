@@ -1,0 +1,88 @@
+"""What is checked before anything is made, loaded or trained; and data that are made."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from radvqa_jax.checkpoints import big_vision
+from radvqa_jax.config import SourceConfig
+from radvqa_jax.data.sources import load_rows
+from radvqa_jax.files import read_json
+from radvqa_jax.runners import RUNNERS
+from tests.runners.shared import MakeConfig, refuse, replace_in_runners
+
+
+def test_data_are_built_and_described(
+    micro_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data_dir = str(tmp_path / "data")
+    fields = {"mode": "build_data", "dataset": "phantom_rad", "builder_config": "tiny", "data.data_dir": data_dir}
+    config = micro_config(fields)
+    RUNNERS["build_data"](config, tmp_path)
+    built = read_json(tmp_path / "data.json")
+    assert built["splits"] == {"train": 142, "validation": 45, "test": 47}
+    assert json.loads(capsys.readouterr().out.partition("{")[2].join(["{", ""])) == built
+    source = SourceConfig(dataset="phantom_rad", builder_config="tiny", split="validation")
+    assert len(load_rows(source, config.data)) == 45
+
+
+@pytest.mark.parametrize("mode", ["train", "predict", "saliency"])
+def test_data_are_missed_before_the_checkpoint_is_loaded(
+    mode: str, micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_in_runners(monkeypatch, "load_ground", refuse)
+    with pytest.raises(ValueError, match=r"phantom_rad is not prepared.*configs/build_data.py"):
+        RUNNERS[mode](micro_config({"mode": mode, "data.data_dir": str(tmp_path)}), tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["train", "job"])
+def test_a_source_of_the_last_stage_is_missed_before_the_first_trains(
+    mode: str, micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_in_runners(monkeypatch, "load_ground", refuse)
+    replace_in_runners(monkeypatch, "prepare", refuse)
+    config = micro_config({"mode": mode})
+    config = dataclasses.replace(
+        config, stage2=dataclasses.replace(config.stage2, sources=(SourceConfig(dataset="slak"),))
+    )
+    with pytest.raises(ValueError, match=r"no data set 'slak'\. Did you mean `slake`\?"):
+        RUNNERS[mode](config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"model.checkpoint": "nowhere.npz"}, FileNotFoundError, r"nowhere\.npz"),
+        ({"model.checkpoint": ""}, ValueError, r"native big_vision .npz checkpoint.* is empty\. Set model.checkpoint"),
+        ({"model.tokenizer": "nowhere.model"}, FileNotFoundError, r"no tokenizer at model.tokenizer='nowhere.model'"),
+        ({"model.variant": "mikro"}, ValueError, r"model.variant='mikro' is unknown. Did you mean `micro`"),
+        ({"model.variant": "dummy"}, ValueError, r"has 1664 tokens, but dummy embeds 64"),
+        ({"model.resolution": 30}, ValueError, r"model.resolution=30 must be a multiple of the patch size 14"),
+        ({"stage2.init_from": "nowhere/adapter.npz"}, FileNotFoundError, r"nowhere/adapter\.npz"),
+        ({"stage2.train": ((".*lora_c", "train:lora"), (".*", "freeze"))}, ValueError, r"stage2.train: the rules"),
+        ({"stage2.lora.targets": ((".*", "none"),)}, ValueError, r"lora.targets chooses no weight"),
+    ],
+)
+def test_files_and_rules_are_checked_before_data_are_made_or_weights_loaded(
+    changed: dict[str, Any],
+    error: type[Exception],
+    message: str,
+    micro_config: MakeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    replace_in_runners(monkeypatch, "prepare", refuse)
+    monkeypatch.setattr(big_vision, "load", refuse)
+    with pytest.raises(error, match=message):
+        RUNNERS["job"](micro_config(changed), tmp_path)
+
+
+def test_an_adapter_is_missed_before_weights_are_loaded(
+    micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(big_vision, "load", refuse)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        RUNNERS["predict"](micro_config({"mode": "predict", "adapter": "nowhere"}), tmp_path)

@@ -1,0 +1,103 @@
+"""Answers are scored and compared without a model, beside blind baselines where the data are there."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from radvqa_jax.config import Config
+from radvqa_jax.data.sources import load_rows
+from radvqa_jax.evaluation import predict
+from radvqa_jax.files import read_json, write_jsonl
+from radvqa_jax.runners import RUNNERS
+from radvqa_jax.schema import Record
+from tests.runners.shared import MakeConfig
+
+
+def fake_answers(config: Config, path: Path, **changed: Any) -> list[Record]:
+    """Writes and returns records that answer `yes` to every question of eval.source."""
+    rows = load_rows(config.eval.source, config.data)
+    records = [
+        predict.to_record(row, predictions=["yes"], run="mine", image_used=row["image_id"])._replace(**changed)
+        for row in rows
+    ]
+    write_jsonl(path, (record.to_json() for record in records))
+    return records
+
+
+def score(make: MakeConfig, folder: Path, changed: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """Returns the scores of fake answers to the configured data, scored with `changed` fields."""
+    path = folder / "mine.jsonl"
+    fake_answers(make(), path, **fields)
+    RUNNERS["score"](make({"mode": "score", "eval.predictions": str(path)} | changed), folder)
+    return read_json(folder / "scores.json")
+
+
+def test_answers_are_scored_beside_blind_baselines(micro_config: MakeConfig, tmp_path: Path) -> None:
+    scores = score(micro_config, tmp_path, {"eval.source.limit": 0})  # whatever part of the split was answered
+    assert {name: found["overall"]["n"] for name, found in scores["baselines"].items()} == {
+        "question_only": 10,
+        "majority": 10,
+    }
+    assert scores["runs"]["mine"]["overall"]["n"] == 10
+    assert scores["provenance"]["predictions"]["name"] == "mine.jsonl"
+
+
+@pytest.mark.parametrize(("source", "synthetic"), [("phantom_rad synthetic 1.0.0", True), ("vqa_rad 1.0.0", False)])
+def test_scores_of_drawn_images_say_so(source: str, synthetic: bool, micro_config: MakeConfig, tmp_path: Path) -> None:
+    assert score(micro_config, tmp_path, {}, source=source)["synthetic"] is synthetic
+    assert ("Synthetic data" in (tmp_path / "table.txt").read_text()) is synthetic
+
+
+@pytest.mark.parametrize(
+    ("changed", "fields", "reason"),
+    [
+        ({"eval.source.dataset": ""}, {}, "eval.source.dataset is empty"),
+        ({"eval.train_source.dataset": ""}, {}, "eval.train_source.dataset is empty"),
+        ({"data.data_dir": "nowhere"}, {}, "phantom_rad is not prepared in nowhere"),
+        ({"eval.source.split": "validation"}, {}, "phantom_rad/tiny:validation holds 0 of the 10 questions"),
+        ({}, {"source": "elsewhere"}, "phantom_rad/tiny:test holds 0 of the 10 questions"),
+    ],
+)
+def test_without_blind_baselines_the_reason_is_given(
+    changed: dict[str, Any],
+    fields: dict[str, Any],
+    reason: str,
+    micro_config: MakeConfig,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scores = score(micro_config, tmp_path, changed, **fields)
+    assert scores["baselines"] == {}
+    assert f"No blind baselines: {reason}" in capsys.readouterr().out
+    table = (tmp_path / "table.txt").read_text()
+    assert "question only" not in table and "majority" not in table
+
+
+def test_answers_to_another_image_are_not_taken_for_the_models(micro_config: MakeConfig, tmp_path: Path) -> None:
+    scores = score(micro_config, tmp_path, {}, image_used="another")
+    assert list(scores["runs"]) == ["mine, another case's image"]
+
+
+def test_an_unknown_data_set_is_refused_when_scoring(micro_config: MakeConfig, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no data set 'phantom_rat'\. Did you mean `phantom_rad`"):
+        score(micro_config, tmp_path, {"eval.source.dataset": "phantom_rat"})
+
+
+def test_a_predictions_file_without_answers_is_refused(micro_config: MakeConfig, tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    config = micro_config({"mode": "score", "eval.predictions": str(tmp_path / "empty.jsonl")})
+    with pytest.raises(ValueError, match=r"empty.jsonl holds no answer"):
+        RUNNERS["score"](config, tmp_path)
+
+
+def test_a_comparison_needs_one_run_a_file(micro_config: MakeConfig, tmp_path: Path) -> None:
+    rows = [Record("0", "i", "q", "yes", ["no"], [], run=run) for run in ("base", "stage1")]
+    write_jsonl(tmp_path / "two.jsonl", [row.to_json() for row in rows])
+    write_jsonl(tmp_path / "one.jsonl", [rows[0].to_json()])
+    paths = {"eval.predictions": str(tmp_path / "one.jsonl"), "eval.compare_with": str(tmp_path / "two.jsonl")}
+    with pytest.raises(
+        ValueError, match=r"two.jsonl holds the runs \['base', 'stage1'\]; a comparison needs exactly one"
+    ):
+        RUNNERS["compare"](micro_config({"mode": "compare"} | paths), tmp_path)
+    assert not (tmp_path / "compare.json").exists()
