@@ -4,6 +4,7 @@ import os
 import signal
 import struct
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,15 @@ def test_a_signal_is_noted_and_nothing_else(signum: int) -> None:
     assert signal.getsignal(signum) is previous
 
 
+@pytest.fixture
+def usual_interrupt() -> Iterator[None]:
+    """Python's own handler: a shell that starts pytest in the background has it ignore SIGINT."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.usefixtures("usual_interrupt")
 def test_a_second_interrupt_acts_as_usual() -> None:
     with StopSignal() as stop:
         os.kill(os.getpid(), signal.SIGINT)
