@@ -3,7 +3,7 @@
     bash scripts/demo.sh
     python -m radvqa_jax.main --config configs/demo.py --workdir runs/demo
 
-Machine: two CPU cores, 8 to 15 minutes. Expect a table of accuracy before training, after stage 1 (projector) and
+Machine: two CPU cores, about 9 minutes. Expect a table of accuracy before training, after stage 1 (projector) and
 after stage 2 (LoRA on the attention of both towers, and the projector), each with its interval and with what is left
 when another case's image is shown; and runs/demo/report.html. The images are procedural phantoms, not patients.
 """
