@@ -2,7 +2,7 @@
 
 A file in configs/ calls `default_config()`, changes what its experiment needs and returns the ConfigDict, so that every
 field can be overridden on the command line (`--config.stage1.optim.learning_rate=3e-4`). config_check.py turns it into
-the dataclasses below, and refuses unknown fields, wrong types and contradictions.
+the dataclasses below and refuses unknown fields and wrong types; config_rules.py refuses contradictions.
 """
 
 import dataclasses

@@ -16,7 +16,18 @@ from packaging.utils import canonicalize_name
 
 REPO = Path(__file__).resolve().parent.parent
 
-CORE = {"config", "config_check", "runtime", "schema", "trees", "files", "prompts", "chat_client", "pages"}
+CORE = {
+    "config",
+    "config_check",
+    "config_rules",
+    "runtime",
+    "schema",
+    "trees",
+    "files",
+    "prompts",
+    "chat_client",
+    "pages",
+}
 PARTS = {"data", "models", "checkpoints", "training", "decoding", "evaluation", "saliency", "synthesis", "planning"}
 
 # Package or module of radvqa_jax -> what of radvqa_jax and tfds_builders it may import, beside itself.

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import UInt32
+from jaxtyping import Float, Int, UInt32
 from tqdm import tqdm
 
 from radvqa_jax.config import DataConfig, DecodeConfig
@@ -132,6 +132,30 @@ def _batches(
             )
 
 
+def _records(
+    rows: RowSource,
+    batch_rows: Sequence[Any],
+    tokens: Int[np.ndarray, "B k T"],
+    logprobs: Float[np.ndarray, "B k"],
+    *,
+    tokenizer: Tokenizer,
+    prompt: str,
+    run: str,
+) -> list[Record]:
+    """Returns what was answered to each row, without what it was answered with; further rows of the arrays are left."""
+    records = []
+    for row, answers, probs in zip(batch_rows, tokens, logprobs, strict=False):
+        record = to_record(
+            row,
+            predictions=[tokenizer.decode(answer) for answer in answers],
+            run=run,
+            image_used=row.get("image_used") or row["image_id"],
+        )
+        asked, _ = rows.text(row, template=prompt)
+        records.append(record._replace(logprobs=[round(float(x), 6) for x in probs], prompt=asked))
+    return records
+
+
 def predict(
     model: PaliGemma,
     params: Flat,
@@ -190,21 +214,13 @@ def predict(
                 pad=tokenizer.pad,
             )
             tokens, logprobs = np.asarray(decoded.tokens), np.asarray(decoded.logprobs)
-            records = []
-            for index, row in enumerate(batch_rows):
-                answers = [tokenizer.decode(sample) for sample in tokens[index]]
-                record = to_record(
-                    row, predictions=answers, run=run, image_used=row.get("image_used") or row["image_id"]
+            answers = _records(rows, batch_rows, tokens, logprobs, tokenizer=tokenizer, prompt=data.prompt, run=run)
+            records = [
+                record._replace(
+                    seeds=seeds[index].tolist() if config.temperature > 0 else [], settings=_settings(fingerprint)
                 )
-                prompt, _ = rows.text(row, template=data.prompt)
-                records.append(
-                    record._replace(
-                        logprobs=[round(float(x), 6) for x in logprobs[index]],
-                        prompt=prompt,
-                        seeds=seeds[index].tolist() if config.temperature > 0 else [],
-                        settings=_settings(fingerprint),
-                    )
-                )
+                for index, record in enumerate(answers)
+            ]
             append_jsonl(path, [record.to_json() for record in records])
             bar.update(len(records))
     written = {record.question_id: record for record in read_records(path)}

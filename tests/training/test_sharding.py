@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 
 from radvqa_jax.checkpoints.adapter import load_adapter
 from radvqa_jax.config import MeshConfig
@@ -26,9 +27,14 @@ def test_every_rule_decides_about_a_leaf_and_has_its_rank() -> None:
     names = {**abstract_params(get_variant("paligemma-3b-448"))}
     rules = [(pattern, "x") for pattern, _ in RULES[1:]]
     apply_rules(names, rules, what="sharding")
-    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
-    for name, leaf in names.items():
-        leaf_sharding(mesh, name, leaf.shape)
+    mesh = make_mesh(MeshConfig(data=1, fsdp=2, tensor=2), jax.devices()[:1] * 4)  # nothing is put there
+    cut = {name: leaf_sharding(mesh, name, leaf.shape).spec for name, leaf in names.items()}
+    assert cut["llm/embedder/input_embedding"] == PartitionSpec("tensor", "fsdp")
+    assert cut["llm/layers/attn/q_einsum/w"] == PartitionSpec(None, "tensor", "fsdp", None)
+    assert cut["llm/layers/attn/kv_einsum/w"] == PartitionSpec(None, None, None, "fsdp", None)  # one key head
+    large = {name for name, leaf in names.items() if leaf.size > 2**21}
+    halves = {name for name in large if not {"fsdp", "tensor"} <= set(cut[name])}
+    assert halves == {"img/head/kernel", "llm/layers/attn/kv_einsum/w"}
 
 
 def test_a_mesh_that_does_not_fit_the_devices_is_refused() -> None:

@@ -1,0 +1,313 @@
+"""The rules between fields of the configuration: what is too small, missing for a mode, or contradicts others."""
+
+import itertools
+from operator import attrgetter
+from typing import Any
+
+from radvqa_jax.config import (
+    SUSPECT_BITS,
+    AuditConfig,
+    AugmentConfig,
+    CellConfig,
+    Config,
+    DecodeConfig,
+    Mode,
+    SourceConfig,
+    StageConfig,
+)
+from radvqa_jax.trees import nearest
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ValueError(message)
+
+
+# The least value of fields that count something.
+_LEAST = {
+    "seed": 0,
+    "model.resolution": 0,
+    "data.seq_len": 8,
+    "data.workers": 0,
+    "data.image_cache_mb": 0,
+    "audit.near_bits": 0,
+    "decode.max_new_tokens": 1,
+    "decode.samples": 1,
+    "decode.batch_size": 1,
+    "decode.top_k": 0,
+    "eval.bootstrap": 1,
+    "score.bertscore_layers": 0,
+    "score.sample_size": 1,
+    "score.sample_runs": 1,
+    "saliency.cases": 0,
+    "ask.frame": 1,
+    "ask.samples": 1,
+    "saliency.start_layer": 0,
+    "quality.cases": 1,
+    "quality.batch_size": 1,
+    "quality.steps": 2,
+    "quality.random_orders": 1,
+    "quality.curve_cases": 1,
+    "quality.random_label_steps": 0,
+    "quality.bootstrap": 1,
+    "judge.temperature": 0,
+    "judge.max_tokens": 1,
+    "judge.retries": 0,
+    "judge.concurrency": 1,
+    "judge.requests_per_minute": 0,
+    "judge.max_calls": 0,
+    "judge.max_total_tokens": 0,
+    "judge.attempts": 1,
+    "judge.max_chars": 100,
+    "judge.max_failures": 1,
+    "judge.attacks": 0,
+    "report.cases": 0,
+    "report.review_rows": 0,
+    "mesh.data": 0,
+    "mesh.fsdp": 1,
+    "mesh.tensor": 1,
+    "process.count": 1,
+    "process.index": 0,
+    "fit.samples": 1,
+    "fit.new_tokens": 1,
+}
+_LEAST_IN_STAGE = {
+    "total_steps": 0,
+    "epochs": 0,
+    "batch_size": 1,
+    "accumulate": 1,
+    "log_every": 1,
+    "save_every": 1,
+    "lora.rank": 0,
+    "optim.warmup_steps": 0,
+    "optim.weight_decay": 0,
+    "optim.clip_norm": 0,  # a negative one would turn the gradient around
+}
+
+# Fields that may not be empty in some modes: (field, modes, what the mode needs, an example).
+_NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
+    ("dataset", ("build_data",), "a data set", "phantom_rad"),
+    (
+        "eval.source.dataset",
+        ("predict", "saliency", "saliency_quality", "job", "audit", "ablations"),
+        "a data set to answer",
+        "phantom_rad",
+    ),
+    ("ask.image", ("ask",), "an image or a DICOM file", "FILE"),
+    ("ask.question", ("ask",), "a question", "'Is there a fracture?'"),
+    ("eval.predictions", ("score", "compare", "judge"), "answers to score", "DIR/predictions/base.jsonl"),
+    ("eval.compare_with", ("compare",), "answers to compare with", "DIR/predictions/stage2.jsonl"),
+    ("judge.model", ("judge",), "the name of the judge, as its endpoint has it", "llama3.1"),
+    ("experiment", ("fit",), "an experiment to plan", "configs/medm_stage2.py"),
+    ("eval.train_source.dataset", ("job", "ablations"), "a data set for the question-only baseline", "phantom_rad"),
+)
+
+
+def _check_least(group: Any, least: dict[str, int], prefix: str = "") -> None:
+    for name, low in least.items():
+        value = attrgetter(name)(group)
+        _require(value >= low, f"{prefix}{name}={value} must be at least {low}.")
+
+
+def _check_stage(name: str, stage: StageConfig) -> None:
+    optim, lora = stage.optim, stage.lora
+    _check_least(stage, _LEAST_IN_STAGE, f"{name}.")
+    _require(
+        (stage.total_steps > 0) != (stage.epochs > 0),
+        f"{name}: give either total_steps or epochs; got total_steps={stage.total_steps}, epochs={stage.epochs}.",
+    )
+    _require(
+        stage.total_steps == 0 or optim.warmup_steps < stage.total_steps,
+        f"{name}.optim.warmup_steps={optim.warmup_steps} must be below {name}.total_steps={stage.total_steps}.",
+    )
+    _require(optim.learning_rate > 0, f"{name}.optim.learning_rate={optim.learning_rate} must be above 0.")
+    for group, rate in optim.group_learning_rates:
+        _require(rate > 0, f"{name}.optim.group_learning_rates: {group}={rate} must be above 0; to freeze, use a rule.")
+    _require(0 <= stage.label_smoothing < 1, f"{name}.label_smoothing={stage.label_smoothing} must be in [0, 1).")
+    _require(lora.alpha > 0, f"{name}.lora.alpha={lora.alpha} must be above 0, or adapters do nothing.")
+    _require(0 <= lora.dropout < 1, f"{name}.lora.dropout={lora.dropout} must be in [0, 1).")
+    names_lora = any("lora" in pattern and label != "freeze" for pattern, label in stage.train)
+    _require(
+        not (names_lora and lora.rank == 0),
+        f"{name}.train has a rule for adapters but {name}.lora.rank=0. Set the rank, or remove the rule.",
+    )
+
+
+def _check_sources(name: str, stage: StageConfig) -> None:
+    _require(bool(stage.sources), f"{name}.sources is empty. Name at least one data set: source(dataset='slake').")
+    for index, item in enumerate(stage.sources):
+        _require(bool(item.dataset), f"{name}.sources[{index}].dataset is empty. Give a name in tfds_builders/.")
+        _check_source(f"{name}.sources[{index}]", item)
+
+
+def _check_source(name: str, source: SourceConfig) -> None:
+    _require(source.weight > 0, f"{name}.weight={source.weight} must be above 0.")
+    _require(
+        not (source.count and source.weight != 1),
+        f"{name} has both count={source.count} and weight={source.weight}. Give one of them.",
+    )
+    _check_least(source, {"limit": 0, "count": 0}, f"{name}.")
+    points = source.points
+    _require(
+        (source.anneal == "constant") == (not points),
+        f"{name}: anneal={source.anneal!r} with points={points}. Points (share of training done, factor) belong to "
+        "'piecewise', 'linear' and 'cosine', and each of these needs some.",
+    )
+    _require(
+        all(0 <= at <= 1 and value >= 0 for at, value in points),
+        f"{name}.points={points}: a share of training must be in [0, 1], and a factor not negative.",
+    )
+    _require(
+        all(a < b for (a, _), (b, _) in itertools.pairwise(points)),
+        f"{name}.points={points} must rise in their shares of training.",
+    )
+    for number, item in enumerate(source.where):
+        path = f"{name}.where[{number}]"
+        _check_least(item, dict.fromkeys(("min_count", "most_common", "min_words", "max_words"), 0), f"{path}.")
+        given = (item.values, item.min_count, item.most_common, item.min_words, item.max_words)
+        _require(bool(item.field), f"{path}.field is empty. Give a text field of the data set, such as 'organ'.")
+        _require(any(given), f"{path} ({item.field}) has no condition. Give values, min_count, max_words, …")
+        _require(bool(item.values) or not item.exclude, f"{path}.exclude=True excludes nothing: `values` is empty.")
+
+
+def _check_augment(augment: AugmentConfig) -> None:
+    _check_least(augment, {"rotate": 0}, "data.augment.")
+    for name in ("crop", "brightness", "contrast"):
+        value = getattr(augment, name)
+        _require(0 <= value < 1, f"data.augment.{name}={value} must be in [0, 1).")
+
+
+def _check_processes(config: Config) -> None:
+    process = config.process
+    _require(
+        process.index < process.count, f"process.index={process.index} must be below process.count={process.count}."
+    )
+    _require(
+        process.count == 1 or bool(process.coordinator),
+        f"process.count={process.count} needs process.coordinator, the host:port of process 0.",
+    )
+    _require(
+        not process.coordinator or config.mode == "train",
+        f"mode={config.mode} runs in one process; process.coordinator={process.coordinator} is for mode=train. "
+        "Train with several processes, then answer with one.",
+    )
+
+
+def _check_cells(config: Config) -> None:
+    cells = config.ablations.cells
+    names = [cell.name for cell in cells]
+    _require(bool(cells), "ablations.cells is empty. Take configs/ablations.py, or add cell(name, …) to your own file.")
+    for index, name in enumerate(names):
+        _require(
+            bool(name) and name not in names[:index],
+            f"ablations.cells[{index}].name={name!r} must be a name that no other cell has.",
+        )
+    for index, cell in enumerate(cells):
+        path = f"ablations.cells[{index}] ({cell.name})"
+        _require(
+            not cell.against or cell.against in names,
+            f"{path}: against={cell.against!r} is no cell.{nearest(cell.against, names)} There are: {names}.",
+        )
+        _check_cell(path, cell, config)
+
+
+def _check_cell(path: str, cell: CellConfig, config: Config) -> None:
+    for name in cell.without:
+        _require(name in config.stages, f"{path}: without={cell.without} may only hold stages of {config.stages}.")
+    trained = [name for name in config.stages if name not in cell.without]
+    for name in trained:
+        _require(
+            not (cell.without and config.stage(name).init_from),
+            f"{path} leaves out {cell.without}, but {name}.init_from={config.stage(name).init_from} says where {name} "
+            "starts. Leave init_from empty, so that the grid trains every stage.",
+        )
+    changes_training = bool(cell.without or cell.stage2_sources or cell.train_prompt)
+    _require(
+        not (cell.adapter and changes_training),
+        f"{path} has an adapter that is trained already, and changes how one is trained. Give one of the two.",
+    )
+    _require(
+        not cell.stage2_sources or "stage2" in trained, f"{path} has stage2_sources, but stage2 is not trained in it."
+    )
+    _require(not cell.train_prompt or bool(trained), f"{path} has a train_prompt, but no stage is trained in it.")
+    for field in ("prompt", "train_prompt"):
+        value = getattr(cell, field)
+        _require(not value or "{question}" in value, f"{path}: {field}={value!r} must contain {{question}}.")
+    _require(
+        cell.image != "borrowed" or bool(cell.source.dataset),
+        f"{path}: image='borrowed' is for a `source` without images; its own images are there. Give image='swapped'.",
+    )
+    _check_least(cell, {"seq_len": 0}, f"{path}.")
+    for number, item in enumerate(cell.stage2_sources):
+        _require(bool(item.dataset), f"{path}.stage2_sources[{number}].dataset is empty.")
+        _check_source(f"{path}.stage2_sources[{number}]", item)
+    for field in ("source", "train_source"):
+        _check_source(f"{path}.{field}", getattr(cell, field))
+
+
+def _check_stages(config: Config) -> None:
+    _require(bool(config.stages), "stages is empty: nothing would be trained. Give --config.stages=\"('stage1',)\".")
+    for name in config.stages:
+        _require(
+            name in ("stage1", "stage2"),
+            f"stages={config.stages} may only hold 'stage1' and 'stage2'.{nearest(name, ['stage1', 'stage2'])}",
+        )
+        _check_sources(name, config.stage(name))
+        if config.mode != "audit":  # which only reads what a stage would be trained on
+            _check_stage(name, config.stage(name))
+    _require(len(set(config.stages)) == len(config.stages), f"stages={config.stages} names a stage twice.")
+
+
+def _check_audit(audit: AuditConfig) -> None:
+    for index, item in enumerate(audit.also_evaluate):
+        _check_source(f"audit.also_evaluate[{index}]", item)
+    _require(
+        audit.near_bits <= SUSPECT_BITS,
+        f"audit.near_bits={audit.near_bits} must be at most {SUSPECT_BITS}: beyond it unrelated images differ "
+        "no more. Give fewer bits.",
+    )
+    for entry in audit.accept:
+        sides = [side.strip() for side in entry.split("~")]
+        _require(
+            len(sides) == 2 and all(side.count(":") == 1 for side in sides),
+            f"audit.accept has {entry!r}; a leak is named by its two sets: 'vqa_rad:train~vqa_rad:test'.",
+        )
+
+
+def _check_decode(decode: DecodeConfig) -> None:
+    _require(
+        decode.samples == 1 or decode.temperature > 0,
+        f"decode.samples={decode.samples} with decode.temperature=0 would give the same answer "
+        f"{decode.samples} times. Set a temperature above 0, or samples=1.",
+    )
+    _require(decode.temperature >= 0, f"decode.temperature={decode.temperature} must not be negative.")
+    _require(0 < decode.top_p <= 1, f"decode.top_p={decode.top_p} must be in (0, 1].")
+
+
+def check(config: Config) -> None:
+    """Raises ValueError, naming the fields and the rule, if fields contradict each other."""
+    _check_least(config, _LEAST)
+    if config.mode in ("train", "job", "audit", "ablations"):
+        _check_stages(config)
+    if config.mode == "ablations":
+        _check_cells(config)
+    for path in ("eval.source", "eval.train_source"):
+        _check_source(path, attrgetter(path)(config))
+    _check_audit(config.audit)
+    _check_augment(config.data.augment)
+    _check_decode(config.decode)
+    _require("{question}" in config.data.prompt, f"data.prompt={config.data.prompt!r} must contain {{question}}.")
+    _require(
+        0 <= config.saliency.residual < 1,
+        f"saliency.residual={config.saliency.residual} must be in [0, 1): at 1 no attention is left.",
+    )
+    _require(0 <= config.saliency.discard < 1, f"saliency.discard={config.saliency.discard} must be in [0, 1).")
+    _require(
+        config.ask.temperature > 0, f"ask.temperature={config.ask.temperature} must be above 0; samples are drawn."
+    )
+    _check_processes(config)
+    for name, modes, what, example in _NEEDED:
+        _require(
+            config.mode not in modes or bool(attrgetter(name)(config)),
+            f"mode={config.mode} needs {what}: --config.{name}={example}.",
+        )
