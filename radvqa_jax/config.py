@@ -51,6 +51,9 @@ class ModelConfig:
     # all of a layer, with the language model's MLP a block of tokens at a time (models/remat.py).
     remat: Literal["none", "dots", "full", "blocks"] = "blocks"
     remat_img: Literal["", "none", "dots", "full", "blocks"] = ""  # of the vision tower; empty = as remat
+    # Layers of a tower in one turn of the compiled loop over layers. All of them: faster for a small model on a CPU
+    # (docs/performance.md), with more to compile.
+    unroll: int = 1
     # xla holds all probabilities; blocks and cudnn do not (models/fused_attention.py); auto asks the device.
     attention: Literal["auto", "xla", "blocks", "cudnn"] = "auto"
     # Regular expressions over leaf names that the checkpoint may lack (drawn N(0, 0.02)), or have too many.
@@ -423,6 +426,7 @@ def use_embedded_model(config: Any) -> None:
     config.model.compute_dtype = "float32"
     config.model.param_dtype = "float32"
     config.model.remat = "none"
+    config.model.unroll = 4  # all layers
 
 
 def source(*, where: tuple[ml_collections.ConfigDict, ...] = (), **fields: Any) -> ml_collections.ConfigDict:

@@ -27,6 +27,7 @@ def _require(holds: bool, message: str) -> None:
 _LEAST = {
     "seed": 0,
     "model.resolution": 0,
+    "model.unroll": 1,
     "data.seq_len": 8,
     "data.workers": 0,
     "data.image_cache_mb": 0,

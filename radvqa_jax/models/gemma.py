@@ -183,6 +183,7 @@ class Gemma(nn.Module):
     lora: Lora | None = None
     dtype: Any = jnp.float32
     remat: Remat = "none"
+    unroll: int = 1  # layers in one turn of the loop over layers
 
     def setup(self) -> None:
         self.embedder = Embedder(self.config, self.dtype)
@@ -193,6 +194,7 @@ class Gemma(nn.Module):
             split_rngs={"params": True, "dropout": True},
             in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),  # pyright: ignore[reportArgumentType] flax's stub
             length=self.config.depth,
+            unroll=self.unroll,
         )
         self.layers = layers(self.lora, self.dtype, self.config, self.remat == "blocks")
         self.final_norm = RMSNorm(self.dtype)

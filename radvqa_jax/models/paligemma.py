@@ -30,12 +30,13 @@ class PaliGemma(nn.Module):
     dtype: Any = jnp.float32
     remat: Remat = "none"
     remat_img: Remat | None = None  # of the vision tower; None = as `remat`
+    unroll: int = 1  # layers in one turn of the loop over layers, in both towers
 
     def setup(self) -> None:
         v = self.variant
         remat_img = self.remat if self.remat_img is None else self.remat_img
-        self.img = Siglip(v.img, v.num_patches, v.llm.width, self.lora, self.dtype, remat_img)
-        self.llm = Gemma(v.llm, self.lora, self.dtype, self.remat)
+        self.img = Siglip(v.img, v.num_patches, v.llm.width, self.lora, self.dtype, remat_img, self.unroll)
+        self.llm = Gemma(v.llm, self.lora, self.dtype, self.remat, self.unroll)
 
     def embed_image(self, image: Float[Array, "B h w 3"]) -> Float[Array, "B P D"]:
         """Returns the image tokens; unlike text embeddings they are not scaled by sqrt(width)."""
@@ -147,7 +148,7 @@ def make_model(config: ModelConfig, lora: Lora | None = None) -> PaliGemma:
     """Returns the model that a configuration describes."""
     dtype = jnp.dtype(config.compute_dtype)
     variant = with_attention(get_variant(config.variant).at(config.resolution), config.attention, dtype=dtype)
-    return PaliGemma(variant, lora, dtype, config.remat, config.remat_img or None)
+    return PaliGemma(variant, lora, dtype, config.remat, config.remat_img or None, config.unroll)
 
 
 def variables(flat: Flat) -> dict[str, Any]:

@@ -105,6 +105,7 @@ class Encoder(AdaptedModule):
 
     config: SiglipConfig
     remat: Remat
+    unroll: int
 
     @nn.compact
     def __call__(self, x: Float[Array, "B P D"]) -> Float[Array, "B P D"]:
@@ -114,6 +115,7 @@ class Encoder(AdaptedModule):
             variable_carry=attention.FOLD,
             split_rngs={"params": True, "dropout": True},
             length=self.config.depth,
+            unroll=self.unroll,
         )
         x, _ = layers(self.lora, self.dtype, self.config, name="encoderblock")(x, None)
         return nn.LayerNorm(dtype=self.dtype, name="encoder_norm")(x)
@@ -143,6 +145,7 @@ class Siglip(nn.Module):
     lora: Lora | None = None
     dtype: Any = jnp.float32
     remat: Remat = "none"
+    unroll: int = 1  # layers in one turn of the loop over layers
 
     @nn.compact
     def __call__(self, image: Float[Array, "B h w 3"]) -> Float[Array, "B P D"]:
@@ -155,5 +158,5 @@ class Siglip(nn.Module):
         x = PatchEmbedding(width, patch, self.dtype, name="embedding")(patches)
         position = self.param("pos_embedding", nn.initializers.normal(width**-0.5), (1, self.num_patches, width))
         x = x + position.astype(self.dtype)
-        x = Encoder(self.lora, self.dtype, self.config, self.remat, name="Transformer")(x)
+        x = Encoder(self.lora, self.dtype, self.config, self.remat, self.unroll, name="Transformer")(x)
         return DenseLayer(self.lora, self.dtype, self.out_width, name="head")(x)

@@ -117,6 +117,17 @@ def test_remat_gives_the_same_gradients_and_is_in_use() -> None:
     assert recomputed["none"] < recomputed["dots"] < recomputed["full"]
 
 
+def test_layers_without_a_loop_give_the_same_gradients() -> None:
+    grads, loops = {}, {}
+    for unroll in (1, 2):
+        compiled = jax.jit(jax.grad(partial(loss_of, PaliGemma(DUMMY, unroll=unroll)))).lower(PARAMS).compile()
+        grads[unroll], loops[unroll] = compiled(PARAMS), compiled.as_text().count(" while(")
+    noise = 1e-7 * optax.tree.norm(grads[1])
+    for name, grad in grads[1].items():
+        assert jnp.linalg.norm(grads[2][name] - grad) < 1e-5 * jnp.linalg.norm(grad) + noise, name
+    assert loops[1] == loops[2] + 4  # forward and backward, in both towers
+
+
 @pytest.mark.parametrize("param_dtype", [jnp.float32, jnp.bfloat16])
 def test_half_precision_computes_near_float32(param_dtype: Any) -> None:
     params = {name: leaf.astype(param_dtype) for name, leaf in PARAMS.items()}
@@ -135,9 +146,9 @@ def test_half_precision_computes_near_float32(param_dtype: Any) -> None:
     assert 1e-5 < error < 0.05
 
 
-@pytest.mark.parametrize("remat", ["none", "full"])
-def test_the_tap_records_every_layer_and_changes_nothing(remat: str) -> None:
-    model = PaliGemma(replace(DUMMY, llm=replace(DUMMY.llm, num_kv_heads=2)), remat=remat)
+@pytest.mark.parametrize(("remat", "unroll"), [("none", 1), ("full", 1), ("none", 2)])
+def test_the_tap_records_every_layer_and_changes_nothing(remat: Any, unroll: int) -> None:
+    model = PaliGemma(replace(DUMMY, llm=replace(DUMMY.llm, num_kv_heads=2)), remat=remat, unroll=unroll)
     params = variables(fake_params(model.variant))
     closed = forward(model)(params, IMAGE, TOKENS, MASK_AR)
     logits, taps = jax.jit(partial(model.apply, mutable=[TAPS]))(params, IMAGE, TOKENS, MASK_AR)
