@@ -80,7 +80,7 @@ class Ours:
         adapters = lora.resolve(config, base)
         assert adapters is not None
         variant = with_attention(VARIANT, "auto", dtype=jnp.float32)
-        self.model, self.base = PaliGemma(variant, adapters), base
+        self.model, self.base = PaliGemma(variant, adapters, unroll=VARIANT.llm.depth), base
         self.adapters = lora.init(jax.random.key(0), adapters, base)
         self.tx = make_optimizer(
             OptimConfig(learning_rate=RATE, schedule="constant", warmup_steps=0, weight_decay=0.0),

@@ -65,7 +65,7 @@ def by_length(
     limits = widths(data.seq_len)
     groups: dict[int, list[tuple[int, str]]] = {width: [] for width in limits}
     seen: set[str] = set()
-    for index, row in enumerate(rows):
+    for index, row in enumerate(rows.texts()):
         name = row["question_id"]
         if name in seen:
             raise ValueError(
@@ -224,6 +224,6 @@ def predict(
             append_jsonl(path, [record.to_json() for record in records])
             bar.update(len(records))
     written = {record.question_id: record for record in read_records(path)}
-    ordered = [written[row["question_id"]] for row in rows]
+    ordered = [written[name] for name in rows.column("question_id")]
     write_jsonl(path, [record.to_json() for record in ordered])
     return ordered

@@ -118,7 +118,7 @@ def _missing(source: SourceConfig, config: Config) -> str:
 
 def _guess(rows: RowSource, learn: SourceConfig, config: Config) -> Guesses:
     """Returns the answers that can be had without a model; without training rows those that need none."""
-    guesses: Guesses = {"longest_option": baselines.longest_option(rows)}
+    guesses: Guesses = {"longest_option": baselines.longest_option(rows.texts())}
     if learn.dataset:
         found = blind_guesses(load_rows(learn, config.data, seed=config.seed), rows)
         guesses = {"question_only": found["question_only"], "majority": found["majority"], **found["guesses"]}

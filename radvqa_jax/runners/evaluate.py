@@ -55,12 +55,13 @@ def unseen_rows(config: Config, rows: RowSource) -> Unseen:
     """Returns the rows with other images. With a blank one nothing but the prompt differs: each is asked once."""
     swapped, blank, same_group = {}, None, 0
     if config.eval.swapped:
-        others = baselines.swap_images(rows, seed=config.seed)
-        swapped["swapped"], same_group = rows.with_images_of(others), baselines.agreeing(rows, others)
+        asked = list(rows.texts())
+        others = baselines.swap_images(asked, seed=config.seed)
+        swapped["swapped"], same_group = rows.with_images_of(others), baselines.agreeing(asked, others)
     if config.eval.swapped_any:
         swapped["swapped_any"] = show_other(rows, "swapped_any", seed=config.seed)
     if config.eval.blank:
-        first, which = baselines.distinct(rows.text(row, template=config.data.prompt)[0] for row in rows)
+        first, which = baselines.distinct(rows.text(row, template=config.data.prompt)[0] for row in rows.texts())
         blank = show_other(rows.select(first), "blank", seed=config.seed), which
     return Unseen(swapped, blank, same_group)
 
@@ -70,7 +71,7 @@ def show_other(rows: RowSource, kind: str, *, seed: int) -> RowSource:
     if kind == "blank":
         return rows.with_image(baselines.blank_image(), image_id=baselines.BLANK)
     by = ("modality", "organ") if kind == "swapped" else ()
-    return rows.with_images_of(baselines.swap_images(rows, seed=seed, by=by))
+    return rows.with_images_of(baselines.swap_images(rows.texts(), seed=seed, by=by))
 
 
 def answer_unseen(
@@ -88,7 +89,7 @@ def answer_unseen(
             baselines.to_record(row, predictions=given.predictions, run=run, image_used=baselines.BLANK)._replace(
                 logprobs=given.logprobs, prompt=given.prompt
             )
-            for row, given in zip(rows, answers, strict=True)
+            for row, given in zip(rows.texts(), answers, strict=True)
         ]
         path = ground.workdir / "predictions" / f"{run}_blank.jsonl"
         write_jsonl(path, [record.to_json() for record in found["blank"]])
@@ -137,7 +138,7 @@ def read_sheets(config: Config) -> list[Reading]:
 
 def image_of(rows: RowSource) -> Callable[[Record], bytes]:
     """Returns a function that gives the encoded image of a record's question; empty if there is no such row."""
-    index = {(row["source"], row["question_id"]): number for number, row in enumerate(rows)}
+    index = {(row["source"], row["question_id"]): number for number, row in enumerate(rows.texts())}
 
     def image(record: Record) -> bytes:
         number = index.get((record.source, record.question_id))
@@ -153,13 +154,14 @@ def is_synthetic(runs: Mapping[str, list[Record]]) -> bool:
 
 def blind_guesses(train_rows: RowSource, rows: RowSource) -> dict[str, Any]:
     """Returns the fields of report.Experiment that hold answers made without a model."""
+    train, asked = list(train_rows.texts()), list(rows.texts())
     guesses = {
-        "longest_option": baselines.longest_option(rows),
-        "letter_frequency": baselines.letter_frequency(train_rows, rows),
+        "longest_option": baselines.longest_option(asked),
+        "letter_frequency": baselines.letter_frequency(train, asked),
     }
     return {
-        "question_only": baselines.question_only(train_rows, rows),
-        "majority": baselines.majority(train_rows, rows),
+        "question_only": baselines.question_only(train, asked),
+        "majority": baselines.majority(train, asked),
         "guesses": {name: records for name, records in guesses.items() if records},
     }
 
@@ -187,7 +189,7 @@ def _asked_rows(config: Config, records: list[Record]) -> RowSource | None:
         return None
     asked = {(record.source, record.question_id) for record in records}
     rows = load_rows(dataclasses.replace(source, limit=0), config.data)
-    rows = rows.select([i for i, row in enumerate(rows) if (row["source"], row["question_id"]) in asked])
+    rows = rows.select([i for i, row in enumerate(rows.texts()) if (row["source"], row["question_id"]) in asked])
     if len(rows) != len(asked):
         print(f"No blind baselines: {rows.name} holds {len(rows)} of the {len(asked)} questions that were answered.")
         return None

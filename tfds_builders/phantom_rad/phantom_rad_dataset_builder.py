@@ -2,14 +2,17 @@
 
 import dataclasses
 import io
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import tensorflow_datasets as tfds
 
 from tfds_builders.features import common_features, common_row
 from tfds_builders.phantom_rad.attributes import SOURCE, caption
-from tfds_builders.phantom_rad.plan import draw_image, plan_split
+from tfds_builders.phantom_rad.plan import PlannedImage, draw_image, plan_split
 from tfds_builders.phantom_rad.render import encode_png
 
 
@@ -72,28 +75,40 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split: str, images: int) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yields (question_id, row), one row a question."""
         seed = self._config.seed
-        for item in plan_split(split, images, seed=seed):
-            phantom = draw_image(item, seed=seed)
-            image, mask = encode_png(phantom.image), encode_png(phantom.mask)
-            attributes = item.attributes
-            for index, question in enumerate(item.questions):
-                row = common_row(
-                    io.BytesIO(image),
-                    image_id=item.image_id,
-                    case_id=item.case_id,
-                    question_id=item.question_id(index),
-                    question=question.question,
-                    answer=question.answer,
-                    answer_type="closed" if question.closed else "open",
-                    question_type=question.question_type,
-                    modality=attributes.view.modality,
-                    organ=attributes.view.organ,
-                    plane=attributes.view.plane,
-                    caption=caption(attributes),
-                    source=SOURCE,
-                    split=split,
-                    language="en",
-                    yes_no=question.closed,
-                )
-                lesion = {"finding": attributes.finding, "side": attributes.side, "size": attributes.size}
-                yield row["question_id"], row | lesion | {"mask": io.BytesIO(mask)}
+        planned = plan_split(split, images, seed=seed)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # drawing leaves Python to others most of the time
+            drawn = pool.map(partial(_draw_files, seed=seed), planned)
+            for item, (image, mask) in zip(planned, drawn, strict=True):
+                yield from _rows(item, split, image=image, mask=mask)
+
+
+def _draw_files(item: PlannedImage, *, seed: int) -> tuple[bytes, bytes]:
+    """Returns the PNG files of an image and of its lesion's mask."""
+    phantom = draw_image(item, seed=seed)
+    return encode_png(phantom.image), encode_png(phantom.mask)
+
+
+def _rows(item: PlannedImage, split: str, *, image: bytes, mask: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields (question_id, row) of every question about an image."""
+    attributes = item.attributes
+    for index, question in enumerate(item.questions):
+        row = common_row(
+            io.BytesIO(image),
+            image_id=item.image_id,
+            case_id=item.case_id,
+            question_id=item.question_id(index),
+            question=question.question,
+            answer=question.answer,
+            answer_type="closed" if question.closed else "open",
+            question_type=question.question_type,
+            modality=attributes.view.modality,
+            organ=attributes.view.organ,
+            plane=attributes.view.plane,
+            caption=caption(attributes),
+            source=SOURCE,
+            split=split,
+            language="en",
+            yes_no=question.closed,
+        )
+        lesion = {"finding": attributes.finding, "side": attributes.side, "size": attributes.size}
+        yield row["question_id"], row | lesion | {"mask": io.BytesIO(mask)}

@@ -95,5 +95,5 @@ def encode_png(pixels: UInt8[np.ndarray, "h w"] | Bool[np.ndarray, "h w"]) -> by
     note = PngImagePlugin.PngInfo()
     note.add_text("Source", f"{SOURCE}: drawn by a program, shows no patient")
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=note, compress_level=6)
+    Image.fromarray(pixels).save(buffer, "PNG", pnginfo=note, compress_level=1)
     return buffer.getvalue()
