@@ -177,11 +177,17 @@ class AdaptedModule(nn.Module):
 
 def init(key: jax.Array, lora: Lora, params: Flat) -> Flat:
     """Returns fresh adapters as a flat tree `<weight>/lora_a`, `<weight>/lora_b`, float32, one key a weight."""
-    adapters: Flat = {}
-    for index, name in enumerate(sorted(lora.targets)):
-        factors = _init_factors(jax.random.fold_in(key, index), name, tuple(params[name].shape), lora.rank)
-        adapters.update({f"{name}/{factor}": leaf for factor, leaf in factors.items()})
-    return adapters
+    shapes = {name: tuple(params[name].shape) for name in sorted(lora.targets)}
+
+    @jax.jit  # one program: a compilation for each shape takes seconds
+    def draw(key: jax.Array) -> Flat:
+        adapters: Flat = {}
+        for index, (name, shape) in enumerate(shapes.items()):
+            factors = _init_factors(jax.random.fold_in(key, index), name, shape, lora.rank)
+            adapters.update({f"{name}/{factor}": leaf for factor, leaf in factors.items()})
+        return adapters
+
+    return draw(key)
 
 
 def delta(name: str, a: jax.Array, b: jax.Array, *, scale: float) -> jax.Array:

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, UInt8
+from matplotlib.figure import Figure
 from PIL import Image
 
 from radvqa_jax.config import SaliencyConfig
 from radvqa_jax.files import atomic_write
 from radvqa_jax.saliency.bundle import SHARES, VISION_SUFFIX
-from radvqa_jax.saliency.figures import FORMATS, Format, case_figure, number_words
+from radvqa_jax.saliency.figures import FORMATS, case_figure, number_words, save_figure
 from radvqa_jax.saliency.maps import CaseMaps
 from radvqa_jax.saliency.overlay import Limits, colour_limits, overlay_png
 from radvqa_jax.saliency.quality import Quality, quality
@@ -89,8 +90,8 @@ def case_arrays(maps: CaseMaps, *, image_size: tuple[int, int]) -> dict[str, np.
     return arrays
 
 
-def _figure(maps: CaseMaps, image: UInt8[np.ndarray, "h w 3"], *, kind: Format, **heading: Any) -> bytes:
-    """Returns the panels: a row a method, first the image, then the whole answer, then its first words."""
+def _figure(maps: CaseMaps, image: UInt8[np.ndarray, "h w 3"], **heading: Any) -> Figure:
+    """Returns the figure: a row a method, first the image, then the whole answer, then its first words."""
     words = number_words([word for word, _ in maps.words])
     words = [*words[: len(words) - maps.ended], *["(end)"] * maps.ended][:WORDS_SHOWN]
     panels, titles, limits = [], [], list[Limits | None]()
@@ -104,7 +105,7 @@ def _figure(maps: CaseMaps, image: UInt8[np.ndarray, "h w 3"], *, kind: Format, 
     note = "colours: what one patch has of the map; one scale a row, from 0"
     if len(maps.words) > len(words):
         note += f"; the first {len(words)} of {len(maps.words)} words"
-    return case_figure(image, panels, titles, limits=limits, columns=2 + len(words), note=note, kind=kind, **heading)
+    return case_figure(image, panels, titles, limits=limits, columns=2 + len(words), note=note, **heading)
 
 
 def _write(path: Path, data: bytes) -> Path:
@@ -157,8 +158,9 @@ def save_case(
     with atomic_write(folder / f"{name}.npz", "wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
     heading = {"question": question, "answer": maps.answer, "reference": reference, "outline": mask}
+    figure = _figure(maps, image, **heading)
     for kind in FORMATS:
-        _write(folder / f"{name}.{kind}", _figure(maps, image, kind=kind, **heading))
+        _write(folder / f"{name}.{kind}", save_figure(figure, kind))
     return SavedCase(
         npz=folder / f"{name}.npz",
         figure=folder / f"{name}.png",

@@ -16,7 +16,7 @@ from radvqa_jax.files import atomic_write
 from radvqa_jax.saliency.bundle import CaseBundle
 from radvqa_jax.saliency.cases import SavedCase, safe_name, save_case
 from radvqa_jax.saliency.compare import other_answer
-from radvqa_jax.saliency.figures import FORMATS, heads_figure
+from radvqa_jax.saliency.figures import FORMATS, heads_figure, save_figure
 from radvqa_jax.saliency.maps import reduce_bundle
 from radvqa_jax.saliency.targets import find_target
 from radvqa_jax.saliency.viewer_cases import Shown, ask_models, viewer_case
@@ -82,8 +82,9 @@ def _write_heads(path: Path, bundle: CaseBundle, image: UInt8[np.ndarray, "h w 3
     inner = slice(0, max(1, len(bundle.token_ids) - bundle.ended))
     grid = bundle.grid
     maps = bundle.raw[:, :, inner].mean(axis=2).reshape(*bundle.raw.shape[:2], grid, grid)
+    figure = heads_figure(image, maps, question=record.question, answer=bundle.answer)
     for kind in FORMATS:
-        data = heads_figure(image, maps, question=record.question, answer=bundle.answer, kind=kind)
+        data = save_figure(figure, kind)
         with atomic_write(path.with_name(f"{path.name}_heads.{kind}"), "wb") as file:
             file.write(data)
 

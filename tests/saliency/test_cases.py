@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from radvqa_jax.config import SaliencyConfig
@@ -66,17 +67,16 @@ def test_pictures_lie_beside_the_numbers(tmp_path: Path) -> None:
 def test_panels_are_called_by_words_that_can_be_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[list[str]] = []
 
-    def figure(image: Any, panels: Any, titles: list[str], **_: Any) -> bytes:
+    def figure(image: Any, panels: Any, titles: list[str], **_: Any) -> Figure:
         called.append(titles)
-        return b""
+        return Figure()
 
     monkeypatch.setattr(cases, "case_figure", figure)
     maps = fake_maps()
     save(tmp_path, maps._replace(words=[("left", [0, 1]), ("left", [2, 3]), ("</s>", [4])]))
-    assert len(called) == 2  # PNG and PDF
-    for titles in called:
-        assert titles[2:5] == ["raw attention: left (1)", "raw attention: left (2)", "raw attention: (end)"]
-        assert titles[6].startswith("rollout: answer (") and titles[6].endswith("% on the image)")
+    (titles,) = called  # one figure for PNG and PDF
+    assert titles[2:5] == ["raw attention: left (1)", "raw attention: left (2)", "raw attention: (end)"]
+    assert titles[6].startswith("rollout: answer (") and titles[6].endswith("% on the image)")
 
 
 def test_a_lesion_is_measured_on_the_whole_answer(tmp_path: Path) -> None:

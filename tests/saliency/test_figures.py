@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from radvqa_jax.saliency.figures import case_figure, heads_figure, number_words
+from radvqa_jax.saliency.figures import Format, case_figure, heads_figure, number_words, save_figure
 
 IMAGE = np.full((40, 60, 3), 128, np.uint8)
 
@@ -19,9 +19,9 @@ def hot(layers: int, heads: int, layer: int, head: int) -> np.ndarray:
     return maps
 
 
-def draw(maps: np.ndarray, **changes: object) -> bytes:
+def draw(maps: np.ndarray, *, kind: Format = "png", **changes: object) -> bytes:
     arguments: dict = {"question": "Where?", "answer": "left"} | changes
-    return heads_figure(IMAGE, maps, **arguments)
+    return save_figure(heads_figure(IMAGE, maps, **arguments), kind)
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -55,6 +55,8 @@ def test_png_and_pdf_are_the_same_bytes_every_time() -> None:
     assert png.startswith(b"\x89PNG") and pdf.startswith(b"%PDF")
     assert (png, pdf) == (draw(maps), draw(maps, kind="pdf"))
     assert b"/Font" in pdf and b"CreationDate" not in pdf
+    figure = heads_figure(IMAGE, maps, question="Where?", answer="left")
+    assert [save_figure(figure, "png") for _ in range(2)] == [png, png]  # the layout is settled once
 
 
 @pytest.mark.parametrize("text", ["costs $5 or $6", r"$\foo{$", "这是什么?", "x" * 300])
@@ -67,11 +69,12 @@ def test_words_that_occur_twice_are_told_apart() -> None:
     assert number_words([]) == []
 
 
-def panels(**changes: object) -> bytes:
+def panels(*, kind: Format = "png", **changes: object) -> bytes:
     image = np.random.default_rng(0).integers(0, 255, (30, 60, 3)).astype(np.uint8)
     saliency = np.random.default_rng(1).random((4, 4)) / 16
     arguments = {"question": "Where?", "answer": "left", "reference": "left lung"} | changes
-    return case_figure(image, [None, saliency, saliency * 2], ["image", "raw", "rollout"], **arguments)
+    figure = case_figure(image, [None, saliency, saliency * 2], ["image", "raw", "rollout"], **arguments)
+    return save_figure(figure, kind)
 
 
 def test_a_figure_is_the_same_bytes_every_time_and_depends_on_what_it_shows() -> None:
@@ -96,14 +99,12 @@ def test_a_figure_is_the_same_bytes_every_time_and_depends_on_what_it_shows() ->
 def test_any_text_can_be_shown_above_panels(text: str) -> None:
     assert pixels(panels(question=text, answer=text)).std() > 0
     image = np.zeros((8, 8, 3), np.uint8)
-    assert pixels(case_figure(image, [None], [text], question="", answer="")).std() > 0
+    assert pixels(save_figure(case_figure(image, [None], [text], question="", answer=""), "png")).std() > 0
 
 
 def test_a_map_of_zeros_has_a_panel() -> None:
-    assert (
-        pixels(case_figure(np.zeros((8, 8, 3), np.uint8), [np.zeros((2, 2))], ["raw"], question="", answer="")).std()
-        > 0
-    )
+    figure = case_figure(np.zeros((8, 8, 3), np.uint8), [np.zeros((2, 2))], ["raw"], question="", answer="")
+    assert pixels(save_figure(figure, "png")).std() > 0
 
 
 def test_a_title_for_every_map() -> None:
