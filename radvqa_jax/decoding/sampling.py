@@ -1,12 +1,41 @@
 """Choosing the next token from its logits. Pure functions of logits and PRNG keys."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from radvqa_jax.config import DecodeConfig
 
 EXCLUDED = -1e30  # finite, and far below any logit
+
+
+def _ordered(values: Float[Array, "..."]) -> Int[Array, "..."]:
+    """Returns integers in the order of float32 values; applied to the bits of its result it gives their bits."""
+    bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.int32)
+    return jnp.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+
+
+def _threshold(
+    logits: Float[Array, "B V"], enough: Callable[[Bool[Array, "B V"]], Bool[Array, "B 1"]]
+) -> Bool[Array, "B V"]:
+    """Returns the fewest most likely tokens of each row that are `enough`, with all that tie with the last of them.
+
+    The smallest logit that is kept is found by halving the range of float32, 32 times: sorting a vocabulary takes longer
+    than a decoding step on a CPU. All tokens are returned where even those are not enough.
+    """
+    order = _ordered(logits)
+
+    def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = ends  # from `low` on it is enough
+        middle = (low | high) - ((low ^ high) >> 1)  # the mean, rounded up, without overflow
+        holds = enough(order >= middle)
+        return jnp.where(holds, middle, low), jnp.where(holds, high, middle - 1)
+
+    low, _ = jax.lax.fori_loop(0, 32, halve, (order.min(axis=-1, keepdims=True), order.max(axis=-1, keepdims=True)))
+    return order >= low
 
 
 def keep_top_k(logits: Float[Array, "B V"], k: int) -> Float[Array, "B V"]:
@@ -17,22 +46,20 @@ def keep_top_k(logits: Float[Array, "B V"], k: int) -> Float[Array, "B V"]:
     """
     if k == 0 or k >= logits.shape[-1]:
         return logits
-    threshold = jax.lax.top_k(logits, k)[0][:, -1:]
-    return jnp.where(logits >= threshold, logits, EXCLUDED)
+    kept = _threshold(logits, lambda chosen: chosen.sum(axis=-1, keepdims=True) >= k)
+    return jnp.where(kept, logits, EXCLUDED)
 
 
 def keep_top_p(logits: Float[Array, "B V"], p: float) -> Float[Array, "B V"]:
     """Returns logits with all but the smallest set of tokens whose probability reaches p excluded.
 
-    Nucleus sampling (Holtzman et al. 2020). The most likely token is always kept.
+    Nucleus sampling (Holtzman et al. 2020). The most likely token is always kept, and so are ties with the last one.
     """
     if p >= 1:
         return logits
-    ordered = jnp.sort(logits, axis=-1, descending=True)
-    probs = jax.nn.softmax(ordered, axis=-1)
-    before = jnp.cumsum(probs, axis=-1) - probs  # mass of the more likely tokens
-    threshold = jnp.min(jnp.where(before < p, ordered, jnp.inf), axis=-1, keepdims=True)
-    return jnp.where(logits >= threshold, logits, EXCLUDED)
+    probs = jax.nn.softmax(logits, axis=-1)
+    kept = _threshold(logits, lambda chosen: jnp.where(chosen, probs, 0).sum(axis=-1, keepdims=True) >= p)
+    return jnp.where(kept, logits, EXCLUDED)
 
 
 def sample(logits: Float[Array, "B V"], keys: Key[Array, " B"], config: DecodeConfig) -> Int[Array, " B"]:

@@ -50,7 +50,7 @@ class Einsum(AdaptedModule):
     fan_in: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+    def __call__(self, x: Float[Array, "..."]) -> Any:
         return self.linear("w", self.equation, x, shape=self.shape, fan_in=self.fan_in)
 
 

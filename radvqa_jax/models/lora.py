@@ -122,13 +122,14 @@ class AdaptedModule(nn.Module):
     lora: Lora | None
     dtype: Any  # of activations
 
-    def linear(self, name: str, equation: str, x: jax.Array, *, shape: tuple[int, ...], fan_in: int) -> jax.Array:
-        """Returns `equation` of x and the weight `name` [shape], plus the adapter's share, in the compute dtype."""
+    def linear(self, name: str, equation: str, x: jax.Array, *, shape: tuple[int, ...], fan_in: int) -> Any:
+        """Returns `equation` of x and the weight `name` [shape], plus the adapter's share, in the compute dtype.
+
+        Of a weight that stacks separate layers it is a list, an array for each of them.
+        """
         return self.prepared(name, equation, shape=shape, fan_in=fan_in)(x)
 
-    def prepared(
-        self, name: str, equation: str, *, shape: tuple[int, ...], fan_in: int
-    ) -> Callable[[jax.Array], jax.Array]:
+    def prepared(self, name: str, equation: str, *, shape: tuple[int, ...], fan_in: int) -> Callable[[jax.Array], Any]:
         """Returns the function of x that `linear` applies; it may be used inside jax's own loops.
 
         Adapter factors are float32 in memory; they compute in the dtype of the activations. A quantised weight exists
@@ -144,8 +145,13 @@ class AdaptedModule(nn.Module):
             assert equation == equation_of(full_name), f"EQUATIONS disagrees with the layer about {full_name}"
             adapter = self._adapter(full_name, name, shape)
 
-        def apply(x: jax.Array) -> jax.Array:
+        def apply(x: jax.Array) -> Any:
             x = x.astype(self.dtype)
+            if STACKED in equation:
+                # Layer by layer: as one product, every backend would copy the weight to bring its axes in order.
+                single = equation.replace(STACKED, "")
+                out = [jnp.einsum(single, x, part) for part in weight.astype(self.dtype)]
+                return out if adapter is None else [a + b for a, b in zip(out, adapter(x), strict=True)]
             out = jnp.einsum(equation, x, weight.astype(self.dtype))
             return out if adapter is None else out + adapter(x)
 
