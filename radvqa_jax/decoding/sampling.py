@@ -13,7 +13,7 @@ EXCLUDED = -1e30  # finite, and far below any logit
 
 
 def _ordered(values: Float[Array, "..."]) -> Int[Array, "..."]:
-    """Returns integers in the order of float32 values; applied to the bits of its result it gives their bits."""
+    """Returns integers that are in the order of the values, as float32."""
     bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.int32)
     return jnp.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
 
@@ -23,8 +23,8 @@ def _threshold(
 ) -> Bool[Array, "B V"]:
     """Returns the fewest most likely tokens of each row that are `enough`, with all that tie with the last of them.
 
-    The smallest logit that is kept is found by halving the range of float32, 32 times: sorting a vocabulary takes longer
-    than a decoding step on a CPU. All tokens are returned where even those are not enough.
+    The smallest logit that is kept is found by halving the range of float32 values, 32 times: to sort a vocabulary takes
+    longer than a decoding step on a CPU. All tokens are returned where even those are not enough.
     """
     order = _ordered(logits)
 
