@@ -23,8 +23,8 @@ def _threshold(
 ) -> Bool[Array, "B V"]:
     """Returns the fewest most likely tokens of each row that are `enough`, with all that tie with the last of them.
 
-    The smallest logit that is kept is found by halving the range of float32 values, 32 times: a CPU takes longer to sort
-    a vocabulary than for the rest of a decoding step. All tokens are returned where even those are not enough.
+    The smallest logit that is kept is found by halving the range of float32 values, 32 times: a CPU takes longer to
+    sort a vocabulary than for the rest of a decoding step. All tokens are returned where even those are not enough.
     """
     order = _ordered(logits)
 
