@@ -36,5 +36,6 @@ def get_config() -> ml_collections.ConfigDict:
     stage2.train = ((r".*/lora_[ab]", "train:lora"), (r"img/head/.*", "train:head"), (".*", "freeze"))
     stage2.batch_size, stage2.accumulate = 32, 1
     stage2.optim.learning_rate = 3e-3
+    stage2.optim.b2 = 0.98
     stage2.log_every = 25
     return config
