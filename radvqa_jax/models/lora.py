@@ -148,7 +148,7 @@ class AdaptedModule(nn.Module):
         def apply(x: jax.Array) -> Any:
             x = x.astype(self.dtype)
             if STACKED in equation:
-                # Layer by layer: as one product, every backend would copy the weight to bring its axes in order.
+                # Layer by layer: for one product XLA would first copy the weight, to bring its axes in order.
                 single = equation.replace(STACKED, "")
                 out = [jnp.einsum(single, x, part) for part in weight.astype(self.dtype)]
                 return out if adapter is None else [a + b for a, b in zip(out, adapter(x), strict=True)]
