@@ -4,7 +4,7 @@
         --config.data.manual_dir=FOLDER
 
 FOLDER holds "VQA_RAD Dataset Public.json" and "VQA_RAD Image Folder" (https://osf.io/89kps/). Machine: two CPU cores,
-about two minutes. A model of 1.8 million weights that has never seen a radiograph will not be accurate. What must be
+about four minutes. A model of 1.8 million weights that has never seen a radiograph will not be accurate. What must be
 right: 1797 and 451 rows, the report that 202 of the 203 test images are also in train (the official split shares
 them), and scores with n, interval and what the question alone gives.
 """

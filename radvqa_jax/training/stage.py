@@ -168,7 +168,7 @@ def _hash(value: Mapping[str, Any]) -> str:
 
 
 def identify(config: Config, base: Base) -> dict[str, Any]:
-    """Returns what decides the numbers of training and of answers alike: not where files lie, nor what saves memory."""
+    """Returns what decides the numbers of training and of answers alike: not paths, nor what saves memory or time."""
     same = replace(config.model, checkpoint="", tokenizer="", remat="none", remat_img="", unroll=1, attention="auto")
     model = asdict(same)
     text = {"prompt": config.data.prompt, "seq_len": config.data.seq_len, "overlong": config.data.overlong}

@@ -50,6 +50,14 @@ def test_top_k_keeps_ties_with_the_last_one() -> None:
     assert kept(keep_top_k(jnp.array([[1.0, 2.0, 1.0, 0.0]]), 2)).tolist() == [[True, True, True, False]]
 
 
+def test_top_k_tells_neighbouring_numbers_apart_however_wide_the_range() -> None:
+    near = [np.float32(x) for x in (-3.0, np.nextafter(np.float32(-3), np.float32(0)), 3.0)]
+    values = np.array([-1e30, *near, np.nextafter(near[-1], np.float32(4)), 1e30], np.float32)
+    for k in range(1, len(values)):
+        np.testing.assert_array_equal(keep_top_k(jnp.array(values[None]), k)[0, -k:], values[-k:])
+        assert kept(keep_top_k(jnp.array(values[None]), k)).sum() == k
+
+
 @pytest.mark.parametrize("p", [1e-6, 0.1, 0.5, 0.9, 0.999])
 def test_top_p_keeps_the_smallest_set_that_reaches_p(p: float) -> None:
     out = keep_top_p(LOGITS, p)

@@ -167,8 +167,11 @@ def test_the_tap_records_every_layer_and_changes_nothing(remat: Any, unroll: int
 
 
 def test_a_configuration_becomes_a_model() -> None:
-    config = ModelConfig(variant="dummy", resolution=16, compute_dtype="bfloat16", remat="dots", attention="xla")
+    config = ModelConfig(
+        variant="dummy", resolution=16, compute_dtype="bfloat16", remat="dots", attention="xla", unroll=2
+    )
     model = make_model(config)
     assert model.variant == DUMMY.at(16)
     assert (model.dtype, model.remat, model.remat_img, model.lora) == (jnp.bfloat16, "dots", None, None)
+    assert model.unroll == 2
     assert make_model(replace(config, remat_img="none")).remat_img == "none"

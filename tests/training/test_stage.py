@@ -228,7 +228,7 @@ def test_a_finished_stage_runs_again_without_a_step(
 def test_what_does_not_change_the_numbers_may_change(stage1: tuple[Path, Trained]) -> None:
     config = replace(
         CONFIG,
-        model=replace(CONFIG.model, checkpoint="moved.npz", tokenizer="moved.model", remat="full"),
+        model=replace(CONFIG.model, checkpoint="moved.npz", tokenizer="moved.model", remat="full", unroll=2),
         data=replace(CONFIG.data, data_dir="elsewhere", workers=3),
         stage1=replace(STAGE1, log_every=7, save_every=9, init_from="moved"),
     )
