@@ -47,6 +47,8 @@ def read_experiment(path: str, override: tuple[str, ...] = ()) -> Config:
         name, equals, text = entry.partition("=")
         if not equals:
             raise ValueError(f"fit.override has {entry!r}; give fields as 'stage2.accumulate=1'.")
+        if name.startswith("mesh."):
+            raise ValueError(f"fit.override has {entry!r}, but the mesh is this mode's own: give --config.{entry}.")
         check_field(name)
         _set(config, name, text)
     return from_config_dict(config)
@@ -67,8 +69,8 @@ def _set(config: Any, name: str, text: str) -> None:
 def fit_mode(config: Config, workdir: Path) -> None:
     """Compiles what the experiment would run for the target, prints what it takes and writes it to fit.json."""
     target = open_target(config.target)
-    experiment = read_experiment(config.experiment, config.fit.override)
     mesh = sharding.make_mesh(config.mesh, target.devices)
+    experiment = spread(read_experiment(config.experiment, config.fit.override), mesh)
     frozen = base_shapes(experiment, experiment.stages)
     fitted = []
     for program in programs(experiment, mesh, samples=config.fit.samples, new_tokens=config.fit.new_tokens):
@@ -84,6 +86,21 @@ def fit_mode(config: Config, workdir: Path) -> None:
     write_json(workdir / "fit.json", fit.to_json(target, fitted, batches))
     print(fit.format_fit(target, fitted, batches))
     print(f"The same as JSON: {workdir / 'fit.json'}")
+
+
+def spread(config: Config, mesh: Mesh) -> Config:
+    """Returns the experiment with parts of a batch merged where the mesh could not cut them; says so if it is."""
+    for name in config.stages:
+        stage = config.stage(name)
+        way = sharding.spread(mesh, stage.batch_size, stage.accumulate)
+        if way is not None and way != (stage.batch_size, stage.accumulate):
+            print(
+                f"{name}: parts of {stage.batch_size} examples cannot be cut over the devices; planned with "
+                f"{name}.batch_size={way[0]} and {name}.accumulate={way[1]}, the same examples a step. Train so."
+            )
+            planned = dataclasses.replace(stage, batch_size=way[0], accumulate=way[1])
+            config = dataclasses.replace(config, **{name: planned})
+    return config
 
 
 def search(config: Config, mesh: Mesh, target: Target, name: str, resolution: int) -> dict[str, Any]:

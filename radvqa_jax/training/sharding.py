@@ -162,13 +162,27 @@ def put_batch(mesh: Mesh, batch: Batch, *, accumulate: int = 1) -> Batch:
     return Batch(*map(one, batch))
 
 
+def spread(mesh: Mesh, batch_size: int, accumulate: int) -> tuple[int, int] | None:
+    """Returns (batch_size, accumulate) of the same batch in fewer parts, each of which the mesh can cut evenly.
+
+    As few parts are merged as that takes; None if not even the whole batch can be cut.
+    """
+    share = mesh.shape["data"] * mesh.shape["fsdp"]
+    merged = (n for n in range(1, accumulate + 1) if accumulate % n == 0 and n * batch_size % share == 0)
+    n = next(merged, None)
+    return None if n is None else (n * batch_size, accumulate // n)
+
+
 def check_rows(mesh: Mesh, rows: int, *, accumulate: int) -> None:
     """Raises ValueError if a part of a batch cannot be cut evenly over the `data` and `fsdp` axes."""
     share = mesh.shape["data"] * mesh.shape["fsdp"]
-    if (rows // accumulate) % share:
+    batch_size = rows // accumulate
+    if batch_size % share:
+        other = spread(mesh, batch_size, accumulate)
+        way = f"batch_size={other[0]} and accumulate={other[1]}, the same rows a step" if other else "a multiple of it"
         raise ValueError(
-            f"batch_size={rows // accumulate} rows cannot be cut over mesh.data x mesh.fsdp = {share} devices. "
-            "Give a multiple of it (accumulate may be lower by the same factor), or another mesh."
+            f"batch_size={batch_size} rows cannot be cut over mesh.data x mesh.fsdp = {share} devices. "
+            f"Give {way}, or another mesh."
         )
 
 

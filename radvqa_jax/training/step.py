@@ -69,7 +69,9 @@ def loss_and_grads(
         raise ValueError(
             f"A batch of {len(batch.tokens)} rows cannot be cut into accumulate={options.accumulate} parts."
         )
-    parts = jax.tree.map(lambda x: x.reshape(options.accumulate, -1, *x.shape[1:]), (batch, weights))
+    # Part i has the rows i, i + accumulate, …: of rows cut over devices each part then has as many on every device.
+    # Consecutive rows would lie on one device, so that all of them would have to gather and compute every part whole.
+    parts = jax.tree.map(lambda x: x.reshape(-1, options.accumulate, *x.shape[1:]).swapaxes(0, 1), (batch, weights))
     keys = jax.random.split(key, options.accumulate)
 
     def add(

@@ -21,9 +21,9 @@ from radvqa_jax.models.variants import GemmaConfig, SiglipConfig, Variant
 from radvqa_jax.schema import Batch
 from radvqa_jax.training.loop import Plan, Stopped, train
 from radvqa_jax.training.optimizer import label_leaves, make_optimizer, make_schedule
-from radvqa_jax.training.sharding import make_mesh, shard_flat
-from radvqa_jax.training.step import StepOptions
-from radvqa_jax.trees import split
+from radvqa_jax.training.sharding import make_mesh, put, put_batch, replicated, shard_flat, shard_state
+from radvqa_jax.training.step import StepOptions, init_state, step_on
+from radvqa_jax.trees import Flat, split
 
 VARIANT = Variant(
     SiglipConfig(width=16, depth=2, mlp_dim=24, num_heads=2, patch=4),
@@ -52,6 +52,20 @@ class Stream:
 
     def set_state(self, state: dict[str, Any]) -> None:
         self.drawn = state["batches_drawn"]
+
+
+def gathers(plan: Plan, trainable: Flat, frozen: Flat) -> int:
+    """Returns how many arrays a step gathers where only rows are cut over the devices, and they are computed in parts.
+
+    Weights are whole on every device then, so whatever is gathered is rows that each device computes for itself.
+    """
+    mesh = make_mesh(MeshConfig(data=0))
+    state = init_state(trainable, plan.tx)
+    state = put(state, shard_state(mesh, state))
+    batch = put_batch(mesh, Batch.fake(16, 8, 8), accumulate=plan.options.accumulate)
+    args = state, put(frozen, shard_flat(mesh, frozen)), batch, put(jax.random.key(0), replicated(mesh))
+    step = step_on(mesh, state).lower(*args, model=plan.model, tx=plan.tx, options=plan.options).compile()
+    return step.as_text().count(" all-gather(")
 
 
 def main() -> None:
@@ -83,7 +97,7 @@ def main() -> None:
             print("stopped")
     trained = train(plan, trainable, frozen, Stream(0), **run)
     cut = sum(not where.is_fully_replicated for where in shard_flat(mesh, frozen).values())
-    np.savez(folder / "trained.npz", **trained, cut=cut)
+    np.savez(folder / "trained.npz", **trained, cut=cut, gathers=0 if stop_at else gathers(plan, trainable, frozen))
 
 
 if __name__ == "__main__":

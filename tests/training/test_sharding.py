@@ -48,8 +48,10 @@ def test_rows_that_cannot_be_shared_out_are_refused() -> None:
     # The same device four times: nothing is put there.
     mesh = make_mesh(MeshConfig(data=2, fsdp=2), jax.devices()[:1] * 4)
     check_rows(mesh, 16, accumulate=4)
-    with pytest.raises(ValueError, match="batch_size=6 rows cannot be cut"):
+    with pytest.raises(ValueError, match=r"batch_size=6 rows cannot be cut(?s:.*)Give a multiple of it"):
         check_rows(mesh, 6, accumulate=1)
+    with pytest.raises(ValueError, match="Give batch_size=12 and accumulate=8, the same rows a step"):
+        check_rows(mesh, 96, accumulate=16)
 
 
 def run(folder: Path, devices: int, mesh: tuple[int, int, int], *, stop_at: int = 0) -> tuple[dict[str, Any], str]:
@@ -72,12 +74,13 @@ def run(folder: Path, devices: int, mesh: tuple[int, int, int], *, stop_at: int 
 def test_eight_devices_give_the_numbers_of_one_interrupted_or_not(tmp_path: Path) -> None:
     one, said = run(tmp_path / "one", 1, (1, 1, 1))
     assert said.count("the step compiled in") == 1
-    assert int(one.pop("cut")) == 0
+    assert int(one.pop("cut")) == int(one.pop("gathers")) == 0
     for name, stop_at in (("eight", 0), ("resumed", 2)):
         eight, said = run(tmp_path / name, 8, (2, 2, 2), stop_at=stop_at)
         assert said.count("the step compiled in") == 1 + bool(stop_at)
         assert ("stopped" in said) == bool(stop_at)
         assert int(eight.pop("cut")) > 5  # weights are shared out, not copied
+        assert int(eight.pop("gathers")) == 0  # and no device computes the rows of another
         assert set(one) == set(eight)
         for leaf, values in one.items():
             np.testing.assert_allclose(eight[leaf], values, rtol=1e-5, atol=1e-5, err_msg=leaf)

@@ -1,0 +1,104 @@
+"""What mode=fit reports for a tiny experiment on this machine, and what it refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from radvqa_jax.config import MeshConfig
+from radvqa_jax.runners import RUNNERS
+from radvqa_jax.runners import fit as fit_runner
+from radvqa_jax.training.sharding import make_mesh
+from tests.runners.shared import MakeConfig
+
+
+def fit_config(make: MakeConfig, experiment: Path, **changed: Any) -> Any:
+    fields = {"mode": "fit", "experiment": str(experiment), "target": "local"}
+    small = {"fit.samples": 2, "fit.new_tokens": 3, "fit.resolutions": ()}
+    return make(fields | small | changed)
+
+
+def test_every_program_of_an_experiment_is_compiled_and_reported(
+    micro_config: MakeConfig, micro_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    override = ("stages=('stage2',)", "stage2.batch_size=4", "stage2.accumulate=1", "model.remat=full")
+    RUNNERS["fit"](fit_config(micro_config, micro_file, **{"fit.override": override}), tmp_path)
+    report = json.loads((tmp_path / "fit.json").read_text())
+    assert (report["target"], report["devices"], report["largest_batches"]) == ("local", 1, [])
+    programs = {program["name"]: program for program in report["programs"]}
+    assert list(programs) == [
+        "stage2: training step",
+        "prefill, 1 image",
+        "2 answers of 3 tokens, 1 image",
+        "attention maps, 1 image",
+    ]
+    step = programs["stage2: training step"]
+    assert step["rows"] == 4  # as overridden
+    assert 0 < step["arguments"] < step["peak"]
+    assert 1 <= step["flops_over_minimum"] < 1.05
+    assert programs["prefill, 1 image"]["flops"] < programs["2 answers of 3 tokens, 1 image"]["flops"]
+    printed = capsys.readouterr().out
+    assert "Peak rates of this device: it is not in planning/devices.py" in printed
+    assert all(name in printed for name in programs)
+    assert str(tmp_path / "fit.json") in printed
+
+
+def test_two_samples_of_an_answer_cost_one_prefill(micro_config: MakeConfig, micro_file: Path) -> None:
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+    config = fit_runner.read_experiment(str(micro_file))
+
+    def flops(samples: int) -> float:
+        *_, prefill, answers, _ = fit_runner.programs(config, mesh, samples=samples, new_tokens=3)
+        work = [
+            fit_runner.fit.count_work(p.function.trace(*p.args, **p.kwargs), while_turns=p.while_turns).flops
+            for p in (prefill, answers)
+        ]
+        return work[1] - work[0]
+
+    assert flops(4) == pytest.approx(2 * flops(2), rel=0.01)
+
+
+def test_the_largest_batch_is_sought_at_the_resolution_that_is_asked_for(
+    micro_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_runner.fit, "largest_batch", lambda peak_of, memory, step: (8 * step, peak_of(8 * step)))
+    target, mesh = fit_runner.open_target("local"), make_mesh(MeshConfig(), jax.devices()[:1])
+    small, large = (fit_runner.search(micro_config(), mesh, target, "stage1", px) for px in (28, 56))
+    assert (large["name"], large["resolution"], large["batch_size"]) == ("stage1", 56, 8)
+    assert (large["accumulate"], large["compilations"]) == (micro_config().stage1.accumulate, 1)
+    assert small["peak"] < large["peak"]
+
+
+def test_parts_of_a_batch_that_a_mesh_cannot_cut_are_merged_and_told(
+    micro_config: MakeConfig, micro_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = micro_config({"stage1.batch_size": 8, "stage2.batch_size": 6, "stage2.accumulate": 16})
+    mesh = make_mesh(MeshConfig(data=2, fsdp=4), jax.devices()[:1] * 8)  # the same device: nothing is put there
+    planned = fit_runner.spread(config, mesh)
+    assert planned.stage1 == config.stage1
+    assert (planned.stage2.batch_size, planned.stage2.accumulate) == (24, 4)
+    assert "stage2.batch_size=24 and stage2.accumulate=4" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("override", "match"),
+    [
+        ("stage2.accumulate", "give fields as 'stage2.accumulate=1'"),
+        ("stage2.acumulate=1", "acumulate"),
+        ("stage2.accumulate=many", "fit.override has stage2.accumulate=many"),
+        ("mesh.fsdp=16", "the mesh is this mode's own: give --config.mesh.fsdp=16"),
+    ],
+)
+def test_an_override_that_is_none_is_refused(micro_file: Path, override: str, match: str) -> None:
+    with pytest.raises((ValueError, AttributeError, KeyError), match=match):
+        fit_runner.read_experiment(str(micro_file), (override,))
+
+
+def test_an_experiment_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not a file"):
+        fit_runner.read_experiment(str(tmp_path / "none.py"))
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    with pytest.raises(ValueError, match=r"has no get_config\(\)"):
+        fit_runner.read_experiment(str(tmp_path / "empty.py"))
