@@ -13,6 +13,7 @@ from radvqa_jax.models.kv_cache import KVCache, write
 from radvqa_jax.models.lora import LORA, AdaptedModule, Lora
 from radvqa_jax.models.quantize import QUANTIZED
 from radvqa_jax.models.remat import Remat, rematerialise
+from radvqa_jax.models.rows import cut_by_rows
 from radvqa_jax.models.variants import GemmaConfig
 
 MAX_WAVELENGTH = 10_000
@@ -144,11 +145,12 @@ class Block(AdaptedModule):
         def norm(name: str, y: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
             return RMSNorm(self.dtype, name=name)(y)
 
+        x = cut_by_rows(x)
         attn = Attention(self.lora, self.dtype, self.config, name="attn")
         y, cache = attn(norm("pre_attention_norm", x), positions=positions, attn_mask=attn_mask, cache=cache, slot=slot)
-        x = x + (norm("post_attention_norm", y) if self.config.post_norms else y)
+        x = cut_by_rows(x + (norm("post_attention_norm", y) if self.config.post_norms else y))
         y = FeedForward(self.lora, self.dtype, self.config, self.blocked, name="mlp")(norm("pre_ffw_norm", x))
-        return x + (norm("post_ffw_norm", y) if self.config.post_norms else y), cache
+        return cut_by_rows(x + (norm("post_ffw_norm", y) if self.config.post_norms else y)), cache
 
 
 class Embedder(nn.Module):

@@ -13,6 +13,7 @@ from radvqa_jax.models.fused_attention import KERNELS
 from radvqa_jax.models.lora import LORA, AdaptedModule, Lora
 from radvqa_jax.models.quantize import QUANTIZED
 from radvqa_jax.models.remat import Remat, rematerialise
+from radvqa_jax.models.rows import cut_by_rows
 from radvqa_jax.models.variants import SiglipConfig
 
 
@@ -94,10 +95,11 @@ class EncoderBlock(AdaptedModule):
     @nn.compact
     def __call__(self, x: Float[Array, "B P D"], _: None) -> tuple[Float[Array, "B P D"], None]:
         c = self.config
+        x = cut_by_rows(x)
         attn = SelfAttention(self.lora, self.dtype, c.num_heads, c.kernel, name="MultiHeadDotProductAttention_0")
-        x = x + attn(nn.LayerNorm(dtype=self.dtype, name="LayerNorm_0")(x))
+        x = cut_by_rows(x + attn(nn.LayerNorm(dtype=self.dtype, name="LayerNorm_0")(x)))
         mlp = MlpBlock(self.lora, self.dtype, c.mlp_dim, name="MlpBlock_0")
-        return x + mlp(nn.LayerNorm(dtype=self.dtype, name="LayerNorm_1")(x)), None
+        return cut_by_rows(x + mlp(nn.LayerNorm(dtype=self.dtype, name="LayerNorm_1")(x))), None
 
 
 class Encoder(AdaptedModule):

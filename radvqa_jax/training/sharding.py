@@ -15,10 +15,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from radvqa_jax.config import MeshConfig
+from radvqa_jax.models.rows import ROWS
 from radvqa_jax.schema import Batch
 
 AXES = ("data", "fsdp", "tensor")
-ROWS = PartitionSpec(("data", "fsdp"))  # of everything whose first axis is the batch
 
 # Name of a leaf -> the mesh axis along each of its own; the first pattern that matches the whole name decides.
 # A leading L is the layer axis. An axis that a mesh axis does not divide stays whole, as Gemma's one key head does.

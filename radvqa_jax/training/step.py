@@ -121,7 +121,13 @@ def step_on(mesh: Mesh | None, state: TrainState) -> Any:
     """Returns the jitted step; on a mesh the new state lies where the old one did, so that it compiles once."""
     if mesh is None:
         return train_step
-    return _jit(_train_step, out_shardings=(shard_state(mesh, state), replicated(mesh)))
+
+    def step(*args: Any, **static: Any) -> Any:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # what cuts activations by rows in the model
+            return _train_step(*args, **static)
+
+    where = shard_state(mesh, state), replicated(mesh)
+    return jax.jit(step, static_argnames=("model", "tx", "options"), donate_argnums=0, out_shardings=where)
 
 
 def init_state(trainable: Flat, tx: optax.GradientTransformation) -> TrainState:

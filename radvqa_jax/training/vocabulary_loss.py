@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from radvqa_jax.models.blocks import block_size, cut
+from radvqa_jax.models.rows import cut_by_rows
 
 TILE = 512  # positions over all rows; products with the table are then limited by arithmetic, not by its bytes
 
@@ -115,7 +116,7 @@ def _forward(states: Any, table: Any, targets: Any, weights: Any, smoothing: flo
             grad = None
             if train_states:
                 grad = jnp.einsum("BAV,VD->BAD", slope, table.value, preferred_element_type=jnp.float32)
-                grad = grad.astype(tile.states.dtype)
+                grad = cut_by_rows(grad.astype(tile.states.dtype))
             table_grad = sums.table_grad
             if train_table:
                 table_grad = table_grad + jnp.einsum(

@@ -6,6 +6,7 @@ A run that is to stop ends with a signal after that step, and is continued, in t
 """
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -54,18 +55,18 @@ class Stream:
         self.drawn = state["batches_drawn"]
 
 
-def gathers(plan: Plan, trainable: Flat, frozen: Flat) -> int:
-    """Returns how many arrays a step gathers where only rows are cut over the devices, and they are computed in parts.
+def rows_sent(plan: Plan, trainable: Flat, frozen: Flat, config: MeshConfig) -> int:
+    """Returns how many arrays with all rows of a part of the batch the devices send each other in a step.
 
-    Weights are whole on every device then, so whatever is gathered is rows that each device computes for itself.
+    They should send weights, and sums of gradients: where rows go round, devices compute what others compute as well.
     """
-    mesh = make_mesh(MeshConfig(data=0))
+    mesh = make_mesh(config)
     state = init_state(trainable, plan.tx)
     state = put(state, shard_state(mesh, state))
-    batch = put_batch(mesh, Batch.fake(16, 8, 8), accumulate=plan.options.accumulate)
+    batch = put_batch(mesh, Batch.fake(80, 8, 8), accumulate=2)  # 40: a length that no weight has
     args = state, put(frozen, shard_flat(mesh, frozen)), batch, put(jax.random.key(0), replicated(mesh))
     step = step_on(mesh, state).lower(*args, model=plan.model, tx=plan.tx, options=plan.options).compile()
-    return step.as_text().count(" all-gather(")
+    return len(re.findall(r" = f32\[(?:2,)?40,[\d,]*\]\S* all-(?:gather|reduce)\(", step.as_text()))
 
 
 def main() -> None:
@@ -97,7 +98,9 @@ def main() -> None:
             print("stopped")
     trained = train(plan, trainable, frozen, Stream(0), **run)
     cut = sum(not where.is_fully_replicated for where in shard_flat(mesh, frozen).values())
-    np.savez(folder / "trained.npz", **trained, cut=cut, gathers=0 if stop_at else gathers(plan, trainable, frozen))
+    meshes = [] if stop_at else [MeshConfig(data=0), MeshConfig(data=1, fsdp=mesh.size)]
+    sent = [rows_sent(plan, trainable, frozen, config) for config in meshes]
+    np.savez(folder / "trained.npz", **trained, cut=cut, rows_sent=sum(sent))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,18 @@
+"""Keeping activations cut by rows where several devices train together."""
+
+import jax
+from jax.sharding import PartitionSpec
+from jaxtyping import Array
+
+ROWS = PartitionSpec(("data", "fsdp"))  # of everything whose first axis is the batch
+
+
+def cut_by_rows(x: Array) -> Array:
+    """Returns x, whose first axis is the batch, cut over the devices by it; as it is outside a mesh (`jax.set_mesh`).
+
+    Without it the compiler may leave weights that are cut over `fsdp` where they are and send activations round
+    instead, each device computing a share of every product for all rows.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return x
+    return jax.lax.with_sharding_constraint(x, ROWS)
