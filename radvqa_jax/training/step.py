@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from radvqa_jax.models.paligemma import TOKEN_TABLE, PaliGemma, variables
 from radvqa_jax.schema import Batch, TrainState
@@ -71,17 +71,17 @@ def loss_and_grads(
         )
     # Part i has the rows i, i + accumulate, …: of rows cut over devices each part then has as many on every device.
     # Consecutive rows would lie on one device, so that all of them would have to gather and compute every part whole.
-    parts = jax.tree.map(lambda x: x.reshape(-1, options.accumulate, *x.shape[1:]).swapaxes(0, 1), (batch, weights))
+    columns = jax.tree.map(lambda x: x.reshape(-1, options.accumulate, *x.shape[1:]), (batch, weights))
+
     keys = jax.random.split(key, options.accumulate)
 
-    def add(
-        total: tuple[Array, Flat], part: tuple[tuple[Batch, Array], PRNGKeyArray]
-    ) -> tuple[tuple[Array, Flat], None]:
-        (rows, row_weight), part_key = part
-        return jax.tree.map(jnp.add, total, grad(trainable, frozen, rows, row_weight, part_key)), None
+    def add(total: tuple[Array, Flat], index: Int[Array, ""]) -> tuple[tuple[Array, Flat], None]:
+        rows, row_weight = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, index, 1, keepdims=False), columns)
+        part = grad(trainable, frozen, rows, row_weight, keys[index])
+        return jax.tree.map(jnp.add, total, part), None
 
     zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, trainable))
-    return jax.lax.scan(add, zero, (parts, keys))[0]
+    return jax.lax.scan(add, zero, jnp.arange(options.accumulate))[0]
 
 
 def _train_step(
