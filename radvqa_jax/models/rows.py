@@ -8,7 +8,7 @@ ROWS = PartitionSpec(("data", "fsdp"))  # of everything whose first axis is the 
 
 
 def cut_by_rows(x: Array) -> Array:
-    """Returns x, whose first axis is the batch, cut over the devices by it; as it is outside a mesh (`jax.set_mesh`).
+    """Returns x [B …] cut over the devices by rows; x itself where no mesh is set (training/step.py sets it).
 
     Without it the compiler may leave weights that are cut over `fsdp` where they are and send activations round
     instead, each device computing a share of every product for all rows.

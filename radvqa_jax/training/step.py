@@ -72,7 +72,6 @@ def loss_and_grads(
     # Part i has the rows i, i + accumulate, …: of rows cut over devices each part then has as many on every device.
     # Consecutive rows would lie on one device, so that all of them would have to gather and compute every part whole.
     columns = jax.tree.map(lambda x: x.reshape(-1, options.accumulate, *x.shape[1:]), (batch, weights))
-
     keys = jax.random.split(key, options.accumulate)
 
     def add(total: tuple[Array, Flat], index: Int[Array, ""]) -> tuple[tuple[Array, Flat], None]:
@@ -113,8 +112,8 @@ def _train_step(
     return TrainState(state.step + 1, trainable, opt_state), metrics
 
 
-_jit = partial(jax.jit, static_argnames=("model", "tx", "options"), donate_argnames=("state",))
-train_step = _jit(_train_step)
+_STATIC = ("model", "tx", "options")
+train_step = jax.jit(_train_step, static_argnames=_STATIC, donate_argnames=("state",))
 
 
 def step_on(mesh: Mesh | None, state: TrainState) -> Any:
@@ -127,7 +126,7 @@ def step_on(mesh: Mesh | None, state: TrainState) -> Any:
             return _train_step(*args, **static)
 
     where = shard_state(mesh, state), replicated(mesh)
-    return jax.jit(step, static_argnames=("model", "tx", "options"), donate_argnums=0, out_shardings=where)
+    return jax.jit(step, static_argnames=_STATIC, donate_argnums=0, out_shardings=where)
 
 
 def init_state(trainable: Flat, tx: optax.GradientTransformation) -> TrainState:
