@@ -36,7 +36,7 @@ def _overlap(size: int, grid: int) -> Float[np.ndarray, "grid size"]:
 def coverage(mask: Bool[np.ndarray, "h w"], *, grid: int) -> Float[np.ndarray, "grid grid"]:
     """Returns the share of each patch that the mask covers, exact for patches that end within a pixel."""
     covered = _overlap(mask.shape[0], grid) @ mask.astype(float) @ _overlap(mask.shape[1], grid).T
-    return covered.clip(0, 1)  # rounding
+    return covered.round(12).clip(0, 1)  # sums of shares: a patch that is covered whole is 1 on every processor
 
 
 def make_target(mask: Bool[np.ndarray, "h w"], *, grid: int) -> Target:

@@ -98,7 +98,7 @@ def main() -> None:
             print("stopped")
     trained = train(plan, trainable, frozen, Stream(0), **run)
     cut = sum(not where.is_fully_replicated for where in shard_flat(mesh, frozen).values())
-    meshes = [] if stop_at else [MeshConfig(data=0), MeshConfig(data=1, fsdp=mesh.size)]
+    meshes = [] if stop_at or mesh.size == 1 else [MeshConfig(data=0), MeshConfig(data=1, fsdp=mesh.size)]
     sent = [rows_sent(plan, trainable, frozen, config) for config in meshes]
     np.savez(folder / "trained.npz", **trained, cut=cut, rows_sent=sum(sent))
 
