@@ -56,9 +56,10 @@ class Stream:
 
 
 def rows_sent(plan: Plan, trainable: Flat, frozen: Flat, config: MeshConfig) -> int:
-    """Returns how many arrays with all rows of a part of the batch the devices send each other in a step.
+    """Returns how many arrays with rows of the batch the devices send each other in a step.
 
     They should send weights, and sums of gradients: where rows go round, devices compute what others compute as well.
+    Weights are sent along `fsdp` alone: without it nothing is gathered or exchanged but rows.
     """
     mesh = make_mesh(config)
     state = init_state(trainable, plan.tx)
@@ -66,7 +67,9 @@ def rows_sent(plan: Plan, trainable: Flat, frozen: Flat, config: MeshConfig) -> 
     batch = put_batch(mesh, Batch.fake(80, 8, 8), accumulate=2)  # 40: a length that no weight has
     args = state, put(frozen, shard_flat(mesh, frozen)), batch, put(jax.random.key(0), replicated(mesh))
     step = step_on(mesh, state).lower(*args, model=plan.model, tx=plan.tx, options=plan.options).compile()
-    return len(re.findall(r" = f32\[(?:2,)?40,[\d,]*\]\S* all-(?:gather|reduce)\(", step.as_text()))
+    whole_part = r" = f32\[(?:2,)?40,[\d,]*\]\S* all-(?:gather|reduce)\("
+    anything = r" (?:all-gather|all-to-all|collective-permute)\("
+    return len(re.findall(whole_part if config.fsdp > 1 else anything, step.as_text()))
 
 
 def main() -> None:
@@ -100,7 +103,7 @@ def main() -> None:
     cut = sum(not where.is_fully_replicated for where in shard_flat(mesh, frozen).values())
     meshes = [] if stop_at or mesh.size == 1 else [MeshConfig(data=0), MeshConfig(data=1, fsdp=mesh.size)]
     sent = [rows_sent(plan, trainable, frozen, config) for config in meshes]
-    np.savez(folder / "trained.npz", **trained, cut=cut, rows_sent=sum(sent))
+    np.savez(folder / "trained.npz", **trained, cut=cut, rows_sent=np.array(sent, int))
 
 
 if __name__ == "__main__":

@@ -74,13 +74,14 @@ def run(folder: Path, devices: int, mesh: tuple[int, int, int], *, stop_at: int 
 def test_eight_devices_give_the_numbers_of_one_interrupted_or_not(tmp_path: Path) -> None:
     one, said = run(tmp_path / "one", 1, (1, 1, 1))
     assert said.count("the step compiled in") == 1
-    assert int(one.pop("cut")) == int(one.pop("rows_sent")) == 0
+    assert int(one.pop("cut")) == len(one.pop("rows_sent")) == 0
     for name, stop_at in (("eight", 0), ("resumed", 2)):
         eight, said = run(tmp_path / name, 8, (2, 2, 2), stop_at=stop_at)
         assert said.count("the step compiled in") == 1 + bool(stop_at)
         assert ("stopped" in said) == bool(stop_at)
         assert int(eight.pop("cut")) > 5  # weights are shared out, not copied
-        assert int(eight.pop("rows_sent")) == 0  # and no device computes the rows of another
+        # No device computes the rows of another; looked at on two meshes, in the run that is not interrupted.
+        assert eight.pop("rows_sent").tolist() == ([] if stop_at else [0, 0])
         assert set(one) == set(eight)
         for leaf, values in one.items():
             np.testing.assert_allclose(eight[leaf], values, rtol=1e-5, atol=1e-5, err_msg=leaf)
