@@ -1,5 +1,6 @@
 """Gemma 1 and 2 with big_vision's names (models/ppp/gemma.py)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -36,11 +37,19 @@ class RMSNorm(nn.Module):
     dtype: Any
 
     @nn.compact
+    def prepared(self, width: int) -> Callable[[Array], Array]:
+        """Returns the norm of [B T width] as a function, which a loop may call: the weight is had outside it."""
+        scale = self.param("scale", nn.initializers.zeros, (width,)).astype(jnp.float32)
+
+        def apply(x: Array) -> Array:
+            x = x.astype(jnp.float32)
+            x = x / jnp.sqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
+            return (x * (1 + scale)[None, None]).astype(self.dtype)
+
+        return apply
+
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        scale = self.param("scale", nn.initializers.zeros, (x.shape[-1],)).astype(jnp.float32)
-        x = x.astype(jnp.float32)
-        x = x / jnp.sqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
-        return (x * (1 + scale)[None, None]).astype(self.dtype)
+        return self.prepared(x.shape[-1])(x)
 
 
 class Einsum(AdaptedModule):
@@ -105,21 +114,24 @@ class FeedForward(AdaptedModule):
     """GELU (tanh form) of the first gate times the second, then down; `blocked`: so many tokens at a time.
 
     Inside, a token takes 2 x mlp_dim values twice over in the backward pass: for six rows at 448 pixels that would be
-    more than everything else that is not a weight.
+    more than everything else that is not a weight. `after` (Gemma 2's norm) belongs to the block: outside, it would ask
+    for the result of all blocks in the backward pass, and each block would be computed a third time.
     """
 
     config: GemmaConfig
     blocked: bool = False
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+    def __call__(
+        self, x: Float[Array, "B T D"], after: Callable[[Array], Array] = lambda y: y
+    ) -> Float[Array, "B T D"]:
         width, mlp_dim = self.config.width, self.config.mlp_dim
         gates = self.prepared("gating_einsum", "BTD,CDF->CBTF", shape=(2, width, mlp_dim), fan_in=width)
         down = self.prepared("linear", "BTF,FD->BTD", shape=(mlp_dim, width), fan_in=mlp_dim)
 
         def apply(x: Array) -> Array:
             gate, up = gates(x)
-            return down(nn.gelu(gate) * up)
+            return after(down(nn.gelu(gate) * up))
 
         # Each block would have to draw numbers of its own; flax's draws are made once for a loop.
         if not self.blocked or self.drops("gating_einsum", "linear"):
@@ -142,15 +154,18 @@ class Block(AdaptedModule):
         attn_mask: Bool[Array, "B T S"],
         slot: Int[Array, ""] | None,
     ) -> tuple[Float[Array, "B T D"], KVCache | None]:
-        def norm(name: str, y: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-            return RMSNorm(self.dtype, name=name)(y)
+        def norm(name: str) -> Callable[[Array], Array]:
+            return RMSNorm(self.dtype, name=name).prepared(self.config.width)
+
+        def post_norm(name: str) -> Callable[[Array], Array]:
+            return norm(name) if self.config.post_norms else lambda y: y
 
         x = cut_by_rows(x)
         attn = Attention(self.lora, self.dtype, self.config, name="attn")
-        y, cache = attn(norm("pre_attention_norm", x), positions=positions, attn_mask=attn_mask, cache=cache, slot=slot)
-        x = cut_by_rows(x + (norm("post_attention_norm", y) if self.config.post_norms else y))
-        y = FeedForward(self.lora, self.dtype, self.config, self.blocked, name="mlp")(norm("pre_ffw_norm", x))
-        return cut_by_rows(x + (norm("post_ffw_norm", y) if self.config.post_norms else y)), cache
+        y, cache = attn(norm("pre_attention_norm")(x), positions=positions, attn_mask=attn_mask, cache=cache, slot=slot)
+        x = cut_by_rows(x + post_norm("post_attention_norm")(y))
+        mlp = FeedForward(self.lora, self.dtype, self.config, self.blocked, name="mlp")
+        return cut_by_rows(x + mlp(norm("pre_ffw_norm")(x), post_norm("post_ffw_norm"))), cache
 
 
 class Embedder(nn.Module):

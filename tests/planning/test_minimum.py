@@ -1,5 +1,6 @@
 """The least arithmetic of a step against a count by hand, and the step that runs against the least; MFU."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from radvqa_jax.config import LoraConfig, OptimConfig, StageConfig
-from radvqa_jax.models import lora
+from radvqa_jax.models import gemma, lora
 from radvqa_jax.models.paligemma import PaliGemma, abstract_params
 from radvqa_jax.models.variants import GemmaConfig, SiglipConfig, Variant
 from radvqa_jax.planning import utilisation
@@ -52,9 +53,11 @@ def by_hand(adapters: bool) -> int:
     return 2 * (llm + attention + img + (PATCH + 2 * HEAD_WEIGHT) * IMG + 4 * low + 2 * LOGITS)
 
 
-def make(adapters: bool, *, dtype: Any = jnp.float32) -> tuple[Plan, dict[str, str], dict[str, Any], Any]:
+def make(
+    adapters: bool, *, dtype: Any = jnp.float32, variant: Variant = VARIANT
+) -> tuple[Plan, dict[str, str], dict[str, Any], Any]:
     """Returns (plan, labels, leaves, arguments of the step), as shapes, of a stage that trains adapters or the head."""
-    base = abstract_params(VARIANT)
+    base = abstract_params(variant)
     config = LoraConfig(rank=RANK if adapters else 0, targets=((ATTENTION, "lora"), (".*", "none")))
     found = lora.resolve(config, base)
     factors = jax.eval_shape(lambda: lora.init(jax.random.key(0), found, base)) if found else {}
@@ -64,7 +67,7 @@ def make(adapters: bool, *, dtype: Any = jnp.float32) -> tuple[Plan, dict[str, s
     optim = OptimConfig()
     plan = Plan(
         name="stage",
-        model=PaliGemma(VARIANT, found, dtype, "blocks"),
+        model=PaliGemma(variant, found, dtype, "blocks"),
         tx=make_optimizer(optim, labels, 10),
         options=StepOptions(),
         schedule=make_schedule(optim, 10, learning_rate=1.0),
@@ -74,7 +77,7 @@ def make(adapters: bool, *, dtype: Any = jnp.float32) -> tuple[Plan, dict[str, s
     )
     state = jax.eval_shape(lambda t: init_state(t, plan.tx), trainable)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    return plan, labels, leaves, (state, frozen, Batch.spec(ROWS, VARIANT.resolution, TEXT), key)
+    return plan, labels, leaves, (state, frozen, Batch.spec(ROWS, variant.resolution, TEXT), key)
 
 
 @pytest.mark.parametrize("adapters", [False, True])
@@ -83,11 +86,16 @@ def test_the_minimum_is_the_count_by_hand(adapters: bool) -> None:
     assert minimum_step_flops(VARIANT, leaves, labels, rows=ROWS, seq_len=TEXT) == by_hand(adapters)
 
 
+@pytest.mark.parametrize("post_norms", [False, True])  # True: Gemma 2
 @pytest.mark.parametrize("adapters", [False, True])
-def test_the_step_that_runs_takes_little_more_than_the_minimum(adapters: bool) -> None:
-    plan, labels, leaves, args = make(adapters)
+def test_the_step_that_runs_takes_little_more_than_the_minimum(
+    adapters: bool, post_norms: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gemma, "MLP_TOKENS", LLM // 4)  # so that the MLP works by blocks here too
+    variant = replace(VARIANT, llm=replace(VARIANT.llm, post_norms=post_norms))
+    plan, labels, leaves, args = make(adapters, variant=variant)
     work = count_work(train_step.trace(*args, model=plan.model, tx=plan.tx, options=plan.options))
-    least = minimum_step_flops(VARIANT, leaves, labels, rows=ROWS, seq_len=TEXT)
+    least = minimum_step_flops(variant, leaves, labels, rows=ROWS, seq_len=TEXT)
     assert 1 <= work.flops / least < 1.05
 
 
