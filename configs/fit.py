@@ -4,8 +4,9 @@
         --config.experiment=configs/medm_stage2.py --config.target=h100
 
 Targets are in radvqa_jax/planning/devices.py (h100, rtx4060, v5e-16, …), or `local`. Machine: any with 4 GB of memory
-and the target's compiler (`jax[cuda13]` or `jax[tpu]`; where it is not installed, the pip command is told). Expect a
-minute or two, most of it for the largest batch at each resolution; `--config.fit.resolutions="()"` leaves that out.
+and the target's compiler (`jax[cuda13]` or `jax[tpu]`; where it is not installed, the pip command is told). Expect one
+or two minutes, and about three more for the largest batch at each resolution; `--config.fit.resolutions="()"` leaves
+that out. XLA's warnings there are about a limit of its own, which is below the card's memory.
 """
 
 import ml_collections

@@ -6,8 +6,13 @@ from pathlib import Path
 # Before anything imports jax: it reads this once. RADVQA_GPU=1 leaves the choice of device to jax.
 if os.environ.get("RADVQA_GPU") != "1":
     os.environ["JAX_PLATFORMS"] = "cpu"
-    # Tests compile much and compute little: half the time goes with the compiler's optimisations.
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    # Tests compile much and compute little: with fewer optimisations, older code generation for fused loops, and one
+    # module instead of 32, a step compiles in a sixth of the time and a test takes half. .ci/run's demo runs without.
+    os.environ.setdefault(
+        "XLA_FLAGS",
+        "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+        " --xla_cpu_parallel_codegen_split_count=1",
+    )
 
 import importlib.util
 import json

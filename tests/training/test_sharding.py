@@ -54,14 +54,18 @@ def test_rows_that_cannot_be_shared_out_are_refused() -> None:
         check_rows(mesh, 96, accumulate=16)
 
 
+def environment(devices: int) -> dict[str, str]:
+    """Returns the variables of a process with so many virtual devices; it compiles as the tests do."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    return os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(REPO)}
+
+
 def run(folder: Path, devices: int, mesh: tuple[int, int, int], *, stop_at: int = 0) -> tuple[dict[str, Any], str]:
     """Returns (trained leaves and logged scalars, what was printed) of run_mesh.py on so many virtual devices."""
     folder.mkdir()
-    flags = f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices}"
-    env = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(REPO)}
     script = str(Path(__file__).with_name("run_mesh.py"))
     command = [sys.executable, script, str(folder), *map(str, mesh), str(stop_at)]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment(devices), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     with np.load(folder / "trained.npz") as arrays:
         found = dict(arrays)
@@ -95,11 +99,11 @@ def free_port() -> int:
 
 def start_training(config: Path, workdir: Path, *fields: str, devices: int) -> subprocess.Popen[str]:
     """Returns a process that trains the micro model by the command line."""
-    flags = f"--xla_backend_optimization_level=0 --xla_force_host_platform_device_count={devices}"
-    env = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(REPO)}
     command = [sys.executable, "-m", "radvqa_jax.main", "--config", str(config), "--workdir", str(workdir)]
     command += ["--config.mode=train", "--config.compilation_cache=", *fields]
-    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=environment(devices), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 @pytest.mark.slow
