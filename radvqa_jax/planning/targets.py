@@ -49,7 +49,8 @@ def open_target(name: str) -> Target:
         found = topologies.get_topology_desc("", "cuda", topology="1x1x1", target_config=target_config(device))
         return Target(name, list(found.devices)[:1], device, device.memory, present=False)
     _need("libtpu", "tpu", name)
-    os.environ["TPU_SKIP_MDS_QUERY"] = "1"
+    # No chip is used: there is none to ask for, and none to keep other processes from.
+    os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
     single = {"chips_per_host_bounds": (1, 1, 1)} if device.count == 1 else {}
     found = topologies.get_topology_desc(platform="tpu", topology_name=device.topology, **single)
     return Target(name, list(found.devices), device, device.memory, present=False)
