@@ -54,8 +54,9 @@ class ModelConfig:
     # Layers of a tower in one turn of the compiled loop over layers. All of them: faster for a small model on a CPU
     # (docs/performance.md), with more to compile.
     unroll: int = 1
-    # xla holds all probabilities; blocks and cudnn do not (models/fused_attention.py); auto asks the device.
-    attention: Literal["auto", "xla", "blocks", "cudnn"] = "auto"
+    # xla holds all probabilities; blocks, cudnn (GPU) and splash (TPU) do not (models/fused_attention.py); auto asks
+    # the device.
+    attention: Literal["auto", "xla", "blocks", "cudnn", "splash"] = "auto"
     # Regular expressions over leaf names that the checkpoint may lack (drawn N(0, 0.02)), or have too many.
     allow_missing: tuple[str, ...] = ()
     allow_extra: tuple[str, ...] = ()

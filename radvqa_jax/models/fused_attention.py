@@ -2,7 +2,8 @@
 
 `blocks` runs anywhere XLA does: queries are taken a block at a time, and the backward pass computes a block's
 probabilities again (Rabe & Staats 2021). `cudnn` is NVIDIA's flash attention, for bfloat16 on Ampere and later; heads
-of 256, as Gemma's are, need Hopper. Both give what attention.attend gives, up to rounding.
+of 256, as Gemma's are, need Hopper. `splash` is JAX's kernel for TPUs. All give what attention.attend gives, up to
+rounding.
 """
 
 import logging
@@ -18,11 +19,13 @@ from jaxtyping import Array, Bool, Float
 
 from radvqa_jax.models.attention import MASKED, attended, attention_probs
 from radvqa_jax.models.blocks import block_size, cut, join
+from radvqa_jax.models.rows import ROWS
 from radvqa_jax.models.variants import Variant
 
 log = logging.getLogger(__name__)
 
 BLOCK = 256  # queries of a block, at most
+SPLASH_TILE = 128  # queries and keys of a tile
 PROBE_TOLERANCE = 0.03  # of the largest value: both round probabilities to bfloat16
 
 
@@ -67,15 +70,66 @@ def cudnn(
     return jax.nn.dot_product_attention(query, key, value, bias, scale=1.0, implementation="cudnn")
 
 
-KERNELS: dict[str, Callable[..., Array]] = {"blocks": blocks, "cudnn": cudnn}
+def splash(
+    query: Float[Array, "B T N H"],
+    key: Float[Array, "B S K H"],
+    value: Float[Array, "B S K H"],
+    attn_mask: Bool[Array, "B T S"] | None,
+    *,
+    softcap: float = 0.0,
+    interpret: bool = False,
+) -> Float[Array, "B T N H"]:
+    """Returns the attended values from JAX's splash attention; `interpret` runs it, slowly, where there is no TPU.
+
+    On several devices it needs the mesh of a training step: the compiler cannot cut the kernel by itself.
+    """
+    (batch, length), keys = query.shape[:2], key.shape[1]
+    if attn_mask is None:
+        attn_mask = jnp.ones((batch, length, keys), bool)
+    # A query that sees nothing is a padding token, which nobody reads: the kernel would divide by zero.
+    attn_mask = attn_mask | ~attn_mask.any(axis=-1, keepdims=True)
+    # The kernel takes whole tiles. Keys of the padding are masked; its queries see all others, and are dropped.
+    more, more_keys = -length % SPLASH_TILE, -keys % SPLASH_TILE
+    attn_mask = jnp.pad(attn_mask, ((0, 0), (0, more), (0, 0)), constant_values=True)
+    attn_mask = jnp.pad(attn_mask, ((0, 0), (0, 0), (0, more_keys)))
+    query = jnp.pad(query, ((0, 0), (0, more), (0, 0), (0, 0)))
+    key, value = (jnp.pad(x, ((0, 0), (0, more_keys), (0, 0), (0, 0))) for x in (key, value))
+    of_rows = jax.vmap(partial(_splash_row, softcap=softcap, interpret=interpret))
+    if not jax.sharding.get_abstract_mesh().empty:
+        of_rows = jax.shard_map(of_rows, in_specs=ROWS, out_specs=ROWS, check_vma=False)
+    return of_rows(query, key, value, attn_mask)[:, :length]
+
+
+def _splash_row(query: Array, key: Array, value: Array, attn_mask: Array, *, softcap: float, interpret: bool) -> Array:
+    """Returns the attended values of one row, [T N H]."""
+    # Not above: Pallas takes long to import, and only a TPU needs it.
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernels
+
+    names = ("q", "kv", "kv_compute", "q_dkv", "kv_dkv", "kv_dkv_compute", "q_dq", "kv_dq")
+    sizes: Any = {f"block_{name}": SPLASH_TILE for name in names}
+    kernel: Any = kernels.make_splash_mha(
+        jnp.broadcast_to(attn_mask[None], (query.shape[1], *attn_mask.shape)),
+        block_sizes=kernels.BlockSizes(**sizes),
+        head_shards=1,
+        q_seq_shards=1,
+        attn_logits_soft_cap=softcap or None,
+        interpret=interpret,
+    )
+    # Inside jit it makes an array of this flag and then asks it: it is a plain fact.
+    kernel.fwd_mask_info = kernel.fwd_mask_info._replace(is_dynamic_mask=True)
+    return kernel(*(x.swapaxes(0, 1) for x in (query, key, value))).swapaxes(0, 1)
+
+
+KERNELS: dict[str, Callable[..., Array]] = {"blocks": blocks, "cudnn": cudnn, "splash": splash}
+FUSED = {"gpu": "cudnn", "tpu": "splash"}  # what `auto` tries on a backend
 
 
 def with_attention(variant: Variant, attention: str, *, dtype: Any, text_len: int = 128) -> Variant:
     """Returns the model with a way to compute attention for each tower.
 
-    `auto` asks the device that is there: on an NVIDIA GPU cuDNN is tried on the shapes of each tower and taken where it
-    runs, agrees with `blocks` and is faster; everywhere else, and where anything fails, it is `blocks`. What was chosen
-    and why is logged. `xla` holds all probabilities.
+    `auto` asks the device that is there: on an NVIDIA GPU cuDNN, on a TPU splash attention is tried on the shapes of
+    each tower and taken where it runs, agrees with `blocks` and is faster; everywhere else, and where anything fails,
+    it is `blocks`. What was chosen and why is logged. `xla` holds all probabilities.
     """
     if attention != "auto":
         name = "" if attention == "xla" else attention
@@ -93,12 +147,16 @@ def choose(
 ) -> str:
     """Returns the name of the kernel for one tower on the device that is there; never raises, and logs its choice."""
     shape = f"{length} tokens, {num_heads} heads of {head_dim}"
-    if jax.default_backend() != "gpu" or dtype == jnp.float32 or softcap:
+    fused = FUSED.get(jax.default_backend())
+    if fused is None or dtype == jnp.float32 or (softcap and fused == "cudnn"):
+        return "blocks"
+    if fused == "splash" and jax.device_count() > 1:
+        log.warning("attention of %s: blocks, because splash answers on one device only", shape)
         return "blocks"
     try:
-        times = _race(length, num_heads, num_kv_heads, head_dim, dtype, masked)
+        times = _race(fused, length, num_heads, num_kv_heads, head_dim, dtype, masked, softcap)
     except Exception as error:  # whatever a driver or a compiler raises, the run goes on without it
-        log.warning("attention of %s: blocks, because cuDNN failed the probe: %s", shape, str(error)[:300])
+        log.warning("attention of %s: blocks, because %s failed the probe: %s", shape, fused, str(error)[:300])
         return "blocks"
     chosen = min(times, key=lambda name: times[name])
     told = ", ".join(f"{name} {1e3 * seconds:.2f} ms" for name, seconds in times.items())
@@ -106,8 +164,17 @@ def choose(
     return chosen
 
 
-def _race(length: int, num_heads: int, num_kv_heads: int, head_dim: int, dtype: Any, masked: bool) -> dict[str, float]:
-    """Returns seconds of forward and backward by each kernel on one row; raises if they do not agree."""
+def _race(
+    fused: str,
+    length: int,
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    dtype: Any,
+    masked: bool,
+    softcap: float,
+) -> dict[str, float]:
+    """Returns seconds of forward and backward on one row, by blocks and fused; raises if they do not agree."""
     keys = jax.random.split(jax.random.key(0), 3)
     heads = (num_heads, num_kv_heads, num_kv_heads)
     arrays = [jax.random.normal(k, (1, length, n, head_dim), dtype) for k, n in zip(keys, heads, strict=True)]
@@ -115,7 +182,8 @@ def _race(length: int, num_heads: int, num_kv_heads: int, head_dim: int, dtype: 
     mask = jnp.tril(jnp.ones((1, length, length), bool), length // 2) if masked else None
     times: dict[str, float] = {}
     results: dict[str, Any] = {}
-    for name, kernel in KERNELS.items():
+    for name in ("blocks", fused):
+        kernel = partial(KERNELS[name], softcap=softcap)
 
         def both(query: Array, key: Array, value: Array, kernel: Callable[..., Array] = kernel) -> Any:
             out, pull = jax.vjp(lambda q, k, v: kernel(q, k, v, mask), query, key, value)
@@ -128,7 +196,7 @@ def _race(length: int, num_heads: int, num_kv_heads: int, head_dim: int, dtype: 
             out = run(*arrays)
         jax.block_until_ready(out)
         times[name] = (time.perf_counter() - start) / 5
-    for have, want in zip(jax.tree.leaves(results["cudnn"]), jax.tree.leaves(results["blocks"]), strict=True):
+    for have, want in zip(jax.tree.leaves(results[fused]), jax.tree.leaves(results["blocks"]), strict=True):
         have, want = have.astype(jnp.float32), want.astype(jnp.float32)
         error = float(jnp.abs(have - want).max() / (jnp.abs(want).max() + 1e-9))
         if not error < PROBE_TOLERANCE:

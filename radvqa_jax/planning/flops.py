@@ -61,6 +61,10 @@ def _equation(equation: Any, while_turns: int | None) -> Work:
         return Work(_conv_flops(equation), _bytes(equation))
     if "dot_product_attention" in name:
         return Work(_attention_flops(equation, backward="bwd" in name), _bytes(equation))
+    if name == "pallas_call":  # one program of its grid; tiles that a mask lets it skip are counted
+        return Work(_inside(params, while_turns).flops * math.prod(params["grid_mapping"].grid), _bytes(equation))
+    if name == "shard_map":  # the share of one device
+        return _inside(params, while_turns).times(params["mesh"].size)
     if name == "scan":
         return _count(params["jaxpr"].jaxpr, while_turns).times(params["length"])
     if name == "cond":
@@ -70,6 +74,10 @@ def _equation(equation: Any, while_turns: int | None) -> Work:
         if inside.flops and while_turns is None:
             raise ValueError("A while loop holds products, and how often it turns is unknown: give while_turns.")
         return inside.times(while_turns or 1)
+    return _inside(params, while_turns)
+
+
+def _inside(params: dict[str, Any], while_turns: int | None) -> Work:
     return sum((_count(inner, while_turns) for inner in _inner(params)), start=NOTHING)
 
 

@@ -13,7 +13,7 @@ import pytest
 from radvqa_jax.models import fused_attention, gemma
 from radvqa_jax.models.attention import TAPS, attended, attention_probs
 from radvqa_jax.models.blocks import block_size, map_blocks
-from radvqa_jax.models.fused_attention import blocks, choose, cudnn, with_attention
+from radvqa_jax.models.fused_attention import blocks, choose, cudnn, splash, with_attention
 from radvqa_jax.models.paligemma import PaliGemma, fake_params, variables
 from radvqa_jax.models.variants import VARIANTS, get_variant
 
@@ -103,7 +103,7 @@ def test_a_probe_that_fails_is_told_and_ends_in_blocks(
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     with caplog.at_level(logging.WARNING):
         assert choose(64, 2, 1, 8, jnp.dtype("bfloat16"), True, 0.0) == "blocks"
-    assert "64 tokens, 2 heads of 8: blocks, because cuDNN failed the probe" in caplog.text
+    assert "64 tokens, 2 heads of 8: blocks, because cudnn failed the probe" in caplog.text
     choose.cache_clear()
 
 
@@ -111,14 +111,14 @@ def test_the_probe_takes_the_faster_of_two_that_agree(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setitem(fused_attention.KERNELS, "cudnn", lambda q, k, v, m: blocks(q, k, v, m))
+    monkeypatch.setitem(fused_attention.KERNELS, "cudnn", lambda q, k, v, m, softcap: blocks(q, k, v, m))
     times = iter([0.0, 5.0, 5.0, 6.0])  # blocks takes five seconds, the other one
     monkeypatch.setattr(fused_attention.time, "perf_counter", lambda: next(times))
     with caplog.at_level(logging.WARNING):
         assert choose(32, 2, 1, 8, jnp.dtype("bfloat16"), True, 0.0) == "cudnn"
     assert "blocks 1000.00 ms, cudnn 200.00 ms" in caplog.text
     monkeypatch.setattr(fused_attention.time, "perf_counter", lambda: 0.0)
-    monkeypatch.setitem(fused_attention.KERNELS, "cudnn", lambda q, k, v, m: 2 * blocks(q, k, v, m))
+    monkeypatch.setitem(fused_attention.KERNELS, "cudnn", lambda q, k, v, m, softcap: 2 * blocks(q, k, v, m))
     assert choose(34, 2, 1, 8, jnp.dtype("bfloat16"), True, 0.0) == "blocks"
     assert "its results differ from those of blocks" in caplog.text
     choose.cache_clear()
@@ -128,6 +128,41 @@ def test_cudnn_refuses_a_soft_cap() -> None:
     qkv, mask = arrays(8)
     with pytest.raises(ValueError, match="no soft cap"):
         cudnn(*qkv, mask, softcap=50.0)
+
+
+@pytest.mark.parametrize("length", [128, 150])  # 150: tiles are padded
+@pytest.mark.parametrize(("masked", "softcap", "kv_heads"), [(True, 0.0, 1), (True, 1.5, 2), (False, 0.0, 4)])
+def test_splash_gives_the_same_values_and_gradients(length: int, masked: bool, softcap: float, kv_heads: int) -> None:
+    qkv, mask = arrays(length, kv_heads=kv_heads, head_dim=24)
+    want = both(partial(plain, softcap=softcap), qkv, mask if masked else None)
+    have = jax.jit(partial(both, partial(splash, softcap=softcap, interpret=True)))(qkv, mask if masked else None)
+    for x, y in zip(jax.tree.leaves(have), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4)  # of sums over 128 positions, in float32
+
+
+def test_queries_that_see_nothing_stay_finite_in_splash() -> None:
+    qkv, mask = arrays(256)
+    blind = mask.at[:, 128:].set(False)  # a whole tile of padding tokens
+    out = splash(*qkv, blind, interpret=True)
+    assert jnp.isfinite(out).all()
+    np.testing.assert_allclose(out[:, :128], plain(*qkv, mask)[:, :128], rtol=1e-5, atol=1e-5)
+
+
+def test_a_tpu_is_asked_for_splash_with_its_soft_cap(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    monkeypatch.setitem(fused_attention.KERNELS, "splash", partial(splash, interpret=True))
+    times = iter([0.0, 6.0, 6.0, 7.0])  # as a TPU may have it: here the interpreter is slow
+    monkeypatch.setattr(fused_attention.time, "perf_counter", lambda: next(times))
+    with caplog.at_level(logging.WARNING):
+        assert choose(128, 2, 1, 8, jnp.dtype("bfloat16"), True, 2.0) == "splash"
+    assert "128 tokens, 2 heads of 8: splash" in caplog.text
+    choose.cache_clear()
+    monkeypatch.setattr(jax, "device_count", lambda: 4)
+    assert choose(128, 2, 1, 8, jnp.dtype("bfloat16"), True, 2.0) == "blocks"
+    assert "because splash answers on one device only" in caplog.text
+    choose.cache_clear()
 
 
 @pytest.mark.gpu

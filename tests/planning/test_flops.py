@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from radvqa_jax.models.fused_attention import splash
 from radvqa_jax.planning.devices import DEVICES, find_kind, get_device
 from radvqa_jax.planning.fit import find_float32, largest_batch
 from radvqa_jax.planning.flops import count_work
@@ -29,6 +30,19 @@ def test_the_backward_pass_and_what_it_computes_again_count() -> None:
     # Forward, both computed again, and two backward; without the value the forward pass itself is read by nobody.
     assert count_work(jax.jit(jax.value_and_grad(jax.checkpoint(two))).trace(X)).flops == 6 * one
     assert count_work(jax.jit(jax.grad(jax.checkpoint(two))).trace(X)).flops == 4 * one
+
+
+def test_a_kernel_counts_once_for_every_program_of_its_grid() -> None:
+    query, key, mask = jnp.zeros((3, 256, 4, 24)), jnp.zeros((3, 256, 2, 24)), jnp.ones((3, 256, 256), bool)
+    product = 2 * 3 * 4 * 256 * 256 * 24
+
+    def attend(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+        return splash(query, key, value, mask)
+
+    assert count_work(jax.jit(attend).trace(query, key, key)).flops == 2 * product
+    # Backward three for the query and four for key and value: each computes the logits again.
+    grad = jax.jit(jax.grad(lambda *a: attend(*a).sum(), argnums=(0, 1, 2)))
+    assert count_work(grad.trace(query, key, key)).flops == pytest.approx(9 * product, rel=1e-3)
 
 
 def test_a_loop_of_unknown_length_asks_for_it() -> None:
