@@ -5,7 +5,7 @@
 
 Targets are in radvqa_jax/planning/devices.py (h100, rtx4060, v5e-16, …), or `local`. Machine: any with 4 GB of memory
 and the target's compiler (`jax[cuda13]` or `jax[tpu]`; where it is not installed, the pip command is told). Expect one
-or two minutes, and about three more for the largest batch at each resolution; `--config.fit.resolutions="()"` leaves
+or two minutes, and up to four more for the largest batch at each resolution; `--config.fit.resolutions="()"` leaves
 that out. XLA's warnings there are about a limit of its own, which is below the card's memory.
 """
 

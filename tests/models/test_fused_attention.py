@@ -140,6 +140,12 @@ def test_splash_gives_the_same_values_and_gradients(length: int, masked: bool, s
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4)  # of sums over 128 positions, in float32
 
 
+def test_splash_reads_a_cache_that_is_longer_than_the_prompt() -> None:
+    (query, key, value), mask = arrays(150)
+    short = query[:, :130], key, value, mask[:, :130]
+    np.testing.assert_allclose(splash(*short, interpret=True), plain(*short), rtol=1e-5, atol=1e-5)
+
+
 def test_queries_that_see_nothing_stay_finite_in_splash() -> None:
     qkv, mask = arrays(256)
     blind = mask.at[:, 128:].set(False)  # a whole tile of padding tokens

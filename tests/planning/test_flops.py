@@ -40,6 +40,10 @@ def test_a_kernel_counts_once_for_every_program_of_its_grid() -> None:
         return splash(query, key, value, mask)
 
     assert count_work(jax.jit(attend).trace(query, key, key)).flops == 2 * product
+    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((3, 1, 1), ("data", "fsdp", "tensor"))):
+        traced = jax.jit(attend).trace(query, key, key)
+    assert "shard_map" in str(traced.jaxpr)  # each device has its own rows
+    assert count_work(traced).flops == 2 * product
     # Backward three for the query and four for key and value: each computes the logits again.
     grad = jax.jit(jax.grad(lambda *a: attend(*a).sum(), argnums=(0, 1, 2)))
     assert count_work(grad.trace(query, key, key)).flops == pytest.approx(9 * product, rel=1e-3)
