@@ -39,7 +39,7 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
     Raises:
         FileNotFoundError, ValueError: if the checkpoint, the tokenizer or an adapter is not there or is none, the
             tokenizer has too many tokens, the rules of a stage do not fit the model, or the mesh does not fit the
-            devices or the batches.
+            devices, the batches or the attention.
     """
     tokenizer = Tokenizer(config.model.tokenizer)
     big_vision.read_shapes(config.model.checkpoint)
@@ -51,9 +51,14 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
         )
     stages = _trained_stages(config)
     mesh = mesh_of(config)
-    for stage in map(config.stage, stages):
-        if mesh is not None:
+    if mesh is not None:
+        for stage in map(config.stage, stages):
             check_rows(mesh, stage.batch_size * stage.accumulate, accumulate=stage.accumulate)
+        if mesh.size > 1 and config.model.attention == "splash" and config.mode != "train":
+            raise ValueError(
+                f"model.attention=splash answers on one device only, and mode={config.mode} would on {mesh.size}: the "
+                "compiler cannot cut the kernel. Set model.attention='blocks', or leave mesh.* at 1."
+            )
     adapters = [config.stage(name).init_from for name in stages] if stages else [config.adapter]
     for adapter in [*adapters, *config.saliency.beside]:
         if adapter:

@@ -5,13 +5,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
 
 from radvqa_jax.checkpoints import big_vision
-from radvqa_jax.config import SourceConfig
+from radvqa_jax.config import MeshConfig, SourceConfig
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.files import read_json
-from radvqa_jax.runners import RUNNERS
+from radvqa_jax.runners import RUNNERS, ground
+from radvqa_jax.training.sharding import make_mesh
 from tests.runners.shared import MakeConfig, refuse, replace_in_runners
 
 
@@ -86,3 +88,15 @@ def test_an_adapter_is_missed_before_weights_are_loaded(
     monkeypatch.setattr(big_vision, "load", refuse)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         RUNNERS["predict"](micro_config({"mode": "predict", "adapter": "nowhere"}), tmp_path)
+
+
+def test_splash_attention_is_refused_where_several_devices_would_answer(
+    micro_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mesh = make_mesh(MeshConfig(data=4), jax.devices()[:1] * 4)  # the same device: nothing is put there
+    monkeypatch.setattr(ground, "mesh_of", lambda config: mesh)
+    for mode in ("job", "predict"):
+        with pytest.raises(ValueError, match=r"answers on one device only(?s:.*)Set model.attention='blocks'"):
+            ground.inspect_model(micro_config({"mode": mode, "model.attention": "splash"}))
+    for fields in ({"mode": "train", "model.attention": "splash"}, {"mode": "job", "model.attention": "blocks"}):
+        ground.inspect_model(micro_config(fields))

@@ -82,6 +82,18 @@ def test_parts_of_a_batch_that_a_mesh_cannot_cut_are_merged_and_told(
     assert "stage2.batch_size=24 and stage2.accumulate=4" in capsys.readouterr().out
 
 
+def test_answers_on_a_mesh_are_not_planned_with_splash(
+    micro_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = micro_config({"model.attention": "splash", "stage2.accumulate": 1})
+    for size, answering in ((1, "splash"), (4, "blocks")):
+        mesh = make_mesh(MeshConfig(fsdp=size), jax.devices()[:1] * size)
+        programs = list(fit_runner.programs(config, mesh, samples=2, new_tokens=3))
+        models = [program.kwargs["model"] for program in programs if "model" in program.kwargs]
+        assert [model.variant.llm.kernel for model in models] == ["splash", "splash", answering]  # two stages, answers
+        assert ("planned with model.attention=blocks" in capsys.readouterr().out) == (size > 1)
+
+
 @pytest.mark.parametrize(
     ("override", "match"),
     [

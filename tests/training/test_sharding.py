@@ -1,5 +1,6 @@
 """Where leaves lie on a mesh, and that the numbers on eight devices are those of one."""
 
+import json
 import os
 import socket
 import subprocess
@@ -89,6 +90,17 @@ def test_eight_devices_give_the_numbers_of_one_interrupted_or_not(tmp_path: Path
         assert set(one) == set(eight)
         for leaf, values in one.items():
             np.testing.assert_allclose(eight[leaf], values, rtol=1e-5, atol=1e-5, err_msg=leaf)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mesh", [(2, 2, 1), (2, 1, 2)])
+def test_splash_attention_is_cut_by_rows(mesh: tuple[int, int, int]) -> None:
+    command = [sys.executable, str(Path(__file__).with_name("run_splash.py")), *map(str, mesh)]
+    done = subprocess.run(command, env=environment(4), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert max(told["error"]) < 1e-4  # of sums over 140 positions, in float32
+    assert all(told["by_rows"])
 
 
 def free_port() -> int:
