@@ -135,7 +135,8 @@ def main() -> None:
     metrics = measure("one step of stage 2", partial(train_once, config, base, batch))
     maps = measure("attention rollout", partial(roll_out, config, base, batch))
     finite = bool(jnp.isfinite(maps).all())
-    print(f"loss {float(metrics['loss']):.3f}; rollout to {maps[0].size} patches, finite: {finite}")
+    _, tokens, *grid = maps.shape
+    print(f"loss {float(metrics['loss']):.3f}; rollout of {tokens} tokens to {grid} patches, finite: {finite}")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import jax
 
 from radvqa_jax.config import Config, SourceConfig
 from radvqa_jax.data.rows import RowSource
@@ -16,7 +19,7 @@ from radvqa_jax.evaluation.review import Reading, read_sheet
 from radvqa_jax.files import sha256, write_jsonl, write_text
 from radvqa_jax.runners.ground import Ground, configured_adapter, load_ground
 from radvqa_jax.schema import Record
-from radvqa_jax.training.stage import Trained, assemble, identify
+from radvqa_jax.training.stage import Trained, assemble, identify, mesh_of
 
 
 def answer(ground: Ground, trained: Trained, rows: RowSource, *, run: str, name: str = "") -> list[Record]:
@@ -29,18 +32,20 @@ def answer(ground: Ground, trained: Trained, rows: RowSource, *, run: str, name:
         "decode": dataclasses.asdict(config.decode),
         "data": rows.fingerprint,
     }
-    return predict(
-        model,
-        params,
-        rows,
-        tokenizer=ground.tokenizer,
-        data=config.data,
-        config=config.decode,
-        seed=config.seed,
-        run=run,
-        path=ground.workdir / "predictions" / f"{name or run}.jsonl",
-        fingerprint=fingerprint,
-    )
+    mesh = mesh_of(config)
+    with nullcontext() if mesh is None else jax.set_mesh(mesh):
+        return predict(
+            model,
+            params,
+            rows,
+            tokenizer=ground.tokenizer,
+            data=config.data,
+            config=config.decode,
+            seed=config.seed,
+            run=run,
+            path=ground.workdir / "predictions" / f"{name or run}.jsonl",
+            fingerprint=fingerprint,
+        )
 
 
 class Unseen(NamedTuple):

@@ -54,6 +54,8 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
     if mesh is not None:
         for stage in map(config.stage, stages):
             check_rows(mesh, stage.batch_size * stage.accumulate, accumulate=stage.accumulate)
+        if config.mode not in ("train", "ask"):
+            check_rows(mesh, config.decode.batch_size, field="decode.batch_size")
         if mesh.size > 1 and config.model.attention == "splash" and config.mode != "train":
             raise ValueError(
                 f"model.attention=splash answers on one device only, and mode={config.mode} would on {mesh.size}: the "

@@ -173,15 +173,15 @@ def spread(mesh: Mesh, batch_size: int, accumulate: int) -> tuple[int, int] | No
     return None if n is None else (n * batch_size, accumulate // n)
 
 
-def check_rows(mesh: Mesh, rows: int, *, accumulate: int) -> None:
-    """Raises ValueError if a part of a batch cannot be cut evenly over the `data` and `fsdp` axes."""
+def check_rows(mesh: Mesh, rows: int, *, accumulate: int = 1, field: str = "batch_size") -> None:
+    """Raises ValueError, naming the field, if a part of a batch cannot be cut evenly over `data` and `fsdp`."""
     share = mesh.shape["data"] * mesh.shape["fsdp"]
     batch_size = rows // accumulate
     if batch_size % share:
         other = spread(mesh, batch_size, accumulate)
         way = f"batch_size={other[0]} and accumulate={other[1]}, the same rows a step" if other else "a multiple of it"
         raise ValueError(
-            f"batch_size={batch_size} rows cannot be cut over mesh.data x mesh.fsdp = {share} devices. "
+            f"{field}={batch_size} rows cannot be cut over mesh.data x mesh.fsdp = {share} devices. "
             f"Give {way}, or another mesh."
         )
 

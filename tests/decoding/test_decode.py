@@ -1,6 +1,8 @@
 """The decoding loop: what it writes, when it stops, and what its log-probabilities mean."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,6 +15,7 @@ from radvqa_jax.decoding.decode import Decoded, decode
 from radvqa_jax.models.paligemma import PaliGemma, fake_params, variables
 from radvqa_jax.models.variants import VARIANTS
 from radvqa_jax.schema import Batch
+from tests.virtual_devices import run_script
 
 MODEL = PaliGemma(VARIANTS["dummy"])
 PARAMS = fake_params(MODEL.variant, seed=1)
@@ -170,3 +173,12 @@ def test_half_precision_weights_and_cache_answer_too() -> None:
     assert out.tokens.shape == (3, 1, 3)
     assert out.logprobs.dtype == jnp.float32
     assert (np.asarray(out.logprobs) < 0).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mesh", [(4, 1, 1), (2, 2, 1)])
+def test_several_devices_answer_as_one_and_each_its_own_rows(mesh: tuple[int, int, int]) -> None:
+    told = json.loads(run_script(Path(__file__).with_name("run_mesh_decode.py"), *mesh, devices=4))
+    assert told["same_tokens"]
+    assert told["logprobs_apart"] < 1e-5
+    assert told["of_all_rows"] == []

@@ -100,3 +100,12 @@ def test_splash_attention_is_refused_where_several_devices_would_answer(
             ground.inspect_model(micro_config({"mode": mode, "model.attention": "splash"}))
     for fields in ({"mode": "train", "model.attention": "splash"}, {"mode": "job", "model.attention": "blocks"}):
         ground.inspect_model(micro_config(fields))
+
+
+def test_answers_that_devices_cannot_share_out_are_refused(
+    micro_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ground, "mesh_of", lambda config: make_mesh(MeshConfig(data=4), jax.devices()[:1] * 4))
+    with pytest.raises(ValueError, match=r"decode.batch_size=6 rows cannot be cut(?s:.*)Give a multiple of it"):
+        ground.inspect_model(micro_config({"mode": "predict", "decode.batch_size": 6}))
+    ground.inspect_model(micro_config({"mode": "train", "decode.batch_size": 6}))  # it answers nothing

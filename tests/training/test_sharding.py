@@ -1,10 +1,7 @@
 """Where leaves lie on a mesh, and that the numbers on eight devices are those of one."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +17,7 @@ from radvqa_jax.models.variants import get_variant
 from radvqa_jax.training.hooks import read_losses
 from radvqa_jax.training.sharding import RULES, check_rows, leaf_sharding, make_mesh
 from radvqa_jax.trees import apply_rules
-
-REPO = Path(__file__).resolve().parents[2]
+from tests.virtual_devices import run_script, start_main
 
 
 def test_every_rule_decides_about_a_leaf_and_has_its_rank() -> None:
@@ -55,24 +51,15 @@ def test_rows_that_cannot_be_shared_out_are_refused() -> None:
         check_rows(mesh, 96, accumulate=16)
 
 
-def environment(devices: int) -> dict[str, str]:
-    """Returns the variables of a process with so many virtual devices; it compiles as the tests do."""
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
-    return os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(REPO)}
-
-
 def run(folder: Path, devices: int, mesh: tuple[int, int, int], *, stop_at: int = 0) -> tuple[dict[str, Any], str]:
     """Returns (trained leaves and logged scalars, what was printed) of run_mesh.py on so many virtual devices."""
     folder.mkdir()
-    script = str(Path(__file__).with_name("run_mesh.py"))
-    command = [sys.executable, script, str(folder), *map(str, mesh), str(stop_at)]
-    done = subprocess.run(command, env=environment(devices), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    said = run_script(Path(__file__).with_name("run_mesh.py"), folder, *mesh, stop_at, devices=devices)
     with np.load(folder / "trained.npz") as arrays:
         found = dict(arrays)
     rows = read_losses(folder)
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
-    return found | {name: np.array([row[name] for row in rows]) for name in ("loss", "grad_norm")}, done.stdout
+    return found | {name: np.array([row[name] for row in rows]) for name in ("loss", "grad_norm")}, said
 
 
 @pytest.mark.slow
@@ -95,10 +82,7 @@ def test_eight_devices_give_the_numbers_of_one_interrupted_or_not(tmp_path: Path
 @pytest.mark.slow
 @pytest.mark.parametrize("mesh", [(2, 2, 1), (2, 1, 2)])
 def test_splash_attention_is_cut_by_rows(mesh: tuple[int, int, int]) -> None:
-    command = [sys.executable, str(Path(__file__).with_name("run_splash.py")), *map(str, mesh)]
-    done = subprocess.run(command, env=environment(4), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    told = json.loads(run_script(Path(__file__).with_name("run_splash.py"), *mesh, devices=4))
     assert max(told["error"]) < 1e-4  # of sums over 140 positions, in float32
     assert all(told["by_rows"])
 
@@ -109,23 +93,15 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def start_training(config: Path, workdir: Path, *fields: str, devices: int) -> subprocess.Popen[str]:
-    """Returns a process that trains the micro model by the command line."""
-    command = [sys.executable, "-m", "radvqa_jax.main", "--config", str(config), "--workdir", str(workdir)]
-    command += ["--config.mode=train", "--config.compilation_cache=", *fields]
-    return subprocess.Popen(
-        command, env=environment(devices), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
 @pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one(micro_file: Path, tmp_path: Path) -> None:
     where = f"--config.process.coordinator=127.0.0.1:{free_port()}"
     spread = ("--config.mesh.data=0", "--config.mesh.fsdp=2", where, "--config.process.count=2")
     several = [
-        start_training(micro_file, tmp_path / "two", *spread, f"--config.process.index={i}", devices=2) for i in (0, 1)
+        start_main(micro_file, tmp_path / "two", *spread, f"--config.process.index={i}", mode="train", devices=2)
+        for i in (0, 1)
     ]
-    alone = start_training(micro_file, tmp_path / "one", devices=1)
+    alone = start_main(micro_file, tmp_path / "one", mode="train", devices=1)
     said = {}
     for name, process in (("first", several[0]), ("second", several[1]), ("alone", alone)):
         said[name], errors = process.communicate(timeout=300)

@@ -1,0 +1,34 @@
+"""A whole job on several devices, by the command line: it leaves what a job on one device leaves."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from radvqa_jax.checkpoints.adapter import load_adapter
+from radvqa_jax.evaluation.predict import read_records
+from tests.virtual_devices import start_main
+
+
+@pytest.mark.slow
+def test_a_job_on_four_devices_leaves_what_one_leaves(micro_file: Path, tmp_path: Path) -> None:
+    one, four = tmp_path / "one", tmp_path / "four"
+    fields = ("--config.stages=('stage2',)", "--config.mesh.data=2", "--config.mesh.fsdp=2")
+    alone = start_main(micro_file, one, fields[0], mode="job", devices=1)
+    several = start_main(micro_file, four, *fields, mode="job", devices=4)
+    for process in (alone, several):
+        _, errors = process.communicate(timeout=600)
+        assert process.returncode == 0, errors
+    files = [{path.relative_to(folder) for path in folder.glob("[!s]*/*")} for folder in (one, four)]
+    assert files[0] == files[1]
+    assert {path.name for path in four.iterdir()} == {path.name for path in one.iterdir()}
+    assert len(list(four.glob("saliency/*.npz"))) == len(list(one.glob("saliency/*.npz"))) > 0
+    leaves = [load_adapter(folder / "stage2")[0] for folder in (one, four)]
+    for name, leaf in leaves[0].items():
+        np.testing.assert_allclose(leaves[1][name], leaf, rtol=1e-5, atol=1e-5, err_msg=name)
+    predictions = sorted(one.glob("predictions/*.jsonl"))
+    assert {"base.jsonl", "stage2.jsonl", "stage2_swapped.jsonl"} <= {path.name for path in predictions}
+    for path in predictions:
+        for want, have in zip(read_records(path), read_records(four / "predictions" / path.name), strict=True):
+            assert have.predictions == want.predictions
+            assert have.logprobs == pytest.approx(want.logprobs, abs=1e-4)  # sums over four tokens, six digits kept
