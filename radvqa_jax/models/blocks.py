@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from radvqa_jax.models.rows import row_shares
+
 
 def block_size(length: int, most: int) -> int:
     """Returns how many of `length` positions a block holds: at most `most`, and no padding where that is to be had.
@@ -34,9 +36,9 @@ def join(blocks: Array, length: int) -> Array:
 def map_blocks(function: Callable[[Array], Array], x: Array, *, most: int) -> Array:
     """Returns `function` of x [B T …] position by position; the backward pass computes a block's insides again.
 
-    `most` is the number of positions of a block over all rows.
+    `most` is the number of positions of a block over all rows that one device has.
     """
-    size = block_size(x.shape[1], max(1, most // x.shape[0]))
+    size = block_size(x.shape[1], max(1, most * row_shares() // x.shape[0]))
     if size == x.shape[1]:
         return function(x)
     # Inside a scan nothing could be merged across the boundary; a guard against it only costs.

@@ -126,8 +126,9 @@ class FeedForward(AdaptedModule):
         self, x: Float[Array, "B T D"], after: Callable[[Array], Array] = lambda y: y
     ) -> Float[Array, "B T D"]:
         width, mlp_dim = self.config.width, self.config.mlp_dim
-        gates = self.prepared("gating_einsum", "BTD,CDF->CBTF", shape=(2, width, mlp_dim), fan_in=width)
-        down = self.prepared("linear", "BTF,FD->BTD", shape=(mlp_dim, width), fan_in=mlp_dim)
+        whole = "D" if self.blocked and x.shape[1] > 1 else ""  # gathered before the loop over blocks, not within it
+        gates = self.prepared("gating_einsum", "BTD,CDF->CBTF", shape=(2, width, mlp_dim), fan_in=width, whole=whole)
+        down = self.prepared("linear", "BTF,FD->BTD", shape=(mlp_dim, width), fan_in=mlp_dim, whole=whole)
 
         def apply(x: Array) -> Array:
             gate, up = gates(x)

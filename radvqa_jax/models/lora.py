@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from radvqa_jax.config import LoraConfig
 from radvqa_jax.models.quantize import QUANTIZED, dequantize
+from radvqa_jax.models.rows import gathered
 from radvqa_jax.trees import Flat, apply_rules
 
 LORA = "lora"  # the flax collection
@@ -129,8 +130,12 @@ class AdaptedModule(nn.Module):
         """
         return self.prepared(name, equation, shape=shape, fan_in=fan_in)(x)
 
-    def prepared(self, name: str, equation: str, *, shape: tuple[int, ...], fan_in: int) -> Callable[[jax.Array], Any]:
+    def prepared(
+        self, name: str, equation: str, *, shape: tuple[int, ...], fan_in: int, whole: str = ""
+    ) -> Callable[[jax.Array], Any]:
         """Returns the function of x that `linear` applies; it may be used inside jax's own loops.
+
+        `whole` names an axis of the weight that no device may have a share of: a loop would gather it in every turn.
 
         Adapter factors are float32 in memory; they compute in the dtype of the activations. A quantised weight exists
         whole, in that dtype, while its layer computes.
@@ -139,6 +144,8 @@ class AdaptedModule(nn.Module):
             weight = dequantize(self.get_variable(QUANTIZED, name), self.dtype)
         else:
             weight = self.param(name, nn.initializers.normal(fan_in**-0.5), shape)
+        if whole:
+            weight = gathered(weight, equation.split("->")[0].split(",")[1].index(whole))
         full_name = "/".join((*self.path, name))
         adapter = None
         if self.lora is not None and full_name in self.lora.targets:

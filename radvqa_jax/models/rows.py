@@ -7,6 +7,12 @@ from jaxtyping import Array
 ROWS = PartitionSpec(("data", "fsdp"))  # of everything whose first axis is the batch
 
 
+def row_shares() -> int:
+    """Returns over how many devices rows are cut; 1 where no mesh is set."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty else mesh.shape["data"] * mesh.shape["fsdp"]
+
+
 def cut_by_rows(x: Array) -> Array:
     """Returns x [B …] cut over the devices by rows; x itself where no mesh is set (training/step.py and
     runners/evaluate.py set it).
@@ -19,3 +25,14 @@ def cut_by_rows(x: Array) -> Array:
     if one_token or jax.sharding.get_abstract_mesh().empty:
         return x
     return jax.lax.with_sharding_constraint(x, ROWS)
+
+
+def gathered(weight: Array, axis: int) -> Array:
+    """Returns a weight with one axis whole on every device, the others as they were; itself where no mesh is set.
+
+    For a weight that a loop uses: within the loop the compiler would gather it in every turn.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return weight
+    axes = [None if i == axis else PartitionSpec.UNCONSTRAINED for i in range(weight.ndim)]
+    return jax.lax.with_sharding_constraint(weight, PartitionSpec(*axes))
