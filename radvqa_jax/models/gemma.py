@@ -14,7 +14,7 @@ from radvqa_jax.models.kv_cache import KVCache, write
 from radvqa_jax.models.lora import LORA, AdaptedModule, Lora
 from radvqa_jax.models.quantize import QUANTIZED
 from radvqa_jax.models.remat import Remat, rematerialise
-from radvqa_jax.models.rows import cut_by_rows
+from radvqa_jax.models.rows import beside_vocabulary, cut_by_rows
 from radvqa_jax.models.variants import GemmaConfig
 
 MAX_WAVELENGTH = 10_000
@@ -181,7 +181,7 @@ class Embedder(nn.Module):
 
     def encode(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
         """Returns embeddings times sqrt(width), the factor rounded to the compute dtype as the reference does."""
-        x = self.input_embedding[tokens].astype(self.dtype)
+        x = beside_vocabulary(self.input_embedding[beside_vocabulary(tokens)]).astype(self.dtype)
         return x * jnp.sqrt(self.config.width).astype(self.dtype)
 
     def decode(self, pre_logits: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
@@ -190,7 +190,7 @@ class Embedder(nn.Module):
         alone = pre_logits.shape[0] * pre_logits.shape[1] == 1
         if alone:  # XLA for GPUs makes a product with one row a sum over a float32 copy of the table, of 2 GB
             pre_logits = jnp.repeat(pre_logits, 8, axis=1)
-        logits = jnp.einsum("BTD,VD->BTV", pre_logits, table, preferred_element_type=jnp.float32)
+        logits = jnp.einsum("BTD,VD->BTV", beside_vocabulary(pre_logits), table, preferred_element_type=jnp.float32)
         return logits[:, :1] if alone else logits
 
 

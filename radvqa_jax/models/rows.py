@@ -36,3 +36,14 @@ def gathered(weight: Array, axis: int) -> Array:
         return weight
     axes = [None if i == axis else PartitionSpec.UNCONSTRAINED for i in range(weight.ndim)]
     return jax.lax.with_sharding_constraint(weight, PartitionSpec(*axes))
+
+
+def beside_vocabulary(x: Array) -> Array:
+    """Returns tokens or states [B …] as the token table wants them; x itself where no mesh is set.
+
+    `fsdp` cuts the table along its tokens. A device embeds its own tokens, and makes the logits of its own tokens, for
+    the rows of all devices along that axis: states are small, and the table is the largest leaf there is.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return x
+    return jax.lax.with_sharding_constraint(x, PartitionSpec("data"))

@@ -5,6 +5,7 @@ layer as they are used; `tensor` splits heads, MLP and vocabulary. The batch and
 any of it: numbers are those of one device, up to the order of sums.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,11 +21,11 @@ from radvqa_jax.schema import Batch
 
 AXES = ("data", "fsdp", "tensor")
 
-# Name of a leaf -> the mesh axis along each of its own; the first pattern that matches the whole name decides.
+# Name of a leaf -> the mesh axes along each of its own; the first pattern that matches the whole name decides.
 # A leading L is the layer axis. An axis that a mesh axis does not divide stays whole, as Gemma's one key head does.
-RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
+RULES: tuple[tuple[str, tuple[str | tuple[str, ...] | None, ...]], ...] = (
     (r".*/lora_[ab]", ()),
-    (r"llm/embedder/input_embedding", ("tensor", "fsdp")),
+    (r"llm/embedder/input_embedding", (("tensor", "fsdp"), None)),  # along its tokens: models/rows.py
     (r"llm/.*/q_einsum/w", (None, "tensor", "fsdp", None)),
     (r"llm/.*/(kv|qkv)_einsum/w", (None, None, "tensor", "fsdp", None)),
     (r"llm/.*/attn_vec_einsum/w", (None, "tensor", None, "fsdp")),
@@ -65,10 +66,13 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
 def leaf_sharding(mesh: Mesh, name: str, shape: Sequence[int]) -> NamedSharding:
     """Returns where a leaf lies by its name."""
     axes = next(axes for pattern, axes in RULES if re.fullmatch(pattern, name))
+
+    def along(axis: str | tuple[str, ...] | None, length: int) -> str | tuple[str, ...] | None:
+        parts = math.prod(mesh.shape[name] for name in ((axis,) if isinstance(axis, str) else axis or ()))
+        return None if length % parts else axis
+
     pairs = zip(axes, shape, strict=True) if axes else ()
-    return NamedSharding(
-        mesh, PartitionSpec(*(axis if axis and not n % mesh.shape[axis] else None for axis, n in pairs))
-    )
+    return NamedSharding(mesh, PartitionSpec(*(along(axis, length) for axis, length in pairs)))
 
 
 def shard_flat(mesh: Mesh, flat: Mapping[str, Any]) -> dict[str, Any]:

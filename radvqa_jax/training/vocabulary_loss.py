@@ -21,9 +21,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from radvqa_jax.models.blocks import block_size, cut
-from radvqa_jax.models.rows import cut_by_rows
+from radvqa_jax.models.rows import beside_vocabulary, cut_by_rows, row_shares
 
-TILE = 512  # positions over all rows; products with the table are then limited by arithmetic, not by its bytes
+TILE = 512  # positions over a device's rows; products with the table are then limited by arithmetic, not by its bytes
 
 
 class _Sums(NamedTuple):
@@ -58,13 +58,13 @@ def vocabulary_loss(
         targets: the token that each position should predict.
         weights: what each position counts; 0 where there is no target. Its own gradient is not defined.
         label_smoothing: s gives the target 1 - s and every other token s / (V - 1).
-        tile: positions that make logits at a time, over all rows; at least one of each row.
+        tile: positions that make logits at a time, over all rows that one device has; at least one of each row.
     """
     weights = jax.lax.stop_gradient(weights)
     order = jnp.argsort(weights == 0, axis=1, stable=True)
     take = partial(jnp.take_along_axis, indices=order, axis=1)
     moved = jnp.take_along_axis(states, order[..., None], axis=1)
-    size = block_size(states.shape[1], max(1, tile // states.shape[0]))
+    size = block_size(states.shape[1], max(1, tile * row_shares() // states.shape[0]))
     tiles = _Tiles(cut(moved, size), cut(take(targets), size), cut(take(weights), size))
     return _tiled(tiles.states, table.astype(states.dtype), tiles.targets, tiles.weights, label_smoothing)
 
@@ -77,7 +77,7 @@ def _tile_loss(
     smoothing: float,
 ) -> tuple[Float[Array, ""], Float[Array, "B A V"]]:
     """Returns (summed loss of one tile, its gradient to the logits)."""
-    logits = jnp.einsum("BAD,VD->BAV", states, table, preferred_element_type=jnp.float32)
+    logits = jnp.einsum("BAD,VD->BAV", beside_vocabulary(states), table, preferred_element_type=jnp.float32)
     log_sum = jax.nn.logsumexp(logits, axis=-1)
     # A comparison instead of a gather: it fuses into the sums, and a vocabulary cut over devices stays cut.
     hit = jnp.arange(table.shape[0])[None, None] == targets[..., None]

@@ -1,5 +1,6 @@
 """Gemma's parts, against their formulas; the whole is held by the golden numbers."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from radvqa_jax.models import gemma
 from radvqa_jax.models.gemma import Embedder, FeedForward, RMSNorm, rope
 from radvqa_jax.models.paligemma import PaliGemma, fake_params, variables
 from radvqa_jax.models.variants import VARIANTS
@@ -127,3 +129,20 @@ def test_the_final_cap_is_on_decoding_steps_only() -> None:
     np.testing.assert_array_equal(first_capped, first)
     np.testing.assert_allclose(step_capped, 0.7 * np.tanh(step / 0.7), atol=1e-5)
     assert np.abs(step).max() > 1
+
+
+def test_on_a_mesh_a_block_has_a_devices_own_positions_and_weights_are_gathered_before_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gemma, "MLP_TOKENS", 8)
+    module, x = FeedForward(None, jnp.float32, DUMMY.llm, blocked=True), jnp.ones((4, 16, DUMMY.llm.width))
+    params = module.init(jax.random.key(0), x)
+    mesh = jax.sharding.AbstractMesh((2, 2, 1), ("data", "fsdp", "tensor"))
+    for turns, gathered, context in ((8, 0, nullcontext()), (2, 2, jax.sharding.use_abstract_mesh(mesh))):
+        with context:
+            equations = jax.make_jaxpr(module.apply)(params, x).eqns
+        (loop,) = [equation for equation in equations if equation.primitive.name == "scan"]
+        before = equations[: equations.index(loop)]
+        assert loop.params["length"] == turns
+        assert [equation.primitive.name for equation in before].count("sharding_constraint") == gathered
+        assert "sharding_constraint" not in str(loop.params["jaxpr"])

@@ -26,12 +26,14 @@ def test_every_rule_decides_about_a_leaf_and_has_its_rank() -> None:
     apply_rules(names, rules, what="sharding")
     mesh = make_mesh(MeshConfig(data=1, fsdp=2, tensor=2), jax.devices()[:1] * 4)  # nothing is put there
     cut = {name: leaf_sharding(mesh, name, leaf.shape).spec for name, leaf in names.items()}
-    assert cut["llm/embedder/input_embedding"] == PartitionSpec("tensor", "fsdp")
+    assert cut["llm/embedder/input_embedding"] == PartitionSpec(("tensor", "fsdp"), None)
     assert cut["llm/layers/attn/q_einsum/w"] == PartitionSpec(None, "tensor", "fsdp", None)
     assert cut["llm/layers/attn/kv_einsum/w"] == PartitionSpec(None, None, None, "fsdp", None)  # one key head
     large = {name for name, leaf in names.items() if leaf.size > 2**21}
-    halves = {name for name in large if not {"fsdp", "tensor"} <= set(cut[name])}
+    halves = {name for name in large if not {"fsdp", "tensor"} <= set(jax.tree.leaves(tuple(cut[name])))}
     assert halves == {"img/head/kernel", "llm/layers/attn/kv_einsum/w"}
+    odd = leaf_sharding(mesh, "llm/embedder/input_embedding", (6, 8))  # tokens that four devices cannot share out
+    assert odd.spec == PartitionSpec(None, None)
 
 
 def test_a_mesh_that_does_not_fit_the_devices_is_refused() -> None:
@@ -66,14 +68,15 @@ def run(folder: Path, devices: int, mesh: tuple[int, int, int], *, stop_at: int 
 def test_eight_devices_give_the_numbers_of_one_interrupted_or_not(tmp_path: Path) -> None:
     one, said = run(tmp_path / "one", 1, (1, 1, 1))
     assert said.count("the step compiled in") == 1
-    assert int(one.pop("cut")) == len(one.pop("rows_sent")) == 0
+    assert int(one.pop("cut")) == len(one.pop("sent")) == 0
     for name, stop_at in (("eight", 0), ("resumed", 2)):
         eight, said = run(tmp_path / name, 8, (2, 2, 2), stop_at=stop_at)
         assert said.count("the step compiled in") == 1 + bool(stop_at)
         assert ("stopped" in said) == bool(stop_at)
         assert int(eight.pop("cut")) > 5  # weights are shared out, not copied
-        # No device computes the rows of another; looked at on two meshes, in the run that is not interrupted.
-        assert eight.pop("rows_sent").tolist() == ([] if stop_at else [0, 0])
+        # No device computes the rows of another, and the token table stays where it is; looked at on two meshes, in
+        # the run that is not interrupted.
+        assert eight.pop("sent").tolist() == ([] if stop_at else [[0, 0], [0, 0]])
         assert set(one) == set(eight)
         for leaf, values in one.items():
             np.testing.assert_allclose(eight[leaf], values, rtol=1e-5, atol=1e-5, err_msg=leaf)
