@@ -169,6 +169,8 @@ def unknown(target: Target) -> list[str]:
         "Speed. `at best` is arithmetic or bytes at the peak rate; a real step takes longer, often twice as long.",
         "Answers' lengths: every text position is taken for a target, and every answer for as long as it may be.",
     ]
+    if len(target.devices) > 1:
+        lines.append("What the devices send each other: `at best` has no time for it.")
     if target.device is not None and target.device.platform == "cuda":
         lines += [
             "What the driver, cuBLAS and cuDNN take beside this (several hundred MiB), and fragmentation. JAX takes "

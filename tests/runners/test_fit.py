@@ -82,6 +82,13 @@ def test_parts_of_a_batch_that_a_mesh_cannot_cut_are_merged_and_told(
     assert "stage2.batch_size=24 and stage2.accumulate=4" in capsys.readouterr().out
 
 
+def test_the_report_says_that_what_devices_send_is_not_in_its_times() -> None:
+    target = fit_runner.open_target("local")
+    several = target._replace(devices=target.devices * 2)
+    told = [[line for line in fit_runner.fit.unknown(which) if "send each other" in line] for which in (target, several)]
+    assert list(map(len, told)) == [0, 1]
+
+
 def test_answers_on_a_mesh_are_not_planned_with_splash(
     micro_config: MakeConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
