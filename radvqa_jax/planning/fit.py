@@ -178,16 +178,14 @@ def unknown(target: Target) -> list[str]:
         ]
         if not target.present:
             lines.append("Autotuning and Triton's products, which want the card: temporaries may differ by some MiB.")
-            lines.append(
-                "cuDNN's attention, which model.attention=auto may choose on the card: blocks is planned with."
-            )
+            lines.append("Whether the card takes cuDNN's attention if model.attention=auto: blocks is planned with.")
     if (
         target.device is not None
         and target.device.platform == "tpu"
         and len(target.devices) == 1
         and not target.present
     ):
-        lines.append("Splash attention, which model.attention=auto may choose on the chip: blocks is planned with.")
+        lines.append("Whether the chip takes splash attention if model.attention=auto: blocks is planned with.")
     if target.device is None:
         lines.append("Peak rates of this device: it is not in planning/devices.py, so there is no time and no MFU.")
     return lines
