@@ -11,7 +11,6 @@ from radvqa_jax.config import DecodeConfig
 from radvqa_jax.decoding.sampling import sample
 from radvqa_jax.models.kv_cache import DecodeState
 from radvqa_jax.models.paligemma import PaliGemma, variables
-from radvqa_jax.models.rows import cut_by_rows
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
 
@@ -58,7 +57,7 @@ def decode(
         pad: token that fills an answer after its end.
         cache_dtype: of the key/value cache; None = compute dtype.
     """
-    collections, batch = variables(params), Batch(*map(cut_by_rows, batch))
+    collections = variables(params)
     prefilled: Any = model.apply(
         collections,
         batch.image,

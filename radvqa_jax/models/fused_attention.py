@@ -81,7 +81,7 @@ def splash(
 ) -> Float[Array, "B T N H"]:
     """Returns the attended values from JAX's splash attention; `interpret` runs it, slowly, where there is no TPU.
 
-    On several devices it needs the mesh of a training step: the compiler cannot cut the kernel by itself.
+    On several devices it needs a mesh to be set, and rows that can be shared out: the compiler cannot cut the kernel.
     """
     (batch, length), keys = query.shape[:2], key.shape[1]
     if attn_mask is None:

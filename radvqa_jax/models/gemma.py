@@ -190,7 +190,7 @@ class Embedder(nn.Module):
         alone = pre_logits.shape[0] * pre_logits.shape[1] == 1
         if alone:  # XLA for GPUs makes a product with one row a sum over a float32 copy of the table, of 2 GB
             pre_logits = jnp.repeat(pre_logits, 8, axis=1)
-        logits = jnp.einsum("BTD,VD->BTV", beside_vocabulary(pre_logits), table, preferred_element_type=jnp.float32)
+        logits = jnp.einsum("BTD,VD->BTV", pre_logits, table, preferred_element_type=jnp.float32)
         return logits[:, :1] if alone else logits
 
 

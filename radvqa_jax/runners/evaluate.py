@@ -19,6 +19,7 @@ from radvqa_jax.evaluation.review import Reading, read_sheet
 from radvqa_jax.files import sha256, write_jsonl, write_text
 from radvqa_jax.runners.ground import Ground, configured_adapter, load_ground
 from radvqa_jax.schema import Record
+from radvqa_jax.training.sharding import put, shard_flat
 from radvqa_jax.training.stage import Trained, assemble, identify, mesh_of
 
 
@@ -33,6 +34,8 @@ def answer(ground: Ground, trained: Trained, rows: RowSource, *, run: str, name:
         "data": rows.fingerprint,
     }
     mesh = mesh_of(config)
+    if mesh is not None:
+        params = put(params, shard_flat(mesh, params))  # what was trained lies on one device
     with nullcontext() if mesh is None else jax.set_mesh(mesh):
         return predict(
             model,

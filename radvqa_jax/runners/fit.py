@@ -169,7 +169,7 @@ def programs(config: Config, mesh: Mesh, *, samples: int, new_tokens: int) -> It
     for name in config.stages:
         yield step_program(config, mesh, name)
     if mesh.size > 1 and config.model.attention == "splash":
-        print("answers and maps: planned with model.attention=blocks; splash answers on one device only.")
+        print("answers and maps: planned with model.attention=blocks; splash cannot compute one image on several.")
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, attention="blocks"))
     last = abstract_stage(config.stages[-1], config, base_shapes(config, ()))
     model, leaves = last.plan.model, _inference_leaves(last, mesh)

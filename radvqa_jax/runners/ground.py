@@ -54,12 +54,13 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
     if mesh is not None:
         for stage in map(config.stage, stages):
             check_rows(mesh, stage.batch_size * stage.accumulate, accumulate=stage.accumulate)
-        if config.mode not in ("train", "ask"):
+        if _answers_rows(config):
             check_rows(mesh, config.decode.batch_size, field="decode.batch_size")
-        if mesh.size > 1 and config.model.attention == "splash" and config.mode != "train":
+        if mesh.size > 1 and config.model.attention == "splash" and config.mode in _ONE_IMAGE:
             raise ValueError(
-                f"model.attention=splash answers on one device only, and mode={config.mode} would on {mesh.size}: the "
-                "compiler cannot cut the kernel. Set model.attention='blocks', or leave mesh.* at 1."
+                f"model.attention=splash cannot compute one image on several devices, as mode={config.mode} would on "
+                f"{mesh.size}: one row cannot be shared out, and the compiler cannot cut the kernel. Set "
+                "model.attention='blocks', or leave mesh.* at 1."
             )
     adapters = [config.stage(name).init_from for name in stages] if stages else [config.adapter]
     for adapter in [*adapters, *config.saliency.beside]:
@@ -68,6 +69,17 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
     if config.model.quantize != "none":
         check_installed()
     return tokenizer, loaded_shapes(config, stages)
+
+
+# Modes that look at single images, on a mesh as well: all devices compute the one row.
+_ONE_IMAGE = ("job", "saliency", "saliency_quality", "ask")
+
+
+def _answers_rows(config: Config) -> bool:
+    """Returns whether the mode answers the questions of a data set, in batches."""
+    if config.mode == "saliency_quality":
+        return config.quality.answer != "reference"
+    return config.mode not in ("train", "ask")
 
 
 def _trained_stages(config: Config) -> tuple[str, ...]:

@@ -68,8 +68,13 @@ def leaf_sharding(mesh: Mesh, name: str, shape: Sequence[int]) -> NamedSharding:
     axes = next(axes for pattern, axes in RULES if re.fullmatch(pattern, name))
 
     def along(axis: str | tuple[str, ...] | None, length: int) -> str | tuple[str, ...] | None:
-        parts = math.prod(mesh.shape[name] for name in ((axis,) if isinstance(axis, str) else axis or ()))
-        return None if length % parts else axis
+        if isinstance(axis, tuple):  # all of them, or the last, or the one before it
+            return next((one for one in (axis, *reversed(axis)) if fits(one, length)), None)
+        return axis if axis and fits(axis, length) else None
+
+    def fits(axis: str | tuple[str, ...], length: int) -> bool:
+        names = (axis,) if isinstance(axis, str) else axis
+        return not length % math.prod(mesh.shape[name] for name in names)
 
     pairs = zip(axes, shape, strict=True) if axes else ()
     return NamedSharding(mesh, PartitionSpec(*(along(axis, length) for axis, length in pairs)))

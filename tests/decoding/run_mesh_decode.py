@@ -2,8 +2,9 @@
 
 python run_mesh_decode.py DATA FSDP TENSOR
 
-Prints, as JSON, whether the drawn tokens are the same, how far their log-probabilities are apart, and which
-activations a device computes for all prompts instead of its own, by the compiled program.
+Prints, as JSON, whether the drawn tokens are the same, how far their log-probabilities are apart, and, by the compiled
+program, which activations a device computes for all prompts instead of its own and which weights it gathers where it
+should not: for a token, or from the token table.
 """
 
 import json
@@ -43,10 +44,13 @@ def main() -> None:
     with jax.set_mesh(mesh):  # as in runners/evaluate.py
         several: Any = decode(model, params, batch, keys, config=CONFIG, eos=-1)
         text = decode.lower(model, params, batch, keys, config=CONFIG, eos=-1).compile().as_text()
+    gathered = r" = f32\[([\d,]+)\]\S* all-gather\(.*op_name=\"[^\"]*(?:extend|embedder)"
+    rows = tuple(f"{count // share}," for count in (ROWS, ROWS * SAMPLES) for share in (1, 2, 4))
     told = {
         "same_tokens": np.array_equal(several.tokens, one.tokens),
         "logprobs_apart": float(np.abs(np.asarray(several.logprobs) - np.asarray(one.logprobs)).max()),
         "of_all_rows": sorted(set(re.findall(rf"f32\[{ROWS},\d+,\d+\]", text))),
+        "weights_gathered": [shape for shape in re.findall(gathered, text) if not shape.startswith(rows)],
     }
     print(json.dumps(told))
 

@@ -90,22 +90,27 @@ def test_an_adapter_is_missed_before_weights_are_loaded(
         RUNNERS["predict"](micro_config({"mode": "predict", "adapter": "nowhere"}), tmp_path)
 
 
-def test_splash_attention_is_refused_where_several_devices_would_answer(
-    micro_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mesh = make_mesh(MeshConfig(data=4), jax.devices()[:1] * 4)  # the same device: nothing is put there
-    monkeypatch.setattr(ground, "mesh_of", lambda config: mesh)
-    for mode in ("job", "predict"):
-        with pytest.raises(ValueError, match=r"answers on one device only(?s:.*)Set model.attention='blocks'"):
-            ground.inspect_model(micro_config({"mode": mode, "model.attention": "splash"}))
-    for fields in ({"mode": "train", "model.attention": "splash"}, {"mode": "job", "model.attention": "blocks"}):
-        ground.inspect_model(micro_config(fields))
-
-
-def test_answers_that_devices_cannot_share_out_are_refused(
-    micro_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def four_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes every configuration one for a mesh; the same device four times, for nothing is put there."""
     monkeypatch.setattr(ground, "mesh_of", lambda config: make_mesh(MeshConfig(data=4), jax.devices()[:1] * 4))
-    with pytest.raises(ValueError, match=r"decode.batch_size=6 rows cannot be cut(?s:.*)Give a multiple of it"):
-        ground.inspect_model(micro_config({"mode": "predict", "decode.batch_size": 6}))
-    ground.inspect_model(micro_config({"mode": "train", "decode.batch_size": 6}))  # it answers nothing
+
+
+@pytest.mark.usefixtures("four_devices")
+def test_splash_attention_is_refused_where_several_devices_would_look_at_one_image(micro_config: MakeConfig) -> None:
+    for mode in ("job", "saliency"):
+        with pytest.raises(ValueError, match=r"cannot compute one image on several(?s:.*)model.attention='blocks'"):
+            ground.inspect_model(micro_config({"mode": mode, "model.attention": "splash"}))
+    for mode, attention in (("train", "splash"), ("predict", "splash"), ("job", "blocks")):
+        ground.inspect_model(micro_config({"mode": mode, "model.attention": attention}))
+
+
+@pytest.mark.usefixtures("four_devices")
+def test_answers_that_devices_cannot_share_out_are_refused(micro_config: MakeConfig) -> None:
+    odd = {"decode.batch_size": 6}
+    for mode in ("predict", "saliency_quality"):
+        with pytest.raises(ValueError, match=r"decode.batch_size=6 rows cannot be cut(?s:.*)Give a multiple of it"):
+            ground.inspect_model(micro_config(odd | {"mode": mode}))
+    # These answer nothing.
+    ground.inspect_model(micro_config(odd | {"mode": "train"}))
+    ground.inspect_model(micro_config(odd | {"mode": "saliency_quality", "quality.answer": "reference"}))

@@ -1,12 +1,23 @@
-"""A whole job on several devices, by the command line: it leaves what a job on one device leaves."""
+"""Several devices: a job leaves what it leaves on one, and answers with the mesh set."""
 
 from pathlib import Path
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from radvqa_jax.checkpoints.adapter import load_adapter
+from radvqa_jax.config import MeshConfig
+from radvqa_jax.data.sources import load_rows
+from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation.predict import read_records
+from radvqa_jax.runners import evaluate
+from radvqa_jax.runners.ground import Ground
+from radvqa_jax.training.sharding import make_mesh
+from radvqa_jax.training.stage import Base, Trained
+from tests.runners.shared import MakeConfig
 from tests.virtual_devices import start_main
 
 
@@ -32,3 +43,23 @@ def test_a_job_on_four_devices_leaves_what_one_leaves(micro_file: Path, tmp_path
         for want, have in zip(read_records(path), read_records(four / "predictions" / path.name), strict=True):
             assert have.predictions == want.predictions
             assert have.logprobs == pytest.approx(want.logprobs, abs=1e-4)  # sums over four tokens, six digits kept
+
+
+def test_questions_are_answered_with_the_mesh_set_and_what_was_trained_on_it(
+    micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def predict(model: Any, params: Any, *_: Any, **__: Any) -> list[Any]:
+        seen.append((jax.sharding.get_abstract_mesh().axis_names, type(params["img/head/bias"].sharding).__name__))
+        return []
+
+    config = micro_config()
+    ground = Ground(config, tmp_path, Tokenizer(config.model.tokenizer), Base({}, "", ""))
+    rows = load_rows(config.eval.source, config.data, seed=0)
+    monkeypatch.setattr(evaluate, "assemble", lambda *_: (None, {"img/head/bias": jnp.zeros(4)}))
+    monkeypatch.setattr(evaluate, "predict", predict)
+    for mesh in (None, make_mesh(MeshConfig(), jax.devices()[:1])):
+        monkeypatch.setattr(evaluate, "mesh_of", lambda _, mesh=mesh: mesh)
+        evaluate.answer(ground, Trained.nothing(), rows, run="base")
+    assert seen == [((), "SingleDeviceSharding"), (("data", "fsdp", "tensor"), "NamedSharding")]

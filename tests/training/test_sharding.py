@@ -32,8 +32,8 @@ def test_every_rule_decides_about_a_leaf_and_has_its_rank() -> None:
     large = {name for name, leaf in names.items() if leaf.size > 2**21}
     halves = {name for name in large if not {"fsdp", "tensor"} <= set(jax.tree.leaves(tuple(cut[name])))}
     assert halves == {"img/head/kernel", "llm/layers/attn/kv_einsum/w"}
-    odd = leaf_sharding(mesh, "llm/embedder/input_embedding", (6, 8))  # tokens that four devices cannot share out
-    assert odd.spec == PartitionSpec(None, None)
+    table = {n: leaf_sharding(mesh, "llm/embedder/input_embedding", (n, 8)).spec for n in (6, 7)}
+    assert table == {6: PartitionSpec("fsdp", None), 7: PartitionSpec(None, None)}
 
 
 def test_a_mesh_that_does_not_fit_the_devices_is_refused() -> None:

@@ -1,5 +1,6 @@
 """The tiled loss, against the plain one on full logits in float64."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -94,3 +95,12 @@ def test_tiles_without_a_target_are_not_computed() -> None:
     states = STATES.at[:, :7].set(jnp.nan).at[:, 8:].set(jnp.nan)
     value = vocabulary_loss(states, TABLE[:500], TARGETS % 500, weights, tile=ROWS)
     assert np.isfinite(float(value))
+
+
+def test_on_a_mesh_a_tile_has_as_many_of_each_devices_positions() -> None:
+    mesh = jax.sharding.AbstractMesh((2, 2, 1), ("data", "fsdp", "tensor"))
+    states, table, zeros = jnp.ones((4, 16, WIDTH)), TABLE[:8], jnp.zeros((4, 16), int)
+    for turns, context in ((8, nullcontext()), (2, jax.sharding.use_abstract_mesh(mesh))):
+        with context:
+            text = str(jax.make_jaxpr(lambda x: vocabulary_loss(x, table, zeros, zeros * 1.0, tile=8))(states))
+        assert f"length={turns}" in text
