@@ -192,7 +192,7 @@ class DecodeConfig:
     temperature: float = 0.0  # 0 = greedy
     top_k: int = 0  # 0 = all
     top_p: float = 1.0
-    batch_size: int = 16
+    batch_size: int = 16  # questions answered at a time; on a mesh a multiple of data x fsdp
 
 
 @dataclass(frozen=True)
@@ -340,7 +340,7 @@ class AskConfig:
 
 @dataclass(frozen=True)
 class MeshConfig:
-    """How many devices lie along each axis of training (training/sharding.py); the default is one device."""
+    """How many devices lie along each axis of training and answering (training/sharding.py); the default is one."""
 
     data: int = 1  # copies of the weights, each with a share of the batch; 0 = what the other two leave of all devices
     fsdp: int = 1  # shares of weights and batch

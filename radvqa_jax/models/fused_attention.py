@@ -151,7 +151,7 @@ def choose(
     if fused is None or dtype == jnp.float32 or (softcap and fused == "cudnn"):
         return "blocks"
     if fused == "splash" and jax.device_count() > 1:
-        log.warning("attention of %s: blocks, because splash answers on one device only", shape)
+        log.warning("attention of %s: blocks, because splash cannot compute one image on several devices", shape)
         return "blocks"
     try:
         times = _race(fused, length, num_heads, num_kv_heads, head_dim, dtype, masked, softcap)

@@ -24,7 +24,10 @@ from radvqa_jax.training.stage import Trained, assemble, identify, mesh_of
 
 
 def answer(ground: Ground, trained: Trained, rows: RowSource, *, run: str, name: str = "") -> list[Record]:
-    """Returns the answers of the base with what was trained, kept in workdir/predictions/<name or run>.jsonl."""
+    """Returns the answers of the base with what was trained, kept in workdir/predictions/<name or run>.jsonl.
+
+    The devices of config.mesh share the rows of each batch out.
+    """
     config = ground.config
     model, params = assemble(config, ground.base, trained)
     fingerprint = identify(config, ground.base) | {
@@ -34,8 +37,9 @@ def answer(ground: Ground, trained: Trained, rows: RowSource, *, run: str, name:
         "data": rows.fingerprint,
     }
     mesh = mesh_of(config)
-    if mesh is not None:
-        params = put(params, shard_flat(mesh, params))  # what was trained lies on one device
+    if mesh is not None:  # the base lies on it; what was trained lies on one device
+        own = {name: params[name] for name in trained.leaves}
+        params = params | put(own, shard_flat(mesh, own))
     with nullcontext() if mesh is None else jax.set_mesh(mesh):
         return predict(
             model,

@@ -1,8 +1,9 @@
 """How leaves and batches lie on several devices: a mesh of three axes, and ordered rules over names.
 
 `data` repeats the weights and splits the batch; `fsdp` splits the batch and the weights, which are gathered layer by
-layer as they are used; `tensor` splits heads, MLP and vocabulary. The batch and the order of the data do not depend on
-any of it: numbers are those of one device, up to the order of sums.
+layer as they are used, but for the token table, which stays in shares (models/rows.py); `tensor` splits heads, MLP and
+vocabulary. The batch and the order of the data do not depend on any of it: numbers are those of one device, up to the
+order of sums.
 """
 
 import math

@@ -167,7 +167,7 @@ def test_a_tpu_is_asked_for_splash_with_its_soft_cap(
     choose.cache_clear()
     monkeypatch.setattr(jax, "device_count", lambda: 4)
     assert choose(128, 2, 1, 8, jnp.dtype("bfloat16"), True, 2.0) == "blocks"
-    assert "because splash answers on one device only" in caplog.text
+    assert "because splash cannot compute one image on several devices" in caplog.text
     choose.cache_clear()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from radvqa_jax.checkpoints.adapter import load_adapter
-from radvqa_jax.config import MeshConfig
+from radvqa_jax.config import LoraConfig, MeshConfig
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation.predict import read_records
@@ -30,6 +30,7 @@ def test_a_job_on_four_devices_leaves_what_one_leaves(micro_file: Path, tmp_path
     for process in (alone, several):
         _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
+    # Without stage2/ and saliency/: checkpoints have random names, and what is in saliency/ is counted below.
     files = [{path.relative_to(folder) for path in folder.glob("[!s]*/*")} for folder in (one, four)]
     assert files[0] == files[1]
     assert {path.name for path in four.iterdir()} == {path.name for path in one.iterdir()}
@@ -51,15 +52,19 @@ def test_questions_are_answered_with_the_mesh_set_and_what_was_trained_on_it(
     seen: list[Any] = []
 
     def predict(model: Any, params: Any, *_: Any, **__: Any) -> list[Any]:
-        seen.append((jax.sharding.get_abstract_mesh().axis_names, type(params["img/head/bias"].sharding).__name__))
+        where = {name: type(leaf.sharding).__name__ for name, leaf in params.items()}
+        seen.append((jax.sharding.get_abstract_mesh().axis_names, where))
         return []
 
     config = micro_config()
     ground = Ground(config, tmp_path, Tokenizer(config.model.tokenizer), Base({}, "", ""))
     rows = load_rows(config.eval.source, config.data, seed=0)
-    monkeypatch.setattr(evaluate, "assemble", lambda *_: (None, {"img/head/bias": jnp.zeros(4)}))
+    trained = Trained({"img/head/bias": jnp.zeros(4)}, LoraConfig())
+    # A leaf of the base lies where it was loaded: it is not put, which may copy it.
+    monkeypatch.setattr(evaluate, "assemble", lambda *_: (None, trained.leaves | {"base": jnp.zeros(4)}))
     monkeypatch.setattr(evaluate, "predict", predict)
     for mesh in (None, make_mesh(MeshConfig(), jax.devices()[:1])):
         monkeypatch.setattr(evaluate, "mesh_of", lambda _, mesh=mesh: mesh)
-        evaluate.answer(ground, Trained.nothing(), rows, run="base")
-    assert seen == [((), "SingleDeviceSharding"), (("data", "fsdp", "tensor"), "NamedSharding")]
+        evaluate.answer(ground, trained, rows, run="base")
+    on_one = {"img/head/bias": "SingleDeviceSharding", "base": "SingleDeviceSharding"}
+    assert seen == [((), on_one), (("data", "fsdp", "tensor"), on_one | {"img/head/bias": "NamedSharding"})]
