@@ -1,0 +1,86 @@
+"""Lines of candidates.jsonl: what is written is read back, and what is no candidate is named."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from radvqa_jax.files import write_jsonl
+from radvqa_jax.synthesis.candidates import Candidate, append_candidates, make_id, read_candidates
+
+
+def make_candidate(**changed: Any) -> Candidate:
+    given: dict[str, Any] = {
+        "candidate_id": "",
+        "dataset": "medpix_2",
+        "builder_config": "official",
+        "prepared_split": "train",
+        "split": "train",
+        "case_id": "MPX1",
+        "image_id": "MPX1_synpic1",
+        "caption_sha256": "ab" * 32,
+        "writer": "case",
+        "prompt_sha256": "cd" * 32,
+        "model": "served",
+        "seed": 3,
+        "sampling": {"temperature": 0.7},
+        "reply_id": "ef" * 32,
+        "question": "Which lobe holds the mass?",
+        "answer": "left lower lobe",
+        "kind": "open",
+        "answer_type": "open",
+        "question_type": "location",
+        "support": "mass in the left lower lobe",
+    }
+    candidate = Candidate(**(given | changed))
+    return replace(candidate, candidate_id=make_id(candidate))
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "candidates.jsonl"
+    choices = ["liver", "spleen"]
+    pairs = [make_candidate(), make_candidate(kind="multiple_choice", answer_type="closed", choices=choices)]
+    append_candidates(path, pairs[:1])
+    append_candidates(path, pairs[1:])
+    append_candidates(path, pairs[:1])  # the same pair again is still one pair
+    assert read_candidates(path) == pairs
+    with path.open("ab") as file:
+        file.write(b'{"candidate_id": "cut of')
+    assert read_candidates(path) == pairs
+
+
+@pytest.mark.parametrize("name", ["dataset", "image_id", "writer", "question", "answer", "choices"])
+def test_an_id_follows_what_the_pair_is(name: str) -> None:
+    changed = {"writer": "caption", "choices": ["a"]}.get(name, "other")
+    assert make_candidate(**{name: changed}).candidate_id != make_candidate().candidate_id
+    assert make_candidate(seed=4, reply_id="", split="test").candidate_id == make_candidate().candidate_id
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"seed": True}, "seed='True'"),
+        ({"seed": "3"}, "seed='3'"),
+        ({"choices": "liver"}, "choices='liver'"),
+        ({"choices": [1]}, "choices="),
+        ({"sampling": []}, "sampling="),
+        ({"writer": "poet"}, "writer='poet'"),
+        ({"kind": None}, "kind='None'"),
+        ({"answerable_from_image": "yes"}, "answerable_from_image='yes'"),
+        ({"colour": "red"}, r"unknown fields \['colour'\]"),
+        ({"answer": "right lower lobe"}, "is not the id of its content"),
+    ],
+)
+def test_a_line_that_is_no_candidate_is_named(changed: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "candidates.jsonl"
+    write_jsonl(path, [make_candidate().to_json() | changed])
+    with pytest.raises(ValueError, match=rf"candidates\.jsonl, candidate \w+: .*{message}"):
+        read_candidates(path)
+
+
+def test_a_missing_field_is_named() -> None:
+    row = make_candidate().to_json()
+    del row["support"]
+    with pytest.raises(ValueError, match=r"lacks \['support'\]"):
+        Candidate.from_json(row)
