@@ -3,7 +3,7 @@
     python -m radvqa_jax.main --config configs/demo.py --workdir runs/demo
     python -m radvqa_jax.main --config configs/medm_stage1.py --workdir runs/s1 --config.model.checkpoint=FILE.npz
 
-A file in configs/ is one experiment; its docstring says what it does and needs. Every field of radvqa_jax/config.py can
+A file in configs/ is one experiment; its docstring says what it does and needs. Every field of radvqa_jax/config/ can
 be given on the command line as --config.field=value, nested ones with dots (--config.stage1.optim.learning_rate=3e-5).
 A run that is started again with the same --workdir continues where it was.
 
@@ -19,7 +19,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from radvqa_jax.config_check import check_field, from_config_dict
+from radvqa_jax.config.check import check_field, from_config_dict
 from radvqa_jax.files import make_workdir
 from radvqa_jax.runners import RUNNERS
 from radvqa_jax.runtime import start

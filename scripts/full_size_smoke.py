@@ -23,7 +23,7 @@ import numpy as np
 
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.config import Config, DecodeConfig
-from radvqa_jax.config_check import from_config_dict
+from radvqa_jax.config.check import from_config_dict
 from radvqa_jax.decoding.decode import decode
 from radvqa_jax.models import lora
 from radvqa_jax.models.paligemma import make_model

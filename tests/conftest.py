@@ -167,7 +167,7 @@ def micro_file(tmp_path_factory: pytest.TempPathFactory, micro_checkpoint: Path,
 @pytest.fixture(scope="module")
 def micro_config(micro_file: Path) -> Iterator[Callable[..., Any]]:
     """Returns a function that gives the job's Config with some fields changed: `make({"mode": "train"})`."""
-    from radvqa_jax.config_check import from_config_dict
+    from radvqa_jax.config.check import from_config_dict
     from radvqa_jax.models import variants
 
     def make(changed: dict[str, Any] | None = None) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from radvqa_jax.config import default_config, use_embedded_model
-from radvqa_jax.config_check import from_config_dict
+from radvqa_jax.config.check import from_config_dict
 from radvqa_jax.files import read_json
 from radvqa_jax.runners import RUNNERS
 from radvqa_jax.runners.ask import agreement, open_image, sampled

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import pytest
 
 from radvqa_jax.config import AuditConfig, Config, SourceConfig, default_config, source
-from radvqa_jax.config_check import from_config_dict
+from radvqa_jax.config.check import from_config_dict
 from radvqa_jax.files import read_json
 from radvqa_jax.runners import RUNNERS
 

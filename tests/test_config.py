@@ -20,7 +20,7 @@ from radvqa_jax.config import (
     to_config_dict,
     use_embedded_model,
 )
-from radvqa_jax.config_check import check_field, from_config_dict
+from radvqa_jax.config.check import check_field, from_config_dict
 from radvqa_jax.models.variants import VARIANTS
 
 REPO = Path(__file__).resolve().parent.parent

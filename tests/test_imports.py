@@ -18,8 +18,6 @@ REPO = Path(__file__).resolve().parent.parent
 
 CORE = {
     "config",
-    "config_check",
-    "config_rules",
     "runtime",
     "schema",
     "trees",

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from radvqa_jax.config import Config, DecodeConfig
-from radvqa_jax.config_check import check_field, from_config_dict
+from radvqa_jax.config.check import check_field, from_config_dict
 from radvqa_jax.decoding.decode import decode
 from radvqa_jax.files import write_json
 from radvqa_jax.models.paligemma import PaliGemma, variables

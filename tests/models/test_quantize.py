@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from radvqa_jax.config import LoraConfig, default_config
-from radvqa_jax.config_check import from_config_dict
+from radvqa_jax.config.check import from_config_dict
 from radvqa_jax.models import lora
 from radvqa_jax.models.paligemma import PaliGemma, fake_params, variables
 from radvqa_jax.models.quantize import dequantize, is_quantized, quantize, tiles

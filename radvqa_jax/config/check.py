@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 import ml_collections
 
 from radvqa_jax.config import Config
-from radvqa_jax.config_rules import check
+from radvqa_jax.config.rules import check
 from radvqa_jax.trees import nearest
 
 

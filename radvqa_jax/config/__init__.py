@@ -1,0 +1,52 @@
+"""The configuration: frozen dataclasses, each field with its default and its meaning.
+
+A file in configs/ calls `default_config()`, changes what its experiment needs and returns the ConfigDict, so that every
+field can be overridden on the command line (`--config.stage1.optim.learning_rate=3e-4`). check.py turns it into the
+dataclasses and refuses unknown fields and wrong types; rules.py refuses contradictions.
+"""
+
+from radvqa_jax.config.build import EMBEDDED, cell, default_config, source, to_config_dict, use_embedded_model, where
+from radvqa_jax.config.chat import ChatConfig, JudgeConfig
+from radvqa_jax.config.data import SUSPECT_BITS, AuditConfig, AugmentConfig, DataConfig, FilterConfig, SourceConfig
+from radvqa_jax.config.evaluation import AblationConfig, CellConfig, DecodeConfig, EvalConfig, ReportConfig, ScoreConfig
+from radvqa_jax.config.experiment import Config, FitConfig, Mode
+from radvqa_jax.config.model import MeshConfig, ModelConfig, ProcessConfig
+from radvqa_jax.config.saliency import AskConfig, QualityConfig, SaliencyConfig
+from radvqa_jax.config.training import ATTENTION_WEIGHTS, LoraConfig, OptimConfig, StageConfig
+
+__all__ = [
+    "ATTENTION_WEIGHTS",
+    "EMBEDDED",
+    "SUSPECT_BITS",
+    "AblationConfig",
+    "AskConfig",
+    "AuditConfig",
+    "AugmentConfig",
+    "CellConfig",
+    "ChatConfig",
+    "Config",
+    "DataConfig",
+    "DecodeConfig",
+    "EvalConfig",
+    "FilterConfig",
+    "FitConfig",
+    "JudgeConfig",
+    "LoraConfig",
+    "MeshConfig",
+    "Mode",
+    "ModelConfig",
+    "OptimConfig",
+    "ProcessConfig",
+    "QualityConfig",
+    "ReportConfig",
+    "SaliencyConfig",
+    "ScoreConfig",
+    "SourceConfig",
+    "StageConfig",
+    "cell",
+    "default_config",
+    "source",
+    "to_config_dict",
+    "use_embedded_model",
+    "where",
+]

@@ -1,0 +1,58 @@
+"""Functions that a file in configs/ builds its experiment with."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from radvqa_jax.config.data import FilterConfig, SourceConfig
+from radvqa_jax.config.evaluation import CellConfig
+from radvqa_jax.config.experiment import Config
+
+EMBEDDED = Path(__file__).parent.parent / "assets" / "tiny"
+
+
+def to_config_dict(value: Any) -> Any:
+    """Returns a dataclass as a ConfigDict, with every field, at every depth; other values as they are."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        items = {f.name: to_config_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return ml_collections.ConfigDict(items, convert_dict=False)
+    if isinstance(value, tuple):
+        return tuple(to_config_dict(item) for item in value)
+    return value
+
+
+def default_config() -> Any:
+    """Returns a ConfigDict with every field at its default, for a file in configs/ to change."""
+    return to_config_dict(Config())
+
+
+def use_embedded_model(config: Any) -> None:
+    """Sets the tiny PaliGemma that comes with the package (scripts/make_tiny_paligemma.py), computed in float32."""
+    config.model.variant = "tiny"
+    config.model.checkpoint = str(EMBEDDED / "tiny_paligemma.npz")
+    config.model.tokenizer = str(EMBEDDED / "tokenizer.model")
+    config.model.compute_dtype = "float32"
+    config.model.param_dtype = "float32"
+    config.model.remat = "none"
+    config.model.unroll = 4  # all layers
+
+
+def source(*, where: tuple[ml_collections.ConfigDict, ...] = (), **fields: Any) -> ml_collections.ConfigDict:
+    """Returns one entry of `stage.sources`: the defaults of SourceConfig with these fields instead."""
+    entry = to_config_dict(SourceConfig(**fields))
+    entry.where = where  # conditions made by the function below, which are no FilterConfig yet
+    return entry
+
+
+def where(field: str, **conditions: Any) -> ml_collections.ConfigDict:
+    """Returns one entry of `source.where`: a condition on a field of the rows."""
+    return to_config_dict(FilterConfig(field=field, **conditions))
+
+
+def cell(name: str, **fields: Any) -> ml_collections.ConfigDict:
+    """Returns one entry of `ablations.cells`: the defaults of CellConfig with these fields instead."""
+    entry = to_config_dict(CellConfig(name=name))
+    entry.update(fields)
+    return entry

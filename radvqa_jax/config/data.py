@@ -1,0 +1,79 @@
+"""Data sets, what is taken from them, how rows become tokens, and what splits may share."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+SUSPECT_BITS = 64  # from here on two unrelated images may look alike to a perceptual hash (data/image_hashes.py)
+
+
+@dataclass(frozen=True)
+class FilterConfig:
+    """Which rows of a source stay: those for which every condition holds that is given."""
+
+    field: str = (
+        ""  # a text feature: organ, modality, language, answer_type, answer, or one that the data set alone has
+    )
+    values: tuple[str, ...] = ()  # one of these, whatever the case of letters
+    exclude: bool = False  # none of `values` instead
+    min_count: int = 0  # values that occur at least so often among the rows at hand
+    most_common: int = 0  # the so many most common values
+    count_by: Literal["rows", "images", "cases"] = "rows"  # what min_count and most_common count
+    min_words: int = 0  # words of the field
+    max_words: int = 0  # 0 = any number
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """One data set in a mixture."""
+
+    dataset: str = ""  # a name in tfds_builders/
+    builder_config: str = ""  # of the builder; empty = its default
+    split: str = "train"
+    task: Literal["vqa", "caption"] = "vqa"
+    where: tuple[FilterConfig, ...] = ()  # applied in this order
+    limit: int = 0  # first so many rows after a seeded shuffle; 0 = all
+    weight: float = 1.0  # share of the mixture, relative to the other sources
+    count: int = 0  # instead of a weight: rows drawn from it in the whole stage, exactly
+    # How the weight changes: (share of training done, factor on weight); the first factor holds before its point, the
+    # last one after it. `piecewise` keeps a factor until the next point, `linear` and `cosine` go over to it. With a
+    # count the points say when its rows come.
+    anneal: Literal["constant", "piecewise", "linear", "cosine"] = "constant"
+    points: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes of training images, none by default. Left becomes right only under `flip_left_right`."""
+
+    rotate: float = 0.0  # up to so many degrees either way
+    crop: float = 0.0  # up to this share of height and of width is cut off
+    brightness: float = 0.0  # a factor in 1 -/+ this
+    contrast: float = 0.0  # a factor in 1 -/+ this
+    flip_left_right: bool = False  # half of the images; makes `left` and `right` in questions and answers wrong
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where data sets are, and how rows become tokens."""
+
+    data_dir: str = "~/tensorflow_datasets"  # where prepared data sets lie
+    manual_dir: str = ""  # official files: a folder for one data set, or one that holds a folder for each
+    allow_count_mismatch: bool = False  # build files that are not the whole official release
+    prompt: str = "answer en {question}"
+    seq_len: int = 128  # text tokens, BOS to EOS
+    overlong: Literal["error", "reject", "cut"] = "reject"  # an answer that does not fit; `cut` keeps its EOS
+    workers: int = 0  # worker processes that decode images; 0 = threads of this process
+    image_cache_mb: int = 512  # resized images kept in memory where several rows share one; of all workers together
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    """What the splits may share. Training stops before its first step at a leak that is not accepted by name."""
+
+    # Leaks to go on with, each as "vqa_rad:train~vqa_rad:test"; "vqa_rad/official:train" names the builder config too.
+    accept: tuple[str, ...] = ()
+    also_evaluate: tuple[SourceConfig, ...] = ()  # sets that are compared beside eval.source
+    # Two images are nearly the same if so many of the 256 bits of their perceptual hashes differ, or fewer; the choice
+    # is measured in data/image_hashes.py.
+    near_bits: int = 20

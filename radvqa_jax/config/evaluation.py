@@ -1,0 +1,82 @@
+"""Answers, their scores, the grid of ablations, and reports."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from radvqa_jax.config.data import SourceConfig
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """How answers are made."""
+
+    max_new_tokens: int = 32
+    samples: int = 1  # answers per question; they share one prefill
+    temperature: float = 0.0  # 0 = greedy
+    top_k: int = 0  # 0 = all
+    top_p: float = 1.0
+    batch_size: int = 16  # questions answered at a time; on a mesh a multiple of data x fsdp
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """What is evaluated, and beside which baselines."""
+
+    source: SourceConfig = field(default_factory=lambda: SourceConfig(split="test"))
+    train_source: SourceConfig = field(default_factory=SourceConfig)  # the question-only baseline looks answers up here
+    swapped: bool = True  # also answer with another case's image, of the same modality and organ if there is one
+    swapped_any: bool = False  # also answer with the image of any other case
+    blank: bool = True  # also answer with a blank image; each distinct question once
+    bootstrap: int = 2000  # resamples for intervals, over images
+    predictions: str = ""  # mode=score, compare: the predictions.jsonl to score
+    compare_with: str = ""  # mode=compare: the other predictions.jsonl, answers to the same questions
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """What is computed beside the radvqa rules: evaluation/published.py and evaluation/samples.py."""
+
+    published: tuple[Literal["medm", "med_idefics", "llama32_med"], ...] = ("medm", "med_idefics", "llama32_med")
+    bertscore_model: str = ""  # folder of an encoder for LLaMA32-Med's BERTScore (extra `bertscore`); empty = left out
+    bertscore_layers: int = 0  # the layer whose states are compared; 0 = the last
+    # How MedM's five-sample rule is read, and what it takes from the accuracy.
+    instability: Literal["distinct", "no_majority", "differs_from_first", "mostly_wrong"] = "no_majority"
+    penalty: Literal["item_zero", "minus_item", "percentage_point"] = "item_zero"
+    sample_size: int = 200  # MedM's frame: mean and standard deviation over so many runs on samples of this size
+    sample_runs: int = 5
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """What report.html holds, and what clinicians are given to review."""
+
+    images: bool = False  # show images and attention maps; False = a placeholder
+    cases: int = 100  # questions listed, drawn at random
+    review_rows: int = 0  # rows of review_sheet.csv to write; 0 = none
+    review_sheets: tuple[str, ...] = ()  # filled sheets to read
+
+
+@dataclass(frozen=True)
+class CellConfig:
+    """One cell of the grid of mode=ablations: what it changes. A field at its default is as in the experiment."""
+
+    name: str = ""
+    against: str = ""  # the cell it is compared with, if it asks the same questions; empty = the first one
+    without: tuple[str, ...] = ()  # stages that are left out; all of them = adapter off, the base model
+    adapter: str = ""  # what an earlier run trained (adapter.npz, or its folder), instead of training
+    stage2_sources: tuple[SourceConfig, ...] = ()  # what stage 2 trains on: the share of annealing
+    train_prompt: str = ""  # data.prompt while training
+    prompt: str = ""  # data.prompt while answering
+    # The image that is shown while answering: the row's own, another case's of the same modality and organ, any other
+    # case's, a blank one, or, for questions without images, one of eval.source.
+    image: Literal["own", "swapped", "swapped_any", "blank", "borrowed"] = "own"
+    source: SourceConfig = field(default_factory=SourceConfig)  # what is asked, instead of eval.source
+    train_source: SourceConfig = field(default_factory=SourceConfig)  # where the blind baselines of `source` learn
+    seq_len: int = 0  # text tokens while answering, where prompts are longer; 0 = data.seq_len
+
+
+@dataclass(frozen=True)
+class AblationConfig:
+    """mode=ablations: the grid. The first cell is the reference."""
+
+    cells: tuple[CellConfig, ...] = ()

@@ -1,0 +1,75 @@
+"""A whole experiment: every group of fields, and the mode that says what is done."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from radvqa_jax.config.chat import JudgeConfig
+from radvqa_jax.config.data import AuditConfig, DataConfig
+from radvqa_jax.config.evaluation import AblationConfig, DecodeConfig, EvalConfig, ReportConfig, ScoreConfig
+from radvqa_jax.config.model import MeshConfig, ModelConfig, ProcessConfig
+from radvqa_jax.config.saliency import AskConfig, QualityConfig, SaliencyConfig
+from radvqa_jax.config.training import StageConfig
+
+Mode = Literal[
+    "build_data",
+    "train",
+    "predict",
+    "judge",
+    "score",
+    "compare",
+    "saliency",
+    "saliency_quality",
+    "ask",
+    "audit",
+    "fit",
+    "ablations",
+    "job",
+]
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """mode=fit: what is planned for the experiment and the target."""
+
+    # Fields of the experiment that are planned otherwise than in its file: ("stage2.accumulate=1", "model.variant=…").
+    override: tuple[str, ...] = ()
+    resolutions: tuple[int, ...] = (224, 448, 896)  # pixels, at which the largest batch is sought; empty = nowhere
+    samples: int = 5  # answers of one image
+    new_tokens: int = 32  # of an answer
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole experiment."""
+
+    mode: Mode = "train"
+    seed: int = 0
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    dataset: str = ""  # mode=build_data: the data set to prepare
+    builder_config: str = ""
+    stages: tuple[str, ...] = ("stage1", "stage2")  # which stages run, in order
+    stage1: StageConfig = field(default_factory=StageConfig)
+    stage2: StageConfig = field(default_factory=StageConfig)
+    adapter: str = ""  # mode=predict, saliency, ask…: adapter.npz of a stage, or its folder; empty = the base model
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+    saliency: SaliencyConfig = field(default_factory=SaliencyConfig)
+    quality: QualityConfig = field(default_factory=QualityConfig)
+    ask: AskConfig = field(default_factory=AskConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    process: ProcessConfig = field(default_factory=ProcessConfig)
+    # Where compiled programs are kept from run to run: a folder; `auto` = the user's cache folder; empty = nowhere.
+    compilation_cache: str = "auto"
+    experiment: str = ""  # mode=fit: the file in configs/ that is planned
+    target: str = "local"  # mode=fit: a name in planning/devices.py, or the devices that are here
+    fit: FitConfig = field(default_factory=FitConfig)
+    ablations: AblationConfig = field(default_factory=AblationConfig)
+
+    def stage(self, name: str) -> StageConfig:
+        """Returns the stage of that name, `stage1` or `stage2`."""
+        return {"stage1": self.stage1, "stage2": self.stage2}[name]
