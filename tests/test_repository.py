@@ -145,13 +145,21 @@ def read_tree(text: str) -> list[str]:
     return paths
 
 
-def test_the_file_tree_of_the_readme_exists() -> None:
-    readme = (REPO / "README.md").read_text(encoding="utf-8")
-    trees = re.findall(r"^```tree\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+def test_the_file_tree_of_the_docs_exists() -> None:
+    page = (REPO / "docs" / "architecture.md").read_text(encoding="utf-8")
+    trees = re.findall(r"^```tree\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     paths = [path for tree in trees for path in read_tree(tree)]
-    assert len(paths) > 10, "README.md has no file tree: put it in a block that begins with ```tree"
+    assert len(paths) > 10, "docs/architecture.md has no file tree: put it in a block that begins with ```tree"
     absent = [path for path in paths if not list(REPO.glob(re.sub(r"<\w+>", "*", path)))]
-    assert not absent, f"README.md names files that are not there: {absent}"
+    assert not absent, f"docs/architecture.md names files that are not there: {absent}"
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    pages = [REPO / "README.md", REPO / "CONTRIBUTING.md", *sorted((REPO / "docs").glob("**/*.md"))]
+    links = [(p, link) for p in pages for link in re.findall(r"\]\(([^)#\s]+)", p.read_text(encoding="utf-8"))]
+    assert len(links) > 10
+    absent = [f"{p.name}: {link}" for p, link in links if "://" not in link and not (p.parent / link).exists()]
+    assert not absent, "\n".join(absent)
 
 
 def test_tests_run_under_the_rules_of_conftest() -> None:
