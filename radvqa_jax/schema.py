@@ -80,6 +80,9 @@ class Record(NamedTuple):
     source: str = ""  # data set and release, as its rows say
     seeds: list[int] = []  # noqa: RUF012 never mutated; of each drawn answer, none if greedy
     settings: str = ""  # first 12 digits of the sha256 of what holds for the whole run
+    # Of each answer, as decoded, EOS included; none from another system. A text encoded again may give other tokens.
+    token_ids: list[list[int]] = []  # noqa: RUF012 never mutated
+    ended: list[bool] = []  # noqa: RUF012 never mutated; of each answer: False = cut by decode.max_new_tokens
 
     def to_json(self) -> dict[str, Any]:
         """Returns a dict for one line of jsonl."""

@@ -41,6 +41,7 @@ def test_one_command_answers_and_shows(picture: Path, tmp_path: Path, capsys: py
     assert f"answer: {found['answer']}" in out and found["answer"]
     assert len(found["samples"]) == 5 and found["agreement"] == agreement(found["answer"], found["samples"])
     assert f"agreement: {found['agreement']:.0%} of 5 samples" in out
+    assert found["ended"] == (f"answer was cut after {len(found['token_ids'])}" not in out)
     page = (tmp_path / "viewer.html").read_text(encoding="utf-8")
     case = json.loads(page.split('class="case">')[1].split("</script>")[0])
     assert case["question"] == "Is there a nodule?" and case["models"][0]["prediction"] == found["answer"]

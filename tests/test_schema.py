@@ -7,6 +7,7 @@ import pytest
 from radvqa_jax.schema import Batch, Record
 
 RECORD = Record("q1", "i1", "what?", "lung", ["lung", "heart"], [-0.5, -2.0], answer_type="open", run="stage1")
+RECORD = RECORD._replace(token_ids=[[7, 1], [8, 9]], ended=[True, False])
 
 
 @pytest.mark.parametrize("seed", range(5))

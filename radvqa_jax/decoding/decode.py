@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from radvqa_jax.config import DecodeConfig
@@ -20,6 +21,7 @@ class Decoded(NamedTuple):
 
     tokens: Int[Array, "B k T"]
     logprobs: Float[Array, "B k"]  # sum of log p of the tokens under the model at temperature 1, EOS included
+    token_logprobs: Float[Array, "B k T"]  # of each token; 0 after EOS
     steps: Int[Array, ""]  # tokens that were computed; fewer than max_new_tokens if every row ended early
 
 
@@ -28,8 +30,18 @@ class _Loop(NamedTuple):
     logits: Float[Array, "B V"]
     state: DecodeState
     tokens: Int[Array, "B T"]
-    logprobs: Float[Array, " B"]
+    logprobs: Float[Array, "B T"]
     done: Bool[Array, " B"]
+
+
+def answer_ids(tokens: Int[np.ndarray, " T"], *, eos: int) -> list[int]:
+    """Returns the tokens of one decoded answer: up to EOS and with it, or all if the answer was cut.
+
+    >>> answer_ids(np.array([7, 8, 1, 0]), eos=1), answer_ids(np.array([7, 8, 9, 9]), eos=1)
+    ([7, 8, 1], [7, 8, 9, 9])
+    """
+    ids = [int(token) for token in tokens]
+    return ids[: ids.index(eos) + 1] if eos in ids else ids
 
 
 @partial(jax.jit, static_argnames=("model", "config", "eos", "pad", "cache_dtype"))
@@ -75,7 +87,12 @@ def decode(
     tokens = jnp.full((rows, config.max_new_tokens), pad, jnp.int32)
     keys = key.reshape(rows) if key.ndim else jax.random.split(key, rows)
     start = _Loop(
-        jnp.zeros((), jnp.int32), jnp.repeat(logits, k, axis=0), state.repeat(k), tokens, jnp.zeros(rows), done
+        jnp.zeros((), jnp.int32),
+        jnp.repeat(logits, k, axis=0),
+        state.repeat(k),
+        tokens,
+        jnp.zeros(tokens.shape),
+        done,
     )
 
     def body(loop: _Loop) -> _Loop:
@@ -83,7 +100,8 @@ def decode(
         token = sample(loop.logits, step_keys, config)
         logprob = jnp.take_along_axis(jax.nn.log_softmax(loop.logits), token[:, None], axis=1)[:, 0]
         token = jnp.where(loop.done, pad, token)
-        logprobs = loop.logprobs + jnp.where(loop.done, 0.0, logprob)
+        logprob = jnp.where(loop.done, 0.0, logprob)
+        logprobs = jax.lax.dynamic_update_slice_in_dim(loop.logprobs, logprob[:, None], loop.step, axis=1)
         tokens = jax.lax.dynamic_update_slice_in_dim(loop.tokens, token[:, None], loop.step, axis=1)
         done = loop.done | (token == eos)
         extended: Any = model.apply(collections, token, loop.state, method="extend")
@@ -92,4 +110,9 @@ def decode(
 
     end = jax.lax.while_loop(lambda loop: (loop.step < config.max_new_tokens) & ~loop.done.all(), body, start)
     shape = (batch.tokens.shape[0], k)
-    return Decoded(end.tokens.reshape(*shape, -1), end.logprobs.reshape(shape), end.step)
+    return Decoded(
+        end.tokens.reshape(*shape, -1),
+        end.logprobs.sum(axis=1).reshape(shape),
+        end.logprobs.reshape(*shape, -1),
+        end.step,
+    )

@@ -19,7 +19,8 @@ from radvqa_jax.data.eval_loader import eval_batches
 from radvqa_jax.data.packing import pack_prompt
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.tokenizer import Tokenizer
-from radvqa_jax.decoding.decode import decode
+from radvqa_jax.decoding.decode import answer_ids, decode
+from radvqa_jax.decoding.finite import check_answers
 from radvqa_jax.evaluation.baselines import to_record
 from radvqa_jax.files import append_jsonl, read_json, read_jsonl, write_json, write_jsonl
 from radvqa_jax.models.paligemma import PaliGemma
@@ -144,6 +145,7 @@ def _records(
 ) -> list[Record]:
     """Returns what was answered to each row, without what it was answered with; further rows of the arrays are left."""
     records = []
+    eos = tokenizer.eos
     for row, answers, probs in zip(batch_rows, tokens, logprobs, strict=False):
         record = to_record(
             row,
@@ -152,7 +154,15 @@ def _records(
             image_used=row.get("image_used") or row["image_id"],
         )
         asked, _ = rows.text(row, template=prompt)
-        records.append(record._replace(logprobs=[round(float(x), 6) for x in probs], prompt=asked))
+        ids = [answer_ids(answer, eos=eos) for answer in answers]
+        records.append(
+            record._replace(
+                logprobs=[round(float(x), 6) for x in probs],
+                prompt=asked,
+                token_ids=ids,
+                ended=[eos in answer for answer in ids],
+            )
+        )
     return records
 
 
@@ -186,6 +196,10 @@ def predict(
         run: which model this is: base, stage1, stage2, ….
         path: the predictions file; `path` with suffix .json holds the fingerprint.
         fingerprint: what the answers depend on, as JSON values; a file with another one is not continued.
+
+    Raises:
+        ValueError: if a log-probability is not finite; the question, the token and the leaves at fault are named, and
+            the batches before it are kept.
     """
     done = {str(row["question_id"]) for row in read_unfinished(path, fingerprint)}
     if len(done) == len(rows):
@@ -213,6 +227,8 @@ def predict(
                 eos=tokenizer.eos,
                 pad=tokenizer.pad,
             )
+            asked = [row["question_id"] for row in batch_rows]
+            check_answers(np.asarray(decoded.token_logprobs), asked, params, run=run)
             tokens, logprobs = np.asarray(decoded.tokens), np.asarray(decoded.logprobs)
             answers = _records(rows, batch_rows, tokens, logprobs, tokenizer=tokenizer, prompt=data.prompt, run=run)
             records = [

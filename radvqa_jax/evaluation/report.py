@@ -82,8 +82,8 @@ def build_scores(experiment: Experiment, *, resamples: int = 2000, seed: int = 0
     """Returns every number of the report as plain JSON values; a cell without questions is absent.
 
     Keys: `title`, `synthetic`, `method`, `runs` (run -> cells, with `swapped`, `swapped_any`, `blank`, and
-    `over_question_only`, `over_swapped`, … where there are such records; `judged`, `calibration`, `nonsense`, `review`
-    where there is something to say), `baselines` (`question_only`, `majority`, and for multiple choice
+    `over_question_only`, `over_swapped`, … where there are such records; `judged`, `calibration`, `nonsense`, `cut`,
+    `review` where there is something to say), `baselines` (`question_only`, `majority`, and for multiple choice
     `longest_option`, `letter_frequency`), `papers` (what others print for the same data), `losses`, `provenance`.
 
     Raises:
@@ -110,6 +110,7 @@ def build_scores(experiment: Experiment, *, resamples: int = 2000, seed: int = 0
         cells["judged"] = {judge.name: score_judge(judge, records, **bootstrap) for judge in judges}
         cells["calibration"] = calibrate(records, **bootstrap)
         cells["nonsense"] = score_nonsense(records, **bootstrap)
+        cells["cut"] = count_cut(records)
         cells["review"] = score_readings(experiment.readings, name, records, judges, **bootstrap)
         runs[name] = {key: value for key, value in cells.items() if value or key in ("overall", "by")}
     return {
@@ -158,6 +159,21 @@ def judge_lines(scores: Mapping[str, Any]) -> list[str]:
                 words.append(f"kappa with the rules {format_cell(kappa | {'value': kappa['kappa']})}.")
             lines.append(" ".join(words))
     return lines
+
+
+def count_cut(records: Sequence[Record]) -> dict[str, int]:
+    """Returns how many first answers ran out of tokens before they ended, of how many that say; empty if none says."""
+    known = [record.ended[0] for record in records if record.ended]
+    return {"cut": known.count(False), "of": len(known)} if known else {}
+
+
+def cut_lines(scores: Mapping[str, Any]) -> list[str]:
+    """Returns a line for each run with answers that were cut."""
+    return [
+        f"{run_label(name)}: decode.max_new_tokens cut {found['cut']} of {found['of']} answers before they ended."
+        for name, run in scores["runs"].items()
+        if (found := run.get("cut")) and found["cut"]
+    ]
 
 
 def review_lines(scores: Mapping[str, Any]) -> list[str]:
@@ -222,7 +238,7 @@ def format_table(scores: Mapping[str, Any]) -> str:
     text.append(
         f"{overall['n']} questions on {overall['n_images']} images. [95 % interval by bootstrap over images].{paired}"
     )
-    text += judge_lines(scores) + review_lines(scores)
+    text += cut_lines(scores) + judge_lines(scores) + review_lines(scores)
     text += [f"{paper_figures.describe(figure)} (their figure)" for figure in scores["papers"]]
     if scores["synthetic"]:
         text.append("Synthetic data: these figures say nothing about real radiographs.")

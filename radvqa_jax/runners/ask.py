@@ -3,7 +3,7 @@
 import dataclasses
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,7 +14,8 @@ from radvqa_jax.data.dicom import is_dicom, read_dicom
 from radvqa_jax.data.image import decode_image, resize_image
 from radvqa_jax.data.packing import pack_prompt
 from radvqa_jax.data.tokenizer import Tokenizer
-from radvqa_jax.decoding.decode import decode
+from radvqa_jax.decoding.decode import answer_ids, decode
+from radvqa_jax.decoding.finite import check_answers
 from radvqa_jax.evaluation.normalize import normalize
 from radvqa_jax.evaluation.report import run_label
 from radvqa_jax.files import write_json
@@ -69,10 +70,18 @@ def sampled(answer: str, samples: list[str]) -> list[tuple[str, str]]:
     ]
 
 
-def _decode(one: Shown, batch: Batch, tokenizer: Tokenizer, config: DecodeConfig, seed: int) -> tuple[list[str], list]:
+def _decode(one: Shown, batch: Batch, tokenizer: Tokenizer, config: DecodeConfig, seed: int) -> dict[str, Any]:
+    """Returns the fields of a record that hold the answers."""
     key = jax.random.key(seed)
     out = decode(one.model, one.params, batch, key, config=config, eos=tokenizer.eos, pad=tokenizer.pad)
-    return [tokenizer.decode(ids) for ids in np.asarray(out.tokens)[0]], np.asarray(out.logprobs)[0].tolist()
+    check_answers(np.asarray(out.token_logprobs), ["asked"], one.params, run=one.label)
+    ids = [answer_ids(tokens, eos=tokenizer.eos) for tokens in np.asarray(out.tokens)[0]]
+    return {
+        "predictions": [tokenizer.decode(answer) for answer in ids],
+        "logprobs": np.asarray(out.logprobs)[0].tolist(),
+        "token_ids": ids,
+        "ended": [tokenizer.eos in answer for answer in ids],
+    }
 
 
 def ask(config: Config, workdir: Path) -> None:
@@ -92,18 +101,20 @@ def ask(config: Config, workdir: Path) -> None:
     drawn = dataclasses.replace(config.decode, samples=config.ask.samples, temperature=config.ask.temperature)
     records = {}
     for name, one in shown.items():
-        answers, logprobs = _decode(one, batch, tokenizer, greedy, config.seed)
-        records[name] = Record("asked", "asked", config.ask.question, "", answers, logprobs, prompt=prefix, run=name)
-    samples, sample_logprobs = _decode(shown[run], batch, tokenizer, drawn, config.seed)
-    answer = records[run].predictions[0]
+        said = _decode(one, batch, tokenizer, greedy, config.seed)
+        records[name] = Record("asked", "asked", config.ask.question, "", prompt=prefix, run=name, **said)
+    others = _decode(shown[run], batch, tokenizer, drawn, config.seed)
+    answer, samples = records[run].predictions[0], others["predictions"]
     rows = sampled(answer, samples)
     found = {
         "question": config.ask.question,
         "prompt": prefix,
         "answer": answer,
         "logprob": records[run].logprobs[0],
+        "token_ids": records[run].token_ids[0],
+        "ended": records[run].ended[0],
         "samples": samples,
-        "sample_logprobs": sample_logprobs,
+        "sample_logprobs": others["logprobs"],
         "temperature": drawn.temperature,
         "agreement": agreement(answer, samples),
         "image": dict(opened.facts),
@@ -113,7 +124,10 @@ def ask(config: Config, workdir: Path) -> None:
     write_json(workdir / "answer.json", found)
     for name, value in [("answer", answer or "(nothing)"), *rows, *opened.facts]:
         print(f"{name}: {value}")
-    for note in opened.notes:
+    cut = (
+        [] if found["ended"] else [f"the answer was cut after {len(found['token_ids'])} tokens (raise max_new_tokens)"]
+    )
+    for note in [*opened.notes, *cut]:
         print(f"warning: {note}")
     if not answer.strip():
         print("No viewer: the answer has no words to look at.")

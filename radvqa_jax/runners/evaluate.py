@@ -99,7 +99,7 @@ def answer_unseen(
         answers = [said[number] for number in which]
         found["blank"] = [
             baselines.to_record(row, predictions=given.predictions, run=run, image_used=baselines.BLANK)._replace(
-                logprobs=given.logprobs, prompt=given.prompt
+                logprobs=given.logprobs, prompt=given.prompt, token_ids=given.token_ids, ended=given.ended
             )
             for row, given in zip(rows.texts(), answers, strict=True)
         ]

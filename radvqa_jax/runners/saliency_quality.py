@@ -18,6 +18,7 @@ from radvqa_jax.evaluation.scoring import verdict
 from radvqa_jax.files import append_jsonl, read_jsonl, write_jsonl
 from radvqa_jax.runners.evaluate import answer, is_synthetic
 from radvqa_jax.runners.ground import Ground, configured_adapter, load_ground
+from radvqa_jax.saliency.answers import answer_tokens
 from radvqa_jax.saliency.bundle import pack_case
 from radvqa_jax.saliency.quality import Target, make_target
 from radvqa_jax.saliency.quality_cases import Case, Settings, Subject, measure_cases
@@ -68,8 +69,24 @@ def choose(rows: RowSource, config: Config, *, grid: int) -> tuple[RowSource, li
     return rows.select([index for index, _ in kept]), [target for _, target in kept], dict(skipped)
 
 
-def _cases(ground: Ground, rows: RowSource, targets: list[Target], records: list[Record] | None) -> list[Case]:
-    """Returns the questions with the answers that are teacher-forced: those of the records, or the references."""
+def _answers(ground: Ground, rows: RowSource, records: list[Record] | None) -> list[list[int]]:
+    """Returns the tokens that are teacher-forced: those of the records' answers, or of the references."""
+    if records:
+        return [answer_tokens(record, ground.tokenizer).ids for record in records]
+    references = [rows.text(row, template=ground.config.data.prompt)[1] for row in rows.texts()]
+    return [ground.tokenizer.encode(text, eos=True) for text in references]
+
+
+def _cases(
+    ground: Ground,
+    rows: RowSource,
+    targets: list[Target],
+    records: list[Record] | None,
+    *,
+    answers: list[list[int]],
+    room: int,
+) -> list[Case]:
+    """Returns the questions with their answers, whose longest one has `room` tokens."""
     config, tokenizer, cases = ground.config, ground.tokenizer, []
     resolution = assemble(config, ground.base, Trained.nothing())[0].variant.resolution
     for index, (row, target) in enumerate(zip(rows, targets, strict=True)):
@@ -79,20 +96,15 @@ def _cases(ground: Ground, rows: RowSource, targets: list[Target], records: list
             tokenizer,
             image=decode_image(row["image"]),
             prefix=prefix,
-            answer=tokenizer.encode(text, eos=True),
+            answer=answers[index],
             resolution=resolution,
-            seq_len=_seq_len(config),
+            seq_len=config.data.seq_len + room,
         )
         about = {key: row[key] for key in ("question_id", "image_id", "question", "question_type")}
         about |= {"reference": reference, "answer": text}
         about["outcome"] = verdict(records[index], text).outcome if records else "reference"
         cases.append(Case(about, batch, target))
     return cases
-
-
-def _seq_len(config: Config) -> int:
-    """Returns text positions that hold a question and an answer that decoding may make, tokenised again."""
-    return config.data.seq_len + 2 * config.decode.max_new_tokens
 
 
 def _train_on_shuffled_images(ground: Ground) -> Trained:
@@ -163,7 +175,9 @@ def saliency_quality_mode(config: Config, workdir: Path) -> None:
     print(f"{len(rows)} questions of {rows.name} are measured; left out: {skipped or 'none'}.", flush=True)
     own = config.quality.answer == "own"
     records = answer(ground, trained, rows, run=run, name="quality_predictions") if own else None
-    cases = _cases(ground, rows, targets, records)
+    answers = _answers(ground, rows, records)
+    room = max(map(len, answers))
+    cases = _cases(ground, rows, targets, records, answers=answers, room=room)
     others, compared = _others(ground, subject, trained)
     fingerprint = identify(config, ground.base) | {
         "trained": trained.sha256(),
@@ -176,9 +190,7 @@ def saliency_quality_mode(config: Config, workdir: Path) -> None:
     }
     path = workdir / "quality_cases.jsonl"
     start = _start(path, fingerprint, config.quality.batch_size, len(cases))
-    settings = Settings(
-        config.saliency, config.quality, 2 * config.decode.max_new_tokens, ground.tokenizer.eos, config.seed
-    )
+    settings = Settings(config.saliency, config.quality, room, ground.tokenizer.eos, config.seed)
     with tqdm(total=len(cases), initial=start, desc="maps", disable=None) as bar:
         for measured in measure_cases(subject, others, cases, settings, start=start):
             append_jsonl(path, measured)
@@ -224,6 +236,7 @@ def _provenance(
         "data": rows.fingerprint,
         "left out": skipped,
         "answers": "the model's own, greedy" if records else "the references",
+        "cut": sum(r.ended[:1] == [False] for r in records) if records else "not asked",
         "right": sum(verdict(r, r.predictions[0]).outcome == "correct" for r in records) if records else "not asked",
         "saliency": dataclasses.asdict(config.saliency),
         "quality": dataclasses.asdict(config.quality),

@@ -17,7 +17,8 @@ from radvqa_jax.config import DecodeConfig
 from radvqa_jax.data.image import resize_image
 from radvqa_jax.data.packing import pack_prompt
 from radvqa_jax.data.tokenizer import Tokenizer
-from radvqa_jax.decoding.decode import decode
+from radvqa_jax.decoding.decode import answer_ids, decode
+from radvqa_jax.decoding.finite import check_answers
 from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.saliency.capture import answer_row, capture
 from radvqa_jax.saliency.relevancy import contrast_ids, relevancy, relevancy_contrast
@@ -187,8 +188,8 @@ def own_answer(
     batch = Batch(image=resize_image(image, model.variant.resolution)[None], mask_example=np.ones(1, bool), **prompt)
     config = DecodeConfig(max_new_tokens=max_new_tokens)
     decoded = decode(model, params, batch, jax.random.key(0), config=config, eos=tokenizer.eos, pad=tokenizer.pad)
-    ids = np.asarray(decoded.tokens)[0, 0].tolist()
-    return ids[: ids.index(tokenizer.eos) + 1] if tokenizer.eos in ids else ids
+    check_answers(np.asarray(decoded.token_logprobs), [prefix], params)
+    return answer_ids(np.asarray(decoded.tokens)[0, 0], eos=tokenizer.eos)
 
 
 def make_bundle(
@@ -234,6 +235,7 @@ def make_bundle(
     )
     relevance = relevancy(model, params, batch) if options.relevancy else None
     captured, relevance = jax.device_get((captured, relevance))
+    check_answers(captured.logprobs, [prefix], params)
     bundle = _bundle(tokenizer, batch, captured, relevance, options)
     if not other:
         return bundle

@@ -13,6 +13,7 @@ from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation.scoring import verdict
 from radvqa_jax.files import atomic_write
+from radvqa_jax.saliency.answers import answer_tokens
 from radvqa_jax.saliency.bundle import CaseBundle
 from radvqa_jax.saliency.cases import SavedCase, safe_name, save_case
 from radvqa_jax.saliency.compare import other_answer
@@ -70,6 +71,8 @@ class Asked(NamedTuple):
 def _caption(record: Record, saved: SavedCase) -> str:
     outcome = verdict(record, record.predictions[0]).outcome
     text = f"{record.question_id} ({outcome})."
+    if record.ended[:1] == [False]:
+        text += f" The answer was cut after {len(record.token_ids[0])} tokens."
     for method, found in saved.quality.items():
         text += (
             f" {method}: {found.mass:.0%} of the map's mass lies in the marked region, which covers {found.area:.0%}."
@@ -105,14 +108,17 @@ def write_case(
     """
     last = list(shown)[-1]
     record = asked.records[last]
+    ids, notes = answer_tokens(record, tokenizer)
+    room = config.decode.max_new_tokens
     bundles = ask_models(
         shown,
         tokenizer=tokenizer,
         image=asked.image,
         prefix=asked.prefix,
-        answer=record.predictions[0],
+        answer=ids,
         config=config.saliency,
-        seq_len=config.data.seq_len + config.decode.max_new_tokens,
+        # A text that is encoded again may have more tokens; each length compiles once.
+        seq_len=config.data.seq_len + room * max(1, -(-len(ids) // room)),
         other=asked.other,
     )
     saved = save_case(
@@ -133,7 +139,7 @@ def write_case(
         image=asked.image,
         mask=asked.mask,
         facts=asked.facts,
-        notes=asked.notes,
+        notes=[*asked.notes, *notes],
     )
     return case, saved
 

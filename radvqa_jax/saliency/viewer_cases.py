@@ -84,7 +84,7 @@ def ask_models(
     tokenizer: Tokenizer,
     image: UInt8[np.ndarray, "h w 3"],
     prefix: str,
-    answer: str,
+    answer: Sequence[int],
     config: SaliencyConfig,
     seq_len: int,
     other: str = "",
@@ -96,7 +96,7 @@ def ask_models(
         tokenizer: of the checkpoint.
         image: original pixels.
         prefix: the prompt, without the separator.
-        answer: that all models are made to write.
+        answer: token ids that all models are made to write (answers.py).
         config: how rollout is made, and whether relevancy is.
         seq_len: text positions of the row; prompt and answer must fit.
         other: another answer that this one is held against; empty = none.
@@ -109,7 +109,7 @@ def ask_models(
             tokenizer=tokenizer,
             image=image,
             prefix=prefix,
-            answer=tokenizer.encode(answer, eos=True),
+            answer=answer,
             seq_len=seq_len,
             options=replace(bundle_options(config), residuals=residuals),
             other=other,
@@ -164,7 +164,8 @@ def _described(name: str, label: str, record: Record | None) -> ViewerModel:
     """Returns a model with its answer, and with the verdict where there is a reference."""
     if record is None:
         return ViewerModel(name, label, "(not asked)")
+    said, cut = record.predictions[0], record.ended[:1] == [False]
     if not record.reference:
-        return ViewerModel(name, label, record.predictions[0])
-    found = verdict(record, record.predictions[0])
-    return ViewerModel(name, label, record.predictions[0], found.outcome, found.rule)
+        return ViewerModel(name, label, said, cut=cut)
+    found = verdict(record, said)
+    return ViewerModel(name, label, said, found.outcome, found.rule, cut=cut)

@@ -89,6 +89,7 @@ class ViewerModel(NamedTuple):
     prediction: str
     outcome: str = ""  # correct, incorrect, unparsed, or empty without a reference
     rule: str = ""  # by which it was decided
+    cut: bool = False  # whether its answer ran out of tokens before it ended
 
 
 class ViewerCase(NamedTuple):

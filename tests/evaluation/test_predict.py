@@ -93,6 +93,13 @@ def test_a_record_holds_the_row_the_prompt_and_the_answers(ground: Ground, tmp_p
         assert all(np.isfinite(value) and value < 0 for value in record.logprobs)
     answers = {answer for record in records for answer in record.predictions}
     assert len(answers) > 10  # drawn, and not one answer over and over
+    tokenizer, again = ground.tokenizer, 0
+    for record in records:
+        for answer, ids, ended in zip(record.predictions, record.token_ids, record.ended, strict=True):
+            assert tokenizer.decode(ids) == answer and ids.count(tokenizer.eos) == ended == (ids[-1] == tokenizer.eos)
+            assert len(ids) == DRAWN.max_new_tokens or (ended and len(ids) < DRAWN.max_new_tokens)
+            again += tokenizer.encode(answer) == ids[: len(ids) - ended]
+    assert again < 20  # the text alone would not give the tokens back
 
 
 def test_logprobs_are_those_of_the_answers_tokens(ground: Ground, tmp_path: Path) -> None:
@@ -308,3 +315,45 @@ def test_a_length_with_few_prompts_is_not_compiled_for(ground: Ground) -> None:
 def test_a_repeated_question_id_is_refused(ground: Ground) -> None:
     with pytest.raises(ValueError, match=r"question_id .* occurs twice"):
         by_length(ground.rows.select([0, 1, 0]), tokenizer=ground.tokenizer, data=ground.config.data, batch_size=4)
+
+
+def test_an_answer_that_is_no_number_names_question_token_and_leaf(ground: Ground, tmp_path: Path) -> None:
+    name = "llm/layers/mlp/linear"
+    leaf = np.array(ground.params[name])
+    leaf[0, 0, :2] = np.nan
+    first = ground.rows[0]["question_id"]
+    sound = ground.params
+    ground.params = sound | {name: jnp.asarray(leaf)}
+    with pytest.raises(ValueError, match="means nothing") as caught:
+        ground.predict(tmp_path)
+    ground.params = sound
+    assert f"base: log p of answer token 1 to question {first!r} is nan" in str(caught.value)
+    assert f"2 values in 1 of the model's {len(sound)} leaves are NaN or infinite: {name} (2)" in str(caught.value)
+    assert not (tmp_path / "base.jsonl").is_file()  # no line of such an answer
+    assert len(ground.predict(tmp_path)) == 10  # nor is anything in the way of a sound checkpoint
+
+
+def test_answers_before_the_one_that_is_no_number_are_kept(
+    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = module.decode, []
+
+    def later(*args: Any, **others: Any) -> Any:
+        out = real(*args, **others)
+        calls.append(out)
+        if len(calls) < 2:
+            return out
+        return out._replace(token_logprobs=out.token_logprobs.at[2, 1, 3].set(-jnp.inf))
+
+    with (
+        monkeypatch.context() as patched,
+        pytest.raises(ValueError, match=r"token 4 to question '.*' is -inf") as caught,
+    ):
+        patched.setattr(module, "decode", later)
+        ground.predict(tmp_path)
+    assert "All" in str(caught.value) and "leaves of the model are finite" in str(caught.value)
+    assert "model.compute_dtype='float32'" in str(caught.value)
+    kept = read_records(tmp_path / "base.jsonl")
+    assert len(kept) == 4
+    whole = ground.predict(tmp_path)
+    assert len(whole) == 10 and {r.question_id for r in kept} <= {r.question_id for r in whole}

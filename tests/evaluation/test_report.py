@@ -312,3 +312,13 @@ def test_calibration_of_answers_with_known_probabilities(tmp_path: Path) -> None
     expected = np.mean([a * (p - 1) ** 2 + (1 - a) * p**2 for a, p in zip(accuracy, (0.3, 0.9), strict=True)])
     assert found["brier"]["value"] == pytest.approx(expected)
     assert "calibration" not in build_scores(experiment(), resamples=50)["runs"]["base"]
+
+
+def test_answers_that_were_cut_are_counted_and_said(tmp_path: Path) -> None:
+    cut = [r._replace(ended=[i % 4 > 0]) for i, r in enumerate(records(0.5, run="stage1"))]
+    made = experiment(runs={"base": records(0.3, run="base"), "stage1": cut}, swapped={})
+    scores = build_scores(made, resamples=50)
+    assert scores["runs"]["stage1"]["cut"] == {"cut": 20, "of": 80} and "cut" not in scores["runs"]["base"]
+    line = "after stage 1: decode.max_new_tokens cut 20 of 80 answers before they ended."
+    assert line in format_table(scores)
+    assert line in write_report(tmp_path, made, scores=scores).read_text(encoding="utf-8")

@@ -56,6 +56,7 @@ def made(
 ) -> tuple[Path, Gallery]:
     folder = tmp_path_factory.mktemp("gallery")
     records = [Record(f"q{i}", f"i{i}", r["question"], r["answer"], ["left left"], [0.0]) for i, r in enumerate(ROWS)]
+    records[1] = records[1]._replace(token_ids=[tokenizer.encode("left left")], ended=[False])
     config = Config(
         data=DataConfig(seq_len=40),
         decode=DecodeConfig(max_new_tokens=8),
@@ -105,3 +106,15 @@ def test_figures_are_there_for_the_screen_and_for_a_paper(made: tuple[Path, Gall
             pdf = (folder / f"{stem}.pdf").read_bytes()
             assert pdf.startswith(b"%PDF") and b"/Font" in pdf
     assert gallery.cases[0].other == "yes"  # the answer says something else than the reference
+
+
+def test_a_cut_answer_and_one_that_was_encoded_again_say_so(made: tuple[Path, Gallery]) -> None:
+    folder, gallery = made
+    cut, again = gallery.cases[1], gallery.cases[0]
+    assert cut.notes == [f"The answer was cut after {len(cut.words)} tokens: the model did not end it."]
+    assert cut.models[0].cut and not any(word.end for word in cut.words)
+    assert f"The answer was cut after {len(cut.words)} tokens." in gallery.overlays[1]["caption"]
+    with np.load(folder / "q1.npz") as file:
+        assert "</s>" not in file["words"].tolist()
+    assert again.notes[0].startswith("The record has no token ids, so the answer was encoded again")
+    assert again.words[-1].end and not again.models[0].cut and "cut" not in gallery.overlays[0]["caption"]

@@ -140,7 +140,7 @@ function outcome(model) {
 function showTexts() {
   const rows = [["question", text("span", current.question, { class: "question" })]];
   if (current.reference) rows.push(["reference", current.reference]);
-  for (const model of current.models) rows.push([model.label, text("span", model.prediction), outcome(model)]);
+  for (const model of current.models) rows.push([model.label, text("span", model.prediction), model.cut ? text("span", "… (cut)", { class: "cut", title: "ran out of tokens before it ended" }) : "", outcome(model)]);
   $("qa").replaceChildren(...rows.flatMap(([name, ...values]) => {
     const shown = document.createElement("dd");
     shown.append(...values);
