@@ -1,31 +1,36 @@
 """Images of 8 bits, RGB or grey: how any file is read, and how it is stored. One rule for every data set and model.
 
-A file that is that already is stored with its bytes. Any other is decoded and written as PNG, which loses nothing more:
+Only BMP, GIF, JPEG, PNG, TIFF and WebP are opened, and only up to MAX_PIXELS; both are checked before a pixel is
+decoded. A file of 8 bits, RGB or grey, is stored with its bytes. Any other is decoded and written as PNG, which loses
+nothing more:
 
 - EXIF orientation is applied; of several frames the first is taken.
 - Alpha is dropped, not blended. Palettes are looked up and become RGB. CMYK, YCbCr and LAB become RGB.
 - Grey of 16 bits is divided by 257 and rounded, so that 65535 becomes 255; of 16-bit colour the high byte is kept.
+  With a bit depth of 12, grey levels of 16 bits are spread from 0..4095 instead, and a higher level is an error.
 - Grey of 1, 2 or 4 bits is spread over 0 to 255.
 - Grey of 32 bits or in floating point has no known range and is refused.
 """
 
+import contextlib
 import io
-import struct
-import warnings
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-# What PIL raises on bytes that are not a whole, sane image.
-BROKEN = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, struct.error),
-    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
-)
+from tfds_builders.regular_files import refuse_pointer
+
+# What is opened. PIL knows forty more, among them EPS, which it gives to Ghostscript to run.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+MAX_PIXELS = 50_000_000  # of one image or one DICOM frame: more than a mammogram has; decoded, below 1 GB
 ORIENTATION = 0x0112  # the EXIF tag
 KEPT_FORMATS = ("PNG", "JPEG")
 KEPT_RAW = ("L", "RGB")  # how the pixels lie in the file: not "L;4", "I;16B", "RGB;16B", "P", "CMYK;I"
-GREY = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N")
+GREY = ("1", "L", "LA", "La")
+USUAL_BITS = (8, 10, 12, 14)  # of scanners whose pixels lie in 16 bits
+LOW_BITS = "16-bit image uses only its low bits"  # the warning; the bits that it uses follow
 
 
 class StoredImage(NamedTuple):
@@ -35,84 +40,157 @@ class StoredImage(NamedTuple):
     width: int
     height: int
     conversion: str  # such as "RGBA to RGB"; empty if the bytes are the authors'
+    low_bits: int = 0  # bits that a nearly black image of 16 bits uses; 0 for all others
 
 
-def store_image(data: bytes) -> StoredImage:
-    """Returns the file to store for an encoded image; every pixel is decoded once.
+def check_pixels(width: int, height: int) -> None:
+    """Raises ValueError if an image of this size, in pixels, is too large to be decoded."""
+    if width * height > MAX_PIXELS:
+        raise ValueError(
+            f"{width} x {height} pixels are more than {MAX_PIXELS} ({MAX_PIXELS / 1e6:g} million), the limit for one "
+            "image. Make it smaller, or cut it."
+        )
+
+
+@contextlib.contextmanager
+def open_image(data: bytes, *, purpose: str = "decoded") -> Iterator[Image.Image]:
+    """Opens an encoded image for the block; whatever a decoder raises in it becomes a ValueError.
+
+    Args:
+        data: of the file.
+        purpose: what the image is for, in the message: the bytes are not an image that can be `purpose`.
 
     Raises:
-        ValueError: for bytes that are no image or only a part of one, and for grey levels without a known range.
+        ValueError: for bytes that are no image in one of FORMATS, or too large a one.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
-                return _store(image, data)
-    except BROKEN as error:
-        raise ValueError(f"the {len(data)} bytes are not an image that can be used: {error}") from error
+        refuse_pointer(data)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            check_pixels(*image.size)
+            yield image
+    except Exception as error:  # decoders raise whatever they like on bytes that were made to break them
+        why = str(error) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):
+            why = f"they are none of {', '.join(FORMATS)}, or are damaged"
+        elif isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+            why = f"they hold more than {MAX_PIXELS} pixels, the limit for one image"
+        raise ValueError(f"the {len(data)} bytes are not an image that can be {purpose}: {why}") from error
 
 
-def _store(image: Image.Image, data: bytes) -> StoredImage:
-    kind = _kind(image)
+def store_image(data: bytes, *, bit_depth: int = 0) -> StoredImage:
+    """Returns the file to store for an encoded image; every pixel is decoded once.
+
+    Args:
+        data: of the authors' file.
+        bit_depth: bits that grey images of 16 bits use; 0 = all.
+
+    Raises:
+        ValueError: for bytes that are no image or only a part of one, for too large an image, for grey levels without
+            a known range, and for levels beyond `bit_depth`.
+    """
+    with open_image(data, purpose="used") as image:
+        return _store(image, data, bit_depth)
+
+
+def _store(image: Image.Image, data: bytes, bit_depth: int) -> StoredImage:
+    kind, deep = _kind(image), _is_deep(image)
     image.load()
     turned = image.getexif().get(ORIENTATION, 1) not in (0, 1)
     if kind in KEPT_RAW and image.format in KEPT_FORMATS and not turned and getattr(image, "n_frames", 1) == 1:
         return StoredImage(data, *image.size, "")
-    converted = _upright_8_bits(image)
+    converted, low_bits = _upright_8_bits(image, bit_depth, deep=deep)
     file = io.BytesIO()
     converted.save(file, "PNG")
     steps = [f"{kind} to {converted.mode}"] if kind != converted.mode else []
     steps += ["EXIF orientation applied"] if turned else []
     steps += [f"{image.format} to PNG"] if image.format not in KEPT_FORMATS else []
-    return StoredImage(file.getvalue(), *converted.size, ", ".join(steps) or "first frame")
+    return StoredImage(file.getvalue(), *converted.size, ", ".join(steps) or "first frame", low_bits)
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """Returns how the pixels lie in the file of an image that is not loaded yet, as far as PIL says: `RGB;16B`."""
+    tile = getattr(image, "tile", None)
+    raw = tile[0][3] if tile else ""
+    raw = raw[0] if isinstance(raw, tuple) and raw else raw
+    return raw if isinstance(raw, str) else ""
 
 
 def _kind(image: Image.Image) -> str:
-    """Returns the mode, or for PNG how the pixels lie in the file, where that says more: `RGB;16B`, `L;4`."""
-    tile = getattr(image, "tile", None)
-    raw = tile[0][3] if image.format == "PNG" and tile else None
-    raw = raw[0] if isinstance(raw, tuple) else raw
-    return raw if isinstance(raw, str) and ";" in raw and image.mode in KEPT_RAW else image.mode
+    """Returns the mode, or for PNG the raw mode where that says more: `RGB;16B`, `L;4`."""
+    raw = _raw_mode(image) if image.format == "PNG" else ""
+    return raw if ";" in raw and image.mode in KEPT_RAW else image.mode
 
 
-def read_image(data: bytes) -> Image.Image:
-    """Returns an encoded image in mode L or RGB, upright, by the rule above.
+def _is_deep(image: Image.Image) -> bool:
+    """Returns whether an image that is not loaded yet is colour of 16 bits."""
+    return ";16" in _raw_mode(image) and not image.mode.startswith("I")
+
+
+def read_image(data: bytes, *, bit_depth: int = 0) -> tuple[Image.Image, int]:
+    """Returns an encoded image in mode L or RGB, upright, by the rule above; and its low bits, as StoredImage has them.
 
     Raises:
-        ValueError: for bytes that are no image or only a part of one, and for grey levels without a known range.
+        ValueError: as `store_image`.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            return _upright_8_bits(image)
-    except BROKEN as error:
-        raise ValueError(f"the {len(data)} bytes are not an image that can be decoded: {error}") from error
+    with open_image(data) as image:
+        deep = _is_deep(image)
+        image.load()
+        return _upright_8_bits(image, bit_depth, deep=deep)
 
 
-def _upright_8_bits(image: Image.Image) -> Image.Image:
-    """Returns a loaded image in mode L or RGB; the image itself, and no copy, if it is that already."""
+def _upright_8_bits(image: Image.Image, bit_depth: int, *, deep: bool) -> tuple[Image.Image, int]:
+    """Returns a loaded image in mode L or RGB, the image itself if it is that already; and its low bits."""
     if image.getexif().get(ORIENTATION, 1) not in (0, 1):
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        levels = np.rint(np.asarray(image, np.float64) / 257).clip(0, 255)
-        return Image.fromarray(levels.astype(np.uint8))
+        return _spread(np.asarray(image), bit_depth)
     if image.mode in ("I", "F"):
         raise ValueError(f"mode {image.mode} has no known range of grey levels; convert it to 8 or 16 bits")
     mode = "L" if image.mode in GREY else "RGB"
-    return image if image.mode == mode else image.convert(mode)
+    converted = image if image.mode == mode else image.convert(mode)
+    if not deep:
+        return converted, 0
+    if bit_depth not in (0, 16):
+        raise ValueError(
+            f"16-bit colour is read by its high byte, so that a bit depth of {bit_depth} cannot be used; convert it to "
+            "8 bits"
+        )
+    highest = max(top for _, top in np.atleast_2d(converted.getextrema()))
+    return converted, 8 + int(highest).bit_length() if 0 < highest < 64 else 0
+
+
+def _spread(values: np.ndarray, bit_depth: int) -> tuple[Image.Image, int]:
+    """Returns grey levels of 16 bits as 8 bits, and the bits that they use if these leave the image nearly black."""
+    highest, top = int(values.max()), 2 ** (bit_depth or 16) - 1
+    if highest > top or int(values.min()) < 0:
+        raise ValueError(
+            f"a grey level is {highest}, more than the {top} of data.bit_depth={bit_depth}; give the bits that the "
+            "images use, or 0 for all 16"
+        )
+    levels = np.rint(np.arange(top + 1) * (255 / top)).astype(np.uint8)[values]
+    bits = highest.bit_length()
+    return Image.fromarray(levels), bits if not bit_depth and 0 < bits <= max(USUAL_BITS) else 0
+
+
+def depth_advice(bits: int) -> str:
+    """Returns what to do about images that use `bits` of 16 bits.
+
+    >>> depth_advice(11)
+    'is nearly black: its grey levels need 11 of 16 bits. If a pixel has 12 bits, give data.bit_depth=12.'
+    """
+    usual = next(size for size in USUAL_BITS if size >= bits)
+    return (
+        f"is nearly black: its grey levels need {bits} of 16 bits. If a pixel has {usual} bits, give "
+        f"data.bit_depth={usual}."
+    )
 
 
 def image_size(data: bytes) -> tuple[int, int]:
     """Returns width and height in pixels from the head of a file, EXIF orientation applied; no pixel is decoded.
 
     Raises:
-        ValueError: for bytes that are no image.
+        ValueError: for bytes that are no image, or too large a one.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
-                sideways = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
-                return (image.height, image.width) if sideways else image.size
-    except BROKEN as error:
-        raise ValueError(f"the {len(data)} bytes are not an image: {error}") from error
+    with open_image(data, purpose="measured") as image:
+        sideways = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+        return (image.height, image.width) if sideways else image.size

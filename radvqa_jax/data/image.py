@@ -1,27 +1,42 @@
 """Image bytes -> uint8 pixels -> what the model sees. One path for training, evaluation and saliency."""
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 from PIL import Image
 
-from tfds_builders.images import read_image
+from tfds_builders.images import open_image, read_image
 
 NO_IMAGE = 128  # grey level that stands for an image where a row has none
 
 
-def decode_image(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
+def decode_image(data: bytes, *, bit_depth: int = 0) -> UInt8[np.ndarray, "h w 3"]:
     """Returns the pixels of an encoded image as RGB; grey is repeated. tfds_builders/images.py has the rule.
 
     Alpha is dropped, not blended, as big_vision does. No bytes at all, the image of a row that has none (Med-HALT),
-    give a uniform grey, the middle of [-1, 1].
+    give a uniform grey, the middle of [-1, 1]. `bit_depth` is of grey images of 16 bits; 0 = all bits.
 
     Raises:
-        ValueError: for bytes that are no image or only a part of one, and for grey levels without a known range.
+        ValueError: as `tfds_builders.images.store_image`.
     """
     if not data:
         return np.full((1, 1, 3), NO_IMAGE, np.uint8)
-    pixels = np.asarray(read_image(data))
+    return to_rgb(read_image(data, bit_depth=bit_depth)[0])
+
+
+def to_rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+    """Returns the pixels of an image in mode L or RGB; grey is repeated."""
+    pixels = np.asarray(image)
     return np.repeat(pixels[..., None], 3, axis=-1) if pixels.ndim == 2 else pixels
+
+
+def read_mask(data: bytes) -> Bool[np.ndarray, "h w"]:
+    """Returns a mask from its PNG: True where it is not black.
+
+    Raises:
+        ValueError: for bytes that are no image or only a part of one.
+    """
+    with open_image(data) as image:
+        return np.asarray(image.convert("L")) > 0
 
 
 def resize_levels(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:

@@ -1,7 +1,6 @@
 """Cases on disk: <question_id>.npz with every number, and pictures beside it."""
 
 import hashlib
-import io
 import json
 import re
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, UInt8
 from matplotlib.figure import Figure
-from PIL import Image
 
 from radvqa_jax.config import SaliencyConfig
 from radvqa_jax.files import atomic_write
@@ -56,12 +54,6 @@ def safe_name(question_id: str) -> str:
     clean = re.sub(r"[^A-Za-z0-9_-]+", "_", question_id)[:NAME_LENGTH]
     digest = hashlib.sha256(question_id.encode()).hexdigest()[:8]
     return clean if clean and clean == question_id else f"{clean}-{digest}"
-
-
-def read_mask(data: bytes) -> Bool[np.ndarray, "h w"]:
-    """Returns a mask from its PNG: True where it is not black."""
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("L")) > 0
 
 
 def case_arrays(maps: CaseMaps, *, image_size: tuple[int, int]) -> dict[str, np.ndarray]:

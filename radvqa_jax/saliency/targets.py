@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from radvqa_jax.saliency.cases import read_mask
+from radvqa_jax.data.image import read_mask
 
 
 def draw_boxes(boxes: Any, height: int, width: int) -> Bool[np.ndarray, "{height} {width}"]:

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from radvqa_jax.config import SaliencyConfig
+from radvqa_jax.data.image import read_mask
 from radvqa_jax.saliency import cases
-from radvqa_jax.saliency.cases import SavedCase, read_mask, safe_name, save_case
+from radvqa_jax.saliency.cases import SavedCase, safe_name, save_case
 from radvqa_jax.saliency.maps import CaseMaps
 from radvqa_jax.saliency.quality import quality
 

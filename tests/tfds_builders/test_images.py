@@ -1,15 +1,19 @@
 """One rule for images: what is RGB or grey of 8 bits keeps its bytes, everything else becomes that."""
 
 import io
+import struct
+import subprocess
+import zlib
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
-from radvqa_jax.data.image import decode_image
+from radvqa_jax.data.image import decode_image, read_mask
+from tfds_builders import images
 from tfds_builders.dummy import encode, noise
-from tfds_builders.images import image_size, store_image
+from tfds_builders.images import FORMATS, image_size, read_image, store_image
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 COLOUR = np.stack([GREY, GREY + 7, 255 - GREY], axis=-1)
@@ -36,7 +40,7 @@ def turned() -> bytes:
 )
 def test_what_needs_no_conversion_keeps_its_bytes(data: bytes) -> None:
     stored = store_image(data)
-    assert stored == (data, 4, 3, "")
+    assert stored == (data, 4, 3, "", 0)
 
 
 ALPHA = np.concatenate([COLOUR, np.full((3, 4, 1), 9, np.uint8)], axis=-1)
@@ -113,8 +117,87 @@ def test_what_is_no_whole_image_is_refused(data: bytes, message: str) -> None:
         store_image(data)
 
 
-def test_an_image_that_would_fill_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 11)
-    for check in (store_image, image_size):
-        with pytest.raises(ValueError, match="exceeds limit of 11 pixels"):
+def test_one_limit_on_pixels_before_any_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_PIXELS", 11)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a pixel is decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", refuse)
+    for check in (store_image, image_size, read_image, decode_image, read_mask):
+        with pytest.raises(ValueError, match="4 x 3 pixels are more than 11"):
             check(file(GREY))
+
+
+def postscript() -> bytes:
+    """Returns a picture that Ghostscript would have to run."""
+    return b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n{ } loop\n%%EOF\n"
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PCX", "TGA", "SGI", "DDS", "PPM", "ICO", "SPIDER", "MSP", "JPEG2000"])
+def test_only_the_formats_of_the_rule_are_opened(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a program is started")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    mode = {"SPIDER": "F", "MSP": "1"}.get(kind, "RGB")
+    data = postscript() if kind == "EPS" else encode(noise(1).convert(mode), kind)
+    for check in (store_image, image_size, read_image, decode_image, read_mask):
+        with pytest.raises(ValueError, match=r"none of BMP, GIF, JPEG, PNG, TIFF, WEBP"):
+            check(data)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_of_the_rule_is_opened(kind: str) -> None:
+    assert store_image(encode(noise(1), kind)).width == 20
+
+
+@pytest.mark.parametrize("error", [RuntimeError, RecursionError, MemoryError, AssertionError, AttributeError])
+def test_whatever_a_decoder_raises_is_an_error_of_ours(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    for check in (store_image, read_image, decode_image, read_mask):
+        with pytest.raises(ValueError, match=rf"the \d+ bytes are not an image that can be \w+: {error.__name__}"):
+            check(file(GREY))
+
+
+def test_a_pointer_of_git_lfs_is_told() -> None:
+    with pytest.raises(ValueError, match="Git LFS pointer, not the file; fetch it with `git lfs pull`"):
+        decode_image(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
+
+
+TWELVE = np.array([[0, 100, 2048, 4095]], np.uint16)
+
+
+def test_twelve_bits_in_sixteen_are_told_and_spread_if_asked() -> None:
+    stored = store_image(file(TWELVE))
+    assert stored.low_bits == 12 and pixels(stored.data).max() == 16
+    told = store_image(file(TWELVE), bit_depth=12)
+    assert pixels(told.data).tolist() == [[0, 6, 128, 255]] and told.low_bits == 0
+    assert decode_image(file(TWELVE), bit_depth=12)[0, :, 1].tolist() == [0, 6, 128, 255]
+    assert store_image(file(TWELVE * 16)).low_bits == 0  # the whole range
+    assert store_image(file(TWELVE * 0)).low_bits == 0  # black
+    with pytest.raises(ValueError, match=r"a grey level is 4095, more than the 1023 of data\.bit_depth=10"):
+        store_image(file(TWELVE), bit_depth=10)
+    assert store_image(file(GREY), bit_depth=12) == (file(GREY), 4, 3, "", 0)  # a rule for 16 bits alone
+
+
+def sixteen_bit_colour(levels: np.ndarray) -> bytes:
+    """Returns a PNG of 16-bit colour, which PIL does not write."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", levels.shape[1], levels.shape[0], 16, 2, 0, 0, 0)
+    rows = b"".join(b"\0" + np.repeat(row, 3).astype(">u2").tobytes() for row in levels)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_colour_of_sixteen_bits_keeps_its_high_byte() -> None:
+    stored = store_image(sixteen_bit_colour(TWELVE))
+    assert stored.low_bits == 12 and pixels(stored.data).max() == 15
+    assert store_image(sixteen_bit_colour(TWELVE * 16)).low_bits == 0
+    with pytest.raises(ValueError, match="16-bit colour is read by its high byte"):
+        store_image(sixteen_bit_colour(TWELVE), bit_depth=12)
