@@ -4,10 +4,15 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import re
+import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
+
+PART = re.compile(r"\..+\.[a-z0-9_]{8}\.part")  # what `atomic_write` calls a file that is not whole yet
+LOCK = ".lock"  # the file of a folder's lock (locks.py)
+BY_UMASK = 0o666  # the rights of a new file, before the umask
 
 
 @contextlib.contextmanager
@@ -15,17 +20,31 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
     """Opens a temporary file beside `path`; it takes the place of `path` only when the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, BY_UMASK)
     try:
-        os.fchmod(handle, 0o644)
         with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_parts(folder: Path) -> list[Path]:
+    """Removes half-written files that a killed process left under the folder, and returns what it removed.
+
+    Call it only while nobody else writes there (see locks.py). A folder inside with a lock of its own is left alone.
+    """
+    removed = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not Path(place, name, LOCK).exists()]
+        for path in (Path(place, name) for name in names if PART.fullmatch(name)):
+            path.unlink(missing_ok=True)
+            removed.append(path)
+    return removed
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

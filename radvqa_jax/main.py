@@ -14,15 +14,20 @@ training and evaluation sets share, fit says whether an experiment fits a device
 ablations fills a grid of experiments.
 """
 
+import contextlib
 import sys
+from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from radvqa_jax import locks
+from radvqa_jax.config import Config
 from radvqa_jax.config.check import check_field, from_config_dict
 from radvqa_jax.files import make_workdir
 from radvqa_jax.runners import RUNNERS
-from radvqa_jax.runtime import start
+from radvqa_jax.runtime import is_first, start
 from radvqa_jax.training.loop import Diverged
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -55,6 +60,17 @@ def parse(argv: list[str]) -> list[str]:
         )
 
 
+def own(workdir: Path, config: Config) -> contextlib.AbstractContextManager[Any]:
+    """Holds the workdir for this run; of several processes that train together, the first one does it for all."""
+    if config.process.coordinator and not is_first():
+        return contextlib.nullcontext()
+    remedy = (
+        "Two runs in one folder would destroy each other's files. Wait until it is done, end it, or give another "
+        "--workdir."
+    )
+    return locks.hold(workdir, doing=f"mode={config.mode}", remedy=remedy)
+
+
 def run(argv: list[str]) -> None:
     """Checks the flags and runs the mode of the configuration; a mistake of the user ends with its message alone."""
     if len(argv) > 1:
@@ -67,7 +83,8 @@ def run(argv: list[str]) -> None:
         config = from_config_dict(_CONFIG.value)
         workdir = make_workdir(_WORKDIR.value)
         start(config)
-        RUNNERS[config.mode](config, workdir)
+        with own(workdir, config):
+            RUNNERS[config.mode](config, workdir)
     except (ValueError, OSError, Diverged) as error:
         if _DEBUG.value:
             raise

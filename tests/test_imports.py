@@ -22,6 +22,7 @@ CORE = {
     "schema",
     "trees",
     "files",
+    "locks",
     "prompts",
     "chat_client",
     "pages",
