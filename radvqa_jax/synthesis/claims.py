@@ -1,0 +1,179 @@
+"""What a text says, word by word: which words carry content, which are negated, and which stand together.
+
+A caption becomes a `Said`: its words in one spelling, each with whether it is negated and the clause it stands in. A
+question with its answer becomes claims about the image, each of which the evidence supports, contradicts or leaves open
+(support.py). Nothing here knows the truth; it compares words.
+"""
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from nltk.stem.snowball import SnowballStemmer
+
+from radvqa_jax.evaluation.normalize import fold, normalize
+from radvqa_jax.synthesis import vocabulary as v
+
+_PHRASES = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in [
+        (r"\bx[ -]?rays?\b|\bplain (?:films?|radiographs?)\b|\broentgen\w*", "xray"),
+        (r"\b(?:computed|computerized|computerised) tomograph\w*|\bcat scans?\b", "ct"),
+        (r"\bmagnetic resonance angiogra\w*", "mra"),
+        (r"\bmagnetic resonance(?: (?:imag\w*|scans?|tomograph\w*))?", "mri"),
+        (r"\bpositron emission tomograph\w*", "pet"),
+        (r"\bultra ?sound\b|\bultra ?sonogra\w*", "ultrasound"),
+        (r"\bnon[- ](?=[a-z])", "non"),
+        (r"\b(?:are|is|was|were|ca|do|does|did|has|have)n['\u2019]t\b", "not"),
+        (r"\bon (?:both|either) sides?\b", "bilateral"),
+        (r"\bboth (?=(?:sides|lungs?|kidneys|knees|hips|eyes|legs|arms|breasts|hemispheres|feet|hands|shoulders|ovaries"
+         r"|ventricles|lobes|thalami|orbits|adrenals|ankles|elbows|wrists|maxillary|sinuses)\b)", "bilateral "),
+        # Words of planes that name a part of the body, or say where.
+        (r"\b(frontal|coronal|sagittal|axial|transverse|oblique) (?=(?:lobes?|bones?|sinus\w*|horns?|region|gyrus|cortex"
+         r"|suture|skeleton|spine|load\w*|process\w*|colon|fractures?|ligaments?|foramen|myelitis|muscles?|fissures?)\b)",
+         r"\1part "),
+        (r"\blateral(?= (?:view|projection|radiograph|xray|film|image|plane|chest)\b)", "lateralview"),
+        (r"(?<=plane )lateral\b|(?<=plane is )lateral\b", "lateralview"),
+        (r"\bruled? out\b", "excluded"),
+        (r"\bleft[- ](?=(?:un|in|out|over|alone|blank|behind|for)\b)", "remained "),  # the verb
+    ]
+]
+_SENTENCES = re.compile(r"(?<=[.!?;:\n])\s+|\n+|(?<=[a-z])[.;:](?=[A-Z])")
+_CLAUSES = re.compile(r",|\b(?:and|with|but|or|while|whereas|as well as|in the|of the)\b")
+_WORD = re.compile(r"[a-z0-9]+(?:\.[0-9]+)?")
+_stem = SnowballStemmer("english")
+
+
+class Word(NamedTuple):
+    """One word of a text."""
+
+    text: str  # as it is written, in lower case
+    root: str  # its stem, of one word for all synonyms
+    negated: bool
+    clause: int  # number of the clause in the text
+    sentence: int
+
+
+class Said(NamedTuple):
+    """A text as words."""
+
+    words: tuple[Word, ...]
+
+    @property
+    def content(self) -> list[Word]:
+        """The words that say something of what is seen."""
+        return [word for word in self.words if word.text not in v.STOP]
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def root(word: str) -> str:
+    """Returns the stem by which two words are the same.
+
+    >>> root("fractures") == root("fractured"), root("lungs") == root("pulmonary")
+    (True, True)
+    """
+    known = v.SYNONYMS.get(word, word)
+    return _stem.stem(v.SYNONYMS.get(known.removesuffix("s"), known))
+
+
+@functools.lru_cache(maxsize=1 << 17)
+def is_finding(word: str) -> bool:
+    """Returns whether a word names a finding or a disease, not just that there is one.
+
+    >>> is_finding("nodules"), is_finding("meningioma"), is_finding("lesion"), is_finding("diagnosis")
+    (True, True, False, False)
+    """
+    if word in v.NOT_FINDINGS or word in v.GENERIC:
+        return False
+    return word in v.FINDINGS or word.removesuffix("s") in v.FINDINGS or bool(v.FINDING_ENDINGS.search(word))
+
+
+def _negated(words: list[str]) -> list[bool]:
+    """Returns which words of a sentence are negated: those after a negation, or before "is not seen"."""
+    found = [False] * len(words)
+    forward = False
+    begin = 0  # of what a negation at the end may reach back to
+    for index, word in enumerate(words):
+        follows = words[index + 1] if index + 1 < len(words) else ""
+        if word in v.SCOPE_ENDS:
+            forward, begin = False, index + 1
+        elif (word == "not" and follows in v.BACKWARD) or (word in v.BACKWARD_ALONE and index and not follows):
+            found[begin:index] = [True] * (index - begin)
+            forward, begin = False, index + 1
+        elif word in v.FORWARD:
+            forward = True
+        else:
+            found[index] = forward
+    return found
+
+
+@functools.lru_cache(maxsize=1 << 15)
+def read(text: str) -> Said:
+    """Returns a text as words, in their order.
+
+    >>> [word.text for word in read("No fracture is seen, but a small cyst.").words if word.negated]
+    ['fracture', 'is', 'seen']
+    """
+    text = fold(text)
+    found: list[Word] = []
+    clause = 0
+    for sentence, part in enumerate(_SENTENCES.split(text)):
+        part = part.casefold()
+        for pattern, replacement in _PHRASES:
+            part = pattern.sub(replacement, part)
+        pieces = [_WORD.findall(piece) for piece in _split_clauses(part)]
+        flat = [word for piece in pieces for word in piece]
+        negated = iter(_negated(flat))
+        for piece in pieces:
+            found += [Word(word, root(word), next(negated), clause, sentence) for word in piece]
+            clause += 1
+    return Said(tuple(found))
+
+
+def _split_clauses(sentence: str) -> list[str]:
+    """Returns the clauses of a sentence; the word that begins one belongs to it."""
+    edges = [0, *(match.start() for match in _CLAUSES.finditer(sentence)), len(sentence)]
+    return [sentence[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b]
+
+
+def values(words: Iterable[Word], group: Mapping[str, frozenset[str]], *, negated: bool = False) -> set[str]:
+    """Returns the values of a group that words stand for; with `negated` those that are denied."""
+    return {value for word in words if word.negated == negated for value in group.get(word.text, ())}
+
+
+def near(said: Said, about: set[str], group: Mapping[str, frozenset[str]]) -> set[str]:
+    """Returns the values of a group that a text gives to what `about` names: stems of words.
+
+    A text may give left to one thing and right to another. The values are those of the clauses that share most words
+    with `about`, then of their sentences, then of the whole text.
+    """
+    whole = values(said.words, group)
+    if len(whole) < 2 or not about:
+        return whole
+    shared: dict[int, set[str]] = {}
+    for word in said.words:
+        if word.root in about:
+            shared.setdefault(word.clause, set()).add(word.root)
+    if not shared:
+        return whole
+    most = max(map(len, shared.values()))
+    clauses = {clause for clause, roots in shared.items() if len(roots) == most}
+    if found := values((word for word in said.words if word.clause in clauses), group):
+        return found
+    # "A nodule in the left lung": the clause after the one that names the thing says where it is.
+    beside = clauses | {clause + 1 for clause in clauses}
+    sentences = {word.sentence for word in said.words if word.clause in clauses}
+    if found := values((w for w in said.words if w.clause in beside and w.sentence in sentences), group):
+        return found
+    return values((word for word in said.words if word.sentence in sentences), group) or whole
+
+
+def yes_or_no(answer: str) -> str:
+    """Returns the yes or no that an answer begins with or is, or nothing.
+
+    >>> yes_or_no("Yes, on the left."), yes_or_no("No."), yes_or_no("normal")
+    ('yes', 'no', '')
+    """
+    first = normalize(answer).partition(" ")[0]
+    return first if first in ("yes", "no") else ""
