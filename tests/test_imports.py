@@ -39,7 +39,8 @@ MAY_IMPORT = {
     "decoding": CORE | {"models"},
     "evaluation": CORE | {"data", "models", "checkpoints", "decoding"},
     "saliency": CORE | {"data", "models", "checkpoints", "decoding", "evaluation"},
-    "synthesis": CORE | {"data"},
+    # The normal form, the verdicts, the question-only lookup, intervals and kappa exist once, in evaluation.
+    "synthesis": CORE | {"data", "evaluation", "tfds_builders"},
     "planning": CORE | {"models", "training"},
     "runners": CORE | PARTS | {"tfds_builders"},
     "main": CORE | PARTS | {"tfds_builders", "runners"},

@@ -12,6 +12,7 @@ from radvqa_jax.config.evaluation import AblationConfig, CellConfig, DecodeConfi
 from radvqa_jax.config.experiment import Config, FitConfig, Mode
 from radvqa_jax.config.model import MeshConfig, ModelConfig, ProcessConfig
 from radvqa_jax.config.saliency import AskConfig, QualityConfig, SaliencyConfig
+from radvqa_jax.config.synthesis import ChecksConfig, SynthesisConfig
 from radvqa_jax.config.training import ATTENTION_WEIGHTS, LoraConfig, OptimConfig, StageConfig
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "AugmentConfig",
     "CellConfig",
     "ChatConfig",
+    "ChecksConfig",
     "Config",
     "DataConfig",
     "DecodeConfig",
@@ -43,6 +45,7 @@ __all__ = [
     "ScoreConfig",
     "SourceConfig",
     "StageConfig",
+    "SynthesisConfig",
     "cell",
     "default_config",
     "source",

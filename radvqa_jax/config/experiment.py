@@ -8,6 +8,7 @@ from radvqa_jax.config.data import AuditConfig, DataConfig
 from radvqa_jax.config.evaluation import AblationConfig, DecodeConfig, EvalConfig, ReportConfig, ScoreConfig
 from radvqa_jax.config.model import MeshConfig, ModelConfig, ProcessConfig
 from radvqa_jax.config.saliency import AskConfig, QualityConfig, SaliencyConfig
+from radvqa_jax.config.synthesis import SynthesisConfig
 from radvqa_jax.config.training import StageConfig
 
 Mode = Literal[
@@ -24,6 +25,7 @@ Mode = Literal[
     "fit",
     "ablations",
     "job",
+    "write_questions",
 ]
 
 
@@ -69,6 +71,7 @@ class Config:
     target: str = "local"  # mode=fit: a name in planning/devices.py, or the devices that are here
     fit: FitConfig = field(default_factory=FitConfig)
     ablations: AblationConfig = field(default_factory=AblationConfig)
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
 
     def stage(self, name: str) -> StageConfig:
         """Returns the stage of that name, `stage1` or `stage2`."""

@@ -6,13 +6,14 @@ question with its answer becomes claims about the image, each of which the evide
 """
 
 import functools
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from nltk.stem.snowball import SnowballStemmer
 
-from radvqa_jax.evaluation.normalize import fold, normalize
+from radvqa_jax.evaluation.normalize import fold
 from radvqa_jax.synthesis import vocabulary as v
 
 _PHRASES = [
@@ -27,12 +28,17 @@ _PHRASES = [
         (r"\bnon[- ](?=[a-z])", "non"),
         (r"\b(?:are|is|was|were|ca|do|does|did|has|have)n['\u2019]t\b", "not"),
         (r"\bon (?:both|either) sides?\b", "bilateral"),
-        (r"\bboth (?=(?:sides|lungs?|kidneys|knees|hips|eyes|legs|arms|breasts|hemispheres|feet|hands|shoulders|ovaries"
-         r"|ventricles|lobes|thalami|orbits|adrenals|ankles|elbows|wrists|maxillary|sinuses)\b)", "bilateral "),
+        (
+            r"\bboth (?=(?:sides|lungs?|kidneys|knees|hips|eyes|legs|arms|breasts|hemispheres|feet|hands"
+            r"|shoulders|ovaries|ventricles|lobes|thalami|orbits|adrenals|ankles|elbows|wrists|maxillary|sinuses)\b)",
+            "bilateral ",
+        ),
         # Words of planes that name a part of the body, or say where.
-        (r"\b(frontal|coronal|sagittal|axial|transverse|oblique) (?=(?:lobes?|bones?|sinus\w*|horns?|region|gyrus|cortex"
-         r"|suture|skeleton|spine|load\w*|process\w*|colon|fractures?|ligaments?|foramen|myelitis|muscles?|fissures?)\b)",
-         r"\1part "),
+        (
+            r"\b(frontal|coronal|sagittal|axial|transverse|oblique) (?=(?:lobes?|bones?|sinus\w*|horns?|region|gyrus"
+            r"|cortex|suture|skeleton|spine|load\w*|process\w*|colon|fractures?|ligaments?|foramen|muscles?|fissures?)\b)",
+            r"\1part ",
+        ),
         (r"\blateral(?= (?:view|projection|radiograph|xray|film|image|plane|chest)\b)", "lateralview"),
         (r"(?<=plane )lateral\b|(?<=plane is )lateral\b", "lateralview"),
         (r"\bruled? out\b", "excluded"),
@@ -41,6 +47,12 @@ _PHRASES = [
 ]
 _SENTENCES = re.compile(r"(?<=[.!?;:\n])\s+|\n+|(?<=[a-z])[.;:](?=[A-Z])")
 _CLAUSES = re.compile(r",|\b(?:and|with|but|or|while|whereas|as well as|in the|of the)\b")
+_YES_OR_NO = re.compile(r"^\W*(yes|no)\b(\W*$|\s*[,.;:!]|\s+(?:it|there|this|they|these|the)\b|)", re.IGNORECASE)
+# How a question begins that asks for a yes or no.
+POLAR = re.compile(
+    r"^\W*(?:is|are|was|were|does|do|did|has|have|had|can|could|will|would|should|may|might|isn't|aren't|doesn't|don't)\b",
+    re.IGNORECASE,
+)
 _WORD = re.compile(r"[a-z0-9]+(?:\.[0-9]+)?")
 _stem = SnowballStemmer("english")
 
@@ -134,7 +146,7 @@ def read(text: str) -> Said:
 def _split_clauses(sentence: str) -> list[str]:
     """Returns the clauses of a sentence; the word that begins one belongs to it."""
     edges = [0, *(match.start() for match in _CLAUSES.finditer(sentence)), len(sentence)]
-    return [sentence[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    return [sentence[a:b] for a, b in itertools.pairwise(edges) if a < b]
 
 
 def values(words: Iterable[Word], group: Mapping[str, frozenset[str]], *, negated: bool = False) -> set[str]:
@@ -169,11 +181,18 @@ def near(said: Said, about: set[str], group: Mapping[str, frozenset[str]]) -> se
     return values((word for word in said.words if word.sentence in sentences), group) or whole
 
 
-def yes_or_no(answer: str) -> str:
-    """Returns the yes or no that an answer begins with or is, or nothing.
+def yes_or_no(answer: str, *, polar: bool = False) -> str:
+    """Returns the yes or no that an answer is or begins with, or nothing.
 
-    >>> yes_or_no("Yes, on the left."), yes_or_no("No."), yes_or_no("normal")
-    ('yes', 'no', '')
+    Args:
+        answer: of a pair.
+        polar: whether the question asks for a yes or no. "No fracture" then is a no; otherwise it is a finding.
+
+    >>> yes_or_no("Yes, on the left."), yes_or_no("No."), yes_or_no("No fracture"), yes_or_no("No fracture", polar=True)
+    ('yes', 'no', '', 'no')
     """
-    first = normalize(answer).partition(" ")[0]
-    return first if first in ("yes", "no") else ""
+    found = _YES_OR_NO.match(fold(answer))
+    if not found:
+        return ""
+    word, follows = found[1].casefold(), found[2]
+    return word if word == "yes" or polar or follows else ""

@@ -1,8 +1,8 @@
 """Whether the evidence (caption and case) supports a pair, word by word, without a model.
 
-The rules read modality, plane, side, opposites such as small and large, findings, and what is left of the content words.
-A "no" needs evidence that denies what is asked, or evidence that names what is seen and does not name it: a caption that
-names findings is taken as complete. What the words do not decide is not supported.
+The rules read modality, plane, side, opposites such as small and large, findings, and the content words that are left.
+A "no" needs evidence that denies what is asked, or evidence that names what is seen and not that: a caption that names
+findings is taken as complete. What the words do not decide is not supported.
 """
 
 import re
@@ -26,9 +26,6 @@ _GROUPS: tuple[tuple[str, Mapping[str, frozenset[str]]], ...] = (
 _GROUP_WORDS = {word for _, group in _GROUPS for word in group} | {"lateral"}
 _ASKS_PLANE = re.compile(r"\b(?:plane|view|projection|orientation)\b", re.IGNORECASE)
 _LATERAL = re.compile(r"\blateral\b(?! view)", re.IGNORECASE)
-_POLAR = re.compile(
-    r"^(?:is|are|was|were|does|do|did|has|have|had|can|could|will|would|should|may|might)\b", re.IGNORECASE
-)
 
 
 class Evidence(NamedTuple):
@@ -47,9 +44,7 @@ class Evidence(NamedTuple):
             return value if isinstance(value, str) else ". ".join(filter(None, value))
 
         facts = tuple((field, text(field)) for field in (*IMAGE_FIELDS, *CASE_FIELDS) if text(field).strip())
-        return Evidence(
-            str(row.get("caption") or ""), facts, "\n".join(filter(None, map(text, LITERATURE_FIELDS)))
-        )
+        return Evidence(str(row.get("caption") or ""), facts, "\n".join(filter(None, map(text, LITERATURE_FIELDS))))
 
     def text(self, *, literature: bool = False) -> str:
         """Returns all of it, one text a line."""
@@ -199,7 +194,11 @@ def _topic(*texts: Said) -> set[str]:
 
 def _presupposed(question: Said, about: set[str], known: _Known) -> Support:
     """Returns whether the evidence bears what an open question takes for granted."""
-    words = [word for word in question.words if not word.negated]
+    # "On the left or right?" and "How large?" take neither for granted.
+    if any(word.text == "or" for word in question.words):
+        return SUPPORTED
+    before = ("", *(word.text for word in question.words))
+    words = [word for word, lead in zip(question.words, before, strict=False) if not word.negated and lead != "how"]
     groups = _compare_groups(words, about, known)
     return groups if groups.verdict != "supported" else _compare_findings(words, known)
 
@@ -218,7 +217,7 @@ def support(question: str, answer: str, evidence: str, *, least: float) -> Suppo
         answer = _LATERAL.sub("lateral view", answer)
     asked, said = claims.read(question), claims.read(answer)
     about = _topic(asked, said)
-    polar = claims.yes_or_no(answer) if _POLAR.match(question.strip()) else ""
+    polar = claims.yes_or_no(answer, polar=True) if claims.POLAR.match(question) else ""
     if not polar:
         if (taken := _presupposed(asked, about, known)).verdict != "supported":
             return taken._replace(reason=f"question: {taken.reason}")

@@ -151,10 +151,10 @@ child pediatric
 }
 
 FORWARD = frozenset(
-    "no not without never absence absent negative lack lacks lacking nor neither free denies none cannot excluding".split()
+    "no not without never absence absent negative lack lacks lacking nor neither free denies none excluding".split()
 )
 BACKWARD = frozenset(
-    "seen visible present identified evident noted detected demonstrated observed visualized found shown appreciated".split()
+    "seen visible present identified evident noted detected demonstrated observed visualized found shown".split()
 )
 BACKWARD_ALONE = frozenset("absent excluded".split())
 SCOPE_ENDS = frozenset("but however although though except yet while whereas apart besides".split())
@@ -174,7 +174,7 @@ scan scans section see seem seems seen she should show side sided sides since sl
 such suggest suggested suggesting suggests take taken technique than that the their them then there these they this
 those through to too toward towards type under up upon us use used using various very via view views visible visualized
 was we well were what when where whether which while who whom whose why will with within without would yes you your
-acquired body modality plane side size organ position anatomic anatomical structure structures involve involved involving
-affected answer assess assessed cause caused characteristic
+acquired body modality plane side size organ position anatomic anatomical structure structures involve involved
+involving affected answer assess assessed cause caused characteristic
 """.split()
 )

@@ -1,0 +1,57 @@
+"""Questions written from captions and cases: who writes them, how they are checked, which prepared set they become."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from radvqa_jax.config.chat import ChatConfig
+from radvqa_jax.config.data import SourceConfig
+
+
+@dataclass(frozen=True)
+class ChecksConfig:
+    """What a written pair must pass (docs/synthesis.md has the list of checks)."""
+
+    off: tuple[str, ...] = ()  # checks that do not count; a pair's line says `off` for each
+    question_words: int = 40  # longest question
+    answer_words: int = 60  # longest answer; MedM dropped answers of 60 words and more
+    leak: float = 0.6  # largest share of an answer's content words that its question may hold
+    coverage: float = 0.6  # least share of an answer's content words that caption and case must hold
+    near: float = 0.9  # similarity (0 to 1, of rapidfuzz) from which on two pairs about one image are the same
+    jaccard: float = 0.5  # Jaccard similarity of word 3-grams from which on two pairs of two sets are the same
+    near_words: int = 8  # content words from which on a pair is compared with other sets; shorter ones recur by chance
+    # Evaluation sets that written pairs may not repeat, beside eval.source and audit.also_evaluate.
+    against: tuple[SourceConfig, ...] = ()
+    # A pair is answered blind if the other cases' pairs with its question have its answer in at least this share …
+    blind_share: float = 0.9
+    blind_seen: int = 20  # … of at least so many pairs,
+    blind_answers: int = (
+        0  # or if a chat model gives its answer without the image so many times out of as many; 0 = not asked
+    )
+    blind: Literal["drop", "tag"] = "drop"
+    entailment: bool = True  # ask the chat model whether caption and case support the pair; needs synthesis.chat
+    round_trip: bool = True  # ask the chat model the question with caption and case, and compare; needs synthesis.chat
+    balance: float = (
+        0.6  # largest share of one answer among the pairs with one question, of at least balance_seen pairs
+    )
+    balance_seen: int = 20
+
+
+@dataclass(frozen=True)
+class SynthesisConfig:
+    """mode=write_questions: captions and cases become question-answer pairs, checked, as a prepared set."""
+
+    name: str = ""  # of the prepared set: dataset="written", builder_config=<name>, such as rocov2_questions
+    sources: tuple[SourceConfig, ...] = ()  # prepared sets with captions or cases; all their splits are written
+    chat: ChatConfig = field(default_factory=ChatConfig)  # who writes and checks; without a base_url templates alone
+    checks: ChecksConfig = field(default_factory=ChecksConfig)
+    unchecked: bool = (
+        False  # also prepare <name>_unchecked, of all candidates whether or not they passed, for ablations
+    )
+    plant: float = 0.0  # share of pairs that are made false on purpose, for ablations on synthetic images alone
+    measure: int = 200  # phantoms on which each check's recall and precision are measured; 0 = not measured
+    review_rows: int = 0  # rows of review_pairs.csv to write; 0 = none
+    review_images: bool = False  # write the images of these rows beside the sheet
+    review_sheets: tuple[str, ...] = ()  # filled sheets to read
+    review: Literal["report", "drop", "keep"] = (
+        "report"  # what a person's verdict does: nothing, drop pairs, also keep some
+    )
