@@ -34,6 +34,7 @@ INSTALL_REQUIRES = [
     "protobuf>=7.36,<8",
     "psutil>=7.2.2,<8",
     "pyarrow>=26,<27",
+    "pydantic>=2.14.4,<3",
     "rouge-score>=0.1.2,<0.2",
     "sacrebleu>=2.6,<3",
     "scipy>=1.17,<2",
@@ -45,7 +46,7 @@ INSTALL_REQUIRES = [
 
 DICOM = ["pydicom>=3.0.2,<4"]
 QUANTIZE = ["qwix>=0.1.8,<0.2"]
-JUDGE = ["openai>=3.57,<4", "pydantic>=2.14.4,<3"]
+JUDGE = ["openai>=3.57,<4"]
 TEST = [
     "beartype>=0.23,<0.24",
     "hypothesis>=6.170,<7",

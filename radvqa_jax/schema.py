@@ -4,11 +4,14 @@ B batch, T query positions (text), S key positions, P image patches, D width, N 
 G = N / K, H head dim, F mlp dim, L layers, V vocabulary, R rank. h w are image height and width in pixels.
 """
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
+from pydantic import Field
+
+from radvqa_jax import typed_json
 
 
 class Batch(NamedTuple):
@@ -67,7 +70,8 @@ class Record(NamedTuple):
     question: str
     reference: str
     predictions: list[str]  # k answers; the first one is greedy unless temperature > 0
-    logprobs: list[float]  # of each answer: sum of log p of its tokens, EOS included
+    # Of each answer: sum of log p of its tokens, EOS included; none if they are not known.
+    logprobs: list[Annotated[float, Field(le=0)]] = []  # noqa: RUF012 never mutated
     answer_type: str = ""  # closed, open, or empty if the data set does not say
     question_type: str = ""
     organ: str = ""
@@ -89,11 +93,11 @@ class Record(NamedTuple):
         return self._asdict()
 
     @staticmethod
-    def from_json(row: dict[str, Any]) -> "Record":
-        """Returns the record of one line; an unknown or a missing field is an error that names it."""
-        unknown = sorted(set(row) - set(Record._fields))
-        missing = sorted({"question_id", "image_id", "question", "reference", "predictions"} - set(row))
-        if unknown or missing:
-            raise ValueError(f"A prediction record has unknown fields {unknown} and lacks {missing}: {str(row)[:120]}")
-        fields: dict[str, Any] = {"logprobs": []} | row
-        return Record(**fields)
+    def from_json(row: dict[str, Any], *, where: str = "a prediction record") -> "Record":
+        """Returns the record of one parsed line.
+
+        Raises:
+            typed_json.JsonError: naming `where`, the field, the rule and the value, if a field is unknown, is missing
+                or has another type.
+        """
+        return typed_json.check(row, Record, where=where)

@@ -26,6 +26,8 @@ CORE = {
     "prompts",
     "chat_client",
     "pages",
+    "spreadsheet",
+    "typed_json",
 }
 PARTS = {"data", "models", "checkpoints", "training", "decoding", "evaluation", "saliency", "synthesis", "planning"}
 
@@ -33,7 +35,7 @@ PARTS = {"data", "models", "checkpoints", "training", "decoding", "evaluation", 
 MAY_IMPORT = {
     **{name: CORE for name in CORE},
     "data": CORE | {"tfds_builders"},
-    "models": CORE - {"files"},
+    "models": CORE - {"files", "spreadsheet"},
     "checkpoints": CORE,
     "training": CORE | {"models", "checkpoints"},
     "decoding": CORE | {"models"},

@@ -1,5 +1,7 @@
 """What flows between the parts keeps its form."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -38,10 +40,25 @@ def test_a_record_is_read_back() -> None:
     assert Record.from_json(least) == Record("q", "i", "?", "r", ["a"], [])
 
 
-def test_a_record_with_unknown_or_missing_fields_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"unknown fields \['verdict'\] and lacks \[\]: \{'question_id'"):
-        Record.from_json(RECORD.to_json() | {"verdict": "correct"})
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"verdict": "correct"}, "field `verdict` is unknown"),
+        ({"predictions": "yes"}, 'field `predictions` must be a list; got "yes"'),
+        ({"predictions": [None]}, r"field `predictions\[0\]` must be text; got null"),
+        ({"logprobs": [float("nan")]}, r"field `logprobs\[0\]` must be a finite number; got NaN"),
+        ({"logprobs": [0.5]}, r"field `logprobs\[0\]` must be less than or equal to 0; got 0.5"),
+        ({"reference": 3}, "field `reference` must be text; got 3"),
+        ({"choices": "A|B"}, "field `choices` must be a list"),
+    ],
+)
+def test_a_field_that_is_not_what_it_should_be_is_named(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^p.jsonl, line 7: {message}"):
+        Record.from_json(RECORD.to_json() | changed, where="p.jsonl, line 7")
+
+
+def test_a_missing_field_is_named() -> None:
     row = RECORD.to_json()
     del row["reference"]
-    with pytest.raises(ValueError, match=r"unknown fields \[\] and lacks \['reference'\]"):
+    with pytest.raises(ValueError, match="field `reference` is missing"):
         Record.from_json(row)

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt32
 from tqdm import tqdm
 
+from radvqa_jax import typed_json
 from radvqa_jax.config import DataConfig, DecodeConfig
 from radvqa_jax.data.eval_loader import eval_batches
 from radvqa_jax.data.packing import pack_prompt
@@ -31,11 +32,8 @@ SHAPES = 3  # lengths that prompts are padded to: the whole, half and quarter of
 
 
 def read_records(path: Path) -> list[Record]:
-    """Returns the records of a predictions file; an error names the file."""
-    try:
-        return [Record.from_json(row) for row in read_jsonl(path)]
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    """Returns the records of a predictions file; an error names the file, the line and the field."""
+    return typed_json.read_lines(path, Record)
 
 
 def draw_seed(seed: int, source: str, question_id: str, sample: int) -> int:
@@ -157,7 +155,7 @@ def _records(
         ids = [answer_ids(answer, eos=eos) for answer in answers]
         records.append(
             record._replace(
-                logprobs=[round(float(x), 6) for x in probs],
+                logprobs=[min(0.0, round(float(x), 6)) for x in probs],
                 prompt=asked,
                 token_ids=ids,
                 ended=[eos in answer for answer in ids],

@@ -1,11 +1,10 @@
 """A sheet for clinicians: answers without any verdict on them, as CSV, and what comes back.
 
-A cell that a spreadsheet would run as a formula gets an apostrophe in front (OWASP, CSV injection). The sheet does not
-say what the rules or a judge found, nor which answers go together; `content` ties a row to what was read.
+No cell runs as a formula (spreadsheet.py). The sheet does not say what the rules or a judge found, nor which answers go
+together; `content` ties a row to what was read.
 """
 
 import csv
-import io
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -16,13 +15,12 @@ import numpy as np
 from radvqa_jax.evaluation import intervals, scoring
 from radvqa_jax.evaluation.agreement import cohen_kappa
 from radvqa_jax.evaluation.judge_file import JudgeFile, content_hash
-from radvqa_jax.files import write_text
 from radvqa_jax.schema import Record
+from radvqa_jax.spreadsheet import original_cell, write_csv
 
 COLUMNS = ("run", "source", "question_id", "image_id", "content", "question", "reference", "prediction")
 FILLED = ("reader", "correct", "comment")
 _ANSWERS = {"yes": True, "y": True, "1": True, "true": True, "no": False, "n": False, "0": False, "false": False}
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
 
 class Reading(NamedTuple):
@@ -35,17 +33,6 @@ class Reading(NamedTuple):
     content: str
     correct: bool
     comment: str
-
-
-def safe_cell(text: str) -> str:
-    """Returns text that a spreadsheet shows and does not run; full-width signs count, for some programs fold them.
-
-    >>> safe_cell("=1+1"), safe_cell("left lung"), safe_cell(" @x")
-    ("'=1+1", 'left lung', "' @x")
-    """
-    start = text.lstrip(" ")[:1]
-    risky = start.startswith(_FORMULA) or start in ("\uff1d", "\uff0b", "\uff0d", "\uff20") or text[:1] in "\t\r\n"
-    return f"'{text}" if text and risky else text
 
 
 def write_sheet(path: Path, runs: dict[str, Sequence[Record]], *, rows: int, seed: int) -> int:
@@ -64,16 +51,12 @@ def write_sheet(path: Path, runs: dict[str, Sequence[Record]], *, rows: int, see
     for name, records in runs.items():
         chosen += [(name, records[i]) for i in draw]
     order = rng.permutation(len(chosen))[:rows]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-    writer.writerow([*COLUMNS, *FILLED])
+    sheet = []
     for name, record in (chosen[i] for i in order):
         prediction = record.predictions[0]
         cells = [name, record.source, record.question_id, record.image_id, content_hash(record, prediction)]
-        cells += [record.question, record.reference, prediction]
-        writer.writerow([safe_cell(cell) for cell in cells] + [""] * len(FILLED))
-    write_text(path, "\ufeff" + buffer.getvalue())
-    return len(order)
+        sheet.append([*cells, record.question, record.reference, prediction, *[""] * len(FILLED)])
+    return write_csv(path, [*COLUMNS, *FILLED], sheet)
 
 
 def read_sheet(path: Path) -> list[Reading]:
@@ -95,15 +78,10 @@ def read_sheet(path: Path) -> list[Reading]:
             if said not in _ANSWERS:
                 raise ValueError(f"{path}, line {reader.line_num}: correct={said!r} must be yes, no or empty.")
             name = (row.get("reader") or "").strip() or path.stem
-            run, source, question_id, content = (_unquote(row[column] or "") for column in needed[:4])
+            run, source, question_id, content = (original_cell(row[column] or "") for column in needed[:4])
             comment = (row.get("comment") or "").strip()
             readings.append(Reading(name, run, source, question_id, content, _ANSWERS[said], comment))
     return readings
-
-
-def _unquote(text: str) -> str:
-    """Returns a cell without the apostrophe that `safe_cell` put before it."""
-    return text[1:] if text.startswith("'") and safe_cell(text[1:]) == text else text
 
 
 def score_readings(

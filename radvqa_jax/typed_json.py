@@ -1,0 +1,196 @@
+"""JSON that people can edit or bring, checked against types: an error names file, line, field, rule, value and way out.
+
+Use it for every such file. A type is a NamedTuple, a dataclass or TypedDict with `__pydantic_config__ = STRICT`, or a
+list or dict of them; ranges are `Annotated[float, Field(le=0)]` of pydantic. The rules are strict: no text becomes a
+number, 1 is no bool, NaN and infinity are no float, an unknown or a missing field is an error, and text that is no
+Unicode (a lone surrogate) is refused.
+
+    meta = typed_json.read(path, AdapterMeta)  # one JSON value
+    for line in typed_json.iter_lines(path, Record):  # a jsonl file of any size, in flat memory
+        line.value or line.error
+
+`check` does the same for a value that is already parsed.
+"""
+
+import functools
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints, is_typeddict
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from radvqa_jax.trees import nearest
+
+T = TypeVar("T")
+STRICT = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
+MAX_LINE = 16 * 2**20  # bytes of one line of a jsonl file
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+_SHOWN = 80  # characters of a value in an error
+_MUST = {
+    "string_type": "must be text",
+    "string_unicode": "must be Unicode text",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "dict_type": "must be a JSON object",
+    "dataclass_type": "must be a JSON object",
+    "named_tuple_type": "must be a JSON object",
+    "int_type": "must be an integer",
+    "int_from_float": "must be an integer",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "none_required": "must be null",
+    "finite_number": "must be a finite number",
+}
+
+
+class JsonError(ValueError):
+    """A JSON text that does not have the wanted form. `field` is empty where the text is no JSON at all."""
+
+    def __init__(self, where: str, field: str, problem: str, way_out: str = ""):
+        self.where, self.field, self.problem = where, field, problem
+        named = f"field `{field}` " if field else ""
+        super().__init__(f"{where}: {named}{problem}.{way_out}")
+
+
+class Line(NamedTuple, Generic[T]):
+    """One line of a jsonl file: its number from 1, and either its value or why it has none."""
+
+    number: int
+    value: T | None
+    error: JsonError | None
+    text: bytes  # as it stands in the file; the beginning of a line longer than MAX_LINE
+
+
+@functools.cache
+def _adapter(kind: Any) -> Any:  # a TypeAdapter
+    if not (is_dataclass(kind) or is_typeddict(kind)):
+        return TypeAdapter(kind, config=STRICT)
+    if getattr(kind, "__pydantic_config__", None) is not STRICT:
+        raise TypeError(f"{kind} needs `__pydantic_config__ = STRICT` to be read by typed_json.")
+    own: Any = kind
+    return TypeAdapter(own)
+
+
+def _path(parts: tuple[int | str, ...]) -> str:
+    """Returns where a value stands: `predictions[0]`, `settings.rank`."""
+    text = ""
+    for part in parts:
+        name = str(part) if str(part).isprintable() else repr(part)
+        text += f"[{part}]" if isinstance(part, int) else f".{name}" if text else name
+    return text
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str)  # ASCII: a surrogate or a control character does no harm in a log
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _surrogate(value: Any, path: tuple[int | str, ...] = ()) -> tuple[int | str, ...] | None:
+    """Returns where text with a lone surrogate stands, or None."""
+    if isinstance(value, str):
+        return path if any("\ud800" <= character <= "\udfff" for character in value) else None
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        if (found := _surrogate(item, (*path, key))) is not None:
+            return found
+    return None
+
+
+def _not_json(text: str | bytes, message: str, where: str) -> JsonError:
+    """Returns the error of a text that pydantic's parser refuses; Python's own tells a lone surrogate apart."""
+    try:
+        path = _surrogate(json.loads(text))
+    except (ValueError, RecursionError):
+        path = None
+    if path is not None:
+        return JsonError(where, _path(path), "holds a lone surrogate, which is no Unicode text", " Write it again.")
+    return JsonError(where, "", f"not valid JSON ({message.removeprefix('Invalid JSON: ')})")
+
+
+def _error(error: ValidationError, text: str | bytes, kind: Any, where: str) -> JsonError:
+    """Returns the first problem in our words, and how many more there are."""
+    # An unknown field comes first: it is often the name that is missing, misspelt.
+    found = sorted(error.errors(include_url=False, include_context=False), key=lambda e: e["type"] not in _UNKNOWN)
+    first = found[0]
+    if first["type"] == "json_invalid":
+        return _not_json(text, first["msg"], where)
+    parts = tuple(first["loc"])
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    if not parts and first["type"] in _MUST:
+        return JsonError(where, "", f"{_MUST[first['type']]}; got {_shown(first['input'])}")
+    if first["type"].startswith("missing"):
+        return JsonError(where, _path(parts), f"is missing{more}")
+    if first["type"] in _UNKNOWN:
+        known = get_type_hints(kind) if len(parts) == 1 and isinstance(kind, type) else {}
+        hint = nearest(str(parts[-1]), known) + (f" Known: {', '.join(known)}." if known else "")
+        return JsonError(where, _path(parts), f"is unknown{more}", hint)
+    rule = _MUST.get(first["type"], first["msg"].replace("Input should be", "must be"))
+    return JsonError(where, _path(parts), f"{rule}; got {_shown(first['input'])}{more}")
+
+
+def parse(text: str | bytes, kind: type[T] | Any, *, where: str) -> T:
+    """Returns the value of a JSON text as `kind`.
+
+    Args:
+        text: one JSON value, as text or as UTF-8.
+        kind: the type it must have.
+        where: what an error calls it, such as `predictions.jsonl, line 3`.
+
+    Raises:
+        JsonError: a ValueError that names the first field that is wrong, its rule and its value.
+    """
+    try:
+        return _adapter(kind).validate_json(text)
+    except ValidationError as error:
+        raise _error(error, text, kind, where) from None
+
+
+def check(value: Any, kind: type[T] | Any, *, where: str) -> T:
+    """Returns a parsed JSON value as `kind`; errors are those of `parse`."""
+    return parse(json.dumps(value), kind, where=where)
+
+
+def read(path: str | os.PathLike[str], kind: type[T] | Any) -> T:
+    """Returns the JSON value in a file as `kind`; errors are those of `parse`."""
+    return parse(Path(path).read_bytes(), kind, where=str(path))
+
+
+def iter_lines(path: str | os.PathLike[str], kind: type[T] | Any) -> Iterator[Line[T]]:
+    """Yields every line that is not blank, one at a time, each with its value or its error.
+
+    A byte order mark is left out. Of a line longer than MAX_LINE no more than that is held.
+    """
+    with Path(path).open("rb") as file:
+        number = 0
+        while text := file.readline(MAX_LINE + 1):
+            number += 1
+            where = f"{path}, line {number}"
+            if len(text) > MAX_LINE and not text.endswith(b"\n"):
+                while (rest := file.readline(MAX_LINE)) and not rest.endswith(b"\n"):
+                    pass
+                yield Line(number, None, JsonError(where, "", f"longer than {MAX_LINE} bytes"), text[:1000])
+                continue
+            text = text.removeprefix(b"\xef\xbb\xbf") if number == 1 else text
+            if not text.strip():
+                continue
+            try:
+                yield Line(number, parse(text, kind, where=where), None, text)
+            except JsonError as error:
+                yield Line(number, None, error, text)
+
+
+def read_lines(path: str | os.PathLike[str], kind: type[T] | Any) -> list[T]:
+    """Returns the values of all lines of a jsonl file.
+
+    Raises:
+        JsonError: of the first line that is wrong.
+    """
+    values = []
+    for line in iter_lines(path, kind):
+        if line.error is not None:
+            raise line.error
+        values.append(line.value)
+    return values

@@ -1,0 +1,52 @@
+"""CSV for spreadsheets: nothing runs, nothing is lost."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from radvqa_jax.spreadsheet import original_cell, safe_cell, write_csv
+
+EVIL = [
+    "=1+1",
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "  =1",
+    "|calc",
+    "%x",
+    "\uff1d1",
+    "\uff0b1",
+    "\uff0d1",
+    "\uff201",
+]
+
+
+@pytest.mark.parametrize("text", EVIL)
+def test_no_cell_is_a_formula(text: str) -> None:
+    assert safe_cell(text) == f"'{text}"
+
+
+@given(st.text())
+def test_what_was_written_is_read_back(text: str) -> None:
+    assert original_cell(safe_cell(text)) == text
+
+
+def test_a_table_is_whole_or_absent(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    assert write_csv(path, ["=a", "b"], [["=1+1", -1.5], ['x\n"y"', None], ["\ud800", True]]) == 3
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        assert list(csv.reader(file)) == [["'=a", "b"], ["'=1+1", "-1.5"], ['x\n"y"', ""], ["?", "True"]]
+    assert path.read_bytes().startswith(b"\xef\xbb\xbf")
+
+    def broken() -> list[list[str]]:
+        raise RuntimeError("half")
+
+    with pytest.raises(RuntimeError):
+        write_csv(path, ["z"], (row for row in broken()))
+    assert path.read_bytes().startswith(b'\xef\xbb\xbf"\'=a"')
