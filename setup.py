@@ -98,7 +98,7 @@ setup(
     packages=find_packages(include=["radvqa_jax", "radvqa_jax.*", "tfds_builders", "tfds_builders.*"]),
     package_data={
         "tfds_builders": ["*/README.md", "*/CITATIONS.bib", "*/counts.json", "*/dummy_data/**/*"],
-        "radvqa_jax": ["assets/**/*", "**/templates/*", "**/*.json"],
+        "radvqa_jax": ["assets/**/*", "**/templates/*", "**/*.json", "**/*.tsv"],
     },
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,

@@ -87,6 +87,7 @@ class Record(NamedTuple):
     # Of each answer, as decoded, EOS included; none from another system. A text encoded again may give other tokens.
     token_ids: list[list[int]] = []  # noqa: RUF012 never mutated
     ended: list[bool] = []  # noqa: RUF012 never mutated; of each answer: False = cut by decode.max_new_tokens
+    language: str = ""  # of question and reference: en, zh; empty if the data set does not say
 
     def to_json(self) -> dict[str, Any]:
         """Returns a dict for one line of jsonl."""

@@ -33,6 +33,7 @@ def to_record(row: Row, *, predictions: Sequence[str], run: str, image_used: str
         choices=[str(choice) for choice in row["choices"]],
         image_used=image_used,
         run=run,
+        language=row.get("language", ""),
         **groups,
     )
 

@@ -19,7 +19,7 @@ from radvqa_jax.schema import Record
 from radvqa_jax.trees import nearest
 
 NEEDED = ("question_id", "image_id", "question", "reference")
-OPTIONAL = ("answer_type", "question_type", "organ", "modality", "plane", "prompt", "image_used", "run", "source")
+OPTIONAL = tuple("answer_type question_type organ modality plane prompt image_used run source language".split())
 _NUMBERED = re.compile(r"(prediction|logprob)(?:_([1-9]\d*))?")
 
 

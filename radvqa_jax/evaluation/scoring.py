@@ -1,23 +1,16 @@
 """Verdicts by rule, and accuracy by cell. Scoring reads records only; no model is needed."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from radvqa_jax.evaluation import choices, intervals, normalize
+from radvqa_jax.evaluation import intervals
+from radvqa_jax.evaluation.rules import COLUMNS, Column, Verdict, Verdicts, verdict, verdicts
 from radvqa_jax.schema import Record
 
-Outcome = Literal["correct", "incorrect", "unparsed"]
+__all__ = ["COLUMNS", "Column", "Verdict", "Verdicts", "verdict", "verdicts"]
 GROUPS = ("answer_type", "question_type", "organ", "modality", "plane")
-
-
-class Verdict(NamedTuple):
-    """What a rule says about one prediction."""
-
-    outcome: Outcome
-    rule: str  # "yes/no", "choice" or "whole answer"
-    read: str  # what the rule read in the prediction; empty if unparsed
 
 
 class Cell(NamedTuple):
@@ -49,59 +42,6 @@ def cell_to_json(cell: Cell | intervals.Estimate) -> dict[str, Any]:
     return cell._asdict() | {"interval": None if cell.interval is None else list(cell.interval)}
 
 
-def _choice_verdict(record: Record, prediction: str) -> Verdict:
-    texts = choices.option_texts(record.choices)
-    written = normalize.normalize(record.reference)
-    in_texts = texts.index(written) if written in texts else None
-    reference = choices.parse_choice(record.reference, record.choices) if in_texts is None else in_texts
-    if reference is None:
-        raise ValueError(
-            f"Question {record.question_id!r}: the reference {record.reference!r} is none of the choices "
-            f"{record.choices}. Mend the row where the data set is built, or leave the choices empty."
-        )
-    chosen = choices.parse_choice(prediction, record.choices)
-    if chosen is None and set(texts) == {"yes", "no"} and (answer := normalize.parse_yes_no(prediction)):
-        chosen = texts.index(answer)
-    if chosen is None:
-        return Verdict("unparsed", "choice", "")
-    return Verdict("correct" if chosen == reference else "incorrect", "choice", texts[chosen])
-
-
-def verdict(record: Record, prediction: str) -> Verdict:
-    """Returns whether a prediction is correct, incorrect or unparsed, by which rule, and what was read.
-
-    - A question with choices: the one option that the prediction chooses, by letter or by text (`parse_choice`).
-    - A reference that is yes or no: the yes or no that the prediction gives (`parse_yes_no`).
-    - Otherwise the whole answer in normal form, lists without order. Nothing is matched by containment.
-
-    An empty prediction or a refusal is unparsed, unless that is what the reference says.
-
-    Raises:
-        ValueError: if the reference is empty, or is none of the choices.
-    """
-    reference = normalize.normalize(record.reference)
-    if not reference:
-        raise ValueError(
-            f"Question {record.question_id!r} has the empty reference {record.reference!r}; no answer can be right. "
-            "Reject the row where the data set is built."
-        )
-    if record.choices:
-        return _choice_verdict(record, prediction)
-    if reference in ("yes", "no"):
-        answer = normalize.parse_yes_no(prediction)
-        if answer is None:
-            return Verdict("unparsed", "yes/no", "")
-        return Verdict("correct" if answer == reference else "incorrect", "yes/no", answer)
-    reference, items = normalize.comparable(record.reference), normalize.answer_items(record.reference)
-    for text in (prediction, normalize.explicit_answer(prediction)):  # "the treatment of choice is …" may be the answer
-        read = normalize.comparable(text)
-        if read == reference or (items and normalize.answer_items(text) == items):
-            return Verdict("correct", "whole answer", read)
-    if not read or normalize.is_refusal(prediction):
-        return Verdict("unparsed", "whole answer", "")
-    return Verdict("incorrect", "whole answer", read)
-
-
 def check_once(records: Sequence[Record]) -> None:
     """Raises ValueError if a question occurs twice, or has no prediction."""
     seen: set[tuple[str, str]] = set()
@@ -118,14 +58,14 @@ def check_once(records: Sequence[Record]) -> None:
         seen.add(key)
 
 
-def first_verdicts(records: Sequence[Record]) -> list[Verdict]:
-    """Returns the verdict on the first prediction of each record.
+def first_verdicts(records: Sequence[Record], *, column: Column = "radvqa") -> list[Verdict]:
+    """Returns the verdict of a column on the first prediction of each record.
 
     Raises:
         ValueError: if a question occurs twice, or has no prediction.
     """
     check_once(records)
-    return [verdict(record, record.predictions[0]) for record in records]
+    return [getattr(verdicts(record, record.predictions[0]), column) for record in records]
 
 
 def image_ids(records: Iterable[Record]) -> np.ndarray:
@@ -148,17 +88,18 @@ def group(records: Sequence[Record], field: str) -> dict[str, list[int]]:
     return dict(sorted(rows.items()))
 
 
-def score(records: Sequence[Record], *, resamples: int = 2000, seed: int = 0) -> Scores:
+def score(records: Sequence[Record], *, column: Column = "radvqa", resamples: int = 2000, seed: int = 0) -> Scores:
     """Returns accuracy of the first predictions: overall, and for each value of each field in `GROUPS`.
 
     Args:
         records: of one run, each question once.
+        column: which of the two verdicts counts.
         resamples: bootstrap resamples of images.
         seed: of the bootstrap.
     """
-    verdicts = first_verdicts(records)
-    images, correct = image_ids(records), correct_answers(verdicts)
-    unparsed = np.array([v.outcome == "unparsed" for v in verdicts], dtype=bool)
+    found = first_verdicts(records, column=column)
+    images, correct = image_ids(records), correct_answers(found)
+    unparsed = np.array([v.outcome == "unparsed" for v in found], dtype=bool)
 
     def cell(rows: Sequence[int]) -> Cell:
         index = np.asarray(rows)
