@@ -88,7 +88,7 @@ def group(records: Sequence[Record], field: str) -> dict[str, list[int]]:
     return dict(sorted(rows.items()))
 
 
-def score(records: Sequence[Record], *, column: Column = "radvqa", resamples: int = 2000, seed: int = 0) -> Scores:
+def score(records: Sequence[Record], column: Column = "radvqa", /, *, resamples: int = 2000, seed: int = 0) -> Scores:
     """Returns accuracy of the first predictions: overall, and for each value of each field in `GROUPS`.
 
     Args:
