@@ -44,7 +44,14 @@ INSTALL_REQUIRES = [
     "tqdm>=4.70,<5",
 ]
 
-DICOM = ["pydicom>=3.0.2,<4"]
+# Decoders of compressed pixels: all of them BSD, MIT or Apache-2.0. pylibjpeg-libjpeg (12-bit JPEG) is under the GPL.
+DICOM = [
+    "pydicom>=3.0.2,<4",
+    "pyjpegls>=1.5.1,<2",
+    "pylibjpeg>=2.1,<3",
+    "pylibjpeg-openjpeg>=2.6,<3",
+    "python-gdcm>=3.2.6,<4",
+]
 QUANTIZE = ["qwix>=0.1.8,<0.2"]
 JUDGE = ["openai>=3.57,<4"]
 TEST = [

@@ -9,41 +9,39 @@ import contextlib
 import io
 import logging
 import re
-import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from radvqa_jax.trees import nearest
+from radvqa_jax.data.dicom_guard import (
+    Refused,
+    codestream_fault,
+    decoder_fault,
+    frame_fault,
+    is_dicom,
+    load_pydicom,
+    size_fault,
+)
+from radvqa_jax.data.dicom_terms import BODY_PARTS, MODALITIES, PHOTOMETRIC, VIEWS
+from radvqa_jax.data.dicom_window import check_rescale, choose_window, grey_settings
 
-# Named windows for CT, (centre, width) in Hounsfield units: the usual ones of radiology text books.
-WINDOWS = {
-    "lung": (-600.0, 1500.0),
-    "mediastinum": (40.0, 400.0),
-    "abdomen": (50.0, 400.0),
-    "liver": (60.0, 160.0),
-    "bone": (400.0, 1800.0),
-    "brain": (40.0, 80.0),
-    "subdural": (75.0, 215.0),
-    "stroke": (35.0, 35.0),
-}
-# Keyword -> the form that its value must have to be shown: codes and numbers, never free text.
-CODE = r"[A-Z0-9][A-Z0-9 _]{0,15}"
-ALLOWED = {
-    "Modality": CODE,
-    "BodyPartExamined": CODE,
-    "ViewPosition": CODE,
+# Keyword -> the terms, or the form, that its value must have to be shown: never what someone typed.
+ALLOWED: dict[str, frozenset[str] | str] = {
+    "Modality": MODALITIES,
+    "BodyPartExamined": BODY_PARTS,
+    "ViewPosition": VIEWS,
     "Laterality": r"[LRUB]",
     "ImageLaterality": r"[LRUB]",
     "PatientSex": r"[MFO]",
     "PatientAge": r"\d{3}[DWMY]",
-    "PhotometricInterpretation": CODE,
+    "PhotometricInterpretation": PHOTOMETRIC,
     "BitsStored": r"\d{1,2}",
     "NumberOfFrames": r"\d{1,6}",
 }
+STRIP = 1 << 20  # pixels that are computed at a time, in floating point
 OLDEST = 89  # years; a higher age is rare enough to identify a person (HIPAA Safe Harbor)
 
 
@@ -58,39 +56,21 @@ class Dicom(NamedTuple):
     warnings: list[str]
 
 
-def is_dicom(data: bytes) -> bool:
-    """Returns whether the bytes are a DICOM file (PS3.10: 128 bytes, then DICM)."""
-    return data[128:132] == b"DICM"
-
-
-def _pydicom() -> types.ModuleType:
-    try:
-        import pydicom
-        import pydicom.pixels
-    except ImportError as error:
-        raise ValueError("Reading DICOM needs pydicom: pip install -e '.[dicom]'.") from error
-    return pydicom
-
-
 @contextlib.contextmanager
 def _quiet(what: str) -> Iterator[None]:
     """Keeps pydicom's warnings, log and errors to itself: they hold values of the file, and so names of patients."""
     logger = logging.getLogger("pydicom")
     silent, logger.disabled = logger.disabled, True
     try:
-        with warnings.catch_warnings(), _pydicom().config.disable_value_validation():
+        with warnings.catch_warnings(), load_pydicom().config.disable_value_validation():
             warnings.simplefilter("ignore")
             yield
     except Refused:
         raise
     except Exception as error:
-        raise ValueError(f"The DICOM file's {what} cannot be read ({type(error).__name__}).") from None
+        raise Refused(f"The DICOM file's {what} cannot be read ({type(error).__name__}).") from None
     finally:
         logger.disabled = silent
-
-
-class Refused(ValueError):
-    """A message of ours, without a value of the file that is not allowed."""
 
 
 def capped_age(age: str) -> str:
@@ -103,10 +83,14 @@ def capped_age(age: str) -> str:
     return f"over {OLDEST} years" if years > OLDEST else age
 
 
+def _is_allowed(allowed: frozenset[str] | str, value: str) -> bool:
+    return re.fullmatch(allowed, value) is not None if isinstance(allowed, str) else value in allowed
+
+
 def allowed_tags(ds: Any) -> dict[str, str]:
-    """Returns the tags of ALLOWED whose values have the form they must have."""
+    """Returns the tags of ALLOWED whose values are of the terms or of the form that they must have."""
     found = {name: str(ds[name].value or "") for name in ALLOWED if name in ds}
-    tags = {name: value for name, value in found.items() if re.fullmatch(ALLOWED[name], value)}
+    tags = {name: value for name, value in found.items() if _is_allowed(ALLOWED[name], value)}
     return tags | ({"PatientAge": capped_age(tags["PatientAge"])} if "PatientAge" in tags else {})
 
 
@@ -121,82 +105,84 @@ def _warnings(ds: Any) -> list[str]:
     ]
 
 
-def _functional(ds: Any, frame: int, sequence: str) -> Any:
-    """Returns the macro of one frame of an enhanced file, its own or the shared one, or None."""
-    groups = [*ds.get("PerFrameFunctionalGroupsSequence", [])[frame - 1 : frame]]
-    groups += [*ds.get("SharedFunctionalGroupsSequence", [])[:1]]
-    return next((group[sequence].value[0] for group in groups if group.get(sequence)), None)
-
-
-def _settings(ds: Any, frame: int) -> Any:
-    """Returns what rescale and window need, as a data set of its own: from the frame's groups, else from the file."""
-    found = _pydicom().Dataset()
-    found.file_meta = ds.file_meta  # the byte order of look-up tables
-    rescale = _functional(ds, frame, "PixelValueTransformationSequence")
-    voi = _functional(ds, frame, "FrameVOILUTSequence")
-    for source, names in (
-        (ds, ("PhotometricInterpretation", "PixelRepresentation", "BitsStored")),
-        (rescale or ds, ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence")),
-        (voi or ds, ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence")),
-    ):
-        for name in names:
-            if name in source:
-                found[name] = source[name]
-    return found
-
-
-def _linear(low: float, high: float) -> Callable[[Any], Any]:
-    return lambda values: (values - low) / max(high - low, 1e-12)
-
-
-def _first(value: Any) -> float:
-    return float(value[0] if isinstance(value, list | tuple) or hasattr(value, "__len__") else value)
-
-
-def _window(ds: Any, settings: Any, values: Float[np.ndarray, "h w"], name: str) -> tuple[Any, str]:
-    """Returns (function to grey in [0, 1], in words what it is)."""
-    pixels = _pydicom().pixels
-    if name:
-        if name not in WINDOWS:
-            near = nearest(name, WINDOWS)
-            raise Refused(f"ask.window={name!r} is no window.{near} There are {', '.join(WINDOWS)}; empty: the file's.")
-        if str(ds.get("Modality", "")) != "CT" or "RescaleIntercept" not in settings:
-            raise Refused(f"ask.window={name!r} is in Hounsfield units, which only a CT with rescale values has.")
-        centre, width = WINDOWS[name]
-        return _linear(centre - width / 2, centre + width / 2), f"{name}: centre {centre:g}, width {width:g} HU"
-    if settings.get("VOILUTSequence"):
-        top = 2 ** int(settings.VOILUTSequence[0].LUTDescriptor[2]) - 1
-        return lambda v: pixels.apply_voi(np.rint(v).astype(int), settings, index=0) / top, "VOI LUT of the file"
-    if "WindowCenter" in settings and "WindowWidth" in settings:
-        centre, width = _first(settings.WindowCenter), _first(settings.WindowWidth)
-        kind = str(settings.get("VOILUTFunction", "") or "LINEAR")
-        ends = np.array([centre - 9 * width, centre + 9 * width])
-        # What pydicom's range of grey is depends on bits and rescale; far beyond the window it shows its ends.
-        scale = _linear(*pixels.apply_windowing(ends, settings))
-        text = f"of the file: {kind} centre {centre:g}, width {width:g}"
-        return lambda v: scale(pixels.apply_windowing(v, settings)), text
-    low, high = float(values.min()), float(values.max())
-    return _linear(low, high), f"the file has none: all values of this frame, {low:g} to {high:g}"
+def _strips(raw: np.ndarray) -> list[np.ndarray]:
+    """Returns the rows of a frame in parts, so that floating-point values of a large one need little memory."""
+    rows = max(1, STRIP // max(1, raw.shape[1]))
+    return [raw[begin : begin + rows] for begin in range(0, len(raw), rows)]
 
 
 def _grey(ds: Any, raw: np.ndarray, frame: int, window: str) -> tuple[UInt8[np.ndarray, "h w 3"], str]:
-    settings = _settings(ds, frame)
-    values = _pydicom().pixels.apply_rescale(raw, settings).astype(np.float64)
-    # Padding around a CT's circle is no tissue and has no part in the range.
+    settings = grey_settings(ds, frame)
+    check_rescale(settings)
     padding = ds.get("PixelPaddingValue")
-    inside = values[raw != padding] if padding is not None and (raw != padding).any() else values
-    function, said = _window(ds, settings, inside.reshape(1, -1), window)
-    grey = np.asarray(function(values)).clip(0, 1)
-    if ds.PhotometricInterpretation == "MONOCHROME1":
-        grey, said = 1 - grey, f"{said}; MONOCHROME1, shown inverted"
-    return np.repeat(np.rint(255 * grey).astype(np.uint8)[..., None], 3, axis=-1), said
+    # Padding around a CT's circle is no tissue and has no part in the range.
+    padded = padding is not None and any((strip != padding).any() for strip in _strips(raw))
+
+    def values(strip: np.ndarray) -> Float[np.ndarray, "..."]:
+        found = load_pydicom().pixels.apply_rescale(strip, settings).astype(np.float64)
+        if not np.isfinite(found).all():
+            raise Refused("The DICOM file's values are no finite numbers after rescaling.")
+        return found
+
+    def limits() -> tuple[float, float]:
+        inside = [strip[strip != padding] if padded else strip for strip in _strips(raw)]
+        found = [values(strip.reshape(1, -1)) for strip in inside if strip.size]
+        return min(float(v.min()) for v in found), max(float(v.max()) for v in found)
+
+    function, said = choose_window(ds, settings, limits, window)
+    inverted = ds.PhotometricInterpretation == "MONOCHROME1"
+    grey = np.empty(raw.shape, np.uint8)
+    for strip, out in zip(_strips(raw), _strips(grey), strict=True):
+        shade = np.asarray(function(values(strip))).clip(0, 1)
+        out[...] = np.rint(255 * (1 - shade if inverted else shade))
+    said += "; MONOCHROME1, shown inverted" if inverted else ""
+    return np.repeat(grey[..., None], 3, axis=-1), said
 
 
 def _colour(ds: Any, raw: np.ndarray) -> tuple[UInt8[np.ndarray, "h w 3"], str]:
-    if ds.PhotometricInterpretation == "PALETTE COLOR":
-        raw = _pydicom().pixels.apply_color_lut(raw, ds)
-        return (raw / (2 ** (8 * raw.dtype.itemsize) - 1) * 255).round().astype(np.uint8)[..., :3], "palette, no window"
-    return (raw / (2 ** int(ds.BitsStored) - 1) * 255).round().clip(0, 255).astype(np.uint8), "colour, no window"
+    palette = ds.PhotometricInterpretation == "PALETTE COLOR"
+    image = np.empty((*raw.shape[:2], 3), np.uint8)
+    for strip, out in zip(_strips(raw), _strips(image), strict=True):
+        if palette:
+            looked_up = load_pydicom().pixels.apply_color_lut(strip, ds)
+            levels, top = looked_up[..., :3], 2 ** (8 * looked_up.dtype.itemsize) - 1
+        else:
+            levels, top = strip, 2 ** int(ds.BitsStored) - 1
+        out[...] = np.rint(levels / top * 255).clip(0, 255)
+    return image, "palette, no window" if palette else "colour, no window"
+
+
+def _read_header(data: bytes) -> Any:
+    """Returns the data set of a file, its transfer syntax completed where the file does not say it."""
+    pydicom = load_pydicom()
+    ds = pydicom.dcmread(io.BytesIO(data), force=True)
+    if "PixelData" not in ds or "PhotometricInterpretation" not in ds:
+        raise Refused("The DICOM file holds no image.")
+    if "TransferSyntaxUID" not in ds.file_meta:
+        if ds["PixelData"].is_undefined_length:
+            raise Refused("The DICOM file does not say how its pixels are compressed (no TransferSyntaxUID).")
+        implicit, little = ds.original_encoding
+        plain = pydicom.uid.ExplicitVRLittleEndian if little else pydicom.uid.ExplicitVRBigEndian
+        ds.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian if implicit else plain
+    if fault := frame_fault(ds):
+        raise Refused(f"The DICOM file {fault}.")
+    return ds
+
+
+def _read_pixels(ds: Any, frame: int, frames: int) -> np.ndarray:
+    """Returns the stored values of one frame; it is decoded only if its own head does not claim too large a size."""
+    pydicom = load_pydicom()
+    syntax = ds.file_meta.TransferSyntaxUID
+    if syntax not in pydicom.uid.UID_dictionary or not syntax.is_transfer_syntax:
+        raise Refused("The DICOM file's transfer syntax is none of the standard's. Write the file uncompressed.")
+    if fault := decoder_fault(pydicom.pixels, syntax, int(ds.BitsStored)):
+        raise Refused(f"The DICOM file's pixels cannot be decoded: {fault}.")
+    with _quiet(f"pixels ({syntax.name})"):
+        if syntax.is_encapsulated:
+            encoded = pydicom.encaps.get_frame(ds.PixelData, frame - 1, number_of_frames=frames)
+            if fault := codestream_fault(encoded):
+                raise Refused(f"The DICOM file {fault}.")
+        return pydicom.pixels.pixel_array(ds, index=frame - 1)
 
 
 def read_dicom(data: bytes, *, frame: int = 1, window: str = "") -> Dicom:
@@ -208,21 +194,21 @@ def read_dicom(data: bytes, *, frame: int = 1, window: str = "") -> Dicom:
         window: empty = the file's own (its first, if it has several), or a name in WINDOWS for CT.
 
     Raises:
-        ValueError: if the file cannot be read, has no pixels or no such frame, or the window does not apply. No message
-            holds a value of the file beyond those of ALLOWED.
+        ValueError: if the file cannot be read, has no pixels, too many or no such frame, or the window does not apply.
+            No message holds a value of the file beyond those of ALLOWED and the numbers of its size and window.
     """
-    pydicom = _pydicom()
+    if not is_dicom(data):
+        raise ValueError("These bytes are no DICOM file: neither DICM after 128 bytes nor tags at their beginning.")
+    if fault := size_fault(data):
+        raise ValueError(f"The DICOM file {fault}.")
     with _quiet("header"):
-        ds = pydicom.dcmread(io.BytesIO(data))
-        if "PixelData" not in ds or "PhotometricInterpretation" not in ds:
-            raise Refused("The DICOM file holds no image.")
+        ds = _read_header(data)
         frames = int(ds.get("NumberOfFrames", 1) or 1)
         tags, notes = allowed_tags(ds), _warnings(ds)
-        syntax = ds.file_meta.TransferSyntaxUID.name
     if not 1 <= frame <= frames:
         raise ValueError(f"ask.frame={frame}, but the DICOM file has frames 1 to {frames}.")
-    with _quiet(f"pixels ({syntax}; if it is compressed: pip install 'pylibjpeg[all]', or write it uncompressed)"):
-        raw = pydicom.pixels.pixel_array(ds, index=frame - 1)
+    with _quiet("pixels"):
+        raw = _read_pixels(ds, frame, frames)
     with _quiet("window"):
         is_grey = str(ds.PhotometricInterpretation).startswith("MONOCHROME")
         if window and not is_grey:

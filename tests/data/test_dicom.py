@@ -2,19 +2,28 @@
 
 import io
 import logging
+import subprocess
+import sys
 import warnings
+import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from radvqa_jax.data import dicom_guard
 from radvqa_jax.data.dicom import ALLOWED, capped_age, is_dicom, read_dicom
 
 try:
     import pydicom
+    import pydicom.config
+    import pydicom.encaps
+    import pydicom.pixels
     from pydicom.data import get_testdata_file
     from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+    from pydicom.pixels.decoders.base import Decoder, get_decoder
+    from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 except ImportError:
     pytest.skip("pydicom is not installed: pip install -e '.[dicom]'", allow_module_level=True)
 
@@ -147,7 +156,7 @@ def test_only_allowed_tags_come_out_and_only_as_codes() -> None:
     found = read_dicom(ct(PatientAge="093Y", PatientSex="F", BodyPartExamined="CHEST", ViewPosition="Doe, Jane"))
     assert set(found.tags) <= set(ALLOWED)
     assert found.tags["PatientAge"] == "over 89 years" and found.tags["PatientSex"] == "F"
-    assert "ViewPosition" not in found.tags  # no code
+    assert "ViewPosition" not in found.tags  # no term
     assert "Doe" not in repr(found._replace(image=np.zeros(1))) and "2020" not in repr(found.tags)
     assert (capped_age("089Y"), capped_age("090Y"), capped_age("999M")) == ("089Y", "over 89 years", "999M")
 
@@ -190,13 +199,196 @@ def test_what_is_dicom() -> None:
     assert is_dicom(ct()) and not is_dicom(b"\x89PNG\r\n") and not is_dicom(b"")
 
 
+@pytest.mark.parametrize("name", ["Modality", "BodyPartExamined", "ViewPosition", "Laterality", "PatientSex"])
+@pytest.mark.parametrize("typed", ["DOE JANE", "DOE", "1234567", "19500101", "DOE_JANE_1950"])
+def test_what_was_typed_into_a_code_field_is_not_shown(name: str, typed: str) -> None:
+    found = read_dicom(make(HU.astype(np.int16), **{name: typed}))
+    assert name not in found.tags and typed not in repr(found._replace(image=np.zeros(1)))
+
+
+def test_terms_of_the_standard_are_shown() -> None:
+    tags = {"Modality": "DX", "BodyPartExamined": "CHESTABDPELVIS", "ViewPosition": "PA"}
+    assert tags.items() <= read_dicom(make(HU.astype(np.int16), **tags)).tags.items()
+
+
+@pytest.mark.parametrize("value", ["NaN", "inf", "-inf", "1e999"])
+@pytest.mark.parametrize("name", ["WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept"])
+def test_a_number_that_is_none_is_an_error_and_no_black_image(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=rf"The DICOM file's {name} is no finite number"):
+        read_dicom(ct(**({"WindowCenter": 40, "WindowWidth": 400} | {name: value})))
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"RescaleSlope": 0}, "RescaleSlope is 0"),
+        ({"RescaleSlope": 1e308, "RescaleIntercept": 1e308}, "no finite numbers after rescaling"),
+        ({"WindowCenter": 40, "WindowWidth": 0}, "window has the width 0 and the function LINEAR"),
+        ({"WindowCenter": 40, "WindowWidth": -5}, "window has the width -5"),
+        ({"WindowCenter": 4, "WindowWidth": 5, "VOILUTFunction": "DOE JANE"}, "a function that the standard does not"),
+        ({"NumberOfFrames": -1}, "says that it has -1 frames"),
+        ({"NumberOfFrames": 0}, "says that it has 0 frames"),
+        ({"SamplesPerPixel": 1, "PhotometricInterpretation": "RGB"}, "pixels are colour and have 1 sample each"),
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "MONOCHROME2"}, "grey levels .* have 3 samples each"),
+        ({"Rows": 0}, "has frames of 3 x 0 pixels"),
+        ({"Rows": 30000, "Columns": 30000}, "30000 x 30000 pixels, more than 50000000"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else str(value),
+)
+def test_headers_that_contradict_themselves(tags: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
+        read_dicom(ct(**tags))
+    assert "DOE" not in str(raised.value)
+
+
+def as_syntax(uid: str, frame: bytes = b"", **tags: Any) -> bytes:
+    """Returns a file that says it has that transfer syntax, with one compressed frame if any."""
+    ds = pydicom.dcmread(io.BytesIO(ct(**tags)))
+    ds.file_meta.TransferSyntaxUID = UID(uid)
+    if frame:
+        ds.PixelData = pydicom.encaps.encapsulate([frame + b"\0" * (len(frame) % 2)])
+        ds["PixelData"].is_undefined_length = True
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, ds, implicit_vr=False, little_endian=True, enforce_file_format=True)
+    return file.getvalue()
+
+
+JPEG = bytes.fromhex("ffd8ffc3000b0c0003000301")
+
+
+@pytest.mark.parametrize(
+    ("uid", "needs"),
+    [
+        ("1.2.840.10008.1.2.4.70", "JPEG Lossless.*needs python-gdcm: pip install -e"),
+        ("1.2.840.10008.1.2.4.80", "JPEG-LS Lossless.*needs pyjpegls or python-gdcm: pip install -e"),
+        ("1.2.840.10008.1.2.4.91", "JPEG 2000.*needs pylibjpeg-openjpeg, python-gdcm or pillow: pip"),
+        ("1.2.840.10008.1.2.4.201", "High-Throughput JPEG 2000.*needs pylibjpeg and pylibjpeg-openjpeg: pip"),
+        ("1.2.840.10008.1.2.4.102", "no package decodes MPEG-4 AVC.*write the file uncompressed"),
+    ],
+)
+def test_the_missing_decoder_is_named(uid: str, needs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Decoder, "is_available", property(lambda self: False))
+    with pytest.raises(ValueError, match=needs):
+        read_dicom(as_syntax(uid, JPEG))
+
+
+def test_twelve_bits_of_jpeg_need_a_package_that_is_not_ours_to_give() -> None:
+    if "pylibjpeg" in get_decoder(UID("1.2.840.10008.1.2.4.51")).available_plugins:
+        pytest.skip("pylibjpeg-libjpeg is installed")
+    with pytest.raises(
+        ValueError, match=r"JPEG Extended .* with 12 bits needs pylibjpeg-libjpeg, which is under the GPL"
+    ):
+        read_dicom(as_syntax("1.2.840.10008.1.2.4.51", JPEG, BitsStored=12))
+
+
+def test_compression_is_not_blamed_where_there_is_none() -> None:
+    with pytest.raises(ValueError) as raised:
+        read_dicom(broken(ct()))
+    assert str(raised.value) == "The DICOM file's pixels (Explicit VR Little Endian) cannot be read (ValueError)."
+
+
+def test_a_transfer_syntax_of_ones_own_is_not_repeated() -> None:
+    with pytest.raises(ValueError, match="none of the standard's") as raised:
+        read_dicom(as_syntax("1.2.826.0.1.19500101"))
+    assert "1950" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffc3000b0cfffffffe01"),
+        bytes.fromhex("ffd8fff7000b0c75307530 01"),
+        bytes.fromhex("ff4fff51002f0000") + (30000).to_bytes(4, "big") * 2 + bytes(8) + bytes(16) + b"\0\1",
+        bytes.fromhex("ff4fff51002f0000") + (30).to_bytes(4, "big") * 2 + bytes(8) + bytes(16) + b"\x40\0",
+    ],
+    ids=["JPEG lossless", "JPEG-LS", "JPEG 2000", "16384 samples"],
+)
+def test_a_compressed_frame_is_measured_before_it_is_decoded(frame: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a frame is decoded")
+
+    monkeypatch.setattr(pydicom.pixels, "pixel_array", refuse)
+    with pytest.raises(ValueError, match=r"holds a compressed frame of \d+ x \d+ pixels with \d+ samples"):
+        read_dicom(as_syntax("1.2.840.10008.1.2.4.70", frame))
+
+
+def deflated(content: bytes, *, times: int = 1) -> bytes:
+    """Returns a deflated file with this, so often, after its meta information."""
+    head = as_syntax("1.2.840.10008.1.2.1")
+    meta = head[: 144 + int.from_bytes(head[140:144], "little")].replace(
+        b"UI\x14\x001.2.840.10008.1.2.1\0", b"UI\x16\x001.2.840.10008.1.2.1.99"
+    )
+    length = int.from_bytes(meta[140:144], "little") + 2
+    pack = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    packed = b"".join(pack.compress(content) for _ in range(times)) + pack.flush()
+    return meta[:140] + length.to_bytes(4, "little") + meta[144:] + packed
+
+
+def test_a_deflated_file_is_measured_before_it_is_inflated(tmp_path: Path) -> None:
+    """In a process of its own, whose memory is looked at: 400 kB became 1.2 GB."""
+    path = tmp_path / "bomb.dcm"
+    path.write_bytes(deflated(bytes(1 << 20), times=400))
+    assert path.stat().st_size < 1 << 20
+    code = f"""
+import pathlib, resource
+from radvqa_jax.data.dicom import read_dicom
+data = pathlib.Path({str(path)!r}).read_bytes()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    read_dicom(data)
+except ValueError as error:
+    print(error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    message, grown = done.stdout.splitlines()
+    assert "would inflate from" in message and "write it without deflating" in message
+    assert int(grown) < 200
+    plain = ct()
+    assert read_dicom(deflated(plain[144 + int.from_bytes(plain[140:144], "little") :])).image.shape == (3, 3, 3)
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"])
+def test_a_file_without_preamble_is_read_where_its_first_tags_are_plausible(syntax: str) -> None:
+    ds = pydicom.dcmread(io.BytesIO(ct(Modality="CT")))
+    expected = read_dicom(ct()).image
+    if syntax.endswith(".2.2"):
+        ds.PixelData = ds.pixel_array.astype(">u2").tobytes()
+    del ds.file_meta
+    ds.preamble = None
+    file = io.BytesIO()
+    pydicom.dcmwrite(
+        file, ds, implicit_vr=syntax == "1.2.840.10008.1.2", little_endian=not syntax.endswith(".2.2"),
+        enforce_file_format=False,
+    )  # fmt: skip
+    data = file.getvalue()
+    assert data[128:132] != b"DICM" and is_dicom(data)
+    assert np.array_equal(read_dicom(data).image, expected)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"BM" + bytes(40), b"II*\0" + bytes(40), b"plain text, and more of it, and more", bytes(64), b"\x08\0" * 32],
+)
+def test_what_only_looks_a_little_like_it_is_no_dicom(data: bytes) -> None:
+    assert not is_dicom(data)
+    with pytest.raises(ValueError, match="no DICOM file"):
+        read_dicom(data)
+
+
+def test_a_large_file_is_refused_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicom_guard, "MAX_BYTES", 100)
+    with pytest.raises(ValueError, match="more than 100; write the frame that you want to a file of its own"):
+        read_dicom(ct())
+
+
 @pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm", "MR_small_RLE.dcm", "examples_rgb_color.dcm"])
 def test_files_of_others(name: str) -> None:
     path = get_testdata_file(name, download=False)
     if path is None:
         pytest.skip(f"pydicom does not bring {name} along")
-    with open(path, "rb") as file:
-        data = file.read()
+    assert isinstance(path, str)
+    data = Path(path).read_bytes()
     ds, found = pydicom.dcmread(path), read_dicom(data)
     assert found.image.shape == (ds.Rows, ds.Columns, 3)
     assert found.image.std() > 5
