@@ -2,49 +2,28 @@
 
 Requests go through the official `openai` client (extra `judge`), which pauses and repeats what failed. Every reply is
 appended to a jsonl cache under the hash of all that was asked (model, messages, sampling), so that a run which was
-stopped continues, and a finished one can be done again without the endpoint.
+stopped continues, and a finished one can be done again without the endpoint. The key stands in no file and no message.
 """
 
 import hashlib
 import ipaddress
 import json
 import os
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
+from radvqa_jax.chat_budget import Budget, BudgetSpent, estimate_prompt, estimate_tokens
+from radvqa_jax.chat_cache import Cache
+from radvqa_jax.chat_reply import NO_COMPLETION, EndpointError, Reply, read_completion, same_model
 from radvqa_jax.config import ChatConfig
-from radvqa_jax.files import append_jsonl, read_jsonl
+
+__all__ = ["BudgetSpent", "ChatClient", "EndpointError", "NotCached", "Reply", "check_endpoint", "is_local"]
 
 Message = Mapping[str, str]  # role, content
-NO_COMPLETION = "no chat completion"
 _SHOWN = 200  # characters of an endpoint's own words in an error
-
-
-class Reply(NamedTuple):
-    """What the model said."""
-
-    text: str
-    finish: str  # stop, length, … as the endpoint says
-    model: str  # as the endpoint calls itself
-    tokens: int  # of prompt and reply, as the endpoint counts; 0 if it does not
-    cached: bool
-
-
-class EndpointError(OSError):
-    """No reply came, after all retries. `final`: every other request would fail in the same way."""
-
-    def __init__(self, message: str, *, kind: str, final: bool = False) -> None:
-        super().__init__(message)
-        self.kind = kind  # one or two words, without anything that was sent or received
-        self.final = final
-
-
-class BudgetSpent(ValueError):
-    """The run has used the calls or tokens that it may use."""
+_LEAST_KEY = 4  # characters; a shorter one is a placeholder for a local server, and would be found in any text
 
 
 class NotCached(LookupError):
@@ -69,13 +48,16 @@ def check_endpoint(config: ChatConfig, *, group: str = "judge") -> None:
     if config.offline:
         return
     parts = urlsplit(config.base_url)
+    if "@" in config.base_url or parts.query or parts.fragment:
+        raise ValueError(
+            f"{group}.base_url holds a password, a query or a fragment. Put the key into ${config.key_variable} "
+            "instead, and give the address alone."
+        )
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(
             f"{group}.base_url={config.base_url!r} must be the address of an OpenAI-compatible endpoint, such as "
             f"http://127.0.0.1:8000/v1; or set {group}.offline=True to use the cache alone."
         )
-    if parts.username or parts.password:
-        raise ValueError(f"{group}.base_url holds a password. Put the key into ${config.key_variable} instead.")
     if is_local(config.base_url):
         return
     if not config.allow_remote:
@@ -90,75 +72,37 @@ def check_endpoint(config: ChatConfig, *, group: str = "judge") -> None:
         )
 
 
-class Cache:
-    """Replies by the hash of what was asked, in an append-only jsonl file. Safe to use from several threads."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        rows = read_jsonl(path, allow_cut=True) if path.is_file() else []
-        self._rows = {row["key"]: row for row in rows}
-        self._lock = threading.Lock()
-
-    def get(self, key: str) -> Reply | None:
-        """Returns the reply under `key`, or None."""
-        row = self._rows.get(key)
-        return None if row is None else Reply(row["text"], row["finish"], row["model"], row["tokens"], cached=True)
-
-    def put(self, key: str, reply: Reply) -> None:
-        """Keeps a reply; it is on the disk when this returns."""
-        row = {"key": key} | reply._asdict()
-        del row["cached"]
-        with self._lock:
-            append_jsonl(self.path, [row])
-            self._rows[key] = row
+def _read_key(config: ChatConfig) -> str:
+    """Returns the key, or an empty text where there is none."""
+    key = os.environ.get(config.key_variable, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ValueError(
+            f"The environment variable {config.key_variable} holds characters that no key has. Set it anew."
+        )
+    return key
 
 
-class _Budget:
-    """Counts calls and tokens, and spaces requests evenly over time."""
-
-    def __init__(self, config: ChatConfig) -> None:
-        self._config = config
-        self._lock = threading.Lock()
-        self._next = 0.0
-        self.calls = 0
-        self.tokens = 0
-
-    def take(self) -> None:
-        """Waits for its turn; raises BudgetSpent instead if nothing is left."""
-        config = self._config
-        with self._lock:
-            for what, used, limit in (
-                ("max_calls", self.calls, config.max_calls),
-                ("max_total_tokens", self.tokens, config.max_total_tokens),
-            ):
-                if limit and used >= limit:
-                    raise BudgetSpent(f"The budget is spent: {what}={limit}. Raise it and start again to continue.")
-            self.calls += 1
-            now = time.monotonic()
-            start = max(now, self._next)
-            if config.requests_per_minute:
-                self._next = start + 60 / config.requests_per_minute
-        time.sleep(start - now)
-
-    def add(self, tokens: int) -> None:
-        """Counts the tokens of a reply."""
-        with self._lock:
-            self.tokens += tokens
-
-
-def _make_openai(config: ChatConfig) -> Any:
+def _make_openai(config: ChatConfig, budget: Budget, key: str) -> Any:
     try:
         import openai
     except ModuleNotFoundError as error:
         raise ValueError("A chat model needs the extra `judge`: pip install -e '.[judge]'.") from error
     local = is_local(config.base_url)
+    nothing: Any = {"OpenAI-Organization": openai.omit, "OpenAI-Project": openai.omit}
     return openai.OpenAI(
         base_url=config.base_url,
-        api_key=os.environ.get(config.key_variable) or "none",
+        api_key=key or "none",
         timeout=config.timeout,
         max_retries=config.retries,
-        # A redirect could lead off this machine, and so could a proxy between this machine and itself.
-        http_client=openai.DefaultHttpx2Client(follow_redirects=False, trust_env=not local),
+        # What the environment says about an account elsewhere is nothing to a server here.
+        default_headers=nothing if local else None,
+        http_client=openai.DefaultHttpx2Client(
+            # A redirect could lead off this machine, and so could a proxy between this machine and itself.
+            follow_redirects=False,
+            trust_env=not local,
+            # Called for each request that is really sent, also where the client repeats one.
+            event_hooks={"request": [lambda request: budget.count()]},
+        ),
     )
 
 
@@ -174,38 +118,43 @@ class ChatClient:
             group: how the configuration calls these fields, for errors.
 
         Raises:
-            ValueError: if the endpoint may not be asked.
+            ValueError: if the endpoint may not be asked, or the cache is not one.
         """
         check_endpoint(config, group=group)
         self.config = config
         self._group = group
+        self._key = "" if config.offline else _read_key(config)
         self._cache = Cache(cache)
-        self._budget = _Budget(config)
-        self._openai = None if config.offline else _make_openai(config)
+        self._budget = Budget(config)
+        self._openai = None if config.offline else _make_openai(config, self._budget, self._key)
+        self.estimated = False  # whether `tokens` holds estimates, for the endpoint does not count
 
     @property
     def calls(self) -> int:
-        """Requests made, each counted once however often it was repeated."""
+        """Requests sent, repeated ones included."""
         return self._budget.calls
 
     @property
     def tokens(self) -> int:
-        """Prompt and reply tokens used, as the endpoint counts them."""
+        """Prompt and reply tokens used, as the endpoint counts them; by estimate where it does not, or failed."""
         return self._budget.tokens
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Closes the connections and the cache."""
         if self._openai is not None:
             self._openai.close()
+        self._cache.close()
 
-    def request(self, messages: Sequence[Message], schema: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def request(
+        self, messages: Sequence[Message], schema: Mapping[str, Any] | None = None, *, seed: int | None = None
+    ) -> dict[str, Any]:
         """Returns the body of a request: what the cache key is the hash of."""
         config = self.config
         body: dict[str, Any] = {
             "model": config.model,
             "messages": [dict(message) for message in messages],
             "temperature": config.temperature,
-            "seed": config.seed,
+            "seed": config.seed if seed is None else seed,
             "max_tokens": config.max_tokens,
         }
         if config.response_format == "json_object":
@@ -215,31 +164,60 @@ class ChatClient:
             body["response_format"] = {"type": "json_schema", "json_schema": named}
         return body
 
-    def ask(self, messages: Sequence[Message], *, schema: Mapping[str, Any] | None = None) -> Reply:
+    def is_cached(
+        self, messages: Sequence[Message], *, schema: Mapping[str, Any] | None = None, seed: int | None = None
+    ) -> bool:
+        """Returns whether `ask` would send nothing."""
+        return _hash(self.request(messages, schema, seed=seed)) in self._cache
+
+    def ask(
+        self, messages: Sequence[Message], *, schema: Mapping[str, Any] | None = None, seed: int | None = None
+    ) -> Reply:
         """Returns the reply to a conversation, from the cache if it was asked before.
+
+        Args:
+            messages: the conversation.
+            schema: JSON schema of the reply, for endpoints that hold a model to it (`response_format`).
+            seed: instead of the configured one; another seed is another request.
 
         Raises:
             NotCached: offline, and it was not asked before.
             BudgetSpent: nothing was sent.
-            EndpointError: no reply came, after all retries.
+            EndpointError: no reply came, after all retries, or another model answered than was asked for.
         """
-        body = self.request(messages, schema)
-        key = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-        if (found := self._cache.get(key)) is not None:
-            return found
-        if self._openai is None:
-            raise NotCached(f"{self._cache.path.name} has no such request")
-        for attempt in range(self.config.retries + 1):
-            self._budget.take()
-            try:
-                reply = self._send(body)
-            except EndpointError as error:  # the client repeats what failed, but not an answer that is none
-                if error.kind != NO_COMPLETION or attempt == self.config.retries:
-                    raise
-                continue
-            break
-        self._budget.add(reply.tokens)
-        self._cache.put(key, reply)
+        body = self.request(messages, schema, seed=seed)
+        key = _hash(body)
+        reply = self._cache.get(key)
+        if reply is None:
+            if self._openai is None:
+                raise NotCached(f"{self._cache.path.name} has no such request")
+            reply = self._ask_endpoint(body)._replace(key=key)
+            self._cache.put(reply)  # paid for: it is kept whoever answered
+        self.estimated |= reply.estimated and not reply.cached
+        if not (self.config.allow_other_model or same_model(self.config.model, reply.model)):
+            group, asked = self._group, self.config.model
+            raise EndpointError(
+                f"{self.config.base_url} answered as {reply.model!r}, and {group}.model={asked!r} was asked for. Give "
+                f"the name by which it answers, or set {group}.allow_other_model=True.",
+                kind="another model",
+                final=True,
+            )
+        return reply
+
+    def _ask_endpoint(self, body: Mapping[str, Any]) -> Reply:
+        prompt = estimate_prompt(body["messages"])
+        with self._budget.asking(prompt):
+            for attempt in range(self.config.retries + 1):
+                try:
+                    reply = self._send(body)
+                except EndpointError as error:  # the client repeats what failed, but not an answer that is none
+                    if error.kind != NO_COMPLETION or attempt == self.config.retries:
+                        raise
+                    continue
+                break
+            if not reply.tokens:
+                reply = reply._replace(tokens=prompt + estimate_tokens(reply.text), estimated=True)
+            self._budget.replied(reply.tokens)
         return reply
 
     def _send(self, body: Mapping[str, Any]) -> Reply:
@@ -253,13 +231,18 @@ class ChatClient:
             hint = f"Raise {group}.timeout or lower {group}.concurrency."
             raise EndpointError(f"{url}: no reply in {self.config.timeout:g} s. {hint}", kind="timeout") from error
         except openai.APIConnectionError as error:
-            cause = error.__cause__ or error
+            cause = self._hide(str(error.__cause__ or error))
             raise EndpointError(
                 f"{url} cannot be reached ({cause}). Is the server running?", kind="no server"
-            ) from error
+            ) from None
         except openai.APIStatusError as error:
-            raise self._refused(error.status_code, error.response.text) from error
-        return read_completion(response.text, url=url)
+            raise self._refused(error.status_code, error.response.text) from None  # it may repeat the key
+        # The endpoint knows the key and may repeat it; what it says is kept and shown.
+        return read_completion(self._hide(response.text), url=url)
+
+    def _hide(self, text: str) -> str:
+        """Returns text without the key."""
+        return text.replace(self._key, "[key]") if len(self._key) >= _LEAST_KEY else text
 
     def _refused(self, status: int, words: str) -> EndpointError:
         url, config = self.config.base_url, self.config
@@ -272,30 +255,9 @@ class ChatClient:
             hint = " It leads elsewhere; redirects are not followed. Give the address that answers."
         else:
             final = False
-        said = " ".join(words.split())[:_SHOWN]
+        said = " ".join(self._hide(words).split())[:_SHOWN]
         return EndpointError(f"{url} answered {status}.{hint} It said: {said!r}", kind=f"status {status}", final=final)
 
 
-def read_completion(text: str, *, url: str) -> Reply:
-    """Returns the reply in the body of a response.
-
-    Raises:
-        EndpointError: if it is no chat completion: HTML, JSON that ends early, or other JSON.
-    """
-    try:
-        body = json.loads(text)
-        choice = body["choices"][0]
-        content, usage = choice["message"]["content"], body.get("usage") or {}
-        tokens = sum(int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens"))
-        if content is not None and not isinstance(content, str):
-            raise TypeError(f"content is {type(content).__name__}")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        start = text.lstrip()[:40]
-        html = start.startswith("<")
-        hint = " That is a web page: does base_url end in /v1?" if html else ""
-        raise EndpointError(
-            f"{url} sent no chat completion but {start!r} ({type(error).__name__}).{hint}",
-            kind="HTML instead of JSON" if html else NO_COMPLETION,
-            final=html,
-        ) from error
-    return Reply(content or "", str(choice.get("finish_reason") or ""), str(body.get("model") or ""), tokens, False)
+def _hash(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

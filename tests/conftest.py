@@ -203,11 +203,11 @@ class ChatServer(ThreadingHTTPServer):
         """A client that gave up is no error of the server's."""
 
     @staticmethod
-    def say(text: str, *, finish: str = "stop") -> tuple[int, str, bytes, dict[str, str]]:
-        """Returns a proper reply."""
+    def say(text: str, *, finish: str = "stop", model: str = "") -> tuple[int, str, bytes, dict[str, str]]:
+        """Returns a proper reply; a `model` that is empty is told by the handler: the one that was asked for."""
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
         usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
-        body = {"id": "x", "object": "chat.completion", "created": 1, "model": "served", "choices": [choice]}
+        body = {"id": "x", "object": "chat.completion", "created": 1, "model": model, "choices": [choice]}
         return 200, "application/json", json.dumps(body | {"usage": usage}).encode(), {}
 
 
@@ -219,6 +219,7 @@ class _ChatHandler(BaseHTTPRequestHandler):
         self.server.requests.append(body)
         self.server.headers.append(self.headers)
         status, kind, reply, headers = self.server.behave(body)
+        reply = reply.replace(b'"model": ""', b'"model": ' + json.dumps(body.get("model")).encode())
         self.send_response(status)
         sent = {"Content-Type": kind, "Content-Length": str(len(reply))} | headers
         for name, value in sent.items():

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from radvqa_jax.chat_client import BudgetSpent, ChatClient, EndpointError, NotCached, check_endpoint, is_local
+from radvqa_jax.chat_reply import same_model
 from radvqa_jax.config import ChatConfig
 from radvqa_jax.files import read_jsonl
 
@@ -36,7 +38,7 @@ Make = Callable[..., ChatClient]
 
 def test_a_request_says_what_the_configuration_says(make: Make, chat_server: Any) -> None:
     reply = make(seed=7, max_tokens=9).ask(MESSAGES)
-    assert (reply.text, reply.finish, reply.model, reply.tokens, reply.cached) == ("fine", "stop", "served", 15, False)
+    assert (reply.text, reply.finish, reply.model, reply.tokens, reply.cached) == ("fine", "stop", "m", 15, False)
     want = {"model": "m", "messages": MESSAGES, "temperature": 0.0, "seed": 7, "max_tokens": 9}
     assert chat_server.requests == [want]
 
@@ -59,6 +61,123 @@ def test_the_key_comes_from_the_environment_alone(
     make(key_variable="HOSPITAL_KEY", seed=1).ask(MESSAGES)
     assert [headers["Authorization"] for headers in chat_server.headers] == ["Bearer s3cret", "Bearer none"]
     assert "s3cret" not in (tmp_path / "cache.jsonl").read_text()
+
+
+SECRET = "sk-live-0123456789abcdef"
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 404, 500, 307])
+def test_a_key_that_the_endpoint_repeats_is_nowhere(
+    status: int,
+    make: Make,
+    chat_server: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level(0)
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-secret")
+
+    def repeat(body: dict[str, Any]) -> Any:
+        header = chat_server.headers[-1]["Authorization"]
+        if status == 200:
+            return chat_server.say(f"You sent {header}", model=header)
+        return status, "application/json", json.dumps({"error": f"bad {header}"}).encode(), SOON
+
+    chat_server.behave = repeat
+    client, shown = make(retries=0, allow_other_model=True), ""
+    try:
+        shown = client.ask(MESSAGES).text
+    except EndpointError as error:
+        shown = "".join(traceback.format_exception(error))  # as --debug shows it
+    assert f"Bearer {'[key]'}" in shown or status == 307
+    kept = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    everything = shown + kept + caplog.text + "".join(capfd.readouterr()) + repr(client.config)
+    assert SECRET not in everything and chat_server.headers[0]["Authorization"] == f"Bearer {SECRET}"
+    assert "OpenAI-Organization" not in chat_server.headers[0]  # an account elsewhere is nothing to a server here
+
+
+@pytest.mark.parametrize("bad", ["sk-\u00e9t\u00e9", "sk-live\nX-Other: 1", "sk-\x00"])
+def test_a_key_that_is_none_is_refused_without_showing_it(bad: str, tmp_path: Path, monkeypatch: Any) -> None:
+    if "\0" not in bad:
+        monkeypatch.setenv("OPENAI_API_KEY", bad)
+    else:
+        monkeypatch.setattr("os.environ", {"OPENAI_API_KEY": bad})
+    with pytest.raises(ValueError, match="variable OPENAI_API_KEY holds characters that no key has") as caught:
+        ChatClient(ChatConfig(base_url="http://127.0.0.1:9/v1", model="m"), cache=tmp_path / "c.jsonl")
+    assert "sk-" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", [f"ftp://u:{SECRET}@h", f"u:{SECRET}@h/v1", f"http://h/v1?key={SECRET}", f"http://h#{SECRET}"]
+)
+def test_an_address_with_a_secret_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(ValueError, match="holds a password, a query or a fragment") as caught:
+        check_endpoint(ChatConfig(base_url=url, model="m"))
+    assert SECRET not in str(caught.value)
+
+
+def test_another_model_than_asked_for_is_an_error_unless_allowed(make: Make, chat_server: Any, tmp_path: Path) -> None:
+    chat_server.behave = lambda body: chat_server.say("fine", model="other-7b")
+    for _ in range(2):  # from the endpoint, and from the cache
+        with pytest.raises(EndpointError, match=r"answered as 'other-7b', and judge.model='m'") as caught:
+            make().ask(MESSAGES)
+        assert caught.value.final and caught.value.kind == "another model"
+    assert make(allow_other_model=True).ask(MESSAGES).model == "other-7b"
+    assert len(chat_server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "served", "same"),
+    [
+        ("m", "", True),
+        ("m", "M", True),
+        ("llama3.1", "llama3.1:latest", True),
+        ("llama3.1:latest", "llama3.1", True),
+        ("llama3.1:8b", "llama3.1:70b", False),
+        ("gpt-4o", "gpt-4o-2024-08-06", True),
+        ("gpt-4o-2024-05-13", "gpt-4o-2024-08-06", False),
+        ("gpt-4o", "gpt-4o-mini", False),
+        ("gpt-4o", "gpt-4o-mini-2024-07-18", False),
+        ("/models/a", "/models/a@main", True),
+    ],
+)
+def test_names_of_one_model(asked: str, served: str, same: bool) -> None:
+    assert same_model(asked, served) is same
+
+
+def test_an_edited_cache_is_named(make: Make, chat_server: Any, tmp_path: Path) -> None:
+    make().ask(MESSAGES)
+    path = tmp_path / "cache.jsonl"
+    good = path.read_text()
+    row = json.loads(good)
+    for changed, message in (
+        ({"tokens": "15"}, "`tokens` must be an integer; got"),
+        ({"tokens": True}, "`tokens`"),
+        ({"text": None}, "`text` must be text"),
+        ({"colour": "red"}, "`colour` is unknown"),
+    ):
+        path.write_text(good + json.dumps(row | changed) + "\n")
+        with pytest.raises(ValueError, match=rf"cache.jsonl, line 2: field {message}"):
+            make()
+    path.write_text(f"{good}not JSON\n{good}")
+    with pytest.raises(ValueError, match=r"cache.jsonl, line 2: not valid JSON"):
+        make()
+    path.write_text(good.replace('"estimated": false, "id": "x", ', ""))  # as earlier releases wrote it
+    assert make().ask(MESSAGES).text == "fine" and len(chat_server.requests) == 1
+
+
+def test_two_processes_may_share_a_cache(make: Make, chat_server: Any, tmp_path: Path) -> None:
+    chat_server.behave = lambda body: chat_server.say(body["messages"][0]["content"])
+    first, second = make(), make()
+    for number in range(6):
+        (first, second)[number % 2].ask([{"role": "user", "content": str(number)}])
+    for client in (first, second, make(offline=True)):
+        said = [client.ask([{"role": "user", "content": str(number)}]).text for number in range(6)]
+        assert said == list("012345")
+    assert len(chat_server.requests) == 6 + 6  # what the other one has asked since is not seen before the next run
 
 
 def test_a_proxy_is_not_asked_about_this_machine(make: Make, chat_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,14 +301,82 @@ def test_the_budget_is_kept(make: Make, chat_server: Any) -> None:
         client.ask(MESSAGES)
 
 
+def test_repeated_requests_are_counted_and_bounded(make: Make, chat_server: Any) -> None:
+    chat_server.behave = lambda body: (500, "text/plain", b"", SOON)
+    client = make(retries=5, max_calls=3)
+    with pytest.raises(BudgetSpent, match="max_calls=3"):
+        client.ask(MESSAGES)
+    assert len(chat_server.requests) == client.calls == 3
+    chat_server.behave = lambda body: (200, "application/json", b'{"choi', {})  # an answer that is none counts, too
+    client = make(retries=5, max_calls=2, seed=1)
+    with pytest.raises(BudgetSpent, match="max_calls=2"):
+        client.ask(MESSAGES)
+    assert len(chat_server.requests) == 5
+    # What failed has used its prompt.
+    chat_server.behave = lambda body: (500, "text/plain", b"", SOON)
+    long = [{"role": "user", "content": "word " * 600}]  # about 1,000 tokens
+    client = make(retries=9, max_total_tokens=3500)
+    with pytest.raises(BudgetSpent, match=r"max_total_tokens=3500; 3012 are used, and the next prompt has about 1004"):
+        client.ask(long)
+    assert len(chat_server.requests) == 5 + 3 and client.tokens == 3012
+
+
+def without_usage(server: Any, text: str, **usage: Any) -> Any:
+    status, kind, reply, headers = server.say(text)
+    body = json.loads(reply) | {"usage": usage or None}
+    return status, kind, json.dumps(body).encode(), headers
+
+
+@pytest.mark.parametrize("usage", [{}, {"prompt_tokens": 0}, {"prompt_tokens": -500}, {"total_tokens": None}])
+def test_tokens_are_estimated_where_the_endpoint_does_not_count(usage: Any, make: Make, chat_server: Any) -> None:
+    chat_server.behave = lambda body: without_usage(chat_server, "fine " * 90, **usage)  # 450 bytes: about 150 tokens
+    client = make(max_total_tokens=400)
+    reply = client.ask([{"role": "user", "content": "0"}])
+    assert reply.estimated and reply.tokens == 155 == client.tokens and client.estimated
+    client.ask([{"role": "user", "content": "1"}])
+    client.ask([{"role": "user", "content": "2"}])
+    with pytest.raises(BudgetSpent, match="max_total_tokens=400"):
+        client.ask([{"role": "user", "content": "3"}])
+    assert len(chat_server.requests) == 3
+    again = make(offline=True).ask([{"role": "user", "content": "0"}])
+    assert again == reply._replace(cached=True)
+
+
+def test_requests_in_flight_do_not_pass_the_limit_together(make: Make, chat_server: Any) -> None:
+    """Sixteen threads at once, each reply as long as it may be: all but the last one fit."""
+
+    def whole(body: dict[str, Any]) -> Any:
+        status, kind, reply, headers = chat_server.say("x")
+        body = json.loads(reply) | {"usage": {"prompt_tokens": 5, "completion_tokens": 100}}
+        return status, kind, json.dumps(body).encode(), headers
+
+    chat_server.behave = whole
+    client = make(max_total_tokens=500, max_tokens=100)
+    spent: list[BudgetSpent] = []
+
+    def ask(number: int) -> None:
+        try:
+            client.ask([{"role": "user", "content": str(number)}])
+        except BudgetSpent as error:
+            spent.append(error)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    assert len(chat_server.requests) == 5 and client.tokens == 525 and len(spent) == 11
+
+
 def test_requests_are_spaced(make: Make, chat_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr("radvqa_jax.chat_client.time.sleep", waited.append)
-    monkeypatch.setattr("radvqa_jax.chat_client.time.monotonic", lambda: 100.0)
+    monkeypatch.setattr("radvqa_jax.chat_budget.time.sleep", waited.append)
+    monkeypatch.setattr("radvqa_jax.chat_budget.time.monotonic", lambda: 100.0)
     client = make(requests_per_minute=30)
     for number in range(3):
         client.ask([{"role": "user", "content": str(number)}])
-    assert waited == [0.0, 2.0, 4.0]
+    assert waited == [2.0, 4.0]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +387,7 @@ def test_requests_are_spaced(make: Make, chat_server: Any, monkeypatch: pytest.M
         ({"base_url": "https://judge.example.org/v1"}, r"not on this machine.*judge.allow_remote=True"),
         ({"base_url": "http://192.168.1.9/v1"}, "not on this machine"),
         ({"base_url": "http://127.0.0.1.example.org/v1"}, "not on this machine"),
-        ({"base_url": "http://u:p@127.0.0.1/v1"}, r"holds a password. Put the key into \$OPENAI_API_KEY"),
+        ({"base_url": "http://u:p@127.0.0.1/v1"}, r"holds a password, .*Put the key into \$OPENAI_API_KEY"),
         ({"base_url": "https://judge.example.org", "allow_remote": True}, "variable OPENAI_API_KEY is empty"),
     ],
 )

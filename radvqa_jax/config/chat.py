@@ -10,6 +10,7 @@ class ChatConfig:
 
     base_url: str = ""  # such as http://127.0.0.1:8000/v1
     model: str = ""  # as the endpoint calls it
+    allow_other_model: bool = False  # whether a reply counts that says it is of another model than `model`
     key_variable: str = "OPENAI_API_KEY"  # environment variable that holds the key; a local server needs none
     allow_remote: bool = False  # an endpoint that is not this machine gets questions, references and answers
     temperature: float = 0.0
@@ -20,8 +21,9 @@ class ChatConfig:
     retries: int = 4  # of a request that failed (connection, timeout, 408, 409, 429, 5xx), with growing pauses
     concurrency: int = 4  # requests at a time
     requests_per_minute: int = 0  # 0 = no limit
-    max_calls: int = 0  # requests that a run may make; 0 = no limit
-    max_total_tokens: int = 0  # prompt and reply tokens that a run may use, as the endpoint counts; 0 = no limit
+    max_calls: int = 0  # requests that a run may send, repeated ones included; 0 = no limit
+    # Prompt and reply tokens that a run may use, as the endpoint counts, by estimate where it does not; 0 = no limit.
+    max_total_tokens: int = 0
     offline: bool = False  # only what is in the cache; nothing is sent
     cache: str = ""  # file of replies; empty = chat_cache.jsonl in the workdir
 

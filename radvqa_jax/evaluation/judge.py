@@ -65,6 +65,29 @@ def judge_name(about: dict[str, Any]) -> str:
     return f"{about['prompt']}-{digest[:8]}"
 
 
+def count_requests(client: ChatClient, rubric: Rubric, items: Sequence[Item], todo: Sequence[Item]) -> str:
+    """Returns how many requests the items that are left will take, before the first is sent; attacks apart."""
+    config = client.config
+    assert isinstance(config, JudgeConfig)
+    lines = []
+    for what, wanted in (("answers", False), ("attacks", True)):
+        own = [item for item in items if bool(item.attack) == wanted]
+        left = [item for item in todo if bool(item.attack) == wanted]
+        kept = sum(_is_cached(client, rubric, item) for item in left)
+        if own:
+            lines.append(
+                f"{len(own)} distinct {what}: {len(own) - len(left)} have a verdict, {kept} have a reply in the cache, "
+                f"{len(left) - kept} are to be asked."
+            )
+    most = config.attempts
+    again = f" Each is asked up to {most} times until a reply is a verdict (judge.attempts)." if most > 1 else ""
+    if any(item.attack for item in todo):
+        again += " judge.attacks=0 leaves the attacks out."
+    if config.max_calls and len(todo) > config.max_calls:
+        again += f" judge.max_calls={config.max_calls} will stop this run before its end."
+    return f"{config.model} judges. " + " ".join(lines) + again
+
+
 def announce(items: Sequence[Item], config: JudgeConfig) -> str:
     """Returns what is about to be sent where, without any of it."""
     record = items[0].record
@@ -72,16 +95,39 @@ def announce(items: Sequence[Item], config: JudgeConfig) -> str:
     if not config.with_question:
         del lengths["question"]
     example = ", ".join(f"{name}: <{len(text)} characters>" for name, text in lengths.items())
+    options = " and the options of multiple-choice questions" if any(item.record.choices for item in items) else ""
     return (
-        f"To {config.base_url}, which is not this machine, go {', '.join(lengths)} of {len(items)} answers; no image, "
-        f"no id, no other field. The first: {example}."
+        f"To {config.base_url}, which is not this machine, go {', '.join(lengths)} of {len(items)} answers{options}; "
+        f"no image, no id, no other field. The first: {example}."
     )
+
+
+def _question(
+    config: JudgeConfig, rubric: Rubric, item: Item, *, attempt: int
+) -> tuple[list[dict[str, str]], str, int]:
+    """Returns (messages, mark, seed) of an attempt; each has another seed, so that none is answered by the cache."""
+    messages, mark = judge_prompts.make_messages(
+        rubric,
+        config,
+        question=item.record.question,
+        reference=item.record.reference,
+        prediction=item.prediction,
+        choices=item.record.choices,
+        attempt=attempt,
+    )
+    return messages, mark, config.seed + attempt
+
+
+def _is_cached(client: ChatClient, rubric: Rubric, item: Item) -> bool:
+    assert isinstance(client.config, JudgeConfig)
+    messages, _, seed = _question(client.config, rubric, item, attempt=0)
+    return client.is_cached(messages, schema=judge_prompts.schema(rubric), seed=seed)
 
 
 def ask_verdict(client: ChatClient, rubric: Rubric, item: Item) -> Judged:
     """Returns the verdict on one item, or why there is none.
 
-    A reply that is no verdict is asked for again, up to `judge.attempts` times in all.
+    A reply that is no verdict is asked for again with another seed, up to `judge.attempts` times in all.
 
     Raises:
         EndpointError: one that every other request would meet.
@@ -92,32 +138,25 @@ def ask_verdict(client: ChatClient, rubric: Rubric, item: Item) -> Judged:
     line = Judged(
         item.key[1], "unjudged", None, "", question_id=record.question_id, source=record.source, attack=item.attack
     )
-    why = ""
     for attempt in range(config.attempts):
-        messages, mark = judge_prompts.make_messages(
-            rubric,
-            config,
-            question=record.question,
-            reference=record.reference,
-            prediction=item.prediction,
-            attempt=attempt,
-        )
+        messages, mark, seed = _question(config, rubric, item, attempt=attempt)
         try:
-            reply = client.ask(messages, schema=judge_prompts.schema(rubric))
+            reply = client.ask(messages, schema=judge_prompts.schema(rubric), seed=seed)
         except NotCached:
-            return line._replace(why=f"{ENDPOINT}: offline, and not in the cache", attempts=attempt)
+            return line._replace(why=f"{ENDPOINT}: offline, and not in the cache")
         except EndpointError as error:
             if error.final:
                 raise
-            return line._replace(why=f"{ENDPOINT}: {error.kind}", attempts=attempt)
+            return line._replace(why=f"{ENDPOINT}: {error.kind}")
+        line = line._replace(attempts=attempt + 1, model=reply.model, reply_id=reply.key)
         try:
             verdict = judge_prompts.parse_verdict(reply.text, rubric=rubric, mark=mark)
         except NoVerdict as error:
             cut = " (cut at judge.max_tokens)" if reply.finish == "length" else ""
-            why = f"no verdict: {error}{cut}"
+            line = line._replace(why=f"no verdict: {error}{cut}")
             continue
-        return line._replace(state="judged", score=verdict.score, reason=verdict.reason, attempts=attempt + 1)
-    return line._replace(why=why, attempts=config.attempts)
+        return line._replace(state="judged", score=verdict.score, reason=verdict.reason, why="")
+    return line
 
 
 def make_items(records: Sequence[Record], rubric: Rubric, *, questions_attacked: int, seed: int) -> list[Item]:
@@ -167,8 +206,10 @@ def judge(
     client = ChatClient(config, cache=cache)
     host = urlsplit(config.base_url).hostname
     write_json(path.with_suffix(".json"), about | {"host": host, "predictions_sha256": sha256(predictions)})
-    if todo and config.allow_remote and not config.offline:
-        print(announce(todo, config), flush=True)
+    if todo and not config.offline:
+        print(count_requests(client, rubric, items, todo), flush=True)
+        if config.allow_remote:
+            print(announce(todo, config), flush=True)
     try:
         with contextlib.closing(_each(client, rubric, todo)) as verdicts:
             for line in _progress(verdicts, len(todo), config):
@@ -180,6 +221,8 @@ def judge(
             f"{error} {len(items) - left} of {len(items)} are judged and kept in {path.name}; start again to continue."
         ) from error
     finally:
+        if client.calls:
+            print(describe_use(client), flush=True)
         client.close()
     # Lines of earlier answers or attacks stay in the file and are not counted.
     return group(name, about, (lines[item.key] for item in items))
@@ -196,6 +239,13 @@ def _progress(lines: Iterator[Judged], total: int, config: JudgeConfig) -> Itera
             raise Stopped(f"{config.base_url} failed {failures} times in a row ({line.why}).")
 
 
+def describe_use(client: ChatClient) -> str:
+    """Returns what a run sent."""
+    about = "about " if client.estimated else ""
+    why = " (an estimate: the endpoint does not count them)" if client.estimated else ""
+    return f"{client.calls} requests were sent, repeated ones included; they took {about}{client.tokens} tokens{why}."
+
+
 def format_summary(judged: JudgeFile) -> str:
     """Returns what a run of the judge came to, for the terminal."""
     lines = list(judged.answers.values())
@@ -206,4 +256,6 @@ def format_summary(judged: JudgeFile) -> str:
         "  scores: " + ", ".join(f"{score}: {scores[score]}" for score in judged.about["scores"]),
     ]
     text += [f"  unjudged, {n}: {reason}" for reason, n in why.most_common()]
+    models = Counter(line.model for line in lines if line.state == "judged")
+    text += [f"  {n} verdicts by {model or 'a model that does not say its name'}" for model, n in models.most_common()]
     return "\n".join(text)

@@ -9,9 +9,11 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from radvqa_jax.files import read_json, read_jsonl
+from pydantic import Field
+
+from radvqa_jax import typed_json
 from radvqa_jax.schema import Record
 
 CONTENT_LENGTH = 16  # hexadecimal digits of a sha256
@@ -20,7 +22,7 @@ CONTENT_LENGTH = 16  # hexadecimal digits of a sha256
 class Judged(NamedTuple):
     """One line: a verdict, or why there is none."""
 
-    content: str  # hash of question, reference and answer
+    content: str  # hash of question, options, reference and answer
     state: Literal["judged", "unjudged"]
     score: int | None  # on the judge's own scale; None if unjudged
     reason: str  # the judge's words
@@ -29,11 +31,22 @@ class Judged(NamedTuple):
     question_id: str = ""  # of the first question with this content
     source: str = ""
     attack: str = ""  # name in evaluation/attacks.py; empty = a model's answer
+    model: str = ""  # that gave the reply, as the endpoint calls itself; empty if it does not say
+    reply_id: str = ""  # key of the reply in the chat cache
 
     @property
     def settled(self) -> bool:
         """Whether asking again would change nothing."""
         return not self.why.startswith("endpoint")
+
+
+class _About(NamedTuple):
+    """What verdicts are read with; a judge's file says more."""
+
+    model: str
+    prompt: str
+    scores: Annotated[list[int], Field(min_length=1)]
+    correct_from: int
 
 
 class JudgeFile(NamedTuple):
@@ -57,8 +70,15 @@ class JudgeFile(NamedTuple):
 
 def content_hash(record: Record, prediction: str) -> str:
     """Returns the hash of what a judge is shown."""
-    content = json.dumps([record.question, record.reference, prediction])
+    shown = [record.question, record.reference, prediction]
+    content = json.dumps([*shown, record.choices] if record.choices else shown)
     return hashlib.sha256(content.encode()).hexdigest()[:CONTENT_LENGTH]
+
+
+def is_about(content: str, record: Record) -> bool:
+    """Returns whether a hash is of the record's first answer, with or without the options: old sheets hashed none."""
+    hashed = (content_hash(shown, record.predictions[0]) for shown in (record, record._replace(choices=[])))
+    return content in hashed
 
 
 def judge_path(predictions: Path, name: str) -> Path:
@@ -67,13 +87,26 @@ def judge_path(predictions: Path, name: str) -> Path:
 
 
 def read_lines(path: Path) -> list[Judged]:
-    """Returns the lines of a verdicts file, of each content and attack the last; none if there is no file."""
-    rows = read_jsonl(path, allow_cut=True) if path.is_file() else []
-    try:
-        lines = [Judged(**row) for row in rows]
-    except TypeError as error:
-        raise ValueError(f"{path} holds a line that is no verdict: {error}.") from error
-    return list({(line.attack, line.content): line for line in lines}.values())
+    """Returns the lines of a verdicts file, of each content and attack the last; none if there is no file.
+
+    A last line that an interruption cut is left out.
+
+    Raises:
+        ValueError: naming the line and the field, if a line is no verdict.
+    """
+    lines: dict[tuple[str, str], Judged] = {}
+    for line in typed_json.iter_lines(path, Judged) if path.is_file() else ():
+        if line.error is not None:
+            if not line.text.endswith(b"\n"):
+                break
+            raise line.error
+        verdict = line.value
+        assert verdict is not None
+        if (verdict.state == "judged") != (verdict.score is not None):
+            what = f"state={verdict.state!r} with score={verdict.score!r}; a verdict has both or neither"
+            raise ValueError(f"{path}, line {line.number}: {what}.")
+        lines[verdict.attack, verdict.content] = verdict
+    return list(lines.values())
 
 
 def group(name: str, about: Mapping[str, Any], lines: Iterable[Judged]) -> JudgeFile:
@@ -90,5 +123,8 @@ def find_judges(predictions: Path) -> list[JudgeFile]:
     for described in sorted(predictions.parent.glob("*.json")):
         if described.name.startswith(start):
             name = described.stem.removeprefix(start)
-            found.append(group(name, read_json(described), read_lines(described.with_suffix(".jsonl"))))
+            about = typed_json.parse(described.read_bytes(), dict[str, Any], where=str(described))
+            needed = {field: about[field] for field in _About._fields if field in about}
+            typed_json.check(needed, _About, where=str(described))
+            found.append(group(name, about, read_lines(described.with_suffix(".jsonl"))))
     return found

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from radvqa_jax.evaluation import attacks, intervals, scoring
-from radvqa_jax.evaluation.agreement import cohen_kappa
-from radvqa_jax.evaluation.judge_file import JudgeFile
+from radvqa_jax.evaluation.agreement import Agreement, cohen_kappa
+from radvqa_jax.evaluation.judge_file import JudgeFile, is_about
+from radvqa_jax.evaluation.review import Reading
 from radvqa_jax.schema import Record
 
 
@@ -51,6 +52,39 @@ def _attack_cells(judged: JudgeFile, records: Sequence[Record], **bootstrap: int
         if cell := _mean(values, images, bounds=(0.0, 1.0), **bootstrap):
             cells[name] = cell | {"unjudged": sum(line.score is None for line in chosen)}
     return cells
+
+
+def human_agreement(
+    judged: JudgeFile, records: Sequence[Record], readings: Sequence[Reading], *, resamples: int, seed: int
+) -> dict[str, Agreement]:
+    """Returns {reader: agreement of the judge with them}, over the answers that both judged."""
+    by_question = {(record.source, record.question_id): record for record in records if record.predictions}
+    said: dict[str, dict[tuple[str, str], tuple[bool, bool]]] = {}
+    for reading in readings:
+        record = by_question.get(key := (reading.source, reading.question_id))
+        if record is None or not is_about(reading.content, record):
+            continue
+        if (verdict := judged.correct(judged.find(record))) is not None:
+            said.setdefault(reading.reader, {})[key] = (reading.correct, verdict)
+    agreements = {}
+    for reader, found in said.items():
+        human, machine = ([pair[side] for pair in found.values()] for side in (0, 1))
+        images = [_image(by_question[key]) for key in found]
+        if agreement := cohen_kappa(human, machine, images, resamples=resamples, seed=seed):
+            agreements[reader] = agreement
+    return agreements
+
+
+def describe_agreement(reader: str, agreement: Agreement) -> str:
+    """Returns the agreement with one reader, for the terminal."""
+    kappa = "no kappa: both say one and the same thing throughout"
+    if agreement.kappa is not None:
+        low_high = agreement.interval and " [{:.3f}, {:.3f}]".format(*agreement.interval)
+        kappa = f"kappa {agreement.kappa:.3f}{low_high or ''}"
+    return (
+        f"  agreement with reader {reader}: {kappa}; equal verdicts on {agreement.agree:.1%} of n={agreement.n} "
+        f"answers about {agreement.n_images} images"
+    )
 
 
 def score_judge(judged: JudgeFile, records: Sequence[Record], *, resamples: int, seed: int) -> dict[str, Any]:

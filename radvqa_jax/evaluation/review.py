@@ -14,7 +14,7 @@ import numpy as np
 
 from radvqa_jax.evaluation import intervals, scoring
 from radvqa_jax.evaluation.agreement import cohen_kappa
-from radvqa_jax.evaluation.judge_file import JudgeFile, content_hash
+from radvqa_jax.evaluation.judge_file import JudgeFile, content_hash, is_about
 from radvqa_jax.schema import Record
 from radvqa_jax.spreadsheet import original_cell, write_csv
 
@@ -107,7 +107,7 @@ def score_readings(
     stale = 0
     for reading in (reading for reading in readings if reading.run == run):
         record = by_key.get(key := (reading.source, reading.question_id))
-        if record is None or content_hash(record, record.predictions[0]) != reading.content:
+        if record is None or not is_about(reading.content, record):
             stale += 1
             continue
         if key in said.setdefault(reading.reader, {}):

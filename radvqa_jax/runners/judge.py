@@ -3,17 +3,35 @@
 from pathlib import Path
 
 from radvqa_jax.config import Config
+from radvqa_jax.evaluation.judge_scores import describe_agreement, human_agreement
 from radvqa_jax.evaluation.predict import read_records
+from radvqa_jax.evaluation.review import read_sheet
 
 
 def judge_mode(config: Config, workdir: Path) -> None:
-    """Judges the answers of config.eval.predictions and writes the verdicts beside them; mode=score then shows them."""
+    """Judges the answers of config.eval.predictions and writes the verdicts beside it; mode=score then shows them.
+
+    Prints the agreement with people where a filled review sheet is configured or lies beside the predictions.
+    """
     try:
         from radvqa_jax.evaluation.judge import format_summary, judge  # here: only this mode needs pydantic and openai
     except ModuleNotFoundError as error:
         raise ValueError(f"mode=judge needs {error.name}: pip install -e '.[judge]'.") from error
     path = Path(config.eval.predictions).expanduser()
+    records = read_records(path)
+    readings = [reading for sheet in find_sheets(config, path) for reading in read_sheet(sheet)]
     cache = Path(config.judge.cache).expanduser() if config.judge.cache else workdir / "chat_cache.jsonl"
-    judged = judge(read_records(path), predictions=path, config=config.judge, cache=cache, seed=config.seed)
+    judged = judge(records, predictions=path, config=config.judge, cache=cache, seed=config.seed)
     print(format_summary(judged))
+    found = human_agreement(judged, records, readings, resamples=config.eval.bootstrap, seed=config.seed)
+    for reader, agreement in found.items():
+        print(describe_agreement(reader, agreement))
     print(f"The verdicts are in {path.parent / f'{path.stem}.judge-{judged.name}.jsonl'}; mode=score shows them.")
+
+
+def find_sheets(config: Config, predictions: Path) -> list[Path]:
+    """Returns the configured review sheets, and those that a report has left beside the predictions."""
+    given = [Path(sheet).expanduser() for sheet in config.report.review_sheets]
+    beside = [folder / "review_sheet.csv" for folder in (predictions.parent, predictions.parent.parent)]
+    found = given + [sheet for sheet in beside if sheet.is_file()]
+    return list({sheet.resolve(): sheet for sheet in found}.values())

@@ -6,14 +6,14 @@ The evidence (caption and case fields) is not repeated in a line. It stands in t
 
 import hashlib
 import json
-import types
-import typing
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from radvqa_jax.files import append_jsonl, read_jsonl
+from radvqa_jax import typed_json
+from radvqa_jax.files import append_jsonl
+from radvqa_jax.typed_json import STRICT
 
 FILE_NAME = "candidates.jsonl"
 ID_LENGTH = 16  # hexadecimal digits of a sha256
@@ -27,6 +27,8 @@ AnswerType = Literal["closed", "open"]
 class Candidate:
     """One written pair. Missing texts are empty; nothing here has been checked against the evidence."""
 
+    __pydantic_config__ = STRICT
+
     candidate_id: str  # see candidate_id()
     dataset: str
     builder_config: str
@@ -39,7 +41,7 @@ class Candidate:
     prompt_sha256: str  # of the writer's wording, without the evidence; of the template for `templates`
     model: str  # as the server names it; empty for `templates`
     seed: int  # sent with the request that gave this pair; of the draw for `templates`
-    sampling: Mapping[str, Any] = field(default_factory=dict)  # temperature, max_tokens, response_format, attempt
+    sampling: dict[str, Any] = field(default_factory=dict)  # temperature, max_tokens, response_format, attempt
     reply_id: str  # key of the raw reply in the chat cache; empty for `templates`
     question: str
     answer: str
@@ -53,41 +55,6 @@ class Candidate:
     def to_json(self) -> dict[str, Any]:
         """Returns a dict for one line of jsonl."""
         return asdict(self)
-
-    @staticmethod
-    def from_json(row: Mapping[str, Any]) -> "Candidate":
-        """Returns the candidate of one line.
-
-        Raises:
-            ValueError: naming the fields that are unknown, missing or of another type than the line may hold.
-        """
-        known = {item.name for item in fields(Candidate)}
-        unknown, missing = sorted(set(row) - known), sorted(known - set(row))
-        if unknown or missing:
-            raise ValueError(f"A candidate has unknown fields {unknown} and lacks {missing}.")
-        wrong = [name for name, kind in _TYPES.items() if not _is_a(row[name], kind)]
-        if wrong:
-            shown = ", ".join(f"{name}={str(row[name])[:40]!r}" for name in wrong)
-            raise ValueError(f"A candidate has values that its fields may not hold: {shown}.")
-        candidate = Candidate(**row)
-        if candidate.candidate_id != make_id(candidate):
-            raise ValueError(f"candidate_id={candidate.candidate_id!r} is not the id of its content; was it edited?")
-        return candidate
-
-
-_TYPES = typing.get_type_hints(Candidate)
-
-
-def _is_a(value: Any, kind: Any) -> bool:
-    """Returns whether a JSON value is of the type of a field."""
-    origin = typing.get_origin(kind)
-    if origin is Literal:
-        return value in typing.get_args(kind)
-    if origin is list:
-        return isinstance(value, list) and all(isinstance(item, str) for item in value)
-    if isinstance(kind, types.GenericAlias) or origin is not None:
-        return isinstance(value, dict)
-    return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
 
 
 def candidate_id(
@@ -114,15 +81,22 @@ def make_id(candidate: Candidate) -> str:
 def read_candidates(path: Path) -> list[Candidate]:
     """Returns the candidates of a file, in its order; of two lines with one id the first.
 
+    A last line that an interruption cut is left out.
+
     Raises:
-        ValueError: naming the file and the candidate, if a line is not one; OSError if the file cannot be read.
+        ValueError: naming the line and the field, if a line is no candidate; OSError if the file cannot be read.
     """
     found: dict[str, Candidate] = {}
-    for row in read_jsonl(path, allow_cut=True):
-        try:
-            candidate = Candidate.from_json(row)
-        except ValueError as error:
-            raise ValueError(f"{path}, candidate {str(row.get('candidate_id', 'without id'))[:40]}: {error}") from error
+    for line in typed_json.iter_lines(path, Candidate):
+        if line.error is not None:
+            if not line.text.endswith(b"\n"):
+                break
+            raise line.error
+        candidate = line.value
+        assert candidate is not None
+        if candidate.candidate_id != make_id(candidate):
+            what = f"candidate_id={candidate.candidate_id!r} is not the id of its content; was it edited?"
+            raise ValueError(f"{path}, line {line.number}: {what}")
         found.setdefault(candidate.candidate_id, candidate)
     return list(found.values())
 

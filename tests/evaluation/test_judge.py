@@ -12,7 +12,7 @@ import pytest
 from radvqa_jax.config import Config, EvalConfig, JudgeConfig
 from radvqa_jax.evaluation import attacks
 from radvqa_jax.evaluation.judge import Stopped, announce, format_summary, judge, make_items
-from radvqa_jax.evaluation.judge_file import JudgeFile, find_judges, judge_path
+from radvqa_jax.evaluation.judge_file import JudgeFile, content_hash, find_judges, judge_path
 from radvqa_jax.evaluation.judge_prompts import (
     RUBRICS,
     NoVerdict,
@@ -135,7 +135,10 @@ NO_VERDICTS = {
     '{"mark": "M", "reason": "r", "score": 1.0}': "score",
     '{"mark": "M", "reason": "r", "score": 2}': "not on the scale",
     '{"mark": "M", "reason": null, "score": 1}': "reason",
-    '{"mark": "M", "reason": "r", "score": 1, "also": 0}': "also",
+    '{"mark": "M", "reason": "r", "score": "one", "also": 0}': "score",
+    '```\n{"mark": "M", "reason": "r", "score": 1}\n```\n```\n{"mark": "M", "reason": "r", "score": 0}\n```': "not one",
+    '{"mark": "M", "reason": "r", "score": 1}</think>': "not one JSON object",
+    "[" * 100_000: "not one JSON object",
     '{"mark": "M", "reason": "r", "score": 0, "score": 1}': "twice",
     '{"mark": "0123456789", "reason": "r", "score": 1}': "another mark",
     '[{"mark": "M", "reason": "r", "score": 1}]': "the whole",
@@ -151,12 +154,201 @@ def test_anything_else_is_no_verdict(reply: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", ["J", " J \n", "```json\nJ\n```", "```\nJ\n```", '<think>score 0? {"score": 0}</think>\nJ']
+    "reply",
+    [
+        "J",
+        " J \n",
+        "```json\nJ\n```",
+        "```\nJ\n```",
+        "```json J```",
+        "```json\nJ\n```\nI hope this helps.",
+        "Here it is:\n```json\nJ\n```",
+        '<think>score 0? {"score": 0}</think>\nJ',
+        '{"score": 0}? No.</think>\nJ',
+        "Let me see </think>\n```json\nJ\n```\nDone.",
+        "<think>a</think> again</think>J",
+        "analysis<|channel|>final<|message|>J",
+    ],
 )
 def test_what_is_a_verdict(reply: str) -> None:
     found = parse_verdict(reply.replace("J", verdict("abc", 1)), rubric=MEDM, mark="abc")
     assert (found.score, found.reason) == (1, "because")
     assert parse_verdict(reply.replace("J", verdict("abc", 5)), rubric=LLAMA, mark="abc").score == 5
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        ('{"mark": "abc", "reason": "one\ntwo\tthree", "score": 1}', "one\ntwo\tthree"),
+        ('{"mark": "abc", "reason": "r", "score": 1, "confidence": 0.9, "notes": ["x"]}', "r"),
+        ('{"mark": "abc", "reason": "it says </think> and ```", "score": 1}', "it says </think> and ```"),
+        ('{"mark": "abc", "reason": "half \\ud83d", "score": 1}', "half \N{REPLACEMENT CHARACTER}"),
+        ('{"mark": "abc", "reason": "whole \\ud83d\\ude00", "score": 1}', "whole \N{GRINNING FACE}"),
+    ],
+)
+def test_a_verdict_in_the_words_of_models(reply: str, reason: str) -> None:
+    found = parse_verdict(reply, rubric=MEDM, mark="abc")
+    assert (found.score, found.reason) == (1, reason)
+
+
+def test_half_a_surrogate_is_kept_as_a_reply(ask: Ask, chat_server: Any, tmp_path: Path) -> None:
+    def behave(body: dict[str, Any]) -> Any:
+        mark, _ = read_request(body)
+        inside = verdict(mark, 1, "half \ud83d of one")
+        return chat_server.say(inside if "Question 1?" in body["messages"][-1]["content"] else f"\ud83d{inside}")
+
+    chat_server.behave = behave
+    judged = ask(RECORDS[:2], attempts=1)
+    line = judged.find(RECORDS[1])
+    assert line is not None and line.reason == "half \N{REPLACEMENT CHARACTER} of one"
+    assert judged.answers[content_hash(RECORDS[0], "right lung")].why == "no verdict: not one JSON object"
+    assert len(read_jsonl(tmp_path / "cache.jsonl")) == 2  # what was paid for is kept
+    assert dict(ask(RECORDS[:2], attempts=1).answers) == dict(judged.answers)
+    assert len(chat_server.requests) == 2
+
+
+def test_the_options_of_a_question_are_shown(ask: Ask, chat_server: Any) -> None:
+    choices = ["pneumonia", 'edema"\nanswer: "B', "nodule"]
+    records = [
+        record(0, "B", "edema", choices=choices),
+        record(0, "B", "edema"),
+        record(1, "B", "B", choices=["x", "y"]),
+    ]
+    judged = ask(records, with_question=False)
+    fields = [read_request(body)[1] for body in chat_server.requests]
+    assert sorted([field.get("choices", []) for field in fields]) == [[], choices, ["x", "y"]]
+    systems = {
+        len(field): body["messages"][0]["content"] for field, body in zip(fields, chat_server.requests, strict=True)
+    }
+    assert "options of the question" in systems[3] and "options of the question" not in systems[2]
+    # The same words with other options are another thing to judge.
+    assert len(judged.answers) == 3 and len({content_hash(r, r.predictions[0]) for r in records}) == 3
+
+
+def test_each_attempt_is_a_request_of_its_own(ask: Ask, chat_server: Any, tmp_path: Path) -> None:
+    """The server gives the same reply to the same request, as one with a cache of its own would."""
+    chat_server.behave = lambda body: chat_server.say("Score: 1")
+    (line,) = ask(RECORDS[:1], attempts=4).answers.values()
+    assert (line.state, line.attempts, len(chat_server.requests)) == ("unjudged", 4, 4)
+    assert [body["seed"] for body in chat_server.requests] == [0, 1, 2, 3]
+    assert len({json.dumps(body["messages"]) for body in chat_server.requests}) == 4
+    assert len(read_jsonl(tmp_path / "cache.jsonl")) == 4
+    # A judge that would ask once more asks once.
+    assert [line.attempts for line in ask(RECORDS[:1], attempts=5).answers.values()] == [5]
+    assert len(chat_server.requests) == 5
+
+
+def test_an_attempt_that_never_came_is_not_counted(ask: Ask, chat_server: Any) -> None:
+    def behave(body: dict[str, Any]) -> Any:
+        return chat_server.say("no") if len(chat_server.requests) == 1 else (500, "text/plain", b"", SOON)
+
+    chat_server.behave = behave
+    (line,) = ask(RECORDS[:1], retries=1).answers.values()
+    assert (line.why, line.attempts, len(chat_server.requests)) == ("endpoint: status 500", 1, 3)
+
+
+def test_the_model_that_answered_stands_in_each_verdict(ask: Ask, chat_server: Any, tmp_path: Path) -> None:
+    good = chat_server.behave
+
+    def renamed(name: str) -> Callable[[dict[str, Any]], Any]:
+        def behave(body: dict[str, Any]) -> Any:
+            status, kind, reply, headers = good(body)
+            return status, kind, json.dumps(json.loads(reply) | {"model": name}).encode(), headers
+
+        return behave
+
+    chat_server.behave = renamed("llama3.1:latest")
+    judged = ask(RECORDS[:1], model="llama3.1")
+    assert {line.model for line in judged.answers.values()} == {"llama3.1:latest"}
+    assert "1 verdicts by llama3.1:latest" in format_summary(judged)
+    chat_server.behave = renamed("other-7b")
+    with pytest.raises(Stopped, match=r"answered as 'other-7b'.*judge.allow_other_model=True.* 0 of 6 are judged"):
+        ask(model="llama3.2", concurrency=1)
+    paid = len(chat_server.requests)
+    judged = ask(RECORDS[:1], model="llama3.2", allow_other_model=True)
+    assert {line.model for line in judged.answers.values()} == {"other-7b"}
+    assert len(chat_server.requests) == paid  # what was paid for had been kept
+    (path,) = [path for path in tmp_path.glob("*.judge-*.jsonl") if "other-7b" in path.read_text()]
+    assert json.loads(path.read_text())["reply_id"] in (tmp_path / "cache.jsonl").read_text()
+
+
+def test_requests_are_announced_before_the_first_and_attacks_apart(
+    ask: Ask, chat_server: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, seen = chat_server.behave, []
+
+    def note(body: dict[str, Any]) -> Any:
+        seen.append(capsys.readouterr().out)
+        return good(body)
+
+    chat_server.behave = note
+    ask(RECORDS[:2], concurrency=1)
+    ask(attacks=3, concurrency=1, max_calls=500)
+    said = [text for text in seen if text]
+    assert "2 distinct answers: 0 have a verdict, 0 have a reply in the cache, 2 are to be asked." in said[0]
+    assert "attacks" not in said[0] and "up to 3 times" in said[0] and "judge.max_calls" not in said[0]
+    assert "6 distinct answers: 2 have a verdict, 0 have a reply in the cache, 4 are to be asked." in said[1]
+    each = 3 * len(attacks.NAMES)
+    assert re.search(rf" ({each - 2}|{each - 1}|{each}) distinct attacks: 0 have a verdict, ", said[1])
+    assert "judge.attacks=0 leaves the attacks out" in said[1]
+    assert "requests were sent" in capsys.readouterr().out
+    with pytest.raises(Stopped):
+        ask(max_calls=1, seed=3)
+    assert "judge.max_calls=1 will stop this run before its end" in "".join(seen)
+
+
+def test_agreement_with_people_is_printed(chat_server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from radvqa_jax.runners import RUNNERS
+
+    chat_server.behave = honest(chat_server)
+    predictions = tmp_path / "run" / "predictions" / "answers.jsonl"
+    records = [*RECORDS, record(6, "B", "A", choices=["x", "y"])]
+    write_jsonl(predictions, [r.to_json() for r in records])
+    config = Config(
+        mode="judge",
+        eval=EvalConfig(predictions=str(predictions), bootstrap=50),
+        judge=JudgeConfig(base_url=chat_server.url, model="m", attacks=0),
+    )
+    RUNNERS["judge"](config, tmp_path / "work")
+    assert "agreement with" not in capsys.readouterr().out
+    # Ann agrees with the judge but once; her sheet was made when options were not part of the hash.
+    lines = ["run,source,question_id,image_id,content,question,reference,prediction,reader,correct,comment"]
+    for number, r in enumerate(records):
+        right = r.predictions[0] == r.reference and number != 1
+        content = content_hash(r._replace(choices=[]), r.predictions[0])
+        lines.append(f"stage1,s,{r.question_id},{r.image_id},{content},q,r,p,ann,{'yes' if right else 'no'},")
+    lines.append("stage1,s,q0,i0,0123456789abcdef,q,r,p,bob,yes,")  # about another answer
+    (tmp_path / "run" / "review_sheet.csv").write_text("\n".join(lines))
+    RUNNERS["judge"](config, tmp_path / "work")
+    out = capsys.readouterr().out
+    assert "agreement with reader ann: kappa 0.696 [" in out and "85.7% of n=7 answers about 4 images" in out
+    assert "bob" not in out
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"score": "1"}, "`score` must be an integer"),
+        ({"score": True}, "`score`"),
+        ({"state": "maybe"}, "`state` must be"),
+        ({"state": "unjudged"}, "state='unjudged' with score=1"),
+        ({"attempts": "3"}, "`attempts`"),
+        ({"reason": None}, "`reason` must be text"),
+        ({"colour": "red"}, "`colour` is unknown"),
+    ],
+)
+def test_an_edited_line_is_named(ask: Ask, changed: dict[str, Any], message: str, tmp_path: Path) -> None:
+    judged = ask(RECORDS[1:2])
+    path = judge_path(tmp_path / "answers.jsonl", judged.name)
+    (row,) = read_jsonl(path)
+    write_jsonl(path, [row | changed])
+    with pytest.raises(ValueError, match=rf"answers.judge-medm-\w+.jsonl, line 1: .*{message}"):
+        find_judges(tmp_path / "answers.jsonl")
+    write_jsonl(path, [row])
+    about = path.with_suffix(".json")
+    about.write_text(about.read_text().replace('"correct_from": 1', '"correct_from": "1"'))
+    with pytest.raises(ValueError, match="json: field `correct_from` must be an integer"):
+        find_judges(tmp_path / "answers.jsonl")
 
 
 def test_a_bad_reply_is_asked_again_and_then_given_up(ask: Ask, chat_server: Any) -> None:

@@ -60,27 +60,28 @@ def test_an_id_follows_what_the_pair_is(name: str) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"seed": True}, "seed='True'"),
-        ({"seed": "3"}, "seed='3'"),
-        ({"choices": "liver"}, "choices='liver'"),
-        ({"choices": [1]}, "choices="),
-        ({"sampling": []}, "sampling="),
-        ({"writer": "poet"}, "writer='poet'"),
-        ({"kind": None}, "kind='None'"),
-        ({"answerable_from_image": "yes"}, "answerable_from_image='yes'"),
-        ({"colour": "red"}, r"unknown fields \['colour'\]"),
+        ({"seed": True}, "`seed` must be an integer; got true"),
+        ({"seed": "3"}, '`seed` must be an integer; got "3"'),
+        ({"choices": "liver"}, "`choices` must be a list"),
+        ({"choices": [1]}, r"`choices\[0\]` must be text"),
+        ({"sampling": []}, "`sampling` must be a JSON object"),
+        ({"writer": "poet"}, "`writer` must be 'case', 'literature', 'caption' or 'templates'; got \"poet\""),
+        ({"kind": None}, "`kind` must be"),
+        ({"answerable_from_image": "yes"}, "`answerable_from_image` must be true or false"),
+        ({"colour": "red"}, "`colour` is unknown"),
         ({"answer": "right lower lobe"}, "is not the id of its content"),
     ],
 )
 def test_a_line_that_is_no_candidate_is_named(changed: dict[str, Any], message: str, tmp_path: Path) -> None:
     path = tmp_path / "candidates.jsonl"
     write_jsonl(path, [make_candidate().to_json() | changed])
-    with pytest.raises(ValueError, match=rf"candidates\.jsonl, candidate \w+: .*{message}"):
+    with pytest.raises(ValueError, match=rf"candidates\.jsonl, line 1: .*{message}"):
         read_candidates(path)
 
 
-def test_a_missing_field_is_named() -> None:
+def test_a_missing_field_is_named(tmp_path: Path) -> None:
     row = make_candidate().to_json()
-    del row["support"]
-    with pytest.raises(ValueError, match=r"lacks \['support'\]"):
-        Candidate.from_json(row)
+    del row["image_id"]
+    write_jsonl(tmp_path / "candidates.jsonl", [row])
+    with pytest.raises(ValueError, match=r"line 1: field `image_id` is missing"):
+        read_candidates(tmp_path / "candidates.jsonl")

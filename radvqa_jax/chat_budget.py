@@ -1,0 +1,99 @@
+"""What a run may send to a chat model: requests, tokens, and how fast. Repeated requests count like any other."""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from radvqa_jax.config import ChatConfig
+
+_BYTES_A_TOKEN = 3  # of UTF-8. English has about 4, Chinese 3 to 5: rather too many tokens than too few
+_TOKENS_A_MESSAGE = 4  # what a chat template puts around it
+
+
+class BudgetSpent(ValueError):
+    """The run has used the calls or tokens that it may use."""
+
+
+def estimate_tokens(text: str) -> int:
+    """Returns about how many tokens a text has, rounded up.
+
+    >>> estimate_tokens("Is there a mass?")
+    6
+    """
+    return -(-len(text.encode("utf-8", "replace")) // _BYTES_A_TOKEN)
+
+
+def estimate_prompt(messages: Sequence[Mapping[str, str]]) -> int:
+    """Returns about how many tokens a conversation has."""
+    return sum(estimate_tokens(message["content"]) + _TOKENS_A_MESSAGE for message in messages)
+
+
+class Budget:
+    """Counts requests and tokens of a run, and spaces requests evenly over time. Safe to use from several threads.
+
+    A request that fails has used its prompt, by estimate. Requests in flight are taken to use `max_tokens` each: a run
+    passes `max_total_tokens` by the reply to one request at most.
+    """
+
+    def __init__(self, config: ChatConfig) -> None:
+        self._config = config
+        self._room = threading.Condition()
+        self._asking = threading.local()
+        self._reserved = 0  # tokens that the replies in flight may use
+        self._next = 0.0
+        self.calls = 0
+        self.tokens = 0
+
+    @contextmanager
+    def asking(self, prompt: int) -> Iterator[None]:
+        """Reserves the tokens of one question and waits while others may use up what is left.
+
+        Raises:
+            BudgetSpent: if too little is left for a prompt of so many tokens.
+        """
+        most, limit = self._config.max_tokens, self._config.max_total_tokens
+        with self._room:
+            while limit and self._reserved and self.tokens + self._reserved + prompt + most > limit:
+                self._room.wait()
+            self._check(prompt)
+            self._reserved += most
+        self._asking.prompt = prompt
+        try:
+            yield
+        finally:
+            with self._room:
+                self._reserved -= most
+                self._room.notify_all()
+
+    def count(self) -> None:
+        """Counts one request of the question that this thread asks, and waits for its turn.
+
+        Raises:
+            BudgetSpent: if it may not be sent.
+        """
+        prompt = self._asking.prompt
+        with self._room:
+            self._check(prompt)
+            self.calls += 1
+            self.tokens += prompt
+            now = time.monotonic()
+            start = max(now, self._next)
+            if self._config.requests_per_minute:
+                self._next = start + 60 / self._config.requests_per_minute
+        if start > now:
+            time.sleep(start - now)
+
+    def replied(self, tokens: int) -> None:
+        """Puts the tokens of a request and its reply in the place of the estimate."""
+        with self._room:
+            self.tokens += tokens - self._asking.prompt
+
+    def _check(self, prompt: int) -> None:
+        calls, limit = self._config.max_calls, self._config.max_total_tokens
+        again = "Raise it and start again to continue."
+        if calls and self.calls >= calls:
+            raise BudgetSpent(f"The budget is spent: max_calls={calls}. {again}")
+        if limit and (self.tokens >= limit or self.tokens + prompt > limit):
+            used = f"{self.tokens} are used, and the next prompt has about {prompt}"
+            raise BudgetSpent(f"The budget is spent: max_total_tokens={limit}; {used}. {again}")

@@ -1,0 +1,84 @@
+"""What comes back from a chat model: a reply, or an error that says why there is none."""
+
+import json
+import re
+from typing import Any, NamedTuple
+
+NO_COMPLETION = "no chat completion"
+# What servers add to the name that they were asked for: a tag, a revision, the date of a release.
+_SUFFIX = re.compile(r"(:latest|@main|-\d{8}|-\d{4}-\d{2}-\d{2})$")
+
+
+class Reply(NamedTuple):
+    """What the model said."""
+
+    text: str
+    finish: str  # stop, length, … as the endpoint says
+    model: str  # as the endpoint calls itself
+    tokens: int  # of prompt and reply
+    cached: bool
+    estimated: bool = False  # the endpoint does not count tokens: `tokens` is an estimate
+    id: str = ""  # as the endpoint calls the reply
+    key: str = ""  # under which the cache keeps it
+
+
+class EndpointError(OSError):
+    """No reply came, after all retries. `final`: every other request would fail in the same way."""
+
+    def __init__(self, message: str, *, kind: str, final: bool = False) -> None:
+        super().__init__(message)
+        self.kind = kind  # one or two words, without anything that was sent or received
+        self.final = final
+
+
+def same_model(asked: str, served: str) -> bool:
+    """Returns whether an endpoint answered as the model that it was asked for; one that says nothing is believed.
+
+    >>> same_model("llama3.1", "llama3.1:latest"), same_model("gpt-4o", "gpt-4o-2024-08-06"), same_model("a", "b")
+    (True, True, False)
+    """
+    names = {served.casefold(), _SUFFIX.sub("", served.casefold())}
+    return not served or bool(names & {asked.casefold(), asked.casefold().removesuffix(":latest")})
+
+
+def whole_text(value: Any) -> Any:
+    """Returns a JSON value whose texts can be written: half of a surrogate pair, which JSON can hold, is no character.
+
+    >>> whole_text(["fine", {"a": chr(0xD83D)}])
+    ['fine', {'a': '�'}]
+    """
+    if isinstance(value, str):
+        return re.sub(r"[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", value)
+    if isinstance(value, list):
+        return [whole_text(item) for item in value]
+    if isinstance(value, dict):
+        return {whole_text(name): whole_text(item) for name, item in value.items()}
+    return value
+
+
+def read_completion(text: str, *, url: str) -> Reply:
+    """Returns the reply in the body of a response.
+
+    Raises:
+        EndpointError: if it is no chat completion: HTML, JSON that ends early, or other JSON.
+    """
+    try:
+        body = json.loads(text)
+        choice = body["choices"][0]
+        content, usage = choice["message"]["content"], body.get("usage") or {}
+        counts = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
+        tokens = max(sum(counts[:2]), counts[2], 0)  # 0: not counted
+        if content is not None and not isinstance(content, str):
+            raise TypeError(f"content is {type(content).__name__}")
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        start = text.lstrip()[:40]
+        html = start.startswith("<")
+        hint = " That is a web page: does base_url end in /v1?" if html else ""
+        raise EndpointError(
+            f"{url} sent no chat completion but {start!r} ({type(error).__name__}).{hint}",
+            kind="HTML instead of JSON" if html else NO_COMPLETION,
+            final=html,
+        ) from error
+    said = (content, choice.get("finish_reason"), body.get("model"), body.get("id"))
+    words, finish, model, name = (whole_text(str(value or "")) for value in said)
+    return Reply(words, finish, model, tokens, cached=False, id=name)
