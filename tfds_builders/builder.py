@@ -129,6 +129,10 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
         assert self.builder_config is not None  # every data set here has one
         return self.builder_config.name
 
+    def expected(self) -> Mapping[str, Mapping[str, Any]]:
+        """Returns {split: {figure: number or [least, most]}} of the official release."""
+        return read_manifest(self.folder(), self.config_name)
+
     @classmethod
     def folder(cls) -> Path:
         """Returns tfds_builders/<name>/."""
@@ -140,6 +144,10 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
             features=common_features(**self.extra_features()), homepage=self.HOMEPAGE, disable_shuffling=True
         )
 
+    def find(self, dl_manager: tfds.download.DownloadManager) -> OfficialFiles:
+        """Returns the files to read; raises ValueError saying what is missing and what to put where."""
+        return find_files(self, dl_manager)
+
     def read_files(self, files: OfficialFiles) -> Reading:
         """Returns what a pass over the official files gives; images are found but not opened."""
         reading = Reading(files, Rejects(self.name))
@@ -147,7 +155,7 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
         return reading
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[int, Row]]]:
-        reading = self._reading = self.read_files(find_files(self, dl_manager))
+        reading = self._reading = self.read_files(self.find(dl_manager))
         self._check_counts(reading)  # before an hour goes into images
         found = {split: self._generate_examples(split, rows) for split, rows in reading.splits.items() if rows}
         if not found:
@@ -181,7 +189,7 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
         assert reading is not None
         wrong = self._check_counts(reading)
         folder = Path(self.data_dir)
-        expected = read_manifest(self.folder(), self.config_name)
+        expected = self.expected()
         report = {"found": reading.counts.found(), "expected": expected, "differences": wrong}
         write_whole(folder / COUNTS_FILE, json.dumps(report, indent=1) + "\n")
         reading.rejects.write(folder)
@@ -189,7 +197,7 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
 
     def _check_counts(self, reading: Reading) -> list[str]:
         """Returns the differences from the manifest; they are an error unless allowed."""
-        wrong = differences(reading.counts.found(), read_manifest(self.folder(), self.config_name))
+        wrong = differences(reading.counts.found(), self.expected())
         if wrong and not self._allow:
             reasons = "; ".join(f"{n} x {reason}" for reason, n in reading.rejects.summary("dropped").items())
             raise ValueError(

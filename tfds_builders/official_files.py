@@ -65,6 +65,15 @@ class OfficialFiles:
         entry = found[0]
         return entry.archive.read(entry) if isinstance(entry, Member) else entry.read_bytes()
 
+    def paths(self) -> list[str]:
+        """Returns the whole path of every file, in order, as `read` takes it."""
+        return ["/".join(parts) for parts, _ in self._entries]
+
+    def open(self, name: str) -> Path | io.BytesIO:
+        """Returns what a library reads a large file from: the file itself, or the bytes of an archive's member."""
+        found = self._find(name)
+        return found[0] if len(found) == 1 and isinstance(found[0], Path) else io.BytesIO(self.read(name))
+
     def first(self, *names: str) -> str:
         """Returns the first of the names that there is, or an empty string."""
         return next((name for name in names if name in self), "")

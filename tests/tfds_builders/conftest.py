@@ -56,6 +56,11 @@ def build(name: str, config: str, manual_dir: Path, data_dir: Path, *, allow: bo
     """Builds a data set and reads it back."""
     builder = make(name, config, data_dir, allow_count_mismatch=allow)
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=str(manual_dir)))
+    return read_built(builder)
+
+
+def read_built(builder: OfficialFilesBuilder) -> Built:
+    """Reads a prepared data set back."""
     features: Any = builder.info.features
     skip = {key: tfds.decode.SkipDecoding() for key, kind in features.items() if isinstance(kind, tfds.features.Image)}
     rows = {}

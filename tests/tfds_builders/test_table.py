@@ -1,0 +1,306 @@
+"""A folder with a table becomes a data set: columns, kinds of files, images, splits, ids."""
+
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tensorflow_datasets as tfds
+
+from tfds_builders.dummy import encode, noise
+from tfds_builders.table.columns import Columns, split_choices
+from tfds_builders.table.splits import divide, groups
+from tfds_builders.table.table_dataset_builder import Builder, table_config
+from tfds_builders.table.table_files import find_table, under
+
+from .conftest import Built, read_built
+
+Rows = Sequence[Mapping[str, Any]]
+ROW = {"image": "images/a.png", "question": "Is there a mass?", "answer": "no"}
+
+
+def write_images(folder: Path, names: Sequence[str]) -> None:
+    for seed, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(noise(seed, mode="L"), "PNG"))
+
+
+def write_csv(path: Path, rows: Rows, *, delimiter: str = ",") -> None:
+    file = io.StringIO()
+    table = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), delimiter=delimiter)
+    table.writeheader()
+    table.writerows(rows)
+    path.write_text(file.getvalue(), encoding="utf-8-sig")
+
+
+def build(folder: Path, data_dir: Path, *, name: str = "own", **options: Any) -> Built:
+    builder = Builder(data_dir=data_dir, config=table_config(folder, name=name, **options), file_format="array_record")
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=str(folder)))
+    return read_built(builder)
+
+
+def all_rows(built: Built) -> list[dict[str, Any]]:
+    return [row for rows in built.rows.values() for row in rows.values()]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    own = tmp_path / "own"
+    write_images(own, ["images/a.png", "images/b.png", "images/sub/c.png"])
+    return own
+
+
+def test_a_csv_with_a_split_becomes_rows(folder: Path, tmp_path: Path) -> None:
+    rows = [
+        ROW | {"split": "train", "age": "63", "case_id": "p1", "answer_type": ""},
+        {"image": "b.png", "question": "Which organ?", "answer": " liver ", "split": "dev", "age": "", "case_id": "p2"},
+        {
+            "image": r"C:\data\images\sub\c.png",
+            "question": "Which?",
+            "answer": "open",
+            "split": "test",
+            "case_id": "p3",
+        },
+        {"image": "images/none.png", "question": "Which?", "answer": "x", "split": "test", "case_id": "p3"},
+        ROW | {"split": "fold 3"},
+        ROW | {"split": "train", "answer": "", "case_id": "p1"},
+    ]
+    write_csv(folder / "table.csv", rows)
+    built = build(folder, tmp_path / "data")
+    assert {split: len(found) for split, found in built.rows.items()} == {"train": 1, "validation": 1, "test": 1}
+    first = built.row("row 1")
+    assert (first["answer"], first["age"], first["case_id"]) == ("no", "63", "p1")
+    assert (first["answer_type"], first["yes_no"], first["derived"]) == ("closed", True, "language answer_type")
+    assert built.row("row 2")["answer"] == "liver" and built.row("row 2")["answer_type"] == "open"
+    assert built.row("row 3")["image_id"] and built.row("row 3")["language"] == "en"
+    assert built.of("dropped") == {
+        "row 4": ["image file is absent"],
+        "row 5": ["split is not train, validation or test: 'fold 3'"],
+        "row 6": ["answer is empty"],
+    }
+    facts = json.loads((built.folder / "table.json").read_text())
+    assert facts["split"] == "as the table says" and facts["other columns"] == {"age": "age"}
+
+
+KINDS = {
+    "table.csv": lambda path, rows: write_csv(path, rows),
+    "semicolons.csv": lambda path, rows: write_csv(path, rows, delimiter=";"),
+    "table.tsv": lambda path, rows: write_csv(path, rows, delimiter="\t"),
+    "table.jsonl": lambda path, rows: path.write_text("".join(json.dumps(row) + "\n" for row in rows)),
+    "table.json": lambda path, rows: path.write_text(json.dumps(list(rows))),
+    "lines.json": lambda path, rows: path.write_text("".join(json.dumps(row) + "\n" for row in rows)),
+    "table.parquet": lambda path, rows: pq.write_table(pa.Table.from_pylist(list(rows)), path),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_table_gives_the_same_rows(name: str, folder: Path, tmp_path: Path) -> None:
+    rows = [ROW | {"split": "train"}, ROW | {"image": "images/b.png", "answer": "yes, left", "split": "test"}]
+    KINDS[name](folder / name, rows)
+    found = all_rows(build(folder, tmp_path / "data"))
+    assert [(row["answer"], row["split"], bool(row["image"])) for row in found] == [
+        ("no", "train", True),
+        ("yes, left", "test", True),
+    ]
+
+
+def hub_shard(path: Path, rows: Rows, *, seeds: Sequence[int]) -> None:
+    """Writes a shard as the Hugging Face hub has it: images inside, as {bytes, path}."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = [{"bytes": encode(noise(seed), "PNG"), "path": None} for seed in seeds]
+    table = [{"image": image} | dict(row) for image, row in zip(images, rows, strict=True)]
+    pq.write_table(pa.Table.from_pylist(table), path, row_group_size=2)
+
+
+def test_shards_of_the_hub_hold_their_images_and_name_their_split(tmp_path: Path) -> None:
+    text = {"question": "Is there a mass?", "answer": "no"}
+    for shard in range(2):
+        hub_shard(tmp_path / f"hub/data/train-0000{shard}-of-00002-ab.parquet", [text] * 3, seeds=[0, 1, 2 + shard])
+    hub_shard(tmp_path / "hub/data/test-00000-of-00001-cd.parquet", [text], seeds=[9])
+    built = build(tmp_path / "hub", tmp_path / "data")
+    assert {split: len(rows) for split, rows in built.rows.items()} == {"train": 6, "test": 1}
+    assert built.counts["found"]["train"]["images"] == 4  # two of six are the same files
+    assert built.counts["found"]["train"]["repeated rows"] == 2
+    assert built.row("row 2")["image"] == encode(noise(0), "PNG")  # test comes first in the order of names
+
+
+def test_an_archive_is_read_like_a_folder(folder: Path, tmp_path: Path) -> None:
+    write_csv(folder / "table.csv", [ROW | {"split": "train"}])
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for path in folder.rglob("*.*"):
+            archive.write(path, path.relative_to(folder.parent).as_posix())
+    (tmp_path / "zipped").mkdir()
+    (tmp_path / "all.zip").rename(tmp_path / "zipped/all.zip")
+    assert len(all_rows(build(tmp_path / "zipped", tmp_path / "data"))) == 1
+
+
+def test_rows_without_a_split_are_divided_and_never_part(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    names = [f"i/{number}.png" for number in range(60)]
+    write_images(own, names)
+    (own / "i/copy.png").write_bytes((own / "i/0.png").read_bytes())
+    (own / "i/0.bmp").write_bytes(encode(noise(0, mode="L"), "BMP"))  # the same pixels, another file
+    rows = [ROW | {"image": name, "case_id": f"case {number // 2}"} for number, name in enumerate(names)]
+    rows += [ROW | {"image": "i/copy.png", "case_id": "x"}, ROW | {"image": "i/0.bmp", "case_id": "y"}]
+    write_csv(own / "table.csv", rows)
+    built = build(own, tmp_path / "data")
+    assert {split: len(found) for split, found in built.rows.items()} == {"train": 50, "validation": 6, "test": 6}
+    splits = {row["question_id"]: row["split"] for row in all_rows(built)}
+    assert splits["row 1"] == splits["row 2"] == splits["row 61"] == splits["row 62"]
+    facts = json.loads((built.folder / "table.json").read_text())
+    assert facts["split"].startswith("drawn by case, 80/10/10 of the rows, seed 0")
+    assert facts["shared between splits"] == {"case_id": 0, "image_id": 0}
+    again = build(own, tmp_path / "other", seed=1)
+    assert {row["question_id"]: row["split"] for row in all_rows(again)} != splits
+
+
+def test_the_split_does_not_depend_on_the_order_of_rows() -> None:
+    names = [f"image {number}" for number in range(40)]
+    there = dict(zip(names, divide(list(range(40)), names, seed=3), strict=True))
+    back = list(reversed(names))
+    assert dict(zip(back, divide(list(range(40)), back, seed=3), strict=True)) == there
+    assert sorted(there.values()) == ["test"] * 4 + ["train"] * 32 + ["validation"] * 4
+
+
+def test_a_chain_of_shared_keys_is_one_group() -> None:
+    assert groups([["case a", "image 1"], ["image 2"], ["case a", "image 2"], ["image 3"]]) == [0, 0, 0, 3]
+
+
+def test_a_given_split_that_shares_images_is_told(folder: Path, tmp_path: Path) -> None:
+    write_csv(folder / "table.csv", [ROW | {"split": "train"}, ROW | {"split": "test"}])
+    facts = json.loads((build(folder, tmp_path / "data").folder / "table.json").read_text())
+    assert facts["shared between splits"] == {"case_id": 0, "image_id": 1}
+
+
+def test_columns_of_another_name_are_mapped_and_choices_settled(folder: Path, tmp_path: Path) -> None:
+    rows = [
+        {
+            "Figure_path": "a.png",
+            "Question": "What?",
+            "Choice A": "CT",
+            "Choice B": "MRI",
+            "Answer": "B",
+            "split": "test",
+        },
+        {
+            "Figure_path": "a.png",
+            "Question": "What?",
+            "Choice A": "CT",
+            "Choice B": "MRI",
+            "Answer": "ct",
+            "split": "test",
+        },
+        {
+            "Figure_path": "a.png",
+            "Question": "What?",
+            "Choice A": "CT",
+            "Choice B": "MRI",
+            "Answer": "D",
+            "split": "test",
+        },
+    ]
+    write_csv(folder / "table.csv", rows)
+    mapped = (("image", "Figure_path"), ("choices", "Choice A"), ("choices", "Choice B"))
+    built = build(folder, tmp_path / "data", columns=mapped)
+    assert [(row["answer"], row["answer_index"], row["choices"], row["answer_type"]) for row in all_rows(built)] == [
+        ("MRI", 1, ["CT", "MRI"], "closed"),
+        ("CT", 0, ["CT", "MRI"], "closed"),
+    ]
+    assert built.of("dropped") == {"row 3": ["the right choice is none of them"]}
+
+
+def test_ids_are_hidden_with_a_key_that_stays(folder: Path, tmp_path: Path) -> None:
+    write_csv(folder / "t.csv", [ROW | {"case_id": "Doe, Jane", "question_id": "MRN-7", "split": "train"}])
+    built = build(folder, tmp_path / "data", hash_ids=True)
+    (row,) = all_rows(built)
+    assert len(row["case_id"]) == len(row["question_id"]) == 16
+    for path in built.folder.rglob("*"):
+        assert not path.is_file() or not {b"Doe", b"MRN-7", b"a.png"} & set(path.read_bytes().split(b'"'))
+    assert (tmp_path / "data/.radvqa_id_key").stat().st_mode & 0o777 == 0o600
+    assert all_rows(build(folder, tmp_path / "data", name="again", hash_ids=True))[0]["case_id"] == row["case_id"]
+    assert all_rows(build(folder, tmp_path / "elsewhere", hash_ids=True))[0]["case_id"] != row["case_id"]
+
+
+@pytest.mark.parametrize(
+    ("head", "mapped", "message"),
+    [
+        ("picture,question,answer", (), r"no column 'image'.*data.columns"),
+        ("image,questions,answer", (), r"no column 'question'.*Did you mean 'questions'"),
+        ("image,question", (), "no column 'answer'"),
+        ("image,question,answer", (("imag", "image"),), r"names the feature 'imag'.*Did you mean 'image'"),
+        ("image,question,answer", (("caption", "captoin"),), "has no column 'captoin'"),
+        ("image,question,answer,a b,a-b", (), "would both become 'a_b'"),
+        ("image,question,answer,yes_no", (), "would both become 'yes_no'"),
+        ("image,question,answer,answer", (), "come twice"),
+    ],
+)
+def test_a_head_that_does_not_fit_is_refused(head: str, mapped: tuple, message: str, folder: Path) -> None:
+    (folder / "table.csv").write_text(f"{head}\n")
+    with pytest.raises(ValueError, match=message):
+        table_config(folder, name="own", columns=mapped)
+
+
+def test_one_of_several_tables_is_named(folder: Path, tmp_path: Path) -> None:
+    write_csv(folder / "one.csv", [ROW | {"split": "train"}])
+    write_csv(folder / "two.csv", [ROW | {"split": "test", "answer": "yes"}])
+    with pytest.raises(ValueError, match=r"several tables.*one.csv, two.csv.*data.table=FILE"):
+        find_table(under(folder))
+    assert [row["answer"] for row in all_rows(build(folder, tmp_path / "data", table="two.csv"))] == ["yes"]
+    with pytest.raises(ValueError, match=r"data.table='three.csv'"):
+        find_table(under(folder), named="three.csv")
+
+
+def test_a_bad_row_costs_itself_alone(folder: Path, tmp_path: Path) -> None:
+    (folder / "t.jsonl").write_text(
+        json.dumps(ROW | {"split": "train"})
+        + "\n{broken\n[1]\n"
+        + json.dumps(ROW | {"split": "train", "image": "http://x/a.png"})
+    )
+    built = build(folder, tmp_path / "data")
+    assert len(all_rows(built)) == 1
+    reasons = [reason for reasons in built.of("dropped").values() for reason in reasons]
+    assert [reason.split(":")[0] for reason in reasons] == [
+        "not JSON",
+        "not a JSON object",
+        "image is an address; get the file first",
+    ]
+
+
+@pytest.mark.parametrize("name", ["../a.png", "images/../../secret.png", "/etc/passwd", ""])
+def test_an_image_is_only_ever_a_file_of_the_folder(name: str, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(encode(noise(5), "PNG"))
+    write_csv(folder / "t.csv", [ROW | {"split": "train"}, ROW | {"image": name, "split": "train"}])
+    built = build(folder, tmp_path / "data")
+    assert list(built.of("dropped")) == ["row 2"]
+
+
+def test_captions_alone_are_a_data_set(folder: Path, tmp_path: Path) -> None:
+    write_csv(folder / "t.csv", [{"image": "a.png", "caption": "Ein Befund.", "split": "train"}])
+    (row,) = all_rows(build(folder, tmp_path / "data"))
+    assert (row["caption"], row["question"], row["answer_type"], row["derived"]) == ("Ein Befund.", "", "", "language")
+
+
+def test_choices_in_one_cell() -> None:
+    assert split_choices({"A": "CT", "B": 2}) == ["CT", "2"]
+    with pytest.raises(ValueError, match="not JSON"):
+        split_choices("[CT")
+    with pytest.raises(ValueError, match="one choice"):
+        split_choices("CT")
+
+
+def test_columns_are_found_whatever_their_case() -> None:
+    found = Columns(["Image", "QUESTION", "Answer Type", "answer", "Age (years)"])
+    assert found.of == {
+        "image": ["Image"],
+        "question": ["QUESTION"],
+        "answer_type": ["Answer Type"],
+        "answer": ["answer"],
+    }
+    assert found.extra == {"age_years": "Age (years)"}

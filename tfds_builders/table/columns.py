@@ -1,0 +1,167 @@
+"""Which column of a table is which feature, and what a cell becomes."""
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tfds_builders.features import TEXT_FEATURES
+
+# Features that a column may hold. `split` says train, validation or test; `choices` may be several columns.
+KNOWN = ("image", "choices", "answer_index", *(name for name in TEXT_FEATURES if name != "source"))
+SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
+    ("validation", "validate", "valid", "val", "dev"), "validation"
+)
+CHINESE = re.compile(r"[\u3400-\u9fff]")
+
+
+class Columns:
+    """The columns of a table by feature.
+
+    A column is found by the name of its feature, whatever the case of letters and with spaces or hyphens for
+    underscores; `mapped` gives other names. What is left over becomes a text feature of its own (`extra`).
+
+    Raises:
+        ValueError: for a mapping that names no feature or no column, a table without an image or without text, or two
+            columns that would become one feature. The message names the nearest columns.
+    """
+
+    def __init__(self, head: Sequence[str], *, mapped: Iterable[tuple[str, str]] = (), what: str = "The table") -> None:
+        self.what, self.head = what, list(head)
+        self.of: dict[str, list[str]] = {}
+        for feature, column in mapped:
+            if feature not in KNOWN:
+                raise ValueError(f"data.columns names the feature {feature!r}.{_near(feature, KNOWN)} {_list(KNOWN)}")
+            if column not in self.head:
+                raise ValueError(f"data.columns: {what} has no column {column!r}.{_near(column, head)} {_list(head)}")
+            if feature in self.of and feature != "choices":
+                raise ValueError(f"data.columns gives {feature!r} two columns; only `choices` may have several.")
+            self.of.setdefault(feature, []).append(column)
+        taken = {column for columns in self.of.values() for column in columns}
+        rest = [column for column in self.head if column not in taken]
+        for column in rest:
+            feature = plain_name(column)
+            if feature in KNOWN and feature not in self.of:
+                self.of[feature] = [column]
+                taken.add(column)
+        self.extra = self._extra([column for column in rest if column not in taken])
+        self._check()
+
+    def text(self, row: Mapping[str, Any], feature: str) -> str:
+        """Returns the cell of a feature as text, white space at its edges removed; a missing one is empty."""
+        columns = self.of.get(feature)
+        return cell_text(row.get(columns[0])) if columns else ""
+
+    def choices(self, row: Mapping[str, Any]) -> list[str]:
+        """Returns the options of a row: of several columns, or of one that holds a list, JSON, or `a | b | c`.
+
+        Raises:
+            ValueError: if a cell holds something else.
+        """
+        columns = self.of.get("choices", [])
+        if len(columns) > 1:
+            return [text for column in columns if (text := cell_text(row.get(column)))]
+        return split_choices(row.get(columns[0])) if columns else []
+
+    def _extra(self, columns: Sequence[str]) -> dict[str, str]:
+        """Returns {feature: column} of the columns that are nothing else."""
+        found: dict[str, str] = {}
+        for column in columns:
+            name = plain_name(column)
+            if not name:
+                raise ValueError(f"{self.what}: a column needs a name with a letter or a digit; got {column!r}.")
+            if name in RESERVED or name in found:
+                other = found.get(name) or ", ".join(self.of.get(name, [name]))
+                raise ValueError(
+                    f"{self.what}: the columns {column!r} and {other!r} would both become {name!r}. Rename one, or map "
+                    "one of them in data.columns."
+                )
+            found[name] = column
+        return found
+
+    def _check(self) -> None:
+        if "image" not in self.of:
+            raise ValueError(self._lacks("image", "a path below the folder, or the bytes of a file"))
+        if "caption" not in self.of and "question" not in self.of:
+            raise ValueError(self._lacks("question", "with its `answer`, or a `caption`"))
+        if "question" in self.of and not {"answer", "answer_index"} & set(self.of):
+            raise ValueError(self._lacks("answer", "the reference of each question"))
+
+    def _lacks(self, feature: str, meaning: str) -> str:
+        return (
+            f"{self.what} has no column {feature!r} ({meaning}).{_near(feature, self.head)} {_list(self.head)} Say "
+            f"which column it is: --config.data.columns=\"(('{feature}','COLUMN'),)\"."
+        )
+
+
+# Features that are made here and that no column of another meaning may take.
+RESERVED = {*KNOWN, "source", "yes_no", "derived"}
+
+
+def plain_name(column: str) -> str:
+    """Returns a column's name as a feature: lower case, other characters than letters and digits as underscores.
+
+    >>> plain_name("Answer Type"), plain_name(" Age (years)")
+    ('answer_type', 'age_years')
+    """
+    return re.sub(r"[^a-z0-9]+", "_", column.casefold()).strip("_")
+
+
+def cell_text(value: Any) -> str:
+    """Returns a cell as text: numbers as they are written, lists and objects as JSON, what is missing as ""."""
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, float) and value.is_integer():  # a column of whole numbers with a gap is read as floats
+        return str(int(value))
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
+
+
+def split_choices(value: Any) -> list[str]:
+    """Returns the options in one cell.
+
+    >>> split_choices('["CT", "MRI"]'), split_choices("CT | MRI"), split_choices(None)
+    (['CT', 'MRI'], ['CT', 'MRI'], [])
+    """
+    if isinstance(value, str) and value.strip().startswith("["):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"choices begin with [ and are not JSON: {error}") from error
+    if isinstance(value, dict):  # {"A": "CT", "B": "MRI"}
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        if not all(isinstance(item, str | int | float) for item in value):
+            raise ValueError("choices must be texts")
+        return [text for item in value if (text := cell_text(item))]
+    text = cell_text(value)
+    parts = [part.strip() for part in text.split("|") if part.strip()]
+    if len(parts) == 1:
+        raise ValueError("one choice is no choice: write them as JSON or as `a | b`")
+    return parts
+
+
+def split_name(raw: str) -> str:
+    """Returns train, validation or test for how people write them; empty for anything else.
+
+    >>> split_name("Dev"), split_name("train"), split_name("fold 3")
+    ('validation', 'train', '')
+    """
+    return SPLITS.get(raw.strip().casefold(), "")
+
+
+def language_of(*texts: str) -> str:
+    """Returns `zh` if a text holds a Chinese character, else `en`."""
+    return "zh" if any(CHINESE.search(text) for text in texts) else "en"
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    plain = {plain_name(one): one for one in known}
+    close = difflib.get_close_matches(plain_name(name), plain, n=1, cutoff=0.6)
+    return f" Did you mean {plain[close[0]]!r}?" if close else ""
+
+
+def _list(names: Iterable[str]) -> str:
+    return f"There are: {', '.join(names)}."
