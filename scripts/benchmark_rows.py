@@ -71,15 +71,11 @@ def write_files(folder: Path, *, rows: int, images: int) -> None:
 
 
 def build(folder: Path) -> str:
+    from radvqa_jax.config import DataConfig
     from radvqa_jax.data.sources import prepare
 
-    built = prepare(
-        "pmc_vqa",
-        builder_config="v2",
-        data_dir=str(folder / "prepared"),
-        manual_dir=str(folder / "official"),
-        allow_count_mismatch=True,
-    )
+    data = DataConfig(data_dir=str(folder / "prepared"), manual_dir=str(folder / "official"), allow_count_mismatch=True)
+    built = prepare("pmc_vqa", builder_config="v2", data=data)
     stored = sum(path.stat().st_size for path in Path(built["path"]).glob("*array_record*"))
     return f"{built['splits']}, {stored / 2**20:.0f} MB of records"
 

@@ -59,6 +59,12 @@ class DataConfig:
     data_dir: str = "~/tensorflow_datasets"  # where prepared data sets lie
     manual_dir: str = ""  # official files: a folder for one data set, or one that holds a folder for each
     allow_count_mismatch: bool = False  # build files that are not the whole official release
+    # The data set `table`: your own folder, or one archive, with one table (tfds_builders/table/README.md).
+    name: str = ""  # of the table; where a source names none, this one is meant
+    columns: tuple[tuple[str, str], ...] = ()  # (feature, column), where a column is not called as its feature
+    table: str = ""  # the file, where the folder holds several
+    split_seed: int = 0  # of the split into train, validation and test, where the table has none
+    hash_ids: bool = False  # ids of cases, images and questions become keyed hashes; no file name is kept
     prompt: str = "answer en {question}"
     seq_len: int = 128  # text tokens, BOS to EOS
     overlong: Literal["error", "reject", "cut"] = "reject"  # an answer that does not fit; `cut` keeps its EOS

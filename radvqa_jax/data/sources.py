@@ -3,6 +3,7 @@
 import collections
 import functools
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ from tfds_builders.pmc_vqa.pmc_vqa_dataset_builder import Builder as PmcVqa
 from tfds_builders.rejects import FILE_NAME as REJECTS_FILE
 from tfds_builders.rocov2.rocov2_dataset_builder import Builder as RocoV2
 from tfds_builders.slake.slake_dataset_builder import Builder as Slake
+from tfds_builders.table.table_dataset_builder import FACTS_FILE, TableConfig, table_config
+from tfds_builders.table.table_dataset_builder import Builder as Table
 from tfds_builders.vqa_rad.vqa_rad_dataset_builder import Builder as VqaRad
 
 BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
@@ -36,13 +39,12 @@ BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
     "pmc_vqa": PmcVqa,
     "path_vqa": PathVqa,
     "med_halt": MedHalt,
+    "table": Table,
 }
 
 
-def make_builder(
-    dataset: str, *, builder_config: str, data_dir: str, allow_count_mismatch: bool = False
-) -> tfds.core.GeneratorBasedBuilder:
-    """Returns the TFDS builder of a data set; `builder_config` empty means its default.
+def make_builder(dataset: str, *, builder_config: str, data: DataConfig) -> tfds.core.DatasetBuilder:
+    """Returns the TFDS builder of a data set; `builder_config` empty means its default, of `table` data.name.
 
     Raises:
         ValueError: naming the data sets and configs that there are.
@@ -51,25 +53,47 @@ def make_builder(
         near = nearest(dataset, list(BUILDERS))
         raise ValueError(f"There is no data set {dataset!r}.{near} There are builders for {', '.join(BUILDERS)}.")
     builder = BUILDERS[dataset]
+    root = Path(data.data_dir).expanduser()
+    if builder is Table:
+        return _table(root, builder_config or data.name)
     if builder_config and builder_config not in builder.builder_configs:
         known = list(builder.builder_configs)
         near = nearest(builder_config, known)
         raise ValueError(
             f"{dataset} has no builder_config {builder_config!r}.{near} It has: {', '.join(known) or 'none'}."
         )
-    root = Path(data_dir).expanduser()
-    allow = {"allow_count_mismatch": allow_count_mismatch} if issubclass(builder, OfficialFilesBuilder) else {}
+    allow = {"allow_count_mismatch": data.allow_count_mismatch} if issubclass(builder, OfficialFilesBuilder) else {}
     return builder(data_dir=root, config=builder_config or None, file_format="array_record", **allow)
 
 
-def prepare(
-    dataset: str,
-    *,
-    builder_config: str = "",
-    data_dir: str,
-    manual_dir: str = "",
-    allow_count_mismatch: bool = False,
-) -> dict[str, Any]:
+def _table(root: Path, name: str) -> tfds.core.DatasetBuilder:
+    """Returns the builder of a prepared table, whose features lie beside it, or of one that is not prepared."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise ValueError(
+            f"The data set `table` needs a name of letters, digits, - and _; got {name!r}. Give it: "
+            "--config.data.name=NAME, or source(dataset='table', builder_config='NAME')."
+        )
+    builder = Table(data_dir=root, config=TableConfig(name=name), file_format="array_record")
+    return tfds.builder_from_directory(builder.data_dir) if builder.is_prepared() else builder
+
+
+def _builder_to_prepare(dataset: str, builder_config: str, data: DataConfig) -> tfds.core.DatasetBuilder:
+    """Returns the builder of a data set; that of a table knows the columns of the files at hand."""
+    builder = make_builder(dataset, builder_config=builder_config, data=data)
+    if not isinstance(builder, Table) or not data.manual_dir:
+        return builder
+    config = table_config(
+        Path(data.manual_dir).expanduser(),
+        name=builder.config_name,
+        columns=data.columns,
+        table=data.table,
+        seed=data.split_seed,
+        hash_ids=data.hash_ids,
+    )
+    return Table(data_dir=Path(data.data_dir).expanduser(), config=config, file_format="array_record")
+
+
+def prepare(dataset: str, *, builder_config: str = "", data: DataConfig) -> dict[str, Any]:
     """Prepares a data set as ArrayRecord files, unless that is done, and returns what there is.
 
     The result has `dataset`, `builder_config`, `version`, `path`, `splits` ({split: rows}), `rejects`, the path of the
@@ -79,23 +103,21 @@ def prepare(
         ValueError: if official files are missing, saying what to put where, or if they, or what was prepared before,
             are not the official release and this is not allowed.
     """
-    builder = make_builder(
-        dataset, builder_config=builder_config, data_dir=data_dir, allow_count_mismatch=allow_count_mismatch
-    )
-    folder = Path(manual_dir).expanduser() if manual_dir else None
-    given = folder.is_dir() if folder else downloads(dataset)
+    builder = _builder_to_prepare(dataset, builder_config, data)
+    folder = Path(data.manual_dir).expanduser() if data.manual_dir else None
+    given = folder.exists() if folder else downloads(dataset)
     done = builder.is_prepared()
     if not given and not done:
-        instructions = builder.MANUAL_DOWNLOAD_INSTRUCTIONS or ""
+        instructions = getattr(builder, "MANUAL_DOWNLOAD_INSTRUCTIONS", "") or ""
         raise ValueError(
-            f"data.manual_dir={manual_dir!r} is not a folder, and {dataset} needs its official files. {instructions}"
+            f"data.manual_dir={data.manual_dir!r} is not there, and {dataset} needs its files. {instructions}"
         )
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=folder))
     for split in () if done else builder.info.splits:
         _open_split(builder, split).index()  # made now, so that no later job reads images for their texts
     rejects = Path(builder.data_dir) / REJECTS_FILE
     report = _report(Path(builder.data_dir))
-    if report["differences"] and not allow_count_mismatch:
+    if report["differences"] and not data.allow_count_mismatch:
         raise ValueError(
             f"{builder.data_dir} was prepared from files that are not the official release: "
             f"{'; '.join(report['differences'])}. Delete it and build it from all files, or use it as it is with "
@@ -122,7 +144,8 @@ def _report(folder: Path) -> dict[str, Any]:
         action: dict(collections.Counter(reason for done, reason in pairs if done == action).most_common())
         for action in ("dropped", "repaired")
     }
-    return reasons | {"counts": counts.get("found", {}), "differences": counts.get("differences", [])}
+    table = {"table": read_json(folder / FACTS_FILE)} if (folder / FACTS_FILE).is_file() else {}
+    return reasons | {"counts": counts.get("found", {}), "differences": counts.get("differences", [])} | table
 
 
 def downloads(dataset: str) -> bool:
@@ -130,10 +153,10 @@ def downloads(dataset: str) -> bool:
     builder = BUILDERS[dataset]
     if not issubclass(builder, OfficialFilesBuilder):
         return True
-    return bool(builder.urls(next(iter(builder.builder_configs))))
+    return any(builder.urls(config) for config in list(builder.builder_configs)[:1])
 
 
-def _fingerprint(builder: tfds.core.GeneratorBasedBuilder, source: SourceConfig) -> dict[str, Any]:
+def _fingerprint(builder: tfds.core.DatasetBuilder, source: SourceConfig) -> dict[str, Any]:
     """Returns what identifies a prepared split. `files` is a sha256 over its files' names and sizes."""
     info = builder.info.splits[source.split]
     files = [Path(path) for path in info.filepaths]
@@ -165,19 +188,19 @@ def _build_command(source: SourceConfig, data: DataConfig) -> str:
     return " ".join(part for part in parts if part)
 
 
-def not_prepared(builder: tfds.core.GeneratorBasedBuilder, source: SourceConfig, data: DataConfig) -> str:
+def not_prepared(builder: tfds.core.DatasetBuilder, source: SourceConfig, data: DataConfig) -> str:
     """Returns that a source is not prepared, with the command that does it."""
     return f"{source.dataset} is not prepared: there is no {builder.data_dir}. Run: {_build_command(source, data)}"
 
 
-def find_prepared(source: SourceConfig, data: DataConfig) -> tfds.core.GeneratorBasedBuilder:
+def find_prepared(source: SourceConfig, data: DataConfig) -> tfds.core.DatasetBuilder:
     """Returns the builder of a source that is prepared, without reading a row.
 
     Raises:
         ValueError: for an unknown data set, config or split, or one that is not prepared, with the command that does
             it.
     """
-    builder = make_builder(source.dataset, builder_config=source.builder_config, data_dir=data.data_dir)
+    builder = make_builder(source.dataset, builder_config=source.builder_config, data=data)
     if not builder.is_prepared():
         raise ValueError(not_prepared(builder, source, data))
     if source.split not in builder.info.splits:
@@ -196,7 +219,7 @@ class _Opened(NamedTuple):
     index: Callable[[], pa.Table]  # the texts; read at the first call
 
 
-def _open_split(builder: tfds.core.GeneratorBasedBuilder, split: str) -> _Opened:
+def _open_split(builder: tfds.core.DatasetBuilder, split: str) -> _Opened:
     features: Any = builder.info.features
     images = [name for name, kind in features.items() if isinstance(kind, tfds.features.Image)]
     decoders = {name: tfds.decode.SkipDecoding() for name in images}

@@ -112,7 +112,7 @@ def _missing(source: SourceConfig, config: Config) -> str:
     """
     if not source.dataset:
         return ""
-    builder = make_builder(source.dataset, builder_config=source.builder_config, data_dir=config.data.data_dir)
+    builder = make_builder(source.dataset, builder_config=source.builder_config, data=config.data)
     return "" if builder.is_prepared() else not_prepared(builder, source, config.data)
 
 

@@ -10,13 +10,7 @@ from radvqa_jax.files import write_json
 
 def build_data(config: Config, workdir: Path) -> None:
     """Prepares one data set and says what is in it."""
-    built = prepare(
-        config.dataset,
-        builder_config=config.builder_config,
-        data_dir=config.data.data_dir,
-        manual_dir=config.data.manual_dir,
-        allow_count_mismatch=config.data.allow_count_mismatch,
-    )
+    built = prepare(config.dataset, builder_config=config.builder_config, data=config.data)
     write_json(workdir / "data.json", built)
     print(json.dumps(built, indent=1))
 
@@ -33,11 +27,5 @@ def all_sources(config: Config) -> list[SourceConfig]:
 
 def prepare_all(config: Config) -> None:
     for dataset, builder_config in dict.fromkeys((s.dataset, s.builder_config) for s in all_sources(config)):
-        built = prepare(
-            dataset,
-            builder_config=builder_config,
-            data_dir=config.data.data_dir,
-            manual_dir=config.data.manual_dir,
-            allow_count_mismatch=config.data.allow_count_mismatch,
-        )
+        built = prepare(dataset, builder_config=builder_config, data=config.data)
         print(f"data: {dataset} {built['version']} {built['splits']} in {built['path']}", flush=True)

@@ -188,7 +188,7 @@ def _prepared(config: Config, field: str) -> SourceConfig | None:
     if not source.dataset:
         print(f"No blind baselines: eval.{field}.dataset is empty.")
         return None
-    builder = make_builder(source.dataset, builder_config=source.builder_config, data_dir=config.data.data_dir)
+    builder = make_builder(source.dataset, builder_config=source.builder_config, data=config.data)
     if not builder.is_prepared():
         print(f"No blind baselines: {source.dataset} is not prepared in {config.data.data_dir}.")
         return None

@@ -46,7 +46,7 @@ def _provenance(
 def job(config: Config, workdir: Path) -> None:
     """The main job: data, audit, base model, every stage, answers with baselines, maps, report."""
     for source in all_sources(config):
-        make_builder(source.dataset, builder_config=source.builder_config, data_dir=config.data.data_dir)
+        make_builder(source.dataset, builder_config=source.builder_config, data=config.data)
     inspect_model(config)
     prepare_all(config)
     found = refuse_leaks(config, workdir)

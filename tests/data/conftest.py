@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import tfds_builders.vqa_rad
-from radvqa_jax.config import SourceConfig
+from radvqa_jax.config import DataConfig, SourceConfig
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import prepare
 from radvqa_jax.data.tokenizer import Tokenizer
@@ -53,7 +53,7 @@ def tokenizer(golden: Path) -> Tokenizer:
 def dummy_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns a data_dir with the stand-in for VQA-RAD, prepared."""
     data_dir = tmp_path_factory.mktemp("tfds")
-    prepare("vqa_rad", data_dir=str(data_dir), manual_dir=str(DUMMY), allow_count_mismatch=True)
+    prepare("vqa_rad", data=DataConfig(data_dir=str(data_dir), manual_dir=str(DUMMY), allow_count_mismatch=True))
     return data_dir
 
 
@@ -63,5 +63,5 @@ def vqa_rad_dir(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     if not (shared_data / "vqa_rad").is_dir():
         pytest.skip("the official files of VQA-RAD are absent")
     data_dir = tmp_path_factory.mktemp("tfds")
-    prepare("vqa_rad", data_dir=str(data_dir), manual_dir=str(shared_data / "vqa_rad"))
+    prepare("vqa_rad", data=DataConfig(data_dir=str(data_dir), manual_dir=str(shared_data / "vqa_rad")))
     return data_dir

@@ -61,7 +61,11 @@ def test_vqa_rad_shares_its_test_images(vqa_rad_dir: Path) -> None:
 
 @pytest.mark.slow
 def test_the_strict_split_of_vqa_rad_shares_nothing(shared_data: Path, tmp_path: Path) -> None:
-    prepare("vqa_rad", builder_config="strict", data_dir=str(tmp_path), manual_dir=str(shared_data / "vqa_rad"))
+    prepare(
+        "vqa_rad",
+        builder_config="strict",
+        data=DataConfig(data_dir=str(tmp_path), manual_dir=str(shared_data / "vqa_rad")),
+    )
     pair = compare(vqa_rad(tmp_path, "strict", "train"), vqa_rad(tmp_path, "strict", "test"))
     assert shared(pair) == {}
 
@@ -78,9 +82,7 @@ def slake(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], RowS
         prepare(
             "slake",
             builder_config=language,
-            data_dir=str(data_dir),
-            manual_dir=str(files),
-            allow_count_mismatch=True,
+            data=DataConfig(data_dir=str(data_dir), manual_dir=str(files), allow_count_mismatch=True),
         )
 
     def load(language: str, split: str) -> RowSource:
@@ -118,7 +120,7 @@ def test_pictures_of_medpix_2_that_are_in_vqa_rad(shared_data: Path, vqa_rad_dir
     sample = shared_data / "medpix_2_sample"
     if not sample.is_dir():
         pytest.skip("the sample of MedPix 2.0 is absent")
-    prepare("medpix_2", data_dir=str(tmp_path), manual_dir=str(sample), allow_count_mismatch=True)
+    prepare("medpix_2", data=DataConfig(data_dir=str(tmp_path), manual_dir=str(sample), allow_count_mismatch=True))
     data = DataConfig(data_dir=str(tmp_path))
     found: dict[str, dict[str, int]] = {}
     for split in ("train", "validation", "test"):

@@ -3,15 +3,18 @@
 import dataclasses
 import pickle
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import tfds_builders.medpix_2
-from radvqa_jax.config import DataConfig, SourceConfig
+from radvqa_jax.config import DataConfig, FilterConfig, SourceConfig
 from radvqa_jax.data import text_index
 from radvqa_jax.data.image import decode_image
 from radvqa_jax.data.rows import RowSource
-from radvqa_jax.data.sources import BUILDERS, downloads, find_prepared, load_rows, prepare
+from radvqa_jax.data.sources import BUILDERS, downloads, find_prepared, load_rows, make_builder, prepare
 
 from .conftest import DUMMY, fake_rows
 
@@ -167,7 +170,7 @@ def test_names_that_there_are_not_are_refused(dummy_dir: Path) -> None:
 
 def test_prepare_says_what_there_is_and_does_it_once(dummy_dir: Path) -> None:
     # Prepared before, so that no manual_dir is needed.
-    found = prepare("vqa_rad", data_dir=str(dummy_dir), allow_count_mismatch=True)
+    found = prepare("vqa_rad", data=DataConfig(data_dir=str(dummy_dir), allow_count_mismatch=True))
     assert found["splits"] == {"test": 3, "train": 13}
     assert Path(found["rejects"]).is_file()
     assert found["path"] == str(dummy_dir / "vqa_rad" / "official" / "1.1.0")
@@ -177,29 +180,30 @@ def test_prepare_says_what_there_is_and_does_it_once(dummy_dir: Path) -> None:
 
 def test_what_was_built_of_a_part_stays_marked(dummy_dir: Path) -> None:
     with pytest.raises(ValueError, match=r"not the official release: train rows: 17 instead of 1797.*Delete it"):
-        prepare("vqa_rad", data_dir=str(dummy_dir))
+        prepare("vqa_rad", data=DataConfig(data_dir=str(dummy_dir)))
     assert "train rows: 17 instead of 1797" in dummy(dummy_dir).fingerprint["differences"]
 
 
 def test_only_hand_made_copies_need_a_manual_dir() -> None:
     by_hand = [name for name in BUILDERS if not downloads(name)]
-    assert by_hand == ["vqa_rad", "path_vqa"]
+    assert by_hand == ["vqa_rad", "path_vqa", "table"]
 
 
 @pytest.mark.parametrize("manual_dir", ["", "/nowhere/at/all"])
 def test_a_missing_manual_dir_says_what_to_put_where(manual_dir: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"(?s)osf.io/89kps.*VQA_RAD Dataset Public.json.*VQA_RAD Image Folder"):
-        prepare("vqa_rad", data_dir=str(tmp_path), manual_dir=manual_dir)
+        prepare("vqa_rad", data=DataConfig(data_dir=str(tmp_path), manual_dir=manual_dir))
 
 
 def test_every_builder_has_the_common_features(tmp_path: Path) -> None:
-    for builder in BUILDERS.values():
-        features = builder(data_dir=tmp_path).info.features
+    for name in BUILDERS:
+        data = DataConfig(data_dir=str(tmp_path), name="own")
+        features: Any = make_builder(name, builder_config="", data=data).info.features
         assert {"image", "question", "answer", "question_id", "yes_no", "choices"} <= set(features)
 
 
 def test_phantom_rad_loads_with_its_masks_and_captions(tmp_path: Path) -> None:
-    found = prepare("phantom_rad", builder_config="tiny", data_dir=str(tmp_path))
+    found = prepare("phantom_rad", builder_config="tiny", data=DataConfig(data_dir=str(tmp_path)))
     data = DataConfig(data_dir=str(tmp_path))
     source = SourceConfig(dataset="phantom_rad", builder_config="tiny", split="test")
     rows = load_rows(source, data)
@@ -214,7 +218,7 @@ def test_phantom_rad_loads_with_its_masks_and_captions(tmp_path: Path) -> None:
 
 def test_questions_are_not_asked_of_a_set_that_has_none(tmp_path: Path) -> None:
     files = Path(tfds_builders.medpix_2.__path__[0]) / "dummy_data"
-    prepare("medpix_2", data_dir=str(tmp_path), manual_dir=str(files), allow_count_mismatch=True)
+    prepare("medpix_2", data=DataConfig(data_dir=str(tmp_path), manual_dir=str(files), allow_count_mismatch=True))
     data = DataConfig(data_dir=str(tmp_path))
     with pytest.raises(
         ValueError, match=r"medpix_2/official:train: task='vqa' needs questions, and none of \d rows has one.*'caption'"
@@ -224,11 +228,51 @@ def test_questions_are_not_asked_of_a_set_that_has_none(tmp_path: Path) -> None:
 
 
 def test_texts_are_indexed_when_a_data_set_is_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepare("vqa_rad", data_dir=str(tmp_path), manual_dir=str(DUMMY), allow_count_mismatch=True)
+    prepare("vqa_rad", data=DataConfig(data_dir=str(tmp_path), manual_dir=str(DUMMY), allow_count_mismatch=True))
 
     def refuse(*_: object) -> None:
         raise AssertionError("records are read for their texts")
 
     monkeypatch.setattr(text_index, "make_index", refuse)
-    prepare("vqa_rad", data_dir=str(tmp_path), manual_dir=str(DUMMY), allow_count_mismatch=True)
+    prepare("vqa_rad", data=DataConfig(data_dir=str(tmp_path), manual_dir=str(DUMMY), allow_count_mismatch=True))
     assert len(load_rows(SourceConfig(dataset="vqa_rad"), DataConfig(data_dir=str(tmp_path))).column("question")) == 13
+
+
+def own_folder(folder: Path, *, split: bool = False) -> Path:
+    """Writes ten images and a table in a folder and returns it."""
+    folder.mkdir()
+    lines = ["image,question,answer,ward" + ",split" * split]
+    for number in range(10):
+        Image.fromarray(np.full((8, 8), 20 * number, np.uint8)).save(folder / f"{number}.png")
+        lines.append(f"{number}.png,Is it dark?,{'yes' if number < 5 else 'no'},north" + ",train" * split)
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_a_table_of_ones_own_is_prepared_read_and_filtered(tmp_path: Path) -> None:
+    folder = own_folder(tmp_path / "own")
+    data = DataConfig(data_dir=str(tmp_path / "data"), manual_dir=str(folder), name="mine")
+    built = prepare("table", data=data)
+    assert built["splits"] == {"test": 1, "validation": 1, "train": 8}
+    assert built["table"]["split"].startswith("drawn by image")
+    later = DataConfig(data_dir=data.data_dir)  # neither the files nor their columns are needed again
+    rows = load_rows(SourceConfig(dataset="table", builder_config="mine"), later)
+    assert rows.name == "table/mine:train" and rows.column("ward") == ["north"] * 8
+    few = SourceConfig(dataset="table", where=(FilterConfig(field="answer", values=("no",)),))
+    assert set(load_rows(few, data).column("answer")) == {"no"}
+
+
+def test_tables_have_names_and_lie_side_by_side(tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    for name in ("one", "two"):
+        own_folder(tmp_path / "all" / name, split=name == "two")
+        data = DataConfig(data_dir=str(tmp_path / "data"), manual_dir=str(tmp_path / "all"), name=name)
+        prepare("table", data=data)
+    found = {name: len(load_rows(SourceConfig(dataset="table", builder_config=name), data)) for name in ("one", "two")}
+    assert found == {"one": 8, "two": 10}
+    with pytest.raises(ValueError, match=r"needs a name.*data\.name=NAME"):
+        prepare("table", data=DataConfig(data_dir=str(tmp_path / "data")))
+    with pytest.raises(ValueError, match="got 'a/b'"):
+        prepare("table", data=DataConfig(data_dir=str(tmp_path / "data"), name="a/b"))
+    with pytest.raises(ValueError, match=r"data.manual_dir='' is not there, and table needs its files. Give a folder"):
+        prepare("table", data=DataConfig(data_dir=str(tmp_path / "data"), name="three"))

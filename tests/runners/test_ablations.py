@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from radvqa_jax.config import CellConfig, Config, SourceConfig
+from radvqa_jax.config import CellConfig, Config, DataConfig, SourceConfig
 from radvqa_jax.data.sources import prepare
 from radvqa_jax.evaluation import predict
 from radvqa_jax.evaluation.predict import read_records
@@ -49,7 +49,11 @@ def with_cells(config: Config, *cells: CellConfig, **changed: Any) -> Config:
 
 @pytest.fixture(scope="module")
 def base(micro_config: MakeConfig, phantoms: Path) -> Config:
-    prepare("med_halt", builder_config="fake", data_dir=str(phantoms), manual_dir=str(DUMMY), allow_count_mismatch=True)
+    prepare(
+        "med_halt",
+        builder_config="fake",
+        data=DataConfig(data_dir=str(phantoms), manual_dir=str(DUMMY), allow_count_mismatch=True),
+    )
     return micro_config({"data.allow_count_mismatch": True})
 
 
