@@ -1,0 +1,14 @@
+"""The same predictions under the rules of others: one file a protocol, with its source, version and known flaws.
+
+A protocol is a module with `NAME`, `LABEL`, `VERSION`, `METRICS` and `score(record, answer_type)`, which returns the
+values of the metrics that the protocol has for such a question, each in [0, 1]. Each was written from what its source
+does, not from its text, and was run once beside the original on one file (tests/evaluation/protocols.json).
+"""
+
+from types import ModuleType
+
+from radvqa_jax.evaluation.protocols import llava_med, lmms_eval, medevalkit, medgemma, vlmevalkit
+
+PROTOCOLS: dict[str, ModuleType] = {
+    module.NAME: module for module in (llava_med, medevalkit, vlmevalkit, lmms_eval, medgemma)
+}

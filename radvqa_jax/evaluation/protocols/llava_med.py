@@ -1,0 +1,68 @@
+"""LLaVA-Med 1.0's closed accuracy and open recall.
+
+Source: microsoft/LLaVA-Med, llava/eval/run_eval.py with eval_metrics/evaluate_metrics.py and glossary.py, commit
+b9a98a736d2ef05bcf5ff345be6403fb3a664eaf, the last one that has them (version 1.5 removed them). Checked against that
+code: tests/evaluation/protocols.json.
+
+Known flaws:
+- Closed: a reply is right if it contains "yes" or "no" anywhere and contains the reference anywhere. "normal" and
+  "note" contain "no"; "yes and no" is always right; a closed question whose reference is no yes or no ("CT") is wrong
+  unless the reply also contains "yes" or "no".
+- Open: recall of the reference's words, so that a longer reply is never worse. A word that the reply repeats counts as
+  often as it is repeated: "left left left" recalls 3/4 of "left lung".
+- The rule that removes full stops removes the first 32 of a text, because a flag stands where a count belongs.
+
+What is not here: "open accuracy" and BLEU of the same script. The first needs a file of candidate answers that was not
+published with the code.
+"""
+
+import functools
+import re
+from collections import Counter
+
+from radvqa_jax.evaluation.protocols.vqa import CONTRACTIONS, DIGITS
+from radvqa_jax.schema import Record
+
+NAME = "llava_med"
+LABEL = "LLaVA-Med 1.0"
+VERSION = "microsoft/LLaVA-Med@b9a98a7"
+METRICS = ("closed", "open_recall")
+
+_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
+_COMMA_IN_NUMBER = re.compile(r"\d,\d")
+_FULL_STOP = re.compile(r"\.(?!\d)")
+_FULL_STOPS = 32  # the value of re.UNICODE, which the original passes as the count
+
+
+def normalize(text: str) -> str:
+    """Returns text in the form that both rules compare: no articles, digits for number words, less punctuation."""
+    number = _COMMA_IN_NUMBER.search(text) is not None
+    out = text
+    for mark in _PUNCTUATION:
+        if mark in text:
+            out = out.replace(mark, "" if number or f"{mark} " in text or f" {mark}" in text else " ")
+    words = [DIGITS.get(word, word) for word in _FULL_STOP.sub("", out, count=_FULL_STOPS).lower().split()]
+    kept = (CONTRACTIONS.get(word, word) for word in words if word not in ("a", "an", "the"))
+    return " ".join(kept).replace(",", "")
+
+
+@functools.lru_cache(4096)
+def _reference(text: str) -> str:
+    return normalize(text.lower())
+
+
+def recall(reference: str, prediction: str) -> float:
+    """Returns the share of the reference's words that the prediction has; its repetitions count (see above)."""
+    wanted, said = (Counter(normalize(text).split()) for text in (reference, prediction))
+    found = sum(said[word] for word in wanted if word in said)
+    missed = sum(count for word, count in wanted.items() if word not in said)
+    return found / (found + missed) if found and said else 0.0
+
+
+def score(record: Record, answer_type: str) -> dict[str, float]:
+    """Returns `closed` for a closed question and `open_recall` for an open one."""
+    reference, prediction = _reference(record.reference), normalize(record.predictions[0].lower())
+    if answer_type == "closed":
+        decided = "yes" in prediction or "no" in prediction
+        return {"closed": float(decided and reference in prediction)}
+    return {"open_recall": recall(reference, prediction)}
