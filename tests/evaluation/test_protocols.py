@@ -62,7 +62,9 @@ def test_known_flaws_are_kept() -> None:
     )
     assert llava_med.recall("left lung", "left left left") == 0.75
     assert vlmevalkit.yes_no("There is no doubt, it is abnormal") == "No"
-    assert medevalkit.score(Record("q", "i", "", "lung", [""], source="slake"), "open")["open"] == 0  # the original ends
+    assert (
+        medevalkit.score(Record("q", "i", "", "lung", [""], source="slake"), "open")["open"] == 0
+    )  # the original ends
 
 
 def test_tokenised_f1_is_that_of_squad() -> None:

@@ -19,7 +19,6 @@ Known flaws:
 """
 
 import difflib
-import re
 
 from radvqa_jax.evaluation.protocols.boxed import last_boxed
 from radvqa_jax.schema import Record
@@ -44,7 +43,9 @@ _MARKS = (
 
 def _tagged(text: str) -> str:
     """Returns what stands between answer tags, all of them joined; the whole text if there is nothing."""
-    found = re.findall(r"<answer>(.*?)</answer>", text, re.DOTALL)
+    found, end = [], 0
+    while (start := text.find("<answer>", end)) >= 0 and (end := text.find("</answer>", start)) >= 0:
+        found.append(text[start + len("<answer>") : end])
     return " ".join(found).strip() or text
 
 
