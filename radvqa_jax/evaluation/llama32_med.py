@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import rouge_score.tokenize
 from jaxtyping import Float
-from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+from sacrebleu.tokenizers.tokenizer_re import TokenizerRegexp
 
+from radvqa_jax.evaluation import ngrams
 from radvqa_jax.schema import Record
 
 PACKAGES = {"recall": "rouge-score", "bleu": "sacrebleu", "bertscore": "bert-score"}
@@ -34,6 +37,10 @@ def is_closed(record: Record) -> bool:
     return cleaned(record.reference) in ("yes", "no")
 
 
+def _tokens(text: str) -> list[str]:
+    return rouge_score.tokenize.tokenize(text, None)
+
+
 def per_answer(records: Sequence[Record]) -> dict[str, Float[np.ndarray, " n"]]:
     """Returns each metric's value for each record's first prediction, in [0, 1].
 
@@ -42,19 +49,27 @@ def per_answer(records: Sequence[Record]) -> dict[str, Float[np.ndarray, " n"]]:
     - `recall`: the share of the reference's words that occur in the reply (recall of ROUGE-1, not stemmed). Known flaw:
       a longer reply is never worse, so a reply with every word wins.
     """
-    scorer = RougeScorer(["rouge1"], use_stemmer=False)
     match = [float(cleaned(r.predictions[0]) == cleaned(r.reference)) for r in records]
-    recall = [scorer.score(cleaned(r.reference), cleaned(r.predictions[0]))["rouge1"].recall for r in records]
+    recall = [
+        ngrams.rouge_n(_tokens(cleaned(r.reference)), _tokens(cleaned(r.predictions[0])), 1).recall for r in records
+    ]
     return {"string_match": np.array(match), "recall": np.array(recall)} if records else {}
 
 
 def bleu_counts(records: Sequence[Record]) -> Float[np.ndarray, "n 10"]:
     """Returns what a corpus BLEU adds up: matches and totals of four n-gram orders, both lengths."""
-    metric = BLEU(effective_order=True)  # which order is effective changes a sentence's score, not its counts
-    rows = []
+    split, orders, rows = Tokenizer13a(), range(1, 5), []
+
+    def tokens(text: str) -> Sequence[str]:
+        plain = ngrams.plain_tokens(text := cleaned(text))
+        return split(text.rstrip()).split() if plain is None else plain
+
     for record in records:
-        found = metric.sentence_score(cleaned(record.predictions[0]), [cleaned(record.reference)])
-        rows.append([*found.counts, *found.totals, found.sys_len, found.ref_len])
+        true, said = (tokens(text) for text in (record.reference, record.predictions[0]))
+        counts = [ngrams.matches(true, said, order) for order in orders]
+        rows.append([*counts, *(max(0, len(said) - order + 1) for order in orders), len(said), len(true)])
+    for cached in (Tokenizer13a, TokenizerRegexp):  # sacreBLEU would keep 65,536 texts of any length
+        cached.__call__.cache_clear()
     return np.array(rows, dtype=np.float64).reshape(-1, 10)
 
 

@@ -6,14 +6,13 @@ of the published gain in F1 and BLEU is that the fine-tuned model does not end i
 
 import re
 import string
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 from nltk.tokenize import NLTKWordTokenizer, PunktSentenceTokenizer
-from nltk.translate.bleu_score import sentence_bleu
 
+from radvqa_jax.evaluation import ngrams
 from radvqa_jax.schema import Record
 
 PACKAGES = {"f1": "nltk", "bleu1": "nltk"}
@@ -21,6 +20,7 @@ PACKAGES = {"f1": "nltk", "bleu1": "nltk"}
 # nltk.word_tokenize needs the downloaded model punkt_tab. These are its two steps with a Punkt that knows no
 # abbreviation: the tokens are the same unless a text has a sentence break that only the model denies ("vs. the").
 _SENTENCES, _WORDS = PunktSentenceTokenizer(), NLTKWordTokenizer()
+_WORD = re.compile(r"\w")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -30,6 +30,8 @@ def word_tokens(text: str) -> list[str]:
     >>> word_tokens("no. it isn't")
     ['no', '.', 'it', 'is', "n't"]
     """
+    if (plain := ngrams.plain_tokens(text)) is not None:
+        return list(plain)
     return [token for sentence in _SENTENCES.tokenize(text) for token in _WORDS.tokenize(sentence)]
 
 
@@ -71,15 +73,13 @@ def bleu1(reference: Sequence[str], prediction: Sequence[str]) -> float:
 
     Known flaw: the full stop of "no." halves it; a mean over answers is not a corpus BLEU.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "\nThe hypothesis contains 0 counts", UserWarning)
-        return float(sentence_bleu([reference], prediction, weights=(1, 0, 0, 0)))  # pyright: ignore[reportArgumentType]
+    return ngrams.sentence_bleu(reference, prediction, orders=1)
 
 
 def _score(record: Record) -> dict[str, float]:
     reference, prediction = record.reference.lower(), record.predictions[0].lower()
     true, said = word_tokens(reference), word_tokens(clean(prediction))
-    bare, bare_said = ([token for token in tokens if re.search(r"\w", token)] for tokens in (true, said))
+    bare, bare_said = ([token for token in tokens if _WORD.search(token)] for tokens in (true, said))
     return {
         "containment": containment(reference, prediction),
         "f1": set_f1(true, said),

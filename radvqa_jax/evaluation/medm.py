@@ -6,14 +6,15 @@ scored still held the prompt ("answer en <question>" and a newline), so that a q
 raises the score of any reply.
 """
 
-import warnings
+import functools
 from collections.abc import Sequence
 
 import numpy as np
+import rouge_score.tokenize
 from jaxtyping import Float
-from nltk.translate.bleu_score import sentence_bleu
-from rouge_score.rouge_scorer import RougeScorer
+from nltk.stem.porter import PorterStemmer
 
+from radvqa_jax.evaluation import ngrams
 from radvqa_jax.schema import Record
 
 _ROUGE = ("rouge1", "rouge2", "rougeL")  # the paper's ROUGE-S, ROUGE-M and ROUGE-L
@@ -32,12 +33,29 @@ def label_accuracy(record: Record) -> float:
     return float(record.predictions[0].strip().casefold() in labels)
 
 
-def rouge(scorer: RougeScorer, reference: str, text: str) -> dict[str, float]:
-    """Returns the F-measures of ROUGE-1, -2 and -L with Porter stems.
+class _Stemmer(PorterStemmer):
+    """Porter's stemmer that keeps the stems of words that it has seen: they are most of the time that ROUGE takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = functools.lru_cache(2**16)(super().stem)
+
+
+_STEMMER = _Stemmer()
+
+
+def rouge_tokens(text: str, *, stem: bool = True) -> list[str]:
+    """Returns the tokens that rouge-score compares."""
+    return rouge_score.tokenize.tokenize(text, _STEMMER if stem else None)
+
+
+def rouge(reference: Sequence[str], text: Sequence[str]) -> dict[str, float]:
+    """Returns the F-measures of ROUGE-1, -2 and -L of tokens (`rouge_tokens`, with Porter stems).
 
     Known flaw: they count words; "no fracture" and "fracture" share most of theirs.
     """
-    return {name: score.fmeasure for name, score in scorer.score(reference, text).items()}
+    one, two = (ngrams.rouge_n(reference, text, order).fmeasure for order in (1, 2))
+    return dict(zip(_ROUGE, (one, two, ngrams.rouge_l(reference, text).fmeasure), strict=True))
 
 
 def bleu4(reference: str, text: str) -> float:
@@ -46,9 +64,7 @@ def bleu4(reference: str, text: str) -> float:
     Known flaw: a text without a common 4-gram gets about 1e-78 or less, so that a short answer scores nothing even if
     it is right; letter case and punctuation count.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "\nThe hypothesis contains 0 counts", UserWarning)
-        return float(sentence_bleu([reference.split()], text.split()))  # pyright: ignore[reportArgumentType]
+    return ngrams.sentence_bleu(reference.split(), text.split())
 
 
 def prompt_of(record: Record) -> str:
@@ -58,13 +74,16 @@ def prompt_of(record: Record) -> str:
 
 def per_answer(records: Sequence[Record]) -> dict[str, Float[np.ndarray, " n"]]:
     """Returns each metric's value for each record, in [0, 1]; `_with_prompt` scores the prompt with the reply."""
-    scorer = RougeScorer(list(_ROUGE), use_stemmer=True)
     rows = []
     for record in records:
-        answer = record.predictions[0]
-        row = {"label_accuracy": label_accuracy(record)}
-        for suffix, text in (("", answer), ("_with_prompt", prompt_of(record) + answer)):
-            row |= {f"{name}{suffix}": value for name, value in rouge(scorer, record.reference, text).items()}
+        answer, row = record.predictions[0], {"label_accuracy": label_accuracy(record)}
+        reference, said = rouge_tokens(record.reference), rouge_tokens(answer)
+        prompt = prompt_of(record)  # ends with a newline, so that its tokens stay apart
+        for suffix, tokens, text in (
+            ("", said, answer),
+            ("_with_prompt", rouge_tokens(prompt) + said, prompt + answer),
+        ):
+            row |= {f"{name}{suffix}": value for name, value in rouge(reference, tokens).items()}
             row[f"bleu4{suffix}"] = bleu4(record.reference, text)
         rows.append(row)
     return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
