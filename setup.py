@@ -17,6 +17,7 @@ INSTALL_REQUIRES = [
     "einops>=0.8.2,<0.9",
     "filelock>=4.3.1,<5",
     "flax>=0.12.8,<0.13",
+    "google-re2>=1.1.20251105,<2",
     "grain>=0.2.18,<0.3",
     "imagehash>=4.3.2,<5",
     "importlib_resources>=7.1",  # tensorflow-datasets imports it and does not declare it

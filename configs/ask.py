@@ -20,5 +20,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.mode = "ask"
     use_embedded_model(config)
     config.data.seq_len = 96
+    config.adapter_accept = ("data.seq_len",)  # a question may be longer than those that the adapter was trained on
     config.decode.max_new_tokens = 16
     return config

@@ -2,16 +2,20 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 PART = re.compile(r"\..+\.[a-z0-9_]{8}\.part")  # what `atomic_write` calls a file that is not whole yet
 LOCK = ".lock"  # the file of a folder's lock (locks.py)
+# What json raises: also for a number of thousands of digits, and for brackets within brackets within brackets.
+BAD_JSON = (ValueError, RecursionError)
 BY_UMASK = 0o666  # the rights of a new file, before the umask
 
 
@@ -58,11 +62,27 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """Opens a regular file to read its bytes.
+
+    Raises:
+        ValueError: if the path leads to a pipe, a device or a folder: it may never end, and is not waited for.
+    """
+    # Without O_NONBLOCK, opening a named pipe waits for a writer.
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise ValueError(f"{path} is no regular file. Give one: a pipe, a device or a folder is not read.")
+    return open(handle, "rb")
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Returns the JSON value in a file; an error names the file."""
+    with open_regular(path) as file:
+        text = file.read()
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return json.loads(text.decode("utf-8"))
+    except BAD_JSON as error:
         raise ValueError(f"{path} is not valid JSON: {error}.") from error
 
 
@@ -102,7 +122,7 @@ def _end_last_line(file: IO[bytes]) -> None:
     last = content[content.rfind(b"\n") + 1 :]
     try:
         json.loads(last.decode("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except BAD_JSON:
         file.truncate(len(content) - len(last))
     else:
         file.write(b"\n")
@@ -120,7 +140,8 @@ def read_jsonl(path: str | os.PathLike[str], *, allow_cut: bool = False) -> list
     """
     rows = []
     # Bytes: a write that was cut may end within a character.
-    lines = Path(path).read_bytes().split(b"\n")
+    with open_regular(path) as file:
+        lines = file.read().split(b"\n")
     cut = lines.pop()
     if cut and not allow_cut:
         lines.append(cut)
@@ -129,7 +150,7 @@ def read_jsonl(path: str | os.PathLike[str], *, allow_cut: bool = False) -> list
             continue
         try:
             row = json.loads(line.decode("utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except BAD_JSON as error:
             raise ValueError(f"{path}, line {number}: not valid JSON ({error}).") from error
         if not isinstance(row, dict):
             raise ValueError(f"{path}, line {number}: expected a JSON object, got {type(row).__name__}.")
@@ -139,7 +160,7 @@ def read_jsonl(path: str | os.PathLike[str], *, allow_cut: bool = False) -> list
 
 def sha256(path: str | os.PathLike[str]) -> str:
     """Returns the hexadecimal sha256 of a file."""
-    with Path(path).open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -24,9 +24,10 @@ from ml_collections import config_flags
 
 from radvqa_jax import locks
 from radvqa_jax.config import Config
-from radvqa_jax.config.check import check_field, from_config_dict
+from radvqa_jax.config.check import check_field, from_config_dict, given_fields
 from radvqa_jax.files import make_workdir
 from radvqa_jax.runners import RUNNERS
+from radvqa_jax.runners.ground import follow_adapter
 from radvqa_jax.runtime import is_first, start
 from radvqa_jax.training.loop import Diverged
 
@@ -81,6 +82,8 @@ def run(argv: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)  # TFDS and jax tell much that concerns nobody
     try:
         config = from_config_dict(_CONFIG.value)
+        overrides = config_flags.get_override_values(flags.FLAGS["config"])
+        config = follow_adapter(config, given=given_fields(_CONFIG.value, overrides))
         workdir = make_workdir(_WORKDIR.value)
         start(config)
         with own(workdir, config):

@@ -4,12 +4,13 @@ A tree is a nested dict of arrays. A flat tree is a dict from name to leaf; it i
 """
 
 import difflib
-import re
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+import re2
 
 Tree = dict[str, Any]
 Flat = dict[str, Any]
@@ -59,6 +60,32 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f" Did you mean `{close[0]}`?" if close else ""
 
 
+@functools.lru_cache(maxsize=1024)
+def compile_pattern(pattern: str, what: str) -> Any:
+    """Compiles a regular expression over leaf names; its `fullmatch` takes time linear in the name.
+
+    RE2's syntax: no look-around and no back-references. No pattern that comes with a file can so hang a program.
+
+    Args:
+        pattern: the regular expression.
+        what: the field that it came from; it is named in errors.
+
+    Raises:
+        ValueError: if it is no regular expression of this syntax.
+    """
+    options: Any = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(pattern, options)
+    except (re2.error, UnicodeEncodeError) as error:
+        reason = error.args[0]
+        reason = reason.decode(errors="replace") if isinstance(reason, bytes) else str(error)
+        raise ValueError(
+            f"{what}: {pattern!r} is not a regular expression that can be used ({reason}). Write it in RE2's syntax, "
+            "which has no look-around and no back-references; the first rule that matches a name wins."
+        ) from error
+
+
 def apply_rules(names: Iterable[str], rules: Rules, *, what: str) -> dict[str, str]:
     """Returns {name: label} by the first rule whose pattern matches the whole name.
 
@@ -71,7 +98,7 @@ def apply_rules(names: Iterable[str], rules: Rules, *, what: str) -> dict[str, s
         ValueError: if a name is covered by no rule, or a rule decides about no name.
     """
     names = list(names)
-    compiled = [(re.compile(pattern), label) for pattern, label in rules]
+    compiled = [(compile_pattern(pattern, what), label) for pattern, label in rules]
     labels: dict[str, str] = {}
     used: set[int] = set()
     for name in names:

@@ -127,7 +127,7 @@ def _error(error: ValidationError, text: str | bytes, kind: Any, where: str) -> 
         known = get_type_hints(kind) if len(parts) == 1 and isinstance(kind, type) else {}
         hint = nearest(str(parts[-1]), known) + (f" Known: {', '.join(known)}." if known else "")
         return JsonError(where, _path(parts), f"is unknown{more}", hint)
-    rule = _MUST.get(first["type"], first["msg"].replace("Input should be", "must be"))
+    rule = _MUST.get(first["type"], first["msg"].replace("Input should", "must").replace("String should", "must"))
     return JsonError(where, _path(parts), f"{rule}; got {_shown(first['input'])}{more}")
 
 

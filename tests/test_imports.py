@@ -64,6 +64,7 @@ DISTRIBUTIONS = {
     "google": "protobuf",
     "ml_collections": "ml-collections",
     "orbax": "orbax-checkpoint",
+    "re2": "google-re2",
     "rouge_score": "rouge-score",
     "tensorflow_datasets": "tensorflow-datasets",
     "yaml": "pyyaml",

@@ -92,7 +92,9 @@ BAD = {
     "unknown flag": Case(["--wrkdir=x"], r"Unknown command line flag 'wrkdir'\. Did you mean: workdir"),
     "an argument without dashes": Case(["seed=3"], r"Unknown arguments \['seed=3'\]; fields are given as --config\."),
     "a word for a number": Case(["--config.stage1.optim.learning_rate=fast"], r"learning_rate=fast: could not convert"),
-    "unknown mode": Case(["--config.mode=trian"], r"`mode` must be one of .*'job'; got 'trian'\. Did you mean `train`"),
+    "unknown mode": Case(
+        ["--config.mode=trian"], r"`mode` must be one of .*'job'.*; got 'trian'\. Did you mean `train`"
+    ),
     "contradiction": Case(
         ["--config.stage1.epochs=2"], r"stage1: give either total_steps or epochs; got total_steps=\d+, epochs=2"
     ),

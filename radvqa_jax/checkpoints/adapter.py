@@ -5,49 +5,28 @@ The description says which base they belong to, and holds the sha256 of the `.np
 interrupted, or which was mixed from two stages, is recognised.
 """
 
-import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from radvqa_jax import files, trees
+from radvqa_jax.checkpoints.adapter_meta import REMEDY, AdapterMeta, Described, check_meta, read_meta, write_meta
 from radvqa_jax.checkpoints.npz import FLOATS, NpzReader, PathLike, count_nonfinite, write_npz
-from radvqa_jax.config import LoraConfig
 from radvqa_jax.trees import Flat
 
 NPZ, JSON = "adapter.npz", "adapter.json"
-FORMAT = 1
 LORA_A, LORA_B = "/lora_a", "/lora_b"
-
-# Of adapter.json, beside `format`.
-FIELD_TYPES = {
-    "stage": str,
-    "step": int,
-    "lora": dict,
-    "base_name": str,
-    "base_sha256": str,
-    "config_sha256": str,
-    "sha256": str,
-    "leaves": dict,
-}
-
 KIND = "the adapter.npz of a stage"
-REMEDY = "Give the adapter.npz that a stage wrote, with its adapter.json beside it, or train the stage again."
+
+Check = Callable[[Flat, AdapterMeta], None]  # raises ValueError if an adapter is not wanted
 
 
-class AdapterMeta(NamedTuple):
-    """Where an adapter comes from, and what it belongs to."""
-
-    stage: str  # stage1 or stage2
-    step: int  # optimizer steps done
-    lora: LoraConfig
-    base_name: str  # the base checkpoint's file name
-    base_sha256: str  # of that file
-    config_sha256: str  # of the run's configuration
+def _no_check(shapes: Flat, meta: AdapterMeta) -> None:
+    pass
 
 
 def save_adapter(folder: PathLike, leaves: Mapping[str, Any], meta: AdapterMeta) -> Path:
@@ -55,16 +34,11 @@ def save_adapter(folder: PathLike, leaves: Mapping[str, Any], meta: AdapterMeta)
 
     Raises:
         ValueError: if there is no leaf, a leaf is no float array or has a value that is not finite, an adapter lacks
-            one of its two factors, or the base's sha256 is none.
+            one of its two factors, or a field of the description has a value that cannot be right.
     """
     if not leaves:
         raise ValueError(
             "An adapter without leaves was to be saved. A stage must train something: see its train rules."
-        )
-    if len(meta.base_sha256) != 64:
-        raise ValueError(
-            f"AdapterMeta.base_sha256 must be 64 hexadecimal digits; got {meta.base_sha256!r}. Take it from the "
-            "LoadReport of the base checkpoint."
         )
     _check_factors(leaves, "The leaves to save")
 
@@ -73,36 +47,71 @@ def save_adapter(folder: PathLike, leaves: Mapping[str, Any], meta: AdapterMeta)
             yield name, _to_float32(name, leaves[name])
 
     path = Path(folder) / NPZ
+    check_meta(meta, leaves)
     write_npz(path, arrays())
     # The description comes last: without it, or with an older one, the pair is refused.
-    files.write_json(path.with_name(JSON), _to_json(meta, leaves, files.sha256(path)))
+    write_meta(path.with_name(JSON), meta, leaves=leaves, sha256=files.sha256(path))
     return path
 
 
-def load_adapter(path: PathLike) -> tuple[Flat, AdapterMeta]:
+def inspect_adapter(path: PathLike) -> tuple[dict[str, jax.ShapeDtypeStruct], AdapterMeta]:
+    """Returns ({leaf name: shape}, meta) of an adapter without holding a value; errors are those of `load_adapter`."""
+    npz = _find(path)
+    with NpzReader(npz, kind=KIND, remedy=REMEDY) as reader:
+        return reader.shapes, _check_pair(npz, reader).meta
+
+
+def load_adapter(path: PathLike, *, check: Check = _no_check) -> tuple[Flat, AdapterMeta]:
     """Returns ({leaf name: float32 numpy array}, meta) from `adapter.npz`, or the folder that holds it.
+
+    Args:
+        path: the file or the folder.
+        check: called with the shapes and the meta before the first value is read; raises if they are not wanted.
 
     Raises:
         FileNotFoundError: if one of the two files is missing.
-        ValueError: if a file is damaged, the format is unknown, or the two files do not belong together.
+        ValueError: if a file is damaged, was changed or has a value that cannot be right, the format is unknown, the
+            two files do not belong together, or a leaf has a value that is not finite.
     """
+    npz = _find(path)
+    with NpzReader(npz, kind=KIND, remedy=REMEDY) as reader:
+        meta = _check_pair(npz, reader).meta
+        check(reader.shapes, meta)
+        leaves = {name: reader.read(name) for name in reader.shapes}
+    for name, leaf in leaves.items():
+        if bad := count_nonfinite(leaf):
+            raise ValueError(
+                f"{npz}: {name} has {bad:,} NaN or infinite values of {leaf.size:,}, so this adapter answers nothing. "
+                "Use the adapter of an earlier stage or step, or train the stage again."
+            )
+    return leaves, meta
+
+
+def _find(path: PathLike) -> Path:
+    """Returns the path of adapter.npz, which may be named by its folder."""
     if not os.fspath(path):
         raise ValueError(f"The path of {KIND} is empty. {REMEDY}")
     npz = Path(path).expanduser()
-    npz = npz / NPZ if npz.is_dir() else npz
+    return npz / NPZ if npz.is_dir() else npz
+
+
+def _check_pair(npz: Path, reader: NpzReader) -> Described:
+    """Returns the description beside adapter.npz, after holding it against the file."""
     described = npz.with_suffix(".json")
-    with NpzReader(npz, kind=KIND, remedy=REMEDY) as reader:
-        if not described.exists():
-            raise FileNotFoundError(f"{described} does not exist; it describes {npz.name}. {REMEDY}")
-        text = files.read_json(described)
-        meta = _from_json(described, text)
-        _check_leaves(described, reader, text["leaves"])
-        if (digest := files.sha256(npz)) != text["sha256"]:
-            raise ValueError(
-                f"{described} describes another {npz.name} (sha256 {text['sha256'][:16]}…, found {digest[:16]}…): one "
-                f"of them was changed, or its writing was interrupted. {REMEDY}"
-            )
-        return {name: reader.read(name) for name in reader.shapes}, meta
+    if not described.exists():
+        raise FileNotFoundError(f"{described} does not exist; it describes {npz.name}. {REMEDY}")
+    text = read_meta(described)
+    _check_leaves(described, reader, text.leaves)
+    # Values are stored as they are, so that a small file cannot fill the memory.
+    held = sum(leaf.size * leaf.dtype.itemsize for leaf in reader.shapes.values())
+    if held > (size := npz.stat().st_size):
+        raise ValueError(f"{npz} is packed: {held:,} bytes of values in a file of {size:,}. {REMEDY}")
+    if (digest := files.sha256(npz)) != text.sha256:
+        raise ValueError(
+            f"{described} describes another {npz.name} (sha256 {text.sha256[:16]}…, found {digest[:16]}…): one "
+            f"of them was changed, or its writing was interrupted. {REMEDY}"
+        )
+    return text
 
 
 def check_base(meta: AdapterMeta, sha256: str, *, name: str = "") -> None:
@@ -135,54 +144,9 @@ def _check_factors(names: Mapping[str, Any], what: str) -> None:
         raise ValueError(f"{what} hold only one of lora_a and lora_b for {lone}. An adapter needs both: {REMEDY}")
 
 
-def _to_json(meta: AdapterMeta, leaves: Mapping[str, Any], digest: str) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        **meta._asdict(),
-        "lora": dataclasses.asdict(meta.lora),
-        "sha256": digest,
-        "leaves": {name: list(leaves[name].shape) for name in sorted(leaves)},
-    }
-
-
-def _from_json(path: Path, text: Any) -> AdapterMeta:
-    """Returns the description, or raises ValueError that names the field that is wrong."""
-    found = text.get("format") if isinstance(text, dict) else None
-    if found != FORMAT:
-        raise ValueError(
-            f"{path} has format {found!r}, and this version of radvqa_jax reads format {FORMAT}. Use the version that "
-            "wrote it, or train the stage again."
-        )
-    fields = {"format", *FIELD_TYPES}
-    if set(text) != fields:
-        raise ValueError(
-            f"{path} lacks {sorted(fields - set(text))} and has unknown {sorted(set(text) - fields)}. {REMEDY}"
-        )
-    if wrong := [name for name, kind in FIELD_TYPES.items() if not isinstance(text[name], kind)]:
-        raise ValueError(f"{path}: the values of {wrong} are of the wrong type. {REMEDY}")
-    known = {field.name for field in dataclasses.fields(LoraConfig)}
-    if set(text["lora"]) != known:
-        raise ValueError(f"{path}: `lora` must have the fields {sorted(known)}; got {sorted(text['lora'])}. {REMEDY}")
-    try:
-        targets = tuple((str(rule), str(label)) for rule, label in text["lora"]["targets"])
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: `lora.targets` must be a list of (pattern, label) pairs. {REMEDY}") from error
-    return AdapterMeta(
-        stage=text["stage"],
-        step=text["step"],
-        lora=LoraConfig(**(text["lora"] | {"targets": targets})),
-        base_name=text["base_name"],
-        base_sha256=text["base_sha256"],
-        config_sha256=text["config_sha256"],
-    )
-
-
-def _check_leaves(path: Path, reader: NpzReader, described: Mapping[str, Any]) -> None:
+def _check_leaves(path: Path, reader: NpzReader, described: Mapping[str, tuple[int, ...]]) -> None:
     """Raises ValueError, listing them, if the arrays of the file are not the described ones in float32."""
-    try:
-        want = {name: jax.ShapeDtypeStruct(tuple(map(int, shape)), np.float32) for name, shape in described.items()}
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: `leaves` must give the shape of each leaf. {REMEDY}") from error
+    want = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in described.items()}
     problems = trees.diff(reader.shapes, want)
     problems["not float32"] = [
         f"{name}: {leaf.dtype}" for name, leaf in reader.shapes.items() if leaf.dtype != np.float32

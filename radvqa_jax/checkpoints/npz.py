@@ -24,6 +24,7 @@ FLOATS = (np.dtype(np.float16), BFLOAT16, np.dtype(np.float32), np.dtype(np.floa
 
 EXPONENT = np.uint16(0x7F80)  # of bfloat16
 ALIGNMENT = 64  # bytes
+MOST_ARRAYS = 20_000  # a released model has some hundreds, unstacked ones a thousand
 BLOCK = 1 << 20  # bytes or values at a time: small beside an array, and it stays in the cache
 
 # What zipfile, zlib, numpy and the system raise for a damaged, encrypted or foreign file.
@@ -101,6 +102,8 @@ class NpzReader:
     def _open(self) -> zipfile.ZipFile:
         if self.path.is_dir():
             raise self._error("it is a folder")
+        if self.path.exists() and not self.path.is_file():
+            raise self._error("it is no regular file")
         if not self.path.exists():
             raise FileNotFoundError(f"{self.path} does not exist; it should be {self._kind}. {self._remedy}")
         try:
@@ -119,6 +122,8 @@ class NpzReader:
 
     def _read_headers(self) -> dict[str, jax.ShapeDtypeStruct]:
         shapes: dict[str, jax.ShapeDtypeStruct] = {}
+        if (count := len(self._zip.infolist())) > MOST_ARRAYS:
+            raise self._error(f"it holds {count:,} files, and no model has more than {MOST_ARRAYS:,} arrays")
         for member in self._zip.infolist():
             name = member.filename.removesuffix(".npy")
             if name == member.filename:

@@ -3,13 +3,14 @@
 import dataclasses
 import types
 import typing
+from collections.abc import Collection
 from typing import Any, Literal, get_args, get_origin
 
 import ml_collections
 
-from radvqa_jax.config import Config
+from radvqa_jax.config import Config, default_config
 from radvqa_jax.config.rules import check
-from radvqa_jax.trees import nearest
+from radvqa_jax.trees import flatten, nearest
 
 
 def _type_name(kind: Any) -> str:
@@ -78,6 +79,18 @@ def _build(kind: Any, value: Any, path: str) -> Any:
     for key in value:
         _check_known(key, kind, path)
     return kind(**{key: _convert(value[key], hints[key], f"{path}.{key}" if path else key) for key in value})
+
+
+def given_fields(config: ml_collections.ConfigDict, overrides: Collection[str] = ()) -> frozenset[str]:
+    """Returns the names of fields that somebody set: those that differ from their default, and the overridden ones.
+
+    Args:
+        config: of an experiment's file, with what the command line changed.
+        overrides: fields that the command line named, such as `data.prompt`; one may have been set to its default.
+    """
+    defaults, now = flatten(default_config().to_dict()), flatten(config.to_dict())
+    changed = {name.replace("/", ".") for name, value in now.items() if value != defaults.get(name)}
+    return frozenset(changed | set(overrides))
 
 
 def from_config_dict(config: ml_collections.ConfigDict) -> Config:

@@ -54,6 +54,9 @@ class Config:
     stage1: StageConfig = field(default_factory=StageConfig)
     stage2: StageConfig = field(default_factory=StageConfig)
     adapter: str = ""  # mode=predict, saliency, ask…: adapter.npz of a stage, or its folder; empty = the base model
+    # Fields that may differ from how the adapter was trained, each by its name: ("data.prompt",). Fields that nobody
+    # sets follow the adapter (training/base_use.py).
+    adapter_accept: tuple[str, ...] = ()
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     score: ScoreConfig = field(default_factory=ScoreConfig)

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from radvqa_jax.checkpoints.adapter import load_adapter
 from radvqa_jax.config import CellConfig, Config, SourceConfig
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows, make_builder, not_prepared
@@ -21,7 +20,7 @@ from radvqa_jax.evaluation.predict import by_length
 from radvqa_jax.runners.audit import refuse_leaks
 from radvqa_jax.runners.data import prepare_all
 from radvqa_jax.runners.evaluate import answer, blind_guesses, show_other
-from radvqa_jax.runners.ground import Ground, inspect_model, load_ground, provenance
+from radvqa_jax.runners.ground import Ground, check_adapter, inspect_model, load_ground, provenance
 from radvqa_jax.runners.train import train_stages
 from radvqa_jax.schema import Record
 from radvqa_jax.training.stage import Trained, load_trained
@@ -70,7 +69,9 @@ class _Trainer:
         """Returns (where it lies, relative to the workdir, what is trained) for a cell."""
         config, trained, place, chain = self._ground.config, Trained.nothing(), "", ""
         if cell.adapter:
-            return cell.adapter, load_trained(cell.adapter, self._ground.base)
+            return cell.adapter, load_trained(
+                cell.adapter, self._ground.base, _asking(cell, config), accept=_set_by(cell)
+            )
         data = dataclasses.replace(config.data, prompt=cell.train_prompt or config.data.prompt)
         for name in (name for name in config.stages if name not in cell.without):
             stage = config.stage(name)
@@ -158,6 +159,11 @@ def _asking(cell: CellConfig, config: Config) -> Config:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, prompt=prompt, seq_len=seq_len))
 
 
+def _set_by(cell: CellConfig) -> tuple[str, ...]:
+    """Returns the fields that a cell changes on purpose, against how an adapter was trained."""
+    return ("data.prompt",) * bool(cell.prompt) + ("data.seq_len",) * bool(cell.seq_len)
+
+
 def _file_name(name: str) -> str:
     """Returns the name of a cell's predictions file; two cells never share one."""
     plain = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
@@ -202,9 +208,10 @@ def ablations_mode(config: Config, workdir: Path) -> None:
     before the first one trains.
     """
     cells = config.ablations.cells
-    tokenizer, _ = inspect_model(config)
-    for path in {cell.adapter for cell in cells if cell.adapter}:
-        load_adapter(path)
+    tokenizer, shapes = inspect_model(config)
+    for cell in cells:
+        if cell.adapter:
+            check_adapter(cell.adapter, _asking(cell, config), tokenizer, shapes, accept=_set_by(cell))
     prepare_all(_audited(config))
     found = refuse_leaks(_audited(config), workdir)
     guessed: dict[tuple[SourceConfig, SourceConfig], Guesses] = {}

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,13 +12,15 @@ import jax
 
 from radvqa_jax import __version__
 from radvqa_jax.checkpoints import big_vision
-from radvqa_jax.checkpoints.adapter import load_adapter
+from radvqa_jax.checkpoints.adapter import inspect_adapter
 from radvqa_jax.config import Config
+from radvqa_jax.config.rules import check
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.models.quantize import check_installed
 from radvqa_jax.models.variants import get_variant
+from radvqa_jax.training.base_use import check_use, follow, make_use
 from radvqa_jax.training.sharding import check_rows, with_shardings
-from radvqa_jax.training.stage import Base, Trained, keep_leaf, load_trained, loaded_shapes, mesh_of
+from radvqa_jax.training.stage import Base, Trained, check_fits, keep_leaf, load_trained, loaded_shapes, mesh_of
 from radvqa_jax.trees import Flat
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "sentencepiece")
@@ -62,13 +64,30 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
                 f"{mesh.size}: one row cannot be shared out, and the compiler cannot cut the kernel. Set "
                 "model.attention='blocks', or leave mesh.* at 1."
             )
+    wanted = loaded_shapes(config, stages)
     adapters = [config.stage(name).init_from for name in stages] if stages else [config.adapter]
     for adapter in [*adapters, *config.saliency.beside]:
         if adapter:
-            load_adapter(adapter)
+            check_adapter(adapter, config, tokenizer, wanted, training=adapter in adapters and bool(stages))
     if config.model.quantize != "none":
         check_installed()
-    return tokenizer, loaded_shapes(config, stages)
+    return tokenizer, wanted
+
+
+def check_adapter(
+    path: str,
+    config: Config,
+    tokenizer: Tokenizer,
+    wanted: Flat,
+    *,
+    training: bool = False,
+    accept: tuple[str, ...] = (),
+) -> None:
+    """Raises ValueError or FileNotFoundError if an adapter will be refused (see load_trained); reads no value of it."""
+    shapes, meta = inspect_adapter(path)
+    now, may = make_use(config, tokenizer.sha256), config.adapter_accept + accept
+    check_use(meta.base_use, now, adapter=path, accept=may, training=training)  # what it tells is told at loading
+    check_fits(config, wanted, shapes, meta.lora)
 
 
 # Modes that look at single images, on a mesh as well: all devices compute the one row.
@@ -86,6 +105,16 @@ def _trained_stages(config: Config) -> tuple[str, ...]:
     return config.stages if config.mode in ("train", "job", "ablations") else ()
 
 
+def follow_adapter(config: Config, *, given: Collection[str]) -> Config:
+    """Returns the configuration as the adapter that it answers with was trained, in fields that are not `given`."""
+    if not config.adapter or _trained_stages(config):
+        return config
+    _, meta = inspect_adapter(config.adapter)
+    config = follow(config, meta.base_use, given=given, adapter=config.adapter)
+    check(config)
+    return config
+
+
 def load_ground(config: Config, workdir: Path) -> Ground:
     """Loads the tokenizer and the base checkpoint, each leaf straight into its dtype and onto its devices."""
     tokenizer, wanted = inspect_model(config)
@@ -101,7 +130,9 @@ def load_ground(config: Config, workdir: Path) -> Ground:
         convert=keep_leaf(config, _trained_stages(config), wanted),
     )
     print(loaded.text(), flush=True)
-    return Ground(config, workdir, tokenizer, Base(params, Path(config.model.checkpoint).name, loaded.sha256))
+    return Ground(
+        config, workdir, tokenizer, Base(params, Path(config.model.checkpoint).name, loaded.sha256, tokenizer.sha256)
+    )
 
 
 def shown_models(ground: Ground) -> dict[str, Trained]:
@@ -111,7 +142,9 @@ def shown_models(ground: Ground) -> dict[str, Trained]:
     folders = ground.config.saliency.beside
     short = ["/".join(Path(folder).parts[-2:]) for folder in folders]
     names = short if len(set(short)) == len(short) else folders
-    beside = {name: load_trained(folder, ground.base) for name, folder in zip(names, folders, strict=True)}
+    beside = {
+        name: load_trained(folder, ground.base, ground.config) for name, folder in zip(names, folders, strict=True)
+    }
     return {"base": Trained.nothing()} | beside | {run: trained}
 
 
@@ -140,4 +173,4 @@ def configured_adapter(ground: Ground) -> tuple[str, Trained]:
     """Returns (name of the run, what was trained) of config.adapter, or the base."""
     if not ground.config.adapter:
         return "base", Trained.nothing()
-    return "adapted", load_trained(ground.config.adapter, ground.base)
+    return "adapted", load_trained(ground.config.adapter, ground.base, ground.config)

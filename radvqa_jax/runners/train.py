@@ -76,7 +76,11 @@ def train_stages(ground: Ground, *, after: Callable[[str, Trained], None] = lamb
     """
     config = ground.config
     # Loaded before the first stage trains, so that one which does not fit is not found hours later.
-    given = {name: load_trained(path, ground.base) for name in config.stages if (path := config.stage(name).init_from)}
+    given = {
+        name: load_trained(path, ground.base, config, training=True)
+        for name in config.stages
+        if (path := config.stage(name).init_from)
+    }
     trained = Trained.nothing()
     for name in config.stages:
         loader = _make_loader(ground, name)

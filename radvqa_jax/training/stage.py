@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -14,17 +15,21 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from radvqa_jax import runtime, trees
-from radvqa_jax.checkpoints.adapter import AdapterMeta, check_base, load_adapter, save_adapter
+from radvqa_jax.checkpoints.adapter import check_base, load_adapter, save_adapter
+from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
 from radvqa_jax.config import Config, LoraConfig, MeshConfig, StageConfig
 from radvqa_jax.models import lora as lora_lib
 from radvqa_jax.models.paligemma import PaliGemma, abstract_params, make_model
 from radvqa_jax.models.quantize import quantize
 from radvqa_jax.models.variants import get_variant
+from radvqa_jax.training.base_use import check_use, make_use
 from radvqa_jax.training.loop import BatchStream, Plan, Speed, train
 from radvqa_jax.training.optimizer import label_leaves, make_optimizer, make_schedule
 from radvqa_jax.training.sharding import make_mesh
 from radvqa_jax.training.step import StepOptions
 from radvqa_jax.trees import Flat
+
+log = logging.getLogger(__name__)
 
 
 class Base(NamedTuple):
@@ -33,6 +38,7 @@ class Base(NamedTuple):
     params: Flat
     name: str
     sha256: str
+    tokenizer_sha256: str = "0" * 64  # of the tokenizer that it is used with
 
 
 class Trained(NamedTuple):
@@ -55,11 +61,48 @@ class Trained(NamedTuple):
         return digest.hexdigest()
 
 
-def load_trained(path: str, base: Base) -> Trained:
-    """Returns what a stage left behind in `path`; refuses one that belongs to another base checkpoint."""
-    leaves, meta = load_adapter(path)
-    check_base(meta, base.sha256, name=base.name)
+def load_trained(
+    path: str, base: Base, config: Config, *, training: bool = False, accept: tuple[str, ...] = ()
+) -> Trained:
+    """Returns what a stage left behind in `path`.
+
+    Args:
+        path: adapter.npz, or its folder.
+        base: the base checkpoint that it is for.
+        config: how the base is used now.
+        training: whether a stage goes on from it.
+        accept: fields that may differ from how it was trained, beside those of `config.adapter_accept`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load_adapter`; or if it belongs to another base checkpoint, does not fit it,
+            or was trained with the base used otherwise (see base_use.py).
+    """
+
+    def check(shapes: Flat, meta: AdapterMeta) -> None:
+        check_base(meta, base.sha256, name=base.name)
+        now, may = make_use(config, base.tokenizer_sha256), config.adapter_accept + accept
+        for line in check_use(meta.base_use, now, adapter=path, accept=may, training=training):
+            log.warning(line)
+        check_fits(config, base.params, shapes, meta.lora)
+
+    leaves, meta = load_adapter(path, check=check)
     return Trained({name: jnp.asarray(leaf) for name, leaf in leaves.items()}, meta.lora)
+
+
+def check_fits(config: Config, params: Flat, leaves: Flat, lora: LoraConfig) -> lora_lib.Lora | None:
+    """Returns the adapters of leaves (arrays or shapes) that were trained on a base with these leaves.
+
+    Raises:
+        ValueError: if a trained leaf does not belong to this model, or an adapter is not there.
+    """
+    adapters = lora_lib.resolve(lora, params)
+    want = _adapter_shapes(adapters, params) | {name: leaf for name, leaf in params.items() if name in leaves}
+    if problems := [f"{kind} {lines[:3]}" for kind, lines in trees.diff(leaves, want).items() if lines]:
+        raise ValueError(
+            f"What was trained does not fit {config.model.variant}: {'; '.join(problems)}. Give the model.variant and "
+            "model.resolution that it was trained with."
+        )
+    return adapters
 
 
 def _adapter_shapes(adapters: lora_lib.Lora | None, params: Flat) -> Flat:
@@ -75,14 +118,7 @@ def assemble(config: Config, base: Base, trained: Trained) -> tuple[PaliGemma, F
     Raises:
         ValueError: if a trained leaf does not belong to this model, or an adapter is not there.
     """
-    adapters = lora_lib.resolve(trained.lora, base.params)
-    factors = _adapter_shapes(adapters, base.params)
-    want = factors | {name: leaf for name, leaf in base.params.items() if name in trained.leaves}
-    if problems := [f"{kind} {lines[:3]}" for kind, lines in trees.diff(trained.leaves, want).items() if lines]:
-        raise ValueError(
-            f"What was trained does not fit {config.model.variant}: {'; '.join(problems)}. Give the model.variant and "
-            "model.resolution that it was trained with."
-        )
+    adapters = check_fits(config, base.params, trained.leaves, trained.lora)
     return make_model(config.model, adapters), base.params | trained.leaves
 
 
@@ -266,7 +302,8 @@ def run_stage(
     fingerprint = make_fingerprint(config, stage, base, start=start, data=data)
     trained = train(plan, trainable, frozen, batches, key=train_key, folder=folder, fingerprint=fingerprint)
     done = Trained(begin.leaves | trained, begin.lora)
-    meta = AdapterMeta(name, plan.total_steps, done.lora, base.name, base.sha256, _hash(fingerprint))
+    use = make_use(config, base.tokenizer_sha256)
+    meta = AdapterMeta(name, plan.total_steps, done.lora, base.name, base.sha256, _hash(fingerprint), use)
     if runtime.is_first():
         save_adapter(folder, done.leaves, meta)
     return done

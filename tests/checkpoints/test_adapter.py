@@ -1,6 +1,11 @@
 """What a stage leaves behind: read back exactly, and never with the wrong description or on the wrong base."""
 
+import contextlib
+import io
 import json
+import os
+import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from radvqa_jax.checkpoints.adapter import AdapterMeta, check_base, load_adapter, save_adapter
+from radvqa_jax import files
+from radvqa_jax.checkpoints.adapter import check_base, inspect_adapter, load_adapter, save_adapter
+from radvqa_jax.checkpoints.adapter_meta import AdapterMeta, BaseUse, _hash_content
 from radvqa_jax.config import LoraConfig
 
 W = "llm/layers/attn/q_einsum/w"
@@ -19,6 +26,7 @@ META = AdapterMeta(
     base_name="tiny.npz",
     base_sha256="ab" * 32,
     config_sha256="cd" * 32,
+    base_use=BaseUse("tiny", 64, "answer en {question}", 20, "ef" * 32, "none", "float32", "bfloat16"),
 )
 
 
@@ -35,9 +43,14 @@ def folder(tmp_path: Path, leaves: dict[str, np.ndarray]) -> Path:
     return tmp_path / "stage2"
 
 
-def rewrite(folder: Path, **changes: Any) -> None:
+def rewrite(folder: Path, *, lora: dict[str, Any] | None = None, sign: bool = True, **changes: Any) -> None:
+    """Changes fields of adapter.json, as somebody would who also computes its hash again."""
     path = folder / "adapter.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    row = json.loads(path.read_text()) | changes
+    row["lora"] = row["lora"] | lora if lora else row["lora"]
+    with contextlib.suppress(ValueError):  # NaN has no hash
+        row["content_sha256"] = _hash_content(row) if sign else row["content_sha256"]
+    path.write_text(json.dumps(row))
 
 
 def test_it_is_read_back_exactly_from_the_folder_or_the_file(folder: Path, leaves: dict[str, np.ndarray]) -> None:
@@ -104,21 +117,131 @@ def test_a_changed_value_is_noticed(folder: Path, leaves: dict[str, np.ndarray])
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "has format 2, and this version of radvqa_jax reads format 1"),
-        ({"more": 1}, r"lacks \[\] and has unknown \['more'\]"),
-        ({"step": "many"}, r"the values of \['step'\] are of the wrong type"),
-        ({"lora": {"rank": 2}}, "`lora` must have the fields"),
+        ({"format": 3}, "has format 3, and this version of radvqa_jax reads formats 1 and 2"),
+        ({"format": True}, "has format True"),
+        ({"more": 1}, "field `more` is unknown"),
+        ({"step": "many"}, 'field `step` must be an integer; got "many"'),
+        ({"step": -1}, "field `step` must be greater than or equal to 0; got -1"),
+        ({"lora": {"gain": 2}}, r"field `lora\.gain` is unknown"),
+        ({"lora": {"rank": -1}}, r"field `lora\.rank` must be greater than or equal to 0; got -1"),
+        ({"lora": {"rank": 16.5}}, r"field `lora\.rank` must be an integer; got 16\.5"),
+        ({"lora": {"rank": "16"}}, r'field `lora\.rank` must be an integer; got "16"'),
+        ({"lora": {"rank": True}}, r"field `lora\.rank` must be an integer; got true"),
+        ({"lora": {"rank": 10**30}}, r"field `lora\.rank` must be less than or equal to 65536"),
+        ({"lora": {"rslora": "no"}}, r'field `lora\.rslora` must be true or false; got "no"'),
+        ({"lora": {"rslora": 1}}, r"field `lora\.rslora` must be true or false; got 1"),
+        ({"lora": {"alpha": 0}}, r"field `lora\.alpha` must be greater than 0"),
+        ({"lora": {"alpha": float("nan")}}, "not valid JSON|must be a finite number"),
+        ({"lora": {"alpha": float("inf")}}, "not valid JSON|must be a finite number"),
+        ({"lora": {"alpha": None}}, r"field `lora\.alpha` must be a number; got null"),
+        ({"lora": {"dropout": 1.0}}, r"field `lora\.dropout` must be less than 1"),
+        ({"lora": {"targets": [1]}}, r"field `lora\.targets\[0\]` must be a list; got 1"),
+        ({"lora": {"targets": [["x", "maybe"]]}}, r"field `lora\.targets\[0\]\[1\]` must be 'lora' or 'none'"),
+        ({"lora": {"targets": [["x" * 1001, "lora"]]}}, r"field `lora\.targets\[0\]\[0\]` must have at most 1000 ch"),
+        ({"leaves": {"img/head/kernel": "x"}}, "field `leaves.img/head/kernel` must be a list"),
         (
-            {"lora": META.lora.__dict__ | {"targets": [1]}},
-            r"`lora\.targets` must be a list of \(pattern, label\) pairs",
+            {"leaves": {"img/head/kernel": [0, -1]}},
+            r"field `leaves.img/head/kernel\[0\]` must be greater than or equal",
         ),
-        ({"leaves": {"img/head/kernel": "x"}}, "`leaves` must give the shape of each leaf"),
         ({"leaves": {"img/head/kernel": [4, 7]}}, r"extra \[.*\]; misshaped \['img/head/kernel: have \(4, 6\), want"),
+        ({"base_sha256": "AB"}, "field `base_sha256` must match pattern"),
+        ({"base_use": {}}, "field `base_use.variant` is missing and 7 more"),
+        (
+            {"base_use": META.base_use._asdict() | {"quantize": "int4"}},
+            "field `base_use.quantize` must be 'none', 'nf4'",
+        ),
     ],
 )
 def test_a_wrong_description_is_refused(folder: Path, changes: dict[str, Any], message: str) -> None:
     rewrite(folder, **changes)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as caught:
+        load_adapter(folder)
+    assert "train the stage again" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"lora": {"alpha": 3200.0}}, {"step": 7}, {"base_use": None}, {"base_name": "x"}, {"stage": "stage1"}]
+)
+def test_a_value_that_was_changed_by_hand_is_noticed(folder: Path, changes: dict[str, Any]) -> None:
+    rewrite(folder, sign=False, **changes)
+    with pytest.raises(ValueError, match=r"adapter\.json was changed after it was written"):
+        load_adapter(folder)
+
+
+def test_the_order_of_its_fields_is_no_change(folder: Path) -> None:
+    row = json.loads((folder / "adapter.json").read_text())
+    (folder / "adapter.json").write_text(json.dumps(dict(reversed(row.items()))))
+    assert load_adapter(folder)[1] == META
+
+
+def test_a_description_of_format_1_is_read(folder: Path) -> None:
+    row = json.loads((folder / "adapter.json").read_text())
+    del row["base_use"], row["content_sha256"]
+    (folder / "adapter.json").write_text(json.dumps(row | {"format": 1}))
+    leaves, meta = load_adapter(folder)
+    assert meta == META._replace(base_use=None) and len(leaves) == 3
+    (folder / "adapter.json").write_text(json.dumps(row | {"format": 1, "lora": row["lora"] | {"rslora": "no"}}))
+    with pytest.raises(ValueError, match="rslora"):
+        load_adapter(folder)
+
+
+def test_an_adapter_that_does_not_fit_is_refused_before_a_value_is_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(shapes: dict[str, Any], meta: AdapterMeta) -> None:
+        assert shapes["img/head/kernel"].shape == (4, 6) and meta == META
+        raise ValueError("not wanted")
+
+    monkeypatch.setattr("radvqa_jax.checkpoints.npz.NpzReader.read", lambda *_: pytest.fail("a value was read"))
+    with pytest.raises(ValueError, match="not wanted"):
+        load_adapter(folder, check=check)
+    assert inspect_adapter(folder)[1] == META
+
+
+def test_a_small_file_cannot_fill_the_memory(folder: Path, leaves: dict[str, np.ndarray]) -> None:
+    """Half a gigabyte of zeros is half a megabyte when it is deflated."""
+    shape = (2**27,)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    with (
+        zipfile.ZipFile(folder / "adapter.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("img/head/kernel.npy", "w") as stream,
+    ):
+        stream.write(header.getvalue())
+        for _ in range(2**9):
+            stream.write(bytes(2**20))
+    assert (folder / "adapter.npz").stat().st_size < 1e6
+    rewrite(folder, leaves={"img/head/kernel": list(shape)}, sha256=files.sha256(folder / "adapter.npz"))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="is packed: 536,870,912 bytes of values in a file of"):
+        load_adapter(folder)
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_leaf_that_is_not_finite_is_refused(folder: Path, leaves: dict[str, np.ndarray], value: float) -> None:
+    leaves["img/head/kernel"][0, 3] = value
+    np.savez(folder / "adapter.npz", **leaves)
+    rewrite(folder, sha256=files.sha256(folder / "adapter.npz"))
+    with pytest.raises(ValueError, match="img/head/kernel has 1 NaN or infinite values of 24"):
+        load_adapter(folder)
+
+
+@pytest.mark.parametrize("name", ["adapter.npz", "adapter.json"])
+def test_a_named_pipe_is_not_waited_for(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(ValueError, match="no regular file"):
+        load_adapter(folder)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "1" * 5000, '{"format": ' + "[" * 3000 + "]" * 3000 + "}", "\ud800", ""]
+)
+def test_json_that_python_cannot_read_is_one_error(folder: Path, text: str) -> None:
+    (folder / "adapter.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ValueError, match=r"adapter\.json"):
         load_adapter(folder)
 
 
@@ -137,7 +260,7 @@ def test_what_cannot_be_right_is_not_saved(tmp_path: Path, leaves: dict[str, np.
         save_adapter(tmp_path, leaves, META)
     with pytest.raises(ValueError, match="must be a float array; got int"):
         save_adapter(tmp_path, {"img/head/kernel": np.arange(3)}, META)
-    with pytest.raises(ValueError, match="base_sha256 must be 64 hexadecimal digits; got ''"):
+    with pytest.raises(ValueError, match="field `base_sha256` must match pattern"):
         save_adapter(tmp_path, leaves, META._replace(base_sha256=""))
     with pytest.raises(ValueError, match="An adapter without leaves"):
         save_adapter(tmp_path, {}, META)

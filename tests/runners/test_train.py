@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from radvqa_jax import files
-from radvqa_jax.checkpoints.adapter import AdapterMeta, save_adapter
+from radvqa_jax.checkpoints.adapter import save_adapter
+from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
 from radvqa_jax.config import Config, LoraConfig
 from radvqa_jax.runners import RUNNERS
 from radvqa_jax.training.stage import Trained

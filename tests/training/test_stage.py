@@ -9,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from radvqa_jax.checkpoints.adapter import AdapterMeta, load_adapter, save_adapter
+from radvqa_jax.checkpoints.adapter import load_adapter, save_adapter
+from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
 from radvqa_jax.config import Config, LoraConfig, ModelConfig, OptimConfig, StageConfig
 from radvqa_jax.models.paligemma import abstract_params, fake_params, variables
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.schema import Batch
 from radvqa_jax.training import stage
+from radvqa_jax.training.base_use import make_use
 from radvqa_jax.training.loop import Diverged, Plan
 from radvqa_jax.training.stage import Base, Trained, assemble, count_steps, load_trained, run_stage, trained_names
 from radvqa_jax.trees import Flat
@@ -141,7 +143,7 @@ def test_a_projector_that_trains_on_starts_where_stage1_ended(
 def test_adapters_that_are_there_go_on(stage2: tuple[Path, Trained], at_step_0: dict[str, Any], tmp_path: Path) -> None:
     folder, trained = stage2
     config = replace(CONFIG, stage2=replace(STAGE2, lora=replace(LORA, dropout=0.5)))
-    begun = run("stage2", tmp_path, config=config, start=load_trained(str(folder), BASE))
+    begun = run("stage2", tmp_path, config=config, start=load_trained(str(folder), BASE, CONFIG))
     assert_same(at_step_0["trainable"], {name: trained.leaves[name] for name in ADAPTERS})
     assert at_step_0["plan"].model.lora.dropout == 0.5  # the stage's own
     np.testing.assert_array_equal(logits(begun), logits(trained))
@@ -172,7 +174,7 @@ def test_adapters_of_another_kind_are_refused(
 
 def test_the_adapter_file_gives_the_same_model(stage2: tuple[Path, Trained]) -> None:
     folder, trained = stage2
-    loaded = load_trained(str(folder / "adapter.npz"), BASE)
+    loaded = load_trained(str(folder / "adapter.npz"), BASE, CONFIG)
     assert loaded.lora == trained.lora
     assert_same(loaded.leaves, trained.leaves)
     np.testing.assert_array_equal(logits(loaded), logits(trained))
@@ -184,12 +186,23 @@ def test_the_adapter_says_where_it_comes_from(stage2: tuple[Path, Trained]) -> N
     _, meta = load_adapter(stage2[0])
     assert (meta.stage, meta.step, meta.lora) == ("stage2", 3, LORA)
     assert (meta.base_name, meta.base_sha256) == ("dummy.npz", "a" * 64)
+    assert meta.base_use == make_use(CONFIG, BASE.tokenizer_sha256)
+
+
+def test_an_adapter_on_a_base_that_is_used_otherwise_is_refused(stage2: tuple[Path, Trained]) -> None:
+    path, other = str(stage2[0]), replace(CONFIG, data=replace(CONFIG.data, prompt="say {question}"))
+    with pytest.raises(ValueError, match=r"data.prompt='say \{question\}', and it was trained with 'answer en"):
+        load_trained(path, BASE, other)
+    assert load_trained(path, BASE, other, training=True).lora == LORA
+    assert load_trained(path, BASE, replace(other, adapter_accept=("data.prompt",))).lora == LORA
+    with pytest.raises(ValueError, match=r"model.tokenizer has sha256 b{16}…, and it was trained with 0{16}…"):
+        load_trained(path, BASE._replace(tokenizer_sha256="b" * 64), CONFIG, training=True)
 
 
 def test_an_adapter_of_another_base_is_refused(stage2: tuple[Path, Trained]) -> None:
     other = Base(BASE.params, "other.npz", "b" * 64)
     with pytest.raises(ValueError, match=r"stage2 was trained on dummy.npz \(sha256 a{16}…\), and not on other.npz"):
-        load_trained(str(stage2[0]), other)
+        load_trained(str(stage2[0]), other, CONFIG)
 
 
 def test_a_hash_tells_what_is_trained_apart(stage1: tuple[Path, Trained], stage2: tuple[Path, Trained]) -> None:
@@ -316,4 +329,4 @@ def test_a_foreign_adapter_file_is_no_start(tmp_path: Path) -> None:
     leaves = {f"{WEIGHT}/lora_a": np.ones((2, 4, 16, 3)), f"{WEIGHT}/lora_b": np.ones((2, 4, 3, 8))}
     save_adapter(tmp_path, leaves, AdapterMeta("stage2", 1, LORA, BASE.name, BASE.sha256, "c" * 64))
     with pytest.raises(ValueError, match=r"does not fit dummy: misshaped .*lora_a: have \(2, 4, 16, 3\)"):
-        assemble(CONFIG, BASE, load_trained(str(tmp_path), BASE))
+        assemble(CONFIG, BASE, load_trained(str(tmp_path), BASE, CONFIG))

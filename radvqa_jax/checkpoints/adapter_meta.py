@@ -1,0 +1,153 @@
+"""`adapter.json`: where an adapter comes from, what it belongs to, and how its base was used while it was trained.
+
+The file is a typed record. It holds the sha256 of `adapter.npz` and one of its own content, so that a changed value is
+noticed. Both find accidents and edits by hand. They prove no author: whoever can write the file can hash it again.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field
+
+from radvqa_jax import files, typed_json
+from radvqa_jax.config import LoraConfig
+
+FORMAT = 2
+REMEDY = "Give the adapter.npz that a stage wrote, with its adapter.json beside it, or train the stage again."
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Size = Annotated[int, Field(ge=1, le=2**31)]
+Pattern = Annotated[str, Field(max_length=1000)]
+
+
+class BaseUse(NamedTuple):
+    """How a base model was used: what gives other numbers when it is changed."""
+
+    variant: str
+    resolution: Annotated[int, Field(ge=1, le=2**16)]  # pixels, of the images that the model sees
+    prompt: str  # data.prompt
+    seq_len: Annotated[int, Field(ge=1, le=2**20)]  # text tokens
+    tokenizer_sha256: Sha256
+    quantize: Literal["none", "nf4", "int8"]
+    compute_dtype: Literal["float32", "bfloat16"]
+    param_dtype: Literal["float32", "bfloat16"]
+
+
+class AdapterMeta(NamedTuple):
+    """Where an adapter comes from, what it belongs to, and how its base was used."""
+
+    stage: str  # stage1 or stage2
+    step: int  # optimizer steps done
+    lora: LoraConfig
+    base_name: str  # the base checkpoint's file name
+    base_sha256: str  # of that file
+    config_sha256: str  # of the run's configuration
+    base_use: BaseUse | None = None  # None: not known, as of an adapter from elsewhere
+
+
+class _Lora(NamedTuple):
+    rank: Annotated[int, Field(ge=0, le=2**16)]
+    alpha: Annotated[float, Field(gt=0, le=1e6)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    rslora: bool
+    targets: Annotated[list[tuple[Pattern, Literal["lora", "none"]]], Field(max_length=1000)]
+
+
+class _Description(NamedTuple):
+    """The content of adapter.json."""
+
+    format: Literal[2]
+    stage: Annotated[str, Field(min_length=1)]
+    step: Annotated[int, Field(ge=0)]
+    lora: _Lora
+    base_name: str
+    base_sha256: Sha256
+    config_sha256: Sha256
+    base_use: BaseUse | None
+    sha256: Sha256  # of adapter.npz
+    leaves: dict[str, list[Size]]  # name -> shape
+    content_sha256: Sha256  # of all other fields (see `_hash_content`)
+
+
+class _Format1(NamedTuple):
+    """The content of an adapter.json that says neither how its base was used nor what its own content was."""
+
+    format: Literal[1]
+    stage: Annotated[str, Field(min_length=1)]
+    step: Annotated[int, Field(ge=0)]
+    lora: _Lora
+    base_name: str
+    base_sha256: Sha256
+    config_sha256: Sha256
+    sha256: Sha256
+    leaves: dict[str, list[Size]]
+
+
+class Described(NamedTuple):
+    """What adapter.json says about the adapter and about the file beside it."""
+
+    meta: AdapterMeta
+    sha256: str  # of adapter.npz
+    leaves: dict[str, tuple[int, ...]]  # name -> shape
+
+
+def write_meta(path: Path, meta: AdapterMeta, *, leaves: Mapping[str, Any], sha256: str) -> None:
+    """Writes adapter.json about the leaves (name -> array) of an adapter.npz with this sha256; see `check_meta`."""
+    files.write_json(path, _to_json(meta, leaves, sha256))
+
+
+def check_meta(meta: AdapterMeta, leaves: Mapping[str, Any]) -> None:
+    """Raises ValueError, naming the field, if a value is not one that `read_meta` would take."""
+    typed_json.check(_to_json(meta, leaves, "0" * 64), _Description, where="AdapterMeta")
+
+
+def _to_json(meta: AdapterMeta, leaves: Mapping[str, Any], sha256: str) -> dict[str, Any]:
+    row = {
+        "format": FORMAT,
+        **meta._asdict(),
+        "lora": dataclasses.asdict(meta.lora),
+        "base_use": None if meta.base_use is None else meta.base_use._asdict(),
+        "sha256": sha256,
+        "leaves": {name: list(leaves[name].shape) for name in sorted(leaves)},
+    }
+    return row | {"content_sha256": _hash_content(row)}
+
+
+def read_meta(path: Path) -> Described:
+    """Returns what adapter.json says.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: naming the field, its rule and its value, if the file is none, or its content was changed.
+    """
+    row = files.read_json(path)
+    found = row.get("format") if isinstance(row, dict) else None
+    if found not in (1, FORMAT) or isinstance(found, bool):
+        raise ValueError(
+            f"{path} has format {found!r}, and this version of radvqa_jax reads formats 1 and {FORMAT}. Use the "
+            "version that wrote it, or train the stage again."
+        )
+    kind: Any = _Description if found == FORMAT else _Format1
+    try:
+        text = typed_json.check(row, kind, where=str(path))
+    except ValueError as error:
+        raise ValueError(f"{error} {REMEDY}") from error
+    if found == FORMAT and text.content_sha256 != _hash_content(row):
+        raise ValueError(
+            f"{path} was changed after it was written: its content has another sha256 than it says. {REMEDY}"
+        )
+    lora = LoraConfig(**(text.lora._asdict() | {"targets": tuple(text.lora.targets)}))
+    shared = {name: getattr(text, name) for name in ("stage", "step", "base_name", "base_sha256", "config_sha256")}
+    meta = AdapterMeta(lora=lora, base_use=text.base_use if found == FORMAT else None, **shared)
+    return Described(meta, text.sha256, {name: tuple(shape) for name, shape in text.leaves.items()})
+
+
+def _hash_content(row: Mapping[str, Any]) -> str:
+    """Returns the sha256 of everything but `content_sha256`, as JSON with sorted keys and no spaces."""
+    content = {name: value for name, value in row.items() if name != "content_sha256"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,122 @@
+"""How a base is used, with an adapter and without: the adapter's own way is taken, and another one must be said twice.
+
+An adapter answers as it was measured only if its base gets the same prompt, text length, image size and rounding as in
+training. Fields of the configuration that nobody set follow the adapter (`follow`). A field that was set to another
+value is an error, unless `config.adapter_accept` names it, too.
+"""
+
+from collections.abc import Collection
+from dataclasses import replace
+from operator import attrgetter
+from typing import Any
+
+from radvqa_jax.checkpoints.adapter_meta import BaseUse
+from radvqa_jax.config import Config
+from radvqa_jax.models.variants import get_variant
+
+# Field of BaseUse -> field of the configuration.
+FIELDS = {
+    "variant": "model.variant",
+    "resolution": "model.resolution",
+    "prompt": "data.prompt",
+    "seq_len": "data.seq_len",
+    "tokenizer_sha256": "model.tokenizer",
+    "quantize": "model.quantize",
+    "compute_dtype": "model.compute_dtype",
+    "param_dtype": "model.param_dtype",
+}
+# A machine may lack one, and the numbers differ by rounding only: told, never refused.
+ROUNDING = ("compute_dtype", "param_dtype")
+# A stage that goes on from an adapter may use another prompt, length or size of images; that is an experiment.
+REFUSED_IN_TRAINING = ("tokenizer_sha256", "quantize")
+
+
+def make_use(config: Config, tokenizer_sha256: str) -> BaseUse:
+    """Returns how a configuration uses its base."""
+    model, data = config.model, config.data
+    return BaseUse(
+        variant=model.variant,
+        resolution=get_variant(model.variant).at(model.resolution).resolution,
+        prompt=data.prompt,
+        seq_len=data.seq_len,
+        tokenizer_sha256=tokenizer_sha256,
+        quantize=model.quantize,
+        compute_dtype=model.compute_dtype,
+        param_dtype=model.param_dtype,
+    )
+
+
+def differences(then: BaseUse, now: BaseUse) -> dict[str, tuple[Any, Any]]:
+    """Returns {field: (value in training, value now)} of those that differ."""
+    pairs = {field: (getattr(then, field), getattr(now, field)) for field in FIELDS}
+    return {field: pair for field, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def follow(config: Config, then: BaseUse | None, *, given: Collection[str], adapter: str) -> Config:
+    """Returns the configuration with the adapter's value in every field of FIELDS that was not given.
+
+    Args:
+        config: of a run that answers with the adapter.
+        then: how the adapter's base was used; None, if that is not known, changes nothing.
+        given: the fields of the configuration that somebody set, such as `data.prompt`.
+        adapter: its path, for the lines that say what was taken.
+    """
+    if then is None:
+        return config
+    # The tokenizer is a file, which the adapter cannot bring.
+    taken = [field for field, path in FIELDS.items() if path not in given and field != "tokenizer_sha256"]
+    for field in taken:
+        group, _, name = FIELDS[field].partition(".")
+        value, before = getattr(then, field), attrgetter(FIELDS[field])(config)
+        if field == "resolution" and before == 0 and get_variant(config.model.variant).resolution == value:
+            continue
+        if before != value:
+            print(f"{FIELDS[field]}={value!r}, as {adapter} was trained with", flush=True)
+            config = replace(config, **{group: replace(getattr(config, group), **{name: value})})
+    return config
+
+
+def check_use(
+    then: BaseUse | None, now: BaseUse, *, adapter: str, accept: Collection[str] = (), training: bool = False
+) -> list[str]:
+    """Returns sentences on what differs from the adapter's training and may; refuses what may not.
+
+    Args:
+        then: how the adapter's base was used; None = not known.
+        now: how it is to be used.
+        adapter: its path.
+        accept: fields of the configuration that may differ.
+        training: whether a stage starts from the adapter, rather than answers with it.
+
+    Raises:
+        ValueError: naming each field with both values, and the way out.
+    """
+    if then is None:
+        return [
+            f"{adapter} does not say how its base was used (prompt, text length, resolution, rounding, tokenizer), so "
+            "whether this run uses it alike is not known. Train the stage again to have it kept."
+        ]
+    refused: dict[str, str] = {}
+    told = []
+    for field, (before, after) in differences(then, now).items():
+        path = FIELDS[field]
+        line = f"{_say(path, after)}, and it was trained with {_show(before)}"
+        if path in accept or field in ROUNDING or (training and field not in REFUSED_IN_TRAINING):
+            told.append(f"{adapter}: {line}.")
+        else:
+            refused[path] = line
+    if refused:
+        raise ValueError(
+            f"{adapter}: {'; '.join(refused.values())}. Give what it was trained with, or leave the field out to "
+            f'follow the adapter. To use it otherwise, say so twice: --config.adapter_accept="{tuple(refused)}".'
+        )
+    return told
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return f"{value[:16]}…" if isinstance(value, str) and len(value) == 64 else text
+
+
+def _say(path: str, value: Any) -> str:
+    return f"{path} has sha256 {_show(value)}" if path == "model.tokenizer" else f"{path}={_show(value)}"
