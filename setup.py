@@ -54,7 +54,7 @@ DICOM = [
     "python-gdcm>=3.2.6,<4",
 ]
 QUANTIZE = ["qwix>=0.1.8,<0.2"]
-JUDGE = ["openai>=3.57,<4"]
+JUDGE = ["httpx2>=2.16,<3", "openai>=3.57,<4"]
 TEST = [
     "beartype>=0.23,<0.24",
     "hypothesis>=6.170,<7",
