@@ -21,6 +21,7 @@ CORE = {
     "runtime",
     "schema",
     "trees",
+    "untrusted",
     "files",
     "locks",
     "prompts",

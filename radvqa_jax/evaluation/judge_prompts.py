@@ -9,18 +9,28 @@ author does not know the mark.
 """
 
 import hashlib
-import json
-import re
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pydantic
 
-from radvqa_jax.chat_reply import whole_text
 from radvqa_jax.config import JudgeConfig
+from radvqa_jax.untrusted import NoJson, field, make_mark, read_reply, visible
 
-MARK_LENGTH = 10
+__all__ = [
+    "RUBRICS",
+    "NoVerdict",
+    "Rubric",
+    "Verdict",
+    "field",
+    "json_object",
+    "make_mark",
+    "make_messages",
+    "parse_verdict",
+    "prompt_sha256",
+    "schema",
+    "visible",
+]
 
 
 class Rubric(NamedTuple):
@@ -61,9 +71,6 @@ _CHOICES = """
 `choices` are the options of the question, in order: A is the first. An option's letter and its text mean the same."""
 
 _AGAIN = "Reply {attempt} was not the JSON object that was asked for. Reply with that JSON object and nothing else."
-# What models put between their reasoning and their reply; the opening mark may stand in the prompt's template.
-_THINKING_ENDS = re.compile(r"</think(?:ing)?>|</reasoning>|\[/THINK\]|<\|channel\|>final<\|message\|>")
-_FENCED = re.compile(r"```[a-zA-Z]*\s*(.*?)\s*```", re.DOTALL)
 
 
 class Verdict(pydantic.BaseModel):
@@ -78,51 +85,6 @@ class Verdict(pydantic.BaseModel):
 
 class NoVerdict(ValueError):
     """A reply that is no verdict; says why, without quoting it."""
-
-
-def visible(text: str) -> str:
-    r"""Returns text in which what cannot be seen is written out, so that a judge reads what a person would.
-
-    >>> visible("no\u202e mass\x00")
-    'no\\u202e mass\\u0000'
-    """
-
-    def show(character: str) -> str:
-        if unicodedata.category(character) in ("Cc", "Cf", "Co", "Cn", "Cs") and character not in "\n\t":
-            return f"\\u{ord(character):04x}"
-        return character
-
-    return "".join(map(show, text))
-
-
-def _cut(text: str, *, max_chars: int) -> str:
-    """Returns a visible text; what is too long is cut in the middle, for an end may be what matters."""
-    text = visible(text)
-    if len(text) > max_chars:
-        half = max_chars // 2
-        text = f"{text[:half]} [... {len(text) - 2 * half} characters cut ...] {text[-half:]}"
-    return text
-
-
-def _field(value: str | list[str], *, max_chars: int) -> str:
-    """Returns a field as one line of JSON."""
-    if isinstance(value, str):
-        return json.dumps(_cut(value, max_chars=max_chars), ensure_ascii=False)
-    return json.dumps([_cut(text, max_chars=max_chars) for text in value], ensure_ascii=False)
-
-
-def make_mark(fields: Mapping[str, str | list[str]]) -> str:
-    """Returns the mark around these fields: a hash of them, so that the same item is asked in the same words.
-
-    It is in none of the fields.
-    """
-    content = json.dumps(fields, sort_keys=True)
-    lower = content.lower()
-    for number in range(1000):
-        mark = hashlib.sha256(f"{number} {content}".encode()).hexdigest()[:MARK_LENGTH]
-        if mark not in lower:
-            return mark
-    raise AssertionError("a text cannot hold the hashes of itself with a thousand numbers")
 
 
 def make_messages(
@@ -151,7 +113,7 @@ def make_messages(
     fields |= {"ground_truth": reference, "answer": prediction}
     mark = make_mark(fields)
     scores = ", ".join(map(str, rubric.scores[:-1])) + f" or {rubric.scores[-1]}"
-    lines = [f"{name}: {_field(value, max_chars=config.max_chars)}" for name, value in fields.items()]
+    lines = [f"{name}: {field(value, max_chars=config.max_chars)}" for name, value in fields.items()]
     again = f"\n{_AGAIN.format(attempt=attempt)}" if attempt else ""
     user = "\n".join([f"<<{mark}>>", *lines, f"<</{mark}>>"]) + again
     system = rubric.task + _RULES.format(mark=mark, scores=scores, choices=_CHOICES if choices else "")
@@ -177,24 +139,12 @@ def schema(rubric: Rubric) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({name for name, _ in pairs}) < len(pairs):
-        raise NoVerdict("a field stands twice")
-    return dict(pairs)
-
-
-def _bodies(text: str) -> list[str]:
-    """Returns what in a reply may be the JSON object, in the order in which it is tried.
-
-    The whole; what follows the reasoning; what stands in the only fence of backquotes of either.
-    """
-    whole = text.strip()
-    *_, reply = _THINKING_ENDS.split(whole)
-    bodies = [whole, reply.strip()]
-    for body in (whole, reply):
-        fenced = _FENCED.findall(body)
-        bodies += fenced if len(fenced) == 1 else []
-    return list(dict.fromkeys(bodies))
+def json_object(text: str) -> Any:
+    """Returns the JSON value that a reply is (`untrusted.read_reply`); raises NoVerdict if it is none."""
+    try:
+        return read_reply(text)
+    except NoJson as error:
+        raise NoVerdict(str(error)) from error
 
 
 def parse_verdict(text: str, *, rubric: Rubric, mark: str) -> Verdict:
@@ -206,16 +156,7 @@ def parse_verdict(text: str, *, rubric: Rubric, mark: str) -> Verdict:
     Raises:
         NoVerdict: for anything else.
     """
-    for body in _bodies(text):
-        try:
-            found = whole_text(json.loads(body, object_pairs_hook=_no_repeats, strict=False))
-        except NoVerdict:
-            raise
-        except (ValueError, RecursionError):
-            continue
-        break
-    else:
-        raise NoVerdict("not one JSON object")
+    found = json_object(text)
     try:
         verdict = Verdict.model_validate(found)
     except pydantic.ValidationError as error:
