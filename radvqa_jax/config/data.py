@@ -64,6 +64,7 @@ class DataConfig:
     columns: tuple[tuple[str, str], ...] = ()  # (feature, column), where a column is not called as its feature
     table: str = ""  # the file, where the folder holds several
     split_seed: int = 0  # of the split into train, validation and test, where the table has none
+    window: str = ""  # of DICOM files: empty = each file's own, or a name in data/dicom_window.py for CT, such as lung
     hash_ids: bool = False  # ids of cases, images and questions become keyed hashes; no file name is kept
     prompt: str = "answer en {question}"
     seq_len: int = 128  # text tokens, BOS to EOS

@@ -3,6 +3,7 @@
 import collections
 import functools
 import hashlib
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from radvqa_jax.config import DataConfig, SourceConfig
+from radvqa_jax.data.dicom import read_dicom
+from radvqa_jax.data.dicom_guard import is_dicom
+from radvqa_jax.data.dicom_window import WINDOWS
 from radvqa_jax.data.rows import Prepared, RowSource
 from radvqa_jax.data.text_index import load_index
 from radvqa_jax.files import read_json, read_jsonl
@@ -28,6 +33,7 @@ from tfds_builders.rocov2.rocov2_dataset_builder import Builder as RocoV2
 from tfds_builders.slake.slake_dataset_builder import Builder as Slake
 from tfds_builders.table.table_dataset_builder import FACTS_FILE, TableConfig, table_config
 from tfds_builders.table.table_dataset_builder import Builder as Table
+from tfds_builders.table.table_files import Converted
 from tfds_builders.vqa_rad.vqa_rad_dataset_builder import Builder as VqaRad
 
 BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
@@ -82,6 +88,9 @@ def _builder_to_prepare(dataset: str, builder_config: str, data: DataConfig) -> 
     builder = make_builder(dataset, builder_config=builder_config, data=data)
     if not isinstance(builder, Table) or not data.manual_dir:
         return builder
+    if data.window and data.window not in WINDOWS:
+        near = nearest(data.window, WINDOWS)
+        raise ValueError(f"data.window={data.window!r} is no window.{near} There are: {', '.join(WINDOWS)}.")
     config = table_config(
         Path(data.manual_dir).expanduser(),
         name=builder.config_name,
@@ -90,7 +99,20 @@ def _builder_to_prepare(dataset: str, builder_config: str, data: DataConfig) -> 
         seed=data.split_seed,
         hash_ids=data.hash_ids,
     )
-    return Table(data_dir=Path(data.data_dir).expanduser(), config=config, file_format="array_record")
+    root, convert = Path(data.data_dir).expanduser(), functools.partial(_dicom_as_png, window=data.window)
+    return Table(data_dir=root, config=config, file_format="array_record", convert=convert)
+
+
+def _dicom_as_png(data: bytes, *, window: str) -> Converted | None:
+    """Returns the first frame of a DICOM file as PNG and what must be known of it; None for other files."""
+    if not is_dicom(data):
+        return None
+    found = read_dicom(data, window=window)
+    grey = (found.image[..., :1] == found.image).all()
+    file = io.BytesIO()
+    Image.fromarray(found.image[..., 0] if grey else found.image).save(file, "PNG")
+    several = [f"frame 1 of {found.frames}"] if found.frames > 1 else []
+    return Converted(file.getvalue(), [f"DICOM window {found.window}", *several, *found.warnings])
 
 
 def prepare(dataset: str, *, builder_config: str = "", data: DataConfig) -> dict[str, Any]:

@@ -2,16 +2,19 @@
 
 import dataclasses
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 
 import tfds_builders.medpix_2
 from radvqa_jax.config import DataConfig, FilterConfig, SourceConfig
 from radvqa_jax.data import text_index
+from radvqa_jax.data.dicom import read_dicom
 from radvqa_jax.data.image import decode_image
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import BUILDERS, downloads, find_prepared, load_rows, make_builder, prepare
@@ -276,3 +279,23 @@ def test_tables_have_names_and_lie_side_by_side(tmp_path: Path) -> None:
         prepare("table", data=DataConfig(data_dir=str(tmp_path / "data"), name="a/b"))
     with pytest.raises(ValueError, match=r"data.manual_dir='' is not there, and table needs its files. Give a folder"):
         prepare("table", data=DataConfig(data_dir=str(tmp_path / "data"), name="three"))
+
+
+def test_dicom_files_in_a_folder_are_windowed_and_told(tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    samples = Path(pydicom.__path__[0]) / "data/test_files"
+    for name in ("CT_small.dcm", "MR_small.dcm", "rtdose.dcm", "reportsi.dcm"):
+        shutil.copy(samples / name, folder)
+    lines = [f"{path.name},Is it dark?,yes,train" for path in sorted(folder.iterdir())]
+    (folder / "table.csv").write_text("image,question,answer,split\n" + "\n".join(lines))
+    data = DataConfig(data_dir=str(tmp_path / "data"), manual_dir=str(folder), name="dicom")
+    built = prepare("table", data=data)
+    assert built["splits"] == {"train": 3} and list(built["dropped"].values()) == [1]
+    assert built["repaired"]["image converted"] >= 6
+    rejects = Path(built["rejects"]).read_text()
+    assert "DICOM window" in rejects and "frame 1 of 15" in rejects and "BurnedInAnnotation" in rejects
+    row = load_rows(SourceConfig(dataset="table", builder_config="dicom"), data)[0]
+    assert np.array_equal(decode_image(row["image"]), read_dicom((folder / "CT_small.dcm").read_bytes()).image)
+    with pytest.raises(ValueError, match=r"data.window='lungs' is no window. Did you mean `?'?lung"):
+        prepare("table", data=dataclasses.replace(data, name="wrong", window="lungs"))

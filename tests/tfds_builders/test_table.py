@@ -304,3 +304,52 @@ def test_columns_are_found_whatever_their_case() -> None:
         "answer": ["answer"],
     }
     assert found.extra == {"age_years": "Age (years)"}
+
+
+# mirror -> (its columns beside the image, the column that holds the image, data.columns, files)
+MIRRORS = {
+    "vqa-rad": (
+        ("question", "answer"),
+        "image",
+        (),
+        ("data/train-00000-of-00001-ea.parquet", "data/test-00000-of-00001-e5.parquet"),
+    ),
+    "rocov2": (
+        ("image_id", "caption", "cui"),
+        "image",
+        (),
+        ("data/train-00000-of-00027.parquet", "data/validation-0.parquet"),
+    ),
+    "shortqa": (
+        ("case_id", "question", "answer", "ans_len", "mode", "split"),
+        "image_id",
+        (("image", "image_id"),),
+        ("data/Train-00000-of-00004-8e.parquet", "data/Valid-00000-of-00001-51.parquet"),
+    ),
+    "roco-qa": (
+        ("image_id", "question", "answer"),
+        "image",
+        (),
+        ("data/Vaild-00000-of-00002.parquet", "data/Test-0.parquet"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MIRRORS)
+def test_mirrors_of_the_hub_are_tables(name: str, tmp_path: Path) -> None:
+    texts, image, mapped, files = MIRRORS[name]
+    for number, file in enumerate(files):
+        path = tmp_path / "hub" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        row = {text: f"{text} {number}" for text in texts} | {
+            "cui": ["C1", "nan"],
+            "ans_len": 2,
+            "split": path.name.split("-")[0],
+        }
+        cells = {text: row[text] for text in texts} | {image: {"bytes": encode(noise(number), "JPEG"), "path": "a.jpg"}}
+        pq.write_table(pa.Table.from_pylist([cells]), path)
+    built = build(tmp_path / "hub", tmp_path / "data", columns=mapped)
+    assert sum(len(rows) for rows in built.rows.values()) == 2 and len(built.rows) == 2
+    assert built.of("dropped") == {}
+    for row in all_rows(built):
+        assert row["image"] and row["image_id"] and (row["answer_type"] == "open") == ("answer" in texts)

@@ -11,7 +11,8 @@ from tfds_builders.features import TEXT_FEATURES
 # Features that a column may hold. `split` says train, validation or test; `choices` may be several columns.
 KNOWN = ("image", "choices", "answer_index", *(name for name in TEXT_FEATURES if name != "source"))
 SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
-    ("validation", "validate", "valid", "val", "dev"), "validation"
+    ("validation", "validate", "valid", "vaild", "val", "dev"),
+    "validation",  # one mirror writes `Vaild`
 )
 CHINESE = re.compile(r"[\u3400-\u9fff]")
 

@@ -23,7 +23,7 @@ from tfds_builders.official_files import OfficialFiles
 from tfds_builders.rejects import Rejects, RowRejects, write_whole
 from tfds_builders.table.columns import Columns, cell_text, language_of, split_name
 from tfds_builders.table.splits import divide, groups
-from tfds_builders.table.table_files import Table, TableFiles, TableRow, find_table, read_rows, under
+from tfds_builders.table.table_files import Convert, Table, TableFiles, TableRow, find_table, read_rows, under
 
 INSTRUCTIONS = """\
 Give a folder, or one archive, with images and one table (CSV, TSV, JSON Lines, JSON or Parquet) as manual_dir:
@@ -70,12 +70,19 @@ def _columns(table: Table, config: TableConfig) -> Columns:
 
 
 class Builder(OfficialFilesBuilder):
-    """A table, rows in its own order."""
+    """A table, rows in its own order.
+
+    `convert` turns images of other kinds, such as DICOM, into PNG.
+    """
 
     BUILDER_CONFIGS = []  # noqa: RUF012 of TFDS; each table is one, made by table_config
     HOMEPAGE = "https://github.com/google-research/big_vision"
     SOURCE = "own data"
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
+
+    def __init__(self, *, convert: Convert | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._convert = convert
 
     @property
     def _config(self) -> TableConfig:
@@ -95,7 +102,7 @@ class Builder(OfficialFilesBuilder):
 
     def read_files(self, files: OfficialFiles) -> Reading:
         table = find_table(files, named=self._config.table)
-        reading = Reading(TableFiles(files, table), Rejects(self.name))
+        reading = Reading(TableFiles(files, table, convert=self._convert), Rejects(self.name))
         self._facts = _read(reading, table, _columns(table, self._config), self._config, self._hide())
         return reading
 
@@ -199,11 +206,15 @@ class Images:
         """Returns the name of a row's image; raises ValueError if there is none."""
         return self._files.find(cell)
 
-    def __call__(self, name: str) -> tuple[str, str]:
+    def __call__(self, name: str, *, note: RowRejects) -> tuple[str, str]:
         """Returns (16 digits of the sha256 of the file, the sha256 of its pixels or of the file)."""
         if name not in self._known:
-            data = self._files.read(name)
+            data = self._files.read_as_it_is(name)
             whole = hashlib.sha256(data).hexdigest()
+            if converted := self._files.convert(data):
+                data = converted.png
+                for text in converted.notes:
+                    note.repaired("image", f"image converted: {text}", before=whole[:16], after="PNG")
             self._known[name] = whole[:16], self._of_pixels(data) if self._pixels else whole
             self.files.setdefault(whole[:16], name)
         return self._known[name]
@@ -248,7 +259,7 @@ class _Made:
         self._derive()
         (column,) = columns.of["image"]
         row["image"] = images.find(cells.get(column))
-        identity, self.pixels = images(row["image"])
+        identity, self.pixels = images(row["image"], note=note)
         row["image_id"] = row["image_id"] or identity
         for name in ("case_id", "image_id", "question_id"):
             if name in columns.of:

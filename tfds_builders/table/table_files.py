@@ -5,7 +5,7 @@ import functools
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -214,12 +214,23 @@ _READERS = {
 }
 
 
+class Converted(NamedTuple):
+    """An image of another kind, such as DICOM, as PNG."""
+
+    png: bytes
+    notes: list[str]  # the window, and what a person must look at
+
+
+Convert = Callable[[bytes], Converted | None]  # None: the bytes are an ordinary image
+
+
 class TableFiles(OfficialFiles):
     """The files of a folder, and beside them the images that its Parquet files hold, each named by its place."""
 
-    def __init__(self, files: OfficialFiles, table: Table) -> None:
-        """Takes over the files of a folder that were found already."""
+    def __init__(self, files: OfficialFiles, table: Table, *, convert: Convert | None = None) -> None:
+        """Takes over the files of a folder that were found already, and what turns other kinds of images into PNG."""
         vars(self).update(vars(files))
+        self._convert = convert
         # A path in a table is meant from the table's own folder; elsewhere the end of the path decides.
         self._folders = list(dict.fromkeys(PurePosixPath(name).parts[:-1] for name in table.names))
         self._group = functools.lru_cache(maxsize=1)(self._read_group)  # rows follow each other
@@ -253,11 +264,21 @@ class TableFiles(OfficialFiles):
         raise ValueError("image file is absent")
 
     def read(self, name: str) -> bytes:
-        """Returns the bytes of a file, or of an image in a Parquet file.
+        """Returns a file, or an image of a Parquet file, as bytes that the rule for images takes.
 
         Raises:
-            ValueError: if there is none.
+            ValueError: if there is none, or it cannot be converted.
         """
+        data = self.read_as_it_is(name)
+        converted = self.convert(data)
+        return data if converted is None else converted.png
+
+    def convert(self, data: bytes) -> Converted | None:
+        """Returns an image of another kind as PNG, None for an ordinary one."""
+        return self._convert(data) if self._convert else None
+
+    def read_as_it_is(self, name: str) -> bytes:
+        """Returns the bytes of a file, or of an image in a Parquet file; raises ValueError if there are none."""
         if not isinstance(name, Embedded):
             return super().read(name)
         file, column, group, row = name.rsplit("#", 3)
