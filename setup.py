@@ -36,6 +36,7 @@ INSTALL_REQUIRES = [
     "psutil>=7.2.2,<8",
     "pyarrow>=26,<27",
     "pydantic>=2.14.4,<3",
+    "python-calamine>=0.9.1,<0.10",  # xlsx, as VLMEvalKit writes its predictions
     "rouge-score>=0.1.2,<0.2",
     "sacrebleu>=2.6,<3",
     "scipy>=1.17,<2",

@@ -43,14 +43,15 @@ def write_csv(path: str | os.PathLike[str], header: Sequence[str], rows: Iterabl
     with atomic_write(path) as file:
         file.write("\ufeff")
         writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-        writer.writerow(map(_cell, header))
+        writer.writerow(map(cell_text, header))
         for row in rows:
-            writer.writerow(map(_cell, row))
+            writer.writerow(map(cell_text, row))
             n += 1
     return n
 
 
-def _cell(value: object) -> str:
+def cell_text(value: object) -> str:
+    """Returns what `write_csv` writes for a value."""
     if isinstance(value, bool | int | float) or value is None:
         return "" if value is None else str(value)
     return safe_cell(str(value).encode("utf-8", "replace").decode("utf-8"))

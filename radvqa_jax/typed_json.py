@@ -16,9 +16,9 @@ import functools
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import is_dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints, is_typeddict
+from typing import Any, Generic, TypeVar, get_type_hints, is_typeddict
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -55,7 +55,8 @@ class JsonError(ValueError):
         super().__init__(f"{where}: {named}{problem}.{way_out}")
 
 
-class Line(NamedTuple, Generic[T]):
+@dataclass(frozen=True, slots=True)
+class Line(Generic[T]):
     """One line of a jsonl file: its number from 1, and either its value or why it has none."""
 
     number: int
@@ -158,28 +159,38 @@ def read(path: str | os.PathLike[str], kind: type[T] | Any) -> T:
     return parse(Path(path).read_bytes(), kind, where=str(path))
 
 
-def iter_lines(path: str | os.PathLike[str], kind: type[T] | Any) -> Iterator[Line[T]]:
-    """Yields every line that is not blank, one at a time, each with its value or its error.
+def raw_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
+    """Yields the number from 1 and the bytes of every line that is not blank, without a byte order mark.
 
-    A byte order mark is left out. Of a line longer than MAX_LINE no more than that is held.
+    Of a line longer than MAX_LINE one byte more than that is yielded, and no more than that is held.
     """
     with Path(path).open("rb") as file:
         number = 0
         while text := file.readline(MAX_LINE + 1):
             number += 1
-            where = f"{path}, line {number}"
             if len(text) > MAX_LINE and not text.endswith(b"\n"):
                 while (rest := file.readline(MAX_LINE)) and not rest.endswith(b"\n"):
                     pass
-                yield Line(number, None, JsonError(where, "", f"longer than {MAX_LINE} bytes"), text[:1000])
-                continue
             text = text.removeprefix(b"\xef\xbb\xbf") if number == 1 else text
-            if not text.strip():
-                continue
-            try:
-                yield Line(number, parse(text, kind, where=where), None, text)
-            except JsonError as error:
-                yield Line(number, None, error, text)
+            if text.strip():
+                yield number, text
+
+
+def parse_line(number: int, text: bytes, kind: type[T] | Any, *, path: str | os.PathLike[str]) -> Line[T]:
+    """Returns a line of `raw_lines` with its value as `kind`, or with its error."""
+    where = f"{path}, line {number}"
+    if len(text) > MAX_LINE:
+        return Line(number, None, JsonError(where, "", f"longer than {MAX_LINE} bytes"), text[:1000])
+    try:
+        return Line(number, parse(text, kind, where=where), None, text)
+    except JsonError as error:
+        return Line(number, None, error, text)
+
+
+def iter_lines(path: str | os.PathLike[str], kind: type[T] | Any) -> Iterator[Line[T]]:
+    """Yields every line that is not blank, one at a time, each with its value or its error."""
+    for number, text in raw_lines(path):
+        yield parse_line(number, text, kind, path=path)
 
 
 def read_lines(path: str | os.PathLike[str], kind: type[T] | Any) -> list[T]:

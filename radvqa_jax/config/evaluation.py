@@ -28,7 +28,10 @@ class EvalConfig:
     swapped_any: bool = False  # also answer with the image of any other case
     blank: bool = True  # also answer with a blank image; each distinct question once
     bootstrap: int = 2000  # resamples for intervals, over images
-    predictions: str = ""  # mode=score, compare: the predictions.jsonl to score
+    # mode=score, compare, judge: the predictions.jsonl. mode=score takes several, with commas between, patterns such as
+    # "runs/*/predictions/base.jsonl", and result files of other tools (evaluation/convert.py).
+    predictions: str = ""
+    names: tuple[str, ...] = ()  # mode=score: what to call the run of each file; empty = as its lines say
     compare_with: str = ""  # mode=compare: the other predictions.jsonl, answers to the same questions
 
 
@@ -44,6 +47,11 @@ class ScoreConfig:
     penalty: Literal["item_zero", "minus_item", "percentage_point"] = "item_zero"
     sample_size: int = 200  # MedM's frame: mean and standard deviation over so many runs on samples of this size
     sample_runs: int = 5
+    max_unscored: float = 0.05  # share of a file's lines that may be without a score; a file with more is refused
+    workers: int = 0  # processes that score lines; 0 = one for each core
+    report_lines: int = (
+        50_000  # with more lines the tables are made, but no report.html: it needs all answers in memory
+    )
 
 
 @dataclass(frozen=True)

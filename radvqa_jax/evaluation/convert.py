@@ -1,132 +1,250 @@
-"""Answers of any other system, as CSV, into predictions.jsonl.
+"""Answers of any other system into predictions.jsonl: which files, which format, which run, and every row that is bad.
 
-One row a question. Columns, by the names of `schema.Record`: `question_id`, `image_id`, `question`, `reference` and
-`prediction` must be there; several answers go in `prediction_1`, `prediction_2`, …; `choices` are separated by `|`;
-`answer_type`, `question_type`, `organ`, `modality`, `plane`, `prompt`, `image_used`, `run` and `source` are optional,
-and so is `logprob` (`logprob_1`, …), the natural logarithm of an answer's probability. Other columns are refused unless
-they are named as to be ignored: a typing error would lose data in silence.
+Formats (evaluation/readers/, one file each): our own `radvqa` (jsonl), `csv`, plain `json`, and the result files of
+`medevalkit`, `vlmevalkit` and `lmms_eval`.
 """
 
-import csv
-import math
-import re
-from collections.abc import Collection, Mapping
+import glob
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Literal, NamedTuple, get_args
 
-from radvqa_jax.files import write_jsonl
+from radvqa_jax import typed_json
+from radvqa_jax.evaluation.line_scores import Unscored
+from radvqa_jax.evaluation.readers import csv_rows, json_rows, lmms_eval, medevalkit, vlmevalkit
+from radvqa_jax.evaluation.readers.rows import Row
+from radvqa_jax.files import read_json, write_jsonl
 from radvqa_jax.schema import Record
 from radvqa_jax.trees import nearest
 
-NEEDED = ("question_id", "image_id", "question", "reference")
-OPTIONAL = tuple("answer_type question_type organ modality plane prompt image_used run source language".split())
-_NUMBERED = re.compile(r"(prediction|logprob)(?:_([1-9]\d*))?")
+Format = Literal["radvqa", "csv", "json", "medevalkit", "vlmevalkit", "lmms_eval"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+LISTED = 20  # bad rows in an error
 
 
-def _check_header(header: list[str], ignored: Collection[str], path: Path) -> dict[str, list[str]]:
-    """Returns {prediction: its columns in order, logprob: its columns in order}."""
-    known = {*NEEDED, *OPTIONAL, "choices", *ignored}
-    if repeated := sorted({name for name in header if header.count(name) > 1}):
-        raise ValueError(f"{path}: the columns {repeated} occur twice.")
-    numbered: dict[str, dict[int, str]] = {"prediction": {}, "logprob": {}}
-    for name in header:
-        if match := _NUMBERED.fullmatch(name):
-            numbered[match[1]][int(match[2] or 0)] = name
-        elif name not in known:
-            near = nearest(name, [*NEEDED, *OPTIONAL, "choices", "prediction", "logprob"])
+class Converted(NamedTuple):
+    """What a foreign file gave: records, and rows that could not be read."""
+
+    records: list[Record]
+    bad: list[Unscored]
+
+
+def find_files(spec: str) -> list[Path]:
+    """Returns the files that eval.predictions names: one, several with commas between, or patterns with *.
+
+    Raises:
+        ValueError: if a name is no regular file, a pattern matches none, or a file is named twice.
+    """
+    if Path(spec).expanduser().is_file():  # its name may hold a comma or a bracket
+        return [Path(spec).expanduser()]
+    found: list[Path] = []
+    for name in filter(None, (part.strip() for part in spec.split(","))):
+        path = Path(name).expanduser()
+        matched = [Path(p) for p in sorted(glob.glob(str(path), recursive=True)) if Path(p).is_file()]
+        if not path.is_file() and not matched:
+            beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
             raise ValueError(
-                f"{path}: unknown column {name!r}.{near} To leave it out, give --ignore {name}; if it is one of ours, "
-                f"say which: --column OURS={name}."
+                f"eval.predictions names {name}, and there is no such file.{nearest(path.name, beside)} Give files, "
+                "with commas between several, or a pattern such as 'runs/*/predictions/base.jsonl'."
             )
-    missing = [name for name in NEEDED if name not in header] + ["prediction"] * (not numbered["prediction"])
-    if missing:
-        raise ValueError(f"{path} lacks the columns {missing}; it has {header}. Rename with --column NEEDED=YOURS.")
-    if numbered["logprob"] and set(numbered["logprob"]) != set(numbered["prediction"]):
-        raise ValueError(f"{path}: every prediction needs its logprob, or none; the columns are {header}.")
-    for kind, found in numbered.items():
-        if len(found) > 1 and set(found) != set(range(1, len(found) + 1)):
-            raise ValueError(f"{path}: {kind} columns must be numbered 1, 2, …; they are {sorted(found.values())}.")
-    return {kind: [found[number] for number in sorted(found)] for kind, found in numbered.items()}
+        found += [path] if path.is_file() else matched
+    resolved = [path.resolve() for path in found]
+    if twice := sorted({str(path) for path in resolved if resolved.count(path) > 1}):
+        raise ValueError(f"eval.predictions names {twice[0]} twice. Name each file once.")
+    return found
 
 
-def _logprob(text: str, *, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not value <= 0:  # also catches NaN
-        raise ValueError(f"{where}: a logprob must be a number not above 0 (ln of a probability); got {text!r}.")
-    return value
+def detect(path: Path) -> Format:
+    """Returns the format of a file, by its ending and its first row.
 
-
-def _record(row: Mapping[str, str], columns: dict[str, list[str]], *, run: str, where: str) -> Record:
-    for name in ("question_id", "image_id", "reference"):
-        if not row[name].strip():
-            raise ValueError(f"{where}: {name} is empty. Fill it in or remove the row.")
-    choices = [choice.strip() for choice in row.get("choices", "").split("|")] if row.get("choices") else []
-    fields: Any = {"run": run} | {name: row[name].strip() for name in OPTIONAL if row.get(name)}
-    return Record(
-        question_id=row["question_id"].strip(),
-        image_id=row["image_id"].strip(),
-        question=row["question"],
-        reference=row["reference"],
-        predictions=[row[name] for name in columns["prediction"]],
-        logprobs=[_logprob(row[name], where=where) for name in columns["logprob"]],
-        choices=choices,
-        **fields,
+    Raises:
+        ValueError: if it is none that is known.
+    """
+    suffix = path.suffix.lower()
+    if suffix in (".xlsx", ".tsv"):
+        return "vlmevalkit"
+    if suffix == ".csv":
+        return "vlmevalkit" if vlmevalkit.fits(csv_rows.read_header(path)) else "csv"
+    if suffix == ".json":
+        return "medevalkit" if medevalkit.fits(read_json(path)) else "json"
+    if suffix in (".jsonl", ".ndjson"):
+        for _, text in islice(typed_json.raw_lines(path), 20):  # the first lines may be bad ones
+            try:
+                row = json.loads(text)
+            except (ValueError, RecursionError):
+                continue
+            if lmms_eval.fits(row):
+                return "lmms_eval"
+            if isinstance(row, dict) and ("predictions" in row or "prediction" not in row):
+                return "radvqa"
+            return "json"
+        return "radvqa"
+    raise ValueError(
+        f"{path}: no known format ends in {suffix or 'nothing'!r}. Known: .jsonl, .json, .csv, .tsv, .xlsx "
+        f"({', '.join(FORMATS)}); see evaluation/convert.py."
     )
 
 
-def read_csv(
-    path: Path, *, run: str = "", renamed: Mapping[str, str] | None = None, ignored: Collection[str] = ()
-) -> list[Record]:
-    """Returns the records of a CSV file, UTF-8 with or without a byte order mark.
+def _rows(path: Path, kind: Format, *, renamed: Mapping[str, str], ignored: Collection[str]) -> Iterator[Row]:
+    if (renamed or ignored) and kind not in ("csv", "json"):
+        raise ValueError(f"{path} is a file of {kind}, whose fields are known. Leave --column and --ignore out.")
+    match kind:
+        case "csv":
+            return csv_rows.read(path, renamed=renamed, ignored=ignored)
+        case "vlmevalkit":
+            return vlmevalkit.read(path)
+        case "lmms_eval":
+            return lmms_eval.read(path)
+        case "medevalkit" | "json" if path.suffix.lower() == ".json":
+            value = read_json(path)
+            if not isinstance(value, list):
+                raise ValueError(f"{path} must hold a list of objects; it holds {type(value).__name__}.")
+            if kind == "medevalkit":
+                return medevalkit.read(path, value)
+            return json_rows.read(json_rows.items_of(value), place="entry", renamed=renamed, ignored=ignored)
+        case "json" | "radvqa":
+            return json_rows.read(json_rows.items_of_lines(path), place="line", renamed=renamed, ignored=ignored)
+    raise ValueError(f"{path} cannot be read as {kind}.")
+
+
+def read_rows(
+    path: Path,
+    *,
+    kind: Format | None = None,
+    run: str = "",
+    renamed: Mapping[str, str] | None = None,
+    ignored: Collection[str] = (),
+) -> Converted:
+    """Returns the records of a file and the rows that are bad: unreadable, of a wrong type, or there already.
 
     Args:
-        path: the file; its first line names the columns.
-        run: which system this is, where no column says so; the file's name if empty.
-        renamed: name of a column as it should be -> as the file has it.
-        ignored: columns to leave out.
+        path: the file.
+        kind: its format; None looks (`detect`).
+        run: which system this is, where the rows do not say so; the file's name if empty.
+        renamed: our name of a field -> the file's, for csv and json.
+        ignored: fields to leave out, for csv and json.
 
     Raises:
-        ValueError: naming the file, the line and the way out; no row is skipped.
+        ValueError: if the file as a whole cannot be read, or holds no row.
     """
-    back = {theirs: ours for ours, theirs in (renamed or {}).items()}
     records: list[Record] = []
-    seen: dict[tuple[str, str, str], int] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            theirs = [name.strip() for name in next(reader, [])]
-            if absent := sorted(set(back) - set(theirs)):
-                raise ValueError(f"{path} has no columns {absent}, which --column names; it has {theirs}.")
-            header = [back.get(name, name) for name in theirs]
-            columns = _check_header(header, ignored, path)
-            for values in reader:
-                where = f"{path}, line {reader.line_num}"
-                if not values:
-                    continue
-                if len(values) != len(header):
-                    raise ValueError(f"{where}: {len(values)} fields, but the header names {len(header)} columns.")
-                row = dict(zip(header, values, strict=True))
-                record = _record(row, columns, run=run or path.stem, where=where)
+    bad: list[Unscored] = []
+    seen: dict[tuple[str, str, str], str] = {}
+    for row in _rows(path, kind or detect(path), renamed=renamed or {}, ignored=ignored):
+        question, problem, field = str(row.fields.get("question_id", "")), row.problem, ""
+        if not problem:
+            try:
+                fields = {"run": run or path.stem} | {k: v for k, v in row.fields.items() if k != "run" or v}
+                record = typed_json.check(fields, Record, where=row.place)
+            except typed_json.JsonError as error:
+                problem, field = error.problem, error.field
+            else:
                 key = (record.run, record.source, record.question_id)
-                if key in seen:
-                    raise ValueError(f"{where}: question_id {key[2]!r} was already in line {seen[key]}.")
-                seen[key] = reader.line_num
-                records.append(record)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 ({error}). Save it as CSV UTF-8.") from error
-    except csv.Error as error:
-        raise ValueError(f"{path} is not CSV: {error}.") from error
-    if not records:
-        raise ValueError(f"{path} holds no row below its header.")
-    return records
+                before = seen.setdefault(key, row.place)
+                if before == row.place:
+                    records.append(record)
+                    continue
+                problem = f"question_id {record.question_id!r} was already in {before}"
+        bad.append(Unscored(row.number, field, problem, question, ""))
+    if not records and not bad:
+        raise ValueError(f"{path} holds no row.")
+    return Converted(records, bad)
 
 
-def convert(path: Path, out: Path, *, run: str, renamed: Mapping[str, str], ignored: Collection[str]) -> int:
-    """Writes the records of a CSV file as jsonl, whole or not at all; returns how many there are."""
+def describe(path: Path, bad: Sequence[Unscored]) -> str:
+    """Returns the bad rows of a file as text, the first `LISTED` of them."""
+    lines = [
+        f"{path}, line {found.line}: {f'field `{found.field}` ' if found.field else ''}{found.reason}."
+        for found in bad[:LISTED]
+    ]
+    if len(bad) > LISTED:
+        lines.append(f"… and {len(bad) - LISTED} more")
+    return "\n".join(lines)
+
+
+def convert(
+    path: Path,
+    out: Path,
+    *,
+    run: str = "",
+    renamed: Mapping[str, str] | None = None,
+    ignored: Collection[str] = (),
+    kind: Format | None = None,
+    skip_bad: bool = False,
+) -> Converted:
+    """Writes the records of a file as jsonl, whole or not at all.
+
+    With `skip_bad` rows that cannot be read are left out and listed in `<out>.rejects.jsonl`.
+
+    Raises:
+        ValueError: naming the rows that cannot be read, unless `skip_bad`; or if `out` exists.
+    """
     if out.exists():
         raise ValueError(f"{out} exists and is not overwritten. Give another name or remove it.")
-    records = read_csv(path, run=run, renamed=renamed, ignored=ignored)
-    return write_jsonl(out, (record.to_json() for record in records))
+    found = read_rows(path, kind=kind, run=run, renamed=renamed, ignored=ignored)
+    if found.bad and not (skip_bad and found.records):
+        raise ValueError(f"{describe(path, found.bad)}\n{len(found.bad)} rows cannot be read; nothing was written.")
+    if found.bad:
+        write_jsonl(out.with_name(f"{out.name}.rejects.jsonl"), (bad._asdict() for bad in found.bad))
+    write_jsonl(out, (record.to_json() for record in found.records))
+    return found
+
+
+def name_runs(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """Returns what to call the run of each file: the given names, or the shortest ends of paths that tell them apart.
+
+    >>> name_runs([Path("a/x/results.json"), Path("b/x/results.json")], [])
+    ['a', 'b']
+    """
+    if names:
+        if len(names) != len(paths) or len(set(names)) != len(names):
+            raise ValueError(f"eval.names={tuple(names)} must be {len(paths)} different names, one for each file.")
+        return list(names)
+    parts = [[*path.resolve().parent.parts[1:], path.stem] for path in paths]
+    while len(parts[0]) > 1 and len({found[-1] for found in parts}) < len(parts):
+        if len({found[-1] for found in parts}) == 1 and all(len(found) > 1 for found in parts):
+            parts = [found[:-1] for found in parts]  # all are called results: the folder tells them apart
+        else:
+            parts = [[*found[:-2], "/".join(found[-2:])] if len(found) > 1 else found for found in parts]
+    return [found[-1] for found in parts]
+
+
+def propose_run(path: Path) -> str:
+    """Returns what the tool that wrote a file calls the model: of our own files as the first line says."""
+    match detect(path):
+        case "radvqa":
+            first = next((line.value.run for line in typed_json.iter_lines(path, Record) if line.value), "")
+            return first or path.stem
+        case "medevalkit":
+            return medevalkit.run_of(path)
+        case "vlmevalkit":
+            return vlmevalkit.run_of(path)
+        case "lmms_eval":
+            return path.parent.name
+        case _:
+            return path.stem
+
+
+class Predictions(NamedTuple):
+    """A file to score, and the rows of its original that could not be read."""
+
+    path: Path
+    bad: list[Unscored]
+
+
+def to_predictions(path: Path, folder: Path, *, run: str) -> Predictions:
+    """Returns a predictions file: `path` itself if it is one, else what it is converted to, in `folder`."""
+    if (kind := detect(path)) == "radvqa":
+        return Predictions(path, [])
+    found = read_rows(path, kind=kind, run=run)
+    if not found.records:
+        raise ValueError(f"{describe(path, found.bad)}\n{path}: no row can be read as {kind}.")
+    safe = "".join(character if character.isalnum() or character in "-." else "_" for character in run)
+    out = folder / f"{safe}.jsonl"
+    write_jsonl(out, (record.to_json() for record in found.records))
+    print(
+        f"{path} is a file of {kind}: {len(found.records)} answers are in {out}, {len(found.bad)} rows are unreadable."
+    )
+    return Predictions(out, found.bad)

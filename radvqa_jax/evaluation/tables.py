@@ -1,5 +1,6 @@
 """Tables for the terminal: one form of a cell, of a p value and of a table."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,3 +32,54 @@ def align(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    r"""Returns the lines of a Markdown table; the first row is its head.
+
+    >>> markdown([["cell", "n"], ["a|b", "12"]])
+    ['| cell | n |', '|---|---|', '| a\\|b | 12 |']
+    """
+    lines = ["| " + " | ".join(_escape_markdown(text) for text in row) + " |" for row in rows]
+    return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]
+
+
+def _escape_markdown(text: str) -> str:
+    """Returns text that shows as it is, in one line: no markup, no HTML."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", " ".join(text.split()))
+
+
+_LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+}
+
+
+def escape_latex(text: str) -> str:
+    r"""Returns text that LaTeX prints as it is.
+
+    >>> escape_latex("50 % of a_b")
+    '50 \\% of a\\_b'
+    """
+    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
+
+
+def latex(groups: Sequence[Sequence[Sequence[str]]], *, caption: str, label: str) -> list[str]:
+    """Returns the lines of a LaTeX table in the style of booktabs: the head, then groups of rows with rules between.
+
+    Args:
+        groups: the first holds the one row of the head.
+        caption: below the table.
+        label: for \\ref.
+    """
+    lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{'l' * len(groups[0][0])}}}", r"\toprule"]
+    for number, rows in enumerate(groups):
+        lines += [r"\midrule"] if number else []
+        lines += [" & ".join(map(escape_latex, row)) + r" \\" for row in rows]
+    lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{escape_latex(caption)}}}"]
+    return [*lines, rf"\label{{{re.sub('[^A-Za-z0-9:-]', '-', label)}}}", r"\end{table}"]

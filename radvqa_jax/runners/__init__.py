@@ -9,12 +9,13 @@ from radvqa_jax.runners.ask import ask
 from radvqa_jax.runners.audit import audit_mode
 from radvqa_jax.runners.compare import compare_mode
 from radvqa_jax.runners.data import build_data
-from radvqa_jax.runners.evaluate import predict_mode, score_mode
+from radvqa_jax.runners.evaluate import predict_mode
 from radvqa_jax.runners.fit import fit_mode
 from radvqa_jax.runners.job import job
 from radvqa_jax.runners.judge import judge_mode
 from radvqa_jax.runners.saliency import saliency_mode
 from radvqa_jax.runners.saliency_quality import saliency_quality_mode
+from radvqa_jax.runners.score import score_mode
 from radvqa_jax.runners.train import train
 
 RUNNERS: dict[str, Callable[[Config, Path], None]] = {

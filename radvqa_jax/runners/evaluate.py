@@ -8,15 +8,14 @@ from typing import Any, NamedTuple
 
 import jax
 
-from radvqa_jax.config import Config, SourceConfig
+from radvqa_jax.config import Config
 from radvqa_jax.data.rows import RowSource
-from radvqa_jax.data.sources import load_rows, make_builder
+from radvqa_jax.data.sources import load_rows
 from radvqa_jax.evaluation import baselines, published, report, samples
-from radvqa_jax.evaluation.judge_file import find_judges
-from radvqa_jax.evaluation.predict import predict, read_records
+from radvqa_jax.evaluation.predict import predict
 from radvqa_jax.evaluation.report_page import write_report
 from radvqa_jax.evaluation.review import Reading, read_sheet
-from radvqa_jax.files import sha256, write_jsonl, write_text
+from radvqa_jax.files import write_jsonl, write_text
 from radvqa_jax.runners.ground import Ground, configured_adapter, load_ground
 from radvqa_jax.schema import Record
 from radvqa_jax.training.sharding import put, shard_flat
@@ -117,32 +116,6 @@ def predict_mode(config: Config, workdir: Path) -> None:
     print(f"{len(records)} answers are in {workdir / 'predictions' / 'predictions.jsonl'}")
 
 
-def score_mode(config: Config, workdir: Path) -> None:
-    """Scores a predictions file without a model, beside the blind baselines if the configured data hold its questions.
-
-    Answers to another case's image, or to a blank one, count as a run of their own.
-    """
-    path = Path(config.eval.predictions).expanduser()
-    runs: dict[str, list[Record]] = {}
-    for record in read_records(path):
-        kind = {"": "", record.image_id: "", baselines.BLANK: ", a blank image"}
-        runs.setdefault(record.run + kind.get(record.image_used, ", another case's image"), []).append(record)
-    if not runs:
-        raise ValueError(f"{path} holds no answer. Give a predictions file as eval.predictions.")
-    rows = _asked_rows(config, next(iter(runs.values())))
-    train_rows = None if rows is None else _train_rows(config)
-    experiment = report.Experiment(
-        f"Scores of {path.name}",
-        runs,
-        **({} if rows is None or train_rows is None else blind_guesses(train_rows, rows)),
-        judged=dict.fromkeys(runs, find_judges(path)),
-        readings=read_sheets(config),
-        image=None if rows is None else image_of(rows),
-        provenance={"synthetic": is_synthetic(runs), "predictions": {"name": path.name, "sha256": sha256(path)}},
-    )
-    write_scores(config, workdir, experiment)
-
-
 def read_sheets(config: Config) -> list[Reading]:
     """Returns what the filled review sheets say."""
     return [reading for sheet in config.report.review_sheets for reading in read_sheet(Path(sheet).expanduser())]
@@ -178,41 +151,6 @@ def blind_guesses(train_rows: RowSource, rows: RowSource) -> dict[str, Any]:
     }
 
 
-def _prepared(config: Config, field: str) -> SourceConfig | None:
-    """Returns the source in a field of `config.eval` if its data set is named and prepared; else says why not.
-
-    Raises:
-        ValueError: if the configuration names data that there cannot be.
-    """
-    source: SourceConfig = getattr(config.eval, field)
-    if not source.dataset:
-        print(f"No blind baselines: eval.{field}.dataset is empty.")
-        return None
-    builder = make_builder(source.dataset, builder_config=source.builder_config, data=config.data)
-    if not builder.is_prepared():
-        print(f"No blind baselines: {source.dataset} is not prepared in {config.data.data_dir}.")
-        return None
-    return source
-
-
-def _asked_rows(config: Config, records: list[Record]) -> RowSource | None:
-    """Returns the rows that the records answer; None without data that hold them all, and says why."""
-    if (source := _prepared(config, "source")) is None:
-        return None
-    asked = {(record.source, record.question_id) for record in records}
-    rows = load_rows(dataclasses.replace(source, limit=0), config.data)
-    rows = rows.select([i for i, row in enumerate(rows.texts()) if (row["source"], row["question_id"]) in asked])
-    if len(rows) != len(asked):
-        print(f"No blind baselines: {rows.name} holds {len(rows)} of the {len(asked)} questions that were answered.")
-        return None
-    return rows
-
-
-def _train_rows(config: Config) -> RowSource | None:
-    source = _prepared(config, "train_source")
-    return None if source is None else load_rows(source, config.data, seed=config.seed)
-
-
 def _beside_the_rules(config: Config, records: Sequence[Record]) -> dict[str, Any]:
     """Returns `published`, what the papers measured, and `samples`, MedM's rule and frame, of one run."""
     wanted, bootstrap = config.score, {"resamples": config.eval.bootstrap, "seed": config.seed}
@@ -235,11 +173,14 @@ def _beside_the_rules(config: Config, records: Sequence[Record]) -> dict[str, An
     }
 
 
-def write_scores(config: Config, workdir: Path, experiment: report.Experiment) -> dict[str, Any]:
-    """Scores an experiment, prints its table, and writes scores.json and report.html."""
+def write_scores(
+    config: Config, workdir: Path, experiment: report.Experiment, *, extra: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Scores an experiment, prints its table, and writes scores.json (with what is `extra`) and report.html."""
     scores = report.build_scores(experiment, resamples=config.eval.bootstrap, seed=config.seed)
     for name, records in experiment.runs.items():
         scores["runs"][name] |= _beside_the_rules(config, records)
+    scores |= extra or {}
     path = write_report(workdir, experiment, scores=scores, config=config.report, seed=config.seed)
     table = report.format_table(scores)
     if config.score.published:

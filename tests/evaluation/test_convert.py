@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from radvqa_jax.evaluation.convert import convert, read_csv
+from radvqa_jax.evaluation.convert import convert, read_rows
 from radvqa_jax.evaluation.predict import read_records
 from radvqa_jax.schema import Record
 
@@ -21,7 +21,7 @@ def write(folder: Path, text: str, encoding: str = "utf-8") -> Path:
 
 def test_the_least_that_is_needed(tmp_path: Path) -> None:
     path = write(tmp_path, f'{HEADER}\r\n1,i1,"Is it, or not?",no,"No.\nIt is ""normal""."\r\n\r\n2,i1,Où?,cœur,\r\n')
-    assert read_csv(path) == [
+    assert read_rows(path).records == [
         Record("1", "i1", "Is it, or not?", "no", ['No.\nIt is "normal".'], [], run="theirs"),
         Record("2", "i1", "Où?", "cœur", [""], [], run="theirs"),
     ]
@@ -34,7 +34,7 @@ def test_everything_that_can_be_given(tmp_path: Path) -> None:
     )
     path = write(tmp_path, text, "utf-8-sig")
     renamed = {"question_id": "qid", "reference": "gold"}
-    (record,) = read_csv(path, renamed=renamed, ignored=["x"], run="other")
+    (record,) = read_rows(path, renamed=renamed, ignored=["x"], run="other").records
     assert record == Record(
         "7", "i", "Which?", "B", ["a", "b"], [-0.5, -2.0], "closed", organ="chest", choices=["heart", "liver"],
         run="llava", source="slake",
@@ -48,7 +48,7 @@ def test_everything_that_can_be_given(tmp_path: Path) -> None:
         ("question_id,image_id,question,reference\n1,i,q,r\n", r"lacks the columns \['prediction'\]"),
         (f"{HEADER},organn\n", r"unknown column 'organn'. Did you mean `organ`.*--ignore organn"),
         (f"{HEADER},image_id\n", r"columns \['image_id'\] occur twice"),
-        (f"{HEADER}\n", "holds no row below its header"),
+        (f"{HEADER}\n", "holds no row"),
         (f"{HEADER}\n1,i,q,r\n", r"theirs.csv, line 2: 4 fields, but the header names 5"),
         (f"{HEADER}\n1,i,q,r,p\n,i,q,r,p\n", r"line 3: question_id is empty"),
         (f"{HEADER}\n1,i,q, ,p\n", r"line 2: reference is empty"),
@@ -62,17 +62,17 @@ def test_everything_that_can_be_given(tmp_path: Path) -> None:
 )
 def test_a_mistake_is_named(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
-        read_csv(write(tmp_path, text))
+        convert(write(tmp_path, text), tmp_path / "out.jsonl")
 
 
 def test_another_encoding_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"not UTF-8.*Save it as CSV UTF-8"):
-        read_csv(write(tmp_path, f"{HEADER}\n1,i,où,r,p\n", "latin-1"))
+        read_rows(write(tmp_path, f"{HEADER}\n1,i,où,r,p\n", "latin-1"))
 
 
 def test_a_column_that_is_not_there_cannot_be_renamed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no columns \['golden'\], which --column names"):
-        read_csv(write(tmp_path, f"{HEADER}\n1,i,q,r,p\n"), renamed={"reference": "golden"})
+        read_rows(write(tmp_path, f"{HEADER}\n1,i,q,r,p\n"), renamed={"reference": "golden"})
 
 
 def test_nothing_is_overwritten_and_half_a_file_is_never_left(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_nothing_is_overwritten_and_half_a_file_is_never_left(tmp_path: Path) ->
         convert(path, out, run="", renamed={}, ignored=[])
     assert not out.exists()
     write(tmp_path, f"{HEADER}\n1,i,q,r,p\n")
-    assert convert(path, out, run="r", renamed={}, ignored=[]) == 1
+    assert len(convert(path, out, run="r", renamed={}, ignored=[]).records) == 1
     with pytest.raises(ValueError, match="is not overwritten"):
         convert(path, out, run="", renamed={}, ignored=[])
     assert read_records(out) == [Record("1", "i", "q", "r", ["p"], [], run="r")]
@@ -90,7 +90,7 @@ def test_nothing_is_overwritten_and_half_a_file_is_never_left(tmp_path: Path) ->
 @pytest.mark.slow
 def test_the_script(repo: Path, tmp_path: Path) -> None:
     path = write(tmp_path, f"{HEADER.replace('reference', 'gold')}\n1,i,q,r,p\n")
-    script = [sys.executable, str(repo / "scripts" / "csv_to_predictions.py"), str(path)]
+    script = [sys.executable, str(repo / "scripts" / "to_predictions.py"), str(path)]
     run = [*script, str(tmp_path / "o.jsonl"), "--column", "reference=gold", "--run", "x"]
     done = subprocess.run(run, capture_output=True, text=True, check=False, cwd=repo)
     assert done.returncode == 0 and "1 answers are in" in done.stdout, done.stderr

@@ -1,0 +1,143 @@
+"""Everything that can be said about one line of predictions, in a form that takes little memory; runs in a worker.
+
+A line that cannot be scored becomes an `Unscored` with its reason; nothing raises.
+"""
+
+import json
+import zlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from radvqa_jax import typed_json
+from radvqa_jax.evaluation import llama32_med, rules
+from radvqa_jax.evaluation.answer_types import answer_type
+from radvqa_jax.evaluation.baselines import BLANK
+from radvqa_jax.evaluation.protocols import PROTOCOLS
+from radvqa_jax.evaluation.published import SYSTEMS
+from radvqa_jax.schema import Record
+
+OUTCOMES: tuple[rules.Outcome, ...] = ("correct", "incorrect", "unparsed")
+SHOWN = 1000  # characters of a text in verdicts.jsonl and verdicts.csv
+# What the answers of a question are grouped by, beside the data set.
+FIELDS = ("answer_type", "language", "question_type", "source", "organ", "modality", "plane")
+BLEU_COUNTS = "llama32_med bleu counts"
+TEXTS = ("run", "source", "question_id", "image_id", "language", "answer_type", "answer_type_derived")
+RULES = tuple(f"{column}{part}" for column in rules.COLUMNS for part in ("", "_rule", "_read"))
+VALUES = tuple(f"{name}.{metric}" for name, protocol in PROTOCOLS.items() for metric in protocol.METRICS)
+
+
+class Scored(NamedTuple):
+    """One question of one run."""
+
+    run: str
+    image: str  # source and image_id, or question_id where the image is unknown
+    key: str  # run, source and question_id
+    groups: tuple[str, ...]  # the values of FIELDS
+    outcomes: tuple[int, ...]  # index into OUTCOMES, one for each column of rules.COLUMNS
+    values: dict[str, float]  # protocols and published metrics: `medevalkit.accuracy`, `medm.rouge1`; absent = no value
+    answer: int  # checksum of what `radvqa` read: equal for answers that say the same, and for all that are correct
+    row: dict[str, Any]  # a line of verdicts.jsonl
+
+
+class Unscored(NamedTuple):
+    """A line that has no score, and why."""
+
+    line: int
+    field: str  # empty: the whole line
+    reason: str
+    question_id: str  # empty if it could not be read
+    text: str  # the beginning of the line
+
+
+def run_of(record: Record) -> str:
+    """Returns the run, apart from it where another image than the question's own was shown."""
+    if record.image_used in ("", record.image_id):
+        return record.run
+    return record.run + (", a blank image" if record.image_used == BLANK else ", another case's image")
+
+
+def problem(record: Record) -> tuple[str, str] | None:
+    """Returns the field and the reason why a well-formed record cannot be scored, or None."""
+    if not record.question_id.strip():
+        return "question_id", "is empty"
+    if not record.predictions:
+        return "predictions", "holds no answer"
+    if record.logprobs and len(record.logprobs) != len(record.predictions):
+        return "logprobs", f"has {len(record.logprobs)} values for {len(record.predictions)} answers"
+    return None
+
+
+def _published(record: Record, systems: Sequence[str]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for system in systems:
+        found |= {f"{system}.{name}": float(value[0]) for name, value in SYSTEMS[system].per_answer([record]).items()}
+    if "llama32_med" in systems:
+        kind = "closed" if llama32_med.is_closed(record) else "open"
+        found[f"llama32_med.string_match_{kind}"] = found["llama32_med.string_match"]
+        counts = llama32_med.bleu_counts([record])[0]
+        found |= {f"{BLEU_COUNTS} {number}": float(count) for number, count in enumerate(counts)}
+    return found
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
+def score_record(record: Record, *, published: Sequence[str] = ()) -> Scored:
+    """Returns the verdicts and values of a record's first answer.
+
+    Raises:
+        ValueError: if a rule cannot be applied, for instance because the reference is none of the choices.
+    """
+    said, kind = record.predictions[0], answer_type(record)
+    verdicts = rules.verdicts(record, said)
+    outcome = verdicts.radvqa.outcome
+    values = {}
+    for name, protocol in PROTOCOLS.items():
+        values |= {f"{name}.{metric}": value for metric, value in protocol.score(record, kind.value).items()}
+    image = record.image_id or f"\t{record.question_id}"
+    run, groups = run_of(record), (kind.value, *(getattr(record, field) for field in FIELDS[1:]))
+    row: dict[str, Any] = {
+        "run": run,
+        **{name: getattr(record, name) for name in ("source", "question_id", "image_id", "language")},
+        "answer_type": kind.value,
+        "answer_type_derived": kind.derived,
+    }
+    for column, verdict in zip(rules.COLUMNS, verdicts, strict=True):
+        row |= {column: verdict.outcome, f"{column}_rule": verdict.rule, f"{column}_read": _cut(verdict.read)}
+    row |= dict.fromkeys(VALUES) | values
+    row |= {name: _cut(text) for name, text in (("question", record.question), ("reference", record.reference))}
+    row["prediction"] = _cut(said)
+    return Scored(
+        run,
+        f"{record.source}\t{image}",
+        f"{run}\t{record.source}\t{record.question_id}",
+        groups,
+        tuple(OUTCOMES.index(verdict.outcome) for verdict in verdicts),
+        values | _published(record, published),
+        zlib.crc32(f"{outcome}\t{verdicts.radvqa.read if outcome != 'correct' else ''}".encode()),
+        row,
+    )
+
+
+def _unscored(number: int, field: str, reason: str, text: bytes) -> Unscored:
+    shown = text[: 4 * SHOWN].decode("utf-8", "replace").strip()
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError):
+        row = None
+    found = row.get("question_id") if isinstance(row, dict) else None
+    return Unscored(number, field, reason, found if isinstance(found, str) else "", _cut(shown))
+
+
+def score_line(line: typed_json.Line[Record], *, published: Sequence[str] = ()) -> Scored | Unscored:
+    """Returns what one line of a predictions file gives."""
+    if line.error is not None or line.value is None:
+        error = line.error or typed_json.JsonError("", "", "is empty")
+        return _unscored(line.number, error.field, error.problem, line.text)
+    if wrong := problem(line.value):
+        return _unscored(line.number, *wrong, line.text)
+    try:
+        return score_record(line.value, published=published)
+    except ValueError as error:
+        return _unscored(line.number, "reference", str(error), line.text)

@@ -1,0 +1,51 @@
+"""Plain JSON: a list of objects, or a file of one object a line, with our names of fields or names that are given.
+
+`prediction` may stand for a list of one in `predictions`. Identifiers may be numbers.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from radvqa_jax import typed_json
+from radvqa_jax.evaluation.readers.rows import Row, read_each, text_of
+from radvqa_jax.schema import Record
+from radvqa_jax.trees import nearest
+
+NAME = "json"
+
+
+def read(
+    items: Iterator[tuple[int, Any]], *, place: str, renamed: Mapping[str, str], ignored: Collection[str]
+) -> Iterator[Row]:
+    """Yields a row for each numbered object; `renamed` has our name -> theirs."""
+    back = {theirs: ours for ours, theirs in renamed.items()}
+    known = {*Record._fields, "prediction"}
+
+    def take(number: int, row: Mapping[str, Any]) -> dict[str, Any]:
+        fields = {back.get(name, name): value for name, value in row.items() if name not in ignored}
+        if unknown := sorted(set(fields) - known):
+            raise ValueError(
+                f"unknown field {unknown[0]!r}.{nearest(unknown[0], known)} To leave it out, give --ignore "
+                f"{unknown[0]}; if it is one of ours, say which: --column OURS={unknown[0]}"
+            )
+        if "prediction" in fields:
+            fields.setdefault("predictions", [text_of(fields, "prediction")])
+            del fields["prediction"]
+        for name in ("question_id", "image_id"):
+            if isinstance(fields.get(name), int | float):
+                fields[name] = text_of(fields, name)
+        return fields
+
+    return read_each(items, take, place=place)
+
+
+def items_of(value: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    """Yields the numbered entries of a JSON list."""
+    yield from enumerate(value, 1)
+
+
+def items_of_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """Yields the numbered objects of a jsonl file; what is no JSON is None."""
+    for line in typed_json.iter_lines(path, Any):
+        yield line.number, line.value if line.error is None else None

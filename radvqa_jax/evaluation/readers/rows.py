@@ -1,0 +1,55 @@
+"""What every reader of a foreign file yields, and how it takes values from it."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+
+class Row(NamedTuple):
+    """One row of a foreign file: fields of `schema.Record`, or why there are none."""
+
+    number: int  # line, row or entry, as `place` counts
+    place: str  # "line 3", "row 3", "entry 3"
+    fields: dict[str, Any]
+    problem: str  # empty if the row could be read
+
+
+def text_of(row: Mapping[str, Any], *names: str, what: str = "") -> str:
+    """Returns the first of some fields that is there, as text; numbers are written out (a spreadsheet's 3.0 is 3).
+
+    Raises:
+        ValueError: if none is there, or the value is no text or number.
+    """
+    for name in names:
+        value = row.get(name)
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            continue
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError(f"{name} must be text; got {str(value)[:60]!r} ({type(value).__name__})")
+        return str(value)
+    raise ValueError(f"{what or names[0]} is missing or empty")
+
+
+def optional(row: Mapping[str, Any], *names: str) -> str:
+    """Returns the first of some fields that is text or a number, or an empty string."""
+    try:
+        return text_of(row, *names)
+    except ValueError:
+        return ""
+
+
+def read_each(
+    items: Iterable[tuple[int, Any]], take: Callable[[int, Mapping[str, Any]], dict[str, Any]], *, place: str
+) -> Iterator[Row]:
+    """Yields a row for each numbered item; one that `take` refuses has its reason."""
+    for number, item in items:
+        where = f"{place} {number}"
+        if not isinstance(item, Mapping):
+            yield Row(number, where, {}, f"is {type(item).__name__}, not an object with fields")
+            continue
+        try:
+            yield Row(number, where, take(number, item), "")
+        except ValueError as error:
+            yield Row(number, where, {}, str(error))

@@ -1,0 +1,255 @@
+"""One pass over predictions files of any size: every line is scored or named, on all cores, in flat memory.
+
+What stays of a line are numbers (about 0.3 kB, however long the answer is). Its verdicts go to verdicts.jsonl and
+verdicts.csv as they come; a line without a score goes to unscored.jsonl with its reason.
+"""
+
+import contextlib
+import csv
+import dataclasses
+import json
+import os
+import sys
+from array import array
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from radvqa_jax import spreadsheet, typed_json
+from radvqa_jax.evaluation import line_scores, rules
+from radvqa_jax.evaluation.line_scores import FIELDS, Scored, Unscored
+from radvqa_jax.files import atomic_write
+from radvqa_jax.schema import Record
+
+LISTED = 10  # bad lines in the error of a file that is refused
+_CHUNK_LINES, _CHUNK_BYTES = 500, 2 * 2**20
+_ALONE = 4 * 2**20  # bytes of files that are not worth starting other processes for
+_ABSENT = float("nan")  # in memory only: a metric that does not apply to a question
+
+Chunk = tuple[str, list[tuple[int, bytes]], tuple[str, ...], str]  # file, numbered lines, published systems, run
+Results = tuple[str, list[tuple[int, Scored | Unscored]], int]  # file, what each line gives, bytes of the lines
+
+
+class Columns:
+    """The scored lines of one run, as numbers; line i has the i-th of each."""
+
+    def __init__(self) -> None:
+        self.image = array("q")
+        self.key = array("q")  # source and question_id
+        self.answer = array("Q")
+        self.groups = {field: array("l") for field in FIELDS}
+        self.outcomes = {column: array("b") for column in rules.COLUMNS}
+        self.values: dict[str, array[float]] = {}
+        self.derived = array("b")  # 1 = the answer type was derived
+        self.without_image = array("b")  # 1 = the line does not say which image the question is about
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def value(self, name: str) -> np.ndarray:
+        """Returns a protocol's or published metric's values; NaN where it does not apply to the question."""
+        found = np.asarray(self.values[name], np.float64)
+        return np.concatenate([found, np.full(len(self) - len(found), _ABSENT)])
+
+
+class Scan(NamedTuple):
+    """What a pass over predictions files found."""
+
+    runs: dict[str, Columns]
+    names: dict[str, list[str]]  # field of FIELDS -> its values, by number
+    lines: dict[str, int]  # file -> lines that are not blank
+    unscored: dict[str, list[int]]  # file -> numbers of the lines without a score
+    reasons: dict[str, int]  # why lines have none -> how many
+
+
+class _Codes:
+    """Numbers for texts, in the order in which they come."""
+
+    def __init__(self) -> None:
+        self.number: dict[str, int] = {}
+
+    def __call__(self, text: str) -> int:
+        return self.number.setdefault(text, len(self.number))
+
+
+def _chunks(paths: Sequence[Path], runs: Sequence[str], published: tuple[str, ...]) -> Iterator[Chunk]:
+    for path, run in zip(paths, runs, strict=True):
+        lines: list[tuple[int, bytes]] = []
+        size = 0
+        for number, text in typed_json.raw_lines(path):
+            lines.append((number, text))
+            size += len(text)
+            if len(lines) == _CHUNK_LINES or size > _CHUNK_BYTES:
+                yield str(path), lines, published, run
+                lines, size = [], 0
+        if lines:
+            yield str(path), lines, published, run
+
+
+def _score_chunk(chunk: Chunk) -> Results:
+    """Returns the file of a chunk, what each of its lines gives, and how many bytes they have. Runs in a worker."""
+    path, lines, published, run = chunk
+    found: list[tuple[int, Scored | Unscored]] = []
+    for number, text in lines:
+        line = typed_json.parse_line(number, text, Record, path=path)
+        if line.value is not None and run:
+            line = dataclasses.replace(line, value=line.value._replace(run=run))
+        found.append((number, line_scores.score_line(line, published=published)))
+    return path, found, sum(len(text) for _, text in lines)
+
+
+def _results(chunks: Iterator[Chunk], *, workers: int) -> Iterator[Results]:
+    """Yields what `_score_chunk` returns, in order; no more than three chunks a worker are under way."""
+    if workers == 1:
+        yield from map(_score_chunk, chunks)
+        return
+    # Not a fork: JAX has threads.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        running: deque[Future[Results]] = deque()
+        try:
+            for chunk in chunks:
+                running.append(pool.submit(_score_chunk, chunk))
+                if len(running) >= 3 * workers:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Collector:
+    """Takes what lines give: numbers into columns, verdicts and problems into their files."""
+
+    def __init__(self, verdicts: IO[str], table: IO[str], unscored: IO[str]):
+        self.verdicts, self.unscored_file = verdicts, unscored
+        self.table = csv.writer(table, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+        self.header: list[str] = []
+        self.runs: dict[str, Columns] = {}
+        self.codes = {field: _Codes() for field in FIELDS}
+        self.image, self.key = _Codes(), _Codes()
+        self.seen: dict[str, tuple[str, int]] = {}
+        self.lines: Counter[str] = Counter()
+        self.unscored: dict[str, list[int]] = {}
+        self.reasons: Counter[str] = Counter()
+        self.first: dict[str, list[Unscored]] = {}
+
+    def take(self, path: str, number: int, found: Scored | Unscored) -> None:
+        self.lines[path] += 1
+        if isinstance(found, Scored) and (before := self.seen.setdefault(found.key, (path, number))) != (path, number):
+            where = f"line {before[1]}" + (f" of {before[0]}" if before[0] != path else "")
+            question = str(found.row["question_id"])
+            shown = json.dumps(found.row, ensure_ascii=False)
+            found = Unscored(number, "question_id", f"was already answered by this run in {where}", question, shown)
+        if isinstance(found, Unscored):
+            self._problem(path, number, found)
+        else:
+            self._scored(found)
+
+    def _problem(self, path: str, number: int, found: Unscored) -> None:
+        self.unscored.setdefault(path, []).append(number)
+        if len(first := self.first.setdefault(path, [])) < LISTED:
+            first.append(found)
+        kind = "question_id was already answered" if "was already answered" in found.reason else found.reason
+        self.reasons[f"{found.field} {kind}".strip()[:120]] += 1
+        line = {"file": path, **found._asdict()}
+        # ASCII: the text may hold what is no Unicode.
+        self.unscored_file.write(json.dumps(line, ensure_ascii=True) + "\n")
+
+    def _scored(self, found: Scored) -> None:
+        columns = self.runs.setdefault(found.run, Columns())
+        for name, value in found.values.items():
+            values = columns.values.setdefault(name, array("f"))
+            values.extend([_ABSENT] * (len(columns) - len(values)))
+            values.append(value)
+        columns.image.append(self.image(found.image))
+        columns.key.append(self.key(found.key[len(found.run) :]))
+        columns.answer.append(found.answer)
+        for field, value in zip(FIELDS, found.groups, strict=True):
+            columns.groups[field].append(self.codes[field](value))
+        for column, outcome in zip(rules.COLUMNS, found.outcomes, strict=True):
+            columns.outcomes[column].append(outcome)
+        columns.derived.append(bool(found.row["answer_type_derived"]))
+        columns.without_image.append(not found.row["image_id"])
+        if not self.header:
+            self.header = list(found.row)
+            self.table.writerow(self.header)
+        self.verdicts.write(json.dumps(found.row, ensure_ascii=False, allow_nan=False) + "\n")
+        self.table.writerow([spreadsheet.cell_text(value) for value in found.row.values()])
+
+
+def check_share(collector: _Collector, *, max_unscored: float) -> None:
+    """Raises ValueError that lists the first bad lines of a file of which more than a share has no score."""
+    for path, numbers in collector.unscored.items():
+        total = collector.lines[path]
+        if len(numbers) <= max_unscored * total:
+            continue
+        first = "\n".join(
+            f"  line {found.line}: {f'field `{found.field}` ' if found.field else ''}{found.reason}"
+            for found in collector.first[path]
+        )
+        raise ValueError(
+            f"{path}: {len(numbers)} of {total} lines cannot be scored, more than score.max_unscored={max_unscored:g} "
+            f"allows. The first of them:\n{first}\nMend the file, or raise score.max_unscored to score the rest."
+        )
+
+
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def scan(
+    paths: Sequence[Path],
+    folder: Path,
+    *,
+    runs: Sequence[str] = (),
+    bad: Mapping[str, Sequence[Unscored]] | None = None,
+    published: Sequence[str] = (),
+    max_unscored: float = 0.05,
+    workers: int = 0,
+) -> Scan:
+    """Scores every line of predictions files, and writes verdicts.jsonl, verdicts.csv and unscored.jsonl to `folder`.
+
+    Args:
+        paths: predictions.jsonl of one or more runs.
+        folder: where the three files go, each whole or not at all.
+        runs: what to call the run of each file; empty, or an empty name, keeps what the lines say.
+        bad: file -> rows of what it was converted from that could not be read; they count as lines without a score.
+        published: systems of evaluation/published.py whose metrics are computed for every answer.
+        max_unscored: the share of a file's lines that may be without a score.
+        workers: processes; 0 = one for each core, 1 = this one.
+
+    Raises:
+        ValueError: if a file has no line, or more than `max_unscored` of a file's lines have no score; nothing is
+            written then except unscored.jsonl.
+    """
+    size = sum(path.stat().st_size for path in paths)
+    workers = 1 if size < _ALONE else workers or cores()
+    chunks = _chunks(paths, runs or [""] * len(paths), tuple(published))
+    with contextlib.ExitStack() as stack:
+        unscored = stack.enter_context(atomic_write(folder / "unscored.jsonl"))
+        with atomic_write(folder / "verdicts.jsonl") as verdicts, atomic_write(folder / "verdicts.csv") as table:
+            table.write("\ufeff")
+            collector = _Collector(verdicts, table, unscored)
+            for path, rows in (bad or {}).items():
+                for row in rows:
+                    collector.take(path, 0, row)  # no line of the converted file has the number 0
+            interval = 0.1 if sys.stderr.isatty() else 30.0
+            with tqdm(desc="scoring", total=size, unit="B", unit_scale=True, mininterval=interval) as bar:
+                for path, found, length in _results(chunks, workers=workers):
+                    for number, line in found:
+                        collector.take(path, number, line)
+                    bar.update(length)
+                    bar.set_postfix(lines=sum(collector.lines.values()), refresh=False)
+            stack.close()  # unscored.jsonl is kept, also where the file is refused
+            check_share(collector, max_unscored=max_unscored)
+    if empty := [str(path) for path in paths if not collector.lines[str(path)]]:
+        raise ValueError(f"{', '.join(empty)} holds no answer. Give a predictions file as eval.predictions.")
+    names = {field: list(codes.number) for field, codes in collector.codes.items()}
+    return Scan(collector.runs, names, dict(collector.lines), collector.unscored, dict(collector.reasons.most_common()))

@@ -1,0 +1,181 @@
+"""The mode that scores predictions files, of this package or of other tools, without a model."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from radvqa_jax import typed_json
+from radvqa_jax.config import Config, SourceConfig
+from radvqa_jax.data.rows import RowSource
+from radvqa_jax.data.sources import load_rows, make_builder
+from radvqa_jax.evaluation import report, score_tables
+from radvqa_jax.evaluation.convert import Predictions, find_files, name_runs, propose_run, to_predictions
+from radvqa_jax.evaluation.judge_file import JudgeFile, find_judges
+from radvqa_jax.evaluation.line_scores import run_of
+from radvqa_jax.evaluation.scan import Scan, scan
+from radvqa_jax.files import sha256, write_json
+from radvqa_jax.runners.evaluate import blind_guesses, image_of, is_synthetic, read_sheets, write_scores
+from radvqa_jax.schema import Record
+
+Answers = dict[str, dict[str, tuple[Path, list[Record]]]]  # data set -> run -> its file, its records
+
+
+def score_mode(config: Config, workdir: Path) -> None:
+    """Scores predictions files: one table a data set, verdicts on every answer, and a report where they fit in memory.
+
+    Answers to another case's image, or to a blank one, count as a run of their own. A line that cannot be scored is in
+    unscored.jsonl with its reason; a file with more of them than score.max_unscored is refused.
+    """
+    files = find_files(config.eval.predictions)
+    runs = _run_names(files, config.eval.names)
+    given = [
+        to_predictions(path, workdir / "predictions", run=run or propose_run(path))
+        for path, run in zip(files, runs, strict=True)
+    ]
+    found = scan(
+        [file.path for file in given],
+        workdir,
+        runs=runs,
+        bad={str(file.path): file.bad for file in given},
+        published=config.score.published,
+        max_unscored=config.score.max_unscored,
+        workers=config.score.workers,
+    )
+    tables = score_tables.build_tables(found, resamples=config.eval.bootstrap, seed=config.seed)
+    score_tables.write_tables(workdir, tables)
+    provenance = [{"name": path.name, "sha256": sha256(path)} for path in files]
+    summary = {
+        "unscored": {"lines": sum(map(len, found.unscored.values())), "reasons": found.reasons},
+        "tables": tables,
+    }
+    _write_reports(config, workdir, found, given, runs, summary | {"predictions": provenance})
+    print(score_tables.format_tables(tables))
+    print(_closing(found, workdir))
+
+
+def _run_names(files: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """Returns the run of each file: as configured, empty to keep its own, or a name where two files have the same."""
+    if names:
+        return name_runs(files, names)
+    proposed = [propose_run(path) for path in files]
+    labels = name_runs(files, [])
+    return [labels[i] if proposed.count(run) > 1 else "" for i, run in enumerate(proposed)]
+
+
+def _closing(found: Scan, workdir: Path) -> str:
+    """Returns what is said at the end: how many lines were scored, what was not, and where everything is."""
+    lines, bad = sum(found.lines.values()), sum(map(len, found.unscored.values()))
+    text = [
+        f"{lines - bad} of {lines} lines are scored; verdicts.jsonl and verdicts.csv in {workdir} have each of them,"
+    ]
+    text.append("table.csv, table.md and table.tex every cell.")
+    if bad:
+        text.append(f"{bad} lines are not scored, and counted nowhere; unscored.jsonl has each with its reason:")
+        text += [f"  {count} x {reason}" for reason, count in list(found.reasons.items())[:5]]
+    return "\n".join(text)
+
+
+def _read(found: Scan, given: Sequence[Predictions], runs: Sequence[str]) -> Answers:
+    """Returns the records that were scored."""
+    answers: Answers = {}
+    for (path, _), run in zip(given, runs, strict=True):
+        skipped = set(found.unscored.get(str(path), ()))
+        for line in typed_json.iter_lines(path, Record):
+            if line.number in skipped or line.value is None:
+                continue
+            record = line.value._replace(run=run) if run else line.value
+            by_run = answers.setdefault(score_tables.dataset_of(record.source), {})
+            by_run.setdefault(run_of(record), (path, []))[1].append(record)
+    return answers
+
+
+def _write_reports(
+    config: Config,
+    workdir: Path,
+    found: Scan,
+    given: Sequence[Predictions],
+    runs: Sequence[str],
+    summary: Mapping[str, Any],
+) -> None:
+    """Writes scores.json, and a report for each data set whose runs answer the same questions, if they fit in memory.
+
+    With one data set the report is in `workdir`, with several each is in a folder of its own below.
+    """
+    lines = sum(found.lines.values())
+    if lines > config.score.report_lines:
+        print(
+            f"No report.html: {lines} lines are more than score.report_lines={config.score.report_lines}. It needs all "
+            "answers in memory; the tables are complete."
+        )
+        write_json(workdir / "scores.json", dict(summary))
+        return
+    answers = _read(found, given, runs)
+    if len(answers) > 1:
+        write_json(workdir / "scores.json", dict(summary))
+    for dataset, by_run in answers.items():
+        asked = [{(record.source, record.question_id) for record in records} for _, records in by_run.values()]
+        if any(other != asked[0] for other in asked[1:]):
+            print(f"No report.html for {dataset}: its runs {list(by_run)} do not answer the same questions.")
+            if len(answers) == 1:
+                write_json(workdir / "scores.json", dict(summary))
+            continue
+        folder = workdir if len(answers) == 1 else workdir / dataset
+        write_scores(config, folder, _experiment(config, dataset, by_run), extra=summary if len(answers) == 1 else {})
+
+
+def _experiment(config: Config, dataset: str, by_run: Mapping[str, tuple[Path, list[Record]]]) -> report.Experiment:
+    """Returns what the report of one data set is made of."""
+    runs = {run: records for run, (_, records) in by_run.items()}
+    paths = dict.fromkeys(path for path, _ in by_run.values())
+    judged: dict[str, list[JudgeFile]] = {run: find_judges(path) for run, (path, _) in by_run.items()}
+    rows = _asked_rows(config, next(iter(runs.values())))
+    train_rows = None if rows is None else _train_rows(config)
+    described = [{"name": path.name, "sha256": sha256(path)} for path in paths]
+    return report.Experiment(
+        f"Scores of {next(iter(paths)).name}" if len(paths) == 1 else f"Scores on {dataset}",
+        runs,
+        **({} if rows is None or train_rows is None else blind_guesses(train_rows, rows)),
+        judged=judged,
+        readings=read_sheets(config),
+        image=None if rows is None else image_of(rows),
+        provenance={
+            "synthetic": is_synthetic(runs),
+            "predictions": described[0] if len(described) == 1 else described,
+        },
+    )
+
+
+def _prepared(config: Config, field: str) -> SourceConfig | None:
+    """Returns the source in a field of `config.eval` if its data set is named and prepared; else says why not.
+
+    Raises:
+        ValueError: if the configuration names data that there cannot be.
+    """
+    source: SourceConfig = getattr(config.eval, field)
+    if not source.dataset:
+        print(f"No blind baselines: eval.{field}.dataset is empty.")
+        return None
+    builder = make_builder(source.dataset, builder_config=source.builder_config, data=config.data)
+    if not builder.is_prepared():
+        print(f"No blind baselines: {source.dataset} is not prepared in {config.data.data_dir}.")
+        return None
+    return source
+
+
+def _asked_rows(config: Config, records: list[Record]) -> RowSource | None:
+    """Returns the rows that the records answer; None without data that hold them all, and says why."""
+    if (source := _prepared(config, "source")) is None:
+        return None
+    asked = {(record.source, record.question_id) for record in records}
+    rows = load_rows(dataclasses.replace(source, limit=0), config.data)
+    rows = rows.select([i for i, row in enumerate(rows.texts()) if (row["source"], row["question_id"]) in asked])
+    if len(rows) != len(asked):
+        print(f"No blind baselines: {rows.name} holds {len(rows)} of the {len(asked)} questions that were answered.")
+        return None
+    return rows
+
+
+def _train_rows(config: Config) -> RowSource | None:
+    source = _prepared(config, "train_source")
+    return None if source is None else load_rows(source, config.data, seed=config.seed)

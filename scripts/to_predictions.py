@@ -1,0 +1,51 @@
+"""Turns another system's answers into predictions.jsonl, which --config.mode=score reads.
+
+    python scripts/to_predictions.py answers.csv predictions.jsonl --run llava_med --column reference=gold
+    python scripts/to_predictions.py results/lingshu/SLAKE/results.json lingshu.jsonl --format medevalkit
+
+It reads CSV, JSON, and the result files of MedEvalKit, VLMEvalKit and lmms-eval: radvqa_jax/evaluation/readers/ says
+what each holds. mode=score reads them as they are, too; this script is for renamed columns, and to look at the records.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from radvqa_jax.evaluation.convert import FORMATS, convert, describe
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--format", choices=FORMATS, help="what the file is; looked at if not given")
+    parser.add_argument("--run", default="", help="which system this is; the file's name if not given")
+    parser.add_argument("--column", action="append", default=[], metavar="OURS=THEIRS", help="rename a column")
+    parser.add_argument("--ignore", action="append", default=[], metavar="COLUMN", help="leave a column out")
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave unreadable rows out, listed in OUT.rejects.jsonl"
+    )
+    options = parser.parse_args()
+    if wrong := [text for text in options.column if "=" not in text]:
+        parser.error(f"--column needs OURS=THEIRS, such as reference=gold; got {wrong[0]!r}")
+    renamed = dict(text.split("=", 1) for text in options.column)
+    try:
+        found = convert(
+            options.file,
+            options.out,
+            run=options.run,
+            renamed=renamed,
+            ignored=options.ignore,
+            kind=options.format,
+            skip_bad=options.skip_bad,
+        )
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    if found.bad:
+        print(describe(options.file, found.bad))
+    print(f"{len(found.records)} answers are in {options.out}; score them: python -m radvqa_jax.main "
+          f"--config configs/score.py --workdir DIR --config.eval.predictions={options.out}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
