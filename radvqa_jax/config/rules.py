@@ -40,6 +40,8 @@ _LEAST = {
     "score.bertscore_layers": 0,
     "score.sample_size": 1,
     "score.sample_runs": 1,
+    "score.workers": 0,
+    "score.report_lines": 0,
     "saliency.cases": 0,
     "ask.frame": 1,
     "ask.samples": 1,
@@ -305,6 +307,10 @@ def check(config: Config) -> None:
     _require(0 <= config.saliency.discard < 1, f"saliency.discard={config.saliency.discard} must be in [0, 1).")
     _require(
         config.ask.temperature > 0, f"ask.temperature={config.ask.temperature} must be above 0; samples are drawn."
+    )
+    share = config.score.max_unscored
+    _require(
+        0 <= share < 1, f"score.max_unscored={share} must be in [0, 1): at 1 a file without a good line would pass."
     )
     _check_processes(config)
     for name, modes, what, example in _NEEDED:
