@@ -47,9 +47,11 @@ def test_one_command_answers_and_shows(picture: Path, tmp_path: Path, capsys: py
     assert case["question"] == "Is there a nodule?" and case["models"][0]["prediction"] == found["answer"]
     assert " ".join(word["text"] for word in case["words"] if not word["end"]) == found["answer"]
     methods = {item["method"] for item in case["maps"]["index"]}
-    assert methods == {"raw", "rollout", "value_norm", "relevancy", "contrast"} and case["other"] == "left lung"
+    plain = {"raw", "raw_centred", "rollout", "rollout_centred", "value_norm", "relevancy"}
+    assert methods == plain | {"contrast", "contrast_first"} and case["other"] == "left lung"
     asking = {item["method"] for item in case["maps"]["index"] if item["query"] == "question"}
-    assert asking == {"raw", "rollout"} and "nodule?" in [word["text"] for word in case["prompt"]]
+    assert asking == {"raw", "raw_centred", "rollout", "rollout_centred"}
+    assert "nodule?" in [word["text"] for word in case["prompt"]]
     for name in ("asked", "asked_heads"):
         assert (tmp_path / "saliency" / f"{name}.png").is_file() and (tmp_path / "saliency" / f"{name}.pdf").is_file()
     assert {item["vision"] for item in case["maps"]["index"]} == {False, True}

@@ -46,6 +46,7 @@ _LEAST = {
     "ask.frame": 1,
     "ask.samples": 1,
     "saliency.start_layer": 0,
+    "saliency.windows": 1,
     "quality.cases": 1,
     "quality.batch_size": 1,
     "quality.steps": 2,

@@ -13,10 +13,13 @@ class SaliencyConfig:
     head_fusion: Literal["mean", "max", "min"] = "mean"
     start_layer: int = 0
     discard: float = 0.0  # rollout: share of each row's entries, the smallest, that is left out
-    layers: tuple[int, ...] = ()  # raw attention and value norms: mean over these layers; empty = all
+    layers: tuple[int, ...] = ()  # methods by layer: mean over these layers; empty = all
+    windows: int = 8  # occlusion, knockout: windows of patches along a side, each covered or hidden in turn
+    knockout_layers: tuple[int, ...] = ()  # in which the answer cannot read a window; empty = all
     # mode=saliency and mode=ask: folders of adapters to look at beside base and adapter, such as one without stage 1.
     beside: tuple[str, ...] = ()
-    # raw, value_norm, rollout, relevancy; with `_vision` at its end a map goes through the vision tower's own rollout.
+    # Names in saliency/methods.py; with `_vision` at its end a map goes through the vision tower's own rollout. Methods
+    # that cost more than one pass (relevancy, occlusion, knockout, lens) and scores are computed only if named.
     methods: tuple[str, ...] = ("raw", "rollout", "rollout_vision", "relevancy")
 
 
@@ -27,11 +30,15 @@ class QualityConfig:
     cases: int = 200  # questions, at most; only rows with a mask or boxes count
     question_types: tuple[str, ...] = ()  # of the data set; empty = all. Ask only about what the mask marks.
     answer: Literal["own", "reference"] = "own"  # which answer is teacher-forced: the model's, or the data set's
+    # Names in saliency/methods.py, each measured with and without the vision tower; empty = all that need no other
+    # answer. occlusion and knockout cost 2 x saliency.windows^2 passes a batch.
+    methods: tuple[str, ...] = ()
     batch_size: int = 16
     steps: int = 8  # points of a deletion or insertion curve beside the untouched image
     random_orders: int = 3  # random orders that deletion and insertion are compared with
-    curve_cases: int = 64  # cases that get curves and one-pixel shifts
-    random_label_steps: int = 0  # train stage2 again on shuffled answers for so many steps; 0 = leave the check out
+    # Cases that get curves, one-pixel shifts, and the marked patches covered and hidden from the answer.
+    curve_cases: int = 64
+    random_label_steps: int = 0  # train stage2 again on shuffled images for so many steps; 0 = leave the check out
     bootstrap: int = 2000  # resamples for intervals, over images
 
 

@@ -21,6 +21,19 @@ FOLD = "fold"  # the flax collection that a hook carries from layer to layer
 MASKED = -2.3819763e38  # finite: a row that is masked everywhere stays finite in the softmax
 
 
+def _logits(
+    query: Float[Array, "B T N H"], key: Float[Array, "B S K H"], *, softcap: float = 0.0
+) -> Float[Array, "B K G T S"]:
+    grouped = rearrange(query, "B T (K G) H -> B T K G H", K=key.shape[2])
+    logits = jnp.einsum("BTKGH,BSKH->BKGTS", grouped, key, preferred_element_type=jnp.float32)
+    return jnp.tanh(logits / softcap) * softcap if softcap else logits
+
+
+def attention_scores(query: Float[Array, "B T N H"], key: Float[Array, "B S K H"]) -> Float[Array, "B N T S"]:
+    """Returns Q K^T / sqrt(d) in float32, before softcap, mask and softmax; queries come scaled."""
+    return rearrange(_logits(query, key), "B K G T S -> B (K G) T S")
+
+
 def attention_probs(
     query: Float[Array, "B T N H"],
     key: Float[Array, "B S K H"],
@@ -33,10 +46,7 @@ def attention_probs(
     Queries come scaled. Query head n reads key head n // (N / K) (Ainslie et al. 2023, grouped queries).
     `softcap` c > 0 turns logits into c * tanh(logits / c) before the mask (Gemma 2, section 2).
     """
-    grouped = rearrange(query, "B T (K G) H -> B T K G H", K=key.shape[2])
-    logits = jnp.einsum("BTKGH,BSKH->BKGTS", grouped, key, preferred_element_type=jnp.float32)
-    if softcap:
-        logits = jnp.tanh(logits / softcap) * softcap
+    logits = _logits(query, key, softcap=softcap)
     if attn_mask is not None:
         logits = jnp.where(attn_mask[:, None, None], logits, MASKED)
     return rearrange(jax.nn.softmax(logits, axis=-1), "B K G T S -> B (K G) T S")
@@ -56,30 +66,36 @@ class Tapped(nn.Module):
     """A module whose attention can be seen."""
 
     def tap(
-        self, probs: Float[Array, "B N T S"], value: Float[Array, "B S K H"], project: Callable[[Any], Any] | None
+        self,
+        probs: Float[Array, "B N T S"],
+        value: Float[Array, "B S K H"],
+        project: Callable[[Any], Any] | None,
+        query: Float[Array, "B T N H"],
+        key: Float[Array, "B S K H"],
     ) -> Float[Array, "B N T S"]:
         """Returns the probabilities, recorded as `attn_probs` where `apply(..., mutable=["taps"])` opened the tap."""
-        del value, project  # for hooks
+        del value, project, query, key  # for hooks
         self.sow(TAPS, "attn_probs", probs, init_fn=lambda: None, reduce_fn=_newest)
         return probs
 
 
-Hook = Callable[[Tapped, jax.Array, jax.Array, Any], jax.Array]
+Hook = Callable[..., jax.Array]  # (module, probs, value, project), and (query, key) if these were asked for
 
 _hooked: ContextVar[bool] = ContextVar("hooked", default=False)  # a kernel without probabilities would pass a hook by
 
 
 @contextmanager
-def tapping(hook: Hook) -> Iterator[None]:
+def tapping(hook: Hook, *, queries: bool = False) -> Iterator[None]:
     """Within the block, every attention calls `hook(module, probs, value, project)` instead of `Tapped.tap`.
 
+    With `queries` the hook also gets the queries, scaled and rotated as they are used, and the keys.
     `module.path` tells the tower; the hook reads and writes its own variables in the collection `fold` and returns the
     probabilities that are used. Enter the block inside the function that is jitted: a hook may close over its arrays.
     """
 
     def intercept(next_method: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         if context.method_name == "tap":
-            return hook(context.module, *args)  # pyright: ignore[reportArgumentType] only Tapped has a `tap`
+            return hook(context.module, *(args if queries else args[:3]))
         return next_method(*args, **kwargs)
 
     token = _hooked.set(True)
@@ -110,5 +126,5 @@ def attend(
     """
     if kernel is not None and not (_hooked.get() or module.is_mutable_collection(TAPS)):
         return kernel(query, key, value, attn_mask, softcap=softcap)
-    probs = module.tap(attention_probs(query, key, attn_mask, softcap=softcap), value, project)
+    probs = module.tap(attention_probs(query, key, attn_mask, softcap=softcap), value, project, query, key)
     return attended(probs, value)

@@ -1,7 +1,7 @@
-"""One map of the whole answer for each case of a batch, by every method, layer and head."""
+"""One map of the whole answer for each case of a batch, by every method that can be measured, and by layer and head."""
 
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,25 +9,27 @@ from jaxtyping import Array, Bool, Float
 
 from radvqa_jax.config import SaliencyConfig
 from radvqa_jax.models.paligemma import PaliGemma
-from radvqa_jax.saliency.capture import capture
+from radvqa_jax.saliency.maps import pass_options
+from radvqa_jax.saliency.methods import METHODS, VISION_SUFFIX, Found
+from radvqa_jax.saliency.passes import Passes
 from radvqa_jax.saliency.raw import chosen
-from radvqa_jax.saliency.relevancy import relevancy
-from radvqa_jax.saliency.rollout import RolloutOptions, rollout_maps, through_vision_tower
+from radvqa_jax.saliency.rollout import through_vision_tower
 from radvqa_jax.saliency.rows import to_grid
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
 
 
 class AnswerMaps(NamedTuple):
-    """The mean over the answer's tokens, without EOS unless there is nothing else."""
+    """The mean over the answer's tokens, without EOS unless there is nothing else; arrays of jax or numpy."""
 
-    maps: dict[str, Float[Array, "B grid grid"]]  # method, with and without `_vision` -> map
-    vision_alone: Float[Array, "B grid grid"]  # an even map through the vision tower: what that tower alone marks
-    raw_heads: Float[Array, "L B N grid grid"]  # share of attention, every layer and head
-    norm_heads: Float[Array, "L B N grid grid"]  # attention x value norm
-    on_image: Float[Array, "L B N"]  # share of attention that lies on the image
-    on_bos: Float[Array, "L B N"]  # and on BOS, the first text token
-    logprob: Float[Array, " B"]  # mean log p of the answer's tokens, EOS included
+    maps: dict[str, Float[Any, "B grid grid"]]  # method, with and without `_vision` -> map
+    vision_alone: Float[Any, "B grid grid"]  # an even map through the vision tower: what that tower alone marks
+    heads: dict[str, Float[Any, "L B N grid grid"]]  # method by head without a sign -> every layer and head
+    words_raw: Float[Any, "B L T P"]  # raw attention of every word's state, mean over heads; 0 where there is no word
+    words: Bool[Any, "B T"]  # which text positions read for a word
+    on_image: Float[Any, "L B N"]  # share of attention that lies on the image
+    on_bos: Float[Any, "L B N"]  # and on BOS, the first text token
+    logprob: Float[Any, " B"]  # mean log p of the answer's tokens, EOS included
 
 
 def token_weights(found: Bool[Array, "B A"], is_eos: Bool[Array, "B A"]) -> Float[Array, "B A"]:
@@ -43,9 +45,31 @@ def token_weights(found: Bool[Array, "B A"], is_eos: Bool[Array, "B A"]) -> Floa
     return counted / jnp.maximum(counted.sum(axis=1, keepdims=True), 1)
 
 
-@partial(jax.jit, static_argnames=("model", "config", "answer_len", "eos"))
+def _answer(rows: Float[Array, "B *lead A S"], weights: Float[Array, "B A"]) -> Float[Array, "B *lead S"]:
+    """Returns the mean over the answer's tokens."""
+    return jnp.einsum("B...AS,BA->B...S", jnp.asarray(rows), weights)
+
+
+def _whole(name: str, found: Found, weights: Float[Array, "B A"], layers: tuple[int, ...]) -> Float[Array, "B S"]:
+    """Returns one map of the answer: the mean over `layers` and all heads, the first residual."""
+    axes, at = METHODS[name].axes, jnp.array(layers)
+    if found.layers is not None:
+        return _answer(found.layers, weights)[:, at].mean(axis=1)
+    rows = _answer(found.rows, weights)
+    if axes == "layers, heads":
+        return rows[:, at].mean(axis=(1, 2))
+    return {"layers": lambda: rows[:, at].mean(axis=1), "residuals": lambda: rows[:, 0], "": lambda: rows}[axes]()
+
+
 def answer_maps(
-    model: PaliGemma, params: Flat, batch: Batch, *, config: SaliencyConfig, answer_len: int, eos: int
+    model: PaliGemma,
+    params: Flat,
+    batch: Batch,
+    *,
+    config: SaliencyConfig,
+    methods: Sequence[str],
+    answer_len: int,
+    eos: int,
 ) -> AnswerMaps:
     """Returns the maps of a batch of training rows.
 
@@ -53,44 +77,35 @@ def answer_maps(
         model: static.
         params: flat tree of base leaves and adapters.
         batch: training rows; `mask_loss` says where the answer is.
-        config: residual, head fusion, start layer, discard, and the layers of raw attention and value norms.
+        config: residual, head fusion, start layer, discard, windows, and the layers of methods by layer.
+        methods: which maps, by names without `_vision`; those that need another answer cannot be asked for.
         answer_len: room for answer tokens, EOS included.
         eos: the token that ends an answer.
     """
-    options = RolloutOptions((config.residual,), config.head_fusion, config.start_layer, config.discard)
-    vision_options = RolloutOptions((config.residual,), config.head_fusion, 0, config.discard)
-    found = capture(
-        model, params, batch, answer_len=answer_len, value_norm=True, rollout=options, vision_rollout=vision_options
-    )
-    assert found.rolled is not None and found.head_norms is not None
-    assert found.layer_norms is not None and found.vision_rolled is not None
-    count, p = found.targets.shape[1], found.num_patches
-    exists = jnp.arange(count)[None] < found.length[:, None]
-    weights = token_weights(exists, found.targets == eos)
-
-    def whole(rows: jax.Array) -> jax.Array:
-        """Returns [… S] of rows [… A S], batch first."""
-        return jnp.einsum("B...AS,BA->B...S", rows, weights)
-
-    layers = jnp.array(chosen(config.layers, model.variant.llm.depth, field="saliency.layers"))
-    raw = jnp.moveaxis(whole(jnp.moveaxis(found.answer_probs, 1, 0)), 0, 1)  # [L B N S]
-    norms = jnp.moveaxis(whole(jnp.moveaxis(found.head_norms, 1, 0)), 0, 1)
-    layer_norms = whole(jnp.moveaxis(found.layer_norms, 1, 0))  # [B L S]
-    rolled = rollout_maps(found.rolled[0], found.query, num_patches=p)
-    relevance = relevancy(model, params, batch, answer_len=answer_len)
-    plain = {
-        "raw": to_grid(raw[layers].mean(axis=(0, 2)), num_patches=p),
-        "value_norm": to_grid(layer_norms[:, layers].mean(axis=1), num_patches=p),
-        "rollout": jnp.einsum("BAij,BA->Bij", rolled, weights),
-        "relevancy": to_grid(whole(relevance), num_patches=p),
-    }
-    through = {f"{name}_vision": jax.vmap(through_vision_tower)(m, found.vision_rolled[0]) for name, m in plain.items()}
+    captures = {flag for name in methods for flag in METHODS[name].captures}
+    options = pass_options(config)
+    passes = Passes(model, params, batch, options=options, eos=eos, answer_len=answer_len, captures=captures)
+    captured, p = passes.captured, passes.num_patches
+    assert captured.vision_rolled is not None and captured.text_probs is not None
+    exists = jnp.arange(captured.targets.shape[1])[None] < captured.length[:, None]
+    weights = token_weights(exists, captured.targets == eos)
+    layers = chosen(config.layers, model.variant.llm.depth, field="saliency.layers")
+    plain, heads, tower = {}, {}, captured.vision_rolled[0]
+    for name in methods:
+        found = METHODS[name].compute(passes)
+        plain[name] = to_grid(_whole(name, found, weights, layers), num_patches=p)
+        if METHODS[name].axes == "layers, heads" and not METHODS[name].signed:
+            heads[name] = jnp.moveaxis(to_grid(_answer(found.rows, weights), num_patches=p), 0, 1)
+    through = {f"{name}{VISION_SUFFIX}": jax.vmap(through_vision_tower)(m, tower) for name, m in plain.items()}
+    raw = jnp.einsum("LBNAS,BA->LBNS", captured.answer_probs, weights)
+    words: Any = passes.word_rows
     return AnswerMaps(
         maps=plain | through,
-        vision_alone=to_grid(found.vision_rolled[0].mean(axis=1), num_patches=p),
-        raw_heads=to_grid(raw, num_patches=p),
-        norm_heads=to_grid(norms, num_patches=p),
+        vision_alone=to_grid(tower.mean(axis=1), num_patches=p),
+        heads=heads,
+        words_raw=jnp.moveaxis(captured.text_probs.mean(axis=2)[..., :p], 0, 1) * words[:, None, :, None],
+        words=words,
         on_image=raw[..., :p].sum(axis=-1),
         on_bos=raw[..., p],
-        logprob=found.logprobs.sum(axis=1) / jnp.maximum(found.length, 1),
+        logprob=captured.logprobs.sum(axis=1) / jnp.maximum(captured.length, 1),
     )

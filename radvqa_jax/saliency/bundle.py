@@ -4,8 +4,7 @@
 layout on disk. Maps say what was read, not why an answer was given; they are not explanations.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,45 +19,33 @@ from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.decoding.decode import answer_ids, decode
 from radvqa_jax.decoding.finite import check_answers
 from radvqa_jax.models.paligemma import PaliGemma
-from radvqa_jax.saliency.capture import answer_row, capture
-from radvqa_jax.saliency.relevancy import contrast_ids, relevancy, relevancy_contrast
-from radvqa_jax.saliency.rollout import RolloutOptions, through_vision_tower
+from radvqa_jax.saliency.capture import answer_row
+from radvqa_jax.saliency.contrast import first_difference
+from radvqa_jax.saliency.methods import METHODS, VISION_SUFFIX, Found, plain
+from radvqa_jax.saliency.passes import Opposed, Passes, PassOptions
+from radvqa_jax.saliency.rollout import through_vision_tower
 from radvqa_jax.saliency.words import word_groups
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
 
-METHODS = ("raw", "value_norm", "rollout", "relevancy", "contrast")  # each with and without the vision tower
-BY_HEAD = ("raw", "value_norm")  # methods that can be asked for one layer or head
-SHARES = ("raw", "rollout")  # methods whose values are shares of one; the others have no unit
-OF_PROMPT = ("raw", "rollout")  # methods that also have a map for each token of the prompt
-VISION_SUFFIX = "_vision"  # of a method's name: composed with the vision tower's rollout
+CHEAP = tuple(name for name, method in METHODS.items() if not method.asked and not method.against)
 
 Words = list[tuple[str, list[int]]]
 
 
-@dataclass(frozen=True)
-class BundleOptions:
-    """How the maps are made."""
+class Sources(NamedTuple):
+    """Of all that the states which wrote some words read, how much lies where; shares of one, or without a unit."""
 
-    residuals: tuple[float, ...] = (0.5,)  # one rollout each
-    head_fusion: str = "mean"
-    start_layer: int = 0
-    discard: float = 0.0
-    relevancy: bool = True  # costs a forward and a backward pass for each answer token
-
-    @property
-    def rollout(self) -> RolloutOptions:
-        """What `capture` folds in the language model."""
-        return RolloutOptions(self.residuals, self.head_fusion, self.start_layer, self.discard)
-
-    @property
-    def vision_rollout(self) -> RolloutOptions:
-        """What it folds in the vision tower: all its layers, and the middle one of the residual weights."""
-        return RolloutOptions((sorted(self.residuals)[len(self.residuals) // 2],), self.head_fusion, 0, self.discard)
+    image: float
+    start: float  # BOS, the usual sink
+    question: float  # its words, without the separator
+    separator: float
+    answer: float  # earlier tokens of the answer
 
 
 class CaseBundle(NamedTuple):
-    """One case. L layers, N heads, A answer tokens (EOS included), U prompt tokens, P patches row by row, R residuals.
+    """One case. A answer tokens (EOS included), U prompt tokens, P patches row by row; lead: what `Method.axes` names,
+    L layers and N heads, L layers, R residuals, or nothing.
 
     Row a of every map is the state that predicted answer token a.
     """
@@ -70,30 +57,25 @@ class CaseBundle(NamedTuple):
     prompt_ids: Int[np.ndarray, " U"]
     prompt_words: Words  # BOS, the question's words, the separator: (word, its prompt tokens)
     ended: bool  # whether the last answer token is EOS
-    raw: Float[np.ndarray, "L N A P"]  # share of attention: response to image
-    raw_to_prompt: Float[np.ndarray, "L N A U"]  # share of attention: response to question
-    prompt_raw: Float[np.ndarray, "L N U P"]  # share of attention: the state AT a prompt token to the image
-    value_norm: Float[np.ndarray, "L N A P"]  # |alpha f(x)| of each head (Kobayashi et al. 2020)
-    value_norm_layer: Float[np.ndarray, "L A P"]  # |sum over heads of alpha f(x)|
-    rollout: Float[np.ndarray, "R A P"]  # share of rollout, for each of options.residuals
-    prompt_rollout: Float[np.ndarray, "R U P"]  # the same of the state AT a prompt token
-    relevancy: Float[np.ndarray, "A P"] | None  # Chefer et al. 2021; no unit
+    image: dict[str, Float[np.ndarray, "*lead A P"]]  # method -> what each answer token read of the image
+    text: dict[str, Float[np.ndarray, "*lead A U_A"]]  # … of prompt and answer; 0 from the token's own place on
+    prompt: dict[str, Float[np.ndarray, "*lead U P"]]  # … what the state AT a prompt token read of the image
+    layers: dict[str, Float[np.ndarray, "L A P"]]  # of all heads of a layer, where that is not their mean
     vision_rollout: Float[np.ndarray, "P P"]  # row p: of which patches image token p is made; rows sum to one
-    options: BundleOptions
-    contrast: Float[np.ndarray, "A P"] | None = None  # speaks for the answer (> 0) or for `other` (< 0); no unit
+    options: PassOptions
     other: str = ""  # the answer of the contrast
+    log_ratio: float = 0.0  # log p of this whole answer less that of the other
+    lens_ids: Int[np.ndarray, "L P"] | None = None  # the token that each image token reads as, after each layer
 
     @property
     def grid(self) -> int:
         """Patches along a side."""
-        return round(self.raw.shape[-1] ** 0.5)
+        return round(self.vision_rollout.shape[-1] ** 0.5)
 
     @property
     def methods(self) -> tuple[str, ...]:
         """Names that `tokens` takes."""
-        absent = {name for name in ("relevancy", "contrast") if getattr(self, name) is None}
-        plain = [method for method in METHODS if method not in absent]
-        return tuple(plain + [method + VISION_SUFFIX for method in plain])
+        return tuple([*self.image, *(name + VISION_SUFFIX for name in self.image)])
 
     def tokens(
         self,
@@ -108,47 +90,78 @@ class CaseBundle(NamedTuple):
 
         Args:
             method: one of `methods`; with `_vision` at its end composed with the vision tower.
-            layers: raw and value_norm: the mean over these; none = all.
+            layers: methods by layer: the mean over these; none = all.
             heads: likewise. value_norm over all heads of a layer is the norm of their sum, where heads may cancel.
             residual: rollout: one of options.residuals; None = the first.
-            prompt: raw and rollout: question to image, what the state at each token of the prompt read.
+            prompt: question to image, what the state at each token of the prompt read; of methods that have it.
 
         Raises:
             ValueError: for a method, layer, head or residual that is not there.
         """
         if method not in self.methods:
             raise ValueError(f"There is no map {method!r} of this case. There are: {', '.join(self.methods)}.")
-        plain = method.removesuffix(VISION_SUFFIX)
-        if (layers or heads) and plain not in BY_HEAD:
-            raise ValueError(f"{method} has no layers and heads to choose from; {' and '.join(BY_HEAD)} have.")
-        if prompt and plain not in OF_PROMPT:
-            raise ValueError(f"{method} has no map of the prompt's tokens; {' and '.join(OF_PROMPT)} have.")
-        flat = self._flat(plain, layers=layers, heads=heads, residual=residual, prompt=prompt)
+        name = plain(method)
+        if prompt and name not in self.prompt:
+            raise ValueError(f"{method} has no map of the prompt's tokens; {' and '.join(self.prompt)} have.")
+        flat = self._flat(name, self.prompt if prompt else self.image, layers, heads, residual)
         maps = flat.reshape(-1, self.grid, self.grid).astype(np.float32)
-        if method == plain:
+        if method == name:
             return maps
         return np.asarray(through_vision_tower(jnp.asarray(maps), jnp.asarray(self.vision_rollout)))
 
+    def to_text(
+        self, method: str, *, layers: Sequence[int] = (), heads: Sequence[int] = (), residual: float | None = None
+    ) -> Float[np.ndarray, "A U_A"]:
+        """Returns what each answer token read of the tokens of prompt and answer; arguments as of `tokens`."""
+        if method not in self.text:
+            raise ValueError(f"{method} has no values of the text; {' and '.join(self.text)} have.")
+        return self._flat(method, self.text, layers, heads, residual).astype(np.float32)
+
+    def sources(self, method: str, tokens: Sequence[int] = (), **chosen: Any) -> Sources:
+        """Returns where the states that wrote some answer tokens read: image, BOS, question, separator, earlier answer.
+
+        Args:
+            method: one with values of the text.
+            tokens: numbers of answer tokens, and the mean over them; none = all but EOS.
+            **chosen: layers, heads, residual, as of `tokens`.
+        """
+        rows = list(tokens) or list(range(max(1, len(self.token_ids) - self.ended)))
+        text, prompt = self.to_text(method, **chosen)[rows].mean(axis=0), len(self.prompt_ids)
+        last = len(self.prompt_words[-1][1])
+        return Sources(
+            image=float(self.tokens(method, **chosen)[rows].sum(axis=(1, 2)).mean()),
+            start=float(text[0]),
+            question=float(text[1 : prompt - last].sum()),
+            separator=float(text[prompt - last : prompt].sum()),
+            answer=float(text[prompt:].sum()),
+        )
+
     def _flat(
-        self, method: str, *, layers: Sequence[int], heads: Sequence[int], residual: float | None, prompt: bool
+        self, name: str, values: dict[str, Any], layers: Sequence[int], heads: Sequence[int], residual: float | None
     ) -> Any:
-        if method in ("relevancy", "contrast"):
-            return getattr(self, method)
-        if method == "rollout":
+        """Returns the mean over what was chosen of the leading axes."""
+        axes, found = METHODS[name].axes, values[name]
+        for asked, axis in ((layers, "layers"), (heads, "heads")):
+            if asked and axis not in axes:
+                those = [name for name in values if axis in METHODS[name].axes]
+                raise ValueError(f"{name} has no {axis} to choose from; {' and '.join(those)} have.")
+        if axes == "residuals":
             weights = self.options.residuals
             if residual is not None and residual not in weights:
                 raise ValueError(f"No rollout with residual={residual}; there are {', '.join(map(str, weights))}.")
-            rolled = self.prompt_rollout if prompt else self.rollout
-            return rolled[weights.index(residual) if residual is not None else 0]
-        depth, count = self.raw.shape[:2]
-        for name, indices, size in (("layers", layers, depth), ("heads", heads, count)):
-            if wrong := [index for index in indices if not 0 <= index < size]:
-                raise ValueError(f"{name}={tuple(indices)} names {wrong}; the model's {name} are 0 to {size - 1}.")
+            return found[weights.index(residual) if residual is not None else 0]
+        sizes: dict[str, int] = dict(zip(axes.split(", "), found.shape, strict=False))
+        for axis, indices in (("layers", layers), ("heads", heads)):
+            if wrong := [index for index in indices if not 0 <= index < sizes[axis]]:
+                raise ValueError(
+                    f"{axis}={tuple(indices)} names {wrong}; the model's {axis} are 0 to {sizes[axis] - 1}."
+                )
         rows = list(layers) or slice(None)
-        if method == "value_norm" and not heads:
-            return self.value_norm_layer[rows].mean(axis=0)
-        values = self.prompt_raw if prompt else {"raw": self.raw, "value_norm": self.value_norm}[method]
-        return values[rows][:, list(heads) or slice(None)].mean(axis=(0, 1))
+        if name in self.layers and not heads and values is self.image:
+            return self.layers[name][rows].mean(axis=0)
+        if axes == "layers, heads":
+            return found[rows][:, list(heads) or slice(None)].mean(axis=(0, 1))
+        return found[rows].mean(axis=0) if axes else found
 
 
 def pack_case(
@@ -201,7 +214,8 @@ def make_bundle(
     prefix: str,
     answer: Sequence[int] | Int[np.ndarray, " A"],
     seq_len: int,
-    options: BundleOptions | None = None,
+    methods: Sequence[str] = (*CHEAP, "relevancy"),
+    options: PassOptions | None = None,
     other: str = "",
 ) -> CaseBundle:
     """Returns everything about one question and a given answer. One compilation serves all cases of one `seq_len`.
@@ -212,59 +226,74 @@ def make_bundle(
         tokenizer: of the checkpoint.
         image: original pixels; resized here as for training.
         prefix: the prompt, without the separator.
-        answer: token ids, as decoded (what follows EOS is dropped), of `own_answer`, or `tokenizer.encode(text,
-            eos=True)`.
+        answer: token ids, as decoded (what follows EOS is dropped), of a record (answers.py), or of `own_answer`.
         seq_len: text positions of the row.
-        options: how the maps are made.
-        other: another answer that this one is held against, which gives the method `contrast`; empty = none.
+        methods: which maps are made, by names without `_vision`; CHEAP ones share one pass.
+        options: how they are made.
+        other: another answer that this one is held against, which adds the methods that need it; empty = none. If one
+            answer is the beginning of the other there is nothing to hold against it, and `CaseBundle.other` is empty.
 
     Raises:
-        ValueError: if the answer is empty, or prompt and answer do not fit `seq_len`.
+        ValueError: if the answer is empty, prompt and answer do not fit `seq_len`, or log p is not finite.
     """
-    options = options or BundleOptions()
-    resolution = model.variant.resolution
-    batch = pack_case(tokenizer, image=image, prefix=prefix, answer=answer, resolution=resolution, seq_len=seq_len)
-    captured = capture(
+
+    def packed(ids: Sequence[int] | Int[np.ndarray, " A"]) -> Batch:
+        resolution = model.variant.resolution
+        return pack_case(tokenizer, image=image, prefix=prefix, answer=ids, resolution=resolution, seq_len=seq_len)
+
+    batch = packed(answer)
+    opposed = _oppose(batch, packed, tokenizer, other)
+    wanted = [name for name in METHODS if name in methods and not METHODS[name].against]
+    wanted += [name for name, method in METHODS.items() if method.against and opposed]
+    passes = Passes(
         model,
         params,
         batch,
-        rows="text",
-        value_norm=True,
-        rollout=options.rollout,
-        vision_rollout=options.vision_rollout,
+        options=options or PassOptions(),
+        eos=tokenizer.eos,
+        captures={flag for name in wanted for flag in METHODS[name].captures},
+        opposed=opposed,
     )
-    relevance = relevancy(model, params, batch) if options.relevancy else None
-    captured, relevance = jax.device_get((captured, relevance))
-    check_answers(captured.logprobs, [prefix], params)
-    bundle = _bundle(tokenizer, batch, captured, relevance, options)
+    check_answers(np.asarray(passes.captured.logprobs), [prefix], params)
+    found = {name: jax.device_get(METHODS[name].compute(passes)) for name in wanted}
+    bundle = _bundle(tokenizer, passes, found)
+    if opposed:
+        bundle = bundle._replace(other=other, log_ratio=float(passes.contrast(only_first=False).log_ratio))
+    return bundle._replace(lens_ids=np.asarray(passes.lens.top_ids)[0]) if "lens" in wanted else bundle
+
+
+def _oppose(batch: Batch, packed: Callable[[list[int]], Batch], tokenizer: Tokenizer, other: str) -> Opposed | None:
+    """Returns the answer and another one as a pair; None without another one, or if one begins with the other."""
     if not other:
-        return bundle
-    ids = contrast_ids(bundle.token_ids, tokenizer.encode(other, eos=True), size=batch.tokens.shape[1] - 1)
-    signed = np.asarray(relevancy_contrast(model, params, batch, jnp.asarray(ids)))
-    return bundle._replace(contrast=signed[0, : len(bundle.token_ids), : captured.num_patches], other=other)
+        return None
+    against = packed(tokenizer.encode(other, eos=True))
+    mine, theirs = (row.tokens[0][row.mask_loss[0] == 1].tolist() for row in (batch, against))
+    try:
+        differs = first_difference(mine, theirs)
+    except ValueError:
+        return None
+    pair = Batch(*(np.concatenate([a, b]) for a, b in zip(batch, against, strict=True)))
+    return Opposed(pair, differs)
 
 
-def _bundle(tokenizer: Tokenizer, batch: Batch, found: Any, relevance: Any, options: BundleOptions) -> CaseBundle:
-    """Returns the case, cut to its own tokens; `found` is a `Captured` of numpy arrays."""
-    first, count, p = int(batch.mask_loss[0].argmax()), int(found.length[0]), found.num_patches
+def _bundle(tokenizer: Tokenizer, passes: Passes, found: dict[str, Found]) -> CaseBundle:
+    """Returns the case, cut to its own tokens."""
+    captured, batch, p = jax.device_get(passes.captured), passes.batch, passes.num_patches
+    first, count = int(batch.mask_loss[0].argmax()), int(captured.length[0])
     ids, prompt = batch.tokens[0, first : first + count], batch.tokens[0, :first]
-    queries, answer = found.query[0, :count], found.answer_probs[:, 0, :, :count]
+    rows = {name: each.rows[0][..., :count, :] for name, each in found.items()}
     return CaseBundle(
         answer=tokenizer.decode(ids),
         token_ids=ids,
-        logprobs=found.logprobs[0, :count],
+        logprobs=captured.logprobs[0, :count],
         words=word_groups(tokenizer, ids),
         prompt_ids=prompt,
         prompt_words=word_groups(tokenizer, prompt),
         ended=int(ids[-1]) == tokenizer.eos,
-        raw=answer[..., :p],
-        raw_to_prompt=answer[..., p : p + first],
-        prompt_raw=found.text_probs[:, 0, :, :first, :p],
-        value_norm=found.head_norms[:, 0, :, :count, :p],
-        value_norm_layer=found.layer_norms[:, 0, :count, :p],
-        rollout=found.rolled[:, 0, queries, :p],
-        prompt_rollout=found.rolled[:, 0, p : p + first, :p],
-        relevancy=None if relevance is None else relevance[0, :count, :p],
-        vision_rollout=found.vision_rolled[0, 0],
-        options=options,
+        image={name: values[..., :p] for name, values in rows.items()},
+        text={name: rows[name][..., p : p + first + count] for name in rows if METHODS[name].text},
+        prompt={name: each.prompt[0][..., :first, :p] for name, each in found.items() if each.prompt is not None},
+        layers={name: each.layers[0][:, :count, :p] for name, each in found.items() if each.layers is not None},
+        vision_rollout=captured.vision_rolled[0, 0],
+        options=passes.options,
     )

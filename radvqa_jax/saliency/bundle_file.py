@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 
 from radvqa_jax.files import atomic_write
-from radvqa_jax.saliency.bundle import BundleOptions, CaseBundle, Words
+from radvqa_jax.saliency.bundle import CaseBundle, Words
+from radvqa_jax.saliency.methods import METHODS
+from radvqa_jax.saliency.passes import PassOptions
 
-FORMAT = 2
-_HALF = (
-    *("raw", "raw_to_prompt", "prompt_raw", "value_norm", "value_norm_layer"),
-    *("rollout", "prompt_rollout", "relevancy", "contrast"),
-)
+FORMAT = 3
+PARTS = {
+    "image": "",
+    "text": "_text",
+    "prompt": "_prompt",
+    "layers": "_layers",
+}  # field of CaseBundle -> end of the key
 
 
 def _word_arrays(words: Words, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -30,24 +34,24 @@ def to_arrays(bundle: CaseBundle) -> dict[str, np.ndarray]:
     """Returns the arrays of a bundle.
 
     L layers, N heads, A answer tokens with EOS, U prompt tokens, P patches row by row from the upper left, R residuals,
-    W words. Row a is the state that predicted answer token a. float16 unless said otherwise: its relative error of
+    W words. Row a is the state that predicted answer token a. `lead` is what the method has: L N for raw, scores and
+    value_norm, R for rollout, L for lens, nothing for the others. float16 unless said otherwise: its relative error of
     5e-4 is below what a picture shows.
 
     | key | what |
     |---|---|
-    | `raw` [L N A P] | share of attention, response to image |
-    | `raw_to_prompt` [L N A U] | share of attention, response to question |
-    | `prompt_raw` [L N U P] | share of attention, the state at a prompt token to the image |
-    | `value_norm` [L N A P], `value_norm_layer` [L A P] | attention x value norm, by head and of their sum |
-    | `rollout` [R A P], `prompt_rollout` [R U P] | share of rollout, for each of `residuals` [R] (float64) |
-    | `relevancy` [A P] | gradient-weighted relevancy, no unit; absent if it was not computed |
-    | `contrast` [A P], `other` | for the answer (> 0) or for `other` (< 0), no unit; absent without another answer |
+    | `<method>` [lead A P] | response to image; units are in saliency/methods.py |
+    | `<method>_text` [lead A U+A] | response to question, and to the earlier answer |
+    | `<method>_prompt` [lead U P] | the state at a prompt token to the image |
+    | `<method>_layers` [L A P] | of all heads of a layer, where that is not their mean (value_norm) |
+    | `contrast` [A P], `other`, `log_ratio` | for the answer (> 0) or for `other` (< 0), the same for every token |
+    | `lens_ids` [L P] | int32, the token that each image token reads as; with method lens |
     | `vision_rollout` [P P] | float32; a map m [P] through the vision tower is m @ vision_rollout |
     | `token_ids` [A], `prompt_ids` [U] | int32 |
     | `words` [W], `word_of_token` [A] | text, int32; duplicates are words of their own |
     | `prompt_words` [W], `word_of_prompt_token` [U] | the same for BOS, question and separator |
     | `logprobs` [A] | float32, log p of each answer token |
-    | `answer`, `ended`, `grid`, `residuals`, `options`, `format` | text, bool, int, float64 [R], JSON, int |
+    | `answer`, `ended`, `grid`, `options`, `format` | text, bool, int, JSON, int |
     """
     words, word_of_token = _word_arrays(bundle.words, len(bundle.token_ids))
     prompt_words, word_of_prompt_token = _word_arrays(bundle.prompt_words, len(bundle.prompt_ids))
@@ -57,7 +61,7 @@ def to_arrays(bundle: CaseBundle) -> dict[str, np.ndarray]:
         "other": np.array(bundle.other),
         "ended": np.array(bundle.ended),
         "grid": np.array(bundle.grid),
-        "residuals": np.array(bundle.options.residuals, float),
+        "log_ratio": np.array(bundle.log_ratio, np.float32),
         "options": np.array(json.dumps(asdict(bundle.options))),
         "token_ids": bundle.token_ids,
         "prompt_ids": bundle.prompt_ids,
@@ -68,8 +72,11 @@ def to_arrays(bundle: CaseBundle) -> dict[str, np.ndarray]:
         "word_of_prompt_token": word_of_prompt_token,
         "vision_rollout": bundle.vision_rollout,
     }
-    halves = {name: getattr(bundle, name) for name in _HALF}
-    return arrays | {name: values.astype(np.float16) for name, values in halves.items() if values is not None}
+    if bundle.lens_ids is not None:
+        arrays["lens_ids"] = bundle.lens_ids.astype(np.int32)
+    for part, end in PARTS.items():
+        arrays |= {f"{name}{end}": values.astype(np.float16) for name, values in getattr(bundle, part).items()}
+    return arrays
 
 
 def _words(words: np.ndarray, of_token: np.ndarray) -> Words:
@@ -85,12 +92,19 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> CaseBundle:
     if "format" not in arrays or int(arrays["format"]) != FORMAT:
         found = arrays.get("format", "none")
         raise ValueError(f"A case bundle has format={FORMAT}; this one has {found}. Make it again.")
-    options = json.loads(str(arrays["options"]))
-    options["residuals"] = tuple(options["residuals"])
-    floats: dict[str, Any] = {name: arrays[name].astype(np.float32) if name in arrays else None for name in _HALF}
+    written: dict[str, Any] = json.loads(str(arrays["options"]))
+    options: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in written.items()
+    }
+    parts = {
+        part: {name: arrays[name + end].astype(np.float32) for name in METHODS if name + end in arrays}
+        for part, end in PARTS.items()
+    }
     return CaseBundle(
         answer=str(arrays["answer"]),
         other=str(arrays["other"]),
+        log_ratio=float(arrays["log_ratio"]),
+        lens_ids=arrays.get("lens_ids"),
         token_ids=arrays["token_ids"],
         logprobs=arrays["logprobs"],
         words=_words(arrays["words"], arrays["word_of_token"]),
@@ -98,8 +112,8 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> CaseBundle:
         prompt_words=_words(arrays["prompt_words"], arrays["word_of_prompt_token"]),
         ended=bool(arrays["ended"]),
         vision_rollout=arrays["vision_rollout"],
-        options=BundleOptions(**options),
-        **floats,
+        options=PassOptions(**options),
+        **parts,
     )
 
 

@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from radvqa_jax.models.attention import FOLD, Hook, Tapped, tapping
+from radvqa_jax.models.attention import FOLD, Hook, Tapped, attention_scores, tapping
 from radvqa_jax.models.paligemma import PaliGemma, variables
 from radvqa_jax.saliency import value_norm
+from radvqa_jax.saliency.buffers import Buffers, branch, nest
 from radvqa_jax.saliency.raw import chosen
-from radvqa_jax.saliency.rollout import RolloutOptions, fold_rollouts, start_rollouts
+from radvqa_jax.saliency.rollout import RolloutOptions, start_rollouts
 from radvqa_jax.saliency.rows import take_rows
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
@@ -49,6 +50,7 @@ class Captured(NamedTuple):
     rolled: Float[Array, "R B S S"] | None = None  # rollout, one for each residual weight
     head_norms: Float[Array, "L B N A S"] | None = None  # |alpha f(x)| of each head (value_norm.py)
     layer_norms: Float[Array, "L B A S"] | None = None  # |sum over all heads of alpha f(x)|
+    scores: Float[Array, "L B N A S"] | None = None  # Q K^T / sqrt(d) of the answer's rows, masked places too
     vision_probs: Float[Array, "I B M P P"] | None = None  # of the vision tower: I layers, M heads
     vision_rolled: Float[Array, "R B P P"] | None = None  # rollout of the vision tower
 
@@ -67,6 +69,7 @@ class Asked:
     heads: tuple[int, ...] = ()  # none = all
     rollout: RolloutOptions | None = None
     value_norm: bool = False
+    scores: bool = False
     vision: bool = False
     vision_rollout: RolloutOptions | None = None
 
@@ -106,56 +109,12 @@ def answer_index(mask_loss: Int[Array, "B X"], *, size: int) -> tuple[Int[Array,
     return jnp.clip(first[:, None] - 1 + entry, 0, mask_loss.shape[1] - 2), length
 
 
-def nest(path: Sequence[str], leaves: dict[str, Any]) -> dict[str, Any]:
-    """Returns variables of one module as a tree: ("a", "b") and {"x": 1} give {"a": {"b": {"x": 1}}}."""
-    return leaves if not path else {path[0]: nest(path[1:], leaves)}
-
-
-def _at(tree: Any, path: Sequence[str]) -> Any:
-    for name in path:
-        tree = tree[name]
-    return tree
-
-
-class _Buffers:
-    """One tower's share of the collection `fold`: what its layers write into, and how."""
-
-    def __init__(self, depth: int, layers: Sequence[int] = ()) -> None:
-        self.layers = chosen(layers, depth, field="saliency.layers")
-        self.start: dict[str, Any] = {"layer": jnp.zeros((), jnp.int32)}
-        # Layer -> its place in the buffers; -1 = it is not kept.
-        self._place = np.array([self.layers.index(i) if i in self.layers else -1 for i in range(depth)])
-
-    def add(self, name: str, *shape: int) -> None:
-        self.start[name] = jnp.zeros((len(self.layers), *shape), jnp.float32)
-
-    def keep(self, module: Tapped, name: str, new: jax.Array) -> None:
-        """Writes one layer's array in its place; a layer that is not kept writes back what was there."""
-        buffer, place = module.get_variable(FOLD, name), self._layer_of(module)[1]
-        at = jnp.maximum(place, 0)
-        old = jax.lax.dynamic_index_in_dim(buffer, at, keepdims=False)
-        new = jnp.where(place >= 0, new.astype(jnp.float32), old)
-        module.put_variable(FOLD, name, jax.lax.dynamic_update_index_in_dim(buffer, new, at, 0))
-
-    def fold(self, module: Tapped, probs: jax.Array, options: RolloutOptions) -> None:
-        layer, _ = self._layer_of(module)
-        rolled = fold_rollouts(module.get_variable(FOLD, "rolled"), probs, layer, options=options)
-        module.put_variable(FOLD, "rolled", rolled)
-
-    def next_layer(self, module: Tapped) -> None:
-        module.put_variable(FOLD, "layer", module.get_variable(FOLD, "layer") + 1)
-
-    def _layer_of(self, module: Tapped) -> tuple[jax.Array, jax.Array]:
-        layer = module.get_variable(FOLD, "layer")
-        return layer, jnp.asarray(self._place)[layer]
-
-
-def _llm_tap(model: PaliGemma, batch_size: int, text_len: int, query: jax.Array, asked: Asked) -> tuple[_Buffers, Hook]:
+def _llm_tap(model: PaliGemma, batch_size: int, text_len: int, query: jax.Array, asked: Asked) -> tuple[Buffers, Hook]:
     """Returns what the layers of the language model start from and the hook that each of them calls."""
     config, num_patches = model.variant.llm, model.variant.num_patches
     heads, length = chosen(asked.heads, config.num_heads, field="saliency.heads"), num_patches + text_len
     picked, size = jnp.array(heads), query.shape[1]
-    buffers = _Buffers(config.depth, asked.layers)
+    buffers = Buffers(config.depth, asked.layers)
     buffers.add("rows", batch_size, len(heads), {"all": length, "text": text_len, "answer": size}[asked.rows], length)
     if asked.rollout:
         asked.rollout.check(config.depth)
@@ -163,8 +122,10 @@ def _llm_tap(model: PaliGemma, batch_size: int, text_len: int, query: jax.Array,
     if asked.value_norm:
         buffers.add("head_norms", batch_size, len(heads), size, length)
         buffers.add("layer_norms", batch_size, size, length)
+    if asked.scores:
+        buffers.add("scores", batch_size, len(heads), size, length)
 
-    def hook(module: Tapped, probs: jax.Array, value: jax.Array, project: Any) -> jax.Array:
+    def hook(module: Tapped, probs: jax.Array, value: jax.Array, project: Any, *queries: jax.Array) -> jax.Array:
         answer = take_rows(probs, query[:, None])
         rows = {"all": probs, "text": probs[..., num_patches:, :], "answer": answer}[asked.rows]
         buffers.keep(module, "rows", rows[:, picked] if asked.heads else rows)
@@ -177,16 +138,20 @@ def _llm_tap(model: PaliGemma, batch_size: int, text_len: int, query: jax.Array,
             vectors = value_norm.moved(value, weight)
             buffers.keep(module, "head_norms", value_norm.head_norms(answer, vectors)[:, picked])
             buffers.keep(module, "layer_norms", value_norm.layer_norms(answer, vectors))
+        if asked.scores:
+            asking, key = queries
+            asking = jnp.take_along_axis(asking, query[..., None, None], axis=1)
+            buffers.keep(module, "scores", attention_scores(asking, key)[:, picked])
         buffers.next_layer(module)
         return probs
 
     return buffers, hook
 
 
-def _vision_tap(model: PaliGemma, batch_size: int, asked: Asked) -> tuple[_Buffers, Hook]:
+def _vision_tap(model: PaliGemma, batch_size: int, asked: Asked) -> tuple[Buffers, Hook]:
     """Returns the same for the vision tower."""
     config, num_patches = model.variant.img, model.variant.num_patches
-    buffers = _Buffers(config.depth)
+    buffers = Buffers(config.depth)
     if asked.vision:
         buffers.add("rows", batch_size, config.num_heads, num_patches, num_patches)
     if asked.vision_rollout:
@@ -213,19 +178,21 @@ def _run(
     llm, llm_hook = _llm_tap(model, batch_size, text_len, query, asked)
     vision, vision_hook = _vision_tap(model, batch_size, asked)
 
-    def hook(module: Tapped, *args: Any) -> jax.Array:
-        return (vision_hook if module.path[0] == VISION[0] else llm_hook)(module, *args)
+    def hook(module: Tapped, probs: jax.Array, value: jax.Array, project: Any, *queries: jax.Array) -> jax.Array:
+        if module.path[0] == VISION[0]:
+            return vision_hook(module, probs, value, project)
+        return llm_hook(module, probs, value, project, *queries)
 
     start = {FOLD: nest(LLM, llm.start) | nest(VISION, vision.start)}
     tokens, mask_ar = jnp.asarray(batch.tokens), jnp.asarray(batch.mask_ar)
-    with tapping(hook):
+    with tapping(hook, queries=asked.scores):
         out: Any = model.apply(
             variables(params) | start, batch.image, tokens[:, :-1], mask_ar[:, :-1], mutable=[FOLD], method="pre_logits"
         )
-    return out[0], _at(out[1][FOLD], LLM), _at(out[1][FOLD], VISION)
+    return out[0], branch(out[1][FOLD], LLM), branch(out[1][FOLD], VISION)
 
 
-class _Answer(NamedTuple):
+class Answer(NamedTuple):
     """Where the answers of a batch are: see `Captured`."""
 
     index: Int[Array, "B A"]  # text position of the state that predicted answer token a
@@ -233,14 +200,15 @@ class _Answer(NamedTuple):
     targets: Int[Array, "B A"]
 
 
-def _find_answer(batch: Batch, answer_len: int | None) -> _Answer:
+def find_answer(batch: Batch, answer_len: int | None) -> Answer:
+    """Returns where the answers are, with room for `answer_len` tokens; None = T."""
     text_len = batch.tokens.shape[1] - 1
     size = text_len if answer_len is None else min(answer_len, text_len)
     index, length = answer_index(jnp.asarray(batch.mask_loss), size=size)
-    return _Answer(index, length, jnp.take_along_axis(jnp.asarray(batch.tokens), index + 1, axis=1))
+    return Answer(index, length, jnp.take_along_axis(jnp.asarray(batch.tokens), index + 1, axis=1))
 
 
-def _logprobs(model: PaliGemma, params: Flat, pre_logits: jax.Array, answer: _Answer) -> Float[Array, "B A"]:
+def logprobs_of(model: PaliGemma, params: Flat, pre_logits: jax.Array, answer: Answer) -> Float[Array, "B A"]:
     """Returns log p of each answer token, 0 past the answer; logits are made for these states only."""
     states = jnp.take_along_axis(pre_logits, answer.index[..., None], axis=1)
     logits: Any = model.apply(variables(params), states, method=lambda module, x: module.llm.embedder.decode(x))
@@ -255,13 +223,13 @@ def answer_logprobs(
     """Returns log p of each answer token, as `capture` does and nothing else: the tap stays closed."""
     image, tokens, mask_ar = (jnp.asarray(values) for values in (batch.image, batch.tokens, batch.mask_ar))
     pre_logits: Any = model.apply(variables(params), image, tokens[:, :-1], mask_ar[:, :-1], method="pre_logits")
-    return _logprobs(model, params, pre_logits, _find_answer(batch, answer_len))
+    return logprobs_of(model, params, pre_logits, find_answer(batch, answer_len))
 
 
 @partial(jax.jit, static_argnames=("model", "asked", "answer_len"))
 def _capture(model: PaliGemma, params: Flat, batch: Batch, *, asked: Asked, answer_len: int | None) -> Captured:
     answer, text_len, num_patches = (
-        _find_answer(batch, answer_len),
+        find_answer(batch, answer_len),
         batch.tokens.shape[1] - 1,
         model.variant.num_patches,
     )
@@ -277,10 +245,11 @@ def _capture(model: PaliGemma, params: Flat, batch: Batch, *, asked: Asked, answ
         length=answer.length,
         tokens=jnp.asarray(batch.tokens)[:, :-1],
         targets=answer.targets,
-        logprobs=_logprobs(model, params, pre_logits, answer),
+        logprobs=logprobs_of(model, params, pre_logits, answer),
         rolled=llm.get("rolled"),
         head_norms=llm.get("head_norms"),
         layer_norms=llm.get("layer_norms"),
+        scores=llm.get("scores"),
         vision_probs=vision.get("rows"),
         vision_rolled=vision.get("rolled"),
     )
@@ -301,6 +270,6 @@ def capture(model: PaliGemma, params: Flat, batch: Batch, *, answer_len: int | N
         params: flat tree of base leaves and adapters.
         batch: training rows, [seq_len + 1] tokens each; `mask_loss` says where the answer is.
         answer_len: A, room for answer tokens with EOS; None = T, which always suffices.
-        **asked: fields of `Asked`: rows, layers, heads, rollout, value_norm, vision, vision_rollout.
+        **asked: fields of `Asked`: rows, layers, heads, rollout, value_norm, scores, vision, vision_rollout.
     """
     return _capture(model, params, batch, asked=Asked(**asked), answer_len=answer_len)

@@ -7,31 +7,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 from matplotlib.figure import Figure
 
 from radvqa_jax.config import SaliencyConfig
 from radvqa_jax.files import atomic_write
-from radvqa_jax.saliency.bundle import SHARES, VISION_SUFFIX
 from radvqa_jax.saliency.figures import FORMATS, case_figure, number_words, save_figure
 from radvqa_jax.saliency.maps import CaseMaps
+from radvqa_jax.saliency.methods import METHODS, plain
 from radvqa_jax.saliency.overlay import Limits, colour_limits, overlay_png
 from radvqa_jax.saliency.quality import Quality, quality
 
-_PLAIN_LABELS = {
-    "raw": "share of attention",
-    "value_norm": "attention x value norm",
-    "rollout": "share of rollout",
-    "relevancy": "relevancy",
-}
-_PLAIN_TITLES = {"raw": "raw attention", "value_norm": "value norm", "rollout": "rollout", "relevancy": "relevancy"}
-TITLES = _PLAIN_TITLES | {
-    f"{name}_vision": f"{title} through the vision tower" for name, title in _PLAIN_TITLES.items()
-}
-LABELS = _PLAIN_LABELS | {f"{name}_vision": f"{label}, through ViT" for name, label in _PLAIN_LABELS.items()}
 WORDS_SHOWN = 6  # in the figure; the .npz has all
 NAME_LENGTH = 100
-SETTINGS = ("residual", "head_fusion", "start_layer", "discard", "layers")  # of the configuration; they are stored
+# Of the configuration; they are stored.
+SETTINGS = ("residual", "head_fusion", "start_layer", "discard", "layers", "windows", "knockout_layers")
 
 
 class SavedCase(NamedTuple):
@@ -82,6 +72,21 @@ def case_arrays(maps: CaseMaps, *, image_size: tuple[int, int]) -> dict[str, np.
     return arrays
 
 
+def _title(method: str) -> str:
+    through = "" if plain(method) == method else " through the vision tower"
+    return METHODS[plain(method)].title + through
+
+
+def _label(method: str) -> str:
+    through = "" if plain(method) == method else ", through ViT"
+    return METHODS[plain(method)].unit + through
+
+
+def _overlay(image: UInt8[np.ndarray, "h w 3"], values: Float[np.ndarray, "grid grid"], method: str) -> bytes:
+    limits = colour_limits(values, signed=METHODS[plain(method)].signed)
+    return overlay_png(image, values, limits=limits, label=_label(method))
+
+
 def _figure(maps: CaseMaps, image: UInt8[np.ndarray, "h w 3"], **heading: Any) -> Figure:
     """Returns the figure: a row a method, first the image, then the whole answer, then its first words."""
     words = number_words([word for word, _ in maps.words])
@@ -89,12 +94,13 @@ def _figure(maps: CaseMaps, image: UInt8[np.ndarray, "h w 3"], **heading: Any) -
     panels, titles, limits = [], [], list[Limits | None]()
     for method in maps.maps:
         whole, parts = maps.of_answer(method), maps.of_words(method)[: len(words)]
-        scale = colour_limits(whole, parts)
+        scale = colour_limits(whole, parts, signed=METHODS[plain(method)].signed)
         panels += [None, whole, *parts]
-        share = f" ({whole.sum():.0%} on the image)" if method.removesuffix(VISION_SUFFIX) in SHARES else ""
-        titles += ["image", f"{TITLES[method]}: answer{share}", *(f"{TITLES[method]}: {w}" for w in words)]
+        share = f" ({whole.sum():.0%} on the image)" if METHODS[plain(method)].share else ""
+        title = _title(method)
+        titles += ["image", f"{title}: answer{share}", *(f"{title}: {w}" for w in words)]
         limits += [None, *[scale] * (1 + len(parts))]
-    note = "colours: what one patch has of the map; one scale a row, from 0"
+    note = "colours: what one patch has of the map; one scale a row, from 0, or even around 0 where values have a sign"
     if len(maps.words) > len(words):
         note += f"; the first {len(words)} of {len(maps.words)} words"
     return case_figure(image, panels, titles, limits=limits, columns=2 + len(words), note=note, **heading)
@@ -157,7 +163,7 @@ def save_case(
         npz=folder / f"{name}.npz",
         figure=folder / f"{name}.png",
         overlays={
-            method: _write(folder / f"{name}_{method}.png", overlay_png(image, values, label=LABELS[method]))
+            method: _write(folder / f"{name}_{method}.png", _overlay(image, values, method))
             for method, values in answers.items()
         },
         quality=found,

@@ -6,8 +6,7 @@ nothing, so those are brought to sum one first, and the difference is one of pat
 
 Two answers: the state that predicts the FIRST answer token has not seen the answer, so the raw map and the rollout of
 "yes" and of "no" are equal there to the last bit; only later tokens and EOS can differ. What depends on the token from
-the start is the gradient: `relevancy(..., contrast=ids)` asks why the one rather than the other, and
-`relevancy_contrast` sets what speaks for the one against what speaks for the other.
+the start is the gradient: contrast.py sets what speaks for the one answer against what speaks for the other.
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,8 @@ import numpy as np
 from jaxtyping import Float
 
 from radvqa_jax.evaluation.normalize import normalize
-from radvqa_jax.saliency.bundle import SHARES, VISION_SUFFIX, CaseBundle
+from radvqa_jax.saliency.bundle import CaseBundle
+from radvqa_jax.saliency.methods import METHODS, plain
 
 OPPOSITES = {"yes": "no", "no": "yes"}
 
@@ -49,8 +49,7 @@ def compare_bundles(a: CaseBundle, b: CaseBundle, method: str) -> Float[np.ndarr
     The mean over each answer's tokens is compared, EOS left out unless there is nothing else, so answers may differ in
     length. Maps without a unit are brought to sum one.
     """
-    shares = method.removesuffix(VISION_SUFFIX) in SHARES
-    return difference(whole_answer(a, method), whole_answer(b, method), normalise=not shares)
+    return difference(whole_answer(a, method), whole_answer(b, method), normalise=not METHODS[plain(method)].share)
 
 
 def whole_answer(bundle: CaseBundle, method: str) -> Float[np.ndarray, "grid grid"]:

@@ -17,7 +17,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from radvqa_jax.saliency.overlay import Colormap, Limits, colour_limits, overlay
+from radvqa_jax.saliency.overlay import Colormap, Limits, colour_limits, colours_of, finer, overlay
 
 Format = Literal["png", "pdf"]
 FORMATS: tuple[Format, ...] = ("png", "pdf")
@@ -72,20 +72,25 @@ def _draw_panel(
     outline: Bool[np.ndarray, "h w"] | None,
 ) -> None:
     """Draws the image, or the map over it with its colour bar and the mask's outline."""
-    height, width = image.shape[:2]
     axes.set_axis_off()
     if saliency is None:
         axes.imshow(image, interpolation="nearest")
         return
     limits = limits or colour_limits(saliency)
-    axes.imshow(overlay(image, saliency, limits=limits, colormap=colormap), interpolation="nearest")
+    fine = finer(image, grid=len(saliency))
+    height, width = fine.shape[:2]
+    aspect = (image.shape[0] / height) / (image.shape[1] / width)  # the original's, whatever was repeated
+    axes.imshow(overlay(fine, saliency, limits=limits, colormap=colormap), interpolation="nearest", aspect=aspect)
     if outline is not None and outline.any() and not outline.all():
-        axes.contour(outline.astype(float), levels=[0.5], colors="white", linewidths=1.2)
+        marked = finer(outline, grid=len(saliency)).astype(float)
+        axes.contour(marked, levels=[0.5], colors="white", linewidths=1.2)
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
     figure = axes.get_figure()
     assert figure is not None
-    bar = figure.colorbar(ScalarMappable(Normalize(*limits), colormap), ax=axes, fraction=0.046, pad=0.03)
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(*limits), colours_of(limits, colormap)), ax=axes, fraction=0.046, pad=0.03
+    )
     bar.set_ticks(sorted(set(limits)), labels=[f"{value:.2g}" for value in sorted(set(limits))])
     bar.ax.tick_params(labelsize=7)
 
@@ -121,7 +126,8 @@ def case_figure(
         answer: of the model.
         reference: of the data set.
         note: what a reader must know, in a line.
-        limits: colour scale of each map; None = 0 to its largest value. Give the same to maps to be compared.
+        limits: colour scale of each map; None = 0 to its largest value. Give the same to maps to be compared. A scale
+            that goes below zero has diverging colours.
         outline: a mask that is outlined on every map.
         columns: panels a row.
         colormap: of every map.
@@ -149,7 +155,9 @@ def case_figure(
 
 
 def _shrink(image: UInt8[np.ndarray, "h w 3"], grid: int) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Returns every n-th pixel, so that a cell is small and each patch still has pixels of its own."""
+    """Returns every n-th pixel, so that a cell is small and each patch still has pixels of its own; of an image with
+    too few pixels, more."""
+    image = finer(image, grid=grid)
     step = max(1, min(-(-max(image.shape[:2]) // CELL_SIDE), min(image.shape[:2]) // grid))
     return image[::step, ::step]
 
@@ -167,7 +175,7 @@ def heads_figure(
     """Returns a figure with layers as rows and heads as columns.
 
     Args:
-        image: original pixels; each cell has its aspect.
+        image: original pixels; each cell has its aspect, unless that would leave a patch without a pixel.
         maps: one a layer and head, of the same words.
         question: above the cells, with the answer.
         answer: of the model.

@@ -84,7 +84,8 @@ def _write_heads(path: Path, bundle: CaseBundle, image: UInt8[np.ndarray, "h w 3
     """Writes raw attention of the whole answer by layer and head, for a screen and for a paper."""
     inner = slice(0, max(1, len(bundle.token_ids) - bundle.ended))
     grid = bundle.grid
-    maps = bundle.raw[:, :, inner].mean(axis=2).reshape(*bundle.raw.shape[:2], grid, grid)
+    raw = bundle.image["raw"]
+    maps = raw[:, :, inner].mean(axis=2).reshape(*raw.shape[:2], grid, grid)
     figure = heads_figure(image, maps, question=record.question, answer=bundle.answer)
     for kind in FORMATS:
         data = save_figure(figure, kind)

@@ -9,7 +9,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from radvqa_jax.config import SaliencyConfig
-from radvqa_jax.saliency.bundle import BY_HEAD, VISION_SUFFIX, BundleOptions, CaseBundle
+from radvqa_jax.saliency.bundle import CaseBundle
+from radvqa_jax.saliency.methods import METHODS, plain
+from radvqa_jax.saliency.passes import PassOptions
 
 
 class CaseMaps(NamedTuple):
@@ -40,10 +42,8 @@ class CaseMaps(NamedTuple):
 
 
 def reduce_bundle(bundle: CaseBundle, config: SaliencyConfig) -> CaseMaps:
-    """Returns the maps of config.methods; raw and value_norm are means over config.layers and all heads."""
-    layers = {
-        method: config.layers if method.removesuffix(VISION_SUFFIX) in BY_HEAD else () for method in config.methods
-    }
+    """Returns the maps of config.methods; methods by layer are means over config.layers and all heads."""
+    layers = {method: config.layers if "layers" in METHODS[plain(method)].axes else () for method in config.methods}
     return CaseMaps(
         answer=bundle.answer,
         tokens=bundle.token_ids,
@@ -54,7 +54,13 @@ def reduce_bundle(bundle: CaseBundle, config: SaliencyConfig) -> CaseMaps:
     )
 
 
-def bundle_options(config: SaliencyConfig) -> BundleOptions:
-    """Returns how config wants its maps made; relevancy is computed only if it is among its methods."""
-    wanted = any(method.startswith("relevancy") for method in config.methods)
-    return BundleOptions((config.residual,), config.head_fusion, config.start_layer, config.discard, relevancy=wanted)
+def pass_options(config: SaliencyConfig, *, residuals: tuple[float, ...] = ()) -> PassOptions:
+    """Returns how config wants its maps made, with rollouts of further residuals after its own."""
+    return PassOptions(
+        residuals=(config.residual, *(weight for weight in residuals if weight != config.residual)),
+        head_fusion=config.head_fusion,
+        start_layer=config.start_layer,
+        discard=config.discard,
+        windows=config.windows,
+        knockout_layers=config.knockout_layers,
+    )

@@ -10,8 +10,9 @@ import io
 from typing import Literal
 
 import matplotlib
+import matplotlib.colors
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 Interpolation = Literal["nearest", "bilinear"]
@@ -19,6 +20,8 @@ Colormap = Literal["viridis", "cividis", "magma", "inferno", "plasma"]  # percep
 Limits = tuple[float, float]
 
 BAR_HEIGHT, STRIP_HEIGHT, MARGIN, FONT_SIZE = 12, 34, 6, 13  # pixels of the colour bar below an overlay
+DIVERGING = "RdBu_r"  # of a scale that goes below zero: white at zero
+FINE = 4  # pixels that a patch has along a side, at least
 RESAMPLING = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -36,16 +39,33 @@ def enlarge(image: UInt8[np.ndarray, "h w 3"], *, min_side: int) -> UInt8[np.nda
     return image.repeat(times, axis=0).repeat(times, axis=1)
 
 
-def colour_limits(*maps: Float[np.ndarray, "..."]) -> Limits:
-    """Returns the ends of one colour scale for all these maps, from 0 to their largest value.
+def finer(pixels: Shaped[np.ndarray, "h w *C"], *, grid: int) -> Shaped[np.ndarray, "H W *C"]:
+    """Returns an image or mask with rows and columns repeated until every patch has FINE of each.
+
+    An image with fewer pixels than patches would otherwise show some patches and lose others. Rows and columns are
+    repeated apart, so a thin image stays small; who shows it keeps the original's aspect.
+    """
+    down, across = (max(1, -(-FINE * grid // side)) for side in pixels.shape[:2])
+    return pixels.repeat(down, axis=0).repeat(across, axis=1)
+
+
+def colour_limits(*maps: Float[np.ndarray, "..."], signed: bool = False) -> Limits:
+    """Returns the ends of one colour scale for all these maps: 0 to their largest value, or with `signed` as far below
+    zero as above it.
 
     Raises:
-        ValueError: for a value that is no finite share.
+        ValueError: for a value that is not finite, or is negative without `signed`.
     """
     for values in maps:
-        if not np.isfinite(values).all() or (values < 0).any():
+        if not np.isfinite(values).all() or (not signed and (values < 0).any()):
             raise ValueError("A map holds values that are negative or not finite; shares of attention are neither.")
-    return 0.0, float(max(values.max() for values in maps))
+    top = float(max(np.abs(values).max() for values in maps))
+    return (-top if signed else 0.0), top
+
+
+def colours_of(limits: Limits, colormap: str) -> matplotlib.colors.Colormap:
+    """Returns the colours of a scale: those of `colormap`, or diverging ones if it goes below zero."""
+    return matplotlib.colormaps[DIVERGING if limits[0] < 0 else colormap]
 
 
 def overlay(
@@ -70,14 +90,14 @@ def overlay(
     low, high = limits or colour_limits(saliency)
     values = to_pixels(saliency, *image.shape[:2], interpolation=interpolation)
     scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
-    colours = matplotlib.colormaps[colormap](scaled.clip(0, 1))[..., :3] * 255
+    colours = colours_of((low, high), colormap)(scaled.clip(0, 1))[..., :3] * 255
     return np.rint((1 - alpha) * image + alpha * colours).astype(np.uint8)
 
 
 def _scale_strip(width: int, limits: Limits, *, colormap: Colormap, label: str) -> UInt8[np.ndarray, "H W 3"]:
     """Returns a colour bar with its ends printed, as a strip to put below an image."""
     strip = Image.new("RGB", (width, STRIP_HEIGHT), "white")
-    ramp = matplotlib.colormaps[colormap](np.linspace(0, 1, width - 2 * MARGIN))[None, :, :3] * 255
+    ramp = colours_of(limits, colormap)(np.linspace(0, 1, width - 2 * MARGIN))[None, :, :3] * 255
     bar = np.rint(ramp).astype(np.uint8).repeat(BAR_HEIGHT, axis=0)
     strip.paste(Image.fromarray(bar), (MARGIN, MARGIN // 2))
     draw, font, top = ImageDraw.Draw(strip), ImageFont.load_default(FONT_SIZE), BAR_HEIGHT + MARGIN
@@ -104,7 +124,7 @@ def overlay_png(
     and `label` says what the scale is of.
     """
     limits = limits or colour_limits(saliency)
-    big = enlarge(image, min_side=min_side)
+    big = finer(enlarge(image, min_side=min_side), grid=len(saliency))
     shown = overlay(big, saliency, limits=limits, alpha=alpha, colormap=colormap, interpolation=interpolation)
     strip = _scale_strip(shown.shape[1], limits, colormap=colormap, label=label)
     file = io.BytesIO()

@@ -5,14 +5,17 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from radvqa_jax.config import QualityConfig, SaliencyConfig
 from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.saliency import faithfulness
-from radvqa_jax.saliency.answer_maps import answer_maps
+from radvqa_jax.saliency.answer_maps import AnswerMaps, answer_maps
 from radvqa_jax.saliency.capture import answer_logprobs
+from radvqa_jax.saliency.intervene import knockout, lost_with, occlusion
+from radvqa_jax.saliency.methods import METHODS, measured, plain
 from radvqa_jax.saliency.quality import Target, centre_prior, edge_map, entropy, measure
+from radvqa_jax.saliency.sinks import describe_case
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
 
@@ -54,17 +57,28 @@ def stack(cases: Sequence[Case], size: int) -> Batch:
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)
 
 
-def _maps(subject: Subject, batch: Batch, settings: Settings) -> Any:
-    """Returns `AnswerMaps` of numpy arrays."""
+def from_lowest(maps: Float[np.ndarray, "b grid grid"]) -> Float[np.ndarray, "b grid grid"]:
+    """Returns the maps with values below zero counted from each map's lowest value, so that shares of a map are shares.
+
+    Which patch is above which stays as it was, and so do the area under the ROC curve and the pointing game.
+    """
+    return maps - np.minimum(maps.min(axis=(1, 2), keepdims=True), 0)
+
+
+def _maps(subject: Subject, batch: Batch, settings: Settings, *, many: bool = False) -> AnswerMaps:
+    """Returns the maps as numpy arrays; with `many` those of methods that cost many passes, too."""
+    methods = [name for name in measured(settings.quality) if many or not METHODS[name].many]
     found = answer_maps(
         subject.model,
         subject.params,
         batch,
         config=settings.saliency,
+        methods=methods,
         answer_len=settings.answer_len,
         eos=settings.eos,
     )
-    return jax.device_get(found)
+    found = jax.device_get(found)
+    return found._replace(maps={name: from_lowest(np.asarray(values)) for name, values in found.maps.items()})
 
 
 def _blind(batch: Batch, vision_alone: Float[np.ndarray, "b grid grid"]) -> Maps:
@@ -110,9 +124,36 @@ def _curves(subject: Subject, batch: Batch, maps: Maps, settings: Settings) -> d
 
 
 def _stability(subject: Subject, batch: Batch, maps: Maps, settings: Settings) -> dict[str, Float[np.ndarray, " b"]]:
-    """Returns the mean rank correlation of each map with those of the image moved by one pixel."""
+    """Returns the mean rank correlation of each map with those of the image moved by one pixel, for methods that do not
+    cost many passes."""
     moved = [_maps(subject, batch._replace(image=images), settings).maps for images in faithfulness.shifts(batch.image)]
     return {name: np.mean([faithfulness.similarity(maps[name], m[name]) for m in moved], axis=0) for name in moved[0]}
+
+
+def _marked(
+    subject: Subject, batch: Batch, cases: Sequence[Case], settings: Settings
+) -> dict[str, list[dict[str, Any]]]:
+    """Returns intervention -> what each answer loses if the marked patches are covered, or hidden from it, beside as
+    many random patches elsewhere."""
+    marked = np.stack([_marked_patches(case.target) for case in cases])
+    chosen = np.concatenate([marked, np.repeat(marked[-1:], len(batch.tokens) - len(cases), axis=0)])
+    shared: dict[str, Any] = {"answer_len": settings.answer_len}
+    effects = {
+        "occlusion": occlusion(subject.model, subject.params, batch, **shared),
+        "knockout": knockout(subject.model, subject.params, batch, layers=settings.saliency.knockout_layers, **shared),
+    }
+    lengths = batch.mask_loss.sum(axis=1).tolist()
+    drawn = {"draws": settings.quality.random_orders, "seed": settings.seed}
+    return {
+        name: [loss._asdict() for loss in lost_with(effect, chosen, lengths, **drawn)]
+        for name, effect in effects.items()
+    }
+
+
+def _marked_patches(target: Target) -> Bool[np.ndarray, " P"]:
+    """Returns the patches that the mask covers by half or more, or the one it covers most."""
+    covered = target.covered.ravel()
+    return covered >= min(0.5, covered.max())
 
 
 def measure_batch(
@@ -128,8 +169,9 @@ def measure_batch(
         curves: also deletion, insertion and one-pixel shifts.
     """
     batch = stack(cases, settings.quality.batch_size)
-    found = _maps(subject, batch, settings)
+    found = _maps(subject, batch, settings, many=True)
     maps: Maps = dict(found.maps)
+    grid = found.vision_alone.shape[-1]
     everything = maps | _blind(batch, found.vision_alone)
     # The next case of the batch, the first one after the last, is likely to have another image.
     neighbour = {name: faithfulness.similarity(m, np.roll(m, -1, axis=0)) for name, m in maps.items()}
@@ -139,16 +181,17 @@ def measure_batch(
     compared = {name: _maps(other, batch, settings).maps for name, other in others.items()}
     curve = _curves(subject, batch, everything, settings) if curves else {}
     stable = _stability(subject, batch, maps, settings) if curves else {}
+    lost = _marked(subject, batch, cases, settings) if curves else {}
     rows = []
     for i, case in enumerate(cases):
         row = case.about | {"logprob": float(found.logprob[i])}
         row |= _own_figures(case, {name: m[i] for name, m in everything.items()})
         row["on_image"] = found.on_image[:, i].tolist()
         row["on_bos"] = found.on_bos[:, i].tolist()
-        row["heads"] = {
-            "raw": _by_head(found.raw_heads[:, i], case.target),
-            "value_norm": _by_head(found.norm_heads[:, i], case.target),
-        }
+        row["heads"] = {name: _by_head(heads[:, i], case.target) for name, heads in found.heads.items()}
+        row |= {"grid": grid, "marked": {name: losses[i] for name, losses in lost.items()}}
+        alone = {name: m[i] for name, m in maps.items() if plain(name) == name}
+        row["sinks"] = describe_case(found.words_raw[i], found.words[i], alone)
         row["like_another_image"] = {} if alike[i] else {name: float(values[i]) for name, values in neighbour.items()}
         row["compared"] = {
             other: {
@@ -156,7 +199,7 @@ def measure_batch(
                     "similarity": float(faithfulness.similarity(maps[name][i : i + 1], theirs[name][i : i + 1])[0]),
                     "roc_auc": q.roc_auc if (q := measure(theirs[name][i], case.target)) else None,
                 }
-                for name in maps
+                for name in theirs
             }
             for other, theirs in compared.items()
         }

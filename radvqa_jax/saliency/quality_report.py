@@ -16,6 +16,7 @@ from radvqa_jax.evaluation.tables import align, format_cell
 from radvqa_jax.pages import figure_settings, figure_url, render_page
 from radvqa_jax.saliency.quality_cases import BLIND
 from radvqa_jax.saliency.quality_scores import CHANCE, DECIDES, FIGURES
+from radvqa_jax.saliency.sinks import HOT
 
 TITLES = {
     "roc_auc": "area under ROC",
@@ -135,6 +136,7 @@ def write_quality_report(folder: Path, scores: Mapping[str, Any]) -> Path:
         chance=CHANCE,
         blind=BLIND,
         decides=DECIDES,
+        hot=HOT,
     )
     files.write_json(folder / "saliency_quality.json", scores)
     files.write_text(folder / "saliency_quality.html", page)
@@ -159,5 +161,10 @@ def format_quality(scores: Mapping[str, Any]) -> str:
             best = found["best"][0]
             told = format_cell(best["on_the_other_half"])
             text.append(f"best head, {method}: layer {best['layer']} head {best['head']}, on the other half {told}")
+    for name, found in scores["marked"].items():
+        text.append(
+            f"{name}: log p lost with the marked patches less with as many elsewhere "
+            f"{format_cell(found['over_elsewhere'], signed=True)}"
+        )
     text.append(f"{scores['n']} questions on {scores['n_images']} images. [{scores['interval']}]")
     return "\n".join(lines + text)

@@ -13,6 +13,7 @@ import numpy as np
 from radvqa_jax.evaluation.intervals import Estimate, mean_interval, paired_difference
 from radvqa_jax.saliency.faithfulness import area
 from radvqa_jax.saliency.quality_cases import BLIND
+from radvqa_jax.saliency.sinks import list_sinks
 
 DECIDES = "roc_auc"
 FIGURES = ("roc_auc", "pr_auc", "mass", "hit")
@@ -34,6 +35,13 @@ class Bootstrap:
             return None
         numbers, images = zip(*found, strict=True)
         return cell(mean_interval(np.array(numbers, float), images, bounds=(low, high), **self._arguments))
+
+    def unbounded(self, rows: Rows, value: Callable[[Any], float | None]) -> Any:
+        """Returns the same of values without known bounds; there is no interval if all images are alike."""
+        found = self.mean(rows, value, low=-np.inf, high=np.inf)
+        if found and found["interval"] and not np.isfinite(found["interval"]).all():
+            found["interval"] = None
+        return found
 
     def difference(self, rows: Rows, a: Callable[[Any], float | None], b: Callable[[Any], float | None]) -> Any:
         """Returns the paired mean of a(row) - b(row), both in [0, 1], over the rows that have both, or None."""
@@ -118,6 +126,25 @@ def _compared(rows: Rows, boot: Bootstrap) -> dict[str, Any]:
             for name in rows[0]["compared"][other]
         }
         for other in others
+    }
+
+
+def _marked(rows: Rows, boot: Bootstrap) -> dict[str, Any]:
+    """Returns intervention -> log p that answers lose with the marked patches, with as many elsewhere, and the paired
+    difference; the mean over an answer's tokens."""
+    rows = [row for row in rows if row["marked"]]
+
+    def difference(loss: dict[str, Any]) -> float | None:
+        return None if loss["elsewhere"] is None else loss["chosen"] - loss["elsewhere"]
+
+    return {
+        name: {
+            "marked": boot.unbounded(rows, lambda row, n=name: row["marked"][n]["chosen"]),
+            "elsewhere": boot.unbounded(rows, lambda row, n=name: row["marked"][n]["elsewhere"]),
+            "over_elsewhere": boot.unbounded(rows, lambda row, n=name: difference(row["marked"][n])),
+            "patches": boot.unbounded(rows, lambda row, n=name: row["marked"][n]["patches"]),
+        }
+        for name in dict.fromkeys(name for row in rows for name in row["marked"])
     }
 
 
@@ -245,6 +272,9 @@ def quality_scores(rows: Rows, *, resamples: int, seed: int, provenance: dict[st
             name: boot.mean(rows, lambda row, n=name: float(np.mean(row[n]))) for name in ("on_image", "on_bos")
         },
         "on_bos_by_head": _listed(np.mean([row["on_bos"] for row in rows], axis=0)),
+        "on_image_by_head": _listed(np.mean([row["on_image"] for row in rows], axis=0)),
+        "marked": _marked(rows, boot),
+        "sinks": list_sinks(rows, lambda value: boot.mean(rows, value)),
         "heads": _heads(rows, boot, seed=seed),
         "provenance": provenance,
     }

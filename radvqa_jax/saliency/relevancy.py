@@ -1,6 +1,6 @@
 """Gradient-weighted attention relevancy: which inputs speak for the answer token, by attention and its gradient.
 
-For a target y (the logit of an answer token, or how far it is above another token's) each layer has
+For a target y (the logit of an answer token) each layer has
 Ā = mean over heads of max(0, dy/dA * A), and R = (I + Ā_L) … (I + Ā_1). Row q of R, the query that predicted the token,
 is the map. A row vector times that product starts at the last layer, where the backward pass starts too, so the map is
 folded while the gradient is computed: it is carried through the layers as the cotangent of a dummy, and neither the
@@ -12,21 +12,28 @@ Source: Chefer, Gur & Wolf 2021, "Generic Attention-model Explainability for Int
 Transformers", equations 5 and 6 (self-attention), with the query of a decoder-only model in place of the class token.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from radvqa_jax.models.attention import FOLD, Tapped, tapping
 from radvqa_jax.models.paligemma import PaliGemma, variables
-from radvqa_jax.saliency.capture import LLM, VISION, answer_index, nest
+from radvqa_jax.saliency.buffers import nest
+from radvqa_jax.saliency.capture import LLM, VISION, answer_index
 from radvqa_jax.saliency.rows import to_grid
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
+
+
+def pull_relevance(
+    gradient: Float[Array, "B N T S"], probs: Float[Array, "B N T S"], relevance: Float[Array, "B T"]
+) -> Float[Array, "B S"]:
+    """Returns the relevance of a layer's inputs, r + r Ā, from that of its outputs."""
+    positive = jnp.maximum(gradient * probs, 0).mean(axis=1)
+    return relevance + jnp.einsum("BT,BTS->BS", relevance, positive, precision="highest")
 
 
 @jax.custom_vjp
@@ -43,8 +50,7 @@ def _forward(probs: jax.Array, relevance: jax.Array) -> tuple[tuple[jax.Array, j
 
 def _backward(probs: jax.Array, cotangents: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     gradient, relevance = cotangents
-    positive = jnp.maximum(gradient * probs, 0).mean(axis=1)
-    return gradient, relevance + jnp.einsum("BT,BTS->BS", relevance, positive, precision="highest")
+    return gradient, pull_relevance(gradient, probs, relevance)
 
 
 relevance_gate.defvjp(_forward, _backward)
@@ -60,53 +66,27 @@ def _gate(module: Tapped, probs: jax.Array, value: jax.Array, project: Any) -> j
     return probs
 
 
-def relevancy(
-    model: PaliGemma,
-    params: Flat,
-    batch: Batch,
-    *,
-    answer_len: int | None = None,
-    contrast: Int[Array, "B A"] | None = None,
-    against: bool = False,
-) -> Float[Array, "B A S"]:
+@partial(jax.jit, static_argnames=("model", "answer_len"))
+def relevancy(model: PaliGemma, params: Flat, batch: Batch, *, answer_len: int | None = None) -> Float[Array, "B A S"]:
     """Returns the relevance of every position (image tokens, then text) to each answer token; all are >= 0.
 
     A token costs one forward and one backward pass, one token at a time. What is held is one layer's attention: the
-    model is run with each layer recomputed (`remat="full"`), whatever it was trained with.
+    model is run with each layer recomputed (`remat="full"`), whatever it was trained with. What speaks for an answer
+    rather than for another is in contrast.py.
 
     Args:
         model: static.
         params: flat tree of base leaves and adapters.
         batch: training rows; `mask_loss` says where the answer is.
         answer_len: A, room for answer tokens; None = T. Entries past the longest answer of the batch are zero.
-        contrast: other tokens: y is then the logit of the answer's token minus that of this one, which asks why the
-            one rather than the other ("yes" rather than "no"). None = y is the logit of the answer's token.
-        against: take -y: what speaks against the answer's token, or for the other one.
     """
-    # One compilation for all of these: without another token its logit counts nothing.
-    sign, weight = jnp.where(against, -1.0, 1.0), jnp.where(contrast is None, 0.0, 1.0)
-    size = batch.tokens.shape[1] - 1 if answer_len is None else min(answer_len, batch.tokens.shape[1] - 1)
-    shape = (batch.tokens.shape[0], size)
-    other = jnp.zeros(shape, jnp.int32) if contrast is None else jnp.asarray(contrast, jnp.int32)
-    return _relevancy(model, params, batch, other, sign, weight)
-
-
-@partial(jax.jit, static_argnames=("model",))
-def _relevancy(
-    model: PaliGemma,
-    params: Flat,
-    batch: Batch,
-    other: Int[Array, "B A"],
-    sign: Float[Array, ""],
-    weight: Float[Array, ""],
-) -> Float[Array, "B A S"]:
-    """Returns the relevance for y = sign * (logit of the answer's token - weight * logit of the other one)."""
-    model, size = model.clone(remat="full"), other.shape[1]
+    text_len = batch.tokens.shape[1] - 1
+    model, size = model.clone(remat="full"), text_len if answer_len is None else min(answer_len, text_len)
     collections, num_patches = variables(params), model.variant.num_patches
     tokens, mask_ar = jnp.asarray(batch.tokens), jnp.asarray(batch.mask_ar)
     index, length = answer_index(jnp.asarray(batch.mask_loss), size=size)
     targets = jnp.take_along_axis(tokens, index + 1, axis=1)
-    batch_size, positions = tokens.shape[0], num_patches + tokens.shape[1] - 1
+    batch_size, positions = tokens.shape[0], num_patches + text_len
 
     def logit(state: jax.Array, token: jax.Array) -> jax.Array:
         logits: Any = model.apply(collections, state[:, None], method=lambda module, x: module.llm.embedder.decode(x))
@@ -123,8 +103,7 @@ def _relevancy(
                     method="pre_logits",
                 )  # fmt: skip
             state = jnp.take_along_axis(out[0], place[:, None, None], axis=1)[:, 0]
-            y = logit(state, target) - weight * logit(state, other[:, token])
-            return sign * y, out[1][FOLD][LLM[0]][LLM[1]][LLM[2]]["relevance"]
+            return logit(state, target), out[1][FOLD][LLM[0]][LLM[1]][LLM[2]]["relevance"]
 
         (y, _), pull = jax.vjp(forward, jnp.zeros((batch_size, positions), jnp.float32))
         query = jax.nn.one_hot(place + num_patches, positions, dtype=jnp.float32)
@@ -135,44 +114,6 @@ def _relevancy(
 
     # Only as many passes as the longest answer needs, though one compilation serves all.
     return jax.lax.fori_loop(0, jnp.minimum(length.max(), size), add, jnp.zeros((batch_size, size, positions)))
-
-
-def contrast_ids(
-    answer: Sequence[int] | Int[np.ndarray, " A"], other: Sequence[int] | Int[np.ndarray, " Z"], *, size: int
-) -> Int[np.ndarray, "1 {size}"]:
-    """Returns the tokens of another answer beside those of `answer`, for `relevancy(..., contrast=...)`.
-
-    Where the other answer has ended its last token goes on; past the answer the entries mean nothing.
-
-    >>> contrast_ids([5, 6, 1], [9, 1], size=4).tolist()
-    [[9, 1, 1, 1]]
-    """
-    if not len(other) or len(answer) > size:
-        raise ValueError(f"Contrast needs another answer, and size={size} of at least the {len(answer)} answer tokens.")
-    return np.array([[int(other[min(i, len(other) - 1)]) for i in range(size)]], np.int32)
-
-
-def relevancy_contrast(
-    model: PaliGemma, params: Flat, batch: Batch, contrast: Int[Array, "B A"], *, answer_len: int | None = None
-) -> Float[Array, "B A S"]:
-    """Returns what speaks for each answer token rather than for that of `contrast`, less what speaks for the other.
-
-    Both are `relevancy` of the same difference of two logits, once with each sign, so they have one scale: a patch is
-    positive if it speaks for the answer and negative if it speaks for the other one. Where the two tokens are the same
-    all is zero. The signed form is this project's; Chefer et al. have the positive part alone.
-
-    Args:
-        model: static.
-        params: flat tree of base leaves and adapters.
-        batch: training rows; `mask_loss` says where the answer is.
-        contrast: of `contrast_ids`, one row an answer.
-        answer_len: A; None = T.
-    """
-    found = [
-        relevancy(model, params, batch, answer_len=answer_len, contrast=contrast, against=against)
-        for against in (False, True)
-    ]
-    return found[0] - found[1]
 
 
 def relevancy_maps(relevance: Float[Array, "B A S"], *, num_patches: int) -> Float[Array, "B A grid grid"]:

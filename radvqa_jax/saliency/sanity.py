@@ -3,7 +3,8 @@
 If a map looks the same after its model forgot everything, it shows the image, or the architecture, and not the model.
 
 Source: Adebayo et al. 2018, "Sanity Checks for Saliency Maps", sections 3.1 (parameter randomisation) and 3.2 (a model
-trained on permuted labels; the runner trains that one).
+trained on permuted labels). In place of the latter the runner trains a model on permuted images: questions and answers
+stay a language to be learnt, but the image says nothing about the answer.
 """
 
 import re

@@ -24,8 +24,10 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from PIL import Image
 
 from radvqa_jax.files import write_text
+from radvqa_jax.saliency.methods import METHODS
+from radvqa_jax.saliency.overlay import finer
 from radvqa_jax.saliency.quality import centre_prior, coverage, edge_map, quality
-from radvqa_jax.saliency.viewer_types import METHODS, ViewerCase, ViewerMap
+from radvqa_jax.saliency.viewer_types import ViewerCase, ViewerMap
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Perceptually uniform and safe for colour-blind readers; the diverging ones for values with a sign, dark or light at 0.
@@ -33,8 +35,15 @@ COLOUR_MAPS = ("viridis", "cividis", "magma", "inferno")
 DIVERGING = ("berlin", "RdBu_r")
 CASE_BUDGET = 8_000_000  # bytes of the page that one case may take
 MAX_SIDE = 1600  # pixels; a larger image is shown smaller, and the page says so
-SCRIPTS = ("viewer_data.js", "viewer.js", "viewer_draw.js", "viewer_input.js")  # one script of the page, in this order
+SCRIPTS = (
+    "viewer_data.js",
+    "viewer.js",
+    "viewer_sources.js",
+    "viewer_draw.js",
+    "viewer_input.js",
+)  # one script of the page, in this order
 HEAD_BITS, MEAN_BITS = 8, 16
+SHOWN = ("label", "unit", "about", "share", "signed", "whole")  # of a method's record
 
 
 def quantise(
@@ -79,11 +88,13 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _image(image: UInt8[np.ndarray, "h w 3"]) -> tuple[str, int, int]:
-    """Returns (data URL of a PNG, its width, its height); exact pixels, unless the image is larger than MAX_SIDE."""
+def _image(image: UInt8[np.ndarray, "h w 3"], grid: int) -> tuple[str, int, int]:
+    """Returns (data URL of a PNG, its width, its height): exact pixels, unless the image is larger than MAX_SIDE or has
+    too few for its patches."""
     grey = (image[..., :1] == image).all()
     picture = Image.fromarray(image[..., 0] if grey else image)
     picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    picture = Image.fromarray(finer(np.asarray(picture), grid=grid))
     file = io.BytesIO()
     picture.save(file, "PNG", optimize=True)
     return f"data:image/png;base64,{_base64(file.getvalue())}", picture.width, picture.height
@@ -97,8 +108,9 @@ def _pack(maps: Sequence[ViewerMap]) -> dict[str, Any]:
         whole, scale = quantise(item.values, bits=bits, signed=METHODS[item.method].signed)
         chunk = whole.astype(whole.dtype.newbyteorder("<")).tobytes()
         described = item._asdict() | {"bits": bits, "offset": offset, "scale": scale}
-        if item.prompt is not None:
-            described["prompt"] = np.round(item.prompt.astype(float), 5).tolist()
+        for name, read in (("prompt", item.prompt), ("earlier", item.earlier)):
+            if read is not None:
+                described[name] = np.round(read.astype(float), 5).tolist()
         index.append({key: value for key, value in described.items() if key != "values"})
         chunks.append(chunk)
         offset += len(chunk)
@@ -117,10 +129,9 @@ def _check(case: ViewerCase) -> int:
                 f"Case {case.question_id!r}: the map {item.method} of the {item.query} has shape {item.values.shape}; "
                 f"with {count} words it must be {(count, grid, grid)}."
             )
-        if item.prompt is not None and item.prompt.shape != (count, len(case.prompt)):
-            raise ValueError(
-                f"Case {case.question_id!r}: {item.prompt.shape} shares of {len(case.prompt)} prompt words."
-            )
+        for read, words in ((item.prompt, case.prompt), (item.earlier, case.words)):
+            if read is not None and read.shape != (count, len(words)):
+                raise ValueError(f"Case {case.question_id!r}: {read.shape} values of {len(words)} words of the text.")
         if item.model not in names:
             raise ValueError(f"Case {case.question_id!r}: a map is of {item.model!r}, but the models are {names}.")
     if case.mask is not None and case.mask.shape != case.image.shape[:2]:
@@ -175,7 +186,7 @@ def case_json(case: ViewerCase, *, budget: int = CASE_BUDGET) -> str:
         ValueError: if the parts of the case do not belong together.
     """
     grid = _check(case)
-    src, width, height = _image(case.image)
+    src, width, height = _image(case.image, grid)
     notes, (h, w) = list(case.notes), case.image.shape[:2]
     if (width, height) != (w, h):
         notes.append(f"The image has {w} x {h} pixels and is shown with {width} x {height}.")
@@ -238,7 +249,7 @@ def render_viewer(cases: Sequence[ViewerCase], *, title: str = "Attention viewer
     )
     style = (TEMPLATES / "viewer.css").read_text(encoding="utf-8")
     script = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    methods = {name: method._asdict() for name, method in METHODS.items()}
+    methods = {name: {key: getattr(method, key) for key in SHOWN} for name, method in METHODS.items()}
     shared = {"colours": colour_tables(), "diverging": DIVERGING, "methods": methods}
     return environment.get_template("viewer.html").render(
         title=title,

@@ -1,9 +1,7 @@
 """One question and its answer -> a case of the viewer: every method, layer and head, under one or several models."""
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -12,8 +10,9 @@ from radvqa_jax.config import SaliencyConfig
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation.scoring import verdict
 from radvqa_jax.models.paligemma import PaliGemma
-from radvqa_jax.saliency.bundle import BY_HEAD, OF_PROMPT, VISION_SUFFIX, CaseBundle, Words, make_bundle
-from radvqa_jax.saliency.maps import bundle_options
+from radvqa_jax.saliency.bundle import CaseBundle, Words, make_bundle
+from radvqa_jax.saliency.maps import pass_options
+from radvqa_jax.saliency.methods import METHODS, VISION_SUFFIX, computed
 from radvqa_jax.saliency.viewer_types import Query, ViewerCase, ViewerMap, ViewerModel, ViewerWord
 from radvqa_jax.schema import Record
 from radvqa_jax.trees import Flat
@@ -34,48 +33,56 @@ def _of_words(tokens: Float[np.ndarray, "..."], words: Words) -> Float[np.ndarra
     return np.stack([tokens[positions].mean(axis=0) for _, positions in words])
 
 
-def _by_head(name: str, bundle: CaseBundle, method: str, query: Query) -> Iterator[ViewerMap]:
-    """Yields the map of all layers, of each layer, and of each head; raw attention with what it read in the prompt."""
-    depth, heads = bundle.raw.shape[:2]
-    words = bundle.words if query == "answer" else bundle.prompt_words
-    choices = [(None, None)] + [(i, head) for i in range(depth) for head in (None, *range(heads))]
-    for layer, head in choices:
+def _choices(bundle: CaseBundle, method: str) -> list[dict[str, Any]]:
+    """Returns what can be asked of a method, as fields of a ViewerMap: all together first, then what it has by layer,
+    head or residual."""
+    axes = METHODS[method].axes
+    if axes == "residuals":
+        return [{"residual": residual} for residual in bundle.options.residuals]
+    if not axes:
+        return [{}]
+    depth, heads = bundle.image[method].shape[0], bundle.image[method].shape[1] if "heads" in axes else 0
+    return [{}, *({"layer": i, "head": head} for i in range(depth) for head in (None, *range(heads)))]
+
+
+def _read(bundle: CaseBundle, method: str, chosen: dict[str, Any]) -> dict[str, Any]:
+    """Returns what each word read of each word of the prompt and of each earlier word of the answer."""
+    text, prompt = _of_words(bundle.to_text(method, **chosen), bundle.words), len(bundle.prompt_ids)
+
+    def by_word(values: Float[np.ndarray, "W X"], words: Words) -> Float[np.ndarray, "W Y"]:
+        return np.stack([values[:, positions].sum(axis=1) for _, positions in words], axis=1)
+
+    return {
+        "prompt": by_word(text[:, :prompt], bundle.prompt_words),
+        "earlier": by_word(text[:, prompt:], bundle.words),
+    }
+
+
+def _maps_of(name: str, bundle: CaseBundle, method: str, query: Query) -> Iterator[ViewerMap]:
+    """Yields the maps of a method: all layers and heads together, each layer, each head, each residual.
+
+    Single heads are not composed with the vision tower. What was read of the text goes with the maps of values that add
+    up; of single heads with raw attention alone, which keeps the page small.
+    """
+    record, words = METHODS[method], bundle.words if query == "answer" else bundle.prompt_words
+    for choice in _choices(bundle, method):
+        head = choice.get("head")
+        chosen: dict[str, Any] = {
+            "layers": () if choice.get("layer") is None else (choice["layer"],),
+            "heads": () if head is None else (head,),
+            "residual": choice.get("residual"),
+        }
+        adds_up = record.text and (record.whole or not record.signed) and (head is None or method == "raw")
         for vision in (False, True) if head is None else (False,):
-            tokens = bundle.tokens(
-                method + VISION_SUFFIX * vision,
-                layers=() if layer is None else (layer,),
-                heads=() if head is None else (head,),
-                prompt=query == "question",
-            )
-            prompt = None
-            if method == "raw" and not vision and query == "answer":
-                at = slice(None) if layer is None else slice(layer, layer + 1)
-                which = slice(None) if head is None else slice(head, head + 1)
-                read = _of_words(bundle.raw_to_prompt[at, which].mean(axis=(0, 1)), bundle.words)
-                prompt = np.stack([read[:, positions].sum(axis=1) for _, positions in bundle.prompt_words], axis=1)
-            values = _of_words(tokens, words)
-            yield ViewerMap(name, method, values, layer, head, vision=vision, prompt=prompt, query=query)
+            tokens = bundle.tokens(method + VISION_SUFFIX * vision, prompt=query == "question", **chosen)
+            read = _read(bundle, method, chosen) if adds_up and query == "answer" and not vision else {}
+            yield ViewerMap(name, method, _of_words(tokens, words), vision=vision, query=query, **choice, **read)
 
 
 def bundle_maps(name: str, bundle: CaseBundle) -> list[ViewerMap]:
-    """Returns all maps of a bundle for the viewer: of the answer's words, then of the prompt's words what there is.
-
-    Single heads are not composed with the vision tower.
-    """
-    maps: list[ViewerMap] = []
-    queries: tuple[tuple[Query, Words], ...] = (("answer", bundle.words), ("question", bundle.prompt_words))
-    for (query, words), method in itertools.product(queries, bundle.methods):
-        plain = method.removesuffix(VISION_SUFFIX)
-        vision = method != plain
-        if query == "question" and plain not in OF_PROMPT:
-            continue
-        if plain in BY_HEAD:
-            maps += [] if vision else _by_head(name, bundle, plain, query)
-            continue
-        for residual in bundle.options.residuals if plain == "rollout" else (None,):
-            values = _of_words(bundle.tokens(method, residual=residual, prompt=query == "question"), words)
-            maps.append(ViewerMap(name, plain, values, residual=residual, vision=vision, query=query))
-    return maps
+    """Returns all maps of a bundle for the viewer: of the answer's words, then of the prompt's words what there is."""
+    answer = [item for method in bundle.image for item in _maps_of(name, bundle, method, "answer")]
+    return answer + [item for method in bundle.prompt for item in _maps_of(name, bundle, method, "question")]
 
 
 def ask_models(
@@ -97,11 +104,10 @@ def ask_models(
         image: original pixels.
         prefix: the prompt, without the separator.
         answer: token ids that all models are made to write (answers.py).
-        config: how rollout is made, and whether relevancy is.
+        config: which maps are made, and how.
         seq_len: text positions of the row; prompt and answer must fit.
         other: another answer that this one is held against; empty = none.
     """
-    residuals = (config.residual, *(weight for weight in RESIDUALS if weight != config.residual))
     return {
         name: make_bundle(
             one.model,
@@ -111,7 +117,8 @@ def ask_models(
             prefix=prefix,
             answer=answer,
             seq_len=seq_len,
-            options=replace(bundle_options(config), residuals=residuals),
+            methods=computed(config),
+            options=pass_options(config, residuals=RESIDUALS),
             other=other,
         )
         for name, one in shown.items()

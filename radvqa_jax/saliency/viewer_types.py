@@ -1,4 +1,4 @@
-"""What the viewer shows: words, maps, models and cases, and what it says of each method."""
+"""What the viewer shows: words, maps, models and cases."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -7,56 +7,6 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 Query = Literal["answer", "question"]
-
-
-class Method(NamedTuple):
-    """What the page says of a method."""
-
-    label: str
-    unit: str  # of a patch's value
-    share: bool  # whether values are shares of one, which may be summed and called percent
-    about: str
-    signed: bool = False  # whether values may be below zero
-
-
-METHODS = {
-    "raw": Method(
-        "Raw attention",
-        "share of attention",
-        True,
-        "How much of the attention of the state that wrote a word lies on each patch, in one head of one layer or in "
-        "their mean.",
-    ),
-    "value_norm": Method(
-        "Attention x value norm",
-        "norm",
-        False,
-        "The length of what a patch's value adds to the state that wrote a word (Kobayashi et al. 2020). Heads may "
-        "cancel each other in a layer.",
-    ),
-    "rollout": Method(
-        "Attention rollout",
-        "share of rollout",
-        True,
-        "Attention followed through all layers, each mixed with the residual (Abnar and Zuidema 2020). Values, MLPs "
-        "and norms are left out.",
-    ),
-    "relevancy": Method(
-        "Gradient-weighted relevancy",
-        "relevancy",
-        False,
-        "Attention weighted by the gradient of the word's own logit, followed through all layers (Chefer et al. 2021). "
-        "It has no unit.",
-    ),
-    "contrast": Method(
-        "One answer against another",
-        "relevancy",
-        False,
-        "Relevancy of how far this word's logit is above that of the other answer's word, less relevancy of the "
-        "reverse: above zero speaks for this answer, below zero for the other one. It has no unit.",
-        signed=True,
-    ),
-}
 
 
 class ViewerWord(NamedTuple):
@@ -78,6 +28,7 @@ class ViewerMap(NamedTuple):
     residual: float | None = None
     vision: bool = False  # whether the map is carried on through the vision tower
     prompt: Float[np.ndarray, "W U"] | None = None  # what each word read of each word of the prompt
+    earlier: Float[np.ndarray, "W W"] | None = None  # … of each earlier word of the answer
     query: Query = "answer"  # whose words read: those of the answer, or those of the prompt
 
 

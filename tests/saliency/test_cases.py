@@ -52,7 +52,8 @@ def test_every_number_comes_back_without_pickle(tmp_path: Path) -> None:
     texts = {key: str(found[key]) for key in ("question_id", "question", "answer", "reference")}
     assert texts == {"question_id": "q1", "question": "Où?", "answer": "left £", "reference": "là"}
     settings = json.loads(str(found["settings"]))
-    assert settings == {"residual": 0.25, "head_fusion": "mean", "start_layer": 0, "discard": 0.0, "layers": [0, 2]}
+    rollout = {"residual": 0.25, "head_fusion": "mean", "start_layer": 0, "discard": 0.0}
+    assert settings == rollout | {"layers": [0, 2], "windows": 8, "knockout_layers": []}
 
 
 def test_pictures_lie_beside_the_numbers(tmp_path: Path) -> None:

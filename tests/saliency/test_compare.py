@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from radvqa_jax.saliency.bundle import BundleOptions, CaseBundle
+from radvqa_jax.saliency.bundle import CaseBundle
 from radvqa_jax.saliency.compare import compare_bundles, difference
-from radvqa_jax.saliency.relevancy import contrast_ids
+from radvqa_jax.saliency.passes import PassOptions
 
 
 def fake_bundle(seed: int, tokens: int) -> CaseBundle:
@@ -23,16 +23,12 @@ def fake_bundle(seed: int, tokens: int) -> CaseBundle:
         prompt_ids=np.arange(3, dtype=np.int32),
         prompt_words=[],
         ended=True,
-        raw=draw(2, 2, tokens, 4),
-        raw_to_prompt=draw(2, 2, tokens, 3),
-        prompt_raw=draw(2, 2, 3, 4),
-        value_norm=draw(2, 2, tokens, 4),
-        value_norm_layer=draw(2, tokens, 4),
-        rollout=draw(1, tokens, 4),
-        prompt_rollout=draw(1, 3, 4),
-        relevancy=draw(tokens, 4),
+        image={"raw": draw(2, 2, tokens, 4), "relevancy": draw(tokens, 4)},
+        text={},
+        prompt={},
+        layers={},
         vision_rollout=np.eye(4, dtype=np.float32),
-        options=BundleOptions(),
+        options=PassOptions(),
     )
 
 
@@ -49,15 +45,8 @@ def test_a_difference_has_a_sign_and_patterns_sum_to_zero() -> None:
 
 def test_cases_are_compared_over_their_words() -> None:
     a, b = fake_bundle(0, 3), fake_bundle(1, 2)  # answers of different length
-    expected = a.raw[:, :, :2].mean((0, 1, 2)) - b.raw[:, :, :1].mean((0, 1, 2))
+    expected = a.image["raw"][:, :, :2].mean((0, 1, 2)) - b.image["raw"][:, :, :1].mean((0, 1, 2))
     np.testing.assert_allclose(compare_bundles(a, b, "raw").ravel(), expected, rtol=1e-5, atol=1e-7)
-    assert a.relevancy is not None and b.relevancy is not None
-    first, second = a.relevancy[:2].mean(0), b.relevancy[0]
+    first, second = a.image["relevancy"][:2].mean(0), b.image["relevancy"][0]
     expected = first / first.sum() - second / second.sum()
     np.testing.assert_allclose(compare_bundles(a, b, "relevancy").ravel(), expected, rtol=1e-4, atol=1e-6)
-
-
-def test_the_other_answer_goes_on_with_its_last_token() -> None:
-    assert contrast_ids([5, 1], [9, 8, 7, 1], size=3).tolist() == [[9, 8, 7]]
-    with pytest.raises(ValueError, match="Contrast needs another answer"):
-        contrast_ids([5, 1], [], size=3)

@@ -111,10 +111,11 @@ def test_figures_are_there_for_the_screen_and_for_a_paper(made: tuple[Path, Gall
 def test_a_cut_answer_and_one_that_was_encoded_again_say_so(made: tuple[Path, Gallery]) -> None:
     folder, gallery = made
     cut, again = gallery.cases[1], gallery.cases[0]
-    assert cut.notes == [f"The answer was cut after {len(cut.words)} tokens: the model did not end it."]
-    assert cut.models[0].cut and not any(word.end for word in cut.words)
-    assert f"The answer was cut after {len(cut.words)} tokens." in gallery.overlays[1]["caption"]
     with np.load(folder / "q1.npz") as file:
+        count = len(file["token_ids"])
         assert "</s>" not in file["words"].tolist()
+    assert cut.notes == [f"The answer was cut after {count} tokens: the model did not end it."]
+    assert cut.models[0].cut and not any(word.end for word in cut.words)
+    assert f"The answer was cut after {count} tokens." in gallery.overlays[1]["caption"]
     assert again.notes[0].startswith("The record has no token ids, so the answer was encoded again")
     assert again.words[-1].end and not again.models[0].cut and "cut" not in gallery.overlays[0]["caption"]

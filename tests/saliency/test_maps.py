@@ -14,10 +14,11 @@ from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.saliency import capture as capture_module
 from radvqa_jax.saliency import relevancy as relevancy_module
-from radvqa_jax.saliency.bundle import BundleOptions, CaseBundle, make_bundle, own_answer
+from radvqa_jax.saliency.bundle import CHEAP, CaseBundle, make_bundle, own_answer
 from radvqa_jax.saliency.bundle_file import load_bundle, save_bundle, to_arrays
 from radvqa_jax.saliency.capture import Captured, capture
-from radvqa_jax.saliency.maps import CaseMaps, bundle_options, reduce_bundle
+from radvqa_jax.saliency.maps import CaseMaps, pass_options, reduce_bundle
+from radvqa_jax.saliency.passes import PassOptions
 from radvqa_jax.saliency.relevancy import relevancy
 from radvqa_jax.saliency.rollout import rollout
 from radvqa_jax.schema import Batch
@@ -25,7 +26,7 @@ from radvqa_jax.schema import Batch
 SEQ_LEN = 48
 PREFIX = "answer en where?"
 CONFIG = SaliencyConfig(residual=0.4, head_fusion="max", start_layer=1, layers=(0, 2), methods=("raw", "rollout"))
-OPTIONS = BundleOptions((0.5, 0.4), "max", start_layer=1)
+OPTIONS = PassOptions((0.5, 0.4), "max", start_layer=1)
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 64, 3)).astype(np.uint8)
 ARGUMENTS = {"image": IMAGE, "prefix": PREFIX, "seq_len": SEQ_LEN}
 
@@ -39,7 +40,7 @@ class Asked(NamedTuple):
 
     def maps(self, answer: Any, **changes: Any) -> CaseMaps:
         config = changes.pop("config", CONFIG)
-        return reduce_bundle(self.bundle(answer, options=bundle_options(config), **changes), config)
+        return reduce_bundle(self.bundle(answer, options=pass_options(config), **changes), config)
 
     def bundle(self, answer: Any, **changes: Any) -> CaseBundle:
         arguments = ARGUMENTS | {"options": OPTIONS} | changes
@@ -81,54 +82,73 @@ def test_a_bundle_holds_every_layer_head_and_direction(asked: Asked, packed: Any
     probs = np.asarray(captured.attn_probs)[:, 0]
     first, count = int(row["mask_loss"].argmax()), int(row["mask_loss"].sum())
     queries = slice(16 + first - 1, 16 + first - 1 + count)
-    np.testing.assert_allclose(found.raw, probs[:, :, queries, :16], rtol=0, atol=1e-6)
-    np.testing.assert_allclose(found.raw_to_prompt, probs[:, :, queries, 16 : 16 + first], rtol=0, atol=1e-6)
-    np.testing.assert_allclose(found.prompt_raw, probs[:, :, 16 : 16 + first, :16], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.image["raw"], probs[:, :, queries, :16], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.text["raw"], probs[:, :, queries, 16 : 16 + first + count], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.prompt["raw"], probs[:, :, 16 : 16 + first, :16], rtol=0, atol=1e-6)
     assert found.prompt_ids.tolist() == row["tokens"][:first].tolist()
     assert [word for word, _ in found.prompt_words] == ["<s>", "answer", "en", "where?", "\\n"]
     rolled = np.asarray(rollout(captured.attn_probs, residual=0.5, head_fusion="max", start_layer=1))[0]
-    np.testing.assert_allclose(found.rollout[0], rolled[queries, :16], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.image["rollout"][0], rolled[queries, :16], rtol=0, atol=1e-6)
     vision = np.asarray(rollout(captured.vision_probs, residual=0.5, head_fusion="max"))[0]
     np.testing.assert_allclose(found.vision_rollout, vision, rtol=0, atol=1e-6)
-    relevance = np.asarray(relevancy(asked.model, asked.params, batch))[0, :count, :16]
-    np.testing.assert_allclose(found.relevancy, relevance, rtol=0, atol=1e-6)
+    relevance = np.asarray(relevancy(asked.model, asked.params, batch))[0, :count]
+    np.testing.assert_allclose(found.image["relevancy"], relevance[:, :16], rtol=0, atol=1e-6)
+    for token in range(count):  # what a state has of itself is left out
+        own = np.eye(relevance.shape[1])[queries.start + token]
+        expected = (relevance[token] - own)[16 : 16 + first + count]
+        np.testing.assert_allclose(found.text["relevancy"][token], expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found.text["rollout"][0], rolled[queries, 16 : 16 + first + count], rtol=0, atol=1e-6)
+    whole = found.sources("rollout")
+    assert sum(whole) == pytest.approx(1, abs=1e-5) and min(whole) > 0
+    one = found.sources("raw", [0], layers=(1,), heads=(2,))
+    row = probs[1, 2, queries.start]
+    expected = [row[:16].sum(), row[16], row[17 : 16 + first - 1].sum(), row[16 + first - 1], 0.0]
+    np.testing.assert_allclose(one, expected, rtol=0, atol=1e-6)
     asking = rolled[16 : 16 + first, :16]
-    np.testing.assert_allclose(found.prompt_rollout[0], asking, rtol=0, atol=1e-6)
-    for prompt, method in ((asking, "rollout"), (found.prompt_raw.mean(axis=(0, 1)), "raw")):
+    np.testing.assert_allclose(found.prompt["rollout"][0], asking, rtol=0, atol=1e-6)
+    for prompt, method in ((asking, "rollout"), (found.prompt["raw"].mean(axis=(0, 1)), "raw")):
         np.testing.assert_allclose(found.tokens(method, prompt=True).reshape(-1, 16), prompt, rtol=1e-6, atol=1e-7)
-    with pytest.raises(ValueError, match="value_norm has no map of the prompt's tokens; raw and rollout have"):
+    with pytest.raises(ValueError, match=r"value_norm has no map of the prompt's tokens; raw and .*rollout.* have"):
         found.tokens("value_norm", prompt=True)
 
 
 def test_an_answer_is_held_against_another(asked: Asked, tmp_path: Path) -> None:
-    yes, no = (asked.bundle(asked.tokenizer.encode(a, eos=True), other=b) for a, b in (("yes", "no"), ("no", "yes")))
-    assert yes.contrast is not None and no.contrast is not None
-    assert yes.contrast.min() < 0 < yes.contrast.max()
-    # The state that predicts the first token has not seen the answer: there the two are each other's reverse.
-    np.testing.assert_allclose(yes.contrast[0], -no.contrast[0], rtol=1e-4, atol=1e-7)
-    assert (yes.contrast[-1] == 0).all()  # both end: the same token against itself
-    assert yes.methods[-1] == "contrast_vision" and yes.other == "no"
+    encode = asked.tokenizer.encode
+    yes, no = (asked.bundle(encode(a, eos=True), other=b) for a, b in (("yes", "no"), ("no", "yes")))
+    for method in ("contrast", "contrast_first"):
+        mine, theirs = yes.image[method], no.image[method]
+        assert mine.min() < 0 < mine.max() and (mine == mine[0]).all()  # one map for every token
+        np.testing.assert_allclose(mine[0], -theirs[0], rtol=1e-3, atol=1e-6)
+    assert np.abs(yes.image["contrast"] - yes.image["contrast_first"]).max() > 1e-6
+    assert yes.methods[-1] == "contrast_first_vision" and yes.other == "no"
+    assert yes.log_ratio == pytest.approx(yes.logprobs.sum() - no.logprobs.sum(), abs=1e-4)
     save_bundle(tmp_path / "case.npz", yes)
     back = load_bundle(tmp_path / "case.npz")
-    assert back.other == "no" and back.contrast == pytest.approx(yes.contrast, rel=2e-3, abs=1e-6)
-    assert asked.bundle(asked.tokenizer.encode("yes", eos=True)).contrast is None
+    assert back.other == "no" and back.log_ratio == pytest.approx(yes.log_ratio)
+    assert back.image["contrast"] == pytest.approx(yes.image["contrast"], rel=2e-3, abs=1e-6)
+    assert "contrast" not in asked.bundle(encode("yes", eos=True)).image
+    cut = asked.bundle(encode("left"), other="left lung")  # a cut answer that the other one only goes on from
+    assert "contrast" not in cut.image and cut.other == ""
 
 
 def test_tokens_reads_one_map_of_any_method(asked: Asked) -> None:
     found = asked.bundle(asked.tokenizer.encode("left lung", eos=True))
     head = found.tokens("raw", layers=(1,), heads=(3,))
-    assert np.array_equal(head, found.raw[1, 3].reshape(-1, 4, 4))
-    np.testing.assert_allclose(found.tokens("raw", layers=(0, 2)).ravel(), found.raw[[0, 2]].mean((0, 1)).ravel())
-    assert np.array_equal(found.tokens("value_norm", layers=(2,)).ravel(), found.value_norm_layer[2].ravel())
-    assert np.array_equal(found.tokens("value_norm", layers=(2,), heads=(0,)).ravel(), found.value_norm[2, 0].ravel())
-    assert np.array_equal(found.tokens("rollout", residual=0.4).ravel(), found.rollout[1].ravel())
+    assert np.array_equal(head, found.image["raw"][1, 3].reshape(-1, 4, 4))
+    raw, value_norm = found.image["raw"], found.image["value_norm"]
+    np.testing.assert_allclose(found.tokens("raw", layers=(0, 2)).ravel(), raw[[0, 2]].mean((0, 1)).ravel())
+    assert np.array_equal(found.tokens("value_norm", layers=(2,)).ravel(), found.layers["value_norm"][2].ravel())
+    assert np.array_equal(found.tokens("value_norm", layers=(2,), heads=(0,)).ravel(), value_norm[2, 0].ravel())
+    assert np.array_equal(found.tokens("rollout", residual=0.4).ravel(), found.image["rollout"][1].ravel())
     through = found.tokens("raw_vision", layers=(1,), heads=(3,))
-    np.testing.assert_allclose(through.reshape(-1, 16), found.raw[1, 3] @ found.vision_rollout, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(through.reshape(-1, 16), raw[1, 3] @ found.vision_rollout, rtol=0, atol=1e-6)
     np.testing.assert_allclose(through.sum((1, 2)), head.sum((1, 2)), rtol=1e-5)  # rows of the tower's rollout sum to 1
     assert np.abs(through - head).max() > 1e-3
-    with pytest.raises(ValueError, match=r"There is no map 'flow' of this case\. There are: raw, value_norm, rollout"):
+    with pytest.raises(
+        ValueError, match=r"There is no map 'flow' of this case\. There are: raw, raw_centred, value_norm"
+    ):
         found.tokens("flow")
-    with pytest.raises(ValueError, match="rollout has no layers and heads to choose from; raw and value_norm have"):
+    with pytest.raises(ValueError, match="rollout has no heads to choose from; raw and value_norm have"):
         found.tokens("rollout", heads=(1,))
     with pytest.raises(ValueError, match=r"heads=\(4,\) names \[4\]; the model's heads are 0 to 3"):
         found.tokens("raw", heads=(4,))
@@ -142,7 +162,7 @@ def test_a_bundle_comes_back_from_its_file(asked: Asked, tmp_path: Path) -> None
     back = load_bundle(tmp_path / "case.npz")
     assert (back.answer, back.words, back.prompt_words) == (found.answer, found.words, found.prompt_words)
     assert back.options == found.options and back.ended
-    assert back.methods == found.methods and len(back.methods) == 8
+    assert back.methods == found.methods and len(back.methods) == 12
     for method in found.methods:
         whole = found.tokens(method)
         np.testing.assert_allclose(back.tokens(method), whole, rtol=2e-3, atol=1e-6)
@@ -150,15 +170,15 @@ def test_a_bundle_comes_back_from_its_file(asked: Asked, tmp_path: Path) -> None
     assert all(values.dtype != object for values in arrays.values())
     assert arrays["raw"].shape == (3, 4, len(found.token_ids), 16) and arrays["raw"].dtype == np.float16
     np.savez(tmp_path / "other.npz", format=np.array(0))
-    with pytest.raises(ValueError, match="A case bundle has format=2; this one has 0"):
+    with pytest.raises(ValueError, match="A case bundle has format=3; this one has 0"):
         load_bundle(tmp_path / "other.npz")
 
 
 def test_without_relevancy_there_is_none(asked: Asked, tmp_path: Path) -> None:
-    found = asked.bundle([asked.tokenizer.eos], options=dataclasses.replace(OPTIONS, relevancy=False))
-    assert found.relevancy is None and "relevancy" not in found.methods
+    found = asked.bundle([asked.tokenizer.eos], methods=CHEAP)
+    assert "relevancy" not in found.methods
     save_bundle(tmp_path / "case.npz", found)
-    assert load_bundle(tmp_path / "case.npz").relevancy is None
+    assert "relevancy" not in load_bundle(tmp_path / "case.npz").methods
 
 
 def test_the_models_own_answer_is_the_likeliest(asked: Asked) -> None:
@@ -171,10 +191,11 @@ def test_the_models_own_answer_is_the_likeliest(asked: Asked) -> None:
 
 
 def test_the_first_state_cannot_tell_two_answers_apart_but_the_gradient_can(asked: Asked) -> None:
-    yes, no = (asked.bundle(asked.tokenizer.encode(text, eos=True)) for text in ("yes", "no"))
-    assert np.array_equal(yes.raw[:, :, 0], no.raw[:, :, 0]) and np.array_equal(yes.rollout[:, 0], no.rollout[:, 0])
-    assert not np.array_equal(yes.raw[:, :, 1], no.raw[:, :, 1])  # the state that predicted EOS has read the answer
-    assert np.abs(yes.relevancy[0] - no.relevancy[0]).max() > 1e-6
+    yes, no = (asked.bundle(asked.tokenizer.encode(text, eos=True)).image for text in ("yes", "no"))
+    assert np.array_equal(yes["raw"][:, :, 0], no["raw"][:, :, 0])
+    assert np.array_equal(yes["rollout"][:, 0], no["rollout"][:, 0])
+    assert not np.array_equal(yes["raw"][:, :, 1], no["raw"][:, :, 1])  # what predicted EOS has read the answer
+    assert np.abs(yes["relevancy"][0] - no["relevancy"][0]).max() > 1e-6
 
 
 def test_words_and_answer_are_means_over_their_tokens(asked: Asked) -> None:
@@ -217,8 +238,8 @@ def test_of_an_empty_answer_eos_is_all_there_is(asked: Asked) -> None:
 
 
 def test_one_compilation_serves_all_cases(asked: Asked) -> None:
-    options = BundleOptions((0.123,), relevancy=True)
-    counters = capture_module._capture, relevancy_module._relevancy
+    options = PassOptions((0.123,))
+    counters = capture_module._capture, relevancy_module.relevancy
     asked.bundle(asked.tokenizer.encode("no", eos=True), options=options)
     before = [counter._cache_size() for counter in counters]
     for answer, prefix in (("yes", "a"), ("left lung", "answer en where is it?"), ("", "b")):

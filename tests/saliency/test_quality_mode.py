@@ -12,6 +12,7 @@ from radvqa_jax.data.sources import load_rows
 from radvqa_jax.files import read_json, read_jsonl
 from radvqa_jax.runners import RUNNERS
 from radvqa_jax.runners.saliency_quality import choose
+from radvqa_jax.saliency import methods
 from radvqa_jax.saliency.quality_cases import BLIND
 from radvqa_jax.saliency.quality_report import write_quality_report
 from radvqa_jax.saliency.quality_scores import halves, headline, quality_scores, verdicts
@@ -28,7 +29,7 @@ FIELDS = {
     "quality.bootstrap": 50,
     "eval.source.limit": 0,
 }
-METHODS = ("raw", "value_norm", "rollout", "relevancy")
+METHODS = tuple(name for name, method in methods.METHODS.items() if not method.against)
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,11 @@ def test_every_case_has_a_row_and_the_report_counts_them(measured: tuple[Any, Pa
     for row in rows:
         assert set(row["quality"]) == names
         assert np.array(row["heads"]["raw"]["roc_auc"]).shape == (2, 2)
+        assert set(row["heads"]) == {"raw", "value_norm"}  # scores have a sign
+        for name in ("occlusion", "knockout"):  # too many passes to be repeated for each other model
+            assert name in row["quality"] and all(name not in maps for maps in row["compared"].values())
+        assert row["grid"] == 2 and set(row["sinks"]["hot"]) == set(METHODS)
+        assert set(row["marked"]) == ({"occlusion", "knockout"} if row["curves"] else set())
         others = {
             "language model shuffled",
             "vision tower shuffled",
@@ -65,6 +71,9 @@ def test_every_case_has_a_row_and_the_report_counts_them(measured: tuple[Any, Pa
     over = np.mean([row["quality"]["raw"]["mass"] - row["quality"]["raw"]["area"] for row in rows])
     assert scores["localisation"]["raw"]["over_chance"]["mass"]["value"] == pytest.approx(over)
     assert scores["faithfulness"]["raw"]["deletion"]["area"]["n"] == 3
+    assert scores["marked"]["knockout"]["marked"]["n"] == 3
+    lost = [row["marked"]["occlusion"]["chosen"] for row in rows if row["curves"]]
+    assert scores["marked"]["occlusion"]["marked"]["value"] == pytest.approx(np.mean(lost))
     assert scores["provenance"]["synthetic"] is True
 
 
@@ -131,6 +140,9 @@ def fake_rows(better: float, *, images: int = 40) -> list[dict[str, Any]]:
                 "stability": {},
                 "curves": {},
                 "compared": {},
+                "marked": {"occlusion": {"patches": 2, "chosen": 0.5 + index / 100, "elsewhere": index / 100}},
+                "grid": 3,
+                "sinks": {"patches": [5] if index % 4 else [], "mass": 0.25, "hot": {"good": [5, 1]}},
                 "on_image": [[0.5, 0.5], [0.5, 0.5]],
                 "on_bos": [[0.1, 0.1], [0.1, 0.1]],
                 "heads": {"raw": {figure: heads.tolist() for figure in ("roc_auc", "mass", "hit")}},
@@ -165,6 +177,17 @@ def test_heads_are_chosen_on_one_half_of_the_images_and_told_on_the_other() -> N
     best = quality_scores(rows, resamples=100, seed=0, provenance={})["heads"]["raw"]["best"][0]
     assert (best["layer"], best["head"]) == (1, 0)
     assert best["on_the_other_half"]["n"] == 20 and best["on_the_other_half"]["value"] == pytest.approx(0.8)
+
+
+def test_sinks_are_listed_with_the_share_of_cases_and_marked_patches_with_their_difference(tmp_path: Path) -> None:
+    scores = quality_scores(fake_rows(0.1), resamples=100, seed=0, provenance={})
+    (sink,) = scores["sinks"]["patches"]
+    assert (sink["row"], sink["column"], sink["cases"]["value"]) == (2, 3, 0.75)  # patch 5 of 3 x 3, counted from 1
+    assert sink["hot_in"] == {"good": 1.0} and scores["sinks"]["cases_with"]["value"] == 0.75
+    over = scores["marked"]["occlusion"]["over_elsewhere"]
+    assert over["value"] == pytest.approx(0.5) and over["n"] == 40
+    page = write_quality_report(tmp_path, scores).read_text(encoding="utf-8")
+    assert "row 2, column 3" in page and "good 1.00" in page and "+0.500" in page
 
 
 def test_texts_of_the_data_are_escaped(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from radvqa_jax.saliency.methods import METHODS
 from radvqa_jax.saliency.quality import Quality, centre_prior, quality
 from radvqa_jax.saliency.viewer import (
     case_json,
@@ -18,7 +19,6 @@ from radvqa_jax.saliency.viewer import (
     to_script,
     write_viewer,
 )
-from radvqa_jax.saliency.viewer_types import METHODS
 from tests.saliency.viewer_case import GRID, HOSTILE, MODELS, WORDS, make_case, make_maps
 
 
@@ -105,7 +105,7 @@ def test_parts_that_do_not_belong_together_are_refused() -> None:
         case_json(make_case(mask=np.ones((3, 3), bool)))
     with pytest.raises(ValueError, match="has 0 maps and 4 words"):
         case_json(make_case(maps=[]))
-    with pytest.raises(ValueError, match="shares of 4 prompt words"):
+    with pytest.raises(ValueError, match="values of 4 words of the text"):
         case_json(make_case(maps=[maps[0]._replace(prompt=np.ones((4, 2)))]))
     with pytest.raises(ValueError, match="at least one case"):
         render_viewer([])

@@ -89,6 +89,10 @@ function modelPane({ name, label }) {
       const item = findMap(name);
       return item?.prompt ? meanOfWords(item.prompt, wordsOf(item.query), words) : null;
     },
+    earlier: (words) => {
+      const item = findMap(name);
+      return item?.earlier ? meanOfWords(item.earlier, wordsOf(item.query), words) : null;
+    },
   };
 }
 
@@ -103,6 +107,7 @@ function differencePane() {
     label: `${labelOf(state.first)} less ${labelOf(state.second)}`,
     map: (words, wanted = state) => less((pane) => pane.map(words, wanted), !isShare()),
     read: (words) => less((pane) => pane.read(words), false),
+    earlier: (words) => less((pane) => pane.earlier(words), false),
   };
 }
 
@@ -179,7 +184,8 @@ function showQuality() {
   $("quality").replaceChildren(text("caption", about, { class: "soft" }), top, body);
 }
 
-const methodLabel = (name) => (name === "contrast" ? `This answer against “${current.other}”` : shared.methods[name]?.label ?? name);
+const AGAINST = { contrast: "", contrast_first: ", first token that differs" };
+const methodLabel = (name) => (name in AGAINST ? `This answer against “${current.other}”${AGAINST[name]}` : shared.methods[name]?.label ?? name);
 
 function describe(item) {
   const parts = [methodLabel(item.method)];
@@ -264,8 +270,9 @@ function buildPanels() {
     canvas.width = width;
     canvas.height = height;
     // As large as the column and the window allow, at the image's own aspect.
-    stage.style.aspectRatio = `${width} / ${height}`;
-    stage.style.width = `min(100%, calc(min(78vh, 44rem) * ${width / height}))`;
+    const [across, down] = current.image.original; // a small image has more pixels here than there
+    stage.style.aspectRatio = `${across} / ${down}`;
+    stage.style.width = `min(100%, calc(min(78vh, 44rem) * ${across / down}))`;
     const over = drawing("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
     for (const name of ["halo marked", "outline marked", "halo", "chosen", "cursor"]) over.append(drawing("path", { class: name }));
     stage.append(canvas, over);

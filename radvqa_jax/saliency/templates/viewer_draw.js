@@ -49,7 +49,7 @@ function drawMarks() {
 // What the ends of a scale with a sign mean.
 function ends() {
   if (state.view === "difference") return [`more in ${labelOf(state.second)}`, `more in ${labelOf(state.first)}`];
-  return [`for “${current.other}”`, "for this answer"];
+  return state.method in AGAINST ? [`for “${current.other}”`, "for this answer"] : ["less", "more"];
 }
 
 function drawScale(limit, table) {
@@ -108,7 +108,7 @@ function drawWords(pane) {
     const shares = given ? [...read] : maps.map((map) => map && sumOver(map, patches));
     const top = Math.max(...shares.map((share) => Math.abs(share ?? 0))) || 1;
     options.forEach((option, w) => {
-      const share = shares[w], say = given ? (isSigned() && share > 0 ? "+" : "") + percent(share) : share === null ? "" : amount(share);
+      const share = shares[w], say = share === null ? "" : amount(share);
       option.setAttribute("aria-selected", String(query === state.query && state.words.has(w)));
       option.tabIndex = w === cursor[query] ? 0 : -1;
       option.querySelector(".share").textContent = say;
@@ -120,6 +120,7 @@ function drawWords(pane) {
     const what = given ? "what the chosen words of the answer read of it" : `${isShare() ? "its share" : "its sum"} on ${where}`;
     $(`${id}-measure`).textContent = shares.some((share) => share !== null) ? `Below each word: ${what} (${pane.label}).` : "";
   }
+  showSources(pane);
   const asked = current.maps.index.some((item) => item.query === "question");
   $("prompt-field").hidden = !current.prompt.length || !(asked || read);
   $("all-prompt").hidden = !asked;

@@ -1,0 +1,151 @@
+"""One answer against another: what speaks for the one and what for the other, by relevancy of a log-ratio.
+
+y = log p(answer) - log p(other): each sequence whole, EOS included, and under its own prefix. The two sequences are two
+rows of a batch. Up to the first token that differs the rows hold the same states, so the gradients of their attention
+are added before the positive part is taken; after it each row has its own. The tokens that both answers begin with
+cancel. `only_first` counts nothing but the first token that differs: y is then the difference of two logits of one
+state, and asks why the answers part there, not what follows.
+
+The map is relevancy of y less relevancy of -y, read at the states that predicted the tokens that count. It is positive
+where a patch speaks for the answer and negative where it speaks for the other one, and swapping the answers turns its
+sign. The signed form is this project's; Chefer et al. have the positive part alone (see relevancy.py).
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from radvqa_jax.models.attention import FOLD, Tapped, tapping
+from radvqa_jax.models.paligemma import PaliGemma, variables
+from radvqa_jax.saliency.buffers import nest
+from radvqa_jax.saliency.capture import LLM, VISION, answer_index
+from radvqa_jax.saliency.relevancy import pull_relevance
+from radvqa_jax.schema import Batch
+from radvqa_jax.trees import Flat
+
+
+class Contrast(NamedTuple):
+    """What speaks for an answer (> 0) or for the other one (< 0); no unit."""
+
+    relevance: Float[Array, " S"]  # image tokens, then text; past the tokens that both share, of the answer's own row
+    log_ratio: Float[Array, ""]  # y: by how much the tokens that count are likelier than the other's
+
+
+def first_difference(answer: Sequence[int], other: Sequence[int]) -> int:
+    """Returns the number of the first token in which two answers differ.
+
+    >>> first_difference([7, 8, 1], [7, 9, 1])
+    1
+
+    Raises:
+        ValueError: if there is none, because one answer is the beginning of the other.
+    """
+    for index, (mine, theirs) in enumerate(zip(answer, other, strict=False)):
+        if mine != theirs:
+            return index
+    raise ValueError(
+        f"Two answers of {len(answer)} and {len(other)} tokens differ in no token that both have, so there is nothing "
+        "to hold against each other. Give another answer as ask.other."
+    )
+
+
+@jax.custom_vjp
+def _gate(
+    probs: Float[Array, "2 N T S"], relevance: Float[Array, "2 T"], shared: Float[Array, " T"]
+) -> tuple[Float[Array, "2 N T S"], Float[Array, "2 T"]]:
+    """Returns probabilities and relevance. Backwards r becomes r + r Ā, with one Ā for the rows of shared states."""
+    return probs, relevance
+
+
+def _forward(probs: jax.Array, relevance: jax.Array, shared: jax.Array) -> Any:
+    return (probs, relevance), (probs, shared)
+
+
+def _backward(kept: tuple[jax.Array, jax.Array], cotangents: tuple[jax.Array, jax.Array]) -> Any:
+    (probs, shared), (gradient, relevance) = kept, cotangents
+    together = jnp.where(shared[None, None, :, None] > 0, gradient.sum(axis=0, keepdims=True), gradient)
+    return gradient, pull_relevance(together, probs, relevance), jnp.zeros_like(shared)
+
+
+_gate.defvjp(_forward, _backward)
+
+
+@partial(jax.jit, static_argnames=("model", "answer_len"))
+def _relevance(
+    model: PaliGemma,
+    params: Flat,
+    batch: Batch,
+    differs: Int[Array, ""],
+    only_first: Bool[Array, ""],
+    sign: Float[Array, ""],
+    *,
+    answer_len: int,
+) -> tuple[Float[Array, " S"], Float[Array, ""]]:
+    """Returns (relevance of sign * y, y)."""
+    model, num_patches = model.clone(remat="full"), model.variant.num_patches
+    collections = variables(params)
+    tokens, mask_ar = jnp.asarray(batch.tokens), jnp.asarray(batch.mask_ar)
+    index, length = answer_index(jnp.asarray(batch.mask_loss), size=answer_len)
+    targets = jnp.take_along_axis(tokens, index + 1, axis=1)
+    entry = jnp.arange(answer_len)[None]
+    counted = (entry >= differs) & (entry < length[:, None]) & (~only_first | (entry == differs))
+    positions = num_patches + tokens.shape[1] - 1
+    # The state that predicted the token that differs is the last one that both rows share.
+    shared = jnp.arange(positions) <= num_patches + index[0, 0] + differs
+    one = jnp.array([1.0, -1.0])[:, None]
+
+    def forward(relevance: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def hook(module: Tapped, probs: jax.Array, value: jax.Array, project: Any) -> jax.Array:
+            del value, project
+            if module.path[0] == VISION[0]:
+                return probs
+            probs, carried = _gate(probs, module.get_variable(FOLD, "relevance"), shared.astype(jnp.float32))
+            module.put_variable(FOLD, "relevance", carried)
+            return probs
+
+        start = {FOLD: nest(LLM, {"relevance": relevance})}
+        with tapping(hook):
+            out: Any = model.apply(
+                collections | start, batch.image, tokens[:, :-1], mask_ar[:, :-1], mutable=[FOLD], method="pre_logits"
+            )
+        states = jnp.take_along_axis(out[0], index[..., None], axis=1)
+        logits: Any = model.apply(collections, states, method=lambda module, x: module.llm.embedder.decode(x))
+        logprobs = jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], axis=-1)[..., 0]
+        y = jnp.where(counted, one * logprobs, 0.0).sum()
+        return sign * y, out[1][FOLD][LLM[0]][LLM[1]][LLM[2]]["relevance"]
+
+    (y, _), pull = jax.vjp(forward, jnp.zeros((2, positions), jnp.float32))
+    query = num_patches + index
+    weight = jnp.where(counted, jnp.where(shared[query], 0.5, 1.0), 0.0)  # a state that both share counts once
+    start = jnp.zeros((2, positions)).at[jnp.arange(2)[:, None], query].add(weight)
+    rows = pull((jnp.ones_like(y), start))[0]
+    return jnp.where(shared, rows.sum(axis=0), rows[0]), y * sign
+
+
+def contrast(
+    model: PaliGemma, params: Flat, pair: Batch, *, differs: int, only_first: bool = False, answer_len: int
+) -> Contrast:
+    """Returns what speaks for the first row's answer rather than for the second's, by two forward and backward passes.
+
+    Args:
+        model: static.
+        params: flat tree of base leaves and adapters.
+        pair: two training rows of one image and question: the answer, and the other one.
+        differs: of `first_difference`.
+        only_first: count the first token that differs alone.
+        answer_len: room for the tokens of either answer, EOS included.
+    """
+    if len(pair.tokens) != 2:
+        raise ValueError(f"A contrast is of two rows, the answer and the other one; got {len(pair.tokens)}.")
+    found = [
+        _relevance(
+            model, params, pair, np.int32(differs), np.bool_(only_first), np.float32(sign), answer_len=answer_len
+        )
+        for sign in (1, -1)
+    ]
+    return Contrast(found[0][0] - found[1][0], found[0][1])

@@ -1,0 +1,152 @@
+"""What a model's passes over a batch give; each pass is made once, when the first method asks for it."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from radvqa_jax.models.paligemma import PaliGemma
+from radvqa_jax.saliency import intervene, lens
+from radvqa_jax.saliency.capture import Captured, capture
+from radvqa_jax.saliency.contrast import Contrast, contrast
+from radvqa_jax.saliency.relevancy import relevancy
+from radvqa_jax.saliency.rollout import RolloutOptions
+from radvqa_jax.schema import Batch
+from radvqa_jax.trees import Flat
+
+
+@dataclass(frozen=True)
+class PassOptions:
+    """How maps are made, whatever the method; hashable."""
+
+    residuals: tuple[float, ...] = (0.5,)  # one rollout each
+    head_fusion: str = "mean"
+    start_layer: int = 0
+    discard: float = 0.0
+    windows: int = 8  # along a side: windows of patches that are covered or hidden in turn
+    knockout_layers: tuple[int, ...] = ()  # in which the answer cannot read a window; none = all
+
+    @property
+    def rollout(self) -> RolloutOptions:
+        """What `capture` folds in the language model."""
+        return RolloutOptions(self.residuals, self.head_fusion, self.start_layer, self.discard)
+
+    @property
+    def vision_rollout(self) -> RolloutOptions:
+        """What it folds in the vision tower: all its layers, and the middle one of the residual weights."""
+        return RolloutOptions((sorted(self.residuals)[len(self.residuals) // 2],), self.head_fusion, 0, self.discard)
+
+
+@dataclass(frozen=True)
+class Opposed:
+    """The same question with the answer and another one: two rows, and where they differ."""
+
+    pair: Batch
+    differs: int
+
+
+class Passes:
+    """The passes of a model over training rows."""
+
+    def __init__(
+        self,
+        model: PaliGemma,
+        params: Flat,
+        batch: Batch,
+        *,
+        options: PassOptions,
+        eos: int,
+        answer_len: int | None = None,
+        captures: Collection[str] = (),
+        opposed: Opposed | None = None,
+    ) -> None:
+        """Takes what is looked at.
+
+        Args:
+            model: static.
+            params: flat tree of base leaves and adapters.
+            batch: training rows; `mask_loss` says where the answers are.
+            options: how maps are made.
+            eos: the token that ends an answer.
+            answer_len: A, room for answer tokens, EOS included; None = T.
+            captures: what else the one captured pass keeps: value_norm, scores.
+            opposed: the answer and another one, of a batch of one row; None = there is no other.
+        """
+        self.model, self.params, self.batch, self.options, self.eos = model, params, batch, options, eos
+        self.answer_len, self.captures, self.opposed = answer_len, captures, opposed
+
+    @cached_property
+    def captured(self) -> Captured:
+        return capture(
+            self.model,
+            self.params,
+            self.batch,
+            answer_len=self.answer_len,
+            rows="text",
+            value_norm="value_norm" in self.captures,
+            scores="scores" in self.captures,
+            rollout=self.options.rollout,
+            vision_rollout=self.options.vision_rollout,
+        )
+
+    @property
+    def num_patches(self) -> int:
+        return self.model.variant.num_patches
+
+    @cached_property
+    def word_rows(self) -> Bool[Array, "B T"]:
+        """Text positions whose states read for a word: at the question's words, and before each word of the answer.
+
+        BOS and what predicted EOS are left out; the separator's state counts, because it predicted the first token.
+        """
+        tokens, mask_loss = jnp.asarray(self.batch.tokens), jnp.asarray(self.batch.mask_loss)
+        first = jnp.argmax(mask_loss, axis=1)[:, None]
+        words = ((tokens != self.eos) & (mask_loss == 1)).sum(axis=1, keepdims=True)
+        column = jnp.arange(tokens.shape[1] - 1)[None]
+        return (column >= 1) & (column < first - 1 + jnp.maximum(words, 1))
+
+    @cached_property
+    def relevance(self) -> Float[Array, "B A S"]:
+        """Relevancy without the identity that each state has of itself."""
+        found = relevancy(self.model, self.params, self.batch, answer_len=self.answer_len)
+        own = jax.nn.one_hot(self.captured.query, found.shape[-1])
+        within = jnp.arange(found.shape[1])[None] < self.captured.length[:, None]
+        return found - own * within[..., None]
+
+    def contrast(self, *, only_first: bool) -> Contrast:
+        assert self.opposed is not None, "methods that hold two answers against each other need another answer"
+        longest = int(self.opposed.pair.mask_loss.sum(axis=1).max())
+        return contrast(
+            self.model,
+            self.params,
+            self.opposed.pair,
+            differs=self.opposed.differs,
+            only_first=only_first,
+            answer_len=min(-(-longest // 16) * 16, self.opposed.pair.tokens.shape[1] - 1),  # few lengths compile
+        )
+
+    @cached_property
+    def lens(self) -> lens.Lens:
+        return lens.logit_lens(self.model, self.params, self.batch, answer_len=self.answer_len)
+
+    @cached_property
+    def occlusion(self) -> Float[Array, "B A P"]:
+        found = intervene.occlusion_map(
+            self.model, self.params, self.batch, windows=self.options.windows, answer_len=self.answer_len
+        )
+        return jnp.asarray(found)
+
+    @cached_property
+    def knockout(self) -> Float[Array, "B A P"]:
+        found = intervene.knockout_map(
+            self.model,
+            self.params,
+            self.batch,
+            windows=self.options.windows,
+            layers=self.options.knockout_layers,
+            answer_len=self.answer_len,
+        )
+        return jnp.asarray(found)
