@@ -29,6 +29,7 @@ INSTALL_REQUIRES = [
     "ml-collections>=1.1,<2",
     "nltk>=3.10.4,<4",  # with rouge-score and sacrebleu: the published metrics
     "numpy>=2.4,<3",
+    "opencc>=1.4.2,<2",  # traditional characters to simplified ones
     "optax>=0.2.8,<0.3",
     "orbax-checkpoint>=0.12.8,<0.13",
     "pillow>=13,<14",

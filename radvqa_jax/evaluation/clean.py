@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any
 
-LONGEST = 8_000  # characters that are read; of a longer reply the first and the last half of them
+LONGEST = 4_000  # characters that are read; of a longer reply the first and the last half of them
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ufeff]")
@@ -19,6 +19,7 @@ _FULL_WIDTH = str.maketrans("\uff1a\uff1f\uff01\uff08\uff09\uff1b\uff5c\uff1c\uf
 _SPACES, _LINES = re.compile(r"[^\S\n]+"), re.compile(r" ?\n(?: ?\n)* ?")
 # Names of reasoning blocks, as <name>, [NAME] or with triangles; MedGemma marks its own with two unused tokens.
 _THOUGHT = r"(?:think(?:ing)?|thoughts?|reasoning|reflection|scratchpad|analysis)"
+_THINK_HINTS = ("think", "thought", "reason", "reflect", "scratch", "analysis", "unused9", "channel")
 _THINK_OPEN = re.compile(
     rf"<{_THOUGHT}>|\[THINK\]|◁think▷|<unused94>|<\|channel\|?>\s*(?:analysis|thought)", re.IGNORECASE
 )
@@ -32,12 +33,14 @@ _END = re.compile(
     re.IGNORECASE,
 )
 _TOKENS = re.compile(
-    r"<\|[^<>|\n]{0,40}\|>|<(?:s|bos|pad|unk|mask|image|start_of_turn|start_of_image|end_of_image|fake_token_around_image"
+    r"<\|[^<>|\n]{0,40}\|>|<(?:s|bos|pad|unk|mask|image|start_of_turn|start_of_image|end_of_image"
+    r"|fake_token_around_image"
     r"|row_\d+_col_\d+|(?:unused|loc|seg|image_?)\d+)>|<\|?turn\|?>|\[/?INST\]|<</?SYS>>|<0x0A>",
     re.IGNORECASE,
 )
 _TAGS = re.compile(
-    r"</?(?P<name>a|b|big|blockquote|body|br|center|cite|code|dd|del|div|dl|dt|em|font|h[1-6]|head|hr|html|i|img|ins|kbd|li"
+    r"</?(?P<name>a|b|big|blockquote|body|br|center|cite|code|dd|del|div|dl|dt|em|font|h[1-6]|head|hr|html|i|img"
+    r"|ins|kbd|li"
     r"|mark|ol|p|pre|q|s|small|span|strike|strong|sub|sup|table|tbody|td|th|thead|tr|tt|u|ul)(?:\s[^<>]{0,200})?/?>",
     re.IGNORECASE,
 )
@@ -85,13 +88,19 @@ def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     return found
 
 
+def _ends(text: str, longest: int) -> str:
+    """Returns the first and the last half of what is longer."""
+    return text if len(text) <= longest else f"{text[: longest // 2]}\n{text[-longest // 2 :]}"
+
+
 def without_thinking(text: str) -> str:
     """Removes reasoning blocks; of a block that is never closed everything from its start on.
 
     >>> without_thinking("<think>Is it A? B?</think>C"), without_thinking("It could be A.</think>C")
     ('C', 'C')
     """
-    if not any(mark in text for mark in "<[◁"):
+    lower = text.casefold()
+    if not any(hint in lower for hint in _THINK_HINTS):
         return text
     if close := _last(_THINK_CLOSE, text):
         text = text[close.end() :]
@@ -166,12 +175,11 @@ def clean(text: str, *, question: str = "", prompt: str = "") -> str:
         question: what was asked; removed where the reply begins with it.
         prompt: what the model was given; removed where the reply begins with it.
     """
-    text = without_thinking(_SURROGATES.sub("\ufffd", text).translate(_FULL_WIDTH))
+    text = _ends(without_thinking(text), 3 * LONGEST)
+    text = _SURROGATES.sub("\ufffd", text).translate(_FULL_WIDTH)
     # Runs of white space shrink first: every later pattern may then meet white space character by character.
     text = _CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
-    text = _LINES.sub("\n", _SPACES.sub(" ", text)).strip()
-    if len(text) > LONGEST:
-        text = f"{text[: LONGEST // 2]}\n{text[-LONGEST // 2 :]}"
+    text = _ends(_LINES.sub("\n", _SPACES.sub(" ", text)).strip(), LONGEST)
     if "<" in text or "[" in text:
         for end in _END.finditer(text):
             if re.search(r"\w", _TOKENS.sub("", text[: end.start()])):

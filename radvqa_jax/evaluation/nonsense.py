@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from radvqa_jax.evaluation import intervals, scoring
-from radvqa_jax.evaluation.normalize import is_refusal
+from radvqa_jax.evaluation.polarity import is_refusal
 from radvqa_jax.schema import Record
 
 CONFIDENT = 0.5  # probability of the whole answer

@@ -1,22 +1,28 @@
-"""Text rules that scoring rests on: one normal form, whole-word yes/no, quantities, and lists without order.
-
-They are written for English. Every rule either reads one thing in a reply or returns None; none of them looks for the
-reference inside the reply, so that a reply which names every option wins nothing.
-"""
+"""The normal form in which English answers are compared, and lists without order."""
 
 import functools
+import itertools
 import re
 import unicodedata
-from collections.abc import Sequence
-from decimal import Decimal
-from typing import Literal
+
+from radvqa_jax.evaluation import numbers
 
 # Quotation marks, dashes and ligatures that NFKC leaves as they are.
 _TYPOGRAPHY = str.maketrans(
     dict.fromkeys("\u2018\u2019`", "'")
     | dict.fromkeys("\u201c\u201d", '"')
     | dict.fromkeys("\u2010\u2011\u2013\u2212", "-")
-    | {"\u0153": "oe", "\u0152": "Oe", "\u00e6": "ae", "\u00c6": "Ae", "\u00d7": "x", "\u2044": "/", "\u2248": "~"}
+    | {
+        "\u0153": "oe",
+        "\u0152": "Oe",
+        "\u00e6": "ae",
+        "\u00c6": "Ae",
+        "\u00d7": "x",
+        "\u2044": "/",
+        "\u2248": "~",
+        "\u2032": "'",
+        "\u2033": '"',
+    }
 )
 # British stems and what they become; applied to both sides, so that a stem only has to be unambiguous.
 _SPELLING = [
@@ -52,187 +58,126 @@ _SPELLING = [
     ]
 ]
 _ANY_SPELLING = re.compile("|".join(pattern.pattern for pattern, _ in _SPELLING))
-_NUMBERS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
-seventeen eighteen nineteen twenty""".split()
-_NUMBER = {word: str(value) for value, word in enumerate(_NUMBERS)}
-_ARTICLES = {"a", "an", "the"}
-_UNITS = r"(?:%|mm|cm|ml|mg|kg|hu|kvp?|m|g|l)"
-_UNIT_WORDS = [
-    (re.compile(rf"(?<=\d)[ -]?{pattern}\b"), f" {unit}")
-    for pattern, unit in [
-        (r"(?:per ?cent)", "%"),
-        (r"(?:millimeters?|mms)", "mm"),
-        (r"(?:centimeters?|cms)", "cm"),
-        (r"(?:milliliters?|mls|cc)", "ml"),
-        (r"(?:hounsfield units?)", "hu"),
-    ]
-]
-# Units of one kind, in terms of its smallest.
-_SMALLEST = {"mm": ("mm", 1), "cm": ("mm", 10), "m": ("mm", 1000), "ml": ("ml", 1), "l": ("ml", 1000)}
-_SMALLEST |= {"mg": ("mg", 1), "g": ("mg", 1000), "kg": ("mg", 1_000_000)}
-_QUANTITY = re.compile(r"(?<![\w.])(-?\d+(?:\.\d+)?) (mm|cm|m|ml|l|mg|g|kg)(?!\w)")
 _CONTRACTIONS = [
     (re.compile(r"\bcan(?:'t|not)\b"), "can not"),
     (re.compile(r"\bwon't\b"), "will not"),
     (re.compile(r"n't\b"), " not"),
     (re.compile(r"\bi'm\b"), "i am"),
-    (re.compile(r"'"), ""),
 ]
 
-_YES, _NO = {"yes", "yeah", "yep", "yup"}, {"no", "nope"}
-_CONJUNCTIONS = {"and", "or", "nor"}
-_SUBJECTS = {"it", "there", "this", "that", "these", "those", "the", "i", "he", "she", "they", "we"}
-_NEGATORS = {"not", "never", "neither", "nor", "either", "unable", "whether", "if", "without"}
-_CLAUSES = re.compile(r"[.,;:!?()\[\]{}<>\"*_/|\n\r\u2014\u2015]+|\s-+(?:\s|$)|^\s*-+\s")
-_UNSURE = re.compile(r"\b(?:unsure|uncertain|indeterminate|not (?:sure|certain)|not know|hard to (?:say|tell))\b")
-_HEDGES = {"maybe", "perhaps", "possibly", "probably", "unclear"}
-_REFUSAL = re.compile(
-    r"\b(?:as ai\b|as (?:base )?(?:vlm|language model)|not trained to|(?:unable|not able) to"
-    r"|can not (?:be )?(?:answer|determin|provid|assist|help|tell|say|assess|evaluat|view|access|process|diagnos"
-    r"|interpret|analyz|comment|offer)\w*"
-    r"|(?:do|does) not know|no (?:images?|pictures?|scans?) (?:\w+ ){0,2}(?:provided|given|attached|available|uploaded)"
-    r"|no (?:idea|opinion|way to))"
+# A letter behind one of these is a name, not an article: hepatitis A, type A dissection.
+_NAMED = set(
+    "hepatitis type group vitamin influenza class grade stage category factor hemophilia arrow label panel figure "
+    "image option choice zone segment stanford weber subtype point structure letter series lesion area region".split()
 )
-_IDIOMS = re.compile(r"\b(?:no (?:doubt|question)\b|without (?:a |any )?doubt\b)")  # neither yes nor no
-_MARK = re.compile(
-    r"\b(?:answer|ans|option|choice)\b[\s*_\"]*(?:is\b|was\b|would be\b|should be\b|:|=|-\s)[\s*_\":=]*"
-    r"|<answer>|\bI (?:would )?(?:choose|pick|select)\b",
-    re.IGNORECASE,
+_ARTICLES = {"a", "an", "the"}
+_SUPERSCRIPTS = str.maketrans("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b", "0123456789-")
+_SUPERSCRIPT = re.compile("(?:(?<=[0-9])|(?<=[cm]m))[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]+")
+_VULGAR = re.compile("(?<=[0-9])(?=[\u00bc-\u00be\u2150-\u215e])")  # 5\u00bd is 5 1/2, not 51/2
+_ABBREVIATED = re.compile(r"\b(?:[a-z]\.){2,}")
+_WITH = [(re.compile(r"\bw/o\b"), "without"), (re.compile(r"\bw/ ?(?=[a-z])"), "with "), (re.compile(r"&"), " and ")]
+# A point, slash and colon stay inside a number, a minus before one, a caret before a power; other marks part words.
+_MARKS = re.compile(
+    r"(?<!\d)[./:^]|[./:](?!\d)|\^(?![\d-])|(?<!\S)-(?!\d)|(?<=[^\s^])-|[<>≤≥±](?!-?\d)|[^\w\s%<>≤≥±+./:^-]"
 )
-# What wraps an answer in LaTeX and in tags: the innermost first.
-_LATEX = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
-_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{([^{}]*)\}")
+_NEGATED = re.compile(r"^(?:no|not|without|absent|absence of|negative for|free of|denies|neither|nor)\b")
 
 
 def fold(text: str) -> str:
     """Returns text without typographic variants, accents on Latin letters, and invisible characters; case is kept."""
     if text.isascii():  # most is, and this is most of the time that scoring takes
         return text.replace("`", "'")
+    text = _SUPERSCRIPT.sub(lambda match: "^" + match[0].translate(_SUPERSCRIPTS), _VULGAR.sub(" ", text))
     text = unicodedata.normalize("NFKD", text)
     kept = [c for c in text if not "\u0300" <= c <= "\u036f" and unicodedata.category(c) != "Cf"]
     return unicodedata.normalize("NFKC", "".join(kept)).translate(_TYPOGRAPHY)
+
+
+def contract(text: str) -> str:
+    """Returns a lower-case text with its contractions in full: "isn't" is "is not"."""
+    for pattern, replacement in _CONTRACTIONS if "'" in text or "cannot" in text else ():
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _prepare(text: str) -> str:
+    """Returns the folded, lower-case text with contractions, spelling and numbers in one form; marks stay."""
+    text = contract(numbers.mark_case(fold(text)).casefold().replace("_", " "))
+    for pattern, american in _SPELLING if _ANY_SPELLING.search(text) else ():
+        text = pattern.sub(american, text)
+    for pattern, word in _WITH if "/" in text or "&" in text else ():
+        text = pattern.sub(word, text)
+    text = _ABBREVIATED.sub(lambda match: match[0].replace(".", "") + " ", text)  # P.A. is PA
+    return numbers.write(text)
+
+
+def _normalize(text: str) -> str:
+    text = _prepare(text).replace("'", "")
+    words = _MARKS.sub(" ", text).split()
+    kept: list[str] = []
+    for index, word in enumerate(words):
+        if word not in _ARTICLES or index == len(words) - 1 or (word == "a" and kept and kept[-1] in _NAMED):
+            kept.append(word)
+    return " ".join(kept)
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def normalize(text: str) -> str:
     """Returns the form in which answers are compared: lower case, American, without articles and punctuation.
 
-    Negation words stay. Numbers keep their sign and decimals, units stand apart, small number words become digits.
-    An article that is the last word stays, for it may be a name (option A, hepatitis A).
+    Negation words stay. Numbers have one notation (numbers.py), number words become digits. An article that names
+    something stays: one that is the last word (option A), or follows a word like hepatitis, type or vitamin.
 
     >>> normalize("The  left-sided Tumour, 5.0cm!")
     'left sided tumor 5 cm'
-    >>> normalize("There isn't a fracture."), normalize("A")
-    ('there is not fracture', 'a')
+    >>> normalize("There isn't a fracture."), normalize("A"), normalize("hepatitis A infection")
+    ('there is not fracture', 'a', 'hepatitis a infection')
     """
-    text = fold(text).casefold().replace("_", " ")
-    for pattern, replacement in _CONTRACTIONS:
-        text = pattern.sub(replacement, text)
-    for pattern, american in _SPELLING if _ANY_SPELLING.search(text) else ():
-        text = pattern.sub(american, text)
-    text = re.sub(r"\b(?:[a-z]\.){2,}", lambda match: match[0].replace(".", "") + " ", text)  # P.A. is PA
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)  # 1,000
-    text = re.sub(r"(?<!\S)\.(?=\d)", "0.", text)  # .5
-    text = re.sub(r"(?<=\d)(\.\d*?)0+(?!\d)", r"\1", text)  # 5.0, 2.50
-    for pattern, unit in _UNIT_WORDS:
-        text = pattern.sub(unit, text)
-    text = re.sub(r"(?<=\d) ?x ?(?=\d)", " x ", text)  # 3x4
-    text = re.sub(rf"(?<=\d)(?={_UNITS}(?!\w))", " ", text)
-    text = re.sub(r"(?:\b(?:about|approximately|approx\.?|around|roughly)\s+|~\s*)(?=\d)", "", text)
-    # A point and a slash stay inside a number and a minus before one; every other mark separates words.
-    text = re.sub(r"(?<!\d)[./]|[./](?!\d)|(?<!\S)-(?!\d)|(?<=\S)-|[^\w\s%<>≤≥+./-]", " ", text)
-    words = [_NUMBER.get(word, word) for word in text.split()]
-    return " ".join([*(word for word in words[:-1] if word not in _ARTICLES), *words[-1:]])
-
-
-def explicit_answer(text: str) -> str:
-    """Returns what follows the last "answer:", "answer is" and the like, or the whole text if there is none.
-
-    >>> explicit_answer("Answer: A. No, the final answer is: **D**")
-    'D**'
-    """
-    if "\\" in text:
-        text = _BOXED.sub(r" answer: \1\n", _LATEX.sub(r"\1", text))
-    after = _MARK.split(text.replace("</answer>", "\n"))
-    return after[-1] if re.search(r"\w", after[-1]) else text
+    found = _normalize(text)
+    # What stood between digits and letters may join them when it goes ("T, 5"): written until nothing changes.
+    for _ in range(3 if any(character.isdigit() for character in found) else 0):
+        if (again := _normalize(found)) == found:
+            break
+        found = again
+    return found
 
 
 def comparable(text: str) -> str:
-    """Returns the normal form with every length, volume and mass in its smallest unit.
+    """Returns the normal form with every length, area, volume and mass in its smallest unit.
 
     >>> comparable("A mass of 5 cm"), comparable("5 centimetres"), comparable("50mm")
     ('mass of 50 mm', '50 mm', '50 mm')
     """
-
-    def smallest(match: re.Match[str]) -> str:
-        unit, factor = _SMALLEST[match[2]]
-        value = (Decimal(match[1]) * factor).normalize()
-        return f"{value:f} {unit}"
-
-    return _QUANTITY.sub(smallest, normalize(text))
-
-
-def is_refusal(text: str) -> bool:
-    """Returns whether the reply declines to answer.
-
-    >>> is_refusal("Sorry, as a base VLM I am not trained to answer this question."), is_refusal("No pneumonia")
-    (True, False)
-    """
-    return bool(_REFUSAL.search(normalize(text)))
+    return numbers.smallest_units(normalize(text))
 
 
 def answer_items(text: str) -> frozenset[str]:
     """Returns the items of a list without order; a comma inside a number does not separate.
 
+    A negation holds for its own item, and for a list joined by "or". Where it may hold for more ("no mass and
+    fracture") the text stays one item, so that its order counts.
+
     >>> sorted(answer_items("Left lung, the heart and ribs"))
     ['heart', 'left lung', 'ribs']
+    >>> sorted(answer_items("no mass or fracture")), sorted(answer_items("no mass and fracture"))
+    (['no fracture', 'no mass'], ['no mass and fracture'])
     """
-    parts = re.split(r",(?!\d)|(?<!\d),|;|\band\b|&", fold(text).casefold())
-    return frozenset(item for part in parts if (item := comparable(part)))
-
-
-def _read_clause(words: Sequence[str], *, first: bool) -> set[str]:
-    """Returns which of yes, no stand as answers in one clause, and "unsure" if one of them is negated."""
-    found: set[str] = set()
-    verdict_words = _YES | _NO
-    for index, word in enumerate(words):
-        if word not in verdict_words:
-            continue
-        near = [w for w in (*words[:index][-2:], *words[index + 1 : index + 3]) if w not in _CONJUNCTIONS]
-        after = words[index + 1 : index + 2]
-        # "no" before a noun is a negation, not the answer, unless the reply opens with it.
-        opens = index == 0 and (first or word in _YES or not after or after[0] in _SUBJECTS)
-        ends = index == len(words) - 1
-        if opens or ends or any(w in verdict_words for w in near):
-            found.add("yes" if word in _YES else "no")
-            if not opens and (_NEGATORS | _NO) & set(words[:index]):
-                found.add("unsure")
-    return found
-
-
-def parse_yes_no(text: str) -> Literal["yes", "no"] | None:
-    """Returns the yes or no that a reply gives, or None: neither, both, hedged, or a refusal.
-
-    Only whole words count, and only where they stand as the answer: they open the reply, make up or end a clause, or
-    follow "answer:". A "no" inside a sentence ("there is no fracture") is a negation: whether it means yes or no
-    depends on the question, and is not guessed.
-
-    >>> parse_yes_no("Yes, abnormal"), parse_yes_no("Normal; note the clips"), parse_yes_no("yes and no")
-    ('yes', None, None)
-    """
-    text = explicit_answer(fold(text).casefold())
-    if is_refusal(text) or _UNSURE.search(normalize(text)):
-        return None
-    text = _IDIOMS.sub(" ", re.sub(r"\bno\.\s*(?=\d)", "number ", text))
-    for pattern, replacement in _CONTRACTIONS:
-        text = pattern.sub(replacement, text)
-    clauses = [words for part in _CLAUSES.split(text) if (words := re.findall(r"[^\W_]+(?:-[^\W_]+)*", part))]
-    found: set[str] = set()
-    for index, words in enumerate(clauses):
-        reading = _read_clause(words, first=index == 0)
-        if _HEDGES & set(words) and (reading or not found or len(words) <= 2):
-            return None
-        found |= reading
-    if found == {"yes"}:
-        return "yes"
-    return "no" if found == {"no"} else None
+    text = _prepare(text)
+    parts = [
+        part
+        for piece in re.split(r"[,;\n\u3001]|\band\b|\bplus\b|\bas well as\b", text)
+        if (part := piece.strip(" .:"))
+    ]
+    items: list[str] = []
+    for part in parts:
+        first, *others = (comparable(piece) for piece in re.split(r"\b(?:or|nor)\b", part))
+        negator = _NEGATED.match(first)
+        if others and negator:
+            items += [first, *(f"{negator[0]} {other}" for other in others if other)]
+        else:
+            items.append(comparable(part))
+    items = [item for item in items if item]
+    negated = [bool(_NEGATED.match(item)) for item in items]
+    if any(earlier and not later for earlier, later in itertools.pairwise(negated)):
+        return frozenset({comparable(text)})
+    return frozenset(items)

@@ -1,14 +1,21 @@
-"""The verdicts on one answer: `exact` (normalised equality) and `radvqa` (with radiology terms and sentence frames)."""
+"""The verdicts on one answer: `exact` (normalised equality) and `radvqa` (with radiology terms and sentence frames).
+
+Both read the cleaned reply (clean.py) and where it states its answer (marks.py). They differ in what they accept:
+`exact` takes a yes or no that is said, an option by letter or by its text, and the reference in normal form; `radvqa`
+also a statement that answers a yes/no question, other words for the same thing (terms/), and a sentence that says just
+the reference. Neither looks for the reference inside a reply.
+"""
 
 from typing import Literal, NamedTuple, get_args
 
-from radvqa_jax.evaluation import choices, normalize
+from radvqa_jax.evaluation import chinese, choices, frames, marks, normalize, polarity
 from radvqa_jax.evaluation.clean import clean
 from radvqa_jax.schema import Record
 
 Outcome = Literal["correct", "incorrect", "unparsed"]
 Column = Literal["exact", "radvqa"]
 COLUMNS: tuple[Column, ...] = get_args(Column)
+_SHOWN = 200  # characters of an open answer that a verdict keeps
 
 
 class Verdict(NamedTuple):
@@ -26,69 +33,164 @@ class Verdicts(NamedTuple):
     radvqa: Verdict
 
 
-def _choice_verdict(record: Record, prediction: str) -> Verdict:
+def _compared(rule: str, read: str | None, reference: str) -> Verdict:
+    if read is None:
+        return Verdict("unparsed", rule, "")
+    return Verdict("correct" if read == reference else "incorrect", rule, read)
+
+
+def _reference_option(record: Record) -> int:
     texts = choices.option_texts(record.choices)
     written = normalize.normalize(record.reference)
-    in_texts = texts.index(written) if written in texts else None
-    reference = choices.parse_choice(record.reference, record.choices) if in_texts is None else in_texts
-    if reference is None:
+    found = texts.index(written) if written in texts else choices.parse_choice(record.reference, record.choices)
+    if found is None:
         raise ValueError(
             f"Question {record.question_id!r}: the reference {record.reference!r} is none of the choices "
             f"{record.choices}. Mend the row where the data set is built, or leave the choices empty."
         )
-    chosen = choices.parse_choice(prediction, record.choices)
-    if chosen is None and set(texts) == {"yes", "no"} and (answer := normalize.parse_yes_no(prediction)):
+    return found
+
+
+def _choice(record: Record, reply: str, column: Column, language: str) -> Verdict:
+    texts, reference = choices.option_texts(record.choices), _reference_option(record)
+    form = frames.key if column == "radvqa" else normalize.normalize
+    if language == "zh":
+        reply, form = chinese.choice_text(reply), chinese.key if column == "radvqa" else chinese.plain
+    chosen = choices.parse_choice(reply, record.choices, record.question, form=form)
+    if chosen is None and set(texts) == {"yes", "no"} and (answer := polarity.parse_yes_no(reply)):
         chosen = texts.index(answer)
-    if chosen is None:
-        return Verdict("unparsed", "choice", "")
-    return Verdict("correct" if chosen == reference else "incorrect", "choice", texts[chosen])
+    # Two options with one text are one option.
+    return _compared("choice", None if chosen is None else texts[chosen], texts[reference])
 
 
-def _verdict(record: Record, prediction: str) -> Verdict:
-    """Returns whether a prediction is correct, incorrect or unparsed, by which rule, and what was read.
+def _yes_no(record: Record, reply: str, reference: str, column: Column, language: str) -> Verdict:
+    wide = column == "radvqa"
+    read = chinese.parse_yes_no if language == "zh" and chinese.has_han(reply) else polarity.parse_yes_no
+    return _compared("yes/no", read(reply, record.question, by_statement=wide), reference)
 
-    - A question with choices: the one option that the prediction chooses, by letter or by text (`parse_choice`).
-    - A reference that is yes or no: the yes or no that the prediction gives (`parse_yes_no`).
-    - Otherwise the whole answer in normal form, lists without order. Nothing is matched by containment.
 
-    An empty prediction or a refusal is unparsed, unless that is what the reference says.
+def _open(record: Record, reply: str, column: Column) -> Verdict:
+    reference = record.reference
+    plain, items = normalize.comparable(reference), normalize.answer_items(reference)
+    stated = marks.stated(reply, record.question)
+    # "The treatment of choice is …" may itself be the answer, so the reply is read with its marks, too.
+    for text in dict.fromkeys((reply, stated.text)):
+        if len(text) <= frames.LONGEST + len(reference) and not stated.withdrawn:
+            read = normalize.comparable(text)
+            if read == plain or (items and normalize.answer_items(text) == items):
+                return Verdict("correct", "whole answer", "; ".join(sorted(items)) or read)
+    if column == "radvqa" and not stated.withdrawn:
+        wanted = [reference, *frames.without_gloss(reference)]
+        if any(frames.says(want, text, record.question) for text in frames.candidates(stated) for want in wanted):
+            return Verdict("correct", "whole answer", "; ".join(sorted(items)))
+    said = stated.text[: frames.LONGEST]
+    shown = "; ".join(sorted(normalize.answer_items(said))) or normalize.comparable(said)
+    if not shown or stated.withdrawn or polarity.is_refusal(reply):
+        return Verdict("unparsed", "whole answer", "")
+    return Verdict("incorrect", "whole answer", shown[:_SHOWN])
+
+
+def _open_chinese(record: Record, reply: str, column: Column) -> Verdict:
+    stated = marks.stated(reply, record.question)
+    texts = [] if stated.withdrawn else list(dict.fromkeys((reply, stated.text)))
+    right = any(chinese.says(record.reference, t, record.question, exact=column == "exact") for t in texts)
+    said = stated.text[: frames.LONGEST]
+    read = "; ".join(sorted(chinese.key(said))) or chinese.plain(said)
+    if not right and (not read or stated.withdrawn or chinese.is_refusal(reply)):
+        return Verdict("unparsed", "whole answer", "")
+    return Verdict("correct" if right else "incorrect", "whole answer", read[:_SHOWN])
+
+
+def _verdict(record: Record, reply: str, column: Column, language: str) -> Verdict:
+    if record.choices:
+        return _choice(record, reply, column, language)
+    if language == "zh":
+        if reference := chinese.reference_polarity(record.reference, record.question):
+            return _yes_no(record, reply, reference, column, language)
+        return _open_chinese(record, reply, column)
+    reference = normalize.normalize(record.reference)
+    said = reference if reference in ("yes", "no") else _said_with_reason(record.reference)
+    if said in ("yes", "no"):
+        return _yes_no(record, reply, said, column, language)
+    return _open(record, reply, column)
+
+
+def _said_with_reason(reference: str) -> str | None:
+    """Returns the yes or no of a reference that adds a reason to it ("No, it is normal")."""
+    first = normalize.normalize(reference.split(",")[0].split(".")[0])
+    return polarity.parse_yes_no(reference) if first in ("yes", "no") else None
+
+
+def language_of(record: Record, prediction: str = "") -> str:
+    """Returns whose rules a record needs: en or zh.
+
+    A record that does not say its language is Chinese if its question, reference or prediction holds Chinese
+    characters, else English.
 
     Raises:
-        ValueError: if the reference is empty, or is none of the choices.
+        ValueError: naming a language without rules.
     """
-    reference = normalize.normalize(record.reference)
-    if not reference:
+    said = record.language.strip().casefold().replace("_", "-").split("-")[0]
+    if not said:
+        text = f"{record.question}{record.reference}{prediction}{''.join(record.choices)}"
+        return "zh" if chinese.has_han(text) else "en"
+    known = {"english": "en", "eng": "en", "chinese": "zh", "zho": "zh", "chi": "zh", "cn": "zh", "mandarin": "zh"}
+    said = known.get(said, said)
+    if said not in ("en", "zh"):
+        raise ValueError(
+            f"Question {record.question_id!r} is in the language {record.language!r}, for which there are no scoring "
+            "rules; known: en, zh. Leave its rows out, or have a judge score them (mode=judge)."
+        )
+    return said
+
+
+def check_reference(record: Record) -> None:
+    """Raises ValueError if the reference is no text, or empty: then no answer can be right."""
+    if not isinstance(record.reference, str):
+        raise ValueError(
+            f"Question {record.question_id!r}: the reference must be a text; got {record.reference!r}. "
+            "Mend the row where the data set is built."
+        )
+    if not normalize.normalize(record.reference):
         raise ValueError(
             f"Question {record.question_id!r} has the empty reference {record.reference!r}; no answer can be right. "
             "Reject the row where the data set is built."
         )
-    if record.choices:
-        return _choice_verdict(record, prediction)
-    if reference in ("yes", "no"):
-        answer = normalize.parse_yes_no(prediction)
-        if answer is None:
-            return Verdict("unparsed", "yes/no", "")
-        return Verdict("correct" if answer == reference else "incorrect", "yes/no", answer)
-    reference, items = normalize.comparable(record.reference), normalize.answer_items(record.reference)
-    for text in (prediction, normalize.explicit_answer(prediction)):  # "the treatment of choice is …" may be the answer
-        read = normalize.comparable(text)
-        if read == reference or (items and normalize.answer_items(text) == items):
-            return Verdict("correct", "whole answer", read)
-    if not read or normalize.is_refusal(prediction):
-        return Verdict("unparsed", "whole answer", "")
-    return Verdict("incorrect", "whole answer", read)
+
+
+def _columns(record: Record, prediction: str, columns: tuple[Column, ...]) -> list[Verdict]:
+    check_reference(record)
+    if not isinstance(prediction, str):
+        raise ValueError(
+            f"Question {record.question_id!r}: a prediction must be a text; got {prediction!r}. "
+            "Write an empty text where the system gave no answer."
+        )
+    language = language_of(record, prediction)
+    reply = clean(prediction, question=record.question, prompt=record.prompt)
+    return [_verdict(record, reply, column, language) for column in columns]
+
+
+def column_verdict(record: Record, prediction: str, column: Column) -> Verdict:
+    """Returns the verdict of one column; see `verdicts`."""
+    return _columns(record, prediction, (column,))[0]
 
 
 def verdicts(record: Record, prediction: str) -> Verdicts:
     """Returns both verdicts on a prediction.
 
+    - A question with choices: the one option that the prediction chooses, by letter or by text.
+    - A reference that is yes or no: the yes or no that the prediction gives.
+    - Otherwise the whole answer, lists without order. Nothing is matched by containment.
+
+    An empty prediction or a refusal is unparsed, unless that is what the reference says.
+
     Raises:
-        ValueError: if the reference is empty, or is none of the choices.
+        ValueError: if the reference is empty or is none of the choices, if the prediction is no text, or if there are
+            no rules for the language.
     """
-    found = _verdict(record, clean(prediction, question=record.question, prompt=record.prompt))
-    return Verdicts(found, found)
+    return Verdicts(*_columns(record, prediction, COLUMNS))
 
 
 def verdict(record: Record, prediction: str) -> Verdict:
-    """Returns the verdict of the main column, `radvqa`."""
-    return verdicts(record, prediction).radvqa
+    """Returns the verdict of the main column, `radvqa`; see `verdicts`."""
+    return column_verdict(record, prediction, "radvqa")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from radvqa_jax.evaluation import intervals
-from radvqa_jax.evaluation.rules import COLUMNS, Column, Verdict, Verdicts, verdict, verdicts
+from radvqa_jax.evaluation.rules import COLUMNS, Column, Verdict, Verdicts, column_verdict, verdict, verdicts
 from radvqa_jax.schema import Record
 
 __all__ = ["COLUMNS", "Column", "Verdict", "Verdicts", "verdict", "verdicts"]
@@ -65,7 +65,7 @@ def first_verdicts(records: Sequence[Record], *, column: Column = "radvqa") -> l
         ValueError: if a question occurs twice, or has no prediction.
     """
     check_once(records)
-    return [getattr(verdicts(record, record.predictions[0]), column) for record in records]
+    return [column_verdict(record, record.predictions[0], column) for record in records]
 
 
 def image_ids(records: Iterable[Record]) -> np.ndarray:

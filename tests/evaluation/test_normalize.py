@@ -5,14 +5,10 @@ import random
 import pytest
 
 from radvqa_jax.evaluation.choices import option_texts, parse_choice
-from radvqa_jax.evaluation.normalize import (
-    answer_items,
-    comparable,
-    explicit_answer,
-    is_refusal,
-    normalize,
-    parse_yes_no,
-)
+from radvqa_jax.evaluation.clean import clean
+from radvqa_jax.evaluation.marks import stated
+from radvqa_jax.evaluation.normalize import answer_items, comparable, normalize
+from radvqa_jax.evaluation.polarity import is_refusal, parse_yes_no
 
 CHOICES = ["CT", "MRI", "Pneumonia", "Normal chest"]
 
@@ -154,7 +150,7 @@ def test_normal_form_is_a_fixed_point() -> None:
     ],
 )
 def test_yes_no(text: str, answer: str | None) -> None:
-    assert parse_yes_no(text) == answer
+    assert parse_yes_no(clean(text)) == answer
 
 
 @pytest.mark.parametrize(
@@ -206,7 +202,7 @@ def test_yes_no(text: str, answer: str | None) -> None:
     ],
 )
 def test_choice(text: str, index: int | None) -> None:
-    assert parse_choice(text, CHOICES) == index
+    assert parse_choice(clean(text), CHOICES) == index
 
 
 def test_options_that_are_letters_are_read_as_text() -> None:
@@ -234,8 +230,8 @@ def test_lists_have_no_order() -> None:
 
 
 def test_the_last_explicit_answer_counts() -> None:
-    assert explicit_answer("Answer: left. The final answer is: right") == "right"
-    assert explicit_answer("left. Answer: ") == "left. Answer: "
+    assert stated("Answer: left. The final answer is: right").text == "right"
+    assert stated("left. Answer: ").text == "left."
 
 
 @pytest.mark.parametrize(

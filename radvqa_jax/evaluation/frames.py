@@ -1,0 +1,205 @@
+"""Whether an open answer says just the reference: in other words, in another order, or framed by a sentence.
+
+A frame is what a sentence adds without saying more: words of reporting ("the image shows") and words that the question
+gave. Whatever else an answer holds has to be the reference, so an answer that names several things, denies, doubts or
+adds something never equals one that does not. Numbers, negations and what a question offers to choose from are
+never part of a frame.
+"""
+
+import functools
+import itertools
+import re
+
+from radvqa_jax.evaluation import marks, terms
+from radvqa_jax.evaluation.normalize import answer_items, comparable
+
+LONGEST = 600  # characters of an answer that may be the reference and its frame
+
+_FUNCTION = set("of in on at within inside into onto for from with by its their his her".split())
+_REPORT = _FUNCTION | set(
+    """there is are was were be been being it this that these those which as also here appear appears seem seems
+    look looks like show shows showed shown showing demonstrate demonstrates demonstrated demonstrating reveal
+    reveals revealed depict depicts depicted display displays displayed indicate indicates indicated suggest
+    suggests suggestive consistent compatible represent represents represented see seen visible visualized
+    visualize identified identify observed observe noted note located location situated found present presence
+    evidence image picture scan film patient finding using used taken obtained acquired performed most likely
+    probably probable appearance i we can think believe would say has have having based given provided diagnosis
+    answer final impression conclusion therefore thus so overall due because because condition pathology called
+    known described characterized termed involve involved involving affect affected""".split()
+)
+# What changes meaning wherever it stands: never taken as part of a frame, not even if the question has it.
+_NEGATION = set(
+    "no not never neither nor none without absent absence negative unlikely cannot rather except but".split()
+)
+_GUARDED = _NEGATION | set("or and normal abnormal possible possibly maybe may might could vs versus".split())
+_ORDERED = _NEGATION | set("to than from between above below under over behind if before after versus vs into".split())
+_REGION = set(
+    "chest abdomen brain head neck pelvis spine skull knee hip hand wrist foot ankle shoulder elbow heart".split()
+)
+_ASKS_MODALITY = re.compile(
+    r"\b(?:modality|what (?:kind|type|sort) of (?:imag|scan|study|film|x|exam|radiolog|mri|ct|picture)\w*"
+    r"|how (?:was|is|were) th\w+ (?:image|scan|picture|film|study)"
+    r"|imaging (?:technique|method)|what (?:image|scan|imaging|technique)|which (?:scan|imaging|technique))",
+    re.IGNORECASE,
+)
+_GLOSS = re.compile(r"\s*[(\[]([^()\[\]]{1,200})[)\]]")
+_DENIAL = re.compile(
+    r"\b(?:not|no|never|without|wrong|incorrect|false|unlikely|excluded|ruled out|rule out|absent|or|versus|vs"
+    r"|possibl\w+|maybe|perhaps|either)\b|n't\b|\?",
+    re.IGNORECASE,
+)
+# Where a reason, a remark or what is denied begins.
+_TAIL = re.compile(
+    r",?\s(?:because|since|due to|owing to|based on|as (?:it|the|there|this|we|shown|seen|indicated|evidenced|can"
+    r"|they)|given (?:that|the)|which|suggesting|indicating|suggestive"
+    r"|consistent with|with evidence|as opposed to|rather than|instead of|compared to)\s|,\s(?:not|and not)\s"
+    r"|\s[-\u2013\u2014]+\s|\u2014|:\s|,\s(?:as|where|so|evidenced|seen|shown)\s",
+    re.IGNORECASE,
+)
+_NEXT = re.compile(
+    r"(?:or|and|also|alternatively|another|additionally|furthermore|moreover|possibly|perhaps|maybe|but|however"
+    r"|either|other|differential|next|otherwise)\b|[-*\u2022]|\d+[.)]",
+    re.IGNORECASE,
+)
+_ADDS = re.compile(
+    r"\b(?:also|additionally|as well|in addition|could also|may also|alternatively|differential|too)\b", re.IGNORECASE
+)
+_VERB = re.compile(
+    r"\b(?:is|are|was|were|has|have|had|be|been|can|could|may|might|would|should|will|do|does|did|shows?|showed"
+    r"|seen|appears?|appeared|demonstrates?"
+    r"|suggests?|indicates?|reveals?|noted|visible|present|located|because|since|due|based|represents?|supports?"
+    r"|confirms?|lies?|means?|helps?|\w+ed|\w+ing)\b",
+    re.IGNORECASE,
+)
+_QUESTION = re.compile(
+    r"(?:is|are|was|were|do|does|did|can|could|what|which|where|how|why|should|has|have)\b[^.!?\n]*\?\s*$",
+    re.IGNORECASE,
+)
+_CONCLUDES = re.compile(
+    r"^(?:therefore|thus|so|hence|overall|in (?:conclusion|summary|short)|to summari[sz]e|consequently)\b,?\s*",
+    re.IGNORECASE,
+)
+
+
+def _asked(question: str) -> frozenset[str]:
+    """Returns the words of a question that an answer may repeat; alternatives that it offers are not among them."""
+    words = list(terms.canonical(question[-LONGEST:]))
+    offered: set[str] = set()
+    for index, word in enumerate(words):
+        if word in ("or", "versus", "vs"):
+            before = itertools.takewhile(lambda word: word not in _REPORT, reversed(words[:index]))
+            after = itertools.takewhile(lambda word: word not in _REPORT, words[index + 1 :])
+            offered |= {*before, *after}
+    asked = set(words) - offered - _GUARDED
+    if _ASKS_MODALITY.search(question):
+        asked |= _REGION
+    return frozenset(word for word in asked if not any(character.isdigit() for character in word))
+
+
+def _item(words: tuple[str, ...], drop: frozenset[str] | set[str]) -> tuple[str, ...]:
+    """Returns what an item says: its words without frame, sorted where their order says nothing."""
+    kept = [word for word in words if word not in drop]
+    if _ORDERED & set(kept) or {"left", "right"} <= set(kept) or sum(w[0].isdigit() for w in kept) > 1:
+        return tuple(kept)
+    return tuple(sorted(kept))
+
+
+@functools.lru_cache(maxsize=1 << 15)
+def _words(text: str) -> tuple[tuple[str, ...], ...]:
+    """Returns the canonical words of each item of a list."""
+    items = answer_items(re.sub(r"\bwith (?!(?:\w+ )?contrast)|\balong with\b", ", ", text, flags=re.IGNORECASE))
+    return tuple(sorted(found for item in items if (found := terms.canonical(item))))
+
+
+@functools.lru_cache(maxsize=1 << 15)
+def key(text: str, drop: frozenset[str] = frozenset(_FUNCTION)) -> frozenset[tuple[str, ...]]:
+    """Returns what an answer says, without order where order says nothing; `drop` is left out.
+
+    >>> key("the pancreatic head") == key("head of the pancreas")
+    True
+    >>> key("no mass and fracture") == key("fracture and no mass")
+    False
+    """
+    items = frozenset(found for words in _words(text) if (found := _item(words, drop)))
+    return frozenset({("bilateral",)}) if items == {("left",), ("right",)} else items
+
+
+def _squashed(text: str) -> str:
+    """Returns the normal form without spaces between letters: "gall bladder" is "gallbladder"."""
+    return re.sub(r"(?<=[a-z]) (?=[a-z])", "", comparable(text))
+
+
+def says(reference: str, answer: str, question: str = "") -> bool:
+    """Returns whether an answer says the reference and nothing else.
+
+    >>> says("female", "the patient is a female"), says("left", "left and right"), says("CT", "CT with contrast")
+    (True, False, False)
+    """
+    if not answer or len(answer) > LONGEST:
+        return False
+    if key(reference) == key(answer) or _squashed(reference) == _squashed(answer):
+        return bool(key(reference))
+    asked = _asked(question) if question else frozenset()
+    own = {word for words in _words(reference) for word in words}
+    for drop in (frozenset(_REPORT - own), frozenset(_REPORT | (asked - own)), frozenset(_REPORT | asked)):
+        said = key(reference, drop)
+        if said and said == key(answer, drop):
+            return True
+    return False
+
+
+def _is_reason(sentences: list[str], first: str) -> bool:
+    """Returns whether what follows the first sentence argues for it, rather than giving more answers."""
+    opening = first.casefold().split()[:2]
+    for sentence in sentences:
+        if _NEXT.match(sentence) or _ADDS.search(sentence) or not _VERB.search(sentence):
+            return False
+        if len(opening) == 2 and sentence.casefold().split()[:2] == opening and _VERB.search(first):
+            return False
+    return True
+
+
+def _cut(text: str) -> str:
+    """Returns the text before its reason, its remark or what it denies."""
+    tail = _TAIL.search(text)
+    return text[: tail.start()] if tail and re.search(r"\w", text[: tail.start()]) else text
+
+
+def without_gloss(text: str) -> list[str]:
+    """Returns the text without what it says in brackets, if that neither denies nor doubts; else nothing."""
+    glosses = [gloss[1] for gloss in _GLOSS.finditer(text[:LONGEST])]
+    return [_GLOSS.sub("", text)] if glosses and not any(_DENIAL.search(gloss) for gloss in glosses) else []
+
+
+def candidates(stated: marks.Stated) -> list[str]:
+    """Returns the parts of a reply that may be its answer: whole, without a gloss, without the reasons behind it."""
+    text = stated.text
+    if not text or _QUESTION.match(text):
+        return []
+    found = [text]
+    if bare := without_gloss(text):
+        text = bare[0]
+        found.append(text)
+    parts = marks.sentences(text)
+    if len(parts) > 1 and _CONCLUDES.match(parts[-1]):
+        return [*found, _CONCLUDES.sub("", parts[-1])]
+    if parts and _is_reason(parts[1:], parts[0]):
+        first = _CONCLUDES.sub("", parts[0])
+        found.append(first)
+        if not _DENIAL.search(_remark(first)):
+            found.append(_cut(first))
+    return list(dict.fromkeys(found))
+
+
+def _remark(first: str) -> str:
+    """Returns what of a remark could take its answer back: "pneumonia: ruled out", "left lung, which is wrong"."""
+    rest = first[len(_cut(first)) :]
+    return (
+        ""
+        if re.match(
+            r",?\s(?:because|since|due|owing|based|as|given|rather|instead|(?:and )?not(?! (?:really|at all|sure"
+            r"|certain|likely|exactly|quite|necessarily|correct|right|true|the answer)\b))\b",
+            rest,
+        )
+        else rest
+    )

@@ -1,0 +1,198 @@
+"""Where a reply says which answer it gives: "answer: …", "the answer is …", "I choose …", and what voids that.
+
+A mark that is denied, doubted, hypothetical or withdrawn marks nothing ("I doubt that the answer is yes", "If it were
+bright, the answer would be B", "My previous answer was B"), and neither does a sentence that only talks about an answer
+("The answer is based on the opacity").
+"""
+
+import re
+from typing import NamedTuple
+
+_NOUN = (
+    r"(?:answer|ans|options?|choice|letter|diagnosis|impression|conclusion|assessment|response|solution|selection"
+    r"|pick)"
+)
+_RANK = r"(?:final|correct|right|best|most likely|likeliest|most probable|likely|probable|primary|leading|my|overall)"
+_COPULA = r"(?:is|was|are|would be|should be|will be|must be|has to be|remains|=|->|\u2192|:|-(?=\s))"
+_MARK = re.compile(
+    rf"\b(?:{_RANK}\s)?{_NOUN}\b(?:\s(?:here|to (?:this|the|your) question|for (?:this|the) \w{{1,20}}|choice))?"
+    rf"[\s*\"']{{0,3}}(?P<verb>{_COPULA})[\s*\":=']{{0,4}}"
+    r"|\b(?:i(?:'d|'ll| would| will| must| have to)?|(?:therefore|thus|so|hence),?)\s"
+    r"(?:choose|pick|select|go with|opt for|change (?:my|the) answer (?:from .{1,40} )?to)\s(?:option\s)?[*\"']{0,3}"
+    r"|(?:^|(?<=[\n.!?;] )|(?<=\n))[-*#\s]{0,4}(?:result|output|final|correction|corrected|dx|findings?"
+    r"|summary)\s?:\s?"
+    r"|\u7b54\u6848\s?(?:\u662f|\u4e3a|\u61c9\u662f|\u5e94\u4e3a|\u5e94\u662f|\u5e94\u8be5\u662f)?\s?:?\s?"
+    r"|(?:^|(?<=\n))(?:\u56de\u7b54|\u7b54|\u7ed3\u8bba|\u8bca\u65ad)\s?:\s?",
+    re.IGNORECASE,
+)
+# Sentences end at a line end or at a mark before white space; "C. difficile", "A. CT", "vs. " and "No. 5" are no ends.
+_SENTENCE = re.compile(
+    r"\n+|(?<=[!?;])\s+|(?<=\.)(?<!\b[A-Za-z]\.)(?<!\bvs\.)(?<!\bNo\.)(?<!\bDr\.)(?<!\bi\.e\.)(?<!\be\.g\.)\s+"
+    r"|(?<=[\w:,*\"(] [A-Za-z]\.)\s+(?=[A-Z])|(?<=[\u3002\uff1b])"
+)
+_DENIED = re.compile(
+    r"\b(?:not|never|neither|nor|cannot|doubt|unlikely|incorrect|wrong|false|improbable|hardly|worst|no longer"
+    r"|(?:least|less) (?:likely|probable)"
+    r"|untrue|mistake|mistaken|deny|disagree)\b|n't\b|\u4e0d(?!\u540c)|\u5e76\u975e",
+    re.IGNORECASE,
+)
+_DOUBTED = re.compile(
+    r"\b(?:(?:not|never) (?:think|believe|say|agree|mean|claim|true|the case|sure|certain|convinced|clear)|doubt"
+    r"|unlikely|false|untrue|wrong"
+    r"|incorrect|disagree|deny)\b|n't (?:think|believe|say|agree|mean|claim|true|the case|sure|certain|convinced"
+    r"|clear)\b",
+    re.IGNORECASE,
+)
+_SUPPOSED = re.compile(
+    r"\b(?:if|unless|were|whether|suppose|supposing|assuming|assume|had it|in case|otherwise|might|may|could)\b",
+    re.IGNORECASE,
+)
+_FORCED = re.compile(
+    r"\bif (?:i|we) (?:had|have|were|must|were forced|had been forced)(?: forced)? ?to (?:choose|guess|pick|answer"
+    r"|select|decide)\b,?|\bif forced(?: to \w{1,10})?\b,?",
+    re.IGNORECASE,
+)
+_EARLIER = re.compile(
+    r"\b(?:previous(?:ly)?|earlier|initial(?:ly)?|original(?:ly)?|former|prior|old|first|at first|another|other)\b",
+    re.IGNORECASE,
+)
+_POINTED = re.compile(r"\b(?:this|that|these|each|every|either|which|any|no|such)\s?$", re.IGNORECASE)
+# What follows "the answer is" where the sentence only talks about it.
+_ABOUT = re.compile(
+    r"(?:based|because|supported|best supported|determined|derived|consistent|clear|obvious|given|explained|due"
+    r"|found|seen|shown|visible"
+    r"|correct|wrong|incorrect|false|justified|confirmed|uncertain|unknown|unclear|in (?:line|the)\b.*|as follows"
+    r"|also|therefore"
+    r"|provided|below|above|likely because|that (?:it|this|we|i)|to be|subject|evident|possible|ruled|excluded"
+    r"|eliminated|needed|required"
+    r"|under|limited|available|supports?|implied|a matter)\b",
+    re.IGNORECASE,
+)
+_REFUSED = re.compile(
+    r"(?:not|never|neither|n't|unlikely|hardly|anything but|no longer|either|whether|other than)\b", re.IGNORECASE
+)
+_WITHDRAWN = re.compile(
+    r"^(?:(?:but|however|wait|no|actually|sorry|hmm|oh)\b[, ]*)*(?:(?:this|that|it|the above|my (?:previous "
+    r"|first )?answer|which|the (?:previous |first |above )?answer)(?: above)?"
+    r" (?:is|was|seems|would be) (?:wrong|incorrect|false|untrue|mistaken|a mistake|not (?:right|correct|true"
+    r"|the answer))"
+    r"|(?:scratch|ignore|disregard|forget) (?:that|this|it|the above|my)|i (?:was|am|take that) (?:wrong|mistaken"
+    r"|back)|on second thou?ght)",
+    re.IGNORECASE,
+)
+_HEADING = re.compile(
+    r"\W{0,4}(?:the |my )?(?:final |correct |best )?(?:answer|diagnosis|impression)\W{0,4}", re.IGNORECASE
+)
+_MOST = 12  # marks of a sentence that are judged, the last ones
+_NEAR = 300  # characters before and after a mark that are looked at
+_REASON = re.compile(
+    r"(?:^|\n)[\s*#-]{0,4}(?:brief )?(?:explanation|reason(?:s|ing)?|rationale|justification|notes?|evidence"
+    r"|comments?|details?|discussion|analysis"
+    r"|disclaimer|\u89e3\u91ca|\u539f\u56e0|\u7406\u7531|\u8bf4\u660e|\u5206\u6790)(?: for (?:the|my) answer)?\s?:",
+    re.IGNORECASE,
+)
+
+
+class Stated(NamedTuple):
+    """What a reply gives as its answer."""
+
+    text: str  # what follows the last mark that holds, or the reply without the sentences that void or only argue
+    marked: bool
+    withdrawn: bool  # the answer is taken back later
+    after: tuple[str, ...] = ()  # the sentences behind a marked answer
+
+
+def sentences(text: str) -> list[str]:
+    """Returns the sentences and lines of a text, without what parts them.
+
+    >>> sentences("Answer: B. It is bright.\\nC. difficile")
+    ['Answer: B.', 'It is bright.', 'C. difficile']
+    """
+    return [piece.strip() for piece in _SENTENCE.split(text) if piece and piece.strip()]
+
+
+def _holds(before: str, mark: re.Match[str], after: str, question: str) -> bool | None:
+    """Returns whether a mark gives an answer: True, False (it denies one), None (the sentence only talks about one)."""
+    before, after = _FORCED.sub(" ", before), after.lstrip(" *\"'(")
+    # What stands before the mark in its own clause.
+    clause = re.split(r"[,;:()\u2014\uff0c]|\b(?:so|but|therefore|thus|hence|and|because)\b", before)[-1].strip()
+    denied = _DENIED.search(f"{clause} {mark[0]}")
+    # "Which is least likely?" asks for what "the least likely answer is" gives.
+    if denied and denied[0].casefold() not in question.casefold():
+        return False
+    if _DOUBTED.search(before) and not re.search(r"\b(?:but|so|therefore|thus|hence)\b|;", before.casefold()):
+        return False
+    verb, colon = (mark["verb"] or "").casefold(), re.search(r"[:=]", mark[0])
+    if _EARLIER.search(clause) or (_SUPPOSED.search(before) and not colon):
+        return False
+    if _REFUSED.match(after):
+        return False
+    talks = verb[:1].isalpha() and not colon and (_POINTED.search(before) or _ABOUT.match(after))
+    return None if talks else True
+
+
+def _contrast(after: str) -> str:
+    """Reads "not A but B" as B."""
+    found = re.match(
+        r"(?:not|n't)\s(?:option\s)?[^,.;]{1,60}?,?\s(?:but|it is|it's)\s(?:rather\s)?(.+)", after, re.IGNORECASE
+    )
+    return found[1] if found else ""
+
+
+def _read(sentence: str, question: str) -> tuple[str, bool, bool]:
+    """Returns what the marks of a sentence give, whether it has marks, and whether the last waits for the next line."""
+    marks = list(_MARK.finditer(sentence))
+    if len(marks) > _MOST:  # nobody states that many answers in a sentence; it bounds the time
+        marks = marks[-_MOST:]
+    if not marks:
+        heading = bool(_HEADING.fullmatch(sentence))
+        return "", heading, heading
+    judged = [
+        (_holds(sentence[: m.start()][-_NEAR:], m, sentence[m.end() :][:_NEAR], question), m.start(), m.end())
+        for m in marks
+    ]
+    told = [mark for mark in judged if mark[0] is not None]
+    if not told:
+        return "", True, False
+    given = ""
+    for (holds, _, end), following in zip(told, [*(start for _, start, _ in told[1:]), len(sentence)], strict=True):
+        said = sentence[end:following].strip()
+        if holds is False:
+            given = _contrast(sentence[end:].lstrip(" *\"'")) or given
+        elif re.search(r"\w", said):
+            given = said
+        elif following == len(sentence):
+            return given, True, True
+    return given, True, False
+
+
+def stated(text: str, question: str = "") -> Stated:
+    """Returns the answer that a cleaned reply states.
+
+    >>> stated("Answer: C. My previous answer was B.").text, stated("I doubt that the answer is yes").text
+    ('C.', '')
+    >>> stated("The answer is B, because this option is best supported.").text
+    'B, because this option is best supported.'
+    """
+    reason = _REASON.search(text, 1)
+    # Reasons may come first: what follows them is searched for a mark, and for nothing else.
+    spoken = text[: reason.start()] if reason and re.search(r"\w", text[: reason.start()]) else text
+    parts = sentences(text)
+    given, last, unmarked, waits = "", -1, [], False
+    for index, sentence in enumerate(parts):
+        found, marked, waiting = _read(sentence, question)
+        if waits and not marked:  # the mark ended its line
+            found, marked = sentence, True
+        waits = waiting
+        if found:
+            given, last = found, index
+        if not marked:
+            unmarked.append(sentence)
+    withdrawn = any(
+        _WITHDRAWN.match(sentence) for sentence in parts[last + 1 :][:3] if last >= 0 or sentence != parts[0]
+    )
+    if given:
+        return Stated(given, True, withdrawn, tuple(parts[last + 1 :]))
+    if len(unmarked) < len(parts):
+        spoken = "\n".join(sentence for sentence in unmarked if sentence in spoken)
+    return Stated(spoken.strip(), False, withdrawn)

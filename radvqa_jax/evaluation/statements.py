@@ -1,0 +1,236 @@
+"""A statement read as the answer to a yes/no question: "no midline shift" to "Is the trachea midline?" is a yes.
+
+A statement answers by presence (the finding that was asked for is there or not), by opposites (terms/polarity.tsv:
+enlarged and normal in size, midline and shifted), or as a whole (nothing is abnormal). Anything less certain reads as
+nothing.
+"""
+
+import functools
+import re
+from typing import Literal, NamedTuple
+
+from radvqa_jax.evaluation import terms
+
+_POLAR = re.compile(
+    r"(?:\w+ ){0,3}?(?:is|are|was|were|do|does|did|can|could|has|have|will|would|should|any|evidence)\b", re.IGNORECASE
+)
+_WH = re.compile(r"\b(?:what|which|where|who|whom|how|why|when)\b", re.IGNORECASE)
+_NEGATORS = set("no not never without absent absence none nor neither lack lacks lacking negative free nothing".split())
+_HEDGE = re.compile(
+    r"\b(?:possibl\w+|may|might|could|perhaps|maybe|suspicious|suspected|cannot (?:be )?(?:exclud|rul)\w*"
+    r"|can not (?:be )?(?:exclud|rul)\w*"
+    r"|rule out|questionable|equivocal|unclear|uncertain|if|whether|unsure|history of|should be|would be)\b"
+)
+_GENERIC = set(
+    """image picture scan study film photograph view exam examination patient evidence sign seen visible visualized
+    identified noted present presence appear appears appearing look looks show shows shown showing demonstrate
+    demonstrates demonstrated reveal reveals see any there is are was were be been of in on the this that these
+    those it its acute significant obvious definite apparent evident at all a an to and or with by from have has
+    had do does did can could within you i we here detected observed found indicate suggest consistent finding
+    discernible gross clear overt large small which as well entire his her their patients clearly well
+    appropriately evidenced indicating suggesting suggestive also both side""".split()
+)
+# Nothing is wrong; "acute disease" and the like stand for all that could be.
+_NOTHING = re.compile(
+    r"\b(?:no|without|not (?:show|demonstrate|reveal|have)|free of|absence of|lack of|negative for"
+    r"|nothing)\b(?: (?:any|evidence of|signs? of|obvious"
+    r"|significant|acute|apparent|visible|definite|focal|gross|other|cardiopulmonary|intracranial|pulmonary"
+    r"|radiographic|clear|evident|detectable|major))*"
+    r" (?:abnormal(?:ity|ities)?|disease|patholog(?:y|ic|ical|ies)|findings?|process|lesions?)\b(?! (?:in|on|of|at"
+    r"|to)\b(?! the (?:image|scan|film|study|picture|chest x)))"
+)
+_NORMAL = 0  # the pair of normal and abnormal, the first line of the table
+_BREAK = re.compile(r"[.;:\n]+\s?|,\s|\s-\s|\bbut\b|\bhowever\b|\bwhile\b|\balthough\b")
+_PREPOSITIONS = set("in on of at within under above below around along over near with to behind inside".split())
+
+
+class _Pairs(NamedTuple):
+    good: list[tuple[str, int]]  # phrase, number of its pair
+    bad: list[tuple[str, int]]
+    implied: set[int]  # pairs whose good side "normal" says
+    words: set[str]  # of all phrases
+
+
+@functools.cache
+def _pairs() -> _Pairs:
+    rows = terms.rows("polarity")
+    good, bad = (
+        [
+            (" ".join(terms.canonical(phrase)), pair)
+            for pair, row in enumerate(rows)
+            for phrase in terms.split(row[side])
+        ]
+        for side in ("as it should be", "not as it should be")
+    )
+    implied = {pair for pair, row in enumerate(rows) if row["normal says so"] == "yes"}
+    return _Pairs(good, bad, implied, {word for phrase, _ in (*good, *bad) for word in phrase.split()})
+
+
+def _phrases(words: str, table: list[tuple[str, int]]) -> dict[int, str]:
+    """Returns {pair: its longest phrase that occurs}."""
+    found: dict[int, str] = {}
+    for phrase, pair in table:
+        if f" {phrase} " in words and len(phrase) > len(found.get(pair, "")):
+            found[pair] = phrase
+    return found
+
+
+def _plain(text: str) -> str:
+    """Returns the canonical words, with what two negations make of normal and abnormal."""
+    words = " ".join(terms.canonical(text)).replace("pneumoperitoneum", "pneumoperitoneum air")
+    return re.sub(r"\bnot abnormal\b", "normal", re.sub(r"\b(?:not|no longer) normal\b", "abnormal", words))
+
+
+class _Asked(NamedTuple):
+    """A yes/no question: the words that it asks about, and its last word of content before a place is named."""
+
+    words: str
+    content: frozenset[str]
+    key: str
+    good: dict[int, str]
+    bad: dict[int, str]
+
+
+@functools.lru_cache(maxsize=4096)
+def _ask(question: str) -> _Asked | None:
+    last = [part for part in re.split(r"(?<=[?.!])\s+", question.strip()) if re.search(r"\w", part)][-1:]
+    text = last[0] if last else ""
+    if not _POLAR.match(text) or _WH.search(text) or re.search(r"\b(?:or|than|vs)\b|\d", text.casefold()):
+        return None
+    words = _plain(text)
+    if _NEGATORS & set(words.split()):
+        return None
+    padded = f" {words} "
+    good = _phrases(padded, _pairs().good)
+    bad = _phrases(padded, _pairs().bad)
+    good = {pair: phrase for pair, phrase in good.items() if not any(phrase in other.split() for other in bad.values())}
+    key, content = "", []
+    placed = False
+    for word in words.split():
+        placed = placed or (bool(content) and word in _PREPOSITIONS)
+        if word not in _GENERIC and word not in _PREPOSITIONS:
+            content.append(word)
+            key = key if placed else word
+    return _Asked(words, frozenset(content), key, good, bad)
+
+
+def _by_opposites(words: str, negated: bool, asked: _Asked) -> Literal["yes", "no"] | None:
+    """Reads a word of the question, or its opposite, in the statement."""
+    padded = f" {words} "
+    good, bad = _phrases(padded, _pairs().good), _phrases(padded, _pairs().bad)
+    readings: set[bool] = set()
+    for pair in asked.good:
+        if pair in bad and bad[pair] not in asked.words:
+            readings.add(negated)
+        elif pair in good:
+            readings.add(not negated)
+    for pair in asked.bad:
+        if pair in bad:
+            readings.add(not negated)
+        elif pair in good or (_NORMAL in good and pair in _pairs().implied):
+            readings.add(negated)
+    if len(readings) != 1:
+        return None
+    return "yes" if readings.pop() else "no"
+
+
+def _shares_subject(content: set[str], asked: _Asked) -> bool:
+    """Returns whether the statement is about what was asked, or about the image as a whole."""
+    mine, theirs = content - _pairs().words, set(asked.content) - _pairs().words
+    return not mine or not theirs or bool(mine & theirs)
+
+
+def _by_presence(words: list[str], negated: bool, asked: _Asked) -> Literal["yes", "no"] | None:
+    """Reads whether the finding that was asked for is stated or denied."""
+    content = [word for word in words if word not in _GENERIC and word not in _NEGATORS and word not in _PREPOSITIONS]
+    sides = {"left", "right"}
+    if (set(content) & sides) - asked.content and asked.content & sides:
+        return None
+    if negated and len({"not", *words}) > 1 and set(words) <= _GENERIC | _NEGATORS:  # "none", "not seen"
+        return None if asked.good else "no"
+    if negated:
+        heads = _denied(words)
+        if heads & asked.content or (heads and heads <= _GENERIC and set(content) & asked.content):
+            return "no"
+        return None
+    if not content or asked.key not in content:
+        return None
+    return "yes" if set(content) <= asked.content or asked.content <= set(content) else None
+
+
+def _denied(words: list[str]) -> set[str]:
+    """Returns the heads of what a clause denies: the last words of the nouns after "no", or what is not so."""
+    heads: set[str] = set()
+    for index, word in enumerate(words):
+        if word not in _NEGATORS:
+            continue
+        run: list[str] = []
+        for following in words[index + 1 :]:
+            if following in _PREPOSITIONS and run and not set(run) <= _GENERIC:
+                break
+            if following in ("or", "and", "nor"):
+                heads |= set(run[-1:])
+                run = []
+            elif (
+                following in ("is", "are", "was", "were", "be", "seen", "visible", "present", "noted", "identified")
+                and run
+            ):
+                break
+            elif following not in _PREPOSITIONS:
+                run.append(following)
+        content = [w for w in run if w not in _GENERIC]
+        heads |= set(content[-1:]) if content else {w for w in words[:index] if w not in _GENERIC}
+    return heads
+
+
+def asks_something(question: str) -> bool:
+    """Returns whether a question names anything that a statement could be read against; "Is it?" does not."""
+    words = _plain(question).split()
+    return any(word not in _GENERIC and word not in _PREPOSITIONS for word in words)
+
+
+def read(text: str, question: str) -> Literal["yes", "no"] | None:
+    """Returns what a statement answers to a yes/no question, or None where that is not certain.
+
+    >>> read("No fracture is seen.", "Is there a rib fracture?"), read("No fracture is seen.", "Is there a mass?")
+    ('no', None)
+    >>> read("No midline shift.", "Is the trachea midline?"), read("The heart is small.", "Is the heart enlarged?")
+    ('yes', None)
+    """
+    asked = _ask(question)
+    if asked is None:
+        return None
+    found: set[str] = set()
+    for clause in _BREAK.split(text[:1000])[:6]:
+        if not re.search(r"\w", clause):
+            continue
+        reading = _read_clause(clause, asked)
+        if reading is not None:
+            found.add(reading)
+        elif not found:
+            # The first clause that says something decides; one that says something else leaves all open.
+            words = set(_plain(clause).split())
+            if _HEDGE.search(clause) or words & _NEGATORS:
+                return None
+    return "yes" if found == {"yes"} else "no" if found == {"no"} else None
+
+
+def _read_clause(clause: str, asked: _Asked) -> Literal["yes", "no"] | None:
+    if _HEDGE.search(clause):
+        return None
+    words = _plain(clause)
+    listed = words.split()
+    nothing = bool(_NOTHING.search(clause)) or words in ("normal", "no abnormality")
+    negated = bool(_NEGATORS & set(listed))
+    content = {word for word in listed if word not in _GENERIC and word not in _NEGATORS and word not in _PREPOSITIONS}
+    if nothing:
+        if _NORMAL in asked.good:
+            return "yes"
+        return "no" if asked.bad or "lesion" in asked.content else None
+    if sum(word in _NEGATORS for word in listed) > 1 and "not" in listed:
+        return None
+    if (asked.good or asked.bad) and _shares_subject(content, asked):
+        reading = _by_opposites(words, negated, asked)
+        if reading:
+            return reading
+    return _by_presence(listed, negated, asked)
