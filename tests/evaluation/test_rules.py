@@ -1,4 +1,4 @@
-"""The two verdicts on an answer: known failures by kind, made-up answers, what must hold for any text, size and time."""
+"""The two verdicts on an answer: known failures by kind, made-up answers, what holds for any text, size and time."""
 
 import json
 from collections import defaultdict
