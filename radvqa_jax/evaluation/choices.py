@@ -47,7 +47,7 @@ _NOT_BUT = re.compile(
 # "So B.", "This is a B", "I think it's option B": a sentence around nothing but a label.
 _AROUND = re.compile(
     r"(?:(?:therefore|thus|so|hence|overall|finally|consequently|in conclusion|in summary)\b,?\s+)?"
-    r"(?:(?:i (?:think|believe|would say|say|vote|choose|pick|select|guess)(?: that| for)?"
+    r"(?:(?:i(?:'d| would) say|i (?:think|believe|say|vote|choose|pick|select|guess)(?: that| for)?"
     r"|my (?:answer|choice|pick)(?: is)?)\s+)?"
     r"(?:(?:this|that|it|the answer|the correct (?:answer|option)|the best (?:answer|option))"
     r"(?:'s|\s+(?:is|must be|should be|would be|has to be))(?:\s+an?)?\s+)?"
@@ -57,7 +57,7 @@ _AROUND = re.compile(
 )
 _IS_IT = re.compile(
     r"\s+(?:it is|is it|is my (?:answer|choice)|is the (?:correct |right |best )?(?:answer|option|choice)"
-    r"|is correct|is right|fits best|is best)[.!\s]*",
+    r"|is correct|is right|fits best|is (?:the )?best|is (?:the )?most likely(?: (?:answer|option))?)[.!\s]*",
     re.IGNORECASE,
 )
 # Epithets of species that reports abbreviate ("C. difficile"); any other small word after "C. " is taken for one, too.
@@ -165,9 +165,10 @@ class _Options:
         first = re.split(r"[.;]\s|\b(?i:because|since)\b", remark)[0]
         if _REMARK_DENIES.match(first.casefold()) or _DENIES_LATER.search(first.casefold()):
             return set()
-        labels = re.findall(r"(?<![\w'])([A-Za-z])(?=[)\].:*]|\s*$)", rest)
-        labels += re.findall(r"(?<![\w'])([A-Z])(?=\s*[,;/&]|\s+(?:and|or)\b)", rest)
-        labels += re.findall(r"(?:^\s*[,/&]|\b(?:and|or)\b)\s*[(\[]?([A-Z])\b", rest)
+        before = re.split(r"\b(?i:because|since|due to|given)\b", rest)[0]
+        labels = re.findall(r"(?<![\w'])([A-Za-z])(?=[)\].:*]|\s*$)", before)
+        labels += re.findall(r"(?<![\w'])([A-Z])(?=\s*[,;/&]|\s+(?:and|or)\b)", before)
+        labels += re.findall(r"(?:^\s*[,/&]|\b(?:and|or)\b)\s*[(\[]?([A-Z])\b", before)
         found = {self.letter[label.upper()] for label in [opening[1], *labels] if label.upper() in self.letter}
         named = {self.named(part) for part in (rest, first)}
         return found | {index for index in named if index is not None}

@@ -72,7 +72,7 @@ _CONFIDENCE = re.compile(
 )
 _FENCE = re.compile(r"```[^\S\n]*[A-Za-z]*[^\S\n]*\n?(.*?)(?:```|$)", re.DOTALL)
 _EMPHASIS = re.compile(
-    r"\*+|`+|(?<![^\W_])_{1,3}(?=\w)|(?<=\w)_{1,3}(?![^\W_])|^(?:#{1,6} |> (?![\d.=]))", re.MULTILINE
+    r"(?<!\d)\*+|\*+(?!\d)|`+|(?<![^\W_])_{1,3}(?=\w)|(?<=\w)_{1,3}(?![^\W_])|^(?:#{1,6} |> (?![\d.=]))", re.MULTILINE
 )
 _KEYS = ("final_answer", "answer", "final answer", "prediction", "choice", "option", "response", "result", "label")
 _LOOSE_KEY = re.compile(

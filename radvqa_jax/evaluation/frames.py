@@ -17,22 +17,24 @@ LONGEST = 600  # characters of an answer that may be the reference and its frame
 
 _FUNCTION = set("of in on at within inside into onto for from with by its their his her".split())
 _REPORT = _FUNCTION | set(
-    """there is are was were be been being it this that these those which as also here appear appears seem seems
-    look looks like show shows showed shown showing demonstrate demonstrates demonstrated demonstrating reveal
-    reveals revealed depict depicts depicted display displays displayed indicate indicates indicated suggest
-    suggests suggestive consistent compatible represent represents represented see seen visible visualized
-    visualize identified identify observed observe noted note located location situated found present presence
-    evidence image picture scan film patient finding using used taken obtained acquired performed most likely
-    probably probable appearance i we can think believe would say has have having based given provided diagnosis
-    answer final impression conclusion therefore thus so overall due because because condition pathology called
-    known described characterized termed involve involved involving affect affected""".split()
+    """they them he she multiple aspect part portion there is are was were be been being it this that these those
+    which as also here appear appears seem seems look looks like show shows showed shown showing demonstrate
+    demonstrates demonstrated demonstrating reveal reveals revealed depict depicts depicted display displays
+    displayed indicate indicates indicated suggest suggests suggestive consistent compatible represent
+    represents represented see seen visible visualized visualize identified identify observed observe noted note
+    located location situated found present presence evidence image picture scan film patient finding using used
+    taken obtained acquired performed most likely probably probable appearance i we can think believe would say
+    has have having based given provided diagnosis answer final impression conclusion therefore thus so overall
+    due because condition pathology called known described characterized termed measure measures
+    measuring measured size sized diameter dimension dimensions involve involved involving affect affected""".split()
 )
 # What changes meaning wherever it stands: never taken as part of a frame, not even if the question has it.
 _NEGATION = set(
     "no not never neither nor none without absent absence negative unlikely cannot rather except but".split()
 )
-_GUARDED = _NEGATION | set("or and normal abnormal possible possibly maybe may might could vs versus".split())
+_GUARDED = _NEGATION | set("or and possible possibly maybe may might could vs versus".split())
 _ORDERED = _NEGATION | set("to than from between above below under over behind if before after versus vs into".split())
+_MODIFIERS = set("left right bilateral anterior posterior superior inferior medial lateral upper lower middle".split())
 _REGION = set(
     "chest abdomen brain head neck pelvis spine skull knee hip hand wrist foot ankle shoulder elbow heart".split()
 )
@@ -81,6 +83,12 @@ _CONCLUDES = re.compile(
 )
 
 
+@functools.cache
+def _places() -> dict[str, list[str]]:
+    """Returns {word of a question: words for where it is, which an answer may add}."""
+    return {row["asked"]: terms.split(row["place"]) for row in terms.rows("places")}
+
+
 def _asked(question: str) -> frozenset[str]:
     """Returns the words of a question that an answer may repeat; alternatives that it offers are not among them."""
     words = list(terms.canonical(question[-LONGEST:]))
@@ -88,11 +96,14 @@ def _asked(question: str) -> frozenset[str]:
     for index, word in enumerate(words):
         if word in ("or", "versus", "vs"):
             before = itertools.takewhile(lambda word: word not in _REPORT, reversed(words[:index]))
-            after = itertools.takewhile(lambda word: word not in _REPORT, words[index + 1 :])
-            offered |= {*before, *after}
+            after = list(itertools.takewhile(lambda word: word not in _REPORT, words[index + 1 :]))
+            after = [word for word in after if word.isdigit()] or after
+            # "the mass cystic or solid" offers as many words as stand behind "or".
+            offered |= {*after, *list(before)[: max(1, len(after))]}
     asked = set(words) - offered - _GUARDED
     if _ASKS_MODALITY.search(question):
         asked |= _REGION
+    asked |= {part for whole, parts in _places().items() if whole in words for part in parts} - offered
     return frozenset(word for word in asked if not any(character.isdigit() for character in word))
 
 
@@ -108,7 +119,11 @@ def _item(words: tuple[str, ...], drop: frozenset[str] | set[str]) -> tuple[str,
 def _words(text: str) -> tuple[tuple[str, ...], ...]:
     """Returns the canonical words of each item of a list."""
     items = answer_items(re.sub(r"\bwith (?!(?:\w+ )?contrast)|\balong with\b", ", ", text, flags=re.IGNORECASE))
-    return tuple(sorted(found for item in items if (found := terms.canonical(item))))
+    found = sorted(words for item in items if (words := terms.canonical(item)))
+    alone = [words for words in found if set(words) <= _MODIFIERS]
+    if len(found) == 2 and len(alone) == 1:  # "frontal lobe, right"
+        return ((*alone[0], *next(words for words in found if words not in alone)),)
+    return tuple(found)
 
 
 @functools.lru_cache(maxsize=1 << 15)
@@ -129,6 +144,16 @@ def _squashed(text: str) -> str:
     return re.sub(r"(?<=[a-z]) (?=[a-z])", "", comparable(text))
 
 
+def _one_side(short: str, full: str) -> bool:
+    """Returns whether a list names its side once ("left ACA and MCA") where the other repeats it."""
+    items, others = _words(short), _words(full)
+    sides = {word for words in items for word in words} & {"left", "right"}
+    if len(items) < 2 or len(sides) != 1:
+        return False
+    spread = frozenset(tuple(sorted({*words, *sides})) for words in items)
+    return spread == frozenset(tuple(sorted(words)) for words in others)
+
+
 def says(reference: str, answer: str, question: str = "") -> bool:
     """Returns whether an answer says the reference and nothing else.
 
@@ -139,6 +164,8 @@ def says(reference: str, answer: str, question: str = "") -> bool:
         return False
     if key(reference) == key(answer) or _squashed(reference) == _squashed(answer):
         return bool(key(reference))
+    if _one_side(reference, answer) or _one_side(answer, reference):
+        return True
     asked = _asked(question) if question else frozenset()
     own = {word for words in _words(reference) for word in words}
     for drop in (frozenset(_REPORT - own), frozenset(_REPORT | (asked - own)), frozenset(_REPORT | asked)):
@@ -176,6 +203,8 @@ def candidates(stated: marks.Stated) -> list[str]:
     text = stated.text
     if not text or _QUESTION.match(text):
         return []
+    if contrast := marks.contrast(text):  # "not pneumonia but pneumothorax"
+        return [contrast]
     found = [text]
     if bare := without_gloss(text):
         text = bare[0]

@@ -131,7 +131,7 @@ def _holds(before: str, mark: re.Match[str], after: str, question: str) -> bool 
     return None if talks else True
 
 
-def _contrast(after: str) -> str:
+def contrast(after: str) -> str:
     """Reads "not A but B" as B."""
     found = re.match(
         r"(?:not|n't)\s(?:option\s)?[^,.;]{1,60}?,?\s(?:but|it is|it's)\s(?:rather\s)?(.+)", after, re.IGNORECASE
@@ -158,7 +158,7 @@ def _read(sentence: str, question: str) -> tuple[str, bool, bool]:
     for (holds, _, end), following in zip(told, [*(start for _, start, _ in told[1:]), len(sentence)], strict=True):
         said = sentence[end:following].strip()
         if holds is False:
-            given = _contrast(sentence[end:].lstrip(" *\"'")) or given
+            given = contrast(sentence[end:].lstrip(" *\"'")) or given
         elif re.search(r"\w", said):
             given = said
         elif following == len(sentence):

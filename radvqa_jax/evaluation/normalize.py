@@ -78,7 +78,7 @@ _ABBREVIATED = re.compile(r"\b(?:[a-z]\.){2,}")
 _WITH = [(re.compile(r"\bw/o\b"), "without"), (re.compile(r"\bw/ ?(?=[a-z])"), "with "), (re.compile(r"&"), " and ")]
 # A point, slash and colon stay inside a number, a minus before one, a caret before a power; other marks part words.
 _MARKS = re.compile(
-    r"(?<!\d)[./:^]|[./:](?!\d)|\^(?![\d-])|(?<!\S)-(?!\d)|(?<=[^\s^])-|[<>≤≥±](?!-?\d)|[^\w\s%<>≤≥±+./:^-]"
+    r"(?<!\d)[./:^]|[./:](?!\d)|\^(?![\d-])|(?<!\S)-(?!\d)|(?<=[^\s^])-(?!\d)|(?<=[^\s\d^])-|[<>≤≥±](?!-?\d)|[^\w\s%<>≤≥±+./:^-]"
 )
 _NEGATED = re.compile(r"^(?:no|not|without|absent|absence of|negative for|free of|denies|neither|nor)\b")
 
@@ -165,7 +165,7 @@ def answer_items(text: str) -> frozenset[str]:
     text = _prepare(text)
     parts = [
         part
-        for piece in re.split(r"[,;\n\u3001]|\band\b|\bplus\b|\bas well as\b", text)
+        for piece in re.split(r"[,;\n\t\u3001]|\band\b|\bplus\b|\bas well as\b", text)
         if (part := piece.strip(" .:"))
     ]
     items: list[str] = []

@@ -48,7 +48,7 @@ _NEGATORS = {
     "deny",
     "unlikely",
 }
-_NEGATORS |= {"wrong", "incorrect", "false", "untrue", "disagree", "hardly", "instead", "rather", "except"}
+_NEGATORS |= {"wrong", "incorrect", "false", "untrue", "disagree", "hardly", "instead", "rather", "except", "anything"}
 _CLAUSES = re.compile(r"[.,;:!?()\[\]{}<>\"*_/|\n\r\u2014\u2015]+|\s-+(?:\s|$)|^\s*-+\s")
 _IDIOMS = re.compile(r"\b(?:no (?:doubt|question|wonder|problem)\b|without (?:a |any )?(?:doubt|question)\b)")
 _HEDGES = {"maybe", "perhaps", "possibly", "probably", "unclear", "unsure", "uncertain", "indeterminate"}
@@ -142,6 +142,13 @@ def _said(clauses: list[list[str]]) -> set[str] | None:
     """Returns the yes and no that are said as words, or None if they are hedged or taken back."""
     found: set[str] = set()
     for index, words in enumerate(clauses):
+        if (
+            found
+            and len(words) == 2
+            and words[0] == "not"
+            and {"yes" if words[1] in _YES else words[1]} & {"yes", "no"} - found
+        ):
+            continue  # "yes, not no"
         reading = _read_clause(words, first=index == 0)
         if reading and _HEDGES & set(words) and len(set(words) - _HEDGES - _FILLERS - _WORDS) < 2:
             return None

@@ -6,6 +6,7 @@ also a statement that answers a yes/no question, other words for the same thing 
 the reference. Neither looks for the reference inside a reply.
 """
 
+import re
 from typing import Literal, NamedTuple, get_args
 
 from radvqa_jax.evaluation import chinese, choices, frames, marks, normalize, polarity
@@ -73,6 +74,8 @@ def _open(record: Record, reply: str, column: Column) -> Verdict:
     reference = record.reference
     plain, items = normalize.comparable(reference), normalize.answer_items(reference)
     stated = marks.stated(reply, record.question)
+    if reply.startswith("?") and not reference.startswith("?"):  # a clinician's "query pneumothorax"
+        stated = stated._replace(withdrawn=True)
     # "The treatment of choice is …" may itself be the answer, so the reply is read with its marks, too.
     for text in dict.fromkeys((reply, stated.text)):
         if len(text) <= frames.LONGEST + len(reference) and not stated.withdrawn:
@@ -117,7 +120,7 @@ def _verdict(record: Record, reply: str, column: Column, language: str) -> Verdi
 
 def _said_with_reason(reference: str) -> str | None:
     """Returns the yes or no of a reference that adds a reason to it ("No, it is normal")."""
-    first = normalize.normalize(reference.split(",")[0].split(".")[0])
+    first = normalize.normalize(re.split(r"[,.;:(]|\s-\s", reference)[0])
     return polarity.parse_yes_no(reference) if first in ("yes", "no") else None
 
 

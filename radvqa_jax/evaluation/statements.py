@@ -146,6 +146,13 @@ def _by_presence(words: list[str], negated: bool, asked: _Asked) -> Literal["yes
     sides = {"left", "right"}
     if (set(content) & sides) - asked.content and asked.content & sides:
         return None
+    if (
+        not negated
+        and not asked.good
+        and {"present", "seen", "visible", "noted"} & set(words)
+        and set(words) <= _GENERIC
+    ):
+        return "yes"
     if negated and len({"not", *words}) > 1 and set(words) <= _GENERIC | _NEGATORS:  # "none", "not seen"
         return None if asked.good else "no"
     if negated:
@@ -201,17 +208,16 @@ def read(text: str, question: str) -> Literal["yes", "no"] | None:
     if asked is None:
         return None
     found: set[str] = set()
+    if text.rstrip().endswith("?"):
+        return None
     for clause in _BREAK.split(text[:1000])[:6]:
         if not re.search(r"\w", clause):
             continue
         reading = _read_clause(clause, asked)
         if reading is not None:
             found.add(reading)
-        elif not found:
-            # The first clause that says something decides; one that says something else leaves all open.
-            words = set(_plain(clause).split())
-            if _HEDGE.search(clause) or words & _NEGATORS:
-                return None
+        elif not found and _HEDGE.search(clause) and set(_plain(clause).split()) & asked.content:
+            return None  # a doubt about what was asked leaves it open
     return "yes" if found == {"yes"} else "no" if found == {"no"} else None
 
 

@@ -16,7 +16,20 @@ _PREFIXES = set(
     "post pre extra sub pneumo hydro cardio broncho hepato spleno radio".split()
 )
 _SIDES = {"l": "left", "r": "right"}
-_KEEP_S = ("ss", "us", "is", "as", "os")
+_KEEP_S = ("ss", "us", "is", "os")
+_NO_PLURALS = {
+    "pancreas",
+    "atlas",
+    "bias",
+    "psoas",
+    "whereas",
+    "always",
+    "perhaps",
+    "afterwards",
+    "towards",
+    "biceps",
+    "triceps",
+}
 
 
 def rows(name: str) -> list[dict[str, str]]:
@@ -71,7 +84,7 @@ def _tables() -> _Tables:
 def _singular(word: str, plural: dict[str, str]) -> str:
     if known := plural.get(word):
         return known
-    if len(word) < 4 or not word.endswith("s") or word.endswith(_KEEP_S) or not word.isalpha():
+    if len(word) < 4 or not word.endswith("s") or word.endswith(_KEEP_S) or not word.isalpha() or word in _NO_PLURALS:
         return word
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
