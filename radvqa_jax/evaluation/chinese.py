@@ -28,7 +28,7 @@ _COUNTER = re.compile(f"(?<=\\d)[{_COUNTERS}](?![\u4e00-\u9fff]*体)")
 # What a sentence adds without saying more.
 _FRAME = re.compile(
     "这(?:张|幅|个|份|些)?(?:图像|图片|影像|图|片子|扫描)?|该(?:图像|图片|影像|图|患者|病人)?|图像|图片|影像|此图|图中|图上|画面|片中|患者|病人"
-    "|可以看到|可以看出|能够看到|能看到|看到|可以|显示|所示|展示|呈现|拍摄|采用|使用|通过|属于|位于|处于|出现|存在于|分布|主要|应该|应为|应是|就是|都是|是|为|在|于|中|里|内"
+    "|可以看到|可以看出|能够看到|能看到|看到|可以|显示|所示|展示|呈现|拍摄|采用|使用|利用|通过|患有|患了|用|属于|位于|处于|出现|存在于|分布|主要|应该|应为|应是|就是|都是|是|为|在|于|中|里|内"
     "|上面的|的|了|着|一张|一幅|一个|器官|部位|模态|平面|切面|成像|扫描|检查|方式|技术|类型|颜色|形状|答案|回答|因此|所以|综上|最终|处|有"
 )
 _GUARDED = re.compile("[左右上下前后双两不没无非否未0-9]|异常|正常|健康")
@@ -91,7 +91,9 @@ def plain(text: str) -> str:
 
 @functools.cache
 def _variants() -> tuple[re.Pattern[str], dict[str, str]]:
-    table = {variant: row["term"] for row in terms.rows("chinese") for variant in terms.split(row["variants"])}
+    rows = terms.rows("chinese")
+    table = {variant: row["term"] for row in rows for variant in terms.split(row["variants"])}
+    table |= {row["term"]: row["term"] for row in rows}  # so that a variant inside it is not replaced
     longest = sorted(table, key=len, reverse=True)
     # A Latin variant counts as a whole word: "mr" is not in "mri".
     parts = [rf"(?<![a-z]){re.escape(v)}(?![a-z0-9])" if v[-1].isascii() else re.escape(v) for v in longest]
@@ -115,6 +117,10 @@ def _item(text: str, asked: str = "") -> str:
     return re.sub(r"\s", "", " ".join(terms.canonical(bare)))
 
 
+# Organs of one character; a question that names one gives it to the answer.
+_ORGANS = set("肝肾脾心肺脑胃胸腹颈头胰眼胆")
+
+
 def _without_asked(text: str, asked: str) -> str:
     """Returns the text without its runs of two and more characters that stand in the question."""
     kept, index = [], 0
@@ -123,7 +129,8 @@ def _without_asked(text: str, asked: str) -> str:
         while end < len(text) and end - index < 40 and text[index : end + 1] in asked:
             end += 1
         run = text[index:end]
-        if len(run) > 1 and not _GUARDED.search(run):
+        guarded = _GUARDED.search(run.replace("异常", "") if re.search("什么|哪", asked) else run)
+        if (len(run) > 1 or run in _ORGANS) and not guarded:
             index = end
         else:
             kept.append(text[index])
@@ -144,10 +151,21 @@ def key(text: str, asked: str = "") -> frozenset[str]:
     return frozenset({"双侧"}) if items == {"左", "右"} else items
 
 
+def _before_alternatives(question: str) -> str:
+    """Returns what a question says before the alternatives that it offers, taken to be as long as the last of them."""
+    found = re.match(r"(.*?)(?:还是|或者|或)([^,\uff0c?!\u3002]*)", simplify(question))
+    return found[1][: -len(found[2])] if found and found[2] else ""
+
+
 def _says(reference: str, answer: str, question: str) -> bool:
     if key(reference) and key(reference) == key(answer):
         return True
-    if not question or _ALTERNATIVE.search(question):
+    if _ALTERNATIVE.search(question):
+        status = _status(simplify(reference))
+        if status is not None and status == _status(simplify(answer)) and not _ALTERNATIVE.search(answer):
+            return True
+        question = _before_alternatives(question)
+    if not question:
         return False
     pattern, table = _variants()
     asked = pattern.sub(lambda match: table[match[0]], simplify(question))
@@ -158,7 +176,7 @@ def _says(reference: str, answer: str, question: str) -> bool:
 def _status(clause: str) -> Literal["normal", "abnormal"] | None:
     """Returns whether a clause calls something normal or abnormal."""
     clause = _NOT_NEGATIONS.sub("", clause)
-    if re.search("(?:不|非)(?:太)?(?:正常|健康)", clause):
+    if re.search("(?:不|非)(?:是|太|够|很)?(?:正常|健康)", clause):
         return "abnormal"
     if _NORMAL.search(clause):
         return "normal"

@@ -126,6 +126,15 @@ def _words(text: str) -> tuple[tuple[str, ...], ...]:
     return tuple(found)
 
 
+def items(text: str) -> list[str]:
+    """Returns the items of an answer in canonical words, sorted.
+
+    >>> items("right side, left-sided")
+    ['left', 'right']
+    """
+    return [" ".join(words) for words in _words(text)]
+
+
 @functools.lru_cache(maxsize=1 << 15)
 def key(text: str, drop: frozenset[str] = frozenset(_FUNCTION)) -> frozenset[tuple[str, ...]]:
     """Returns what an answer says, without order where order says nothing; `drop` is left out.

@@ -70,6 +70,13 @@ def _yes_no(record: Record, reply: str, reference: str, column: Column, language
     return _compared("yes/no", read(reply, record.question, by_statement=wide), reference)
 
 
+def _shown(text: str, column: Column) -> str:
+    """Returns how a verdict writes an open answer: the items of a list sorted, so that their order says nothing."""
+    said = text[: frames.LONGEST]
+    items = frames.items(said) if column == "radvqa" else sorted(normalize.answer_items(said))
+    return "; ".join(items) or normalize.comparable(said)
+
+
 def _open(record: Record, reply: str, column: Column) -> Verdict:
     reference = record.reference
     plain, items = normalize.comparable(reference), normalize.answer_items(reference)
@@ -81,13 +88,12 @@ def _open(record: Record, reply: str, column: Column) -> Verdict:
         if len(text) <= frames.LONGEST + len(reference) and not stated.withdrawn:
             read = normalize.comparable(text)
             if read == plain or (items and normalize.answer_items(text) == items):
-                return Verdict("correct", "whole answer", "; ".join(sorted(items)) or read)
+                return Verdict("correct", "whole answer", _shown(reference, column) or read)
     if column == "radvqa" and not stated.withdrawn:
         wanted = [reference, *frames.without_gloss(reference)]
         if any(frames.says(want, text, record.question) for text in frames.candidates(stated) for want in wanted):
-            return Verdict("correct", "whole answer", "; ".join(sorted(items)))
-    said = stated.text[: frames.LONGEST]
-    shown = "; ".join(sorted(normalize.answer_items(said))) or normalize.comparable(said)
+            return Verdict("correct", "whole answer", _shown(reference, column))
+    shown = _shown(stated.text, column)
     if not shown or stated.withdrawn or polarity.is_refusal(reply):
         return Verdict("unparsed", "whole answer", "")
     return Verdict("incorrect", "whole answer", shown[:_SHOWN])
@@ -133,7 +139,7 @@ def language_of(record: Record, prediction: str = "") -> str:
     Raises:
         ValueError: naming a language without rules.
     """
-    said = record.language.strip().casefold().replace("_", "-").split("-")[0]
+    said = (record.language or "").strip().casefold().replace("_", "-").split("-")[0]
     if not said:
         text = f"{record.question}{record.reference}{prediction}{''.join(record.choices)}"
         return "zh" if chinese.has_han(text) else "en"
@@ -168,6 +174,7 @@ def _columns(record: Record, prediction: str, columns: tuple[Column, ...]) -> li
             f"Question {record.question_id!r}: a prediction must be a text; got {prediction!r}. "
             "Write an empty text where the system gave no answer."
         )
+    record = record._replace(question=record.question or "", prompt=record.prompt or "", choices=record.choices or [])
     language = language_of(record, prediction)
     reply = clean(prediction, question=record.question, prompt=record.prompt)
     return [_verdict(record, reply, column, language) for column in columns]
