@@ -16,6 +16,9 @@ class SaliencyConfig:
     layers: tuple[int, ...] = ()  # methods by layer: mean over these layers; empty = all
     windows: int = 8  # occlusion, knockout: windows of patches along a side, each covered or hidden in turn
     knockout_layers: tuple[int, ...] = ()  # in which the answer cannot read a window; empty = all
+    # Patches that are covered, and hidden from the answer, in every case: `marked` (by the mask), or a rectangle of
+    # patches `row,column,row,column`, counted from 1. What the answer loses stands among the facts of the viewer.
+    patches: tuple[str, ...] = ()
     # mode=saliency and mode=ask: folders of adapters to look at beside base and adapter, such as one without stage 1.
     beside: tuple[str, ...] = ()
     # Names in saliency/methods.py; with `_vision` at its end a map goes through the vision tower's own rollout. Methods

@@ -18,6 +18,7 @@ from radvqa_jax.config.rules import check
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.models.quantize import check_installed
 from radvqa_jax.models.variants import get_variant
+from radvqa_jax.saliency.chosen import check_patches
 from radvqa_jax.saliency.methods import check_config, check_methods
 from radvqa_jax.training.base_use import check_use, follow, make_use
 from radvqa_jax.training.sharding import check_rows, with_shardings
@@ -74,6 +75,7 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
         check_installed()
     if config.mode in _ONE_IMAGE:
         check_config(config.saliency, depth=variant.llm.depth)
+        check_patches(config.saliency, grid=round(variant.num_patches**0.5))
         check_methods(config.quality.methods, field="quality.methods")
     return tokenizer, wanted
 

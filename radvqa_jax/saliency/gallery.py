@@ -1,5 +1,7 @@
 """Maps for a few questions of a data set: which ones, and what a report shows of them."""
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,10 +14,11 @@ from radvqa_jax.data.image import decode_image
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation.scoring import verdict
-from radvqa_jax.files import atomic_write
+from radvqa_jax.files import atomic_write, write_text
 from radvqa_jax.saliency.answers import answer_tokens
-from radvqa_jax.saliency.bundle import CaseBundle
+from radvqa_jax.saliency.bundle import CaseBundle, Sources, pack_case
 from radvqa_jax.saliency.cases import SavedCase, safe_name, save_case
+from radvqa_jax.saliency.chosen import lose_chosen
 from radvqa_jax.saliency.compare import other_answer
 from radvqa_jax.saliency.figures import FORMATS, heads_figure, save_figure
 from radvqa_jax.saliency.maps import reduce_bundle
@@ -93,6 +96,19 @@ def _write_heads(path: Path, bundle: CaseBundle, image: UInt8[np.ndarray, "h w 3
             file.write(data)
 
 
+def _write_shares(path: Path, bundle: CaseBundle) -> None:
+    """Writes, for each layer and head, how much of the answer's raw attention lies on the image and where in the text:
+    shares of one, mean over the answer's tokens without EOS."""
+    depth, heads = bundle.image["raw"].shape[:2]
+    rows: list[list[Any]] = [["layer", "head", *Sources._fields]]
+    for layer, head in np.ndindex(depth, heads):
+        found = bundle.sources("raw", layers=(layer,), heads=(head,))
+        rows.append([layer, head, *(round(share, 6) for share in found)])
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_text(path.with_name(f"{path.name}_shares.csv"), text.getvalue())
+
+
 def write_case(
     shown: Mapping[str, Shown], asked: Asked, *, tokenizer: Tokenizer, config: Config, folder: Path
 ) -> tuple[ViewerCase, SavedCase]:
@@ -111,6 +127,8 @@ def write_case(
     record = asked.records[last]
     ids, notes = answer_tokens(record, tokenizer)
     room = config.decode.max_new_tokens
+    # A text that is encoded again may have more tokens; each length compiles once.
+    seq_len = config.data.seq_len + room * max(1, -(-len(ids) // room))
     bundles = ask_models(
         shown,
         tokenizer=tokenizer,
@@ -118,8 +136,7 @@ def write_case(
         prefix=asked.prefix,
         answer=ids,
         config=config.saliency,
-        # A text that is encoded again may have more tokens; each length compiles once.
-        seq_len=config.data.seq_len + room * max(1, -(-len(ids) // room)),
+        seq_len=seq_len,
         other=asked.other,
     )
     saved = save_case(
@@ -133,13 +150,36 @@ def write_case(
         mask=asked.mask,
     )
     _write_heads(folder / safe_name(record.question_id), bundles[last], asked.image, record)
+    _write_shares(folder / safe_name(record.question_id), bundles[last])
+    lost = lose_chosen(
+        shown[last].model,
+        shown[last].params,
+        pack_case(
+            tokenizer,
+            image=asked.image,
+            prefix=asked.prefix,
+            answer=ids,
+            resolution=shown[last].model.variant.resolution,
+            seq_len=seq_len,
+        ),
+        config=config.saliency,
+        mask=asked.mask,
+        seed=config.seed,
+    )
+    ratio = [
+        (f"{shown[name].label}: log p of the answer less that of “{bundle.other}”", f"{bundle.log_ratio:+.3f}")
+        for name, bundle in bundles.items()
+        if bundle.other
+    ]
+    if asked.other and not ratio:
+        notes = [*notes, f"There is no contrast with “{asked.other}”: one answer is the beginning of the other."]
     case = viewer_case(
         shown,
         bundles,
         records=asked.records,
         image=asked.image,
         mask=asked.mask,
-        facts=asked.facts,
+        facts=[*asked.facts, *ratio, *lost],
         notes=[*asked.notes, *notes],
     )
     return case, saved

@@ -1,6 +1,8 @@
 """What a row marks is what its case shows: a mask, boxes that the question names, or nothing with the reason why."""
 
+import csv
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +62,7 @@ def made(
     config = Config(
         data=DataConfig(seq_len=40),
         decode=DecodeConfig(max_new_tokens=8),
-        saliency=SaliencyConfig(methods=("raw", "rollout_vision")),
+        saliency=SaliencyConfig(methods=("raw", "rollout_vision", "raw_centred"), patches=("marked", "1,1,2,2")),
     )
     fake = SourceConfig(dataset="fake", split="test", task="vqa")
     rows = RowSource(ROWS, indices=range(len(ROWS)), source=fake, fingerprint={}, encoded=("image", "mask"))
@@ -119,3 +121,20 @@ def test_a_cut_answer_and_one_that_was_encoded_again_say_so(made: tuple[Path, Ga
     assert f"The answer was cut after {count} tokens." in gallery.overlays[1]["caption"]
     assert again.notes[0].startswith("The record has no token ids, so the answer was encoded again")
     assert again.words[-1].end and not again.models[0].cut and "cut" not in gallery.overlays[0]["caption"]
+
+
+def test_chosen_patches_are_covered_and_hidden_and_heads_have_a_table(made: tuple[Path, Gallery]) -> None:
+    folder, gallery = made
+    facts = dict(gallery.cases[0].facts)
+    for name in ("patches marked covered", "patches marked not readable", "patches 1,1,2,2 covered"):
+        assert re.fullmatch(
+            r"log p of a token [+-]\d\.\d{3} \(\d+ patches; as many elsewhere [+-]\d\.\d{3}\)", facts[name]
+        )
+    assert dict(gallery.cases[5].facts)["patches marked"] == "none in this case"
+    ratio = facts["before: log p of the answer less that of “yes”"]
+    assert re.fullmatch(r"[+-]\d+\.\d{3}", ratio)
+    rows = list(csv.DictReader((folder / "q0_shares.csv").read_text(encoding="utf-8").splitlines()))
+    assert len(rows) == 3 * 4 and list(rows[0])[2:] == ["image", "start", "question", "separator", "answer"]
+    for row in rows:
+        assert sum(float(row[key]) for key in list(row)[2:]) == pytest.approx(1, abs=1e-4)
+    assert (folder / "q0_raw_centred.png").is_file()  # a map with a sign

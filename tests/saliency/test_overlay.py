@@ -7,14 +7,7 @@ import pytest
 from PIL import Image
 
 from radvqa_jax.data.image import resize_image
-from radvqa_jax.saliency.overlay import (
-    STRIP_HEIGHT,
-    colour_limits,
-    enlarge,
-    overlay,
-    overlay_png,
-    to_pixels,
-)
+from radvqa_jax.saliency.overlay import STRIP_HEIGHT, colour_limits, enlarge, finer, overlay, overlay_png, to_pixels
 
 
 def hot(grid: int, row: int, column: int) -> np.ndarray:
@@ -114,3 +107,27 @@ def test_the_png_is_the_overlay_with_a_printed_scale_below() -> None:
     assert np.array_equal(doubled[:100], shown[:100]) and not np.array_equal(doubled[100:], strip)
     assert overlay_png(image, saliency, min_side=100) == png
     assert overlay_png(image, saliency, min_side=100, label="share of rollout") != png
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (1, 40), (40, 3), (16, 16)])
+def test_an_image_with_fewer_pixels_than_patches_shows_every_patch(shape: tuple[int, int]) -> None:
+    """Each of the 16 x 16 patches has a value of its own; every one of them must be found again in the picture."""
+    image, grid = np.zeros((*shape, 3), np.uint8), 16
+    saliency = np.arange(grid**2, dtype=np.float32).reshape(grid, grid)
+    fine = finer(image, grid=grid)
+    assert min(fine.shape[:2]) >= 4 * grid and max(fine.shape[:2]) < 8 * max(grid, *shape)
+    drawn = np.unique(to_pixels(saliency, *fine.shape[:2]))
+    assert len(drawn) == grid**2
+    assert len(np.unique(to_pixels(saliency, *shape))) < grid**2 or shape == (16, 16)
+    assert np.array_equal(finer(np.ones(shape, bool), grid=grid).shape, fine.shape[:2])
+    large = np.zeros((200, 90, 3), np.uint8)
+    assert finer(large, grid=grid).shape == large.shape
+
+
+def test_values_with_a_sign_have_colours_around_zero() -> None:
+    image, saliency = np.full((8, 8, 3), 128, np.uint8), np.array([[-2.0, 0.0], [0.0, 1.0]], np.float32)
+    limits = colour_limits(saliency, signed=True)
+    assert limits == (-2.0, 2.0)
+    shown = overlay(image, saliency, limits=limits, alpha=1.0)
+    blue, white, red = shown[0, 0].astype(int), shown[0, 7].astype(int), shown[7, 7].astype(int)
+    assert blue[2] > blue[0] and red[0] > red[2] and white.min() > 240

@@ -138,3 +138,11 @@ def test_no_method_is_called_an_explanation() -> None:
     assert "It is not an explanation" in page and "not for clinical use" in page
     said = " ".join(f"{method.label} {method.unit} {method.about}" for method in METHODS.values())
     assert "expla" not in said.lower()
+
+
+def test_an_image_with_fewer_pixels_than_patches_is_shown_with_more_and_the_page_says_so() -> None:
+    image = np.zeros((5, 7, 3), np.uint8)
+    case = json.loads(case_json(make_case(image=image, mask=None)))
+    shown = case["image"]
+    assert min(shown["width"], shown["height"]) >= 4 * 8 and shown["original"] == [7, 5]
+    assert f"The image has 7 x 5 pixels and is shown with {shown['width']} x {shown['height']}." in case["notes"]
