@@ -1,24 +1,33 @@
-"""The authors' files, wherever they lie below one folder or in zip archives in it, found by the end of their path."""
+"""The authors' files, wherever they lie below one folder or in archives in it, found by the end of their path."""
 
 import collections
 import csv
+import difflib
 import io
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tfds_builders.archives import Member, SafeZip, is_clutter
+from tfds_builders.archives import MAX_MEMBER, Member, is_archive, is_clutter, is_unopened, open_archive
+from tfds_builders.regular_files import is_pointer, open_regular
+
+TABLES = (".json", ".jsonl")  # one form or the other: what is in the file decides
 
 
 class OfficialFiles:
     """Files by the last parts of their path: `xmlab0/source.jpg` finds `Slake1.0/imgs/imgs/xmlab0/source.jpg`.
 
-    So it does not matter how deep a release is unpacked, or whether its archives are. A name is only ever compared with
-    the files that there are: one with `..` in it finds nothing. What is found twice must be the same file, byte for
-    byte; then the first one is taken, a file before a member of an archive.
+    So it does not matter how deep a release is unpacked, or whether its archives are, zip or tar, also one in another.
+    A name is only ever compared with the files that there are: one with `..` in it finds nothing. What is found twice
+    must be the same file, byte for byte; then the first one is taken, a file before a member of an archive.
+
+    Attributes:
+        unopened: paths of archives of kinds that are not opened.
+        used: the files of the folder that something was read from, by their path in it.
 
     Raises:
         ValueError: for an archive that cannot be trusted (`archives.py`).
@@ -27,15 +36,26 @@ class OfficialFiles:
     def __init__(self, named: Iterable[tuple[str, Path]], *, what: str) -> None:
         """Takes (path to go by, file) of each file; `what` names the whole in messages."""
         self.what = what
+        self.unopened: list[str] = []
+        self.used: set[str] = set()
+        self.files: dict[str, Path] = {}
         self._entries: list[tuple[tuple[str, ...], Path | Member]] = []
+        self._origin: dict[str, str] = {}  # of a file, or of the archive that a member is in, by its path
         archives = []
         for name, path in sorted(named):
-            if name.lower().endswith(".zip"):
-                archives.append(SafeZip(path))
-            elif not is_clutter(parts := tuple(name.split("/"))):
+            if is_clutter(parts := tuple(name.split("/"))):
+                continue
+            self.files[name] = path
+            self._origin[str(path)] = name
+            if is_archive(name):
+                archives.append((name, path))
+            else:
+                self.unopened += [name] * is_unopened(name)
                 self._entries.append((parts, path))
-        for archive in archives:
-            self._entries += [(member.parts, member) for member in archive.members]
+        for name, path in archives:
+            for archive in open_archive(path, name=name):
+                self._origin[archive.place] = name
+                self._entries += [(member.parts, member) for member in archive.members]
         self._by_depth: dict[int, dict[tuple[str, ...], list[Path | Member]]] = {}
 
     @classmethod
@@ -63,7 +83,13 @@ class OfficialFiles:
             places = ", ".join(map(_place, found[:3]))
             raise ValueError(f"{self.what} has {name} more than once, and the files differ: {places}. Keep one.")
         entry = found[0]
-        return entry.archive.read(entry) if isinstance(entry, Member) else entry.read_bytes()
+        self.used.add(self._origin[entry.archive.place if isinstance(entry, Member) else str(entry)])
+        data = entry.read() if isinstance(entry, Member) else _read_file(entry)
+        if is_pointer(data):
+            raise ValueError(
+                f"{self.what}: {name} is a Git LFS pointer, not the file. Fetch the files with `git lfs pull`."
+            )
+        return data
 
     def paths(self) -> list[str]:
         """Returns the whole path of every file, in order, as `read` takes it."""
@@ -75,26 +101,53 @@ class OfficialFiles:
         return found[0] if len(found) == 1 and isinstance(found[0], Path) else io.BytesIO(self.read(name))
 
     def first(self, *names: str) -> str:
-        """Returns the first of the names that there is, or an empty string."""
-        return next((name for name in names if name in self), "")
+        """Returns the first of the names that there is, or an empty string.
+
+        A table that is there by no name is found if the name of one file alone differs only in capitals, spaces, `_`
+        and `-`, or is `.jsonl` instead of `.json`: `VQA_RAD_Dataset_Public.json` for `VQA_RAD Dataset Public.json`.
+        """
+        if exact := next((name for name in names if name in self), ""):
+            return exact
+        for name in names:
+            alike = [other for other in self.names() if _is_alike(other, name.split("/")[-1])]
+            if len(alike) == 1:
+                return alike[0]
+        return ""
+
+    def lack(self, missing: Iterable[str]) -> str:
+        """Returns that something is missing, with the nearest names that there are, and archives that were not opened.
+
+        >>> OfficialFiles([("tain.json", Path("tain.json"))], what="folder").lack(["train.json"])
+        'lacks train.json (there is tain.json)'
+        """
+        there = [name for name in self.names() if not name.startswith(".")]
+        parts = []
+        for name in missing:
+            wanted = [re.sub(r"<[^>]*>.*", "", option).split("/")[-1] for option in name.split(" or ")]
+            near = [n for w in wanted if w for n in difflib.get_close_matches(w, there, n=1, cutoff=0.7)]
+            parts.append(name + (f" (there is {near[0]})" if near else ""))
+        told = f"; not opened, unpack it: {', '.join(self.unopened[:3])}" if self.unopened else ""
+        return f"lacks {', '.join(parts)}{told}"
 
     def read_json(self, name: str) -> Any:
         """Returns the value in a JSON file."""
         try:
-            return json.loads(self.read_text(name), strict=False)  # a raw control character in a text is harmless
-        except json.JSONDecodeError as error:
+            return load_json(self.read_text(name))
+        except NotJson as error:
             raise ValueError(f"{self.what}: {name} is not JSON ({error}). Get it again.") from error
 
     def read_objects(self, name: str, *, required: Iterable[str] = ()) -> list[dict[str, Any]]:
         """Returns the objects of a JSON list, or of a file with one JSON object a line, as they are.
 
+        A `.json` file may have objects line by line, and a `.jsonl` file a list: its first lines decide.
+
         Raises:
             ValueError: if it is anything else, or if an object lacks one of the `required` keys.
         """
-        if name.endswith(".jsonl"):
-            rows = [
-                self._line(name, i, line) for i, line in enumerate(self.read_text(name).split("\n"), 1) if line.strip()
-            ]
+        text = self.read_text(name)
+        lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+        if _has_lines(name, [line for _, line in lines[:2]]):
+            rows = [self._line(name, number, line) for number, line in lines]
         else:
             rows = self.read_json(name)
         if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
@@ -114,6 +167,8 @@ class OfficialFiles:
         rows = []
         try:
             head = [column.strip() for column in next(table, [])]
+            if twice := [column for column in required if head.count(column) > 1]:
+                raise ValueError(f"{self.what}: {name} has the columns {twice} more than once. Get it again.")
             if missing := [column for column in required if column not in head]:
                 raise ValueError(f"{self.what}: {name} lacks the columns {missing}; it has {head}. Get it again.")
             for cells in filter(None, table):
@@ -134,8 +189,8 @@ class OfficialFiles:
 
     def _line(self, name: str, number: int, line: str) -> Any:
         try:
-            return json.loads(line, strict=False)
-        except json.JSONDecodeError as error:
+            return load_json(line)
+        except NotJson as error:
             raise ValueError(f"{self.what}: {name}, line {number}, is not JSON ({error}). Get it again.") from error
 
     def _index(self, depth: int) -> Mapping[tuple[str, ...], list[Path | Member]]:
@@ -165,13 +220,70 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield from (Path(root) / file for file in files)
 
 
+class NotJson(ValueError):
+    """A text that is not JSON, or too deep or too long a value."""
+
+
+def load_json(text: str) -> Any:
+    """Returns a JSON value; NaN and infinity, which some programs write for missing, become None.
+
+    >>> load_json('{"a": NaN}')
+    {'a': None}
+
+    Raises:
+        NotJson: saying why.
+    """
+    try:
+        # A raw control character in a text is harmless.
+        return json.loads(text, strict=False, parse_constant=lambda _: None)
+    except RecursionError as error:
+        raise NotJson("lists or objects are nested too deep") from error
+    except ValueError as error:
+        raise NotJson(str(error)) from error
+
+
+def _has_lines(name: str, lines: list[str]) -> bool:
+    """Returns whether a file has one object a line, as its first two lines that are not blank say."""
+    if name.lower().endswith(".jsonl"):
+        return not (lines and lines[0].lstrip().startswith("["))
+    return len(lines) == 2 and all(line.lstrip().startswith("{") for line in lines)
+
+
+def clean_path(text: str) -> str:
+    """Returns a path of the authors with `/` between its parts; some were written on Windows.
+
+    >>> clean_path("xmlab0\\\\source.jpg"), clean_path("./imgs/a.jpg")
+    ('xmlab0/source.jpg', 'imgs/a.jpg')
+    """
+    return "/".join(part for part in text.replace("\\", "/").split("/") if part not in ("", "."))
+
+
+def _is_alike(name: str, wanted: str) -> bool:
+    """Returns whether two names of tables differ in capitals, spaces, `_`, `-` and the form of JSON alone."""
+
+    def plain(text: str) -> tuple[str, str]:
+        stem, dot, suffix = text.casefold().rpartition(".")
+        return re.sub(r"[\s_\-]+", "", stem), "json" if dot + suffix in TABLES else suffix
+
+    return plain(name) == plain(wanted)
+
+
+def _read_file(path: Path) -> bytes:
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_MEMBER:
+            raise ValueError(f"{path} has {size} bytes, more than {MAX_MEMBER}. It is not read.")
+        return file.read()
+
+
 def _digest(entry: Path | Member) -> tuple[int, int]:
     """Returns size and CRC-32."""
-    if isinstance(entry, Member):
-        return entry.info.file_size, entry.info.CRC
-    data = entry.read_bytes()
+    crc = getattr(entry.info, "CRC", None) if isinstance(entry, Member) else None
+    if isinstance(entry, Member) and crc is not None:
+        return entry.size, crc
+    data = entry.read() if isinstance(entry, Member) else _read_file(entry)
     return len(data), zlib.crc32(data)
 
 
 def _place(entry: Path | Member) -> str:
-    return f"{entry.archive.path}!{entry.info.filename}" if isinstance(entry, Member) else str(entry)
+    return f"{entry.archive.place}!{'/'.join(entry.parts)}" if isinstance(entry, Member) else str(entry)
