@@ -72,7 +72,7 @@ def write_files(folder: Path, *, rows: int, images: int) -> None:
 
 def build(folder: Path) -> str:
     from radvqa_jax.config import DataConfig
-    from radvqa_jax.data.sources import prepare
+    from radvqa_jax.data.preparing import prepare
 
     data = DataConfig(data_dir=str(folder / "prepared"), manual_dir=str(folder / "official"), allow_count_mismatch=True)
     built = prepare("pmc_vqa", builder_config="v2", data=data)

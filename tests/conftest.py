@@ -132,7 +132,7 @@ def get_config():
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns a data_dir with the small phantom_rad, prepared."""
     from radvqa_jax.config import DataConfig  # here and below: not before the hook above
-    from radvqa_jax.data.sources import prepare
+    from radvqa_jax.data.preparing import prepare
 
     data_dir = tmp_path_factory.mktemp("phantoms")
     prepare("phantom_rad", builder_config="tiny", data=DataConfig(data_dir=str(data_dir)))

@@ -11,10 +11,13 @@ from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
+from tfds_builders import origin
 from tfds_builders.counts import Counts, differences, read_manifest
 from tfds_builders.features import common_features
-from tfds_builders.images import StoredImage, store_image
+from tfds_builders.find_files import find_below, find_files
+from tfds_builders.images import LOW_BITS, StoredImage, store_image
 from tfds_builders.official_files import OfficialFiles
+from tfds_builders.rejects import FILE_NAME as REJECTS_FILE
 from tfds_builders.rejects import Rejects, write_whole
 
 Row = dict[str, Any]
@@ -89,10 +92,22 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
     HOMEPAGE: ClassVar[str]
     SOURCE: ClassVar[str]  # data set and release, as every row says
 
-    def __init__(self, *, allow_count_mismatch: bool = False, **kwargs: Any) -> None:
-        """Takes the arguments of a TFDS builder, and whether files may differ from the official release."""
+    def __init__(
+        self, *, allow_count_mismatch: bool = False, bit_depth: int = 0, download: bool = False, **kwargs: Any
+    ) -> None:
+        """Takes the arguments of a TFDS builder, and:
+
+        Args:
+            allow_count_mismatch: whether files may differ from the official release.
+            bit_depth: bits that grey images of 16 bits use (`images.py`); 0 = all.
+            download: whether what a given folder lacks is downloaded; without a folder it always is.
+            kwargs: of the TFDS builder.
+        """
         super().__init__(**kwargs)
         self._allow = allow_count_mismatch
+        self.bit_depth = bit_depth
+        self.download = download
+        self.home = Path(str(self.data_dir_root))  # of all data sets, also while one is built elsewhere
         self._reading: Reading | None = None
 
     # --- what a subclass says ---
@@ -154,20 +169,35 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
         self.read(reading)
         return reading
 
+    def find_below(self, folder: Path) -> OfficialFiles | str:
+        """Returns the official files that a folder holds, or what it lacks."""
+        return find_below(self, folder)
+
+    def options(self) -> dict[str, Any]:
+        """Returns what decides on the prepared rows beside the files and the builder's version."""
+        return {"bit_depth": self.bit_depth}
+
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[int, Row]]]:
-        reading = self._reading = self.read_files(self.find(dl_manager))
+        files = self.find(dl_manager)
+        try:
+            reading = self._reading = self.read_files(files)
+        except (AttributeError, KeyError, RecursionError, TypeError) as error:  # a list where an object should be, …
+            raise ValueError(
+                f"{files.what} does not have the form of the official files of {self.name} ({type(error).__name__}: "
+                f"{error}). Get them again."
+            ) from error
         self._check_counts(reading)  # before an hour goes into images
         found = {split: self._generate_examples(split, rows) for split, rows in reading.splits.items() if rows}
         if not found:
-            reasons = reading.rejects.summary("dropped")
-            raise ValueError(f"{self.name}: no row of {reading.files.what} can be used. Left out: {reasons}.")
+            told = reading.rejects.told("dropped") or "nothing, since there is no row"
+            raise ValueError(f"{self.name}: no row of {reading.files.what} can be used. Left out: {told}.")
         return found
 
     def _generate_examples(self, split: str, rows: list[Row]) -> Iterator[tuple[int, Row]]:
         """Yields (number, row), each image as it is stored; a row whose image cannot be used is left out."""
         reading = self._reading
         assert reading is not None
-        images = _Images(reading)
+        images = _Images(reading, bit_depth=self.bit_depth)
         kept = 0
         for number, row in enumerate(rows):
             if isinstance(row["image"], bytes):  # none: a data set of text alone
@@ -180,11 +210,23 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
                 yield number, self.finish_row(row | {"image": image.data}, image, reading=reading, split=split)
             kept += 1
         if not kept:
-            raise ValueError(f"{self.name}: no image of {split} can be used: {reading.rejects.summary('dropped')}.")
+            raise ValueError(f"{self.name}: no image of {split} can be used: {reading.rejects.told('dropped')}.")
 
     def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
-        """Prepares all splits; then the folder is still a temporary one, which is given up on an error."""
-        super()._download_and_prepare(*args, **kwargs)
+        """Prepares all splits; then the folder is still a temporary one, which is given up on an error.
+
+        What was left out until then is written beside that folder.
+        """
+        self._reading = None
+        failed = Path(self.data_dir).parent
+        try:
+            super()._download_and_prepare(*args, **kwargs)
+        except ValueError as error:
+            if self._reading is None or not self._reading.rejects.rows:
+                raise
+            self._reading.rejects.write(failed)
+            raise ValueError(f"{error} Every row that was left out is in {failed / REJECTS_FILE}.") from error
+        (failed / REJECTS_FILE).unlink(missing_ok=True)
         reading = self._reading
         assert reading is not None
         wrong = self._check_counts(reading)
@@ -194,12 +236,17 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
         write_whole(folder / COUNTS_FILE, json.dumps(report, indent=1) + "\n")
         reading.rejects.write(folder)
         self.finish(folder, reading=reading)
+        builder = {"builder": self.name, "config": self.config_name, "version": str(self.version)}
+        origin.write(
+            folder,
+            origin.describe(reading.files, kind=reading.files.kind, builder=builder, options=self.options()),
+        )
 
     def _check_counts(self, reading: Reading) -> list[str]:
         """Returns the differences from the manifest; they are an error unless allowed."""
         wrong = differences(reading.counts.found(), self.expected())
         if wrong and not self._allow:
-            reasons = "; ".join(f"{n} x {reason}" for reason, n in reading.rejects.summary("dropped").items())
+            reasons = reading.rejects.told("dropped")
             raise ValueError(
                 f"{reading.files.what} does not hold the official release of {self.name} ({self.config_name}): "
                 f"{'; '.join(wrong)}."
@@ -214,8 +261,9 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
 class _Images:
     """Stored images by the end of their path, the last few kept; faults and conversions are noted once an image."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading, *, bit_depth: int) -> None:
         self._reading = reading
+        self._bit_depth = bit_depth
         self._cache: collections.OrderedDict[str, StoredImage | str] = collections.OrderedDict()
         self._converted: set[str] = set()
 
@@ -231,69 +279,13 @@ class _Images:
     def _load(self, name: str, *, split: str) -> StoredImage | str:
         data = self._reading.files.read(name)
         try:
-            image = store_image(data)
+            image = store_image(data, bit_depth=self._bit_depth)
         except ValueError as error:
-            return f"image cannot be decoded: {error}"
+            return f"image cannot be decoded: {name}: {error}"
         if image.conversion and name not in self._converted:
             self._converted.add(name)
             note = self._reading.rejects.row(split, name)
             note.repaired("image", f"image converted: {image.conversion}", before=len(data), after=len(image.data))
+            if image.low_bits:
+                note.repaired("image", f"{LOW_BITS}: {image.low_bits}", before=16, after=8)
         return image
-
-
-def find_files(builder: OfficialFilesBuilder, dl_manager: tfds.download.DownloadManager) -> OfficialFiles:
-    """Returns the official files: from manual_dir if they are there, else downloaded if their authors allow it.
-
-    Raises:
-        ValueError: saying what is missing and what to put where.
-    """
-    try:
-        manual = Path(str(dl_manager.manual_dir))
-    except AssertionError:  # how TFDS says that it is absent or empty
-        manual, why = None, "manual_dir is not given or holds nothing."
-    else:
-        found = _find_below(builder, manual)
-        if isinstance(found, OfficialFiles):
-            return found
-        why = found
-    urls = builder.urls(builder.config_name)
-    if not urls:
-        raise ValueError(f"{builder.name} is got by hand, and {why} {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}")
-    try:
-        paths = dl_manager.download(dict(urls))
-    except (OSError, tfds.download.DownloadError) as error:
-        failed = f"{builder.name} cannot be downloaded ({error}), and {why}"
-        raise ValueError(f"{failed} {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}") from error
-    files = OfficialFiles(
-        [(name, Path(str(path))) for name, path in paths.items()], what=f"{builder.name} (downloaded)"
-    )
-    if missing := builder.missing(files):
-        raise ValueError(f"{files.what} lacks {', '.join(missing)}. {builder.MANUAL_DOWNLOAD_INSTRUCTIONS}")
-    return files
-
-
-def _find_below(builder: OfficialFilesBuilder, manual: Path) -> OfficialFiles | str:
-    """Returns the files in manual_dir/<name>, in one folder below manual_dir or in manual_dir; or what is missing."""
-    own = manual / builder.name
-    if own.is_dir():
-        files = OfficialFiles.below(own)
-        missing = builder.missing(files)
-        return f"{own} lacks {', '.join(missing)}." if missing else files
-    complete = [files for folder in sorted(manual.iterdir()) if (files := _complete(builder, folder))]
-    if len(complete) > 1:
-        places = ", ".join(files.what for files in complete)
-        raise ValueError(f"{builder.name} is in several folders: {places}. Give one of them as manual_dir.")
-    if complete:
-        return complete[0]
-    files = OfficialFiles.below(manual)
-    missing = builder.missing(files)
-    return f"manual_dir={str(manual)!r} lacks {', '.join(missing)}." if missing else files
-
-
-def _complete(builder: OfficialFilesBuilder, folder: Path) -> OfficialFiles | None:
-    """Returns the files of a folder if nothing is missing. A refused archive is named when all is looked at."""
-    try:
-        files = OfficialFiles.below(folder) if folder.is_dir() else None
-    except ValueError:
-        return None
-    return files if files and not builder.missing(files) else None

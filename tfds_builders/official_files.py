@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tfds_builders.archives import MAX_MEMBER, Member, is_archive, is_clutter, is_unopened, open_archive
+from tfds_builders.archive_rules import MAX_MEMBER, Member, is_archive, is_clutter, is_unopened
+from tfds_builders.archives import open_archive
 from tfds_builders.regular_files import is_pointer, open_regular
 
 TABLES = (".json", ".jsonl")  # one form or the other: what is in the file decides
@@ -33,9 +34,10 @@ class OfficialFiles:
         ValueError: for an archive that cannot be trusted (`archives.py`).
     """
 
-    def __init__(self, named: Iterable[tuple[str, Path]], *, what: str) -> None:
-        """Takes (path to go by, file) of each file; `what` names the whole in messages."""
+    def __init__(self, named: Iterable[tuple[str, Path]], *, what: str, kind: str = "folder") -> None:
+        """Takes (path to go by, file) of each file; `what` names the whole in messages, `kind` in origin.json."""
         self.what = what
+        self.kind = kind
         self.unopened: list[str] = []
         self.used: set[str] = set()
         self.files: dict[str, Path] = {}
@@ -98,7 +100,13 @@ class OfficialFiles:
     def open(self, name: str) -> Path | io.BytesIO:
         """Returns what a library reads a large file from: the file itself, or the bytes of an archive's member."""
         found = self._find(name)
-        return found[0] if len(found) == 1 and isinstance(found[0], Path) else io.BytesIO(self.read(name))
+        if len(found) != 1 or not isinstance(found[0], Path):
+            return io.BytesIO(self.read(name))
+        with open_regular(found[0]) as file:
+            if is_pointer(file.read(64)):
+                return io.BytesIO(self.read(name))  # which says so
+        self.used.add(self._origin[str(found[0])])
+        return found[0]
 
     def first(self, *names: str) -> str:
         """Returns the first of the names that there is, or an empty string.
@@ -124,7 +132,7 @@ class OfficialFiles:
         parts = []
         for name in missing:
             wanted = [re.sub(r"<[^>]*>.*", "", option).split("/")[-1] for option in name.split(" or ")]
-            near = [n for w in wanted if w for n in difflib.get_close_matches(w, there, n=1, cutoff=0.7)]
+            near = [found for one in wanted if (found := _nearest(one, there))]
             parts.append(name + (f" (there is {near[0]})" if near else ""))
         told = f"; not opened, unpack it: {', '.join(self.unopened[:3])}" if self.unopened else ""
         return f"lacks {', '.join(parts)}{told}"
@@ -249,13 +257,12 @@ def _has_lines(name: str, lines: list[str]) -> bool:
     return len(lines) == 2 and all(line.lstrip().startswith("{") for line in lines)
 
 
-def clean_path(text: str) -> str:
-    """Returns a path of the authors with `/` between its parts; some were written on Windows.
-
-    >>> clean_path("xmlab0\\\\source.jpg"), clean_path("./imgs/a.jpg")
-    ('xmlab0/source.jpg', 'imgs/a.jpg')
-    """
-    return "/".join(part for part in text.replace("\\", "/").split("/") if part not in ("", "."))
+def _nearest(name: str, there: Iterable[str]) -> str:
+    """Returns the file of the same kind whose name is nearest, or an empty string."""
+    path = Path(name)
+    stems = {Path(other).stem: other for other in there if Path(other).suffix.lower() in (path.suffix, *TABLES)}
+    near = difflib.get_close_matches(path.stem, stems, n=1, cutoff=0.75) if path.stem else []
+    return stems[near[0]] if near else ""
 
 
 def _is_alike(name: str, wanted: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 FILE_NAME = "rejects.jsonl"
+EXAMPLES = 3  # of each reason, in a message
 
 
 @dataclasses.dataclass
@@ -32,9 +33,30 @@ class Rejects:
         reasons = (line["reason"].split(": ")[0] for line in self.rows if line["action"] == action)
         return dict(collections.Counter(reasons).most_common())
 
+    def told(self, action: Literal["repaired", "dropped"]) -> str:
+        """Returns the reasons with their numbers, each with the first few things that it was noted for.
+
+        >>> rejects = Rejects("x")
+        >>> rejects.row("train", "7").dropped("image file is absent: imgs/a.jpg", row={})
+        >>> rejects.told("dropped")
+        '1 x image file is absent (imgs/a.jpg)'
+        """
+        things: dict[str, list[str]] = {}
+        for line in self.rows:
+            if line["action"] == action:
+                reason, _, thing = line["reason"].partition(": ")
+                things.setdefault(reason, []).append(thing or f"{line['split']} {line['id']}")
+        told = []
+        for reason, all_of_it in sorted(things.items(), key=lambda item: -len(item[1])):
+            first = list(dict.fromkeys(all_of_it))[:EXAMPLES]
+            more = "; …" if len(set(all_of_it)) > len(first) else ""
+            told.append(f"{len(all_of_it)} x {reason} ({'; '.join(first)}{more})")
+        return "; ".join(told)
+
     def write(self, folder: Path) -> None:
         """Writes rejects.jsonl, whole or not at all."""
         text = "".join(json.dumps(line, ensure_ascii=False, default=repr) + "\n" for line in self.rows)
+        text = text.encode("utf-8", "backslashreplace").decode("utf-8")  # what is left out may hold anything
         write_whole(folder / FILE_NAME, text)
 
 
@@ -78,12 +100,32 @@ class RowRejects:
         if not isinstance(raw, str):
             self.repaired(field, f"{field} is a number", before=raw, after=str(raw))
             return str(raw)
+        if any("\ud800" <= character <= "\udfff" for character in raw):
+            whole = raw.encode("utf-8", "replace").decode("utf-8")
+            self.repaired(field, "half of a character", before=repr(raw), after=whole)
+            raw = whole
         text = " ".join(raw.split()) if collapse else raw.strip()
         if text in missing:
             return ""
         if text != raw:
             self.repaired(field, "white space", before=raw, after=text)
         return text
+
+    def path(self, raw: Any, field: str) -> str:
+        """Returns the path in a text, `/` between its parts, and notes backslashes."""
+        text = self.text(raw, field)
+        if "\\" in text:
+            self.repaired(field, "backslashes in a path", before=text, after=clean_path(text))
+        return clean_path(text)
+
+
+def clean_path(text: str) -> str:
+    r"""Returns a path of the authors with `/` between its parts; some were written on Windows.
+
+    >>> clean_path("xmlab0\\source.jpg"), clean_path("./imgs/a.jpg")
+    ('xmlab0/source.jpg', 'imgs/a.jpg')
+    """
+    return "/".join(part for part in text.replace("\\", "/").split("/") if part not in ("", "."))
 
 
 def write_whole(path: Path, data: str | bytes) -> None:

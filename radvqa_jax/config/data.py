@@ -59,6 +59,10 @@ class DataConfig:
     data_dir: str = "~/tensorflow_datasets"  # where prepared data sets lie
     manual_dir: str = ""  # official files: a folder for one data set, or one that holds a folder for each
     allow_count_mismatch: bool = False  # build files that are not the whole official release
+    download: bool = False  # download what a given manual_dir lacks; without a manual_dir that is done anyway
+    rebuild: bool = False  # prepare anew; the data set that is there is kept until the new one is whole
+    # Bits of grey images whose pixels lie in 16: 12 spreads 0..4095 over black to white. 0 = all 16.
+    bit_depth: int = 0
     # The data set `table`: your own folder, or one archive, with one table (tfds_builders/table/README.md).
     name: str = ""  # of the table; where a source names none, this one is meant
     columns: tuple[tuple[str, str], ...] = ()  # (feature, column), where a column is not called as its feature
@@ -69,6 +73,8 @@ class DataConfig:
     prompt: str = "answer en {question}"
     seq_len: int = 128  # text tokens, BOS to EOS
     overlong: Literal["error", "reject", "cut"] = "reject"  # an answer that does not fit; `cut` keeps its EOS
+    # A question that does not fit is never cut: `reject` leaves it out and counts it, in training and evaluation.
+    overlong_question: Literal["error", "reject"] = "reject"
     workers: int = 0  # worker processes that decode images; 0 = threads of this process
     image_cache_mb: int = 512  # resized images kept in memory where several rows share one; of all workers together
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -78,7 +84,7 @@ class DataConfig:
 class AuditConfig:
     """What the splits may share. Training stops before its first step at a leak that is not accepted by name."""
 
-    # Leaks to go on with, each as "vqa_rad:train~vqa_rad:test"; "vqa_rad/official:train" names the builder config too.
+    # Leaks to go on with, each as "slake/zh:train~slake/en:test"; `slake:train` is that of the default builder config.
     accept: tuple[str, ...] = ()
     also_evaluate: tuple[SourceConfig, ...] = ()  # sets that are compared beside eval.source
     # Two images are nearly the same if so many of the 256 bits of their perceptual hashes differ, or fewer; the choice

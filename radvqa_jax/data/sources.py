@@ -1,6 +1,5 @@
 """Prepared TFDS data sets as rows of plain Python values, without TensorFlow."""
 
-import collections
 import functools
 import hashlib
 import io
@@ -18,21 +17,20 @@ from radvqa_jax.config import DataConfig, SourceConfig
 from radvqa_jax.data.dicom import read_dicom
 from radvqa_jax.data.dicom_guard import is_dicom
 from radvqa_jax.data.dicom_window import WINDOWS
+from radvqa_jax.data.prepared_report import read_report
 from radvqa_jax.data.rows import Prepared, RowSource
 from radvqa_jax.data.text_index import load_index
-from radvqa_jax.files import read_json, read_jsonl
 from radvqa_jax.trees import nearest
-from tfds_builders.builder import COUNTS_FILE, OfficialFilesBuilder
+from tfds_builders.builder import OfficialFilesBuilder
 from tfds_builders.med_halt.med_halt_dataset_builder import Builder as MedHalt
 from tfds_builders.medpix_2.medpix_2_dataset_builder import Builder as MedPix2
 from tfds_builders.path_vqa.path_vqa_dataset_builder import Builder as PathVqa
 from tfds_builders.phantom_rad.phantom_rad_dataset_builder import Builder as PhantomRad
 from tfds_builders.pmc_vqa.pmc_vqa_dataset_builder import Builder as PmcVqa
-from tfds_builders.rejects import FILE_NAME as REJECTS_FILE
 from tfds_builders.rocov2.rocov2_dataset_builder import Builder as RocoV2
 from tfds_builders.slake.slake_dataset_builder import Builder as Slake
-from tfds_builders.table.table_dataset_builder import FACTS_FILE, TableConfig, table_config
 from tfds_builders.table.table_dataset_builder import Builder as Table
+from tfds_builders.table.table_dataset_builder import TableConfig, table_config
 from tfds_builders.table.table_files import Converted
 from tfds_builders.vqa_rad.vqa_rad_dataset_builder import Builder as VqaRad
 
@@ -68,8 +66,14 @@ def make_builder(dataset: str, *, builder_config: str, data: DataConfig) -> tfds
         raise ValueError(
             f"{dataset} has no builder_config {builder_config!r}.{near} It has: {', '.join(known) or 'none'}."
         )
-    allow = {"allow_count_mismatch": data.allow_count_mismatch} if issubclass(builder, OfficialFilesBuilder) else {}
-    return builder(data_dir=root, config=builder_config or None, file_format="array_record", **allow)
+    options: dict[str, Any] = {}
+    if issubclass(builder, OfficialFilesBuilder):
+        options = {
+            "allow_count_mismatch": data.allow_count_mismatch,
+            "bit_depth": data.bit_depth,
+            "download": data.download,
+        }
+    return builder(data_dir=root, config=builder_config or None, file_format="array_record", **options)
 
 
 def _table(root: Path, name: str) -> tfds.core.DatasetBuilder:
@@ -83,24 +87,26 @@ def _table(root: Path, name: str) -> tfds.core.DatasetBuilder:
     return tfds.builder_from_directory(builder.data_dir) if builder.is_prepared() else builder
 
 
-def _builder_to_prepare(dataset: str, builder_config: str, data: DataConfig) -> tfds.core.DatasetBuilder:
+def builder_to_prepare(dataset: str, builder_config: str, data: DataConfig) -> tfds.core.DatasetBuilder:
     """Returns the builder of a data set; that of a table knows the columns of the files at hand."""
     builder = make_builder(dataset, builder_config=builder_config, data=data)
-    if not isinstance(builder, Table) or not data.manual_dir:
+    if not data.manual_dir or dataset != "table":
         return builder
     if data.window and data.window not in WINDOWS:
         near = nearest(data.window, WINDOWS)
         raise ValueError(f"data.window={data.window!r} is no window.{near} There are: {', '.join(WINDOWS)}.")
     config = table_config(
         Path(data.manual_dir).expanduser(),
-        name=builder.config_name,
+        name=builder_config or data.name,
         columns=data.columns,
         table=data.table,
         seed=data.split_seed,
         hash_ids=data.hash_ids,
     )
     root, convert = Path(data.data_dir).expanduser(), functools.partial(_dicom_as_png, window=data.window)
-    return Table(data_dir=root, config=config, file_format="array_record", convert=convert)
+    builder = Table(data_dir=root, config=config, file_format="array_record", bit_depth=data.bit_depth, convert=convert)
+    builder.window = data.window
+    return builder
 
 
 def _dicom_as_png(data: bytes, *, window: str) -> Converted | None:
@@ -113,61 +119,6 @@ def _dicom_as_png(data: bytes, *, window: str) -> Converted | None:
     Image.fromarray(found.image[..., 0] if grey else found.image).save(file, "PNG")
     several = [f"frame 1 of {found.frames}"] if found.frames > 1 else []
     return Converted(file.getvalue(), [f"DICOM window {found.window}", *several, *found.warnings])
-
-
-def prepare(dataset: str, *, builder_config: str = "", data: DataConfig) -> dict[str, Any]:
-    """Prepares a data set as ArrayRecord files, unless that is done, and returns what there is.
-
-    The result has `dataset`, `builder_config`, `version`, `path`, `splits` ({split: rows}), `rejects`, the path of the
-    list of repaired and dropped rows, empty if the builder keeps none, and what `_report` gives.
-
-    Raises:
-        ValueError: if official files are missing, saying what to put where, or if they, or what was prepared before,
-            are not the official release and this is not allowed.
-    """
-    builder = _builder_to_prepare(dataset, builder_config, data)
-    folder = Path(data.manual_dir).expanduser() if data.manual_dir else None
-    given = folder.exists() if folder else downloads(dataset)
-    done = builder.is_prepared()
-    if not given and not done:
-        instructions = getattr(builder, "MANUAL_DOWNLOAD_INSTRUCTIONS", "") or ""
-        raise ValueError(
-            f"data.manual_dir={data.manual_dir!r} is not there, and {dataset} needs its files. {instructions}"
-        )
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=folder))
-    for split in () if done else builder.info.splits:
-        _open_split(builder, split).index()  # made now, so that no later job reads images for their texts
-    rejects = Path(builder.data_dir) / REJECTS_FILE
-    report = _report(Path(builder.data_dir))
-    if report["differences"] and not data.allow_count_mismatch:
-        raise ValueError(
-            f"{builder.data_dir} was prepared from files that are not the official release: "
-            f"{'; '.join(report['differences'])}. Delete it and build it from all files, or use it as it is with "
-            "--config.data.allow_count_mismatch=true."
-        )
-    return {
-        "dataset": dataset,
-        "builder_config": builder.builder_config.name if builder.builder_config else "",
-        "version": str(builder.version),
-        "path": str(builder.data_dir),
-        "splits": {name: info.num_examples for name, info in builder.info.splits.items()},
-        "rejects": str(rejects) if rejects.is_file() else "",
-        **report,
-    }
-
-
-def _report(folder: Path) -> dict[str, Any]:
-    """Returns `dropped` and `repaired` ({reason: number}), `counts` of the official files, and their `differences`."""
-    lines = read_jsonl(folder / REJECTS_FILE) if (folder / REJECTS_FILE).is_file() else []
-    counts = read_json(folder / COUNTS_FILE) if (folder / COUNTS_FILE).is_file() else {}
-    # A reason names the file or the value after its colon; those are in the list itself.
-    pairs = [(line["action"], line["reason"].split(": ")[0]) for line in lines]
-    reasons = {
-        action: dict(collections.Counter(reason for done, reason in pairs if done == action).most_common())
-        for action in ("dropped", "repaired")
-    }
-    table = {"table": read_json(folder / FACTS_FILE)} if (folder / FACTS_FILE).is_file() else {}
-    return reasons | {"counts": counts.get("found", {}), "differences": counts.get("differences", [])} | table
 
 
 def downloads(dataset: str) -> bool:
@@ -192,7 +143,7 @@ def _fingerprint(builder: tfds.core.DatasetBuilder, source: SourceConfig) -> dic
         "rows": info.num_examples,
         "files": digest.hexdigest(),
         # Empty for an official release: whoever reads a score must see that it is one of part of the data.
-        "differences": _report(Path(builder.data_dir))["differences"],
+        "differences": read_report(Path(builder.data_dir))["differences"],
     }
 
 
@@ -241,7 +192,7 @@ class _Opened(NamedTuple):
     index: Callable[[], pa.Table]  # the texts; read at the first call
 
 
-def _open_split(builder: tfds.core.DatasetBuilder, split: str) -> _Opened:
+def open_split(builder: tfds.core.DatasetBuilder, split: str) -> _Opened:
     features: Any = builder.info.features
     images = [name for name, kind in features.items() if isinstance(kind, tfds.features.Image)]
     decoders = {name: tfds.decode.SkipDecoding() for name in images}
@@ -266,7 +217,7 @@ def load_rows(source: SourceConfig, data: DataConfig, *, seed: int = 0) -> RowSo
         ValueError: as `find_prepared`, or if no row is left, or for the task `vqa` none with a question.
     """
     builder = find_prepared(source, data)
-    opened = _open_split(builder, source.split)
+    opened = open_split(builder, source.split)
     rows = RowSource(
         opened.records,
         indices=range(len(opened.records)),

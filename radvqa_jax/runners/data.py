@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from radvqa_jax.config import Config, SourceConfig
-from radvqa_jax.data.sources import prepare
+from radvqa_jax.data.preparing import prepare
 from radvqa_jax.files import write_json
 
 
@@ -13,6 +14,12 @@ def build_data(config: Config, workdir: Path) -> None:
     built = prepare(config.dataset, builder_config=config.builder_config, data=config.data)
     write_json(workdir / "data.json", built)
     print(json.dumps(built, indent=1))
+    _warn(built)
+
+
+def _warn(built: dict[str, Any]) -> None:
+    for text in built["warnings"]:
+        print(f"warning: {built['dataset']}: {text}", flush=True)
 
 
 def stage_sources(config: Config) -> list[SourceConfig]:
@@ -28,4 +35,5 @@ def all_sources(config: Config) -> list[SourceConfig]:
 def prepare_all(config: Config) -> None:
     for dataset, builder_config in dict.fromkeys((s.dataset, s.builder_config) for s in all_sources(config)):
         built = prepare(dataset, builder_config=builder_config, data=config.data)
-        print(f"data: {dataset} {built['version']} {built['splits']} in {built['path']}", flush=True)
+        print(f"data: {dataset} {built['version']} {built['splits']} in {built['path']}, {built['origin']}", flush=True)
+        _warn(built)

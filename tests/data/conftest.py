@@ -10,8 +10,8 @@ from PIL import Image
 
 import tfds_builders.vqa_rad
 from radvqa_jax.config import DataConfig, SourceConfig
+from radvqa_jax.data.preparing import prepare
 from radvqa_jax.data.rows import RowSource
-from radvqa_jax.data.sources import prepare
 from radvqa_jax.data.tokenizer import Tokenizer
 from tfds_builders.features import common_row
 

@@ -13,8 +13,9 @@ from radvqa_jax.config import AuditConfig, DataConfig, SourceConfig
 from radvqa_jax.data import audit as audit_module
 from radvqa_jax.data.audit import LEAKS, format_report
 from radvqa_jax.data.image import decode_image
+from radvqa_jax.data.preparing import prepare
 from radvqa_jax.data.rows import RowSource
-from radvqa_jax.data.sources import load_rows, prepare
+from radvqa_jax.data.sources import load_rows
 
 from .conftest import fake_rows
 

@@ -16,8 +16,9 @@ from radvqa_jax.config import DataConfig, FilterConfig, SourceConfig
 from radvqa_jax.data import text_index
 from radvqa_jax.data.dicom import read_dicom
 from radvqa_jax.data.image import decode_image
+from radvqa_jax.data.preparing import prepare
 from radvqa_jax.data.rows import RowSource
-from radvqa_jax.data.sources import BUILDERS, downloads, find_prepared, load_rows, make_builder, prepare
+from radvqa_jax.data.sources import BUILDERS, downloads, find_prepared, load_rows, make_builder
 
 from .conftest import DUMMY, fake_rows
 
@@ -182,7 +183,7 @@ def test_prepare_says_what_there_is_and_does_it_once(dummy_dir: Path) -> None:
 
 
 def test_what_was_built_of_a_part_stays_marked(dummy_dir: Path) -> None:
-    with pytest.raises(ValueError, match=r"not the official release: train rows: 17 instead of 1797.*Delete it"):
+    with pytest.raises(ValueError, match=r"not the official release: train rows: 17 instead of.*data.rebuild=true"):
         prepare("vqa_rad", data=DataConfig(data_dir=str(dummy_dir)))
     assert "train rows: 17 instead of 1797" in dummy(dummy_dir).fingerprint["differences"]
 
@@ -277,7 +278,7 @@ def test_tables_have_names_and_lie_side_by_side(tmp_path: Path) -> None:
         prepare("table", data=DataConfig(data_dir=str(tmp_path / "data")))
     with pytest.raises(ValueError, match="got 'a/b'"):
         prepare("table", data=DataConfig(data_dir=str(tmp_path / "data"), name="a/b"))
-    with pytest.raises(ValueError, match=r"data.manual_dir='' is not there, and table needs its files. Give a folder"):
+    with pytest.raises(ValueError, match=r"data.manual_dir is not given, and table needs its files. Give a folder"):
         prepare("table", data=DataConfig(data_dir=str(tmp_path / "data"), name="three"))
 
 

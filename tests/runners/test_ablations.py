@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from radvqa_jax.config import CellConfig, Config, DataConfig, SourceConfig
-from radvqa_jax.data.sources import prepare
+from radvqa_jax.data.preparing import prepare
 from radvqa_jax.evaluation import predict
 from radvqa_jax.evaluation.predict import read_records
 from radvqa_jax.files import read_json

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tfds_builders import archives
+from tfds_builders import archive_rules
 from tfds_builders.archives import SafeZip
 from tfds_builders.dummy import zip_bytes
 from tfds_builders.official_files import OfficialFiles
@@ -69,14 +69,14 @@ def test_the_same_name_twice_is_refused(tmp_path: Path) -> None:
 def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = zip_bytes({"x.jpg": bytes(200_000)})
     SafeZip(save(tmp_path, bomb)).close()  # little in all: a blank mask packs as well
-    monkeypatch.setattr(archives, "FREE_TOTAL", 100_000)
+    monkeypatch.setattr(archive_rules, "FREE_TOTAL", 100_000)
     with pytest.raises(ValueError, match=r"would unpack from \d+ to 200000 bytes"):
         SafeZip(save(tmp_path, bomb))
-    monkeypatch.setattr(archives, "MAX_RATIO", 1e6)
-    monkeypatch.setattr(archives, "MAX_TOTAL", 150_000)
+    monkeypatch.setattr(archive_rules, "MAX_RATIO", 1e6)
+    monkeypatch.setattr(archive_rules, "MAX_TOTAL", 150_000)
     with pytest.raises(ValueError, match=r"than 150000 bytes"):
         SafeZip(save(tmp_path, bomb))
-    monkeypatch.setattr(archives, "MAX_MEMBER", 150_000)
+    monkeypatch.setattr(archive_rules, "MAX_MEMBER", 150_000)
     with pytest.raises(ValueError, match=r"would have 200000 bytes, more than 150000"):
         SafeZip(save(tmp_path, bomb))
 

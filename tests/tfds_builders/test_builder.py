@@ -13,6 +13,7 @@ import pytest
 import requests
 import tensorflow_datasets as tfds
 
+from tfds_builders import find_files
 from tfds_builders.features import TEXT_FEATURES, common_row, is_yes_no
 from tfds_builders.rejects import Rejects
 
@@ -129,19 +130,30 @@ def test_an_archive_that_attacks_stops_the_build(layouts: Path, tmp_path: Path) 
 def test_without_files_and_network_it_says_what_to_put_where(
     manual: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: Any, urls: dict[str, str]) -> None:
-        assert set(urls) == {"train.json", "validation.json", "test.json", "imgs.zip"}
+    def refuse(url: str, **_: Any) -> None:
+        asked.append(url)
         raise requests.ConnectionError("no route")
 
-    monkeypatch.setattr(tfds.download.DownloadManager, "download", refuse)
+    asked: list[str] = []
+    monkeypatch.setattr(requests, "get", refuse)
     folder = tmp_path / "manual"
     folder.mkdir()
     if manual:
         (folder / "train.json").write_text("[]")
         shutil.copytree(ROOT / "slake/dummy_data/imgs", folder / "imgs")
-    why = "lacks validate.json or validation.json, test.json" if manual else "manual_dir is not given or holds nothing"
-    with pytest.raises(ValueError, match=rf"(?s)slake cannot be downloaded \(no route\), and .*{why}.*imgs/xmlab<N>"):
+    if manual:
+        why = r"manual_dir=.* lacks validate.json or validation.json, test.json\. Nothing was downloaded"
+        way_out = "--config.data.download=true, to download train.json, validation.json, test.json, imgs.zip"
+    else:
+        why = "manual_dir is not given or holds nothing. slake cannot be downloaded from huggingface.co: no route"
+        way_out = ""
+    with pytest.raises(ValueError, match=rf"(?s)^{why}.*imgs/xmlab<N>.*{way_out}"):
         build("slake", "", folder, tmp_path / "data")
+    assert len(asked) == (0 if manual else 1)  # once a host, before any retry
+    builder = make("slake", "", tmp_path / "data", download=True)
+    with pytest.raises(ValueError, match=r"cannot be downloaded from huggingface\.co"):
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=str(folder)))
+    assert len(asked) == (1 if manual else 2)
 
 
 def test_downloaded_files_are_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +167,7 @@ def test_downloaded_files_are_built(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return {name: tmp_path / f"sha256-{name.replace('.', '_')}" for name in urls}
 
     monkeypatch.setattr(tfds.download.DownloadManager, "download", fetch)
+    monkeypatch.setattr(find_files, "reach", lambda urls: None)
     (tmp_path / "empty").mkdir()
     assert len(build("pmc_vqa", "v2", tmp_path / "empty", tmp_path / "data", allow=True).rows["train"]) == 2
 
@@ -163,7 +176,7 @@ def test_a_data_set_without_a_usable_image_is_an_error(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "path_vqa/dummy_data", tmp_path / "manual")
     for path in (tmp_path / "manual/images").rglob("*.jpg"):
         path.write_bytes(b"not an image")
-    with pytest.raises(ValueError, match=r"no image of train can be used: \{.*image cannot be decoded"):
+    with pytest.raises(ValueError, match=r"6 x image cannot be decoded \(train_0001.jpg: the 12 bytes.*0002.*0003"):
         build("path_vqa", "", tmp_path / "manual", tmp_path / "data", allow=True)
     assert not make("path_vqa", "", tmp_path / "data").is_prepared()
 

@@ -90,9 +90,7 @@ def test_a_table_that_cannot_be_trusted_is_refused(
 def test_a_missing_table_says_what_belongs_there(tmp_path: Path) -> None:
     shutil.copytree(DUMMY, tmp_path / "pvqa")
     (tmp_path / "pvqa/qas/val/val_qa.pkl").unlink()
-    with pytest.raises(
-        ValueError, match=r"(?s)got by hand, and manual_dir=.* lacks qas/val_vqa.pkl\..*UCSD-AI4H/PathVQA"
-    ):
+    with pytest.raises(ValueError, match=r"(?s)manual_dir=.* lacks qas/val_vqa.pkl\..*UCSD-AI4H/PathVQA"):
         build("path_vqa", "", tmp_path / "pvqa", tmp_path / "data")
 
 

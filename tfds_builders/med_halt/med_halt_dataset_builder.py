@@ -81,7 +81,7 @@ class Builder(OfficialFilesBuilder):
 
     def missing(self, files: OfficialFiles) -> list[str]:
         name = f"{self._config.table}.csv"
-        return [] if name in files else [f"{self._config.table}/{name}"]
+        return [] if files.first(name) else [f"{self._config.table}/{name}"]
 
     def read(self, reading: Reading) -> None:
         config = self._config
@@ -89,7 +89,7 @@ class Builder(OfficialFilesBuilder):
         # The release has one split of that name. It is a test: nothing in it is meant for training.
         reading.start("train")
         met: collections.Counter[str] = collections.Counter()
-        for raw in reading.files.read_csv(f"{config.table}.csv", required=required):
+        for raw in reading.files.read_csv(reading.files.first(f"{config.table}.csv"), required=required):
             identity = raw["id"].strip()
             met[identity] += 1
             note = reading.rejects.row("train", identity if met[identity] == 1 else f"{identity}-{met[identity]}")

@@ -85,7 +85,7 @@ class Builder(OfficialFilesBuilder):
 
     def missing(self, files: OfficialFiles) -> list[str]:
         tables = [f"{kind}_{theirs}.jsonl" for theirs in SPLITS.values() for kind in ("data", "descriptions")]
-        absent = [f"splitted_dataset/{name}" for name in tables if name not in files]
+        absent = [f"splitted_dataset/{name}" for name in tables if not files.first(name)]
         images = any(name.startswith("MPX") and name.endswith(".png") for name in files.names())
         return absent + ([] if images else ["images/MPX<number>_synpic<number>.png"])
 
@@ -95,10 +95,10 @@ class Builder(OfficialFilesBuilder):
         halves = {uid: half for half in HALVES for uid in uids.get(half, [])}
         for split, theirs in SPLITS.items():
             reading.start(split)
-            table = files.read_objects(f"data_{theirs}.jsonl", required=("U_id", "Case", "Topic"))
+            table = files.read_objects(files.first(f"data_{theirs}.jsonl"), required=("U_id", "Case", "Topic"))
             cases = {str(raw["U_id"]): read_case(raw, split, reading=reading) for raw in table}
             needed = ("U_id", "image", "Type", "Description")
-            for raw in files.read_objects(f"descriptions_{theirs}.jsonl", required=needed):
+            for raw in files.read_objects(files.first(f"descriptions_{theirs}.jsonl"), required=needed):
                 case = cases.get(str(raw["U_id"]), {})
                 row = read_row(raw, split, reading.rejects.row(split, str(raw["image"])))
                 row |= case or _empty_case()

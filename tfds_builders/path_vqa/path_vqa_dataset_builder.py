@@ -75,7 +75,7 @@ def read_row(raw: dict[str, Any], split: str, question_id: str, *, note: RowReje
     for needed in (("img_id", "image"), ("sent", "question")):
         if not any(key in raw for key in needed):
             raise ValueError(f"{where}: {question_id} has no {' or '.join(needed)}; it has {sorted(map(str, raw))}.")
-    image_id = note.text(raw.get("img_id", raw.get("image")), "img_id").removesuffix(".jpg")
+    image_id = note.path(raw.get("img_id", raw.get("image")), "img_id").removesuffix(".jpg")
     answer = note.text(_answer(raw, note=note), "answer")
     kind = note.text(raw.get("answer_type"), "answer_type")
     yes_no = is_yes_no(answer)

@@ -103,7 +103,7 @@ def read_row(
     text = raw["Answer"].strip() if config.labelled else ""
     index = LETTERS.find(letter) if len(letter) == 1 else len(LETTERS)
     right = settle(choices, index=index if letter else None, answer=text, note=note)
-    figure = raw["Figure_path"].strip()
+    figure = note.path(raw["Figure_path"].strip(), "Figure_path")
     row = common_row(
         figure.rsplit("/", 1)[-1],
         image_id=figure.rsplit("/", 1)[-1].rsplit(".", 1)[0],

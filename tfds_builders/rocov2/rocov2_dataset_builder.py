@@ -57,7 +57,7 @@ class Builder(OfficialFilesBuilder):
 
     def missing(self, files: OfficialFiles) -> list[str]:
         tables = [f"{theirs}_{table}.csv" for theirs in SPLITS.values() for table in TABLES]
-        absent = [name for name in tables if name not in files]
+        absent = [name for name in tables if not files.first(name)]
         images = any(name.startswith("ROCOv2_") and name.endswith(".jpg") for name in files.names())
         return absent + ([] if images else ["<split>_images.zip"])
 
@@ -72,9 +72,10 @@ class Builder(OfficialFilesBuilder):
         for split, theirs in SPLITS.items():
             reading.start(split)
             automatic, manual = (
-                _by_id(files.read_csv(f"{theirs}_{table}.csv", required=("ID", "CUIs"))) for table in TABLES[1:]
+                _by_id(files.read_csv(files.first(f"{theirs}_{table}.csv"), required=("ID", "CUIs")))
+                for table in TABLES[1:]
             )
-            for raw in files.read_csv(f"{theirs}_captions.csv", required=("ID", "Caption")):
+            for raw in files.read_csv(files.first(f"{theirs}_captions.csv"), required=("ID", "Caption")):
                 row = self._row(raw, split, automatic, manual, names, terms, reading=reading)
                 reading.add(split, row, raw=raw, needs_text=False)
 

@@ -109,6 +109,7 @@ def read_row(raw: dict[str, Any], split: str, language: str, *, reading: Reading
     note = reading.rejects.row(split, question_id)
     fields = ("img_name", "question", "answer", "location", "modality", "answer_type", "base_type", "content_type")
     text = {field: note.text(raw.get(field), field) for field in fields}
+    text["img_name"] = note.path(text["img_name"], "img_name")
     common = common_row(
         text["img_name"],
         image_id=text["img_name"].split("/")[0],

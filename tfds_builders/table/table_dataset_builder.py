@@ -83,6 +83,7 @@ class Builder(OfficialFilesBuilder):
     def __init__(self, *, convert: Convert | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._convert = convert
+        self.window = ""  # of DICOM files, as whoever converts them was told
 
     @property
     def _config(self) -> TableConfig:
@@ -96,6 +97,14 @@ class Builder(OfficialFilesBuilder):
 
     def find(self, dl_manager: tfds.download.DownloadManager) -> OfficialFiles:
         return under(_own_folder(Path(str(dl_manager.manual_dir)), self._config.name))
+
+    def find_below(self, folder: Path) -> OfficialFiles:
+        return under(_own_folder(folder, self._config.name))
+
+    def options(self) -> dict[str, Any]:
+        config = self._config
+        own = {"columns": config.columns, "table": config.table, "split_seed": config.seed, "hash_ids": config.hash_ids}
+        return super().options() | own | {"window": self.window}
 
     def missing(self, files: OfficialFiles) -> list[str]:
         return []  # find_table says what is
@@ -123,7 +132,7 @@ class Builder(OfficialFilesBuilder):
             write_whole(folder / IMAGES_FILE, "".join(lines))
 
     def _hide(self) -> "Hide":
-        return Hide(_id_key(Path(self._data_dir_root)) if self._config.hash_ids else b"")
+        return Hide(_id_key(self.home) if self._config.hash_ids else b"")
 
 
 class Hide:

@@ -74,7 +74,7 @@ class Builder(OfficialFilesBuilder):
         return {name: tfds.features.Text(doc=doc) for name, doc in EXTRA_TEXT.items()}
 
     def missing(self, files: OfficialFiles) -> list[str]:
-        absent = [] if JSON_NAME in files else [JSON_NAME]
+        absent = [] if files.first(JSON_NAME) else [JSON_NAME]
         return absent + ([] if image_names(files) else [f"{IMAGE_FOLDER}/synpic<digits>.jpg"])
 
     def read(self, reading: Reading) -> None:
@@ -82,7 +82,7 @@ class Builder(OfficialFilesBuilder):
         assert isinstance(config, VqaRadConfig)
         reading.start("train")
         reading.start("test")
-        raws = reading.files.read_objects(JSON_NAME, required=("qid",))
+        raws = reading.files.read_objects(reading.files.first(JSON_NAME), required=("qid",))
         read = [(official_split(raw), raw) for raw in raws]
         rows = [read_row(raw, split, note=reading.rejects.row(split, question_id(raw))) for split, raw in read]
         tested = _Tested(rows) if config.strict else None
@@ -157,6 +157,7 @@ def read_row(raw: dict[str, Any], split: str, *, note: RowRejects) -> Row:
         if field not in raw:
             note.repaired(field, f"{field} is absent", before=None, after="")
         text[field] = note.text(raw.get(field), field, missing=MISSING, collapse=True)
+    text["image_name"] = note.path(text["image_name"], "image_name")
     question_type = normalise_question_type(text["question_type"])
     if question_type != text["question_type"]:
         reason = "question_type written otherwise"

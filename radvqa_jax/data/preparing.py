@@ -1,0 +1,207 @@
+"""Preparing a data set: once, from files that are recorded, by one process at a time, and whole or not at all."""
+
+import dataclasses
+import errno
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from radvqa_jax import locks
+from radvqa_jax.config import DataConfig
+from radvqa_jax.data.prepared_report import read_origin, read_report
+from radvqa_jax.data.sources import BUILDERS, builder_to_prepare, downloads, make_builder, open_split
+from tfds_builders import origin
+from tfds_builders.builder import ALLOW, OfficialFilesBuilder
+from tfds_builders.official_files import OfficialFiles
+from tfds_builders.rejects import FILE_NAME as REJECTS_FILE
+
+REBUILD = "--config.data.rebuild=true"
+ELSEWHERE = "--config.data.data_dir=FOLDER"
+INCOMPLETE = "incomplete."  # what TFDS begins the name of a folder with that it is writing
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def prepare(dataset: str, *, builder_config: str = "", data: DataConfig) -> dict[str, Any]:
+    """Prepares a data set as ArrayRecord files, unless that is done, and returns what there is.
+
+    The result has `dataset`, `builder_config`, `version`, `path`, `splits` ({split: rows}), `origin` (from what it was
+    prepared and when, in words), `rejects` (the path of the list of repaired and dropped rows, empty if the builder
+    keeps none), and what `read_report` gives. Another process that prepares the same data set is waited for. With
+    `data.rebuild`, what is there is kept until the new data set is whole.
+
+    Raises:
+        ValueError: if official files are missing, saying what to put where; if they, or what was prepared before, are
+            not the official release and this is not allowed; if a prepared data set came from other files or options.
+    """
+    folder = _given_folder(dataset, data)
+    builder = builder_to_prepare(dataset, builder_config, data)
+    said = "already prepared"
+    if builder.is_prepared() and not data.rebuild:
+        _check_origin(builder, folder, data)
+    else:
+        _check_there_is_something(dataset, folder)
+        parent = Path(builder.data_dir).parent
+        parent.mkdir(parents=True, exist_ok=True)
+        with locks.hold(parent, doing=f"preparing {dataset}", wait=True):
+            remove_leftovers(Path(builder.data_dir))
+            builder = builder_to_prepare(dataset, builder_config, data)  # perhaps it was prepared meanwhile
+            if data.rebuild:
+                _rebuild(dataset, builder_config, data, Path(builder.data_dir), folder)
+                said = "prepared anew"
+            elif not builder.is_prepared():
+                _build(builder, folder, download_dir=_download_dir(data))
+                said = "prepared"
+    builder = make_builder(dataset, builder_config=builder_config, data=data)
+    return _result(builder, dataset, said=said, data=data)
+
+
+def _result(builder: Any, dataset: str, *, said: str, data: DataConfig) -> dict[str, Any]:
+    folder = Path(builder.data_dir)
+    report = read_report(folder)
+    if report["differences"] and not data.allow_count_mismatch:
+        raise ValueError(
+            f"{folder} was prepared from files that are not the official release: {'; '.join(report['differences'])}. "
+            f"Build it anew from all files ({REBUILD}), or use it as it is with {ALLOW}."
+        )
+    rejects = folder / REJECTS_FILE
+    return {
+        "dataset": dataset,
+        "builder_config": builder.builder_config.name if builder.builder_config else "",
+        "version": str(builder.version),
+        "path": str(folder),
+        "splits": {name: info.num_examples for name, info in builder.info.splits.items()},
+        "origin": f"{said} {origin.say(read_origin(folder))}",
+        "rejects": str(rejects) if rejects.is_file() else "",
+        **report,
+    }
+
+
+def _needs_files(dataset: str) -> bool:
+    return issubclass(BUILDERS[dataset], OfficialFilesBuilder) if dataset in BUILDERS else False
+
+
+def _instructions(dataset: str) -> str:
+    return getattr(BUILDERS[dataset], "MANUAL_DOWNLOAD_INSTRUCTIONS", "") or ""
+
+
+def _given_folder(dataset: str, data: DataConfig) -> Path | None:
+    """Returns the folder, or the archive, of official files; None if none was given or the builder needs none."""
+    if not data.manual_dir or not _needs_files(dataset):
+        return None
+    folder = Path(data.manual_dir).expanduser()
+    why = ""
+    if not folder.exists():
+        why = "is not there"
+    elif folder.is_dir() and not any(folder.iterdir()):
+        why = "is empty"
+    elif not folder.is_dir() and dataset != "table":
+        why = "is no folder"
+    if why:
+        raise ValueError(f"data.manual_dir={data.manual_dir!r} {why}. {_instructions(dataset)}")
+    return folder
+
+
+def _check_there_is_something(dataset: str, folder: Path | None) -> None:
+    if folder is None and not downloads(dataset):
+        raise ValueError(f"data.manual_dir is not given, and {dataset} needs its files. {_instructions(dataset)}")
+
+
+def _download_dir(data: DataConfig) -> Path:
+    """Returns where downloads are kept, also for a data set that is built elsewhere at first."""
+    return Path(data.data_dir).expanduser() / "downloads"
+
+
+def _build(builder: Any, folder: Path | None, *, download_dir: Path) -> None:
+    """Prepares a data set; whatever goes wrong outside of our own code is one message with a way out."""
+    try:
+        settings = tfds.download.DownloadConfig(manual_dir=folder)
+        builder.download_and_prepare(download_dir=download_dir, download_config=settings)
+        if not isinstance(builder, OfficialFilesBuilder):
+            origin.write(Path(builder.data_dir), _made_by_builder(builder))
+        for split in builder.info.splits:
+            open_split(builder, split).index()  # made now, so that no later job reads images for their texts
+    except (OSError, RuntimeError) as error:
+        number = getattr(error, "errno", None)
+        text = " ".join(str(error).split())[:300] or type(error).__name__
+        full = number in NO_ROOM or "No space left" in text or "File too large" in text
+        remedy = (
+            f"Make room there, or give another place with {ELSEWHERE}"
+            if full
+            else "Nothing half-made was left; try again"
+        )
+        raise ValueError(f"{builder.name} cannot be prepared in {builder.data_dir_root}: {text}. {remedy}.") from error
+
+
+def _made_by_builder(builder: Any) -> dict[str, Any]:
+    made = {"builder": builder.name, "config": builder.builder_config.name, "version": str(builder.version)}
+    return origin.describe(OfficialFiles([], what=builder.name), kind="builder", builder=made, options={})
+
+
+def _rebuild(dataset: str, builder_config: str, data: DataConfig, place: Path, folder: Path | None) -> None:
+    """Prepares a data set beside the one that is there, and puts it into its place when it is whole."""
+    root = place.parent / f".rebuild-{place.name}"
+    builder: Any = builder_to_prepare(dataset, builder_config, dataclasses.replace(data, data_dir=str(root)))
+    builder.home = Path(data.data_dir).expanduser()
+    _build(builder, folder, download_dir=_download_dir(data))
+    old = _replaced(place)
+    if place.exists():
+        place.rename(old)
+    Path(builder.data_dir).rename(place)
+    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def _replaced(place: Path) -> Path:
+    """Returns where a prepared folder waits while another takes its place."""
+    return place.parent / f".replaced-{place.name}"
+
+
+def remove_leftovers(place: Path) -> None:
+    """Removes what killed runs left beside a prepared folder; only the process that holds the lock may call it.
+
+    A folder that was moved aside for a new one that never came is put back.
+    """
+    old = _replaced(place)
+    if old.exists() and not place.exists():
+        old.rename(place)
+    for left in [old, place.parent / f".rebuild-{place.name}", *place.parent.glob(f"{INCOMPLETE}*")]:
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _check_origin(builder: Any, folder: Path | None, data: DataConfig) -> None:
+    """Raises ValueError if a prepared data set came from other options, or other files than those that are given."""
+    if not isinstance(builder, OfficialFilesBuilder):
+        return
+    made = read_origin(Path(builder.data_dir))
+    wrong = []
+    options = json.loads(json.dumps(builder.options()))  # as they were written: tuples become lists
+    if made is not None and made["options"] != options:
+        wrong = [f"with {_options(made['options'])} and not {_options(options)}"]
+    if folder is not None:
+        wrong += _other_files(builder, made, folder)
+    if wrong:
+        raise ValueError(
+            f"{builder.data_dir} was already prepared {origin.say(made)}, {'; '.join(wrong)}. To prepare it anew, add "
+            f"{REBUILD}; what is there is kept until the new one is whole. To use it as it is, leave "
+            f"data.manual_dir={data.manual_dir!r} and these options away."
+        )
+
+
+def _options(options: Any) -> str:
+    return ", ".join(f"data.{name}={value}" for name, value in options.items())
+
+
+def _other_files(builder: OfficialFilesBuilder, made: Any, folder: Path) -> list[str]:
+    found = builder.find_below(folder)
+    if isinstance(found, str):
+        # A folder for several data sets need not hold those that are prepared; a part of this one is another source.
+        files = OfficialFiles.below(folder)
+        some = made is not None and origin.shared(made, files)
+        return [f"and {found}"] if some else []
+    if made is None:
+        return []  # prepared before this was recorded; `origin` of the result says so
+    different = origin.differences(made, found)
+    return [f"and {found.what} holds other files: {', '.join(different)}"] if different else []

@@ -1,0 +1,301 @@
+"""Preparing a data set: recorded, compared, rebuilt whole, one process at a time; what kills leave is removed."""
+
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tfds_builders.vqa_rad
+from radvqa_jax.config import DataConfig, SourceConfig
+from radvqa_jax.data import preparing
+from radvqa_jax.data.preparing import prepare, remove_leftovers
+from radvqa_jax.data.sources import load_rows
+from tfds_builders import find_files
+from tfds_builders.dummy import encode
+from tfds_builders.origin import FILE_NAME
+
+STAND_IN = Path(tfds_builders.vqa_rad.__path__[0]) / "dummy_data"
+TABLE = "VQA_RAD Dataset Public.json"
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Returns a copy of the official files' stand-in, to be changed."""
+    return Path(shutil.copytree(STAND_IN, tmp_path / "files"))
+
+
+@pytest.fixture
+def config(files: Path, tmp_path: Path) -> Callable[..., DataConfig]:
+    """Returns what makes the configuration for these files, with some fields changed."""
+
+    def make(**fields: Any) -> DataConfig:
+        usual = {"data_dir": str(tmp_path / "data"), "manual_dir": str(files), "allow_count_mismatch": True}
+        return DataConfig(**(usual | fields))
+
+    return make
+
+
+def change_answer(files: Path, answer: str) -> None:
+    """Changes one answer in the official table."""
+    rows = json.loads((files / TABLE).read_text())
+    rows[0]["answer"] = answer
+    (files / TABLE).write_text(json.dumps(rows))
+
+
+def answers(config: DataConfig) -> list[str]:
+    return load_rows(SourceConfig(dataset="vqa_rad"), config).column("answer")
+
+
+def origin(built: dict[str, Any]) -> dict[str, Any]:
+    return json.loads((Path(built["path"]) / FILE_NAME).read_text())
+
+
+def test_where_a_build_came_from_is_recorded_and_said(config: Callable[..., DataConfig], files: Path) -> None:
+    built = prepare("vqa_rad", data=config())
+    made = origin(built)
+    assert built["origin"].startswith("prepared from 6 files (") and built["origin"].endswith(" UTC")
+    assert (made["builder"], made["config"], made["version"]) == ("vqa_rad", "official", built["version"])
+    assert len(made["files"]) == 6 and made["bytes"] == sum(f.stat().st_size for f in files.rglob("*.*"))
+    assert "synpic" not in json.dumps(made) and str(files) not in json.dumps(made)
+    again = prepare("vqa_rad", data=config())
+    assert again["origin"] == built["origin"].replace("prepared from", "already prepared from")
+    assert prepare("vqa_rad", data=config(manual_dir=""))["origin"] == again["origin"]
+
+
+def test_a_copy_elsewhere_is_the_same_source(config: Callable[..., DataConfig], files: Path, tmp_path: Path) -> None:
+    prepare("vqa_rad", data=config())
+    shutil.copytree(files, tmp_path / "moved" / "vqa_rad")
+    (tmp_path / "moved" / "vqa_rad" / "notes.txt").write_text("of another kind than what is read")
+    for path in (tmp_path / "moved").rglob("*.jpg"):
+        os.utime(path, (1, 1))
+    prepare("vqa_rad", data=config(manual_dir=str(tmp_path / "moved")))
+
+
+@pytest.mark.parametrize("change", ["other bytes", "one more", "one less", "a bit depth"])
+def test_other_sources_are_an_error_and_what_is_there_stays(
+    change: str, config: Callable[..., DataConfig], files: Path
+) -> None:
+    prepare("vqa_rad", data=config())
+    before, fields = answers(config()), {}
+    if change == "other bytes":
+        change_answer(files, "Nay")
+        message = rf"already prepared from 6 files .* and .* holds other files: other bytes in {TABLE}"
+    elif change == "one more":
+        shutil.copy(files / "VQA_RAD Image Folder/synpic1.jpg", files / "synpic77.jpg")
+        message = r"holds other files: also synpic77\.jpg"
+    elif change == "one less":
+        (files / "VQA_RAD Image Folder/synpic99.jpg").unlink()
+        message = r"1 of its files absent"
+    else:
+        fields, message = {"bit_depth": 12}, r"with data\.bit_depth=0 and not data\.bit_depth=12"
+    with pytest.raises(ValueError, match=rf"{message}.*--config\.data\.rebuild=true; what is there is kept"):
+        prepare("vqa_rad", data=config(**fields))
+    assert answers(config()) == before
+
+
+def test_a_rebuild_takes_the_place_of_the_old_one_when_it_is_whole(
+    config: Callable[..., DataConfig], files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = prepare("vqa_rad", data=config())
+    before = answers(config())
+    change_answer(files, "Nay")
+    with monkeypatch.context() as patched, pytest.raises(ValueError, match=r"cannot be prepared in .*broke"):
+        patched.setattr(preparing, "open_split", _fail)
+        prepare("vqa_rad", data=config(rebuild=True))
+    assert answers(config()) == before  # the old one was kept
+    again = prepare("vqa_rad", data=config(rebuild=True))
+    assert again["path"] == built["path"] and again["origin"].startswith("prepared anew from 6 files")
+    assert answers(config()) == ["Nay", *before[1:]]
+    assert prepare("vqa_rad", data=config())["origin"].startswith("already prepared from 6 files")
+    left = {path.name for path in Path(built["path"]).parent.iterdir()}
+    assert left <= {built["version"], ".lock"}
+
+
+def _fail(*_: object) -> None:
+    raise RuntimeError("it broke")
+
+
+def test_one_that_was_moved_aside_is_put_back(tmp_path: Path) -> None:
+    """A kill between the two renames of a rebuild leaves the old one beside its place."""
+    place = tmp_path / "1.1.0"
+    for name in (".replaced-1.1.0", ".rebuild-1.1.0", "incomplete.ABCDEF_1.1.0"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    remove_leftovers(place)
+    assert (place / "file").read_text() == ".replaced-1.1.0"
+    assert [path.name for path in tmp_path.iterdir()] == ["1.1.0"]
+    (tmp_path / ".replaced-1.1.0").mkdir()
+    remove_leftovers(place)
+    assert [path.name for path in tmp_path.iterdir()] == ["1.1.0"]
+
+
+def test_a_build_without_a_record_is_used_and_says_so(config: Callable[..., DataConfig]) -> None:
+    built = prepare("vqa_rad", data=config())
+    (Path(built["path"]) / FILE_NAME).unlink()
+    assert prepare("vqa_rad", data=config())["origin"] == "already prepared from files that were not recorded"
+
+
+@pytest.mark.parametrize(("name", "field"), [(FILE_NAME, "bytes"), ("counts.json", "differences")])
+def test_records_are_checked_by_field(name: str, field: str, config: Callable[..., DataConfig]) -> None:
+    path = Path(prepare("vqa_rad", data=config())["path"]) / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: "many"}))
+    with pytest.raises(ValueError, match=rf"{name}: field `{field}` must be"):
+        prepare("vqa_rad", data=config())
+
+
+def test_a_folder_of_other_data_sets_is_no_other_source(config: Callable[..., DataConfig], tmp_path: Path) -> None:
+    prepare("vqa_rad", data=config())
+    (tmp_path / "others" / "slake").mkdir(parents=True)
+    (tmp_path / "others" / "slake" / "train.json").write_text("[]")
+    assert prepare("vqa_rad", data=config(manual_dir=str(tmp_path / "others")))["splits"]["test"] == 3
+
+
+@pytest.mark.parametrize(("made", "message"), [("", "is not there"), ("folder", "is empty"), ("file", "is no folder")])
+def test_a_given_folder_is_looked_at_first_also_for_what_is_prepared(
+    made: str, message: str, config: Callable[..., DataConfig], tmp_path: Path
+) -> None:
+    prepare("vqa_rad", data=config())
+    if made == "folder":
+        (tmp_path / "given").mkdir()
+    elif made == "file":
+        (tmp_path / "given").write_text("x")
+    with pytest.raises(ValueError, match=rf"data\.manual_dir='.*given' {message}.*osf\.io"):
+        prepare("vqa_rad", data=config(manual_dir=str(tmp_path / "given")))
+
+
+def test_nothing_is_downloaded_for_a_folder_that_lacks_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("it is downloaded")
+
+    monkeypatch.setattr(find_files, "reach", refuse)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "tain.csv").write_text("a,b\n")
+    data = DataConfig(data_dir=str(tmp_path / "data"), manual_dir=str(tmp_path / "files"))
+    message = r"lacks train\.csv \(there is tain\.csv\), test\.csv, images\.zip\. Nothing was downloaded"
+    with pytest.raises(ValueError, match=message):
+        prepare("pmc_vqa", data=data)
+
+
+def test_what_is_left_out_is_told_with_examples_and_kept_when_a_build_fails(
+    config: Callable[..., DataConfig], files: Path, tmp_path: Path
+) -> None:
+    for path in files.rglob("*.jpg"):
+        path.rename(path.with_name(f"synpic9{path.name.removeprefix('synpic')}"))
+    with pytest.raises(ValueError, match=r"image file is absent \(synpic1\.jpg; .*\)") as raised:
+        prepare("vqa_rad", data=config())
+    rejects = tmp_path / "data/vqa_rad/official/rejects.jsonl"
+    assert f"Every row that was left out is in {rejects}." in str(raised.value)
+    lines = [json.loads(line) for line in rejects.read_text().splitlines()]
+    assert {"image file is absent: synpic1.jpg"} <= {line["reason"] for line in lines}
+    shutil.rmtree(files)
+    shutil.copytree(STAND_IN, files)
+    prepare("vqa_rad", data=config())
+    assert not rejects.exists()
+
+
+def test_names_and_forms_that_people_have_are_read(config: Callable[..., DataConfig], files: Path) -> None:
+    """Underscores as browsers write them, one object a line, and paths as Windows writes them."""
+    expected = answers_of(config())
+    rows = json.loads((files / TABLE).read_text())
+    for row in rows:
+        row["image_name"] = f".\\VQA_RAD Image Folder\\{row['image_name']}"
+    (files / TABLE).unlink()
+    (files / TABLE.replace(" ", "_")).write_text("\n".join(json.dumps(row) for row in rows))
+    data = config(rebuild=True)
+    assert prepare("vqa_rad", data=data)["repaired"]["backslashes in a path"] == len(rows)
+    assert answers(data) == expected
+    assert load_rows(SourceConfig(dataset="vqa_rad"), data).column("image_id")[0] == "synpic1"
+
+
+def answers_of(config: DataConfig) -> list[str]:
+    prepare("vqa_rad", data=config)
+    return answers(config)
+
+
+def test_a_pointer_of_git_lfs_stops_the_build(config: Callable[..., DataConfig], files: Path) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n"
+    (files / "VQA_RAD Image Folder/synpic1.jpg").write_text(pointer)
+    with pytest.raises(ValueError, match=r"synpic1\.jpg is a Git LFS pointer, not the file.*git lfs pull"):
+        prepare("vqa_rad", data=config())
+
+
+def test_twelve_bits_are_warned_of_and_a_bit_depth_mends_it(config: Callable[..., DataConfig], files: Path) -> None:
+    levels = np.arange(64, dtype=np.uint16).reshape(8, 8) * 65
+    (files / "VQA_RAD Image Folder/synpic1.jpg").write_bytes(encode(Image.fromarray(levels), "PNG"))
+    (text,) = prepare("vqa_rad", data=config())["warnings"]
+    assert text.startswith("1 images of 16 bits: the brightest is nearly black") and "data.bit_depth=12" in text
+    assert prepare("vqa_rad", data=config(bit_depth=12, rebuild=True))["warnings"] == []
+
+
+def _prepare(data: DataConfig, said: Any) -> None:
+    said.put(prepare("vqa_rad", data=data)["origin"])
+
+
+def test_two_runs_that_prepare_one_data_set_wait_for_each_other(config: Callable[..., DataConfig]) -> None:
+    said = SPAWN.Queue()
+    runs = [SPAWN.Process(target=_prepare, args=(config(), said)) for _ in range(2)]
+    for run in runs:
+        run.start()
+    first, second = sorted(said.get(timeout=300) for _ in runs)
+    for run in runs:
+        run.join()
+    assert first.replace("already prepared", "prepared") == second and second.startswith("prepared from 6 files")
+
+
+KILLED = """
+import os, signal, sys
+from radvqa_jax.config import DataConfig
+from radvqa_jax.data.preparing import prepare
+from tfds_builders.builder import OfficialFilesBuilder
+OfficialFilesBuilder.finish = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+prepare("vqa_rad", data=DataConfig(data_dir=sys.argv[1], manual_dir=sys.argv[2], allow_count_mismatch=True))
+"""
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(config: Callable[..., DataConfig], files: Path) -> None:
+    data = config()
+    done = subprocess.run([sys.executable, "-c", KILLED, data.data_dir, str(files)], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    parent = Path(data.data_dir) / "vqa_rad" / "official"
+    assert list(parent.glob("incomplete.*"))
+    built = prepare("vqa_rad", data=data)
+    assert {path.name for path in parent.iterdir()} <= {built["version"], ".lock"}
+
+
+FULL = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from radvqa_jax.config import DataConfig
+from radvqa_jax.data.preparing import prepare
+try:
+    prepare("phantom_rad", builder_config="tiny", data=DataConfig(data_dir=sys.argv[1]))
+except ValueError as error:
+    print("one line:", error)
+"""
+
+
+def test_a_full_disk_ends_as_one_line(tmp_path: Path) -> None:
+    """No file may grow beyond 20 kB, as on a disk that is full."""
+    assert resource.RLIMIT_FSIZE
+    begin = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert time.monotonic() - begin < 300
+    assert "one line: phantom_rad cannot be prepared in" in done.stdout, done.stdout + done.stderr
+    assert "Make room there, or give another place with --config.data.data_dir=FOLDER." in done.stdout
+    assert not list(tmp_path.rglob("incomplete.*"))

@@ -1,0 +1,115 @@
+"""Where a prepared data set came from: origin.json beside it says which files, options and builder made it, and when.
+
+Paths are hashed, since names of files can name patients. Two copies of the same files are the same source, wherever
+they lie; a file with other bytes, one more or one less of the kinds that were read, is another source.
+"""
+
+import datetime
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfds_builders.official_files import OfficialFiles
+from tfds_builders.rejects import write_whole
+
+FILE_NAME = "origin.json"
+SMALL = 64 << 20  # bytes: of a larger file, its first and last MiB are hashed alone; a zip's list of members is there
+END = 1 << 20
+LISTED = 3  # files that a message names
+
+
+def describe(
+    files: OfficialFiles, *, kind: str, builder: Mapping[str, str], options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns what origin.json holds.
+
+    Args:
+        files: what was read; only files of the kinds of those that were used count.
+        kind: `folder` or `download`.
+        builder: name, config and version of the builder.
+        options: what else decides on the rows.
+    """
+    suffixes = sorted({_suffix(name) for name in files.used})
+    found = {_hash_name(name): _facts(path) for name, path in files.files.items() if _suffix(name) in suffixes}
+    return {
+        "prepared": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "kind": kind,
+        **builder,
+        "options": dict(options),
+        "suffixes": suffixes,
+        "bytes": sum(fact["bytes"] for fact in found.values()),
+        "files": found,
+    }
+
+
+def write(folder: Path, origin: Mapping[str, Any]) -> None:
+    """Writes origin.json into the folder of a prepared data set."""
+    write_whole(folder / FILE_NAME, json.dumps(origin, indent=1) + "\n")
+
+
+def say(origin: Mapping[str, Any] | None) -> str:
+    """Returns where a prepared data set came from, in words; None stands for a record that is not there.
+
+    >>> say({"kind": "folder", "files": {"a": {}}, "bytes": 2_500_000, "prepared": "2026-01-02T03:04:05+00:00"})
+    'from 1 file (2.5 MB) on 2026-01-02 03:04 UTC'
+    """
+    if origin is None:
+        return "from files that were not recorded"
+    when = str(origin["prepared"])[:16].replace("T", " ")
+    number = len(origin["files"])
+    size = f"{number} file{'s' * (number != 1)} ({origin['bytes'] / 1e6:.1f} MB)" if number else "the builder itself"
+    return f"from {size}{', downloaded' * (origin['kind'] == 'download')} on {when} UTC"
+
+
+def differences(origin: Mapping[str, Any], files: OfficialFiles) -> list[str]:
+    """Returns how files differ from those that a data set was prepared from; empty if they are the same."""
+    here = {_hash_name(name): (name, path) for name, path in files.files.items() if _suffix(name) in origin["suffixes"]}
+    recorded = origin["files"]
+    other = [name for key, (name, path) in here.items() if key in recorded and not _is_same(recorded[key], path)]
+    more = [name for key, (name, _) in here.items() if key not in recorded]
+    less = len(set(recorded) - set(here))
+    told = [_list("other bytes in", sorted(other)), _list("also", sorted(more))]
+    return [*filter(None, told), *([f"{less} of its files absent"] if less else [])]
+
+
+def shared(origin: Mapping[str, Any], files: OfficialFiles) -> bool:
+    """Returns whether a folder has a file of the same name as one that a data set was prepared from."""
+    return any(_hash_name(name) in origin["files"] for name in files.files)
+
+
+def _list(what: str, names: list[str]) -> str:
+    rest = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{what} {', '.join(names[:LISTED])}{rest}" if names else ""
+
+
+def _suffix(name: str) -> str:
+    return Path(name).suffix.lower()
+
+
+def _hash_name(name: str) -> str:
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    about = path.stat()
+    return {"bytes": about.st_size, "changed": about.st_mtime_ns, "sha256": _digest(path, about.st_size)}
+
+
+def _digest(path: Path, size: int) -> str:
+    """Returns the sha256 of a small file, of a larger one that of its first and last MiB."""
+    with path.open("rb") as file:
+        if size <= SMALL:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256(file.read(END))
+        file.seek(-END, os.SEEK_END)
+        return digest.update(file.read()) or digest.hexdigest()
+
+
+def _is_same(recorded: Mapping[str, Any], path: Path) -> bool:
+    about = path.stat()
+    if about.st_size != recorded["bytes"]:
+        return False
+    return about.st_mtime_ns == recorded["changed"] or _digest(path, about.st_size) == recorded["sha256"]
