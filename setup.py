@@ -38,6 +38,7 @@ INSTALL_REQUIRES = [
     "pyarrow>=26,<27",
     "pydantic>=2.14.4,<3",
     "python-calamine>=0.9.1,<0.10",  # xlsx, as VLMEvalKit writes its predictions
+    "requests>=2.34,<3",  # whether a host answers, before TFDS downloads from it
     "rouge-score>=0.1.2,<0.2",
     "sacrebleu>=2.6,<3",
     "scipy>=1.17,<2",
