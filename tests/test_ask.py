@@ -1,6 +1,7 @@
 """mode=ask on the embedded model: an image or DICOM file and a question give answer, samples, agreement and viewer."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,34 @@ def test_equal_samples_are_counted() -> None:
         ("2 of 5 samples", "no"),
         ("1 of 5 samples", "Yes"),
     ]
+
+
+@pytest.mark.parametrize("question", ["", "   ", "\n\t", "\u3000"])
+def test_a_question_of_white_space_is_none(question: str) -> None:
+    with pytest.raises(ValueError, match=r"mode=ask needs a question: --config\.ask\.question"):
+        make(**{"ask.image": "x.png", "ask.question": question})
+
+
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    """A named pipe would be waited for without end."""
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "empty.png").touch()
+    for name, why in (("pipe.png", "a named pipe"), ("folder.png", "a folder"), ("/dev/zero", "a device")):
+        with pytest.raises(ValueError, match=f"is {why}. Only regular files are read"):
+            open_image(make(**{"ask.image": str(tmp_path / name)}))
+    with pytest.raises(ValueError, match=r"empty\.png is empty"):
+        open_image(make(**{"ask.image": str(tmp_path / "empty.png")}))
+    with pytest.raises(ValueError, match=r"gone\.png is not there"):
+        open_image(make(**{"ask.image": str(tmp_path / "gone.png")}))
+
+
+def test_twelve_bits_in_sixteen_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "ct.png"
+    Image.fromarray(np.array([[0, 2048, 4095]], np.uint16)).save(path)
+    told = open_image(make(**{"ask.image": str(path)}))
+    assert told.image.max() == 16 and "give data.bit_depth=12" in told.notes[0]
+    mended = open_image(make(**{"ask.image": str(path), "data.bit_depth": 12}))
+    assert mended.image[0, :, 0].tolist() == [0, 128, 255] and not mended.notes
+    with pytest.raises(ValueError, match=r"data\.bit_depth=3 must be 0 \(all bits\) or 8 to 16"):
+        make(**{"ask.image": str(path), "data.bit_depth": 3})

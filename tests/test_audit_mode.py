@@ -11,8 +11,10 @@ import pytest
 
 from radvqa_jax.config import AuditConfig, Config, SourceConfig, default_config, source
 from radvqa_jax.config.check import from_config_dict
+from radvqa_jax.data.rows import RowSource
 from radvqa_jax.files import read_json
 from radvqa_jax.runners import RUNNERS
+from radvqa_jax.runners.audit import unaccepted
 
 MakeConfig = Callable[..., Config]
 LEAKING = {"eval.source.split": "train"}  # what the micro job trains on
@@ -45,7 +47,7 @@ def test_a_leak_stops_a_run_before_the_model_is_loaded(mode: str, micro_config: 
     given = re.search(r'--config\.audit\.accept="(.*?)"', str(caught.value))
     assert given is not None
     accept = ast.literal_eval(given.group(1))
-    assert accept == ("phantom_rad:train~phantom_rad:train",)
+    assert accept == ("phantom_rad/tiny:train~phantom_rad/tiny:train",)
     with pytest.raises(Reached):
         RUNNERS[mode](micro_config({"mode": mode, "audit.accept": accept} | LEAKING), tmp_path)
 
@@ -116,3 +118,31 @@ def test_wrong_fields_are_refused(audit: AuditConfig, message: str) -> None:
     config.audit.also_evaluate = tuple(source(**vars(one)) for one in audit.also_evaluate)
     with pytest.raises(ValueError, match=message):
         from_config_dict(config)
+
+
+def _set(builder_config: str, split: str) -> RowSource:
+    source_config = SourceConfig(dataset="slake", builder_config=builder_config, split=split)
+    return RowSource([], indices=[], source=source_config, fingerprint={"builder_config": builder_config or "en"})
+
+
+@pytest.mark.parametrize(
+    ("accept", "train", "test", "goes_on"),
+    [
+        ("slake/zh:train~slake/en:test", "zh", "en", True),
+        ("slake/en:test~slake/zh:train", "zh", "en", True),
+        ("slake/zh:train~slake/en:test", "en", "en", False),
+        ("slake/zh:train~slake/en:test", "", "", False),
+        ("slake:train~slake:test", "zh", "en", False),
+        ("slake:train~slake:test", "zh", "zh", False),
+        ("slake:train~slake:test", "", "", True),  # the default builder config, by either name
+        ("slake:train~slake:test", "en", "en", True),
+        ("slake/en:train~slake/en:test", "", "en", True),
+    ],
+)
+def test_a_leak_between_builder_configs_is_accepted_by_their_names(
+    accept: str, train: str, test: str, goes_on: bool
+) -> None:
+    sets = {"first": _set(train, "train"), "second": _set(test, "test")}
+    pair = {"first": "first", "second": "second", "leak": ["images"], "images": 70}
+    config = Config(audit=AuditConfig(accept=(accept,)))
+    assert (unaccepted(config, {"shared": [pair]}, sets) == []) is goes_on

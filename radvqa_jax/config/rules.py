@@ -314,8 +314,12 @@ def check(config: Config) -> None:
         0 <= share < 1, f"score.max_unscored={share} must be in [0, 1): at 1 a file without a good line would pass."
     )
     _check_processes(config)
+    _require(
+        config.data.bit_depth == 0 or 8 <= config.data.bit_depth <= 16,
+        f"data.bit_depth={config.data.bit_depth} must be 0 (all bits) or 8 to 16.",
+    )
     for name, modes, what, example in _NEEDED:
         _require(
-            config.mode not in modes or bool(attrgetter(name)(config)),
+            config.mode not in modes or bool(attrgetter(name)(config).strip()),
             f"mode={config.mode} needs {what}: --config.{name}={example}.",
         )

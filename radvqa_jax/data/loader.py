@@ -16,7 +16,7 @@ from absl import flags
 from radvqa_jax.config import DataConfig
 from radvqa_jax.data.image import to_unit
 from radvqa_jax.data.mixture import Mixture, plan_mixture, realised
-from radvqa_jax.data.packing import Rejected, pack
+from radvqa_jax.data.packing import OVERLONG_QUESTION, Rejected, pack
 from radvqa_jax.data.row_images import RowImages, make_row_images
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.tokenizer import Tokenizer
@@ -88,8 +88,8 @@ def sift(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer) -> tuple[li
     answers are `cut`.
 
     Raises:
-        ValueError: naming the question, if a prefix is over-long, or an answer is under the policy `error`; or if no
-            row is left.
+        ValueError: naming the question, if a prefix or an answer is over-long under the policy `error`; or if no row
+            is left.
     """
     kept: list[int] = []
     rejected: Counter[str] = Counter()
@@ -101,10 +101,12 @@ def sift(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer) -> tuple[li
             continue
         try:
             packed = pack(tokenizer, prefix, suffix=suffix, seq_len=data.seq_len, overlong=data.overlong)
-        except Rejected as error:
-            rejected[error.reason] += 1
-            continue
         except ValueError as error:
+            if isinstance(error, Rejected) and (
+                error.reason != OVERLONG_QUESTION or data.overlong_question == "reject"
+            ):
+                rejected[error.reason] += 1
+                continue
             raise ValueError(f"{rows.name}, question {row['question_id']!r}: {error}") from error
         cut += int(packed["mask_loss"].sum()) < len(tokenizer.encode(suffix)) + 1
         kept.append(index)
@@ -117,6 +119,10 @@ def sift(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer) -> tuple[li
 def _close_all(iterators: list[Any]) -> None:
     while iterators:
         iterators.pop().close()
+
+
+class LoaderError(ValueError):
+    """The stream of batches ended for a reason outside of the data, such as a worker process that was killed."""
 
 
 class TrainLoader(Iterator[Batch]):
@@ -165,7 +171,14 @@ class TrainLoader(Iterator[Batch]):
     def __next__(self) -> Batch:
         if not self._iterators:
             raise ValueError("This loader is closed. Use set_state to continue, or make a new one.")
-        batch = next(self._iterators[0])
+        try:
+            batch = next(self._iterators[0])
+        except RuntimeError as error:
+            raise LoaderError(
+                f"Training data end after batch {self._drawn}: {' '.join(str(error).split())[:300]}. A worker process "
+                "ended, as it does when memory runs out; give fewer of them (--config.data.workers) or none (0). The "
+                "same command goes on from the last save."
+            ) from error
         self._drawn += 1
         return batch
 

@@ -18,11 +18,12 @@ from radvqa_jax.prompts import SEPARATOR
 Overlong = Literal["error", "reject", "cut", "reference"]
 Row = dict[str, np.ndarray]
 
+OVERLONG_QUESTION = "overlong_question"
 MIN_SUFFIX = 2  # a token and EOS: a prefix must leave room for that
 
 
 class Rejected(ValueError):
-    """A row that the policy `reject` leaves out; `reason` is the word to count it under."""
+    """A row that a policy may leave out; `reason` is the word to count it under."""
 
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
@@ -38,9 +39,10 @@ def _prompt_ids(tokenizer: Tokenizer, prefix: str) -> list[int]:
 
 
 def _refuse_prefix(prefix: str, *, length: int, room: int) -> None:
-    raise ValueError(
+    raise Rejected(
         f"The prefix {prefix[:80]!r} takes {length} tokens with BOS and separator; data.seq_len leaves room for {room}."
-        " A question is never cut: raise data.seq_len, or leave this row out of the data set."
+        " A question is never cut: raise data.seq_len, or set data.overlong_question to 'reject' to leave it out.",
+        reason=OVERLONG_QUESTION,
     )
 
 
@@ -56,8 +58,8 @@ def pack(tokenizer: Tokenizer, prefix: str, *, suffix: str, seq_len: int, overlo
             end is lost, EOS is kept) or `reference`.
 
     Raises:
-        Rejected: an answer is over-long and the policy is `reject`.
-        ValueError: an answer is over-long and the policy is `error`; a prefix is over-long under any policy of ours.
+        Rejected: an answer is over-long and the policy is `reject`; a prefix is over-long under any policy of ours.
+        ValueError: an answer is over-long and the policy is `error`.
     """
     width = seq_len + 1
     prompt = _prompt_ids(tokenizer, prefix)
@@ -101,7 +103,7 @@ def pack_prompt(
     BOS, prefix and separator, then padding; mask_loss is 0 everywhere.
 
     Raises:
-        ValueError: if the prefix does not fit, unless `overlong` is `reference`, which cuts it.
+        Rejected: if the prefix does not fit, unless `overlong` is `reference`, which cuts it.
     """
     prompt = _prompt_ids(tokenizer, prefix)
     if overlong == "error" and len(prompt) > seq_len:

@@ -121,6 +121,11 @@ def _dicom_as_png(data: bytes, *, window: str) -> Converted | None:
     return Converted(file.getvalue(), [f"DICOM window {found.window}", *several, *found.warnings])
 
 
+def default_config_name(dataset: str) -> str:
+    """Returns the builder config that a source without one means; empty if the data set has none of its own."""
+    return next(iter(BUILDERS[dataset].builder_configs), "")
+
+
 def downloads(dataset: str) -> bool:
     """Returns whether the authors allow a program to download the data set."""
     builder = BUILDERS[dataset]

@@ -1,6 +1,7 @@
 """The mode that answers one question about one image, and shows what was read."""
 
 import dataclasses
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,8 +11,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from radvqa_jax.config import Config, DecodeConfig
-from radvqa_jax.data.dicom import is_dicom, read_dicom
-from radvqa_jax.data.image import decode_image, resize_image
+from radvqa_jax.data.dicom import read_dicom
+from radvqa_jax.data.dicom_guard import MAX_BYTES, is_dicom
+from radvqa_jax.data.image import resize_image, to_rgb
 from radvqa_jax.data.packing import pack_prompt
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.decoding.decode import answer_ids, decode
@@ -27,6 +29,8 @@ from radvqa_jax.saliency.viewer import write_viewer
 from radvqa_jax.saliency.viewer_cases import Shown
 from radvqa_jax.schema import Batch, Record
 from radvqa_jax.training.stage import assemble
+from tfds_builders.images import depth_advice, read_image
+from tfds_builders.regular_files import open_regular
 
 
 class Opened(NamedTuple):
@@ -40,13 +44,22 @@ class Opened(NamedTuple):
 def open_image(config: Config) -> Opened:
     """Returns the pixels of ask.image, with the window and the allowed tags of a DICOM file."""
     path = Path(config.ask.image).expanduser()
-    if not path.is_file():
-        raise ValueError(f"ask.image={config.ask.image} is not a file. Give an image or a DICOM file.")
-    data = path.read_bytes()
+    if not path.exists():
+        raise ValueError(f"ask.image={config.ask.image} is not there. Give an image or a DICOM file.")
+    with open_regular(path) as file:
+        if (size := os.fstat(file.fileno()).st_size) > MAX_BYTES:
+            raise ValueError(
+                f"ask.image={config.ask.image} has {size} bytes, more than {MAX_BYTES}. Give a smaller file."
+            )
+        data = file.read()
+    if not data:
+        raise ValueError(f"ask.image={config.ask.image} is empty. Give an image or a DICOM file.")
     if not is_dicom(data):
         if config.ask.window or config.ask.frame != 1:
             raise ValueError("ask.window and ask.frame are for DICOM files, and ask.image is none.")
-        return Opened(decode_image(data), [], [])
+        image, low_bits = read_image(data, bit_depth=config.data.bit_depth)
+        notes = [f"The image {depth_advice(low_bits)}"] if low_bits else []
+        return Opened(to_rgb(image), [], notes)
     found = read_dicom(data, frame=config.ask.frame, window=config.ask.window)
     facts = [("window", found.window), ("frame", f"{found.frame} of {found.frames}"), *found.tags.items()]
     return Opened(found.image, facts, found.warnings)

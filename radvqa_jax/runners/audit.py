@@ -8,7 +8,7 @@ from radvqa_jax.config import Config, SourceConfig
 from radvqa_jax.data.audit import audit, format_report, say
 from radvqa_jax.data.audit_report import write_audit
 from radvqa_jax.data.rows import RowSource
-from radvqa_jax.data.sources import load_rows
+from radvqa_jax.data.sources import default_config_name, load_rows
 from radvqa_jax.evaluation import baselines, scoring
 from radvqa_jax.files import write_json
 from radvqa_jax.runners.data import stage_sources
@@ -37,9 +37,10 @@ def evaluated_sources(config: Config) -> list[SourceConfig]:
 
 
 def _is_side(side: str, rows: RowSource) -> bool:
-    """Returns whether `vqa_rad:train` or `vqa_rad/official:train` means these rows."""
+    """Returns whether `slake/en:train` means these rows, or `slake:train`, which means the default builder config's."""
     plain = f"{rows.source.dataset}:{rows.source.split}"
-    return side.strip() in (plain, rows.name)
+    default = default_config_name(rows.source.dataset)
+    return side.strip() == rows.name or (side.strip() == plain and str(rows.fingerprint["builder_config"]) == default)
 
 
 def _accepts(entry: str, first: RowSource, second: RowSource) -> bool:
@@ -63,9 +64,7 @@ def _refusal(leaks: list[dict[str, Any]], sets: Mapping[str, RowSource]) -> str:
     for pair in leaks:
         shared = ", ".join(say(pair, kind) for kind in pair["leak"])
         lines.append(f"{pair['second']} is evaluated and shares {shared} with {pair['first']}, which is trained on.")
-        sides.append(
-            "~".join(f"{s.dataset}:{s.split}" for s in (sets[pair[side]].source for side in ("first", "second")))
-        )
+        sides.append("~".join(sets[pair[side]].name for side in ("first", "second")))
     accept = ", ".join(map(repr, dict.fromkeys(sides)))
     return (
         " ".join(lines) + " Train or evaluate on other data, leave rows out (source.where, another builder_config), or "

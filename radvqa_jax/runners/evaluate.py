@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from radvqa_jax.config import Config
+from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.evaluation import baselines, published, report, samples
@@ -111,6 +112,7 @@ def predict_mode(config: Config, workdir: Path) -> None:
     """Answers the questions of config.eval.source with one model."""
     rows = load_rows(config.eval.source, config.data, seed=config.seed)
     ground = load_ground(config, workdir)
+    rows = fitting(rows, data=config.data, tokenizer=ground.tokenizer)
     run, trained = configured_adapter(ground)
     records = answer(ground, trained, rows, run=run, name="predictions")
     print(f"{len(records)} answers are in {workdir / 'predictions' / 'predictions.jsonl'}")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from radvqa_jax.config import Config
+from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows, make_builder
 from radvqa_jax.evaluation import report
@@ -52,6 +53,7 @@ def job(config: Config, workdir: Path) -> None:
     found = refuse_leaks(config, workdir)
     ground = load_ground(config, workdir)
     rows = load_rows(config.eval.source, config.data, seed=config.seed)
+    rows = fitting(rows, data=config.data, tokenizer=ground.tokenizer)
     train_rows = load_rows(config.eval.train_source, config.data, seed=config.seed)
     runs: dict[str, list[Record]] = {}
     models: dict[str, Trained] = {}

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from radvqa_jax.config import Config
+from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.evaluation.report import run_label
@@ -21,6 +22,7 @@ def saliency_mode(config: Config, workdir: Path) -> None:
     """Writes attention maps for a few questions of config.eval.source."""
     rows = load_rows(config.eval.source, config.data, seed=config.seed)
     ground = load_ground(config, workdir)
+    rows = fitting(rows, data=config.data, tokenizer=ground.tokenizer)
     models = shown_models(ground)
     run = list(models)[-1]
     records = answer(ground, models[run], rows, run=run, name="predictions")

@@ -9,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from radvqa_jax.config import Config
+from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.image import decode_image
 from radvqa_jax.data.loader import make_train_loader
 from radvqa_jax.data.rows import RowSource
@@ -168,6 +169,7 @@ def saliency_quality_mode(config: Config, workdir: Path) -> None:
             find_prepared(source, config.data)
     rows = load_rows(config.eval.source, config.data, seed=config.seed)
     ground = load_ground(config, workdir)
+    rows = fitting(rows, data=config.data, tokenizer=ground.tokenizer)
     run, trained = configured_adapter(ground)
     subject = Subject(*assemble(config, ground.base, trained))
     grid = round(subject.model.variant.num_patches**0.5)

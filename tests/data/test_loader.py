@@ -11,15 +11,17 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from radvqa_jax.config import AugmentConfig, DataConfig, SourceConfig
 from radvqa_jax.data import row_images
 from radvqa_jax.data.augment import augment
 from radvqa_jax.data.eval_loader import eval_batches
+from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.image import decode_image
 from radvqa_jax.data.image_cache import ImageCache
-from radvqa_jax.data.loader import TrainLoader, make_train_loader
+from radvqa_jax.data.loader import LoaderError, TrainLoader, make_train_loader
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.data.tokenizer import Tokenizer
@@ -340,9 +342,37 @@ def test_the_policy_error_names_the_question(tokenizer: Tokenizer) -> None:
         loader([fake_rows(3, answer=["yes", LONG, "no"])], tokenizer, data=data)
 
 
-def test_an_overlong_question_is_an_error(tokenizer: Tokenizer) -> None:
+def test_an_overlong_question_is_left_out_and_counted_or_an_error(tokenizer: Tokenizer) -> None:
+    rows = [fake_rows(3, question=["a", "b", LONG])]
+    report = loader(rows, tokenizer).report[0]
+    assert (report["kept"], report["rejected"]) == (2, {"overlong_question": 1})
     with pytest.raises(ValueError, match=r"fake:train, question '2': The prefix .* A question is never cut"):
-        loader([fake_rows(3, question=["a", "b", LONG])], tokenizer)
+        loader(rows, tokenizer, data=dataclasses.replace(DATA, overlong_question="error"))
+
+
+def test_evaluation_leaves_overlong_questions_out_by_name(
+    tokenizer: Tokenizer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = fake_rows(3, question=["a", LONG, "b"])
+    found = fitting(rows, data=DATA, tokenizer=tokenizer)
+    assert found.column("question_id") == ["0", "2"] and found.fingerprint["left_out"] == {"overlong_question": 1}
+    assert "1 of 3 questions of fake:train do not fit data.seq_len=24" in capsys.readouterr().out
+    assert fitting(found, data=DATA, tokenizer=tokenizer) is found
+    with pytest.raises(ValueError, match="fake:train, question '1': The prefix"):
+        fitting(rows, data=dataclasses.replace(DATA, overlong_question="error"), tokenizer=tokenizer)
+    with pytest.raises(ValueError, match="no question fits"):
+        fitting(fake_rows(1, question=[LONG]), data=DATA, tokenizer=tokenizer)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_ends_as_one_message(tokenizer: Tokenizer) -> None:
+    stream = loader([fake_rows(50)], tokenizer, data=dataclasses.replace(DATA, workers=1), batch_size=2, total=20000)
+    next(stream)
+    (worker,) = [child for child in psutil.Process().children() if "resource_tracker" not in " ".join(child.cmdline())]
+    worker.kill()
+    with pytest.raises(LoaderError, match=r"Training data end after batch \d+: .*--config\.data\.workers"):
+        for _ in stream:
+            pass
 
 
 def test_a_source_of_which_nothing_is_left_is_an_error(tokenizer: Tokenizer) -> None:
