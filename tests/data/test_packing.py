@@ -72,9 +72,9 @@ def test_a_cut_answer_keeps_its_eos(tokenizer: Tokenizer, seq_len: int) -> None:
 
 @pytest.mark.parametrize("policy", ["error", "reject", "cut"])
 def test_an_overlong_prefix_is_an_error_under_every_policy(tokenizer: Tokenizer, policy: str) -> None:
-    with pytest.raises(ValueError, match="A question is never cut") as caught:
+    with pytest.raises(Rejected, match="A question is never cut") as caught:
         pack(tokenizer, LONG, suffix="no", seq_len=10, overlong=policy)  # pyright: ignore[reportArgumentType]
-    assert not isinstance(caught.value, Rejected)
+    assert caught.value.reason == "overlong_question"
 
 
 def test_a_prompt_may_fill_the_row_and_no_more(tokenizer: Tokenizer) -> None:
