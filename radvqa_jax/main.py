@@ -10,8 +10,8 @@ A run that is started again with the same --workdir continues where it was.
 --config.mode says what is done: build_data prepares a data set, train trains the stages, predict answers questions,
 score scores answers, judge has a language model judge them, compare compares two systems' answers, saliency draws
 attention maps, saliency_quality measures them against masks, ask answers one question about one image, audit says what
-training and evaluation sets share, fit says whether an experiment fits a device, job goes from data to report, and
-ablations fills a grid of experiments.
+training and evaluation sets share, fit says whether an experiment fits a device, write_questions writes questions from
+captions and cases, job goes from data to report, and ablations fills a grid of experiments.
 """
 
 import contextlib

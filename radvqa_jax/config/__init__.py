@@ -12,7 +12,7 @@ from radvqa_jax.config.evaluation import AblationConfig, CellConfig, DecodeConfi
 from radvqa_jax.config.experiment import Config, FitConfig, Mode
 from radvqa_jax.config.model import MeshConfig, ModelConfig, ProcessConfig
 from radvqa_jax.config.saliency import AskConfig, QualityConfig, SaliencyConfig
-from radvqa_jax.config.synthesis import ChecksConfig, SynthesisConfig
+from radvqa_jax.config.synthesis import ChecksConfig, SynthesisConfig, WritingConfig
 from radvqa_jax.config.training import ATTENTION_WEIGHTS, LoraConfig, OptimConfig, StageConfig
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "SourceConfig",
     "StageConfig",
     "SynthesisConfig",
+    "WritingConfig",
     "cell",
     "default_config",
     "source",

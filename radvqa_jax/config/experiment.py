@@ -16,6 +16,7 @@ Mode = Literal[
     "train",
     "predict",
     "judge",
+    "write_questions",
     "score",
     "compare",
     "saliency",

@@ -65,6 +65,23 @@ _LEAST = {
     "judge.max_chars": 100,
     "judge.max_failures": 1,
     "judge.attacks": 0,
+    "synthesis.chat.temperature": 0,
+    "synthesis.chat.max_tokens": 1,
+    "synthesis.chat.retries": 0,
+    "synthesis.chat.concurrency": 1,
+    "synthesis.chat.requests_per_minute": 0,
+    "synthesis.chat.max_calls": 0,
+    "synthesis.chat.max_total_tokens": 0,
+    "synthesis.writing.pairs": 1,
+    "synthesis.writing.template_pairs": 1,
+    "synthesis.writing.temperature": 0,
+    "synthesis.writing.max_tokens": 1,
+    "synthesis.writing.attempts": 1,
+    "synthesis.writing.max_failures": 1,
+    "synthesis.writing.max_chars": 100,
+    "synthesis.writing.limit": 0,
+    "synthesis.writing.prompt_price": 0,
+    "synthesis.writing.reply_price": 0,
     "report.cases": 0,
     "report.review_rows": 0,
     "mesh.data": 0,
@@ -101,6 +118,7 @@ _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
     ("ask.question", ("ask",), "a question", "'Is there a fracture?'"),
     ("eval.predictions", ("score", "compare", "judge"), "answers to score", "DIR/predictions/base.jsonl"),
     ("eval.compare_with", ("compare",), "answers to compare with", "DIR/predictions/stage2.jsonl"),
+    ("synthesis.sources", ("write_questions",), "data sets to write about", "a config file's `synthesis.sources`"),
     ("judge.model", ("judge",), "the name of the judge, as its endpoint has it", "llama3.1"),
     ("experiment", ("fit",), "an experiment to plan", "configs/medm_stage2.py"),
     ("eval.train_source.dataset", ("job", "ablations"), "a data set for the question-only baseline", "phantom_rad"),
@@ -288,6 +306,28 @@ def _check_decode(decode: DecodeConfig) -> None:
     _require(0 < decode.top_p <= 1, f"decode.top_p={decode.top_p} must be in (0, 1].")
 
 
+def _check_writing(config: Config) -> None:
+    writing = config.synthesis.writing
+    kinds = ("open", "closed", "multiple_choice")
+    for kind, share in writing.kinds:
+        _require(
+            kind in kinds and share >= 0,
+            f"synthesis.writing.kinds has ({kind!r}, {share}); give shares of at least 0 of {', '.join(kinds)}.",
+        )
+    _require(
+        sum(share for _, share in writing.kinds) > 0,
+        f"synthesis.writing.kinds={writing.kinds} leaves nothing to write. Give a kind a share above 0.",
+    )
+    _require(
+        min(writing.held_out) >= 0 and sum(writing.held_out) < 1,
+        f"synthesis.writing.held_out={writing.held_out}: shares of validation and test must be at least 0, and below 1 "
+        "in all, so that something is left to train on.",
+    )
+    for index, item in enumerate(config.synthesis.sources):
+        _require(bool(item.dataset), f"synthesis.sources[{index}].dataset is empty. Give a prepared data set.")
+        _check_source(f"synthesis.sources[{index}]", item)
+
+
 def check(config: Config) -> None:
     """Raises ValueError, naming the fields and the rule, if fields contradict each other."""
     _check_least(config, _LEAST)
@@ -298,6 +338,7 @@ def check(config: Config) -> None:
     for path in ("eval.source", "eval.train_source"):
         _check_source(path, attrgetter(path)(config))
     _check_audit(config.audit)
+    _check_writing(config)
     _check_augment(config.data.augment)
     _check_decode(config.decode)
     _require("{question}" in config.data.prompt, f"data.prompt={config.data.prompt!r} must contain {{question}}.")

@@ -37,12 +37,38 @@ class ChecksConfig:
 
 
 @dataclass(frozen=True)
+class WritingConfig:
+    """How candidate pairs are written (docs/synthesis.md says what each writer is)."""
+
+    # (writer, share of the images it writes about): case, literature, caption and templates. Empty = templates, and
+    # case where synthesis.chat.base_url is given.
+    writers: tuple[tuple[str, float], ...] = ()
+    pairs: int = 4  # that `case` and `literature` are asked for about one image
+    # (kind, share of the pairs that `case`, `literature` and `templates` make)
+    kinds: tuple[tuple[str, float], ...] = (("open", 0.5), ("closed", 0.3), ("multiple_choice", 0.2))
+    templates: tuple[str, ...] = ()  # names in synthesis/templates.py; empty = all
+    template_pairs: int = 5  # that `templates` makes about one image at most
+    temperature: float = 0.7  # instead of synthesis.chat.temperature
+    max_tokens: int = 1024  # of a reply, instead of synthesis.chat.max_tokens
+    attempts: int = 3  # replies asked for until one can be used; then the image is rejected for this writer
+    max_failures: int = 5  # requests in a row that fail after their retries; then the run stops
+    max_chars: int = 4000  # of each text that the model is shown; a longer one is cut in the middle
+    # Shares of the cases that become validation and test where a data set has a training split alone.
+    held_out: tuple[float, float] = (0.05, 0.05)
+    limit: int = 0  # images written about; 0 = all. A smaller limit is part of a larger one.
+    dry_run: bool = False  # print ten prompts and what all of them would take; send nothing
+    prompt_price: float = 0.0  # of a million tokens of prompts, for the dry run; 0 = not said
+    reply_price: float = 0.0  # of a million tokens of replies
+
+
+@dataclass(frozen=True)
 class SynthesisConfig:
     """mode=write_questions: captions and cases become question-answer pairs, checked, as a prepared set."""
 
     name: str = ""  # of the prepared set: dataset="written", builder_config=<name>, such as rocov2_questions
     sources: tuple[SourceConfig, ...] = ()  # prepared sets with captions or cases; all their splits are written
     chat: ChatConfig = field(default_factory=ChatConfig)  # who writes and checks; without a base_url templates alone
+    writing: WritingConfig = field(default_factory=WritingConfig)
     checks: ChecksConfig = field(default_factory=ChecksConfig)
     unchecked: bool = (
         False  # also prepare <name>_unchecked, of all candidates whether or not they passed, for ablations

@@ -17,12 +17,14 @@ from radvqa_jax.runners.saliency import saliency_mode
 from radvqa_jax.runners.saliency_quality import saliency_quality_mode
 from radvqa_jax.runners.score import score_mode
 from radvqa_jax.runners.train import train
+from radvqa_jax.runners.write_questions import write_questions
 
 RUNNERS: dict[str, Callable[[Config, Path], None]] = {
     "build_data": build_data,
     "train": train,
     "predict": predict_mode,
     "judge": judge_mode,
+    "write_questions": write_questions,
     "score": score_mode,
     "compare": compare_mode,
     "saliency": saliency_mode,

@@ -7,7 +7,7 @@ The evidence (caption and case fields) is not repeated in a line. It stands in t
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,7 +54,7 @@ class Candidate:
 
     def to_json(self) -> dict[str, Any]:
         """Returns a dict for one line of jsonl."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 def candidate_id(

@@ -1,0 +1,55 @@
+"""The mode in which questions are written from captions and cases."""
+
+from pathlib import Path
+
+from radvqa_jax.chat_client import ChatClient
+from radvqa_jax.config import Config, SynthesisConfig
+from radvqa_jax.synthesis import prompts
+from radvqa_jax.synthesis.forecast import describe_forecast, forecast, show_prompts
+from radvqa_jax.synthesis.images import Images
+from radvqa_jax.synthesis.ledger import Ledger
+from radvqa_jax.synthesis.work import check_writing, plan, writers_of
+from radvqa_jax.synthesis.writing import chat_config, describe, settings_of, write
+
+
+def write_questions(config: Config, workdir: Path) -> None:
+    """Writes candidate pairs about the images of config.synthesis.sources into workdir/candidates.jsonl."""
+    write_candidates(config, workdir)
+
+
+def write_candidates(config: Config, workdir: Path) -> None:
+    """Writes what is not written yet, after saying what that will take; with `dry_run` it only says so."""
+    own = config.synthesis
+    check_writing(own)
+    images = Images(own, config.data, seed=config.seed)
+    client = _client(own, workdir)
+    try:
+        ledger = Ledger(workdir, settings_of(own, seed=config.seed))
+        found = forecast(plan(images, own, seed=config.seed), ledger, client, own)
+        if images.moved:
+            print(f"{len(images.moved)} cases are in several splits; each goes to the one that is held out most.")
+        print(describe_forecast(found, own), flush=True)
+        if own.writing.dry_run:
+            print(show_prompts(found, own))
+            return
+        if found.requests and own.chat.allow_remote:
+            print(
+                f"To {own.chat.base_url}, which is not this machine, go captions and case texts of {found.requests} "
+                "images; no image, no id.",
+                flush=True,
+            )
+        left = sum(found.work.values())
+        written = write(images, client, own, workdir, seed=config.seed, left=left)
+    finally:
+        if client is not None:
+            client.close()
+    print(describe(written))
+    print(f"The pairs are in {workdir / 'candidates.jsonl'}, one a line; none has been checked.")
+
+
+def _client(config: SynthesisConfig, workdir: Path) -> ChatClient | None:
+    """Returns who is asked, None if only templates write."""
+    if not any(writer in prompts.MODEL_WRITERS for writer, _ in writers_of(config)):
+        return None
+    cache = Path(config.chat.cache).expanduser() if config.chat.cache else workdir / "chat_cache.jsonl"
+    return ChatClient(chat_config(config), cache=cache, group="synthesis.chat")

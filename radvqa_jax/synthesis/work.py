@@ -1,0 +1,93 @@
+"""Pieces of work: which writer writes what about which image, decided by hashes and so the same in every run."""
+
+import hashlib
+import json
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from radvqa_jax.config import SynthesisConfig
+from radvqa_jax.synthesis import prompts
+from radvqa_jax.synthesis.images import Image, unit_hash
+from radvqa_jax.synthesis.templates import TEMPLATES
+from radvqa_jax.trees import nearest
+
+WORK_ID_LENGTH = 16  # hexadecimal digits of a sha256
+
+
+class Work(NamedTuple):
+    """What one writer is to make of one image."""
+
+    work_id: str
+    image: Image
+    writer: str
+    kinds: tuple[str, ...]  # of the pairs that are asked for, one each; empty for `templates`
+
+
+def writers_of(config: SynthesisConfig) -> tuple[tuple[str, float], ...]:
+    """Returns (writer, share of the images it writes about).
+
+    Without any in the config: the templates, and `case` where a chat model is configured.
+    """
+    if config.writing.writers:
+        return config.writing.writers
+    has_model = bool(config.chat.base_url) or config.chat.offline
+    return (("templates", 1.0), ("case", 1.0)) if has_model else (("templates", 1.0),)
+
+
+def check_writing(config: SynthesisConfig) -> None:
+    """Raises ValueError, naming the field and the way out, if the writers cannot begin."""
+    known = [*prompts.MODEL_WRITERS, "templates"]
+    for writer, share in writers_of(config):
+        if writer not in known:
+            near = nearest(writer, known)
+            raise ValueError(f"synthesis.writing.writers: there is no {writer!r}.{near} There are: {', '.join(known)}.")
+        if not 0 < share <= 1:
+            raise ValueError(f"synthesis.writing.writers: the share of {writer} must be in (0, 1], got {share}.")
+    if unknown := [name for name in config.writing.templates if name not in TEMPLATES]:
+        near = nearest(unknown[0], list(TEMPLATES))
+        raise ValueError(
+            f"synthesis.writing.templates: there is no {unknown[0]!r}.{near} There are: {', '.join(TEMPLATES)}."
+        )
+    asks = [writer for writer, _ in writers_of(config) if writer in prompts.MODEL_WRITERS]
+    if asks and not config.chat.model:
+        raise ValueError(
+            f"The writers {', '.join(asks)} ask a chat model: give synthesis.chat.base_url and synthesis.chat.model, "
+            "or synthesis.writing.writers=(('templates', 1.0),)."
+        )
+
+
+def sha256_text(text: str) -> str:
+    """Returns the hexadecimal sha256 of a text."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def draw_kinds(config: SynthesisConfig, image: Image, writer: str, *, seed: int) -> tuple[str, ...]:
+    """Returns the kinds of the pairs that a writer is asked for, drawn with the configured shares."""
+    if writer == "caption":
+        return ("open",)
+    if writer == "templates":
+        return ()
+    rng = random.Random(f"{seed}\nkinds\n{image.dataset}\n{image.image_id}\n{writer}")
+    names, shares = zip(*config.writing.kinds, strict=True)
+    return tuple(sorted(rng.choices(names, shares, k=config.writing.pairs)))
+
+
+def plan(images: Iterable[Image], config: SynthesisConfig, *, seed: int) -> Iterator[Work]:
+    """Yields the work on each image; images without the texts that a writer needs make none for it."""
+    shares = writers_of(config)
+    for image in images:
+        for writer, share in shares:
+            if unit_hash("writer", seed, image.dataset, image.image_id, writer) >= share:
+                continue
+            if writer in prompts.MODEL_WRITERS and not prompts.can_write(writer, image):
+                continue
+            kinds = draw_kinds(config, image, writer, seed=seed)
+            yield Work(_work_id(image, writer, kinds), image, writer, kinds)
+
+
+def _work_id(image: Image, writer: str, kinds: Sequence[str]) -> str:
+    """Returns the id of a piece of work: another one when what the writer is shown has changed."""
+    shown = [str(image.row.get(name) or "") for name in prompts.FIELDS.get(writer, ("caption",))]
+    content = json.dumps([image.dataset, image.builder_config, image.image_id, writer, kinds, shown])
+    return sha256_text(content)[:WORK_ID_LENGTH]

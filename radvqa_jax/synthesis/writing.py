@@ -1,0 +1,345 @@
+"""Writes candidate pairs: every piece of work once, several requests at a time, from where a run stopped."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+from tqdm import tqdm
+
+from radvqa_jax.chat_client import BudgetSpent, ChatClient, EndpointError, NotCached
+from radvqa_jax.config import ChatConfig, SynthesisConfig
+from radvqa_jax.synthesis import prompts
+from radvqa_jax.synthesis.candidates import Candidate, Writer, make_id
+from radvqa_jax.synthesis.images import Images
+from radvqa_jax.synthesis.ledger import Done, Ledger
+from radvqa_jax.synthesis.replies import Draft, Unusable, read_drafts
+from radvqa_jax.synthesis.templates import TEMPLATES, write_templates
+from radvqa_jax.synthesis.work import Work, plan, sha256_text, writers_of
+
+AHEAD = 4  # pieces of work in hand for each request at a time, so that none waits for the disk
+BATCH = 512  # pieces of work that are kept at a time at most
+
+
+class Stopped(ValueError):
+    """Writing stopped before its end; what there is is kept."""
+
+
+class Finished(NamedTuple):
+    """A finished piece of work, or why it is to be done again by a later run."""
+
+    done: Done | None
+    pairs: Sequence[Candidate] = ()
+    failure: str = ""
+
+
+class Written(NamedTuple):
+    """What a run of writing came to."""
+
+    pairs: int  # in candidates.jsonl
+    new: int  # of these, written by this run
+    outcomes: Mapping[tuple[str, str], int]  # (writer, written or why not) -> pieces of work of this run
+    kinds: Mapping[tuple[str, str], int]  # (writer, kind) -> pairs of this run
+    seconds: float
+    calls: int  # requests sent
+    tokens: int
+    estimated: bool  # whether the tokens are
+
+
+def chat_config(config: SynthesisConfig) -> ChatConfig:
+    """Returns how the writers ask the chat model: as configured, with the sampling of writing."""
+    return replace(config.chat, temperature=config.writing.temperature, max_tokens=config.writing.max_tokens)
+
+
+def settings_of(config: SynthesisConfig, *, seed: int) -> dict[str, Any]:
+    """Returns what pairs depend on, beside the texts of the images."""
+    writing = config.writing
+    asks = any(writer in prompts.MODEL_WRITERS for writer, _ in writers_of(config))
+    model = {
+        "model": config.chat.model,
+        "temperature": writing.temperature,
+        "max_tokens": writing.max_tokens,
+        "response_format": config.chat.response_format,
+        "chat_seed": config.chat.seed,
+        "pairs": writing.pairs,
+        "max_chars": writing.max_chars,
+        "prompts": {writer: prompts.prompt_sha256(writer) for writer in prompts.MODEL_WRITERS},
+    }
+    own = {
+        "seed": seed,
+        "kinds": [list(item) for item in writing.kinds],
+        "held_out": list(writing.held_out),
+        "template_pairs": writing.template_pairs,
+        "templates": list(writing.templates),
+    }
+    return own | (model if asks else {})
+
+
+def _candidate(
+    work: Work,
+    draft: Draft,
+    *,
+    prompt: str,
+    model: str,
+    seed: int,
+    sampling: dict[str, Any],
+    reply_id: str,
+    visible: bool,
+) -> Candidate:
+    image = work.image
+    pair = Candidate(
+        candidate_id="",
+        dataset=image.dataset,
+        builder_config=image.builder_config,
+        prepared_split=image.prepared_split,
+        split=image.split,
+        case_id=image.case_id,
+        image_id=image.image_id,
+        caption_sha256=sha256_text(image.row["caption"]),
+        writer=cast(Writer, work.writer),
+        prompt_sha256=prompt,
+        model=model,
+        seed=seed,
+        sampling=sampling,
+        reply_id=reply_id,
+        question=draft.question,
+        answer=draft.answer,
+        kind=draft.kind,
+        answer_type="open" if draft.kind == "open" else "closed",
+        question_type=draft.question_type,
+        choices=list(draft.choices),
+        support=draft.support,
+        answerable_from_image=visible,
+    )
+    return replace(pair, candidate_id=make_id(pair))
+
+
+def _done(work: Work, **fields: Any) -> Done:
+    image = work.image
+    return Done(work.work_id, image.dataset, image.builder_config, image.split, image.image_id, work.writer, **fields)
+
+
+def ask_writer(client: ChatClient, work: Work, config: SynthesisConfig) -> Finished:
+    """Returns what the chat model makes of one image.
+
+    A reply that cannot be used is asked for again with another seed, up to `synthesis.writing.attempts` times in all;
+    then the piece of work is rejected for the last reply's reason.
+
+    Raises:
+        EndpointError: one that every other request would meet.
+        BudgetSpent: nothing more may be asked.
+    """
+    writing, why, tokens, model = config.writing, "", 0, ""
+    schema = prompts.schema(work.writer, pairs=len(work.kinds))
+    for attempt in range(writing.attempts):
+        prompt = prompts.make_prompt(
+            work.writer, work.image, work.kinds, max_chars=writing.max_chars, attempt=attempt, why=why
+        )
+        seed = config.chat.seed + attempt
+        try:
+            reply = client.ask(prompt.messages, schema=schema, seed=seed)
+        except NotCached:
+            return Finished(None, failure="offline, and not in the cache")
+        except EndpointError as error:
+            if error.final:
+                raise
+            return Finished(None, failure=error.kind)
+        tokens, model = tokens + reply.tokens, reply.model
+        try:
+            drafts = read_drafts(work.writer, reply, mark=prompt.mark, kinds=work.kinds, image=work.image)
+        except Unusable as error:
+            why = str(error)
+            continue
+        sampling = {"temperature": writing.temperature, "max_tokens": writing.max_tokens, "attempt": attempt}
+        pairs = [
+            _candidate(
+                work,
+                draft,
+                prompt=prompts.prompt_sha256(work.writer),
+                model=reply.model,
+                seed=seed,
+                sampling=sampling | {"response_format": config.chat.response_format},
+                reply_id=reply.key,
+                visible=work.writer != "literature",
+            )
+            for draft in drafts
+        ]
+        line = _done(work, state="written", replies=attempt + 1, pairs=len(pairs), tokens=tokens, model=model)
+        return Finished(line, pairs)
+    return Finished(_done(work, state="rejected", why=why, replies=writing.attempts, tokens=tokens, model=model))
+
+
+def fill_templates(work: Work, config: SynthesisConfig, values: Mapping[str, Sequence[str]], *, seed: int) -> Finished:
+    """Returns what the templates make of one image."""
+    writing = config.writing
+    written = write_templates(
+        work.image,
+        names=writing.templates or tuple(TEMPLATES),
+        kinds=writing.kinds,
+        pairs=writing.template_pairs,
+        values=values,
+        seed=seed,
+    )
+    pairs = [
+        _candidate(
+            work,
+            one.draft,
+            prompt=one.wording_sha256,
+            model="",
+            seed=seed,
+            sampling={},
+            reply_id="",
+            visible=one.visible,
+        )
+        for one in written
+    ]
+    return Finished(_done(work, state="written", pairs=len(pairs)), pairs)
+
+
+def vocabularies(images: Images) -> dict[str, dict[str, list[str]]]:
+    """Returns {data set: {field: its values}} of the fields that templates ask closed questions about."""
+    fields = [template.field for template in TEMPLATES.values() if template.closed]
+    return {dataset: {name: images.values(dataset, name) for name in fields} for dataset in images.datasets}
+
+
+def _finish(
+    works: Iterable[Work], client: ChatClient | None, config: SynthesisConfig, images: Images, *, seed: int
+) -> Generator[list[Finished], None, None]:
+    """Yields finished work in batches, holding few pieces; before an error is raised, what was in flight is yielded."""
+    values = vocabularies(images)
+    concurrency = client.config.concurrency if client else 1
+    flying: set[Future[Finished]] = set()
+    ready: list[Finished] = []
+    errors: list[BaseException] = []
+
+    def land(until: str) -> None:
+        nonlocal flying
+        landed, flying = wait(flying, return_when=until)
+        for future in landed:
+            if future.cancelled():
+                continue
+            if (raised := future.exception()) is not None:
+                errors.append(raised)
+            else:
+                ready.append(future.result())
+
+    with ThreadPoolExecutor(concurrency) as pool:
+        try:
+            for work in works:
+                if work.writer == "templates":
+                    ready.append(fill_templates(work, config, values[work.image.dataset], seed=seed))
+                else:
+                    assert client is not None
+                    flying.add(pool.submit(ask_writer, client, work, config))
+                if len(flying) >= AHEAD * concurrency:
+                    land(FIRST_COMPLETED)
+                if errors:
+                    break
+                if ready and (flying or len(ready) >= BATCH):
+                    yield ready
+                    ready = []
+            while flying and not errors:
+                land(FIRST_COMPLETED)
+                yield ready
+                ready = []
+        finally:
+            for future in flying:  # what has not begun is not begun any more
+                future.cancel()
+        land(ALL_COMPLETED)
+    if ready:
+        yield ready
+    if errors:
+        raise errors[0]
+
+
+def write(
+    images: Images, client: ChatClient | None, config: SynthesisConfig, folder: Path, *, seed: int, left: int
+) -> Written:
+    """Writes what is not written yet into candidates.jsonl and written.jsonl of `folder`.
+
+    Args:
+        images: what is written about.
+        client: asks the chat model; None if only templates write.
+        config: writers, their shares and limits.
+        folder: the workdir.
+        seed: of every draw.
+        left: pieces of work that are left, for the progress bar.
+
+    Raises:
+        Stopped: at the end of the budget, if the endpoint fails, or fails too often in a row; the next run continues.
+        ValueError: if the folder holds pairs of other settings.
+    """
+    ledger = Ledger(folder, settings_of(config, seed=seed))
+    start, first = time.monotonic(), ledger.n_pairs
+    outcomes: Counter[tuple[str, str]] = Counter()
+    kinds: Counter[tuple[str, str]] = Counter()
+    failures = 0
+    works = _once(plan(images, config, seed=seed), ledger)
+    batches = _finish(works, client, config, images, seed=seed)
+    bar = tqdm(total=left, desc="write", unit="reply", mininterval=0.1 if sys.stderr.isatty() else 30.0)
+    try:
+        for batch in batches:
+            kept = [(one.done, one.pairs) for one in batch if one.done is not None]
+            ledger.add(kept)
+            outcomes.update((done.writer, done.why or done.state) for done, _ in kept)
+            kinds.update((pair.writer, pair.kind) for _, pairs in kept for pair in pairs)
+            rates = _rates(ledger.n_pairs - first, outcomes, client, time.monotonic() - start)
+            bar.set_postfix_str(rates, refresh=False)
+            bar.update(len(batch))
+            for one in batch:
+                failures = failures + 1 if one.failure and not config.chat.offline else 0
+                if failures == config.writing.max_failures:
+                    raise Stopped(f"{config.chat.base_url} failed {failures} times in a row ({one.failure}).")
+    except (BudgetSpent, EndpointError, Stopped) as error:
+        raise Stopped(
+            f"{error} {ledger.n_pairs} pairs are kept in {ledger.candidates.name}; start again to continue."
+        ) from error
+    finally:
+        batches.close()
+        bar.close()
+    return Written(
+        pairs=ledger.n_pairs,
+        new=ledger.n_pairs - first,
+        outcomes=outcomes,
+        kinds=kinds,
+        seconds=time.monotonic() - start,
+        calls=client.calls if client else 0,
+        tokens=client.tokens if client else 0,
+        estimated=bool(client and client.estimated),
+    )
+
+
+def _once(works: Iterable[Work], ledger: Ledger) -> Iterator[Work]:
+    """Yields the work that is not done; an image that two sources name is written about once."""
+    begun: set[str] = set()
+    for work in works:
+        if work.work_id not in ledger and work.work_id not in begun:
+            begun.add(work.work_id)
+            yield work
+
+
+def _rates(new: int, outcomes: Mapping[tuple[str, str], int], client: ChatClient | None, seconds: float) -> str:
+    done = sum(outcomes.values())
+    accepted = sum(n for (_, outcome), n in outcomes.items() if outcome == "written") / max(done, 1)
+    tokens = client.tokens if client else 0
+    return f"{new} pairs, {accepted:.0%} of replies used, {new / seconds:.1f} pairs/s, {tokens / seconds:.0f} tokens/s"
+
+
+def describe(written: Written) -> str:
+    """Returns what a run of writing came to, for the terminal."""
+    about = "about " if written.estimated else ""
+    lines = [
+        f"{written.new} new pairs in {written.seconds:.1f} s, {written.pairs} in all; {written.calls} requests were "
+        f"sent, repeated ones included, and took {about}{written.tokens} tokens."
+    ]
+    for writer in dict.fromkeys(writer for writer, _ in written.outcomes):
+        found = {why: n for (name, why), n in written.outcomes.items() if name == writer}
+        kinds = {kind: n for (name, kind), n in written.kinds.items() if name == writer}
+        shares = ", ".join(f"{n} {kind} ({n / sum(kinds.values()):.0%})" for kind, n in sorted(kinds.items()))
+        lines.append(f"  {writer}: {found.pop('written', 0)} images written about; pairs: {shares or 'none'}")
+        lines += [f"    {n} rejected: {why}" for why, n in sorted(found.items(), key=lambda item: -item[1])]
+    return "\n".join(lines)
