@@ -79,7 +79,8 @@ EXTRAS_REQUIRE = {
     "export": ["safetensors>=0.8,<0.9"],
     "bertscore": ["bert-score>=0.3.13,<0.4"],  # brings torch; runs on a model folder of your own
     "judge": JUDGE,
-    "judge-test": ["torch>=2.13,<3", "transformers[serving]>=5.23,<6"],  # a server that this project did not write
+    # A server that this project did not write, and what a small real model in GGUF needs.
+    "judge-test": ["gguf>=0.19,<0.20", "torch>=2.13,<3", "transformers[serving]>=5.23,<6"],
     "dicom": DICOM,
     "bench": ["peft>=0.21.2,<0.22", "safetensors>=0.8,<0.9", "torch>=2.13,<3", "transformers>=5.23,<6"],
     "notebook": ["ipykernel>=7.4,<8", "jupyterlab>=4.6,<5", "nbclient>=0.11,<0.12", "nbconvert>=7.17,<8"],

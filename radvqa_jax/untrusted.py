@@ -30,6 +30,9 @@ def visible(text: str) -> str:
     'no\\u202e mass\\u0000'
     """
 
+    if text.isprintable():  # most are, and are done in no time
+        return text
+
     def show(character: str) -> str:
         if unicodedata.category(character) in ("Cc", "Cf", "Co", "Cn", "Cs") and character not in "\n\t":
             return f"\\u{ord(character):04x}"

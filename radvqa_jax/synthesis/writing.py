@@ -4,9 +4,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, NamedTuple, cast
 
 from tqdm import tqdm
@@ -22,7 +23,8 @@ from radvqa_jax.synthesis.templates import TEMPLATES, write_templates
 from radvqa_jax.synthesis.work import Work, plan, sha256_text, writers_of
 
 AHEAD = 4  # pieces of work in hand for each request at a time, so that none waits for the disk
-BATCH = 512  # pieces of work that are kept at a time at most
+BATCH = 512  # finished pieces of work that are written to the disk at a time at most
+PAUSE = 0.25  # seconds after which what has finished is written; until then a kill costs work, but no reply
 
 
 class Stopped(ValueError):
@@ -213,19 +215,23 @@ def _finish(
     values = vocabularies(images)
     concurrency = client.config.concurrency if client else 1
     flying: set[Future[Finished]] = set()
+    landed: SimpleQueue[Future[Finished]] = SimpleQueue()
     ready: list[Finished] = []
     errors: list[BaseException] = []
+    kept = time.monotonic()
 
-    def land(until: str) -> None:
-        nonlocal flying
-        landed, flying = wait(flying, return_when=until)
-        for future in landed:
-            if future.cancelled():
-                continue
-            if (raised := future.exception()) is not None:
-                errors.append(raised)
-            else:
-                ready.append(future.result())
+    def land() -> None:
+        """Waits for one piece of work, and takes what has finished meanwhile."""
+        while True:
+            future = landed.get()
+            flying.discard(future)
+            if not future.cancelled():
+                if (raised := future.exception()) is not None:
+                    errors.append(raised)
+                else:
+                    ready.append(future.result())
+            if landed.empty():
+                return
 
     with ThreadPoolExecutor(concurrency) as pool:
         try:
@@ -234,22 +240,26 @@ def _finish(
                     ready.append(fill_templates(work, config, values[work.image.dataset], seed=seed))
                 else:
                     assert client is not None
-                    flying.add(pool.submit(ask_writer, client, work, config))
+                    future = pool.submit(ask_writer, client, work, config)
+                    flying.add(future)
+                    future.add_done_callback(landed.put)
                 if len(flying) >= AHEAD * concurrency:
-                    land(FIRST_COMPLETED)
+                    land()
                 if errors:
                     break
-                if ready and (flying or len(ready) >= BATCH):
+                if len(ready) >= BATCH or (ready and time.monotonic() - kept >= PAUSE):
                     yield ready
-                    ready = []
+                    ready, kept = [], time.monotonic()
             while flying and not errors:
-                land(FIRST_COMPLETED)
-                yield ready
-                ready = []
+                land()
+                if time.monotonic() - kept >= PAUSE:
+                    yield ready
+                    ready, kept = [], time.monotonic()
         finally:
-            for future in flying:  # what has not begun is not begun any more
+            for future in list(flying):  # what has not begun is not begun any more
                 future.cancel()
-        land(ALL_COMPLETED)
+        while flying:
+            land()
     if ready:
         yield ready
     if errors:

@@ -1,13 +1,5 @@
 """The judge against a server that this project did not write: `transformers serve` with a tiny random Llama."""
 
-import importlib.util
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +11,7 @@ from radvqa_jax.evaluation.judge import judge
 from radvqa_jax.evaluation.judge_scores import score_judge
 from radvqa_jax.files import read_jsonl, write_jsonl
 from radvqa_jax.schema import Record
+from tests.serving import serve
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch]
 TEMPLATE = (
@@ -51,43 +44,10 @@ def make_llama(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """Returns the fields of a judge's configuration for a server that runs while the tests do."""
-    if importlib.util.find_spec("fastapi") is None:
-        pytest.skip("transformers cannot serve: pip install -e '.[judge-test]'")
     folder = tmp_path_factory.mktemp("llama")
     make_llama(folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        Path(sys.executable).with_name("transformers"),
-        "serve",
-        folder,
-        "--host",
-        "127.0.0.1",
-        "--device",
-        "cpu",
-    ]
-    log = folder / "serve.log"
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hub")}
-    with log.open("wb") as file:
-        server = subprocess.Popen([*command, "--port", str(port)], stdout=file, stderr=file, env=environment)
-    try:
-        wait(f"http://127.0.0.1:{port}/health", server, log)
-        yield {"base_url": f"http://127.0.0.1:{port}/v1", "model": str(folder)}
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-def wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            return
-        except (urllib.error.URLError, OSError):
-            assert server.poll() is None, log.read_text(encoding="utf-8", errors="replace")[-2000:]
-            time.sleep(0.2)  # another process starts; there is nothing of ours to wait on
-    raise AssertionError(f"no server at {url} after two minutes: {log.read_text(errors='replace')[-2000:]}")
+    with serve(folder) as fields:
+        yield fields
 
 
 def test_a_model_that_talks_nonsense_gives_no_verdict_and_no_loss(served: dict[str, Any], tmp_path: Path) -> None:

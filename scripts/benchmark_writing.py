@@ -1,7 +1,7 @@
 """Measures how many requests a second writing makes, against a local stub that takes 50 ms for each reply.
 
-    python scripts/benchmark_synthesis.py                      # 2,000 captions, 32 requests at a time
-    python scripts/benchmark_synthesis.py --captions 500 --concurrency 8 --latency 0.2
+    python scripts/benchmark_writing.py                      # 2,000 captions, 32 requests at a time
+    python scripts/benchmark_writing.py --captions 500 --concurrency 8 --latency 0.2
 
 The most that is possible is concurrency / latency. The stub (uvicorn, extra `judge-test`) runs in a process of its own
 and replies with four pairs, as the prompt asks. All else is what a real run does: prompts, schema, cache, candidates
@@ -116,7 +116,7 @@ def measure(url: str, folder: Path, *, captions: int, concurrency: int, latency:
 
 def main() -> None:
     """Starts the stub, measures once and prints one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="Measures how many requests a second writing makes.")
     parser.add_argument("--captions", type=int, default=2000)
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--latency", type=float, default=0.05, help="seconds that the stub takes for a reply")
