@@ -57,7 +57,7 @@ def test_a_real_model_writes_questions(smol: dict[str, Any], phantoms: Path, tmp
                 limit=1,
                 pairs=1,
                 attempts=2,
-                max_tokens=64,
+                max_tokens=128,
             ),
         ),
     )
