@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent
 INSTALL_REQUIRES = [
     "absl-py>=2.5,<3",
     "array-record>=0.8.6,<0.9",
+    "datasketch>=2.0,<3",  # MinHash, for questions that repeat each other
     "einops>=0.8.2,<0.9",
     "filelock>=4.3.1,<5",
     "flax>=0.12.8,<0.13",
@@ -38,6 +39,7 @@ INSTALL_REQUIRES = [
     "pyarrow>=26,<27",
     "pydantic>=2.14.4,<3",
     "python-calamine>=0.9.1,<0.10",  # xlsx, as VLMEvalKit writes its predictions
+    "rapidfuzz>=3.14.6,<4",
     "requests>=2.34,<3",  # whether a host answers, before TFDS downloads from it
     "rouge-score>=0.1.2,<0.2",
     "sacrebleu>=2.6,<3",
@@ -56,6 +58,7 @@ DICOM = [
     "pylibjpeg-openjpeg>=2.6,<3",
     "python-gdcm>=3.2.6,<4",
 ]
+CROISSANT = ["mlcroissant>=1.1.1,<2"]
 QUANTIZE = ["qwix>=0.1.8,<0.2"]
 JUDGE = ["httpx2>=2.16,<3", "openai>=3.57,<4"]
 TEST = [
@@ -66,6 +69,7 @@ TEST = [
     "pytest>=9.2,<10",
     "pytest-xdist>=3.8,<4",
     "selenium>=4.51,<5",  # with the browser's own driver: nothing is downloaded
+    *CROISSANT,
     *DICOM,
     *JUDGE,
     *QUANTIZE,
@@ -82,6 +86,7 @@ EXTRAS_REQUIRE = {
     # A server that this project did not write, and what a small real model in GGUF needs.
     "judge-test": ["gguf>=0.19,<0.20", "torch>=2.13,<3", "transformers[serving]>=5.23,<6"],
     "dicom": DICOM,
+    "croissant": CROISSANT,  # metadata of written questions
     "bench": ["peft>=0.21.2,<0.22", "safetensors>=0.8,<0.9", "torch>=2.13,<3", "transformers>=5.23,<6"],
     "notebook": ["ipykernel>=7.4,<8", "jupyterlab>=4.6,<5", "nbclient>=0.11,<0.12", "nbconvert>=7.17,<8"],
     "test": TEST,

@@ -8,6 +8,11 @@ The first runs configs/demo.py with 400 steps of stage 2; machine: two CPU cores
 minutes each. The second is MedM's two stages, with ROCOv2 annealed with MedPix and questions of SLAKE; machine: one
 H100. Cells that train alike share it, and a grid that was stopped continues. Expect ablations.html, .txt and .json.
 
+    python -m radvqa_jax.main --config configs/ablations.py:questions --workdir runs/question_ablations
+asks what written questions and their checks are worth, on phantoms with known truth: stage 2 on captions, on unchecked
+pairs of which 30 % were made false, on checked ones, and on checked ones with annealing; three seeds each, about as
+many text tokens, paired differences of the means. Twelve trainings of stage 2; two CPU cores take about an hour.
+
 Cells about another data set (VQA-RAD for the demo, PathVQA for MedM) and about Med-HALT's invented questions stay
 empty, and say so, until the data are prepared (configs/build_data.py, with the same data.data_dir). Med-HALT has no
 images: its questions are asked with a blank one, and with one borrowed from the evaluated set.
@@ -24,6 +29,9 @@ from radvqa_jax.config import cell, source
 ROLE = "You are an expert radiologist. answer en {question}"
 Entry = ml_collections.ConfigDict
 WITH_OPTIONS = "answer en {question} {choices}"
+QUESTION_STEPS = 400
+# Text tokens of a row, BOS to EOS: written questions, and captions. Each row has as many image tokens.
+TEXT_TOKENS = (13.2, 21.6)
 HERE = Path(__file__).parent
 
 
@@ -81,10 +89,45 @@ def grid(main: Entry, annealed: Entry, *, other: str) -> tuple[Entry, ...]:
     )
 
 
+def questions() -> Any:
+    config = load("medm_tiny")
+    config.decode.samples, config.decode.temperature, config.decode.top_k = 1, 0.0, 0
+    config.synthesis.name = "planted_questions"
+    config.synthesis.unchecked = True
+    config.synthesis.plant = 0.3
+    config.data.seq_len = 40  # some of the pairs made false are long
+    asked = source(dataset="written", builder_config="planted_questions")
+    annealed = config.stage2.sources[1].copy_and_resolve_references()
+    annealed.builder_config = "planted_questions"
+    config.stage1.sources = (asked,)
+    config.stage2.sources = (asked,)
+    config.stage2.total_steps = QUESTION_STEPS
+    config.eval.source.builder_config = config.eval.train_source.builder_config = "planted_questions"
+    trained = {
+        "unchecked": (source(dataset="written", builder_config="planted_questions_unchecked"),),
+        "checked": (asked,),
+        "checked, annealed": (asked, annealed),
+        "captions": (source(dataset="phantom_rad", task="caption"),),
+    }
+    config.ablations.cells = tuple(
+        cell(
+            f"{group}, seed {seed}",
+            group=group,
+            against=f"unchecked, seed {seed}",
+            stage2_sources=sources,
+            seed=seed,
+            stage2_steps=round(QUESTION_STEPS * TEXT_TOKENS[0] / TEXT_TOKENS[1]) if group == "captions" else 0,
+        )
+        for group, sources in trained.items()
+        for seed in range(3)
+    )
+    return config
+
+
 def get_config(base: str = "demo") -> ml_collections.ConfigDict:
-    makers = {"demo": demo, "medm": medm}
+    makers = {"demo": demo, "medm": medm, "questions": questions}
     if base not in makers:
-        raise ValueError(f"configs/ablations.py:{base} is unknown. Give :demo or :medm.")
+        raise ValueError(f"configs/ablations.py:{base} is unknown. Give :demo, :medm or :questions.")
     config = makers[base]()
     config.mode = "ablations"
     return config

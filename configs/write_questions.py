@@ -4,8 +4,7 @@
 
 That is by templates alone, on phantoms. With a language model behind an OpenAI-compatible endpoint, on ROCOv2:
 
-    python -m radvqa_jax.main --config configs/write_questions.py --workdir runs/rocov2_questions \
-        "--config.synthesis.sources[0].dataset=rocov2" \
+    python -m radvqa_jax.main --config configs/write_questions.py:rocov2 --workdir runs/rocov2_questions \
         --config.synthesis.chat.base_url=http://127.0.0.1:8000/v1 --config.synthesis.chat.model=NAME
 
 First see ten prompts and what all of them would take: --config.synthesis.writing.dry_run=True. A run that was stopped,
@@ -19,8 +18,9 @@ import ml_collections
 from radvqa_jax.config import default_config, source
 
 
-def get_config() -> ml_collections.ConfigDict:
+def get_config(dataset: str = "phantom_rad") -> ml_collections.ConfigDict:
     config = default_config()
     config.mode = "write_questions"
-    config.synthesis.sources = (source(dataset="phantom_rad"),)
+    config.synthesis.name = f"{dataset}_questions"
+    config.synthesis.sources = (source(dataset=dataset),)
     return config

@@ -300,7 +300,8 @@ def test_the_medm_files_say_the_recipe() -> None:
     first, second = (from_config_dict(load(REPO / "configs" / f"medm_stage{n}.py").get_config()) for n in (1, 2))
     assert (first.stages, second.stages) == (("stage1",), ("stage2",))
     assert [row.dataset for row in first.stage1.sources] == ["slake"]
-    assert [row.dataset for row in second.stage2.sources] == ["rocov2", "medpix_2"]
+    assert [row.builder_config for row in second.stage2.sources] == ["rocov2_questions", "medpix_2_questions"]
+    assert {row.dataset for row in second.stage2.sources} == {"written"}
     for built in (first, second):
         stage = built.stage(built.stages[0])
         assert built.model.variant == "paligemma-3b-448"
@@ -343,7 +344,7 @@ def test_the_command_line_overrides_fields_of_every_type() -> None:
     assert built.eval.swapped is False
     assert built.saliency.layers == (1, 2)
     assert built.stages == ("stage2",)
-    assert [(row.dataset, row.weight) for row in built.stage2.sources] == [("pmc_vqa", 1.0), ("medpix_2", 2.0)]
+    assert [(row.dataset, row.weight) for row in built.stage2.sources] == [("pmc_vqa", 1.0), ("written", 2.0)]
     assert built.stage2.train == ((".*/lora_b", "train:b"), (".*", "freeze"))
 
 

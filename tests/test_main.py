@@ -134,7 +134,11 @@ BAD = {
     "stage 1 of MedM": Case(
         ["--config.data.data_dir={tmp}"], r"error: slake is not prepared.*configs/build_data.py.*dataset=slake", STAGE1
     ),
-    "stage 2 of MedM": Case(["--config.data.data_dir={tmp}"], r"error: rocov2 is not prepared", STAGE2),
+    "stage 2 of MedM": Case(
+        ["--config.data.data_dir={tmp}"],
+        r"error: written/rocov2_questions is not prepared.*configs/write_questions.py:rocov2",
+        STAGE2,
+    ),
     "stage 2 of MedM on a set that there is not": Case(
         ["--config.stage2.sources[0].dataset=pmc_vqq"], r"no data set 'pmc_vqq'\. Did you mean `pmc_vqa`\?", STAGE2
     ),

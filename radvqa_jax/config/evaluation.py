@@ -81,6 +81,9 @@ class CellConfig:
     source: SourceConfig = field(default_factory=SourceConfig)  # what is asked, instead of eval.source
     train_source: SourceConfig = field(default_factory=SourceConfig)  # where the blind baselines of `source` learn
     seq_len: int = 0  # text tokens while answering, where prompts are longer; 0 = data.seq_len
+    seed: int = -1  # of training; -1 = the experiment's
+    stage2_steps: int = 0  # optimizer steps of stage 2; 0 = the experiment's
+    group: str = ""  # cells that differ in their seed alone; their mean is compared with that of the first group
 
 
 @dataclass(frozen=True)

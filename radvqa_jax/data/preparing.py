@@ -10,9 +10,10 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from radvqa_jax import locks
-from radvqa_jax.config import DataConfig
+from radvqa_jax.config import DataConfig, SourceConfig
 from radvqa_jax.data.prepared_report import read_origin, read_report
-from radvqa_jax.data.sources import BUILDERS, builder_to_prepare, downloads, make_builder, open_split
+from radvqa_jax.data.sources import BUILDERS, builder_to_prepare, downloads, make_builder, not_prepared, open_split
+from radvqa_jax.data.written import DATASET as WRITTEN
 from tfds_builders import origin
 from tfds_builders.builder import ALLOW, OfficialFilesBuilder
 from tfds_builders.official_files import OfficialFiles
@@ -39,7 +40,10 @@ def prepare(dataset: str, *, builder_config: str = "", data: DataConfig) -> dict
     folder = _given_folder(dataset, data)
     builder = builder_to_prepare(dataset, builder_config, data)
     said = "already prepared"
-    if builder.is_prepared() and not data.rebuild:
+    if dataset == WRITTEN:  # prepared by whoever writes them
+        if not builder.is_prepared():
+            raise ValueError(not_prepared(builder, SourceConfig(dataset, builder_config), data))
+    elif builder.is_prepared() and not data.rebuild:
         _check_origin(builder, folder, data)
     else:
         _check_there_is_something(dataset, folder)

@@ -17,16 +17,16 @@ Row = dict[str, Any]
 TEXTS_AT_A_TIME = 4096  # rows that RowSource.texts turns into Python values at a time
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Returns text as str, numbers and booleans as Python's own, sequences of these as lists; arrays as they are."""
     if isinstance(value, bytes):
         return value.decode("utf-8")
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain(value.item())
     if isinstance(value, np.ndarray) and value.ndim == 0:
-        return _plain(value.item())
+        return plain(value.item())
     if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 
@@ -88,14 +88,14 @@ class RowSource(Sequence[Row]):
 
     def __getitem__(self, index: int) -> Row:  # pyright: ignore[reportIncompatibleMethodOverride] no slices
         row = self._data[int(self.indices[index])]
-        plain = {key: value if key in self._encoded else _plain(value) for key, value in row.items()}
+        row = {key: value if key in self._encoded else plain(value) for key, value in row.items()}
         if self._image is not None:
-            return plain | {"image": self._image[0], "image_used": self._image[1]}
+            return row | {"image": self._image[0], "image_used": self._image[1]}
         if self._shown is None:
-            return plain
+            return row
         data, numbers = self._shown
         shown = data[int(numbers[index])]
-        return plain | {"image": shown["image"], "image_used": _plain(shown["image_id"])}
+        return row | {"image": shown["image"], "image_used": plain(shown["image_id"])}
 
     def __iter__(self) -> Iterator[Row]:
         return (self[index] for index in range(len(self)))
@@ -126,7 +126,7 @@ class RowSource(Sequence[Row]):
 
     def _plain_row(self, index: int) -> Row:
         row = self._data[int(self.indices[index])]
-        return {key: _plain(value) for key, value in row.items() if key not in self._encoded}
+        return {key: plain(value) for key, value in row.items() if key not in self._encoded}
 
     def select(self, indices: Sequence[int]) -> "RowSource":
         """Returns the rows with these numbers, in this order."""

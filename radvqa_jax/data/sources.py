@@ -20,6 +20,8 @@ from radvqa_jax.data.dicom_window import WINDOWS
 from radvqa_jax.data.prepared_report import read_report
 from radvqa_jax.data.rows import Prepared, RowSource
 from radvqa_jax.data.text_index import load_index
+from radvqa_jax.data.written import DATASET as WRITTEN
+from radvqa_jax.data.written import write_command, written_builder
 from radvqa_jax.trees import nearest
 from tfds_builders.builder import OfficialFilesBuilder
 from tfds_builders.med_halt.med_halt_dataset_builder import Builder as MedHalt
@@ -33,6 +35,7 @@ from tfds_builders.table.table_dataset_builder import Builder as Table
 from tfds_builders.table.table_dataset_builder import TableConfig, table_config
 from tfds_builders.table.table_files import Converted
 from tfds_builders.vqa_rad.vqa_rad_dataset_builder import Builder as VqaRad
+from tfds_builders.written.written_dataset_builder import Builder as Written
 
 BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
     "phantom_rad": PhantomRad,
@@ -44,6 +47,7 @@ BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
     "path_vqa": PathVqa,
     "med_halt": MedHalt,
     "table": Table,
+    WRITTEN: Written,
 }
 
 
@@ -60,6 +64,8 @@ def make_builder(dataset: str, *, builder_config: str, data: DataConfig) -> tfds
     root = Path(data.data_dir).expanduser()
     if builder is Table:
         return _table(root, builder_config or data.name)
+    if builder is Written:
+        return written_builder(builder_config, root)
     if builder_config and builder_config not in builder.builder_configs:
         known = list(builder.builder_configs)
         near = nearest(builder_config, known)
@@ -153,6 +159,10 @@ def _fingerprint(builder: tfds.core.DatasetBuilder, source: SourceConfig) -> dic
 
 
 def _build_command(source: SourceConfig, data: DataConfig) -> str:
+    if source.dataset == WRITTEN:
+        return write_command(
+            source.builder_config, data_dir="" if data.data_dir == DataConfig().data_dir else data.data_dir
+        )
     parts = [
         "python -m radvqa_jax.main --config configs/build_data.py",
         f"--config.dataset={source.dataset}",
@@ -168,7 +178,8 @@ def _build_command(source: SourceConfig, data: DataConfig) -> str:
 
 def not_prepared(builder: tfds.core.DatasetBuilder, source: SourceConfig, data: DataConfig) -> str:
     """Returns that a source is not prepared, with the command that does it."""
-    return f"{source.dataset} is not prepared: there is no {builder.data_dir}. Run: {_build_command(source, data)}"
+    name = f"{source.dataset}/{source.builder_config}" if source.dataset == WRITTEN else source.dataset
+    return f"{name} is not prepared: there is no {builder.data_dir}. Run: {_build_command(source, data)}"
 
 
 def find_prepared(source: SourceConfig, data: DataConfig) -> tfds.core.DatasetBuilder:
@@ -211,6 +222,25 @@ def open_split(builder: tfds.core.DatasetBuilder, split: str) -> _Opened:
     return _Opened(records, images, prepared, index)
 
 
+def open_rows(source: SourceConfig, data: DataConfig) -> RowSource:
+    """Returns all rows of a split, whatever `source` says about task, filters and limit.
+
+    Raises:
+        ValueError: as `find_prepared`.
+    """
+    builder = find_prepared(source, data)
+    opened = open_split(builder, source.split)
+    return RowSource(
+        opened.records,
+        indices=range(len(opened.records)),
+        source=source,
+        fingerprint=_fingerprint(builder, source),
+        encoded=opened.images,
+        index=opened.index,
+        prepared=opened.prepared,
+    )
+
+
 def load_rows(source: SourceConfig, data: DataConfig, *, seed: int = 0) -> RowSource:
     """Returns the rows of one source.
 
@@ -221,17 +251,7 @@ def load_rows(source: SourceConfig, data: DataConfig, *, seed: int = 0) -> RowSo
     Raises:
         ValueError: as `find_prepared`, or if no row is left, or for the task `vqa` none with a question.
     """
-    builder = find_prepared(source, data)
-    opened = open_split(builder, source.split)
-    rows = RowSource(
-        opened.records,
-        indices=range(len(opened.records)),
-        source=source,
-        fingerprint=_fingerprint(builder, source),
-        encoded=opened.images,
-        index=opened.index,
-        prepared=opened.prepared,
-    )
+    rows = open_rows(source, data)
     for condition in source.where:
         rows = rows.where(condition)
     if source.task == "caption":

@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from radvqa_jax import __version__
-from radvqa_jax.evaluation import comparison, scoring
+from radvqa_jax.evaluation import comparison, intervals, scoring
 from radvqa_jax.evaluation.nonsense import score_nonsense
 from radvqa_jax.evaluation.tables import align, format_cell, format_p
 from radvqa_jax.schema import Record
@@ -29,6 +31,7 @@ class CellAnswers:
     guesses: Mapping[str, Sequence[Record]] = field(default_factory=dict)  # baseline -> answers without a model
     empty: str = ""  # why there is no record
     about: Mapping[str, Any] = field(default_factory=dict)  # what it was made from, as JSON values
+    group: str = ""  # cells that differ in their seed alone
 
 
 def _counted(records: Sequence[Record]) -> list[Record]:
@@ -98,7 +101,67 @@ def build_grid(cells: Sequence[CellAnswers], *, title: str, resamples: int = 200
             "seed": seed,
         },
         "cells": rows,
+        "groups": compare_groups(cells, **bootstrap),
     }
+
+
+def _mean_correct(cells: Sequence[CellAnswers]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns ([cells, n] right or wrong, images) of cells with the same questions, in the order of the first."""
+    first = _counted(cells[0].records)
+    found = [
+        scoring.correct_answers(scoring.first_verdicts(scoring.pair(first, _counted(cell.records)))) for cell in cells
+    ]
+    return np.stack(found), scoring.image_ids(first)
+
+
+def compare_groups(cells: Sequence[CellAnswers], *, resamples: int, seed: int) -> list[dict[str, Any]]:
+    """Returns the mean over the seeds of each group, and its paired difference from the first group's.
+
+    A row has `group`, `seeds` (cells), `values` (accuracy of each), `overall`, the mean with its interval over images,
+    and `difference`, None in the first group. The interval is over images, for these seeds; `values` show what another
+    seed changes. Groups with an empty cell, or about other questions, have no row.
+    """
+    groups: dict[str, list[CellAnswers]] = {}
+    for cell in cells:
+        if cell.group:
+            groups.setdefault(cell.group, []).append(cell)
+    full = {name: own for name, own in groups.items() if all(cell.records for cell in own)}
+    rows: list[dict[str, Any]] = []
+    reference: CellAnswers | None = None
+    for name, own in full.items():
+        reference = reference or own[0]
+        if any(_questions(cell.records) != _questions(reference.records) for cell in own):
+            continue
+        correct, images = _mean_correct([reference, *own])
+        mean = correct[1:].mean(axis=0)
+        base = _mean_correct([reference, *full[reference.group]])[0][1:].mean(axis=0)
+        bootstrap: dict[str, Any] = {"resamples": resamples, "seed": seed}
+        difference = None if reference is own[0] else intervals.paired_difference(mean, base, images, **bootstrap)
+        rows.append(
+            {
+                "group": name,
+                "seeds": len(own),
+                "values": [float(row.mean()) for row in correct[1:]],
+                "overall": scoring.cell_to_json(intervals.mean_interval(mean, images, **bootstrap)),
+                "difference": None if difference is None else scoring.cell_to_json(difference),
+            }
+        )
+    return rows
+
+
+def format_groups(grid: Mapping[str, Any]) -> list[str]:
+    """Returns the groups as lines of a table; none where no cell has a group."""
+    rows = [
+        [
+            row["group"],
+            str(row["seeds"]),
+            format_cell(row["overall"]),
+            "(reference)" if row["difference"] is None else format_cell(row["difference"], signed=True, n=False),
+            " ".join(f"{value:.3f}" for value in row["values"]),
+        ]
+        for row in grid["groups"]
+    ]
+    return align([["mean over seeds", "seeds", "accuracy", "minus reference", "each seed"], *rows]) if rows else []
 
 
 def _compare(cell: CellAnswers, other: CellAnswers, **bootstrap: int) -> dict[str, Any]:
@@ -156,6 +219,7 @@ def format_grid(grid: Mapping[str, Any]) -> str:
             said.append(f"not compared with {other}: {why}" if why else f"compared with {other}")
         lines.append(f"{row['name']}: {'; '.join(said) or 'the experiment as it is'}")
     lines += filter(None, map(nonsense_line, grid["cells"]))
+    lines += format_groups(grid)
     if grid["synthetic"]:
         lines.append("Synthetic data: these figures say nothing about real radiographs.")
     return "\n".join(lines)

@@ -51,6 +51,7 @@ class Experiment:
     readings: Sequence[Reading] = ()  # what clinicians said about the runs' answers
     image: Callable[[Record], bytes] | None = None  # the image of a question, as an encoded file; None = no access
     overlays: Sequence[Mapping[str, Any]] = ()  # png (bytes), caption, question, reference, prediction
+    questions: Mapping[str, Any] | None = None  # what each check of written questions caught (synthesis/report.py)
     # Anything that JSON can hold: config hash, checkpoint sha256, data fingerprints, versions. synthetic=True is shown.
     provenance: Mapping[str, Any] = field(default_factory=dict)
 

@@ -170,6 +170,7 @@ def _render(experiment: Experiment, scores: Mapping[str, Any], config: ReportCon
         images=config.images,
         provenance=flat_lines({**experiment.provenance, "method": scores["method"]}),
         case_seed=seed,
+        questions=experiment.questions,
     )
 
 

@@ -47,6 +47,10 @@ def describe(cell: CellConfig, config: Config) -> list[str]:
         points = f", {source.anneal} {source.points}" if source.points else ""
         share = f"count {source.count}" if source.count else f"weight {source.weight:g}"
         said.append(f"stage2 on {source.dataset}:{source.split} ({source.task}, {share}{points})")
+    if cell.stage2_steps:
+        said.append(f"{cell.stage2_steps} steps of stage 2")
+    if cell.seed >= 0:
+        said.append(f"trained with the seed {cell.seed}")
     for name, text in (("trained", cell.train_prompt), ("asked", cell.prompt)):
         if text:
             said.append(f"{name} with the prompt {text!r}")
@@ -77,13 +81,16 @@ class _Trainer:
             stage = config.stage(name)
             if name == "stage2" and cell.stage2_sources:
                 stage = dataclasses.replace(stage, sources=cell.stage2_sources)
-            decides = [chain, name, dataclasses.asdict(stage), data.prompt]
+            if name == "stage2" and cell.stage2_steps:
+                stage = dataclasses.replace(stage, total_steps=cell.stage2_steps, epochs=0.0)
+            decides = [chain, name, dataclasses.asdict(stage), data.prompt, *([cell.seed] if cell.seed >= 0 else [])]
             chain = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
             folder = self._ground.workdir / "trained" / chain
             stage = dataclasses.replace(stage, init_from=place or stage.init_from)
             place = str(folder / name)
             if folder not in self._done:
-                one = dataclasses.replace(config, stages=(name,), data=data, **{name: stage})
+                seed = cell.seed if cell.seed >= 0 else config.seed
+                one = dataclasses.replace(config, seed=seed, stages=(name,), data=data, **{name: stage})
                 self._done[folder] = train_stages(self._ground._replace(config=one, workdir=folder))
             trained = self._done[folder]
         return place and str(Path(place).relative_to(self._ground.workdir)), trained
@@ -212,7 +219,7 @@ def ablations_mode(config: Config, workdir: Path) -> None:
     for cell in cells:
         if cell.adapter:
             check_adapter(cell.adapter, _asking(cell, config), tokenizer, shapes, accept=_set_by(cell))
-    prepare_all(_audited(config))
+    prepare_all(_audited(config), workdir)
     found = refuse_leaks(_audited(config), workdir)
     guessed: dict[tuple[SourceConfig, SourceConfig], Guesses] = {}
     asked = {cell.name: _ask(cell, config, tokenizer, guessed) for cell in cells}
@@ -230,7 +237,9 @@ def ablations_mode(config: Config, workdir: Path) -> None:
         else:
             fields = _fill(cell, own, ground, train)
         against = cell.against or cells[0].name
-        filled.append(CellAnswers(cell.name, changes, against if against != cell.name else "", **fields))
+        filled.append(
+            CellAnswers(cell.name, changes, against if against != cell.name else "", group=cell.group, **fields)
+        )
     grid = build_grid(
         filled, title=f"Ablations of {config.model.variant}", resamples=config.eval.bootstrap, seed=config.seed
     )

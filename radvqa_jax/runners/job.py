@@ -10,9 +10,9 @@ from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows, make_builder
 from radvqa_jax.evaluation import report
 from radvqa_jax.evaluation.judge_file import find_judges
-from radvqa_jax.files import write_jsonl
+from radvqa_jax.files import read_json, write_jsonl
 from radvqa_jax.runners.audit import refuse_leaks
-from radvqa_jax.runners.data import all_sources, prepare_all
+from radvqa_jax.runners.data import QUESTIONS, all_sources, prepare_all
 from radvqa_jax.runners.evaluate import (
     Unseen,
     answer,
@@ -29,6 +29,7 @@ from radvqa_jax.runners.saliency import maps
 from radvqa_jax.runners.train import train_stages
 from radvqa_jax.saliency.gallery import choose_cases
 from radvqa_jax.schema import Record
+from radvqa_jax.synthesis.report import REPORT
 from radvqa_jax.training.hooks import read_losses
 from radvqa_jax.training.stage import Trained
 
@@ -44,12 +45,18 @@ def _provenance(
     }
 
 
+def _questions(config: Config, workdir: Path) -> dict[str, Any] | None:
+    """Returns what each check of the written questions caught, if this job wrote any."""
+    path = workdir / QUESTIONS / REPORT
+    return read_json(path) if config.synthesis.name and path.is_file() else None
+
+
 def job(config: Config, workdir: Path) -> None:
     """The main job: data, audit, base model, every stage, answers with baselines, maps, report."""
     for source in all_sources(config):
         make_builder(source.dataset, builder_config=source.builder_config, data=config.data)
     inspect_model(config)
-    prepare_all(config)
+    prepare_all(config, workdir)
     found = refuse_leaks(config, workdir)
     ground = load_ground(config, workdir)
     rows = load_rows(config.eval.source, config.data, seed=config.seed)
@@ -88,6 +95,7 @@ def job(config: Config, workdir: Path) -> None:
         image=image_of(rows) if config.report.images else None,
         losses={name: read_losses(workdir / name) for name in config.stages},
         overlays=overlays,
+        questions=_questions(config, workdir),
         provenance=_provenance(ground, rows, unseen, found, runs),
     )
     write_scores(config, workdir, experiment)

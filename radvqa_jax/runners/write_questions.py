@@ -4,20 +4,38 @@ from pathlib import Path
 
 from radvqa_jax.chat_client import ChatClient
 from radvqa_jax.config import Config, SynthesisConfig
+from radvqa_jax.runners.check_questions import Origin, check_questions
 from radvqa_jax.synthesis import prompts
+from radvqa_jax.synthesis.candidates import FILE_NAME, read_candidates
 from radvqa_jax.synthesis.forecast import describe_forecast, forecast, show_prompts
 from radvqa_jax.synthesis.images import Images
 from radvqa_jax.synthesis.ledger import Ledger
 from radvqa_jax.synthesis.work import check_writing, plan, writers_of
-from radvqa_jax.synthesis.writing import chat_config, describe, settings_of, write
+from radvqa_jax.synthesis.writing import Written, chat_config, describe, settings_of, write
 
 
 def write_questions(config: Config, workdir: Path) -> None:
-    """Writes candidate pairs about the images of config.synthesis.sources into workdir/candidates.jsonl."""
-    write_candidates(config, workdir)
+    """Writes pairs about the images of config.synthesis.sources, checks them, and prepares those that pass.
+
+    workdir/candidates.jsonl holds every pair as it was written; accepted.jsonl and rejected.jsonl the results of every
+    check.
+    """
+    written = write_candidates(config, workdir)
+    if written is None:
+        return
+    rejected = {f"{writer}: {why}": n for (writer, why), n in written.outcomes.items() if why != "written"}
+    cost = {
+        "pairs": written.pairs,
+        "pairs written by this run": written.new,
+        "seconds": round(written.seconds, 1),
+        "pairs per second": round(written.new / max(written.seconds, 1e-9), 1),
+        "requests": written.calls,
+        "tokens": f"{'about ' if written.estimated else ''}{written.tokens}",
+    }
+    check_questions(config, workdir, read_candidates(workdir / FILE_NAME), Origin(cost, rejected))
 
 
-def write_candidates(config: Config, workdir: Path) -> None:
+def write_candidates(config: Config, workdir: Path) -> Written | None:
     """Writes what is not written yet, after saying what that will take; with `dry_run` it only says so."""
     own = config.synthesis
     check_writing(own)
@@ -31,7 +49,7 @@ def write_candidates(config: Config, workdir: Path) -> None:
         print(describe_forecast(found, own), flush=True)
         if own.writing.dry_run:
             print(show_prompts(found, own))
-            return
+            return None
         if found.requests and own.chat.allow_remote:
             print(
                 f"To {own.chat.base_url}, which is not this machine, go captions and case texts of {found.requests} "
@@ -44,7 +62,8 @@ def write_candidates(config: Config, workdir: Path) -> None:
         if client is not None:
             client.close()
     print(describe(written))
-    print(f"The pairs are in {workdir / 'candidates.jsonl'}, one a line; none has been checked.")
+    print(f"The pairs are in {workdir / 'candidates.jsonl'}, one a line.", flush=True)
+    return written
 
 
 def _client(config: SynthesisConfig, workdir: Path) -> ChatClient | None:

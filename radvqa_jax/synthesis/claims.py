@@ -42,6 +42,7 @@ _PHRASES = [
         (r"\blateral(?= (?:view|projection|radiograph|xray|film|image|plane|chest)\b)", "lateralview"),
         (r"(?<=plane )lateral\b|(?<=plane is )lateral\b", "lateralview"),
         (r"\bruled? out\b", "excluded"),
+        (r"(?<=[a-z])['\u2019]s\b", ""),
         (r"\bleft[- ](?=(?:un|in|out|over|alone|blank|behind|for)\b)", "remained "),  # the verb
     ]
 ]
@@ -75,7 +76,7 @@ class Said(NamedTuple):
     @property
     def content(self) -> list[Word]:
         """The words that say something of what is seen."""
-        return [word for word in self.words if word.text not in v.STOP]
+        return [word for word in self.words if not is_stop(word.text)]
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -87,6 +88,14 @@ def root(word: str) -> str:
     """
     known = v.SYNONYMS.get(word, word)
     return _stem.stem(v.SYNONYMS.get(known.removesuffix("s"), known))
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def is_stop(word: str) -> bool:
+    """Returns whether a word says nothing of what is seen."""
+    # Not by stem: "positive" and "position" have the same.
+    plain = {word, *(word.removesuffix(ending) for ending in ("s", "es", "d", "ed", "ing"))}
+    return not v.STOP.isdisjoint(plain | {f"{word.removesuffix('ing')}e"})
 
 
 @functools.lru_cache(maxsize=1 << 17)

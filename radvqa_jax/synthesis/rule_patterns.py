@@ -63,7 +63,7 @@ MEASUREMENT = _any(rf"""
 """)
 CODE = _any(r"""
 \b(?:acr|icd(?:-?\d+)?(?:-cm)?|snomed|cui|umls|cpt|loinc)\b(?: codes?)?
-\bC\d{7}\b|\bMPX\d+\b|\bsynpic\d+\b|\bPMC\d{4,}\b|\bROCO\w*_\d+\b|\b[A-TV-Z]\d{2}\.\d{1,3}\b
+\bC\d{7}\b|\bMPX\d+|synpic\d+|\bPMC\d{4,}\b|\bROCO\w*_\d+\b|\b[A-TV-Z]\d{2}\.\d{1,3}\b
 \b(?:case|accession|image|patient|record|mrn|id) ?(?:no\.?|number|id|#) ?:? ?\w*\d+
 (?<![\w.])\d{1,3}\.\d{3,5}(?![\w.])|\bdoi:|https?://|\bwww\.
 """)

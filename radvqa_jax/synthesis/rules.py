@@ -96,10 +96,15 @@ def unanswered(pair: Wording) -> str:
     return _find(patterns.UNANSWERED, pair.answer, "no answer")
 
 
+_LATERAL = claims.root("lateral")
+_HOW = re.compile(r"\bhow (?:large|big|small|severe|many|much|wide|long|thick)\b", re.IGNORECASE)  # gives nothing away
+
+
 @functools.lru_cache(maxsize=1 << 15)
 def _contents(text: str) -> tuple[str, ...]:
-    words = claims.read(text)
-    return tuple(word.root for word in words.content) or tuple(word.root for word in words.words)
+    words = claims.read(_HOW.sub("how ", text))
+    roots = tuple(word.root for word in words.content) or tuple(word.root for word in words.words)
+    return tuple(_LATERAL if word == claims.root("lateralview") else word for word in roots)
 
 
 def leak(pair: Wording, *, most: float) -> str:

@@ -25,6 +25,7 @@ _GROUPS: tuple[tuple[str, Mapping[str, frozenset[str]]], ...] = (
 )
 _GROUP_WORDS = {word for _, group in _GROUPS for word in group} | {"lateral"}
 _ASKS_PLANE = re.compile(r"\b(?:plane|view|projection|orientation)\b", re.IGNORECASE)
+_REST = re.compile(r"^\W*(?:yes\b|no\b(?=\s*[,.;:!]))[\s,.;:!]*", re.IGNORECASE)
 _LATERAL = re.compile(r"\blateral\b(?! view)", re.IGNORECASE)
 
 
@@ -60,6 +61,8 @@ class Support(NamedTuple):
 
 
 SUPPORTED = Support("supported")
+# Of a yes or no question more must be in the evidence: it says all that is claimed; an answer may use other words.
+POLAR_COVERAGE = 0.75
 
 
 class _Known(NamedTuple):
@@ -152,7 +155,7 @@ def _coverage(words: list[Word], known: _Known, *, least: float) -> Support:
     content = [
         word
         for word in words
-        if word.text not in v.STOP
+        if not claims.is_stop(word.text)
         and word.text not in _GROUP_WORDS
         and word.text not in v.GENERIC
         and word.text not in v.NORMAL
@@ -187,8 +190,11 @@ def _topic(*texts: Said) -> set[str]:
     return {
         word.root
         for said in texts
-        for word in said.content
-        if word.text not in _GROUP_WORDS and word.text not in v.GENERIC and word.text not in v.NORMAL
+        for word in said.words
+        if (word.text in v.COMPARED or not claims.is_stop(word.text))
+        and word.text not in _GROUP_WORDS
+        and word.text not in v.GENERIC
+        and word.text not in v.NORMAL
     }
 
 
@@ -222,7 +228,7 @@ def support(question: str, answer: str, evidence: str, *, least: float) -> Suppo
         if (taken := _presupposed(asked, about, known)).verdict != "supported":
             return taken._replace(reason=f"question: {taken.reason}")
         return _compare(list(said.words), about, known, least=least)
-    claim = _compare(list(asked.words), about, known, least=1.0)
+    claim = _compare(list(asked.words), about, known, least=max(least, POLAR_COVERAGE))
     if polar == "yes":
         verdict = claim
     elif claim.verdict == "supported":
@@ -234,8 +240,8 @@ def support(question: str, answer: str, evidence: str, *, least: float) -> Suppo
     rest = Said(tuple(word for word in said.words[1:]))
     if verdict.verdict != "supported" or not rest.content:
         return verdict
-    # "No, it is on the right": what follows the word is a claim of its own, outside the reach of that "no".
-    after = claims.read(re.sub(r"^\W*(?:yes|no)\b[\s,.;:]*", "", answer, flags=re.IGNORECASE))
+    # "No, it is on the right": what follows is a claim of its own, outside the reach of that "no"; "No mass" is not.
+    after = claims.read(_REST.sub("", answer))
     return _compare(list(after.words), about, known, least=least)
 
 

@@ -7,6 +7,7 @@ questions and multiple choice, whose wrong answers are other values of the same 
 
 import hashlib
 import random
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -113,9 +114,11 @@ def find_span(caption: str, value: str) -> str:
 
     >>> find_span("Axial CT of the abdomen.", "axial")
     'Axial'
+    >>> find_span("X-ray with a fracture.", "CT")
+    ''
     """
-    at = caption.casefold().find(value.casefold()) if value else -1
-    return caption[at : at + len(value)] if at >= 0 and len(caption) == len(caption.casefold()) else ""
+    found = re.search(rf"(?<!\w){re.escape(value)}(?!\w)", caption, re.IGNORECASE) if value else None
+    return found[0] if found else ""
 
 
 def write_templates(

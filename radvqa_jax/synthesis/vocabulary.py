@@ -159,6 +159,8 @@ BACKWARD = frozenset(
 BACKWARD_ALONE = frozenset("absent excluded".split())
 SCOPE_ENDS = frozenset("but however although though except yet while whereas apart besides".split())
 
+# "More severe on the right": words that say which of two things is meant.
+COMPARED = frozenset("more most".split())
 # Words that say nothing of what is seen.
 STOP = frozenset(
     """
@@ -176,5 +178,8 @@ those through to too toward towards type under up upon us use used using various
 was we well were what when where whether which while who whom whose why will with within without would yes you your
 acquired body modality plane side size organ position anatomic anatomical structure structures involve involved
 involving affected answer assess assessed cause caused characteristic
+locate call called recognize lie lying contain sign consistent compatible suggestive find visualize detect detectable
+observe observation half portion feature characterize illustrate highlight portray capture obtain visible discern spot
+diagnose diagnosis technique half notice recognizable apparent notable region belong point entire whole overall
 """.split()
 )

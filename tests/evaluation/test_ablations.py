@@ -100,3 +100,25 @@ def test_errors() -> None:
         build_grid([], title="t")
     with pytest.raises(ValueError, match="'a' is compared with 'b', which is not in the grid"):
         build_grid([CellAnswers("a", against="b", empty="x")], title="t")
+
+
+def test_seeds_of_a_group_are_averaged_question_by_question_and_compared_in_pairs(tmp_path: Path) -> None:
+    """Three seeds of each: 20, 24 and 28 right of 40 are 0.6; 26, 30 and 34 are 0.75."""
+    made = [
+        CellAnswers(f"{group}, seed {seed}", group=group, records=answers(least + 4 * seed))
+        for group, least in (("unchecked", 20), ("checked", 26))
+        for seed in range(3)
+    ]
+    made.append(CellAnswers("empty", group="captions", empty="not prepared"))
+    found = build_grid(made, title="t", resamples=200)
+    first, second = found["groups"]
+    assert (first["group"], first["seeds"], first["difference"]) == ("unchecked", 3, None)
+    assert first["values"] == [0.5, 0.6, 0.7] and second["values"] == [0.65, 0.75, 0.85]
+    assert second["overall"]["value"] == pytest.approx(0.75)
+    assert second["difference"]["value"] == pytest.approx(0.15)
+    low, high = second["difference"]["interval"]
+    assert 0 < low < 0.15 < high
+    assert "mean over seeds" in format_grid(found)
+    write_grid(tmp_path, found, provenance={})
+    assert "Mean over seeds" in (tmp_path / "ablations.html").read_text()
+    assert build_grid(cells(), title="t", resamples=20)["groups"] == []

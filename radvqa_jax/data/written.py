@@ -1,0 +1,96 @@
+"""Written questions as a prepared set: made beside the old one, which they replace only when they are whole."""
+
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from radvqa_jax.data.rows import plain
+from radvqa_jax.files import write_json
+from tfds_builders.written.written_dataset_builder import NAME, Builder
+
+DATASET = "written"
+ABOUT_FILE = "written.json"
+Row = dict[str, Any]
+
+
+def written_builder(name: str, data_dir: str | Path, **options: Any) -> Builder:
+    """Returns the builder of the questions of that name.
+
+    Raises:
+        ValueError: if the name cannot be one of a folder.
+    """
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} cannot name written questions: give small letters, digits and underscores, beginning with a "
+            "letter, such as rocov2_questions (synthesis.name, or builder_config of dataset='written')."
+        )
+    config = tfds.core.BuilderConfig(name=name, description="Questions written from captions and cases.")
+    return Builder(data_dir=Path(data_dir).expanduser(), config=config, file_format="array_record", **options)
+
+
+def write_command(name: str, *, data_dir: str = "") -> str:
+    """Returns the command that writes the questions of that name."""
+    dataset = name.removesuffix("_unchecked").removesuffix("_questions")
+    parts = [f"python -m radvqa_jax.main --config configs/write_questions.py:{dataset}"]
+    parts += [f"--config.synthesis.name={name.removesuffix('_unchecked')}"]
+    parts += ["--config.synthesis.unchecked=true"] if name.endswith("_unchecked") else []
+    parts += [f"--config.data.data_dir={data_dir}"] if data_dir else []
+    return " ".join([*parts, f"--workdir runs/{name}"])
+
+
+def _with_files(rows: Iterable[Row]) -> Iterator[Row]:
+    for row in rows:
+        yield row | {"image": io.BytesIO(row["image"])}
+
+
+def read_texts(builder: Builder) -> Iterator[Row]:
+    """Yields every row of prepared questions without its image, as plain values."""
+    decoders = {"image": tfds.decode.SkipDecoding()}
+    for split in builder.info.splits:
+        records: Any = builder.as_data_source(split, decoders=decoders)  # pyright: ignore[reportCallIssue] decorated
+        for record in records:
+            yield {name: plain(value) for name, value in record.items() if name != "image"}
+
+
+def prepare_written(
+    name: str,
+    *,
+    data_dir: str,
+    rows: Mapping[str, Callable[[], Iterable[Row]]],
+    about: Mapping[str, Any],
+    finish: Callable[[Path, Callable[[], Iterator[Row]], Mapping[str, Any]], None] = lambda folder, rows, about: None,
+) -> Path:
+    """Prepares written questions and returns their folder.
+
+    Args:
+        name: of the questions.
+        data_dir: where prepared sets lie.
+        rows: split -> function that gives its rows: common features, provenance, and `image` as bytes.
+        about: what is kept beside them as written.json.
+        finish: writes what else lies beside them, given the new folder, all rows without images, and `about`.
+
+    An earlier set of the same name stays until the new one is whole, and is then replaced.
+    """
+    final = Path(written_builder(name, data_dir).data_dir)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=Path(data_dir).expanduser(), prefix=f".{name}."))
+    try:
+        builder = written_builder(
+            name, beside, rows={split: (lambda give=give: _with_files(give())) for split, give in rows.items()}
+        )
+        builder.download_and_prepare()
+        new = Path(builder.data_dir)
+        write_json(new / ABOUT_FILE, dict(about))
+        finish(new, lambda: read_texts(builder), about)
+        if final.exists():
+            os.replace(final, beside / "old")
+        os.replace(new, final)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return final

@@ -1,0 +1,226 @@
+"""A sheet of written pairs for people to pass or discard, and what comes back: how good each check is by their reading.
+
+The sheet shows pairs that were accepted and pairs that each check rejected, in random order, and does not say which.
+How many pairs each of them stands for is in a file beside it, so that precision and recall are those of all pairs.
+"""
+
+import csv
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from radvqa_jax.evaluation.agreement import cohen_kappa
+from radvqa_jax.evaluation.intervals import PERCENTILES, resampled_sums
+from radvqa_jax.files import read_json, write_json
+from radvqa_jax.spreadsheet import original_cell, write_csv
+from radvqa_jax.synthesis.checks import Checked, Result
+
+SHEET = "review_pairs.csv"
+DRAW = "review_draw.json"
+IMAGES = "review_images"
+COLUMNS = ("candidate_id", "dataset", "image_id", "image", "known", "question", "options", "answer")
+FILLED = ("reader", "verdict", "comment")
+ACCEPTED = "accepted"
+_VERDICTS = {"pass": True, "p": True, "yes": True, "1": True, "discard": False, "d": False, "no": False, "0": False}
+
+
+class Reading(NamedTuple):
+    """What one reader said about one pair."""
+
+    reader: str
+    candidate_id: str
+    good: bool  # pass, or discard
+    comment: str
+
+
+def _stratum(pair: Checked) -> str:
+    return f"{pair.failed[0] if pair.failed else ACCEPTED}, {pair.item.candidate.writer}, {pair.item.candidate.kind}"
+
+
+def draw(checked: Sequence[Checked], *, rows: int, seed: int) -> tuple[list[Checked], dict[str, float]]:
+    """Returns pairs of every stratum (first check that rejects them, writer, kind), and {candidate_id: weight}.
+
+    Rows go to the strata evenly, as far as they have pairs. A weight is how many pairs of its stratum one stands for.
+    """
+    rng = np.random.default_rng([seed, 3])
+    strata: defaultdict[str, list[Checked]] = defaultdict(list)
+    for pair in checked:
+        strata[_stratum(pair)].append(pair)
+    take = dict.fromkeys(strata, 0)
+    for _ in range(min(rows, len(checked))):
+        open_ = [name for name in strata if take[name] < len(strata[name])]
+        take[min(open_, key=lambda name: (take[name], name))] += 1
+    chosen: list[Checked] = []
+    weights: dict[str, float] = {}
+    for name, n in sorted(take.items()):
+        drawn = [strata[name][int(number)] for number in rng.permutation(len(strata[name]))[:n]]
+        chosen += drawn
+        weights |= {pair.item.candidate.candidate_id: len(strata[name]) / n for pair in drawn}
+    return [chosen[int(number)] for number in rng.permutation(len(chosen))], weights
+
+
+def write_review(
+    folder: Path,
+    checked: Sequence[Checked],
+    *,
+    rows: int,
+    seed: int,
+    image: Callable[[Checked], bytes] | None = None,
+) -> int:
+    """Writes review_pairs.csv and what is needed to read it; returns how many rows it has.
+
+    Args:
+        folder: where; images go into a folder of it.
+        checked: all pairs.
+        rows: at most so many.
+        seed: of the draw and the order.
+        image: gives the file of a pair's image; without it none is written.
+    """
+    chosen, weights = draw(checked, rows=rows, seed=seed)
+    lines = []
+    for number, pair in enumerate(chosen, 1):
+        candidate = pair.item.candidate
+        name = ""
+        if image is not None:
+            data = image(pair)
+            name = f"{IMAGES}/{number:04d}.{'jpg' if data[:2] == bytes((0xFF, 0xD8)) else 'png'}"
+            (folder / IMAGES).mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+        known = pair.item.evidence.text(literature=not candidate.answerable_from_image)
+        options = " | ".join(candidate.choices)
+        cells = [candidate.candidate_id, candidate.dataset, candidate.image_id, name, known]
+        lines.append([*cells, candidate.question, options, candidate.answer, *[""] * len(FILLED)])
+    write_json(folder / DRAW, {"seed": seed, "pairs": len(checked), "weights": weights})
+    return write_csv(folder / SHEET, [*COLUMNS, *FILLED], lines)
+
+
+def read_review(path: Path) -> list[Reading]:
+    """Returns what a filled sheet says; a row without a verdict is left out.
+
+    Raises:
+        ValueError: naming the line, for a missing column, an unknown verdict, or a pair that a reader judged twice.
+    """
+    readings: dict[tuple[str, str], Reading] = {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file)
+        if missing := [name for name in ("candidate_id", "verdict") if name not in (rows.fieldnames or ())]:
+            raise ValueError(f"{path} lacks the columns {missing}; it is not a sheet of written pairs.")
+        for row in rows:
+            said = (row["verdict"] or "").strip().casefold()
+            if not said:
+                continue
+            if said not in _VERDICTS:
+                raise ValueError(f"{path}, line {rows.line_num}: verdict={said!r} must be pass, discard or empty.")
+            reader = (row.get("reader") or "").strip() or path.stem
+            pair_id = original_cell((row["candidate_id"] or "").strip())
+            if (reader, pair_id) in readings:
+                raise ValueError(
+                    f"{path}, line {rows.line_num}: {reader} judged the pair {pair_id} twice. Keep one row."
+                )
+            comment = (row.get("comment") or "").strip()
+            readings[reader, pair_id] = Reading(reader, pair_id, _VERDICTS[said], comment)
+    return list(readings.values())
+
+
+def read_reviews(paths: Sequence[str]) -> list[Reading]:
+    """Returns what several sheets say.
+
+    Raises:
+        ValueError: as `read_review`, or if two sheets hold the same reader's verdict on a pair.
+    """
+    readings = [reading for path in paths for reading in read_review(Path(path).expanduser())]
+    twice = [key for key, n in Counter((r.reader, r.candidate_id) for r in readings).items() if n > 1]
+    if twice:
+        raise ValueError(f"Reader {twice[0][0]!r} judged the pair {twice[0][1]} in two sheets. Keep one.")
+    return readings
+
+
+def _ratio(above: np.ndarray, below: np.ndarray, images: Sequence[str], *, seed: int) -> dict[str, Any] | None:
+    """Returns a weighted share with its 95 % interval over images; None where nothing is below the line."""
+    if not below.sum():
+        return None
+    sums = resampled_sums(np.stack([above, below], axis=1), list(images), resamples=1000, seed=seed)
+    drawn = sums[sums[:, 1] > 0]
+    interval = None
+    if len(set(images)) > 1 and len(drawn):
+        low, high = np.quantile(drawn[:, 0] / drawn[:, 1], PERCENTILES)
+        interval = [float(low), float(high)]
+    return {"value": float(above.sum() / below.sum()), "interval": interval, "n": int((below > 0).sum())}
+
+
+def score_review(
+    readings: Sequence[Reading], checked: Sequence[Checked], folder: Path, *, seed: int = 0
+) -> dict[str, Any]:
+    """Returns what the readers found.
+
+    Keys: `readers` {reader: {n, passed, checks: {check: {precision, recall}}}}, where a pair that the reader discards
+    is what a check should reject; `kappa`: a list of a, b and Cohen's kappa; `unknown`: rows about other pairs.
+    """
+    weights: Mapping[str, float] = read_json(folder / DRAW)["weights"] if (folder / DRAW).is_file() else {}
+    by_id = {pair.item.candidate.candidate_id: pair for pair in checked}
+    said: defaultdict[str, dict[str, bool]] = defaultdict(dict)
+    for reading in readings:
+        if reading.candidate_id in by_id:
+            said[reading.reader][reading.candidate_id] = reading.good
+    readers = {}
+    for reader, verdicts in said.items():
+        pairs = [by_id[pair_id] for pair_id in verdicts]
+        images = [pair.item.candidate.image_id for pair in pairs]
+        weight = np.array([weights.get(pair_id, 1.0) for pair_id in verdicts])
+        bad = np.array([not good for good in verdicts.values()], np.float64)
+        names = [name for name in pairs[0].results if any(name in pair.failed for pair in pairs)]
+        flags = {name: np.array([name in pair.failed for pair in pairs], np.float64) for name in names}
+        flags["all checks"] = np.array([not pair.accepted for pair in pairs], np.float64)
+        readers[reader] = {
+            "n": len(pairs),
+            "passed": int((1 - bad).sum()),
+            "checks": {
+                name: {
+                    "precision": _ratio(weight * flag * bad, weight * flag, images, seed=seed),
+                    "recall": _ratio(weight * flag * bad, weight * bad, images, seed=seed),
+                }
+                for name, flag in flags.items()
+            },
+        }
+    kappa = []
+    for a, b in combinations(said, 2):
+        both = [pair_id for pair_id in said[a] if pair_id in said[b]]
+        images = [by_id[pair_id].item.candidate.image_id for pair_id in both]
+        found = cohen_kappa([said[a][i] for i in both], [said[b][i] for i in both], images, seed=seed)
+        if found is not None:
+            kappa.append({"a": a, "b": b} | found.to_json())
+    unknown = sum(reading.candidate_id not in by_id for reading in readings)
+    return {"readers": readers, "kappa": kappa, "unknown": unknown}
+
+
+def apply_review(
+    checked: Sequence[Checked], readings: Sequence[Reading], *, use: Literal["report", "drop", "keep"]
+) -> list[Checked]:
+    """Returns the pairs with a result `review`: what people's verdicts do.
+
+    With `drop` a pair that any reader discards is rejected. With `keep`, besides, a rejected pair that every reader
+    passes is accepted after all; what the checks said stays in its line.
+    """
+    said: defaultdict[str, list[Reading]] = defaultdict(list)
+    for reading in readings:
+        said[reading.candidate_id].append(reading)
+
+    def result(pair: Checked) -> Result:
+        own = said.get(pair.item.candidate.candidate_id, [])
+        if not own:
+            return Result("not_run", "nobody read it")
+        against = [reading for reading in own if not reading.good]
+        if against and use != "report":
+            comment = f": {against[0].comment[:120]}" if against[0].comment else ""
+            return Result("failed", f"discarded by {', '.join(r.reader for r in against)}{comment}")
+        if against:
+            return Result("tagged", f"discarded by {', '.join(reading.reader for reading in against)}")
+        if use == "keep" and pair.failed:
+            return Result("kept", f"passed by {', '.join(reading.reader for reading in own)}")
+        return Result("passed")
+
+    return [pair._replace(results={**pair.results, "review": result(pair)}) for pair in checked]

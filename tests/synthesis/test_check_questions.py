@@ -1,0 +1,213 @@
+"""From pairs to a prepared set: every pair in a list with its results; a set that audit and filters can use."""
+
+import csv
+import dataclasses
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import mlcroissant as mlc
+import pytest
+
+from radvqa_jax.config import ChecksConfig, Config, DataConfig, FilterConfig, SourceConfig, SynthesisConfig
+from radvqa_jax.data.preparing import prepare
+from radvqa_jax.data.sources import find_prepared, load_rows, open_rows
+from radvqa_jax.files import read_json, read_jsonl
+from radvqa_jax.runners.audit import audit_all
+from radvqa_jax.runners.check_questions import Origin, check_questions
+from radvqa_jax.synthesis.candidates import Candidate
+from radvqa_jax.synthesis.planted import make_candidate, planned_of
+from radvqa_jax.synthesis.planted_pairs import right_pairs
+
+NAME = "tiny_questions"
+SOURCE = SourceConfig(dataset="written", builder_config=NAME)
+
+
+def write_pairs(data: DataConfig) -> list[Candidate]:
+    """Returns right pairs about every phantom, and one false pair about each."""
+    found = []
+    for split in ("train", "validation", "test"):
+        rows = open_rows(SourceConfig("phantom_rad", "tiny", split), data)
+        first = {row["image_id"]: row for row in reversed(list(rows.texts()))}
+        for row in first.values():
+            place = row | {"dataset": "phantom_rad", "builder_config": "tiny", "split": split}
+            image = planned_of(row)
+            pairs = [*right_pairs(image)[:6], ("How old is the patient?", "A 54-year-old man")]
+            found += [make_candidate(image, pair, place) for pair in pairs]
+    return list({candidate.candidate_id: candidate for candidate in found}.values())
+
+
+@pytest.fixture(scope="module")
+def data(phantoms: Path) -> DataConfig:
+    return DataConfig(data_dir=str(phantoms))
+
+
+@pytest.fixture(scope="module")
+def config(data: DataConfig) -> Config:
+    checks = ChecksConfig(blind_seen=10_000)
+    synthesis = SynthesisConfig(
+        name=NAME, unchecked=True, measure=20, review_rows=12, review_images=True, checks=checks
+    )
+    return Config(data=data, synthesis=synthesis)
+
+
+@pytest.fixture(scope="module")
+def workdir(config: Config, data: DataConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("questions")
+    check_questions(config, folder, write_pairs(data), Origin({"requests": 0}, {"not JSON": 2}))
+    return folder
+
+
+def test_every_pair_is_in_one_list_with_the_result_of_every_check(workdir: Path, data: DataConfig) -> None:
+    accepted, rejected = (read_jsonl(workdir / f"{name}.jsonl") for name in ("accepted", "rejected"))
+    ids = [line["candidate_id"] for line in (*accepted, *rejected)]
+    assert sorted(ids) == sorted(candidate.candidate_id for candidate in write_pairs(data))
+    for line in (*accepted, *rejected):
+        outcomes = {name: result["outcome"] for name, result in line["checks"].items()}
+        assert set(outcomes) == set(accepted[0]["checks"])
+        assert ("failed" in outcomes.values()) == (not line["accepted"])
+        assert all(result["version"] for result in line["checks"].values())
+    old = [line for line in rejected if "54" in line["answer"]]
+    assert len(old) == 40  # one for each phantom
+    assert all(line["checks"]["age"]["outcome"] == "failed" for line in old)
+    # What needs a model did not run, and says so.
+    assert all(line["checks"]["entailment"]["outcome"] == "not_run" for line in accepted)
+
+
+def test_the_prepared_set_has_images_splits_and_provenance_of_its_source(workdir: Path, data: DataConfig) -> None:
+    accepted = read_jsonl(workdir / "accepted.jsonl")
+    for split, n in Counter(line["split"] for line in accepted).items():
+        rows = load_rows(dataclasses.replace(SOURCE, split=split), data)
+        assert len(rows) == n
+        whole = open_rows(SourceConfig("phantom_rad", "tiny", split), data)
+        originals = {row["image_id"]: row for row in whole}
+        for row in rows:
+            original = originals[row["image_id"]]
+            assert row["image"] == original["image"]
+            assert {name: row[name] for name in ("case_id", "modality", "organ", "plane", "caption")} == {
+                name: original[name] for name in ("case_id", "modality", "organ", "plane", "caption")
+            }
+            assert row["split"] == split
+            assert row["written_from"] == f"phantom_rad/tiny:{split}"
+            assert "synthetic" in row["source"].split()
+            assert row["yes_no"] == (row["answer"].strip(".").lower() in ("yes", "no"))
+
+
+def test_provenance_can_be_filtered_by(workdir: Path, data: DataConfig) -> None:
+    unchecked = dataclasses.replace(SOURCE, builder_config=f"{NAME}_unchecked")
+    everything = load_rows(unchecked, data)
+    kept = load_rows(dataclasses.replace(unchecked, where=(FilterConfig("accepted", ("yes",)),)), data)
+    assert len(kept) == len(load_rows(SOURCE, data)) < len(everything)
+    assert kept.column("failed_checks") == [""] * len(kept)
+    aged = load_rows(dataclasses.replace(unchecked, where=(FilterConfig("rejected_by", ("age",), exclude=True),)), data)
+    assert len(aged) < len(everything)
+
+
+def test_the_audit_finds_no_leak_between_its_splits(workdir: Path, config: Config, tmp_path: Path) -> None:
+    test = dataclasses.replace(SOURCE, split="test")
+    stage = dataclasses.replace(config.stage1, sources=(SOURCE,))
+    audited = dataclasses.replace(
+        config, stages=("stage1",), stage1=stage, eval=dataclasses.replace(config.eval, source=test)
+    )
+    report, _ = audit_all(audited, tmp_path)
+    assert report["clean"]
+    assert report["splits"][f"written/{NAME}:train"]["rows"] == len(load_rows(SOURCE, config.data))
+
+
+@pytest.mark.filterwarnings("ignore:ConjunctiveGraph:DeprecationWarning")  # within mlcroissant
+def test_card_and_croissant_describe_what_lies_there(workdir: Path, data: DataConfig) -> None:
+    folder = Path(find_prepared(SOURCE, data).data_dir)
+    card = (folder / "README.md").read_text()
+    about = read_json(folder / "written.json")
+    assert "All images are synthetic" in card
+    assert "Not for clinical use" in card
+    assert f"accepted: {about['accepted']}" in card
+    assert "| wrong side |" in card and "Licence of phantom_rad: that of this repository." in card
+    dataset = mlc.Dataset(jsonld=folder / "croissant.json")
+    assert not dataset.metadata.ctx.issues.errors
+    assert "http://mlcommons.org/croissant/1.1" in json.dumps(read_json(folder / "croissant.json"))
+    records = list(dataset.records("questions"))
+    rows = [
+        row
+        for split in ("train", "validation", "test")
+        for row in load_rows(dataclasses.replace(SOURCE, split=split), data)
+    ]
+    assert [record["questions/question"].decode() for record in records] == [row["question"] for row in rows]
+
+
+def test_the_report_begins_with_what_each_check_caught(workdir: Path) -> None:
+    page = (workdir / "questions.html").read_text()
+    tables = page.split("<table")
+    assert "What each check caught" in page.split("<table")[0] + tables[1]
+    report = read_json(workdir / "questions.json")
+    counted = {row["check"]: row for row in report["funnel"]}
+    assert counted["age"]["failed"] == 40
+    assert counted["balance"]["left"] == report["accepted"]
+    assert report["measured"]["overall"]["recall"]["n"] > 20
+    assert "not JSON" in page
+    assert "<script>" not in page
+
+
+def test_a_sheet_is_drawn_with_the_images_of_its_rows(workdir: Path) -> None:
+    with (workdir / "review_pairs.csv").open(encoding="utf-8-sig", newline="") as file:
+        lines = list(csv.reader(file))
+    assert len(lines) == 13
+    assert len(list((workdir / "review_images").iterdir())) == 12
+    assert "failed" not in lines[0]
+
+
+def test_written_again_it_replaces_the_old_set_and_only_when_whole(
+    workdir: Path, config: Config, data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "other_questions"
+    own = dataclasses.replace(config.synthesis, name=name, unchecked=False, review_rows=0, measure=0)
+    pairs = write_pairs(data)
+    source = dataclasses.replace(SOURCE, builder_config=name)
+    written = Origin({}, {})
+    check_questions(dataclasses.replace(config, synthesis=own), tmp_path, pairs[:90], written)
+    before = load_rows(source, data).column("question")
+    with monkeypatch.context() as broken:
+        broken.setattr("radvqa_jax.runners.check_questions.write_card", lambda *args, **kwargs: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            check_questions(dataclasses.replace(config, synthesis=own), tmp_path, pairs[:60], written)
+    assert load_rows(source, data).column("question") == before
+    assert not list(Path(data.data_dir).glob(f".{name}.*"))
+    check_questions(dataclasses.replace(config, synthesis=own), tmp_path, pairs[:60], written)
+    assert len(load_rows(source, data)) < len(before)
+
+
+@pytest.mark.parametrize(
+    "read", [load_rows, lambda source, data: prepare(source.dataset, builder_config=source.builder_config, data=data)]
+)
+def test_what_is_not_written_names_the_command_that_writes_it(read: Any, data: DataConfig) -> None:
+    with pytest.raises(ValueError, match=r"configs/write_questions.py:rocov2 --config.synthesis.name=rocov2_questions"):
+        read(SourceConfig("written", "rocov2_questions"), data)
+
+
+@pytest.mark.parametrize("name", ["", "../up", "Big", "a b"])
+def test_a_name_that_is_no_folder_is_refused(name: str, data: DataConfig) -> None:
+    with pytest.raises(ValueError, match="rocov2_questions"):
+        load_rows(SourceConfig("written", name), data)
+
+
+def test_a_caption_that_changed_since_is_refused(
+    workdir: Path, config: Config, data: DataConfig, tmp_path: Path
+) -> None:
+    pairs = [dataclasses.replace(pair, caption_sha256="0" * 64) for pair in write_pairs(data)[:3]]
+    with pytest.raises(ValueError, match="prepared anew"):
+        check_questions(config, tmp_path, pairs, Origin({}, {}))
+
+
+def test_false_pairs_are_planted_only_where_the_truth_is_known(
+    config: Config, data: DataConfig, tmp_path: Path
+) -> None:
+    planted = dataclasses.replace(config.synthesis, name="planted_questions", plant=0.25, review_rows=0, measure=0)
+    pairs = [pair for pair in write_pairs(data) if "54" not in pair.answer]
+    check_questions(dataclasses.replace(config, synthesis=planted), tmp_path, pairs, Origin({}, {}))
+    lines = [*read_jsonl(tmp_path / "accepted.jsonl"), *read_jsonl(tmp_path / "rejected.jsonl")]
+    false = [line for line in lines if line["planted"]]
+    assert len(false) == round(len(pairs) / 3)
+    assert sum(line["accepted"] for line in false) <= 0.05 * len(false)
+    unchecked = load_rows(SourceConfig("written", "planted_questions_unchecked"), data)
+    assert sum(map(bool, unchecked.column("planted"))) > 0

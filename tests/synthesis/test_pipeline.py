@@ -1,0 +1,63 @@
+"""From captions to a trained and evaluated model in one command, on a model that trains in seconds."""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from radvqa_jax.config import source
+from radvqa_jax.files import read_json, read_jsonl
+from radvqa_jax.runners import RUNNERS
+
+NAME = "micro_questions"
+QUESTIONS = {"dataset": "written", "builder_config": NAME}
+PIPELINE = {
+    "mode": "job",
+    "synthesis.name": NAME,
+    "synthesis.sources": (source(dataset="phantom_rad", builder_config="tiny"),),
+    "synthesis.measure": 20,
+    "synthesis.checks.blind_seen": 10_000,
+    "synthesis.writing.templates": ("modality", "organ", "finding", "side"),
+    "stage1.sources": (source(**QUESTIONS),),
+    "stage2.sources": (source(**QUESTIONS), source(**QUESTIONS, anneal="linear", points=((0.5, 0.0), (1.0, 1.0)))),
+    "eval.source": source(**QUESTIONS, split="test", limit=8),
+    "eval.train_source": source(**QUESTIONS),
+    "decode.samples": 5,
+    "decode.temperature": 1.0,
+}
+
+
+@pytest.mark.slow
+def test_a_job_writes_its_questions_trains_on_them_and_reports_what_checks_caught(
+    micro_config: Callable[..., Any], tmp_path: Path
+) -> None:
+    RUNNERS["job"](micro_config(PIPELINE), tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    first = page.partition("<table")[2].partition("</table>")[0]
+    assert "planted pairs caught" in first and "<strong>words</strong>" in first
+    assert (tmp_path / "questions" / "questions.html").is_file()
+    accepted = read_jsonl(tmp_path / "questions" / "accepted.jsonl")
+    written = {line["candidate_id"] for line in read_jsonl(tmp_path / "questions" / "candidates.jsonl")}
+    assert accepted and {line["candidate_id"] for line in accepted} <= written
+    shares = read_json(tmp_path / "stage2" / "data.json")
+    assert [entry["source"]["builder_config"] for entry in shares] == [NAME, NAME]
+    stage2 = read_jsonl(tmp_path / "predictions" / "stage2.jsonl")
+    assert all(len(line["predictions"]) == 5 for line in stage2)
+    assert {line["question_id"] for line in stage2} <= {line["candidate_id"] for line in accepted}
+    # A second run finds the questions prepared and writes nothing anew.
+    before = (tmp_path / "questions" / "candidates.jsonl").stat().st_mtime_ns
+    RUNNERS["job"](micro_config(PIPELINE), tmp_path)
+    assert (tmp_path / "questions" / "candidates.jsonl").stat().st_mtime_ns == before
+
+
+def test_a_job_that_names_questions_nobody_writes_fails_with_the_command(
+    micro_config: Callable[..., Any], tmp_path: Path
+) -> None:
+    other = source(dataset="written", builder_config="rocov2_questions")
+    config = micro_config(PIPELINE | {"stage2.sources": (other,), "stage1.sources": (other,)})
+    config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, source=config.stage1.sources[0]))
+    with pytest.raises(ValueError, match=re.escape("configs/write_questions.py:rocov2")):
+        RUNNERS["job"](config, tmp_path)
