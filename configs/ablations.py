@@ -127,7 +127,7 @@ def questions() -> Any:
 def get_config(base: str = "demo") -> ml_collections.ConfigDict:
     makers = {"demo": demo, "medm": medm, "questions": questions}
     if base not in makers:
-        raise ValueError(f"configs/ablations.py:{base} is unknown. Give :demo, :medm or :questions.")
+        raise ValueError(f"configs/ablations.py:{base} is unknown. Give :demo or :medm, or :questions.")
     config = makers[base]()
     config.mode = "ablations"
     return config
