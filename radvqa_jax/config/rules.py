@@ -72,6 +72,14 @@ _LEAST = {
     "synthesis.chat.requests_per_minute": 0,
     "synthesis.chat.max_calls": 0,
     "synthesis.chat.max_total_tokens": 0,
+    "synthesis.measure": 0,
+    "synthesis.review_rows": 0,
+    "synthesis.checks.question_words": 1,
+    "synthesis.checks.answer_words": 1,
+    "synthesis.checks.near_words": 1,
+    "synthesis.checks.blind_seen": 1,
+    "synthesis.checks.blind_answers": 0,
+    "synthesis.checks.balance_seen": 1,
     "synthesis.writing.pairs": 1,
     "synthesis.writing.template_pairs": 1,
     "synthesis.writing.temperature": 0,
@@ -118,6 +126,7 @@ _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
     ("ask.question", ("ask",), "a question", "'Is there a fracture?'"),
     ("eval.predictions", ("score", "compare", "judge"), "answers to score", "DIR/predictions/base.jsonl"),
     ("eval.compare_with", ("compare",), "answers to compare with", "DIR/predictions/stage2.jsonl"),
+    ("synthesis.name", ("write_questions",), "a name for the prepared set", "rocov2_questions"),
     ("synthesis.sources", ("write_questions",), "data sets to write about", "a config file's `synthesis.sources`"),
     ("judge.model", ("judge",), "the name of the judge, as its endpoint has it", "llama3.1"),
     ("experiment", ("fit",), "an experiment to plan", "configs/medm_stage2.py"),
@@ -323,6 +332,13 @@ def _check_writing(config: Config) -> None:
         f"synthesis.writing.held_out={writing.held_out}: shares of validation and test must be at least 0, and below 1 "
         "in all, so that something is left to train on.",
     )
+    checks = config.synthesis.checks
+    for name in ("leak", "coverage", "near", "jaccard", "blind_share", "balance"):
+        value = getattr(checks, name)
+        _require(0 < value <= 1, f"synthesis.checks.{name}={value} must be above 0 and at most 1.")
+    _require(checks.balance < 1, "synthesis.checks.balance=1 balances nothing. Give less, or leave the check out: off.")
+    plant = config.synthesis.plant
+    _require(0 <= plant < 1, f"synthesis.plant={plant} must be at least 0 and below 1.")
     for index, item in enumerate(config.synthesis.sources):
         _require(bool(item.dataset), f"synthesis.sources[{index}].dataset is empty. Give a prepared data set.")
         _check_source(f"synthesis.sources[{index}]", item)

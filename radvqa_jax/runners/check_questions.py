@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from radvqa_jax import __version__
 from radvqa_jax.chat_client import ChatClient
 from radvqa_jax.config import Config, JudgeConfig
-from radvqa_jax.data.written import prepare_written
+from radvqa_jax.data.written import prepare_written, written_builder
 from radvqa_jax.files import write_jsonl
 from radvqa_jax.synthesis import balance, planted, suite
 from radvqa_jax.synthesis.candidates import Candidate
@@ -53,6 +53,14 @@ class Outcome(NamedTuple):
         return hashlib.sha256(json.dumps(named).encode()).hexdigest()
 
 
+def check_settings(config: Config) -> None:
+    """Raises ValueError for a name that no set can have, an unknown check, or a sheet that cannot be read."""
+    written_builder(config.synthesis.name, config.data.data_dir)
+    settings = config.synthesis.checks
+    check_names(suite.all_checks(settings, known=[], chat=chat_checks(settings, None)), settings.off)
+    read_reviews(config.synthesis.review_sheets)
+
+
 def make_client(config: Config, workdir: Path) -> ChatClient | None:
     """Returns the client of the chat model that checks; None if the configuration names none."""
     chat = config.synthesis.chat
@@ -91,7 +99,6 @@ def check_pairs(config: Config, workdir: Path, candidates: Sequence[Candidate], 
     known = evaluated_questions([*settings.against], config.data)
     client = make_client(config, workdir)
     checks = suite.all_checks(settings, known=known, chat=chat_checks(settings, client), seed=config.seed)
-    check_names(checks, settings.off)
     plain = [check for check in checks if check.name not in {check.name for check in chat_checks(settings, None)}]
     measured = _measure(config, plain)
     start = time.monotonic()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from radvqa_jax.chat_client import ChatClient
 from radvqa_jax.config import Config, SynthesisConfig
-from radvqa_jax.runners.check_questions import Origin, check_questions
+from radvqa_jax.runners.check_questions import Origin, check_questions, check_settings
 from radvqa_jax.synthesis import prompts
 from radvqa_jax.synthesis.candidates import FILE_NAME, read_candidates
 from radvqa_jax.synthesis.forecast import describe_forecast, forecast, show_prompts
@@ -20,6 +20,7 @@ def write_questions(config: Config, workdir: Path) -> None:
     workdir/candidates.jsonl holds every pair as it was written; accepted.jsonl and rejected.jsonl the results of every
     check.
     """
+    check_settings(config)
     written = write_candidates(config, workdir)
     if written is None:
         return
