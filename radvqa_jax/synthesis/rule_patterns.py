@@ -79,7 +79,7 @@ NAME = _any(
 CAPTION = _any(r"""
 \bcaptions?\b|\bthe (?:given |provided |above |following )?(?:text|description|passage|context|report|summary)\b
 \bthe (?:article|case (?:description|information|report))\b|\bmentioned\b|\baccording to (?:the|this)\b
-\b(?:is|are|was|were|as) (?:also )?(?:stated|described|reported|noted) (?:in|by|above|here)\b
+\b(?:is|are|was|were|as) (?:also )?(?:stated|described|reported) (?:by|above|here|in the (?:case|text|report))\b
 \b(?:as|not) (?:stated|specified|provided|described|indicated)\b
 \bbased on (?:the|this) (?:given |provided )?(?:text|description|information|case|report)\b
 \b(?:fig(?:ure|\.)?|panel|table|image|arrow) ?\(?(?-i:[A-H1-9])\b(?!-)|\bauthors?\b

@@ -116,6 +116,7 @@ LEFT_ALONE = [
     ("What is seen in the right upper lobe?", "A hernia mesh"),
     ("Is the wall thickness increased?", "Yes"),
     ("Which of the patient's lungs is collapsed?", "The right lung"),
+    ("What can be seen?", "Diverticula were noted in the sigmoid colon."),
 ]
 
 
