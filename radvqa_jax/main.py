@@ -26,8 +26,8 @@ from radvqa_jax import locks
 from radvqa_jax.config import Config
 from radvqa_jax.config.check import check_field, from_config_dict, given_fields
 from radvqa_jax.files import make_workdir
+from radvqa_jax.ground import follow_adapter
 from radvqa_jax.runners import RUNNERS
-from radvqa_jax.runners.ground import follow_adapter
 from radvqa_jax.runtime import is_first, start
 from radvqa_jax.training.loop import Diverged
 

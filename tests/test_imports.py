@@ -35,6 +35,8 @@ CORE = {
 }
 PARTS = {"data", "models", "checkpoints", "training", "decoding", "evaluation", "saliency", "synthesis", "planning"}
 
+API = {"api", "api_maps", "api_rows", "api_values"}
+
 # Package or module of radvqa_jax -> what of radvqa_jax and tfds_builders it may import, beside itself.
 MAY_IMPORT = {
     **{name: CORE for name in CORE},
@@ -48,8 +50,13 @@ MAY_IMPORT = {
     # The normal form, the verdicts, the question-only lookup, intervals and kappa exist once, in evaluation.
     "synthesis": CORE | {"data", "evaluation", "tfds_builders"},
     "planning": CORE | {"models", "training"},
-    "runners": CORE | PARTS | {"tfds_builders"},
-    "main": CORE | PARTS | {"tfds_builders", "runners"},
+    "ground": CORE | PARTS,
+    "api": CORE | PARTS | API | {"ground", "tfds_builders"},
+    "api_maps": CORE | PARTS,
+    "api_rows": CORE | PARTS | {"tfds_builders"},
+    "api_values": CORE | PARTS,
+    "runners": CORE | PARTS | API | {"ground", "tfds_builders"},
+    "main": CORE | PARTS | {"tfds_builders", "runners", "ground"},
 }
 
 # Extras whose packages a module may import within a function.

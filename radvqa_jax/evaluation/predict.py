@@ -5,7 +5,7 @@ import hashlib
 import itertools
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ def _seeds(rows: Sequence[Any], *, config: DecodeConfig, seed: int, size: int) -
 def _batches(
     rows: RowSource,
     groups: dict[int, list[tuple[int, str]]],
-    done: set[str],
+    done: Set[str],
     *,
     data: DataConfig,
     tokenizer: Tokenizer,
@@ -202,6 +202,34 @@ def predict(
     done = {str(row["question_id"]) for row in read_unfinished(path, fingerprint)}
     if len(done) == len(rows):
         return read_records(path)
+    settings = _settings(fingerprint)
+    answered = answer_rows(
+        model, params, rows, tokenizer=tokenizer, data=data, config=config, seed=seed, run=run, done=done
+    )
+    for records in answered:
+        append_jsonl(path, [record._replace(settings=settings).to_json() for record in records])
+    written = {record.question_id: record for record in read_records(path)}
+    ordered = [written[name] for name in rows.column("question_id")]
+    write_jsonl(path, [record.to_json() for record in ordered])
+    return ordered
+
+
+def answer_rows(
+    model: PaliGemma,
+    params: Flat,
+    rows: RowSource,
+    *,
+    tokenizer: Tokenizer,
+    data: DataConfig,
+    config: DecodeConfig,
+    seed: int,
+    run: str,
+    done: Set[str] = frozenset(),
+) -> Iterator[list[Record]]:
+    """Yields the records of each batch as it is answered, with a progress bar; those of `predict`, in no file.
+
+    `done` holds the question_ids that need no answer. The other arguments and errors are those of `predict`.
+    """
     groups = by_length(rows, tokenizer=tokenizer, data=data, batch_size=config.batch_size)
     batches = _batches(
         rows,
@@ -213,7 +241,8 @@ def predict(
         batch_size=config.batch_size,
     )
     interval = 0.1 if sys.stderr.isatty() else 30.0
-    with tqdm(desc=run, total=len(rows), initial=len(done), unit="question", mininterval=interval) as bar:
+    few = len(rows) - len(done) <= config.batch_size
+    with tqdm(desc=run, total=len(rows), initial=len(done), unit="question", mininterval=interval, disable=few) as bar:
         for batch, batch_rows in batches:
             seeds = _seeds(batch_rows, config=config, seed=seed, size=config.batch_size)
             decoded = decode(
@@ -229,15 +258,8 @@ def predict(
             check_answers(np.asarray(decoded.token_logprobs), asked, params, run=run)
             tokens, logprobs = np.asarray(decoded.tokens), np.asarray(decoded.logprobs)
             answers = _records(rows, batch_rows, tokens, logprobs, tokenizer=tokenizer, prompt=data.prompt, run=run)
-            records = [
-                record._replace(
-                    seeds=seeds[index].tolist() if config.temperature > 0 else [], settings=_settings(fingerprint)
-                )
-                for index, record in enumerate(answers)
+            drawn = config.temperature > 0
+            yield [
+                record._replace(seeds=seeds[index].tolist() if drawn else []) for index, record in enumerate(answers)
             ]
-            append_jsonl(path, [record.to_json() for record in records])
-            bar.update(len(records))
-    written = {record.question_id: record for record in read_records(path)}
-    ordered = [written[name] for name in rows.column("question_id")]
-    write_jsonl(path, [record.to_json() for record in ordered])
-    return ordered
+            bar.update(len(answers))

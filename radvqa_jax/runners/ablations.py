@@ -17,10 +17,10 @@ from radvqa_jax.evaluation import baselines
 from radvqa_jax.evaluation.ablation_page import write_grid
 from radvqa_jax.evaluation.ablations import CellAnswers, build_grid
 from radvqa_jax.evaluation.predict import by_length
+from radvqa_jax.ground import Ground, check_adapter, inspect_model, load_ground, provenance
 from radvqa_jax.runners.audit import refuse_leaks
 from radvqa_jax.runners.data import prepare_all
 from radvqa_jax.runners.evaluate import answer, blind_guesses, show_other
-from radvqa_jax.runners.ground import Ground, check_adapter, inspect_model, load_ground, provenance
 from radvqa_jax.runners.train import train_stages
 from radvqa_jax.schema import Record
 from radvqa_jax.training.stage import Trained, load_trained

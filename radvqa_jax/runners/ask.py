@@ -21,8 +21,8 @@ from radvqa_jax.decoding.finite import check_answers
 from radvqa_jax.evaluation.normalize import normalize
 from radvqa_jax.evaluation.report import run_label
 from radvqa_jax.files import write_json
+from radvqa_jax.ground import load_ground, shown_models
 from radvqa_jax.prompts import vqa_prefix
-from radvqa_jax.runners.ground import load_ground, shown_models
 from radvqa_jax.saliency.compare import other_answer
 from radvqa_jax.saliency.gallery import Asked, write_case
 from radvqa_jax.saliency.viewer import write_viewer

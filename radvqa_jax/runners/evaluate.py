@@ -17,7 +17,7 @@ from radvqa_jax.evaluation.predict import predict
 from radvqa_jax.evaluation.report_page import write_report
 from radvqa_jax.evaluation.review import Reading, read_sheet
 from radvqa_jax.files import write_jsonl, write_text
-from radvqa_jax.runners.ground import Ground, configured_adapter, load_ground
+from radvqa_jax.ground import Ground, configured_adapter, load_ground
 from radvqa_jax.schema import Record
 from radvqa_jax.training.sharding import put, shard_flat
 from radvqa_jax.training.stage import Trained, assemble, identify, mesh_of

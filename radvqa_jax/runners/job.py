@@ -11,6 +11,7 @@ from radvqa_jax.data.sources import load_rows, make_builder
 from radvqa_jax.evaluation import report
 from radvqa_jax.evaluation.judge_file import find_judges
 from radvqa_jax.files import read_json, write_jsonl
+from radvqa_jax.ground import Ground, inspect_model, load_ground, provenance
 from radvqa_jax.runners.audit import refuse_leaks
 from radvqa_jax.runners.data import QUESTIONS, all_sources, prepare_all
 from radvqa_jax.runners.evaluate import (
@@ -24,7 +25,6 @@ from radvqa_jax.runners.evaluate import (
     unseen_rows,
     write_scores,
 )
-from radvqa_jax.runners.ground import Ground, inspect_model, load_ground, provenance
 from radvqa_jax.runners.saliency import maps
 from radvqa_jax.runners.train import train_stages
 from radvqa_jax.saliency.gallery import choose_cases

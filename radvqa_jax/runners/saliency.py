@@ -9,8 +9,8 @@ from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.evaluation.report import run_label
+from radvqa_jax.ground import Ground, load_ground, shown_models
 from radvqa_jax.runners.evaluate import answer, is_synthetic
-from radvqa_jax.runners.ground import Ground, load_ground, shown_models
 from radvqa_jax.saliency.gallery import choose_cases, write_cases
 from radvqa_jax.saliency.viewer import write_viewer
 from radvqa_jax.saliency.viewer_cases import Shown

@@ -17,8 +17,8 @@ from radvqa_jax.data.sources import find_prepared, load_rows
 from radvqa_jax.evaluation.predict import read_unfinished
 from radvqa_jax.evaluation.scoring import verdict
 from radvqa_jax.files import append_jsonl, read_jsonl, write_jsonl
+from radvqa_jax.ground import Ground, configured_adapter, load_ground
 from radvqa_jax.runners.evaluate import answer, is_synthetic
-from radvqa_jax.runners.ground import Ground, configured_adapter, load_ground
 from radvqa_jax.saliency.answers import answer_tokens
 from radvqa_jax.saliency.bundle import pack_case
 from radvqa_jax.saliency.quality import Target, make_target

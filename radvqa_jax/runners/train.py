@@ -11,11 +11,11 @@ from radvqa_jax.data.loader import TrainLoader, make_train_loader
 from radvqa_jax.data.packing import describe
 from radvqa_jax.data.sources import find_prepared, load_rows
 from radvqa_jax.files import write_json
+from radvqa_jax.ground import Ground, load_ground
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.planning.utilisation import utilisation
 from radvqa_jax.runners.audit import evaluated_sources, refuse_leaks
 from radvqa_jax.runners.data import stage_sources
-from radvqa_jax.runners.ground import Ground, load_ground
 from radvqa_jax.training.sharding import batch_part
 from radvqa_jax.training.stage import Trained, count_steps, load_trained, mesh_of, run_stage
 

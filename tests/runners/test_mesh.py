@@ -13,8 +13,8 @@ from radvqa_jax.config import LoraConfig, MeshConfig
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation.predict import read_records
+from radvqa_jax.ground import Ground
 from radvqa_jax.runners import evaluate
-from radvqa_jax.runners.ground import Ground
 from radvqa_jax.training.sharding import make_mesh
 from radvqa_jax.training.stage import Base, Trained
 from tests.runners.shared import MakeConfig

@@ -1,0 +1,300 @@
+"""The public surface: load a model, ask it, look at what it read, score it, take it elsewhere.
+
+    import radvqa_jax
+
+    model = radvqa_jax.load("paligemma-3b-mix-448", adapter="runs/s2/stage2")
+    answer = model.answer("chest.png", "Is there a nodule?", samples=5)
+    model.saliency(answer).show(word="nodule", method="rollout")
+
+The modes of `python -m radvqa_jax.main` go through the same functions. Research software, not for clinical use.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+
+from radvqa_jax.api_maps import Maps, Picture
+from radvqa_jax.api_rows import asked_rows, rows_of_table
+from radvqa_jax.api_values import Answer, Choice, Scores, agreement
+from radvqa_jax.config import Config, SourceConfig, default_config, use_embedded_model
+from radvqa_jax.config.check import from_config_dict, given_fields
+from radvqa_jax.data.image import resize_image
+from radvqa_jax.data.opened import ImageLike, Opened, open_any
+from radvqa_jax.data.packing import pack
+from radvqa_jax.data.rows import RowSource
+from radvqa_jax.data.sources import load_rows
+from radvqa_jax.decoding.answer_logprobs import answer_logprobs
+from radvqa_jax.evaluation import baselines, report
+from radvqa_jax.evaluation.predict import answer_rows
+from radvqa_jax.ground import Ground, configured_adapter, follow_adapter, load_ground
+from radvqa_jax.prompts import vqa_prefix
+from radvqa_jax.saliency.bundle import BundleOptions, make_bundle
+from radvqa_jax.schema import Batch, Record
+from radvqa_jax.training.stage import Trained, assemble
+
+__all__ = ["Answer", "Choice", "Maps", "Model", "Picture", "Scores", "load", "read_rows"]
+
+EMBEDDED = "embedded"
+
+
+def load(
+    model: str | Path = EMBEDDED,
+    *,
+    adapter: str | Path = "",
+    tokenizer: str | Path = "",
+    variant: str = "",
+    settings: Mapping[str, Any] | None = None,
+) -> "Model":
+    """Loads a model, and an adapter if one is given.
+
+    The prompt, text length, resolution, quantisation and dtype that the adapter was trained with are taken from it. To
+    use it otherwise, give the field in `settings` and name it in `settings["adapter_accept"]`, too.
+
+    Args:
+        model: a folder as Hugging Face has it, a `.safetensors` or a native `.npz` file, or "embedded": the tiny model
+            that comes with the package and is of no use for medicine.
+        adapter: what a stage left behind: its folder, `adapter.npz`, or a PEFT folder.
+        tokenizer: the SentencePiece file; empty = that of the folder.
+        variant: a name in models/variants.py; empty = what the files say.
+        settings: fields of the configuration by their names, such as {"data.prompt": …, "model.quantize": "nf4"}.
+
+    Raises:
+        FileNotFoundError, ValueError: naming what is missing, does not fit or contradicts, and the way out.
+    """
+    fields = default_config()
+    fields.mode = "ask"  # whose rules hold here; its image and question come later
+    fields.ask.image = fields.ask.question = "given to answer()"
+    if str(model) == EMBEDDED:
+        use_embedded_model(fields)
+    else:
+        fields.model.checkpoint = str(model)
+        fields.model.variant = variant
+    fields.adapter = str(adapter)
+    if tokenizer:
+        fields.model.tokenizer = str(tokenizer)
+    given = dict(settings or {})
+    fields.update_from_flattened_dict(given)
+    config = follow_adapter(from_config_dict(fields), given=given_fields(fields, given))
+    ground = load_ground(config, Path())
+    run, trained = configured_adapter(ground)
+    return Model(ground, trained, run=run)
+
+
+def read_rows(
+    dataset: str, *, split: str = "test", builder_config: str = "", data_dir: str = "", limit: int = 0
+) -> RowSource:
+    """Returns the rows of a prepared data set, for `Model.score`; `limit` keeps so many, drawn with seed 0."""
+    source = SourceConfig(dataset=dataset, builder_config=builder_config, split=split, limit=limit)
+    data = Config().data
+    return load_rows(source, dataclasses.replace(data, data_dir=data_dir) if data_dir else data)
+
+
+class Model:
+    """A base with what was trained, ready to be asked."""
+
+    def __init__(self, ground: Ground, trained: Trained, *, run: str = "model") -> None:
+        """Takes a loaded base (`radvqa_jax.ground`) and what was trained on it; `load` does both."""
+        self._ground, self._trained, self._run = ground, trained, run
+        self._model, self._params = assemble(ground.config, ground.base, trained)
+
+    def __repr__(self) -> str:
+        config = self.config
+        adapter = f", adapter={config.adapter!r}" if config.adapter else ""
+        return f"Model({self._ground.base.name!r}{adapter}, {config.model.variant}, prompt={config.data.prompt!r})"
+
+    @property
+    def config(self) -> Config:
+        """Everything that was loaded and how it is used, frozen."""
+        return self._ground.config
+
+    @overload
+    def answer(
+        self,
+        image: ImageLike,
+        question: str,
+        *,
+        samples: int = 0,
+        temperature: float = 1.0,
+        max_new_tokens: int = 0,
+        seed: int = 0,
+        frame: int = 0,
+        window: str = "",
+    ) -> Answer: ...
+    @overload
+    def answer(
+        self,
+        image: ImageLike | Sequence[ImageLike],
+        question: str | Sequence[str],
+        *,
+        samples: int = 0,
+        temperature: float = 1.0,
+        max_new_tokens: int = 0,
+        seed: int = 0,
+        frame: int = 0,
+        window: str = "",
+    ) -> list[Answer]: ...
+    def answer(
+        self,
+        image: ImageLike | Sequence[ImageLike],
+        question: str | Sequence[str],
+        *,
+        samples: int = 0,
+        temperature: float = 1.0,
+        max_new_tokens: int = 0,
+        seed: int = 0,
+        frame: int = 0,
+        window: str = "",
+    ) -> Answer | list[Answer]:
+        """Answers one question about one image, or many: one image with several questions, or as many of each.
+
+        Args:
+            image: a path, a DICOM file, bytes, a PIL image or a uint8 array; or a sequence of these.
+            question: text, or a sequence of texts.
+            samples: further answers that are drawn beside the greedy one, to see whether they agree.
+            temperature: of these.
+            max_new_tokens: of an answer; 0 = as configured.
+            seed: of the draws.
+            frame: of a DICOM file, from 1.
+            window: of a DICOM file, such as lung for CT; empty = its own.
+
+        Returns:
+            An Answer, or a list of them in the order given.
+        """
+        return self._answer(
+            image, question, samples=samples, temperature=temperature, new=max_new_tokens, seed=seed,
+            opening={"frame": frame, "window": window},
+        )  # fmt: skip
+
+    def caption(self, image: ImageLike | Sequence[ImageLike], *, max_new_tokens: int = 0) -> Answer | list[Answer]:
+        """Describes one image, or many."""
+        return self._answer(image, "", new=max_new_tokens, task="caption")
+
+    def _answer(
+        self,
+        image: Any,
+        question: Any,
+        *,
+        samples: int = 0,
+        temperature: float = 1.0,
+        new: int = 0,
+        seed: int = 0,
+        opening: Mapping[str, Any] | None = None,
+        task: Literal["vqa", "caption"] = "vqa",
+    ) -> Answer | list[Answer]:
+        one = not _is_many(image) and not _is_many(question)
+        images = list(image) if _is_many(image) else [image]
+        questions = list(question) if _is_many(question) else [question]
+        opened = [open_any(item, **(opening or {})) for item in images]
+        rows = asked_rows(opened, questions, task=task)
+        decode = dataclasses.replace(self.config.decode, samples=1, temperature=0.0)
+        decode = dataclasses.replace(decode, max_new_tokens=new) if new else decode
+        greedy = self._records(rows, decode=decode, seed=seed)
+        drawn: list[Record] = []
+        if samples:
+            decode = dataclasses.replace(decode, samples=samples, temperature=temperature)
+            drawn = self._records(rows, decode=decode, seed=seed)
+        shown = opened * len(rows) if len(opened) == 1 else opened
+        answers = [_answer(*parts) for parts in zip(shown, greedy, drawn or [None] * len(greedy), strict=True)]
+        return answers[0] if one else answers
+
+    def _records(self, rows: RowSource, *, decode: Any, seed: int) -> list[Record]:
+        """Returns the answers to rows, in their order."""
+        ground = self._ground
+        batches = answer_rows(
+            self._model, self._params, rows, tokenizer=ground.tokenizer, data=ground.config.data,
+            config=dataclasses.replace(decode, batch_size=min(decode.batch_size, len(rows))), seed=seed, run=self._run,
+        )  # fmt: skip
+        found = {record.question_id: record for records in batches for record in records}
+        return [found[name] for name in rows.column("question_id")]
+
+    def logprobs(self, image: ImageLike, question: str, answers: Sequence[str]) -> Choice:
+        """Returns how likely each of these answers is, as log-probabilities and as shares among them.
+
+        This is what a closed question needs: `model.logprobs(image, "Is there a mass?", ["yes", "no"]).best`.
+        """
+        if not answers or len(set(answers)) != len(answers):
+            raise ValueError(f"answers must be different texts, at least one; got {list(answers)}.")
+        data, tokenizer = self.config.data, self._ground.tokenizer
+        prefix = vqa_prefix(question, template=data.prompt)
+        packed = [pack(tokenizer, prefix, suffix=answer, seq_len=data.seq_len) for answer in answers]
+        pixels = resize_image(open_any(image).image, self._model.variant.resolution)
+        batch = Batch(
+            image=np.repeat(pixels[None], len(answers), axis=0),
+            mask_example=np.ones(len(answers), bool),
+            **{name: np.stack([row[name] for row in packed]) for name in packed[0]},
+        )
+        values = np.asarray(answer_logprobs(self._model, self._params, batch), np.float64)
+        shares = np.exp(values - values.max())
+        return Choice(
+            question,
+            dict(zip(answers, values.tolist(), strict=True)),
+            dict(zip(answers, (shares / shares.sum()).tolist(), strict=True)),
+        )
+
+    def saliency(self, answer: Answer, *, other: str = "", options: BundleOptions | None = None) -> Maps:
+        """Returns the maps of an answer: what was read while it was written. They do not explain it.
+
+        Args:
+            answer: one of this model's, or of another's: then the maps are of this model made to write it.
+            other: an answer that it is held against, which adds the method `contrast`.
+            options: rollout's residual weights, heads and layers.
+        """
+        if answer.image is None or not answer.token_ids:
+            raise ValueError("The answer has no image or no tokens to look at.")
+        bundle = make_bundle(
+            self._model,
+            self._params,
+            tokenizer=self._ground.tokenizer,
+            image=answer.image,
+            prefix=answer.prompt,
+            answer=answer.token_ids,
+            seq_len=self.config.data.seq_len,
+            options=options,
+            other=other,
+        )
+        return Maps(bundle, answer.image, answer.question, notes=answer.notes)
+
+    def score(
+        self, rows: RowSource | Sequence[Mapping[str, Any]], *, train: RowSource | None = None, resamples: int = 2000
+    ) -> Scores:
+        """Answers the questions of rows and scores the answers by the rules `exact` and `radvqa`.
+
+        Args:
+            rows: of `read_rows`, or dicts with image, question, answer and, if there, other common features.
+            train: rows that the blind baselines learn from: what the question alone, and the commonest answer, give.
+            resamples: of the bootstrap over images.
+        """
+        source = rows if isinstance(rows, RowSource) else rows_of_table(rows)
+        records = self._records(source, decode=self.config.decode, seed=self.config.seed)
+        experiment = report.Experiment(source.name, {self._run: records})
+        if train is not None:
+            known, asked = list(train.texts()), list(source.texts())
+            blind = baselines.question_only(known, asked), baselines.majority(known, asked)
+            experiment = dataclasses.replace(experiment, question_only=blind[0], majority=blind[1])
+        values = report.build_scores(experiment, resamples=resamples, seed=self.config.seed)
+        return Scores(report.format_table(values), values, tuple(records))
+
+
+def _is_many(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _answer(opened: Opened, greedy: Record, drawn: Record | None) -> Answer:
+    text, samples = greedy.predictions[0], list(drawn.predictions) if drawn else []
+    return Answer(
+        text=text,
+        question=greedy.question,
+        logprob=greedy.logprobs[0],
+        ended=greedy.ended[0],
+        samples=tuple(samples),
+        sample_logprobs=tuple(drawn.logprobs) if drawn else (),
+        agreement=agreement(text, samples) if samples else None,
+        prompt=greedy.prompt,
+        token_ids=tuple(greedy.token_ids[0]),
+        facts=tuple(opened.facts),
+        notes=tuple(opened.notes),
+        image=opened.image,
+    )

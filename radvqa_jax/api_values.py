@@ -1,0 +1,94 @@
+"""What a model returns to a person: answers, choices between answers, scores. Plain values that print well."""
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from radvqa_jax.evaluation.normalize import normalize
+from radvqa_jax.schema import Record
+
+NOTE = "Research software, not for clinical use."
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer to one question about one image."""
+
+    text: str
+    question: str  # empty for a caption
+    logprob: float  # log p of the answer's tokens, its end included
+    ended: bool  # False: the answer was cut at max_new_tokens
+    samples: tuple[str, ...] = ()  # further answers, drawn at `temperature`
+    sample_logprobs: tuple[float, ...] = ()
+    agreement: float | None = None  # share of the samples that say what `text` says, in normal form; None without any
+    prompt: str = ""  # what the model read
+    token_ids: tuple[int, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()  # of a DICOM file: window, frame, allowed tags
+    notes: tuple[str, ...] = ()  # what a person must look at
+    image: UInt8[np.ndarray, "h w 3"] | None = field(default=None, repr=False, compare=False)  # original pixels
+
+    def __str__(self) -> str:
+        return self.text
+
+    def _rows(self) -> list[tuple[str, str]]:
+        rows = [("question", self.question)] if self.question else []
+        rows += [("answer", self.text or "(nothing)"), ("log-probability", f"{self.logprob:.3f}")]
+        if self.agreement is not None:
+            rows.append(("agreement", f"{self.agreement:.0%} of {len(self.samples)} samples"))
+            rows.append(("samples", "; ".join(self.samples)))
+        cut = () if self.ended else (f"The answer was cut after {len(self.token_ids)} tokens.",)
+        return [*rows, *self.facts, *(("note", note) for note in (*self.notes, *cut, NOTE))]
+
+    def _repr_html_(self) -> str:
+        return _table(self._rows())
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How likely each of some given answers is."""
+
+    question: str
+    logprobs: Mapping[str, float]  # answer -> log p of its tokens, its end included
+    probabilities: Mapping[str, float]  # answer -> its share among these answers alone; they add to one
+
+    @property
+    def best(self) -> str:
+        """The most likely of the answers."""
+        return max(self.logprobs, key=lambda answer: self.logprobs[answer])
+
+    def _repr_html_(self) -> str:
+        rows = [(answer, f"{share:.3f} ({self.logprobs[answer]:.2f})") for answer, share in self.probabilities.items()]
+        return _table([("question", self.question), *rows, ("note", NOTE)])
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Accuracy of a model's answers by the rules `exact` and `radvqa`, with n and an interval."""
+
+    table: str  # as it is printed
+    values: Mapping[str, Any]  # every number, as in scores.json
+    records: tuple[Record, ...] = field(repr=False, default=())  # the answers, as predictions.jsonl has them
+
+    def __str__(self) -> str:
+        return self.table
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.table)}</pre>"
+
+
+def _table(rows: list[tuple[str, str]]) -> str:
+    cells = (f"<tr><th style='text-align:left'>{html.escape(a)}</th><td>{html.escape(b)}</td></tr>" for a, b in rows)
+    return f"<table>{''.join(cells)}</table>"
+
+
+def agreement(answer: str, samples: Sequence[str]) -> float:
+    """Returns the share of samples that say what the answer says, in normal form.
+
+    >>> agreement("Yes", ["yes", "Yes.", "no", "yes"])
+    0.75
+    """
+    return sum(normalize(sample) == normalize(answer) for sample in samples) / len(samples)

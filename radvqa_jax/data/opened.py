@@ -1,0 +1,83 @@
+"""An image from wherever a person has it: a file, a DICOM file, bytes, a PIL image or an array."""
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from radvqa_jax.data.dicom import read_dicom
+from radvqa_jax.data.dicom_guard import is_dicom
+from radvqa_jax.data.image import decode_image
+from tfds_builders.regular_files import is_regular, read_regular
+
+ImageLike = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
+
+
+class Opened(NamedTuple):
+    """Pixels to ask about, and what may be said of them."""
+
+    image: UInt8[np.ndarray, "h w 3"]
+    facts: Sequence[tuple[str, str]] = ()  # window, frame, and the tags of DICOM that identify nobody
+    notes: Sequence[str] = ()  # what a person must look at, a sentence each
+
+
+def open_any(image: ImageLike, *, frame: int = 0, window: str = "", bit_depth: int = 0) -> Opened:
+    """Opens an image.
+
+    Args:
+        image: the path or the bytes of a file (the formats of tfds_builders/images.py, or DICOM), a PIL image, or an
+            array of grey levels [h w] or of RGB [h w 3] in 0 to 255.
+        frame: of a DICOM file, from 1; 0 = the first.
+        window: of a DICOM file: empty = its own, or a name such as lung for CT.
+        bit_depth: of grey images of 16 bits; 0 = all bits.
+
+    Raises:
+        ValueError: if it cannot be opened, or `frame` or `window` is given for what is no DICOM file.
+    """
+    if isinstance(image, np.ndarray):
+        return Opened(_of_array(image))
+    data = image if isinstance(image, bytes) else _of_pil(image) if isinstance(image, Image.Image) else _of_path(image)
+    if is_dicom(data):
+        found = read_dicom(data, frame=frame or 1, window=window)
+        facts = [("window", found.window), ("frame", f"{found.frame} of {found.frames}"), *found.tags.items()]
+        return Opened(found.image, facts, found.warnings)
+    if window or frame > 1:
+        raise ValueError("A window or a frame is chosen in DICOM files, and the image is none.")
+    return Opened(decode_image(data, bit_depth=bit_depth))
+
+
+def encode_png(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
+    """Returns the pixels as a PNG file; grey ones in one channel."""
+    grey = bool((image[..., :1] == image).all())
+    file = io.BytesIO()
+    Image.fromarray(image[..., 0] if grey else image).save(file, "PNG")
+    return file.getvalue()
+
+
+def _of_path(path: str | os.PathLike[str]) -> bytes:
+    place = Path(path).expanduser()
+    if not is_regular(place):
+        raise ValueError(f"{place} is not a file. Give an image or a DICOM file.")
+    return read_regular(place)
+
+
+def _of_pil(image: Image.Image) -> bytes:
+    """Returns the image as a file, so that the one rule for images holds for it, too."""
+    file = io.BytesIO()
+    image.save(file, "TIFF")
+    return file.getvalue()
+
+
+def _of_array(array: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
+    grey, colour = array.ndim == 2, array.ndim == 3 and array.shape[-1] == 3
+    if array.dtype != np.uint8 or not (grey or colour) or not array.size:
+        raise ValueError(
+            f"An array must be uint8 [height width] or [height width 3] with levels from 0 to 255; got {array.dtype} "
+            f"{list(array.shape)}. Map your values to grey levels first: only you know their range."
+        )
+    return np.repeat(array[..., None], 3, axis=-1) if grey else array

@@ -1,0 +1,160 @@
+"""The public surface, with the embedded model: what a notebook does in five lines."""
+
+import dataclasses
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+
+import radvqa_jax
+from radvqa_jax.api import Model
+from radvqa_jax.data.opened import open_any
+
+QUESTION = "What is the modality of this image?"
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return radvqa_jax.load("embedded", settings={"data.seq_len": 32, "decode.max_new_tokens": 4})
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (40, 30), dtype=np.uint8)
+
+
+def test_importing_the_package_is_light() -> None:
+    heavy = {"jax", "numpy", "tensorflow_datasets"}
+    code = f"import sys, radvqa_jax; print(*sorted({heavy} & set(sys.modules)), dir(radvqa_jax).count('load'))"
+    start = time.process_time()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"
+    assert time.process_time() - start < 0.5
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'lod'"):
+        radvqa_jax.lod  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_one_answer_with_samples_and_its_maps(model: Model, picture: np.ndarray) -> None:
+    answer = model.answer(picture, QUESTION, samples=5)
+    assert answer.text and answer.logprob < 0 and len(answer.samples) == 5 and 0 <= (answer.agreement or 0) <= 1
+    assert str(answer) == answer.text and "not for clinical use" in answer._repr_html_()
+    maps = model.saliency(answer)
+    values = maps.map("rollout", word="modality")
+    assert values.shape == (8, 8) and values.min() >= 0
+    assert maps.on_pixels("raw", word="modality").shape == picture.shape
+    shown = maps.show(word="modality", method=["rollout", "raw"])
+    assert shown._repr_png_().startswith(b"\x89PNG")
+    assert model.saliency(answer).map("raw").sum() <= 1
+    with pytest.raises(ValueError, match=r"has the word 'modalty'. Did you mean"):
+        maps.map("raw", word="modalty")
+
+
+def test_a_picture_is_saved_as_png_or_pdf(model: Model, picture: np.ndarray, tmp_path: Path) -> None:
+    shown = model.saliency(model.answer(picture, QUESTION)).show()
+    assert shown.save(tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
+    with pytest.raises(ValueError, match=r"must end in .png or .pdf"):
+        shown.save(tmp_path / "a.jpg")
+
+
+def test_paths_arrays_and_pil_images_are_asked_alike(model: Model, picture: np.ndarray, tmp_path: Path) -> None:
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    images = [
+        picture,
+        Image.fromarray(picture),
+        tmp_path / "a.png",
+        str(tmp_path / "a.png"),
+        (tmp_path / "a.png").read_bytes(),
+    ]
+    answers = model.answer(images, QUESTION)
+    assert isinstance(answers, list) and len({(answer.text, answer.logprob) for answer in answers}) == 1
+    several = model.answer(picture, [QUESTION, "Which organ is shown?"])
+    assert isinstance(several, list) and [one.question for one in several] == [QUESTION, "Which organ is shown?"]
+    assert several[0].text == answers[0].text
+    assert several[0].logprob == pytest.approx(answers[0].logprob, abs=1e-4)
+
+
+def test_a_batch_gives_what_single_questions_give(model: Model) -> None:
+    images = [np.full((9, 9, 3), level, np.uint8) for level in (0, 90, 200)]
+    together = model.answer(images, QUESTION, samples=2, seed=4)
+    for image, one in zip(images, together, strict=True):
+        alone = model.answer(image, QUESTION)
+        assert alone.text == one.text and alone.logprob == pytest.approx(one.logprob, abs=1e-4)
+
+
+def test_logprobs_are_those_of_the_decoder(model: Model, picture: np.ndarray) -> None:
+    answer = model.answer(picture, QUESTION)
+    assert answer.ended
+    choice = model.logprobs(picture, QUESTION, [answer.text, "yes", "no"])
+    assert choice.logprobs[answer.text] == pytest.approx(answer.logprob, abs=1e-4)
+    assert sum(choice.probabilities.values()) == pytest.approx(1) and choice.best in choice.logprobs
+    with pytest.raises(ValueError, match="different texts"):
+        model.logprobs(picture, QUESTION, ["yes", "yes"])
+
+
+def test_a_dicom_file_says_its_window_and_what_to_look_at(model: Model) -> None:
+    path = Path(pydicom.__path__[0]) / "data/test_files/CT_small.dcm"
+    answer = model.answer(path, QUESTION, window="lung")
+    assert ("Modality", "CT") in answer.facts and "lung" in dict(answer.facts)["window"]
+    assert any("BurnedInAnnotation" in note for note in answer.notes)
+
+
+def test_rows_are_scored_with_n_and_interval(model: Model, picture: np.ndarray) -> None:
+    said = model.answer(picture, QUESTION).text
+    rows = [
+        {"image": picture, "question": QUESTION, "answer": said},
+        {"image": picture, "question": QUESTION, "answer": "zzz"},
+    ]
+    scores = model.score(rows, resamples=50)
+    assert scores.values["runs"][model._run]["overall"]["n"] == 2
+    assert scores.values["runs"][model._run]["overall"]["value"] == 0.5
+    assert "n=2" in str(scores) and len(scores.records) == 2
+    with pytest.raises(ValueError, match="Row 1 lacks answer"):
+        model.score([{"image": picture, "question": QUESTION}])
+
+
+def test_captions_need_no_question(model: Model, picture: np.ndarray) -> None:
+    caption = model.caption(picture)
+    assert caption.prompt == "caption en" and caption.question == ""
+
+
+@pytest.mark.parametrize(
+    ("image", "question", "message"),
+    [
+        (np.zeros((4, 4), np.float32), "Why?", r"uint8 \[height width\].*float32"),
+        ("nowhere.png", "Why?", "nowhere.png is not a file"),
+        (b"not an image", "Why?", "none of BMP"),
+        ([], "Why?", "at least one image"),
+        ([np.zeros((4, 4), np.uint8)] * 2, ["a", "b", "c"], "2 images and 3 questions do not pair"),
+        (np.zeros((4, 4), np.uint8), "  ", "Question 1 is empty"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(model: Model, image: object, question: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        model.answer(image, question)  # pyright: ignore
+
+
+def test_text_of_a_model_is_escaped(model: Model, picture: np.ndarray) -> None:
+    answer = dataclasses.replace(model.answer(picture, QUESTION), text="<script>alert(1)</script>")
+    assert "<script>" not in answer._repr_html_() and "&lt;script&gt;" in answer._repr_html_()
+
+
+def test_a_wrong_field_or_model_is_refused_by_name() -> None:
+    with pytest.raises((KeyError, ValueError, AttributeError), match="promt"):
+        radvqa_jax.load("embedded", settings={"data.promt": "x"})
+    with pytest.raises((ValueError, FileNotFoundError), match=r"nowhere.npz"):
+        radvqa_jax.load(
+            "nowhere.npz", variant="tiny", tokenizer=str(radvqa_jax.__path__[0]) + "/assets/tiny/tokenizer.model"
+        )
+
+
+def test_a_pil_image_of_16_bits_follows_the_rule_for_images() -> None:
+    deep = Image.fromarray(np.full((4, 4), 65535, np.uint16))
+    assert (open_any(deep).image == 255).all()
