@@ -31,7 +31,8 @@ from radvqa_jax.evaluation import baselines, report
 from radvqa_jax.evaluation.predict import answer_rows
 from radvqa_jax.ground import Ground, configured_adapter, follow_adapter, load_ground
 from radvqa_jax.prompts import vqa_prefix
-from radvqa_jax.saliency.bundle import BundleOptions, make_bundle
+from radvqa_jax.saliency.bundle import CHEAP, make_bundle
+from radvqa_jax.saliency.passes import PassOptions
 from radvqa_jax.schema import Batch, Record
 from radvqa_jax.training.stage import Trained, assemble
 
@@ -93,12 +94,15 @@ def read_rows(
 
 
 class Model:
-    """A base with what was trained, ready to be asked."""
+    """A base with what was trained, ready to be asked.
+
+    `model` is the Flax module and `params` the flat tree of its leaves, for those who go on in JAX.
+    """
 
     def __init__(self, ground: Ground, trained: Trained, *, run: str = "model") -> None:
         """Takes a loaded base (`radvqa_jax.ground`) and what was trained on it; `load` does both."""
         self._ground, self._trained, self._run = ground, trained, run
-        self._model, self._params = assemble(ground.config, ground.base, trained)
+        self.model, self.params = assemble(ground.config, ground.base, trained)
 
     def __repr__(self) -> str:
         config = self.config
@@ -204,7 +208,7 @@ class Model:
         """Returns the answers to rows, in their order."""
         ground = self._ground
         batches = answer_rows(
-            self._model, self._params, rows, tokenizer=ground.tokenizer, data=ground.config.data,
+            self.model, self.params, rows, tokenizer=ground.tokenizer, data=ground.config.data,
             config=dataclasses.replace(decode, batch_size=min(decode.batch_size, len(rows))), seed=seed, run=self._run,
         )  # fmt: skip
         found = {record.question_id: record for records in batches for record in records}
@@ -220,13 +224,13 @@ class Model:
         data, tokenizer = self.config.data, self._ground.tokenizer
         prefix = vqa_prefix(question, template=data.prompt)
         packed = [pack(tokenizer, prefix, suffix=answer, seq_len=data.seq_len) for answer in answers]
-        pixels = resize_image(open_any(image).image, self._model.variant.resolution)
+        pixels = resize_image(open_any(image).image, self.model.variant.resolution)
         batch = Batch(
             image=np.repeat(pixels[None], len(answers), axis=0),
             mask_example=np.ones(len(answers), bool),
             **{name: np.stack([row[name] for row in packed]) for name in packed[0]},
         )
-        values = np.asarray(answer_logprobs(self._model, self._params, batch), np.float64)
+        values = np.asarray(answer_logprobs(self.model, self.params, batch), np.float64)
         shares = np.exp(values - values.max())
         return Choice(
             question,
@@ -234,24 +238,33 @@ class Model:
             dict(zip(answers, (shares / shares.sum()).tolist(), strict=True)),
         )
 
-    def saliency(self, answer: Answer, *, other: str = "", options: BundleOptions | None = None) -> Maps:
+    def saliency(
+        self,
+        answer: Answer,
+        *,
+        other: str = "",
+        methods: Sequence[str] = (*CHEAP, "relevancy"),
+        options: PassOptions | None = None,
+    ) -> Maps:
         """Returns the maps of an answer: what was read while it was written. They do not explain it.
 
         Args:
             answer: one of this model's, or of another's: then the maps are of this model made to write it.
-            other: an answer that it is held against, which adds the method `contrast`.
+            other: an answer that it is held against, which adds the methods that contrast two answers.
+            methods: which maps are made (saliency/methods.py); occlusion and the like cost many passes.
             options: rollout's residual weights, heads and layers.
         """
         if answer.image is None or not answer.token_ids:
             raise ValueError("The answer has no image or no tokens to look at.")
         bundle = make_bundle(
-            self._model,
-            self._params,
+            self.model,
+            self.params,
             tokenizer=self._ground.tokenizer,
             image=answer.image,
             prefix=answer.prompt,
             answer=answer.token_ids,
             seq_len=self.config.data.seq_len,
+            methods=methods,
             options=options,
             other=other,
         )
@@ -279,7 +292,7 @@ class Model:
 
 
 def _is_many(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | Opened)
 
 
 def _answer(opened: Opened, greedy: Record, drawn: Record | None) -> Answer:

@@ -129,7 +129,7 @@ def test_captions_need_no_question(model: Model, picture: np.ndarray) -> None:
     ("image", "question", "message"),
     [
         (np.zeros((4, 4), np.float32), "Why?", r"uint8 \[height width\].*float32"),
-        ("nowhere.png", "Why?", "nowhere.png is not a file"),
+        ("nowhere.png", "Why?", "nowhere.png is not there"),
         (b"not an image", "Why?", "none of BMP"),
         ([], "Why?", "at least one image"),
         ([np.zeros((4, 4), np.uint8)] * 2, ["a", "b", "c"], "2 images and 3 questions do not pair"),

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from radvqa_jax.api_values import agreement
 from radvqa_jax.config import default_config, use_embedded_model
 from radvqa_jax.config.check import from_config_dict
 from radvqa_jax.files import read_json
 from radvqa_jax.runners import RUNNERS
-from radvqa_jax.runners.ask import agreement, open_image, sampled
+from radvqa_jax.runners.ask import open_image, sampled
 from tests.saliency.viewer_case import phantom
 
 
@@ -80,7 +81,7 @@ def test_mistakes_are_named(picture: Path, tmp_path: Path) -> None:
         make()
     with pytest.raises(ValueError, match="is not there"):
         open_image(make(**{"ask.image": str(tmp_path / "none.png")}))
-    with pytest.raises(ValueError, match=r"ask\.window and ask\.frame are for DICOM files"):
+    with pytest.raises(ValueError, match=r"ask\.window='lung': A window or a frame is chosen in DICOM files"):
         open_image(make(**{"ask.image": str(picture), "ask.window": "lung"}))
     with pytest.raises(ValueError, match=r"ask\.temperature=0\.0 must be above 0"):
         make(**{"ask.image": "x", "ask.temperature": 0.0})

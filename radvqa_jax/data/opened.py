@@ -11,11 +11,10 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from radvqa_jax.data.dicom import read_dicom
-from radvqa_jax.data.dicom_guard import is_dicom
-from radvqa_jax.data.image import decode_image
-from tfds_builders.regular_files import is_regular, read_regular
-
-ImageLike = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
+from radvqa_jax.data.dicom_guard import MAX_BYTES, is_dicom
+from radvqa_jax.data.image import to_rgb
+from tfds_builders.images import depth_advice, read_image
+from tfds_builders.regular_files import open_regular
 
 
 class Opened(NamedTuple):
@@ -26,12 +25,15 @@ class Opened(NamedTuple):
     notes: Sequence[str] = ()  # what a person must look at, a sentence each
 
 
+ImageLike = str | os.PathLike[str] | bytes | Image.Image | np.ndarray | Opened
+
+
 def open_any(image: ImageLike, *, frame: int = 0, window: str = "", bit_depth: int = 0) -> Opened:
     """Opens an image.
 
     Args:
         image: the path or the bytes of a file (the formats of tfds_builders/images.py, or DICOM), a PIL image, or an
-            array of grey levels [h w] or of RGB [h w 3] in 0 to 255.
+            array of grey levels [h w] or of RGB [h w 3] in 0 to 255; what is opened already stays as it is.
         frame: of a DICOM file, from 1; 0 = the first.
         window: of a DICOM file: empty = its own, or a name such as lung for CT.
         bit_depth: of grey images of 16 bits; 0 = all bits.
@@ -39,6 +41,8 @@ def open_any(image: ImageLike, *, frame: int = 0, window: str = "", bit_depth: i
     Raises:
         ValueError: if it cannot be opened, or `frame` or `window` is given for what is no DICOM file.
     """
+    if isinstance(image, Opened):
+        return image
     if isinstance(image, np.ndarray):
         return Opened(_of_array(image))
     data = image if isinstance(image, bytes) else _of_pil(image) if isinstance(image, Image.Image) else _of_path(image)
@@ -48,7 +52,10 @@ def open_any(image: ImageLike, *, frame: int = 0, window: str = "", bit_depth: i
         return Opened(found.image, facts, found.warnings)
     if window or frame > 1:
         raise ValueError("A window or a frame is chosen in DICOM files, and the image is none.")
-    return Opened(decode_image(data, bit_depth=bit_depth))
+    if not data:
+        raise ValueError("The file is empty. Give an image or a DICOM file.")
+    pixels, low_bits = read_image(data, bit_depth=bit_depth)
+    return Opened(to_rgb(pixels), notes=[f"The image {depth_advice(low_bits)}"] if low_bits else [])
 
 
 def encode_png(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
@@ -61,9 +68,12 @@ def encode_png(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
 
 def _of_path(path: str | os.PathLike[str]) -> bytes:
     place = Path(path).expanduser()
-    if not is_regular(place):
-        raise ValueError(f"{place} is not a file. Give an image or a DICOM file.")
-    return read_regular(place)
+    if not place.exists():
+        raise ValueError(f"{place} is not there. Give an image or a DICOM file.")
+    with open_regular(place) as file:
+        if (size := os.fstat(file.fileno()).st_size) > MAX_BYTES:
+            raise ValueError(f"{place} has {size} bytes, more than {MAX_BYTES}. Give a smaller file.")
+        return file.read()
 
 
 def _of_pil(image: Image.Image) -> bytes:
