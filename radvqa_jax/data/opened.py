@@ -52,8 +52,6 @@ def open_any(image: ImageLike, *, frame: int = 0, window: str = "", bit_depth: i
         return Opened(found.image, facts, found.warnings)
     if window or frame > 1:
         raise ValueError("A window or a frame is chosen in DICOM files, and the image is none.")
-    if not data:
-        raise ValueError("The file is empty. Give an image or a DICOM file.")
     pixels, low_bits = read_image(data, bit_depth=bit_depth)
     return Opened(to_rgb(pixels), notes=[f"The image {depth_advice(low_bits)}"] if low_bits else [])
 
@@ -73,6 +71,8 @@ def _of_path(path: str | os.PathLike[str]) -> bytes:
     with open_regular(place) as file:
         if (size := os.fstat(file.fileno()).st_size) > MAX_BYTES:
             raise ValueError(f"{place} has {size} bytes, more than {MAX_BYTES}. Give a smaller file.")
+        if not size:
+            raise ValueError(f"{place} is empty. Give an image or a DICOM file.")
         return file.read()
 
 
