@@ -127,7 +127,6 @@ _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
     ("eval.predictions", ("score", "compare", "judge"), "answers to score", "DIR/predictions/base.jsonl"),
     ("eval.compare_with", ("compare",), "answers to compare with", "DIR/predictions/stage2.jsonl"),
     ("synthesis.name", ("write_questions",), "a name for the prepared set", "rocov2_questions"),
-    ("synthesis.sources", ("write_questions",), "data sets to write about", "a config file's `synthesis.sources`"),
     ("judge.model", ("judge",), "the name of the judge, as its endpoint has it", "llama3.1"),
     ("experiment", ("fit",), "an experiment to plan", "configs/medm_stage2.py"),
     ("eval.train_source.dataset", ("job", "ablations"), "a data set for the question-only baseline", "phantom_rad"),
@@ -339,6 +338,10 @@ def _check_writing(config: Config) -> None:
     _require(checks.balance < 1, "synthesis.checks.balance=1 balances nothing. Give less, or leave the check out: off.")
     plant = config.synthesis.plant
     _require(0 <= plant < 1, f"synthesis.plant={plant} must be at least 0 and below 1.")
+    _require(
+        config.mode != "write_questions" or bool(config.synthesis.sources),
+        "mode=write_questions needs data sets to write about: give `synthesis.sources` in the config file.",
+    )
     for index, item in enumerate(config.synthesis.sources):
         _require(bool(item.dataset), f"synthesis.sources[{index}].dataset is empty. Give a prepared data set.")
         _check_source(f"synthesis.sources[{index}]", item)
