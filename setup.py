@@ -43,6 +43,7 @@ INSTALL_REQUIRES = [
     "requests>=2.34,<3",  # whether a host answers, before TFDS downloads from it
     "rouge-score>=0.1.2,<0.2",
     "sacrebleu>=2.6,<3",
+    "safetensors>=0.8,<0.9",
     "scipy>=1.17,<2",
     "sentencepiece>=0.2.3,<0.3",
     "tensorboardX>=2.6.5,<3",
@@ -80,14 +81,18 @@ EXTRAS_REQUIRE = {
     "tpu": ["jax[tpu]>=0.10.2,<0.11"],
     "tf": ["tensorflow-cpu>=2.21,<2.22"],  # for tests marked `tf`; the main job never loads it
     "quantize": QUANTIZE,
-    "export": ["safetensors>=0.8,<0.9"],
     "bertscore": ["bert-score>=0.3.13,<0.4"],  # brings torch; runs on a model folder of your own
     "judge": JUDGE,
-    # A server that this project did not write, and what a small real model in GGUF needs.
-    "judge-test": ["gguf>=0.19,<0.20", "torch>=2.13,<3", "transformers[serving]>=5.23,<6"],
+    # A server and a loader of exports that this project did not write, and what a small real model in GGUF needs.
+    "judge-test": [
+        "gguf>=0.19,<0.20",
+        "peft>=0.21.2,<0.22",
+        "torch>=2.13,<3",
+        "transformers[serving]>=5.23,<6",
+    ],
     "dicom": DICOM,
     "croissant": CROISSANT,  # metadata of written questions
-    "bench": ["peft>=0.21.2,<0.22", "safetensors>=0.8,<0.9", "torch>=2.13,<3", "transformers>=5.23,<6"],
+    "bench": ["peft>=0.21.2,<0.22", "torch>=2.13,<3", "transformers>=5.23,<6"],
     "notebook": ["ipykernel>=7.4,<8", "jupyterlab>=4.6,<5", "nbclient>=0.11,<0.12", "nbconvert>=7.17,<8"],
     "test": TEST,
     "dev": [*TEST, "pyright>=1.1.414,<1.2", "ruff>=0.17.6,<0.18"],

@@ -13,6 +13,8 @@ import jax
 from radvqa_jax import __version__
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.checkpoints.adapter import inspect_adapter
+from radvqa_jax.checkpoints.adapter_formats import inspect_any_adapter
+from radvqa_jax.checkpoints.peft import is_peft
 from radvqa_jax.config import Config
 from radvqa_jax.config.rules import check
 from radvqa_jax.data.tokenizer import Tokenizer
@@ -46,7 +48,8 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
             devices, the batches or the attention.
     """
     tokenizer = Tokenizer(config.model.tokenizer)
-    big_vision.read_shapes(config.model.checkpoint)
+    with big_vision.open_weights(config.model.checkpoint):
+        pass  # its headers are sound
     variant = get_variant(config.model.variant).at(config.model.resolution)
     if tokenizer.vocab_size > variant.llm.vocab_size:
         raise ValueError(
@@ -90,7 +93,7 @@ def check_adapter(
     accept: tuple[str, ...] = (),
 ) -> None:
     """Raises ValueError or FileNotFoundError if an adapter will be refused (see load_trained); reads no value of it."""
-    shapes, meta = inspect_adapter(path)
+    shapes, meta = inspect_any_adapter(path, wanted)
     now, may = make_use(config, tokenizer.sha256), config.adapter_accept + accept
     check_use(meta.base_use, now, adapter=path, accept=may, training=training)  # what it tells is told at loading
     check_fits(config, wanted, shapes, meta.lora)
@@ -113,7 +116,7 @@ def _trained_stages(config: Config) -> tuple[str, ...]:
 
 def follow_adapter(config: Config, *, given: Collection[str]) -> Config:
     """Returns the configuration as the adapter that it answers with was trained, in fields that are not `given`."""
-    if not config.adapter or _trained_stages(config):
+    if not config.adapter or _trained_stages(config) or is_peft(config.adapter):  # PEFT does not say how
         return config
     _, meta = inspect_adapter(config.adapter)
     config = follow(config, meta.base_use, given=given, adapter=config.adapter)

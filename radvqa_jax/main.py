@@ -11,7 +11,8 @@ A run that is started again with the same --workdir continues where it was.
 score scores answers, judge has a language model judge them, compare compares two systems' answers, saliency draws
 attention maps, saliency_quality measures them against masks, ask answers one question about one image, audit says what
 training and evaluation sets share, fit says whether an experiment fits a device, write_questions writes questions from
-captions and cases, job goes from data to report, and ablations fills a grid of experiments.
+captions and cases, job goes from data to report, ablations fills a grid of experiments, convert brings a checkpoint
+into another format, and export an adapter or a model.
 """
 
 import contextlib
@@ -28,6 +29,7 @@ from radvqa_jax.config.check import check_field, from_config_dict, given_fields
 from radvqa_jax.files import make_workdir
 from radvqa_jax.ground import follow_adapter
 from radvqa_jax.runners import RUNNERS
+from radvqa_jax.runners.resolve import WITH_MODEL, resolve_model
 from radvqa_jax.runtime import is_first, start
 from radvqa_jax.training.loop import Diverged
 
@@ -84,6 +86,7 @@ def run(argv: list[str]) -> None:
         config = from_config_dict(_CONFIG.value)
         overrides = config_flags.get_override_values(flags.FLAGS["config"])
         config = follow_adapter(config, given=given_fields(_CONFIG.value, overrides))
+        config = resolve_model(config) if config.mode in WITH_MODEL else config
         workdir = make_workdir(_WORKDIR.value)
         start(config)
         with own(workdir, config):

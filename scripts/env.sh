@@ -3,7 +3,7 @@
 #   source scripts/env.sh
 # RADVQA_VENV    its folder; .venv of the repository if not given
 # RADVQA_LOCK    the versions to install; requirements.lock of the repository if not given
-# RADVQA_EXTRAS  extras of setup.py to add, such as cuda or export,judge
+# RADVQA_EXTRAS  extras of setup.py to add, such as cuda or judge,quantize
 # RADVQA_PYTHON  the Python >= 3.11 to make it with; looked for if not given
 # An environment bears a stamp of what went into it. Where the stamp says that it was interrupted, it is made again; where
 # the stamp is old, it is brought up to date. One that this script did not make is used as it is, and never deleted.

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.checkpoints.npz import NpzReader
+from radvqa_jax.checkpoints.readers import KIND, PREFIX, REMEDY
 from radvqa_jax.models.lora import equation_of
 from radvqa_jax.models.quantize import Quantize, dequantize, quantize
 
@@ -34,9 +34,9 @@ def main() -> None:
     parser.add_argument("path", type=Path, help="a native checkpoint")
     parser.add_argument("--layers", type=int, nargs="+", help="numbers of layers; all of them if left out")
     args = parser.parse_args()
-    with NpzReader(args.path, kind=big_vision.KIND, remedy=big_vision.REMEDY) as reader:
+    with NpzReader(args.path, kind=KIND, remedy=REMEDY) as reader:
         for key in reader.shapes:
-            name = key.removeprefix(big_vision.PREFIX)
+            name = key.removeprefix(PREFIX)
             equation = equation_of(name)
             if equation is None or name.startswith("img/head/"):
                 continue

@@ -33,7 +33,18 @@ CORE = {
     "spreadsheet",
     "typed_json",
 }
-PARTS = {"data", "models", "checkpoints", "training", "decoding", "evaluation", "saliency", "synthesis", "planning"}
+PARTS = {
+    "data",
+    "models",
+    "checkpoints",
+    "training",
+    "decoding",
+    "evaluation",
+    "saliency",
+    "synthesis",
+    "planning",
+    "export",
+}
 
 API = {"api", "api_maps", "api_rows", "api_values"}
 
@@ -49,6 +60,7 @@ MAY_IMPORT = {
     "saliency": CORE | {"data", "models", "checkpoints", "decoding", "evaluation"},
     # The normal form, the verdicts, the question-only lookup, intervals and kappa exist once, in evaluation.
     "synthesis": CORE | {"data", "evaluation", "tfds_builders"},
+    "export": CORE | {"data", "models", "checkpoints"},
     "planning": CORE | {"models", "training"},
     "": {"api"},  # radvqa_jax/__init__.py lists the public surface
     "ground": CORE | PARTS,
@@ -61,7 +73,7 @@ MAY_IMPORT = {
 }
 
 # Extras whose packages a module may import within a function.
-OPTIONAL = ("export", "bertscore", "judge", "dicom", "quantize", "croissant")
+OPTIONAL = ("bertscore", "judge", "dicom", "quantize", "croissant")
 NEVER = {"tensorflow", "tf_keras", "keras", "torch", "torchvision", "transformers"}
 # Third-party packages that one part must not load.
 NOT_IN = {"models": {"tensorflow_datasets", "PIL", "grain"}}

@@ -25,8 +25,8 @@ KIND = "the adapter.npz of a stage"
 Check = Callable[[Flat, AdapterMeta], None]  # raises ValueError if an adapter is not wanted
 
 
-def _no_check(shapes: Flat, meta: AdapterMeta) -> None:
-    pass
+def no_check(shapes: Flat, meta: AdapterMeta) -> None:
+    """Wants every adapter."""
 
 
 def save_adapter(folder: PathLike, leaves: Mapping[str, Any], meta: AdapterMeta) -> Path:
@@ -61,7 +61,7 @@ def inspect_adapter(path: PathLike) -> tuple[dict[str, jax.ShapeDtypeStruct], Ad
         return reader.shapes, _check_pair(npz, reader).meta
 
 
-def load_adapter(path: PathLike, *, check: Check = _no_check) -> tuple[Flat, AdapterMeta]:
+def load_adapter(path: PathLike, *, check: Check = no_check) -> tuple[Flat, AdapterMeta]:
     """Returns ({leaf name: float32 numpy array}, meta) from `adapter.npz`, or the folder that holds it.
 
     Args:
@@ -115,8 +115,11 @@ def _check_pair(npz: Path, reader: NpzReader) -> Described:
 
 
 def check_base(meta: AdapterMeta, sha256: str, *, name: str = "") -> None:
-    """Raises ValueError if the adapter was trained on another base checkpoint than the one with this sha256."""
-    if meta.base_sha256 != sha256:
+    """Raises ValueError if the adapter was trained on another base checkpoint than the one with this sha256.
+
+    A PEFT adapter does not say which files it was trained on, and passes.
+    """
+    if meta.base_sha256 and meta.base_sha256 != sha256:
         raise ValueError(
             f"The adapter of {meta.stage} was trained on {meta.base_name} (sha256 {meta.base_sha256[:16]}…), and not "
             f"on {name or 'this checkpoint'} (sha256 {sha256[:16]}…). Set model.checkpoint to the former, or train "

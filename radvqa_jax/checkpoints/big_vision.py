@@ -1,8 +1,9 @@
-"""big_vision's native checkpoints: one `.npz` whose keys are `params/` and the leaf's name.
+"""Checkpoints as big_vision's tree: from a native `.npz`, or a Hugging Face folder or file; and native ones written.
 
-Loading goes leaf by leaf straight into the dtype and the sharding of the model's leaf; nothing is loaded unless
-every leaf fits. A leaf that does not fit is adapted in the two ways the reference knows (position embeddings for
-another resolution, rows for added tokens), allowed by a rule of the config, or an error that lists it.
+A native checkpoint is one `.npz` whose keys are `params/` and the leaf's name. Loading goes leaf by leaf straight into
+the dtype and the sharding of the model's leaf; nothing is loaded unless every leaf fits. A leaf that does not fit is
+adapted in the ways the reference knows (position embeddings for another resolution, rows for added tokens; the spare
+rows of a Hugging Face file are left out), allowed by a rule of the config, or an error that lists it.
 """
 
 import math
@@ -11,6 +12,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -18,17 +20,16 @@ import numpy as np
 import scipy.ndimage
 from jaxtyping import Float
 
-from radvqa_jax import files, trees
-from radvqa_jax.checkpoints.npz import FLOATS, NpzReader, PathLike, count_nonfinite, write_npz
+from radvqa_jax import trees
+from radvqa_jax.checkpoints.huggingface_weights import HuggingFaceWeights
+from radvqa_jax.checkpoints.npz import FLOATS, PathLike, write_npz
+from radvqa_jax.checkpoints.readers import PREFIX, Held, NativeWeights, Weights
 from radvqa_jax.trees import Flat
 
-PREFIX = "params/"
 POS_EMBEDDING = "img/pos_embedding"
 VOCABULARY = "llm/embedder/input_embedding"
 NEW_STDDEV = 0.02  # of values that the checkpoint lacks, as in the reference
 
-KIND = "a native big_vision .npz checkpoint (keys `params/img/…`, `params/llm/…`)"
-REMEDY = "Set model.checkpoint to the .npz file that belongs to model.variant; if it is that file, download it again."
 WAY_OUT = (
     "Set model.variant and model.checkpoint to ones that belong together. Or allow it: model.allow_missing and "
     "model.allow_extra take regular expressions over whole leaf names; missing leaves are then drawn N(0, 0.02) and "
@@ -43,32 +44,47 @@ class LoadReport(NamedTuple):
     sha256: str  # of the file; empty if it was not asked for
     leaves: int
     weights: int
-    resampled: tuple[str, ...]  # lines that begin with the leaf's name, like the next three
+    resampled: tuple[str, ...]  # lines that begin with the leaf's name, like the next four
     extended: tuple[str, ...]
     drawn: tuple[str, ...]
     ignored: tuple[str, ...]
+    cut: tuple[str, ...]
     nonfinite: dict[str, int]  # leaf -> how many of its values are NaN or infinite; leaves with none are left out
 
     def text(self) -> str:
         """Returns the report for a log: one line, and one more for each leaf that is not as in the file."""
         digest = f", sha256 {self.sha256[:16]}…" if self.sha256 else ""
         lines = [f"{self.path}: {self.leaves} leaves, {self.weights:,} weights{digest}"]
-        for what in ("resampled", "extended", "drawn", "ignored"):
+        for what in ("resampled", "extended", "cut", "drawn", "ignored"):
             lines += [f"  {what} {line}" for line in getattr(self, what)]
         lines += [f"  {name}: {n:,} values are NaN or infinite" for name, n in self.nonfinite.items()]
         return "\n".join(lines)
 
 
+def open_weights(path: PathLike) -> Weights:
+    """Returns an open checkpoint: a native `.npz`, a Hugging Face folder, or one `.safetensors` file.
+
+    Raises:
+        FileNotFoundError, ValueError: if there is none, or it is none of the three.
+    """
+    place = Path(path).expanduser()
+    if os.fspath(path) and place.is_dir() and (place / "adapter_config.json").is_file():
+        raise ValueError(f"{path} is an adapter, not a model. Give it as `adapter`, and its base as model.checkpoint.")
+    if os.fspath(path) and (place.is_dir() or place.suffix == ".safetensors"):
+        return HuggingFaceWeights(place)
+    return NativeWeights(path)
+
+
 def read_shapes(path: PathLike) -> dict[str, jax.ShapeDtypeStruct]:
-    """Returns {leaf name: shape and dtype in the file} without reading the values.
+    """Returns {leaf name: shape and dtype in the file} of a native checkpoint without reading the values.
 
     Names come without `params/`; groups beside `params/`, as a training checkpoint has, keep their full names.
 
     Raises:
         FileNotFoundError, ValueError: if there is no such file, or it is not a native checkpoint.
     """
-    with _open(path) as reader:
-        return {name: reader.shapes[key] for name, key in _keys(reader).items()}
+    with NativeWeights(path) as weights:
+        return weights.leaves()
 
 
 def load(
@@ -84,48 +100,86 @@ def load(
     """Returns the leaves of `abstract` with the values of the file, and a report.
 
     Args:
-        path: the `.npz` file; float16, bfloat16, float32 or float64.
+        path: a native `.npz`, a Hugging Face folder or a `.safetensors` file; float16, bfloat16, float32 or float64.
         abstract: flat tree of shapes (or arrays) in the wanted dtypes; a leaf's `sharding`, if it has one, says where
             it goes, otherwise it goes to the default device.
         allow_missing: regular expressions over whole names of leaves that the file may lack; they are drawn N(0, 0.02).
         allow_extra: the same for leaves that only the file has; they are ignored.
         seed: of what is drawn; each leaf's values also depend on its name, and on nothing else.
-        digest: compute the file's sha256 for the report, which reads the file a second time.
+        digest: compute the sha256 of the file or files for the report, which reads them a second time.
         convert: (name, leaf) -> what is kept of the leaf, before the next one is loaded.
 
     Raises:
         FileNotFoundError, ValueError: if there is no such file, it is damaged or of another kind, its leaves do not fit
             (all of them are listed), or a leaf has no finite value. Leaves are judged before the first one is loaded.
     """
-    with _open(path) as reader, ThreadPoolExecutor(1) as pool:
-        keys = _keys(reader)
-        have = {name: reader.shapes[key] for name, key in keys.items()}
-        drawn, ignored = _judge(path, have, abstract, allow_missing=allow_missing, allow_extra=allow_extra)
-        hashed = (
-            pool.submit(files.sha256, reader.path) if digest else None
-        )  # beside the loading, of what is read anyhow
+    with open_weights(path) as reader, ThreadPoolExecutor(1) as pool:
+        held = reader.held(abstract)
+        have = held.leaves
+        drawn, ignored = _judge(reader, held, abstract, allow_missing=allow_missing, allow_extra=allow_extra)
+        # Beside the loading, of what is read anyhow.
+        hashed = pool.submit(reader.sha256) if digest else None
         flat: Flat = {}
         nonfinite: dict[str, int] = {}
         for name, target in abstract.items():
             if name in drawn:
                 flat[name] = convert(name, _put(_draw(name, target.shape, seed), target))
             else:
-                leaf, bad = _load_leaf(reader, keys[name], name, target, seed)
+                leaf, bad = _load_leaf(reader, name, target, seed)
                 flat[name] = convert(name, leaf)
                 nonfinite |= {name: bad} if bad else {}
-    adapted = {name: _adaptation(name, have[name], abstract[name]) for name in abstract if name in have}
+        spare = reader.spare_rows
+    adapted = {name: _adaptation(name, have[name], abstract[name], spare) for name in abstract if name in have}
+
+    def lines(kind: str) -> tuple[str, ...]:
+        return tuple(f"{name}: {how.text}" for name, how in adapted.items() if how.kind == kind)
+
     report = LoadReport(
         path=os.fspath(path),
         sha256=hashed.result() if hashed is not None else "",
         leaves=len(flat),
         weights=trees.count(dict(abstract)),
-        resampled=tuple(f"{name}: {how}" for name, how in adapted.items() if how and name == POS_EMBEDDING),
-        extended=tuple(f"{name}: {how}" for name, how in adapted.items() if how and name == VOCABULARY),
+        resampled=lines("resampled"),
+        extended=lines("extended"),
+        cut=lines("cut"),
         drawn=tuple(f"{name} {tuple(abstract[name].shape)}" for name in drawn),
-        ignored=tuple(f"{name} {tuple(have[name].shape)}" for name in ignored),
+        ignored=tuple(f"{name} {tuple(held.extra[name].shape)}" for name in ignored) + held.unused,
         nonfinite=nonfinite,
     )
     return flat, report
+
+
+def stored_dtype(path: PathLike, abstract: Mapping[str, Any]) -> np.dtype:
+    """Returns the dtype that the checkpoint's leaves have; of several, one that holds every value of each."""
+    with open_weights(path) as reader:
+        dtypes = {leaf.dtype for leaf in reader.held(abstract).leaves.values() if leaf.dtype in FLOATS}
+    return dtypes.pop() if len(dtypes) == 1 else np.dtype(np.float32)
+
+
+def iterate(
+    path: PathLike,
+    abstract: Mapping[str, Any],
+    *,
+    allow_missing: tuple[str, ...] = (),
+    allow_extra: tuple[str, ...] = (),
+    seed: int = 0,
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields (name, leaf) in the file's own dtype, one leaf at a time on the host, adapted as `load` adapts them.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load` does.
+    """
+    with open_weights(path) as reader:
+        held = reader.held(abstract)
+        drawn, _ = _judge(reader, held, abstract, allow_missing=allow_missing, allow_extra=allow_extra)
+        for name, target in abstract.items():
+            if name in drawn:
+                yield name, _draw(name, target.shape, seed)
+            else:
+                yield (
+                    name,
+                    _read_leaf(reader, name, jax.ShapeDtypeStruct(target.shape, held.leaves[name].dtype), seed)[0],
+                )
 
 
 def save(path: PathLike, flat: Mapping[str, Any], *, dtype: Any = None, compress: bool = False) -> None:
@@ -171,61 +225,61 @@ def resample_pos_embedding(old: Float[np.ndarray, "1 P D"], grid: int) -> Float[
     return zoomed.reshape(1, grid * grid, -1)
 
 
-def _open(path: PathLike) -> NpzReader:
-    return NpzReader(path, kind=KIND, remedy=REMEDY)
+class _Adaptation(NamedTuple):
+    """How a leaf of another shape becomes one of the wanted shape; empty if it does not, or need not."""
+
+    kind: str = ""  # resampled, extended or cut
+    text: str = ""
 
 
-def _keys(reader: NpzReader) -> dict[str, str]:
-    """Returns {leaf name: key in the file}; keys may carry a leading `params/`."""
-    keys: dict[str, str] = {}
-    for key in reader.shapes:
-        name = key.removeprefix(PREFIX)
-        if name in keys:
-            raise ValueError(f"{reader.path} is not {KIND}: it holds both {keys[name]!r} and {key!r}. {REMEDY}")
-        keys[name] = key
-    return keys
-
-
-def _adaptation(name: str, have: Any, want: Any) -> str:
-    """Returns how a leaf of another shape becomes one of the wanted shape; empty if it does not, or need not."""
+def _adaptation(name: str, have: Any, want: Any, spare_rows: int) -> _Adaptation:
     old, new = tuple(have.shape), tuple(want.shape)
     if old == new or len(old) != len(new) or old[-1] != new[-1]:
-        return ""
+        return _Adaptation()
     if name == VOCABULARY and len(old) == 2 and new[0] > old[0]:
-        return f"{old[0]:,} rows from the file, {new[0] - old[0]:,} drawn N(0, {NEW_STDDEV})"
+        text = f"{old[0]:,} rows from the file, {new[0] - old[0]:,} drawn N(0, {NEW_STDDEV})"
+        return _Adaptation("extended", text)
+    if name == VOCABULARY and len(old) == 2 and old[0] - new[0] <= spare_rows:
+        return _Adaptation("cut", f"{new[0]:,} of {old[0]:,} rows; the others are <image> and padding")
     if name == POS_EMBEDDING and len(old) == 3 and old[0] == new[0] == 1:
         sides = [math.isqrt(old[1]), math.isqrt(new[1])]
         if [side * side for side in sides] == [old[1], new[1]]:
-            return f"grid {sides[0]}x{sides[0]} to {sides[1]}x{sides[1]}"
-    return ""
+            return _Adaptation("resampled", f"grid {sides[0]}x{sides[0]} to {sides[1]}x{sides[1]}")
+    return _Adaptation()
 
 
 def _judge(
-    path: PathLike,
-    have: Mapping[str, Any],
+    reader: Weights,
+    held: Held,
     want: Mapping[str, Any],
     *,
     allow_missing: tuple[str, ...],
     allow_extra: tuple[str, ...],
 ) -> tuple[list[str], list[str]]:
     """Returns the names of leaves to draw and to ignore; raises ValueError that lists every leaf that does not fit."""
-    drawn = [name for name in want if name not in have and _matches(name, allow_missing)]
-    ignored = [name for name in have if name not in want and _matches(name, allow_extra)]
-    # What can be adapted counts as fitting.
+    have = held.leaves
+    unfit = {line.split(":")[0] for lines in held.problems.values() for line in lines}
+    drawn = [name for name in want if name not in have and name not in unfit and _matches(name, allow_missing)]
+    ignored = [name for name in held.extra if _matches(name, allow_extra)]
+    # What can be adapted counts as fitting, and what has a problem of its own is not called missing too.
     fitting = {
-        name: want[name] if name in want and _adaptation(name, have[name], want[name]) else have[name]
-        for name in have
-        if name not in ignored
+        name: want[name] if _adaptation(name, leaf, want[name], reader.spare_rows).kind else leaf
+        for name, leaf in have.items()
     }
-    problems = trees.diff(fitting, {name: leaf for name, leaf in want.items() if name not in drawn})
+    extra = {name: leaf for name, leaf in held.extra.items() if name not in ignored}
+    expected = {name: leaf for name, leaf in want.items() if name not in drawn and name not in unfit}
+    problems = trees.diff(fitting | extra, expected)
+    for kind, lines in held.problems.items():
+        problems[kind] = [*problems.get(kind, []), *lines]
     problems["not float16, bfloat16, float32 or float64"] = [
         f"{name}: {np.dtype(have[name].dtype)}" for name in want if name in have and have[name].dtype not in FLOATS
     ]
     found = {kind: lines for kind, lines in problems.items() if lines}
     if found:
         listed = "".join(f"\n{kind} ({len(lines)}):\n  " + "\n  ".join(lines) for kind, lines in found.items())
+        count = len(have) + len(unfit & set(want)) + len(held.extra)
         raise ValueError(
-            f"{path} holds {len(have)} leaves and the model has {len(want)}; these do not fit:{listed}\n{WAY_OUT}"
+            f"{reader.path} holds {count} leaves and the model has {len(want)}; these do not fit:{listed}\n{WAY_OUT}"
         )
     return drawn, ignored
 
@@ -234,13 +288,18 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(re.fullmatch(pattern, name) for pattern in patterns)
 
 
-def _load_leaf(reader: NpzReader, key: str, name: str, target: Any, seed: int) -> tuple[jax.Array, int]:
+def _load_leaf(reader: Weights, name: str, target: Any, seed: int) -> tuple[jax.Array, int]:
     """Returns one leaf on its device, and how many of its values in the file are not finite.
 
     A function of its own, so that the host's copy is gone before the next leaf is read.
     """
-    host = reader.read(key)
-    bad = count_nonfinite(host)
+    host, bad = _read_leaf(reader, name, target, seed)
+    return _put(host, target), bad
+
+
+def _read_leaf(reader: Weights, name: str, target: Any, seed: int) -> tuple[np.ndarray, int]:
+    """Returns one leaf on the host in the target's shape, and how many of its values are not finite."""
+    host, bad = reader.read(name, target)
     if bad and bad == host.size:
         raise ValueError(
             f"{reader.path}: every value of {name} is NaN or infinite, so this checkpoint answers nothing. "
@@ -248,10 +307,12 @@ def _load_leaf(reader: NpzReader, key: str, name: str, target: Any, seed: int) -
         )
     if host.shape != tuple(target.shape) and name == POS_EMBEDDING:
         host = resample_pos_embedding(host, math.isqrt(target.shape[1]))
+    elif host.shape[0] > target.shape[0]:
+        host = host[: target.shape[0]]
     elif host.shape != tuple(target.shape):
         rows = _draw(name, (target.shape[0] - host.shape[0], target.shape[1]), seed)
         host = np.concatenate([host, rows.astype(host.dtype)])
-    return _put(host, target), bad
+    return host, bad
 
 
 def _draw(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:

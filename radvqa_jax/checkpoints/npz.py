@@ -89,7 +89,7 @@ class NpzReader:
         try:
             with self._zip.open(f"{name}.npy") as stream:
                 shape, fortran, dtype = _read_npy_header(stream)
-                array = _aligned(shape, dtype)
+                array = aligned(shape, dtype)
                 _fill(stream, array.reshape(-1).view(np.uint8))
         except DAMAGE as error:
             raise self._error(f"the array {name!r} is damaged ({error})") from error
@@ -157,7 +157,7 @@ def _read_npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     return read(stream)
 
 
-def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Returns an array of any values at an address that jax on the CPU can take over without a copy."""
     if dtype.hasobject:
         raise ValueError("it is a pickle of Python objects")

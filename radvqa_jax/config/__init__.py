@@ -10,6 +10,7 @@ from radvqa_jax.config.chat import ChatConfig, JudgeConfig
 from radvqa_jax.config.data import SUSPECT_BITS, AuditConfig, AugmentConfig, DataConfig, FilterConfig, SourceConfig
 from radvqa_jax.config.evaluation import AblationConfig, CellConfig, DecodeConfig, EvalConfig, ReportConfig, ScoreConfig
 from radvqa_jax.config.experiment import Config, FitConfig, Mode
+from radvqa_jax.config.export import ConvertConfig, ExportConfig
 from radvqa_jax.config.model import MeshConfig, ModelConfig, ProcessConfig
 from radvqa_jax.config.saliency import AskConfig, QualityConfig, SaliencyConfig
 from radvqa_jax.config.synthesis import ChecksConfig, SynthesisConfig, WritingConfig
@@ -27,9 +28,11 @@ __all__ = [
     "ChatConfig",
     "ChecksConfig",
     "Config",
+    "ConvertConfig",
     "DataConfig",
     "DecodeConfig",
     "EvalConfig",
+    "ExportConfig",
     "FilterConfig",
     "FitConfig",
     "JudgeConfig",

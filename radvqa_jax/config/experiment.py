@@ -6,6 +6,7 @@ from typing import Literal
 from radvqa_jax.config.chat import JudgeConfig
 from radvqa_jax.config.data import AuditConfig, DataConfig
 from radvqa_jax.config.evaluation import AblationConfig, DecodeConfig, EvalConfig, ReportConfig, ScoreConfig
+from radvqa_jax.config.export import ConvertConfig, ExportConfig
 from radvqa_jax.config.model import MeshConfig, ModelConfig, ProcessConfig
 from radvqa_jax.config.saliency import AskConfig, QualityConfig, SaliencyConfig
 from radvqa_jax.config.synthesis import SynthesisConfig
@@ -27,6 +28,8 @@ Mode = Literal[
     "ablations",
     "job",
     "write_questions",
+    "convert",
+    "export",
 ]
 
 
@@ -74,6 +77,8 @@ class Config:
     experiment: str = ""  # mode=fit: the file in configs/ that is planned
     target: str = "local"  # mode=fit: a name in planning/devices.py, or the devices that are here
     fit: FitConfig = field(default_factory=FitConfig)
+    convert: ConvertConfig = field(default_factory=ConvertConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
     ablations: AblationConfig = field(default_factory=AblationConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
 

@@ -8,9 +8,10 @@ from typing import Literal
 class ModelConfig:
     """The model, its files and how it computes."""
 
-    variant: str = "paligemma-3b-448"  # a name in models/variants.py
-    checkpoint: str = ""  # native big_vision .npz
-    tokenizer: str = ""  # SentencePiece .model
+    # A name in models/variants.py; empty = what the checkpoint is, and paligemma-3b-448 where there is none.
+    variant: str = ""
+    checkpoint: str = ""  # native big_vision .npz, Hugging Face folder, or .safetensors file
+    tokenizer: str = ""  # SentencePiece .model; empty = the one in the Hugging Face folder
     resolution: int = 0  # image height and width in pixels; 0 = the variant's
     compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
     param_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of frozen weights in memory; what trains is float32

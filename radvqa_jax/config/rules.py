@@ -128,6 +128,7 @@ _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
     ("eval.compare_with", ("compare",), "answers to compare with", "DIR/predictions/stage2.jsonl"),
     ("synthesis.name", ("write_questions",), "a name for the prepared set", "rocov2_questions"),
     ("judge.model", ("judge",), "the name of the judge, as its endpoint has it", "llama3.1"),
+    ("model.checkpoint", ("convert", "export"), "a checkpoint", "FILE.npz or FOLDER"),
     ("experiment", ("fit",), "an experiment to plan", "configs/medm_stage2.py"),
     ("eval.train_source.dataset", ("job", "ablations"), "a data set for the question-only baseline", "phantom_rad"),
 )

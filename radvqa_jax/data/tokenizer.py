@@ -91,9 +91,27 @@ class Tokenizer:
                 text.append(token)
         return self._processor.decode(text)
 
+    def same_as(self, other: "Tokenizer") -> bool:
+        """Returns whether the other one has the same tokens, `<loc…>` and `<seg…>` included, under the same ids."""
+        if self.sha256 == other.sha256:
+            return True
+        return self.vocab_size == other.vocab_size and all(
+            self._processor.id_to_piece(token) == other._processor.id_to_piece(token)
+            for token in range(self.vocab_size)
+        )
+
+    def model(self) -> bytes:
+        """Returns the SentencePiece model as it is used: with the `<loc…>` and `<seg…>` tokens."""
+        return self._processor.serialized_model_proto()
+
     def piece(self, token: int) -> str:
         r"""Returns one token as SentencePiece writes it, a newline as \n."""
         return self._processor.id_to_piece(token).replace("\n", "\\n")
+
+    @property
+    def unknown(self) -> str:
+        """The piece that stands for what cannot be encoded."""
+        return self.piece(self._processor.unk_id())
 
     @functools.cached_property
     def newline(self) -> list[int]:

@@ -1,7 +1,8 @@
 """Sizes of the models: the released ones by name, and any other read off the shapes of a checkpoint."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from radvqa_jax.trees import nearest
@@ -100,11 +101,37 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
+DEFAULT = "paligemma-3b-448"
+_CUSTOM = "custom"  # the name of a model that has none begins so, and goes on with its sizes as JSON
+
+
 def get_variant(name: str) -> Variant:
-    """Returns the sizes of a named model."""
+    """Returns the sizes of a named model; of the default one if the name is empty.
+
+    A model that has no name is described instead, as `variant_name` does it.
+    """
+    if name.startswith(f"{_CUSTOM}{{"):
+        try:
+            sizes = json.loads(name.removeprefix(_CUSTOM))
+            return Variant(SiglipConfig(**sizes["img"]), GemmaConfig(**sizes["llm"]), int(sizes["resolution"]))
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"model.variant={name!r} does not describe a model ({error}).") from error
+    name = name or DEFAULT
     if name not in VARIANTS:
         raise ValueError(f"model.variant={name!r} is unknown.{nearest(name, VARIANTS)} Known: {', '.join(VARIANTS)}.")
     return VARIANTS[name]
+
+
+def variant_name(variant: Variant) -> str:
+    """Returns the name of a variant, or of one without a name its sizes as text, which `get_variant` reads again.
+
+    >>> variant_name(VARIANTS["paligemma-3b-224"])
+    'paligemma-3b-224'
+    >>> variant_name(VARIANTS["dummy"].at(16)).startswith('custom{"img":{"width":16')
+    True
+    """
+    known = next((name for name, other in VARIANTS.items() if other == variant), None)
+    return known or f"{_CUSTOM}{json.dumps(asdict(variant), separators=(',', ':'))}"
 
 
 def infer_variant(shapes: Mapping[str, Any], *, gemma2: bool) -> Variant:

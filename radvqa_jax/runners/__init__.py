@@ -8,8 +8,10 @@ from radvqa_jax.runners.ablations import ablations_mode
 from radvqa_jax.runners.ask import ask
 from radvqa_jax.runners.audit import audit_mode
 from radvqa_jax.runners.compare import compare_mode
+from radvqa_jax.runners.convert import convert_mode
 from radvqa_jax.runners.data import build_data
 from radvqa_jax.runners.evaluate import predict_mode
+from radvqa_jax.runners.export import export_mode
 from radvqa_jax.runners.fit import fit_mode
 from radvqa_jax.runners.job import job
 from radvqa_jax.runners.judge import judge_mode
@@ -34,4 +36,6 @@ RUNNERS: dict[str, Callable[[Config, Path], None]] = {
     "job": job,
     "audit": audit_mode,
     "fit": fit_mode,
+    "convert": convert_mode,
+    "export": export_mode,
 }

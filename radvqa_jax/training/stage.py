@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from radvqa_jax import runtime, trees
-from radvqa_jax.checkpoints.adapter import check_base, load_adapter, save_adapter
+from radvqa_jax.checkpoints.adapter import check_base, save_adapter
+from radvqa_jax.checkpoints.adapter_formats import load_any_adapter
 from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
 from radvqa_jax.config import Config, LoraConfig, MeshConfig, StageConfig
 from radvqa_jax.models import lora as lora_lib
@@ -67,7 +68,7 @@ def load_trained(
     """Returns what a stage left behind in `path`.
 
     Args:
-        path: adapter.npz, or its folder.
+        path: adapter.npz, or its folder, or a PEFT folder.
         base: the base checkpoint that it is for.
         config: how the base is used now.
         training: whether a stage goes on from it.
@@ -85,7 +86,7 @@ def load_trained(
             log.warning(line)
         check_fits(config, base.params, shapes, meta.lora)
 
-    leaves, meta = load_adapter(path, check=check)
+    leaves, meta = load_any_adapter(path, base.params, check=check)
     return Trained({name: jnp.asarray(leaf) for name, leaf in leaves.items()}, meta.lora)
 
 

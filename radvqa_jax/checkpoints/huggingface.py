@@ -1,0 +1,215 @@
+"""The names that transformers gives PaliGemma's weights, beside big_vision's, and how each shape maps to the other.
+
+One table for every reader and writer of Hugging Face files. It is pure: names and axes, no files, no arrays of its own.
+transformers stores a linear weight as [out, in] with the heads folded, and each layer on its own; big_vision stacks the
+layers on axis 0, keeps the heads apart, and stacks key and value (or query, key and value) and the two gates.
+
+transformers has used several names for the same weight. `canonical` maps all of them to one form:
+
+    Hub files, and transformers <= 4.51    language_model.model.layers.0…    vision_tower.vision_model.encoder…
+    transformers 4.52 and later            model.language_model.layers.0…    model.vision_tower.vision_model.encoder…
+    transformers 5.x                       model.language_model.layers.0…    model.vision_tower.encoder…
+    canonical, here                        language_model.layers.0…          vision_tower.encoder…
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from einops import rearrange
+
+LAYERS = "l"  # the axis of stacked layers in `ours`
+STACKED = "c"  # the axis of weights that are separate tensors in transformers
+LAYER = "{layer}"  # stands for the number of the layer in a name
+
+EMBEDDING = "language_model.embed_tokens.weight"
+LM_HEAD = "lm_head.weight"  # tied to the embedding: the same weights, stored once or twice
+
+# Names that may be in a file and that PaliGemma never reads: SigLIP's pooling head, and buffers of old versions.
+UNUSED = re.compile(r"vision_tower\.head\..*|.*\.position_ids|.*\.rotary_emb\.inv_freq")
+
+_BLOCK = "img/Transformer/encoderblock"
+_ATTN = f"{_BLOCK}/MultiHeadDotProductAttention_0"
+_VISION = f"vision_tower.encoder.layers.{LAYER}"
+_TEXT = f"language_model.layers.{LAYER}"
+
+
+class Place(NamedTuple):
+    """Where one leaf of big_vision's tree lies in transformers."""
+
+    ours: str  # axes of the leaf; `l` counts layers, `c` the tensors below
+    theirs: str  # axes of each tensor, in einops' notation
+    names: tuple[str, ...]  # canonical, one for each entry of axis `c`, or just one
+
+    @property
+    def part(self) -> str:
+        """Axes of the leaf that one tensor fills."""
+        return " ".join(axis for axis in self.ours.split() if axis not in (LAYERS, STACKED))
+
+    @property
+    def layered(self) -> bool:
+        """Whether the leaf stacks layers."""
+        return LAYERS in self.ours.split()
+
+
+def _one(ours: str, theirs: str, *names: str) -> Place:
+    return Place(ours, theirs, names)
+
+
+_PLACES: dict[str, Place] = {
+    "img/embedding/kernel": _one("p q c3 d", "d c3 p q", "vision_tower.embeddings.patch_embedding.weight"),
+    "img/embedding/bias": _one("d", "d", "vision_tower.embeddings.patch_embedding.bias"),
+    "img/pos_embedding": _one("1 p d", "p d", "vision_tower.embeddings.position_embedding.weight"),
+    f"{_BLOCK}/LayerNorm_0/scale": _one("l d", "d", f"{_VISION}.layer_norm1.weight"),
+    f"{_BLOCK}/LayerNorm_0/bias": _one("l d", "d", f"{_VISION}.layer_norm1.bias"),
+    f"{_BLOCK}/LayerNorm_1/scale": _one("l d", "d", f"{_VISION}.layer_norm2.weight"),
+    f"{_BLOCK}/LayerNorm_1/bias": _one("l d", "d", f"{_VISION}.layer_norm2.bias"),
+    **{
+        f"{_ATTN}/{name}/kernel": _one("l d n h", "(n h) d", f"{_VISION}.self_attn.{name[0]}_proj.weight")
+        for name in ("query", "key", "value")
+    },
+    **{
+        f"{_ATTN}/{name}/bias": _one("l n h", "(n h)", f"{_VISION}.self_attn.{name[0]}_proj.bias")
+        for name in ("query", "key", "value")
+    },
+    f"{_ATTN}/out/kernel": _one("l n h d", "d (n h)", f"{_VISION}.self_attn.out_proj.weight"),
+    f"{_ATTN}/out/bias": _one("l d", "d", f"{_VISION}.self_attn.out_proj.bias"),
+    f"{_BLOCK}/MlpBlock_0/Dense_0/kernel": _one("l d f", "f d", f"{_VISION}.mlp.fc1.weight"),
+    f"{_BLOCK}/MlpBlock_0/Dense_0/bias": _one("l f", "f", f"{_VISION}.mlp.fc1.bias"),
+    f"{_BLOCK}/MlpBlock_0/Dense_1/kernel": _one("l f d", "d f", f"{_VISION}.mlp.fc2.weight"),
+    f"{_BLOCK}/MlpBlock_0/Dense_1/bias": _one("l d", "d", f"{_VISION}.mlp.fc2.bias"),
+    "img/Transformer/encoder_norm/scale": _one("d", "d", "vision_tower.post_layernorm.weight"),
+    "img/Transformer/encoder_norm/bias": _one("d", "d", "vision_tower.post_layernorm.bias"),
+    "img/head/kernel": _one("d f", "f d", "multi_modal_projector.linear.weight"),
+    "img/head/bias": _one("f", "f", "multi_modal_projector.linear.bias"),
+    "llm/embedder/input_embedding": _one("v d", "v d", EMBEDDING),
+    "llm/layers/attn/q_einsum/w": _one("l n d h", "(n h) d", f"{_TEXT}.self_attn.q_proj.weight"),
+    "llm/layers/attn/kv_einsum/w": _one(
+        "l c k d h", "(k h) d", *(f"{_TEXT}.self_attn.{name}_proj.weight" for name in "kv")
+    ),
+    "llm/layers/attn/qkv_einsum/w": _one(
+        "l c n d h", "(n h) d", *(f"{_TEXT}.self_attn.{name}_proj.weight" for name in "qkv")
+    ),
+    "llm/layers/attn/attn_vec_einsum/w": _one("l n h d", "d (n h)", f"{_TEXT}.self_attn.o_proj.weight"),
+    "llm/layers/mlp/gating_einsum": _one(
+        "l c d f", "f d", *(f"{_TEXT}.mlp.{name}_proj.weight" for name in ("gate", "up"))
+    ),
+    "llm/layers/mlp/linear": _one("l f d", "d f", f"{_TEXT}.mlp.down_proj.weight"),
+    "llm/layers/pre_attention_norm/scale": _one("l d", "d", f"{_TEXT}.input_layernorm.weight"),
+    "llm/final_norm/scale": _one("d", "d", "language_model.norm.weight"),
+}
+# transformers calls Gemma 1's norm before the MLP by the name that Gemma 2 has for the norm after attention.
+_GEMMA_1 = {"llm/layers/pre_ffw_norm/scale": _one("l d", "d", f"{_TEXT}.post_attention_layernorm.weight")}
+_GEMMA_2 = {
+    "llm/layers/post_attention_norm/scale": _one("l d", "d", f"{_TEXT}.post_attention_layernorm.weight"),
+    "llm/layers/pre_ffw_norm/scale": _one("l d", "d", f"{_TEXT}.pre_feedforward_layernorm.weight"),
+    "llm/layers/post_ffw_norm/scale": _one("l d", "d", f"{_TEXT}.post_feedforward_layernorm.weight"),
+}
+
+
+def places(leaves: Iterable[str]) -> dict[str, Place]:
+    """Returns the place in transformers of each leaf of a PaliGemma, 1 or 2.
+
+    Raises:
+        ValueError: if a leaf is not PaliGemma's.
+    """
+    leaves = list(leaves)
+    gemma = _GEMMA_2 if any(name in leaves for name in _GEMMA_2 if "/post_" in name) else _GEMMA_1
+    table = _PLACES | gemma
+    if unknown := [name for name in leaves if name not in table]:
+        raise ValueError(f"transformers' PaliGemma has no place for the leaves {unknown}.")
+    return {name: table[name] for name in leaves}
+
+
+def canonical(name: str) -> str:
+    """Returns the canonical form of a weight's name, whichever version of transformers wrote it.
+
+    >>> canonical("language_model.model.layers.3.mlp.up_proj.weight")
+    'language_model.layers.3.mlp.up_proj.weight'
+    >>> canonical("model.vision_tower.vision_model.post_layernorm.bias")
+    'vision_tower.post_layernorm.bias'
+    """
+    name = name.removeprefix("model.")
+    for old, new in (
+        ("language_model.model.", "language_model."),
+        ("language_model.lm_head.", "lm_head."),
+        ("vision_tower.vision_model.", "vision_tower."),
+    ):
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
+
+
+def hub_name(name: str) -> str:
+    """Returns the name that files on the Hub have, which every version of transformers loads.
+
+    >>> hub_name("language_model.norm.weight"), hub_name("vision_tower.post_layernorm.bias")
+    ('language_model.model.norm.weight', 'vision_tower.vision_model.post_layernorm.bias')
+    """
+    for old, new in (("language_model.", "language_model.model."), ("vision_tower.", "vision_tower.vision_model.")):
+        if name.startswith(old):
+            return new + name.removeprefix(old)
+    return name
+
+
+def module_name(name: str) -> str:
+    """Returns the name in transformers 4.52's module tree, in which adapters are written: every later version maps it.
+
+    >>> module_name("vision_tower.encoder.layers.0.mlp.fc1")
+    'model.vision_tower.vision_model.encoder.layers.0.mlp.fc1'
+    """
+    if name.startswith("vision_tower."):
+        name = "vision_tower.vision_model." + name.removeprefix("vision_tower.")
+    return f"model.{name}"
+
+
+def tensor_shape(place: Place, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the shape of each tensor of a leaf that has this shape."""
+    sizes = axis_sizes(place, shape)
+    groups = re.findall(r"\([^)]*\)|\S+", place.theirs)
+    return tuple(int(np.prod([sizes[axis] for axis in group.strip("()").split()])) for group in groups)
+
+
+def unfold(place: Place, shape: tuple[int, ...], sizes: Mapping[str, int]) -> dict[str, int] | None:
+    """Returns {axis: size} of a tensor with this shape, heads split as in `sizes`; None if they cannot be."""
+    groups = re.findall(r"\([^)]*\)|\S+", place.theirs)
+    if len(groups) != len(shape):
+        return None
+    found: dict[str, int] = {}
+    for group, size in zip(groups, shape, strict=True):
+        axes = group.strip("()").split()
+        if len(axes) > 1 and size != int(np.prod([sizes[axis] for axis in axes])):
+            return None
+        found |= {axis: sizes[axis] for axis in axes} if len(axes) > 1 else {axes[0]: size}
+    return found
+
+
+def axis_sizes(place: Place, shape: tuple[int, ...]) -> dict[str, int]:
+    """Returns {axis: size} of a leaf."""
+    return dict(zip(place.ours.split(), shape, strict=True))
+
+
+def from_tensor(place: Place, tensor: np.ndarray, sizes: Mapping[str, int]) -> np.ndarray:
+    """Returns a tensor as the part of the leaf that it fills; a view where possible. `sizes` needs the folded axes."""
+    folded = {axis: sizes[axis] for group in re.findall(r"\(([^)]*)\)", place.theirs) for axis in group.split()}
+    return rearrange(tensor, f"{place.theirs} -> {place.part}", **folded)
+
+
+def to_tensor(place: Place, part: np.ndarray) -> np.ndarray:
+    """Returns one part of a leaf as transformers' tensor; a view where possible."""
+    return rearrange(part, f"{place.part} -> {place.theirs}")
+
+
+def parts(place: Place, layers: int) -> Iterator[tuple[tuple[int, ...], str]]:
+    """Yields (index into the leaf, canonical name) of each tensor; `layers` is the length of the leaf's layer axis."""
+    for layer in range(layers if place.layered else 1):
+        for number, name in enumerate(place.names):
+            index = ((layer,) if place.layered else ()) + ((number,) if STACKED in place.ours.split() else ())
+            yield index, name.replace(LAYER, str(layer))
+
+
+def tensors(leaf: Any, place: Place) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields (canonical name, tensor) of every tensor that a leaf becomes."""
+    for index, name in parts(place, leaf.shape[0] if place.layered else 1):
+        yield name, to_tensor(place, leaf[index] if index else leaf)

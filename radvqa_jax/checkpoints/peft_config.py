@@ -1,0 +1,90 @@
+"""PEFT's `adapter_config.json`: what of it is understood, what is refused and why, and the targets that are written."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+MERGE = "Merge the adapter into its base with PEFT (merge_and_unload) and give the merged folder as model.checkpoint."
+
+# Understood, or without influence on what the adapter computes.
+_KNOWN = {
+    "peft_type", "task_type", "base_model_name_or_path", "revision", "auto_mapping", "peft_version", "inference_mode",
+    "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "lora_dropout", "bias", "modules_to_save",
+    "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "init_lora_weights", "runtime_config",
+    "loftq_config", "eva_config", "corda_config", "lora_ga_config", "ensure_weight_tying", "inject_adapter_in_model",
+    # What they belong to is refused or absent: `megatron_config`, `use_qalora`.
+    "megatron_core", "qalora_group_size",
+}  # fmt: skip
+
+# What would change the result and has no equal here -> why.
+_REFUSED = {
+    "use_dora": "DoRA rescales every column of the merged weight, which an adapter here does not",
+    "modules_to_save": "whole modules were trained beside the factors, and they would be lost",
+    "fan_in_fan_out": "the base stores its weights transposed, which PaliGemma does not",
+    "lora_bias": "the factors have a bias, which adapters here do not have",
+    "layer_replication": "layers of the base are used more than once",
+    "trainable_token_indices": "rows of the embedding were trained, and they would be lost",
+    "target_parameters": "factors of bare parameters are not those of linear modules",
+    "use_qalora": "QALoRA pools the input of A",
+    "alora_invocation_tokens": "an activated LoRA acts on some tokens only",
+    "arrow_config": "Arrow chooses among several adapters",
+    "megatron_config": "the factors are those of Megatron's layers",
+    "use_bdlora": "block-diagonal factors are not plain ones",
+    "velora_config": "VeLoRA changes how the factors are trained and stored",
+    "monteclora_config": "the factors are random variables",
+}
+
+# Initialisations that move part of the base into the factors: on the untouched base the adapter means something else.
+_MOVES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+
+
+def check_config(config: Any, *, where: Path, projector: bool = False) -> None:
+    """Raises ValueError that names every setting which this project has no equal for, with the reason.
+
+    Args:
+        config: the parsed file.
+        where: the file, named in errors.
+        projector: accept a projector that was trained whole.
+    """
+    if not isinstance(config, Mapping) or (config.get("peft_type") == "LORA" and "r" not in config):
+        raise ValueError(f"{where} is no adapter_config.json of a LoRA: it must be an object with `peft_type` and `r`.")
+    if config.get("peft_type") != "LORA":
+        raise ValueError(f"{where} has peft_type={config.get('peft_type')!r}; only LORA adapters are read. {MERGE}")
+    reasons = []
+    for key, value in config.items():
+        if projector and key == "modules_to_save" and value == ["multi_modal_projector"]:
+            continue
+        if not value or value == "none":
+            continue
+        if key in _REFUSED:
+            reasons.append(f"{key}={value!r}: {_REFUSED[key]}")
+        elif key == "bias":
+            reasons.append(f"bias={value!r}: biases of the base were trained, and they would be lost")
+        elif key == "init_lora_weights" and str(value).lower().startswith(_MOVES_BASE):
+            reasons.append(f"init_lora_weights={value!r}: this initialisation changes the base that the factors add to")
+        elif key not in _KNOWN:
+            reasons.append(f"{key}={value!r}: this setting is not known here")
+    if reasons:
+        raise ValueError(f"{where} cannot be translated:\n  " + "\n  ".join(reasons) + f"\n{MERGE}")
+    for key in ("r", "lora_alpha"):
+        if not isinstance(config.get(key, 8), int | float) or config.get(key, 8) <= 0:
+            raise ValueError(f"{where}: {key}={config.get(key)!r} must be above 0.")
+
+
+def target_modules(modules: list[str]) -> str | list[str]:
+    """Returns `target_modules`: one regular expression that names exactly these modules, in every version's names.
+
+    A list of endings would be shorter, but `q_proj` alone means both towers. Without modules (a projector alone) PEFT
+    still wants some: an empty list.
+    """
+    kinds = sorted({re.sub(r"\.\d+\.", ".N.", module.removeprefix("model.")) for module in modules})
+    if not kinds:
+        return []
+    patterns = [
+        re.escape(kind)
+        .replace(r"\.N\.", r"\.\d+\.")
+        .replace(r"vision_tower\.vision_model", r"vision_tower(?:\.vision_model)?")
+        for kind in kinds
+    ]
+    return rf"(?:.*\.)?(?:{'|'.join(patterns)})"

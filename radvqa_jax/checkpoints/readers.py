@@ -1,0 +1,104 @@
+"""Open checkpoints as leaves of big_vision's tree, whichever format they are stored in.
+
+A reader first says what it holds, in terms of the leaves that are wanted, and then gives leaf by leaf. What fits, what
+may be adapted and what is an error is decided in big_vision.py, in the same way for every format.
+"""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+
+from radvqa_jax import files
+from radvqa_jax.checkpoints.npz import NpzReader, PathLike, count_nonfinite
+
+PREFIX = "params/"
+KIND = "a native big_vision .npz checkpoint (keys `params/img/…`, `params/llm/…`)"
+REMEDY = (
+    "Set model.checkpoint to the .npz file that belongs to model.variant, or to a Hugging Face folder or .safetensors "
+    "file; if it is that file, download it again."
+)
+
+
+class Held(NamedTuple):
+    """What a checkpoint holds, seen from the leaves that are wanted."""
+
+    leaves: dict[str, jax.ShapeDtypeStruct]  # big_vision's name -> shape in big_vision's layout, dtype in the file
+    extra: dict[str, jax.ShapeDtypeStruct]  # what belongs to no wanted leaf, under its name in the file
+    problems: dict[str, list[str]]  # kind -> lines about leaves that cannot be made from what is there
+    unused: tuple[str, ...]  # lines about what every PaliGemma ignores
+
+
+@runtime_checkable
+class Weights(Protocol):
+    """An open checkpoint; a context manager."""
+
+    path: Any  # of the file or folder
+    spare_rows: int  # of the vocabulary that may be left out at its end
+
+    def held(self, want: Mapping[str, Any]) -> Held:
+        """Returns what there is for these leaves (flat tree of shapes), without reading a value."""
+        ...
+
+    def read(self, name: str, target: Any) -> tuple[np.ndarray, int]:
+        """Returns (leaf, how many of its values are NaN or infinite).
+
+        The leaf has the shape that `held` told, and the target's dtype or the file's.
+        """
+        ...
+
+    def sha256(self) -> str:
+        """Returns the hash of the file, or one hash of all files."""
+        ...
+
+    def __enter__(self) -> "Weights": ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class NativeWeights:
+    """A native `.npz`: keys are leaf names, usually behind `params/`; other groups keep their full names."""
+
+    spare_rows = 0
+
+    def __init__(self, path: PathLike) -> None:
+        self._npz = NpzReader(path, kind=KIND, remedy=REMEDY)
+        self.path = self._npz.path
+        self._keys: dict[str, str] = {}
+        for key in self._npz.shapes:
+            name = key.removeprefix(PREFIX)
+            if name in self._keys:
+                self._npz.close()
+                raise ValueError(f"{self.path} is not {KIND}: it holds both {self._keys[name]!r} and {key!r}. {REMEDY}")
+            self._keys[name] = key
+
+    def __enter__(self) -> "NativeWeights":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._npz.close()
+
+    def leaves(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Returns {leaf name: shape and dtype in the file}."""
+        return {name: self._npz.shapes[key] for name, key in self._keys.items()}
+
+    def held(self, want: Mapping[str, Any]) -> Held:
+        """See Weights: leaves are stored as they are used."""
+        leaves = self.leaves()
+        extra = {name: leaf for name, leaf in leaves.items() if name not in want}
+        return Held({name: leaf for name, leaf in leaves.items() if name in want}, extra, {}, ())
+
+    def read(self, name: str, target: Any) -> tuple[np.ndarray, int]:
+        """See Weights: the dtype is the file's."""
+        host = self._npz.read(self._keys[name])
+        return host, count_nonfinite(host)
+
+    def sha256(self) -> str:
+        """Returns the hash of the file."""
+        return files.sha256(self.path)

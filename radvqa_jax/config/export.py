@@ -1,0 +1,26 @@
+"""What leaves the project: exported adapters and models, and converted checkpoints."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """mode=export: the adapter, or the base with it merged, in the format of another library."""
+
+    # peft: an adapter folder for transformers, vLLM, …; huggingface: a whole merged folder; big_vision: a merged npz.
+    format: Literal["peft", "huggingface", "big_vision"] = "huggingface"
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"  # of merged weights; adapters stay float32
+    base_name: str = ""  # how the base is called for whoever loads it: a Hub name or a folder; empty = model.checkpoint
+    shard_gb: float = 5.0  # gigabytes (1e9 bytes) of one file of a Hugging Face folder, at most
+    scores: str = ""  # scores.json whose figures the model card shows
+    datasets: tuple[str, ...] = ()  # that the card names; empty = those of this configuration's stages
+
+
+@dataclass(frozen=True)
+class ConvertConfig:
+    """mode=convert: model.checkpoint in the other format, unchanged."""
+
+    format: Literal["huggingface", "big_vision"] = "huggingface"
+    dtype: Literal["", "bfloat16", "float16", "float32"] = ""  # empty = the checkpoint's own, bit for bit
+    shard_gb: float = 5.0  # as export.shard_gb

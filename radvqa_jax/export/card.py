@@ -1,0 +1,73 @@
+"""The model card of an export: what it is, what it was made of, under which terms, and how it scored."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+
+from radvqa_jax import files
+
+TEMPLATE = Path(__file__).parent / "templates" / "card.md"
+BUILDERS = Path(__file__).parents[2] / "tfds_builders"
+UNKNOWN_LICENCE = "its README names no licence; see its authors"
+
+
+class Card(NamedTuple):
+    """What a card says."""
+
+    title: str
+    format: str  # peft, huggingface or big_vision
+    base: str  # name of the base checkpoint
+    base_sha256: str
+    variant: str
+    resolution: int  # pixels
+    prompt: str
+    dtype: str
+    recipe: Sequence[str]  # lines
+    datasets: Sequence[tuple[str, str]]  # (name, licence)
+    scores: Sequence[Mapping[str, Any]]  # name, value, n, interval
+    check: str  # how the export was verified
+    notes: Sequence[str]
+    version: str  # of radvqa_jax
+
+
+def licence_of(dataset: str) -> str:
+    """Returns what the data set's README says under `Licence`, as one line."""
+    readme = BUILDERS / dataset / "README.md"
+    if not readme.is_file():
+        return UNKNOWN_LICENCE
+    _, _, rest = readme.read_text(encoding="utf-8").partition("\n## Licence\n")
+    text = " ".join(rest.partition("\n## ")[0].split())
+    return text or UNKNOWN_LICENCE
+
+
+def read_scores(path: str) -> list[dict[str, Any]]:
+    """Returns the overall cells of a scores.json: (run, value, n, interval) for each run in it.
+
+    Raises:
+        ValueError: if it is no scores.json of this project, or a score in it has no n.
+    """
+    text = files.read_json(path)
+    runs = text.get("runs") if isinstance(text, dict) else None
+    if not isinstance(runs, dict) or not runs:
+        raise ValueError(
+            f"{path} is no scores.json: it has no `runs`. Give the file that mode=score or mode=job wrote."
+        )
+    found = []
+    for name, cells in runs.items():
+        overall = cells.get("overall") if isinstance(cells, dict) else None
+        if overall is None or overall.get("value") is None:
+            continue  # nothing was scored; a card says nothing then
+        if not isinstance(overall.get("n"), int):
+            raise ValueError(f"{path}: runs.{name}.overall has no n. A score without its number of rows is not shown.")
+        found.append({"name": name, **{key: overall.get(key) for key in ("value", "n", "interval")}})
+    return found
+
+
+def render(card: Card) -> str:
+    """Returns the card as Markdown with the metadata block that the Hub reads."""
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(card=card)

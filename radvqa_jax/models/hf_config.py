@@ -1,0 +1,256 @@
+"""transformers' `config.json` of a PaliGemma: read as sizes of this project's model, and written for one.
+
+Pure: dictionaries in and out. What this project's model does not have (another activation, another rotary base, untied
+embeddings) is refused by name rather than ignored.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from radvqa_jax.models.variants import VARIANTS, GemmaConfig, SiglipConfig, Variant
+
+ROW_MULTIPLE = 64  # the Hub's files pad the vocabulary to a multiple of it, after a row for `<image>`
+MAX_POSITIONS = 8192
+
+# What config.json means where it says nothing: the defaults of transformers' configuration classes.
+_VISION_DEFAULTS = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "num_channels": 3,
+    "image_size": 224,
+    "patch_size": 16,
+    "hidden_act": "gelu_pytorch_tanh",
+    "layer_norm_eps": 1e-6,
+}
+_TEXT_DEFAULTS = {
+    "gemma": {
+        "vocab_size": 256_000,
+        "hidden_size": 3072,
+        "intermediate_size": 24_576,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 16,
+        "head_dim": 256,
+    },
+    "gemma2": {
+        "vocab_size": 256_000,
+        "hidden_size": 2304,
+        "intermediate_size": 9216,
+        "num_hidden_layers": 26,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "query_pre_attn_scalar": 256,
+        "attn_logit_softcapping": 50.0,
+        "final_logit_softcapping": 30.0,
+    },
+}
+_GELU = ("gelu_pytorch_tanh", "gelu_fast", "gelu")  # `gelu` in an old Gemma config means the tanh form, too
+
+
+def variant_of(config: Mapping[str, Any], *, what: str) -> Variant:
+    """Returns the model that a config.json describes: a released one if it is one, with its own vocabulary.
+
+    Args:
+        config: the parsed file.
+        what: the file, named in errors.
+
+    Raises:
+        ValueError: if it is not PaliGemma's, or describes a model that this project does not have.
+    """
+    if config.get("model_type") != "paligemma":
+        raise ValueError(
+            f"{what} has model_type={config.get('model_type')!r}, and this project has 'paligemma' (1 and 2). Give a "
+            "PaliGemma folder."
+        )
+    text, vision = dict(config.get("text_config") or {}), dict(config.get("vision_config") or {})
+    kind = text.get("model_type", "gemma")
+    if kind not in _TEXT_DEFAULTS:
+        raise ValueError(f"{what}: text_config.model_type={kind!r} must be 'gemma' or 'gemma2'.")
+    text, vision = _TEXT_DEFAULTS[kind] | _given(text), _VISION_DEFAULTS | _given(vision)
+    _refuse_other_models(config, text, vision, what=what)
+    img = SiglipConfig(
+        width=vision["hidden_size"],
+        depth=vision["num_hidden_layers"],
+        mlp_dim=vision["intermediate_size"],
+        num_heads=vision["num_attention_heads"],
+        patch=vision["patch_size"],
+    )
+    gemma2 = kind == "gemma2"
+    scale = float(text["query_pre_attn_scalar"]) ** -0.5 if gemma2 else 0.0
+    llm = GemmaConfig(
+        width=text["hidden_size"],
+        depth=text["num_hidden_layers"],
+        mlp_dim=text["intermediate_size"],
+        num_heads=text["num_attention_heads"],
+        num_kv_heads=text["num_key_value_heads"],
+        head_dim=text["head_dim"],
+        vocab_size=_own_rows(config, text["vocab_size"]),
+        query_scale=0.0 if scale == float(text["head_dim"]) ** -0.5 else scale,
+        attn_softcap=float(text["attn_logit_softcapping"] or 0) if gemma2 else 0.0,
+        final_softcap=float(text["final_logit_softcapping"] or 0) if gemma2 else 0.0,
+        post_norms=gemma2,
+    )
+    found = Variant(img, llm, vision["image_size"])
+    return next((known for known in VARIANTS.values() if same_model(known, found)), found)
+
+
+def same_model(one: Variant, other: Variant) -> bool:
+    """Returns whether two variants are the same model: all sizes, but for spare rows of the vocabulary.
+
+    How attention is computed and the final cap of decoding, which no checkpoint tells, do not count.
+    """
+    rows = abs(one.llm.vocab_size - other.llm.vocab_size)
+    return rows <= ROW_MULTIPLE and _sizes(one) == _sizes(other)
+
+
+def differences(one: Variant, other: Variant) -> list[str]:
+    """Returns a line for each size in which two variants differ: `llm.width 2048 and 2304`."""
+    lines = []
+    for part, a, b in (("img", one.img, other.img), ("llm", one.llm, other.llm)):
+        for field in dataclasses.fields(a):
+            mine, theirs = getattr(a, field.name), getattr(b, field.name)
+            if mine != theirs and field.name not in ("kernel", "final_softcap"):
+                lines.append(f"{part}.{field.name} {mine} and {theirs}")
+    if one.resolution != other.resolution:
+        lines.append(f"resolution {one.resolution} and {other.resolution} px")
+    return lines
+
+
+def config_of(variant: Variant, *, image_token: int, dtype: str) -> dict[str, Any]:
+    """Returns the config.json of a model, for transformers 4.52 and later.
+
+    Args:
+        variant: its sizes.
+        image_token: the id of `<image>`; the vocabulary has rows for it, and padding, if it is not among its own.
+        dtype: of the stored weights.
+
+    Raises:
+        ValueError: if transformers has no such model.
+    """
+    img, llm = variant.img, variant.llm
+    _refuse_unknown_to_transformers(llm)
+    vision = {
+        "model_type": "siglip_vision_model",
+        "hidden_size": img.width,
+        "intermediate_size": img.mlp_dim,
+        "num_hidden_layers": img.depth,
+        "num_attention_heads": img.num_heads,
+        "image_size": variant.resolution,
+        "patch_size": img.patch,
+        "num_channels": 3,
+        "hidden_act": "gelu_pytorch_tanh",
+        "layer_norm_eps": 1e-6,
+        "projection_dim": llm.width,
+        "vision_use_head": False,  # the default adds a pooling head with random weights, which adapters then match
+    }
+    text: dict[str, Any] = {
+        "model_type": "gemma2" if llm.post_norms else "gemma",
+        "vocab_size": padded_rows(llm.vocab_size, image_token),
+        "hidden_size": llm.width,
+        "intermediate_size": llm.mlp_dim,
+        "num_hidden_layers": llm.depth,
+        "num_attention_heads": llm.num_heads,
+        "num_key_value_heads": llm.num_kv_heads,
+        "head_dim": llm.head_dim,
+        "hidden_act": "gelu_pytorch_tanh",
+        "hidden_activation": "gelu_pytorch_tanh",
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 10_000.0,
+        "max_position_embeddings": MAX_POSITIONS,
+        "num_image_tokens": variant.num_patches,
+        "tie_word_embeddings": True,
+    }
+    if llm.post_norms:
+        text |= {
+            "query_pre_attn_scalar": round((llm.query_scale or llm.head_dim**-0.5) ** -2),
+            "attn_logit_softcapping": llm.attn_softcap or None,
+            # None for the released sizes: transformers 5 applies it to every logit, and big_vision trains without.
+            "final_logit_softcapping": llm.final_softcap or None,
+            # Every layer attends to everything, as in the reference.
+            "layer_types": ["full_attention"] * llm.depth,
+            "sliding_window": MAX_POSITIONS,
+        }
+    return {
+        "architectures": ["PaliGemmaForConditionalGeneration"],
+        "model_type": "paligemma",
+        "torch_dtype": dtype,
+        "bos_token_id": 2,
+        "eos_token_id": 1,
+        "pad_token_id": 0,
+        "hidden_size": llm.width,
+        "projection_dim": llm.width,
+        "image_token_index": image_token,
+        "vocab_size": llm.vocab_size,  # without the rows of `<image>` and padding, which text_config counts
+        "tie_word_embeddings": True,
+        "text_config": text,
+        "vision_config": vision,
+    }
+
+
+def padded_rows(rows: int, image_token: int) -> int:
+    """Returns the rows of the stored vocabulary: as they are if `<image>` is among them, else padded as on the Hub.
+
+    >>> padded_rows(257_152, 257_152), padded_rows(320, 319)
+    (257216, 320)
+    """
+    return rows if image_token < rows else -(-(image_token + 1) // ROW_MULTIPLE) * ROW_MULTIPLE
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values that are set; some files write null where a default is meant."""
+    return {key: value for key, value in values.items() if value is not None or key.endswith("_logit_softcapping")}
+
+
+def _sizes(variant: Variant) -> Variant:
+    llm = variant.llm
+    scale = (
+        0.0 if abs((llm.query_scale or llm.head_dim**-0.5) - llm.head_dim**-0.5) < 1e-9 else round(llm.query_scale, 9)
+    )
+    llm = dataclasses.replace(llm, vocab_size=0, final_softcap=0.0, kernel="", query_scale=scale)
+    return Variant(dataclasses.replace(variant.img, kernel=""), llm, variant.resolution)
+
+
+def _own_rows(config: Mapping[str, Any], rows: int) -> int:
+    """Returns the rows of the vocabulary without `<image>` and padding, where config.json tells them apart."""
+    told = config.get("vocab_size", config.get("_vocab_size"))
+    return told if isinstance(told, int) and 0 <= rows - told <= ROW_MULTIPLE else rows
+
+
+def _refuse_other_models(
+    config: Mapping[str, Any], text: Mapping[str, Any], vision: Mapping[str, Any], *, what: str
+) -> None:
+    rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
+    activation = text.get("hidden_activation") or text.get("hidden_act") or _GELU[0]
+    checks: list[tuple[str, Any, tuple[Any, ...]]] = [
+        ("text_config.hidden_activation", activation, _GELU),
+        ("text_config.rms_norm_eps", text.get("rms_norm_eps", 1e-6), (1e-6,)),
+        ("text_config.rope_theta", text.get("rope_theta", rope.get("rope_theta", 10_000.0)), (10_000.0,)),
+        ("text_config.rope_type", rope.get("rope_type", rope.get("type", "default")), ("default",)),
+        ("text_config.attention_bias", text.get("attention_bias", False), (False,)),
+        ("tie_word_embeddings", config.get("tie_word_embeddings", True), (True, None)),
+        ("text_config.tie_word_embeddings", text.get("tie_word_embeddings", True), (True, None)),
+        ("vision_config.hidden_act", vision["hidden_act"], _GELU),
+        ("vision_config.layer_norm_eps", vision["layer_norm_eps"], (1e-6,)),
+        ("vision_config.num_channels", vision["num_channels"], (3,)),
+        ("quantization_config", config.get("quantization_config"), (None,)),
+    ]
+    for name, value, known in checks:
+        if value not in known:
+            raise ValueError(
+                f"{what}: {name}={value!r} is not what this project's PaliGemma computes ({known[0]!r}). Give a "
+                "checkpoint of the released architecture."
+            )
+
+
+def _refuse_unknown_to_transformers(llm: GemmaConfig) -> None:
+    plain_scale = abs((llm.query_scale or llm.head_dim**-0.5) - llm.head_dim**-0.5) < 1e-9
+    if not llm.post_norms and (llm.attn_softcap or not plain_scale):
+        raise ValueError(
+            f"transformers' Gemma 1 has no attention soft cap and scales by head_dim; this model has attn_softcap="
+            f"{llm.attn_softcap} and query_scale={llm.query_scale} without Gemma 2's norms. Export it as "
+            "export.format=big_vision."
+        )

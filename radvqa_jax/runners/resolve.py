@@ -1,0 +1,99 @@
+"""What a checkpoint says about itself: model.variant and model.tokenizer where the configuration leaves them open."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from radvqa_jax.checkpoints import big_vision
+from radvqa_jax.checkpoints.huggingface_weights import HuggingFaceWeights
+from radvqa_jax.config import Config
+from radvqa_jax.data.tokenizer import Tokenizer
+from radvqa_jax.files import read_json
+from radvqa_jax.models.hf_config import differences, same_model, variant_of
+from radvqa_jax.models.paligemma import abstract_params
+from radvqa_jax.models.variants import VARIANTS, get_variant, infer_variant, variant_name
+
+# Modes that load the checkpoint. The others may run where it is not.
+WITH_MODEL = frozenset(
+    ("train", "predict", "saliency", "saliency_quality", "ask", "ablations", "job", "convert", "export")
+)
+
+TOKENIZER, CONFIG = "tokenizer.model", "config.json"
+
+
+def resolve_model(config: Config) -> Config:
+    """Returns the configuration with model.variant and model.tokenizer filled in from the checkpoint.
+
+    Only headers are read. A checkpoint that is not there is left to whoever loads it.
+
+    Raises:
+        ValueError: if the checkpoint contradicts model.variant or model.tokenizer (both are named), or does not tell
+            what it is and model.variant is empty.
+    """
+    model = config.model
+    path = Path(model.checkpoint).expanduser()
+    if not model.checkpoint or not path.exists():
+        return config
+    is_native = path.is_file() and path.suffix != ".safetensors"
+    variant = _native_variant(path, model.variant) if is_native else _folder_variant(path, model.variant)
+    tokenizer = model.tokenizer if is_native else _folder_tokenizer(path, model.tokenizer)
+    return replace(config, model=replace(model, variant=variant, tokenizer=tokenizer))
+
+
+def _native_variant(path: Path, given: str) -> str:
+    if given:
+        return given  # a leaf that does not fit is listed when it is loaded
+    shapes = big_vision.read_shapes(path)
+    found = infer_variant(shapes, gemma2="llm/layers/post_attention_norm/scale" in shapes)
+    return variant_name(next((known for known in VARIANTS.values() if same_model(known, found)), found))
+
+
+def _folder_variant(path: Path, given: str) -> str:
+    described = (path if path.is_dir() else path.parent) / CONFIG
+    if described.is_file():
+        text = read_json(described)
+        if not isinstance(text, dict):
+            raise ValueError(f"{described} must hold a JSON object. Give a whole Hugging Face folder.")
+        found = variant_of(text, what=str(described))
+        if given and not same_model(get_variant(given), found):
+            lines = "; ".join(differences(get_variant(given), found))
+            raise ValueError(
+                f"model.variant={given} and model.checkpoint={path} contradict each other: {lines}. Leave "
+                "model.variant empty to take what the checkpoint is; model.resolution sets another image size."
+            )
+        return given or variant_name(found)
+    if given:
+        return given
+    with HuggingFaceWeights(path) as weights:
+        found = _match(weights)
+    if found is None:
+        raise ValueError(
+            f"{path} has no {CONFIG} beside it, and its shapes are those of no known model. Set model.variant to one "
+            f"of {', '.join(VARIANTS)}, or give the whole Hugging Face folder."
+        )
+    return found
+
+
+def _match(weights: HuggingFaceWeights) -> str | None:
+    """Returns the name of the known model whose leaves these tensors are; spare rows of the vocabulary do not count."""
+    for name, variant in VARIANTS.items():
+        abstract = abstract_params(variant)
+        held = weights.held(abstract)
+        rows = {leaf: (held.leaves[leaf].shape, abstract[leaf].shape) for leaf in held.leaves}
+        spare = [have[0] - want[0] for have, want in rows.values() if have != want]
+        if not held.problems and set(rows) == set(abstract) and spare in ([], [weights.spare_rows]):
+            return name
+    return None
+
+
+def _folder_tokenizer(path: Path, given: str) -> str:
+    own = (path if path.is_dir() else path.parent) / TOKENIZER
+    if not own.is_file():
+        return given
+    if not given:
+        return str(own)
+    if not Path(given).expanduser().is_file() or Tokenizer(given).same_as(Tokenizer(own)):
+        return given
+    raise ValueError(
+        f"model.tokenizer={given} and {own} have different tokens. Leave model.tokenizer empty to take the one that "
+        "came with model.checkpoint, or give a checkpoint that was trained with the other."
+    )

@@ -1,0 +1,188 @@
+"""scripts/check_endpoint.py against `transformers serve` with an exported model, and its parts alone."""
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from radvqa_jax.checkpoints import big_vision
+from radvqa_jax.config import EMBEDDED, DecodeConfig, ExportConfig, LoraConfig
+from radvqa_jax.data.image import resize_image
+from radvqa_jax.data.packing import pack_prompt
+from radvqa_jax.data.tokenizer import Tokenizer
+from radvqa_jax.decoding.decode import decode
+from radvqa_jax.export.card import Card
+from radvqa_jax.export.export import Source, export_model
+from radvqa_jax.export.merged import Merge
+from radvqa_jax.files import read_json, write_jsonl
+from radvqa_jax.models.paligemma import PaliGemma, abstract_params
+from radvqa_jax.models.variants import get_variant
+from radvqa_jax.schema import Batch, Record
+
+QUESTIONS = ("what shape is it?", "where is the circle?", "is there a square?")
+
+
+@pytest.fixture(scope="module")
+def script(repo: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("check_endpoint", repo / "scripts" / "check_endpoint.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def record(number: int, answer: str, token_ids: list[int] | None = None, *, prompt: str = "answer en x") -> Record:
+    ids = [token_ids] if token_ids is not None else []
+    return Record(f"q{number}", f"i{number}", "x", "y", [answer], prompt=prompt, token_ids=ids)
+
+
+def test_the_first_token_that_differs(script: ModuleType, golden: Path) -> None:
+    tokenizer = Tokenizer(golden / "tiny_tokenizer.model")
+    ours = tokenizer.encode("left lung")
+    assert script.first_difference(tokenizer, ours, "left lung ") == (-1, "", "")
+    position, mine, theirs = script.first_difference(tokenizer, ours, "left")
+    assert (
+        position == len(tokenizer.encode("left")) and theirs == script.END and mine == tokenizer.piece(ours[position])
+    )
+    assert script.first_difference(tokenizer, ours, "right lung")[0] == 0
+    assert script.first_difference(tokenizer, ours, "")[0] == 0
+    kept = record(0, "left lung", [*ours, tokenizer.eos])
+    assert script.our_tokens(tokenizer, kept) == ours == script.our_tokens(tokenizer, record(0, "left lung"))
+
+
+def test_agreement_has_n_and_an_interval_and_names_the_places(script: ModuleType) -> None:
+    same = [script.Compared(f"q{i}", f"i{i}", "a", "a", -1, "", "") for i in range(3)]
+    other = script.Compared("q9", "i9", "yes", "no", 0, "yes", "no")
+    text = script.report([*same, other])
+    assert text.startswith("3 of 4 answers agree token by token: 75.0% (")
+    assert "first difference at token: 0 (1x)" in text and "q9: token 0 is 'yes' here and 'no' there" in text
+
+
+def test_images_are_found_by_id_and_never_outside_the_folder(script: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("in/a.png", "in/b.png", "in/b.jpg", "c.png"):
+        (tmp_path / name).touch()
+    assert script.find_image(tmp_path / "in", "a").name == "a.png" == script.find_image(tmp_path / "in", "a.png").name
+    with pytest.raises(FileNotFoundError, match="holds 2 images called b"):
+        script.find_image(tmp_path / "in", "b")
+    with pytest.raises(ValueError, match="leads out of"):
+        script.find_image(tmp_path / "in", "../c")
+
+
+def test_another_machine_must_be_allowed(repo: Path, tmp_path: Path) -> None:
+    command = [sys.executable, repo / "scripts" / "check_endpoint.py", "--predictions", "x", "--images", "x"]
+    command += ["--tokenizer", "x", "--base-url", "https://example.org/v1", "--model", "x"]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(repo)}, capture_output=True, text=True)
+    assert done.returncode == 2 and "--allow-remote allows it" in done.stderr
+
+
+class Served(NamedTuple):
+    url: str
+    model: Path  # the exported folder, which is the model's name, too
+    images: Path
+    predictions: Path
+    records: list[Record]
+
+
+def answer(variant: Any, params: Any, tokenizer: Tokenizer, image: np.ndarray, number: int) -> Record:
+    """Returns our own greedy answer, in float32."""
+    prompt = f"answer en {QUESTIONS[number]}"
+    packed = {name: value[None] for name, value in pack_prompt(tokenizer, prompt, seq_len=32).items()}
+    batch = Batch(image=resize_image(image, variant.resolution)[None], mask_example=np.ones(1, bool), **packed)
+    config = DecodeConfig(max_new_tokens=8)
+    model = PaliGemma(variant)
+    out = decode(model, params, batch, jax.random.key(0), config=config, eos=tokenizer.eos, pad=tokenizer.pad)
+    ids = np.asarray(out.tokens)[0, 0].tolist()
+    ended = ids.index(tokenizer.eos) + 1 if tokenizer.eos in ids else len(ids)
+    return record(number, tokenizer.decode(ids), ids[:ended], prompt=prompt)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    if importlib.util.find_spec("fastapi") is None:
+        pytest.skip("transformers cannot serve: pip install -e '.[judge-test]'")
+    root = tmp_path_factory.mktemp("served")
+    variant, tokenizer = get_variant("tiny"), Tokenizer(EMBEDDED / "tokenizer.model")
+    abstract = abstract_params(variant)
+    merge = Merge(EMBEDDED / "tiny_paligemma.npz", abstract, {}, None)
+    source = Source(merge, LoraConfig(), variant, tokenizer, "answer en {question}", 8)
+    card = Card("t", "f", "b", "", "tiny", 112, "p", "float32", [], [], [], "", [], "0")
+    export_model(source, root / "model", config=ExportConfig(dtype="float32"), card=card)
+    params = big_vision.load(root / "model", abstract)[0]
+    (root / "images").mkdir()
+    records = []
+    for number in range(len(QUESTIONS)):
+        image = np.random.default_rng(number).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+        Image.fromarray(image).save(root / "images" / f"i{number}.png")
+        with jax.default_matmul_precision("highest"):
+            records.append(answer(variant, params, tokenizer, image, number))
+    write_jsonl(root / "predictions.jsonl", [row.to_json() for row in records])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [Path(sys.executable).with_name("transformers"), "serve", root / "model", "--host", "127.0.0.1"]
+    command += ["--device", "cpu", "--dtype", "float32", "--port", str(port)]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(root / "hub")}
+    with (root / "serve.log").open("wb") as file:
+        server = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
+    try:
+        wait(f"http://127.0.0.1:{port}/health", server, root / "serve.log")
+        yield Served(
+            f"http://127.0.0.1:{port}/v1", root / "model", root / "images", root / "predictions.jsonl", records
+        )
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(900):
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except (urllib.error.URLError, OSError):
+            assert server.poll() is None, log.read_text(encoding="utf-8", errors="replace")[-2000:]
+            time.sleep(0.2)  # another process starts; there is nothing of ours to wait on
+    raise AssertionError(f"no server at {url}: {log.read_text(errors='replace')[-2000:]}")
+
+
+def run(repo: Path, served: Served, predictions: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, repo / "scripts" / "check_endpoint.py", "--predictions", predictions]
+    command += ["--images", served.images, "--tokenizer", served.model / "tokenizer.model", "--base-url", served.url]
+    command += ["--model", served.model, "--max-tokens", "8", "--resolution", "112", "--out", out]
+    environment = os.environ | {"PYTHONPATH": str(repo)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.torch
+def test_transformers_serve_answers_as_we_do(repo: Path, served: Served, tmp_path: Path) -> None:
+    done = run(repo, served, served.predictions, tmp_path / "out.json")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith("3 of 3 answers agree token by token: 100.0% ("), done.stdout
+    rows = read_json(tmp_path / "out.json")["answers"]
+    assert [row["theirs"] for row in rows] == [row["ours"] for row in rows] and all(row["ours"] for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.torch
+def test_an_answer_that_is_not_ours_is_named(repo: Path, served: Served, tmp_path: Path) -> None:
+    first = served.records[0]
+    tokens = [7, *first.token_ids[0][1:]]
+    write_jsonl(tmp_path / "other.jsonl", [first._replace(token_ids=[tokens]).to_json()])
+    done = run(repo, served, tmp_path / "other.jsonl", tmp_path / "out.json")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "0 of 1 answers agree" in done.stdout and "q0: token 0 is" in done.stdout
