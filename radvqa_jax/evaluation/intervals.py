@@ -2,17 +2,24 @@
 
 Questions about one image are not independent: an interval over questions would be too narrow. Here an image with all
 its questions is drawn, with replacement (cluster bootstrap: Davison & Hinkley 1997, §3.8), and the percentiles of the
-resampled mean are the interval. Letters of this module: n questions, m values of each, k kinds of image, r resamples.
+resampled mean are the interval. Where few images are there (below `FEW_IMAGES`), or few differ from the rest (below
+`FEW_ODD`; 59 of 60 right, for instance), resampling cannot show what was not seen, and is too narrow. Then the interval
+comes from the beta distribution (Clopper & Pearson 1934) over an effective number of questions (Korn & Graubard 1998),
+or from Student's t. Letters of this module: n questions, m values of each, k kinds of image, r resamples.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy import stats
 
 LEVEL = 0.95
 PERCENTILES = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+FEW_IMAGES = 30
+FEW_ODD = 10  # images that differ from the commonest kind
+_RARE = 5  # below it what is seen of the images' own effect is no guide: an image counts as one question
 _CHUNK = 4_000_000  # drawn counts held at a time: 32 MB
 
 
@@ -62,6 +69,76 @@ def resampled_sums(
     return _resample(kinds, multiplicity, resamples=resamples, seed=seed)
 
 
+def interval_kind(
+    kinds: Float[np.ndarray, "k m"], multiplicity: Float[np.ndarray, " k"], *, binary: bool
+) -> Literal["same", "rare", "beta", "t", "bootstrap"]:
+    """Returns which interval suits images of these kinds (sum, number of questions): see the module's first lines.
+
+    - `same`: every image has the same mean.
+    - `rare`: fewer than five images differ from the commonest mean. Beta distribution, an image counts as one question.
+    - `beta`: right and wrong on few images, or few that differ. Beta distribution over the effective number.
+    - `t`: other values on few images. Student's t with the variance between images.
+    - `bootstrap`: anything else.
+    """
+    means, which = np.unique(kinds[:, 0] / kinds[:, 1], return_inverse=True)
+    counts = np.bincount(which, weights=multiplicity)
+    n_images, odd = counts.sum(), counts.sum() - counts.max()
+    if len(means) == 1:
+        return "same"
+    if odd < _RARE and n_images > odd + 2:
+        return "rare"
+    if binary and (odd < FEW_ODD or n_images < FEW_IMAGES):
+        return "beta"
+    return "t" if n_images < FEW_IMAGES else "bootstrap"
+
+
+def _variance(kinds: Float[np.ndarray, "k m"], multiplicity: Float[np.ndarray, " k"]) -> float:
+    """Returns the variance of the mean over questions, from how images differ (ratio estimator)."""
+    sums, sizes, n_images = kinds[:, 0], kinds[:, 1], multiplicity.sum()
+    total = multiplicity @ sizes
+    residual = sums - sizes * (multiplicity @ sums) / total
+    return float(multiplicity @ residual**2 / total**2 * n_images / (n_images - 1))
+
+
+def _beta(
+    kinds: Float[np.ndarray, "k m"],
+    multiplicity: Float[np.ndarray, " k"],
+    *,
+    bounds: tuple[float, float],
+    rare: bool,
+) -> tuple[float, float]:
+    """Returns the Clopper-Pearson interval over the effective number of questions.
+
+    That is the number of independent ones whose mean would vary as much, less what estimating it from few images costs
+    (Student's t against the normal), and at most all questions. For values that are not just right or wrong the
+    binomial is the widest distribution of their mean.
+    """
+    low, high = bounds
+    n, n_images = float(multiplicity @ kinds[:, 1]), float(multiplicity.sum())
+    value = (float(multiplicity @ kinds[:, 0]) / n - low) / (high - low)
+    variance = _variance(kinds, multiplicity) / (high - low) ** 2
+    cost = float(stats.norm.ppf(PERCENTILES[1]) / stats.t.ppf(PERCENTILES[1], n_images - 1)) ** 2
+    effective = min(n, value * (1 - value) / variance * cost)
+    effective = min(effective, n_images) if rare else effective
+    found = _clopper_pearson(value * effective, effective)
+    return low + (high - low) * found[0], low + (high - low) * found[1]
+
+
+def _clopper_pearson(count: float, n: float) -> tuple[float, float]:
+    """Returns the exact binomial interval; both numbers may be fractions."""
+    low = float(stats.beta.ppf(PERCENTILES[0], count, n - count + 1)) if count > 0 else 0.0
+    high = float(stats.beta.ppf(PERCENTILES[1], count + 1, n - count)) if count < n else 1.0
+    return low, high
+
+
+def _rare_difference(values: Float[np.ndarray, " n"], n_images: int, *, scale: float) -> tuple[float, float]:
+    """Returns an interval for a difference that few images show: from the exact ones of its gains and its losses."""
+    share = n_images / len(values) / scale
+    gain = _clopper_pearson(float(values.clip(min=0).sum()) * share, n_images)
+    loss = _clopper_pearson(float(-values.clip(max=0).sum()) * share, n_images)
+    return scale * (gain[0] - loss[1]), scale * (gain[1] - loss[0])
+
+
 def mean_interval(
     values: Float[np.ndarray, " n"],
     image_ids: Sequence[str] | np.ndarray,
@@ -73,9 +150,8 @@ def mean_interval(
     """Returns the mean of `values` and its 95 % interval by bootstrap over images.
 
     With fewer than two images there is no interval. If every image has the same mean (all right, for instance), the
-    bootstrap has no width; then the exact binomial (Clopper-Pearson) bound over images is given: at least the share
-    q = 0.025^(1 / n_images) of images is like those seen, and the rest may be anything in `bounds`. With few images
-    (below about 20) a percentile interval is somewhat too narrow; n_images stands beside it for that reason.
+    exact binomial (Clopper-Pearson) bound over images is given: at least the share q = 0.025^(1 / n_images) of images
+    is like those seen, and the rest may be anything in `bounds`. `interval_kind` says what else is used when.
 
     Args:
         values: one number a question, within `bounds`.
@@ -94,9 +170,17 @@ def mean_interval(
     value, n_images = float(values.mean()), int(multiplicity.sum())
     if n_images < 2:
         return Estimate(value, None, len(values), n_images)
-    if np.ptp(kinds[:, 0] / kinds[:, 1]) == 0:
+    kind = interval_kind(kinds, multiplicity, binary=bounds == (0.0, 1.0) and bool(np.isin(values, (0, 1)).all()))
+    if kind == "same":
         share = PERCENTILES[0] ** (1 / n_images)
         low, high = (share * value + (1 - share) * bound for bound in bounds)
+    elif kind == "rare" and bounds[0] < 0:
+        low, high = _rare_difference(values, n_images, scale=max(-bounds[0], bounds[1]))
+    elif kind in ("rare", "beta"):
+        low, high = _beta(kinds, multiplicity, bounds=bounds, rare=kind == "rare")
+    elif kind == "t":
+        reach = float(stats.t.ppf(PERCENTILES[1], n_images - 1)) * _variance(kinds, multiplicity) ** 0.5
+        low, high = max(bounds[0], value - reach), min(bounds[1], value + reach)
     else:
         totals = _resample(kinds, multiplicity, resamples=resamples, seed=seed)
         low, high = np.quantile(totals[:, 0] / totals[:, 1], PERCENTILES)

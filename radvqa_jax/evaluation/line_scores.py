@@ -20,6 +20,7 @@ OUTCOMES: tuple[rules.Outcome, ...] = ("correct", "incorrect", "unparsed")
 SHOWN = 1000  # characters of a text in verdicts.jsonl and verdicts.csv
 # What the answers of a question are grouped by, beside the data set.
 FIELDS = ("answer_type", "language", "question_type", "source", "organ", "modality", "plane")
+OTHER_IMAGES = (", another case's image", ", a blank image")  # what a run's name gets where its own was not shown
 BLEU_COUNTS = "llama32_med bleu counts"
 TEXTS = ("run", "source", "question_id", "image_id", "language", "answer_type", "answer_type_derived")
 RULES = tuple(f"{column}{part}" for column in rules.COLUMNS for part in ("", "_rule", "_read"))
@@ -53,7 +54,12 @@ def run_of(record: Record) -> str:
     """Returns the run, apart from it where another image than the question's own was shown."""
     if record.image_used in ("", record.image_id):
         return record.run
-    return record.run + (", a blank image" if record.image_used == BLANK else ", another case's image")
+    return record.run + OTHER_IMAGES[record.image_used == BLANK]
+
+
+def said(verdict: rules.Verdict) -> str:
+    """Returns what an answer says: the same text for answers that are right, that read alike, or that nothing reads."""
+    return f"{verdict.outcome}\t{verdict.read if verdict.outcome != 'correct' else ''}"
 
 
 def problem(record: Record) -> tuple[str, str] | None:
@@ -89,9 +95,8 @@ def score_record(record: Record, *, published: Sequence[str] = ()) -> Scored:
     Raises:
         ValueError: if a rule cannot be applied, for instance because the reference is none of the choices.
     """
-    said, kind = record.predictions[0], answer_type(record)
-    verdicts = rules.verdicts(record, said)
-    outcome = verdicts.radvqa.outcome
+    answer, kind = record.predictions[0], answer_type(record)
+    verdicts = rules.verdicts(record, answer)
     values = {}
     for name, protocol in PROTOCOLS.items():
         values |= {f"{name}.{metric}": value for metric, value in protocol.score(record, kind.value).items()}
@@ -107,7 +112,7 @@ def score_record(record: Record, *, published: Sequence[str] = ()) -> Scored:
         row |= {column: verdict.outcome, f"{column}_rule": verdict.rule, f"{column}_read": _cut(verdict.read)}
     row |= dict.fromkeys(VALUES) | values
     row |= {name: _cut(text) for name, text in (("question", record.question), ("reference", record.reference))}
-    row["prediction"] = _cut(said)
+    row["prediction"] = _cut(answer)
     return Scored(
         run,
         f"{record.source}\t{image}",
@@ -115,7 +120,7 @@ def score_record(record: Record, *, published: Sequence[str] = ()) -> Scored:
         groups,
         tuple(OUTCOMES.index(verdict.outcome) for verdict in verdicts),
         values | _published(record, published),
-        zlib.crc32(f"{outcome}\t{verdicts.radvqa.read if outcome != 'correct' else ''}".encode()),
+        zlib.crc32(said(verdicts.radvqa).encode("utf-8", "replace")),
         row,
     )
 

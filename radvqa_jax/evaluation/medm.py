@@ -33,12 +33,18 @@ def label_accuracy(record: Record) -> float:
     return float(record.predictions[0].strip().casefold() in labels)
 
 
+_LONGEST = 40  # letters of a word whose stem is kept: what is longer is no word and comes once
+
+
 class _Stemmer(PorterStemmer):
     """Porter's stemmer that keeps the stems of words that it has seen: they are most of the time that ROUGE takes."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = functools.lru_cache(2**16)(super().stem)
+        self._kept = functools.lru_cache(2**16)(super().stem)
+
+    def stem(self, word: str, to_lowercase: bool = True) -> str:
+        return self._kept(word) if len(word) <= _LONGEST else super().stem(word, to_lowercase)
 
 
 _STEMMER = _Stemmer()

@@ -14,6 +14,7 @@ from radvqa_jax.evaluation import intervals, line_scores, rules
 from radvqa_jax.evaluation.llama32_med import corpus_bleu
 from radvqa_jax.evaluation.protocols import PROTOCOLS
 from radvqa_jax.evaluation.published import SYSTEMS, package
+from radvqa_jax.evaluation.reliance import MEASURES, reliance_rows
 from radvqa_jax.evaluation.scan import Columns, Scan
 from radvqa_jax.evaluation.scoring import cell_to_json
 from radvqa_jax.evaluation.tables import align, format_cell, latex, markdown
@@ -24,6 +25,11 @@ FIELD_LABELS = {"question_type": "content type"}
 _NOTES = (
     "Brackets are 95 % intervals over images. `exact` is equality in normal form, `radvqa` also reads radiology terms "
     "and sentences; an unparsed answer is not correct."
+)
+_RELIANCE_NOTES = (
+    "Of the answers that are right with the own image, `survival` stay right with the other. `retained` is the "
+    "accuracy with the other image over that with the own, `drop` their difference, and `changed` the share of "
+    "answers that say something else."
 )
 _PROTOCOL_NOTES = "The same answers under the rules of others; sources, versions and known flaws: docs/scoring.md."
 
@@ -186,7 +192,7 @@ def notes(table: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def format_tables(tables: Sequence[Mapping[str, Any]]) -> str:
+def format_tables(tables: Sequence[Mapping[str, Any]], relied: Mapping[str, Any]) -> str:
     """Returns what is printed: overall, answer types and languages of each data set, and the protocols."""
     lines = []
     for table in tables:
@@ -198,10 +204,12 @@ def format_tables(tables: Sequence[Mapping[str, Any]]) -> str:
             *align([r for g in protocol_groups(table) for r in g]),
         ]
         lines += [*notes(table), ""]
+    if relied:
+        lines += ["reliance on the image", *align(reliance_rows(relied)), _RELIANCE_NOTES]
     return "\n".join(lines).rstrip()
 
 
-def _markdown(tables: Sequence[Mapping[str, Any]]) -> str:
+def _markdown(tables: Sequence[Mapping[str, Any]], relied: Mapping[str, Any]) -> str:
     lines = ["# Scores"]
     for table in tables:
         lines += ["", f"## {markdown([[table['dataset']]])[0].strip('| ')}"]
@@ -211,10 +219,12 @@ def _markdown(tables: Sequence[Mapping[str, Any]]) -> str:
                 lines += ["", f"### {title}", "", *markdown([row for group in found for row in group])]
         for note in (*notes(table), _PROTOCOL_NOTES):
             lines += ["", note]
+    if relied:
+        lines += ["", "## Reliance on the image", "", *markdown(reliance_rows(relied)), "", _RELIANCE_NOTES]
     return "\n".join(lines) + "\n"
 
 
-def _latex(tables: Sequence[Mapping[str, Any]]) -> str:
+def _latex(tables: Sequence[Mapping[str, Any]], relied: Mapping[str, Any]) -> str:
     lines = ["% \\usepackage{booktabs} in the preamble; XeLaTeX or LuaLaTeX if a value is Chinese."]
     for table in tables:
         name = table["dataset"]
@@ -223,10 +233,13 @@ def _latex(tables: Sequence[Mapping[str, Any]]) -> str:
         protocols = [[row[:1] + row[2:] for row in group] for group in protocol_groups(table)]
         caption = f"The same answers to {name} under the rules of others."
         lines += ["", *latex(protocols, caption=caption, label=f"tab:{name}-protocols")]
+    if relied:
+        head, *rows = reliance_rows(relied)
+        lines += ["", *latex([[head], rows], caption=_RELIANCE_NOTES.replace("`", ""), label="tab:reliance")]
     return "\n".join(lines) + "\n"
 
 
-def _csv_rows(tables: Sequence[Mapping[str, Any]]) -> Iterator[list[Any]]:
+def _csv_rows(tables: Sequence[Mapping[str, Any]], relied: Mapping[str, Any]) -> Iterator[list[Any]]:
     """Yields a line for each number: the form that pivot tables and data frames take."""
 
     def row(keys: Sequence[str], metric: str, cell: Mapping[str, Any]) -> list[Any]:
@@ -241,13 +254,18 @@ def _csv_rows(tables: Sequence[Mapping[str, Any]]) -> Iterator[list[Any]]:
         for run, found in table["metrics"].items():
             for metric, cell in found.items():
                 yield row((table["dataset"], "overall", "", run), metric, cell)
+    for run, by_image in relied.items():
+        for image, found in by_image.items():
+            for name in MEASURES:
+                if name in found:
+                    yield row(("", "reliance", image, run), name, found[name])
 
 
 _CSV_HEADER = "dataset field value run metric score low high n n_images unparsed".split()
 
 
-def write_tables(folder: Path, tables: Sequence[Mapping[str, Any]]) -> None:
-    """Writes table.csv, table.md and table.tex."""
-    spreadsheet.write_csv(folder / "table.csv", _CSV_HEADER, _csv_rows(tables))
-    write_text(folder / "table.md", _markdown(tables))
-    write_text(folder / "table.tex", _latex(tables))
+def write_tables(folder: Path, tables: Sequence[Mapping[str, Any]], relied: Mapping[str, Any]) -> None:
+    """Writes table.csv, table.md and table.tex of `build_tables` and `reliance.of_scan`."""
+    spreadsheet.write_csv(folder / "table.csv", _CSV_HEADER, _csv_rows(tables, relied))
+    write_text(folder / "table.md", _markdown(tables, relied))
+    write_text(folder / "table.tex", _latex(tables, relied))

@@ -9,7 +9,7 @@ from radvqa_jax import typed_json
 from radvqa_jax.config import Config, SourceConfig
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows, make_builder
-from radvqa_jax.evaluation import report, score_tables
+from radvqa_jax.evaluation import reliance, report, score_tables
 from radvqa_jax.evaluation.convert import Predictions, find_files, name_runs, propose_run, to_predictions
 from radvqa_jax.evaluation.judge_file import JudgeFile, find_judges
 from radvqa_jax.evaluation.line_scores import run_of
@@ -43,14 +43,15 @@ def score_mode(config: Config, workdir: Path) -> None:
         workers=config.score.workers,
     )
     tables = score_tables.build_tables(found, resamples=config.eval.bootstrap, seed=config.seed)
-    score_tables.write_tables(workdir, tables)
+    relied = reliance.of_scan(found, resamples=config.eval.bootstrap, seed=config.seed)
+    score_tables.write_tables(workdir, tables, relied)
     provenance = [{"name": path.name, "sha256": sha256(path)} for path in files]
     summary = {
         "unscored": {"lines": sum(map(len, found.unscored.values())), "reasons": found.reasons},
         "tables": tables,
     }
     _write_reports(config, workdir, found, given, runs, summary | {"predictions": provenance})
-    print(score_tables.format_tables(tables))
+    print(score_tables.format_tables(tables, relied))
     print(_closing(found, workdir))
 
 

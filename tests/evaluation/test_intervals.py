@@ -5,6 +5,7 @@ import time
 import jaxtyping
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from radvqa_jax.evaluation.intervals import mean_interval, paired_difference, resampled_sums
 
@@ -88,6 +89,59 @@ def test_all_right_is_not_certainty() -> None:
     assert mean_interval(np.zeros(10), ids).interval == pytest.approx((0.0, 1 - 0.025**0.1))
     same = paired_difference(np.ones(10), np.ones(10), ids).interval
     assert same == pytest.approx((0.025**0.1 - 1, 1 - 0.025**0.1))
+
+
+@pytest.mark.parametrize(("right", "images"), [(59, 60), (57, 60), (1, 60), (199, 200), (19, 20), (997, 1000)])
+def test_near_degenerate_counts_are_not_narrower_than_the_exact_interval(right: int, images: int) -> None:
+    values = np.array([1.0] * right + [0.0] * (images - right))
+    ids = [str(i) for i in range(images)]
+    exact = binomtest(right, images).proportion_ci(0.95, method="exact")
+    found = mean_interval(values, ids).interval
+    assert found is not None and found[0] <= exact.low + 1e-9 and found[1] >= exact.high - 1e-9
+    assert width(found) < 1.25 * (exact.high - exact.low)
+    draws = np.random.default_rng(0).binomial(images, right / images, 4000) / images
+    assert width(found) > np.ptp(np.quantile(draws, [0.025, 0.975]))  # the bootstrap that it takes the place of
+
+
+def test_one_wrong_answer_never_makes_the_interval_narrower_than_none() -> None:
+    ids = [str(i // 6) for i in range(60)]
+    none = mean_interval(np.ones(60), ids).interval
+    one = mean_interval(np.array([0.0] + [1.0] * 59), ids).interval
+    assert none is not None and one is not None and one[0] < none[0]
+
+
+@pytest.mark.parametrize("images", [5, 10, 20])
+@pytest.mark.parametrize("mean", [0.5, 0.8, 0.95])
+def test_coverage_with_few_images(images: int, mean: float) -> None:
+    rng = np.random.default_rng(images)
+    trials, covered, resampled = 400, 0, 0
+    for _trial in range(trials):
+        skill = rng.beta(4 * mean, 4 * (1 - mean), size=images)  # the image matters
+        values = (rng.random((images, 4)) < skill[:, None]).astype(np.float64)
+        low, high = mean_interval(values.ravel(), np.repeat(np.arange(images), 4)).interval or (1, 0)
+        covered += low <= mean <= high
+        draws = values[rng.integers(images, size=(200, images))].mean(axis=(1, 2))
+        low, high = np.quantile(draws, [0.025, 0.975])
+        resampled += low <= mean <= high
+    assert covered / trials >= 0.93
+    assert covered >= resampled
+
+
+@pytest.mark.parametrize("images", [5, 10, 20])
+def test_coverage_of_differences_and_of_other_values_with_few_images(images: int) -> None:
+    rng = np.random.default_rng(images)
+    trials, rare, common, scores = 400, 0, 0, 0
+    ids = np.repeat(np.arange(images), 4)
+    for _ in range(trials):
+        a = (rng.random(4 * images) < 0.7).astype(np.float64)
+        for share, gain in ((0.05, 0.015), (0.5, 0.15)):
+            b = np.where(rng.random(4 * images) < share, 0.4, -1)  # asked again with that chance
+            b = np.where(b > 0, (rng.random(4 * images) < 0.4).astype(np.float64), a)
+            low, high = paired_difference(a, b, ids).interval or (1, 0)
+            rare, common = rare + (share < 0.1 and low <= gain <= high), common + (share > 0.1 and low <= gain <= high)
+        low, high = mean_interval(rng.beta(2, 3, 4 * images), ids).interval or (1, 0)
+        scores += low <= 0.4 <= high
+    assert min(rare, common, scores) / trials >= 0.92
 
 
 def test_seed_and_speed() -> None:

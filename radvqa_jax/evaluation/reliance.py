@@ -1,0 +1,113 @@
+"""Whether the answers need the image: a run's own answers beside those to another image, or to a blank one.
+
+Paired by question. With R the share that is right with the own image and R' with the other:
+
+- `survival`: of the answers that are right with the own image, the share that stays right. 1 = the image was not needed.
+- `retained`: R' / R. Zafar, Murali and Vashist 2026 (arXiv 2603.03437) print it for blank images ("retains 81 %"). Other
+  than `survival` it also counts answers that only become right with the other image.
+- `drop`: R - R'. For another image they call it the Visual Reliance Score; negative = better with the wrong image.
+- `changed`: the share of answers that say something else with the other image. They call it Image Sensitivity. Answers
+  are the same if the `radvqa` rule reads the same; all that cannot be read are the same.
+
+The names follow that paper's abstract; its formulas and those of arXiv 2606.02809 were not at hand. A question that can
+be answered without looking survives for a good reason: compare with the question-only baseline.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from radvqa_jax.evaluation import intervals, line_scores
+from radvqa_jax.evaluation.line_scores import OTHER_IMAGES
+from radvqa_jax.evaluation.scan import Columns, Scan
+from radvqa_jax.evaluation.scoring import cell_to_json, first_verdicts, image_ids, pair
+from radvqa_jax.evaluation.tables import format_cell
+from radvqa_jax.schema import Record
+
+MEASURES = ("survival", "retained", "drop", "changed")
+
+
+def measure(
+    own: Bool[np.ndarray, " n"],
+    other: Bool[np.ndarray, " n"],
+    changed: Bool[np.ndarray, " n"],
+    images: np.ndarray,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Returns a cell for each of `MEASURES`; `survival` and `retained` are absent if no own answer is right.
+
+    Args:
+        own: which answers to the questions' own images are right.
+        other: which answers to the other images are right, of the same questions.
+        changed: which answers say something else with the other image.
+        images: the own image of each question.
+        resamples: bootstrap resamples of images.
+        seed: of the bootstrap.
+    """
+    bootstrap: dict[str, Any] = {"resamples": resamples, "seed": seed}
+    mine, theirs = own.astype(np.float64), other.astype(np.float64)
+    found = {
+        "drop": cell_to_json(intervals.paired_difference(mine, theirs, images, **bootstrap)),
+        "changed": cell_to_json(intervals.mean_interval(changed.astype(np.float64), images, **bootstrap)),
+    }
+    if own.any():
+        found["survival"] = cell_to_json(intervals.mean_interval(theirs[own], images[own], **bootstrap))
+        value, interval = float(theirs.sum() / mine.sum()), None
+        if (n_images := len(np.unique(images))) > 1:
+            sums = intervals.resampled_sums(np.stack([theirs, mine], axis=1), images, **bootstrap)
+            kept = sums[sums[:, 1] > 0]
+            interval = np.quantile(kept[:, 0] / kept[:, 1], intervals.PERCENTILES).tolist() if len(kept) else None
+        found["retained"] = {"value": value, "interval": interval, "n": len(own), "n_images": n_images}
+    return {name: found[name] for name in MEASURES if name in found}
+
+
+def of_records(own: Sequence[Record], other: Sequence[Record], **bootstrap: int) -> dict[str, Any]:
+    """Returns the measures of a run's records and its records with other images.
+
+    Raises:
+        ValueError: if the two do not answer the same questions.
+    """
+    mine, theirs = first_verdicts(own), first_verdicts(pair(own, other))
+    right = [np.array([v.outcome == "correct" for v in found], bool) for found in (mine, theirs)]
+    said = [[line_scores.said(verdict) for verdict in found] for found in (mine, theirs)]
+    changed = np.array([a != b for a, b in zip(*said, strict=True)], bool)
+    return measure(right[0], right[1], changed, image_ids(own), **bootstrap)
+
+
+def _of_columns(own: Columns, other: Columns, **bootstrap: int) -> dict[str, Any] | None:
+    """Returns the measures over the questions that both answer, with `n_unpaired` where some are in one only."""
+    _, mine, theirs = np.intersect1d(np.asarray(own.key), np.asarray(other.key), return_indices=True)
+    if not len(mine):
+        return None
+    correct = line_scores.OUTCOMES.index("correct")
+    right, wrong_image = (
+        np.asarray(found.outcomes["radvqa"])[rows] == correct for found, rows in ((own, mine), (other, theirs))
+    )
+    changed = np.asarray(own.answer)[mine] != np.asarray(other.answer)[theirs]
+    images = np.asarray(own.image)[mine]
+    unpaired = len(own) + len(other) - 2 * len(mine)
+    return measure(right, wrong_image, changed, images, **bootstrap) | {"n_unpaired": unpaired}
+
+
+def of_scan(scan: Scan, **bootstrap: int) -> dict[str, dict[str, Any]]:
+    """Returns {run: {other image: measures}} of the runs that were also asked with other images."""
+    found: dict[str, dict[str, Any]] = {}
+    for run, columns in scan.runs.items():
+        for ending in OTHER_IMAGES:
+            if (other := scan.runs.get(run + ending)) and (cells := _of_columns(columns, other, **bootstrap)):
+                found.setdefault(run, {})[ending.removeprefix(", ")] = cells
+    return found
+
+
+def reliance_rows(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Returns the rows of a table as text, the head first; only the head if nothing was measured."""
+    rows = [["run", "with", *MEASURES]]
+    for run, by_image in found.items():
+        for image, cells in by_image.items():
+            shown = [format_cell(cells.get(name), signed=name == "drop") for name in MEASURES]
+            rows.append([run or "answers", image, *shown])
+    return rows

@@ -1,0 +1,157 @@
+"""Files of any size and state: every line is scored or named, memory does not grow with the answers."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from radvqa_jax.evaluation import line_scores, rules, scan, score_tables
+from radvqa_jax.evaluation.scoring import score
+from radvqa_jax.files import read_jsonl
+from radvqa_jax.schema import Record
+
+LEAST: dict[str, Any] = {
+    "question_id": "q",
+    "image_id": "i",
+    "question": "?",
+    "reference": "yes",
+    "predictions": ["yes"],
+}
+
+
+def row(number: int, **changed: Any) -> dict[str, Any]:
+    return LEAST | {"question_id": f"q{number}", "image_id": f"i{number // 3}", "run": "m", "source": "slake"} | changed
+
+
+def write(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join((text if isinstance(text, str) else json.dumps(text)) + "\n" for text in rows))
+    return path
+
+
+BAD = {
+    '{"question_id": ': ("", "not valid JSON"),
+    "[1]": ("", "must be text; got 1"),
+    json.dumps(row(1, reference="\ud800")): ("reference", "holds a lone surrogate"),
+    json.dumps(row(2, predictions=[None])): ("predictions[0]", "must be text; got null"),
+    json.dumps(row(3, predictions="yes")): ("predictions", 'must be a list; got "yes"'),
+    json.dumps(row(4, reference=3)): ("reference", "must be text; got 3"),
+    json.dumps(row(5, logprobs=[float("nan")])): ("logprobs[0]", "must be a finite number; got NaN"),
+    json.dumps(row(6, logprobs=[-1.0, -2.0])): ("logprobs", "has 2 values for 1 answers"),
+    json.dumps(row(7, predictions=[])): ("predictions", "holds no answer"),
+    json.dumps(row(8, reference=" ")): ("reference", "empty reference"),
+    json.dumps(row(9, choices=["CT", "MRI"])): ("reference", "is none of the choices"),
+    json.dumps(row(100)): ("question_id", "was already answered by this run in line 1"),
+    json.dumps(row(10, answer="x")): ("answer", "is unknown"),
+}  # fmt: skip
+
+
+def test_bad_lines_are_named_and_the_rest_is_scored(tmp_path: Path) -> None:
+    good = [row(number) for number in range(100, 130)]
+    path = write(tmp_path / "p.jsonl", [*good, *BAD])
+    found = scan.scan([path], tmp_path, max_unscored=0.5)
+    assert found.lines == {str(path): 43} and len(found.runs["m"]) == 30
+    unscored = read_jsonl(tmp_path / "unscored.jsonl")
+    assert [line["line"] for line in unscored] == list(range(31, 44)) == found.unscored[str(path)]
+    for line, (field, reason) in zip(unscored, BAD.values(), strict=True):
+        assert (line["field"] == field or reason == "must be text; got 1") and reason in line["reason"], line
+        assert line["file"] == str(path)
+    assert unscored[3]["question_id"] == "q2" and sum(found.reasons.values()) == 13
+    assert len(read_jsonl(tmp_path / "verdicts.jsonl")) == 30
+
+
+def test_a_file_with_too_many_bad_lines_is_refused_with_the_first_ten(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.jsonl", [*(row(number) for number in range(100, 130)), *BAD])
+    with pytest.raises(ValueError, match=r"13 of 43 lines cannot be scored, more than score.max_unscored=0.1") as error:
+        scan.scan([path], tmp_path, max_unscored=0.1)
+    assert [f"line {n}:" in str(error.value) for n in range(30, 42)] == [False, *[True] * 10, False]
+    assert len(read_jsonl(tmp_path / "unscored.jsonl")) == 13
+    assert not (tmp_path / "verdicts.jsonl").exists() and not list(tmp_path.glob("*.part"))
+
+
+def test_verdicts_hold_every_rule_and_no_formula(tmp_path: Path) -> None:
+    rows = [
+        row(0, predictions=["=1+1"]),
+        row(1, predictions=["no"], answer_type="CLOSED"),
+        row(2, reference="left lung"),
+    ]
+    scan.scan([write(tmp_path / "p.jsonl", rows)], tmp_path)
+    lines = read_jsonl(tmp_path / "verdicts.jsonl")
+    assert [line["radvqa"] for line in lines] == ["unparsed", "incorrect", "incorrect"]
+    assert [line["answer_type"] for line in lines] == ["closed", "closed", "open"]
+    assert [line["answer_type_derived"] for line in lines] == [True, False, True]
+    assert {"exact", "radvqa_read", "llava_med.closed", "medgemma.f1", "prediction"} <= set(lines[0])
+    with (tmp_path / "verdicts.csv").open(encoding="utf-8-sig", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [line["question_id"] for line in table] == ["q0", "q1", "q2"] and table[0]["prediction"] == "'=1+1"
+    assert list(table[0]) == list(lines[0])
+
+
+def test_cells_are_those_of_the_records(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    records = [
+        Record(str(i), f"i{i // 4}", "?", str(rng.choice(["yes", "lung"])), [str(rng.choice(["yes", "lung", "heart"]))],
+               answer_type="closed", organ=str(rng.choice(["chest", "brain"])), run="m", source="slake")
+        for i in range(200)
+    ]  # fmt: skip
+    found = scan.scan([write(tmp_path / "p.jsonl", [r.to_json() for r in records])], tmp_path, published=["medm"])
+    (table,) = score_tables.build_tables(found, resamples=200)
+    wanted = score(records, resamples=200).to_json()
+    cells = {(cell["field"], cell["value"]): cell for cell in table["cells"]}
+    for key, cell in {("overall", ""): wanted["overall"], ("organ", "brain"): wanted["by"]["organ"]["brain"]}.items():
+        for name in ("value", "interval", "n", "n_images", "unparsed", "correct"):
+            assert cells[key]["radvqa"][name] == pytest.approx(cell[name]), (key, name)
+    assert set(cells[("overall", "")]) >= set(rules.COLUMNS)
+    assert table["metrics"]["m"]["medm.label_accuracy"]["value"] == pytest.approx(wanted["overall"]["value"], abs=0.2)
+
+
+def test_other_processes_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "_ALONE", 0)
+    monkeypatch.setattr(scan, "_CHUNK_LINES", 7)
+    path = write(tmp_path / "p.jsonl", [*(row(n, predictions=[str(n % 3)]) for n in range(60)), "x"])
+    written = []
+    for workers in (1, 2):
+        found = scan.scan([path], tmp_path, workers=workers, published=["medm"])
+        table = score_tables.build_tables(found, resamples=10)
+        written.append((table, *((tmp_path / name).read_bytes() for name in ("verdicts.csv", "unscored.jsonl"))))
+    assert written[0] == written[1]
+
+
+def test_the_image_of_a_question_may_be_unknown(tmp_path: Path) -> None:
+    found = scan.scan([write(tmp_path / "p.jsonl", [row(n, image_id="") for n in range(8)])], tmp_path)
+    (table,) = score_tables.build_tables(found, resamples=10)
+    assert table["cells"][0]["n_images"] == 8 and table["without_image"] == {"m": 8}
+    assert any("The image of 8 of m is unknown" in note for note in score_tables.notes(table))
+
+
+_MEASURE = """
+import resource, sys
+from pathlib import Path
+from radvqa_jax.evaluation.scan import scan
+scan([Path(sys.argv[1])], Path(sys.argv[2]), workers=1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_length_of_answers(tmp_path: Path) -> None:
+    peaks = []
+    for length in (1, 3000):  # words of 1,000 answers: 10 kB or 27 MB
+        rows = [row(n, predictions=[f"yes. {n} " + "effusion " * length + "x" * length]) for n in range(1000)]
+        path = write(tmp_path / f"{length}.jsonl", rows)
+        done = subprocess.run(
+            [sys.executable, "-c", _MEASURE, str(path), str(tmp_path)], capture_output=True, text=True, check=True
+        )
+        peaks.append(int(done.stdout) * (1 if sys.platform == "darwin" else 1024))
+    assert peaks[1] - peaks[0] < 20e6, peaks
+
+
+def test_a_line_that_no_rule_can_read_raises_nothing() -> None:
+    for text in ("\x00", "\u202e", "a\u0301" * 50, "\U0010ffff"):
+        made = Record("q", "i", text, text, [text])
+        found = line_scores.score_line(scan.typed_json.Line(1, made, None, b"{}"))
+        assert isinstance(found, line_scores.Scored | line_scores.Unscored)
