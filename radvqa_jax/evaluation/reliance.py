@@ -2,9 +2,9 @@
 
 Paired by question. With R the share that is right with the own image and R' with the other:
 
-- `survival`: of the answers that are right with the own image, the share that stays right. 1 = the image was not needed.
-- `retained`: R' / R. Zafar, Murali and Vashist 2026 (arXiv 2603.03437) print it for blank images ("retains 81 %"). Other
-  than `survival` it also counts answers that only become right with the other image.
+- `survival`: of the answers that are right with the own image, the share that stays right. 1 = no image was needed.
+- `retained`: R' / R. Zafar, Murali and Vashist 2026 (arXiv 2603.03437) print it for blank images ("retains 81 %").
+  Other than `survival` it also counts answers that only become right with the other image.
 - `drop`: R - R'. For another image they call it the Visual Reliance Score; negative = better with the wrong image.
 - `changed`: the share of answers that say something else with the other image. They call it Image Sensitivity. Answers
   are the same if the `radvqa` rule reads the same; all that cannot be read are the same.
