@@ -92,6 +92,15 @@ def _chunks(paths: Sequence[Path], runs: Sequence[str], published: tuple[str, ..
             yield str(path), lines, published, run
 
 
+def _forget_texts() -> None:
+    """Empties the caches of the rules: they hold texts, tens of thousands of any length."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("radvqa_jax.evaluation"):
+            for value in list(vars(module).values()):
+                if clear := getattr(value, "cache_clear", None):
+                    clear()
+
+
 def _score_chunk(chunk: Chunk) -> Results:
     """Returns the file of a chunk, what each of its lines gives, and how many bytes they have. Runs in a worker."""
     path, lines, published, run = chunk
@@ -101,7 +110,10 @@ def _score_chunk(chunk: Chunk) -> Results:
         if line.value is not None and run:
             line = dataclasses.replace(line, value=line.value._replace(run=run))
         found.append((number, line_scores.score_line(line, published=published)))
-    return path, found, sum(len(text) for _, text in lines)
+    size = sum(len(text) for _, text in lines)
+    if size > _CHUNK_LINES * 1000:  # long answers: what they would gain from a cache is nothing
+        _forget_texts()
+    return path, found, size
 
 
 def _results(chunks: Iterator[Chunk], *, workers: int) -> Iterator[Results]:
