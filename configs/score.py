@@ -1,9 +1,13 @@
-"""Scores a predictions file, of this package or of any other system, without a model.
+"""Scores predictions files, of this package or of any other system, without a model.
 
-    python scripts/csv_to_predictions.py answers.csv answers.jsonl
     python -m radvqa_jax.main --config configs/score.py --workdir runs/score --config.eval.predictions=answers.jsonl
+    python -m radvqa_jax.main --config configs/score.py --workdir runs/score \\
+        --config.eval.predictions="results/*/SLAKE/results.json"
 
-Prints the table of the radvqa rules and that of the published metrics; leaves scores.json, table.txt and report.html.
+Takes several files with commas between, patterns, and result files of MedEvalKit, VLMEvalKit and lmms-eval. Prints a
+table a data set; leaves table.csv, table.md, table.tex, verdicts.jsonl, verdicts.csv, unscored.jsonl, scores.json and
+report.html. docs/scoring.md describes them.
+
 Name the data set, prepared, to have the blind baselines beside the score:
 
     --config.eval.source.dataset=vqa_rad --config.eval.train_source.dataset=vqa_rad
