@@ -24,7 +24,7 @@ _WORDS = "left right lung heart mass effusion axial coronal pneumonia normal opa
 
 
 def write_records(path: Path, count: int, *, chars: int, seed: int = 0) -> None:
-    """Writes answers of about `chars` characters: a third each yes/no, multiple choice, open; eight questions an image."""
+    """Writes answers of about `chars` characters: a third each yes/no, multiple choice, open; eight to an image."""
     rng = np.random.default_rng(seed)
     with path.open("w", encoding="utf-8") as file:
         for index in range(count):
