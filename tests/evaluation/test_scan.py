@@ -149,7 +149,7 @@ def test_memory_does_not_grow_with_the_length_of_answers(tmp_path: Path) -> None
             [sys.executable, "-c", _MEASURE, str(path), str(tmp_path)], capture_output=True, text=True, check=True
         )
         peaks.append(int(done.stdout) * 1024)
-    assert peaks[1] - peaks[0] < 20e6, peaks
+    assert peaks[1] - peaks[0] < 8e6, peaks
 
 
 def test_a_line_that_no_rule_can_read_raises_nothing() -> None:
