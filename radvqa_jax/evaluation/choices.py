@@ -143,7 +143,7 @@ class _Options:
 
     def lists(self, part: str) -> set[int | None]:
         """Returns the options that a part of a list is: one with its text, or letters alone."""
-        pieces = _SLASHED.split(part)
+        pieces = [piece for line in _SLASHED.split(part) for piece in line.split("; ")]
         if found := {index for piece in pieces if (index := self.whole(piece)) is not None}:
             return set(found)
         letters = re.findall(r"[A-Za-z]+", part)

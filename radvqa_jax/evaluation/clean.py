@@ -146,12 +146,14 @@ def _unwrap(text: str) -> str:
 def _without_echo(text: str, question: str, prompt: str) -> str:
     """Removes the prompt or the question where the reply begins with it."""
     for echo in (prompt, question):
-        words = echo.split()
+        words = echo.strip(" ?\n").split()
         if not words:
             continue
-        pattern = r"[\s*#\"']{0,6}(?:question|q)?[ :*]{0,6}" + r"\s".join(map(re.escape, words)) + r"[\s*\"']{0,6}"
+        pattern = (
+            r"[\s*#\"']{0,6}(?:question|q)?[ :*]{0,6}" + r"\s".join(map(re.escape, words)) + r"(?!\w)[\s*\"'?]{0,6}"
+        )
         found = re.match(pattern, text, re.IGNORECASE)
-        if found and re.search(r"\w", text[found.end() :]):
+        if found and (len(words) > 2 or re.search(r"\w", text[found.end() :])):
             return text[found.end() :]
     found = _ECHO.match(text)
     return text[found.end() :] if found and re.search(r"\w", text[found.end() :]) else text

@@ -77,6 +77,7 @@ _QUESTION = re.compile(
     r"(?:is|are|was|were|do|does|did|can|could|what|which|where|how|why|should|has|have)\b[^.!?\n]*\?\s*$",
     re.IGNORECASE,
 )
+_THANKS = re.compile(r"(?:thank|hope|please|let me|note|disclaimer)\b", re.IGNORECASE)
 _CONCLUDES = re.compile(
     r"^(?:therefore|thus|so|hence|overall|in (?:conclusion|summary|short)|to summari[sz]e|consequently)\b,?\s*",
     re.IGNORECASE,
@@ -201,6 +202,12 @@ def _cut(text: str) -> str:
     return text[: tail.start()] if tail and re.search(r"\w", text[: tail.start()]) else text
 
 
+def gives_more(stated: marks.Stated) -> bool:
+    """Returns whether a marked answer is followed by more answers ("Answer: liver. Spleen."), not by a reason."""
+    first = next(iter(stated.after), "")
+    return bool(first) and not _THANKS.match(first) and not _is_reason([first], stated.text)
+
+
 def without_gloss(text: str) -> list[str]:
     """Returns the text without what it says in brackets, if that neither denies nor doubts; else nothing."""
     glosses = [gloss[1] for gloss in _GLOSS.finditer(text[:LONGEST])]
@@ -218,7 +225,7 @@ def candidates(stated: marks.Stated) -> list[str]:
     if bare := without_gloss(text):
         text = bare[0]
         found.append(text)
-    parts = marks.sentences(text)
+    parts = [part for sentence in marks.sentences(text) for part in sentence.split("; ")]
     if len(parts) > 1 and _CONCLUDES.match(parts[-1]):
         return [*found, _CONCLUDES.sub("", parts[-1])]
     if parts and _is_reason(parts[1:], parts[0]):

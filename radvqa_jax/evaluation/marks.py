@@ -27,7 +27,7 @@ _MARK = re.compile(
 )
 # Sentences end at a line end or at a mark before white space; "C. difficile", "A. CT", "vs. " and "No. 5" are no ends.
 _SENTENCE = re.compile(
-    r"\n+|(?<=[!?;])\s+|(?<=\.)(?<!\b[A-Za-z]\.)(?<!\bvs\.)(?<!\bNo\.)(?<!\bDr\.)(?<!\bi\.e\.)(?<!\be\.g\.)\s+"
+    r"\n+|(?<=[!?])\s+|(?<=\.)(?<!\b[A-Za-z]\.)(?<!\bvs\.)(?<!\bNo\.)(?<!\bDr\.)(?<!\bi\.e\.)(?<!\be\.g\.)\s+"
     r"|(?<=[\w:,*\"(] [A-Za-z]\.)\s+(?=[A-Z])|(?<=[\u3002\uff1b])"
 )
 _DENIED = re.compile(

@@ -77,12 +77,24 @@ def _shown(text: str, column: Column) -> str:
     return "; ".join(items) or normalize.comparable(said)
 
 
+def _opening(reply: str) -> str:
+    """Returns where a reply refuses, if it does: its first sentence, or the next after a word of regret."""
+    first, *rest = marks.sentences(reply) or [""]
+    return (
+        " ".join([first, *rest[:1]])
+        if len(first.split()) < 3 and re.match(r"\W*(?:sorry|unfort|apolog|as )", first, re.I)
+        else first
+    )
+
+
 def _open(record: Record, reply: str, column: Column) -> Verdict:
     reference = record.reference
     plain, items = normalize.comparable(reference), normalize.answer_items(reference)
     stated = marks.stated(reply, record.question)
     if reply.startswith("?") and not reference.startswith("?"):  # a clinician's "query pneumothorax"
         stated = stated._replace(withdrawn=True)
+    if frames.gives_more(stated):
+        stated = stated._replace(text=f"{stated.text}\n{stated.after[0]}")
     # "The treatment of choice is …" may itself be the answer, so the reply is read with its marks, too.
     for text in dict.fromkeys((reply, stated.text)):
         if len(text) <= frames.LONGEST + len(reference) and not stated.withdrawn:
@@ -94,7 +106,7 @@ def _open(record: Record, reply: str, column: Column) -> Verdict:
         if any(frames.says(want, text, record.question) for text in frames.candidates(stated) for want in wanted):
             return Verdict("correct", "whole answer", _shown(reference, column))
     shown = _shown(stated.text, column)
-    if not shown or stated.withdrawn or polarity.is_refusal(reply):
+    if not shown or stated.withdrawn or polarity.is_refusal(_opening(reply)):
         return Verdict("unparsed", "whole answer", "")
     return Verdict("incorrect", "whole answer", shown[:_SHOWN])
 
@@ -167,7 +179,7 @@ def check_reference(record: Record) -> None:
         )
 
 
-def _columns(record: Record, prediction: str, columns: tuple[Column, ...]) -> list[Verdict]:
+def _columns(record: Record, prediction: object, columns: tuple[Column, ...]) -> list[Verdict]:
     check_reference(record)
     if not isinstance(prediction, str):
         raise ValueError(
@@ -180,12 +192,12 @@ def _columns(record: Record, prediction: str, columns: tuple[Column, ...]) -> li
     return [_verdict(record, reply, column, language) for column in columns]
 
 
-def column_verdict(record: Record, prediction: str, column: Column) -> Verdict:
+def column_verdict(record: Record, prediction: object, column: Column) -> Verdict:
     """Returns the verdict of one column; see `verdicts`."""
     return _columns(record, prediction, (column,))[0]
 
 
-def verdicts(record: Record, prediction: str) -> Verdicts:
+def verdicts(record: Record, prediction: object) -> Verdicts:
     """Returns both verdicts on a prediction.
 
     - A question with choices: the one option that the prediction chooses, by letter or by text.
@@ -201,6 +213,6 @@ def verdicts(record: Record, prediction: str) -> Verdicts:
     return Verdicts(*_columns(record, prediction, COLUMNS))
 
 
-def verdict(record: Record, prediction: str) -> Verdict:
+def verdict(record: Record, prediction: object) -> Verdict:
     """Returns the verdict of the main column, `radvqa`; see `verdicts`."""
     return column_verdict(record, prediction, "radvqa")

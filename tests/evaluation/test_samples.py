@@ -94,3 +94,10 @@ def test_one_answer_has_no_agreement() -> None:
     assert set(found) == {"answers", "frame"} and score_samples([]) == {}
     with pytest.raises(ValueError, match=r"as many answers as the others; got \[1, 2\]"):
         score_samples([record(0, ["A"]), record(1, ["A", "B"])])
+
+
+def test_a_list_in_another_order_or_words_is_the_same_answer() -> None:
+    said = ["left, right", "right, left", "right and left", "left side, right side", "right-sided, left"]
+    row = Record("0", "0", "Where?", "midline", said, [])
+    found = score_samples([row, row._replace(question_id="1", image_id="1")], resamples=200)
+    assert found["distinct"] == {"1": 2} and found["agreement"]["value"] == 1.0
