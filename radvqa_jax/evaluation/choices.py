@@ -88,7 +88,10 @@ def bare_options(choices: Sequence[str]) -> list[str]:
 
 _SLASHED = re.compile(r"\s?/\s?(?=[A-Z]\s?[:.)])")  # "A: possible / B: more likely"
 # A line's parts: sentences, and what follows from the others (", so B").
-_PART = re.compile(r"(?<=\w\w)\s?(?:[.;]|\.{3})\s|,\s(?=(?:so|therefore|thus|hence)\b)")
+_PART = re.compile(r"[.;](?<=\w\w.)\s|\s?\.{3}\s|,\s(?=(?:so|therefore|thus|hence)\b)")
+
+
+_MOST = 60  # lines and parts of a reply that are read, half of them the first and half the last
 
 
 class _Options:
@@ -225,10 +228,15 @@ def parse_choice(
         body = re.sub(r"^(?:most likely|likely|probably|clearly|definitely)\s", "", body, flags=re.IGNORECASE)
     if match := _NOT_BUT.fullmatch(body.strip()):
         body = match["in"]
-    lines = [line for line in re.split(rf"\n+|{_SLASHED.pattern}", body) if re.search(r"\w", line)]
+    whole = [piece for line in body.split("\n") for piece in (_SLASHED.split(line) if "/" in line else [line])]
+    lines = [line for line in whole if re.search(r"\w", line)]
     if not lines:
         return None
+    if len(lines) > _MOST:
+        lines = [*lines[: _MOST // 2], *lines[-_MOST // 2 :]]
     parts = [part for line in lines for part in _PART.split(line)]
+    if len(parts) > _MOST:
+        parts = [*parts[: _MOST // 2], *parts[-_MOST // 2 :]]
     if stated.marked:
         chosen = _marked(lines, parts, options)
         # A mark before a list of the options ("Answer: A. CT\nB. MRI") chooses none.

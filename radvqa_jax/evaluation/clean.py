@@ -70,6 +70,7 @@ _CONFIDENCE = re.compile(
     r"|[(\[]\s*\d[\d.]*\s*%\s*(?:confidence|confident|certainty|certain|sure)?\s*[)\]]",
     re.IGNORECASE,
 )
+_SURE = re.compile(r"onfiden|ertain|robab|\d\s*%|\u7f6e\u4fe1", re.IGNORECASE)
 _FENCE = re.compile(r"```[^\S\n]*[A-Za-z]*[^\S\n]*\n?(.*?)(?:```|$)", re.DOTALL)
 _EMPHASIS = re.compile(
     r"(?<!\d)\*+|\*+(?!\d)|`+|(?<![^\W_])_{1,3}(?=\w)|(?<=\w)_{1,3}(?![^\W_])|^(?:#{1,6} |> (?![\d.=]))", re.MULTILINE
@@ -203,8 +204,10 @@ def clean(text: str, *, question: str = "", prompt: str = "") -> str:
         text = _without_echo(text, question, prompt)
     if "*" in text or "`" in text or "_" in text or "#" in text or ">" in text:
         text = _EMPHASIS.sub("", text)
-    for turn in _NEXT_TURN.finditer(text):
+    for turn in _NEXT_TURN.finditer(text) if ":" in text else ():
         if re.search(r"\w", text[: turn.start()]):
             text = text[: turn.start()]
             break
-    return _CONFIDENCE.sub("", text).strip()
+    if _SURE.search(text):
+        text = _CONFIDENCE.sub("", text)
+    return text.strip()

@@ -5,6 +5,7 @@ bright, the answer would be B", "My previous answer was B"), and neither does a 
 ("The answer is based on the opacity").
 """
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -25,10 +26,13 @@ _MARK = re.compile(
     r"|(?:^|(?<=\n))(?:\u56de\u7b54|\u7b54|\u7ed3\u8bba|\u8bca\u65ad)\s?:\s?",
     re.IGNORECASE,
 )
-# Sentences end at a line end or at a mark before white space; "C. difficile", "A. CT", "vs. " and "No. 5" are no ends.
-_SENTENCE = re.compile(
-    r"\n+|(?<=[!?])\s+|(?<=\.)(?<!\b[A-Za-z]\.)(?<!\bvs\.)(?<!\bNo\.)(?<!\bDr\.)(?<!\bi\.e\.)(?<!\be\.g\.)\s+"
-    r"|(?<=[\w:,*\"(] [A-Za-z]\.)\s+(?=[A-Z])|(?<=[\u3002\uff1b])"
+_BREAK = re.compile(r"[.!?]\s+|\n+|[\u3002\uff1b]\s*")
+_ABBREVIATED = re.compile(r"\b(?:vs|No|Dr|i\.e|e\.g|approx|Fig)$")
+# A text without any of these has no mark.
+_HINT = re.compile(
+    r"ans|option|choice|letter|diagnos|impression|conclusion|assessment|response|solution|select|pick|choos|go with"
+    r"|opt |chang|result|output|final|correct|dx|finding|summary|\u7b54|\u7ed3\u8bba|\u8bca\u65ad",
+    re.IGNORECASE,
 )
 _DENIED = re.compile(
     r"\b(?:not|never|neither|nor|cannot|doubt|unlikely|incorrect|wrong|false|improbable|hardly|worst|no longer"
@@ -102,13 +106,32 @@ class Stated(NamedTuple):
     after: tuple[str, ...] = ()  # the sentences behind a marked answer
 
 
+def _ends(text: str, stop: re.Match[str]) -> bool:
+    """Returns whether a full stop ends a sentence, as it does not in "vs. ", "A. CT" and "C. difficile"."""
+    before = text[max(0, stop.start() - 8) : stop.start()]
+    if _ABBREVIATED.search(before):
+        return False
+    letter = re.search(r"(?:^|[^A-Za-z0-9'])([A-Za-z])$", before)
+    if not letter:
+        return True
+    labels = bool(re.search(r"[\w:,*\"(] [A-Za-z]$", before))  # "Answer: C. My …"
+    return labels and text[stop.end() : stop.end() + 1].isupper()
+
+
 def sentences(text: str) -> list[str]:
     """Returns the sentences and lines of a text, without what parts them.
 
     >>> sentences("Answer: B. It is bright.\\nC. difficile")
     ['Answer: B.', 'It is bright.', 'C. difficile']
     """
-    return [piece.strip() for piece in _SENTENCE.split(text) if piece and piece.strip()]
+    found, start = [], 0
+    for stop in _BREAK.finditer(text):
+        if stop[0][0] == "." and not _ends(text, stop):
+            continue
+        found.append(text[start : stop.end()].strip())
+        start = stop.end()
+    found.append(text[start:].strip())
+    return [sentence for sentence in found if sentence]
 
 
 def _holds(before: str, mark: re.Match[str], after: str, question: str) -> bool | None:
@@ -141,11 +164,11 @@ def contrast(after: str) -> str:
 
 def _read(sentence: str, question: str) -> tuple[str, bool, bool]:
     """Returns what the marks of a sentence give, whether it has marks, and whether the last waits for the next line."""
-    marks = list(_MARK.finditer(sentence))
+    marks = list(_MARK.finditer(sentence)) if _HINT.search(sentence) else []
     if len(marks) > _MOST:  # nobody states that many answers in a sentence; it bounds the time
         marks = marks[-_MOST:]
     if not marks:
-        heading = bool(_HEADING.fullmatch(sentence))
+        heading = len(sentence) < 40 and bool(_HEADING.fullmatch(sentence))
         return "", heading, heading
     judged = [
         (_holds(sentence[: m.start()][-_NEAR:], m, sentence[m.end() :][:_NEAR], question), m.start(), m.end())
@@ -166,6 +189,7 @@ def _read(sentence: str, question: str) -> tuple[str, bool, bool]:
     return given, True, False
 
 
+@functools.lru_cache(maxsize=256)
 def stated(text: str, question: str = "") -> Stated:
     """Returns the answer that a cleaned reply states.
 

@@ -84,6 +84,7 @@ _REFUSED_WHOLE = re.compile(
 )
 
 
+_MOST = 24  # clauses that are read, half of them the first and half the last
 _OPENING = 1_000  # characters in which a reply refuses, if it does
 
 
@@ -99,7 +100,8 @@ def is_refusal(text: str) -> bool:
 def _clauses(text: str) -> list[list[str]]:
     text = _IDIOMS.sub(" ", re.sub(r"\bno\.\s?(?=\d)", "number ", text))
     text = contract(text)
-    return [words for part in _CLAUSES.split(text) if (words := re.findall(r"[^\W_]+(?:-[^\W_]+)*", part))]
+    found = [words for part in _CLAUSES.split(text) if (words := re.findall(r"[^\W_]+(?:-[^\W_]+)*", part))]
+    return found if len(found) <= _MOST else [*found[: _MOST // 2], *found[-_MOST // 2 :]]
 
 
 def _read_clause(words: Sequence[str], *, first: bool) -> set[str]:
