@@ -91,7 +91,7 @@ _SLASHED = re.compile(r"\s?/\s?(?=[A-Z]\s?[:.)])")  # "A: possible / B: more lik
 _PART = re.compile(r"[.;](?<=\w\w.)\s|\s?\.{3}\s|,\s(?=(?:so|therefore|thus|hence)\b)")
 
 
-_MOST = 60  # lines and parts of a reply that are read, half of them the first and half the last
+_MOST = 32  # lines and parts of a reply that are read, half of them the first and half the last
 
 
 class _Options:
@@ -103,7 +103,7 @@ class _Options:
         texts = bare_options(choices)
         plain = [normalize(text) for text in texts]
         self.form = form
-        self.longest = 3 * max((len(text) for text in texts), default=0) + 100  # no longer text is one of them
+        self.longest = 2 * max((len(text) for text in texts), default=0) + 60  # no longer text is one of them
         self.index: dict[object, int] = {text: plain.index(text) for text in plain if text}
         forms = [form(text) for text in texts]
         # Forms that two different options share tell neither apart.

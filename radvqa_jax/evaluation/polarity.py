@@ -136,7 +136,7 @@ def _takes_back(words: Sequence[str]) -> bool:
         re.search(r"\bnot (?:\w+ )?(?:sure|certain|know)\b|hard to (?:say|tell)", text)
     )
     return (hedged and set(words) <= _HEDGES | _FILLERS) or bool(
-        _REFUSED_WHOLE.match(normalize(text)) and _REFUSAL.search(text)
+        _REFUSAL.search(text) and _REFUSED_WHOLE.match(normalize(text))
     )
 
 

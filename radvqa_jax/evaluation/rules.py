@@ -72,7 +72,7 @@ def _yes_no(record: Record, reply: str, reference: str, column: Column, language
 
 def _shown(text: str, column: Column) -> str:
     """Returns how a verdict writes an open answer: the items of a list sorted, so that their order says nothing."""
-    said = text[: frames.LONGEST]
+    said = text[: 2 * _SHOWN]
     items = frames.items(said) if column == "radvqa" else sorted(normalize.answer_items(said))
     return "; ".join(items) or normalize.comparable(said)
 
