@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent
 # Lower bound: the oldest version that was tested. Upper bound: the next release that may break an interface.
 INSTALL_REQUIRES = [
     "absl-py>=2.5,<3",
+    "annotated-types>=0.8,<1",
     "array-record>=0.8.6,<0.9",
     "datasketch>=2.0,<3",  # MinHash, for questions that repeat each other
     "einops>=0.8.2,<0.9",

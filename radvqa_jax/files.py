@@ -1,6 +1,7 @@
 """Files that are whole or absent: atomic writes, jsonl, hashes, and the run's folder."""
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -16,16 +17,35 @@ PART = re.compile(r"\..+\.[a-z0-9_]{8}\.part")  # what `atomic_write` calls a fi
 LOCK = ".lock"  # the file of a folder's lock (locks.py)
 # What json raises: also for a number of thousands of digits, and for brackets within brackets within brackets.
 BAD_JSON = (ValueError, RecursionError)
-BY_UMASK = 0o666  # the rights of a new file, before the umask
+# Rights of a new file, before the umask takes some away.
+OWNER_ONLY, ALL = 0o600, 0o666
+_shared = False
+
+
+def share(yes: bool) -> None:
+    """Says whether others may read files with questions, answers or images, as far as the umask lets them."""
+    global _shared
+    _shared = yes
+
+
+def _rights(private: bool) -> int:
+    return OWNER_ONLY if private and not _shared else ALL
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
-    """Opens a temporary file beside `path`; it takes the place of `path` only when the block ends without an error."""
+def atomic_write(path: str | os.PathLike[str], mode: str = "w", *, private: bool = True) -> Iterator[IO[Any]]:
+    """Opens a temporary file beside `path`; it takes the place of `path` only when the block ends without an error.
+
+    Args:
+        path: the file; its folder is made if it is missing.
+        mode: as of `open`.
+        private: whether the file may hold questions, answers or images: then its owner alone may read it, unless files
+            are shared (see `share`). The umask holds for both kinds.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, BY_UMASK)
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, _rights(private))
     try:
         with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
@@ -51,15 +71,15 @@ def remove_parts(folder: Path) -> list[Path]:
     return removed
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
+def write_text(path: str | os.PathLike[str], text: str, *, private: bool = True) -> None:
     """Writes `text` so that a reader sees the old file or the new one, never half of it."""
-    with atomic_write(path) as file:
+    with atomic_write(path, private=private) as file:
         file.write(text)
 
 
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
+def write_json(path: str | os.PathLike[str], value: Any, *, private: bool = True) -> None:
     """Writes one JSON value, indented. NaN and infinity are refused: they are not JSON."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", private=private)
 
 
 def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
@@ -86,24 +106,24 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise ValueError(f"{path} is not valid JSON: {error}.") from error
 
 
-def write_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]]) -> int:
+def write_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]], *, private: bool = True) -> int:
     """Writes one JSON object a line, atomically; returns the number of lines."""
     n = 0
-    with atomic_write(path) as file:
+    with atomic_write(path, private=private) as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
             n += 1
     return n
 
 
-def append_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]]) -> None:
+def append_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]], *, private: bool = True) -> None:
     """Appends one JSON object a line and flushes it to the disk; all rows or, if one is not JSON, none.
 
     A last line that an interruption cut is removed first, so that nothing is glued to it.
     """
     text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with Path(path).open("a+b") as file:
+    with open(path, "a+b", opener=functools.partial(os.open, mode=_rights(private))) as file:
         _end_last_line(file)
         file.write(text.encode("utf-8"))
         file.flush()

@@ -15,14 +15,14 @@ from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.checkpoints.adapter import inspect_adapter
 from radvqa_jax.checkpoints.adapter_formats import inspect_any_adapter
 from radvqa_jax.checkpoints.peft import is_peft
-from radvqa_jax.config import Config
+from radvqa_jax.config import EMBEDDED, EMBEDDED_SHA256, Config
 from radvqa_jax.config.rules import check
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.models.quantize import check_installed
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.saliency.chosen import check_patches
 from radvqa_jax.saliency.methods import check_config, check_methods
-from radvqa_jax.training.base_use import check_use, follow, make_use
+from radvqa_jax.training.base_use import check_accept, check_use, follow, make_use
 from radvqa_jax.training.sharding import check_rows, with_shardings
 from radvqa_jax.training.stage import Base, Trained, check_fits, keep_leaf, load_trained, loaded_shapes, mesh_of
 from radvqa_jax.trees import Flat
@@ -47,7 +47,9 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
             tokenizer has too many tokens, the rules of a stage do not fit the model, or the mesh does not fit the
             devices, the batches or the attention.
     """
+    check_accept(config.adapter_accept)
     tokenizer = Tokenizer(config.model.tokenizer)
+    check_embedded(config.model.tokenizer, tokenizer.sha256)
     with big_vision.open_weights(config.model.checkpoint):
         pass  # its headers are sound
     variant = get_variant(config.model.variant).at(config.model.resolution)
@@ -81,6 +83,16 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
         check_patches(config.saliency, grid=round(variant.num_patches**0.5))
         check_methods(config.quality.methods, field="quality.methods")
     return tokenizer, wanted
+
+
+def check_embedded(path: str | Path, sha256: str) -> None:
+    """Raises ValueError if a file that comes with the package is not the one that it came with."""
+    file = Path(path).expanduser().resolve()
+    if file.parent == EMBEDDED.resolve() and EMBEDDED_SHA256.get(file.name, sha256) != sha256:
+        raise ValueError(
+            f"{file} is not the file that radvqa_jax {__version__} comes with (sha256 {sha256[:16]}…, not "
+            f"{EMBEDDED_SHA256[file.name][:16]}…): it was changed or damaged. Install the package again."
+        )
 
 
 def check_adapter(
@@ -138,6 +150,7 @@ def load_ground(config: Config, workdir: Path) -> Ground:
         seed=config.seed,
         convert=keep_leaf(config, _trained_stages(config), wanted),
     )
+    check_embedded(config.model.checkpoint, loaded.sha256)
     print(loaded.text(), flush=True)
     return Ground(
         config, workdir, tokenizer, Base(params, Path(config.model.checkpoint).name, loaded.sha256, tokenizer.sha256)

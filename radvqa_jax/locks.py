@@ -160,7 +160,7 @@ def _touched(path: Path) -> float:
 def _write_holder(folder: Path, doing: str) -> None:
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     holder = Holder(os.getpid(), socket.gethostname(), psutil.Process().create_time(), now, doing)
-    files.write_json(folder / HOLDER, holder._asdict())
+    files.write_json(folder / HOLDER, holder._asdict(), private=False)
 
 
 def _beat(path: Path, done: threading.Event) -> None:

@@ -16,6 +16,7 @@ into another format, and export an adapter or a model.
 """
 
 import contextlib
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from ml_collections import config_flags
 from radvqa_jax import locks
 from radvqa_jax.config import Config
 from radvqa_jax.config.check import check_field, from_config_dict, given_fields
-from radvqa_jax.files import make_workdir
+from radvqa_jax.files import make_workdir, share
 from radvqa_jax.ground import follow_adapter
 from radvqa_jax.runners import RUNNERS
 from radvqa_jax.runners.resolve import WITH_MODEL, resolve_model
@@ -74,6 +75,23 @@ def own(workdir: Path, config: Config) -> contextlib.AbstractContextManager[Any]
     return locks.hold(workdir, doing=f"mode={config.mode}", remedy=remedy)
 
 
+def _kept(workdir: str) -> str:
+    return f"What was finished is in {workdir}, and the same command continues from there."
+
+
+def _say(error: Exception) -> str:
+    """Returns what went wrong in one line, or as many as the error itself has."""
+    if isinstance(error, RecursionError):
+        return f"{error}: a file or a value is nested too deeply to be read. --debug shows where."
+    if isinstance(error, MemoryError):
+        return f"out of memory ({error}). Give a smaller batch_size, or fewer data.workers. --debug shows where."
+    if isinstance(error, ValueError | OSError | Diverged | ImportError):
+        return str(error)
+    # Of a library: it says what, and seldom what to do.
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first[:500]} --debug shows where. {_kept(_WORKDIR.value)}"
+
+
 def run(argv: list[str]) -> None:
     """Checks the flags and runs the mode of the configuration; a mistake of the user ends with its message alone."""
     if len(argv) > 1:
@@ -88,13 +106,19 @@ def run(argv: list[str]) -> None:
         config = follow_adapter(config, given=given_fields(_CONFIG.value, overrides))
         config = resolve_model(config) if config.mode in WITH_MODEL else config
         workdir = make_workdir(_WORKDIR.value)
+        share(config.share_files)
         start(config)
         with own(workdir, config):
             RUNNERS[config.mode](config, workdir)
-    except (ValueError, OSError, Diverged) as error:
+    except KeyboardInterrupt:
         if _DEBUG.value:
             raise
-        sys.exit(f"error: {error}")
+        print(f"error: stopped by Ctrl-C. {_kept(_WORKDIR.value)}", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
+        if _DEBUG.value:
+            raise
+        sys.exit(f"error: {_say(error)}")
 
 
 if __name__ == "__main__":

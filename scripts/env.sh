@@ -31,7 +31,7 @@ radvqa_lacks() {
 import importlib.metadata, re, sys
 
 have = {re.sub(r"[-_.]+", "-", d.metadata["Name"]).lower() for d in importlib.metadata.distributions()}
-want = [line.split("==")[0] for line in open(sys.argv[1]) if "==" in line and not line.startswith("#")]
+want = [line.split("==")[0] for line in open(sys.argv[1]) if "==" in line and line[0] not in "# -"]
 lacks = [name for name in want if re.sub(r"[-_.]+", "-", name).lower() not in have]
 if lacks:
     print(", ".join(lacks[:8]) + (f" and {len(lacks) - 8} more" if len(lacks) > 8 else ""))
@@ -62,16 +62,28 @@ radvqa_create() {
   rm -rf "$venv" && mkdir -p "$venv" && echo making >"$venv/.radvqa-stamp" && "$python" -m venv "$venv"
 }
 
+# Prints the files of a lock, those that it includes first.
+radvqa_locks() {
+  local lock=$1 other
+  while read -r other; do radvqa_locks "$(dirname "$lock")/$other"; done < <(sed -n 's/^-r //p' "$lock")
+  echo "$lock"
+}
+
+# Everything that comes from an index is held to the hashes of the lock, the tools that build packages from source too.
+# Extras that the lock does not have cannot be: pip takes hashes for all of a command's packages, or for none.
 radvqa_install() {
-  local venv=$1 lock=$2 extras=$3
+  local venv=$1 lock=$2 extras=$3 hashed=()
   local pip=("$venv/bin/python" -m pip --quiet --quiet --no-input --disable-pip-version-check)
   echo making >"$venv/.radvqa-stamp"
-  # --use-pep517: what comes as source is built alike by every pip, and needs no setuptools in the environment.
-  "${pip[@]}" install --use-pep517 -r "$lock" || return 1
+  "${pip[@]}" install --require-hashes --no-deps -r "$REPO/requirements-build.lock" || return 1
+  if grep -q -- --hash= "$lock"; then hashed=(--require-hashes --no-deps); fi
+  # --use-pep517: what comes as source is built alike by every pip, here with the tools that were just installed.
+  "${pip[@]}" install --use-pep517 --no-build-isolation "${hashed[@]}" -r "$lock" || return 1
+  "${pip[@]}" install --use-pep517 --no-build-isolation --no-deps -e "$REPO" || return 1
   if [ -n "$extras" ]; then
-    "${pip[@]}" install --use-pep517 -c "$lock" -e "$REPO[$extras]"
-  else
-    "${pip[@]}" install --no-deps -e "$REPO"
+    # Constraints without hashes: the extras bring packages that have none here.
+    radvqa_locks "$lock" | xargs grep -hoE '^[A-Za-z0-9_.-]+==[^ ;\\]+' >"$venv/.radvqa-constraints" || return 1
+    "${pip[@]}" install --use-pep517 -c "$venv/.radvqa-constraints" -e "$REPO[$extras]"
   fi
 }
 
@@ -108,7 +120,7 @@ radvqa_env() {
   local venv=${RADVQA_VENV:-$REPO/.venv} lock=${RADVQA_LOCK:-$REPO/requirements.lock} extras=${RADVQA_EXTRAS:-} want
   case $venv in /*) ;; *) venv=$PWD/$venv ;; esac
   case $lock in /*) ;; *) lock=$PWD/$lock ;; esac
-  want="$venv|$REPO|$extras|$(cat "$REPO/setup.py" "$REPO/requirements.lock" "$lock" | cksum)" || return 1
+  want="$venv|$REPO|$extras|$(cat "$REPO/setup.py" "$REPO/requirements-build.lock" "$REPO/requirements.lock" "$lock" | cksum)" || return 1
   if [ "$(radvqa_state "$venv" "$want")" != current ]; then
     # One at a time, where the machine has flock: a second one would take the first one's work for an interrupted one.
     (

@@ -3,6 +3,9 @@
 import ast
 import dataclasses
 import importlib.util
+import math
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +151,10 @@ def test_a_wrong_type_is_refused(path: str, value: Any, message: str) -> None:
         ({"stage1.sources": (source(dataset="a", limit=-1),)}, r"stage1\.sources\[0\]\.limit=-1 must be at least 0"),
         ({"stage1.optim.learning_rate": 0.0}, r"stage1\.optim\.learning_rate=0\.0 must be above 0"),
         ({"stage1.optim.learning_rate": float("nan")}, r"stage1\.optim\.learning_rate=nan must be above 0"),
-        ({"stage2.optim.group_learning_rates": (("head", 0.0),)}, r"head=0\.0 must be above 0; to freeze, use a rule"),
+        (
+            {"stage2.optim.group_learning_rates": (("head", 0.0),)},
+            r"group_learning_rates\[0\]\[1\]=0\.0 must be above 0",
+        ),
         ({"stage2.optim.clip_norm": -1.0}, r"stage2\.optim\.clip_norm=-1\.0 must be at least 0"),
         ({"stage2.optim.weight_decay": -0.1}, r"stage2\.optim\.weight_decay=-0\.1 must be at least 0"),
         ({"stage1.batch_size": 0}, r"stage1\.batch_size=0 must be at least 1"),
@@ -157,7 +163,7 @@ def test_a_wrong_type_is_refused(path: str, value: Any, message: str) -> None:
         ({"stage1.save_every": 0}, r"stage1\.save_every=0 must be at least 1"),
         ({"stage1.label_smoothing": 1.0}, r"stage1\.label_smoothing=1\.0 must be in \[0, 1\)"),
         ({"stage1.lora.rank": -2}, r"stage1\.lora\.rank=-2 must be at least 0"),
-        ({"stage1.lora.alpha": 0.0}, r"stage1\.lora\.alpha=0\.0 must be above 0, or adapters do nothing"),
+        ({"stage1.lora.alpha": 0.0}, r"stage1\.lora\.alpha=0\.0 must be above 0"),
         ({"stage1.lora.dropout": 1.0}, r"stage1\.lora\.dropout=1\.0 must be in \[0, 1\)"),
         (
             {"stage2.train": ((".*/lora_[ab]", "train:lora"), (".*", "freeze"))},
@@ -166,7 +172,7 @@ def test_a_wrong_type_is_refused(path: str, value: Any, message: str) -> None:
         ({"stages": ()}, "stages is empty: nothing would be trained"),
         ({"stages": ("stage3",)}, r"stages=\('stage3',\) may only hold 'stage1' and 'stage2'\. Did you mean `stage"),
         ({"stages": ("stage1", "stage1")}, "names a stage twice"),
-        ({"seed": -1}, "seed=-1 must be at least 0"),
+        ({"seed": -1}, r"seed=-1 must be in \[0, 4294967296\)"),
         ({"model.resolution": -14}, r"model\.resolution=-14 must be at least 0"),
         ({"data.seq_len": 7}, r"data\.seq_len=7 must be at least 8"),
         ({"data.workers": -1}, r"data\.workers=-1 must be at least 0"),
@@ -175,12 +181,39 @@ def test_a_wrong_type_is_refused(path: str, value: Any, message: str) -> None:
         ({"decode.batch_size": 0}, r"decode\.batch_size=0 must be at least 1"),
         ({"decode.samples": 0}, r"decode\.samples=0 must be at least 1"),
         ({"decode.samples": 5}, r"decode\.samples=5 with decode\.temperature=0 would give the same answer 5 times"),
-        ({"decode.temperature": -0.5}, r"decode\.temperature=-0\.5 must not be negative"),
+        ({"decode.temperature": -0.5}, r"decode\.temperature=-0\.5 must be at least 0"),
         ({"decode.top_k": -1}, r"decode\.top_k=-1 must be at least 0"),
         ({"decode.top_p": 0.0}, r"decode\.top_p=0\.0 must be in \(0, 1\]"),
         ({"decode.top_p": 1.1}, r"decode\.top_p=1\.1 must be in \(0, 1\]"),
         ({"saliency.residual": 1.0}, r"saliency\.residual=1\.0 must be in \[0, 1\)"),
         ({"saliency.cases": -1}, r"saliency\.cases=-1 must be at least 0"),
+        ({"stage2.optim.b2": 1.5}, r"stage2\.optim\.b2=1\.5 must be in \[0, 1\)"),
+        ({"stage2.optim.eps": 0.0}, r"stage2\.optim\.eps=0\.0 must be above 0"),
+        ({"judge.timeout": -1.0}, r"judge\.timeout=-1\.0 must be above 0"),
+        ({"saliency.layers": (-1,)}, r"saliency\.layers\[0\]=-1 must be at least 0"),
+        ({"saliency.discard": float("nan")}, r"saliency\.discard=nan must be in \[0, 1\)"),
+        ({"stage1.epochs": float("inf"), "stage1.total_steps": 0}, r"stage1\.epochs=inf must be a finite number"),
+        ({"seed": 2**32}, r"seed=4294967296 must be in \[0, 4294967296\)"),
+        (
+            {"stage1.sources": (source(dataset="a", anneal="linear", points=((1.5, 1.0),)),)},
+            r"stage1\.sources\[0\]\.points\[0\]\[0\]=1\.5 must be in \[0, 1\]",
+        ),
+        (
+            {"stage2.train": ((".*(", "train:all"),)},
+            r"stage2\.train\[0\]: '\.\*\(' is not a regular expression that can be used \(missing \)",
+        ),
+        ({"stage2.train": (("(?!img).*", "train:all"),)}, r"stage2\.train\[0\]: .*has no look-around"),
+        ({"stage2.train": ((".*", "train"),)}, r"stage2\.train\[0\]: the label 'train' must be 'freeze' or 'train:<gr"),
+        ({"stage2.train": ((".*", "train:"),)}, r"the label 'train:' must be 'freeze' or 'train:<group>'"),
+        (
+            {"stage1.lora.targets": ((".*", "lorra"),)},
+            r"stage1\.lora\.targets\[0\]: the label 'lorra' must be 'lora'",
+        ),
+        (
+            {"stage2.optim.group_learning_rates": (("hed", 1.0),)},
+            r"stage2\.optim\.group_learning_rates names the group 'hed'; stage2\.train has \['head'\]",
+        ),
+        ({"model.allow_missing": ("[",)}, r"model\.allow_missing\[0\]: '\[' is not a regular expression"),
         ({"mode": "build_data"}, r"mode=build_data needs a data set: --config\.dataset=phantom_rad"),
         ({"mode": "predict"}, r"mode=predict needs a data set to answer: --config\.eval\.source\.dataset"),
         ({"mode": "saliency"}, r"mode=saliency needs a data set to answer"),
@@ -379,3 +412,30 @@ def test_the_embedded_model_is_in_the_package() -> None:
     use_embedded_model(config)
     assert config.model.variant == "tiny"
     assert Path(config.model.checkpoint).parent == REPO / "radvqa_jax" / "assets" / "tiny"
+
+
+def _numbers(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields (name, default) of every field of a configuration that is a number."""
+    for field in dataclasses.fields(value):
+        name, item = f"{path}{field.name}", getattr(value, field.name)
+        if dataclasses.is_dataclass(item):
+            yield from _numbers(item, f"{name}.")
+        elif isinstance(item, int | float) and not isinstance(item, bool):
+            yield name, item
+
+
+NUMBERS = dict(_numbers(Config()))
+
+
+def test_there_are_many_numbers() -> None:
+    assert len(NUMBERS) > 100 and {"stage2.optim.b2", "judge.timeout", "mesh.data"} <= set(NUMBERS)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_number_has_a_bound_and_is_finite(name: str) -> None:
+    """A field that is added without one fails here; none of them has a use for a negative number."""
+    config = valid()
+    for value in (-1,) if isinstance(NUMBERS[name], int) else (-1.0, math.nan, math.inf):
+        put(config, name, value)
+        with pytest.raises(ValueError, match=rf"^{re.escape(name)}={re.escape(str(value))} must be "):
+            from_config_dict(config)

@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +30,6 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         file.write(b"\x00new")
         assert path.read_text() == "old\n"
     assert path.read_bytes() == b"\x00new"
-    assert path.stat().st_mode & 0o777 == 0o644
 
 
 def test_json_is_read_back(tmp_path: Path) -> None:
@@ -125,3 +126,51 @@ def test_a_bad_workdir_says_what_to_give(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(ValueError, match=r"cannot be written to\. Give a folder you may write to"):
         files.make_workdir(str(tmp_path / "c"))
+
+
+@pytest.mark.parametrize(("umask", "shared"), [(0o022, 0o644), (0o077, 0o600), (0o027, 0o640), (0o000, 0o666)])
+def test_every_file_follows_the_umask_and_private_ones_are_the_owners_alone(
+    tmp_path: Path, umask: int, shared: int
+) -> None:
+    writers: dict[str, Callable[..., Any]] = {
+        "text": lambda path, **how: files.write_text(path, "x", **how),
+        "json": lambda path, **how: files.write_json(path, 1, **how),
+        "jsonl": lambda path, **how: files.write_jsonl(path, ROWS, **how),
+        "appended": lambda path, **how: files.append_jsonl(path, ROWS, **how),
+    }
+
+    def rights() -> dict[str, int]:
+        return {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+
+    before = os.umask(umask)
+    try:
+        for name, write in writers.items():
+            write(tmp_path / f"{name}.private")
+            write(tmp_path / f"{name}.open", private=False)
+        assert rights() == {f"{n}.private": 0o600 for n in writers} | {f"{n}.open": shared for n in writers}
+        files.share(True)
+        for name, write in writers.items():
+            (tmp_path / f"{name}.private").unlink()
+            write(tmp_path / f"{name}.private")
+        assert set(rights().values()) == {shared}
+    finally:
+        files.share(False)
+        os.umask(before)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 5000, '{"a": NaN', "\x00"])
+def test_json_that_python_cannot_read_is_an_error_that_names_the_file(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"bad\.json is not valid JSON"):
+        files.read_json(path)
+    with pytest.raises(ValueError, match=r"bad\.json, line 1: not valid JSON"):
+        files.read_jsonl(path)
+
+
+def test_a_named_pipe_or_a_device_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        for read in (files.read_json, files.read_jsonl, files.sha256):
+            with pytest.raises(ValueError, match="is no regular file"):
+                read(path)

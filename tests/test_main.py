@@ -272,3 +272,57 @@ def test_a_workdir_of_another_configuration_is_refused(micro_file: Path, tmp_pat
     code, _, err = train("stages=('stage1',)", "stage1.optim.learning_rate=0.5")
     assert code == 1
     assert "stage.optim.learning_rate: 0.01 in the checkpoint, now 0.5" in err and "Traceback" not in err
+
+
+RAISES = """
+import os, runpy, sys
+import radvqa_jax.runners as runners
+from radvqa_jax.data.loader import LoaderError
+
+kinds = {
+    "Ctrl-C": KeyboardInterrupt(),
+    "nested": RecursionError("maximum recursion depth exceeded"),
+    "memory": MemoryError("Unable to allocate 4 TiB"),
+    "library": RuntimeError("\\nINTERNAL: it broke\\nsecond line"),
+    "worker": LoaderError("A worker process ended."),
+    "import": ModuleNotFoundError("No module named 'torch'"),
+}
+for number, error in enumerate(kinds.values()):
+    if os.fork():
+        print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+        continue
+    os.dup2(os.open(f"{sys.argv[1]}/{number}.err", os.O_CREAT | os.O_WRONLY), 2)
+
+    def fail(config, workdir, error=error):
+        raise error
+
+    runners.RUNNERS["score"] = fail
+    sys.argv = ["main", "--config=configs/score.py", f"--workdir={sys.argv[1]}/run", "--config.eval.predictions=x"]
+    runpy.run_module("radvqa_jax.main", run_name="__main__", alter_sys=True)
+    sys.exit(0)
+"""
+
+
+def test_whatever_ends_a_run_ends_it_with_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RAISES, str(tmp_path)],
+        cwd=REPO,
+        env=os.environ | {"PYTHONPATH": str(REPO)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    kept = rf"What was finished is in {tmp_path}/run, and the same command continues from there\."
+    said = [
+        (128 + signal.SIGINT, rf"error: stopped by Ctrl-C\. {kept}"),
+        (1, r"error: maximum recursion depth exceeded: a file or a value is nested too deeply to be read\. --debug .*"),
+        (1, r"error: out of memory \(Unable to allocate 4 TiB\)\. Give a smaller batch_size.*"),
+        (1, rf"error: RuntimeError: INTERNAL: it broke --debug shows where\. {kept}"),
+        (1, r"error: A worker process ended\."),
+        (1, r"error: No module named 'torch'"),
+    ]
+    codes = [int(code) for code in done.stdout.split()]
+    for number, (code, pattern) in enumerate(said):
+        err = (tmp_path / f"{number}.err").read_text()
+        assert codes[number] == code and re.fullmatch(pattern, err.strip()), err
+    assert not (tmp_path / "run" / ".lock.json").exists()  # every one gave its workdir back

@@ -97,7 +97,7 @@ class Described(NamedTuple):
 
 def write_meta(path: Path, meta: AdapterMeta, *, leaves: Mapping[str, Any], sha256: str) -> None:
     """Writes adapter.json about the leaves (name -> array) of an adapter.npz with this sha256; see `check_meta`."""
-    files.write_json(path, _to_json(meta, leaves, sha256))
+    files.write_json(path, _to_json(meta, leaves, sha256), private=False)
 
 
 def check_meta(meta: AdapterMeta, leaves: Mapping[str, Any]) -> None:

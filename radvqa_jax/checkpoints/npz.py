@@ -140,8 +140,10 @@ class NpzReader:
             with self._zip.open(member) as stream:
                 shape, _, dtype = _read_npy_header(stream)
                 held = member.file_size - stream.tell()
-        except DAMAGE as error:
-            raise self._error(f"the header of the array {name!r} is damaged ({error})") from error
+        except (*DAMAGE, MemoryError) as error:  # the last of Python's parser, for a header that is nested too deeply
+            raise self._error(
+                f"the header of the array {name!r} is damaged ({error or 'nested too deeply'})"
+            ) from error
         if dtype.hasobject:
             raise self._error(f"the array {name!r} is a pickle of Python objects, which could run any code when loaded")
         size = int(np.prod(shape, dtype=object)) * dtype.itemsize
@@ -185,7 +187,7 @@ def write_npz(path: PathLike, arrays: Iterable[tuple[str, np.ndarray]], *, compr
 
     The same arrays in the same order give the same bytes.
     """
-    with atomic_write(path, "wb") as file, zipfile.ZipFile(file, "w") as archive:
+    with atomic_write(path, "wb", private=False) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays:
             member = zipfile.ZipInfo(f"{name}.npy", date_time=DATE)
             member.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED

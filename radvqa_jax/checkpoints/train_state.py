@@ -4,10 +4,11 @@ Only trainable leaves, optimizer state and the step are stored, so a checkpoint 
 come from the base checkpoint. A step is written to a temporary folder and renamed when it is whole.
 """
 
+import contextlib
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,8 +27,19 @@ FORMAT = 1
 PARTS = ("_CHECKPOINT_METADATA", f"{STATE}/manifest.ocdbt", f"{RUN}/metadata")
 SET_ASIDE = ".incomplete"
 DAMAGE = (OSError, ValueError, KeyError)  # what orbax and tensorstore raise for missing and broken files
+# What the system says where a file cannot grow, and what to do about it. Libraries pass it on as text.
+FULL = {
+    "No space left on device": "the disk is full. Free some of it",
+    "Disk quota exceeded": "your quota is used up. Free some of it",
+    "File too large": "a file would be larger than the system allows (ulimit -f). Raise the limit",
+    "Read-only file system": "the file system became read-only. Have it mounted for writing",
+}
 
 log = logging.getLogger(__name__)
+
+
+class CannotSave(OSError):
+    """A step could not be written."""
 
 
 class Checkpointer:
@@ -54,7 +66,7 @@ class Checkpointer:
         if jax.process_index() == 0:
             _set_incomplete_aside(self.folder)
         _wait_for_all("steps that are not whole are set aside")
-        self._save_every = save_every
+        self._save_every, self._saving = save_every, 0
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
@@ -64,7 +76,12 @@ class Checkpointer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except CannotSave:
+            if kind is None:
+                raise
+            # Otherwise one error is enough: it is this one already, or what made the run end.
 
     def save(self, step: int, state: TrainState, data_state: Mapping[str, Any], *, force: bool = False) -> bool:
         """Saves, if the step is a multiple of `save_every` or `force` is set; returns whether it did.
@@ -83,7 +100,9 @@ class Checkpointer:
             "leaves": _describe(state),
         }
         items = ocp.args.Composite(**{STATE: ocp.args.StandardSave(state), RUN: ocp.args.JsonSave(run)})
-        return self._manager.save(step, args=items, force=True)
+        self._saving = step
+        with self._telling():
+            return self._manager.save(step, args=items, force=True)
 
     def latest_step(self) -> int | None:
         """Returns the newest step that is whole, or None; waits for a save that is under way."""
@@ -120,11 +139,33 @@ class Checkpointer:
 
     def wait(self) -> None:
         """Returns when what was saved is on the disk; raises what went wrong with it."""
-        self._manager.wait_until_finished()
+        with self._telling():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits, and ends the background's threads."""
-        self._manager.close()
+        with self._telling():
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Makes one error of what a library raises while it saves."""
+        try:
+            yield
+        except CannotSave:
+            raise
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self._cannot_save(error) from error
+
+    def _cannot_save(self, error: BaseException) -> "CannotSave":
+        text = str(error)
+        why = next((remedy for said, remedy in FULL.items() if said in text), "")
+        whole = [step for step in _steps(self.folder) if _is_whole(step)]
+        kept = f"Step {whole[-1].name} is whole there; it continues from it" if whole else "It begins anew"
+        return CannotSave(
+            f"Step {self._saving} could not be saved in {self.folder}: {why or f'{text[:200]}. Mend that'}, and start "
+            f"the same command again. {kept}."
+        )
 
     def _damaged(self, step: int, error: Exception) -> ValueError:
         earlier = max((other for other in self._manager.all_steps() if other < step), default=None)
@@ -191,12 +232,20 @@ def _wait_for_all(what: str) -> None:
         multihost_utils.sync_global_devices(what)
 
 
+def _steps(folder: Path) -> list[Path]:
+    """Returns the folders of steps, in their order."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted((step for step in found if step.name.isdigit()), key=lambda step: int(step.name))
+
+
+def _is_whole(step: Path) -> bool:
+    return all((step / part).exists() for part in PARTS)
+
+
 def _set_incomplete_aside(folder: Path) -> None:
     """Renames steps that are not whole, so that the last good one is found; a copy that was cut short leaves such."""
-    if not folder.is_dir():
-        return
-    for step in sorted(folder.iterdir()):
-        if step.name.isdigit() and not all((step / part).exists() for part in PARTS):
+    for step in _steps(folder):
+        if not _is_whole(step):
             aside = step.with_name(step.name + SET_ASIDE)
             number = 1
             while aside.exists():
@@ -207,14 +256,14 @@ def _set_incomplete_aside(folder: Path) -> None:
 
 
 class _FromOrbax(logging.Filter):
-    """Drops what orbax says about its own work; its errors pass."""
+    """Drops what orbax says about its own work. Its errors are raised as well (see Checkpointer)."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.ERROR or f"{os.sep}orbax{os.sep}" not in record.pathname
+        return f"{os.sep}orbax{os.sep}" not in record.pathname
 
 
 def _quiet_orbax() -> None:
-    """Keeps orbax's messages below ERROR out of the log; all of absl's users share one logger, hence a filter."""
+    """Keeps orbax's messages out of the log; all of absl's users share one logger, hence a filter."""
     logger = logging.getLogger("absl")
     if not any(isinstance(item, _FromOrbax) for item in logger.filters):
         logger.addFilter(_FromOrbax())

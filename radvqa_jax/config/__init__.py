@@ -5,7 +5,16 @@ field can be overridden on the command line (`--config.stage1.optim.learning_rat
 dataclasses and refuses unknown fields and wrong types; rules.py refuses contradictions.
 """
 
-from radvqa_jax.config.build import EMBEDDED, cell, default_config, source, to_config_dict, use_embedded_model, where
+from radvqa_jax.config.build import (
+    EMBEDDED,
+    EMBEDDED_SHA256,
+    cell,
+    default_config,
+    source,
+    to_config_dict,
+    use_embedded_model,
+    where,
+)
 from radvqa_jax.config.chat import ChatConfig, JudgeConfig
 from radvqa_jax.config.data import SUSPECT_BITS, AuditConfig, AugmentConfig, DataConfig, FilterConfig, SourceConfig
 from radvqa_jax.config.evaluation import AblationConfig, CellConfig, DecodeConfig, EvalConfig, ReportConfig, ScoreConfig
@@ -19,6 +28,7 @@ from radvqa_jax.config.training import ATTENTION_WEIGHTS, LoraConfig, OptimConfi
 __all__ = [
     "ATTENTION_WEIGHTS",
     "EMBEDDED",
+    "EMBEDDED_SHA256",
     "SUSPECT_BITS",
     "AblationConfig",
     "AskConfig",

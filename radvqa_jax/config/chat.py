@@ -1,7 +1,11 @@
 """Chat models behind an endpoint, and what they are asked for."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Interval
+
+from radvqa_jax.config.bounds import Above0, Count, NotNegative, Positive, Seed
 
 
 @dataclass(frozen=True)
@@ -13,17 +17,17 @@ class ChatConfig:
     allow_other_model: bool = False  # whether a reply counts that says it is of another model than `model`
     key_variable: str = "OPENAI_API_KEY"  # environment variable that holds the key; a local server needs none
     allow_remote: bool = False  # an endpoint that is not this machine gets questions, references and answers
-    temperature: float = 0.0
-    seed: int = 0
-    max_tokens: int = 512  # of a reply
+    temperature: NotNegative = 0.0
+    seed: Seed = 0
+    max_tokens: Positive = 512  # of a reply
     response_format: Literal["text", "json_object", "json_schema"] = "text"  # what the endpoint is told to hold to
-    timeout: float = 120.0  # seconds for one request
-    retries: int = 4  # of a request that failed (connection, timeout, 408, 409, 429, 5xx), with growing pauses
-    concurrency: int = 4  # requests at a time
-    requests_per_minute: int = 0  # 0 = no limit
-    max_calls: int = 0  # requests that a run may send, repeated ones included; 0 = no limit
+    timeout: Above0 = 120.0  # seconds for one request
+    retries: Count = 4  # of a request that failed (connection, timeout, 408, 409, 429, 5xx), with growing pauses
+    concurrency: Positive = 4  # requests at a time
+    requests_per_minute: Count = 0  # 0 = no limit
+    max_calls: Count = 0  # requests that a run may send, repeated ones included; 0 = no limit
     # Prompt and reply tokens that a run may use, as the endpoint counts, by estimate where it does not; 0 = no limit.
-    max_total_tokens: int = 0
+    max_total_tokens: Count = 0
     offline: bool = False  # only what is in the cache; nothing is sent
     cache: str = ""  # file of replies; empty = chat_cache.jsonl in the workdir
 
@@ -34,7 +38,9 @@ class JudgeConfig(ChatConfig):
 
     prompt: Literal["medm", "llama32_med"] = "medm"  # MedM's 0/1, or LLaMA32-Med's 1 to 5
     with_question: bool = True  # False: the judge sees reference and answer alone, as MedM had it
-    attempts: int = 3  # replies asked for until one is a verdict; then the answer is unjudged
-    max_chars: int = 4000  # of each field; the rest of a longer one is cut, and the judge is told
-    max_failures: int = 5  # requests in a row that fail after their retries; then the run stops
-    attacks: int = 20  # questions that get every attack of evaluation/attacks.py; 0 = none
+    attempts: Positive = 3  # replies asked for until one is a verdict; then the answer is unjudged
+    max_chars: Annotated[int, Interval(ge=100)] = (
+        4000  # of each field; the rest of a longer one is cut, and the judge is told
+    )
+    max_failures: Positive = 5  # requests in a row that fail after their retries; then the run stops
+    attacks: Count = 20  # questions that get every attack of evaluation/attacks.py; 0 = none

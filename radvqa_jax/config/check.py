@@ -1,6 +1,7 @@
 """The border where a ConfigDict becomes the frozen configuration: unknown fields and wrong types are refused here."""
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Collection
@@ -11,6 +12,8 @@ import ml_collections
 from radvqa_jax.config import Config, default_config
 from radvqa_jax.config.rules import check
 from radvqa_jax.trees import flatten, nearest
+
+_hints = functools.cache(typing.get_type_hints)  # {field: type}, without bounds
 
 
 def _type_name(kind: Any) -> str:
@@ -50,7 +53,7 @@ def _near(value: Any, kind: Any) -> str:
 
 def _check_known(key: str, kind: Any, path: str) -> None:
     """Raises ValueError if the dataclass `kind`, which lies at `path`, has no field `key`."""
-    known = typing.get_type_hints(kind)
+    known = _hints(kind)
     if key not in known:
         name = f"{path}.{key}" if path else key
         raise ValueError(f"Unknown config field `{name}`.{nearest(key, known)} Known here: {', '.join(known)}.")
@@ -65,7 +68,7 @@ def check_field(path: str) -> None:
         if not dataclasses.is_dataclass(kind):
             raise ValueError(f"Config field `{walked}` is a value and has no fields; got `{path}`.")
         _check_known(key, kind, walked)
-        kind = typing.get_type_hints(kind)[key]
+        kind = _hints(kind)[key]
         if index:
             kind = next(iter(get_args(kind)), None)
         walked = f"{walked}.{part}" if walked else part
@@ -75,7 +78,7 @@ def _build(kind: Any, value: Any, path: str) -> Any:
     """Returns the dataclass `kind` from a mapping."""
     if not isinstance(value, ml_collections.ConfigDict | dict | types.MappingProxyType):
         raise ValueError(f"Config field `{path}` must be a group of fields; got {value!r}.")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     for key in value:
         _check_known(key, kind, path)
     return kind(**{key: _convert(value[key], hints[key], f"{path}.{key}" if path else key) for key in value})

@@ -1,7 +1,11 @@
 """Data sets, what is taken from them, how rows become tokens, and what splits may share."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Interval
+
+from radvqa_jax.config.bounds import Above0, Below1, Count, NotNegative, Seed, Share
 
 SUSPECT_BITS = 64  # from here on two unrelated images may look alike to a perceptual hash (data/image_hashes.py)
 
@@ -15,11 +19,11 @@ class FilterConfig:
     )
     values: tuple[str, ...] = ()  # one of these, whatever the case of letters
     exclude: bool = False  # none of `values` instead
-    min_count: int = 0  # values that occur at least so often among the rows at hand
-    most_common: int = 0  # the so many most common values
+    min_count: Count = 0  # values that occur at least so often among the rows at hand
+    most_common: Count = 0  # the so many most common values
     count_by: Literal["rows", "images", "cases"] = "rows"  # what min_count and most_common count
-    min_words: int = 0  # words of the field
-    max_words: int = 0  # 0 = any number
+    min_words: Count = 0  # words of the field
+    max_words: Count = 0  # 0 = any number
 
 
 @dataclass(frozen=True)
@@ -31,24 +35,24 @@ class SourceConfig:
     split: str = "train"
     task: Literal["vqa", "caption"] = "vqa"
     where: tuple[FilterConfig, ...] = ()  # applied in this order
-    limit: int = 0  # first so many rows after a seeded shuffle; 0 = all
-    weight: float = 1.0  # share of the mixture, relative to the other sources
-    count: int = 0  # instead of a weight: rows drawn from it in the whole stage, exactly
+    limit: Count = 0  # first so many rows after a seeded shuffle; 0 = all
+    weight: Above0 = 1.0  # share of the mixture, relative to the other sources
+    count: Count = 0  # instead of a weight: rows drawn from it in the whole stage, exactly
     # How the weight changes: (share of training done, factor on weight); the first factor holds before its point, the
     # last one after it. `piecewise` keeps a factor until the next point, `linear` and `cosine` go over to it. With a
     # count the points say when its rows come.
     anneal: Literal["constant", "piecewise", "linear", "cosine"] = "constant"
-    points: tuple[tuple[float, float], ...] = ()
+    points: tuple[tuple[Share, NotNegative], ...] = ()
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
     """Random changes of training images, none by default. Left becomes right only under `flip_left_right`."""
 
-    rotate: float = 0.0  # up to so many degrees either way
-    crop: float = 0.0  # up to this share of height and of width is cut off
-    brightness: float = 0.0  # a factor in 1 -/+ this
-    contrast: float = 0.0  # a factor in 1 -/+ this
+    rotate: NotNegative = 0.0  # up to so many degrees either way
+    crop: Below1 = 0.0  # up to this share of height and of width is cut off
+    brightness: Below1 = 0.0  # a factor in 1 -/+ this
+    contrast: Below1 = 0.0  # a factor in 1 -/+ this
     flip_left_right: bool = False  # half of the images; makes `left` and `right` in questions and answers wrong
 
 
@@ -62,21 +66,21 @@ class DataConfig:
     download: bool = False  # download what a given manual_dir lacks; without a manual_dir that is done anyway
     rebuild: bool = False  # prepare anew; the data set that is there is kept until the new one is whole
     # Bits of grey images whose pixels lie in 16: 12 spreads 0..4095 over black to white. 0 = all 16.
-    bit_depth: int = 0
+    bit_depth: Annotated[int, Interval(ge=0, le=16)] = 0
     # The data set `table`: your own folder, or one archive, with one table (tfds_builders/table/README.md).
     name: str = ""  # of the table; where a source names none, this one is meant
     columns: tuple[tuple[str, str], ...] = ()  # (feature, column), where a column is not called as its feature
     table: str = ""  # the file, where the folder holds several
-    split_seed: int = 0  # of the split into train, validation and test, where the table has none
+    split_seed: Seed = 0  # of the split into train, validation and test, where the table has none
     window: str = ""  # of DICOM files: empty = each file's own, or a name in data/dicom_window.py for CT, such as lung
     hash_ids: bool = False  # ids of cases, images and questions become keyed hashes; no file name is kept
     prompt: str = "answer en {question}"
-    seq_len: int = 128  # text tokens, BOS to EOS
+    seq_len: Annotated[int, Interval(ge=8)] = 128  # text tokens, BOS to EOS
     overlong: Literal["error", "reject", "cut"] = "reject"  # an answer that does not fit; `cut` keeps its EOS
     # A question that does not fit is never cut: `reject` leaves it out and counts it, in training and evaluation.
     overlong_question: Literal["error", "reject"] = "reject"
-    workers: int = 0  # worker processes that decode images; 0 = threads of this process
-    image_cache_mb: int = 512  # resized images kept in memory where several rows share one; of all workers together
+    workers: Count = 0  # worker processes that decode images; 0 = threads of this process
+    image_cache_mb: Count = 512  # resized images kept in memory where several rows share one; of all workers together
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
@@ -89,4 +93,4 @@ class AuditConfig:
     also_evaluate: tuple[SourceConfig, ...] = ()  # sets that are compared beside eval.source
     # Two images are nearly the same if so many of the 256 bits of their perceptual hashes differ, or fewer; the choice
     # is measured in data/image_hashes.py.
-    near_bits: int = 20
+    near_bits: Count = 20

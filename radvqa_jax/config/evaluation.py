@@ -1,8 +1,11 @@
 """Answers, their scores, the grid of ablations, and reports."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Interval
+
+from radvqa_jax.config.bounds import Below1, Count, NotNegative, Positive, Probability
 from radvqa_jax.config.data import SourceConfig
 
 
@@ -10,12 +13,12 @@ from radvqa_jax.config.data import SourceConfig
 class DecodeConfig:
     """How answers are made."""
 
-    max_new_tokens: int = 32
-    samples: int = 1  # answers per question; they share one prefill
-    temperature: float = 0.0  # 0 = greedy
-    top_k: int = 0  # 0 = all
-    top_p: float = 1.0
-    batch_size: int = 16  # questions answered at a time; on a mesh a multiple of data x fsdp
+    max_new_tokens: Positive = 32
+    samples: Positive = 1  # answers per question; they share one prefill
+    temperature: NotNegative = 0.0  # 0 = greedy
+    top_k: Count = 0  # 0 = all
+    top_p: Probability = 1.0
+    batch_size: Positive = 16  # questions answered at a time; on a mesh a multiple of data x fsdp
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class EvalConfig:
     swapped: bool = True  # also answer with another case's image, of the same modality and organ if there is one
     swapped_any: bool = False  # also answer with the image of any other case
     blank: bool = True  # also answer with a blank image; each distinct question once
-    bootstrap: int = 2000  # resamples for intervals, over images
+    bootstrap: Positive = 2000  # resamples for intervals, over images
     # mode=score, compare, judge: the predictions.jsonl. mode=score takes several, with commas between, patterns such as
     # "runs/*/predictions/base.jsonl", and result files of other tools (evaluation/convert.py).
     predictions: str = ""
@@ -41,17 +44,16 @@ class ScoreConfig:
 
     published: tuple[Literal["medm", "med_idefics", "llama32_med"], ...] = ("medm", "med_idefics", "llama32_med")
     bertscore_model: str = ""  # folder of an encoder for LLaMA32-Med's BERTScore (extra `bertscore`); empty = left out
-    bertscore_layers: int = 0  # the layer whose states are compared; 0 = the last
+    bertscore_layers: Count = 0  # the layer whose states are compared; 0 = the last
     # How MedM's five-sample rule is read, and what it takes from the accuracy.
     instability: Literal["distinct", "no_majority", "differs_from_first", "mostly_wrong"] = "no_majority"
     penalty: Literal["item_zero", "minus_item", "percentage_point"] = "item_zero"
-    sample_size: int = 200  # MedM's frame: mean and standard deviation over so many runs on samples of this size
-    sample_runs: int = 5
-    max_unscored: float = 0.05  # share of a file's lines that may be without a score; a file with more is refused
-    workers: int = 0  # processes that score lines; 0 = one for each core
-    report_lines: int = (
-        50_000  # with more lines the tables are made, but no report.html: it needs all answers in memory
-    )
+    sample_size: Positive = 200  # MedM's frame: mean and standard deviation over so many runs on samples of this size
+    sample_runs: Positive = 5
+    max_unscored: Below1 = 0.05  # share of a file's lines that may be without a score; a file with more is refused
+    workers: Count = 0  # processes that score lines; 0 = one for each core
+    # With more lines the tables are made, but no report.html: it needs all answers in memory.
+    report_lines: Count = 50_000
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,8 @@ class ReportConfig:
     """What report.html holds, and what clinicians are given to review."""
 
     images: bool = False  # show images and attention maps; False = a placeholder
-    cases: int = 100  # questions listed, drawn at random
-    review_rows: int = 0  # rows of review_sheet.csv to write; 0 = none
+    cases: Count = 100  # questions listed, drawn at random
+    review_rows: Count = 0  # rows of review_sheet.csv to write; 0 = none
     review_sheets: tuple[str, ...] = ()  # filled sheets to read
 
 
@@ -80,9 +82,9 @@ class CellConfig:
     image: Literal["own", "swapped", "swapped_any", "blank", "borrowed"] = "own"
     source: SourceConfig = field(default_factory=SourceConfig)  # what is asked, instead of eval.source
     train_source: SourceConfig = field(default_factory=SourceConfig)  # where the blind baselines of `source` learn
-    seq_len: int = 0  # text tokens while answering, where prompts are longer; 0 = data.seq_len
-    seed: int = -1  # of training; -1 = the experiment's
-    stage2_steps: int = 0  # optimizer steps of stage 2; 0 = the experiment's
+    seq_len: Count = 0  # text tokens while answering, where prompts are longer; 0 = data.seq_len
+    seed: Annotated[int, Interval(ge=-1, lt=2**32)] = -1  # of training; -1 = the experiment's
+    stage2_steps: Count = 0  # optimizer steps of stage 2; 0 = the experiment's
     group: str = ""  # cells that differ in their seed alone; their mean is compared with that of the first group
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from radvqa_jax.config.bounds import Positive, Seed
 from radvqa_jax.config.chat import JudgeConfig
 from radvqa_jax.config.data import AuditConfig, DataConfig
 from radvqa_jax.config.evaluation import AblationConfig, DecodeConfig, EvalConfig, ReportConfig, ScoreConfig
@@ -39,9 +40,9 @@ class FitConfig:
 
     # Fields of the experiment that are planned otherwise than in its file: ("stage2.accumulate=1", "model.variant=…").
     override: tuple[str, ...] = ()
-    resolutions: tuple[int, ...] = (224, 448, 896)  # pixels, at which the largest batch is sought; empty = nowhere
-    samples: int = 5  # answers of one image
-    new_tokens: int = 32  # of an answer
+    resolutions: tuple[Positive, ...] = (224, 448, 896)  # pixels, at which the largest batch is sought; empty = nowhere
+    samples: Positive = 5  # answers of one image
+    new_tokens: Positive = 32  # of an answer
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Config:
     """A whole experiment."""
 
     mode: Mode = "train"
-    seed: int = 0
+    seed: Seed = 0
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     dataset: str = ""  # mode=build_data: the data set to prepare
@@ -72,6 +73,8 @@ class Config:
     audit: AuditConfig = field(default_factory=AuditConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
+    # Whether others may read files with questions, answers or images, as far as the umask lets them.
+    share_files: bool = False
     # Where compiled programs are kept from run to run: a folder; `auto` = the user's cache folder; empty = nowhere.
     compilation_cache: str = "auto"
     experiment: str = ""  # mode=fit: the file in configs/ that is planned

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from radvqa_jax.config.bounds import Count, Positive
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -12,7 +14,7 @@ class ModelConfig:
     variant: str = ""
     checkpoint: str = ""  # native big_vision .npz, Hugging Face folder, or .safetensors file
     tokenizer: str = ""  # SentencePiece .model; empty = the one in the Hugging Face folder
-    resolution: int = 0  # image height and width in pixels; 0 = the variant's
+    resolution: Count = 0  # image height and width in pixels; 0 = the variant's
     compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
     param_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of frozen weights in memory; what trains is float32
     # Frozen linear weights of both towers rounded to four bits (QLoRA's base) or eight (models/quantize.py).
@@ -23,7 +25,7 @@ class ModelConfig:
     remat_img: Literal["", "none", "dots", "full", "blocks"] = ""  # of the vision tower; empty = as remat
     # Layers of a tower in one turn of the compiled loop over layers. All of them: faster for a small model on a CPU
     # (docs/performance.md), with more to compile.
-    unroll: int = 1
+    unroll: Positive = 1
     # xla holds all probabilities; blocks, cudnn (GPU) and splash (TPU) do not (models/fused_attention.py); auto asks
     # the device.
     attention: Literal["auto", "xla", "blocks", "cudnn", "splash"] = "auto"
@@ -36,9 +38,11 @@ class ModelConfig:
 class MeshConfig:
     """How many devices lie along each axis of training and answering (training/sharding.py); the default is one."""
 
-    data: int = 1  # copies of the weights, each with a share of the batch; 0 = what the other two leave of all devices
-    fsdp: int = 1  # shares of weights and batch
-    tensor: int = 1  # shares of heads, MLP and vocabulary
+    data: Count = (
+        1  # copies of the weights, each with a share of the batch; 0 = what the other two leave of all devices
+    )
+    fsdp: Positive = 1  # shares of weights and batch
+    tensor: Positive = 1  # shares of heads, MLP and vocabulary
 
 
 @dataclass(frozen=True)
@@ -46,5 +50,5 @@ class ProcessConfig:
     """The processes that train one model together, each with devices of its own (radvqa_jax/runtime.py)."""
 
     coordinator: str = ""  # host:port of process 0; `auto` = as SLURM, Open MPI or a TPU pod tells; empty = one process
-    count: int = 1  # how many processes, and
-    index: int = 0  # which of them this is; the same configuration otherwise
+    count: Positive = 1  # how many processes, and
+    index: Count = 0  # which of them this is; the same configuration otherwise

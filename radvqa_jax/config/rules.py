@@ -2,12 +2,10 @@
 
 import itertools
 from operator import attrgetter
-from typing import Any
 
 from radvqa_jax.config import (
     SUSPECT_BITS,
     AuditConfig,
-    AugmentConfig,
     CellConfig,
     Config,
     DecodeConfig,
@@ -15,103 +13,14 @@ from radvqa_jax.config import (
     SourceConfig,
     StageConfig,
 )
-from radvqa_jax.trees import nearest
+from radvqa_jax.config.bounds import check_bounds
+from radvqa_jax.trees import FREEZE, TRAIN, compile_pattern, nearest
 
 
 def _require(holds: bool, message: str) -> None:
     if not holds:
         raise ValueError(message)
 
-
-# The least value of fields that count something.
-_LEAST = {
-    "seed": 0,
-    "model.resolution": 0,
-    "model.unroll": 1,
-    "data.seq_len": 8,
-    "data.workers": 0,
-    "data.image_cache_mb": 0,
-    "audit.near_bits": 0,
-    "decode.max_new_tokens": 1,
-    "decode.samples": 1,
-    "decode.batch_size": 1,
-    "decode.top_k": 0,
-    "eval.bootstrap": 1,
-    "score.bertscore_layers": 0,
-    "score.sample_size": 1,
-    "score.sample_runs": 1,
-    "score.workers": 0,
-    "score.report_lines": 0,
-    "saliency.cases": 0,
-    "ask.frame": 1,
-    "ask.samples": 1,
-    "saliency.start_layer": 0,
-    "saliency.windows": 1,
-    "quality.cases": 1,
-    "quality.batch_size": 1,
-    "quality.steps": 2,
-    "quality.random_orders": 1,
-    "quality.curve_cases": 1,
-    "quality.random_label_steps": 0,
-    "quality.bootstrap": 1,
-    "judge.temperature": 0,
-    "judge.max_tokens": 1,
-    "judge.retries": 0,
-    "judge.concurrency": 1,
-    "judge.requests_per_minute": 0,
-    "judge.max_calls": 0,
-    "judge.max_total_tokens": 0,
-    "judge.attempts": 1,
-    "judge.max_chars": 100,
-    "judge.max_failures": 1,
-    "judge.attacks": 0,
-    "synthesis.chat.temperature": 0,
-    "synthesis.chat.max_tokens": 1,
-    "synthesis.chat.retries": 0,
-    "synthesis.chat.concurrency": 1,
-    "synthesis.chat.requests_per_minute": 0,
-    "synthesis.chat.max_calls": 0,
-    "synthesis.chat.max_total_tokens": 0,
-    "synthesis.measure": 0,
-    "synthesis.review_rows": 0,
-    "synthesis.checks.question_words": 1,
-    "synthesis.checks.answer_words": 1,
-    "synthesis.checks.near_words": 1,
-    "synthesis.checks.blind_seen": 1,
-    "synthesis.checks.blind_answers": 0,
-    "synthesis.checks.balance_seen": 1,
-    "synthesis.writing.pairs": 1,
-    "synthesis.writing.template_pairs": 1,
-    "synthesis.writing.temperature": 0,
-    "synthesis.writing.max_tokens": 1,
-    "synthesis.writing.attempts": 1,
-    "synthesis.writing.max_failures": 1,
-    "synthesis.writing.max_chars": 100,
-    "synthesis.writing.limit": 0,
-    "synthesis.writing.prompt_price": 0,
-    "synthesis.writing.reply_price": 0,
-    "report.cases": 0,
-    "report.review_rows": 0,
-    "mesh.data": 0,
-    "mesh.fsdp": 1,
-    "mesh.tensor": 1,
-    "process.count": 1,
-    "process.index": 0,
-    "fit.samples": 1,
-    "fit.new_tokens": 1,
-}
-_LEAST_IN_STAGE = {
-    "total_steps": 0,
-    "epochs": 0,
-    "batch_size": 1,
-    "accumulate": 1,
-    "log_every": 1,
-    "save_every": 1,
-    "lora.rank": 0,
-    "optim.warmup_steps": 0,
-    "optim.weight_decay": 0,
-    "optim.clip_norm": 0,  # a negative one would turn the gradient around
-}
 
 # Fields that may not be empty in some modes: (field, modes, what the mode needs, an example).
 _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
@@ -134,15 +43,8 @@ _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
 )
 
 
-def _check_least(group: Any, least: dict[str, int], prefix: str = "") -> None:
-    for name, low in least.items():
-        value = attrgetter(name)(group)
-        _require(value >= low, f"{prefix}{name}={value} must be at least {low}.")
-
-
 def _check_stage(name: str, stage: StageConfig) -> None:
     optim, lora = stage.optim, stage.lora
-    _check_least(stage, _LEAST_IN_STAGE, f"{name}.")
     _require(
         (stage.total_steps > 0) != (stage.epochs > 0),
         f"{name}: give either total_steps or epochs; got total_steps={stage.total_steps}, epochs={stage.epochs}.",
@@ -151,12 +53,6 @@ def _check_stage(name: str, stage: StageConfig) -> None:
         stage.total_steps == 0 or optim.warmup_steps < stage.total_steps,
         f"{name}.optim.warmup_steps={optim.warmup_steps} must be below {name}.total_steps={stage.total_steps}.",
     )
-    _require(optim.learning_rate > 0, f"{name}.optim.learning_rate={optim.learning_rate} must be above 0.")
-    for group, rate in optim.group_learning_rates:
-        _require(rate > 0, f"{name}.optim.group_learning_rates: {group}={rate} must be above 0; to freeze, use a rule.")
-    _require(0 <= stage.label_smoothing < 1, f"{name}.label_smoothing={stage.label_smoothing} must be in [0, 1).")
-    _require(lora.alpha > 0, f"{name}.lora.alpha={lora.alpha} must be above 0, or adapters do nothing.")
-    _require(0 <= lora.dropout < 1, f"{name}.lora.dropout={lora.dropout} must be in [0, 1).")
     names_lora = any("lora" in pattern and label != "freeze" for pattern, label in stage.train)
     _require(
         not (names_lora and lora.rank == 0),
@@ -172,12 +68,10 @@ def _check_sources(name: str, stage: StageConfig) -> None:
 
 
 def _check_source(name: str, source: SourceConfig) -> None:
-    _require(source.weight > 0, f"{name}.weight={source.weight} must be above 0.")
     _require(
         not (source.count and source.weight != 1),
         f"{name} has both count={source.count} and weight={source.weight}. Give one of them.",
     )
-    _check_least(source, {"limit": 0, "count": 0}, f"{name}.")
     points = source.points
     _require(
         (source.anneal == "constant") == (not points),
@@ -185,27 +79,15 @@ def _check_source(name: str, source: SourceConfig) -> None:
         "'piecewise', 'linear' and 'cosine', and each of these needs some.",
     )
     _require(
-        all(0 <= at <= 1 and value >= 0 for at, value in points),
-        f"{name}.points={points}: a share of training must be in [0, 1], and a factor not negative.",
-    )
-    _require(
         all(a < b for (a, _), (b, _) in itertools.pairwise(points)),
         f"{name}.points={points} must rise in their shares of training.",
     )
     for number, item in enumerate(source.where):
         path = f"{name}.where[{number}]"
-        _check_least(item, dict.fromkeys(("min_count", "most_common", "min_words", "max_words"), 0), f"{path}.")
         given = (item.values, item.min_count, item.most_common, item.min_words, item.max_words)
         _require(bool(item.field), f"{path}.field is empty. Give a text field of the data set, such as 'organ'.")
         _require(any(given), f"{path} ({item.field}) has no condition. Give values, min_count, max_words, …")
         _require(bool(item.values) or not item.exclude, f"{path}.exclude=True excludes nothing: `values` is empty.")
-
-
-def _check_augment(augment: AugmentConfig) -> None:
-    _check_least(augment, {"rotate": 0}, "data.augment.")
-    for name in ("crop", "brightness", "contrast"):
-        value = getattr(augment, name)
-        _require(0 <= value < 1, f"data.augment.{name}={value} must be in [0, 1).")
 
 
 def _check_processes(config: Config) -> None:
@@ -268,7 +150,6 @@ def _check_cell(path: str, cell: CellConfig, config: Config) -> None:
         cell.image != "borrowed" or bool(cell.source.dataset),
         f"{path}: image='borrowed' is for a `source` without images; its own images are there. Give image='swapped'.",
     )
-    _check_least(cell, {"seq_len": 0}, f"{path}.")
     for number, item in enumerate(cell.stage2_sources):
         _require(bool(item.dataset), f"{path}.stage2_sources[{number}].dataset is empty.")
         _check_source(f"{path}.stage2_sources[{number}]", item)
@@ -311,8 +192,32 @@ def _check_decode(decode: DecodeConfig) -> None:
         f"decode.samples={decode.samples} with decode.temperature=0 would give the same answer "
         f"{decode.samples} times. Set a temperature above 0, or samples=1.",
     )
-    _require(decode.temperature >= 0, f"decode.temperature={decode.temperature} must not be negative.")
-    _require(0 < decode.top_p <= 1, f"decode.top_p={decode.top_p} must be in (0, 1].")
+
+
+def _check_rules(path: str, rules: tuple[tuple[str, str], ...], labels: tuple[str, ...]) -> None:
+    """Checks ordered (pattern, label) pairs; a label that ends in `:` stands for all that begin with it."""
+    for index, (pattern, label) in enumerate(rules):
+        compile_pattern(pattern, f"{path}[{index}]")
+        known = any(label.startswith(want) and (label == want) != want.endswith(":") for want in labels)
+        options = " or ".join(repr(f"{want}<group>" if want.endswith(":") else want) for want in labels)
+        _require(known, f"{path}[{index}]: the label {label!r} must be {options}.")
+
+
+def _check_patterns(config: Config) -> None:
+    for name in sorted({"stage1", "stage2"} & set(config.stages)):
+        stage = config.stage(name)
+        _check_rules(f"{name}.train", stage.train, (FREEZE, TRAIN))
+        _check_rules(f"{name}.lora.targets", stage.lora.targets, ("lora", "none"))
+        groups = sorted({label.removeprefix(TRAIN) for _, label in stage.train if label != FREEZE})
+        for group, _ in stage.optim.group_learning_rates:
+            _require(
+                group in groups,
+                f"{name}.optim.group_learning_rates names the group {group!r}; {name}.train has {groups}."
+                f"{nearest(group, groups)}",
+            )
+    for field in ("allow_missing", "allow_extra"):
+        for index, pattern in enumerate(getattr(config.model, field)):
+            compile_pattern(pattern, f"model.{field}[{index}]")
 
 
 def _check_writing(config: Config) -> None:
@@ -349,31 +254,19 @@ def _check_writing(config: Config) -> None:
 
 
 def check(config: Config) -> None:
-    """Raises ValueError, naming the fields and the rule, if fields contradict each other."""
-    _check_least(config, _LEAST)
+    """Raises ValueError, naming field and rule, if a value is outside its bounds or fields contradict each other."""
+    check_bounds(config)
     if config.mode in ("train", "job", "audit", "ablations"):
         _check_stages(config)
+    _check_patterns(config)
     if config.mode == "ablations":
         _check_cells(config)
     for path in ("eval.source", "eval.train_source"):
         _check_source(path, attrgetter(path)(config))
     _check_audit(config.audit)
     _check_writing(config)
-    _check_augment(config.data.augment)
     _check_decode(config.decode)
     _require("{question}" in config.data.prompt, f"data.prompt={config.data.prompt!r} must contain {{question}}.")
-    _require(
-        0 <= config.saliency.residual < 1,
-        f"saliency.residual={config.saliency.residual} must be in [0, 1): at 1 no attention is left.",
-    )
-    _require(0 <= config.saliency.discard < 1, f"saliency.discard={config.saliency.discard} must be in [0, 1).")
-    _require(
-        config.ask.temperature > 0, f"ask.temperature={config.ask.temperature} must be above 0; samples are drawn."
-    )
-    share = config.score.max_unscored
-    _require(
-        0 <= share < 1, f"score.max_unscored={share} must be in [0, 1): at 1 a file without a good line would pass."
-    )
     _check_processes(config)
     _require(
         config.data.bit_depth == 0 or 8 <= config.data.bit_depth <= 16,

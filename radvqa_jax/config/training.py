@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from radvqa_jax.config.bounds import Above0, Below1, Count, NotNegative, Positive
 from radvqa_jax.config.data import SourceConfig
 
 # Query, key, value and output weights of the attention of both towers: MedM's stage 2.
@@ -13,9 +14,9 @@ ATTENTION_WEIGHTS = r"img/.*/(query|key|value|out)/kernel|llm/.*/(q_einsum|kv_ei
 class LoraConfig:
     """Adapters. rank=0 means none."""
 
-    rank: int = 0
-    alpha: float = 32.0
-    dropout: float = 0.0  # on the adapter's input
+    rank: Count = 0
+    alpha: Above0 = 32.0
+    dropout: Below1 = 0.0  # on the adapter's input
     rslora: bool = False  # scale alpha / sqrt(rank) instead of alpha / rank (Kalajdzievski 2023)
     # Ordered (pattern, "lora" or "none") over full names of linear weights; the first match wins.
     targets: tuple[tuple[str, str], ...] = ((ATTENTION_WEIGHTS, "lora"), (".*", "none"))
@@ -25,15 +26,15 @@ class LoraConfig:
 class OptimConfig:
     """Adam, with decoupled weight decay if asked. The defaults are MedM's table 3."""
 
-    learning_rate: float = 1e-5
-    group_learning_rates: tuple[tuple[str, float], ...] = ()  # (group, rate) instead of learning_rate
+    learning_rate: Above0 = 1e-5
+    group_learning_rates: tuple[tuple[str, Above0], ...] = ()  # (group, rate) instead of learning_rate
     schedule: Literal["constant", "cosine"] = "constant"
-    warmup_steps: int = 0  # linear from 0
-    weight_decay: float = 0.0
-    b1: float = 0.9
-    b2: float = 0.999
-    eps: float = 1e-8
-    clip_norm: float = 1.0  # of the gradient over all trainable leaves; 0 = never
+    warmup_steps: Count = 0  # linear from 0
+    weight_decay: NotNegative = 0.0
+    b1: Below1 = 0.9
+    b2: Below1 = 0.999
+    eps: Above0 = 1e-8
+    clip_norm: NotNegative = 1.0  # of the gradient over all trainable leaves; 0 = never
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,11 @@ class StageConfig:
     sources: tuple[SourceConfig, ...] = ()
     weight_by: Literal["source", "row"] = "source"  # row: a weight is multiplied by its source's number of rows
     optim: OptimConfig = field(default_factory=OptimConfig)
-    batch_size: int = 6  # examples computed at a time
-    accumulate: int = 16  # batches per optimizer step; 6 x 16 = 96 is MedM's
-    total_steps: int = 0  # optimizer steps; give this or epochs
-    epochs: float = 0.0
+    batch_size: Positive = 6  # examples computed at a time
+    accumulate: Positive = 16  # batches per optimizer step; 6 x 16 = 96 is MedM's
+    total_steps: Count = 0  # optimizer steps; give this or epochs
+    epochs: NotNegative = 0.0
     loss_weighting: Literal["per_example", "per_token"] = "per_example"
-    label_smoothing: float = 0.0
-    log_every: int = 10  # steps
-    save_every: int = 200  # steps
+    label_smoothing: Below1 = 0.0
+    log_every: Positive = 10  # steps
+    save_every: Positive = 200  # steps

@@ -1,12 +1,15 @@
 """Rows -> training batches: a shuffled, mixed, restartable stream with Grain."""
 
+import contextlib
 import functools
 import multiprocessing
 import os
+import signal
 import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from typing import Any, Literal, NamedTuple
 
 import grain
@@ -116,6 +119,23 @@ def sift(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer) -> tuple[li
     return kept, report
 
 
+@contextlib.contextmanager
+def _without_interrupts(*, starting: bool) -> Iterator[None]:
+    """Holds Ctrl-C back while worker processes start: they inherit this, and the run alone decides when to stop.
+
+    A terminal sends Ctrl-C to all processes of a run. What came meanwhile is delivered afterwards.
+    """
+    if not starting or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # which otherwise starts with the first worker and lets signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _close_all(iterators: list[Any]) -> None:
     while iterators:
         iterators.pop().close()
@@ -166,20 +186,21 @@ class TrainLoader(Iterator[Batch]):
                 flags.FLAGS.mark_as_parsed()  # Grain reads its flags to start workers; in a notebook nobody parsed them
             stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=self._workers))
         self._iterators.append(iter(stream))
-        self._drawn = drawn
+        self._drawn, self._started = drawn, False  # worker processes are made when the first batch is drawn
 
     def __next__(self) -> Batch:
         if not self._iterators:
             raise ValueError("This loader is closed. Use set_state to continue, or make a new one.")
         try:
-            batch = next(self._iterators[0])
+            with _without_interrupts(starting=self._workers > 0 and not self._started):
+                batch = next(self._iterators[0])
         except RuntimeError as error:
             raise LoaderError(
                 f"Training data end after batch {self._drawn}: {' '.join(str(error).split())[:300]}. A worker process "
                 "ended, as it does when memory runs out; give fewer of them (--config.data.workers) or none (0). The "
                 "same command goes on from the last save."
             ) from error
-        self._drawn += 1
+        self._drawn, self._started = self._drawn + 1, True
         return batch
 
     def realised(self) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ def read_sidecar(path: Path, *, key: str) -> pa.Table | None:
 def write_sidecar(path: Path, table: pa.Table, *, key: str) -> bool:
     """Writes a table beside the prepared data; returns False where one may not write."""
     try:
-        with atomic_write(path, "wb") as file:
+        with atomic_write(path, "wb", private=False) as file:
             pq.write_table(table.replace_schema_metadata({"radvqa_jax": key}), file, compression="zstd")
     except PermissionError:
         return False

@@ -83,6 +83,28 @@ def corpus_bleu(counts: Float[np.ndarray, " 10"]) -> float:
     return found.score / 100
 
 
+def check_bertscore(model: str) -> Path:
+    """Returns the path of the encoder's config.json; raises ValueError if BERTScore cannot be computed with it."""
+    config = Path(model).expanduser() / "config.json"
+    if not config.is_file():
+        raise ValueError(
+            f"eval.bertscore_model={model!r} must be a folder with a model that transformers saved (config.json, "
+            "weights, tokenizer). Names of models are not accepted: nothing is downloaded."
+        )
+    try:
+        import bert_score  # noqa: F401  # pyright: ignore[reportMissingImports]  # an extra: it needs torch
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"BERTScore needs the package bert-score ({error}). Install it with pip install 'radvqa_jax[bertscore]', "
+            "or leave eval.bertscore_model empty."
+        ) from error
+    tokenizer = config.with_name("tokenizer_config.json")
+    limit = json.loads(tokenizer.read_text(encoding="utf-8")).get("model_max_length") if tokenizer.is_file() else None
+    if not isinstance(limit, int) or limit > _LONGEST:  # bert-score hands it on, and it overflows there
+        raise ValueError(f"{tokenizer} needs a model_max_length, the encoder's longest text in tokens; got {limit}.")
+    return config
+
+
 def bertscore(records: Sequence[Record], *, model: str, layers: int = 0) -> Float[np.ndarray, " n"]:
     """Returns BERTScore's F1 for each record, not rescaled; of the last layer unless `layers` says another.
 
@@ -96,23 +118,9 @@ def bertscore(records: Sequence[Record], *, model: str, layers: int = 0) -> Floa
     Raises:
         ValueError: if the folder holds no model or no model_max_length, or bert-score is not installed.
     """
-    config = Path(model).expanduser() / "config.json"
-    if not config.is_file():
-        raise ValueError(
-            f"eval.bertscore_model={model!r} must be a folder with a model that transformers saved (config.json, "
-            "weights, tokenizer). Names of models are not accepted: nothing is downloaded."
-        )
-    try:
-        from bert_score import BERTScorer  # pyright: ignore[reportMissingImports]  # an extra: it needs torch
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"BERTScore needs the package bert-score ({error}). Install it with pip install 'radvqa_jax[bertscore]', "
-            "or leave eval.bertscore_model empty."
-        ) from error
-    tokenizer = config.with_name("tokenizer_config.json")
-    limit = json.loads(tokenizer.read_text(encoding="utf-8")).get("model_max_length") if tokenizer.is_file() else None
-    if not isinstance(limit, int) or limit > _LONGEST:  # bert-score hands it on, and it overflows there
-        raise ValueError(f"{tokenizer} needs a model_max_length, the encoder's longest text in tokens; got {limit}.")
+    config = check_bertscore(model)
+    from bert_score import BERTScorer  # pyright: ignore[reportMissingImports]  # an extra: it needs torch
+
     layers = layers or int(json.loads(config.read_text(encoding="utf-8"))["num_hidden_layers"])
     scorer = BERTScorer(model_type=str(config.parent), num_layers=layers, rescale_with_baseline=False)
     said, true = [r.predictions[0] for r in records], [r.reference for r in records]

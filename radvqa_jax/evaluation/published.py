@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from radvqa_jax import __version__
+from radvqa_jax.config import ScoreConfig
 from radvqa_jax.evaluation import intervals, llama32_med, med_idefics, medm
 from radvqa_jax.evaluation.scoring import GROUPS, cell_to_json, check_once, group, image_ids
 from radvqa_jax.evaluation.tables import align, format_cell
@@ -38,6 +39,12 @@ def _corpus_bleu(records: Sequence[Record], images: np.ndarray, *, resamples: in
         interval = np.quantile([llama32_med.corpus_bleu(row) for row in draws], intervals.PERCENTILES).tolist()
     value = llama32_med.corpus_bleu(counts.sum(axis=0))
     return {"value": value, "interval": interval, "n": len(records), "n_images": n_images}
+
+
+def check_installed(config: ScoreConfig) -> None:
+    """Raises ValueError if something that `config` wants is not there, before there is anything to score."""
+    if config.bertscore_model and "llama32_med" in config.published:
+        llama32_med.check_bertscore(config.bertscore_model)
 
 
 def score_published(

@@ -50,6 +50,7 @@ class Experiment:
     judged: Mapping[str, Sequence[JudgeFile]] = field(default_factory=dict)  # run -> what each judge said
     readings: Sequence[Reading] = ()  # what clinicians said about the runs' answers
     image: Callable[[Record], bytes] | None = None  # the image of a question, as an encoded file; None = no access
+    missing: Sequence[str] = ()  # sentences on what could not be made
     overlays: Sequence[Mapping[str, Any]] = ()  # png (bytes), caption, question, reference, prediction
     questions: Mapping[str, Any] | None = None  # what each check of written questions caught (synthesis/report.py)
     # Anything that JSON can hold: config hash, checkpoint sha256, data fingerprints, versions. synthetic=True is shown.
@@ -128,7 +129,7 @@ def build_scores(experiment: Experiment, *, resamples: int = 2000, seed: int = 0
         "papers": paper_figures.find(next(iter(experiment.runs.values()))),
         "losses": {stage: [dict(row) for row in rows] for stage, rows in experiment.losses.items()},
         "provenance": dict(experiment.provenance),
-    }
+    } | ({"missing": list(experiment.missing)} if experiment.missing else {})
 
 
 def _column(cells: Mapping[str, Any], column: str) -> Mapping[str, Any] | None:

@@ -13,6 +13,7 @@ from radvqa_jax.pages import figure_settings, figure_url
 Image = dict[str, str]  # src, words
 _COLOURS = ("#0b5cad", "#c25100", "#4d7a00", "#7a3fa0", "#5c6670")  # told apart by the colour-blind; shapes differ too
 _SHAPES = "osD^v"
+LONGEST_NAME = 40  # characters of a name beside a figure; the table has it whole
 
 
 def _figure(width: float, height: float, panels: int = 1) -> tuple[Figure, Sequence[Axes]]:
@@ -88,7 +89,9 @@ def dots(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], *, xlabel: str, lo
                 markersize=5,
                 capsize=2,
             )
-        axis.set_yticks(range(len(rows)), list(rows))
+        # A name may be of any length, and hold a `$`, which would begin a formula.
+        names = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in rows]
+        axis.set_yticks(range(len(rows)), names, parse_math=False)
         axis.set(xlabel=xlabel, xlim=(low, 1.02), ylim=(len(rows) - 0.5, -0.5))
         axis.grid(axis="x", alpha=0.3)
         if low < 0:

@@ -83,7 +83,7 @@ def fit_mode(config: Config, workdir: Path) -> None:
             for name in experiment.stages
             for resolution in config.fit.resolutions
         ]
-    write_json(workdir / "fit.json", fit.to_json(target, fitted, batches))
+    write_json(workdir / "fit.json", fit.to_json(target, fitted, batches), private=False)
     print(fit.format_fit(target, fitted, batches))
     print(f"The same as JSON: {workdir / 'fit.json'}")
 

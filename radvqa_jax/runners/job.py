@@ -1,6 +1,7 @@
 """The main job: everything in order, from data to report."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ from radvqa_jax.config import Config
 from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows, make_builder
-from radvqa_jax.evaluation import report
-from radvqa_jax.evaluation.judge_file import find_judges
+from radvqa_jax.evaluation import published, report
+from radvqa_jax.evaluation.judge_file import JudgeFile, find_judges
 from radvqa_jax.files import read_json, write_jsonl
 from radvqa_jax.ground import Ground, inspect_model, load_ground, provenance
 from radvqa_jax.runners.audit import refuse_leaks
@@ -51,11 +52,38 @@ def _questions(config: Config, workdir: Path) -> dict[str, Any] | None:
     return read_json(path) if config.synthesis.name and path.is_file() else None
 
 
+class _Missing:
+    """What could not be made after everything was trained and answered; the scores and the report say so."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._errors: list[Exception] = []
+
+    @contextlib.contextmanager
+    def tells(self, what: str) -> Iterator[None]:
+        """Keeps an error of the block for `end`: hours of training are worth their scores."""
+        try:
+            yield
+        except Exception as error:
+            self.lines.append(f"No {what}: {str(error) or type(error).__name__}")
+            self._errors.append(error)
+
+    def end(self, workdir: Path) -> None:
+        """Raises ValueError, from the first error, if something is missing."""
+        if self._errors:
+            raise ValueError(
+                f"{' '.join(self.lines)} Everything else is done: scores.json and report.html in {workdir} say what is "
+                "missing. Mend the cause and start the same command again: it makes only what is not there."
+            ) from self._errors[0]
+
+
 def job(config: Config, workdir: Path) -> None:
     """The main job: data, audit, base model, every stage, answers with baselines, maps, report."""
     for source in all_sources(config):
         make_builder(source.dataset, builder_config=source.builder_config, data=config.data)
     inspect_model(config)
+    published.check_installed(config.score)
+    readings = read_sheets(config)
     prepare_all(config, workdir)
     found = refuse_leaks(config, workdir)
     ground = load_ground(config, workdir)
@@ -64,6 +92,7 @@ def job(config: Config, workdir: Path) -> None:
     train_rows = load_rows(config.eval.train_source, config.data, seed=config.seed)
     runs: dict[str, list[Record]] = {}
     models: dict[str, Trained] = {}
+    overlays: list[dict[str, Any]] = []
     unseen = unseen_rows(config, rows)
     blind: dict[str, dict[str, list[Record]]] = {kind: {} for kind in report.UNSEEN}
 
@@ -82,7 +111,12 @@ def job(config: Config, workdir: Path) -> None:
         write_jsonl(path, [record.to_json() for record in records])
     chosen = choose_cases(runs[config.stages[-1]], cases=config.saliency.cases, seed=config.seed)
     answers = {name: [records[index] for index in chosen] for name, records in runs.items()}
-    overlays = maps(ground, models, rows.select(chosen), answers)
+    missing = _Missing()
+    with missing.tells("attention maps"):
+        overlays.extend(maps(ground, models, rows.select(chosen), answers))
+    judged: dict[str, list[JudgeFile]] = {}
+    with missing.tells("verdicts of judges"):
+        judged |= {name: find_judges(workdir / "predictions" / f"{name}.jsonl") for name in runs}
     experiment = report.Experiment(
         f"{rows.name}: {', '.join(config.stages)} of {config.model.variant}",
         runs,
@@ -90,12 +124,14 @@ def job(config: Config, workdir: Path) -> None:
         swapped=blind["swapped"],
         swapped_any=blind["swapped_any"],
         blank=blind["blank"],
-        judged={name: find_judges(workdir / "predictions" / f"{name}.jsonl") for name in runs},
-        readings=read_sheets(config),
+        judged=judged,
+        readings=readings,
         image=image_of(rows) if config.report.images else None,
         losses={name: read_losses(workdir / name) for name in config.stages},
         overlays=overlays,
         questions=_questions(config, workdir),
+        missing=missing.lines,
         provenance=_provenance(ground, rows, unseen, found, runs),
     )
     write_scores(config, workdir, experiment)
+    missing.end(workdir)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from radvqa_jax.config import Config
 from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.image import decode_image
-from radvqa_jax.data.loader import make_train_loader
+from radvqa_jax.data.loader import TrainLoader
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import find_prepared, load_rows
 from radvqa_jax.evaluation.predict import read_unfinished
@@ -19,6 +19,7 @@ from radvqa_jax.evaluation.scoring import verdict
 from radvqa_jax.files import append_jsonl, read_jsonl, write_jsonl
 from radvqa_jax.ground import Ground, configured_adapter, load_ground
 from radvqa_jax.runners.evaluate import answer, is_synthetic
+from radvqa_jax.runners.train import make_loader, train_stage
 from radvqa_jax.saliency.answers import answer_tokens
 from radvqa_jax.saliency.bundle import pack_case
 from radvqa_jax.saliency.quality import Target, make_target
@@ -28,7 +29,7 @@ from radvqa_jax.saliency.quality_scores import quality_scores
 from radvqa_jax.saliency.sanity import TOWERS, shuffle_weights
 from radvqa_jax.saliency.targets import find_target
 from radvqa_jax.schema import Record
-from radvqa_jax.training.stage import Trained, assemble, count_steps, identify, run_stage
+from radvqa_jax.training.stage import Trained, assemble, identify
 
 SHUFFLED = "trained on shuffled images"
 
@@ -108,36 +109,27 @@ def _cases(
     return cases
 
 
-def _train_on_shuffled_images(ground: Ground) -> Trained:
-    """Returns what stage2 learns where every question has a random other image: questions and answers stay a language
-    to be learnt, but there is nothing to be seen."""
+def _make_control(ground: Ground) -> tuple[Ground, TrainLoader]:
+    """Returns the experiment with a shorter stage2, and its batches, in which every question has a random other image.
+
+    Questions and answers stay a language to be learnt, but there is nothing to be seen.
+    """
     config = ground.config
     stage = dataclasses.replace(config.stage2, total_steps=config.quality.random_label_steps, epochs=0.0, init_from="")
-    config = dataclasses.replace(config, stage2=stage)
-    sources = []
-    for source in stage.sources:
-        rows = load_rows(source, config.data, seed=config.seed)
-        sources.append(rows.with_images_of(np.random.default_rng(config.seed).permutation(len(rows)).tolist()))
-    loader = make_train_loader(
-        sources,
-        data=config.data,
-        tokenizer=ground.tokenizer,
-        resolution=assemble(config, ground.base, Trained.nothing())[0].variant.resolution,
-        batch_size=stage.batch_size * stage.accumulate,
-        total_batches=lambda rows_per_epoch: count_steps(stage, rows_per_epoch),
-        seed=config.seed,
-    )
+    control = ground._replace(config=dataclasses.replace(config, stage2=stage))
+
+    def shuffle(rows: RowSource) -> RowSource:
+        return rows.with_images_of(np.random.default_rng(config.seed).permutation(len(rows)).tolist())
+
+    return control, make_loader(control, "stage2", change=shuffle)
+
+
+def _train_control(ground: Ground) -> Trained:
+    """Returns what stage2 learns on shuffled images."""
+    control, loader = _make_control(ground)
     try:
-        return run_stage(
-            "stage2",
-            config,
-            base=ground.base,
-            start=Trained.nothing(),
-            batches=loader,
-            rows_per_epoch=loader.rows_per_epoch,
-            data={str(i): entry["source"] for i, entry in enumerate(loader.report)},
-            folder=ground.workdir / "shuffled_images",
-        )
+        folder = ground.workdir / "shuffled_images"
+        return train_stage(control, "stage2", loader, start=Trained.nothing(), folder=folder)
     finally:
         loader.close()
 
@@ -153,7 +145,7 @@ def _others(ground: Ground, subject: Subject, trained: Trained) -> tuple[dict[st
     if trained.leaves:
         others["before adaptation"] = Subject(*assemble(config, ground.base, Trained.nothing()))
     if config.quality.random_label_steps:
-        shuffled = _train_on_shuffled_images(ground)
+        shuffled = _train_control(ground)
         others[SHUFFLED] = Subject(*assemble(config, ground.base, shuffled))
         found[SHUFFLED] = shuffled.sha256()
     return others, found
@@ -170,6 +162,8 @@ def saliency_quality_mode(config: Config, workdir: Path) -> None:
     rows = load_rows(config.eval.source, config.data, seed=config.seed)
     ground = load_ground(config, workdir)
     rows = fitting(rows, data=config.data, tokenizer=ground.tokenizer)
+    if config.quality.random_label_steps:
+        _make_control(ground)[1].close()  # a mistake in its data is found before anything is answered
     run, trained = configured_adapter(ground)
     subject = Subject(*assemble(config, ground.base, trained))
     grid = round(subject.model.variant.num_patches**0.5)

@@ -1,5 +1,6 @@
 """The mode that trains."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from radvqa_jax import runtime
 from radvqa_jax.config import Config
 from radvqa_jax.data.loader import TrainLoader, make_train_loader
 from radvqa_jax.data.packing import describe
+from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import find_prepared, load_rows
 from radvqa_jax.files import write_json
 from radvqa_jax.ground import Ground, load_ground
@@ -20,13 +22,27 @@ from radvqa_jax.training.sharding import batch_part
 from radvqa_jax.training.stage import Trained, count_steps, load_trained, mesh_of, run_stage
 
 
-def _make_loader(ground: Ground, name: str) -> TrainLoader:
+def _as_they_are(rows: RowSource) -> RowSource:
+    return rows
+
+
+def make_loader(ground: Ground, name: str, *, change: Callable[[RowSource], RowSource] = _as_they_are) -> TrainLoader:
+    """Returns the batches of a stage: everything that trains draws them here.
+
+    Args:
+        ground: config and tokenizer.
+        name: of the stage.
+        change: of the rows of every source, for a control that trains on changed ones.
+
+    Raises:
+        ValueError: if the sources give no batches, or fewer steps than the stage warms up for.
+    """
     config, stage = ground.config, ground.config.stage(name)
     mesh = mesh_of(config)
     index, count = batch_part(mesh) if mesh is not None else (0, 1)
     sources = [load_rows(source, config.data, seed=config.seed) for source in stage.sources]
-    return make_train_loader(
-        sources,
+    loader = make_train_loader(
+        [change(rows) for rows in sources],
         data=config.data,
         tokenizer=ground.tokenizer,
         resolution=get_variant(config.model.variant).at(config.model.resolution).resolution,
@@ -36,6 +52,32 @@ def _make_loader(ground: Ground, name: str) -> TrainLoader:
         weight_by=stage.weight_by,
         process_index=index,
         process_count=count,
+    )
+    steps = count_steps(stage, loader.rows_per_epoch)
+    if stage.optim.warmup_steps >= steps:
+        loader.close()
+        raise ValueError(
+            f"{name}.optim.warmup_steps={stage.optim.warmup_steps} must be below the {steps} steps of {name}, of "
+            f"{loader.rows_per_epoch} rows an epoch. Give fewer of them, or more epochs."
+        )
+    return loader
+
+
+def train_stage(ground: Ground, name: str, loader: TrainLoader, *, start: Trained, folder: Path) -> Trained:
+    """Returns what a stage trains on the batches of its loader; the checkpoints and the adapter are in the folder."""
+    config = ground.config
+    data: dict[str, Any] = {str(i): entry["source"] for i, entry in enumerate(loader.report)}
+    data |= {"augment": dataclasses.asdict(config.data.augment), "tokenizer": ground.tokenizer.sha256}
+    return run_stage(
+        name,
+        config,
+        base=ground.base,
+        start=start,
+        batches=loader,
+        rows_per_epoch=loader.rows_per_epoch,
+        data=data,
+        folder=folder,
+        speed=utilisation,
     )
 
 
@@ -82,34 +124,23 @@ def train_stages(ground: Ground, *, after: Callable[[str, Trained], None] = lamb
         if (path := config.stage(name).init_from)
     }
     trained = Trained.nothing()
-    for name in config.stages:
-        loader = _make_loader(ground, name)
-        print("\n".join(f"{name}: {line}" for entry in loader.report for line in _describe(entry)))
-        _show_example(ground, loader)
-        data: dict[str, Any] = {str(i): entry["source"] for i, entry in enumerate(loader.report)}
-        data["augment"] = dataclasses.asdict(config.data.augment)
-        try:
-            trained = run_stage(
-                name,
-                config,
-                base=ground.base,
-                start=given.get(name, trained),
-                batches=loader,
-                rows_per_epoch=loader.rows_per_epoch,
-                data=data | {"tokenizer": ground.tokenizer.sha256},
-                folder=ground.workdir / name,
-                speed=utilisation,
-            )
-        finally:
+    with contextlib.ExitStack() as stack:
+        # All of them before the first stage, for the same reason; none makes a batch before it is asked for one.
+        loaders = {name: make_loader(ground, name) for name in config.stages}
+        for loader in loaders.values():
+            stack.callback(loader.close)
+        for name, loader in loaders.items():
+            print("\n".join(f"{name}: {line}" for entry in loader.report for line in _describe(entry)))
+            _show_example(ground, loader)
+            folder = ground.workdir / name
+            trained = train_stage(ground, name, loader, start=given.get(name, trained), folder=folder)
             loader.close()
-        shares = loader.realised()
-        if runtime.is_first():
-            write_json(
-                ground.workdir / name / "data.json", [entry | s for entry, s in zip(loader.report, shares, strict=True)]
-            )
-        if len(shares) > 1:
-            print(format_shares(name, loader.report, shares), flush=True)
-        after(name, trained)
+            shares = loader.realised()
+            if runtime.is_first():
+                write_json(folder / "data.json", [entry | s for entry, s in zip(loader.report, shares, strict=True)])
+            if len(shares) > 1:
+                print(format_shares(name, loader.report, shares), flush=True)
+            after(name, trained)
     return trained
 
 

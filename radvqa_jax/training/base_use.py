@@ -13,6 +13,7 @@ from typing import Any
 from radvqa_jax.checkpoints.adapter_meta import BaseUse
 from radvqa_jax.config import Config
 from radvqa_jax.models.variants import get_variant
+from radvqa_jax.trees import nearest
 
 # Field of BaseUse -> field of the configuration.
 FIELDS = {
@@ -44,6 +45,16 @@ def make_use(config: Config, tokenizer_sha256: str) -> BaseUse:
         compute_dtype=model.compute_dtype,
         param_dtype=model.param_dtype,
     )
+
+
+def check_accept(accept: Collection[str]) -> None:
+    """Raises ValueError if `config.adapter_accept` names a field that no adapter keeps."""
+    for path in accept:
+        if path not in FIELDS.values():
+            known = list(FIELDS.values())
+            raise ValueError(
+                f"adapter_accept names {path!r}.{nearest(path, known)} An adapter keeps {', '.join(known)}."
+            )
 
 
 def differences(then: BaseUse, now: BaseUse) -> dict[str, tuple[Any, Any]]:

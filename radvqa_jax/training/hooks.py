@@ -9,9 +9,11 @@ from typing import Any
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from radvqa_jax.files import append_jsonl, read_jsonl, write_jsonl
+from radvqa_jax import typed_json
+from radvqa_jax.files import append_jsonl, write_jsonl
 
 LOSSES = "losses.jsonl"
+_Row = dict[str, float]  # `step`, and the scalars of that step
 
 
 class Scalars:
@@ -27,14 +29,14 @@ class Scalars:
         if not write:
             return
         kept = [row for row in read_losses(folder) if row["step"] <= start_step]
-        write_jsonl(self.path, kept)
+        write_jsonl(self.path, kept, private=False)
         self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step + 1)
 
     def __call__(self, step: int, scalars: dict[str, float]) -> None:
         """Writes the scalars of one step."""
         if self._writer is None:
             return
-        append_jsonl(self.path, [{"step": step} | scalars])
+        append_jsonl(self.path, [{"step": step} | scalars], private=False)
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, step)
 
@@ -45,9 +47,27 @@ class Scalars:
 
 
 def read_losses(folder: Path) -> list[dict[str, Any]]:
-    """Returns the logged rows of a stage's folder; none if it has not been trained."""
+    """Returns the logged rows of a stage's folder; none if it has not been trained.
+
+    Raises:
+        ValueError: naming line and field, if one is no object of finite numbers with a `step`.
+    """
     path = folder / LOSSES
-    return read_jsonl(path, allow_cut=True) if path.is_file() else []
+    if not path.is_file():
+        return []
+    rows = []
+    for line in typed_json.iter_lines(path, _Row):
+        row = line.value
+        if row is None:
+            if line.error is not None and line.text.endswith(b"\n"):
+                raise line.error
+            break  # the last line, which an interruption cut
+        if not (row.get("step", 0.0) >= 1 and row["step"].is_integer()):
+            raise ValueError(
+                f"{path}, line {line.number}: field `step` must be a number of steps; got {row.get('step', 'none')}."
+            )
+        rows.append(row | {"step": int(row["step"])})
+    return rows
 
 
 class Progress:

@@ -1,9 +1,9 @@
 """The training loop: draws batches, steps, logs, saves, and stops on NaN or on a signal with nothing lost."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, NoReturn, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -44,7 +44,7 @@ class Plan(NamedTuple):
     model: PaliGemma
     tx: optax.GradientTransformation
     options: StepOptions
-    schedule: optax.Schedule  # of the learning rate that is logged
+    schedules: Mapping[str, optax.Schedule]  # of the learning rates that are logged, by the scalar's name
     total_steps: int
     log_every: int
     save_every: int
@@ -61,8 +61,8 @@ class Stopped(SystemExit):
 
 
 def _scalars(metrics: dict[str, jax.Array], plan: Plan, step: int) -> dict[str, float]:
-    rate: Any = plan.schedule(step - 1)
-    return {name: float(value) for name, value in metrics.items()} | {"learning_rate": float(rate)}
+    rates: dict[str, Any] = {name: schedule(step - 1) for name, schedule in plan.schedules.items()}
+    return {name: float(value) for name, value in (metrics | rates).items()}
 
 
 def _check_finite(metrics: dict[str, jax.Array], step: int, plan: Plan, checkpointer: Checkpointer) -> None:
@@ -162,6 +162,15 @@ def _check_same(batch: Batch, first: tuple[Any, ...], plan: Plan) -> None:
         )
 
 
+def _stop(plan: Plan, checkpointer: Checkpointer, step: int, signum: int) -> NoReturn:
+    print(
+        f"{plan.name}: stopped by signal {signum} after step {step}, which is saved in {checkpointer.folder}. The same "
+        "command continues from there.",
+        flush=True,
+    )
+    raise Stopped(128 + signum)
+
+
 def _no_rates(_: float) -> dict[str, float]:
     return {}
 
@@ -187,7 +196,19 @@ def _steps(
     with StopSignal() as stop:
         for step in range(start + 1, plan.total_steps + 1):
             before = time.perf_counter()
-            batch = next(batches)
+            try:
+                batch = next(batches)
+            except (
+                RuntimeError,
+                ValueError,
+            ):  # a worker was killed, or a row is bad; what was trained is whole
+                if pending is not None and jax.process_count() == 1:
+                    _check_finite(pending[1], pending[0], plan, checkpointer)
+                    checkpointer.save(pending[0], state, batches.get_state(), force=True)
+                    checkpointer.wait()
+                    if stop.signum:  # sent to the workers, too
+                        _stop(plan, checkpointer, pending[0], stop.signum)
+                raise
             waited += time.perf_counter() - before
             if plan.mesh is not None:
                 batch = sharding.put_batch(plan.mesh, batch, accumulate=plan.options.accumulate)
@@ -222,10 +243,5 @@ def _steps(
                 checkpointer.save(step, state, batches.get_state(), force=True)
             if signum:
                 checkpointer.wait()
-                print(
-                    f"{plan.name}: stopped by signal {signum} after step {step}, which is saved in "
-                    f"{checkpointer.folder}. The same command continues from there.",
-                    flush=True,
-                )
-                raise Stopped(128 + signum)
+                _stop(plan, checkpointer, step, signum)
     return state

@@ -1,6 +1,6 @@
 """Which leaves train, and the optax transformation that trains them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import optax
@@ -35,6 +35,34 @@ def make_schedule(config: OptimConfig, total_steps: int, *, learning_rate: float
     return optax.join_schedules([optax.linear_schedule(0.0, learning_rate, warmup), after], [warmup])
 
 
+def group_schedules(config: OptimConfig, labels: Mapping[str, str], total_steps: int) -> dict[str, optax.Schedule]:
+    """Returns {group: its schedule} for every group that is trained.
+
+    Raises:
+        ValueError: if `group_learning_rates` names a group that is not trained.
+    """
+    rates = dict(config.group_learning_rates)
+    groups = sorted({label.removeprefix(TRAIN) for label in labels.values() if is_trained(label)})
+    if unknown := sorted(set(rates) - set(groups)):
+        raise ValueError(f"optim.group_learning_rates names {unknown}, but the trained groups are {groups}.")
+    return {
+        group: make_schedule(config, total_steps, learning_rate=rates.get(group, config.learning_rate))
+        for group in groups
+    }
+
+
+def logged_schedules(config: OptimConfig, labels: Mapping[str, str], total_steps: int) -> dict[str, optax.Schedule]:
+    """Returns {name of the scalar: schedule} of the learning rates that a run logs.
+
+    It is `learning_rate` if all groups share one, otherwise `learning_rate/<group>` for each.
+    """
+    schedules = group_schedules(config, labels, total_steps)
+    rates = {dict(config.group_learning_rates).get(group, config.learning_rate) for group in schedules}
+    if len(rates) == 1:
+        return {"learning_rate": next(iter(schedules.values()))}
+    return {f"learning_rate/{group}": schedule for group, schedule in schedules.items()}
+
+
 def make_optimizer(config: OptimConfig, labels: dict[str, str], total_steps: int) -> optax.GradientTransformation:
     """Returns the transformation for a flat tree whose leaves are labelled.
 
@@ -42,17 +70,12 @@ def make_optimizer(config: OptimConfig, labels: dict[str, str], total_steps: int
     labelled leaves or only the trainable ones: nothing is stored for a leaf that is not there. The gradient is clipped
     by its norm over all leaves given, so give the trainable ones only.
     """
-    rates = dict(config.group_learning_rates)
-    groups = sorted({label.removeprefix(TRAIN) for label in labels.values() if is_trained(label)})
-    unknown = sorted(set(rates) - set(groups))
-    if unknown:
-        raise ValueError(f"optim.group_learning_rates names {unknown}, but the trained groups are {groups}.")
 
-    def adam(group: str) -> optax.GradientTransformation:
-        schedule = make_schedule(config, total_steps, learning_rate=rates.get(group, config.learning_rate))
+    def adam(schedule: optax.Schedule) -> optax.GradientTransformation:
         return optax.adamw(schedule, config.b1, config.b2, config.eps, weight_decay=config.weight_decay)
 
-    transforms: dict[Any, optax.GradientTransformation] = {f"{TRAIN}{group}": adam(group) for group in groups}
+    schedules = group_schedules(config, labels, total_steps)
+    transforms: dict[Any, optax.GradientTransformation] = {f"{TRAIN}{g}": adam(s) for g, s in schedules.items()}
     transforms[FREEZE] = optax.set_to_zero()
     by_label = optax.partition(transforms, lambda tree: {name: labels[name] for name in tree})
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()

@@ -25,7 +25,7 @@ from radvqa_jax.models.quantize import quantize
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.training.base_use import check_use, make_use
 from radvqa_jax.training.loop import BatchStream, Plan, Speed, train
-from radvqa_jax.training.optimizer import label_leaves, make_optimizer, make_schedule
+from radvqa_jax.training.optimizer import label_leaves, logged_schedules, make_optimizer
 from radvqa_jax.training.sharding import make_mesh
 from radvqa_jax.training.step import StepOptions
 from radvqa_jax.trees import Flat
@@ -236,7 +236,7 @@ def plan_stage(name: str, config: Config, model: PaliGemma, labels: Mapping[str,
         model=model,
         tx=make_optimizer(stage.optim, dict(labels), total_steps),
         options=StepOptions(stage.accumulate, stage.loss_weighting, stage.label_smoothing),
-        schedule=make_schedule(stage.optim, total_steps, learning_rate=stage.optim.learning_rate),
+        schedules=logged_schedules(stage.optim, labels, total_steps),
         total_steps=total_steps,
         log_every=stage.log_every,
         save_every=stage.save_every,

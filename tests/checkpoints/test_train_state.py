@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 import optax
 import pytest
 
-from radvqa_jax.checkpoints.train_state import Checkpointer
+from radvqa_jax.checkpoints.train_state import CannotSave, Checkpointer
 from radvqa_jax.schema import TrainState
 
 REPO = Path(__file__).parents[2]
@@ -196,20 +197,80 @@ def test_what_cannot_be_right_is_not_saved(tmp_path: Path) -> None:
         assert checkpointer.latest_step() is None
 
 
-def test_orbax_is_quiet_but_its_errors_and_others_are_heard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_orbax_is_quiet_and_others_are_heard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     absl = logging.getLogger("absl")
     with caplog.at_level(logging.DEBUG, logger="absl"):
         save_steps(tmp_path, 1, 2)
         assert not [record for record in caplog.records if record.name == "absl"]
         for level, path, heard in (
             (logging.WARNING, "/lib/orbax/x.py", False),
-            (logging.ERROR, "/lib/orbax/x.py", True),
+            (logging.ERROR, "/lib/orbax/x.py", False),  # it is raised, too: see the next test
             (logging.INFO, "/lib/mine/x.py", True),
         ):
             record = logging.LogRecord("absl", level, path, 1, "hear me", None, None)
             caplog.clear()
             absl.handle(record)
             assert ("hear me" in caplog.text) is heard
+
+
+FULL = """
+import resource, signal, sys
+import jax.numpy as jnp, numpy as np
+from radvqa_jax.checkpoints.train_state import CannotSave, Checkpointer
+from radvqa_jax.schema import TrainState
+
+folder, limit = sys.argv[1], int(sys.argv[2])
+
+
+def state(step, size):
+    leaf = jnp.asarray(np.random.default_rng(step).normal(size=size), jnp.float32)
+    return TrainState(step=jnp.asarray(step), trainable={"a": leaf}, opt_state=())
+
+
+with Checkpointer(folder, fingerprint={}) as checkpointer:
+    checkpointer.save(1, state(1, 10), {})
+    checkpointer.wait()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        checkpointer.save(2, state(2, 100_000), {})
+        checkpointer.wait()
+    except OSError as error:
+        print(f"told: {error}")
+"""
+
+
+@pytest.mark.slow
+def test_a_step_that_cannot_be_written_is_told_once_with_the_way_out(tmp_path: Path) -> None:
+    """A limit on the size of files stands in for a full disk: the system refuses the write in the same way."""
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "run"), "20000"],
+        env=os.environ | {"PYTHONPATH": os.getcwd(), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (line,) = done.stdout.splitlines()
+    assert re.fullmatch(
+        r"told: Step 2 could not be saved in \S+: a file would be larger than the system allows \(ulimit -f\)\. Raise "
+        r"the limit, and start the same command again\. Step 1 is whole there; it continues from it\.",
+        line,
+    )
+    assert "Traceback" not in done.stderr and "orbax" not in done.stderr
+
+
+@pytest.mark.parametrize("reason", ["[Errno 28] No space left on device", "[Errno 122] Disk quota exceeded"])
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
+    save_steps(tmp_path, 1)
+    checkpointer = open_folder(tmp_path)
+
+    def refuse() -> None:
+        raise ValueError(f'RESOURCE_EXHAUSTED: Error writing "a": {reason} [os_error_code: 28]')
+
+    monkeypatch.setattr(checkpointer._manager, "wait_until_finished", refuse)
+    with pytest.raises(CannotSave, match=r"(disk is full|quota is used up)\. Free some of it.*Step 1 is whole"):
+        checkpointer.wait()
+    monkeypatch.undo()
+    checkpointer.close()
 
 
 ON_TWO_DEVICES = """

@@ -70,7 +70,7 @@ def make(
         model=PaliGemma(variant, found, dtype, "blocks"),
         tx=make_optimizer(optim, labels, 10),
         options=StepOptions(),
-        schedule=make_schedule(optim, 10, learning_rate=1.0),
+        schedules={"learning_rate": make_schedule(optim, 10, learning_rate=1.0)},
         total_steps=10,
         log_every=1,
         save_every=1,

@@ -1,5 +1,6 @@
 """The job from end to end on a random model and 40 phantoms, and the modes that do a part of it."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +159,13 @@ def test_an_adapter_answers_as_it_did_in_the_job(
         ({"decode.max_new_tokens": 5}, "decode/max_new_tokens"),
         ({"eval.source.limit": 9}, "data/n"),
     ):
-        adapter = str(workdir / "stage2") if changed else str(workdir / "stage1")
+        given: dict[str, Any] = {"mode": "predict", "adapter": str(workdir / ("stage2" if changed else "stage1"))}
+        if {"model.resolution", "data.prompt"} & set(changed):  # nor does the adapter, unless it is said twice
+            with pytest.raises(ValueError, match=r"it was trained with .* say so twice: --config\.adapter_accept="):
+                RUNNERS["predict"](micro_config(given | changed), tmp_path)
+            given["adapter_accept"] = tuple(changed)
         with pytest.raises(ValueError, match=rf"these differ: {named}\."):
-            RUNNERS["predict"](micro_config({"mode": "predict", "adapter": adapter} | changed), tmp_path)
+            RUNNERS["predict"](micro_config(given | changed), tmp_path)
 
 
 @pytest.mark.slow
@@ -201,3 +206,40 @@ def test_two_runs_are_compared_without_a_model(
         want["stage2"]["overall"]["value"] - want["base"]["overall"]["value"]
     )
     assert (tmp_path / "compare.txt").read_text().startswith(f"A: stage2 ({a})\nB: base ({b})\n")
+
+
+@pytest.mark.slow
+def test_a_job_whose_maps_fail_still_writes_its_scores_and_says_what_is_missing(
+    job: tuple[Config, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, done = job
+    workdir = shutil.copytree(done, tmp_path / "job")
+    (workdir / "scores.json").unlink()
+    (workdir / "report.html").unlink()
+
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("no such layer <b>")
+
+    replace_in_runners(monkeypatch, "maps", fail)
+    with pytest.raises(
+        ValueError, match=r"No attention maps: no such layer <b> Everything else is done: scores\.json"
+    ) as e:
+        RUNNERS["job"](config, workdir)
+    assert isinstance(e.value.__cause__, RuntimeError)
+    scores = read_json(workdir / "scores.json")
+    assert scores["missing"] == ["No attention maps: no such layer <b>"] and tuple(scores["runs"]) == RUNS
+    assert "<strong>No attention maps: no such layer &lt;b&gt;</strong>" in (workdir / "report.html").read_text()
+
+
+def test_what_the_scores_need_is_looked_for_before_anything_is_trained(
+    micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_in_runners(monkeypatch, "load_ground", refuse)
+    for changes, message in (
+        ({"score.bertscore_model": "nowhere"}, "bertscore_model='nowhere' must be a folder"),
+        ({"report.review_sheets": ("nowhere.csv",)}, "nowhere.csv"),
+        ({"adapter_accept": ("data.promt",)}, r"adapter_accept names 'data\.promt'\. Did you mean `data\.prompt`"),
+    ):
+        with pytest.raises((ValueError, OSError), match=message):
+            RUNNERS["job"](micro_config(changes), tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -9,9 +9,13 @@ import pytest
 from radvqa_jax import files
 from radvqa_jax.checkpoints.adapter import save_adapter
 from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
-from radvqa_jax.config import Config, LoraConfig
+from radvqa_jax.config import EMBEDDED, EMBEDDED_SHA256, Config, LoraConfig, source
+from radvqa_jax.data.tokenizer import Tokenizer
+from radvqa_jax.ground import Ground, check_embedded
 from radvqa_jax.runners import RUNNERS
-from radvqa_jax.training.stage import Trained
+from radvqa_jax.runners.saliency_quality import _make_control
+from radvqa_jax.runners.train import make_loader
+from radvqa_jax.training.stage import Base, Trained
 from tests.runners.shared import MakeConfig, replace_in_runners
 
 
@@ -65,3 +69,50 @@ def test_an_adapter_of_another_base_is_refused_before_any_stage_trains(
     with pytest.raises(ValueError, match=r"stage1 was trained on micro.npz \(sha256 f{16}…\)"):
         RUNNERS["train"](micro_config({"mode": "train", "stage2.init_from": str(path)}), tmp_path)
     assert stages.given == {}
+
+
+def test_a_warm_up_longer_than_the_epochs_of_a_later_stage_is_found_before_any_stage_trains(
+    micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = Stages(monkeypatch)
+    changes = {"mode": "train", "stage2.total_steps": 0, "stage2.epochs": 1.0, "stage2.optim.warmup_steps": 900}
+    with pytest.raises(ValueError, match=r"stage2\.optim\.warmup_steps=900 must be below the \d+ steps of stage2"):
+        RUNNERS["train"](micro_config(changes), tmp_path)
+    assert stages.given == {}
+
+
+def test_the_control_of_saliency_quality_trains_on_the_mixture_of_the_experiment(
+    micro_config: MakeConfig, tmp_path: Path
+) -> None:
+    """The same rows in the same order: only their images are others."""
+    tiny = {"dataset": "phantom_rad", "builder_config": "tiny"}
+    sources = (source(**tiny), source(**tiny, split="test", weight=0.5))
+    changes = {"mode": "train", "seed": 5, "stage2.sources": sources, "stage2.batch_size": 16, "stage2.total_steps": 6}
+
+    def ground(weight_by: str) -> Ground:
+        config = micro_config(changes | {"quality.random_label_steps": 6, "stage2.weight_by": weight_by})
+        return Ground(config, tmp_path, Tokenizer(config.model.tokenizer), Base({}, "", ""))
+
+    loaders = [make_loader(ground("row"), "stage2"), _make_control(ground("row"))[1]]
+    same = []
+    for _ in range(6):
+        own, control = (next(loader) for loader in loaders)
+        np.testing.assert_array_equal(own.tokens, control.tokens)
+        same.extend(np.array_equal(a, b) for a, b in zip(own.image, control.image, strict=True))
+    assert np.mean(same) < 0.5  # a question may be given its own image, or the same drawing of another case
+    shares = [[round(entry["share"], 2) for entry in loader.realised()] for loader in loaders]
+    other = make_loader(ground("source"), "stage2")
+    assert shares[0] == shares[1] != [round(entry["share"], 2) for entry in other.realised()]
+    for loader in [*loaders, other]:
+        loader.close()
+
+
+def test_a_file_that_comes_with_the_package_is_held_to_its_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, sha256 in EMBEDDED_SHA256.items():
+        assert files.sha256(EMBEDDED / name) == sha256
+        check_embedded(EMBEDDED / name, sha256)
+        with pytest.raises(ValueError, match=f"{name} is not the file that radvqa_jax .* comes with"):
+            check_embedded(EMBEDDED / name, "0" * 64)
+        check_embedded(tmp_path / name, "0" * 64)  # a file of the user's own, whatever its name

@@ -96,7 +96,7 @@ def main() -> None:
         model=PaliGemma(VARIANT, adapters),
         tx=make_optimizer(optim, labels, total_steps=TOTAL),
         options=StepOptions(accumulate=2),
-        schedule=make_schedule(optim, TOTAL, learning_rate=optim.learning_rate),
+        schedules={"learning_rate": make_schedule(optim, TOTAL, learning_rate=optim.learning_rate)},
         total_steps=TOTAL,
         log_every=1,
         save_every=100,

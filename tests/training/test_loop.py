@@ -12,6 +12,7 @@ import pytest
 
 from radvqa_jax.checkpoints.train_state import Checkpointer
 from radvqa_jax.config import OptimConfig
+from radvqa_jax.data.loader import LoaderError
 from radvqa_jax.models import lora as lora_lib
 from radvqa_jax.models.lora import Lora
 from radvqa_jax.models.paligemma import PaliGemma, fake_params
@@ -47,7 +48,7 @@ def make_plan(**changed: Any) -> tuple[Plan, Flat, Flat]:
         model=PaliGemma(variant, lora),
         tx=make_optimizer(optim, {name: "train:all" for name in trainable}, TOTAL),
         options=StepOptions(accumulate=2),
-        schedule=make_schedule(optim, TOTAL, learning_rate=optim.learning_rate),
+        schedules={"learning_rate": make_schedule(optim, TOTAL, learning_rate=optim.learning_rate)},
         total_steps=TOTAL,
         log_every=2,
         save_every=2,
@@ -129,6 +130,50 @@ def test_a_signal_saves_the_step_and_the_same_call_continues(
     assert f"stopped by signal {int(signum)} after step {at}, which is saved in {tmp_path}" in capsys.readouterr().out
     assert saved_steps(tmp_path)[-1] == at
     assert_is_whole(tmp_path, run(tmp_path, Batches()), whole)
+
+
+@pytest.mark.parametrize("signum", [0, signal.SIGINT])
+def test_a_worker_that_was_killed_costs_no_step(
+    signum: int, whole: tuple[Path, Flat], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C reaches every process of a terminal: the batch that a dead worker owes must not cost the steps before."""
+
+    def die(drawn: int) -> None:
+        if drawn == 4:
+            if signum:
+                os.kill(os.getpid(), signum)
+            raise LoaderError("A worker process ended.")
+
+    with pytest.raises(Stopped if signum else LoaderError):
+        run(tmp_path, Batches(die))
+    assert saved_steps(tmp_path)[-1] == 3  # save_every is 2
+    assert ("stopped by signal 2 after step 3" in capsys.readouterr().out) == bool(signum)
+    assert_is_whole(tmp_path, run(tmp_path, Batches()), whole)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"step": 1, "loss": NaN}', "line 1"),
+        ('{"step": 1, "loss": "low"}', r"line 1: field `loss` must be a number"),
+        ('{"loss": 1.0}', r"line 1: field `step` must be a number of steps; got none"),
+        ('{"step": 1.5, "loss": 1.0}', r"field `step` must be a number of steps; got 1\.5"),
+        ('{"step": -1, "loss": 1.0}', r"field `step` must be a number of steps; got -1"),
+        ("[1]", "line 1"),
+        ('{"step": 1}\n{"step": null}', "line 2: field `step`"),
+        ("[" * 50_000, "line 1"),
+    ],
+)
+def test_scalars_that_somebody_edited_are_checked(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "losses.jsonl").write_text(f"{text}\n")
+    with pytest.raises(ValueError, match=message) as caught:
+        read_losses(tmp_path)
+    assert "losses.jsonl" in str(caught.value)
+
+
+def test_a_last_line_that_was_cut_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "losses.jsonl").write_text('{"step": 1, "loss": 2}\n{"step": 2, "lo')
+    assert read_losses(tmp_path) == [{"step": 1, "loss": 2.0}]
 
 
 def test_a_finished_run_computes_nothing_again(whole: tuple[Path, Flat]) -> None:

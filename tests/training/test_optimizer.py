@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from radvqa_jax.config import OptimConfig, StageConfig
-from radvqa_jax.training.optimizer import label_leaves, make_optimizer, make_schedule
+from radvqa_jax.training.optimizer import label_leaves, logged_schedules, make_optimizer, make_schedule
 from radvqa_jax.trees import Flat
 
 NAMES = ["img/head/bias", "img/head/kernel", "llm/w", "llm/w/lora_a", "llm/w/lora_b"]
@@ -134,3 +134,17 @@ def test_the_schedule_reaches_the_update() -> None:
     assert not np.asarray(update(config, steps=1)["llm/w/lora_a"]).any()
     np.testing.assert_allclose(np.abs(update(config, steps=2)["llm/w/lora_a"]), 5e-3, rtol=1e-4)
     np.testing.assert_allclose(np.abs(update(config, steps=3)["llm/w/lora_a"]), 1e-2, rtol=1e-4)
+
+
+def test_the_rate_that_is_logged_is_one_that_some_group_is_trained_with() -> None:
+    """Rates of groups alone: the one of nobody is not logged."""
+    config = replace(PLAIN, group_learning_rates=(("head", 3e-4), ("lora", 1e-3)))
+    logged = {name: float(schedule(5)) for name, schedule in logged_schedules(config, LABELS, 10).items()}
+    assert logged == pytest.approx({"learning_rate/head": 3e-4, "learning_rate/lora": 1e-3})
+    one = replace(config, group_learning_rates=(("head", 3e-4),))
+    assert set(logged_schedules(one, LABELS, 10)) == {"learning_rate/head", "learning_rate/lora"}
+    assert float(logged_schedules(one, LABELS, 10)["learning_rate/lora"](5)) == pytest.approx(PLAIN.learning_rate)
+    alike = replace(config, group_learning_rates=(("head", 3e-4), ("lora", 3e-4)))
+    assert {n: float(s(5)) for n, s in logged_schedules(alike, LABELS, 10).items()} == pytest.approx(
+        {"learning_rate": 3e-4}
+    )

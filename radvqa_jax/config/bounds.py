@@ -1,0 +1,75 @@
+"""Bounds of numbers, written at their field: `timeout: Above0 = 120.0`. Every number must also be finite."""
+
+import dataclasses
+import functools
+import math
+import typing
+from typing import Annotated, Any, get_args, get_origin
+
+from annotated_types import Interval
+
+Count = Annotated[int, Interval(ge=0)]
+Positive = Annotated[int, Interval(ge=1)]
+NotNegative = Annotated[float, Interval(ge=0)]
+Above0 = Annotated[float, Interval(gt=0)]
+Share = Annotated[float, Interval(ge=0, le=1)]
+Below1 = Annotated[float, Interval(ge=0, lt=1)]
+Probability = Annotated[float, Interval(gt=0, le=1)]
+Seed = Annotated[int, Interval(ge=0, lt=2**32)]
+
+
+@functools.cache
+def hints(kind: type) -> dict[str, Any]:
+    """Returns {field: annotation} of a dataclass, with bounds."""
+    return typing.get_type_hints(kind, include_extras=True)
+
+
+def check_bounds(value: Any, path: str = "") -> None:
+    """Raises ValueError that names the field, if a number in a configuration is not finite or outside its bounds.
+
+    Args:
+        value: a dataclass of the configuration.
+        path: where it stands, such as `stage1.optim`.
+    """
+    for name, kind in hints(type(value)).items():
+        _check(getattr(value, name), kind, f"{path}.{name}" if path else name)
+
+
+def _check(value: Any, kind: Any, path: str) -> None:
+    if dataclasses.is_dataclass(value):
+        check_bounds(value, path)
+    elif isinstance(value, tuple):
+        args = get_args(kind)
+        kinds = [args[0]] * len(value) if args[1:] == (Ellipsis,) else args
+        for index, (item, item_kind) in enumerate(zip(value, kinds, strict=True)):
+            _check(item, item_kind, f"{path}[{index}]")
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        bounds = [item for item in get_args(kind)[1:] if isinstance(item, Interval)]
+        for bound in bounds if get_origin(kind) is Annotated else []:
+            if not _holds(value, bound):
+                raise ValueError(f"{path}={value} {_text(bound)}.")
+        if not math.isfinite(value):
+            raise ValueError(f"{path}={value} must be a finite number.")
+
+
+def _holds(value: Any, bound: Any) -> bool:
+    # Written so that NaN, which compares as false with everything, is outside.
+    return all(
+        (
+            bound.ge is None or value >= bound.ge,
+            bound.gt is None or value > bound.gt,
+            bound.le is None or value <= bound.le,
+            bound.lt is None or value < bound.lt,
+        )
+    )
+
+
+def _text(bound: Any) -> str:
+    """Returns the rule in words."""
+    least = bound.ge if bound.ge is not None else bound.gt
+    most = bound.le if bound.le is not None else bound.lt
+    if most is None:
+        return f"must be {'at least' if bound.ge is not None else 'above'} {least}"
+    if least is None:
+        return f"must be {'at most' if bound.le is not None else 'below'} {most}"
+    return f"must be in {'[' if bound.ge is not None else '('}{least}, {most}{']' if bound.le is not None else ')'}"

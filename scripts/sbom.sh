@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Writes a bill of materials of the environment (CycloneDX, JSON), and asks for known vulnerabilities of the locked versions.
+#   bash scripts/sbom.sh [FOLDER]        sbom.cdx.json and audit.json there; the current folder if not given
+# The two tools come with their hashes from requirements-audit.lock into an environment of their own. The audit needs a
+# vulnerability service on the net. Where none answers, or one does not know the packages, it says so and ends with status 2:
+# no answer is not a clean one.
+set -euo pipefail
+out=$(mkdir -p "${1:-.}" && cd "${1:-.}" && pwd)
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/env.sh
+tools=$(mktemp -d)
+trap 'rm -rf "$tools"' EXIT
+python -m venv "$tools"
+"$tools/bin/pip" install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-audit.lock
+
+"$tools/bin/cyclonedx-py" environment --output-reproducible --of JSON -o "$out/sbom.cdx.json" "$VIRTUAL_ENV/bin/python"
+echo "sbom: $out/sbom.cdx.json"
+
+status=0
+"$tools/bin/pip-audit" -r requirements.lock --no-deps --disable-pip --require-hashes --progress-spinner off -f json \
+  -o "$out/audit.json" 2>"$tools/said" || status=$?
+"$tools/bin/python" - "$out/audit.json" "$tools/said" "$status" <<'PY'
+import json, pathlib, sys
+
+path, said, status = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]).read_text(), int(sys.argv[3])
+found = json.loads(path.read_text())["dependencies"] if path.is_file() and path.stat().st_size else []
+skipped = [item["name"] for item in found if "skip_reason" in item]
+open_ = {item["name"]: [v["id"] for v in item["vulns"]] for item in found if item.get("vulns")}
+if open_:
+    sys.exit("audit: known vulnerabilities: " + "; ".join(f"{name} {', '.join(ids)}" for name, ids in open_.items()))
+if not found or skipped:
+    print(f"audit: not answered for {len(skipped) or 'all'} packages. {said.strip().splitlines()[-1:]}", file=sys.stderr)
+    sys.exit(2)
+print(f"audit: no known vulnerability in {len(found)} packages")
+PY
