@@ -91,6 +91,11 @@ class Tokenizer:
                 text.append(token)
         return self._processor.decode(text)
 
+    @property
+    def is_bpe(self) -> bool:
+        """Whether the model is byte-pair encoding, as Gemma's is, and not a unigram model."""
+        return ModelProto.FromString(self.model()).trainer_spec.model_type == 2
+
     def same_as(self, other: "Tokenizer") -> bool:
         """Returns whether the other one has the same tokens, `<loc…>` and `<seg…>` included, under the same ids."""
         if self.sha256 == other.sha256:

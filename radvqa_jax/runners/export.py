@@ -97,6 +97,11 @@ def export_mode(config: Config, workdir: Path) -> None:
 
 def _notes(config: Config, adapter: Adapter) -> list[str]:
     notes = []
+    if config.export.format == "huggingface" and not Tokenizer(config.model.tokenizer).is_bpe:
+        notes.append(
+            "The tokenizer is a unigram model, and transformers' Gemma tokenizer is byte-pair encoding: text gets "
+            "other tokens there. Weights are exact; encode text with this project's tokenizer"
+        )
     if config.model.quantize != "none" and config.export.format != "peft":
         notes.append(
             f"model.quantize={config.model.quantize} was set: what was trained is merged into the original weights of "
