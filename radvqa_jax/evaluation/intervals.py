@@ -118,7 +118,8 @@ def _beta(
     value = (float(multiplicity @ kinds[:, 0]) / n - low) / (high - low)
     variance = _variance(kinds, multiplicity) / (high - low) ** 2
     cost = float(stats.norm.ppf(PERCENTILES[1]) / stats.t.ppf(PERCENTILES[1], n_images - 1)) ** 2
-    effective = min(n, value * (1 - value) / variance * cost)
+    # Values such as an unsmoothed BLEU's 1e-232 differ, and have no variance that a float can hold.
+    effective = min(n, value * (1 - value) / variance * cost) if variance > 0 else n
     effective = min(effective, n_images) if rare else effective
     found = _clopper_pearson(value * effective, effective)
     return low + (high - low) * found[0], low + (high - low) * found[1]

@@ -144,6 +144,12 @@ def test_coverage_of_differences_and_of_other_values_with_few_images(images: int
     assert min(rare, common, scores) / trials >= 0.92
 
 
+def test_values_too_small_for_a_variance_have_an_interval() -> None:
+    for values in ([0.0] * 9 + [1e-232], [1e-232, 1e-155, 0.0, 1e-300, 1e-200, 5e-324] * 2, [1.0] * 9 + [1 - 1e-16]):
+        found = mean_interval(np.array(values), [str(i) for i in range(len(values))]).interval
+        assert found is not None and 0 <= found[0] <= np.mean(values) <= found[1] <= 1
+
+
 def test_seed_and_speed() -> None:
     values, image_ids = simulate(np.random.default_rng(4), images=1000, questions=5)
     start = time.perf_counter()
