@@ -5,6 +5,7 @@
     model = radvqa_jax.load("paligemma-3b-mix-448", adapter="runs/s2/stage2")
     answer = model.answer("chest.png", "Is there a nodule?", samples=5)
     model.saliency(answer).show(word="nodule", method="rollout")
+    model.export("peft", "out/")
 
 Importing the package loads neither jax nor a model; the names below come from radvqa_jax/api.py when they are used.
 """

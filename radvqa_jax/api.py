@@ -20,7 +20,7 @@ from radvqa_jax.api_maps import Maps, Picture
 from radvqa_jax.api_rows import asked_rows, rows_of_table
 from radvqa_jax.api_values import Answer, Choice, Scores, agreement
 from radvqa_jax.config import Config, SourceConfig, default_config, use_embedded_model
-from radvqa_jax.config.check import from_config_dict, given_fields
+from radvqa_jax.config.check import check_field, from_config_dict, given_fields
 from radvqa_jax.data.image import resize_image
 from radvqa_jax.data.opened import ImageLike, Opened, open_any
 from radvqa_jax.data.packing import pack
@@ -29,8 +29,10 @@ from radvqa_jax.data.sources import load_rows
 from radvqa_jax.decoding.answer_logprobs import answer_logprobs
 from radvqa_jax.evaluation import baselines, report
 from radvqa_jax.evaluation.predict import answer_rows
+from radvqa_jax.exporting import export
 from radvqa_jax.ground import Ground, configured_adapter, follow_adapter, load_ground
 from radvqa_jax.prompts import vqa_prefix
+from radvqa_jax.resolve import resolve_model
 from radvqa_jax.saliency.bundle import CHEAP, make_bundle
 from radvqa_jax.saliency.passes import PassOptions
 from radvqa_jax.schema import Batch, Record
@@ -77,9 +79,11 @@ def load(
     if tokenizer:
         fields.model.tokenizer = str(tokenizer)
     given = dict(settings or {})
+    for field in given:
+        check_field(field)
     fields.update_from_flattened_dict(given)
     config = follow_adapter(from_config_dict(fields), given=given_fields(fields, given))
-    ground = load_ground(config, Path())
+    ground = load_ground(resolve_model(config), Path())
     run, trained = configured_adapter(ground)
     return Model(ground, trained, run=run)
 
@@ -269,6 +273,24 @@ class Model:
             other=other,
         )
         return Maps(bundle, answer.image, answer.question, notes=answer.notes)
+
+    def export(self, format: Literal["peft", "huggingface", "big_vision"], folder: str | Path, **options: Any) -> Path:
+        """Writes the adapter, or the model with it merged, in the format of another library, checks it, and returns it.
+
+        Args:
+            format: `peft` (an adapter folder), `huggingface` (a merged folder) or `big_vision` (a merged npz).
+            folder: where it goes; a half-written one never replaces a good one.
+            options: fields of `config.export`, such as dtype="float32".
+
+        Raises:
+            ValueError: if the format cannot hold what was trained, or what was written does not give the same logits.
+        """
+        settings = dataclasses.replace(self.config.export, format=format, **options)
+        done = export(dataclasses.replace(self.config, export=settings), Path(folder).expanduser())
+        for note in done.notes:
+            print(note)
+        print(f"{done.exported.folder}: {done.exported.difference.text()}")
+        return done.exported.folder
 
     def score(
         self, rows: RowSource | Sequence[Mapping[str, Any]], *, train: RowSource | None = None, resamples: int = 2000

@@ -29,8 +29,8 @@ from radvqa_jax.config import Config
 from radvqa_jax.config.check import check_field, from_config_dict, given_fields
 from radvqa_jax.files import make_workdir, share
 from radvqa_jax.ground import follow_adapter
+from radvqa_jax.resolve import WITH_MODEL, resolve_model
 from radvqa_jax.runners import RUNNERS
-from radvqa_jax.runners.resolve import WITH_MODEL, resolve_model
 from radvqa_jax.runtime import is_first, start
 from radvqa_jax.training.loop import Diverged
 

@@ -15,6 +15,7 @@ import radvqa_jax
 from radvqa_jax.api import Model
 from radvqa_jax.data.opened import open_any
 
+FLOAT32 = {"model.param_dtype": "float32", "model.remat": "none", "decode.max_new_tokens": 4}
 QUESTION = "What is the modality of this image?"
 
 
@@ -158,3 +159,11 @@ def test_a_wrong_field_or_model_is_refused_by_name() -> None:
 def test_a_pil_image_of_16_bits_follows_the_rule_for_images() -> None:
     deep = Image.fromarray(np.full((4, 4), 65535, np.uint16))
     assert (open_any(deep).image == 255).all()
+
+
+def test_a_model_is_exported_and_loaded_again(model: Model, picture: np.ndarray, tmp_path: Path) -> None:
+    folder = model.export("huggingface", tmp_path / "merged", dtype="float32")
+    again = radvqa_jax.load(folder, settings={"data.seq_len": 32, "model.compute_dtype": "float32"} | FLOAT32)
+    first, second = model.answer(picture, QUESTION), again.answer(picture, QUESTION)
+    assert again.config.model.variant == "tiny" and second.prompt == first.prompt
+    assert second.text == first.text and second.logprob == pytest.approx(first.logprob, abs=1e-3)

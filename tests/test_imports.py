@@ -63,13 +63,15 @@ MAY_IMPORT = {
     "export": CORE | {"data", "models", "checkpoints"},
     "planning": CORE | {"models", "training"},
     "": {"api"},  # radvqa_jax/__init__.py lists the public surface
+    "resolve": CORE | PARTS,
     "ground": CORE | PARTS,
-    "api": CORE | PARTS | API | {"ground", "tfds_builders"},
+    "exporting": CORE | PARTS | {"ground"},
+    "api": CORE | PARTS | API | {"ground", "resolve", "exporting", "tfds_builders"},
     "api_maps": CORE | PARTS,
     "api_rows": CORE | PARTS | {"tfds_builders"},
     "api_values": CORE | PARTS,
-    "runners": CORE | PARTS | API | {"ground", "tfds_builders"},
-    "main": CORE | PARTS | {"tfds_builders", "runners", "ground"},
+    "runners": CORE | PARTS | API | {"ground", "resolve", "exporting", "tfds_builders"},
+    "main": CORE | PARTS | {"tfds_builders", "runners", "ground", "resolve"},
 }
 
 # Extras whose packages a module may import within a function.

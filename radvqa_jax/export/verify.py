@@ -82,7 +82,7 @@ def logits_of(variant: Variant, lora: Lora | None, leaves: Mapping[str, Any], ro
     lora = dataclasses.replace(lora, dropout=0.0) if lora else None
     collections = variables(Flat(leaves))
     with jax.default_matmul_precision("highest"):
-        apply = _jitted(PaliGemma(variant, lora, jnp.float32))
+        apply = _jitted(PaliGemma(variant, lora, jnp.float32))  # pyright: ignore[reportArgumentType] flax: hashable
         one = [
             np.asarray(apply(collections, *(jnp.asarray(column[index : index + 1]) for column in rows[:3])))
             for index in range(len(rows.tokens))

@@ -21,9 +21,9 @@ from radvqa_jax.export.merged import Merge, merge_leaf
 from radvqa_jax.models import lora as lora_lib
 from radvqa_jax.models.paligemma import abstract_params
 from radvqa_jax.models.variants import get_variant
+from radvqa_jax.resolve import resolve_model
 from radvqa_jax.runners.convert import convert_mode
 from radvqa_jax.runners.export import export_mode
-from radvqa_jax.runners.resolve import resolve_model
 from radvqa_jax.trees import Flat
 
 LORA = LoraConfig(rank=2, alpha=6.0, targets=(("llm/.*|img/.*/query/kernel", "lora"), (".*", "none")))

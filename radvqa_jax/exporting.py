@@ -1,0 +1,170 @@
+"""An adapter, or the model with it merged, in the format of another library: for the mode and for Model.export."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from radvqa_jax import __version__
+from radvqa_jax.checkpoints import big_vision
+from radvqa_jax.checkpoints.adapter import check_base
+from radvqa_jax.checkpoints.adapter_formats import load_any_adapter
+from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
+from radvqa_jax.config import Config, LoraConfig
+from radvqa_jax.data.tokenizer import Tokenizer
+from radvqa_jax.export.card import Card, licence_of, read_scores
+from radvqa_jax.export.export import Exported, Source, export_model
+from radvqa_jax.export.merged import Merge
+from radvqa_jax.ground import inspect_model
+from radvqa_jax.models import lora as lora_lib
+from radvqa_jax.models.paligemma import abstract_params
+from radvqa_jax.models.variants import get_variant
+from radvqa_jax.trees import Flat
+
+
+class Adapter(NamedTuple):
+    """What is exported beside the base; nothing for the base alone."""
+
+    leaves: Flat
+    lora: LoraConfig
+    meta: AdapterMeta | None
+
+
+def read_configured(config: Config, abstract: Flat, *, base_sha256: str) -> Adapter:
+    """Returns config.adapter, checked against the base; nothing if it is empty."""
+    if not config.adapter:
+        return Adapter({}, LoraConfig(), None)
+    leaves, meta = load_any_adapter(config.adapter, abstract)
+    check_base(meta, base_sha256, name=Path(config.model.checkpoint).name)
+    return Adapter(leaves, meta.lora, meta)
+
+
+def export_adapter(
+    config: Config, adapter: Adapter, folder: Path, *, tokenizer: Tokenizer, base_sha256: str
+) -> Exported:
+    """Exports the base of the configuration with an adapter, as config.export says; returns where, and how exact.
+
+    Args:
+        config: resolved (radvqa_jax/resolve.py); the base is read from model.checkpoint, never from memory, so that a
+            quantised base is merged into its original weights.
+        adapter: what was trained.
+        folder: where the export goes.
+        tokenizer: of the checkpoint.
+        base_sha256: of the checkpoint, for the model card.
+
+    Raises:
+        ValueError: if the format cannot hold what was trained, or the export does not give the model's logits.
+    """
+    variant = get_variant(config.model.variant).at(config.model.resolution)
+    abstract = abstract_params(variant)
+    merge = Merge(
+        checkpoint=config.model.checkpoint,
+        abstract=abstract,
+        trained=adapter.leaves,
+        lora=lora_lib.resolve(adapter.lora, abstract),
+        allow_missing=config.model.allow_missing,
+        allow_extra=config.model.allow_extra,
+        seed=config.seed,
+    )
+    source = Source(
+        merge=merge,
+        lora=adapter.lora,
+        variant=variant,
+        tokenizer=tokenizer,
+        prompt=config.data.prompt,
+        new_tokens=config.decode.max_new_tokens,
+    )
+    base_name = config.export.base_name or str(Path(config.model.checkpoint).expanduser())
+    export = replace(config.export, base_name=base_name)
+    return export_model(source, folder, config=export, card=_card(config, adapter, base_sha256=base_sha256))
+
+
+class Done(NamedTuple):
+    """An export, and what must be known of it."""
+
+    exported: Exported
+    notes: list[str]
+
+
+def export(config: Config, folder: Path) -> Done:
+    """Exports config.adapter on its base into `folder`, and checks it; `config` is resolved (radvqa_jax/resolve.py)."""
+    tokenizer, _ = inspect_model(config)
+    abstract = abstract_params(get_variant(config.model.variant).at(config.model.resolution))
+    if config.export.scores:
+        read_scores(config.export.scores)  # a mistake in it is found before the weights are read
+    with big_vision.open_weights(config.model.checkpoint) as weights:
+        base_sha256 = weights.sha256()
+    adapter = read_configured(config, abstract, base_sha256=base_sha256)
+    exported = export_adapter(config, adapter, folder, tokenizer=tokenizer, base_sha256=base_sha256)
+    return Done(exported, _notes(config, adapter))
+
+
+def _notes(config: Config, adapter: Adapter) -> list[str]:
+    notes = []
+    if config.export.format == "huggingface" and not Tokenizer(config.model.tokenizer).is_bpe:
+        notes.append(
+            "The tokenizer is a unigram model, and transformers' Gemma tokenizer is byte-pair encoding: text gets "
+            "other tokens there. Weights are exact; encode text with this project's tokenizer"
+        )
+    if config.model.quantize != "none" and config.export.format != "peft":
+        notes.append(
+            f"model.quantize={config.model.quantize} was set: what was trained is merged into the original weights of "
+            f"{Path(config.model.checkpoint).name}, not into the rounded ones. Answers may differ from those on the "
+            "rounded base"
+        )
+    elif config.model.quantize != "none":
+        notes.append(
+            f"model.quantize={config.model.quantize} was set: the adapter belongs to the original weights and to the "
+            "rounded ones alike, and answers on the two may differ"
+        )
+    if config.export.format == "peft" and any(name.startswith("img/head/") for name in adapter.leaves):
+        notes.append(
+            "The projector was trained: it is stored whole under modules_to_save, which PEFT loads and some servers "
+            "(vLLM) refuse; for these use export.format=huggingface"
+        )
+    return notes
+
+
+def _card(config: Config, adapter: Adapter, *, base_sha256: str) -> Card:
+    base = config.export.base_name or Path(config.model.checkpoint).name
+    variant = get_variant(config.model.variant).at(config.model.resolution)
+    what = "adapter" if config.export.format == "peft" else "model"
+    return Card(
+        title=f"Radiology VQA {what} on {base}",
+        format=config.export.format,
+        base=base,
+        base_sha256=base_sha256,
+        variant=config.model.variant,
+        resolution=variant.resolution,
+        prompt=config.data.prompt,
+        dtype="float32" if config.export.format == "peft" else config.export.dtype,
+        recipe=_recipe(adapter),
+        datasets=[(name, licence_of(name)) for name in _datasets(config, adapter)],
+        scores=read_scores(config.export.scores) if config.export.scores else [],
+        check="",
+        notes=_notes(config, adapter),
+        version=__version__,
+    )
+
+
+def _datasets(config: Config, adapter: Adapter) -> list[str]:
+    """Returns the data sets to name: those given, or those of the stages up to the adapter's own."""
+    if config.export.datasets or adapter.meta is None:
+        return list(config.export.datasets)
+    last = adapter.meta.stage
+    stages = config.stages[: config.stages.index(last) + 1] if last in config.stages else ()
+    return sorted({source.dataset for stage in stages for source in config.stage(stage).sources})
+
+
+def _recipe(adapter: Adapter) -> list[str]:
+    if adapter.meta is None:
+        return []
+    meta, lora = adapter.meta, adapter.lora
+    known = f"configuration sha256 `{meta.config_sha256}`" if meta.config_sha256 else "configuration unknown"
+    lines = [f"Last stage: {meta.stage}, {meta.step} optimizer steps; {known}"]
+    if lora.rank:
+        scale = "alpha / sqrt(rank)" if lora.rslora else "alpha / rank"
+        targets = sorted({name.removesuffix("/lora_a") for name in adapter.leaves if name.endswith("/lora_a")})
+        lines.append(f"LoRA of rank {lora.rank}, alpha {lora.alpha:g}, scale {scale}, dropout {lora.dropout:g}")
+        lines += [f"Adapted: {', '.join(f'`{name}`' for name in targets)}"]
+    whole = sorted(name for name in adapter.leaves if not name.endswith(("/lora_a", "/lora_b")))
+    return [*lines, *([f"Trained whole: {', '.join(f'`{name}`' for name in whole)}"] if whole else [])]
