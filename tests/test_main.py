@@ -107,13 +107,16 @@ BAD = {
         ["--config.mode=score"], r"mode=score needs answers to score: --config.eval.predictions"
     ),
     "no such answers": Case(
-        ["--config.mode=score", "--config.eval.predictions=nowhere.jsonl"], r"error: .*No such file.*nowhere.jsonl"
+        ["--config.mode=score", "--config.eval.predictions=nowhere.jsonl"],
+        r"error: eval\.predictions names nowhere\.jsonl, and there is no such file\. Give files",
     ),
     "a folder of answers": Case(
-        ["--config.mode=score", "--config.eval.predictions={tmp}"], r"error: .*Is a directory: .*"
+        ["--config.mode=score", "--config.eval.predictions={tmp}"],
+        r"error: eval\.predictions names \S+, and there is no such file\..* Give files",
     ),
     "answers that are none": Case(
-        ["--config.mode=score", "--config.eval.predictions={tmp}/text.jsonl"], r"text.jsonl, line 1: not valid JSON"
+        ["--config.mode=score", "--config.eval.predictions={tmp}/text.jsonl"],
+        r"text\.jsonl: 1 of 1 lines cannot be scored(?s:.*)line 1: not valid JSON",
     ),
     "no such checkpoint": Case(["--config.model.checkpoint=nowhere.npz"], r"nowhere.npz.*model.checkpoint", MICRO),
     "no checkpoint": Case(["--config.model.checkpoint="], r"checkpoint .* is empty\. Set model.checkpoint", MICRO),
@@ -144,7 +147,7 @@ BAD = {
     ),
     "official files that are missing": Case(
         ["--config.dataset=vqa_rad", "--config.data.data_dir={tmp}"],
-        r"data.manual_dir=''(?s:.*)osf.io/89kps",
+        r"error: data\.manual_dir is not given, and vqa_rad needs its files(?s:.*)osf.io/89kps",
         "configs/build_data.py",
     ),
 }

@@ -87,7 +87,7 @@ def test_a_missing_half_is_named(folder: Path, name: str) -> None:
 def test_a_save_that_was_interrupted_between_the_two_files_is_noticed(
     folder: Path, leaves: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: Any) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("radvqa_jax.files.write_json", interrupted)
