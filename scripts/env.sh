@@ -69,22 +69,25 @@ radvqa_locks() {
   echo "$lock"
 }
 
-# Everything that comes from an index is held to the hashes of the lock, the tools that build packages from source too.
-# Extras that the lock does not have cannot be: pip takes hashes for all of a command's packages, or for none.
+# Everything that has hashes in the lock is held to them, the tools that build packages from source too. Extras that the lock
+# does not have cannot be, nor can a lock without: pip takes hashes for all packages of a command, or for none.
 radvqa_install() {
-  local venv=$1 lock=$2 extras=$3 hashed=()
+  local venv=$1 lock=$2 extras=$3 part="$1/.radvqa-part" pins="$1/.radvqa-constraints" file
   local pip=("$venv/bin/python" -m pip --quiet --quiet --no-input --disable-pip-version-check)
   echo making >"$venv/.radvqa-stamp"
   "${pip[@]}" install --require-hashes --no-deps -r "$REPO/requirements-build.lock" || return 1
-  if grep -q -- --hash= "$lock"; then hashed=(--require-hashes --no-deps); fi
+  radvqa_locks "$lock" | xargs grep -hoE '^[A-Za-z0-9_.-]+==[^ ;\\]+' >"$pins" || return 1
   # --use-pep517: what comes as source is built alike by every pip, here with the tools that were just installed.
-  "${pip[@]}" install --use-pep517 --no-build-isolation "${hashed[@]}" -r "$lock" || return 1
+  while read -r file; do
+    grep -v '^-r ' "$file" >"$part"
+    if grep -q -- --hash= "$part"; then
+      "${pip[@]}" install --use-pep517 --no-build-isolation --require-hashes --no-deps -r "$part" || return 1
+    else
+      "${pip[@]}" install --use-pep517 -c "$pins" -r "$part" || return 1
+    fi
+  done < <(radvqa_locks "$lock")
   "${pip[@]}" install --use-pep517 --no-build-isolation --no-deps -e "$REPO" || return 1
-  if [ -n "$extras" ]; then
-    # Constraints without hashes: the extras bring packages that have none here.
-    radvqa_locks "$lock" | xargs grep -hoE '^[A-Za-z0-9_.-]+==[^ ;\\]+' >"$venv/.radvqa-constraints" || return 1
-    "${pip[@]}" install --use-pep517 -c "$venv/.radvqa-constraints" -e "$REPO[$extras]"
-  fi
+  [ -z "$extras" ] || "${pip[@]}" install --use-pep517 -c "$pins" -e "$REPO[$extras]"
 }
 
 radvqa_make() {

@@ -100,17 +100,30 @@ def test_the_version_is_written_once(setup_arguments: dict[str, Any]) -> None:
     assert "## [Unreleased]" in changes
 
 
+# torch comes in another build for each kind of device, and not all of them from one index.
+WITHOUT_HASHES = {"requirements-judge.lock"}
+
+
 def pins(name: str) -> dict[str, str]:
     """Returns {distribution: version} of a lock file: exact versions, comments and other locks, nothing else."""
     found: dict[str, str] = {}
-    for line in (REPO / name).read_text(encoding="utf-8").splitlines():
+    text = (REPO / name).read_text(encoding="utf-8").replace("\\\n", "")
+    for line in text.splitlines():
         if line.startswith("-r "):
             found |= pins(line.removeprefix("-r "))
         elif not line.startswith("#"):
-            match = re.fullmatch(r"([\w.-]+)==([\w.+]+)", line)
-            assert match, f"{name}: {line!r} is not an exact version"
+            match = re.fullmatch(r"([\w.-]+)==([\w.+]+)((?: +--hash=sha256:[0-9a-f]{64})*) *", line)
+            assert match, f"{name}: {line[:60]!r} is not an exact version"
+            assert match[3] or name in WITHOUT_HASHES, f"{name}: {line!r} has no hash. Run: bash scripts/lock.sh"
             found[canonicalize_name(match[1])] = match[2]
     return found
+
+
+def test_the_tools_of_the_installation_are_locked_too() -> None:
+    assert "setuptools" in pins("requirements-build.lock")
+    assert {"cyclonedx-bom", "pip-audit"} <= set(pins("requirements-audit.lock"))
+    env = (REPO / "scripts" / "env.sh").read_text(encoding="utf-8")
+    assert env.count("--require-hashes") >= 2 and "--no-build-isolation" in env
 
 
 @pytest.mark.parametrize(
