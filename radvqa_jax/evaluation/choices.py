@@ -11,6 +11,9 @@ from radvqa_jax.evaluation import marks
 from radvqa_jax.evaluation.normalize import fold, normalize
 
 _LABEL = re.compile(r"[\W_]*(?:(?i:answer|option|choice|letter)\b[\W_]*)?([A-Za-z])(?![A-Za-z0-9'])")
+_LABELLED = re.compile(rf"{_LABEL.pattern}(?:([\W_]+)(.*))?", re.DOTALL)
+_BEHIND = re.compile(r"(.*\w)\W*[(\[](?:option )?([A-Za-z])[)\]]\W*", re.DOTALL)
+_LETTERS = re.compile(r"[A-Za-z]+")
 # What may follow a label that opens a line, before a reason or a remark.
 _FOLLOWS = re.compile(
     r"\s?[)\].:*,;\u3002\u3001\uff0c]|\s+[-\u2013\u2014]+\s|\s+is\s+(?:the\s+|most\s+)?(?:correct|right|best|answer"
@@ -103,6 +106,7 @@ class _Options:
         texts = bare_options(choices)
         plain = [normalize(text) for text in texts]
         self.form = form
+        self._wholes: dict[str, int | None] = {}  # the same lines are asked for in several ways
         self.longest = 2 * max((len(text) for text in texts), default=0) + 60  # no longer text is one of them
         self.index: dict[object, int] = {text: plain.index(text) for text in plain if text}
         forms = [form(text) for text in texts]
@@ -128,7 +132,12 @@ class _Options:
 
     def whole(self, line: str) -> int | None:
         """Returns the option that a whole line is: its text, its letter, or both in either order."""
-        match = re.fullmatch(rf"{_LABEL.pattern}(?:([\W_]+)(.*))?", line, re.DOTALL)
+        if line not in self._wholes:
+            self._wholes[line] = self._whole(line)
+        return self._wholes[line]
+
+    def _whole(self, line: str) -> int | None:
+        match = _LABELLED.fullmatch(line)
         index = self.label(match[1]) if match else None
         rest = (match[3] or "") if match else ""
         # In "A: MRI" the A is a label, although the normal form takes it for an article.
@@ -137,9 +146,8 @@ class _Options:
         )
         if not labelled and (named := self.named(line)) is not None:
             return named
-        if behind := re.fullmatch(
-            r"(.*\w)\W*[(\[](?:option )?([A-Za-z])[)\]]\W*", line, re.DOTALL
-        ):  # "Normal chest (D)"
+        behind = _BEHIND.fullmatch(line) if "(" in line or "[" in line else None
+        if behind:  # "Normal chest (D)"
             named = self.named(behind[1])
             return named if named is not None and named == self.label(behind[2]) else None
         return index if index is not None and (not rest.strip() or self.named(rest) == index) else None
@@ -149,7 +157,7 @@ class _Options:
         pieces = [piece for line in _SLASHED.split(part) for piece in line.split("; ")]
         if found := {index for piece in pieces if (index := self.whole(piece)) is not None}:
             return set(found)
-        letters = re.findall(r"[A-Za-z]+", part)
+        letters = _LETTERS.findall(part)
         return {self.label(letter) for letter in letters} if all(len(letter) == 1 for letter in letters) else set()
 
     def lead(self, line: str) -> set[int]:

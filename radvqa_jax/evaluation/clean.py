@@ -8,6 +8,7 @@ confidence) and writes JSON, LaTeX boxes and answer tags as lines of text. It ne
 import html
 import json
 import re
+import unicodedata
 from typing import Any
 
 LONGEST = 4_000  # characters that are read; of a longer reply the first and the last half of them
@@ -92,6 +93,25 @@ def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
 def _ends(text: str, longest: int) -> str:
     """Returns the first and the last half of what is longer."""
     return text if len(text) <= longest else f"{text[: longest // 2]}\n{text[-longest // 2 :]}"
+
+
+def _bounded(text: str) -> str:
+    """Returns the ends of a text that is too long to read, as it stands or with its ligatures and fractions written out.
+
+    One character may stand for eighteen, and the rules read what it stands for.
+    """
+    text = _ends(text, LONGEST)
+    if text.isascii():
+        return text
+    written = len(unicodedata.normalize("NFKC", text))
+    return _ends(text, 2 * LONGEST * len(text) // written) if written > 2 * LONGEST else text
+
+
+def _may_be_sure(text: str) -> bool:
+    if not text.isascii():  # where letters of other scripts match by their case, too
+        return bool(_SURE.search(text))
+    lower = text.lower()
+    return "%" in text or "onfiden" in lower or "ertain" in lower or "robab" in lower
 
 
 def without_thinking(text: str) -> str:
@@ -179,10 +199,13 @@ def clean(text: str, *, question: str = "", prompt: str = "") -> str:
         prompt: what the model was given; removed where the reply begins with it.
     """
     text = _ends(without_thinking(text), 3 * LONGEST)
-    text = _SURROGATES.sub("\ufffd", text).translate(_FULL_WIDTH)
+    if not text.isascii():
+        text = _SURROGATES.sub("\ufffd", text).translate(_FULL_WIDTH)
     # Runs of white space shrink first: every later pattern may then meet white space character by character.
     text = _CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
-    text = _ends(_LINES.sub("\n", _SPACES.sub(" ", text)).strip(), LONGEST)
+    if not text.isascii() or "  " in text or "\t" in text:
+        text = _SPACES.sub(" ", text)
+    text = _bounded((_LINES.sub("\n", text) if "\n" in text else text).strip())
     if "<" in text or "[" in text:
         for end in _END.finditer(text):
             if re.search(r"\w", _TOKENS.sub("", text[: end.start()])):
@@ -208,6 +231,6 @@ def clean(text: str, *, question: str = "", prompt: str = "") -> str:
         if re.search(r"\w", text[: turn.start()]):
             text = text[: turn.start()]
             break
-    if _SURE.search(text):
+    if _may_be_sure(text):
         text = _CONFIDENCE.sub("", text)
     return text.strip()

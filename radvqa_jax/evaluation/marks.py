@@ -28,12 +28,13 @@ _MARK = re.compile(
 )
 _BREAK = re.compile(r"[.!?]\s+|\n+|[\u3002\uff1b]\s*")
 _ABBREVIATED = re.compile(r"\b(?:vs|No|Dr|i\.e|e\.g|approx|Fig)$")
+_SHORT = ("vs", "No", "Dr", "approx", "Fig")  # those of them that end in two letters
 # A text without any of these has no mark.
-_HINT = re.compile(
-    r"ans|option|choice|letter|diagnos|impression|conclusion|assessment|response|solution|select|pick|choos|go with"
-    r"|opt |chang|result|output|final|correct|dx|finding|summary|\u7b54|\u7ed3\u8bba|\u8bca\u65ad",
-    re.IGNORECASE,
-)
+_HINTS = (
+    "ans|option|choice|letter|diagnos|impression|conclusion|assessment|response|solution|select|pick|choos|go with"
+    "|opt |chang|result|output|final|correct|dx|finding|summary|\u7b54|\u7ed3\u8bba|\u8bca\u65ad"
+).split("|")
+_HINT = re.compile("|".join(_HINTS), re.IGNORECASE)
 _DENIED = re.compile(
     r"\b(?:not|never|neither|nor|cannot|doubt|unlikely|incorrect|wrong|false|improbable|hardly|worst|no longer"
     r"|(?:least|less) (?:likely|probable)"
@@ -106,9 +107,19 @@ class Stated(NamedTuple):
     after: tuple[str, ...] = ()  # the sentences behind a marked answer
 
 
+def _may_mark(sentence: str) -> bool:
+    if not sentence.isascii():  # where letters of other scripts match by their case, too
+        return bool(_HINT.search(sentence))
+    lower = sentence.lower()
+    return any(hint in lower for hint in _HINTS)
+
+
 def _ends(text: str, stop: re.Match[str]) -> bool:
     """Returns whether a full stop ends a sentence, as it does not in "vs. ", "A. CT" and "C. difficile"."""
     before = text[max(0, stop.start() - 8) : stop.start()]
+    last = before[-2:]
+    if len(last) == 2 and last.isascii() and last.isalpha() and not before.endswith(_SHORT):  # most stops
+        return True
     if _ABBREVIATED.search(before):
         return False
     letter = re.search(r"(?:^|[^A-Za-z0-9'])([A-Za-z])$", before)
@@ -118,11 +129,12 @@ def _ends(text: str, stop: re.Match[str]) -> bool:
     return labels and text[stop.end() : stop.end() + 1].isupper()
 
 
-def sentences(text: str) -> list[str]:
+@functools.lru_cache(maxsize=64)
+def sentences(text: str) -> tuple[str, ...]:
     """Returns the sentences and lines of a text, without what parts them.
 
     >>> sentences("Answer: B. It is bright.\\nC. difficile")
-    ['Answer: B.', 'It is bright.', 'C. difficile']
+    ('Answer: B.', 'It is bright.', 'C. difficile')
     """
     found, start = [], 0
     for stop in _BREAK.finditer(text):
@@ -131,7 +143,7 @@ def sentences(text: str) -> list[str]:
         found.append(text[start : stop.end()].strip())
         start = stop.end()
     found.append(text[start:].strip())
-    return [sentence for sentence in found if sentence]
+    return tuple(sentence for sentence in found if sentence)
 
 
 def _holds(before: str, mark: re.Match[str], after: str, question: str) -> bool | None:
@@ -164,7 +176,7 @@ def contrast(after: str) -> str:
 
 def _read(sentence: str, question: str) -> tuple[str, bool, bool]:
     """Returns what the marks of a sentence give, whether it has marks, and whether the last waits for the next line."""
-    marks = list(_MARK.finditer(sentence)) if _HINT.search(sentence) else []
+    marks = list(_MARK.finditer(sentence)) if _may_mark(sentence) else []
     if len(marks) > _MOST:  # nobody states that many answers in a sentence; it bounds the time
         marks = marks[-_MOST:]
     if not marks:
@@ -198,7 +210,7 @@ def stated(text: str, question: str = "") -> Stated:
     >>> stated("The answer is B, because this option is best supported.").text
     'B, because this option is best supported.'
     """
-    reason = _REASON.search(text, 1)
+    reason = _REASON.search(text, 1) if "\n" in text else None
     # Reasons may come first: what follows them is searched for a mark, and for nothing else.
     spoken = text[: reason.start()] if reason and re.search(r"\w", text[: reason.start()]) else text
     parts = sentences(text)
@@ -216,7 +228,7 @@ def stated(text: str, question: str = "") -> Stated:
         _WITHDRAWN.match(sentence) for sentence in parts[last + 1 :][:3] if last >= 0 or sentence != parts[0]
     )
     if given:
-        return Stated(given, True, withdrawn, tuple(parts[last + 1 :]))
+        return Stated(given, True, withdrawn, parts[last + 1 :])
     if len(unmarked) < len(parts):
         spoken = "\n".join(sentence for sentence in unmarked if sentence in spoken)
     return Stated(spoken.strip(), False, withdrawn)

@@ -24,40 +24,39 @@ _TYPOGRAPHY = str.maketrans(
         "\u2033": '"',
     }
 )
-# British stems and what they become; applied to both sides, so that a stem only has to be unambiguous.
+# British stems and what they become, behind a part that every match holds: `in` costs a hundredth of a search; applied to both sides, so that a stem only has to be unambiguous.
 _SPELLING = [
-    (re.compile(pattern), american)
-    for pattern, american in [
-        (r"(tum|col|behavi|lab|od|neighb|harb|vap|hum)our", r"\1or"),
-        (r"\boe(?=dema|soph|str)", "e"),
-        (r"haem", "hem"),
-        (r"aemi", "emi"),
-        (r"paed", "ped"),
-        (r"anaes", "anes"),
-        (r"gynaec", "gynec"),
-        (r"\baetio", "etio"),
-        (r"\bcaec", "cec"),
-        (r"\bfaec", "fec"),
-        (r"\bfoet", "fet"),
-        (r"\bcoeli", "celi"),
-        (r"(?<=rrh)oea", "ea"),
-        (r"(?<=pn)oea", "ea"),
-        (r"leucocyt", "leukocyt"),
-        (r"artefact", "artifact"),
-        (r"\bgrey\b", "gray"),
-        (r"\bcentred\b", "centered"),
-        (r"\bageing\b", "aging"),
-        (r"\bmould", "mold"),
-        (r"sulph", "sulf"),
-        (r"caesar", "cesar"),
-        (r"(anal|paral|dial|catal)ys(?=e[sd]?\b|ing)", r"\1yz"),
-        (r"(label|signal|channel|tunnel|cancel)l(?=ed|ing)", r"\1"),
-        (r"\bx[ -]?rays?\b", "x ray"),
-        (r"(?:(?<=cent)|(?<=fib)|(?<=calib)|(?<=lit)|(?<=met))re(?=s?\b)", "er"),
-        (r"\b(visual|local|general|hospital|character|catheter)is(?=e|ing|ation)", r"\1iz"),
+    (part, re.compile(pattern), american)
+    for part, pattern, american in [
+        ("our", r"(tum|col|behavi|lab|od|neighb|harb|vap|hum)our", r"\1or"),
+        ("oe", r"\boe(?=dema|soph|str)", "e"),
+        ("haem", r"haem", "hem"),
+        ("aemi", r"aemi", "emi"),
+        ("paed", r"paed", "ped"),
+        ("anaes", r"anaes", "anes"),
+        ("gynaec", r"gynaec", "gynec"),
+        ("aetio", r"\baetio", "etio"),
+        ("caec", r"\bcaec", "cec"),
+        ("faec", r"\bfaec", "fec"),
+        ("foet", r"\bfoet", "fet"),
+        ("coeli", r"\bcoeli", "celi"),
+        ("oea", r"(?<=rrh)oea", "ea"),
+        ("oea", r"(?<=pn)oea", "ea"),
+        ("leucocyt", r"leucocyt", "leukocyt"),
+        ("artefact", r"artefact", "artifact"),
+        ("grey", r"\bgrey\b", "gray"),
+        ("centred", r"\bcentred\b", "centered"),
+        ("ageing", r"\bageing\b", "aging"),
+        ("mould", r"\bmould", "mold"),
+        ("sulph", r"sulph", "sulf"),
+        ("caesar", r"caesar", "cesar"),
+        ("ys", r"(anal|paral|dial|catal)ys(?=e[sd]?\b|ing)", r"\1yz"),
+        ("ll", r"(label|signal|channel|tunnel|cancel)l(?=ed|ing)", r"\1"),
+        ("ray", r"\bx[ -]?rays?\b", "x ray"),
+        ("re", r"(?:(?<=cent)|(?<=fib)|(?<=calib)|(?<=lit)|(?<=met))re(?=s?\b)", "er"),
+        ("is", r"\b(visual|local|general|hospital|character|catheter)is(?=e|ing|ation)", r"\1iz"),
     ]
 ]
-_ANY_SPELLING = re.compile("|".join(pattern.pattern for pattern, _ in _SPELLING))
 _CONTRACTIONS = [
     (re.compile(r"\bcan(?:'t|not)\b"), "can not"),
     (re.compile(r"\bwon't\b"), "will not"),
@@ -80,6 +79,10 @@ _WITH = [(re.compile(r"\bw/o\b"), "without"), (re.compile(r"\bw/ ?(?=[a-z])"), "
 _MARKS = re.compile(
     r"(?<!\d)[./:^]|[./:](?!\d)|\^(?![\d-])|(?<!\S)-(?!\d)|(?<=[^\s^])-(?!\d)|(?<=[^\s\d^])-|[<>≤≥±](?!-?\d)|[^\w\s%<>≤≥±+./:^-]"
 )
+# What the pattern above parts at in a text without digits and carets, in a quarter of the time.
+_PLAIN_MARKS, _DIGIT_OR_CARET = re.compile(r"[^\w\s%+]"), re.compile(r"[\d^]")
+_ITEMS = re.compile(r"[,;\n\t\u3001]|\band\b|\bplus\b|\bas well as\b")
+_OR = re.compile(r"\b(?:or|nor)\b")
 _NEGATED = re.compile(r"^(?:no|not|without|absent|absence of|negative for|free of|denies|neither|nor)\b")
 
 
@@ -103,17 +106,20 @@ def contract(text: str) -> str:
 def _prepare(text: str) -> str:
     """Returns the folded, lower-case text with contractions, spelling and numbers in one form; marks stay."""
     text = contract(numbers.mark_case(fold(text)).casefold().replace("_", " "))
-    for pattern, american in _SPELLING if _ANY_SPELLING.search(text) else ():
-        text = pattern.sub(american, text)
+    for part, pattern, american in _SPELLING:
+        if part in text:
+            text = pattern.sub(american, text)
     for pattern, word in _WITH if "/" in text or "&" in text else ():
         text = pattern.sub(word, text)
-    text = _ABBREVIATED.sub(lambda match: match[0].replace(".", "") + " ", text)  # P.A. is PA
+    if "." in text:
+        text = _ABBREVIATED.sub(lambda match: match[0].replace(".", "") + " ", text)  # P.A. is PA
     return numbers.write(text)
 
 
 def _normalize(text: str) -> str:
     text = _prepare(text).replace("'", "")
-    words = _MARKS.sub(" ", text).split()
+    marks = _MARKS if _DIGIT_OR_CARET.search(text) else _PLAIN_MARKS
+    words = marks.sub(" ", text).split()
     kept: list[str] = []
     for index, word in enumerate(words):
         if word not in _ARTICLES or index == len(words) - 1 or (word == "a" and kept and kept[-1] in _NAMED):
@@ -135,7 +141,7 @@ def normalize(text: str) -> str:
     """
     found = _normalize(text)
     # What stood between digits and letters may join them when it goes ("T, 5"): written until nothing changes.
-    for _ in range(3 if any(character.isdigit() for character in found) else 0):
+    for _ in range(3 if numbers.has_digit(found) else 0):
         if (again := _normalize(found)) == found:
             break
         found = again
@@ -151,6 +157,7 @@ def comparable(text: str) -> str:
     return numbers.smallest_units(normalize(text))
 
 
+@functools.lru_cache(maxsize=1 << 12)
 def answer_items(text: str) -> frozenset[str]:
     """Returns the items of a list without order; a comma inside a number does not separate.
 
@@ -163,14 +170,10 @@ def answer_items(text: str) -> frozenset[str]:
     (['no fracture', 'no mass'], ['no mass and fracture'])
     """
     text = _prepare(text)
-    parts = [
-        part
-        for piece in re.split(r"[,;\n\t\u3001]|\band\b|\bplus\b|\bas well as\b", text)
-        if (part := piece.strip(" .:"))
-    ]
+    parts = [part for piece in _ITEMS.split(text) if (part := piece.strip(" .:"))]
     items: list[str] = []
     for part in parts:
-        first, *others = (comparable(piece) for piece in re.split(r"\b(?:or|nor)\b", part))
+        first, *others = (comparable(piece) for piece in (_OR.split(part) if "or" in part else (part,)))
         negator = _NEGATED.match(first)
         if others and negator:
             items += [first, *(f"{negator[0]} {other}" for other in others if other)]

@@ -25,6 +25,12 @@ _WORDS |= {
     word: f"{value}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(value, 'th') }" for value, word in enumerate(_ORDINALS, start=1)
 }
 _WORD = re.compile(rf"\b(?:{'|'.join(sorted(_WORDS, key=len, reverse=True))})\b")
+# Every number word holds one of these.
+_STEMS = tuple(
+    dict.fromkeys(
+        [*_SMALL[:13], "fifteen", "twent", "thir", "fort", "fift", *_ORDINALS[:3], "eighth", "ninth", "twelf"]
+    )
+)
 _ROMAN = {roman: str(value) for value, roman in enumerate("i ii iii iv v vi vii viii ix".split(), start=1)}
 # A Roman number counts only after what it numbers: "iv contrast" is intravenous.
 _NUMBERED = r"type|grade|stage|class|category|cn|cranial nerve|zone|level|factor|phase|segment|bi-?rads"
@@ -107,7 +113,22 @@ _NAMED_LEVEL = re.compile(
     r"\b(\d{1,2})(?:st|nd|rd|th) (cervical|thoracic|lumbar|sacral)(?: (?:vertebral? )?(?:body|vertebra|spine))?\b"
 )
 _MIXED = re.compile(rf"(?<![\w./])(?:(\d{{1,4}}) )?(\d{{1,3}})/(\d{{1,3}})(?![\w/.])(?=(?: ?{UNITS}(?!\w))?)")
+_THOUSANDS, _LIST_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))"), re.compile(r"(?<=\d),(?=\d)")  # 1,000 and 2,3
+_BARE_POINT = re.compile(r"(?<![\w.)])\.(?=\d)")  # .5
+_SPACED_COLON = re.compile(r"(?<=\d) : (?=\d)")
+# How every match of `_UNIT_WORDS`, `_SIGNS` and `_BOUNDS` begins, or a part that it holds.
+_UNIT_HINT = re.compile(r"\d[ -]?(?:per|sq|cu|m[mielg]|c[mec]|li|k[ig]|gr|h[or]|te|t(?![\w^])|y[er])")
+_SIGN_HINT = re.compile(r"[<>≤≥±⩾≧⩽≦+]")
+_BOUND_HINTS = ("than", "equal to", "at least", "at most", "up to", "over", "exceeding", "under", "below")
+_ASCII_DIGIT = re.compile("[0-9]")
 _TIMES = re.compile(rf"(?<=\d)( ?{UNITS})? ?(?:x|by|\*) ?(?=\d)")
+
+
+def has_digit(text: str) -> bool:
+    """Returns whether a text holds a digit, superscripts included."""
+    if text.isascii():
+        return bool(_ASCII_DIGIT.search(text))
+    return any(character.isdigit() for character in text)
 
 
 def mark_case(text: str) -> str:
@@ -146,28 +167,42 @@ def write(text: str) -> str:
     >>> write("l4/5"), write("2 cm - 3 cm"), write("greater than 5.0mm"), write("1 1/2 cm")
     ('l4 to l5', '2 cm to 3 cm', '>5 mm', '1.5 cm')
     """
-    text = _ROMAN_NUMBER.sub(lambda m: f"{m[1]}{m[2]}{_ROMAN[m[3]]}", _WORD.sub(lambda m: _WORDS[m[0]], text))
-    if not any(character.isdigit() for character in text):
+    if any(stem in text for stem in _STEMS):
+        text = _WORD.sub(lambda m: _WORDS[m[0]], text)
+    text = _ROMAN_NUMBER.sub(lambda m: f"{m[1]}{m[2]}{_ROMAN[m[3]]}", text)
+    if not has_digit(text):
         return text
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)  # 1,000
-    text = re.sub(r"(?<=\d),(?=\d)", ", ", text)
-    text = re.sub(r"(?<![\w.)])\.(?=\d)", "0.", text)  # .5
-    text = _PRIME.sub(lambda m: f"{m[1]} ft {m[2]} in" if m[2] else f"{m[1]} ft", text)
-    for pattern, unit in _UNIT_WORDS:
+    # Each pattern runs only on a text that holds what it cannot do without: `in` costs a fraction of a search.
+    if "," in text:
+        text = _LIST_COMMA.sub(", ", _THOUSANDS.sub("", text))
+    if "." in text:
+        text = _BARE_POINT.sub("0.", text)
+    if "'" in text:
+        text = _PRIME.sub(lambda m: f"{m[1]} ft {m[2]} in" if m[2] else f"{m[1]} ft", text)
+    for pattern, unit in _UNIT_WORDS if _UNIT_HINT.search(text) else ():
         text = pattern.sub(unit, text)
     text = _GLUED.sub(" ", text)
-    for pattern, sign in (*_SIGNS, *_BOUNDS):
+    for pattern, sign in _SIGNS if _SIGN_HINT.search(text) else ():
+        text = pattern.sub(sign, text)
+    for pattern, sign in _BOUNDS if any(part in text for part in _BOUND_HINTS) else ():
         text = pattern.sub(sign, text)
     text = _OR_MORE.sub(_bound, _ABOUT.sub("", text))
-    text = _MIXED.sub(_fraction, text)
-    text = _ZEROS.sub(_trim, text)
-    text = _NAMED_LEVEL.sub(lambda m: f"{m[2][0]}{m[1]}", text)
-    text = _LEVELS.sub(_level, text)
+    if "/" in text:
+        text = _MIXED.sub(_fraction, text)
+    if "." in text:
+        text = _ZEROS.sub(_trim, text)
+    if "cal" in text or "thoracic" in text or "lumbar" in text or "sacral" in text:
+        text = _NAMED_LEVEL.sub(lambda m: f"{m[2][0]}{m[1]}", text)
+    if "-" in text or "/" in text or "to" in text:
+        text = _LEVELS.sub(_level, text)
     text = _LEVEL.sub(r"\1\2", text)
-    text = _BETWEEN.sub(lambda m: f"{m[1] or m[2]} to ", text)
-    text = _RANGE.sub(lambda m: m[0] if m[1] else f"{m[2]}{m[3] or ''} to ", text)
-    text = _TIMES.sub(r"\1 x ", text)
-    return re.sub(r"(?<=\d) : (?=\d)", ":", text)
+    if "between" in text or "from" in text:
+        text = _BETWEEN.sub(lambda m: f"{m[1] or m[2]} to ", text)
+    if "-" in text:
+        text = _RANGE.sub(lambda m: m[0] if m[1] else f"{m[2]}{m[3] or ''} to ", text)
+    if "x" in text or "by" in text or "*" in text:
+        text = _TIMES.sub(r"\1 x ", text)
+    return _SPACED_COLON.sub(":", text) if " : " in text else text
 
 
 def _smallest(match: re.Match[str]) -> str:
@@ -192,4 +227,4 @@ def smallest_units(text: str) -> str:
     >>> smallest_units("5 x 4 cm"), smallest_units("2 to 3 cm")
     ('50 x 40 mm', '20 to 30 mm')
     """
-    return _QUANTITY.sub(_smallest, text) if any(character.isdigit() for character in text) else text
+    return _QUANTITY.sub(_smallest, text) if has_digit(text) else text

@@ -4,6 +4,7 @@
 nothing is read.
 """
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Literal
@@ -50,6 +51,7 @@ _NEGATORS = {
 }
 _NEGATORS |= {"wrong", "incorrect", "false", "untrue", "disagree", "hardly", "instead", "rather", "except", "anything"}
 _CLAUSES = re.compile(r"[.,;:!?()\[\]{}<>\"*_/|\n\r\u2014\u2015]+|\s-+(?:\s|$)|^\s*-+\s")
+_LETTER, _CLAUSE_WORD = re.compile(r"[^\W_]"), re.compile(r"[^\W_]+(?:-[^\W_]+)*")
 _IDIOMS = re.compile(r"\b(?:no (?:doubt|question|wonder|problem)\b|without (?:a |any )?(?:doubt|question)\b)")
 _HEDGES = {"maybe", "perhaps", "possibly", "probably", "unclear", "unsure", "uncertain", "indeterminate"}
 _FILLERS = set(
@@ -97,11 +99,14 @@ def is_refusal(text: str) -> bool:
     return bool(_REFUSAL.search(normalize(text[:_OPENING])))
 
 
+@functools.lru_cache(maxsize=64)
 def _clauses(text: str) -> list[list[str]]:
     text = _IDIOMS.sub(" ", re.sub(r"\bno\.\s?(?=\d)", "number ", text))
     text = contract(text)
-    found = [words for part in _CLAUSES.split(text) if (words := re.findall(r"[^\W_]+(?:-[^\W_]+)*", part))]
-    return found if len(found) <= _MOST else [*found[: _MOST // 2], *found[-_MOST // 2 :]]
+    parts = [part for part in _CLAUSES.split(text) if _LETTER.search(part)]
+    if len(parts) > _MOST:
+        parts = [*parts[: _MOST // 2], *parts[-_MOST // 2 :]]
+    return [_CLAUSE_WORD.findall(part) for part in parts]
 
 
 def _read_clause(words: Sequence[str], *, first: bool) -> set[str]:

@@ -79,7 +79,7 @@ def _shown(text: str, column: Column) -> str:
 
 def _opening(reply: str) -> str:
     """Returns where a reply refuses, if it does: its first sentence, or the next after a word of regret."""
-    first, *rest = marks.sentences(reply) or [""]
+    first, *rest = marks.sentences(reply) or ("",)
     return (
         " ".join([first, *rest[:1]])
         if len(first.split()) < 3 and re.match(r"\W*(?:sorry|unfort|apolog|as )", first, re.I)

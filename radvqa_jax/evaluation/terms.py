@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -59,6 +60,7 @@ class _Tables(NamedTuple):
     kinds: dict[str, set[str]]  # kind -> its canonical terms of one word
     generic: dict[str, set[str]]  # kind -> words that add nothing beside such a term
     implied: dict[str, list[set[str]]]  # word -> sets of words, any of which says it
+    triggers: frozenset[str]  # the words of all that makes others idle
 
 
 @functools.cache
@@ -78,7 +80,9 @@ def _tables() -> _Tables:
     ordered = {first: sorted(found.items(), key=lambda item: -len(item[0])) for first, found in phrases.items()}
     generic = {row["kind"]: set(split(row["words"])) for row in rows("generic")}
     implied = {row["word"]: [set(words.split()) for words in split(row["implied by"])] for row in rows("implied")}
-    return _Tables(plural, ordered, dict(kinds), generic, implied)
+    causes = [cause for found in implied.values() for cause in found]
+    causes += [set(term.split()) for kind in generic for term in kinds.get(kind, ())]
+    return _Tables(plural, ordered, dict(kinds), generic, implied, frozenset(itertools.chain(*causes)))
 
 
 def _singular(word: str, plural: dict[str, str]) -> str:
@@ -99,7 +103,7 @@ def _replace(words: list[str], tables: _Tables) -> list[str]:
     index = 0
     while index < len(words):
         for phrase, canonical in tables.phrases.get(words[index], ()):
-            if tuple(words[index : index + len(phrase)]) == phrase:
+            if len(phrase) == 1 or tuple(words[index : index + len(phrase)]) == phrase:
                 found += canonical
                 index += len(phrase)
                 break
@@ -134,6 +138,8 @@ def of_kind(kind: str) -> set[str]:
 
 def _without_implied(words: list[str], tables: _Tables) -> list[str]:
     present = set(words)
+    if present.isdisjoint(tables.triggers):
+        return words
     idle = {word for word, causes in tables.implied.items() if any(cause <= present for cause in causes)}
     for kind, generic in tables.generic.items():
         if any(set(term.split()) <= present for term in tables.kinds.get(kind, ())):

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from radvqa_jax.evaluation import numbers
 from radvqa_jax.evaluation.choices import option_texts, parse_choice
 from radvqa_jax.evaluation.clean import clean
 from radvqa_jax.evaluation.marks import stated
@@ -240,3 +241,15 @@ def test_the_last_explicit_answer_counts() -> None:
 def test_refusals(text: str) -> None:
     assert is_refusal(text)
     assert not is_refusal("No acute findings; nothing to report")
+
+
+def test_every_number_word_and_unit_is_read():
+    # The patterns run only where a part that they need occurs; no word may lack it.
+    for word, digits in numbers._WORDS.items():
+        assert normalize(f"level {word} mass") == f"level {digits} mass", word
+    for words, unit in [("per cent", "%"), ("square millimeters", "sqmm"), ("sq cm", "sqcm"), ("cu mm", "cumm"),
+                        ("cc", "ml"), ("millimeters", "mm"), ("cms", "cm"), ("meter", "m"), ("mls", "ml"), ("liters", "l"),
+                        ("milligrams", "mg"), ("kgs", "kg"), ("kilograms", "kg"), ("grams", "g"), ("hounsfield units", "hu"),
+                        ("t", "tesla"), ("teslas", "tesla"), ("mins", "min"), ("hrs", "h"), ("hours", "h"), ("yrs", "year"),
+                        ("years", "year")]:  # fmt: skip
+        assert normalize(f"5 {words}") == normalize(f"5-{words}") == f"5 {unit}", words
