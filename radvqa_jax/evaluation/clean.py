@@ -96,7 +96,7 @@ def _ends(text: str, longest: int) -> str:
 
 
 def _bounded(text: str) -> str:
-    """Returns the ends of a text that is too long to read, as it stands or with its ligatures and fractions written out.
+    """Returns the ends of a text that is too long, as it stands or with its ligatures and fractions written out.
 
     One character may stand for eighteen, and the rules read what it stands for.
     """

@@ -24,7 +24,8 @@ _TYPOGRAPHY = str.maketrans(
         "\u2033": '"',
     }
 )
-# British stems and what they become, behind a part that every match holds: `in` costs a hundredth of a search; applied to both sides, so that a stem only has to be unambiguous.
+# British stems and what they become, each behind a part that every match holds: `in` is far cheaper than a search.
+# They apply to both sides, so that a stem only has to be unambiguous.
 _SPELLING = [
     (part, re.compile(pattern), american)
     for part, pattern, american in [

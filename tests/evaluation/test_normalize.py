@@ -247,9 +247,11 @@ def test_every_number_word_and_unit_is_read():
     # The patterns run only where a part that they need occurs; no word may lack it.
     for word, digits in numbers._WORDS.items():
         assert normalize(f"level {word} mass") == f"level {digits} mass", word
-    for words, unit in [("per cent", "%"), ("square millimeters", "sqmm"), ("sq cm", "sqcm"), ("cu mm", "cumm"),
-                        ("cc", "ml"), ("millimeters", "mm"), ("cms", "cm"), ("meter", "m"), ("mls", "ml"), ("liters", "l"),
-                        ("milligrams", "mg"), ("kgs", "kg"), ("kilograms", "kg"), ("grams", "g"), ("hounsfield units", "hu"),
-                        ("t", "tesla"), ("teslas", "tesla"), ("mins", "min"), ("hrs", "h"), ("hours", "h"), ("yrs", "year"),
-                        ("years", "year")]:  # fmt: skip
+    units = {
+        "%": "per cent", "sqmm": "square millimeters", "sqcm": "sq cm", "cumm": "cu mm", "ml": "cc|mls|milliliters",
+        "mm": "millimeters|mms", "cm": "cms|centimeter", "m": "meter", "l": "liters", "mg": "milligrams|mgs",
+        "kg": "kgs|kilograms", "g": "grams", "hu": "hounsfield units", "tesla": "t|teslas", "min": "mins|minute",
+        "h": "hrs|hours", "year": "yrs|years",
+    }  # fmt: skip
+    for words, unit in [(words, unit) for unit, listed in units.items() for words in listed.split("|")]:
         assert normalize(f"5 {words}") == normalize(f"5-{words}") == f"5 {unit}", words
