@@ -14,10 +14,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from radvqa_jax.api import Answer, Choice, Maps, Model, Picture, Scores, load, read_rows
+    from radvqa_jax.api import Answer, Choice, MapQuality, Maps, Model, Picture, Scores, load, mask_of, read_rows
 
 __version__ = "0.1.0"
-__all__ = ["Answer", "Choice", "Maps", "Model", "Picture", "Scores", "load", "read_rows"]
+__all__ = ["Answer", "Choice", "MapQuality", "Maps", "Model", "Picture", "Scores", "load", "mask_of", "read_rows"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,13 +17,15 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from radvqa_jax.api_maps import Maps, Picture
-from radvqa_jax.api_rows import asked_rows, rows_of_table
+from radvqa_jax.api_quality import MapQuality, measure_quality
+from radvqa_jax.api_rows import asked_rows, mask_of, rows_of_table
 from radvqa_jax.api_values import Answer, Choice, Scores, agreement
 from radvqa_jax.config import Config, SourceConfig, default_config, use_embedded_model
 from radvqa_jax.config.check import check_field, from_config_dict, given_fields
 from radvqa_jax.data.image import resize_image
 from radvqa_jax.data.opened import ImageLike, Opened, open_any
 from radvqa_jax.data.packing import pack
+from radvqa_jax.data.preparing import prepare as prepare_data
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.decoding.answer_logprobs import answer_logprobs
@@ -35,10 +37,11 @@ from radvqa_jax.prompts import vqa_prefix
 from radvqa_jax.resolve import resolve_model
 from radvqa_jax.saliency.bundle import CHEAP, make_bundle
 from radvqa_jax.saliency.passes import PassOptions
+from radvqa_jax.saliency.quality_cases import Subject
 from radvqa_jax.schema import Batch, Record
 from radvqa_jax.training.stage import Trained, assemble
 
-__all__ = ["Answer", "Choice", "Maps", "Model", "Picture", "Scores", "load", "read_rows"]
+__all__ = ["Answer", "Choice", "MapQuality", "Maps", "Model", "Picture", "Scores", "load", "mask_of", "read_rows"]
 
 EMBEDDED = "embedded"
 
@@ -89,12 +92,30 @@ def load(
 
 
 def read_rows(
-    dataset: str, *, split: str = "test", builder_config: str = "", data_dir: str = "", limit: int = 0
+    dataset: str,
+    *,
+    split: str = "test",
+    builder_config: str = "",
+    data_dir: str = "",
+    limit: int = 0,
+    prepare: bool = False,
 ) -> RowSource:
-    """Returns the rows of a prepared data set, for `Model.score`; `limit` keeps so many, drawn with seed 0."""
+    """Reads the rows of a data set, for `Model.score` and `Model.saliency_quality`.
+
+    Args:
+        dataset: its name, such as vqa_rad.
+        split: train, validation or test.
+        builder_config: a variant of the data set; empty = its first.
+        data_dir: where it is prepared; empty = as configured.
+        limit: keeps so many rows, drawn with seed 0; 0 = all.
+        prepare: prepares the data set first, if that is not done.
+    """
     source = SourceConfig(dataset=dataset, builder_config=builder_config, split=split, limit=limit)
     data = Config().data
-    return load_rows(source, dataclasses.replace(data, data_dir=data_dir) if data_dir else data)
+    data = dataclasses.replace(data, data_dir=data_dir) if data_dir else data
+    if prepare:
+        prepare_data(dataset, builder_config=builder_config, data=data)
+    return load_rows(source, data)
 
 
 class Model:
@@ -246,18 +267,24 @@ class Model:
         self,
         answer: Answer,
         *,
+        forced: str = "",
         other: str = "",
         methods: Sequence[str] = (*CHEAP, "relevancy"),
+        residuals: Sequence[float] = (),
         options: PassOptions | None = None,
     ) -> Maps:
         """Returns the maps of an answer: what was read while it was written. They do not explain it.
 
         Args:
             answer: one of this model's, or of another's: then the maps are of this model made to write it.
+            forced: another text that the model is made to write instead of the answer.
             other: an answer that it is held against, which adds the methods that contrast two answers.
             methods: which maps are made (saliency/methods.py); occlusion and the like cost many passes.
-            options: rollout's residual weights, heads and layers.
+            residuals: weights of rollout's residual, one map each; empty = that of `options`.
+            options: everything else that can be chosen of a pass (saliency/passes.py).
         """
+        options = options or PassOptions()
+        options = dataclasses.replace(options, residuals=tuple(residuals)) if residuals else options
         if answer.image is None or not answer.token_ids:
             raise ValueError("The answer has no image or no tokens to look at.")
         bundle = make_bundle(
@@ -266,13 +293,30 @@ class Model:
             tokenizer=self._ground.tokenizer,
             image=answer.image,
             prefix=answer.prompt,
-            answer=answer.token_ids,
+            answer=self._ground.tokenizer.encode(forced, eos=True) if forced else answer.token_ids,
             seq_len=self.config.data.seq_len,
             methods=methods,
             options=options,
             other=other,
         )
         return Maps(bundle, answer.image, answer.question, notes=answer.notes)
+
+    def saliency_quality(self, rows: RowSource, **fields: Any) -> MapQuality:
+        """Measures the maps on rows that mark where to look, as mode=saliency_quality does.
+
+        The maps are compared with those of shuffled weights and, if there is an adapter, with those of the base.
+
+        Args:
+            rows: of `read_rows`; those with a mask or boxes count.
+            fields: of `config.quality`, such as cases=12, question_types=("side",) or answer="reference".
+        """
+        config = self.config
+        quality = dataclasses.replace(config.quality, **fields)
+        decode = dataclasses.replace(config.decode, samples=1, temperature=0.0)
+        return measure_quality(
+            self._ground, self._trained, Subject(self.model, self.params), rows, quality=quality,
+            answer=lambda chosen: self._records(chosen, decode=decode, seed=config.seed),
+        )  # fmt: skip
 
     def export(self, format: Literal["peft", "huggingface", "big_vision"], folder: str | Path, **options: Any) -> Path:
         """Writes the adapter, or the model with it merged, in the format of another library, checks it, and returns it.

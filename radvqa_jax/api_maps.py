@@ -1,18 +1,21 @@
 """The attention maps of one answer, for a notebook: what was read, on the original pixels. Not an explanation."""
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from matplotlib.figure import Figure
 
 from radvqa_jax.files import atomic_write
 from radvqa_jax.saliency.bundle import CaseBundle
-from radvqa_jax.saliency.figures import FORMATS, Format, case_figure, save_figure
-from radvqa_jax.saliency.overlay import Interpolation, to_pixels
+from radvqa_jax.saliency.figures import FORMATS, Format, Scale, case_figure, heads_figure, save_figure
+from radvqa_jax.saliency.overlay import Interpolation, colour_limits, to_pixels
+from radvqa_jax.saliency.quality import Quality, quality
 from radvqa_jax.trees import nearest
 
 
@@ -96,20 +99,75 @@ class Maps:
         values = self.map(method, word=word)
         return to_pixels(values, *self.image.shape[:2], interpolation=interpolation)
 
-    def show(self, *, word: str = "", method: str | Sequence[str] = "rollout") -> Picture:
-        """Returns a picture of the original and of the map over it, one panel a method, each with its own scale."""
-        methods = [method] if isinstance(method, str) else list(method)
-        maps = [self.map(one, word=word) for one in methods]
-        of = f" of {word!r}" if word else ""
+    def show(
+        self,
+        *,
+        word: str | Sequence[str] = "",
+        method: str | Sequence[str] = "rollout",
+        residual: float | Sequence[float] | None = None,
+        scale: Scale = "relative",
+        mask: Bool[np.ndarray, "h w"] | None = None,
+    ) -> Picture:
+        """Shows the original and the maps over it, one panel for each method, word and residual.
+
+        Args:
+            word: one word, or several; empty = the whole answer.
+            method: one of `methods`, or several.
+            residual: `rollout`: one residual weight, or several.
+            scale: relative = each map from 0 to its own largest value; absolute = one scale for all, for maps of one
+                unit. Maps with values below zero have a scale as far below zero as above it.
+            mask: outlined on every map, at the size of the original image.
+        """
+        words, methods, residuals = _each(word, str), _each(method, str), _each(residual, float)
+        maps, titles = [], []
+        for one, of, weight in itertools.product(methods, words, residuals):
+            maps.append(self.map(one, word=of, residual=weight))
+            told = f", residual {weight}" if weight is not None else ""
+            titles.append(one + (f" of {of!r}" if of else "") + told)
+        together = colour_limits(*maps, signed=any((values < 0).any() for values in maps))
+        own = [colour_limits(values, signed=bool((values < 0).any())) for values in maps]
         figure = case_figure(
             self.image,
             [None, *maps],
-            ["image", *(f"{one}{of}" for one in methods)],
+            ["image", *titles],
+            limits=[None, *(own if scale == "relative" else [together] * len(maps))],
+            outline=mask,
+            columns=min(4, 1 + len(maps)),
             question=self.question,
             answer=self.bundle.answer,
             note=" ".join([*self.notes, "The maps show what was read; they do not explain the answer."]),
         )
         return Picture(figure)
+
+    def show_heads(self, method: str = "raw", *, word: str = "", scale: Scale = "absolute") -> Picture:
+        """Shows the map of every layer (row) and head (column).
+
+        Args:
+            method: one by layer and head: `raw` or `value_norm`.
+            word: as of `map`.
+            scale: absolute = one scale for all; relative = each cell from 0 to its own largest value.
+        """
+        depth, count = self.bundle.image["raw"].shape[:2]
+        maps = [
+            [self.map(method, word=word, layers=[layer], heads=[head]) for head in range(count)]
+            for layer in range(depth)
+        ]
+        unit = "share of attention" if method == "raw" else method
+        return Picture(
+            heads_figure(
+                self.image, np.array(maps), question=self.question, answer=self.bundle.answer, scale=scale, unit=unit
+            )
+        )
+
+    def quality(self, mask: Bool[np.ndarray, "h w"], method: str = "rollout", *, word: str = "") -> Quality | None:
+        """Measures how much of a map lies inside a mask, each number beside its chance level; None for an empty map.
+
+        Args:
+            mask: at the size of the original image.
+            method: as of `map`.
+            word: as of `map`.
+        """
+        return quality(self.map(method, word=word), mask)
 
     def _tokens(self, word: str) -> tuple[list[int], bool]:
         """Returns (tokens of the word, whether they are of the prompt)."""
@@ -123,6 +181,10 @@ class Maps:
         known = [text for text in (*self.words, *self.prompt_words) if not _is_end(text)]
         near = nearest(word, known)
         raise ValueError(f"Neither answer nor question has the word {word!r}.{near} There are: {', '.join(known)}.")
+
+
+def _each(value: Any, kind: type) -> list[Any]:
+    return [value] if value is None or isinstance(value, kind) else list(value)
 
 
 def _plain(text: str) -> str:

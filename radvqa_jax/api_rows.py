@@ -3,9 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
+from jaxtyping import Bool
+
 from radvqa_jax.config import SourceConfig
 from radvqa_jax.data.opened import Opened, encode_png, open_any
 from radvqa_jax.data.rows import RowSource
+from radvqa_jax.saliency.targets import find_target
 from tfds_builders.features import common_row, is_yes_no
 
 NAME = "asked"
@@ -57,6 +61,12 @@ def rows_of_table(table: Sequence[Mapping[str, Any]]) -> RowSource:
     if not rows:
         raise ValueError("There are no rows to score.")
     return _source(rows, task="vqa")
+
+
+def mask_of(row: Mapping[str, Any]) -> Bool[np.ndarray, "h w"] | None:
+    """Marks where a map of a row's question should lie, on the original pixels; None if the row does not say."""
+    height, width = open_any(row["image"]).image.shape[:2]
+    return find_target(row, height=height, width=width)[0]
 
 
 def _there(value: Any) -> bool:

@@ -13,6 +13,7 @@ from radvqa_jax.config import Config, LoraConfig
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.export.card import Card, licence_of, read_scores
 from radvqa_jax.export.export import Exported, Source, export_model
+from radvqa_jax.export.huggingface_folder import UNIGRAM
 from radvqa_jax.export.merged import Merge
 from radvqa_jax.ground import inspect_model
 from radvqa_jax.models import lora as lora_lib
@@ -101,10 +102,7 @@ def export(config: Config, folder: Path) -> Done:
 def _notes(config: Config, adapter: Adapter) -> list[str]:
     notes = []
     if config.export.format == "huggingface" and not Tokenizer(config.model.tokenizer).is_bpe:
-        notes.append(
-            "The tokenizer is a unigram model, and transformers' Gemma tokenizer is byte-pair encoding: text gets "
-            "other tokens there. Weights are exact; encode text with this project's tokenizer"
-        )
+        notes.append(UNIGRAM)
     if config.model.quantize != "none" and config.export.format != "peft":
         notes.append(
             f"model.quantize={config.model.quantize} was set: what was trained is merged into the original weights of "

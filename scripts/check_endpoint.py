@@ -89,10 +89,15 @@ def ask(client: OpenAI, model: str, record: Record, image: str, *, max_tokens: i
 
 
 def our_tokens(tokenizer: Tokenizer, record: Record) -> list[int]:
-    """Returns the ids of our greedy answer as decoded, without EOS; encoded again where they were not kept."""
+    """Encodes our greedy answer as the server's is encoded: from its text.
+
+    A model can spell a word with other tokens than the tokenizer does, and a server sends text alone, without the
+    spaces around it. Compared with the ids as decoded, an equal text would differ.
+    """
     if not record.token_ids:
         return tokenizer.encode(record.predictions[0].strip())
-    return [token for token in record.token_ids[0] if token not in (tokenizer.eos, tokenizer.pad)]
+    ids = [token for token in record.token_ids[0] if token not in (tokenizer.eos, tokenizer.pad)]
+    return tokenizer.encode(tokenizer.decode(ids).strip())
 
 
 def first_difference(tokenizer: Tokenizer, ours: list[int], theirs: str) -> tuple[int, str, str]:

@@ -167,3 +167,36 @@ def test_a_model_is_exported_and_loaded_again(model: Model, picture: np.ndarray,
     first, second = model.answer(picture, QUESTION), again.answer(picture, QUESTION)
     assert again.config.model.variant == "tiny" and second.prompt == first.prompt
     assert second.text == first.text and second.logprob == pytest.approx(first.logprob, abs=1e-3)
+
+
+def test_maps_are_shown_on_one_scale_and_measured_against_a_mask(model: Model, picture: np.ndarray) -> None:
+    answer = model.answer(picture, QUESTION)
+    maps = model.saliency(answer, forced="yes", other="no", residuals=(0.1, 0.9))
+    assert maps.words[0] == "yes" and maps.map("contrast").min() < 0
+    mask = np.zeros(picture.shape, bool)
+    mask[:20] = True
+    shown = maps.show(residual=(0.1, 0.9), scale="absolute", mask=mask)
+    titles = [axes.get_title() for axes in shown.figure.axes if axes.get_title()]
+    assert [title.replace("\n", " ") for title in titles] == ["image", "rollout, residual 0.1", "rollout, residual 0.9"]
+    tops = [axes.get_yticklabels()[-1].get_text() for axes in shown.figure.axes if not axes.get_title()]
+    assert tops == [f"{max(maps.map(residual=weight).max() for weight in (0.1, 0.9)):.2g}"] * 2
+    found = maps.quality(mask, "raw")
+    assert found is not None and found.area == 0.5
+    np.testing.assert_allclose(found.mass, maps.map("raw")[:4].sum() / maps.map("raw").sum(), rtol=1e-5)
+    assert maps.show(method="contrast")._repr_png_().startswith(b"\x89PNG")
+    assert maps.show_heads()._repr_png_() != maps.show_heads(scale="relative")._repr_png_()
+
+
+@pytest.mark.slow
+def test_the_quality_of_maps_is_that_of_the_mode(model: Model, tmp_path: Path) -> None:
+    rows = radvqa_jax.read_rows("phantom_rad", builder_config="tiny", data_dir=str(tmp_path), prepare=True)
+    found = model.saliency_quality(
+        rows, cases=2, question_types=("side",), answer="own", batch_size=2, steps=2, random_orders=1, bootstrap=10
+    )
+    assert [case["question_type"] for case in found.cases] == ["side"] * 2
+    assert found.left_out["another question type"] > 0 and "both towers shuffled" in found.scores["compared"]
+    marked = {row["question_id"]: radvqa_jax.mask_of(row) for row in rows}
+    assert all(marked[case["question_id"]] is not None for case in found.cases)
+    assert "area under ROC" in str(found)
+    for draw in (found.localisation, found.heads, found.curves, found.compared):
+        assert draw()._repr_png_().startswith(b"\x89PNG")

@@ -64,7 +64,7 @@ def eval_batches(
     real = [min(number, len(rows) - 1) for number in wanted]
     make = _EvalRow(rows, data, tokenizer, make_row_images([rows], data, resolution))
     stream = grain.MapDataset.source(real).map(make)
-    ready = grain.ReadOptions(num_threads=PREFETCH.num_threads, prefetch_buffer_size=2 * per_batch)
+    ready = grain.ReadOptions(num_threads=min(PREFETCH.num_threads, 2 * per_batch), prefetch_buffer_size=2 * per_batch)
     iterator = iter(stream.to_iter_dataset(ready))
     numbers = iter(wanted)
     try:

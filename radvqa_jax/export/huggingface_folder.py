@@ -27,6 +27,12 @@ CHAT_TEMPLATE = (
     "{% endif %}{% endfor %}{% endif %}{% endfor %}"
 )
 
+# What must be said of a folder whose tokenizer transformers cannot read as it is.
+UNIGRAM = (
+    "The tokenizer is a unigram model, and transformers' Gemma tokenizer is byte-pair encoding: text gets other tokens "
+    "there. Weights are exact; encode text with this project's tokenizer"
+)
+
 
 def image_token_of(variant: Variant, tokenizer: Tokenizer | None) -> int:
     """Returns the id of `<image>`: the first that the tokenizer leaves free, as transformers' processor will give it.

@@ -53,6 +53,8 @@ def convert_mode(config: Config, workdir: Path) -> None:
                 file.write(tokenizer.model())
         _check(part / NPZ if config.convert.format == "big_vision" else part, abstract, dtype, sums)
     print(f"{folder}: {len(sums)} leaves in {dtype}, read again and equal bit for bit")
+    if tokenizer and config.convert.format == "huggingface" and not tokenizer.is_bpe:
+        print(huggingface_folder.UNIGRAM)
     if tokenizer is None:
         print("No model.tokenizer was given, so that the folder has none; models are asked through one.")
 

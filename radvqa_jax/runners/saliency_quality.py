@@ -1,7 +1,6 @@
 """The mode that measures attention maps against what a data set marks."""
 
 import dataclasses
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ from tqdm import tqdm
 
 from radvqa_jax.config import Config
 from radvqa_jax.data.fitting import fitting
-from radvqa_jax.data.image import decode_image
 from radvqa_jax.data.loader import TrainLoader
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import find_prepared, load_rows
@@ -20,93 +18,15 @@ from radvqa_jax.files import append_jsonl, read_jsonl, write_jsonl
 from radvqa_jax.ground import Ground, configured_adapter, load_ground
 from radvqa_jax.runners.evaluate import answer, is_synthetic
 from radvqa_jax.runners.train import make_loader, train_stage
-from radvqa_jax.saliency.answers import answer_tokens
-from radvqa_jax.saliency.bundle import pack_case
-from radvqa_jax.saliency.quality import Target, make_target
-from radvqa_jax.saliency.quality_cases import Case, Settings, Subject, measure_cases
+from radvqa_jax.saliency.quality_cases import Settings, Subject, measure_cases
+from radvqa_jax.saliency.quality_choice import answers_to_force, choose, make_cases
 from radvqa_jax.saliency.quality_report import format_quality, write_quality_report
 from radvqa_jax.saliency.quality_scores import quality_scores
 from radvqa_jax.saliency.sanity import TOWERS, shuffle_weights
-from radvqa_jax.saliency.targets import find_target
 from radvqa_jax.schema import Record
 from radvqa_jax.training.stage import Trained, assemble, identify
 
 SHUFFLED = "trained on shuffled images"
-
-
-def choose(rows: RowSource, config: Config, *, grid: int) -> tuple[RowSource, list[Target], dict[str, int]]:
-    """Returns the rows that can be measured, at most quality.cases, their targets, and why others are left out.
-
-    Rows are taken in a seeded random order, an image at a time in turn, so that many images are seen.
-    """
-    wanted, skipped = config.quality.question_types, Counter[str]()
-    order = np.random.default_rng(config.seed).permutation(len(rows)).tolist()
-    turn, seen = {}, Counter[str]()
-    described = {index: rows[index] for index in order}
-    for index in order:
-        turn[index] = seen[described[index]["image_id"]]
-        seen[described[index]["image_id"]] += 1
-    kept: list[tuple[int, Target]] = []
-    for index in sorted(order, key=lambda index: turn[index]):
-        row = described[index]
-        if wanted and row["question_type"] not in wanted:
-            skipped["another question type"] += 1
-            continue
-        if len(kept) == config.quality.cases:
-            skipped["above quality.cases"] += 1
-            continue
-        height, width = decode_image(row["image"]).shape[:2]
-        mask, why = find_target(row, height=height, width=width)
-        if mask is None:
-            skipped[why] += 1
-        else:
-            kept.append((index, make_target(mask, grid=grid)))
-    if not kept:
-        types = sorted({row["question_type"] for row in described.values()})
-        raise ValueError(
-            f"{rows.name} has no row to measure maps with: {dict(skipped)}. It needs a `mask` or `boxes` on rows whose "
-            f"question_type is in quality.question_types={wanted or 'all'}; there are {types}."
-        )
-    kept.sort(key=lambda pair: pair[0])
-    return rows.select([index for index, _ in kept]), [target for _, target in kept], dict(skipped)
-
-
-def _answers(ground: Ground, rows: RowSource, records: list[Record] | None) -> list[list[int]]:
-    """Returns the tokens that are teacher-forced: those of the records' answers, or of the references."""
-    if records:
-        return [answer_tokens(record, ground.tokenizer).ids for record in records]
-    references = [rows.text(row, template=ground.config.data.prompt)[1] for row in rows.texts()]
-    return [ground.tokenizer.encode(text, eos=True) for text in references]
-
-
-def _cases(
-    ground: Ground,
-    rows: RowSource,
-    targets: list[Target],
-    records: list[Record] | None,
-    *,
-    answers: list[list[int]],
-    room: int,
-) -> list[Case]:
-    """Returns the questions with their answers, whose longest one has `room` tokens."""
-    config, tokenizer, cases = ground.config, ground.tokenizer, []
-    resolution = assemble(config, ground.base, Trained.nothing())[0].variant.resolution
-    for index, (row, target) in enumerate(zip(rows, targets, strict=True)):
-        prefix, reference = rows.text(row, template=config.data.prompt)
-        text = records[index].predictions[0] if records else reference
-        batch = pack_case(
-            tokenizer,
-            image=decode_image(row["image"]),
-            prefix=prefix,
-            answer=answers[index],
-            resolution=resolution,
-            seq_len=config.data.seq_len + room,
-        )
-        about = {key: row[key] for key in ("question_id", "image_id", "question", "question_type")}
-        about |= {"reference": reference, "answer": text}
-        about["outcome"] = verdict(records[index], text).outcome if records else "reference"
-        cases.append(Case(about, batch, target))
-    return cases
 
 
 def _make_control(ground: Ground) -> tuple[Ground, TrainLoader]:
@@ -167,13 +87,16 @@ def saliency_quality_mode(config: Config, workdir: Path) -> None:
     run, trained = configured_adapter(ground)
     subject = Subject(*assemble(config, ground.base, trained))
     grid = round(subject.model.variant.num_patches**0.5)
-    rows, targets, skipped = choose(rows, config, grid=grid)
+    rows, targets, skipped = choose(rows, config.quality, seed=config.seed, grid=grid)
     print(f"{len(rows)} questions of {rows.name} are measured; left out: {skipped or 'none'}.", flush=True)
     own = config.quality.answer == "own"
     records = answer(ground, trained, rows, run=run, name="quality_predictions") if own else None
-    answers = _answers(ground, rows, records)
+    answers = answers_to_force(rows, records, tokenizer=ground.tokenizer, prompt=config.data.prompt)
     room = max(map(len, answers))
-    cases = _cases(ground, rows, targets, records, answers=answers, room=room)
+    cases = make_cases(
+        rows, targets, records, answers=answers, tokenizer=ground.tokenizer, data=config.data,
+        resolution=subject.model.variant.resolution,
+    )  # fmt: skip
     others, compared = _others(ground, subject, trained)
     fingerprint = identify(config, ground.base) | {
         "trained": trained.sha256(),

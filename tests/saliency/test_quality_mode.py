@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import pytest
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.files import read_json, read_jsonl
 from radvqa_jax.runners import RUNNERS
-from radvqa_jax.runners.saliency_quality import choose
 from radvqa_jax.saliency import methods
 from radvqa_jax.saliency.quality_cases import BLIND
+from radvqa_jax.saliency.quality_choice import choose
 from radvqa_jax.saliency.quality_report import write_quality_report
 from radvqa_jax.saliency.quality_scores import halves, headline, quality_scores, verdicts
 
@@ -105,7 +106,7 @@ def test_an_interrupted_run_continues_and_gives_the_same(measured: tuple[Any, Pa
 def test_rows_are_taken_an_image_in_turn_and_the_rest_is_counted(micro_config: Callable[..., Any]) -> None:
     config = micro_config(FIELDS | {"quality.cases": 4})
     rows = load_rows(config.eval.source, config.data)
-    kept, targets, skipped = choose(rows, config, grid=2)
+    kept, targets, skipped = choose(rows, config.quality, seed=config.seed, grid=2)
     assert len(kept) == len(targets) == 4
     marked = {
         row["image_id"] for row in rows if row["finding"] and row["question_type"] in config.quality.question_types
@@ -114,7 +115,7 @@ def test_rows_are_taken_an_image_in_turn_and_the_rest_is_counted(micro_config: C
     assert all(row["question_type"] in config.quality.question_types for row in kept)
     assert sum(skipped.values()) + 4 == len(rows)
     with pytest.raises(ValueError, match=r"has no row to measure maps with: .*It needs a `mask` or `boxes`"):
-        choose(rows, micro_config(FIELDS | {"quality.question_types": ("colour",)}), grid=2)
+        choose(rows, replace(config.quality, question_types=("colour",)), seed=config.seed, grid=2)
 
 
 def fake_rows(better: float, *, images: int = 40) -> list[dict[str, Any]]:

@@ -1,0 +1,86 @@
+"""How good a model's maps are on a data set that says where to look; made by `Model.saliency_quality`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from radvqa_jax.api_maps import Picture
+from radvqa_jax.config import QualityConfig
+from radvqa_jax.data.fitting import fitting
+from radvqa_jax.data.rows import RowSource
+from radvqa_jax.ground import Ground
+from radvqa_jax.saliency import quality_report
+from radvqa_jax.saliency.quality_cases import Settings, Subject, measure_cases
+from radvqa_jax.saliency.quality_choice import answers_to_force, choose, make_cases
+from radvqa_jax.saliency.quality_scores import quality_scores
+from radvqa_jax.saliency.sanity import TOWERS, shuffle_weights
+from radvqa_jax.schema import Record
+from radvqa_jax.training.stage import Trained, assemble
+
+
+@dataclass(frozen=True)
+class MapQuality:
+    """Every number of the saliency quality report, with n and intervals over images."""
+
+    scores: Mapping[str, Any]  # as in saliency_quality.json
+    cases: tuple[Mapping[str, Any], ...]  # one row a question, as in quality_cases.jsonl
+    left_out: Mapping[str, int]  # why rows were not measured -> how many
+
+    def __str__(self) -> str:
+        return quality_report.format_quality(self.scores)
+
+    def localisation(self) -> Picture:
+        """Whether the maps find what is marked, beside chance and maps that are blind to the question."""
+        return Picture(quality_report.localisation_figure(self.scores))
+
+    def heads(self) -> Picture:
+        """What each layer and head finds, and the best one on images that it was not chosen on."""
+        return Picture(quality_report.heads_figure(self.scores))
+
+    def curves(self) -> Picture:
+        """Deletion and insertion: whether the patches that a map marks matter to the answer."""
+        return _drawn(quality_report.curves_figure, self.scores, "curves")
+
+    def compared(self) -> Picture:
+        """How alike the maps of other weights are: shuffled ones, and the base before adaptation."""
+        return _drawn(quality_report.compared_figure, self.scores, "maps of other weights")
+
+
+def _drawn(draw: Callable[[Mapping[str, Any]], Figure | None], scores: Mapping[str, Any], what: str) -> Picture:
+    figure = draw(scores)
+    if figure is None:
+        raise ValueError(f"No case was measured with {what}.")
+    return Picture(figure)
+
+
+def measure_quality(
+    ground: Ground,
+    trained: Trained,
+    subject: Subject,
+    rows: RowSource,
+    *,
+    quality: QualityConfig,
+    answer: Callable[[RowSource], list[Record]],
+) -> MapQuality:
+    """Measures a model's maps in memory; `answer` gives the model's own greedy answers to rows, in their order."""
+    config, tokenizer, variant = ground.config, ground.tokenizer, subject.model.variant
+    rows = fitting(rows, data=config.data, tokenizer=tokenizer)
+    grid = round(variant.num_patches**0.5)
+    rows, targets, left_out = choose(rows, quality, seed=config.seed, grid=grid)
+    records = answer(rows) if quality.answer == "own" else None
+    answers = answers_to_force(rows, records, tokenizer=tokenizer, prompt=config.data.prompt)
+    cases = make_cases(
+        rows, targets, records, answers=answers, tokenizer=tokenizer, data=config.data, resolution=variant.resolution
+    )
+    others = {
+        f"{name} shuffled": Subject(subject.model, shuffle_weights(subject.params, pattern, seed=config.seed))
+        for name, pattern in TOWERS.items()
+    }
+    if trained.leaves:
+        others["before adaptation"] = Subject(*assemble(config, ground.base, Trained.nothing()))
+    settings = Settings(config.saliency, quality, max(map(len, answers)), tokenizer.eos, config.seed)
+    measured = [row for part in measure_cases(subject, others, cases, settings) for row in part]
+    scores = quality_scores(measured, resamples=quality.bootstrap, seed=config.seed, provenance={})
+    return MapQuality(scores, tuple(measured), left_out)
