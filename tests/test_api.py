@@ -123,6 +123,7 @@ def test_rows_are_scored_with_n_and_interval(model: Model, picture: np.ndarray) 
 
 def test_captions_need_no_question(model: Model, picture: np.ndarray) -> None:
     caption = model.caption(picture)
+    assert isinstance(caption, radvqa_jax.Answer)
     assert caption.prompt == "caption en" and caption.question == ""
 
 
