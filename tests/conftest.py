@@ -30,6 +30,7 @@ import jaxtyping
 import pytest
 
 REPO = Path(__file__).resolve().parent.parent
+collect_ignore = ["export/hf_worker.py"]  # a script, run where torch and peft are
 SHARED = REPO.parent / "shared"
 
 # Marker -> (whether the test can run here, why it cannot and the way out).

@@ -202,7 +202,8 @@ def test_a_missing_manual_dir_says_what_to_put_where(manual_dir: str, tmp_path: 
 def test_every_builder_has_the_common_features(tmp_path: Path) -> None:
     for name in BUILDERS:
         data = DataConfig(data_dir=str(tmp_path), name="own")
-        features: Any = make_builder(name, builder_config="", data=data).info.features
+        config = "own" if name == "written" else ""  # written questions have no default
+        features: Any = make_builder(name, builder_config=config, data=data).info.features
         assert {"image", "question", "answer", "question_id", "yes_no", "choices"} <= set(features)
 
 

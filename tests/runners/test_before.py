@@ -8,11 +8,12 @@ from typing import Any
 import jax
 import pytest
 
+from radvqa_jax import ground
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.config import MeshConfig, SourceConfig
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.files import read_json
-from radvqa_jax.runners import RUNNERS, ground
+from radvqa_jax.runners import RUNNERS
 from radvqa_jax.training.sharding import make_mesh
 from tests.runners.shared import MakeConfig, refuse, replace_in_runners
 

@@ -24,7 +24,7 @@ def test_the_tokens_are_those_that_were_written(tokenizer: Tokenizer) -> None:
             cut = "The answer was cut after 4 tokens: the model did not end it."
             assert found.notes == ([] if ended else [cut])
         differing += tokenizer.encode(tokenizer.decode(ids)) != ids
-    assert differing > 10  # which is why the text will not do
+    assert differing  # which is why the text will not do
 
 
 def test_without_ids_the_text_is_encoded_again_and_that_is_said(tokenizer: Tokenizer) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from radvqa_jax.config import DataConfig, SourceConfig, SynthesisConfig, WritingConfig
+from radvqa_jax.data.preparing import prepare
 from radvqa_jax.data.rows import RowSource
-from radvqa_jax.data.sources import prepare
 from radvqa_jax.runners.write_questions import write_candidates
 from radvqa_jax.synthesis import images as module
 from radvqa_jax.synthesis.candidates import read_candidates

@@ -269,6 +269,7 @@ def get_config():
     config.synthesis.sources = (source(dataset="phantom_rad", builder_config="tiny"),)
     config.synthesis.chat.base_url = {url!r}
     config.synthesis.chat.model = "m"
+    config.synthesis.name = "killed_questions"
     config.synthesis.chat.concurrency = 4
     config.synthesis.writing.writers = (("case", 1.0), ("templates", 1.0))
     return config
