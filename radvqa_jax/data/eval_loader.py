@@ -9,7 +9,7 @@ import numpy as np
 
 from radvqa_jax.config import DataConfig
 from radvqa_jax.data.image import to_unit
-from radvqa_jax.data.loader import PREFETCH, part_of_batch
+from radvqa_jax.data.loader import READERS, part_of_batch
 from radvqa_jax.data.packing import pack_prompt
 from radvqa_jax.data.row_images import RowImages, make_row_images
 from radvqa_jax.data.rows import Row, RowSource
@@ -64,7 +64,7 @@ def eval_batches(
     real = [min(number, len(rows) - 1) for number in wanted]
     make = _EvalRow(rows, data, tokenizer, make_row_images([rows], data, resolution))
     stream = grain.MapDataset.source(real).map(make)
-    ready = grain.ReadOptions(num_threads=min(PREFETCH.num_threads, 2 * per_batch), prefetch_buffer_size=2 * per_batch)
+    ready = grain.ReadOptions(num_threads=min(READERS, 2 * per_batch), prefetch_buffer_size=2 * per_batch)
     iterator = iter(stream.to_iter_dataset(ready))
     numbers = iter(wanted)
     try:

@@ -26,7 +26,8 @@ from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.schema import Batch
 
 # A batch is one element of the stream, so these are batches made at a time and kept ready.
-PREFETCH = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
+READERS = 4  # threads
+PREFETCH = grain.ReadOptions(num_threads=READERS, prefetch_buffer_size=4)
 
 
 @functools.cache
