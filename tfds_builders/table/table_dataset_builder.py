@@ -76,7 +76,7 @@ class Builder(OfficialFilesBuilder):
     """
 
     BUILDER_CONFIGS = []  # noqa: RUF012 of TFDS; each table is one, made by table_config
-    HOMEPAGE = "https://github.com/google-research/big_vision"
+    HOMEPAGE = ""  # the data are their owner's
     SOURCE = "own data"
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
 
