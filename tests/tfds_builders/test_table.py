@@ -353,3 +353,13 @@ def test_mirrors_of_the_hub_are_tables(name: str, tmp_path: Path) -> None:
     assert built.of("dropped") == {}
     for row in all_rows(built):
         assert row["image"] and row["image_id"] and (row["answer_type"] == "open") == ("answer" in texts)
+
+
+def test_the_same_pixels_in_two_files_never_part(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    write_images(own, [f"i/{number}.png" for number in range(15)])
+    for number in range(15):
+        (own / f"i/{number}.bmp").write_bytes(encode(noise(number, mode="L"), "BMP"))
+    write_csv(own / "t.csv", [ROW | {"image": f"i/{number}.{kind}"} for number in range(15) for kind in ("png", "bmp")])
+    splits = {int(row["question_id"].split()[1]): row["split"] for row in all_rows(build(own, tmp_path / "data"))}
+    assert all(splits[row] == splits[row + 1] for row in range(1, 31, 2)) and set(splits.values()) > {"train"}
