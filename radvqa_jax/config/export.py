@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from radvqa_jax.config.bounds import Above0
+
 
 @dataclass(frozen=True)
 class ExportConfig:
@@ -12,7 +14,7 @@ class ExportConfig:
     format: Literal["peft", "huggingface", "big_vision"] = "huggingface"
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"  # of merged weights; adapters stay float32
     base_name: str = ""  # how the base is called for whoever loads it: a Hub name or a folder; empty = model.checkpoint
-    shard_gb: float = 5.0  # gigabytes (1e9 bytes) of one file of a Hugging Face folder, at most
+    shard_gb: Above0 = 5.0  # gigabytes (1e9 bytes) of one file of a Hugging Face folder, at most
     scores: str = ""  # scores.json whose figures the model card shows
     datasets: tuple[str, ...] = ()  # that the card names; empty = those of this configuration's stages
 
@@ -23,4 +25,4 @@ class ConvertConfig:
 
     format: Literal["huggingface", "big_vision"] = "huggingface"
     dtype: Literal["", "bfloat16", "float16", "float32"] = ""  # empty = the checkpoint's own, bit for bit
-    shard_gb: float = 5.0  # as export.shard_gb
+    shard_gb: Above0 = 5.0  # as export.shard_gb
