@@ -65,6 +65,7 @@ def _check_sources(name: str, stage: StageConfig) -> None:
     for index, item in enumerate(stage.sources):
         _require(bool(item.dataset), f"{name}.sources[{index}].dataset is empty. Give a name in tfds_builders/.")
         _check_source(f"{name}.sources[{index}]", item)
+    _check_source(f"{name}.eval_source", stage.eval_source)
 
 
 def _check_source(name: str, source: SourceConfig) -> None:

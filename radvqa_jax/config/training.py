@@ -56,3 +56,6 @@ class StageConfig:
     label_smoothing: Below1 = 0.0
     log_every: Positive = 10  # steps
     save_every: Positive = 200  # steps
+    # Rows that are not trained on, whose loss is logged as eval/…: a held-out split. No data set = none.
+    eval_source: SourceConfig = field(default_factory=SourceConfig)
+    eval_every: Positive = 100  # steps; the last one is always followed by it

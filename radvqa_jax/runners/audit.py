@@ -32,7 +32,8 @@ def _load(config: Config, sources: list[SourceConfig]) -> dict[str, RowSource]:
 
 def evaluated_sources(config: Config) -> list[SourceConfig]:
     """Returns the sets that are evaluated."""
-    named = [config.eval.source, *config.audit.also_evaluate]
+    validated = [config.stage(name).eval_source for name in config.stages]
+    named = [config.eval.source, *config.audit.also_evaluate, *validated]
     return [source for source in named if source.dataset]
 
 

@@ -34,8 +34,9 @@ def stage_sources(config: Config) -> list[SourceConfig]:
 
 def all_sources(config: Config) -> list[SourceConfig]:
     """Returns every source that the job names, each once."""
-    evaluated = [config.eval.source, *config.audit.also_evaluate]
-    return list(dict.fromkeys([*stage_sources(config), *evaluated, config.eval.train_source]))
+    validated = [config.stage(name).eval_source for name in config.stages]
+    evaluated = [config.eval.source, *config.audit.also_evaluate, *validated, config.eval.train_source]
+    return [source for source in dict.fromkeys([*stage_sources(config), *evaluated]) if source.dataset]
 
 
 def write_missing(config: Config, workdir: Path) -> None:

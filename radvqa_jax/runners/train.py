@@ -18,6 +18,7 @@ from radvqa_jax.models.variants import get_variant
 from radvqa_jax.planning.utilisation import utilisation
 from radvqa_jax.runners.audit import evaluated_sources, refuse_leaks
 from radvqa_jax.runners.data import stage_sources
+from radvqa_jax.runners.validation import Validation
 from radvqa_jax.training.sharding import batch_part
 from radvqa_jax.training.stage import Trained, count_steps, load_trained, mesh_of, run_stage
 
@@ -63,7 +64,9 @@ def make_loader(ground: Ground, name: str, *, change: Callable[[RowSource], RowS
     return loader
 
 
-def train_stage(ground: Ground, name: str, loader: TrainLoader, *, start: Trained, folder: Path) -> Trained:
+def train_stage(
+    ground: Ground, name: str, loader: TrainLoader, *, start: Trained, folder: Path, validate: Validation | None = None
+) -> Trained:
     """Returns what a stage trains on the batches of its loader; the checkpoints and the adapter are in the folder."""
     config = ground.config
     data: dict[str, Any] = {str(i): entry["source"] for i, entry in enumerate(loader.report)}
@@ -78,6 +81,7 @@ def train_stage(ground: Ground, name: str, loader: TrainLoader, *, start: Traine
         data=data,
         folder=folder,
         speed=utilisation,
+        validate=validate,
     )
 
 
@@ -129,11 +133,18 @@ def train_stages(ground: Ground, *, after: Callable[[str, Trained], None] = lamb
         loaders = {name: make_loader(ground, name) for name in config.stages}
         for loader in loaders.values():
             stack.callback(loader.close)
+        held_out = {
+            name: Validation(ground, stage)
+            for name in config.stages
+            if (stage := config.stage(name)).eval_source.dataset
+        }
         for name, loader in loaders.items():
             print("\n".join(f"{name}: {line}" for entry in loader.report for line in _describe(entry)))
             _show_example(ground, loader)
             folder = ground.workdir / name
-            trained = train_stage(ground, name, loader, start=given.get(name, trained), folder=folder)
+            trained = train_stage(
+                ground, name, loader, start=given.get(name, trained), folder=folder, validate=held_out.get(name)
+            )
             loader.close()
             shares = loader.realised()
             if runtime.is_first():

@@ -50,6 +50,8 @@ class Plan(NamedTuple):
     save_every: int
     mesh: Mesh | None = None  # None = the one default device
     speed: Speed | None = None
+    validate: Callable[[PaliGemma, Flat], dict[str, float]] | None = None  # losses on held-out rows
+    eval_every: int = 1
 
 
 class Diverged(RuntimeError):
@@ -227,12 +229,16 @@ def _steps(
             pending = (step, metrics)
             progress.step()
             last = step == plan.total_steps
-            logged, due = step % plan.log_every == 0 or last or step == 1, step % plan.save_every == 0 or last
+            evaluated = plan.validate is not None and (step % plan.eval_every == 0 or last)
+            logged = step % plan.log_every == 0 or last or step == 1 or evaluated
+            due = step % plan.save_every == 0 or last
             if logged:
                 _check_finite(metrics, step, plan, checkpointer)
                 passed = time.perf_counter() - since
                 speed = {"examples_per_s": examples / passed, "data_wait_share": waited / passed}
                 row = _scalars(metrics, plan, step) | speed | rates(passed / steps)
+                if evaluated and plan.validate is not None:
+                    row |= plan.validate(plan.model, state.trainable | frozen)
                 scalars(step, row)
                 progress(step, row)
                 waited, since, examples, steps = 0.0, time.perf_counter(), 0, 0

@@ -152,7 +152,7 @@ def batch_part(mesh: Mesh) -> tuple[int, int]:
             f"gives process {jax.process_index()} of {jax.process_count()} the rows {mine} of {len(blocks)} parts of a "
             "batch. Give a mesh that takes all devices (mesh.data=0) and as many parts on every process."
         )
-    return mine[0] // len(mine), len(blocks) // len(mine)
+    return int(mine[0]) // len(mine), len(blocks) // len(mine)
 
 
 def put_batch(mesh: Mesh, batch: Batch, *, accumulate: int = 1) -> Batch:

@@ -18,7 +18,7 @@ from radvqa_jax import runtime, trees
 from radvqa_jax.checkpoints.adapter import check_base, save_adapter
 from radvqa_jax.checkpoints.adapter_formats import load_any_adapter
 from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
-from radvqa_jax.config import Config, LoraConfig, MeshConfig, StageConfig
+from radvqa_jax.config import Config, LoraConfig, MeshConfig, SourceConfig, StageConfig
 from radvqa_jax.models import lora as lora_lib
 from radvqa_jax.models.paligemma import PaliGemma, abstract_params, make_model
 from radvqa_jax.models.quantize import quantize
@@ -216,7 +216,7 @@ def make_fingerprint(
     config: Config, stage: StageConfig, base: Base, *, start: Trained, data: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Returns what must be equal for a stage to continue."""
-    decides = asdict(replace(stage, init_from="", log_every=1, save_every=1))
+    decides = asdict(replace(stage, init_from="", log_every=1, save_every=1, eval_every=1, eval_source=SourceConfig()))
     return identify(config, base) | {"stage": decides, "start": start.sha256(), "data": dict(data)}
 
 
@@ -240,6 +240,7 @@ def plan_stage(name: str, config: Config, model: PaliGemma, labels: Mapping[str,
         total_steps=total_steps,
         log_every=stage.log_every,
         save_every=stage.save_every,
+        eval_every=stage.eval_every,
         mesh=mesh_of(config),
     )
 
@@ -274,6 +275,7 @@ def run_stage(
     data: Mapping[str, Any],
     folder: Path,
     speed: Speed | None = None,
+    validate: Callable[[PaliGemma, Flat], dict[str, float]] | None = None,
 ) -> Trained:
     """Returns what is trained after a stage, and leaves it as `folder/adapter.npz` and `adapter.json`.
 
@@ -289,6 +291,7 @@ def run_stage(
         data: what the batches are made of, as JSON values; a run on other data is not continued.
         folder: of the stage.
         speed: makes further scalars of the time that a step takes (see loop.Speed).
+        validate: gives the losses on held-out rows, every `eval_every` steps.
     """
     stage = config.stage(name)
     key = jax.random.fold_in(jax.random.key(config.seed), int(name.removeprefix("stage")))
@@ -299,7 +302,8 @@ def run_stage(
     print(lora_lib.table(model.lora, base.params))
     print(trees.table(leaves, labels), flush=True)
     trainable, frozen = trees.split(leaves, labels)
-    plan = plan_stage(name, config, model, labels, rows_per_epoch=rows_per_epoch)._replace(speed=speed)
+    plan = plan_stage(name, config, model, labels, rows_per_epoch=rows_per_epoch)
+    plan = plan._replace(speed=speed, validate=validate)
     fingerprint = make_fingerprint(config, stage, base, start=start, data=data)
     trained = train(plan, trainable, frozen, batches, key=train_key, folder=folder, fingerprint=fingerprint)
     done = Trained(begin.leaves | trained, begin.lora)

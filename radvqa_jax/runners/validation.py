@@ -1,0 +1,99 @@
+"""The loss on a held-out split while a stage trains."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from radvqa_jax.config import StageConfig
+from radvqa_jax.data.eval_loader import eval_batches
+from radvqa_jax.data.loader import sift
+from radvqa_jax.data.packing import pack
+from radvqa_jax.data.sources import load_rows
+from radvqa_jax.decoding.answer_logprobs import answer_logprobs
+from radvqa_jax.ground import Ground
+from radvqa_jax.models.paligemma import PaliGemma
+from radvqa_jax.models.variants import get_variant
+from radvqa_jax.schema import Batch
+from radvqa_jax.training.sharding import batch_part, put_batch, replicated
+from radvqa_jax.training.stage import mesh_of
+from radvqa_jax.trees import Flat
+
+# A run's seed does not choose the rows, so that the losses of several runs can be compared.
+ROWS_SEED = 0
+
+
+class Validation:
+    """The losses of a model on the rows of `stage.eval_source`, in nats, without dropout and label smoothing.
+
+    `eval/loss_per_token` is the mean of -log p over all target tokens (answers and their EOS); `eval/loss_per_row` is
+    the mean over rows of each row's mean, which is what `loss_weighting="per_example"` trains. Where the rows hold more
+    than one `answer_type`, each has its own, such as `eval/closed/loss_per_token`.
+
+    Attributes:
+        rows: the rows that are asked.
+        report: what was kept and rejected, as `data.loader.sift` reports it.
+        tokens: target tokens of each row.
+        groups: {name: which rows belong to it}; "" holds all.
+    """
+
+    def __init__(self, ground: Ground, stage: StageConfig) -> None:
+        """Reads the rows and counts their tokens.
+
+        Raises:
+            ValueError: if the source is not prepared, or none of its rows fits `data.seq_len`.
+        """
+        config, source = ground.config, stage.eval_source
+        found = load_rows(source, config.data, seed=ROWS_SEED)
+        kept, self.report = sift(found, data=config.data, tokenizer=ground.tokenizer)
+        self.rows = found.select(kept)
+        self._ground = ground
+        self._mesh = mesh_of(config)
+        self._batch_size = stage.batch_size
+        self.tokens = np.array([self._count(row) for row in self.rows.texts()])
+        kinds = self.rows.column("answer_type") if source.task == "vqa" else []
+        self.groups = {"": np.ones(len(kept), bool)}
+        if len(set(kinds)) > 1:
+            self.groups |= {kind: np.array([k == kind for k in kinds]) for kind in sorted(set(kinds) - {""})}
+
+    def __call__(self, model: PaliGemma, leaves: Flat) -> dict[str, float]:
+        """Returns {scalar: loss} of the model with these leaves, base and adapters."""
+        nats = self.row_losses(model, leaves)
+        losses = {}
+        for kind, rows in self.groups.items():
+            prefix = f"eval/{kind}/" if kind else "eval/"
+            losses[f"{prefix}loss_per_token"] = float(nats[rows].sum() / self.tokens[rows].sum())
+            losses[f"{prefix}loss_per_row"] = float((nats[rows] / self.tokens[rows]).mean())
+        return losses
+
+    def row_losses(self, model: PaliGemma, leaves: Flat) -> Float[np.ndarray, " N"]:
+        """Returns -log p of each row's answer, in nats; the same on every process."""
+        config = self._ground.config
+        index, count = batch_part(self._mesh) if self._mesh is not None else (0, 1)
+        batches = eval_batches(
+            self.rows,
+            data=config.data,
+            tokenizer=self._ground.tokenizer,
+            resolution=get_variant(config.model.variant).at(config.model.resolution).resolution,
+            batch_size=self._batch_size,
+            process_index=index,
+            process_count=count,
+            answers=True,
+        )
+        # The parts of all processes, one after the other, are the rows in order; the last batch is filled up.
+        losses = [-np.asarray(self._logprobs(model, leaves, batch), np.float64) for batch, _ in batches]
+        return np.concatenate(losses)[: len(self.rows)]
+
+    def _logprobs(self, model: PaliGemma, leaves: Flat, batch: Batch) -> Any:
+        if self._mesh is None:
+            return answer_logprobs(model, leaves, batch)
+        on_mesh = jax.jit(partial(answer_logprobs, model), out_shardings=replicated(self._mesh))
+        with jax.sharding.use_abstract_mesh(self._mesh.abstract_mesh):
+            return on_mesh(leaves, put_batch(self._mesh, batch))
+
+    def _count(self, row: dict[str, Any]) -> int:
+        data, (prefix, suffix) = self._ground.config.data, self.rows.text(row, template=self._ground.config.data.prompt)
+        packed = pack(self._ground.tokenizer, prefix, suffix=suffix, seq_len=data.seq_len, overlong=data.overlong)
+        return int(packed["mask_loss"].sum())

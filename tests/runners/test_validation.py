@@ -1,0 +1,128 @@
+"""The loss on held-out rows: its value, that it changes nothing in training, and that it is checked beforehand."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from radvqa_jax.checkpoints.adapter import load_adapter
+from radvqa_jax.config import MeshConfig, SourceConfig
+from radvqa_jax.data.eval_loader import eval_batches
+from radvqa_jax.ground import Ground, load_ground
+from radvqa_jax.runners import validation as validation_module
+from radvqa_jax.runners.train import train
+from radvqa_jax.runners.validation import Validation
+from radvqa_jax.schema import Batch
+from radvqa_jax.training.sharding import make_mesh
+from radvqa_jax.training.stage import Trained, assemble
+from radvqa_jax.training.step import StepOptions, loss_and_grads
+from tests.runners.shared import MakeConfig
+
+HELD_OUT = {
+    "stage1.eval_source.dataset": "phantom_rad",
+    "stage1.eval_source.builder_config": "tiny",
+    "stage1.eval_source.split": "validation",
+}
+
+
+@pytest.fixture(scope="module")
+def ground(micro_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    config = micro_config(HELD_OUT | {"stage1.eval_source.limit": 11, "stages": ("stage1",), "stage1.batch_size": 4})
+    return load_ground(config, tmp_path_factory.mktemp("ground"))
+
+
+def _all_rows(validation: Validation, ground: Ground) -> Batch:
+    """Returns all rows as one batch, as training has them."""
+    batches = eval_batches(
+        validation.rows,
+        data=ground.config.data,
+        tokenizer=ground.tokenizer,
+        resolution=28,
+        batch_size=len(validation.rows),
+        answers=True,
+    )
+    return jax.tree.map(jnp.asarray, next(batches)[0])
+
+
+def test_the_losses_are_those_that_training_would_have_on_the_same_rows(ground: Ground) -> None:
+    validation = Validation(ground, ground.config.stage1)
+    model, leaves = assemble(ground.config, ground.base, Trained.nothing())
+    found = validation(model, leaves)
+    assert len(validation.rows) == 11  # the last batch of four is filled up, which may not count
+    batch = _all_rows(validation, ground)
+    for weighting, name in (("per_token", "loss_per_token"), ("per_example", "loss_per_row")):
+        options = StepOptions(loss_weighting=weighting)  # pyright: ignore[reportArgumentType]
+        head = {name: leaf for name, leaf in leaves.items() if name == "img/head/bias"}
+        frozen = {name: leaf for name, leaf in leaves.items() if name not in head}
+        want, _ = loss_and_grads(head, frozen, batch, jax.random.key(0), model=model, options=options)
+        assert found[f"eval/{name}"] == pytest.approx(float(want), rel=1e-5)
+    assert found["eval/loss_per_token"] != pytest.approx(found["eval/loss_per_row"], rel=1e-3)
+    assert int(batch.mask_loss.sum()) == validation.tokens.sum()
+
+
+def test_closed_and_open_questions_have_their_own(ground: Ground) -> None:
+    validation = Validation(ground, ground.config.stage1)
+    found = validation(*assemble(ground.config, ground.base, Trained.nothing()))
+    assert set(validation.groups) == {"", "closed", "open"}
+    shares = {kind: validation.tokens[rows].sum() / validation.tokens.sum() for kind, rows in validation.groups.items()}
+    parts = [shares[kind] * found[f"eval/{kind}/loss_per_token"] for kind in ("closed", "open")]
+    assert sum(parts) == pytest.approx(found["eval/loss_per_token"])
+
+
+def test_the_rows_do_not_depend_on_the_seed_of_the_run(ground: Ground) -> None:
+    other = ground._replace(config=dataclasses.replace(ground.config, seed=5))
+    ids = [Validation(g, g.config.stage1).rows.column("question_id") for g in (ground, other)]
+    assert ids[0] == ids[1]
+
+
+def test_a_mesh_gives_the_same_losses(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, leaves = assemble(ground.config, ground.base, Trained.nothing())
+    alone = Validation(ground, ground.config.stage1).row_losses(model, leaves)
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+    monkeypatch.setattr(validation_module, "mesh_of", lambda _: mesh)
+    np.testing.assert_allclose(Validation(ground, ground.config.stage1).row_losses(model, leaves), alone, rtol=1e-5)
+
+
+def _losses(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "stage1" / "losses.jsonl").read_text().splitlines()]
+
+
+def test_it_is_logged_as_often_as_asked_and_training_is_what_it_is_without(
+    micro_config: MakeConfig, tmp_path: Path
+) -> None:
+    common = {"mode": "train", "stages": ("stage1",), "stage1.total_steps": 5, "stage1.log_every": 10}
+    for name, fields in (("without", {}), ("with", HELD_OUT | {"stage1.eval_every": 2})):
+        train(micro_config(common | fields), tmp_path / name)
+    with_it, without = _losses(tmp_path / "with"), _losses(tmp_path / "without")
+    assert [row["step"] for row in with_it] == [1, 2, 4, 5] and [row["step"] for row in without] == [1, 5]
+    assert [row["step"] for row in with_it if "eval/loss_per_token" in row] == [2, 4, 5]
+    assert not any(name.startswith("eval/") for row in without for name in row)
+    assert with_it[-1]["loss"] == without[-1]["loss"]
+    leaves = [load_adapter(tmp_path / name / "stage1")[0] for name in ("with", "without")]
+    for name, leaf in leaves[0].items():
+        np.testing.assert_array_equal(leaf, leaves[1][name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"split": "train"}, "is evaluated and shares"),
+        ({"split": "nowhere"}, "nowhere"),
+        ({"dataset": "phantom_rd"}, "phantom_rad"),
+    ],
+)
+def test_a_mistake_is_found_before_the_first_step(
+    micro_config: MakeConfig, tmp_path: Path, changed: dict[str, str], message: str
+) -> None:
+    source = dataclasses.replace(
+        SourceConfig(dataset="phantom_rad", builder_config="tiny", split="validation"), **changed
+    )  # pyright: ignore[reportArgumentType]
+    fields = {f"stage2.eval_source.{name}": getattr(source, name) for name in ("dataset", "builder_config", "split")}
+    with pytest.raises(ValueError, match=message):
+        train(micro_config({"mode": "train"} | fields), tmp_path)
+    assert not (tmp_path / "stage1").exists()
