@@ -13,7 +13,7 @@ from radvqa_jax.evaluation.normalize import fold, normalize
 _LABEL = re.compile(r"[\W_]*(?:(?i:answer|option|choice|letter)\b[\W_]*)?([A-Za-z])(?![A-Za-z0-9'])")
 _LABELLED = re.compile(rf"{_LABEL.pattern}(?:([\W_]+)(.*))?", re.DOTALL)
 _BEHIND = re.compile(r"(.*\w)\W*[(\[](?:option )?([A-Za-z])[)\]]\W*", re.DOTALL)
-_LETTERS = re.compile(r"[A-Za-z]+")
+_LETTERS, _TWO_LETTERS = re.compile(r"[A-Za-z]"), re.compile(r"[A-Za-z]{2}")
 # What may follow a label that opens a line, before a reason or a remark.
 _FOLLOWS = re.compile(
     r"\s?[)\].:*,;\u3002\u3001\uff0c]|\s+[-\u2013\u2014]+\s|\s+is\s+(?:the\s+|most\s+)?(?:correct|right|best|answer"
@@ -107,7 +107,7 @@ class _Options:
         plain = [normalize(text) for text in texts]
         self.form = form
         self._wholes: dict[str, int | None] = {}  # the same lines are asked for in several ways
-        self.longest = 2 * max((len(text) for text in texts), default=0) + 60  # no longer text is one of them
+        self.longest = 2 * max((len(text) for text in texts), default=0) + 40  # no longer text is one of them
         self.index: dict[object, int] = {text: plain.index(text) for text in plain if text}
         forms = [form(text) for text in texts]
         # Forms that two different options share tell neither apart.
@@ -154,11 +154,11 @@ class _Options:
 
     def lists(self, part: str) -> set[int | None]:
         """Returns the options that a part of a list is: one with its text, or letters alone."""
-        pieces = [piece for line in _SLASHED.split(part) for piece in line.split("; ")]
+        pieces = [piece for line in (_SLASHED.split(part) if "/" in part else (part,)) for piece in line.split("; ")]
         if found := {index for piece in pieces if (index := self.whole(piece)) is not None}:
             return set(found)
-        letters = _LETTERS.findall(part)
-        return {self.label(letter) for letter in letters} if all(len(letter) == 1 for letter in letters) else set()
+        letters = [] if _TWO_LETTERS.search(part) else _LETTERS.findall(part)
+        return {self.label(letter) for letter in letters}
 
     def lead(self, line: str) -> set[int]:
         """Returns the options that a line labels, if it opens with a label ("D. …", "(D) …", "D is correct").

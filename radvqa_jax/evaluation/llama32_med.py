@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import rouge_score.tokenize
 from jaxtyping import Float
 from sacrebleu.metrics.bleu import BLEU
-from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
-from sacrebleu.tokenizers.tokenizer_re import TokenizerRegexp
 
 from radvqa_jax.evaluation import ngrams
+from radvqa_jax.evaluation.tokens import rouge_tokens, sacrebleu_tokens
 from radvqa_jax.schema import Record
 
 PACKAGES = {"recall": "rouge-score", "bleu": "sacrebleu", "bertscore": "bert-score"}
@@ -37,10 +35,6 @@ def is_closed(record: Record) -> bool:
     return cleaned(record.reference) in ("yes", "no")
 
 
-def _tokens(text: str) -> list[str]:
-    return rouge_score.tokenize.tokenize(text, None)
-
-
 def per_answer(records: Sequence[Record]) -> dict[str, Float[np.ndarray, " n"]]:
     """Returns each metric's value for each record's first prediction, in [0, 1].
 
@@ -51,25 +45,19 @@ def per_answer(records: Sequence[Record]) -> dict[str, Float[np.ndarray, " n"]]:
     """
     match = [float(cleaned(r.predictions[0]) == cleaned(r.reference)) for r in records]
     recall = [
-        ngrams.rouge_n(_tokens(cleaned(r.reference)), _tokens(cleaned(r.predictions[0])), 1).recall for r in records
+        ngrams.rouge_n(*(rouge_tokens(cleaned(t), stem=False) for t in (r.reference, r.predictions[0])), 1).recall
+        for r in records
     ]
     return {"string_match": np.array(match), "recall": np.array(recall)} if records else {}
 
 
 def bleu_counts(records: Sequence[Record]) -> Float[np.ndarray, "n 10"]:
     """Returns what a corpus BLEU adds up: matches and totals of four n-gram orders, both lengths."""
-    split, orders, rows = Tokenizer13a(), range(1, 5), []
-
-    def tokens(text: str) -> Sequence[str]:
-        plain = ngrams.plain_tokens(text := cleaned(text))
-        return split(text.rstrip()).split() if plain is None else plain
-
+    orders, rows = range(1, 5), []
     for record in records:
-        true, said = (tokens(text) for text in (record.reference, record.predictions[0]))
+        true, said = (sacrebleu_tokens(cleaned(text)) for text in (record.reference, record.predictions[0]))
         counts = [ngrams.matches(true, said, order) for order in orders]
         rows.append([*counts, *(max(0, len(said) - order + 1) for order in orders), len(said), len(true)])
-    for cached in (Tokenizer13a, TokenizerRegexp):  # sacreBLEU would keep 65,536 texts of any length
-        cached.__call__.cache_clear()
     return np.array(rows, dtype=np.float64).reshape(-1, 10)
 
 

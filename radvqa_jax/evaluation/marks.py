@@ -107,11 +107,19 @@ class Stated(NamedTuple):
     after: tuple[str, ...] = ()  # the sentences behind a marked answer
 
 
-def _may_mark(sentence: str) -> bool:
-    if not sentence.isascii():  # where letters of other scripts match by their case, too
+def _hints(text: str) -> tuple[str, ...] | None:
+    """Returns the hints that a text holds; None where letters of other scripts match by their case, too."""
+    if not text.isascii():
+        return None
+    lower = text.lower()
+    return tuple(hint for hint in _HINTS if hint in lower)
+
+
+def _may_mark(sentence: str, hints: tuple[str, ...] | None) -> bool:
+    if hints is None:
         return bool(_HINT.search(sentence))
-    lower = sentence.lower()
-    return any(hint in lower for hint in _HINTS)
+    lower = sentence.lower() if hints else ""
+    return any(hint in lower for hint in hints)
 
 
 def _ends(text: str, stop: re.Match[str]) -> bool:
@@ -174,9 +182,9 @@ def contrast(after: str) -> str:
     return found[1] if found else ""
 
 
-def _read(sentence: str, question: str) -> tuple[str, bool, bool]:
+def _read(sentence: str, question: str, hints: tuple[str, ...] | None) -> tuple[str, bool, bool]:
     """Returns what the marks of a sentence give, whether it has marks, and whether the last waits for the next line."""
-    marks = list(_MARK.finditer(sentence)) if _may_mark(sentence) else []
+    marks = list(_MARK.finditer(sentence)) if _may_mark(sentence, hints) else []
     if len(marks) > _MOST:  # nobody states that many answers in a sentence; it bounds the time
         marks = marks[-_MOST:]
     if not marks:
@@ -213,10 +221,10 @@ def stated(text: str, question: str = "") -> Stated:
     reason = _REASON.search(text, 1) if "\n" in text else None
     # Reasons may come first: what follows them is searched for a mark, and for nothing else.
     spoken = text[: reason.start()] if reason and re.search(r"\w", text[: reason.start()]) else text
-    parts = sentences(text)
+    parts, hints = sentences(text), _hints(text)
     given, last, unmarked, waits = "", -1, [], False
     for index, sentence in enumerate(parts):
-        found, marked, waiting = _read(sentence, question)
+        found, marked, waiting = _read(sentence, question, hints)
         if waits and not marked:  # the mark ended its line
             found, marked = sentence, True
         waits = waiting

@@ -10,29 +10,15 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
-from nltk.tokenize import NLTKWordTokenizer, PunktSentenceTokenizer
 
 from radvqa_jax.evaluation import ngrams
+from radvqa_jax.evaluation.tokens import nltk_tokens
 from radvqa_jax.schema import Record
 
 PACKAGES = {"f1": "nltk", "bleu1": "nltk"}
 
-# nltk.word_tokenize needs the downloaded model punkt_tab. These are its two steps with a Punkt that knows no
-# abbreviation: the tokens are the same unless a text has a sentence break that only the model denies ("vs. the").
-_SENTENCES, _WORDS = PunktSentenceTokenizer(), NLTKWordTokenizer()
 _WORD = re.compile(r"\w")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-
-def word_tokens(text: str) -> list[str]:
-    """Returns the words and marks of a text, as nltk.word_tokenize splits them.
-
-    >>> word_tokens("no. it isn't")
-    ['no', '.', 'it', 'is', "n't"]
-    """
-    if (plain := ngrams.plain_tokens(text)) is not None:
-        return list(plain)
-    return [token for sentence in _SENTENCES.tokenize(text) for token in _WORDS.tokenize(sentence)]
 
 
 def clean(prediction: str) -> str:
@@ -78,8 +64,8 @@ def bleu1(reference: Sequence[str], prediction: Sequence[str]) -> float:
 
 def _score(record: Record) -> dict[str, float]:
     reference, prediction = record.reference.lower(), record.predictions[0].lower()
-    true, said = word_tokens(reference), word_tokens(clean(prediction))
-    bare, bare_said = ([token for token in tokens if _WORD.search(token)] for tokens in (true, said))
+    true, said = nltk_tokens(reference), nltk_tokens(clean(prediction))
+    bare, bare_said = ([token for token in tokens if token.isalnum() or _WORD.search(token)] for tokens in (true, said))
     return {
         "containment": containment(reference, prediction),
         "f1": set_f1(true, said),

@@ -6,15 +6,13 @@ scored still held the prompt ("answer en <question>" and a newline), so that a q
 raises the score of any reply.
 """
 
-import functools
 from collections.abc import Sequence
 
 import numpy as np
-import rouge_score.tokenize
 from jaxtyping import Float
-from nltk.stem.porter import PorterStemmer
 
 from radvqa_jax.evaluation import ngrams
+from radvqa_jax.evaluation.tokens import rouge_tokens
 from radvqa_jax.schema import Record
 
 _ROUGE = ("rouge1", "rouge2", "rougeL")  # the paper's ROUGE-S, ROUGE-M and ROUGE-L
@@ -31,28 +29,6 @@ def label_accuracy(record: Record) -> float:
     if record.reference in record.choices:
         labels.add(chr(97 + record.choices.index(record.reference)))
     return float(record.predictions[0].strip().casefold() in labels)
-
-
-_LONGEST = 40  # letters of a word whose stem is kept: what is longer is no word and comes once
-
-
-class _Stemmer(PorterStemmer):
-    """Porter's stemmer that keeps the stems of words that it has seen: they are most of the time that ROUGE takes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._kept = functools.lru_cache(2**16)(super().stem)
-
-    def stem(self, word: str, to_lowercase: bool = True) -> str:
-        return self._kept(word) if len(word) <= _LONGEST else super().stem(word, to_lowercase)
-
-
-_STEMMER = _Stemmer()
-
-
-def rouge_tokens(text: str, *, stem: bool = True) -> list[str]:
-    """Returns the tokens that rouge-score compares."""
-    return rouge_score.tokenize.tokenize(text, _STEMMER if stem else None)
 
 
 def rouge(reference: Sequence[str], text: Sequence[str]) -> dict[str, float]:
