@@ -95,16 +95,23 @@ def _ends(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest // 2]}\n{text[-longest // 2 :]}"
 
 
+def _written(character: str) -> str:
+    """Returns what a ligature or fraction stands for; a character that stands for one or two others stays."""
+    written = unicodedata.normalize("NFKC", character)
+    if len(written) < 3:
+        return character
+    return f" {written}" if unicodedata.category(character) == "No" else written  # 5½ is 5 1/2, not 51/2
+
+
 def _bounded(text: str) -> str:
     """Returns the ends of a text that is too long, as it stands or with its ligatures and fractions written out.
 
     One character may stand for eighteen, and the rules read what it stands for.
     """
     text = _ends(text, LONGEST)
-    if text.isascii():
+    if text.isascii() or len(unicodedata.normalize("NFKC", text)) < 1.5 * len(text):
         return text
-    written = len(unicodedata.normalize("NFKC", text))
-    return _ends(text, 2 * LONGEST * len(text) // written) if written > 2 * LONGEST else text
+    return _ends(text.translate({ord(character): _written(character) for character in set(text)}), LONGEST)
 
 
 def _may_be_sure(text: str) -> bool:

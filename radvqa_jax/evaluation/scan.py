@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from radvqa_jax import spreadsheet, typed_json
-from radvqa_jax.evaluation import line_scores, rules
+from radvqa_jax.evaluation import line_scores, rules, tokens
 from radvqa_jax.evaluation.line_scores import FIELDS, Scored, Unscored
 from radvqa_jax.files import atomic_write
 from radvqa_jax.schema import Record
@@ -92,13 +92,13 @@ def _chunks(paths: Sequence[Path], runs: Sequence[str], published: tuple[str, ..
             yield str(path), lines, published, run
 
 
-def _forget_texts() -> None:
-    """Empties the caches of the rules: they hold texts, tens of thousands of any length."""
+def forget_texts() -> None:
+    """Empties the caches of texts that the rules keep: tens of thousands, of any length. Tables and words stay."""
     for name, module in list(sys.modules.items()):
-        if name.startswith("radvqa_jax.evaluation"):
+        if name.startswith("radvqa_jax.evaluation") and module is not tokens:
             for value in list(vars(module).values()):
-                if clear := getattr(value, "cache_clear", None):
-                    clear()
+                if hasattr(value, "cache_parameters") and value.cache_parameters()["maxsize"] is not None:
+                    value.cache_clear()
 
 
 def _score_chunk(chunk: Chunk) -> Results:
@@ -112,7 +112,7 @@ def _score_chunk(chunk: Chunk) -> Results:
         found.append((number, line_scores.score_line(line, published=published)))
     size = sum(len(text) for _, text in lines)
     if size > _CHUNK_LINES * 1000:  # long answers: what they would gain from a cache is nothing
-        _forget_texts()
+        forget_texts()
     return path, found, size
 
 
