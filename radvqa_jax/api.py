@@ -22,6 +22,7 @@ from radvqa_jax.api_rows import asked_rows, mask_of, rows_of_table
 from radvqa_jax.api_values import Answer, Choice, Scores, agreement
 from radvqa_jax.config import Config, SourceConfig, default_config, use_embedded_model
 from radvqa_jax.config.check import check_field, from_config_dict, given_fields
+from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.image import resize_image
 from radvqa_jax.data.opened import ImageLike, Opened, open_any
 from radvqa_jax.data.packing import pack
@@ -347,6 +348,7 @@ class Model:
             resamples: of the bootstrap over images.
         """
         source = rows if isinstance(rows, RowSource) else rows_of_table(rows)
+        source = fitting(source, data=self.config.data, tokenizer=self._ground.tokenizer)
         records = self._records(source, decode=self.config.decode, seed=self.config.seed)
         experiment = report.Experiment(source.name, {self._run: records})
         if train is not None:

@@ -121,6 +121,16 @@ def test_rows_are_scored_with_n_and_interval(model: Model, picture: np.ndarray) 
         model.score([{"image": picture, "question": QUESTION}])
 
 
+def test_a_question_that_is_too_long_is_left_out_of_scores_and_an_error_alone(
+    model: Model, picture: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"image": picture, "question": text, "answer": "x"} for text in (QUESTION, "of " * 60 + "?")]
+    assert len(model.score(rows, resamples=50).records) == 1
+    assert "1 of 2 questions" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"takes \d+ tokens .* raise data.seq_len"):
+        model.answer(picture, rows[1]["question"])
+
+
 def test_captions_need_no_question(model: Model, picture: np.ndarray) -> None:
     caption = model.caption(picture)
     assert isinstance(caption, radvqa_jax.Answer)

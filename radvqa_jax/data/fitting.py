@@ -1,5 +1,7 @@
 """Which questions of an evaluation fit the text length; those that do not are left out by name, or stop the run."""
 
+from collections.abc import Sequence
+
 from radvqa_jax.config import DataConfig
 from radvqa_jax.data.packing import OVERLONG_QUESTION, Rejected, pack_prompt
 from radvqa_jax.data.rows import RowSource
@@ -16,7 +18,12 @@ def fitting(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer) -> RowSo
     Raises:
         ValueError: naming the first question that does not fit, under the policy `error`; or if no question fits.
     """
-    kept, left_out = [], []
+    return leave_out(rows, overlong(rows, data=data, tokenizer=tokenizer), seq_len=data.seq_len)
+
+
+def overlong(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer) -> list[int]:
+    """Returns the numbers of the rows whose question does not fit `data.seq_len`; errors are those of `fitting`."""
+    found = []
     for index, row in enumerate(rows.texts()):
         prefix, _ = rows.text(row, template=data.prompt)
         try:
@@ -24,19 +31,24 @@ def fitting(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer) -> RowSo
         except Rejected as error:
             if data.overlong_question == "error":
                 raise ValueError(f"{rows.name}, question {row['question_id']!r}: {error}") from error
-            left_out.append(str(row["question_id"]))
-        else:
-            kept.append(index)
-    if not left_out:
+            found.append(index)
+    if found and len(found) == len(rows):
+        raise ValueError(f"{rows.name}: no question fits data.seq_len={data.seq_len}; raise data.seq_len.")
+    return found
+
+
+def leave_out(rows: RowSource, numbers: Sequence[int], *, seq_len: int) -> RowSource:
+    """Returns the rows without those of these numbers, says so, and counts them in the fingerprint."""
+    if not numbers:
         return rows
-    if not kept:
-        raise ValueError(f"{rows.name}: no question fits data.seq_len={data.seq_len}. Raise it.")
-    more = ", …" if len(left_out) > LISTED else ""
+    without = set(numbers)
+    names = [str(name) for index, name in enumerate(rows.column("question_id")) if index in without]
+    more = ", …" if len(names) > LISTED else ""
     print(
-        f"{len(left_out)} of {len(rows)} questions of {rows.name} do not fit data.seq_len={data.seq_len} and are left "
-        f"out of every score: {', '.join(left_out[:LISTED])}{more}. Raise data.seq_len to ask them.",
+        f"{len(names)} of {len(rows)} questions of {rows.name} do not fit data.seq_len={seq_len} and are left "
+        f"out of every score: {', '.join(names[:LISTED])}{more}. Raise data.seq_len to ask them.",
         flush=True,
     )
-    chosen = rows.select(kept)
-    chosen.fingerprint["left_out"] = {OVERLONG_QUESTION: len(left_out)}
+    chosen = rows.select([index for index in range(len(rows)) if index not in without])
+    chosen.fingerprint["left_out"] = {OVERLONG_QUESTION: len(names)}
     return chosen

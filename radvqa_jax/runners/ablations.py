@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from radvqa_jax.config import CellConfig, Config, SourceConfig
+from radvqa_jax.data.fitting import leave_out, overlong
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows, make_builder, not_prepared
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation import baselines
 from radvqa_jax.evaluation.ablation_page import write_grid
 from radvqa_jax.evaluation.ablations import CellAnswers, build_grid
-from radvqa_jax.evaluation.predict import by_length
 from radvqa_jax.ground import Ground, check_adapter, inspect_model, load_ground, provenance
 from radvqa_jax.runners.audit import refuse_leaks
 from radvqa_jax.runners.data import prepare_all
@@ -133,30 +133,61 @@ def _guess(rows: RowSource, learn: SourceConfig, config: Config) -> Guesses:
     return {name: records for name, records in guesses.items() if records}
 
 
+def _source_of(cell: CellConfig, config: Config) -> tuple[SourceConfig, SourceConfig]:
+    """Returns what a cell asks, and what its blind baselines learn from."""
+    return (cell.source, cell.train_source) if cell.source.dataset else (config.eval.source, config.eval.train_source)
+
+
+def _rows_to_ask(config: Config, tokenizer: Tokenizer) -> dict[SourceConfig, RowSource]:
+    """Returns the rows of every data set that is prepared, without the questions that are too long for some cell.
+
+    All cells that ask a data set so ask the same questions, and can be compared pair by pair.
+
+    Raises:
+        ValueError: naming the cell, if one of its questions is too long and the policy is `error`, or if all are.
+    """
+    found: dict[SourceConfig, RowSource] = {}
+    unfit: dict[SourceConfig, set[int]] = {}
+    shortest: dict[SourceConfig, int] = {}
+    for cell in config.ablations.cells:
+        source, _ = _source_of(cell, config)
+        if _missing(source, config):
+            continue
+        if source not in found:
+            found[source] = load_rows(source, config.data, seed=config.seed)
+        data = _asking(cell, config).data
+        try:
+            unfit.setdefault(source, set()).update(overlong(found[source], data=data, tokenizer=tokenizer))
+        except ValueError as error:
+            raise ValueError(f"Cell {cell.name!r}, seq_len={data.seq_len}: {error}") from error
+        shortest[source] = min(shortest.get(source, data.seq_len), data.seq_len)
+    for source, rows in found.items():
+        if len(unfit[source]) == len(rows):
+            raise ValueError(f"{rows.name}: every question is too long for some cell; raise data.seq_len.")
+    return {source: leave_out(rows, sorted(unfit[source]), seq_len=shortest[source]) for source, rows in found.items()}
+
+
 def _ask(
-    cell: CellConfig, config: Config, tokenizer: Tokenizer, guessed: dict[tuple[SourceConfig, SourceConfig], Guesses]
+    cell: CellConfig,
+    config: Config,
+    asked: dict[SourceConfig, RowSource],
+    guessed: dict[tuple[SourceConfig, SourceConfig], Guesses],
 ) -> _Asked | str:
     """Returns what a cell asks, or why it stays empty; `guessed` keeps what cells with the same questions share.
 
     Raises:
-        ValueError: if its data cannot be, or a question is longer than its seq_len.
+        ValueError: if its data cannot be.
     """
-    own = bool(cell.source.dataset)
-    source, learn = (cell.source, cell.train_source) if own else (config.eval.source, config.eval.train_source)
+    source, learn = _source_of(cell, config)
     if why := _missing(source, config) or _missing(learn, config):
         return why
-    rows = load_rows(source, config.data, seed=config.seed)
+    rows = asked[source]
     if (source, learn) not in guessed:
         guessed[source, learn] = _guess(rows, learn, config)
     if cell.image == "borrowed":
         rows = _lend(rows, load_rows(config.eval.source, config.data, seed=config.seed), seed=config.seed)
     elif cell.image != "own":
         rows = show_other(rows, cell.image, seed=config.seed)
-    data = _asking(cell, config).data
-    try:
-        by_length(rows, tokenizer=tokenizer, data=data, batch_size=config.decode.batch_size)
-    except ValueError as error:
-        raise ValueError(f"Cell {cell.name!r}, seq_len={data.seq_len}: {error}") from error
     return _Asked(rows, guessed[source, learn])
 
 
@@ -222,7 +253,8 @@ def ablations_mode(config: Config, workdir: Path) -> None:
     prepare_all(_audited(config), workdir)
     found = refuse_leaks(_audited(config), workdir)
     guessed: dict[tuple[SourceConfig, SourceConfig], Guesses] = {}
-    asked = {cell.name: _ask(cell, config, tokenizer, guessed) for cell in cells}
+    to_ask = _rows_to_ask(config, tokenizer)
+    asked = {cell.name: _ask(cell, config, to_ask, guessed) for cell in cells}
     ground = load_ground(config, workdir)
     train = _Trainer(ground)
     filled = []

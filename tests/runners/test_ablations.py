@@ -9,6 +9,8 @@ import pytest
 
 from radvqa_jax.config import CellConfig, Config, DataConfig, SourceConfig
 from radvqa_jax.data.preparing import prepare
+from radvqa_jax.data.sources import load_rows
+from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation import predict
 from radvqa_jax.evaluation.predict import read_records
 from radvqa_jax.files import read_json
@@ -180,6 +182,38 @@ def test_a_prompt_that_is_too_long_is_found_before_anything_trains(
     long = CellConfig("long", prompt="word " * 80 + "{question}")
     with pytest.raises(ValueError, match=r"Cell 'long', seq_len=64: .* raise data.seq_len"):
         RUNNERS["ablations"](with_cells(base, CELLS[0], long), tmp_path)
+
+
+OFF = ("stage1", "stage2")
+
+
+def role_that_leaves_some_out(config: Config) -> str:
+    """Returns a prompt with which the longest questions, and only these, do not fit."""
+    tokenizer = Tokenizer(config.model.tokenizer)
+    rows = load_rows(config.eval.source, config.data, seed=config.seed)
+    for words in range(1, 200):
+        prompt = "of " * words + "{question}"
+        lengths = [len(tokenizer.encode(rows.text(row, template=prompt)[0])) + 2 for row in rows.texts()]
+        if max(lengths) > config.data.seq_len:
+            assert min(lengths) <= config.data.seq_len
+            return prompt
+    raise AssertionError("no prompt is long enough")
+
+
+def test_a_question_that_is_too_long_for_one_cell_is_left_out_of_all(
+    base: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = (CellConfig("off", without=OFF), CellConfig("role", without=OFF, prompt=role_that_leaves_some_out(base)))
+    RUNNERS["ablations"](with_cells(base, *cells), tmp_path)
+    found = rows(tmp_path)
+    assert 0 < found["off"]["overall"]["n"] == found["role"]["overall"]["n"] < 10
+    assert "difference" in found["role"]["compared"]  # pair by pair: both asked the same questions
+    left_out = found["off"]["about"]["data"]["left_out"]
+    assert left_out == {"overlong_question": 10 - found["off"]["overall"]["n"]}
+    assert "of 10 questions of phantom_rad/tiny:test do not fit data.seq_len=64" in capsys.readouterr().out
+    error = dataclasses.replace(base, data=dataclasses.replace(base.data, overlong_question="error"))
+    with pytest.raises(ValueError, match=r"Cell 'role', seq_len=64: phantom_rad/tiny:test, question .*never cut"):
+        RUNNERS["ablations"](with_cells(error, *cells), tmp_path / "error")
 
 
 def test_an_unknown_data_set_is_an_error_and_no_empty_cell(base: Config, tmp_path: Path) -> None:
