@@ -5,11 +5,13 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
 
 from radvqa_jax import typed_json
 from radvqa_jax.chat_reply import Reply
-from radvqa_jax.files import append_jsonl
+from radvqa_jax.files import append_jsonl, open_regular
 
 
 class _Line(NamedTuple):
@@ -19,7 +21,7 @@ class _Line(NamedTuple):
     text: str
     finish: str
     model: str
-    tokens: int
+    tokens: Annotated[int, Field(ge=0)]
     estimated: bool = False
     id: str = ""
 
@@ -41,7 +43,7 @@ class Cache:
         self._places: dict[str, tuple[int, int]] = {}  # key -> where its line begins, and its length in bytes
         self._writing, self._syncing = threading.Lock(), threading.Lock()
         self._written = self._synced = 0
-        if path.is_file():
+        if path.exists():
             for place, text, line in _read_lines(path):
                 self._places[line.key] = (place, len(text))
 
@@ -55,7 +57,7 @@ class Cache:
         place, length = self._places[key]
         with self.path.open("rb") as file:
             file.seek(place)
-            row = json.loads(file.read(length))
+            row = json.loads(file.read(length).removeprefix(typed_json.BOM))
         return Reply(**row, cached=True)
 
     def put(self, reply: Reply) -> None:
@@ -93,10 +95,12 @@ class Cache:
 def _read_lines(path: Path) -> Iterator[tuple[int, bytes, _Line]]:
     """Yields (place, text, line) of each line; a last one that an interruption cut is left out."""
     place = 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for number, text in enumerate(file, 1):
             try:
-                line = typed_json.parse(text, _Line, where=f"{path}, line {number}")
+                line = typed_json.parse(
+                    text.removeprefix(typed_json.BOM) if number == 1 else text, _Line, where=f"{path}, line {number}"
+                )
             except typed_json.JsonError:
                 if not text.endswith(b"\n"):
                     return

@@ -184,6 +184,20 @@ def sha256(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def file_name(name: str) -> str:
+    """Returns what a file of this name is called: letters, digits, dots and hyphens, never a path.
+
+    A name that is changed gets a hash, so that two names share no file.
+
+    >>> file_name("base-2.1"), file_name("a/b"), file_name("..")
+    ('base-2.1', 'a_b-c14cddc0', '_-5ec1f7e7')
+    """
+    plain = re.sub(r"[^\w.-]+", "_", name[:100]).lstrip(".") or "_"
+    if plain == name:
+        return name
+    return f"{plain}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
 def make_workdir(path: str) -> Path:
     """Makes and returns the run's folder; refuses an empty name, a file in its place, or a place one may not write."""
     if not path:

@@ -77,7 +77,7 @@ class Record(NamedTuple):
     organ: str = ""
     modality: str = ""
     plane: str = ""
-    choices: list[str] = []  # noqa: RUF012 never mutated
+    choices: Annotated[list[str], Field(max_length=26)] = []  # noqa: RUF012 never mutated; one a letter
     prompt: str = ""
     image_used: str = ""  # image_id of the image that was shown; differs from image_id for the swapped baseline
     run: str = ""  # which model: base, stage1, stage2, …

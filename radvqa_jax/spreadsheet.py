@@ -4,10 +4,15 @@ A cell that a spreadsheet would run as a formula gets an apostrophe in front (OW
 """
 
 import csv
+import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from radvqa_jax.files import atomic_write
+from radvqa_jax.files import atomic_write, open_regular
+
+MOST_BYTES = 1 << 30  # of a table that people fill in or bring
+# Python's own limit of 128 KiB is less than some answers have.
+csv.field_size_limit(1 << 27)
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 _FULL_WIDTH = ("\uff1d", "\uff0b", "\uff0d", "\uff20")  # some programs fold them to = + - @
@@ -55,3 +60,64 @@ def cell_text(value: object) -> str:
     if isinstance(value, bool | int | float) or value is None:
         return "" if value is None else str(value)
     return safe_cell(str(value).encode("utf-8", "replace").decode("utf-8"))
+
+
+def read_csv(path: str | os.PathLike[str], *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """Yields the number of the line that each row ends in, and its cells; the first row is the names of the columns.
+
+    The names are unique. Empty lines are left out. A row may be longer or shorter than the names: `named` refuses it.
+
+    Raises:
+        ValueError: naming the file, if it is no regular file, is too large, is not UTF-8, names a column twice, or has
+            a quote that is not closed.
+    """
+    with open_regular(path) as raw:
+        if (size := os.fstat(raw.fileno()).st_size) > MOST_BYTES:
+            raise ValueError(f"{path} has {size:,} bytes; a table may have {MOST_BYTES:,}. Split it.")
+        reader = csv.reader(io.TextIOWrapper(raw, encoding="utf-8-sig", newline=""), delimiter=delimiter, strict=True)
+        try:
+            header = [name.strip() for name in next(reader, [])]
+            if repeated := sorted({name for name in header if name and header.count(name) > 1}):
+                raise ValueError(f"{path}: the columns {repeated} occur twice. Remove one of each, or rename it.")
+            yield reader.line_num, header
+            yield from ((reader.line_num, row) for row in reader if row)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not UTF-8 ({error}). Save it as CSV UTF-8.") from error
+        except csv.Error as error:
+            where = f"{path}, line {reader.line_num}"
+            raise ValueError(f"{where}: it is not CSV ({error}). Save it as CSV UTF-8.") from error
+
+
+def named(header: Sequence[str], row: Sequence[str]) -> dict[str, str]:
+    """Returns a row by the names of its columns.
+
+    Raises:
+        ValueError: if it has another number of cells.
+    """
+    if len(row) != len(header):
+        raise ValueError(f"{len(row)} fields, but the header names {len(header)} columns")
+    return dict(zip(header, row, strict=True))
+
+
+def read_rows(
+    path: str | os.PathLike[str], *, needed: Sequence[str], what: str
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yields the line and the cells, by column, of every row of a sheet.
+
+    Args:
+        path: the file.
+        needed: columns that it must have.
+        what: the file must be, with an article; an error names it.
+
+    Raises:
+        ValueError: as `read_csv`, or naming the line of a row with another number of cells than the header.
+    """
+    rows = read_csv(path)
+    _, header = next(rows)
+    if missing := [name for name in needed if name not in header]:
+        raise ValueError(f"{path} lacks the columns {missing}; it is not {what}.")
+    for line, row in rows:
+        try:
+            yield line, named(header, row)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {line}: {error}. Mend the row.") from error

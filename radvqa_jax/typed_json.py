@@ -15,17 +15,19 @@ Unicode (a lone surrogate) is refused.
 import functools
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, is_dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints, is_typeddict
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from radvqa_jax.files import open_regular
 from radvqa_jax.trees import nearest
 
 T = TypeVar("T")
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
+BOM = b"\xef\xbb\xbf"
 MAX_LINE = 16 * 2**20  # bytes of one line of a jsonl file
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _SHOWN = 80  # characters of a value in an error
@@ -128,7 +130,7 @@ def _error(error: ValidationError, text: str | bytes, kind: Any, where: str) -> 
         known = get_type_hints(kind) if len(parts) == 1 and isinstance(kind, type) else {}
         hint = nearest(str(parts[-1]), known) + (f" Known: {', '.join(known)}." if known else "")
         return JsonError(where, _path(parts), f"is unknown{more}", hint)
-    rule = _MUST.get(first["type"], first["msg"].replace("Input should", "must").replace("String should", "must"))
+    rule = _MUST.get(first["type"]) or re.sub(r"^(Input|String|List|Dictionary) should", "must", first["msg"])
     return JsonError(where, _path(parts), f"{rule}; got {_shown(first['input'])}{more}")
 
 
@@ -156,7 +158,8 @@ def check(value: Any, kind: type[T] | Any, *, where: str) -> T:
 
 def read(path: str | os.PathLike[str], kind: type[T] | Any) -> T:
     """Returns the JSON value in a file as `kind`; errors are those of `parse`."""
-    return parse(Path(path).read_bytes(), kind, where=str(path))
+    with open_regular(path) as file:
+        return parse(file.read().removeprefix(BOM), kind, where=str(path))
 
 
 def raw_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
@@ -164,14 +167,14 @@ def raw_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
 
     Of a line longer than MAX_LINE one byte more than that is yielded, and no more than that is held.
     """
-    with Path(path).open("rb") as file:
+    with open_regular(path) as file:
         number = 0
         while text := file.readline(MAX_LINE + 1):
             number += 1
             if len(text) > MAX_LINE and not text.endswith(b"\n"):
                 while (rest := file.readline(MAX_LINE)) and not rest.endswith(b"\n"):
                     pass
-            text = text.removeprefix(b"\xef\xbb\xbf") if number == 1 else text
+            text = text.removeprefix(BOM) if number == 1 else text
             if text.strip():
                 yield number, text
 

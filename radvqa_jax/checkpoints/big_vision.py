@@ -28,6 +28,7 @@ from radvqa_jax.trees import Flat
 
 POS_EMBEDDING = "img/pos_embedding"
 VOCABULARY = "llm/embedder/input_embedding"
+MOST_GRID = 256  # patches a side of position embeddings that are resampled: four times those of any released size
 NEW_STDDEV = 0.02  # of values that the checkpoint lacks, as in the reference
 
 WAY_OUT = (
@@ -243,7 +244,7 @@ def _adaptation(name: str, have: Any, want: Any, spare_rows: int) -> _Adaptation
         return _Adaptation("cut", f"{new[0]:,} of {old[0]:,} rows; the others are <image> and padding")
     if name == POS_EMBEDDING and len(old) == 3 and old[0] == new[0] == 1:
         sides = [math.isqrt(old[1]), math.isqrt(new[1])]
-        if [side * side for side in sides] == [old[1], new[1]]:
+        if [side * side for side in sides] == [old[1], new[1]] and sides[0] <= MOST_GRID:
             return _Adaptation("resampled", f"grid {sides[0]}x{sides[0]} to {sides[1]}x{sides[1]}")
     return _Adaptation()
 

@@ -1,5 +1,6 @@
 """Numpy `.npz` files: headers first, array by array, and never a pickle."""
 
+import io
 import math
 import os
 import tokenize
@@ -25,6 +26,9 @@ FLOATS = (np.dtype(np.float16), BFLOAT16, np.dtype(np.float32), np.dtype(np.floa
 EXPONENT = np.uint16(0x7F80)  # of bfloat16
 ALIGNMENT = 64  # bytes
 MOST_ARRAYS = 20_000  # a released model has some hundreds, unstacked ones a thousand
+MOST_HEADER = 10_000 + 12  # bytes of an array's header with its magic: what numpy parses at most
+FREE_BYTES = 64 << 20  # below this much in all, no ratio is too large
+MOST_RATIO = 100  # of what is packed to the file, where a reader asks for a bound
 BLOCK = 1 << 20  # bytes or values at a time: small beside an array, and it stays in the cache
 
 # What zipfile, zlib, numpy and the system raise for a damaged, encrypted or foreign file.
@@ -54,9 +58,11 @@ class NpzReader:
         path: the file.
         kind: what the file must be, with an article; it is named in errors.
         remedy: a sentence that says what to do if the file is not that.
+        most_bytes: refuses a file whose arrays have more bytes in all, or far more than the file itself; 0 = whoever
+            reads compares the shapes with those that are wanted.
     """
 
-    def __init__(self, path: PathLike, *, kind: str, remedy: str) -> None:
+    def __init__(self, path: PathLike, *, kind: str, remedy: str, most_bytes: int = 0) -> None:
         if not os.fspath(path):
             raise ValueError(f"The path of {kind} is empty. {remedy}")
         self.path = Path(path).expanduser()
@@ -64,6 +70,8 @@ class NpzReader:
         self._zip = self._open()
         try:
             self.shapes: dict[str, jax.ShapeDtypeStruct] = self._read_headers()
+            if most_bytes:
+                self._check_bytes(most_bytes)
         except BaseException:
             self.close()
             raise
@@ -88,7 +96,9 @@ class NpzReader:
         """
         try:
             with self._zip.open(f"{name}.npy") as stream:
-                shape, fortran, dtype = _read_npy_header(stream)
+                shape, fortran, dtype, start = _read_npy_header(stream)
+            with self._zip.open(f"{name}.npy") as stream:
+                stream.read(start)
                 array = aligned(shape, dtype)
                 _fill(stream, array.reshape(-1).view(np.uint8))
         except DAMAGE as error:
@@ -135,11 +145,22 @@ class NpzReader:
             raise self._error("it holds no array")
         return shapes
 
+    def _check_bytes(self, most: int) -> None:
+        """Raises ValueError if the arrays have more bytes in all than `most`, or than a file of this size should."""
+        held = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in self.shapes.values())
+        size = self.path.stat().st_size
+        if held > most:
+            raise self._error(f"its arrays have {held:,} bytes, more than {most:,}")
+        if held > FREE_BYTES and held > MOST_RATIO * size:
+            raise self._error(
+                f"its arrays have {held:,} bytes, more than {MOST_RATIO} times those of the file ({size:,})"
+            )
+
     def _read_header(self, name: str, member: zipfile.ZipInfo) -> jax.ShapeDtypeStruct:
         try:
             with self._zip.open(member) as stream:
-                shape, _, dtype = _read_npy_header(stream)
-                held = member.file_size - stream.tell()
+                shape, _, dtype, start = _read_npy_header(stream)
+                held = member.file_size - start
         except (*DAMAGE, MemoryError) as error:  # the last of Python's parser, for a header that is nested too deeply
             raise self._error(
                 f"the header of the array {name!r} is damaged ({error or 'nested too deeply'})"
@@ -152,11 +173,15 @@ class NpzReader:
         return jax.ShapeDtypeStruct(shape, BFLOAT16 if dtype == BFLOAT16_ON_DISK else dtype)
 
 
-def _read_npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Returns (shape, whether the first axis is the fastest, dtype); the stream is then at the values."""
-    version = np.lib.format.read_magic(stream)
+def _read_npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """Returns (shape, whether the first axis is the fastest, dtype, where the values start).
+
+    numpy reads as much of a header as its length says, up to 4 GiB, before it refuses it: it gets no more than this.
+    """
+    head = io.BytesIO(stream.read(MOST_HEADER))
+    version = np.lib.format.read_magic(head)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(stream)
+    return *read(head), head.tell()
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

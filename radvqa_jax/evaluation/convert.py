@@ -15,7 +15,7 @@ from radvqa_jax import typed_json
 from radvqa_jax.evaluation.line_scores import Unscored
 from radvqa_jax.evaluation.readers import csv_rows, json_rows, lmms_eval, medevalkit, vlmevalkit
 from radvqa_jax.evaluation.readers.rows import Row
-from radvqa_jax.files import read_json, write_jsonl
+from radvqa_jax.files import file_name, read_json, write_jsonl
 from radvqa_jax.schema import Record
 from radvqa_jax.trees import nearest
 
@@ -241,8 +241,7 @@ def to_predictions(path: Path, folder: Path, *, run: str) -> Predictions:
     found = read_rows(path, kind=kind, run=run)
     if not found.records:
         raise ValueError(f"{describe(path, found.bad)}\n{path}: no row can be read as {kind}.")
-    safe = "".join(character if character.isalnum() or character in "-." else "_" for character in run)
-    out = folder / f"{safe}.jsonl"
+    out = folder / f"{file_name(run)}.jsonl"
     write_jsonl(out, (record.to_json() for record in found.records))
     print(
         f"{path} is a file of {kind}: {len(found.records)} answers are in {out}, {len(found.bad)} rows are unreadable."

@@ -22,7 +22,7 @@ CONTENT_LENGTH = 16  # hexadecimal digits of a sha256
 class Judged(NamedTuple):
     """One line: a verdict, or why there is none."""
 
-    content: str  # hash of question, options, reference and answer
+    content: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]  # hash of question, options, reference and answer
     state: Literal["judged", "unjudged"]
     score: int | None  # on the judge's own scale; None if unjudged
     reason: str  # the judge's words
@@ -86,16 +86,37 @@ def judge_path(predictions: Path, name: str) -> Path:
     return predictions.with_name(f"{predictions.stem}.judge-{name}.jsonl")
 
 
-def read_lines(path: Path) -> list[Judged]:
+def _check_scale(about: _About, path: Path) -> list[int]:
+    """Returns the scores that a judge gives, after holding `correct_from` against them.
+
+    Raises:
+        ValueError: if a score is listed twice, or the limit would make every answer right, or every one wrong.
+    """
+    scores = about.scores
+    if len(scores) < 2 or scores != sorted(set(scores)):
+        raise ValueError(f"{path}: field `scores` must be at least two integers in ascending order; got {scores}.")
+    if not scores[0] < about.correct_from <= scores[-1]:
+        raise ValueError(
+            f"{path}: field `correct_from` must lie above {scores[0]} and not above {scores[-1]}, the ends of its "
+            f"scale; got {about.correct_from}. With it every verdict would mean the same."
+        )
+    return scores
+
+
+def read_lines(path: Path, *, scale: Sequence[int] = ()) -> list[Judged]:
     """Returns the lines of a verdicts file, of each content and attack the last; none if there is no file.
 
     A last line that an interruption cut is left out.
 
+    Args:
+        path: the file.
+        scale: the scores that the judge gives; empty = any.
+
     Raises:
-        ValueError: naming the line and the field, if a line is no verdict.
+        ValueError: naming the line and the field, if a line is no verdict or its score is not on the scale.
     """
     lines: dict[tuple[str, str], Judged] = {}
-    for line in typed_json.iter_lines(path, Judged) if path.is_file() else ():
+    for line in typed_json.iter_lines(path, Judged) if path.exists() else ():
         if line.error is not None:
             if not line.text.endswith(b"\n"):
                 break
@@ -105,6 +126,11 @@ def read_lines(path: Path) -> list[Judged]:
         if (verdict.state == "judged") != (verdict.score is not None):
             what = f"state={verdict.state!r} with score={verdict.score!r}; a verdict has both or neither"
             raise ValueError(f"{path}, line {line.number}: {what}.")
+        if scale and verdict.score is not None and verdict.score not in scale:
+            raise ValueError(
+                f"{path}, line {line.number}: field `score` must be one of {list(scale)}, the judge's scale; got "
+                f"{verdict.score}."
+            )
         lines[verdict.attack, verdict.content] = verdict
     return list(lines.values())
 
@@ -123,8 +149,8 @@ def find_judges(predictions: Path) -> list[JudgeFile]:
     for described in sorted(predictions.parent.glob("*.json")):
         if described.name.startswith(start):
             name = described.stem.removeprefix(start)
-            about = typed_json.parse(described.read_bytes(), dict[str, Any], where=str(described))
+            about = typed_json.read(described, dict[str, Any])
             needed = {field: about[field] for field in _About._fields if field in about}
-            typed_json.check(needed, _About, where=str(described))
-            found.append(group(name, about, read_lines(described.with_suffix(".jsonl"))))
+            scale = _check_scale(typed_json.check(needed, _About, where=str(described)), described)
+            found.append(group(name, about, read_lines(described.with_suffix(".jsonl"), scale=scale)))
     return found

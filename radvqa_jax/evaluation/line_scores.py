@@ -68,8 +68,9 @@ def problem(record: Record) -> tuple[str, str] | None:
         return "question_id", "is empty"
     if not record.predictions:
         return "predictions", "holds no answer"
-    if record.logprobs and len(record.logprobs) != len(record.predictions):
-        return "logprobs", f"has {len(record.logprobs)} values for {len(record.predictions)} answers"
+    for field in ("logprobs", "token_ids", "ended", "seeds"):
+        if (count := len(getattr(record, field))) not in (0, len(record.predictions)):
+            return field, f"has {count} values for {len(record.predictions)} answers"
     return None
 
 

@@ -4,7 +4,6 @@ No cell runs as a formula (spreadsheet.py). The sheet does not say what the rule
 together; `content` ties a row to what was read.
 """
 
-import csv
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -16,7 +15,7 @@ from radvqa_jax.evaluation import intervals, scoring
 from radvqa_jax.evaluation.agreement import cohen_kappa
 from radvqa_jax.evaluation.judge_file import JudgeFile, content_hash, is_about
 from radvqa_jax.schema import Record
-from radvqa_jax.spreadsheet import original_cell, write_csv
+from radvqa_jax.spreadsheet import original_cell, read_rows, write_csv
 
 COLUMNS = ("run", "source", "question_id", "image_id", "content", "question", "reference", "prediction")
 FILLED = ("reader", "correct", "comment")
@@ -63,24 +62,21 @@ def read_sheet(path: Path) -> list[Reading]:
     """Returns what a filled sheet says; a row without an answer in `correct` is left out.
 
     Raises:
-        ValueError: naming the line, if a column is missing or `correct` holds something else than yes or no.
+        ValueError: naming the line, if a column is missing or there twice, `correct` holds something else than yes or
+            no, or a row has more or fewer cells than the header; or if the file is not CSV in UTF-8.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        needed = ("run", "source", "question_id", "content", "correct")
-        if missing := [name for name in needed if name not in (reader.fieldnames or ())]:
-            raise ValueError(f"{path} lacks the columns {missing}; it is not a review sheet of ours.")
-        readings = []
-        for row in reader:
-            said = (row["correct"] or "").strip().lower()
-            if not said:
-                continue
-            if said not in _ANSWERS:
-                raise ValueError(f"{path}, line {reader.line_num}: correct={said!r} must be yes, no or empty.")
-            name = (row.get("reader") or "").strip() or path.stem
-            run, source, question_id, content = (original_cell(row[column] or "") for column in needed[:4])
-            comment = (row.get("comment") or "").strip()
-            readings.append(Reading(name, run, source, question_id, content, _ANSWERS[said], comment))
+    needed = ("run", "source", "question_id", "content", "correct")
+    readings = []
+    for line, row in read_rows(path, needed=needed, what="a review sheet of ours"):
+        said = row["correct"].strip().lower()
+        if not said:
+            continue
+        if said not in _ANSWERS:
+            raise ValueError(f"{path}, line {line}: correct={said!r} must be yes, no or empty.")
+        name = row.get("reader", "").strip() or path.stem
+        run, source, question_id, content = (original_cell(row[column]) for column in needed[:4])
+        comment = row.get("comment", "").strip()
+        readings.append(Reading(name, run, source, question_id, content, _ANSWERS[said], comment))
     return readings
 
 

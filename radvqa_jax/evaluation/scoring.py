@@ -126,12 +126,22 @@ def pair(a: Sequence[Record], b: Sequence[Record]) -> list[Record]:
             f"first {unshared[:3]}."
         )
     for record, key in zip(a, keys, strict=True):
-        if record.reference != other[key].reference:
-            raise ValueError(
-                f"Question {record.question_id!r} has the reference {record.reference!r} in one and "
-                f"{other[key].reference!r} in the other: the two were not asked the same. Use one release of the data."
-            )
+        for field, mine, theirs, same in (
+            ("reference", record.reference, other[key].reference, record.reference == other[key].reference),
+            ("text", record.question, other[key].question, _same_question(record.question, other[key].question)),
+        ):
+            if not same:
+                raise ValueError(
+                    f"Question {record.question_id!r} has the {field} {mine!r} in one and {theirs!r} in the other: the "
+                    "two were not asked the same. Use one release of the data."
+                )
     return [other[key] for key in keys]
+
+
+def _same_question(one: str, other: str) -> bool:
+    """Returns whether two texts ask the same: other tools write instructions around a question, or keep none."""
+    first, second = (" ".join(text.casefold().split()) for text in (one, other))
+    return first in second or second in first
 
 
 def compare(a: Sequence[Record], b: Sequence[Record], *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from radvqa_jax.evaluation.convert import Predictions, find_files, name_runs, pr
 from radvqa_jax.evaluation.judge_file import JudgeFile, find_judges
 from radvqa_jax.evaluation.line_scores import run_of
 from radvqa_jax.evaluation.scan import Scan, scan
-from radvqa_jax.files import sha256, write_json
+from radvqa_jax.files import file_name, sha256, write_json
 from radvqa_jax.runners.evaluate import blind_guesses, image_of, is_synthetic, read_sheets, write_scores
 from radvqa_jax.schema import Record
 
@@ -29,10 +29,12 @@ def score_mode(config: Config, workdir: Path) -> None:
     """
     files = find_files(config.eval.predictions)
     runs = _run_names(files, config.eval.names)
-    given = [
-        to_predictions(path, workdir / "predictions", run=run or propose_run(path))
-        for path, run in zip(files, runs, strict=True)
-    ]
+    written = [run or propose_run(path) for path, run in zip(files, runs, strict=True)]
+    if same := [name for name in written if [other.casefold() for other in written].count(name.casefold()) > 1]:
+        raise ValueError(
+            f"The runs {same} would share a file. Give names that differ in more than capitals: eval.names."
+        )
+    given = [to_predictions(path, workdir / "predictions", run=run) for path, run in zip(files, written, strict=True)]
     found = scan(
         [file.path for file in given],
         workdir,
@@ -121,7 +123,7 @@ def _write_reports(
             if len(answers) == 1:
                 write_json(workdir / "scores.json", dict(summary))
             continue
-        folder = workdir if len(answers) == 1 else workdir / dataset
+        folder = workdir if len(answers) == 1 else workdir / file_name(dataset)
         write_scores(config, folder, _experiment(config, dataset, by_run), extra=summary if len(answers) == 1 else {})
 
 

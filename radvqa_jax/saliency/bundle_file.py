@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from radvqa_jax.checkpoints.npz import NpzReader
 from radvqa_jax.files import atomic_write
 from radvqa_jax.saliency.bundle import CaseBundle, Words
 from radvqa_jax.saliency.methods import METHODS
 from radvqa_jax.saliency.passes import PassOptions
 
 FORMAT = 3
+KIND = "the .npz of a saliency case"
+REMEDY = "Make it again with mode=saliency or Model.saliency."
+MOST_BYTES = 4 << 30  # a 10B model at 896 px with three methods by head and 64 answer tokens has about 1 GiB
 PARTS = {
     "image": "",
     "text": "_text",
@@ -124,6 +128,15 @@ def save_bundle(path: Path, bundle: CaseBundle) -> None:
 
 
 def load_bundle(path: Path) -> CaseBundle:
-    """Returns the bundle of an .npz file."""
-    with np.load(path, allow_pickle=False) as file:
-        return from_arrays({name: file[name] for name in file.files})
+    """Returns the bundle of an .npz file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no bundle, is damaged, or its arrays would need far more memory than a bundle has.
+    """
+    with NpzReader(path, kind=KIND, remedy=REMEDY, most_bytes=MOST_BYTES) as reader:
+        arrays = {name: reader.read(name) for name in reader.shapes}
+    try:
+        return from_arrays(arrays)
+    except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
+        raise ValueError(f"{path} is not {KIND}: {type(error).__name__}: {error}. {REMEDY}") from error

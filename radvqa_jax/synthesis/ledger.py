@@ -72,7 +72,7 @@ class Ledger:
     @staticmethod
     def _check(path: Path, settings: dict[str, Any]) -> None:
         if path.is_file():
-            before = typed_json.parse(path.read_bytes(), dict[str, Any], where=str(path))
+            before = typed_json.read(path, dict[str, Any])
             names = sorted(set(before) | set(settings))
             if other := [name for name in names if before.get(name) != settings.get(name)]:
                 shown = "; ".join(f"{name}: {before.get(name)!r} then, {settings.get(name)!r} now" for name in other)

@@ -4,7 +4,6 @@ The sheet shows pairs that were accepted and pairs that each check rejected, in 
 How many pairs each of them stands for is in a file beside it, so that precision and recall are those of all pairs.
 """
 
-import csv
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
@@ -16,7 +15,7 @@ import numpy as np
 from radvqa_jax.evaluation.agreement import cohen_kappa
 from radvqa_jax.evaluation.intervals import PERCENTILES, resampled_sums
 from radvqa_jax.files import read_json, write_json
-from radvqa_jax.spreadsheet import original_cell, write_csv
+from radvqa_jax.spreadsheet import original_cell, read_rows, write_csv
 from radvqa_jax.synthesis.checks import Checked, Result
 
 SHEET = "review_pairs.csv"
@@ -105,24 +104,18 @@ def read_review(path: Path) -> list[Reading]:
         ValueError: naming the line, for a missing column, an unknown verdict, or a pair that a reader judged twice.
     """
     readings: dict[tuple[str, str], Reading] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file)
-        if missing := [name for name in ("candidate_id", "verdict") if name not in (rows.fieldnames or ())]:
-            raise ValueError(f"{path} lacks the columns {missing}; it is not a sheet of written pairs.")
-        for row in rows:
-            said = (row["verdict"] or "").strip().casefold()
-            if not said:
-                continue
-            if said not in _VERDICTS:
-                raise ValueError(f"{path}, line {rows.line_num}: verdict={said!r} must be pass, discard or empty.")
-            reader = (row.get("reader") or "").strip() or path.stem
-            pair_id = original_cell((row["candidate_id"] or "").strip())
-            if (reader, pair_id) in readings:
-                raise ValueError(
-                    f"{path}, line {rows.line_num}: {reader} judged the pair {pair_id} twice. Keep one row."
-                )
-            comment = (row.get("comment") or "").strip()
-            readings[reader, pair_id] = Reading(reader, pair_id, _VERDICTS[said], comment)
+    for line, row in read_rows(path, needed=("candidate_id", "verdict"), what="a sheet of written pairs"):
+        said = row["verdict"].strip().casefold()
+        if not said:
+            continue
+        if said not in _VERDICTS:
+            raise ValueError(f"{path}, line {line}: verdict={said!r} must be pass, discard or empty.")
+        reader = row.get("reader", "").strip() or path.stem
+        pair_id = original_cell(row["candidate_id"].strip())
+        if (reader, pair_id) in readings:
+            raise ValueError(f"{path}, line {line}: {reader} judged the pair {pair_id} twice. Keep one row.")
+        comment = row.get("comment", "").strip()
+        readings[reader, pair_id] = Reading(reader, pair_id, _VERDICTS[said], comment)
     return list(readings.values())
 
 

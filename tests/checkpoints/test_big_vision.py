@@ -133,6 +133,14 @@ def test_position_embeddings_are_resampled_as_in_the_reference(tmp_path: Path, o
     assert report.resampled == resampled and all(line in report.text() for line in resampled)
 
 
+def test_a_grid_that_no_model_has_is_not_read(tmp_path: Path) -> None:
+    """Packed zeros of any grid would fill the memory, since the shape in the file is not the model's."""
+    flat = draw(SHAPES) | {POS: np.zeros((1, 257 * 257, 4), np.float32)}
+    big_vision.save(tmp_path / "model.npz", flat, compress=True)
+    with pytest.raises(ValueError, match=rf"{POS}: .*66049"):
+        big_vision.load(tmp_path / "model.npz", abstract_of(flat) | {POS: spec((1, 16, 4))})
+
+
 def test_resampling_keeps_corners_and_puts_the_mean_between() -> None:
     square = np.array([0.0, 1.0, 2.0, 3.0]).reshape(1, 4, 1)
     resampled = big_vision.resample_pos_embedding(square, 3).reshape(3, 3)

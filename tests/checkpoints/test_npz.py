@@ -1,6 +1,7 @@
 """Files that are no native checkpoints are refused, each with its reason."""
 
 import io
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -164,6 +165,41 @@ def test_headers_that_lie(tmp_path: Path) -> None:
     huge = good.replace(b"(2, 3)", b"(9**9,)")
     with pytest.raises(ValueError, match="the header of the array 'w' is damaged"):
         open_npz(write_zip(tmp_path / "huge.npz", [("w.npy", huge)]))
+
+
+def deflated(path: Path, head: bytes, zeros: int) -> Path:
+    """Writes an .npz with one array, whose bytes are a head and zeros that pack a thousandfold."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("w.npy", "w") as member:
+        member.write(head)
+        for _ in range(zeros >> 20):
+            member.write(bytes(1 << 20))
+    return path
+
+
+def header(shape: tuple[int, ...]) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+def test_a_small_file_fills_no_memory(tmp_path: Path) -> None:
+    """One header of 150 MB, and values of 150 MB, in files of 150 kB."""
+    long = deflated(tmp_path / "long.npz", b"\x93NUMPY\x02\x00" + (150 << 20).to_bytes(4, "little"), 150 << 20)
+    many = deflated(tmp_path / "many.npz", header((150 << 18,)), 150 << 20)
+    assert max(path.stat().st_size for path in (long, many)) < 200_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="the header of the array 'w' is damaged"):
+            open_npz(long)
+        with pytest.raises(ValueError, match="its arrays have 157,286,400 bytes, more than 100 times"):
+            NpzReader(many, kind="a test file", remedy="Make it again.", most_bytes=1 << 30)
+        with pytest.raises(ValueError, match=r"its arrays have 157,286,400 bytes, more than 1,048,576"):
+            NpzReader(many, kind="a test file", remedy="Make it again.", most_bytes=1 << 20)
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
+    with open_npz(many) as reader:  # a checkpoint: held against the shapes of the model before a value is read
+        assert reader.shapes["w"].shape == (150 << 18,)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

@@ -169,9 +169,37 @@ def test_a_bundle_comes_back_from_its_file(asked: Asked, tmp_path: Path) -> None
     arrays = to_arrays(found)
     assert all(values.dtype != object for values in arrays.values())
     assert arrays["raw"].shape == (3, 4, len(found.token_ids), 16) and arrays["raw"].dtype == np.float16
-    np.savez(tmp_path / "other.npz", format=np.array(0))
-    with pytest.raises(ValueError, match="A case bundle has format=3; this one has 0"):
-        load_bundle(tmp_path / "other.npz")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "problem"),
+    [
+        ({"format": np.array(0)}, "A case bundle has format=3; this one has 0"),
+        ({"other": np.zeros(1)}, "A case bundle has format=3; this one has none"),
+        ({"format": np.array(3)}, "KeyError: 'options'"),
+        ({"format": np.array([3, 3])}, "TypeError"),
+        ({"format": np.array("x")}, "invalid literal"),
+        ({"format": np.array(3), "options": np.array("[" * 100_000)}, "RecursionError"),
+        ({"format": np.array(3), "options": np.array('{"what": 1}')}, "KeyError"),
+        ({"format": np.array([{}], dtype=object)}, "is a pickle of Python objects"),
+    ],
+)
+def test_a_file_that_is_no_bundle_is_an_error_that_names_it(
+    tmp_path: Path, arrays: dict[str, np.ndarray], problem: str
+) -> None:
+    path = tmp_path / "other.npz"
+    np.savez(path, allow_pickle=True, **arrays)
+    with pytest.raises(ValueError, match=rf"other\.npz is not the \.npz of a saliency case: .*{problem}"):
+        load_bundle(path)
+
+
+def test_a_bundle_that_would_fill_the_memory_is_not_read(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "big.npz", raw=np.zeros(80 << 18, np.float32))
+    with pytest.raises(ValueError, match="its arrays have 83,886,080 bytes, more than 100 times those of the file"):
+        load_bundle(tmp_path / "big.npz")
+    (tmp_path / "empty.npz").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"empty\.npz is not .*: it is empty"):
+        load_bundle(tmp_path / "empty.npz")
 
 
 def test_without_relevancy_there_is_none(asked: Asked, tmp_path: Path) -> None:

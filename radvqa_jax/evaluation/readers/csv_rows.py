@@ -7,18 +7,17 @@ so is `logprob` (`logprob_1`, …), the natural logarithm of an answer's probabi
 they are named as to be ignored: a typing error would lose data in silence.
 """
 
-import csv
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from radvqa_jax import spreadsheet
 from radvqa_jax.evaluation.readers.rows import Row
 from radvqa_jax.trees import nearest
 
 NAME = "csv"
-csv.field_size_limit(2**27)  # Python's own limit of 128 KiB is less than some answers have
 
 NEEDED = ("question_id", "image_id", "question", "reference")
 OPTIONAL = tuple("answer_type question_type organ modality plane prompt image_used run source language".split())
@@ -80,8 +79,7 @@ def _fields(row: Mapping[str, str], columns: dict[str, list[str]]) -> dict[str, 
 
 def read_header(path: Path) -> list[str]:
     """Returns the names of the columns of a CSV file, as they stand in its first line."""
-    with path.open(encoding="utf-8-sig", newline="", errors="replace") as file:
-        return [name.strip() for name in next(csv.reader(file), [])]
+    return next(spreadsheet.read_csv(path))[1]
 
 
 def read(path: Path, *, renamed: Mapping[str, str], ignored: Collection[str]) -> Iterator[Row]:
@@ -96,25 +94,16 @@ def read(path: Path, *, renamed: Mapping[str, str], ignored: Collection[str]) ->
         ValueError: if the file as a whole cannot be read: its encoding, its header, its quotes.
     """
     back = {theirs: ours for ours, theirs in renamed.items()}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            theirs = [name.strip() for name in next(reader, [])]
-            if absent := sorted(set(back) - set(theirs)):
-                raise ValueError(f"{path} has no columns {absent}, which --column names; it has {theirs}.")
-            header = [back.get(name, name) for name in theirs]
-            columns = _check_header(header, ignored, path)
-            for values in filter(None, reader):
-                place = f"line {reader.line_num}"
-                try:
-                    if len(values) != len(header):
-                        raise ValueError(f"{len(values)} fields, but the header names {len(header)} columns.")
-                    fields = _fields(dict(zip(header, values, strict=True)), columns)
-                except ValueError as error:
-                    yield Row(reader.line_num, place, {}, str(error).rstrip("."))
-                else:
-                    yield Row(reader.line_num, place, fields, "")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 ({error}). Save it as CSV UTF-8.") from error
-    except csv.Error as error:
-        raise ValueError(f"{path} is not CSV: {error}.") from error
+    rows = spreadsheet.read_csv(path)
+    theirs = next(rows)[1]
+    if absent := sorted(set(back) - set(theirs)):
+        raise ValueError(f"{path} has no columns {absent}, which --column names; it has {theirs}.")
+    header = [back.get(name, name) for name in theirs]
+    columns = _check_header(header, ignored, path)
+    for line, values in rows:
+        try:
+            fields = _fields(spreadsheet.named(header, values), columns)
+        except ValueError as error:
+            yield Row(line, f"line {line}", {}, str(error).rstrip("."))
+        else:
+            yield Row(line, f"line {line}", fields, "")

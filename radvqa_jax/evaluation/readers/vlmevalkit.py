@@ -4,21 +4,17 @@ The options of multiple choice are in columns A, B, C, …; `answer` is then a l
 MODEL_DATASET.xlsx. Images are unknown unless there is a column `image_path`.
 """
 
-import csv
-import io
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-import python_calamine
-
+from radvqa_jax import spreadsheet
+from radvqa_jax.evaluation.readers import xlsx_cells
 from radvqa_jax.evaluation.readers.rows import Row, optional, read_each, text_of
 
 NAME = "vlmevalkit"
 SUFFIXES = (".xlsx", ".tsv", ".csv")
-MAX_BYTES = 2**30  # of a table; more is no file of answers
 
 
 def fits(header: list[str]) -> bool:
@@ -26,38 +22,31 @@ def fits(header: list[str]) -> bool:
     return {"index", "answer", "prediction"} <= set(header)
 
 
-def read_table(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, Any]]]]:
-    """Returns the names of the columns and the numbered rows of a table; the first data row is row 2, as it is shown.
+def read_table(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, Any], str]]]:
+    """Returns the names of the columns, and of each row its number, its cells and what is wrong with it, if anything.
+
+    The first data row is row 2, as it is shown.
 
     Raises:
-        ValueError: if the file is no such table.
+        ValueError: if the file is no such table, or names a column twice.
     """
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{path} has {path.stat().st_size} bytes; a table of answers may have {MAX_BYTES}.")
     if path.suffix.lower() == ".xlsx":
-        try:
-            with zipfile.ZipFile(path) as archive:
-                if (size := sum(member.file_size for member in archive.infolist())) > MAX_BYTES:
-                    raise ValueError(f"{path} unpacks to {size} bytes; a table of answers may have {MAX_BYTES}.")
-            book = python_calamine.load_workbook(path)
-            values = book.get_sheet_by_index(0).to_python(skip_empty_area=False)
-        except (python_calamine.CalamineError, zipfile.BadZipFile, OSError) as error:
-            raise ValueError(f"{path} is not a readable xlsx file: {error}.") from error
+        values: list[Any] = xlsx_cells.read_cells(path)
+        header = [str(name).strip() for name in values[0]] if values else []
+        if repeated := sorted({name for name in header if name and header.count(name) > 1}):
+            raise ValueError(f"{path}: the columns {repeated} occur twice. Remove one of each, or rename it.")
+        numbered: Iterator[tuple[int, Any]] = iter(enumerate(values[1:], 2))
     else:
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-            delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-            values = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not UTF-8 ({error}). Save it as UTF-8.") from error
-        except csv.Error as error:
-            raise ValueError(f"{path} is not a table: {error}.") from error
-    header = [str(name).strip() for name in values[0]] if values else []
+        lines = spreadsheet.read_csv(path, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        header = next(lines)[1]
+        numbered = ((number, row) for number, (_, row) in enumerate(lines, 2))
 
-    def rows() -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, row in enumerate(values[1:], 2):
-            if any(cell != "" for cell in row):
-                yield number, {name: cell for name, cell in zip(header, row, strict=False) if cell != ""}
+    def rows() -> Iterator[tuple[int, dict[str, Any], str]]:
+        for number, row in numbered:
+            if any(cell != "" for cell in row[len(header) :]):
+                yield number, {}, f"has {len(row)} cells, but the header names {len(header)} columns"
+            elif any(cell != "" for cell in row):
+                yield number, {name: cell for name, cell in zip(header, row, strict=False) if cell != ""}, ""
 
     return header, rows()
 
@@ -80,7 +69,11 @@ def read(path: Path) -> Iterator[Row]:
             "source": optional(row, "dataset") or _dataset(path),
         }
 
-    return read_each(rows, take, place="row")
+    for number, row, problem in rows:
+        if problem:
+            yield Row(number, f"row {number}", {}, problem)
+        else:
+            yield from read_each([(number, row)], take, place="row")
 
 
 def _names(path: Path) -> tuple[str, str]:

@@ -1,0 +1,255 @@
+"""Result files, sheets, verdicts and caches that people bring: nothing is lost, misread in silence or waited for."""
+
+import dataclasses
+import io
+import json
+import os
+import tracemalloc
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from radvqa_jax import spreadsheet, typed_json
+from radvqa_jax.chat_cache import Cache
+from radvqa_jax.config import Config
+from radvqa_jax.evaluation.convert import read_rows
+from radvqa_jax.evaluation.judge_file import find_judges
+from radvqa_jax.evaluation.line_scores import problem
+from radvqa_jax.evaluation.readers import vlmevalkit
+from radvqa_jax.evaluation.review import read_sheet
+from radvqa_jax.evaluation.scoring import pair
+from radvqa_jax.files import file_name
+from radvqa_jax.runners import RUNNERS
+from radvqa_jax.schema import Record
+
+HEAD = "question_id,image_id,question,reference,prediction\n"
+RECORD = Record("q0", "i0", "Is there a mass?", "yes", ["yes"])
+SHEET = "run,source,question_id,content,correct,comment\n"
+
+
+def config(predictions: str, *names: str) -> Config:
+    found = Config()
+    asked = dataclasses.replace(found.eval, predictions=predictions, names=names, bootstrap=20)
+    return dataclasses.replace(found, mode="score", eval=asked)
+
+
+def answers(path: Path, said: str) -> Path:
+    path.write_text(f"{HEAD}q0,i0,Is there a mass?,yes,{said}\nq1,i1,Is there a mass?,yes,{said}\n")
+    return path
+
+
+def accuracies(workdir: Path) -> dict[str, float]:
+    found = json.loads((workdir / "scores.json").read_text())["runs"]
+    return {name: run["overall"]["value"] for name, run in found.items()}
+
+
+@pytest.mark.parametrize("names", [("a/b", "a b"), ("..", "."), ("base", "b" * 150)])
+def test_two_systems_never_share_a_file(tmp_path: Path, names: tuple[str, str]) -> None:
+    files = [answers(tmp_path / "x1.csv", "yes"), answers(tmp_path / "x2.csv", "no")]
+    workdir = tmp_path / "runs" / "score"
+    RUNNERS["score"](config(",".join(map(str, files)), *names), workdir)
+    assert accuracies(workdir) == {names[0]: 1.0, names[1]: 0.0}
+    assert len(list((workdir / "predictions").iterdir())) == 2
+    assert [path.name for path in workdir.parent.iterdir()] == ["score"]
+
+
+def test_names_that_differ_in_capitals_alone_are_an_error(tmp_path: Path) -> None:
+    files = [answers(tmp_path / "x1.csv", "yes"), answers(tmp_path / "x2.csv", "no")]
+    with pytest.raises(ValueError, match=r"\['Base', 'base'\] would share a file"):
+        RUNNERS["score"](config(",".join(map(str, files)), "Base", "base"), tmp_path / "w")
+
+
+def test_a_data_set_names_a_folder_below_the_workdir(tmp_path: Path) -> None:
+    path, workdir = tmp_path / "p.jsonl", tmp_path / "runs" / "score"
+    sources = [f"{tmp_path}/evil 1", "../../evil 1", "fine 1"]
+    rows = [RECORD._replace(question_id=f"q{n}", run="base", source=source) for n, source in enumerate(sources)]
+    path.write_text("".join(json.dumps(row.to_json()) + "\n" for row in rows))
+    RUNNERS["score"](config(str(path)), workdir)
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["p.jsonl", "runs"]
+    folders = sorted(item.name for item in workdir.iterdir() if item.is_dir())
+    assert len(folders) == 3 and all((workdir / name / "report.html").is_file() for name in folders)
+
+
+def test_a_file_name_is_no_path() -> None:
+    for name in ("/", "..", ".", "", "a\x00b", "\ud800", "x" * 500, "C:\\evil", ".lock"):
+        found = file_name(name)
+        assert found and Path(found).name == found and not found.startswith(".") and len(found) < 120
+    assert file_name("base-2.1_x") == "base-2.1_x"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_a_table_says_what_it_cannot_hold(tmp_path: Path, suffix: str) -> None:
+    path, mark = tmp_path / f"m_d.{suffix}", "\t" if suffix == "tsv" else ","
+    path.write_text(mark.join(["index", "question", "answer", "prediction", "prediction"]) + "\n")
+    with pytest.raises(ValueError, match=r"the columns \['prediction'\] occur twice"):
+        read_rows(path, kind="vlmevalkit")
+    rows = [["index", "question", "answer", "prediction"], ["1", "q", "yes", "no", "yes it is"], ["2", "q", "no", "no"]]
+    path.write_text("".join(mark.join(row) + "\n" for row in rows))
+    found = read_rows(path, kind="vlmevalkit")
+    assert [record.question_id for record in found.records] == ["2"]
+    assert "has 5 cells, but the header names 4 columns" in found.bad[0].reason
+
+
+def xlsx(path: Path, *cells: str) -> Path:
+    """Writes the least that a spreadsheet is: one sheet with text in these cells."""
+    office = "http://schemas.openxmlformats.org"
+    kinds = f"{office}/officeDocument/2006/relationships"
+    rows = "".join(
+        f'<row r="{c.lstrip("ABCDEFX")}"><c r="{c}" t="inlineStr"><is><t>x</t></is></c></row>' for c in cells
+    )
+    members = {
+        "[Content_Types].xml": f'<Types xmlns="{office}/package/2006/content-types"/>',
+        "_rels/.rels": f'<Relationships xmlns="{office}/package/2006/relationships"><Relationship Id="r1" '
+        f'Type="{kinds}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{office}/spreadsheetml/2006/main" xmlns:r="{kinds}"><sheets>'
+        '<sheet name="a" sheetId="1" r:id="r1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{office}/package/2006/relationships"><Relationship '
+        f'Id="r1" Type="{kinds}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+        "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{office}/spreadsheetml/2006/main"><sheetData>{rows}'
+        "</sheetData></worksheet>",
+    }
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+    return path
+
+
+def test_a_spreadsheet_of_two_far_cells_is_refused_before_there_is_room_for_it(tmp_path: Path) -> None:
+    header, _ = vlmevalkit.read_table(xlsx(tmp_path / "m_small.xlsx", "A1"))
+    assert header == ["x"]
+    with pytest.raises(ValueError, match="reach to row 1,048,576 and column 16,384, and 10,000,000 cells are read"):
+        vlmevalkit.read_table(xlsx(tmp_path / "m_far.xlsx", "A1", "XFD1048576"))
+    (tmp_path / "m_cut.xlsx").write_bytes(xlsx(tmp_path / "m_a.xlsx", "A1").read_bytes()[:-30])
+    with pytest.raises(ValueError, match="is not a readable xlsx file"):
+        vlmevalkit.read_table(tmp_path / "m_cut.xlsx")
+
+
+def test_a_question_has_an_option_a_letter(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps(RECORD.to_json() | {"choices": ["x"] * 100_000}) + "\n")
+    found = read_rows(path)
+    assert found.bad[0].field == "choices" and "at most 26 items" in found.bad[0].reason
+
+
+@pytest.mark.parametrize("field", ["logprobs", "token_ids", "ended", "seeds"])
+def test_lists_by_answer_have_a_value_for_each(field: str) -> None:
+    values: dict[str, Any] = {"logprobs": -1.0, "token_ids": [1], "ended": True, "seeds": 3}
+    assert problem(RECORD._replace(**{field: [values[field]]})) is None
+    found = problem(RECORD._replace(**{field: [values[field]] * 2}))
+    assert found == (field, "has 2 values for 1 answers")
+
+
+def test_questions_of_another_text_are_not_paired() -> None:
+    other = [RECORD._replace(question="Is there a fracture?")]
+    with pytest.raises(ValueError, match=r"has the text 'Is there a mass.' in one and 'Is there a fracture.'"):
+        pair([RECORD], other)
+    for text in ("", "is there a  mass?", "Is there a mass? Answer with one word."):
+        assert pair([RECORD], [RECORD._replace(question=text)])
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda path: typed_json.read(path, dict),
+        lambda path: typed_json.read_lines(path, Record),
+        lambda path: list(spreadsheet.read_csv(path)),
+        read_sheet,
+        vlmevalkit.read_table,
+        Cache,
+    ],
+)
+@pytest.mark.parametrize("name", ["pipe.jsonl", "folder.xlsx"])
+def test_pipes_and_folders_are_refused_and_not_waited_for(
+    tmp_path: Path, read: Callable[[Path], object], name: str
+) -> None:
+    path = tmp_path / name
+    path.mkdir() if name.startswith("folder") else os.mkfifo(path)
+    with pytest.raises(ValueError, match=f"{name} is no regular file"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (SHEET.replace("comment", "correct"), r"the columns \['correct'\] occur twice"),
+        (SHEET + 'a,b,c,d,yes,"open\na,b,c,d,no,\n', "line 3: it is not CSV"),
+        (SHEET + "a,b,c,d,yes\n", "line 2: 5 fields, but the header names 6 columns"),
+        (SHEET + "a,b,c,d,yes,x,y\n", "line 2: 7 fields, but the header names 6 columns"),
+        (SHEET + "a,b,c,d,maybe,\n", "line 2: correct='maybe' must be yes, no or empty"),
+        ("a,b\n", "lacks the columns"),
+        ("", "lacks the columns"),
+    ],
+)
+def test_a_sheet_is_read_whole_or_not_at_all(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "sheet.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"sheet\.csv.*{problem}"):
+        read_sheet(path)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_a_sheet_in_another_encoding_is_named(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "sheet.csv").write_bytes((SHEET + "a,b,c,d,yes,für\n").encode(encoding))
+    with pytest.raises(ValueError, match=r"sheet\.csv is not UTF-8 .*Save it as CSV UTF-8"):
+        read_sheet(tmp_path / "sheet.csv")
+
+
+def judged(folder: Path, line: dict[str, Any], **about: Any) -> Path:
+    known = {"model": "m", "prompt": "medm", "scores": [0, 1], "correct_from": 1} | about
+    (folder / "p.judge-x.json").write_text(json.dumps(known))
+    row = {"content": "0" * 16, "state": "judged", "score": 1, "reason": ""} | line
+    (folder / "p.judge-x.jsonl").write_text(json.dumps(row) + "\n")
+    return folder / "p.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("line", "about", "message"),
+    [
+        ({}, {"correct_from": 7}, r"p\.judge-x\.json: field `correct_from` must lie above 0 and not above 1"),
+        ({}, {"correct_from": -1}, "field `correct_from` must lie above 0"),
+        ({}, {"scores": [1, 1, 0]}, "field `scores` must be at least two integers in ascending order"),
+        ({"score": 99}, {}, r"p\.judge-x\.jsonl, line 1: field `score` must be one of \[0, 1\]"),
+        ({"score": -5}, {}, "field `score` must be one of"),
+        ({"content": "abc"}, {}, "line 1: field `content`"),
+    ],
+)
+def test_verdicts_lie_on_the_scale_of_their_judge(
+    tmp_path: Path, line: dict[str, Any], about: dict[str, Any], message: str
+) -> None:
+    assert find_judges(judged(tmp_path, {}))[0].answers["0" * 16].score == 1
+    with pytest.raises(ValueError, match=message):
+        find_judges(judged(tmp_path, line, **about))
+
+
+def test_verdicts_that_are_a_pipe_are_not_no_verdicts(tmp_path: Path) -> None:
+    path = judged(tmp_path, {})
+    (tmp_path / "p.judge-x.jsonl").unlink()
+    os.mkfifo(tmp_path / "p.judge-x.jsonl")
+    with pytest.raises(ValueError, match="is no regular file"):
+        find_judges(path)
+
+
+def test_a_cache_is_read_with_a_byte_order_mark_and_with_counts_that_can_be(tmp_path: Path) -> None:
+    line = {"key": "k", "text": "yes", "finish": "stop", "model": "m", "tokens": 3}
+    path = tmp_path / "cache.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(line).encode() + b"\n")
+    reply = Cache(path).get("k")
+    assert reply is not None and reply.text == "yes"
+    path.write_text(json.dumps(line | {"tokens": -5}) + "\n")
+    with pytest.raises(ValueError, match="line 1: field `tokens` must be greater than or equal to 0"):
+        Cache(path)
+
+
+def test_a_large_table_of_one_cell_needs_little_more_than_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "big.csv"
+    path.write_bytes(HEAD.encode() + b'q,i,q,r,"' + b"x" * (4 << 20) + b'"\n')
+    tracemalloc.start()
+    try:
+        assert len(read_rows(path).records) == 1
+        assert tracemalloc.get_traced_memory()[1] < 60 << 20
+    finally:
+        tracemalloc.stop()
+    assert io.BytesIO(path.read_bytes()).readline() == HEAD.encode()
