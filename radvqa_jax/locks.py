@@ -53,7 +53,7 @@ class Holder(NamedTuple):
         try:
             # A process id is given again; the time that the process started at is not.
             return abs(psutil.Process(self.pid).create_time() - self.started) < CLOCK
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, ValueError, OverflowError):  # the latter two: no process has such a number
             return False
         except psutil.AccessDenied:
             return True
@@ -131,7 +131,8 @@ def _wait_for_silence(folder: Path, *, wait: bool, remedy: str) -> Holder | None
         return left  # on one machine the lock itself is proof
     touched = _touched(folder / HOLDER)
     (folder / LOCK).touch()
-    silent = _touched(folder / LOCK) - touched  # both by the clock of the file system
+    # Both by the clock of the file system; where that one went back, or another one runs ahead, it was silent for 0 s.
+    silent = max(0.0, _touched(folder / LOCK) - touched)
     if silent < SILENCE:
         print(
             f"{folder} was left by {left.text()}; looking for {SILENCE:.0f} s whether it still runs ...",

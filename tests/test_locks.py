@@ -108,6 +108,25 @@ def test_one_that_was_silent_for_long_is_not_waited_for(tmp_path: Path) -> None:
     assert time.monotonic() - began < locks.SILENCE / 4
 
 
+def test_a_clock_that_runs_ahead_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "SILENCE", 0.5)
+    monkeypatch.setattr(locks, "POLL", 0.05)
+    _write_holder(tmp_path)
+    tomorrow = time.time() + 86_400
+    os.utime(tmp_path / locks.HOLDER, (tomorrow, tomorrow))
+    began = time.monotonic()
+    with locks.hold(tmp_path, doing="y"):
+        pass
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("pid", [-1, 0, 2**70])
+def test_a_number_that_no_process_has_is_no_holder(tmp_path: Path, pid: int) -> None:
+    _write_holder(tmp_path, host=locks.socket.gethostname(), pid=pid)
+    with locks.hold(tmp_path, doing="y") as left:
+        assert left is None or left.pid == pid
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": "x"}', "null"])
 def test_a_holder_file_that_is_not_whole_names_nobody(tmp_path: Path, text: str) -> None:
     (tmp_path / locks.HOLDER).write_text(text)

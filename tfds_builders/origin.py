@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tfds_builders.official_files import OfficialFiles
+from tfds_builders.regular_files import is_regular, open_regular
 from tfds_builders.rejects import write_whole
 
 FILE_NAME = "origin.json"
@@ -33,7 +34,7 @@ def describe(
         options: what else decides on the rows.
     """
     suffixes = sorted({_suffix(name) for name in files.used})
-    found = {_hash_name(name): _facts(path) for name, path in files.files.items() if _suffix(name) in suffixes}
+    found = {_hash_name(name): _facts(path) for name, path in _regular(files) if _suffix(name) in suffixes}
     return {
         "prepared": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "kind": kind,
@@ -66,7 +67,7 @@ def say(origin: Mapping[str, Any] | None) -> str:
 
 def differences(origin: Mapping[str, Any], files: OfficialFiles) -> list[str]:
     """Returns how files differ from those that a data set was prepared from; empty if they are the same."""
-    here = {_hash_name(name): (name, path) for name, path in files.files.items() if _suffix(name) in origin["suffixes"]}
+    here = {_hash_name(name): (name, path) for name, path in _regular(files) if _suffix(name) in origin["suffixes"]}
     recorded = origin["files"]
     other = [name for key, (name, path) in here.items() if key in recorded and not _is_same(recorded[key], path)]
     more = [name for key, (name, _) in here.items() if key not in recorded]
@@ -78,6 +79,11 @@ def differences(origin: Mapping[str, Any], files: OfficialFiles) -> list[str]:
 def shared(origin: Mapping[str, Any], files: OfficialFiles) -> bool:
     """Returns whether a folder has a file of the same name as one that a data set was prepared from."""
     return any(_hash_name(name) in origin["files"] for name in files.files)
+
+
+def _regular(files: OfficialFiles) -> list[tuple[str, Path]]:
+    """Returns the files without pipes and devices: nothing is read of those, and they may never end."""
+    return [(name, path) for name, path in files.files.items() if is_regular(path)]
 
 
 def _list(what: str, names: list[str]) -> str:
@@ -100,7 +106,7 @@ def _facts(path: Path) -> dict[str, Any]:
 
 def _digest(path: Path, size: int) -> str:
     """Returns the sha256 of a small file, of a larger one that of its first and last MiB."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if size <= SMALL:
             return hashlib.file_digest(file, "sha256").hexdigest()
         digest = hashlib.sha256(file.read(END))

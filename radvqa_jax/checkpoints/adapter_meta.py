@@ -22,6 +22,8 @@ REMEDY = "Give the adapter.npz that a stage wrote, with its adapter.json beside 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Size = Annotated[int, Field(ge=1, le=2**31)]
 Pattern = Annotated[str, Field(max_length=1000)]
+Alpha = Annotated[float, Field(gt=0, le=1e6)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
 
 
 class BaseUse(NamedTuple):
@@ -51,8 +53,8 @@ class AdapterMeta(NamedTuple):
 
 class _Lora(NamedTuple):
     rank: Annotated[int, Field(ge=0, le=2**16)]
-    alpha: Annotated[float, Field(gt=0, le=1e6)]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
+    alpha: Alpha
+    dropout: Dropout
     rslora: bool
     targets: Annotated[list[tuple[Pattern, Literal["lora", "none"]]], Field(max_length=1000)]
 

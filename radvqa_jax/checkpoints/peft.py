@@ -24,10 +24,10 @@ from radvqa_jax.checkpoints.adapter import LORA_A, LORA_B
 from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
 from radvqa_jax.checkpoints.huggingface import LAYERS, STACKED, Place
 from radvqa_jax.checkpoints.npz import FLOATS, PathLike, count_nonfinite
-from radvqa_jax.checkpoints.peft_config import MERGE, check_config, target_modules
+from radvqa_jax.checkpoints.peft_config import MERGE, PeftScale, check_config, target_modules
 from radvqa_jax.checkpoints.safetensors_files import SafetensorsReader, Tensor, write_file
 from radvqa_jax.config import LoraConfig
-from radvqa_jax.trees import Flat
+from radvqa_jax.trees import Flat, compile_pattern
 
 CONFIG, MODEL = "adapter_config.json", "adapter_model.safetensors"
 WRAPPED = "base_model.model."  # PEFT's own wrapper around the model
@@ -67,23 +67,22 @@ def load_peft(folder: PathLike, weights: Mapping[str, Any], *, own: bool = False
     folder = Path(folder).expanduser()
     config = files.read_json(folder / CONFIG)
     where = folder / CONFIG
-    check_config(config, where=where, projector=own)
+    scaling = check_config(config, where=where, projector=own)
     if not (folder / MODEL).is_file():
         pickled = (
             " adapter_model.bin is a pickle and is never read." if (folder / "adapter_model.bin").is_file() else ""
         )
         raise FileNotFoundError(f"{folder} holds no {MODEL}.{pickled} {REMEDY}")
     with SafetensorsReader(folder / MODEL, remedy=REMEDY) as reader:
-        whole, modules = _read_modules(reader, config, where=folder, projector=own)
+        whole, modules = _read_modules(reader, scaling, where=folder, projector=own)
     rank = max((module.a.shape[0] for module in modules.values()), default=0)
     scale = Counter(module.scale for module in modules.values()).most_common(1)[0][0] if modules else 1.0
-    rslora = bool(config.get("use_rslora"))
     leaves = _assemble(modules, weights, rank=rank, scale=scale, where=folder)
     lora = LoraConfig(
         rank=rank,
-        alpha=scale * (math.sqrt(rank) if rslora else rank) if rank else LoraConfig().alpha,
-        dropout=float(config.get("lora_dropout") or 0.0),
-        rslora=rslora,
+        alpha=scale * (math.sqrt(rank) if scaling.use_rslora else rank) if rank else LoraConfig().alpha,
+        dropout=scaling.lora_dropout,
+        rslora=scaling.use_rslora,
         targets=_rules(sorted({name.removesuffix(LORA_A) for name in leaves if name.endswith(LORA_A)}), weights),
     )
     base = str(config.get("base_model_name_or_path") or "an unnamed base")
@@ -167,7 +166,7 @@ def _split(place: Place, a: np.ndarray, b: np.ndarray) -> Iterator[tuple[str, di
 
 
 def _read_modules(
-    reader: SafetensorsReader, config: Mapping[str, Any], *, where: Path, projector: bool
+    reader: SafetensorsReader, scaling: PeftScale, *, where: Path, projector: bool
 ) -> tuple[Flat, dict[str, _Module]]:
     """Returns (trained projector, {canonical name of a weight: its factors})."""
     factors: dict[str, dict[str, np.ndarray]] = {}
@@ -185,7 +184,7 @@ def _read_modules(
             whole[leaf] = huggingface.from_tensor(huggingface.places([leaf])[leaf], array, {})
         else:
             raise ValueError(f"{where} holds {name}, which is no LoRA factor of a linear weight. {MERGE}")
-    return whole, {name: _module(name, pair, config, where=where) for name, pair in factors.items()}
+    return whole, {name: _module(name, pair, scaling, where=where) for name, pair in factors.items()}
 
 
 def _to_float32(reader: SafetensorsReader, name: str) -> np.ndarray:
@@ -197,26 +196,27 @@ def _to_float32(reader: SafetensorsReader, name: str) -> np.ndarray:
     return array.astype(np.float32)
 
 
-def _module(name: str, pair: Mapping[str, np.ndarray], config: Mapping[str, Any], *, where: Path) -> _Module:
+def _module(name: str, pair: Mapping[str, np.ndarray], scaling: PeftScale, *, where: Path) -> _Module:
     if set(pair) != {"A", "B"}:
         raise ValueError(f"{where} holds only lora_{''.join(pair)} of {name}. {REMEDY}")
     a, b = pair["A"], pair["B"]
-    rank = int(_by_pattern(config.get("rank_pattern"), name, config["r"]))
+    rank = _by_pattern(scaling.rank_pattern, name, scaling.r, what=f"{where / CONFIG}, rank_pattern")
     if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1] or a.shape[0] != rank:
         raise ValueError(
             f"{where}: the factors of {name} are {a.shape} and {b.shape}, but adapter_config.json gives rank {rank}: "
             f"A must be [rank, in] and B [out, rank]. {REMEDY}"
         )
-    alpha = float(_by_pattern(config.get("alpha_pattern"), name, config.get("lora_alpha", 8)))
-    return _Module(a, b, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank))
+    alpha = _by_pattern(scaling.alpha_pattern, name, scaling.lora_alpha, what=f"{where / CONFIG}, alpha_pattern")
+    return _Module(a, b, alpha / (math.sqrt(rank) if scaling.use_rslora else rank))
 
 
-def _by_pattern(patterns: Mapping[str, Any] | None, name: str, default: Any) -> Any:
+def _by_pattern(patterns: Mapping[str, Any], name: str, default: Any, *, what: str) -> Any:
     """Returns the value of the first pattern that ends the module's name, whichever version's name that is."""
     module = name.removesuffix(".weight")
     aliases = {module, huggingface.hub_name(module), huggingface.module_name(module), f"model.{module}"}
-    for pattern, value in (patterns or {}).items():
-        if any(re.fullmatch(rf"(.*\.)?({pattern})", alias) for alias in aliases):
+    for pattern, value in patterns.items():
+        compiled = compile_pattern(rf"(?:.*\.)?(?:{pattern})", what)
+        if any(compiled.fullmatch(alias) for alias in aliases):
             return value
     return default
 

@@ -3,7 +3,14 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field
+
+from radvqa_jax import typed_json
+from radvqa_jax.checkpoints.adapter_meta import Alpha, Dropout, Pattern
+
+Rank = Annotated[int, Field(ge=1, le=2**16)]
 
 MERGE = "Merge the adapter into its base with PEFT (merge_and_unload) and give the merged folder as model.checkpoint."
 
@@ -39,13 +46,28 @@ _REFUSED = {
 _MOVES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
-def check_config(config: Any, *, where: Path, projector: bool = False) -> None:
-    """Raises ValueError that names every setting which this project has no equal for, with the reason.
+class PeftScale(NamedTuple):
+    """What decides how far the factors change the base, by PEFT's names."""
+
+    r: Rank
+    lora_alpha: Alpha = 8
+    lora_dropout: Dropout = 0.0
+    use_rslora: bool = False
+    rank_pattern: Annotated[dict[Pattern, Rank], Field(max_length=1000)] = {}  # noqa: RUF012 never mutated
+    alpha_pattern: Annotated[dict[Pattern, Alpha], Field(max_length=1000)] = {}  # noqa: RUF012 never mutated
+
+
+def check_config(config: Any, *, where: Path, projector: bool = False) -> PeftScale:
+    """Returns what is used of the file; a null counts as absent.
 
     Args:
         config: the parsed file.
         where: the file, named in errors.
         projector: accept a projector that was trained whole.
+
+    Raises:
+        ValueError: naming every setting which this project has no equal for, with the reason; or the field, if a value
+            has another type or is out of its range.
     """
     if not isinstance(config, Mapping) or (config.get("peft_type") == "LORA" and "r" not in config):
         raise ValueError(f"{where} is no adapter_config.json of a LoRA: it must be an object with `peft_type` and `r`.")
@@ -67,9 +89,8 @@ def check_config(config: Any, *, where: Path, projector: bool = False) -> None:
             reasons.append(f"{key}={value!r}: this setting is not known here")
     if reasons:
         raise ValueError(f"{where} cannot be translated:\n  " + "\n  ".join(reasons) + f"\n{MERGE}")
-    for key in ("r", "lora_alpha"):
-        if not isinstance(config.get(key, 8), int | float) or config.get(key, 8) <= 0:
-            raise ValueError(f"{where}: {key}={config.get(key)!r} must be above 0.")
+    used = {key: config[key] for key in PeftScale._fields if config.get(key) is not None}
+    return typed_json.check(used, PeftScale, where=str(where))
 
 
 def target_modules(modules: list[str]) -> str | list[str]:

@@ -59,8 +59,10 @@ class Dicom(NamedTuple):
 @contextlib.contextmanager
 def _quiet(what: str) -> Iterator[None]:
     """Keeps pydicom's warnings, log and errors to itself: they hold values of the file, and so names of patients."""
+    # Its parts log under names of their own; what they say comes through here on its way out.
     logger = logging.getLogger("pydicom")
-    silent, logger.disabled = logger.disabled, True
+    handlers, propagate = logger.handlers, logger.propagate
+    logger.handlers, logger.propagate = [logging.NullHandler()], False
     try:
         with warnings.catch_warnings(), load_pydicom().config.disable_value_validation():
             warnings.simplefilter("ignore")
@@ -70,7 +72,7 @@ def _quiet(what: str) -> Iterator[None]:
     except Exception as error:
         raise Refused(f"The DICOM file's {what} cannot be read ({type(error).__name__}).") from None
     finally:
-        logger.disabled = silent
+        logger.handlers, logger.propagate = handlers, propagate
 
 
 def capped_age(age: str) -> str:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from radvqa_jax import files
+from radvqa_jax import files, typed_json
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.checkpoints.adapter import LORA_A
 from radvqa_jax.checkpoints.npz import write_npz
@@ -26,6 +26,7 @@ from radvqa_jax.models.variants import Variant
 from radvqa_jax.trees import Flat
 
 NPZ, CARD, RECORD = "model.npz", "README.md", "export.json"
+MANIFEST = ".radvqa_files.json"  # the names of what an export wrote: nothing else is ever replaced
 MERGE_INSTEAD = "Merge it instead: export.format=huggingface or big_vision."
 
 
@@ -80,13 +81,24 @@ def export_model(source: Source, folder: Path, *, config: ExportConfig, card: Ca
 
 @contextlib.contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """Gives a folder to write into, which takes the place of `folder` if the block ends without an error."""
+    """Gives a folder to write into, which takes the place of `folder` if the block ends without an error.
+
+    Raises:
+        ValueError: if there is something in its place that is no earlier export; nothing of it is touched.
+    """
+    folder = folder.expanduser().resolve()
+    if not folder.name:
+        raise ValueError(f"{folder} cannot be replaced by an export. Give a folder of its own.")
     part, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("part", "old"))
+    if old.exists() and not folder.exists():
+        old.rename(folder)  # a run was killed between the two renames below
+    _check_replaceable(folder)
     for leftover in (part, old):
         shutil.rmtree(leftover, ignore_errors=True)
     part.mkdir(parents=True)
     try:
         yield part
+        files.write_json(part / MANIFEST, sorted(path.name for path in part.iterdir()))
         if folder.exists():
             folder.rename(old)
         part.rename(folder)
@@ -96,6 +108,23 @@ def replacing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Raises ValueError if a path holds anything but an earlier export, as its list of files says."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is a file, and an export is a folder. Give another place, or remove it.")
+    found = {path.name for path in folder.iterdir()}
+    if not found:
+        return
+    listed = typed_json.read(folder / MANIFEST, list[str]) if MANIFEST in found else []
+    if other := sorted(found - {*listed, MANIFEST}):
+        raise ValueError(
+            f"{folder} holds {', '.join(other[:3])}{', …' if len(other) > 3 else ''}, which no earlier export put "
+            "there, and an export would take its place. Give another folder, or remove it."
+        )
 
 
 def _answer(source: Source, rows: verify.Rows, trained: Mapping[str, Any], lora: lora_lib.Lora | None) -> np.ndarray:

@@ -6,8 +6,11 @@ embeddings) is refused by name rather than ignored.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
+from pydantic import Field
+
+from radvqa_jax import typed_json
 from radvqa_jax.models.variants import VARIANTS, GemmaConfig, SiglipConfig, Variant
 
 ROW_MULTIPLE = 64  # the Hub's files pad the vocabulary to a multiple of it, after a row for `<image>`
@@ -51,6 +54,44 @@ _TEXT_DEFAULTS = {
 _GELU = ("gelu_pytorch_tanh", "gelu_fast", "gelu")  # `gelu` in an old Gemma config means the tanh form, too
 
 
+Size = Annotated[int, Field(ge=1, le=2**24)]
+Cap = Annotated[float, Field(ge=0, le=1e6)] | None
+
+
+class _VisionSizes(NamedTuple):
+    """The fields of vision_config that say how large the model is."""
+
+    hidden_size: Size
+    intermediate_size: Size
+    num_hidden_layers: Size
+    num_attention_heads: Size
+    image_size: Size
+    patch_size: Size
+
+
+class _TextSizes(NamedTuple):
+    """The fields of text_config that say how large the model is; the last three of Gemma 2."""
+
+    vocab_size: Size
+    hidden_size: Size
+    intermediate_size: Size
+    num_hidden_layers: Size
+    num_attention_heads: Size
+    num_key_value_heads: Size
+    head_dim: Size
+    query_pre_attn_scalar: Annotated[float, Field(gt=0, le=1e6)] = 256
+    attn_logit_softcapping: Cap = None
+    final_logit_softcapping: Cap = None
+
+
+def _section(config: Mapping[str, Any], name: str, what: str) -> dict[str, Any]:
+    """Returns an object of config.json, empty if it is absent or null."""
+    found = config.get(name) or {}
+    if not isinstance(found, dict):
+        raise ValueError(f"{what}: {name} must be a JSON object; got {str(found)[:80]!r}.")
+    return found
+
+
 def variant_of(config: Mapping[str, Any], *, what: str) -> Variant:
     """Returns the model that a config.json describes: a released one if it is one, with its own vocabulary.
 
@@ -66,11 +107,14 @@ def variant_of(config: Mapping[str, Any], *, what: str) -> Variant:
             f"{what} has model_type={config.get('model_type')!r}, and this project has 'paligemma' (1 and 2). Give a "
             "PaliGemma folder."
         )
-    text, vision = dict(config.get("text_config") or {}), dict(config.get("vision_config") or {})
+    text, vision = (_section(config, name, what) for name in ("text_config", "vision_config"))
     kind = text.get("model_type", "gemma")
-    if kind not in _TEXT_DEFAULTS:
+    if not isinstance(kind, str) or kind not in _TEXT_DEFAULTS:
         raise ValueError(f"{what}: text_config.model_type={kind!r} must be 'gemma' or 'gemma2'.")
     text, vision = _TEXT_DEFAULTS[kind] | _given(text), _VISION_DEFAULTS | _given(vision)
+    for name, values, sizes in (("text_config", text, _TextSizes), ("vision_config", vision, _VisionSizes)):
+        used = {key: values[key] for key in sizes._fields if key in values}
+        typed_json.check(used, sizes, where=f"{what}, {name}")
     _refuse_other_models(config, text, vision, what=what)
     img = SiglipConfig(
         width=vision["hidden_size"],
@@ -223,7 +267,7 @@ def _own_rows(config: Mapping[str, Any], rows: int) -> int:
 def _refuse_other_models(
     config: Mapping[str, Any], text: Mapping[str, Any], vision: Mapping[str, Any], *, what: str
 ) -> None:
-    rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
+    rope = _section({"rope": text.get("rope_parameters") or text.get("rope_scaling")}, "rope", f"{what}, text_config")
     activation = text.get("hidden_activation") or text.get("hidden_act") or _GELU[0]
     checks: list[tuple[str, Any, tuple[Any, ...]]] = [
         ("text_config.hidden_activation", activation, _GELU),

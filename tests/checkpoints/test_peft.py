@@ -1,5 +1,7 @@
 """PEFT folders: both ways exact, differing ranks and scales translated, and what has no equal refused by name."""
 
+import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,7 +61,7 @@ def write(folder: Path, tensors: dict[str, np.ndarray], **config: Any) -> Path:
     folder.mkdir()
     save_file(tensors, folder / "adapter_model.safetensors")
     plain = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "base_model_name_or_path": "base", **AS_PEFT_SAVES}
-    files.write_json(folder / "adapter_config.json", plain | config)
+    (folder / "adapter_config.json").write_text(json.dumps(plain | config))  # others write NaN, too
     return folder
 
 
@@ -179,7 +181,25 @@ def test_modules_left_out_of_a_stacked_weight_add_nothing(tmp_path: Path) -> Non
         ({"init_lora_weights": "pissa_niter_4"}, "this initialisation changes the base"),
         ({"a_setting_of_2031": 3}, "a_setting_of_2031=3: this setting is not known here"),
         ({"peft_type": "IA3"}, "peft_type='IA3'; only LORA"),
-        ({"r": 0}, "r=0 must be above 0"),
+        ({"r": 0}, "field `r` must be greater than or equal to 1; got 0"),
+        ({"r": True}, "field `r` must be an integer"),
+        ({"lora_alpha": float("nan")}, "field `lora_alpha` must be a finite number"),
+        ({"lora_alpha": float("inf")}, "field `lora_alpha` must be a finite number"),
+        ({"lora_alpha": True}, "field `lora_alpha` must be a number"),
+        ({"lora_alpha": 1e30}, "field `lora_alpha` must be less than or equal to 1000000"),
+        ({"alpha_pattern": {"q_proj": "16"}}, r"field `alpha_pattern.q_proj` must be a number"),
+        ({"alpha_pattern": {"q_proj": -5}}, r"field `alpha_pattern.q_proj` must be greater than 0"),
+        ({"alpha_pattern": {"q_proj": None}}, r"field `alpha_pattern.q_proj` must be a number"),
+        ({"alpha_pattern": ["q_proj"]}, r"field `alpha_pattern` must be a JSON object"),
+        ({"alpha_pattern": "q_proj"}, r"field `alpha_pattern` must be a JSON object"),
+        ({"alpha_pattern": {"(": 4}}, r"adapter_config\.json, alpha_pattern: .*is not a regular expression"),
+        ({"rank_pattern": {"q_proj": 2.7}}, r"field `rank_pattern.q_proj` must be an integer"),
+        ({"rank_pattern": {"q_proj": float("inf")}}, r"field `rank_pattern.q_proj`"),
+        ({"use_rslora": "no"}, "field `use_rslora` must be true or false"),
+        ({"use_rslora": 1}, "field `use_rslora` must be true or false"),
+        ({"lora_dropout": 5.0}, "field `lora_dropout` must be less than 1"),
+        ({"lora_dropout": "much"}, "field `lora_dropout` must be a number"),
+        ({"lora_dropout": [0.1]}, "field `lora_dropout` must be a number"),
         ({"r": 3}, "gives rank 3"),
     ],
 )
@@ -187,6 +207,19 @@ def test_what_has_no_equal_is_refused_by_name(tmp_path: Path, config: dict[str, 
     folder = write(tmp_path / "p", pair(QUERY.format(0), 2), **config)
     with pytest.raises(ValueError, match=why):
         load_any_adapter(folder, SHAPES)
+
+
+def test_a_pattern_of_a_folder_from_elsewhere_cannot_hang(tmp_path: Path) -> None:
+    folder = write(tmp_path / "p", pair(QUERY.format(0), 2), rank_pattern={"(([a-z_.0-9]+)+)+!": 4})
+    start = time.process_time()
+    assert load_peft(folder, SHAPES)[1].lora.rank == 2
+    assert time.process_time() - start < 2
+
+
+def test_a_null_is_what_is_absent(tmp_path: Path) -> None:
+    nothing = dict.fromkeys(("rank_pattern", "alpha_pattern", "lora_dropout", "use_rslora"))
+    folder = write(tmp_path / "p", pair(QUERY.format(0), 2), **nothing)
+    assert load_peft(folder, SHAPES)[1].lora.dropout == 0
 
 
 def test_what_does_not_fit_is_listed(tmp_path: Path) -> None:

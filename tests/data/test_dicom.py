@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from radvqa_jax.data import dicom_guard
 from radvqa_jax.data.dicom import ALLOWED, capped_age, is_dicom, read_dicom
@@ -285,6 +286,18 @@ def test_compression_is_not_blamed_where_there_is_none() -> None:
     with pytest.raises(ValueError) as raised:
         read_dicom(broken(ct()))
     assert str(raised.value) == "The DICOM file's pixels (Explicit VR Little Endian) cannot be read (ValueError)."
+
+
+def test_what_decoders_log_is_kept_to_itself(caplog: pytest.LogCaptureFixture) -> None:
+    """A frame of another size than the header's: pydicom logs it with a traceback, under its decoder's own name."""
+    frame = io.BytesIO()
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(frame, "JPEG")
+    data = as_syntax("1.2.840.10008.1.2.4.50", frame.getvalue(), BitsAllocated=8, BitsStored=8, HighBit=7)
+    with caplog.at_level(logging.DEBUG), pytest.raises(ValueError, match="cannot be read"):
+        read_dicom(data)
+    assert not caplog.records
+    logging.getLogger("pydicom.pixels").error("heard")
+    assert [record.message for record in caplog.records] == ["heard"]
 
 
 def test_a_transfer_syntax_of_ones_own_is_not_repeated() -> None:

@@ -234,6 +234,12 @@ def test_a_pointer_of_git_lfs_stops_the_build(config: Callable[..., DataConfig],
         prepare("vqa_rad", data=config())
 
 
+def test_a_named_pipe_among_the_files_is_not_waited_for(config: Callable[..., DataConfig], files: Path) -> None:
+    os.mkfifo(files / "VQA_RAD Image Folder/spare.jpg")
+    assert "6 files" in prepare("vqa_rad", data=config())["origin"]
+    assert prepare("vqa_rad", data=config())["origin"].startswith("already prepared")
+
+
 def test_twelve_bits_are_warned_of_and_a_bit_depth_mends_it(config: Callable[..., DataConfig], files: Path) -> None:
     levels = np.arange(64, dtype=np.uint16).reshape(8, 8) * 65
     (files / "VQA_RAD Image Folder/synpic1.jpg").write_bytes(encode(Image.fromarray(levels), "PNG"))

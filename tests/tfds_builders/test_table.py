@@ -228,6 +228,75 @@ def test_ids_are_hidden_with_a_key_that_stays(folder: Path, tmp_path: Path) -> N
     assert all_rows(build(folder, tmp_path / "elsewhere", hash_ids=True))[0]["case_id"] != row["case_id"]
 
 
+def parquet(folder: Path, **columns: Any) -> Path:
+    whole = {"image": ["images/a.png"] * 2, "question": ["What?"] * 2, "answer": ["x", "y"]} | columns
+    pq.write_table(pa.table(whole), folder / "t.parquet", compression="zstd")
+    return folder / "t.parquet"
+
+
+def test_a_text_that_many_rows_of_a_parquet_file_repeat_cannot_fill_the_memory(folder: Path, tmp_path: Path) -> None:
+    rows = 400
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * (3 << 20)]))
+    same = {name: [value] * rows for name, value in ROW.items()}
+    assert parquet(folder, **same, note=text).stat().st_size < 20_000
+    with pytest.raises(ValueError, match=r"t\.parquet would have 1,258,\d+,\d+ bytes of text in one group of rows"):
+        build(folder, tmp_path / "data")
+
+
+def test_values_that_parquet_cannot_give_are_a_message(folder: Path, tmp_path: Path) -> None:
+    parquet(folder, when=pa.array([10**15, 0], pa.timestamp("ms")))
+    with pytest.raises(ValueError, match=r"t\.parquet is not a Parquet file that can be read.*Get it again"):
+        build(folder, tmp_path / "data")
+    path = parquet(folder, note=["some text", "another one"])
+    data = bytearray(path.read_bytes())
+    data[4:40] = bytes(36)
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"t\.parquet is not a Parquet file that can be read"):
+        build(folder, tmp_path / "again")
+
+
+def test_a_column_of_a_parquet_file_comes_once(folder: Path) -> None:
+    column = pa.array(["x"])
+    table = pa.Table.from_arrays([column] * 4, names=["image", "question", "answer", "answer"])
+    pq.write_table(table, folder / "t.parquet")
+    with pytest.raises(ValueError, match=r"t\.parquet: the columns \['answer'\] come twice"):
+        table_config(folder, name="own")
+
+
+@pytest.mark.parametrize("text", ["", "00", "z" * 64, "a" * 63, "\n", "ab" * 33])
+def test_a_key_that_is_cut_or_guessed_hides_nothing_and_is_refused(folder: Path, tmp_path: Path, text: str) -> None:
+    write_csv(folder / "t.csv", [ROW | {"case_id": "Doe, Jane", "split": "train"}])
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/.radvqa_id_key").write_text(text)
+    with pytest.raises(ValueError, match=r"\.radvqa_id_key must hold the key of hashed ids, 64 hexadecimal digits"):
+        build(folder, tmp_path / "data", hash_ids=True)
+
+
+def test_a_key_is_there_whole_or_not_at_all(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_csv(folder / "t.csv", [ROW | {"case_id": "Doe, Jane", "split": "train"}])
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="disk is full"):
+        patched.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk is full")))
+        build(folder, tmp_path / "data", hash_ids=True)
+    assert not list((tmp_path / "data").glob(".radvqa_id_key*"))
+    assert len(all_rows(build(folder, tmp_path / "data", hash_ids=True))) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image,question,answer\rimages/a.png,What?,x\r", "line ends of old Macs"),
+        ('image,"question,answer\nimages/a.png,What?,x\n', "no column 'question'|cannot be read"),
+        ("image,question,answer," + "x" * 300_000 + "\n", "its first line has 300,022 characters, more than 200,000"),
+        (",".join(f"c{n}" for n in range(1001)) + "\n", "more than 1,000 columns"),
+    ],
+    ids=["Mac", "quote", "long", "wide"],
+)
+def test_a_head_that_cannot_be_read_is_an_error(folder: Path, text: str, message: str) -> None:
+    (folder / "t.csv").write_bytes(text.encode())
+    with pytest.raises(ValueError, match=message):
+        table_config(folder, name="own")
+
+
 @pytest.mark.parametrize(
     ("head", "mapped", "message"),
     [

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tfds_builders.choices import settle
 from tfds_builders.features import YES_NO, common_row, is_yes_no
 from tfds_builders.images import read_image
 from tfds_builders.official_files import OfficialFiles
+from tfds_builders.regular_files import read_regular
 from tfds_builders.rejects import Rejects, RowRejects, write_whole
 from tfds_builders.table.columns import Columns, cell_text, language_of, split_name
 from tfds_builders.table.splits import divide, groups
@@ -148,15 +150,32 @@ class Hide:
 
 
 def _id_key(root: Path) -> bytes:
-    """Returns the key in <data_dir>/.radvqa_id_key, made once and readable by its owner alone."""
+    """Returns the key in <data_dir>/.radvqa_id_key, made once, whole, and readable by its owner alone.
+
+    Raises:
+        ValueError: if the file holds anything but 64 hexadecimal digits: anyone could compute the ids of a short key.
+    """
     path = root / KEY_FILE
     root.mkdir(parents=True, exist_ok=True)
-    try:
-        with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
-    except FileExistsError:
-        pass  # made by an earlier build: the same ids again
-    return bytes.fromhex(path.read_text().strip())
+    if not path.exists():
+        new = root / f"{KEY_FILE}.{secrets.token_hex(4)}"
+        try:
+            with open(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+                file.write(secrets.token_hex(32))
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(new, path)  # unlike a rename, never replaces the key of a build at the same time
+        except FileExistsError:
+            pass  # made by another build meanwhile: its ids are the ones
+        finally:
+            new.unlink(missing_ok=True)
+    key = read_regular(path).decode("ascii", "replace").strip()
+    if not re.fullmatch(r"[0-9a-f]{64}", key):
+        raise ValueError(
+            f"{path} must hold the key of hashed ids, 64 hexadecimal digits. Restore it from a copy; or remove it and "
+            "prepare every table with data.hash_ids anew (data.rebuild=True), whose ids then change."
+        )
+    return bytes.fromhex(key)
 
 
 def _read(reading: Reading, table: Table, columns: Columns, config: TableConfig, hide: Hide) -> dict[str, Any]:

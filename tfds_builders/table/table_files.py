@@ -10,13 +10,20 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tfds_builders.archive_rules import MAX_MEMBER
 from tfds_builders.official_files import OfficialFiles
 from tfds_builders.table.columns import split_name
 
 KINDS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 DELIMITERS = ",;\t"
+MOST_COLUMNS = 1000  # each becomes a feature of the prepared data set
+MOST_HEAD = 200_000  # characters
+NAMES = "The first line names the columns."
+# What pyarrow raises for a damaged file and for values that Python has none for, such as a year after 9999.
+UNREADABLE = (pa.ArrowException, OSError, OverflowError)
 # Files that lie beside a table and are none: a download's description, the index of a Parquet data set.
 NOT_TABLES = re.compile(r"(dataset_infos?|state|package(-lock)?|croissant|_common_metadata|_metadata)\.(json|parquet)")
 
@@ -65,6 +72,8 @@ def find_table(files: OfficialFiles, *, named: str = "") -> Table:
     head: dict[str, None] = {}
     for name in tables:
         head |= dict.fromkeys(_head(files, name))
+        if len(head) > MOST_COLUMNS:
+            raise ValueError(f"{name}: the table has more than {MOST_COLUMNS:,} columns. Remove what nobody needs.")
     return Table(tables, list(head))
 
 
@@ -100,7 +109,10 @@ def _some(names: Sequence[str]) -> str:
 def _head(files: OfficialFiles, name: str) -> list[str]:
     suffix = PurePosixPath(name).suffix.casefold()
     if suffix == ".parquet":
-        return list(_parquet(files, name).schema_arrow.names)
+        head = list(_parquet(files, name).schema_arrow.names)
+        if twice := sorted({column for column in head if head.count(column) > 1}):
+            raise ValueError(f"{name}: the columns {twice} come twice. Rename one.")
+        return head
     if suffix in (".csv", ".tsv"):
         return _csv_head(files.read_text(name), name)[0]
     return list(dict.fromkeys(key for cells, _ in _READERS[suffix](files, name) for key in cells))
@@ -108,8 +120,15 @@ def _head(files: OfficialFiles, name: str) -> list[str]:
 
 def _csv_head(text: str, name: str) -> tuple[list[str], str]:
     """Returns (the names of the columns, the delimiter): the one of , ; and tab that gives the most columns."""
-    first = text.split("\n", 1)[0]
-    found = {mark: next(csv.reader([first], delimiter=mark), []) for mark in DELIMITERS}
+    first = text.split("\n", 1)[0].rstrip("\r")
+    if "\r" in first:
+        raise ValueError(f"{name} has line ends of old Macs (CR alone). Save it with the usual ones.")
+    if len(first) > MOST_HEAD:
+        raise ValueError(f"{name}: its first line has {len(first):,} characters, more than {MOST_HEAD:,}. {NAMES}")
+    try:
+        found = {mark: next(csv.reader([first], delimiter=mark), []) for mark in DELIMITERS}
+    except csv.Error as error:
+        raise ValueError(f"{name}: its first line cannot be read ({error}). {NAMES}") from error
     mark = "\t" if name.casefold().endswith(".tsv") else max(found, key=lambda one: len(found[one]))
     head = [column.strip() for column in found[mark]]
     if twice := sorted({column for column in head if head.count(column) > 1}):
@@ -165,10 +184,40 @@ def _read_json(files: OfficialFiles, name: str) -> Iterator[tuple[dict[str, Any]
 def _parquet(files: OfficialFiles, name: str) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(files.open(name))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(
-            f"{files.what}: {name} is not a Parquet file that can be read: {error}. Get it again."
-        ) from error
+    except UNREADABLE as error:
+        raise _damaged(files, name, error) from error
+
+
+def _damaged(files: OfficialFiles, name: str, error: Exception) -> ValueError:
+    return ValueError(f"{files.what}: {name} is not a Parquet file that can be read: {error}. Get it again.")
+
+
+def _parquet_rows(files: OfficialFiles, name: str, group: int, columns: list[str]) -> list[dict[str, Any]]:
+    """Returns the rows of one group without its images.
+
+    Raises:
+        ValueError: if a value cannot be read, or they have more than MAX_MEMBER bytes: one long text that many rows
+            repeat is stored once.
+    """
+    try:
+        table = pq.ParquetFile(files.open(name), read_dictionary=columns).read_row_group(group, columns=columns)
+        size = sum(_decoded_bytes(chunk) for column in table.columns for chunk in column.chunks)
+        if size > MAX_MEMBER:
+            raise ValueError(
+                f"{files.what}: {name} would have {size:,} bytes of text in one group of rows, more than "
+                f"{MAX_MEMBER:,}. Write it with smaller groups of rows, or without what nobody needs."
+            )
+        return table.to_pylist()
+    except UNREADABLE as error:
+        raise _damaged(files, name, error) from error
+
+
+def _decoded_bytes(chunk: pa.Array) -> int:
+    """Returns the bytes of values, those of a dictionary as often as they come."""
+    if not pa.types.is_dictionary(chunk.type):
+        return chunk.nbytes
+    lengths = pc.binary_length(chunk.dictionary)
+    return int(pc.sum(lengths.take(chunk.indices)).as_py() or 0)
 
 
 class Embedded(str):
@@ -199,7 +248,7 @@ def _read_parquet(files: OfficialFiles, name: str) -> Iterator[tuple[dict[str, A
     for group in range(file.num_row_groups):
         count = file.metadata.row_group(group).num_rows
         # Without images, so that no more than their places is in memory.
-        rows = file.read_row_group(group, columns=texts).to_pylist() if texts else [{}] * count
+        rows = _parquet_rows(files, name, group, texts) if texts else [{}] * count
         for number, cells in enumerate(rows):
             yield cells | {column: Embedded(f"{name}#{column}#{group}#{number}") for column in images}, ""
 
@@ -289,7 +338,10 @@ class TableFiles(OfficialFiles):
         return data
 
     def _read_group(self, name: str, column: str, group: int) -> pa.ChunkedArray:
-        return _parquet(self, name).read_row_group(group, columns=[column]).column(column)
+        try:
+            return _parquet(self, name).read_row_group(group, columns=[column]).column(column)
+        except UNREADABLE as error:
+            raise _damaged(self, name, error) from error
 
 
 def under(folder: Path) -> OfficialFiles:

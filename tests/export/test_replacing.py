@@ -1,0 +1,63 @@
+"""What an export may take the place of: nothing but an earlier export, and never before the new one is whole."""
+
+from pathlib import Path
+
+import pytest
+
+from radvqa_jax.export.export import replacing
+
+
+def write(folder: Path, text: str) -> None:
+    with replacing(folder) as part:
+        (part / "model.txt").write_text(text)
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("extra", ["mine.txt", "export.json", ".git"])
+def test_a_folder_with_anything_else_is_left_alone(tmp_path: Path, extra: str) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / extra).write_text("keep")
+    with pytest.raises(ValueError, match=f"out holds {extra}, which no earlier export put there"):
+        write(folder, "new")
+    assert names(folder) == {extra} and names(tmp_path) == {"out"}
+
+
+def test_an_earlier_export_is_replaced_unless_something_was_added(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    write(folder, "first")
+    write(folder, "second")
+    assert (folder / "model.txt").read_text() == "second" and names(tmp_path) == {"out"}
+    (folder / "notes.md").write_text("keep")
+    with pytest.raises(ValueError, match="out holds notes"):
+        write(folder, "third")
+    assert (folder / "model.txt").read_text() == "second" and (folder / "notes.md").read_text() == "keep"
+
+
+def test_a_file_and_the_folder_one_stands_in_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").write_text("keep")
+    with pytest.raises(ValueError, match="out is a file, and an export is a folder"):
+        write(tmp_path / "out", "new")
+    assert (tmp_path / "out").read_text() == "keep"
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="holds out, which no earlier export"):
+        write(Path(), "new")
+    with pytest.raises(ValueError, match="cannot be replaced by an export"):
+        write(Path("/"), "new")
+
+
+def test_what_a_kill_left_between_two_renames_is_put_back_first(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    write(folder, "good")
+    folder.rename(tmp_path / ".out.old")
+    with pytest.raises(OSError, match="disk is full"), replacing(folder) as part:
+        (part / "model.txt").write_text("half")
+        raise OSError("disk is full")
+    assert (folder / "model.txt").read_text() == "good" and names(tmp_path) == {"out"}
+    folder.rename(tmp_path / ".out.old")
+    write(folder, "better")
+    assert (folder / "model.txt").read_text() == "better" and names(tmp_path) == {"out"}
