@@ -118,7 +118,13 @@ setup(
     license="Apache-2.0",
     keywords="jax flax paligemma lora radiology visual question answering",
     python_requires=">=3.11",
-    packages=find_packages(include=["radvqa_jax", "radvqa_jax.*", "tfds_builders", "tfds_builders.*"]),
+    packages=[
+        *find_packages(include=["radvqa_jax", "radvqa_jax.*", "tfds_builders", "tfds_builders.*"]),
+        "radvqa_jax.configs",
+    ],
+    # The experiments travel along; `--config demo` finds them there, and in a clone where they are.
+    package_dir={"radvqa_jax.configs": "configs"},
+    entry_points={"console_scripts": ["radvqa = radvqa_jax.main:main"]},
     package_data={
         "tfds_builders": ["*/README.md", "*/CITATIONS.bib", "*/counts.json", "*/dummy_data/**/*"],
         "radvqa_jax": ["assets/**/*", "**/templates/*", "**/*.json", "**/*.tsv"],

@@ -36,6 +36,7 @@ from radvqa_jax.exporting import export
 from radvqa_jax.ground import Ground, configured_adapter, follow_adapter, load_ground
 from radvqa_jax.prompts import vqa_prefix
 from radvqa_jax.resolve import resolve_model
+from radvqa_jax.runtime import avoid_miscompilation
 from radvqa_jax.saliency.bundle import CHEAP, make_bundle
 from radvqa_jax.saliency.passes import PassOptions
 from radvqa_jax.saliency.quality_cases import Subject
@@ -71,6 +72,7 @@ def load(
     Raises:
         FileNotFoundError, ValueError: naming what is missing, does not fit or contradicts, and the way out.
     """
+    avoid_miscompilation()
     fields = default_config()
     fields.mode = "ask"  # whose rules hold here; its image and question come later
     fields.ask.image = fields.ask.question = "given to answer()"

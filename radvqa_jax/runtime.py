@@ -1,5 +1,6 @@
 """What jax must be told before it computes anything: the other processes of a run, and where compiled programs lie."""
 
+import importlib.metadata
 import os
 import sys
 from pathlib import Path
@@ -8,9 +9,12 @@ import jax
 
 from radvqa_jax.config import Config, ProcessConfig
 
+_FUSION_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
+
 
 def start(config: Config) -> None:
     """Joins the run's processes and sets the compilation cache; call it once, before anything uses a device."""
+    avoid_miscompilation()
     # What is planned is compiled for devices that need not be here, and is thrown away.
     keep_compiled("" if config.mode == "fit" else config.compilation_cache)
     if config.process.coordinator:
@@ -22,6 +26,21 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
+def user_cache() -> Path:
+    """The package's folder in the user's cache: nothing in it is needed, and all of it may be removed."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "radvqa_jax"
+
+
+def avoid_miscompilation() -> None:
+    """Sets the XLA flag without which jaxlib 0.10.2 miscompiles on the CPU (jax-ml/jax#39103), unless it is set.
+
+    Call it before anything is compiled: XLA reads its flags once. Other releases do not need it, and may not know it.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if importlib.metadata.version("jaxlib") == "0.10.2" and _FUSION_FLAG not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {_FUSION_FLAG}=".strip()
+
+
 def keep_compiled(folder: str) -> None:
     """Keeps compiled programs in a folder, so that the same run starts in seconds the next time.
 
@@ -29,8 +48,7 @@ def keep_compiled(folder: str) -> None:
     empty name keeps nothing. The folder holds programs, and neither weights nor data; it may be removed at any time.
     """
     if folder == "auto":
-        user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(user / "radvqa_jax" / "compiled")
+        folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(user_cache() / "compiled")
     jax.config.update("jax_compilation_cache_dir", str(Path(folder).expanduser()) if folder else None)
     # By default what compiles within a second is not kept, which here is most of a small run.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -8,7 +8,6 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 import re2
 
@@ -141,6 +140,8 @@ def split(flat: Flat, labels: Mapping[str, str]) -> tuple[Flat, Flat]:
 
 def count(tree: Any) -> int:
     """Returns the number of weights in a tree of arrays or shapes; a quantised leaf has as many as it stands for."""
+    import jax  # not above: the command line checks names before jax is loaded
+
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree, is_leaf=lambda x: hasattr(x, "shape")))
 
 

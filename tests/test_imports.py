@@ -72,7 +72,9 @@ MAY_IMPORT = {
     "api_rows": CORE | PARTS | {"tfds_builders"},
     "api_values": CORE | PARTS,
     "runners": CORE | PARTS | API | {"ground", "resolve", "exporting", "tfds_builders"},
-    "main": CORE | PARTS | {"tfds_builders", "runners", "ground", "resolve"},
+    "device_check": CORE | {"models"},
+    "command_line": CORE | PARTS | {"tfds_builders", "runners", "ground", "resolve", "device_check"},
+    "main": {"command_line"},
 }
 
 # Extras whose packages a module may import within a function.

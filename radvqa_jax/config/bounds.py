@@ -44,12 +44,22 @@ def _check(value: Any, kind: Any, path: str) -> None:
         for index, (item, item_kind) in enumerate(zip(value, kinds, strict=True)):
             _check(item, item_kind, f"{path}[{index}]")
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        bounds = [item for item in get_args(kind)[1:] if isinstance(item, Interval)]
-        for bound in bounds if get_origin(kind) is Annotated else []:
+        for bound in _intervals(kind):
             if not _holds(value, bound):
                 raise ValueError(f"{path}={value} {_text(bound)}.")
         if not math.isfinite(value):
             raise ValueError(f"{path}={value} must be a finite number.")
+
+
+def _intervals(kind: Any) -> list[Any]:
+    return [item for item in get_args(kind)[1:] if isinstance(item, Interval)] if get_origin(kind) is Annotated else []
+
+
+def describe_bounds(kind: Any) -> str:
+    """The bounds of a field's annotation in words, those of its items too; empty where there are none."""
+    own = [_text(bound) for bound in _intervals(kind)]
+    inner = [] if get_origin(kind) is Annotated else [describe_bounds(item) for item in get_args(kind)]
+    return "; ".join([*own, *(f"an item {text.removeprefix('an item ')}" for text in inner if text)])
 
 
 def _holds(value: Any, bound: Any) -> bool:

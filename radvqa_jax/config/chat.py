@@ -17,8 +17,8 @@ class ChatConfig:
     allow_other_model: bool = False  # whether a reply counts that says it is of another model than `model`
     key_variable: str = "OPENAI_API_KEY"  # environment variable that holds the key; a local server needs none
     allow_remote: bool = False  # an endpoint that is not this machine gets questions, references and answers
-    temperature: NotNegative = 0.0
-    seed: Seed = 0
+    temperature: NotNegative = 0.0  # of replies; 0 = the likeliest
+    seed: Seed = 0  # that the endpoint is told
     max_tokens: Positive = 512  # of a reply
     response_format: Literal["text", "json_object", "json_schema"] = "text"  # what the endpoint is told to hold to
     timeout: Above0 = 120.0  # seconds for one request

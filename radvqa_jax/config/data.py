@@ -32,8 +32,8 @@ class SourceConfig:
 
     dataset: str = ""  # a name in tfds_builders/
     builder_config: str = ""  # of the builder; empty = its default
-    split: str = "train"
-    task: Literal["vqa", "caption"] = "vqa"
+    split: str = "train"  # train, validation or test
+    task: Literal["vqa", "caption"] = "vqa"  # question and answer, or the caption of an image
     where: tuple[FilterConfig, ...] = ()  # applied in this order
     limit: Count = 0  # first so many rows after a seeded shuffle; 0 = all
     weight: Above0 = 1.0  # share of the mixture, relative to the other sources
@@ -42,7 +42,7 @@ class SourceConfig:
     # last one after it. `piecewise` keeps a factor until the next point, `linear` and `cosine` go over to it. With a
     # count the points say when its rows come.
     anneal: Literal["constant", "piecewise", "linear", "cosine"] = "constant"
-    points: tuple[tuple[Share, NotNegative], ...] = ()
+    points: tuple[tuple[Share, NotNegative], ...] = ()  # (share of training done, factor on weight)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class DataConfig:
     split_seed: Seed = 0  # of the split into train, validation and test, where the table has none
     window: str = ""  # of DICOM files: empty = each file's own, or a name in data/dicom_window.py for CT, such as lung
     hash_ids: bool = False  # ids of cases, images and questions become keyed hashes; no file name is kept
-    prompt: str = "answer en {question}"
+    prompt: str = "answer en {question}"  # what the model is asked
     seq_len: Annotated[int, Interval(ge=8)] = 128  # text tokens, BOS to EOS
     overlong: Literal["error", "reject", "cut"] = "reject"  # an answer that does not fit; `cut` keeps its EOS
     # A question that does not fit is never cut: `reject` leaves it out and counts it, in training and evaluation.

@@ -13,11 +13,11 @@ from radvqa_jax.config.data import SourceConfig
 class DecodeConfig:
     """How answers are made."""
 
-    max_new_tokens: Positive = 32
+    max_new_tokens: Positive = 32  # of an answer
     samples: Positive = 1  # answers per question; they share one prefill
     temperature: NotNegative = 0.0  # 0 = greedy
     top_k: Count = 0  # 0 = all
-    top_p: Probability = 1.0
+    top_p: Probability = 1.0  # nucleus sampling: the likeliest tokens of this total probability; 1 = all
     batch_size: Positive = 16  # questions answered at a time; on a mesh a multiple of data x fsdp
 
 
@@ -42,14 +42,16 @@ class EvalConfig:
 class ScoreConfig:
     """What is computed beside the radvqa rules: evaluation/published.py and evaluation/samples.py."""
 
+    # The papers whose metrics are computed.
     published: tuple[Literal["medm", "med_idefics", "llama32_med"], ...] = ("medm", "med_idefics", "llama32_med")
     bertscore_model: str = ""  # folder of an encoder for LLaMA32-Med's BERTScore (extra `bertscore`); empty = left out
     bertscore_layers: Count = 0  # the layer whose states are compared; 0 = the last
     # How MedM's five-sample rule is read, and what it takes from the accuracy.
     instability: Literal["distinct", "no_majority", "differs_from_first", "mostly_wrong"] = "no_majority"
+    # What an unstable answer costs.
     penalty: Literal["item_zero", "minus_item", "percentage_point"] = "item_zero"
     sample_size: Positive = 200  # MedM's frame: mean and standard deviation over so many runs on samples of this size
-    sample_runs: Positive = 5
+    sample_runs: Positive = 5  # how many such samples
     max_unscored: Below1 = 0.05  # share of a file's lines that may be without a score; a file with more is refused
     workers: Count = 0  # processes that score lines; 0 = one for each core
     # With more lines the tables are made, but no report.html: it needs all answers in memory.
@@ -70,7 +72,7 @@ class ReportConfig:
 class CellConfig:
     """One cell of the grid of mode=ablations: what it changes. A field at its default is as in the experiment."""
 
-    name: str = ""
+    name: str = ""  # of the cell, in tables and files
     against: str = ""  # the cell it is compared with, if it asks the same questions; empty = the first one
     without: tuple[str, ...] = ()  # stages that are left out; all of them = adapter off, the base model
     adapter: str = ""  # what an earlier run trained (adapter.npz, or its folder), instead of training
@@ -92,4 +94,4 @@ class CellConfig:
 class AblationConfig:
     """mode=ablations: the grid. The first cell is the reference."""
 
-    cells: tuple[CellConfig, ...] = ()
+    cells: tuple[CellConfig, ...] = ()  # the first is the reference

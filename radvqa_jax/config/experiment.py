@@ -49,12 +49,12 @@ class FitConfig:
 class Config:
     """A whole experiment."""
 
-    mode: Mode = "train"
-    seed: Seed = 0
+    mode: Mode = "train"  # what is done
+    seed: Seed = 0  # of everything that is drawn
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     dataset: str = ""  # mode=build_data: the data set to prepare
-    builder_config: str = ""
+    builder_config: str = ""  # mode=build_data: the variant of the data set; empty = its default
     stages: tuple[str, ...] = ("stage1", "stage2")  # which stages run, in order
     stage1: StageConfig = field(default_factory=StageConfig)
     stage2: StageConfig = field(default_factory=StageConfig)

@@ -23,6 +23,6 @@ class ExportConfig:
 class ConvertConfig:
     """mode=convert: model.checkpoint in the other format, unchanged."""
 
-    format: Literal["huggingface", "big_vision"] = "huggingface"
+    format: Literal["huggingface", "big_vision"] = "huggingface"  # a Hugging Face folder, or a native npz
     dtype: Literal["", "bfloat16", "float16", "float32"] = ""  # empty = the checkpoint's own, bit for bit
     shard_gb: Above0 = 5.0  # as export.shard_gb

@@ -15,7 +15,7 @@ class ModelConfig:
     checkpoint: str = ""  # native big_vision .npz, Hugging Face folder, or .safetensors file
     tokenizer: str = ""  # SentencePiece .model; empty = the one in the Hugging Face folder
     resolution: Count = 0  # image height and width in pixels; 0 = the variant's
-    compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of activations and products
     param_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of frozen weights in memory; what trains is float32
     # Frozen linear weights of both towers rounded to four bits (QLoRA's base) or eight (models/quantize.py).
     quantize: Literal["none", "nf4", "int8"] = "none"
@@ -29,9 +29,11 @@ class ModelConfig:
     # xla holds all probabilities; blocks, cudnn (GPU) and splash (TPU) do not (models/fused_attention.py); auto asks
     # the device.
     attention: Literal["auto", "xla", "blocks", "cudnn", "splash"] = "auto"
-    # Regular expressions over leaf names that the checkpoint may lack (drawn N(0, 0.02)), or have too many.
+    # Regular expressions over leaf names that the checkpoint may lack; they are drawn N(0, 0.02).
     allow_missing: tuple[str, ...] = ()
-    allow_extra: tuple[str, ...] = ()
+    allow_extra: tuple[
+        str, ...
+    ] = ()  # regular expressions over leaf names that the checkpoint may have beyond the model's
 
 
 @dataclass(frozen=True)
@@ -50,5 +52,5 @@ class ProcessConfig:
     """The processes that train one model together, each with devices of its own (radvqa_jax/runtime.py)."""
 
     coordinator: str = ""  # host:port of process 0; `auto` = as SLURM, Open MPI or a TPU pod tells; empty = one process
-    count: Positive = 1  # how many processes, and
-    index: Count = 0  # which of them this is; the same configuration otherwise
+    count: Positive = 1  # number of processes
+    index: Count = 0  # of this process, from 0; it alone differs between the processes

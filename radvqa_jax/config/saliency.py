@@ -12,10 +12,10 @@ from radvqa_jax.config.bounds import Above0, Below1, Count, Positive
 class SaliencyConfig:
     """Which cases get maps, and how they are made."""
 
-    cases: Count = 4
+    cases: Count = 4  # questions that get maps
     residual: Below1 = 0.5  # weight of the identity in rollout
-    head_fusion: Literal["mean", "max", "min"] = "mean"
-    start_layer: Count = 0
+    head_fusion: Literal["mean", "max", "min"] = "mean"  # rollout: how the heads of a layer become one
+    start_layer: Count = 0  # rollout: the first layer that counts
     discard: Below1 = 0.0  # rollout: share of each row's entries, the smallest, that is left out
     layers: tuple[Count, ...] = ()  # methods by layer: mean over these layers; empty = all
     windows: Positive = 8  # occlusion, knockout: windows of patches along a side, each covered or hidden in turn
@@ -40,7 +40,7 @@ class QualityConfig:
     # Names in saliency/methods.py, each measured with and without the vision tower; empty = all that need no other
     # answer. occlusion and knockout cost 2 x saliency.windows^2 passes a batch.
     methods: tuple[str, ...] = ()
-    batch_size: Positive = 16
+    batch_size: Positive = 16  # questions at a time
     steps: Annotated[int, Interval(ge=2)] = 8  # points of a deletion or insertion curve beside the untouched image
     random_orders: Positive = 3  # random orders that deletion and insertion are compared with
     # Cases that get curves, one-pixel shifts, and the marked patches covered and hidden from the answer.
@@ -54,7 +54,7 @@ class AskConfig:
     """mode=ask: one image and a question."""
 
     image: str = ""  # an image or a DICOM file
-    question: str = ""
+    question: str = ""  # what is asked about it
     frame: Positive = 1  # of a DICOM file with several
     window: str = ""  # of a DICOM file: empty = its own, or lung, mediastinum, abdomen, bone, brain, … for CT
     samples: Positive = 5  # answers drawn beside the greedy one, to see whether they agree

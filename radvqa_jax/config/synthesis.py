@@ -31,13 +31,13 @@ class ChecksConfig:
     blind_answers: Count = (
         0  # or if a chat model gives its answer without the image so many times out of as many; 0 = not asked
     )
-    blind: Literal["drop", "tag"] = "drop"
+    blind: Literal["drop", "tag"] = "drop"  # what happens to a pair that can be answered blind
     entailment: bool = True  # ask the chat model whether caption and case support the pair; needs synthesis.chat
     round_trip: bool = True  # ask the chat model the question with caption and case, and compare; needs synthesis.chat
     balance: Share = (
         0.6  # largest share of one answer among the pairs with one question, of at least balance_seen pairs
     )
-    balance_seen: Positive = 20
+    balance_seen: Positive = 20  # pairs from which on balance counts
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ ATTENTION_WEIGHTS = r"img/.*/(query|key|value|out)/kernel|llm/.*/(q_einsum|kv_ei
 class LoraConfig:
     """Adapters. rank=0 means none."""
 
-    rank: Count = 0
-    alpha: Above0 = 32.0
+    rank: Count = 0  # of the adapters; 0 = none
+    alpha: Above0 = 32.0  # adapters are scaled by alpha / rank
     dropout: Below1 = 0.0  # on the adapter's input
     rslora: bool = False  # scale alpha / sqrt(rank) instead of alpha / rank (Kalajdzievski 2023)
     # Ordered (pattern, "lora" or "none") over full names of linear weights; the first match wins.
@@ -26,14 +26,14 @@ class LoraConfig:
 class OptimConfig:
     """Adam, with decoupled weight decay if asked. The defaults are MedM's table 3."""
 
-    learning_rate: Above0 = 1e-5
+    learning_rate: Above0 = 1e-5  # the highest, after warm-up
     group_learning_rates: tuple[tuple[str, Above0], ...] = ()  # (group, rate) instead of learning_rate
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine"] = "constant"  # cosine falls to 0 at the last step
     warmup_steps: Count = 0  # linear from 0
-    weight_decay: NotNegative = 0.0
-    b1: Below1 = 0.9
-    b2: Below1 = 0.999
-    eps: Above0 = 1e-8
+    weight_decay: NotNegative = 0.0  # decoupled from the gradient (AdamW)
+    b1: Below1 = 0.9  # Adam: decay of the mean of gradients
+    b2: Below1 = 0.999  # Adam: decay of the mean of their squares
+    eps: Above0 = 1e-8  # Adam: added to the root of that mean
     clip_norm: NotNegative = 1.0  # of the gradient over all trainable leaves; 0 = never
 
 
@@ -45,15 +45,17 @@ class StageConfig:
     # Ordered (pattern, "train:<group>" or "freeze") over leaf names; adapters are named <weight>/lora_a and /lora_b.
     train: tuple[tuple[str, str], ...] = ((r"img/head/.*", "train:head"), (".*", "freeze"))
     lora: LoraConfig = field(default_factory=LoraConfig)
-    sources: tuple[SourceConfig, ...] = ()
+    sources: tuple[SourceConfig, ...] = ()  # data sets that are mixed
     weight_by: Literal["source", "row"] = "source"  # row: a weight is multiplied by its source's number of rows
     optim: OptimConfig = field(default_factory=OptimConfig)
     batch_size: Positive = 6  # examples computed at a time
     accumulate: Positive = 16  # batches per optimizer step; 6 x 16 = 96 is MedM's
     total_steps: Count = 0  # optimizer steps; give this or epochs
-    epochs: NotNegative = 0.0
-    loss_weighting: Literal["per_example", "per_token"] = "per_example"
-    label_smoothing: Below1 = 0.0
+    epochs: NotNegative = 0.0  # passes over the sources; give this or total_steps
+    loss_weighting: Literal["per_example", "per_token"] = (
+        "per_example"  # mean over the tokens of each example, or over all tokens
+    )
+    label_smoothing: Below1 = 0.0  # share of the target that is spread over the vocabulary
     log_every: Positive = 10  # steps
     save_every: Positive = 200  # steps
     # Rows that are not trained on, whose loss is logged as eval/…: a held-out split. No data set = none.

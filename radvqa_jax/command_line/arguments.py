@@ -1,0 +1,94 @@
+"""Arguments as a person types them, turned into flags: commands, and experiments by name."""
+
+from pathlib import Path
+
+from radvqa_jax.command_line.modes import MODES, experiments
+from radvqa_jax.trees import nearest
+
+LIST, DOCTOR, DEMO, RUN = "list", "doctor", "demo", "run"
+COMMANDS = (*MODES, RUN, DEMO, LIST, DOCTOR)
+HELP_FLAGS = frozenset(("--help", "-help", "-h", "--helpshort", "-helpshort"))
+FULL_HELP_FLAGS = frozenset(("--helpfull", "-helpfull"))
+
+
+def command_of(arguments: list[str]) -> str:
+    """Returns the command that comes first, with underscores; empty where a flag or nothing does.
+
+    Raises:
+        ValueError: if it is unknown, with the nearest one.
+    """
+    if not arguments or arguments[0].startswith("-"):
+        return ""
+    command = arguments[0].replace("-", "_")
+    if command not in COMMANDS:
+        raise ValueError(
+            f"Unknown command {arguments[0]!r}.{nearest(command, COMMANDS)} Known: {', '.join(COMMANDS)}. Fields are "
+            "given as --config.field=value."
+        )
+    return command
+
+
+def to_flags(arguments: list[str]) -> list[str]:
+    """Returns the arguments as flags: `train --config demo` as `--config=…/demo.py --config.mode=train`.
+
+    A mode without --config takes the experiment of its own name, if there is one. `demo` writes to runs/demo.
+
+    Raises:
+        ValueError: for an unknown command, or an experiment that is neither a file nor known; with the nearest name.
+    """
+    command = command_of(arguments)
+    rest = arguments[1:] if command else arguments
+    if command == DEMO:
+        rest = ["--config=demo", "--workdir=runs/demo", *rest]
+    elif command in MODES:
+        if not _has_config(rest):
+            rest = [f"--config={_only_config(command)}", *rest]
+        rest = [*rest, f"--config.mode={command}"]
+    return _with_paths(rest)
+
+
+def _only_config(mode: str) -> str:
+    known = experiments()
+    if mode not in known:
+        fitting = [name for name, experiment in known.items() if experiment.mode == mode] or list(known)
+        raise ValueError(f"{mode} needs an experiment: --config FILE, or one of {', '.join(fitting)}.")
+    return mode
+
+
+def _has_config(arguments: list[str]) -> bool:
+    return any(argument.lstrip("-").partition("=")[0] == "config" for argument in arguments)
+
+
+def _with_paths(arguments: list[str]) -> list[str]:
+    """Returns the arguments with the value of --config as a path, whichever way it is written."""
+    found, values = [], iter(arguments)
+    for argument in values:
+        name, equals, value = argument.partition("=")
+        if name not in ("--config", "-config"):
+            found.append(argument)
+            continue
+        if not equals and (value := next(values, "")) == "":
+            raise ValueError("--config has no value. Give a file or a name, such as --config demo.")
+        found.append(f"--config={find_config(value)}")
+    return found
+
+
+def find_config(given: str) -> str:
+    """Returns the path of an experiment, a file or a name; what follows a colon is kept (`ablations:medm`).
+
+    Raises:
+        ValueError: if there is none, with the nearest name.
+    """
+    name, colon, argument = given.partition(":")
+    known = experiments()
+    if Path(name).is_file():
+        return given
+    if name in known:
+        return f"{known[name].path}{colon}{argument}"
+    path, own = Path(name), Path(name).stem
+    hint = nearest(own, known) if own not in known else f" `--config {own}` is the one that comes with the package."
+    beside = [str(other) for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
+    raise ValueError(
+        f"--config must be a file that can be read, such as configs/demo.py, or a name; got {name!r}, and there is no "
+        f"such file.{nearest(str(path), beside) or hint} Known: {', '.join(known)}."
+    )

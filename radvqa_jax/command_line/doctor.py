@@ -1,0 +1,117 @@
+"""What `radvqa doctor` prints: what is installed, which devices there are, and whether they compute rightly."""
+
+import importlib.metadata
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from radvqa_jax import __version__
+from radvqa_jax.command_line.modes import experiments
+from radvqa_jax.config import Config
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets", "grain")
+# Environment variables that may hold a key. Whether they are set is told, never what they hold.
+KEYS = (Config().judge.key_variable, "HF_TOKEN")
+GIB = 2**30
+
+
+def doctor() -> int:
+    """Prints the report and returns the exit status: 1 if the device computes wrongly."""
+    for title, lines in (
+        ("versions", _versions()),
+        ("machine", _machine()),
+        ("extras", _extras()),
+        ("keys", _keys()),
+        ("data sets", _prepared()),
+    ):
+        print("\n".join([f"{title}:", *(f"  {line}" for line in lines)]), flush=True)
+    return _devices()
+
+
+def _versions() -> Iterator[str]:
+    yield f"radvqa_jax {__version__}, Python {platform.python_version()} ({sys.executable})"
+    for name in PACKAGES:
+        yield f"{name} {_version(name) or 'is missing'}"
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _machine() -> Iterator[str]:
+    memory = psutil.virtual_memory()
+    yield f"{platform.platform()}, {len(os.sched_getaffinity(0)) if sys.platform == 'linux' else os.cpu_count()} cores"
+    yield f"memory: {memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
+    yield f"XLA_FLAGS={os.environ.get('XLA_FLAGS', '')}"
+
+
+def _extras() -> Iterator[str]:
+    try:
+        extras = importlib.metadata.metadata("radvqa_jax").get_all("Provides-Extra") or []
+    except importlib.metadata.PackageNotFoundError:
+        yield "unknown: the package is not installed (pip install -e .)"
+        return
+    for extra in extras:
+        missing = sorted(set(_missing("radvqa_jax", extra)))
+        yield f"{extra}: " + (f"missing {', '.join(missing)}" if missing else "installed")
+
+
+def _missing(distribution: str, extra: str) -> Iterator[str]:
+    """Yields what an extra needs and is not installed; `jax[cuda13]` needs what that extra of jax needs."""
+    for text in importlib.metadata.requires(distribution) or []:
+        match = re.match(r"([\w.-]+)(?:\[([\w,.-]+)\])?", text)
+        if match is None or not re.search(rf"extra == ['\"]{re.escape(extra)}['\"]", text):
+            continue
+        if not _version(match[1]):
+            yield match[1]
+            continue
+        for inner in (match[2] or "").split(","):
+            if inner:
+                yield from _missing(match[1], inner)
+
+
+def _keys() -> Iterator[str]:
+    for name in KEYS:
+        yield f"{name} is {'set' if os.environ.get(name) else 'not set'}"
+
+
+def _folders() -> list[Path]:
+    """Returns the folders where data sets are prepared: the default, and the one that the demo uses."""
+    text = experiments()["demo"].path.read_text(encoding="utf-8") if "demo" in experiments() else ""
+    own = re.findall(r'data_dir = "(.+)"', text)
+    return [Path(name).expanduser() for name in dict.fromkeys([Config().data.data_dir, *own])]
+
+
+def _prepared() -> Iterator[str]:
+    for folder in _folders():
+        found = sorted(path.parent.relative_to(folder) for path in folder.glob("*/**/dataset_info.json"))
+        yield f"{folder}: " + (", ".join(map(str, found)) if found else "none")
+
+
+def _devices() -> int:
+    import jax  # not above: the first lines are there at once
+
+    from radvqa_jax.device_check import WrongResult, check_device, describe
+
+    print("devices:")
+    for device in jax.local_devices():
+        limit = (device.memory_stats() or {}).get("bytes_limit", 0)
+        room = f", {limit / GIB:.1f} GiB" if limit else ""
+        told = {name: text for name, text in describe(device).items() if text and name not in ("device", "XLA_FLAGS")}
+        print(f"  {device.device_kind}{room}; " + ", ".join(f"{name} {text}" for name, text in told.items()))
+    try:
+        errors = check_device(fresh=True)
+    except WrongResult as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    worst = max(errors, key=lambda name: errors[name])
+    print(f"  computes rightly: {len(errors)} programs agree with NumPy; the largest difference is {errors[worst]:.1g}")
+    return 0

@@ -1,0 +1,163 @@
+"""What --help and --helpfull print: modes with their experiments, and every field of the configuration."""
+
+import ast
+import dataclasses
+import functools
+import inspect
+import textwrap
+import tokenize
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
+
+from radvqa_jax.command_line.modes import MODES, experiments
+from radvqa_jax.config import Config
+from radvqa_jax.config.bounds import describe_bounds, hints
+
+HELP = """Runs one experiment.
+
+    python -m radvqa_jax.main --config configs/demo.py --workdir runs/demo
+    radvqa demo                                                       the same, where the package is installed
+    radvqa train --config medm_stage1 --workdir runs/s1 --config.model.checkpoint=FILE.npz
+
+A file in configs/ is one experiment; its docstring says what it does and needs. Those that come with the package can be
+given by name. Every field can be given as --config.field=value, nested ones with dots
+(--config.stage1.optim.learning_rate=3e-5). A run that is started again with the same --workdir continues where it was.
+
+Modes (`radvqa MODE …` sets --config.mode=MODE), and the experiments that use them:
+{modes}
+
+Other commands:
+  run       what the experiment's own mode says: radvqa run --config FILE --workdir FOLDER
+  demo      the whole job on synthetic images, in runs/demo
+  list      configs, variants, datasets, methods or devices
+  doctor    versions, devices, data sets, keys and extras, and whether the device computes rightly
+
+Flags:
+  --config: experiment: a Python file, or the name of one that comes with the package
+  --workdir: folder for checkpoints, predictions and reports
+  --config.field=value: any field of the configuration; --helpfull lists them
+  --[no]debug: show the whole traceback of an error
+  --verbosity: what the libraries log: -1 warnings (the default), 0 information, 1 everything
+"""
+
+
+def short_help() -> str:
+    """Returns the text of --help."""
+    by_mode: dict[str, list[str]] = {}
+    for experiment in experiments().values():
+        by_mode.setdefault(experiment.mode, []).append(experiment.name)
+    lines = [
+        f"  {mode:<18}{about}" + (f" [{', '.join(by_mode[mode])}]" if mode in by_mode else "")
+        for mode, about in MODES.items()
+    ]
+    return HELP.format(modes="\n".join(lines))
+
+
+class Field(NamedTuple):
+    """One field of the configuration, as a reader needs it."""
+
+    name: str
+    kind: str
+    default: str
+    bounds: str
+    about: str
+
+
+class Group(NamedTuple):
+    """A dataclass of the configuration: the paths at which it stands, what it is, and its fields that are no groups."""
+
+    paths: list[str]
+    about: str
+    fields: list[Field]
+
+
+def groups() -> list[Group]:
+    """Returns every group of fields, each once, in the order of the configuration."""
+    found: dict[type, list[str]] = {}
+    _collect(Config, "", found)
+    return [Group(paths, inspect.cleandoc(kind.__doc__ or ""), list(_fields(kind))) for kind, paths in found.items()]
+
+
+def _collect(kind: Any, path: str, found: dict[type, list[str]]) -> None:
+    found.setdefault(kind, []).append(path)
+    for name, hint in hints(kind).items():
+        inner, place = _group_of(hint), f"{path}.{name}" if path else name
+        if inner is not None:
+            _collect(inner, place if dataclasses.is_dataclass(hint) else f"{place}[0]", found)
+
+
+def _group_of(hint: Any) -> Any:
+    """Returns the dataclass that a field holds, or holds a tuple of; None for a value."""
+    if dataclasses.is_dataclass(hint):
+        return hint
+    return next((arg for arg in get_args(hint) if isinstance(arg, type) and dataclasses.is_dataclass(arg)), None)
+
+
+def _fields(kind: Any) -> Iterator[Field]:
+    about = comments(kind)
+    for field in dataclasses.fields(kind):
+        hint = hints(kind)[field.name]
+        if dataclasses.is_dataclass(hint):
+            continue
+        yield Field(field.name, type_text(hint), repr(field.default), describe_bounds(hint), about[field.name])
+
+
+def type_text(hint: Any) -> str:
+    """Returns a type as a reader writes it.
+
+    >>> type_text(tuple[tuple[str, float], ...])
+    'tuple of (str, float)'
+    """
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return type_text(args[0])
+    if origin is Literal:
+        return " | ".join(map(repr, dict.fromkeys(args)))
+    if origin is tuple:
+        return f"tuple of {type_text(args[0])}" if args[-1] is ... else f"({', '.join(map(type_text, args))})"
+    return hint.__name__
+
+
+@functools.cache
+def comments(kind: type) -> dict[str, str]:
+    """Returns {field: meaning} from the comments of a dataclass: on the field's lines, else on those right above."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if dataclasses.is_dataclass(base):
+            found |= _comments_in(textwrap.dedent(inspect.getsource(base)))
+    return found
+
+
+def _comments_in(source: str) -> dict[str, str]:
+    lines = source.splitlines(keepends=True)
+    texts = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(iter(lines).__next__)
+        if token.type == tokenize.COMMENT
+    }
+    alone = {number for number in texts if lines[number - 1].lstrip().startswith("#")}
+    tree = ast.parse(source).body[0]
+    found = {}
+    for node in tree.body if isinstance(tree, ast.ClassDef) else ():
+        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)):
+            continue
+        own = [texts[n] for n in range(node.lineno, (node.end_lineno or node.lineno) + 1) if n in texts]
+        first = node.lineno
+        while first - 1 in alone:
+            first -= 1
+        above = [texts[n] for n in range(first, node.lineno)]
+        found[node.target.id] = " ".join([*above, *own])
+    return found
+
+
+def full_help() -> str:
+    """Returns the text of --helpfull: that of --help, and every field with type, default, bounds and meaning."""
+    parts = [short_help(), "Fields (--config.GROUP.FIELD=value):\n"]
+    for group in groups():
+        parts.append(f"{', '.join(group.paths) or 'at the top'}: {' '.join(group.about.split())}")
+        for field in group.fields:
+            bounds = f"; {field.bounds}" if field.bounds else ""
+            parts.append(f"  {field.name}: {field.kind} = {field.default}{bounds}")
+            parts += [f"      {line}" for line in textwrap.wrap(field.about, 110)]
+        parts.append("")
+    return "\n".join(parts)

@@ -1,0 +1,60 @@
+"""The modes, and the experiments that come with the package."""
+
+import ast
+from pathlib import Path
+from typing import NamedTuple
+
+PACKAGE = Path(__file__).parent.parent
+
+# Mode -> what it does, for --help. runners/ has one function for each.
+MODES = {
+    "job": "goes from data to report: prepares, audits, trains, answers, scores, maps",
+    "train": "trains the stages",
+    "predict": "answers the questions of a data set",
+    "ask": "answers one question about one image, with a viewer of what was read",
+    "score": "scores answers, of this package or of any other system",
+    "compare": "compares two systems' answers, paired",
+    "judge": "has a language model judge answers",
+    "build_data": "prepares a data set",
+    "audit": "says what training and evaluation sets share",
+    "write_questions": "writes questions from captions and cases, and checks them",
+    "saliency": "draws attention maps",
+    "saliency_quality": "measures attention maps against masks",
+    "ablations": "fills a grid of experiments",
+    "fit": "says whether an experiment fits a device",
+    "convert": "brings a checkpoint into another format",
+    "export": "writes an adapter or a merged model for other libraries",
+}
+
+
+class Experiment(NamedTuple):
+    """A file of configs/: its mode, and the first line of its docstring."""
+
+    name: str
+    path: Path
+    mode: str
+    about: str
+
+
+def configs_folder() -> Path:
+    """Returns the folder of the experiments: within an installed package, beside it in a clone."""
+    installed = PACKAGE / "configs"
+    return installed if installed.is_dir() else PACKAGE.parent / "configs"
+
+
+def experiments() -> dict[str, Experiment]:
+    """Returns the experiments by name. Their files are read, not run."""
+    return {path.stem: _read(path) for path in sorted(configs_folder().glob("[!_]*.py"))}
+
+
+def _read(path: Path) -> Experiment:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    modes = [
+        node.value.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        and ast.unparse(node.targets[0]) == "config.mode"
+        and isinstance(node.value, ast.Constant)
+    ]
+    about = (ast.get_docstring(tree) or "").split("\n")[0]
+    return Experiment(path.stem, path, str(modes[-1]) if modes else "train", about)

@@ -1,0 +1,227 @@
+"""Flags, the configuration, and the one runner of its mode. Whatever goes wrong ends as `error: …`."""
+
+import contextlib
+import dataclasses
+import signal
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from radvqa_jax.command_line.arguments import DOCTOR, FULL_HELP_FLAGS, HELP_FLAGS, LIST, command_of, to_flags
+from radvqa_jax.command_line.help_text import full_help, short_help
+from radvqa_jax.command_line.modes import PACKAGE
+from radvqa_jax.trees import nearest
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", help_string="experiment: a Python file, or the name of one that comes with the package", lock_config=True
+)
+_WORKDIR = flags.DEFINE_string("workdir", "", "folder for checkpoints, predictions and reports")
+_DEBUG = flags.DEFINE_bool("debug", False, "show the whole traceback of an error")
+
+
+def start() -> None:
+    """Runs what sys.argv says, and exits."""
+    arguments = sys.argv[1:]
+    if FULL_HELP_FLAGS & set(arguments):
+        _print(full_help())
+    elif HELP_FLAGS & set(arguments) or not arguments:
+        _print(short_help())
+    else:
+        try:
+            command = command_of(arguments)
+            if command == LIST:
+                from radvqa_jax.command_line.listing import listing
+
+                return _print(listing(arguments[1:]))
+            if command == DOCTOR:
+                return _doctor(arguments[1:])
+            given = to_flags(arguments)
+        except ValueError as error:
+            sys.exit(f"error: {error}")
+        sys.argv[1:] = given  # where the flag of the configuration looks for fields
+        app.run(run, flags_parser=parse)
+
+
+def _print(text: str) -> None:
+    """Prints a text that a reader may cut short (`radvqa --helpfull | head`)."""
+    with contextlib.suppress(BrokenPipeError):
+        print(text, flush=True)
+        return
+    sys.stderr.close()  # or Python would say that stdout cannot be flushed
+
+
+def _doctor(rest: list[str]) -> NoReturn:
+    if rest:
+        raise ValueError(f"doctor takes no arguments; got {' '.join(rest)!r}.")
+    from radvqa_jax.command_line.doctor import doctor
+    from radvqa_jax.runtime import avoid_miscompilation
+
+    avoid_miscompilation()
+    sys.exit(doctor())
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Returns what is left after the flags; a mistake in them ends with its message alone."""
+    from radvqa_jax.config.check import check_field
+
+    fields = [argument.lstrip("-") for argument in argv[1:] if argument.lstrip("-").startswith("config.")]
+    try:
+        for field in fields:
+            check_field(field.partition("=")[0].removeprefix("config."))
+        rest = flags.FLAGS(argv)
+        getattr(_CONFIG.value, "mode", None)  # of a file that cannot be read: raises now, and says which
+        return rest
+    except (ValueError, flags.Error) as error:
+        if "--debug" in argv:
+            raise
+        sys.exit(f"error: {error}")
+    except IndexError as error:
+        if indexed := [field for field in fields if "[" in field]:
+            sys.exit(f"error: {error} in one of {', '.join(indexed)}; the first item is [0].")
+        raise
+    except OSError as error:
+        sys.exit(
+            f"error: --config must be a file that can be read, such as configs/demo.py. {error.__cause__ or error}"
+        )
+    except Exception as error:  # the experiment's own code
+        if "--debug" in argv:
+            raise
+        sys.exit(f"error: the file of --config cannot be run: {type(error).__name__}: {error} --debug shows where.")
+
+
+def _own(workdir: Path, config: Any) -> contextlib.AbstractContextManager[Any]:
+    """Holds the workdir for this run; of several processes that train together, the first one does it for all."""
+    from radvqa_jax import locks
+    from radvqa_jax.runtime import is_first
+
+    if config.process.coordinator and not is_first():
+        return contextlib.nullcontext()
+    remedy = (
+        "Two runs in one folder would destroy each other's files. Wait until it is done, end it, or give another "
+        "--workdir."
+    )
+    return locks.hold(workdir, doing=f"mode={config.mode}", remedy=remedy)
+
+
+def _kept() -> str:
+    return f"What was finished is in {_WORKDIR.value}, and the same command continues from there."
+
+
+def _say(error: Exception) -> str:
+    """Returns what went wrong in one line, or as many as the error itself has."""
+    if isinstance(error, RecursionError):
+        return f"{error}: a file or a value is nested too deeply to be read. --debug shows where."
+    if isinstance(error, MemoryError):
+        return f"out of memory ({error}). Give a smaller batch_size, or fewer data.workers. --debug shows where."
+    from radvqa_jax.device_check import WrongResult
+    from radvqa_jax.training.loop import Diverged
+
+    if isinstance(error, ValueError | OSError | ImportError | Diverged | WrongResult):
+        where = " --debug shows where." if _of_library(error) else ""
+        return f"{error}{_near_files(str(error))}{where}"
+    # Of a library: it says what, and seldom what to do.
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first[:500]} --debug shows where. {_kept()}"
+
+
+def _of_library(error: Exception) -> bool:
+    """Returns whether another package or Python itself raised the error: it may not say where in this one."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    file = trace.tb_frame.f_code.co_filename if trace is not None else ""
+    return any(file.startswith(sysconfig.get_path(name)) for name in ("stdlib", "platlib", "purelib")) and (
+        not file.startswith(str(PACKAGE))
+    )
+
+
+def _near_files(message: str) -> str:
+    """Returns a sentence that proposes a file beside one that the message names and that is not there."""
+    if "Did you mean" in message or _CONFIG.value is None:
+        return ""
+    for value in _texts(_CONFIG.value):
+        path = Path(value).expanduser()
+        if value in message and not path.exists() and path.parent.is_dir():
+            names = [other.name for other in path.parent.iterdir()]
+            if found := nearest(path.name, names):
+                return found
+    return ""
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yields every text of a configuration that could be a path."""
+    if isinstance(value, str):
+        if value and "\n" not in value and len(value) < 1000:
+            yield value
+    elif hasattr(value, "items"):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _texts(item)
+
+
+def _read_config() -> tuple[Any, Path]:
+    """Returns the checked configuration and the workdir."""
+    from radvqa_jax.config.check import from_config_dict, given_fields
+    from radvqa_jax.files import make_workdir, share
+    from radvqa_jax.ground import follow_adapter
+    from radvqa_jax.resolve import WITH_MODEL, resolve_model
+
+    given: Any = _CONFIG.value
+    config = from_config_dict(given)
+    overrides = config_flags.get_override_values(flags.FLAGS["config"])
+    config = follow_adapter(config, given=given_fields(given, overrides))
+    config = resolve_model(config) if config.mode in WITH_MODEL else config
+    if config.mode == "fit" and config.experiment:
+        from radvqa_jax.command_line.arguments import find_config
+
+        config = dataclasses.replace(config, experiment=find_config(config.experiment))
+    workdir = make_workdir(_WORKDIR.value)
+    share(config.share_files)
+    return config, workdir
+
+
+# Modes that compute on the device what somebody will believe.
+COMPUTING = frozenset(("train", "predict", "saliency", "saliency_quality", "ask", "ablations", "job"))
+
+
+def _run_mode() -> None:
+    from radvqa_jax.runtime import start as start_runtime
+
+    config, workdir = _read_config()
+    from radvqa_jax.runners import RUNNERS
+
+    start_runtime(config)
+    if config.mode in COMPUTING:
+        from radvqa_jax.device_check import check_device
+
+        check_device()
+    with _own(workdir, config):
+        RUNNERS[config.mode](config, workdir)
+
+
+def run(argv: list[str]) -> None:
+    """Checks the flags and runs the mode of the configuration; a mistake of the user ends with its message alone."""
+    if len(argv) > 1:
+        sys.exit(f"error: Unknown arguments {argv[1:]}; fields are given as --config.field=value.")
+    if _CONFIG.value is None:
+        sys.exit("error: --config is missing: --config configs/demo.py")
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # TFDS and jax tell much that concerns nobody
+    try:
+        _run_mode()
+    except KeyboardInterrupt:
+        if _DEBUG.value:
+            raise
+        print(f"error: stopped by Ctrl-C. {_kept()}", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
+        if _DEBUG.value:
+            raise
+        sys.exit(f"error: {_say(error)}")
