@@ -10,20 +10,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from tfds_builders.archive_rules import MAX_MEMBER
 from tfds_builders.official_files import OfficialFiles
 from tfds_builders.table.columns import split_name
+from tfds_builders.table.parquet_files import UNREADABLE, Embedded, damaged, open_parquet, read_parquet
 
 KINDS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 DELIMITERS = ",;\t"
 MOST_COLUMNS = 1000  # each becomes a feature of the prepared data set
 MOST_HEAD = 200_000  # characters
 NAMES = "The first line names the columns."
-# What pyarrow raises for a damaged file and for values that Python has none for, such as a year after 9999.
-UNREADABLE = (pa.ArrowException, OSError, OverflowError)
 # Files that lie beside a table and are none: a download's description, the index of a Parquet data set.
 NOT_TABLES = re.compile(r"(dataset_infos?|state|package(-lock)?|croissant|_common_metadata|_metadata)\.(json|parquet)")
 
@@ -109,7 +105,7 @@ def _some(names: Sequence[str]) -> str:
 def _head(files: OfficialFiles, name: str) -> list[str]:
     suffix = PurePosixPath(name).suffix.casefold()
     if suffix == ".parquet":
-        head = list(_parquet(files, name).schema_arrow.names)
+        head = list(open_parquet(files, name).schema_arrow.names)
         if twice := sorted({column for column in head if head.count(column) > 1}):
             raise ValueError(f"{name}: the columns {twice} come twice. Rename one.")
         return head
@@ -181,85 +177,13 @@ def _read_json(files: OfficialFiles, name: str) -> Iterator[tuple[dict[str, Any]
         yield (item, "") if isinstance(item, dict) else ({}, "not a JSON object")
 
 
-def _parquet(files: OfficialFiles, name: str) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(files.open(name))
-    except UNREADABLE as error:
-        raise _damaged(files, name, error) from error
-
-
-def _damaged(files: OfficialFiles, name: str, error: Exception) -> ValueError:
-    return ValueError(f"{files.what}: {name} is not a Parquet file that can be read: {error}. Get it again.")
-
-
-def _parquet_rows(files: OfficialFiles, name: str, group: int, columns: list[str]) -> list[dict[str, Any]]:
-    """Returns the rows of one group without its images.
-
-    Raises:
-        ValueError: if a value cannot be read, or they have more than MAX_MEMBER bytes: one long text that many rows
-            repeat is stored once.
-    """
-    try:
-        table = pq.ParquetFile(files.open(name), read_dictionary=columns).read_row_group(group, columns=columns)
-        size = sum(_decoded_bytes(chunk) for column in table.columns for chunk in column.chunks)
-        if size > MAX_MEMBER:
-            raise ValueError(
-                f"{files.what}: {name} would have {size:,} bytes of text in one group of rows, more than "
-                f"{MAX_MEMBER:,}. Write it with smaller groups of rows, or without what nobody needs."
-            )
-        return table.to_pylist()
-    except UNREADABLE as error:
-        raise _damaged(files, name, error) from error
-
-
-def _decoded_bytes(chunk: pa.Array) -> int:
-    """Returns the bytes of values, those of a dictionary as often as they come."""
-    if not pa.types.is_dictionary(chunk.type):
-        return chunk.nbytes
-    lengths = pc.binary_length(chunk.dictionary)
-    return int(pc.sum(lengths.take(chunk.indices)).as_py() or 0)
-
-
-class Embedded(str):
-    """Where the image of a row lies in a Parquet file: `file#column#group of rows#row in the group`."""
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-
-
-def image_columns(schema: pa.Schema) -> list[str]:
-    """Returns the columns that hold files: bytes, or the hub's struct {bytes, path}."""
-    return [
-        field.name
-        for field in schema
-        if _is_binary(field.type)
-        or (
-            pa.types.is_struct(field.type)
-            and any(inner.name == "bytes" and _is_binary(inner.type) for inner in field.type)
-        )
-    ]
-
-
-def _read_parquet(files: OfficialFiles, name: str) -> Iterator[tuple[dict[str, Any], str]]:
-    file = _parquet(files, name)
-    images = image_columns(file.schema_arrow)
-    texts = [column for column in file.schema_arrow.names if column not in images]
-    for group in range(file.num_row_groups):
-        count = file.metadata.row_group(group).num_rows
-        # Without images, so that no more than their places is in memory.
-        rows = _parquet_rows(files, name, group, texts) if texts else [{}] * count
-        for number, cells in enumerate(rows):
-            yield cells | {column: Embedded(f"{name}#{column}#{group}#{number}") for column in images}, ""
-
-
 _READERS = {
     ".csv": _read_csv,
     ".tsv": _read_csv,
     ".jsonl": _read_json_lines,
     ".ndjson": _read_json_lines,
     ".json": _read_json,
-    ".parquet": _read_parquet,
+    ".parquet": read_parquet,
 }
 
 
@@ -339,9 +263,9 @@ class TableFiles(OfficialFiles):
 
     def _read_group(self, name: str, column: str, group: int) -> pa.ChunkedArray:
         try:
-            return _parquet(self, name).read_row_group(group, columns=[column]).column(column)
+            return open_parquet(self, name).read_row_group(group, columns=[column]).column(column)
         except UNREADABLE as error:
-            raise _damaged(self, name, error) from error
+            raise damaged(self, name, error) from error
 
 
 def under(folder: Path) -> OfficialFiles:
