@@ -16,6 +16,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
+from radvqa_jax import api_checks
 from radvqa_jax.api_maps import Maps, Picture
 from radvqa_jax.api_quality import MapQuality, measure_quality
 from radvqa_jax.api_rows import asked_rows, mask_of, rows_of_table
@@ -38,6 +39,7 @@ from radvqa_jax.prompts import vqa_prefix
 from radvqa_jax.resolve import resolve_model
 from radvqa_jax.runtime import avoid_miscompilation
 from radvqa_jax.saliency.bundle import CHEAP, make_bundle
+from radvqa_jax.saliency.methods import check_methods
 from radvqa_jax.saliency.passes import PassOptions
 from radvqa_jax.saliency.quality_cases import Subject
 from radvqa_jax.schema import Batch, Record
@@ -216,9 +218,13 @@ class Model:
         opening: Mapping[str, Any] | None = None,
         task: Literal["vqa", "caption"] = "vqa",
     ) -> Answer | list[Answer]:
+        api_checks.check_draws(samples=samples, temperature=temperature, max_new_tokens=new, seed=seed)
         one = not _is_many(image) and not _is_many(question)
         images = list(image) if _is_many(image) else [image]
         questions = list(question) if _is_many(question) else [question]
+        if task == "vqa":
+            for number, text in enumerate(questions, 1):
+                api_checks.check_text(text, f"Question {number}")
         opened = [open_any(item, **(opening or {})) for item in images]
         rows = asked_rows(opened, questions, task=task)
         decode = dataclasses.replace(self.config.decode, samples=1, temperature=0.0)
@@ -247,8 +253,8 @@ class Model:
 
         This is what a closed question needs: `model.logprobs(image, "Is there a mass?", ["yes", "no"]).best`.
         """
-        if not answers or len(set(answers)) != len(answers):
-            raise ValueError(f"answers must be different texts, at least one; got {list(answers)}.")
+        api_checks.check_text(question, "question")
+        api_checks.check_answers(answers)
         data, tokenizer = self.config.data, self._ground.tokenizer
         prefix = vqa_prefix(question, template=data.prompt)
         packed = [pack(tokenizer, prefix, suffix=answer, seq_len=data.seq_len) for answer in answers]
@@ -288,6 +294,11 @@ class Model:
         """
         options = options or PassOptions()
         options = dataclasses.replace(options, residuals=tuple(residuals)) if residuals else options
+        if not isinstance(answer, Answer):
+            raise ValueError(f"saliency takes what `answer` returned; got {type(answer).__name__}.")
+        if not methods:
+            raise ValueError("methods is empty. Name maps, such as methods=('raw', 'rollout').")
+        check_methods(tuple(methods), field="methods")
         if answer.image is None or not answer.token_ids:
             raise ValueError("The answer has no image or no tokens to look at.")
         bundle = make_bundle(

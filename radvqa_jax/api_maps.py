@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from matplotlib.figure import Figure
 
+from radvqa_jax.api_checks import check_mask, check_option
 from radvqa_jax.files import atomic_write
 from radvqa_jax.saliency.bundle import CaseBundle
 from radvqa_jax.saliency.figures import FORMATS, Format, Scale, case_figure, heads_figure, save_figure
@@ -118,6 +119,9 @@ class Maps:
                 unit. Maps with values below zero have a scale as far below zero as above it.
             mask: outlined on every map, at the size of the original image.
         """
+        check_option(scale, Scale, "scale")
+        if mask is not None:
+            check_mask(mask, *self.image.shape[:2])
         words, methods, residuals = _each(word, str), _each(method, str), _each(residual, float)
         maps, titles = [], []
         for one, of, weight in itertools.product(methods, words, residuals):
@@ -147,6 +151,7 @@ class Maps:
             word: as of `map`.
             scale: absolute = one scale for all; relative = each cell from 0 to its own largest value.
         """
+        check_option(scale, Scale, "scale")
         depth, count = self.bundle.image["raw"].shape[:2]
         maps = [
             [self.map(method, word=word, layers=[layer], heads=[head]) for head in range(count)]
@@ -167,10 +172,13 @@ class Maps:
             method: as of `map`.
             word: as of `map`.
         """
+        check_mask(mask, *self.image.shape[:2])
         return quality(self.map(method, word=word), mask)
 
     def _tokens(self, word: str) -> tuple[list[int], bool]:
         """Returns (tokens of the word, whether they are of the prompt)."""
+        if not isinstance(word, str):
+            raise ValueError(f"word must be text; got {word!r} ({type(word).__name__}).")
         if not word:
             inner = [at for text, positions in self.bundle.words for at in positions if not _is_end(text)]
             return inner or list(range(len(self.bundle.token_ids))), False

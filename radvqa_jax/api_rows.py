@@ -6,11 +6,12 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool
 
+from radvqa_jax.api_checks import check_text
 from radvqa_jax.config import SourceConfig
 from radvqa_jax.data.opened import Opened, encode_png, open_any
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.saliency.targets import find_target
-from tfds_builders.features import common_row, is_yes_no
+from tfds_builders.features import YES_NO, common_row, is_yes_no
 
 NAME = "asked"
 
@@ -51,6 +52,13 @@ def rows_of_table(table: Sequence[Mapping[str, Any]]) -> RowSource:
     for number, given in enumerate(table):
         if missing := [key for key in ("image", "question", "answer") if not _there(given.get(key))]:
             raise ValueError(f"Row {number + 1} lacks {', '.join(missing)}.")
+        check_text(given["question"], f"Row {number + 1}, question")
+        if not isinstance(given["answer"], str):
+            raise ValueError(f"Row {number + 1}: answer must be text; got {given['answer']!r}.")
+        if (kind := given.get("answer_type", "")) not in ("", "closed", "open"):
+            raise ValueError(f"Row {number + 1}: answer_type must be closed or open; got {kind!r}.")
+        if (language := given.get("language") or "en") not in YES_NO:
+            raise ValueError(f"Row {number + 1}: language must be one of {', '.join(YES_NO)}; got {language!r}.")
         fields = {key: value for key, value in given.items() if key != "image"}
         ids = {"image_id": f"image {number}", "question_id": str(number), "source": NAME, "language": "en"}
         answer, language = str(given["answer"]), str(given.get("language") or "en")

@@ -34,6 +34,15 @@ def vqa_prefix(question: str, *, template: str = "answer en {question}", choices
     return re.sub(r"( ?)(\{question\}|\{choices\})", fill, template)
 
 
+def has_words(text: str) -> bool:
+    """Returns whether a text holds a letter or a digit: white space and what cannot be seen ask nothing.
+
+    >>> has_words("Where?"), has_words(" \\u200b\\n"), has_words("?")
+    (True, False, False)
+    """
+    return any(character.isalnum() for character in text)
+
+
 def caption_prefix(language: str = "en") -> str:
     """Returns the prefix that asks for a caption.
 

@@ -146,11 +146,87 @@ def test_captions_need_no_question(model: Model, picture: np.ndarray) -> None:
         ([], "Why?", "at least one image"),
         ([np.zeros((4, 4), np.uint8)] * 2, ["a", "b", "c"], "2 images and 3 questions do not pair"),
         (np.zeros((4, 4), np.uint8), "  ", "Question 1 is empty"),
+        (np.zeros((4, 4), np.uint8), "\u200b\u2060", "Question 1 is empty"),
+        (np.zeros((4, 4), np.uint8), "a\ud800?", "Question 1 holds a lone surrogate"),
+        (np.zeros((8000, 8000), np.uint8), "Why?", "8000 x 8000 pixels are more than 50000000"),
+        ("x" * 5000, "Why?", "cannot be the path of a file"),
     ],
 )
 def test_what_cannot_be_asked_is_said(model: Model, image: object, question: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         model.answer(image, question)  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"samples": 2, "temperature": -1.0}, "temperature must be a finite number above 0; got -1.0"),
+        ({"samples": 2, "temperature": float("nan")}, "temperature must be a finite number above 0; got nan"),
+        ({"samples": 2, "temperature": 0.0}, "temperature must be a finite number above 0"),
+        ({"samples": -1}, "samples must be an integer from 0 to 1000; got -1"),
+        ({"seed": -1}, "seed must be an integer from 0 to 4294967295; got -1"),
+        ({"seed": 2**70}, "seed must be an integer"),
+        ({"max_new_tokens": 10**7}, "max_new_tokens must be an integer from 0 to 8192"),
+        ({"frame": 3}, "A window or a frame is chosen in DICOM files"),
+        ({"window": "lung"}, "A window or a frame is chosen in DICOM files"),
+        ({"frame": -1}, "frame=-1 must be at least 0"),
+    ],
+)
+def test_arguments_have_ranges(
+    model: Model, picture: np.ndarray, arguments: dict[str, float | str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        model.answer(picture, QUESTION, **arguments)  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    ("question", "answers", "message"),
+    [
+        (QUESTION, "yes", "answers must be a list of texts"),
+        ("", ["yes", "no"], "question is empty"),
+        (QUESTION, [""], "answers: text 1 is empty"),
+    ],
+)
+def test_answers_to_choose_from_are_texts(
+    model: Model, picture: np.ndarray, question: str, answers: list[str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        model.logprobs(picture, question, answers)
+
+
+def test_maps_are_asked_for_by_names_and_sizes_that_there_are(model: Model, picture: np.ndarray) -> None:
+    answer = model.answer(picture, QUESTION)
+    with pytest.raises(ValueError, match=r"methods names 'rolout', which is no method. Did you mean `rollout`"):
+        model.saliency(answer, methods=("rolout",))
+    with pytest.raises(ValueError, match="methods is empty"):
+        model.saliency(answer, methods=())
+    maps = model.saliency(answer)
+    with pytest.raises(ValueError, match=r"mask must be a boolean array \[40 30\]"):
+        maps.show(mask=np.zeros((3, 3), bool))
+    with pytest.raises(ValueError, match=r"mask must be a boolean array \[40 30\]"):
+        maps.quality(np.zeros((3, 3), bool))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"answer": True}, "Row 1: answer must be text"),
+        ({"question": 5}, "Row 1, question must be text"),
+        ({"answer_type": "maybe"}, "Row 1: answer_type must be closed or open"),
+        ({"language": "xx"}, "Row 1: language must be one of en, zh"),
+    ],
+)
+def test_rows_to_score_are_typed(model: Model, picture: np.ndarray, fields: dict[str, object], message: str) -> None:
+    row = {"image": picture, "question": QUESTION, "answer": "yes"}
+    with pytest.raises(ValueError, match=message):
+        model.score([row | fields])
+
+
+def test_the_first_of_several_frames_is_said(model: Model, tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((9, 9), level, np.uint8)) for level in (0, 200)]
+    for name in ("a.gif", "a.tiff", "a.webp", "a.png"):
+        pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+        assert open_any(tmp_path / name).notes == ["The file has 2 frames, and the first one is shown."]
 
 
 def test_text_of_a_model_is_escaped(model: Model, picture: np.ndarray) -> None:

@@ -46,7 +46,7 @@ PARTS = {
     "export",
 }
 
-API = {"api", "api_maps", "api_quality", "api_rows", "api_values"}
+API = {"api", "api_maps", "api_quality", "api_checks", "api_rows", "api_values"}
 
 # Package or module of radvqa_jax -> what of radvqa_jax and tfds_builders it may import, beside itself.
 MAY_IMPORT = {
@@ -69,7 +69,7 @@ MAY_IMPORT = {
     "api": CORE | PARTS | API | {"ground", "resolve", "exporting", "tfds_builders"},
     "api_maps": CORE | PARTS,
     "api_quality": CORE | PARTS | {"api_maps", "ground"},
-    "api_rows": CORE | PARTS | {"tfds_builders"},
+    "api_checks", "api_rows": CORE | PARTS | {"tfds_builders"},
     "api_values": CORE | PARTS,
     "runners": CORE | PARTS | API | {"ground", "resolve", "exporting", "tfds_builders"},
     "device_check": CORE | {"models"},

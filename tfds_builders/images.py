@@ -77,6 +77,16 @@ def open_image(data: bytes, *, purpose: str = "decoded") -> Iterator[Image.Image
         raise ValueError(f"the {len(data)} bytes are not an image that can be {purpose}: {why}") from error
 
 
+def count_frames(data: bytes) -> int:
+    """Returns how many frames an encoded image has: 1, but for animations and TIFF with several pages.
+
+    Raises:
+        ValueError: for bytes that are no image.
+    """
+    with open_image(data, purpose="counted") as image:
+        return getattr(image, "n_frames", 1)
+
+
 def store_image(data: bytes, *, bit_depth: int = 0) -> StoredImage:
     """Returns the file to store for an encoded image; every pixel is decoded once.
 
@@ -104,7 +114,8 @@ def _store(image: Image.Image, data: bytes, bit_depth: int) -> StoredImage:
     steps = [f"{kind} to {converted.mode}"] if kind != converted.mode else []
     steps += ["EXIF orientation applied"] if turned else []
     steps += [f"{image.format} to PNG"] if image.format not in KEPT_FORMATS else []
-    return StoredImage(file.getvalue(), *converted.size, ", ".join(steps) or "first frame", low_bits)
+    steps += ["first frame"] if getattr(image, "n_frames", 1) > 1 else []
+    return StoredImage(file.getvalue(), *converted.size, ", ".join(steps), low_bits)
 
 
 def _raw_mode(image: Image.Image) -> str:

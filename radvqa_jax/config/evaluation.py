@@ -8,12 +8,14 @@ from annotated_types import Interval
 from radvqa_jax.config.bounds import Below1, Count, NotNegative, Positive, Probability
 from radvqa_jax.config.data import SourceConfig
 
+MOST_NEW_TOKENS = 8192  # what Gemma's positions reach to; the cache of keys and values grows with it
+
 
 @dataclass(frozen=True)
 class DecodeConfig:
     """How answers are made."""
 
-    max_new_tokens: Positive = 32  # of an answer
+    max_new_tokens: Annotated[int, Interval(ge=1, le=MOST_NEW_TOKENS)] = 32  # of an answer
     samples: Positive = 1  # answers per question; they share one prefill
     temperature: NotNegative = 0.0  # 0 = greedy
     top_k: Count = 0  # 0 = all

@@ -14,6 +14,7 @@ from radvqa_jax.config import (
     StageConfig,
 )
 from radvqa_jax.config.bounds import check_bounds
+from radvqa_jax.prompts import has_words
 from radvqa_jax.trees import FREEZE, TRAIN, compile_pattern, nearest
 
 
@@ -275,6 +276,6 @@ def check(config: Config) -> None:
     )
     for name, modes, what, example in _NEEDED:
         _require(
-            config.mode not in modes or bool(attrgetter(name)(config).strip()),
+            config.mode not in modes or has_words(attrgetter(name)(config)),
             f"mode={config.mode} needs {what}: --config.{name}={example}.",
         )

@@ -4,7 +4,7 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -13,7 +13,7 @@ from PIL import Image
 from radvqa_jax.data.dicom import read_dicom
 from radvqa_jax.data.dicom_guard import MAX_BYTES, is_dicom
 from radvqa_jax.data.image import to_rgb
-from tfds_builders.images import depth_advice, read_image
+from tfds_builders.images import check_pixels, count_frames, depth_advice, read_image
 from tfds_builders.regular_files import open_regular
 
 
@@ -41,6 +41,11 @@ def open_any(image: ImageLike, *, frame: int = 0, window: str = "", bit_depth: i
     Raises:
         ValueError: if it cannot be opened, or `frame` or `window` is given for what is no DICOM file.
     """
+    check_kind(image)
+    if frame < 0:
+        raise ValueError(f"frame={frame} must be at least 0: frames count from 1, and 0 means the first.")
+    if isinstance(image, np.ndarray | Opened | Image.Image) and (window or frame > 1):
+        raise ValueError("A window or a frame is chosen in DICOM files, and the image is none.")
     if isinstance(image, Opened):
         return image
     if isinstance(image, np.ndarray):
@@ -53,7 +58,19 @@ def open_any(image: ImageLike, *, frame: int = 0, window: str = "", bit_depth: i
     if window or frame > 1:
         raise ValueError("A window or a frame is chosen in DICOM files, and the image is none.")
     pixels, low_bits = read_image(data, bit_depth=bit_depth)
-    return Opened(to_rgb(pixels), notes=[f"The image {depth_advice(low_bits)}"] if low_bits else [])
+    notes = [f"The image {depth_advice(low_bits)}"] if low_bits else []
+    if (frames := count_frames(data)) > 1:
+        notes.append(f"The file has {frames} frames, and the first one is shown.")
+    return Opened(to_rgb(pixels), notes=notes)
+
+
+def check_kind(image: Any) -> None:
+    """Raises ValueError unless a value is something that an image can be opened from."""
+    if not isinstance(image, str | os.PathLike | bytes | Image.Image | np.ndarray | Opened):
+        raise ValueError(
+            "An image is a path, the bytes of a file, a PIL image or a uint8 array; got "
+            f"{image!r:.80} ({type(image).__name__})."
+        )
 
 
 def encode_png(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
@@ -66,7 +83,11 @@ def encode_png(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
 
 def _of_path(path: str | os.PathLike[str]) -> bytes:
     place = Path(path).expanduser()
-    if not place.exists():
+    try:
+        is_there = place.exists()
+    except (OSError, ValueError) as error:  # a name that is too long, or that holds a NUL
+        raise ValueError(f"{str(place)[:200]!r} cannot be the path of a file: {error}.") from error
+    if not is_there:
         raise ValueError(f"{place} is not there. Give an image or a DICOM file.")
     with open_regular(place) as file:
         if (size := os.fstat(file.fileno()).st_size) > MAX_BYTES:
@@ -78,6 +99,7 @@ def _of_path(path: str | os.PathLike[str]) -> bytes:
 
 def _of_pil(image: Image.Image) -> bytes:
     """Returns the image as a file, so that the one rule for images holds for it, too."""
+    check_pixels(*image.size)
     file = io.BytesIO()
     image.save(file, "TIFF")
     return file.getvalue()
@@ -90,4 +112,5 @@ def _of_array(array: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
             f"An array must be uint8 [height width] or [height width 3] with levels from 0 to 255; got {array.dtype} "
             f"{list(array.shape)}. Map your values to grey levels first: only you know their range."
         )
+    check_pixels(array.shape[1], array.shape[0])
     return np.repeat(array[..., None], 3, axis=-1) if grey else array
