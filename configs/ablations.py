@@ -10,8 +10,8 @@ H100. Cells that train alike share it, and a grid that was stopped continues. Ex
 
     python -m radvqa_jax.main --config configs/ablations.py:questions --workdir runs/question_ablations
 asks what written questions and their checks are worth, on phantoms with known truth: stage 2 on captions, on unchecked
-pairs of which 30 % were made false, on checked ones, and on checked ones with annealing; three seeds each, about as
-many text tokens, paired differences of the means. Twelve trainings of stage 2; two CPU cores take about an hour.
+pairs of which 30 % were made false, on checked ones, and on checked ones with annealing; three seeds each, as many
+text tokens, paired differences of the means. Fifteen short trainings; two CPU cores take about 25 minutes.
 
 Cells about another data set (VQA-RAD for the demo, PathVQA for MedM) and about Med-HALT's invented questions stay
 empty, and say so, until the data are prepared (configs/build_data.py, with the same data.data_dir). Med-HALT has no
@@ -29,9 +29,10 @@ from radvqa_jax.config import cell, source
 ROLE = "You are an expert radiologist. answer en {question}"
 Entry = ml_collections.ConfigDict
 WITH_OPTIONS = "answer en {question} {choices}"
-QUESTION_STEPS = 400
-# Text tokens of a row, BOS to EOS: written questions, and captions. Each row has as many image tokens.
-TEXT_TOKENS = (13.2, 21.6)
+QUESTION_STEPS = 240
+# Mean text tokens of a row, BOS to EOS. Stage 2 takes so many steps that every cell reads as many; each row has 64 image
+# tokens besides.
+TEXT_TOKENS = {"checked": 13.2, "checked, annealed": 13.2, "unchecked": 16.3, "captions": 21.7}
 HERE = Path(__file__).parent
 
 
@@ -102,6 +103,7 @@ def questions() -> Any:
     config.stage1.sources = (asked,)
     config.stage2.sources = (asked,)
     config.stage2.total_steps = QUESTION_STEPS
+    config.eval.source.limit = 0
     config.eval.source.builder_config = config.eval.train_source.builder_config = "planted_questions"
     trained = {
         "unchecked": (source(dataset="written", builder_config="planted_questions_unchecked"),),
@@ -116,7 +118,7 @@ def questions() -> Any:
             against=f"unchecked, seed {seed}",
             stage2_sources=sources,
             seed=seed,
-            stage2_steps=round(QUESTION_STEPS * TEXT_TOKENS[0] / TEXT_TOKENS[1]) if group == "captions" else 0,
+            stage2_steps=round(QUESTION_STEPS * TEXT_TOKENS["checked"] / TEXT_TOKENS[group]),
         )
         for group, sources in trained.items()
         for seed in range(3)

@@ -27,7 +27,7 @@ def phantoms(config: Any) -> None:
     config.data.seq_len = 24
     config.synthesis.writing.templates = ("modality", "plane", "organ", "finding", "side", "size")
     config.stage1.total_steps = 60
-    config.stage2.total_steps = 600
+    config.stage2.total_steps = 900
     config.eval.source.limit = 300
     config.decode.max_new_tokens = 8
     config.report.images = True  # drawn by a program, no patient

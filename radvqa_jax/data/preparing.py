@@ -14,6 +14,7 @@ from radvqa_jax.config import DataConfig, SourceConfig
 from radvqa_jax.data.prepared_report import read_origin, read_report
 from radvqa_jax.data.sources import BUILDERS, builder_to_prepare, downloads, make_builder, not_prepared, open_split
 from radvqa_jax.data.written import DATASET as WRITTEN
+from radvqa_jax.data.written import say_origin
 from tfds_builders import origin
 from tfds_builders.builder import ALLOW, OfficialFilesBuilder
 from tfds_builders.official_files import OfficialFiles
@@ -71,13 +72,14 @@ def _result(builder: Any, dataset: str, *, said: str, data: DataConfig) -> dict[
             f"Build it anew from all files ({REBUILD}), or use it as it is with {ALLOW}."
         )
     rejects = folder / REJECTS_FILE
+    made = say_origin(folder) if dataset == WRITTEN else origin.say(read_origin(folder))
     return {
         "dataset": dataset,
         "builder_config": builder.builder_config.name if builder.builder_config else "",
         "version": str(builder.version),
         "path": str(folder),
         "splits": {name: info.num_examples for name, info in builder.info.splits.items()},
-        "origin": f"{said} {origin.say(read_origin(folder))}",
+        "origin": f"{said}, {made}" if dataset == WRITTEN else f"{said} {made}",
         "rejects": str(rejects) if rejects.is_file() else "",
         **report,
     }

@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from radvqa_jax.data.rows import plain
-from radvqa_jax.files import write_json
+from radvqa_jax.files import read_json, write_json
 from tfds_builders.written.written_dataset_builder import NAME, Builder
 
 DATASET = "written"
@@ -42,6 +42,21 @@ def write_command(name: str, *, data_dir: str = "") -> str:
     parts += ["--config.synthesis.unchecked=true"] if name.endswith("_unchecked") else []
     parts += [f"--config.data.data_dir={data_dir}"] if data_dir else []
     return " ".join([*parts, f"--workdir runs/{name}"])
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """Returns what written.json of a prepared set says: who wrote it, how it was checked, what was accepted."""
+    return read_json(folder / ABOUT_FILE)
+
+
+def say_origin(folder: Path) -> str:
+    """Returns where the questions of a prepared folder came from, in words."""
+    about = read_about(folder)
+    sources = dict.fromkeys(entry["dataset"] for entry in about["sources"])
+    return (
+        f"written by {', '.join([*about['writers'], *about['models']])} about {', '.join(sources)}; "
+        f"{about['accepted']} of {about['written']} pairs accepted"
+    )
 
 
 def _with_files(rows: Iterable[Row]) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""Origin pairs are checked and become a prepared set: the second half of mode=write_questions."""
+"""Written pairs are checked and become a prepared set: the second half of mode=write_questions."""
 
 import dataclasses
 import datetime
@@ -121,8 +121,16 @@ def check_pairs(config: Config, workdir: Path, candidates: Sequence[Candidate], 
     return Outcome(checked, checks, {c.candidate_id: kind for c, kind in spoiled}, measured, review, cost)
 
 
-def _prepare(config: Config, outcome: Outcome, evidences: Evidences, about: dict[str, Any]) -> dict[str, Path]:
+def _prepare(
+    config: Config, outcome: Outcome, evidences: Evidences, about: dict[str, Any], report: Mapping[str, Any]
+) -> dict[str, Path]:
     """Prepares the accepted pairs, and all of them if they are wanted; returns {name: folder}."""
+
+    def finish(folder: Path, rows: Callable[[], Iterator[dict[str, Any]]], about: Mapping[str, Any]) -> None:
+        now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+        write_card(folder, about, rows=rows(), date=now)
+        write_report(folder, report)  # so that whoever trains on the set can show what each check caught
+
     accepted = [pair for pair in outcome.checked if pair.accepted]
     if not accepted:
         raise ValueError(
@@ -136,13 +144,9 @@ def _prepare(config: Config, outcome: Outcome, evidences: Evidences, about: dict
         orders = balance.letter_orders([pair.item.candidate for pair in pairs if pair.accepted], seed=config.seed)
         give = rows_by_split(pairs, evidences, choices=orders, planted=outcome.planted, checks_sha256=outcome.sha256)
         folders[name] = prepare_written(
-            name, data_dir=config.data.data_dir, rows=give, about=about | {"name": name}, finish=_write_card
+            name, data_dir=config.data.data_dir, rows=give, about=about | {"name": name}, finish=finish
         )
     return folders
-
-
-def _write_card(folder: Path, rows: Callable[[], Iterator[dict[str, Any]]], about: Mapping[str, Any]) -> None:
-    write_card(folder, about, rows=rows(), date=datetime.datetime.now(datetime.UTC).replace(microsecond=0))
 
 
 def check_questions(config: Config, workdir: Path, candidates: Sequence[Candidate], written: Origin) -> Path:
@@ -177,6 +181,7 @@ def check_questions(config: Config, workdir: Path, candidates: Sequence[Candidat
         "name": config.synthesis.name,
         "sources": evidences.fingerprints(),
         "settings": dataclasses.asdict(config.synthesis),
+        "seed": config.seed,
         "checks": versions,
         "checks_sha256": outcome.sha256,
         "written": len(outcome.checked),
@@ -191,7 +196,7 @@ def check_questions(config: Config, workdir: Path, candidates: Sequence[Candidat
         "synthetic": report["synthetic"],
         "funnel": report["funnel"],
     }
-    for name, folder in _prepare(config, outcome, evidences, about).items():
+    for name, folder in _prepare(config, outcome, evidences, about, report).items():
         print(f"written/{name} is prepared in {folder}", flush=True)
     print(f"The report is {path}", flush=True)
     return path
@@ -205,7 +210,7 @@ def _report(config: Config, outcome: Outcome, evidences: Evidences, written: Ori
     return build_report(
         outcome.checked,
         outcome.checks,
-        title=f"Origin questions: {config.synthesis.name}",
+        title=f"Written questions: {config.synthesis.name}",
         synthetic=all("synthetic" in str(row["source"]).split() for row in evidences.rows()),
         balance=(balance.describe(candidates), balance.describe(accepted, orders)),
         measured=outcome.measured,

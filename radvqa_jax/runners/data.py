@@ -1,6 +1,8 @@
 """The modes that need data and no model."""
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,11 @@ from radvqa_jax.config import Config, SourceConfig
 from radvqa_jax.data.preparing import prepare
 from radvqa_jax.data.sources import make_builder
 from radvqa_jax.data.written import DATASET as WRITTEN
+from radvqa_jax.data.written import read_about
 from radvqa_jax.files import write_json
 from radvqa_jax.runners.check_questions import UNCHECKED
 from radvqa_jax.runners.write_questions import write_questions
+from radvqa_jax.synthesis.report import PAGE, REPORT
 
 QUESTIONS = "questions"  # the folder of a job's workdir in which questions are written and checked
 
@@ -42,16 +46,70 @@ def all_sources(config: Config) -> list[SourceConfig]:
 def write_missing(config: Config, workdir: Path) -> None:
     """Writes, checks and prepares the questions that the job trains or is evaluated on, if config.synthesis makes them.
 
-    Questions that are prepared already, or that config.synthesis does not make, are left alone.
+    Questions that config.synthesis does not make are left alone. Those that are prepared already are used as they are,
+    and their report is copied into the workdir.
+
+    Raises:
+        ValueError: if the questions that are prepared were written with other settings.
     """
     own = config.synthesis
     wanted = {source.builder_config for source in all_sources(config) if source.dataset == WRITTEN}
     ours = wanted & {own.name, own.name + UNCHECKED} if own.name and own.sources else set()
-    if all(make_builder(WRITTEN, builder_config=name, data=config.data).is_prepared() for name in ours):
+    builders = [make_builder(WRITTEN, builder_config=name, data=config.data) for name in sorted(ours)]
+    if all(builder.is_prepared() for builder in builders):
+        for builder in builders:
+            _use_written(config, Path(builder.data_dir), workdir / QUESTIONS)
         return
     for source in own.sources:
         prepare(source.dataset, builder_config=source.builder_config, data=config.data)
     write_questions(config, workdir / QUESTIONS)
+
+
+# Of config.synthesis, what says how a run goes and leaves the pairs as they are; a review only adds to them.
+_SAME_PAIRS = {
+    "": ("name", "unchecked", "measure", "review", "review_rows", "review_images", "review_sheets"),
+    "chat": (
+        *("base_url", "allow_other_model", "key_variable", "allow_remote", "timeout", "retries", "concurrency"),
+        *("requests_per_minute", "max_calls", "max_total_tokens", "cache", "offline"),
+    ),
+    "writing": ("max_failures", "dry_run", "prompt_price", "reply_price"),
+}
+
+
+def _deciding(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns {dotted name: value} of the fields of config.synthesis that decide on the pairs."""
+    flat = {}
+    for name, value in settings.items():
+        inner = value if isinstance(value, dict) else {"": value}
+        left_out = _SAME_PAIRS.get(name if isinstance(value, dict) else "", ())
+        flat |= {f"{name}.{key}".rstrip("."): held for key, held in inner.items() if (key or name) not in left_out}
+    return flat
+
+
+def _use_written(config: Config, folder: Path, into: Path) -> None:
+    """Copies the report of prepared questions into a run that would write the same ones.
+
+    Raises:
+        ValueError: naming the settings that differ, with the ways out.
+    """
+    about = read_about(folder)
+    now = json.loads(json.dumps(dataclasses.asdict(config.synthesis) | {"seed": config.seed}))
+    before = _deciding(about["settings"] | {"seed": about.get("seed", config.seed)})
+    other = [
+        f"{name}: {before.get(name)!r} then, {value!r} now"
+        for name, value in _deciding(now).items()
+        if before.get(name) != value
+    ]
+    if other:
+        raise ValueError(
+            f"The questions in {folder} were written with other settings ({'; '.join(other)}). Write them anew with "
+            "--config.mode=write_questions and a new --workdir, give another --config.data.data_dir, or give the "
+            "settings of then."
+        )
+    if not (into / REPORT).is_file():
+        into.mkdir(parents=True, exist_ok=True)
+        for name in (name for name in (REPORT, PAGE) if (folder / name).is_file()):
+            shutil.copyfile(folder / name, into / name)
 
 
 def prepare_all(config: Config, workdir: Path) -> None:

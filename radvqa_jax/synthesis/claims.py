@@ -152,6 +152,16 @@ def read(text: str) -> Said:
     return Said(tuple(found))
 
 
+@functools.lru_cache(maxsize=1 << 15)
+def plain_words(text: str) -> tuple[str, ...]:
+    """Returns the words of a text as they are written, in lower case.
+
+    >>> plain_words("X-ray of the patient's LEFT knee")
+    ('x', 'ray', 'of', 'the', 'patient', 's', 'left', 'knee')
+    """
+    return tuple(_WORD.findall(fold(text).casefold()))
+
+
 def _split_clauses(sentence: str) -> list[str]:
     """Returns the clauses of a sentence; the word that begins one belongs to it."""
     edges = [0, *(match.start() for match in _CLAUSES.finditer(sentence)), len(sentence)]

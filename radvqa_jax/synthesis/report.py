@@ -11,7 +11,7 @@ from radvqa_jax.pages import flat_lines, render_page
 from radvqa_jax.synthesis.checks import Check, Checked, funnel
 
 _TEMPLATES = Path(__file__).parent / "templates"
-REPORT = "questions.json"
+REPORT, PAGE = "questions.json", "questions.html"
 ACCEPTED_SHOWN = 10
 REJECTED_SHOWN = 3  # of each check
 CAPTION_SHOWN = 300  # characters
@@ -132,6 +132,6 @@ def format_funnel(report: Mapping[str, Any]) -> str:
 def write_report(folder: Path, report: Mapping[str, Any]) -> Path:
     """Writes questions.json and questions.html, each whole or not at all; returns the path of the page."""
     files.write_json(folder / REPORT, dict(report))
-    path = folder / "questions.html"
+    path = folder / PAGE
     files.write_text(path, render_page(_TEMPLATES, "questions", report=report))
     return path

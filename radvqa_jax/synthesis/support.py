@@ -250,7 +250,9 @@ def find_span(span: str, text: str) -> bool:
 
     >>> find_span("small cyst, on the LEFT", "CT with a small cyst on the left."), find_span("right", "on the left")
     (True, False)
+    >>> find_span("Lateral", "Lateral view of the chest.")
+    True
     """
-    words = [word.text for word in claims.read(span).words]
-    whole = [word.text for word in claims.read(text).words]
+    # As they are written: `claims.read` joins words to phrases by what stands around them, which a span may cut.
+    words, whole = claims.plain_words(span), claims.plain_words(text)
     return bool(words) and f" {' '.join(words)} " in f" {' '.join(whole)} "

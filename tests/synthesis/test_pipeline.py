@@ -11,6 +11,7 @@ import pytest
 from radvqa_jax.config import source
 from radvqa_jax.files import read_json, read_jsonl
 from radvqa_jax.runners import RUNNERS
+from radvqa_jax.runners.data import prepare_all
 
 NAME = "micro_questions"
 QUESTIONS = {"dataset": "written", "builder_config": NAME}
@@ -32,7 +33,7 @@ PIPELINE = {
 
 @pytest.mark.slow
 def test_a_job_writes_its_questions_trains_on_them_and_reports_what_checks_caught(
-    micro_config: Callable[..., Any], tmp_path: Path
+    micro_config: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     RUNNERS["job"](micro_config(PIPELINE), tmp_path)
     page = (tmp_path / "report.html").read_text()
@@ -51,6 +52,19 @@ def test_a_job_writes_its_questions_trains_on_them_and_reports_what_checks_caugh
     before = (tmp_path / "questions" / "candidates.jsonl").stat().st_mtime_ns
     RUNNERS["job"](micro_config(PIPELINE), tmp_path)
     assert (tmp_path / "questions" / "candidates.jsonl").stat().st_mtime_ns == before
+    # Another run takes the questions with the report of their checks, and says whose they are.
+    other = tmp_path / "other"
+    prepare_all(micro_config(PIPELINE), other)
+    assert (other / "questions" / "questions.json").read_bytes() == (tmp_path / "questions/questions.json").read_bytes()
+    assert f"already prepared, written by templates about phantom_rad; {len(accepted)} of" in capsys.readouterr().out
+    for changed, named in (
+        ({"synthesis.checks.coverage": 0.7}, "checks.coverage: 0.6 then, 0.7 now"),
+        ({"synthesis.chat.model": "m", "synthesis.chat.base_url": "http://127.0.0.1:9/v1"}, "chat.model: '' then, 'm'"),
+        ({"seed": 5}, "seed: 0 then, 5 now"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(f"written with other settings ({named}")):
+            prepare_all(micro_config(PIPELINE | changed), other)
+    prepare_all(micro_config(PIPELINE | {"synthesis.chat.timeout": 3.0, "synthesis.review_rows": 5}), other)
 
 
 def test_a_job_that_names_questions_nobody_writes_fails_with_the_command(
