@@ -15,6 +15,7 @@ INSTALL_REQUIRES = [
     "absl-py>=2.5,<3",
     "annotated-types>=0.8,<1",
     "array-record>=0.8.6,<0.9",
+    "certifi>=2026.10",
     "datasketch>=2.0,<3",  # MinHash, for questions that repeat each other
     "einops>=0.8.2,<0.9",
     "filelock>=4.3.1,<5",
@@ -50,6 +51,7 @@ INSTALL_REQUIRES = [
     "tensorboardX>=2.6.5,<3",
     "tensorflow-datasets>=4.9.10,<5",  # without TensorFlow: files are ArrayRecord
     "tqdm>=4.70,<5",
+    "urllib3>=2.8,<3",  # requests to chat models
 ]
 
 # Decoders of compressed pixels: all of them BSD, MIT or Apache-2.0. pylibjpeg-libjpeg (12-bit JPEG) is under the GPL.

@@ -30,7 +30,7 @@ ROLE = "You are an expert radiologist. answer en {question}"
 Entry = ml_collections.ConfigDict
 WITH_OPTIONS = "answer en {question} {choices}"
 QUESTION_STEPS = 240
-# Mean text tokens of a row, BOS to EOS. Stage 2 takes so many steps that every cell reads as many; each row has 64 image
+# Mean text tokens of a row, BOS to EOS. Stage 2 takes so many steps that every cell reads as many; a row has 64 image
 # tokens besides.
 TEXT_TOKENS = {"checked": 13.2, "checked, annealed": 13.2, "unchecked": 16.3, "captions": 21.7}
 HERE = Path(__file__).parent

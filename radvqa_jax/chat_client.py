@@ -1,8 +1,8 @@
 """Text from a chat model behind any OpenAI-compatible endpoint: cached, paced, within a budget, nowhere by surprise.
 
-Requests go through the official `openai` client (extra `judge`), which pauses and repeats what failed. Every reply is
-appended to a jsonl cache under the hash of all that was asked (model, messages, sampling), so that a run which was
-stopped continues, and a finished one can be done again without the endpoint. The key stands in no file and no message.
+Requests that fail are repeated after a pause (chat_http.py). Every reply is appended to a jsonl cache under the hash of
+all that was asked (model, messages, sampling), so that a run which was stopped continues, and a finished one can be
+done again without the endpoint. The key stands in no file and no message.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from radvqa_jax.chat_budget import Budget, BudgetSpent, estimate_prompt, estimate_tokens
 from radvqa_jax.chat_cache import Cache
+from radvqa_jax.chat_http import Http, NoResponse
 from radvqa_jax.chat_reply import NO_COMPLETION, EndpointError, Reply, read_completion, same_model
 from radvqa_jax.config import ChatConfig
 
@@ -82,30 +83,6 @@ def _read_key(config: ChatConfig) -> str:
     return key
 
 
-def _make_openai(config: ChatConfig, budget: Budget, key: str) -> Any:
-    try:
-        import openai
-    except ModuleNotFoundError as error:
-        raise ValueError("A chat model needs the extra `judge`: pip install -e '.[judge]'.") from error
-    local = is_local(config.base_url)
-    nothing: Any = {"OpenAI-Organization": openai.omit, "OpenAI-Project": openai.omit}
-    return openai.OpenAI(
-        base_url=config.base_url,
-        api_key=key or "none",
-        timeout=config.timeout,
-        max_retries=config.retries,
-        # What the environment says about an account elsewhere is nothing to a server here.
-        default_headers=nothing if local else None,
-        http_client=openai.DefaultHttpx2Client(
-            # A redirect could lead off this machine, and so could a proxy between this machine and itself.
-            follow_redirects=False,
-            trust_env=not local,
-            # Called for each request that is really sent, also where the client repeats one.
-            event_hooks={"request": [lambda request: budget.count()]},
-        ),
-    )
-
-
 class ChatClient:
     """Asks one model. `calls`, `tokens`: what this run used. Several threads may ask at a time."""
 
@@ -126,7 +103,7 @@ class ChatClient:
         self._key = "" if config.offline else _read_key(config)
         self._cache = Cache(cache)
         self._budget = Budget(config)
-        self._openai = None if config.offline else _make_openai(config, self._budget, self._key)
+        self._http = None if config.offline else self._connect()
         self.estimated = False  # whether `tokens` holds estimates, for the endpoint does not count
 
     @property
@@ -141,8 +118,8 @@ class ChatClient:
 
     def close(self) -> None:
         """Closes the connections and the cache."""
-        if self._openai is not None:
-            self._openai.close()
+        if self._http is not None:
+            self._http.close()
         self._cache.close()
 
     def request(
@@ -189,7 +166,7 @@ class ChatClient:
         key = _hash(body)
         reply = self._cache.get(key)
         if reply is None:
-            if self._openai is None:
+            if self._http is None:
                 raise NotCached(f"{self._cache.path.name} has no such request")
             reply = self._ask_endpoint(body)._replace(key=key)
             self._cache.put(reply)  # paid for: it is kept whoever answered
@@ -220,27 +197,34 @@ class ChatClient:
             self._budget.replied(reply.tokens)
         return reply
 
-    def _send(self, body: Mapping[str, Any]) -> Reply:
-        import httpx2
-        import openai
+    def _connect(self) -> Http:
+        config = self.config
+        return Http(
+            config.base_url,
+            key=self._key or "none",
+            local=is_local(config.base_url),
+            timeout=config.timeout,
+            retries=config.retries,
+            concurrency=config.concurrency,
+            before=self._budget.count,
+        )
 
+    def _send(self, body: Mapping[str, Any]) -> Reply:
         url, group = self.config.base_url, self._group
-        assert self._openai is not None
+        assert self._http is not None
         try:
-            # Not chat.completions.create: it takes as long again to go through the types of a body that is right.
-            response = self._openai.post("/chat/completions", body=body, cast_to=httpx2.Response)
-        except openai.APITimeoutError as error:
-            hint = f"Raise {group}.timeout or lower {group}.concurrency."
-            raise EndpointError(f"{url}: no reply in {self.config.timeout:g} s. {hint}", kind="timeout") from error
-        except openai.APIConnectionError as error:
-            cause = self._hide(str(error.__cause__ or error))
-            raise EndpointError(
-                f"{url} cannot be reached ({cause}). Is the server running?", kind="no server"
-            ) from None
-        except openai.APIStatusError as error:
-            raise self._refused(error.status_code, error.response.text) from None  # it may repeat the key
+            status, text = self._http.post("/chat/completions", json.dumps(body).encode())
+        except NoResponse as error:
+            if error.timeout:
+                hint = f"Raise {group}.timeout or lower {group}.concurrency."
+                message = f"{url}: no reply in {self.config.timeout:g} s. {hint}"
+                raise EndpointError(message, kind="timeout") from None
+            message = f"{url} cannot be reached ({self._hide(str(error))}). Is the server running?"
+            raise EndpointError(message, kind="no server") from None
+        if not 200 <= status < 300:
+            raise self._refused(status, text)
         # The endpoint knows the key and may repeat it; what it says is kept and shown.
-        return read_completion(self._hide(response.text), url=url)
+        return read_completion(self._hide(text), url=url)
 
     def _hide(self, text: str) -> str:
         """Returns text without the key."""

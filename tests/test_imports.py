@@ -27,6 +27,7 @@ CORE = {
     "prompts",
     "chat_budget",
     "chat_cache",
+    "chat_http",
     "chat_client",
     "chat_reply",
     "pages",

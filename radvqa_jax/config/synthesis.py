@@ -80,7 +80,7 @@ class SynthesisConfig:
         False  # also prepare <name>_unchecked, of all candidates whether or not they passed, for ablations
     )
     plant: Below1 = 0.0  # share of pairs that are made false on purpose, for ablations on synthetic images alone
-    measure: Count = 200  # phantoms on which each check's recall and precision are measured; 0 = not measured
+    measure: Count = 500  # phantoms on which each check's recall and precision are measured; 0 = not measured
     review_rows: Count = 0  # rows of review_pairs.csv to write; 0 = none
     review_images: bool = False  # write the images of these rows beside the sheet
     review_sheets: tuple[str, ...] = ()  # filled sheets to read

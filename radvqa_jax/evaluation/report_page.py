@@ -171,6 +171,9 @@ def _render(experiment: Experiment, scores: Mapping[str, Any], config: ReportCon
         provenance=flat_lines({**experiment.provenance, "method": scores["method"]}),
         case_seed=seed,
         questions=experiment.questions,
+        sampled={
+            name: run["samples"] for name, run in scores["runs"].items() if run.get("samples", {}).get("answers", 1) > 1
+        },
     )
 
 

@@ -11,7 +11,8 @@ from radvqa_jax.synthesis.forecast import describe_forecast, forecast, show_prom
 from radvqa_jax.synthesis.images import Images
 from radvqa_jax.synthesis.ledger import Ledger
 from radvqa_jax.synthesis.work import check_writing, plan, writers_of
-from radvqa_jax.synthesis.writing import Written, chat_config, describe, settings_of, write
+from radvqa_jax.synthesis.writers import chat_config, settings_of
+from radvqa_jax.synthesis.writing import Written, describe, write
 
 
 def write_questions(config: Config, workdir: Path) -> None:

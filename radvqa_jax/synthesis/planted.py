@@ -6,6 +6,7 @@ check is not measured on the one sentence that it was written for.
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,13 +14,13 @@ import numpy as np
 from radvqa_jax.evaluation.intervals import mean_interval
 from radvqa_jax.synthesis.candidates import Candidate, candidate_id
 from radvqa_jax.synthesis.checks import Checked, Item
-from radvqa_jax.synthesis.planted_pairs import KINDS, Pair, repeats, right_pairs
+from radvqa_jax.synthesis.planted_pairs import KINDS, WORDED, Pair, repeats, right_pairs
 from radvqa_jax.synthesis.support import Evidence
 from tfds_builders.phantom_rad.attributes import VIEWS, Attributes, caption
 from tfds_builders.phantom_rad.plan import PlannedImage, plan_split
 from tfds_builders.phantom_rad.questions import OPPOSITE
 
-DUPLICATE = "duplicate"
+DUPLICATE, OPTIONS, SUPPORT = "duplicate", "wrong options", "wrong support"
 RIGHT_PAIRS = 8  # about one image
 # Kind -> the checks that are there to catch it; what another one catches is caught, too.
 MEANT_FOR = {
@@ -31,6 +32,17 @@ MEANT_FOR = {
     "history": ("history", "age"),
     "measurement": ("measurement",),
     DUPLICATE: ("duplicate",),
+    "date": ("date",),
+    "code": ("code",),
+    "name": ("name",),
+    "caption wording": ("caption_wording",),
+    "filler": ("filler",),
+    "no answer": ("unanswered",),
+    "wrong form": ("form",),
+    OPTIONS: ("options",),
+    "too long": ("length",),
+    "other language": ("language",),
+    SUPPORT: ("span",),
 }
 
 
@@ -94,6 +106,22 @@ def planned_of(row: Mapping[str, Any]) -> PlannedImage:
     return PlannedImage(int(patient), int(number), attributes, ())
 
 
+def _reshape(pair: Candidate, kind: str, rng: np.random.Generator) -> Candidate:
+    """Returns a right pair made false beside its words: with wrong options, or with words that no caption has."""
+    answer = pair.answer.rstrip(".")
+    if kind == OPTIONS:
+        options = [
+            ["spleen", "femur", "aorta"],
+            [answer, answer.upper(), "spleen"],
+            [answer],
+            [answer, "Both of these"],
+        ]
+        choices = options[int(rng.integers(len(options)))]
+        return replace(pair, kind="multiple_choice", answer_type="closed", answer=answer, choices=choices)
+    words = ["as seen on the earlier scan", "an ill-defined shadow", f"{answer} of the spleen", "no abnormality at all"]
+    return replace(pair, support=words[int(rng.integers(len(words)))])
+
+
 class Planted(NamedTuple):
     """A pair, and the kind of falsehood in it; empty if it is right."""
 
@@ -110,7 +138,8 @@ def plant(images: int, *, seed: int = 0, false_share: float = 0.3) -> list[Plant
         false_share: of all pairs, about; every kind is planted equally often where an image has such a pair.
     """
     rng = np.random.default_rng([seed, 17])
-    kinds = [*KINDS, DUPLICATE]
+    makers = KINDS | WORDED
+    kinds = [*makers, DUPLICATE, OPTIONS, SUPPORT]
     false = max(1, round(RIGHT_PAIRS * false_share / (1 - false_share)))
     found: list[Planted] = []
     for number, image in enumerate(plan_split("train", images, seed=seed)):
@@ -121,10 +150,17 @@ def plant(images: int, *, seed: int = 0, false_share: float = 0.3) -> list[Plant
         for turn in range(false):
             kind = kinds[(number * false + turn) % len(kinds)]
             again = chosen[int(rng.integers(len(chosen)))]
-            options = repeats(again) if kind == DUPLICATE else KINDS[kind](image, rng)
+            if kind in (OPTIONS, SUPPORT):
+                options = [distinct[int(n)] for n in rng.permutation(len(distinct))[RIGHT_PAIRS:]]
+            else:
+                options = repeats(again) if kind == DUPLICATE else makers[kind](image, rng)
             if options:
                 pairs.append((options[int(rng.integers(len(options)))], kind))
-        found += [Planted(Item(make_candidate(image, pair), evidence), kind) for pair, kind in pairs]
+        for pair, kind in pairs:
+            candidate = make_candidate(image, pair)
+            if kind in (OPTIONS, SUPPORT):
+                candidate = _reshape(candidate, kind, rng)
+            found.append(Planted(Item(candidate, evidence), kind))
     return found
 
 

@@ -23,6 +23,56 @@ _TREATED = (
     ("Is the patient allergic to penicillin?", "yes"),
     ("Which gene is mutated?", "BRCA1"),
 )
+# Of no image in particular: (question, answer), {finding} and {modality} stand for what the image has.
+_WORDED = {
+    "date": (
+        ("When was this image taken?", "In March 2019"),
+        ("What is the date of the exam?", "12/05/2018"),
+        ("On which day was the {finding} found?", "3 June"),
+    ),
+    "code": (
+        ("Which code stands for the {finding}?", "ICD-10 S72.0"),
+        ("What is the number of the case?", "MPX1009"),
+        ("Which identifier has the image?", "PMC1234567"),
+    ),
+    "name": (
+        ("Who read this image?", "Dr. Miller"),
+        ("Where was the image taken?", "Mercy Hospital"),
+        ("Who described the {finding}?", "Lee et al."),
+    ),
+    "caption wording": (
+        ("What does the caption say about the lesion?", "{finding}"),
+        ("As described in the text, what is seen?", "A {finding}."),
+        ("Which modality is mentioned?", "{modality}"),
+        ("What does figure 2 show?", "A {finding}."),
+    ),
+    "filler": (
+        ("What is seen?", "Sure! Here is the answer: a {finding}."),
+        ("Q1: What is abnormal?", "A {finding}"),
+        ("What is seen?", "**{finding}**"),
+        ("What does the image show?", "A {finding}. Please note that I am an AI."),
+    ),
+    "no answer": (
+        ("What is the shape of the {finding}?", "Not specified"),
+        ("What is abnormal?", "N/A"),
+        ("What causes the {finding}?", "It cannot be determined from the image."),
+    ),
+    "wrong form": (
+        ("Is there a {finding}?", "{modality}"),
+        ("What abnormality is seen?", "Yes"),
+        ("The {finding} in the image.", "A {finding}"),
+        ("Which modality is this?", "No"),
+    ),
+    "too long": (
+        ("What does the image show?", "The image shows a {finding} " + "and nothing else of note " * 15),
+        ("Looking at " + "every part of " * 15 + "the image, what is seen?", "A {finding}."),
+    ),
+    "other language": (
+        ("Was ist auf dem Bild zu sehen?", "Ein {finding} ist auf der Aufnahme zu sehen."),
+        ("Quelle anomalie est visible sur cette image?", "Il y a une {finding} dans la zone."),
+        ("Que muestra la imagen?", "La imagen muestra un {finding} en el lado."),
+    ),
+}
 _HISTORY = (
     ("What brought the patient to the hospital?", "The patient presented with fever and cough."),
     ("What is the patient's history?", "A history of smoking."),
@@ -163,6 +213,17 @@ def repeats(pair: Pair) -> list[Pair]:
     ]
 
 
+def _worded(kind: str) -> Callable[[PlannedImage, np.random.Generator], list[Pair]]:
+    """Returns the pairs of a kind that is false by its wording alone, about images with a lesion."""
+
+    def make(item: PlannedImage, rng: np.random.Generator) -> list[Pair]:
+        at = item.attributes
+        shown = {"finding": at.finding, "modality": at.view.modality}
+        return [(q.format(**shown), a.format(**shown)) for q, a in _WORDED[kind]] if at.finding else []
+
+    return make
+
+
 KINDS: dict[str, Callable[[PlannedImage, np.random.Generator], list[Pair]]] = {
     "wrong side": _wrong_side,
     "invented finding": _invented,
@@ -172,3 +233,5 @@ KINDS: dict[str, Callable[[PlannedImage, np.random.Generator], list[Pair]]] = {
     "history": _history,
     "measurement": _measured,
 }
+# False by their words alone: they measure the rules, and are no part of what ablations plant.
+WORDED = {kind: _worded(kind) for kind in _WORDED}

@@ -24,6 +24,7 @@ HISTORY = _any(r"""
 \b(?:after|following|since|before|due to|because of) (?:an? |the )?(?:fall(?:ing)?|accident|injury|trauma|collision)\b
 \b(?:after|following|since|before|due to|because of) (?:an? |the )?(?:surgery|operation|procedure|assault|illness)\b
 \blaborator(?:y|ies)\b|\bblood (?:test|count|pressure|work)\w*\b|\bhemoglobin\b|\bleu[ck]ocyt\w*\b|\bbiops(?:y|ies)\b
+\bpregnan\w*|\ballerg\w*|\bvaccin\w*
 \bfever\b|\bnausea\b|\bvomit\w*\b|\bcough\w*\b|\bdiabet\w*\b
 \b(?:for|over|in) (?:the )?(?:past|last) (?:few |several |\w+ )?(?:days?|weeks?|months?|years?)\b
 \b(?:days?|weeks?|months?|years?) (?:ago|earlier|later|prior)\b
@@ -81,6 +82,8 @@ CAPTION = _any(r"""
 \bthe (?:article|case (?:description|information|report))\b|\bmentioned\b|\baccording to (?:the|this)\b
 \b(?:is|are|was|were|as) (?:also )?(?:stated|described|reported) (?:by|above|here|in the (?:case|text|report))\b
 \b(?:as|not) (?:stated|specified|provided|described|indicated)\b
+\blegends?\b|\b(?:is|are|was|were|being) (?:stated|written|documented)\b|\b(?:findings|impression) section\b
+\binformation (?:is|was|are) (?:provided|given|available)\b|\b(?:narrative|write-?up|documentation)\b
 \bbased on (?:the|this) (?:given |provided )?(?:text|description|information|case|report)\b
 \b(?:fig(?:ure|\.)?|panel|table|image|arrow) ?\(?(?-i:[A-H1-9])\b(?!-)|\bauthors?\b
 \bthe (?:above|given|provided) (?:image|figure|information)\b

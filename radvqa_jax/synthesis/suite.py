@@ -69,10 +69,10 @@ def rule_checks(config: ChecksConfig) -> list[Check]:
 def support_checks(config: ChecksConfig) -> list[Check]:
     """Returns the checks of a pair against its evidence, word by word."""
     return [
-        Check("span", "1", "support", "The words that support it are not in the caption.", each(_span), on_all=True),
+        Check("span", "2", "support", "The words that support it are not in the caption.", each(_span), on_all=True),
         Check(
             "words",
-            "1",
+            "2",
             "support",
             "Caption and case contradict it, or do not say it: side, negation, modality, plane, finding, words.",
             each(functools.partial(_words, least=config.coverage)),

@@ -181,5 +181,9 @@ involving affected answer assess assessed cause caused characteristic
 locate call called recognize lie lying contain sign consistent compatible suggestive find visualize detect detectable
 observe observation half portion feature characterize illustrate highlight portray capture obtain visible discern spot
 diagnose diagnosis technique half notice recognizable apparent notable region belong point entire whole overall
+shown made make making used obtain obtained generate generated produce produced employ employed create created
+sit sits sitting situate situated occupy occupies occupied occupying reside resides rest rests place placed arise arises
+lies lain found true false actually really truly indeed clearly definitely certainly anything something nothing none
+anywhere somewhere else appreciate appreciated discover discovered spotted seeing look looked looking harbor harbors
 """.split()
 )

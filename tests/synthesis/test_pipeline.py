@@ -39,6 +39,8 @@ def test_a_job_writes_its_questions_trains_on_them_and_reports_what_checks_caugh
     page = (tmp_path / "report.html").read_text()
     first = page.partition("<table")[2].partition("</table>")[0]
     assert "planted pairs caught" in first and "<strong>words</strong>" in first
+    sampled = page.partition("Several answers a question</h2>")[2].partition("</table>")[0]
+    assert sampled.count("<td>5</td>") == 3 and "5 runs, n=" in sampled
     assert (tmp_path / "questions" / "questions.html").is_file()
     accepted = read_jsonl(tmp_path / "questions" / "accepted.jsonl")
     written = {line["candidate_id"] for line in read_jsonl(tmp_path / "questions" / "candidates.jsonl")}

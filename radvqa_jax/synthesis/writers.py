@@ -1,0 +1,179 @@
+"""What each writer makes of one image: candidate pairs with their provenance, or the reason why there are none."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
+
+from radvqa_jax.chat_client import ChatClient, EndpointError, NotCached
+from radvqa_jax.config import ChatConfig, SynthesisConfig
+from radvqa_jax.synthesis import prompts
+from radvqa_jax.synthesis.candidates import Candidate, Writer, make_id
+from radvqa_jax.synthesis.images import Images
+from radvqa_jax.synthesis.ledger import Done
+from radvqa_jax.synthesis.replies import Draft, Unusable, read_drafts
+from radvqa_jax.synthesis.templates import TEMPLATES, write_templates
+from radvqa_jax.synthesis.work import Work, sha256_text, writers_of
+
+
+class Finished(NamedTuple):
+    """A finished piece of work, or why it is to be done again by a later run."""
+
+    done: Done | None
+    pairs: Sequence[Candidate] = ()
+    failure: str = ""
+
+
+def chat_config(config: SynthesisConfig) -> ChatConfig:
+    """Returns how the writers ask the chat model: as configured, with the sampling of writing."""
+    return replace(config.chat, temperature=config.writing.temperature, max_tokens=config.writing.max_tokens)
+
+
+def settings_of(config: SynthesisConfig, *, seed: int) -> dict[str, Any]:
+    """Returns what pairs depend on, beside the texts of the images."""
+    writing = config.writing
+    asks = any(writer in prompts.MODEL_WRITERS for writer, _ in writers_of(config))
+    model = {
+        "model": config.chat.model,
+        "temperature": writing.temperature,
+        "max_tokens": writing.max_tokens,
+        "response_format": config.chat.response_format,
+        "chat_seed": config.chat.seed,
+        "pairs": writing.pairs,
+        "max_chars": writing.max_chars,
+        "prompts": {writer: prompts.prompt_sha256(writer) for writer in prompts.MODEL_WRITERS},
+    }
+    own = {
+        "seed": seed,
+        "kinds": [list(item) for item in writing.kinds],
+        "held_out": list(writing.held_out),
+        "template_pairs": writing.template_pairs,
+        "templates": list(writing.templates),
+    }
+    return own | (model if asks else {})
+
+
+def _candidate(
+    work: Work,
+    draft: Draft,
+    *,
+    prompt: str,
+    model: str,
+    seed: int,
+    sampling: dict[str, Any],
+    reply_id: str,
+    visible: bool,
+) -> Candidate:
+    image = work.image
+    pair = Candidate(
+        candidate_id="",
+        dataset=image.dataset,
+        builder_config=image.builder_config,
+        prepared_split=image.prepared_split,
+        split=image.split,
+        case_id=image.case_id,
+        image_id=image.image_id,
+        caption_sha256=sha256_text(image.row["caption"]),
+        writer=cast(Writer, work.writer),
+        prompt_sha256=prompt,
+        model=model,
+        seed=seed,
+        sampling=sampling,
+        reply_id=reply_id,
+        question=draft.question,
+        answer=draft.answer,
+        kind=draft.kind,
+        answer_type="open" if draft.kind == "open" else "closed",
+        question_type=draft.question_type,
+        choices=list(draft.choices),
+        support=draft.support,
+        answerable_from_image=visible,
+    )
+    return replace(pair, candidate_id=make_id(pair))
+
+
+def _done(work: Work, **fields: Any) -> Done:
+    image = work.image
+    return Done(work.work_id, image.dataset, image.builder_config, image.split, image.image_id, work.writer, **fields)
+
+
+def ask_writer(client: ChatClient, work: Work, config: SynthesisConfig) -> Finished:
+    """Returns what the chat model makes of one image.
+
+    A reply that cannot be used is asked for again with another seed, up to `synthesis.writing.attempts` times in all;
+    then the piece of work is rejected for the last reply's reason.
+
+    Raises:
+        EndpointError: one that every other request would meet.
+        BudgetSpent: nothing more may be asked.
+    """
+    writing, why, tokens, model = config.writing, "", 0, ""
+    schema = prompts.schema(work.writer, pairs=len(work.kinds))
+    for attempt in range(writing.attempts):
+        prompt = prompts.make_prompt(
+            work.writer, work.image, work.kinds, max_chars=writing.max_chars, attempt=attempt, why=why
+        )
+        seed = config.chat.seed + attempt
+        try:
+            reply = client.ask(prompt.messages, schema=schema, seed=seed)
+        except NotCached:
+            return Finished(None, failure="offline, and not in the cache")
+        except EndpointError as error:
+            if error.final:
+                raise
+            return Finished(None, failure=error.kind)
+        tokens, model = tokens + reply.tokens, reply.model
+        try:
+            drafts = read_drafts(work.writer, reply, mark=prompt.mark, kinds=work.kinds, image=work.image)
+        except Unusable as error:
+            why = str(error)
+            continue
+        sampling = {"temperature": writing.temperature, "max_tokens": writing.max_tokens, "attempt": attempt}
+        pairs = [
+            _candidate(
+                work,
+                draft,
+                prompt=prompts.prompt_sha256(work.writer),
+                model=reply.model,
+                seed=seed,
+                sampling=sampling | {"response_format": config.chat.response_format},
+                reply_id=reply.key,
+                visible=work.writer != "literature",
+            )
+            for draft in drafts
+        ]
+        line = _done(work, state="written", replies=attempt + 1, pairs=len(pairs), tokens=tokens, model=model)
+        return Finished(line, pairs)
+    return Finished(_done(work, state="rejected", why=why, replies=writing.attempts, tokens=tokens, model=model))
+
+
+def fill_templates(work: Work, config: SynthesisConfig, values: Mapping[str, Sequence[str]], *, seed: int) -> Finished:
+    """Returns what the templates make of one image."""
+    writing = config.writing
+    written = write_templates(
+        work.image,
+        names=writing.templates or tuple(TEMPLATES),
+        kinds=writing.kinds,
+        pairs=writing.template_pairs,
+        values=values,
+        seed=seed,
+    )
+    pairs = [
+        _candidate(
+            work,
+            one.draft,
+            prompt=one.wording_sha256,
+            model="",
+            seed=seed,
+            sampling={},
+            reply_id="",
+            visible=one.visible,
+        )
+        for one in written
+    ]
+    return Finished(_done(work, state="written", pairs=len(pairs)), pairs)
+
+
+def vocabularies(images: Images) -> dict[str, dict[str, list[str]]]:
+    """Returns {data set: {field: its values}} of the fields that templates ask closed questions about."""
+    fields = [template.field for template in TEMPLATES.values() if template.closed]
+    return {dataset: {name: images.values(dataset, name) for name in fields} for dataset in images.datasets}
