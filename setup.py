@@ -64,7 +64,7 @@ DICOM = [
 ]
 CROISSANT = ["mlcroissant>=1.1.1,<2"]
 QUANTIZE = ["qwix>=0.1.8,<0.2"]
-JUDGE = ["httpx2>=2.16,<3", "openai>=3.57,<4"]
+JUDGE = ["httpx2>=2.16,<3", "openai>=3.57,<4"]  # scripts/check_endpoint.py asks as other people's programs do
 TEST = [
     "beartype>=0.23,<0.24",
     "hypothesis>=6.170,<7",

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from radvqa_jax.config import Config
+from radvqa_jax.evaluation.judge import format_summary, judge
 from radvqa_jax.evaluation.judge_scores import describe_agreement, human_agreement
 from radvqa_jax.evaluation.predict import read_records
 from radvqa_jax.evaluation.review import read_sheet
@@ -13,10 +14,6 @@ def judge_mode(config: Config, workdir: Path) -> None:
 
     Prints the agreement with people where a filled review sheet is configured or lies beside the predictions.
     """
-    try:
-        from radvqa_jax.evaluation.judge import format_summary, judge  # here: only this mode needs pydantic and openai
-    except ModuleNotFoundError as error:
-        raise ValueError(f"mode=judge needs {error.name}: pip install -e '.[judge]'.") from error
     path = Path(config.eval.predictions).expanduser()
     records = read_records(path)
     readings = [reading for sheet in find_sheets(config, path) for reading in read_sheet(sheet)]

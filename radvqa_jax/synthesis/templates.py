@@ -89,6 +89,10 @@ TEMPLATES: dict[str, Template] = {
     ),
 }
 MEDM = ("findings", "diagnosis", "discussion", "image", "history")
+# What data sets put where a value is not known, such as MedPix's plane "other view (see caption)".
+_UNSAID = re.compile(
+    r"\b(?:see caption|other|unknown|unspecified|not (?:specified|given|available)|n/?a)\b", re.IGNORECASE
+)
 _AN = ("a", "e", "i", "o", "X-ray", "x-ray", "MR")  # "an ex-ray", "an em-ar-eye"
 
 
@@ -141,6 +145,7 @@ def write_templates(
         seed: of the draw.
     """
     rng = random.Random(f"{seed}\ntemplates\n{image.dataset}\n{image.image_id}")
+    values = {field: [value for value in known if not _UNSAID.search(value)] for field, known in values.items()}
     left = [name for name in names if _value(image, TEMPLATES[name].field)]
     rng.shuffle(left)
     written = []
@@ -155,7 +160,10 @@ def write_templates(
 
 
 def _value(image: Image, field: str) -> str:
-    return one_line(str(image.row.get(field) or ""))
+    """Returns what a field says; nothing if it is a short one that says that it is not known."""
+    value = one_line(str(image.row.get(field) or ""))
+    is_word = any(template.field == field and template.closed for template in TEMPLATES.values())
+    return "" if is_word and _UNSAID.search(value) else value
 
 
 def _has_others(template: Template, values: Mapping[str, Sequence[str]]) -> bool:
