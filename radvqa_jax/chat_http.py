@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import certifi
 import urllib3
-from urllib3.exceptions import HTTPError, MaxRetryError, TimeoutError
+from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, TimeoutError
 
 # What passes: the server is busy, or restarts.
 _PASSES = frozenset({408, 409, 429, *range(500, 600)})
@@ -123,8 +123,8 @@ class Http:
             )
         except HTTPError as error:
             reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
-            said = str(reason.__cause__ or reason)
-            raise NoResponse(said, timeout=isinstance(reason, TimeoutError)) from None
+            late = isinstance(reason, TimeoutError) and not isinstance(reason, NewConnectionError)
+            raise NoResponse(str(reason.__cause__ or reason), timeout=late) from None
         return Response(response.status, response.data.decode("utf-8", "replace"))
 
     def close(self) -> None:
