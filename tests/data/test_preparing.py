@@ -76,12 +76,15 @@ def test_where_a_build_came_from_is_recorded_and_said(config: Callable[..., Data
 
 
 def test_a_copy_elsewhere_is_the_same_source(config: Callable[..., DataConfig], files: Path, tmp_path: Path) -> None:
-    prepare("vqa_rad", data=config())
+    built = prepare("vqa_rad", data=config())
+    made = origin(built)
     shutil.copytree(files, tmp_path / "moved" / "vqa_rad")
     (tmp_path / "moved" / "vqa_rad" / "notes.txt").write_text("of another kind than what is read")
     for path in (tmp_path / "moved").rglob("*.jpg"):
         os.utime(path, (1, 1))
-    prepare("vqa_rad", data=config(manual_dir=str(tmp_path / "moved")))
+    again = prepare("vqa_rad", data=config(manual_dir=str(tmp_path / "moved")))
+    assert again["origin"] == built["origin"].replace("prepared from", "already prepared from")
+    assert origin(again) == made  # nothing was built
 
 
 @pytest.mark.parametrize("change", ["other bytes", "one more", "one less", "a bit depth"])

@@ -1,0 +1,25 @@
+"""What a reader may need for anything that people bring, asserted around one call."""
+
+import time
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+SECONDS = 5.0  # of processor time
+BYTES = 1 << 30  # of what Python and numpy allocate; what decoders in C take besides is not counted
+
+
+def survives(read: Callable[[], Any], *, errors: tuple[type[Exception], ...] = (ValueError,)) -> None:
+    """Calls a reader: it gives a value, or an error of ours with a message, within time and memory."""
+    tracemalloc.start()
+    begin = time.process_time()
+    try:
+        read()
+    except errors as error:
+        assert str(error).strip(), "an error without a word"
+    finally:
+        taken = time.process_time() - begin
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert taken < SECONDS, f"{taken:.1f} s of processor time"
+    assert peak < BYTES, f"{peak / 1e9:.1f} GB"
