@@ -27,7 +27,7 @@ _COUNTED = re.compile(
 _COUNTER = re.compile(f"(?<=\\d)[{_COUNTERS}](?![\u4e00-\u9fff]*体)")
 # What a sentence adds without saying more.
 _FRAME = re.compile(
-    "这(?:张|幅|个|份|些)?(?:图像|图片|影像|图|片子|扫描)?|该(?:图像|图片|影像|图|患者|病人)?|图像|图片|影像|此图|图中|图上|画面|片中|患者|病人"
+    "一共(?:有)?|总共(?:有)?|共计|共有|这(?:张|幅|个|份|些)?(?:图像|图片|影像|图|片子|扫描)?|该(?:图像|图片|影像|图|患者|病人)?|图像|图片|影像|此图|图中|图上|画面|片中|患者|病人"
     "|可以看到|可以看出|能够看到|能看到|看到|可以|显示|所示|展示|呈现|拍摄|采用|使用|利用|通过|患有|患了|用|属于|位于|处于|出现|存在于|分布|主要|应该|应为|应是|就是|都是|是|为|在|于|中|里|内"
     "|上面的|的|了|着|一张|一幅|一个|器官|部位|模态|平面|切面|成像|扫描|检查|方式|技术|类型|颜色|形状|答案|回答|因此|所以|综上|最终|处|有"
 )
@@ -51,6 +51,7 @@ _ALTERNATIVE = re.compile("还是|或者|或")
 _NOT_NEGATIONS = re.compile("不同|不仅|不但|不规则|不均匀|不张|无论|非常|未知|不过|否则|不断|不全")
 _NEGATED = re.compile("不|没|无|未|非|否")
 _NORMAL = re.compile("正常|健康")
+_CHANGED = re.compile("增大|肿大|扩大|扩张|移位|偏移|狭窄|增厚|变形|肥大|萎缩|增宽|缩小")  # what a normal organ is not
 _ABNORMAL = re.compile("异常|病变|不正常|不健康|疾病|患病|病灶|问题")
 _HEDGE = re.compile("可能|也许|大概|或许|似乎|疑似|不确定|不清楚|不知道|无法|难以|不能确定|不好说|不太确定")
 _REFUSAL = re.compile(
@@ -107,7 +108,11 @@ def _counted(text: str) -> str:
 def _item(text: str, asked: str = "") -> str:
     """Returns what one item of a list says, without its frame and without what the question gave."""
     pattern, table = _variants()
-    text = _counted(pattern.sub(lambda match: table[match[0]], text))
+    text = re.sub("([左右])([上中下])(?:肺叶|叶肺|肺)", r"\1肺\2叶", text)
+    text = pattern.sub(lambda match: table[match[0]], text)
+    if asked and not re.search("几|多少|数", asked):  # "一张CT图像" counts nothing
+        text = re.sub("一(?:张|幅|个|种|份|例|项)(?=\\w)", "", text)
+    text = _counted(re.sub("一共|总共", "", text))
     if asked:
         text = _without_asked(text, asked)
     bare = _FRAME.sub("", text)
@@ -173,6 +178,11 @@ def _says(reference: str, answer: str, question: str) -> bool:
     return bool(said) and said == key(answer, asked)
 
 
+def says_framed(reference: str, text: str, question: str) -> bool:
+    """Returns whether one part of a reply says just the reference, in a sentence or in other words."""
+    return len(text) <= 600 + len(reference) and _says(reference, text, question)
+
+
 def _status(clause: str) -> Literal["normal", "abnormal"] | None:
     """Returns whether a clause calls something normal or abnormal."""
     clause = _NOT_NEGATIONS.sub("", clause)
@@ -190,7 +200,7 @@ def _asks(question: str) -> Literal["normal", "abnormal"] | None:
 
 
 def _by_status(status: str | None, question: str) -> Answer | None:
-    asked = _asks(question)
+    asked = _asks(question) or ("abnormal" if _CHANGED.search(question) else None)
     if status is None or asked is None:
         return None
     return "yes" if status == asked else "no"

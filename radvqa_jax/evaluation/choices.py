@@ -47,6 +47,7 @@ _NOT_BUT = re.compile(
     r"|instead)\s+(?P<in>.{1,300})",
     re.IGNORECASE | re.DOTALL,
 )
+_NOT_LETTER = re.compile(r"[Nn]ot\s(?:option\s)?[(\[]?[A-Z][)\]]?,\s(?P<in>[(\[]?[A-Z][)\]]?)[.!\s]*")
 # "So B.", "This is a B", "I think it's option B": a sentence around nothing but a label.
 _AROUND = re.compile(
     r"(?:(?:therefore|thus|so|hence|overall|finally|consequently|in conclusion|in summary)\b,?\s+)?"
@@ -60,7 +61,8 @@ _AROUND = re.compile(
 )
 _IS_IT = re.compile(
     r"\s+(?:it is|is it|is my (?:answer|choice)|is the (?:correct |right |best )?(?:answer|option|choice)"
-    r"|is correct|is right|fits best|is (?:the )?best|is (?:the )?most likely(?: (?:answer|option))?)[.!\s]*",
+    r"|is correct|is right|fits (?:best|well)|is (?:the )?best(?: (?:fit|choice|match|candidate|answer|option))?"
+    r"|is (?:the )?most likely(?: (?:answer|option))?)[.!\s]*",
     re.IGNORECASE,
 )
 # Epithets of species that reports abbreviate ("C. difficile"); any other small word after "C. " is taken for one, too.
@@ -234,7 +236,7 @@ def parse_choice(
     body = stated.text
     if stated.marked:
         body = re.sub(r"^(?:most likely|likely|probably|clearly|definitely)\s", "", body, flags=re.IGNORECASE)
-    if match := _NOT_BUT.fullmatch(body.strip()):
+    if match := _NOT_BUT.fullmatch(body.strip()) or _NOT_LETTER.fullmatch(body.strip()):
         body = match["in"]
     whole = [piece for line in body.split("\n") for piece in (_SLASHED.split(line) if "/" in line else [line])]
     lines = [line for line in whole if re.search(r"\w", line)]

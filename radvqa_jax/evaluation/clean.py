@@ -33,6 +33,12 @@ _END = re.compile(
     r"|<\|end▁of▁sentence\|>",
     re.IGNORECASE,
 )
+# What ends the prompt in a chat template, where a reply was saved with its prompt.
+_PROMPTED = re.compile(
+    r"\[/INST\]|<start_of_turn>model\b|<\|im_start\|>assistant\b"
+    r"|<\|start_header_id\|>assistant<\|end_header_id\|>|<\|assistant\|>",
+    re.IGNORECASE,
+)
 _TOKENS = re.compile(
     r"<\|[^<>|\n]{0,40}\|>|<(?:s|bos|pad|unk|mask|image|start_of_turn|start_of_image|end_of_image"
     r"|fake_token_around_image"
@@ -76,7 +82,11 @@ _FENCE = re.compile(r"```[^\S\n]*[A-Za-z]*[^\S\n]*\n?(.*?)(?:```|$)", re.DOTALL)
 _EMPHASIS = re.compile(
     r"(?<!\d)\*+|\*+(?!\d)|`+|(?<![^\W_])_{1,3}(?=\w)|(?<=\w)_{1,3}(?![^\W_])|^(?:#{1,6} |> (?![\d.=]))", re.MULTILINE
 )
+_LONE_NUMBER = re.compile(
+    r"\A1[.)] (?=[^\W\d])(?!.*^2[.)] )(?!.*\s2[.)] )", re.DOTALL | re.MULTILINE
+)  # a list of one item
 _KEYS = ("final_answer", "answer", "final answer", "prediction", "choice", "option", "response", "result", "label")
+_MEASURES = ("confiden", "certain", "probab", "score")  # keys that say how sure the model is
 _LOOSE_KEY = re.compile(
     r"[\"'](?:final[_ ]?)?(?:answer|prediction|choice|option)[\"']\s*:\s*(?:\"([^\"]{1,500})\"|'([^']{1,500})')",
     re.IGNORECASE,
@@ -144,7 +154,11 @@ def _from_json(value: Any) -> str:
         return "" if value is None else {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
     named = {str(key).strip().casefold(): item for key, item in value.items()}
     key = next((key for key in _KEYS if named.get(key) not in (None, "")), None)
-    texts = {name: _from_json(item) for name, item in named.items() if isinstance(item, str | list | dict)}
+    texts = {
+        name: _from_json(item)
+        for name, item in named.items()
+        if isinstance(item, str | list | dict) and not name.startswith(_MEASURES)
+    }
     if key is None:
         return "\n".join(texts.values()) if len(texts) == 1 else "\n".join(f"{k}: {v}" for k, v in texts.items())
     return "\n".join(
@@ -214,6 +228,8 @@ def clean(text: str, *, question: str = "", prompt: str = "") -> str:
         text = _SPACES.sub(" ", text)
     text = _bounded((_LINES.sub("\n", text) if "\n" in text else text).strip())
     if "<" in text or "[" in text:
+        if (prompted := _PROMPTED.search(text)) and re.search(r"\w", text[prompted.end() :]):
+            text = text[prompted.end() :]
         for end in _END.finditer(text):
             if re.search(r"\w", _TOKENS.sub("", text[: end.start()])):
                 text = text[: end.start()]
@@ -240,4 +256,4 @@ def clean(text: str, *, question: str = "", prompt: str = "") -> str:
             break
     if _may_be_sure(text):
         text = _CONFIDENCE.sub("", text)
-    return text.strip()
+    return _LONE_NUMBER.sub("", text.strip())

@@ -70,7 +70,8 @@ _VERB = re.compile(
     r"\b(?:is|are|was|were|has|have|had|be|been|can|could|may|might|would|should|will|do|does|did|shows?|showed"
     r"|seen|appears?|appeared|demonstrates?"
     r"|suggests?|indicates?|reveals?|noted|visible|present|located|because|since|due|based|represents?|supports?"
-    r"|confirms?|lies?|means?|helps?|\w+ed|\w+ing)\b",
+    r"|confirms?|lies?|means?|helps?|reflects?|explains?|corresponds?|fits?|matches|accounts?|points?|includes?|requires?"
+    r"|favou?rs?|relates?|refers?|occurs?|makes?|gives?|\w+ed|\w+ing)\b",
     re.IGNORECASE,
 )
 _QUESTION = re.compile(
@@ -233,7 +234,7 @@ def candidates(stated: marks.Stated) -> list[str]:
         found.append(first)
         if not _DENIAL.search(_remark(first)):
             found.append(_cut(first))
-    return list(dict.fromkeys(found))
+    return [part for part in dict.fromkeys(found) if not part.rstrip(" )\"'").endswith("?")]  # a question is no answer
 
 
 def _remark(first: str) -> str:

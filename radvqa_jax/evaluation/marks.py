@@ -19,6 +19,7 @@ _MARK = re.compile(
     rf"\b(?:{_RANK}\s)?{_NOUN}\b(?:\s(?:here|to (?:this|the|your) question|for (?:this|the) \w{{1,20}}|choice))?"
     rf"[\s*\"']{{0,3}}(?P<verb>{_COPULA})[\s*\":=']{{0,4}}"
     r"|\b(?:i(?:'d|'ll| would| will| must| have to)?|(?:therefore|thus|so|hence),?)\s"
+    r"(?:(?:now|still|finally|rather|therefore|then) )?"
     r"(?:choose|pick|select|go with|opt for|change (?:my|the) answer (?:from .{1,40} )?to)\s(?:option\s)?[*\"']{0,3}"
     r"|(?:^|(?<=[\n.!?;] )|(?<=\n))[-*#\s]{0,4}(?:result|output|final|correction|corrected|dx|findings?"
     r"|summary)\s?:\s?"
@@ -43,15 +44,19 @@ _DENIED = re.compile(
 )
 _DOUBTED = re.compile(
     r"\b(?:(?:not|never) (?:think|believe|say|agree|mean|claim|true|the case|sure|certain|convinced|clear)|doubt"
-    r"|unlikely|false|untrue|wrong"
+    r"|unlikely|false|untrue|wrong|no (?:way|chance|possibility)|impossible|improbable"
     r"|incorrect|disagree|deny)\b|n't (?:think|believe|say|agree|mean|claim|true|the case|sure|certain|convinced"
     r"|clear)\b",
     re.IGNORECASE,
 )
+_HAD = r"(?:^|(?<=[,;] ))had (?:the|it|there|this|that|these|those|they|we|i|he|she)\b"  # "Had it been bright, …"
 _SUPPOSED = re.compile(
-    r"\b(?:if|unless|were|whether|suppose|supposing|assuming|assume|had it|in case|otherwise|might|may|could)\b",
+    r"\b(?:if|unless|were|whether|suppose|supposing|assuming|assume|in case|otherwise|might|may|could)\b"
+    rf"|{_HAD}",
     re.IGNORECASE,
 )
+_CONTRAST = re.compile(r"[,;]\s(?:but|however|yet|though)\b", re.IGNORECASE)
+_ON_CONDITION = re.compile(r"(?:[^\s,.;]+\s){1,4}(?<!even )(?:only )?(?:if|unless|provided|assuming)\b", re.IGNORECASE)
 _FORCED = re.compile(
     r"\bif (?:i|we) (?:had|have|were|must|were forced|had been forced)(?: forced)? ?to (?:choose|guess|pick|answer"
     r"|select|decide)\b,?|\bif forced(?: to \w{1,10})?\b,?",
@@ -157,6 +162,8 @@ def sentences(text: str) -> tuple[str, ...]:
 def _holds(before: str, mark: re.Match[str], after: str, question: str) -> bool | None:
     """Returns whether a mark gives an answer: True, False (it denies one), None (the sentence only talks about one)."""
     before, after = _FORCED.sub(" ", before), after.lstrip(" *\"'(")
+    if not (mark["verb"] or "").casefold().startswith("would"):  # "…, but the answer is no": what was weighed before
+        before = _CONTRAST.split(before)[-1]
     # What stands before the mark in its own clause.
     clause = re.split(r"[,;:()\u2014\uff0c]|\b(?:so|but|therefore|thus|hence|and|because)\b", before)[-1].strip()
     denied = _DENIED.search(f"{clause} {mark[0]}")
@@ -168,7 +175,7 @@ def _holds(before: str, mark: re.Match[str], after: str, question: str) -> bool 
     verb, colon = (mark["verb"] or "").casefold(), re.search(r"[:=]", mark[0])
     if _EARLIER.search(clause) or (_SUPPOSED.search(before) and not colon):
         return False
-    if _REFUSED.match(after):
+    if _REFUSED.match(after) or _ON_CONDITION.match(after):
         return False
     talks = verb[:1].isalpha() and not colon and (_POINTED.search(before) or _ABOUT.match(after))
     return None if talks else True

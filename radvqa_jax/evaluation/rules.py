@@ -16,6 +16,11 @@ from radvqa_jax.schema import Record
 Outcome = Literal["correct", "incorrect", "unparsed"]
 Column = Literal["exact", "radvqa"]
 COLUMNS: tuple[Column, ...] = get_args(Column)
+_STATES = re.compile(
+    r"(?![A-Z][.):])(?:\w+[ -]){1,8}?(?:is|are|was|shows?|has|have|depicts?|demonstrates?|reveals?|represents?|suggests?"
+    r"|indicates?|see)\b",
+    re.IGNORECASE,
+)
 _SHOWN = 200  # characters of an open answer that a verdict keeps
 
 
@@ -54,14 +59,31 @@ def _reference_option(record: Record) -> int:
 
 def _choice(record: Record, reply: str, column: Column, language: str) -> Verdict:
     texts, reference = choices.option_texts(record.choices), _reference_option(record)
-    form = frames.key if column == "radvqa" else normalize.normalize
+    wide = column == "radvqa"
+    form = frames.key if wide else normalize.normalize
     if language == "zh":
-        reply, form = chinese.choice_text(reply), chinese.key if column == "radvqa" else chinese.plain
+        reply, form = chinese.choice_text(reply), chinese.key if wide else chinese.plain
     chosen = choices.parse_choice(reply, record.choices, record.question, form=form)
-    if chosen is None and set(texts) == {"yes", "no"} and (answer := polarity.parse_yes_no(reply)):
-        chosen = texts.index(answer)
+    if chosen is None and set(texts) == {"yes", "no"}:
+        answer = polarity.parse_yes_no(reply, record.question, by_statement=wide)
+        chosen = texts.index(answer) if answer else None
+    elif chosen is None and wide:
+        chosen = _framed_option(record, reply, language)
     # Two options with one text are one option.
     return _compared("choice", None if chosen is None else texts[chosen], texts[reference])
+
+
+def _framed_option(record: Record, reply: str, language: str) -> int | None:
+    """Returns the one option that a reply says in a sentence: "This is pneumonia", "The modality is MRI"."""
+    stated = marks.stated(reply, record.question)
+    if stated.withdrawn or len(reply) > frames.LONGEST:
+        return None
+    says = chinese.says_framed if language == "zh" else frames.says
+    bare = choices.bare_options(record.choices)
+    # "A: MRI" contradicts itself, and "a patient with CT" states nothing.
+    parts = [part for part in frames.candidates(stated) if language == "zh" or _STATES.match(part)]
+    found = {index for index, option in enumerate(bare) if any(says(option, part, record.question) for part in parts)}
+    return found.pop() if len(found) == 1 else None
 
 
 def _yes_no(record: Record, reply: str, reference: str, column: Column, language: str) -> Verdict:
@@ -97,7 +119,8 @@ def _open(record: Record, reply: str, column: Column) -> Verdict:
         stated = stated._replace(text=f"{stated.text}\n{stated.after[0]}")
     # "The treatment of choice is …" may itself be the answer, so the reply is read with its marks, too.
     for text in dict.fromkeys((reply, stated.text)):
-        if len(text) <= frames.LONGEST + len(reference) and not stated.withdrawn:
+        asks = text.endswith("?") and not reference.endswith("?")  # "pneumonia?"
+        if len(text) <= frames.LONGEST + len(reference) and not stated.withdrawn and not asks:
             read = normalize.comparable(text)
             if read == plain or (items and normalize.answer_items(text) == items):
                 return Verdict("correct", "whole answer", _shown(reference, column) or read)

@@ -27,9 +27,12 @@ _GENERIC = set(
     demonstrates demonstrated reveal reveals see any there is are was were be been of in on the this that these
     those it its acute significant obvious definite apparent evident at all a an to and or with by from have has
     had do does did can could within you i we here detected observed found indicate suggest consistent finding
-    discernible gross clear overt large small which as well entire his her their patients clearly well
+    discernible gross clear overt large small used use
+    using given administered which as well entire his her their patients clearly well
     appropriately evidenced indicating suggesting suggestive also both side""".split()
 )
+_EXTENT = set("left right bilateral multiple diffuse focal patchy mild moderate severe scattered extensive".split())
+_DEGREES = set("poorly barely hardly partially partly incompletely scarcely".split())  # nearly a denial
 # Nothing is wrong; "acute disease" and the like stand for all that could be.
 _NOTHING = re.compile(
     r"\b(?:no|without|not (?:show|demonstrate|reveal|have)|free of|absence of|lack of|negative for"
@@ -118,17 +121,21 @@ def _by_opposites(words: str, negated: bool, asked: _Asked) -> Literal["yes", "n
     """Reads a word of the question, or its opposite, in the statement."""
     padded = f" {words} "
     good, bad = _phrases(padded, _pairs().good), _phrases(padded, _pairs().bad)
+
+    def denies(phrase: str) -> bool:  # "not well defined" is denied by another word than its own
+        return negated and bool(_NEGATORS & set(padded.replace(f" {phrase} ", " ").split()))
+
     readings: set[bool] = set()
     for pair in asked.good:
         if pair in bad and bad[pair] not in asked.words:
-            readings.add(negated)
+            readings.add(denies(bad[pair]))
         elif pair in good:
-            readings.add(not negated)
+            readings.add(not denies(good[pair]))
     for pair in asked.bad:
         if pair in bad:
-            readings.add(not negated)
+            readings.add(not denies(bad[pair]))
         elif pair in good or (_NORMAL in good and pair in _pairs().implied):
-            readings.add(negated)
+            readings.add(denies(good.get(pair, "")))
     if len(readings) != 1:
         return None
     return "yes" if readings.pop() else "no"
@@ -137,6 +144,8 @@ def _by_opposites(words: str, negated: bool, asked: _Asked) -> Literal["yes", "n
 def _shares_subject(content: set[str], asked: _Asked) -> bool:
     """Returns whether the statement is about what was asked, or about the image as a whole."""
     mine, theirs = content - _pairs().words, set(asked.content) - _pairs().words
+    if not theirs & _EXTENT:
+        mine -= _EXTENT
     return not mine or not theirs or bool(mine & theirs)
 
 
@@ -160,7 +169,7 @@ def _by_presence(words: list[str], negated: bool, asked: _Asked) -> Literal["yes
         if heads & asked.content or (heads and heads <= _GENERIC and set(content) & asked.content):
             return "no"
         return None
-    if not content or asked.key not in content:
+    if not content or asked.key not in content or _DEGREES & set(words) - set(asked.words.split()):
         return None
     return "yes" if set(content) <= asked.content or asked.content <= set(content) else None
 
