@@ -25,11 +25,12 @@ _COUNTED = re.compile(
     f"(?<![\u4e00-\u9fff])([零一二三四五六七八九十两俩])(?=[{_COUNTERS}]|$)|([一二三四五六七八九十两])(?=[{_COUNTERS}])"
 )
 _COUNTER = re.compile(f"(?<=\\d)[{_COUNTERS}](?![\u4e00-\u9fff]*体)")
+_ORGANS = "肝肾脾心肺脑胃胸腹颈头胰眼胆"  # of one character; a question that names one gives it to the answer
 # What a sentence adds without saying more.
 _FRAME = re.compile(
-    "一共(?:有)?|总共(?:有)?|共计|共有|这(?:张|幅|个|份|些)?(?:图像|图片|影像|图|片子|扫描)?|该(?:图像|图片|影像|图|患者|病人)?|图像|图片|影像|此图|图中|图上|画面|片中|患者|病人"
+    "一共(?:有)?|总共(?:有)?|共计|共有|只有|仅有|可见|区域|这(?:张|幅|个|份|些)?(?:图像|图片|影像|图|片子|扫描)?|该(?:图像|图片|影像|图|患者|病人)?|图像|图片|影像|此图|图中|图上|画面|片中|患者|病人"
     "|可以看到|可以看出|能够看到|能看到|看到|可以|显示|所示|展示|呈现|拍摄|采用|使用|利用|通过|患有|患了|用|属于|位于|处于|出现|存在于|分布|主要|应该|应为|应是|就是|都是|是|为|在|于|中|里|内"
-    "|上面的|的|了|着|一张|一幅|一个|器官|部位|模态|平面|切面|成像|扫描|检查|方式|技术|类型|颜色|形状|答案|回答|因此|所以|综上|最终|处|有"
+    "|上面的|的|了|着|一张|一幅|一个|器官|部位|模态|平面|切面|成像|扫描|检查|方式|技术|类型|颜色|形状|答案|回答|因此|所以|综上|最终|处|有|图"
 )
 _GUARDED = re.compile("[左右上下前后双两不没无非否未0-9]|异常|正常|健康")
 _YES = (
@@ -57,6 +58,7 @@ _HEDGE = re.compile("可能|也许|大概|或许|似乎|疑似|不确定|不清�
 _REFUSAL = re.compile(
     "无法|不能(?:确定|判断|回答|提供|诊断)|不知道|抱歉|对不起|作为一个?(?:ai|人工智能|语言模型)|难以判断|没有(?:提供|上传|看到)(?:图像|图片)|不确定|不清楚"
 )
+_QUESTION = re.compile("(?:^|(?<=[\u3002!;\n?]))[^\u3002!;\n?]+(?:\\?|吗(?=[\u3002!;\n]|$))")
 _REASON = re.compile(
     "[\uff0c,。]?\\s?(?:因为|由于|原因是|理由是|依据|根据|表现为|提示|说明|即|也就是)|\\([^()]*\\)|[\uff0c,](?:而不是|不是|而非|并非).*$"
 )
@@ -110,9 +112,12 @@ def _item(text: str, asked: str = "") -> str:
     pattern, table = _variants()
     text = re.sub("([左右])([上中下])(?:肺叶|叶肺|肺)", r"\1肺\2叶", text)
     text = pattern.sub(lambda match: table[match[0]], text)
+    text = re.sub(f"(?:双侧|两|左右)(?=[{_ORGANS}])", "双", text)
+    text = re.sub(f"([{_ORGANS}])([左右])$", r"\2\1", text)  # "大脑右侧" is the right half
+    text = re.sub("^(?:病变|病灶|异常|疾病|肿块)(?:位于|处于|出现在|在)", "", text)
     if asked and not re.search("几|多少|数", asked):  # "一张CT图像" counts nothing
         text = re.sub("一(?:张|幅|个|种|份|例|项)(?=\\w)", "", text)
-    text = _counted(re.sub("一共|总共", "", text))
+    text = _counted(re.sub("一共|总共|只有|仅有", "", text))
     if asked:
         text = _without_asked(text, asked)
     bare = _FRAME.sub("", text)
@@ -120,10 +125,6 @@ def _item(text: str, asked: str = "") -> str:
     if has_han(bare):
         return bare.replace("mrit", "t").replace("tmri", "t")
     return re.sub(r"\s", "", " ".join(terms.canonical(bare)))
-
-
-# Organs of one character; a question that names one gives it to the answer.
-_ORGANS = set("肝肾脾心肺脑胃胸腹颈头胰眼胆")
 
 
 def _without_asked(text: str, asked: str) -> str:
@@ -135,7 +136,7 @@ def _without_asked(text: str, asked: str) -> str:
             end += 1
         run = text[index:end]
         guarded = _GUARDED.search(run.replace("异常", "") if re.search("什么|哪", asked) else run)
-        if (len(run) > 1 or run in _ORGANS) and not guarded:
+        if (len(run) > 1 or (len(run) == 1 and run in _ORGANS)) and not guarded:
             index = end
         else:
             kept.append(text[index])
@@ -241,6 +242,9 @@ def _read_clause(clause: str, question: str, *, first: bool) -> set[str]:
 def _shared(clause: str, question: str) -> bool:
     """Returns whether a clause repeats two characters of the question beside its words of asking."""
     asked = _FRAME.sub(" ", _ASKING.sub(" ", question))
+    bare = _FRAME.sub("", clause)
+    if len(bare) == 1 and bare in _ORGANS and bare in asked:
+        return True
     return any(clause[i : i + 2] in asked and " " not in clause[i : i + 2] for i in range(len(clause) - 1))
 
 
@@ -251,7 +255,7 @@ def parse_yes_no(text: str, question: str = "", *, by_statement: bool = True) ->
     ('no', 'no', None)
     """
     stated = marks.stated(text)
-    said, question = simplify(stated.text), simplify(question)
+    said, question = _QUESTION.sub("", simplify(stated.text)), simplify(question)
     if stated.withdrawn or _BOTH.search(said):
         return None
     found: set[str] = set()

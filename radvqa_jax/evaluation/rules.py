@@ -16,9 +16,10 @@ from radvqa_jax.schema import Record
 Outcome = Literal["correct", "incorrect", "unparsed"]
 Column = Literal["exact", "radvqa"]
 COLUMNS: tuple[Column, ...] = get_args(Column)
+# What a sentence that chooses an option opens with: no label, some words, a verb.
 _STATES = re.compile(
-    r"(?![A-Z][.):])(?:\w+[ -]){1,8}?(?:is|are|was|shows?|has|have|depicts?|demonstrates?|reveals?|represents?|suggests?"
-    r"|indicates?|see)\b",
+    r"(?![A-Z][.):])(?:\w+[ -]){1,8}?(?:is|are|was|shows?|has|have|depicts?|demonstrates?|reveals?|represents?"
+    r"|suggests?|indicates?|see)\b",
     re.IGNORECASE,
 )
 _SHOWN = 200  # characters of an open answer that a verdict keeps
