@@ -6,8 +6,8 @@ The folder and its columns: tfds_builders/table/README.md. Without images of you
 `python scripts/make_own_data.py FOLDER`. `configs/own_data.py:chest` names the data set `chest`; the default is `own`.
 
 Machine: two CPU cores; about three minutes for 100 drawn images with the embedded model of 1.8 million weights, which
-shows that everything works and is of no use for medicine. For PaliGemma-3B give --config.model.variant,
---config.model.checkpoint and --config.model.tokenizer, --config.model.compute_dtype=bfloat16,
+shows that everything works and is of no use for medicine. For PaliGemma-3B give --config.model.checkpoint=FOLDER (of a
+native .npz also --config.model.variant and --config.model.tokenizer), --config.model.compute_dtype=bfloat16,
 --config.model.param_dtype=bfloat16, --config.model.remat=blocks, --config.model.unroll=1, a stage's batch and steps
 (configs/medm_stage2.py has MedM's), and look first whether it fits: configs/fit.py.
 

@@ -12,24 +12,21 @@ The modes of `python -m radvqa_jax.main` go through the same functions. Research
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 
 from radvqa_jax import api_checks
 from radvqa_jax.api_maps import Maps, Picture
 from radvqa_jax.api_quality import MapQuality, measure_quality
-from radvqa_jax.api_rows import asked_rows, mask_of, rows_of_table
-from radvqa_jax.api_values import Answer, Choice, Scores, agreement
-from radvqa_jax.config import Config, SourceConfig, default_config, use_embedded_model
-from radvqa_jax.config.check import check_field, from_config_dict, given_fields
+from radvqa_jax.api_rows import as_list, asked_rows, batch_about, is_many, mask_of, read_rows, rows_of_table
+from radvqa_jax.api_values import ANSWER_OPTIONS, Answer, AnswerOptions, Choice, Scores, make_answer
+from radvqa_jax.config import Config, default_config, use_embedded_model
+from radvqa_jax.config.check import change, check_field, from_config_dict, given_fields
 from radvqa_jax.data.fitting import fitting
-from radvqa_jax.data.image import resize_image
 from radvqa_jax.data.opened import ImageLike, Opened, open_any
 from radvqa_jax.data.packing import pack
-from radvqa_jax.data.preparing import prepare as prepare_data
 from radvqa_jax.data.rows import RowSource
-from radvqa_jax.data.sources import load_rows
 from radvqa_jax.decoding.answer_logprobs import answer_logprobs
 from radvqa_jax.evaluation import baselines, report
 from radvqa_jax.evaluation.predict import answer_rows
@@ -42,7 +39,7 @@ from radvqa_jax.saliency.bundle import CHEAP, make_bundle
 from radvqa_jax.saliency.methods import check_methods
 from radvqa_jax.saliency.passes import PassOptions
 from radvqa_jax.saliency.quality_cases import Subject
-from radvqa_jax.schema import Batch, Record
+from radvqa_jax.schema import Record
 from radvqa_jax.training.stage import Trained, assemble
 
 __all__ = ["Answer", "Choice", "MapQuality", "Maps", "Model", "Picture", "Scores", "load", "mask_of", "read_rows"]
@@ -96,33 +93,6 @@ def load(
     return Model(ground, trained, run=run)
 
 
-def read_rows(
-    dataset: str,
-    *,
-    split: str = "test",
-    builder_config: str = "",
-    data_dir: str = "",
-    limit: int = 0,
-    prepare: bool = False,
-) -> RowSource:
-    """Reads the rows of a data set, for `Model.score` and `Model.saliency_quality`.
-
-    Args:
-        dataset: its name, such as vqa_rad.
-        split: train, validation or test.
-        builder_config: a variant of the data set; empty = its first.
-        data_dir: where it is prepared; empty = as configured.
-        limit: keeps so many rows, drawn with seed 0; 0 = all.
-        prepare: prepares the data set first, if that is not done.
-    """
-    source = SourceConfig(dataset=dataset, builder_config=builder_config, split=split, limit=limit)
-    data = Config().data
-    data = dataclasses.replace(data, data_dir=data_dir) if data_dir else data
-    if prepare:
-        prepare_data(dataset, builder_config=builder_config, data=data)
-    return load_rows(source, data)
-
-
 class Model:
     """A base with what was trained, ready to be asked.
 
@@ -145,30 +115,10 @@ class Model:
         return self._ground.config
 
     @overload
-    def answer(
-        self,
-        image: ImageLike,
-        question: str,
-        *,
-        samples: int = 0,
-        temperature: float = 1.0,
-        max_new_tokens: int = 0,
-        seed: int = 0,
-        frame: int = 0,
-        window: str = "",
-    ) -> Answer: ...
+    def answer(self, image: ImageLike, question: str, **options: Unpack[AnswerOptions]) -> Answer: ...
     @overload
     def answer(
-        self,
-        image: ImageLike | Sequence[ImageLike],
-        question: str | Sequence[str],
-        *,
-        samples: int = 0,
-        temperature: float = 1.0,
-        max_new_tokens: int = 0,
-        seed: int = 0,
-        frame: int = 0,
-        window: str = "",
+        self, image: ImageLike | Sequence[ImageLike], question: str | Sequence[str], **options: Unpack[AnswerOptions]
     ) -> list[Answer]: ...
     def answer(
         self,
@@ -194,49 +144,40 @@ class Model:
             frame: of a DICOM file, from 1.
             window: of a DICOM file, such as lung for CT; empty = its own.
 
-        Returns:
-            An Answer, or a list of them in the order given.
+        Several answers are a list, in the order given.
         """
         return self._answer(
-            image, question, samples=samples, temperature=temperature, new=max_new_tokens, seed=seed,
-            opening={"frame": frame, "window": window},
+            image, question, samples=samples, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed,
+            frame=frame, window=window,
         )  # fmt: skip
 
-    def caption(self, image: ImageLike | Sequence[ImageLike], *, max_new_tokens: int = 0) -> Answer | list[Answer]:
-        """Describes one image, or many."""
-        return self._answer(image, "", new=max_new_tokens, task="caption")
+    def caption(
+        self, image: ImageLike | Sequence[ImageLike], *, max_new_tokens: int = 0, frame: int = 0, window: str = ""
+    ) -> Answer | list[Answer]:
+        """Describes one image, or many; the arguments are those of `answer`."""
+        return self._answer(image, "", task="caption", max_new_tokens=max_new_tokens, frame=frame, window=window)
 
     def _answer(
-        self,
-        image: Any,
-        question: Any,
-        *,
-        samples: int = 0,
-        temperature: float = 1.0,
-        new: int = 0,
-        seed: int = 0,
-        opening: Mapping[str, Any] | None = None,
-        task: Literal["vqa", "caption"] = "vqa",
+        self, image: Any, question: Any, *, task: Literal["vqa", "caption"] = "vqa", **options: Unpack[AnswerOptions]
     ) -> Answer | list[Answer]:
-        api_checks.check_draws(samples=samples, temperature=temperature, max_new_tokens=new, seed=seed)
-        one = not _is_many(image) and not _is_many(question)
-        images = list(image) if _is_many(image) else [image]
-        questions = list(question) if _is_many(question) else [question]
-        if task == "vqa":
-            for number, text in enumerate(questions, 1):
-                api_checks.check_text(text, f"Question {number}")
-        opened = [open_any(item, **(opening or {})) for item in images]
+        chosen = ANSWER_OPTIONS | options
+        api_checks.check_draws(**{name: chosen[name] for name in chosen if name not in ("frame", "window")})
+        images, questions = as_list(image), as_list(question)
+        opened = [self._open(item, frame=chosen["frame"], window=chosen["window"]) for item in images]
         rows = asked_rows(opened, questions, task=task)
-        decode = dataclasses.replace(self.config.decode, samples=1, temperature=0.0)
-        decode = dataclasses.replace(decode, max_new_tokens=new) if new else decode
-        greedy = self._records(rows, decode=decode, seed=seed)
-        drawn: list[Record] = []
-        if samples:
-            decode = dataclasses.replace(decode, samples=samples, temperature=temperature)
-            drawn = self._records(rows, decode=decode, seed=seed)
+        new = chosen["max_new_tokens"] or self.config.decode.max_new_tokens
+        greedy = dataclasses.replace(self.config.decode, samples=1, temperature=0.0, max_new_tokens=new)
+        said = self._records(rows, decode=greedy, seed=chosen["seed"])
+        drawn: Sequence[Record | None] = [None] * len(said)
+        if chosen["samples"]:
+            decode = dataclasses.replace(greedy, samples=chosen["samples"], temperature=chosen["temperature"])
+            drawn = self._records(rows, decode=decode, seed=chosen["seed"])
         shown = opened * len(rows) if len(opened) == 1 else opened
-        answers = [_answer(*parts) for parts in zip(shown, greedy, drawn or [None] * len(greedy), strict=True)]
-        return answers[0] if one else answers
+        answers = [make_answer(*parts) for parts in zip(shown, said, drawn, strict=True)]
+        return answers if is_many(image) or is_many(question) else answers[0]
+
+    def _open(self, image: ImageLike, *, frame: int = 0, window: str = "") -> Opened:
+        return open_any(image, frame=frame, window=window, bit_depth=self.config.data.bit_depth)
 
     def _records(self, rows: RowSource, *, decode: Any, seed: int) -> list[Record]:
         """Returns the answers to rows, in their order."""
@@ -248,29 +189,22 @@ class Model:
         found = {record.question_id: record for records in batches for record in records}
         return [found[name] for name in rows.column("question_id")]
 
-    def logprobs(self, image: ImageLike, question: str, answers: Sequence[str]) -> Choice:
+    def logprobs(
+        self, image: ImageLike, question: str, answers: Sequence[str], *, frame: int = 0, window: str = ""
+    ) -> Choice:
         """Returns how likely each of these answers is, as log-probabilities and as shares among them.
 
-        This is what a closed question needs: `model.logprobs(image, "Is there a mass?", ["yes", "no"]).best`.
+        A closed question needs this: `model.logprobs(image, "Is there a mass?", ["yes", "no"]).best`.
         """
         api_checks.check_text(question, "question")
         api_checks.check_answers(answers)
         data, tokenizer = self.config.data, self._ground.tokenizer
         prefix = vqa_prefix(question, template=data.prompt)
         packed = [pack(tokenizer, prefix, suffix=answer, seq_len=data.seq_len) for answer in answers]
-        pixels = resize_image(open_any(image).image, self.model.variant.resolution)
-        batch = Batch(
-            image=np.repeat(pixels[None], len(answers), axis=0),
-            mask_example=np.ones(len(answers), bool),
-            **{name: np.stack([row[name] for row in packed]) for name in packed[0]},
-        )
+        opened = self._open(image, frame=frame, window=window)
+        batch = batch_about(opened.image, packed, resolution=self.model.variant.resolution)
         values = np.asarray(answer_logprobs(self.model, self.params, batch), np.float64)
-        shares = np.exp(values - values.max())
-        return Choice(
-            question,
-            dict(zip(answers, values.tolist(), strict=True)),
-            dict(zip(answers, (shares / shares.sum()).tolist(), strict=True)),
-        )
+        return Choice.of(question, dict(zip(answers, values.tolist(), strict=True)))
 
     def saliency(
         self,
@@ -301,18 +235,12 @@ class Model:
         check_methods(tuple(methods), field="methods")
         if answer.image is None or not answer.token_ids:
             raise ValueError("The answer has no image or no tokens to look at.")
+        tokenizer = self._ground.tokenizer
         bundle = make_bundle(
-            self.model,
-            self.params,
-            tokenizer=self._ground.tokenizer,
-            image=answer.image,
-            prefix=answer.prompt,
-            answer=self._ground.tokenizer.encode(forced, eos=True) if forced else answer.token_ids,
-            seq_len=self.config.data.seq_len,
-            methods=methods,
-            options=options,
-            other=other,
-        )
+            self.model, self.params, tokenizer=tokenizer, image=answer.image, prefix=answer.prompt,
+            answer=tokenizer.encode(forced, eos=True) if forced else answer.token_ids,
+            seq_len=self.config.data.seq_len, methods=methods, options=options, other=other,
+        )  # fmt: skip
         return Maps(bundle, answer.image, answer.question, notes=answer.notes)
 
     def saliency_quality(self, rows: RowSource, **fields: Any) -> MapQuality:
@@ -324,11 +252,10 @@ class Model:
             rows: of `read_rows`; those with a mask or boxes count.
             fields: of `config.quality`, such as cases=12, question_types=("side",) or answer="reference".
         """
-        config = self.config
-        quality = dataclasses.replace(config.quality, **fields)
-        decode = dataclasses.replace(config.decode, samples=1, temperature=0.0)
+        config = change(self.config, "quality", fields)
+        decode = change(config, "decode", {"samples": 1, "temperature": 0.0}).decode
         return measure_quality(
-            self._ground, self._trained, Subject(self.model, self.params), rows, quality=quality,
+            self._ground, self._trained, Subject(self.model, self.params), rows, quality=config.quality,
             answer=lambda chosen: self._records(chosen, decode=decode, seed=config.seed),
         )  # fmt: skip
 
@@ -343,8 +270,8 @@ class Model:
         Raises:
             ValueError: if the format cannot hold what was trained, or what was written does not give the same logits.
         """
-        settings = dataclasses.replace(self.config.export, format=format, **options)
-        done = export(dataclasses.replace(self.config, export=settings), Path(folder).expanduser())
+        config = change(self.config, "export", {"format": format, **options})
+        done = export(config, Path(folder).expanduser())
         for note in done.notes:
             print(note)
         print(f"{done.exported.folder}: {done.exported.difference.text()}")
@@ -360,7 +287,7 @@ class Model:
             train: rows that the blind baselines learn from: what the question alone, and the commonest answer, give.
             resamples: of the bootstrap over images.
         """
-        source = rows if isinstance(rows, RowSource) else rows_of_table(rows)
+        source = rows if isinstance(rows, RowSource) else rows_of_table(rows, bit_depth=self.config.data.bit_depth)
         source = fitting(source, data=self.config.data, tokenizer=self._ground.tokenizer)
         records = self._records(source, decode=self.config.decode, seed=self.config.seed)
         experiment = report.Experiment(source.name, {self._run: records})
@@ -370,25 +297,3 @@ class Model:
             experiment = dataclasses.replace(experiment, question_only=blind[0], majority=blind[1])
         values = report.build_scores(experiment, resamples=resamples, seed=self.config.seed)
         return Scores(report.format_table(values), values, tuple(records))
-
-
-def _is_many(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes | Opened)
-
-
-def _answer(opened: Opened, greedy: Record, drawn: Record | None) -> Answer:
-    text, samples = greedy.predictions[0], list(drawn.predictions) if drawn else []
-    return Answer(
-        text=text,
-        question=greedy.question,
-        logprob=greedy.logprobs[0],
-        ended=greedy.ended[0],
-        samples=tuple(samples),
-        sample_logprobs=tuple(drawn.logprobs) if drawn else (),
-        agreement=agreement(text, samples) if samples else None,
-        prompt=greedy.prompt,
-        token_ids=tuple(greedy.token_ids[0]),
-        facts=tuple(opened.facts),
-        notes=tuple(opened.notes),
-        image=opened.image,
-    )

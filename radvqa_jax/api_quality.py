@@ -1,5 +1,6 @@
 """How good a model's maps are on a data set that says where to look; made by `Model.saliency_quality`."""
 
+import html
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from radvqa_jax.schema import Record
 from radvqa_jax.training.stage import Trained, assemble
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MapQuality:
     """Every number of the saliency quality report, with n and intervals over images."""
 
@@ -28,8 +29,11 @@ class MapQuality:
     cases: tuple[Mapping[str, Any], ...]  # one row a question, as in quality_cases.jsonl
     left_out: Mapping[str, int]  # why rows were not measured -> how many
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return quality_report.format_quality(self.scores)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(repr(self))}</pre>"
 
     def localisation(self) -> Picture:
         """Whether the maps find what is marked, beside chance and maps that are blind to the question."""

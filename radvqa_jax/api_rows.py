@@ -1,19 +1,35 @@
-"""Images and questions in memory as rows, so that they take the way of every data set."""
+"""Rows to ask: of a prepared data set, or of images and questions in memory, which take the way of every data set."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 
 from radvqa_jax.api_checks import check_text
-from radvqa_jax.config import SourceConfig
+from radvqa_jax.config import Config, SourceConfig
+from radvqa_jax.config.check import change_part
+from radvqa_jax.data.image import resize_image
 from radvqa_jax.data.opened import Opened, encode_png, open_any
+from radvqa_jax.data.preparing import prepare as prepare_data
 from radvqa_jax.data.rows import RowSource
+from radvqa_jax.data.sources import load_rows
 from radvqa_jax.saliency.targets import find_target
+from radvqa_jax.schema import Batch
 from tfds_builders.features import YES_NO, common_row, is_yes_no
 
 NAME = "asked"
+
+
+def is_many(value: Any) -> bool:
+    """Returns whether a person gave several images or questions, and not one."""
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | Opened)
+
+
+def as_list(value: Any) -> list[Any]:
+    """Returns what a person gave, one or several, as a list."""
+    return list(value) if is_many(value) else [value]
 
 
 def asked_rows(opened: Sequence[Opened], questions: Sequence[str], *, task: Literal["vqa", "caption"]) -> RowSource:
@@ -29,8 +45,9 @@ def asked_rows(opened: Sequence[Opened], questions: Sequence[str], *, task: Lite
         raise ValueError(
             f"{len(opened)} images and {len(questions)} questions do not pair: give one of either, or equal numbers."
         )
-    if task == "vqa" and (empty := [number for number, text in enumerate(questions) if not text.strip()]):
-        raise ValueError(f"Question {empty[0] + 1} is empty.")
+    if task == "vqa":
+        for number, text in enumerate(questions, 1):
+            check_text(text, f"Question {number}")
     files = [encode_png(item.image) for item in opened]
     rows = []
     for number in range(count):
@@ -42,8 +59,12 @@ def asked_rows(opened: Sequence[Opened], questions: Sequence[str], *, task: Lite
     return _source(rows, task=task)
 
 
-def rows_of_table(table: Sequence[Mapping[str, Any]]) -> RowSource:
+def rows_of_table(table: Sequence[Mapping[str, Any]], *, bit_depth: int = 0) -> RowSource:
     """Returns rows of dicts with image, question, answer and, if there, other common features.
+
+    Args:
+        table: the dicts.
+        bit_depth: of grey images of 16 bits; 0 = all bits.
 
     Raises:
         ValueError: naming the row and the key, if one lacks what it needs.
@@ -64,11 +85,43 @@ def rows_of_table(table: Sequence[Mapping[str, Any]]) -> RowSource:
         answer, language = str(given["answer"]), str(given.get("language") or "en")
         closed = bool(given.get("choices")) or is_yes_no(answer, language=language)
         made = {"yes_no": is_yes_no(answer, language=language), "answer_type": "closed" if closed else "open"}
-        image = encode_png(open_any(given["image"]).image)
+        image = encode_png(open_any(given["image"], bit_depth=bit_depth).image)
         rows.append(common_row(image, **(ids | made | fields)))
     if not rows:
         raise ValueError("There are no rows to score.")
     return _source(rows, task="vqa")
+
+
+def read_rows(
+    dataset: str,
+    *,
+    split: str = "test",
+    builder_config: str = "",
+    data_dir: str = "",
+    limit: int = 0,
+    prepare: bool = False,
+    **fields: Any,
+) -> RowSource:
+    """Reads the rows of a data set, for `Model.score` and `Model.saliency_quality`.
+
+    Args:
+        dataset: its name, such as vqa_rad.
+        split: train, validation or test.
+        builder_config: a variant of the data set; empty = its first.
+        data_dir: where it is prepared; empty = as configured.
+        limit: keeps so many rows, drawn with seed 0; 0 = all.
+        prepare: prepares the data set first, if that is not done.
+        fields: of `config.data`, such as manual_dir="FOLDER" for files of your own or columns=(("image", "file"),).
+
+    Raises:
+        ValueError, FileNotFoundError: naming what is unknown or missing, and the way out.
+    """
+    source = SourceConfig(dataset=dataset, builder_config=builder_config, split=split, limit=limit)
+    given = {key: str(value) if isinstance(value, Path) else value for key, value in fields.items()}
+    data = change_part(Config().data, "data", given | ({"data_dir": data_dir} if data_dir else {}))
+    if prepare:
+        prepare_data(dataset, builder_config=builder_config, data=data)
+    return load_rows(source, data)
 
 
 def mask_of(row: Mapping[str, Any]) -> Bool[np.ndarray, "h w"] | None:
@@ -87,4 +140,16 @@ def _source(rows: list[dict[str, Any]], *, task: Literal["vqa", "caption"]) -> R
         indices=range(len(rows)),
         source=SourceConfig(dataset=NAME, split="memory", task=task),
         fingerprint={"dataset": NAME, "builder_config": "", "rows": len(rows)},
+    )
+
+
+def batch_about(
+    image: UInt8[np.ndarray, "h w 3"], packed: Sequence[Mapping[str, np.ndarray]], *, resolution: int
+) -> Batch:
+    """Returns a batch of packed texts about one image."""
+    pixels = resize_image(image, resolution)
+    return Batch(
+        image=np.repeat(pixels[None], len(packed), axis=0),
+        mask_example=np.ones(len(packed), bool),
+        **{name: np.stack([row[name] for row in packed]) for name in packed[0]},
     )

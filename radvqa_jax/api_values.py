@@ -3,15 +3,32 @@
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from jaxtyping import UInt8
 
+from radvqa_jax.data.opened import Opened
 from radvqa_jax.evaluation.normalize import normalize
 from radvqa_jax.schema import Record
 
 NOTE = "Research software, not for clinical use."
+
+
+class AnswerOptions(TypedDict, total=False):
+    """What can be chosen of an answer; `Model.answer` says what each is."""
+
+    samples: int
+    temperature: float
+    max_new_tokens: int
+    seed: int
+    frame: int
+    window: str
+
+
+ANSWER_OPTIONS: dict[str, Any] = {
+    "samples": 0, "temperature": 1.0, "max_new_tokens": 0, "seed": 0, "frame": 0, "window": "",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,6 +72,12 @@ class Choice:
     logprobs: Mapping[str, float]  # answer -> log p of its tokens, its end included
     probabilities: Mapping[str, float]  # answer -> its share among these answers alone; they add to one
 
+    @classmethod
+    def of(cls, question: str, logprobs: Mapping[str, float]) -> "Choice":
+        """Makes a choice of log-probabilities, with the share of each answer among them."""
+        shares = np.exp(np.array(list(logprobs.values())) - max(logprobs.values()))
+        return cls(question, logprobs, dict(zip(logprobs, (shares / shares.sum()).tolist(), strict=True)))
+
     @property
     def best(self) -> str:
         """The most likely of the answers."""
@@ -65,7 +88,7 @@ class Choice:
         return _table([("question", self.question), *rows, ("note", NOTE)])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scores:
     """Accuracy of a model's answers by the rules `exact` and `radvqa`, with n and an interval."""
 
@@ -73,7 +96,7 @@ class Scores:
     values: Mapping[str, Any]  # every number, as in scores.json
     records: tuple[Record, ...] = field(repr=False, default=())  # the answers, as predictions.jsonl has them
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self.table
 
     def _repr_html_(self) -> str:
@@ -92,3 +115,22 @@ def agreement(answer: str, samples: Sequence[str]) -> float:
     0.75
     """
     return sum(normalize(sample) == normalize(answer) for sample in samples) / len(samples)
+
+
+def make_answer(opened: Opened, greedy: Record, drawn: Record | None) -> Answer:
+    """Returns the greedy answer about an opened image, with the samples that were drawn beside it."""
+    text, samples = greedy.predictions[0], list(drawn.predictions) if drawn else []
+    return Answer(
+        text=text,
+        question=greedy.question,
+        logprob=greedy.logprobs[0],
+        ended=greedy.ended[0],
+        samples=tuple(samples),
+        sample_logprobs=tuple(drawn.logprobs) if drawn else (),
+        agreement=agreement(text, samples) if samples else None,
+        prompt=greedy.prompt,
+        token_ids=tuple(greedy.token_ids[0]),
+        facts=tuple(opened.facts),
+        notes=tuple(opened.notes),
+        image=opened.image,
+    )

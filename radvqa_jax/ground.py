@@ -48,10 +48,16 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
             devices, the batches or the attention.
     """
     check_accept(config.adapter_accept)
-    tokenizer = Tokenizer(config.model.tokenizer)
-    check_embedded(config.model.tokenizer, tokenizer.sha256)
     with big_vision.open_weights(config.model.checkpoint):
         pass  # its headers are sound
+    if not config.model.tokenizer:
+        raise ValueError(
+            f"model.tokenizer is empty, and model.checkpoint={config.model.checkpoint} brings no tokenizer.model "
+            "(a tokenizer.json is not read). Set model.tokenizer to the SentencePiece file of the model: "
+            "tokenizer.model of its repository on the Hub, or paligemma_tokenizer.model beside Kaggle's .npz."
+        )
+    tokenizer = Tokenizer(config.model.tokenizer)
+    check_embedded(config.model.tokenizer, tokenizer.sha256)
     variant = get_variant(config.model.variant).at(config.model.resolution)
     if tokenizer.vocab_size > variant.llm.vocab_size:
         raise ValueError(
@@ -152,6 +158,13 @@ def load_ground(config: Config, workdir: Path) -> Ground:
     )
     check_embedded(config.model.checkpoint, loaded.sha256)
     print(loaded.text(), flush=True)
+    embeds = get_variant(config.model.variant).llm.vocab_size
+    if embeds > tokenizer.vocab_size:
+        print(
+            f"  model.tokenizer has {tokenizer.vocab_size} of the {embeds} tokens that the model embeds. If the model "
+            "predicts one of the others, the answer shows ⁇",
+            flush=True,
+        )
     return Ground(
         config, workdir, tokenizer, Base(params, Path(config.model.checkpoint).name, loaded.sha256, tokenizer.sha256)
     )

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from radvqa_jax.checkpoints import big_vision
-from radvqa_jax.checkpoints.huggingface_weights import HuggingFaceWeights
+from radvqa_jax.checkpoints.readers import Weights
 from radvqa_jax.config import Config
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.files import read_json
@@ -50,10 +51,7 @@ def _native_variant(path: Path, given: str) -> str:
 def _folder_variant(path: Path, given: str) -> str:
     described = (path if path.is_dir() else path.parent) / CONFIG
     if described.is_file():
-        text = read_json(described)
-        if not isinstance(text, dict):
-            raise ValueError(f"{described} must hold a JSON object. Give a whole Hugging Face folder.")
-        found = variant_of(text, what=str(described))
+        found = variant_of(_read_config(described), what=str(described))
         if given and not same_model(get_variant(given), found):
             lines = "; ".join(differences(get_variant(given), found))
             raise ValueError(
@@ -63,7 +61,7 @@ def _folder_variant(path: Path, given: str) -> str:
         return given or variant_name(found)
     if given:
         return given
-    with HuggingFaceWeights(path) as weights:
+    with big_vision.open_weights(path) as weights:
         found = _match(weights)
     if found is None:
         raise ValueError(
@@ -73,7 +71,17 @@ def _folder_variant(path: Path, given: str) -> str:
     return found
 
 
-def _match(weights: HuggingFaceWeights) -> str | None:
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        text = read_json(path)
+    except ValueError as error:
+        raise ValueError(f"{error} Download config.json again.") from error
+    if not isinstance(text, dict):
+        raise ValueError(f"{path} must hold a JSON object. Give a whole Hugging Face folder.")
+    return text
+
+
+def _match(weights: Weights) -> str | None:
     """Returns the name of the known model whose leaves these tensors are; spare rows of the vocabulary do not count."""
     for name, variant in VARIANTS.items():
         abstract = abstract_params(variant)

@@ -40,11 +40,11 @@ def serve(folder: Path, *arguments: str) -> Iterator[dict[str, Any]]:
 
 
 def _wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(600):
+    for _ in range(900):
         try:
             urllib.request.urlopen(url, timeout=5).close()
             return
         except (urllib.error.URLError, OSError):
             assert server.poll() is None, log.read_text(encoding="utf-8", errors="replace")[-2000:]
             time.sleep(0.2)  # another process starts; there is nothing of ours to wait on
-    raise AssertionError(f"no server at {url} after two minutes: {log.read_text(errors='replace')[-2000:]}")
+    raise AssertionError(f"no server at {url} after three minutes: {log.read_text(errors='replace')[-2000:]}")

@@ -1,17 +1,30 @@
 """The comparison with a big_vision checkout: what it says without one, and, where there is one, that it holds."""
 
+import contextlib
+import dataclasses
 import importlib
 import os
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import jax
 import numpy as np
 import pytest
 
-from radvqa_jax.models.variants import VARIANTS
+from radvqa_jax.checkpoints import big_vision
+from radvqa_jax.config import ExportConfig, LoraConfig
+from radvqa_jax.data.tokenizer import Tokenizer
+from radvqa_jax.export.card import Card
+from radvqa_jax.export.export import Source, export_model
+from radvqa_jax.export.merged import Merge
+from radvqa_jax.models import lora as lora_lib
+from radvqa_jax.models.paligemma import abstract_params, fake_params
+from radvqa_jax.models.variants import VARIANTS, variant_name
+from radvqa_jax.trees import unflatten
 
 
 @pytest.fixture
@@ -33,8 +46,8 @@ def fake_checkout(folder: Path, **modules: str) -> Path:
     return folder
 
 
-def run(repo: Path, checkout: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, repo / "scripts" / "check_big_vision.py", "--checkout", checkout]
+def run(repo: Path, checkout: Path, *more: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, repo / "scripts" / "check_big_vision.py", "--checkout", checkout, *more]
     env = os.environ | {"PYTHONPATH": str(repo)}
     return subprocess.run(command, cwd=repo, env=env, capture_output=True, text=True, check=False)
 
@@ -79,9 +92,77 @@ def test_inputs_have_prompts_of_different_length(script: ModuleType) -> None:
     assert not inputs.mask_ar[:, 0].any()
 
 
+@pytest.mark.parametrize("name", ["hf/model.safetensors", "absent.npz", "hf"])
+def test_a_checkpoint_that_big_vision_cannot_read_is_named(name: str, repo: Path, tmp_path: Path) -> None:
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf/model.safetensors").touch()
+    done = run(repo, tmp_path, "--checkpoint", tmp_path / name)
+    assert done.returncode == 1
+    assert f"--checkpoint={tmp_path / name} is no .npz file" in done.stderr and "configs/export.py" in done.stderr
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_has_the_switches_of_its_gemma(name: str, script: ModuleType) -> None:
+    llm = VARIANTS[name].llm
+    same = script.KINDS[script.kind_of(llm)]
+    assert (llm.post_norms, llm.num_kv_heads == llm.num_heads) == (same.post_norms, same.num_kv_heads == same.num_heads)
+    assert bool(llm.query_scale) == bool(same.query_scale) and bool(llm.attn_softcap) == bool(same.attn_softcap)
+
+
+def test_weights_that_big_vision_reads_otherwise_are_listed(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its model and loader are stood in for, so that the comparison itself is tested where TensorFlow is not."""
+    variant = VARIANTS["dummy"]
+    flat = fake_params(variant)
+    big_vision.save(tmp_path / "x.npz", flat)
+    read = {name: np.asarray(leaf) for name, leaf in flat.items()}
+    read["img/head/bias"] = read["img/head/bias"] + 1
+    model = types.SimpleNamespace(init=lambda *_: {"params": {}})
+    monkeypatch.setattr(script, "build", lambda *_: (model, contextlib.nullcontext()))
+    modules = {script.PALIGEMMA: types.SimpleNamespace(load=lambda wanted, path, settings: unflatten(read))}
+    (check,) = script.check_file(modules, tmp_path / "x.npz", variant, 0)
+    assert (check.error, check.holds) == (1.0, False)
+    assert capsys.readouterr().out == "  other values: img/head/bias\n"
+
+
+needs_big_vision = pytest.mark.skipif(
+    "RADVQA_BIG_VISION" not in os.environ, reason="needs big_vision: set RADVQA_BIG_VISION=CHECKOUT"
+)
+
+
 @pytest.mark.slow
-@pytest.mark.skipif("RADVQA_BIG_VISION" not in os.environ, reason="needs big_vision: set RADVQA_BIG_VISION=CHECKOUT")
+@needs_big_vision
 def test_both_implementations_agree(repo: Path) -> None:
     done = run(repo, Path(os.environ["RADVQA_BIG_VISION"]))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.endswith("20 passed, 0 failed\n")
+
+
+@pytest.mark.slow
+@needs_big_vision
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("kind", ["gemma_2b", "gemma_7b", "gemma2_2b", "gemma2_27b"])
+def test_big_vision_loads_an_export_with_its_own_loader(
+    kind: str, dtype: str, script: ModuleType, repo: Path, tmp_path: Path, golden: Path
+) -> None:
+    """An adapter on both towers is merged and exported; the 27B's scale is no shape, so the variant is given."""
+    llm = dataclasses.replace(script.KINDS[kind], vocab_size=1664)
+    variant = dataclasses.replace(VARIANTS["dummy"], llm=llm)
+    big_vision.save(tmp_path / "base.npz", fake_params(variant))
+    lora = LoraConfig(rank=2, alpha=6.0, targets=((".*", "lora"),))
+    resolved = lora_lib.resolve(lora, abstract_params(variant))
+    assert resolved is not None
+    shapes = jax.eval_shape(lambda: lora_lib.init(jax.random.key(0), resolved, abstract_params(variant)))
+    rng = np.random.default_rng(1)
+    factors = {name: (0.3 * rng.normal(size=leaf.shape)).astype(np.float32) for name, leaf in shapes.items()}
+    merge = Merge(tmp_path / "base.npz", abstract_params(variant), factors, resolved)
+    source = Source(merge, lora, variant, Tokenizer(golden / "tiny_tokenizer.model"), "answer en {question}", 4)
+    card = Card("t", "f", "b", "", "v", variant.resolution, "p", dtype, [], [], [], "", [], "0")
+    out = export_model(source, tmp_path / "out", config=ExportConfig("big_vision", dtype), card=card).folder
+    done = run(
+        repo, Path(os.environ["RADVQA_BIG_VISION"]),
+        "--checkpoint", out / "model.npz", "--variant", variant_name(variant),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("5 passed, 0 failed\n")

@@ -14,11 +14,13 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from radvqa_jax.config import (
+    EMBEDDED,
     Config,
     SourceConfig,
     StageConfig,
     cell,
     default_config,
+    follow_checkpoint,
     source,
     to_config_dict,
     use_embedded_model,
@@ -439,3 +441,24 @@ def test_every_number_has_a_bound_and_is_finite(name: str) -> None:
         put(config, name, value)
         with pytest.raises(ValueError, match=rf"^{re.escape(name)}={re.escape(str(value))} must be "):
             from_config_dict(config)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "variant", "tokenizer"),
+    [
+        ({"model.checkpoint": "paligemma-3b-pt-448"}, "", ""),
+        ({"model.checkpoint": "a/model.safetensors"}, "", ""),
+        ({"model.checkpoint": "FOLDER", "model.tokenizer": "own.model"}, "", "own.model"),
+        ({"model.checkpoint": "FOLDER", "model.variant": "tiny"}, "tiny", ""),  # somebody meant it
+        ({"model.checkpoint": "merged.npz"}, "tiny", str(EMBEDDED / "tokenizer.model")),
+        ({"seed": 3}, "tiny", str(EMBEDDED / "tokenizer.model")),
+    ],
+)
+def test_what_belongs_to_the_embedded_model_goes_with_it(
+    overrides: dict[str, Any], variant: str, tokenizer: str
+) -> None:
+    config = default_config()
+    use_embedded_model(config)
+    config.update_from_flattened_dict(overrides)
+    follow_checkpoint(config, list(overrides))
+    assert (config.model.variant, config.model.tokenizer) == (variant, tokenizer)

@@ -59,7 +59,7 @@ class Reading:
         if identity in self._ids:
             raise ValueError(f"{self.files.what}: the id {identity!r} occurs twice. Get the files again.")
         self._ids.add(identity)
-        if fault := fault or self._fault(row, needs_text=needs_text):
+        if fault := fault or self.fault_of(row, needs_text=needs_text):
             self.leave_out(split, row, fault, raw=raw)
         else:
             self.splits[split].append(row)
@@ -69,7 +69,8 @@ class Reading:
         self.rejects.row(split, row["question_id"]).dropped(reason, row=raw)
         self.counts.add(split, "left out")
 
-    def _fault(self, row: Row, *, needs_text: bool) -> str:
+    def fault_of(self, row: Row, *, needs_text: bool = True) -> str:
+        """Returns why a row cannot be kept: an empty text, or an absent image."""
         if needs_text and not row["question"] and not row["caption"]:
             return "question is empty" if row["answer"] else "neither question nor caption"
         if row["question"] and not row["answer"]:

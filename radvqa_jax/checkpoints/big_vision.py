@@ -69,7 +69,7 @@ def open_weights(path: PathLike) -> Weights:
         FileNotFoundError, ValueError: if there is none, or it is none of the three.
     """
     place = Path(path).expanduser()
-    if os.fspath(path) and place.is_dir() and (place / "adapter_config.json").is_file():
+    if os.fspath(path) and any((place / name).is_file() for name in ("adapter_config.json", "adapter.npz")):
         raise ValueError(f"{path} is an adapter, not a model. Give it as `adapter`, and its base as model.checkpoint.")
     if os.fspath(path) and (place.is_dir() or place.suffix == ".safetensors"):
         return HuggingFaceWeights(place)

@@ -107,12 +107,15 @@ class HuggingFaceWeights:
         return self._files.sha256()
 
     def _count_layers(self, place: Place) -> int:
-        """Returns one more than the largest layer number among the tensors of a leaf; 1 where there are no layers."""
+        """Returns one more than the largest layer number among the tensors of a leaf; 1 where there are no layers.
+
+        A number that so few tensors cannot reach is cut: some layer below it is then missing, which is an error.
+        """
         if not place.layered:
             return 1
         patterns = [re.compile(re.escape(name).replace(re.escape(huggingface.LAYER), r"(\d+)")) for name in place.names]
         found = [int(hit[1]) for name in self._names for pattern in patterns if (hit := pattern.fullmatch(name))]
-        return max(found, default=-1) + 1
+        return min(max(found, default=-1), len(self._names)) + 1
 
     def _describe(
         self,

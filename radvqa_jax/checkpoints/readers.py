@@ -18,7 +18,8 @@ PREFIX = "params/"
 KIND = "a native big_vision .npz checkpoint (keys `params/img/…`, `params/llm/…`)"
 REMEDY = (
     "Set model.checkpoint to the .npz file that belongs to model.variant, or to a Hugging Face folder or .safetensors "
-    "file; if it is that file, download it again."
+    "file; if it is that file, download it again. Names of the Hub are not looked up: get a folder with `hf download "
+    "NAME --local-dir FOLDER`."
 )
 
 

@@ -168,14 +168,16 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _read_config() -> tuple[Any, Path]:
     """Returns the checked configuration and the workdir."""
+    from radvqa_jax.config import follow_checkpoint
     from radvqa_jax.config.check import from_config_dict, given_fields
     from radvqa_jax.files import make_workdir, share
     from radvqa_jax.ground import follow_adapter
     from radvqa_jax.resolve import WITH_MODEL, resolve_model
 
     given: Any = _CONFIG.value
-    config = from_config_dict(given)
     overrides = config_flags.get_override_values(flags.FLAGS["config"])
+    follow_checkpoint(given, overrides)
+    config = from_config_dict(given)
     config = follow_adapter(config, given=given_fields(given, overrides))
     config = resolve_model(config) if config.mode in WITH_MODEL else config
     if config.mode == "fit" and config.experiment:

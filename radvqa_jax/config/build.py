@@ -1,6 +1,7 @@
 """Functions that a file in configs/ builds its experiment with."""
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from radvqa_jax.config.evaluation import CellConfig
 from radvqa_jax.config.experiment import Config
 
 EMBEDDED = Path(__file__).parent.parent / "assets" / "tiny"
+EMBEDDED_VARIANT = "tiny"
 # Of the files that scripts/make_tiny_paligemma.py made; what is loaded is held to them (ground.py).
 EMBEDDED_SHA256 = {
     "tiny_paligemma.npz": "b2f4c76432d4c623f471083c4d921bcabc08ae7e1f4a052fac8dc00d039edc8d",
@@ -35,13 +37,31 @@ def default_config() -> Any:
 
 def use_embedded_model(config: Any) -> None:
     """Sets the tiny PaliGemma that comes with the package (scripts/make_tiny_paligemma.py), computed in float32."""
-    config.model.variant = "tiny"
+    config.model.variant = EMBEDDED_VARIANT
     config.model.checkpoint = str(EMBEDDED / "tiny_paligemma.npz")
     config.model.tokenizer = str(EMBEDDED / "tokenizer.model")
     config.model.compute_dtype = "float32"
     config.model.param_dtype = "float32"
     config.model.remat = "none"
     config.model.unroll = 4  # all layers
+
+
+def follow_checkpoint(config: Any, overrides: Collection[str]) -> None:
+    """Lets the embedded model's variant and tokenizer go where the command line gave a Hugging Face model.checkpoint.
+
+    They came with the embedded checkpoint, and nobody meant them for the other one: both then follow from it. A native
+    npz brings no tokenizer, and may be a descendant of the embedded model: it changes nothing.
+
+    Args:
+        config: of an experiment's file, with what the command line changed; it is changed in place.
+        overrides: fields that the command line named, such as `model.checkpoint`.
+    """
+    if "model.checkpoint" not in overrides or config.model.checkpoint.endswith(".npz"):
+        return
+    embedded = {"variant": EMBEDDED_VARIANT, "tokenizer": str(EMBEDDED / "tokenizer.model")}
+    for field, value in embedded.items():
+        if f"model.{field}" not in overrides and getattr(config.model, field) == value:
+            setattr(config.model, field, "")
 
 
 def source(*, where: tuple[ml_collections.ConfigDict, ...] = (), **fields: Any) -> ml_collections.ConfigDict:

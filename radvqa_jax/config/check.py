@@ -4,15 +4,17 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Collection
-from typing import Any, Literal, get_args, get_origin
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import ml_collections
 
 from radvqa_jax.config import Config, default_config
+from radvqa_jax.config.bounds import check_bounds
 from radvqa_jax.config.rules import check
 from radvqa_jax.trees import flatten, nearest
 
+T = TypeVar("T")
 _hints = functools.cache(typing.get_type_hints)  # {field: type}, without bounds
 
 
@@ -105,3 +107,29 @@ def from_config_dict(config: ml_collections.ConfigDict) -> Config:
     built = _build(Config, config, "")
     check(built)
     return built
+
+
+def change_part(part: T, name: str, fields: Mapping[str, Any]) -> T:
+    """Returns one part of the configuration, such as `data`, with other values, each checked on its own.
+
+    Raises:
+        ValueError: for an unknown field (with the nearest known name), a wrong type, or a number outside its bounds.
+    """
+    hints = _hints(type(part))
+    for key in fields:
+        _check_known(key, type(part), name)
+    new = {key: _convert(value, hints[key], f"{name}.{key}") for key, value in fields.items()}
+    changed = dataclasses.replace(part, **new)  # pyright: ignore[reportArgumentType] every part is a dataclass
+    check_bounds(changed, name)
+    return changed
+
+
+def change(config: Config, name: str, fields: Mapping[str, Any]) -> Config:
+    """Returns the configuration with other values in one part of it, checked as those of a file are.
+
+    Raises:
+        ValueError: as `change_part` does, and for a contradiction between fields.
+    """
+    changed = dataclasses.replace(config, **{name: change_part(getattr(config, name), name, fields)})
+    check(changed)
+    return changed

@@ -33,7 +33,7 @@ from tfds_builders.rocov2.rocov2_dataset_builder import Builder as RocoV2
 from tfds_builders.slake.slake_dataset_builder import Builder as Slake
 from tfds_builders.table.table_dataset_builder import Builder as Table
 from tfds_builders.table.table_dataset_builder import TableConfig, table_config
-from tfds_builders.table.table_files import Converted
+from tfds_builders.table.table_images import Converted
 from tfds_builders.vqa_rad.vqa_rad_dataset_builder import Builder as VqaRad
 from tfds_builders.written.written_dataset_builder import Builder as Written
 

@@ -77,18 +77,19 @@ class Tokenizer:
         return [self.bos] * bos + ids + [self.eos] * eos
 
     def decode(self, ids: Iterable[int] | Int[np.ndarray, " T"]) -> str:
-        """Returns the text of ids up to the first EOS; BOS and padding are left out."""
+        """Returns the text of ids up to the first EOS; BOS and padding are left out.
+
+        A model may embed more tokens than the tokenizer has (`<image>`, padding to a multiple of 64). One that it
+        predicts is shown as an unknown token: ` ⁇ `.
+        """
         text: list[int] = []
         for token in map(int, ids):
             if token == self.eos:
                 break
-            if not 0 <= token < self.vocab_size:
-                raise ValueError(
-                    f"Token {token} is not below the {self.vocab_size} of {self.path}. "
-                    "Give the tokenizer that belongs to the checkpoint as model.tokenizer."
-                )
+            if token < 0:
+                raise ValueError(f"Token {token} is no token: ids begin at 0.")
             if token not in (self.bos, self.pad):
-                text.append(token)
+                text.append(self._known(token))
         return self._processor.decode(text)
 
     @property
@@ -111,7 +112,10 @@ class Tokenizer:
 
     def piece(self, token: int) -> str:
         r"""Returns one token as SentencePiece writes it, a newline as \n."""
-        return self._processor.id_to_piece(token).replace("\n", "\\n")
+        return self._processor.id_to_piece(self._known(token)).replace("\n", "\\n")
+
+    def _known(self, token: int) -> int:
+        return token if token < self.vocab_size else self._processor.unk_id()
 
     @property
     def unknown(self) -> str:

@@ -1,6 +1,7 @@
 """One export: written beside its place, read again, compared with the model in memory, and then put there."""
 
 import contextlib
+import dataclasses
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,19 +14,18 @@ import numpy as np
 from radvqa_jax import files, typed_json
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.checkpoints.adapter import LORA_A
-from radvqa_jax.checkpoints.npz import write_npz
 from radvqa_jax.checkpoints.peft import PROJECTOR, load_peft, save_peft
-from radvqa_jax.checkpoints.readers import PREFIX
 from radvqa_jax.config import ExportConfig, LoraConfig
 from radvqa_jax.data.tokenizer import Tokenizer
-from radvqa_jax.export import huggingface_folder, verify
+from radvqa_jax.export import verify
 from radvqa_jax.export.card import Card, render
-from radvqa_jax.export.merged import Merge, checksum, merge_leaf, merged_leaves, summed
+from radvqa_jax.export.merged import Merge, merge_leaf, merged_leaves
+from radvqa_jax.export.whole_model import check_written, write_model
 from radvqa_jax.models import lora as lora_lib
 from radvqa_jax.models.variants import Variant
 from radvqa_jax.trees import Flat
 
-NPZ, CARD, RECORD = "model.npz", "README.md", "export.json"
+CARD, RECORD = "README.md", "export.json"
 MANIFEST = ".radvqa_files.json"  # the names of what an export wrote: nothing else is ever replaced
 MERGE_INSTEAD = "Merge it instead: export.format=huggingface or big_vision."
 
@@ -60,20 +60,20 @@ def export_model(source: Source, folder: Path, *, config: ExportConfig, card: Ca
     Raises:
         ValueError: if the format cannot hold what was trained, or what was written does not give the model's logits.
     """
+    check_replaceable(folder)
     leaves = projector_whole(source) if config.format == "peft" else {}
     rows = verify.make_rows(source.variant, source.tokenizer, prompt=source.prompt)
-    reference = _answer(source, rows, source.merge.trained, source.merge.lora)
+    what = f"The export as {config.format}"
+    reference, merged = _in_memory(source, rows, config)
     with replacing(folder) as part:
         if config.format == "peft":
             save_peft(part, leaves, source.lora, base_name=config.base_name)
             again = _peft_again(source, part, leaves, rows)
-            dtype = "float32"
         else:
-            sums = _write_merged(source, part, config)
-            again = _merged_again(source, part, config, sums, rows)
-            dtype = config.dtype
-        difference = verify.compare(reference, again, rows, dtype=dtype)
-        verify.check(difference, what=f"The export as {config.format}")
+            again = _merged_and_again(source, part, config, rows)
+        verify.check(verify.compare(merged, again, rows), what=what)
+        rounding = float(np.abs(reference - merged)[rows.targets].max())
+        difference = verify.compare(reference, again, rows, rounding=rounding)
         files.write_json(part / RECORD, _record(config, card, difference))
         files.write_text(part / CARD, render(card._replace(check=difference.text())))
     return Exported(folder, difference)
@@ -92,7 +92,7 @@ def replacing(folder: Path) -> Iterator[Path]:
     part, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("part", "old"))
     if old.exists() and not folder.exists():
         old.rename(folder)  # a run was killed between the two renames below
-    _check_replaceable(folder)
+    check_replaceable(folder)
     for leftover in (part, old):
         shutil.rmtree(leftover, ignore_errors=True)
     part.mkdir(parents=True)
@@ -110,7 +110,7 @@ def replacing(folder: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _check_replaceable(folder: Path) -> None:
+def check_replaceable(folder: Path) -> None:
     """Raises ValueError if a path holds anything but an earlier export, as its list of files says."""
     if not folder.exists():
         return
@@ -127,8 +127,38 @@ def _check_replaceable(folder: Path) -> None:
         )
 
 
-def _answer(source: Source, rows: verify.Rows, trained: Mapping[str, Any], lora: lora_lib.Lora | None) -> np.ndarray:
-    """Returns the logits of the base with what was trained beside it, as it is in memory while training."""
+def _in_memory(source: Source, rows: verify.Rows, config: ExportConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the logits of the model in memory, with its adapter beside it, and as the export should give them.
+
+    For an adapter the two are the same. Else the second are those of the model merged and rounded in memory, apart from
+    what is written.
+
+    Raises:
+        ValueError: if merging changes more than rounding does.
+    """
+    merge, trained = source.merge, _arrays(source.merge.trained)
+    base = _load_base(source)
+    reference = verify.logits_of(source.variant, merge.lora, base | trained, rows)
+    if config.format == "peft":
+        return reference, reference
+    for name in list(base):  # in place: one leaf is twice in memory
+        leaf = trained.get(name, base[name]).astype(jnp.float32)
+        if merge.lora is not None and name in merge.lora.targets:
+            one = dataclasses.replace(merge.lora, targets=frozenset([name]))
+            leaf = lora_lib.merge({name: leaf}, trained, one)[name]
+        base[name] = leaf.astype(config.dtype)
+    merged = verify.logits_of(source.variant, None, base, rows)
+    allowed = verify.ROUNDED[config.dtype] * float(reference[rows.targets].std())
+    verify.check(verify.compare(reference, merged, rows, rounding=allowed), what=f"Merged to {config.dtype}, it")
+    return reference, merged
+
+
+def _arrays(leaves: Mapping[str, Any]) -> Flat:
+    return {name: jnp.asarray(leaf) for name, leaf in leaves.items()}
+
+
+def _load_base(source: Source) -> Flat:
+    """Returns the base as it is in the checkpoint."""
     dtype = big_vision.stored_dtype(source.merge.checkpoint, source.merge.abstract)
     want = {name: jax.ShapeDtypeStruct(leaf.shape, dtype) for name, leaf in source.merge.abstract.items()}
     merge = source.merge
@@ -140,9 +170,7 @@ def _answer(source: Source, rows: verify.Rows, trained: Mapping[str, Any], lora:
         seed=merge.seed,
         digest=False,
     )
-    return verify.logits_of(
-        source.variant, lora, base | {name: jnp.asarray(leaf) for name, leaf in trained.items()}, rows
-    )
+    return base
 
 
 def projector_whole(source: Source) -> Flat:
@@ -185,43 +213,27 @@ def _peft_again(source: Source, part: Path, leaves: Flat, rows: verify.Rows) -> 
     if changed:
         raise ValueError(f"{part} was read again with other values of {sorted(changed)}.")
     lora = lora_lib.resolve(meta.lora, source.merge.abstract)
-    return _answer(source, rows, again, lora)
+    return verify.logits_of(source.variant, lora, _load_base(source) | _arrays(again), rows)
 
 
-def _write_merged(source: Source, part: Path, config: ExportConfig) -> dict[str, int]:
-    """Writes the merged model; returns the checksum of each leaf."""
-    sums: dict[str, int] = {}
-    leaves = summed(merged_leaves(source.merge, jnp.dtype(config.dtype)), sums)
-    if config.format == "big_vision":
-        write_npz(part / NPZ, ((f"{PREFIX}{name}", leaf) for name, leaf in leaves))
-        with files.atomic_write(part / "tokenizer.model", "wb") as file:
-            file.write(source.tokenizer.model())
-        return sums
-    image_token = huggingface_folder.image_token_of(source.variant, source.tokenizer)
-    huggingface_folder.write_weights(
+def _merged_and_again(source: Source, part: Path, config: ExportConfig, rows: verify.Rows) -> np.ndarray:
+    """Writes the merged model; returns the logits of what was written, read again."""
+    assert config.format != "peft"
+    abstract, dtype = source.merge.abstract, jnp.dtype(config.dtype)
+    path, sums = write_model(
         part,
-        leaves,
-        source.merge.abstract,
-        dtype=jnp.dtype(config.dtype),
-        rows=huggingface_folder.folder_rows(source.variant, image_token),
-        shard_bytes=int(config.shard_gb * 1e9),
+        merged_leaves(source.merge, dtype),
+        abstract,
+        format=config.format,
+        dtype=config.dtype,
+        variant=source.variant,
+        tokenizer=source.tokenizer,
+        new_tokens=source.new_tokens,
+        shard_gb=config.shard_gb,
     )
-    huggingface_folder.write_model_config(
-        part, source.variant, image_token=image_token, dtype=config.dtype, new_tokens=source.new_tokens
-    )
-    huggingface_folder.write_processor(part, source.variant, source.tokenizer)
-    return sums
-
-
-def _merged_again(
-    source: Source, part: Path, config: ExportConfig, sums: Mapping[str, int], rows: verify.Rows
-) -> np.ndarray:
-    path = part / NPZ if config.format == "big_vision" else part
-    abstract = source.merge.abstract
-    want = {name: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(config.dtype)) for name, leaf in abstract.items()}
+    want = {name: jax.ShapeDtypeStruct(leaf.shape, dtype) for name, leaf in abstract.items()}
     flat, _ = big_vision.load(path, want, digest=False)
-    if changed := [name for name, leaf in flat.items() if checksum(np.asarray(leaf)) != sums[name]]:
-        raise ValueError(f"{path} was read again with other values of {changed}. Is the disk full or failing?")
+    check_written(path, ((name, np.asarray(leaf)) for name, leaf in flat.items()), sums)
     return verify.logits_of(source.variant, None, flat, rows)
 
 

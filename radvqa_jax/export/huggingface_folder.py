@@ -17,6 +17,7 @@ from radvqa_jax.trees import Flat
 
 PAD = 0  # whose row of the vocabulary is copied for `<image>` and padding: no answer predicts it
 IMAGE = "<image>"
+TOKENIZER = "tokenizer.model"
 BILINEAR = 2  # Pillow's number: images are resized here as in training (big_vision), not by transformers' bicubic
 
 # Content that a chat interface sends becomes PaliGemma's prompt; the processor adds BOS and the newline.
@@ -83,7 +84,7 @@ def write_model_config(folder: Path, variant: Variant, *, image_token: int, dtyp
 
 def write_processor(folder: Path, variant: Variant, tokenizer: Tokenizer) -> None:
     """Writes the tokenizer's and the image processor's files; transformers makes its fast tokenizer of them itself."""
-    with files.atomic_write(folder / "tokenizer.model", "wb") as file:
+    with files.atomic_write(folder / TOKENIZER, "wb") as file:
         file.write(tokenizer.model())
     names = {
         "pad_token": tokenizer.piece(tokenizer.pad),

@@ -65,10 +65,3 @@ def checksum(leaf: np.ndarray) -> int:
     """Returns the CRC-32 of a leaf's bytes, to compare what was written with what is read again."""
     flat = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)
     return zlib.crc32(flat.data)
-
-
-def summed(leaves: Iterator[tuple[str, np.ndarray]], sums: dict[str, int]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields the leaves, and leaves the checksum of each in `sums`."""
-    for name, leaf in leaves:
-        sums[name] = checksum(leaf)
-        yield name, leaf

@@ -218,6 +218,14 @@ def test_every_leaf_that_does_not_fit_is_listed_before_a_value_is_read(
         big_vision.load(write_folder(tmp_path / "g1", tensors_of(flat)), wanted(GEMMA2))
 
 
+def test_a_layer_number_out_of_reach_is_an_error_and_costs_nothing(tmp_path: Path, flat: Flat) -> None:
+    tensors = tensors_of(flat)
+    name = "language_model.model.layers.1.input_layernorm.weight"
+    tensors[name.replace(".1.", ".999999999999.")] = tensors[name]
+    with pytest.raises(ValueError, match=r"incomplete \(1\):\n  llm/layers/pre_attention_norm/scale: the file lacks"):
+        big_vision.load(write_folder(tmp_path / "hf", tensors), wanted(DUMMY))
+
+
 def test_rules_allow_missing_and_extra_leaves(tmp_path: Path, flat: Flat) -> None:
     tensors = tensors_of(flat) | {"lm_head_2.weight": np.ones(3, np.float32)}
     del tensors["multi_modal_projector.linear.bias"]
@@ -297,8 +305,9 @@ def test_folders_that_are_no_model(
         big_vision.load(folder, wanted(DUMMY))
 
 
-def test_an_adapter_folder_is_no_model(tmp_path: Path) -> None:
-    (tmp_path / "adapter_config.json").write_text("{}")
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter.npz"])
+def test_an_adapter_folder_is_no_model(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("{}")
     with pytest.raises(ValueError, match="is an adapter, not a model"):
         big_vision.load(tmp_path, {})
 
@@ -330,11 +339,12 @@ print(json.dumps([resident("VmHWM") - before, sum(leaf.nbytes for leaf in flat.v
 
 
 @pytest.mark.slow
-def test_loading_takes_little_more_memory_than_the_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stored", [np.float32, BFLOAT16])
+def test_loading_takes_little_more_memory_than_the_weights(tmp_path: Path, stored: Any) -> None:
     img = SiglipConfig(width=256, depth=6, mlp_dim=1024, num_heads=4, patch=14)
     llm = GemmaConfig(width=1024, depth=8, mlp_dim=4096, num_heads=4, num_kv_heads=1, head_dim=128, vocab_size=20_000)
     variant = Variant(img, llm, 56)
-    zeros = {name: np.ones(leaf.shape, np.float32) for name, leaf in abstract_params(variant).items()}
+    zeros = {name: np.ones(leaf.shape, stored) for name, leaf in abstract_params(variant).items()}
     folder = write_folder(tmp_path / "hf", tensors_of(zeros), shards=2)
     name = "custom" + json.dumps({"img": vars(img), "llm": vars(llm), "resolution": 56})
     command = [sys.executable, "-c", MEASURE, folder, name, "bfloat16"]

@@ -49,9 +49,13 @@ def test_text_cannot_forge_the_end(tokenizer: Tokenizer) -> None:
     assert not {tokenizer.eos, tokenizer.pad, tokenizer.bos} & set(ids)
 
 
-def test_an_id_of_another_vocabulary_is_an_error(tokenizer: Tokenizer) -> None:
-    with pytest.raises(ValueError, match="Token 1664 is not below the 1664"):
-        tokenizer.decode([tokenizer.vocab_size])
+def test_a_token_that_only_the_model_has_is_shown_as_unknown(tokenizer: Tokenizer) -> None:
+    """Hugging Face folders embed `<image>` and padding, too, and random or spoilt weights predict them."""
+    yes = tokenizer.encode("yes")
+    assert tokenizer.decode([*yes, tokenizer.vocab_size, tokenizer.eos]) == "yes ⁇ "
+    assert tokenizer.piece(tokenizer.vocab_size + 63) == tokenizer.unknown
+    with pytest.raises(ValueError, match="Token -1 is no token"):
+        tokenizer.decode([-1])
 
 
 def test_a_pickled_copy_gives_the_same_ids(tokenizer: Tokenizer) -> None:

@@ -2,12 +2,8 @@
 
 import importlib.util
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +28,7 @@ from radvqa_jax.models.paligemma import PaliGemma, abstract_params
 from radvqa_jax.models.variants import GemmaConfig, SiglipConfig, Variant
 from radvqa_jax.schema import Batch, Record
 from radvqa_jax.trees import Flat
+from tests.serving import serve
 
 VARIANT = Variant(
     SiglipConfig(width=32, depth=2, mlp_dim=48, num_heads=4, patch=14),
@@ -153,33 +150,8 @@ def served(tmp_path_factory: pytest.TempPathFactory, golden: Path) -> Iterator[S
         with jax.default_matmul_precision("highest"):
             records.append(answer(variant, params, tokenizer, image, number))
     write_jsonl(root / "predictions.jsonl", [row.to_json() for row in records])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [Path(sys.executable).with_name("transformers"), "serve", root / "model", "--host", "127.0.0.1"]
-    command += ["--device", "cpu", "--dtype", "float32", "--port", str(port)]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(root / "hub")}
-    with (root / "serve.log").open("wb") as file:
-        server = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
-    try:
-        wait(f"http://127.0.0.1:{port}/health", server, root / "serve.log")
-        yield Served(
-            f"http://127.0.0.1:{port}/v1", root / "model", root / "images", root / "predictions.jsonl", records
-        )
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-def wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(900):
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            return
-        except (urllib.error.URLError, OSError):
-            assert server.poll() is None, log.read_text(encoding="utf-8", errors="replace")[-2000:]
-            time.sleep(0.2)  # another process starts; there is nothing of ours to wait on
-    raise AssertionError(f"no server at {url}: {log.read_text(errors='replace')[-2000:]}")
+    with serve(root / "model", "--dtype", "float32") as chat:
+        yield Served(chat["base_url"], root / "model", root / "images", root / "predictions.jsonl", records)
 
 
 def run(repo: Path, served: Served, predictions: Path, out: Path) -> subprocess.CompletedProcess[str]:

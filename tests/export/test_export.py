@@ -15,8 +15,10 @@ from radvqa_jax.checkpoints.adapter import save_adapter
 from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
 from radvqa_jax.checkpoints.npz import BFLOAT16
 from radvqa_jax.config import EMBEDDED, Config, LoraConfig
+from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.export import export as export_module
 from radvqa_jax.export.card import licence_of, read_scores
+from radvqa_jax.export.huggingface_folder import UNIGRAM
 from radvqa_jax.export.merged import Merge, merge_leaf
 from radvqa_jax.models import lora as lora_lib
 from radvqa_jax.models.paligemma import abstract_params
@@ -202,6 +204,36 @@ def test_npz_to_a_folder_and_back_is_bit_for_bit(
         assert set(old.files) == set(new.files)
         for name in old.files:
             assert old[name].dtype == new[name].dtype and old[name].tobytes() == new[name].tobytes()
+
+
+EMBEDDED_MODEL = {
+    "model.variant": "tiny",
+    "model.checkpoint": str(EMBEDDED / "tiny_paligemma.npz"),
+    "model.tokenizer": str(EMBEDDED / "tokenizer.model"),
+}
+
+
+@pytest.mark.parametrize("kind", ["huggingface", "big_vision"])
+def test_a_unigram_tokenizer_is_warned_of_where_transformers_reads_it(
+    micro_config: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """transformers builds a byte-pair encoder of any tokenizer.model; a folder with another kind must say so."""
+    assert not Tokenizer(EMBEDDED / "tokenizer.model").is_bpe
+    convert_mode(micro_config(EMBEDDED_MODEL | {"mode": "convert", "convert.format": kind}), tmp_path)
+    assert (UNIGRAM in capsys.readouterr().out) == (kind == "huggingface")
+    export_mode(micro_config(EMBEDDED_MODEL | {"mode": "export", "export.format": kind}), tmp_path / "export")
+    assert (UNIGRAM in capsys.readouterr().out) == (kind == "huggingface")
+    assert (UNIGRAM in (tmp_path / f"export/{kind}/README.md").read_text()) == (kind == "huggingface")
+
+
+@pytest.mark.parametrize("mode", ["convert", "export"])
+def test_gemmas_kind_of_tokenizer_is_not_warned_of(
+    micro_config: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str
+) -> None:
+    config = micro_config({"mode": mode})
+    assert Tokenizer(config.model.tokenizer).is_bpe
+    (convert_mode if mode == "convert" else export_mode)(config, tmp_path)
+    assert "unigram" not in capsys.readouterr().out
 
 
 def test_the_variant_follows_from_a_folder_and_a_contradiction_names_both(micro_config: Make, tmp_path: Path) -> None:

@@ -342,6 +342,79 @@ def test_a_bad_row_costs_itself_alone(folder: Path, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("image\tquestion\tanswer\na.png\tOù?\tcôté\n", "utf-16"),  # "Unicode text" of a spreadsheet
+        ("sep=;\r\nimage;question;answer\r\na.png;Où?;côté\r\n", "utf-8-sig"),
+        ("image,question,answer,\na.png,Où?,côté,\n", "utf-8"),  # a comma after every row
+        (",image,question,answer\n0,a.png,Où?,côté\n", "utf-8"),  # row numbers under no name
+        ("年龄,image,question,answer\n70,a.png,Où?,côté\n", "utf-8"),
+        ("image,question,answer\nIMAGES\\A.PNG,Où?,côté\n", "utf-8"),  # from a system that ignores capitals
+    ],
+)
+def test_tables_as_programs_write_them(text: str, encoding: str, folder: Path, tmp_path: Path) -> None:
+    (folder / "t.csv").write_bytes(text.encode(encoding))
+    (row,) = all_rows(build(folder, tmp_path / "data"))
+    assert (row["question"], row["answer"], row["image"]) == ("Où?", "côté", (folder / "images/a.png").read_bytes())
+    facts = json.loads((tmp_path / "data/table/own/1.0.0/table.json").read_text())
+    assert facts["other columns"] in ({}, {"column_1": ""}, {"column_4": ""}, {"column_1": "年龄"})
+
+
+def test_a_name_in_other_capitals_is_taken_only_if_one_file_is_meant(folder: Path, tmp_path: Path) -> None:
+    write_images(folder, ["x/A.png", "y/a.PNG"])
+    write_csv(folder / "t.csv", [ROW | {"image": "images/a.png"}, ROW | {"image": "A.PNG"}])
+    built = build(folder, tmp_path / "data")
+    assert list(built.of("dropped").items()) == [("row 2", ["image file is absent"])]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("image,question,answer\na.png,Où?,côté\n".encode("latin-1"), r"t\.csv, line 2, is not UTF-8.*`CSV UTF-8`"),
+        (b"", r"the first line is empty. It names the columns"),
+    ],
+)
+def test_a_table_that_cannot_be_read_says_how_to_save_it(data: bytes, message: str, folder: Path) -> None:
+    (folder / "t.csv").write_bytes(data)
+    with pytest.raises(ValueError, match=message):
+        table_config(folder, name="own")
+
+
+def test_a_question_id_that_comes_again_costs_its_row_alone(folder: Path, tmp_path: Path) -> None:
+    rows = [ROW | {"question_id": "7"}, ROW | {"question_id": "7", "answer": "yes"}, ROW | {"question_id": "8"}]
+    write_csv(folder / "t.csv", rows)
+    built = build(folder, tmp_path / "data")
+    assert sorted(row["question_id"] for row in all_rows(built)) == ["7", "8"]
+    assert built.of("dropped") == {"row 2, repeats 7": ["an earlier row has the same question_id: row 1"]}
+
+
+def test_a_row_that_is_left_out_takes_no_part_in_the_split(tmp_path: Path) -> None:
+    names = [f"i/{number}.png" for number in range(20)]
+    write_images(tmp_path / "own", names)
+    rows = [ROW | {"image": name, "answer": "" if number % 2 else "no"} for number, name in enumerate(names)]
+    write_csv(tmp_path / "own/t.csv", rows)
+    built = build(tmp_path / "own", tmp_path / "data")
+    assert {split: len(found) for split, found in built.rows.items()} == {"train": 8, "validation": 1, "test": 1}
+
+
+def test_hidden_ids_stay_hidden_in_what_is_left_out(folder: Path, tmp_path: Path) -> None:
+    write_images(folder, ["p/Doe.png", "q/Doe.png"])
+    ids = {"case_id": "Doe, Jane", "question_id": "MRN-7", "image_id": "Doe-1", "split": "train"}
+    rows = [ROW | ids, ROW | ids, ROW | ids | {"question_id": "MRN-8", "image": "Doe.png"}]
+    rows += [
+        ROW | ids | {"question_id": "MRN-9", "answer": ""},
+        ROW | ids | {"question_id": "MRN-5", "split": "fold 3"},
+    ]
+    write_csv(folder / "t.csv", rows)
+    built = build(folder, tmp_path / "data", hash_ids=True)
+    assert len(all_rows(built)) == 1 and len(built.of("dropped")) == 4
+    for path in built.folder.rglob("*"):
+        if path.is_file() and path.suffix in (".json", ".jsonl"):
+            text = path.read_text()
+            assert not [word for word in ("Doe", "MRN", "images/a") if word in text], path.name
+
+
 @pytest.mark.parametrize("name", ["../a.png", "images/../../secret.png", "/etc/passwd", ""])
 def test_an_image_is_only_ever_a_file_of_the_folder(name: str, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "secret.png").write_bytes(encode(noise(5), "PNG"))
@@ -383,6 +456,18 @@ MIRRORS = {
         (),
         ("data/train-00000-of-00001-ea.parquet", "data/test-00000-of-00001-e5.parquet"),
     ),
+    "path-vqa": (
+        ("question", "answer"),
+        "image",
+        (),
+        ("data/validation-00000-of-00003-0a.parquet", "data/test-00000-of-00003-1b.parquet"),
+    ),
+    "slake-english": (
+        ("question", "answer"),
+        "image",
+        (),
+        ("data/train-00000-of-00001.parquet", "data/validation-00000-of-00001.parquet"),
+    ),
     "rocov2": (
         ("image_id", "caption", "cui"),
         "image",
@@ -422,6 +507,46 @@ def test_mirrors_of_the_hub_are_tables(name: str, tmp_path: Path) -> None:
     assert built.of("dropped") == {}
     for row in all_rows(built):
         assert row["image"] and row["image_id"] and (row["answer_type"] == "open") == ("answer" in texts)
+
+
+def test_slake_s_own_files_are_a_table(tmp_path: Path) -> None:
+    """As BoKelvin/SLAKE has them, without its knowledge graph: a list of objects a split, and the images in a zip."""
+    own = tmp_path / "own"
+    write_images(own, ["imgs/xmlab1/source.jpg", "imgs/xmlab2/source.jpg"])
+    with zipfile.ZipFile(own / "imgs.zip", "w") as archive:
+        for name in ("imgs/xmlab1/source.jpg", "imgs/xmlab2/source.jpg"):
+            archive.write(own / name, name)
+            (own / name).unlink()
+    row = {"location": "Lung", "modality": "CT", "answer_type": "OPEN", "base_type": "vqa", "content_type": "Organ"}
+    row |= {"triple": ["vhead", "_", "_"]}
+    train = row | {"qid": 0, "img_id": 1, "img_name": "xmlab1/source.jpg", "q_lang": "en"}
+    test = row | {"qid": 1, "img_id": 2, "img_name": "xmlab2/source.jpg", "q_lang": "zh", "answer_type": "CLOSED"}
+    (own / "train.json").write_text(json.dumps([train | {"question": "Which organ?", "answer": "Lung"}]))
+    (own / "test.json").write_text(json.dumps([test | {"question": "这是CT吗?", "answer": "是"}]))
+    mapped = (("image", "img_name"), ("question_id", "qid"), ("language", "q_lang"), ("question_type", "content_type"))
+    built = build(own, tmp_path / "data", columns=mapped)
+    (first,), (second,) = (list(built.rows[split].values()) for split in ("train", "test"))
+    assert (first["question_id"], first["question_type"], first["location"]) == ("0", "Organ", "Lung")
+    assert (first["answer_type"], second["answer_type"], second["language"], second["yes_no"]) == (
+        "open", "closed", "zh", True,
+    )  # fmt: skip
+    assert first["triple"] == '["vhead", "_", "_"]' and first["derived"] == ""
+
+
+def test_pmc_vqa_s_own_files_are_a_table(tmp_path: Path) -> None:
+    """As xmcmic/PMC-VQA has them: CSV files of the splits with four choices, their letters in front."""
+    own = tmp_path / "own"
+    write_images(own, ["figures/PMC1_a.jpg", "figures/PMC2_b.jpg"])
+    choices = {"Choice A": " A:CT ", "Choice B": " B:MRI ", "Choice C": " C:PET ", "Choice D": " D:X-ray "}
+    for split, figure, letter in (("train", "PMC1_a.jpg", "B"), ("test", "PMC2_b.jpg", "D")):
+        row = {"index": 7, "Figure_path": figure, "Caption": "A scan.", "Question": "Which modality?", **choices}
+        write_csv(own / f"{split}.csv", [row | {"Answer": letter, "split": split}])
+    mapped = (("image", "Figure_path"), *(("choices", name) for name in choices))
+    built = build(own, tmp_path / "data", columns=mapped)
+    assert built.of("dropped") == {}
+    (train,), (test,) = (list(built.rows[split].values()) for split in ("train", "test"))
+    assert (train["answer_index"], test["answer_index"], train["answer_type"]) == (1, 3, "closed")
+    assert "MRI" in train["answer"] and train["caption"] == "A scan." and train["index"] == "7"
 
 
 def test_the_same_pixels_in_two_files_never_part(tmp_path: Path) -> None:

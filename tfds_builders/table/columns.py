@@ -69,9 +69,8 @@ class Columns:
         """Returns {feature: column} of the columns that are nothing else."""
         found: dict[str, str] = {}
         for column in columns:
-            name = plain_name(column)
-            if not name:
-                raise ValueError(f"{self.what}: a column needs a name with a letter or a digit; got {column!r}.")
+            # A table with row numbers in front has a column without a name, and not every name is in Latin letters.
+            name = plain_name(column) or f"column_{self.head.index(column) + 1}"
             if name in RESERVED or name in found:
                 other = found.get(name) or ", ".join(self.of.get(name, [name]))
                 raise ValueError(

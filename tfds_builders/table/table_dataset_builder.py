@@ -5,8 +5,6 @@ The rules are in the README beside this file.
 
 import collections
 import dataclasses
-import hashlib
-import hmac
 import json
 import os
 import re
@@ -16,16 +14,15 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from tfds_builders.builder import OfficialFilesBuilder, Reading, Row
-from tfds_builders.choices import settle
-from tfds_builders.features import YES_NO, common_row, is_yes_no
-from tfds_builders.images import read_image
+from tfds_builders.builder import OfficialFilesBuilder, Reading
 from tfds_builders.official_files import OfficialFiles
 from tfds_builders.regular_files import read_regular
-from tfds_builders.rejects import Rejects, RowRejects, write_whole
-from tfds_builders.table.columns import Columns, cell_text, language_of, split_name
+from tfds_builders.rejects import Rejects, write_whole
+from tfds_builders.table.columns import Columns
 from tfds_builders.table.splits import divide, groups
-from tfds_builders.table.table_files import Convert, Table, TableFiles, TableRow, find_table, read_rows, under
+from tfds_builders.table.table_files import Table, find_table, read_rows, under
+from tfds_builders.table.table_images import Convert, TableFiles
+from tfds_builders.table.table_rows import SOURCE, Hide, Images, MadeRow
 
 INSTRUCTIONS = """\
 Give a folder, or one archive, with images and one table (CSV, TSV, JSON Lines, JSON or Parquet) as manual_dir:
@@ -35,7 +32,6 @@ FACTS_FILE = "table.json"
 IMAGES_FILE = "images.jsonl"
 KEY_FILE = ".radvqa_id_key"
 DERIVED = "features that the table does not give and a rule of the README made, with spaces between"
-MISSING = ("NULL", "null", "None", "NaN", "nan", "N/A", "n/a")
 
 
 @dataclasses.dataclass
@@ -79,7 +75,7 @@ class Builder(OfficialFilesBuilder):
 
     BUILDER_CONFIGS = []  # noqa: RUF012 of TFDS; each table is one, made by table_config
     HOMEPAGE = ""  # the data are their owner's
-    SOURCE = "own data"
+    SOURCE = SOURCE
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
 
     def __init__(self, *, convert: Convert | None = None, **kwargs: Any) -> None:
@@ -133,20 +129,8 @@ class Builder(OfficialFilesBuilder):
             lines = (json.dumps({"image_id": one, "file": file}) + "\n" for one, file in facts["files"].items())
             write_whole(folder / IMAGES_FILE, "".join(lines))
 
-    def _hide(self) -> "Hide":
+    def _hide(self) -> Hide:
         return Hide(_id_key(self.home) if self._config.hash_ids else b"")
-
-
-class Hide:
-    """Replaces an id by a keyed hash, the same for the same id, which nobody without the key can guess."""
-
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-
-    def __call__(self, identity: str) -> str:
-        if not self._key or not identity:
-            return identity
-        return hmac.new(self._key, identity.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:16]
 
 
 def _id_key(root: Path) -> bytes:
@@ -183,7 +167,10 @@ def _read(reading: Reading, table: Table, columns: Columns, config: TableConfig,
     assert isinstance(reading.files, TableFiles)
     has_split = "split" in columns.of or len(table.names) > 1
     images = Images(reading.files, pixels=not has_split)
-    made = [_Made(raw, columns, images, reading.rejects, hide) for raw in read_rows(reading.files, table)]
+    made = [MadeRow(raw, columns, images, reading.rejects, hide) for raw in read_rows(reading.files, table)]
+    _leave_out_repeated(made)
+    for one in made:
+        one.fault = one.fault or reading.fault_of(one.row)
     said = "as the table says"
     if not has_split:
         usable = [one for one in made if not one.fault]
@@ -196,7 +183,7 @@ def _read(reading: Reading, table: Table, columns: Columns, config: TableConfig,
     for one in made:
         split = one.row["split"] or "train"
         reading.start(split)
-        reading.add(split, one.row, raw=one.raw.cells | {"row": one.raw.number}, fault=one.fault)
+        reading.add(split, one.row, raw=one.cells, fault=one.fault)
         triple = tuple(one.row[name] for name in ("image_id", "question", "answer", "caption"))
         reading.counts.add(split, "repeated rows", int(not one.fault and triple in seen))
         seen.add(triple)
@@ -212,7 +199,17 @@ def _read(reading: Reading, table: Table, columns: Columns, config: TableConfig,
     return {"said": facts, "files": images.files}
 
 
-def _shared(made: "list[_Made]") -> dict[str, int]:
+def _leave_out_repeated(made: list[MadeRow]) -> None:
+    """Gives a row whose question_id an earlier row has a fault, and its number as its id."""
+    first: dict[str, int] = {}
+    for one in made:
+        number = first.setdefault(identity := one.row["question_id"], one.raw.number)
+        if number != one.raw.number:
+            one.fault = one.fault or f"an earlier row has the same question_id: row {number}"
+            one.row["question_id"] = f"row {one.raw.number}, repeats {identity}"
+
+
+def _shared(made: list[MadeRow]) -> dict[str, int]:
     """Returns how many cases and images are in more than one split: what a given split leaks."""
     found: dict[str, dict[str, set[str]]] = {"case_id": {}, "image_id": {}}
     for one in made:
@@ -220,114 +217,3 @@ def _shared(made: "list[_Made]") -> dict[str, int]:
             if one.row[name] and not one.fault:
                 splits.setdefault(one.row[name], set()).add(one.row["split"])
     return {name: sum(len(splits) > 1 for splits in values.values()) for name, values in found.items()}
-
-
-class Images:
-    """What identifies the images of a table: a hash of the file, and of its pixels where rows are divided by them."""
-
-    def __init__(self, files: TableFiles, *, pixels: bool) -> None:
-        self._files, self._pixels = files, pixels
-        self._known: dict[str, tuple[str, str]] = {}
-        self.files: dict[str, str] = {}  # image_id -> file
-
-    def find(self, cell: Any) -> str:
-        """Returns the name of a row's image; raises ValueError if there is none."""
-        return self._files.find(cell)
-
-    def __call__(self, name: str, *, note: RowRejects) -> tuple[str, str]:
-        """Returns (16 digits of the sha256 of the file, the sha256 of its pixels or of the file)."""
-        if name not in self._known:
-            data = self._files.read_as_it_is(name)
-            whole = hashlib.sha256(data).hexdigest()
-            if converted := self._files.convert(data):
-                data = converted.png
-                for text in converted.notes:
-                    note.repaired("image", f"image converted: {text}", before=whole[:16], after="PNG")
-            self._known[name] = whole[:16], self._of_pixels(data) if self._pixels else whole
-            self.files.setdefault(whole[:16], name)
-        return self._known[name]
-
-    @staticmethod
-    def _of_pixels(data: bytes) -> str:
-        image, _ = read_image(data)
-        return hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).hexdigest()
-
-
-class _Made:
-    """A row of the table as a row of common features, or why it cannot be used."""
-
-    def __init__(self, raw: TableRow, columns: Columns, images: Images, rejects: Rejects, hide: Hide) -> None:
-        self.raw, self.fault, self.pixels = raw, raw.fault, ""
-        note = rejects.row(raw.split or "train", f"row {raw.number}")
-        self.row: Row = common_row("", question_id=f"row {raw.number}", source=Builder.SOURCE, split=raw.split)
-        self.row |= {"derived": "", **dict.fromkeys(columns.extra, "")}
-        try:
-            if not self.fault:
-                self._fill(columns, images, note, hide)
-        except ValueError as error:
-            self.fault = str(error)
-
-    def keys(self) -> list[tuple[str, str]]:
-        """Returns what ties this row to others."""
-        named = [(name, self.row[name]) for name in ("case_id", "image_id") if self.row[name]]
-        return [*named, ("pixels", self.pixels)]
-
-    def _fill(self, columns: Columns, images: Images, note: RowRejects, hide: Hide) -> None:
-        cells, row = self.raw.cells, self.row
-        for feature in columns.of:
-            if feature not in ("image", "choices", "answer_index", "split"):
-                row[feature] = note.text(columns.text(cells, feature), feature, missing=MISSING)
-        for feature, column in columns.extra.items():
-            row[feature] = cell_text(cells.get(column))
-        if "split" in columns.of:
-            row["split"] = split_name(written := columns.text(cells, "split"))
-            if not row["split"]:
-                raise ValueError(f"split is not train, validation or test: {written!r}")
-        self._settle(columns, note)
-        self._derive()
-        (column,) = columns.of["image"]
-        row["image"] = images.find(cells.get(column))
-        identity, self.pixels = images(row["image"], note=note)
-        row["image_id"] = row["image_id"] or identity
-        for name in ("case_id", "image_id", "question_id"):
-            if name in columns.of:
-                row[name] = hide(row[name]) or (f"row {self.raw.number}" if name == "question_id" else row[name])
-
-    def _settle(self, columns: Columns, note: RowRejects) -> None:
-        """Finds the right choice: by an index or letter of its own column, by its text, or by the answer's letter."""
-        row, choices = self.row, columns.choices(self.raw.cells)
-        if not choices:
-            return
-        given = columns.text(self.raw.cells, "answer_index")
-        index, answer = _index(given, len(choices)) if given else None, row["answer"]
-        same = [choice.casefold() for choice in choices]
-        if index is None and answer.casefold() not in same and len(answer) == 1:
-            index, answer = _index(answer, len(choices)), ""
-        right = settle(choices, index=index, answer=answer, note=note)
-        if right.fault:
-            raise ValueError(right.fault)
-        row |= {"choices": choices, "answer": right.answer, "answer_index": right.index}
-
-    def _derive(self) -> None:
-        """Fills what the table does not give: the language, and whether a question is closed."""
-        row, derived = self.row, []
-        if not row["language"]:
-            row["language"] = language_of(row["question"], row["answer"], row["caption"])
-            derived.append("language")
-        if row["language"] not in YES_NO:
-            raise ValueError(f"language is not {' or '.join(YES_NO)}: {row['language']!r}")
-        row["yes_no"] = is_yes_no(row["answer"], language=row["language"])
-        row["answer_type"] = row["answer_type"].casefold()
-        if row["answer_type"] not in ("", "closed", "open"):
-            raise ValueError(f"answer_type is not closed or open: {row['answer_type']!r}")
-        if row["question"] and not row["answer_type"]:
-            row["answer_type"] = "closed" if row["yes_no"] or row["choices"] else "open"
-            derived.append("answer_type")
-        row["derived"] = " ".join(derived)
-
-
-def _index(text: str, count: int) -> int:
-    """Returns the number from 0 of a letter, or of a number from 0; `count`, which is none, for anything else."""
-    if len(text) == 1 and text.isalpha() and text.isascii():
-        return ord(text.upper()) - ord("A")
-    return int(text) if text.isdecimal() and text.isascii() else count

@@ -1,19 +1,17 @@
-"""The table of a folder: CSV, TSV, JSON Lines, JSON or Parquet, and the images that it names or holds."""
+"""The table of a folder: CSV, TSV, JSON Lines, JSON or Parquet."""
 
+import codecs
 import csv
-import functools
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-
 from tfds_builders.official_files import OfficialFiles
 from tfds_builders.table.columns import split_name
-from tfds_builders.table.parquet_files import UNREADABLE, Embedded, damaged, open_parquet, read_parquet
+from tfds_builders.table.parquet_files import open_parquet, read_parquet
 
 KINDS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 DELIMITERS = ",;\t"
@@ -74,7 +72,7 @@ def find_table(files: OfficialFiles, *, named: str = "") -> Table:
 
 
 def read_rows(files: OfficialFiles, table: Table) -> Iterator[TableRow]:
-    """Yields every row. An image that a Parquet file holds is named by its place; `TableImages` reads it."""
+    """Yields every row. An image that a Parquet file holds is named by its place; `TableFiles` reads it."""
     number = 0
     for name in table.names:
         split = file_split(name) if len(table.names) > 1 else ""
@@ -110,8 +108,28 @@ def _head(files: OfficialFiles, name: str) -> list[str]:
             raise ValueError(f"{name}: the columns {twice} come twice. Rename one.")
         return head
     if suffix in (".csv", ".tsv"):
-        return _csv_head(files.read_text(name), name)[0]
+        return _csv_head(_read_text(files, name), name)[0]
     return list(dict.fromkeys(key for cells, _ in _READERS[suffix](files, name) for key in cells))
+
+
+def _read_text(files: OfficialFiles, name: str) -> str:
+    """Returns a table as text: UTF-8, or UTF-16 that says so, as spreadsheets write "Unicode text".
+
+    The line `sep=;`, with which some programs tell a spreadsheet the delimiter, is left away.
+
+    Raises:
+        ValueError: naming the line that is neither.
+    """
+    data = files.read(name)
+    try:
+        text = data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{files.what}: {name}, line {line}, is not UTF-8 ({error.reason}). Save the table again as UTF-8: in a "
+            "spreadsheet as `CSV UTF-8`, or with `iconv -f LATIN1 -t UTF-8`."
+        ) from error
+    return re.sub(r"\Asep=.\r?\n", "", text)
 
 
 def _csv_head(text: str, name: str) -> tuple[list[str], str]:
@@ -127,13 +145,15 @@ def _csv_head(text: str, name: str) -> tuple[list[str], str]:
         raise ValueError(f"{name}: its first line cannot be read ({error}). {NAMES}") from error
     mark = "\t" if name.casefold().endswith(".tsv") else max(found, key=lambda one: len(found[one]))
     head = [column.strip() for column in found[mark]]
+    if not any(head):
+        raise ValueError(f"{name}: the first line is empty. It names the columns: image,question,answer.")
     if twice := sorted({column for column in head if head.count(column) > 1}):
         raise ValueError(f"{name}: the columns {twice} come twice. Rename one.")
     return head, mark
 
 
 def _read_csv(files: OfficialFiles, name: str) -> Iterator[tuple[dict[str, Any], str]]:
-    text = files.read_text(name)
+    text = _read_text(files, name)
     head, mark = _csv_head(text, name)
     table = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
     next(table)
@@ -152,7 +172,7 @@ def _read_csv(files: OfficialFiles, name: str) -> Iterator[tuple[dict[str, Any],
 
 
 def _read_json_lines(files: OfficialFiles, name: str) -> Iterator[tuple[dict[str, Any], str]]:
-    for line in files.read_text(name).split("\n"):
+    for line in _read_text(files, name).split("\n"):
         if line.strip():
             yield _object(line)
 
@@ -185,87 +205,6 @@ _READERS = {
     ".json": _read_json,
     ".parquet": read_parquet,
 }
-
-
-class Converted(NamedTuple):
-    """An image of another kind, such as DICOM, as PNG."""
-
-    png: bytes
-    notes: list[str]  # the window, and what a person must look at
-
-
-Convert = Callable[[bytes], Converted | None]  # None: the bytes are an ordinary image
-
-
-class TableFiles(OfficialFiles):
-    """The files of a folder, and beside them the images that its Parquet files hold, each named by its place."""
-
-    def __init__(self, files: OfficialFiles, table: Table, *, convert: Convert | None = None) -> None:
-        """Takes over the files of a folder that were found already, and what turns other kinds of images into PNG."""
-        vars(self).update(vars(files))
-        self._convert = convert
-        # A path in a table is meant from the table's own folder; elsewhere the end of the path decides.
-        self._folders = list(dict.fromkeys(PurePosixPath(name).parts[:-1] for name in table.names))
-        self._group = functools.lru_cache(maxsize=1)(self._read_group)  # rows follow each other
-
-    def __contains__(self, name: str) -> bool:
-        return isinstance(name, Embedded) or super().__contains__(name)
-
-    def find(self, cell: Any) -> str:
-        """Returns the name to read an image by, for the cell of a row.
-
-        Raises:
-            ValueError: saying why there is no image.
-        """
-        if isinstance(cell, Embedded):
-            return cell
-        if isinstance(cell, dict):  # the hub's struct in a JSON file
-            cell = cell.get("path")
-        name = cell.strip().replace("\\", "/") if isinstance(cell, str) else ""
-        if not name:
-            raise ValueError("image is empty")
-        if re.match(r"[a-z]+://", name, re.IGNORECASE):
-            raise ValueError("image is an address; get the file first")
-        parts = tuple(part for part in name.split("/") if part not in ("", "."))
-        if ".." in parts:
-            raise ValueError("image leaves the folder with '..'")
-        # The end of an absolute path, or of one from elsewhere: as long a one as there is.
-        ends = [*(folder + parts for folder in self._folders), *(parts[start:] for start in range(len(parts)))]
-        for end in map("/".join, ends):
-            if end in self:
-                return end
-        raise ValueError("image file is absent")
-
-    def read(self, name: str) -> bytes:
-        """Returns a file, or an image of a Parquet file, as bytes that the rule for images takes.
-
-        Raises:
-            ValueError: if there is none, or it cannot be converted.
-        """
-        data = self.read_as_it_is(name)
-        converted = self.convert(data)
-        return data if converted is None else converted.png
-
-    def convert(self, data: bytes) -> Converted | None:
-        """Returns an image of another kind as PNG, None for an ordinary one."""
-        return self._convert(data) if self._convert else None
-
-    def read_as_it_is(self, name: str) -> bytes:
-        """Returns the bytes of a file, or of an image in a Parquet file; raises ValueError if there are none."""
-        if not isinstance(name, Embedded):
-            return super().read(name)
-        file, column, group, row = name.rsplit("#", 3)
-        data = self._group(file, column, int(group))[int(row)].as_py()
-        data = data.get("bytes") if isinstance(data, dict) else data
-        if not data:
-            raise ValueError("image is empty")
-        return data
-
-    def _read_group(self, name: str, column: str, group: int) -> pa.ChunkedArray:
-        try:
-            return open_parquet(self, name).read_row_group(group, columns=[column]).column(column)
-        except UNREADABLE as error:
-            raise damaged(self, name, error) from error
 
 
 def under(folder: Path) -> OfficialFiles:

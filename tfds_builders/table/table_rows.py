@@ -1,0 +1,159 @@
+"""Rows of a table as rows of common features, each with what may be shown of it."""
+
+import hashlib
+import hmac
+from typing import Any
+
+from tfds_builders.builder import Row
+from tfds_builders.choices import settle
+from tfds_builders.features import YES_NO, common_row, is_yes_no
+from tfds_builders.images import read_image
+from tfds_builders.rejects import Rejects, RowRejects
+from tfds_builders.table.columns import Columns, cell_text, language_of, split_name
+from tfds_builders.table.table_files import TableRow
+from tfds_builders.table.table_images import TableFiles
+
+SOURCE = "own data"
+IDS = ("case_id", "image_id", "question_id")
+MISSING = ("NULL", "null", "None", "NaN", "nan", "N/A", "n/a")
+
+
+class Hide:
+    """Replaces an id by a keyed hash, the same for the same id, which nobody without the key can guess."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is replaced."""
+        return bool(self._key)
+
+    def __call__(self, identity: str) -> str:
+        if not self._key or not identity:
+            return identity
+        return hmac.new(self._key, identity.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:16]
+
+
+class Images:
+    """What identifies the images of a table: a hash of the file, and of its pixels where rows are divided by them."""
+
+    def __init__(self, files: TableFiles, *, pixels: bool) -> None:
+        self._files, self._pixels = files, pixels
+        self._known: dict[str, tuple[str, str]] = {}
+        self.files: dict[str, str] = {}  # image_id -> file
+
+    def find(self, cell: Any) -> str:
+        """Returns the name of a row's image; raises ValueError if there is none."""
+        return self._files.find(cell)
+
+    def __call__(self, name: str, *, note: RowRejects) -> tuple[str, str]:
+        """Returns (16 digits of the sha256 of the file, the sha256 of its pixels or of the file)."""
+        if name not in self._known:
+            data = self._files.read_as_it_is(name)
+            whole = hashlib.sha256(data).hexdigest()
+            if converted := self._files.convert(data):
+                data = converted.png
+                for text in converted.notes:
+                    note.repaired("image", f"image converted: {text}", before=whole[:16], after="PNG")
+            self._known[name] = whole[:16], self._of_pixels(data) if self._pixels else whole
+            self.files.setdefault(whole[:16], name)
+        return self._known[name]
+
+    @staticmethod
+    def _of_pixels(data: bytes) -> str:
+        image, _ = read_image(data)
+        return hashlib.sha256(f"{image.mode} {image.size}".encode() + image.tobytes()).hexdigest()
+
+
+class MadeRow:
+    """A row of the table as a row of common features, or why it cannot be used."""
+
+    def __init__(self, raw: TableRow, columns: Columns, images: Images, rejects: Rejects, hide: Hide) -> None:
+        self.raw, self.fault, self.pixels = raw, raw.fault, ""
+        note = rejects.row(raw.split or "train", f"row {raw.number}")
+        self.row: Row = common_row("", question_id=f"row {raw.number}", source=SOURCE, split=raw.split)
+        self.row |= {"derived": "", **dict.fromkeys(columns.extra, "")}
+        self.cells = self._shown(columns, hide)
+        try:
+            if not self.fault:
+                self._fill(columns, images, note, hide)
+        except ValueError as error:
+            # What follows the colon may be the name of a file.
+            self.fault = str(error).split(": ")[0] if hide.active else str(error)
+
+    def keys(self) -> list[tuple[str, str]]:
+        """Returns what ties this row to others."""
+        named = [(name, self.row[name]) for name in ("case_id", "image_id") if self.row[name]]
+        return [*named, ("pixels", self.pixels)]
+
+    def _shown(self, columns: Columns, hide: Hide) -> dict[str, Any]:
+        """Returns the cells and the number of the row as rejects.jsonl may show them."""
+        secret = {column for name in ("image", *IDS) for column in columns.of.get(name, [])} if hide.active else set()
+        cells = {key: hide(cell_text(cell)) if key in secret else cell for key, cell in self.raw.cells.items()}
+        return cells | {"row": self.raw.number}
+
+    def _fill(self, columns: Columns, images: Images, note: RowRejects, hide: Hide) -> None:
+        cells, row = self.raw.cells, self.row
+        for feature in columns.of:
+            if feature not in ("image", "choices", "answer_index", "split"):
+                row[feature] = note.text(columns.text(cells, feature), feature, missing=MISSING)
+        for name in IDS:  # before anything can fail: a row that is left out is named by its id
+            row[name] = hide(row[name])
+        row["question_id"] = row["question_id"] or f"row {self.raw.number}"
+        for feature, column in columns.extra.items():
+            row[feature] = cell_text(cells.get(column))
+        if "split" in columns.of:
+            row["split"] = split_name(written := columns.text(cells, "split"))
+            if not row["split"]:
+                raise ValueError(f"split is not train, validation or test: {written!r}")
+        self._settle(columns, note)
+        self._derive()
+        (column,) = columns.of["image"]
+        row["image"] = images.find(cells.get(column))
+        try:
+            identity, self.pixels = images(row["image"], note=note)
+        except ValueError as error:
+            if hide.active:  # the reason may name the file
+                raise ValueError("image cannot be read") from error
+            raise
+        row["image_id"] = row["image_id"] or identity
+
+    def _settle(self, columns: Columns, note: RowRejects) -> None:
+        """Finds the right choice: by an index or letter of its own column, by its text, or by the answer's letter."""
+        row, choices = self.row, columns.choices(self.raw.cells)
+        if not choices:
+            return
+        given = columns.text(self.raw.cells, "answer_index")
+        index, answer = _index(given, len(choices)) if given else None, row["answer"]
+        same = [choice.casefold() for choice in choices]
+        if index is None and answer.casefold() not in same and len(answer) == 1:
+            index, answer = _index(answer, len(choices)), ""
+        right = settle(choices, index=index, answer=answer, note=note)
+        if right.fault:
+            raise ValueError(right.fault)
+        row |= {"choices": choices, "answer": right.answer, "answer_index": right.index}
+
+    def _derive(self) -> None:
+        """Fills what the table does not give: the language, and whether a question is closed."""
+        row, derived = self.row, []
+        if not row["language"]:
+            row["language"] = language_of(row["question"], row["answer"], row["caption"])
+            derived.append("language")
+        if row["language"] not in YES_NO:
+            raise ValueError(f"language is not {' or '.join(YES_NO)}: {row['language']!r}")
+        row["yes_no"] = is_yes_no(row["answer"], language=row["language"])
+        row["answer_type"] = row["answer_type"].casefold()
+        if row["answer_type"] not in ("", "closed", "open"):
+            raise ValueError(f"answer_type is not closed or open: {row['answer_type']!r}")
+        if row["question"] and not row["answer_type"]:
+            row["answer_type"] = "closed" if row["yes_no"] or row["choices"] else "open"
+            derived.append("answer_type")
+        row["derived"] = " ".join(derived)
+
+
+def _index(text: str, count: int) -> int:
+    """Returns the number from 0 of a letter, or of a number from 0; `count`, which is none, for anything else."""
+    if len(text) == 1 and text.isalpha() and text.isascii():
+        return ord(text.upper()) - ord("A")
+    return int(text) if text.isdecimal() and text.isascii() else count
