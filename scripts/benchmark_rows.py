@@ -99,12 +99,12 @@ def index(folder: Path) -> str:
 def select(folder: Path) -> str:
     """Filters, and then tokenises every text, as a training run does before its first step."""
     from radvqa_jax.config import EMBEDDED, DataConfig, FilterConfig
-    from radvqa_jax.data.loader import sift
+    from radvqa_jax.data.sifting import sift
     from radvqa_jax.data.tokenizer import Tokenizer
 
     where = (FilterConfig("answer", max_words=3), FilterConfig("question", min_words=3))
     rows = load(folder, "train", where=where)
-    kept, report = sift(rows, data=DataConfig(), tokenizer=Tokenizer(EMBEDDED / "tokenizer.model"))
+    kept, _, report = sift(rows, data=DataConfig(), tokenizer=Tokenizer(EMBEDDED / "tokenizer.model"))
     return f"{len(kept)} rows, rejected {report['rejected']}"
 
 

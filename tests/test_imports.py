@@ -45,6 +45,7 @@ PARTS = {
     "synthesis",
     "planning",
     "export",
+    "scaling",
 }
 
 API = {"api", "api_maps", "api_quality", "api_checks", "api_rows", "api_values"}
@@ -63,6 +64,7 @@ MAY_IMPORT = {
     "synthesis": CORE | {"data", "evaluation", "tfds_builders"},
     "export": CORE | {"data", "models", "checkpoints"},
     "planning": CORE | {"models", "training"},
+    "scaling": CORE,
     "": {"api"},  # radvqa_jax/__init__.py lists the public surface
     "resolve": CORE | PARTS,
     "ground": CORE | PARTS,

@@ -23,6 +23,7 @@ from radvqa_jax.config.experiment import Config, FitConfig, Mode
 from radvqa_jax.config.export import ConvertConfig, ExportConfig
 from radvqa_jax.config.model import MeshConfig, ModelConfig, ProcessConfig
 from radvqa_jax.config.saliency import AskConfig, QualityConfig, SaliencyConfig
+from radvqa_jax.config.scaling import ScalingConfig
 from radvqa_jax.config.synthesis import ChecksConfig, SynthesisConfig, WritingConfig
 from radvqa_jax.config.training import ATTENTION_WEIGHTS, LoraConfig, OptimConfig, StageConfig
 
@@ -56,6 +57,7 @@ __all__ = [
     "QualityConfig",
     "ReportConfig",
     "SaliencyConfig",
+    "ScalingConfig",
     "ScoreConfig",
     "SourceConfig",
     "StageConfig",

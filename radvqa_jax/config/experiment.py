@@ -10,6 +10,7 @@ from radvqa_jax.config.evaluation import AblationConfig, DecodeConfig, EvalConfi
 from radvqa_jax.config.export import ConvertConfig, ExportConfig
 from radvqa_jax.config.model import MeshConfig, ModelConfig, ProcessConfig
 from radvqa_jax.config.saliency import AskConfig, QualityConfig, SaliencyConfig
+from radvqa_jax.config.scaling import ScalingConfig
 from radvqa_jax.config.synthesis import SynthesisConfig
 from radvqa_jax.config.training import StageConfig
 
@@ -31,6 +32,7 @@ Mode = Literal[
     "write_questions",
     "convert",
     "export",
+    "fit_scaling",
 ]
 
 
@@ -84,6 +86,7 @@ class Config:
     export: ExportConfig = field(default_factory=ExportConfig)
     ablations: AblationConfig = field(default_factory=AblationConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    scaling: ScalingConfig = field(default_factory=ScalingConfig)
 
     def stage(self, name: str) -> StageConfig:
         """Returns the stage of that name, `stage1` or `stage2`."""

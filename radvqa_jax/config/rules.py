@@ -263,6 +263,11 @@ def check(config: Config) -> None:
     _check_patterns(config)
     if config.mode == "ablations":
         _check_cells(config)
+    _require(
+        config.mode != "fit_scaling" or bool(config.scaling.table or config.scaling.runs),
+        "mode=fit_scaling needs losses: give --config.scaling.table=FILE.csv, or the folders of trained stages: "
+        "--config.scaling.runs=\"('runs/sweep/*/stage2',)\".",
+    )
     for path in ("eval.source", "eval.train_source"):
         _check_source(path, attrgetter(path)(config))
     _check_audit(config.audit)

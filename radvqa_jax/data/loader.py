@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 import weakref
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from typing import Any, Literal, NamedTuple
@@ -19,9 +18,10 @@ from absl import flags
 from radvqa_jax.config import DataConfig
 from radvqa_jax.data.image import to_unit
 from radvqa_jax.data.mixture import Mixture, plan_mixture, realised
-from radvqa_jax.data.packing import OVERLONG_QUESTION, Rejected, pack
+from radvqa_jax.data.packing import pack
 from radvqa_jax.data.row_images import RowImages, make_row_images
 from radvqa_jax.data.rows import RowSource
+from radvqa_jax.data.sifting import sift
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.schema import Batch
 
@@ -83,43 +83,6 @@ class _TrainBatch(NamedTuple):
         return pack(self.tokenizer, prefix, suffix=suffix, seq_len=self.data.seq_len, overlong=self.data.overlong)
 
 
-def sift(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer) -> tuple[list[int], dict[str, Any]]:
-    """Returns the numbers of the rows that can be trained on, and a report on those that cannot.
-
-    Every text is tokenised once, so that the number of rows in an epoch is known before training. An empty answer or
-    question is always left out: it would teach to say nothing, or to answer what nobody asked. The report has the
-    source's fingerprint under `source`, the number of `rows` and `kept`, `rejected` as {reason: n}, and how many
-    answers are `cut`.
-
-    Raises:
-        ValueError: naming the question, if a prefix or an answer is over-long under the policy `error`; or if no row
-            is left.
-    """
-    kept: list[int] = []
-    rejected: Counter[str] = Counter()
-    cut = 0
-    for index, row in enumerate(rows.texts()):
-        prefix, suffix = rows.text(row, template=data.prompt)
-        if not suffix or (rows.source.task == "vqa" and not row["question"].strip()):
-            rejected["empty_question" if suffix else "empty_answer"] += 1
-            continue
-        try:
-            packed = pack(tokenizer, prefix, suffix=suffix, seq_len=data.seq_len, overlong=data.overlong)
-        except ValueError as error:
-            if isinstance(error, Rejected) and (
-                error.reason != OVERLONG_QUESTION or data.overlong_question == "reject"
-            ):
-                rejected[error.reason] += 1
-                continue
-            raise ValueError(f"{rows.name}, question {row['question_id']!r}: {error}") from error
-        cut += int(packed["mask_loss"].sum()) < len(tokenizer.encode(suffix)) + 1
-        kept.append(index)
-    report = {"source": rows.fingerprint, "rows": len(rows), "kept": len(kept), "rejected": dict(rejected), "cut": cut}
-    if not kept:
-        raise ValueError(f"{rows.name}: no row can be trained on; {report['rejected']} of {len(rows)} were rejected.")
-    return kept, report
-
-
 @contextlib.contextmanager
 def _without_interrupts(*, starting: bool) -> Iterator[None]:
     """Holds Ctrl-C back while worker processes start: they inherit this, and the run alone decides when to stop.
@@ -156,6 +119,7 @@ class TrainLoader(Iterator[Batch]):
     Attributes:
         report: what was kept and rejected, for each source.
         rows_per_epoch: rows that can be trained on, over all sources. With one source, an epoch shows each once.
+        text_tokens_per_epoch: tokens of their prompts and answers, without padding.
         mixture: where each row of the stage comes from.
     """
 
@@ -167,12 +131,17 @@ class TrainLoader(Iterator[Batch]):
         batch_size: int,
         workers: int,
         report: list[dict[str, Any]],
+        orders: Sequence[grain.MapDataset],
+        text_tokens: Sequence[dict[int, int]],
     ) -> None:
         self._batches = batches
         self._batch_size = batch_size
         self._workers = workers
         self.mixture = mixture
         self.report = report
+        self._orders = orders
+        self._text_tokens = text_tokens
+        self.text_tokens_per_epoch = sum(sum(lengths.values()) for lengths in text_tokens)
         self.rows_per_epoch: int = sum(entry["kept"] for entry in report)
         self._iterators: list[Any] = []  # one, or none when closed
         # Also when the interpreter ends: Grain's own clean-up then comes too late and complains.
@@ -207,6 +176,18 @@ class TrainLoader(Iterator[Batch]):
     def realised(self) -> list[dict[str, Any]]:
         """Returns how many of the rows drawn so far came from each source, and its share (see mixture.realised)."""
         return realised(self.mixture, rows=self._drawn * self._batch_size, sources=len(self.report))
+
+    def text_tokens(self, batches: Sequence[int]) -> list[int]:
+        """Returns the text tokens, without padding, of the first so many batches, for each ascending number of them."""
+        counts, total, begin = [], 0, 0
+        for number in batches:
+            end = number * self._batch_size
+            for row in range(begin, end):
+                source = self.mixture.source[row]
+                total += self._text_tokens[source][self._orders[source][int(self.mixture.position[row])]]
+            begin = end
+            counts.append(total)
+        return counts
 
     def close(self) -> None:
         """Ends the threads and workers that prepare batches."""
@@ -259,9 +240,11 @@ def make_train_loader(
     part = part_of_batch(batch_size, process_index, process_count)
     orders: list[grain.MapDataset] = []
     report = []
+    text_tokens = []
     for number, rows in enumerate(sources):
-        kept, entry = sift(rows, data=data, tokenizer=tokenizer)
+        kept, lengths, entry = sift(rows, data=data, tokenizer=tokenizer)
         report.append(entry)
+        text_tokens.append(dict(zip(kept, lengths, strict=True)))
         # Grain shuffles epoch e by seed + e: neighbouring seeds would give the same orders, one epoch apart.
         order = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         orders.append(grain.MapDataset.source(kept).shuffle(seed=order).repeat())
@@ -281,7 +264,15 @@ def make_train_loader(
         part,
     )
     stream = grain.MapDataset.range(batches).map(make)
-    return TrainLoader(stream, mixture=mixture, batch_size=batch_size, workers=data.workers, report=report)
+    return TrainLoader(
+        stream,
+        mixture=mixture,
+        batch_size=batch_size,
+        workers=data.workers,
+        report=report,
+        orders=orders,
+        text_tokens=text_tokens,
+    )
 
 
 def part_of_batch(batch_size: int, process_index: int, process_count: int) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from radvqa_jax.runners.data import build_data
 from radvqa_jax.runners.evaluate import predict_mode
 from radvqa_jax.runners.export import export_mode
 from radvqa_jax.runners.fit import fit_mode
+from radvqa_jax.runners.fit_scaling import fit_scaling
 from radvqa_jax.runners.job import job
 from radvqa_jax.runners.judge import judge_mode
 from radvqa_jax.runners.saliency import saliency_mode
@@ -38,4 +39,5 @@ RUNNERS: dict[str, Callable[[Config, Path], None]] = {
     "fit": fit_mode,
     "convert": convert_mode,
     "export": export_mode,
+    "fit_scaling": fit_scaling,
 }

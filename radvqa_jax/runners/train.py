@@ -17,6 +17,7 @@ from radvqa_jax.ground import Ground, load_ground
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.planning.utilisation import utilisation
 from radvqa_jax.runners.audit import evaluated_sources, refuse_leaks
+from radvqa_jax.runners.budget import write_budget
 from radvqa_jax.runners.data import stage_sources
 from radvqa_jax.runners.validation import Validation
 from radvqa_jax.training.sharding import batch_part
@@ -149,6 +150,8 @@ def train_stages(ground: Ground, *, after: Callable[[str, Trained], None] = lamb
             shares = loader.realised()
             if runtime.is_first():
                 write_json(folder / "data.json", [entry | s for entry, s in zip(loader.report, shares, strict=True)])
+                if name in held_out:
+                    write_budget(ground, name, loader, held_out[name], folder)
             if len(shares) > 1:
                 print(format_shares(name, loader.report, shares), flush=True)
             after(name, trained)

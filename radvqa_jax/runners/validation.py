@@ -9,8 +9,8 @@ from jaxtyping import Float
 
 from radvqa_jax.config import StageConfig
 from radvqa_jax.data.eval_loader import eval_batches
-from radvqa_jax.data.loader import sift
 from radvqa_jax.data.packing import pack
+from radvqa_jax.data.sifting import sift
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.decoding.answer_logprobs import answer_logprobs
 from radvqa_jax.ground import Ground
@@ -34,6 +34,7 @@ class Validation:
 
     Attributes:
         rows: the rows that are asked.
+        template: of their prompts.
         report: what was kept and rejected, as `data.loader.sift` reports it.
         tokens: target tokens of each row.
         groups: {name: which rows belong to it}; "" holds all.
@@ -47,14 +48,15 @@ class Validation:
         """
         config, source = ground.config, stage.eval_source
         found = load_rows(source, config.data, seed=ROWS_SEED)
-        kept, self.report = sift(found, data=config.data, tokenizer=ground.tokenizer)
-        self.rows = found.select(kept)
+        sifted = sift(found, data=config.data, tokenizer=ground.tokenizer)
+        self.report, self.template = sifted.report, config.data.prompt
+        self.rows = found.select(sifted.kept)
         self._ground = ground
         self._mesh = mesh_of(config)
         self._batch_size = stage.batch_size
         self.tokens = np.array([self._count(row) for row in self.rows.texts()])
         kinds = self.rows.column("answer_type") if source.task == "vqa" else []
-        self.groups = {"": np.ones(len(kept), bool)}
+        self.groups = {"": np.ones(len(self.rows), bool)}
         if len(set(kinds)) > 1:
             self.groups |= {kind: np.array([k == kind for k in kinds]) for kind in sorted(set(kinds) - {""})}
 

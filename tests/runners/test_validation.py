@@ -15,7 +15,8 @@ from radvqa_jax.config import MeshConfig, SourceConfig
 from radvqa_jax.data.eval_loader import eval_batches
 from radvqa_jax.ground import Ground, load_ground
 from radvqa_jax.runners import validation as validation_module
-from radvqa_jax.runners.train import train
+from radvqa_jax.runners.budget import read_run
+from radvqa_jax.runners.train import make_loader, train
 from radvqa_jax.runners.validation import Validation
 from radvqa_jax.schema import Batch
 from radvqa_jax.training.sharding import make_mesh
@@ -126,3 +127,25 @@ def test_a_mistake_is_found_before_the_first_step(
     with pytest.raises(ValueError, match=message):
         train(micro_config({"mode": "train"} | fields), tmp_path)
     assert not (tmp_path / "stage1").exists()
+
+
+def test_the_budget_counts_what_was_drawn_without_padding(micro_config: MakeConfig, tmp_path: Path) -> None:
+    fields = HELD_OUT | {"stages": ("stage1",), "stage1.total_steps": 20, "stage1.eval_every": 8}
+    config = micro_config({"mode": "train"} | fields)
+    train(config, tmp_path)
+    ground = load_ground(config, tmp_path)
+    loader = make_loader(ground, "stage1")  # 160 rows of 142: into the second epoch
+    drawn = [next(loader) for _ in range(20)]
+    loader.close()
+    text = np.cumsum([batch.mask_input.sum() for batch in drawn])
+    budget = json.loads((tmp_path / "stage1" / "budget.json").read_text())
+    assert budget["text_tokens"] == {"8": text[7], "16": text[15], "20": text[19]}
+    assert budget["image_tokens"] == 4 and budget["rows_per_step"] == 8 and budget["rows_per_epoch"] == 142
+    leaves, _ = load_adapter(tmp_path / "stage1")
+    assert budget["trained_parameters"] == sum(leaf.size for leaf in leaves.values())
+    runs = read_run(tmp_path / "stage1", unit="per_token")
+    last = [run for run in runs if run.kind == "" and run.epochs > 1]
+    assert [run.tokens for run in last] == [20 * 8 * 4 + text[19]] and last[0].epochs == pytest.approx(160 / 142)
+    assert {run.kind for run in runs} == {"", "closed", "open"} and len({run.validation for run in runs}) == 3
+    with pytest.raises(ValueError, match=r"has no budget\.json: it is no stage"):
+        read_run(tmp_path, unit="per_token")

@@ -1,0 +1,96 @@
+"""What a stage has cost in tokens, and its held-out losses: what a scaling law is fitted to."""
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from radvqa_jax import typed_json
+from radvqa_jax.data.loader import TrainLoader
+from radvqa_jax.files import write_json
+from radvqa_jax.ground import Ground
+from radvqa_jax.models.variants import get_variant
+from radvqa_jax.runners.validation import Validation
+from radvqa_jax.scaling.table import Measurement
+from radvqa_jax.training.hooks import read_losses
+from radvqa_jax.training.stage import abstract_stage, base_shapes
+
+BUDGET = "budget.json"
+
+
+class Budget(NamedTuple):
+    """What a stage was trained on. Padding counts nowhere.
+
+    Attributes:
+        trained_parameters: weights of the leaves that the stage trained.
+        rows_per_step: of an optimizer step.
+        image_tokens: of one row: the patches that the model reads.
+        rows_per_epoch: rows that can be trained on.
+        text_tokens_per_epoch: their prompts and answers, BOS, separator and EOS included: the unique text.
+        text_tokens: {step: text tokens of all rows drawn until then} for the steps with held-out losses.
+        validation: which rows the losses are of.
+    """
+
+    trained_parameters: int
+    rows_per_step: int
+    image_tokens: int
+    rows_per_epoch: int
+    text_tokens_per_epoch: int
+    text_tokens: dict[str, int]
+    validation: str
+
+
+def _identity(validation: Validation) -> str:
+    """Returns a name of the held-out rows that says whether two losses are of the same: rows, prompts and answers."""
+    digest = hashlib.sha256()
+    for row in validation.rows.texts():
+        prefix, suffix = validation.rows.text(row, template=validation.template)
+        digest.update(repr((row["question_id"], prefix, suffix)).encode())
+    return f"{validation.rows.name}, {len(validation.rows)} rows, sha256 {digest.hexdigest()[:16]}"
+
+
+def write_budget(ground: Ground, name: str, loader: TrainLoader, validation: Validation, folder: Path) -> None:
+    """Writes budget.json of a stage that is trained, beside its losses."""
+    config = ground.config
+    stage = config.stage(name)
+    trained = abstract_stage(name, config, base_shapes(config, (name,))).trainable
+    steps = [row["step"] for row in read_losses(folder) if "eval/loss_per_token" in row]
+    counted = zip(steps, loader.text_tokens(steps), strict=True)
+    budget = Budget(
+        trained_parameters=sum(math.prod(leaf.shape) for leaf in trained.values()),
+        rows_per_step=stage.batch_size * stage.accumulate,
+        image_tokens=get_variant(config.model.variant).at(config.model.resolution).num_patches,
+        rows_per_epoch=loader.rows_per_epoch,
+        text_tokens_per_epoch=loader.text_tokens_per_epoch,
+        text_tokens={str(step): tokens for step, tokens in counted},
+        validation=_identity(validation),
+    )
+    write_json(folder / BUDGET, budget._asdict(), private=False)
+
+
+def read_run(folder: Path, *, unit: Literal["per_token", "per_row"]) -> list[Measurement]:
+    """Returns the held-out losses of a stage as measurements; X is the number of trained parameters, D counts image and
+    text tokens of all rows seen.
+
+    Raises:
+        ValueError: if the folder is of no stage that had an `eval_source`, or one of its files cannot be read.
+    """
+    if not (folder / BUDGET).is_file():
+        raise ValueError(
+            f"{folder} has no {BUDGET}: it is no stage that was trained to its end with an eval_source. Train with "
+            "--config.STAGE.eval_source.dataset=… and give the stage's folder, such as runs/sweep/rank8/stage2."
+        )
+    budget = typed_json.read(folder / BUDGET, Budget)
+    found = []
+    for row in read_losses(folder):
+        for field, loss in row.items():
+            kind, _, name = field.removeprefix("eval/").rpartition("/")
+            if not field.startswith("eval/") or name != f"loss_{unit}":
+                continue
+            rows = row["step"] * budget.rows_per_step
+            tokens = rows * budget.image_tokens + budget.text_tokens[str(row["step"])]
+            epochs = rows / budget.rows_per_epoch
+            where = f"{budget.validation}{kind and ', ' + kind}"
+            measured = Measurement(budget.trained_parameters, tokens, loss, str(folder), kind, where, unit, epochs)
+            found.append(measured)
+    return found

@@ -1,0 +1,158 @@
+"""A law fitted to a table: parameters with intervals over runs, a held-out prediction, and what is wrong with it."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from radvqa_jax.scaling.laws import Law, Vector
+from radvqa_jax.scaling.solve import Points, Solution, project, solve, solve_near
+from radvqa_jax.scaling.table import LEAST_SIZES, LEAST_TOKENS, Fittable
+
+AGREE = 1e-3  # the two solvers' objectives may differ by this share
+ZERO_SHARE = 0.01  # of the least loss: an E whose interval reaches down to it is not told from 0
+LEVEL = (2.5, 97.5)  # percent, of the intervals
+
+
+class ScalingFit(NamedTuple):
+    """A fitted law.
+
+    Attributes:
+        law: that was fitted.
+        data: what it was fitted to, and what was held out.
+        solution: the parameters.
+        intervals: {parameter: (low, high)} at 95 % from resampling runs; empty with fewer than three runs.
+        resampled: parameters of each resample [R P].
+        projected: the least objective that variable projection found.
+        said: what a reader must know before the numbers, each a sentence.
+    """
+
+    law: Law
+    data: Fittable
+    solution: Solution
+    intervals: dict[str, tuple[float, float]]
+    resampled: np.ndarray
+    projected: float
+    said: tuple[str, ...]
+
+    def values(self) -> dict[str, float]:
+        """Returns {parameter: value}."""
+        return self.law.values(self.solution.parameters)
+
+    def predict(self, x: Vector, d: Vector) -> Vector:
+        """Returns the loss that the law gives, in nats."""
+        return np.exp(self.law.log_loss(self.solution.parameters, np.log(x), np.log(d))[0])
+
+    def band(self, x: Vector, d: Vector) -> tuple[Vector, Vector] | None:
+        """Returns the 95 % interval of the law itself at these points, from the resamples; None without them."""
+        if not len(self.resampled):
+            return None
+        log_x, log_d = np.log(x), np.log(d)
+        found = np.exp([self.law.log_loss(parameters, log_x, log_d)[0] for parameters in self.resampled])
+        low, high = np.percentile(found, LEVEL, axis=0)
+        return low, high
+
+    def rmsd(self, points: Points) -> float:
+        """Returns the root mean squared difference of log L at these points."""
+        return float(np.sqrt(np.mean((np.log(self.predict(points.x, points.d)) - np.log(points.loss)) ** 2)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the fit as JSON values."""
+        held = self.data.held_out
+        predicted = self.predict(held.x, held.d) if len(held.loss) else np.zeros(0)
+        return {
+            "law": self.law.name,
+            "formula": self.law.formula,
+            "source": self.law.source,
+            "said": list(self.said),
+            "parameters": self.values(),
+            "intervals": {name: list(ends) for name, ends in self.intervals.items()},
+            "n": len(self.data.points.loss),
+            "runs": len(set(self.data.runs.tolist())),
+            "sizes": sorted(set(self.data.points.x.tolist())) if self.law.by_size else [],
+            "objective": self.solution.objective,
+            "objective_by_projection": self.projected,
+            "rmsd_of_log": self.rmsd(self.data.points),
+            "held_out": [
+                {"parameters": x, "tokens": d, "loss": loss, "predicted": value}
+                for x, d, loss, value in zip(*map(np.ndarray.tolist, (*held, predicted)), strict=True)
+            ],
+            "rmsd_of_log_held_out": self.rmsd(held) if len(held.loss) else None,
+        }
+
+
+def _resample(data: Fittable, law: Law, rng: np.random.Generator) -> Points | None:
+    """Returns the points of as many runs, drawn with replacement; None if the law cannot be told from them."""
+    runs = np.unique(data.runs)
+    drawn = rng.choice(runs, size=len(runs))
+    index = np.concatenate([np.flatnonzero(data.runs == run) for run in drawn])
+    points = Points(*(values[index] for values in data.points))
+    few_sizes = law.by_size and len(np.unique(points.x)) < LEAST_SIZES
+    return None if few_sizes or len(np.unique(points.d)) < LEAST_TOKENS else points
+
+
+def _resampled(data: Fittable, law: Law, solution: Solution, *, resamples: int, seed: int) -> tuple[np.ndarray, int]:
+    """Returns (parameters [R P] of so many resamples, how many draws were useless); none with fewer than three runs."""
+    none = np.zeros((0, len(law.names)))
+    if resamples == 0 or len(np.unique(data.runs)) < LEAST_SIZES:
+        return none, 0
+    rng, found, useless = np.random.default_rng(seed), [], 0
+    while len(found) < resamples and useless < 20 * resamples:
+        points = _resample(data, law, rng)
+        if points is None:
+            useless += 1
+        else:
+            found.append(solve_near(law, points, solution).parameters)
+    return (np.stack(found) if len(found) == resamples else none), useless
+
+
+def fit_law(law: Law, data: Fittable, *, resamples: int = 1000, seed: int = 0) -> ScalingFit:
+    """Fits a law and says what is wrong with the fit.
+
+    Args:
+        law: from `LAWS`.
+        data: from `make_fittable`.
+        resamples: draws of runs with replacement for the intervals, each fitted anew.
+        seed: of the draws.
+    """
+    solution = solve(law, data.points)
+    projected = project(law, data.points).objective
+    resampled, useless = _resampled(data, law, solution, resamples=resamples, seed=seed)
+    reported = [law.values(parameters) for parameters in resampled]
+    intervals = {}
+    for name in law.names if reported else ():
+        low, high = np.percentile([values[name] for values in reported], LEVEL)
+        intervals[name] = (float(low), float(high))
+    said = [*_problems(law, data, solution, projected, intervals), *data.said]
+    if useless:
+        said.append(f"{useless} draws of runs had too few sizes or numbers of tokens, and were drawn again.")
+    return ScalingFit(law, data, solution, intervals, resampled, projected, tuple(said))
+
+
+def _problems(
+    law: Law, data: Fittable, solution: Solution, projected: float, intervals: dict[str, tuple[float, float]]
+) -> list[str]:
+    said = []
+    values, least = law.values(solution.parameters), float(data.points.loss.min())
+    for name in solution.at_bound:
+        said.append(
+            f"The law does not hold here: {name} ended at a bound ({values[name]:.3g}), so the losses do not depend on "
+            "that term as the law says."
+            if name != "E"
+            else "E is not told from 0: the fit is best without it."
+        )
+    if abs(projected - solution.objective) > AGREE * solution.objective:
+        said.append(
+            f"The two solvers do not agree (objectives {solution.objective:.4g} and {projected:.4g} by variable "
+            "projection): the parameters are not determined by these losses."
+        )
+    if not intervals:
+        said.append(f"No intervals: they come from at least {LEAST_SIZES} runs, drawn again and again.")
+    if "E" in intervals and intervals["E"][0] <= ZERO_SHARE * least and "E" not in solution.at_bound:
+        said.append(
+            f"E is not identified: its interval reaches from {intervals['E'][0]:.3g} to {intervals['E'][1]:.3g}, and "
+            f"the least loss is {least:.3g}. The exponents depend on it; do not extrapolate."
+        )
+    for name in ("alpha", "beta"):
+        if name in intervals and intervals[name][0] < 0.005 and name not in solution.at_bound:
+            said.append(f"{name} is not told from 0: its interval begins at {intervals[name][0]:.3g}.")
+    return said

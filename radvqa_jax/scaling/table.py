@@ -1,0 +1,174 @@
+"""The table of measurements that a law is fitted to: read from a CSV file or from runs, and checked."""
+
+import csv
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from radvqa_jax.scaling.laws import Law
+from radvqa_jax.scaling.solve import Points
+from radvqa_jax.trees import nearest
+
+FIELDS = ("parameters", "tokens", "loss", "run", "kind", "validation", "unit", "epochs")
+_NEEDED = ("parameters", "tokens", "loss")
+LARGEST_SHARE = 0.995  # tokens from this share of the most on count as the most
+LEAST_SIZES = 3  # of X for alpha
+LEAST_TOKENS = 3  # of D for beta
+
+
+class Measurement(NamedTuple):
+    """One loss.
+
+    Attributes:
+        parameters: X, the number of trained parameters or of all parameters.
+        tokens: D, the number of training tokens seen before it.
+        loss: on the validation set, in nats.
+        run: the training that it belongs to; those of one run are not independent.
+        kind: of questions, such as closed; "" = all.
+        validation: which rows the loss is of.
+        unit: what the loss is a mean over, `per_token` or `per_row`.
+        epochs: how often the data had been seen; above 1 they were repeated.
+    """
+
+    parameters: float
+    tokens: float
+    loss: float
+    run: str
+    kind: str = ""
+    validation: str = ""
+    unit: str = ""
+    epochs: float = 0.0
+
+
+def read_table(path: Path, columns: Mapping[str, str]) -> list[Measurement]:
+    """Reads a CSV file with a header and one measurement a line.
+
+    Args:
+        path: the file. The columns `parameters`, `tokens` and `loss` are needed; `run`, `kind`, `validation`, `unit`
+            and `epochs` are used if there. Without `run`, every line is a training of its own.
+        columns: {field: column} where a column has another name.
+
+    Raises:
+        ValueError: naming line and column, if a column is missing or a number is not positive and finite.
+    """
+    if not path.is_file():
+        raise ValueError(f"scaling.table={path} is not a file. Give a CSV file with the columns {', '.join(_NEEDED)}.")
+    if unknown := sorted(set(columns) - set(FIELDS)):
+        raise ValueError(f"scaling.columns names {unknown}, but a measurement has the fields {', '.join(FIELDS)}.")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        header = list(reader.fieldnames or [])
+        names = {field: columns.get(field, field) for field in FIELDS}
+        for field in [*_NEEDED, *columns]:
+            if names[field] not in header:
+                raise ValueError(
+                    f"{path} has no column {names[field]!r} for `{field}`; it has {header}."
+                    f"{nearest(names[field], header)} Name it: --config.scaling.columns=\"(('{field}','COLUMN'),)\"."
+                )
+        return [_measurement(path, reader.line_num, row, names) for row in reader]
+
+
+def _measurement(path: Path, line: int, row: Mapping[str, str], names: Mapping[str, str]) -> Measurement:
+    texts = {field: (row.get(names[field]) or "").strip() for field in FIELDS}
+    numbers = {field: _positive(path, line, names[field], texts[field]) for field in _NEEDED}
+    epochs = _positive(path, line, names["epochs"], texts["epochs"]) if texts["epochs"] else 0.0
+    run = texts["run"] or f"line {line}"
+    return Measurement(
+        **numbers, run=run, kind=texts["kind"], validation=texts["validation"], unit=texts["unit"], epochs=epochs
+    )
+
+
+def _positive(path: Path, line: int, column: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{path}, line {line}: column {column!r} must be a number above 0; got {text!r}.")
+    return value
+
+
+class Fittable(NamedTuple):
+    """The points of one fit.
+
+    Attributes:
+        points: that the law is fitted to.
+        runs: of each point, the number of its run.
+        held_out: the points with the most tokens, which the fit does not see; none if nothing is held out.
+        said: what a reader must know of the table, each a sentence.
+    """
+
+    points: Points
+    runs: np.ndarray
+    held_out: Points
+    said: tuple[str, ...]
+
+
+def kinds_of(rows: Sequence[Measurement]) -> list[str]:
+    """Returns the kinds of questions of a table, all rows first."""
+    return sorted({row.kind for row in rows})
+
+
+def sizes_of(rows: Sequence[Measurement]) -> list[float]:
+    """Returns the distinct X of a table, ascending."""
+    return sorted({row.parameters for row in rows})
+
+
+def make_fittable(
+    rows: Sequence[Measurement], law: Law, *, hold_out: bool, min_tokens: float = 0.0, name: str = "the table"
+) -> Fittable:
+    """Checks that a law can be told from these measurements, and returns them as points.
+
+    Raises:
+        ValueError: if the losses are of different validation sets or units, or there are too few sizes, numbers of
+            tokens or points for the law.
+    """
+    rows = [row for row in rows if row.tokens >= min_tokens]
+    for field, way in (("validation", "Measure every run on one fixed set"), ("unit", "Give one of them")):
+        if len(found := sorted({getattr(row, field) for row in rows})) > 1:
+            raise ValueError(f"{name} has losses of different {field}s, which no law relates: {found}. {way}.")
+    most = max((row.tokens for row in rows), default=0.0)
+    fitted = [row for row in rows if not hold_out or row.tokens < LARGEST_SHARE * most]
+    sizes, tokens = sizes_of(fitted), sorted({row.tokens for row in fitted})
+    if law.by_size and len(sizes) < LEAST_SIZES:
+        raise ValueError(
+            f"{name}: alpha of the {law.name} law needs at least {LEAST_SIZES} sizes X; there are {len(sizes)}: "
+            f"{[f'{size:g}' for size in sizes]}. Add runs of other sizes, or fit scaling.laws=('rectified',), which "
+            "has no X."
+        )
+    if len(tokens) < LEAST_TOKENS or len(fitted) <= len(law.names):
+        raise ValueError(
+            f"{name}: the {law.name} law has {len(law.names)} parameters and needs more points than that, of at least "
+            f"{LEAST_TOKENS} numbers of tokens; there are {len(fitted)} points of {len(tokens)}"
+            f"{' once the most tokens are held out' if hold_out else ''}. Measure more often"
+            f"{', or set scaling.hold_out=False' if hold_out else ''}."
+        )
+    numbers = {run: number for number, run in enumerate(dict.fromkeys(row.run for row in fitted))}
+    return Fittable(
+        _points(fitted),
+        np.array([numbers[row.run] for row in fitted]),
+        _points([row for row in rows if row not in fitted]),
+        tuple(_said(rows)),
+    )
+
+
+def _points(rows: Sequence[Measurement]) -> Points:
+    values = np.array([(row.parameters, row.tokens, row.loss) for row in rows], np.float64).reshape(-1, 3)
+    return Points(*values.T)
+
+
+def _said(rows: Sequence[Measurement]) -> Iterator[str]:
+    epochs = max((row.epochs for row in rows), default=0.0)
+    if epochs > 1:
+        repeated = sum(row.epochs > 1 for row in rows)
+        yield (
+            f"{repeated} of {len(rows)} losses come after the data had been seen more than once, up to {epochs:.3g} "
+            "times: repeated tokens are worth less than new ones, which the law does not know."
+        )
+    if not any(row.validation for row in rows):
+        yield "The table does not name the validation set; the fit is only right if it is one and the same."
+    if not any(row.unit for row in rows):
+        yield "The table does not say whether losses are means per token or per row."

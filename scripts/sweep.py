@@ -1,0 +1,62 @@
+"""Trains adapters of several ranks on phantoms and keeps their held-out losses, for configs/fit_scaling.py.
+
+    python scripts/sweep.py runs/sweep
+    python -m radvqa_jax.main --config configs/fit_scaling.py --workdir runs/scaling \
+        --config.scaling.runs="('runs/sweep/*/stage2',)"
+
+Every run is stage 2 of configs/demo.py from the embedded base, adapters alone, at a constant learning rate, with one
+pass over the data at most, so that no token is repeated. A sweep that was stopped continues. Machine: two CPU cores.
+"""
+
+import argparse
+import dataclasses
+import runpy
+from pathlib import Path
+
+from radvqa_jax.config.check import from_config_dict
+from radvqa_jax.data.preparing import prepare
+from radvqa_jax.runners import RUNNERS
+from radvqa_jax.runners.budget import BUDGET
+
+DEMO = Path(__file__).resolve().parent.parent / "configs" / "demo.py"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4, 8, 16])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--steps", type=int, default=320, help="of 32 rows")
+    parser.add_argument("--eval-every", type=int, default=40)
+    parser.add_argument("--eval-rows", type=int, default=512)
+    parser.add_argument("--builder-config", default="", help="of phantom_rad")
+    args = parser.parse_args()
+    for rank in args.ranks:
+        for seed in args.seeds:
+            workdir = args.folder / f"rank{rank}_seed{seed}"
+            if not (workdir / "stage2" / BUDGET).is_file():
+                train_one(workdir, rank=rank, seed=seed, args=args)
+
+
+def train_one(workdir: Path, *, rank: int, seed: int, args: argparse.Namespace) -> None:
+    """Trains one run of the sweep."""
+    config = runpy.run_path(str(DEMO))["get_config"]()
+    config.mode, config.seed, config.stages = "train", seed, ("stage2",)
+    stage = config.stage2
+    stage.lora.rank, stage.lora.alpha = rank, float(2 * rank)
+    stage.train = ((r".*/lora_[ab]", "train:lora"), (".*", "freeze"))
+    stage.total_steps, stage.eval_every = args.steps, args.eval_every
+    stage.optim.schedule, stage.optim.warmup_steps = "constant", min(20, args.steps // 4)
+    for source in (*stage.sources, config.eval.source, stage.eval_source):
+        source.dataset, source.builder_config = "phantom_rad", args.builder_config
+    config.eval.source.dataset = ""  # nothing is answered
+    stage.eval_source.split, stage.eval_source.limit = "validation", args.eval_rows
+    experiment = from_config_dict(config)
+    prepare("phantom_rad", builder_config=args.builder_config, data=experiment.data)
+    workdir.mkdir(parents=True, exist_ok=True)
+    print(f"rank {rank}, seed {seed}: {dataclasses.asdict(experiment.stage2.lora)}", flush=True)
+    RUNNERS["train"](experiment, workdir)
+
+
+if __name__ == "__main__":
+    main()

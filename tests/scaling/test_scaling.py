@@ -1,0 +1,216 @@
+"""Scaling laws against published tables with known answers, and what must be refused or said."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from radvqa_jax.scaling import solve as solve_module
+from radvqa_jax.scaling.fit import fit_law
+from radvqa_jax.scaling.laws import LAWS
+from radvqa_jax.scaling.page import Fitted, write_fits
+from radvqa_jax.scaling.solve import Points, project, solve
+from radvqa_jax.scaling.table import Measurement, make_fittable, read_table
+
+HERE = Path(__file__).parent
+CHINCHILLA = HERE.parents[2] / "shared" / "data" / "scaling_laws" / "chinchilla_svg_extracted.csv"
+
+
+def fine_tuned(dataset: str, *, family: str = "", model: str = "") -> list[Measurement]:
+    """Returns the losses of Lin et al. of one family or one model; every fine-tuning is a run of its own."""
+    with (HERE / f"finetuning_{dataset}.csv").open() as file:
+        rows = [
+            row for row in csv.DictReader(file) if family in ("", row["family"]) and model in ("", row["config name"])
+        ]
+    return [
+        Measurement(float(row["size"]), float(d), float(row[d]), f"{row['config name']} {d}", "", dataset, "per_token")
+        for row in rows
+        for d in row
+        if d.isdigit() and d != "0"
+    ]
+
+
+def drawn(
+    law: str, parameters: dict[str, float], *, noise: float = 0.0, sizes: int = 5, seed: int = 0
+) -> list[Measurement]:
+    """Returns losses that follow a law exactly, or up to a relative error."""
+    rng = np.random.default_rng(seed)
+    x, d = (v.ravel() for v in np.meshgrid(np.geomspace(1e4, 1e6, sizes), np.geomspace(1e4, 1e7, 8)))
+    found = LAWS[law]
+    logs = {*found.coefficients, *found.logged}
+    values = np.array([np.log(parameters[name]) if name in logs else parameters[name] for name in found.names])
+    loss = np.exp(found.log_loss(values, np.log(x), np.log(d))[0] + noise * rng.normal(size=len(x)))
+    return [
+        Measurement(*point, f"run {number}", "", "set", "per_token")
+        for number, point in enumerate(zip(x.tolist(), d.tolist(), loss.tolist(), strict=True))
+    ]
+
+
+TRUTH = {
+    "multiplicative": {"A": 40.0, "E": 0.6, "alpha": 0.12, "beta": 0.2},
+    "additive": {"A": 30.0, "B": 90.0, "E": 0.5, "alpha": 0.35, "beta": 0.4},
+}
+
+
+@pytest.mark.parametrize("law", TRUTH)
+def test_losses_that_follow_a_law_give_its_parameters_back(law: str) -> None:
+    rows = drawn(law, TRUTH[law])
+    data = make_fittable(rows, LAWS[law], hold_out=True)
+    fit = fit_law(LAWS[law], data, resamples=0)
+    assert fit.values() == pytest.approx(TRUTH[law], rel=1e-3)
+    assert fit.rmsd(data.held_out) < 1e-5 and len(data.held_out.loss) == 5
+    assert fit.projected == pytest.approx(fit.solution.objective, abs=1e-9)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_the_gradient_is_that_of_the_objective(law: str) -> None:
+    rng = np.random.default_rng(1)
+    points = Points(*np.exp(rng.normal([[10], [12], [0.5]], 1, (3, 20))))
+    problem = solve_module._Centred(LAWS[law], points)
+    at = rng.uniform(0.2, 0.9, len(LAWS[law].names))
+    _, gradient = problem(at)
+    for place in range(len(at)):
+        step = np.eye(len(at))[place] * 1e-6
+        slope = (problem(at + step)[0] - problem(at - step)[0]) / 2e-6
+        assert gradient[place] == pytest.approx(slope, rel=1e-4, abs=1e-2)
+
+
+def chinchilla() -> Points:
+    with CHINCHILLA.open() as file:
+        rows = list(csv.DictReader(file))
+    n, c, loss = (np.array([float(row[name]) for row in rows]) for name in ("Model Size", "Training FLOP", "loss"))
+    kept = np.argsort(loss)[:-5]
+    return Points(n[kept], c[kept] / (6 * n[kept]), loss[kept])
+
+
+@pytest.mark.skipif(not CHINCHILLA.is_file(), reason="needs ../shared/data/scaling_laws")
+def test_the_published_answer_is_found_by_both_solvers_and_the_published_trap_is_not() -> None:
+    want = {"A": 477.8, "B": 2143.0, "E": 1.817, "alpha": 0.3473, "beta": 0.3672}
+    for solver in (solve, project):
+        found = LAWS["additive"].values(solver(LAWS["additive"], chinchilla()).parameters)
+        assert found == pytest.approx(want, rel=2e-4), solver.__name__
+        assert found["alpha"] != pytest.approx(0.380, abs=0.02)  # the mean of the losses stops there
+
+
+# Of one independent fit: D >= 25,600, the largest held out, X the parameters within a family.
+@pytest.mark.parametrize(
+    ("dataset", "family", "alpha", "beta"),
+    [
+        ("gigaword", "BART", (0.20, 0.33, 0.38), (0.08, 0.15, 0.17)),
+        ("gigaword", "Cerebras", (0.18, 0.24, 0.34), (0.14, 0.19, 0.26)),
+        ("wmt19", "BART", (0.13, 0.14, 0.16), (0.26, 0.28, 0.32)),
+    ],
+)
+def test_fine_tuning_tables_give_the_known_exponents(
+    dataset: str, family: str, alpha: tuple[float, ...], beta: tuple[float, ...]
+) -> None:
+    rows = fine_tuned(dataset, family=family)
+    data = make_fittable(rows, LAWS["multiplicative"], hold_out=True, min_tokens=25_600)
+    assert set(data.held_out.d) == {1_638_400.0}
+    solution = solve(LAWS["multiplicative"], data.points)
+    values = LAWS["multiplicative"].values(solution.parameters)
+    for name, (low, value, high) in (("alpha", alpha), ("beta", beta)):
+        assert low <= values[name] <= high
+        assert values[name] == pytest.approx(value, abs=0.02)
+    assert not solution.at_bound
+
+
+def test_an_exponent_at_its_bound_is_said_first() -> None:
+    data = make_fittable(fine_tuned("wmt19", family="OPT"), LAWS["multiplicative"], hold_out=True, min_tokens=25_600)
+    fit = fit_law(LAWS["multiplicative"], data, resamples=0)
+    assert fit.values()["alpha"] == 0 and fit.said[0].startswith("The law does not hold here: alpha ended at a bound")
+
+
+@pytest.mark.parametrize("model", ["MBZUAI/LaMini-GPT-124M", "facebook/bart-base"])
+def test_the_rectified_law_fits_as_well_as_its_authors_report(model: str) -> None:
+    with (HERE / "finetuning_rmsd.csv").open() as file:
+        (published,) = [r for r in csv.DictReader(file) if (r["dataset"], r["model"]) == ("WMT19", model)]
+    data = make_fittable(fine_tuned("wmt19", model=model), LAWS["rectified"], hold_out=False)
+    solution = solve(LAWS["rectified"], data.points)
+    fitted, _ = LAWS["rectified"].log_loss(solution.parameters, np.log(data.points.x), np.log(data.points.d))
+    rmsd = float(np.sqrt(np.mean((fitted - np.log(data.points.loss)) ** 2)))
+    assert rmsd < 1.2 * float(published["our_rmsd_under_log"])
+    assert rmsd < 0.3 * float(published["vanilla_rmsd_under_log"])
+
+
+def test_intervals_resample_runs_and_hold_the_truth() -> None:
+    rows = drawn("multiplicative", TRUTH["multiplicative"], noise=0.01, sizes=6)
+    fit = fit_law(LAWS["multiplicative"], make_fittable(rows, LAWS["multiplicative"], hold_out=True), resamples=40)
+    for name, (low, high) in fit.intervals.items():
+        assert low < TRUTH["multiplicative"][name] < high
+    # The losses of one training are one run: nothing is resampled within it, and two runs give no interval.
+    merged = [row._replace(run=f"size {row.parameters:g}") for row in rows]
+    one = make_fittable(merged, LAWS["multiplicative"], hold_out=True)
+    assert len(set(one.runs.tolist())) == 6
+    two = make_fittable(
+        [row._replace(run=str(i % 2)) for i, row in enumerate(rows)], LAWS["multiplicative"], hold_out=True
+    )
+    none = fit_law(LAWS["multiplicative"], two, resamples=10)
+    assert none.intervals == {} and any(text.startswith("No intervals") for text in none.said)
+
+
+def test_an_e_that_the_losses_do_not_tell_is_said() -> None:
+    rows = drawn("multiplicative", {"A": 40.0, "E": 1e-9, "alpha": 0.12, "beta": 0.2}, noise=0.02)
+    fit = fit_law(LAWS["multiplicative"], make_fittable(rows, LAWS["multiplicative"], hold_out=True), resamples=12)
+    assert any(text.startswith(("E is not identified", "E is not told from 0")) for text in fit.said)
+
+
+def test_repeated_epochs_are_said() -> None:
+    rows = [row._replace(epochs=row.tokens / 1e6) for row in drawn("multiplicative", TRUTH["multiplicative"])]
+    data = make_fittable(rows, LAWS["multiplicative"], hold_out=True)
+    assert "seen more than once, up to 10 times" in data.said[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda rows: [r for r in rows if r.parameters < 1e5],
+            "alpha of the multiplicative law needs at least 3 sizes",
+        ),
+        (lambda rows: [r for r in rows if r.tokens < 1e5], "at least 3 numbers of tokens"),
+        (lambda rows: [rows[0]._replace(validation="other"), *rows[1:]], r"different validations.*\['other', 'set'\]"),
+        (lambda rows: [rows[0]._replace(unit="per_row"), *rows[1:]], r"different units"),
+        (lambda rows: [], "alpha of the multiplicative law needs"),
+    ],
+)
+def test_tables_from_which_the_law_cannot_be_told_are_refused(change: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_fittable(change(drawn("multiplicative", TRUTH["multiplicative"])), LAWS["multiplicative"], hold_out=True)
+
+
+def test_a_csv_file_is_read_with_its_own_names_and_mistakes_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text("\ufeffsize,D,loss,run\n1e6,100,2.5,a\n1e6,200,x,a\n")
+    columns = {"parameters": "size", "tokens": "D"}
+    with pytest.raises(ValueError, match=r"line 3: column 'loss' must be a number above 0; got 'x'"):
+        read_table(path, columns)
+    path.write_text("\ufeffsize,D,loss,run\n1e6,100,2.5,a\n")
+    assert read_table(path, columns) == [Measurement(1e6, 100, 2.5, "a")]
+    with pytest.raises(ValueError, match=r"no column 'parameters' for `parameters`"):
+        read_table(path, {"tokens": "D"})
+    with pytest.raises(ValueError, match=r"scaling\.columns names \['size'\]"):
+        read_table(path, {"size": "size"})
+    with pytest.raises(ValueError, match=r"is not a file"):
+        read_table(tmp_path / "none.csv", {})
+
+
+def test_the_page_says_what_is_wrong_before_the_numbers_and_escapes_names(tmp_path: Path) -> None:
+    rows = [row._replace(epochs=3) for row in drawn("multiplicative", TRUTH["multiplicative"])]
+    data = make_fittable(rows, LAWS["multiplicative"], hold_out=True)
+    fits = [
+        Fitted("<b>law</b>", fit_law(LAWS["multiplicative"], data, resamples=3)),
+        Fitted("other", None, "too few <i>"),
+    ]
+    text = write_fits(tmp_path, fits, provenance={"file": "<script>"})
+    page = (tmp_path / "scaling.html").read_text()
+    assert page.index("seen more than once") < page.index("<tbody>") and "too few &lt;i&gt;" in page
+    assert "<b>law" not in page and "<script>" not in page.split("<body", 1)[1]
+    lines = text.splitlines()
+    assert lines[1].startswith("  ! ") and "other: refused. too few <i>" in lines
+    written = json.loads((tmp_path / "scaling.json").read_text())["fits"]
+    assert written[0]["fit"]["parameters"]["alpha"] == pytest.approx(0.12, rel=1e-3)
+    assert len(written[0]["fit"]["held_out"]) == 5 and written[1]["fit"] is None
