@@ -43,7 +43,7 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
     """Returns the tokenizer, and the shape and dtype that each leaf of the base is loaded in, without loading a weight.
 
     Raises:
-        FileNotFoundError, ValueError: if the checkpoint, the tokenizer or an adapter is not there or is none, the
+        FileNotFoundError, ValueError: if the checkpoint, the tokenizer or an adapter is missing or not valid, the
             tokenizer has too many tokens, the rules of a stage do not fit the model, or the mesh does not fit the
             devices, the batches or the attention.
     """

@@ -96,8 +96,42 @@ def test_shell_scripts_parse() -> None:
 
 def test_the_version_is_written_once(setup_arguments: dict[str, Any]) -> None:
     assert setup_arguments["version"] == radvqa_jax.__version__
-    changes = (REPO / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert "## [Unreleased]" in changes
+    citation = (REPO / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {radvqa_jax.__version__}\n" in citation
+
+
+def versions_that_disagree(version: str, changelog: str, tags: list[str]) -> list[str]:
+    """Returns what of the version, the changelog's headings and the tags contradicts the rest."""
+    headings = re.findall(r"^## \[(.+?)\]", changelog, re.MULTILINE)
+    found = [] if headings[:1] == ["Unreleased"] else ["the first heading of CHANGELOG.md is not [Unreleased]"]
+    released = [tuple(map(int, heading.split("."))) for heading in headings[1:]]
+    if released != sorted(set(released), reverse=True):
+        found.append(f"the releases in CHANGELOG.md are not in order: {headings[1:]}")
+    if released and headings[1] != version:
+        found.append(f"the version is {version}, and the newest release in CHANGELOG.md is {headings[1]}")
+    return found + [f"{tag} has no heading in CHANGELOG.md" for tag in tags if tag.removeprefix("v") not in headings]
+
+
+def test_version_tags_and_changelog_agree() -> None:
+    command = ["git", "tag", "--list", "v[0-9]*"]
+    tags = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False).stdout.split()
+    changelog = (REPO / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert versions_that_disagree(radvqa_jax.__version__, changelog, tags) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "changelog", "tags", "found"),
+    [
+        ("0.2.0", "## [Unreleased]\n## [0.2.0] - x\n## [0.1.0] - x", ["v0.1.0", "v0.2.0"], 0),
+        ("0.1.0", "## [Unreleased]", [], 0),  # nothing is released yet
+        ("0.3.0", "## [Unreleased]\n## [0.2.0] - x", [], 1),
+        ("0.2.0", "## [0.2.0] - x", [], 1),
+        ("0.2.0", "## [Unreleased]\n## [0.2.0] - x\n## [0.3.0] - x", [], 1),
+        ("0.1.0", "## [Unreleased]", ["v0.1.0"], 1),
+    ],
+)
+def test_versions_that_disagree_are_found(version: str, changelog: str, tags: list[str], found: int) -> None:
+    assert len(versions_that_disagree(version, changelog, tags)) == found
 
 
 # torch comes in another build for each kind of device, and not all of them from one index.

@@ -100,11 +100,8 @@ def _warnings(ds: Any) -> list[str]:
     said = str(ds.get("BurnedInAnnotation", "") or "")
     if said == "NO":
         return []
-    known = f"says {said}" if said == "YES" else "is missing"
-    return [
-        f"The file does not say that its pixels are free of text (BurnedInAnnotation {known}): look for names before "
-        "the image is shown to others."
-    ]
+    known = "is YES" if said == "YES" else "is missing"
+    return [f"The pixels may contain text (BurnedInAnnotation {known}). Look for names before you share the image."]
 
 
 def _strips(raw: np.ndarray) -> list[np.ndarray]:

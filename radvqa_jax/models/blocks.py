@@ -11,7 +11,7 @@ from radvqa_jax.models.rows import row_shares
 
 
 def block_size(length: int, most: int) -> int:
-    """Returns how many of `length` positions a block holds: at most `most`, and no padding where that is to be had.
+    """The number of positions in a block: at most `most`, and one that divides `length` where that costs little.
 
     >>> block_size(1152, 256), block_size(1024, 256), block_size(100, 256), block_size(97, 50)
     (192, 256, 100, 49)
