@@ -31,6 +31,7 @@ CORE = {
     "chat_client",
     "chat_reply",
     "pages",
+    "progress",
     "spreadsheet",
     "typed_json",
 }

@@ -25,8 +25,8 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float32, Int32, UInt8
 from PIL import Image
-from tqdm import tqdm
 
+from radvqa_jax import progress
 from radvqa_jax.data.image import decode_image
 from radvqa_jax.data.rows import Row, RowSource
 from radvqa_jax.data.text_index import read_sidecar, stamp, write_sidecar
@@ -98,7 +98,7 @@ def _hash_image(row: Row, name: str) -> tuple[str, bytes, bytes]:
 def _hash_rows(rows: RowSource) -> Iterator[tuple[str, bytes, bytes]]:
     """Yields the hashes of each row's image; the encoded bytes of one image are read and decoded once."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for begin in tqdm(range(0, len(rows), CHUNK), desc=f"hashes of {rows.name}", unit_scale=CHUNK, disable=None):
+        for begin in progress.bar(range(0, len(rows), CHUNK), name=f"hashes of {rows.name}", unit_scale=CHUNK):
             part = rows.select(range(begin, min(begin + CHUNK, len(rows))))
             yield from pool.map(lambda row: _hash_image(row, rows.name), part)
 

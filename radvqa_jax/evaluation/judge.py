@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import sys
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -11,8 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from tqdm import tqdm
-
+from radvqa_jax import progress
 from radvqa_jax.chat_client import BudgetSpent, ChatClient, EndpointError, NotCached
 from radvqa_jax.config import JudgeConfig
 from radvqa_jax.evaluation import attacks, judge_prompts
@@ -231,8 +229,7 @@ def judge(
 def _progress(lines: Iterator[Judged], total: int, config: JudgeConfig) -> Iterator[Judged]:
     """Yields the lines with a bar and the time that is left; stops after too many failures in a row."""
     failures = 0
-    interval = 0.1 if sys.stderr.isatty() else 30.0
-    for line in tqdm(lines, "judge", total, unit="answer", mininterval=interval):
+    for line in progress.bar(lines, name="verdicts of the judge", total=total, unit="answer"):
         yield line
         failures = 0 if line.settled or config.offline else failures + 1
         if failures == config.max_failures:

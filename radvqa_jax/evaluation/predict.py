@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import sys
 from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Float, Int, UInt32
-from tqdm import tqdm
 
-from radvqa_jax import typed_json
+from radvqa_jax import progress, typed_json
 from radvqa_jax.config import DataConfig, DecodeConfig
 from radvqa_jax.data.eval_loader import eval_batches
 from radvqa_jax.data.packing import pack_prompt
@@ -204,7 +202,16 @@ def predict(
         return read_records(path)
     settings = _settings(fingerprint)
     answered = answer_rows(
-        model, params, rows, tokenizer=tokenizer, data=data, config=config, seed=seed, run=run, done=done
+        model,
+        params,
+        rows,
+        tokenizer=tokenizer,
+        data=data,
+        config=config,
+        seed=seed,
+        run=run,
+        done=done,
+        label=path.stem,
     )
     for records in answered:
         append_jsonl(path, [record._replace(settings=settings).to_json() for record in records])
@@ -225,10 +232,12 @@ def answer_rows(
     seed: int,
     run: str,
     done: Set[str] = frozenset(),
+    label: str = "",
 ) -> Iterator[list[Record]]:
     """Yields the records of each batch as it is answered, with a progress bar; those of `predict`, in no file.
 
-    `done` holds the question_ids that need no answer. The other arguments and errors are those of `predict`.
+    `done` holds the question_ids that need no answer. `label` names the bar, where `run` alone would not. The other
+    arguments and errors are those of `predict`.
     """
     groups = by_length(rows, tokenizer=tokenizer, data=data, batch_size=config.batch_size)
     batches = _batches(
@@ -240,9 +249,9 @@ def answer_rows(
         resolution=model.variant.resolution,
         batch_size=config.batch_size,
     )
-    interval = 0.1 if sys.stderr.isatty() else 30.0
     few = len(rows) - len(done) <= config.batch_size
-    with tqdm(desc=run, total=len(rows), initial=len(done), unit="question", mininterval=interval, disable=few) as bar:
+    name = f"answers of {label or run}"
+    with progress.bar(name=name, total=len(rows), initial=len(done), unit="question", disable=few) as bar:
         for batch, batch_rows in batches:
             seeds = _seeds(batch_rows, config=config, seed=seed, size=config.batch_size)
             decoded = decode(

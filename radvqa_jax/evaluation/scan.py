@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
-from radvqa_jax import spreadsheet, typed_json
+from radvqa_jax import progress, spreadsheet, typed_json
 from radvqa_jax.evaluation import line_scores, rules, tokens
 from radvqa_jax.evaluation.line_scores import FIELDS, Scored, Unscored
 from radvqa_jax.files import atomic_write
@@ -252,8 +251,7 @@ def scan(
             for path, rows in (bad or {}).items():
                 for row in rows:
                     collector.take(path, 0, row)  # no line of the converted file has the number 0
-            interval = 0.1 if sys.stderr.isatty() else 30.0
-            with tqdm(desc="scoring", total=size, unit="B", unit_scale=True, mininterval=interval) as bar:
+            with progress.bar(name="scores", total=size, unit="B", unit_scale=True) as bar:
                 for path, found, length in _results(chunks, workers=workers):
                     for number, line in found:
                         collector.take(path, number, line)

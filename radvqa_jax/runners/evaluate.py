@@ -176,19 +176,27 @@ def _beside_the_rules(config: Config, records: Sequence[Record]) -> dict[str, An
 
 
 def write_scores(
-    config: Config, workdir: Path, experiment: report.Experiment, *, extra: Mapping[str, Any] | None = None
+    config: Config,
+    workdir: Path,
+    experiment: report.Experiment,
+    *,
+    extra: Mapping[str, Any] | None = None,
+    brief: bool = False,
 ) -> dict[str, Any]:
-    """Scores an experiment, prints its table, and writes scores.json (with what is `extra`) and report.html."""
+    """Scores an experiment, prints its table, and writes scores.json (with what is `extra`), table.txt and report.html.
+
+    With `brief` the published metrics are not printed: they are in table.txt.
+    """
     scores = report.build_scores(experiment, resamples=config.eval.bootstrap, seed=config.seed)
     for name, records in experiment.runs.items():
         scores["runs"][name] |= _beside_the_rules(config, records)
     scores |= extra or {}
     path = write_report(workdir, experiment, scores=scores, config=config.report, seed=config.seed)
-    table = report.format_table(scores)
+    table = printed = report.format_table(scores)
     if config.score.published:
         found = {name: run["published"] for name, run in scores["runs"].items()}
         table += "\n\n" + published.format_published(found, label=report.run_label)
     write_text(workdir / "table.txt", table + "\n")
-    print(table)
-    print(f"The report is {path}")
+    print(printed if brief else table)
+    print(f"The report is {path}; {workdir / 'table.txt'} has the published metrics, too")
     return scores

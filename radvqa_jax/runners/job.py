@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from radvqa_jax.config import Config
+from radvqa_jax.config import EMBEDDED, Config
 from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows, make_builder
@@ -13,6 +13,7 @@ from radvqa_jax.evaluation import published, report
 from radvqa_jax.evaluation.judge_file import JudgeFile, find_judges
 from radvqa_jax.files import read_json, write_jsonl
 from radvqa_jax.ground import Ground, inspect_model, load_ground, provenance
+from radvqa_jax.progress import Steps
 from radvqa_jax.runners.audit import refuse_leaks
 from radvqa_jax.runners.data import QUESTIONS, all_sources, prepare_all
 from radvqa_jax.runners.evaluate import (
@@ -52,6 +53,10 @@ def _questions(config: Config, workdir: Path) -> dict[str, Any] | None:
     return read_json(path) if config.synthesis.name and path.is_file() else None
 
 
+DATA, AUDIT, MAPS, REPORT_STEP = "data", "audit", "attention maps", "scores and report"
+TRAIN, ANSWERS = "train {}", "answers of {}"
+
+
 class _Missing:
     """What could not be made after everything was trained and answered; the scores and the report say so."""
 
@@ -77,6 +82,27 @@ class _Missing:
             ) from self._errors[0]
 
 
+def job_steps(config: Config) -> list[str]:
+    """Returns the steps of the job in order, as they are announced."""
+    stages = [step.format(name) for name in config.stages for step in (TRAIN, ANSWERS)]
+    return [DATA, AUDIT, ANSWERS.format("base"), *stages, MAPS, REPORT_STEP]
+
+
+def _what_next(config: Config, workdir: Path) -> str:
+    last = workdir / config.stages[-1]
+    viewer = workdir / "saliency" / "viewer.html"
+    own = ["variant", "checkpoint", "tokenizer"] if Path(config.model.checkpoint).parent != EMBEDDED else []
+    model = "".join(f" --config.model.{name}={getattr(config.model, name)}" for name in own)
+    lines = [
+        f"  the adapter:   {last}",
+        f"  ask it:        python -m radvqa_jax.main ask --workdir runs/ask --config.adapter={last}{model} \\\n"
+        '                   --config.ask.image=FILE --config.ask.question="…"',
+        f"  read:          {workdir / 'report.html'}" + (f" and {viewer}" if viewer.is_file() else ""),
+        f"  curves:        tensorboard --logdir {workdir}   (pip install tensorboard)",
+    ]
+    return "\n".join(["", "Next:", *lines])
+
+
 def job(config: Config, workdir: Path) -> None:
     """The main job: data, audit, base model, every stage, answers with baselines, maps, report."""
     for source in all_sources(config):
@@ -84,7 +110,10 @@ def job(config: Config, workdir: Path) -> None:
     inspect_model(config)
     published.check_installed(config.score)
     readings = read_sheets(config)
+    steps = Steps(job_steps(config))
+    steps.next(DATA)
     prepare_all(config, workdir)
+    steps.next(AUDIT)
     found = refuse_leaks(config, workdir)
     ground = load_ground(config, workdir)
     rows = load_rows(config.eval.source, config.data, seed=config.seed)
@@ -97,13 +126,14 @@ def job(config: Config, workdir: Path) -> None:
     blind: dict[str, dict[str, list[Record]]] = {kind: {} for kind in report.UNSEEN}
 
     def evaluate(name: str, trained: Trained) -> None:
+        steps.next(ANSWERS.format(name))
         models[name] = trained
         runs[name] = answer(ground, trained, rows, run=name)
         for kind, records in answer_unseen(ground, trained, rows, unseen, run=name).items():
             blind[kind][name] = records
 
     evaluate("base", Trained.nothing())
-    train_stages(ground, after=evaluate)
+    train_stages(ground, before=lambda name: steps.next(TRAIN.format(name)), after=evaluate)
     guesses = blind_guesses(train_rows, rows)
     for records in (guesses["question_only"], guesses["majority"], *guesses["guesses"].values()):
         # Kept like any run's, so that mode=compare takes them.
@@ -112,6 +142,7 @@ def job(config: Config, workdir: Path) -> None:
     chosen = choose_cases(runs[config.stages[-1]], cases=config.saliency.cases, seed=config.seed)
     answers = {name: [records[index] for index in chosen] for name, records in runs.items()}
     missing = _Missing()
+    steps.next(MAPS)
     with missing.tells("attention maps"):
         overlays.extend(maps(ground, models, rows.select(chosen), answers))
     judged: dict[str, list[JudgeFile]] = {}
@@ -133,5 +164,7 @@ def job(config: Config, workdir: Path) -> None:
         missing=missing.lines,
         provenance=_provenance(ground, rows, unseen, found, runs),
     )
-    write_scores(config, workdir, experiment)
+    steps.next(REPORT_STEP)
+    write_scores(config, workdir, experiment, brief=True)
     missing.end(workdir)
+    print(_what_next(config, workdir))

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
+from radvqa_jax import progress
 from radvqa_jax.config import Config
 from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.loader import TrainLoader
@@ -110,7 +110,7 @@ def saliency_quality_mode(config: Config, workdir: Path) -> None:
     path = workdir / "quality_cases.jsonl"
     start = _start(path, fingerprint, config.quality.batch_size, len(cases))
     settings = Settings(config.saliency, config.quality, room, ground.tokenizer.eos, config.seed)
-    with tqdm(total=len(cases), initial=start, desc="maps", disable=None) as bar:
+    with progress.bar(name="attention attention maps measured", total=len(cases), initial=start, unit="case") as bar:
         for measured in measure_cases(subject, others, cases, settings, start=start):
             append_jsonl(path, measured)
             bar.update(len(measured))

@@ -116,8 +116,15 @@ def format_shares(name: str, report: Sequence[dict[str, Any]], shares: Sequence[
     return "\n".join(lines)
 
 
-def train_stages(ground: Ground, *, after: Callable[[str, Trained], None] = lambda name, trained: None) -> Trained:
-    """Trains the configured stages in order and returns what the last one leaves; `after` sees each.
+def train_stages(
+    ground: Ground,
+    *,
+    before: Callable[[str], None] = lambda name: None,
+    after: Callable[[str, Trained], None] = lambda name, trained: None,
+) -> Trained:
+    """Trains the configured stages in order and returns what the last one leaves.
+
+    `before` is called with the name of each stage, and `after` with what it trained, too.
 
     A stage starts from `init_from`, or from the stage before it in this run, or from the base.
     """
@@ -140,6 +147,7 @@ def train_stages(ground: Ground, *, after: Callable[[str, Trained], None] = lamb
             if (stage := config.stage(name)).eval_source.dataset
         }
         for name, loader in loaders.items():
+            before(name)
             print("\n".join(f"{name}: {line}" for entry in loader.report for line in _describe(entry)))
             _show_example(ground, loader)
             folder = ground.workdir / name

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from radvqa_jax import progress
 from radvqa_jax.config import Config
 from radvqa_jax.data.image import decode_image
 from radvqa_jax.data.rows import RowSource
@@ -206,7 +207,8 @@ def write_cases(
     """
     last = list(shown)[-1]
     gallery = Gallery([], [])
-    for index, row in enumerate(rows):
+    for index in progress.bar(range(len(rows)), name="attention maps", unit="case"):
+        row = rows[index]
         record, image = records[last][index], decode_image(row["image"])
         mask, why = find_target(row, height=image.shape[0], width=image.shape[1])
         facts = [(name, text) for name in ("modality", "organ", "plane") if (text := getattr(record, name))]

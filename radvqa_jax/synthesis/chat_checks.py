@@ -6,14 +6,13 @@ says so.
 """
 
 import contextlib
-import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import Any, Literal, NamedTuple
 
 import pydantic
-from tqdm import tqdm
 
+from radvqa_jax import progress
 from radvqa_jax.chat_client import ChatClient
 from radvqa_jax.config import ChecksConfig, JudgeConfig
 from radvqa_jax.evaluation import judge, judge_prompts
@@ -223,7 +222,7 @@ def _each(
 
 
 def _progress(found: Iterator[tuple[int, Result]], total: int, name: str) -> Iterator[tuple[int, Result]]:
-    return iter(tqdm(found, name, total, unit="pair", mininterval=0.1 if sys.stderr.isatty() else 30.0))
+    return iter(progress.bar(found, name=f"check: {name}", total=total, unit="pair"))
 
 
 def chat_checks(config: ChecksConfig, client: ChatClient | None) -> list[Check]:

@@ -1,6 +1,5 @@
 """Writes candidate pairs: every piece of work once, several requests at a time, from where a run stopped."""
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -9,8 +8,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from tqdm import tqdm
-
+from radvqa_jax import progress
 from radvqa_jax.chat_client import BudgetSpent, ChatClient, EndpointError
 from radvqa_jax.config import SynthesisConfig
 from radvqa_jax.synthesis.images import Images
@@ -122,7 +120,7 @@ def write(
     failures = 0
     works = _once(plan(images, config, seed=seed), ledger)
     batches = _finish(works, client, config, images, seed=seed)
-    bar = tqdm(total=left, desc="write", unit="reply", mininterval=0.1 if sys.stderr.isatty() else 30.0)
+    bar = progress.bar(name="questions written", total=left, unit="reply")
     try:
         for batch in batches:
             kept = [(one.done, one.pairs) for one in batch if one.done is not None]

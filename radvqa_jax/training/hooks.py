@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -11,8 +12,10 @@ from tqdm import tqdm
 
 from radvqa_jax import typed_json
 from radvqa_jax.files import append_jsonl, write_jsonl
+from radvqa_jax.progress import EVERY, Eta
 
 LOSSES = "losses.jsonl"
+_GROUPS = {"examples_per_s": "speed", "data_wait_share": "speed", "mfu": "speed"}  # of TensorBoard's tags; else train
 _Row = dict[str, float]  # `step`, and the scalars of that step
 
 
@@ -38,7 +41,7 @@ class Scalars:
             return
         append_jsonl(self.path, [{"step": step} | scalars], private=False)
         for name, value in scalars.items():
-            self._writer.add_scalar(name, value, step)
+            self._writer.add_scalar(f"{_GROUPS.get(name, 'train')}/{name}", value, step)
 
     def close(self) -> None:
         """Flushes and closes the event file."""
@@ -71,15 +74,23 @@ def read_losses(folder: Path) -> list[dict[str, Any]]:
 
 
 class Progress:
-    """A progress bar on a terminal, a line for each logged step elsewhere; nothing unless it is to `show`."""
+    """A progress bar on a terminal; elsewhere a line for each logged step, and every 30 s one with the time left.
+
+    With `show` false, as in all processes of a run but the first, it prints nothing.
+    """
 
     def __init__(self, name: str, *, start_step: int, total_steps: int, show: bool = True) -> None:
         self._name, self._total, self._show = name, total_steps, show
+        self._done, self._eta, self._told = start_step, Eta(start_step, total_steps), time.monotonic()
         self._bar = tqdm(total=total_steps, initial=start_step, desc=name, unit="step", disable=None if show else True)
 
     def step(self) -> None:
         """Counts one step."""
+        self._done += 1
         self._bar.update()
+        if self._show and self._bar.disable and time.monotonic() - self._told >= EVERY:
+            self._told = time.monotonic()
+            print(f"{self._name} step {self._done}/{self._total}, {self._eta.left(self._done)}", flush=True)
 
     def __call__(self, step: int, scalars: dict[str, float]) -> None:
         """Shows the scalars of a logged step."""

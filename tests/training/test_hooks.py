@@ -39,7 +39,9 @@ def test_scalars_are_in_both_files(tmp_path: Path) -> None:
         {"step": 10, "loss": 1.0, "grad_norm": 0.5},
     ]
     found = {(e.step, v.tag, v.simple_value) for e in read_events(tmp_path) for v in e.summary.value}
-    assert found == {(step, name, value) for step in (1, 10) for name, value in (("loss", 1.0), ("grad_norm", 0.5))}
+    assert found == {
+        (step, name, value) for step in (1, 10) for name, value in (("train/loss", 1.0), ("train/grad_norm", 0.5))
+    }
 
 
 def test_a_restart_drops_the_rows_that_it_computes_again(tmp_path: Path) -> None:

@@ -1,0 +1,67 @@
+"""Progress of what takes long: a bar on a terminal, elsewhere a line at least every 30 s with the time left."""
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+EVERY = 30.0  # seconds between two lines
+
+
+class _Lines:
+    """A stream to which tqdm's bars are lines: it begins each with a carriage return and ends none."""
+
+    def write(self, text: str) -> None:
+        for line in text.replace("\r", "\n").split("\n"):
+            if line.strip():
+                sys.stderr.write(line.rstrip() + "\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def bar(items: Iterable[T] | None = None, *, name: str, total: int | None = None, **options: Any) -> "tqdm[T]":
+    """Makes a tqdm bar.
+
+    Args:
+        items: what is iterated over; without it, call `update`.
+        name: what is done, unlike that of any other bar of the run.
+        total: number of items, where `items` does not tell.
+        options: of tqdm.
+    """
+    if sys.stderr.isatty():
+        return tqdm(items, name, total, **options)
+    lines: Any = _Lines()
+    return tqdm(items, name, total, file=lines, mininterval=EVERY, maxinterval=EVERY, ncols=100, ascii=True, **options)
+
+
+class Eta:
+    """The time that is left of a known number of steps, by the speed so far."""
+
+    def __init__(self, done: int, total: int) -> None:
+        self._first, self._total, self._since = done, total, time.monotonic()
+
+    def left(self, done: int) -> str:
+        """Returns the time that is left, such as `3:10 left`; empty before the first step."""
+        if done <= self._first:
+            return ""
+        seconds = (time.monotonic() - self._since) / (done - self._first) * (self._total - done)
+        return f"{tqdm.format_interval(seconds)} left"
+
+
+class Steps:
+    """The steps of a job, announced one after the other as `step 3 of 9: train stage2`."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = list(names)
+        self._left = iter(enumerate(names, 1))
+
+    def next(self, name: str) -> None:
+        """Announces the next step, which must be the one of this name."""
+        number, expected = next(self._left)
+        if name != expected:
+            raise ValueError(f"step {number} of {len(self._names)} is {expected!r}; got {name!r}.")
+        print(f"\nstep {number} of {len(self._names)}: {name}", flush=True)
