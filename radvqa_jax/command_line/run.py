@@ -118,15 +118,19 @@ def _say(error: Exception) -> str:
         return f"{error}: a file or a value is nested too deeply to be read. --debug shows where."
     if isinstance(error, MemoryError):
         return f"out of memory ({error}). Give a smaller batch_size, or fewer data.workers. --debug shows where."
-    from radvqa_jax.device_check import WrongResult
-    from radvqa_jax.training.loop import Diverged
-
-    if isinstance(error, ValueError | OSError | ImportError | Diverged | WrongResult):
+    if isinstance(error, ValueError | OSError | ImportError) or _is_ours(error):
         where = " --debug shows where." if _of_library(error) else ""
         return f"{error}{_near_files(str(error))}{where}"
     # Of a library: it says what, and seldom what to do.
     first = next((line for line in str(error).splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {first[:500]} --debug shows where. {_kept()}"
+
+
+def _is_ours(error: Exception) -> bool:
+    """Returns whether it is an error of this package that says what to do, by modules that are loaded already."""
+    ours = (("radvqa_jax.training.loop", "Diverged"), ("radvqa_jax.device_check", "WrongResult"))
+    kinds = (getattr(sys.modules.get(module), name, None) for module, name in ours)
+    return any(kind is not None and isinstance(error, kind) for kind in kinds)
 
 
 def _of_library(error: Exception) -> bool:
