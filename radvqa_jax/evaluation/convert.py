@@ -56,6 +56,26 @@ def find_files(spec: str) -> list[Path]:
     return found
 
 
+def one_file(spec: str, field: str, *, needs: str) -> Path:
+    """Returns the one file that a field names.
+
+    Args:
+        spec: what the field holds.
+        field: its name, for the error.
+        needs: what the mode takes instead of several files, for the error.
+
+    Raises:
+        ValueError: if it names several, or none.
+    """
+    path = Path(spec).expanduser()
+    if path.is_file():
+        return path
+    if "," in spec or glob.has_magic(spec):
+        raise ValueError(f"{field}={spec!r} names several files; {needs}. mode=score takes several files at once.")
+    beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise ValueError(f"{field} names {spec}, and there is no such file.{nearest(path.name, beside)}")
+
+
 def detect(path: Path) -> Format:
     """Returns the format of a file, by its ending and its first row.
 

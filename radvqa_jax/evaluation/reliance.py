@@ -27,6 +27,11 @@ from radvqa_jax.evaluation.tables import format_cell
 from radvqa_jax.schema import Record
 
 MEASURES = ("survival", "retained", "drop", "changed")
+NOTES = (
+    "Of the answers that are right with the own image, `survival` stay right with the other. `retained` is the "
+    "accuracy with the other image over that with the own, `drop` their difference, and `changed` the share of "
+    "answers that say something else."
+)
 
 
 def measure(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from radvqa_jax import __version__
-from radvqa_jax.evaluation import paper_figures, scoring
+from radvqa_jax.evaluation import paper_figures, reliance, scoring
 from radvqa_jax.evaluation.calibration import calibrate
 from radvqa_jax.evaluation.judge_file import JudgeFile
 from radvqa_jax.evaluation.judge_scores import score_judge
@@ -84,9 +84,10 @@ def build_scores(experiment: Experiment, *, resamples: int = 2000, seed: int = 0
     """Returns every number of the report as plain JSON values; a cell without questions is absent.
 
     Keys: `title`, `synthetic`, `method`, `runs` (run -> cells, with `swapped`, `swapped_any`, `blank`, and
-    `over_question_only`, `over_swapped`, … where there are such records; `judged`, `calibration`, `nonsense`, `cut`,
-    `review` where there is something to say), `baselines` (`question_only`, `majority`, and for multiple choice
-    `longest_option`, `letter_frequency`), `papers` (what others print for the same data), `losses`, `provenance`.
+    `over_question_only`, `over_swapped`, …, `reliance` where there are such records; `judged`,
+    `calibration`, `nonsense`, `cut`, `review` where there is something to say), `baselines` (`question_only`,
+    `majority`, and for multiple choice `longest_option`, `letter_frequency`), `papers` (what others print for the same
+    data), `losses`, `provenance`.
 
     Raises:
         ValueError: if two sets of records do not answer the same questions.
@@ -108,6 +109,7 @@ def build_scores(experiment: Experiment, *, resamples: int = 2000, seed: int = 0
             if unseen := getattr(experiment, kind).get(name):
                 cells[kind] = scoring.score(unseen, **bootstrap).to_json()
                 cells[f"over_{kind}"] = _over(records, unseen, **bootstrap)
+                cells.setdefault("reliance", {})[UNSEEN[kind]] = reliance.of_records(records, unseen, **bootstrap)
         judges = experiment.judged.get(name, ())
         cells["judged"] = {judge.name: score_judge(judge, records, **bootstrap) for judge in judges}
         cells["calibration"] = calibrate(records, **bootstrap)

@@ -11,7 +11,7 @@ from PIL import Image
 from radvqa_jax import files
 from radvqa_jax.config import ReportConfig
 from radvqa_jax.data.image import decode_image
-from radvqa_jax.evaluation import paper_figures, review, scoring
+from radvqa_jax.evaluation import paper_figures, reliance, review, scoring
 from radvqa_jax.evaluation import report_figures as figures
 from radvqa_jax.evaluation.report import (
     COLUMNS,
@@ -171,6 +171,10 @@ def _render(experiment: Experiment, scores: Mapping[str, Any], config: ReportCon
         provenance=flat_lines({**experiment.provenance, "method": scores["method"]}),
         case_seed=seed,
         questions=experiment.questions,
+        relied=reliance.reliance_rows(
+            {run_label(name): run["reliance"] for name, run in scores["runs"].items() if "reliance" in run}
+        ),
+        reliance_notes=reliance.NOTES.replace("`", ""),
         sampled={
             name: run["samples"] for name, run in scores["runs"].items() if run.get("samples", {}).get("answers", 1) > 1
         },

@@ -14,7 +14,7 @@ from radvqa_jax.evaluation import intervals, line_scores, rules
 from radvqa_jax.evaluation.llama32_med import corpus_bleu
 from radvqa_jax.evaluation.protocols import PROTOCOLS
 from radvqa_jax.evaluation.published import SYSTEMS, package
-from radvqa_jax.evaluation.reliance import MEASURES, reliance_rows
+from radvqa_jax.evaluation.reliance import MEASURES, NOTES, reliance_rows
 from radvqa_jax.evaluation.scan import Columns, Scan
 from radvqa_jax.evaluation.scoring import cell_to_json
 from radvqa_jax.evaluation.tables import align, format_cell, latex, markdown
@@ -25,11 +25,6 @@ FIELD_LABELS = {"question_type": "content type"}
 _NOTES = (
     "Brackets are 95 % intervals over images. `exact` is equality in normal form, `radvqa` also reads radiology terms "
     "and sentences; an unparsed answer is not correct."
-)
-_RELIANCE_NOTES = (
-    "Of the answers that are right with the own image, `survival` stay right with the other. `retained` is the "
-    "accuracy with the other image over that with the own, `drop` their difference, and `changed` the share of "
-    "answers that say something else."
 )
 _PROTOCOL_NOTES = "The same answers under the rules of others; sources, versions and known flaws: docs/scoring.md."
 
@@ -205,7 +200,7 @@ def format_tables(tables: Sequence[Mapping[str, Any]], relied: Mapping[str, Any]
         ]
         lines += [*notes(table), ""]
     if relied:
-        lines += ["reliance on the image", *align(reliance_rows(relied)), _RELIANCE_NOTES]
+        lines += ["reliance on the image", *align(reliance_rows(relied)), NOTES]
     return "\n".join(lines).rstrip()
 
 
@@ -220,7 +215,7 @@ def _markdown(tables: Sequence[Mapping[str, Any]], relied: Mapping[str, Any]) ->
         for note in (*notes(table), _PROTOCOL_NOTES):
             lines += ["", note]
     if relied:
-        lines += ["", "## Reliance on the image", "", *markdown(reliance_rows(relied)), "", _RELIANCE_NOTES]
+        lines += ["", "## Reliance on the image", "", *markdown(reliance_rows(relied)), "", NOTES]
     return "\n".join(lines) + "\n"
 
 
@@ -235,7 +230,7 @@ def _latex(tables: Sequence[Mapping[str, Any]], relied: Mapping[str, Any]) -> st
         lines += ["", *latex(protocols, caption=caption, label=f"tab:{name}-protocols")]
     if relied:
         head, *rows = reliance_rows(relied)
-        lines += ["", *latex([[head], rows], caption=_RELIANCE_NOTES.replace("`", ""), label="tab:reliance")]
+        lines += ["", *latex([[head], rows], caption=NOTES.replace("`", ""), label="tab:reliance")]
     return "\n".join(lines) + "\n"
 
 

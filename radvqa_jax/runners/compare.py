@@ -4,9 +4,14 @@ from pathlib import Path
 
 from radvqa_jax.config import Config
 from radvqa_jax.evaluation.comparison import compare_runs, format_comparison
+from radvqa_jax.evaluation.convert import one_file
 from radvqa_jax.evaluation.predict import read_records
 from radvqa_jax.files import sha256, write_json, write_text
 from radvqa_jax.schema import Record
+
+_NEEDS = (
+    "mode=compare takes one run of each of two systems: name one file as eval.predictions, one as eval.compare_with"
+)
 
 
 def _one_run(path: Path) -> list[Record]:
@@ -21,7 +26,8 @@ def _one_run(path: Path) -> list[Record]:
 
 def compare_mode(config: Config, workdir: Path) -> None:
     """Writes compare.json and compare.txt: eval.predictions (A) against eval.compare_with (B); needs no model."""
-    paths = [Path(path).expanduser() for path in (config.eval.predictions, config.eval.compare_with)]
+    fields = ("predictions", "compare_with")
+    paths = [one_file(getattr(config.eval, field), f"eval.{field}", needs=_NEEDS) for field in fields]
     a, b = map(_one_run, paths)
     names = [f"{records[0].run or 'answers'} ({path})" for records, path in zip((a, b), paths, strict=True)]
     found = compare_runs(a, b, resamples=config.eval.bootstrap, seed=config.seed)

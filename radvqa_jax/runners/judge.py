@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from radvqa_jax.config import Config
+from radvqa_jax.evaluation.convert import one_file
 from radvqa_jax.evaluation.judge import format_summary, judge
 from radvqa_jax.evaluation.judge_scores import describe_agreement, human_agreement
 from radvqa_jax.evaluation.predict import read_records
@@ -14,7 +15,7 @@ def judge_mode(config: Config, workdir: Path) -> None:
 
     Prints the agreement with people where a filled review sheet is configured or lies beside the predictions.
     """
-    path = Path(config.eval.predictions).expanduser()
+    path = one_file(config.eval.predictions, "eval.predictions", needs="mode=judge takes one: run it once for each")
     records = read_records(path)
     readings = [reading for sheet in find_sheets(config, path) for reading in read_sheet(sheet)]
     cache = Path(config.judge.cache).expanduser() if config.judge.cache else workdir / "chat_cache.jsonl"

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from radvqa_jax.evaluation.convert import convert, read_rows
+from radvqa_jax.evaluation.convert import convert, one_file, read_rows
 from radvqa_jax.evaluation.predict import read_records
+from radvqa_jax.evaluation.rules import verdict
 from radvqa_jax.schema import Record
 
 HEADER = "question_id,image_id,question,reference,prediction"
@@ -96,3 +97,31 @@ def test_the_script(repo: Path, tmp_path: Path) -> None:
     assert done.returncode == 0 and "1 answers are in" in done.stdout, done.stderr
     done = subprocess.run([*script, str(tmp_path / "p.jsonl")], capture_output=True, text=True, check=False, cwd=repo)
     assert done.returncode == 1 and "unknown column 'gold'" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_workbook_of_vlmevalkit(repo: Path, tmp_path: Path) -> None:
+    """The workbook was saved by openpyxl, as VLMEvalKit saves its own."""
+    path = Path(__file__).parent / "model_SLAKE.xlsx"
+    records = tmp_path / "out.jsonl"
+    script = [sys.executable, "scripts/to_predictions.py", str(path), str(records)]
+    subprocess.run(script, cwd=repo, check=True, capture_output=True)
+    found = read_records(records)
+    assert found == read_rows(path).records and [record.question_id for record in found] == list("012345")
+    assert found[0].choices == ["CT", "MRI"] and found[1].choices == []
+    assert [record.reference for record in found] == ["B", "Yes", "2", "left lung", "No", "\u2265 5 mm"]
+    assert [record.predictions[0] for record in found][1:5] == ["Yes, a mass.\nIt is large.", "two", "", "=SUM(1)"]
+    assert {(record.run, record.source) for record in found} == {("model_SLAKE", "slake")}
+    outcomes = [verdict(record, record.predictions[0]).outcome for record in found]
+    assert outcomes == ["correct", "correct", "correct", "unparsed", "unparsed", "correct"]
+
+
+def test_a_mode_that_takes_one_file_names_the_way_out(tmp_path: Path) -> None:
+    one, other = write(tmp_path, HEADER), tmp_path / "their.csv"
+    assert one_file(str(one), "eval.predictions", needs="one") == one
+    for several in (f"{one},{other}", str(tmp_path / "*.csv")):
+        with pytest.raises(
+            ValueError, match=r"eval\.predictions='.*' names several files; take one\. mode=score takes"
+        ):
+            one_file(several, "eval.predictions", needs="take one")
+    with pytest.raises(ValueError, match=r"there is no such file.*theirs\.csv"):
+        one_file(str(other), "eval.predictions", needs="take one")

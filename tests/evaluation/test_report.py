@@ -97,6 +97,14 @@ def write(folder: Path, made: Experiment, **config: Any) -> tuple[Page, str]:
     return Page(text), text
 
 
+def test_the_page_says_how_far_runs_rely_on_the_image(tmp_path: Path) -> None:
+    page, text = write(tmp_path, experiment())
+    assert 'id="reliance"' in text and "Reliance on the image" in page.text
+    assert "after stage 2" in page.text.split("Reliance on the image")[1] and "0.500 [" in text
+    page, text = write(tmp_path, experiment(swapped={}))
+    assert 'id="reliance"' not in text
+
+
 def test_scores_hold_every_run_beside_its_baselines() -> None:
     scores = build_scores(experiment(), resamples=200)
     stage2 = scores["runs"]["stage2"]
@@ -106,7 +114,9 @@ def test_scores_hold_every_run_beside_its_baselines() -> None:
     assert stage2["over_swapped"]["overall"]["value"] == pytest.approx(0.45)
     low, high = stage2["over_question_only"]["overall"]["interval"]
     assert 0 < low < 0.4 < high
-    assert "swapped" not in scores["runs"]["base"]
+    assert "swapped" not in scores["runs"]["base"] and "reliance" not in scores["runs"]["base"]
+    relied = stage2["reliance"]["another case's image"]
+    assert relied["survival"]["value"] == 0.5 and relied["drop"]["value"] == pytest.approx(0.45)
     assert set(scores["baselines"]) == {"question_only", "majority"}
     closed, opened = (stage2["by"]["answer_type"][kind] for kind in ("closed", "open"))
     assert closed["n"] + opened["n"] == 80
