@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from tfds_builders.png_data import check_png
 from tfds_builders.regular_files import refuse_pointer
 
 # What is opened. PIL knows forty more, among them EPS, which it gives to Ghostscript to run.
@@ -99,6 +100,7 @@ def store_image(data: bytes, *, bit_depth: int = 0) -> StoredImage:
             a known range, and for levels beyond `bit_depth`.
     """
     with open_image(data, purpose="used") as image:
+        check_png(data)
         return _store(image, data, bit_depth)
 
 
@@ -137,13 +139,21 @@ def _is_deep(image: Image.Image) -> bool:
     return ";16" in _raw_mode(image) and not image.mode.startswith("I")
 
 
-def read_image(data: bytes, *, bit_depth: int = 0) -> tuple[Image.Image, int]:
+def read_image(data: bytes, *, bit_depth: int = 0, whole: bool = False) -> tuple[Image.Image, int]:
     """Returns an encoded image in mode L or RGB, upright, by the rule above; and its low bits, as StoredImage has them.
+
+    Args:
+        data: of the file.
+        bit_depth: as of `store_image`.
+        whole: also look whether the data of every row are there, as `store_image` does; what it stored has been looked
+            at, and is read faster without.
 
     Raises:
         ValueError: as `store_image`.
     """
     with open_image(data) as image:
+        if whole:
+            check_png(data)
         deep = _is_deep(image)
         image.load()
         return _upright_8_bits(image, bit_depth, deep=deep)

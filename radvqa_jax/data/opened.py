@@ -57,7 +57,7 @@ def open_any(image: ImageLike, *, frame: int = 0, window: str = "", bit_depth: i
         return Opened(found.image, facts, found.warnings)
     if window or frame > 1:
         raise ValueError("A window or a frame is chosen in DICOM files, and the image is none.")
-    pixels, low_bits = read_image(data, bit_depth=bit_depth)
+    pixels, low_bits = read_image(data, bit_depth=bit_depth, whole=True)
     notes = [f"The image {depth_advice(low_bits)}"] if low_bits else []
     if (frames := count_frames(data)) > 1:
         notes.append(f"The file has {frames} frames, and the first one is shown.")

@@ -375,6 +375,22 @@ def test_a_killed_worker_ends_as_one_message(tokenizer: Tokenizer) -> None:
             pass
 
 
+@pytest.mark.slow
+def test_workers_leave_ctrl_c_to_the_run(tokenizer: Tokenizer) -> None:
+    """A terminal sends it to every process; a worker that ended by it would cost the run its next batch."""
+    alone = loader([fake_rows(50)], tokenizer, data=dataclasses.replace(DATA, workers=0), batch_size=2, total=200)
+    stream = loader([fake_rows(50)], tokenizer, data=dataclasses.replace(DATA, workers=2), batch_size=2, total=200)
+    first = [which(next(stream))]
+    workers = [each for each in psutil.Process().children() if "resource_tracker" not in " ".join(each.cmdline())]
+    assert len(workers) == 2
+    for worker in workers:
+        worker.send_signal(signal.SIGINT)
+    found = first + [which(batch) for batch in stream]
+    assert found == [which(batch) for batch in alone]
+    stream.close()
+    assert not psutil.wait_procs(workers, timeout=10)[1]
+
+
 def test_a_source_of_which_nothing_is_left_is_an_error(tokenizer: Tokenizer) -> None:
     with pytest.raises(ValueError, match=r"no row can be trained on.*empty_answer.*2"):
         loader([fake_rows(2, answer=["", ""])], tokenizer)

@@ -201,3 +201,29 @@ def test_colour_of_sixteen_bits_keeps_its_high_byte() -> None:
     assert store_image(sixteen_bit_colour(TWELVE * 16)).low_bits == 0
     with pytest.raises(ValueError, match="16-bit colour is read by its high byte"):
         store_image(sixteen_bit_colour(TWELVE), bit_depth=12)
+
+
+def png(mode: str, *, rows: int, **options: Any) -> bytes:
+    """Returns a PNG file of 16 rows whose stream of image data properly ends after fewer."""
+    whole = encode(noise(0, mode="L").convert(mode), "PNG", **options)
+    start = whole.index(b"IDAT") - 4
+    end = whole.rindex(b"IEND") - 4
+    inner, place = b"", start
+    while place < end:
+        size = int.from_bytes(whole[place : place + 4], "big")
+        inner += whole[place + 8 : place + 8 + size]
+        place += 12 + size
+    data = zlib.decompress(inner)
+    packed = zlib.compress(data[: len(data) // 16 * rows])
+    chunk = b"IDAT" + packed
+    made = len(packed).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    return whole[:start] + made + whole[end:]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "I;16"])
+def test_image_data_that_end_early_are_not_filled_up(mode: str) -> None:
+    store_image(png(mode, rows=16))
+    with pytest.raises(ValueError, match="the image data end after 3 of 16 rows"):
+        store_image(png(mode, rows=3))
+    with pytest.raises(ValueError, match="the image data end after 3 of 16 rows"):
+        read_image(png(mode, rows=3), whole=True)
