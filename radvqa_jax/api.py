@@ -76,6 +76,8 @@ def load(
     fields.mode = "ask"  # whose rules hold here; its image and question come later
     fields.ask.image = fields.ask.question = "given to answer()"
     if str(model) == EMBEDDED:
+        if variant or tokenizer:
+            raise ValueError("The embedded model has its own variant and tokenizer. Leave both out, or name a model.")
         use_embedded_model(fields)
     else:
         fields.model.checkpoint = str(model)

@@ -297,6 +297,9 @@ def test_text_of_a_model_is_escaped(model: Model, picture: np.ndarray) -> None:
 
 
 def test_a_wrong_field_or_model_is_refused_by_name() -> None:
+    for given in ({"variant": "paligemma-3b-448"}, {"tokenizer": "t.model"}):
+        with pytest.raises(ValueError, match="The embedded model has its own variant and tokenizer"):
+            radvqa_jax.load("embedded", **given)
     with pytest.raises((KeyError, ValueError, AttributeError), match="promt"):
         radvqa_jax.load("embedded", settings={"data.promt": "x"})
     with pytest.raises((ValueError, FileNotFoundError), match=r"nowhere.npz"):

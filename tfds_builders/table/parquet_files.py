@@ -58,8 +58,8 @@ def _decoded_bytes(chunk: pa.Array) -> int:
     """Returns the bytes of values, those of a dictionary as often as they come."""
     if not pa.types.is_dictionary(chunk.type) or not _is_text(chunk.type):
         return chunk.nbytes
-    lengths = pc.binary_length(chunk.dictionary)
-    return int(pc.sum(lengths.take(chunk.indices)).as_py() or 0)
+    lengths = pc.call_function("binary_length", [chunk.dictionary])
+    return int(pc.call_function("sum", [lengths.take(chunk.indices)]).as_py() or 0)
 
 
 class Embedded(str):
