@@ -162,7 +162,7 @@ class Model:
     def _answer(
         self, image: Any, question: Any, *, task: Literal["vqa", "caption"] = "vqa", **options: Unpack[AnswerOptions]
     ) -> Answer | list[Answer]:
-        chosen = ANSWER_OPTIONS | options
+        chosen: dict[str, Any] = {**ANSWER_OPTIONS, **options}
         api_checks.check_draws(**{name: chosen[name] for name in chosen if name not in ("frame", "window")})
         images, questions = as_list(image), as_list(question)
         opened = [self._open(item, frame=chosen["frame"], window=chosen["window"]) for item in images]

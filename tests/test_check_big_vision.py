@@ -10,6 +10,7 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 import jax
 import numpy as np
@@ -144,7 +145,7 @@ def test_both_implementations_agree(repo: Path) -> None:
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 @pytest.mark.parametrize("kind", ["gemma_2b", "gemma_7b", "gemma2_2b", "gemma2_27b"])
 def test_big_vision_loads_an_export_with_its_own_loader(
-    kind: str, dtype: str, script: ModuleType, repo: Path, tmp_path: Path, golden: Path
+    kind: str, dtype: Literal["bfloat16", "float32"], script: ModuleType, repo: Path, tmp_path: Path, golden: Path
 ) -> None:
     """An adapter on both towers is merged and exported; the 27B's scale is no shape, so the variant is given."""
     llm = dataclasses.replace(script.KINDS[kind], vocab_size=1664)
