@@ -185,18 +185,23 @@ def write_scores(
 ) -> dict[str, Any]:
     """Scores an experiment, prints its table, and writes scores.json (with what is `extra`), table.txt and report.html.
 
-    With `brief` the published metrics are not printed: they are in table.txt.
+    With `brief` the published metrics are neither printed nor in table.txt, but in published.txt.
     """
     scores = report.build_scores(experiment, resamples=config.eval.bootstrap, seed=config.seed)
     for name, records in experiment.runs.items():
         scores["runs"][name] |= _beside_the_rules(config, records)
     scores |= extra or {}
     path = write_report(workdir, experiment, scores=scores, config=config.report, seed=config.seed)
-    table = printed = report.format_table(scores)
+    table, end = report.format_table(scores), ""
     if config.score.published:
         found = {name: run["published"] for name, run in scores["runs"].items()}
-        table += "\n\n" + published.format_published(found, label=report.run_label)
+        metrics = published.format_published(found, label=report.run_label)
+        if brief:
+            write_text(workdir / "published.txt", metrics + "\n")
+            end = f"; the metrics of the papers are in {workdir / 'published.txt'}"
+        else:
+            table += "\n\n" + metrics
     write_text(workdir / "table.txt", table + "\n")
-    print(printed if brief else table)
-    print(f"The report is {path}; {workdir / 'table.txt'} has the published metrics, too")
+    print(table)
+    print(f"The report is {path}{end}")
     return scores
