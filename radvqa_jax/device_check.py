@@ -134,7 +134,7 @@ def programs() -> list[Program]:
     return found
 
 
-def errors_of(todo: Sequence[Program], device: jax.Device | None = None) -> list[float]:
+def errors_of(todo: Sequence[Program], device: Any = None) -> list[float]:
     """Returns, by program, the largest difference from NumPy as a share of the largest value; infinite for NaN.
 
     The programs are compiled as one, which takes half the time.
@@ -159,7 +159,7 @@ def tolerance(dtype: str, platform: str) -> float:
     return 4e-2 if dtype == "bfloat16" else 1e-4 if platform == "cpu" else 5e-3
 
 
-def describe(device: jax.Device) -> dict[str, str]:
+def describe(device: Any) -> dict[str, str]:
     """Returns what a result depends on: the device, its driver and the versions."""
     return {
         "device": device.device_kind,

@@ -32,10 +32,11 @@ def bar(items: Iterable[T] | None = None, *, name: str, total: int | None = None
         total: number of items, where `items` does not tell.
         options: of tqdm.
     """
+    make: Any = tqdm  # its stubs do not know a bar without items
     if sys.stderr.isatty():
-        return tqdm(items, name, total, **options)
+        return make(items, name, total, **options)
     lines: Any = _Lines()
-    return tqdm(items, name, total, file=lines, mininterval=EVERY, maxinterval=EVERY, ncols=100, ascii=True, **options)
+    return make(items, name, total, file=lines, mininterval=EVERY, maxinterval=EVERY, ncols=100, ascii=True, **options)
 
 
 class Eta:

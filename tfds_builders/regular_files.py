@@ -2,8 +2,8 @@
 
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
 
 POINTER = b"version https://git-lfs.github.com/spec/"
 KINDS = {
@@ -15,7 +15,7 @@ KINDS = {
 }
 
 
-def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
+def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     """Opens a regular file to read its bytes.
 
     Raises:

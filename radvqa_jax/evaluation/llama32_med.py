@@ -44,10 +44,11 @@ def per_answer(records: Sequence[Record]) -> dict[str, Float[np.ndarray, " n"]]:
       a longer reply is never worse, so a reply with every word wins.
     """
     match = [float(cleaned(r.predictions[0]) == cleaned(r.reference)) for r in records]
-    recall = [
-        ngrams.rouge_n(*(rouge_tokens(cleaned(t), stem=False) for t in (r.reference, r.predictions[0])), 1).recall
-        for r in records
+    pairs = [
+        [rouge_tokens(cleaned(text), stem=False) for text in (record.reference, record.predictions[0])]
+        for record in records
     ]
+    recall = [ngrams.rouge_n(reference, reply, 1).recall for reference, reply in pairs]
     return {"string_match": np.array(match), "recall": np.array(recall)} if records else {}
 
 
