@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -55,7 +56,7 @@ class Rejects:
 
     def write(self, folder: Path) -> None:
         """Writes rejects.jsonl, whole or not at all."""
-        text = "".join(json.dumps(line, ensure_ascii=False, default=repr) + "\n" for line in self.rows)
+        text = "".join(json.dumps(_finite(line), ensure_ascii=False, default=repr) + "\n" for line in self.rows)
         text = text.encode("utf-8", "backslashreplace").decode("utf-8")  # what is left out may hold anything
         write_whole(folder / FILE_NAME, text)
 
@@ -117,6 +118,15 @@ class RowRejects:
         if "\\" in text:
             self.repaired(field, "backslashes in a path", before=text, after=clean_path(text))
         return clean_path(text)
+
+
+def _finite(value: Any) -> Any:
+    """Returns a value with NaN and infinity, which JSON does not have, as text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def clean_path(text: str) -> str:

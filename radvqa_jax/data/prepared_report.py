@@ -37,6 +37,13 @@ class _File:
 
 
 @dataclasses.dataclass(frozen=True)
+class _PreparedFile:
+    __pydantic_config__ = typed_json.STRICT
+    bytes: Number
+    ends: str  # hash of the first and last bytes
+
+
+@dataclasses.dataclass(frozen=True)
 class _Origin:
     """origin.json, as tfds_builders/origin.py describes it."""
 
@@ -50,6 +57,7 @@ class _Origin:
     suffixes: list[str]
     bytes: Number
     files: dict[str, _File]
+    prepared_files: dict[str, _PreparedFile] = dataclasses.field(default_factory=dict)  # none in older records
 
 
 def read_counts(folder: Path) -> _Counts:

@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 
 from radvqa_jax import locks
 from radvqa_jax.config import DataConfig, SourceConfig
+from radvqa_jax.data import prepared_files
 from radvqa_jax.data.prepared_report import read_origin, read_report
 from radvqa_jax.data.sources import BUILDERS, builder_to_prepare, downloads, make_builder, not_prepared, open_split
 from radvqa_jax.data.written import DATASET as WRITTEN
@@ -23,6 +24,7 @@ from tfds_builders.rejects import FILE_NAME as REJECTS_FILE
 REBUILD = "--config.data.rebuild=true"
 ELSEWHERE = "--config.data.data_dir=FOLDER"
 INCOMPLETE = "incomplete."  # what TFDS begins the name of a folder with that it is writing
+NOWHERE = ".nothing-prepared"  # a folder that is never made
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -39,7 +41,7 @@ def prepare(dataset: str, *, builder_config: str = "", data: DataConfig) -> dict
             not the official release and this is not allowed; if a prepared data set came from other files or options.
     """
     folder = _given_folder(dataset, data)
-    builder = builder_to_prepare(dataset, builder_config, data)
+    builder = _builder(dataset, builder_config, data)
     said = "already prepared"
     if dataset == WRITTEN:  # prepared by whoever writes them
         if not builder.is_prepared():
@@ -48,19 +50,32 @@ def prepare(dataset: str, *, builder_config: str = "", data: DataConfig) -> dict
         _check_origin(builder, folder, data)
     else:
         _check_there_is_something(dataset, folder)
-        parent = Path(builder.data_dir).parent
+        place = _place(builder, data)
+        parent = place.parent
         parent.mkdir(parents=True, exist_ok=True)
         with locks.hold(parent, doing=f"preparing {dataset}", wait=True):
-            remove_leftovers(Path(builder.data_dir))
-            builder = builder_to_prepare(dataset, builder_config, data)  # perhaps it was prepared meanwhile
+            remove_leftovers(place)
+            builder = _builder(dataset, builder_config, data)  # perhaps it was prepared meanwhile
             if data.rebuild:
-                _rebuild(dataset, builder_config, data, Path(builder.data_dir), folder)
+                _rebuild(dataset, builder_config, data, place, folder)
                 said = "prepared anew"
             elif not builder.is_prepared():
                 _build(builder, folder, download_dir=_download_dir(data))
                 said = "prepared"
     builder = make_builder(dataset, builder_config=builder_config, data=data)
     return _result(builder, dataset, said=said, data=data)
+
+
+def _builder(dataset: str, builder_config: str, data: DataConfig) -> Any:
+    """Returns the builder; before a rebuild, one that does not open what is there, which may be damaged."""
+    elsewhere = data.rebuild and dataset != WRITTEN
+    root = str(Path(data.data_dir).expanduser() / NOWHERE) if elsewhere else data.data_dir
+    return builder_to_prepare(dataset, builder_config, dataclasses.replace(data, data_dir=root))
+
+
+def _place(builder: Any, data: DataConfig) -> Path:
+    """Returns the folder in data.data_dir for what a builder prepares."""
+    return Path(data.data_dir).expanduser() / Path(builder.data_dir).relative_to(Path(builder.data_dir_root))
 
 
 def _result(builder: Any, dataset: str, *, said: str, data: DataConfig) -> dict[str, Any]:
@@ -129,6 +144,7 @@ def _build(builder: Any, folder: Path | None, *, download_dir: Path) -> None:
             origin.write(Path(builder.data_dir), _made_by_builder(builder))
         for split in builder.info.splits:
             open_split(builder, split).index()  # made now, so that no later job reads images for their texts
+        _record_files(Path(builder.data_dir), builder)
     except (OSError, RuntimeError) as error:
         number = getattr(error, "errno", None)
         text = " ".join(str(error).split())[:300] or type(error).__name__
@@ -139,6 +155,12 @@ def _build(builder: Any, folder: Path | None, *, download_dir: Path) -> None:
             else "Nothing half-made was left; try again"
         )
         raise ValueError(f"{builder.name} cannot be prepared in {builder.data_dir_root}: {text}. {remedy}.") from error
+
+
+def _record_files(folder: Path, builder: Any) -> None:
+    made = read_origin(folder)
+    assert made is not None  # written above, or by the builder
+    origin.write(folder, made | {"prepared_files": prepared_files.describe(builder)})
 
 
 def _made_by_builder(builder: Any) -> dict[str, Any]:

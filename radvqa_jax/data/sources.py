@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import io
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,17 +12,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import tensorflow_datasets as tfds
+from google.protobuf.json_format import ParseError
 from PIL import Image
 
 from radvqa_jax.config import DataConfig, SourceConfig
+from radvqa_jax.data import prepared_files
 from radvqa_jax.data.dicom import read_dicom
 from radvqa_jax.data.dicom_guard import is_dicom
 from radvqa_jax.data.dicom_window import WINDOWS
-from radvqa_jax.data.prepared_report import read_report
+from radvqa_jax.data.prepared_report import read_origin, read_report
 from radvqa_jax.data.rows import Prepared, RowSource
 from radvqa_jax.data.text_index import load_index
+from radvqa_jax.data.written import ABOUT_FILE, read_about, write_command, written_builder
 from radvqa_jax.data.written import DATASET as WRITTEN
-from radvqa_jax.data.written import write_command, written_builder
 from radvqa_jax.trees import nearest
 from tfds_builders.builder import OfficialFilesBuilder
 from tfds_builders.med_halt.med_halt_dataset_builder import Builder as MedHalt
@@ -55,11 +58,45 @@ def make_builder(dataset: str, *, builder_config: str, data: DataConfig) -> tfds
     """Returns the TFDS builder of a data set; `builder_config` empty means its default, of `table` data.name.
 
     Raises:
-        ValueError: naming the data sets and configs that there are.
+        ValueError: naming the data sets and configs that there are, or the file of a prepared data set that is damaged.
     """
     if dataset not in BUILDERS:
         near = nearest(dataset, list(BUILDERS))
         raise ValueError(f"There is no data set {dataset!r}.{near} There are builders for {', '.join(BUILDERS)}.")
+    way_out = _way_out(dataset, builder_config)
+    # An assertion is what TFDS raises for a description of another version, or of none.
+    refused = (
+        ParseError,
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+    )
+    try:
+        builder = _open_builder(dataset, builder_config, data)
+    except refused as error:
+        raise ValueError(_damaged(dataset, data, error) + way_out) from error
+    folder = Path(builder.data_dir)
+    about = read_about(folder) if (folder / ABOUT_FILE).is_file() else read_origin(folder) or {}
+    prepared_files.check(folder, about.get("prepared_files", {}), way_out=way_out)
+    return builder
+
+
+def _way_out(dataset: str, builder_config: str) -> str:
+    if dataset == WRITTEN:
+        return f"Write it anew: {write_command(builder_config)}"
+    return "Prepare it anew: configs/build_data.py with --config.data.rebuild=true (in Python: data.rebuild=True)."
+
+
+def _damaged(dataset: str, data: DataConfig, error: Exception) -> str:
+    why = " ".join(str(error).split())[:200]
+    place = Path(data.data_dir).expanduser() / dataset
+    return f"dataset_info.json or features.json of a prepared data set below {place} is damaged: {why}. "
+
+
+def _open_builder(dataset: str, builder_config: str, data: DataConfig) -> tfds.core.DatasetBuilder:
     builder = BUILDERS[dataset]
     root = Path(data.data_dir).expanduser()
     if builder is Table:
@@ -90,7 +127,12 @@ def _table(root: Path, name: str) -> tfds.core.DatasetBuilder:
             "--config.data.name=NAME, or source(dataset='table', builder_config='NAME')."
         )
     builder = Table(data_dir=root, config=TableConfig(name=name), file_format="array_record")
-    return tfds.builder_from_directory(builder.data_dir) if builder.is_prepared() else builder
+    if not builder.is_prepared():
+        return builder
+    try:
+        return tfds.builder_from_directory(builder.data_dir)
+    except ValueError as error:  # features.json holds something else
+        raise TypeError(str(error)) from error
 
 
 def builder_to_prepare(dataset: str, builder_config: str, data: DataConfig) -> tfds.core.DatasetBuilder:

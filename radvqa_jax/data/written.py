@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from radvqa_jax.data import prepared_files
 from radvqa_jax.data.rows import plain
 from radvqa_jax.files import read_json, write_json
 from tfds_builders.written.written_dataset_builder import NAME, Builder
@@ -92,16 +93,18 @@ def prepare_written(
 
     An earlier set of the same name stays until the new one is whole, and is then replaced.
     """
-    final = Path(written_builder(name, data_dir).data_dir)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=Path(data_dir).expanduser(), prefix=f".{name}."))
+    root = Path(data_dir).expanduser()
+    root.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=root, prefix=f".{name}."))
     try:
         builder = written_builder(
             name, beside, rows={split: (lambda give=give: _with_files(give())) for split, give in rows.items()}
         )
         builder.download_and_prepare()
         new = Path(builder.data_dir)
-        write_json(new / ABOUT_FILE, dict(about))
+        final = root / new.relative_to(beside)  # not opened: what is there may be damaged
+        final.parent.mkdir(parents=True, exist_ok=True)
+        write_json(new / ABOUT_FILE, dict(about) | {"prepared_files": prepared_files.describe(builder)})
         finish(new, lambda: read_texts(builder), about)
         if final.exists():
             os.replace(final, beside / "old")

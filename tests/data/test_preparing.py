@@ -308,3 +308,41 @@ def test_a_full_disk_ends_as_one_line(tmp_path: Path) -> None:
     assert "one line: phantom_rad cannot be prepared in" in done.stdout, done.stdout + done.stderr
     assert "Make room there, or give another place with --config.data.data_dir=FOLDER." in done.stdout
     assert not list(tmp_path.rglob("incomplete.*"))
+
+
+def damage(path: Path, how: str) -> None:
+    data = path.read_bytes()
+    if how == "absent":
+        path.unlink()
+    else:
+        path.write_bytes({"cut": data[: len(data) // 2], "zeros": bytes(len(data)), "list": b"[]"}[how])
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("dataset_info.json", "cut"),
+        ("dataset_info.json", "list"),
+        ("features.json", "list"),
+        ("*.array_record*", "cut"),
+        ("*.array_record*", "absent"),
+        ("*.array_record*", "zeros"),
+    ],
+)
+def test_a_damaged_file_is_found_and_a_rebuild_mends_it(config: Callable[..., DataConfig], name: str, how: str) -> None:
+    built = prepare("vqa_rad", data=config())
+    before = answers(config())
+    damage(next(Path(built["path"]).glob(name)), how)
+    for use in (lambda: prepare("vqa_rad", data=config()), lambda: answers(config())):
+        with pytest.raises(ValueError, match=name.strip("*")) as found:
+            use()
+        assert "data.rebuild=True" in str(found.value)
+    prepare("vqa_rad", data=config(rebuild=True))
+    assert answers(config()) == before
+
+
+def test_a_cut_text_index_is_made_again(config: Callable[..., DataConfig]) -> None:
+    built = prepare("vqa_rad", data=config())
+    before = answers(config())
+    damage(next(Path(built["path"]).glob("text_index-*")), "cut")
+    assert answers(config()) == before

@@ -381,6 +381,30 @@ def test_a_table_that_cannot_be_read_says_how_to_save_it(data: bytes, message: s
         table_config(folder, name="own")
 
 
+@pytest.mark.parametrize("name", ["t.jsonl", "t.json"])
+def test_json_that_is_no_answer_is_left_out_with_its_reason(name: str, folder: Path, tmp_path: Path) -> None:
+    good = json.dumps(ROW | {"split": "train"})
+    bad = [
+        good.replace('"no"', '"yes", "answer": "no"'),
+        *(good.replace('"no"', value) for value in ("true", '{"a": 1}', '["no"]', "NaN", "-Infinity")),
+        *(good.replace('"Is there a mass?"', value) for value in ("false", "[]", "{}")),
+    ]
+    lines = [good, *bad]
+    (folder / name).write_text(f"[{','.join(lines)}]" if name == "t.json" else "\n".join(lines))
+    builder = Builder(data_dir=tmp_path / "data", config=table_config(folder, name="own"), file_format="array_record")
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=str(folder)))
+    assert len(all_rows(read_built(builder))) == 1
+
+    def no_json(text: str) -> None:
+        raise AssertionError(f"{text} is not JSON")
+
+    text = (Path(builder.data_dir) / "rejects.jsonl").read_text()
+    rejects = [json.loads(line, parse_constant=no_json) for line in text.splitlines()]
+    reasons = [line["reason"] for line in rejects if line["action"] == "dropped"]
+    assert len(reasons) == 9 and reasons[0] == "an object has one key twice"
+    assert sum(" is no text" in reason for reason in reasons) == 7
+
+
 def test_a_question_id_that_comes_again_costs_its_row_alone(folder: Path, tmp_path: Path) -> None:
     rows = [ROW | {"question_id": "7"}, ROW | {"question_id": "7", "answer": "yes"}, ROW | {"question_id": "8"}]
     write_csv(folder / "t.csv", rows)

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -50,9 +51,16 @@ class Columns:
         self._check()
 
     def text(self, row: Mapping[str, Any], feature: str) -> str:
-        """Returns the cell of a feature as text, white space at its edges removed; a missing one is empty."""
+        """Returns the cell of a feature as text, white space at its edges removed; a missing one is empty.
+
+        Raises:
+            ValueError: for a truth value, infinity, an object or a list where a person reads text.
+        """
         columns = self.of.get(feature)
-        return cell_text(row.get(columns[0])) if columns else ""
+        value = row.get(columns[0]) if columns else None
+        if feature in TEXTS and (isinstance(value, bool | dict | list) or value in INFINITE):
+            raise ValueError(f"{feature} is no text: {json.dumps(value, ensure_ascii=False, default=str):.80}")
+        return cell_text(value)
 
     def choices(self, row: Mapping[str, Any]) -> list[str]:
         """Returns the options of a row: of several columns, or of one that holds a list, JSON, or `a | b | c`.
@@ -95,6 +103,8 @@ class Columns:
         )
 
 
+TEXTS = ("question", "answer", "caption")
+INFINITE = (math.inf, -math.inf)
 # Features that are made here and that no column of another meaning may take.
 RESERVED = {*KNOWN, "source", "yes_no", "derived"}
 

@@ -177,24 +177,38 @@ def _read_json_lines(files: OfficialFiles, name: str) -> Iterator[tuple[dict[str
             yield _object(line)
 
 
+class _Twice(dict[str, Any]):
+    """An object of which one key comes more than once, which JSON readers silently take the last of."""
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else _Twice(found)
+
+
 def _object(line: str) -> tuple[dict[str, Any], str]:
     try:
-        value = json.loads(line, strict=False)
-    except (json.JSONDecodeError, RecursionError) as error:
+        return _cells(json.loads(line, strict=False, object_pairs_hook=_pairs))
+    except (ValueError, RecursionError) as error:
         return {}, f"not JSON: {error}"
+
+
+def _cells(value: Any) -> tuple[dict[str, Any], str]:
+    """Returns an object's cells, and why they cannot be used."""
+    if isinstance(value, _Twice):
+        return dict(value), "an object has one key twice"
     return (value, "") if isinstance(value, dict) else ({}, "not a JSON object")
 
 
 def _read_json(files: OfficialFiles, name: str) -> Iterator[tuple[dict[str, Any], str]]:
     try:
-        value = files.read_json(name)
-    except ValueError:  # JSON Lines are often called .json
+        value = json.loads(_read_text(files, name), strict=False, object_pairs_hook=_pairs)
+    except (ValueError, RecursionError):  # JSON Lines are often called .json
         yield from _read_json_lines(files, name)
         return
     if not isinstance(value, list):
         raise ValueError(f"{files.what}: {name} must hold a list of objects, or one object a line.")
-    for item in value:
-        yield (item, "") if isinstance(item, dict) else ({}, "not a JSON object")
+    yield from map(_cells, value)
 
 
 _READERS = {
