@@ -85,10 +85,13 @@ def load(
     fields.adapter = str(adapter)
     if tokenizer:
         fields.model.tokenizer = str(tokenizer)
-    given = dict(settings or {})
+    given = dict(api_checks.check_mapping({} if settings is None else settings, "settings"))
     for field in given:
         check_field(field)
-    fields.update_from_flattened_dict(given)
+    try:
+        fields.update_from_flattened_dict(given)
+    except TypeError as error:  # a value where there is a group of fields
+        raise ValueError(f"settings cannot be used: {error}") from error
     config = follow_adapter(from_config_dict(fields), given=given_fields(fields, given))
     ground = load_ground(resolve_model(config), Path())
     run, trained = configured_adapter(ground)

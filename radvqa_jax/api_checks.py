@@ -1,7 +1,7 @@
 """What the public surface is given, checked at the door: an error names the argument, its rule and its value."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import numpy as np
@@ -21,6 +21,15 @@ def check_text(value: Any, name: str) -> None:
         raise ValueError(f"{name} holds a lone surrogate, which is no Unicode text. Write it again.")
     if not has_words(value):
         raise ValueError(f"{name} is empty: it has no letter and no digit.")
+
+
+def check_mapping(value: Any, name: str) -> Mapping[str, Any]:
+    """Returns a mapping with texts as keys; raises ValueError for anything else."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} must be a dict; got {value!r:.100} ({type(value).__name__}).")
+    if wrong := [key for key in value if not isinstance(key, str)]:
+        raise ValueError(f"{name} must have texts as keys; got {wrong[0]!r:.100} ({type(wrong[0]).__name__}).")
+    return value
 
 
 def check_integer(value: Any, name: str, *, low: int, high: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from radvqa_jax.api_checks import check_text
+from radvqa_jax.api_checks import check_integer, check_mapping, check_text
 from radvqa_jax.config import Config, SourceConfig
 from radvqa_jax.config.check import change_part
 from radvqa_jax.data.image import resize_image
@@ -70,7 +70,10 @@ def rows_of_table(table: Sequence[Mapping[str, Any]], *, bit_depth: int = 0) -> 
         ValueError: naming the row and the key, if one lacks what it needs.
     """
     rows = []
+    if isinstance(table, str | bytes | Mapping) or not isinstance(table, Sequence):
+        raise ValueError(f"rows must be a list of dicts, or those of read_rows; got {type(table).__name__}.")
     for number, given in enumerate(table):
+        check_mapping(given, f"Row {number + 1}")
         if missing := [key for key in ("image", "question", "answer") if not _there(given.get(key))]:
             raise ValueError(f"Row {number + 1} lacks {', '.join(missing)}.")
         check_text(given["question"], f"Row {number + 1}, question")
@@ -116,6 +119,9 @@ def read_rows(
     Raises:
         ValueError, FileNotFoundError: naming what is unknown or missing, and the way out.
     """
+    check_text(dataset, "dataset")
+    check_text(split, "split")
+    check_integer(limit, "limit", low=0, high=2**63 - 1)
     source = SourceConfig(dataset=dataset, builder_config=builder_config, split=split, limit=limit)
     given = {key: str(value) if isinstance(value, Path) else value for key, value in fields.items()}
     data = change_part(Config().data, "data", given | ({"data_dir": data_dir} if data_dir else {}))
@@ -126,6 +132,8 @@ def read_rows(
 
 def mask_of(row: Mapping[str, Any]) -> Bool[np.ndarray, "h w"] | None:
     """Marks where a map of a row's question should lie, on the original pixels; None if the row does not say."""
+    if "image" not in check_mapping(row, "row"):
+        raise ValueError(f"row has no image; it has {', '.join(row) or 'nothing'}. Give a row of read_rows.")
     height, width = open_any(row["image"]).image.shape[:2]
     return find_target(row, height=height, width=width)[0]
 

@@ -257,6 +257,8 @@ def rows_of(image: np.ndarray) -> RowSource:
     ("ask", "message"),
     [
         (lambda model, image: model.export("peft", "out", dtyp="float32"), "`export.dtyp`.*Did you mean `dtype`"),
+        (lambda model, image: model.export("peft", "out", shard_gb=0), r"export\.shard_gb"),
+        (lambda model, image: model.export("peft", "out", shard_gb="5"), r"export\.shard_gb"),
         (lambda model, image: model.saliency_quality(rows_of(image), case=3), "`quality.case`.*Did you mean `cases`"),
         (lambda model, image: model.saliency_quality(rows_of(image), cases=-3), "quality.cases=-3"),
     ],

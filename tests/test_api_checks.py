@@ -1,12 +1,13 @@
 """Values of wrong types at the door of the public surface, as a notebook gives them: a message by argument."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 
-from radvqa_jax import api_checks
+from radvqa_jax import api_checks, load, mask_of
 from radvqa_jax.data.opened import check_kind
 
 GOOD: dict[str, Any] = {"samples": 2, "temperature": 1.0, "max_new_tokens": 0, "seed": 0}
@@ -63,3 +64,28 @@ def test_a_mask_is_boolean_and_of_the_images_size(mask: Any) -> None:
 def test_what_is_no_image_is_said(image: Any) -> None:
     with pytest.raises(ValueError, match="An image is a path, the bytes of a file, a PIL image or a uint8 array; got"):
         check_kind(image)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [({5: 1}, "settings must have texts as keys; got 5"), ([1], "settings must be a dict"), ("a", "must be a dict")],
+)
+def test_a_mapping_has_texts_as_keys(value: Any, message: str) -> None:
+    assert api_checks.check_mapping({"a": 1}, "settings") == {"a": 1}
+    with pytest.raises(ValueError, match=message):
+        api_checks.check_mapping(value, "settings")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: load(settings={"data": 5}), "data"),
+        (lambda: load(settings={"data.prompt.x": 5}), r"data\.prompt"),
+        (lambda: load(settings={"stage1": {"a": 1}}), "stage1"),
+        (lambda: load(settings={"stage1": {}}), "stage1"),
+        (lambda: mask_of({}), "row has no image; it has nothing"),
+    ],
+)
+def test_what_is_given_is_named_when_it_is_wrong(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
