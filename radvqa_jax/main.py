@@ -3,21 +3,27 @@
 --help lists modes and experiments, and --helpfull every field. radvqa_jax/command_line/ does the work.
 """
 
+import os
 import signal
 import sys
+from types import FrameType
+
+
+def _stop_loading(signum: int, frame: FrameType | None) -> None:
+    """Ends the process at once: nothing is held yet, and an exception within an import can be swallowed."""
+    if "--debug" in sys.argv:
+        raise KeyboardInterrupt
+    os.write(2, b"error: stopped by Ctrl-C.\n")
+    os._exit(128 + signum)
 
 
 def main() -> None:
     """Runs the command line; Ctrl-C ends it with one line, also while it is still loading."""
-    try:
-        from radvqa_jax.command_line.run import start  # within the block: what takes time to load can be stopped, too
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a caller ignores it
+        signal.signal(signal.SIGINT, _stop_loading)  # until command_line/run.py starts the mode
+    from radvqa_jax.command_line.run import start
 
-        start()
-    except KeyboardInterrupt:
-        if "--debug" in sys.argv:
-            raise
-        print("error: stopped by Ctrl-C.", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
+    start()
 
 
 if __name__ == "__main__":

@@ -321,6 +321,8 @@ def test_every_file_in_configs_builds(path: Path) -> None:
         config.dataset = "phantom_rad"
     if config.mode == "ask":
         config.ask.image, config.ask.question = "chest.png", "Is it normal?"
+    if config.mode == "fit_scaling":
+        config.scaling.table = "losses.csv"
     if config.mode == "fit":
         config.experiment = "configs/medm_stage2.py"
     if config.mode in ("convert", "export"):

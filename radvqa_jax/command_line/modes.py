@@ -23,6 +23,7 @@ MODES = {
     "ablations": "fills a grid of experiments",
     "fit": "says whether an experiment fits a device",
     "convert": "brings a checkpoint into another format",
+    "fit_scaling": "fits scaling laws of the loss",
     "export": "writes an adapter or a merged model for other libraries",
 }
 

@@ -203,6 +203,8 @@ def _run_mode() -> None:
     config, workdir = _read_config()
     from radvqa_jax.runners import RUNNERS
 
+    if callable(signal.getsignal(signal.SIGINT)):  # from here on what is held is let go of, and what is kept is said
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     start_runtime(config)
     if config.mode in COMPUTING:
         from radvqa_jax.device_check import check_device

@@ -15,6 +15,7 @@ class ScalingConfig:
     # Folders of trained stages whose losses.jsonl has eval/… losses; patterns such as runs/sweep/*/stage2.
     runs: tuple[str, ...] = ()
     unit: Literal["per_token", "per_row"] = "per_token"  # the loss that is taken from runs
+    # Which laws are fitted, each by itself (radvqa_jax/scaling/laws.py).
     laws: tuple[Literal["multiplicative", "additive", "rectified"], ...] = ("multiplicative", "additive", "rectified")
     min_tokens: NotNegative = 0.0  # losses after fewer tokens are left out: the phase before the power law
     hold_out: bool = True  # the losses after the most tokens are predicted and not fitted

@@ -105,6 +105,13 @@ def _resampled(data: Fittable, law: Law, solution: Solution, *, resamples: int, 
     return (np.stack(found) if len(found) == resamples else none), useless
 
 
+def _percentiles(law: Law, resampled: np.ndarray) -> dict[str, tuple[float, float]]:
+    """Returns {parameter: 95 % interval}; empty without resamples."""
+    reported = [law.values(parameters) for parameters in resampled]
+    ends = {name: np.percentile([values[name] for values in reported], LEVEL) for name in law.names if reported}
+    return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
+
+
 def fit_law(law: Law, data: Fittable, *, resamples: int = 1000, seed: int = 0) -> ScalingFit:
     """Fits a law and says what is wrong with the fit.
 
@@ -117,11 +124,7 @@ def fit_law(law: Law, data: Fittable, *, resamples: int = 1000, seed: int = 0) -
     solution = solve(law, data.points)
     projected = project(law, data.points).objective
     resampled, useless = _resampled(data, law, solution, resamples=resamples, seed=seed)
-    reported = [law.values(parameters) for parameters in resampled]
-    intervals = {}
-    for name in law.names if reported else ():
-        low, high = np.percentile([values[name] for values in reported], LEVEL)
-        intervals[name] = (float(low), float(high))
+    intervals = _percentiles(law, resampled)
     said = [*_problems(law, data, solution, projected, intervals), *data.said]
     if useless:
         said.append(f"{useless} draws of runs had too few sizes or numbers of tokens, and were drawn again.")
