@@ -52,9 +52,16 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w", *, private: bool
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        _name_file(error, path)
         raise
+
+
+def _name_file(error: BaseException, path: str | os.PathLike[str]) -> None:
+    """Says in an error of the system which file was written: that of a full disk names none."""
+    if isinstance(error, OSError) and error.errno is not None and error.filename2 is None:
+        error.filename = os.fspath(path)
 
 
 def remove_parts(folder: Path) -> list[Path]:
@@ -123,11 +130,15 @@ def append_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]], *
     """
     text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+b", opener=functools.partial(os.open, mode=_rights(private))) as file:
-        _end_last_line(file)
-        file.write(text.encode("utf-8"))
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with open(path, "a+b", opener=functools.partial(os.open, mode=_rights(private))) as file:
+            _end_last_line(file)
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        _name_file(error, path)
+        raise
 
 
 def _end_last_line(file: IO[bytes]) -> None:
@@ -202,7 +213,14 @@ def make_workdir(path: str) -> Path:
     """Makes and returns the run's folder; refuses an empty name, a file in its place, or a place one may not write."""
     if not path:
         raise ValueError("--workdir is empty. Give the folder for checkpoints, predictions and reports: --workdir DIR.")
-    workdir = Path(path).expanduser().resolve()
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"--workdir={path!r} is no UTF-8 text, and results name their folder. Rename it.") from error
+    try:
+        workdir = Path(path).expanduser().resolve()
+    except RuntimeError as error:  # Path says so of links in a circle, and of ~name without such a user
+        raise ValueError(f"--workdir={path} leads nowhere: {error}. Give a folder you may write to.") from error
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:

@@ -1,5 +1,6 @@
 """Files are whole or absent, and an interrupted one is read up to the interruption."""
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable
@@ -174,3 +175,25 @@ def test_a_named_pipe_or_a_device_is_not_waited_for(tmp_path: Path) -> None:
         for read in (files.read_json, files.read_jsonl, files.sha256):
             with pytest.raises(ValueError, match="is no regular file"):
                 read(path)
+
+
+@pytest.mark.parametrize("write", ["write_text", "append_jsonl"])
+def test_a_full_disk_names_the_file_that_was_written(
+    write: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    path = tmp_path / "scores.json"
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
+        files.write_text(path, "x") if write == "write_text" else files.append_jsonl(path, [{"a": 1}])
+
+
+def test_a_workdir_that_no_result_can_name_is_refused_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(ValueError, match=r"--workdir=.*leads nowhere"):
+        files.make_workdir(str(tmp_path / "loop"))
+    with pytest.raises(ValueError, match="no UTF-8 text"):
+        files.make_workdir(str(tmp_path / "a\udcff"))
+    assert not (tmp_path / "a\udcff").exists()

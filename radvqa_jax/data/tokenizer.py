@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +20,11 @@ def _add_pieces(model: bytes) -> bytes:
     """Returns the model with LOC_TOKENS and SEG_TOKENS after its own pieces, unless it already has them all."""
     proto = ModelProto.FromString(model)
     own = {piece.piece for piece in proto.pieces}
+    if len(own) < len(proto.pieces):
+        twice = [piece for piece, count in Counter(piece.piece for piece in proto.pieces).items() if count > 1]
+        raise ValueError(f"the piece {twice[0]!r:.100} comes more than once, so that its id is not known")
+    if not any(piece.type == ModelProto.SentencePiece.UNKNOWN for piece in proto.pieces):
+        raise ValueError("it has no piece for what is unknown, so that some texts have no ids")
     missing = [token for token in (*LOC_TOKENS, *SEG_TOKENS) if token not in own]
     if not missing:
         return model

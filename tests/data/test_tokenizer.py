@@ -103,3 +103,18 @@ def test_a_truncated_model_is_refused(tokenizer: Tokenizer, tmp_path: Path) -> N
     (tmp_path / "cut.model").write_bytes(tokenizer.path.read_bytes()[:-1000])
     with pytest.raises(ValueError, match="not a usable SentencePiece model"):
         Tokenizer(tmp_path / "cut.model")
+
+
+@pytest.mark.parametrize("how", ["twice", "no unknown"])
+def test_a_model_whose_ids_are_ambiguous_is_refused(how: str, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    proto = ModelProto.FromString(tokenizer.model())
+    if how == "twice":
+        proto.pieces.add(piece=proto.pieces[50].piece, score=0.0)
+    else:
+        for piece in proto.pieces:
+            if piece.type == ModelProto.SentencePiece.UNKNOWN:
+                piece.type = ModelProto.SentencePiece.NORMAL
+    path = tmp_path / "own.model"
+    path.write_bytes(proto.SerializeToString())
+    with pytest.raises(ValueError, match=r"own\.model is not a usable.*(comes more than once|what is unknown)"):
+        Tokenizer(path)
