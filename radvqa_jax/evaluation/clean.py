@@ -100,7 +100,7 @@ def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
     return found
 
 
-def _ends(text: str, longest: int) -> str:
+def ends(text: str, longest: int) -> str:
     """Returns the first and the last half of what is longer."""
     return text if len(text) <= longest else f"{text[: longest // 2]}\n{text[-longest // 2 :]}"
 
@@ -118,10 +118,10 @@ def _bounded(text: str) -> str:
 
     One character may stand for eighteen, and the rules read what it stands for.
     """
-    text = _ends(text, LONGEST)
+    text = ends(text, LONGEST)
     if text.isascii() or len(unicodedata.normalize("NFKC", text)) < 1.5 * len(text):
         return text
-    return _ends(text.translate({ord(character): _written(character) for character in set(text)}), LONGEST)
+    return ends(text.translate({ord(character): _written(character) for character in set(text)}), LONGEST)
 
 
 def _may_be_sure(text: str) -> bool:
@@ -219,7 +219,7 @@ def clean(text: str, *, question: str = "", prompt: str = "") -> str:
         question: what was asked; removed where the reply begins with it.
         prompt: what the model was given; removed where the reply begins with it.
     """
-    text = _ends(without_thinking(text), 3 * LONGEST)
+    text = ends(without_thinking(text), 3 * LONGEST)
     if not text.isascii():
         text = _SURROGATES.sub("\ufffd", text).translate(_FULL_WIDTH)
     # Runs of white space shrink first: every later pattern may then meet white space character by character.

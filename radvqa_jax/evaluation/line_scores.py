@@ -12,11 +12,13 @@ from radvqa_jax import typed_json
 from radvqa_jax.evaluation import llama32_med, rules
 from radvqa_jax.evaluation.answer_types import answer_type
 from radvqa_jax.evaluation.baselines import BLANK
+from radvqa_jax.evaluation.clean import ends
 from radvqa_jax.evaluation.protocols import PROTOCOLS
 from radvqa_jax.evaluation.published import SYSTEMS
 from radvqa_jax.schema import Record
 
 OUTCOMES: tuple[rules.Outcome, ...] = ("correct", "incorrect", "unparsed")
+LONGEST = 40_000  # characters of an answer that every rule, protocol and metric reads; 8192 tokens have fewer
 SHOWN = 1000  # characters of a text in verdicts.jsonl and verdicts.csv
 # What the answers of a question are grouped by, beside the data set.
 FIELDS = ("answer_type", "language", "question_type", "source", "organ", "modality", "plane")
@@ -38,6 +40,7 @@ class Scored(NamedTuple):
     values: dict[str, float]  # protocols and published metrics: `medevalkit.accuracy`, `medm.rouge1`; absent = no value
     answer: int  # checksum of what `radvqa` read: equal for answers that say the same, and for all that are correct
     row: dict[str, Any]  # a line of verdicts.jsonl
+    shortened: bool = False  # the answer has more than LONGEST characters, and its two ends were read
 
 
 class Unscored(NamedTuple):
@@ -93,9 +96,14 @@ def _cut(text: str) -> str:
 def score_record(record: Record, *, published: Sequence[str] = ()) -> Scored:
     """Returns the verdicts and values of a record's first answer.
 
+    Of an answer of more than LONGEST characters the first and the last half of them are read, by every scorer.
+
     Raises:
         ValueError: if a rule cannot be applied, for instance because the reference is none of the choices.
     """
+    shortened = len(record.predictions[0]) > LONGEST
+    if shortened:
+        record = record._replace(predictions=[ends(record.predictions[0], LONGEST), *record.predictions[1:]])
     answer, kind = record.predictions[0], answer_type(record)
     verdicts = rules.verdicts(record, answer)
     values = {}
@@ -123,6 +131,7 @@ def score_record(record: Record, *, published: Sequence[str] = ()) -> Scored:
         values | _published(record, published),
         zlib.crc32(said(verdicts.radvqa).encode("utf-8", "replace")),
         row,
+        shortened,
     )
 
 

@@ -46,6 +46,7 @@ class Columns:
         self.outcomes = {column: array("b") for column in rules.COLUMNS}
         self.values: dict[str, array[float]] = {}
         self.derived = array("b")  # 1 = the answer type was derived
+        self.shortened = array("b")  # 1 = the answer is longer than what is read of one
         self.without_image = array("b")  # 1 = the line does not say which image the question is about
 
     def __len__(self) -> int:
@@ -186,6 +187,7 @@ class _Collector:
         for column, outcome in zip(rules.COLUMNS, found.outcomes, strict=True):
             columns.outcomes[column].append(outcome)
         columns.derived.append(bool(found.row["answer_type_derived"]))
+        columns.shortened.append(found.shortened)
         columns.without_image.append(not found.row["image_id"])
         if not self.header:
             self.header = list(found.row)

@@ -86,8 +86,9 @@ def build_tables(scan: Scan, *, resamples: int = 2000, seed: int = 0) -> list[di
     """Returns the tables of all data sets as plain values.
 
     Each has `dataset`; `cells`, a list of {field, value, run, n, n_images, exact, radvqa}, `overall` first; `metrics`,
-    {run: {metric: cell}} of the protocols and the published metrics; `derived` and `without_image`, {run: n}, how many
-    lines had their answer type derived, and how many do not say which image they are about.
+    {run: {metric: cell}} of the protocols and the published metrics; and, as {run: n}, how many lines had their answer
+    type derived (`derived`), do not say which image they are about (`without_image`), and have an answer that is longer
+    than what is read of one (`shortened`).
     """
     bootstrap = {"resamples": resamples, "seed": seed}
     datasets = sorted({dataset_of(source) for source in scan.names["source"]})
@@ -95,7 +96,7 @@ def build_tables(scan: Scan, *, resamples: int = 2000, seed: int = 0) -> list[di
     for dataset in datasets:
         sources = [number for number, name in enumerate(scan.names["source"]) if dataset_of(name) == dataset]
         cells: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        metrics, derived, without_image = {}, {}, {}
+        metrics, derived, without_image, shortened = {}, {}, {}, {}
         for run, columns in scan.runs.items():
             rows = np.flatnonzero(np.isin(np.asarray(columns.groups["source"]), sources))
             if not len(rows):
@@ -109,10 +110,11 @@ def build_tables(scan: Scan, *, resamples: int = 2000, seed: int = 0) -> list[di
             if bleu := _corpus_bleu(columns, rows, images[rows], **bootstrap):
                 metrics[run]["llama32_med.bleu"] = bleu
             derived[run] = int(np.asarray(columns.derived)[rows].sum())
+            shortened[run] = int(np.asarray(columns.shortened)[rows].sum())
             without_image[run] = int(np.asarray(columns.without_image)[rows].sum())
         order = ["overall", *line_scores.FIELDS]
         listed = [found for key in sorted(cells, key=lambda key: (order.index(key[0]), key[1])) for found in cells[key]]
-        marks = {"derived": derived, "without_image": without_image}
+        marks = {"derived": derived, "without_image": without_image, "shortened": shortened}
         tables.append({"dataset": dataset, "cells": listed, "metrics": metrics, **marks})
     return tables
 
@@ -183,6 +185,12 @@ def notes(table: Mapping[str, Any]) -> list[str]:
         found.append(
             f"The image of {without} is unknown: each of these questions counts as an image of its own, and intervals "
             "are too narrow where several are about one image."
+        )
+    if shortened := _listed(table["shortened"]):
+        longest = line_scores.LONGEST
+        found.append(
+            f"The answer of {shortened} has more than {longest:,} characters: every score reads its first and last "
+            f"{longest // 2:,}."
         )
     return found
 

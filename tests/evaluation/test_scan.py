@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +158,23 @@ def test_a_line_that_no_rule_can_read_raises_nothing() -> None:
         made = Record("q", "i", text, text, [text])
         found = line_scores.score_line(scan.typed_json.Line(1, made, None, b"{}"))
         assert isinstance(found, line_scores.Scored | line_scores.Unscored)
+
+
+@pytest.mark.parametrize("long", ["yes " * 2_500_000, '["(' * 80_000])
+def test_an_answer_of_any_length_is_read_at_its_ends_and_said(long: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "p.jsonl", [row(0, predictions=[long]), row(1)])
+    begin = time.process_time()
+    found = scan.scan([path], tmp_path, workers=1)
+    assert time.process_time() - begin < 10  # 41 s and 17 s before there was a limit
+    (table,) = score_tables.build_tables(found, resamples=10)
+    assert table["shortened"] == {"m": 1}
+    assert any("The answer of 1 of m has more than 40,000 characters" in note for note in score_tables.notes(table))
+
+
+def test_a_long_answer_scores_as_its_ends_do() -> None:
+    half = line_scores.LONGEST // 2
+    long = "no " * half + "yes " * half
+    record = Record.from_json(row(0, predictions=[long]))
+    ends = Record.from_json(row(0, predictions=[f"{long[:half]}\n{long[-half:]}"]))
+    assert len(ends.predictions[0]) == line_scores.LONGEST + 1
+    assert line_scores.score_record(record).values == line_scores.score_record(ends).values
