@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from radvqa_jax import files
+from radvqa_jax.command_line import run
 
 ROWS = [{"answer": "rechts — ja", "n": 1}, {"answer": "links", "n": 2}]
 
@@ -197,3 +198,12 @@ def test_a_workdir_that_no_result_can_name_is_refused_at_the_start(tmp_path: Pat
     with pytest.raises(ValueError, match="no UTF-8 text"):
         files.make_workdir(str(tmp_path / "a\udcff"))
     assert not (tmp_path / "a\udcff").exists()
+
+
+def test_a_run_on_a_full_disk_says_where_room_is_needed_and_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_kept", lambda: "What was finished is in runs/a.")
+    said = run._say(OSError(errno.ENOSPC, "No space left on device", "runs/a/scores.json"))
+    assert said == (
+        "there is no room for runs/a/scores.json (No space left on device). Make room there. "
+        "What was finished is in runs/a."
+    )

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import signal
 import sys
 import sysconfig
@@ -118,6 +119,9 @@ def _say(error: Exception) -> str:
         return f"{error}: a file or a value is nested too deeply to be read. --debug shows where."
     if isinstance(error, MemoryError):
         return f"out of memory ({error}). Give a smaller batch_size, or fewer data.workers. --debug shows where."
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        place = f" for {error.filename}" if error.filename else ""
+        return f"there is no room{place} ({error.strerror}). Make room there. {_kept()}"
     if isinstance(error, ValueError | OSError | ImportError) or _is_ours(error):
         where = " --debug shows where." if _of_library(error) else ""
         return f"{error}{_near_files(str(error))}{where}"
