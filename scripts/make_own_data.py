@@ -39,7 +39,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    count = make(args.folder, images=args.images, seed=args.seed)
+    if args.images < 1:
+        parser.error(f"--images={args.images} must be at least 1.")
+    try:
+        count = make(args.folder, images=args.images, seed=args.seed)
+    except OSError as error:
+        parser.error(f"{args.folder} cannot be written ({error}). Give a folder that is new or can be written to.")
     print(f"{args.images} images and {count} questions are in {args.folder}")
 
 

@@ -1,0 +1,26 @@
+"""scripts/make_own_data.py: what it cannot do is one line, and nothing is written."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "make_own_data.py"
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "says"),
+    [
+        ("new", "-5", "--images=-5 must be at least 1"),
+        ("new", "0", "--images=0 must be at least 1"),
+        ("file", "1", "file cannot be written"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(name: str, images: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    command = [sys.executable, SCRIPT, tmp_path / name, "--images", images]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=SCRIPT.parents[1])
+    assert result.returncode == 2 and says in result.stderr and "Traceback" not in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
