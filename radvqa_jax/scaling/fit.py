@@ -136,13 +136,15 @@ def _problems(
 ) -> list[str]:
     said = []
     values, least = law.values(solution.parameters), float(data.points.loss.min())
-    for name in solution.at_bound:
-        said.append(
-            f"The law does not hold here: {name} ended at a bound ({values[name]:.3g}), so the losses do not depend on "
-            "that term as the law says."
-            if name != "E"
-            else "E is not told from 0: the fit is best without it."
-        )
+    said += [
+        f"The law does not hold here: {name} ended at a bound ({values[name]:.3g}), so the losses do not depend on "
+        "that term as the law says."
+        for name in solution.at_bound
+        if name != "E"
+    ]
+    without_e = values["E"] <= ZERO_SHARE * least
+    if without_e:
+        said.append("E is not told from 0: the fit is best without it.")
     if abs(projected - solution.objective) > AGREE * solution.objective:
         said.append(
             f"The two solvers do not agree (objectives {solution.objective:.4g} and {projected:.4g} by variable "
@@ -150,7 +152,7 @@ def _problems(
         )
     if not intervals:
         said.append(f"No intervals: they come from at least {LEAST_SIZES} runs, drawn again and again.")
-    if "E" in intervals and intervals["E"][0] <= ZERO_SHARE * least and "E" not in solution.at_bound:
+    if "E" in intervals and intervals["E"][0] <= ZERO_SHARE * least and not without_e:
         said.append(
             f"E is not identified: its interval reaches from {intervals['E'][0]:.3g} to {intervals['E'][1]:.3g}, and "
             f"the least loss is {least:.3g}. The exponents depend on it; do not extrapolate."
