@@ -177,7 +177,7 @@ def _unwrap(text: str) -> str:
         try:
             value = json.loads(text[start : end + 1], strict=False)
         except (ValueError, RecursionError):
-            pass
+            pass  # not JSON: a loose key or the text itself is read below
         else:
             return f"{text[:start]}\n{_from_json(value)}\n{text[end + 1 :]}"
     if loose := _last(_LOOSE_KEY, text):

@@ -94,7 +94,7 @@ def detect(path: Path) -> Format:
             try:
                 row = json.loads(text)
             except (ValueError, RecursionError):
-                continue
+                continue  # the reader itself counts it among the bad lines
             if lmms_eval.fits(row):
                 return "lmms_eval"
             if isinstance(row, dict) and ("predictions" in row or "prediction" not in row):
