@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from radvqa_jax.chat_budget import Budget, BudgetSpent, estimate_prompt, estimate_tokens
 from radvqa_jax.chat_cache import Cache
-from radvqa_jax.chat_http import Http, NoResponse
+from radvqa_jax.chat_http import Http, NoResponse, ReplyTooLong
 from radvqa_jax.chat_reply import NO_COMPLETION, EndpointError, Reply, read_completion, same_model
 from radvqa_jax.config import ChatConfig
 
@@ -221,6 +221,8 @@ class ChatClient:
                 raise EndpointError(message, kind="timeout") from None
             message = f"{url} cannot be reached ({self._hide(str(error))}). Is the server running?"
             raise EndpointError(message, kind="no server") from None
+        except ReplyTooLong as error:
+            raise EndpointError(f"{url}: {error}; it was cut. Is this a chat model?", kind="too long") from None
         if not 200 <= status < 300:
             raise self._refused(status, text)
         # The endpoint knows the key and may repeat it; what it says is kept and shown.

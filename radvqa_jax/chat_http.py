@@ -1,6 +1,13 @@
-"""Requests to a chat endpoint: connections that are kept, retries with pauses, proxies and certificates (urllib3)."""
+"""Requests to a chat endpoint: connections that are kept, retries with pauses, proxies and certificates (urllib3).
+
+An endpoint is not trusted: it may send one byte now and then for ever, or never stop sending. Each request therefore
+has a deadline for the whole of it, and a reply has a limit on its bytes.
+"""
 
 import os
+import socket
+import threading
+import time
 import urllib.request
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,11 +15,16 @@ from urllib.parse import urlsplit
 
 import certifi
 import urllib3
-from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, TimeoutError
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, ReadTimeoutError, TimeoutError
 
 # What passes: the server is busy, or restarts.
 _PASSES = frozenset({408, 409, 429, *range(500, 600)})
 _LONGEST_PAUSE = 60  # seconds, whatever the server asks for
+_LONGEST_REPLY = 4 * 2**20  # bytes, decompressed; the text of the longest reply takes a small part of it
+_PART = 2**16  # bytes read at a time
+_CHECKED_EVERY = 0.1  # seconds between two looks at the deadlines
 
 
 class NoResponse(OSError):
@@ -23,6 +35,10 @@ class NoResponse(OSError):
         self.timeout = timeout
 
 
+class ReplyTooLong(OSError):
+    """A response was cut, for it passed the limit on bytes."""
+
+
 class Response(NamedTuple):
     """What a server answered."""
 
@@ -31,23 +47,105 @@ class Response(NamedTuple):
 
 
 class _Retry(urllib3.Retry):
-    """Retries of one request. `before` is called before each of them, after the pause."""
-
-    before: Callable[[], None]
-
-    def new(self, **changed: Any) -> "_Retry":
-        again: Any = super().new(**changed)
-        again.before = self.before
-        return again
+    """urllib3's rules for what is asked again and after which pause; some servers give milliseconds in a header."""
 
     def get_retry_after(self, response: urllib3.BaseHTTPResponse) -> float | None:
-        """Returns the pause in seconds that a server asks for; some give milliseconds in a header of their own."""
         milliseconds = response.headers.get("retry-after-ms", "")
         return float(milliseconds) / 1000 if milliseconds.isdecimal() else super().get_retry_after(response)
 
-    def sleep(self, response: urllib3.BaseHTTPResponse | None = None) -> None:
-        super().sleep(response)
-        self.before()
+
+class _Request:
+    """One request on its way: when it must have ended, and whether it was cut then."""
+
+    def __init__(self, end: float, connection: HTTPConnection) -> None:
+        self.end = end
+        self.connection = connection
+        self.socket: socket.socket | None = None  # of the connection, which gives it away where a reply has no length
+        self.was_cut = False
+
+    def cut(self) -> None:
+        """Ends what the request's thread reads, which finds the end of the stream."""
+        self.was_cut = True
+        if (sock := self.socket or self.connection.sock) is None:
+            return
+        try:
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)  # of the socket below TLS: a TLS shutdown would wait
+        except OSError:  # it ended by itself meanwhile
+            pass
+
+
+class _Deadlines:
+    """Cuts each connection whose request takes longer than `seconds`.
+
+    A socket's own timeout counts the silence between two bytes, so it never ends a server that drips.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._requests: dict[int, _Request] = {}  # by thread
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch, name="chat deadlines", daemon=True).start()
+
+    def begin(self, connection: HTTPConnection) -> None:
+        """Counts from now, if this thread's request does not count already."""
+        with self._lock:
+            end = time.monotonic() + self._seconds
+            self._requests.setdefault(threading.get_ident(), _Request(end, connection))
+
+    def sent(self, connection: HTTPConnection) -> None:
+        """Keeps the socket from which this thread's reply comes."""
+        with self._lock:
+            self._requests[threading.get_ident()].socket = connection.sock
+
+    def finish(self) -> bool:
+        """Ends the count of this thread's request, and returns whether it was cut."""
+        with self._lock:
+            request = self._requests.pop(threading.get_ident(), None)
+        return request is not None and request.was_cut
+
+    def close(self) -> None:
+        """Stops watching."""
+        self._closed.set()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(_CHECKED_EVERY):
+            with self._lock:  # a connection that is cut still belongs to the request
+                for request in self._requests.values():
+                    if time.monotonic() > request.end:
+                        request.cut()
+
+
+def _watched_pools(deadlines: _Deadlines) -> dict[str, type[HTTPConnectionPool]]:
+    """Returns urllib3's pools, with connections that tell `deadlines` when they connect and when they send."""
+
+    class Plain(HTTPConnection):
+        def connect(self) -> None:
+            deadlines.begin(self)
+            super().connect()
+
+        def request(self, *args: Any, **kwargs: Any) -> None:
+            deadlines.begin(self)
+            super().request(*args, **kwargs)
+            deadlines.sent(self)
+
+    class Encrypted(HTTPSConnection):
+        def connect(self) -> None:
+            deadlines.begin(self)
+            super().connect()
+
+        def request(self, *args: Any, **kwargs: Any) -> None:
+            deadlines.begin(self)
+            super().request(*args, **kwargs)
+            deadlines.sent(self)
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class EncryptedPool(HTTPSConnectionPool):
+        ConnectionCls = Encrypted
+
+    return {"http": PlainPool, "https": EncryptedPool}
 
 
 def _connections(base_url: str, *, local: bool, most: int) -> urllib3.PoolManager:
@@ -81,7 +179,7 @@ class Http:
             base_url: of the endpoint.
             key: sent as a bearer token.
             local: whether the address is on this machine: then no proxy is asked.
-            timeout: seconds to connect, and between two parts of a response.
+            timeout: seconds to connect, and seconds for a whole request from its first byte to its reply's last.
             retries: of a request that failed: no connection, no response in time, status 408, 409, 429 or 5xx.
             concurrency: connections to keep.
             before: called before each request that is really sent, repeated ones included; what it raises is raised.
@@ -90,7 +188,9 @@ class Http:
         self._before = before
         self._timeout = timeout
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+        self._deadlines = _Deadlines(timeout)
         self._pools = _connections(base_url, local=local, most=concurrency)
+        self._pools.pool_classes_by_scheme = _watched_pools(self._deadlines)
         self._retry = _Retry(
             total=retries,
             redirect=False,
@@ -99,34 +199,72 @@ class Http:
             backoff_factor=0.5,
             backoff_max=8,
             backoff_jitter=0.5,
-            raise_on_status=False,
             retry_after_max=_LONGEST_PAUSE,
         )
-        self._retry.before = before
 
     def post(self, path: str, body: bytes) -> Response:
         """Returns the response to a JSON body, whatever its status.
 
         Raises:
             NoResponse: if none came.
+            ReplyTooLong: if it did not end.
         """
-        self._before()
+        url, retry = f"{self._url}{path}", self._retry
+        while True:
+            self._before()
+            response, text, failed, late = self._send(url, body)
+            if response and not retry.is_retry("POST", response.status):
+                return Response(response.status, text)
+            try:
+                retry = retry.increment("POST", url, response, failed)
+            except MaxRetryError:
+                if response:
+                    return Response(response.status, text)
+                raise NoResponse(str((failed and failed.__cause__) or failed), timeout=late) from None
+            retry.sleep(response)
+
+    def _send(self, url: str, body: bytes) -> tuple[urllib3.BaseHTTPResponse | None, str, HTTPError | None, bool]:
+        """Returns response and text, or what failed and whether it was late."""
         try:
             response = self._pools.request(
                 "POST",
-                f"{self._url}{path}",
+                url,
                 body=body,
                 headers=self._headers,
-                retries=self._retry,
+                retries=False,
                 timeout=self._timeout,
                 redirect=False,
+                preload_content=False,
             )
+            text = _read(response).decode("utf-8", "replace")
+            failed = None
         except HTTPError as error:
-            reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
-            late = isinstance(reason, TimeoutError) and not isinstance(reason, NewConnectionError)
-            raise NoResponse(str(reason.__cause__ or reason), timeout=late) from None
-        return Response(response.status, response.data.decode("utf-8", "replace"))
+            response, text, failed = None, "", error
+        finally:
+            cut = self._deadlines.finish()
+        if cut:  # then what was read looks whole where its length is not given
+            return None, "", failed or ReadTimeoutError(self._pools, url, "cut"), True
+        late = isinstance(failed, TimeoutError) and not isinstance(failed, NewConnectionError)
+        return response, text, failed, late
 
     def close(self) -> None:
         """Closes the connections."""
         self._pools.clear()
+        self._deadlines.close()
+
+
+def _read(response: urllib3.BaseHTTPResponse) -> bytes:
+    """Returns the whole of a response; its connection can be used again then, and is closed otherwise."""
+    parts, size = [], 0
+    try:
+        # Not `stream`: it reads the length of a chunk without a limit.
+        while part := response.read(_PART, decode_content=True):
+            parts.append(part)
+            size += len(part)
+            if size > _LONGEST_REPLY:
+                raise ReplyTooLong(f"a reply of status {response.status} goes on after {_LONGEST_REPLY:,} bytes")
+    except BaseException:
+        response.close()
+        raise
+    response.release_conn()
+    return b"".join(parts)

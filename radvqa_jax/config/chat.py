@@ -21,7 +21,7 @@ class ChatConfig:
     seed: Seed = 0  # that the endpoint is told
     max_tokens: Positive = 512  # of a reply
     response_format: Literal["text", "json_object", "json_schema"] = "text"  # what the endpoint is told to hold to
-    timeout: Above0 = 120.0  # seconds for one request
+    timeout: Above0 = 120.0  # seconds for one whole request, the reply included; each repeated one has as many
     retries: Count = 4  # of a request that failed (connection, timeout, 408, 409, 429, 5xx), with growing pauses
     concurrency: Positive = 4  # requests at a time
     requests_per_minute: Count = 0  # 0 = no limit

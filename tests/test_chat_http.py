@@ -1,0 +1,127 @@
+"""Servers that never end what they say: each request has a deadline for the whole of it, and a reply has a limit."""
+
+import gzip
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from radvqa_jax.chat_client import ChatClient, EndpointError
+from radvqa_jax.config import ChatConfig
+
+Write = Callable[[bytes], Any]
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+@contextmanager
+def server(speak: Callable[[Write], None]) -> Iterator[Any]:
+    """Yields a TCP server that answers each request by `speak`, which is given what sends bytes."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            length = 0
+            while (line := self.rfile.readline()).strip():
+                name, _, value = line.partition(b":")
+                length = int(value) if name.lower() == b"content-length" else length
+            self.rfile.read(length)
+            self.server.requests += 1  # type: ignore[attr-defined]
+            try:
+                speak(self.write)
+            except OSError:  # the client has hung up
+                pass
+
+        def write(self, part: bytes) -> None:
+            self.wfile.write(part)
+            self.server.sent += len(part)  # type: ignore[attr-defined]
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads, block_on_close = True, False
+        sent = requests = 0
+
+    with Server(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        try:
+            yield running
+        finally:
+            running.shutdown()
+
+
+def ask(running: Any, cache: Path, **fields: Any) -> Any:
+    url = f"http://127.0.0.1:{running.server_address[1]}/v1"
+    config = ChatConfig(**{"base_url": url, "model": "m", "retries": 1, "timeout": 0.4} | fields)
+    client = ChatClient(config, cache=cache)
+    try:
+        return client.ask([{"role": "user", "content": "Is it?"}])
+    finally:
+        client.close()
+
+
+def dripped(write: Write, part: bytes, *, first: bytes = b"") -> None:
+    """Sends a part every 50 ms: no silence is as long as the timeout."""
+    write(first)
+    for _ in range(200):
+        write(part)
+        time.sleep(0.05)
+
+
+DRIPS: dict[str, Callable[[Write], None]] = {
+    "status line": lambda write: dripped(write, b"H"),
+    "headers": lambda write: dripped(write, b"X: a\r\n", first=HEAD),
+    "chunks": lambda write: dripped(write, b"1\r\n \r\n", first=HEAD + b"Transfer-Encoding: chunked\r\n\r\n"),
+    "body": lambda write: dripped(write, b" ", first=HEAD + b"Content-Length: 9999\r\n\r\n"),
+    # Cut, this body looks whole: it ends where the connection ends.
+    "body of no length": lambda write: dripped(write, b"{", first=HEAD + b"Connection: close\r\n\r\n"),
+    "busy": lambda write: dripped(write, b" ", first=b"HTTP/1.1 503 Busy\r\nContent-Length: 9999\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("name", DRIPS)
+def test_a_server_that_drips_is_cut_at_the_deadline(name: str, tmp_path: Path) -> None:
+    started = time.monotonic()
+    with server(DRIPS[name]) as running, pytest.raises(EndpointError, match=r"no reply in 0\.4 s\.") as caught:
+        ask(running, tmp_path / "cache.jsonl")
+    assert caught.value.kind == "timeout" and running.requests == 2  # a drip is asked again like any silence
+    assert time.monotonic() - started < 5
+    assert not (tmp_path / "cache.jsonl").exists()
+
+
+def poured(write: Write, part: bytes, *, first: bytes) -> None:
+    write(first)
+    while True:
+        write(part)
+
+
+FLOODS: dict[str, Callable[[Write], None]] = {
+    "chunks": lambda write: poured(
+        write, b"10000\r\n" + b"x" * 65536 + b"\r\n", first=HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    ),
+    "body of no length": lambda write: poured(write, b"x" * 65536, first=HEAD + b"Connection: close\r\n\r\n"),
+    "busy": lambda write: poured(write, b"x" * 65536, first=b"HTTP/1.1 429 Busy\r\nConnection: close\r\n\r\n"),
+    "length of a chunk": lambda write: poured(write, b"1" * 65536, first=HEAD + b"Transfer-Encoding: chunked\r\n\r\n"),
+    "header": lambda write: poured(write, b"x" * 65536, first=HEAD + b"X: "),
+}
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_a_server_that_never_stops_is_cut_at_the_limit(name: str, tmp_path: Path) -> None:
+    with server(FLOODS[name]) as running, pytest.raises(EndpointError) as caught:
+        ask(running, tmp_path / "cache.jsonl", timeout=60.0, retries=0)
+    assert caught.value.kind in ("too long", "no server"), caught.value
+    assert running.sent < 32 * 2**20  # what lies in buffers of the sockets included
+
+
+def test_a_reply_is_measured_unpacked(tmp_path: Path) -> None:
+    packed = gzip.compress(b" " * (64 * 2**20))
+    assert len(packed) < 2**20
+    head = HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    with (
+        server(lambda write: write(head + packed)) as running,
+        pytest.raises(EndpointError, match=r"goes on after 4,194,304 bytes; it was cut") as caught,
+    ):
+        ask(running, tmp_path / "cache.jsonl", timeout=60.0)
+    assert caught.value.kind == "too long" and running.requests == 1
