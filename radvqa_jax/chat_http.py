@@ -4,6 +4,7 @@ An endpoint is not trusted: it may send one byte now and then for ever, or never
 has a deadline for the whole of it, and a reply has a limit on its bytes.
 """
 
+import contextlib
 import os
 import socket
 import threading
@@ -68,10 +69,8 @@ class _Request:
         self.was_cut = True
         if (sock := self.socket or self.connection.sock) is None:
             return
-        try:
+        with contextlib.suppress(OSError):  # it ended by itself meanwhile
             socket.socket.shutdown(sock, socket.SHUT_RDWR)  # of the socket below TLS: a TLS shutdown would wait
-        except OSError:  # it ended by itself meanwhile
-            pass
 
 
 class _Deadlines:

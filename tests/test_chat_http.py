@@ -5,7 +5,7 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,8 @@ def server(speak: Callable[[Write], None]) -> Iterator[Any]:
                 length = int(value) if name.lower() == b"content-length" else length
             self.rfile.read(length)
             self.server.requests += 1  # type: ignore[attr-defined]
-            try:
+            with suppress(OSError):  # the client has hung up
                 speak(self.write)
-            except OSError:  # the client has hung up
-                pass
 
         def write(self, part: bytes) -> None:
             self.wfile.write(part)

@@ -3,7 +3,6 @@
 import dataclasses
 import errno
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from radvqa_jax import locks
 from radvqa_jax.config import DataConfig, SourceConfig
 from radvqa_jax.data import prepared_files
 from radvqa_jax.data.prepared_report import read_origin, read_report
+from radvqa_jax.data.replacing import place_beside, remove_leftovers, replace
 from radvqa_jax.data.sources import BUILDERS, builder_to_prepare, downloads, make_builder, not_prepared, open_split
 from radvqa_jax.data.written import DATASET as WRITTEN
 from radvqa_jax.data.written import say_origin
@@ -23,7 +23,6 @@ from tfds_builders.rejects import FILE_NAME as REJECTS_FILE
 
 REBUILD = "--config.data.rebuild=true"
 ELSEWHERE = "--config.data.data_dir=FOLDER"
-INCOMPLETE = "incomplete."  # what TFDS begins the name of a folder with that it is writing
 NOWHERE = ".nothing-prepared"  # a folder that is never made
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -170,33 +169,11 @@ def _made_by_builder(builder: Any) -> dict[str, Any]:
 
 def _rebuild(dataset: str, builder_config: str, data: DataConfig, place: Path, folder: Path | None) -> None:
     """Prepares a data set beside the one that is there, and puts it into its place when it is whole."""
-    root = place.parent / f".rebuild-{place.name}"
+    root = place_beside(place)
     builder: Any = builder_to_prepare(dataset, builder_config, dataclasses.replace(data, data_dir=str(root)))
     builder.home = Path(data.data_dir).expanduser()
     _build(builder, folder, download_dir=_download_dir(data))
-    old = _replaced(place)
-    if place.exists():
-        place.rename(old)
-    Path(builder.data_dir).rename(place)
-    shutil.rmtree(old, ignore_errors=True)
-    shutil.rmtree(root, ignore_errors=True)
-
-
-def _replaced(place: Path) -> Path:
-    """Returns where a prepared folder waits while another takes its place."""
-    return place.parent / f".replaced-{place.name}"
-
-
-def remove_leftovers(place: Path) -> None:
-    """Removes what killed runs left beside a prepared folder; only the process that holds the lock may call it.
-
-    A folder that was moved aside for a new one that never came is put back.
-    """
-    old = _replaced(place)
-    if old.exists() and not place.exists():
-        old.rename(place)
-    for left in [old, place.parent / f".rebuild-{place.name}", *place.parent.glob(f"{INCOMPLETE}*")]:
-        shutil.rmtree(left, ignore_errors=True)
+    replace(place, Path(builder.data_dir))
 
 
 def _check_origin(builder: Any, folder: Path | None, data: DataConfig) -> None:

@@ -1,16 +1,16 @@
 """Written questions as a prepared set: made beside the old one, which they replace only when they are whole."""
 
 import io
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
+from radvqa_jax import locks
 from radvqa_jax.data import prepared_files
+from radvqa_jax.data.replacing import place_beside, remove_leftovers, replace
 from radvqa_jax.data.rows import plain
 from radvqa_jax.files import read_json, write_json
 from tfds_builders.written.written_dataset_builder import NAME, Builder
@@ -20,17 +20,22 @@ ABOUT_FILE = "written.json"
 Row = dict[str, Any]
 
 
+def check_name(name: str) -> None:
+    """Raises ValueError if the name of written questions cannot be one of a folder."""
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} cannot name written questions: give small letters, digits and underscores, beginning with a "
+            "letter, such as rocov2_questions (synthesis.name, or builder_config of dataset='written')."
+        )
+
+
 def written_builder(name: str, data_dir: str | Path, **options: Any) -> Builder:
     """Returns the builder of the questions of that name.
 
     Raises:
         ValueError: if the name cannot be one of a folder.
     """
-    if not NAME.fullmatch(name):
-        raise ValueError(
-            f"{name!r} cannot name written questions: give small letters, digits and underscores, beginning with a "
-            "letter, such as rocov2_questions (synthesis.name, or builder_config of dataset='written')."
-        )
+    check_name(name)
     config = tfds.core.BuilderConfig(name=name, description="Questions written from captions and cases.")
     return Builder(data_dir=Path(data_dir).expanduser(), config=config, file_format="array_record", **options)
 
@@ -93,22 +98,21 @@ def prepare_written(
 
     An earlier set of the same name stays until the new one is whole, and is then replaced.
     """
-    root = Path(data_dir).expanduser()
-    root.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=root, prefix=f".{name}."))
-    try:
-        builder = written_builder(
-            name, beside, rows={split: (lambda give=give: _with_files(give())) for split, give in rows.items()}
-        )
-        builder.download_and_prepare()
-        new = Path(builder.data_dir)
-        final = root / new.relative_to(beside)  # not opened: what is there may be damaged
-        final.parent.mkdir(parents=True, exist_ok=True)
-        write_json(new / ABOUT_FILE, dict(about) | {"prepared_files": prepared_files.describe(builder)})
-        finish(new, lambda: read_texts(builder), about)
-        if final.exists():
-            os.replace(final, beside / "old")
-        os.replace(new, final)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return final
+    check_name(name)
+    place = Path(data_dir).expanduser() / DATASET / name / str(Builder.VERSION)  # not opened: it may be damaged
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with locks.hold(place.parent, doing=f"preparing written questions {name}", wait=True):
+        remove_leftovers(place)
+        beside = place_beside(place)
+        try:
+            builder = written_builder(
+                name, beside, rows={split: (lambda give=give: _with_files(give())) for split, give in rows.items()}
+            )
+            builder.download_and_prepare()
+            new = Path(builder.data_dir)
+            write_json(new / ABOUT_FILE, dict(about) | {"prepared_files": prepared_files.describe(builder)})
+            finish(new, lambda: read_texts(builder), about)
+            replace(place, new)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    return place

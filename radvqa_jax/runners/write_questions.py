@@ -42,6 +42,8 @@ def write_candidates(config: Config, workdir: Path) -> Written | None:
     own = config.synthesis
     check_writing(own)
     images = Images(own, config.data, seed=config.seed)
+    if (path := workdir / FILE_NAME).is_file():
+        images.check_splits(read_candidates(path))
     client = _client(own, workdir)
     try:
         ledger = Ledger(workdir, settings_of(own, seed=config.seed))
@@ -64,7 +66,8 @@ def write_candidates(config: Config, workdir: Path) -> Written | None:
         if client is not None:
             client.close()
     print(describe(written))
-    print(f"The pairs are in {workdir / 'candidates.jsonl'}, one a line.", flush=True)
+    if path.is_file():
+        print(f"The pairs are in {path}, one a line.", flush=True)
     return written
 
 

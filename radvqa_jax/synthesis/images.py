@@ -8,12 +8,13 @@ test cases of one run were training cases of another.
 import dataclasses
 import hashlib
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from radvqa_jax.config import DataConfig, SourceConfig, SynthesisConfig
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import find_prepared, load_rows
+from radvqa_jax.synthesis.candidates import Candidate
 
 SPLITS = ("train", "validation", "test")  # held out least to most
 
@@ -92,6 +93,25 @@ class Images:
                     continue
                 case = _case(dataset, row["case_id"], image_id)
                 yield Image(dataset, builder_config, rows.source.split, self._splits[case], case[1], image_id, row)
+
+    def check_splits(self, pairs: Iterable[Candidate]) -> None:
+        """Raises ValueError if a pair says another case or split than its image has: a line was edited.
+
+        The id of a pair does not cover them, and a test case must not become one of training.
+        """
+        cases = {(rows.source.dataset, image): _case(rows.source.dataset, case, image)
+                 for rows, case, image in self._ids()}  # fmt: skip
+        for pair in pairs:
+            case = cases.get((pair.dataset, pair.image_id))
+            if case is None:
+                continue  # its set is no source any more; its evidence is looked for where the line names it
+            said, right = (pair.case_id, pair.split), (case[1], self._splits[case])
+            if said != right:
+                raise ValueError(
+                    f"The pair {pair.candidate_id} of candidates.jsonl says case {said[0]!r} in {said[1]}, and its "
+                    f"image {pair.image_id!r} belongs to case {right[0]!r} in {right[1]}: the line was edited, or the "
+                    "splits were drawn with other settings. Put it back, or write the questions in a new workdir."
+                )
 
     def values(self, dataset: str, name: str, *, most: int = 50) -> list[str]:
         """Returns the values of a text field in a data set, sorted; none where there are too many for a vocabulary."""

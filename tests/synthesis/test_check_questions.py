@@ -172,9 +172,12 @@ def test_written_again_it_replaces_the_old_set_and_only_when_whole(
         with pytest.raises(ZeroDivisionError):
             check_questions(dataclasses.replace(config, synthesis=own), tmp_path, pairs[:60], written)
     assert load_rows(source, data).column("question") == before
-    assert not list(Path(data.data_dir).glob(f".{name}.*"))
+    parent = Path(data.data_dir) / "written" / name
+    assert [path.name for path in parent.iterdir() if path.is_dir()] == ["1.0.0"]
+    (parent / ".rebuild-1.0.0" / "incomplete.X").mkdir(parents=True)  # what a killed run leaves
     check_questions(dataclasses.replace(config, synthesis=own), tmp_path, pairs[:60], written)
     assert len(load_rows(source, data)) < len(before)
+    assert [path.name for path in parent.iterdir() if path.is_dir()] == ["1.0.0"]
 
 
 @pytest.mark.parametrize(

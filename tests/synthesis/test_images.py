@@ -76,6 +76,26 @@ def test_questions_of_test_cases_are_only_ever_in_test(configure: Any, tmp_path:
     assert {split for found in by_case.values() for split, _ in found} == {"train", "validation", "test"}
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [lambda pair: pair | {"split": "train"}, lambda pair: pair | {"case_id": "another"}],
+)
+def test_a_line_moved_by_hand_to_another_split_is_refused_before_anything_is_written(
+    edit: Any, configure: Any, tmp_path: Path
+) -> None:
+    config = configure(writers=(("templates", 1.0),), limit=0)
+    write_candidates(config, tmp_path)
+    path = tmp_path / "candidates.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    held = next(number for number, line in enumerate(lines) if line["split"] == "test")
+    lines[held] = edit(lines[held])
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    edited = path.read_bytes()
+    with pytest.raises(ValueError, match=r"candidates.jsonl says case .* in test: the line was edited"):
+        write_candidates(config, tmp_path)
+    assert path.read_bytes() == edited
+
+
 @pytest.mark.slow
 def test_medpix_gives_cases_and_literature(configure: Any, chat_server: Any, repo: Path, tmp_path: Path) -> None:
     """The stand-in of MedPix 2.0: all writers, with what each is shown."""

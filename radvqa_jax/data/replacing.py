@@ -1,0 +1,40 @@
+"""A prepared folder is replaced by a new one only when that is whole; what a killed run leaves is cleared or undone.
+
+Only the process that holds the lock of the parent folder may call these functions.
+"""
+
+import shutil
+from pathlib import Path
+
+INCOMPLETE = "incomplete."  # what TFDS begins the name of a folder with that it is writing
+
+
+def place_beside(place: Path) -> Path:
+    """Returns where the successor of a prepared folder is made."""
+    return place.parent / f".rebuild-{place.name}"
+
+
+def _replaced(place: Path) -> Path:
+    """Returns where a prepared folder waits while another takes its place."""
+    return place.parent / f".replaced-{place.name}"
+
+
+def replace(place: Path, new: Path) -> None:
+    """Puts a new folder into the place of a prepared one, which is deleted, with all that was made beside it."""
+    old = _replaced(place)
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    remove_leftovers(place)
+
+
+def remove_leftovers(place: Path) -> None:
+    """Removes what killed runs left beside a prepared folder.
+
+    A folder that was moved aside for a new one that never came is put back.
+    """
+    old = _replaced(place)
+    if old.exists() and not place.exists():
+        old.rename(place)
+    for left in [old, place_beside(place), *place.parent.glob(f"{INCOMPLETE}*")]:
+        shutil.rmtree(left, ignore_errors=True)
