@@ -1,5 +1,6 @@
 """Arguments as a person types them, turned into flags: commands, and experiments by name."""
 
+from collections import Counter
 from pathlib import Path
 
 from radvqa_jax.command_line.modes import MODES, experiments
@@ -26,6 +27,13 @@ def command_of(arguments: list[str]) -> str:
             "given as --config.field=value."
         )
     return command
+
+
+def check_given_once(arguments: list[str]) -> None:
+    """Raises ValueError if a flag is given twice: only one of its values could count."""
+    names = [argument.lstrip("-").partition("=")[0] for argument in arguments if argument.startswith("-")]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ValueError(f"--{twice[0]} is given {names.count(twice[0])} times. Give it once.")
 
 
 def to_flags(arguments: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import functools
 import inspect
+import re
 import textwrap
 import tokenize
 from collections.abc import Iterator
@@ -156,8 +157,23 @@ def full_help() -> str:
     for group in groups():
         parts.append(f"{', '.join(group.paths) or 'at the top'}: {' '.join(group.about.split())}")
         for field in group.fields:
-            bounds = f"; {field.bounds}" if field.bounds else ""
-            parts.append(f"  {field.name}: {field.kind} = {field.default}{bounds}")
+            parts.append(f"  {_line(field)}")
             parts += [f"      {line}" for line in textwrap.wrap(field.about, 110)]
         parts.append("")
     return "\n".join(parts)
+
+
+def _line(field: Field) -> str:
+    bounds = f"; {field.bounds}" if field.bounds else ""
+    return f"{field.name}: {field.kind} = {field.default}{bounds}"
+
+
+def describe_field(path: str) -> str:
+    """Returns type, default and bounds of a field; empty if there is no such field.
+
+    >>> describe_field("stage2.optim.learning_rate")
+    'learning_rate: float = 1e-05; must be above 0'
+    """
+    place, _, name = re.sub(r"\[\d+\]", "[0]", path).rpartition(".")
+    found = [field for group in groups() if place in group.paths for field in group.fields if field.name == name]
+    return _line(found[0]) if found else ""

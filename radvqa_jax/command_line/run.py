@@ -13,10 +13,21 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from radvqa_jax.command_line.arguments import DOCTOR, FULL_HELP_FLAGS, HELP_FLAGS, LIST, command_of, to_flags
-from radvqa_jax.command_line.help_text import full_help, short_help
+from radvqa_jax.command_line.arguments import (
+    DOCTOR,
+    FULL_HELP_FLAGS,
+    HELP_FLAGS,
+    LIST,
+    check_given_once,
+    command_of,
+    to_flags,
+)
+from radvqa_jax.command_line.help_text import describe_field, full_help, short_help
+from radvqa_jax.command_line.interrupts import interrupts_reach_us
 from radvqa_jax.command_line.modes import PACKAGE
+from radvqa_jax.command_line.streams import visible_streams
 from radvqa_jax.trees import nearest
+from radvqa_jax.untrusted import visible
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="experiment: a Python file, or the name of one that comes with the package", lock_config=True
@@ -35,6 +46,7 @@ def start() -> None:
     else:
         try:
             command = command_of(arguments)
+            check_given_once(arguments)
             if command == LIST:
                 from radvqa_jax.command_line.listing import listing
 
@@ -75,12 +87,15 @@ def parse(argv: list[str]) -> list[str]:
         for field in fields:
             check_field(field.partition("=")[0].removeprefix("config."))
         rest = flags.FLAGS(argv)
-        getattr(_CONFIG.value, "mode", None)  # of a file that cannot be read: raises now, and says which
+        config = _CONFIG.value  # of a file that cannot be read: raises now, and says which
+        if config is None and flags.FLAGS["config"].present:
+            raise ValueError("the file of --config gives no configuration: its get_config() must return one.")
+        getattr(config, "mode", None)
         return rest
     except (ValueError, flags.Error) as error:
         if "--debug" in argv:
             raise
-        sys.exit(f"error: {error}")
+        sys.exit(visible(f"error: {error}{_rule(str(error), fields)}"))
     except IndexError as error:
         if indexed := [field for field in fields if "[" in field]:
             sys.exit(f"error: {error} in one of {', '.join(indexed)}; the first item is [0].")
@@ -93,6 +108,14 @@ def parse(argv: list[str]) -> list[str]:
         if "--debug" in argv:
             raise
         sys.exit(f"error: the file of --config cannot be run: {type(error).__name__}: {error} --debug shows where.")
+
+
+def _rule(message: str, fields: list[str]) -> str:
+    """Returns what the field that a message names may be, as a sentence; empty if it names none."""
+    for name in (field.partition("=")[0] for field in fields):
+        if f"{name}=" in message and (rule := describe_field(name.removeprefix("config."))):
+            return f" The field is {rule}."
+    return ""
 
 
 def _own(workdir: Path, config: Any) -> contextlib.AbstractContextManager[Any]:
@@ -214,7 +237,7 @@ def _run_mode() -> None:
         from radvqa_jax.device_check import check_device
 
         check_device()
-    with _own(workdir, config):
+    with _own(workdir, config), interrupts_reach_us():
         RUNNERS[config.mode](config, workdir)
 
 
@@ -227,7 +250,8 @@ def run(argv: list[str]) -> None:
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # TFDS and jax tell much that concerns nobody
     try:
-        _run_mode()
+        with visible_streams():
+            _run_mode()
     except KeyboardInterrupt:
         if _DEBUG.value:
             raise
@@ -236,4 +260,4 @@ def run(argv: list[str]) -> None:
     except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
         if _DEBUG.value:
             raise
-        sys.exit(f"error: {_say(error)}")
+        sys.exit(f"error: {visible(_say(error))}")

@@ -1,21 +1,26 @@
 """The command line before a flag is read: help in no time, commands, names, lists and the doctor."""
 
+import io
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import get_args
 
 import pytest
+from tqdm import tqdm
 
 from radvqa_jax.command_line import doctor
 from radvqa_jax.command_line.arguments import find_config, to_flags
 from radvqa_jax.command_line.help_text import full_help, groups, short_help
+from radvqa_jax.command_line.interrupts import interrupts_reach_us
 from radvqa_jax.command_line.listing import LISTS, listing
 from radvqa_jax.command_line.modes import MODES, configs_folder, experiments
+from radvqa_jax.command_line.streams import visible_streams
 from radvqa_jax.config import Mode
 from radvqa_jax.runners import RUNNERS
 
@@ -169,3 +174,27 @@ def test_ctrl_c_while_loading_ends_with_one_line(seconds: float, tmp_path: Path)
         _, err = run.communicate(timeout=120)
     assert run.returncode == 128 + signal.SIGINT, err
     assert re.fullmatch(r"error: stopped by Ctrl-C\..*", err.strip()), err
+
+
+def test_a_name_cannot_command_the_terminal_and_bars_still_move() -> None:
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), visible_streams():
+        print("run \x1b]0;owned\x07\u202e and 肺 é\n\tnext")
+        bar = tqdm(total=2, desc="upper", file=sys.stderr, ascii=True)
+        bar.update(2)
+        bar.moveto(-1)
+        print("\x1b[2J", file=sys.stderr)
+    assert out.getvalue() == "run \\u001b]0;owned\\u0007\\u202e and 肺 é\n\tnext\n"
+    assert "\rupper: 100%" in err.getvalue() and "\x1b[A" in err.getvalue() and "\x1b[2J" not in err.getvalue()
+
+
+def test_a_dropped_ctrl_c_comes_again() -> None:
+    """The signal falls into a finaliser, which no exception can leave."""
+
+    class Finalised:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt), interrupts_reach_us():
+        Finalised()
+        time.sleep(5)
