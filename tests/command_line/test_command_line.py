@@ -182,6 +182,7 @@ def test_a_name_cannot_command_the_terminal_and_bars_still_move() -> None:
         print("run \x1b]0;owned\x07\u202e and 肺 é\n\tnext")
         bar = tqdm(total=2, desc="upper", file=sys.stderr, ascii=True)
         bar.update(2)
+        bar.refresh()
         bar.moveto(-1)
         print("\x1b[2J", file=sys.stderr)
     assert out.getvalue() == "run \\u001b]0;owned\\u0007\\u202e and 肺 é\n\tnext\n"
