@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from sacrebleu.metrics.bleu import BLEU
 
-from radvqa_jax.evaluation import ngrams
+from radvqa_jax.evaluation.ngrams import Overlap
 from radvqa_jax.evaluation.tokens import rouge_tokens, sacrebleu_tokens
 from radvqa_jax.schema import Record
 
@@ -48,7 +48,7 @@ def per_answer(records: Sequence[Record]) -> dict[str, Float[np.ndarray, " n"]]:
         [rouge_tokens(cleaned(text), stem=False) for text in (record.reference, record.predictions[0])]
         for record in records
     ]
-    recall = [ngrams.rouge_n(reference, reply, 1).recall for reference, reply in pairs]
+    recall = [Overlap(reference, reply).rouge_n(1).recall for reference, reply in pairs]
     return {"string_match": np.array(match), "recall": np.array(recall)} if records else {}
 
 
@@ -57,7 +57,8 @@ def bleu_counts(records: Sequence[Record]) -> Float[np.ndarray, "n 10"]:
     orders, rows = range(1, 5), []
     for record in records:
         true, said = (sacrebleu_tokens(cleaned(text)) for text in (record.reference, record.predictions[0]))
-        counts = [ngrams.matches(true, said, order) for order in orders]
+        common = Overlap(true, said)
+        counts = [common.matches(order) for order in orders]
         rows.append([*counts, *(max(0, len(said) - order + 1) for order in orders), len(said), len(true)])
     return np.array(rows, dtype=np.float64).reshape(-1, 10)
 

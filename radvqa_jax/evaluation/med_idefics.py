@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from radvqa_jax.evaluation import ngrams
+from radvqa_jax.evaluation.ngrams import Overlap
 from radvqa_jax.evaluation.tokens import nltk_tokens
 from radvqa_jax.schema import Record
 
@@ -59,13 +59,19 @@ def bleu1(reference: Sequence[str], prediction: Sequence[str]) -> float:
 
     Known flaw: the full stop of "no." halves it; a mean over answers is not a corpus BLEU.
     """
-    return ngrams.sentence_bleu(reference, prediction, orders=1)
+    return Overlap(reference, prediction).sentence_bleu(orders=1)
+
+
+def _words(tokens: Sequence[str]) -> list[str]:
+    """Returns the tokens that are not only punctuation."""
+    marks = {token for token in set(tokens) if not _WORD.search(token)}
+    return [token for token in tokens if token not in marks]
 
 
 def _score(record: Record) -> dict[str, float]:
     reference, prediction = record.reference.lower(), record.predictions[0].lower()
     true, said = nltk_tokens(reference), nltk_tokens(clean(prediction))
-    bare, bare_said = ([token for token in tokens if token.isalnum() or _WORD.search(token)] for tokens in (true, said))
+    bare, bare_said = map(_words, (true, said))
     return {
         "containment": containment(reference, prediction),
         "f1": set_f1(true, said),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from radvqa_jax.evaluation import ngrams
+from radvqa_jax.evaluation.ngrams import Overlap
 from radvqa_jax.evaluation.tokens import rouge_tokens
 from radvqa_jax.schema import Record
 
@@ -36,8 +36,9 @@ def rouge(reference: Sequence[str], text: Sequence[str]) -> dict[str, float]:
 
     Known flaw: they count words; "no fracture" and "fracture" share most of theirs.
     """
-    one, two = (ngrams.rouge_n(reference, text, order).fmeasure for order in (1, 2))
-    return dict(zip(_ROUGE, (one, two, ngrams.rouge_l(reference, text).fmeasure), strict=True))
+    common = Overlap(reference, text)
+    scores = (common.rouge_n(1), common.rouge_n(2), common.rouge_l())
+    return {name: score.fmeasure for name, score in zip(_ROUGE, scores, strict=True)}
 
 
 def bleu4(reference: str, text: str) -> float:
@@ -46,7 +47,7 @@ def bleu4(reference: str, text: str) -> float:
     Known flaw: a text without a common 4-gram gets about 1e-78 or less, so that a short answer scores nothing even if
     it is right; letter case and punctuation count.
     """
-    return ngrams.sentence_bleu(reference.split(), text.split())
+    return Overlap(reference.split(), text.split()).sentence_bleu()
 
 
 def prompt_of(record: Record) -> str:

@@ -21,13 +21,14 @@ _SENTENCES, _NLTK = PunktSentenceTokenizer(), NLTKWordTokenizer()
 _KEPT, _LONGEST = 1 << 16, 40  # words that are kept; the letters of a word that may come again
 
 # Where a sentence ends for any Punkt without abbreviations: behind a word of two letters or more.
-_BREAK = re.compile(r"(?<!\S)[a-z]{2,}[.?!](\s+)(?=[a-z0-9])")
+_BREAK = r"(?<!\S)[a-z]{2,}[.?!](?P<gap>\s+)(?=[a-z0-9])"
 # What makes the tokens of a sentence depend on more than one word: quotation marks, apostrophes at the edge of a word,
 # a full stop that may end a sentence or not ("1. lung" does not), and letters whose case Punkt reads.
-_EXCEPTION = re.compile(
+_EXCEPTION = (
     r"[^a-z0-9\s!#$%&()*+,./:;<=>?@\[\\\]^_{|}~'-]|(?<![a-z0-9])'|'(?![a-z0-9])"
     r"|\.(?=[^a-z0-9\s])|\.(?<!\s\d\.)(?<!\s\d\d\.)\s|\.\s+(?![a-z])"
 )
+_BREAK_OR_EXCEPTION = re.compile(f"{_BREAK}|{_EXCEPTION}")
 _ALPHANUMERIC = re.compile("[a-z0-9]+")
 _ROUGE_STEMMED = 3  # rouge-score leaves words of so many letters as they are
 
@@ -55,22 +56,26 @@ def nltk_tokens(text: str) -> list[str]:
     ['no', '.', 'it', 'is', "n't"]
     """
     found: list[str] = []
-    start = 0
-    for end in (*(stop.start(1) for stop in _BREAK.finditer(text)), len(text)):
-        sentence, start = text[start:end].strip(), end
-        words = sentence.split()
-        if not words:
+    text = f" {text}"  # what looks back from the first word finds what it finds between words
+    start, exceptional = 0, False
+    for match in _BREAK_OR_EXCEPTION.finditer(text):
+        if (end := match.start("gap")) < 0:
+            exceptional = True
             continue
-        if (
-            _EXCEPTION.search(f" {sentence}")
-            or not _ALPHANUMERIC.search(words[-1])
-            or len(max(words, key=len)) > _LONGEST
-        ):
-            found += _nltk(sentence)
-            continue
-        last = words.pop()
-        found += itertools.chain.from_iterable(map(_inner, words))
-        found += _final(last)
+        found += _sentence(text[start:end], exceptional)
+        start, exceptional = end, False
+    return found + _sentence(text[start:], exceptional)
+
+
+def _sentence(text: str, exceptional: bool) -> list[str]:
+    words = text.split()
+    if not words:
+        return []
+    if exceptional or not _ALPHANUMERIC.search(words[-1]) or len(max(words, key=len)) > _LONGEST:
+        return _nltk(text.strip())
+    last = words.pop()
+    found = list(itertools.chain.from_iterable(map(_inner, words)))
+    found += _final(last)
     return found
 
 
@@ -122,4 +127,6 @@ def rouge_tokens(text: str, *, stem: bool = True) -> list[str]:
     words = _ALPHANUMERIC.findall(text.lower())
     if not stem:
         return words
-    return [_STEMMER.kept(word) if len(word) <= _LONGEST else _STEMMER.stem(word) for word in words]
+    if len(max(words, key=len, default="")) > _LONGEST:
+        return [_STEMMER.kept(word) if len(word) <= _LONGEST else _STEMMER.stem(word) for word in words]
+    return list(map(_STEMMER.kept, words))
