@@ -18,7 +18,7 @@ import certifi
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, ReadTimeoutError, TimeoutError
+from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, ProtocolError, TimeoutError
 
 # What passes: the server is busy, or restarts.
 _PASSES = frozenset({408, 409, 429, *range(500, 600)})
@@ -139,10 +139,10 @@ def _watched_pools(deadlines: _Deadlines) -> dict[str, type[HTTPConnectionPool]]
             deadlines.sent(self)
 
     class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
+        ConnectionCls: Any = Plain
 
     class EncryptedPool(HTTPSConnectionPool):
-        ConnectionCls = Encrypted
+        ConnectionCls: Any = Encrypted
 
     return {"http": PlainPool, "https": EncryptedPool}
 
@@ -242,7 +242,7 @@ class Http:
         finally:
             cut = self._deadlines.finish()
         if cut:  # then what was read looks whole where its length is not given
-            return None, "", failed or ReadTimeoutError(self._pools, url, "cut"), True
+            return None, "", failed or ProtocolError("cut at the deadline"), True
         late = isinstance(failed, TimeoutError) and not isinstance(failed, NewConnectionError)
         return response, text, failed, late
 

@@ -249,6 +249,8 @@ def run(argv: list[str]) -> None:
         sys.exit("error: --config is missing: --config configs/demo.py")
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # TFDS and jax tell much that concerns nobody
+        # TFDS warns of each data set that is not prepared, and of each configuration that is not its own.
+        logging.get_absl_handler().addFilter(lambda record: "tensorflow_datasets" not in record.pathname)
     try:
         with visible_streams():
             _run_mode()
