@@ -23,6 +23,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, Pro
 # What passes: the server is busy, or restarts.
 _PASSES = frozenset({408, 409, 429, *range(500, 600)})
 _LONGEST_PAUSE = 60  # seconds, whatever the server asks for
+_MOST_DIGITS = 9  # of a pause in milliseconds; a longer number is above the longest pause all the same
 _LONGEST_REPLY = 4 * 2**20  # bytes, decompressed; the text of the longest reply takes a small part of it
 _PART = 2**16  # bytes read at a time
 _CHECKED_EVERY = 0.1  # seconds between two looks at the deadlines
@@ -52,7 +53,9 @@ class _Retry(urllib3.Retry):
 
     def get_retry_after(self, response: urllib3.BaseHTTPResponse) -> float | None:
         milliseconds = response.headers.get("retry-after-ms", "")
-        return float(milliseconds) / 1000 if milliseconds.isdecimal() else super().get_retry_after(response)
+        if not milliseconds.isdecimal():
+            return super().get_retry_after(response)
+        return min(float(milliseconds[:_MOST_DIGITS]) / 1000, _LONGEST_PAUSE)
 
 
 class _Request:

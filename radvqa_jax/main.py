@@ -21,6 +21,9 @@ def main() -> None:
     """Runs the command line; Ctrl-C ends it with one line, also while it is still loading."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a caller ignores it
         signal.signal(signal.SIGINT, _stop_loading)  # until command_line/run.py starts the mode
+    # absl would read the file while the flags are defined, and print what it holds.
+    if any(argument.startswith(("--flagfile", "-flagfile")) for argument in sys.argv[1:]):
+        sys.exit("error: --flagfile is not known. Write an experiment file, and give it as --config FILE.py.")
     from radvqa_jax.command_line.run import start
 
     start()

@@ -116,6 +116,13 @@ def read_rows(
     _, header = next(rows)
     if missing := [name for name in needed if name not in header]:
         raise ValueError(f"{path} lacks the columns {missing}; it is not {what}.")
+    yield from by_column(path, header, rows)
+
+
+def by_column(
+    path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[tuple[int, Sequence[str]]]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yields the rows of `read_csv` by column; raises ValueError, with the line, for one with more or fewer cells."""
     for line, row in rows:
         try:
             yield line, named(header, row)

@@ -257,6 +257,19 @@ def test_a_failure_is_named_and_nothing_is_kept(name: str, make: Make, chat_serv
     assert not (tmp_path / "cache.jsonl").exists()
 
 
+@pytest.mark.parametrize("header", ["retry-after-ms", "retry-after"])
+@pytest.mark.parametrize("asked", ["99999999", "9" * 400])
+def test_no_server_makes_the_client_wait_for_longer_than_a_minute(
+    asked: str, header: str, make: Make, chat_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", waited.append)
+    busy = (429, "application/json", b"{}", {header: asked})
+    chat_server.behave = lambda body: busy if len(chat_server.requests) < 2 else chat_server.say("late")
+    assert make(retries=1).ask(MESSAGES).text == "late"
+    assert waited == [60]
+
+
 def test_a_connection_that_ends_early_is_tried_again(make: Make, chat_server: Any) -> None:
     def cut(body: dict[str, Any]) -> Any:
         status, kind, reply, _ = chat_server.say("whole")

@@ -149,7 +149,7 @@ def test_a_wrong_type_is_refused(path: str, value: Any, message: str) -> None:
         ({"stage1.optim.warmup_steps": -1}, r"stage1\.optim\.warmup_steps=-1 must be at least 0"),
         ({"stage1.sources": ()}, r"stage1\.sources is empty\. Name at least one data set"),
         ({"stage1.sources": (source(weight=1.0),)}, r"stage1\.sources\[0\]\.dataset is empty"),
-        ({"stage1.sources": (source(dataset="a", weight=0.0),)}, r"stage1\.sources\[0\]\.weight=0\.0 must be above 0"),
+        ({"stage1.sources": (source(dataset="a", weight=0.0),)}, r"stage1\.sources\[0\]\.weight=0\.0 must be in \(0,"),
         ({"stage1.sources": (source(dataset="a", limit=-1),)}, r"stage1\.sources\[0\]\.limit=-1 must be at least 0"),
         ({"stage1.optim.learning_rate": 0.0}, r"stage1\.optim\.learning_rate=0\.0 must be above 0"),
         ({"stage1.optim.learning_rate": float("nan")}, r"stage1\.optim\.learning_rate=nan must be above 0"),

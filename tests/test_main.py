@@ -74,6 +74,19 @@ BAD = {
     "no such config, with a field": Case(["--config.seed=1"], r"--config must be a file(?s:.*)x.py", config="x.py"),
     "a config of another kind": Case([], r"get_config|must be a group of fields; got 3", config="{tmp}/no_config.py"),
     "a config that returns nothing": Case([], r"--config gives no configuration: its get_config", "{tmp}/nothing.py"),
+    "an argument that no experiment takes": Case(
+        ["--config.seed=1"], r"error: \S*demo\.py:x: this experiment takes no argument behind a colon", f"{DEMO}:x"
+    ),
+    "an argument that an experiment refuses": Case(
+        [], r"error: configs/ablations\.py:nope", "configs/ablations.py:nope"
+    ),
+    "a flag file": Case(["--flagfile={tmp}/a_file"], r"error: --flagfile is not known"),
+    "a source that is read once, with a share": Case(
+        ["--config.eval.source.count=3"], r"eval\.source has count, but its rows are read once, in order"
+    ),
+    "a weight beyond all": Case(
+        ["--config.stage1.sources[0].weight=1e308"], r"sources\[0\]\.weight=1e\+308 must be in \(0, 10+\.0\]"
+    ),
     "a flag given twice": Case(["--config=configs/demo.py"], r"error: --config is given 2 times\. Give it once"),
     "a field given twice": Case(["--config.seed=1", "--config.seed=2"], r"error: --config.seed is given 2 times"),
     "a name with an escape sequence": Case(

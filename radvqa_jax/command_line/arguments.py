@@ -48,11 +48,14 @@ def to_flags(arguments: list[str]) -> list[str]:
     rest = arguments[1:] if command else arguments
     if command == DEMO:
         rest = ["--config=demo", "--workdir=runs/demo", *rest]
-    elif command in MODES:
-        if not _has_config(rest):
-            rest = [f"--config={_only_config(command)}", *rest]
-        rest = [*rest, f"--config.mode={command}"]
-    return _with_paths(rest)
+    elif command in MODES and not _gives(rest, "config"):
+        rest = [f"--config={_only_config(command)}", *rest]
+    rest = _with_paths(rest)
+    if command not in MODES:
+        return rest
+    if _gives(rest, "config.mode"):
+        raise ValueError(f"The command {arguments[0]} is the mode; leave --config.mode away, or run with `run`.")
+    return [*rest, f"--config.mode={command}"]
 
 
 def _only_config(mode: str) -> str:
@@ -63,8 +66,8 @@ def _only_config(mode: str) -> str:
     return mode
 
 
-def _has_config(arguments: list[str]) -> bool:
-    return any(argument.lstrip("-").partition("=")[0] == "config" for argument in arguments)
+def _gives(arguments: list[str], flag: str) -> bool:
+    return any(argument.lstrip("-").partition("=")[0] == flag for argument in arguments)
 
 
 def _with_paths(arguments: list[str]) -> list[str]:
@@ -75,7 +78,9 @@ def _with_paths(arguments: list[str]) -> list[str]:
         if name not in ("--config", "-config"):
             found.append(argument)
             continue
-        if not equals and (value := next(values, "")) == "":
+        if not equals:
+            value = next(values, "")
+        if not value or value.startswith("-"):
             raise ValueError("--config has no value. Give a file or a name, such as --config demo.")
         found.append(f"--config={find_config(value)}")
     return found

@@ -95,7 +95,8 @@ def parse(argv: list[str]) -> list[str]:
     except (ValueError, flags.Error) as error:
         if "--debug" in argv:
             raise
-        sys.exit(visible(f"error: {error}{_rule(str(error), fields)}"))
+        message = _without_traceback(str(error))
+        sys.exit(visible(f"error: {message}{_rule(message, fields)}"))
     except IndexError as error:
         if indexed := [field for field in fields if "[" in field]:
             sys.exit(f"error: {error} in one of {', '.join(indexed)}; the first item is [0].")
@@ -108,6 +109,18 @@ def parse(argv: list[str]) -> list[str]:
         if "--debug" in argv:
             raise
         sys.exit(f"error: the file of --config cannot be run: {type(error).__name__}: {error} --debug shows where.")
+
+
+def _without_traceback(message: str) -> str:
+    """Returns the last line alone of an error into which ml_collections put the traceback of an experiment's code."""
+    flag, traceback, _ = message.partition("Traceback (most recent call last):")
+    if not traceback:
+        return message
+    kind, _, said = message.rstrip().rpartition("\n")[2].partition(": ")
+    name = flag.removeprefix("flag --config=").partition(": ")[0].strip()
+    if kind == "TypeError" and "get_config()" in said:
+        return f"{name}: this experiment takes no argument behind a colon, or needs one ({said}). --debug shows where."
+    return said if kind == "ValueError" else f"{name}: {kind}: {said} --debug shows where."
 
 
 def _rule(message: str, fields: list[str]) -> str:
@@ -136,6 +149,18 @@ def _kept() -> str:
     return f"What was finished is in {_WORKDIR.value}, and the same command continues from there."
 
 
+# What stands in the place of a file or folder -> what to do.
+_PLACES = {
+    errno.EEXIST: "is there already, and is not what is wanted there. Move it away",
+    errno.ENOTDIR: "lies below a file. Move that file away",
+    errno.EISDIR: "is a folder, and a file is wanted there. Move it away",
+    errno.EACCES: "may not be read or written by this user. Change its rights",
+    errno.EPERM: "may not be changed by this user. Change its rights",
+    errno.EROFS: "is on a file system that may only be read. Make it writable",
+    errno.ELOOP: "is a link that leads back to itself. Remove it",
+}
+
+
 def _say(error: Exception) -> str:
     """Returns what went wrong in one line, or as many as the error itself has."""
     if isinstance(error, RecursionError):
@@ -145,6 +170,8 @@ def _say(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         place = f" for {error.filename}" if error.filename else ""
         return f"there is no room{place} ({error.strerror}). Make room there. {_kept()}"
+    if isinstance(error, OSError) and error.errno in _PLACES and error.filename:
+        return f"{error.filename} {_PLACES[error.errno]} ({error.strerror}), or give another --workdir."
     if isinstance(error, ValueError | OSError | ImportError) or _is_ours(error):
         where = " --debug shows where." if _of_library(error) else ""
         return f"{error}{_near_files(str(error))}{where}"
@@ -177,7 +204,7 @@ def _near_files(message: str) -> str:
         return ""
     for value in _texts(_CONFIG.value):
         path = Path(value).expanduser()
-        if value in message and not path.exists() and path.parent.is_dir():
+        if (path.suffix or "/" in value) and value in message and not path.exists() and path.parent.is_dir():
             names = [other.name for other in path.parent.iterdir()]
             if found := nearest(path.name, names):
                 return found

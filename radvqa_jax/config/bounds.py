@@ -15,6 +15,8 @@ Above0 = Annotated[float, Interval(gt=0)]
 Share = Annotated[float, Interval(ge=0, le=1)]
 Below1 = Annotated[float, Interval(ge=0, lt=1)]
 Probability = Annotated[float, Interval(gt=0, le=1)]
+Weight = Annotated[float, Interval(gt=0, le=1e9)]  # more would leave nothing of the others, and overflow with them
+Factor = Annotated[float, Interval(ge=0, le=1e9)]
 Seed = Annotated[int, Interval(ge=0, lt=2**32)]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-from radvqa_jax.config.bounds import Above0, Below1, Count, NotNegative, Seed, Share
+from radvqa_jax.config.bounds import Below1, Count, Factor, NotNegative, Seed, Share, Weight
 
 SUSPECT_BITS = 64  # from here on two unrelated images may look alike to a perceptual hash (data/image_hashes.py)
 
@@ -36,13 +36,13 @@ class SourceConfig:
     task: Literal["vqa", "caption"] = "vqa"  # question and answer, or the caption of an image
     where: tuple[FilterConfig, ...] = ()  # applied in this order
     limit: Count = 0  # first so many rows after a seeded shuffle; 0 = all
-    weight: Above0 = 1.0  # share of the mixture, relative to the other sources
+    weight: Weight = 1.0  # share of the mixture, relative to the other sources
     count: Count = 0  # instead of a weight: rows drawn from it in the whole stage, exactly
     # How the weight changes: (share of training done, factor on weight); the first factor holds before its point, the
     # last one after it. `piecewise` keeps a factor until the next point, `linear` and `cosine` go over to it. With a
     # count the points say when its rows come.
     anneal: Literal["constant", "piecewise", "linear", "cosine"] = "constant"
-    points: tuple[tuple[Share, NotNegative], ...] = ()  # (share of training done, factor on weight)
+    points: tuple[tuple[Share, Factor], ...] = ()  # (share of training done, factor on weight)
 
 
 @dataclass(frozen=True)

@@ -61,12 +61,26 @@ def _check_stage(name: str, stage: StageConfig) -> None:
     )
 
 
+_PLAIN = SourceConfig()
+
+
 def _check_sources(name: str, stage: StageConfig) -> None:
     _require(bool(stage.sources), f"{name}.sources is empty. Name at least one data set: source(dataset='slake').")
     for index, item in enumerate(stage.sources):
         _require(bool(item.dataset), f"{name}.sources[{index}].dataset is empty. Give a name in tfds_builders/.")
         _check_source(f"{name}.sources[{index}]", item)
-    _check_source(f"{name}.eval_source", stage.eval_source)
+    _check_read_source(f"{name}.eval_source", stage.eval_source)
+
+
+def _check_read_source(name: str, source: SourceConfig) -> None:
+    """Checks a source of which every row is read once: what concerns a mixture would have no effect."""
+    set_fields = [f for f in ("weight", "count", "anneal", "points") if getattr(source, f) != getattr(_PLAIN, f)]
+    _require(
+        not set_fields,
+        f"{name} has {', '.join(set_fields)}, but its rows are read once, in order: these fields belong to the sources "
+        "of a stage. Give limit for fewer rows.",
+    )
+    _check_source(name, source)
 
 
 def _check_source(name: str, source: SourceConfig) -> None:
@@ -156,7 +170,7 @@ def _check_cell(path: str, cell: CellConfig, config: Config) -> None:
         _require(bool(item.dataset), f"{path}.stage2_sources[{number}].dataset is empty.")
         _check_source(f"{path}.stage2_sources[{number}]", item)
     for field in ("source", "train_source"):
-        _check_source(f"{path}.{field}", getattr(cell, field))
+        _check_read_source(f"{path}.{field}", getattr(cell, field))
 
 
 def _check_stages(config: Config) -> None:
@@ -174,7 +188,7 @@ def _check_stages(config: Config) -> None:
 
 def _check_audit(audit: AuditConfig) -> None:
     for index, item in enumerate(audit.also_evaluate):
-        _check_source(f"audit.also_evaluate[{index}]", item)
+        _check_read_source(f"audit.also_evaluate[{index}]", item)
     _require(
         audit.near_bits <= SUSPECT_BITS,
         f"audit.near_bits={audit.near_bits} must be at most {SUSPECT_BITS}: beyond it unrelated images differ "
@@ -252,7 +266,7 @@ def _check_writing(config: Config) -> None:
     )
     for index, item in enumerate(config.synthesis.sources):
         _require(bool(item.dataset), f"synthesis.sources[{index}].dataset is empty. Give a prepared data set.")
-        _check_source(f"synthesis.sources[{index}]", item)
+        _check_read_source(f"synthesis.sources[{index}]", item)
 
 
 def check(config: Config) -> None:
@@ -269,7 +283,7 @@ def check(config: Config) -> None:
         "--config.scaling.runs=\"('runs/sweep/*/stage2',)\".",
     )
     for path in ("eval.source", "eval.train_source"):
-        _check_source(path, attrgetter(path)(config))
+        _check_read_source(path, attrgetter(path)(config))
     _check_audit(config.audit)
     _check_writing(config)
     _check_decode(config.decode)

@@ -27,6 +27,7 @@ from radvqa_jax.schema import Batch
 
 # A batch is one element of the stream, so these are batches made at a time and kept ready.
 READERS = 4  # threads
+WORKERS_PER_CORE = 4  # more only cost memory
 PREFETCH = grain.ReadOptions(num_threads=READERS, prefetch_buffer_size=4)
 
 
@@ -235,6 +236,12 @@ def make_train_loader(
     Raises:
         ValueError: if there is no source or no row to train on, counts do not fit, or processes cannot share a batch.
     """
+    cores = os.cpu_count() or 1
+    if data.workers > WORKERS_PER_CORE * cores:
+        raise ValueError(
+            f"data.workers={data.workers}, but this machine has {cores} cores, and each worker is a process: "
+            f"give at most {WORKERS_PER_CORE * cores}."
+        )
     if not sources:
         raise ValueError("The training loader needs at least one source; stage.sources is empty.")
     part = part_of_batch(batch_size, process_index, process_count)

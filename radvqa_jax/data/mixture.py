@@ -134,7 +134,7 @@ def plan_mixture(
     Raises:
         ValueError: if counts ask for more rows than there are, or no source has a weight at some time.
     """
-    if len(sources) == 1 and not sources[0].count:
+    if len(sources) == 1 and not sources[0].count and sources[0].anneal == "constant":
         return Mixture(np.zeros(total, np.int16), np.arange(total))
     rates = _rates(sources, sizes, total, weight_by=weight_by)
     times, source_of, position = [], [], []

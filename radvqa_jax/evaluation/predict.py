@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import itertools
-import json
 from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,11 @@ from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.decoding.decode import answer_ids, decode
 from radvqa_jax.decoding.finite import check_answers
 from radvqa_jax.evaluation.baselines import to_record
-from radvqa_jax.files import append_jsonl, read_json, read_jsonl, write_json, write_jsonl
+from radvqa_jax.evaluation.kept_answers import read_kept, settings_hash
+from radvqa_jax.files import append_jsonl, write_jsonl
 from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.schema import Record
-from radvqa_jax.trees import Flat, flatten
+from radvqa_jax.trees import Flat
 
 SHAPES = 3  # lengths that prompts are padded to: the whole, half and quarter of data.seq_len; each compiles once
 
@@ -80,26 +80,6 @@ def by_length(
             groups[wider] = sorted(groups[wider] + groups[width])
             groups[width] = []
     return {width: found for width, found in groups.items() if found}
-
-
-def _settings(fingerprint: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def read_unfinished(path: Path, fingerprint: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns the lines of an interrupted run, none for a new one; refuses a file made with other settings."""
-    described = path.with_suffix(".json")
-    if not path.is_file():
-        write_json(described, fingerprint)
-        return []
-    found = flatten(read_json(described)) if described.is_file() else {}
-    wanted = flatten(json.loads(json.dumps(fingerprint)))  # as it would be read back: tuples become lists
-    if differing := sorted(name for name in found | wanted if found.get(name) != wanted.get(name)):
-        raise ValueError(
-            f"{path} holds lines made with other settings; these differ: {', '.join(differing)}. "
-            f"Give another --workdir, or delete the file and {described.name}."
-        )
-    return read_jsonl(path, allow_cut=True)
 
 
 def _seeds(rows: Sequence[Any], *, config: DecodeConfig, seed: int, size: int) -> UInt32[np.ndarray, "B k"]:
@@ -197,10 +177,12 @@ def predict(
         ValueError: if a log-probability is not finite; the question, the token and the leaves at fault are named, and
             the batches before it are kept.
     """
-    done = {str(row["question_id"]) for row in read_unfinished(path, fingerprint)}
-    if len(done) == len(rows):
-        return read_records(path)
-    settings = _settings(fingerprint)
+    names = rows.column("question_id")
+    done = read_kept(path, names, fingerprint)
+    if list(done) == names:
+        append_jsonl(path, [])  # an interruption may have cut the newline alone
+        return [*done.values()]
+    settings = settings_hash(fingerprint)
     answered = answer_rows(
         model,
         params,
@@ -210,13 +192,13 @@ def predict(
         config=config,
         seed=seed,
         run=run,
-        done=done,
+        done=done.keys(),
         label=path.stem,
     )
-    for records in answered:
+    for records in answered if len(done) < len(names) else ():
         append_jsonl(path, [record._replace(settings=settings).to_json() for record in records])
-    written = {record.question_id: record for record in read_records(path)}
-    ordered = [written[name] for name in rows.column("question_id")]
+    written = read_kept(path, names, fingerprint)
+    ordered = [written[name] for name in names]
     write_jsonl(path, [record.to_json() for record in ordered])
     return ordered
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from radvqa_jax import typed_json
+from radvqa_jax.config.bounds import Positive
 from radvqa_jax.data.loader import TrainLoader
 from radvqa_jax.files import write_json
 from radvqa_jax.ground import Ground
@@ -31,12 +32,12 @@ class Budget(NamedTuple):
         validation: which rows the losses are of.
     """
 
-    trained_parameters: int
-    rows_per_step: int
-    image_tokens: int
-    rows_per_epoch: int
-    text_tokens_per_epoch: int
-    text_tokens: dict[str, int]
+    trained_parameters: Positive
+    rows_per_step: Positive
+    image_tokens: Positive
+    rows_per_epoch: Positive
+    text_tokens_per_epoch: Positive
+    text_tokens: dict[str, Positive]
     validation: str
 
 
@@ -73,7 +74,8 @@ def read_run(folder: Path, *, unit: Literal["per_token", "per_row"]) -> list[Mea
     text tokens of all rows seen.
 
     Raises:
-        ValueError: if the folder is of no stage that had an `eval_source`, or one of its files cannot be read.
+        ValueError: if the folder is of no stage that had an `eval_source`, one of its files cannot be read, or the two
+            files do not fit each other.
     """
     if not (folder / BUDGET).is_file():
         raise ValueError(
@@ -81,16 +83,32 @@ def read_run(folder: Path, *, unit: Literal["per_token", "per_row"]) -> list[Mea
             "--config.STAGE.eval_source.dataset=… and give the stage's folder, such as runs/sweep/rank8/stage2."
         )
     budget = typed_json.read(folder / BUDGET, Budget)
-    found = []
+    found, before = [], (0, 0)
     for row in read_losses(folder):
-        for field, loss in row.items():
-            kind, _, name = field.removeprefix("eval/").rpartition("/")
-            if not field.startswith("eval/") or name != f"loss_{unit}":
-                continue
-            rows = row["step"] * budget.rows_per_step
-            tokens = rows * budget.image_tokens + budget.text_tokens[str(row["step"])]
-            epochs = rows / budget.rows_per_epoch
-            where = f"{budget.validation}{kind and ', ' + kind}"
-            measured = Measurement(budget.trained_parameters, tokens, loss, str(folder), kind, where, unit, epochs)
-            found.append(measured)
+        losses = {field: loss for field, loss in row.items() if _kind(field, unit) is not None}
+        if not losses:
+            continue
+        step = row["step"]
+        seen = budget.text_tokens.get(str(step), 0)
+        if not (step > before[0] and seen > before[1]):
+            raise ValueError(
+                f"{folder}: steps and their text tokens must rise from line to line. Step {step} of losses.jsonl, with "
+                f"{seen or 'no'} text tokens in {BUDGET}, comes after step {before[0]} with {before[1]}. The two files "
+                "are not of one run, or were edited; train the stage again."
+            )
+        before = step, seen
+        rows = step * budget.rows_per_step
+        tokens, epochs = rows * budget.image_tokens + seen, rows / budget.rows_per_epoch
+        for field, loss in losses.items():
+            if loss <= 0:
+                raise ValueError(f"{folder}, step {step}: `{field}` must be above 0; got {loss}. Was it edited?")
+            kind = _kind(field, unit)
+            where = f"{budget.validation}{kind and ', '}{kind}"
+            found.append(Measurement(budget.trained_parameters, tokens, loss, str(folder), kind, where, unit, epochs))
     return found
+
+
+def _kind(field: str, unit: str) -> str | None:
+    """Returns the kind of questions that a held-out loss is of, empty for all; None for another field."""
+    kind, _, name = field.removeprefix("eval/").rpartition("/")
+    return kind if field.startswith("eval/") and name == f"loss_{unit}" else None

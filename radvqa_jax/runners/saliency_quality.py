@@ -12,7 +12,7 @@ from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.loader import TrainLoader
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import find_prepared, load_rows
-from radvqa_jax.evaluation.predict import read_unfinished
+from radvqa_jax.evaluation.kept_answers import read_unfinished
 from radvqa_jax.evaluation.scoring import verdict
 from radvqa_jax.files import append_jsonl, read_jsonl, write_jsonl
 from radvqa_jax.ground import Ground, configured_adapter, load_ground

@@ -1,6 +1,5 @@
 """The table of measurements that a law is fitted to: read from a CSV file or from runs, and checked."""
 
-import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from radvqa_jax import spreadsheet
 from radvqa_jax.scaling.laws import Law
 from radvqa_jax.scaling.solve import Points
 from radvqa_jax.trees import nearest
@@ -52,27 +52,27 @@ def read_table(path: Path, columns: Mapping[str, str]) -> list[Measurement]:
         columns: {field: column} where a column has another name.
 
     Raises:
-        ValueError: naming line and column, if a column is missing or a number is not positive and finite.
+        ValueError: naming line and column, if a column is missing or comes twice, a row has another number of cells
+            than the header, a quote is not closed, or a number is not positive and finite.
     """
     if not path.is_file():
         raise ValueError(f"scaling.table={path} is not a file. Give a CSV file with the columns {', '.join(_NEEDED)}.")
     if unknown := sorted(set(columns) - set(FIELDS)):
         raise ValueError(f"scaling.columns names {unknown}, but a measurement has the fields {', '.join(FIELDS)}.")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        header = list(reader.fieldnames or [])
-        names = {field: columns.get(field, field) for field in FIELDS}
-        for field in [*_NEEDED, *columns]:
-            if names[field] not in header:
-                raise ValueError(
-                    f"{path} has no column {names[field]!r} for `{field}`; it has {header}."
-                    f"{nearest(names[field], header)} Name it: --config.scaling.columns=\"(('{field}','COLUMN'),)\"."
-                )
-        return [_measurement(path, reader.line_num, row, names) for row in reader]
+    rows = spreadsheet.read_csv(path)
+    _, header = next(rows)
+    names = {field: columns.get(field, field) for field in FIELDS}
+    for field in [*_NEEDED, *columns]:
+        if names[field] not in header:
+            raise ValueError(
+                f"{path} has no column {names[field]!r} for `{field}`; it has {header}."
+                f"{nearest(names[field], header)} Name it: --config.scaling.columns=\"(('{field}','COLUMN'),)\"."
+            )
+    return [_measurement(path, line, row, names) for line, row in spreadsheet.by_column(path, header, rows)]
 
 
 def _measurement(path: Path, line: int, row: Mapping[str, str], names: Mapping[str, str]) -> Measurement:
-    texts = {field: (row.get(names[field]) or "").strip() for field in FIELDS}
+    texts = {field: row.get(names[field], "").strip() for field in FIELDS}
     numbers = {field: _positive(path, line, names[field], texts[field]) for field in _NEEDED}
     epochs = _positive(path, line, names["epochs"], texts["epochs"]) if texts["epochs"] else 0.0
     run = texts["run"] or f"line {line}"
@@ -83,7 +83,7 @@ def _measurement(path: Path, line: int, row: Mapping[str, str], names: Mapping[s
 
 def _positive(path: Path, line: int, column: str, text: str) -> float:
     try:
-        value = float(text)
+        value = math.nan if "_" in text else float(text)  # Python reads 1_000; nobody else does
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value > 0):

@@ -96,6 +96,9 @@ def test_commands_become_flags(arguments: str, flags: list[str]) -> None:
         ("job", r"job needs an experiment: --config FILE, or one of demo, medm_tiny"),
         ("--config dmo", r"'dmo', and there is no such file\. Did you mean `demo`"),
         ("--config", r"--config has no value"),
+        ("train --config", r"--config has no value"),
+        ("train --config --workdir=x", r"--config has no value"),
+        ("train --config=demo --config.mode=score", r"The command train is the mode; leave --config.mode away"),
     ],
 )
 def test_a_command_that_cannot_be_is_refused_with_the_nearest(arguments: str, message: str) -> None:

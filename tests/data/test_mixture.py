@@ -88,6 +88,8 @@ def test_a_count_that_does_not_fit_where_it_should_come_is_an_error() -> None:
 
 
 def test_a_time_without_any_source_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no source has a weight above 0"):  # also where there is but one
+        plan_mixture([rise("linear", (0.0, 1.0), (0.5, 0.0))], sizes=[5], total=10)
     with pytest.raises(ValueError, match="no source has a weight above 0"):
         plan_mixture([rise("piecewise", (0.0, 0.0), (0.5, 1.0))] * 2, sizes=[5, 5], total=100)
     with pytest.raises(ValueError, match="its factor is 0 all along"):

@@ -144,7 +144,7 @@ CUTS = {
     "a batch and a half": (lambda lines: lines[:6], [4]),
     "some from the middle": (lambda lines: [lines[5], lines[2], lines[7]], [4, 3]),
     "within a character": (lambda lines: [*lines[:8], lines[8][:20] + "ä".encode()[:1]], [2]),
-    "all but the end of the last line": (lambda lines: [*lines[:9], lines[9].rstrip()], [1]),
+    "all but the end of the last line": (lambda lines: [*lines[:9], lines[9].rstrip()], []),
 }
 
 
@@ -180,6 +180,41 @@ def test_a_crash_while_answering_loses_a_batch_at_most(
         ground.predict(tmp_path)
     assert len(read_records(tmp_path / "base.jsonl")) == 4
     assert ground.predict(tmp_path) == records
+
+
+def test_kept_answers_are_found_by_question_and_not_by_place(
+    ground: Ground, tmp_path: Path, decoded: list[int]
+) -> None:
+    records = ground.predict(tmp_path)
+    path = tmp_path / "base.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(b"".join(reversed(whole.splitlines(keepends=True))))
+    decoded.clear()
+    assert ground.predict(tmp_path) == records and path.read_bytes() == whole and not decoded
+
+
+FOREIGN = {
+    "a line twice": (lambda lines: [*lines, lines[0]], r"base.jsonl, line 11: it answers question '.*' a second time"),
+    "another question": (lambda lines: [*lines[:9], lines[9] | {"question_id": "zz"}], r"line 10: it answers .*'zz'"),
+    "other settings": (
+        lambda lines: [lines[0] | {"settings": "0" * 12}, *lines[1:]],
+        r"line 1: it was made with other",
+    ),
+    "no question": (lambda lines: [{"run": "base"}, *lines[1:]], r"base.jsonl, line 1: .*question_id"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_line_that_is_none_of_this_run_is_refused_and_left_alone(name: str, ground: Ground, tmp_path: Path) -> None:
+    edit, says = FOREIGN[name]
+    ground.predict(tmp_path)
+    path = tmp_path / "base.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(line) + "\n" for line in edit(lines)))
+    edited = path.read_bytes()
+    with pytest.raises(ValueError, match=says):
+        ground.predict(tmp_path)
+    assert path.read_bytes() == edited
 
 
 @pytest.mark.parametrize(

@@ -149,3 +149,18 @@ def test_the_budget_counts_what_was_drawn_without_padding(micro_config: MakeConf
     assert {run.kind for run in runs} == {"", "closed", "open"} and len({run.validation for run in runs}) == 3
     with pytest.raises(ValueError, match=r"has no budget\.json: it is no stage"):
         read_run(tmp_path, unit="per_token")
+    for changed, says in (
+        ({"rows_per_epoch": 0}, r"budget\.json.*`rows_per_epoch`"),
+        ({"trained_parameters": -5}, r"budget\.json.*`trained_parameters`"),
+        ({"text_tokens": budget["text_tokens"] | {"16": 0}}, r"budget\.json.*`text_tokens"),
+        ({"text_tokens": {"8": 10, "20": 30}}, r"Step 16 of losses\.jsonl, with no text tokens in budget\.json, comes"),
+        ({"text_tokens": {"8": 10, "16": 9, "20": 30}}, r"Step 16 .* with 9 text tokens .* after step 8 with 10"),
+    ):
+        (tmp_path / "stage1" / "budget.json").write_text(json.dumps(budget | changed))
+        with pytest.raises(ValueError, match=says):
+            read_run(tmp_path / "stage1", unit="per_token")
+    (tmp_path / "stage1" / "budget.json").write_text(json.dumps(budget))
+    losses = tmp_path / "stage1" / "losses.jsonl"
+    losses.write_text(losses.read_text() + losses.read_text())
+    with pytest.raises(ValueError, match=r"must rise from line to line\. Step 8 of losses"):
+        read_run(tmp_path / "stage1", unit="per_token")

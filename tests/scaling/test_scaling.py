@@ -206,6 +206,24 @@ def test_a_csv_file_is_read_with_its_own_names_and_mistakes_are_named(tmp_path: 
         read_table(tmp_path / "none.csv", {})
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("parameters,tokens,loss,loss\n1,2,3,4\n", r"columns \['loss'\] occur twice"),
+        ('parameters,tokens,loss,run\n1,2,3,"a\n1,4,2,a\n', r"is not CSV"),
+        ("parameters,tokens,loss\n1e6,100,2,5\n", r"line 2: 4 fields, but the header names 3 columns"),
+        ("parameters,tokens,loss\n1e6,100\n", r"line 2: 2 fields, but the header names 3 columns"),
+        ("parameters,tokens,loss\n1_0_0,100,2\n", r"'parameters' must be a number above 0; got '1_0_0'"),
+        ("parameters,tokens,loss\n1,2,3\n".encode("utf-16"), r"is not UTF-8"),
+    ],
+)
+def test_a_table_that_could_be_read_wrongly_is_refused(text: str | bytes, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=says):
+        read_table(path, {})
+
+
 def test_the_page_says_what_is_wrong_before_the_numbers_and_escapes_names(tmp_path: Path) -> None:
     rows = [row._replace(epochs=3) for row in drawn("multiplicative", TRUTH["multiplicative"])]
     data = make_fittable(rows, LAWS["multiplicative"], hold_out=True)

@@ -1,0 +1,85 @@
+"""Answers that an earlier run left: found again by question, and refused where they are not those of this run."""
+
+import hashlib
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from radvqa_jax import typed_json
+from radvqa_jax.files import read_json, read_jsonl, write_json
+from radvqa_jax.schema import Record
+from radvqa_jax.trees import flatten
+
+
+def settings_hash(fingerprint: dict[str, Any]) -> str:
+    """Returns what `Record.settings` holds: a short hash of all that the answers of a file have in common."""
+    return hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def check_fingerprint(path: Path, fingerprint: dict[str, Any]) -> None:
+    """Describes a file that is not there yet; refuses one that was made with other settings.
+
+    Raises:
+        ValueError: naming the settings that differ, or what is in the file's place.
+    """
+    described = path.with_suffix(".json")
+    if not path.exists():
+        write_json(described, fingerprint)
+        return
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file, and answers are kept there. Move it away, or give another --workdir.")
+    found = flatten(read_json(described)) if described.is_file() else {}
+    wanted = flatten(json.loads(json.dumps(fingerprint)))  # as it would be read back: tuples become lists
+    if differing := sorted(name for name in found | wanted if found.get(name) != wanted.get(name)):
+        raise ValueError(
+            f"{path} holds lines made with other settings; these differ: {', '.join(differing)}. "
+            f"Give another --workdir, or delete the file and {described.name}."
+        )
+
+
+def read_unfinished(path: Path, fingerprint: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the lines of an interrupted run, none for a new one; refuses a file made with other settings."""
+    check_fingerprint(path, fingerprint)
+    return read_jsonl(path, allow_cut=True) if path.is_file() else []
+
+
+def read_kept(path: Path, question_ids: Collection[str], fingerprint: dict[str, Any]) -> dict[str, Record]:
+    """Returns {question_id: record} of an earlier run, in the order of its file; none for a new run.
+
+    A last line that an interruption cut is left out.
+
+    Args:
+        path: the predictions file.
+        question_ids: of all questions.
+        fingerprint: what the answers depend on.
+
+    Raises:
+        ValueError: with file and line, if a line is no record, answers another question or one question again, or was
+            made with other settings.
+    """
+    check_fingerprint(path, fingerprint)
+    kept: dict[str, Record] = {}
+    wanted, settings = set(question_ids), settings_hash(fingerprint)
+    for line in typed_json.iter_lines(path, Record) if path.is_file() else ():
+        if line.error is not None:
+            if not line.text.endswith(b"\n"):
+                break
+            raise line.error
+        record = line.value
+        assert record is not None
+        name = record.question_id
+        wrong = ""
+        if name not in wanted:
+            wrong = f"answers question {name!r}, which is none of those that are asked"
+        elif name in kept:
+            wrong = f"answers question {name!r} a second time"
+        elif record.settings != settings:
+            wrong = f"was made with other settings ({record.settings!r}, not {settings!r})"
+        if wrong:
+            raise ValueError(
+                f"{path}, line {line.number}: it {wrong}; was the file edited? Take the line out: its question is "
+                "answered again. Or give another --workdir."
+            )
+        kept[name] = record
+    return kept
