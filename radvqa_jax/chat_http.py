@@ -242,6 +242,8 @@ class Http:
             failed = None
         except HTTPError as error:
             response, text, failed = None, "", error
+        except ValueError as error:  # http.client, of a chunk whose length is negative
+            response, text, failed = None, "", ProtocolError(str(error))
         finally:
             cut = self._deadlines.finish()
         if cut:  # then what was read looks whole where its length is not given

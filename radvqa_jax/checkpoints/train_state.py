@@ -14,19 +14,19 @@ from types import TracebackType
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from radvqa_jax import trees
+from radvqa_jax.checkpoints.step_record import FORMAT, StepRecord, checksums, describe, differing, parse_record
 from radvqa_jax.schema import TrainState
 
 STATE, RUN = "state", "run"  # the two items of a step: arrays, and JSON
-FORMAT = 1
 # A step without one of these is not whole. The first is orbax's own record of the commit.
 PARTS = ("_CHECKPOINT_METADATA", f"{STATE}/manifest.ocdbt", f"{RUN}/metadata")
 SET_ASIDE = ".incomplete"
-DAMAGE = (OSError, ValueError, KeyError)  # what orbax and tensorstore raise for missing and broken files
+# What orbax and tensorstore raise for missing and broken files, and for records of another shape.
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError)
 # What the system says where a file cannot grow, and what to do about it. Libraries pass it on as text.
 FULL = {
     "No space left on device": "the disk is full. Free some of it",
@@ -68,7 +68,14 @@ class Checkpointer:
         _wait_for_all("steps that are not whole are set aside")
         self._save_every, self._saving = save_every, 0
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        try:
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
+        except DAMAGE as error:
+            said = f"{type(error).__name__}: {str(error)[:200]}"
+            raise ValueError(
+                f"The checkpoints in {self.folder} cannot be listed ({said}). If one is damaged, move its folder away; "
+                "the run continues from the one before."
+            ) from error
 
     def __enter__(self) -> "Checkpointer":
         return self
@@ -93,13 +100,10 @@ class Checkpointer:
             return False
         if int(state.step) != step:
             raise ValueError(f"The state is at step {int(state.step)} and was to be saved as step {step}.")
-        run = {
-            "format": FORMAT,
-            "fingerprint": self._fingerprint,
-            "data": _as_json(dict(data_state), "data_state"),
-            "leaves": _describe(state),
-        }
-        items = ocp.args.Composite(**{STATE: ocp.args.StandardSave(state), RUN: ocp.args.JsonSave(run)})
+        run = StepRecord(
+            FORMAT, self._fingerprint, _as_json(dict(data_state), "data_state"), describe(state), checksums(state)
+        )
+        items = ocp.args.Composite(**{STATE: ocp.args.StandardSave(state), RUN: ocp.args.JsonSave(run._asdict())})
         self._saving = step
         with self._telling():
             return self._manager.save(step, args=items, force=True)
@@ -126,7 +130,8 @@ class Checkpointer:
         if step is None:
             raise FileNotFoundError(f"{self.folder} holds no checkpoint. Train first, or give another workdir.")
         try:
-            run = self._manager.restore(step, args=ocp.args.Composite(**{RUN: ocp.args.JsonRestore()}))[RUN]
+            read = self._manager.restore(step, args=ocp.args.Composite(**{RUN: ocp.args.JsonRestore()}))[RUN]
+            run = parse_record(read, where=f"{RUN}/metadata")
         except DAMAGE as error:
             raise self._damaged(step, error) from error
         self._check_run(step, run, abstract_state)
@@ -135,7 +140,13 @@ class Checkpointer:
             items = self._manager.restore(step, args=ocp.args.Composite(**{STATE: ocp.args.StandardRestore(targets)}))
         except DAMAGE as error:
             raise self._damaged(step, error) from error
-        return items[STATE], run["data"]
+        state: TrainState = items[STATE]
+        if int(state.step) != step:
+            raise self._damaged(step, ValueError(f"it holds the state of step {int(state.step)}; was it renamed?"))
+        if changed := differing(run.checksums, state):
+            said = f"the values of {len(changed)} leaves are not those that were saved, such as {changed[0]}"
+            raise self._damaged(step, ValueError(said))
+        return state, run.data
 
     def wait(self) -> None:
         """Returns when what was saved is on the disk; raises what went wrong with it."""
@@ -175,20 +186,20 @@ class Checkpointer:
             f"If it is damaged, move this folder away to {instead}."
         )
 
-    def _check_run(self, step: int, run: dict[str, Any], abstract_state: TrainState) -> None:
+    def _check_run(self, step: int, run: StepRecord, abstract_state: TrainState) -> None:
         where = self.folder / str(step)
-        if run.get("format") != FORMAT:
+        if run.format != FORMAT:
             raise ValueError(
-                f"{where} has format {run.get('format')!r}, and this version of radvqa_jax reads format {FORMAT}. "
+                f"{where} has format {run.format}, and this version of radvqa_jax reads format {FORMAT}. "
                 "Continue with the version that wrote it, or use another workdir."
             )
-        changed = _changes(run["fingerprint"], self._fingerprint, joint=".")
+        changed = _changes(run.fingerprint, self._fingerprint, joint=".")
         if changed:
             raise ValueError(
                 f"{where} belongs to a run with another configuration:\n  " + "\n  ".join(changed) + "\n"
                 "Use the same configuration to continue that run, or another workdir to start a new one."
             )
-        differing = _changes(run["leaves"], _describe(abstract_state))
+        differing = _changes(run.leaves, describe(abstract_state))
         if differing:
             raise ValueError(
                 f"{where} holds other leaves than this model and optimizer:\n  " + "\n  ".join(differing) + "\n"
@@ -202,12 +213,6 @@ def _as_json(value: dict[str, Any], what: str) -> dict[str, Any]:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{what} must hold JSON values only ({error}); got {str(value)[:120]}.") from error
-
-
-def _describe(state: TrainState) -> dict[str, str]:
-    """Returns {path of a leaf in the state: its dtype and shape}."""
-    leaves = jax.tree_util.tree_flatten_with_path(state)[0]
-    return {jax.tree_util.keystr(path): f"{np.dtype(leaf.dtype)}{list(leaf.shape)}" for path, leaf in leaves}
 
 
 def _changes(then: Mapping[str, Any], now: Mapping[str, Any], *, joint: str = "/") -> list[str]:
@@ -235,7 +240,9 @@ def _wait_for_all(what: str) -> None:
 def _steps(folder: Path) -> list[Path]:
     """Returns the folders of steps, in their order."""
     found = folder.iterdir() if folder.is_dir() else ()
-    return sorted((step for step in found if step.name.isdigit()), key=lambda step: int(step.name))
+    return sorted(
+        (step for step in found if step.name.isascii() and step.name.isdecimal()), key=lambda step: int(step.name)
+    )
 
 
 def _is_whole(step: Path) -> bool:

@@ -201,8 +201,9 @@ class TrainLoader(Iterator[Batch]):
     def set_state(self, state: dict[str, int]) -> None:
         """Continues from a state of a loader that was made with the same arguments."""
         drawn = state.get("batches_drawn")
-        if not isinstance(drawn, int) or drawn < 0 or len(state) != 1:
-            raise ValueError(f"A loader's state is {{'batches_drawn': n}} with n >= 0; got {state!r}.")
+        if not isinstance(drawn, int) or not 0 <= drawn <= len(self._batches) or len(state) != 1:
+            most = len(self._batches)
+            raise ValueError(f"A loader's state is {{'batches_drawn': n}} with n from 0 to {most}; got {state!r}.")
         self._start(drawn)
 
 

@@ -4,6 +4,7 @@ A record of ArrayRecord holds a row with its image. Reading the questions of ROC
 images; the index, a Parquet file beside the prepared data, is made once and holds every text, number and truth value.
 """
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,20 +27,31 @@ def stamp(paths: Sequence[Path]) -> str:
 
 def read_sidecar(path: Path, *, key: str) -> pa.Table | None:
     """Returns the table in a file beside the prepared data, or None if there is none or it was made of other data."""
-    if not path.is_file():
+    hashed = _hash_file(path)
+    if not (path.is_file() and hashed.is_file()):
         return None
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-        return pq.read_table(path) if metadata.get(b"radvqa_jax") == key.encode() else None
-    except (pa.ArrowInvalid, OSError):  # cut or overwritten by something else: it is made again
-        return None
+    content = path.read_bytes()
+    if hashed.read_bytes().split()[:1] != [hashlib.sha256(content).hexdigest().encode()]:
+        return None  # cut, damaged or edited: it is made again
+    table = pq.read_table(pa.BufferReader(content))
+    return table if (table.schema.metadata or {}).get(b"radvqa_jax") == key.encode() else None
+
+
+def _hash_file(path: Path) -> Path:
+    """Returns the file with the hash of a sidecar, as sha256sum writes it: Parquet has no checksum of its own."""
+    return path.with_name(f"{path.name}.sha256")
 
 
 def write_sidecar(path: Path, table: pa.Table, *, key: str) -> bool:
     """Writes a table beside the prepared data; returns False where one may not write."""
     try:
+        content = pa.BufferOutputStream()
+        pq.write_table(table.replace_schema_metadata({"radvqa_jax": key}), content, compression="zstd")
+        held = content.getvalue()
         with atomic_write(path, "wb", private=False) as file:
-            pq.write_table(table.replace_schema_metadata({"radvqa_jax": key}), file, compression="zstd")
+            file.write(held)
+        with atomic_write(_hash_file(path), "w", private=False) as file:
+            file.write(f"{hashlib.sha256(held).hexdigest()}  {path.name}\n")
     except PermissionError:
         return False
     except OSError as error:
@@ -104,7 +116,7 @@ def load_index(records: Any, features: Any, *, folder: Path, split: str, paths: 
     key = f"text index {VERSION}\n{stamp(paths)}"
     path = folder / f"text_index-{split}.parquet"
     table = read_sidecar(path, key=key)
-    if table is None:
+    if table is None or table.num_rows != len(records) or table.column_names != list(_column_types(features)):
         table = make_index(records, features)
         if not write_sidecar(path, table, key=key):
             print(f"{path} cannot be written, so the texts of this split are read again each time.", flush=True)

@@ -85,7 +85,7 @@ def read_run(folder: Path, *, unit: Literal["per_token", "per_row"]) -> list[Mea
     budget = typed_json.read(folder / BUDGET, Budget)
     found, before = [], (0, 0)
     for row in read_losses(folder):
-        losses = {field: loss for field, loss in row.items() if _kind(field, unit) is not None}
+        losses = [(kind, field, loss) for field, loss in row.items() if (kind := _kind(field, unit)) is not None]
         if not losses:
             continue
         step = row["step"]
@@ -99,10 +99,9 @@ def read_run(folder: Path, *, unit: Literal["per_token", "per_row"]) -> list[Mea
         before = step, seen
         rows = step * budget.rows_per_step
         tokens, epochs = rows * budget.image_tokens + seen, rows / budget.rows_per_epoch
-        for field, loss in losses.items():
+        for kind, field, loss in losses:
             if loss <= 0:
                 raise ValueError(f"{folder}, step {step}: `{field}` must be above 0; got {loss}. Was it edited?")
-            kind = _kind(field, unit)
             where = f"{budget.validation}{kind and ', '}{kind}"
             found.append(Measurement(budget.trained_parameters, tokens, loss, str(folder), kind, where, unit, epochs))
     return found

@@ -1,5 +1,6 @@
 """A run that is started again continues bit for bit, from the last step that is whole."""
 
+import json
 import logging
 import os
 import re
@@ -16,6 +17,7 @@ import numpy as np
 import optax
 import pytest
 
+from radvqa_jax.checkpoints.step_record import checksums, describe, differing
 from radvqa_jax.checkpoints.train_state import CannotSave, Checkpointer
 from radvqa_jax.schema import TrainState
 
@@ -153,6 +155,78 @@ def test_a_damaged_step_is_an_error_that_names_the_one_before(tmp_path: Path, it
         checkpointer.restore(ABSTRACT)
 
 
+def _edit_record(step: Path, **changed: Any) -> None:
+    path = step / "run" / "metadata"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+
+
+RECORDS = {
+    "a list": (lambda step: (step / "run" / "metadata").write_text("[]"), r"2 cannot be read \("),
+    "null": (lambda step: (step / "run" / "metadata").write_text("null"), r"2 cannot be read \("),
+    "no fingerprint": (lambda step: _edit_record(step, fingerprint=[]), r"2 cannot be read \(.*fingerprint"),
+    "leaves": (lambda step: _edit_record(step, leaves=["a"]), r"2 cannot be read \(.*leaves"),
+    "data": (lambda step: _edit_record(step, data="x"), r"2 cannot be read \(.*data"),
+    "metadata of arrays": (lambda step: (step / "state" / "_METADATA").write_text("[]"), r"2 cannot be read \("),
+    "another step's arrays": (
+        lambda step: (shutil.rmtree(step / "state"), shutil.copytree(step.parent / "1" / "state", step / "state")),
+        r"2 cannot be read \(ValueError: it holds the state of step 1",
+    ),
+    "one bit": (lambda step: flip(step), r"2 cannot be read \("),
+}
+
+
+def flip(step: Path) -> None:
+    """Changes a bit of the largest file of arrays."""
+    path = max((step / "state").rglob("d/*"), key=lambda path: path.stat().st_size)
+    held = bytearray(path.read_bytes())
+    held[len(held) // 2] ^= 4
+    path.write_bytes(held)
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_step_that_was_changed_is_not_continued(name: str, tmp_path: Path) -> None:
+    save_steps(tmp_path, 1, 2)
+    edit, says = RECORDS[name]
+    edit(tmp_path / "2")
+    with (
+        open_folder(tmp_path) as checkpointer,
+        pytest.raises(ValueError, match=rf"{says}(?s:.*)move this folder away to continue from step 1"),
+    ):
+        checkpointer.restore(ABSTRACT)
+
+
+def test_every_value_has_a_checksum() -> None:
+    state = make_state()
+    then = checksums(state)
+    assert set(then) == set(describe(state)) and not differing(then, state)
+    head = state.trainable["img/head/kernel"]
+    other = head.at[1, 1].set(jnp.nextafter(head[1, 1], head[1, 1] + 1))
+    changed = state._replace(trainable=state.trainable | {"img/head/kernel": other})
+    assert differing(then, changed) == [".trainable['img/head/kernel']"]
+
+
+def test_a_step_without_checksums_is_read(tmp_path: Path) -> None:
+    """Those of version 0.1 have none."""
+    save_steps(tmp_path, 1)
+    path = tmp_path / "1" / "run" / "metadata"
+    record = json.loads(path.read_text())
+    del record["checksums"]
+    path.write_text(json.dumps(record))
+    with open_folder(tmp_path) as checkpointer:
+        assert int(checkpointer.restore(ABSTRACT)[0].step) == 1
+
+
+def test_a_step_that_was_renamed_is_not_continued(tmp_path: Path) -> None:
+    save_steps(tmp_path, 1, 2)
+    (tmp_path / "2").rename(tmp_path / "9")
+    (tmp_path / "\u00b2").mkdir()
+    with (
+        open_folder(tmp_path) as checkpointer,
+        pytest.raises(ValueError, match=r"9 cannot be read \(ValueError: it holds the state of step 2; was it renamed"),
+    ):
+        checkpointer.restore(ABSTRACT)
+
+
 def test_an_empty_folder_has_nothing_to_restore(tmp_path: Path) -> None:
     with (
         open_folder(tmp_path / "new") as checkpointer,
@@ -216,6 +290,7 @@ def test_orbax_is_quiet_and_others_are_heard(tmp_path: Path, caplog: pytest.LogC
 FULL = """
 import resource, signal, sys
 import jax.numpy as jnp, numpy as np
+from radvqa_jax.checkpoints.step_record import checksums, describe, differing
 from radvqa_jax.checkpoints.train_state import CannotSave, Checkpointer
 from radvqa_jax.schema import TrainState
 

@@ -4,6 +4,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from radvqa_jax.config import DataConfig, SourceConfig
@@ -82,3 +84,20 @@ def test_captions_and_filters_read_no_image(data_dir: Path, monkeypatch: pytest.
     with pytest.raises(ValueError, match="has no rows for task='caption'"):
         load(data_dir, task="caption")
     assert len(read) <= 1  # the check of types looks at one record; there are 13
+
+
+def test_no_flipped_bit_gives_other_texts(data_dir: Path) -> None:
+    load(data_dir).column("question")
+    (path,) = data_dir.rglob("text_index-train.parquet")
+    whole = path.read_bytes()
+    key = pq.read_schema(path).metadata[b"radvqa_jax"].decode()
+    want = text_index.read_sidecar(path, key=key)
+    assert want is not None
+    rng = np.random.default_rng(0)
+    for position, bit in zip(rng.integers(0, len(whole), 300), rng.integers(0, 8, 300), strict=True):
+        held = bytearray(whole)
+        held[position] ^= 1 << bit
+        path.write_bytes(held)
+        assert text_index.read_sidecar(path, key=key) is None
+    path.write_bytes(whole)
+    assert text_index.read_sidecar(path, key=key) == want
