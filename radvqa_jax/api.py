@@ -108,6 +108,7 @@ class Model:
         """Takes a loaded base (`radvqa_jax.ground`) and what was trained on it; `load` does both."""
         self._ground, self._trained, self._run = ground, trained, run
         self.model, self.params = assemble(ground.config, ground.base, trained)
+        self._tower = trained.tower()
 
     def __repr__(self) -> str:
         config = self.config
@@ -190,6 +191,7 @@ class Model:
         batches = answer_rows(
             self.model, self.params, rows, tokenizer=ground.tokenizer, data=ground.config.data,
             config=dataclasses.replace(decode, batch_size=min(decode.batch_size, len(rows))), seed=seed, run=self._run,
+            image_tokens=ground.image_tokens, tower=self._tower,
         )  # fmt: skip
         found = {record.question_id: record for records in batches for record in records}
         return [found[name] for name in rows.column("question_id")]

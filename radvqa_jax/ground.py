@@ -18,6 +18,7 @@ from radvqa_jax.checkpoints.peft import is_peft
 from radvqa_jax.config import EMBEDDED, EMBEDDED_SHA256, Config
 from radvqa_jax.config.rules import check
 from radvqa_jax.data.tokenizer import Tokenizer
+from radvqa_jax.decoding.image_tokens import ImageTokens
 from radvqa_jax.models.quantize import check_installed
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.saliency.chosen import check_patches
@@ -37,6 +38,7 @@ class Ground(NamedTuple):
     workdir: Path
     tokenizer: Tokenizer
     base: Base
+    image_tokens: ImageTokens | None = None  # kept for all that is asked of this base
 
 
 def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
@@ -165,9 +167,8 @@ def load_ground(config: Config, workdir: Path) -> Ground:
             "predicts one of the others, the answer shows ⁇",
             flush=True,
         )
-    return Ground(
-        config, workdir, tokenizer, Base(params, Path(config.model.checkpoint).name, loaded.sha256, tokenizer.sha256)
-    )
+    base = Base(params, Path(config.model.checkpoint).name, loaded.sha256, tokenizer.sha256)
+    return Ground(config, workdir, tokenizer, base, ImageTokens())
 
 
 def shown_models(ground: Ground) -> dict[str, Trained]:

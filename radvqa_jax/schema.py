@@ -20,7 +20,7 @@ class Batch(NamedTuple):
     A training row holds seq_len + 1 tokens, of which the last one is only ever a target; a prompt holds seq_len.
     """
 
-    image: Float[Any, "B h w 3"]  # in [-1, 1]
+    image: Float[Any, "B h w 3"]  # in [-1, 1]; of a prompt, image tokens [B P D] will do
     tokens: Int[Any, "B T"]  # BOS prefix sep suffix EOS pad
     mask_ar: Int[Any, "B T"]  # 1 = causal from here
     mask_loss: Int[Any, "B T"]  # 1 = a target: suffix and EOS

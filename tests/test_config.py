@@ -180,7 +180,7 @@ def test_a_wrong_type_is_refused(path: str, value: Any, message: str) -> None:
         ({"data.workers": -1}, r"data\.workers=-1 must be at least 0"),
         ({"data.prompt": "answer en"}, r"data\.prompt='answer en' must contain \{question\}"),
         ({"decode.max_new_tokens": 0}, r"decode\.max_new_tokens=0 must be in"),
-        ({"decode.batch_size": 0}, r"decode\.batch_size=0 must be at least 1"),
+        ({"decode.batch_size": -1}, r"decode\.batch_size=-1 must be at least 0"),
         ({"decode.samples": 0}, r"decode\.samples=0 must be at least 1"),
         ({"decode.samples": 5}, r"decode\.samples=5 with decode\.temperature=0 would give the same answer 5 times"),
         ({"decode.temperature": -0.5}, r"decode\.temperature=-0\.5 must be at least 0"),

@@ -20,7 +20,8 @@ class DecodeConfig:
     temperature: NotNegative = 0.0  # 0 = greedy
     top_k: Count = 0  # 0 = all
     top_p: Probability = 1.0  # nucleus sampling: the likeliest tokens of this total probability; 1 = all
-    batch_size: Positive = 16  # questions answered at a time; on a mesh a multiple of data x fsdp
+    # Questions answered at a time; on a mesh a multiple of data x fsdp. 0 = as memory allows (decoding/batch_size.py).
+    batch_size: Count = 0
 
 
 @dataclass(frozen=True)

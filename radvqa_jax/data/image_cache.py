@@ -11,6 +11,11 @@ from jaxtyping import UInt8
 Levels = UInt8[np.ndarray, "size size 3"]
 
 
+def image_key(encoded: bytes) -> bytes:
+    """Returns a hash of an encoded image: equal bytes have equal keys."""
+    return hashlib.blake2b(encoded, digest_size=16).digest()
+
+
 class ImageCache:
     """Keeps the most recently used images, up to a number of bytes. Threads may share it; a pickled one is empty."""
 
@@ -28,7 +33,7 @@ class ImageCache:
         """Returns `make(encoded)`, or what it gave for the same bytes; not to be changed."""
         if not self.max_bytes:
             return make(encoded)
-        key = hashlib.blake2b(encoded, digest_size=16).digest()
+        key = image_key(encoded)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)

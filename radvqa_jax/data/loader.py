@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from typing import Any, Literal, NamedTuple
 
@@ -183,12 +183,37 @@ class TrainLoader(Iterator[Batch]):
         counts, total, begin = [], 0, 0
         for number in batches:
             end = number * self._batch_size
-            for row in range(begin, end):
-                source = self.mixture.source[row]
-                total += self._text_tokens[source][self._orders[source][int(self.mixture.position[row])]]
+            total += sum(self._lengths(range(begin, end)))
             begin = end
             counts.append(total)
         return counts
+
+    @property
+    def longest_row(self) -> int:
+        """Text tokens of the longest row that can be drawn, without padding."""
+        return max(max(lengths.values()) for lengths in self._text_tokens)
+
+    def longest_rows(self, parts: int, *, batches: int = 64) -> list[int]:
+        """Returns the text tokens, without padding, of the longest row of each part of batches spread over the stage.
+
+        The same for every process and after every interruption: all of them know the lengths of all rows.
+
+        Args:
+            parts: of a batch; part i has the rows i, i + parts, ….
+            batches: how many are looked at; all, if the stage has fewer.
+        """
+        total = len(self._batches)
+        chosen = np.unique(np.linspace(0, total - 1, min(batches, total)).round().astype(int))
+        found = []
+        for batch in chosen.tolist():
+            lengths = np.array(self._lengths(range(batch * self._batch_size, (batch + 1) * self._batch_size)))
+            found.extend(lengths.reshape(-1, parts).max(axis=0).tolist())
+        return found
+
+    def _lengths(self, rows: Iterable[int]) -> list[int]:
+        """Returns the text tokens of rows of the stage, by their numbers."""
+        sources = ((self.mixture.source[row], int(self.mixture.position[row])) for row in rows)
+        return [self._text_tokens[source][self._orders[source][position]] for source, position in sources]
 
     def close(self) -> None:
         """Ends the threads and workers that prepare batches."""

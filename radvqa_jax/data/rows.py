@@ -116,6 +116,17 @@ class RowSource(Sequence[Row]):
             return self._index().column(name).take(self.indices).to_pylist()
         return [self._plain_row(index)[name] for index in range(len(self))]
 
+    def shown_images(self) -> list[Any]:
+        """Returns a name for the image that each row is shown with: equal names, equal images; none is read."""
+        if self._image is not None:
+            return [self._image[1]] * len(self)
+        if self._shown is None:
+            return self.column("image_id")
+        data, numbers = self._shown
+        if data is not self._data or self._index is None:
+            return numbers.tolist()
+        return self._index().column("image_id").take(numbers).to_pylist()
+
     def texts(self) -> Iterator[Row]:
         """Yields every row without its images and arrays, which are not read."""
         if self._index is None:

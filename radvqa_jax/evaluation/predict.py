@@ -2,8 +2,8 @@
 
 import dataclasses
 import hashlib
-import itertools
 from collections.abc import Iterator, Sequence, Set
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,19 @@ from jaxtyping import Float, Int, UInt32
 
 from radvqa_jax import progress, typed_json
 from radvqa_jax.config import DataConfig, DecodeConfig
-from radvqa_jax.data.eval_loader import eval_batches
-from radvqa_jax.data.packing import pack_prompt
+from radvqa_jax.data.eval_loader import Prompts, prompt_batches
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.decoding.decode import answer_ids, decode
 from radvqa_jax.decoding.finite import check_answers
+from radvqa_jax.decoding.image_tokens import ImageTokens
+from radvqa_jax.evaluation.answer_batches import FEW, alike_together, batch_size_for, by_length
 from radvqa_jax.evaluation.baselines import to_record
 from radvqa_jax.evaluation.kept_answers import read_kept, settings_hash
 from radvqa_jax.files import append_jsonl, write_jsonl
 from radvqa_jax.models.paligemma import PaliGemma
-from radvqa_jax.schema import Record
+from radvqa_jax.schema import Batch, Record
 from radvqa_jax.trees import Flat
-
-SHAPES = 3  # lengths that prompts are padded to: the whole, half and quarter of data.seq_len; each compiles once
 
 
 def read_records(path: Path) -> list[Record]:
@@ -40,48 +39,6 @@ def draw_seed(seed: int, source: str, question_id: str, sample: int) -> int:
     return int.from_bytes(digest[:4], "big")
 
 
-def widths(seq_len: int) -> list[int]:
-    """Returns the lengths that prompts are padded to, ascending.
-
-    >>> widths(128), widths(28)
-    ([32, 64, 128], [7, 14, 28])
-    """
-    return sorted({-(-seq_len // 2**power) for power in range(SHAPES)})
-
-
-def by_length(
-    rows: RowSource, *, tokenizer: Tokenizer, data: DataConfig, batch_size: int
-) -> dict[int, list[tuple[int, str]]]:
-    """Returns {length that the prompt is padded to: [(number of the row, question_id)]}, each row once.
-
-    A length that has less than one batch of prompts gives them to the next: a shape costs a compilation.
-
-    Raises:
-        ValueError: if a question_id occurs twice, or a prompt is longer than data.seq_len.
-    """
-    limits = widths(data.seq_len)
-    groups: dict[int, list[tuple[int, str]]] = {width: [] for width in limits}
-    seen: set[str] = set()
-    for index, row in enumerate(rows.texts()):
-        name = row["question_id"]
-        if name in seen:
-            raise ValueError(
-                f"{rows.name}: question_id {name!r} occurs twice; answers are kept by it. Mend the data set."
-            )
-        seen.add(name)
-        prefix, _ = rows.text(row, template=data.prompt)
-        try:
-            length = int(pack_prompt(tokenizer, prefix, seq_len=data.seq_len)["mask_input"].sum())
-        except ValueError as error:
-            raise ValueError(f"{rows.name}, question {name!r}: {error}") from error
-        groups[next(width for width in limits if length <= width)].append((index, name))
-    for width, wider in itertools.pairwise(limits):
-        if len(groups[width]) < batch_size:
-            groups[wider] = sorted(groups[wider] + groups[width])
-            groups[width] = []
-    return {width: found for width, found in groups.items() if found}
-
-
 def _seeds(rows: Sequence[Any], *, config: DecodeConfig, seed: int, size: int) -> UInt32[np.ndarray, "B k"]:
     """Returns the seed of each answer; zeros for rows that only fill the batch."""
     seeds = np.zeros((size, config.samples), np.uint32)
@@ -92,20 +49,28 @@ def _seeds(rows: Sequence[Any], *, config: DecodeConfig, seed: int, size: int) -
 
 def _batches(
     rows: RowSource,
-    groups: dict[int, list[tuple[int, str]]],
     done: Set[str],
     *,
+    model: PaliGemma,
     data: DataConfig,
+    config: DecodeConfig,
     tokenizer: Tokenizer,
-    resolution: int,
-    batch_size: int,
-) -> Iterator[tuple[Any, list[Any]]]:
-    """Yields (batch, its rows) of all questions that are not done, the shortest shape first."""
+    kept: ImageTokens,
+    tower: str,
+) -> Iterator[Prompts]:
+    """Yields the prompts of all questions that are not done, the shortest shape first."""
+    groups = by_length(rows, tokenizer=tokenizer, data=data, batch_size=config.batch_size)
+    room, left = kept.room(model), len(rows) - len(done)
+    batch_size = batch_size_for(model, config, rows=left, prompt=max(groups))
     for width, members in groups.items():
         if todo := [index for index, name in members if name not in done]:
-            shorter = dataclasses.replace(data, seq_len=width)
-            yield from eval_batches(
-                rows.select(todo), data=shorter, tokenizer=tokenizer, resolution=resolution, batch_size=batch_size
+            yield from prompt_batches(
+                rows.select(alike_together(rows, todo, room=room)),
+                data=dataclasses.replace(data, seq_len=width),
+                tokenizer=tokenizer,
+                resolution=model.variant.resolution,
+                batch_size=batch_size,
+                known=partial(kept.has, tower),
             )
 
 
@@ -154,6 +119,8 @@ def predict(
     run: str,
     path: Path,
     fingerprint: dict[str, Any],
+    image_tokens: ImageTokens | None = None,
+    tower: str = "",
 ) -> list[Record]:
     """Returns a record for every row, in order, and writes them to `path`, one JSON object a line.
 
@@ -172,6 +139,8 @@ def predict(
         run: which model this is: base, stage1, stage2, ….
         path: the predictions file; `path` with suffix .json holds the fingerprint.
         fingerprint: what the answers depend on, as JSON values; a file with another one is not continued.
+        image_tokens: keeps image tokens from call to call; None = for this call.
+        tower: names the weights of the vision tower there (see Trained.tower).
 
     Raises:
         ValueError: if a log-probability is not finite; the question, the token and the leaves at fault are named, and
@@ -194,6 +163,8 @@ def predict(
         run=run,
         done=done.keys(),
         label=path.stem,
+        image_tokens=image_tokens,
+        tower=tower,
     )
     for records in answered if len(done) < len(names) else ():
         append_jsonl(path, [record._replace(settings=settings).to_json() for record in records])
@@ -215,31 +186,28 @@ def answer_rows(
     run: str,
     done: Set[str] = frozenset(),
     label: str = "",
+    image_tokens: ImageTokens | None = None,
+    tower: str = "",
 ) -> Iterator[list[Record]]:
     """Yields the records of each batch as it is answered, with a progress bar; those of `predict`, in no file.
 
     `done` holds the question_ids that need no answer. `label` names the bar, where `run` alone would not. The other
     arguments and errors are those of `predict`.
     """
-    groups = by_length(rows, tokenizer=tokenizer, data=data, batch_size=config.batch_size)
-    batches = _batches(
-        rows,
-        groups,
-        done,
-        data=data,
-        tokenizer=tokenizer,
-        resolution=model.variant.resolution,
-        batch_size=config.batch_size,
-    )
-    few = len(rows) - len(done) <= config.batch_size
+    kept = ImageTokens() if image_tokens is None else image_tokens
+    batches = _batches(rows, done, model=model, data=data, config=config, tokenizer=tokenizer, kept=kept, tower=tower)
+    few = len(rows) - len(done) <= FEW
     name = f"answers of {label or run}"
     with progress.bar(name=name, total=len(rows), initial=len(done), unit="question", disable=few) as bar:
-        for batch, batch_rows in batches:
-            seeds = _seeds(batch_rows, config=config, seed=seed, size=config.batch_size)
+        for prompts in batches:
+            batch_rows, size = prompts.rows, len(prompts.mask_example)
+            images = {shown.key: shown.unit for shown in prompts.images}
+            image = kept.get(model, params, tower, images, [shown.key for shown in prompts.images])
+            seeds = _seeds(batch_rows, config=config, seed=seed, size=size)
             decoded = decode(
                 model,
                 params,
-                batch,
+                Batch(image=image, mask_example=prompts.mask_example, **prompts.texts),
                 jax.vmap(jax.random.key)(seeds.reshape(-1)).reshape(seeds.shape),
                 config=config,
                 eos=tokenizer.eos,

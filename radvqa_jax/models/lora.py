@@ -117,6 +117,16 @@ def _init_factors(key: jax.Array, name: str, shape: tuple[int, ...], rank: int) 
     return {"lora_a": jax.random.uniform(key, a, jnp.float32, -bound, bound), "lora_b": jnp.zeros(b, jnp.float32)}
 
 
+def _draw_by_position(key: jax.Array, p: float, shape: tuple[int, ...]) -> jax.Array:
+    """Draws True with probability p for each value of x [B T …].
+
+    A number depends on its place along the flat array: with positions as the first axis, what a position gets does not
+    depend on how many follow it, and so not on how far a text is padded.
+    """
+    batch, length, *rest = shape
+    return jax.random.bernoulli(key, p, (length, batch, *rest)).swapaxes(0, 1)
+
+
 class AdaptedModule(nn.Module):
     """A module with linear weights, each with an adapter beside it where `lora` names it."""
 
@@ -174,7 +184,7 @@ class AdaptedModule(nn.Module):
 
         def apply(x: jax.Array) -> jax.Array:
             if lora.dropout and self.has_rng("dropout"):
-                keep = jax.random.bernoulli(self.make_rng("dropout"), 1 - lora.dropout, x.shape)
+                keep = _draw_by_position(self.make_rng("dropout"), 1 - lora.dropout, x.shape)
                 x = jnp.where(keep, x / (1 - lora.dropout), 0).astype(self.dtype)
             low = jnp.einsum(down, x, factors["lora_a"].astype(self.dtype))
             return jnp.einsum(up, low, factors["lora_b"].astype(self.dtype)) * jnp.asarray(lora.scale, self.dtype)

@@ -44,13 +44,16 @@ class PaliGemma(nn.Module):
 
     def _embed(
         self,
-        image: Float[Array, "B h w 3"],
+        image: Float[Array, "B h w 3"] | Float[Array, "B P D"],
         tokens: Int[Array, "B T"],
         mask_ar: Int[Array, "B T"],
         mask_input: Bool[Array, "B T"],
     ) -> tuple[Float[Array, "B S D"], Int[Array, "B S"], Bool[Array, "B S"]]:
-        """Returns embeddings, mask_ar and mask_input of [image tokens, text]; image tokens belong to the prefix."""
-        image_tokens = self.embed_image(image)
+        """Returns embeddings, mask_ar and mask_input of [image tokens, text]; image tokens belong to the prefix.
+
+        An image may be given as its image tokens, which are then not computed.
+        """
+        image_tokens = self.embed_image(image) if image.ndim == 4 else image
         x = jnp.concatenate([image_tokens, self.llm.embedder.encode(tokens)], axis=1)
         ones = jnp.ones(image_tokens.shape[:2], mask_ar.dtype)
         mask_ar = jnp.concatenate([ones * 0, mask_ar], axis=1)
@@ -76,7 +79,7 @@ class PaliGemma(nn.Module):
 
     def prefill(
         self,
-        image: Float[Array, "B h w 3"],
+        image: Float[Array, "B h w 3"] | Float[Array, "B P D"],
         tokens: Int[Array, "B T"],
         mask_ar: Int[Array, "B T"],
         mask_input: Int[Array, "B T"] | Bool[Array, "B T"],

@@ -52,6 +52,8 @@ def answer(ground: Ground, trained: Trained, rows: RowSource, *, run: str, name:
             run=run,
             path=ground.workdir / "predictions" / f"{name or run}.jsonl",
             fingerprint=fingerprint,
+            image_tokens=ground.image_tokens,
+            tower=trained.tower(),
         )
 
 

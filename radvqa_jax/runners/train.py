@@ -22,6 +22,7 @@ from radvqa_jax.runners.data import stage_sources
 from radvqa_jax.runners.validation import Validation
 from radvqa_jax.training.sharding import batch_part
 from radvqa_jax.training.stage import Trained, count_steps, load_trained, mesh_of, run_stage
+from radvqa_jax.training.text_lengths import choose_lengths, describe_lengths
 
 
 def _as_they_are(rows: RowSource) -> RowSource:
@@ -70,6 +71,8 @@ def train_stage(
 ) -> Trained:
     """Returns what a stage trains on the batches of its loader; the checkpoints and the adapter are in the folder."""
     config = ground.config
+    lengths = text_lengths(config, name, loader)
+    print(f"{name}: {describe_lengths(lengths, config.data.seq_len)}", flush=True)
     data: dict[str, Any] = {str(i): entry["source"] for i, entry in enumerate(loader.report)}
     data |= {"augment": dataclasses.asdict(config.data.augment), "tokenizer": ground.tokenizer.sha256}
     return run_stage(
@@ -83,6 +86,21 @@ def train_stage(
         folder=folder,
         speed=utilisation,
         validate=validate,
+        text_lengths=tuple(lengths),
+    )
+
+
+def text_lengths(config: Config, name: str, loader: TrainLoader) -> dict[int, float]:
+    """Returns the lengths that the texts of a stage's parts are padded to, and the share of the parts of each.
+
+    They follow from the rows of the stage alone, so that every process and every restart has the same.
+    """
+    # A row's last token is only a target.
+    return choose_lengths(
+        [tokens - 1 for tokens in loader.longest_rows(config.stage(name).accumulate)],
+        limit=loader.longest_row - 1,
+        seq_len=config.data.seq_len,
+        fixed=get_variant(config.model.variant).at(config.model.resolution).num_patches,
     )
 
 

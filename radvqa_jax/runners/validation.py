@@ -1,5 +1,6 @@
 """The loss on a held-out split while a stage trains."""
 
+import dataclasses
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from radvqa_jax.models.variants import get_variant
 from radvqa_jax.schema import Batch
 from radvqa_jax.training.sharding import batch_part, put_batch, replicated
 from radvqa_jax.training.stage import mesh_of
+from radvqa_jax.training.text_lengths import round_up
 from radvqa_jax.trees import Flat
 
 # A run's seed does not choose the rows, so that the losses of several runs can be compared.
@@ -54,6 +56,8 @@ class Validation:
         self._ground = ground
         self._mesh = mesh_of(config)
         self._batch_size = stage.batch_size
+        longest = max(sifted.text_tokens) - 1  # a row's last token is only a target
+        self._data = dataclasses.replace(config.data, seq_len=round_up(longest, config.data.seq_len))
         self.tokens = np.array([self._count(row) for row in self.rows.texts()])
         kinds = self.rows.column("answer_type") if source.task == "vqa" else []
         self.groups = {"": np.ones(len(self.rows), bool)}
@@ -76,7 +80,7 @@ class Validation:
         index, count = batch_part(self._mesh) if self._mesh is not None else (0, 1)
         batches = eval_batches(
             self.rows,
-            data=config.data,
+            data=self._data,
             tokenizer=self._ground.tokenizer,
             resolution=get_variant(config.model.variant).at(config.model.resolution).resolution,
             batch_size=self._batch_size,

@@ -19,6 +19,7 @@ from radvqa_jax.schema import Batch, TrainState
 from radvqa_jax.training import sharding
 from radvqa_jax.training.hooks import Progress, Scalars, StopSignal
 from radvqa_jax.training.step import StepOptions, init_state, step_on
+from radvqa_jax.training.text_lengths import check_lengths
 from radvqa_jax.trees import Flat
 
 
@@ -212,6 +213,7 @@ def _steps(
                         _stop(plan, checkpointer, pending[0], stop.signum)
                 raise
             waited += time.perf_counter() - before
+            check_lengths(batch, plan.options.text_lengths, name=plan.name)
             if plan.mesh is not None:
                 batch = sharding.put_batch(plan.mesh, batch, accumulate=plan.options.accumulate)
             examples += len(batch.tokens)

@@ -61,6 +61,12 @@ class Trained(NamedTuple):
             digest.update(name.encode() + jax.device_get(self.leaves[name]).tobytes())
         return digest.hexdigest()
 
+    def tower(self) -> str:
+        """Hashes what decides image tokens beside the base: trained leaves of the vision tower and its projector."""
+        own = {name: leaf for name, leaf in self.leaves.items() if name.startswith("img/")}
+        adapted = any(name.endswith("/lora_a") for name in own)
+        return Trained(own, self.lora if adapted else LoraConfig()).sha256()
+
 
 def load_trained(
     path: str, base: Base, config: Config, *, training: bool = False, accept: tuple[str, ...] = ()
@@ -227,15 +233,23 @@ def mesh_of(config: Config) -> Mesh | None:
     return make_mesh(config.mesh)
 
 
-def plan_stage(name: str, config: Config, model: PaliGemma, labels: Mapping[str, str], *, rows_per_epoch: int) -> Plan:
-    """Returns how the loop is to run a stage, given its model and what trains in it."""
+def plan_stage(
+    name: str,
+    config: Config,
+    model: PaliGemma,
+    labels: Mapping[str, str],
+    *,
+    rows_per_epoch: int,
+    text_lengths: tuple[int, ...] = (),
+) -> Plan:
+    """Returns how the loop is to run a stage, given its model, what trains in it and what texts are padded to."""
     stage = config.stage(name)
     total_steps = count_steps(stage, rows_per_epoch)
     return Plan(
         name=name,
         model=model,
         tx=make_optimizer(stage.optim, dict(labels), total_steps),
-        options=StepOptions(stage.accumulate, stage.loss_weighting, stage.label_smoothing),
+        options=StepOptions(stage.accumulate, stage.loss_weighting, stage.label_smoothing, text_lengths),
         schedules=logged_schedules(stage.optim, labels, total_steps),
         total_steps=total_steps,
         log_every=stage.log_every,
@@ -276,6 +290,7 @@ def run_stage(
     folder: Path,
     speed: Speed | None = None,
     validate: Callable[[PaliGemma, Flat], dict[str, float]] | None = None,
+    text_lengths: tuple[int, ...] = (),
 ) -> Trained:
     """Returns what is trained after a stage, and leaves it as `folder/adapter.npz` and `adapter.json`.
 
@@ -292,6 +307,7 @@ def run_stage(
         folder: of the stage.
         speed: makes further scalars of the time that a step takes (see loop.Speed).
         validate: gives the losses on held-out rows, every `eval_every` steps.
+        text_lengths: what texts are padded to (see text_lengths.choose_lengths); none = as the batches are.
     """
     stage = config.stage(name)
     key = jax.random.fold_in(jax.random.key(config.seed), int(name.removeprefix("stage")))
@@ -302,7 +318,7 @@ def run_stage(
     print(lora_lib.table(model.lora, base.params))
     print(trees.table(leaves, labels), flush=True)
     trainable, frozen = trees.split(leaves, labels)
-    plan = plan_stage(name, config, model, labels, rows_per_epoch=rows_per_epoch)
+    plan = plan_stage(name, config, model, labels, rows_per_epoch=rows_per_epoch, text_lengths=text_lengths)
     plan = plan._replace(speed=speed, validate=validate)
     fingerprint = make_fingerprint(config, stage, base, start=start, data=data)
     trained = train(plan, trainable, frozen, batches, key=train_key, folder=folder, fingerprint=fingerprint)

@@ -13,6 +13,7 @@ from radvqa_jax.models.paligemma import TOKEN_TABLE, PaliGemma, variables
 from radvqa_jax.schema import Batch, TrainState
 from radvqa_jax.training.loss import Weighting, position_weights, row_weights
 from radvqa_jax.training.sharding import replicated, shard_state
+from radvqa_jax.training.text_lengths import cut_text, which_length
 from radvqa_jax.training.vocabulary_loss import vocabulary_loss
 from radvqa_jax.trees import Flat
 
@@ -23,6 +24,7 @@ class StepOptions(NamedTuple):
     accumulate: int = 1  # the batch is computed in so many parts
     loss_weighting: Weighting = "per_example"
     label_smoothing: float = 0.0
+    text_lengths: tuple[int, ...] = ()  # ascending; a part is padded to the first that holds it. None: as it comes
 
 
 def part_loss(
@@ -62,9 +64,19 @@ def loss_and_grads(
 ) -> tuple[Float[Array, ""], Flat]:
     """Returns (loss, gradient of the trainable leaves) of a whole batch, computed in `accumulate` parts."""
     weights = row_weights(batch.mask_loss[:, 1:], batch.mask_example, options.loss_weighting)
-    grad = jax.value_and_grad(partial(part_loss, model=model, label_smoothing=options.label_smoothing))
+    value_and_grad = jax.value_and_grad(partial(part_loss, model=model, label_smoothing=options.label_smoothing))
+    lengths = options.text_lengths or (batch.tokens.shape[1] - 1,)
+
+    def at(length: int, rows: Batch, row_weight: Array, part_key: PRNGKeyArray) -> tuple[Array, Flat]:
+        return value_and_grad(trainable, frozen, cut_text(rows, length), row_weight, part_key)
+
+    def grad(which: Int[Array, ""], *part: Any) -> tuple[Array, Flat]:
+        """Returns (loss, gradient) of one part, padded to that one of the lengths."""
+        branches = [partial(at, length) for length in lengths]
+        return branches[0](*part) if len(branches) == 1 else jax.lax.switch(which, branches, *part)
+
     if options.accumulate == 1:
-        return grad(trainable, frozen, batch, weights, key)
+        return grad(which_length(batch, 1, lengths)[0], batch, weights, key)
     if len(batch.tokens) % options.accumulate:
         raise ValueError(
             f"A batch of {len(batch.tokens)} rows cannot be cut into accumulate={options.accumulate} parts."
@@ -73,10 +85,11 @@ def loss_and_grads(
     # Consecutive rows would lie on one device, so that all of them would have to gather and compute every part whole.
     columns = jax.tree.map(lambda x: x.reshape(-1, options.accumulate, *x.shape[1:]), (batch, weights))
     keys = jax.random.split(key, options.accumulate)
+    which = which_length(batch, options.accumulate, lengths)
 
     def add(total: tuple[Array, Flat], index: Int[Array, ""]) -> tuple[tuple[Array, Flat], None]:
         rows, row_weight = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, index, 1, keepdims=False), columns)
-        part = grad(trainable, frozen, rows, row_weight, keys[index])
+        part = grad(which[index], rows, row_weight, keys[index])
         return jax.tree.map(jnp.add, total, part), None
 
     zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, trainable))

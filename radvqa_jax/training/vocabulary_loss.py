@@ -20,17 +20,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from radvqa_jax.models.blocks import block_size, cut
+from radvqa_jax.models.blocks import block_size, cut, join
 from radvqa_jax.models.rows import beside_vocabulary, cut_by_rows, row_shares
 
 TILE = 512  # positions over a device's rows; products with the table are then limited by arithmetic, not by its bytes
-
-
-class _Sums(NamedTuple):
-    """What is summed over tiles."""
-
-    loss: Float[Array, ""]
-    table_grad: Any  # [V D] float32, or None where the table is frozen
 
 
 class _Tiles(NamedTuple):
@@ -69,14 +62,28 @@ def vocabulary_loss(
     return _tiled(tiles.states, table.astype(states.dtype), tiles.targets, tiles.weights, label_smoothing)
 
 
+def _total(losses: Float[Array, "X B A"]) -> Float[Array, ""]:
+    """Returns the sum of all tiles, bit for bit the same however many zeros follow in a row.
+
+    A row's positions are added as a tree of neighbours: zeros behind them only add further zeros to its branches. A
+    plain sum is cut into blocks, or into lanes of a vector, by the number of positions; and a product that is fused
+    with a sum is not rounded, which the barrier prevents.
+    """
+    rows = jax.lax.optimization_barrier(join(losses, losses.shape[0] * losses.shape[2]))
+    while rows.shape[1] > 1:
+        rows = jnp.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))
+        rows = rows[:, ::2] + rows[:, 1::2]
+    return rows.sum()
+
+
 def _tile_loss(
     states: Float[Array, "B A D"],
     table: Float[Array, "V D"],
     targets: Int[Array, "B A"],
     weights: Float[Array, "B A"],
     smoothing: float,
-) -> tuple[Float[Array, ""], Float[Array, "B A V"]]:
-    """Returns (summed loss of one tile, its gradient to the logits)."""
+) -> tuple[Float[Array, "B A"], Float[Array, "B A V"]]:
+    """Returns (weighted loss of the positions of one tile, its gradient to the logits)."""
     logits = jnp.einsum("BAD,VD->BAV", beside_vocabulary(states), table, preferred_element_type=jnp.float32)
     log_sum = jax.nn.logsumexp(logits, axis=-1)
     # A comparison instead of a gather: it fuses into the sums, and a vocabulary cut over devices stays cut.
@@ -88,20 +95,20 @@ def _tile_loss(
     if smoothing:
         loss = loss - spread * (logits.sum(axis=-1) - table.shape[0] * log_sum)
     slope = jnp.exp(logits - log_sum[..., None]) - jnp.where(hit, own, 0) - spread
-    return (loss * weights).sum(), slope * weights[..., None]
+    return loss * weights, slope * weights[..., None]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _tiled(states: Array, table: Array, targets: Array, weights: Array, smoothing: float) -> Array:
     """Returns the summed loss of all tiles; [X B A D], [V D], [X B A], [X B A]."""
 
-    def body(total: Array, tile: _Tiles) -> tuple[Array, None]:
+    def one(tile: _Tiles) -> Array:
         def compute() -> Array:
-            return total + _tile_loss(tile.states, table, tile.targets, tile.weights, smoothing)[0]
+            return _tile_loss(tile.states, table, tile.targets, tile.weights, smoothing)[0]
 
-        return jax.lax.cond((tile.weights != 0).any(), compute, lambda: total), None
+        return jax.lax.cond((tile.weights != 0).any(), compute, lambda: jnp.zeros_like(tile.weights))
 
-    return jax.lax.scan(body, jnp.zeros(()), _Tiles(states, targets, weights))[0]
+    return _total(jax.lax.map(one, _Tiles(states, targets, weights)))
 
 
 def _forward(states: Any, table: Any, targets: Any, weights: Any, smoothing: float) -> tuple[Array, Any]:
@@ -109,30 +116,27 @@ def _forward(states: Any, table: Any, targets: Any, weights: Any, smoothing: flo
     train_table, train_states = table.perturbed, states.perturbed
     zero = jnp.zeros(table.value.shape, jnp.float32) if train_table else None
 
-    def body(sums: _Sums, tile: _Tiles) -> tuple[_Sums, Any]:
-        def compute() -> tuple[_Sums, Any]:
+    def body(table_grad: Any, tile: _Tiles) -> tuple[Any, Any]:
+        def compute() -> tuple[Any, Any]:
             loss, slope = _tile_loss(tile.states, table.value, tile.targets, tile.weights, smoothing)
             slope = slope.astype(tile.states.dtype)
             grad = None
             if train_states:
                 grad = jnp.einsum("BAV,VD->BAD", slope, table.value, preferred_element_type=jnp.float32)
                 grad = cut_by_rows(grad.astype(tile.states.dtype))
-            table_grad = sums.table_grad
+            added = table_grad
             if train_table:
-                table_grad = table_grad + jnp.einsum(
-                    "BAV,BAD->VD", slope, tile.states, preferred_element_type=jnp.float32
-                )
-            return _Sums(sums.loss + loss, table_grad), grad
+                added = added + jnp.einsum("BAV,BAD->VD", slope, tile.states, preferred_element_type=jnp.float32)
+            return added, (loss, grad)
 
-        def skip() -> tuple[_Sums, Any]:
-            return sums, jnp.zeros_like(tile.states) if train_states else None
+        def skip() -> tuple[Any, Any]:
+            return table_grad, (jnp.zeros_like(tile.weights), jnp.zeros_like(tile.states) if train_states else None)
 
         return jax.lax.cond((tile.weights != 0).any(), compute, skip)
 
-    start = _Sums(jnp.zeros(()), zero)
-    sums, grad = jax.lax.scan(body, start, _Tiles(states.value, targets.value, weights.value))
-    table_grad = sums.table_grad.astype(table.value.dtype) if train_table else None
-    return sums.loss, (grad, table_grad)
+    table_grad, (losses, grad) = jax.lax.scan(body, zero, _Tiles(states.value, targets.value, weights.value))
+    table_grad = table_grad.astype(table.value.dtype) if train_table else None
+    return _total(losses), (grad, table_grad)
 
 
 def _backward(smoothing: float, grads: Any, cotangent: Any) -> tuple[Any, ...]:

@@ -132,6 +132,23 @@ def test_processes_share_the_batches_of_one(tokenizer: Tokenizer, processes: int
     assert_equal(next(again), next(whole))
 
 
+def test_every_process_knows_the_longest_row_of_every_part(tokenizer: Tokenizer) -> None:
+    answers = [" ".join(["no"] * (1 + 7 * i % 5)) for i in range(11)]
+    sources = [fake_rows(11, answer=answers, weight=2.0), fake_rows(5, first=100)]
+    whole = loader(sources, tokenizer, total=6, batch_size=8)
+    batches = [np.asarray(batch.mask_input).sum(axis=1) for batch in whole]
+    for parts in (1, 4):
+        want = [int(lengths[part::parts].max()) for lengths in batches for part in range(parts)]
+        for index in range(2):
+            one = loader(sources, tokenizer, total=6, batch_size=8, process=(index, 2))
+            one.set_state({"batches_drawn": 3})  # a restart has the same
+            assert one.longest_rows(parts) == want
+            assert one.longest_row == max(max(lengths) for lengths in batches)
+            some = one.longest_rows(parts, batches=3)
+            assert some == [n for b in (0, 2, 5) for n in want[b * parts : (b + 1) * parts]]
+    assert len(set(want)) > 1
+
+
 def test_processes_that_cannot_share_a_batch_are_refused(tokenizer: Tokenizer) -> None:
     with pytest.raises(ValueError, match=r"batch_size=4 cannot be shared by process_count=3"):
         loader([fake_rows(3)], tokenizer, process=(0, 3))

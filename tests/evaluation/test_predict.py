@@ -1,6 +1,7 @@
 """Answers in a file: what a record holds, and that an interrupted file is completed as if nothing had happened."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,12 @@ from radvqa_jax.data.eval_loader import eval_batches
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.data.tokenizer import Tokenizer
+from radvqa_jax.decoding import image_tokens
 from radvqa_jax.decoding.decode import decode
+from radvqa_jax.decoding.image_tokens import ImageTokens
 from radvqa_jax.evaluation import predict as module
-from radvqa_jax.evaluation.predict import by_length, draw_seed, predict, read_records, widths
+from radvqa_jax.evaluation.answer_batches import alike_together, by_length, widths
+from radvqa_jax.evaluation.predict import draw_seed, predict, read_records
 from radvqa_jax.models.paligemma import PaliGemma, abstract_params, make_model, variables
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.schema import Record
@@ -342,6 +346,47 @@ def test_a_draw_does_not_depend_on_its_batch(ground: Ground, tmp_path: Path) -> 
             np.testing.assert_allclose(record.logprobs, want.logprobs, atol=2e-4)
 
 
+def test_questions_runs_and_samples_share_the_tokens_of_an_image(
+    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, decoded = image_tokens.embed_images, []
+    monkeypatch.setattr(image_tokens, "embed_images", lambda *given: decoded.append(len(given[2])) or real(*given))
+    images = [row["image_id"] for row in ground.rows]
+    assert len(set(images)) < len(images) == 10
+    kept = ImageTokens()
+    shared = ground.predict(tmp_path / "a", image_tokens=kept)
+    assert sum(decoded) < 10 + 4  # chunks of four are filled up
+    seen = len(decoded)
+    rows = ground.rows.with_images_of([9, 8, 7, 6, 5, 4, 3, 2, 1, 0])
+    swapped = ground.predict(tmp_path / "b", rows=rows, image_tokens=kept)
+    greedy = ground.predict(tmp_path / "c", config=replace(DRAWN, temperature=0.0, samples=1), image_tokens=kept)
+    assert len(decoded) == seen  # nothing is seen again
+    assert ground.predict(tmp_path / "d") == shared  # nor are answers others where it is
+    assert ground.predict(tmp_path / "e", rows=rows) == swapped != shared
+    assert ground.predict(tmp_path / "f", config=replace(DRAWN, temperature=0.0, samples=1)) == greedy
+    # A tower of another name sees them anew.
+    ground.predict(tmp_path / "g", image_tokens=kept, tower="trained")
+    assert len(decoded) > seen
+
+
+def test_questions_of_one_kind_are_answered_together_and_images_in_turn(ground: Ground) -> None:
+    rows = ground.rows
+    kinds = list(zip(rows.column("answer_type"), rows.column("question_type"), strict=True))
+    images = rows.column("image_id")
+    assert 1 < len(set(kinds)) < 10
+    order = alike_together(rows, range(9, -1, -1), room=100)
+    assert sorted(order) == list(range(10))
+    for names in (kinds, [(kinds[n], images[n]) for n in range(10)]):  # each kind, and in it each image, in one piece
+        runs = [names[n] for i, n in enumerate(order) if i == 0 or names[n] != names[order[i - 1]]]
+        assert len(runs) == len(set(runs))
+    # With room for two images, those of the first two come first.
+    few = [images[n] for n in alike_together(rows, range(10), room=2)]
+    first = list(dict.fromkeys(images))[:2]
+    assert set(few[: sum(image in first for image in images)]) == set(first)
+    shown = rows.with_images_of([9, 8, 7, 6, 5, 4, 3, 2, 1, 0]).shown_images()
+    assert shown == images[::-1] and rows.with_image(b"x", image_id="blank").shown_images() == ["blank"] * 10
+
+
 def test_a_length_with_few_prompts_is_not_compiled_for(ground: Ground) -> None:
     groups = by_length(ground.rows, tokenizer=ground.tokenizer, data=ground.config.data, batch_size=100)
     assert list(groups) == [ground.config.data.seq_len] and len(groups[ground.config.data.seq_len]) == 10
@@ -356,13 +401,13 @@ def test_an_answer_that_is_no_number_names_question_token_and_leaf(ground: Groun
     name = "llm/layers/mlp/linear"
     leaf = np.array(ground.params[name])
     leaf[0, 0, :2] = np.nan
-    first = ground.rows[0]["question_id"]
     sound = ground.params
     ground.params = sound | {name: jnp.asarray(leaf)}
     with pytest.raises(ValueError, match="means nothing") as caught:
         ground.predict(tmp_path)
     ground.params = sound
-    assert f"base: log p of answer token 1 to question {first!r} is nan" in str(caught.value)
+    named = re.search(r"base: log p of answer token 1 to question '(.+?)' is nan", str(caught.value))
+    assert named and named[1] in ground.rows.column("question_id")
     assert f"2 values in 1 of the model's {len(sound)} leaves are NaN or infinite: {name} (2)" in str(caught.value)
     assert not (tmp_path / "base.jsonl").is_file()  # no line of such an answer
     assert len(ground.predict(tmp_path)) == 10  # nor is anything in the way of a sound checkpoint

@@ -41,7 +41,7 @@ TOTAL = 4
 
 
 class Stream:
-    """Batches of 16 rows; the last one is short, filled up with rows that do not count."""
+    """Batches of 16 rows, short texts in the second; the last one is filled up with rows that do not count."""
 
     def __init__(self, stop_at: int) -> None:
         self.drawn, self.stop_at = 0, stop_at
@@ -51,6 +51,10 @@ class Stream:
         if self.drawn == self.stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
         batch = Batch.fake(16, 8, 8, seed=self.drawn)
+        if self.drawn == 2:  # the step's other branch, chosen by the rows of all devices
+            short = (np.arange(9) <= 6).astype(np.int32)
+            texts = ("tokens", "mask_loss", "mask_input")
+            batch = batch._replace(**{name: getattr(batch, name) * short for name in texts})
         return batch._replace(mask_example=np.arange(16) < 5) if self.drawn == TOTAL else batch
 
     def get_state(self) -> dict[str, Any]:
@@ -95,7 +99,7 @@ def main() -> None:
         name="stage2",
         model=PaliGemma(VARIANT, adapters),
         tx=make_optimizer(optim, labels, total_steps=TOTAL),
-        options=StepOptions(accumulate=2),
+        options=StepOptions(accumulate=2, text_lengths=(6, 8)),
         schedules={"learning_rate": make_schedule(optim, TOTAL, learning_rate=optim.learning_rate)},
         total_steps=TOTAL,
         log_every=1,

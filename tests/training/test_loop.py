@@ -17,7 +17,7 @@ from radvqa_jax.models import lora as lora_lib
 from radvqa_jax.models.lora import Lora
 from radvqa_jax.models.paligemma import PaliGemma, fake_params
 from radvqa_jax.models.variants import get_variant
-from radvqa_jax.schema import TrainState
+from radvqa_jax.schema import Batch, TrainState
 from radvqa_jax.training.hooks import read_losses
 from radvqa_jax.training.loop import Diverged, Plan, Stopped, train
 from radvqa_jax.training.optimizer import make_optimizer, make_schedule
@@ -238,3 +238,40 @@ def test_the_folder_of_another_configuration_is_refused_and_left_alone(whole: tu
     with pytest.raises(ValueError, match=named):
         run(folder, Batches(crash_at(1)), fingerprint=other)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+class Texts(Batches):
+    """Batches whose texts are long up to the third, and short, but for the fifth, from then on."""
+
+    def __next__(self) -> Batch:
+        batch = super().__next__()
+        if self.drawn <= 3 or self.drawn == 5:
+            return batch
+        short = (np.arange(9) <= 4).astype(np.int32)
+        cut = {name: getattr(batch, name) * short for name in ("tokens", "mask_loss", "mask_input")}
+        return batch._replace(**cut)
+
+
+def test_a_text_length_that_comes_late_compiles_nothing_and_a_restart_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = PLAN._replace(options=PLAN.options._replace(text_lengths=(4, 8)))
+    seen, at = [0], []
+
+    def compiled(event: str, *_: Any, **__: Any) -> None:
+        seen[0] += event.endswith("backend_compile_duration")
+
+    jax.monitoring.register_event_duration_secs_listener(compiled)
+    whole = run(tmp_path / "whole", Texts(lambda _: at.append(seen[0])), plan=plan)
+    jax.monitoring.unregister_event_duration_listener(compiled)
+    assert at[0] < at[2] == at[3] == at[4] == at[5] == seen[0]  # drawn before each step; the short ones come last
+    with pytest.raises(Crash):
+        run(tmp_path / "other", Texts(crash_at(5)), plan=plan)
+    assert_same(run(tmp_path / "other", Texts(), plan=plan), whole)
+    assert losses(tmp_path / "other") == losses(tmp_path / "whole")
+    assert capsys.readouterr().out.count("the step compiled in") == 3
+    full = run(tmp_path / "full", Texts())
+    for name, leaf in full.items():
+        np.testing.assert_allclose(whole[name], leaf, rtol=1e-4, atol=1e-5, err_msg=name)
+    with pytest.raises(ValueError, match=r"stage2: row \d of a batch has \d text positions, .* compiled for 4 at most"):
+        run(tmp_path / "short", Texts(), plan=PLAN._replace(options=PLAN.options._replace(text_lengths=(4,))))

@@ -1,0 +1,62 @@
+"""How many questions are answered at a time, by arithmetic: what a row takes, and what the device has left."""
+
+import jax
+import jax.numpy as jnp
+import psutil
+
+from radvqa_jax.config import DecodeConfig
+from radvqa_jax.models.fused_attention import BLOCK
+from radvqa_jax.models.paligemma import PaliGemma
+
+MOST = 64  # questions: reading the prompts is then limited by arithmetic, and more would wait for the longest answer
+SHARE = 0.5  # of free memory: the rest is for blocks of the MLP, a kept image or two, and what a compiler adds
+
+
+def row_bytes(model: PaliGemma, *, prompt: int, config: DecodeConfig) -> int:
+    """Estimates the bytes that one question takes while it is answered.
+
+    That is the cache of keys and values, once for the prompt and once a sample; while the prompt is read, six states of
+    the width a position and a block of attention, logits and probabilities in float32; and four rows of logits a
+    sample.
+
+    Args:
+        model: sizes and compute dtype.
+        prompt: text positions.
+        config: answers a question, and their length.
+    """
+    llm, size = model.variant.llm, jnp.dtype(model.dtype).itemsize
+    positions = model.variant.num_patches + prompt
+    cache = 2 * llm.depth * (positions + config.max_new_tokens) * llm.num_kv_heads * llm.head_dim * size
+    reading = positions * llm.width * (6 * size + 4) + 2 * llm.num_heads * min(BLOCK, positions) * positions * 4
+    return cache * (1 + config.samples) + reading + 4 * config.samples * llm.vocab_size * 4
+
+
+def free_bytes() -> int:
+    """Returns the bytes left on the fullest device of the mesh, or of this machine where devices do not tell."""
+    mesh = jax.sharding.get_mesh() if not jax.sharding.get_abstract_mesh().empty else None
+    devices = jax.devices()[:1] if mesh is None else list(mesh.devices.flat)
+    left = [_left(device.memory_stats()) for device in devices]
+    return psutil.virtual_memory().available if None in left else min(left)  # pyright: ignore[reportArgumentType]
+
+
+def _left(stats: dict[str, int] | None) -> int | None:
+    return stats["bytes_limit"] - stats["bytes_in_use"] if stats and "bytes_limit" in stats else None
+
+
+def choose_batch_size(rows: int, *, each: int, free: int, share: int = 1) -> int:
+    """Chooses how many of `rows` questions are answered at a time.
+
+    Args:
+        rows: questions there are.
+        each: bytes that one takes.
+        free: bytes that a device has left.
+        share: devices that rows are cut over; the result is a multiple of it.
+
+    >>> choose_batch_size(1000, each=100, free=10_000), choose_batch_size(3, each=100, free=10_000, share=2)
+    (48, 4)
+    """
+    fits = int(SHARE * free) // each
+    at_once = min(MOST, -(-rows // share), max(1, fits))
+    if at_once > 16:
+        at_once -= at_once % 8  # tiles of the devices' matrix units stay whole
+    return at_once * share

@@ -1,0 +1,86 @@
+"""Which questions are answered together, and how many at a time."""
+
+import itertools
+from collections.abc import Sequence
+
+from radvqa_jax.config import DataConfig, DecodeConfig
+from radvqa_jax.data.packing import pack_prompt
+from radvqa_jax.data.rows import RowSource
+from radvqa_jax.data.tokenizer import Tokenizer
+from radvqa_jax.decoding.batch_size import choose_batch_size, free_bytes, row_bytes
+from radvqa_jax.models.paligemma import PaliGemma
+from radvqa_jax.models.rows import row_shares
+
+SHAPES = 3  # lengths that prompts are padded to: the whole, half and quarter of data.seq_len; each compiles once
+FEW = 16  # prompts of one length that are not worth a compilation, where no decode.batch_size is given
+
+Groups = dict[int, list[tuple[int, str]]]  # {length that the prompt is padded to: [(number of the row, question_id)]}
+
+
+def widths(seq_len: int) -> list[int]:
+    """Returns the lengths that prompts are padded to, ascending.
+
+    >>> widths(128), widths(28)
+    ([32, 64, 128], [7, 14, 28])
+    """
+    return sorted({-(-seq_len // 2**power) for power in range(SHAPES)})
+
+
+def by_length(rows: RowSource, *, tokenizer: Tokenizer, data: DataConfig, batch_size: int) -> Groups:
+    """Returns {length that the prompt is padded to: [(number of the row, question_id)]}, each row once.
+
+    A length that has less than one batch of prompts gives them to the next: a shape costs a compilation. A batch_size
+    of 0 counts as FEW: which length a prompt has must not depend on the memory at hand.
+
+    Raises:
+        ValueError: if a question_id occurs twice, or a prompt is longer than data.seq_len.
+    """
+    limits = widths(data.seq_len)
+    groups: Groups = {width: [] for width in limits}
+    seen: set[str] = set()
+    for index, row in enumerate(rows.texts()):
+        name = row["question_id"]
+        if name in seen:
+            raise ValueError(
+                f"{rows.name}: question_id {name!r} occurs twice; answers are kept by it. Mend the data set."
+            )
+        seen.add(name)
+        prefix, _ = rows.text(row, template=data.prompt)
+        try:
+            length = int(pack_prompt(tokenizer, prefix, seq_len=data.seq_len)["mask_input"].sum())
+        except ValueError as error:
+            raise ValueError(f"{rows.name}, question {name!r}: {error}") from error
+        groups[next(width for width in limits if length <= width)].append((index, name))
+    for width, wider in itertools.pairwise(limits):
+        if len(groups[width]) < (batch_size or FEW):
+            groups[wider] = sorted(groups[wider] + groups[width])
+            groups[width] = []
+    return {width: found for width, found in groups.items() if found}
+
+
+def alike_together(rows: RowSource, numbers: Sequence[int], *, room: int) -> list[int]:
+    """Orders rows so that answers of one batch are about as long, and questions about one image come close together.
+
+    A batch is decoded until its longest answer ends. How long an answer will be is not known, and the reference is not
+    asked; questions of one kind (answer_type, question_type) are put together. Where there are more images than `room`
+    for their tokens, the questions about so many images come first, then those about the next.
+    """
+    images, first = rows.shown_images(), {}
+    for number in numbers:
+        first.setdefault(images[number], len(first))
+    kinds = [rows.column(name) if name in rows.text_fields() else [""] * len(rows) for name in KIND]
+
+    def place(number: int) -> tuple[int, tuple[str, ...], int, int]:
+        image = first[images[number]]
+        return image // room, tuple(column[number] for column in kinds), image, number
+
+    return sorted(numbers, key=place)
+
+
+KIND = ("answer_type", "question_type")
+
+
+def batch_size_for(model: PaliGemma, config: DecodeConfig, *, rows: int, prompt: int) -> int:
+    """Returns how many of `rows` questions are answered at a time: as configured, or as many as memory has room for."""
+    each = row_bytes(model, prompt=prompt, config=config)
+    return config.batch_size or choose_batch_size(rows, each=each, free=free_bytes(), share=row_shares())
