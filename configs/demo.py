@@ -45,7 +45,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval.source.dataset = "phantom_rad"
     config.eval.train_source.dataset = "phantom_rad"
     config.decode.max_new_tokens = 8
-    config.decode.batch_size = 64
     config.saliency.cases = 4
     config.report.images = True  # drawn by a program, no patient
     return config

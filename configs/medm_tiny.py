@@ -80,7 +80,6 @@ def get_config(dataset: str = "phantom_rad") -> ml_collections.ConfigDict:
     config.eval.source = source(dataset="written", builder_config=name, split="test")
     config.eval.train_source = questions
     config.decode.samples, config.decode.temperature, config.decode.top_k = 5, 1.0, 40
-    config.decode.batch_size = 64
     config.saliency.cases = 4
     makers[dataset](config)
     return config

@@ -47,6 +47,5 @@ def get_config(name: str = "own") -> ml_collections.ConfigDict:
     for evaluated in (config.eval.source, config.eval.train_source):
         evaluated.dataset, evaluated.builder_config = "table", name
     config.decode.max_new_tokens = 16
-    config.decode.batch_size = 32
     config.saliency.cases = 4
     return config

@@ -23,7 +23,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.seq_len = 20  # as in configs/demo.py, whose adapter is measured
     config.eval.source.dataset = "phantom_rad"
     config.decode.max_new_tokens = 8
-    config.decode.batch_size = 64
 
     # The mask marks the lesion; modality, plane and organ are to be seen everywhere.
     config.quality.question_types = ("abnormality", "finding", "side", "size")

@@ -42,7 +42,6 @@ def get_config() -> ml_collections.ConfigDict:
     # The official split shares 202 of its 203 test images with train. Accepted here, and printed all the same.
     config.audit.accept = ("vqa_rad:train~vqa_rad:test",)
     config.decode.max_new_tokens = 16
-    config.decode.batch_size = 32
     config.saliency.cases = 6
     config.report.images = True  # the data set is public (CC0)
     return config

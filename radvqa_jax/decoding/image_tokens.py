@@ -59,6 +59,11 @@ class ImageTokens:
         each = model.variant.num_patches * model.variant.llm.width * jnp.dtype(model.dtype).itemsize
         return max(1, self.most_bytes // each)
 
+    def clear(self) -> None:
+        """Gives the memory back."""
+        self._kept.clear()
+        self._bytes = 0
+
     def get(
         self, model: PaliGemma, params: Flat, tower: str, images: Mapping[bytes, Unit], wanted: Sequence[bytes]
     ) -> Float[Array, "B P D"]:

@@ -7,12 +7,12 @@ from radvqa_jax.config import DataConfig, DecodeConfig
 from radvqa_jax.data.packing import pack_prompt
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.tokenizer import Tokenizer
-from radvqa_jax.decoding.batch_size import choose_batch_size, free_bytes, row_bytes
+from radvqa_jax.decoding.batch_size import MOST, choose_batch_size, free_bytes, row_bytes
 from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.rows import row_shares
 
 SHAPES = 3  # lengths that prompts are padded to: the whole, half and quarter of data.seq_len; each compiles once
-FEW = 16  # prompts of one length that are not worth a compilation, where no decode.batch_size is given
+KIND = ("answer_type", "question_type")  # features of a row that tell how long its answer may be
 
 Groups = dict[int, list[tuple[int, str]]]  # {length that the prompt is padded to: [(number of the row, question_id)]}
 
@@ -30,7 +30,7 @@ def by_length(rows: RowSource, *, tokenizer: Tokenizer, data: DataConfig, batch_
     """Returns {length that the prompt is padded to: [(number of the row, question_id)]}, each row once.
 
     A length that has less than one batch of prompts gives them to the next: a shape costs a compilation. A batch_size
-    of 0 counts as FEW: which length a prompt has must not depend on the memory at hand.
+    of 0 counts as MOST: which length a prompt has must not depend on the memory at hand.
 
     Raises:
         ValueError: if a question_id occurs twice, or a prompt is longer than data.seq_len.
@@ -52,7 +52,7 @@ def by_length(rows: RowSource, *, tokenizer: Tokenizer, data: DataConfig, batch_
             raise ValueError(f"{rows.name}, question {name!r}: {error}") from error
         groups[next(width for width in limits if length <= width)].append((index, name))
     for width, wider in itertools.pairwise(limits):
-        if len(groups[width]) < (batch_size or FEW):
+        if len(groups[width]) < (batch_size or MOST):
             groups[wider] = sorted(groups[wider] + groups[width])
             groups[width] = []
     return {width: found for width, found in groups.items() if found}
@@ -75,9 +75,6 @@ def alike_together(rows: RowSource, numbers: Sequence[int], *, room: int) -> lis
         return image // room, tuple(column[number] for column in kinds), image, number
 
     return sorted(numbers, key=place)
-
-
-KIND = ("answer_type", "question_type")
 
 
 def batch_size_for(model: PaliGemma, config: DecodeConfig, *, rows: int, prompt: int) -> int:

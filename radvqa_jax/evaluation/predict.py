@@ -16,10 +16,11 @@ from radvqa_jax.config import DataConfig, DecodeConfig
 from radvqa_jax.data.eval_loader import Prompts, prompt_batches
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.tokenizer import Tokenizer
+from radvqa_jax.decoding.batch_size import MOST
 from radvqa_jax.decoding.decode import answer_ids, decode
 from radvqa_jax.decoding.finite import check_answers
 from radvqa_jax.decoding.image_tokens import ImageTokens
-from radvqa_jax.evaluation.answer_batches import FEW, alike_together, batch_size_for, by_length
+from radvqa_jax.evaluation.answer_batches import alike_together, batch_size_for, by_length
 from radvqa_jax.evaluation.baselines import to_record
 from radvqa_jax.evaluation.kept_answers import read_kept, settings_hash
 from radvqa_jax.files import append_jsonl, write_jsonl
@@ -60,8 +61,8 @@ def _batches(
 ) -> Iterator[Prompts]:
     """Yields the prompts of all questions that are not done, the shortest shape first."""
     groups = by_length(rows, tokenizer=tokenizer, data=data, batch_size=config.batch_size)
-    room, left = kept.room(model), len(rows) - len(done)
-    batch_size = batch_size_for(model, config, rows=left, prompt=max(groups))
+    room = kept.room(model)
+    batch_size = batch_size_for(model, config, rows=len(rows), prompt=max(groups))
     for width, members in groups.items():
         if todo := [index for index, name in members if name not in done]:
             yield from prompt_batches(
@@ -196,7 +197,7 @@ def answer_rows(
     """
     kept = ImageTokens() if image_tokens is None else image_tokens
     batches = _batches(rows, done, model=model, data=data, config=config, tokenizer=tokenizer, kept=kept, tower=tower)
-    few = len(rows) - len(done) <= FEW
+    few = len(rows) - len(done) <= (config.batch_size or MOST)
     name = f"answers of {label or run}"
     with progress.bar(name=name, total=len(rows), initial=len(done), unit="question", disable=few) as bar:
         for prompts in batches:

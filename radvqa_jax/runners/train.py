@@ -71,6 +71,8 @@ def train_stage(
 ) -> Trained:
     """Returns what a stage trains on the batches of its loader; the checkpoints and the adapter are in the folder."""
     config = ground.config
+    if ground.image_tokens is not None:
+        ground.image_tokens.clear()  # the device's memory is for training now
     lengths = text_lengths(config, name, loader)
     print(f"{name}: {describe_lengths(lengths, config.data.seq_len)}", flush=True)
     data: dict[str, Any] = {str(i): entry["source"] for i, entry in enumerate(loader.report)}
