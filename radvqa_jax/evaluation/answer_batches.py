@@ -79,5 +79,7 @@ def alike_together(rows: RowSource, numbers: Sequence[int], *, room: int) -> lis
 
 def batch_size_for(model: PaliGemma, config: DecodeConfig, *, rows: int, prompt: int) -> int:
     """Returns how many of `rows` questions are answered at a time: as configured, or as many as memory has room for."""
+    if config.batch_size:
+        return config.batch_size
     each = row_bytes(model, prompt=prompt, config=config)
-    return config.batch_size or choose_batch_size(rows, each=each, free=free_bytes(), share=row_shares())
+    return choose_batch_size(rows, each=each, free=free_bytes(), share=row_shares())
