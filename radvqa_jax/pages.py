@@ -1,28 +1,72 @@
-"""Pages of reports: one HTML file that loads nothing, every text escaped.
+"""Pages: one HTML file each that loads nothing, every text escaped. The one place where HTML is made.
 
 A page is a template that extends templates/page.html. Its Content-Security-Policy forbids every load but the images
-inside it, and every script but the one that is named by its hash.
+inside the page, and every script and style sheet but those that it names by their hashes.
 """
 
 import base64
 import hashlib
 import io
-from collections.abc import Mapping
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import matplotlib
 from markupsafe import Markup
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 
 _SHARED = Path(__file__).parent / "templates"
+# Colours of figures on a light and on a dark page. Series are told apart by the colour-blind; their shapes differ too.
+INK, SOFT, LINE, PANEL = "#1c2126", "#59636e", "#d5dade", "#eef1f3"
+SERIES = ("#0b5cad", "#c25100", "#4d7a00", "#7a3fa0", "#5c6670")
+_DARK = {
+    INK: "#e6e9ec",
+    SOFT: "#a3adb7",
+    LINE: "#39424b",
+    PANEL: "#1d2329",
+    **dict(zip(SERIES, ("#7db8f5", "#ffab70", "#a6d35f", "#cfa4ee", "#aab4be"), strict=True)),
+}
+# Fonts with Chinese, Japanese and Korean glyphs; DejaVu, which comes with matplotlib, has none.
+_CJK = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans SC",
+    "Source Han Sans SC",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+    "PingFang SC",
+    "Hiragino Sans GB",
+    "Microsoft YaHei",
+    "SimHei",
+    "Droid Sans Fallback",
+    "Arial Unicode MS",
+)
 
 
-def render_page(folder: Path, name: str, **values: Any) -> str:
-    """Returns the page that `folder/<name>.html` makes of `values`.
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
-    Its style is templates/page.css and, where there is one, `folder/<name>.css`; its script is `folder/<name>.js`.
+
+def _source(text: str) -> str:
+    """The name of a text in a Content-Security-Policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def render_page(folder: Path, name: str, *, scripts: Sequence[str] = (), **values: Any) -> str:
+    """Makes the page `folder/<name>.html` of `values`.
+
+    Its style is templates/page.css and, where there is one, `folder/<name>.css`.
+
+    Args:
+        folder: of the templates.
+        name: of the page.
+        scripts: files of the folder, put together in this order; empty = `<name>.js`, where there is one.
+        **values: what the template shows; text is escaped unless it is `Markup`.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([folder, _SHARED]),
@@ -31,17 +75,26 @@ def render_page(folder: Path, name: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-    def read(path: Path) -> str:
-        return path.read_text(encoding="utf-8") if path.is_file() else ""
-
-    script = read(folder / f"{name}.js")
+    style = "\n" + _read(_SHARED / "page.css") + _read(folder / f"{name}.css")
+    script = "".join(_read(folder / file) for file in scripts or (f"{name}.js",))
+    policy = f"default-src 'none'; img-src data:; style-src {_source(style)};"
+    policy += f" script-src {_source(script)};" if script else ""
     return environment.get_template(f"{name}.html").render(
-        style=Markup(read(_SHARED / "page.css") + read(folder / f"{name}.css")),
+        style=Markup(style),
         script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        policy=Markup(f"{policy} base-uri 'none'; form-action 'none'"),
         **values,
     )
+
+
+def data_block(value: Any) -> Markup:
+    """JSON that cannot end the script block it stands in, nor start a comment or a tag.
+
+    >>> str(data_block({"question": "</script><!--"}))
+    '{"question":"\\\\u003c/script\\\\u003e\\\\u003c!--"}'
+    """
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def flat_lines(value: Any, name: str = "") -> list[tuple[str, str]]:
@@ -61,14 +114,46 @@ def data_url(data: bytes, *, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
+@cache
+def font_families() -> list[str]:
+    """The fonts of figures: matplotlib's own, then those of this machine that have Chinese, Japanese and Korean."""
+    installed = set(font_manager.get_font_names())
+    return ["DejaVu Sans", *(name for name in _CJK if name in installed)]
+
+
 def figure_settings(**settings: Any) -> Any:
-    """Returns a context for drawing: the same numbers give the same file, and a dollar sign in a name is no formula."""
-    fixed: Any = {"svg.hashsalt": "radvqa", "text.parse_math": False} | settings
-    return matplotlib.rc_context(fixed)
+    """A context for drawing figures of pages.
+
+    The same numbers give the same file, a dollar sign in a name starts no formula, and nothing is painted behind the
+    figure, so that the page decides whether it is light or dark.
+    """
+    inked = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+    bare = ("figure.facecolor", "axes.facecolor", "savefig.facecolor")
+    fixed: Any = {
+        "svg.hashsalt": "radvqa",
+        "text.parse_math": False,
+        "font.family": font_families(),
+        "grid.color": LINE,
+        **dict.fromkeys(inked, INK),
+        **dict.fromkeys(bare, "none"),
+    }
+    return matplotlib.rc_context(fixed | settings)
 
 
 def figure_url(figure: Figure) -> str:
-    """Returns a figure, drawn within `figure_settings`, as the address of an SVG inside the page."""
+    """A figure, drawn within `figure_settings`, as the address of an SVG that is dark where the page is."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return data_url(buffer.getvalue(), kind="svg+xml")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from")  # a font draws a box for what it lacks
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue().decode()
+    names = {light: f"--c{number}" for number, light in enumerate(_DARK)}
+    for light, name in names.items():
+        text = text.replace(light, f"var({name})")
+    light, dark = (
+        ";".join(f"{names[key]}:{value}" for key, value in pairs) for pairs in ([(k, k) for k in _DARK], _DARK.items())
+    )
+    style = f":root{{{light}}}@media (prefers-color-scheme: dark){{:root{{{dark}}}}}"
+    start = '<style type="text/css">'
+    assert start in text
+    return data_url(text.replace(start, start + style, 1).encode(), kind="svg+xml")

@@ -41,7 +41,7 @@ def test_a_leak_stops_a_run_before_the_model_is_loaded(mode: str, micro_config: 
         r"trained on\. Train or evaluate on other data, .*or accept it by name",
     ) as caught:
         RUNNERS[mode](micro_config({"mode": mode} | LEAKING), tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["audit.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["audit.html", "audit.json"]
     assert read_json(tmp_path / "audit.json")["clean"] is False
     # What the message says to give is what lets the run go on.
     given = re.search(r'--config\.audit\.accept="(.*?)"', str(caught.value))
@@ -95,7 +95,7 @@ def test_the_mode_writes_its_page_and_says_what_a_run_would(
     with pytest.raises(ValueError, match=r"Training would not start\. phantom_rad/tiny:train is evaluated"):
         RUNNERS["audit"](micro_config({"mode": "audit"} | LEAKING), tmp_path / "leak")
     page = (tmp_path / "leak" / "audit.html").read_text()
-    assert "Leak: what is evaluated shares" in page and "phantom_rad/tiny:train" in page
+    assert "All 142 questions of phantom_rad/tiny:train are trained on." in page
 
 
 @pytest.mark.parametrize(

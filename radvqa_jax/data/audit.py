@@ -160,6 +160,31 @@ def say(pair: Mapping[str, Any], kind: str) -> str:
     return f"{pair[kind]} {name if pair[kind] != 1 else name.removesuffix('s')}"
 
 
+# What of the second set is touched by each kind of leak, and how a reader says it.
+_TOUCHED = {
+    "images": ("rows_of_second_with_shared_image", "ask about an image that {first} shows, too"),
+    "near_images": ("rows_of_second_with_near_image", "ask about an image that is nearly one of {first}"),
+    "medpix_pictures": ("rows_of_second_with_shared_medpix_picture", "ask about a MedPix picture that {first} holds"),
+    "cases": ("rows_of_second_with_shared_case", "ask about a case that {first} holds"),
+    "triplets": ("rows_of_second_with_shared_triplet", "stand in {first} with image, question and answer"),
+}
+
+
+def consequences(report: Mapping[str, Any]) -> list[str]:
+    """Says of each leak how many questions it touches: a sentence a pair, led by the kind that touches most."""
+    said = []
+    for pair in report["shared"]:
+        if pair["first"] == pair["second"] and pair["leak"]:
+            said.append(f"All {report['splits'][pair['second']]['rows']} questions of {pair['second']} are trained on.")
+            continue
+        touched = [(pair[_TOUCHED[kind][0]], _TOUCHED[kind][1]) for kind in pair["leak"]]
+        if touched:
+            rows, what = max(touched, key=lambda found: found[0])
+            total = report["splits"][pair["second"]]["rows"]
+            said.append(f"{rows} of {total} questions of {pair['second']} {what.format(first=pair['first'])}.")
+    return said
+
+
 def _describe_split(name: str, split: Mapping[str, Any]) -> str:
     cases = f"{split['cases']} cases"
     if split["rows_without_case"]:

@@ -1,17 +1,17 @@
-"""The audit as audit.json and audit.html: one page without scripts, fonts or links, every text escaped."""
+"""The audit as audit.json and audit.html (pages.py)."""
 
-import base64
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
 from radvqa_jax import __version__, files
+from radvqa_jax.data.audit import consequences
+from radvqa_jax.data.audit_pictures import picture_pairs
+from radvqa_jax.data.rows import RowSource
+from radvqa_jax.pages import SERIES, figure_settings, figure_url, render_page
 
 _TEMPLATES = Path(__file__).parent / "templates"
 KINDS = (
@@ -27,7 +27,6 @@ TEXTS = (
     ("openings that many answers share", "template_openings"),
 )
 ANSWERS_DRAWN = 12
-LABEL_LENGTH = 28  # characters of an answer in a figure
 LONGEST_DRAWN = 60  # words; longer texts are in the last bar
 
 
@@ -39,25 +38,22 @@ def _lengths(lengths: Mapping[str, int]) -> np.ndarray:
     return bars
 
 
-def draw_set(split: Mapping[str, Any]) -> bytes:
-    """Returns an SVG with the commonest answers, and the lengths of questions and answers, of one set."""
-    answers = [(answer, n) for answer, n in split["answers"].items() if answer != "(others)"][:ANSWERS_DRAWN]
-    # A fixed salt and no date: the same data give the same file. Text that looks like mathematics is drawn as it is.
-    with matplotlib.rc_context({"svg.hashsalt": "radvqa", "font.size": 9, "text.parse_math": False}):
-        figure = Figure(figsize=(11, 2.9), layout="constrained")
-        # A set of captions has no questions.
-        keys = ("question_words", "answer_words") if split["distinct_questions"] else ("answer_words",)
-        left, *others = figure.subplots(1, 1 + len(keys))
-        labels = [answer if len(answer) <= LABEL_LENGTH else answer[: LABEL_LENGTH - 1] + "…" for answer, _ in answers]
-        left.barh(range(len(answers)), [n for _, n in answers], color="#7fb0e0")
-        left.set(yticks=range(len(answers)), yticklabels=labels, xlabel="rows")
-        left.invert_yaxis()
-        for axis, key in zip(others, keys, strict=True):
-            axis.bar(range(LONGEST_DRAWN + 1), _lengths(split[key]), width=1.0, color="#7fb0e0")
+def draw_lengths(split: Mapping[str, Any]) -> str:
+    """Draws the lengths of questions and answers of one set; the address of an SVG."""
+    # A set of captions has no questions.
+    keys = ("question_words", "answer_words") if split["distinct_questions"] else ("answer_words",)
+    with figure_settings(**{"font.size": 9}):
+        figure = Figure(figsize=(3.6 * len(keys), 2.4), layout="constrained")
+        for axis, key in zip(figure.subplots(1, len(keys), squeeze=False)[0], keys, strict=True):
+            axis.bar(range(LONGEST_DRAWN + 1), _lengths(split[key]), width=1.0, color=SERIES[0])
             axis.set(xlabel=f"words of {key.removesuffix('_words')}s", ylabel="rows")
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
+        return figure_url(figure)
+
+
+def commonest_answers(split: Mapping[str, Any]) -> list[tuple[str, int, float]]:
+    """The commonest answers of a set, with their number of rows and its share of the largest one."""
+    found = [(answer, n) for answer, n in split["answers"].items() if answer != "(others)"][:ANSWERS_DRAWN]
+    return [(answer, n, n / found[0][1]) for answer, n in found]
 
 
 def _counts(split: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -104,24 +100,34 @@ def _blind(blind: Mapping[str, Any]) -> list[tuple[str, str, list[str]]]:
     ]
 
 
-def write_audit(workdir: Path, report: Mapping[str, Any]) -> Path:
-    """Writes audit.json and audit.html, and returns the path of the page."""
+def write_audit(workdir: Path, report: Mapping[str, Any], *, sets: Mapping[str, RowSource] | None = None) -> Path:
+    """Writes audit.json and audit.html, and returns the path of the page.
+
+    Args:
+        workdir: the folder.
+        report: of `audit`, with `near_bits`, `accepted` and, where they were scored, `blind` answers.
+        sets: name -> rows, to show small copies of shared images; None = the page holds no image.
+    """
     files.write_json(workdir / "audit.json", report)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    figures = {
-        name: "data:image/svg+xml;base64," + base64.b64encode(draw_set(split)).decode()
-        for name, split in report["splits"].items()
+    pictures = {
+        (pair["first"], pair["second"]): picture_pairs(sets[pair["first"]], sets[pair["second"]], pair)
+        for pair in report["shared"]
+        if sets and pair["first"] != pair["second"]
     }
     leaks = {kind.replace("_", " ") for pair in report["shared"] for kind in pair["leak"]}
-    page = environment.get_template("audit.html").render(
+    page = render_page(
+        _TEMPLATES,
+        "audit",
         report=report,
+        consequences=consequences(report),
         kinds=KINDS,
         texts=TEXTS,
-        figures=figures,
+        figures={name: draw_lengths(split) for name, split in report["splits"].items()},
+        answers={name: commonest_answers(split) for name, split in report["splits"].items()},
         counts={name: _counts(split) for name, split in report["splits"].items()},
-        blind=_blind(report["blind"]),
+        blind=_blind(report.get("blind", {})),
+        pictures=pictures,
+        images=sets is not None,
         leak_kinds=", ".join(sorted(leaks)),
         version=__version__,
     )

@@ -1,5 +1,7 @@
 """Image bytes -> uint8 pixels -> what the model sees. One path for training, evaluation and saliency."""
 
+import io
+
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 from PIL import Image
@@ -21,6 +23,20 @@ def decode_image(data: bytes, *, bit_depth: int = 0) -> UInt8[np.ndarray, "h w 3
     if not data:
         return np.full((1, 1, 3), NO_IMAGE, np.uint8)
     return to_rgb(read_image(data, bit_depth=bit_depth)[0])
+
+
+def thumbnail(data: bytes, *, side: int) -> bytes:
+    """A small copy of an encoded image as a JPEG file: pixels only, nothing else that the file may hold.
+
+    Args:
+        data: an encoded image.
+        side: pixels of the longer side, at most.
+    """
+    image = Image.fromarray(decode_image(data))
+    image.thumbnail((side, side))
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=85)
+    return buffer.getvalue()
 
 
 def to_rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from radvqa_jax.evaluation.report import run_label
-from radvqa_jax.pages import figure_settings, figure_url
+from radvqa_jax.pages import SERIES, SOFT, figure_settings, figure_url
 
 Image = dict[str, str]  # src, words
-_COLOURS = ("#0b5cad", "#c25100", "#4d7a00", "#7a3fa0", "#5c6670")  # told apart by the colour-blind; shapes differ too
+_COLOURS = SERIES
 _SHAPES = "osD^v"
 LONGEST_NAME = 40  # characters of a name beside a figure; the table has it whole
 
@@ -95,7 +95,7 @@ def dots(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], *, xlabel: str, lo
         axis.set(xlabel=xlabel, xlim=(low, 1.02), ylim=(len(rows) - 0.5, -0.5))
         axis.grid(axis="x", alpha=0.3)
         if low < 0:
-            axis.axvline(0, color="#59636e", linewidth=0.8)
+            axis.axvline(0, color=SOFT, linewidth=0.8)
         if len(series) > 1:
             axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=len(series))
         words = "; ".join(
@@ -128,7 +128,7 @@ def calibration_figure(scores: Mapping[str, Any]) -> Image | None:
         figure, axes = _figure(2.9 * len(runs) + 0.3, 3.1, len(runs))
         for axis, (name, found) in zip(axes, runs.items(), strict=True):
             cells = [each["accuracy"] for each in found["bins"]]
-            axis.plot([0, 1], [0, 1], color="#59636e", linewidth=0.8, linestyle=":")
+            axis.plot([0, 1], [0, 1], color=SOFT, linewidth=0.8, linestyle=":")
             axis.errorbar(
                 [each["confidence"] for each in found["bins"]],
                 [cell["value"] for cell in cells],

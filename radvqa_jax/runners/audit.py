@@ -10,7 +10,6 @@ from radvqa_jax.data.audit_report import write_audit
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import default_config_name, load_rows
 from radvqa_jax.evaluation import baselines, scoring
-from radvqa_jax.files import write_json
 from radvqa_jax.runners.data import stage_sources
 
 
@@ -73,16 +72,15 @@ def _refusal(leaks: list[dict[str, Any]], sets: Mapping[str, RowSource]) -> str:
     )
 
 
-def audit_all(config: Config, workdir: Path) -> tuple[dict[str, Any], dict[str, RowSource]]:
+def audit_all(config: Config) -> tuple[dict[str, Any], dict[str, RowSource]]:
     """Compares what is trained on with what is evaluated, and says what they share.
 
-    Returns (the report, {name: rows} of the sets); the report is in workdir/audit.json.
+    Returns (the report, {name: rows} of the sets).
     """
     trained = _load(config, stage_sources(config))
     evaluated = _load(config, evaluated_sources(config))
     sets = trained | evaluated
     report = audit(sets, trained=list(trained), evaluated=list(evaluated), near_bits=config.audit.near_bits)
-    write_json(workdir / "audit.json", report)
     print(format_report(report), flush=True)
     return report, sets
 
@@ -96,7 +94,8 @@ def refuse_leaks(config: Config, workdir: Path) -> dict[str, Any]:
     if not evaluated_sources(config):
         print("No audit: eval.source.dataset is empty, so nothing is evaluated that training could have seen.")
         return {"splits": {}, "shared": [], "clean": True}
-    report, sets = audit_all(config, workdir)
+    report, sets = audit_all(config)
+    _write_page(config, workdir, report, sets)
     if leaks := unaccepted(config, report, sets):
         raise ValueError(_refusal(leaks, sets))
     return report
@@ -121,15 +120,16 @@ def _blind(config: Config, sets: Mapping[str, RowSource]) -> dict[str, Any]:
     return found
 
 
+def _write_page(config: Config, workdir: Path, report: dict[str, Any], sets: Mapping[str, RowSource]) -> Path:
+    """Writes audit.json and audit.html; the page shows images only if `report.images` allows them."""
+    about = {"accepted": list(config.audit.accept), "near_bits": config.audit.near_bits}
+    return write_audit(workdir, report | about, sets=sets if config.report.images else None)
+
+
 def audit_mode(config: Config, workdir: Path) -> None:
     """Writes audit.json and audit.html; ends with an error if a run with this configuration would be refused."""
-    report, sets = audit_all(config, workdir)
-    report |= {
-        "blind": _blind(config, sets),
-        "accepted": list(config.audit.accept),
-        "near_bits": config.audit.near_bits,
-    }
-    path = write_audit(workdir, report)
+    report, sets = audit_all(config)
+    path = _write_page(config, workdir, report | {"blind": _blind(config, sets)}, sets)
     print(f"The report is {path}", flush=True)
     if leaks := unaccepted(config, report, sets):
         raise ValueError("Training would not start. " + _refusal(leaks, sets))

@@ -3,17 +3,17 @@
 The page is one file that loads nothing and has no script (see radvqa_jax/pages.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
 from radvqa_jax import files
 from radvqa_jax.evaluation.tables import align, format_cell
-from radvqa_jax.pages import figure_settings, figure_url, render_page
+from radvqa_jax.pages import INK, SERIES, SOFT, figure_settings, figure_url, render_page
+from radvqa_jax.saliency.methods import plain
 from radvqa_jax.saliency.quality_cases import BLIND
 from radvqa_jax.saliency.quality_scores import CHANCE, DECIDES, FIGURES
 from radvqa_jax.saliency.sinks import HOT
@@ -25,7 +25,11 @@ TITLES = {
     "hit": "pointing game",
 }
 _TEMPLATES = Path(__file__).parent / "templates"
-_DOTS, _BLIND, _BAR = "#0b5cad", "#a84300", "viridis"
+_DOTS, _BLIND = SERIES[:2]
+# Curves of one family of maps share a colour; maps that are blind to the question are grey.
+_FAMILIES = dict(zip(("raw", "rollout", "relevancy", "value_norm"), SERIES, strict=False))
+_OTHER = SERIES[4]  # of a family without a colour of its own
+_BLIND_LINES = ("--", ":", "-.", (0, (1, 3)))
 
 
 def _dots(axis: Any, cells: Mapping[str, Any]) -> None:
@@ -48,7 +52,7 @@ def localisation_figure(scores: Mapping[str, Any]) -> Figure:
     figure = Figure((7, 0.32 * len(cells) + 1), layout="constrained")
     axis = figure.subplots()
     _dots(axis, cells)
-    axis.axvline(0.5, color="black", linewidth=1, linestyle="--")
+    axis.axvline(0.5, color=INK, linewidth=1, linestyle="--")
     axis.set(xlabel=f"{TITLES[DECIDES]}, inside against outside of the mask (dashed: chance)")
     return figure
 
@@ -73,18 +77,33 @@ def heads_figure(scores: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def _line_styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The line of each curve: a colour for a family, solid for the map itself, broken for what is made of it."""
+    blind = [name for name in names if name in BLIND]
+    styles: dict[str, dict[str, Any]] = {}
+    for name in names:
+        if name == "random":
+            styles[name] = {"color": INK, "linestyle": "-", "linewidth": 2.2}
+        elif name in blind:
+            styles[name] = {"color": SOFT, "linestyle": _BLIND_LINES[blind.index(name) % len(_BLIND_LINES)]}
+        else:
+            family = next((family for family in _FAMILIES if name.startswith(family)), None)
+            line = ":" if plain(name).endswith("_centred") else "-" if plain(name) == name else "--"
+            styles[name] = {"color": _FAMILIES[family] if family else _OTHER, "linestyle": line}
+    return styles
+
+
 def curves_figure(scores: Mapping[str, Any]) -> Figure | None:
-    """Returns the mean deletion and insertion curves; None if there are none."""
+    """Draws the mean deletion and insertion curves, grouped by colour; None if there are none."""
     found = scores["faithfulness"]
     if not found:
         return None
     figure = Figure((9, 3.6), layout="constrained")
-    colours = matplotlib.colormaps[_BAR](np.linspace(0, 0.9, len(found)))
+    styles = _line_styles(list(found))
     for axis, kind in zip(figure.subplots(1, 2, sharey=True), ("deletion", "insertion"), strict=True):
-        for (name, kinds), colour in zip(found.items(), colours, strict=True):
-            curve, style = kinds[kind]["curve"], "--" if name in (*BLIND, "random") else "-"
-            colour = "black" if name == "random" else colour
-            axis.plot(np.linspace(0, 1, len(curve)), curve, style, color=colour, label=name, linewidth=1.3)
+        for name, kinds in found.items():
+            curve = kinds[kind]["curve"]
+            axis.plot(np.linspace(0, 1, len(curve)), curve, label=name, **({"linewidth": 1.3} | styles[name]))
         done = "covered" if kind == "deletion" else "uncovered"
         axis.set(title=kind, xlabel=f"share of patches {done}, hottest first")
         axis.grid(alpha=0.3)

@@ -1,29 +1,27 @@
 """viewer.html: cases with all their maps in one file that loads nothing, to be looked at in a browser.
 
-The page is made of templates/viewer.{html,css,js}. Its Content-Security-Policy forbids every load and every script but
-the one that comes with it, named by its hash. Text of a case is data: JSON in a block that no browser executes, put on
-the page as text, never as markup.
+The page is made of templates/viewer.{html,css} and SCRIPTS (pages.py). Text of a case is data: JSON in a block that no
+browser executes, put on the page as text, never as markup.
 
 Maps are stored as whole numbers with their scale (`quantise`): 16 bits for a map of a whole method or layer, 8 for one
 of a single head, of which there are many. All of a case are packed together, deflated and written as base64.
 """
 
 import base64
-import hashlib
 import io
-import json
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib
 import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
+from markupsafe import Markup
 from PIL import Image
 
 from radvqa_jax.files import write_text
+from radvqa_jax.pages import data_block, render_page
 from radvqa_jax.saliency.methods import METHODS
 from radvqa_jax.saliency.overlay import finer
 from radvqa_jax.saliency.quality import centre_prior, coverage, edge_map, quality
@@ -179,7 +177,7 @@ def _without_heads(case: ViewerCase, size: int) -> ViewerCase | None:
     return None
 
 
-def case_json(case: ViewerCase, *, budget: int = CASE_BUDGET) -> str:
+def case_json(case: ViewerCase, *, budget: int = CASE_BUDGET) -> Markup:
     """Returns a case as JSON that may stand in a page; maps of single heads are left out if it exceeds the budget.
 
     Raises:
@@ -208,30 +206,16 @@ def case_json(case: ViewerCase, *, budget: int = CASE_BUDGET) -> str:
         "notes": notes,
         "maps": _pack(case.maps),
     }
-    text = to_script(value)
+    text = data_block(value)
     if len(text) > budget and (fewer := _without_heads(case, len(text))):
         return case_json(fewer, budget=budget)
     return text
-
-
-def to_script(value: Any) -> str:
-    """Returns JSON that cannot end the script block it stands in, nor start a comment or a tag.
-
-    >>> to_script({"question": "</script><!--"})
-    '{"question":"\\\\u003c/script\\\\u003e\\\\u003c!--"}'
-    """
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def colour_tables() -> dict[str, str]:
     """Returns the 256 colours of each colour map as base64 of RGB bytes."""
     tables = {name: matplotlib.colormaps[name](np.arange(256))[:, :3] * 255 for name in COLOUR_MAPS + DIVERGING}
     return {name: _base64(np.rint(table).astype(np.uint8).tobytes()) for name, table in tables.items()}
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'"
 
 
 def render_viewer(cases: Sequence[ViewerCase], *, title: str = "Attention viewer", synthetic: bool = False) -> str:
@@ -244,21 +228,14 @@ def render_viewer(cases: Sequence[ViewerCase], *, title: str = "Attention viewer
     """
     if not cases:
         raise ValueError("The viewer needs at least one case.")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    style = (TEMPLATES / "viewer.css").read_text(encoding="utf-8")
-    script = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     methods = {name: {key: getattr(method, key) for key in SHOWN} for name, method in METHODS.items()}
-    shared = {"colours": colour_tables(), "diverging": DIVERGING, "methods": methods}
-    return environment.get_template("viewer.html").render(
+    return render_page(
+        TEMPLATES,
+        "viewer",
+        scripts=SCRIPTS,
         title=title,
         synthetic=synthetic,
-        style=style,
-        script=script,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
-        shared=to_script(shared),
+        shared=data_block({"colours": colour_tables(), "diverging": DIVERGING, "methods": methods}),
         cases=[case_json(case) for case in cases],
         names=[f"{number}. {case.question}" for number, case in enumerate(cases, 1)],
     )

@@ -11,7 +11,8 @@ from PIL import Image, ImageEnhance
 from radvqa_jax.config import AuditConfig, DataConfig, SourceConfig
 from radvqa_jax.data import audit as audit_module
 from radvqa_jax.data import image_hashes
-from radvqa_jax.data.audit import format_report
+from radvqa_jax.data.audit import consequences, format_report
+from radvqa_jax.data.audit_pictures import picture_pairs
 from radvqa_jax.data.audit_report import write_audit
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
@@ -196,6 +197,24 @@ def test_the_page_loads_nothing_and_escapes_every_text(tmp_path: Path) -> None:
     assert "default-src 'none'; img-src data:" in page
     assert not [word for word in ("http:", "https:", 'src="/', "<link", "@import") if word in page]
     assert (tmp_path / "audit.json").is_file()
+
+
+def test_the_page_says_first_what_a_leak_means_and_shows_the_images_where_that_is_allowed(tmp_path: Path) -> None:
+    train, test = fake_rows(3, first=0), fake_rows(4, first=2)
+    about = {"accepted": [], "near_bits": NEAR_BITS}
+    report = audit({"train": train, "test": test}) | about
+    first, second = report["shared"][0]["first"], report["shared"][0]["second"]
+    line = f"1 of 4 questions of {second} ask about an image that {first} shows, too."
+    assert consequences(report) == [line]
+    without = write_audit(tmp_path, report).read_text()
+    body = without[without.index("<body>") :]
+    assert line in body and body.index(line) < body.index("<nav") and "data:image/jpeg" not in without
+    shown = write_audit(tmp_path, report, sets={first: train, second: test}).read_text()
+    assert shown.count("data:image/jpeg") == 2 * len(picture_pairs(train, test, report["shared"][0])) >= 2
+    (same, *_) = picture_pairs(train, test, report["shared"][0])
+    assert same.kind == "same pixels" and same.first == same.second
+    clean = audit({"train": train, "test": fake_rows(2, first=7)}) | about
+    assert consequences(clean) == [] and "No leak found" in write_audit(tmp_path, clean).read_text()
 
 
 def test_a_broken_image_is_named() -> None:

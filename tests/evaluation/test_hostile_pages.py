@@ -10,7 +10,7 @@ from radvqa_jax.evaluation.ablations import CellAnswers, build_grid
 from radvqa_jax.saliency.quality_report import write_quality_report
 from radvqa_jax.saliency.quality_scores import quality_scores
 from radvqa_jax.schema import Record
-from tests.saliency.browser import Page, open_browser
+from scripts.browser import Page, open_browser
 from tests.saliency.test_quality_mode import fake_rows
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

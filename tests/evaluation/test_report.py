@@ -189,7 +189,7 @@ def test_page_shows_what_it_must(tmp_path: Path) -> None:
 def test_page_loads_and_runs_nothing(tmp_path: Path) -> None:
     page, text = write(tmp_path, experiment())
     (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
-    assert policy is not None and policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'")
+    assert policy is not None and policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
     assert not re.search(r"https?:|//\w|@import|url\(|javascript:", re.sub(r"base64,[A-Za-z0-9+/=]+", "", text))
     assert not {tag for tag, _ in page.tags} & {"link", "iframe", "object", "embed", "form", "base"}
     # One script, which the policy names by its hash: no other one runs.

@@ -10,7 +10,7 @@ from radvqa_jax.evaluation.report import Experiment, build_scores
 from radvqa_jax.evaluation.report_page import write_report
 from radvqa_jax.evaluation.scoring import verdict
 from radvqa_jax.schema import Record
-from tests.saliency.browser import Page, open_browser
+from scripts.browser import Page, open_browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

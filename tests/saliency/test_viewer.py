@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from radvqa_jax.pages import data_block
 from radvqa_jax.saliency.methods import METHODS
 from radvqa_jax.saliency.quality import Quality, centre_prior, quality
 from radvqa_jax.saliency.viewer import (
@@ -16,7 +17,6 @@ from radvqa_jax.saliency.viewer import (
     outline_path,
     quantise,
     render_viewer,
-    to_script,
     write_viewer,
 )
 from tests.saliency.viewer_case import GRID, HOSTILE, MODELS, WORDS, make_case, make_maps
@@ -120,7 +120,7 @@ def test_an_outline_encloses_the_pixels_of_the_mask() -> None:
 
 
 def test_no_text_ends_the_block_it_stands_in() -> None:
-    text = to_script({"a": HOSTILE})
+    text = data_block({"a": HOSTILE})
     assert not set("<>&\u2028") & set(text) and json.loads(text) == {"a": HOSTILE}
 
 

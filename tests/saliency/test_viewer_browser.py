@@ -14,7 +14,7 @@ from radvqa_jax.saliency.compare import difference
 from radvqa_jax.saliency.quality import coverage
 from radvqa_jax.saliency.viewer import write_viewer
 from radvqa_jax.saliency.viewer_types import ViewerCase, ViewerMap
-from tests.saliency.browser import Page, open_browser
+from scripts.browser import Page, open_browser
 from tests.saliency.viewer_case import GRID, HOSTILE, MODELS, OTHER, PROMPT, WORDS, make_case, make_maps
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

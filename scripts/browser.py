@@ -1,4 +1,4 @@
-"""A headless Chromium for tests, and what they ask of a page: its canvas, its console, what it tried to load."""
+"""A headless Chromium for tests and pictures, and what they ask of a page: its canvas, console, what it loads."""
 
 import base64
 import io
