@@ -15,7 +15,7 @@ from radvqa_jax.api_checks import check_mask, check_option
 from radvqa_jax.files import atomic_write
 from radvqa_jax.saliency.bundle import CaseBundle
 from radvqa_jax.saliency.figures import FORMATS, Format, Scale, case_figure, heads_figure, save_figure
-from radvqa_jax.saliency.overlay import Interpolation, colour_limits, to_pixels
+from radvqa_jax.saliency.overlay import Interpolation, robust_limits, to_pixels
 from radvqa_jax.saliency.quality import Quality, quality
 from radvqa_jax.trees import nearest
 
@@ -115,8 +115,9 @@ class Maps:
             word: one word, or several; empty = the whole answer.
             method: one of `methods`, or several.
             residual: `rollout`: one residual weight, or several.
-            scale: relative = each map from 0 to its own largest value; absolute = one scale for all, for maps of one
-                unit. Maps with values below zero have a scale as far below zero as above it.
+            scale: relative = each map has a scale of its own; absolute = one for all, for maps of one unit. Either
+                begins at 0, or is as far below zero as above it where there are values below; the hottest patches lie
+                beyond its end, which then reads ≥.
             mask: outlined on every map, at the size of the original image.
         """
         check_option(scale, Scale, "scale")
@@ -128,8 +129,8 @@ class Maps:
             maps.append(self.map(one, word=of, residual=weight))
             told = f", residual {weight}" if weight is not None else ""
             titles.append(one + (f" of {of!r}" if of else "") + told)
-        together = colour_limits(*maps, signed=any((values < 0).any() for values in maps))
-        own = [colour_limits(values, signed=bool((values < 0).any())) for values in maps]
+        together = robust_limits(*maps, signed=any((values < 0).any() for values in maps))
+        own = [robust_limits(values, signed=bool((values < 0).any())) for values in maps]
         figure = case_figure(
             self.image,
             [None, *maps],

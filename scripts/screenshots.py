@@ -23,16 +23,17 @@ PRINTED = (703, 1032)  # CSS pixels of A4 less its margins
 TALLEST = 12_000  # pixels; what lies below is cut off
 
 
-def picture(page: Page, size: tuple[int, int], *, scheme: str, whole: bool) -> Image.Image:
-    """The open page as a window of `size` shows it."""
+def picture(page: Page, file: Path, size: tuple[int, int], *, scheme: str, whole: bool) -> Image.Image:
+    """A page as a window of `size` shows it when it is opened."""
     width, height = size
     screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
     page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     features = [{"name": "prefers-color-scheme", "value": "dark" if scheme == "dark" else "light"}]
     media = "print" if scheme == "print" else "screen"
     page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
-    page.run("window.scrollTo(0, 0)")
-    page.wait("return document.fonts.status === 'loaded'")
+    page.driver.get(file.resolve().as_uri())
+    page.wait("return document.readyState === 'complete' && document.fonts.status === 'loaded'")
+    page.wait("return !document.getElementById('panels') || document.querySelector('#words li') !== null")
     options: dict[str, object] = {"format": "png"}
     if whole:
         tall = min(TALLEST, int(page.run("return document.documentElement.scrollHeight")))
@@ -49,13 +50,11 @@ def find_pages(paths: list[Path]) -> list[Path]:
 
 def take(page: Page, file: Path, out: Path, *, whole: bool) -> list[Path]:
     """Writes every picture of one page and returns their paths."""
-    page.driver.get(file.resolve().as_uri())
-    page.wait("return document.readyState === 'complete' && !document.querySelector('[aria-busy=true]')")
     wanted = [(size, scheme) for size in SIZES for scheme in SCHEMES] + [(PRINTED, "print")]
     written = []
     for size, scheme in wanted:
         path = out / f"{file.stem}-{size[0]}x{size[1]}-{scheme}.png"
-        picture(page, size, scheme=scheme, whole=whole).save(path)
+        picture(page, file, size, scheme=scheme, whole=whole).save(path)
         written.append(path)
     return written
 

@@ -201,6 +201,15 @@ def test_the_file_tree_of_the_docs_exists() -> None:
     assert not absent, f"docs/architecture.md names files that are not there: {absent}"
 
 
+def test_the_scripts_of_pages_are_short_and_typed() -> None:
+    scripts = sorted((REPO / "radvqa_jax").glob("*/templates/*.js"))
+    assert len(scripts) > 5 and "checkJs" in (REPO / "jsconfig.json").read_text(encoding="utf-8")
+    texts = {path.name: path.read_text(encoding="utf-8") for path in scripts}
+    assert not {name: count for name, text in texts.items() if (count := len(text.splitlines())) > 300}
+    unchecked = [name for name, text in texts.items() if re.search(r"@ts-(ignore|nocheck|expect-error)", text)]
+    assert not unchecked, f"the types of {unchecked} are not checked"
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     pages = [REPO / "README.md", REPO / "CONTRIBUTING.md", *sorted((REPO / "docs").glob("**/*.md"))]
     links = [(p, link) for p in pages for link in re.findall(r"\]\(([^)#\s]+)", p.read_text(encoding="utf-8"))]

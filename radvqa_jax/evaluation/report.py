@@ -1,8 +1,8 @@
 """What an experiment shows: every number as plain values, and a table for the terminal. The page is in report_page."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from radvqa_jax import __version__
 from radvqa_jax.evaluation import paper_figures, reliance, scoring
@@ -11,14 +11,22 @@ from radvqa_jax.evaluation.judge_file import JudgeFile
 from radvqa_jax.evaluation.judge_scores import score_judge
 from radvqa_jax.evaluation.nonsense import score_nonsense
 from radvqa_jax.evaluation.review import Reading, score_readings
+from radvqa_jax.evaluation.score_types import (
+    BEFORE,
+    QUESTION_ONLY,
+    UNSEEN,
+    Cell,
+    Cells,
+    ExperimentScores,
+    RunScores,
+    column,
+)
 from radvqa_jax.evaluation.tables import align, format_cell
 from radvqa_jax.schema import Record
 
 RUN_LABELS = {"base": "before", "stage1": "after stage 1", "stage2": "after stage 2"}
 GROUP_LABELS = {group: group.replace("_", " ") for group in scoring.GROUPS}
 COLUMNS = ("overall", "closed", "open")
-# Answers of a run that did not see the image of the question.
-UNSEEN = {"swapped": "another case's image", "swapped_any": "any other image", "blank": "a blank image"}
 BLIND_LABELS = {
     "question_only": "question only (no image)",
     "majority": "majority answer (no image)",
@@ -32,6 +40,18 @@ def run_label(name: str) -> str:
     return RUN_LABELS.get(name, name)
 
 
+class ShownMap(NamedTuple):
+    """One case of which the report shows the image and a map."""
+
+    question: str
+    reference: str
+    prediction: str
+    outcome: str  # correct, incorrect or unparsed
+    image: bytes  # a PNG file
+    map: bytes  # … with its colour scale printed below
+    caption: str  # what the map is, and its figures against the marked region
+
+
 @dataclass(frozen=True)
 class Experiment:
     """What a report is made of. Every list of records answers the same questions."""
@@ -40,10 +60,9 @@ class Experiment:
     runs: Mapping[str, Sequence[Record]]  # in the order of the table: base, stage1, stage2
     question_only: Sequence[Record] = ()
     majority: Sequence[Record] = ()
-    # run -> its answers to another case's image of the same modality and organ, to that of any case, to a blank image.
-    swapped: Mapping[str, Sequence[Record]] = field(default_factory=dict)
-    swapped_any: Mapping[str, Sequence[Record]] = field(default_factory=dict)
-    blank: Mapping[str, Sequence[Record]] = field(default_factory=dict)
+    # kind of UNSEEN -> run -> its answers to another case's image of the same modality and organ, to that of any case,
+    # to a blank image.
+    unseen: Mapping[str, Mapping[str, Sequence[Record]]] = field(default_factory=dict)
     # longest_option and letter_frequency: for questions with choices only.
     guesses: Mapping[str, Sequence[Record]] = field(default_factory=dict)
     losses: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)  # stage -> rows with step, loss
@@ -51,24 +70,18 @@ class Experiment:
     readings: Sequence[Reading] = ()  # what clinicians said about the runs' answers
     image: Callable[[Record], bytes] | None = None  # the image of a question, as an encoded file; None = no access
     missing: Sequence[str] = ()  # sentences on what could not be made
-    overlays: Sequence[Mapping[str, Any]] = ()  # png (bytes), caption, question, reference, prediction
+    maps: Sequence[ShownMap] = ()
+    leaks: Sequence[str] | None = None  # what evaluation shares with training, a sentence each; None = not audited
     questions: Mapping[str, Any] | None = None  # what each check of written questions caught (synthesis/report.py)
     # Anything that JSON can hold: config hash, checkpoint sha256, data fingerprints, versions. synthetic=True is shown.
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _over(a: Sequence[Record], b: Sequence[Record], **bootstrap: int) -> dict[str, Any]:
-    """Returns accuracy of a minus b, paired, for each column, and `by` group."""
-    found = scoring.compare(a, b, **bootstrap)
-    columns = {column: cell for column, cell in found["by"].get("answer_type", {}).items() if column in COLUMNS}
-    return {"overall": found["overall"], **columns, "by": found["by"]}
-
-
 def _check_same_questions(experiment: Experiment) -> None:
     """Raises ValueError, naming the first odd set, if the sets of records do not answer the same questions."""
     sets = {name: records for name, records in experiment.runs.items()}
-    for kind in UNSEEN:
-        sets |= {f"{name}, {kind}": records for name, records in getattr(experiment, kind).items()}
+    for kind, by_run in experiment.unseen.items():
+        sets |= {f"{name}, {kind}": records for name, records in by_run.items()}
     sets |= {"question_only": experiment.question_only, "majority": experiment.majority}
     asked = {name: {(r.source, r.question_id) for r in records} for name, records in sets.items() if records}
     first, *others = asked
@@ -80,44 +93,43 @@ def _check_same_questions(experiment: Experiment) -> None:
             )
 
 
-def build_scores(experiment: Experiment, *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
-    """Returns every number of the report as plain JSON values; a cell without questions is absent.
+def _score_run(experiment: Experiment, name: str, **bootstrap: int) -> RunScores:
+    """Scores one run beside everything that it is compared with."""
+    records, judges = experiment.runs[name], experiment.judged.get(name, ())
+    unseen = {kind: found for kind in UNSEEN if (found := experiment.unseen.get(kind, {}).get(name))}
+    blind: dict[str, Sequence[Record]] = {QUESTION_ONLY: experiment.question_only, **unseen}
+    if BEFORE in experiment.runs and name != BEFORE:
+        blind[BEFORE] = experiment.runs[BEFORE]
+    measured: dict[str, Any] = {
+        "unseen": {kind: scoring.score(found, **bootstrap).to_json() for kind, found in unseen.items()},
+        "over": {kind: scoring.compare(records, other, **bootstrap) for kind, other in blind.items() if other},
+        "reliance": {UNSEEN[kind]: reliance.of_records(records, found, **bootstrap) for kind, found in unseen.items()},
+        "judged": {judge.name: score_judge(judge, records, **bootstrap) for judge in judges},
+        "calibration": calibrate(records, **bootstrap),
+        "nonsense": score_nonsense(records, **bootstrap),
+        "cut": count_cut(records),
+        "review": score_readings(experiment.readings, name, records, judges, **bootstrap),
+    }
+    cells: Any = scoring.score(records, **bootstrap).to_json()
+    return cells | {key: value for key, value in measured.items() if value}
 
-    Keys: `title`, `synthetic`, `method`, `runs` (run -> cells, with `swapped`, `swapped_any`, `blank`, and
-    `over_question_only`, `over_swapped`, …, `reliance` where there are such records; `judged`,
-    `calibration`, `nonsense`, `cut`, `review` where there is something to say), `baselines` (`question_only`,
-    `majority`, and for multiple choice `longest_option`, `letter_frequency`), `papers` (what others print for the same
-    data), `losses`, `provenance`.
+
+def build_scores(experiment: Experiment, *, resamples: int = 2000, seed: int = 0) -> ExperimentScores:
+    """Computes every number of the report (score_types.py); a cell without questions is absent.
 
     Raises:
         ValueError: if two sets of records do not answer the same questions.
     """
     if not experiment.runs or not all(experiment.runs.values()):
         raise ValueError(f"A report needs runs with records; got { {k: len(v) for k, v in experiment.runs.items()} }.")
-    for kind in UNSEEN:
-        if unknown := sorted(set(getattr(experiment, kind)) - set(experiment.runs)):
+    for kind, by_run in experiment.unseen.items():
+        if unknown := sorted(set(by_run) - set(experiment.runs)):
             raise ValueError(f"Records of {kind} of {unknown}, which are not among the runs {list(experiment.runs)}.")
     _check_same_questions(experiment)
     bootstrap = {"resamples": resamples, "seed": seed}
-    baselines = {"question_only": experiment.question_only, "majority": experiment.majority, **experiment.guesses}
-    runs = {}
-    for name, records in experiment.runs.items():
-        cells = scoring.score(records, **bootstrap).to_json()
-        if experiment.question_only:
-            cells["over_question_only"] = _over(records, experiment.question_only, **bootstrap)
-        for kind in UNSEEN:
-            if unseen := getattr(experiment, kind).get(name):
-                cells[kind] = scoring.score(unseen, **bootstrap).to_json()
-                cells[f"over_{kind}"] = _over(records, unseen, **bootstrap)
-                cells.setdefault("reliance", {})[UNSEEN[kind]] = reliance.of_records(records, unseen, **bootstrap)
-        judges = experiment.judged.get(name, ())
-        cells["judged"] = {judge.name: score_judge(judge, records, **bootstrap) for judge in judges}
-        cells["calibration"] = calibrate(records, **bootstrap)
-        cells["nonsense"] = score_nonsense(records, **bootstrap)
-        cells["cut"] = count_cut(records)
-        cells["review"] = score_readings(experiment.readings, name, records, judges, **bootstrap)
-        runs[name] = {key: value for key, value in cells.items() if value or key in ("overall", "by")}
-    return {
+    baselines = {QUESTION_ONLY: experiment.question_only, "majority": experiment.majority, **experiment.guesses}
+    scored: dict[str, Any] = {k: scoring.score(v, **bootstrap).to_json() for k, v in baselines.items() if v}
+    scores: ExperimentScores = {
         "title": experiment.title,
         "synthetic": bool(experiment.provenance.get("synthetic", False)),
         "method": {
@@ -126,17 +138,17 @@ def build_scores(experiment: Experiment, *, resamples: int = 2000, seed: int = 0
             "resamples": resamples,
             "seed": seed,
         },
-        "runs": runs,
-        "baselines": {k: scoring.score(v, **bootstrap).to_json() for k, v in baselines.items() if v},
+        "runs": {name: _score_run(experiment, name, **bootstrap) for name in experiment.runs},
+        "baselines": scored,
         "papers": paper_figures.find(next(iter(experiment.runs.values()))),
         "losses": {stage: [dict(row) for row in rows] for stage, rows in experiment.losses.items()},
         "provenance": dict(experiment.provenance),
-    } | ({"missing": list(experiment.missing)} if experiment.missing else {})
-
-
-def _column(cells: Mapping[str, Any], column: str) -> Mapping[str, Any] | None:
-    """Returns the cell of a column of the table, or None."""
-    return cells.get("overall") if column == "overall" else cells.get("by", {}).get("answer_type", {}).get(column)
+    }
+    if experiment.leaks is not None:
+        scores["leaks"] = list(experiment.leaks)
+    if experiment.missing:
+        scores["missing"] = list(experiment.missing)
+    return scores
 
 
 def _judge_cells(judge: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,7 +157,7 @@ def _judge_cells(judge: Mapping[str, Any]) -> dict[str, Any]:
     return {c: found[c]["accuracy"] | {"unparsed": found[c]["unjudged"]} if c in found else None for c in COLUMNS}
 
 
-def judge_lines(scores: Mapping[str, Any]) -> list[str]:
+def judge_lines(scores: ExperimentScores) -> list[str]:
     """Returns a line for each judge and run: how often attacks succeed, what is unjudged, agreement with the rules."""
     lines = []
     for name, run in scores["runs"].items():
@@ -171,7 +183,13 @@ def count_cut(records: Sequence[Record]) -> dict[str, int]:
     return {"cut": known.count(False), "of": len(known)} if known else {}
 
 
-def cut_lines(scores: Mapping[str, Any]) -> list[str]:
+def leak_lines(scores: ExperimentScores) -> list[str]:
+    """A line for each leak between training and evaluation."""
+    end = "The scores do not show what the model does with what it has not seen."
+    return [f"LEAK: {line} {end}" for line in scores.get("leaks", [])]
+
+
+def cut_lines(scores: ExperimentScores) -> list[str]:
     """Returns a line for each run with answers that were cut."""
     return [
         f"{run_label(name)}: decode.max_new_tokens cut {found['cut']} of {found['of']} answers before they ended."
@@ -180,7 +198,7 @@ def cut_lines(scores: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def review_lines(scores: Mapping[str, Any]) -> list[str]:
+def review_lines(scores: ExperimentScores) -> list[str]:
     """Returns a line for each reader and run, and one for each pair of who judged: accuracy as read, and kappa."""
     lines = []
     for name, run in scores["runs"].items():
@@ -199,50 +217,56 @@ def review_lines(scores: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def table_rows(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns the rows of the main table: `label`, `kind` (run, beside, over, judge, blind), `cells` by column.
+class TableRow(NamedTuple):
+    """A row of the main table."""
 
-    In a row of a judge, `unparsed` of its first cell is the number of unjudged answers.
-    """
-    rows: list[dict[str, Any]] = []
+    label: str
+    kind: Literal["run", "beside", "over", "judge", "blind"]
+    cells: dict[str, Cell | None]  # by column; in a row of a judge `unparsed` is the number of unjudged answers
 
-    def add(label: str, kind: str, cells: Mapping[str, Any]) -> None:
-        rows.append({"label": label, "kind": kind, "cells": {c: _column(cells, c) for c in COLUMNS}})
 
-    for name, run in scores["runs"].items():
-        add(run_label(name), "run", run)
-        for kind, label in UNSEEN.items():
-            if kind in run:
-                add(f"with {label}", "beside", run[kind])
-        for kind, label in {"question_only": "question only", **UNSEEN}.items():
-            if over := run.get(f"over_{kind}"):
-                rows.append({"label": f"over {label}", "kind": "over", "cells": {c: over.get(c) for c in COLUMNS}})
-        for judge in run.get("judged", {}).values():
-            label = f"judged by {judge['about']['model']}"
-            rows.append({"label": label, "kind": "judge", "cells": _judge_cells(judge)})
+def _run_rows(name: str, run: RunScores) -> Iterator[TableRow]:
+    """Yields the row of a run, then its answers to other images, then what it is above, then its judges."""
+
+    def columns(cells: Cells) -> dict[str, Cell | None]:
+        return {c: column(cells, c) for c in COLUMNS}
+
+    yield TableRow(run_label(name), "run", columns(run))
+    for kind, cells in run.get("unseen", {}).items():
+        yield TableRow(f"with {UNSEEN[kind]}", "beside", columns(cells))
+    labels = {BEFORE: run_label(BEFORE), QUESTION_ONLY: "question only", **UNSEEN}
+    for kind, cells in run.get("over", {}).items():
+        yield TableRow(f"over {labels[kind]}", "over", columns(cells))
+    for judge in run.get("judged", {}).values():
+        yield TableRow(f"judged by {judge['about']['model']}", "judge", _judge_cells(judge))
+
+
+def table_rows(scores: ExperimentScores, *, last_first: bool = False) -> list[TableRow]:
+    """The rows of the main table, run by run; with `last_first` in reverse, then the blind baselines."""
+    runs = list(scores["runs"].items())
+    rows = [row for name, run in (reversed(runs) if last_first else runs) for row in _run_rows(name, run)]
     for name, cells in scores["baselines"].items():
-        add(BLIND_LABELS[name], "blind", cells)
+        rows.append(TableRow(BLIND_LABELS[name], "blind", {c: column(cells, c) for c in COLUMNS}))
     return rows
 
 
-def format_table(scores: Mapping[str, Any]) -> str:
+def format_table(scores: ExperimentScores) -> str:
     """Returns the main table for the terminal: accuracy, 95 % interval and n, with the baselines beside each run."""
     lines = [["accuracy", *COLUMNS, "unparsed"]]
     for row in table_rows(scores):
-        signed = row["kind"] == "over"
-        overall = row["cells"]["overall"]
-        indent = "  " if row["kind"] in ("beside", "over", "judge") else ""
-        cells = [format_cell(row["cells"][column], signed=signed) for column in COLUMNS]
-        unparsed = "" if signed or overall is None else str(overall["unparsed"])
-        lines.append([indent + row["label"], *cells, unparsed])
+        signed, overall = row.kind == "over", row.cells["overall"]
+        indent = "  " if row.kind in ("beside", "over", "judge") else ""
+        cells = [format_cell(row.cells[name], signed=signed) for name in COLUMNS]
+        unparsed = "" if signed or overall is None else str(overall.get("unparsed", ""))
+        lines.append([indent + row.label, *cells, unparsed])
     text = align(lines)
     overall = next(iter(scores["runs"].values()))["overall"]
     first = next(iter(scores["runs"].values()))
-    paired = " Rows that begin with `over` are paired." if any(key.startswith("over_") for key in first) else ""
+    paired = " Rows that begin with `over` are paired." if "over" in first else ""
     text.append(
         f"{overall['n']} questions on {overall['n_images']} images. [95 % interval by bootstrap over images].{paired}"
     )
-    text += cut_lines(scores) + judge_lines(scores) + review_lines(scores)
+    text += leak_lines(scores) + cut_lines(scores) + judge_lines(scores) + review_lines(scores)
     text += [f"{paper_figures.describe(figure)} (their figure)" for figure in scores["papers"]]
     if scores["synthetic"]:
         text.append("Synthetic data: these figures say nothing about real radiographs.")

@@ -97,7 +97,7 @@ def dots(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], *, xlabel: str, lo
         if low < 0:
             axis.axvline(0, color=SOFT, linewidth=0.8)
         if len(series) > 1:
-            axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=len(series))
+            figure.legend(frameon=False, loc="outside lower center", ncols=len(series))
         words = "; ".join(
             f"{row}, {name}: {_cell_words(cell)}" for row, cells in rows.items() for name, cell in cells.items()
         )
@@ -138,13 +138,18 @@ def calibration_figure(scores: Mapping[str, Any]) -> Image | None:
                 markersize=4,
                 capsize=2,
             )
-            for each, cell in zip(found["bins"], cells, strict=True):
-                place = (each["confidence"], cell["value"])
-                axis.annotate(str(cell["n"]), place, xytext=(4, -9), textcoords="offset points", fontsize=7)
+            for each, cell in zip(found["bins"], cells, strict=True):  # in a strip of their own, below the curve
+                n: Any = {"rotation": 90, "ha": "center", "va": "center", "fontsize": 6, "color": SOFT}
+                axis.text(each["confidence"], -0.12, f"n={cell['n']}", **n)
             label = run_label(name)
             axis.set(
-                title=label, xlabel="probability of the answer", ylabel="accuracy", xlim=(0, 1), ylim=(-0.02, 1.02)
+                title=label,
+                xlabel="probability of the answer",
+                ylabel="accuracy",
+                xlim=(-0.03, 1.03),
+                ylim=(-0.24, 1.03),
             )
+            axis.set_yticks(np.linspace(0, 1, 6))
             axis.grid(alpha=0.3)
             bins = ", ".join(f"{each['confidence']:.2f}: {_cell_words(each['accuracy'])}" for each in found["bins"])
             words.append(

@@ -100,6 +100,7 @@ def ask(config: Config, workdir: Path) -> None:
         {name: _record(one, run=name) for name, one in said.items()},
         opened.image,
         answer.prompt,
+        headline=[("agreement", f"{answer.agreement:.0%} of {len(answer.samples)} samples".replace("%", " %"))],
         facts=[*rows, *opened.facts],
         notes=opened.notes,
         other=config.ask.other or other_answer(answer.text, [one.text for one in said.values()]),

@@ -16,6 +16,7 @@ from radvqa_jax.evaluation import baselines, published, report, samples
 from radvqa_jax.evaluation.predict import predict
 from radvqa_jax.evaluation.report_page import write_report
 from radvqa_jax.evaluation.review import Reading, read_sheet
+from radvqa_jax.evaluation.score_types import ExperimentScores
 from radvqa_jax.files import write_jsonl, write_text
 from radvqa_jax.ground import Ground, configured_adapter, load_ground
 from radvqa_jax.schema import Record
@@ -60,7 +61,7 @@ def answer(ground: Ground, trained: Trained, rows: RowSource, *, run: str, name:
 class Unseen(NamedTuple):
     """The rows of an evaluation with images that are not theirs, as configured."""
 
-    swapped: dict[str, RowSource]  # kind of report.UNSEEN -> rows, each with another case's image
+    swapped: dict[str, RowSource]  # kind of score_types.UNSEEN -> rows, each with another case's image
     blank: tuple[RowSource, list[int]] | None  # a row for each distinct prompt, and for each row of all which it is
     same_group: int  # how many swapped images agree with the row's own in modality and organ; the others had none
 
@@ -81,7 +82,7 @@ def unseen_rows(config: Config, rows: RowSource) -> Unseen:
 
 
 def show_other(rows: RowSource, kind: str, *, seed: int) -> RowSource:
-    """Returns the rows with the images of a kind of report.UNSEEN: another case's, that of any case, a blank one."""
+    """Returns the rows with the images of a kind of UNSEEN: another case's, that of any case, a blank one."""
     if kind == "blank":
         return rows.with_image(baselines.blank_image(), image_id=baselines.BLANK)
     by = ("modality", "organ") if kind == "swapped" else ()
@@ -184,16 +185,14 @@ def write_scores(
     *,
     extra: Mapping[str, Any] | None = None,
     brief: bool = False,
-) -> dict[str, Any]:
+) -> ExperimentScores:
     """Scores an experiment, prints its table, and writes scores.json (with what is `extra`), table.txt and report.html.
 
     With `brief` the published metrics are neither printed nor in table.txt, but in published.txt.
     """
     scores = report.build_scores(experiment, resamples=config.eval.bootstrap, seed=config.seed)
-    for name, records in experiment.runs.items():
-        scores["runs"][name] |= _beside_the_rules(config, records)
-    scores |= extra or {}
-    path = write_report(workdir, experiment, scores=scores, config=config.report, seed=config.seed)
+    runs: Any = {name: run | _beside_the_rules(config, experiment.runs[name]) for name, run in scores["runs"].items()}
+    scores: Any = {**scores, "runs": runs, **(extra or {})}
     table, end = report.format_table(scores), ""
     if config.score.published:
         found = {name: run["published"] for name, run in scores["runs"].items()}
@@ -205,5 +204,6 @@ def write_scores(
             table += "\n\n" + metrics
     write_text(workdir / "table.txt", table + "\n")
     print(table)
+    path = write_report(workdir, experiment, scores=scores, config=config.report, seed=config.seed)
     print(f"The report is {path}{end}")
     return scores

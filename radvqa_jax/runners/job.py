@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from radvqa_jax.config import EMBEDDED, Config
+from radvqa_jax.data.audit import consequences
 from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows, make_builder
 from radvqa_jax.evaluation import published, report
 from radvqa_jax.evaluation.judge_file import JudgeFile, find_judges
+from radvqa_jax.evaluation.score_types import UNSEEN
 from radvqa_jax.files import read_json, write_jsonl
 from radvqa_jax.ground import Ground, inspect_model, load_ground, provenance
 from radvqa_jax.progress import Steps
@@ -121,9 +123,9 @@ def job(config: Config, workdir: Path) -> None:
     train_rows = load_rows(config.eval.train_source, config.data, seed=config.seed)
     runs: dict[str, list[Record]] = {}
     models: dict[str, Trained] = {}
-    overlays: list[dict[str, Any]] = []
+    shown: list[report.ShownMap] = []
     unseen = unseen_rows(config, rows)
-    blind: dict[str, dict[str, list[Record]]] = {kind: {} for kind in report.UNSEEN}
+    blind: dict[str, dict[str, list[Record]]] = {kind: {} for kind in UNSEEN}
 
     def evaluate(name: str, trained: Trained) -> None:
         steps.next(ANSWERS.format(name))
@@ -144,7 +146,7 @@ def job(config: Config, workdir: Path) -> None:
     missing = _Missing()
     steps.next(MAPS)
     with missing.tells("attention maps"):
-        overlays.extend(maps(ground, models, rows.select(chosen), answers))
+        shown.extend(maps(ground, models, rows.select(chosen), answers))
     judged: dict[str, list[JudgeFile]] = {}
     with missing.tells("verdicts of judges"):
         judged |= {name: find_judges(workdir / "predictions" / f"{name}.jsonl") for name in runs}
@@ -152,14 +154,13 @@ def job(config: Config, workdir: Path) -> None:
         f"{rows.name}: {', '.join(config.stages)} of {config.model.variant}",
         runs,
         **guesses,
-        swapped=blind["swapped"],
-        swapped_any=blind["swapped_any"],
-        blank=blind["blank"],
+        unseen=blind,
         judged=judged,
         readings=readings,
         image=image_of(rows) if config.report.images else None,
         losses={name: read_losses(workdir / name) for name in config.stages},
-        overlays=overlays,
+        maps=shown,
+        leaks=consequences(found) if found["splits"] else None,
         questions=_questions(config, workdir),
         missing=missing.lines,
         provenance=_provenance(ground, rows, unseen, found, runs),

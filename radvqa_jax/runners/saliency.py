@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from radvqa_jax.config import Config
 from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
-from radvqa_jax.evaluation.report import run_label
+from radvqa_jax.evaluation.report import ShownMap, run_label
 from radvqa_jax.ground import Ground, load_ground, shown_models
 from radvqa_jax.runners.evaluate import answer, is_synthetic
 from radvqa_jax.saliency.gallery import choose_cases, write_cases
@@ -37,7 +36,7 @@ def saliency_mode(config: Config, workdir: Path) -> None:
 
 def maps(
     ground: Ground, models: Mapping[str, Trained], rows: RowSource, records: Mapping[str, list[Record]]
-) -> list[dict[str, Any]]:
+) -> list[ShownMap]:
     """Writes maps of every row, and viewer.html, under workdir/saliency; returns what the report shows of them.
 
     Args:
@@ -57,4 +56,4 @@ def maps(
             folder / "viewer.html", gallery.cases, title=f"{rows.name}: what was read", synthetic=synthetic
         )
         print(f"The viewer is {path}")
-    return gallery.overlays
+    return gallery.shown

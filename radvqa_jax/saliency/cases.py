@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 
 from radvqa_jax.config import SaliencyConfig
 from radvqa_jax.files import atomic_write
-from radvqa_jax.saliency.figures import FORMATS, case_figure, number_words, save_figure
+from radvqa_jax.saliency.figures import ALPHA, EMPTY, FORMATS, case_figure, number_words, save_figure
 from radvqa_jax.saliency.maps import CaseMaps
 from radvqa_jax.saliency.methods import METHODS, plain
-from radvqa_jax.saliency.overlay import Limits, colour_limits, overlay_png
+from radvqa_jax.saliency.overlay import Limits, overlay_png, robust_limits
 from radvqa_jax.saliency.quality import Quality, quality
 
 WORDS_SHOWN = 6  # in the figure; the .npz has all
@@ -82,9 +82,14 @@ def _label(method: str) -> str:
     return METHODS[plain(method)].unit + through
 
 
-def _overlay(image: UInt8[np.ndarray, "h w 3"], values: Float[np.ndarray, "grid grid"], method: str) -> bytes:
-    limits = colour_limits(values, signed=METHODS[plain(method)].signed)
-    return overlay_png(image, values, limits=limits, label=_label(method))
+def _overlay(
+    image: UInt8[np.ndarray, "h w 3"],
+    values: Float[np.ndarray, "grid grid"],
+    method: str,
+    outline: Bool[np.ndarray, "_ _"] | None,
+) -> bytes:
+    limits = robust_limits(values, signed=METHODS[plain(method)].signed)
+    return overlay_png(image, values, limits=limits, label=_label(method), alpha=ALPHA, fade=True, outline=outline)
 
 
 def _figure(maps: CaseMaps, image: UInt8[np.ndarray, "h w 3"], **heading: Any) -> Figure:
@@ -94,13 +99,17 @@ def _figure(maps: CaseMaps, image: UInt8[np.ndarray, "h w 3"], **heading: Any) -
     panels, titles, limits = [], [], list[Limits | None]()
     for method in maps.maps:
         whole, parts = maps.of_answer(method), maps.of_words(method)[: len(words)]
-        scale = colour_limits(whole, parts, signed=METHODS[plain(method)].signed)
-        panels += [None, whole, *parts]
+        scale = robust_limits(whole, parts, signed=METHODS[plain(method)].signed)
+        # The original once, before the first map; below it the column stays empty.
+        panels += [EMPTY if panels else None, whole, *parts]
         share = f" ({whole.sum():.0%} on the image)" if METHODS[plain(method)].share else ""
         title = _title(method)
-        titles += ["image", f"{title}: answer{share}", *(f"{title}: {w}" for w in words)]
+        titles += ["" if titles else "image", f"{title}: answer{share}", *(f"{title}: {w}" for w in words)]
         limits += [None, *[scale] * (1 + len(parts))]
-    note = "colours: what one patch has of the map; one scale a row, from 0, or even around 0 where values have a sign"
+    note = (
+        "colours: what one patch has of the map; one scale a row, from 0, or even around 0 where values have a sign; "
+    )
+    note += "≥: the hottest patches lie beyond the end"
     if len(maps.words) > len(words):
         note += f"; the first {len(words)} of {len(maps.words)} words"
     return case_figure(image, panels, titles, limits=limits, columns=2 + len(words), note=note, **heading)
@@ -163,7 +172,7 @@ def save_case(
         npz=folder / f"{name}.npz",
         figure=folder / f"{name}.png",
         overlays={
-            method: _write(folder / f"{name}_{method}.png", _overlay(image, values, method))
+            method: _write(folder / f"{name}_{method}.png", _overlay(image, values, method, mask))
             for method, values in answers.items()
         },
         quality=found,

@@ -17,7 +17,17 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from radvqa_jax.saliency.overlay import Colormap, Limits, colour_limits, colours_of, finer, overlay
+from radvqa_jax.pages import font_families
+from radvqa_jax.saliency.overlay import (
+    Colormap,
+    Limits,
+    colour_limits,
+    colours_of,
+    finer,
+    overlay,
+    robust_limits,
+    scale_end,
+)
 
 Format = Literal["png", "pdf"]
 FORMATS: tuple[Format, ...] = ("png", "pdf")
@@ -28,6 +38,8 @@ DPI = 150
 CELL_SIDE = 160  # pixels of a cell's longer side at most: the multiples show where, the overlay shows what
 WIDEST = 10.0  # inches
 CELL_INCHES = 2.5  # of a panel
+ALPHA = 0.75  # weight of the hottest colour over the image; it falls to none at 0
+EMPTY = "empty"  # a panel with nothing in it
 
 
 def number_words(words: Sequence[str]) -> list[str]:
@@ -50,7 +62,7 @@ def save_figure(figure: Figure, kind: Format) -> bytes:
     The figure's layout is settled by the first call: what is saved again, in another format, lies where it lay.
     """
     file = io.BytesIO()
-    with warnings.catch_warnings(), matplotlib.rc_context({"pdf.fonttype": 42}):
+    with warnings.catch_warnings(), matplotlib.rc_context({"pdf.fonttype": 42, "font.family": font_families()}):
         # A question in Chinese: the font has a box for what it lacks.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from font")
         if kind == "png":
@@ -62,10 +74,13 @@ def save_figure(figure: Figure, kind: Format) -> bytes:
     return file.getvalue()
 
 
+Panel = Float[np.ndarray, "grid grid"] | Literal["empty"] | None  # a map, nothing, or the plain image
+
+
 def _draw_panel(
     axes: Axes,
     image: UInt8[np.ndarray, "h w 3"],
-    saliency: Float[np.ndarray, "grid grid"] | None,
+    saliency: Panel,
     *,
     limits: Limits | None,
     colormap: Colormap,
@@ -73,6 +88,8 @@ def _draw_panel(
 ) -> None:
     """Draws the image, or the map over it with its colour bar and the mask's outline."""
     axes.set_axis_off()
+    if isinstance(saliency, str):
+        return
     if saliency is None:
         axes.imshow(image, interpolation="nearest")
         return
@@ -80,10 +97,12 @@ def _draw_panel(
     fine = finer(image, grid=len(saliency))
     height, width = fine.shape[:2]
     aspect = (image.shape[0] / height) / (image.shape[1] / width)  # the original's, whatever was repeated
-    axes.imshow(overlay(fine, saliency, limits=limits, colormap=colormap), interpolation="nearest", aspect=aspect)
+    shown = overlay(fine, saliency, limits=limits, colormap=colormap, alpha=ALPHA, fade=True)
+    axes.imshow(shown, interpolation="nearest", aspect=aspect)
     if outline is not None and outline.any() and not outline.all():
         marked = finer(outline, grid=len(saliency)).astype(float)
-        axes.contour(marked, levels=[0.5], colors="white", linewidths=1.2)
+        for colour, width_of in (("black", 2.4), ("white", 1.2)):
+            axes.contour(marked, levels=[0.5], colors=colour, linewidths=width_of)
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
     figure = axes.get_figure()
@@ -91,7 +110,8 @@ def _draw_panel(
     bar = figure.colorbar(
         ScalarMappable(Normalize(*limits), colours_of(limits, colormap)), ax=axes, fraction=0.046, pad=0.03
     )
-    bar.set_ticks(sorted(set(limits)), labels=[f"{value:.2g}" for value in sorted(set(limits))])
+    ticks = sorted(set(limits))
+    bar.set_ticks(ticks, labels=[*(f"{value:.2g}" for value in ticks[:-1]), scale_end(limits, saliency).split(" (")[0]])
     bar.ax.tick_params(labelsize=7)
 
 
@@ -104,7 +124,7 @@ def _heading(question: str, answer: str, reference: str, note: str) -> list[str]
 
 def case_figure(
     image: UInt8[np.ndarray, "h w 3"],
-    maps: Sequence[Float[np.ndarray, "grid grid"] | None],
+    maps: Sequence[Panel],
     titles: Sequence[str],
     *,
     question: str,
@@ -120,7 +140,7 @@ def case_figure(
 
     Args:
         image: the original pixels.
-        maps: shares of attention, in reading order; None = the plain image.
+        maps: shares of attention, in reading order; None = the plain image, EMPTY = nothing.
         titles: one a map.
         question: above the panels, with answer, reference and note where they are given.
         answer: of the model.
@@ -185,7 +205,7 @@ def heads_figure(
         colormap: perceptually uniform and safe for colour-blind readers.
     """
     depth, count, grid, _ = maps.shape
-    limits = colour_limits(maps)
+    limits = robust_limits(maps.reshape(-1, grid, grid))
     small = _shrink(image, grid)
     height, width = small.shape[:2]
     canvas = np.full((depth * (height + GAP) - GAP, count * (width + GAP) - GAP, 3), 255, np.uint8)
@@ -193,7 +213,7 @@ def heads_figure(
         cell = maps[layer, head]
         at = slice(layer * (height + GAP), None), slice(head * (width + GAP), None)
         own = limits if scale == "absolute" else colour_limits(cell)
-        canvas[at][:height, :width] = overlay(small, cell, limits=own, colormap=colormap)
+        canvas[at][:height, :width] = overlay(small, cell, limits=own, colormap=colormap, alpha=ALPHA, fade=True)
     heading = [part for line in (f"question: {question}", f"answer: {answer}") for part in textwrap.wrap(line, 90)]
     wide = min(WIDEST, 1.2 * count + 1.5)
     head_room = 0.2 * len(heading) + 0.3
@@ -210,7 +230,8 @@ def heads_figure(
     axes.spines[:].set_visible(False)
     if scale == "absolute":
         bar = figure.colorbar(ScalarMappable(Normalize(*limits), colormap), ax=axes, fraction=0.03, pad=0.02)
-        bar.set_label(f"{unit} a patch, absolute scale", fontsize=8)
+        beyond = f", {end}" if (end := scale_end(limits, maps)).startswith("≥") else ""
+        bar.set_label(f"{unit} a patch, absolute scale{beyond}", fontsize=8)
         bar.ax.tick_params(labelsize=7)
     else:
         for layer, head in np.ndindex(depth, count):

@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, UInt8
+from PIL import Image
 
 from radvqa_jax import progress
 from radvqa_jax.config import Config
 from radvqa_jax.data.image import decode_image
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.tokenizer import Tokenizer
+from radvqa_jax.evaluation.report import ShownMap
 from radvqa_jax.evaluation.scoring import verdict
 from radvqa_jax.files import atomic_write, write_text
 from radvqa_jax.saliency.answers import answer_tokens
@@ -23,10 +25,13 @@ from radvqa_jax.saliency.chosen import lose_chosen
 from radvqa_jax.saliency.compare import other_answer
 from radvqa_jax.saliency.figures import FORMATS, heads_figure, save_figure
 from radvqa_jax.saliency.maps import reduce_bundle
+from radvqa_jax.saliency.methods import METHODS, plain
 from radvqa_jax.saliency.targets import find_target
 from radvqa_jax.saliency.viewer_cases import Shown, ask_models, viewer_case
 from radvqa_jax.saliency.viewer_types import ViewerCase
 from radvqa_jax.schema import Record
+
+SHOWN_SIDE = 640  # pixels of the longer side of an image in the report
 
 
 def choose_cases(records: list[Record], *, cases: int, seed: int) -> list[int]:
@@ -56,7 +61,7 @@ def choose_cases(records: list[Record], *, cases: int, seed: int) -> list[int]:
 class Gallery(NamedTuple):
     """What was made of the cases."""
 
-    overlays: list[dict[str, Any]]  # for the report: `png` (bytes), `caption`, `question`, `reference`, `prediction`
+    shown: list[ShownMap]  # for the report
     cases: list[ViewerCase]  # for viewer.html
 
 
@@ -67,21 +72,41 @@ class Asked(NamedTuple):
     image: UInt8[np.ndarray, "h w 3"]  # original pixels
     prefix: str  # the prompt, without the separator
     mask: Bool[np.ndarray, "h w"] | None = None  # of what the data set marks
+    headline: Sequence[tuple[str, str]] = ()  # (name, value) shown large beside the answer
     facts: Sequence[tuple[str, str]] = ()  # (name, value) shown beside the image
     notes: Sequence[str] = ()  # sentences that a reader must know
     other: str = ""  # another answer that the answer is held against; empty = none
 
 
-def _caption(record: Record, saved: SavedCase) -> str:
-    outcome = verdict(record, record.predictions[0]).outcome
-    text = f"{record.question_id} ({outcome})."
+def _share(value: float) -> str:
+    """A share as a reader needs it: never 0 % for what is not 0.
+
+    >>> _share(0.0047), _share(0.31), _share(0.0)
+    ('0.47 %', '31 %', '0 %')
+    """
+    return f"{100 * value:.0f} %" if value >= 0.0995 or value == 0 else f"{100 * value:.2g} %"
+
+
+def _shown(record: Record, image: UInt8[np.ndarray, "h w 3"], saved: SavedCase) -> ShownMap:
+    """What the report shows of a case: the image, and the first map of the configuration with its figures."""
+    method = next((name for name in saved.overlays if not METHODS[plain(name)].signed), next(iter(saved.overlays)))
+    through = "" if plain(method) == method else ", through the vision tower"
+    text = f"{METHODS[plain(method)].label}{through}, whole answer."
+    if method in saved.quality:
+        found = saved.quality[method]
+        text += (
+            f" {_share(found.mass)} of it lies in the marked region, which covers {_share(found.area)} of the image."
+        )
     if record.ended[:1] == [False]:
         text += f" The answer was cut after {len(record.token_ids[0])} tokens."
-    for method, found in saved.quality.items():
-        text += (
-            f" {method}: {found.mass:.0%} of the map's mass lies in the marked region, which covers {found.area:.0%}."
-        )
-    return text
+    picture = Image.fromarray(image)
+    picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True)
+    said = record.predictions[0]
+    outcome = verdict(record, said).outcome
+    overlay = saved.overlays[method].read_bytes()
+    return ShownMap(record.question, record.reference, said, outcome, file.getvalue(), overlay, text)
 
 
 def _write_heads(path: Path, bundle: CaseBundle, image: UInt8[np.ndarray, "h w 3"], record: Record) -> None:
@@ -180,6 +205,7 @@ def write_case(
         records=asked.records,
         image=asked.image,
         mask=asked.mask,
+        headline=asked.headline,
         facts=[*asked.facts, *ratio, *lost],
         notes=[*asked.notes, *notes],
     )
@@ -225,13 +251,5 @@ def write_cases(
         )
         case, saved = write_case(shown, asked, tokenizer=tokenizer, config=config, folder=folder)
         gallery.cases.append(case)
-        gallery.overlays.append(
-            {
-                "png": saved.figure.read_bytes(),
-                "caption": _caption(record, saved),
-                "question": record.question,
-                "reference": record.reference,
-                "prediction": record.predictions[0],
-            }
-        )
+        gallery.shown.append(_shown(record, image, saved))
     return gallery

@@ -7,21 +7,24 @@ its patch and no detail is drawn that the map does not have; `bilinear` is smoot
 """
 
 import io
+import math
 from typing import Literal
 
 import matplotlib
 import matplotlib.colors
 import numpy as np
-from jaxtyping import Float, Float32, Shaped, UInt8
+from jaxtyping import Bool, Float, Float32, Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 Interpolation = Literal["nearest", "bilinear"]
 Colormap = Literal["viridis", "cividis", "magma", "inferno", "plasma"]  # perceptually uniform, all of them
 Limits = tuple[float, float]
 
-BAR_HEIGHT, STRIP_HEIGHT, MARGIN, FONT_SIZE = 12, 34, 6, 13  # pixels of the colour bar below an overlay
+BAR_HEIGHT, STRIP_HEIGHT, MARGIN, FONT_SIZE = 12, 52, 6, 13  # pixels of the colour bar below an overlay
 DIVERGING = "RdBu_r"  # of a scale that goes below zero: white at zero
 FINE = 4  # pixels that a patch has along a side, at least
+HOTTEST = 0.02  # share of a map's patches, at least one, that a robust scale leaves beyond its end
+OUTLINE = 2  # pixels
 RESAMPLING = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -63,6 +66,55 @@ def colour_limits(*maps: Float[np.ndarray, "..."], signed: bool = False) -> Limi
     return (-top if signed else 0.0), top
 
 
+def robust_limits(*maps: Float[np.ndarray, "..."], signed: bool = False) -> Limits:
+    """The ends of one colour scale that a few hot patches do not decide.
+
+    Attention sinks are patches that every word reads; one of them can be forty times as hot as a lesion. Of each map
+    the HOTTEST patches, at least one, are left out; the end is the largest value of the others, or of all where nothing
+    else is above 0. What lies beyond takes the colour of the end, so the end and the largest value are always printed.
+
+    Raises:
+        ValueError: as for `colour_limits`.
+    """
+    _, top = colour_limits(*maps, signed=signed)
+    ends = []
+    for values in maps:
+        sizes = np.sort(np.abs(values).reshape(-1, values.shape[-2] * values.shape[-1]), axis=1)  # a map each row
+        ends.append(float(sizes[:, -1 - hot_patches(sizes.shape[1])].max()))
+    end = max(ends) or top
+    return (-end if signed else 0.0), end
+
+
+def hot_patches(patches: int) -> int:
+    """How many patches of a map a robust scale leaves out.
+
+    >>> hot_patches(16), hot_patches(64), hot_patches(1024)
+    (1, 2, 21)
+    """
+    return min(patches - 1, math.ceil(HOTTEST * patches))
+
+
+def scale_end(limits: Limits, *maps: Float[np.ndarray, "..."]) -> str:
+    """The upper end of a scale as it is printed; with the largest value, where that lies beyond."""
+    top = float(max(np.abs(values).max() for values in maps))
+    return f"{limits[1]:.2g}" if top <= limits[1] else f"≥ {limits[1]:.2g} (largest {top:.2g})"
+
+
+def outlined(pixels: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """The pixels with the border of a mask in white, and black around it."""
+    if not mask.any() or mask.all():
+        return pixels
+
+    def grow(area: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+        wide = np.pad(area, OUTLINE)
+        shifts = range(2 * OUTLINE + 1)
+        h, w = area.shape
+        return np.logical_or.reduce([wide[i : i + h, j : j + w] for i in shifts for j in shifts])
+
+    border = grow(mask) & ~mask
+    return np.where(border[..., None], 255, np.where((grow(border) & ~mask)[..., None], 0, pixels)).astype(np.uint8)
+
+
 def colours_of(limits: Limits, colormap: str) -> matplotlib.colors.Colormap:
     """Returns the colours of a scale: those of `colormap`, or diverging ones if it goes below zero."""
     return matplotlib.colormaps[DIVERGING if limits[0] < 0 else colormap]
@@ -76,6 +128,7 @@ def overlay(
     alpha: float = 0.5,
     colormap: Colormap = "viridis",
     interpolation: Interpolation = "nearest",
+    fade: bool = False,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Returns the image with the map's colours over it.
 
@@ -83,27 +136,34 @@ def overlay(
         image: the original pixels, of any aspect ratio.
         saliency: shares of attention.
         limits: ends of the colour scale; None = 0 to the map's largest value. Values beyond take the colour of the end.
-        alpha: weight of the colours; the same everywhere, so that a colour means a value.
+        alpha: weight of the colours.
         colormap: perceptually uniform and safe for colour-blind readers.
         interpolation: see the head of this file.
+        fade: the weight grows with the value, from none at 0, so that the image stays visible; otherwise it is the same
+            everywhere.
     """
     low, high = limits or colour_limits(saliency)
     values = to_pixels(saliency, *image.shape[:2], interpolation=interpolation)
     scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
-    colours = colours_of((low, high), colormap)(scaled.clip(0, 1))[..., :3] * 255
-    return np.rint((1 - alpha) * image + alpha * colours).astype(np.uint8)
+    scaled = scaled.clip(0, 1)
+    colours = colours_of((low, high), colormap)(scaled)[..., :3] * 255
+    strength = np.abs(2 * scaled - 1) if low < 0 else scaled
+    weight = alpha * strength[..., None] if fade else alpha
+    return np.rint((1 - weight) * image + weight * colours).astype(np.uint8)
 
 
-def _scale_strip(width: int, limits: Limits, *, colormap: Colormap, label: str) -> UInt8[np.ndarray, "H W 3"]:
+def _scale_strip(width: int, limits: Limits, *, colormap: Colormap, label: str, end: str) -> UInt8[np.ndarray, "H W 3"]:
     """Returns a colour bar with its ends printed, as a strip to put below an image."""
-    strip = Image.new("RGB", (width, STRIP_HEIGHT), "white")
-    ramp = colours_of(limits, colormap)(np.linspace(0, 1, width - 2 * MARGIN))[None, :, :3] * 255
-    bar = np.rint(ramp).astype(np.uint8).repeat(BAR_HEIGHT, axis=0)
-    strip.paste(Image.fromarray(bar), (MARGIN, MARGIN // 2))
-    draw, font, top = ImageDraw.Draw(strip), ImageFont.load_default(FONT_SIZE), BAR_HEIGHT + MARGIN
-    draw.text((MARGIN, top), f"{limits[0]:.3g}", "black", font)
-    draw.text((width // 2, top), label, "black", font, anchor="ma")
-    draw.text((width - MARGIN, top), f"{limits[1]:.3g}", "black", font, anchor="ra")
+    unit = max(1.0, width / 320)  # legible where the picture is shown smaller
+    margin, bar_height, size = round(MARGIN * unit), round(BAR_HEIGHT * unit), round(FONT_SIZE * unit)
+    strip = Image.new("RGB", (width, round(STRIP_HEIGHT * unit)), "white")
+    ramp = colours_of(limits, colormap)(np.linspace(0, 1, width - 2 * margin))[None, :, :3] * 255
+    bar = np.rint(ramp).astype(np.uint8).repeat(bar_height, axis=0)
+    strip.paste(Image.fromarray(bar), (margin, margin // 2))
+    draw, font, top = ImageDraw.Draw(strip), ImageFont.load_default(size), bar_height + margin
+    draw.text((margin, top), f"{limits[0]:.2g}", "black", font)
+    draw.text((width - margin, top), end, "black", font, anchor="ra")
+    draw.text((width // 2, top + size + margin // 2), label, "black", font, anchor="ma")
     return np.asarray(strip)
 
 
@@ -117,16 +177,23 @@ def overlay_png(
     interpolation: Interpolation = "nearest",
     min_side: int = 320,
     label: str = "share of attention",
+    fade: bool = False,
+    outline: Bool[np.ndarray, "h w"] | None = None,
 ) -> bytes:
     """Returns a PNG of the overlay, enlarged by a whole factor if small, with the printed scale below it.
 
     Arguments are those of `overlay`; `min_side` is the least length of the shorter side in pixels, without the scale,
-    and `label` says what the scale is of.
+    `label` says what the scale is of, and `outline` is a mask of the image's size whose border is drawn.
     """
     limits = limits or colour_limits(saliency)
     big = finer(enlarge(image, min_side=min_side), grid=len(saliency))
-    shown = overlay(big, saliency, limits=limits, alpha=alpha, colormap=colormap, interpolation=interpolation)
-    strip = _scale_strip(shown.shape[1], limits, colormap=colormap, label=label)
+    settings = {"alpha": alpha, "colormap": colormap, "interpolation": interpolation, "fade": fade}
+    shown = overlay(big, saliency, limits=limits, **settings)
+    if outline is not None:
+        rows, columns = (np.arange(to) * size // to for to, size in zip(shown.shape[:2], outline.shape, strict=True))
+        shown = outlined(shown, outline[np.ix_(rows, columns)])
+    end = scale_end(limits, saliency)
+    strip = _scale_strip(shown.shape[1], limits, colormap=colormap, label=label, end=end)
     file = io.BytesIO()
     Image.fromarray(np.concatenate([shown, strip])).save(file, "PNG", optimize=True)
     return file.getvalue()

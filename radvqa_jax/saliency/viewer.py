@@ -33,13 +33,10 @@ COLOUR_MAPS = ("viridis", "cividis", "magma", "inferno")
 DIVERGING = ("berlin", "RdBu_r")
 CASE_BUDGET = 8_000_000  # bytes of the page that one case may take
 MAX_SIDE = 1600  # pixels; a larger image is shown smaller, and the page says so
-SCRIPTS = (
-    "viewer_data.js",
-    "viewer.js",
-    "viewer_sources.js",
-    "viewer_draw.js",
-    "viewer_input.js",
-)  # one script of the page, in this order
+# One script of the page, in this order.
+SCRIPTS = tuple(
+    f"viewer{part}.js" for part in ("_data", "", "_texts", "_sources", "_stage", "_draw", "_input", "_main")
+)
 HEAD_BITS, MEAN_BITS = 8, 16
 SHOWN = ("label", "unit", "about", "share", "signed", "whole")  # of a method's record
 
@@ -202,6 +199,7 @@ def case_json(case: ViewerCase, *, budget: int = CASE_BUDGET) -> Markup:
         "outline": outline_path(case.mask) if has_mask and case.mask is not None else "",
         "coverage": np.round(coverage(case.mask, grid=grid), 5).ravel().tolist() if case.mask is not None else None,
         "quality": _quality_rows(case, grid),
+        "headline": [list(item) for item in case.headline],
         "facts": [list(fact) for fact in case.facts],
         "notes": notes,
         "maps": _pack(case.maps),

@@ -1,5 +1,6 @@
 """One question and its answer -> a case of the viewer: every method, layer and head, under one or several models."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -132,6 +133,7 @@ def viewer_case(
     records: Mapping[str, Record],
     image: UInt8[np.ndarray, "h w 3"],
     mask: Bool[np.ndarray, "h w"] | None = None,
+    headline: Sequence[tuple[str, str]] = (),
     facts: Sequence[tuple[str, str]] = (),
     notes: Sequence[str] = (),
 ) -> ViewerCase:
@@ -143,6 +145,7 @@ def viewer_case(
         records: name -> what that model answered; its verdict is shown where there is a reference.
         image: original pixels.
         mask: of what the data set marks, in the size of the image.
+        headline: (name, value) shown large beside the answer, after its probability.
         facts: (name, value) shown beside the image.
         notes: sentences that a reader must know.
     """
@@ -162,9 +165,15 @@ def viewer_case(
         models=[_described(name, one.label, records.get(name)) for name, one in shown.items()],
         maps=[item for name, bundle in bundles.items() for item in bundle_maps(name, bundle)],
         mask=mask,
+        headline=[*_probability(record), *headline],
         facts=facts,
         notes=notes,
     )
+
+
+def _probability(record: Record) -> list[tuple[str, str]]:
+    """The probability that the model gives to exactly this answer; nothing where the record has none."""
+    return [("probability", f"{math.exp(min(0.0, logprob)):.2g}") for logprob in record.logprobs[:1]]
 
 
 def _described(name: str, label: str, record: Record | None) -> ViewerModel:

@@ -15,8 +15,9 @@ from PIL import Image
 
 from radvqa_jax.config import ReportConfig
 from radvqa_jax.evaluation.judge_file import content_hash
-from radvqa_jax.evaluation.report import Experiment, build_scores, format_table
-from radvqa_jax.evaluation.report_page import write_report
+from radvqa_jax.evaluation.report import Experiment, ShownMap, build_scores, format_table
+from radvqa_jax.evaluation.report_page import explain_code, write_report
+from radvqa_jax.evaluation.report_summary import Sentence, sentences
 from radvqa_jax.evaluation.review import Reading
 from radvqa_jax.evaluation.tables import format_cell
 from radvqa_jax.files import read_json
@@ -61,11 +62,9 @@ def experiment(**fields: Any) -> Experiment:
         "runs": {name: records(share, run=name) for name, share in [("base", 0.3), ("stage1", 0.5), ("stage2", 0.9)]},
         "question_only": records(0.5, run="question_only"),
         "majority": records(0.4, run="majority"),
-        "swapped": {"stage2": records(0.45, run="stage2")},
+        "unseen": {"swapped": {"stage2": records(0.45, run="stage2")}},
         "losses": {"stage1": [{"step": s, "loss": 3 / s} for s in range(1, 20)], "stage2": [{"step": 1, "loss": 0.5}]},
-        "overlays": [
-            {"png": png(), "caption": "A & B", "question": "Which?", "reference": "left", "prediction": "left"}
-        ],
+        "maps": [ShownMap("Which?", "left", "left", "correct", png(), png(), "A & B")],
         "provenance": {"synthetic": True, "config": {"hash": "0f3a"}, "files": ["a", "b"]},
     }
     return Experiment(**(given | fields))
@@ -101,7 +100,7 @@ def test_the_page_says_how_far_runs_rely_on_the_image(tmp_path: Path) -> None:
     page, text = write(tmp_path, experiment())
     assert 'id="reliance"' in text and "Reliance on the image" in page.text
     assert "after stage 2" in page.text.split("Reliance on the image")[1] and "0.500 [" in text
-    page, text = write(tmp_path, experiment(swapped={}))
+    page, text = write(tmp_path, experiment(unseen={}))
     assert 'id="reliance"' not in text
 
 
@@ -109,12 +108,12 @@ def test_scores_hold_every_run_beside_its_baselines() -> None:
     scores = build_scores(experiment(), resamples=200)
     stage2 = scores["runs"]["stage2"]
     assert stage2["overall"]["value"] == 0.9 and stage2["overall"]["n"] == 80 and stage2["overall"]["n_images"] == 20
-    assert stage2["swapped"]["overall"]["value"] == 0.45
-    assert stage2["over_question_only"]["overall"]["value"] == pytest.approx(0.4)
-    assert stage2["over_swapped"]["overall"]["value"] == pytest.approx(0.45)
-    low, high = stage2["over_question_only"]["overall"]["interval"]
+    assert stage2["unseen"]["swapped"]["overall"]["value"] == 0.45
+    assert stage2["over"]["question_only"]["overall"]["value"] == pytest.approx(0.4)
+    assert stage2["over"]["swapped"]["overall"]["value"] == pytest.approx(0.45)
+    low, high = stage2["over"]["question_only"]["overall"]["interval"]
     assert 0 < low < 0.4 < high
-    assert "swapped" not in scores["runs"]["base"] and "reliance" not in scores["runs"]["base"]
+    assert "unseen" not in scores["runs"]["base"] and "reliance" not in scores["runs"]["base"]
     relied = stage2["reliance"]["another case's image"]
     assert relied["survival"]["value"] == 0.5 and relied["drop"]["value"] == pytest.approx(0.45)
     assert set(scores["baselines"]) == {"question_only", "majority"}
@@ -157,7 +156,7 @@ def test_table_for_the_terminal() -> None:
 
 def test_a_column_without_questions_is_a_dash_not_zero(tmp_path: Path) -> None:
     closed = {"base": [r for r in records(0.5, run="base") if r.answer_type == "closed"]}
-    made = experiment(runs=closed, question_only=(), majority=(), swapped={})
+    made = experiment(runs=closed, question_only=(), majority=(), unseen={})
     scores = build_scores(made, resamples=200)
     assert "open" not in scores["runs"]["base"]["by"]["answer_type"]
     (line,) = [line for line in format_table(scores).splitlines() if line.startswith("before")]
@@ -186,6 +185,36 @@ def test_page_shows_what_it_must(tmp_path: Path) -> None:
     assert "Synthetic" not in real.text
 
 
+def said(made: Experiment) -> list[Sentence]:
+    return sentences(build_scores(made, resamples=200), label="after stage 2")
+
+
+def test_the_first_lines_say_what_was_found_and_what_was_not(tmp_path: Path) -> None:
+    level, training, image, leak = said(experiment(leaks=[]))
+    assert level.text.startswith("After stage 2: 90.0 % correct, over 80 questions on 20 images (95 % interval ")
+    assert training.kind == "found" and "Training helped: accuracy rose by 60.0 points (95 % interval" in training.text
+    assert image.kind == "found" and "with another case's image accuracy falls by 45.0 points" in image.text
+    assert "is correct for 50.0 %; the model is 40.0 points (95 %" in image.text and image.text.endswith("above that.")
+    assert leak.kind == "found"
+    same = {name: records(0.5, run=name) for name in ("base", "stage1", "stage2")}
+    _, training, image, leak = said(experiment(runs=same, unseen={"blank": {"stage2": same["base"]}}))
+    assert (training.kind, image.kind, leak.kind) == ("not_shown",) * 3
+    assert "not shown that the image is used: with a blank image" in image.text and "not checked" in leak.text
+    worse = {"base": records(0.9, run="base"), "stage2": records(0.3, run="stage2")}
+    assert said(experiment(runs=worse, unseen={}))[1].text.startswith("Training harmed: accuracy fell by 60.0 points (")
+    made = experiment(leaks=["9 of 80 questions of test ask about an image that train shows, too."])
+    assert said(made)[-1].kind == "alarm" and "LEAK: 9 of 80" in format_table(build_scores(made, resamples=50))
+    page, text = write(tmp_path, made)
+    assert 'class="leak">Leak between' in text and text.index("9 of 80 questions") < text.index("<main>")
+    assert page.text.index("after stage 2") < page.text.index("before")  # the last model first
+
+
+def test_codes_of_vqa_rad_are_explained_and_other_values_are_not() -> None:
+    rad = [r._replace(source="VQA-RAD (osf.io/89kps)") for r in records(0.5, run="base")]
+    assert explain_code("POS, PRES", rad) == "position, presence of an object or condition"
+    assert explain_code("MODALITY", rad) == "" and explain_code("POS", records(0.5, run="base")) == ""
+
+
 def test_page_loads_and_runs_nothing(tmp_path: Path) -> None:
     page, text = write(tmp_path, experiment())
     (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
@@ -199,10 +228,10 @@ def test_page_loads_and_runs_nothing(tmp_path: Path) -> None:
     assert not re.search(r"innerHTML|eval|fetch|XMLHttp|document.write", script)
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
     images = page.all("img")
-    assert len(images) == 3 and all((a["src"] or "").startswith("data:image/") and a["alt"] for a in images)
-    svg = base64.b64decode((images[0]["src"] or "").split(",")[1])
-    assert b"<svg" in svg and b"<script" not in svg
-    assert base64.b64decode((images[2]["src"] or "").split(",")[1]) == png()
+    assert len(images) == 4 and all((a["src"] or "").startswith("data:image/") and a["alt"] for a in images)
+    svg = base64.b64decode((images[3]["src"] or "").split(",")[1])
+    assert b"<svg" in svg and b"<script" not in svg and b"prefers-color-scheme: dark" in svg
+    assert [base64.b64decode((image["src"] or "").split(",")[1]) for image in images[:2]] == [png()] * 2
 
 
 @pytest.mark.parametrize(
@@ -217,13 +246,13 @@ def test_every_text_is_escaped(where: str, tmp_path: Path) -> None:
     if where == "title":
         fields["title"] = EVIL
     if where == "caption":
-        fields["overlays"] = [{"png": png()} | dict.fromkeys(["caption", "question", "reference", "prediction"], EVIL)]
+        fields["maps"] = [ShownMap(EVIL, EVIL, EVIL, "correct", png(), png(), EVIL)]
     if where == "provenance":
         fields["provenance"] = {EVIL: {"deep": EVIL}}
     if where == "run":
         runs[EVIL] = runs["base"]
-    fields |= {"question_only": (), "majority": (), "swapped": {}}
-    images = 3  # the loss curves, accuracy by organ and one overlay
+    fields |= {"question_only": (), "majority": (), "unseen": {}}
+    images = 4  # one case with its map, accuracy by organ, the loss curves
     page, text = write(tmp_path, experiment(runs=runs, **fields))
     assert EVIL in page.text  # shown as it is, and not run
     assert text.count("<script") == 1 and len(page.all("img")) == images
@@ -237,7 +266,9 @@ def test_page_is_readable_without_seeing(tmp_path: Path) -> None:
     assert len(tables) > 4 and all("<caption>" in table for table in tables)
     assert all(cell.get("scope") in ("col", "row") for cell in page.all("th"))
     targets = {attributes.get("id") for _, attributes in page.tags}
-    assert all((link["href"] or "").removeprefix("#") in targets for link in page.all("a"))
+    links = [link["href"] or "" for link in page.all("a")]
+    assert all(link.removeprefix("#") in targets for link in links if link.startswith("#"))
+    assert all((tmp_path / link).exists() for link in links if not link.startswith("#")) and "scores.json" in links
 
 
 def test_the_same_experiment_gives_the_same_page(tmp_path: Path) -> None:
@@ -257,11 +288,11 @@ def test_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs runs with records"):
         build_scores(experiment(runs={}))
     with pytest.raises(ValueError, match=r"\['stage9'\], which are not among the runs"):
-        build_scores(experiment(swapped={"stage9": records(0.5, run="stage9")}))
+        build_scores(experiment(unseen={"swapped": {"stage9": records(0.5, run="stage9")}}))
     with pytest.raises(ValueError, match="1 are in only one of 'base' and 'stage2, swapped'"):
-        build_scores(experiment(swapped={"stage2": records(0.5, run="stage2")[1:]}))
-    made = experiment(overlays=[{"png": b"GIF89a"}])
-    with pytest.raises(ValueError, match=r"overlays\[0\].*b'GIF89a'"):
+        build_scores(experiment(unseen={"swapped": {"stage2": records(0.5, run="stage2")[1:]}}))
+    made = experiment(maps=[ShownMap("", "", "", "correct", png(), b"GIF89a", "")])
+    with pytest.raises(ValueError, match=r"maps\[0\]\.map .*b'GIF89a'"):
         write_report(tmp_path, made, scores=build_scores(made, resamples=50))
     assert not list(tmp_path.iterdir())
 
@@ -289,7 +320,7 @@ def test_cases_carry_what_the_filters_ask_for(tmp_path: Path) -> None:
 
 def test_papers_figures_stand_beside_ours_and_are_marked(tmp_path: Path) -> None:
     runs = {"base": [r._replace(source="VQA-RAD (osf.io/89kps)") for r in records(0.5, run="base")]}
-    made = experiment(runs=runs, question_only=(), majority=(), swapped={})
+    made = experiment(runs=runs, question_only=(), majority=(), unseen={})
     scores = build_scores(made, resamples=50)
     assert {figure["paper"] for figure in scores["papers"]} == {"Med-Idefics", "LLaMA32-Med"}
     assert "Med-Idefics, two stages, containment of the reference, overall: 0.557" in format_table(scores)
@@ -304,7 +335,7 @@ def test_what_readers_say_stands_in_the_table_and_on_the_page(tmp_path: Path) ->
         for reader, shift in (("Ada", 0), ("Bo", 0), ("Cy", 1))
         for i, r in enumerate(runs["base"][:20])
     ]
-    made = experiment(runs=runs, question_only=(), majority=(), swapped={}, readings=readings)
+    made = experiment(runs=runs, question_only=(), majority=(), unseen={}, readings=readings)
     table = format_table(build_scores(made, resamples=50))
     page, _ = write(tmp_path, made)
     for text in (table, page.text):
@@ -314,7 +345,7 @@ def test_what_readers_say_stands_in_the_table_and_on_the_page(tmp_path: Path) ->
 
 def test_calibration_of_answers_with_known_probabilities(tmp_path: Path) -> None:
     sure = [r._replace(logprobs=[math.log(0.9 if i % 2 else 0.3)]) for i, r in enumerate(records(0.5, run="base"))]
-    scores = build_scores(experiment(runs={"base": sure}, swapped={}), resamples=50)
+    scores = build_scores(experiment(runs={"base": sure}, unseen={}), resamples=50)
     found = scores["runs"]["base"]["calibration"]
     assert [round(each["confidence"], 3) for each in found["bins"]] == [0.3, 0.9] and found["n"] == 80
     accuracy = [each["accuracy"]["value"] for each in found["bins"]]
@@ -326,7 +357,7 @@ def test_calibration_of_answers_with_known_probabilities(tmp_path: Path) -> None
 
 def test_answers_that_were_cut_are_counted_and_said(tmp_path: Path) -> None:
     cut = [r._replace(ended=[i % 4 > 0]) for i, r in enumerate(records(0.5, run="stage1"))]
-    made = experiment(runs={"base": records(0.3, run="base"), "stage1": cut}, swapped={})
+    made = experiment(runs={"base": records(0.3, run="base"), "stage1": cut}, unseen={})
     scores = build_scores(made, resamples=50)
     assert scores["runs"]["stage1"]["cut"] == {"cut": 20, "of": 80} and "cut" not in scores["runs"]["base"]
     line = "after stage 1: decode.max_new_tokens cut 20 of 80 answers before they ended."

@@ -62,7 +62,7 @@ def page(browser: Page, file: Path) -> Iterator[Page]:
 
 
 def questions(page: Page) -> list[str]:
-    return page.run(f"{SHOWN}.map((e) => e.querySelector('summary').firstChild.textContent.trim())")
+    return page.run(f"{SHOWN}.map((e) => e.querySelector('summary .question').textContent)")
 
 
 def choose(page: Page, field: str, value: str) -> None:

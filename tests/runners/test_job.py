@@ -58,11 +58,12 @@ def test_the_job_says_what_it_found(job: tuple[Config, Path]) -> None:
     scores = read_json(workdir / "scores.json")
     assert tuple(scores["runs"]) == RUNS
     assert all(
-        {"overall", "swapped", "blank", "over_question_only", "over_swapped", "over_blank", "published", "samples"}
-        <= set(run)
+        {"overall", "unseen", "over", "published", "samples"} <= set(run)
+        and set(run["unseen"]) == {"swapped", "blank"}
+        and {"question_only", "swapped", "blank"} <= set(run["over"])
         for run in scores["runs"].values()
     )
-    assert all(run["overall"]["n"] == run["swapped"]["overall"]["n"] == 10 for run in scores["runs"].values())
+    assert all(run["overall"]["n"] == run["unseen"]["swapped"]["overall"]["n"] == 10 for run in scores["runs"].values())
     assert {name: found["overall"]["n"] for name, found in scores["baselines"].items()} == {
         "question_only": 10,
         "majority": 10,
@@ -187,7 +188,7 @@ def test_scoring_the_jobs_answers_gives_the_jobs_numbers(
     scores, want = read_json(tmp_path / "scores.json"), read_json(workdir / "scores.json")
     assert list(scores["runs"]) == ["stage2"]
     assert scores["runs"]["stage2"]["overall"] == want["runs"]["stage2"]["overall"]
-    assert scores["runs"]["stage2"]["over_question_only"] == want["runs"]["stage2"]["over_question_only"]
+    assert scores["runs"]["stage2"]["over"] == {"question_only": want["runs"]["stage2"]["over"]["question_only"]}
     assert scores["baselines"] == want["baselines"]
     assert (tmp_path / "table.txt").is_file() and (tmp_path / "report.html").is_file()
 

@@ -79,7 +79,7 @@ def test_a_mask_or_the_boxes_that_are_named_are_shown_and_measured(made: tuple[P
     # The box of the heart alone, and not the mask beside it.
     assert np.array_equal(boxes, draw_boxes(BOXES["boxes"][:1], HEIGHT, WIDTH))
     for index in (0, 2):
-        assert "lies in the marked region" in gallery.overlays[index]["caption"]
+        assert "lies in the marked region" in gallery.shown[index].caption
         assert "marked region" not in dict(gallery.cases[index].facts)
 
 
@@ -96,7 +96,7 @@ def test_without_a_marked_region_the_case_says_why(made: tuple[Path, Gallery], i
     _, gallery = made
     assert gallery.cases[index].mask is None
     assert dict(gallery.cases[index].facts)["marked region"] == why
-    assert "marked region" not in gallery.overlays[index]["caption"]
+    assert "marked region" not in gallery.shown[index].caption
 
 
 def test_figures_are_there_for_the_screen_and_for_a_paper(made: tuple[Path, Gallery]) -> None:
@@ -118,9 +118,9 @@ def test_a_cut_answer_and_one_that_was_encoded_again_say_so(made: tuple[Path, Ga
         assert "</s>" not in file["words"].tolist()
     assert cut.notes == [f"The answer was cut after {count} tokens: the model did not end it."]
     assert cut.models[0].cut and not any(word.end for word in cut.words)
-    assert f"The answer was cut after {count} tokens." in gallery.overlays[1]["caption"]
+    assert f"The answer was cut after {count} tokens." in gallery.shown[1].caption
     assert again.notes[0].startswith("The record has no token ids, so the answer was encoded again")
-    assert again.words[-1].end and not again.models[0].cut and "cut" not in gallery.overlays[0]["caption"]
+    assert again.words[-1].end and not again.models[0].cut and "cut" not in gallery.shown[0].caption
 
 
 def test_chosen_patches_are_covered_and_hidden_and_heads_have_a_table(made: tuple[Path, Gallery]) -> None:

@@ -7,7 +7,18 @@ import pytest
 from PIL import Image
 
 from radvqa_jax.data.image import resize_image
-from radvqa_jax.saliency.overlay import STRIP_HEIGHT, colour_limits, enlarge, finer, overlay, overlay_png, to_pixels
+from radvqa_jax.saliency.overlay import (
+    STRIP_HEIGHT,
+    colour_limits,
+    enlarge,
+    finer,
+    outlined,
+    overlay,
+    overlay_png,
+    robust_limits,
+    scale_end,
+    to_pixels,
+)
 
 
 def hot(grid: int, row: int, column: int) -> np.ndarray:
@@ -82,6 +93,36 @@ def test_what_is_no_share_is_refused(bad: float) -> None:
 
 def test_limits_span_all_maps_from_zero() -> None:
     assert colour_limits(np.array([[0.1, 0.2]]), np.array([[[0.5]]])) == (0.0, 0.5)
+
+
+def test_a_sink_does_not_decide_a_robust_scale_and_is_printed() -> None:
+    values = np.full((8, 8), 0.001)
+    values[0, 0], values[4, 4], values[4, 5] = 0.4, 0.01, 0.009
+    assert robust_limits(values) == (0.0, 0.009)  # two of 64 patches are left out
+    assert scale_end((0.0, 0.009), values) == "≥ 0.009 (largest 0.4)" and scale_end((0.0, 0.4), values) == "0.4"
+    assert robust_limits(values, values / 2) == (0.0, 0.009)
+    assert robust_limits(-values, signed=True) == (-0.009, 0.009)
+    one = np.zeros((8, 8))
+    one[2, 2] = 0.5
+    assert robust_limits(one) == (0.0, 0.5)  # nothing else is there to see
+    assert robust_limits(np.ones((1, 1))) == (0.0, 1.0)
+
+
+def test_a_map_that_fades_leaves_the_image_where_nothing_was_read() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    values = np.array([[0.0, 1.0]]).repeat(2, axis=0)
+    shown = overlay(image, values, alpha=1.0, fade=True)
+    assert np.array_equal(shown[:, :4], image[:, :4])
+    assert np.array_equal(shown[:, 4:], overlay(image, values, alpha=1.0)[:, 4:])
+
+
+def test_the_outline_lies_around_the_mask_and_changes_nothing_within() -> None:
+    pixels, mask = np.full((30, 30, 3), 90, np.uint8), np.zeros((30, 30), bool)
+    mask[10:20, 10:20] = True
+    shown = outlined(pixels, mask)
+    assert np.array_equal(shown[mask], pixels[mask])
+    assert (shown[8:10, 10:20] == 255).all() and (shown[6:8, 10:20] == 0).all() and (shown[:5] == 90).all()
+    assert np.array_equal(outlined(pixels, ~np.ones_like(mask)), pixels)
 
 
 def test_small_images_are_enlarged_by_whole_pixels() -> None:

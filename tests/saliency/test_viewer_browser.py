@@ -68,7 +68,7 @@ def blended(
     values: np.ndarray,
     limit: float,
     *,
-    alpha: float = 0.5,
+    alpha: float = 0.75,
     colours: str = "viridis",
     fade: bool = True,
     signed: bool = False,
@@ -85,6 +85,11 @@ def blended(
     return (1 - weight) * case.image + weight * table[index]
 
 
+def robust(*maps: np.ndarray) -> float:
+    """Returns the end of the scale without the two hottest of each map's 64 patches."""
+    return max(float(np.sort(np.abs(values).ravel())[-3]) for values in maps)
+
+
 def assert_shows(page: Page, expected: np.ndarray, index: int = 0) -> None:
     """The scale has 256 colours and heads have 256 levels: a value may fall on the neighbouring colour, no further."""
     found = page.canvas(index=index)
@@ -97,10 +102,15 @@ def single(page: Page, model: str = "stage2") -> None:
     page.click(f"[name=view][value={model}]")
 
 
-def test_the_first_picture_is_the_whole_answer_of_both_models_on_one_scale(page: Page) -> None:
+def test_the_last_model_is_shown_first_and_both_side_by_side_on_one_scale(page: Page) -> None:
     case = make_case()
+    assert [f.get_attribute("data-model") for f in page.driver.find_elements("css selector", "#panels figure")] == [
+        "stage2"
+    ]
+    assert page.texts("#headline p") == ["0.83probability"]
+    single(page, "both")
     maps = [of_words(find(case, model=model, method="raw")) for model in ("base", "stage2")]
-    limit = max(values.max() for values in maps)
+    limit = robust(*maps)
     for index, values in enumerate(maps):
         assert_shows(page, blended(case, values, limit), index)
     assert float(page.run("return document.getElementById('high').dataset.limit")) == pytest.approx(limit, rel=1e-4)
@@ -108,7 +118,7 @@ def test_the_first_picture_is_the_whole_answer_of_both_models_on_one_scale(page:
     assert captions == [
         f"{m.label}: {v.sum():.0%} on the image".replace("%", " %") for m, v in zip(MODELS, maps, strict=True)
     ]
-    assert page.texts("dd .outcome") == ["✗ incorrect", "✓ correct"]
+    assert page.texts("dd .outcome") == ["✓ correct", "✗ incorrect"]  # the last model first
 
 
 @pytest.mark.parametrize(
@@ -125,12 +135,13 @@ def test_method_layer_head_residual_and_vision_tower(page: Page, wanted: dict[st
     single(page)
     for name, value in wanted.items():
         if name == "vision":
+            page.run("document.getElementById('more').open = true")
             page.click("#vision")
         else:
             page.select(name, value)
     case = make_case()
     values = of_words(find(case, model="stage2", **wanted))
-    assert_shows(page, blended(case, values, values.max()))
+    assert_shows(page, blended(case, values, robust(values)))
     statement = page.text("#statement")
     assert f"{wanted['method'].capitalize()} attention" in statement or "Attention rollout" in statement
     for name in ("layer", "head", "residual"):
@@ -143,7 +154,7 @@ def test_a_head_that_all_layers_do_not_have_moves_the_layer(page: Page) -> None:
     page.select("head", 2)
     case = make_case()
     values = of_words(find(case, model="stage2", method="raw", layer=0, head=2))
-    assert_shows(page, blended(case, values, values.max()))
+    assert_shows(page, blended(case, values, robust(values)))
     page.select("layer", None)
     assert page.run("return document.getElementById('head').value") == "null"
 
@@ -157,9 +168,11 @@ def test_words_are_chosen_by_click_shift_and_ctrl(page: Page) -> None:
 
     def shows(*words: int) -> None:
         values = of_words(item, words)
-        assert_shows(page, blended(case, values, values.max()))
+        assert_shows(page, blended(case, values, robust(values)))
         selected = page.run("return [...document.querySelectorAll('#words [aria-selected=true]')].map((e) => e.id)")
         assert selected == [f"words-{word}" for word in words]
+
+    page.click("#show-prompt")
 
     def press(key: str, css: str) -> None:
         target = page.driver.find_element("css selector", css)
@@ -183,8 +196,9 @@ def test_scale_opacity_colours_and_fade(page: Page) -> None:
     top = max(item.values.max() for item in case.maps if item.method == "raw")
     values = of_words(find(case, model="stage2", method="raw"))
     assert_shows(page, blended(case, values, top, colours="magma"))
-    assert "absolute scale" in page.text("#unit") and page.text("#high") == f"{top:.3g}"
+    assert page.text("#scale-note").startswith("Absolute: one scale") and page.text("#high") == f"{top:.3g}"
     page.run("const e = document.getElementById('opacity'); e.value = 80; e.dispatchEvent(new Event('input'))")
+    page.run("document.getElementById('more').open = true")
     page.click("#fade")
     assert_shows(page, blended(case, values, top, alpha=0.8, colours="magma", fade=False))
     page.click("#show")
@@ -204,12 +218,12 @@ def test_the_difference_of_two_models_has_a_sign(page: Page, method: str) -> Non
     maps = [of_words(find(case, model=model, method=method)) for model in ("stage2", "base")]
     values = difference(*maps, normalise=method == "relevancy")
     assert values.min() < 0 < values.max()
-    assert_shows(page, signed_picture(case, values, abs(values).max()))
+    assert_shows(page, signed_picture(case, values, robust(values)))
     assert page.text("#low").endswith(", more in before") and page.text("#high").endswith(", more in after stage 2")
     assert page.text("#low").startswith("-") and "after stage 2 less before" in page.text("#statement")
     page.select("first", "base")
     page.select("second", "stage2")
-    assert_shows(page, signed_picture(case, -values, abs(values).max()))
+    assert_shows(page, signed_picture(case, -values, robust(values)))
     page.select("limits", "absolute")
     pairs = [
         [item.values for item in case.maps if item.method == method and item.query == "answer" and item.model == model]
@@ -227,33 +241,35 @@ def test_one_answer_against_another(page: Page) -> None:
     case = make_case()
     page.select("method", "contrast")
     values = of_words(find(case, model="stage2", method="contrast"))
-    assert_shows(page, signed_picture(case, values, abs(values).max()))
+    assert_shows(page, signed_picture(case, values, robust(values)))
     assert page.text("#low").endswith(f"for “{OTHER}”") and page.text("#high").endswith("for this answer")
     assert f"This answer against “{OTHER}”" in page.texts("#method option")
     page.click("#words-2")
     values = find(case, model="stage2", method="contrast").values[2]
-    assert_shows(page, signed_picture(case, values, abs(values).max()))
+    assert_shows(page, signed_picture(case, values, robust(values)))
 
 
 def test_words_of_the_question_are_queries_too(page: Page) -> None:
     single(page)
     case = make_case()
+    assert not page.run("return document.getElementById('prompt-0').checkVisibility()")
+    page.click("#show-prompt")
     page.click("#prompt-2")
     item = find(case, model="stage2", method="raw", query="question")
-    assert_shows(page, blended(case, item.values[2], item.values[2].max()))
+    assert_shows(page, blended(case, item.values[2], robust(item.values[2])))
     assert page.run("return document.querySelectorAll('#words [aria-selected=true]').length") == 0
     assert "chosen words of the question: “nodule?”" in page.text("#statement")
     page.click("#all-prompt")
     values = of_words(item, (1, 2))  # without what begins and ends the prompt
-    assert_shows(page, blended(case, values, values.max()))
+    assert_shows(page, blended(case, values, robust(values)))
     assert page.texts("#method option") == ["Raw attention", "Attention rollout"]
     page.select("layer", 3)
     page.select("head", 1)
     values = of_words(find(case, model="stage2", method="raw", query="question", layer=3, head=1), (1, 2))
-    assert_shows(page, blended(case, values, values.max()))
+    assert_shows(page, blended(case, values, robust(values)))
     single(page, "difference")
     other = of_words(find(case, model="base", method="raw", query="question", layer=3, head=1), (1, 2))
-    assert_shows(page, signed_picture(case, values - other, abs(values - other).max()))
+    assert_shows(page, signed_picture(case, values - other, robust(values - other)))
     page.click("#words-0")
     assert "This answer against" in " ".join(page.texts("#method option"))
 
@@ -264,6 +280,7 @@ def test_choosing_patches_says_which_words_read_them(page: Page) -> None:
     single(page)
     case = make_case()
     item = find(case, model="stage2", method="raw")
+    page.click("#show-prompt")
     stage = page.driver.find_element("css selector", ".stage")
     width, height = stage.size["width"], stage.size["height"]
 
@@ -295,8 +312,11 @@ def test_everything_can_be_done_with_the_keyboard(page: Page) -> None:
     from selenium.webdriver import Keys
 
     case = make_case()
+    page.click("#show-prompt")
+    page.run("document.getElementById('more').open = true")
+    page.run("document.activeElement.blur()")
     reached = []
-    for _ in range(40):
+    for _ in range(60):
         page.keys(Keys.TAB)
         reached.append(page.run("const e = document.activeElement; return e.id || e.className || e.value || e.tagName"))
         shadow = page.run("const s = getComputedStyle(document.activeElement); return s.outlineStyle + s.outlineWidth")
@@ -308,7 +328,7 @@ def test_everything_can_be_done_with_the_keyboard(page: Page) -> None:
         "prompt-0",
         "all-prompt",
         "all-words",
-        "stage",
+        "stage patches",
         "method",
         "layer",
         "head",
@@ -318,13 +338,13 @@ def test_everything_can_be_done_with_the_keyboard(page: Page) -> None:
     }
     assert wanted | {"fade", "show", "outline"} <= set(reached)
     page.run("document.querySelector('[name=view]:checked').focus()")
-    page.keys(Keys.ARROW_LEFT)  # radio buttons: from side by side to after stage 2
+    page.keys(Keys.ARROW_RIGHT, Keys.ARROW_LEFT)  # radio buttons: to side by side, and back to after stage 2
     page.run("document.getElementById('words-0').focus()")
     page.keys(Keys.ARROW_RIGHT, Keys.SPACE)
     page.keys(Keys.SHIFT, Keys.ARROW_RIGHT, Keys.NULL)
     item = find(case, model="stage2", method="raw")
     values = of_words(item, (1, 2))
-    assert_shows(page, blended(case, values, values.max()))
+    assert_shows(page, blended(case, values, robust(values)))
     page.run("document.querySelector('.stage').focus()")
     page.keys(Keys.ARROW_UP, Keys.ARROW_RIGHT, Keys.SPACE)
     row, column = GRID // 2 - 1, GRID // 2 + 1
@@ -337,14 +357,14 @@ def test_everything_can_be_done_with_the_keyboard(page: Page) -> None:
     page.run("document.getElementById('prompt-0').focus()")
     page.keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.SPACE)
     asked = find(case, model="stage2", method="raw", query="question").values[2]
-    assert_shows(page, blended(case, asked, asked.max()))
+    assert_shows(page, blended(case, asked, robust(asked)))
     page.run("document.querySelector('#words [tabindex=\"0\"]').focus()")
     page.keys(Keys.HOME, Keys.ARROW_RIGHT, Keys.SPACE)
     page.keys(Keys.SHIFT, Keys.ARROW_RIGHT, Keys.NULL)
     page.run("document.getElementById('layer').focus()")
     page.keys(Keys.ARROW_DOWN)
     values = of_words(find(case, model="stage2", method="raw", layer=0), (1, 2))
-    assert_shows(page, blended(case, values, values.max()))
+    assert_shows(page, blended(case, values, robust(values)))
 
 
 def test_the_figures_beside_the_map_are_those_of_the_map(page: Page) -> None:
@@ -357,12 +377,13 @@ def test_the_figures_beside_the_map_are_those_of_the_map(page: Page) -> None:
     covered = coverage(case.mask, grid=GRID)
     mass = (values * covered).sum() / values.sum()
     shown = f"{mass:.0%}" if mass >= 0.0995 else f"{100 * mass:#.2g}%"
-    assert f"{shown.replace('%', ' %')} of this map lies inside the marked region" in page.text("#live-quality")
+    assert page.texts("#live-quality td")[0] == shown.replace("%", " %")
     # Two models: raw, relevancy, and rollout with two residuals, with and without the tower; then what is blind.
     assert len(page.texts("#quality tbody tr")) == 2 * 6 + 2
     assert page.text("#quality tbody tr:last-child").startswith("edges of the image, blind to the question")
     page.select("method", "contrast")
-    assert page.text("#live-quality") == "Values with a sign are not measured against the marked region."
+    assert page.text("#no-quality") == "Values with a sign are not measured against the marked region."
+    assert not page.run("return document.getElementById('live-quality').checkVisibility()")
 
 
 def test_the_other_case_has_its_own_image_and_no_lesion(page: Page) -> None:
@@ -370,13 +391,111 @@ def test_the_other_case_has_its_own_image_and_no_lesion(page: Page) -> None:
     page.wait("return document.querySelector('canvas.map').width === 90")
     case = wide_case()
     values = of_words(find(case, model="base", method="raw"))
-    assert_shows(page, blended(case, values, values.max()))
+    assert_shows(page, blended(case, values, robust(values)))
     pixels = page.run(
         "return [document.querySelector('.stage').offsetWidth, document.querySelector('.stage').offsetHeight]"
     )
     assert pixels[0] / pixels[1] == pytest.approx(90 / 40, rel=0.01)
     hidden = ("view-field", "quality-field", "outline-field")
     assert all(page.run("return document.getElementById(arguments[0]).hidden", name) for name in hidden)
+
+
+def test_the_scale_can_leave_out_the_hottest_patches_or_be_logarithmic(page: Page) -> None:
+    """A sink of 0.4 beside a lesion of 0.01: the lesion stands out of what has 0.001."""
+    single(page)
+    values = of_words(find(make_case(), model="stage2", method="raw")).astype(float)
+    assert float(page.run("return document.getElementById('high').dataset.limit")) == pytest.approx(
+        robust(values), rel=1e-3
+    )
+    assert page.text("#high").startswith("≥ ") and f"largest value is {values.max():.3g}" in page.text("#scale-note")
+    sink = "const v = new Float64Array(64).fill(0.001); v[5] = 0.4; v[20] = 0.01;"
+    robust_index = f"{sink} return [20, 0].map((p) => colourIndex(v[p], robustLimit([v]), false))"
+    log_index = f"{sink} return [20, 0].map((p) => colourIndex(v[p], largest(v), false, true))"
+    plain_index = f"{sink} return [20, 0].map((p) => colourIndex(v[p], largest(v), false))"
+    lesion, other = page.run(plain_index)
+    assert lesion - other < 8  # of 256 colours: not to be told apart
+    lesion, other = page.run(log_index)
+    assert lesion - other > 60
+    assert page.run(robust_index)[0] == 255
+    page.select("limits", "log")
+    assert page.text("#high") == f"{values.max():.3g}" and page.text("#scale-note").startswith("Logarithmic, down to")
+
+
+def test_the_image_is_zoomed_moved_windowed_and_magnified(page: Page) -> None:
+    from selenium.webdriver import ActionChains
+
+    single(page)
+    case = make_case()
+    page.keys("v")
+    for _ in range(2):
+        page.keys("+")
+    stage = page.driver.find_element("css selector", ".stage")
+    assert "zoom 225 %" in page.text("#looking")
+
+    def sheet() -> list[float]:
+        return page.run(
+            "const [s, t] = ['.sheet', '.stage'].map((c) => document.querySelector(c).getBoundingClientRect());"
+            "return [s.width / t.width, (s.left - t.left) / t.width, (s.top - t.top) / t.height]"
+        )
+
+    before = sheet()
+    assert before == pytest.approx([2.25, -0.625, -0.625], rel=0.01)
+    ActionChains(page.driver).move_to_element(stage).click_and_hold().move_by_offset(40, 30).release().perform()
+    size = stage.size
+    assert sheet() == pytest.approx([2.25, -0.625 + 40 / size["width"], -0.625 + 30 / size["height"]], rel=0.05)
+    assert page.run("return document.getElementById('clear').disabled")  # moving chooses no patch
+    page.keys("0")
+    assert sheet() == pytest.approx([1, 0, 0], abs=0.01)
+    page.click("#show")
+    page.keys("w")
+    ActionChains(page.driver).move_to_element(stage).click_and_hold().move_by_offset(-55, 0).release().perform()
+    assert "window 200, level 128" in page.text("#looking")
+    expected = np.clip((case.image.astype(float) - 27.5) * 255 / 200, 0, 255)
+    assert np.abs(page.canvas() - expected).max() <= 1
+    page.keys("0")
+    assert np.array_equal(page.canvas(), case.image)
+    page.keys("m")
+    ActionChains(page.driver).move_to_element(stage).move_by_offset(5, 5).perform()
+    assert page.canvas(".lens").std() > 0
+    page.keys("s")
+    assert page.run("return document.querySelectorAll('.lens').length") == 0
+
+
+def test_keys_go_from_case_to_case_and_switch_the_map(page: Page) -> None:
+    single(page)
+    page.keys("n")
+    page.wait("return document.querySelector('canvas.map').width === 90")
+    page.keys("p")
+    page.wait("return document.querySelector('canvas.map').width !== 90")
+    page.keys("o")
+    assert np.array_equal(page.canvas(), make_case().image)
+    page.run("document.getElementById('method').focus()")
+    page.keys("n")  # in a list of choices a letter chooses by name
+    assert page.run("return document.getElementById('case').value") == "0"
+
+
+def test_what_was_read_of_image_and_text_is_a_table_of_shares(browser: Page, tmp_path: Path) -> None:
+    case = make_case()
+    read = np.array([[0.1, 0.2, 0.05, 0.01]] * 4, np.float32)
+    earlier = np.tril(np.full((4, 4), 0.02, np.float32), -1)
+    maps = [
+        item._replace(prompt=read, earlier=earlier) if item.method == "raw" and item.query == "answer" else item
+        for item in case.maps
+    ]
+    browser.open(write_viewer(tmp_path / "viewer.html", [case._replace(maps=maps)]))
+    single(browser)
+    browser.click("#words-2")
+    item = find(case, model="stage2", method="raw")
+    expected = [float(item.values[2].sum()), 0.25, 0.1, 0.01, 0.04, 0.02, 0.02]
+    assert browser.run("return JSON.parse(document.getElementById('sources').dataset.values)") == pytest.approx(
+        expected, rel=1e-3
+    )
+    rows = browser.texts("#sources tbody th")
+    assert rows[0] == "the image" and rows[5:] == ["“left”", "“upper”"]
+    share = expected[0] / sum(expected[:5])
+    assert f"{share:.0%}".replace("%", " %") + " of it on the image" in browser.text("#sources caption")
+    browser.console()
+    browser.requests()
 
 
 @pytest.mark.parametrize(("width", "zoom"), [(1280, 2.0), (390, 1.0)])

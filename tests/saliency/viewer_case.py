@@ -92,6 +92,7 @@ def make_case(**changes: Any) -> ViewerCase:
         "prompt": PROMPT,
         "other": OTHER,
         "mask": drawn.mask,
+        "headline": [("probability", "0.83")],
         "facts": [("modality", "X-ray")],
     }
     return ViewerCase(**(fields | changes))

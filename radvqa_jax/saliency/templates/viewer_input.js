@@ -1,7 +1,10 @@
 
 // ---- what the reader does
 
-// Chooses one, a range from the anchor (shift), or one more or less (ctrl): `kind` is whose words, or "patch".
+/**
+ * Chooses one, a range from the anchor (shift), or one more or less (ctrl): `kind` is whose words, or "patch".
+ * @param {string} kind @param {number} at @param {Held} event @param {(a: number, b: number) => number[]} range
+ */
 function choose(kind, at, event, range) {
   const isPatch = kind === "patch", set = isPatch ? state.patches : state.words;
   cursor[kind] = at;
@@ -36,65 +39,98 @@ function changeQuery() {
   draw();
 }
 
+/** @param {string} query */
 function chooseWhole(query) {
   chooseAll(query);
   changeQuery();
 }
 
-const span = (a, b) => Array.from({ length: Math.abs(a - b) + 1 }, (_, i) => Math.min(a, b) + i);
-const box = (a, b) => rectangle(a, b, current.grid);
-const canChoose = (query) => current.maps.index.some((item) => item.query === query);
+const span = (/** @type {number} */ a, /** @type {number} */ b) => Array.from({ length: Math.abs(a - b) + 1 }, (_, i) => Math.min(a, b) + i);
+const box = (/** @type {number} */ a, /** @type {number} */ b) => rectangle(a, b, current.grid);
+const canChoose = (/** @type {string} */ query) => current.maps.index.some((item) => item.query === query);
 
+/** @param {string} query @param {number} w @param {Held} event */
 function clickWord(query, w, event) {
   if (!canChoose(query)) return;
   choose(query, w, event, span);
-  $(`${LISTS.find((list) => list[1] === query)[0]}-${w}`).focus();
+  $(`${LISTS.find((list) => list[1] === query)?.[0]}-${w}`).focus();
 }
 
-for (const [id, query] of LISTS) {
-  $(id).addEventListener("keydown", (event) => {
-    const last = wordsOf(query).length - 1, at = cursor[query];
-    const to = { ArrowLeft: at - 1, ArrowUp: at - 1, ArrowRight: at + 1, ArrowDown: at + 1, Home: 0, End: last }[event.key];
-    if (to !== undefined) {
-      cursor[query] = Math.min(last, Math.max(0, to));
-      if (event.shiftKey && query === state.query) choose(query, cursor[query], event, span);
-      else draw();
-    } else if ((event.key === " " || event.key === "Enter") && canChoose(query)) choose(query, at, event, span);
-    else if (event.key.toLowerCase() === "a" && (event.ctrlKey || event.metaKey) && canChoose(query)) chooseWhole(query);
-    else return;
-    event.preventDefault();
-    $(`${id}-${cursor[query]}`).focus();
-  });
+/** @param {string} id @param {string} query @param {KeyboardEvent} event */
+function keyWord(id, query, event) {
+  const seen = [...wordsOf(query).keys()].filter((w) => !$(`${id}-${w}`).hidden), at = cursor[query], place = Math.max(0, seen.indexOf(at));
+  const to = /** @type {Record<string, number>} */ ({ ArrowLeft: place - 1, ArrowUp: place - 1, ArrowRight: place + 1, ArrowDown: place + 1, Home: 0, End: seen.length - 1 })[event.key];
+  if (to !== undefined) {
+    cursor[query] = seen[clamp(to, 0, seen.length - 1)];
+    if (event.shiftKey && query === state.query) choose(query, cursor[query], event, span);
+    else draw();
+  } else if ((event.key === " " || event.key === "Enter") && canChoose(query)) choose(query, at, event, span);
+  else if (event.key.toLowerCase() === "a" && (event.ctrlKey || event.metaKey) && canChoose(query)) chooseWhole(query);
+  else return;
+  event.preventDefault();
+  $(`${id}-${cursor[query]}`).focus();
 }
 
-function patchAt(event) {
-  const { left, top, width, height } = event.currentTarget.getBoundingClientRect(), { grid } = current;
-  const [x, y] = [(event.clientX - left) / width, (event.clientY - top) / height].map((v) => Math.min(grid - 1, Math.max(0, Math.floor(v * grid))));
+/** @param {HTMLElement} stage @param {PointerEvent} event */
+function patchAt(stage, event) {
+  const sheet = /** @type {HTMLElement} */ (stage.firstElementChild);
+  const { left, top, width, height } = sheet.getBoundingClientRect(), { grid } = current;
+  const [x, y] = [(event.clientX - left) / width, (event.clientY - top) / height].map((v) => clamp(Math.floor(v * grid), 0, grid - 1));
   return y * grid + x;
 }
 
-function pressPatch(event) {
-  if (event.button !== 0) return;
-  dragging = !event.shiftKey && !event.ctrlKey && !event.metaKey;
-  choose("patch", patchAt(event), event, box);
+// What dragging does now: the tool of the left button, the window with the right one, moving with the wheel.
+let dragging = "";
+
+/** @param {HTMLElement} stage */
+function listen(stage) {
+  stage.addEventListener("pointerdown", (event) => {
+    dragging = event.button === 2 ? "window" : event.button === 1 ? "move" : state.tool;
+    if (dragging === "move" || dragging === "window") {
+      stage.setPointerCapture(event.pointerId);
+      event.preventDefault();
+    } else if (dragging === "patches") {
+      if (event.shiftKey || event.ctrlKey || event.metaKey) dragging = "";
+      choose("patch", patchAt(stage, event), event, box);
+    } else showLens(stage, event);
+  });
+  stage.addEventListener("pointermove", (event) => movePointer(stage, event));
+  stage.addEventListener("pointerup", () => { dragging = ""; });
+  stage.addEventListener("pointerleave", hideLens);
+  stage.addEventListener("contextmenu", (event) => event.preventDefault());
+  stage.addEventListener("wheel", (event) => {
+    if (isNarrow() && !event.ctrlKey) return; // there the page scrolls
+    event.preventDefault();
+    const area = stage.getBoundingClientRect();
+    zoomBy(event.deltaY < 0 ? 1.25 : 0.8, (event.clientX - area.left) / area.width, (event.clientY - area.top) / area.height);
+  }, { passive: false });
+  stage.addEventListener("keydown", keyPatch);
+  stage.addEventListener("focus", readOut);
 }
 
-function movePointer(event) {
-  const at = patchAt(event);
+/** @param {HTMLElement} stage @param {PointerEvent} event */
+function movePointer(stage, event) {
+  const area = stage.getBoundingClientRect();
+  if (event.buttons && dragging === "move") return moveTo(state.x + event.movementX / area.width, state.y + event.movementY / area.height);
+  if (event.buttons && dragging === "window") {
+    setWindow(state.centre + event.movementY / 2, state.width + event.movementX);
+    return draw();
+  }
+  if (state.tool === "magnify") showLens(stage, event);
+  const at = patchAt(stage, event);
   if (at === cursor.patch) return;
-  if (dragging && event.buttons === 1) return choose("patch", at, { shiftKey: true }, box);
-  dragging = false;
+  if (dragging === "patches" && event.buttons === 1) return choose("patch", at, { shiftKey: true }, box);
   cursor.patch = at;
   drawMarks();
   readOut();
 }
 
+/** @param {KeyboardEvent} event */
 function keyPatch(event) {
   const { grid } = current, [row, column] = [Math.floor(cursor.patch / grid), cursor.patch % grid];
-  const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+  const step = /** @type {Record<string, number[]>} */ ({ ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] })[event.key];
   if (step) {
-    const clip = (value) => Math.min(grid - 1, Math.max(0, value));
-    cursor.patch = clip(row + step[0]) * grid + clip(column + step[1]);
+    cursor.patch = clamp(row + step[0], 0, grid - 1) * grid + clamp(column + step[1], 0, grid - 1);
     if (event.shiftKey) choose("patch", cursor.patch, event, box);
     else { drawMarks(); readOut(); }
   } else if (event.key === " " || event.key === "Enter") choose("patch", cursor.patch, { ctrlKey: !event.shiftKey, shiftKey: event.shiftKey }, box);
@@ -107,45 +143,3 @@ function clearPatches() {
   state.patches.clear();
   draw();
 }
-
-$("clear").addEventListener("click", clearPatches);
-$("all-words").addEventListener("click", () => chooseWhole("answer"));
-$("all-prompt").addEventListener("click", () => chooseWhole("question"));
-$("method").addEventListener("change", (event) => {
-  state.method = JSON.parse(event.target.value);
-  showChoices();
-  settle("method");
-  draw();
-});
-for (const key of ["first", "second"]) {
-  $(key).addEventListener("change", (event) => {
-    state[key] = event.target.value;
-    settle(key);
-    draw();
-  });
-}
-for (const key of ["layer", "head", "residual"]) {
-  $(key).addEventListener("change", (event) => {
-    state[key] = JSON.parse(event.target.value);
-    settle(key);
-    draw();
-  });
-}
-$("vision").addEventListener("change", (event) => { state.vision = event.target.checked; settle("vision"); draw(); });
-$("opacity").addEventListener("input", () => { $("opacity-value").textContent = `${$("opacity").value} %`; draw(); });
-for (const id of ["limits", "colours", "fade", "show", "outline"]) $(id).addEventListener("change", draw);
-$("controls").addEventListener("submit", (event) => event.preventDefault());
-
-function goTo(index) {
-  $("case").value = String(index);
-  $("previous").disabled = index === 0;
-  $("next").disabled = index === blocks.length - 1;
-  openCase(index).catch((error) => { $("readout").textContent = `This case cannot be shown: ${error.message}`; throw error; });
-}
-
-$("case").addEventListener("change", () => goTo(Number($("case").value)));
-$("previous").addEventListener("click", () => goTo(Number($("case").value) - 1));
-$("next").addEventListener("click", () => goTo(Number($("case").value) + 1));
-$("cases").hidden = blocks.length < 2;
-$("opacity-value").textContent = `${$("opacity").value} %`;
-goTo(0);

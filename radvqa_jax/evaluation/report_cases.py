@@ -1,0 +1,97 @@
+"""The cases of a report: a random sample of questions with every answer to them and what is said about it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from radvqa_jax.config import ReportConfig
+from radvqa_jax.data.image import thumbnail
+from radvqa_jax.evaluation import scoring
+from radvqa_jax.evaluation.report import BLIND_LABELS, Experiment, run_label
+from radvqa_jax.evaluation.score_types import QUESTION_ONLY, UNSEEN
+from radvqa_jax.pages import data_url
+from radvqa_jax.schema import Record
+
+SIDE = 320  # pixels of the longer side of a case's image
+# What cases can be filtered by: data attribute -> label.
+FILTERS = {
+    "rule": "verdict of the rules",
+    "judge": "verdict of the judge",
+    "blind": "question only",
+    "type": "answer type",
+    "organ": "organ",
+    "modality": "modality",
+}
+
+
+def _sets(experiment: Experiment) -> dict[str, Sequence[Record]]:
+    """Everything that answers a question, by label: the runs, the last first; then what did not see the image."""
+    answers = {run_label(name): records for name, records in reversed(experiment.runs.items())}
+    last = list(experiment.runs)[-1]
+    for kind in UNSEEN:
+        if records := experiment.unseen.get(kind, {}).get(last):
+            answers[f"{run_label(last)}, with {UNSEEN[kind]}"] = records
+            break
+    if experiment.question_only:
+        answers[BLIND_LABELS[QUESTION_ONLY]] = experiment.question_only
+    return answers
+
+
+def _judgements(experiment: Experiment, name: str, record: Record) -> list[dict[str, str]]:
+    """Returns what every judge says about a record of a run."""
+    found = []
+    for judge in experiment.judged.get(name, ()):
+        line = judge.find(record)
+        right = judge.correct(line)
+        outcome = "unjudged" if right is None else "correct" if right else "incorrect"
+        score = "" if line is None or line.score is None else f"score {line.score}"
+        reason = "not asked" if line is None else line.reason or line.why
+        found.append({"who": str(judge.about["model"]), "outcome": outcome, "score": score, "reason": reason})
+    return found
+
+
+def _answer(record: Record) -> dict[str, Any]:
+    """Returns a record's answers with their verdicts, the first of which counts."""
+    answers = [{"text": text, "verdict": scoring.verdict(record, text)} for text in record.predictions]
+    probability = f"{math.exp(min(0.0, record.logprobs[0])):.2f}" if record.logprobs else ""
+    return {"answers": answers, "verdict": answers[0]["verdict"], "probability": probability, "judges": []}
+
+
+def sample_cases(experiment: Experiment, config: ReportConfig, *, seed: int) -> list[dict[str, Any]]:
+    """Returns a random sample of questions, with every answer to them and what is said about it."""
+    sets = {label: {(r.source, r.question_id): r for r in records} for label, records in _sets(experiment).items()}
+    last = list(experiment.runs)[-1]
+    records = experiment.runs[last]
+    chosen = np.random.default_rng(seed).choice(len(records), size=min(config.cases, len(records)), replace=False)
+    cases = []
+    for record in (records[i] for i in sorted(chosen)):
+        key = (record.source, record.question_id)
+        lines: list[dict[str, Any]] = [{"label": label, **_answer(found[key])} for label, found in sets.items()]
+        for line, name in zip(lines, reversed(experiment.runs), strict=False):
+            line["judges"] = _judgements(experiment, name, sets[run_label(name)][key])
+        own = lines[0]
+        shown = experiment.image(record) if config.images and experiment.image else None
+        cases.append(
+            {
+                "record": record,
+                "lines": lines,
+                "image": data_url(thumbnail(shown, side=SIDE), kind="jpeg") if shown else "",
+                "tags": {
+                    "rule": own["verdict"].outcome,
+                    "judge": own["judges"][0]["outcome"] if own["judges"] else "",
+                    "blind": lines[-1]["verdict"].outcome if experiment.question_only else "",
+                    "type": record.answer_type,
+                    "organ": record.organ,
+                    "modality": record.modality,
+                },
+            }
+        )
+    return cases
+
+
+def filters(cases: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Returns the values that each filter offers; one that would not tell cases apart is left out."""
+    values = {name: sorted({case["tags"][name] for case in cases} - {""}) for name in FILTERS}
+    return {name: found for name, found in values.items() if len(found) > 1}
