@@ -28,7 +28,7 @@ FILTERS = {
 
 def _sets(experiment: Experiment) -> dict[str, Sequence[Record]]:
     """Everything that answers a question, by label: the runs, the last first; then what did not see the image."""
-    answers = {run_label(name): records for name, records in reversed(experiment.runs.items())}
+    answers = {run_label(name): records for name, records in list(experiment.runs.items())[::-1]}
     last = list(experiment.runs)[-1]
     for kind in UNSEEN:
         if records := experiment.unseen.get(kind, {}).get(last):
@@ -69,7 +69,7 @@ def sample_cases(experiment: Experiment, config: ReportConfig, *, seed: int) -> 
     for record in (records[i] for i in sorted(chosen)):
         key = (record.source, record.question_id)
         lines: list[dict[str, Any]] = [{"label": label, **_answer(found[key])} for label, found in sets.items()]
-        for line, name in zip(lines, reversed(experiment.runs), strict=False):
+        for line, name in zip(lines, list(experiment.runs)[::-1], strict=False):
             line["judges"] = _judgements(experiment, name, sets[run_label(name)][key])
         own = lines[0]
         shown = experiment.image(record) if config.images and experiment.image else None

@@ -88,7 +88,7 @@ def _groups(scores: ExperimentScores) -> dict[str, dict[str, int]]:
 def _shown_in_numbers(scores: ExperimentScores) -> dict[str, Any]:
     """The values of the template that come from the scores alone."""
     papers, conditions = paper_figures.as_rows(scores["papers"])
-    runs = dict(reversed(scores["runs"].items()))
+    runs = dict(list(scores["runs"].items())[::-1])
     labels = {name: run_label(name) for name in runs}
     compared: dict[str, Cells] = {labels[name]: run for name, run in runs.items()}
     if QUESTION_ONLY in scores["baselines"]:

@@ -27,7 +27,7 @@ TITLES = {
 _TEMPLATES = Path(__file__).parent / "templates"
 _DOTS, _BLIND = SERIES[:2]
 # Curves of one family of maps share a colour; maps that are blind to the question are grey.
-_FAMILIES = dict(zip(("raw", "rollout", "relevancy", "value_norm"), SERIES, strict=False))
+_FAMILIES: dict[str, str] = dict(zip(("raw", "rollout", "relevancy", "value_norm"), SERIES, strict=False))
 _OTHER = SERIES[4]  # of a family without a colour of its own
 _BLIND_LINES = ("--", ":", "-.", (0, (1, 3)))
 

@@ -105,7 +105,7 @@ def test_the_page_says_how_far_runs_rely_on_the_image(tmp_path: Path) -> None:
 
 
 def test_scores_hold_every_run_beside_its_baselines() -> None:
-    scores = build_scores(experiment(), resamples=200)
+    scores: Any = build_scores(experiment(), resamples=200)
     stage2 = scores["runs"]["stage2"]
     assert stage2["overall"]["value"] == 0.9 and stage2["overall"]["n"] == 80 and stage2["overall"]["n_images"] == 20
     assert stage2["unseen"]["swapped"]["overall"]["value"] == 0.45
@@ -345,7 +345,7 @@ def test_what_readers_say_stands_in_the_table_and_on_the_page(tmp_path: Path) ->
 
 def test_calibration_of_answers_with_known_probabilities(tmp_path: Path) -> None:
     sure = [r._replace(logprobs=[math.log(0.9 if i % 2 else 0.3)]) for i, r in enumerate(records(0.5, run="base"))]
-    scores = build_scores(experiment(runs={"base": sure}, unseen={}), resamples=50)
+    scores: Any = build_scores(experiment(runs={"base": sure}, unseen={}), resamples=50)
     found = scores["runs"]["base"]["calibration"]
     assert [round(each["confidence"], 3) for each in found["bins"]] == [0.3, 0.9] and found["n"] == 80
     accuracy = [each["accuracy"]["value"] for each in found["bins"]]
@@ -358,7 +358,7 @@ def test_calibration_of_answers_with_known_probabilities(tmp_path: Path) -> None
 def test_answers_that_were_cut_are_counted_and_said(tmp_path: Path) -> None:
     cut = [r._replace(ended=[i % 4 > 0]) for i, r in enumerate(records(0.5, run="stage1"))]
     made = experiment(runs={"base": records(0.3, run="base"), "stage1": cut}, unseen={})
-    scores = build_scores(made, resamples=50)
+    scores: Any = build_scores(made, resamples=50)
     assert scores["runs"]["stage1"]["cut"] == {"cut": 20, "of": 80} and "cut" not in scores["runs"]["base"]
     line = "after stage 1: decode.max_new_tokens cut 20 of 80 answers before they ended."
     assert line in format_table(scores)
