@@ -582,7 +582,7 @@ def test_the_pictures_of_the_readme(page: Page, tmp_path: Path, name: str, dark:
         page.wait("return document.querySelector('canvas.map') !== null")
     features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
     page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    page.driver.set_window_size(1280, 1290 if dark else 1040)
+    page.driver.set_window_size(1280, 950)
     try:
         while page.run("return document.getElementById('quality-field').hidden"):  # to a case with a lesion
             shown = page.text("#facts dd")

@@ -63,7 +63,7 @@ function scaleNote(limit, maps) {
   return {
     robust: `Robust: the ${hotPatches(patches)} hottest of ${patches} patches of each picture do not decide the end of the scale; they take its colour.${beyond}`,
     relative: "Up to the largest value of what is shown. Colours of another choice mean other values.",
-    log: `Logarithmic, down to ${number(limit / LOG_RANGE)}; half of the scale is ${number(limit / Math.sqrt(LOG_RANGE))}.`,
+    log: `Logarithmic, down to ${number(limit / LOG_RANGE)}; half of the scale is ${number((limit * (Math.sqrt(LOG_RANGE + 1) - 1)) / LOG_RANGE)}.`,
     absolute: `Absolute: one scale for every word of the ${state.query}, layer, ${whose} in this case.${beyond}`,
   }[menu("limits").value] ?? "";
 }
