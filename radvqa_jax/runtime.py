@@ -61,6 +61,8 @@ def _join(config: ProcessConfig) -> None:
     Raises:
         ValueError: if the processes are not found.
     """
+    place = "" if config.coordinator == "auto" else f" at {config.coordinator}"
+    print(f"process {config.index} of {config.count} waits for the others{place}", file=sys.stderr, flush=True)
     try:
         if config.coordinator == "auto":
             jax.distributed.initialize()

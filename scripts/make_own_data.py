@@ -8,6 +8,7 @@ answer, case_id, modality, organ and ward; the last is a column of no known mean
 
 import argparse
 import csv
+import io
 from pathlib import Path
 
 from tfds_builders.phantom_rad.plan import draw_image, plan_split
@@ -17,19 +18,28 @@ WARDS = ("north", "south")
 
 
 def make(folder: Path, *, images: int, seed: int = 0) -> int:
-    """Writes the folder and returns the number of questions."""
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    rows = []
-    for item in plan_split("train", images, seed=seed):
+    """Writes the folder and returns the number of questions.
+
+    Raises:
+        ValueError: if the folder has another questions.csv, which stays.
+    """
+    rows, items = [], list(plan_split("train", images, seed=seed))
+    for item in items:
         path = f"images/{item.image_id}.png"
-        (folder / path).write_bytes(encode_png(draw_image(item, seed=seed).image))
         view, ward = item.attributes.view, WARDS[item.patient % len(WARDS)]
         for question in item.questions:
             rows.append([path, question.question, question.answer, item.case_id, view.modality, view.organ, ward])
-    with (folder / "questions.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["image", "question", "answer", "case_id", "modality", "organ", "ward"])
-        table.writerows(rows)
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow(["image", "question", "answer", "case_id", "modality", "organ", "ward"])
+    table.writerows(rows)
+    questions, content = folder / "questions.csv", text.getvalue().encode()
+    if questions.exists() and questions.read_bytes() != content:
+        raise ValueError(f"{questions} is there already, with other content. Give a new folder.")
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    for item in items:
+        (folder / f"images/{item.image_id}.png").write_bytes(encode_png(draw_image(item, seed=seed).image))
+    questions.write_bytes(content)
     return len(rows)
 
 
@@ -41,8 +51,12 @@ def main() -> None:
     args = parser.parse_args()
     if args.images < 1:
         parser.error(f"--images={args.images} must be at least 1.")
+    if args.seed < 0:
+        parser.error(f"--seed={args.seed} must be at least 0.")
     try:
         count = make(args.folder, images=args.images, seed=args.seed)
+    except ValueError as error:
+        parser.error(str(error))
     except OSError as error:
         parser.error(f"{args.folder} cannot be written ({error}). Give a folder that is new or can be written to.")
     print(f"{args.images} images and {count} questions are in {args.folder}")

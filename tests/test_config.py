@@ -164,7 +164,7 @@ def test_a_wrong_type_is_refused(path: str, value: Any, message: str) -> None:
         ({"stage1.log_every": 0}, r"stage1\.log_every=0 must be at least 1"),
         ({"stage1.save_every": 0}, r"stage1\.save_every=0 must be at least 1"),
         ({"stage1.label_smoothing": 1.0}, r"stage1\.label_smoothing=1\.0 must be in \[0, 1\)"),
-        ({"stage1.lora.rank": -2}, r"stage1\.lora\.rank=-2 must be at least 0"),
+        ({"stage1.lora.rank": -2}, r"stage1\.lora\.rank=-2 must be in \[0, 4096\]"),
         ({"stage1.lora.alpha": 0.0}, r"stage1\.lora\.alpha=0\.0 must be above 0"),
         ({"stage1.lora.dropout": 1.0}, r"stage1\.lora\.dropout=1\.0 must be in \[0, 1\)"),
         (

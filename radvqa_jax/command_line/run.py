@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import errno
+import os
 import signal
 import sys
 import sysconfig
@@ -203,8 +204,9 @@ def _near_files(message: str) -> str:
     if "Did you mean" in message or _CONFIG.value is None:
         return ""
     for value in _texts(_CONFIG.value):
-        path = Path(value).expanduser()
-        if (path.suffix or "/" in value) and value in message and not path.exists() and path.parent.is_dir():
+        path = Path(os.path.expanduser(value))  # which leaves an unknown user as it is
+        named = (path.suffix or "/" in value) and value in message
+        if named and not os.path.exists(path) and os.path.isdir(path.parent):  # these take any text
             names = [other.name for other in path.parent.iterdir()]
             if found := nearest(path.name, names):
                 return found

@@ -17,6 +17,8 @@ Below1 = Annotated[float, Interval(ge=0, lt=1)]
 Probability = Annotated[float, Interval(gt=0, le=1)]
 Weight = Annotated[float, Interval(gt=0, le=1e9)]  # more would leave nothing of the others, and overflow with them
 Factor = Annotated[float, Interval(ge=0, le=1e9)]
+Rank = Annotated[int, Interval(ge=0, le=4096)]  # no weight of the largest model has more rows
+Angle = Annotated[float, Interval(ge=0, le=180)]
 Seed = Annotated[int, Interval(ge=0, lt=2**32)]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-from radvqa_jax.config.bounds import Below1, Count, Factor, NotNegative, Seed, Share, Weight
+from radvqa_jax.config.bounds import Angle, Below1, Count, Factor, Seed, Share, Weight
 
 SUSPECT_BITS = 64  # from here on two unrelated images may look alike to a perceptual hash (data/image_hashes.py)
 
@@ -49,7 +49,7 @@ class SourceConfig:
 class AugmentConfig:
     """Random changes of training images, none by default. Left becomes right only under `flip_left_right`."""
 
-    rotate: NotNegative = 0.0  # up to so many degrees either way
+    rotate: Angle = 0.0  # up to so many degrees either way
     crop: Below1 = 0.0  # up to this share of height and of width is cut off
     brightness: Below1 = 0.0  # a factor in 1 -/+ this
     contrast: Below1 = 0.0  # a factor in 1 -/+ this

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from radvqa_jax.config.bounds import Above0, Below1, Count, NotNegative, Positive
+from radvqa_jax.config.bounds import Above0, Below1, Count, NotNegative, Positive, Rank
 from radvqa_jax.config.data import SourceConfig
 
 # Query, key, value and output weights of the attention of both towers: MedM's stage 2.
@@ -14,7 +14,7 @@ ATTENTION_WEIGHTS = r"img/.*/(query|key|value|out)/kernel|llm/.*/(q_einsum|kv_ei
 class LoraConfig:
     """Adapters. rank=0 means none."""
 
-    rank: Count = 0  # of the adapters; 0 = none
+    rank: Rank = 0  # of the adapters; 0 = none
     alpha: Above0 = 32.0  # adapters are scaled by alpha / rank
     dropout: Below1 = 0.0  # on the adapter's input
     rslora: bool = False  # scale alpha / sqrt(rank) instead of alpha / rank (Kalajdzievski 2023)

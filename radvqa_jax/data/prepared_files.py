@@ -33,6 +33,13 @@ def check(folder: Path, recorded: Mapping[str, Mapping[str, Any]], *, way_out: s
             raise ValueError(f"{path} was overwritten: its first or last bytes are not those of the build. {way_out}")
 
 
+def check_regular(folder: Path, *, way_out: str) -> None:
+    """Raises ValueError if a file that TFDS opens first is a pipe or the like, for which it would wait for ever."""
+    for path in (found for head in HEADS for found in folder.glob(f"**/{head}")):
+        if not path.is_file():
+            raise ValueError(f"{path} is not a regular file, so the prepared data set is damaged. {way_out}")
+
+
 def _facts(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         digest = hashlib.sha256(file.read(END))

@@ -74,6 +74,7 @@ def make_builder(dataset: str, *, builder_config: str, data: DataConfig) -> tfds
         AttributeError,
         AssertionError,
     )
+    prepared_files.check_regular(Path(data.data_dir).expanduser() / dataset, way_out=way_out)
     try:
         builder = _open_builder(dataset, builder_config, data)
     except refused as error:

@@ -34,7 +34,10 @@ def write_questions(config: Config, workdir: Path) -> None:
         "requests": written.calls,
         "tokens": f"{'about ' if written.estimated else ''}{written.tokens}",
     }
-    check_questions(config, workdir, read_candidates(workdir / FILE_NAME), Origin(cost, rejected))
+    candidates = read_candidates(workdir / FILE_NAME) if written.pairs else []
+    if not candidates:
+        raise ValueError(f"No pair was written, so there is nothing to check: {rejected or 'no image has a caption'}.")
+    check_questions(config, workdir, candidates, Origin(cost, rejected))
 
 
 def write_candidates(config: Config, workdir: Path) -> Written | None:

@@ -4,6 +4,7 @@ The evidence (caption and case fields) is not repeated in a line. It stands in t
 `dataset`, `builder_config`, `prepared_split` and `image_id` name; `caption_sha256` tells whether it is still the same.
 """
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable
@@ -51,10 +52,16 @@ class Candidate:
     choices: list[str] = field(default_factory=list)  # options of a multiple-choice question; `answer` is one of them
     support: str = ""  # words of the caption that support the answer, as the writer gives them
     answerable_from_image: bool = True  # False for the writer `literature`
+    line_sha256: str = ""  # of all other fields; only in a file, where it tells whether the line was edited
 
     def to_json(self) -> dict[str, Any]:
         """Returns a dict for one line of jsonl."""
-        return dict(vars(self))
+        return dict(vars(self)) | {"line_sha256": _line_hash(self)}
+
+
+def _line_hash(candidate: Candidate) -> str:
+    content = json.dumps(dict(vars(candidate)) | {"line_sha256": ""}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:ID_LENGTH]
 
 
 def candidate_id(
@@ -97,6 +104,10 @@ def read_candidates(path: Path) -> list[Candidate]:
         if candidate.candidate_id != make_id(candidate):
             what = f"candidate_id={candidate.candidate_id!r} is not the id of its content; was it edited?"
             raise ValueError(f"{path}, line {line.number}: {what}")
+        if candidate.line_sha256 not in ("", _line_hash(candidate)):
+            what = "the line is not the one that was written; was it edited? Put it back, or write the questions again"
+            raise ValueError(f"{path}, line {line.number}: {what}")
+        candidate = dataclasses.replace(candidate, line_sha256="")
         found.setdefault(candidate.candidate_id, candidate)
     return list(found.values())
 

@@ -4,7 +4,8 @@ Pairs are on the disk before the line that says their piece of work is done. A r
 piece again, from the cache of replies, gets the same pairs under the same ids, and keeps each once.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -30,6 +31,7 @@ class Done(NamedTuple):
     pairs: int = 0  # in the reply that was used
     tokens: int = 0  # of all replies
     model: str = ""  # as the endpoint calls itself
+    distinct: int = 0  # distinct pairs among them, each a line of candidates.jsonl
 
 
 def read_ledger(path: Path) -> list[Done]:
@@ -49,6 +51,17 @@ def read_ledger(path: Path) -> list[Done]:
     return list(found.values())
 
 
+def _check_kept(done: Sequence[Done], pairs: Sequence[Candidate], path: Path) -> None:
+    """Raises ValueError if fewer pairs of an image are there than were written about it."""
+    kept = Counter((pair.dataset, pair.builder_config, pair.image_id, pair.writer) for pair in pairs)
+    for line in done:
+        if (there := kept[line.dataset, line.builder_config, line.image_id, line.writer]) < line.distinct:
+            raise ValueError(
+                f"{path} has {there} of the {line.distinct} pairs that {line.writer} wrote about image "
+                f"{line.image_id!r}: lines were removed. Put them back, or write the questions in a new workdir."
+            )
+
+
 class Ledger:
     """The files of one workdir. Not for several threads."""
 
@@ -60,14 +73,16 @@ class Ledger:
             settings: what the pairs depend on; the same for all pairs of a workdir.
 
         Raises:
-            ValueError: if the workdir holds pairs of other settings, naming them.
+            ValueError: if the workdir holds pairs of other settings, naming them, or lacks pairs that were written.
         """
         self.candidates, self._path = folder / FILE_NAME, folder / LEDGER
         self._settings = folder / SETTINGS, settings
         self._check(*self._settings)
         pairs = read_candidates(self.candidates) if self.candidates.is_file() else []
         self._ids = {pair.candidate_id for pair in pairs}
-        self._done = {line.work_id for line in read_ledger(self._path)}
+        done = read_ledger(self._path)
+        _check_kept(done, pairs, self.candidates)
+        self._done = {line.work_id for line in done}
 
     @staticmethod
     def _check(path: Path, settings: dict[str, Any]) -> None:
@@ -89,7 +104,7 @@ class Ledger:
         """How many distinct pairs there are."""
         return len(self._ids)
 
-    def add(self, finished: Sequence[tuple[Done, Iterable[Candidate]]]) -> int:
+    def add(self, finished: Sequence[tuple[Done, Sequence[Candidate]]]) -> int:
         """Keeps finished pieces of work; returns how many pairs are new. All is on the disk when this returns."""
         new: dict[str, Candidate] = {}
         for _, pairs in finished:
@@ -101,6 +116,7 @@ class Ledger:
             append_candidates(self.candidates, new.values())
             self._ids |= new.keys()
         if finished:
-            append_jsonl(self._path, [line._asdict() for line, _ in finished])
+            counted = [line._replace(distinct=len({pair.candidate_id for pair in pairs})) for line, pairs in finished]
+            append_jsonl(self._path, [line._asdict() for line in counted])
             self._done |= {line.work_id for line, _ in finished}
         return len(new)

@@ -312,9 +312,11 @@ def test_a_full_disk_ends_as_one_line(tmp_path: Path) -> None:
 
 def damage(path: Path, how: str) -> None:
     data = path.read_bytes()
-    if how == "absent":
+    if how in ("absent", "pipe"):
         path.unlink()
-    else:
+    if how == "pipe":
+        os.mkfifo(path)
+    elif how != "absent":
         path.write_bytes({"cut": data[: len(data) // 2], "zeros": bytes(len(data)), "list": b"[]"}[how])
 
 
@@ -323,6 +325,7 @@ def damage(path: Path, how: str) -> None:
     [
         ("dataset_info.json", "cut"),
         ("dataset_info.json", "list"),
+        ("dataset_info.json", "pipe"),
         ("features.json", "list"),
         ("*.array_record*", "cut"),
         ("*.array_record*", "absent"),

@@ -24,3 +24,12 @@ def test_a_wrong_argument_is_one_line(name: str, images: str, says: str, tmp_pat
     assert result.returncode == 2 and says in result.stderr and "Traceback" not in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
+
+
+def test_questions_of_the_users_are_not_replaced(tmp_path: Path) -> None:
+    table = tmp_path / "questions.csv"
+    table.write_text("mine", encoding="utf-8")
+    command = [sys.executable, SCRIPT, tmp_path, "--images", "1"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=SCRIPT.parents[1])
+    assert result.returncode == 2 and "is there already, with other content" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["questions.csv"] and table.read_text() == "mine"

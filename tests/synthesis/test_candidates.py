@@ -70,6 +70,9 @@ def test_an_id_follows_what_the_pair_is(name: str) -> None:
         ({"answerable_from_image": "yes"}, "`answerable_from_image` must be true or false"),
         ({"colour": "red"}, "`colour` is unknown"),
         ({"answer": "right lower lobe"}, "is not the id of its content"),
+        ({"answer_type": "closed"}, "the line is not the one that was written; was it edited"),
+        ({"answerable_from_image": False}, "the line is not the one that was written; was it edited"),
+        ({"model": "another"}, "the line is not the one that was written; was it edited"),
     ],
 )
 def test_a_line_that_is_no_candidate_is_named(changed: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -104,13 +104,13 @@ def test_provenance_can_be_filtered_by(workdir: Path, data: DataConfig) -> None:
     assert len(aged) < len(everything)
 
 
-def test_the_audit_finds_no_leak_between_its_splits(workdir: Path, config: Config, tmp_path: Path) -> None:
+def test_the_audit_finds_no_leak_between_its_splits(workdir: Path, config: Config) -> None:
     test = dataclasses.replace(SOURCE, split="test")
     stage = dataclasses.replace(config.stage1, sources=(SOURCE,))
     audited = dataclasses.replace(
         config, stages=("stage1",), stage1=stage, eval=dataclasses.replace(config.eval, source=test)
     )
-    report, _ = audit_all(audited, tmp_path)
+    report, _ = audit_all(audited)
     assert report["clean"]
     assert report["splits"][f"written/{NAME}:train"]["rows"] == len(load_rows(SOURCE, config.data))
 

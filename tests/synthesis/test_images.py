@@ -88,12 +88,22 @@ def test_a_line_moved_by_hand_to_another_split_is_refused_before_anything_is_wri
     path = tmp_path / "candidates.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     held = next(number for number, line in enumerate(lines) if line["split"] == "test")
-    lines[held] = edit(lines[held])
+    lines[held] = edit(lines[held]) | {"line_sha256": ""}  # as a file of an earlier version
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     edited = path.read_bytes()
     with pytest.raises(ValueError, match=r"candidates.jsonl says case .* in test: the line was edited"):
         write_candidates(config, tmp_path)
     assert path.read_bytes() == edited
+
+
+def test_a_line_that_was_removed_is_missed(configure: Any, tmp_path: Path) -> None:
+    config = configure(writers=(("templates", 1.0),), limit=3)
+    write_candidates(config, tmp_path)
+    path = tmp_path / "candidates.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:2] + lines[3:]))
+    with pytest.raises(ValueError, match=r"pairs that templates wrote about image .* lines were removed"):
+        write_candidates(config, tmp_path)
 
 
 @pytest.mark.slow
