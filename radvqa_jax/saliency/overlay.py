@@ -14,6 +14,7 @@ import matplotlib
 import matplotlib.colors
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Shaped, UInt8
+from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
 Interpolation = Literal["nearest", "bilinear"]
@@ -160,7 +161,8 @@ def _scale_strip(width: int, limits: Limits, *, colormap: Colormap, label: str, 
     ramp = colours_of(limits, colormap)(np.linspace(0, 1, width - 2 * margin))[None, :, :3] * 255
     bar = np.rint(ramp).astype(np.uint8).repeat(bar_height, axis=0)
     strip.paste(Image.fromarray(bar), (margin, margin // 2))
-    draw, font, top = ImageDraw.Draw(strip), ImageFont.load_default(size), bar_height + margin
+    draw, top = ImageDraw.Draw(strip), bar_height + margin
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), size)  # Pillow's own font has no ≥
     draw.text((margin, top), f"{limits[0]:.2g}", "black", font)
     draw.text((width - margin, top), end, "black", font, anchor="ra")
     draw.text((width // 2, top + size + margin // 2), label, "black", font, anchor="ma")

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from radvqa_jax.data.image import resize_image
+from radvqa_jax.saliency import overlay as overlay_module
 from radvqa_jax.saliency.overlay import (
     STRIP_HEIGHT,
     colour_limits,
@@ -106,6 +107,15 @@ def test_a_sink_does_not_decide_a_robust_scale_and_is_printed() -> None:
     one[2, 2] = 0.5
     assert robust_limits(one) == (0.0, 0.5)  # nothing else is there to see
     assert robust_limits(np.ones((1, 1))) == (0.0, 1.0)
+
+
+def test_what_lies_beyond_a_scale_is_printed_below_the_picture() -> None:
+    """The sign for it is in the font: it is drawn otherwise than a sign that no font has."""
+    strips = [
+        overlay_module._scale_strip(320, (0.0, 1.0), colormap="viridis", label="share", end=f"{sign} 1")
+        for sign in ("≥", "\ue000", "")
+    ]
+    assert not np.array_equal(strips[0], strips[1]) and not np.array_equal(strips[0], strips[2])
 
 
 def test_a_map_that_fades_leaves_the_image_where_nothing_was_read() -> None:
