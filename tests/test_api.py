@@ -21,6 +21,7 @@ from radvqa_jax.config import ExportConfig
 from radvqa_jax.config.check import change_part
 from radvqa_jax.data.opened import open_any
 from radvqa_jax.data.rows import RowSource
+from radvqa_jax.saliency.overlay import robust_limits
 
 FLOAT32 = {"model.param_dtype": "float32", "model.remat": "none", "decode.max_new_tokens": 4}
 QUESTION = "What is the modality of this image?"
@@ -333,7 +334,8 @@ def test_maps_are_shown_on_one_scale_and_measured_against_a_mask(model: Model, p
     titles = [axes.get_title() for axes in shown.figure.axes if axes.get_title()]
     assert [title.replace("\n", " ") for title in titles] == ["image", "rollout, residual 0.1", "rollout, residual 0.9"]
     tops = [axes.get_yticklabels()[-1].get_text() for axes in shown.figure.axes if not axes.get_title()]
-    assert tops == [f"{max(maps.map(residual=weight).max() for weight in (0.1, 0.9)):.2g}"] * 2
+    _, end = robust_limits(*(maps.map(residual=weight) for weight in (0.1, 0.9)), signed=False)
+    assert tops == [f"\u2265 {end:.2g}"] * 2
     found = maps.quality(mask, "raw")
     assert found is not None and found.area == 0.5
     np.testing.assert_allclose(found.mass, maps.map("raw")[:4].sum() / maps.map("raw").sum(), rtol=1e-5)

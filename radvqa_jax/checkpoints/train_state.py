@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -272,5 +273,14 @@ class _FromOrbax(logging.Filter):
 def _quiet_orbax() -> None:
     """Keeps orbax's messages out of the log; all of absl's users share one logger, hence a filter."""
     logger = logging.getLogger("absl")
-    if not any(isinstance(item, _FromOrbax) for item in logger.filters):
-        logger.addFilter(_FromOrbax())
+    if any(isinstance(item, _FromOrbax) for item in logger.filters):
+        return
+    logger.addFilter(_FromOrbax())
+    usual = sys.unraisablehook
+
+    def without_echoes(unraisable: Any) -> None:
+        """Drops what the format's threads say after a failed read or write, whose error was raised as well."""
+        if unraisable.object is not None or "Event loop is closed" not in str(unraisable.exc_value):
+            usual(unraisable)
+
+    sys.unraisablehook = without_echoes

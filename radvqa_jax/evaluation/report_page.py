@@ -111,7 +111,9 @@ def _shown_in_numbers(scores: ExperimentScores) -> dict[str, Any]:
         "agreement": figures.agreement_figure(scores),
         "relied": reliance.reliance_rows(relied),
         "reliance_notes": reliance.NOTES.replace("`", ""),
-        "sampled": {name: run["samples"] for name, run in runs.items() if run.get("samples", {}).get("answers", 1) > 1},
+        "sampled": {
+            name: samples for name, run in runs.items() if (samples := run.get("samples")) and samples["answers"] > 1
+        },
     }
 
 

@@ -77,8 +77,9 @@ def sent(plan: Plan, trainable: Flat, frozen: Flat, config: MeshConfig) -> tuple
     batch = put_batch(mesh, Batch.fake(80, 8, 8), accumulate=2)  # 40: a length that no weight has
     args = state, put(frozen, shard_flat(mesh, frozen)), batch, put(jax.random.key(0), replicated(mesh))
     step = step_on(mesh, state).lower(*args, model=plan.model, tx=plan.tx, options=plan.options).compile()
-    # Not the loss's sums over the vocabulary, [40 T]; nor embedded text, to which every device gives its tokens' share.
-    whole_part = r" = f32\[(?:2,)?40,\d+,[\d,]+\]\S* all-(?:gather|reduce)\((?!.*embedder\.encode)"
+    # Not the loss's sums over the vocabulary, [40, T] and, in the gradient, [40, T, D]; nor embedded text: to each of
+    # them every device gives the share of its own tokens.
+    whole_part = r" = f32\[(?:2,)?40,\d+,[\d,]+\]\S* all-(?:gather|reduce)\((?!.*(?:embedder\.encode|BAV,VD->BAD))"
     anything = r" (?:all-gather|all-to-all|collective-permute)\("
     text = step.as_text()
     tables = re.findall(r" = f32\[64,16\]\S* all-gather\(", text)
