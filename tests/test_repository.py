@@ -161,7 +161,12 @@ def test_the_tools_of_the_installation_are_locked_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lock", "extras"), [("requirements.lock", ("test", "dev")), ("requirements-tf.lock", ("test", "dev", "tf"))]
+    ("lock", "extras"),
+    [
+        ("requirements.lock", ("test", "dev")),
+        ("requirements-tf.lock", ("test", "dev", "tf")),
+        ("requirements-docs.lock", ("docs",)),
+    ],
 )
 def test_the_lock_holds_a_version_within_every_bound(
     lock: str, extras: tuple[str, ...], setup_arguments: dict[str, Any]

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Builds the documentation as a site: strictly (a dead link is an error), and without anything that a page would load from elsewhere.
+#   bash scripts/docs.sh [FOLDER]      FOLDER: where the site goes; build/site if not given. Open index.html there.
+# Sphinx is in an environment of its own (.venv-docs, 50 MB), to which the environment of the clone lends its packages.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+folder=$(realpath -m "${1:-$REPO/build/site}")
+cd "$REPO"
+venv=${RADVQA_DOCS_VENV:-.venv-docs}
+if ! cmp -s requirements-docs.lock "$venv/requirements-docs.lock"; then
+  rm -rf "$venv"
+  python -m venv --without-pip "$venv"
+  grep -v '^-r ' requirements-docs.lock >"$venv/own.lock"
+  python -m pip --quiet --disable-pip-version-check --python "$venv/bin/python" install --require-hashes --no-deps -r "$venv/own.lock"
+  python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/lent.pth"
+  cp requirements-docs.lock "$venv/requirements-docs.lock"
+fi
+PYTHONPATH=$REPO exec "$venv/bin/python" scripts/docs_site.py "$folder"
