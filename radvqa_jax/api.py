@@ -186,7 +186,7 @@ class Model:
         return open_any(image, frame=frame, window=window, bit_depth=self.config.data.bit_depth)
 
     def _records(self, rows: RowSource, *, decode: Any, seed: int) -> list[Record]:
-        """Returns the answers to rows, in their order."""
+        """The answers to rows, in their order."""
         ground = self._ground
         batches = answer_rows(
             self.model, self.params, rows, tokenizer=ground.tokenizer, data=ground.config.data,
@@ -199,7 +199,7 @@ class Model:
     def logprobs(
         self, image: ImageLike, question: str, answers: Sequence[str], *, frame: int = 0, window: str = ""
     ) -> Choice:
-        """Returns how likely each of these answers is, as log-probabilities and as shares among them.
+        """How likely each of these answers is, as log-probabilities and as shares among them.
 
         A closed question needs this: `model.logprobs(image, "Is there a mass?", ["yes", "no"]).best`.
         """
@@ -223,7 +223,7 @@ class Model:
         residuals: Sequence[float] = (),
         options: PassOptions | None = None,
     ) -> Maps:
-        """Returns the maps of an answer: what was read while it was written. They do not explain it.
+        """The maps of an answer: what was read while it was written. They do not explain it.
 
         Args:
             answer: one of this model's, or of another's: then the maps are of this model made to write it.

@@ -24,7 +24,7 @@ def check_text(value: Any, name: str) -> None:
 
 
 def check_mapping(value: Any, name: str) -> Mapping[str, Any]:
-    """Returns a mapping with texts as keys; raises ValueError for anything else."""
+    """A mapping with texts as keys; raises ValueError for anything else."""
     if not isinstance(value, Mapping):
         raise ValueError(f"{name} must be a dict; got {value!r:.100} ({type(value).__name__}).")
     if wrong := [key for key in value if not isinstance(key, str)]:

@@ -76,7 +76,7 @@ class Maps:
         heads: Sequence[int] = (),
         residual: float | None = None,
     ) -> Float[np.ndarray, "grid grid"]:
-        """Returns what was read of each image patch: by the states that wrote `word`, or that stand at it.
+        """What was read of each image patch: by the states that wrote `word`, or that stand at it.
 
         Args:
             method: one of `methods`.
@@ -96,7 +96,7 @@ class Maps:
     def on_pixels(
         self, method: str = "rollout", *, word: str = "", interpolation: Interpolation = "nearest"
     ) -> Float[np.ndarray, "h w"]:
-        """Returns the map at the size of the original image; the values are those of `map`."""
+        """The map at the size of the original image; the values are those of `map`."""
         values = self.map(method, word=word)
         return to_pixels(values, *self.image.shape[:2], interpolation=interpolation)
 
@@ -177,7 +177,7 @@ class Maps:
         return quality(self.map(method, word=word), mask)
 
     def _tokens(self, word: str) -> tuple[list[int], bool]:
-        """Returns (tokens of the word, whether they are of the prompt)."""
+        """(tokens of the word, whether they are of the prompt)."""
         if not isinstance(word, str):
             raise ValueError(f"word must be text; got {word!r} ({type(word).__name__}).")
         if not word:

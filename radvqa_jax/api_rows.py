@@ -23,17 +23,17 @@ NAME = "asked"
 
 
 def is_many(value: Any) -> bool:
-    """Returns whether a person gave several images or questions, and not one."""
+    """Whether a person gave several images or questions, and not one."""
     return isinstance(value, Sequence) and not isinstance(value, str | bytes | Opened)
 
 
 def as_list(value: Any) -> list[Any]:
-    """Returns what a person gave, one or several, as a list."""
+    """What a person gave, one or several, as a list."""
     return list(value) if is_many(value) else [value]
 
 
 def asked_rows(opened: Sequence[Opened], questions: Sequence[str], *, task: Literal["vqa", "caption"]) -> RowSource:
-    """Returns a row for each question: with one image for all, with one question for all, or with one image each.
+    """A row for each question: with one image for all, with one question for all, or with one image each.
 
     Raises:
         ValueError: for none, a question without a letter, or numbers that do not fit.
@@ -60,7 +60,7 @@ def asked_rows(opened: Sequence[Opened], questions: Sequence[str], *, task: Lite
 
 
 def rows_of_table(table: Sequence[Mapping[str, Any]], *, bit_depth: int = 0) -> RowSource:
-    """Returns rows of dicts with image, question, answer and, if there, other common features.
+    """Rows of dicts with image, question, answer and, if there, other common features.
 
     Args:
         table: the dicts.
@@ -154,7 +154,7 @@ def _source(rows: list[dict[str, Any]], *, task: Literal["vqa", "caption"]) -> R
 def batch_about(
     image: UInt8[np.ndarray, "h w 3"], packed: Sequence[Mapping[str, np.ndarray]], *, resolution: int
 ) -> Batch:
-    """Returns a batch of packed texts about one image."""
+    """A batch of packed texts about one image."""
     pixels = resize_image(image, resolution)
     return Batch(
         image=np.repeat(pixels[None], len(packed), axis=0),

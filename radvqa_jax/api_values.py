@@ -109,7 +109,7 @@ def _table(rows: list[tuple[str, str]]) -> str:
 
 
 def agreement(answer: str, samples: Sequence[str]) -> float:
-    """Returns the share of samples that say what the answer says, in normal form.
+    """The share of samples that say what the answer says, in normal form.
 
     >>> agreement("Yes", ["yes", "Yes.", "no", "yes"])
     0.75
@@ -118,7 +118,7 @@ def agreement(answer: str, samples: Sequence[str]) -> float:
 
 
 def make_answer(opened: Opened, greedy: Record, drawn: Record | None) -> Answer:
-    """Returns the greedy answer about an opened image, with the samples that were drawn beside it."""
+    """The greedy answer about an opened image, with the samples that were drawn beside it."""
     text, samples = greedy.predictions[0], list(drawn.predictions) if drawn else []
     return Answer(
         text=text,

@@ -16,7 +16,7 @@ class BudgetSpent(ValueError):
 
 
 def estimate_tokens(text: str) -> int:
-    """Returns about how many tokens a text has, rounded up.
+    """About how many tokens a text has, rounded up.
 
     >>> estimate_tokens("Is there a mass?")
     6
@@ -25,7 +25,7 @@ def estimate_tokens(text: str) -> int:
 
 
 def estimate_prompt(messages: Sequence[Mapping[str, str]]) -> int:
-    """Returns about how many tokens a conversation has."""
+    """About how many tokens a conversation has."""
     return sum(estimate_tokens(message["content"]) + _TOKENS_A_MESSAGE for message in messages)
 
 

@@ -51,7 +51,7 @@ class Cache:
         return key in self._places
 
     def get(self, key: str) -> Reply | None:
-        """Returns the reply under `key`, or None."""
+        """The reply under `key`, or None."""
         if key not in self._places:
             return None
         place, length = self._places[key]

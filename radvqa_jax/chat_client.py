@@ -32,7 +32,7 @@ class NotCached(LookupError):
 
 
 def is_local(base_url: str) -> bool:
-    """Returns whether an address is on this machine.
+    """Whether an address is on this machine.
 
     >>> is_local("http://127.0.0.1:8000/v1"), is_local("http://[::1]:80"), is_local("http://localhost.example.org/v1")
     (True, True, False)
@@ -74,7 +74,7 @@ def check_endpoint(config: ChatConfig, *, group: str = "judge") -> None:
 
 
 def _read_key(config: ChatConfig) -> str:
-    """Returns the key, or an empty text where there is none."""
+    """The key, or an empty text where there is none."""
     key = os.environ.get(config.key_variable, "").strip()
     if not (key.isascii() and key.isprintable()):
         raise ValueError(
@@ -125,7 +125,7 @@ class ChatClient:
     def request(
         self, messages: Sequence[Message], schema: Mapping[str, Any] | None = None, *, seed: int | None = None
     ) -> dict[str, Any]:
-        """Returns the body of a request: what the cache key is the hash of."""
+        """The body of a request: what the cache key is the hash of."""
         config = self.config
         body: dict[str, Any] = {
             "model": config.model,
@@ -144,13 +144,13 @@ class ChatClient:
     def is_cached(
         self, messages: Sequence[Message], *, schema: Mapping[str, Any] | None = None, seed: int | None = None
     ) -> bool:
-        """Returns whether `ask` would send nothing."""
+        """Whether `ask` would send nothing."""
         return _hash(self.request(messages, schema, seed=seed)) in self._cache
 
     def ask(
         self, messages: Sequence[Message], *, schema: Mapping[str, Any] | None = None, seed: int | None = None
     ) -> Reply:
-        """Returns the reply to a conversation, from the cache if it was asked before.
+        """The reply to a conversation, from the cache if it was asked before.
 
         Args:
             messages: the conversation.
@@ -229,7 +229,7 @@ class ChatClient:
         return read_completion(self._hide(text), url=url)
 
     def _hide(self, text: str) -> str:
-        """Returns text without the key."""
+        """Text without the key."""
         return text.replace(self._key, "[key]") if len(self._key) >= _LEAST_KEY else text
 
     def _refused(self, status: int, words: str) -> EndpointError:

@@ -119,7 +119,7 @@ class _Deadlines:
 
 
 def _watched_pools(deadlines: _Deadlines) -> dict[str, type[HTTPConnectionPool]]:
-    """Returns urllib3's pools, with connections that tell `deadlines` when they connect and when they send."""
+    """urllib3's pools, with connections that tell `deadlines` when they connect and when they send."""
 
     class Plain(HTTPConnection):
         def connect(self) -> None:
@@ -151,7 +151,7 @@ def _watched_pools(deadlines: _Deadlines) -> dict[str, type[HTTPConnectionPool]]
 
 
 def _connections(base_url: str, *, local: bool, most: int) -> urllib3.PoolManager:
-    """Returns the connections to an address: through the environment's proxy, unless it is on this machine."""
+    """The connections to an address: through the environment's proxy, unless it is on this machine."""
     certificates = os.environ.get("SSL_CERT_FILE") or certifi.where()
     parts = urlsplit(base_url)
     proxies = {} if local or urllib.request.proxy_bypass(parts.hostname or "") else urllib.request.getproxies()
@@ -205,7 +205,7 @@ class Http:
         )
 
     def post(self, path: str, body: bytes) -> Response:
-        """Returns the response to a JSON body, whatever its status.
+        """The response to a JSON body, whatever its status.
 
         Raises:
             NoResponse: if none came.
@@ -226,7 +226,7 @@ class Http:
             retry.sleep(response)
 
     def _send(self, url: str, body: bytes) -> tuple[urllib3.BaseHTTPResponse | None, str, HTTPError | None, bool]:
-        """Returns response and text, or what failed and whether it was late."""
+        """Response and text, or what failed and whether it was late."""
         try:
             response = self._pools.request(
                 "POST",
@@ -258,7 +258,7 @@ class Http:
 
 
 def _read(response: urllib3.BaseHTTPResponse) -> bytes:
-    """Returns the whole of a response; its connection can be used again then, and is closed otherwise."""
+    """The whole of a response; its connection can be used again then, and is closed otherwise."""
     parts, size = [], 0
     try:
         # Not `stream`: it reads the length of a chunk without a limit.

@@ -32,7 +32,7 @@ class EndpointError(OSError):
 
 
 def same_model(asked: str, served: str) -> bool:
-    """Returns whether an endpoint answered as the model that it was asked for; one that says nothing is believed.
+    """Whether an endpoint answered as the model that it was asked for; one that says nothing is believed.
 
     >>> same_model("llama3.1", "llama3.1:latest"), same_model("gpt-4o", "gpt-4o-2024-08-06"), same_model("a", "b")
     (True, True, False)
@@ -42,7 +42,7 @@ def same_model(asked: str, served: str) -> bool:
 
 
 def whole_text(value: Any) -> Any:
-    """Returns a JSON value whose texts can be written: half of a surrogate pair, which JSON can hold, is no character.
+    """A JSON value whose texts can be written: half of a surrogate pair, which JSON can hold, is no character.
 
     >>> whole_text(["fine", {"a": chr(0xD83D)}])
     ['fine', {'a': '�'}]
@@ -57,7 +57,7 @@ def whole_text(value: Any) -> Any:
 
 
 def read_completion(text: str, *, url: str) -> Reply:
-    """Returns the reply in the body of a response.
+    """The reply in the body of a response.
 
     Raises:
         EndpointError: if it is no chat completion: HTML, JSON that ends early, or other JSON.

@@ -86,7 +86,7 @@ def _cross_entropy(xp: Any, x: Any, ids: Any) -> Any:
 
 
 def programs() -> list[Program]:
-    """Returns the programs, with inputs that are the same everywhere."""
+    """The programs, with inputs that are the same everywhere."""
     draw = np.random.default_rng(0).standard_normal
     heads = (draw((1, 48, 8, 16)) / 4, draw((1, 48, 1, 16)), draw((1, 48, 1, 16)))
     mask = np.tril(np.ones((1, 48, 48)), 20)
@@ -155,12 +155,12 @@ def _error(got: np.ndarray, want: np.ndarray) -> float:
 
 
 def tolerance(dtype: str, platform: str) -> float:
-    """Returns the error that rounding explains: bfloat16 keeps 8 bits, a GPU's or TPU's float32 products about 11."""
+    """The error that rounding explains: bfloat16 keeps 8 bits, a GPU's or TPU's float32 products about 11."""
     return 4e-2 if dtype == "bfloat16" else 1e-4 if platform == "cpu" else 5e-3
 
 
 def describe(device: Any) -> dict[str, str]:
-    """Returns what a result depends on: the device, its driver and the versions."""
+    """What a result depends on: the device, its driver and the versions."""
     return {
         "device": device.device_kind,
         "platform": device.platform,

@@ -31,7 +31,7 @@ class Adapter(NamedTuple):
 
 
 def read_configured(config: Config, abstract: Flat, *, base_sha256: str) -> Adapter:
-    """Returns config.adapter, checked against the base; nothing if it is empty."""
+    """Config.adapter, checked against the base; nothing if it is empty."""
     if not config.adapter:
         return Adapter({}, LoraConfig(), None)
     leaves, meta = load_any_adapter(config.adapter, abstract)
@@ -145,7 +145,7 @@ def _card(config: Config, adapter: Adapter, *, base_sha256: str) -> Card:
 
 
 def _datasets(config: Config, adapter: Adapter) -> list[str]:
-    """Returns the data sets to name: those given, or those of the stages up to the adapter's own."""
+    """The data sets to name: those given, or those of the stages up to the adapter's own."""
     if config.export.datasets or adapter.meta is None:
         return list(config.export.datasets)
     last = adapter.meta.stage

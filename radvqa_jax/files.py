@@ -104,7 +104,7 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Returns the JSON value in a file; an error names the file."""
+    """The JSON value in a file; an error names the file."""
     with open_regular(path) as file:
         text = file.read()
     try:
@@ -160,7 +160,7 @@ def _end_last_line(file: IO[bytes]) -> None:
 
 
 def read_jsonl(path: str | os.PathLike[str], *, allow_cut: bool = False) -> list[dict[str, Any]]:
-    """Returns the objects of a jsonl file.
+    """The objects of a jsonl file.
 
     Args:
         path: the file.
@@ -190,13 +190,13 @@ def read_jsonl(path: str | os.PathLike[str], *, allow_cut: bool = False) -> list
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """Returns the hexadecimal sha256 of a file."""
+    """The hexadecimal sha256 of a file."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_name(name: str) -> str:
-    """Returns what a file of this name is called: letters, digits, dots and hyphens, never a path.
+    """What a file of this name is called: letters, digits, dots and hyphens, never a path.
 
     A name that is changed gets a hash, so that two names share no file.
 

@@ -42,7 +42,7 @@ class Ground(NamedTuple):
 
 
 def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
-    """Returns the tokenizer, and the shape and dtype that each leaf of the base is loaded in, without loading a weight.
+    """The tokenizer, and the shape and dtype that each leaf of the base is loaded in, without loading a weight.
 
     Raises:
         FileNotFoundError, ValueError: if the checkpoint, the tokenizer or an adapter is missing or not valid, the
@@ -124,7 +124,7 @@ _ONE_IMAGE = ("job", "saliency", "saliency_quality", "ask")
 
 
 def _answers_rows(config: Config) -> bool:
-    """Returns whether the mode answers the questions of a data set, in batches."""
+    """Whether the mode answers the questions of a data set, in batches."""
     if config.mode == "saliency_quality":
         return config.quality.answer != "reference"
     return config.mode not in ("train", "ask")
@@ -135,7 +135,7 @@ def _trained_stages(config: Config) -> tuple[str, ...]:
 
 
 def follow_adapter(config: Config, *, given: Collection[str]) -> Config:
-    """Returns the configuration as the adapter that it answers with was trained, in fields that are not `given`."""
+    """The configuration as the adapter that it answers with was trained, in fields that are not `given`."""
     if not config.adapter or _trained_stages(config) or is_peft(config.adapter):  # PEFT does not say how
         return config
     _, meta = inspect_adapter(config.adapter)
@@ -172,7 +172,7 @@ def load_ground(config: Config, workdir: Path) -> Ground:
 
 
 def shown_models(ground: Ground) -> dict[str, Trained]:
-    """Returns the base, the adapters of saliency.beside, and last the configured one: name -> what was trained, in the
+    """The base, the adapters of saliency.beside, and last the configured one: name -> what was trained, in the
     order of reading. Those beside are called by the last two parts of their folders, or all parts where these agree."""
     run, trained = configured_adapter(ground)
     folders = ground.config.saliency.beside
@@ -185,7 +185,7 @@ def shown_models(ground: Ground) -> dict[str, Trained]:
 
 
 def provenance(ground: Ground, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what every number of a run rests on, as JSON values; `found` is the report of the audit."""
+    """What every number of a run rests on, as JSON values; `found` is the report of the audit."""
     config = ground.config
     settings = json.dumps(dataclasses.asdict(config), sort_keys=True)
     return {
@@ -206,7 +206,7 @@ def provenance(ground: Ground, found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def configured_adapter(ground: Ground) -> tuple[str, Trained]:
-    """Returns (name of the run, what was trained) of config.adapter, or the base."""
+    """(name of the run, what was trained) of config.adapter, or the base."""
     if not ground.config.adapter:
         return "base", Trained.nothing()
     return "adapted", load_trained(ground.config.adapter, ground.base, ground.config)

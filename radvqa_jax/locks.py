@@ -43,11 +43,11 @@ class Holder(NamedTuple):
     doing: str
 
     def text(self) -> str:
-        """Returns who it is, for a message."""
+        """Who it is, for a message."""
         return f"process {self.pid} on {self.host}, since {self.since} ({self.doing})"
 
     def runs(self) -> bool | None:
-        """Returns whether the process runs, None if it is another machine's."""
+        """Whether the process runs, None if it is another machine's."""
         if self.host != socket.gethostname():
             return None
         try:
@@ -93,7 +93,7 @@ def hold(folder: Path, *, doing: str, wait: bool = False, remedy: str = "") -> I
 
 
 def read_holder(folder: Path) -> Holder | None:
-    """Returns the process that the folder names as its holder, None without one or if the file is not whole."""
+    """The process that the folder names as its holder, None without one or if the file is not whole."""
     try:
         row = files.read_json(folder / HOLDER)
         return Holder(int(row["pid"]), str(row["host"]), float(row["started"]), str(row["since"]), str(row["doing"]))
@@ -125,7 +125,7 @@ def _in_use(folder: Path, remedy: str) -> InUse:
 
 
 def _wait_for_silence(folder: Path, *, wait: bool, remedy: str) -> Holder | None:
-    """Returns the holder that is named though this process has the lock, after making sure that it has ended."""
+    """The holder that is named though this process has the lock, after making sure that it has ended."""
     left = read_holder(folder)
     if left is None or left.runs() is not None:
         return left  # on one machine the lock itself is proof
@@ -150,7 +150,7 @@ def _wait_for_silence(folder: Path, *, wait: bool, remedy: str) -> Holder | None
 
 
 def _touched(path: Path) -> float:
-    """Returns when a file was touched; it is opened, since a network file system may remember older times otherwise."""
+    """When a file was touched; it is opened, since a network file system may remember older times otherwise."""
     try:
         with path.open("rb") as file:
             return os.fstat(file.fileno()).st_mtime

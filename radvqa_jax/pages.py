@@ -98,7 +98,7 @@ def data_block(value: Any) -> Markup:
 
 
 def flat_lines(value: Any, name: str = "") -> list[tuple[str, str]]:
-    """Returns (dotted name, text) for each leaf of nested mappings.
+    """(dotted name, text) for each leaf of nested mappings.
 
     >>> flat_lines({"model": {"name": "tiny", "sizes": [1, 2]}})
     [('model.name', 'tiny'), ('model.sizes', '1, 2')]
@@ -110,7 +110,7 @@ def flat_lines(value: Any, name: str = "") -> list[tuple[str, str]]:
 
 
 def data_url(data: bytes, *, kind: str) -> str:
-    """Returns bytes as the address of an image inside the page."""
+    """Bytes as the address of an image inside the page."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 

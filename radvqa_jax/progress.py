@@ -46,7 +46,7 @@ class Eta:
         self._first, self._total, self._since = done, total, time.monotonic()
 
     def left(self, done: int) -> str:
-        """Returns the time that is left, such as `3:10 left`; empty before the first step."""
+        """The time that is left, such as `3:10 left`; empty before the first step."""
         if done <= self._first:
             return ""
         seconds = (time.monotonic() - self._since) / (done - self._first) * (self._total - done)

@@ -12,7 +12,7 @@ SEPARATOR = "\n"  # between prefix and suffix; tokenised apart, as big_vision do
 
 
 def vqa_prefix(question: str, *, template: str = "answer en {question}", choices: Sequence[str] = ()) -> str:
-    """Returns the prefix for a question; its white space is collapsed, so that no newline acts as the separator.
+    """The prefix for a question; its white space is collapsed, so that no newline acts as the separator.
 
     A template may also hold {choices}: the options with letters, or nothing where a question has none.
 
@@ -35,7 +35,7 @@ def vqa_prefix(question: str, *, template: str = "answer en {question}", choices
 
 
 def has_words(text: str) -> bool:
-    """Returns whether a text holds a letter or a digit: white space and what cannot be seen ask nothing.
+    """Whether a text holds a letter or a digit: white space and what cannot be seen ask nothing.
 
     >>> has_words("Where?"), has_words(" \\u200b\\n"), has_words("?")
     (True, False, False)
@@ -44,7 +44,7 @@ def has_words(text: str) -> bool:
 
 
 def caption_prefix(language: str = "en") -> str:
-    """Returns the prefix that asks for a caption.
+    """The prefix that asks for a caption.
 
     >>> caption_prefix()
     'caption en'
@@ -53,7 +53,7 @@ def caption_prefix(language: str = "en") -> str:
 
 
 def row_text(row: Mapping[str, Any], *, task: str, template: str) -> tuple[str, str]:
-    """Returns (prefix, suffix) of a data set row for the task `vqa` or `caption`."""
+    """(prefix, suffix) of a data set row for the task `vqa` or `caption`."""
     if task == "vqa":
         prefix = vqa_prefix(row["question"], template=template, choices=row.get("choices", ()))
         return prefix, " ".join(row["answer"].split())

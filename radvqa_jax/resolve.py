@@ -22,7 +22,7 @@ TOKENIZER, CONFIG = "tokenizer.model", "config.json"
 
 
 def resolve_model(config: Config) -> Config:
-    """Returns the configuration with model.variant and model.tokenizer filled in from the checkpoint.
+    """The configuration with model.variant and model.tokenizer filled in from the checkpoint.
 
     Only headers are read. A checkpoint that is not there is left to whoever loads it.
 
@@ -82,7 +82,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _match(weights: Weights) -> str | None:
-    """Returns the name of the known model whose leaves these tensors are; spare rows of the vocabulary do not count."""
+    """The name of the known model whose leaves these tensors are; spare rows of the vocabulary do not count."""
     for name, variant in VARIANTS.items():
         abstract = abstract_params(variant)
         held = weights.held(abstract)

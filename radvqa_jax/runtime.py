@@ -22,7 +22,7 @@ def start(config: Config) -> None:
 
 
 def is_first() -> bool:
-    """Returns whether this process is the one that writes the run's files and speaks."""
+    """Whether this process is the one that writes the run's files and speaks."""
     return jax.process_index() == 0
 
 

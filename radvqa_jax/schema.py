@@ -29,14 +29,14 @@ class Batch(NamedTuple):
 
     @staticmethod
     def spec(batch_size: int, resolution: int, seq_len: int) -> "Batch":
-        """Returns the shapes and dtypes of a batch."""
+        """The shapes and dtypes of a batch."""
         row = jax.ShapeDtypeStruct((batch_size, seq_len + 1), np.int32)
         image = jax.ShapeDtypeStruct((batch_size, resolution, resolution, 3), np.float32)
         return Batch(image, row, row, row, row, jax.ShapeDtypeStruct((batch_size,), np.bool_))
 
     @staticmethod
     def fake(batch_size: int, resolution: int, seq_len: int, *, vocab: int = 64, seed: int = 0) -> "Batch":
-        """Returns a random but well-formed batch for tests: a prefix, a suffix of at least one token, padding."""
+        """A random but well-formed batch for tests: a prefix, a suffix of at least one token, padding."""
         rng = np.random.default_rng(seed)
         image = rng.uniform(-1, 1, (batch_size, resolution, resolution, 3)).astype(np.float32)
         width = seq_len + 1
@@ -90,12 +90,12 @@ class Record(NamedTuple):
     language: str = ""  # of question and reference: en, zh; empty if the data set does not say
 
     def to_json(self) -> dict[str, Any]:
-        """Returns a dict for one line of jsonl."""
+        """A dict for one line of jsonl."""
         return self._asdict()
 
     @staticmethod
     def from_json(row: dict[str, Any], *, where: str = "a prediction record") -> "Record":
-        """Returns the record of one parsed line.
+        """The record of one parsed line.
 
         Raises:
             typed_json.JsonError: naming `where`, the field, the rule and the value, if a field is unknown, is missing

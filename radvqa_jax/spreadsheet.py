@@ -19,7 +19,7 @@ _FULL_WIDTH = ("\uff1d", "\uff0b", "\uff0d", "\uff20")  # some programs fold the
 
 
 def safe_cell(text: str) -> str:
-    """Returns text that a spreadsheet shows and does not run.
+    """Text that a spreadsheet shows and does not run.
 
     >>> safe_cell("=1+1"), safe_cell("left lung"), safe_cell(" @x")
     ("'=1+1", 'left lung', "' @x")
@@ -30,7 +30,7 @@ def safe_cell(text: str) -> str:
 
 
 def original_cell(text: str) -> str:
-    """Returns a cell without the apostrophe that `safe_cell` put in front.
+    """A cell without the apostrophe that `safe_cell` put in front.
 
     >>> original_cell("'=1+1"), original_cell("'tis")
     ('=1+1', "'tis")
@@ -56,7 +56,7 @@ def write_csv(path: str | os.PathLike[str], header: Sequence[str], rows: Iterabl
 
 
 def cell_text(value: object) -> str:
-    """Returns what `write_csv` writes for a value."""
+    """What `write_csv` writes for a value."""
     if isinstance(value, bool | int | float) or value is None:
         return "" if value is None else str(value)
     return safe_cell(str(value).encode("utf-8", "replace").decode("utf-8"))
@@ -89,7 +89,7 @@ def read_csv(path: str | os.PathLike[str], *, delimiter: str = ",") -> Iterator[
 
 
 def named(header: Sequence[str], row: Sequence[str]) -> dict[str, str]:
-    """Returns a row by the names of its columns.
+    """A row by the names of its columns.
 
     Raises:
         ValueError: if it has another number of cells.

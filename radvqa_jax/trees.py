@@ -20,7 +20,7 @@ TRAIN = "train:"
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Flat:
-    """Returns {name: leaf} with '/' between the keys, in sorted order of names.
+    """{name: leaf} with '/' between the keys, in sorted order of names.
 
     >>> flatten({"b": {"y": 1, "x": 2}, "a": 3})
     {'a': 3, 'b/x': 2, 'b/y': 1}
@@ -34,7 +34,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Flat:
 
 
 def unflatten(flat: Mapping[str, Any]) -> Tree:
-    """Returns the nested dict whose `flatten` is `flat`.
+    """The nested dict whose `flatten` is `flat`.
 
     >>> unflatten({"a": 3, "b/x": 2})
     {'a': 3, 'b': {'x': 2}}
@@ -50,7 +50,7 @@ def unflatten(flat: Mapping[str, Any]) -> Tree:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Returns a sentence that proposes the most similar name, or an empty string.
+    """A sentence that proposes the most similar name, or an empty string.
 
     >>> nearest("warmup_step", ["warmup_steps", "seed"])
     ' Did you mean `warmup_steps`?'
@@ -86,7 +86,7 @@ def compile_pattern(pattern: str, what: str) -> Any:
 
 
 def apply_rules(names: Iterable[str], rules: Rules, *, what: str) -> dict[str, str]:
-    """Returns {name: label} by the first rule whose pattern matches the whole name.
+    """{name: label} by the first rule whose pattern matches the whole name.
 
     Args:
         names: leaf names.
@@ -123,7 +123,7 @@ def apply_rules(names: Iterable[str], rules: Rules, *, what: str) -> dict[str, s
 
 
 def is_trained(label: str) -> bool:
-    """Returns whether a leaf with this label is trained; labels are 'freeze' or 'train:<group>'."""
+    """Whether a leaf with this label is trained; labels are 'freeze' or 'train:<group>'."""
     if label == FREEZE:
         return False
     if label.startswith(TRAIN) and len(label) > len(TRAIN):
@@ -132,21 +132,21 @@ def is_trained(label: str) -> bool:
 
 
 def split(flat: Flat, labels: Mapping[str, str]) -> tuple[Flat, Flat]:
-    """Returns (trainable, frozen), two flat trees that together hold every leaf of `flat`."""
+    """(trainable, frozen), two flat trees that together hold every leaf of `flat`."""
     trainable = {name: leaf for name, leaf in flat.items() if is_trained(labels[name])}
     frozen = {name: leaf for name, leaf in flat.items() if name not in trainable}
     return trainable, frozen
 
 
 def count(tree: Any) -> int:
-    """Returns the number of weights in a tree of arrays or shapes; a quantised leaf has as many as it stands for."""
+    """The number of weights in a tree of arrays or shapes; a quantised leaf has as many as it stands for."""
     import jax  # not above: the command line checks names before jax is loaded
 
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree, is_leaf=lambda x: hasattr(x, "shape")))
 
 
 def diff(have: Mapping[str, Any], want: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Returns what keeps two flat trees of arrays or shapes from being alike.
+    """What keeps two flat trees of arrays or shapes from being alike.
 
     The result has the keys `missing` (in want only), `extra` (in have only) and `misshaped`; each is a list of
     readable lines that begin with the leaf's name.
@@ -163,13 +163,13 @@ def diff(have: Mapping[str, Any], want: Mapping[str, Any]) -> dict[str, list[str
 
 
 def _kind(leaf: Any) -> str:
-    """Returns the dtype of a leaf, or what it is rounded to."""
+    """The dtype of a leaf, or what it is rounded to."""
     kind = getattr(leaf, "qtype", leaf.dtype)
     return kind if isinstance(kind, str) else str(np.dtype(kind))
 
 
 def table(flat: Mapping[str, Any], labels: Mapping[str, str] | None = None) -> str:
-    """Returns a readable table of name, shape, dtype, number of weights and, if given, label."""
+    """A readable table of name, shape, dtype, number of weights and, if given, label."""
     cell: Callable[[str], str] = lambda name: labels[name] if labels else ""  # noqa: E731
     rows = [(name, str(tuple(leaf.shape)), _kind(leaf), f"{count(leaf):,}", cell(name)) for name, leaf in flat.items()]
     rows.insert(0, ("name", "shape", "dtype", "weights", "label" if labels else ""))

@@ -78,7 +78,7 @@ def _adapter(kind: Any) -> Any:  # a TypeAdapter
 
 
 def _path(parts: tuple[int | str, ...]) -> str:
-    """Returns where a value stands: `predictions[0]`, `settings.rank`."""
+    """Where a value stands: `predictions[0]`, `settings.rank`."""
     text = ""
     for part in parts:
         name = str(part) if str(part).isprintable() else repr(part)
@@ -92,7 +92,7 @@ def _shown(value: Any) -> str:
 
 
 def _surrogate(value: Any, path: tuple[int | str, ...] = ()) -> tuple[int | str, ...] | None:
-    """Returns where text with a lone surrogate stands, or None."""
+    """Where text with a lone surrogate stands, or None."""
     if isinstance(value, str):
         return path if any("\ud800" <= character <= "\udfff" for character in value) else None
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -103,7 +103,7 @@ def _surrogate(value: Any, path: tuple[int | str, ...] = ()) -> tuple[int | str,
 
 
 def _not_json(text: str | bytes, message: str, where: str) -> JsonError:
-    """Returns the error of a text that pydantic's parser refuses; Python's own tells a lone surrogate apart."""
+    """The error of a text that pydantic's parser refuses; Python's own tells a lone surrogate apart."""
     try:
         path = _surrogate(json.loads(text))
     except (ValueError, RecursionError):
@@ -114,7 +114,7 @@ def _not_json(text: str | bytes, message: str, where: str) -> JsonError:
 
 
 def _error(error: ValidationError, text: str | bytes, kind: Any, where: str) -> JsonError:
-    """Returns the first problem in our words, and how many more there are."""
+    """The first problem in our words, and how many more there are."""
     # An unknown field comes first: it is often the name that is missing, misspelt.
     found = sorted(error.errors(include_url=False, include_context=False), key=lambda e: e["type"] not in _UNKNOWN)
     first = found[0]
@@ -135,7 +135,7 @@ def _error(error: ValidationError, text: str | bytes, kind: Any, where: str) -> 
 
 
 def parse(text: str | bytes, kind: type[T] | Any, *, where: str) -> T:
-    """Returns the value of a JSON text as `kind`.
+    """The value of a JSON text as `kind`.
 
     Args:
         text: one JSON value, as text or as UTF-8.
@@ -152,12 +152,12 @@ def parse(text: str | bytes, kind: type[T] | Any, *, where: str) -> T:
 
 
 def check(value: Any, kind: type[T] | Any, *, where: str) -> T:
-    """Returns a parsed JSON value as `kind`; errors are those of `parse`."""
+    """A parsed JSON value as `kind`; errors are those of `parse`."""
     return parse(json.dumps(value), kind, where=where)
 
 
 def read(path: str | os.PathLike[str], kind: type[T] | Any) -> T:
-    """Returns the JSON value in a file as `kind`; errors are those of `parse`."""
+    """The JSON value in a file as `kind`; errors are those of `parse`."""
     with open_regular(path) as file:
         return parse(file.read().removeprefix(BOM), kind, where=str(path))
 
@@ -180,7 +180,7 @@ def raw_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
 
 
 def parse_line(number: int, text: bytes, kind: type[T] | Any, *, path: str | os.PathLike[str]) -> Line[T]:
-    """Returns a line of `raw_lines` with its value as `kind`, or with its error."""
+    """A line of `raw_lines` with its value as `kind`, or with its error."""
     where = f"{path}, line {number}"
     if len(text) > MAX_LINE:
         return Line(number, None, JsonError(where, "", f"longer than {MAX_LINE} bytes"), text[:1000])
@@ -197,7 +197,7 @@ def iter_lines(path: str | os.PathLike[str], kind: type[T] | Any) -> Iterator[Li
 
 
 def read_lines(path: str | os.PathLike[str], kind: type[T] | Any) -> list[T]:
-    """Returns the values of all lines of a jsonl file.
+    """The values of all lines of a jsonl file.
 
     Raises:
         JsonError: of the first line that is wrong.

@@ -24,7 +24,7 @@ class NoJson(ValueError):
 
 
 def visible(text: str) -> str:
-    r"""Returns text in which what cannot be seen is written out, so that a judge reads what a person would.
+    r"""Text in which what cannot be seen is written out, so that a judge reads what a person would.
 
     >>> visible("no\u202e mass\x00")
     'no\\u202e mass\\u0000'
@@ -42,7 +42,7 @@ def visible(text: str) -> str:
 
 
 def _cut(text: str, *, max_chars: int) -> str:
-    """Returns a visible text; what is too long is cut in the middle, for an end may be what matters."""
+    """A visible text; what is too long is cut in the middle, for an end may be what matters."""
     text = visible(text)
     if len(text) > max_chars:
         half = max_chars // 2
@@ -51,14 +51,14 @@ def _cut(text: str, *, max_chars: int) -> str:
 
 
 def field(value: str | list[str], *, max_chars: int) -> str:
-    """Returns a field as one line of JSON; a long text is cut in the middle, for an end may be what matters."""
+    """A field as one line of JSON; a long text is cut in the middle, for an end may be what matters."""
     if isinstance(value, str):
         return json.dumps(_cut(value, max_chars=max_chars), ensure_ascii=False)
     return json.dumps([_cut(text, max_chars=max_chars) for text in value], ensure_ascii=False)
 
 
 def make_mark(fields: Mapping[str, str | list[str]]) -> str:
-    """Returns the mark around these fields: a hash of them, so that the same item is asked in the same words.
+    """The mark around these fields: a hash of them, so that the same item is asked in the same words.
 
     It is in none of the fields.
     """
@@ -78,7 +78,7 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _bodies(text: str) -> list[str]:
-    """Returns what in a reply may be the JSON object, in the order in which it is tried.
+    """What in a reply may be the JSON object, in the order in which it is tried.
 
     The whole; what follows the reasoning; what stands in the only fence of backquotes of either.
     """
@@ -92,7 +92,7 @@ def _bodies(text: str) -> list[str]:
 
 
 def read_reply(text: str) -> Any:
-    """Returns the JSON value that a reply is.
+    """The JSON value that a reply is.
 
     Reasoning before it, a fence of backquotes around it with words outside and raw newlines within its strings do no
     harm. Nothing is searched for in prose.

@@ -98,7 +98,7 @@ def tf_data(paths: list[Path], size: int) -> Iterator[Any]:
 
 
 def measure(batches: Iterable[Any], *, step_s: float = 0.0) -> dict[str, float]:
-    """Returns images per second, and the share of time that steps of `step_s` seconds wait.
+    """Images per second, and the share of time that steps of `step_s` seconds wait.
 
     The first batch is left out: a program that starts is not one that runs.
     """
@@ -126,7 +126,7 @@ PROGRAMS: dict[str, Callable[[list[Path], int], Iterator[Any]]] = {
 
 
 def run_elsewhere(name: str, args: argparse.Namespace, *, seed: int, step_ms: float) -> dict[str, float]:
-    """Returns what one program measured in a process of its own."""
+    """What one program measured in a process of its own."""
     python = args.tf_python if name == "tf.data" else sys.executable
     flags = [f"--images={folder}" for folder in args.images]
     given = {"size": args.size, "asked": args.asked, "limit": args.limit, "seed": seed, "step-ms": step_ms}

@@ -47,7 +47,7 @@ AGREE = 1e-3  # of logits
 
 
 def make_weights() -> Flat:
-    """Returns random leaves; norms and biases too."""
+    """Random leaves; norms and biases too."""
     rng = np.random.default_rng(0)
     return {
         name: (0.04 * rng.standard_normal(leaf.shape)).astype(np.float32)
@@ -56,7 +56,7 @@ def make_weights() -> Flat:
 
 
 def make_batch() -> Batch:
-    """Returns rows of the same length, half question and half answer, without padding."""
+    """Rows of the same length, half question and half answer, without padding."""
     batch = Batch.fake(ROWS, VARIANT.resolution, TEXT, vocab=VARIANT.llm.vocab_size - 1)
     tokens = np.random.default_rng(1).integers(4, VARIANT.llm.vocab_size - 1, batch.tokens.shape).astype(np.int32)
     mask_ar = np.broadcast_to(np.arange(TEXT + 1) >= TEXT // 2, tokens.shape).astype(np.int32)
@@ -64,7 +64,7 @@ def make_batch() -> Batch:
 
 
 def make_prompt(batch: Batch) -> Batch:
-    """Returns the first half of each row as a prompt."""
+    """The first half of each row as a prompt."""
     cut = {name: getattr(batch, name)[:, : TEXT // 2] for name in ("tokens", "mask_ar", "mask_loss", "mask_input")}
     return batch._replace(**cut)
 
@@ -93,7 +93,7 @@ class Ours:
         self.options = StepOptions(loss_weighting="per_token")
 
     def logits(self) -> np.ndarray:
-        """Returns logits of the text positions [B T V]."""
+        """Logits of the text positions [B T V]."""
         tokens, mask_ar = self.batch.tokens[:, :-1], self.batch.mask_ar[:, :-1]
         apply = jax.jit(lambda leaves: PaliGemma(VARIANT).apply(variables(leaves), self.batch.image, tokens, mask_ar))
         return np.asarray(apply(self.base))
@@ -105,7 +105,7 @@ class Ours:
         return float(metrics["loss"])
 
     def answers(self, config: DecodeConfig) -> np.ndarray:
-        """Returns the answers' tokens [B k T]."""
+        """The answers' tokens [B k T]."""
         leaves = self.base | self.state.trainable
         return np.asarray(decode(self.model, leaves, self.prompt, jax.random.key(0), config=config, eos=-1).tokens)
 
@@ -130,7 +130,7 @@ class Peer:
         self.prompt = hf_peer.inputs_of(VARIANT, longer)
 
     def logits(self) -> np.ndarray:
-        """Returns logits of the text positions [B T V]."""
+        """Logits of the text positions [B T V]."""
         with torch.inference_mode():
             return self.model(**self.inputs).logits[:, VARIANT.num_patches :].numpy()
 
@@ -147,7 +147,7 @@ class Peer:
         return float(loss.detach())
 
     def answers(self, config: DecodeConfig) -> np.ndarray:
-        """Returns the answers' tokens [B k T]."""
+        """The answers' tokens [B k T]."""
         self.model.eval()
         sampled = {"do_sample": True, "top_k": config.top_k} if config.temperature else {"do_sample": False}
         length = {"max_new_tokens": config.max_new_tokens, "min_new_tokens": config.max_new_tokens}
@@ -166,7 +166,7 @@ TASKS: dict[str, Callable[[Any], Any]] = {
 
 
 def resident(kind: str) -> int:
-    """Returns bytes of this process's memory: VmRSS now, VmHWM at most."""
+    """Bytes of this process's memory: VmRSS now, VmHWM at most."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(kind))
     return int(line.split()[1]) * 1024
 
@@ -182,7 +182,7 @@ def told_memory(side: str) -> None:
 
 
 def peak(side: str) -> int:
-    """Returns bytes that a process of its own takes for training with one program."""
+    """Bytes that a process of its own takes for training with one program."""
     done = subprocess.run([sys.executable, __file__, "--memory", side], capture_output=True, text=True, check=True)
     return int(done.stdout.split()[-1])
 
@@ -200,7 +200,7 @@ def check(ours: Ours, peer: Peer) -> None:
 
 
 def race(run: Callable[[Any], Any], sides: Sequence[Any], rounds: int) -> list[list[float]]:
-    """Returns seconds of each program, in turns, the first one changing from round to round."""
+    """Seconds of each program, in turns, the first one changing from round to round."""
     times: list[list[float]] = [[] for _ in sides]
     for number in range(rounds + 1):
         for index in (0, 1) if number % 2 else (1, 0):

@@ -38,14 +38,14 @@ WAYS: dict[str, tuple[dict[str, Any], float | None]] = {
 
 
 def make_variant(resolution: int) -> Variant:
-    """Returns the middle size."""
+    """The middle size."""
     img = SiglipConfig(width=384, depth=6, mlp_dim=1536, num_heads=6, patch=14)
     llm = GemmaConfig(width=512, depth=6, mlp_dim=2048, num_heads=8, num_kv_heads=1, head_dim=64, vocab_size=VOCABULARY)
     return Variant(img, llm, resolution)
 
 
 def measure(ways: dict[str, Callable[[], Any]], *, repeats: int) -> dict[str, list[float]]:
-    """Returns the seconds of each way in each round, after one round that compiles."""
+    """The seconds of each way in each round, after one round that compiles."""
     for run in ways.values():
         jax.block_until_ready(run())
     seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -59,7 +59,7 @@ def measure(ways: dict[str, Callable[[], Any]], *, repeats: int) -> dict[str, li
 
 
 def summary(seconds: dict[str, list[float]], limits: dict[str, float | None]) -> list[str]:
-    """Returns a line for each way: the ratio to the plain pass of the same round, its quartiles, and the limit."""
+    """A line for each way: the ratio to the plain pass of the same round, its quartiles, and the limit."""
     plain = seconds["plain"]
     lines = [f"plain pass: median {statistics.median(plain):.3f} s over {len(plain)} rounds"]
     for name, values in seconds.items():

@@ -95,20 +95,20 @@ class Captions:
 
 
 def processor_seconds(process: psutil.Process) -> float:
-    """Returns the processor time that a process has used."""
+    """The processor time that a process has used."""
     used = process.cpu_times()
     return used.user + used.system
 
 
 def memory_mb() -> float:
-    """Returns the memory that this process holds now."""
+    """The memory that this process holds now."""
     return psutil.Process().memory_info().rss / 2**20
 
 
 def measure_writing(
     url: str, stub: psutil.Process, folder: Path, *, captions: int, concurrency: int, latency: float
 ) -> dict[str, float]:
-    """Returns the figures of one run; `stub` is the process that answers at `url`."""
+    """The figures of one run; `stub` is the process that answers at `url`."""
     held: dict[str, float] = {}
 
     def note(number: int) -> None:
@@ -164,7 +164,7 @@ EVALUATED = 10_000  # questions of evaluated sets that pairs are compared with
 
 
 def make_items(pairs: int) -> list[Item]:
-    """Returns so many pairs; every second one is a longer sentence of its own."""
+    """So many pairs; every second one is a longer sentence of its own."""
     items: list[Item] = []
     number = 0
     for image in plan_split("train", pairs // 8 + 100):

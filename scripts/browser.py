@@ -78,7 +78,7 @@ class Page:
         self.driver.switch_to.active_element.send_keys(*keys)
 
     def canvas(self, css: str = "canvas.map", index: int = 0) -> np.ndarray:
-        """Returns the pixels [h w 3] of a canvas."""
+        """The pixels [h w 3] of a canvas."""
         width, height, data = self.run(READ_CANVAS, css, index)
         return np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 3)
 
@@ -86,7 +86,7 @@ class Page:
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
     def requests(self) -> list[str]:
-        """Returns every address the page asked for since the last call, but data inside it."""
+        """Every address the page asked for since the last call, but data inside it."""
         events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         sent = [
             event["params"]

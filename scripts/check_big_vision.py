@@ -64,7 +64,7 @@ class Inputs(NamedTuple):
 
     @staticmethod
     def draw(variant: Variant, seed: int) -> "Inputs":
-        """Returns inputs of the sizes of a variant."""
+        """Inputs of the sizes of a variant."""
         rng = np.random.default_rng(seed)
         rows, width, resolution = len(LENGTHS), max(LENGTHS), variant.resolution
         image = jnp.asarray(rng.uniform(-1, 1, (rows, resolution, resolution, 3)), jnp.float32)
@@ -77,7 +77,7 @@ class Inputs(NamedTuple):
 
 
 def load_modules(checkout: Path) -> dict[str, ModuleType]:
-    """Returns big_vision's modules by name, from a checkout.
+    """big_vision's modules by name, from a checkout.
 
     Raises:
         ValueError: if the folder is no checkout, or lacks what big_vision imports; it says what to do.
@@ -103,19 +103,19 @@ def load_modules(checkout: Path) -> dict[str, ModuleType]:
 
 
 def jitted(model: Any, **options: Any) -> Any:
-    """Returns a compiled `model.apply` with these options."""
+    """A compiled `model.apply` with these options."""
     return jax.jit(partial(model.apply, **options))
 
 
 def _config_of(released: Any, sizes: dict[str, Any], variant: str) -> Any:
-    """Returns big_vision's configuration of a Gemma with these sizes instead of its own."""
+    """big_vision's configuration of a Gemma with these sizes instead of its own."""
     config = released(variant)
     config.update(sizes)
     return config
 
 
 def build(modules: dict[str, ModuleType], name: str, variant: Variant) -> tuple[Any, Any]:
-    """Returns (big_vision's PaliGemma, a context in which its Gemma has the sizes of `variant`)."""
+    """(big_vision's PaliGemma, a context in which its Gemma has the sizes of `variant`)."""
     img, llm = variant.img, variant.llm
     vision = {"width": img.width, "depth": img.depth, "mlp_dim": img.mlp_dim, "num_heads": img.num_heads}
     vision |= {"patch_size": (img.patch, img.patch), "pool_type": "none", "scan": True}
@@ -128,7 +128,7 @@ def build(modules: dict[str, ModuleType], name: str, variant: Variant) -> tuple[
 
 
 def check_tree(theirs: Any, variant: Variant, inputs: Inputs) -> Check:
-    """Returns how many parameters have another name or shape."""
+    """How many parameters have another name or shape."""
     shapes = jax.eval_shape(theirs.init, jax.random.key(0), inputs.image, inputs.tokens, inputs.mask_ar)
     found = diff(abstract_params(variant), flatten(shapes["params"]))
     for kind, lines in found.items():
@@ -195,14 +195,14 @@ def check_kind(modules: dict[str, ModuleType], name: str, seed: int) -> Iterator
 
 
 def kind_of(llm: GemmaConfig) -> str:
-    """Returns big_vision's name of a Gemma with the same switches."""
+    """big_vision's name of a Gemma with the same switches."""
     if llm.post_norms:
         return "gemma2_27b" if llm.query_scale not in (0.0, llm.head_dim**-0.5) else "gemma2_2b"
     return "gemma_7b" if llm.num_kv_heads == llm.num_heads else "gemma_2b"
 
 
 def variant_of_file(path: Path, given: str) -> Variant:
-    """Returns the sizes of a native checkpoint.
+    """The sizes of a native checkpoint.
 
     Raises:
         FileNotFoundError, ValueError: if there is no such file, or it is no native checkpoint.

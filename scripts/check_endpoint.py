@@ -50,7 +50,7 @@ class Compared(NamedTuple):
 
 
 def find_image(folder: Path, image_id: str) -> Path:
-    """Returns the file of an image: its id as the name, with or without a suffix.
+    """The file of an image: its id as the name, with or without a suffix.
 
     Raises:
         FileNotFoundError, ValueError: if there is none, there are several, or the id leads out of the folder.
@@ -68,7 +68,7 @@ def find_image(folder: Path, image_id: str) -> Path:
 
 
 def as_data_url(path: Path, resolution: int) -> str:
-    """Returns an image as a data URL of a PNG, resized as in training if a resolution is given."""
+    """An image as a data URL of a PNG, resized as in training if a resolution is given."""
     levels = decode_image(path.read_bytes())
     levels = resize_levels(levels, resolution) if resolution else levels
     buffer = io.BytesIO()
@@ -77,7 +77,7 @@ def as_data_url(path: Path, resolution: int) -> str:
 
 
 def ask(client: OpenAI, model: str, record: Record, image: str, *, max_tokens: int) -> str:
-    """Returns the server's greedy answer to a record's prompt about its image."""
+    """The server's greedy answer to a record's prompt about its image."""
     content: list[Any] = [
         {"type": "image_url", "image_url": {"url": image}},
         {"type": "text", "text": record.prompt or record.question},
@@ -101,7 +101,7 @@ def our_tokens(tokenizer: Tokenizer, record: Record) -> list[int]:
 
 
 def first_difference(tokenizer: Tokenizer, ours: list[int], theirs: str) -> tuple[int, str, str]:
-    """Returns (position, our token, their token) where two answers part; position -1 if they are the same.
+    """(position, our token, their token) where two answers part; position -1 if they are the same.
 
     An answer that ended is shown as such; where a server stops for its own reasons, that is a difference, too.
     """
@@ -114,7 +114,7 @@ def first_difference(tokenizer: Tokenizer, ours: list[int], theirs: str) -> tupl
 
 
 def report(compared: list[Compared]) -> str:
-    """Returns what was found as text: agreement with n and interval, and the answers that part."""
+    """What was found as text: agreement with n and interval, and the answers that part."""
     agree = np.array([float(row.position < 0) for row in compared])
     estimate = mean_interval(agree, [row.image_id for row in compared])
     interval = estimate.interval

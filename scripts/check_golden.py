@@ -53,7 +53,7 @@ class Check(NamedTuple):
 
 
 def largest_error(ours: Any, golden: Any) -> float:
-    """Returns max |ours - golden|; arrays of different shape are a ValueError."""
+    """Max |ours - golden|; arrays of different shape are a ValueError."""
     ours, golden = np.asarray(ours), np.asarray(golden)
     if ours.shape != golden.shape:
         raise ValueError(f"shape {ours.shape}, golden {golden.shape}")
@@ -61,7 +61,7 @@ def largest_error(ours: Any, golden: Any) -> float:
 
 
 def _relative(ours: Any, golden: np.ndarray, scale: float) -> float:
-    """Returns |ours - golden| over |golden| (norms), or 0 where both are zero by ZERO_SHARE of `scale`."""
+    """|ours - golden| over |golden| (norms), or 0 where both are zero by ZERO_SHARE of `scale`."""
     floor = ZERO_SHARE * scale
     if np.linalg.norm(golden) <= floor and np.linalg.norm(ours) <= floor:
         return 0.0
@@ -165,7 +165,7 @@ def check_resize(folder: Path) -> Iterator[Check]:
 
 
 def check_folder(folder: Path) -> dict[str, list[Check]]:
-    """Returns every comparison that the files in a folder allow, by the name of the golden file."""
+    """Every comparison that the files in a folder allow, by the name of the golden file."""
     jobs: dict[str, Callable[[], Iterator[Check]]] = {}
     for path in sorted(folder.glob("*_params.npz")):
         name = path.name.removesuffix("_params.npz")

@@ -42,7 +42,7 @@ NEW_TOKENS, TEXT = 8, 32
 
 
 def resident(kind: str) -> int:
-    """Returns bytes of this process's memory: VmRSS now, VmHWM the most since it was last reset."""
+    """Bytes of this process's memory: VmRSS now, VmHWM the most since it was last reset."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(kind))
     return int(line.split()[1]) * 1024
 
@@ -73,7 +73,7 @@ def read(path: Path) -> None:
 
 
 def configuration(path: Path, variant: str) -> Config:
-    """Returns MedM's stage 2 on this checkpoint, with one example a step."""
+    """MedM's stage 2 on this checkpoint, with one example a step."""
     config = runpy.run_path(str(STAGE2))["get_config"]()
     config.model.checkpoint, config.model.variant = str(path), variant
     config.data.seq_len = TEXT
@@ -82,7 +82,7 @@ def configuration(path: Path, variant: str) -> Config:
 
 
 def train_once(config: Config, base: Flat, batch: Batch) -> Any:
-    """Returns the metrics of one step of stage 2; a gradient that is not finite, or zero, is an error."""
+    """The metrics of one step of stage 2; a gradient that is not finite, or zero, is an error."""
     stage = config.stage2
     adapters = lora.resolve(stage.lora, base)
     assert adapters is not None
@@ -99,7 +99,7 @@ def train_once(config: Config, base: Flat, batch: Batch) -> Any:
 
 
 def roll_out(config: Config, base: Flat, batch: Batch) -> jax.Array:
-    """Returns the rollout of an answer's attention to the image."""
+    """The rollout of an answer's attention to the image."""
     model = make_model(config.model)
 
     def maps(leaves: Flat, batch: Batch) -> jax.Array:

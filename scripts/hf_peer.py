@@ -16,12 +16,12 @@ IGNORED = -100  # the label of what is no target
 
 
 def make_config(variant: Variant) -> PaliGemmaConfig:
-    """Returns the configuration; the last token of the vocabulary stands for image tokens."""
+    """The configuration; the last token of the vocabulary stands for image tokens."""
     return PaliGemmaConfig(**config_of(variant, image_token=variant.llm.vocab_size - 1, dtype="float32"))
 
 
 def state_dict(flat: Flat) -> dict[str, torch.Tensor]:
-    """Returns big_vision's leaves under the names of transformers 5's own modules."""
+    """big_vision's leaves under the names of transformers 5's own modules."""
     out: dict[str, np.ndarray] = {}
     for leaf, place in huggingface.places(flat).items():
         for name, tensor in huggingface.tensors(np.asarray(flat[leaf], np.float32), place):
@@ -31,14 +31,14 @@ def state_dict(flat: Flat) -> dict[str, torch.Tensor]:
 
 
 def make_model(variant: Variant, flat: Flat) -> PaliGemmaForConditionalGeneration:
-    """Returns the model with these weights; every weight is given, and none is left over."""
+    """The model with these weights; every weight is given, and none is left over."""
     model = PaliGemmaForConditionalGeneration(make_config(variant))
     model.load_state_dict(state_dict(flat), strict=True)
     return model
 
 
 def inputs_of(variant: Variant, batch: Batch) -> dict[str, Any]:
-    """Returns what the model's forward takes for a training batch: image tokens first, the last token only a target."""
+    """What the model's forward takes for a training batch: image tokens first, the last token only a target."""
     tokens = torch.from_numpy(np.asarray(batch.tokens[:, :-1], np.int64))
     suffix = torch.from_numpy(np.asarray(batch.mask_ar[:, :-1], np.int64))
     image = torch.full((len(tokens), variant.num_patches), variant.llm.vocab_size - 1)
@@ -51,5 +51,5 @@ def inputs_of(variant: Variant, batch: Batch) -> dict[str, Any]:
 
 
 def targets_of(batch: Batch) -> torch.Tensor:
-    """Returns the token that each text position should predict, or IGNORED."""
+    """The token that each text position should predict, or IGNORED."""
     return torch.from_numpy(np.where(batch.mask_loss[:, 1:], batch.tokens[:, 1:], IGNORED).astype(np.int64))

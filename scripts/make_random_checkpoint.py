@@ -25,7 +25,7 @@ SMALL = 0.02  # standard deviation of what is not a linear weight; of token embe
 
 
 def stddev(name: str, shape: tuple[int, ...]) -> float:
-    """Returns the standard deviation that keeps activations about as large as they come in."""
+    """The standard deviation that keeps activations about as large as they come in."""
     equation = equation_of(name)
     if equation is None:
         return SMALL
@@ -36,7 +36,7 @@ def stddev(name: str, shape: tuple[int, ...]) -> float:
 
 
 def draw(name: str, shape: tuple[int, ...], *, dtype: np.dtype, seed: int) -> np.ndarray:
-    """Returns a leaf; its values depend on its name and the seed alone."""
+    """A leaf; its values depend on its name and the seed alone."""
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     leaf = np.empty(math.prod(shape), dtype)
     scale = np.float32(stddev(name, shape))

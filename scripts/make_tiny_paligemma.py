@@ -77,20 +77,20 @@ def make_tokenizer(path: Path, seed: int) -> None:
 
 
 def _draw_scenes(seed: tuple[int, int]) -> list[shapes_world.Scene]:
-    """Returns one part of the scenes."""
+    """One part of the scenes."""
     rng = np.random.default_rng(seed)
     return [shapes_world.make_scene(rng) for _ in range(PART)]
 
 
 def draw_scenes(seed: int, count: int) -> list[shapes_world.Scene]:
-    """Returns random scenes, drawn by two processes; training mirrors them, so that each is seen in four ways."""
+    """Random scenes, drawn by two processes; training mirrors them, so that each is seen in four ways."""
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         parts = pool.map(_draw_scenes, [(seed, number) for number in range(-(-count // PART))])
     return [scene for part in parts for scene in part][:count]
 
 
 def choose_scenes(scenes: list[shapes_world.Scene], rng: np.random.Generator, count: int) -> list[shapes_world.Scene]:
-    """Returns `count` scenes, each mirrored or not."""
+    """`count` scenes, each mirrored or not."""
     chosen = [scenes[number] for number in rng.integers(len(scenes), size=count)]
     flips = rng.random((count, 2)) < 0.5
     return [s.mirrored(sideways=bool(x), upside_down=bool(y)) for s, (x, y) in zip(chosen, flips, strict=True)]
@@ -106,27 +106,27 @@ def make_labels(scenes: list[shapes_world.Scene]) -> Labels:
 
 
 def make_views(scenes: list[shapes_world.Scene], seed: int, step: int, count: int) -> tuple[np.ndarray, Labels]:
-    """Returns images and their labels."""
+    """Images and their labels."""
     chosen = choose_scenes(scenes, np.random.default_rng([seed, step, 0]), count)
     return to_images(chosen), make_labels(chosen)
 
 
 def to_images(scenes: list[shapes_world.Scene]) -> np.ndarray:
-    """Returns float images [B h w 3] in [-1, 1] by the model's own preprocessing."""
+    """Float images [B h w 3] in [-1, 1] by the model's own preprocessing."""
     # The pictures have the model's size, so that the resize of the usual preprocessing changes nothing.
     grey = np.stack([scene.image for scene in scenes]).astype(np.float32) / 127.5 - 1
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
 def make_classifiers(model: PaliGemma) -> Flat:
-    """Returns linear maps from an image token to each label's classes; they are not part of the model."""
+    """Linear maps from an image token to each label's classes; they are not part of the model."""
     grid = shapes_world.GRID
     sizes = shapes_world.SCENE_CLASSES | shapes_world.PATCH_CLASSES | {"row": grid, "column": grid}
     return {name: jnp.zeros((model.variant.llm.width, size)) for name, size in sizes.items()}
 
 
 def vision_loss(tokens: jax.Array, classifiers: Flat, labels: Labels) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Returns (loss, accuracies): cross entropy of the scene's classes from the mean token, of a patch's from its own.
+    """(loss, accuracies): cross entropy of the scene's classes from the mean token, of a patch's from its own.
 
     Patches with a mark and patches without one weigh the same in sum; a mark's accuracy is over the former.
     """
@@ -157,7 +157,7 @@ def prefetch(make: Callable[[int], Item], count: int) -> Iterator[Item]:
 
 
 def joint_loss(params: Flat, classifiers: Flat, batch: Batch, labels: Labels, model: PaliGemma) -> Any:
-    """Returns (loss, parts): the loss on the answers, and a tenth of the vision loss on the same image tokens."""
+    """(loss, parts): the loss on the answers, and a tenth of the vision loss on the same image tokens."""
     applied: Any = model.apply(
         variables(params),
         batch.image,
@@ -173,7 +173,7 @@ def joint_loss(params: Flat, classifiers: Flat, batch: Batch, labels: Labels, mo
 
 
 def tower_loss(tower: Flat, classifiers: Flat, image: jax.Array, labels: Labels, model: PaliGemma) -> Any:
-    """Returns (loss, accuracies) of the vision tower and projector alone."""
+    """(loss, accuracies) of the vision tower and projector alone."""
     tokens: Any = model.apply({"params": {"img": unflatten(tower)}}, image, method="embed_image")
     return vision_loss(tokens, classifiers, labels)
 
@@ -189,7 +189,7 @@ def fit(
     b2: float,
     after: Callable[[int, Flat], None] = lambda step, leaves: None,
 ) -> Flat:
-    """Returns `leaves` after so many steps of Adam with warm-up and cosine; `after` sees them at every step."""
+    """`leaves` after so many steps of Adam with warm-up and cosine; `after` sees them at every step."""
     schedule = optax.warmup_cosine_decay_schedule(0, learning_rate, min(100, steps - 1), steps)
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=b2))
     state = (leaves, make_classifiers(model))
@@ -214,7 +214,7 @@ def fit(
 
 
 def make_params(model: PaliGemma, first: Batch, seed: int) -> Flat:
-    """Returns fresh weights: embeddings of unit size, and what each layer adds to the residual stream scaled down.
+    """Fresh weights: embeddings of unit size, and what each layer adds to the residual stream scaled down.
 
     flax's initializers alone let the first layers drown the words in the mean of the image tokens.
     """
@@ -234,7 +234,7 @@ def make_params(model: PaliGemma, first: Batch, seed: int) -> Flat:
 def make_rows(
     scenes: list[shapes_world.Scene], tokenizer: Tokenizer, seed: int, step: int, count: int
 ) -> tuple[Batch, Labels]:
-    """Returns `count` scenes with one task each, and their labels."""
+    """`count` scenes with one task each, and their labels."""
     rng = np.random.default_rng([seed, step, 1])
     chosen = choose_scenes(scenes, rng, count)
     tasks = [shapes_text.draw_task(rng, scene) for scene in chosen]
@@ -245,7 +245,7 @@ def make_rows(
 
 
 def evaluate(model: PaliGemma, params: dict, tokenizer: Tokenizer, seed: int) -> dict[str, float]:
-    """Returns exact-match accuracy by the answer's kind on 200 unseen scenes, captions and copying included."""
+    """exact-match accuracy by the answer's kind on 200 unseen scenes, captions and copying included."""
     rng = np.random.default_rng([seed, 2])
     scenes = [shapes_world.make_scene(rng) for _ in range(200)]
     tasks = [(scene, *pair) for scene in scenes for pair in shapes_text.questions(rng, scene)]
@@ -266,7 +266,7 @@ def evaluate(model: PaliGemma, params: dict, tokenizer: Tokenizer, seed: int) ->
 
 
 def kind_of(prefix: str, suffix: str) -> str:
-    """Returns what a task is about: its kind if it is open, else closed and the kind of word that it asks for."""
+    """What a task is about: its kind if it is open, else closed and the kind of word that it asks for."""
     if prefix.startswith(("caption", "answer en Repeat")):
         return prefix.split(":")[0]
     if suffix not in shapes_text.OPPOSITE or "many marks" in prefix or "number" in prefix:

@@ -23,7 +23,7 @@ KINDS: tuple[Quantize, ...] = ("nf4", "int8")
 
 
 def relative_error(weight: np.ndarray, kind: Quantize, *, equation: str) -> float:
-    """Returns the error of one layer of a linear weight, computed in float32."""
+    """The error of one layer of a linear weight, computed in float32."""
     exact = jnp.asarray(weight, jnp.float32)
     change = dequantize(quantize(exact, kind, equation=equation), jnp.float32) - exact
     return float(jnp.linalg.norm(change.ravel()) / jnp.linalg.norm(exact.ravel()))

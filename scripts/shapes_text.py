@@ -72,14 +72,14 @@ def _pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
 
 
 def _closed(rng: np.random.Generator, kind: str, value: str, mark: str = "mark") -> tuple[str, str]:
-    """Returns a yes/no question, true half of the time."""
+    """A yes/no question, true half of the time."""
     true = bool(rng.random() < 0.5) and value in VALUES[kind]
     word = value if true else _pick(rng, tuple(v for v in VALUES[kind] if v != value))
     return _pick(rng, CLOSED[kind]).format(m=mark, w=word), "yes" if true else "no"
 
 
 def _about_mark(rng: np.random.Generator, mark: Mark, name: str) -> list[tuple[str, str]]:
-    """Returns questions about one mark that `name` tells from the others."""
+    """Questions about one mark that `name` tells from the others."""
     pairs = []
     for kind in ("side", "level", "size", "shade"):
         value = getattr(mark, kind)
@@ -89,7 +89,7 @@ def _about_mark(rng: np.random.Generator, mark: Mark, name: str) -> list[tuple[s
 
 
 def questions(rng: np.random.Generator, scene: Scene) -> list[tuple[str, str]]:
-    """Returns (prefix, suffix) pairs about a scene, of every kind once; closed questions are true half of the time."""
+    """(prefix, suffix) pairs about a scene, of every kind once; closed questions are true half of the time."""
     text, answer = ANY[rng.integers(len(ANY))]
     pairs = [(text, answer if scene.marks else OPPOSITE[answer])]
     for kind in ("background", "body"):
@@ -109,20 +109,20 @@ def questions(rng: np.random.Generator, scene: Scene) -> list[tuple[str, str]]:
 
 
 def caption(scene: Scene) -> tuple[str, str]:
-    """Returns (prefix, suffix): one sentence about everything in the scene."""
+    """(prefix, suffix): one sentence about everything in the scene."""
     body = "nothing" if scene.body == "none" else f"a {scene.body}"
     marks = [f", a {m.size} {m.shade} {m.kind} {m.level} {m.side}" for m in scene.marks]
     return "caption en", f"{body} on {scene.background}" + "".join(marks)
 
 
 def copy_task(rng: np.random.Generator) -> tuple[str, str]:
-    """Returns a pair that has the model spell a few words."""
+    """A pair that has the model spell a few words."""
     words = " ".join(rng.choice(WORDS + FUNCTION_WORDS, rng.integers(1, 3)))
     return f"answer en Repeat: {words}", words
 
 
 def draw_task(rng: np.random.Generator, scene: Scene) -> tuple[str, str]:
-    """Returns one pair: mostly a question, sometimes a caption of few marks, sometimes words to copy."""
+    """One pair: mostly a question, sometimes a caption of few marks, sometimes words to copy."""
     chance = rng.random()
     if chance < 0.04:
         return copy_task(rng)
@@ -133,7 +133,7 @@ def draw_task(rng: np.random.Generator, scene: Scene) -> tuple[str, str]:
 
 
 def corpus(seed: int, scenes: int) -> list[str]:
-    """Returns sentences for the tokenizer: everything the scenes say, and every word as a question or answer has it.
+    """Sentences for the tokenizer: everything the scenes say, and every word as a question or answer has it.
 
     SentencePiece takes a word for a piece only if it is a part of two different ones, hence the marks behind words.
     """

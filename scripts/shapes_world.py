@@ -31,17 +31,17 @@ class Mark(NamedTuple):
 
     @property
     def side(self) -> str:
-        """Returns left or right, as seen in the picture."""
+        """Left or right, as seen in the picture."""
         return "left" if self.x < 0.5 else "right"
 
     @property
     def level(self) -> str:
-        """Returns upper or lower."""
+        """Upper or lower."""
         return "upper" if self.y < 0.5 else "lower"
 
     @property
     def classes(self) -> tuple[int, int, int]:
-        """Returns the classes (kind, shade, size) of the patches that it covers; 0 is kept for no mark."""
+        """The classes (kind, shade, size) of the patches that it covers; 0 is kept for no mark."""
         return 1 + MARKS.index(self.kind), 1 + SHADES.index(self.shade), 1 + SIZES.index(self.size)
 
 
@@ -55,7 +55,7 @@ class Scene(NamedTuple):
     patches: np.ndarray  # uint8 [GRID GRID 3]: Mark.classes, 0 without a mark
 
     def mirrored(self, *, sideways: bool, upside_down: bool) -> "Scene":
-        """Returns the scene as in a mirror; what is asked about it follows."""
+        """The scene as in a mirror; what is asked about it follows."""
         across = (slice(None, None, -1 if upside_down else 1), slice(None, None, -1 if sideways else 1))
         marks = tuple(m._replace(x=1 - m.x if sideways else m.x, y=1 - m.y if upside_down else m.y) for m in self.marks)
         return self._replace(image=self.image[across], marks=marks, patches=self.patches[across])
@@ -65,12 +65,12 @@ _Y, _X = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) / SIZE
 
 
 def _soft(distance: np.ndarray, blur: float = 0.012) -> np.ndarray:
-    """Returns 1 inside (distance < 0), 0 outside, with a soft edge."""
+    """1 inside (distance < 0), 0 outside, with a soft edge."""
     return np.clip(0.5 - distance / blur, 0, 1)
 
 
 def _turned(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the coordinates in a frame that is turned by a random angle."""
+    """The coordinates in a frame that is turned by a random angle."""
     angle = rng.uniform(0, np.pi)
     return x * np.cos(angle) + y * np.sin(angle), -x * np.sin(angle) + y * np.cos(angle)
 
@@ -93,7 +93,7 @@ def _background(rng: np.random.Generator, kind: str) -> np.ndarray:
 
 
 def _body(rng: np.random.Generator, kind: str) -> np.ndarray:
-    """Returns the body's coverage in [0, 1]."""
+    """The body's coverage in [0, 1]."""
     cx, cy = 0.5 + rng.uniform(-0.06, 0.06, 2)
     a, b = rng.uniform(0.3, 0.44, 2)
     x, y = _X - cx, _Y - cy
@@ -114,7 +114,7 @@ def _body(rng: np.random.Generator, kind: str) -> np.ndarray:
 
 
 def _clutter(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Returns the picture with faint ovals, rings and bars, and thin bright outlines, half of the time in pairs."""
+    """The picture with faint ovals, rings and bars, and thin bright outlines, half of the time in pairs."""
     for _ in range(rng.integers(0, 6)):
         cx, cy = rng.uniform(0.05, 0.95, 2)
         u, v = _turned(rng, _X - cx, _Y - cy)
@@ -134,7 +134,7 @@ def _clutter(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 def _segments(x: np.ndarray, y: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Returns the distance to a line through the points."""
+    """The distance to a line through the points."""
     distance = np.full_like(x, np.inf)
     for start, stop in itertools.pairwise(points):
         run = stop - start
@@ -144,7 +144,7 @@ def _segments(x: np.ndarray, y: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _mark(rng: np.random.Generator, mark: Mark) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the coverage of the mark and of what it encloses in the opposite shade, both in [0, 1]."""
+    """The coverage of the mark and of what it encloses in the opposite shade, both in [0, 1]."""
     large = mark.size == "large"
     r = rng.uniform(0.1, 0.13) if large else rng.uniform(0.045, 0.06)
     x, y = _X - mark.x, _Y - mark.y
@@ -180,7 +180,7 @@ def _mark(rng: np.random.Generator, mark: Mark) -> tuple[np.ndarray, np.ndarray]
 
 
 def make_scene(rng: np.random.Generator) -> Scene:
-    """Returns a random scene; marks are kept apart and off the middle lines, so that sides are clear."""
+    """A random scene; marks are kept apart and off the middle lines, so that sides are clear."""
     background, body = str(rng.choice(BACKGROUNDS)), str(rng.choice(BODIES))
     image = _background(rng, background)
     cover, level = _body(rng, body), rng.uniform(0.35, 0.7)
@@ -209,5 +209,5 @@ SCENE_CLASSES = {"background": len(BACKGROUNDS), "body": len(BODIES), "count": l
 
 
 def scene_labels(scene: Scene) -> tuple[int, int, int]:
-    """Returns the classes of the whole scene, in the order of SCENE_CLASSES."""
+    """The classes of the whole scene, in the order of SCENE_CLASSES."""
     return BACKGROUNDS.index(scene.background), BODIES.index(scene.body), len(scene.marks)

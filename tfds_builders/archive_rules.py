@@ -34,7 +34,7 @@ class Member:
     size: int  # bytes
 
     def read(self) -> bytes:
-        """Returns the bytes; one that is longer than it says, or damaged, is a ValueError."""
+        """The bytes; one that is longer than it says, or damaged, is a ValueError."""
         return self.archive.read(self)
 
 
@@ -57,12 +57,12 @@ class Budget:
 
 
 def is_archive(name: str) -> bool:
-    """Returns whether a file is opened as an archive, by its name."""
+    """Whether a file is opened as an archive, by its name."""
     return name.lower().endswith(ZIP + TAR)
 
 
 def is_unopened(name: str) -> bool:
-    """Returns whether a file is an archive or packed file that is not opened, by its name."""
+    """Whether a file is an archive or packed file that is not opened, by its name."""
     return name.lower().endswith(UNOPENED) and not is_archive(name)
 
 
@@ -76,7 +76,7 @@ class Archive:
         self.members: list[Member] = []
 
     def read(self, member: Member) -> bytes:
-        """Returns the bytes of a member; one that is longer than it says, or damaged, is a ValueError."""
+        """The bytes of a member; one that is longer than it says, or damaged, is a ValueError."""
         if member.size > MAX_MEMBER:
             raise self.refusal(member.info, f"would have {member.size} bytes, more than {MAX_MEMBER}")
         with self._stream(member) as file:
@@ -86,7 +86,7 @@ class Archive:
         return data
 
     def spool(self, member: Member) -> IO[bytes]:
-        """Returns a nameless temporary file with the bytes of a member."""
+        """A nameless temporary file with the bytes of a member."""
         spooled = tempfile.TemporaryFile()  # noqa: SIM115 closed with the archive that is read from it
         with self._stream(member) as file:
             left = member.size
@@ -125,7 +125,7 @@ class Archive:
 
 
 def is_clutter(parts: tuple[str, ...]) -> bool:
-    """Returns whether a path is what a Mac or a file manager adds, not data.
+    """Whether a path is what a Mac or a file manager adds, not data.
 
     >>> is_clutter(("__MACOSX", "imgs", "._a.jpg")), is_clutter(("imgs", "a.jpg"))
     (True, False)
@@ -134,7 +134,7 @@ def is_clutter(parts: tuple[str, ...]) -> bool:
 
 
 def name_fault(name: str) -> str:
-    """Returns why a member's name cannot be trusted, or an empty string. Backslashes count as separators."""
+    """Why a member's name cannot be trusted, or an empty string. Backslashes count as separators."""
     parts = re.split(r"[/\\]", name)
     if "\x00" in name or not name.strip("/."):
         return "has no proper name"

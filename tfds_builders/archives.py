@@ -16,7 +16,7 @@ MAX_DIRECTORY = 32 << 20  # bytes of a zip's list of members: about 250,000 of t
 
 
 def open_archive(path: Path, *, name: str = "") -> list["SafeZip | SafeTar"]:
-    """Returns an archive and every archive in it, however deep up to MAX_DEPTH, all of them checked.
+    """An archive and every archive in it, however deep up to MAX_DEPTH, all of them checked.
 
     Args:
         path: of the file.
@@ -110,7 +110,7 @@ class SafeZip(Archive):
 
 
 def _directory_size(file: IO[bytes]) -> int:
-    """Returns the bytes of a zip's list of members as its end says, 0 if it has no such end; the list is not read."""
+    """The bytes of a zip's list of members as its end says, 0 if it has no such end; the list is not read."""
     size = file.seek(0, 2)
     begin = max(0, size - (1 << 16) - 22)
     file.seek(begin)
@@ -130,7 +130,7 @@ def _directory_size(file: IO[bytes]) -> int:
 
 
 def _kind_fault(info: zipfile.ZipInfo) -> str:
-    """Returns why a member cannot be read safely, or an empty string."""
+    """Why a member cannot be read safely, or an empty string."""
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind == stat.S_IFLNK:
         return "is a symbolic link"

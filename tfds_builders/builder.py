@@ -70,7 +70,7 @@ class Reading:
         self.counts.add(split, "left out")
 
     def fault_of(self, row: Row, *, needs_text: bool = True) -> str:
-        """Returns why a row cannot be kept: an empty text, or an absent image."""
+        """Why a row cannot be kept: an empty text, or an absent image."""
         if needs_text and not row["question"] and not row["caption"]:
             return "question is empty" if row["answer"] else "neither question nor caption"
         if row["question"] and not row["answer"]:
@@ -115,23 +115,23 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
 
     @classmethod
     def urls(cls, config: str) -> Mapping[str, str]:
-        """Returns {path to go by: URL} of the official files; empty if they are to be got by hand."""
+        """{path to go by: URL} of the official files; empty if they are to be got by hand."""
         return {}
 
     def extra_features(self) -> dict[str, Any]:
-        """Returns the features that this data set alone offers."""
+        """The features that this data set alone offers."""
         return {}
 
     @abc.abstractmethod
     def missing(self, files: OfficialFiles) -> list[str]:
-        """Returns what is not there of what must be; empty if the data set can be read."""
+        """What is not there of what must be; empty if the data set can be read."""
 
     @abc.abstractmethod
     def read(self, reading: Reading) -> None:
         """Reads the official files into `reading`."""
 
     def finish_row(self, row: Row, image: StoredImage, *, reading: Reading, split: str) -> Row:
-        """Returns a row with what depends on its image."""
+        """A row with what depends on its image."""
         return row
 
     def finish(self, folder: Path, *, reading: Reading) -> None:
@@ -146,12 +146,12 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
         return self.builder_config.name
 
     def expected(self) -> Mapping[str, Mapping[str, Any]]:
-        """Returns {split: {figure: number or [least, most]}} of the official release."""
+        """{split: {figure: number or [least, most]}} of the official release."""
         return read_manifest(self.folder(), self.config_name)
 
     @classmethod
     def folder(cls) -> Path:
-        """Returns tfds_builders/<name>/."""
+        """tfds_builders/<name>/."""
         return Path(inspect.getfile(cls)).parent
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -161,21 +161,21 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
         )
 
     def find(self, dl_manager: tfds.download.DownloadManager) -> OfficialFiles:
-        """Returns the files to read; raises ValueError saying what is missing and what to put where."""
+        """The files to read; raises ValueError saying what is missing and what to put where."""
         return find_files(self, dl_manager)
 
     def read_files(self, files: OfficialFiles) -> Reading:
-        """Returns what a pass over the official files gives; images are found but not opened."""
+        """What a pass over the official files gives; images are found but not opened."""
         reading = Reading(files, Rejects(self.name))
         self.read(reading)
         return reading
 
     def find_below(self, folder: Path) -> OfficialFiles | str:
-        """Returns the official files that a folder holds, or what it lacks."""
+        """The official files that a folder holds, or what it lacks."""
         return find_below(self, folder)
 
     def options(self) -> dict[str, Any]:
-        """Returns what decides on the prepared rows beside the files and the builder's version."""
+        """What decides on the prepared rows beside the files and the builder's version."""
         return {"bit_depth": self.bit_depth}
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[int, Row]]]:
@@ -244,7 +244,7 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _check_counts(self, reading: Reading) -> list[str]:
-        """Returns the differences from the manifest; they are an error unless allowed."""
+        """The differences from the manifest; they are an error unless allowed."""
         wrong = differences(reading.counts.found(), self.expected())
         if wrong and not self._allow:
             reasons = reading.rejects.told("dropped")
@@ -269,7 +269,7 @@ class _Images:
         self._converted: set[str] = set()
 
     def get(self, name: str, *, split: str) -> StoredImage | str:
-        """Returns the image, or why it cannot be used."""
+        """The image, or why it cannot be used."""
         if name not in self._cache:
             self._cache[name] = self._load(name, split=split)
             if len(self._cache) > CACHED_IMAGES:

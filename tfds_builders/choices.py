@@ -19,7 +19,7 @@ class Settled(NamedTuple):
 
 
 def strip_prefix(raw: str, letter: str, *, note: RowRejects) -> str:
-    """Returns a choice without its letter (` B: Red ` gives `Red`) and without white space at the edges.
+    """A choice without its letter (` B: Red ` gives `Red`) and without white space at the edges.
 
     That is how the authors write choices, and is not noted; the letter of another choice is.
     """
@@ -31,7 +31,7 @@ def strip_prefix(raw: str, letter: str, *, note: RowRejects) -> str:
 
 
 def settle(choices: Sequence[str], *, index: int | None, answer: str, note: RowRejects) -> Settled:
-    """Returns the right choice. The index decides; the answer's text must not name another choice.
+    """The right choice. The index decides; the answer's text must not name another choice.
 
     Args:
         choices: the texts.

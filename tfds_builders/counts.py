@@ -44,7 +44,7 @@ class Counts:
                 self.add(split, f"{name} {row[name]}")
 
     def found(self) -> Figures:
-        """Returns every figure."""
+        """Every figure."""
         splits = dict.fromkeys([*self._numbers, *self._distinct])
         return {
             split: dict(self._numbers[split]) | {name: len(values) for name, values in self._distinct[split].items()}
@@ -53,12 +53,12 @@ class Counts:
 
 
 def read_manifest(folder: Path, config: str) -> dict[str, dict[str, Any]]:
-    """Returns {split: {figure: number or [least, most]}} of counts.json for a builder config."""
+    """{split: {figure: number or [least, most]}} of counts.json for a builder config."""
     return json.loads((folder / "counts.json").read_text(encoding="utf-8"))[config]
 
 
 def differences(found: Figures, expected: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Returns every expected figure that was not found so, and every split that is not expected, by name.
+    """Every expected figure that was not found so, and every split that is not expected, by name.
 
     >>> differences({"train": {"rows": 9, "images": 3}}, {"train": {"rows": 10, "images": [1, 4]}, "test": {"rows": 2}})
     ['train rows: 9 instead of 10', 'test rows: 0 instead of 2']

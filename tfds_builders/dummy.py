@@ -15,14 +15,14 @@ DATE = (2020, 1, 1, 0, 0, 0)  # of members of archives; the real time would chan
 
 
 def noise(seed: int, *, mode: str = "RGB", size: tuple[int, int] = (20, 16)) -> Image.Image:
-    """Returns smooth noise of `size` (width, height)."""
+    """Smooth noise of `size` (width, height)."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (4, 5), dtype=np.uint8))
     return coarse.resize(size, Image.Resampling.BICUBIC).convert(mode)
 
 
 def encode(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
-    """Returns an image as the bytes of a file."""
+    """An image as the bytes of a file."""
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
@@ -35,17 +35,17 @@ def write(path: Path, data: bytes | str) -> None:
 
 
 def json_text(value: Any) -> str:
-    """Returns indented JSON."""
+    """Indented JSON."""
     return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
 def jsonl_text(rows: Sequence[Any]) -> str:
-    """Returns one JSON object a line."""
+    """One JSON object a line."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> str:
-    """Returns a CSV table; a column that a row lacks is empty."""
+    """A CSV table; a column that a row lacks is empty."""
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
     writer.writeheader()
@@ -54,7 +54,7 @@ def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def zip_bytes(members: Mapping[str, bytes]) -> bytes:
-    """Returns an archive with these members."""
+    """An archive with these members."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name, data in members.items():

@@ -40,7 +40,7 @@ YES_NO = {
 
 
 def is_yes_no(answer: str, *, language: str = "en") -> bool:
-    """Returns whether the whole answer is a yes or a no.
+    """Whether the whole answer is a yes or a no.
 
     >>> is_yes_no("Yes"), is_yes_no("yes, on the left"), is_yes_no("不是", language="zh")
     (True, False, True)
@@ -49,7 +49,7 @@ def is_yes_no(answer: str, *, language: str = "en") -> bool:
 
 
 def common_features(**extra: Any) -> tfds.features.FeaturesDict:
-    """Returns the common features and those that a data set alone offers.
+    """The common features and those that a data set alone offers.
 
     `image` is stored as the encoded bytes of a file (PNG or JPEG, RGB or grey of 8 bits: images.py), never re-encoded.
     """
@@ -68,7 +68,7 @@ def common_features(**extra: Any) -> tfds.features.FeaturesDict:
 
 
 def common_row(image: Any, **fields: Any) -> dict[str, Any]:
-    """Returns a row for `common_features`: given fields, and what is missing as missing.
+    """A row for `common_features`: given fields, and what is missing as missing.
 
     `image` is a path, the bytes of a file, a file object, or None for a row without an image.
     """

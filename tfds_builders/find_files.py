@@ -21,7 +21,7 @@ DOWNLOAD = "--config.data.download=true"
 
 
 def find_files(builder: "OfficialFilesBuilder", dl_manager: tfds.download.DownloadManager) -> OfficialFiles:
-    """Returns the official files.
+    """The official files.
 
     A given folder is looked at first. If it lacks something, nothing is downloaded unless `builder.download`.
 
@@ -96,13 +96,13 @@ def _few_retries() -> Iterator[None]:
 
 
 def _short(error: Exception) -> str:
-    """Returns the last of a chain of messages: what the system said."""
+    """The last of a chain of messages: what the system said."""
     text = str(error) or type(error).__name__
     return text.split("Caused by ")[-1].strip("() .")[:300]
 
 
 def find_below(builder: "OfficialFilesBuilder", manual: Path) -> OfficialFiles | str:
-    """Returns the files in manual_dir/<name>, in one folder below manual_dir or in manual_dir; or what is missing."""
+    """The files in manual_dir/<name>, in one folder below manual_dir or in manual_dir; or what is missing."""
     own = manual / builder.name
     if own.is_dir():
         return _complete_or_lacking(builder, own, what=str(own))
@@ -122,7 +122,7 @@ def _complete_or_lacking(builder: "OfficialFilesBuilder", folder: Path, *, what:
 
 
 def _complete(builder: "OfficialFilesBuilder", folder: Path) -> OfficialFiles | None:
-    """Returns the files of a folder if nothing is missing. A refused archive is named when all is looked at."""
+    """The files of a folder if nothing is missing. A refused archive is named when all is looked at."""
     try:
         files = OfficialFiles.below(folder) if folder.is_dir() else None
     except ValueError:

@@ -79,7 +79,7 @@ def open_image(data: bytes, *, purpose: str = "decoded") -> Iterator[Image.Image
 
 
 def count_frames(data: bytes) -> int:
-    """Returns how many frames an encoded image has: 1, but for animations and TIFF with several pages.
+    """How many frames an encoded image has: 1, but for animations and TIFF with several pages.
 
     Raises:
         ValueError: for bytes that are no image.
@@ -89,7 +89,7 @@ def count_frames(data: bytes) -> int:
 
 
 def store_image(data: bytes, *, bit_depth: int = 0) -> StoredImage:
-    """Returns the file to store for an encoded image; every pixel is decoded once.
+    """The file to store for an encoded image; every pixel is decoded once.
 
     Args:
         data: of the authors' file.
@@ -121,7 +121,7 @@ def _store(image: Image.Image, data: bytes, bit_depth: int) -> StoredImage:
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """Returns how the pixels lie in the file of an image that is not loaded yet, as far as PIL says: `RGB;16B`."""
+    """How the pixels lie in the file of an image that is not loaded yet, as far as PIL says: `RGB;16B`."""
     tile = getattr(image, "tile", None)
     raw = tile[0][3] if tile else ""
     raw = raw[0] if isinstance(raw, tuple) and raw else raw
@@ -129,18 +129,18 @@ def _raw_mode(image: Image.Image) -> str:
 
 
 def _kind(image: Image.Image) -> str:
-    """Returns the mode, or for PNG the raw mode where that says more: `RGB;16B`, `L;4`."""
+    """The mode, or for PNG the raw mode where that says more: `RGB;16B`, `L;4`."""
     raw = _raw_mode(image) if image.format == "PNG" else ""
     return raw if ";" in raw and image.mode in KEPT_RAW else image.mode
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Returns whether an image that is not loaded yet is colour of 16 bits."""
+    """Whether an image that is not loaded yet is colour of 16 bits."""
     return ";16" in _raw_mode(image) and not image.mode.startswith("I")
 
 
 def read_image(data: bytes, *, bit_depth: int = 0, whole: bool = False) -> tuple[Image.Image, int]:
-    """Returns an encoded image in mode L or RGB, upright, by the rule above; and its low bits, as StoredImage has them.
+    """An encoded image in mode L or RGB, upright, by the rule above; and its low bits, as StoredImage has them.
 
     Args:
         data: of the file.
@@ -160,7 +160,7 @@ def read_image(data: bytes, *, bit_depth: int = 0, whole: bool = False) -> tuple
 
 
 def _upright_8_bits(image: Image.Image, bit_depth: int, *, deep: bool) -> tuple[Image.Image, int]:
-    """Returns a loaded image in mode L or RGB, the image itself if it is that already; and its low bits."""
+    """A loaded image in mode L or RGB, the image itself if it is that already; and its low bits."""
     if image.getexif().get(ORIENTATION, 1) not in (0, 1):
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
@@ -181,7 +181,7 @@ def _upright_8_bits(image: Image.Image, bit_depth: int, *, deep: bool) -> tuple[
 
 
 def _spread(values: np.ndarray, bit_depth: int) -> tuple[Image.Image, int]:
-    """Returns grey levels of 16 bits as 8 bits, and the bits that they use if these leave the image nearly black."""
+    """Grey levels of 16 bits as 8 bits, and the bits that they use if these leave the image nearly black."""
     highest, top = int(values.max()), 2 ** (bit_depth or 16) - 1
     if highest > top or int(values.min()) < 0:
         raise ValueError(
@@ -194,7 +194,7 @@ def _spread(values: np.ndarray, bit_depth: int) -> tuple[Image.Image, int]:
 
 
 def depth_advice(bits: int) -> str:
-    """Returns what to do about images that use `bits` of 16 bits.
+    """What to do about images that use `bits` of 16 bits.
 
     >>> depth_advice(11)
     'is nearly black: its grey levels need 11 of 16 bits. If a pixel has 12 bits, give data.bit_depth=12.'
@@ -207,7 +207,7 @@ def depth_advice(bits: int) -> str:
 
 
 def image_size(data: bytes) -> tuple[int, int]:
-    """Returns width and height in pixels from the head of a file, EXIF orientation applied; no pixel is decoded.
+    """Width and height in pixels from the head of a file, EXIF orientation applied; no pixel is decoded.
 
     Raises:
         ValueError: for bytes that are no image, or too large a one.

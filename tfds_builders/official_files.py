@@ -62,18 +62,18 @@ class OfficialFiles:
 
     @classmethod
     def below(cls, folder: Path) -> "OfficialFiles":
-        """Returns the files below a folder. Links to folders are followed, each folder once."""
+        """The files below a folder. Links to folders are followed, each folder once."""
         return cls(((str(path.relative_to(folder).as_posix()), path) for path in _walk(folder)), what=str(folder))
 
     def __contains__(self, name: str) -> bool:
         return bool(self._find(name))
 
     def names(self, *, depth: int = 1) -> list[str]:
-        """Returns the last `depth` parts of every file's path, each once."""
+        """The last `depth` parts of every file's path, each once."""
         return ["/".join(parts) for parts in self._index(depth)]
 
     def read(self, name: str) -> bytes:
-        """Returns the bytes of the file whose path ends in `name`.
+        """The bytes of the file whose path ends in `name`.
 
         Raises:
             ValueError: if there is none, or if there are several that differ.
@@ -94,11 +94,11 @@ class OfficialFiles:
         return data
 
     def paths(self) -> list[str]:
-        """Returns the whole path of every file, in order, as `read` takes it."""
+        """The whole path of every file, in order, as `read` takes it."""
         return ["/".join(parts) for parts, _ in self._entries]
 
     def open(self, name: str) -> Path | io.BytesIO:
-        """Returns what a library reads a large file from: the file itself, or the bytes of an archive's member."""
+        """What a library reads a large file from: the file itself, or the bytes of an archive's member."""
         found = self._find(name)
         if len(found) != 1 or not isinstance(found[0], Path):
             return io.BytesIO(self.read(name))
@@ -109,7 +109,7 @@ class OfficialFiles:
         return found[0]
 
     def first(self, *names: str) -> str:
-        """Returns the first of the names that there is, or an empty string.
+        """The first of the names that there is, or an empty string.
 
         A table that is there by no name is found if the name of one file alone differs only in capitals, spaces, `_`
         and `-`, or is `.jsonl` instead of `.json`: `VQA_RAD_Dataset_Public.json` for `VQA_RAD Dataset Public.json`.
@@ -123,7 +123,7 @@ class OfficialFiles:
         return ""
 
     def lack(self, missing: Iterable[str]) -> str:
-        """Returns that something is missing, with the nearest names that there are, and archives that were not opened.
+        """That something is missing, with the nearest names that there are, and archives that were not opened.
 
         >>> OfficialFiles([("tain.json", Path("tain.json"))], what="folder").lack(["train.json"])
         'lacks train.json (there is tain.json)'
@@ -138,14 +138,14 @@ class OfficialFiles:
         return f"lacks {', '.join(parts)}{told}"
 
     def read_json(self, name: str) -> Any:
-        """Returns the value in a JSON file."""
+        """The value in a JSON file."""
         try:
             return load_json(self.read_text(name))
         except NotJson as error:
             raise ValueError(f"{self.what}: {name} is not JSON ({error}). Get it again.") from error
 
     def read_objects(self, name: str, *, required: Iterable[str] = ()) -> list[dict[str, Any]]:
-        """Returns the objects of a JSON list, or of a file with one JSON object a line, as they are.
+        """The objects of a JSON list, or of a file with one JSON object a line, as they are.
 
         A `.json` file may have objects line by line, and a `.jsonl` file a list: its first lines decide.
 
@@ -166,7 +166,7 @@ class OfficialFiles:
         return rows
 
     def read_csv(self, name: str, *, required: Iterable[str]) -> list[dict[str, str]]:
-        """Returns the rows of a CSV file as text, an empty cell as ""; blanks around column names are removed.
+        """The rows of a CSV file as text, an empty cell as ""; blanks around column names are removed.
 
         Raises:
             ValueError: if a required column is missing, or a row has more or fewer cells than the head.
@@ -189,7 +189,7 @@ class OfficialFiles:
         return rows
 
     def read_text(self, name: str) -> str:
-        """Returns a file as text: UTF-8, with or without a byte order mark."""
+        """A file as text: UTF-8, with or without a byte order mark."""
         try:
             return self.read(name).decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -233,7 +233,7 @@ class NotJson(ValueError):
 
 
 def load_json(text: str) -> Any:
-    """Returns a JSON value; NaN and infinity, which some programs write for missing, become None.
+    """A JSON value; NaN and infinity, which some programs write for missing, become None.
 
     >>> load_json('{"a": NaN}')
     {'a': None}
@@ -251,14 +251,14 @@ def load_json(text: str) -> Any:
 
 
 def _has_lines(name: str, lines: list[str]) -> bool:
-    """Returns whether a file has one object a line, as its first two lines that are not blank say."""
+    """Whether a file has one object a line, as its first two lines that are not blank say."""
     if name.lower().endswith(".jsonl"):
         return not (lines and lines[0].lstrip().startswith("["))
     return len(lines) == 2 and all(line.lstrip().startswith("{") for line in lines)
 
 
 def _nearest(name: str, there: Iterable[str]) -> str:
-    """Returns the file of the same kind whose name is nearest, or an empty string."""
+    """The file of the same kind whose name is nearest, or an empty string."""
     path = Path(name)
     stems = {Path(other).stem: other for other in there if Path(other).suffix.lower() in (path.suffix, *TABLES)}
     near = difflib.get_close_matches(path.stem, stems, n=1, cutoff=0.75) if path.stem else []
@@ -266,7 +266,7 @@ def _nearest(name: str, there: Iterable[str]) -> str:
 
 
 def _is_alike(name: str, wanted: str) -> bool:
-    """Returns whether two names of tables differ in capitals, spaces, `_`, `-` and the form of JSON alone."""
+    """Whether two names of tables differ in capitals, spaces, `_`, `-` and the form of JSON alone."""
 
     def plain(text: str) -> tuple[str, str]:
         stem, dot, suffix = text.casefold().rpartition(".")
@@ -284,7 +284,7 @@ def _read_file(path: Path) -> bytes:
 
 
 def _digest(entry: Path | Member) -> tuple[int, int]:
-    """Returns size and CRC-32."""
+    """Size and CRC-32."""
     crc = getattr(entry.info, "CRC", None) if isinstance(entry, Member) else None
     if isinstance(entry, Member) and crc is not None:
         return entry.size, crc

@@ -25,7 +25,7 @@ LISTED = 3  # files that a message names
 def describe(
     files: OfficialFiles, *, kind: str, builder: Mapping[str, str], options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Returns what origin.json holds.
+    """What origin.json holds.
 
     Args:
         files: what was read; only files of the kinds of those that were used count.
@@ -52,7 +52,7 @@ def write(folder: Path, origin: Mapping[str, Any]) -> None:
 
 
 def say(origin: Mapping[str, Any] | None) -> str:
-    """Returns where a prepared data set came from, in words; None stands for a record that is not there.
+    """Where a prepared data set came from, in words; None stands for a record that is not there.
 
     >>> say({"kind": "folder", "files": {"a": {}}, "bytes": 2_500_000, "prepared": "2026-01-02T03:04:05+00:00"})
     'from 1 file (2.5 MB) on 2026-01-02 03:04 UTC'
@@ -66,7 +66,7 @@ def say(origin: Mapping[str, Any] | None) -> str:
 
 
 def differences(origin: Mapping[str, Any], files: OfficialFiles) -> list[str]:
-    """Returns how files differ from those that a data set was prepared from; empty if they are the same."""
+    """How files differ from those that a data set was prepared from; empty if they are the same."""
     here = {_hash_name(name): (name, path) for name, path in _regular(files) if _suffix(name) in origin["suffixes"]}
     recorded = origin["files"]
     other = [name for key, (name, path) in here.items() if key in recorded and not _is_same(recorded[key], path)]
@@ -77,12 +77,12 @@ def differences(origin: Mapping[str, Any], files: OfficialFiles) -> list[str]:
 
 
 def shared(origin: Mapping[str, Any], files: OfficialFiles) -> bool:
-    """Returns whether a folder has a file of the same name as one that a data set was prepared from."""
+    """Whether a folder has a file of the same name as one that a data set was prepared from."""
     return any(_hash_name(name) in origin["files"] for name in files.files)
 
 
 def _regular(files: OfficialFiles) -> list[tuple[str, Path]]:
-    """Returns the files without pipes and devices: nothing is read of those, and they may never end."""
+    """The files without pipes and devices: nothing is read of those, and they may never end."""
     return [(name, path) for name, path in files.files.items() if is_regular(path)]
 
 
@@ -105,7 +105,7 @@ def _facts(path: Path) -> dict[str, Any]:
 
 
 def _digest(path: Path, size: int) -> str:
-    """Returns the sha256 of a small file, of a larger one that of its first and last MiB."""
+    """The sha256 of a small file, of a larger one that of its first and last MiB."""
     with open_regular(path) as file:
         if size <= SMALL:
             return hashlib.file_digest(file, "sha256").hexdigest()

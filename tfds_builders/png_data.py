@@ -31,7 +31,7 @@ def check_png(data: bytes) -> None:
 
 
 def _pass_bytes(width: int, height: int, bits: int, left: int, top: int, across: int, down: int) -> int:
-    """Returns the bytes of one pass over an image, each row with the byte of its filter."""
+    """The bytes of one pass over an image, each row with the byte of its filter."""
     columns, rows = -(-(width - left) // across), -(-(height - top) // down)
     return rows * (1 + -(-columns * bits // 8)) if columns > 0 and rows > 0 else 0
 

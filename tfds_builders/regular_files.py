@@ -31,7 +31,7 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
 
 
 def read_regular(path: str | os.PathLike[str]) -> bytes:
-    """Returns the bytes of a regular file.
+    """The bytes of a regular file.
 
     Raises:
         ValueError: as `open_regular`.
@@ -41,7 +41,7 @@ def read_regular(path: str | os.PathLike[str]) -> bytes:
 
 
 def is_regular(path: str | os.PathLike[str]) -> bool:
-    """Returns whether a path leads to a regular file."""
+    """Whether a path leads to a regular file."""
     try:
         return stat.S_ISREG(Path(path).stat().st_mode)
     except OSError:
@@ -49,7 +49,7 @@ def is_regular(path: str | os.PathLike[str]) -> bool:
 
 
 def is_pointer(data: bytes) -> bool:
-    """Returns whether bytes are what Git LFS leaves in the place of a file that was not fetched."""
+    """Whether bytes are what Git LFS leaves in the place of a file that was not fetched."""
     return data.startswith(POINTER)
 
 

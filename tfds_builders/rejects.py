@@ -26,16 +26,16 @@ class Rejects:
     rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def row(self, split: str, identity: str) -> "RowRejects":
-        """Returns what notes the changes of one row."""
+        """What notes the changes of one row."""
         return RowRejects(self, split, identity)
 
     def summary(self, action: Literal["repaired", "dropped"]) -> dict[str, int]:
-        """Returns {reason: number of lines}, the most frequent first. What a reason says after `: ` is left away."""
+        """{reason: number of lines}, the most frequent first. What a reason says after `: ` is left away."""
         reasons = (line["reason"].split(": ")[0] for line in self.rows if line["action"] == action)
         return dict(collections.Counter(reasons).most_common())
 
     def told(self, action: Literal["repaired", "dropped"]) -> str:
-        """Returns the reasons with their numbers, each with the first few things that it was noted for.
+        """The reasons with their numbers, each with the first few things that it was noted for.
 
         >>> rejects = Rejects("x")
         >>> rejects.row("train", "7").dropped("image file is absent: imgs/a.jpg", row={})
@@ -82,7 +82,7 @@ class RowRejects:
         self._note("dropped", field, reason, row=row)
 
     def text(self, raw: Any, field: str, *, missing: Collection[str] = (), collapse: bool = False) -> str:
-        """Returns a value as text, and notes what had to be changed.
+        """A value as text, and notes what had to be changed.
 
         Args:
             raw: text, a number, or None for missing.
@@ -113,7 +113,7 @@ class RowRejects:
         return text
 
     def path(self, raw: Any, field: str) -> str:
-        """Returns the path in a text, `/` between its parts, and notes backslashes."""
+        """The path in a text, `/` between its parts, and notes backslashes."""
         text = self.text(raw, field)
         if "\\" in text:
             self.repaired(field, "backslashes in a path", before=text, after=clean_path(text))
@@ -121,7 +121,7 @@ class RowRejects:
 
 
 def _finite(value: Any) -> Any:
-    """Returns a value with NaN and infinity, which JSON does not have, as text."""
+    """A value with NaN and infinity, which JSON does not have, as text."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):
@@ -130,7 +130,7 @@ def _finite(value: Any) -> Any:
 
 
 def clean_path(text: str) -> str:
-    r"""Returns a path of the authors with `/` between its parts; some were written on Windows.
+    r"""A path of the authors with `/` between its parts; some were written on Windows.
 
     >>> clean_path("xmlab0\\source.jpg"), clean_path("./imgs/a.jpg")
     ('xmlab0/source.jpg', 'imgs/a.jpg')

@@ -49,7 +49,7 @@ class SafeTar(Archive):
 
 
 def _unpacked(file: IO[bytes], place: str, budget: Budget) -> IO[bytes]:
-    """Returns a tar as it is, or unpacked into a nameless temporary file."""
+    """A tar as it is, or unpacked into a nameless temporary file."""
     head = file.read(3)
     file.seek(0)
     opener = {b"\x1f\x8b\x08": gzip.open, b"BZh": bz2.open}.get(head)

@@ -10,7 +10,7 @@ PLAIN = (dict, list, tuple, set, frozenset, str, bytes, int, float, bool, type(N
 
 
 def _encode_latin1(text: str, encoding: str = "") -> bytes:
-    """Returns the bytes that pickles of protocol 2 and below write as text; nothing else may be encoded."""
+    """The bytes that pickles of protocol 2 and below write as text; nothing else may be encoded."""
     if not isinstance(text, str) or encoding != "latin1":
         raise pickle.UnpicklingError("it encodes something other than bytes")
     return text.encode("latin1")
@@ -37,7 +37,7 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def load_plain(data: bytes, *, name: str) -> Any:
-    """Returns the value of a pickle that holds plain values alone; `name` is the file, for messages.
+    """The value of a pickle that holds plain values alone; `name` is the file, for messages.
 
     Raises:
         ValueError: naming the file and what it asks for, if it would build anything else, or if it is not a pickle.

@@ -55,14 +55,14 @@ def save_adapter(folder: PathLike, leaves: Mapping[str, Any], meta: AdapterMeta)
 
 
 def inspect_adapter(path: PathLike) -> tuple[dict[str, jax.ShapeDtypeStruct], AdapterMeta]:
-    """Returns ({leaf name: shape}, meta) of an adapter without holding a value; errors are those of `load_adapter`."""
+    """({leaf name: shape}, meta) of an adapter without holding a value; errors are those of `load_adapter`."""
     npz = _find(path)
     with NpzReader(npz, kind=KIND, remedy=REMEDY) as reader:
         return reader.shapes, _check_pair(npz, reader).meta
 
 
 def load_adapter(path: PathLike, *, check: Check = no_check) -> tuple[Flat, AdapterMeta]:
-    """Returns ({leaf name: float32 numpy array}, meta) from `adapter.npz`, or the folder that holds it.
+    """({leaf name: float32 numpy array}, meta) from `adapter.npz`, or the folder that holds it.
 
     Args:
         path: the file or the folder.
@@ -88,7 +88,7 @@ def load_adapter(path: PathLike, *, check: Check = no_check) -> tuple[Flat, Adap
 
 
 def _find(path: PathLike) -> Path:
-    """Returns the path of adapter.npz, which may be named by its folder."""
+    """The path of adapter.npz, which may be named by its folder."""
     if not os.fspath(path):
         raise ValueError(f"The path of {KIND} is empty. {REMEDY}")
     npz = Path(path).expanduser()
@@ -96,7 +96,7 @@ def _find(path: PathLike) -> Path:
 
 
 def _check_pair(npz: Path, reader: NpzReader) -> Described:
-    """Returns the description beside adapter.npz, after holding it against the file."""
+    """The description beside adapter.npz, after holding it against the file."""
     described = npz.with_suffix(".json")
     if not described.exists():
         raise FileNotFoundError(f"{described} does not exist; it describes {npz.name}. {REMEDY}")

@@ -11,14 +11,14 @@ from radvqa_jax.trees import Flat
 
 
 def inspect_any_adapter(path: PathLike, weights: Mapping[str, Any]) -> tuple[Flat, AdapterMeta]:
-    """Returns ({leaf name: shape}, meta) of an adapter in either format; see `load_any_adapter`."""
+    """({leaf name: shape}, meta) of an adapter in either format; see `load_any_adapter`."""
     return load_peft(path, weights) if is_peft(path) else inspect_adapter(path)
 
 
 def load_any_adapter(
     path: PathLike, weights: Mapping[str, Any], *, check: Check = no_check
 ) -> tuple[Flat, AdapterMeta]:
-    """Returns ({leaf name: float32 array}, meta) of an `adapter.npz`, the folder that holds it, or a PEFT folder.
+    """({leaf name: float32 array}, meta) of an `adapter.npz`, the folder that holds it, or a PEFT folder.
 
     Args:
         path: of the adapter.

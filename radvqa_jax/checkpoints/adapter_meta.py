@@ -120,7 +120,7 @@ def _to_json(meta: AdapterMeta, leaves: Mapping[str, Any], sha256: str) -> dict[
 
 
 def read_meta(path: Path) -> Described:
-    """Returns what adapter.json says.
+    """What adapter.json says.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -149,7 +149,7 @@ def read_meta(path: Path) -> Described:
 
 
 def _hash_content(row: Mapping[str, Any]) -> str:
-    """Returns the sha256 of everything but `content_sha256`, as JSON with sorted keys and no spaces."""
+    """The sha256 of everything but `content_sha256`, as JSON with sorted keys and no spaces."""
     content = {name: value for name, value in row.items() if name != "content_sha256"}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -53,7 +53,7 @@ class LoadReport(NamedTuple):
     nonfinite: dict[str, int]  # leaf -> how many of its values are NaN or infinite; leaves with none are left out
 
     def text(self) -> str:
-        """Returns the report for a log: one line, and one more for each leaf that is not as in the file."""
+        """The report for a log: one line, and one more for each leaf that is not as in the file."""
         digest = f", sha256 {self.sha256[:16]}…" if self.sha256 else ""
         lines = [f"{self.path}: {self.leaves} leaves, {self.weights:,} weights{digest}"]
         for what in ("resampled", "extended", "cut", "drawn", "ignored"):
@@ -63,7 +63,7 @@ class LoadReport(NamedTuple):
 
 
 def open_weights(path: PathLike) -> Weights:
-    """Returns an open checkpoint: a native `.npz`, a Hugging Face folder, or one `.safetensors` file.
+    """An open checkpoint: a native `.npz`, a Hugging Face folder, or one `.safetensors` file.
 
     Raises:
         FileNotFoundError, ValueError: if there is none, or it is none of the three.
@@ -77,7 +77,7 @@ def open_weights(path: PathLike) -> Weights:
 
 
 def read_shapes(path: PathLike) -> dict[str, jax.ShapeDtypeStruct]:
-    """Returns {leaf name: shape and dtype in the file} of a native checkpoint without reading the values.
+    """{leaf name: shape and dtype in the file} of a native checkpoint without reading the values.
 
     Names come without `params/`; groups beside `params/`, as a training checkpoint has, keep their full names.
 
@@ -98,7 +98,7 @@ def load(
     digest: bool = True,
     convert: Callable[[str, jax.Array], Any] = lambda name, leaf: leaf,
 ) -> tuple[Flat, LoadReport]:
-    """Returns the leaves of `abstract` with the values of the file, and a report.
+    """The leaves of `abstract` with the values of the file, and a report.
 
     Args:
         path: a native `.npz`, a Hugging Face folder or a `.safetensors` file; float16, bfloat16, float32 or float64.
@@ -151,7 +151,7 @@ def load(
 
 
 def stored_dtype(path: PathLike, abstract: Mapping[str, Any]) -> np.dtype:
-    """Returns the dtype that the checkpoint's leaves have; of several, one that holds every value of each."""
+    """The dtype that the checkpoint's leaves have; of several, one that holds every value of each."""
     with open_weights(path) as reader:
         dtypes = {leaf.dtype for leaf in reader.held(abstract).leaves.values() if leaf.dtype in FLOATS}
     return dtypes.pop() if len(dtypes) == 1 else np.dtype(np.float32)
@@ -216,7 +216,7 @@ def save(path: PathLike, flat: Mapping[str, Any], *, dtype: Any = None, compress
 
 
 def resample_pos_embedding(old: Float[np.ndarray, "1 P D"], grid: int) -> Float[np.ndarray, "1 P_new D"]:
-    """Returns position embeddings for grid x grid patches: linear between the old ones, corners kept.
+    """Position embeddings for grid x grid patches: linear between the old ones, corners kept.
 
     This is the reference's resampling (scipy's zoom of order 1 over the square grid of patches); float32.
     """
@@ -257,7 +257,7 @@ def _judge(
     allow_missing: tuple[str, ...],
     allow_extra: tuple[str, ...],
 ) -> tuple[list[str], list[str]]:
-    """Returns the names of leaves to draw and to ignore; raises ValueError that lists every leaf that does not fit."""
+    """The names of leaves to draw and to ignore; raises ValueError that lists every leaf that does not fit."""
     have = held.leaves
     unfit = {line.split(":")[0] for lines in held.problems.values() for line in lines}
     drawn = [name for name in want if name not in have and name not in unfit and _matches(name, allow_missing)]
@@ -290,7 +290,7 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _load_leaf(reader: Weights, name: str, target: Any, seed: int) -> tuple[jax.Array, int]:
-    """Returns one leaf on its device, and how many of its values in the file are not finite.
+    """One leaf on its device, and how many of its values in the file are not finite.
 
     A function of its own, so that the host's copy is gone before the next leaf is read.
     """
@@ -299,7 +299,7 @@ def _load_leaf(reader: Weights, name: str, target: Any, seed: int) -> tuple[jax.
 
 
 def _read_leaf(reader: Weights, name: str, target: Any, seed: int) -> tuple[np.ndarray, int]:
-    """Returns one leaf on the host in the target's shape, and how many of its values are not finite."""
+    """One leaf on the host in the target's shape, and how many of its values are not finite."""
     host, bad = reader.read(name, target)
     if bad and bad == host.size:
         raise ValueError(
@@ -317,13 +317,13 @@ def _read_leaf(reader: Weights, name: str, target: Any, seed: int) -> tuple[np.n
 
 
 def _draw(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """Returns float32 values from N(0, 0.02) that depend on the leaf's name and the seed only."""
+    """float32 values from N(0, 0.02) that depend on the leaf's name and the seed only."""
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     return rng.standard_normal(shape, dtype=np.float32) * np.float32(NEW_STDDEV)
 
 
 def _put(host: np.ndarray, target: Any) -> jax.Array:
-    """Returns the array in the target's dtype and sharding, after the transfer is done."""
+    """The array in the target's dtype and sharding, after the transfer is done."""
     host = host.astype(target.dtype, copy=False)
     sharding = getattr(target, "sharding", None)
     if sharding is None:

@@ -109,7 +109,7 @@ _GEMMA_2 = {
 
 
 def places(leaves: Iterable[str]) -> dict[str, Place]:
-    """Returns the place in transformers of each leaf of a PaliGemma, 1 or 2.
+    """The place in transformers of each leaf of a PaliGemma, 1 or 2.
 
     Raises:
         ValueError: if a leaf is not PaliGemma's.
@@ -123,7 +123,7 @@ def places(leaves: Iterable[str]) -> dict[str, Place]:
 
 
 def canonical(name: str) -> str:
-    """Returns the canonical form of a weight's name, whichever version of transformers wrote it.
+    """The canonical form of a weight's name, whichever version of transformers wrote it.
 
     >>> canonical("language_model.model.layers.3.mlp.up_proj.weight")
     'language_model.layers.3.mlp.up_proj.weight'
@@ -142,7 +142,7 @@ def canonical(name: str) -> str:
 
 
 def hub_name(name: str) -> str:
-    """Returns the name that files on the Hub have, which every version of transformers loads.
+    """The name that files on the Hub have, which every version of transformers loads.
 
     >>> hub_name("language_model.norm.weight"), hub_name("vision_tower.post_layernorm.bias")
     ('language_model.model.norm.weight', 'vision_tower.vision_model.post_layernorm.bias')
@@ -154,7 +154,7 @@ def hub_name(name: str) -> str:
 
 
 def module_name(name: str) -> str:
-    """Returns the name in transformers 4.52's module tree, in which adapters are written: every later version maps it.
+    """The name in transformers 4.52's module tree, in which adapters are written: every later version maps it.
 
     >>> module_name("vision_tower.encoder.layers.0.mlp.fc1")
     'model.vision_tower.vision_model.encoder.layers.0.mlp.fc1'
@@ -165,14 +165,14 @@ def module_name(name: str) -> str:
 
 
 def tensor_shape(place: Place, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Returns the shape of each tensor of a leaf that has this shape."""
+    """The shape of each tensor of a leaf that has this shape."""
     sizes = axis_sizes(place, shape)
     groups = re.findall(r"\([^)]*\)|\S+", place.theirs)
     return tuple(int(np.prod([sizes[axis] for axis in group.strip("()").split()])) for group in groups)
 
 
 def unfold(place: Place, shape: tuple[int, ...], sizes: Mapping[str, int]) -> dict[str, int] | None:
-    """Returns {axis: size} of a tensor with this shape, heads split as in `sizes`; None if they cannot be."""
+    """{axis: size} of a tensor with this shape, heads split as in `sizes`; None if they cannot be."""
     groups = re.findall(r"\([^)]*\)|\S+", place.theirs)
     if len(groups) != len(shape):
         return None
@@ -186,18 +186,18 @@ def unfold(place: Place, shape: tuple[int, ...], sizes: Mapping[str, int]) -> di
 
 
 def axis_sizes(place: Place, shape: tuple[int, ...]) -> dict[str, int]:
-    """Returns {axis: size} of a leaf."""
+    """{axis: size} of a leaf."""
     return dict(zip(place.ours.split(), shape, strict=True))
 
 
 def from_tensor(place: Place, tensor: np.ndarray, sizes: Mapping[str, int]) -> np.ndarray:
-    """Returns a tensor as the part of the leaf that it fills; a view where possible. `sizes` needs the folded axes."""
+    """A tensor as the part of the leaf that it fills; a view where possible. `sizes` needs the folded axes."""
     folded = {axis: sizes[axis] for group in re.findall(r"\(([^)]*)\)", place.theirs) for axis in group.split()}
     return rearrange(tensor, f"{place.theirs} -> {place.part}", **folded)
 
 
 def to_tensor(place: Place, part: np.ndarray) -> np.ndarray:
-    """Returns one part of a leaf as transformers' tensor; a view where possible."""
+    """One part of a leaf as transformers' tensor; a view where possible."""
     return rearrange(part, f"{place.part} -> {place.theirs}")
 
 

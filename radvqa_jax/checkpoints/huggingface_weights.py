@@ -103,11 +103,11 @@ class HuggingFaceWeights:
         return host, bad
 
     def sha256(self) -> str:
-        """Returns the hash of the file, or one of all files (see SafetensorsReader)."""
+        """The hash of the file, or one of all files (see SafetensorsReader)."""
         return self._files.sha256()
 
     def _count_layers(self, place: Place) -> int:
-        """Returns one more than the largest layer number among the tensors of a leaf; 1 where there are no layers.
+        """One more than the largest layer number among the tensors of a leaf; 1 where there are no layers.
 
         A number that so few tensors cannot reach is cut: some layer below it is then missing, which is an error.
         """

@@ -89,7 +89,7 @@ class NpzReader:
         self._zip.close()
 
     def read(self, name: str) -> np.ndarray:
-        """Returns one array, in the dtype of the file; bfloat16 as ml_dtypes' bfloat16.
+        """One array, in the dtype of the file; bfloat16 as ml_dtypes' bfloat16.
 
         Raises:
             ValueError: if its bytes are cut short or do not match their checksum.
@@ -174,7 +174,7 @@ class NpzReader:
 
 
 def _read_npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """Returns (shape, whether the first axis is the fastest, dtype, where the values start).
+    """(shape, whether the first axis is the fastest, dtype, where the values start).
 
     numpy reads as much of a header as its length says, up to 4 GiB, before it refuses it: it gets no more than this.
     """
@@ -185,7 +185,7 @@ def _read_npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype, int]
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Returns an array of any values at an address that jax on the CPU can take over without a copy."""
+    """An array of any values at an address that jax on the CPU can take over without a copy."""
     if dtype.hasobject:
         raise ValueError("it is a pickle of Python objects")
     size = math.prod(shape) * dtype.itemsize
@@ -222,7 +222,7 @@ def write_npz(path: PathLike, arrays: Iterable[tuple[str, np.ndarray]], *, compr
 
 
 def count_nonfinite(array: np.ndarray) -> int:
-    """Returns how many values are NaN or infinite."""
+    """How many values are NaN or infinite."""
     flat = array.reshape(-1)
     parts = (flat[start : start + BLOCK] for start in range(0, flat.size, BLOCK))
     if array.dtype != BFLOAT16:

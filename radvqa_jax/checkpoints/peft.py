@@ -38,7 +38,7 @@ _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<which>[AB])(?:\.(?!weight$)[^.]+
 
 
 def is_peft(path: PathLike) -> bool:
-    """Returns whether a path is a PEFT adapter folder."""
+    """Whether a path is a PEFT adapter folder."""
     return (Path(path).expanduser() / CONFIG).is_file()
 
 
@@ -51,7 +51,7 @@ class _Module(NamedTuple):
 
 
 def load_peft(folder: PathLike, weights: Mapping[str, Any], *, own: bool = False) -> tuple[Flat, AdapterMeta]:
-    """Returns ({leaf name: float32 array}, meta) of a PEFT adapter, for a model with these leaves (shapes suffice).
+    """({leaf name: float32 array}, meta) of a PEFT adapter, for a model with these leaves (shapes suffice).
 
     Ranks and scales that differ between modules become one rank, with zeros, and one scale, with factors B multiplied.
 
@@ -151,7 +151,7 @@ def _config(lora: LoraConfig, modules: list[str], *, base_name: str, projector: 
 
 
 def _axes(place: Place) -> tuple[str, str, str, str]:
-    """Returns the axes of a slice of our A and B, and of PEFT's A and B, as einops writes them (`r` is the rank)."""
+    """The axes of a slice of our A and B, and of PEFT's A and B, as einops writes them (`r` is the rank)."""
     out, into = re.findall(r"\([^)]*\)|\S+", place.theirs)
     made, contracted = out.strip("()"), into.strip("()")
     return f"{contracted} r", f"r {made}", f"r {into}", f"{out} r"
@@ -168,7 +168,7 @@ def _split(place: Place, a: np.ndarray, b: np.ndarray) -> Iterator[tuple[str, di
 def _read_modules(
     reader: SafetensorsReader, scaling: PeftScale, *, where: Path, projector: bool
 ) -> tuple[Flat, dict[str, _Module]]:
-    """Returns (trained projector, {canonical name of a weight: its factors})."""
+    """(trained projector, {canonical name of a weight: its factors})."""
     factors: dict[str, dict[str, np.ndarray]] = {}
     whole: Flat = {}
     for name in sorted(reader.shapes):
@@ -211,7 +211,7 @@ def _module(name: str, pair: Mapping[str, np.ndarray], scaling: PeftScale, *, wh
 
 
 def _by_pattern(patterns: Mapping[str, Any], name: str, default: Any, *, what: str) -> Any:
-    """Returns the value of the first pattern that ends the module's name, whichever version's name that is."""
+    """The value of the first pattern that ends the module's name, whichever version's name that is."""
     module = name.removesuffix(".weight")
     aliases = {module, huggingface.hub_name(module), huggingface.module_name(module), f"model.{module}"}
     for pattern, value in patterns.items():
@@ -224,7 +224,7 @@ def _by_pattern(patterns: Mapping[str, Any], name: str, default: Any, *, what: s
 def _assemble(
     modules: Mapping[str, _Module], weights: Mapping[str, Any], *, rank: int, scale: float, where: Path
 ) -> Flat:
-    """Returns our stacked factors; raises ValueError that lists the modules that no linear weight of the model has."""
+    """Our stacked factors; raises ValueError that lists the modules that no linear weight of the model has."""
     leaves: Flat = {}
     left = dict(modules)
     problems: list[str] = []
@@ -262,12 +262,12 @@ def _unfold(factor: np.ndarray, theirs: str, ours: str, sizes: Mapping[str, int]
 
 
 def _is_linear(place: Place) -> bool:
-    """Returns whether a leaf's tensors are matrices of a linear module."""
+    """Whether a leaf's tensors are matrices of a linear module."""
     return place.names[0].endswith(("_proj.weight", ".fc1.weight", ".fc2.weight", "projector.linear.weight"))
 
 
 def _rules(targets: list[str], weights: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Returns rules that choose exactly these weights."""
+    """Rules that choose exactly these weights."""
     if not targets:
         return LoraConfig().targets
     linear = [name for name, place in huggingface.places(weights).items() if _is_linear(place)]

@@ -58,7 +58,7 @@ class PeftScale(NamedTuple):
 
 
 def check_config(config: Any, *, where: Path, projector: bool = False) -> PeftScale:
-    """Returns what is used of the file; a null counts as absent.
+    """What is used of the file; a null counts as absent.
 
     Args:
         config: the parsed file.
@@ -94,7 +94,7 @@ def check_config(config: Any, *, where: Path, projector: bool = False) -> PeftSc
 
 
 def target_modules(modules: list[str]) -> str | list[str]:
-    """Returns `target_modules`: one regular expression that names exactly these modules, in every version's names.
+    """`target_modules`: one regular expression that names exactly these modules, in every version's names.
 
     A list of endings would be shorter, but `q_proj` alone means both towers. Without modules (a projector alone) PEFT
     still wants some: an empty list.

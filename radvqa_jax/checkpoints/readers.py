@@ -40,18 +40,18 @@ class Weights(Protocol):
     spare_rows: int  # of the vocabulary that may be left out at its end
 
     def held(self, want: Mapping[str, Any]) -> Held:
-        """Returns what there is for these leaves (flat tree of shapes), without reading a value."""
+        """What there is for these leaves (flat tree of shapes), without reading a value."""
         ...
 
     def read(self, name: str, target: Any) -> tuple[np.ndarray, int]:
-        """Returns (leaf, how many of its values are NaN or infinite).
+        """(leaf, how many of its values are NaN or infinite).
 
         The leaf has the shape that `held` told, and the target's dtype or the file's.
         """
         ...
 
     def sha256(self) -> str:
-        """Returns the hash of the file, or one hash of all files."""
+        """The hash of the file, or one hash of all files."""
         ...
 
     def __enter__(self) -> "Weights": ...
@@ -86,7 +86,7 @@ class NativeWeights:
         self._npz.close()
 
     def leaves(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """Returns {leaf name: shape and dtype in the file}."""
+        """{leaf name: shape and dtype in the file}."""
         return {name: self._npz.shapes[key] for name, key in self._keys.items()}
 
     def held(self, want: Mapping[str, Any]) -> Held:
@@ -101,5 +101,5 @@ class NativeWeights:
         return host, count_nonfinite(host)
 
     def sha256(self) -> str:
-        """Returns the hash of the file."""
+        """The hash of the file."""
         return files.sha256(self.path)

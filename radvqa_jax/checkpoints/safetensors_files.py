@@ -79,21 +79,21 @@ class SafetensorsReader:
         self._stack.close()
 
     def read(self, name: str) -> np.ndarray:
-        """Returns one tensor in the dtype of the file."""
+        """One tensor in the dtype of the file."""
         try:
             return self._holders[name].get_tensor(name)
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{self.path}: the tensor {name!r} cannot be read ({error}). {self._remedy}") from error
 
     def read_rows(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Returns the rows [start, stop) of one tensor in the dtype of the file."""
+        """The rows [start, stop) of one tensor in the dtype of the file."""
         try:
             return self._holders[name].get_slice(name)[start : min(stop, self.shapes[name].shape[0])]
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{self.path}: the tensor {name!r} cannot be read ({error}). {self._remedy}") from error
 
     def sha256(self) -> str:
-        """Returns the hash of the file; of several files, the hash of what `sha256sum` prints about them in order."""
+        """The hash of the file; of several files, the hash of what `sha256sum` prints about them in order."""
         with ThreadPoolExecutor(2) as pool:
             digests = list(pool.map(files.sha256, self.files))
         if len(digests) == 1:
@@ -138,7 +138,7 @@ class SafetensorsReader:
 
 
 def find_files(path: Path, *, remedy: str) -> list[Path]:
-    """Returns the safetensors files of a model: the file itself, or those of its folder.
+    """The safetensors files of a model: the file itself, or those of its folder.
 
     Raises:
         FileNotFoundError, ValueError: if there is none, or the index names one that is absent.

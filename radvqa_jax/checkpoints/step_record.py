@@ -37,24 +37,24 @@ class StepRecord(NamedTuple):
 
 
 def parse_record(value: Any, *, where: str) -> StepRecord:
-    """Returns the record that orbax read; raises ValueError, with the field, if it is none."""
+    """The record that orbax read; raises ValueError, with the field, if it is none."""
     return typed_json.parse(json.dumps(value), StepRecord, where=where)
 
 
 def describe(state: TrainState) -> dict[str, str]:
-    """Returns {path of a leaf in the state: its dtype and shape}."""
+    """{path of a leaf in the state: its dtype and shape}."""
     return {path: f"{np.dtype(leaf.dtype)}{list(leaf.shape)}" for path, leaf in _leaves(state)}
 
 
 def checksums(state: TrainState) -> dict[str, int]:
-    """Returns {path of a leaf in the state: CRC-32 of its bytes}, of leaves whose values are all on this machine."""
+    """{path of a leaf in the state: CRC-32 of its bytes}, of leaves whose values are all on this machine."""
     whole = [(path, leaf) for path, leaf in _leaves(state) if getattr(leaf, "is_fully_addressable", True)]
     with ThreadPoolExecutor() as pool:  # zlib lets other threads run
         return dict(pool.map(lambda item: (item[0], _crc(item[1])), whole))
 
 
 def differing(then: Mapping[str, int], state: TrainState) -> list[str]:
-    """Returns the paths of leaves whose bytes are not those that were saved."""
+    """The paths of leaves whose bytes are not those that were saved."""
     now = checksums(state)
     return [path for path, crc in then.items() if path in now and now[path] != crc]
 

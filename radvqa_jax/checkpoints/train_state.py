@@ -110,12 +110,12 @@ class Checkpointer:
             return self._manager.save(step, args=items, force=True)
 
     def latest_step(self) -> int | None:
-        """Returns the newest step that is whole, or None; waits for a save that is under way."""
+        """The newest step that is whole, or None; waits for a save that is under way."""
         self.wait()
         return self._manager.latest_step()
 
     def restore(self, abstract_state: TrainState) -> tuple[TrainState, dict[str, Any]]:
-        """Returns the newest state, bit for bit, and its position in the data.
+        """The newest state, bit for bit, and its position in the data.
 
         Args:
             abstract_state: shapes (or arrays), such as `jax.eval_shape` gives for the initial state. A leaf's
@@ -150,7 +150,7 @@ class Checkpointer:
         return state, run.data
 
     def wait(self) -> None:
-        """Returns when what was saved is on the disk; raises what went wrong with it."""
+        """When what was saved is on the disk; raises what went wrong with it."""
         with self._telling():
             self._manager.wait_until_finished()
 
@@ -209,7 +209,7 @@ class Checkpointer:
 
 
 def _as_json(value: dict[str, Any], what: str) -> dict[str, Any]:
-    """Returns the value as it will be read back (tuples become lists)."""
+    """The value as it will be read back (tuples become lists)."""
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError) as error:
@@ -217,7 +217,7 @@ def _as_json(value: dict[str, Any], what: str) -> dict[str, Any]:
 
 
 def _changes(then: Mapping[str, Any], now: Mapping[str, Any], *, joint: str = "/") -> list[str]:
-    """Returns a line for each field that differs: its name, its value then and now."""
+    """A line for each field that differs: its name, its value then and now."""
     old, new = trees.flatten(then), trees.flatten(now)
     shown = [(name, old.get(name, "absent"), new.get(name, "absent")) for name in sorted(set(old) | set(new))]
     return [
@@ -233,13 +233,13 @@ def _with_sharding(leaf: Any) -> jax.ShapeDtypeStruct:
 
 
 def _wait_for_all(what: str) -> None:
-    """Returns when every process of the run is here."""
+    """When every process of the run is here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
 
 
 def _steps(folder: Path) -> list[Path]:
-    """Returns the folders of steps, in their order."""
+    """The folders of steps, in their order."""
     found = folder.iterdir() if folder.is_dir() else ()
     return sorted(
         (step for step in found if step.name.isascii() and step.name.isdecimal()), key=lambda step: int(step.name)

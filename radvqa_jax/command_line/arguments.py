@@ -13,7 +13,7 @@ FULL_HELP_FLAGS = frozenset(("--helpfull", "-helpfull"))
 
 
 def command_of(arguments: list[str]) -> str:
-    """Returns the command that comes first, with underscores; empty where a flag or nothing does.
+    """The command that comes first, with underscores; empty where a flag or nothing does.
 
     Raises:
         ValueError: if it is unknown, with the nearest one.
@@ -37,7 +37,7 @@ def check_given_once(arguments: list[str]) -> None:
 
 
 def to_flags(arguments: list[str]) -> list[str]:
-    """Returns the arguments as flags: `train --config demo` as `--config=…/demo.py --config.mode=train`.
+    """The arguments as flags: `train --config demo` as `--config=…/demo.py --config.mode=train`.
 
     A mode without --config takes the experiment of its own name, if there is one. `demo` writes to runs/demo.
 
@@ -71,7 +71,7 @@ def _gives(arguments: list[str], flag: str) -> bool:
 
 
 def _with_paths(arguments: list[str]) -> list[str]:
-    """Returns the arguments with the value of --config as a path, whichever way it is written."""
+    """The arguments with the value of --config as a path, whichever way it is written."""
     found, values = [], iter(arguments)
     for argument in values:
         name, equals, value = argument.partition("=")
@@ -87,7 +87,7 @@ def _with_paths(arguments: list[str]) -> list[str]:
 
 
 def find_config(given: str) -> str:
-    """Returns the path of an experiment, a file or a name; what follows a colon is kept (`ablations:medm`).
+    """The path of an experiment, a file or a name; what follows a colon is kept (`ablations:medm`).
 
     Raises:
         ValueError: if there is none, with the nearest name.

@@ -84,7 +84,7 @@ def _keys() -> Iterator[str]:
 
 
 def _folders() -> list[Path]:
-    """Returns the folders where data sets are prepared: the default, and the one that the demo uses."""
+    """The folders where data sets are prepared: the default, and the one that the demo uses."""
     text = experiments()["demo"].path.read_text(encoding="utf-8") if "demo" in experiments() else ""
     own = re.findall(r'data_dir = "(.+)"', text)
     return [Path(name).expanduser() for name in dict.fromkeys([Config().data.data_dir, *own])]

@@ -43,7 +43,7 @@ Flags:
 
 
 def short_help() -> str:
-    """Returns the text of --help."""
+    """The text of --help."""
     by_mode: dict[str, list[str]] = {}
     for experiment in experiments().values():
         by_mode.setdefault(experiment.mode, []).append(experiment.name)
@@ -73,7 +73,7 @@ class Group(NamedTuple):
 
 
 def groups() -> list[Group]:
-    """Returns every group of fields, each once, in the order of the configuration."""
+    """Every group of fields, each once, in the order of the configuration."""
     found: dict[type, list[str]] = {}
     _collect(Config, "", found)
     return [Group(paths, inspect.cleandoc(kind.__doc__ or ""), list(_fields(kind))) for kind, paths in found.items()]
@@ -88,7 +88,7 @@ def _collect(kind: Any, path: str, found: dict[type, list[str]]) -> None:
 
 
 def _group_of(hint: Any) -> Any:
-    """Returns the dataclass that a field holds, or holds a tuple of; None for a value."""
+    """The dataclass that a field holds, or holds a tuple of; None for a value."""
     if dataclasses.is_dataclass(hint):
         return hint
     return next((arg for arg in get_args(hint) if isinstance(arg, type) and dataclasses.is_dataclass(arg)), None)
@@ -104,7 +104,7 @@ def _fields(kind: Any) -> Iterator[Field]:
 
 
 def type_text(hint: Any) -> str:
-    """Returns a type as a reader writes it.
+    """A type as a reader writes it.
 
     >>> type_text(tuple[tuple[str, float], ...])
     'tuple of (str, float)'
@@ -121,7 +121,7 @@ def type_text(hint: Any) -> str:
 
 @functools.cache
 def comments(kind: type) -> dict[str, str]:
-    """Returns {field: meaning} from the comments of a dataclass: on the field's lines, else on those right above."""
+    """{field: meaning} from the comments of a dataclass: on the field's lines, else on those right above."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if dataclasses.is_dataclass(base):
@@ -152,7 +152,7 @@ def _comments_in(source: str) -> dict[str, str]:
 
 
 def full_help() -> str:
-    """Returns the text of --helpfull: that of --help, and every field with type, default, bounds and meaning."""
+    """The text of --helpfull: that of --help, and every field with type, default, bounds and meaning."""
     parts = [short_help(), "Fields (--config.GROUP.FIELD=value):\n"]
     for group in groups():
         parts.append(f"{', '.join(group.paths) or 'at the top'}: {' '.join(group.about.split())}")
@@ -169,7 +169,7 @@ def _line(field: Field) -> str:
 
 
 def describe_field(path: str) -> str:
-    """Returns type, default and bounds of a field; empty if there is no such field.
+    """Type, default and bounds of a field; empty if there is no such field.
 
     >>> describe_field("stage2.optim.learning_rate")
     'learning_rate: float = 1e-05; must be above 0'

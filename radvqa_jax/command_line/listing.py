@@ -31,7 +31,7 @@ def _variants() -> str:
 
 
 def dataset_folders() -> list[Path]:
-    """Returns the folders of the data sets' builders."""
+    """The folders of the data sets' builders."""
     (root,) = tfds_builders.__path__
     return sorted(path.parent for path in Path(root).glob("*/*_dataset_builder.py"))
 
@@ -41,7 +41,7 @@ def _datasets() -> str:
 
 
 def _about(readme: Path) -> str:
-    """Returns the first sentence of a data set's page, without its name."""
+    """The first sentence of a data set's page, without its name."""
     lines = (line.strip("#* ") for line in readme.read_text(encoding="utf-8").splitlines())
     first = next((line for line in lines if line), "")
     return re.sub(rf"^{readme.parent.name}: ", "", _first_sentence(first))
@@ -84,7 +84,7 @@ LISTS: dict[str, Callable[[], str]] = {
 
 
 def listing(arguments: list[str]) -> str:
-    """Returns the list that the arguments name.
+    """The list that the arguments name.
 
     Raises:
         ValueError: if they name none, with the nearest one.

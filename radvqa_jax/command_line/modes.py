@@ -38,13 +38,13 @@ class Experiment(NamedTuple):
 
 
 def configs_folder() -> Path:
-    """Returns the folder of the experiments: within an installed package, beside it in a clone."""
+    """The folder of the experiments: within an installed package, beside it in a clone."""
     installed = PACKAGE / "configs"
     return installed if installed.is_dir() else PACKAGE.parent / "configs"
 
 
 def experiments() -> dict[str, Experiment]:
-    """Returns the experiments by name. Their files are read, not run."""
+    """The experiments by name. Their files are read, not run."""
     return {path.stem: _read(path) for path in sorted(configs_folder().glob("[!_]*.py"))}
 
 

@@ -80,7 +80,7 @@ def _doctor(rest: list[str]) -> NoReturn:
 
 
 def parse(argv: list[str]) -> list[str]:
-    """Returns what is left after the flags; a mistake in them ends with its message alone."""
+    """What is left after the flags; a mistake in them ends with its message alone."""
     from radvqa_jax.config.check import check_field
 
     fields = [argument.lstrip("-") for argument in argv[1:] if argument.lstrip("-").startswith("config.")]
@@ -113,7 +113,7 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def _without_traceback(message: str) -> str:
-    """Returns the last line alone of an error into which ml_collections put the traceback of an experiment's code."""
+    """The last line alone of an error into which ml_collections put the traceback of an experiment's code."""
     flag, traceback, _ = message.partition("Traceback (most recent call last):")
     if not traceback:
         return message
@@ -125,7 +125,7 @@ def _without_traceback(message: str) -> str:
 
 
 def _rule(message: str, fields: list[str]) -> str:
-    """Returns what the field that a message names may be, as a sentence; empty if it names none."""
+    """What the field that a message names may be, as a sentence; empty if it names none."""
     for name in (field.partition("=")[0] for field in fields):
         if f"{name}=" in message and (rule := describe_field(name.removeprefix("config."))):
             return f" The field is {rule}."
@@ -163,7 +163,7 @@ _PLACES = {
 
 
 def _say(error: Exception) -> str:
-    """Returns what went wrong in one line, or as many as the error itself has."""
+    """What went wrong in one line, or as many as the error itself has."""
     if isinstance(error, RecursionError):
         return f"{error}: a file or a value is nested too deeply to be read. --debug shows where."
     if isinstance(error, MemoryError):
@@ -182,14 +182,14 @@ def _say(error: Exception) -> str:
 
 
 def _is_ours(error: Exception) -> bool:
-    """Returns whether it is an error of this package that says what to do, by modules that are loaded already."""
+    """Whether it is an error of this package that says what to do, by modules that are loaded already."""
     ours = (("radvqa_jax.training.loop", "Diverged"), ("radvqa_jax.device_check", "WrongResult"))
     kinds = (getattr(sys.modules.get(module), name, None) for module, name in ours)
     return any(kind is not None and isinstance(error, kind) for kind in kinds)
 
 
 def _of_library(error: Exception) -> bool:
-    """Returns whether another package or Python itself raised the error: it may not say where in this one."""
+    """Whether another package or Python itself raised the error: it may not say where in this one."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -200,7 +200,7 @@ def _of_library(error: Exception) -> bool:
 
 
 def _near_files(message: str) -> str:
-    """Returns a sentence that proposes a file beside one that the message names and that is not there."""
+    """A sentence that proposes a file beside one that the message names and that is not there."""
     if "Did you mean" in message or _CONFIG.value is None:
         return ""
     for value in _texts(_CONFIG.value):
@@ -227,7 +227,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _read_config() -> tuple[Any, Path]:
-    """Returns the checked configuration and the workdir."""
+    """The checked configuration and the workdir."""
     from radvqa_jax.config import follow_checkpoint
     from radvqa_jax.config.check import from_config_dict, given_fields
     from radvqa_jax.files import make_workdir, share

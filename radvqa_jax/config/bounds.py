@@ -24,7 +24,7 @@ Seed = Annotated[int, Interval(ge=0, lt=2**32)]
 
 @functools.cache
 def hints(kind: type) -> dict[str, Any]:
-    """Returns {field: annotation} of a dataclass, with bounds."""
+    """{field: annotation} of a dataclass, with bounds."""
     return typing.get_type_hints(kind, include_extras=True)
 
 
@@ -79,7 +79,7 @@ def _holds(value: Any, bound: Any) -> bool:
 
 
 def _text(bound: Any) -> str:
-    """Returns the rule in words."""
+    """The rule in words."""
     least = bound.ge if bound.ge is not None else bound.gt
     most = bound.le if bound.le is not None else bound.lt
     if most is None:

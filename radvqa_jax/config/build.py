@@ -21,7 +21,7 @@ EMBEDDED_SHA256 = {
 
 
 def to_config_dict(value: Any) -> Any:
-    """Returns a dataclass as a ConfigDict, with every field, at every depth; other values as they are."""
+    """A dataclass as a ConfigDict, with every field, at every depth; other values as they are."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         items = {f.name: to_config_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return ml_collections.ConfigDict(items, convert_dict=False)
@@ -31,7 +31,7 @@ def to_config_dict(value: Any) -> Any:
 
 
 def default_config() -> Any:
-    """Returns a ConfigDict with every field at its default, for a file in configs/ to change."""
+    """A ConfigDict with every field at its default, for a file in configs/ to change."""
     return to_config_dict(Config())
 
 
@@ -65,19 +65,19 @@ def follow_checkpoint(config: Any, overrides: Collection[str]) -> None:
 
 
 def source(*, where: tuple[ml_collections.ConfigDict, ...] = (), **fields: Any) -> ml_collections.ConfigDict:
-    """Returns one entry of `stage.sources`: the defaults of SourceConfig with these fields instead."""
+    """One entry of `stage.sources`: the defaults of SourceConfig with these fields instead."""
     entry = to_config_dict(SourceConfig(**fields))
     entry.where = where  # conditions made by the function below, which are no FilterConfig yet
     return entry
 
 
 def where(field: str, **conditions: Any) -> ml_collections.ConfigDict:
-    """Returns one entry of `source.where`: a condition on a field of the rows."""
+    """One entry of `source.where`: a condition on a field of the rows."""
     return to_config_dict(FilterConfig(field=field, **conditions))
 
 
 def cell(name: str, **fields: Any) -> ml_collections.ConfigDict:
-    """Returns one entry of `ablations.cells`: the defaults of CellConfig with these fields instead."""
+    """One entry of `ablations.cells`: the defaults of CellConfig with these fields instead."""
     entry = to_config_dict(CellConfig(name=name))
     entry.update(fields)
     return entry

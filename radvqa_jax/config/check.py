@@ -23,7 +23,7 @@ def _type_name(kind: Any) -> str:
 
 
 def _convert(value: Any, kind: Any, path: str) -> Any:
-    """Returns `value` as the annotated type, or raises ValueError that names the field."""
+    """`value` as the annotated type, or raises ValueError that names the field."""
     if dataclasses.is_dataclass(kind):
         return _build(kind, value, path)
     origin = get_origin(kind)
@@ -77,7 +77,7 @@ def check_field(path: str) -> None:
 
 
 def _build(kind: Any, value: Any, path: str) -> Any:
-    """Returns the dataclass `kind` from a mapping."""
+    """The dataclass `kind` from a mapping."""
     if not isinstance(value, ml_collections.ConfigDict | dict | types.MappingProxyType):
         raise ValueError(f"Config field `{path}` must be a group of fields; got {value!r}.")
     hints = _hints(kind)
@@ -87,7 +87,7 @@ def _build(kind: Any, value: Any, path: str) -> Any:
 
 
 def given_fields(config: ml_collections.ConfigDict, overrides: Collection[str] = ()) -> frozenset[str]:
-    """Returns the names of fields that somebody set: those that differ from their default, and the overridden ones.
+    """The names of fields that somebody set: those that differ from their default, and the overridden ones.
 
     Args:
         config: of an experiment's file, with what the command line changed.
@@ -99,7 +99,7 @@ def given_fields(config: ml_collections.ConfigDict, overrides: Collection[str] =
 
 
 def from_config_dict(config: ml_collections.ConfigDict) -> Config:
-    """Returns the checked, frozen configuration.
+    """The checked, frozen configuration.
 
     Raises:
         ValueError: for an unknown field (with the nearest known name), a wrong type, or a contradiction.
@@ -110,7 +110,7 @@ def from_config_dict(config: ml_collections.ConfigDict) -> Config:
 
 
 def change_part(part: T, name: str, fields: Mapping[str, Any]) -> T:
-    """Returns one part of the configuration, such as `data`, with other values, each checked on its own.
+    """One part of the configuration, such as `data`, with other values, each checked on its own.
 
     Raises:
         ValueError: for an unknown field (with the nearest known name), a wrong type, or a number outside its bounds.
@@ -125,7 +125,7 @@ def change_part(part: T, name: str, fields: Mapping[str, Any]) -> T:
 
 
 def change(config: Config, name: str, fields: Mapping[str, Any]) -> Config:
-    """Returns the configuration with other values in one part of it, checked as those of a file are.
+    """The configuration with other values in one part of it, checked as those of a file are.
 
     Raises:
         ValueError: as `change_part` does, and for a contradiction between fields.

@@ -89,5 +89,5 @@ class Config:
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
 
     def stage(self, name: str) -> StageConfig:
-        """Returns the stage of that name, `stage1` or `stage2`."""
+        """The stage of that name, `stage1` or `stage2`."""
         return {"stage1": self.stage1, "stage2": self.stage2}[name]

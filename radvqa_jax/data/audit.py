@@ -52,12 +52,12 @@ def _contents(rows: RowSource, texts: Texts) -> _Contents:
 
 
 def _bits(first: _Contents, second: _Contents, near_bits: int) -> int:
-    """Returns by how many bits nearly the same images of two sets may differ."""
+    """By how many bits nearly the same images of two sets may differ."""
     return min(near_bits, DRAWN_BITS) if first.drawn and second.drawn else near_bits
 
 
 def _near(first: _Contents, second: _Contents, *, bits: int) -> dict[str, Any]:
-    """Returns the pairs of different images within `bits`, and the closest ones beyond for a person to look at."""
+    """The pairs of different images within `bits`, and the closest ones beyond for a person to look at."""
     bits = _bits(first, second, bits)
     pairs = near_pairs(first.hashes, second.hashes, bits=max(bits, SUSPECT_BITS))
     exact = set(first.hashes.exact)
@@ -100,7 +100,7 @@ def _compare(first: _Contents, second: _Contents, *, bits: int) -> dict[str, Any
 
 
 def _pairs(names: Sequence[str], trained: set[str], evaluated: set[str]) -> list[tuple[str, str, bool]]:
-    """Returns (first, second, whether sharing is a leak); the trained one first. A set that is both is its own pair."""
+    """(first, second, whether sharing is a leak); the trained one first. A set that is both is its own pair."""
     pairs = [(name, name, True) for name in names if name in trained and name in evaluated]
     for a, b in itertools.combinations(names, 2):
         first, second = (b, a) if b in trained and a in evaluated and a not in trained else (a, b)
@@ -112,7 +112,7 @@ def _pairs(names: Sequence[str], trained: set[str], evaluated: set[str]) -> list
 def audit(
     sets: Mapping[str, RowSource], *, trained: Sequence[str], evaluated: Sequence[str], near_bits: int
 ) -> dict[str, Any]:
-    """Returns what each set holds and what each two of them share.
+    """What each set holds and what each two of them share.
 
     Two images are the same if their decoded pixels are, and nearly the same if at most `near_bits` of 256 bits of their
     perceptual hashes differ. `medpix_pictures` are shared by their number in MedPix, whatever was done to the file. Two
@@ -155,7 +155,7 @@ def audit(
 
 
 def say(pair: Mapping[str, Any], kind: str) -> str:
-    """Returns how much of a kind two sets share: `202 images`, `1 medpix picture`."""
+    """How much of a kind two sets share: `202 images`, `1 medpix picture`."""
     name = kind.replace("_", " ")
     return f"{pair[kind]} {name if pair[kind] != 1 else name.removesuffix('s')}"
 
@@ -199,7 +199,7 @@ def _describe_split(name: str, split: Mapping[str, Any]) -> str:
 
 
 def format_report(report: Mapping[str, Any]) -> str:
-    """Returns the report of `audit` as a few lines of text: each set, and what trained and evaluated sets share."""
+    """The report of `audit` as a few lines of text: each set, and what trained and evaluated sets share."""
     lines = [_describe_split(name, split) for name, split in report["splits"].items()]
     for pair in report["shared"]:
         first, second = pair["first"], pair["second"]

@@ -31,7 +31,7 @@ LONGEST_DRAWN = 60  # words; longer texts are in the last bar
 
 
 def _lengths(lengths: Mapping[str, int]) -> np.ndarray:
-    """Returns [LONGEST_DRAWN + 1]: rows with 0, 1, … words."""
+    """[LONGEST_DRAWN + 1]: rows with 0, 1, … words."""
     bars = np.zeros(LONGEST_DRAWN + 1, np.int64)
     for length, n in lengths.items():
         bars[min(int(length), LONGEST_DRAWN)] += n
@@ -85,7 +85,7 @@ def _cell(cell: Mapping[str, Any] | None) -> str:
 
 
 def _blind(blind: Mapping[str, Any]) -> list[tuple[str, str, list[str]]]:
-    """Returns (set, baseline, [overall, closed, open]); a cell without rows is empty."""
+    """(set, baseline, [overall, closed, open]); a cell without rows is empty."""
     return [
         (
             name,

@@ -12,7 +12,7 @@ from radvqa_jax.config import AugmentConfig
 
 
 def _crop(image: Image.Image, share: float, rng: np.random.Generator) -> Image.Image:
-    """Returns a part of the image; up to `share` of each side is cut off, at either end."""
+    """A part of the image; up to `share` of each side is cut off, at either end."""
     width, height = image.size
     cut_x, cut_y = rng.uniform(0, share, 2)
     left, top = rng.uniform(0, 1, 2) * (cut_x * width, cut_y * height)
@@ -22,7 +22,7 @@ def _crop(image: Image.Image, share: float, rng: np.random.Generator) -> Image.I
 def augment(
     image: UInt8[np.ndarray, "h w 3"], config: AugmentConfig, *, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """Returns the image with the configured changes, drawn from `rng`; as it is under the default.
+    """The image with the configured changes, drawn from `rng`; as it is under the default.
 
     The order is flip, rotation (corners become black), crop, brightness, contrast. A crop changes the size.
     """

@@ -76,7 +76,7 @@ def _quiet(what: str) -> Iterator[None]:
 
 
 def capped_age(age: str) -> str:
-    """Returns an age that identifies nobody.
+    """An age that identifies nobody.
 
     >>> capped_age("063Y"), capped_age("093Y"), capped_age("018M")
     ('063Y', 'over 89 years', '018M')
@@ -90,7 +90,7 @@ def _is_allowed(allowed: frozenset[str] | str, value: str) -> bool:
 
 
 def allowed_tags(ds: Any) -> dict[str, str]:
-    """Returns the tags of ALLOWED whose values are of the terms or of the form that they must have."""
+    """The tags of ALLOWED whose values are of the terms or of the form that they must have."""
     found = {name: str(ds[name].value or "") for name in ALLOWED if name in ds}
     tags = {name: value for name, value in found.items() if _is_allowed(ALLOWED[name], value)}
     return tags | ({"PatientAge": capped_age(tags["PatientAge"])} if "PatientAge" in tags else {})
@@ -105,7 +105,7 @@ def _warnings(ds: Any) -> list[str]:
 
 
 def _strips(raw: np.ndarray) -> list[np.ndarray]:
-    """Returns the rows of a frame in parts, so that floating-point values of a large one need little memory."""
+    """The rows of a frame in parts, so that floating-point values of a large one need little memory."""
     rows = max(1, STRIP // max(1, raw.shape[1]))
     return [raw[begin : begin + rows] for begin in range(0, len(raw), rows)]
 
@@ -152,7 +152,7 @@ def _colour(ds: Any, raw: np.ndarray) -> tuple[UInt8[np.ndarray, "h w 3"], str]:
 
 
 def _read_header(data: bytes) -> Any:
-    """Returns the data set of a file, its transfer syntax completed where the file does not say it."""
+    """The data set of a file, its transfer syntax completed where the file does not say it."""
     pydicom = load_pydicom()
     ds = pydicom.dcmread(io.BytesIO(data), force=True)
     if "PixelData" not in ds or "PhotometricInterpretation" not in ds:
@@ -169,7 +169,7 @@ def _read_header(data: bytes) -> Any:
 
 
 def _read_pixels(ds: Any, frame: int, frames: int) -> np.ndarray:
-    """Returns the stored values of one frame; it is decoded only if its own head does not claim too large a size."""
+    """The stored values of one frame; it is decoded only if its own head does not claim too large a size."""
     pydicom = load_pydicom()
     syntax = ds.file_meta.TransferSyntaxUID
     if syntax not in pydicom.uid.UID_dictionary or not syntax.is_transfer_syntax:
@@ -185,7 +185,7 @@ def _read_pixels(ds: Any, frame: int, frames: int) -> np.ndarray:
 
 
 def read_dicom(data: bytes, *, frame: int = 1, window: str = "") -> Dicom:
-    """Returns one frame of a DICOM file.
+    """One frame of a DICOM file.
 
     Args:
         data: of the file.

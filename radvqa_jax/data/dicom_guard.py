@@ -30,7 +30,7 @@ class Refused(ValueError):
 
 
 def load_pydicom() -> types.ModuleType:
-    """Returns pydicom; ValueError with the way out where it is not installed."""
+    """Pydicom; ValueError with the way out where it is not installed."""
     try:
         import pydicom
         import pydicom.encaps
@@ -41,12 +41,12 @@ def load_pydicom() -> types.ModuleType:
 
 
 def is_dicom(data: bytes) -> bool:
-    """Returns whether bytes are a DICOM file (PS3.10: 128 bytes, then DICM), or begin with tags as one without them."""
+    """Whether bytes are a DICOM file (PS3.10: 128 bytes, then DICM), or begin with tags as one without them."""
     return data[128:132] == b"DICM" or _starts_with_tags(data)
 
 
 def _starts_with_tags(data: bytes) -> bool:
-    """Returns whether the first two tags are those of a data set that has neither preamble nor, perhaps, meta."""
+    """Whether the first two tags are those of a data set that has neither preamble nor, perhaps, meta."""
     for order in "<>":
         end = 0
         last = (0, 0)
@@ -71,7 +71,7 @@ def _starts_with_tags(data: bytes) -> bool:
 
 
 def size_fault(data: bytes) -> str:
-    """Returns why a file is too large to be read, as it is or inflated, or an empty string."""
+    """Why a file is too large to be read, as it is or inflated, or an empty string."""
     if len(data) > MAX_BYTES:
         return f"has {len(data)} bytes, more than {MAX_BYTES}; write the frame that you want to a file of its own"
     if DEFLATED not in data[: 1 << 12]:
@@ -94,7 +94,7 @@ def size_fault(data: bytes) -> str:
 
 
 def frame_fault(ds: Any) -> str:
-    """Returns why the pixels of a file cannot be what its header says, or an empty string."""
+    """Why the pixels of a file cannot be what its header says, or an empty string."""
     rows, columns = int(ds.get("Rows", 0) or 0), int(ds.get("Columns", 0) or 0)
     if rows < 1 or columns < 1:
         return f"has frames of {columns} x {rows} pixels"
@@ -112,7 +112,7 @@ def frame_fault(ds: Any) -> str:
 
 
 def decoder_fault(pixels: Any, syntax: Any, bits: int) -> str:
-    """Returns what is missing to decode a transfer syntax, or an empty string.
+    """What is missing to decode a transfer syntax, or an empty string.
 
     Args:
         pixels: the module pydicom.pixels.
@@ -136,7 +136,7 @@ def decoder_fault(pixels: Any, syntax: Any, bits: int) -> str:
 
 
 def codestream_size(frame: bytes) -> tuple[int, int, int] | None:
-    """Returns (width, height, samples) as the head of a JPEG, JPEG-LS or JPEG 2000 frame says; None if it does not.
+    """(width, height, samples) as the head of a JPEG, JPEG-LS or JPEG 2000 frame says; None if it does not.
 
     >>> codestream_size(bytes.fromhex("ffd8 ffc3 000b 0c 0010 0020 01"))
     (32, 16, 1)
@@ -156,7 +156,7 @@ def codestream_size(frame: bytes) -> tuple[int, int, int] | None:
 
 
 def codestream_fault(frame: bytes) -> str:
-    """Returns why a compressed frame is too large to be decoded, whatever the header of its file says."""
+    """Why a compressed frame is too large to be decoded, whatever the header of its file says."""
     size = codestream_size(frame)
     if size is None or (0 < size[0] * size[1] <= MAX_PIXELS and size[2] <= MAX_SAMPLES):
         return ""

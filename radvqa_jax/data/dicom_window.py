@@ -24,14 +24,14 @@ FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")  # of a window
 
 
 def _functional(ds: Any, frame: int, sequence: str) -> Any:
-    """Returns the macro of one frame of an enhanced file, its own or the shared one, or None."""
+    """The macro of one frame of an enhanced file, its own or the shared one, or None."""
     groups = [*ds.get("PerFrameFunctionalGroupsSequence", [])[frame - 1 : frame]]
     groups += [*ds.get("SharedFunctionalGroupsSequence", [])[:1]]
     return next((group[sequence].value[0] for group in groups if group.get(sequence)), None)
 
 
 def grey_settings(ds: Any, frame: int) -> Any:
-    """Returns what rescale and window need, as a data set of its own: from the frame's groups, else from the file."""
+    """What rescale and window need, as a data set of its own: from the frame's groups, else from the file."""
     found = load_pydicom().Dataset()
     found.file_meta = ds.file_meta  # the byte order of look-up tables
     rescale = _functional(ds, frame, "PixelValueTransformationSequence")
@@ -56,7 +56,7 @@ def _first(value: Any) -> float:
 
 
 def _number(settings: Any, name: str) -> float | None:
-    """Returns a number of the settings, the first of several, or None where it is absent or empty.
+    """A number of the settings, the first of several, or None where it is absent or empty.
 
     Raises:
         Refused: if it is not finite: all that is computed with it would be black or white.
@@ -77,7 +77,7 @@ def check_rescale(settings: Any) -> None:
 
 
 def _window_function(settings: Any) -> tuple[Callable[[Any], Any], str] | None:
-    """Returns (function to grey in [0, 1], in words what it is) of the file's own window; None if it has none."""
+    """(function to grey in [0, 1], in words what it is) of the file's own window; None if it has none."""
     centre, width = _number(settings, "WindowCenter"), _number(settings, "WindowWidth")
     if centre is None or width is None:
         return None
@@ -100,7 +100,7 @@ def _window_function(settings: Any) -> tuple[Callable[[Any], Any], str] | None:
 def choose_window(
     ds: Any, settings: Any, limits: Callable[[], tuple[float, float]], name: str
 ) -> tuple[Callable[[Any], Any], str]:
-    """Returns (function to grey in [0, 1], in words what it is); `limits` gives the frame's least and largest value."""
+    """(function to grey in [0, 1], in words what it is); `limits` gives the frame's least and largest value."""
     pixels = load_pydicom().pixels
     if name:
         if name not in WINDOWS:

@@ -22,7 +22,7 @@ class Columns(Protocol):
 
 
 def _texts(rows: Columns, field: str) -> list[str]:
-    """Returns a field of every row; raises ValueError, with the nearest name, if it is not one of text."""
+    """A field of every row; raises ValueError, with the nearest name, if it is not one of text."""
     fields = rows.text_fields()
     if field not in fields:
         raise ValueError(
@@ -33,7 +33,7 @@ def _texts(rows: Columns, field: str) -> list[str]:
 
 
 def _frequent(rows: Columns, values: Sequence[str], condition: FilterConfig) -> set[str]:
-    """Returns the values that are frequent enough; an absent one is none."""
+    """The values that are frequent enough; an absent one is none."""
     if condition.count_by == "rows":
         counted = Counter(values)
     else:
@@ -47,7 +47,7 @@ def _frequent(rows: Columns, values: Sequence[str], condition: FilterConfig) -> 
 
 
 def _wanted(rows: Columns, values: Sequence[str], condition: FilterConfig) -> set[str]:
-    """Returns the wanted values without case; raises ValueError for one that no row has, which may be mistyped."""
+    """The wanted values without case; raises ValueError for one that no row has, which may be mistyped."""
     there = {value.casefold() for value in values}
     for value in condition.values:
         if value.casefold() not in there:
@@ -60,7 +60,7 @@ def _wanted(rows: Columns, values: Sequence[str], condition: FilterConfig) -> se
 
 
 def matching(rows: Columns, condition: FilterConfig) -> list[int]:
-    """Returns the numbers of the rows that fulfil one condition.
+    """The numbers of the rows that fulfil one condition.
 
     Raises:
         ValueError: if there is no such field or value, or no row is left.
@@ -84,7 +84,7 @@ def matching(rows: Columns, condition: FilterConfig) -> list[int]:
 
 
 def describe(condition: FilterConfig) -> str:
-    """Returns a condition in words: only what differs from the default.
+    """A condition in words: only what differs from the default.
 
     >>> describe(FilterConfig(field="location", min_count=100))
     'location: min_count=100'

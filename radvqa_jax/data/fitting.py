@@ -11,7 +11,7 @@ LISTED = 5  # questions that the message names
 
 
 def fitting(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer) -> RowSource:
-    """Returns the rows whose question fits `data.seq_len`, and says how many were left out.
+    """The rows whose question fits `data.seq_len`, and says how many were left out.
 
     The rows' fingerprint then has `left_out`: {reason: number}. Rows that all fit are returned as they are.
 
@@ -22,7 +22,7 @@ def fitting(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer) -> RowSo
 
 
 def overlong(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer) -> list[int]:
-    """Returns the numbers of the rows whose question does not fit `data.seq_len`; errors are those of `fitting`."""
+    """The numbers of the rows whose question does not fit `data.seq_len`; errors are those of `fitting`."""
     found = []
     for index, row in enumerate(rows.texts()):
         prefix, _ = rows.text(row, template=data.prompt)
@@ -38,7 +38,7 @@ def overlong(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer) -> list
 
 
 def leave_out(rows: RowSource, numbers: Sequence[int], *, seq_len: int) -> RowSource:
-    """Returns the rows without those of these numbers, says so, and counts them in the fingerprint."""
+    """The rows without those of these numbers, says so, and counts them in the fingerprint."""
     if not numbers:
         return rows
     without = set(numbers)

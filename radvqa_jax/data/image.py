@@ -12,7 +12,7 @@ NO_IMAGE = 128  # grey level that stands for an image where a row has none
 
 
 def decode_image(data: bytes, *, bit_depth: int = 0) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns the pixels of an encoded image as RGB; grey is repeated. tfds_builders/images.py has the rule.
+    """The pixels of an encoded image as RGB; grey is repeated. tfds_builders/images.py has the rule.
 
     Alpha is dropped, not blended, as big_vision does. No bytes at all, the image of a row that has none (Med-HALT),
     give a uniform grey, the middle of [-1, 1]. `bit_depth` is of grey images of 16 bits; 0 = all bits.
@@ -40,13 +40,13 @@ def thumbnail(data: bytes, *, side: int) -> bytes:
 
 
 def to_rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns the pixels of an image in mode L or RGB; grey is repeated."""
+    """The pixels of an image in mode L or RGB; grey is repeated."""
     pixels = np.asarray(image)
     return np.repeat(pixels[..., None], 3, axis=-1) if pixels.ndim == 2 else pixels
 
 
 def read_mask(data: bytes) -> Bool[np.ndarray, "h w"]:
-    """Returns a mask from its PNG: True where it is not black.
+    """A mask from its PNG: True where it is not black.
 
     Raises:
         ValueError: for bytes that are no image or only a part of one.
@@ -56,7 +56,7 @@ def read_mask(data: bytes) -> Bool[np.ndarray, "h w"]:
 
 
 def resize_levels(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "{size} {size} 3"]:
-    """Returns the image as a square of `size` pixels in whole grey levels; the aspect ratio is not kept.
+    """The image as a square of `size` pixels in whole grey levels; the aspect ratio is not kept.
 
     This is TensorFlow's antialiased bilinear resize, clipped and cut down to whole grey levels, as big_vision feeds
     PaliGemma. PIL's resize of float images is the same filter, to within one grey level.
@@ -72,11 +72,11 @@ def resize_levels(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndar
 
 
 def to_unit(levels: UInt8[np.ndarray, "*b h w 3"], out: np.ndarray | None = None) -> Float32[np.ndarray, "*b h w 3"]:
-    """Returns grey levels / 127.5 - 1, float32 in [-1, 1]; written into `out` if it is given."""
+    """Grey levels / 127.5 - 1, float32 in [-1, 1]; written into `out` if it is given."""
     unit = np.divide(levels, np.float32(127.5), out=out, dtype=np.float32)
     return np.subtract(unit, np.float32(1), out=unit)
 
 
 def resize_image(image: UInt8[np.ndarray, "h w 3"], size: int) -> Float32[np.ndarray, "{size} {size} 3"]:
-    """Returns what the model sees of an image: a square of `size` pixels in [-1, 1] (see `resize_levels`)."""
+    """What the model sees of an image: a square of `size` pixels in [-1, 1] (see `resize_levels`)."""
     return to_unit(resize_levels(image, size))

@@ -12,7 +12,7 @@ Levels = UInt8[np.ndarray, "size size 3"]
 
 
 def image_key(encoded: bytes) -> bytes:
-    """Returns a hash of an encoded image: equal bytes have equal keys."""
+    """A hash of an encoded image: equal bytes have equal keys."""
     return hashlib.blake2b(encoded, digest_size=16).digest()
 
 
@@ -30,7 +30,7 @@ class ImageCache:
         return ImageCache, (self.max_bytes,)
 
     def get(self, encoded: bytes, make: Callable[[bytes], Levels]) -> Levels:
-        """Returns `make(encoded)`, or what it gave for the same bytes; not to be changed."""
+        """`make(encoded)`, or what it gave for the same bytes; not to be changed."""
         if not self.max_bytes:
             return make(encoded)
         key = image_key(encoded)

@@ -59,7 +59,7 @@ Box = tuple[float, float, float, float]
 
 
 def _content(shrunk: Image.Image) -> Box:
-    """Returns the box of an image without its border: lines at the edge that are of one level, that of the corners."""
+    """The box of an image without its border: lines at the edge that are of one level, that of the corners."""
     levels = np.asarray(shrunk, np.int16)
     border = np.median([levels[0, 0], levels[0, -1], levels[-1, 0], levels[-1, -1]])
     differs = np.abs(levels - border) > BORDER_SPREAD
@@ -70,7 +70,7 @@ def _content(shrunk: Image.Image) -> Box:
 
 
 def _perceptual(pixels: UInt8[np.ndarray, "h w 3"]) -> tuple[bytes, bytes]:
-    """Returns the perceptual hashes of an image's views, and a bit for each view that says whether it has structure."""
+    """The perceptual hashes of an image's views, and a bit for each view that says whether it has structure."""
     grey = Image.fromarray(pixels).convert("L")
     shrunk = grey.resize((SHRUNK, SHRUNK), Image.Resampling.LANCZOS)
     whole = (0.0, 0.0, float(SHRUNK), float(SHRUNK))
@@ -85,7 +85,7 @@ def _perceptual(pixels: UInt8[np.ndarray, "h w 3"]) -> tuple[bytes, bytes]:
 
 
 def _hash_image(row: Row, name: str) -> tuple[str, bytes, bytes]:
-    """Returns (sha256 of the pixels, perceptual hashes, structure); all empty for a row without an image."""
+    """(sha256 of the pixels, perceptual hashes, structure); all empty for a row without an image."""
     if not row["image"]:
         return "", b"", b""
     try:
@@ -104,7 +104,7 @@ def _hash_rows(rows: RowSource) -> Iterator[tuple[str, bytes, bytes]]:
 
 
 def _make_table(rows: RowSource) -> pa.Table:
-    """Returns image_id, exact, near and structured of each different image_id among the rows."""
+    """image_id, exact, near and structured of each different image_id among the rows."""
     ids = rows.column("image_id")
     first = {image_id: index for index, image_id in reversed(list(enumerate(ids)))}
     order = sorted(first.values())
@@ -119,7 +119,7 @@ def _make_table(rows: RowSource) -> pa.Table:
 
 
 def _load_table(rows: RowSource) -> pa.Table:
-    """Returns the hashes of the whole split that the rows are of, from the file beside it if there is one."""
+    """The hashes of the whole split that the rows are of, from the file beside it if there is one."""
     if rows.prepared is None:
         return _make_table(rows)
     folder, split, paths = rows.prepared
@@ -134,7 +134,7 @@ def _load_table(rows: RowSource) -> pa.Table:
 
 
 def load_hashes(rows: RowSource) -> ImageHashes:
-    """Returns the hashes of the images of some rows; an image_id stands for one image, as in every data set here.
+    """The hashes of the images of some rows; an image_id stands for one image, as in every data set here.
 
     Raises:
         ValueError: naming the data set and the image, for one that cannot be decoded.
@@ -165,7 +165,7 @@ def _bits(packed: list[bytes]) -> Bool[np.ndarray, " n"]:
 
 
 def _signs(hashes: ImageHashes, view: int) -> Float32[np.ndarray, "images bits"]:
-    """Returns 1 and -1 for the bits of a view; all 0, which is far from everything, for one without structure."""
+    """1 and -1 for the bits of a view; all 0, which is far from everything, for one without structure."""
     signs = np.where(hashes.near[:, view], np.float32(1), np.float32(-1))
     return signs * hashes.structured[:, view, None]
 
@@ -175,7 +175,7 @@ COMPARED = ((0, 0), (1, 1), *((0, view) for view in range(2, VIEWS)), *((view, 0
 
 
 def near_pairs(first: ImageHashes, second: ImageHashes, *, bits: int) -> list[tuple[int, int, int]]:
-    """Returns (image of first, image of second, differing bits) of different images that differ by at most `bits`.
+    """(image of first, image of second, differing bits) of different images that differ by at most `bits`.
 
     The bits are those of the two views that are most alike. Images with the same pixels are left out: they are shared
     exactly. The closest come first.

@@ -76,7 +76,7 @@ class _TrainBatch(NamedTuple):
         return Batch(image=image, mask_example=np.ones(end - begin, np.bool_), **leaves)
 
     def _row(self, rows: RowSource, index: int, *, number: int, out: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns the packed text of a row and writes its image into `out`."""
+        """The packed text of a row and writes its image into `out`."""
         row = rows[index]
         prefix, suffix = rows.text(row, template=self.data.prompt)
         # The row's number in the stage decides how its image is changed: the same whoever makes it, and when.
@@ -175,11 +175,11 @@ class TrainLoader(Iterator[Batch]):
         return batch
 
     def realised(self) -> list[dict[str, Any]]:
-        """Returns how many of the rows drawn so far came from each source, and its share (see mixture.realised)."""
+        """How many of the rows drawn so far came from each source, and its share (see mixture.realised)."""
         return realised(self.mixture, rows=self._drawn * self._batch_size, sources=len(self.report))
 
     def text_tokens(self, batches: Sequence[int]) -> list[int]:
-        """Returns the text tokens, without padding, of the first so many batches, for each ascending number of them."""
+        """The text tokens, without padding, of the first so many batches, for each ascending number of them."""
         counts, total, begin = [], 0, 0
         for number in batches:
             end = number * self._batch_size
@@ -194,7 +194,7 @@ class TrainLoader(Iterator[Batch]):
         return max(max(lengths.values()) for lengths in self._text_tokens)
 
     def longest_rows(self, parts: int, *, batches: int = 64) -> list[int]:
-        """Returns the text tokens, without padding, of the longest row of each part of batches spread over the stage.
+        """The text tokens, without padding, of the longest row of each part of batches spread over the stage.
 
         The same for every process and after every interruption: all of them know the lengths of all rows.
 
@@ -211,7 +211,7 @@ class TrainLoader(Iterator[Batch]):
         return found
 
     def _lengths(self, rows: Iterable[int]) -> list[int]:
-        """Returns the text tokens of rows of the stage, by their numbers."""
+        """The text tokens of rows of the stage, by their numbers."""
         sources = ((self.mixture.source[row], int(self.mixture.position[row])) for row in rows)
         return [self._text_tokens[source][self._orders[source][position]] for source, position in sources]
 
@@ -220,7 +220,7 @@ class TrainLoader(Iterator[Batch]):
         _close_all(self._iterators)
 
     def get_state(self) -> dict[str, int]:
-        """Returns what `set_state` needs to continue after the last batch drawn; it can be written as JSON."""
+        """What `set_state` needs to continue after the last batch drawn; it can be written as JSON."""
         return {"batches_drawn": self._drawn}
 
     def set_state(self, state: dict[str, int]) -> None:
@@ -245,7 +245,7 @@ def make_train_loader(
     process_index: int = 0,
     process_count: int = 1,
 ) -> TrainLoader:
-    """Returns the training stream over one or several sources, mixed by their weights, counts and schedules.
+    """The training stream over one or several sources, mixed by their weights, counts and schedules.
 
     Args:
         sources: rows of each source.
@@ -309,7 +309,7 @@ def make_train_loader(
 
 
 def part_of_batch(batch_size: int, process_index: int, process_count: int) -> tuple[int, int]:
-    """Returns the first row of every batch that a process makes, and the one after its last."""
+    """The first row of every batch that a process makes, and the one after its last."""
     if not 0 <= process_index < process_count:
         raise ValueError(f"process_index={process_index} must be at least 0 and below process_count={process_count}.")
     if batch_size % process_count:

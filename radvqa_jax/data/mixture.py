@@ -29,7 +29,7 @@ class Mixture(NamedTuple):
 
 
 def factor(source: SourceConfig, done: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
-    """Returns the factor on a source's weight when a share `done` (0 to 1) of training is done.
+    """The factor on a source's weight when a share `done` (0 to 1) of training is done.
 
     >>> late = SourceConfig(anneal="linear", points=((0.5, 0.0), (1.0, 1.0)))
     >>> factor(late, np.array([0.0, 0.5, 0.75, 1.0])).tolist()
@@ -52,7 +52,7 @@ def _name(number: int, source: SourceConfig) -> str:
 
 
 def _counted_rates(sources: Sequence[SourceConfig], done: np.ndarray) -> np.ndarray:
-    """Returns [sources, n]: rows of each source with an exact count that row n stands for; 0 for the others."""
+    """[sources, n]: rows of each source with an exact count that row n stands for; 0 for the others."""
     rates = np.zeros((len(sources), len(done)))
     for number, source in enumerate(sources):
         if not source.count:
@@ -70,7 +70,7 @@ def _counted_rates(sources: Sequence[SourceConfig], done: np.ndarray) -> np.ndar
 def _rates(
     sources: Sequence[SourceConfig], sizes: Sequence[int], total: int, *, weight_by: Literal["source", "row"]
 ) -> np.ndarray:
-    """Returns [sources, total]: the share of each source in each row."""
+    """[sources, total]: the share of each source in each row."""
     done = (np.arange(total) + 0.5) / total
     counted = _counted_rates(sources, done)
     left = 1 - counted.sum(0)
@@ -103,7 +103,7 @@ def _rates(
 
 
 def _totals(sources: Sequence[SourceConfig], rates: np.ndarray) -> list[int]:
-    """Returns how many rows each source gives: counts as they are, the others rounded so that all add up."""
+    """How many rows each source gives: counts as they are, the others rounded so that all add up."""
     exact = rates.sum(1)
     totals = [source.count or int(amount) for source, amount in zip(sources, exact, strict=True)]
     missing = rates.shape[1] - sum(totals)
@@ -119,7 +119,7 @@ def _totals(sources: Sequence[SourceConfig], rates: np.ndarray) -> list[int]:
 def plan_mixture(
     sources: Sequence[SourceConfig], *, sizes: Sequence[int], total: int, weight_by: Literal["source", "row"] = "source"
 ) -> Mixture:
-    """Returns the order of the `total` rows of a stage.
+    """The order of the `total` rows of a stage.
 
     The k-th row of a source comes where its share, added up from the beginning, passes k - 1/2, so that after any
     number of rows every source is within about one row of its share, and counts are exact at the end. Nothing is

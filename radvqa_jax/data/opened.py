@@ -74,7 +74,7 @@ def check_kind(image: Any) -> None:
 
 
 def encode_png(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
-    """Returns the pixels as a PNG file; grey ones in one channel."""
+    """The pixels as a PNG file; grey ones in one channel."""
     grey = bool((image[..., :1] == image).all())
     file = io.BytesIO()
     Image.fromarray(image[..., 0] if grey else image).save(file, "PNG")
@@ -98,7 +98,7 @@ def _of_path(path: str | os.PathLike[str]) -> bytes:
 
 
 def _of_pil(image: Image.Image) -> bytes:
-    """Returns the image as a file, so that the one rule for images holds for it, too."""
+    """The image as a file, so that the one rule for images holds for it, too."""
     check_pixels(*image.size)
     file = io.BytesIO()
     image.save(file, "TIFF")

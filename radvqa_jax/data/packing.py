@@ -47,7 +47,7 @@ def _refuse_prefix(prefix: str, *, length: int, room: int) -> None:
 
 
 def pack(tokenizer: Tokenizer, prefix: str, *, suffix: str, seq_len: int, overlong: Overlong = "error") -> Row:
-    """Returns a training row: tokens, mask_ar, mask_loss and mask_input, each int32 [seq_len + 1].
+    """A training row: tokens, mask_ar, mask_loss and mask_input, each int32 [seq_len + 1].
 
     Args:
         tokenizer: of the checkpoint.
@@ -81,7 +81,7 @@ def pack(tokenizer: Tokenizer, prefix: str, *, suffix: str, seq_len: int, overlo
 
 
 def _fit(tokenizer: Tokenizer, answer: list[int], *, room: int, suffix: str, overlong: Overlong) -> list[int]:
-    """Returns the answer's ids, EOS last, at most `room` of them."""
+    """The answer's ids, EOS last, at most `room` of them."""
     if len(answer) <= room:
         return answer
     if overlong == "cut":
@@ -98,7 +98,7 @@ def _fit(tokenizer: Tokenizer, answer: list[int], *, room: int, suffix: str, ove
 def pack_prompt(
     tokenizer: Tokenizer, prefix: str, *, seq_len: int, overlong: Literal["error", "reference"] = "error"
 ) -> Row:
-    """Returns a row to decode from: tokens, mask_ar, mask_loss and mask_input, each int32 [seq_len].
+    """A row to decode from: tokens, mask_ar, mask_loss and mask_input, each int32 [seq_len].
 
     BOS, prefix and separator, then padding; mask_loss is 0 everywhere.
 
@@ -118,7 +118,7 @@ def pack_prompt(
 
 
 def reference_rows(tokenizer: Tokenizer, prefix: str, *, suffix: str, seq_len: int) -> dict[str, dict[str, list[int]]]:
-    """Returns {train, eval} rows in the form of golden/tokenizer.json, cut as the reference cuts them."""
+    """{train, eval} rows in the form of golden/tokenizer.json, cut as the reference cuts them."""
     train = pack(tokenizer, prefix, suffix=suffix, seq_len=seq_len, overlong="reference")
     prompt = pack_prompt(tokenizer, prefix, seq_len=seq_len, overlong="reference")
     return {
@@ -136,7 +136,7 @@ def reference_rows(tokenizer: Tokenizer, prefix: str, *, suffix: str, seq_len: i
 
 
 def describe(tokenizer: Tokenizer, row: Mapping[str, np.ndarray]) -> str:
-    """Returns one training row as a readable table: number, token, and its masks, without the padding."""
+    """One training row as a readable table: number, token, and its masks, without the padding."""
     lines = ["  #  ar loss  token"]
     for number in range(int(row["mask_input"].sum())):
         piece = tokenizer.piece(int(row["tokens"][number]))

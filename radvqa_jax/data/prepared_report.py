@@ -61,19 +61,19 @@ class _Origin:
 
 
 def read_counts(folder: Path) -> _Counts:
-    """Returns counts.json of a prepared folder, without figures if there is none; ValueError names a wrong field."""
+    """Counts.json of a prepared folder, without figures if there is none; ValueError names a wrong field."""
     path = folder / COUNTS_FILE
     return typed_json.read(path, _Counts) if path.is_file() else _Counts({}, {}, [])
 
 
 def read_origin(folder: Path) -> dict[str, Any] | None:
-    """Returns origin.json of a prepared folder, or None if it was not recorded; ValueError names a wrong field."""
+    """Origin.json of a prepared folder, or None if it was not recorded; ValueError names a wrong field."""
     path = folder / ORIGIN_FILE
     return dataclasses.asdict(typed_json.read(path, _Origin)) if path.is_file() else None
 
 
 def read_report(folder: Path) -> dict[str, Any]:
-    """Returns `dropped` and `repaired` ({reason: number}), `counts` of the official files, `differences`, `warnings`.
+    """`dropped` and `repaired` ({reason: number}), `counts` of the official files, `differences`, `warnings`.
 
     `differences` are those from the official release; `warnings` are what a person should look at. Of the data set
     `table` there is `table`, too: what its builder says of it.

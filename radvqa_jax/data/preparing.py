@@ -66,14 +66,14 @@ def prepare(dataset: str, *, builder_config: str = "", data: DataConfig) -> dict
 
 
 def _builder(dataset: str, builder_config: str, data: DataConfig) -> Any:
-    """Returns the builder; before a rebuild, one that does not open what is there, which may be damaged."""
+    """The builder; before a rebuild, one that does not open what is there, which may be damaged."""
     elsewhere = data.rebuild and dataset != WRITTEN
     root = str(Path(data.data_dir).expanduser() / NOWHERE) if elsewhere else data.data_dir
     return builder_to_prepare(dataset, builder_config, dataclasses.replace(data, data_dir=root))
 
 
 def _place(builder: Any, data: DataConfig) -> Path:
-    """Returns the folder in data.data_dir for what a builder prepares."""
+    """The folder in data.data_dir for what a builder prepares."""
     return Path(data.data_dir).expanduser() / Path(builder.data_dir).relative_to(Path(builder.data_dir_root))
 
 
@@ -108,7 +108,7 @@ def _instructions(dataset: str) -> str:
 
 
 def _given_folder(dataset: str, data: DataConfig) -> Path | None:
-    """Returns the folder, or the archive, of official files; None if none was given or the builder needs none."""
+    """The folder, or the archive, of official files; None if none was given or the builder needs none."""
     if not data.manual_dir or not _needs_files(dataset):
         return None
     folder = Path(data.manual_dir).expanduser()
@@ -130,7 +130,7 @@ def _check_there_is_something(dataset: str, folder: Path | None) -> None:
 
 
 def _download_dir(data: DataConfig) -> Path:
-    """Returns where downloads are kept, also for a data set that is built elsewhere at first."""
+    """Where downloads are kept, also for a data set that is built elsewhere at first."""
     return Path(data.data_dir).expanduser() / "downloads"
 
 

@@ -10,12 +10,12 @@ INCOMPLETE = "incomplete."  # what TFDS begins the name of a folder with that it
 
 
 def place_beside(place: Path) -> Path:
-    """Returns where the successor of a prepared folder is made."""
+    """Where the successor of a prepared folder is made."""
     return place.parent / f".rebuild-{place.name}"
 
 
 def _replaced(place: Path) -> Path:
-    """Returns where a prepared folder waits while another takes its place."""
+    """Where a prepared folder waits while another takes its place."""
     return place.parent / f".replaced-{place.name}"
 
 

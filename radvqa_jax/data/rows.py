@@ -18,7 +18,7 @@ TEXTS_AT_A_TIME = 4096  # rows that RowSource.texts turns into Python values at 
 
 
 def plain(value: Any) -> Any:
-    """Returns text as str, numbers and booleans as Python's own, sequences of these as lists; arrays as they are."""
+    """Text as str, numbers and booleans as Python's own, sequences of these as lists; arrays as they are."""
     if isinstance(value, bytes):
         return value.decode("utf-8")
     if isinstance(value, np.generic):
@@ -104,20 +104,20 @@ class RowSource(Sequence[Row]):
         return self.__dict__ | {"_index": None}  # workers make batches and need no index
 
     def text_fields(self) -> list[str]:
-        """Returns the features of rows that are one text each."""
+        """The features of rows that are one text each."""
         if self._index is not None:
             schema = self._index().schema
             return [name for name in schema.names if str(schema.field(name).type) == "string"]
         return [key for key, value in self._plain_row(0).items() if isinstance(value, str)] if len(self) else []
 
     def column(self, name: str) -> list[Any]:
-        """Returns one feature, not an image, of every row; images are not read."""
+        """One feature, not an image, of every row; images are not read."""
         if self._index is not None:
             return self._index().column(name).take(self.indices).to_pylist()
         return [self._plain_row(index)[name] for index in range(len(self))]
 
     def shown_images(self) -> list[Any]:
-        """Returns a name for the image that each row is shown with: equal names, equal images; none is read."""
+        """A name for the image that each row is shown with: equal names, equal images; none is read."""
         if self._image is not None:
             return [self._image[1]] * len(self)
         if self._shown is None:
@@ -140,7 +140,7 @@ class RowSource(Sequence[Row]):
         return {key: plain(value) for key, value in row.items() if key not in self._encoded}
 
     def select(self, indices: Sequence[int]) -> "RowSource":
-        """Returns the rows with these numbers, in this order."""
+        """The rows with these numbers, in this order."""
         numbers = np.asarray(indices, np.int64)
         chosen = self._with_indices(self.indices[numbers])
         if self._shown is not None:
@@ -149,14 +149,14 @@ class RowSource(Sequence[Row]):
         return chosen
 
     def where(self, condition: FilterConfig) -> "RowSource":
-        """Returns the rows that fulfil a condition; their fingerprint lists it, with the rows before and after."""
+        """The rows that fulfil a condition; their fingerprint lists it, with the rows before and after."""
         chosen = self.select(matching(self, condition))
         entry = {"filter": describe(condition), "before": len(self), "after": len(chosen)}
         chosen.fingerprint["filters"] = [*self.fingerprint.get("filters", []), entry]
         return chosen
 
     def whole(self) -> "RowSource":
-        """Returns all rows of the split, whatever was selected, in the order of the prepared files."""
+        """All rows of the split, whatever was selected, in the order of the prepared files."""
         return self._with_indices(np.arange(len(self._data)))
 
     def _with_indices(self, indices: np.ndarray) -> "RowSource":
@@ -171,7 +171,7 @@ class RowSource(Sequence[Row]):
         )
 
     def with_images_of(self, others: Sequence[int], *, lender: "RowSource | None" = None) -> "RowSource":
-        """Returns the same rows, each with the image of the row that `others` numbers, and its id as `image_used`.
+        """The same rows, each with the image of the row that `others` numbers, and its id as `image_used`.
 
         The numbers are of rows of `lender`, or of these rows.
         """
@@ -186,14 +186,14 @@ class RowSource(Sequence[Row]):
         return swapped
 
     def with_image(self, image: bytes, *, image_id: str) -> "RowSource":
-        """Returns the same rows, each with this encoded image, and `image_id` as `image_used`."""
+        """The same rows, each with this encoded image, and `image_id` as `image_used`."""
         shown = self.select(range(len(self)))
         shown._image = (image, image_id)
         shown.fingerprint["image"] = hashlib.sha256(image).hexdigest()
         return shown
 
     def captioned(self) -> "RowSource":
-        """Returns one row for each image that has a caption: its first that has one."""
+        """One row for each image that has a caption: its first that has one."""
         first: dict[str, int] = {}
         captions, images = self.column("caption"), self.column("image_id")
         for index, (caption, image) in enumerate(zip(captions, images, strict=True)):
@@ -202,5 +202,5 @@ class RowSource(Sequence[Row]):
         return self.select(list(first.values()))
 
     def text(self, row: Row, *, template: str) -> tuple[str, str]:
-        """Returns (prefix, suffix) of one of these rows for the source's task."""
+        """(prefix, suffix) of one of these rows for the source's task."""
         return row_text(row, task=self.source.task, template=template)

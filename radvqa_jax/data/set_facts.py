@@ -34,7 +34,7 @@ class Texts(NamedTuple):
 
 
 def normal(text: str) -> str:
-    """Returns a text without case and runs of white space.
+    """A text without case and runs of white space.
 
     >>> normal(" Is  there a Mass? ")
     'is there a mass?'
@@ -43,7 +43,7 @@ def normal(text: str) -> str:
 
 
 def read_texts(rows: RowSource) -> Texts:
-    """Returns the texts of a set; images are not read."""
+    """The texts of a set; images are not read."""
     caption = rows.source.task == "caption"
     return Texts(
         [""] * len(rows) if caption else rows.column("question"),
@@ -57,7 +57,7 @@ def read_texts(rows: RowSource) -> Texts:
 
 
 def _most(counted: Counter[str]) -> dict[str, int]:
-    """Returns the most common values, ties by the alphabet; what is not listed is under `(others)`, "" is `(none)`."""
+    """The most common values, ties by the alphabet; what is not listed is under `(others)`, "" is `(none)`."""
     order = sorted(counted, key=lambda value: (-counted[value], value))
     listed = {value or "(none)": counted[value] for value in order[:LISTED]}
     if rest := sum(counted[value] for value in order[LISTED:]):
@@ -66,13 +66,13 @@ def _most(counted: Counter[str]) -> dict[str, int]:
 
 
 def _lengths(texts: Sequence[str]) -> dict[str, int]:
-    """Returns {number of words: rows}, shortest first."""
+    """{number of words: rows}, shortest first."""
     counted = Counter(len(text.split()) for text in texts)
     return {str(length): counted[length] for length in sorted(counted)}
 
 
 def _openings(answers: Sequence[str]) -> dict[str, int]:
-    """Returns beginnings that many longer answers share: texts from a template."""
+    """Beginnings that many longer answers share: texts from a template."""
     longer = [words for answer in answers if len(words := normal(answer).split()) > OPENING_WORDS]
     counted = Counter(" ".join(words[:OPENING_WORDS]) for words in longer)
     least = max(OPENING_ROWS, OPENING_SHARE * len(answers))
@@ -85,7 +85,7 @@ def _closed(texts: Texts) -> dict[str, int]:
 
 
 def _contradictions(texts: Texts, images: Sequence[str]) -> int:
-    """Returns how many questions about one image have more than one answer."""
+    """How many questions about one image have more than one answer."""
     answers: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     for image, question, answer in zip(images, texts.question, texts.answer, strict=True):
         if image and question:
@@ -94,7 +94,7 @@ def _contradictions(texts: Texts, images: Sequence[str]) -> int:
 
 
 def set_facts(texts: Texts, *, images: Sequence[str]) -> dict[str, Any]:
-    """Returns what can be counted in one set.
+    """What can be counted in one set.
 
     The result has `rows`, `fields` {field: {value: rows}}, `answers` (most common), `distinct_answers`,
     `distinct_questions`, `question_words` and `answer_words` {length: rows}, `closed` {rows, not_yes_no},

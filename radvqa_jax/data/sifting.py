@@ -24,7 +24,7 @@ class Sifted(NamedTuple):
 
 
 def sift(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer) -> Sifted:
-    """Returns the rows that can be trained on, and a report on those that cannot.
+    """The rows that can be trained on, and a report on those that cannot.
 
     Every text is tokenised once, so that the number of rows in an epoch is known before training. An empty answer or
     question is always left out: it would teach to say nothing, or to answer what nobody asked. The report has the

@@ -55,7 +55,7 @@ BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
 
 
 def make_builder(dataset: str, *, builder_config: str, data: DataConfig) -> tfds.core.DatasetBuilder:
-    """Returns the TFDS builder of a data set; `builder_config` empty means its default, of `table` data.name.
+    """The TFDS builder of a data set; `builder_config` empty means its default, of `table` data.name.
 
     Raises:
         ValueError: naming the data sets and configs that there are, or the file of a prepared data set that is damaged.
@@ -121,7 +121,7 @@ def _open_builder(dataset: str, builder_config: str, data: DataConfig) -> tfds.c
 
 
 def _table(root: Path, name: str) -> tfds.core.DatasetBuilder:
-    """Returns the builder of a prepared table, whose features lie beside it, or of one that is not prepared."""
+    """The builder of a prepared table, whose features lie beside it, or of one that is not prepared."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise ValueError(
             f"The data set `table` needs a name of letters, digits, - and _; got {name!r}. Give it: "
@@ -137,7 +137,7 @@ def _table(root: Path, name: str) -> tfds.core.DatasetBuilder:
 
 
 def builder_to_prepare(dataset: str, builder_config: str, data: DataConfig) -> tfds.core.DatasetBuilder:
-    """Returns the builder of a data set; that of a table knows the columns of the files at hand."""
+    """The builder of a data set; that of a table knows the columns of the files at hand."""
     builder = make_builder(dataset, builder_config=builder_config, data=data)
     if not data.manual_dir or dataset != "table":
         return builder
@@ -159,7 +159,7 @@ def builder_to_prepare(dataset: str, builder_config: str, data: DataConfig) -> t
 
 
 def _dicom_as_png(data: bytes, *, window: str) -> Converted | None:
-    """Returns the first frame of a DICOM file as PNG and what must be known of it; None for other files."""
+    """The first frame of a DICOM file as PNG and what must be known of it; None for other files."""
     if not is_dicom(data):
         return None
     found = read_dicom(data, window=window)
@@ -171,12 +171,12 @@ def _dicom_as_png(data: bytes, *, window: str) -> Converted | None:
 
 
 def default_config_name(dataset: str) -> str:
-    """Returns the builder config that a source without one means; empty if the data set has none of its own."""
+    """The builder config that a source without one means; empty if the data set has none of its own."""
     return next(iter(BUILDERS[dataset].builder_configs), "")
 
 
 def downloads(dataset: str) -> bool:
-    """Returns whether the authors allow a program to download the data set."""
+    """Whether the authors allow a program to download the data set."""
     builder = BUILDERS[dataset]
     if not issubclass(builder, OfficialFilesBuilder):
         return True
@@ -184,7 +184,7 @@ def downloads(dataset: str) -> bool:
 
 
 def _fingerprint(builder: tfds.core.DatasetBuilder, source: SourceConfig) -> dict[str, Any]:
-    """Returns what identifies a prepared split. `files` is a sha256 over its files' names and sizes."""
+    """What identifies a prepared split. `files` is a sha256 over its files' names and sizes."""
     info = builder.info.splits[source.split]
     files = [Path(path) for path in info.filepaths]
     digest = hashlib.sha256("\n".join(f"{file.name} {file.stat().st_size}" for file in files).encode())
@@ -220,13 +220,13 @@ def _build_command(source: SourceConfig, data: DataConfig) -> str:
 
 
 def not_prepared(builder: tfds.core.DatasetBuilder, source: SourceConfig, data: DataConfig) -> str:
-    """Returns that a source is not prepared, with the command that does it."""
+    """That a source is not prepared, with the command that does it."""
     name = f"{source.dataset}/{source.builder_config}" if source.dataset == WRITTEN else source.dataset
     return f"{name} is not prepared: there is no {builder.data_dir}. Run: {_build_command(source, data)}"
 
 
 def find_prepared(source: SourceConfig, data: DataConfig) -> tfds.core.DatasetBuilder:
-    """Returns the builder of a source that is prepared, without reading a row.
+    """The builder of a source that is prepared, without reading a row.
 
     Raises:
         ValueError: for an unknown data set, config or split, or one that is not prepared, with the command that does
@@ -266,7 +266,7 @@ def open_split(builder: tfds.core.DatasetBuilder, split: str) -> _Opened:
 
 
 def open_rows(source: SourceConfig, data: DataConfig) -> RowSource:
-    """Returns all rows of a split, whatever `source` says about task, filters and limit.
+    """All rows of a split, whatever `source` says about task, filters and limit.
 
     Raises:
         ValueError: as `find_prepared`.
@@ -285,7 +285,7 @@ def open_rows(source: SourceConfig, data: DataConfig) -> RowSource:
 
 
 def load_rows(source: SourceConfig, data: DataConfig, *, seed: int = 0) -> RowSource:
-    """Returns the rows of one source.
+    """The rows of one source.
 
     The filters of `source.where` come first. With task `caption` one row is left for each image that has a caption.
     `source.limit` keeps the first so many of a shuffle by `seed`, in the order of the files, so a smaller limit is part

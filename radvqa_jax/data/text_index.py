@@ -21,12 +21,12 @@ CHUNK = 256  # records read at a time
 
 
 def stamp(paths: Sequence[Path]) -> str:
-    """Returns what changes when a split is prepared anew: names, sizes and times of its files."""
+    """What changes when a split is prepared anew: names, sizes and times of its files."""
     return "\n".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths)
 
 
 def read_sidecar(path: Path, *, key: str) -> pa.Table | None:
-    """Returns the table in a file beside the prepared data, or None if there is none or it was made of other data."""
+    """The table in a file beside the prepared data, or None if there is none or it was made of other data."""
     hashed = _hash_file(path)
     if not (path.is_file() and hashed.is_file()):
         return None
@@ -38,7 +38,7 @@ def read_sidecar(path: Path, *, key: str) -> pa.Table | None:
 
 
 def _hash_file(path: Path) -> Path:
-    """Returns the file with the hash of a sidecar, as sha256sum writes it: Parquet has no checksum of its own."""
+    """The file with the hash of a sidecar, as sha256sum writes it: Parquet has no checksum of its own."""
     return path.with_name(f"{path.name}.sha256")
 
 
@@ -66,7 +66,7 @@ def _dtype(feature: Any) -> np.dtype:
 
 
 def _column_types(features: Any) -> dict[str, pa.DataType]:
-    """Returns the features that the index holds, with their types; images, arrays and nested features are left out."""
+    """The features that the index holds, with their types; images, arrays and nested features are left out."""
     found: dict[str, pa.DataType] = {}
     for name, kind in features.items():
         inner = kind.feature if isinstance(kind, tfds.features.Sequence) else kind
@@ -91,7 +91,7 @@ def _value(value: Any) -> Any:
 
 
 def make_index(records: Any, features: Any) -> pa.Table:
-    """Returns the texts and numbers of all records of a split."""
+    """The texts and numbers of all records of a split."""
     types = _column_types(features)
     schema = pa.schema(types.items())
     batches = []
@@ -104,7 +104,7 @@ def make_index(records: Any, features: Any) -> pa.Table:
 
 
 def load_index(records: Any, features: Any, *, folder: Path, split: str, paths: Sequence[Path]) -> pa.Table:
-    """Returns the index of a prepared split; makes it at the first time, and again when the data changed.
+    """The index of a prepared split; makes it at the first time, and again when the data changed.
 
     Args:
         records: rows by number, images not decoded.

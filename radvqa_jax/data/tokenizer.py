@@ -17,7 +17,7 @@ SEG_TOKENS = tuple(f"<seg{i:03d}>" for i in range(128))
 
 
 def _add_pieces(model: bytes) -> bytes:
-    """Returns the model with LOC_TOKENS and SEG_TOKENS after its own pieces, unless it already has them all."""
+    """The model with LOC_TOKENS and SEG_TOKENS after its own pieces, unless it already has them all."""
     proto = ModelProto.FromString(model)
     own = {piece.piece for piece in proto.pieces}
     if len(own) < len(proto.pieces):
@@ -78,12 +78,12 @@ class Tokenizer:
         return Tokenizer, (str(self.path),)
 
     def encode(self, text: str, *, bos: bool = False, eos: bool = False) -> list[int]:
-        """Returns the ids of a text, with the tokens for its beginning and end if asked."""
+        """The ids of a text, with the tokens for its beginning and end if asked."""
         ids: list[int] = self._processor.encode(text)
         return [self.bos] * bos + ids + [self.eos] * eos
 
     def decode(self, ids: Iterable[int] | Int[np.ndarray, " T"]) -> str:
-        """Returns the text of ids up to the first EOS; BOS and padding are left out.
+        """The text of ids up to the first EOS; BOS and padding are left out.
 
         A model may embed more tokens than the tokenizer has (`<image>`, padding to a multiple of 64). One that it
         predicts is shown as an unknown token: ` ⁇ `.
@@ -104,7 +104,7 @@ class Tokenizer:
         return ModelProto.FromString(self.model()).trainer_spec.model_type == 2
 
     def same_as(self, other: "Tokenizer") -> bool:
-        """Returns whether the other one has the same tokens, `<loc…>` and `<seg…>` included, under the same ids."""
+        """Whether the other one has the same tokens, `<loc…>` and `<seg…>` included, under the same ids."""
         if self.sha256 == other.sha256:
             return True
         return self.vocab_size == other.vocab_size and all(
@@ -113,11 +113,11 @@ class Tokenizer:
         )
 
     def model(self) -> bytes:
-        """Returns the SentencePiece model as it is used: with the `<loc…>` and `<seg…>` tokens."""
+        """The SentencePiece model as it is used: with the `<loc…>` and `<seg…>` tokens."""
         return self._processor.serialized_model_proto()
 
     def piece(self, token: int) -> str:
-        r"""Returns one token as SentencePiece writes it, a newline as \n."""
+        r"""One token as SentencePiece writes it, a newline as \n."""
         return self._processor.id_to_piece(self._known(token)).replace("\n", "\\n")
 
     def _known(self, token: int) -> int:

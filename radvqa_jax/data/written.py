@@ -30,7 +30,7 @@ def check_name(name: str) -> None:
 
 
 def written_builder(name: str, data_dir: str | Path, **options: Any) -> Builder:
-    """Returns the builder of the questions of that name.
+    """The builder of the questions of that name.
 
     Raises:
         ValueError: if the name cannot be one of a folder.
@@ -41,7 +41,7 @@ def written_builder(name: str, data_dir: str | Path, **options: Any) -> Builder:
 
 
 def write_command(name: str, *, data_dir: str = "") -> str:
-    """Returns the command that writes the questions of that name."""
+    """The command that writes the questions of that name."""
     dataset = name.removesuffix("_unchecked").removesuffix("_questions")
     parts = [f"python -m radvqa_jax.main --config configs/write_questions.py:{dataset}"]
     parts += [f"--config.synthesis.name={name.removesuffix('_unchecked')}"]
@@ -51,12 +51,12 @@ def write_command(name: str, *, data_dir: str = "") -> str:
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """Returns what written.json of a prepared set says: who wrote it, how it was checked, what was accepted."""
+    """What written.json of a prepared set says: who wrote it, how it was checked, what was accepted."""
     return read_json(folder / ABOUT_FILE)
 
 
 def say_origin(folder: Path) -> str:
-    """Returns where the questions of a prepared folder came from, in words."""
+    """Where the questions of a prepared folder came from, in words."""
     about = read_about(folder)
     sources = dict.fromkeys(entry["dataset"] for entry in about["sources"])
     return (

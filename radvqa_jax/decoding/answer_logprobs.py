@@ -14,7 +14,7 @@ from radvqa_jax.trees import Flat
 
 @partial(jax.jit, static_argnames=("model",))
 def answer_logprobs(model: PaliGemma, params: Flat, batch: Batch) -> Float[Array, " B"]:
-    """Returns log p of each row's suffix, EOS included, given its image and prefix.
+    """log p of each row's suffix, EOS included, given its image and prefix.
 
     Args:
         model: with the adapters that `params` holds; static.

@@ -32,7 +32,7 @@ def row_bytes(model: PaliGemma, *, prompt: int, config: DecodeConfig) -> int:
 
 
 def free_bytes() -> int:
-    """Returns the bytes left on the fullest device of the mesh, or of this machine where devices do not tell."""
+    """The bytes left on the fullest device of the mesh, or of this machine where devices do not tell."""
     mesh = jax.sharding.get_mesh() if not jax.sharding.get_abstract_mesh().empty else None
     devices = jax.devices()[:1] if mesh is None else list(mesh.devices.flat)
     left = [_left(device.memory_stats()) for device in devices]

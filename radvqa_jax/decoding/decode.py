@@ -35,7 +35,7 @@ class _Loop(NamedTuple):
 
 
 def answer_ids(tokens: Int[np.ndarray, " T"], *, eos: int) -> list[int]:
-    """Returns the tokens of one decoded answer: up to EOS and with it, or all if the answer was cut.
+    """The tokens of one decoded answer: up to EOS and with it, or all if the answer was cut.
 
     >>> answer_ids(np.array([7, 8, 1, 0]), eos=1), answer_ids(np.array([7, 8, 9, 9]), eos=1)
     ([7, 8, 1], [7, 8, 9, 9])
@@ -56,7 +56,7 @@ def decode(
     pad: int = 0,
     cache_dtype: str | None = None,
 ) -> Decoded:
-    """Returns answers to the prompts of a batch.
+    """Answers to the prompts of a batch.
 
     Args:
         model: static.

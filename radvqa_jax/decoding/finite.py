@@ -13,7 +13,7 @@ MOST = 3  # leaves that an error names
 
 
 def count_nonfinite(params: Flat) -> dict[str, int]:
-    """Returns {leaf: how many of its values are NaN or infinite}; sound leaves are absent."""
+    """{leaf: how many of its values are NaN or infinite}; sound leaves are absent."""
     counts = {
         name: sum(
             int(jnp.sum(~jnp.isfinite(part)))
@@ -26,7 +26,7 @@ def count_nonfinite(params: Flat) -> dict[str, int]:
 
 
 def blame(params: Flat) -> str:
-    """Returns what makes a model's values NaN, and the way out, in sentences for an error."""
+    """What makes a model's values NaN, and the way out, in sentences for an error."""
     found = count_nonfinite(params)
     if not found:
         return (

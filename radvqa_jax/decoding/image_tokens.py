@@ -51,11 +51,11 @@ class ImageTokens:
         return self._bytes
 
     def has(self, tower: str, key: bytes) -> bool:
-        """Returns whether an image's tokens are there; threads may ask."""
+        """Whether an image's tokens are there; threads may ask."""
         return (tower, key) in self._kept
 
     def room(self, model: PaliGemma) -> int:
-        """Returns of how many images the tokens can be kept, at least one."""
+        """Of how many images the tokens can be kept, at least one."""
         each = model.variant.num_patches * model.variant.llm.width * jnp.dtype(model.dtype).itemsize
         return max(1, self.most_bytes // each)
 
@@ -67,7 +67,7 @@ class ImageTokens:
     def get(
         self, model: PaliGemma, params: Flat, tower: str, images: Mapping[bytes, Unit], wanted: Sequence[bytes]
     ) -> Float[Array, "B P D"]:
-        """Returns the image tokens of a batch.
+        """The image tokens of a batch.
 
         Args:
             model: with the adapters that `params` holds.
@@ -99,6 +99,6 @@ class ImageTokens:
 
 
 def chunk_size(rows: int) -> int:
-    """Returns how many images are embedded at a time for a batch of so many rows: one shape, which a mesh can cut."""
+    """How many images are embedded at a time for a batch of so many rows: one shape, which a mesh can cut."""
     share = row_shares()
     return -(-min(rows, AT_A_TIME) // share) * share

@@ -13,7 +13,7 @@ EXCLUDED = -1e30  # finite, and far below any logit
 
 
 def _ordered(values: Float[Array, "..."]) -> Int[Array, "..."]:
-    """Returns integers that are in the order of the values, as float32."""
+    """Integers that are in the order of the values, as float32."""
     bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.int32)
     return jnp.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
 
@@ -21,7 +21,7 @@ def _ordered(values: Float[Array, "..."]) -> Int[Array, "..."]:
 def _threshold(
     logits: Float[Array, "B V"], enough: Callable[[Bool[Array, "B V"]], Bool[Array, "B 1"]]
 ) -> Bool[Array, "B V"]:
-    """Returns the fewest most likely tokens of each row that are `enough`, with all that tie with the last of them.
+    """The fewest most likely tokens of each row that are `enough`, with all that tie with the last of them.
 
     The smallest logit that is kept is found by halving the range of float32 values, 32 times: a CPU takes longer to
     sort a vocabulary than for the rest of a decoding step. All tokens are returned where even those are not enough.
@@ -39,7 +39,7 @@ def _threshold(
 
 
 def keep_top_k(logits: Float[Array, "B V"], k: int) -> Float[Array, "B V"]:
-    """Returns logits with all but the k largest excluded; k = 0 or k >= V keeps all. Ties with the k-th are kept.
+    """Logits with all but the k largest excluded; k = 0 or k >= V keeps all. Ties with the k-th are kept.
 
     >>> keep_top_k(jnp.array([[1.0, 3.0, 2.0]]), 2).tolist()[0][1:]
     [3.0, 2.0]
@@ -51,7 +51,7 @@ def keep_top_k(logits: Float[Array, "B V"], k: int) -> Float[Array, "B V"]:
 
 
 def keep_top_p(logits: Float[Array, "B V"], p: float) -> Float[Array, "B V"]:
-    """Returns logits with all but the smallest set of tokens whose probability reaches p excluded.
+    """Logits with all but the smallest set of tokens whose probability reaches p excluded.
 
     Nucleus sampling (Holtzman et al. 2020). The most likely token is always kept, and so are ties with the last one.
     """
@@ -63,7 +63,7 @@ def keep_top_p(logits: Float[Array, "B V"], p: float) -> Float[Array, "B V"]:
 
 
 def sample(logits: Float[Array, "B V"], keys: Key[Array, " B"], config: DecodeConfig) -> Int[Array, " B"]:
-    """Returns a token for each row: the most likely one at temperature 0, else drawn with the row's own key [B].
+    """A token for each row: the most likely one at temperature 0, else drawn with the row's own key [B].
 
     The order is that of the usual libraries: temperature, then top-k, then top-p.
     """

@@ -35,7 +35,7 @@ class CellAnswers:
 
 
 def _counted(records: Sequence[Record]) -> list[Record]:
-    """Returns the records; one about no image of its own stands alone, as its own cluster."""
+    """The records; one about no image of its own stands alone, as its own cluster."""
     return [r if r.image_id else r._replace(image_id=f"no image, {r.question_id}") for r in records]
 
 
@@ -44,7 +44,7 @@ def _questions(records: Sequence[Record]) -> set[tuple[str, str]]:
 
 
 def _score(cell: CellAnswers, **bootstrap: int) -> dict[str, Any]:
-    """Returns the figures of one cell: accuracy, baselines, paired gain over each, what is said to nonsense."""
+    """The figures of one cell: accuracy, baselines, paired gain over each, what is said to nonsense."""
     records = _counted(cell.records)
     found = scoring.score(records, **bootstrap).to_json()
     baselines, over = {}, {}
@@ -63,7 +63,7 @@ def _score(cell: CellAnswers, **bootstrap: int) -> dict[str, Any]:
 
 
 def build_grid(cells: Sequence[CellAnswers], *, title: str, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
-    """Returns every number of the grid as plain JSON values.
+    """Every number of the grid as plain JSON values.
 
     Keys: `title`, `synthetic`, `method`, and `cells`, a list in the given order. A cell has `name`, `changes`, `about`;
     where there are answers `overall`, `by`, `baselines`, `over` ({baseline: paired difference}) and `nonsense`, else
@@ -106,7 +106,7 @@ def build_grid(cells: Sequence[CellAnswers], *, title: str, resamples: int = 200
 
 
 def _mean_correct(cells: Sequence[CellAnswers]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns ([cells, n] right or wrong, images) of cells with the same questions, in the order of the first."""
+    """([cells, n] right or wrong, images) of cells with the same questions, in the order of the first."""
     first = _counted(cells[0].records)
     found = [
         scoring.correct_answers(scoring.first_verdicts(scoring.pair(first, _counted(cell.records)))) for cell in cells
@@ -115,7 +115,7 @@ def _mean_correct(cells: Sequence[CellAnswers]) -> tuple[np.ndarray, np.ndarray]
 
 
 def compare_groups(cells: Sequence[CellAnswers], *, resamples: int, seed: int) -> list[dict[str, Any]]:
-    """Returns the mean over the seeds of each group, and its paired difference from the first group's.
+    """The mean over the seeds of each group, and its paired difference from the first group's.
 
     A row has `group`, `seeds` (cells), `values` (accuracy of each), `overall`, the mean with its interval over images,
     and `difference`, None in the first group. The interval is over images, for these seeds; `values` show what another
@@ -150,7 +150,7 @@ def compare_groups(cells: Sequence[CellAnswers], *, resamples: int, seed: int) -
 
 
 def format_groups(grid: Mapping[str, Any]) -> list[str]:
-    """Returns the groups as lines of a table; none where no cell has a group."""
+    """The groups as lines of a table; none where no cell has a group."""
     rows = [
         [
             row["group"],
@@ -173,7 +173,7 @@ def _compare(cell: CellAnswers, other: CellAnswers, **bootstrap: int) -> dict[st
 
 
 def nonsense_line(row: Mapping[str, Any]) -> str:
-    """Returns what a cell says to questions without an answer, as one line; empty where it has none."""
+    """What a cell says to questions without an answer, as one line; empty where it has none."""
     found = row.get("nonsense")
     if not found:
         return ""
@@ -204,7 +204,7 @@ def _text_row(row: Mapping[str, Any]) -> list[str]:
 
 
 def format_grid(grid: Mapping[str, Any]) -> str:
-    """Returns the grid as a table for the terminal, and below it what each cell changes and why a cell is empty."""
+    """The grid as a table for the terminal, and below it what each cell changes and why a cell is empty."""
     header = ["cell", "accuracy", "question only", "over question only", "minus reference", "p McNemar", "p images"]
     lines = align([[*header, "unparsed"], *map(_text_row, grid["cells"])])
     lines.append(

@@ -19,12 +19,12 @@ class Agreement(NamedTuple):
     n_images: int
 
     def to_json(self) -> dict[str, Any]:
-        """Returns a dict of plain values."""
+        """A dict of plain values."""
         return self._asdict() | {"interval": None if self.interval is None else list(self.interval)}
 
 
 def _kappa(table: Float[np.ndarray, "... c c"]) -> Float[np.ndarray, "..."]:
-    """Returns kappa of each table of counts (row: first reader); NaN where it is undefined."""
+    """Kappa of each table of counts (row: first reader); NaN where it is undefined."""
     n = table.sum(axis=(-2, -1))
     observed = np.trace(table, axis1=-2, axis2=-1) / n
     expected = (table.sum(axis=-1) * table.sum(axis=-2)).sum(axis=-1) / n**2
@@ -35,7 +35,7 @@ def _kappa(table: Float[np.ndarray, "... c c"]) -> Float[np.ndarray, "..."]:
 def cohen_kappa(
     a: Sequence[Hashable], b: Sequence[Hashable], image_ids: Sequence[str], *, resamples: int = 2000, seed: int = 0
 ) -> Agreement | None:
-    """Returns Cohen's kappa (Cohen 1960) of two readers of the same answers; None if there is no answer.
+    """Cohen's kappa (Cohen 1960) of two readers of the same answers; None if there is no answer.
 
     kappa = (observed - expected) / (1 - expected), where expected is what the readers' own frequencies would give.
     Resamples in which kappa is undefined are left out of the interval.

@@ -18,7 +18,7 @@ Groups = dict[int, list[tuple[int, str]]]  # {length that the prompt is padded t
 
 
 def widths(seq_len: int) -> list[int]:
-    """Returns the lengths that prompts are padded to, ascending.
+    """The lengths that prompts are padded to, ascending.
 
     >>> widths(128), widths(28)
     ([32, 64, 128], [7, 14, 28])
@@ -27,7 +27,7 @@ def widths(seq_len: int) -> list[int]:
 
 
 def by_length(rows: RowSource, *, tokenizer: Tokenizer, data: DataConfig, batch_size: int) -> Groups:
-    """Returns {length that the prompt is padded to: [(number of the row, question_id)]}, each row once.
+    """{length that the prompt is padded to: [(number of the row, question_id)]}, each row once.
 
     A length that has less than one batch of prompts gives them to the next: a shape costs a compilation. A batch_size
     of 0 counts as MOST: which length a prompt has must not depend on the memory at hand.
@@ -78,7 +78,7 @@ def alike_together(rows: RowSource, numbers: Sequence[int], *, room: int) -> lis
 
 
 def batch_size_for(model: PaliGemma, config: DecodeConfig, *, rows: int, prompt: int) -> int:
-    """Returns how many of `rows` questions are answered at a time: as configured, or as many as memory has room for."""
+    """How many of `rows` questions are answered at a time: as configured, or as many as memory has room for."""
     if config.batch_size:
         return config.batch_size
     each = row_bytes(model, prompt=prompt, config=config)

@@ -15,7 +15,7 @@ class AnswerType(NamedTuple):
 
 
 def answer_type(record: Record) -> AnswerType:
-    """Returns the record's answer type in lower case; a missing one is derived.
+    """The record's answer type in lower case; a missing one is derived.
 
     The rule: a question is closed if it has choices or its reference is a polarity word (yes, no, and the commonest
     Chinese ones); any other is open. SLAKE's own flag also calls closed what names one of two things ("CT or MRI?"),

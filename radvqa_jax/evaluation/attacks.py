@@ -55,7 +55,7 @@ NAMES = tuple(_ATTACKS)
 
 
 def _wrong_answer(record: Record, others: Sequence[str], rng: np.random.Generator) -> str | None:
-    """Returns another question's reference, or another option, that the rules call wrong; None if there is none."""
+    """Another question's reference, or another option, that the rules call wrong; None if there is none."""
     candidates = record.choices or list(others)
     for index in rng.permutation(len(candidates)):
         if scoring.verdict(record, candidates[index]).outcome == "incorrect":
@@ -64,7 +64,7 @@ def _wrong_answer(record: Record, others: Sequence[str], rng: np.random.Generato
 
 
 def make_attacks(records: Sequence[Record], *, questions: int, best: int, seed: int) -> list[Attack]:
-    """Returns every attack on a drawn part of the questions; the same records and seed give the same attacks.
+    """Every attack on a drawn part of the questions; the same records and seed give the same attacks.
 
     Args:
         records: questions with references.

@@ -21,7 +21,7 @@ BLANK = "blank"  # `image_used` of answers to a blank image
 
 
 def to_record(row: Row, *, predictions: Sequence[str], run: str, image_used: str = "") -> Record:
-    """Returns the record of a row: its ids, question, reference and groups, and the given answers."""
+    """The record of a row: its ids, question, reference and groups, and the given answers."""
     groups = {field: row[field] for field in ("answer_type", "question_type", "organ", "modality", "plane", "source")}
     return Record(
         question_id=row["question_id"],
@@ -62,7 +62,7 @@ class _Answers:
         self.written = {answer: min(seen, key=lambda form: (-seen[form], form)) for answer, seen in forms.items()}
 
     def best(self, levels: Sequence[Counter[str]], choices: Sequence[str]) -> str:
-        """Returns the most frequent answer of the first level that has one; with choices, among those.
+        """The most frequent answer of the first level that has one; with choices, among those.
 
         Ties go to the answer that is more frequent in all training rows, then to the alphabet.
         """
@@ -76,7 +76,7 @@ class _Answers:
 
 
 def question_only(train_rows: Iterable[Row], test_rows: Iterable[Row]) -> list[Record]:
-    """Returns answers that never see an image: the training split's most frequent answer to the same question.
+    """Answers that never see an image: the training split's most frequent answer to the same question.
 
     A question that was not asked in training gets the majority answer of its answer type, or of all rows. Where the row
     offers choices, only those count.
@@ -91,7 +91,7 @@ def question_only(train_rows: Iterable[Row], test_rows: Iterable[Row]) -> list[R
 
 
 def majority(train_rows: Iterable[Row], test_rows: Iterable[Row]) -> list[Record]:
-    """Returns the most frequent training answer of each row's answer type, or of all rows; within the row's choices."""
+    """The most frequent training answer of each row's answer type, or of all rows; within the row's choices."""
     answers = _Answers(train_rows)
     records = []
     for row in test_rows:
@@ -135,14 +135,14 @@ def letter_frequency(train_rows: Iterable[Row], test_rows: Iterable[Row]) -> lis
 
 
 def blank_image() -> bytes:
-    """Returns a PNG without content: 8 x 8 pixels of middle grey (128 of 255), near 0 where images are in [-1, 1]."""
+    """A PNG without content: 8 x 8 pixels of middle grey (128 of 255), near 0 where images are in [-1, 1]."""
     buffer = io.BytesIO()
     PIL.Image.new("RGB", (8, 8), (128, 128, 128)).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def distinct(prompts: Iterable[str]) -> tuple[list[int], list[int]]:
-    """Returns the numbers of the first rows with each prompt, and for each row which of them has its prompt.
+    """The numbers of the first rows with each prompt, and for each row which of them has its prompt.
 
     With a blank image the prompt is all that a model gets, so each is answered once.
 
@@ -160,13 +160,13 @@ def distinct(prompts: Iterable[str]) -> tuple[list[int], list[int]]:
 
 
 def agreeing(rows: Sequence[Row], others: Sequence[int], *, by: Sequence[str] = ("modality", "organ")) -> int:
-    """Returns how many rows are shown an image that agrees with their own in all of `by`."""
+    """How many rows are shown an image that agrees with their own in all of `by`."""
     keys = [tuple(row[field] for field in by) for row in rows]
     return sum(keys[index] == keys[other] for index, other in enumerate(others))
 
 
 def swap_images(rows: Iterable[Row], *, seed: int, by: Sequence[str] = ("modality", "organ")) -> list[int]:
-    """Returns for each row the index of a row with the image that is shown instead: of another image and another case.
+    """For each row the index of a row with the image that is shown instead: of another image and another case.
 
     It is drawn uniformly from the images that agree in all of `by`, else in fewer of them (the last is given up first),
     else from all others. The same rows and seed give the same draw. An empty case_id says nothing about the case.

@@ -65,7 +65,7 @@ _REASON = re.compile(
 
 
 def has_han(text: str) -> bool:
-    """Returns whether a text holds a Chinese character."""
+    """Whether a text holds a Chinese character."""
     return not text.isascii() and bool(_HAN.search(text))
 
 
@@ -76,14 +76,14 @@ def _converter() -> opencc.OpenCC:
 
 @functools.lru_cache(maxsize=1 << 15)
 def simplify(text: str) -> str:
-    """Returns the folded, lower-case text in simplified characters, without spaces beside them."""
+    """The folded, lower-case text in simplified characters, without spaces beside them."""
     text = fold(text).casefold()
     text = _converter().convert(text) if has_han(text) else text
     return re.sub(r"(?<=[\u4e00-\u9fff])\s+|\s+(?=[\u4e00-\u9fff])", "", text)
 
 
 def plain(text: str) -> str:
-    """Returns the form in which `exact` compares: simplified, without punctuation and spaces.
+    """The form in which `exact` compares: simplified, without punctuation and spaces.
 
     >>> plain("左肺。") == plain(" 左肺")
     True
@@ -108,7 +108,7 @@ def _counted(text: str) -> str:
 
 
 def _item(text: str, asked: str = "") -> str:
-    """Returns what one item of a list says, without its frame and without what the question gave."""
+    """What one item of a list says, without its frame and without what the question gave."""
     pattern, table = _variants()
     text = re.sub("([左右])([上中下])(?:肺叶|叶肺|肺)", r"\1肺\2叶", text)
     text = pattern.sub(lambda match: table[match[0]], text)
@@ -128,7 +128,7 @@ def _item(text: str, asked: str = "") -> str:
 
 
 def _without_asked(text: str, asked: str) -> str:
-    """Returns the text without its runs of two and more characters that stand in the question."""
+    """The text without its runs of two and more characters that stand in the question."""
     kept, index = [], 0
     while index < len(text):
         end = index
@@ -146,7 +146,7 @@ def _without_asked(text: str, asked: str) -> str:
 
 @functools.lru_cache(maxsize=1 << 15)
 def key(text: str, asked: str = "") -> frozenset[str]:
-    """Returns what an answer says: its items without order, in terms/chinese.tsv's words.
+    """What an answer says: its items without order, in terms/chinese.tsv's words.
 
     >>> key("2个") == key("两个") == key("2"), key("X光") == key("X-Ray")
     (True, True)
@@ -158,7 +158,7 @@ def key(text: str, asked: str = "") -> frozenset[str]:
 
 
 def _before_alternatives(question: str) -> str:
-    """Returns what a question says before the alternatives that it offers, taken to be as long as the last of them."""
+    """What a question says before the alternatives that it offers, taken to be as long as the last of them."""
     found = re.match(r"(.*?)(?:还是|或者|或)([^,\uff0c?!\u3002]*)", simplify(question))
     return found[1][: -len(found[2])] if found and found[2] else ""
 
@@ -180,12 +180,12 @@ def _says(reference: str, answer: str, question: str) -> bool:
 
 
 def says_framed(reference: str, text: str, question: str) -> bool:
-    """Returns whether one part of a reply says just the reference, in a sentence or in other words."""
+    """Whether one part of a reply says just the reference, in a sentence or in other words."""
     return len(text) <= 600 + len(reference) and _says(reference, text, question)
 
 
 def _status(clause: str) -> Literal["normal", "abnormal"] | None:
-    """Returns whether a clause calls something normal or abnormal."""
+    """Whether a clause calls something normal or abnormal."""
     clause = _NOT_NEGATIONS.sub("", clause)
     if re.search("(?:不|非)(?:是|太|够|很)?(?:正常|健康)", clause):
         return "abnormal"
@@ -208,7 +208,7 @@ def _by_status(status: str | None, question: str) -> Answer | None:
 
 
 def reference_polarity(reference: str, question: str) -> Answer | None:
-    """Returns the yes or no that a reference is, or None: a Chinese yes has many words (是, 有, 包含, 正常, …).
+    """The yes or no that a reference is, or None: a Chinese yes has many words (是, 有, 包含, 正常, …).
 
     >>> reference_polarity("不包含", "图像中包含肝脏吗?"), reference_polarity("正常", "肺部正常吗?")
     ('no', 'yes')
@@ -223,7 +223,7 @@ def reference_polarity(reference: str, question: str) -> Answer | None:
 
 
 def _read_clause(clause: str, question: str, *, first: bool) -> set[str]:
-    """Returns the yes or no that a clause gives, by its first word, by what it calls normal, or by what it states."""
+    """The yes or no that a clause gives, by its first word, by what it calls normal, or by what it states."""
     clause = _ASKING.sub("", clause)
     pure = _PURE.fullmatch(clause)
     if pure:
@@ -240,7 +240,7 @@ def _read_clause(clause: str, question: str, *, first: bool) -> set[str]:
 
 
 def _shared(clause: str, question: str) -> bool:
-    """Returns whether a clause repeats two characters of the question beside its words of asking."""
+    """Whether a clause repeats two characters of the question beside its words of asking."""
     asked = _FRAME.sub(" ", _ASKING.sub(" ", question))
     bare = _FRAME.sub("", clause)
     if len(bare) == 1 and bare in _ORGANS and bare in asked:
@@ -249,7 +249,7 @@ def _shared(clause: str, question: str) -> bool:
 
 
 def parse_yes_no(text: str, question: str = "", *, by_statement: bool = True) -> Answer | None:
-    """Returns the yes or no that a cleaned Chinese reply gives, or None: neither, both, hedged, or a refusal.
+    """The yes or no that a cleaned Chinese reply gives, or None: neither, both, hedged, or a refusal.
 
     >>> parse_yes_no("不是"), parse_yes_no("图中没有肝脏", "图像中包含肝脏吗?"), parse_yes_no("是或否")
     ('no', 'no', None)
@@ -277,12 +277,12 @@ def parse_yes_no(text: str, question: str = "", *, by_statement: bool = True) ->
 
 
 def is_refusal(text: str) -> bool:
-    """Returns whether a Chinese reply declines to answer."""
+    """Whether a Chinese reply declines to answer."""
     return bool(_REFUSAL.search(simplify(text[:2000])))
 
 
 def choice_text(text: str) -> str:
-    """Returns a reply to a multiple-choice question with its Chinese words of choosing in English.
+    """A reply to a multiple-choice question with its Chinese words of choosing in English.
 
     >>> choice_text("故选B。"), choice_text("B、MRI")
     ('Answer: B.', 'B. MRI')
@@ -295,7 +295,7 @@ def choice_text(text: str) -> str:
 
 
 def candidates(text: str) -> list[str]:
-    """Returns the parts of a reply that may be its answer: whole, its first sentence, without the reason behind it."""
+    """The parts of a reply that may be its answer: whole, its first sentence, without the reason behind it."""
     parts = [part for part in _STOPS.split(text) if re.search(r"\w", part)]
     if not parts:
         return []
@@ -308,7 +308,7 @@ def candidates(text: str) -> list[str]:
 
 
 def says(reference: str, text: str, question: str, *, exact: bool) -> bool:
-    """Returns whether a stated answer is the reference; `exact` takes no other words and no frame."""
+    """Whether a stated answer is the reference; `exact` takes no other words and no frame."""
     if len(text) > 600 + len(reference):
         return False
     if exact:

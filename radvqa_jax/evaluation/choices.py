@@ -75,7 +75,7 @@ _COMMENT = re.compile(r"^[\W_]*([A-Za-z])\s?[).:\]]\s*(?=\S)")
 
 
 def option_texts(choices: Sequence[str]) -> list[str]:
-    """Returns the options in normal form, without their letters if every option begins with its own.
+    """The options in normal form, without their letters if every option begins with its own.
 
     >>> option_texts(["A: Chest CT", "B: Brain MRI"])
     ['chest ct', 'brain mri']
@@ -84,7 +84,7 @@ def option_texts(choices: Sequence[str]) -> list[str]:
 
 
 def bare_options(choices: Sequence[str]) -> list[str]:
-    """Returns the options as written, without their letters if every option begins with its own."""
+    """The options as written, without their letters if every option begins with its own."""
     labelled = [re.match(rf"\s*\(?{chr(65 + i)}\s*[).:\uff1a\u3001]\s*", choice) for i, choice in enumerate(choices)]
     if all(labelled):
         return [choice[match.end() :] for choice, match in zip(choices, labelled, strict=True) if match]
@@ -122,7 +122,7 @@ class _Options:
         self.letter = {} if by_text else dict(zip(letters, first, strict=True))
 
     def named(self, text: str) -> int | None:
-        """Returns the option whose text this is."""
+        """The option whose text this is."""
         if len(text) > self.longest:
             return None
         if (plain := normalize(text)) in self.index:
@@ -133,7 +133,7 @@ class _Options:
         return self.letter.get(letter.upper())
 
     def whole(self, line: str) -> int | None:
-        """Returns the option that a whole line is: its text, its letter, or both in either order."""
+        """The option that a whole line is: its text, its letter, or both in either order."""
         if line not in self._wholes:
             self._wholes[line] = self._whole(line)
         return self._wholes[line]
@@ -155,7 +155,7 @@ class _Options:
         return index if index is not None and (not rest.strip() or self.named(rest) == index) else None
 
     def lists(self, part: str) -> set[int | None]:
-        """Returns the options that a part of a list is: one with its text, or letters alone."""
+        """The options that a part of a list is: one with its text, or letters alone."""
         pieces = [piece for line in (_SLASHED.split(part) if "/" in part else (part,)) for piece in line.split("; ")]
         if found := {index for piece in pieces if (index := self.whole(piece)) is not None}:
             return set(found)
@@ -163,7 +163,7 @@ class _Options:
         return {self.label(letter) for letter in letters}
 
     def lead(self, line: str) -> set[int]:
-        """Returns the options that a line labels, if it opens with a label ("D. …", "(D) …", "D is correct").
+        """The options that a line labels, if it opens with a label ("D. …", "(D) …", "D is correct").
 
         A label that is denied, or comes after "not", counts for nothing.
         """
@@ -187,7 +187,7 @@ class _Options:
         return found | {index for index in named if index is not None}
 
     def _is_species(self, line: str, opening: re.Match[str]) -> bool:
-        """Returns whether the letter begins a species name: "C. difficile infection"."""
+        """Whether the letter begins a species name: "C. difficile infection"."""
         word = re.match(r"\.\s+([a-z]{3,})", line[opening.end(1) :])
         rest = line[opening.end(1) :].lstrip(" .")
         if not word or word[1] in _SPEAKS or not opening[1].isupper():
@@ -195,7 +195,7 @@ class _Options:
         return self.named(rest) is None and self.named(re.split(r"[.;,(]", rest)[0]) is None
 
     def around(self, sentence: str) -> int | None:
-        """Returns the option of a sentence that holds a label and nothing else: "So B.", "This is a B"."""
+        """The option of a sentence that holds a label and nothing else: "So B.", "This is a B"."""
         text = _OTHER_THAN.sub("", sentence)
         if match := _AROUND.fullmatch(text.strip(" *\"'")):
             # A lone small "a" or "I" at the end of a sentence is a word.
@@ -207,7 +207,7 @@ class _Options:
 
 
 def _options_weighed(lines: Sequence[str], options: _Options) -> bool:
-    """Returns whether a reply goes through the options one by one, with a remark on each."""
+    """Whether a reply goes through the options one by one, with a remark on each."""
     labels = {match[1].upper() for line in lines if (match := _COMMENT.match(line))}
     return len(labels & set(options.letter)) > 1
 
@@ -215,7 +215,7 @@ def _options_weighed(lines: Sequence[str], options: _Options) -> bool:
 def parse_choice(
     text: str, choices: Sequence[str], question: str = "", *, form: Callable[[str], object] = normalize
 ) -> int | None:
-    """Returns the index of the option that a cleaned reply chooses, by letter or by text, or None.
+    """The index of the option that a cleaned reply chooses, by letter or by text, or None.
 
     The last explicit answer ("Answer: D") wins over what was said before it. A reply that names several options, or a
     letter beside the text of another option, chooses none. An option that only occurs inside a sentence is not chosen.
@@ -265,7 +265,7 @@ def parse_choice(
 
 
 def _marked(lines: Sequence[str], parts: Sequence[str], options: _Options) -> int | None:
-    """Returns the option that stands behind a mark; only its line counts."""
+    """The option that stands behind a mark; only its line counts."""
     line = lines[0]
     if len({index for part in lines if (index := options.whole(part)) is not None}) > 1:
         return None
@@ -279,7 +279,7 @@ def _marked(lines: Sequence[str], parts: Sequence[str], options: _Options) -> in
 
 
 def _before_reason(line: str, options: _Options) -> int | None:
-    """Returns the option whose text stands before a reason, a gloss or what is denied: "MRI, because …"."""
+    """The option whose text stands before a reason, a gloss or what is denied: "MRI, because …"."""
     cut = re.split(
         r",?\s(?:because|since|due to|based on|as (?:it|the|there|this)|given)\b|\s[-\u2013\u2014]+\s|\u2014"
         r"|,\s(?:not|rather than)\s|\s(?:rather than|instead of)\s"

@@ -101,12 +101,12 @@ def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
 
 
 def ends(text: str, longest: int) -> str:
-    """Returns the first and the last half of what is longer."""
+    """The first and the last half of what is longer."""
     return text if len(text) <= longest else f"{text[: longest // 2]}\n{text[-longest // 2 :]}"
 
 
 def _written(character: str) -> str:
-    """Returns what a ligature or fraction stands for; a character that stands for one or two others stays."""
+    """What a ligature or fraction stands for; a character that stands for one or two others stays."""
     written = unicodedata.normalize("NFKC", character)
     if len(written) < 3:
         return character
@@ -114,7 +114,7 @@ def _written(character: str) -> str:
 
 
 def _bounded(text: str) -> str:
-    """Returns the ends of a text that is too long, as it stands or with its ligatures and fractions written out.
+    """The ends of a text that is too long, as it stands or with its ligatures and fractions written out.
 
     One character may stand for eighteen, and the rules read what it stands for.
     """

@@ -30,7 +30,7 @@ _CHUNK = 4_000_000  # signs drawn at a time
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """Returns the two-sided exact p of McNemar's test; 1 if the two never differ.
+    """The two-sided exact p of McNemar's test; 1 if the two never differ.
 
     >>> mcnemar(1, 8)
     0.0390625
@@ -42,7 +42,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
 def flip_images(
     difference: Float[np.ndarray, " n"], images: np.ndarray, *, draws: int = 10_000, seed: int = 0
 ) -> float:
-    """Returns the two-sided p of the mean difference if, image by image, the two systems might be exchanged.
+    """The two-sided p of the mean difference if, image by image, the two systems might be exchanged.
 
     The signs of whole images are flipped at random; p = (1 + as extreme) / (1 + draws), so it is never 0.
     """
@@ -59,7 +59,7 @@ def flip_images(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Returns the p values corrected for their number (Holm 1979), in the same order.
+    """The p values corrected for their number (Holm 1979), in the same order.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -72,7 +72,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _effect(only_a: int, only_b: int) -> dict[str, float | None]:
-    """Returns the effect sizes of paired proportions: Cohen's g and the odds ratio; None where they do not exist.
+    """The effect sizes of paired proportions: Cohen's g and the odds ratio; None where they do not exist.
 
     g = only_a / (only_a + only_b) - 1/2, from -0.5 to 0.5 (Cohen 1988: 0.05 small, 0.15 medium, 0.25 large); the
     conditional odds ratio is only_a / only_b.
@@ -92,7 +92,7 @@ class _Paired(NamedTuple):
     images: np.ndarray
 
     def cell(self, rows: Sequence[int], *, resamples: int, draws: int, seed: int) -> dict[str, Any]:
-        """Returns the comparison over some of the questions."""
+        """The comparison over some of the questions."""
         in_a, in_b, where = self.mine[rows], self.theirs[rows], self.images[rows]
         both = int((in_a * in_b).sum())
         only_a, only_b = int(in_a.sum()) - both, int(in_b.sum()) - both
@@ -123,7 +123,7 @@ def _paired(a: Sequence[Record], b: Sequence[Record]) -> _Paired:
 def compare_overall(
     a: Sequence[Record], b: Sequence[Record], *, resamples: int = 2000, draws: int = 10_000, seed: int = 0
 ) -> dict[str, Any]:
-    """Returns the cell `overall` of `compare_runs`."""
+    """The cell `overall` of `compare_runs`."""
     return _paired(a, b).cell(range(len(a)), resamples=resamples, draws=draws, seed=seed)
 
 
@@ -137,7 +137,7 @@ def correct_for_number(cells: Sequence[dict[str, Any]]) -> None:
 def compare_runs(
     a: Sequence[Record], b: Sequence[Record], *, resamples: int = 2000, draws: int = 10_000, seed: int = 0
 ) -> dict[str, Any]:
-    """Returns the paired comparison of the first predictions of two runs: overall, and for each value of each group.
+    """The paired comparison of the first predictions of two runs: overall, and for each value of each group.
 
     Keys: `overall` and `by` ({field: {value: cell}}). A cell holds `n`, `n_images`, the two accuracies `a` and `b`,
     their `difference` with its interval, how many questions both, only one or neither has right, the p of both tests
@@ -176,7 +176,7 @@ def _row(label: str, cell: Mapping[str, Any], *, overall: bool = False) -> list[
 
 
 def format_comparison(comparison: Mapping[str, Any], *, a: str, b: str) -> str:
-    """Returns the comparison as a table for the terminal; `a` and `b` name the two."""
+    """The comparison as a table for the terminal; `a` and `b` name the two."""
     header = ["cell", "n", "images", "A", "B", "A - B", "only A:B", "g", "p McNemar", "p images"]
     lines = [header, _row("overall", comparison["overall"], overall=True)]
     for field, values in comparison["by"].items():

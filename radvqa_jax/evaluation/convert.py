@@ -32,7 +32,7 @@ class Converted(NamedTuple):
 
 
 def find_files(spec: str) -> list[Path]:
-    """Returns the files that eval.predictions names: one, several with commas between, or patterns with *.
+    """The files that eval.predictions names: one, several with commas between, or patterns with *.
 
     Raises:
         ValueError: if a name is no regular file, a pattern matches none, or a file is named twice.
@@ -57,7 +57,7 @@ def find_files(spec: str) -> list[Path]:
 
 
 def one_file(spec: str, field: str, *, needs: str) -> Path:
-    """Returns the one file that a field names.
+    """The one file that a field names.
 
     Args:
         spec: what the field holds.
@@ -77,7 +77,7 @@ def one_file(spec: str, field: str, *, needs: str) -> Path:
 
 
 def detect(path: Path) -> Format:
-    """Returns the format of a file, by its ending and its first row.
+    """The format of a file, by its ending and its first row.
 
     Raises:
         ValueError: if it is none that is known.
@@ -137,7 +137,7 @@ def read_rows(
     renamed: Mapping[str, str] | None = None,
     ignored: Collection[str] = (),
 ) -> Converted:
-    """Returns the records of a file and the rows that are bad: unreadable, of a wrong type, or there already.
+    """The records of a file and the rows that are bad: unreadable, of a wrong type, or there already.
 
     Args:
         path: the file.
@@ -174,7 +174,7 @@ def read_rows(
 
 
 def describe(path: Path, bad: Sequence[Unscored]) -> str:
-    """Returns the bad rows of a file as text, the first `LISTED` of them."""
+    """The bad rows of a file as text, the first `LISTED` of them."""
     lines = [
         f"{path}, line {found.line}: {f'field `{found.field}` ' if found.field else ''}{found.reason}."
         for found in bad[:LISTED]
@@ -213,7 +213,7 @@ def convert(
 
 
 def name_runs(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
-    """Returns what to call the run of each file: the given names, or the shortest ends of paths that tell them apart.
+    """What to call the run of each file: the given names, or the shortest ends of paths that tell them apart.
 
     >>> name_runs([Path("a/x/results.json"), Path("b/x/results.json")], [])
     ['a', 'b']
@@ -232,7 +232,7 @@ def name_runs(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
 
 
 def propose_run(path: Path) -> str:
-    """Returns what the tool that wrote a file calls the model: of our own files as the first line says."""
+    """What the tool that wrote a file calls the model: of our own files as the first line says."""
     match detect(path):
         case "radvqa":
             first = next((line.value.run for line in typed_json.iter_lines(path, Record) if line.value), "")
@@ -255,7 +255,7 @@ class Predictions(NamedTuple):
 
 
 def to_predictions(path: Path, folder: Path, *, run: str) -> Predictions:
-    """Returns a predictions file: `path` itself if it is one, else what it is converted to, in `folder`."""
+    """A predictions file: `path` itself if it is one, else what it is converted to, in `folder`."""
     if (kind := detect(path)) == "radvqa":
         return Predictions(path, [])
     found = read_rows(path, kind=kind, run=run)

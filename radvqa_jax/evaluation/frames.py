@@ -87,12 +87,12 @@ _CONCLUDES = re.compile(
 
 @functools.cache
 def _places() -> dict[str, list[str]]:
-    """Returns {word of a question: words for where it is, which an answer may add}."""
+    """{word of a question: words for where it is, which an answer may add}."""
     return {row["asked"]: terms.split(row["place"]) for row in terms.rows("places")}
 
 
 def _asked(question: str) -> frozenset[str]:
-    """Returns the words of a question that an answer may repeat; alternatives that it offers are not among them."""
+    """The words of a question that an answer may repeat; alternatives that it offers are not among them."""
     words = list(terms.canonical(question[-LONGEST:]))
     offered: set[str] = set()
     for index, word in enumerate(words):
@@ -110,7 +110,7 @@ def _asked(question: str) -> frozenset[str]:
 
 
 def _item(words: tuple[str, ...], drop: frozenset[str] | set[str]) -> tuple[str, ...]:
-    """Returns what an item says: its words without frame, sorted where their order says nothing."""
+    """What an item says: its words without frame, sorted where their order says nothing."""
     kept = [word for word in words if word not in drop]
     if _ORDERED & set(kept) or {"left", "right"} <= set(kept) or sum(w[0].isdigit() for w in kept) > 1:
         return tuple(kept)
@@ -119,7 +119,7 @@ def _item(words: tuple[str, ...], drop: frozenset[str] | set[str]) -> tuple[str,
 
 @functools.lru_cache(maxsize=1 << 15)
 def _words(text: str) -> tuple[tuple[str, ...], ...]:
-    """Returns the canonical words of each item of a list."""
+    """The canonical words of each item of a list."""
     items = answer_items(re.sub(r"\bwith (?!(?:\w+ )?contrast)|\balong with\b", ", ", text, flags=re.IGNORECASE))
     found = sorted(words for item in items if (words := terms.canonical(item)))
     alone = [words for words in found if set(words) <= _MODIFIERS]
@@ -129,7 +129,7 @@ def _words(text: str) -> tuple[tuple[str, ...], ...]:
 
 
 def items(text: str) -> list[str]:
-    """Returns the items of an answer in canonical words, sorted.
+    """The items of an answer in canonical words, sorted.
 
     >>> items("right side, left-sided")
     ['left', 'right']
@@ -139,7 +139,7 @@ def items(text: str) -> list[str]:
 
 @functools.lru_cache(maxsize=1 << 15)
 def key(text: str, drop: frozenset[str] = frozenset(_FUNCTION)) -> frozenset[tuple[str, ...]]:
-    """Returns what an answer says, without order where order says nothing; `drop` is left out.
+    """What an answer says, without order where order says nothing; `drop` is left out.
 
     >>> key("the pancreatic head") == key("head of the pancreas")
     True
@@ -151,12 +151,12 @@ def key(text: str, drop: frozenset[str] = frozenset(_FUNCTION)) -> frozenset[tup
 
 
 def _squashed(text: str) -> str:
-    """Returns the normal form without spaces between letters: "gall bladder" is "gallbladder"."""
+    """The normal form without spaces between letters: "gall bladder" is "gallbladder"."""
     return re.sub(r"(?<=[a-z]) (?=[a-z])", "", comparable(text))
 
 
 def _one_side(short: str, full: str) -> bool:
-    """Returns whether a list names its side once ("left ACA and MCA") where the other repeats it."""
+    """Whether a list names its side once ("left ACA and MCA") where the other repeats it."""
     items, others = _words(short), _words(full)
     sides = {word for words in items for word in words} & {"left", "right"}
     if len(items) < 2 or len(sides) != 1:
@@ -166,7 +166,7 @@ def _one_side(short: str, full: str) -> bool:
 
 
 def says(reference: str, answer: str, question: str = "") -> bool:
-    """Returns whether an answer says the reference and nothing else.
+    """Whether an answer says the reference and nothing else.
 
     >>> says("female", "the patient is a female"), says("left", "left and right"), says("CT", "CT with contrast")
     (True, False, False)
@@ -187,7 +187,7 @@ def says(reference: str, answer: str, question: str = "") -> bool:
 
 
 def _is_reason(sentences: list[str], first: str) -> bool:
-    """Returns whether what follows the first sentence argues for it, rather than giving more answers."""
+    """Whether what follows the first sentence argues for it, rather than giving more answers."""
     opening = first.casefold().split()[:2]
     for sentence in sentences:
         if _NEXT.match(sentence) or _ADDS.search(sentence) or not _VERB.search(sentence):
@@ -198,25 +198,25 @@ def _is_reason(sentences: list[str], first: str) -> bool:
 
 
 def _cut(text: str) -> str:
-    """Returns the text before its reason, its remark or what it denies."""
+    """The text before its reason, its remark or what it denies."""
     tail = _TAIL.search(text)
     return text[: tail.start()] if tail and re.search(r"\w", text[: tail.start()]) else text
 
 
 def gives_more(stated: marks.Stated) -> bool:
-    """Returns whether a marked answer is followed by more answers ("Answer: liver. Spleen."), not by a reason."""
+    """Whether a marked answer is followed by more answers ("Answer: liver. Spleen."), not by a reason."""
     first = next(iter(stated.after), "")
     return bool(first) and not _THANKS.match(first) and not _is_reason([first], stated.text)
 
 
 def without_gloss(text: str) -> list[str]:
-    """Returns the text without what it says in brackets, if that neither denies nor doubts; else nothing."""
+    """The text without what it says in brackets, if that neither denies nor doubts; else nothing."""
     glosses = [gloss[1] for gloss in _GLOSS.finditer(text[:LONGEST])]
     return [_GLOSS.sub("", text)] if glosses and not any(_DENIAL.search(gloss) for gloss in glosses) else []
 
 
 def candidates(stated: marks.Stated) -> list[str]:
-    """Returns the parts of a reply that may be its answer: whole, without a gloss, without the reasons behind it."""
+    """The parts of a reply that may be its answer: whole, without a gloss, without the reasons behind it."""
     text = stated.text
     if not text or _QUESTION.match(text):
         return []
@@ -238,7 +238,7 @@ def candidates(stated: marks.Stated) -> list[str]:
 
 
 def _remark(first: str) -> str:
-    """Returns what of a remark could take its answer back: "pneumonia: ruled out", "left lung, which is wrong"."""
+    """What of a remark could take its answer back: "pneumonia: ruled out", "left lung, which is wrong"."""
     rest = first[len(_cut(first)) :]
     return (
         ""

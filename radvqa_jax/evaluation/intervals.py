@@ -35,7 +35,7 @@ class Estimate(NamedTuple):
 def _clusters(
     columns: Float[np.ndarray, "n m"], image_ids: Sequence[str] | np.ndarray
 ) -> tuple[Float[np.ndarray, "k m"], Float[np.ndarray, " k"]]:
-    """Returns the distinct sums over an image's questions, and how many images have each of them."""
+    """The distinct sums over an image's questions, and how many images have each of them."""
     _, image = np.unique(np.asarray(image_ids), return_inverse=True)
     sums = np.stack([np.bincount(image, weights=column) for column in columns.T], axis=1)
     kinds, multiplicity = np.unique(sums, axis=0, return_counts=True)
@@ -45,7 +45,7 @@ def _clusters(
 def _resample(
     kinds: Float[np.ndarray, "k m"], multiplicity: Float[np.ndarray, " k"], *, resamples: int, seed: int
 ) -> Float[np.ndarray, "r m"]:
-    """Returns the sums of each resample.
+    """The sums of each resample.
 
     Images with equal sums are exchangeable, so a resample is drawn as how often each kind of image occurs. The
     distribution is that of drawing images one by one; the cost depends on the kinds, which are few for right and wrong.
@@ -60,7 +60,7 @@ def _resample(
 def resampled_sums(
     columns: Float[np.ndarray, "n m"], image_ids: Sequence[str] | np.ndarray, *, resamples: int = 2000, seed: int = 0
 ) -> Float[np.ndarray, "r m"]:
-    """Returns the sum of each column over the questions of resampled images, for statistics that are no plain mean.
+    """The sum of each column over the questions of resampled images, for statistics that are no plain mean.
 
     A ratio of two columns' sums, or a corpus BLEU from its counts, gets its interval from the percentiles of what the
     sums give.
@@ -72,7 +72,7 @@ def resampled_sums(
 def interval_kind(
     kinds: Float[np.ndarray, "k m"], multiplicity: Float[np.ndarray, " k"], *, binary: bool
 ) -> Literal["same", "rare", "beta", "t", "bootstrap"]:
-    """Returns which interval suits images of these kinds (sum, number of questions): see the module's first lines.
+    """Which interval suits images of these kinds (sum, number of questions): see the module's first lines.
 
     - `same`: every image has the same mean.
     - `rare`: fewer than five images differ from the commonest mean. Beta distribution, an image counts as one question.
@@ -93,7 +93,7 @@ def interval_kind(
 
 
 def _variance(kinds: Float[np.ndarray, "k m"], multiplicity: Float[np.ndarray, " k"]) -> float:
-    """Returns the variance of the mean over questions, from how images differ (ratio estimator)."""
+    """The variance of the mean over questions, from how images differ (ratio estimator)."""
     sums, sizes, n_images = kinds[:, 0], kinds[:, 1], multiplicity.sum()
     total = multiplicity @ sizes
     residual = sums - sizes * (multiplicity @ sums) / total
@@ -107,7 +107,7 @@ def _beta(
     bounds: tuple[float, float],
     rare: bool,
 ) -> tuple[float, float]:
-    """Returns the Clopper-Pearson interval over the effective number of questions.
+    """The Clopper-Pearson interval over the effective number of questions.
 
     That is the number of independent ones whose mean would vary as much, less what estimating it from few images costs
     (Student's t against the normal), and at most all questions. For values that are not just right or wrong the
@@ -126,14 +126,14 @@ def _beta(
 
 
 def _clopper_pearson(count: float, n: float) -> tuple[float, float]:
-    """Returns the exact binomial interval; both numbers may be fractions."""
+    """The exact binomial interval; both numbers may be fractions."""
     low = float(stats.beta.ppf(PERCENTILES[0], count, n - count + 1)) if count > 0 else 0.0
     high = float(stats.beta.ppf(PERCENTILES[1], count + 1, n - count)) if count < n else 1.0
     return low, high
 
 
 def _rare_difference(values: Float[np.ndarray, " n"], n_images: int, *, scale: float) -> tuple[float, float]:
-    """Returns an interval for a difference that few images show: from the exact ones of its gains and its losses."""
+    """An interval for a difference that few images show: from the exact ones of its gains and its losses."""
     share = n_images / len(values) / scale
     gain = _clopper_pearson(float(values.clip(min=0).sum()) * share, n_images)
     loss = _clopper_pearson(float(-values.clip(max=0).sum()) * share, n_images)
@@ -148,7 +148,7 @@ def mean_interval(
     seed: int = 0,
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Estimate:
-    """Returns the mean of `values` and its 95 % interval by bootstrap over images.
+    """The mean of `values` and its 95 % interval by bootstrap over images.
 
     With fewer than two images there is no interval. If every image has the same mean (all right, for instance), the
     exact binomial (Clopper-Pearson) bound over images is given: at least the share q = 0.025^(1 / n_images) of images
@@ -196,7 +196,7 @@ def paired_difference(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Estimate:
-    """Returns the mean of a - b over the same questions and its 95 % interval; a and b are within [0, 1].
+    """The mean of a - b over the same questions and its 95 % interval; a and b are within [0, 1].
 
     The two are resampled together: what makes an image hard for both does not widen the interval.
     """

@@ -40,7 +40,7 @@ class Stopped(ValueError):
 
 
 def describe(config: JudgeConfig, rubric: Rubric) -> dict[str, Any]:
-    """Returns what the verdicts depend on: the model, the wording and the sampling."""
+    """What the verdicts depend on: the model, the wording and the sampling."""
     return {
         "model": config.model,
         "prompt": rubric.name,
@@ -58,13 +58,13 @@ def describe(config: JudgeConfig, rubric: Rubric) -> dict[str, Any]:
 
 
 def judge_name(about: dict[str, Any]) -> str:
-    """Returns a short name for a judge with these settings, for files and tables."""
+    """A short name for a judge with these settings, for files and tables."""
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
     return f"{about['prompt']}-{digest[:8]}"
 
 
 def count_requests(client: ChatClient, rubric: Rubric, items: Sequence[Item], todo: Sequence[Item]) -> str:
-    """Returns how many requests the items that are left will take, before the first is sent; attacks apart."""
+    """How many requests the items that are left will take, before the first is sent; attacks apart."""
     config = client.config
     assert isinstance(config, JudgeConfig)
     lines = []
@@ -87,7 +87,7 @@ def count_requests(client: ChatClient, rubric: Rubric, items: Sequence[Item], to
 
 
 def announce(items: Sequence[Item], config: JudgeConfig) -> str:
-    """Returns what is about to be sent where, without any of it."""
+    """What is about to be sent where, without any of it."""
     record = items[0].record
     lengths = {"question": record.question, "ground_truth": record.reference, "answer": items[0].prediction}
     if not config.with_question:
@@ -103,7 +103,7 @@ def announce(items: Sequence[Item], config: JudgeConfig) -> str:
 def _question(
     config: JudgeConfig, rubric: Rubric, item: Item, *, attempt: int
 ) -> tuple[list[dict[str, str]], str, int]:
-    """Returns (messages, mark, seed) of an attempt; each has another seed, so that none is answered by the cache."""
+    """(messages, mark, seed) of an attempt; each has another seed, so that none is answered by the cache."""
     messages, mark = judge_prompts.make_messages(
         rubric,
         config,
@@ -123,7 +123,7 @@ def _is_cached(client: ChatClient, rubric: Rubric, item: Item) -> bool:
 
 
 def ask_verdict(client: ChatClient, rubric: Rubric, item: Item) -> Judged:
-    """Returns the verdict on one item, or why there is none.
+    """The verdict on one item, or why there is none.
 
     A reply that is no verdict is asked for again with another seed, up to `judge.attempts` times in all.
 
@@ -158,7 +158,7 @@ def ask_verdict(client: ChatClient, rubric: Rubric, item: Item) -> Judged:
 
 
 def make_items(records: Sequence[Record], rubric: Rubric, *, questions_attacked: int, seed: int) -> list[Item]:
-    """Returns the first answer of each record and the attacks, each distinct content once."""
+    """The first answer of each record and the attacks, each distinct content once."""
     items = [Item(record, record.predictions[0]) for record in records if record.predictions]
     made = attacks.make_attacks(records, questions=questions_attacked, best=rubric.scores[-1], seed=seed)
     items += [Item(attack.record, attack.prediction, attack.name) for attack in made]
@@ -179,7 +179,7 @@ def _each(client: ChatClient, rubric: Rubric, items: Sequence[Item]) -> Generato
 def judge(
     records: Sequence[Record], *, predictions: Path, config: JudgeConfig, cache: Path, seed: int = 0
 ) -> JudgeFile:
-    """Returns the verdicts on a predictions file, and writes them beside it as they come.
+    """The verdicts on a predictions file, and writes them beside it as they come.
 
     What has a verdict, or was given up after `judge.attempts` replies, is not asked again; what an endpoint failed to
     answer is.
@@ -237,14 +237,14 @@ def _progress(lines: Iterator[Judged], total: int, config: JudgeConfig) -> Itera
 
 
 def describe_use(client: ChatClient) -> str:
-    """Returns what a run sent."""
+    """What a run sent."""
     about = "about " if client.estimated else ""
     why = " (an estimate: the endpoint does not count them)" if client.estimated else ""
     return f"{client.calls} requests were sent, repeated ones included; they took {about}{client.tokens} tokens{why}."
 
 
 def format_summary(judged: JudgeFile) -> str:
-    """Returns what a run of the judge came to, for the terminal."""
+    """What a run of the judge came to, for the terminal."""
     lines = list(judged.answers.values())
     why = Counter(line.why for line in lines if line.state == "unjudged")
     scores = Counter(line.score for line in lines if line.score is not None)

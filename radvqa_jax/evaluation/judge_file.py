@@ -58,36 +58,36 @@ class JudgeFile(NamedTuple):
     attacks: Sequence[Judged]
 
     def find(self, record: Record) -> Judged | None:
-        """Returns the verdict on the record's first answer; None if it was never asked for."""
+        """The verdict on the record's first answer; None if it was never asked for."""
         return self.answers.get(content_hash(record, record.predictions[0]))
 
     def correct(self, judged: Judged | None) -> bool | None:
-        """Returns whether a verdict means right; None if there is no verdict."""
+        """Whether a verdict means right; None if there is no verdict."""
         if judged is None or judged.score is None:
             return None
         return judged.score >= self.about["correct_from"]
 
 
 def content_hash(record: Record, prediction: str) -> str:
-    """Returns the hash of what a judge is shown."""
+    """The hash of what a judge is shown."""
     shown = [record.question, record.reference, prediction]
     content = json.dumps([*shown, record.choices] if record.choices else shown)
     return hashlib.sha256(content.encode()).hexdigest()[:CONTENT_LENGTH]
 
 
 def is_about(content: str, record: Record) -> bool:
-    """Returns whether a hash is of the record's first answer, with or without the options: old sheets hashed none."""
+    """Whether a hash is of the record's first answer, with or without the options: old sheets hashed none."""
     hashed = (content_hash(shown, record.predictions[0]) for shown in (record, record._replace(choices=[])))
     return content in hashed
 
 
 def judge_path(predictions: Path, name: str) -> Path:
-    """Returns the path of the verdicts that the judge `name` gives about a predictions file."""
+    """The path of the verdicts that the judge `name` gives about a predictions file."""
     return predictions.with_name(f"{predictions.stem}.judge-{name}.jsonl")
 
 
 def _check_scale(about: _About, path: Path) -> list[int]:
-    """Returns the scores that a judge gives, after holding `correct_from` against them.
+    """The scores that a judge gives, after holding `correct_from` against them.
 
     Raises:
         ValueError: if a score is listed twice, or the limit would make every answer right, or every one wrong.
@@ -104,7 +104,7 @@ def _check_scale(about: _About, path: Path) -> list[int]:
 
 
 def read_lines(path: Path, *, scale: Sequence[int] = ()) -> list[Judged]:
-    """Returns the lines of a verdicts file, of each content and attack the last; none if there is no file.
+    """The lines of a verdicts file, of each content and attack the last; none if there is no file.
 
     A last line that an interruption cut is left out.
 
@@ -136,14 +136,14 @@ def read_lines(path: Path, *, scale: Sequence[int] = ()) -> list[Judged]:
 
 
 def group(name: str, about: Mapping[str, Any], lines: Iterable[Judged]) -> JudgeFile:
-    """Returns the lines of one judge, answers apart from attacks."""
+    """The lines of one judge, answers apart from attacks."""
     lines = list(lines)
     answers = {line.content: line for line in lines if not line.attack}
     return JudgeFile(name, about, answers, [line for line in lines if line.attack])
 
 
 def find_judges(predictions: Path) -> list[JudgeFile]:
-    """Returns what every judge said about a predictions file, by name."""
+    """What every judge said about a predictions file, by name."""
     found = []
     start = f"{predictions.stem}.judge-"
     for described in sorted(predictions.parent.glob("*.json")):

@@ -97,7 +97,7 @@ def make_messages(
     choices: Sequence[str] = (),
     attempt: int = 0,
 ) -> tuple[list[dict[str, str]], str]:
-    """Returns (messages, mark) that ask for a verdict.
+    """(messages, mark) that ask for a verdict.
 
     Args:
         rubric: the task and its scale.
@@ -121,26 +121,26 @@ def make_messages(
 
 
 def prompt_text(rubric: Rubric, config: JudgeConfig) -> str:
-    """Returns the prompt with placeholders in the place of the fields; its hash stands for the wording."""
+    """The prompt with placeholders in the place of the fields; its hash stands for the wording."""
     fields = "question, choices, ground_truth, answer" if config.with_question else "choices, ground_truth, answer"
     rules = _RULES.format(mark="MARK", scores=rubric.scores, choices=_CHOICES)
     return f"{rubric.task}{rules}\n<<MARK>> {fields} <</MARK>>\n{_AGAIN}"
 
 
 def prompt_sha256(rubric: Rubric, config: JudgeConfig) -> str:
-    """Returns the hash of the wording, the fields and their limit."""
+    """The hash of the wording, the fields and their limit."""
     return hashlib.sha256(f"{config.max_chars}\n{prompt_text(rubric, config)}".encode()).hexdigest()
 
 
 def schema(rubric: Rubric) -> dict[str, Any]:
-    """Returns the JSON schema of a verdict, for endpoints that can hold a model to it."""
+    """The JSON schema of a verdict, for endpoints that can hold a model to it."""
     score: dict[str, Any] = {"type": "integer", "enum": list(rubric.scores)}
     properties = {"mark": {"type": "string"}, "reason": {"type": "string"}, "score": score}
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 def json_object(text: str) -> Any:
-    """Returns the JSON value that a reply is (`untrusted.read_reply`); raises NoVerdict if it is none."""
+    """The JSON value that a reply is (`untrusted.read_reply`); raises NoVerdict if it is none."""
     try:
         return read_reply(text)
     except NoJson as error:
@@ -148,7 +148,7 @@ def json_object(text: str) -> Any:
 
 
 def parse_verdict(text: str, *, rubric: Rubric, mark: str) -> Verdict:
-    """Returns the verdict that a reply is: one JSON object with the mark.
+    """The verdict that a reply is: one JSON object with the mark.
 
     Reasoning before it, a fence of backquotes around it with words outside, raw newlines within its strings and fields
     that nobody asked for do no harm. Nothing is searched for in prose.

@@ -13,7 +13,7 @@ from radvqa_jax.trees import flatten
 
 
 def settings_hash(fingerprint: dict[str, Any]) -> str:
-    """Returns what `Record.settings` holds: a short hash of all that the answers of a file have in common."""
+    """What `Record.settings` holds: a short hash of all that the answers of a file have in common."""
     return hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -39,13 +39,13 @@ def check_fingerprint(path: Path, fingerprint: dict[str, Any]) -> None:
 
 
 def read_unfinished(path: Path, fingerprint: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns the lines of an interrupted run, none for a new one; refuses a file made with other settings."""
+    """The lines of an interrupted run, none for a new one; refuses a file made with other settings."""
     check_fingerprint(path, fingerprint)
     return read_jsonl(path, allow_cut=True) if path.is_file() else []
 
 
 def read_kept(path: Path, question_ids: Collection[str], fingerprint: dict[str, Any]) -> dict[str, Record]:
-    """Returns {question_id: record} of an earlier run, in the order of its file; none for a new run.
+    """{question_id: record} of an earlier run, in the order of its file; none for a new run.
 
     A last line that an interruption cut is left out.
 

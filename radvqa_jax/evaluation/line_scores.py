@@ -54,19 +54,19 @@ class Unscored(NamedTuple):
 
 
 def run_of(record: Record) -> str:
-    """Returns the run, apart from it where another image than the question's own was shown."""
+    """The run, apart from it where another image than the question's own was shown."""
     if record.image_used in ("", record.image_id):
         return record.run
     return record.run + OTHER_IMAGES[record.image_used == BLANK]
 
 
 def said(verdict: rules.Verdict) -> str:
-    """Returns what an answer says: the same text for answers that are right, that read alike, or that nothing reads."""
+    """What an answer says: the same text for answers that are right, that read alike, or that nothing reads."""
     return f"{verdict.outcome}\t{verdict.read if verdict.outcome != 'correct' else ''}"
 
 
 def problem(record: Record) -> tuple[str, str] | None:
-    """Returns the field and the reason why a well-formed record cannot be scored, or None."""
+    """The field and the reason why a well-formed record cannot be scored, or None."""
     if not record.question_id.strip():
         return "question_id", "is empty"
     if not record.predictions:
@@ -94,7 +94,7 @@ def _cut(text: str) -> str:
 
 
 def score_record(record: Record, *, published: Sequence[str] = ()) -> Scored:
-    """Returns the verdicts and values of a record's first answer.
+    """The verdicts and values of a record's first answer.
 
     Of an answer of more than LONGEST characters the first and the last half of them are read, by every scorer.
 
@@ -146,7 +146,7 @@ def _unscored(number: int, field: str, reason: str, text: bytes) -> Unscored:
 
 
 def score_line(line: typed_json.Line[Record], *, published: Sequence[str] = ()) -> Scored | Unscored:
-    """Returns what one line of a predictions file gives."""
+    """What one line of a predictions file gives."""
     if line.error is not None or line.value is None:
         error = line.error or typed_json.JsonError("", "", "is empty")
         return _unscored(line.number, error.field, error.problem, line.text)

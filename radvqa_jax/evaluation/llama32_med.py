@@ -22,7 +22,7 @@ OPENER = "the answer is:"  # the fixed beginning of the model's replies
 
 
 def cleaned(text: str) -> str:
-    """Returns the lower-case text without the opener, edge white space and a final full stop.
+    """The lower-case text without the opener, edge white space and a final full stop.
 
     >>> cleaned("The answer is: Left lung.")
     'left lung'
@@ -31,12 +31,12 @@ def cleaned(text: str) -> str:
 
 
 def is_closed(record: Record) -> bool:
-    """Returns whether the reference is yes or no."""
+    """Whether the reference is yes or no."""
     return cleaned(record.reference) in ("yes", "no")
 
 
 def per_answer(records: Sequence[Record]) -> dict[str, Float[np.ndarray, " n"]]:
-    """Returns each metric's value for each record's first prediction, in [0, 1].
+    """Each metric's value for each record's first prediction, in [0, 1].
 
     - `string_match`: equality after `cleaned`. Known flaw: "Yes, abnormal" is not "yes"; a list in another order is
       wrong.
@@ -53,7 +53,7 @@ def per_answer(records: Sequence[Record]) -> dict[str, Float[np.ndarray, " n"]]:
 
 
 def bleu_counts(records: Sequence[Record]) -> Float[np.ndarray, "n 10"]:
-    """Returns what a corpus BLEU adds up: matches and totals of four n-gram orders, both lengths."""
+    """What a corpus BLEU adds up: matches and totals of four n-gram orders, both lengths."""
     orders, rows = range(1, 5), []
     for record in records:
         true, said = (sacrebleu_tokens(cleaned(text)) for text in (record.reference, record.predictions[0]))
@@ -64,7 +64,7 @@ def bleu_counts(records: Sequence[Record]) -> Float[np.ndarray, "n 10"]:
 
 
 def corpus_bleu(counts: Float[np.ndarray, " 10"]) -> float:
-    """Returns the corpus BLEU of summed counts in [0, 1]: sacreBLEU's default (13a tokens, exponential smoothing).
+    """The corpus BLEU of summed counts in [0, 1]: sacreBLEU's default (13a tokens, exponential smoothing).
 
     Known flaw: made for translations of many sentences; one word right or wrong moves short answers a lot.
     """
@@ -74,7 +74,7 @@ def corpus_bleu(counts: Float[np.ndarray, " 10"]) -> float:
 
 
 def check_bertscore(model: str) -> Path:
-    """Returns the path of the encoder's config.json; raises ValueError if BERTScore cannot be computed with it."""
+    """The path of the encoder's config.json; raises ValueError if BERTScore cannot be computed with it."""
     config = Path(model).expanduser() / "config.json"
     if not config.is_file():
         raise ValueError(
@@ -96,7 +96,7 @@ def check_bertscore(model: str) -> Path:
 
 
 def bertscore(records: Sequence[Record], *, model: str, layers: int = 0) -> Float[np.ndarray, " n"]:
-    """Returns BERTScore's F1 for each record, not rescaled; of the last layer unless `layers` says another.
+    """BERTScore's F1 for each record, not rescaled; of the last layer unless `layers` says another.
 
     Known flaw: not rescaled it is high for any two texts (the paper's are .82 and .85), and negation hardly changes it.
 

@@ -113,7 +113,7 @@ class Stated(NamedTuple):
 
 
 def _hints(text: str) -> tuple[str, ...] | None:
-    """Returns the hints that a text holds; None where letters of other scripts match by their case, too."""
+    """The hints that a text holds; None where letters of other scripts match by their case, too."""
     if not text.isascii():
         return None
     lower = text.lower()
@@ -128,7 +128,7 @@ def _may_mark(sentence: str, hints: tuple[str, ...] | None) -> bool:
 
 
 def _ends(text: str, stop: re.Match[str]) -> bool:
-    """Returns whether a full stop ends a sentence, as it does not in "vs. ", "A. CT" and "C. difficile"."""
+    """Whether a full stop ends a sentence, as it does not in "vs. ", "A. CT" and "C. difficile"."""
     before = text[max(0, stop.start() - 8) : stop.start()]
     last = before[-2:]
     if len(last) == 2 and last.isascii() and last.isalpha() and not before.endswith(_SHORT):  # most stops
@@ -144,7 +144,7 @@ def _ends(text: str, stop: re.Match[str]) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def sentences(text: str) -> tuple[str, ...]:
-    """Returns the sentences and lines of a text, without what parts them.
+    """The sentences and lines of a text, without what parts them.
 
     >>> sentences("Answer: B. It is bright.\\nC. difficile")
     ('Answer: B.', 'It is bright.', 'C. difficile')
@@ -160,7 +160,7 @@ def sentences(text: str) -> tuple[str, ...]:
 
 
 def _holds(before: str, mark: re.Match[str], after: str, question: str) -> bool | None:
-    """Returns whether a mark gives an answer: True, False (it denies one), None (the sentence only talks about one)."""
+    """Whether a mark gives an answer: True, False (it denies one), None (the sentence only talks about one)."""
     before, after = _FORCED.sub(" ", before), after.lstrip(" *\"'(")
     if not (mark["verb"] or "").casefold().startswith("would"):  # "…, but the answer is no": what was weighed before
         before = _CONTRAST.split(before)[-1]
@@ -190,7 +190,7 @@ def contrast(after: str) -> str:
 
 
 def _read(sentence: str, question: str, hints: tuple[str, ...] | None) -> tuple[str, bool, bool]:
-    """Returns what the marks of a sentence give, whether it has marks, and whether the last waits for the next line."""
+    """What the marks of a sentence give, whether it has marks, and whether the last waits for the next line."""
     marks = list(_MARK.finditer(sentence)) if _may_mark(sentence, hints) else []
     if len(marks) > _MOST:  # nobody states that many answers in a sentence; it bounds the time
         marks = marks[-_MOST:]
@@ -218,7 +218,7 @@ def _read(sentence: str, question: str, hints: tuple[str, ...] | None) -> tuple[
 
 @functools.lru_cache(maxsize=256)
 def stated(text: str, question: str = "") -> Stated:
-    """Returns the answer that a cleaned reply states.
+    """The answer that a cleaned reply states.
 
     >>> stated("Answer: C. My previous answer was B.").text, stated("I doubt that the answer is yes").text
     ('C.', '')

@@ -22,7 +22,7 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def clean(prediction: str) -> str:
-    """Returns what the authors score of a lower-case reply: after "answer:", before a later "question:".
+    """What the authors score of a lower-case reply: after "answer:", before a later "question:".
 
     >>> clean("question: is it? answer: no question: why?"), clean("assistant: no")
     ('no', 'no')
@@ -35,7 +35,7 @@ def clean(prediction: str) -> str:
 
 
 def containment(reference: str, prediction: str) -> float:
-    """Returns 1 if the reference is a substring of the reply; both in lower case, the reply not cleaned.
+    """1 if the reference is a substring of the reply; both in lower case, the reply not cleaned.
 
     Known flaw: "no" is in "normal", "not" and "note", a long reply contains much, and a reply of every option is right.
     """
@@ -43,7 +43,7 @@ def containment(reference: str, prediction: str) -> float:
 
 
 def set_f1(reference: Sequence[str], prediction: Sequence[str]) -> float:
-    """Returns the harmonic mean of common tokens over all tokens of the prediction and of the reference.
+    """The harmonic mean of common tokens over all tokens of the prediction and of the reference.
 
     Known flaw: common tokens are a set but the totals are not, so a repeated word lowers the score even of the
     reference itself; punctuation and articles count as words.
@@ -55,7 +55,7 @@ def set_f1(reference: Sequence[str], prediction: Sequence[str]) -> float:
 
 
 def bleu1(reference: Sequence[str], prediction: Sequence[str]) -> float:
-    """Returns NLTK's sentence BLEU with weights (1, 0, 0, 0): clipped unigram precision times the brevity penalty.
+    """NLTK's sentence BLEU with weights (1, 0, 0, 0): clipped unigram precision times the brevity penalty.
 
     Known flaw: the full stop of "no." halves it; a mean over answers is not a corpus BLEU.
     """
@@ -63,7 +63,7 @@ def bleu1(reference: Sequence[str], prediction: Sequence[str]) -> float:
 
 
 def _words(tokens: Sequence[str]) -> list[str]:
-    """Returns the tokens that are not only punctuation."""
+    """The tokens that are not only punctuation."""
     marks = {token for token in set(tokens) if not _WORD.search(token)}
     return [token for token in tokens if token not in marks]
 
@@ -85,6 +85,6 @@ def _score(record: Record) -> dict[str, float]:
 
 
 def per_answer(records: Sequence[Record]) -> dict[str, Float[np.ndarray, " n"]]:
-    """Returns each metric's value for each record's first prediction, in [0, 1]."""
+    """Each metric's value for each record's first prediction, in [0, 1]."""
     rows = [_score(record) for record in records]
     return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}

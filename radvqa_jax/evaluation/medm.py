@@ -20,7 +20,7 @@ PACKAGES = {"rouge": "rouge-score", "bleu": "nltk"}
 
 
 def label_accuracy(record: Record) -> float:
-    """Returns 1 if the first prediction is the label, letter case and edge white space aside, else 0.
+    """1 if the first prediction is the label, letter case and edge white space aside, else 0.
 
     With choices the label's letter counts as well. Known flaw: "Yes." is not "yes"; MedM does not say how a reply
     became a label, and this is the plainest reading.
@@ -32,7 +32,7 @@ def label_accuracy(record: Record) -> float:
 
 
 def rouge(reference: Sequence[str], text: Sequence[str]) -> dict[str, float]:
-    """Returns the F-measures of ROUGE-1, -2 and -L of tokens (`rouge_tokens`, with Porter stems).
+    """The F-measures of ROUGE-1, -2 and -L of tokens (`rouge_tokens`, with Porter stems).
 
     Known flaw: they count words; "no fracture" and "fracture" share most of theirs.
     """
@@ -42,7 +42,7 @@ def rouge(reference: Sequence[str], text: Sequence[str]) -> dict[str, float]:
 
 
 def bleu4(reference: str, text: str) -> float:
-    """Returns NLTK's sentence BLEU: four n-gram orders with equal weights, no smoothing, split at white space.
+    """NLTK's sentence BLEU: four n-gram orders with equal weights, no smoothing, split at white space.
 
     Known flaw: a text without a common 4-gram gets about 1e-78 or less, so that a short answer scores nothing even if
     it is right; letter case and punctuation count.
@@ -51,12 +51,12 @@ def bleu4(reference: str, text: str) -> float:
 
 
 def prompt_of(record: Record) -> str:
-    """Returns the prompt as MedM's tokenizer decoded it, with the newline that ends it."""
+    """The prompt as MedM's tokenizer decoded it, with the newline that ends it."""
     return (record.prompt or f"answer en {record.question}").rstrip("\n") + "\n"
 
 
 def per_answer(records: Sequence[Record]) -> dict[str, Float[np.ndarray, " n"]]:
-    """Returns each metric's value for each record, in [0, 1]; `_with_prompt` scores the prompt with the reply."""
+    """Each metric's value for each record, in [0, 1]; `_with_prompt` scores the prompt with the reply."""
     rows = []
     for record in records:
         answer, row = record.predictions[0], {"label_accuracy": label_accuracy(record)}

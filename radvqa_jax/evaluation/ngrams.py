@@ -30,7 +30,7 @@ class Overlap:
                     self._kept.append(before := None)
 
     def matches(self, order: int) -> int:
-        """Returns how many n-grams of the reference the text has, each at most as often as the reference has it.
+        """How many n-grams of the reference the text has, each at most as often as the reference has it.
 
         >>> Overlap("the left lung".split(), "left lung and left lung".split()).matches(2)
         1
@@ -45,7 +45,7 @@ class Overlap:
         return sum(min(count, wanted[gram]) for gram, count in said.items())
 
     def sentence_bleu(self, *, orders: int = 4) -> float:
-        """Returns NLTK's `sentence_bleu` with equal weights on n-grams of 1 to `orders`, not smoothed.
+        """NLTK's `sentence_bleu` with equal weights on n-grams of 1 to `orders`, not smoothed.
 
         An order without a match counts as the smallest positive float, as NLTK's method0 has it.
         """
@@ -62,11 +62,11 @@ class Overlap:
         return brevity * math.exp(math.fsum(terms))
 
     def rouge_n(self, order: int) -> rouge_score.scoring.Score:
-        """Returns ROUGE-N, as rouge-score computes it."""
+        """ROUGE-N, as rouge-score computes it."""
         return self._rouge(self.matches(order), order)
 
     def rouge_l(self) -> rouge_score.scoring.Score:
-        """Returns ROUGE-L, as rouge-score computes it."""
+        """ROUGE-L, as rouge-score computes it."""
         if not self._kept:
             return self._rouge(0, 1)
         return self._rouge(LCSseq.similarity(self.reference, [token for token in self._kept if token is not None]), 1)

@@ -17,12 +17,12 @@ CONFIDENT = 0.5  # probability of the whole answer
 
 
 def is_nonsense(record: Record) -> bool:
-    """Returns whether the reference says that the question cannot be answered."""
+    """Whether the reference says that the question cannot be answered."""
     return is_refusal(record.reference)
 
 
 def score_nonsense(records: Sequence[Record], *, resamples: int, seed: int) -> dict[str, Any] | None:
-    """Returns what is said to questions without an answer; None if there is no such question.
+    """What is said to questions without an answer; None if there is no such question.
 
     Keys, each a cell: `refused` (a refusal, or the option that says so), `made_up` (anything else that can be read),
     and `confident`, the share that is made up with a probability of at least `CONFIDENT`, where log-probabilities are

@@ -88,7 +88,7 @@ _NEGATED = re.compile(r"^(?:no|not|without|absent|absence of|negative for|free o
 
 
 def fold(text: str) -> str:
-    """Returns text without typographic variants, accents on Latin letters, and invisible characters; case is kept."""
+    """Text without typographic variants, accents on Latin letters, and invisible characters; case is kept."""
     if text.isascii():  # most is, and this is most of the time that scoring takes
         return text.replace("`", "'")
     text = _SUPERSCRIPT.sub(lambda match: "^" + match[0].translate(_SUPERSCRIPTS), _VULGAR.sub(" ", text))
@@ -98,14 +98,14 @@ def fold(text: str) -> str:
 
 
 def contract(text: str) -> str:
-    """Returns a lower-case text with its contractions in full: "isn't" is "is not"."""
+    """A lower-case text with its contractions in full: "isn't" is "is not"."""
     for pattern, replacement in _CONTRACTIONS if "'" in text or "cannot" in text else ():
         text = pattern.sub(replacement, text)
     return text
 
 
 def _prepare(text: str) -> str:
-    """Returns the folded, lower-case text with contractions, spelling and numbers in one form; marks stay."""
+    """The folded, lower-case text with contractions, spelling and numbers in one form; marks stay."""
     text = contract(numbers.mark_case(fold(text)).casefold().replace("_", " "))
     for part, pattern, american in _SPELLING:
         if part in text:
@@ -130,7 +130,7 @@ def _normalize(text: str) -> str:
 
 @functools.lru_cache(maxsize=1 << 16)
 def normalize(text: str) -> str:
-    """Returns the form in which answers are compared: lower case, American, without articles and punctuation.
+    """The form in which answers are compared: lower case, American, without articles and punctuation.
 
     Negation words stay. Numbers have one notation (numbers.py), number words become digits. An article that names
     something stays: one that is the last word (option A), or follows a word like hepatitis, type or vitamin.
@@ -150,7 +150,7 @@ def normalize(text: str) -> str:
 
 
 def comparable(text: str) -> str:
-    """Returns the normal form with every length, area, volume and mass in its smallest unit.
+    """The normal form with every length, area, volume and mass in its smallest unit.
 
     >>> comparable("A mass of 5 cm"), comparable("5 centimetres"), comparable("50mm")
     ('mass of 50 mm', '50 mm', '50 mm')
@@ -160,7 +160,7 @@ def comparable(text: str) -> str:
 
 @functools.lru_cache(maxsize=1 << 12)
 def answer_items(text: str) -> frozenset[str]:
-    """Returns the items of a list without order; a comma inside a number does not separate.
+    """The items of a list without order; a comma inside a number does not separate.
 
     A negation holds for its own item, and for a list joined by "or". Where it may hold for more ("no mass and
     fracture") the text stays one item, so that its order counts.

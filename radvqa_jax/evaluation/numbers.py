@@ -125,7 +125,7 @@ _TIMES = re.compile(rf"(?<=\d)( ?{UNITS})? ?(?:x|by|\*) ?(?=\d)")
 
 
 def has_digit(text: str) -> bool:
-    """Returns whether a text holds a digit, superscripts included."""
+    """Whether a text holds a digit, superscripts included."""
     if text.isascii():
         return bool(_ASCII_DIGIT.search(text))
     return any(character.isdigit() for character in text)
@@ -206,7 +206,7 @@ def write(text: str) -> str:
 
 
 def _smallest(match: re.Match[str]) -> str:
-    """Returns a quantity in its smallest unit; numbers without a unit take that of the last."""
+    """A quantity in its smallest unit; numbers without a unit take that of the last."""
     parts = list(_PART.finditer(match[0]))
     last = parts[-1]["unit"]
     if last is None:
@@ -222,7 +222,7 @@ def _smallest(match: re.Match[str]) -> str:
 
 
 def smallest_units(text: str) -> str:
-    """Returns a normal form with every length, area, volume and mass in its smallest unit.
+    """A normal form with every length, area, volume and mass in its smallest unit.
 
     >>> smallest_units("5 x 4 cm"), smallest_units("2 to 3 cm")
     ('50 x 40 mm', '20 to 30 mm')

@@ -20,12 +20,12 @@ def _key(text: str) -> str:
 
 
 def read_all() -> list[dict[str, Any]]:
-    """Returns every figure: `paper`, `model`, `data`, `column`, `metric`, `value`, `spread`, `n`, `note`, `place`."""
+    """Every figure: `paper`, `model`, `data`, `column`, `metric`, `value`, `spread`, `n`, `note`, `place`."""
     return json.loads(_FILE.read_text(encoding="utf-8"))
 
 
 def find(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Returns the figures for the data that the records come from; none if they come from several data sets.
+    """The figures for the data that the records come from; none if they come from several data sets.
 
     A data set is known by how `source` of its rows begins: "SLAKE 1.0", "VQA-RAD (osf.io/89kps)".
     """
@@ -37,7 +37,7 @@ def find(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def as_rows(figures: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Returns rows for a table with a column for each kind of question, and what their marks stand for.
+    """Rows for a table with a column for each kind of question, and what their marks stand for.
 
     A row has `label`, `mark` and `cells` ({column: figure}); figures of one system, made under the same conditions,
     share one. The second value is {mark: conditions}.
@@ -54,7 +54,7 @@ def as_rows(figures: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], di
 
 
 def describe(figure: dict[str, Any]) -> str:
-    """Returns a figure as text: who, what, how much, of how many."""
+    """A figure as text: who, what, how much, of how many."""
     spread = "" if figure["spread"] is None else f" ± {figure['spread']:.3f}"
     n = "n not given" if figure["n"] is None else f"n={figure['n']}"
     return (

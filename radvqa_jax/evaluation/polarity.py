@@ -91,7 +91,7 @@ _OPENING = 1_000  # characters in which a reply refuses, if it does
 
 
 def is_refusal(text: str) -> bool:
-    """Returns whether the reply declines to answer.
+    """Whether the reply declines to answer.
 
     >>> is_refusal("Sorry, as a base VLM I am not trained to answer this question."), is_refusal("No pneumonia")
     (True, False)
@@ -110,7 +110,7 @@ def _clauses(text: str) -> list[list[str]]:
 
 
 def _read_clause(words: Sequence[str], *, first: bool) -> set[str]:
-    """Returns which of yes, no stand as answers in one clause, and "unsure" if one of them is negated."""
+    """Which of yes, no stand as answers in one clause, and "unsure" if one of them is negated."""
     if set(words) <= _WORDS and len({word in _YES for word in words}) == 1:  # "no no no"
         return {"yes" if words[0] in _YES else "no"}
     found: set[str] = set()
@@ -133,7 +133,7 @@ def _read_clause(words: Sequence[str], *, first: bool) -> set[str]:
 
 
 def _takes_back(words: Sequence[str]) -> bool:
-    """Returns whether a clause only hedges ("but I am not sure", "probably"), or refuses the question."""
+    """Whether a clause only hedges ("but I am not sure", "probably"), or refuses the question."""
     if len(words) > 40:
         return False
     text = " ".join(words)
@@ -146,7 +146,7 @@ def _takes_back(words: Sequence[str]) -> bool:
 
 
 def _said(clauses: list[list[str]]) -> set[str] | None:
-    """Returns the yes and no that are said as words, or None if they are hedged or taken back."""
+    """The yes and no that are said as words, or None if they are hedged or taken back."""
     found: set[str] = set()
     for index, words in enumerate(clauses):
         if (
@@ -168,13 +168,13 @@ def _said(clauses: list[list[str]]) -> set[str] | None:
 
 
 def _is_statement(clauses: list[list[str]]) -> bool:
-    """Returns whether the reply opens with a "no" that denies a noun ("No fracture is seen")."""
+    """Whether the reply opens with a "no" that denies a noun ("No fracture is seen")."""
     words = clauses[0] if clauses else []
     return len(words) > 1 and words[0] == "no" and words[1] not in _SUBJECTS | _WORDS
 
 
 def parse_yes_no(text: str, question: str = "", *, by_statement: bool = True) -> Answer | None:
-    """Returns the yes or no that a cleaned reply gives, or None: neither, both, hedged, or a refusal.
+    """The yes or no that a cleaned reply gives, or None: neither, both, hedged, or a refusal.
 
     Only whole words count, and only where they stand as the answer: they open the reply, make up or end a clause, or
     follow "answer:". A statement ("there is no fracture") is read against the question; without a question only one

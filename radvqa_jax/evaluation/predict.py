@@ -30,18 +30,18 @@ from radvqa_jax.trees import Flat
 
 
 def read_records(path: Path) -> list[Record]:
-    """Returns the records of a predictions file; an error names the file, the line and the field."""
+    """The records of a predictions file; an error names the file, the line and the field."""
     return typed_json.read_lines(path, Record)
 
 
 def draw_seed(seed: int, source: str, question_id: str, sample: int) -> int:
-    """Returns the seed of one drawn answer, in [0, 2^32): the same in any batch, order or part of the data set."""
+    """The seed of one drawn answer, in [0, 2^32): the same in any batch, order or part of the data set."""
     digest = hashlib.sha256(f"{seed}\n{source}\n{question_id}\n{sample}".encode()).digest()
     return int.from_bytes(digest[:4], "big")
 
 
 def _seeds(rows: Sequence[Any], *, config: DecodeConfig, seed: int, size: int) -> UInt32[np.ndarray, "B k"]:
-    """Returns the seed of each answer; zeros for rows that only fill the batch."""
+    """The seed of each answer; zeros for rows that only fill the batch."""
     seeds = np.zeros((size, config.samples), np.uint32)
     for index, row in enumerate(rows):
         seeds[index] = [draw_seed(seed, row["source"], row["question_id"], s) for s in range(config.samples)]
@@ -85,7 +85,7 @@ def _records(
     prompt: str,
     run: str,
 ) -> list[Record]:
-    """Returns what was answered to each row, without what it was answered with; further rows of the arrays are left."""
+    """What was answered to each row, without what it was answered with; further rows of the arrays are left."""
     records = []
     eos = tokenizer.eos
     for row, answers, probs in zip(batch_rows, tokens, logprobs, strict=False):
@@ -123,7 +123,7 @@ def predict(
     image_tokens: ImageTokens | None = None,
     tower: str = "",
 ) -> list[Record]:
-    """Returns a record for every row, in order, and writes them to `path`, one JSON object a line.
+    """A record for every row, in order, and writes them to `path`, one JSON object a line.
 
     Lines are appended batch by batch, and brought into the order of the rows at the end. An interrupted call goes on
     with the questions that have no line, and gives what an uninterrupted one would have: which length a prompt is

@@ -23,7 +23,7 @@ _ROUNDING = 1e-9  # a sum of floats may pass 1 by less
 
 
 def package(system: str, metric: str) -> str:
-    """Returns the name and version of what computes a metric: `nltk 3.10.4`, or this package."""
+    """The name and version of what computes a metric: `nltk 3.10.4`, or this package."""
     for prefix, name in SYSTEMS[system].PACKAGES.items():
         if metric.startswith(prefix):
             return f"{name} {importlib.metadata.version(name)}"
@@ -56,7 +56,7 @@ def score_published(
     bertscore_model: str = "",
     bertscore_layers: int = 0,
 ) -> dict[str, Any]:
-    """Returns {system: {metric: {value, interval, n, n_images, package, by}}} of the first predictions.
+    """{system: {metric: {value, interval, n, n_images, package, by}}} of the first predictions.
 
     `by` holds the cells of each group (organ, modality, …) for metrics that are means over answers; a cell without
     answers is absent. LLaMA32-Med's string match is also given for its closed (yes/no) and open questions.
@@ -107,7 +107,7 @@ def score_published(
 
 
 def published_table(runs: Mapping[str, Mapping[str, Any]], *, label: Callable[[str], str] = str) -> list[list[str]]:
-    """Returns rows of text, the header first: system and metric, package, then one column for each run."""
+    """Rows of text, the header first: system and metric, package, then one column for each run."""
     rows = [["published metric", "package", *map(label, runs)]]
     for system in SYSTEMS:
         for metric in dict.fromkeys(metric for run in runs.values() for metric in run.get(system, {})):
@@ -118,6 +118,6 @@ def published_table(runs: Mapping[str, Mapping[str, Any]], *, label: Callable[[s
 
 
 def format_published(runs: Mapping[str, Mapping[str, Any]], *, label: Callable[[str], str] = str) -> str:
-    """Returns the published metrics as a table for the terminal; {run: {system: {metric: cell}}}."""
+    """The published metrics as a table for the terminal; {run: {system: {metric: cell}}}."""
     note = "As the systems' own code computed them; their known flaws are in radvqa_jax/evaluation/<system>.py."
     return "\n".join([*align(published_table(runs, label=label)), note])

@@ -43,7 +43,7 @@ def measure(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Returns a cell for each of `MEASURES`; `survival` and `retained` are absent if no own answer is right.
+    """A cell for each of `MEASURES`; `survival` and `retained` are absent if no own answer is right.
 
     Args:
         own: which answers to the questions' own images are right.
@@ -71,7 +71,7 @@ def measure(
 
 
 def of_records(own: Sequence[Record], other: Sequence[Record], **bootstrap: int) -> dict[str, Any]:
-    """Returns the measures of a run's records and its records with other images.
+    """The measures of a run's records and its records with other images.
 
     Raises:
         ValueError: if the two do not answer the same questions.
@@ -84,7 +84,7 @@ def of_records(own: Sequence[Record], other: Sequence[Record], **bootstrap: int)
 
 
 def _of_columns(own: Columns, other: Columns, **bootstrap: int) -> dict[str, Any] | None:
-    """Returns the measures over the questions that both answer, with `n_unpaired` where some are in one only."""
+    """The measures over the questions that both answer, with `n_unpaired` where some are in one only."""
     _, mine, theirs = np.intersect1d(np.asarray(own.key), np.asarray(other.key), return_indices=True)
     if not len(mine):
         return None
@@ -99,7 +99,7 @@ def _of_columns(own: Columns, other: Columns, **bootstrap: int) -> dict[str, Any
 
 
 def of_scan(scan: Scan, **bootstrap: int) -> dict[str, dict[str, Any]]:
-    """Returns {run: {other image: measures}} of the runs that were also asked with other images."""
+    """{run: {other image: measures}} of the runs that were also asked with other images."""
     found: dict[str, dict[str, Any]] = {}
     for run, columns in scan.runs.items():
         for ending in OTHER_IMAGES:
@@ -109,7 +109,7 @@ def of_scan(scan: Scan, **bootstrap: int) -> dict[str, dict[str, Any]]:
 
 
 def reliance_rows(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """Returns the rows of a table as text, the head first; only the head if nothing was measured."""
+    """The rows of a table as text, the head first; only the head if nothing was measured."""
     rows = [["run", "with", *MEASURES]]
     for run, by_image in found.items():
         for image, cells in by_image.items():

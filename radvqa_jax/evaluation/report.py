@@ -36,7 +36,7 @@ BLIND_LABELS = {
 
 
 def run_label(name: str) -> str:
-    """Returns how tables call a run: before, after stage 1, …, or its own name."""
+    """How tables call a run: before, after stage 1, …, or its own name."""
     return RUN_LABELS.get(name, name)
 
 
@@ -158,7 +158,7 @@ def _judge_cells(judge: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def judge_lines(scores: ExperimentScores) -> list[str]:
-    """Returns a line for each judge and run: how often attacks succeed, what is unjudged, agreement with the rules."""
+    """A line for each judge and run: how often attacks succeed, what is unjudged, agreement with the rules."""
     lines = []
     for name, run in scores["runs"].items():
         for judge in run.get("judged", {}).values():
@@ -178,7 +178,7 @@ def judge_lines(scores: ExperimentScores) -> list[str]:
 
 
 def count_cut(records: Sequence[Record]) -> dict[str, int]:
-    """Returns how many first answers ran out of tokens before they ended, of how many that say; empty if none says."""
+    """How many first answers ran out of tokens before they ended, of how many that say; empty if none says."""
     known = [record.ended[0] for record in records if record.ended]
     return {"cut": known.count(False), "of": len(known)} if known else {}
 
@@ -190,7 +190,7 @@ def leak_lines(scores: ExperimentScores) -> list[str]:
 
 
 def cut_lines(scores: ExperimentScores) -> list[str]:
-    """Returns a line for each run with answers that were cut."""
+    """A line for each run with answers that were cut."""
     return [
         f"{run_label(name)}: decode.max_new_tokens cut {found['cut']} of {found['of']} answers before they ended."
         for name, run in scores["runs"].items()
@@ -199,7 +199,7 @@ def cut_lines(scores: ExperimentScores) -> list[str]:
 
 
 def review_lines(scores: ExperimentScores) -> list[str]:
-    """Returns a line for each reader and run, and one for each pair of who judged: accuracy as read, and kappa."""
+    """A line for each reader and run, and one for each pair of who judged: accuracy as read, and kappa."""
     lines = []
     for name, run in scores["runs"].items():
         found = run.get("review")
@@ -251,7 +251,7 @@ def table_rows(scores: ExperimentScores, *, last_first: bool = False) -> list[Ta
 
 
 def format_table(scores: ExperimentScores) -> str:
-    """Returns the main table for the terminal: accuracy, 95 % interval and n, with the baselines beside each run."""
+    """The main table for the terminal: accuracy, 95 % interval and n, with the baselines beside each run."""
     lines = [["accuracy", *COLUMNS, "unparsed"]]
     for row in table_rows(scores):
         signed, overall = row.kind == "over", row.cells["overall"]

@@ -40,7 +40,7 @@ def _sets(experiment: Experiment) -> dict[str, Sequence[Record]]:
 
 
 def _judgements(experiment: Experiment, name: str, record: Record) -> list[dict[str, str]]:
-    """Returns what every judge says about a record of a run."""
+    """What every judge says about a record of a run."""
     found = []
     for judge in experiment.judged.get(name, ()):
         line = judge.find(record)
@@ -53,14 +53,14 @@ def _judgements(experiment: Experiment, name: str, record: Record) -> list[dict[
 
 
 def _answer(record: Record) -> dict[str, Any]:
-    """Returns a record's answers with their verdicts, the first of which counts."""
+    """A record's answers with their verdicts, the first of which counts."""
     answers = [{"text": text, "verdict": scoring.verdict(record, text)} for text in record.predictions]
     probability = f"{math.exp(min(0.0, record.logprobs[0])):.2f}" if record.logprobs else ""
     return {"answers": answers, "verdict": answers[0]["verdict"], "probability": probability, "judges": []}
 
 
 def sample_cases(experiment: Experiment, config: ReportConfig, *, seed: int) -> list[dict[str, Any]]:
-    """Returns a random sample of questions, with every answer to them and what is said about it."""
+    """A random sample of questions, with every answer to them and what is said about it."""
     sets = {label: {(r.source, r.question_id): r for r in records} for label, records in _sets(experiment).items()}
     last = list(experiment.runs)[-1]
     records = experiment.runs[last]
@@ -92,6 +92,6 @@ def sample_cases(experiment: Experiment, config: ReportConfig, *, seed: int) -> 
 
 
 def filters(cases: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Returns the values that each filter offers; one that would not tell cases apart is left out."""
+    """The values that each filter offers; one that would not tell cases apart is left out."""
     values = {name: sorted({case["tags"][name] for case in cases} - {""}) for name in FILTERS}
     return {name: found for name, found in values.items() if len(found) > 1}

@@ -30,7 +30,7 @@ def _settings() -> Any:
 
 
 def _errors(cells: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """Returns [2 n]: how far each interval reaches below and above its value; 0 where there is none."""
+    """[2 n]: how far each interval reaches below and above its value; 0 where there is none."""
     ends = [cell["interval"] or (cell["value"], cell["value"]) for cell in cells]
     return np.abs(
         np.array([[low - c["value"], high - c["value"]] for (low, high), c in zip(ends, cells, strict=True)])
@@ -43,7 +43,7 @@ def _cell_words(cell: Mapping[str, Any]) -> str:
 
 
 def loss_figure(losses: Mapping[str, Sequence[Mapping[str, Any]]]) -> Image | None:
-    """Returns the loss curves, one panel a stage; None if there is no loss."""
+    """The loss curves, one panel a stage; None if there is no loss."""
     curves = {
         stage: {
             key: np.array([[row["step"], row[key]] for row in rows if key in row], dtype=np.float64)
@@ -72,7 +72,7 @@ def loss_figure(losses: Mapping[str, Sequence[Mapping[str, Any]]]) -> Image | No
 
 
 def dots(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], *, xlabel: str, low: float) -> Image:
-    """Returns values with their intervals, one line a row, one shape a series. `rows`: row -> series -> cell."""
+    """Values with their intervals, one line a row, one shape a series. `rows`: row -> series -> cell."""
     series = list(dict.fromkeys(name for cells in rows.values() for name in cells))
     with _settings():
         figure, (axis,) = _figure(7.2, 1.1 + 0.3 * len(rows) * max(1.0, 0.55 * len(series)))
@@ -105,7 +105,7 @@ def dots(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], *, xlabel: str, lo
 
 
 def group_figure(scores: Mapping[str, Any], group: str) -> Image | None:
-    """Returns accuracy by the values of a group (organ), of the last run and of the question alone; None if none."""
+    """Accuracy by the values of a group (organ), of the last run and of the question alone; None if none."""
     name, run = list(scores["runs"].items())[-1]
     compared = {run_label(name): run}
     if "question_only" in scores["baselines"]:
@@ -119,7 +119,7 @@ def group_figure(scores: Mapping[str, Any], group: str) -> Image | None:
 
 
 def calibration_figure(scores: Mapping[str, Any]) -> Image | None:
-    """Returns accuracy against the probability of the answer, a panel a run; None without log-probabilities."""
+    """Accuracy against the probability of the answer, a panel a run; None without log-probabilities."""
     runs = {name: run["calibration"] for name, run in scores["runs"].items() if "calibration" in run}
     if not runs:
         return None
@@ -160,7 +160,7 @@ def calibration_figure(scores: Mapping[str, Any]) -> Image | None:
 
 
 def agreement_figure(scores: Mapping[str, Any]) -> Image | None:
-    """Returns Cohen's kappa of judges, readers and rules; None if only the rules judged."""
+    """Cohen's kappa of judges, readers and rules; None if only the rules judged."""
     rows: dict[str, dict[str, Mapping[str, Any]]] = {}
     for name, run in scores["runs"].items():
         pairs = [

@@ -59,7 +59,7 @@ def write_sheet(path: Path, runs: dict[str, Sequence[Record]], *, rows: int, see
 
 
 def read_sheet(path: Path) -> list[Reading]:
-    """Returns what a filled sheet says; a row without an answer in `correct` is left out.
+    """What a filled sheet says; a row without an answer in `correct` is left out.
 
     Raises:
         ValueError: naming the line, if a column is missing or there twice, `correct` holds something else than yes or
@@ -89,7 +89,7 @@ def score_readings(
     resamples: int,
     seed: int,
 ) -> dict[str, Any] | None:
-    """Returns what readers found in one run; None if they read nothing of it.
+    """What readers found in one run; None if they read nothing of it.
 
     Keys: `readers` (reader -> accuracy as read), `agreement` (list of `a`, `b` and kappa: readers with each other, the
     rules and judges, over what both judged), `stale`: rows about answers that have changed since and do not count.

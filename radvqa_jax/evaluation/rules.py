@@ -75,7 +75,7 @@ def _choice(record: Record, reply: str, column: Column, language: str) -> Verdic
 
 
 def _framed_option(record: Record, reply: str, language: str) -> int | None:
-    """Returns the one option that a reply says in a sentence: "This is pneumonia", "The modality is MRI"."""
+    """The one option that a reply says in a sentence: "This is pneumonia", "The modality is MRI"."""
     stated = marks.stated(reply, record.question)
     if stated.withdrawn or len(reply) > frames.LONGEST:
         return None
@@ -94,14 +94,14 @@ def _yes_no(record: Record, reply: str, reference: str, column: Column, language
 
 
 def _shown(text: str, column: Column) -> str:
-    """Returns how a verdict writes an open answer: the items of a list sorted, so that their order says nothing."""
+    """How a verdict writes an open answer: the items of a list sorted, so that their order says nothing."""
     said = text[: 2 * _SHOWN]
     items = frames.items(said) if column == "radvqa" else sorted(normalize.answer_items(said))
     return "; ".join(items) or normalize.comparable(said)
 
 
 def _opening(reply: str) -> str:
-    """Returns where a reply refuses, if it does: its first sentence, or the next after a word of regret."""
+    """Where a reply refuses, if it does: its first sentence, or the next after a word of regret."""
     first, *rest = marks.sentences(reply) or ("",)
     return (
         " ".join([first, *rest[:1]])
@@ -161,13 +161,13 @@ def _verdict(record: Record, reply: str, column: Column, language: str) -> Verdi
 
 
 def _said_with_reason(reference: str) -> str | None:
-    """Returns the yes or no of a reference that adds a reason to it ("No, it is normal")."""
+    """The yes or no of a reference that adds a reason to it ("No, it is normal")."""
     first = normalize.normalize(re.split(r"[,.;:(]|\s-\s", reference)[0])
     return polarity.parse_yes_no(reference) if first in ("yes", "no") else None
 
 
 def language_of(record: Record, prediction: str = "") -> str:
-    """Returns whose rules a record needs: en or zh.
+    """Whose rules a record needs: en or zh.
 
     A record that does not say its language is Chinese if its question, reference or prediction holds Chinese
     characters, else English.
@@ -217,12 +217,12 @@ def _columns(record: Record, prediction: object, columns: tuple[Column, ...]) ->
 
 
 def column_verdict(record: Record, prediction: object, column: Column) -> Verdict:
-    """Returns the verdict of one column; see `verdicts`."""
+    """The verdict of one column; see `verdicts`."""
     return _columns(record, prediction, (column,))[0]
 
 
 def verdicts(record: Record, prediction: object) -> Verdicts:
-    """Returns both verdicts on a prediction.
+    """Both verdicts on a prediction.
 
     - A question with choices: the one option that the prediction chooses, by letter or by text.
     - A reference that is yes or no: the yes or no that the prediction gives.
@@ -238,5 +238,5 @@ def verdicts(record: Record, prediction: object) -> Verdicts:
 
 
 def verdict(record: Record, prediction: object) -> Verdict:
-    """Returns the verdict of the main column, `radvqa`; see `verdicts`."""
+    """The verdict of the main column, `radvqa`; see `verdicts`."""
     return column_verdict(record, prediction, "radvqa")

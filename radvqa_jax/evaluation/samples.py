@@ -28,7 +28,7 @@ POINT = 0.01
 
 
 def is_unstable(labels: Sequence[str], correct: Sequence[bool], reading: Instability) -> bool:
-    """Returns whether the answers to one question are non-robust.
+    """Whether the answers to one question are non-robust.
 
     With m = k // 2 + 1, which is three of five:
 
@@ -55,7 +55,7 @@ def is_unstable(labels: Sequence[str], correct: Sequence[bool], reading: Instabi
 def penalised(
     correct: Float[np.ndarray, " n"], unstable: Bool[np.ndarray, " n"], penalty: Penalty
 ) -> tuple[Float[np.ndarray, " n"], tuple[float, float]]:
-    """Returns a value for each item whose mean is the penalised accuracy, and the least and the largest value.
+    """A value for each item whose mean is the penalised accuracy, and the least and the largest value.
 
     - `item_zero`: a non-robust item counts as not correct.
     - `minus_item`: each non-robust item takes one correct item away; a wrong one counts -1.
@@ -72,19 +72,19 @@ def penalised(
 
 
 def _entropy(labels: Sequence[str]) -> float:
-    """Returns the entropy of the labels in bits: 0 if all agree, log2 k if all differ."""
+    """The entropy of the labels in bits: 0 if all agree, log2 k if all differ."""
     shares = np.array(list(Counter(labels).values())) / len(labels)
     return float(max(0.0, -(shares * np.log2(shares)).sum()))
 
 
 def _agreement(labels: Sequence[str]) -> float:
-    """Returns the share of pairs of answers that agree."""
+    """The share of pairs of answers that agree."""
     same = sum(count * (count - 1) for count in Counter(labels).values())
     return same / (len(labels) * (len(labels) - 1))
 
 
 def _labels(records: Sequence[Record]) -> tuple[list[list[str]], Bool[np.ndarray, "n k"]]:
-    """Returns what the radvqa rules read in each answer (unparsed answers share one label), and which are correct."""
+    """What the radvqa rules read in each answer (unparsed answers share one label), and which are correct."""
     check_once(records)
     counts = sorted({len(record.predictions) for record in records})
     if len(counts) > 1:
@@ -99,7 +99,7 @@ def _labels(records: Sequence[Record]) -> tuple[list[list[str]], Bool[np.ndarray
 def frame(
     correct: Bool[np.ndarray, "n k"], *, size: int = 200, runs: int = 5, seed: int = 0
 ) -> dict[str, dict[str, Any]]:
-    """Returns MedM's mean and standard deviation over runs, on samples of `size` and on the full set.
+    """MedM's mean and standard deviation over runs, on samples of `size` and on the full set.
 
     Run i scores answer i mod k of each question. Samples are drawn without replacement; where there are not more than
     `size` questions the sample is the full set, as `size` in the result says. The standard deviation (n - 1) is over
@@ -132,7 +132,7 @@ def score_samples(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Returns MedM's frame, and with several answers a question their agreement and every penalised accuracy.
+    """MedM's frame, and with several answers a question their agreement and every penalised accuracy.
 
     The accuracy that is penalised is that of the first answer, as in every other table. `penalised` is
     {reading: {penalty: cell}}; `chosen` is the one that the arguments name. With one answer a question only `frame` and

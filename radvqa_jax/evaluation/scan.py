@@ -53,7 +53,7 @@ class Columns:
         return len(self.image)
 
     def value(self, name: str) -> np.ndarray:
-        """Returns a protocol's or published metric's values; NaN where it does not apply to the question."""
+        """A protocol's or published metric's values; NaN where it does not apply to the question."""
         found = np.asarray(self.values[name], np.float64)
         return np.concatenate([found, np.full(len(self) - len(found), _ABSENT)])
 
@@ -102,7 +102,7 @@ def forget_texts() -> None:
 
 
 def _score_chunk(chunk: Chunk) -> Results:
-    """Returns the file of a chunk, what each of its lines gives, and how many bytes they have. Runs in a worker."""
+    """The file of a chunk, what each of its lines gives, and how many bytes they have. Runs in a worker."""
     path, lines, published, run = chunk
     found: list[tuple[int, Scored | Unscored]] = []
     for number, text in lines:
@@ -213,7 +213,7 @@ def check_share(collector: _Collector, *, max_unscored: float) -> None:
 
 
 def cores() -> int:
-    """Returns how many cores this process may use."""
+    """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

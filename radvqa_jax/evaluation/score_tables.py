@@ -30,7 +30,7 @@ _PROTOCOL_NOTES = "The same answers under the rules of others; sources, versions
 
 
 def dataset_of(source: str) -> str:
-    """Returns the data set that a source names: its first word."""
+    """The data set that a source names: its first word."""
     return (source.split() or [UNNAMED])[0]
 
 
@@ -39,7 +39,7 @@ def _cell(values: np.ndarray, images: np.ndarray, **bootstrap: Any) -> dict[str,
 
 
 def _rule_cells(columns: Columns, rows: np.ndarray, images: np.ndarray, **bootstrap: Any) -> dict[str, Any]:
-    """Returns the cell of each of our two rules over some lines."""
+    """The cell of each of our two rules over some lines."""
     found = {}
     for column in rules.COLUMNS:
         outcomes = np.asarray(columns.outcomes[column])[rows]
@@ -50,7 +50,7 @@ def _rule_cells(columns: Columns, rows: np.ndarray, images: np.ndarray, **bootst
 
 
 def _metric_cells(columns: Columns, rows: np.ndarray, images: np.ndarray, **bootstrap: Any) -> dict[str, Any]:
-    """Returns the cell of each protocol's and published metric over the lines to which it applies."""
+    """The cell of each protocol's and published metric over the lines to which it applies."""
     found = {}
     for name in columns.values:
         values = columns.value(name)[rows]
@@ -61,7 +61,7 @@ def _metric_cells(columns: Columns, rows: np.ndarray, images: np.ndarray, **boot
 
 
 def _corpus_bleu(columns: Columns, rows: np.ndarray, images: np.ndarray, **bootstrap: Any) -> dict[str, Any] | None:
-    """Returns LLaMA32-Med's corpus BLEU, if its counts were made."""
+    """LLaMA32-Med's corpus BLEU, if its counts were made."""
     names = [name for name in columns.values if name.startswith(line_scores.BLEU_COUNTS)]
     if not names:
         return None
@@ -83,7 +83,7 @@ def _by_field(scan: Scan, columns: Columns, rows: np.ndarray) -> Iterator[tuple[
 
 
 def build_tables(scan: Scan, *, resamples: int = 2000, seed: int = 0) -> list[dict[str, Any]]:
-    """Returns the tables of all data sets as plain values.
+    """The tables of all data sets as plain values.
 
     Each has `dataset`; `cells`, a list of {field, value, run, n, n_images, exact, radvqa}, `overall` first; `metrics`,
     {run: {metric: cell}} of the protocols and the published metrics; and, as {run: n}, how many lines had their answer
@@ -126,7 +126,7 @@ def _label(cell: Mapping[str, Any]) -> str:
 
 
 def cell_groups(table: Mapping[str, Any], *, fields: Sequence[str] = ()) -> list[list[list[str]]]:
-    """Returns the rows of the main table as text: the head, then a group for each cell with a row for each run."""
+    """The rows of the main table as text: the head, then a group for each cell with a row for each run."""
     groups: dict[str, list[list[str]]] = {}
     for cell in table["cells"]:
         if fields and cell["field"] not in fields:
@@ -139,7 +139,7 @@ def cell_groups(table: Mapping[str, Any], *, fields: Sequence[str] = ()) -> list
 
 
 def protocol_groups(table: Mapping[str, Any]) -> list[list[list[str]]]:
-    """Returns the rows of the protocol table: a group for each protocol, ours first, with a row for each metric."""
+    """The rows of the protocol table: a group for each protocol, ours first, with a row for each metric."""
     runs = list(table["metrics"])
     overall = {cell["run"]: cell for cell in table["cells"] if cell["field"] == "overall"}
     ours = [[column, "this package", *(format_cell(overall[run][column]) for run in runs)] for column in rules.COLUMNS]
@@ -157,7 +157,7 @@ def protocol_groups(table: Mapping[str, Any]) -> list[list[list[str]]]:
 
 
 def published_groups(table: Mapping[str, Any]) -> list[list[list[str]]]:
-    """Returns the rows of the published metrics: a group for each system; only the head if none was computed."""
+    """The rows of the published metrics: a group for each system; only the head if none was computed."""
     runs = list(table["metrics"])
     groups = [[["published metric", "package", *(run or "answers" for run in runs)]]]
     for system in SYSTEMS:
@@ -176,7 +176,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def notes(table: Mapping[str, Any]) -> list[str]:
-    """Returns what must be said with a table: what was derived, and where intervals are too narrow."""
+    """What must be said with a table: what was derived, and where intervals are too narrow."""
     found = [_NOTES]
     if derived := _listed(table["derived"]):
         rule = "closed if there are choices or the reference is yes or no, else open"
@@ -196,7 +196,7 @@ def notes(table: Mapping[str, Any]) -> list[str]:
 
 
 def format_tables(tables: Sequence[Mapping[str, Any]], relied: Mapping[str, Any]) -> str:
-    """Returns what is printed: overall, answer types and languages of each data set, and the protocols."""
+    """What is printed: overall, answer types and languages of each data set, and the protocols."""
     lines = []
     for table in tables:
         main = [row for group in cell_groups(table, fields=("overall", "answer_type", "language")) for row in group]

@@ -31,14 +31,14 @@ class Scores(NamedTuple):
     by: dict[str, dict[str, Cell]]  # field of Record -> its value -> cell; a missing value ("") makes no cell
 
     def to_json(self) -> dict[str, Any]:
-        """Returns a dict of plain values; a cell that does not exist is left out."""
+        """A dict of plain values; a cell that does not exist is left out."""
         overall = {} if self.overall is None else {"overall": cell_to_json(self.overall)}
         by = {field: {value: cell_to_json(cell) for value, cell in cells.items()} for field, cells in self.by.items()}
         return overall | {"by": {field: cells for field, cells in by.items() if cells}}
 
 
 def cell_to_json(cell: Cell | intervals.Estimate) -> dict[str, Any]:
-    """Returns a dict of plain values, the same before writing and after reading it."""
+    """A dict of plain values, the same before writing and after reading it."""
     return cell._asdict() | {"interval": None if cell.interval is None else list(cell.interval)}
 
 
@@ -59,7 +59,7 @@ def check_once(records: Sequence[Record]) -> None:
 
 
 def first_verdicts(records: Sequence[Record], *, column: Column = "radvqa") -> list[Verdict]:
-    """Returns the verdict of a column on the first prediction of each record.
+    """The verdict of a column on the first prediction of each record.
 
     Raises:
         ValueError: if a question occurs twice, or has no prediction.
@@ -69,18 +69,18 @@ def first_verdicts(records: Sequence[Record], *, column: Column = "radvqa") -> l
 
 
 def image_ids(records: Iterable[Record]) -> np.ndarray:
-    """Returns a number for each record's image, the same for the same image of the same data set."""
+    """A number for each record's image, the same for the same image of the same data set."""
     ids = [f"{record.source}\t{record.image_id}" for record in records]
     return np.unique(ids, return_inverse=True)[1] if ids else np.zeros(0, np.int64)
 
 
 def correct_answers(verdicts: Iterable[Verdict]) -> np.ndarray:
-    """Returns 1.0 for each verdict that is correct, else 0.0; unparsed counts as not correct."""
+    """1.0 for each verdict that is correct, else 0.0; unparsed counts as not correct."""
     return np.array([v.outcome == "correct" for v in verdicts], dtype=np.float64)
 
 
 def group(records: Sequence[Record], field: str) -> dict[str, list[int]]:
-    """Returns the numbers of the records that have each value of a field, sorted; a missing value makes no group."""
+    """The numbers of the records that have each value of a field, sorted; a missing value makes no group."""
     rows: dict[str, list[int]] = {}
     for index, record in enumerate(records):
         if value := getattr(record, field):
@@ -89,7 +89,7 @@ def group(records: Sequence[Record], field: str) -> dict[str, list[int]]:
 
 
 def score(records: Sequence[Record], column: Column = "radvqa", /, *, resamples: int = 2000, seed: int = 0) -> Scores:
-    """Returns accuracy of the first predictions: overall, and for each value of each field in `GROUPS`.
+    """Accuracy of the first predictions: overall, and for each value of each field in `GROUPS`.
 
     Args:
         records: of one run, each question once.
@@ -112,7 +112,7 @@ def score(records: Sequence[Record], column: Column = "radvqa", /, *, resamples:
 
 
 def pair(a: Sequence[Record], b: Sequence[Record]) -> list[Record]:
-    """Returns the records of b in the order of a.
+    """The records of b in the order of a.
 
     Raises:
         ValueError: if the two do not answer the same questions with the same references.
@@ -139,13 +139,13 @@ def pair(a: Sequence[Record], b: Sequence[Record]) -> list[Record]:
 
 
 def _same_question(one: str, other: str) -> bool:
-    """Returns whether two texts ask the same: other tools write instructions around a question, or keep none."""
+    """Whether two texts ask the same: other tools write instructions around a question, or keep none."""
     first, second = (" ".join(text.casefold().split()) for text in (one, other))
     return first in second or second in first
 
 
 def compare(a: Sequence[Record], b: Sequence[Record], *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
-    """Returns accuracy of a minus accuracy of b on the same questions, paired, with its 95 % interval over images.
+    """Accuracy of a minus accuracy of b on the same questions, paired, with its 95 % interval over images.
 
     Keys: `overall`, and `by` ({field: {value: cell}}) for each value of each group of a, as plain values. A cell
     without questions is absent.

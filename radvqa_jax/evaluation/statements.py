@@ -70,7 +70,7 @@ def _pairs() -> _Pairs:
 
 
 def _phrases(words: str, table: list[tuple[str, int]]) -> dict[int, str]:
-    """Returns {pair: its longest phrase that occurs}."""
+    """{pair: its longest phrase that occurs}."""
     found: dict[int, str] = {}
     for phrase, pair in table:
         if f" {phrase} " in words and len(phrase) > len(found.get(pair, "")):
@@ -79,7 +79,7 @@ def _phrases(words: str, table: list[tuple[str, int]]) -> dict[int, str]:
 
 
 def _plain(text: str) -> str:
-    """Returns the canonical words, with what two negations make of normal and abnormal."""
+    """The canonical words, with what two negations make of normal and abnormal."""
     words = " ".join(terms.canonical(text)).replace("pneumoperitoneum", "pneumoperitoneum air")
     return re.sub(r"\bnot abnormal\b", "normal", re.sub(r"\b(?:not|no longer) normal\b", "abnormal", words))
 
@@ -142,7 +142,7 @@ def _by_opposites(words: str, negated: bool, asked: _Asked) -> Literal["yes", "n
 
 
 def _shares_subject(content: set[str], asked: _Asked) -> bool:
-    """Returns whether the statement is about what was asked, or about the image as a whole."""
+    """Whether the statement is about what was asked, or about the image as a whole."""
     mine, theirs = content - _pairs().words, set(asked.content) - _pairs().words
     if not theirs & _EXTENT:
         mine -= _EXTENT
@@ -175,7 +175,7 @@ def _by_presence(words: list[str], negated: bool, asked: _Asked) -> Literal["yes
 
 
 def _denied(words: list[str]) -> set[str]:
-    """Returns the heads of what a clause denies: the last words of the nouns after "no", or what is not so."""
+    """The heads of what a clause denies: the last words of the nouns after "no", or what is not so."""
     heads: set[str] = set()
     for index, word in enumerate(words):
         if word not in _NEGATORS:
@@ -200,13 +200,13 @@ def _denied(words: list[str]) -> set[str]:
 
 
 def asks_something(question: str) -> bool:
-    """Returns whether a question names anything that a statement could be read against; "Is it?" does not."""
+    """Whether a question names anything that a statement could be read against; "Is it?" does not."""
     words = _plain(question).split()
     return any(word not in _GENERIC and word not in _PREPOSITIONS for word in words)
 
 
 def read(text: str, question: str) -> Literal["yes", "no"] | None:
-    """Returns what a statement answers to a yes/no question, or None where that is not certain.
+    """What a statement answers to a yes/no question, or None where that is not certain.
 
     >>> read("No fracture is seen.", "Is there a rib fracture?"), read("No fracture is seen.", "Is there a mass?")
     ('no', None)

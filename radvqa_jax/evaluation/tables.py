@@ -6,7 +6,7 @@ from typing import Any
 
 
 def format_cell(cell: Mapping[str, Any] | None, *, signed: bool = False, n: bool = True) -> str:
-    """Returns a cell as text; an absent one is a dash.
+    """A cell as text; an absent one is a dash.
 
     >>> format_cell({"value": 0.873, "interval": [0.85, 0.893], "n": 600})
     '0.873 [0.85, 0.89] n=600'
@@ -19,12 +19,12 @@ def format_cell(cell: Mapping[str, Any] | None, *, signed: bool = False, n: bool
 
 
 def format_p(value: float) -> str:
-    """Returns a p value with three decimals."""
+    """A p value with three decimals."""
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Returns the lines of a table; the first row is its head, and a rule stands below it.
+    """The lines of a table; the first row is its head, and a rule stands below it.
 
     >>> align([["cell", "n"], ["overall", "12"]])
     ['cell     n', '-----------', 'overall  12']
@@ -35,7 +35,7 @@ def align(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
-    r"""Returns the lines of a Markdown table; the first row is its head.
+    r"""The lines of a Markdown table; the first row is its head.
 
     >>> markdown([["cell", "n"], ["a|b", "12"]])
     ['| cell | n |', '|---|---|', '| a\\|b | 12 |']
@@ -45,7 +45,7 @@ def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _escape_markdown(text: str) -> str:
-    """Returns text that shows as it is, in one line: no markup, no HTML."""
+    """Text that shows as it is, in one line: no markup, no HTML."""
     return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", " ".join(text.split()))
 
 
@@ -61,7 +61,7 @@ _LATEX = {
 
 
 def escape_latex(text: str) -> str:
-    r"""Returns text that LaTeX prints as it is.
+    r"""Text that LaTeX prints as it is.
 
     >>> escape_latex("50 % of a_b")
     '50 \\% of a\\_b'
@@ -70,7 +70,7 @@ def escape_latex(text: str) -> str:
 
 
 def latex(groups: Sequence[Sequence[Sequence[str]]], *, caption: str, label: str) -> list[str]:
-    """Returns the lines of a LaTeX table in the style of booktabs: the head, then groups of rows with rules between.
+    """The lines of a LaTeX table in the style of booktabs: the head, then groups of rows with rules between.
 
     Args:
         groups: the first holds the one row of the head.

@@ -34,7 +34,7 @@ _NO_PLURALS = {
 
 
 def rows(name: str) -> list[dict[str, str]]:
-    """Returns the lines of a table as dicts; lines that begin with # explain it.
+    """The lines of a table as dicts; lines that begin with # explain it.
 
     Raises:
         ValueError: if a line has no source, or another number of fields than the header.
@@ -50,7 +50,7 @@ def rows(name: str) -> list[dict[str, str]]:
 
 
 def split(variants: str) -> list[str]:
-    """Returns the variants of one field of a table."""
+    """The variants of one field of a table."""
     return [variant.strip() for variant in variants.split("|") if variant.strip()]
 
 
@@ -98,7 +98,7 @@ def _singular(word: str, plural: dict[str, str]) -> str:
 
 
 def _replace(words: list[str], tables: _Tables) -> list[str]:
-    """Returns the words with every known phrase in its canonical form, the longest first."""
+    """The words with every known phrase in its canonical form, the longest first."""
     found: list[str] = []
     index = 0
     while index < len(words):
@@ -124,7 +124,7 @@ def _join_prefixes(words: list[str]) -> list[str]:
 
 
 def _spell_sides(words: list[str]) -> list[str]:
-    """Returns the words with l and r as left and right where another word follows ("R frontal lobe")."""
+    """The words with l and r as left and right where another word follows ("R frontal lobe")."""
     return [
         _SIDES[word] if word in _SIDES and index + 1 < len(words) and words[index + 1].isalpha() else word
         for index, word in enumerate(words)
@@ -132,7 +132,7 @@ def _spell_sides(words: list[str]) -> list[str]:
 
 
 def of_kind(kind: str) -> set[str]:
-    """Returns the canonical terms of a kind: modality, sequence, plane, projection, side, …"""
+    """The canonical terms of a kind: modality, sequence, plane, projection, side, …"""
     return _tables().kinds.get(kind, set())
 
 
@@ -149,7 +149,7 @@ def _without_implied(words: list[str], tables: _Tables) -> list[str]:
 
 @functools.lru_cache(maxsize=1 << 16)
 def canonical(text: str) -> tuple[str, ...]:
-    """Returns the words of a text with plurals, prefixes and radiology terms in one form.
+    """The words of a text with plurals, prefixes and radiology terms in one form.
 
     >>> canonical("Magnetic resonance imaging, T2-weighted"), canonical("the left-sided nodules")
     (('t2',), ('left', 'nodule'))
@@ -163,5 +163,5 @@ def canonical(text: str) -> tuple[str, ...]:
 
 
 def canonical_set(texts: Iterable[str]) -> frozenset[tuple[str, ...]]:
-    """Returns the canonical forms of some texts."""
+    """The canonical forms of some texts."""
     return frozenset(canonical(text) for text in texts)

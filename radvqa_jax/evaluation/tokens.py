@@ -39,18 +39,18 @@ def _nltk(text: str) -> list[str]:
 
 @functools.lru_cache(_KEPT)
 def _inner(word: str) -> tuple[str, ...]:
-    """Returns the tokens of a word inside a sentence."""
+    """The tokens of a word inside a sentence."""
     return tuple(_NLTK.tokenize(f"x {word} x")[1:-1])
 
 
 @functools.lru_cache(_KEPT)
 def _final(word: str) -> tuple[str, ...]:
-    """Returns the tokens of the last word of a sentence."""
+    """The tokens of the last word of a sentence."""
     return tuple(_NLTK.tokenize(f"x {word}")[1:])
 
 
 def nltk_tokens(text: str) -> list[str]:
-    """Returns the words and marks of a lower-case text, as nltk.word_tokenize splits them.
+    """The words and marks of a lower-case text, as nltk.word_tokenize splits them.
 
     >>> nltk_tokens("no. it isn't")
     ['no', '.', 'it', 'is', "n't"]
@@ -89,7 +89,7 @@ def _13a(word: str) -> tuple[str, ...]:
 
 
 def sacrebleu_tokens(text: str) -> list[str]:
-    """Returns the words and marks of a text, as sacreBLEU's tokenizer 13a splits them.
+    """The words and marks of a text, as sacreBLEU's tokenizer 13a splits them.
 
     >>> sacrebleu_tokens("5.5 cm, left-sided.")
     ['5.5', 'cm', ',', 'left-sided', '.']
@@ -119,7 +119,7 @@ _STEMMER = _Stemmer()
 
 
 def rouge_tokens(text: str, *, stem: bool = True) -> list[str]:
-    """Returns the tokens that rouge-score compares.
+    """The tokens that rouge-score compares.
 
     >>> rouge_tokens("The left-sided masses."), rouge_tokens("masses", stem=False)
     (['the', 'left', 'side', 'mass'], ['masses'])

@@ -33,7 +33,7 @@ class Card(NamedTuple):
 
 
 def licence_of(dataset: str) -> str:
-    """Returns what the data set's README says under `Licence`, as one line."""
+    """What the data set's README says under `Licence`, as one line."""
     readme = BUILDERS / dataset / "README.md"
     if not readme.is_file():
         return UNKNOWN_LICENCE
@@ -43,7 +43,7 @@ def licence_of(dataset: str) -> str:
 
 
 def read_scores(path: str) -> list[dict[str, Any]]:
-    """Returns the overall cells of a scores.json: (run, value, n, interval) for each run in it.
+    """The overall cells of a scores.json: (run, value, n, interval) for each run in it.
 
     Raises:
         ValueError: if it is no scores.json of this project, or a score in it has no n.
@@ -66,7 +66,7 @@ def read_scores(path: str) -> list[dict[str, Any]]:
 
 
 def render(card: Card) -> str:
-    """Returns the card as Markdown with the metadata block that the Hub reads."""
+    """The card as Markdown with the metadata block that the Hub reads."""
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )

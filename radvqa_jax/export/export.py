@@ -128,7 +128,7 @@ def check_replaceable(folder: Path) -> None:
 
 
 def _in_memory(source: Source, rows: verify.Rows, config: ExportConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the logits of the model in memory, with its adapter beside it, and as the export should give them.
+    """The logits of the model in memory, with its adapter beside it, and as the export should give them.
 
     For an adapter the two are the same. Else the second are those of the model merged and rounded in memory, apart from
     what is written.
@@ -158,7 +158,7 @@ def _arrays(leaves: Mapping[str, Any]) -> Flat:
 
 
 def _load_base(source: Source) -> Flat:
-    """Returns the base as it is in the checkpoint."""
+    """The base as it is in the checkpoint."""
     dtype = big_vision.stored_dtype(source.merge.checkpoint, source.merge.abstract)
     want = {name: jax.ShapeDtypeStruct(leaf.shape, dtype) for name, leaf in source.merge.abstract.items()}
     merge = source.merge
@@ -174,7 +174,7 @@ def _load_base(source: Source) -> Flat:
 
 
 def projector_whole(source: Source) -> Flat:
-    """Returns what a PEFT adapter holds: the factors, and a trained projector with its own factors merged into it.
+    """What a PEFT adapter holds: the factors, and a trained projector with its own factors merged into it.
 
     Raises:
         ValueError: if other leaves of the base were trained, or nothing was.

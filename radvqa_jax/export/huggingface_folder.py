@@ -36,7 +36,7 @@ UNIGRAM = (
 
 
 def image_token_of(variant: Variant, tokenizer: Tokenizer | None) -> int:
-    """Returns the id of `<image>`: the first that the tokenizer leaves free, as transformers' processor will give it.
+    """The id of `<image>`: the first that the tokenizer leaves free, as transformers' processor will give it.
 
     Without a tokenizer it is the first one after the vocabulary. For the released models the two are the same.
     """
@@ -100,7 +100,7 @@ def write_processor(folder: Path, variant: Variant, tokenizer: Tokenizer) -> Non
 
 
 def folder_rows(variant: Variant, image_token: int) -> int:
-    """Returns the rows of the vocabulary that the folder stores."""
+    """The rows of the vocabulary that the folder stores."""
     return padded_rows(variant.llm.vocab_size, image_token)
 
 

@@ -45,7 +45,7 @@ def merged_leaves(merge: Merge, dtype: Any = None) -> Iterator[tuple[str, np.nda
 
 
 def merge_leaf(name: str, host: np.ndarray, merge: Merge, dtype: np.dtype) -> np.ndarray:
-    """Returns one leaf with what was trained; layer by layer, so that no second copy of it in float32 exists."""
+    """One leaf with what was trained; layer by layer, so that no second copy of it in float32 exists."""
     if name in merge.trained:
         host = np.asarray(merge.trained[name], np.float32)
     if merge.lora is None or name not in merge.lora.targets:
@@ -62,6 +62,6 @@ def merge_leaf(name: str, host: np.ndarray, merge: Merge, dtype: np.dtype) -> np
 
 
 def checksum(leaf: np.ndarray) -> int:
-    """Returns the CRC-32 of a leaf's bytes, to compare what was written with what is read again."""
+    """The CRC-32 of a leaf's bytes, to compare what was written with what is read again."""
     flat = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)
     return zlib.crc32(flat.data)

@@ -52,7 +52,7 @@ class Difference(NamedTuple):
     positions: int
 
     def text(self) -> str:
-        """Returns the comparison as a sentence."""
+        """The comparison as a sentence."""
         return (
             f"largest difference of logits {self.largest:.3g} (their spread is {self.spread:.3g}; at most "
             f"{self.tolerance:.3g} is rounding); the same token is predicted at {self.same_first} of {self.positions} "
@@ -61,7 +61,7 @@ class Difference(NamedTuple):
 
 
 def make_rows(variant: Variant, tokenizer: Tokenizer, *, prompt: str) -> Rows:
-    """Returns a few rows in the prompt's wording, with images drawn from a fixed seed."""
+    """A few rows in the prompt's wording, with images drawn from a fixed seed."""
     packed = [
         pack(tokenizer, vqa_prefix(question, template=prompt), suffix=answer, seq_len=LONGEST)
         for question, answer in QUESTIONS
@@ -79,7 +79,7 @@ def _jitted(model: PaliGemma) -> Any:
 
 
 def logits_of(variant: Variant, lora: Lora | None, leaves: Mapping[str, Any], rows: Rows) -> np.ndarray:
-    """Returns float32 logits [B T V], computed in float32 at the highest precision, a row at a time."""
+    """float32 logits [B T V], computed in float32 at the highest precision, a row at a time."""
     lora = dataclasses.replace(lora, dropout=0.0) if lora else None
     collections = variables(Flat(leaves))
     with jax.default_matmul_precision("highest"):
@@ -92,7 +92,7 @@ def logits_of(variant: Variant, lora: Lora | None, leaves: Mapping[str, Any], ro
 
 
 def compare(reference: np.ndarray, other: np.ndarray, rows: Rows, *, rounding: float = 0.0) -> Difference:
-    """Returns the difference of two models' logits at the rows' real positions.
+    """The difference of two models' logits at the rows' real positions.
 
     Args:
         reference: float [B T V].

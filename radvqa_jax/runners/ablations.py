@@ -35,7 +35,7 @@ IMAGES = {
 
 
 def describe(cell: CellConfig, config: Config) -> list[str]:
-    """Returns what a cell changes, in words."""
+    """What a cell changes, in words."""
     said = []
     if cell.adapter:
         said.append(f"trained before: {cell.adapter}")
@@ -70,7 +70,7 @@ class _Trainer:
         self._done: dict[Path, Trained] = {}
 
     def __call__(self, cell: CellConfig) -> tuple[str, Trained]:
-        """Returns (where it lies, relative to the workdir, what is trained) for a cell."""
+        """(where it lies, relative to the workdir, what is trained) for a cell."""
         config, trained, place, chain = self._ground.config, Trained.nothing(), "", ""
         if cell.adapter:
             return cell.adapter, load_trained(
@@ -104,7 +104,7 @@ class _Asked(NamedTuple):
 
 
 def _lend(rows: RowSource, lender: RowSource, *, seed: int) -> RowSource:
-    """Returns the rows, each with an image of another data set, drawn evenly over its images."""
+    """The rows, each with an image of another data set, drawn evenly over its images."""
     first: dict[str, int] = {}
     for number, image_id in enumerate(lender.column("image_id")):
         first.setdefault(image_id, number)
@@ -113,7 +113,7 @@ def _lend(rows: RowSource, lender: RowSource, *, seed: int) -> RowSource:
 
 
 def _missing(source: SourceConfig, config: Config) -> str:
-    """Returns why the data of a source are not there, with the command that prepares them; empty if they are.
+    """Why the data of a source are not there, with the command that prepares them; empty if they are.
 
     Raises:
         ValueError: if there can be no such data.
@@ -125,7 +125,7 @@ def _missing(source: SourceConfig, config: Config) -> str:
 
 
 def _guess(rows: RowSource, learn: SourceConfig, config: Config) -> Guesses:
-    """Returns the answers that can be had without a model; without training rows those that need none."""
+    """The answers that can be had without a model; without training rows those that need none."""
     guesses: Guesses = {"longest_option": baselines.longest_option(rows.texts())}
     if learn.dataset:
         found = blind_guesses(load_rows(learn, config.data, seed=config.seed), rows)
@@ -134,12 +134,12 @@ def _guess(rows: RowSource, learn: SourceConfig, config: Config) -> Guesses:
 
 
 def _source_of(cell: CellConfig, config: Config) -> tuple[SourceConfig, SourceConfig]:
-    """Returns what a cell asks, and what its blind baselines learn from."""
+    """What a cell asks, and what its blind baselines learn from."""
     return (cell.source, cell.train_source) if cell.source.dataset else (config.eval.source, config.eval.train_source)
 
 
 def _rows_to_ask(config: Config, tokenizer: Tokenizer) -> dict[SourceConfig, RowSource]:
-    """Returns the rows of every data set that is prepared, without the questions that are too long for some cell.
+    """The rows of every data set that is prepared, without the questions that are too long for some cell.
 
     All cells that ask a data set so ask the same questions, and can be compared pair by pair.
 
@@ -173,7 +173,7 @@ def _ask(
     asked: dict[SourceConfig, RowSource],
     guessed: dict[tuple[SourceConfig, SourceConfig], Guesses],
 ) -> _Asked | str:
-    """Returns what a cell asks, or why it stays empty; `guessed` keeps what cells with the same questions share.
+    """What a cell asks, or why it stays empty; `guessed` keeps what cells with the same questions share.
 
     Raises:
         ValueError: if its data cannot be.
@@ -192,24 +192,24 @@ def _ask(
 
 
 def _asking(cell: CellConfig, config: Config) -> Config:
-    """Returns the experiment with the prompt and the length that a cell is asked with."""
+    """The experiment with the prompt and the length that a cell is asked with."""
     prompt, seq_len = cell.prompt or config.data.prompt, cell.seq_len or config.data.seq_len
     return dataclasses.replace(config, data=dataclasses.replace(config.data, prompt=prompt, seq_len=seq_len))
 
 
 def _set_by(cell: CellConfig) -> tuple[str, ...]:
-    """Returns the fields that a cell changes on purpose, against how an adapter was trained."""
+    """The fields that a cell changes on purpose, against how an adapter was trained."""
     return ("data.prompt",) * bool(cell.prompt) + ("data.seq_len",) * bool(cell.seq_len)
 
 
 def _file_name(name: str) -> str:
-    """Returns the name of a cell's predictions file; two cells never share one."""
+    """The name of a cell's predictions file; two cells never share one."""
     plain = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
     return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def _fill(cell: CellConfig, asked: _Asked, ground: Ground, train: _Trainer) -> dict[str, Any]:
-    """Returns the records, guesses and origin of a cell: fields of CellAnswers."""
+    """The records, guesses and origin of a cell: fields of CellAnswers."""
     place, trained = train(cell)
     asking, name = _asking(cell, ground.config), _file_name(cell.name)
     records = answer(ground._replace(config=asking), trained, asked.rows, run=cell.name, name=name)
@@ -226,7 +226,7 @@ def _fill(cell: CellConfig, asked: _Asked, ground: Ground, train: _Trainer) -> d
 
 
 def _audited(config: Config) -> Config:
-    """Returns the experiment with everything that some cell trains on or asks, as far as it is there."""
+    """The experiment with everything that some cell trains on or asks, as far as it is there."""
     cells = config.ablations.cells
     trained = [*config.stage2.sources, *(source for cell in cells for source in cell.stage2_sources)]
     asked = [cell.source for cell in cells if cell.source.dataset and not _missing(cell.source, config)]

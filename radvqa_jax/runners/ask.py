@@ -19,7 +19,7 @@ from radvqa_jax.schema import Record
 
 
 def open_image(config: Config) -> Opened:
-    """Returns the pixels of ask.image, with the window and the allowed tags of a DICOM file."""
+    """The pixels of ask.image, with the window and the allowed tags of a DICOM file."""
     ask = config.ask
     try:
         return open_any(ask.image, frame=ask.frame, window=ask.window, bit_depth=config.data.bit_depth)
@@ -28,7 +28,7 @@ def open_image(config: Config) -> Opened:
 
 
 def sampled(answer: str, samples: Sequence[str]) -> list[tuple[str, str]]:
-    """Returns the samples, equal ones counted, and how many agree with the answer, as rows for a reader."""
+    """The samples, equal ones counted, and how many agree with the answer, as rows for a reader."""
     rows = [(f"{count} of {len(samples)} samples", text) for text, count in Counter(samples).most_common()]
     return [
         ("agreement", f"{agreement(answer, samples):.0%} of {len(samples)} samples say what the answer says"),

@@ -14,12 +14,12 @@ from radvqa_jax.runners.data import stage_sources
 
 
 def _whole(source: SourceConfig) -> SourceConfig:
-    """Returns the source without what only a part of training or evaluation sees; its filters stay."""
+    """The source without what only a part of training or evaluation sees; its filters stay."""
     return SourceConfig(source.dataset, source.builder_config, source.split, source.task, source.where)
 
 
 def _load(config: Config, sources: list[SourceConfig]) -> dict[str, RowSource]:
-    """Returns the rows of each source, by a name that says what they are: data set, split, task and filters."""
+    """The rows of each source, by a name that says what they are: data set, split, task and filters."""
     found = {}
     for source in dict.fromkeys(map(_whole, sources)):
         rows = load_rows(source, config.data)
@@ -30,14 +30,14 @@ def _load(config: Config, sources: list[SourceConfig]) -> dict[str, RowSource]:
 
 
 def evaluated_sources(config: Config) -> list[SourceConfig]:
-    """Returns the sets that are evaluated."""
+    """The sets that are evaluated."""
     validated = [config.stage(name).eval_source for name in config.stages]
     named = [config.eval.source, *config.audit.also_evaluate, *validated]
     return [source for source in named if source.dataset]
 
 
 def _is_side(side: str, rows: RowSource) -> bool:
-    """Returns whether `slake/en:train` means these rows, or `slake:train`, which means the default builder config's."""
+    """Whether `slake/en:train` means these rows, or `slake:train`, which means the default builder config's."""
     plain = f"{rows.source.dataset}:{rows.source.split}"
     default = default_config_name(rows.source.dataset)
     return side.strip() == rows.name or (side.strip() == plain and str(rows.fingerprint["builder_config"]) == default)
@@ -49,7 +49,7 @@ def _accepts(entry: str, first: RowSource, second: RowSource) -> bool:
 
 
 def unaccepted(config: Config, report: Mapping[str, Any], sets: Mapping[str, RowSource]) -> list[dict[str, Any]]:
-    """Returns the leaks of a report that `audit.accept` does not name; says which of its entries name none."""
+    """The leaks of a report that `audit.accept` does not name; says which of its entries name none."""
     leaks = [pair for pair in report["shared"] if pair["leak"]]
     accept = config.audit.accept
     accepted = [[e for e in accept if _accepts(e, sets[pair["first"]], sets[pair["second"]])] for pair in leaks]
@@ -59,7 +59,7 @@ def unaccepted(config: Config, report: Mapping[str, Any], sets: Mapping[str, Row
 
 
 def _refusal(leaks: list[dict[str, Any]], sets: Mapping[str, RowSource]) -> str:
-    """Returns why a run may not start, and how it may."""
+    """Why a run may not start, and how it may."""
     lines, sides = [], []
     for pair in leaks:
         shared = ", ".join(say(pair, kind) for kind in pair["leak"])
@@ -102,7 +102,7 @@ def refuse_leaks(config: Config, workdir: Path) -> dict[str, Any]:
 
 
 def _blind(config: Config, sets: Mapping[str, RowSource]) -> dict[str, Any]:
-    """Returns {evaluated set: {question_only, majority: accuracy by column}} from the answers of eval.train_source."""
+    """{evaluated set: {question_only, majority: accuracy by column}} from the answers of eval.train_source."""
     source = config.eval.train_source
     asked = [evaluated for evaluated in evaluated_sources(config) if evaluated.task == "vqa"]
     if not source.dataset or source.task != "vqa" or not asked:

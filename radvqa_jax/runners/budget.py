@@ -42,7 +42,7 @@ class Budget(NamedTuple):
 
 
 def _identity(validation: Validation) -> str:
-    """Returns a name of the held-out rows that says whether two losses are of the same: rows, prompts and answers."""
+    """A name of the held-out rows that says whether two losses are of the same: rows, prompts and answers."""
     digest = hashlib.sha256()
     for row in validation.rows.texts():
         prefix, suffix = validation.rows.text(row, template=validation.template)
@@ -70,7 +70,7 @@ def write_budget(ground: Ground, name: str, loader: TrainLoader, validation: Val
 
 
 def read_run(folder: Path, *, unit: Literal["per_token", "per_row"]) -> list[Measurement]:
-    """Returns the held-out losses of a stage as measurements; X is the number of trained parameters, D counts image and
+    """The held-out losses of a stage as measurements; X is the number of trained parameters, D counts image and
     text tokens of all rows seen.
 
     Raises:
@@ -108,6 +108,6 @@ def read_run(folder: Path, *, unit: Literal["per_token", "per_row"]) -> list[Mea
 
 
 def _kind(field: str, unit: str) -> str | None:
-    """Returns the kind of questions that a held-out loss is of, empty for all; None for another field."""
+    """The kind of questions that a held-out loss is of, empty for all; None for another field."""
     kind, _, name = field.removeprefix("eval/").rpartition("/")
     return kind if field.startswith("eval/") and name == f"loss_{unit}" else None

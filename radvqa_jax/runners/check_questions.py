@@ -62,7 +62,7 @@ def check_settings(config: Config) -> None:
 
 
 def make_client(config: Config, workdir: Path) -> ChatClient | None:
-    """Returns the client of the chat model that checks; None if the configuration names none."""
+    """The client of the chat model that checks; None if the configuration names none."""
     chat = config.synthesis.chat
     if not chat.base_url and not chat.offline:
         return None
@@ -71,7 +71,7 @@ def make_client(config: Config, workdir: Path) -> ChatClient | None:
 
 
 def _measure(config: Config, checks: Sequence[Check]) -> dict[str, Any] | None:
-    """Returns recall and precision of the checks that ask no model, on planted pairs."""
+    """Recall and precision of the checks that ask no model, on planted pairs."""
     if not config.synthesis.measure:
         return None
     pairs = planted.plant(config.synthesis.measure, seed=config.seed)

@@ -15,7 +15,7 @@ _NEEDS = (
 
 
 def _one_run(path: Path) -> list[Record]:
-    """Returns the records of a predictions file that holds one run."""
+    """The records of a predictions file that holds one run."""
     records = read_records(path)
     if len(runs := sorted({record.run for record in records})) != 1:
         raise ValueError(

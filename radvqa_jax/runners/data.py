@@ -37,7 +37,7 @@ def stage_sources(config: Config) -> list[SourceConfig]:
 
 
 def all_sources(config: Config) -> list[SourceConfig]:
-    """Returns every source that the job names, each once."""
+    """Every source that the job names, each once."""
     validated = [config.stage(name).eval_source for name in config.stages]
     evaluated = [config.eval.source, *config.audit.also_evaluate, *validated, config.eval.train_source]
     return [source for source in dict.fromkeys([*stage_sources(config), *evaluated]) if source.dataset]
@@ -77,7 +77,7 @@ _SAME_PAIRS = {
 
 
 def _deciding(settings: dict[str, Any]) -> dict[str, Any]:
-    """Returns {dotted name: value} of the fields of config.synthesis that decide on the pairs."""
+    """{dotted name: value} of the fields of config.synthesis that decide on the pairs."""
     flat = {}
     for name, value in settings.items():
         inner = value if isinstance(value, dict) else {"": value}

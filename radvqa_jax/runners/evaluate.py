@@ -25,7 +25,7 @@ from radvqa_jax.training.stage import Trained, assemble, identify, mesh_of
 
 
 def answer(ground: Ground, trained: Trained, rows: RowSource, *, run: str, name: str = "") -> list[Record]:
-    """Returns the answers of the base with what was trained, kept in workdir/predictions/<name or run>.jsonl.
+    """The answers of the base with what was trained, kept in workdir/predictions/<name or run>.jsonl.
 
     The devices of config.mesh share the rows of each batch out.
     """
@@ -67,7 +67,7 @@ class Unseen(NamedTuple):
 
 
 def unseen_rows(config: Config, rows: RowSource) -> Unseen:
-    """Returns the rows with other images. With a blank one nothing but the prompt differs: each is asked once."""
+    """The rows with other images. With a blank one nothing but the prompt differs: each is asked once."""
     swapped, blank, same_group = {}, None, 0
     if config.eval.swapped:
         asked = list(rows.texts())
@@ -82,7 +82,7 @@ def unseen_rows(config: Config, rows: RowSource) -> Unseen:
 
 
 def show_other(rows: RowSource, kind: str, *, seed: int) -> RowSource:
-    """Returns the rows with the images of a kind of UNSEEN: another case's, that of any case, a blank one."""
+    """The rows with the images of a kind of UNSEEN: another case's, that of any case, a blank one."""
     if kind == "blank":
         return rows.with_image(baselines.blank_image(), image_id=baselines.BLANK)
     by = ("modality", "organ") if kind == "swapped" else ()
@@ -92,7 +92,7 @@ def show_other(rows: RowSource, kind: str, *, seed: int) -> RowSource:
 def answer_unseen(
     ground: Ground, trained: Trained, rows: RowSource, unseen: Unseen, *, run: str
 ) -> dict[str, list[Record]]:
-    """Returns a run's answers to other images, by kind, each kept in workdir/predictions/<run>_<kind>.jsonl."""
+    """A run's answers to other images, by kind, each kept in workdir/predictions/<run>_<kind>.jsonl."""
     found = {
         kind: answer(ground, trained, source, run=run, name=f"{run}_{kind}") for kind, source in unseen.swapped.items()
     }
@@ -122,12 +122,12 @@ def predict_mode(config: Config, workdir: Path) -> None:
 
 
 def read_sheets(config: Config) -> list[Reading]:
-    """Returns what the filled review sheets say."""
+    """What the filled review sheets say."""
     return [reading for sheet in config.report.review_sheets for reading in read_sheet(Path(sheet).expanduser())]
 
 
 def image_of(rows: RowSource) -> Callable[[Record], bytes]:
-    """Returns a function that gives the encoded image of a record's question; empty if there is no such row."""
+    """A function that gives the encoded image of a record's question; empty if there is no such row."""
     index = {(row["source"], row["question_id"]): number for number, row in enumerate(rows.texts())}
 
     def image(record: Record) -> bytes:
@@ -138,12 +138,12 @@ def image_of(rows: RowSource) -> Callable[[Record], bytes]:
 
 
 def is_synthetic(runs: Mapping[str, list[Record]]) -> bool:
-    """Returns whether a question is about a drawn image; such data sets say `synthetic` in their rows' source."""
+    """Whether a question is about a drawn image; such data sets say `synthetic` in their rows' source."""
     return any("synthetic" in record.source.split() for records in runs.values() for record in records)
 
 
 def blind_guesses(train_rows: RowSource, rows: RowSource) -> dict[str, Any]:
-    """Returns the fields of report.Experiment that hold answers made without a model."""
+    """The fields of report.Experiment that hold answers made without a model."""
     train, asked = list(train_rows.texts()), list(rows.texts())
     guesses = {
         "longest_option": baselines.longest_option(asked),
@@ -157,7 +157,7 @@ def blind_guesses(train_rows: RowSource, rows: RowSource) -> dict[str, Any]:
 
 
 def _beside_the_rules(config: Config, records: Sequence[Record]) -> dict[str, Any]:
-    """Returns `published`, what the papers measured, and `samples`, MedM's rule and frame, of one run."""
+    """`published`, what the papers measured, and `samples`, MedM's rule and frame, of one run."""
     wanted, bootstrap = config.score, {"resamples": config.eval.bootstrap, "seed": config.seed}
     return {
         "published": published.score_published(

@@ -31,7 +31,7 @@ from radvqa_jax.trees import Flat
 
 
 def read_experiment(path: str, override: tuple[str, ...] = ()) -> Config:
-    """Returns the configuration of a file in configs/, with the fields changed that `override` names as field=value.
+    """The configuration of a file in configs/, with the fields changed that `override` names as field=value.
 
     Raises:
         ValueError: if there is no such file, it is no configuration, or a field or its value is none.
@@ -89,7 +89,7 @@ def fit_mode(config: Config, workdir: Path) -> None:
 
 
 def spread(config: Config, mesh: Mesh) -> Config:
-    """Returns the experiment with parts of a batch merged where the mesh could not cut them; says so if it is."""
+    """The experiment with parts of a batch merged where the mesh could not cut them; says so if it is."""
     for name in config.stages:
         stage = config.stage(name)
         way = sharding.spread(mesh, stage.batch_size, stage.accumulate)
@@ -104,7 +104,7 @@ def spread(config: Config, mesh: Mesh) -> Config:
 
 
 def search(config: Config, mesh: Mesh, target: Target, name: str, resolution: int) -> dict[str, Any]:
-    """Returns the largest batch_size with which a stage fits at a resolution."""
+    """The largest batch_size with which a stage fits at a resolution."""
     tried: list[int] = []
 
     def peak_of(batch_size: int) -> int:
@@ -123,7 +123,7 @@ def search(config: Config, mesh: Mesh, target: Target, name: str, resolution: in
 
 
 def _shaped(tree: Any, shardings: Any) -> Any:
-    """Returns shapes that say where they lie."""
+    """Shapes that say where they lie."""
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, shardings)
 
 
@@ -135,7 +135,7 @@ def _batch(mesh: Mesh, rows: int, resolution: int, seq_len: int) -> Batch:
 
 
 def step_program(config: Config, mesh: Mesh, name: str) -> fit.Program:
-    """Returns the training step of a stage, as the loop calls it."""
+    """The training step of a stage, as the loop calls it."""
     stage = config.stage(name)
     planned = abstract_stage(name, config, base_shapes(config, (name,)))
     state = jax.eval_shape(partial(init_state, tx=planned.plan.tx), planned.trainable)
@@ -200,7 +200,7 @@ def _prefill(model: PaliGemma, new_tokens: int, leaves: Flat, batch: Batch) -> A
 
 
 def _maps(model: PaliGemma, new_tokens: int, leaves: Flat, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    """Returns what saliency keeps of one image: raw attention of the answer's rows, and rollout to the image."""
+    """What saliency keeps of one image: raw attention of the answer's rows, and rollout to the image."""
     captured = capture(model, leaves, batch, answer_len=new_tokens, rollout=RolloutOptions())
     assert captured.rolled is not None
     maps = rollout_maps(captured.rolled[0], captured.query, num_patches=captured.num_patches)

@@ -14,7 +14,7 @@ from radvqa_jax.scaling.table import Measurement, kinds_of, make_fittable, read_
 
 
 def read_measurements(scaling: ScalingConfig) -> tuple[list[Measurement], dict[str, str]]:
-    """Returns the measurements of the table and of the runs, and {file: sha256} of what they were read from.
+    """The measurements of the table and of the runs, and {file: sha256} of what they were read from.
 
     Raises:
         ValueError: if a pattern names no run, or a run or the table cannot be used.

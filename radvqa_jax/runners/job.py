@@ -50,7 +50,7 @@ def _provenance(
 
 
 def _questions(config: Config, workdir: Path) -> dict[str, Any] | None:
-    """Returns what each check of the written questions caught, if this job wrote any."""
+    """What each check of the written questions caught, if this job wrote any."""
     path = workdir / QUESTIONS / REPORT
     return read_json(path) if config.synthesis.name and path.is_file() else None
 
@@ -85,7 +85,7 @@ class _Missing:
 
 
 def job_steps(config: Config) -> list[str]:
-    """Returns the steps of the job in order, as they are announced."""
+    """The steps of the job in order, as they are announced."""
     stages = [step.format(name) for name in config.stages for step in (TRAIN, ANSWERS)]
     return [DATA, AUDIT, ANSWERS.format("base"), *stages, MAPS, REPORT_STEP]
 

@@ -30,7 +30,7 @@ SHUFFLED = "trained on shuffled images"
 
 
 def _make_control(ground: Ground) -> tuple[Ground, TrainLoader]:
-    """Returns the experiment with a shorter stage2, and its batches, in which every question has a random other image.
+    """The experiment with a shorter stage2, and its batches, in which every question has a random other image.
 
     Questions and answers stay a language to be learnt, but there is nothing to be seen.
     """
@@ -45,7 +45,7 @@ def _make_control(ground: Ground) -> tuple[Ground, TrainLoader]:
 
 
 def _train_control(ground: Ground) -> Trained:
-    """Returns what stage2 learns on shuffled images."""
+    """What stage2 learns on shuffled images."""
     control, loader = _make_control(ground)
     try:
         folder = ground.workdir / "shuffled_images"
@@ -55,7 +55,7 @@ def _train_control(ground: Ground) -> Trained:
 
 
 def _others(ground: Ground, subject: Subject, trained: Trained) -> tuple[dict[str, Subject], dict[str, str]]:
-    """Returns the models that maps are compared with, and what each was trained to."""
+    """The models that maps are compared with, and what each was trained to."""
     config = ground.config
     others = {
         f"{name} shuffled": Subject(subject.model, shuffle_weights(subject.params, pattern, seed=config.seed))
@@ -124,7 +124,7 @@ def saliency_quality_mode(config: Config, workdir: Path) -> None:
 
 
 def _start(path: Path, fingerprint: dict[str, Any], batch_size: int, total: int) -> int:
-    """Returns how many cases of an interrupted run are measured, after cutting its file back to whole batches.
+    """How many cases of an interrupted run are measured, after cutting its file back to whole batches.
 
     Random orders follow a batch's number, so only whole batches are kept: the rest comes out as uninterrupted.
     """

@@ -58,7 +58,7 @@ def score_mode(config: Config, workdir: Path) -> None:
 
 
 def _run_names(files: Sequence[Path], names: Sequence[str]) -> list[str]:
-    """Returns the run of each file: as configured, empty to keep its own, or a name where two files have the same."""
+    """The run of each file: as configured, empty to keep its own, or a name where two files have the same."""
     if names:
         return name_runs(files, names)
     proposed = [propose_run(path) for path in files]
@@ -67,7 +67,7 @@ def _run_names(files: Sequence[Path], names: Sequence[str]) -> list[str]:
 
 
 def _closing(found: Scan, workdir: Path) -> str:
-    """Returns what is said at the end: how many lines were scored, what was not, and where everything is."""
+    """What is said at the end: how many lines were scored, what was not, and where everything is."""
     lines, bad = sum(found.lines.values()), sum(map(len, found.unscored.values()))
     text = [
         f"{lines - bad} of {lines} lines are scored; verdicts.jsonl and verdicts.csv in {workdir} have each of them,"
@@ -80,7 +80,7 @@ def _closing(found: Scan, workdir: Path) -> str:
 
 
 def _read(found: Scan, given: Sequence[Predictions], runs: Sequence[str]) -> Answers:
-    """Returns the records that were scored."""
+    """The records that were scored."""
     answers: Answers = {}
     for (path, _), run in zip(given, runs, strict=True):
         skipped = set(found.unscored.get(str(path), ()))
@@ -128,7 +128,7 @@ def _write_reports(
 
 
 def _experiment(config: Config, dataset: str, by_run: Mapping[str, tuple[Path, list[Record]]]) -> report.Experiment:
-    """Returns what the report of one data set is made of."""
+    """What the report of one data set is made of."""
     runs = {run: records for run, (_, records) in by_run.items()}
     paths = dict.fromkeys(path for path, _ in by_run.values())
     judged: dict[str, list[JudgeFile]] = {run: find_judges(path) for run, (path, _) in by_run.items()}
@@ -150,7 +150,7 @@ def _experiment(config: Config, dataset: str, by_run: Mapping[str, tuple[Path, l
 
 
 def _prepared(config: Config, field: str) -> SourceConfig | None:
-    """Returns the source in a field of `config.eval` if its data set is named and prepared; else says why not.
+    """The source in a field of `config.eval` if its data set is named and prepared; else says why not.
 
     Raises:
         ValueError: if the configuration names data that there cannot be.
@@ -167,7 +167,7 @@ def _prepared(config: Config, field: str) -> SourceConfig | None:
 
 
 def _asked_rows(config: Config, records: list[Record]) -> RowSource | None:
-    """Returns the rows that the records answer; None without data that hold them all, and says why."""
+    """The rows that the records answer; None without data that hold them all, and says why."""
     if (source := _prepared(config, "source")) is None:
         return None
     asked = {(record.source, record.question_id) for record in records}

@@ -30,7 +30,7 @@ def _as_they_are(rows: RowSource) -> RowSource:
 
 
 def make_loader(ground: Ground, name: str, *, change: Callable[[RowSource], RowSource] = _as_they_are) -> TrainLoader:
-    """Returns the batches of a stage: everything that trains draws them here.
+    """The batches of a stage: everything that trains draws them here.
 
     Args:
         ground: config and tokenizer.
@@ -69,7 +69,7 @@ def make_loader(ground: Ground, name: str, *, change: Callable[[RowSource], RowS
 def train_stage(
     ground: Ground, name: str, loader: TrainLoader, *, start: Trained, folder: Path, validate: Validation | None = None
 ) -> Trained:
-    """Returns what a stage trains on the batches of its loader; the checkpoints and the adapter are in the folder."""
+    """What a stage trains on the batches of its loader; the checkpoints and the adapter are in the folder."""
     config = ground.config
     if ground.image_tokens is not None:
         ground.image_tokens.clear()  # the device's memory is for training now
@@ -93,7 +93,7 @@ def train_stage(
 
 
 def text_lengths(config: Config, name: str, loader: TrainLoader) -> dict[int, float]:
-    """Returns the lengths that the texts of a stage's parts are padded to, and the share of the parts of each.
+    """The lengths that the texts of a stage's parts are padded to, and the share of the parts of each.
 
     They follow from the rows of the stage alone, so that every process and every restart has the same.
     """

@@ -65,7 +65,7 @@ class Validation:
             self.groups |= {kind: np.array([k == kind for k in kinds]) for kind in sorted(set(kinds) - {""})}
 
     def __call__(self, model: PaliGemma, leaves: Flat) -> dict[str, float]:
-        """Returns {scalar: loss} of the model with these leaves, base and adapters."""
+        """{scalar: loss} of the model with these leaves, base and adapters."""
         nats = self.row_losses(model, leaves)
         losses = {}
         for kind, rows in self.groups.items():
@@ -75,7 +75,7 @@ class Validation:
         return losses
 
     def row_losses(self, model: PaliGemma, leaves: Flat) -> Float[np.ndarray, " N"]:
-        """Returns -log p of each row's answer, in nats; the same on every process."""
+        """-log p of each row's answer, in nats; the same on every process."""
         config = self._ground.config
         index, count = batch_part(self._mesh) if self._mesh is not None else (0, 1)
         batches = eval_batches(

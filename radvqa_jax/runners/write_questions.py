@@ -75,7 +75,7 @@ def write_candidates(config: Config, workdir: Path) -> Written | None:
 
 
 def _client(config: SynthesisConfig, workdir: Path) -> ChatClient | None:
-    """Returns who is asked, None if only templates write."""
+    """Who is asked, None if only templates write."""
     if not any(writer in prompts.MODEL_WRITERS for writer, _ in writers_of(config)):
         return None
     cache = Path(config.chat.cache).expanduser() if config.chat.cache else workdir / "chat_cache.jsonl"

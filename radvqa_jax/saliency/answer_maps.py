@@ -33,7 +33,7 @@ class AnswerMaps(NamedTuple):
 
 
 def token_weights(found: Bool[Array, "B A"], is_eos: Bool[Array, "B A"]) -> Float[Array, "B A"]:
-    """Returns the weight of each answer token in the mean; they sum to one.
+    """The weight of each answer token in the mean; they sum to one.
 
     >>> found = jnp.array([[True, True, False], [True, False, False]])
     >>> token_weights(found, jnp.array([[False, True, True], [True, True, True]]))
@@ -46,12 +46,12 @@ def token_weights(found: Bool[Array, "B A"], is_eos: Bool[Array, "B A"]) -> Floa
 
 
 def _answer(rows: Float[Array, "B *lead A S"], weights: Float[Array, "B A"]) -> Float[Array, "B *lead S"]:
-    """Returns the mean over the answer's tokens."""
+    """The mean over the answer's tokens."""
     return jnp.einsum("B...AS,BA->B...S", jnp.asarray(rows), weights)
 
 
 def _whole(name: str, found: Found, weights: Float[Array, "B A"], layers: tuple[int, ...]) -> Float[Array, "B S"]:
-    """Returns one map of the answer: the mean over `layers` and all heads, the first residual."""
+    """One map of the answer: the mean over `layers` and all heads, the first residual."""
     axes, at = METHODS[name].axes, jnp.array(layers)
     if found.layers is not None:
         return _answer(found.layers, weights)[:, at].mean(axis=1)
@@ -71,7 +71,7 @@ def answer_maps(
     answer_len: int,
     eos: int,
 ) -> AnswerMaps:
-    """Returns the maps of a batch of training rows.
+    """The maps of a batch of training rows.
 
     Args:
         model: static.

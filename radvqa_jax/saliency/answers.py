@@ -14,7 +14,7 @@ class AnswerTokens(NamedTuple):
 
 
 def answer_tokens(record: Record, tokenizer: Tokenizer) -> AnswerTokens:
-    """Returns the tokens of a record's first answer.
+    """The tokens of a record's first answer.
 
     Text does not say which tokens wrote it, nor whether the model ended it. A record without token ids (of another
     system, or of an older version), or whose ids spell another text than its answer, is encoded again with EOS at its

@@ -14,12 +14,12 @@ from radvqa_jax.saliency.rollout import RolloutOptions, fold_rollouts
 
 
 def nest(path: Sequence[str], leaves: dict[str, Any]) -> dict[str, Any]:
-    """Returns variables of one module as a tree: ("a", "b") and {"x": 1} give {"a": {"b": {"x": 1}}}."""
+    """Variables of one module as a tree: ("a", "b") and {"x": 1} give {"a": {"b": {"x": 1}}}."""
     return leaves if not path else {path[0]: nest(path[1:], leaves)}
 
 
 def branch(tree: Any, path: Sequence[str]) -> Any:
-    """Returns the branch of a tree at a path of keys."""
+    """The branch of a tree at a path of keys."""
     for name in path:
         tree = tree[name]
     return tree

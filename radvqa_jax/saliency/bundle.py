@@ -86,7 +86,7 @@ class CaseBundle(NamedTuple):
         residual: float | None = None,
         prompt: bool = False,
     ) -> Float[np.ndarray, "A grid grid"]:
-        """Returns a map for each answer token, or for each token of the prompt.
+        """A map for each answer token, or for each token of the prompt.
 
         Args:
             method: one of `methods`; with `_vision` at its end composed with the vision tower.
@@ -112,13 +112,13 @@ class CaseBundle(NamedTuple):
     def to_text(
         self, method: str, *, layers: Sequence[int] = (), heads: Sequence[int] = (), residual: float | None = None
     ) -> Float[np.ndarray, "A U_A"]:
-        """Returns what each answer token read of the tokens of prompt and answer; arguments as of `tokens`."""
+        """What each answer token read of the tokens of prompt and answer; arguments as of `tokens`."""
         if method not in self.text:
             raise ValueError(f"{method} has no values of the text; {' and '.join(self.text)} have.")
         return self._flat(method, self.text, layers, heads, residual).astype(np.float32)
 
     def sources(self, method: str, tokens: Sequence[int] = (), **chosen: Any) -> Sources:
-        """Returns where the states that wrote some answer tokens read: image, BOS, question, separator, earlier answer.
+        """Where the states that wrote some answer tokens read: image, BOS, question, separator, earlier answer.
 
         Args:
             method: one with values of the text.
@@ -139,7 +139,7 @@ class CaseBundle(NamedTuple):
     def _flat(
         self, name: str, values: dict[str, Any], layers: Sequence[int], heads: Sequence[int], residual: float | None
     ) -> Any:
-        """Returns the mean over what was chosen of the leading axes."""
+        """The mean over what was chosen of the leading axes."""
         axes, found = METHODS[name].axes, values[name]
         for asked, axis in ((layers, "layers"), (heads, "heads")):
             if asked and axis not in axes:
@@ -173,7 +173,7 @@ def pack_case(
     resolution: int,
     seq_len: int,
 ) -> Batch:
-    """Returns a batch of one training row: the question and a given answer, as ids.
+    """A batch of one training row: the question and a given answer, as ids.
 
     Raises:
         ValueError: if the answer is empty, or prompt and answer do not fit `seq_len`.
@@ -196,7 +196,7 @@ def own_answer(
     seq_len: int,
     max_new_tokens: int,
 ) -> list[int]:
-    """Returns the ids of the model's greedy answer, with EOS if it ended."""
+    """The ids of the model's greedy answer, with EOS if it ended."""
     prompt = {name: values[None] for name, values in pack_prompt(tokenizer, prefix, seq_len=seq_len).items()}
     batch = Batch(image=resize_image(image, model.variant.resolution)[None], mask_example=np.ones(1, bool), **prompt)
     config = DecodeConfig(max_new_tokens=max_new_tokens)
@@ -218,7 +218,7 @@ def make_bundle(
     options: PassOptions | None = None,
     other: str = "",
 ) -> CaseBundle:
-    """Returns everything about one question and a given answer. One compilation serves all cases of one `seq_len`.
+    """Everything about one question and a given answer. One compilation serves all cases of one `seq_len`.
 
     Args:
         model: with the adapters that `params` holds.
@@ -263,7 +263,7 @@ def make_bundle(
 
 
 def _oppose(batch: Batch, packed: Callable[[list[int]], Batch], tokenizer: Tokenizer, other: str) -> Opposed | None:
-    """Returns the answer and another one as a pair; None without another one, or if one begins with the other."""
+    """The answer and another one as a pair; None without another one, or if one begins with the other."""
     if not other:
         return None
     against = packed(tokenizer.encode(other, eos=True))
@@ -277,7 +277,7 @@ def _oppose(batch: Batch, packed: Callable[[list[int]], Batch], tokenizer: Token
 
 
 def _bundle(tokenizer: Tokenizer, passes: Passes, found: dict[str, Found]) -> CaseBundle:
-    """Returns the case, cut to its own tokens."""
+    """The case, cut to its own tokens."""
     captured, batch, p = jax.device_get(passes.captured), passes.batch, passes.num_patches
     first, count = int(batch.mask_loss[0].argmax()), int(captured.length[0])
     ids, prompt = batch.tokens[0, first : first + count], batch.tokens[0, :first]

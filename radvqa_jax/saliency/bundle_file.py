@@ -27,7 +27,7 @@ PARTS = {
 
 
 def _word_arrays(words: Words, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (words, the number of the word that each token belongs to)."""
+    """(words, the number of the word that each token belongs to)."""
     of_token = np.empty(count, np.int32)
     for index, (_, positions) in enumerate(words):
         of_token[positions] = index
@@ -35,7 +35,7 @@ def _word_arrays(words: Words, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def to_arrays(bundle: CaseBundle) -> dict[str, np.ndarray]:
-    """Returns the arrays of a bundle.
+    """The arrays of a bundle.
 
     L layers, N heads, A answer tokens with EOS, U prompt tokens, P patches row by row from the upper left, R residuals,
     W words. Row a is the state that predicted answer token a. `lead` is what the method has: L N for raw, scores and
@@ -88,7 +88,7 @@ def _words(words: np.ndarray, of_token: np.ndarray) -> Words:
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray]) -> CaseBundle:
-    """Returns the bundle that `to_arrays` wrote, in float32.
+    """The bundle that `to_arrays` wrote, in float32.
 
     Raises:
         ValueError: for another layout.
@@ -128,7 +128,7 @@ def save_bundle(path: Path, bundle: CaseBundle) -> None:
 
 
 def load_bundle(path: Path) -> CaseBundle:
-    """Returns the bundle of an .npz file.
+    """The bundle of an .npz file.
 
     Raises:
         FileNotFoundError: if there is no such file.

@@ -77,7 +77,7 @@ class Asked:
 def answer_row(
     prompt: Sequence[int], answer: Sequence[int], *, seq_len: int, eos: int, pad: int
 ) -> dict[str, np.ndarray]:
-    """Returns the row of tokens and masks [seq_len + 1] that training would make of these ids, answer given as ids.
+    """The row of tokens and masks [seq_len + 1] that training would make of these ids, answer given as ids.
 
     A decoded answer is taken up to its first EOS. If it has none, because decoding ran out of tokens, none is added:
     the model did not end it.
@@ -103,14 +103,14 @@ def answer_row(
 
 
 def answer_index(mask_loss: Int[Array, "B X"], *, size: int) -> tuple[Int[Array, "B A"], Int[Array, " B"]]:
-    """Returns (text position of the state that predicted answer token a, number of answer tokens)."""
+    """(text position of the state that predicted answer token a, number of answer tokens)."""
     first, length = jnp.argmax(mask_loss, axis=1), mask_loss.sum(axis=1)
     entry = jnp.minimum(jnp.arange(size)[None], jnp.maximum(length[:, None] - 1, 0))
     return jnp.clip(first[:, None] - 1 + entry, 0, mask_loss.shape[1] - 2), length
 
 
 def _llm_tap(model: PaliGemma, batch_size: int, text_len: int, query: jax.Array, asked: Asked) -> tuple[Buffers, Hook]:
-    """Returns what the layers of the language model start from and the hook that each of them calls."""
+    """What the layers of the language model start from and the hook that each of them calls."""
     config, num_patches = model.variant.llm, model.variant.num_patches
     heads, length = chosen(asked.heads, config.num_heads, field="saliency.heads"), num_patches + text_len
     picked, size = jnp.array(heads), query.shape[1]
@@ -149,7 +149,7 @@ def _llm_tap(model: PaliGemma, batch_size: int, text_len: int, query: jax.Array,
 
 
 def _vision_tap(model: PaliGemma, batch_size: int, asked: Asked) -> tuple[Buffers, Hook]:
-    """Returns the same for the vision tower."""
+    """The same for the vision tower."""
     config, num_patches = model.variant.img, model.variant.num_patches
     buffers = Buffers(config.depth)
     if asked.vision:
@@ -173,7 +173,7 @@ def _vision_tap(model: PaliGemma, batch_size: int, asked: Asked) -> tuple[Buffer
 def _run(
     model: PaliGemma, params: Flat, batch: Batch, query: jax.Array, asked: Asked
 ) -> tuple[Float[Array, "B T D"], dict[str, Any], dict[str, Any]]:
-    """Returns (pre_logits, what the language model left, what the vision tower left)."""
+    """(pre_logits, what the language model left, what the vision tower left)."""
     batch_size, text_len = batch.tokens.shape[0], batch.tokens.shape[1] - 1
     llm, llm_hook = _llm_tap(model, batch_size, text_len, query, asked)
     vision, vision_hook = _vision_tap(model, batch_size, asked)
@@ -201,7 +201,7 @@ class Answer(NamedTuple):
 
 
 def find_answer(batch: Batch, answer_len: int | None) -> Answer:
-    """Returns where the answers are, with room for `answer_len` tokens; None = T."""
+    """Where the answers are, with room for `answer_len` tokens; None = T."""
     text_len = batch.tokens.shape[1] - 1
     size = text_len if answer_len is None else min(answer_len, text_len)
     index, length = answer_index(jnp.asarray(batch.mask_loss), size=size)
@@ -209,7 +209,7 @@ def find_answer(batch: Batch, answer_len: int | None) -> Answer:
 
 
 def logprobs_of(model: PaliGemma, params: Flat, pre_logits: jax.Array, answer: Answer) -> Float[Array, "B A"]:
-    """Returns log p of each answer token, 0 past the answer; logits are made for these states only."""
+    """log p of each answer token, 0 past the answer; logits are made for these states only."""
     states = jnp.take_along_axis(pre_logits, answer.index[..., None], axis=1)
     logits: Any = model.apply(variables(params), states, method=lambda module, x: module.llm.embedder.decode(x))
     logprobs = jnp.take_along_axis(jax.nn.log_softmax(logits), answer.targets[..., None], axis=-1)[..., 0]
@@ -220,7 +220,7 @@ def logprobs_of(model: PaliGemma, params: Flat, pre_logits: jax.Array, answer: A
 def answer_logprobs(
     model: PaliGemma, params: Flat, batch: Batch, *, answer_len: int | None = None
 ) -> Float[Array, "B A"]:
-    """Returns log p of each answer token, as `capture` does and nothing else: the tap stays closed."""
+    """log p of each answer token, as `capture` does and nothing else: the tap stays closed."""
     image, tokens, mask_ar = (jnp.asarray(values) for values in (batch.image, batch.tokens, batch.mask_ar))
     pre_logits: Any = model.apply(variables(params), image, tokens[:, :-1], mask_ar[:, :-1], method="pre_logits")
     return logprobs_of(model, params, pre_logits, find_answer(batch, answer_len))
@@ -256,7 +256,7 @@ def _capture(model: PaliGemma, params: Flat, batch: Batch, *, asked: Asked, answ
 
 
 def capture(model: PaliGemma, params: Flat, batch: Batch, *, answer_len: int | None = None, **asked: Any) -> Captured:
-    """Returns what was asked for of a teacher-forced pass over [image tokens, prefix, separator, answer, EOS, padding].
+    """What was asked for of a teacher-forced pass over [image tokens, prefix, separator, answer, EOS, padding].
 
     Tokens, masks and positions are those of training, so the rows of padding are causal queries like any other: they
     attend to all before them and sum to one, and no real row reads them. Compiles once for all batches of one shape.

@@ -34,7 +34,7 @@ class SavedCase(NamedTuple):
 
 
 def safe_name(question_id: str) -> str:
-    """Returns a file name for an id: as it is if it is plain, otherwise cleaned and with a hash that keeps it unique.
+    """A file name for an id: as it is if it is plain, otherwise cleaned and with a hash that keeps it unique.
 
     >>> safe_name("xray-17")
     'xray-17'
@@ -47,7 +47,7 @@ def safe_name(question_id: str) -> str:
 
 
 def case_arrays(maps: CaseMaps, *, image_size: tuple[int, int]) -> dict[str, np.ndarray]:
-    """Returns the arrays of a case's .npz; none needs pickle.
+    """The arrays of a case's .npz; none needs pickle.
 
     `<method>_tokens [A grid grid]`, `<method>_words [W grid grid]` and `<method>_answer [grid grid]` for each method;
     `token_ids`, `logprobs`, `word_of_token [A]`, `words [W]` (text), `answer` (text), `grid` and `image_size` (height,
@@ -93,7 +93,7 @@ def _overlay(
 
 
 def _figure(maps: CaseMaps, image: UInt8[np.ndarray, "h w 3"], **heading: Any) -> Figure:
-    """Returns the figure: a row a method, first the image, then the whole answer, then its first words."""
+    """The figure: a row a method, first the image, then the whole answer, then its first words."""
     words = number_words([word for word, _ in maps.words])
     words = [*words[: len(words) - maps.ended], *["(end)"] * maps.ended][:WORDS_SHOWN]
     panels, titles, limits = [], [], list[Limits | None]()

@@ -17,7 +17,7 @@ DRAWS = 5  # random choices of as many other patches
 
 
 def parse_patches(text: str, *, field: str = "saliency.patches") -> tuple[int, int, int, int]:
-    """Returns the corners of a rectangle of patches, row, column, row, column, counted from 1 as in the viewer.
+    """The corners of a rectangle of patches, row, column, row, column, counted from 1 as in the viewer.
 
     >>> parse_patches("2,3,4,3")
     (2, 3, 4, 3)
@@ -42,7 +42,7 @@ def check_patches(config: SaliencyConfig, *, grid: int) -> None:
 
 
 def find_patches(text: str, *, grid: int, mask: Bool[np.ndarray, "h w"] | None) -> Bool[np.ndarray, " P"] | None:
-    """Returns the chosen patches; None for `marked` in a case where nothing is marked."""
+    """The chosen patches; None for `marked` in a case where nothing is marked."""
     if text != MARKED:
         top, left, bottom, right = parse_patches(text)
         inside = np.zeros((grid, grid), bool)
@@ -63,7 +63,7 @@ def lose_chosen(
     mask: Bool[np.ndarray, "h w"] | None,
     seed: int,
 ) -> list[tuple[str, str]]:
-    """Returns (what was done, what the answer lost) for each entry of config.patches, in words for a reader.
+    """(what was done, what the answer lost) for each entry of config.patches, in words for a reader.
 
     Args:
         model: static.

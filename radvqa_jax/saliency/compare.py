@@ -24,7 +24,7 @@ OPPOSITES = {"yes": "no", "no": "yes"}
 def difference(
     a: Float[np.ndarray, "*lead grid grid"], b: Float[np.ndarray, "..."], *, normalise: bool = False
 ) -> Float[np.ndarray, "*lead grid grid"]:
-    """Returns a - b, patch by patch.
+    """A - b, patch by patch.
 
     Args:
         a: maps of one model or answer.
@@ -44,7 +44,7 @@ def difference(
 
 
 def compare_bundles(a: CaseBundle, b: CaseBundle, method: str) -> Float[np.ndarray, "grid grid"]:
-    """Returns the difference of two cases' maps of the whole answer: two models, or two answers to one question.
+    """The difference of two cases' maps of the whole answer: two models, or two answers to one question.
 
     The mean over each answer's tokens is compared, EOS left out unless there is nothing else, so answers may differ in
     length. Maps without a unit are brought to sum one.
@@ -53,14 +53,14 @@ def compare_bundles(a: CaseBundle, b: CaseBundle, method: str) -> Float[np.ndarr
 
 
 def whole_answer(bundle: CaseBundle, method: str) -> Float[np.ndarray, "grid grid"]:
-    """Returns the mean map over the answer's tokens; EOS counts only if there is nothing else."""
+    """The mean map over the answer's tokens; EOS counts only if there is nothing else."""
     tokens = bundle.tokens(method)
     words = tokens[: len(tokens) - bundle.ended]
     return (words if len(words) else tokens).mean(axis=0)
 
 
 def other_answer(answer: str, others: Sequence[str] = ()) -> str:
-    """Returns what an answer can be held against: no for yes, yes for no, else the first of `others` that says
+    """What an answer can be held against: no for yes, yes for no, else the first of `others` that says
     something else, or an empty text.
 
     >>> other_answer("Yes"), other_answer("left lung", ["Left lung.", "right lung"]), other_answer("left lung")

@@ -37,7 +37,7 @@ class Contrast(NamedTuple):
 
 
 def first_difference(answer: Sequence[int], other: Sequence[int]) -> int:
-    """Returns the number of the first token in which two answers differ.
+    """The number of the first token in which two answers differ.
 
     >>> first_difference([7, 8, 1], [7, 9, 1])
     1
@@ -58,7 +58,7 @@ def first_difference(answer: Sequence[int], other: Sequence[int]) -> int:
 def _gate(
     probs: Float[Array, "2 N T S"], relevance: Float[Array, "2 T"], shared: Float[Array, " T"]
 ) -> tuple[Float[Array, "2 N T S"], Float[Array, "2 T"]]:
-    """Returns probabilities and relevance. Backwards r becomes r + r Ā, with one Ā for the rows of shared states."""
+    """Probabilities and relevance. Backwards r becomes r + r Ā, with one Ā for the rows of shared states."""
     return probs, relevance
 
 
@@ -86,7 +86,7 @@ def _relevance(
     *,
     answer_len: int,
 ) -> tuple[Float[Array, " S"], Float[Array, ""]]:
-    """Returns (relevance of sign * y, y)."""
+    """(relevance of sign * y, y)."""
     model, num_patches = model.clone(remat="full"), model.variant.num_patches
     collections = variables(params)
     tokens, mask_ar = jnp.asarray(batch.tokens), jnp.asarray(batch.mask_ar)
@@ -130,7 +130,7 @@ def _relevance(
 def contrast(
     model: PaliGemma, params: Flat, pair: Batch, *, differs: int, only_first: bool = False, answer_len: int
 ) -> Contrast:
-    """Returns what speaks for the first row's answer rather than for the second's, by two forward and backward passes.
+    """What speaks for the first row's answer rather than for the second's, by two forward and backward passes.
 
     Args:
         model: static.

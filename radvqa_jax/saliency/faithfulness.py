@@ -19,19 +19,19 @@ Logprob = Callable[[Float[np.ndarray, "b h w 3"]], Float[np.ndarray, " b"]]  # i
 
 
 def order(saliency: Float[np.ndarray, "*m grid grid"]) -> Int[np.ndarray, "*m P"]:
-    """Returns the patches of each map, hottest first; ties in reading order."""
+    """The patches of each map, hottest first; ties in reading order."""
     flat = saliency.reshape(*saliency.shape[:-2], -1)
     return np.argsort(-flat, axis=-1, kind="stable")
 
 
 def random_orders(count: int, patches: int, *, seed: int) -> Int[np.ndarray, "count P"]:
-    """Returns random orders of the patches."""
+    """Random orders of the patches."""
     rng = np.random.default_rng(seed)
     return np.stack([rng.permutation(patches) for _ in range(count)])
 
 
 def cover(images: Float[np.ndarray, "b h w 3"], covered: Bool[np.ndarray, "b P"]) -> Float[np.ndarray, "b h w 3"]:
-    """Returns the images with these patches in the image's mean colour."""
+    """The images with these patches in the image's mean colour."""
     grid = round(covered.shape[1] ** 0.5)
     patch = images.shape[1] // grid
     mask = covered.reshape(-1, grid, 1, grid, 1, 1)
@@ -52,7 +52,7 @@ class Curves:
         return np.exp(np.asarray(self._logprob(cover(self._images, covered)), np.float64))
 
     def of(self, orders: Int[np.ndarray, "b P"]) -> tuple[Float[np.ndarray, "b K"], Float[np.ndarray, "b K"]]:
-        """Returns (deletion, insertion): p of the answer with the first k / (K - 1) of the patches covered, uncovered.
+        """(deletion, insertion): p of the answer with the first k / (K - 1) of the patches covered, uncovered.
 
         p is the geometric mean over the answer's tokens. The ends of the two are each other's: all and nothing.
         """
@@ -66,12 +66,12 @@ class Curves:
 
 
 def area(curve: Float[np.ndarray, "b K"]) -> Float[np.ndarray, " b"]:
-    """Returns the mean height of each curve over [0, 1], by trapezoids."""
+    """The mean height of each curve over [0, 1], by trapezoids."""
     return np.trapezoid(curve, dx=1 / (curve.shape[1] - 1), axis=1)
 
 
 def shifts(images: Float[np.ndarray, "b h w 3"]) -> list[Float[np.ndarray, "b h w 3"]]:
-    """Returns the images moved by one pixel up, down, left and right; the edge is repeated."""
+    """The images moved by one pixel up, down, left and right; the edge is repeated."""
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     height, width = images.shape[1:3]
     corners = ((2, 1), (0, 1), (1, 2), (1, 0))
@@ -79,7 +79,7 @@ def shifts(images: Float[np.ndarray, "b h w 3"]) -> list[Float[np.ndarray, "b h 
 
 
 def similarity(a: Float[np.ndarray, "b grid grid"], b: Float[np.ndarray, "b grid grid"]) -> Float[np.ndarray, " b"]:
-    """Returns Spearman's rank correlation of each pair of maps; 0 where one of them is the same everywhere."""
+    """Spearman's rank correlation of each pair of maps; 0 where one of them is the same everywhere."""
     ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (a, b)]
     x, y = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
     scale = np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))

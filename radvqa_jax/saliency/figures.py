@@ -43,7 +43,7 @@ EMPTY = "empty"  # a panel with nothing in it
 
 
 def number_words(words: Sequence[str]) -> list[str]:
-    """Returns the words, those that occur more than once with their number, so that each names one map.
+    """The words, those that occur more than once with their number, so that each names one map.
 
     >>> number_words(["left", "and", "left"])
     ['left (1)', 'and', 'left (2)']
@@ -57,7 +57,7 @@ def number_words(words: Sequence[str]) -> list[str]:
 
 
 def save_figure(figure: Figure, kind: Format) -> bytes:
-    """Returns a figure as the bytes of a file, the same for the same figure; PDF text stays text.
+    """A figure as the bytes of a file, the same for the same figure; PDF text stays text.
 
     The figure's layout is settled by the first call: what is saved again, in another format, lies where it lay.
     """
@@ -136,7 +136,7 @@ def case_figure(
     columns: int = 4,
     colormap: Colormap = "viridis",
 ) -> Figure:
-    """Returns a figure with one panel a map.
+    """A figure with one panel a map.
 
     Args:
         image: the original pixels.
@@ -175,7 +175,7 @@ def case_figure(
 
 
 def _shrink(image: UInt8[np.ndarray, "h w 3"], grid: int) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Returns every n-th pixel, so that a cell is small and each patch still has pixels of its own; of an image with
+    """Every n-th pixel, so that a cell is small and each patch still has pixels of its own; of an image with
     too few pixels, more."""
     image = finer(image, grid=grid)
     step = max(1, min(-(-max(image.shape[:2]) // CELL_SIDE), min(image.shape[:2]) // grid))
@@ -192,7 +192,7 @@ def heads_figure(
     unit: str = "share of attention",
     colormap: Colormap = "viridis",
 ) -> Figure:
-    """Returns a figure with layers as rows and heads as columns.
+    """A figure with layers as rows and heads as columns.
 
     Args:
         image: original pixels; each cell has its aspect, unless that would leave a patch without a pixel.

@@ -35,7 +35,7 @@ SHOWN_SIDE = 640  # pixels of the longer side of an image in the report
 
 
 def choose_cases(records: list[Record], *, cases: int, seed: int) -> list[int]:
-    """Returns numbers of records, at most `cases`: a seeded draw that takes the question types in turn.
+    """Numbers of records, at most `cases`: a seeded draw that takes the question types in turn.
 
     Records without an answer are left out, and an image is shown once as long as there are others. Whether an answer is
     right plays no part: a gallery of successes would mislead.

@@ -42,7 +42,7 @@ def knockout_logprobs(
     readers: Readers = "answer",
     answer_len: int | None = None,
 ) -> Float[Array, "B A"]:
-    """Returns log p of each answer token while some states cannot read some patches.
+    """log p of each answer token while some states cannot read some patches.
 
     Args:
         model: static.
@@ -84,7 +84,7 @@ def knockout_logprobs(
 
 
 def occlusion(model: PaliGemma, params: Flat, batch: Batch, *, answer_len: int | None = None) -> Effect:
-    """Returns a function: patches -> log p that each answer token loses when they are covered; below zero it gains."""
+    """A function: patches -> log p that each answer token loses when they are covered; below zero it gains."""
     whole = np.asarray(answer_logprobs(model, params, batch, answer_len=answer_len))
 
     def lost(patches: Bool[np.ndarray, "B P"]) -> Float[np.ndarray, "B A"]:
@@ -103,7 +103,7 @@ def knockout(
     readers: Readers = "answer",
     answer_len: int | None = None,
 ) -> Effect:
-    """Returns a function: patches -> log p that each answer token loses when they cannot be read in `layers`; none =
+    """A function: patches -> log p that each answer token loses when they cannot be read in `layers`; none =
     in all of them."""
     depth = model.variant.llm.depth
     within = np.isin(np.arange(depth), chosen(layers, depth, field="saliency.knockout_layers"))
@@ -118,7 +118,7 @@ def knockout(
 
 
 def window_masks(grid: int, count: int) -> Bool[np.ndarray, "K P"]:
-    """Returns windows that tile the patches, `count` along a side, or one a patch if there are fewer.
+    """Windows that tile the patches, `count` along a side, or one a patch if there are fewer.
 
     >>> window_masks(3, 2).astype(int).tolist()
     [[1, 1, 0, 1, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0, 1, 1, 0], [0, 0, 0, 0, 0, 0, 0, 0, 1]]
@@ -129,7 +129,7 @@ def window_masks(grid: int, count: int) -> Bool[np.ndarray, "K P"]:
 
 
 def _map(effect: Effect, batch: Batch, grid: int, count: int) -> Float[np.ndarray, "B A P"]:
-    """Returns the effect of each window, at each of its patches."""
+    """The effect of each window, at each of its patches."""
     rows = len(batch.tokens)
     return sum(effect(np.tile(window, (rows, 1)))[..., None] * window for window in window_masks(grid, count))  # pyright: ignore[reportReturnType] there is a window
 
@@ -137,7 +137,7 @@ def _map(effect: Effect, batch: Batch, grid: int, count: int) -> Float[np.ndarra
 def occlusion_map(
     model: PaliGemma, params: Flat, batch: Batch, *, windows: int, answer_len: int | None = None
 ) -> Float[np.ndarray, "B A P"]:
-    """Returns log p that each answer token loses when the window around a patch is covered: windows^2 + 1 passes."""
+    """log p that each answer token loses when the window around a patch is covered: windows^2 + 1 passes."""
     grid = round(model.variant.num_patches**0.5)
     return _map(occlusion(model, params, batch, answer_len=answer_len), batch, grid, windows)
 
@@ -151,7 +151,7 @@ def knockout_map(
     layers: Sequence[int] = (),
     answer_len: int | None = None,
 ) -> Float[np.ndarray, "B A P"]:
-    """Returns log p that each answer token loses when the answer cannot read the window around a patch in `layers`."""
+    """log p that each answer token loses when the answer cannot read the window around a patch in `layers`."""
     grid = round(model.variant.num_patches**0.5)
     return _map(knockout(model, params, batch, layers=layers, answer_len=answer_len), batch, grid, windows)
 
@@ -167,7 +167,7 @@ class Loss(NamedTuple):
 def lost_with(
     effect: Effect, patches: Bool[np.ndarray, "B P"], lengths: Sequence[int], *, draws: int, seed: int
 ) -> list[Loss]:
-    """Returns the loss of each row with its chosen patches, beside `draws` random choices among its other patches.
+    """The loss of each row with its chosen patches, beside `draws` random choices among its other patches.
 
     Args:
         effect: of `occlusion` or `knockout`.

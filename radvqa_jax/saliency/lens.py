@@ -37,7 +37,7 @@ class Lens(NamedTuple):
 
 
 def _image_states(model: PaliGemma, params: Flat, batch: Batch) -> Float[Array, "L B P D"]:
-    """Returns the states of the image tokens after each layer, in the compute dtype."""
+    """The states of the image tokens after each layer, in the compute dtype."""
     config, num_patches = model.variant.llm, model.variant.num_patches
     buffers = Buffers(config.depth)
     buffers.add("states", batch.tokens.shape[0], num_patches, config.width, dtype=model.dtype)
@@ -60,7 +60,7 @@ def _image_states(model: PaliGemma, params: Flat, batch: Batch) -> Float[Array, 
 
 @partial(jax.jit, static_argnames=("model", "answer_len"))
 def logit_lens(model: PaliGemma, params: Flat, batch: Batch, *, answer_len: int | None = None) -> Lens:
-    """Returns what image tokens read as.
+    """What image tokens read as.
 
     The states of all layers are held, 2 L B P D bytes in bfloat16; logits exist for MOST image tokens at a time.
 
@@ -87,7 +87,7 @@ def logit_lens(model: PaliGemma, params: Flat, batch: Batch, *, answer_len: int 
     found, ids, tops = jax.lax.map(read, chunks.reshape(-1, rows, size, width))
 
     def back(x: jax.Array) -> jax.Array:
-        """Returns [B L P …] of [L * chunks B size …]."""
+        """[B L P …] of [L * chunks B size …]."""
         split = x.reshape(depth, patches // size, rows, size, *x.shape[3:])
         return jnp.moveaxis(split, 2, 0).reshape(rows, depth, patches, *x.shape[3:])
 

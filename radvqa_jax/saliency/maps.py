@@ -25,11 +25,11 @@ class CaseMaps(NamedTuple):
     maps: dict[str, Float[np.ndarray, "A grid grid"]]
 
     def of_words(self, method: str) -> Float[np.ndarray, "W grid grid"]:
-        """Returns a map a word, the mean over its tokens."""
+        """A map a word, the mean over its tokens."""
         return np.stack([self.maps[method][positions].mean(axis=0) for _, positions in self.words])
 
     def of_answer(self, method: str) -> Float[np.ndarray, "grid grid"]:
-        """Returns the mean over the answer's tokens; EOS counts only if there is nothing else."""
+        """The mean over the answer's tokens; EOS counts only if there is nothing else."""
         tokens = self.maps[method][: len(self.tokens) - self.ended]
         return (tokens if len(tokens) else self.maps[method]).mean(axis=0)
 
@@ -42,7 +42,7 @@ class CaseMaps(NamedTuple):
 
 
 def reduce_bundle(bundle: CaseBundle, config: SaliencyConfig) -> CaseMaps:
-    """Returns the maps of config.methods; methods by layer are means over config.layers and all heads."""
+    """The maps of config.methods; methods by layer are means over config.layers and all heads."""
     layers = {method: config.layers if "layers" in METHODS[plain(method)].axes else () for method in config.methods}
     return CaseMaps(
         answer=bundle.answer,
@@ -55,7 +55,7 @@ def reduce_bundle(bundle: CaseBundle, config: SaliencyConfig) -> CaseMaps:
 
 
 def pass_options(config: SaliencyConfig, *, residuals: tuple[float, ...] = ()) -> PassOptions:
-    """Returns how config wants its maps made, with rollouts of further residuals after its own."""
+    """How config wants its maps made, with rollouts of further residuals after its own."""
     return PassOptions(
         residuals=(config.residual, *(weight for weight in residuals if weight != config.residual)),
         head_fusion=config.head_fusion,

@@ -52,7 +52,7 @@ class Method:
 
 
 def _batch_first(rows: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Returns [B L N A S] of [L B N A S], and [B R A S] of [R B A S]."""
+    """[B L N A S] of [L B N A S], and [B R A S] of [R B A S]."""
     return jnp.moveaxis(rows, 1, 0)
 
 
@@ -90,7 +90,7 @@ def _rollout(passes: Passes) -> Found:
 
 
 def _less_mean(passes: Passes, rows: Float[Array, "B A S"], text: Float[Array, "B T S"]) -> Found:
-    """Returns the rows less the mean of what all words read: those of the question and of the answer."""
+    """The rows less the mean of what all words read: those of the question and of the answer."""
     words = passes.word_rows.astype(jnp.float32)
     mean = jnp.einsum("BT,BTS->BS", words / words.sum(axis=1, keepdims=True), text)[:, None]
     p = passes.num_patches
@@ -249,7 +249,7 @@ METHODS: dict[str, Method] = {
 
 
 def plain(name: str) -> str:
-    """Returns a method's name without the vision tower.
+    """A method's name without the vision tower.
 
     >>> plain("rollout_vision"), plain("raw")
     ('rollout', 'raw')
@@ -284,13 +284,13 @@ def check_config(config: SaliencyConfig, *, depth: int) -> None:
 
 
 def measured(config: QualityConfig) -> tuple[str, ...]:
-    """Returns the methods that are measured: those of quality.methods, or all that need no other answer."""
+    """The methods that are measured: those of quality.methods, or all that need no other answer."""
     wanted = {plain(name) for name in config.methods}
     return tuple(name for name, method in METHODS.items() if (name in wanted or not wanted) and not method.against)
 
 
 def computed(config: SaliencyConfig) -> tuple[str, ...]:
-    """Returns the methods that a case is mapped with: all that one pass gives, and those that the configuration asks
+    """The methods that a case is mapped with: all that one pass gives, and those that the configuration asks
     for. Those that need another answer come with it."""
     wanted = {plain(name) for name in config.methods}
     return tuple(name for name, method in METHODS.items() if name in wanted or not method.asked)

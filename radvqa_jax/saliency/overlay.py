@@ -32,19 +32,19 @@ RESAMPLING = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.
 def to_pixels(
     saliency: Float[np.ndarray, "grid grid"], height: int, width: int, *, interpolation: Interpolation = "nearest"
 ) -> Float32[np.ndarray, "{height} {width}"]:
-    """Returns the map at the size of the original image; values are not rescaled."""
+    """The map at the size of the original image; values are not rescaled."""
     resized = Image.fromarray(saliency.astype(np.float32)).resize((width, height), RESAMPLING[interpolation])
     return np.asarray(resized)
 
 
 def enlarge(image: UInt8[np.ndarray, "h w 3"], *, min_side: int) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns the image with every pixel repeated so often that the shorter side has at least `min_side` pixels."""
+    """The image with every pixel repeated so often that the shorter side has at least `min_side` pixels."""
     times = max(1, -(-min_side // min(image.shape[:2])))
     return image.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def finer(pixels: Shaped[np.ndarray, "h w *C"], *, grid: int) -> Shaped[np.ndarray, "H W *C"]:
-    """Returns an image or mask with rows and columns repeated until every patch has FINE of each.
+    """An image or mask with rows and columns repeated until every patch has FINE of each.
 
     An image with fewer pixels than patches would otherwise show some patches and lose others. Rows and columns are
     repeated apart, so a thin image stays small; who shows it keeps the original's aspect.
@@ -54,7 +54,7 @@ def finer(pixels: Shaped[np.ndarray, "h w *C"], *, grid: int) -> Shaped[np.ndarr
 
 
 def colour_limits(*maps: Float[np.ndarray, "..."], signed: bool = False) -> Limits:
-    """Returns the ends of one colour scale for all these maps: 0 to their largest value, or with `signed` as far below
+    """The ends of one colour scale for all these maps: 0 to their largest value, or with `signed` as far below
     zero as above it.
 
     Raises:
@@ -117,7 +117,7 @@ def outlined(pixels: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]) 
 
 
 def colours_of(limits: Limits, colormap: str) -> matplotlib.colors.Colormap:
-    """Returns the colours of a scale: those of `colormap`, or diverging ones if it goes below zero."""
+    """The colours of a scale: those of `colormap`, or diverging ones if it goes below zero."""
     return matplotlib.colormaps[DIVERGING if limits[0] < 0 else colormap]
 
 
@@ -131,7 +131,7 @@ def overlay(
     interpolation: Interpolation = "nearest",
     fade: bool = False,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Returns the image with the map's colours over it.
+    """The image with the map's colours over it.
 
     Args:
         image: the original pixels, of any aspect ratio.
@@ -154,7 +154,7 @@ def overlay(
 
 
 def _scale_strip(width: int, limits: Limits, *, colormap: Colormap, label: str, end: str) -> UInt8[np.ndarray, "H W 3"]:
-    """Returns a colour bar with its ends printed, as a strip to put below an image."""
+    """A colour bar with its ends printed, as a strip to put below an image."""
     unit = max(1.0, width / 320)  # legible where the picture is shown smaller
     margin, bar_height, size = round(MARGIN * unit), round(BAR_HEIGHT * unit), round(FONT_SIZE * unit)
     strip = Image.new("RGB", (width, round(STRIP_HEIGHT * unit)), "white")
@@ -182,7 +182,7 @@ def overlay_png(
     fade: bool = False,
     outline: Bool[np.ndarray, "h w"] | None = None,
 ) -> bytes:
-    """Returns a PNG of the overlay, enlarged by a whole factor if small, with the printed scale below it.
+    """A PNG of the overlay, enlarged by a whole factor if small, with the printed scale below it.
 
     Arguments are those of `overlay`; `min_side` is the least length of the shorter side in pixels, without the scale,
     `label` says what the scale is of, and `outline` is a mask of the image's size whose border is drawn.

@@ -26,7 +26,7 @@ class Target(NamedTuple):
 
 
 def _overlap(size: int, grid: int) -> Float[np.ndarray, "grid size"]:
-    """Returns which share of patch i (row) each of `size` pixels (column) covers; rows sum to one."""
+    """Which share of patch i (row) each of `size` pixels (column) covers; rows sum to one."""
     edge, pixel = np.arange(grid + 1) * size / grid, np.arange(size)
     low = np.maximum(edge[:-1, None], pixel[None])
     high = np.minimum(edge[1:, None], pixel[None] + 1)
@@ -34,19 +34,19 @@ def _overlap(size: int, grid: int) -> Float[np.ndarray, "grid size"]:
 
 
 def coverage(mask: Bool[np.ndarray, "h w"], *, grid: int) -> Float[np.ndarray, "grid grid"]:
-    """Returns the share of each patch that the mask covers, exact for patches that end within a pixel."""
+    """The share of each patch that the mask covers, exact for patches that end within a pixel."""
     covered = _overlap(mask.shape[0], grid) @ mask.astype(float) @ _overlap(mask.shape[1], grid).T
     return covered.round(12).clip(0, 1)  # sums of shares: a patch that is covered whole is 1 on every processor
 
 
 def make_target(mask: Bool[np.ndarray, "h w"], *, grid: int) -> Target:
-    """Returns a mask of the size of the original image, which the model sees squashed to a square, by patches."""
+    """A mask of the size of the original image, which the model sees squashed to a square, by patches."""
     row, column = (((np.arange(grid) + 0.5) * size / grid).astype(int) for size in mask.shape)
     return Target(coverage(mask, grid=grid), mask[np.ix_(row, column)])
 
 
 def areas_under_curves(values: Float[np.ndarray, " P"], inside: Float[np.ndarray, " P"]) -> tuple[float, float]:
-    """Returns (area under the ROC curve, average precision) of patches, each of which is `inside` to a share.
+    """(area under the ROC curve, average precision) of patches, each of which is `inside` to a share.
 
     A patch is a bag of pixels with one value, so these are the figures over pixels. Ties count half in the first and
     are one threshold in the second, as in scikit-learn's roc_auc_score and average_precision_score with weights.
@@ -66,7 +66,7 @@ def areas_under_curves(values: Float[np.ndarray, " P"], inside: Float[np.ndarray
 
 
 def measure(saliency: Float[np.ndarray, "grid grid"], target: Target) -> Quality | None:
-    """Returns how well a map finds the target, or None if there is nothing to find, or all, or no map (all zero).
+    """How well a map finds the target, or None if there is nothing to find, or all, or no map (all zero).
 
     `hit` is the pointing game of Zhang et al. 2018 ("Top-down neural attention by excitation backprop") without a
     tolerance.
@@ -87,12 +87,12 @@ def measure(saliency: Float[np.ndarray, "grid grid"], target: Target) -> Quality
 
 
 def quality(saliency: Float[np.ndarray, "grid grid"], mask: Bool[np.ndarray, "h w"]) -> Quality | None:
-    """Returns `measure` of a map against a mask of the size of the original image."""
+    """`measure` of a map against a mask of the size of the original image."""
     return measure(saliency, make_target(mask, grid=saliency.shape[0]))
 
 
 def centre_prior(grid: int, *, width: float = 0.25) -> Float[np.ndarray, "grid grid"]:
-    """Returns a Gaussian around the middle of the image, which looks at nothing; `width` is its deviation, as a share
+    """A Gaussian around the middle of the image, which looks at nothing; `width` is its deviation, as a share
     of the side. Photographs are centred, and so are lesions in a narrow field of view."""
     distance = (np.arange(grid) + 0.5) / grid - 0.5
     row = np.exp(-0.5 * (distance / width) ** 2)
@@ -100,7 +100,7 @@ def centre_prior(grid: int, *, width: float = 0.25) -> Float[np.ndarray, "grid g
 
 
 def edge_map(image: Float[np.ndarray, "h w 3"], *, grid: int) -> Float[np.ndarray, "grid grid"]:
-    """Returns the mean size of the grey gradient (Sobel) in each patch of the image that the model saw.
+    """The mean size of the grey gradient (Sobel) in each patch of the image that the model saw.
 
     An edge detector knows nothing of question or model, and passes for saliency (Adebayo et al. 2018, section 5).
     """
@@ -110,7 +110,7 @@ def edge_map(image: Float[np.ndarray, "h w 3"], *, grid: int) -> Float[np.ndarra
 
 
 def entropy(saliency: Float[np.ndarray, "grid grid"]) -> float:
-    """Returns the entropy of a map as a share of its largest value: 1 = the same everywhere, 0 = all in one patch."""
+    """The entropy of a map as a share of its largest value: 1 = the same everywhere, 0 = all in one patch."""
     share = saliency.astype(float).ravel() / saliency.sum()
     share = share[share > 0]
     return float(-(share * np.log(share)).sum() / np.log(saliency.size))

@@ -51,14 +51,14 @@ class Settings(NamedTuple):
 
 
 def stack(cases: Sequence[Case], size: int) -> Batch:
-    """Returns the batches of the cases as one of `size` rows; the last case is repeated to fill it."""
+    """The batches of the cases as one of `size` rows; the last case is repeated to fill it."""
     batches = [case.batch for case in cases]
     batches += [batches[-1]] * (size - len(batches))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)
 
 
 def from_lowest(maps: Float[np.ndarray, "b grid grid"]) -> Float[np.ndarray, "b grid grid"]:
-    """Returns the maps with values below zero counted from each map's lowest value, so that shares of a map are shares.
+    """The maps with values below zero counted from each map's lowest value, so that shares of a map are shares.
 
     Which patch is above which stays as it was, and so do the area under the ROC curve and the pointing game.
     """
@@ -66,7 +66,7 @@ def from_lowest(maps: Float[np.ndarray, "b grid grid"]) -> Float[np.ndarray, "b 
 
 
 def _maps(subject: Subject, batch: Batch, settings: Settings, *, many: bool = False) -> AnswerMaps:
-    """Returns the maps as numpy arrays; with `many` those of methods that cost many passes, too."""
+    """The maps as numpy arrays; with `many` those of methods that cost many passes, too."""
     methods = [name for name in measured(settings.quality) if many or not METHODS[name].many]
     found = answer_maps(
         subject.model,
@@ -82,14 +82,14 @@ def _maps(subject: Subject, batch: Batch, settings: Settings, *, many: bool = Fa
 
 
 def _blind(batch: Batch, vision_alone: Float[np.ndarray, "b grid grid"]) -> Maps:
-    """Returns the maps of BLIND."""
+    """The maps of BLIND."""
     grid = vision_alone.shape[-1]
     edges = np.stack([edge_map(image, grid=grid) for image in batch.image])
     return dict(zip(BLIND, (np.broadcast_to(centre_prior(grid), edges.shape), edges, vision_alone), strict=True))
 
 
 def _by_head(heads: Float[np.ndarray, "L N grid grid"], target: Target) -> dict[str, list[list[float | None]]]:
-    """Returns figure -> layer -> head; None where a head put nothing on the image."""
+    """Figure -> layer -> head; None where a head put nothing on the image."""
     found = [[measure(head, target) for head in layer] for layer in heads]
     return {
         name: [[None if q is None else getattr(q, name) for q in layer] for layer in found]
@@ -98,7 +98,7 @@ def _by_head(heads: Float[np.ndarray, "L N grid grid"], target: Target) -> dict[
 
 
 def _own_figures(case: Case, maps: Mapping[str, Float[np.ndarray, "grid grid"]]) -> dict[str, Any]:
-    """Returns what each map is worth against the target, and how spread out it is."""
+    """What each map is worth against the target, and how spread out it is."""
     found = {name: measure(saliency, case.target) for name, saliency in maps.items()}
     return {
         "quality": {name: q._asdict() for name, q in found.items() if q is not None},
@@ -108,7 +108,7 @@ def _own_figures(case: Case, maps: Mapping[str, Float[np.ndarray, "grid grid"]])
 
 
 def _curves(subject: Subject, batch: Batch, maps: Maps, settings: Settings) -> dict[str, Any]:
-    """Returns name -> (deletion [b K], insertion [b K]); `random` is the mean over random orders."""
+    """Name -> (deletion [b K], insertion [b K]); `random` is the mean over random orders."""
 
     def logprob(images: np.ndarray) -> np.ndarray:
         probed = batch._replace(image=images)
@@ -124,7 +124,7 @@ def _curves(subject: Subject, batch: Batch, maps: Maps, settings: Settings) -> d
 
 
 def _stability(subject: Subject, batch: Batch, maps: Maps, settings: Settings) -> dict[str, Float[np.ndarray, " b"]]:
-    """Returns the mean rank correlation of each map with those of the image moved by one pixel, for methods that do not
+    """The mean rank correlation of each map with those of the image moved by one pixel, for methods that do not
     cost many passes."""
     moved = [_maps(subject, batch._replace(image=images), settings).maps for images in faithfulness.shifts(batch.image)]
     return {name: np.mean([faithfulness.similarity(maps[name], m[name]) for m in moved], axis=0) for name in moved[0]}
@@ -133,7 +133,7 @@ def _stability(subject: Subject, batch: Batch, maps: Maps, settings: Settings) -
 def _marked(
     subject: Subject, batch: Batch, cases: Sequence[Case], settings: Settings
 ) -> dict[str, list[dict[str, Any]]]:
-    """Returns intervention -> what each answer loses if the marked patches are covered, or hidden from it, beside as
+    """Intervention -> what each answer loses if the marked patches are covered, or hidden from it, beside as
     many random patches elsewhere."""
     marked = np.stack([_marked_patches(case.target) for case in cases])
     chosen = np.concatenate([marked, np.repeat(marked[-1:], len(batch.tokens) - len(cases), axis=0)])
@@ -151,7 +151,7 @@ def _marked(
 
 
 def _marked_patches(target: Target) -> Bool[np.ndarray, " P"]:
-    """Returns the patches that the mask covers by half or more, or the one it covers most."""
+    """The patches that the mask covers by half or more, or the one it covers most."""
     covered = target.covered.ravel()
     return covered >= min(0.5, covered.max())
 
@@ -159,7 +159,7 @@ def _marked_patches(target: Target) -> Bool[np.ndarray, " P"]:
 def measure_batch(
     subject: Subject, others: Mapping[str, Subject], cases: Sequence[Case], settings: Settings, *, curves: bool
 ) -> list[dict[str, Any]]:
-    """Returns a row for each case: figures of each map, by layer and head, and against the maps of other models.
+    """A row for each case: figures of each map, by layer and head, and against the maps of other models.
 
     Args:
         subject: the model that is looked at.

@@ -21,7 +21,7 @@ from radvqa_jax.schema import Record
 def choose(
     rows: RowSource, quality: QualityConfig, *, seed: int, grid: int
 ) -> tuple[RowSource, list[Target], dict[str, int]]:
-    """Returns the rows that can be measured, at most quality.cases, their targets, and why others are left out.
+    """The rows that can be measured, at most quality.cases, their targets, and why others are left out.
 
     Rows are taken in a seeded random order, an image at a time in turn, so that many images are seen.
     """
@@ -60,7 +60,7 @@ def choose(
 def answers_to_force(
     rows: RowSource, records: Sequence[Record] | None, *, tokenizer: Tokenizer, prompt: str
 ) -> list[list[int]]:
-    """Returns the tokens that are teacher-forced: those of the records' answers, or of the references."""
+    """The tokens that are teacher-forced: those of the records' answers, or of the references."""
     if records:
         return [answer_tokens(record, tokenizer).ids for record in records]
     references = [rows.text(row, template=prompt)[1] for row in rows.texts()]
@@ -77,7 +77,7 @@ def make_cases(
     data: DataConfig,
     resolution: int,
 ) -> list[Case]:
-    """Returns the questions with the answers that are teacher-forced; a row has room for the longest one."""
+    """The questions with the answers that are teacher-forced; a row has room for the longest one."""
     cases, room = [], max(map(len, answers))
     for index, (row, target) in enumerate(zip(rows, targets, strict=True)):
         prefix, reference = rows.text(row, template=data.prompt)

@@ -47,7 +47,7 @@ def _dots(axis: Any, cells: Mapping[str, Any]) -> None:
 
 
 def localisation_figure(scores: Mapping[str, Any]) -> Figure:
-    """Returns the deciding figure of every map with its interval, beside chance."""
+    """The deciding figure of every map with its interval, beside chance."""
     cells = {name: figures[DECIDES] for name, figures in scores["localisation"].items()}
     figure = Figure((7, 0.32 * len(cells) + 1), layout="constrained")
     axis = figure.subplots()
@@ -58,7 +58,7 @@ def localisation_figure(scores: Mapping[str, Any]) -> Figure:
 
 
 def heads_figure(scores: Mapping[str, Any]) -> Figure:
-    """Returns the deciding figure by layer and head, one panel a method; 0.5 is the middle of the scale."""
+    """The deciding figure by layer and head, one panel a method; 0.5 is the middle of the scale."""
     tables = {name: np.array(found["layer_head"][DECIDES], float) for name, found in scores["heads"].items()}
     depth, count = next(iter(tables.values())).shape
     figure = Figure((3.2 * len(tables) + 1, 0.32 * depth + 1.4), layout="constrained")
@@ -113,7 +113,7 @@ def curves_figure(scores: Mapping[str, Any]) -> Figure | None:
 
 
 def compared_figure(scores: Mapping[str, Any]) -> Figure | None:
-    """Returns how alike the maps of other models are, one panel a model; None if there is no other."""
+    """How alike the maps of other models are, one panel a model; None if there is no other."""
     found = scores["compared"]
     if not found:
         return None
@@ -163,7 +163,7 @@ def write_quality_report(folder: Path, scores: Mapping[str, Any]) -> Path:
 
 
 def format_quality(scores: Mapping[str, Any]) -> str:
-    """Returns the headline and the table of every map for a terminal."""
+    """The headline and the table of every map for a terminal."""
     lines = [*scores["headline"], ""]
     head = ["map", *(TITLES[figure] for figure in FIGURES)]
     table = [

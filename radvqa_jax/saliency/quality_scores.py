@@ -29,7 +29,7 @@ class Bootstrap:
         self._arguments = {"resamples": resamples, "seed": seed}
 
     def mean(self, rows: Rows, value: Callable[[Any], float | None], *, low: float = 0.0, high: float = 1.0) -> Any:
-        """Returns the mean of `value(row)` over the rows that have one; None if none has."""
+        """The mean of `value(row)` over the rows that have one; None if none has."""
         found = [(number, row["image_id"]) for row in rows if (number := value(row)) is not None]
         if not found:
             return None
@@ -37,14 +37,14 @@ class Bootstrap:
         return cell(mean_interval(np.array(numbers, float), images, bounds=(low, high), **self._arguments))
 
     def unbounded(self, rows: Rows, value: Callable[[Any], float | None]) -> Any:
-        """Returns the same of values without known bounds; there is no interval if all images are alike."""
+        """The same of values without known bounds; there is no interval if all images are alike."""
         found = self.mean(rows, value, low=-np.inf, high=np.inf)
         if found and found["interval"] and not np.isfinite(found["interval"]).all():
             found["interval"] = None
         return found
 
     def difference(self, rows: Rows, a: Callable[[Any], float | None], b: Callable[[Any], float | None]) -> Any:
-        """Returns the paired mean of a(row) - b(row), both in [0, 1], over the rows that have both, or None."""
+        """The paired mean of a(row) - b(row), both in [0, 1], over the rows that have both, or None."""
         found = [(x, y, row["image_id"]) for row in rows if (x := a(row)) is not None and (y := b(row)) is not None]
         if not found:
             return None
@@ -53,23 +53,23 @@ class Bootstrap:
 
 
 def cell(estimate: Estimate) -> dict[str, Any]:
-    """Returns an estimate as JSON values."""
+    """An estimate as JSON values."""
     return estimate._asdict() | {"interval": list(estimate.interval) if estimate.interval else None}
 
 
 def figure_of(name: str, figure: str) -> Callable[[Any], float | None]:
-    """Returns a function from a row to one figure of one map, None where there is none."""
+    """A function from a row to one figure of one map, None where there is none."""
     return lambda row: row["quality"].get(name, {}).get(figure)
 
 
 def _names(rows: Rows) -> list[str]:
-    """Returns the names of the maps, methods first, then the blind ones."""
+    """The names of the maps, methods first, then the blind ones."""
     names = list(dict.fromkeys(name for row in rows for name in row["quality"]))
     return [name for name in names if name not in BLIND] + [name for name in BLIND if name in names]
 
 
 def _localisation(rows: Rows, boot: Bootstrap) -> dict[str, Any]:
-    """Returns map -> figure -> cell, each with what it is over chance and over the blind maps."""
+    """Map -> figure -> cell, each with what it is over chance and over the blind maps."""
     out = {}
     for name in _names(rows):
         figures: dict[str, Any] = {figure: boot.mean(rows, figure_of(name, figure)) for figure in FIGURES}
@@ -87,7 +87,7 @@ def _localisation(rows: Rows, boot: Bootstrap) -> dict[str, Any]:
 
 
 def _faithfulness(rows: Rows, boot: Bootstrap) -> dict[str, Any]:
-    """Returns map -> areas under deletion and insertion, mean curves, and the paired difference to random order."""
+    """Map -> areas under deletion and insertion, mean curves, and the paired difference to random order."""
     rows = [row for row in rows if row["curves"]]
     out: dict[str, Any] = {}
     for name in dict.fromkeys(name for row in rows for name in row["curves"]):
@@ -110,7 +110,7 @@ def _faithfulness(rows: Rows, boot: Bootstrap) -> dict[str, Any]:
 
 
 def _compared(rows: Rows, boot: Bootstrap) -> dict[str, Any]:
-    """Returns other model -> map -> how alike the maps are, and how well the other's finds the mask."""
+    """Other model -> map -> how alike the maps are, and how well the other's finds the mask."""
     others = list(dict.fromkeys(other for row in rows for other in row["compared"]))
     return {
         other: {
@@ -130,7 +130,7 @@ def _compared(rows: Rows, boot: Bootstrap) -> dict[str, Any]:
 
 
 def _marked(rows: Rows, boot: Bootstrap) -> dict[str, Any]:
-    """Returns intervention -> log p that answers lose with the marked patches, with as many elsewhere, and the paired
+    """Intervention -> log p that answers lose with the marked patches, with as many elsewhere, and the paired
     difference; the mean over an answer's tokens."""
     rows = [row for row in rows if row["marked"]]
 
@@ -154,7 +154,7 @@ def _by_name(rows: Rows, boot: Bootstrap, field: str, *, low: float = 0.0) -> di
 
 
 def halves(rows: Rows, *, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Returns the rows of one half of the images and of the other; all rows of an image are on one side."""
+    """The rows of one half of the images and of the other; all rows of an image are on one side."""
     images = sorted({row["image_id"] for row in rows})
     order = np.random.default_rng(seed).permutation(len(images))
     first = {images[i] for i in order[: len(images) // 2]}
@@ -162,14 +162,14 @@ def halves(rows: Rows, *, seed: int) -> tuple[list[dict[str, Any]], list[dict[st
 
 
 def _head_means(rows: Rows, method: str, figure: str) -> np.ndarray:
-    """Returns [L N] means over the rows; NaN where a head never had a map."""
+    """[L N] means over the rows; NaN where a head never had a map."""
     stacked = np.array([row["heads"][method][figure] for row in rows], float)  # None becomes NaN
     counts = np.isfinite(stacked).sum(axis=0)
     return np.divide(np.nansum(stacked, axis=0), counts, out=np.full(counts.shape, np.nan), where=counts > 0)
 
 
 def _heads(rows: Rows, boot: Bootstrap, *, seed: int) -> dict[str, Any]:
-    """Returns method -> means by layer and head, and the best heads: chosen on half of the images, told on the rest."""
+    """Method -> means by layer and head, and the best heads: chosen on half of the images, told on the rest."""
     chosen_on, told_on = halves(rows, seed=seed)
     out = {}
     for method in rows[0]["heads"]:
@@ -201,7 +201,7 @@ def _listed(values: np.ndarray) -> list[list[float | None]]:
 
 
 def verdicts(localisation: dict[str, Any]) -> dict[str, list[str]]:
-    """Returns which maps find the mask, in words that say what they were compared with.
+    """Which maps find the mask, in words that say what they were compared with.
 
     A map is above another if the whole 95 % interval of the paired difference of DECIDES is above zero.
     """
@@ -222,7 +222,7 @@ def _above(difference: dict[str, Any] | None) -> bool:
 
 
 def headline(verdict: dict[str, list[str]]) -> list[str]:
-    """Returns the sentences that a reader must see first; what failed comes first."""
+    """The sentences that a reader must see first; what failed comes first."""
     lines = []
     if names := verdict["not_above_chance"]:
         lines.append(f"No better than chance at finding what is marked: {', '.join(names)}.")
@@ -237,7 +237,7 @@ def headline(verdict: dict[str, list[str]]) -> list[str]:
 
 
 def quality_scores(rows: Rows, *, resamples: int, seed: int, provenance: dict[str, Any]) -> dict[str, Any]:
-    """Returns every number of the report as JSON values.
+    """Every number of the report as JSON values.
 
     Args:
         rows: of `measure_cases`.

@@ -21,7 +21,7 @@ from radvqa_jax.saliency.rows import to_grid
 
 
 def chosen(indices: Sequence[int], size: int, *, field: str) -> tuple[int, ...]:
-    """Returns the indices, all of them if none is given; refuses one that the model does not have."""
+    """The indices, all of them if none is given; refuses one that the model does not have."""
     wrong = [index for index in indices if not 0 <= index < size]
     if wrong:  # an index beyond the end would be taken for the last one
         what = field.removeprefix("saliency.")
@@ -30,7 +30,7 @@ def chosen(indices: Sequence[int], size: int, *, field: str) -> tuple[int, ...]:
 
 
 def over_heads(rows: Float[Array, "L B N Q S"], *, fusion: str = "mean") -> Float[Array, "L B Q S"]:
-    """Returns mean, max or min over heads, as they are: rows of max sum to more than one, rows of min to less."""
+    """Mean, max or min over heads, as they are: rows of max sum to more than one, rows of min to less."""
     if fusion not in FUSIONS:
         raise ValueError(f"fusion={fusion!r} must be one of {', '.join(FUSIONS)}.")
     return FUSIONS[fusion](rows, axis=2)
@@ -39,7 +39,7 @@ def over_heads(rows: Float[Array, "L B N Q S"], *, fusion: str = "mean") -> Floa
 def response_to_image(
     answer_probs: Float[Array, "L B N A S"], *, num_patches: int
 ) -> Float[Array, "L B N A grid grid"]:
-    """Returns what each answer token read of each patch, by layer and head.
+    """What each answer token read of each patch, by layer and head.
 
     `answer_probs` is `Captured.answer_probs`: row a is the query that predicted answer token a.
     """
@@ -47,7 +47,7 @@ def response_to_image(
 
 
 def question_to_image(text_probs: Float[Array, "L B N T S"], *, num_patches: int) -> Float[Array, "L B N T grid grid"]:
-    """Returns what the state of each text position read of each patch, by layer and head.
+    """What the state of each text position read of each patch, by layer and head.
 
     Row t is the state AT text position t (`Captured.text_probs`): question tokens predict nothing.
     """
@@ -55,7 +55,7 @@ def question_to_image(text_probs: Float[Array, "L B N T S"], *, num_patches: int
 
 
 def response_to_question(answer_probs: Float[Array, "L B N A S"], *, num_patches: int) -> Float[Array, "L B N A T"]:
-    """Returns what each answer token read of each text position, by layer and head: question, separator and answer."""
+    """What each answer token read of each text position, by layer and head: question, separator and answer."""
     return answer_probs[..., num_patches:]
 
 
@@ -76,7 +76,7 @@ def raw_attention(
     heads: Sequence[int] = (),
     fusion: str = "mean",
 ) -> Float[Array, "B A grid grid"]:
-    """Returns the attention from each answer token to each patch, one map of many layers and heads.
+    """The attention from each answer token to each patch, one map of many layers and heads.
 
     Args:
         answer_probs: row a is the query that predicted answer token a (`Captured.answer_probs`).

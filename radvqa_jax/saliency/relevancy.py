@@ -31,7 +31,7 @@ from radvqa_jax.trees import Flat
 def pull_relevance(
     gradient: Float[Array, "B N T S"], probs: Float[Array, "B N T S"], relevance: Float[Array, "B T"]
 ) -> Float[Array, "B S"]:
-    """Returns the relevance of a layer's inputs, r + r Ā, from that of its outputs."""
+    """The relevance of a layer's inputs, r + r Ā, from that of its outputs."""
     positive = jnp.maximum(gradient * probs, 0).mean(axis=1)
     return relevance + jnp.einsum("BT,BTS->BS", relevance, positive, precision="highest")
 
@@ -40,7 +40,7 @@ def pull_relevance(
 def relevance_gate(
     probs: Float[Array, "B N T S"], relevance: Float[Array, "B T"]
 ) -> tuple[Float[Array, "B N T S"], Float[Array, "B T"]]:
-    """Returns its arguments. Backwards, the relevance of the layer's outputs becomes that of its inputs: r + r Ā."""
+    """Its arguments. Backwards, the relevance of the layer's outputs becomes that of its inputs: r + r Ā."""
     return probs, relevance
 
 
@@ -68,7 +68,7 @@ def _gate(module: Tapped, probs: jax.Array, value: jax.Array, project: Any) -> j
 
 @partial(jax.jit, static_argnames=("model", "answer_len"))
 def relevancy(model: PaliGemma, params: Flat, batch: Batch, *, answer_len: int | None = None) -> Float[Array, "B A S"]:
-    """Returns the relevance of every position (image tokens, then text) to each answer token; all are >= 0.
+    """The relevance of every position (image tokens, then text) to each answer token; all are >= 0.
 
     A token costs one forward and one backward pass, one token at a time. What is held is one layer's attention: the
     model is run with each layer recomputed (`remat="full"`), whatever it was trained with. What speaks for an answer
@@ -117,5 +117,5 @@ def relevancy(model: PaliGemma, params: Flat, batch: Batch, *, answer_len: int |
 
 
 def relevancy_maps(relevance: Float[Array, "B A S"], *, num_patches: int) -> Float[Array, "B A grid grid"]:
-    """Returns the relevance of the image patches; what lies on the text is left out."""
+    """The relevance of the image patches; what lies on the text is left out."""
     return to_grid(relevance, num_patches=num_patches)

@@ -45,7 +45,7 @@ class RolloutOptions:
 
 
 def discard_smallest(probs: Float[Array, "*B S"], share: float) -> Float[Array, "*B S"]:
-    """Returns rows with the smallest `share` of their readable (non-zero) entries set to zero, not yet rescaled.
+    """Rows with the smallest `share` of their readable (non-zero) entries set to zero, not yet rescaled.
 
     n readable entries lose floor(share * n); an entry that ties with the smallest one kept is kept too.
     """
@@ -61,7 +61,7 @@ def discard_smallest(probs: Float[Array, "*B S"], share: float) -> Float[Array, 
 def fuse_heads(
     probs: Float[Array, "B N T S"], *, head_fusion: str = "mean", discard: float = 0.0
 ) -> Float[Array, "B T S"]:
-    """Returns one matrix of all heads whose rows sum to one.
+    """One matrix of all heads whose rows sum to one.
 
     Where heads agree on nothing (`min` of disjoint rows) the row is taken to read itself, which needs T = S.
     """
@@ -76,7 +76,7 @@ def fuse_heads(
 def layer_matrix(
     probs: Float[Array, "B N S S"], *, residual: float = 0.5, head_fusion: str = "mean", discard: float = 0.0
 ) -> Float[Array, "B S S"]:
-    """Returns the mixing matrix of one layer, residual * I + (1 - residual) * fused attention; rows sum to one."""
+    """The mixing matrix of one layer, residual * I + (1 - residual) * fused attention; rows sum to one."""
     RolloutOptions((residual,), head_fusion, discard=discard).check(depth=1)
     fused = fuse_heads(probs, head_fusion=head_fusion, discard=discard)
     return residual * jnp.eye(probs.shape[-1], dtype=jnp.float32)[None] + (1 - residual) * fused
@@ -90,13 +90,13 @@ def fold_layer(
     head_fusion: str = "mean",
     discard: float = 0.0,
 ) -> Float[Array, "B S S"]:
-    """Returns the rollout with one more layer on top: the later layer multiplies from the left."""
+    """The rollout with one more layer on top: the later layer multiplies from the left."""
     mixing = layer_matrix(probs, residual=residual, head_fusion=head_fusion, discard=discard)
     return jnp.einsum("BTX,BXS->BTS", mixing, rolled, precision="highest")
 
 
 def start_rollouts(options: RolloutOptions, batch_size: int, length: int) -> Float[Array, "R B S S"]:
-    """Returns what the first layer is folded into: the identity, once for each residual weight."""
+    """What the first layer is folded into: the identity, once for each residual weight."""
     eye = jnp.eye(length, dtype=jnp.float32)
     return jnp.broadcast_to(eye, (len(options.residuals), batch_size, length, length))
 
@@ -108,7 +108,7 @@ def fold_rollouts(
     *,
     options: RolloutOptions,
 ) -> Float[Array, "R B S S"]:
-    """Returns the rollouts of all residual weights with one more layer on top; layers before the start change nothing.
+    """The rollouts of all residual weights with one more layer on top; layers before the start change nothing.
 
     Â R = residual * R + (1 - residual) * fused R, so the heads are fused once for all of them.
     """
@@ -130,7 +130,7 @@ def rollout(
     start_layer: int = 0,
     discard: float = 0.0,
 ) -> Float[Array, "B S S"]:
-    """Returns Â_L … Â_start of attention that was captured whole: row t says of which inputs state t is made.
+    """Â_L … Â_start of attention that was captured whole: row t says of which inputs state t is made.
 
     `capture(..., rollout=RolloutOptions(...))` gives the same without ever holding the attention of all layers. Costs
     S³ multiplications a layer and two [B S S] arrays beside its input.
@@ -150,14 +150,14 @@ def rollout(
 def rollout_maps(
     rolled: Float[Array, "B S S"], query: Int[Array, "B A"], *, num_patches: int
 ) -> Float[Array, "B A grid grid"]:
-    """Returns the rollout from each answer token to each patch: the rows of the states that predicted the tokens."""
+    """The rollout from each answer token to each patch: the rows of the states that predicted the tokens."""
     return to_grid(take_rows(rolled, query), num_patches=num_patches)
 
 
 def through_vision_tower(
     maps: Float[Array, "*lead grid grid"], vision_rolled: Float[Array, "P P"]
 ) -> Float[Array, "*lead grid grid"]:
-    """Returns maps over image tokens as maps over the pixels' patches: the map times the vision tower's own rollout.
+    """Maps over image tokens as maps over the pixels' patches: the map times the vision tower's own rollout.
 
     The vision tower mixes patches before the language model sees them, so image token p is not patch p: row p of the
     tower's rollout says of which patches it is made. Rows sum to one, so each map keeps its total.

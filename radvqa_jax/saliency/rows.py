@@ -5,13 +5,13 @@ from jaxtyping import Array, Float, Int
 
 
 def take_rows(matrix: Float[Array, "*lead S Z"], query: Int[Array, "*index A"]) -> Float[Array, "*lead A Z"]:
-    """Returns row query[..., a] of each matrix as row a; leading axes of size 1 in `query` are repeated."""
+    """Row query[..., a] of each matrix as row a; leading axes of size 1 in `query` are repeated."""
     lead = matrix.shape[:-2]
     return jnp.take_along_axis(matrix, jnp.broadcast_to(query, (*lead, query.shape[-1]))[..., None], axis=-2)
 
 
 def to_grid(rows: Float[Array, "*B S"], *, num_patches: int) -> Float[Array, "*B grid grid"]:
-    """Returns the image patches of each row as a square, row by row from the upper left."""
+    """The image patches of each row as a square, row by row from the upper left."""
     grid = round(num_patches**0.5)
     if grid * grid != num_patches:
         raise ValueError(f"num_patches={num_patches} is no square, so the patches have no known arrangement.")

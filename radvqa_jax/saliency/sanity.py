@@ -20,7 +20,7 @@ TOWERS = {"language model": r"llm/layers/.*", "vision tower": r"img/.*", "both t
 
 
 def shuffle_weights(params: Flat, pattern: str, *, seed: int) -> Flat:
-    """Returns the leaves with the values of every one whose name matches permuted within itself.
+    """The leaves with the values of every one whose name matches permuted within itself.
 
     Each weight keeps its distribution, so the activations keep their size; the layer loses what it learnt. Adapters and
     norms are leaves like any other.

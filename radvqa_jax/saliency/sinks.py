@@ -19,14 +19,14 @@ LISTED = 20  # sinks in a report, the most frequent ones
 
 
 def hot(maps: Float[np.ndarray, "*m P"]) -> Bool[np.ndarray, "*m P"]:
-    """Returns which patches are hot in each map; none where all values are alike."""
+    """Which patches are hot in each map; none where all values are alike."""
     spread = maps.std(axis=-1, keepdims=True)
     least = HOT if maps.shape[-1] >= 16 else FEW
     return (maps > maps.mean(axis=-1, keepdims=True) + least * spread) & (spread > 0)
 
 
 def find_sinks(words_raw: Float[np.ndarray, "L T P"], words: Bool[np.ndarray, " T"]) -> list[int]:
-    """Returns the patches that are hot in the raw attention of every word, mean over layers; none of a single word."""
+    """The patches that are hot in the raw attention of every word, mean over layers; none of a single word."""
     of_words = words_raw.mean(axis=0)[words]
     return np.flatnonzero(hot(of_words).all(axis=0)).tolist() if len(of_words) > 1 else []
 
@@ -36,7 +36,7 @@ def describe_case(
     words: Bool[np.ndarray, " T"],
     maps: Mapping[str, Float[np.ndarray, "grid grid"]],
 ) -> dict[str, Any]:
-    """Returns what is kept of a case: its sinks, their share of what the words read in the image, and which patches are
+    """What is kept of a case: its sinks, their share of what the words read in the image, and which patches are
     hot in each method's map of the whole answer."""
     sinks = find_sinks(words_raw, words)
     read = words_raw.mean(axis=0)[words].mean(axis=0)
@@ -50,7 +50,7 @@ def describe_case(
 def list_sinks(
     rows: Sequence[Mapping[str, Any]], mean: Callable[[Callable[[Any], float | None]], Any]
 ) -> dict[str, Any]:
-    """Returns the sinks of all cases, the most frequent first, as JSON values.
+    """The sinks of all cases, the most frequent first, as JSON values.
 
     Args:
         rows: with `sinks` of `describe_case` and `grid`.

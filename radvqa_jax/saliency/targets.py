@@ -23,7 +23,7 @@ def draw_boxes(boxes: Any, height: int, width: int) -> Bool[np.ndarray, "{height
 
 
 def named_boxes(boxes: Sequence[Any], labels: Sequence[str], *, text: str) -> list[Any]:
-    """Returns the boxes whose label occurs in `text` as whole words, in singular or plural.
+    """The boxes whose label occurs in `text` as whole words, in singular or plural.
 
     >>> named_boxes([1, 2, 3], ["Left Lung", "Heart", "Lung"], text="Are the lungs healthy?")
     [3]
@@ -37,7 +37,7 @@ def named_boxes(boxes: Sequence[Any], labels: Sequence[str], *, text: str) -> li
 
 
 def find_target(row: Mapping[str, Any], *, height: int, width: int) -> tuple[Bool[np.ndarray, "h w"] | None, str]:
-    """Returns (where a map should lie, "") or (None, why there is no such place), from the fields that a row has.
+    """(where a map should lie, "") or (None, why there is no such place), from the fields that a row has.
 
     Boxes with labels count if question or answer names the label; boxes without labels all count; otherwise the mask
     counts, wherever it is not black. A mask beside labelled boxes is not used: its levels name organs, not this answer.

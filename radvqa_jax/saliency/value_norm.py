@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 
 def output_weight(project: Callable[[Any], Any], *, num_heads: int, head_dim: int, dtype: Any) -> Float[Array, "N H D"]:
-    """Returns the matrix that an output projection applies, whatever it is made of (adapter, quantised weight).
+    """The matrix that an output projection applies, whatever it is made of (adapter, quantised weight).
 
     The projection is linear, so it is read off its answers to unit vectors; its bias, if any, is taken out.
     """
@@ -29,19 +29,19 @@ def output_weight(project: Callable[[Any], Any], *, num_heads: int, head_dim: in
 
 
 def moved(value: Float[Array, "B S K H"], weight: Float[Array, "N H D"]) -> Float[Array, "B N S D"]:
-    """Returns f(x): what each head would add to the residual stream if it read one token alone."""
+    """f(x): what each head would add to the residual stream if it read one token alone."""
     groups = weight.shape[0] // value.shape[2]
     values = jnp.repeat(value.astype(jnp.float32), groups, axis=2)  # query head n reads value head n // groups
     return jnp.einsum("BSNH,NHD->BNSD", values, weight, precision="highest")
 
 
 def head_norms(probs: Float[Array, "B N A S"], vectors: Float[Array, "B N S D"]) -> Float[Array, "B N A S"]:
-    """Returns |alpha f(x)| for each head: what the head moved from token s to query a."""
+    """|alpha f(x)| for each head: what the head moved from token s to query a."""
     return probs * jnp.linalg.norm(vectors, axis=-1)[:, :, None]
 
 
 def layer_norms(probs: Float[Array, "B N A S"], vectors: Float[Array, "B N S D"]) -> Float[Array, "B A S"]:
-    """Returns |sum over heads of alpha f(x)|: what the layer moved, where heads may cancel.
+    """|sum over heads of alpha f(x)|: what the layer moved, where heads may cancel.
 
     One query at a time, so that nothing of size A x S x D is held.
     """

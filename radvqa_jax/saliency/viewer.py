@@ -44,7 +44,7 @@ SHOWN = ("label", "unit", "about", "share", "signed", "whole")  # of a method's 
 def quantise(
     values: Float[np.ndarray, "W grid grid"], *, bits: int, signed: bool = False
 ) -> tuple[Integer[np.ndarray, "W grid grid"], list[float]]:
-    """Returns whole numbers q and a scale a word: value = q * scale / (2 ** bits - 1), to within half a step.
+    """Whole numbers q and a scale a word: value = q * scale / (2 ** bits - 1), to within half a step.
 
     With `signed` the numbers have a sign, and the steps are 2 ** (bits - 1) - 1.
 
@@ -62,7 +62,7 @@ def quantise(
 
 
 def outline_path(mask: Bool[np.ndarray, "h w"]) -> str:
-    """Returns the border of a mask as an SVG path along the edges of its pixels.
+    """The border of a mask as an SVG path along the edges of its pixels.
 
     >>> outline_path(np.array([[False, True]]))
     'M1 0H2M1 1H2M1 0V1M2 0V1'
@@ -84,7 +84,7 @@ def _base64(data: bytes) -> str:
 
 
 def _image(image: UInt8[np.ndarray, "h w 3"], grid: int) -> tuple[str, int, int]:
-    """Returns (data URL of a PNG, its width, its height): exact pixels, unless the image is larger than MAX_SIDE or has
+    """(data URL of a PNG, its width, its height): exact pixels, unless the image is larger than MAX_SIDE or has
     too few for its patches."""
     grey = (image[..., :1] == image).all()
     picture = Image.fromarray(image[..., 0] if grey else image)
@@ -96,7 +96,7 @@ def _image(image: UInt8[np.ndarray, "h w 3"], grid: int) -> tuple[str, int, int]
 
 
 def _pack(maps: Sequence[ViewerMap]) -> dict[str, Any]:
-    """Returns the maps as one base64 text of deflated bytes, and an index that says what lies where."""
+    """The maps as one base64 text of deflated bytes, and an index that says what lies where."""
     index, chunks, offset = [], list[bytes](), 0
     for item in maps:
         bits = MEAN_BITS if item.head is None else HEAD_BITS
@@ -113,7 +113,7 @@ def _pack(maps: Sequence[ViewerMap]) -> dict[str, Any]:
 
 
 def _check(case: ViewerCase) -> int:
-    """Returns the grid of the case's maps; raises ValueError if its parts do not belong together."""
+    """The grid of the case's maps; raises ValueError if its parts do not belong together."""
     if not case.maps or not case.words:
         raise ValueError(f"Case {case.question_id!r} has {len(case.maps)} maps and {len(case.words)} words; give both.")
     grid, names = case.maps[0].values.shape[-1], {model.name for model in case.models}
@@ -135,14 +135,14 @@ def _check(case: ViewerCase) -> int:
 
 
 def _of_answer(case: ViewerCase, item: ViewerMap) -> Float[np.ndarray, "grid grid"]:
-    """Returns the mean over the answer's tokens; the end counts only if there is nothing else."""
+    """The mean over the answer's tokens; the end counts only if there is nothing else."""
     inner = [not word.end for word in case.words]
     weights = [word.tokens * (keep or not any(inner)) for word, keep in zip(case.words, inner, strict=True)]
     return np.average(item.values, axis=0, weights=weights)
 
 
 def _quality_rows(case: ViewerCase, grid: int) -> list[dict[str, Any]]:
-    """Returns the figures of each method's map of the whole answer against the mask, then those of maps that are blind
+    """The figures of each method's map of the whole answer against the mask, then those of maps that are blind
     to question and model; none without a mask."""
     if case.mask is None or not case.mask.any():
         return []
@@ -163,7 +163,7 @@ def _quality_rows(case: ViewerCase, grid: int) -> list[dict[str, Any]]:
 
 
 def _without_heads(case: ViewerCase, size: int) -> ViewerCase | None:
-    """Returns the case without maps of single heads, those of the question first; None if it has none."""
+    """The case without maps of single heads, those of the question first; None if it has none."""
     for query in ("question", "answer"):
         kept = [item for item in case.maps if item.head is None or item.query != query]
         if len(kept) < len(case.maps):
@@ -175,7 +175,7 @@ def _without_heads(case: ViewerCase, size: int) -> ViewerCase | None:
 
 
 def case_json(case: ViewerCase, *, budget: int = CASE_BUDGET) -> Markup:
-    """Returns a case as JSON that may stand in a page; maps of single heads are left out if it exceeds the budget.
+    """A case as JSON that may stand in a page; maps of single heads are left out if it exceeds the budget.
 
     Raises:
         ValueError: if the parts of the case do not belong together.
@@ -211,13 +211,13 @@ def case_json(case: ViewerCase, *, budget: int = CASE_BUDGET) -> Markup:
 
 
 def colour_tables() -> dict[str, str]:
-    """Returns the 256 colours of each colour map as base64 of RGB bytes."""
+    """The 256 colours of each colour map as base64 of RGB bytes."""
     tables = {name: matplotlib.colormaps[name](np.arange(256))[:, :3] * 255 for name in COLOUR_MAPS + DIVERGING}
     return {name: _base64(np.rint(table).astype(np.uint8).tobytes()) for name, table in tables.items()}
 
 
 def render_viewer(cases: Sequence[ViewerCase], *, title: str = "Attention viewer", synthetic: bool = False) -> str:
-    """Returns the page for some cases.
+    """The page for some cases.
 
     Args:
         cases: in the order shown, at least one.

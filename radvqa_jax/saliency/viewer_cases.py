@@ -30,12 +30,12 @@ class Shown(NamedTuple):
 
 
 def _of_words(tokens: Float[np.ndarray, "..."], words: Words) -> Float[np.ndarray, "..."]:
-    """Returns [words, …]: the mean over each word's tokens; the first axis of `tokens` is the answer's tokens."""
+    """[words, …]: the mean over each word's tokens; the first axis of `tokens` is the answer's tokens."""
     return np.stack([tokens[positions].mean(axis=0) for _, positions in words])
 
 
 def _choices(bundle: CaseBundle, method: str) -> list[dict[str, Any]]:
-    """Returns what can be asked of a method, as fields of a ViewerMap: all together first, then what it has by layer,
+    """What can be asked of a method, as fields of a ViewerMap: all together first, then what it has by layer,
     head or residual."""
     axes = METHODS[method].axes
     if axes == "residuals":
@@ -47,7 +47,7 @@ def _choices(bundle: CaseBundle, method: str) -> list[dict[str, Any]]:
 
 
 def _read(bundle: CaseBundle, method: str, chosen: dict[str, Any]) -> dict[str, Any]:
-    """Returns what each word read of each word of the prompt and of each earlier word of the answer."""
+    """What each word read of each word of the prompt and of each earlier word of the answer."""
     text, prompt = _of_words(bundle.to_text(method, **chosen), bundle.words), len(bundle.prompt_ids)
 
     def by_word(values: Float[np.ndarray, "W X"], words: Words) -> Float[np.ndarray, "W Y"]:
@@ -81,7 +81,7 @@ def _maps_of(name: str, bundle: CaseBundle, method: str, query: Query) -> Iterat
 
 
 def bundle_maps(name: str, bundle: CaseBundle) -> list[ViewerMap]:
-    """Returns all maps of a bundle for the viewer: of the answer's words, then of the prompt's words what there is."""
+    """All maps of a bundle for the viewer: of the answer's words, then of the prompt's words what there is."""
     answer = [item for method in bundle.image for item in _maps_of(name, bundle, method, "answer")]
     return answer + [item for method in bundle.prompt for item in _maps_of(name, bundle, method, "question")]
 
@@ -97,7 +97,7 @@ def ask_models(
     seq_len: int,
     other: str = "",
 ) -> dict[str, CaseBundle]:
-    """Returns the bundle of every model over the same answer, with a rollout for each of RESIDUALS and its own first.
+    """The bundle of every model over the same answer, with a rollout for each of RESIDUALS and its own first.
 
     Args:
         shown: name -> model.
@@ -137,7 +137,7 @@ def viewer_case(
     facts: Sequence[tuple[str, str]] = (),
     notes: Sequence[str] = (),
 ) -> ViewerCase:
-    """Returns the case of one question.
+    """The case of one question.
 
     Args:
         shown: name -> model, in the order of reading.
@@ -177,7 +177,7 @@ def _probability(record: Record) -> list[tuple[str, str]]:
 
 
 def _described(name: str, label: str, record: Record | None) -> ViewerModel:
-    """Returns a model with its answer, and with the verdict where there is a reference."""
+    """A model with its answer, and with the verdict where there is a reference."""
     if record is None:
         return ViewerModel(name, label, "(not asked)")
     said, cut = record.predictions[0], record.ended[:1] == [False]

@@ -11,7 +11,7 @@ WORD_START = "▁"  # how SentencePiece writes the space before a word
 
 
 def word_groups(tokenizer: Tokenizer, ids: Iterable[int] | Int[np.ndarray, " A"]) -> list[tuple[str, list[int]]]:
-    """Returns (word, positions of its tokens) in order; a word that occurs twice is there twice.
+    """(word, positions of its tokens) in order; a word that occurs twice is there twice.
 
     Every token is in one group. Punctuation stays with the word it follows; BOS, EOS and the separator are groups of
     their own, written as the tokenizer writes them. So this serves for a prompt, too.
@@ -27,5 +27,5 @@ def word_groups(tokenizer: Tokenizer, ids: Iterable[int] | Int[np.ndarray, " A"]
 
 
 def _text(tokenizer: Tokenizer, ids: list[int]) -> str:
-    """Returns the text of one word, or its pieces if it has none that can be seen (EOS, a lone space)."""
+    """The text of one word, or its pieces if it has none that can be seen (EOS, a lone space)."""
     return tokenizer.decode(ids).strip() or "".join(map(tokenizer.piece, ids))

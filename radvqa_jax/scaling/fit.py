@@ -35,15 +35,15 @@ class ScalingFit(NamedTuple):
     said: tuple[str, ...]
 
     def values(self) -> dict[str, float]:
-        """Returns {parameter: value}."""
+        """{parameter: value}."""
         return self.law.values(self.solution.parameters)
 
     def predict(self, x: Vector, d: Vector) -> Vector:
-        """Returns the loss that the law gives, in nats."""
+        """The loss that the law gives, in nats."""
         return np.exp(self.law.log_loss(self.solution.parameters, np.log(x), np.log(d))[0])
 
     def band(self, x: Vector, d: Vector) -> tuple[Vector, Vector] | None:
-        """Returns the 95 % interval of the law itself at these points, from the resamples; None without them."""
+        """The 95 % interval of the law itself at these points, from the resamples; None without them."""
         if not len(self.resampled):
             return None
         log_x, log_d = np.log(x), np.log(d)
@@ -52,11 +52,11 @@ class ScalingFit(NamedTuple):
         return low, high
 
     def rmsd(self, points: Points) -> float:
-        """Returns the root mean squared difference of log L at these points."""
+        """The root mean squared difference of log L at these points."""
         return float(np.sqrt(np.mean((np.log(self.predict(points.x, points.d)) - np.log(points.loss)) ** 2)))
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the fit as JSON values."""
+        """The fit as JSON values."""
         held = self.data.held_out
         predicted = self.predict(held.x, held.d) if len(held.loss) else np.zeros(0)
         return {
@@ -81,7 +81,7 @@ class ScalingFit(NamedTuple):
 
 
 def _resample(data: Fittable, law: Law, rng: np.random.Generator) -> Points | None:
-    """Returns the points of as many runs, drawn with replacement; None if the law cannot be told from them."""
+    """The points of as many runs, drawn with replacement; None if the law cannot be told from them."""
     runs = np.unique(data.runs)
     drawn = rng.choice(runs, size=len(runs))
     index = np.concatenate([np.flatnonzero(data.runs == run) for run in drawn])
@@ -91,7 +91,7 @@ def _resample(data: Fittable, law: Law, rng: np.random.Generator) -> Points | No
 
 
 def _resampled(data: Fittable, law: Law, solution: Solution, *, resamples: int, seed: int) -> tuple[np.ndarray, int]:
-    """Returns (parameters [R P] of so many resamples, how many draws were useless); none with fewer than three runs."""
+    """(parameters [R P] of so many resamples, how many draws were useless); none with fewer than three runs."""
     none = np.zeros((0, len(law.names)))
     if resamples == 0 or len(np.unique(data.runs)) < LEAST_SIZES:
         return none, 0
@@ -106,7 +106,7 @@ def _resampled(data: Fittable, law: Law, solution: Solution, *, resamples: int, 
 
 
 def _percentiles(law: Law, resampled: np.ndarray) -> dict[str, tuple[float, float]]:
-    """Returns {parameter: 95 % interval}; empty without resamples."""
+    """{parameter: 95 % interval}; empty without resamples."""
     reported = [law.values(parameters) for parameters in resampled]
     ends = {name: np.percentile([values[name] for values in reported], LEVEL) for name in law.names if reported}
     return {name: (float(low), float(high)) for name, (low, high) in ends.items()}

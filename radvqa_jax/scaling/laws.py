@@ -52,7 +52,7 @@ class Law(NamedTuple):
         return self.coefficients + self.exponents
 
     def log_loss(self, parameters: np.ndarray, log_x: Vector, log_d: Vector) -> tuple[Vector, np.ndarray]:
-        """Returns (log L [N], its derivatives by each parameter [P N]); coefficients are logarithms."""
+        """(log L [N], its derivatives by each parameter [P N]); coefficients are logarithms."""
         k = len(self.coefficients)
         features, slopes = self.features(parameters[k:], log_x, log_d)
         terms = parameters[:k, None] + features
@@ -62,7 +62,7 @@ class Law(NamedTuple):
         return total, np.concatenate([share, (share * slopes).sum(axis=1)])
 
     def values(self, parameters: np.ndarray) -> dict[str, float]:
-        """Returns what is reported: coefficients and logged exponents out of their logarithms."""
+        """What is reported: coefficients and logged exponents out of their logarithms."""
         logs = {*self.coefficients, *self.logged}
         pairs = zip(self.names, map(float, parameters), strict=True)
         return {name: float(np.exp(value)) if name in logs else value for name, value in pairs}

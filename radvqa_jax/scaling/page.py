@@ -53,7 +53,7 @@ def _held_out(fit: ScalingFit) -> str:
 
 
 def format_fits(fits: Sequence[Fitted]) -> str:
-    """Returns the fits as text; what is wrong with one comes before its numbers."""
+    """The fits as text; what is wrong with one comes before its numbers."""
     blocks = []
     for item in fits:
         if item.fit is None:
@@ -68,7 +68,7 @@ def format_fits(fits: Sequence[Fitted]) -> str:
 
 
 def draw(fit: ScalingFit, *, title: str) -> Figure:
-    """Returns loss by tokens on logarithmic axes: points, the law and its 95 % band by size, hollow held-out points."""
+    """Loss by tokens on logarithmic axes: points, the law and its 95 % band by size, hollow held-out points."""
     figure = Figure(figsize=(7.2, 4.6), layout="constrained")
     axes = figure.subplots()
     data, held = fit.data.points, fit.data.held_out

@@ -60,7 +60,7 @@ class _Centred:
         self.bounds = [_LOG_COEFFICIENT] * len(law.coefficients) + list(law.bounds)
 
     def __call__(self, parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        """Returns (objective / delta^2, its gradient)."""
+        """(objective / delta^2, its gradient)."""
         fitted, slopes = self.law.log_loss(parameters, self.log_x, self.log_d)
         residual = (fitted - self.log_loss) / DELTA
         size = np.abs(residual)
@@ -79,7 +79,7 @@ class _Centred:
         return minimize(partial, start, jac=True, method="L-BFGS-B", bounds=self.bounds[:k], options=options)
 
     def solution(self, parameters: np.ndarray) -> Solution:
-        """Returns a solution in the units of X and D as they were given."""
+        """A solution in the units of X and D as they were given."""
         named = dict(zip(self.law.names, parameters, strict=True))
         ends = zip(self.law.names, parameters, self.bounds, strict=True)
         at = tuple(name for name, value, (low, high) in ends if min(value - low, high - value) < 1e-6 * (high - low))
@@ -95,7 +95,7 @@ class _Centred:
 
 
 def _starts(problem: _Centred) -> list[np.ndarray]:
-    """Returns the grid's best points, coefficients solved for, best first."""
+    """The grid's best points, coefficients solved for, best first."""
     law, least = problem.law, float(problem.log_loss.min())
     spread = float(np.log(max(np.exp(problem.log_loss.max()) - np.exp(least), 1e-6)))
     grids = [_LOG_GRID if name in law.logged else _GRID for name in law.exponents]
@@ -120,14 +120,14 @@ def _descend(problem: _Centred, start: np.ndarray) -> OptimizeResult:
 
 
 def solve(law: Law, points: Points) -> Solution:
-    """Returns the least objective over a grid of starts, by L-BFGS-B on all parameters at once."""
+    """The least objective over a grid of starts, by L-BFGS-B on all parameters at once."""
     problem = _Centred(law, points)
     best = min((_descend(problem, start) for start in _starts(problem)), key=lambda result: result.fun)
     return problem.solution(best.x)
 
 
 def solve_near(law: Law, points: Points, start: Solution) -> Solution:
-    """Returns the least objective from one start, such as the solution of all points for a resample of them."""
+    """The least objective from one start, such as the solution of all points for a resample of them."""
     problem = _Centred(law, points)
     k = len(law.coefficients)
     exponents = start.parameters[k:].copy()
@@ -139,7 +139,7 @@ def solve_near(law: Law, points: Points, start: Solution) -> Solution:
 
 
 def project(law: Law, points: Points) -> Solution:
-    """Returns the least objective by variable projection (Golub and Pereyra 1973).
+    """The least objective by variable projection (Golub and Pereyra 1973).
 
     The coefficients are solved for at every step, so that a search without derivatives (Nelder and Mead) sees the
     exponents alone. It shares the objective with `solve`, and neither its path nor its starts beyond the grid.

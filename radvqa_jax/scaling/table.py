@@ -108,12 +108,12 @@ class Fittable(NamedTuple):
 
 
 def kinds_of(rows: Sequence[Measurement]) -> list[str]:
-    """Returns the kinds of questions of a table, all rows first."""
+    """The kinds of questions of a table, all rows first."""
     return sorted({row.kind for row in rows})
 
 
 def sizes_of(rows: Sequence[Measurement]) -> list[float]:
-    """Returns the distinct X of a table, ascending."""
+    """The distinct X of a table, ascending."""
     return sorted({row.parameters for row in rows})
 
 

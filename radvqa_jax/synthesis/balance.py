@@ -26,7 +26,7 @@ def _answer(pair: Candidate) -> str:
 
 
 def even_out(items: Sequence[Item], *, share: float, seen: int, seed: int) -> list[Result]:
-    """Returns which pairs are surplus; a split is looked at on its own.
+    """Which pairs are surplus; a split is looked at on its own.
 
     Args:
         items: pairs that passed all other checks.
@@ -59,7 +59,7 @@ def even_out(items: Sequence[Item], *, share: float, seen: int, seed: int) -> li
 
 
 def letter_orders(pairs: Sequence[Candidate], *, seed: int) -> dict[str, list[str]]:
-    """Returns {candidate_id: options in the order to show} for multiple-choice pairs.
+    """{candidate_id: options in the order to show} for multiple-choice pairs.
 
     Every letter is right equally often, within one, among questions with as many options.
     """
@@ -80,7 +80,7 @@ def letter_orders(pairs: Sequence[Candidate], *, seed: int) -> dict[str, list[st
 
 
 def describe(pairs: Sequence[Candidate], shown: dict[str, list[str]] | None = None) -> dict[str, Any]:
-    """Returns what pairs are made of, by split.
+    """What pairs are made of, by split.
 
     Keys of a split: `pairs`, `kinds`, `yes_no` {yes, no}, `letters` {A: n}, `question_types`, `forms`: the commonest
     wordings with their number, and the share of their commonest answer.

@@ -27,7 +27,7 @@ def _row(item: Item) -> dict[str, Any]:
 
 
 def lookup(items: Sequence[Item], *, share: float, seen: int, tag: bool) -> list[Result]:
-    """Returns which pairs have a wording that a lookup of answers by question gets right without any image.
+    """Which pairs have a wording that a lookup of answers by question gets right without any image.
 
     The pairs are cut into folds by case. The lookup (evaluation/baselines.question_only) learns from all other folds. A
     wording fails as a whole if the lookup is right in at least `share` of its pairs: to drop only those would leave the

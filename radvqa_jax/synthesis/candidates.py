@@ -55,7 +55,7 @@ class Candidate:
     line_sha256: str = ""  # of all other fields; only in a file, where it tells whether the line was edited
 
     def to_json(self) -> dict[str, Any]:
-        """Returns a dict for one line of jsonl."""
+        """A dict for one line of jsonl."""
         return dict(vars(self)) | {"line_sha256": _line_hash(self)}
 
 
@@ -67,13 +67,13 @@ def _line_hash(candidate: Candidate) -> str:
 def candidate_id(
     *, dataset: str, builder_config: str, image_id: str, writer: str, question: str, answer: str, choices: Iterable[str]
 ) -> str:
-    """Returns the id of a pair: a hash of the image, the writer and the words, the same on every machine."""
+    """The id of a pair: a hash of the image, the writer and the words, the same on every machine."""
     content = json.dumps([dataset, builder_config, image_id, writer, question, answer, list(choices)])
     return hashlib.sha256(content.encode()).hexdigest()[:ID_LENGTH]
 
 
 def make_id(candidate: Candidate) -> str:
-    """Returns the id that a candidate's content gives."""
+    """The id that a candidate's content gives."""
     return candidate_id(
         dataset=candidate.dataset,
         builder_config=candidate.builder_config,
@@ -86,7 +86,7 @@ def make_id(candidate: Candidate) -> str:
 
 
 def read_candidates(path: Path) -> list[Candidate]:
-    """Returns the candidates of a file, in its order; of two lines with one id the first.
+    """The candidates of a file, in its order; of two lines with one id the first.
 
     A last line that an interruption cut is left out.
 

@@ -31,7 +31,7 @@ _TYPES = {"yes_no": "BOOL", "answer_index": "INTEGER"}
 
 
 def licence(dataset: str) -> str:
-    """Returns what the README of a data set says about its licence; empty if it says nothing."""
+    """What the README of a data set says about its licence; empty if it says nothing."""
     path = Path(tfds_builders.__path__[0]) / dataset / "README.md"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     section = re.search(r"^## Licence\n+(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
@@ -81,7 +81,7 @@ def _read_by_people(about: Mapping[str, Any]) -> list[str]:
 
 
 def make_card(about: Mapping[str, Any], *, counts: Mapping[str, int]) -> str:
-    """Returns the data card as Markdown.
+    """The data card as Markdown.
 
     Args:
         about: what is in written.json.
@@ -149,7 +149,7 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make_croissant(about: Mapping[str, Any], *, digest: str, date: datetime.datetime) -> dict[str, Any]:
-    """Returns the metadata in Croissant 1.1.
+    """The metadata in Croissant 1.1.
 
     Args:
         about: what is in written.json.

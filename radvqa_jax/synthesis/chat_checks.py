@@ -81,7 +81,7 @@ class NoReply(ValueError):
 def make_messages(
     task: Task, fields: Mapping[str, str | list[str]], *, max_chars: int
 ) -> tuple[list[dict[str, str]], str]:
-    """Returns (messages, mark) of a request."""
+    """(messages, mark) of a request."""
     mark = make_mark(fields)
     lines = [f"{name}: {field(value, max_chars=max_chars)}" for name, value in fields.items()]
     system = task.words + _RULES.format(mark=mark, reply=task.reply)
@@ -90,7 +90,7 @@ def make_messages(
 
 
 def ask(client: ChatClient, task: Task, fields: Mapping[str, str | list[str]], *, seed: int) -> Any:
-    """Returns the checked reply.
+    """The checked reply.
 
     Raises:
         NoReply: if no attempt gives one.
@@ -129,7 +129,7 @@ def _known(item: Item) -> str:
 
 
 def to_record(item: Item, answer: str) -> Record:
-    """Returns an answer to a written question as the scoring rules want it."""
+    """An answer to a written question as the scoring rules want it."""
     pair = item.candidate
     return Record(
         question_id=pair.candidate_id,
@@ -149,7 +149,7 @@ def _agrees(item: Item, answer: str) -> bool:
 
 
 def entailment(client: ChatClient, item: Item) -> Result:
-    """Returns whether the chat model finds the pair supported by caption and case; it sees nothing else."""
+    """Whether the chat model finds the pair supported by caption and case; it sees nothing else."""
     fields = {"known": _known(item)} | _question(item) | {"answer": item.candidate.answer}
     said = ask(client, ENTAILMENT, fields, seed=client.config.seed)
     if said.supported == "yes":
@@ -158,7 +158,7 @@ def entailment(client: ChatClient, item: Item) -> Result:
 
 
 def blind(client: ChatClient, item: Item, *, answers: int, tag: bool) -> Result:
-    """Returns whether the chat model gives the answer every time without the image.
+    """Whether the chat model gives the answer every time without the image.
 
     A coin is right about a yes or no half of the time, so that such a pair is only ever tagged.
     """
@@ -174,7 +174,7 @@ def blind(client: ChatClient, item: Item, *, answers: int, tag: bool) -> Result:
 
 
 def round_trip(client: ChatClient, item: Item) -> Result:
-    """Returns whether the chat model, given caption and case, answers the question as the pair does.
+    """Whether the chat model, given caption and case, answers the question as the pair does.
 
     The radvqa rules decide; an open answer that they do not find correct goes to the judge.
     """
@@ -193,7 +193,7 @@ def round_trip(client: ChatClient, item: Item) -> Result:
 def _in_order(
     client: ChatClient, items: Sequence[Item], one: Callable[[ChatClient, Item], Result], name: str
 ) -> list[Result]:
-    """Returns the result of each item, asked several at a time."""
+    """The result of each item, asked several at a time."""
 
     def safely(item: Item) -> Result:
         try:
@@ -226,7 +226,7 @@ def _progress(found: Iterator[tuple[int, Result]], total: int, name: str) -> Ite
 
 
 def chat_checks(config: ChecksConfig, client: ChatClient | None) -> list[Check]:
-    """Returns the checks that ask a chat model; without one they say for every pair that they did not run."""
+    """The checks that ask a chat model; without one they say for every pair that they did not run."""
 
     def check(
         name: str,

@@ -68,7 +68,7 @@ class Checked(NamedTuple):
         return not self.failed or any(result.outcome == "kept" for result in self.results.values())
 
     def to_json(self, versions: Mapping[str, str]) -> dict[str, Any]:
-        """Returns a line of accepted.jsonl or rejected.jsonl: the candidate and every check's result."""
+        """A line of accepted.jsonl or rejected.jsonl: the candidate and every check's result."""
         results = {
             name: {"version": versions[name], **{key: value for key, value in result._asdict().items() if value}}
             for name, result in self.results.items()
@@ -77,7 +77,7 @@ class Checked(NamedTuple):
 
 
 def each(function: Callable[[Item], str]) -> Callable[[Sequence[Item]], list[Result]]:
-    """Returns the check of single pairs that `function` makes: why a pair fails, or nothing."""
+    """The check of single pairs that `function` makes: why a pair fails, or nothing."""
 
     def run(items: Sequence[Item]) -> list[Result]:
         return [Result("failed", why) if (why := function(item)) else PASSED for item in items]
@@ -95,7 +95,7 @@ def check_names(checks: Sequence[Check], off: Iterable[str]) -> None:
 
 
 def run_checks(items: Sequence[Item], checks: Sequence[Check], *, off: Sequence[str] = ()) -> list[Checked]:
-    """Returns every pair with the result of every check.
+    """Every pair with the result of every check.
 
     Args:
         items: the pairs, each once.

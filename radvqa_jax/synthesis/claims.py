@@ -81,7 +81,7 @@ class Said(NamedTuple):
 
 @functools.lru_cache(maxsize=1 << 16)
 def root(word: str) -> str:
-    """Returns the stem by which two words are the same.
+    """The stem by which two words are the same.
 
     >>> root("fractures") == root("fractured"), root("lungs") == root("pulmonary")
     (True, True)
@@ -92,7 +92,7 @@ def root(word: str) -> str:
 
 @functools.lru_cache(maxsize=1 << 16)
 def is_stop(word: str) -> bool:
-    """Returns whether a word says nothing of what is seen."""
+    """Whether a word says nothing of what is seen."""
     # Not by stem: "positive" and "position" have the same.
     plain = {word, *(word.removesuffix(ending) for ending in ("s", "es", "d", "ed", "ing"))}
     return not v.STOP.isdisjoint(plain | {f"{word.removesuffix('ing')}e"})
@@ -100,7 +100,7 @@ def is_stop(word: str) -> bool:
 
 @functools.lru_cache(maxsize=1 << 17)
 def is_finding(word: str) -> bool:
-    """Returns whether a word names a finding or a disease, not just that there is one.
+    """Whether a word names a finding or a disease, not just that there is one.
 
     >>> is_finding("nodules"), is_finding("meningioma"), is_finding("lesion"), is_finding("diagnosis")
     (True, True, False, False)
@@ -111,7 +111,7 @@ def is_finding(word: str) -> bool:
 
 
 def _negated(words: list[str]) -> list[bool]:
-    """Returns which words of a sentence are negated: those after a negation, or before "is not seen"."""
+    """Which words of a sentence are negated: those after a negation, or before "is not seen"."""
     found = [False] * len(words)
     forward = False
     begin = 0  # of what a negation at the end may reach back to
@@ -131,7 +131,7 @@ def _negated(words: list[str]) -> list[bool]:
 
 @functools.lru_cache(maxsize=1 << 15)
 def read(text: str) -> Said:
-    """Returns a text as words, in their order.
+    """A text as words, in their order.
 
     >>> [word.text for word in read("No fracture is seen, but a small cyst.").words if word.negated]
     ['fracture', 'is', 'seen']
@@ -154,7 +154,7 @@ def read(text: str) -> Said:
 
 @functools.lru_cache(maxsize=1 << 15)
 def plain_words(text: str) -> tuple[str, ...]:
-    """Returns the words of a text as they are written, in lower case.
+    """The words of a text as they are written, in lower case.
 
     >>> plain_words("X-ray of the patient's LEFT knee")
     ('x', 'ray', 'of', 'the', 'patient', 's', 'left', 'knee')
@@ -163,18 +163,18 @@ def plain_words(text: str) -> tuple[str, ...]:
 
 
 def _split_clauses(sentence: str) -> list[str]:
-    """Returns the clauses of a sentence; the word that begins one belongs to it."""
+    """The clauses of a sentence; the word that begins one belongs to it."""
     edges = [0, *(match.start() for match in _CLAUSES.finditer(sentence)), len(sentence)]
     return [sentence[a:b] for a, b in itertools.pairwise(edges) if a < b]
 
 
 def values(words: Iterable[Word], group: Mapping[str, frozenset[str]], *, negated: bool = False) -> set[str]:
-    """Returns the values of a group that words stand for; with `negated` those that are denied."""
+    """The values of a group that words stand for; with `negated` those that are denied."""
     return {value for word in words if word.negated == negated for value in group.get(word.text, ())}
 
 
 def near(said: Said, about: set[str], group: Mapping[str, frozenset[str]]) -> set[str]:
-    """Returns the values of a group that a text gives to what `about` names: stems of words.
+    """The values of a group that a text gives to what `about` names: stems of words.
 
     A text may give left to one thing and right to another. The values are those of the clauses that share most words
     with `about`, then of their sentences, then of the whole text.
@@ -201,7 +201,7 @@ def near(said: Said, about: set[str], group: Mapping[str, frozenset[str]]) -> se
 
 
 def yes_or_no(answer: str, *, polar: bool = False) -> str:
-    """Returns the yes or no that an answer is or begins with, or nothing.
+    """The yes or no that an answer is or begins with, or nothing.
 
     Args:
         answer: of a pair.

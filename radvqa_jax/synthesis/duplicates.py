@@ -38,7 +38,7 @@ class Known(NamedTuple):
 
 @functools.lru_cache(maxsize=1 << 16)
 def _key_words(text: str) -> frozenset[str]:
-    """Returns the words by which two nearly equal texts mean different things."""
+    """The words by which two nearly equal texts mean different things."""
     return frozenset(
         word.root
         for word in claims.read(text).words
@@ -47,7 +47,7 @@ def _key_words(text: str) -> frozenset[str]:
 
 
 def _same(first: Item, second: Item, *, near: float) -> str:
-    """Returns how the second pair repeats the first, or nothing; both are about one image."""
+    """How the second pair repeats the first, or nothing; both are about one image."""
     a, b = first.candidate, second.candidate
     questions, answers = (normalize(a.question), normalize(b.question)), (normalize(a.answer), normalize(b.answer))
     if questions[0] == questions[1]:
@@ -64,7 +64,7 @@ def _same(first: Item, second: Item, *, near: float) -> str:
 
 
 def within_images(items: Sequence[Item], *, near: float) -> list[Result]:
-    """Returns which pairs repeat an earlier one about the same image."""
+    """Which pairs repeat an earlier one about the same image."""
     kept: defaultdict[tuple[str, str, str], list[Item]] = defaultdict(list)
     results = []
     for item in items:
@@ -111,7 +111,7 @@ class _Index:
             self._lsh.insert(text, self._hash(self._grams[text]), check_duplication=False)
 
     def find(self, text: str) -> tuple[str, float] | None:
-        """Returns the id of the most similar text within the threshold, and the similarity."""
+        """The id of the most similar text within the threshold, and the similarity."""
         if text in self._first:
             return self._first[text], 1.0
         if not self._grams:
@@ -131,7 +131,7 @@ def _text(question: str, answer: str) -> str:
 
 
 def across_sets(items: Sequence[Item], known: Iterable[Known], *, jaccard: float, least: int) -> list[Result]:
-    """Returns which pairs repeat one of a later split or of an evaluated set; those of test stay.
+    """Which pairs repeat one of a later split or of an evaluated set; those of test stay.
 
     Args:
         items: written pairs of all splits.

@@ -42,7 +42,7 @@ class Evidences:
             self._rows[place], self._numbers[place] = texts, numbers
 
     def row(self, pair: Candidate) -> Row:
-        """Returns the texts of the row that a pair was written from.
+        """The texts of the row that a pair was written from.
 
         Raises:
             ValueError: if there is no such row, or its caption is another one now.
@@ -60,19 +60,19 @@ class Evidences:
         return row
 
     def image(self, pair: Candidate) -> bytes:
-        """Returns the file of a pair's image, as it is stored."""
+        """The file of a pair's image, as it is stored."""
         place = _place(pair)
         return self._sources[place][self._numbers[place][pair.image_id]]["image"]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Returns every row with its `dataset`, `builder_config` and `split`."""
+        """Every row with its `dataset`, `builder_config` and `split`."""
         named = ("dataset", "builder_config", "split")
         return [
             row | dict(zip(named, place, strict=True)) for place, rows in self._rows.items() for row in rows.values()
         ]
 
     def fingerprints(self) -> list[dict[str, Any]]:
-        """Returns what identifies each of the sets."""
+        """What identifies each of the sets."""
         return [rows.fingerprint for rows in self._sources.values()]
 
 
@@ -81,7 +81,7 @@ def _place(pair: Candidate) -> Place:
 
 
 def make_items(candidates: Iterable[Candidate], evidences: Evidences) -> list[Item]:
-    """Returns the pairs with their evidence; of one row it is read once."""
+    """The pairs with their evidence; of one row it is read once."""
     read: dict[tuple[Place, str], Evidence] = {}
     items = []
     for pair in candidates:

@@ -27,7 +27,7 @@ class Forecast(NamedTuple):
 
 
 def forecast(works: Iterable[Work], ledger: Ledger, client: ChatClient | None, config: SynthesisConfig) -> Forecast:
-    """Returns what is left to do of some work."""
+    """What is left to do of some work."""
     work: Counter[str] = Counter()
     shown: list[Work] = []
     done = cached = requests = prompt_tokens = 0
@@ -55,7 +55,7 @@ def forecast(works: Iterable[Work], ledger: Ledger, client: ChatClient | None, c
 
 
 def describe_forecast(found: Forecast, config: SynthesisConfig) -> str:
-    """Returns what is left to do and what it costs, for the terminal."""
+    """What is left to do and what it costs, for the terminal."""
     per_writer = ", ".join(f"{n} by {writer}" for writer, n in found.work.items()) or "none"
     lines = [f"Images to write about: {per_writer}. Finished by earlier runs: {found.done}."]
     if found.requests or found.cached:
@@ -78,7 +78,7 @@ def describe_forecast(found: Forecast, config: SynthesisConfig) -> str:
 
 
 def show_prompts(found: Forecast, config: SynthesisConfig) -> str:
-    """Returns the first prompts in full, as they would be sent."""
+    """The first prompts in full, as they would be sent."""
     parts = []
     for number, work in enumerate(found.shown, 1):
         prompt = prompts.make_prompt(work.writer, work.image, work.kinds, max_chars=config.writing.max_chars)

@@ -32,13 +32,13 @@ class Image(NamedTuple):
 
 
 def unit_hash(*parts: object) -> float:
-    """Returns a number in [0, 1) that follows from the parts alone, evenly spread."""
+    """A number in [0, 1) that follows from the parts alone, evenly spread."""
     digest = hashlib.sha256("\n".join(map(str, parts)).encode("utf-8", "replace")).digest()
     return int.from_bytes(digest[:7], "big") / 2**56
 
 
 def split_kind(name: str) -> str:
-    """Returns which of the three splits a split of a data set is.
+    """Which of the three splits a split of a data set is.
 
     >>> [split_kind(name) for name in ("train_2", "test_clean", "dev")]
     ['train', 'test', 'validation']
@@ -49,7 +49,7 @@ def split_kind(name: str) -> str:
 
 
 def drawn_split(dataset: str, case_id: str, held_out: Sequence[float]) -> str:
-    """Returns the split of a case of a data set that has but one; `held_out`: shares of validation and test."""
+    """The split of a case of a data set that has but one; `held_out`: shares of validation and test."""
     at = unit_hash("split", dataset, case_id)
     validation, test = held_out
     return "test" if at < test else "validation" if at < test + validation else "train"
@@ -114,7 +114,7 @@ class Images:
                 )
 
     def values(self, dataset: str, name: str, *, most: int = 50) -> list[str]:
-        """Returns the values of a text field in a data set, sorted; none where there are too many for a vocabulary."""
+        """The values of a text field in a data set, sorted; none where there are too many for a vocabulary."""
         found: set[str] = set()
         for rows in self._rows:
             if rows.source.dataset == dataset and name in rows.text_fields():
@@ -153,13 +153,13 @@ class Images:
                 self._splits[case] = max(known, split, key=SPLITS.index)
 
     def _choose(self, limit: int, *, seed: int) -> set[tuple[str, str, str]]:
-        """Returns the images that a limit leaves; a smaller limit is part of a larger one."""
+        """The images that a limit leaves; a smaller limit is part of a larger one."""
         ids = ((rows.source.dataset, str(rows.fingerprint["builder_config"]), image) for rows, _, image in self._ids())
         return set(heapq.nsmallest(limit, ids, key=lambda image: unit_hash("limit", seed, *image)))
 
 
 def _all_splits(source: SourceConfig, data: DataConfig, *, seed: int) -> list[RowSource]:
-    """Returns the images with captions of every split of a source."""
+    """The images with captions of every split of a source."""
     first = dataclasses.replace(source, task="caption")
     builder = find_prepared(first, data)
     return [load_rows(dataclasses.replace(first, split=split), data, seed=seed) for split in builder.info.splits]

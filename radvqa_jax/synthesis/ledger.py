@@ -35,7 +35,7 @@ class Done(NamedTuple):
 
 
 def read_ledger(path: Path) -> list[Done]:
-    """Returns the lines of a ledger, of each piece of work the last; none if there is no file.
+    """The lines of a ledger, of each piece of work the last; none if there is no file.
 
     Raises:
         ValueError: naming the line and the field, if a line is something else.

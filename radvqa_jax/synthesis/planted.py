@@ -47,7 +47,7 @@ MEANT_FOR = {
 
 
 def make_candidate(image: PlannedImage, pair: Pair, row: Mapping[str, str] | None = None) -> Candidate:
-    """Returns a pair about a phantom as a writer would have written it.
+    """A pair about a phantom as a writer would have written it.
 
     Args:
         image: what it shows.
@@ -81,7 +81,7 @@ def make_candidate(image: PlannedImage, pair: Pair, row: Mapping[str, str] | Non
 
 
 def phantom_evidence(image: PlannedImage) -> Evidence:
-    """Returns what a prepared row of phantom_rad says of an image."""
+    """What a prepared row of phantom_rad says of an image."""
     at = image.attributes
     row = {"modality": at.view.modality, "organ": at.view.organ, "plane": at.view.plane}
     lesion = {"finding": at.finding, "side": at.side, "size": at.size}
@@ -89,7 +89,7 @@ def phantom_evidence(image: PlannedImage) -> Evidence:
 
 
 def planned_of(row: Mapping[str, Any]) -> PlannedImage:
-    """Returns what a prepared row of phantom_rad shows.
+    """What a prepared row of phantom_rad shows.
 
     Raises:
         ValueError: if the row is of another data set.
@@ -107,7 +107,7 @@ def planned_of(row: Mapping[str, Any]) -> PlannedImage:
 
 
 def _reshape(pair: Candidate, kind: str, rng: np.random.Generator) -> Candidate:
-    """Returns a right pair made false beside its words: with wrong options, or with words that no caption has."""
+    """A right pair made false beside its words: with wrong options, or with words that no caption has."""
     answer = pair.answer.rstrip(".")
     if kind == OPTIONS:
         options = [
@@ -130,7 +130,7 @@ class Planted(NamedTuple):
 
 
 def plant(images: int, *, seed: int = 0, false_share: float = 0.3) -> list[Planted]:
-    """Returns right and false pairs about so many planned phantoms, in the order of the images.
+    """Right and false pairs about so many planned phantoms, in the order of the images.
 
     Args:
         images: how many.
@@ -165,7 +165,7 @@ def plant(images: int, *, seed: int = 0, false_share: float = 0.3) -> list[Plant
 
 
 def spoil(rows: Sequence[Mapping[str, Any]], n: int, *, seed: int) -> list[tuple[Candidate, str]]:
-    """Returns n false pairs with their kinds, about drawn rows of phantom_rad, each (image, pair) at most once.
+    """N false pairs with their kinds, about drawn rows of phantom_rad, each (image, pair) at most once.
 
     Args:
         rows: one of each image, with `dataset`, `builder_config` and `split` beside the fields of the set.
@@ -199,7 +199,7 @@ def _estimate(hits: Sequence[bool], images: Sequence[str], seed: int) -> dict[st
 
 
 def measure(planted: Sequence[Planted], checked: Sequence[Checked], *, seed: int = 0) -> dict[str, Any]:
-    """Returns how many of the planted pairs each check caught, and how many of what it rejected were false.
+    """How many of the planted pairs each check caught, and how many of what it rejected were false.
 
     Keys: `kinds` {kind: recall of all checks together, with what was missed}, `checks` {check: precision, caught by
     kind}, `overall` {recall, precision}; each figure with its 95 % interval over images and n.

@@ -87,7 +87,7 @@ _HISTORY = (
 
 
 def _sided(at: Attributes, side: str) -> list[Pair]:
-    """Returns pairs that say on which side the lesion is."""
+    """Pairs that say on which side the lesion is."""
     kind, other = at.finding, OTHER_SIDE[side]
     return [
         ("On which side is the lesion?", side),
@@ -103,7 +103,7 @@ def _sided(at: Attributes, side: str) -> list[Pair]:
 
 
 def _found(at: Attributes, kind: str) -> list[Pair]:
-    """Returns pairs that say which lesion there is."""
+    """Pairs that say which lesion there is."""
     organ = at.view.organ
     return [
         ("What abnormality is seen?", kind),
@@ -117,7 +117,7 @@ def _found(at: Attributes, kind: str) -> list[Pair]:
 
 
 def _taken(modality: str, others: Sequence[str]) -> list[Pair]:
-    """Returns pairs that say with what the image was taken."""
+    """Pairs that say with what the image was taken."""
     scan = SCANS[modality]
     return [
         ("What imaging modality is this?", modality),
@@ -130,7 +130,7 @@ def _taken(modality: str, others: Sequence[str]) -> list[Pair]:
 
 
 def right_pairs(item: PlannedImage) -> list[Pair]:
-    """Returns pairs about an image that are true and are answered by its caption."""
+    """Pairs about an image that are true and are answered by its caption."""
     at = item.attributes
     others = [modality for modality in MODALITIES if modality != at.view.modality]
     pairs = [(question.question, question.answer) for question in item.questions]
@@ -203,7 +203,7 @@ def _history(item: PlannedImage, rng: np.random.Generator) -> list[Pair]:
 
 
 def repeats(pair: Pair) -> list[Pair]:
-    """Returns a pair again: as it is, in other case and spacing, with or without a full stop."""
+    """A pair again: as it is, in other case and spacing, with or without a full stop."""
     question, answer = pair
     return [
         (question, answer),
@@ -214,7 +214,7 @@ def repeats(pair: Pair) -> list[Pair]:
 
 
 def _worded(kind: str) -> Callable[[PlannedImage, np.random.Generator], list[Pair]]:
-    """Returns the pairs of a kind that is false by its wording alone, about images with a lesion."""
+    """The pairs of a kind that is false by its wording alone, about images with a lesion."""
 
     def make(item: PlannedImage, rng: np.random.Generator) -> list[Pair]:
         at = item.attributes

@@ -122,12 +122,12 @@ class Prompt(NamedTuple):
 
 
 def can_write(writer: str, image: Image) -> bool:
-    """Returns whether an image has the texts that a writer needs."""
+    """Whether an image has the texts that a writer needs."""
     return any(str(image.row.get(name) or "").strip() for name in _NEEDED[writer])
 
 
 def describe_kinds(kinds: Sequence[str]) -> str:
-    """Returns how many pairs of each kind are wanted, in words.
+    """How many pairs of each kind are wanted, in words.
 
     >>> describe_kinds(("open", "closed", "open"))
     '2 open, 1 closed'
@@ -138,7 +138,7 @@ def describe_kinds(kinds: Sequence[str]) -> str:
 def make_prompt(
     writer: str, image: Image, kinds: Sequence[str], *, max_chars: int, attempt: int = 0, why: str = ""
 ) -> Prompt:
-    """Returns the prompt for one image.
+    """The prompt for one image.
 
     Args:
         writer: case, literature or caption.
@@ -162,13 +162,13 @@ def make_prompt(
 
 @functools.cache
 def prompt_sha256(writer: str) -> str:
-    """Returns the hash of a writer's wording, without numbers and texts of an image."""
+    """The hash of a writer's wording, without numbers and texts of an image."""
     return hashlib.sha256(f"{_TASKS[writer]}{_RULES}{_FORMS}{_AGAIN}{FIELDS[writer]}".encode()).hexdigest()
 
 
 @functools.cache
 def schema(writer: str, *, pairs: int) -> dict[str, Any]:
-    """Returns the JSON schema of a reply, for endpoints that can hold a model to it."""
+    """The JSON schema of a reply, for endpoints that can hold a model to it."""
 
     def closed(**properties: Any) -> dict[str, Any]:
         return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}

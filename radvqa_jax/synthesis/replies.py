@@ -41,12 +41,12 @@ class Draft(NamedTuple):
 
 
 def one_line(text: str) -> str:
-    """Returns text with its white space collapsed."""
+    """Text with its white space collapsed."""
     return " ".join(text.split())
 
 
 def read_drafts(writer: str, reply: Reply, *, mark: str, kinds: Sequence[str], image: Image) -> list[Draft]:
-    """Returns the pairs in a reply.
+    """The pairs in a reply.
 
     Raises:
         Unusable: naming the reason.
@@ -93,7 +93,7 @@ def _draft(pair: Pair, image: Image) -> Draft:
 
 
 def _options(answer: str, options: list[str], image: Image) -> tuple[str, tuple[str, ...]]:
-    """Returns (answer, options): the option that is right, and all of them without letters, in a drawn order.
+    """(answer, options): the option that is right, and all of them without letters, in a drawn order.
 
     Models put the right one first more often than not.
     """

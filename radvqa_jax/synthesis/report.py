@@ -49,7 +49,7 @@ def _example(pair: Checked, reason: str) -> dict[str, str]:
 
 
 def _examples(checked: Sequence[Checked], checks: Sequence[Check]) -> dict[str, list[dict[str, str]]]:
-    """Returns {title: rows}: accepted pairs spread over all, and some that each check rejects."""
+    """{title: rows}: accepted pairs spread over all, and some that each check rejects."""
     accepted = [pair for pair in checked if pair.accepted]
     step = max(1, len(accepted) // ACCEPTED_SHOWN)
     found = {"Accepted": [_example(pair, ", ".join(pair.tags)) for pair in accepted[::step][:ACCEPTED_SHOWN]]}
@@ -76,7 +76,7 @@ def build_report(
     settings: Mapping[str, Any],
     malformed: Mapping[str, int],
 ) -> dict[str, Any]:
-    """Returns everything that the page shows, as JSON values.
+    """Everything that the page shows, as JSON values.
 
     Args:
         checked: every pair with its results.
@@ -109,7 +109,7 @@ def build_report(
 
 
 def format_funnel(report: Mapping[str, Any]) -> str:
-    """Returns the first table of the page for the terminal: what each check caught."""
+    """The first table of the page for the terminal: what each check caught."""
     rows = [["check", "rejected", "alone", "left", "planted caught", "precision on planted pairs"]]
     planted = report["measured"]
     rows.append(["written", "", "", str(report["candidates"]), f"of {planted['false']}" if planted else "", ""])

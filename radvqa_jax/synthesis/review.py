@@ -41,7 +41,7 @@ def _stratum(pair: Checked) -> str:
 
 
 def draw(checked: Sequence[Checked], *, rows: int, seed: int) -> tuple[list[Checked], dict[str, float]]:
-    """Returns pairs of every stratum (first check that rejects them, writer, kind), and {candidate_id: weight}.
+    """Pairs of every stratum (first check that rejects them, writer, kind), and {candidate_id: weight}.
 
     Rows go to the strata evenly, as far as they have pairs. A weight is how many pairs of its stratum one stands for.
     """
@@ -98,7 +98,7 @@ def write_review(
 
 
 def read_review(path: Path) -> list[Reading]:
-    """Returns what a filled sheet says; a row without a verdict is left out.
+    """What a filled sheet says; a row without a verdict is left out.
 
     Raises:
         ValueError: naming the line, for a missing column, an unknown verdict, or a pair that a reader judged twice.
@@ -120,7 +120,7 @@ def read_review(path: Path) -> list[Reading]:
 
 
 def read_reviews(paths: Sequence[str]) -> list[Reading]:
-    """Returns what several sheets say.
+    """What several sheets say.
 
     Raises:
         ValueError: as `read_review`, or if two sheets hold the same reader's verdict on a pair.
@@ -133,7 +133,7 @@ def read_reviews(paths: Sequence[str]) -> list[Reading]:
 
 
 def _ratio(above: np.ndarray, below: np.ndarray, images: Sequence[str], *, seed: int) -> dict[str, Any] | None:
-    """Returns a weighted share with its 95 % interval over images; None where nothing is below the line."""
+    """A weighted share with its 95 % interval over images; None where nothing is below the line."""
     if not below.sum():
         return None
     sums = resampled_sums(np.stack([above, below], axis=1), list(images), resamples=1000, seed=seed)
@@ -148,7 +148,7 @@ def _ratio(above: np.ndarray, below: np.ndarray, images: Sequence[str], *, seed:
 def score_review(
     readings: Sequence[Reading], checked: Sequence[Checked], folder: Path, *, seed: int = 0
 ) -> dict[str, Any]:
-    """Returns what the readers found.
+    """What the readers found.
 
     Keys: `readers` {reader: {n, passed, checks: {check: {precision, recall}}}}, where a pair that the reader discards
     is what a check should reject; `kappa`: a list of a, b and Cohen's kappa; `unknown`: rows about other pairs.
@@ -193,7 +193,7 @@ def score_review(
 def apply_review(
     checked: Sequence[Checked], readings: Sequence[Reading], *, use: Literal["report", "drop", "keep"]
 ) -> list[Checked]:
-    """Returns the pairs with a result `review`: what people's verdicts do.
+    """The pairs with a result `review`: what people's verdicts do.
 
     With `drop` a pair that any reader discards is rejected. With `keep`, besides, a rejected pair that every reader
     passes is accepted after all; what the checks said stays in its line.

@@ -13,7 +13,7 @@ Row = dict[str, Any]
 
 
 def make_row(pair: Checked, row: Mapping[str, Any], *, choices: Sequence[str], planted: str, checks_sha256: str) -> Row:
-    """Returns the row of a pair, without its image.
+    """The row of a pair, without its image.
 
     Args:
         pair: with the results of all checks.
@@ -67,7 +67,7 @@ def rows_by_split(
     planted: Mapping[str, str],
     checks_sha256: str,
 ) -> dict[str, Callable[[], Iterator[Row]]]:
-    """Returns {split: function that yields its rows}; images are read one at a time."""
+    """{split: function that yields its rows}; images are read one at a time."""
 
     def give(split: str) -> Iterator[Row]:
         for pair in pairs:

@@ -198,7 +198,7 @@ Rule = Callable[[Wording], str]
 
 
 def text_rules(limits: Limits) -> dict[str, tuple[str, Rule]]:
-    """Returns {name: (version, rule)} in the order in which they are reported."""
+    """{name: (version, rule)} in the order in which they are reported."""
     return {
         "history": ("2", history),
         "age": ("1", age),

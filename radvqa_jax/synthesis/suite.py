@@ -27,7 +27,7 @@ _ABOUT = {
 
 
 def wording(item: Item) -> rules.Wording:
-    """Returns what the rules read of a pair."""
+    """What the rules read of a pair."""
     pair = item.candidate
     return rules.Wording(pair.question, pair.answer, pair.kind, tuple(pair.choices), pair.answerable_from_image)
 
@@ -37,7 +37,7 @@ def _evidence(item: Item) -> str:
 
 
 def _span(item: Item) -> str:
-    """Returns why the words that a writer gave as support do not stand in the evidence."""
+    """Why the words that a writer gave as support do not stand in the evidence."""
     pair = item.candidate
     if not pair.support.strip():
         return "the writer names no words of the caption" if pair.writer == "case" else ""
@@ -47,14 +47,14 @@ def _span(item: Item) -> str:
 
 
 def _words(item: Item, *, least: float) -> str:
-    """Returns why the evidence does not support a pair."""
+    """Why the evidence does not support a pair."""
     pair = item.candidate
     found = support(pair.question, pair.answer, _evidence(item), least=least)
     return "" if found.verdict == "supported" else found.reason
 
 
 def rule_checks(config: ChecksConfig) -> list[Check]:
-    """Returns the checks on the wording of single pairs."""
+    """The checks on the wording of single pairs."""
     limits = rules.Limits(config.question_words, config.answer_words, config.leak)
 
     def of_item(rule: rules.Rule) -> Callable[[Item], str]:
@@ -67,7 +67,7 @@ def rule_checks(config: ChecksConfig) -> list[Check]:
 
 
 def support_checks(config: ChecksConfig) -> list[Check]:
-    """Returns the checks of a pair against its evidence, word by word."""
+    """The checks of a pair against its evidence, word by word."""
     return [
         Check("span", "2", "support", "The words that support it are not in the caption.", each(_span), on_all=True),
         Check(
@@ -82,7 +82,7 @@ def support_checks(config: ChecksConfig) -> list[Check]:
 
 
 def duplicate_checks(config: ChecksConfig, known: Iterable[duplicates.Known]) -> list[Check]:
-    """Returns the checks for repeated pairs; `known` are the questions of evaluated sets."""
+    """The checks for repeated pairs; `known` are the questions of evaluated sets."""
     held = list(known)
     across = functools.partial(duplicates.across_sets, known=held, jaccard=config.jaccard, least=config.near_words)
     return [
@@ -98,13 +98,13 @@ def duplicate_checks(config: ChecksConfig, known: Iterable[duplicates.Known]) ->
 
 
 def blind_check(config: ChecksConfig) -> Check:
-    """Returns the check by the question-only lookup."""
+    """The check by the question-only lookup."""
     run = functools.partial(blind.lookup, share=config.blind_share, seen=config.blind_seen, tag=config.blind == "tag")
     return Check("blind_lookup", "1", "blind", "Its wording is answered right without any image.", run)
 
 
 def balance_check(config: ChecksConfig, *, seed: int) -> Check:
-    """Returns the check that evens out answers."""
+    """The check that evens out answers."""
     run = functools.partial(balance.even_out, share=config.balance, seen=config.balance_seen, seed=seed)
     return Check("balance", "1", "balance", "Its answer is too common among the pairs of its wording.", run)
 
@@ -112,7 +112,7 @@ def balance_check(config: ChecksConfig, *, seed: int) -> Check:
 def all_checks(
     config: ChecksConfig, *, known: Iterable[duplicates.Known], chat: Sequence[Check] = (), seed: int = 0
 ) -> list[Check]:
-    """Returns every check, in the order in which they run.
+    """Every check, in the order in which they run.
 
     Args:
         config: their settings.

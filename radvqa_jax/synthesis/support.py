@@ -38,7 +38,7 @@ class Evidence(NamedTuple):
 
     @staticmethod
     def of(row: Mapping[str, Any]) -> "Evidence":
-        """Returns the evidence in a row of a prepared set."""
+        """The evidence in a row of a prepared set."""
 
         def text(field: str) -> str:
             value = row.get(field) or ""
@@ -48,7 +48,7 @@ class Evidence(NamedTuple):
         return Evidence(str(row.get("caption") or ""), facts, "\n".join(filter(None, map(text, LITERATURE_FIELDS))))
 
     def text(self, *, literature: bool = False) -> str:
-        """Returns all of it, one text a line."""
+        """All of it, one text a line."""
         parts = [self.caption, *(f"{text} view" if field == "plane" else text for field, text in self.facts)]
         return "\n".join([*parts, self.literature] if literature else parts)
 
@@ -92,7 +92,7 @@ def _know(text: str) -> _Known:
 
 
 def _compare_groups(words: list[Word], about: set[str], known: _Known) -> Support:
-    """Returns what the evidence says of modality, side, plane and opposites that words name."""
+    """What the evidence says of modality, side, plane and opposites that words name."""
     unsaid = ""
     for name, group in _GROUPS:
         claimed = claims.values(words, group)
@@ -116,7 +116,7 @@ def _compare_groups(words: list[Word], about: set[str], known: _Known) -> Suppor
 
 
 def _compare_findings(words: list[Word], known: _Known) -> Support:
-    """Returns what the evidence says of the findings that words name."""
+    """What the evidence says of the findings that words name."""
     unsaid = ""
     for word in words:
         if not claims.is_finding(word.text):
@@ -134,7 +134,7 @@ def _compare_findings(words: list[Word], known: _Known) -> Support:
 
 
 def _compare_generic(words: list[Word], known: _Known) -> Support:
-    """Returns what the evidence says of an abnormality, a lesion or normality without naming which."""
+    """What the evidence says of an abnormality, a lesion or normality without naming which."""
     abnormal = {not word.negated for word in words if word.text in v.GENERIC}
     abnormal |= {word.negated for word in words if word.text in v.NORMAL}
     generic = known.findings or any(
@@ -151,7 +151,7 @@ def _compare_generic(words: list[Word], known: _Known) -> Support:
 
 
 def _coverage(words: list[Word], known: _Known, *, least: float) -> Support:
-    """Returns whether enough of the content words are in the evidence."""
+    """Whether enough of the content words are in the evidence."""
     content = [
         word
         for word in words
@@ -171,7 +171,7 @@ def _coverage(words: list[Word], known: _Known, *, least: float) -> Support:
 
 
 def _compare(words: list[Word], about: set[str], known: _Known, *, least: float) -> Support:
-    """Returns what the evidence says of all that words name: contradicted before open before supported."""
+    """What the evidence says of all that words name: contradicted before open before supported."""
     found = [
         _compare_groups(words, about, known),
         _compare_findings(words, known),
@@ -186,7 +186,7 @@ def _compare(words: list[Word], about: set[str], known: _Known, *, least: float)
 
 
 def _topic(*texts: Said) -> set[str]:
-    """Returns the roots of what texts are about: content words but sides, planes, modalities and generic words."""
+    """The roots of what texts are about: content words but sides, planes, modalities and generic words."""
     return {
         word.root
         for said in texts
@@ -199,7 +199,7 @@ def _topic(*texts: Said) -> set[str]:
 
 
 def _presupposed(question: Said, about: set[str], known: _Known) -> Support:
-    """Returns whether the evidence bears what an open question takes for granted."""
+    """Whether the evidence bears what an open question takes for granted."""
     # "On the left or right?" and "How large?" take neither for granted.
     if any(word.text == "or" for word in question.words):
         return SUPPORTED
@@ -210,7 +210,7 @@ def _presupposed(question: Said, about: set[str], known: _Known) -> Support:
 
 
 def support(question: str, answer: str, evidence: str, *, least: float) -> Support:
-    """Returns whether the evidence supports a question and its answer.
+    """Whether the evidence supports a question and its answer.
 
     Args:
         question: as it is asked.
@@ -246,7 +246,7 @@ def support(question: str, answer: str, evidence: str, *, least: float) -> Suppo
 
 
 def find_span(span: str, text: str) -> bool:
-    """Returns whether words stand in a text in this order, whatever their case and punctuation.
+    """Whether words stand in a text in this order, whatever their case and punctuation.
 
     >>> find_span("small cyst, on the LEFT", "CT with a small cyst on the left."), find_span("right", "on the left")
     (True, False)

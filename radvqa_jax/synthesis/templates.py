@@ -105,7 +105,7 @@ class Written(NamedTuple):
 
 
 def fill(wording: str, value: str) -> str:
-    """Returns a wording with a value, and its article where it has one.
+    """A wording with a value, and its article where it has one.
 
     >>> fill("Is there {a_value}?", "effusion"), fill("Is this {a_value} view?", "coronal")
     ('Is there an effusion?', 'Is this a coronal view?')
@@ -114,7 +114,7 @@ def fill(wording: str, value: str) -> str:
 
 
 def find_span(caption: str, value: str) -> str:
-    """Returns the words of a caption that are a value, as they stand there; empty if it has none.
+    """The words of a caption that are a value, as they stand there; empty if it has none.
 
     >>> find_span("Axial CT of the abdomen.", "axial")
     'Axial'
@@ -134,7 +134,7 @@ def write_templates(
     values: Mapping[str, Sequence[str]],
     seed: int,
 ) -> list[Written]:
-    """Returns at most `pairs` pairs about one image, no template twice; the same for the same arguments.
+    """At most `pairs` pairs about one image, no template twice; the same for the same arguments.
 
     Args:
         image: its fields are the answers.
@@ -160,7 +160,7 @@ def write_templates(
 
 
 def _value(image: Image, field: str) -> str:
-    """Returns what a field says; nothing if it is a short one that says that it is not known."""
+    """What a field says; nothing if it is a short one that says that it is not known."""
     value = one_line(str(image.row.get(field) or ""))
     is_word = any(template.field == field and template.closed for template in TEMPLATES.values())
     return "" if is_word and _UNSAID.search(value) else value

@@ -25,7 +25,7 @@ class Work(NamedTuple):
 
 
 def writers_of(config: SynthesisConfig) -> tuple[tuple[str, float], ...]:
-    """Returns (writer, share of the images it writes about).
+    """(writer, share of the images it writes about).
 
     Without any in the config: the templates, and `case` where a chat model is configured.
     """
@@ -58,12 +58,12 @@ def check_writing(config: SynthesisConfig) -> None:
 
 
 def sha256_text(text: str) -> str:
-    """Returns the hexadecimal sha256 of a text."""
+    """The hexadecimal sha256 of a text."""
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
 def draw_kinds(config: SynthesisConfig, image: Image, writer: str, *, seed: int) -> tuple[str, ...]:
-    """Returns the kinds of the pairs that a writer is asked for, drawn with the configured shares."""
+    """The kinds of the pairs that a writer is asked for, drawn with the configured shares."""
     if writer == "caption":
         return ("open",)
     if writer == "templates":
@@ -87,7 +87,7 @@ def plan(images: Iterable[Image], config: SynthesisConfig, *, seed: int) -> Iter
 
 
 def _work_id(image: Image, writer: str, kinds: Sequence[str]) -> str:
-    """Returns the id of a piece of work: another one when what the writer is shown has changed."""
+    """The id of a piece of work: another one when what the writer is shown has changed."""
     shown = [str(image.row.get(name) or "") for name in prompts.FIELDS.get(writer, ("caption",))]
     content = json.dumps([image.dataset, image.builder_config, image.image_id, writer, kinds, shown])
     return sha256_text(content)[:WORK_ID_LENGTH]

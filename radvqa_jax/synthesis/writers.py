@@ -24,12 +24,12 @@ class Finished(NamedTuple):
 
 
 def chat_config(config: SynthesisConfig) -> ChatConfig:
-    """Returns how the writers ask the chat model: as configured, with the sampling of writing."""
+    """How the writers ask the chat model: as configured, with the sampling of writing."""
     return replace(config.chat, temperature=config.writing.temperature, max_tokens=config.writing.max_tokens)
 
 
 def settings_of(config: SynthesisConfig, *, seed: int) -> dict[str, Any]:
-    """Returns what pairs depend on, beside the texts of the images."""
+    """What pairs depend on, beside the texts of the images."""
     writing = config.writing
     asks = any(writer in prompts.MODEL_WRITERS for writer, _ in writers_of(config))
     model = {
@@ -97,7 +97,7 @@ def _done(work: Work, **fields: Any) -> Done:
 
 
 def ask_writer(client: ChatClient, work: Work, config: SynthesisConfig) -> Finished:
-    """Returns what the chat model makes of one image.
+    """What the chat model makes of one image.
 
     A reply that cannot be used is asked for again with another seed, up to `synthesis.writing.attempts` times in all;
     then the piece of work is rejected for the last reply's reason.
@@ -147,7 +147,7 @@ def ask_writer(client: ChatClient, work: Work, config: SynthesisConfig) -> Finis
 
 
 def fill_templates(work: Work, config: SynthesisConfig, values: Mapping[str, Sequence[str]], *, seed: int) -> Finished:
-    """Returns what the templates make of one image."""
+    """What the templates make of one image."""
     writing = config.writing
     written = write_templates(
         work.image,
@@ -174,6 +174,6 @@ def fill_templates(work: Work, config: SynthesisConfig, values: Mapping[str, Seq
 
 
 def vocabularies(images: Images) -> dict[str, dict[str, list[str]]]:
-    """Returns {data set: {field: its values}} of the fields that templates ask closed questions about."""
+    """{data set: {field: its values}} of the fields that templates ask closed questions about."""
     fields = [template.field for template in TEMPLATES.values() if template.closed]
     return {dataset: {name: images.values(dataset, name) for name in fields} for dataset in images.datasets}

@@ -170,7 +170,7 @@ def _rates(new: int, outcomes: Mapping[tuple[str, str], int], client: ChatClient
 
 
 def describe(written: Written) -> str:
-    """Returns what a run of writing came to, for the terminal."""
+    """What a run of writing came to, for the terminal."""
     about = "about " if written.estimated else ""
     lines = [
         f"{written.new} new pairs in {written.seconds:.1f} s, {written.pairs} in all; {written.calls} requests were "

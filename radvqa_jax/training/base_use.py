@@ -33,7 +33,7 @@ REFUSED_IN_TRAINING = ("tokenizer_sha256", "quantize")
 
 
 def make_use(config: Config, tokenizer_sha256: str) -> BaseUse:
-    """Returns how a configuration uses its base."""
+    """How a configuration uses its base."""
     model, data = config.model, config.data
     return BaseUse(
         variant=model.variant,
@@ -58,13 +58,13 @@ def check_accept(accept: Collection[str]) -> None:
 
 
 def differences(then: BaseUse, now: BaseUse) -> dict[str, tuple[Any, Any]]:
-    """Returns {field: (value in training, value now)} of those that differ."""
+    """{field: (value in training, value now)} of those that differ."""
     pairs = {field: (getattr(then, field), getattr(now, field)) for field in FIELDS}
     return {field: pair for field, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def follow(config: Config, then: BaseUse | None, *, given: Collection[str], adapter: str) -> Config:
-    """Returns the configuration with the adapter's value in every field of FIELDS that was not given.
+    """The configuration with the adapter's value in every field of FIELDS that was not given.
 
     Args:
         config: of a run that answers with the adapter.
@@ -90,7 +90,7 @@ def follow(config: Config, then: BaseUse | None, *, given: Collection[str], adap
 def check_use(
     then: BaseUse | None, now: BaseUse, *, adapter: str, accept: Collection[str] = (), training: bool = False
 ) -> list[str]:
-    """Returns sentences on what differs from the adapter's training and may; refuses what may not.
+    """Sentences on what differs from the adapter's training and may; refuses what may not.
 
     Args:
         then: how the adapter's base was used; None = not known.

@@ -50,7 +50,7 @@ class Scalars:
 
 
 def read_losses(folder: Path) -> list[dict[str, Any]]:
-    """Returns the logged rows of a stage's folder; none if it has not been trained.
+    """The logged rows of a stage's folder; none if it has not been trained.
 
     Raises:
         ValueError: naming line and field, if one is no object of finite numbers with a `step`.

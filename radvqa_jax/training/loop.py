@@ -90,7 +90,7 @@ def train(
     folder: Path,
     fingerprint: dict[str, Any],
 ) -> Flat:
-    """Returns the trained leaves, float32, after `plan.total_steps` optimizer steps.
+    """The trained leaves, float32, after `plan.total_steps` optimizer steps.
 
     A run that was interrupted continues from its newest checkpoint, with the batches it would have seen. Checkpoints
     lie in `folder/checkpoints`, scalars in `folder/losses.jsonl` and `folder/tensorboard`.
@@ -138,7 +138,7 @@ def _whole(plan: Plan, state: TrainState) -> Flat:
 
 
 def _compile(plan: Plan, args: tuple[Any, ...]) -> Any:
-    """Returns the compiled step, which takes these shapes and no others: nothing compiles while training runs."""
+    """The compiled step, which takes these shapes and no others: nothing compiles while training runs."""
     since = time.perf_counter()
     static = {"model": plan.model, "tx": plan.tx, "options": plan.options}
     step = step_on(plan.mesh, args[0]).lower(*args, **static).compile()
@@ -149,7 +149,7 @@ def _compile(plan: Plan, args: tuple[Any, ...]) -> Any:
 
 
 def _agreed(signum: int) -> int:
-    """Returns the signal that any process of the run was sent, 0 if none; all of them ask at the same step."""
+    """The signal that any process of the run was sent, 0 if none; all of them ask at the same step."""
     if jax.process_count() == 1:
         return signum
     return int(multihost_utils.process_allgather(np.int32(signum)).max())

@@ -12,7 +12,7 @@ Weighting = Literal["per_example", "per_token"]
 def token_loss(
     logits: Float[Array, "B T V"], targets: Int[Array, "B T"], *, label_smoothing: float = 0.0
 ) -> Float[Array, "B T"]:
-    """Returns -log p of each target in nats, float32.
+    """-log p of each target in nats, float32.
 
     `label_smoothing` s gives the target 1 - s and every other token s / (V - 1), as big_vision's loss does.
     """
@@ -25,14 +25,14 @@ def token_loss(
 
 
 def example_loss(loss: Float[Array, "B T"], mask_loss: Int[Array, "B T"]) -> Float[Array, " B"]:
-    """Returns the mean loss over each row's targets; 0 for a row without a target."""
+    """The mean loss over each row's targets; 0 for a row without a target."""
     return (loss * mask_loss).sum(axis=1) / jnp.maximum(1, mask_loss.sum(axis=1))
 
 
 def row_weights(
     mask_loss: Int[Array, "B T"], mask_example: Bool[Array, " B"], weighting: Weighting
 ) -> Float[Array, " B"]:
-    """Returns what each row's mean loss counts, summing to one over the rows given.
+    """What each row's mean loss counts, summing to one over the rows given.
 
     `per_example`: every real row counts the same (big_vision). `per_token`: a row counts by its number of targets, so
     every target token counts the same (most trainers). Computed over a whole optimizer batch, the weights make the loss
@@ -44,5 +44,5 @@ def row_weights(
 
 
 def position_weights(mask_loss: Int[Array, "B T"], row_weight: Float[Array, " B"]) -> Float[Array, "B T"]:
-    """Returns what each position counts where rows count `row_weight`: each row's share, spread over its targets."""
+    """What each position counts where rows count `row_weight`: each row's share, spread over its targets."""
     return mask_loss * (row_weight / jnp.maximum(1, mask_loss.sum(axis=1)))[:, None]

@@ -10,7 +10,7 @@ from radvqa_jax.trees import FREEZE, TRAIN, apply_rules, is_trained
 
 
 def label_leaves(names: Iterable[str], stage: StageConfig, *, what: str = "train") -> dict[str, str]:
-    """Returns {name: 'train:<group>' or 'freeze'} by the stage's ordered rules, for base leaves and adapters.
+    """{name: 'train:<group>' or 'freeze'} by the stage's ordered rules, for base leaves and adapters.
 
     Raises:
         ValueError: for an uncovered leaf, an idle rule, an unknown label, or if nothing is trained.
@@ -22,7 +22,7 @@ def label_leaves(names: Iterable[str], stage: StageConfig, *, what: str = "train
 
 
 def make_schedule(config: OptimConfig, total_steps: int, *, learning_rate: float) -> optax.Schedule:
-    """Returns step -> learning rate: linear warm-up from 0, then constant, or a cosine to 0 at `total_steps`."""
+    """Step -> learning rate: linear warm-up from 0, then constant, or a cosine to 0 at `total_steps`."""
     warmup = config.warmup_steps
     if warmup >= total_steps:
         raise ValueError(f"optim.warmup_steps={warmup} must be below total_steps={total_steps}.")
@@ -36,7 +36,7 @@ def make_schedule(config: OptimConfig, total_steps: int, *, learning_rate: float
 
 
 def group_schedules(config: OptimConfig, labels: Mapping[str, str], total_steps: int) -> dict[str, optax.Schedule]:
-    """Returns {group: its schedule} for every group that is trained.
+    """{group: its schedule} for every group that is trained.
 
     Raises:
         ValueError: if `group_learning_rates` names a group that is not trained.
@@ -52,7 +52,7 @@ def group_schedules(config: OptimConfig, labels: Mapping[str, str], total_steps:
 
 
 def logged_schedules(config: OptimConfig, labels: Mapping[str, str], total_steps: int) -> dict[str, optax.Schedule]:
-    """Returns {name of the scalar: schedule} of the learning rates that a run logs.
+    """{name of the scalar: schedule} of the learning rates that a run logs.
 
     It is `learning_rate` if all groups share one, otherwise `learning_rate/<group>` for each.
     """
@@ -64,7 +64,7 @@ def logged_schedules(config: OptimConfig, labels: Mapping[str, str], total_steps
 
 
 def make_optimizer(config: OptimConfig, labels: dict[str, str], total_steps: int) -> optax.GradientTransformation:
-    """Returns the transformation for a flat tree whose leaves are labelled.
+    """The transformation for a flat tree whose leaves are labelled.
 
     Each group has its own learning rate (`group_learning_rates`); frozen leaves get exactly zero. The tree may hold all
     labelled leaves or only the trainable ones: nothing is stored for a leaf that is not there. The gradient is clipped

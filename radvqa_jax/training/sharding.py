@@ -41,7 +41,7 @@ RULES: tuple[tuple[str, tuple[str | tuple[str, ...] | None, ...]], ...] = (
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
-    """Returns the mesh of the first so many devices (of all there are, or of `devices`).
+    """The mesh of the first so many devices (of all there are, or of `devices`).
 
     Raises:
         ValueError: if there are too few, with `data=0` the other axes leave a remainder, or the mesh leaves devices of
@@ -65,7 +65,7 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def leaf_sharding(mesh: Mesh, name: str, shape: Sequence[int]) -> NamedSharding:
-    """Returns where a leaf lies by its name."""
+    """Where a leaf lies by its name."""
     axes = next(axes for pattern, axes in RULES if re.fullmatch(pattern, name))
 
     def along(axis: str | tuple[str, ...] | None, length: int) -> str | tuple[str, ...] | None:
@@ -82,7 +82,7 @@ def leaf_sharding(mesh: Mesh, name: str, shape: Sequence[int]) -> NamedSharding:
 
 
 def shard_flat(mesh: Mesh, flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns where each leaf of a flat tree of arrays or shapes lies; of a quantised one, where each of its parts."""
+    """Where each leaf of a flat tree of arrays or shapes lies; of a quantised one, where each of its parts."""
 
     def where(name: str, leaf: Any) -> Any:
         return jax.tree.map(lambda part: leaf_sharding(mesh, name, part.shape), leaf)
@@ -91,13 +91,13 @@ def shard_flat(mesh: Mesh, flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_shardings(mesh: Mesh, shapes: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
-    """Returns the shapes of a flat tree with where each leaf lies."""
+    """The shapes of a flat tree with where each leaf lies."""
     where = shard_flat(mesh, shapes)
     return {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where[name]) for name, leaf in shapes.items()}
 
 
 def shard_state(mesh: Mesh, state: Any) -> Any:
-    """Returns where each part of a TrainState lies: moments beside their leaf, counters on every device."""
+    """Where each part of a TrainState lies: moments beside their leaf, counters on every device."""
 
     def one(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         names = [key.key for key in path if isinstance(key, jax.tree_util.DictKey) and "/" in str(key.key)]
@@ -109,7 +109,7 @@ def shard_state(mesh: Mesh, state: Any) -> Any:
 
 
 def put(tree: Any, shardings: Any) -> Any:
-    """Returns host or device arrays where they belong; each process gives the whole and keeps its part."""
+    """Host or device arrays where they belong; each process gives the whole and keeps its part."""
 
     def one(x: Any, sharding: NamedSharding) -> jax.Array:
         if isinstance(x, jax.Array):
@@ -129,13 +129,13 @@ def put(tree: Any, shardings: Any) -> Any:
 
 
 def whole(mesh: Mesh, flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the leaves on the default device of every process, each one whole."""
+    """The leaves on the default device of every process, each one whole."""
     gathered = jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(dict(flat))
     return {name: jnp.asarray(np.asarray(leaf)) for name, leaf in gathered.items()}
 
 
 def batch_part(mesh: Mesh) -> tuple[int, int]:
-    """Returns (index, count) of the part of every batch that this process makes: the rows that its devices hold.
+    """(index, count) of the part of every batch that this process makes: the rows that its devices hold.
 
     Processes that share the same rows, as they do along the `tensor` axis, make the same part.
 
@@ -156,7 +156,7 @@ def batch_part(mesh: Mesh) -> tuple[int, int]:
 
 
 def put_batch(mesh: Mesh, batch: Batch, *, accumulate: int = 1) -> Batch:
-    """Returns the global batch cut over the devices by rows; each process gives its part (`batch_part`).
+    """The global batch cut over the devices by rows; each process gives its part (`batch_part`).
 
     Raises:
         ValueError: if the rows that are computed at a time cannot be shared out evenly.
@@ -173,7 +173,7 @@ def put_batch(mesh: Mesh, batch: Batch, *, accumulate: int = 1) -> Batch:
 
 
 def spread(mesh: Mesh, batch_size: int, accumulate: int) -> tuple[int, int] | None:
-    """Returns (batch_size, accumulate) of the same batch in fewer parts, each of which the mesh can cut evenly.
+    """(batch_size, accumulate) of the same batch in fewer parts, each of which the mesh can cut evenly.
 
     As few parts are merged as that takes; None if not even the whole batch can be cut.
     """
@@ -197,5 +197,5 @@ def check_rows(mesh: Mesh, rows: int, *, accumulate: int = 1, field: str = "batc
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding of what every device has whole."""
+    """The sharding of what every device has whole."""
     return NamedSharding(mesh, PartitionSpec())

@@ -50,11 +50,11 @@ class Trained(NamedTuple):
 
     @staticmethod
     def nothing() -> "Trained":
-        """Returns the base as it is."""
+        """The base as it is."""
         return Trained({}, LoraConfig())
 
     def sha256(self) -> str:
-        """Returns a hash of everything that differs from the base: names, values, and the scale of adapters."""
+        """A hash of everything that differs from the base: names, values, and the scale of adapters."""
         lora = replace(self.lora, dropout=0.0, targets=()) if self.lora.rank else None
         digest = hashlib.sha256(repr(lora).encode())
         for name in sorted(self.leaves):
@@ -71,7 +71,7 @@ class Trained(NamedTuple):
 def load_trained(
     path: str, base: Base, config: Config, *, training: bool = False, accept: tuple[str, ...] = ()
 ) -> Trained:
-    """Returns what a stage left behind in `path`.
+    """What a stage left behind in `path`.
 
     Args:
         path: adapter.npz, or its folder, or a PEFT folder.
@@ -97,7 +97,7 @@ def load_trained(
 
 
 def check_fits(config: Config, params: Flat, leaves: Flat, lora: LoraConfig) -> lora_lib.Lora | None:
-    """Returns the adapters of leaves (arrays or shapes) that were trained on a base with these leaves.
+    """The adapters of leaves (arrays or shapes) that were trained on a base with these leaves.
 
     Raises:
         ValueError: if a trained leaf does not belong to this model, or an adapter is not there.
@@ -113,14 +113,14 @@ def check_fits(config: Config, params: Flat, leaves: Flat, lora: LoraConfig) -> 
 
 
 def _adapter_shapes(adapters: lora_lib.Lora | None, params: Flat) -> Flat:
-    """Returns the shapes of the leaves of the adapters, if there are any."""
+    """The shapes of the leaves of the adapters, if there are any."""
     if adapters is None:
         return {}
     return jax.eval_shape(lambda: lora_lib.init(jax.random.key(0), adapters, params))
 
 
 def assemble(config: Config, base: Base, trained: Trained) -> tuple[PaliGemma, Flat]:
-    """Returns (model, flat tree of all its leaves) of the base with what was trained.
+    """(model, flat tree of all its leaves) of the base with what was trained.
 
     Raises:
         ValueError: if a trained leaf does not belong to this model, or an adapter is not there.
@@ -130,7 +130,7 @@ def assemble(config: Config, base: Base, trained: Trained) -> tuple[PaliGemma, F
 
 
 def trained_names(config: Config, stages: tuple[str, ...], abstract: Flat) -> set[str]:
-    """Returns the base leaves that some stage trains; they are loaded in float32, the others in model.param_dtype."""
+    """The base leaves that some stage trains; they are loaded in float32, the others in model.param_dtype."""
     names: set[str] = set()
     for name in stages:
         stage = config.stage(name)
@@ -141,7 +141,7 @@ def trained_names(config: Config, stages: tuple[str, ...], abstract: Flat) -> se
 
 
 def loaded_shapes(config: Config, stages: tuple[str, ...]) -> Flat:
-    """Returns the shape and dtype that each leaf of the base is loaded in, for these stages."""
+    """The shape and dtype that each leaf of the base is loaded in, for these stages."""
     abstract = abstract_params(get_variant(config.model.variant).at(config.model.resolution))
     trained, frozen = trained_names(config, stages, abstract), jnp.dtype(config.model.param_dtype)
     return {
@@ -151,7 +151,7 @@ def loaded_shapes(config: Config, stages: tuple[str, ...]) -> Flat:
 
 
 def quantized_names(config: Config, stages: tuple[str, ...], loaded: Flat) -> list[str]:
-    """Returns the linear weights of both towers that no stage trains, if the configuration wants them quantised.
+    """The linear weights of both towers that no stage trains, if the configuration wants them quantised.
 
     The projector between the towers stays as it is: it is small, and stage 1 trains it.
     """
@@ -163,7 +163,7 @@ def quantized_names(config: Config, stages: tuple[str, ...], loaded: Flat) -> li
 
 
 def keep_leaf(config: Config, stages: tuple[str, ...], loaded: Flat) -> Callable[[str, Any], Any]:
-    """Returns the function from (name, leaf as it was loaded) to the leaf that stays in memory."""
+    """The function from (name, leaf as it was loaded) to the leaf that stays in memory."""
     names = set(quantized_names(config, stages, loaded))
 
     def keep(name: str, leaf: Any) -> Any:
@@ -175,14 +175,14 @@ def keep_leaf(config: Config, stages: tuple[str, ...], loaded: Flat) -> Callable
 
 
 def base_shapes(config: Config, stages: tuple[str, ...]) -> Flat:
-    """Returns the shape and dtype that each leaf of the base has in memory, for these stages."""
+    """The shape and dtype that each leaf of the base has in memory, for these stages."""
     loaded = loaded_shapes(config, stages)
     keep = keep_leaf(config, stages, loaded)
     return {name: jax.eval_shape(partial(keep, name), leaf) for name, leaf in loaded.items()}
 
 
 def _start(stage: StageConfig, start: Trained, base: Base, key: jax.Array) -> Trained:
-    """Returns what the stage starts from: the stage before, with new adapters if it wants some and there are none.
+    """What the stage starts from: the stage before, with new adapters if it wants some and there are none.
 
     Adapters that are there stay, with the stage's own dropout, whether or not its rules train them.
     """
@@ -200,7 +200,7 @@ def _start(stage: StageConfig, start: Trained, base: Base, key: jax.Array) -> Tr
 
 
 def count_steps(stage: StageConfig, rows_per_epoch: int) -> int:
-    """Returns the number of optimizer steps: `total_steps`, or enough for `epochs` over the rows, at least one."""
+    """The number of optimizer steps: `total_steps`, or enough for `epochs` over the rows, at least one."""
     if stage.total_steps:
         return stage.total_steps
     return max(1, math.ceil(stage.epochs * rows_per_epoch / (stage.batch_size * stage.accumulate)))
@@ -211,7 +211,7 @@ def _hash(value: Mapping[str, Any]) -> str:
 
 
 def identify(config: Config, base: Base) -> dict[str, Any]:
-    """Returns what decides the numbers of training and of answers alike: not paths, nor what saves memory or time."""
+    """What decides the numbers of training and of answers alike: not paths, nor what saves memory or time."""
     same = replace(config.model, checkpoint="", tokenizer="", remat="none", remat_img="", unroll=1, attention="auto")
     model = asdict(same)
     text = {"prompt": config.data.prompt, "seq_len": config.data.seq_len, "overlong": config.data.overlong}
@@ -221,13 +221,13 @@ def identify(config: Config, base: Base) -> dict[str, Any]:
 def make_fingerprint(
     config: Config, stage: StageConfig, base: Base, *, start: Trained, data: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Returns what must be equal for a stage to continue."""
+    """What must be equal for a stage to continue."""
     decides = asdict(replace(stage, init_from="", log_every=1, save_every=1, eval_every=1, eval_source=SourceConfig()))
     return identify(config, base) | {"stage": decides, "start": start.sha256(), "data": dict(data)}
 
 
 def mesh_of(config: Config) -> Mesh | None:
-    """Returns the mesh that is configured, None for the one default device."""
+    """The mesh that is configured, None for the one default device."""
     if config.mesh == MeshConfig() and jax.process_count() == 1:
         return None
     return make_mesh(config.mesh)
@@ -242,7 +242,7 @@ def plan_stage(
     rows_per_epoch: int,
     text_lengths: tuple[int, ...] = (),
 ) -> Plan:
-    """Returns how the loop is to run a stage, given its model, what trains in it and what texts are padded to."""
+    """How the loop is to run a stage, given its model, what trains in it and what texts are padded to."""
     stage = config.stage(name)
     total_steps = count_steps(stage, rows_per_epoch)
     return Plan(
@@ -269,7 +269,7 @@ class AbstractStage(NamedTuple):
 
 
 def abstract_stage(name: str, config: Config, abstract: Flat, *, rows_per_epoch: int = 1) -> AbstractStage:
-    """Returns the stage that a fresh run of the configuration would train, for leaves of these shapes and dtypes."""
+    """The stage that a fresh run of the configuration would train, for leaves of these shapes and dtypes."""
     stage = config.stage(name)
     adapters = lora_lib.resolve(stage.lora, abstract)
     leaves = abstract | _adapter_shapes(adapters, abstract)
@@ -292,7 +292,7 @@ def run_stage(
     validate: Callable[[PaliGemma, Flat], dict[str, float]] | None = None,
     text_lengths: tuple[int, ...] = (),
 ) -> Trained:
-    """Returns what is trained after a stage, and leaves it as `folder/adapter.npz` and `adapter.json`.
+    """What is trained after a stage, and leaves it as `folder/adapter.npz` and `adapter.json`.
 
     Prints the tables of adapters and of parameters with their labels before step 1.
 

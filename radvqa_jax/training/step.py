@@ -37,7 +37,7 @@ def part_loss(
     model: PaliGemma,
     label_smoothing: float,
 ) -> Float[Array, ""]:
-    """Returns the share of the loss that the rows of `batch` bring, given what each row counts.
+    """The share of the loss that the rows of `batch` bring, given what each row counts.
 
     Inputs are `tokens[:, :-1]`, targets `tokens[:, 1:]`, weighted by `mask_loss[:, 1:]`.
     """
@@ -62,7 +62,7 @@ def part_loss(
 def loss_and_grads(
     trainable: Flat, frozen: Flat, batch: Batch, key: PRNGKeyArray, *, model: PaliGemma, options: StepOptions
 ) -> tuple[Float[Array, ""], Flat]:
-    """Returns (loss, gradient of the trainable leaves) of a whole batch, computed in `accumulate` parts."""
+    """(loss, gradient of the trainable leaves) of a whole batch, computed in `accumulate` parts."""
     weights = row_weights(batch.mask_loss[:, 1:], batch.mask_example, options.loss_weighting)
     value_and_grad = jax.value_and_grad(partial(part_loss, model=model, label_smoothing=options.label_smoothing))
     lengths = options.text_lengths or (batch.tokens.shape[1] - 1,)
@@ -71,7 +71,7 @@ def loss_and_grads(
         return value_and_grad(trainable, frozen, cut_text(rows, length), row_weight, part_key)
 
     def grad(which: Int[Array, ""], *part: Any) -> tuple[Array, Flat]:
-        """Returns (loss, gradient) of one part, padded to that one of the lengths."""
+        """(loss, gradient) of one part, padded to that one of the lengths."""
         branches = [partial(at, length) for length in lengths]
         return branches[0](*part) if len(branches) == 1 else jax.lax.switch(which, branches, *part)
 
@@ -106,7 +106,7 @@ def _train_step(
     tx: optax.GradientTransformation,
     options: StepOptions,
 ) -> tuple[TrainState, dict[str, Array]]:
-    """Returns (new state, metrics). Only the trainable leaves are differentiated, and only their norm is taken.
+    """(new state, metrics). Only the trainable leaves are differentiated, and only their norm is taken.
 
     Args:
         state: step, trainable leaves, optimizer state; donated.
@@ -130,7 +130,7 @@ train_step = jax.jit(_train_step, static_argnames=_STATIC, donate_argnames=("sta
 
 
 def step_on(mesh: Mesh | None, state: TrainState) -> Any:
-    """Returns the jitted step; on a mesh the new state lies where the old one did, so that it compiles once."""
+    """The jitted step; on a mesh the new state lies where the old one did, so that it compiles once."""
     if mesh is None:
         return train_step
 
@@ -143,6 +143,6 @@ def step_on(mesh: Mesh | None, state: TrainState) -> Any:
 
 
 def init_state(trainable: Flat, tx: optax.GradientTransformation) -> TrainState:
-    """Returns the state before step 1; trainable leaves become float32 copies, since the step donates its state."""
+    """The state before step 1; trainable leaves become float32 copies, since the step donates its state."""
     trainable = {name: jnp.array(leaf, jnp.float32, copy=True) for name, leaf in trainable.items()}
     return TrainState(jnp.zeros((), jnp.int32), trainable, tx.init(trainable))

@@ -72,7 +72,7 @@ def which_length(batch: Batch, parts: int, lengths: Sequence[int]) -> Int[Array,
 
 
 def padded_lengths(batch: Batch, parts: int, lengths: Sequence[int]) -> Int[np.ndarray, " B"]:
-    """Returns the text positions that a step computes for each row of a batch, on the host; for counting."""
+    """The text positions that a step computes for each row of a batch, on the host; for counting."""
     chosen = lengths or (batch.tokens.shape[1] - 1,)
     return np.tile(np.asarray(chosen)[np.asarray(which_length(batch, parts, chosen))], len(batch.tokens) // parts)
 

@@ -43,7 +43,7 @@ def vocabulary_loss(
     label_smoothing: float = 0.0,
     tile: int = TILE,
 ) -> Float[Array, ""]:
-    """Returns the sum over positions of weight times -log p of the target, in nats, float32.
+    """The sum over positions of weight times -log p of the target, in nats, float32.
 
     Args:
         states: from which logits are made; their dtype is that of the products.
@@ -63,7 +63,7 @@ def vocabulary_loss(
 
 
 def _total(losses: Float[Array, "X B A"]) -> Float[Array, ""]:
-    """Returns the sum of all tiles, bit for bit the same however many zeros follow in a row.
+    """The sum of all tiles, bit for bit the same however many zeros follow in a row.
 
     A row's positions are added as a tree of neighbours: zeros behind them only add further zeros to its branches. A
     plain sum is cut into blocks, or into lanes of a vector, by the number of positions; and a product that is fused
@@ -83,7 +83,7 @@ def _tile_loss(
     weights: Float[Array, "B A"],
     smoothing: float,
 ) -> tuple[Float[Array, "B A"], Float[Array, "B A V"]]:
-    """Returns (weighted loss of the positions of one tile, its gradient to the logits)."""
+    """(weighted loss of the positions of one tile, its gradient to the logits)."""
     logits = jnp.einsum("BAD,VD->BAV", beside_vocabulary(states), table, preferred_element_type=jnp.float32)
     log_sum = jax.nn.logsumexp(logits, axis=-1)
     # A comparison instead of a gather: it fuses into the sums, and a vocabulary cut over devices stays cut.
@@ -100,7 +100,7 @@ def _tile_loss(
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _tiled(states: Array, table: Array, targets: Array, weights: Array, smoothing: float) -> Array:
-    """Returns the summed loss of all tiles; [X B A D], [V D], [X B A], [X B A]."""
+    """The summed loss of all tiles; [X B A D], [V D], [X B A], [X B A]."""
 
     def one(tile: _Tiles) -> Array:
         def compute() -> Array:
@@ -112,7 +112,7 @@ def _tiled(states: Array, table: Array, targets: Array, weights: Array, smoothin
 
 
 def _forward(states: Any, table: Any, targets: Any, weights: Any, smoothing: float) -> tuple[Array, Any]:
-    """Returns (loss, (gradient of the states, gradient of the table)), each gradient None where nobody asks for it."""
+    """(loss, (gradient of the states, gradient of the table)), each gradient None where nobody asks for it."""
     train_table, train_states = table.perturbed, states.perturbed
     zero = jnp.zeros(table.value.shape, jnp.float32) if train_table else None
 

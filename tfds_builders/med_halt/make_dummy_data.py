@@ -17,14 +17,14 @@ OPTIONS = {"0": "Dance", "1": "It's song", "2": "I do not know"}
 
 
 def row(identity: str, options: object = OPTIONS, **fields: str) -> dict[str, str]:
-    """Returns a row; options are written as Python writes them."""
+    """A row; options are written as Python writes them."""
     base = {"id": identity, "subject_name": "chemistry", "split_type": "train", "dataset": "headqa_en"}
     base |= {"question": f"In a bizarre {identity}?", "options": options if isinstance(options, str) else repr(options)}
     return base | fields
 
 
 def tables() -> dict[str, str]:
-    """Returns {file: text}, one planted defect each."""
+    """{file: text}, one planted defect each."""
     fake = [
         row("f0", year="2013.0", exam_name="Cuaderno_2013_1_Q", topic_name="", len="60"),
         row("f1", {"0": "None"}, question=" Is it None? "),  # one option, and not the expected one; edges

@@ -100,7 +100,7 @@ class Builder(OfficialFilesBuilder):
 
 
 def read_row(raw: dict[str, str], *, config: MedHaltConfig, note: RowRejects) -> tuple[Row, str]:
-    """Returns a row of the table, and why it cannot be used or an empty string."""
+    """A row of the table, and why it cannot be used or an empty string."""
     try:
         options = read_options(raw["options"])
     except ValueError as error:
@@ -128,7 +128,7 @@ def read_row(raw: dict[str, str], *, config: MedHaltConfig, note: RowRejects) ->
 
 
 def read_options(cell: str) -> dict[str, str]:
-    """Returns {key: text} of a cell, which is a dict as Python writes it, not JSON; it is never executed.
+    """{key: text} of a cell, which is a dict as Python writes it, not JSON; it is never executed.
 
     >>> read_options("{'0': 'Dance', '1': \\"it's\\"}")
     {'0': 'Dance', '1': "it's"}
@@ -145,7 +145,7 @@ def read_options(cell: str) -> dict[str, str]:
 
 
 def numbers(options: Mapping[str, str]) -> list[str]:
-    """Returns the keys that are numbers, in their order; others hold no option.
+    """The keys that are numbers, in their order; others hold no option.
 
     >>> numbers({"10": "k", "2": "b", "correct answer": "b"})
     ['2', '10']
@@ -154,7 +154,7 @@ def numbers(options: Mapping[str, str]) -> list[str]:
 
 
 def _gold(raw: dict[str, str], options: dict[str, str], *, note: RowRejects) -> Settled:
-    """Returns the right choice that the table names; its index is a key of the options."""
+    """The right choice that the table names; its index is a key of the options."""
     keys = numbers(options)
     key = raw["correct_index"].strip().removesuffix(".0")
     index = (keys.index(key) if key in keys else len(keys)) if key else None
@@ -162,7 +162,7 @@ def _gold(raw: dict[str, str], options: dict[str, str], *, note: RowRejects) -> 
 
 
 def _not_known(options: dict[str, str], *, note: RowRejects) -> Settled:
-    """Returns the choice that says one does not know; without it the question is asked without choices."""
+    """The choice that says one does not know; without it the question is asked without choices."""
     texts = [options[key].casefold() for key in numbers(options)]
     if NOT_KNOWN.casefold() in texts:
         index = texts.index(NOT_KNOWN.casefold())

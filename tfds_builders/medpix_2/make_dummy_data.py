@@ -18,7 +18,7 @@ TOPIC_KEYS = ("Title", "Disease Discussion", "ACR Code", "Category", "Keywords",
 
 
 def case(uid: str, ct: list[str], mr: list[str], **fields: Any) -> dict[str, Any]:
-    """Returns one case in the official form; `fields` are of its Case."""
+    """One case in the official form; `fields` are of its Case."""
     return {
         "U_id": uid,
         "TAC": ct,
@@ -29,7 +29,7 @@ def case(uid: str, ct: list[str], mr: list[str], **fields: Any) -> dict[str, Any
 
 
 def image(name: str, kind: str = "CT", **fields: Any) -> dict[str, Any]:
-    """Returns one image in the official form; `fields` are of its Description, or of the image."""
+    """One image in the official form; `fields` are of its Description, or of the image."""
     outer = {"Location": "Genitourinary", "Location Category": "Reproductive and Urinary System"}
     description = {
         "ACR Codes": "8.-1",
@@ -46,7 +46,7 @@ def image(name: str, kind: str = "CT", **fields: Any) -> dict[str, Any]:
 
 
 def cases() -> dict[str, list[dict[str, Any]]]:
-    """Returns {split: cases}."""
+    """{split: cases}."""
     return {
         "train": [
             case("MPX1", ["MPX1_synpic1", "MPX1_synpic2"], [], Exam="N/A", History=None),  # both forms of missing
@@ -58,7 +58,7 @@ def cases() -> dict[str, list[dict[str, Any]]]:
 
 
 def images() -> dict[str, list[dict[str, Any]]]:
-    """Returns {split: images}, one planted defect each."""
+    """{split: images}, one planted defect each."""
     odd = {"Caption": "Axial CT.\nSecond line. ", "Age": "0", "Sex": "N/A"}
     head = {"Location": "Brain and Neuro", "Location Category": "Head"}
     return {

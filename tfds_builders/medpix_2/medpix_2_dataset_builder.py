@@ -114,7 +114,7 @@ def _empty_case() -> dict[str, Any]:
 
 
 def read_case(raw: dict[str, Any], split: str, *, reading: Reading) -> dict[str, Any]:
-    """Returns the features of a whole case: absent keys, null and N/A alike are empty."""
+    """The features of a whole case: absent keys, null and N/A alike are empty."""
     note = reading.rejects.row(split, str(raw["U_id"]))
     case = _empty_case() | {"case_images": [*(raw.get("TAC") or []), *(raw.get("MRI") or [])]}
     for group, fields in (("Case", CASE_FIELDS), ("Topic", TOPIC_FIELDS)):
@@ -124,7 +124,7 @@ def read_case(raw: dict[str, Any], split: str, *, reading: Reading) -> dict[str,
 
 
 def read_row(raw: dict[str, Any], split: str, note: RowRejects) -> Row:
-    """Returns the features of one image, without its case."""
+    """The features of one image, without its case."""
     description = raw["Description"]
     text = {field: clean(description.get(field), field, note=note) for field in ("Caption", "Plane", *IMAGE_FIELDS)}
     location = clean(raw.get("Location"), "Location", note=note)
@@ -151,7 +151,7 @@ def read_row(raw: dict[str, Any], split: str, note: RowRejects) -> Row:
 
 
 def clean(raw: Any, field: str, *, note: RowRejects) -> str:
-    """Returns a text; N/A is empty, and control characters other than line ends and tabs become spaces."""
+    """A text; N/A is empty, and control characters other than line ends and tabs become spaces."""
     if isinstance(raw, list | dict):
         listed = json.dumps(raw, ensure_ascii=False)
         note.repaired(field, f"{field} is not a text", before=raw, after=listed)

@@ -13,7 +13,7 @@ from tfds_builders.dummy import encode, noise, write
 
 
 def row(number: int, image: str, question: str, answer: str, *, kind: str = "other") -> dict[str, Any]:
-    """Returns one row in the official form with types."""
+    """One row in the official form with types."""
     return {
         "answer_type": kind,
         "img_id": image,
@@ -25,7 +25,7 @@ def row(number: int, image: str, question: str, answer: str, *, kind: str = "oth
 
 
 def tables() -> dict[str, list[dict[str, Any]]]:
-    """Returns {file: rows}, one planted defect each."""
+    """{file: rows}, one planted defect each."""
     two = row(5, "train_0002", "What is seen?", "gland") | {"label": {"gland": 0.3, "duct": 1}}
     return {
         "train_vqa.pkl": [
@@ -43,7 +43,7 @@ def tables() -> dict[str, list[dict[str, Any]]]:
 
 
 def images() -> dict[str, bytes]:
-    """Returns {path: bytes}; no question asks about the last."""
+    """{path: bytes}; no question asks about the last."""
     modes = {"train_0001": "CMYK", "train_0002": "L", "train_0003": "RGB"}
     modes |= {"val_0001": "RGB", "test_0001": "RGB", "test_0002": "RGB"}
     files = {

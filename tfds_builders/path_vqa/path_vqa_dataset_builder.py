@@ -54,12 +54,12 @@ class Builder(OfficialFilesBuilder):
 
 
 def tables(theirs: str) -> tuple[str, str]:
-    """Returns the names that the table of a split may have: with question types, and the simple form."""
+    """The names that the table of a split may have: with question types, and the simple form."""
     return f"{theirs}_vqa.pkl", f"{theirs}_qa.pkl"
 
 
 def read_table(files: OfficialFiles, name: str) -> list[dict[str, Any]]:
-    """Returns the objects of a pickle.
+    """The objects of a pickle.
 
     Raises:
         ValueError: if it holds anything but a list of dicts of plain values.
@@ -71,7 +71,7 @@ def read_table(files: OfficialFiles, name: str) -> list[dict[str, Any]]:
 
 
 def read_row(raw: dict[str, Any], split: str, question_id: str, *, note: RowRejects, where: str) -> Row:
-    """Returns one of the authors' objects, of either form, as a row."""
+    """One of the authors' objects, of either form, as a row."""
     for needed in (("img_id", "image"), ("sent", "question")):
         if not any(key in raw for key in needed):
             raise ValueError(f"{where}: {question_id} has no {' or '.join(needed)}; it has {sorted(map(str, raw))}.")
@@ -97,7 +97,7 @@ def read_row(raw: dict[str, Any], split: str, question_id: str, *, note: RowReje
 
 
 def _answer(raw: dict[str, Any], *, note: RowRejects) -> Any:
-    """Returns the answer; of several in `label`, {answer: weight}, the heaviest."""
+    """The answer; of several in `label`, {answer: weight}, the heaviest."""
     label = raw.get("label")
     if not isinstance(label, dict):
         return raw.get("answer")

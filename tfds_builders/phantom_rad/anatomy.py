@@ -22,7 +22,7 @@ class Body(NamedTuple):
 
     @staticmethod
     def draw(rng: np.random.Generator) -> "Body":
-        """Returns a random body."""
+        """A random body."""
         return Body(rng.uniform(0.93, 1.04), rng.uniform(0.94, 1.04), rng.uniform(0.7, 1.3), rng.uniform(0.92, 1.05))
 
 
@@ -54,5 +54,5 @@ Draw = Callable[[Grid, np.random.Generator, Body], Anatomy]
 
 
 def around(rng: np.random.Generator, value: float, *, spread: float = 0.05) -> float:
-    """Returns `value` times a random number between 1 - spread and 1 + spread."""
+    """`value` times a random number between 1 - spread and 1 + spread."""
     return float(value * rng.uniform(1 - spread, 1 + spread))

@@ -26,7 +26,7 @@ def _table(grid: Grid, image: Map, bottom: float) -> None:
 
 
 def _trunk(grid: Grid, body: Body, radii: tuple[float, float]) -> tuple[Map, Ellipse]:
-    """Returns skin, fat and the muscle wall of a trunk in the air, and the cavity inside."""
+    """Skin, fat and the muscle wall of a trunk in the air, and the cavity inside."""
     image = np.zeros_like(grid.u)
     _table(grid, image, radii[1] + 0.05)
     skin = Ellipse((0, 0), radii)
@@ -58,7 +58,7 @@ def _ribs(grid: Grid, image: Map, cavity: Ellipse, count: float, body: Body) -> 
 
 
 def chest_axial(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
-    """Returns a slice at the heart, in a window that shows the lung."""
+    """A slice at the heart, in a window that shows the lung."""
     image, cavity = _trunk(grid, body, (0.93, 0.68))
     _ribs(grid, image, cavity, 7.0, body)
     paint(image, ellipse(grid, cavity), 0.5)
@@ -75,7 +75,7 @@ def chest_axial(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
 
 
 def abdomen_axial(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
-    """Returns a slice at the kidneys: liver on the image's left, spleen and stomach on its right."""
+    """A slice at the kidneys: liver on the image's left, spleen and stomach on its right."""
     image, cavity = _trunk(grid, body, (0.93, 0.7))
     _ribs(grid, image, cavity, 8.0, body)
     paint(image, ellipse(grid, cavity), FAT + 0.04)
@@ -97,7 +97,7 @@ def abdomen_axial(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
 
 
 def head_axial(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
-    """Returns a slice at the ventricles in a brain window."""
+    """A slice at the ventricles in a brain window."""
     image = np.zeros_like(grid.u)
     skull = Ellipse((0, 0), (0.76, around(rng, 0.96, spread=0.02)))
     paint(image, rod(grid, (-0.4, 1.12), (0.4, 1.12), 0.04), 0.3)
@@ -119,7 +119,7 @@ def head_axial(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
 
 
 def knee_coronal(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
-    """Returns both knees in a coronal slice: bone with a white rim, muscle, fat."""
+    """Both knees in a coronal slice: bone with a white rim, muscle, fat."""
     image = np.zeros_like(grid.u)
     femur, tibia = around(rng, 0.15), around(rng, 0.14)
     marrow = 0.58 + 0.06 * smooth_noise(rng, image.shape, cells=40)

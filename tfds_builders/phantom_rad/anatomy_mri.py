@@ -34,13 +34,13 @@ class Weighting(NamedTuple):
 
     @staticmethod
     def draw(rng: np.random.Generator) -> "Weighting":
-        """Returns T1 or T2 with equal probability."""
+        """T1 or T2 with equal probability."""
         t1, t2 = Weighting(0.58, 0.44, 0.14, 0.32, 0.46), Weighting(0.38, 0.5, 0.74, 0.26, 0.38)
         return t1 if rng.random() < 0.5 else t2
 
 
 def head_axial(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
-    """Returns a slice at the ventricles."""
+    """A slice at the ventricles."""
     tissue = Weighting.draw(rng)
     image = np.zeros_like(grid.u)
     outer = around(rng, 0.98, spread=0.02)
@@ -65,7 +65,7 @@ def head_axial(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
 
 
 def head_sagittal(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
-    """Returns the midline slice, the face on the image's left."""
+    """The midline slice, the face on the image's left."""
     tissue = Weighting.draw(rng)
     image = np.zeros_like(grid.u)
     for part in (Ellipse((0.05, -0.28), (0.82, 0.72)), Ellipse((-0.42, 0.35), (0.42, 0.62), 0.1)):
@@ -101,7 +101,7 @@ def head_sagittal(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
 
 
 def knee_sagittal(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
-    """Returns a slice through femur, tibia and patella, the patella on the image's left."""
+    """A slice through femur, tibia and patella, the patella on the image's left."""
     tissue = Weighting.draw(rng)
     image = np.zeros_like(grid.u)
     paint(image, rod(grid, (0.1, -1.4), (0.0, 0.0), 0.78, 0.68), FAT)
@@ -132,7 +132,7 @@ def knee_sagittal(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
 
 
 def abdomen_coronal(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
-    """Returns a slice through liver (image's left), spleen, kidneys and spine."""
+    """A slice through liver (image's left), spleen, kidneys and spine."""
     tissue = Weighting.draw(rng)
     image = np.zeros_like(grid.u)
     trunk = 0.9 + 0.06 * np.cos(2.2 * grid.v) - np.abs(grid.u)

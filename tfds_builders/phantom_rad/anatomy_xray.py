@@ -7,18 +7,18 @@ from tfds_builders.phantom_rad.shapes import Ellipse, Grid, Map, depth, dome, ed
 
 
 def _film(attenuation: Map) -> Map:
-    """Returns the brightness of the film for a summed attenuation."""
+    """The brightness of the film for a summed attenuation."""
     return 1 - np.exp(-np.clip(attenuation, 0, None))
 
 
 def _tube(grid: Grid, start: tuple[float, float], stop: tuple[float, float], radius: float, end: float) -> Map:
-    """Returns the attenuation of a long bone: a dense wall around a lighter marrow."""
+    """The attenuation of a long bone: a dense wall around a lighter marrow."""
     inside = depth(grid, start, stop, radius, end)
     return edge(inside, 2 * grid.pixel) * (0.55 + 0.45 * np.exp(-((inside - 0.025) ** 2) / 0.0012))
 
 
 def chest_frontal(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
-    """Returns a chest seen from the front; the heart lies on the image's right."""
+    """A chest seen from the front; the heart lies on the image's right."""
     u, v = grid.u, grid.v
     side = np.abs(u)
     a = 1.05 * dome(grid, Ellipse((0, 0.5), (1.02, 1.75)))
@@ -45,7 +45,7 @@ def chest_frontal(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
 
 
 def chest_lateral(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
-    """Returns a chest seen from the side, the spine on the image's right."""
+    """A chest seen from the side, the spine on the image's right."""
     u, v = grid.u, grid.v
     a = 1.15 * dome(grid, Ellipse((0, 0.4), (0.92, 1.75), 0.04))
     a += 0.5 * dome(grid, Ellipse((0.1, -1.05), (0.6, 0.35)))
@@ -67,7 +67,7 @@ def chest_lateral(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
 
 
 def knee_frontal(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
-    """Returns both knees from the front; each fibula lies on its outer side."""
+    """Both knees from the front; each fibula lies on its outer side."""
     a = np.zeros_like(grid.u)
     femur, tibia = around(rng, 0.14), around(rng, 0.12)
     for s in (-1, 1):
@@ -88,7 +88,7 @@ def knee_frontal(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
 
 
 def pelvis_frontal(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
-    """Returns a pelvis with both hips from the front."""
+    """A pelvis with both hips from the front."""
     u, v = grid.u, grid.v
     a = 0.55 * dome(grid, Ellipse((0, 0), (1.05, 1.4)))
     bone = (

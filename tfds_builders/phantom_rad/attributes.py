@@ -26,7 +26,7 @@ class View(NamedTuple):
 
     @property
     def findings(self) -> tuple[str, ...]:
-        """Returns the findings that this view may show."""
+        """The findings that this view may show."""
         return FINDINGS if self.has_fracture else FINDINGS[:-1]
 
 
@@ -56,7 +56,7 @@ class Attributes(NamedTuple):
     size: str = ""
 
     def check(self) -> "Attributes":
-        """Returns itself; raises ValueError if the fields contradict each other."""
+        """Itself; raises ValueError if the fields contradict each other."""
         view = self.view
         if self.finding and self.finding not in view.findings:
             raise ValueError(f"finding={self.finding!r} cannot be drawn in {view}. Choose one of {view.findings}.")
@@ -69,7 +69,7 @@ class Attributes(NamedTuple):
 
 
 def article(word: str) -> str:
-    """Returns the word with its indefinite article.
+    """The word with its indefinite article.
 
     >>> article("effusion"), article("X-ray"), article("CT")
     ('an effusion', 'an X-ray', 'a CT')
@@ -78,7 +78,7 @@ def article(word: str) -> str:
 
 
 def caption(attributes: Attributes) -> str:
-    """Returns one plain sentence.
+    """One plain sentence.
 
     >>> caption(Attributes(VIEWS[4], "cyst", "left", "small"))
     'Axial CT of the abdomen with a small cyst on the left.'

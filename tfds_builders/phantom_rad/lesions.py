@@ -33,7 +33,7 @@ class Lesion(NamedTuple):
 
 
 def _point(rng: np.random.Generator, zone: Ellipse) -> tuple[float, float]:
-    """Returns a random point in an ellipse, all of its area being equally likely."""
+    """A random point in an ellipse, all of its area being equally likely."""
     angle, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform())
     u, v = zone.radii[0] * reach * np.cos(angle), zone.radii[1] * reach * np.sin(angle)
     cos, sin = np.cos(zone.angle), np.sin(zone.angle)
@@ -41,13 +41,13 @@ def _point(rng: np.random.Generator, zone: Ellipse) -> tuple[float, float]:
 
 
 def _round(rng: np.random.Generator, center: tuple[float, float], diameter: float) -> Ellipse:
-    """Returns a nearly round ellipse. Half the image's width is 1, so a share of the width is a radius."""
+    """A nearly round ellipse. Half the image's width is 1, so a share of the width is a radius."""
     ratio = rng.uniform(0.92, 1.08)
     return Ellipse(center, (diameter * ratio, diameter / ratio), float(rng.uniform(0, np.pi)))
 
 
 def _brightness(image: Map, cover: Map) -> float:
-    """Returns the mean brightness under a coverage."""
+    """The mean brightness under a coverage."""
     return float((image * cover).sum() / max(float(cover.sum()), 1e-6))
 
 
@@ -120,7 +120,7 @@ def _fracture(image: Map, grid: Grid, rng: np.random.Generator, bone: Bone, *, l
 
 
 def _mirror_places(anatomy: Anatomy) -> Anatomy:
-    """Returns the anatomy with its places on the image's left half."""
+    """The anatomy with its places on the image's left half."""
 
     def flip(point: tuple[float, float]) -> tuple[float, float]:
         return -point[0], point[1]
@@ -135,7 +135,7 @@ def _mirror_places(anatomy: Anatomy) -> Anatomy:
 def add_lesion(
     anatomy: Anatomy, attributes: Attributes, *, grid: Grid, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
-    """Returns the image with the lesion that the attributes ask for, and the lesion's mask (all False if none)."""
+    """The image with the lesion that the attributes ask for, and the lesion's mask (all False if none)."""
     image = anatomy.image.copy()
     if not attributes.finding:
         return image, np.zeros(image.shape, bool)

@@ -52,7 +52,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return config
 
     def _info(self) -> tfds.core.DatasetInfo:
-        """Returns the features: those that all data sets share, and the lesion's mask and attributes."""
+        """The features: those that all data sets share, and the lesion's mask and attributes."""
         features = common_features(
             # One channel: with the common (None, None, None) TFDS cannot decode grey images without TensorFlow.
             image=tfds.features.Image(shape=(None, None, 1), doc="encoded PNG, 8 bits, grey"),
@@ -64,7 +64,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return self.dataset_info_from_configs(features=features)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        """Returns a generator for each split; nothing is downloaded."""
+        """A generator for each split; nothing is downloaded."""
         config = self._config
         return {
             "train": self._generate_examples("train", config.train),
@@ -83,7 +83,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def _draw_files(item: PlannedImage, *, seed: int) -> tuple[bytes, bytes]:
-    """Returns the PNG files of an image and of its lesion's mask."""
+    """The PNG files of an image and of its lesion's mask."""
     phantom = draw_image(item, seed=seed)
     return encode_png(phantom.image), encode_png(phantom.mask)
 

@@ -30,21 +30,21 @@ class PlannedImage(NamedTuple):
 
     @property
     def case_id(self) -> str:
-        """Returns the id of the phantom patient."""
+        """The id of the phantom patient."""
         return f"phantom-{self.patient:06d}"
 
     @property
     def image_id(self) -> str:
-        """Returns the id of the image."""
+        """The id of the image."""
         return f"{self.case_id}-{self.number}"
 
     def question_id(self, index: int) -> str:
-        """Returns the id of one of its questions."""
+        """The id of one of its questions."""
         return f"{self.image_id}-q{index}"
 
 
 def _plan_attributes(view: View, balance: Balance) -> Attributes:
-    """Returns what an image of this view shows, so that all combinations stay evenly frequent."""
+    """What an image of this view shows, so that all combinations stay evenly frequent."""
     status = balance.pick(("normal", "abnormal"), [("status", view), "status"])
     if status == "normal":
         return Attributes(view)
@@ -58,7 +58,7 @@ def _plan_attributes(view: View, balance: Balance) -> Attributes:
 
 
 def plan_split(split: str, images: int, *, seed: int = 0) -> list[PlannedImage]:
-    """Returns the images of a split; patients have one to three each.
+    """The images of a split; patients have one to three each.
 
     Args:
         split: one of SPLITS.
@@ -86,6 +86,6 @@ def plan_split(split: str, images: int, *, seed: int = 0) -> list[PlannedImage]:
 
 
 def draw_image(item: PlannedImage, *, seed: int = 0) -> Phantom:
-    """Returns the rendered image; it depends on the seed, the patient and the number alone, not on other images."""
+    """The rendered image; it depends on the seed, the patient and the number alone, not on other images."""
     body = Body.draw(np.random.default_rng([seed, item.patient, 0]))
     return render_case(np.random.default_rng([seed, item.patient, item.number + 1]), item.attributes, body=body)

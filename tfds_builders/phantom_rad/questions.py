@@ -68,7 +68,7 @@ class Balance:
         self._count: dict[Hashable, Counter[str]] = defaultdict(Counter)
 
     def pick(self, options: Sequence[str], keys: Iterable[Hashable], *, weights: dict[str, float] | None = None) -> str:
-        """Returns the option that is rarest under the keys, given its weight; ties are drawn. Counts it."""
+        """The option that is rarest under the keys, given its weight; ties are drawn. Counts it."""
         keys, weights = list(keys), weights or {}
         cost = [sum(self._count[key][option] for key in keys) / weights.get(option, 1.0) for option in options]
         best = [option for option, value in zip(options, cost, strict=True) if value <= min(cost) + 1e-9]
@@ -78,7 +78,7 @@ class Balance:
         return chosen
 
     def ask(self, options: Sequence[Question]) -> Question:
-        """Returns the question whose wording is the furthest short of this answer. Counts it."""
+        """The question whose wording is the furthest short of this answer. Counts it."""
 
         def surplus(option: Question) -> int:
             count = self._count[option.question]
@@ -92,7 +92,7 @@ class Balance:
 
 
 def values(attributes: Attributes) -> dict[str, str]:
-    """Returns what the image has of each kind that can be asked; kinds that make no sense for it are absent."""
+    """What the image has of each kind that can be asked; kinds that make no sense for it are absent."""
     view = attributes.view
     found = {"modality": view.modality, "plane": view.plane, "organ": view.organ}
     lesion = {"finding": attributes.finding, "side": attributes.side, "size": attributes.size}
@@ -100,12 +100,12 @@ def values(attributes: Attributes) -> dict[str, str]:
 
 
 def open_options(kind: str, value: str) -> list[Question]:
-    """Returns the open wordings of a kind."""
+    """The open wordings of a kind."""
     return [Question(kind, text, value) for text in OPEN[kind]]
 
 
 def closed_options(kind: str, value: str) -> list[Question]:
-    """Returns all yes/no wordings of a kind, answered for an image that has `value` ("" = none of them)."""
+    """All yes/no wordings of a kind, answered for an image that has `value` ("" = none of them)."""
     return [
         Question(kind, text, "yes" if asked == value else "no")
         for asked, texts in CLOSED[kind].items()
@@ -114,7 +114,7 @@ def closed_options(kind: str, value: str) -> list[Question]:
 
 
 def ask_all(attributes: Attributes, balance: Balance) -> list[Question]:
-    """Returns the questions about one image: four to eight.
+    """The questions about one image: four to eight.
 
     Modality, plane, organ, side and size are asked once each, either open or closed. The finding of an abnormal image
     is asked open, and in three of four closed. One normal image in four is asked for a finding: were all of them

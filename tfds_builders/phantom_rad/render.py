@@ -27,13 +27,13 @@ class Phantom(NamedTuple):
 
 
 def _grain(rng: np.random.Generator, shape: tuple[int, int], *, sigma: float, blur: float) -> Map:
-    """Returns noise of deviation `sigma` whose grain is `blur` pixels wide."""
+    """Noise of deviation `sigma` whose grain is `blur` pixels wide."""
     noise = ndimage.gaussian_filter(rng.standard_normal(shape, dtype=np.float32), blur, truncate=2.5)
     return noise * np.float32(sigma / max(float(noise.std()), 1e-6))
 
 
 def expose_xray(image: Float[np.ndarray, "h w"], rng: np.random.Generator) -> Float[np.ndarray, "h w"]:
-    """Returns a radiograph: focal blur, scatter, exposure, and more quantum noise where fewer photons arrive."""
+    """A radiograph: focal blur, scatter, exposure, and more quantum noise where fewer photons arrive."""
     sharp = ndimage.gaussian_filter(image, 0.7, truncate=2.5)
     scattered = 0.94 * sharp + 0.06 * ndimage.uniform_filter(image, 31)
     exposed = np.clip(scattered, 0, 1) ** rng.uniform(0.88, 1.12) * rng.uniform(0.94, 1.04)
@@ -43,7 +43,7 @@ def expose_xray(image: Float[np.ndarray, "h w"], rng: np.random.Generator) -> Fl
 
 
 def reconstruct_ct(image: Float[np.ndarray, "h w"], rng: np.random.Generator) -> Float[np.ndarray, "h w"]:
-    """Returns a CT slice: a soft kernel, grain, and faint streaks along the rows where bone hardens the beam."""
+    """A CT slice: a soft kernel, grain, and faint streaks along the rows where bone hardens the beam."""
     sharp = ndimage.gaussian_filter(image, 0.5, truncate=2.5)
     hardness = (image > 0.8).mean(axis=1, keepdims=True, dtype=np.float32)
     streaks = _grain(rng, (image.shape[0], 1), sigma=0.02, blur=0.8) * np.minimum(1, 8 * hardness)
@@ -54,7 +54,7 @@ def reconstruct_ct(image: Float[np.ndarray, "h w"], rng: np.random.Generator) ->
 
 
 def acquire_mri(image: Float[np.ndarray, "h w"], rng: np.random.Generator) -> Float[np.ndarray, "h w"]:
-    """Returns a magnitude image: a smooth coil sensitivity times the signal, and Rician noise."""
+    """A magnitude image: a smooth coil sensitivity times the signal, and Rician noise."""
     signal = ndimage.gaussian_filter(image, 0.6, truncate=2.5)
     height, width = image.shape
     v, u = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
@@ -68,7 +68,7 @@ ACQUIRE = {"X-ray": expose_xray, "CT": reconstruct_ct, "MRI": acquire_mri}
 
 
 def render_case(rng: np.random.Generator, attributes: Attributes, *, body: Body | None = None) -> Phantom:
-    """Returns a phantom that shows what `attributes` say; equal generators give equal pixels.
+    """A phantom that shows what `attributes` say; equal generators give equal pixels.
 
     Args:
         rng: draws pose, anatomy, lesion and noise.
@@ -89,7 +89,7 @@ def render_case(rng: np.random.Generator, attributes: Attributes, *, body: Body 
 
 
 def encode_png(pixels: UInt8[np.ndarray, "h w"] | Bool[np.ndarray, "h w"]) -> bytes:
-    """Returns the bytes of a one-channel PNG, marked as synthetic in its metadata; True becomes 255."""
+    """The bytes of a one-channel PNG, marked as synthetic in its metadata; True becomes 255."""
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8) * np.uint8(255)
     note = PngImagePlugin.PngInfo()

@@ -22,7 +22,7 @@ class Ellipse(NamedTuple):
     angle: float = 0.0
 
     def mirrored(self) -> "Ellipse":
-        """Returns the ellipse on the other side of the midline."""
+        """The ellipse on the other side of the midline."""
         return Ellipse((-self.center[0], self.center[1]), self.radii, -self.angle)
 
 
@@ -35,7 +35,7 @@ class Grid(NamedTuple):
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], *, cells: int) -> Map:
-    """Returns noise of mean about 0 and deviation about 0.5 that varies over 1 / cells of the longer side."""
+    """Noise of mean about 0 and deviation about 0.5 that varies over 1 / cells of the longer side."""
     height, width = shape
     step = max(height, width) / cells
     coarse = rng.standard_normal((int(height / step) + 4, int(width / step) + 4)).astype(np.float32)
@@ -51,7 +51,7 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], *, cells: int
 def make_grid(
     rng: np.random.Generator, shape: tuple[int, int], *, scale: float, girth: float, pose: float = 1.0
 ) -> Grid:
-    """Returns the grid of one exposure: the body a little turned, moved and unevenly stretched.
+    """The grid of one exposure: the body a little turned, moved and unevenly stretched.
 
     Args:
         rng: draws the turn, the shift and the stretch.
@@ -72,7 +72,7 @@ def make_grid(
 
 
 def radial(grid: Grid, shape: Ellipse) -> Map:
-    """Returns 0 at the centre of the ellipse, 1 on it, and more outside."""
+    """0 at the centre of the ellipse, 1 on it, and more outside."""
     u, v = grid.u - np.float32(shape.center[0]), grid.v - np.float32(shape.center[1])
     if shape.angle:
         cos, sin = np.float32(np.cos(shape.angle)), np.float32(np.sin(shape.angle))
@@ -81,28 +81,28 @@ def radial(grid: Grid, shape: Ellipse) -> Map:
 
 
 def edge(distance: Map, width: float) -> Map:
-    """Returns the coverage for a distance that is positive inside, with an edge of the given width."""
+    """The coverage for a distance that is positive inside, with an edge of the given width."""
     return np.clip(distance / np.float32(width) + np.float32(0.5), 0, 1)
 
 
 def ellipse(grid: Grid, shape: Ellipse, *, soft: float = 1.5) -> Map:
-    """Returns the coverage of an ellipse; `soft` is the width of its edge in pixels."""
+    """The coverage of an ellipse; `soft` is the width of its edge in pixels."""
     return edge((1 - radial(grid, shape)) * np.float32(min(shape.radii)), soft * grid.pixel)
 
 
 def dome(grid: Grid, shape: Ellipse) -> Map:
-    """Returns the thickness of an ellipsoid along the beam: 1 in its middle, 0 outside."""
+    """The thickness of an ellipsoid along the beam: 1 in its middle, 0 outside."""
     return np.sqrt(np.clip(1 - radial(grid, shape) ** 2, 0, 1))
 
 
 def shell(grid: Grid, shape: Ellipse, thickness: float, *, soft: float = 1.5) -> Map:
-    """Returns the coverage of a band of the given thickness just inside an ellipse."""
+    """The coverage of a band of the given thickness just inside an ellipse."""
     inner = Ellipse(shape.center, (shape.radii[0] - thickness, shape.radii[1] - thickness), shape.angle)
     return ellipse(grid, shape, soft=soft) * (1 - ellipse(grid, inner, soft=soft))
 
 
 def depth(grid: Grid, start: Point, stop: Point, radius: float, end_radius: float | None = None) -> Map:
-    """Returns the distance to the surface of a rounded rod, positive inside; it may taper to `end_radius`."""
+    """The distance to the surface of a rounded rod, positive inside; it may taper to `end_radius`."""
     du, dv = stop[0] - start[0], stop[1] - start[1]
     u, v = grid.u - np.float32(start[0]), grid.v - np.float32(start[1])
     along = np.clip((u * np.float32(du) + v * np.float32(dv)) / np.float32(du * du + dv * dv), 0, 1)
@@ -114,12 +114,12 @@ def depth(grid: Grid, start: Point, stop: Point, radius: float, end_radius: floa
 def rod(
     grid: Grid, start: Point, stop: Point, radius: float, end_radius: float | None = None, *, soft: float = 1.5
 ) -> Map:
-    """Returns the coverage of a rounded rod."""
+    """The coverage of a rounded rod."""
     return edge(depth(grid, start, stop, radius, end_radius), soft * grid.pixel)
 
 
 def stripes(phase: Map, *, duty: float, soft: float = 0.12) -> Map:
-    """Returns the coverage of stripes that repeat with every 1 of `phase` and fill the share `duty` of it."""
+    """The coverage of stripes that repeat with every 1 of `phase` and fill the share `duty` of it."""
     return edge(np.float32(duty / 2) - np.abs(phase - np.rint(phase)), soft)
 
 

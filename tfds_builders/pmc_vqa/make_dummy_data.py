@@ -17,7 +17,7 @@ V2_COLUMNS = (
 
 
 def v1(figure: str = "PMC1_F1.jpg", **fields: str) -> dict[str, str]:
-    """Returns a row of version 1; a defect is planted by `fields`."""
+    """A row of version 1; a defect is planted by `fields`."""
     base = {"Figure_path": figure, "Question": "What is shown?", "Answer": "Focal uptake", "Answer_label": "B"}
     texts = ("Diffuse uptake", "Focal uptake", "No uptake", "Stage A: early")  # the last holds an A: of its own
     choices = {f"Choice {letter}": f"{letter}:{text}" for letter, text in zip("ABCD", texts, strict=True)}
@@ -25,14 +25,14 @@ def v1(figure: str = "PMC1_F1.jpg", **fields: str) -> dict[str, str]:
 
 
 def v2(index: int, figure: str = "PMC2_Fig4_11.jpg", **fields: str) -> dict[str, str]:
-    """Returns a row of version 2; a defect is planted by `fields`."""
+    """A row of version 2; a defect is planted by `fields`."""
     base = {"index": str(index), "Figure_path": figure, "Caption": "Axial CT, arrow.", "split": "train"}
     choices = {"Choice A": " A: Green ", "Choice B": " B: Red ", "Choice C": " C: Blue ", "Choice D": " D: Yellow"}
     return base | choices | {"Question": " Which colour? ", "Answer": "B"} | fields
 
 
 def tables() -> dict[str, str]:
-    """Returns {file: text}, one planted defect each."""
+    """{file: text}, one planted defect each."""
     train = [
         v1(),
         v1(Answer="Stage A: early", Answer_label="D"),

@@ -94,7 +94,7 @@ class Builder(OfficialFilesBuilder):
 def read_row(
     raw: dict[str, str], split: str, number: int, *, config: PmcVqaConfig, reading: Reading
 ) -> tuple[Row, str]:
-    """Returns a row of a table, and why it cannot be used or an empty string."""
+    """A row of a table, and why it cannot be used or an empty string."""
     question_id = f"{config.name}-{split}-{number}"  # the tables have no ids of their own
     note = reading.rejects.row(split, question_id)
     # White space at the edges is version 2's normal form, so that it is not noted.
@@ -124,7 +124,7 @@ def read_row(
 
 
 def article(figure: str) -> str:
-    """Returns the PubMed Central id that a figure's name begins with; empty if there is none.
+    """The PubMed Central id that a figure's name begins with; empty if there is none.
 
     >>> article("PMC0000002_Fig4_11.jpg"), article("figure.jpg")
     ('PMC0000002', '')

@@ -11,7 +11,7 @@ from tfds_builders.dummy import csv_text, encode, noise, write, zip_bytes
 
 
 def identity(split: str, number: int) -> str:
-    """Returns an id in the official form."""
+    """An id in the official form."""
     return f"ROCOv2_2023_{split}_{number:06d}"
 
 
@@ -29,7 +29,7 @@ NAMES = {"C0040405": "X-Ray Computed Tomography", "C1306645": "Plain x-ray", "C0
 
 
 def tables() -> dict[str, str]:
-    """Returns {file: text}."""
+    """{file: text}."""
     files = {}
     for split in ("train", "valid", "test"):
         rows = {identity(*key): value for key, value in ROWS.items() if key[0] == split}
@@ -54,7 +54,7 @@ def tables() -> dict[str, str]:
 
 
 def images() -> dict[str, bytes]:
-    """Returns {name: bytes}."""
+    """{name: bytes}."""
     absent = ("train", 5)
     modes = {("train", 2): "CMYK", ("test", 1): "L"}
     return {

@@ -119,7 +119,7 @@ class Builder(OfficialFilesBuilder):
 
 
 def split_cuis(cell: str) -> list[str]:
-    """Returns the concepts of a cell; an empty cell has none.
+    """The concepts of a cell; an empty cell has none.
 
     >>> split_cuis("C0040405;C0856747"), split_cuis("")
     (['C0040405', 'C0856747'], [])

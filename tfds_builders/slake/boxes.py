@@ -70,7 +70,7 @@ def _numbers(value: Any) -> tuple[float, float, float, float] | None:
 
 
 def _points(value: Any) -> tuple[float, float, float, float] | None:
-    """Returns the corners of the smallest box around at least two points [x, y]."""
+    """The corners of the smallest box around at least two points [x, y]."""
     if not (isinstance(value, list) and len(value) >= 2 and all(isinstance(p, list) and len(p) == 2 for p in value)):
         return None
     try:
@@ -101,7 +101,7 @@ def _fits(box: RawBox, form: Form, *, width: int, height: int) -> bool:
 
 
 def decide_form(boxes: Iterable[tuple[RawBox, int, int]]) -> Form:
-    """Returns what four unnamed numbers are in this data set; `unnamed` if its boxes do not tell.
+    """What four unnamed numbers are in this data set; `unnamed` if its boxes do not tell.
 
     Takes (box, image width, image height) of every box.
     """
@@ -118,7 +118,7 @@ def decide_form(boxes: Iterable[tuple[RawBox, int, int]]) -> Form:
 
 
 def normalise_box(box: RawBox, *, unnamed: Form, width: int, height: int) -> list[float] | str:
-    """Returns [x0, y0, x1, y1] as shares of width and height, from the upper left corner; or why the box is none.
+    """[x0, y0, x1, y1] as shares of width and height, from the upper left corner; or why the box is none.
 
     >>> normalise_box(RawBox("Liver", (10, 20, 30, 40), "size"), unnamed="unnamed", width=100, height=100)
     [0.1, 0.2, 0.4, 0.6]

@@ -23,7 +23,7 @@ DETECTIONS: dict[int, Any] = {
 
 
 def row(qid: int, image: int = 0, **fields: Any) -> dict[str, Any]:
-    """Returns one row in the official form, without a defect unless `fields` plants one."""
+    """One row in the official form, without a defect unless `fields` plants one."""
     base = {
         "img_id": image,
         "img_name": f"xmlab{image}/source.jpg",
@@ -43,7 +43,7 @@ def row(qid: int, image: int = 0, **fields: Any) -> dict[str, Any]:
 
 
 def splits() -> dict[str, list[dict[str, Any]]]:
-    """Returns {file: rows}, one planted defect each."""
+    """{file: rows}, one planted defect each."""
     knowledge = {"base_type": "kvqa", "content_type": "KG", "triple": ["vhead", "effect", "ktail"]}
     chinese = {"q_lang": "zh"}
     return {
@@ -72,7 +72,7 @@ def splits() -> dict[str, list[dict[str, Any]]]:
 
 
 def images() -> dict[str, bytes]:
-    """Returns {path: bytes} of images, masks and boxes."""
+    """{path: bytes} of images, masks and boxes."""
     files = {f"xmlab{n}/source.jpg": encode(noise(n), quality=80) for n in range(6)}
     files["xmlab3/source.jpg"] = files["xmlab3/source.jpg"][:-60]
     files["xmlab4/source.jpg"] = encode(noise(4, mode="RGBA"), "PNG")  # not what its name says

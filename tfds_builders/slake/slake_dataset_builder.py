@@ -104,7 +104,7 @@ class Builder(OfficialFilesBuilder):
 
 
 def read_row(raw: dict[str, Any], split: str, language: str, *, reading: Reading) -> Row:
-    """Returns one of the authors' objects as a row; its mask and boxes come with its image."""
+    """One of the authors' objects as a row; its mask and boxes come with its image."""
     question_id = str(raw["qid"])
     note = reading.rejects.row(split, question_id)
     fields = ("img_name", "question", "answer", "location", "modality", "answer_type", "base_type", "content_type")
@@ -160,7 +160,7 @@ class _Targets:
             return [f"detection.json cannot be read: {str(error)[:200]}"]
 
     def of(self, image_id: str, image: StoredImage, *, split: str) -> dict[str, Any]:
-        """Returns mask, boxes and box_labels of an image."""
+        """Mask, boxes and box_labels of an image."""
         if image_id not in self._found:
             mask = self._mask(image_id, image, split=split)
             self._found[image_id] = {"mask": mask, **self._boxes(image_id, image, split=split)}

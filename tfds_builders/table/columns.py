@@ -51,7 +51,7 @@ class Columns:
         self._check()
 
     def text(self, row: Mapping[str, Any], feature: str) -> str:
-        """Returns the cell of a feature as text, white space at its edges removed; a missing one is empty.
+        """The cell of a feature as text, white space at its edges removed; a missing one is empty.
 
         Raises:
             ValueError: for a truth value, infinity, an object or a list where a person reads text.
@@ -63,7 +63,7 @@ class Columns:
         return cell_text(value)
 
     def choices(self, row: Mapping[str, Any]) -> list[str]:
-        """Returns the options of a row: of several columns, or of one that holds a list, JSON, or `a | b | c`.
+        """The options of a row: of several columns, or of one that holds a list, JSON, or `a | b | c`.
 
         Raises:
             ValueError: if a cell holds something else.
@@ -74,7 +74,7 @@ class Columns:
         return split_choices(row.get(columns[0])) if columns else []
 
     def _extra(self, columns: Sequence[str]) -> dict[str, str]:
-        """Returns {feature: column} of the columns that are nothing else."""
+        """{feature: column} of the columns that are nothing else."""
         found: dict[str, str] = {}
         for column in columns:
             # A table with row numbers in front has a column without a name, and not every name is in Latin letters.
@@ -110,7 +110,7 @@ RESERVED = {*KNOWN, "source", "yes_no", "derived"}
 
 
 def plain_name(column: str) -> str:
-    """Returns a column's name as a feature: lower case, other characters than letters and digits as underscores.
+    """A column's name as a feature: lower case, other characters than letters and digits as underscores.
 
     >>> plain_name("Answer Type"), plain_name(" Age (years)")
     ('answer_type', 'age_years')
@@ -119,7 +119,7 @@ def plain_name(column: str) -> str:
 
 
 def cell_text(value: Any) -> str:
-    """Returns a cell as text: numbers as they are written, lists and objects as JSON, what is missing as ""."""
+    """A cell as text: numbers as they are written, lists and objects as JSON, what is missing as ""."""
     if value is None or (isinstance(value, float) and value != value):
         return ""
     if isinstance(value, str):
@@ -130,7 +130,7 @@ def cell_text(value: Any) -> str:
 
 
 def split_choices(value: Any) -> list[str]:
-    """Returns the options in one cell.
+    """The options in one cell.
 
     >>> split_choices('["CT", "MRI"]'), split_choices("CT | MRI"), split_choices(None)
     (['CT', 'MRI'], ['CT', 'MRI'], [])
@@ -154,7 +154,7 @@ def split_choices(value: Any) -> list[str]:
 
 
 def split_name(raw: str) -> str:
-    """Returns train, validation or test for how people write them; empty for anything else.
+    """Train, validation or test for how people write them; empty for anything else.
 
     >>> split_name("Dev"), split_name("train"), split_name("fold 3")
     ('validation', 'train', '')
@@ -163,7 +163,7 @@ def split_name(raw: str) -> str:
 
 
 def language_of(*texts: str) -> str:
-    """Returns `zh` if a text holds a Chinese character, else `en`."""
+    """`zh` if a text holds a Chinese character, else `en`."""
     return "zh" if any(CHINESE.search(text) for text in texts) else "en"
 
 

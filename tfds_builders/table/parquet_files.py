@@ -23,12 +23,12 @@ def open_parquet(files: OfficialFiles, name: str) -> pq.ParquetFile:
 
 
 def damaged(files: OfficialFiles, name: str, error: Exception) -> ValueError:
-    """Returns the error that names a file in which something cannot be read."""
+    """The error that names a file in which something cannot be read."""
     return ValueError(f"{files.what}: {name} is not a Parquet file that can be read: {error}. Get it again.")
 
 
 def _parquet_rows(files: OfficialFiles, name: str, group: int, columns: list[str]) -> list[dict[str, Any]]:
-    """Returns the rows of one group without its images.
+    """The rows of one group without its images.
 
     Raises:
         ValueError: if a value cannot be read, or they have more than MAX_MEMBER bytes: one long text that many rows
@@ -55,7 +55,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _decoded_bytes(chunk: pa.Array) -> int:
-    """Returns the bytes of values, those of a dictionary as often as they come."""
+    """The bytes of values, those of a dictionary as often as they come."""
     if not pa.types.is_dictionary(chunk.type) or not _is_text(chunk.type):
         return chunk.nbytes
     lengths = pc.call_function("binary_length", [chunk.dictionary])
@@ -71,7 +71,7 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 
 def image_columns(schema: pa.Schema) -> list[str]:
-    """Returns the columns that hold files: bytes, or the hub's struct {bytes, path}."""
+    """The columns that hold files: bytes, or the hub's struct {bytes, path}."""
     return [
         field.name
         for field in schema

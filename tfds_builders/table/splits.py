@@ -8,7 +8,7 @@ SHARES = {"test": 0.1, "validation": 0.1}  # of the rows; the rest is train
 
 
 def groups(keys: Sequence[Iterable[Hashable]]) -> list[int]:
-    """Returns the number of the group of each row: rows that share a key, directly or through others, are in one.
+    """The number of the group of each row: rows that share a key, directly or through others, are in one.
 
     >>> groups([["a"], ["b", "a"], ["c"], ["b"]])
     [0, 0, 2, 0]
@@ -30,7 +30,7 @@ def groups(keys: Sequence[Iterable[Hashable]]) -> list[int]:
 
 
 def divide(members: Sequence[int], names: Sequence[str], *, seed: int) -> list[str]:
-    """Returns the split of each row.
+    """The split of each row.
 
     Whole groups are drawn in the order of a hash of `seed` and their first name, first for test, then for validation,
     until each has its share of the rows. A group that would carry a split further from its share than leaving it out

@@ -46,7 +46,7 @@ class TableConfig(tfds.core.BuilderConfig):
 
 
 def table_config(folder: Path, *, name: str, **options: Any) -> TableConfig:
-    """Returns the builder config of the table in a folder, or in an archive; reads its head.
+    """The builder config of the table in a folder, or in an archive; reads its head.
 
     Raises:
         ValueError: if there is no table, or its columns do not fit.
@@ -58,7 +58,7 @@ def table_config(folder: Path, *, name: str, **options: Any) -> TableConfig:
 
 
 def _own_folder(folder: Path, name: str) -> Path:
-    """Returns the folder below `folder` that bears the table's name, where several tables lie side by side."""
+    """The folder below `folder` that bears the table's name, where several tables lie side by side."""
     own = folder / name
     return own if folder.is_dir() and own.is_dir() else folder
 
@@ -134,7 +134,7 @@ class Builder(OfficialFilesBuilder):
 
 
 def _id_key(root: Path) -> bytes:
-    """Returns the key in <data_dir>/.radvqa_id_key, made once, whole, and readable by its owner alone.
+    """The key in <data_dir>/.radvqa_id_key, made once, whole, and readable by its owner alone.
 
     Raises:
         ValueError: if the file holds anything but 64 hexadecimal digits: anyone could compute the ids of a short key.
@@ -210,7 +210,7 @@ def _leave_out_repeated(made: list[MadeRow]) -> None:
 
 
 def _shared(made: list[MadeRow]) -> dict[str, int]:
-    """Returns how many cases and images are in more than one split: what a given split leaks."""
+    """How many cases and images are in more than one split: what a given split leaks."""
     found: dict[str, dict[str, set[str]]] = {"case_id": {}, "image_id": {}}
     for one in made:
         for name, splits in found.items():

@@ -39,7 +39,7 @@ class Table(NamedTuple):
 
 
 def find_table(files: OfficialFiles, *, named: str = "") -> Table:
-    """Returns the table of a folder.
+    """The table of a folder.
 
     There is one file; or one a split, called train, validation (or val, dev) and test; or Parquet shards
     (`train-00000-of-00002.parquet`, or in folders called so). `named` chooses one by the end of its path.
@@ -82,7 +82,7 @@ def read_rows(files: OfficialFiles, table: Table) -> Iterator[TableRow]:
 
 
 def file_split(name: str) -> str:
-    """Returns the split that a file's name or its folder says.
+    """The split that a file's name or its folder says.
 
     >>> file_split("data/train-00000-of-00002-ab12.parquet"), file_split("validation/0000.parquet"), file_split("a.csv")
     ('train', 'validation', '')
@@ -113,7 +113,7 @@ def _head(files: OfficialFiles, name: str) -> list[str]:
 
 
 def _read_text(files: OfficialFiles, name: str) -> str:
-    """Returns a table as text: UTF-8, or UTF-16 that says so, as spreadsheets write "Unicode text".
+    """A table as text: UTF-8, or UTF-16 that says so, as spreadsheets write "Unicode text".
 
     The line `sep=;`, with which some programs tell a spreadsheet the delimiter, is left away.
 
@@ -133,7 +133,7 @@ def _read_text(files: OfficialFiles, name: str) -> str:
 
 
 def _csv_head(text: str, name: str) -> tuple[list[str], str]:
-    """Returns (the names of the columns, the delimiter): the one of , ; and tab that gives the most columns."""
+    """(the names of the columns, the delimiter): the one of , ; and tab that gives the most columns."""
     first = text.split("\n", 1)[0].rstrip("\r")
     if "\r" in first:
         raise ValueError(f"{name} has line ends of old Macs (CR alone). Save it with the usual ones.")
@@ -194,7 +194,7 @@ def _object(line: str) -> tuple[dict[str, Any], str]:
 
 
 def _cells(value: Any) -> tuple[dict[str, Any], str]:
-    """Returns an object's cells, and why they cannot be used."""
+    """An object's cells, and why they cannot be used."""
     if isinstance(value, _Twice):
         return dict(value), "an object has one key twice"
     return (value, "") if isinstance(value, dict) else ({}, "not a JSON object")
@@ -222,5 +222,5 @@ _READERS = {
 
 
 def under(folder: Path) -> OfficialFiles:
-    """Returns the files of a folder, or of one archive."""
+    """The files of a folder, or of one archive."""
     return OfficialFiles.below(folder) if folder.is_dir() else OfficialFiles([(folder.name, folder)], what=str(folder))

@@ -39,7 +39,7 @@ class TableFiles(OfficialFiles):
         return isinstance(name, Embedded) or super().__contains__(name)
 
     def find(self, cell: Any) -> str:
-        """Returns the name to read an image by, for the cell of a row.
+        """The name to read an image by, for the cell of a row.
 
         Raises:
             ValueError: saying why there is no image.
@@ -78,7 +78,7 @@ class TableFiles(OfficialFiles):
         return dict(found)
 
     def read(self, name: str) -> bytes:
-        """Returns a file, or an image of a Parquet file, as bytes that the rule for images takes.
+        """A file, or an image of a Parquet file, as bytes that the rule for images takes.
 
         Raises:
             ValueError: if there is none, or it cannot be converted.
@@ -88,11 +88,11 @@ class TableFiles(OfficialFiles):
         return data if converted is None else converted.png
 
     def convert(self, data: bytes) -> Converted | None:
-        """Returns an image of another kind as PNG, None for an ordinary one."""
+        """An image of another kind as PNG, None for an ordinary one."""
         return self._convert(data) if self._convert else None
 
     def read_as_it_is(self, name: str) -> bytes:
-        """Returns the bytes of a file, or of an image in a Parquet file; raises ValueError if there are none."""
+        """The bytes of a file, or of an image in a Parquet file; raises ValueError if there are none."""
         if not isinstance(name, Embedded):
             return super().read(name)
         file, column, group, row = name.rsplit("#", 3)

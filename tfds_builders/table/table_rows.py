@@ -44,11 +44,11 @@ class Images:
         self.files: dict[str, str] = {}  # image_id -> file
 
     def find(self, cell: Any) -> str:
-        """Returns the name of a row's image; raises ValueError if there is none."""
+        """The name of a row's image; raises ValueError if there is none."""
         return self._files.find(cell)
 
     def __call__(self, name: str, *, note: RowRejects) -> tuple[str, str]:
-        """Returns (16 digits of the sha256 of the file, the sha256 of its pixels or of the file)."""
+        """(16 digits of the sha256 of the file, the sha256 of its pixels or of the file)."""
         if name not in self._known:
             data = self._files.read_as_it_is(name)
             whole = hashlib.sha256(data).hexdigest()
@@ -83,12 +83,12 @@ class MadeRow:
             self.fault = str(error).split(": ")[0] if hide.active else str(error)
 
     def keys(self) -> list[tuple[str, str]]:
-        """Returns what ties this row to others."""
+        """What ties this row to others."""
         named = [(name, self.row[name]) for name in ("case_id", "image_id") if self.row[name]]
         return [*named, ("pixels", self.pixels)]
 
     def _shown(self, columns: Columns, hide: Hide) -> dict[str, Any]:
-        """Returns the cells and the number of the row as rejects.jsonl may show them."""
+        """The cells and the number of the row as rejects.jsonl may show them."""
         secret = {column for name in ("image", *IDS) for column in columns.of.get(name, [])} if hide.active else set()
         cells = {key: hide(cell_text(cell)) if key in secret else cell for key, cell in self.raw.cells.items()}
         return cells | {"row": self.raw.number}
@@ -153,7 +153,7 @@ class MadeRow:
 
 
 def _index(text: str, count: int) -> int:
-    """Returns the number from 0 of a letter, or of a number from 0; `count`, which is none, for anything else."""
+    """The number from 0 of a letter, or of a number from 0; `count`, which is none, for anything else."""
     if len(text) == 1 and text.isalpha() and text.isascii():
         return ord(text.upper()) - ord("A")
     return int(text) if text.isdecimal() and text.isascii() else count

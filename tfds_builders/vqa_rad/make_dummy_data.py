@@ -15,7 +15,7 @@ IMAGES = ("synpic1.jpg", "synpic2.jpg", "synpic3.jpg", "synpic99.jpg")  # no row
 
 
 def row(qid: int | str, **fields: Any) -> dict[str, Any]:
-    """Returns one row in the official form, without a defect unless `fields` plants one; a field of None is absent."""
+    """One row in the official form, without a defect unless `fields` plants one; a field of None is absent."""
     base = {
         "qid": qid,
         "phrase_type": "freeform",
@@ -36,7 +36,7 @@ def row(qid: int | str, **fields: Any) -> dict[str, Any]:
 
 
 def rows() -> list[dict[str, Any]]:
-    """Returns the rows, one planted defect each."""
+    """The rows, one planted defect each."""
     other = {"image_name": "synpic2.jpg", "image_case_url": "https://medpix.nlm.nih.gov/case?id=case-2"}
     chest = other | {"image_organ": "CHEST"}
     return [

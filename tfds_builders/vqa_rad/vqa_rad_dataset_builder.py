@@ -104,7 +104,7 @@ class _Tested:
         self._cases = {row["case_id"] for row in test if row["case_id"]}
 
     def fault(self, row: Row) -> str:
-        """Returns why a training row is too near to the test split, or an empty string."""
+        """Why a training row is too near to the test split, or an empty string."""
         if row["split"] == "test":
             return ""
         if row["image_id"] in self._images:
@@ -113,22 +113,22 @@ class _Tested:
 
 
 def image_names(files: OfficialFiles) -> list[str]:
-    """Returns the names of the image files."""
+    """The names of the image files."""
     return [name for name in files.names() if re.fullmatch(r"synpic\d+\.jpe?g", name, re.ASCII | re.IGNORECASE)]
 
 
 def question_id(raw: dict[str, Any]) -> str:
-    """Returns the qid as text."""
+    """The qid as text."""
     return str(raw["qid"]).strip()
 
 
 def official_split(raw: dict[str, Any]) -> str:
-    """Returns `test` if the phrase_type says so, else `train`."""
+    """`test` if the phrase_type says so, else `train`."""
     return "test" if str(raw.get("phrase_type", "")).strip().startswith("test_") else "train"
 
 
 def normalise_question_type(raw: str) -> str:
-    """Returns the codes in capitals, known typing errors mended, each once, in alphabetical order.
+    """The codes in capitals, known typing errors mended, each once, in alphabetical order.
 
     >>> normalise_question_type("PRSE, Atrib"), normalise_question_type("PRES, POS")
     ('ATTRIB, PRES', 'POS, PRES')
@@ -138,7 +138,7 @@ def normalise_question_type(raw: str) -> str:
 
 
 def case_id(url: str) -> str:
-    """Returns the MedPix case of an image_case_url; empty if the url names none.
+    """The MedPix case of an image_case_url; empty if the url names none.
 
     >>> case_id("https://medpix.nlm.nih.gov/case?id=48e1dd0e")
     '48e1dd0e'
@@ -148,7 +148,7 @@ def case_id(url: str) -> str:
 
 
 def read_row(raw: dict[str, Any], split: str, *, note: RowRejects) -> Row:
-    """Returns one of the authors' objects as a row, every run of white space one space."""
+    """One of the authors' objects as a row, every run of white space one space."""
     if isinstance(raw["qid"], str):
         note.repaired("qid", "qid is text", before=raw["qid"], after=note.identity)
     fields = ("image_name", "image_organ", "question", "question_type", "answer", "answer_type", *EXTRA_TEXT)

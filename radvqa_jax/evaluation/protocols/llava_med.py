@@ -37,7 +37,7 @@ _FULL_STOPS = 32  # the value of re.UNICODE, which the original passes as the co
 
 
 def normalize(text: str) -> str:
-    """Returns text in the form that both rules compare: no articles, digits for number words, less punctuation."""
+    """Text in the form that both rules compare: no articles, digits for number words, less punctuation."""
     number = _COMMA_IN_NUMBER.search(text) is not None
     out = text
     for mark in _PUNCTUATION:
@@ -53,7 +53,7 @@ def _reference(text: str) -> str:
 
 
 def recall(reference: str, prediction: str) -> float:
-    """Returns the share of the reference's words that the prediction has; its repetitions count (see above)."""
+    """The share of the reference's words that the prediction has; its repetitions count (see above)."""
     wanted, said = Counter(normalize(reference).split()), normalize(prediction).split()
     times = {word: said.count(word) for word in wanted}
     found, missed = sum(times.values()), sum(count for word, count in wanted.items() if not times[word])
@@ -61,7 +61,7 @@ def recall(reference: str, prediction: str) -> float:
 
 
 def score(record: Record, answer_type: str) -> dict[str, float]:
-    """Returns `closed` for a closed question and `open_recall` for an open one."""
+    """`closed` for a closed question and `open_recall` for an open one."""
     reference, prediction = _reference(record.reference), normalize(record.predictions[0].lower())
     if answer_type == "closed":
         decided = "yes" in prediction or "no" in prediction

@@ -38,7 +38,7 @@ _NO = set(
 
 
 def normalize(text: str) -> str:
-    """Returns text without case, brackets and punctuation; a lone polarity word becomes `yes` or `no`."""
+    """Text without case, brackets and punctuation; a lone polarity word becomes `yes` or `no`."""
     words = " ".join(_BRACKETS.sub(" ", text.strip().lower()).translate(_MARKS).split())
     if words == "x ray":
         return "xray"
@@ -49,6 +49,6 @@ _reference = functools.lru_cache(4096)(normalize)
 
 
 def score(record: Record, answer_type: str) -> dict[str, float]:
-    """Returns `accuracy`, and `closed` or `open` with the same value."""
+    """`accuracy`, and `closed` or `open` with the same value."""
     right = float(normalize(record.predictions[0]) == _reference(record.reference))
     return {"accuracy": right} | ({answer_type: right} if answer_type else {})

@@ -42,7 +42,7 @@ _MARKS = (
 
 
 def _tagged(text: str) -> str:
-    """Returns what stands between answer tags, all of them joined; the whole text if there is nothing."""
+    """What stands between answer tags, all of them joined; the whole text if there is nothing."""
     found, end = [], 0
     while (start := text.find("<answer>", end)) >= 0 and (end := text.find("</answer>", start)) >= 0:
         found.append(text[start + len("<answer>") : end])
@@ -50,7 +50,7 @@ def _tagged(text: str) -> str:
 
 
 def _unwrap(text: str) -> str:
-    """Returns what a sample's reply is before it is scored: the last box, or the tagged answer."""
+    """What a sample's reply is before it is scored: the last box, or the tagged answer."""
     boxed = last_boxed(text)
     if boxed is not None and boxed != "None":
         return boxed
@@ -58,7 +58,7 @@ def _unwrap(text: str) -> str:
 
 
 def parse_response(text: str) -> str:
-    """Returns the lower-case reply after its last answer mark; a text with the word "boxed" and no box is `None`."""
+    """The lower-case reply after its last answer mark; a text with the word "boxed" and no box is `None`."""
     text = text.lower()
     if "boxed" in text:
         boxed = last_boxed(text)
@@ -75,19 +75,19 @@ def _flat(text: str) -> str:
 
 
 def judge_yes_no(reference: str, text: str) -> bool:
-    """Returns whether a reply holds exactly one of "yes" and "no" as a part, and that is the reference."""
+    """Whether a reply holds exactly one of "yes" and "no" as a part, and that is the reference."""
     said = _flat(text)
     return ("yes" in said) != ("no" in said) and reference.lower() in said
 
 
 def _most_similar(options: list[str], text: str) -> int:
-    """Returns the option with the largest difflib ratio above 0, the first of several."""
+    """The option with the largest difflib ratio above 0, the first of several."""
     ratios = [difflib.SequenceMatcher(None, option, text).ratio() for option in options]
     return max(range(len(options)), key=lambda index: (ratios[index], -index))
 
 
 def judge_choice(options: list[str], reference: str, text: str) -> bool:
-    """Returns whether a reply chooses the reference, a letter or the text of an option (see above)."""
+    """Whether a reply chooses the reference, a letter or the text of an option (see above)."""
     letters = [chr(97 + index) for index in range(len(options))]
     text = text.lower()
     paragraphs = text.split("\n\n")
@@ -113,7 +113,7 @@ def _accuracy(right: bool, column: str) -> dict[str, float]:
 
 
 def score(record: Record, answer_type: str) -> dict[str, float]:
-    """Returns `accuracy`, and `closed` or `open` with the same value; for multiple choice `accuracy` alone."""
+    """`accuracy`, and `closed` or `open` with the same value; for multiple choice `accuracy` alone."""
     reference, text = record.reference, record.predictions[0]
     if record.choices:
         return {"accuracy": float(judge_choice(list(record.choices), reference, text))}

@@ -25,7 +25,7 @@ _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
 
 def words(text: str) -> list[str]:
-    """Returns the words that count.
+    """The words that count.
 
     >>> words("The X-ray of a chest.")
     ['xray', 'of', 'chest']
@@ -34,7 +34,7 @@ def words(text: str) -> list[str]:
 
 
 def f1(reference: str, prediction: str) -> float:
-    """Returns the harmonic mean of precision and recall over words, each as often as it occurs on both sides."""
+    """The harmonic mean of precision and recall over words, each as often as it occurs on both sides."""
     wanted, said = words(reference), words(prediction)
     if not wanted or not said:
         return float(wanted == said)
@@ -43,5 +43,5 @@ def f1(reference: str, prediction: str) -> float:
 
 
 def score(record: Record, answer_type: str) -> dict[str, float]:
-    """Returns `f1`."""
+    """`f1`."""
     return {"f1": f1(record.reference, record.predictions[0])}

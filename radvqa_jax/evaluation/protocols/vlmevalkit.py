@@ -40,7 +40,7 @@ _FULL_STOPS = 32  # the value of re.UNICODE, which the original passes as the co
 
 
 def infer_letter(text: str, letters: str) -> str:
-    """Returns the option letter that a reply names, `Z` for a refusal, or an empty string."""
+    """The option letter that a reply names, `Z` for a refusal, or an empty string."""
     if _FAILED in text:
         return ""
     if any(refusal in text for refusal in _REFUSALS):
@@ -56,7 +56,7 @@ def infer_letter(text: str, letters: str) -> str:
 
 
 def infer_text(text: str, options: list[str]) -> str:
-    """Returns the letter of the one option whose text a reply contains, or an empty string."""
+    """The letter of the one option whose text a reply contains, or an empty string."""
     text = text.lower()
     if len(text) > 2 * sum(map(len, options)):
         return ""
@@ -65,7 +65,7 @@ def infer_text(text: str, options: list[str]) -> str:
 
 
 def yes_no(text: str) -> str:
-    """Returns `Yes`, `No` or `Unknown`: which of the two words a reply holds alone."""
+    """`Yes`, `No` or `Unknown`: which of the two words a reply holds alone."""
     text = text.lower()
     number = _COMMA_IN_NUMBER.search(text) is not None
     out = text
@@ -79,7 +79,7 @@ def yes_no(text: str) -> str:
 
 
 def score(record: Record, answer_type: str) -> dict[str, float]:
-    """Returns `multiple_choice` or `yes_no`; nothing for a question that has no rule there."""
+    """`multiple_choice` or `yes_no`; nothing for a question that has no rule there."""
     text, reference = record.predictions[0], record.reference.strip()
     if record.choices:
         options = list(record.choices)

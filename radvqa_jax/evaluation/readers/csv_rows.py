@@ -25,7 +25,7 @@ _NUMBERED = re.compile(r"(prediction|logprob)(?:_([1-9]\d*))?")
 
 
 def _check_header(header: list[str], ignored: Collection[str], path: Path) -> dict[str, list[str]]:
-    """Returns {prediction: its columns in order, logprob: its columns in order}."""
+    """{prediction: its columns in order, logprob: its columns in order}."""
     known = {*NEEDED, *OPTIONAL, "choices", *ignored}
     if repeated := sorted({name for name in header if header.count(name) > 1}):
         raise ValueError(f"{path}: the columns {repeated} occur twice.")
@@ -78,7 +78,7 @@ def _fields(row: Mapping[str, str], columns: dict[str, list[str]]) -> dict[str, 
 
 
 def read_header(path: Path) -> list[str]:
-    """Returns the names of the columns of a CSV file, as they stand in its first line."""
+    """The names of the columns of a CSV file, as they stand in its first line."""
     return next(spreadsheet.read_csv(path))[1]
 
 

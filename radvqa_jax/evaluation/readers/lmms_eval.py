@@ -15,14 +15,14 @@ NAME = "lmms_eval"
 
 
 def fits(row: Any) -> bool:
-    """Returns whether a line looks like one of such a file."""
+    """Whether a line looks like one of such a file."""
     return (
         isinstance(row, Mapping) and {"doc_id", "target"} <= set(row) and bool({"filtered_resps", "resps"} & set(row))
     )
 
 
 def _answers(row: Mapping[str, Any]) -> list[str]:
-    """Returns the replies: `filtered_resps` is a text or a list, `resps` is left out where it would be the same."""
+    """The replies: `filtered_resps` is a text or a list, `resps` is left out where it would be the same."""
     found = row.get("filtered_resps", row.get("resps"))
     while isinstance(found, list) and len(found) == 1:
         found = found[0]
@@ -33,7 +33,7 @@ def _answers(row: Mapping[str, Any]) -> list[str]:
 
 
 def _task(path: Path) -> str:
-    """Returns the task in the name of a file."""
+    """The task in the name of a file."""
     return path.stem.partition("_samples_")[2] or path.stem
 
 

@@ -15,18 +15,18 @@ NAME = "medevalkit"
 
 
 def fits(value: Any) -> bool:
-    """Returns whether a JSON value looks like such a file."""
+    """Whether a JSON value looks like such a file."""
     first = value[0] if isinstance(value, list) and value else None
     return isinstance(first, Mapping) and {"answer", "response"} <= set(first)
 
 
 def source_of(path: Path) -> str:
-    """Returns the data set, which MedEvalKit has as the name of the file's folder: `slake`, `vqa_rad`."""
+    """The data set, which MedEvalKit has as the name of the file's folder: `slake`, `vqa_rad`."""
     return path.resolve().parent.name.lower()
 
 
 def run_of(path: Path) -> str:
-    """Returns the model: the folder above that of the data set."""
+    """The model: the folder above that of the data set."""
     return path.resolve().parent.parent.name
 
 

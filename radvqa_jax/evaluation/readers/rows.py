@@ -15,7 +15,7 @@ class Row(NamedTuple):
 
 
 def text_of(row: Mapping[str, Any], *names: str, what: str = "") -> str:
-    """Returns the first of some fields that is there, as text; numbers are written out (a spreadsheet's 3.0 is 3).
+    """The first of some fields that is there, as text; numbers are written out (a spreadsheet's 3.0 is 3).
 
     Raises:
         ValueError: if none is there, or the value is no text or number.
@@ -33,7 +33,7 @@ def text_of(row: Mapping[str, Any], *names: str, what: str = "") -> str:
 
 
 def optional(row: Mapping[str, Any], *names: str) -> str:
-    """Returns the first of some fields that is text or a number, or an empty string."""
+    """The first of some fields that is text or a number, or an empty string."""
     try:
         return text_of(row, *names)
     except ValueError:

@@ -18,12 +18,12 @@ SUFFIXES = (".xlsx", ".tsv", ".csv")
 
 
 def fits(header: list[str]) -> bool:
-    """Returns whether the names of the columns look like such a file."""
+    """Whether the names of the columns look like such a file."""
     return {"index", "answer", "prediction"} <= set(header)
 
 
 def read_table(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, Any], str]]]:
-    """Returns the names of the columns, and of each row its number, its cells and what is wrong with it, if anything.
+    """The names of the columns, and of each row its number, its cells and what is wrong with it, if anything.
 
     The first data row is row 2, as it is shown.
 
@@ -77,7 +77,7 @@ def read(path: Path) -> Iterator[Row]:
 
 
 def _names(path: Path) -> tuple[str, str]:
-    """Returns model and data set of MODEL_DATASET.xlsx; a folder above may be called as the model, which may hold _."""
+    """Model and data set of MODEL_DATASET.xlsx; a folder above may be called as the model, which may hold _."""
     for folder in path.resolve().parents[:3]:
         if folder.name and path.stem.startswith(f"{folder.name}_"):
             return folder.name, path.stem.removeprefix(f"{folder.name}_").lower()
@@ -86,7 +86,7 @@ def _names(path: Path) -> tuple[str, str]:
 
 
 def run_of(path: Path) -> str:
-    """Returns the model in the name of a file."""
+    """The model in the name of a file."""
     return _names(path)[0]
 
 

@@ -17,7 +17,7 @@ _START = (b"<", b"\xef\xbb\xbf<", b"\xff\xfe", b"\xfe\xff")  # of XML in UTF-8 o
 
 
 def read_cells(path: Path) -> list[list[Any]]:
-    """Returns the rows of the first sheet.
+    """The rows of the first sheet.
 
     Raises:
         ValueError: if the file is no xlsx file, is damaged, or its cells would not fit in memory.
@@ -76,7 +76,7 @@ def _check_size(path: Path, stream: Any) -> None:
 
 
 def _column(letters: str) -> int:
-    """Returns the number of a column from 1.
+    """The number of a column from 1.
 
     >>> _column("A"), _column("XFD")
     (1, 16384)
