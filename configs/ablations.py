@@ -18,13 +18,12 @@ empty, and say so, until the data are prepared (configs/build_data.py, with the 
 images: its questions are asked with a blank one, and with one borrowed from the evaluated set.
 """
 
-import runpy
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 
-from radvqa_jax.config import cell, source
+from radvqa_jax.config import cell, load_experiment, source
 
 ROLE = "You are an expert radiologist. answer en {question}"
 Entry = ml_collections.ConfigDict
@@ -33,12 +32,11 @@ QUESTION_STEPS = 240
 # Mean text tokens of a row, BOS to EOS. Stage 2 takes so many steps that every cell reads as many; a row has 64 image
 # tokens besides.
 TEXT_TOKENS = {"checked": 13.2, "checked, annealed": 13.2, "unchecked": 16.3, "captions": 21.7}
-HERE = Path(__file__).parent
 
 
 def load(name: str) -> Any:
-    """Returns what another file of this folder is about."""
-    return runpy.run_path(str(HERE / f"{name}.py"))["get_config"]()
+    """Returns the experiment of another file of this folder."""
+    return load_experiment(str(Path(__file__).with_name(f"{name}.py")))
 
 
 def demo() -> Any:

@@ -52,11 +52,16 @@ def caption_prefix(language: str = "en") -> str:
     return f"caption {language}"
 
 
-def row_text(row: Mapping[str, Any], *, task: str, template: str) -> tuple[str, str]:
-    """(prefix, suffix) of a data set row for the task `vqa` or `caption`."""
+def row_text(row: Mapping[str, Any], *, task: str, template: str, caption_prompt: str = "") -> tuple[str, str]:
+    """(prefix, suffix) of a data set row for the task `vqa` or `caption`; `caption_prompt` asks for captions.
+
+    >>> row_text({"caption": "A chest."}, task="caption", template="", caption_prompt="Describe the image.")
+    ('Describe the image.', 'A chest.')
+    """
     if task == "vqa":
         prefix = vqa_prefix(row["question"], template=template, choices=row.get("choices", ()))
         return prefix, " ".join(row["answer"].split())
     if task == "caption":
-        return caption_prefix(row.get("language") or "en"), " ".join(row["caption"].split())
+        asked = " ".join(caption_prompt.split()) or caption_prefix(row.get("language") or "en")
+        return asked, " ".join(row["caption"].split())
     raise ValueError(f"task={task!r} is unknown. Give `vqa` or `caption`.")

@@ -464,3 +464,10 @@ def test_what_belongs_to_the_embedded_model_goes_with_it(
     config.update_from_flattened_dict(overrides)
     follow_checkpoint(config, list(overrides))
     assert (config.model.variant, config.model.tokenizer) == (variant, tokenizer)
+
+
+def test_a_prompt_for_captions_is_not_one_for_questions() -> None:
+    config = valid()
+    config.eval.source = source(dataset="slake", split="test", prompt="Describe it.")
+    with pytest.raises(ValueError, match=r"eval\.source has prompt='Describe it\.', but task=vqa: questions are asked"):
+        from_config_dict(config)

@@ -43,3 +43,9 @@ def test_a_row_becomes_prefix_and_suffix() -> None:
 def test_an_unknown_task_is_refused() -> None:
     with pytest.raises(ValueError, match=r"task='ocr' is unknown\. Give `vqa` or `caption`"):
         row_text(ROW, task="ocr", template="")
+
+
+def test_a_caption_is_asked_for_as_its_source_says() -> None:
+    asked, _ = row_text(ROW, task="caption", template="", caption_prompt="Describe\n it. ")
+    assert asked == "Describe it."
+    assert row_text(ROW, task="vqa", template="Q {question}", caption_prompt="Describe it.")[0] == "Q Is there a mass?"

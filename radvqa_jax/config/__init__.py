@@ -20,18 +20,36 @@ from radvqa_jax.config.chat import ChatConfig, JudgeConfig
 from radvqa_jax.config.data import SUSPECT_BITS, AuditConfig, AugmentConfig, DataConfig, FilterConfig, SourceConfig
 from radvqa_jax.config.evaluation import AblationConfig, CellConfig, DecodeConfig, EvalConfig, ReportConfig, ScoreConfig
 from radvqa_jax.config.experiment import Config, FitConfig, Mode
+from radvqa_jax.config.experiment_file import change_field, load_experiment
 from radvqa_jax.config.export import ConvertConfig, ExportConfig
 from radvqa_jax.config.model import MeshConfig, ModelConfig, ProcessConfig
 from radvqa_jax.config.saliency import AskConfig, QualityConfig, SaliencyConfig
 from radvqa_jax.config.scaling import ScalingConfig
 from radvqa_jax.config.synthesis import ChecksConfig, SynthesisConfig, WritingConfig
-from radvqa_jax.config.training import ATTENTION_WEIGHTS, LoraConfig, OptimConfig, StageConfig
+from radvqa_jax.config.training import (
+    ATTENTION_WEIGHTS,
+    LANGUAGE_ATTENTION,
+    LANGUAGE_MLP,
+    PROJECTOR,
+    TOWER_ATTENTION,
+    TOWER_MLP,
+    TOWER_QKV,
+    LoraConfig,
+    OptimConfig,
+    StageConfig,
+)
 
 __all__ = [
     "ATTENTION_WEIGHTS",
     "EMBEDDED",
     "EMBEDDED_SHA256",
+    "LANGUAGE_ATTENTION",
+    "LANGUAGE_MLP",
+    "PROJECTOR",
     "SUSPECT_BITS",
+    "TOWER_ATTENTION",
+    "TOWER_MLP",
+    "TOWER_QKV",
     "AblationConfig",
     "AskConfig",
     "AuditConfig",
@@ -64,8 +82,10 @@ __all__ = [
     "SynthesisConfig",
     "WritingConfig",
     "cell",
+    "change_field",
     "default_config",
     "follow_checkpoint",
+    "load_experiment",
     "source",
     "to_config_dict",
     "use_embedded_model",

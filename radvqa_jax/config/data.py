@@ -43,6 +43,7 @@ class SourceConfig:
     # count the points say when its rows come.
     anneal: Literal["constant", "piecewise", "linear", "cosine"] = "constant"
     points: tuple[tuple[Share, Factor], ...] = ()  # (share of training done, factor on weight)
+    prompt: str = ""  # task=caption: what asks for the caption; empty = "caption" and the row's language
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,10 @@ def _check_source(name: str, source: SourceConfig) -> None:
         not (source.count and source.weight != 1),
         f"{name} has both count={source.count} and weight={source.weight}. Give one of them.",
     )
+    _require(
+        not source.prompt or source.task == "caption",
+        f"{name} has prompt={source.prompt!r}, but task={source.task}: questions are asked with data.prompt.",
+    )
     points = source.points
     _require(
         (source.anneal == "constant") == (not points),

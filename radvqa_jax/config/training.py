@@ -6,8 +6,15 @@ from typing import Literal
 from radvqa_jax.config.bounds import Above0, Below1, Count, NotNegative, Positive, Rank
 from radvqa_jax.config.data import SourceConfig
 
+# Linear weights, by what they do. A recipe's rules for adapters are made of these.
+TOWER_QKV = r"img/.*/(query|key|value)/kernel"  # of the vision tower's attention
+TOWER_ATTENTION = r"img/.*/(query|key|value|out)/kernel"
+TOWER_MLP = r"img/.*/Dense_[01]/kernel"
+PROJECTOR = r"img/head/kernel"
+LANGUAGE_ATTENTION = r"llm/.*/(q_einsum|kv_einsum|qkv_einsum|attn_vec_einsum)/w"
+LANGUAGE_MLP = r"llm/.*/(gating_einsum|linear)"  # gate and up are one weight
 # Query, key, value and output weights of the attention of both towers: MedM's stage 2.
-ATTENTION_WEIGHTS = r"img/.*/(query|key|value|out)/kernel|llm/.*/(q_einsum|kv_einsum|qkv_einsum|attn_vec_einsum)/w"
+ATTENTION_WEIGHTS = f"{TOWER_ATTENTION}|{LANGUAGE_ATTENTION}"
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class OptimConfig:
 
     learning_rate: Above0 = 1e-5  # the highest, after warm-up
     group_learning_rates: tuple[tuple[str, Above0], ...] = ()  # (group, rate) instead of learning_rate
-    schedule: Literal["constant", "cosine"] = "constant"  # cosine falls to 0 at the last step
+    schedule: Literal["constant", "cosine", "linear"] = "constant"  # cosine and linear fall to 0 at the last step
     warmup_steps: Count = 0  # linear from 0
     weight_decay: NotNegative = 0.0  # decoupled from the gradient (AdamW)
     b1: Below1 = 0.9  # Adam: decay of the mean of gradients

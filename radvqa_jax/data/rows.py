@@ -203,4 +203,4 @@ class RowSource(Sequence[Row]):
 
     def text(self, row: Row, *, template: str) -> tuple[str, str]:
         """(prefix, suffix) of one of these rows for the source's task."""
-        return row_text(row, task=self.source.task, template=template)
+        return row_text(row, task=self.source.task, template=template, caption_prompt=self.source.prompt)

@@ -194,6 +194,7 @@ def _fingerprint(builder: tfds.core.DatasetBuilder, source: SourceConfig) -> dic
         "version": str(builder.version),
         "split": source.split,
         "task": source.task,
+        **({"prompt": source.prompt} if source.prompt else {}),
         "rows": info.num_examples,
         "files": digest.hexdigest(),
         # Empty for an official release: whoever reads a score must see that it is one of part of the data.

@@ -95,7 +95,9 @@ def _records(
             run=run,
             image_used=row.get("image_used") or row["image_id"],
         )
-        asked, _ = rows.text(row, template=prompt)
+        asked, wanted = rows.text(row, template=prompt)
+        if rows.source.task == "caption":  # the row's own question was not asked
+            record = record._replace(question=asked, reference=wanted, answer_type="", question_type="", choices=[])
         ids = [answer_ids(answer, eos=eos) for answer in answers]
         records.append(
             record._replace(

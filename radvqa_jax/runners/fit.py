@@ -1,8 +1,6 @@
 """The mode that says beforehand whether an experiment fits a device, and how fast it can be."""
 
-import ast
 import dataclasses
-import runpy
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from radvqa_jax.config import Config, DecodeConfig
 from radvqa_jax.config.check import check_field, from_config_dict
+from radvqa_jax.config.experiment_file import change_field, load_experiment
 from radvqa_jax.decoding.decode import decode
 from radvqa_jax.files import write_json
 from radvqa_jax.models.paligemma import PaliGemma, variables
@@ -36,34 +35,15 @@ def read_experiment(path: str, override: tuple[str, ...] = ()) -> Config:
     Raises:
         ValueError: if there is no such file, it is no configuration, or a field or its value is none.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise ValueError(f"experiment={path} is not a file. Give one of configs/, such as configs/medm_stage2.py.")
-    made = runpy.run_path(str(file))
-    if "get_config" not in made:
-        raise ValueError(f"experiment={path} has no get_config(). Give a file such as configs/medm_stage2.py.")
-    config = made["get_config"]()
+    config = load_experiment(path)
     for entry in override:
-        name, equals, text = entry.partition("=")
-        if not equals:
-            raise ValueError(f"fit.override has {entry!r}; give fields as 'stage2.accumulate=1'.")
+        name = entry.partition("=")[0]
         if name.startswith("mesh."):
             raise ValueError(f"fit.override has {entry!r}, but the mesh is this mode's own: give --config.{entry}.")
-        check_field(name)
-        _set(config, name, text)
+        if "=" in entry:
+            check_field(name)
+        change_field(config, entry, what="fit.override")
     return from_config_dict(config)
-
-
-def _set(config: Any, name: str, text: str) -> None:
-    """Gives a field the value that a text stands for, as the command line does."""
-    try:
-        value: Any = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text  # a word without quotes
-    try:
-        config.update_from_flattened_dict({name: value})
-    except TypeError as error:
-        raise ValueError(f"fit.override has {name}={text}: {error}") from error
 
 
 def fit_mode(config: Config, workdir: Path) -> None:

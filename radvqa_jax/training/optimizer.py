@@ -22,12 +22,14 @@ def label_leaves(names: Iterable[str], stage: StageConfig, *, what: str = "train
 
 
 def make_schedule(config: OptimConfig, total_steps: int, *, learning_rate: float) -> optax.Schedule:
-    """Step -> learning rate: linear warm-up from 0, then constant, or a cosine to 0 at `total_steps`."""
+    """Step -> rate: linear warm-up from 0, then constant, or falling to 0 at `total_steps`."""
     warmup = config.warmup_steps
     if warmup >= total_steps:
         raise ValueError(f"optim.warmup_steps={warmup} must be below total_steps={total_steps}.")
     if config.schedule == "cosine":
         after = optax.cosine_decay_schedule(learning_rate, total_steps - warmup)
+    elif config.schedule == "linear":
+        after = optax.linear_schedule(learning_rate, 0.0, total_steps - warmup)
     else:
         after = optax.constant_schedule(learning_rate)
     if not warmup:

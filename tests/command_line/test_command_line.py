@@ -93,7 +93,7 @@ def test_commands_become_flags(arguments: str, flags: list[str]) -> None:
     ("arguments", "message"),
     [
         ("trian", r"Unknown command 'trian'\. Did you mean `train`"),
-        ("job", r"job needs an experiment: --config FILE, or one of demo, medm_tiny"),
+        ("job", r"job needs an experiment: --config FILE, or one of demo, first_run, medm_tiny"),
         ("--config dmo", r"'dmo', and there is no such file\. Did you mean `demo`"),
         ("--config", r"--config has no value"),
         ("train --config", r"--config has no value"),

@@ -124,6 +124,11 @@ def test_the_cosine_ends_at_zero_after_its_warm_up() -> None:
     assert rates(config) == pytest.approx(expected, abs=1e-6)
 
 
+def test_the_line_ends_at_zero_after_its_warm_up() -> None:
+    config = OptimConfig(learning_rate=2.0, schedule="linear", warmup_steps=2)
+    assert rates(config) == pytest.approx([0, 1.0, *np.linspace(2, 0, 9)])
+
+
 def test_a_warm_up_as_long_as_the_training_is_refused() -> None:
     with pytest.raises(ValueError, match=r"optim\.warmup_steps=10 must be below total_steps=10"):
         rates(OptimConfig(warmup_steps=10))
