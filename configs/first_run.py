@@ -20,11 +20,13 @@ with another case's image and with a blank one. In the official split of VQA-RAD
 on; figures of papers that use it are not comparable with these.
 """
 
+from typing import Any
+
 import ml_collections
 
 from radvqa_jax.config import LANGUAGE_ATTENTION, LANGUAGE_MLP, TOWER_ATTENTION, default_config, source
 
-TRAINED_ON = {
+TRAINED_ON: dict[str, dict[str, Any]] = {
     "vqa_rad": {"dataset": "vqa_rad", "builder_config": "strict"},
     "slake": {"dataset": "slake"},
     "path_vqa": {"dataset": "path_vqa"},

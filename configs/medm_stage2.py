@@ -81,7 +81,7 @@ def captions(name: str, split: str = "train", **fields: Any) -> ml_collections.C
     return source(dataset=name, split=split, task="caption", **fields)
 
 
-def set_data(config: ml_collections.ConfigDict, variant: str) -> None:
+def set_data(config: Any, variant: str) -> None:
     """Sets what is trained on, and what is asked."""
     kind = captions if variant.startswith("captions") else written
     stage2, evaluated = config.stage2, config.eval
