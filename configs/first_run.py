@@ -32,7 +32,7 @@ TRAINED_ON: dict[str, dict[str, Any]] = {
     "path_vqa": {"dataset": "path_vqa"},
     "pmc_vqa": {"dataset": "pmc_vqa"},
 }
-ASKED = TRAINED_ON | {"pmc_vqa": {"dataset": "pmc_vqa", "builder_config": "v1_clean"}}
+ASKED: dict[str, dict[str, Any]] = TRAINED_ON | {"pmc_vqa": {"dataset": "pmc_vqa", "builder_config": "v1_clean"}}
 
 
 def get_config(data: str = "vqa_rad") -> ml_collections.ConfigDict:
@@ -58,6 +58,6 @@ def get_config(data: str = "vqa_rad") -> ml_collections.ConfigDict:
 
     if data == "pmc_vqa":
         config.data.prompt, config.data.seq_len = "answer en {question} {choices}", 256
-    config.eval.source = source(**ASKED[data], split="test")
+    config.eval.source = source(split="test", **ASKED[data])
     config.eval.train_source = source(**TRAINED_ON[data])
     return config
