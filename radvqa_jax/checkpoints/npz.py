@@ -1,4 +1,4 @@
-"""Numpy `.npz` files: headers first, array by array, and never a pickle."""
+"""NumPy `.npz` files: headers first, array by array, and never a pickle."""
 
 import io
 import math

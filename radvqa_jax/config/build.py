@@ -1,4 +1,4 @@
-"""Functions that a file in configs/ builds its experiment with."""
+"""Functions for the files in configs/ to build their experiments with."""
 
 import dataclasses
 from collections.abc import Collection
@@ -47,10 +47,10 @@ def use_embedded_model(config: Any) -> None:
 
 
 def follow_checkpoint(config: Any, overrides: Collection[str]) -> None:
-    """Lets the embedded model's variant and tokenizer go where the command line gave a Hugging Face model.checkpoint.
+    """Clears the embedded model's variant and tokenizer if the command line gives a Hugging Face model.checkpoint.
 
-    They came with the embedded checkpoint, and nobody meant them for the other one: both then follow from it. A native
-    npz brings no tokenizer, and may be a descendant of the embedded model: it changes nothing.
+    They belong to the embedded checkpoint; the folder brings its own. A native npz brings no tokenizer and may descend
+    from the embedded model, so it changes nothing.
 
     Args:
         config: of an experiment's file, with what the command line changed; it is changed in place.

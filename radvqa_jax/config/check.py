@@ -1,4 +1,4 @@
-"""The border where a ConfigDict becomes the frozen configuration: unknown fields and wrong types are refused here."""
+"""Turns a ConfigDict into the frozen configuration. Refuses unknown fields and wrong types."""
 
 import dataclasses
 import functools
@@ -54,7 +54,7 @@ def _near(value: Any, kind: Any) -> str:
 
 
 def _check_known(key: str, kind: Any, path: str) -> None:
-    """Raises ValueError if the dataclass `kind`, which lies at `path`, has no field `key`."""
+    """Raises ValueError if the dataclass `kind` at `path` has no field `key`."""
     known = _hints(kind)
     if key not in known:
         name = f"{path}.{key}" if path else key

@@ -1,4 +1,4 @@
-"""A whole experiment: every group of fields, and the mode that says what is done."""
+"""A whole experiment: every group of fields, and the mode, which says what to do."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -38,31 +38,32 @@ Mode = Literal[
 
 @dataclass(frozen=True)
 class FitConfig:
-    """mode=fit: what is planned for the experiment and the target."""
+    """mode=fit: what to plan for the experiment and the target."""
 
-    # Fields of the experiment that are planned otherwise than in its file: ("stage2.accumulate=1", "model.variant=…").
+    # Changes of the experiment's fields for the plan: ("stage2.accumulate=1", "model.variant=…").
     override: tuple[str, ...] = ()
-    resolutions: tuple[Positive, ...] = (224, 448, 896)  # pixels, at which the largest batch is sought; empty = nowhere
-    samples: Positive = 5  # answers of one image
-    new_tokens: Positive = 32  # of an answer
+    # Pixels at which the largest batch is searched for; empty = none.
+    resolutions: tuple[Positive, ...] = (224, 448, 896)
+    samples: Positive = 5  # sampled answers about one image
+    new_tokens: Positive = 32  # tokens of each answer
 
 
 @dataclass(frozen=True)
 class Config:
     """A whole experiment."""
 
-    mode: Mode = "train"  # what is done
-    seed: Seed = 0  # of everything that is drawn
+    mode: Mode = "train"  # what to do
+    seed: Seed = 0  # of all random draws
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     dataset: str = ""  # mode=build_data: the data set to prepare
     builder_config: str = ""  # mode=build_data: the variant of the data set; empty = its default
-    stages: tuple[str, ...] = ("stage1", "stage2")  # which stages run, in order
+    stages: tuple[str, ...] = ("stage1", "stage2")  # the stages that run, in order
     stage1: StageConfig = field(default_factory=StageConfig)
     stage2: StageConfig = field(default_factory=StageConfig)
     adapter: str = ""  # mode=predict, saliency, ask…: adapter.npz of a stage, or its folder; empty = the base model
-    # Fields that may differ from how the adapter was trained, each by its name: ("data.prompt",). Fields that nobody
-    # sets follow the adapter (training/base_use.py).
+    # Fields that may differ from the adapter's training, by name: ("data.prompt",). Fields that nobody sets follow the
+    # adapter (training/base_use.py).
     adapter_accept: tuple[str, ...] = ()
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
@@ -75,12 +76,12 @@ class Config:
     audit: AuditConfig = field(default_factory=AuditConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
-    # Whether others may read files with questions, answers or images, as far as the umask lets them.
+    # Let others read files with questions, answers or images, as far as the umask allows.
     share_files: bool = False
-    # Where compiled programs are kept from run to run: a folder; `auto` = the user's cache folder; empty = nowhere.
+    # Folder that keeps compiled programs between runs; `auto` = the user's cache folder; empty = none.
     compilation_cache: str = "auto"
-    experiment: str = ""  # mode=fit: the file in configs/ that is planned
-    target: str = "local"  # mode=fit: a name in planning/devices.py, or the devices that are here
+    experiment: str = ""  # mode=fit: the file in configs/ to plan
+    target: str = "local"  # mode=fit: a name in planning/devices.py; local = the devices of this machine
     fit: FitConfig = field(default_factory=FitConfig)
     convert: ConvertConfig = field(default_factory=ConvertConfig)
     export: ExportConfig = field(default_factory=ExportConfig)

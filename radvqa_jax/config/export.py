@@ -1,4 +1,4 @@
-"""What leaves the project: exported adapters and models, and converted checkpoints."""
+"""Exported adapters and models, and converted checkpoints."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,10 +13,10 @@ class ExportConfig:
     # peft: an adapter folder for transformers, vLLM, …; huggingface: a whole merged folder; big_vision: a merged npz.
     format: Literal["peft", "huggingface", "big_vision"] = "huggingface"
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"  # of merged weights; adapters stay float32
-    base_name: str = ""  # how the base is called for whoever loads it: a Hub name or a folder; empty = model.checkpoint
-    shard_gb: Above0 = 5.0  # gigabytes (1e9 bytes) of one file of a Hugging Face folder, at most
-    scores: str = ""  # scores.json whose figures the model card shows
-    datasets: tuple[str, ...] = ()  # that the card names; empty = those of this configuration's stages
+    base_name: str = ""  # where users of the adapter find the base: a Hub name or a folder; empty = model.checkpoint
+    shard_gb: Above0 = 5.0  # largest file of a Hugging Face folder, in gigabytes (1e9 bytes)
+    scores: str = ""  # scores.json with the figures for the model card
+    datasets: tuple[str, ...] = ()  # data sets that the card names; empty = those of this configuration's stages
 
 
 @dataclass(frozen=True)

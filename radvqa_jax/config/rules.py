@@ -1,4 +1,4 @@
-"""The rules between fields of the configuration: what is too small, missing for a mode, or contradicts others."""
+"""Rules between fields of the configuration: values that a mode needs, and fields that contradict each other."""
 
 import itertools
 from operator import attrgetter
@@ -73,7 +73,7 @@ def _check_sources(name: str, stage: StageConfig) -> None:
 
 
 def _check_read_source(name: str, source: SourceConfig) -> None:
-    """Checks a source of which every row is read once: what concerns a mixture would have no effect."""
+    """Checks a source whose rows are each read once: fields of a mixture would have no effect."""
     set_fields = [f for f in ("weight", "count", "anneal", "points") if getattr(source, f) != getattr(_PLAIN, f)]
     _require(
         not set_fields,
@@ -195,8 +195,8 @@ def _check_audit(audit: AuditConfig) -> None:
         _check_read_source(f"audit.also_evaluate[{index}]", item)
     _require(
         audit.near_bits <= SUSPECT_BITS,
-        f"audit.near_bits={audit.near_bits} must be at most {SUSPECT_BITS}: beyond it unrelated images differ "
-        "no more. Give fewer bits.",
+        f"audit.near_bits={audit.near_bits} must be at most {SUSPECT_BITS}: unrelated images may differ in "
+        "as few. Give fewer bits.",
     )
     for entry in audit.accept:
         sides = [side.strip() for side in entry.split("~")]

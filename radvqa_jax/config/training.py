@@ -1,4 +1,4 @@
-"""Stages of training: what trains, on what, and how."""
+"""Training stages: what trains, on which data, and how."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -21,9 +21,9 @@ ATTENTION_WEIGHTS = f"{TOWER_ATTENTION}|{LANGUAGE_ATTENTION}"
 class LoraConfig:
     """Adapters. rank=0 means none."""
 
-    rank: Rank = 0  # of the adapters; 0 = none
+    rank: Rank = 0  # rank of the adapters; 0 = no adapters
     alpha: Above0 = 32.0  # adapters are scaled by alpha / rank
-    dropout: Below1 = 0.0  # on the adapter's input
+    dropout: Below1 = 0.0  # dropout on the adapter's input
     rslora: bool = False  # scale alpha / sqrt(rank) instead of alpha / rank (Kalajdzievski 2023)
     # Ordered (pattern, "lora" or "none") over full names of linear weights; the first match wins.
     targets: tuple[tuple[str, str], ...] = ((ATTENTION_WEIGHTS, "lora"), (".*", "none"))
@@ -33,38 +33,38 @@ class LoraConfig:
 class OptimConfig:
     """Adam, with decoupled weight decay if asked. The defaults are MedM's table 3."""
 
-    learning_rate: Above0 = 1e-5  # the highest, after warm-up
+    learning_rate: Above0 = 1e-5  # the peak, after warm-up
     group_learning_rates: tuple[tuple[str, Above0], ...] = ()  # (group, rate) instead of learning_rate
     schedule: Literal["constant", "cosine", "linear"] = "constant"  # cosine and linear fall to 0 at the last step
-    warmup_steps: Count = 0  # linear from 0
+    warmup_steps: Count = 0  # steps of linear warm-up from 0
     weight_decay: NotNegative = 0.0  # decoupled from the gradient (AdamW)
     b1: Below1 = 0.9  # Adam: decay of the mean of gradients
     b2: Below1 = 0.999  # Adam: decay of the mean of their squares
     eps: Above0 = 1e-8  # Adam: added to the root of that mean
-    clip_norm: NotNegative = 1.0  # of the gradient over all trainable leaves; 0 = never
+    clip_norm: NotNegative = 1.0  # largest norm of the gradient over all trainable leaves; 0 = no clipping
 
 
 @dataclass(frozen=True)
 class StageConfig:
-    """One stage of training: what trains, on what, for how long."""
+    """One training stage: what trains, on which data, for how long."""
 
     init_from: str = ""  # adapter.npz of an earlier stage, or its folder; empty = the stage before, or the base
     # Ordered (pattern, "train:<group>" or "freeze") over leaf names; adapters are named <weight>/lora_a and /lora_b.
     train: tuple[tuple[str, str], ...] = ((r"img/head/.*", "train:head"), (".*", "freeze"))
     lora: LoraConfig = field(default_factory=LoraConfig)
-    sources: tuple[SourceConfig, ...] = ()  # data sets that are mixed
-    weight_by: Literal["source", "row"] = "source"  # row: a weight is multiplied by its source's number of rows
+    sources: tuple[SourceConfig, ...] = ()  # the data sets of the mixture
+    weight_by: Literal["source", "row"] = "source"  # row: weights are multiplied by the number of rows of their source
     optim: OptimConfig = field(default_factory=OptimConfig)
-    batch_size: Positive = 6  # examples computed at a time
+    batch_size: Positive = 6  # examples per forward and backward pass
     accumulate: Positive = 16  # batches per optimizer step; 6 x 16 = 96 is MedM's
-    total_steps: Count = 0  # optimizer steps; give this or epochs
-    epochs: NotNegative = 0.0  # passes over the sources; give this or total_steps
+    total_steps: Count = 0  # optimizer steps; set this or epochs
+    epochs: NotNegative = 0.0  # passes over the sources; set this or total_steps
     loss_weighting: Literal["per_example", "per_token"] = (
         "per_example"  # mean over the tokens of each example, or over all tokens
     )
-    label_smoothing: Below1 = 0.0  # share of the target that is spread over the vocabulary
-    log_every: Positive = 10  # steps
-    save_every: Positive = 200  # steps
-    # Rows that are not trained on, whose loss is logged as eval/…: a held-out split. No data set = none.
+    label_smoothing: Below1 = 0.0  # share of the target probability spread over the vocabulary
+    log_every: Positive = 10  # steps between log lines
+    save_every: Positive = 200  # steps between checkpoints
+    # A held-out split whose loss is logged as eval/…; no data set = no such loss.
     eval_source: SourceConfig = field(default_factory=SourceConfig)
-    eval_every: Positive = 100  # steps; the last one is always followed by it
+    eval_every: Positive = 100  # steps between evaluations; there is always one after the last step

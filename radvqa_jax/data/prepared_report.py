@@ -61,13 +61,13 @@ class _Origin:
 
 
 def read_counts(folder: Path) -> _Counts:
-    """Counts.json of a prepared folder, without figures if there is none; ValueError names a wrong field."""
+    """The counts.json of a prepared folder, without figures if there is none; ValueError names a wrong field."""
     path = folder / COUNTS_FILE
     return typed_json.read(path, _Counts) if path.is_file() else _Counts({}, {}, [])
 
 
 def read_origin(folder: Path) -> dict[str, Any] | None:
-    """Origin.json of a prepared folder, or None if it was not recorded; ValueError names a wrong field."""
+    """The origin.json of a prepared folder, or None if it was not recorded; ValueError names a wrong field."""
     path = folder / ORIGIN_FILE
     return dataclasses.asdict(typed_json.read(path, _Origin)) if path.is_file() else None
 
