@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from radvqa_jax.chat_budget import Budget, BudgetSpent, estimate_prompt, estimate_tokens
 from radvqa_jax.chat_cache import Cache
@@ -44,16 +44,32 @@ def is_local(base_url: str) -> bool:
         return host == "localhost"
 
 
+def _parts(base_url: str, *, group: str) -> SplitResult:
+    """The parts of an address whose host and port can be read."""
+    try:
+        parts = urlsplit(base_url)
+        parts.port  # noqa: B018  # raises for one outside 0 to 65535
+    except ValueError as error:
+        problem = str(error)
+    else:
+        if base_url.isascii() and base_url.isprintable() and " " not in base_url and parts.port != 0:
+            return parts
+        problem = "a space, a character outside ASCII or port 0"
+    raise ValueError(
+        f"{group}.base_url={base_url!r} is no address ({problem}). Give one like http://127.0.0.1:8000/v1."
+    )
+
+
 def check_endpoint(config: ChatConfig, *, group: str = "judge") -> None:
     """Raises ValueError, with the way out, if the endpoint may not or cannot be asked; sends nothing."""
     if config.offline:
         return
-    parts = urlsplit(config.base_url)
-    if "@" in config.base_url or parts.query or parts.fragment:
+    if set("@?#") & set(config.base_url):  # first of all: no other message may show a password
         raise ValueError(
             f"{group}.base_url holds a password, a query or a fragment. Put the key into ${config.key_variable} "
             "instead, and give the address alone."
         )
+    parts = _parts(config.base_url, group=group)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(
             f"{group}.base_url={config.base_url!r} must be the address of an OpenAI-compatible endpoint, such as "

@@ -103,12 +103,26 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     return open(handle, "rb")
 
 
+def no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, as json's `object_pairs_hook`.
+
+    Raises:
+        ValueError: if a field stands twice. Readers differ in which of the two they take.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the field {twice!r} stands twice in one object; leave one out")
+    return found
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """The JSON value in a file; an error names the file."""
     with open_regular(path) as file:
         text = file.read()
     try:
-        return json.loads(text.decode("utf-8"))
+        return json.loads(text.decode("utf-8"), object_pairs_hook=no_repeats)
     except BAD_JSON as error:
         raise ValueError(f"{path} is not valid JSON: {error}.") from error
 
@@ -180,7 +194,7 @@ def read_jsonl(path: str | os.PathLike[str], *, allow_cut: bool = False) -> list
         if not line.strip():
             continue
         try:
-            row = json.loads(line.decode("utf-8"))
+            row = json.loads(line.decode("utf-8"), object_pairs_hook=no_repeats)
         except BAD_JSON as error:
             raise ValueError(f"{path}, line {number}: not valid JSON ({error}).") from error
         if not isinstance(row, dict):

@@ -2,8 +2,8 @@
 
 Use it for every such file. A type is a NamedTuple, a dataclass or TypedDict with `__pydantic_config__ = STRICT`, or a
 list or dict of them; ranges are `Annotated[float, Field(le=0)]` of pydantic. The rules are strict: no text becomes a
-number, 1 is no bool, NaN and infinity are no float, an unknown or a missing field is an error, and text that is no
-Unicode (a lone surrogate) is refused.
+number, 1 is no bool, NaN and infinity are no float, an unknown, a missing or a repeated field is an error, and text
+that is no Unicode (a lone surrogate) is refused.
 
     meta = typed_json.read(path, AdapterMeta)  # one JSON value
     for line in typed_json.iter_lines(path, Record):  # a jsonl file of any size, in flat memory
@@ -22,7 +22,7 @@ from typing import Any, Generic, TypeVar, get_type_hints, is_typeddict
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from radvqa_jax.files import open_regular
+from radvqa_jax.files import no_repeats, open_regular
 from radvqa_jax.trees import nearest
 
 T = TypeVar("T")
@@ -146,9 +146,14 @@ def parse(text: str | bytes, kind: type[T] | Any, *, where: str) -> T:
         JsonError: a ValueError that names the first field that is wrong, its rule and its value.
     """
     try:
-        return _adapter(kind).validate_json(text)
+        value = _adapter(kind).validate_json(text)
     except ValidationError as error:
         raise _error(error, text, kind, where) from None
+    try:
+        json.loads(text, object_pairs_hook=no_repeats)  # pydantic takes the last of two fields of one name
+    except ValueError as error:
+        raise JsonError(where, "", str(error)) from None
+    return value
 
 
 def check(value: Any, kind: type[T] | Any, *, where: str) -> T:

@@ -25,6 +25,7 @@ import numpy as np
 import peft  # pyright: ignore[reportMissingImports]
 import torch  # pyright: ignore[reportMissingImports]
 
+from radvqa_jax.command_line.script import run_script
 from radvqa_jax.config import ATTENTION_WEIGHTS, DecodeConfig, LoraConfig, OptimConfig
 from radvqa_jax.decoding.decode import decode
 from radvqa_jax.models import lora
@@ -237,4 +238,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -23,6 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from radvqa_jax.command_line.script import run_script
+
 SIZE = 384  # pixels
 WORDS = ("mass", "nodule", "effusion", "fracture", "cyst", "edema", "lesion", "stone")
 TEST_SHARE = 10  # one row in so many is a test row
@@ -164,4 +166,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

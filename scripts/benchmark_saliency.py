@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from radvqa_jax.command_line.script import run_script
 from radvqa_jax.models.paligemma import PaliGemma, fake_params
 from radvqa_jax.models.variants import GemmaConfig, SiglipConfig, Variant
 from radvqa_jax.saliency.capture import answer_logprobs, capture
@@ -95,4 +96,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

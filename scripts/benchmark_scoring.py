@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from radvqa_jax.command_line.script import run_script
 from radvqa_jax.evaluation.published import SYSTEMS
 from radvqa_jax.evaluation.scan import scan
 from radvqa_jax.evaluation.score_tables import build_tables
@@ -76,4 +77,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -29,6 +29,7 @@ from typing import Any
 import psutil
 
 from radvqa_jax.chat_client import ChatClient
+from radvqa_jax.command_line.script import run_script
 from radvqa_jax.config import ChatConfig, ChecksConfig, SynthesisConfig, WritingConfig
 from radvqa_jax.synthesis import suite
 from radvqa_jax.synthesis.checks import Item, run_checks
@@ -223,4 +224,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -32,6 +32,7 @@ import numpy as np
 from check_golden import ABSOLUTE, Check, largest_error, report
 
 from radvqa_jax.checkpoints import big_vision
+from radvqa_jax.command_line.script import run_script
 from radvqa_jax.config import Config, ModelConfig
 from radvqa_jax.models.paligemma import PaliGemma, abstract_params, fake_params, variables
 from radvqa_jax.models.variants import VARIANTS, GemmaConfig, Variant, get_variant
@@ -261,4 +262,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -28,6 +28,7 @@ from PIL import Image
 
 from radvqa_jax import files
 from radvqa_jax.chat_client import is_local
+from radvqa_jax.command_line.script import run_script
 from radvqa_jax.data.image import decode_image, resize_levels
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation.intervals import mean_interval
@@ -174,4 +175,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -9,7 +9,6 @@ there: tokenizer.json with tiny_tokenizer.model (ids and packed rows, exactly) a
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from radvqa_jax.command_line.script import run_script
 from radvqa_jax.config import DecodeConfig
 from radvqa_jax.data.image import resize_image
 from radvqa_jax.data.packing import reference_rows
@@ -201,4 +201,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

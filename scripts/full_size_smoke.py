@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from radvqa_jax.checkpoints import big_vision
+from radvqa_jax.command_line.script import run_script
 from radvqa_jax.config import Config, DecodeConfig
 from radvqa_jax.config.check import from_config_dict
 from radvqa_jax.decoding.decode import decode
@@ -140,4 +141,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

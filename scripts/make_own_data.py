@@ -11,6 +11,7 @@ import csv
 import io
 from pathlib import Path
 
+from radvqa_jax.command_line.script import run_script
 from tfds_builders.phantom_rad.plan import draw_image, plan_split
 from tfds_builders.phantom_rad.render import encode_png
 
@@ -63,4 +64,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

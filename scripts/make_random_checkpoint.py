@@ -16,6 +16,7 @@ import numpy as np
 
 from radvqa_jax.checkpoints.big_vision import PREFIX
 from radvqa_jax.checkpoints.npz import BFLOAT16, write_npz
+from radvqa_jax.command_line.script import run_script
 from radvqa_jax.models.lora import equation_of
 from radvqa_jax.models.paligemma import abstract_params
 from radvqa_jax.models.variants import VARIANTS, get_variant
@@ -73,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -30,6 +30,7 @@ import shapes_text
 import shapes_world
 
 from radvqa_jax.checkpoints import big_vision
+from radvqa_jax.command_line.script import run_script
 from radvqa_jax.config import DecodeConfig
 from radvqa_jax.data.packing import pack, pack_prompt
 from radvqa_jax.data.tokenizer import Tokenizer
@@ -312,4 +313,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -16,6 +16,7 @@ import numpy as np
 
 from radvqa_jax.checkpoints.npz import NpzReader
 from radvqa_jax.checkpoints.readers import KIND, PREFIX, REMEDY
+from radvqa_jax.command_line.script import run_script
 from radvqa_jax.models.lora import equation_of
 from radvqa_jax.models.quantize import Quantize, dequantize, quantize
 
@@ -49,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -17,6 +17,8 @@ from pathlib import Path
 from browser import CHROMIUM, DRIVER, Page, open_browser
 from PIL import Image
 
+from radvqa_jax.command_line.script import run_script
+
 SIZES = ((1280, 800), (1920, 1080), (390, 844))
 SCHEMES = ("light", "dark")
 PRINTED = (703, 1032)  # CSS pixels of A4 less its margins
@@ -78,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

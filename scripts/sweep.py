@@ -13,6 +13,7 @@ import dataclasses
 import runpy
 from pathlib import Path
 
+from radvqa_jax.command_line.script import run_script
 from radvqa_jax.config.check import from_config_dict
 from radvqa_jax.data.preparing import prepare
 from radvqa_jax.runners import RUNNERS
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--eval-rows", type=int, default=512)
     parser.add_argument("--builder-config", default="", help="of phantom_rad")
     args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)  # before minutes are spent on the data
     for rank in args.ranks:
         for seed in args.seeds:
             workdir = args.folder / f"rank{rank}_seed{seed}"
@@ -59,4 +61,4 @@ def train_one(workdir: Path, *, rank: int, seed: int, args: argparse.Namespace) 
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

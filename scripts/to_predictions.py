@@ -8,9 +8,9 @@ what each holds. mode=score reads them as they are, too; this script is for rena
 """
 
 import argparse
-import sys
 from pathlib import Path
 
+from radvqa_jax.command_line.script import run_script
 from radvqa_jax.evaluation.convert import FORMATS, convert, describe
 
 
@@ -29,18 +29,15 @@ def main() -> None:
     if wrong := [text for text in options.column if "=" not in text]:
         parser.error(f"--column needs OURS=THEIRS, such as reference=gold; got {wrong[0]!r}")
     renamed = dict(text.split("=", 1) for text in options.column)
-    try:
-        found = convert(
-            options.file,
-            options.out,
-            run=options.run,
-            renamed=renamed,
-            ignored=options.ignore,
-            kind=options.format,
-            skip_bad=options.skip_bad,
-        )
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    found = convert(
+        options.file,
+        options.out,
+        run=options.run,
+        renamed=renamed,
+        ignored=options.ignore,
+        kind=options.format,
+        skip_bad=options.skip_bad,
+    )
     if found.bad:
         print(describe(options.file, found.bad))
     print(f"{len(found.records)} answers are in {options.out}; score them: python -m radvqa_jax.main "
@@ -48,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -111,7 +111,14 @@ def test_a_key_that_is_none_is_refused_without_showing_it(bad: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "url", [f"ftp://u:{SECRET}@h", f"u:{SECRET}@h/v1", f"http://h/v1?key={SECRET}", f"http://h#{SECRET}"]
+    "url",
+    [
+        f"ftp://u:{SECRET}@h",
+        f"u:{SECRET}@h/v1",
+        f"http://h/v1?key={SECRET}",
+        f"http://h#{SECRET}",
+        f"http://u:{SECRET}@h:99999",
+    ],
 )
 def test_an_address_with_a_secret_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(ValueError, match="holds a password, a query or a fragment") as caught:
@@ -397,6 +404,11 @@ def test_requests_are_spaced(make: Make, chat_server: Any, monkeypatch: pytest.M
     [
         ({"base_url": ""}, r"judge.base_url='' must be the address .* or set judge.offline=True"),
         ({"base_url": "localhost:8000"}, "must be the address"),
+        ({"base_url": "http://127.0.0.1:65536/v1"}, r"is no address \(Port out of range 0-65535\)"),
+        ({"base_url": "http://127.0.0.1:0/v1"}, "port 0"),
+        ({"base_url": "http://[::1/v1"}, "is no address .*Give one like http://127.0.0.1:8000/v1"),
+        ({"base_url": "http://127.0.0.1:80/v1\n"}, "is no address"),
+        ({"base_url": "http://127.0.0.1 :80/v1"}, "a space"),
         ({"base_url": "https://judge.example.org/v1"}, r"not on this machine.*judge.allow_remote=True"),
         ({"base_url": "http://192.168.1.9/v1"}, "not on this machine"),
         ({"base_url": "http://127.0.0.1.example.org/v1"}, "not on this machine"),

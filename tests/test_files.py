@@ -160,7 +160,7 @@ def test_every_file_follows_the_umask_and_private_ones_are_the_owners_alone(
         os.umask(before)
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 5000, '{"a": NaN', "\x00"])
+@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 5000, '{"a": NaN', "\x00", '{"a": {"b": 1, "b": 2}}'])
 def test_json_that_python_cannot_read_is_an_error_that_names_the_file(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.json"
     path.write_text(text)

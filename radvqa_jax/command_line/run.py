@@ -2,11 +2,9 @@
 
 import contextlib
 import dataclasses
-import errno
 import os
 import signal
 import sys
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,9 +21,9 @@ from radvqa_jax.command_line.arguments import (
     command_of,
     to_flags,
 )
+from radvqa_jax.command_line.failures import FAILURES, say
 from radvqa_jax.command_line.help_text import describe_field, full_help, short_help
 from radvqa_jax.command_line.interrupts import interrupts_reach_us
-from radvqa_jax.command_line.modes import PACKAGE
 from radvqa_jax.command_line.streams import visible_streams
 from radvqa_jax.trees import nearest
 from radvqa_jax.untrusted import visible
@@ -150,53 +148,9 @@ def _kept() -> str:
     return f"What was finished is in {_WORKDIR.value}, and the same command continues from there."
 
 
-# What stands in the place of a file or folder -> what to do.
-_PLACES = {
-    errno.EEXIST: "is there already, and is not what is wanted there. Move it away",
-    errno.ENOTDIR: "lies below a file. Move that file away",
-    errno.EISDIR: "is a folder, and a file is wanted there. Move it away",
-    errno.EACCES: "may not be read or written by this user. Change its rights",
-    errno.EPERM: "may not be changed by this user. Change its rights",
-    errno.EROFS: "is on a file system that may only be read. Make it writable",
-    errno.ELOOP: "is a link that leads back to itself. Remove it",
-}
-
-
 def _say(error: Exception) -> str:
-    """What went wrong in one line, or as many as the error itself has."""
-    if isinstance(error, RecursionError):
-        return f"{error}: a file or a value is nested too deeply to be read. --debug shows where."
-    if isinstance(error, MemoryError):
-        return f"out of memory ({error}). Give a smaller batch_size, or fewer data.workers. --debug shows where."
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        place = f" for {error.filename}" if error.filename else ""
-        return f"there is no room{place} ({error.strerror}). Make room there. {_kept()}"
-    if isinstance(error, OSError) and error.errno in _PLACES and error.filename:
-        return f"{error.filename} {_PLACES[error.errno]} ({error.strerror}), or give another --workdir."
-    if isinstance(error, ValueError | OSError | ImportError) or _is_ours(error):
-        where = " --debug shows where." if _of_library(error) else ""
-        return f"{error}{_near_files(str(error))}{where}"
-    # Of a library: it says what, and seldom what to do.
-    first = next((line for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {first[:500]} --debug shows where. {_kept()}"
-
-
-def _is_ours(error: Exception) -> bool:
-    """Whether it is an error of this package that says what to do, by modules that are loaded already."""
-    ours = (("radvqa_jax.training.loop", "Diverged"), ("radvqa_jax.device_check", "WrongResult"))
-    kinds = (getattr(sys.modules.get(module), name, None) for module, name in ours)
-    return any(kind is not None and isinstance(error, kind) for kind in kinds)
-
-
-def _of_library(error: Exception) -> bool:
-    """Whether another package or Python itself raised the error: it may not say where in this one."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    file = trace.tb_frame.f_code.co_filename if trace is not None else ""
-    return any(file.startswith(sysconfig.get_path(name)) for name in ("stdlib", "platlib", "purelib")) and (
-        not file.startswith(str(PACKAGE))
-    )
+    elsewhere = ", or give another --workdir"
+    return say(error, debug="--debug shows where.", kept=_kept(), elsewhere=elsewhere, near=_near_files)
 
 
 def _near_files(message: str) -> str:
@@ -288,7 +242,7 @@ def run(argv: list[str]) -> None:
             raise
         print(f"error: stopped by Ctrl-C. {_kept()}", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
-    except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
+    except FAILURES as error:
         if _DEBUG.value:
             raise
         sys.exit(f"error: {visible(_say(error))}")

@@ -8,10 +8,19 @@ from typing import Annotated, Any, get_args, get_origin
 
 from annotated_types import Interval
 
-Count = Annotated[int, Interval(ge=0)]
-Positive = Annotated[int, Interval(ge=1)]
-NotNegative = Annotated[float, Interval(ge=0)]
-Above0 = Annotated[float, Interval(gt=0)]
+# Caps of what memory or a device can hold. They are told only to somebody who exceeds one.
+LARGEST, LARGEST_FLOAT = 2**31 - 1, 1e30  # an integer on a device; what in float32 has finite products with the usual
+MOST_ROWS, MOST_PIXELS, MOST_RESAMPLES, MOST_EPOCHS = 2**16, 2**14, 10**6, 1e6
+CAPS = frozenset((LARGEST, LARGEST_FLOAT, MOST_ROWS, MOST_PIXELS, MOST_RESAMPLES, MOST_EPOCHS))
+Count = Annotated[int, Interval(ge=0, le=LARGEST)]
+Positive = Annotated[int, Interval(ge=1, le=LARGEST)]
+NotNegative = Annotated[float, Interval(ge=0, le=LARGEST_FLOAT)]
+Above0 = Annotated[float, Interval(gt=0, le=LARGEST_FLOAT)]
+Rows = Annotated[int, Interval(ge=1, le=MOST_ROWS)]  # what is computed or asked for at a time
+RowsOrAuto = Annotated[int, Interval(ge=0, le=MOST_ROWS)]
+Epochs = Annotated[float, Interval(ge=0, le=MOST_EPOCHS)]
+Pixels = Annotated[int, Interval(ge=0, le=MOST_PIXELS)]  # of a side; 0 = what the variant has
+Resamples = Annotated[int, Interval(ge=1, le=MOST_RESAMPLES)]
 Share = Annotated[float, Interval(ge=0, le=1)]
 Below1 = Annotated[float, Interval(ge=0, lt=1)]
 Probability = Annotated[float, Interval(gt=0, le=1)]
@@ -48,11 +57,12 @@ def _check(value: Any, kind: Any, path: str) -> None:
         for index, (item, item_kind) in enumerate(zip(value, kinds, strict=True)):
             _check(item, item_kind, f"{path}[{index}]")
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        for bound in _intervals(kind):
-            if not _holds(value, bound):
-                raise ValueError(f"{path}={value} {_text(bound)}.")
         if not math.isfinite(value):
             raise ValueError(f"{path}={value} must be a finite number.")
+        for bound in _intervals(kind):
+            if not _holds(value, bound):
+                above = bound.le in CAPS and value > bound.le
+                raise ValueError(f"{path}={value} {f'must be at most {bound.le}' if above else _text(bound)}.")
 
 
 def _intervals(kind: Any) -> list[Any]:
@@ -82,7 +92,7 @@ def _text(bound: Any) -> str:
     """The rule in words."""
     least = bound.ge if bound.ge is not None else bound.gt
     most = bound.le if bound.le is not None else bound.lt
-    if most is None:
+    if most is None or most in CAPS:
         return f"must be {'at least' if bound.ge is not None else 'above'} {least}"
     if least is None:
         return f"must be {'at most' if bound.le is not None else 'below'} {most}"

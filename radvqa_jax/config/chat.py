@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-from radvqa_jax.config.bounds import Above0, Count, NotNegative, Positive, Seed
+from radvqa_jax.config.bounds import LARGEST, Above0, Count, NotNegative, Positive, Rows, Seed
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ChatConfig:
     timeout: Above0 = 120.0  # seconds for one request and its whole reply; a repeated request starts anew
     # How often a failed request (connection, timeout, 408, 409, 429, 5xx) is repeated, with growing pauses.
     retries: Count = 4
-    concurrency: Positive = 4  # requests in parallel
+    concurrency: Rows = 4  # requests in parallel
     requests_per_minute: Count = 0  # 0 = no limit
     max_calls: Count = 0  # requests per run, repeated ones included; 0 = no limit
     # Prompt and reply tokens per run, as the endpoint counts them, estimated where it does not; 0 = no limit.
@@ -40,6 +40,8 @@ class JudgeConfig(ChatConfig):
     prompt: Literal["medm", "llama32_med"] = "medm"  # MedM's 0/1, or LLaMA32-Med's 1 to 5
     with_question: bool = True  # False = the judge sees reference and answer alone, as in MedM
     attempts: Positive = 3  # requests per answer until a reply is a verdict; after them the answer stays unjudged
-    max_chars: Annotated[int, Interval(ge=100)] = 4000  # of each field; a longer one is cut, and the judge is told so
+    max_chars: Annotated[int, Interval(ge=100, le=LARGEST)] = (
+        4000  # of each field; a longer one is cut, and the judge is told so
+    )
     max_failures: Positive = 5  # requests that fail in a row, after their retries, before the run stops
     attacks: Count = 20  # questions on which every attack of evaluation/attacks.py is tried; 0 = none

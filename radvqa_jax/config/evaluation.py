@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-from radvqa_jax.config.bounds import Below1, Count, NotNegative, Positive, Probability
+from radvqa_jax.config.bounds import Below1, Count, NotNegative, Positive, Probability, Resamples, Rows, RowsOrAuto
 from radvqa_jax.config.data import SourceConfig
 
 MOST_NEW_TOKENS = 8192  # Gemma's longest context; the cache of keys and values grows with it
@@ -16,12 +16,12 @@ class DecodeConfig:
     """How answers are decoded."""
 
     max_new_tokens: Annotated[int, Interval(ge=1, le=MOST_NEW_TOKENS)] = 32  # longest answer, in tokens
-    samples: Positive = 1  # answers per question; they share one prefill
+    samples: Rows = 1  # answers per question; they share one prefill
     temperature: NotNegative = 0.0  # 0 = greedy
     top_k: Count = 0  # 0 = all
     top_p: Probability = 1.0  # nucleus sampling: the likeliest tokens of this total probability; 1 = all
     # Questions per batch; on a mesh a multiple of data x fsdp. 0 = as many as memory allows (decoding/batch_size.py).
-    batch_size: Count = 0
+    batch_size: RowsOrAuto = 0
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class EvalConfig:
     swapped: bool = True  # also answer with another case's image, of the same modality and organ if there is one
     swapped_any: bool = False  # also answer with the image of any other case
     blank: bool = True  # also answer with a blank image, each distinct question once
-    bootstrap: Positive = 2000  # resamples for intervals, over images
+    bootstrap: Resamples = 2000  # resamples for intervals, over images
     # mode=score, compare, judge: the predictions.jsonl. mode=score takes several, separated by commas, patterns such as
     # "runs/*/predictions/base.jsonl", and result files of other tools (evaluation/convert.py).
     predictions: str = ""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from radvqa_jax.config.bounds import Positive, Seed
+from radvqa_jax.config.bounds import Positive, Rows, Seed
 from radvqa_jax.config.chat import JudgeConfig
 from radvqa_jax.config.data import AuditConfig, DataConfig
 from radvqa_jax.config.evaluation import AblationConfig, DecodeConfig, EvalConfig, ReportConfig, ScoreConfig
@@ -44,7 +44,7 @@ class FitConfig:
     override: tuple[str, ...] = ()
     # Pixels at which the largest batch is searched for; empty = none.
     resolutions: tuple[Positive, ...] = (224, 448, 896)
-    samples: Positive = 5  # sampled answers about one image
+    samples: Rows = 5  # sampled answers about one image
     new_tokens: Positive = 32  # tokens of each answer
 
 

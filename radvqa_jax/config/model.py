@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from radvqa_jax.config.bounds import Count, Positive
+from radvqa_jax.config.bounds import Count, Pixels, Positive
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class ModelConfig:
     variant: str = ""
     checkpoint: str = ""  # native big_vision .npz, Hugging Face folder, or .safetensors file
     tokenizer: str = ""  # SentencePiece .model; empty = the one in the Hugging Face folder
-    resolution: Count = 0  # image height and width in pixels; 0 = the variant's
+    resolution: Pixels = 0  # image height and width in pixels; 0 = the variant's
     compute_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of activations and products
     param_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of frozen weights in memory; what trains is float32
     # Frozen linear weights of both towers rounded to four bits (QLoRA's base) or eight (models/quantize.py).

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-from radvqa_jax.config.bounds import Above0, Below1, Count, Positive
+from radvqa_jax.config.bounds import MOST_ROWS, Above0, Below1, Count, Positive, Resamples, Rows
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,15 @@ class QualityConfig:
     # Names in saliency/methods.py, each measured with and without the vision tower; empty = all that need no other
     # answer. occlusion and knockout cost 2 x saliency.windows^2 passes a batch.
     methods: tuple[str, ...] = ()
-    batch_size: Positive = 16  # questions per batch
-    steps: Annotated[int, Interval(ge=2)] = 8  # points of a deletion or insertion curve, without the untouched image
+    batch_size: Rows = 16  # questions per batch
+    steps: Annotated[int, Interval(ge=2, le=MOST_ROWS)] = (
+        8  # points of a deletion or insertion curve, without the untouched image
+    )
     random_orders: Positive = 3  # random orders to compare deletion and insertion with
     # Cases with curves, one-pixel shifts, and marked patches covered and hidden from the answer.
     curve_cases: Positive = 64
     random_label_steps: Count = 0  # steps of a control run of stage2 on shuffled images; 0 = no such check
-    bootstrap: Positive = 2000  # resamples for intervals, over images
+    bootstrap: Resamples = 2000  # resamples for intervals, over images
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class AskConfig:
     question: str = ""  # about the image
     frame: Positive = 1  # number of the frame in a DICOM file with several
     window: str = ""  # of a DICOM file: empty = the file's own, or lung, mediastinum, abdomen, bone, brain, … for CT
-    samples: Positive = 5  # answers sampled in addition to the greedy one, to see whether they agree
+    samples: Rows = 5  # answers sampled in addition to the greedy one, to see whether they agree
     temperature: Above0 = 1.0  # of these samples
     # The answer to contrast with in the viewer; empty = no for yes, yes for no, else the base model's answer.
     other: str = ""

@@ -1,9 +1,11 @@
 """Scaling laws: the losses to fit, and the laws."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from radvqa_jax.config.bounds import Count, NotNegative
+from annotated_types import Interval
+
+from radvqa_jax.config.bounds import MOST_RESAMPLES, NotNegative
 
 
 @dataclass(frozen=True)
@@ -19,4 +21,6 @@ class ScalingConfig:
     laws: tuple[Literal["multiplicative", "additive", "rectified"], ...] = ("multiplicative", "additive", "rectified")
     min_tokens: NotNegative = 0.0  # leave out losses after fewer tokens: the phase before the power law
     hold_out: bool = True  # predict the losses after the most tokens instead of fitting them
-    resamples: Count = 400  # bootstrap draws of runs for the intervals; 0 = no intervals
+    resamples: Annotated[int, Interval(ge=0, le=MOST_RESAMPLES)] = (
+        400  # bootstrap draws of runs for the intervals; 0 = no intervals
+    )

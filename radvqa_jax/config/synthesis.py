@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-from radvqa_jax.config.bounds import Below1, Count, NotNegative, Positive, Share
+from radvqa_jax.config.bounds import LARGEST, Below1, Count, NotNegative, Positive, Share
 from radvqa_jax.config.chat import ChatConfig
 from radvqa_jax.config.data import SourceConfig
 
@@ -56,7 +56,9 @@ class WritingConfig:
     max_tokens: Positive = 1024  # longest reply, instead of synthesis.chat.max_tokens
     attempts: Positive = 3  # requests per image until a reply is usable; after them the writer skips the image
     max_failures: Positive = 5  # requests that fail in a row, after their retries, before the run stops
-    max_chars: Annotated[int, Interval(ge=100)] = 4000  # of each text in a prompt; a longer one is cut in the middle
+    max_chars: Annotated[int, Interval(ge=100, le=LARGEST)] = (
+        4000  # of each text in a prompt; a longer one is cut in the middle
+    )
     # Shares of the cases for validation and test where a data set has only a training split.
     held_out: tuple[Below1, Below1] = (0.05, 0.05)
     limit: Count = 0  # images to write about; 0 = all. A larger limit includes the images of a smaller one.

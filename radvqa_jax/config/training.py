@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from radvqa_jax.config.bounds import Above0, Below1, Count, NotNegative, Positive, Rank
+from radvqa_jax.config.bounds import Above0, Below1, Count, Epochs, NotNegative, Positive, Rank, Rows
 from radvqa_jax.config.data import SourceConfig
 
 # Linear weights, by what they do. A recipe's rules for adapters are made of these.
@@ -55,10 +55,10 @@ class StageConfig:
     sources: tuple[SourceConfig, ...] = ()  # the data sets of the mixture
     weight_by: Literal["source", "row"] = "source"  # row: weights are multiplied by the number of rows of their source
     optim: OptimConfig = field(default_factory=OptimConfig)
-    batch_size: Positive = 6  # examples per forward and backward pass
-    accumulate: Positive = 16  # batches per optimizer step; 6 x 16 = 96 is MedM's
+    batch_size: Rows = 6  # examples per forward and backward pass
+    accumulate: Rows = 16  # batches per optimizer step; 6 x 16 = 96 is MedM's
     total_steps: Count = 0  # optimizer steps; set this or epochs
-    epochs: NotNegative = 0.0  # passes over the sources; set this or total_steps
+    epochs: Epochs = 0.0  # passes over the sources; set this or total_steps
     loss_weighting: Literal["per_example", "per_token"] = (
         "per_example"  # mean over the tokens of each example, or over all tokens
     )

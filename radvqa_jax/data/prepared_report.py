@@ -63,13 +63,13 @@ class _Origin:
 def read_counts(folder: Path) -> _Counts:
     """The counts.json of a prepared folder, without figures if there is none; ValueError names a wrong field."""
     path = folder / COUNTS_FILE
-    return typed_json.read(path, _Counts) if path.is_file() else _Counts({}, {}, [])
+    return typed_json.read(path, _Counts) if path.exists() else _Counts({}, {}, [])
 
 
 def read_origin(folder: Path) -> dict[str, Any] | None:
     """The origin.json of a prepared folder, or None if it was not recorded; ValueError names a wrong field."""
     path = folder / ORIGIN_FILE
-    return dataclasses.asdict(typed_json.read(path, _Origin)) if path.is_file() else None
+    return dataclasses.asdict(typed_json.read(path, _Origin)) if path.exists() else None
 
 
 def read_report(folder: Path) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def read_report(folder: Path) -> dict[str, Any]:
     `differences` are those from the official release; `warnings` are what a person should look at. Of the data set
     `table` there is `table`, too: what its builder says of it.
     """
-    lines = typed_json.read_lines(folder / REJECTS_FILE, dict[str, Any]) if (folder / REJECTS_FILE).is_file() else []
+    lines = typed_json.read_lines(folder / REJECTS_FILE, dict[str, Any]) if (folder / REJECTS_FILE).exists() else []
     counts = read_counts(folder)
     # A reason names the file or the value after its colon; those are in the list itself.
     pairs = [(str(line.get("action")), str(line.get("reason")).split(": ")) for line in lines]
@@ -89,6 +89,6 @@ def read_report(folder: Path) -> dict[str, Any]:
     low = [int(reason[1]) for _, reason in pairs if reason[0] == LOW_BITS and reason[-1].isdecimal()]
     warnings = [f"{len(low)} images of 16 bits: the brightest {depth_advice(max(low))}"] if low else []
     facts = folder / FACTS_FILE
-    table = {"table": typed_json.read(facts, dict[str, Any])} if facts.is_file() else {}
+    table = {"table": typed_json.read(facts, dict[str, Any])} if facts.exists() else {}
     said = {"counts": counts.found, "differences": counts.differences, "warnings": warnings}
     return reasons | said | table

@@ -9,6 +9,7 @@ to its library.
 import functools
 import itertools
 import re
+from collections.abc import Iterator
 
 from nltk.stem.porter import PorterStemmer
 from nltk.tokenize import NLTKWordTokenizer, PunktSentenceTokenizer
@@ -20,21 +21,32 @@ from sacrebleu.tokenizers.tokenizer_re import TokenizerRegexp
 _SENTENCES, _NLTK = PunktSentenceTokenizer(), NLTKWordTokenizer()
 _KEPT, _LONGEST = 1 << 16, 40  # words that are kept; the letters of a word that may come again
 
-# Where a sentence ends for any Punkt without abbreviations: behind a word of two letters or more.
-_BREAK = r"(?<!\S)[a-z]{2,}[.?!](?P<gap>\s+)(?=[a-z0-9])"
+# What a word says about the sentence that it stands in, for any Punkt without abbreviations.
+_PLAIN, _ENDS, _ASKS, _NUMBER, _STOPS, _EXCEPTION = range(6)
+_ENDING = re.compile(r"[a-z]{2,}[.?!]")  # ends a sentence before a word that begins with a letter or digit
+_NUMBERED = re.compile(r"\d{1,2}\.")  # "1. lung" goes on
 # What makes the tokens of a sentence depend on more than one word: quotation marks, apostrophes at the edge of a word,
-# a full stop that may end a sentence or not ("1. lung" does not), and letters whose case Punkt reads.
-_EXCEPTION = (
-    r"[^a-z0-9\s!#$%&()*+,./:;<=>?@\[\\\]^_{|}~'-]|(?<![a-z0-9])'|'(?![a-z0-9])"
-    r"|\.(?=[^a-z0-9\s])|\.(?<!\s\d\.)(?<!\s\d\d\.)\s|\.\s+(?![a-z])"
-)
-_BREAK_OR_EXCEPTION = re.compile(f"{_BREAK}|{_EXCEPTION}")
-_ALPHANUMERIC = re.compile("[a-z0-9]+")
+# letters whose case Punkt reads, a full stop before another mark.
+_UNUSUAL = re.compile(r"[^a-z0-9!#$%&()*+,./:;<=>?@\[\\\]^_{|}~'-]|(?<![a-z0-9])'|'(?![a-z0-9])|\.(?=[^a-z0-9])")
+_BEGINS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
+_ALPHANUMERIC, _WORD = re.compile("[a-z0-9]+"), re.compile(r"\S+")
 _ROUGE_STEMMED = 3  # rouge-score leaves words of so many letters as they are
 
 
 def _nltk(text: str) -> list[str]:
     return [token for sentence in _SENTENCES.tokenize(text) for token in _NLTK.tokenize(sentence)]
+
+
+@functools.lru_cache(_KEPT)
+def _kind(word: str) -> int:
+    """What a word says about its sentence."""
+    if _UNUSUAL.search(word):
+        return _EXCEPTION
+    if _ENDING.fullmatch(word):
+        return _ENDS if word[-1] == "." else _ASKS
+    if word[-1] != ".":
+        return _PLAIN
+    return _NUMBER if _NUMBERED.fullmatch(word) else _STOPS
 
 
 @functools.lru_cache(_KEPT)
@@ -44,9 +56,27 @@ def _inner(word: str) -> tuple[str, ...]:
 
 
 @functools.lru_cache(_KEPT)
-def _final(word: str) -> tuple[str, ...]:
-    """The tokens of the last word of a sentence."""
-    return tuple(_NLTK.tokenize(f"x {word}")[1:])
+def _final(word: str) -> tuple[str, ...] | None:
+    """The tokens of the last word of a sentence; None if they depend on the word before it."""
+    return tuple(_NLTK.tokenize(f"x {word}")[1:]) if _ALPHANUMERIC.search(word) else None
+
+
+def _sentences_of(words: list[str]) -> Iterator[tuple[int, int, bool]]:
+    """Yields the words at which each sentence begins and ends, and whether it has an exception."""
+    start, exceptional = 0, False
+    for index, kind in enumerate(map(_kind, words)):
+        if kind == _PLAIN:
+            continue
+        following = words[index + 1][0] if index + 1 < len(words) else ""
+        if kind in (_ENDS, _ASKS) and following in _BEGINS:
+            yield start, index + 1, exceptional
+            start, exceptional = index + 1, False
+        elif kind == _EXCEPTION:
+            exceptional = True
+        elif following and kind != _ASKS:  # a full stop that may end a sentence or not
+            exceptional |= kind != _NUMBER or following not in _BEGINS or following.isdigit()
+    if start < len(words):
+        yield start, len(words), exceptional
 
 
 def nltk_tokens(text: str) -> list[str]:
@@ -55,28 +85,19 @@ def nltk_tokens(text: str) -> list[str]:
     >>> nltk_tokens("no. it isn't")
     ['no', '.', 'it', 'is', "n't"]
     """
-    found: list[str] = []
-    text = f" {text}"  # what looks back from the first word finds what it finds between words
-    start, exceptional = 0, False
-    for match in _BREAK_OR_EXCEPTION.finditer(text):
-        if (end := match.start("gap")) < 0:
-            exceptional = True
-            continue
-        found += _sentence(text[start:end], exceptional)
-        start, exceptional = end, False
-    return found + _sentence(text[start:], exceptional)
-
-
-def _sentence(text: str, exceptional: bool) -> list[str]:
     words = text.split()
-    if not words:
-        return []
-    if exceptional or not _ALPHANUMERIC.search(words[-1]) or len(max(words, key=len)) > _LONGEST:
-        return _nltk(text.strip())
-    last = words.pop()
-    found = list(itertools.chain.from_iterable(map(_inner, words)))
-    found += _final(last)
-    return found
+    if len(max(words, key=len, default="")) > _LONGEST:
+        return _nltk(text)
+    found = list(map(_inner, words))
+    places: list[re.Match[str]] = []
+    for start, end, exceptional in _sentences_of(words):
+        last = None if exceptional else _final(words[end - 1])
+        if last is None:
+            places = places or list(_WORD.finditer(text))
+            last = tuple(_nltk(text[places[start].start() : places[end - 1].end()]))
+            found[start : end - 1] = [()] * (end - 1 - start)
+        found[end - 1] = last
+    return list(itertools.chain.from_iterable(found))
 
 
 _13A, _13A_WORD = Tokenizer13a(), TokenizerRegexp()
@@ -118,15 +139,20 @@ class _Stemmer(PorterStemmer):
 _STEMMER = _Stemmer()
 
 
+@functools.lru_cache(4)  # every system asks for the words of the same answer
+def _alphanumeric(text: str) -> list[str]:
+    return _ALPHANUMERIC.findall(text)
+
+
 def rouge_tokens(text: str, *, stem: bool = True) -> list[str]:
     """The tokens that rouge-score compares.
 
     >>> rouge_tokens("The left-sided masses."), rouge_tokens("masses", stem=False)
     (['the', 'left', 'side', 'mass'], ['masses'])
     """
-    words = _ALPHANUMERIC.findall(text.lower())
+    words = _alphanumeric(text.lower().strip(" .\n"))
     if not stem:
-        return words
+        return words.copy()
     if len(max(words, key=len, default="")) > _LONGEST:
         return [_STEMMER.kept(word) if len(word) <= _LONGEST else _STEMMER.stem(word) for word in words]
     return list(map(_STEMMER.kept, words))

@@ -1,0 +1,68 @@
+"""What went wrong, in one line: for the command line and for scripts."""
+
+import errno
+import sys
+import sysconfig
+from collections.abc import Callable
+
+from radvqa_jax.command_line.modes import PACKAGE
+
+FAILURES = (ValueError, OSError, RuntimeError, MemoryError, ImportError)  # what ends as `error: …`
+
+# What stands in the place of a file or folder -> what to do.
+_PLACES = {
+    errno.EEXIST: "is there already, and is not what is wanted there. Move it away",
+    errno.ENOTDIR: "lies below a file. Move that file away",
+    errno.EISDIR: "is a folder, and a file is wanted there. Move it away",
+    errno.EACCES: "may not be read or written by this user. Change its rights",
+    errno.EPERM: "may not be changed by this user. Change its rights",
+    errno.EROFS: "is on a file system that may only be read. Make it writable",
+    errno.ELOOP: "is a link that leads back to itself. Remove it",
+}
+
+
+def say(
+    error: Exception, *, debug: str, kept: str = "", elsewhere: str = "", near: Callable[[str], str] = lambda _: ""
+) -> str:
+    """What went wrong in one line, or as many as the error itself has.
+
+    Args:
+        error: one of FAILURES.
+        debug: how to see the traceback, as a sentence.
+        kept: what is kept of the run, as a sentence.
+        elsewhere: the way out where a file or folder cannot be written, as the end of a sentence.
+        near: gives a sentence that proposes a file that is there, for a message that names one that is not.
+    """
+    if isinstance(error, RecursionError):
+        return f"{error}: a file or a value is nested too deeply to be read. {debug}"
+    if isinstance(error, MemoryError):
+        return f"out of memory ({error}). Give a smaller batch_size, or fewer data.workers. {debug}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        place = f" for {error.filename}" if error.filename else ""
+        return f"there is no room{place} ({error.strerror}). Make room there. {kept}".rstrip()
+    if isinstance(error, OSError) and error.errno in _PLACES and error.filename:
+        return f"{error.filename} {_PLACES[error.errno]} ({error.strerror}){elsewhere}."
+    if isinstance(error, ValueError | OSError | ImportError) or _is_ours(error):
+        where = f" {debug}" if _of_library(error) else ""
+        return f"{error}{near(str(error))}{where}"
+    # Of a library: it says what, and seldom what to do.
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first[:500]} {debug} {kept}".rstrip()
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether it is an error of this package that says what to do, by modules that are loaded already."""
+    ours = (("radvqa_jax.training.loop", "Diverged"), ("radvqa_jax.device_check", "WrongResult"))
+    kinds = (getattr(sys.modules.get(module), name, None) for module, name in ours)
+    return any(kind is not None and isinstance(error, kind) for kind in kinds)
+
+
+def _of_library(error: Exception) -> bool:
+    """Whether another package or Python itself raised the error: it may not say where in this one."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    file = trace.tb_frame.f_code.co_filename if trace is not None else ""
+    return any(file.startswith(sysconfig.get_path(name)) for name in ("stdlib", "platlib", "purelib")) and (
+        not file.startswith(str(PACKAGE))
+    )
