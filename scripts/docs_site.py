@@ -19,6 +19,7 @@ from pathlib import Path
 
 import radvqa_jax
 from radvqa_jax.command_line.help_text import Field, Group, groups
+from radvqa_jax.command_line.script import run_script
 
 REPO = Path(__file__).resolve().parent.parent
 DATASETS = (
@@ -260,4 +261,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)
