@@ -124,7 +124,11 @@ def test_an_unknown_field_gives_the_nearest_one() -> None:
         ("stage1.optim.learning_rate", None, r"must be float; got None \(NoneType\)"),
         ("stage2.optim.group_learning_rates", (("head", True),), r"must be float; got True \(bool\)"),
         ("mode", "trian", r"`mode` must be one of 'build_data', 'train', .*; got 'trian'\. Did you mean `train`"),
-        ("model.remat", "some", r"`model\.remat` must be one of 'none', 'dots', 'full', 'blocks'; got 'some'\."),
+        (
+            "model.remat",
+            "some",
+            r"`model\.remat` must be one of 'none', 'products', 'gate', 'attention', 'full', 'blocks'; got 'some'\.",
+        ),
         ("stages", "stage1", r"`stages` must be a tuple; got 'stage1'"),
         ("stages", (1,), r"`stages\[0\]` must be str; got 1"),
         ("stage1.train", ((".*",),), r"`stage1\.train\[0\]` must have 2 items; got \('\.\*',\)"),

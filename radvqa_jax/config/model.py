@@ -19,10 +19,12 @@ class ModelConfig:
     param_dtype: Literal["float32", "bfloat16"] = "bfloat16"  # of frozen weights in memory; what trains is float32
     # Frozen linear weights of both towers rounded to four bits (QLoRA's base) or eight (models/quantize.py).
     quantize: Literal["none", "nf4", "int8"] = "none"
-    # What the backward pass recomputes instead of storing: nothing; all but products with weights; a whole layer; a
-    # whole layer, with the language model's MLP in blocks of tokens (models/remat.py).
-    remat: Literal["none", "dots", "full", "blocks"] = "blocks"
-    remat_img: Literal["", "none", "dots", "full", "blocks"] = ""  # the same for the vision tower; empty = as remat
+    # What the backward pass recomputes instead of storing (models/remat.py): nothing; no product with a weight; the
+    # second of the MLP's gates; both of them; a whole layer; a whole layer, with the language model's MLP in blocks of
+    # tokens.
+    remat: Literal["none", "products", "gate", "attention", "full", "blocks"] = "blocks"
+    # The same for the vision tower; empty = as remat.
+    remat_img: Literal["", "none", "products", "gate", "attention", "full", "blocks"] = ""
     # Layers per iteration of the compiled loop over layers. All layers at once run faster for a small model on a CPU
     # (docs/performance.md) and take longer to compile.
     unroll: Positive = 1

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Bool, Float
 
+from radvqa_jax.models.remat import ATTENDED, keep
+
 TAPS = "taps"  # the flax collection in which attention probabilities are recorded when it is mutable
 FOLD = "fold"  # the flax collection that a hook carries from layer to layer
 MASKED = -2.3819763e38  # finite: a row that is masked everywhere stays finite in the softmax
@@ -127,4 +129,4 @@ def attend(
     if kernel is not None and not (_hooked.get() or module.is_mutable_collection(TAPS)):
         return kernel(query, key, value, attn_mask, softcap=softcap)
     probs = module.tap(attention_probs(query, key, attn_mask, softcap=softcap), value, project, query, key)
-    return attended(probs, value)
+    return keep(attended(probs, value), ATTENDED)

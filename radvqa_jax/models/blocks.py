@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,13 +34,18 @@ def join(blocks: Array, length: int) -> Array:
     return whole.reshape(whole.shape[0], -1, *blocks.shape[3:])[:, :length]
 
 
-def map_blocks(function: Callable[[Array], Array], x: Array, *, most: int) -> Array:
+def map_blocks(function: Callable[[Array], Array], x: Array, *, most: int, policy: Any = None) -> Array:
     """Returns `function` of x [B T …] position by position; the backward pass computes a block's insides again.
 
-    `most` is the number of positions of a block over all rows that one device has.
+    Args:
+        function: of [B t …].
+        x: all positions.
+        most: positions of a block over all rows that one device has.
+        policy: of jax.checkpoint: what of a block's insides is kept; None = nothing.
     """
     size = block_size(x.shape[1], max(1, most * row_shares() // x.shape[0]))
     if size == x.shape[1]:
         return function(x)
     # Inside a scan nothing could be merged across the boundary; a guard against it only costs.
-    return join(jax.lax.map(jax.checkpoint(function, prevent_cse=False), cut(x, size)), x.shape[1])
+    block = jax.checkpoint(function, prevent_cse=False, policy=policy)
+    return join(jax.lax.map(block, cut(x, size)), x.shape[1])

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float
 
 from radvqa_jax.models.attention import MASKED, attended, attention_probs
 from radvqa_jax.models.blocks import block_size, cut, join
+from radvqa_jax.models.remat import ATTENDED, keep
 from radvqa_jax.models.rows import ROWS
 from radvqa_jax.models.variants import Variant
 
@@ -42,7 +43,7 @@ def blocks(
     length = query.shape[1]
     size = block_size(length, block)
     if size == length:
-        return attended(attention_probs(query, key, attn_mask, softcap=softcap), value)
+        return keep(attended(attention_probs(query, key, attn_mask, softcap=softcap), value), ATTENDED)
 
     @partial(jax.checkpoint, prevent_cse=False)  # inside a scan nothing could be merged across the boundary
     def one(part: tuple[Array, Any]) -> Array:
@@ -50,7 +51,7 @@ def blocks(
 
     # Padding rows are masked everywhere, stay finite, and are dropped.
     parts = jax.tree.map(lambda x: cut(x, size), (query, attn_mask))
-    return join(jax.lax.map(one, parts), length)
+    return keep(join(jax.lax.map(one, parts), length), ATTENDED)
 
 
 def cudnn(
@@ -113,6 +114,7 @@ def _splash_row(query: Array, key: Array, value: Array, attn_mask: Array, *, sof
         head_shards=1,
         q_seq_shards=1,
         attn_logits_soft_cap=softcap or None,
+        residual_checkpoint_name=ATTENDED,
         interpret=interpret,
     )
     # Inside jit it makes an array of this flag and then asks it: it is a plain fact.

@@ -13,7 +13,18 @@ from radvqa_jax.models.fused_attention import KERNELS
 from radvqa_jax.models.kv_cache import KVCache, write
 from radvqa_jax.models.lora import LORA, AdaptedModule, Lora
 from radvqa_jax.models.quantize import QUANTIZED
-from radvqa_jax.models.remat import Remat, rematerialise
+from radvqa_jax.models.remat import (
+    DOWN,
+    FIRST,
+    PROJECTED,
+    QKV,
+    SECOND,
+    Remat,
+    by_blocks,
+    keep,
+    policy_of,
+    rematerialise,
+)
 from radvqa_jax.models.rows import beside_vocabulary, cut_by_rows
 from radvqa_jax.models.variants import GemmaConfig
 
@@ -92,6 +103,7 @@ class Attention(AdaptedModule, attention.Tapped):
             key, value = self._einsum("kv_einsum", "BTD,CKDH->CBTKH", shape, c.width)(x)
         query = rope(query, positions) * jnp.asarray(c.query_scale or c.head_dim**-0.5, self.dtype)
         key = rope(key, positions)
+        query, key, value = (keep(x, QKV) for x in (query, key, value))
         if cache is not None and slot is not None:
             cache = KVCache(write(cache.key, key, slot), write(cache.value, value, slot))
             key, value = cache.key.astype(self.dtype), cache.value.astype(self.dtype)
@@ -107,11 +119,11 @@ class Attention(AdaptedModule, attention.Tapped):
             project=project,
             kernel=KERNELS.get(c.kernel) if x.shape[1] > 1 else None,  # one query has nothing to fuse
         )
-        return project(out), cache
+        return keep(project(out), PROJECTED), cache
 
 
 class FeedForward(AdaptedModule):
-    """GELU (tanh form) of the first gate times the second, then down; `blocked`: so many tokens at a time.
+    """GELU (tanh form) of the first gate times the second, then down; by blocks of tokens where `remat` wants it.
 
     Inside, a token takes 2 x mlp_dim values twice over in the backward pass: for six rows at 448 pixels that would be
     more than everything else that is not a weight. `after` (Gemma 2's norm) belongs to the block: outside, it would ask
@@ -119,32 +131,34 @@ class FeedForward(AdaptedModule):
     """
 
     config: GemmaConfig
-    blocked: bool = False
+    remat: Remat = "none"
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "B T D"], after: Callable[[Array], Array] = lambda y: y
     ) -> Float[Array, "B T D"]:
         width, mlp_dim = self.config.width, self.config.mlp_dim
-        whole = "D" if self.blocked and x.shape[1] > 1 else ""  # gathered before the loop over blocks, not within it
+        blocked = by_blocks(self.remat)
+        whole = "D" if blocked and x.shape[1] > 1 else ""  # gathered before the loop over blocks, not within it
         gates = self.prepared("gating_einsum", "BTD,CDF->CBTF", shape=(2, width, mlp_dim), fan_in=width, whole=whole)
         down = self.prepared("linear", "BTF,FD->BTD", shape=(mlp_dim, width), fan_in=mlp_dim, whole=whole)
 
         def apply(x: Array) -> Array:
             gate, up = gates(x)
-            return after(down(nn.gelu(gate) * up))
+            y = down(nn.gelu(keep(gate, FIRST)) * keep(up, SECOND))
+            return after(keep(y, DOWN) if self.config.post_norms else y)
 
         # Each block would have to draw numbers of its own; flax's draws are made once for a loop.
-        if not self.blocked or self.drops("gating_einsum", "linear"):
+        if not blocked or self.drops("gating_einsum", "linear"):
             return apply(x)
-        return map_blocks(apply, x, most=MLP_TOKENS)
+        return map_blocks(apply, x, most=MLP_TOKENS, policy=policy_of(self.remat))
 
 
 class Block(AdaptedModule):
     """One layer; the carry is x, the scanned input and output is its slice of the cache."""
 
     config: GemmaConfig
-    blocked: bool = False
+    remat: Remat = "none"
 
     @nn.compact
     def __call__(
@@ -165,7 +179,7 @@ class Block(AdaptedModule):
         attn = Attention(self.lora, self.dtype, self.config, name="attn")
         y, cache = attn(norm("pre_attention_norm")(x), positions=positions, attn_mask=attn_mask, cache=cache, slot=slot)
         x = cut_by_rows(x + post_norm("post_attention_norm")(y))
-        mlp = FeedForward(self.lora, self.dtype, self.config, self.blocked, name="mlp")
+        mlp = FeedForward(self.lora, self.dtype, self.config, self.remat, name="mlp")
         return cut_by_rows(x + mlp(norm("pre_ffw_norm")(x), post_norm("post_ffw_norm"))), cache
 
 
@@ -214,7 +228,7 @@ class Gemma(nn.Module):
             length=self.config.depth,
             unroll=self.unroll,
         )
-        self.layers = layers(self.lora, self.dtype, self.config, self.remat == "blocks")
+        self.layers = layers(self.lora, self.dtype, self.config, self.remat)
         self.final_norm = RMSNorm(self.dtype)
 
     def __call__(

@@ -12,7 +12,7 @@ from radvqa_jax.models import attention
 from radvqa_jax.models.fused_attention import KERNELS
 from radvqa_jax.models.lora import LORA, AdaptedModule, Lora
 from radvqa_jax.models.quantize import QUANTIZED
-from radvqa_jax.models.remat import Remat, rematerialise
+from radvqa_jax.models.remat import FIRST, PROJECTED, QKV, Remat, keep, rematerialise
 from radvqa_jax.models.rows import cut_by_rows
 from radvqa_jax.models.variants import SiglipConfig
 
@@ -71,8 +71,10 @@ class SelfAttention(AdaptedModule, attention.Tapped):
             name: HeadsIn(self.lora, self.dtype, self.num_heads, name=name)(x) for name in ("query", "key", "value")
         }
         query = heads["query"] * (heads["query"].shape[-1] ** -0.5)
+        query, key, value = (keep(x, QKV) for x in (query, heads["key"], heads["value"]))
         project, kernel = HeadsOut(self.lora, self.dtype, name="out"), KERNELS.get(self.kernel)
-        return project(attention.attend(self, query, heads["key"], heads["value"], project=project, kernel=kernel))
+        out = project(attention.attend(self, query, key, value, project=project, kernel=kernel))
+        return keep(out, PROJECTED)
 
 
 class MlpBlock(AdaptedModule):
@@ -83,7 +85,7 @@ class MlpBlock(AdaptedModule):
     @nn.compact
     def __call__(self, x: Float[Array, "B P D"]) -> Float[Array, "B P D"]:
         width = x.shape[-1]
-        x = nn.gelu(DenseLayer(self.lora, self.dtype, self.mlp_dim, name="Dense_0")(x))
+        x = nn.gelu(keep(DenseLayer(self.lora, self.dtype, self.mlp_dim, name="Dense_0")(x), FIRST))
         return DenseLayer(self.lora, self.dtype, width, name="Dense_1")(x)
 
 

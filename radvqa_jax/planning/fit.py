@@ -6,9 +6,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax
-
-from radvqa_jax.planning.devices import GIB
 from radvqa_jax.planning.flops import Work, count_work, seconds
 from radvqa_jax.planning.targets import Target
 
@@ -42,12 +39,18 @@ class Fitted(NamedTuple):
     float32_copies: tuple[str, ...]  # shapes of frozen weights that the compiled program holds in float32
     compile_seconds: float
 
+    @property
+    def recomputed(self) -> float | None:
+        """Floating-point operations beyond the minimum: what is computed again, and padding of blocks."""
+        return None if self.minimum_flops is None else self.work.flops - self.minimum_flops
+
     def to_json(self) -> dict[str, Any]:
         """Returns plain values, sizes in bytes and times in seconds."""
         values = self._asdict() | {"flops": self.work.flops, "bytes": self.work.bytes}
         del values["work"]
         ratio = self.work.flops / self.minimum_flops if self.minimum_flops else None
-        return values | {"flops_over_minimum": ratio, "float32_copies": list(self.float32_copies)}
+        beyond = {"recomputed_flops": self.recomputed, "flops_over_minimum": ratio}
+        return values | beyond | {"float32_copies": list(self.float32_copies)}
 
 
 def compile_program(program: Program, target: Target, *, frozen: Mapping[str, Any] | None = None) -> Fitted:
@@ -126,82 +129,3 @@ def _next_guess(known: Mapping[int, int], memory: int, *, low: int, high: int | 
     if high is None:
         return int(min(max(guess, low + step), 8 * low, most) // step * step)
     return min(max(guess, low + step), high - step)
-
-
-def format_fit(target: Target, programs: list[Fitted], batches: list[dict[str, Any]]) -> str:
-    """Returns the report as text."""
-    kind = target.device.kind if target.device else target.devices[0].device_kind
-    lines = [f"{target.name}: {len(target.devices)} x {kind}, {_gib(target.memory)} GiB each"]
-    head = ("program", "rows", "arguments", "temporaries", "peak GiB", "fits", "TFLOP", "/ minimum", "GB", "at best")
-    rows: list[tuple[str, ...]] = [head]
-    for fitted in programs:
-        fits = "?" if target.memory is None else "yes" if fitted.peak <= target.memory else "NO"
-        ratio = f"{fitted.work.flops / fitted.minimum_flops:.3f}" if fitted.minimum_flops else ""
-        best = f"{1e3 * fitted.roofline_seconds:.1f} ms" if fitted.roofline_seconds is not None else ""
-        sizes = (_gib(fitted.arguments), _gib(fitted.temporaries), _gib(fitted.peak))
-        amounts = (f"{fitted.work.flops / 1e12:.2f}", ratio, f"{fitted.work.bytes / 1e9:.1f}", best)
-        rows.append((fitted.name, str(fitted.rows), *sizes, fits, *amounts))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    for row in rows:
-        lines.append(
-            "  ".join(
-                cell.ljust(w) if not i else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-            )
-        )
-    for fitted in programs:
-        for copy in fitted.float32_copies:
-            lines.append(f"{fitted.name}: a frozen weight exists in float32: {copy}")
-    for row in batches:
-        lines.append(
-            f"largest batch of {row['name']} at {row['resolution']} px: {row['batch_size']} "
-            f"(peak {_gib(row['peak'])} GiB, {row['compilations']} compilations)"
-        )
-    return "\n".join([*lines, "", "What this cannot know:", *(f"- {line}" for line in unknown(target))])
-
-
-def _gib(size: int | None) -> str:
-    return "?" if size is None else f"{size / GIB:.2f}"
-
-
-def unknown(target: Target) -> list[str]:
-    """Returns what compiling does not tell, as sentences."""
-    lines = [
-        "Speed. `at best` is arithmetic or bytes at the peak rate; a real step takes longer, often twice as long.",
-        "Answers' lengths: every text position is taken for a target, and every answer for as long as it may be.",
-    ]
-    if len(target.devices) > 1:
-        lines.append("What the devices send each other: `at best` has no time for it.")
-    if target.device is not None and target.device.platform == "cuda":
-        lines += [
-            "What the driver, cuBLAS and cuDNN take beside this (several hundred MiB), and fragmentation. JAX takes "
-            "75 % of the card at the start; XLA_PYTHON_CLIENT_MEM_FRACTION=0.95 lets it have more.",
-        ]
-        if not target.present:
-            lines.append("Autotuning and Triton's products, which want the card: temporaries may differ by some MiB.")
-            lines.append("Whether the card takes cuDNN's attention if model.attention=auto: blocks is planned with.")
-    if (
-        target.device is not None
-        and target.device.platform == "tpu"
-        and len(target.devices) == 1
-        and not target.present
-    ):
-        lines.append("Whether the chip takes splash attention if model.attention=auto: blocks is planned with.")
-    if target.device is None:
-        lines.append("Peak rates of this device: it is not in planning/devices.py, so there is no time and no MFU.")
-    return lines
-
-
-def to_json(target: Target, programs: list[Fitted], batches: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns the report as plain values."""
-    return {
-        "target": target.name,
-        "kind": target.device.kind if target.device else target.devices[0].device_kind,
-        "devices": len(target.devices),
-        "memory": target.memory,
-        "peak_flops": target.device.peak_flops if target.device else None,
-        "bandwidth": target.device.bandwidth if target.device else None,
-        "jax": jax.__version__,
-        "programs": [fitted.to_json() for fitted in programs],
-        "largest_batches": batches,
-        "unknown": unknown(target),
-    }

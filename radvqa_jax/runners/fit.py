@@ -17,7 +17,7 @@ from radvqa_jax.decoding.decode import decode
 from radvqa_jax.files import write_json
 from radvqa_jax.models.paligemma import PaliGemma, variables
 from radvqa_jax.models.variants import get_variant
-from radvqa_jax.planning import fit
+from radvqa_jax.planning import fit, fit_report
 from radvqa_jax.planning.minimum import minimum_step_flops
 from radvqa_jax.planning.targets import Target, open_target
 from radvqa_jax.saliency.capture import capture
@@ -63,8 +63,8 @@ def fit_mode(config: Config, workdir: Path) -> None:
             for name in experiment.stages
             for resolution in config.fit.resolutions
         ]
-    write_json(workdir / "fit.json", fit.to_json(target, fitted, batches), private=False)
-    print(fit.format_fit(target, fitted, batches))
+    write_json(workdir / "fit.json", fit_report.to_json(target, fitted, batches), private=False)
+    print(fit_report.format_fit(target, fitted, batches))
     print(f"The same as JSON: {workdir / 'fit.json'}")
 
 
@@ -131,7 +131,7 @@ def step_program(config: Config, mesh: Mesh, name: str) -> fit.Program:
     least = minimum_step_flops(
         variant,
         planned.trainable | planned.frozen,
-        planned.labels,
+        planned.trainable.keys(),
         rows=rows,
         seq_len=config.data.seq_len,
     )

@@ -15,7 +15,8 @@ from radvqa_jax.files import append_jsonl, write_jsonl
 from radvqa_jax.progress import EVERY, Eta
 
 LOSSES = "losses.jsonl"
-_GROUPS = {"examples_per_s": "speed", "data_wait_share": "speed", "mfu": "speed"}  # of TensorBoard's tags; else train
+_SPEED: tuple[str, ...] = ("examples_per_s", "data_wait_share", "text_positions", "mfu", "hfu")
+_GROUPS: dict[str, str] = dict.fromkeys(_SPEED, "speed")  # of TensorBoard's tags; else train
 _Row = dict[str, float]  # `step`, and the scalars of that step
 
 

@@ -34,8 +34,9 @@ class BatchStream(Protocol):
     def set_state(self, state: dict[str, Any]) -> None: ...
 
 
-# (plan, arguments of the step) -> function from seconds a step to scalars to log, such as the share of peak arithmetic.
-Speed = Callable[[Any, tuple[Any, ...]], Callable[[float], dict[str, float]]]
+# (plan, arguments of the step) -> function from (seconds a step, mean text positions of a row) to scalars to log, such
+# as the share of peak arithmetic.
+Speed = Callable[[Any, tuple[Any, ...]], Callable[[float, float], dict[str, float]]]
 
 
 class Plan(NamedTuple):
@@ -174,7 +175,7 @@ def _stop(plan: Plan, checkpointer: Checkpointer, step: int, signum: int) -> NoR
     raise Stopped(128 + signum)
 
 
-def _no_rates(_: float) -> dict[str, float]:
+def _no_rates(_: float, __: float) -> dict[str, float]:
     return {}
 
 
@@ -195,7 +196,8 @@ def _steps(
     waited, since, examples, steps = 0.0, time.perf_counter(), 0, 0
     run_step: Any = None
     first: tuple[Any, ...] = ()
-    rates: Callable[[float], dict[str, float]] = _no_rates
+    rates: Callable[[float, float], dict[str, float]] = _no_rates
+    positions: list[jax.Array] = []  # text positions of a row, step by step
     with StopSignal() as stop:
         for step in range(start + 1, plan.total_steps + 1):
             before = time.perf_counter()
@@ -226,6 +228,7 @@ def _steps(
             _check_same(batch, first, plan)
             state, metrics = run_step(state, frozen, batch, key)
             steps += 1
+            positions.append(metrics["text_positions"])
             if pending is not None:
                 _check_finite(pending[1], pending[0], plan, checkpointer)
             pending = (step, metrics)
@@ -238,12 +241,14 @@ def _steps(
                 _check_finite(metrics, step, plan, checkpointer)
                 passed = time.perf_counter() - since
                 speed = {"examples_per_s": examples / passed, "data_wait_share": waited / passed}
-                row = _scalars(metrics, plan, step) | speed | rates(passed / steps)
+                speed["text_positions"] = float(np.mean(positions))
+                row = _scalars(metrics, plan, step) | speed | rates(passed / steps, speed["text_positions"])
                 if evaluated and plan.validate is not None:
                     row |= plan.validate(plan.model, state.trainable | frozen)
                 scalars(step, row)
                 progress(step, row)
                 waited, since, examples, steps = 0.0, time.perf_counter(), 0, 0
+                positions.clear()
             # Read once: what is said to be saved must be. Several processes agree where they wait anyhow.
             signum = _agreed(stop.signum) if logged or due or jax.process_count() == 1 else 0
             if due or signum:

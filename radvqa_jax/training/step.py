@@ -108,6 +108,8 @@ def _train_step(
 ) -> tuple[TrainState, dict[str, Array]]:
     """(new state, metrics). Only the trainable leaves are differentiated, and only their norm is taken.
 
+    The metric `text_positions` is the mean number of them that is computed for a row.
+
     Args:
         state: step, trainable leaves, optimizer state; donated.
         frozen: every other leaf, in its own dtype; read only.
@@ -121,7 +123,10 @@ def _train_step(
     loss, grads = loss_and_grads(state.trainable, frozen, batch, step_key, model=model, options=options)
     updates, opt_state = tx.update(grads, state.opt_state, state.trainable)
     trainable: Any = optax.apply_updates(state.trainable, updates)
-    metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads), "update_norm": optax.tree.norm(updates)}
+    lengths = options.text_lengths or (batch.tokens.shape[1] - 1,)
+    positions = jnp.asarray(lengths)[which_length(batch, options.accumulate, lengths)].mean()
+    norms = {"grad_norm": optax.tree.norm(grads), "update_norm": optax.tree.norm(updates)}
+    metrics = {"loss": loss, "text_positions": positions, **norms}
     return TrainState(state.step + 1, trainable, opt_state), metrics
 
 

@@ -69,7 +69,7 @@ def test_the_whole_model_is_the_same_by_blocks(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(gemma, "MLP_TOKENS", 8)
     variant = with_attention(DUMMY, "blocks", dtype=jnp.float32)
     assert (variant.img.kernel, variant.llm.kernel) == ("blocks", "blocks")
-    have = model_grads(PaliGemma(variant, remat="blocks", remat_img="dots"))
+    have = model_grads(PaliGemma(variant, remat="blocks", remat_img="products"))
     assert float(have[0]) == pytest.approx(float(want[0]), rel=1e-4)
     for name, grad in want[1].items():
         assert jnp.linalg.norm(have[1][name] - grad) <= 1e-4 * jnp.linalg.norm(grad) + 1e-6, name

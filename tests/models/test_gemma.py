@@ -135,7 +135,7 @@ def test_on_a_mesh_a_block_has_a_devices_own_positions_and_weights_are_gathered_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gemma, "MLP_TOKENS", 8)
-    module, x = FeedForward(None, jnp.float32, DUMMY.llm, blocked=True), jnp.ones((4, 16, DUMMY.llm.width))
+    module, x = FeedForward(None, jnp.float32, DUMMY.llm, remat="blocks"), jnp.ones((4, 16, DUMMY.llm.width))
     params = module.init(jax.random.key(0), x)
     mesh = jax.sharding.AbstractMesh((2, 2, 1), ("data", "fsdp", "tensor"))
     for turns, gathered, context in ((8, 0, nullcontext()), (2, 2, jax.sharding.use_abstract_mesh(mesh))):

@@ -202,7 +202,7 @@ def test_padding_changes_no_answer_row(tiny: Any) -> None:
 
 
 def test_all_answers_of_one_shape_share_a_compilation(tiny: Any) -> None:
-    model = dataclasses.replace(tiny.model, remat="dots")  # a model that no other test captured with `answer`
+    model = dataclasses.replace(tiny.model, remat="products")  # a model that no other test captured with `answer`
     before = capture_module._capture._cache_size()
     for row in range(3):
         one = jax.tree.map(lambda leaf, row=row: leaf[row : row + 1], tiny.batch)

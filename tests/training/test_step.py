@@ -133,7 +133,8 @@ def test_stage_one_trains_the_projector_and_nothing_else(head: Setup) -> None:
         np.testing.assert_array_equal(head.trainable[name], before[name])
     for name, leaf in head.frozen.items():
         assert np.asarray(leaf).tobytes() == before[name].tobytes(), name
-    assert sorted(metrics) == ["grad_norm", "loss", "update_norm"]
+    assert sorted(metrics) == ["grad_norm", "loss", "text_positions", "update_norm"]
+    assert float(metrics["text_positions"]) == 8
 
 
 def test_frozen_leaves_are_in_no_optimizer_state(adapted: Setup) -> None:
