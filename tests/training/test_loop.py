@@ -73,8 +73,8 @@ def saved_steps(folder: Path) -> list[int]:
 
 
 def losses(folder: Path) -> list[dict[str, Any]]:
-    """Returns the rows without the two that tell the time."""
-    timed = {"examples_per_s", "data_wait_share"}
+    """Returns the rows without what tells of the time since the last one, which a restart cuts."""
+    timed = {"examples_per_s", "data_wait_share", "text_positions"}
     return [{name: value for name, value in row.items() if name not in timed} for row in read_losses(folder)]
 
 
