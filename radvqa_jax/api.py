@@ -71,6 +71,8 @@ def load(
     Raises:
         FileNotFoundError, ValueError: naming what is missing, does not fit or contradicts, and the way out.
     """
+    for value, name in ((model, "model"), (adapter, "adapter"), (tokenizer, "tokenizer")):
+        api_checks.check_path(value, name)
     avoid_miscompilation()
     fields = default_config()
     fields.mode = "ask"  # whose rules hold here; its image and question come later
@@ -259,6 +261,7 @@ class Model:
             rows: of `read_rows`; those with a mask or boxes count.
             fields: of `config.quality`, such as cases=12, question_types=("side",) or answer="reference".
         """
+        api_checks.check_rows(rows, "rows")
         config = change(self.config, "quality", fields)
         decode = change(config, "decode", {"samples": 1, "temperature": 0.0}).decode
         return measure_quality(
@@ -277,6 +280,7 @@ class Model:
         Raises:
             ValueError: if the format cannot hold what was trained, or what was written does not give the same logits.
         """
+        api_checks.check_path(folder, "folder")
         config = change(self.config, "export", {"format": format, **options})
         done = export(config, Path(folder).expanduser())
         for note in done.notes:

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 
-from radvqa_jax.config.evaluation import MOST_NEW_TOKENS
+from radvqa_jax.config.bounds import MOST_TEXT
+from radvqa_jax.data.rows import RowSource
 from radvqa_jax.prompts import has_words
 from radvqa_jax.trees import nearest
 
@@ -21,6 +23,18 @@ def check_text(value: Any, name: str) -> None:
         raise ValueError(f"{name} holds a lone surrogate, which is no Unicode text. Write it again.")
     if not has_words(value):
         raise ValueError(f"{name} is empty: it has no letter and no digit.")
+
+
+def check_path(value: Any, name: str) -> None:
+    """Raises ValueError unless a value is the name of a file or folder: text or a path."""
+    if not isinstance(value, str | Path):
+        raise ValueError(f"{name} must be text or a Path; got {value!r:.100} ({type(value).__name__}).")
+
+
+def check_rows(value: Any, name: str) -> None:
+    """Raises ValueError unless a value is what `read_rows` gives."""
+    if not isinstance(value, RowSource):
+        raise ValueError(f"{name} must come from radvqa_jax.read_rows; got {value!r:.100} ({type(value).__name__}).")
 
 
 def check_mapping(value: Any, name: str) -> Mapping[str, Any]:
@@ -41,7 +55,7 @@ def check_integer(value: Any, name: str, *, low: int, high: int) -> None:
 def check_draws(*, samples: Any, temperature: Any, max_new_tokens: Any, seed: Any) -> None:
     """Raises ValueError, naming the argument of `Model.answer`, if one is out of its range."""
     check_integer(samples, "samples", low=0, high=MOST_SAMPLES)
-    check_integer(max_new_tokens, "max_new_tokens", low=0, high=MOST_NEW_TOKENS)
+    check_integer(max_new_tokens, "max_new_tokens", low=0, high=MOST_TEXT)
     check_integer(seed, "seed", low=0, high=2**32 - 1)
     is_number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
     if not (is_number and math.isfinite(temperature) and temperature > 0):

@@ -84,6 +84,12 @@ class Budget:
         if start > now:
             time.sleep(start - now)
 
+    def take_back(self) -> None:
+        """Takes the last `count` of this thread back: its request could not be sent."""
+        with self._room:
+            self.calls -= 1
+            self.tokens -= self._asking.prompt
+
     def replied(self, tokens: int) -> None:
         """Puts the tokens of a request and its reply in the place of the estimate."""
         with self._room:

@@ -223,6 +223,7 @@ class ChatClient:
             retries=config.retries,
             concurrency=config.concurrency,
             before=self._budget.count,
+            unsent=self._budget.take_back,
         )
 
     def _send(self, body: Mapping[str, Any]) -> Reply:

@@ -174,6 +174,7 @@ class Http:
         retries: int,
         concurrency: int,
         before: Callable[[], None],
+        unsent: Callable[[], None],
     ) -> None:
         """Connects to nothing yet.
 
@@ -184,10 +185,11 @@ class Http:
             timeout: seconds to connect, and seconds for a whole request from its first byte to its reply's last.
             retries: of a request that failed: no connection, no response in time, status 408, 409, 429 or 5xx.
             concurrency: connections to keep.
-            before: called before each request that is really sent, repeated ones included; what it raises is raised.
+            before: called before each request, repeated ones included; what it raises is raised.
+            unsent: called where there was no connection to send it over.
         """
         self._url = base_url.rstrip("/")
-        self._before = before
+        self._before, self._unsent = before, unsent
         self._timeout = timeout
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._deadlines = _Deadlines(timeout)
@@ -215,6 +217,8 @@ class Http:
         while True:
             self._before()
             response, text, failed, late = self._send(url, body)
+            if isinstance(failed, NewConnectionError):
+                self._unsent()
             if response and not retry.is_retry("POST", response.status):
                 return Response(response.status, text)
             try:

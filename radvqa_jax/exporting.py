@@ -90,8 +90,9 @@ def export(config: Config, folder: Path) -> Done:
     """Exports config.adapter on its base into `folder`, and checks it; `config` is resolved (radvqa_jax/resolve.py)."""
     tokenizer, _ = inspect_model(config)
     abstract = abstract_params(get_variant(config.model.variant).at(config.model.resolution))
+    folder.parent.mkdir(parents=True, exist_ok=True)  # a mistake in these is found before the weights are read
     if config.export.scores:
-        read_scores(config.export.scores)  # a mistake in it is found before the weights are read
+        read_scores(config.export.scores)
     with big_vision.open_weights(config.model.checkpoint) as weights:
         base_sha256 = weights.sha256()
     adapter = read_configured(config, abstract, base_sha256=base_sha256)

@@ -18,12 +18,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import hf_peer
 import jax
 import jax.numpy as jnp
 import numpy as np
-import peft  # pyright: ignore[reportMissingImports]
-import torch  # pyright: ignore[reportMissingImports]
 
 from radvqa_jax.command_line.script import run_script
 from radvqa_jax.config import ATTENTION_WEIGHTS, DecodeConfig, LoraConfig, OptimConfig
@@ -36,6 +33,14 @@ from radvqa_jax.schema import Batch
 from radvqa_jax.training.optimizer import make_optimizer
 from radvqa_jax.training.step import StepOptions, init_state, train_step
 from radvqa_jax.trees import Flat
+
+try:
+    import hf_peer
+    import peft  # pyright: ignore[reportMissingImports]
+    import torch  # pyright: ignore[reportMissingImports]
+except ModuleNotFoundError as absent:
+    sys.exit(f"error: {absent}: the peers are in the extra `bench`. Install it: pip install -e '.[bench]'")
+
 
 VARIANT = Variant(
     SiglipConfig(width=384, depth=6, mlp_dim=1536, num_heads=6, patch=14),

@@ -57,7 +57,7 @@ def write_files(folder: Path, *, rows: int, images: int) -> None:
     tested = images // TEST_SHARE
     for name, first, last, n in (("test_2", 0, tested, rows // TEST_SHARE), ("train_2", tested, images, rows)):
         with (folder / f"{name}.csv").open("w", newline="") as file:
-            table = csv.DictWriter[str](file, COLUMNS)
+            table: csv.DictWriter[str] = csv.DictWriter(file, COLUMNS)
             table.writeheader()
             for number in range(n):
                 image = first + number % (last - first)

@@ -82,6 +82,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15, help="rounds that are measured")
     parser.add_argument("--relevancy", action="store_true", help="also time gradient-weighted relevancy (minutes)")
     args = parser.parse_args()
+    if args.resolution < 14 or args.resolution % 14 or args.repeats < 1 or args.seq_len < 2 * ANSWER_LEN:
+        parser.error(
+            f"--resolution={args.resolution} must be a multiple of 14, --repeats={args.repeats} at least 1, and "
+            f"--seq-len={args.seq_len} at least {2 * ANSWER_LEN}."
+        )
     variant = make_variant(args.resolution)
     model, params = PaliGemma(variant), fake_params(variant)
     batch = jax.tree.map(jax.numpy.asarray, Batch.fake(1, args.resolution, args.seq_len, vocab=VOCABULARY))

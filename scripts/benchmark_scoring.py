@@ -58,6 +58,10 @@ def main() -> None:
     parser.add_argument("--published", default=",".join(SYSTEMS), help="systems whose metrics are computed")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0 = one for each core")
     options = parser.parse_args()
+    if options.records < 1 or options.chars < 1:
+        parser.error(f"--records={options.records} and --chars={options.chars} must be at least 1.")
+    if unknown := set(filter(None, options.published.split(","))) - set(SYSTEMS):
+        parser.error(f"--published: {', '.join(sorted(unknown))} is unknown. Known: {', '.join(SYSTEMS)}.")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "predictions.jsonl"
         write_records(path, options.records, chars=options.chars)

@@ -9,6 +9,7 @@ there: tokenizer.json with tiny_tokenizer.model (ids and packed rows, exactly) a
 """
 
 import argparse
+import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -126,12 +127,18 @@ def check_decoding(model: PaliGemma, params: Flat, io: dict[str, np.ndarray]) ->
     yield Check("greedy tokens (wrong ones)", float((np.asarray(out.tokens[:, 0]) != io["decode_tokens"]).sum()), 0)
 
 
+def read(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file; ValueError if it holds none."""
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no .npz file. Give the folder with the files as the reference wrote them.")
+    with np.load(path, allow_pickle=False) as file:
+        return {key: file[key] for key in file.files}
+
+
 def check_model(folder: Path, name: str) -> Iterator[Check]:
     """Yields every comparison of one pair of files."""
-    with np.load(folder / f"{name}_params.npz", allow_pickle=False) as file:
-        params = {key.removeprefix("params/"): jnp.asarray(file[key]) for key in file.files}
-    with np.load(folder / f"{name}_io.npz", allow_pickle=False) as file:
-        io = {key: file[key] for key in file.files}
+    arrays, io = read(folder / f"{name}_params.npz"), read(folder / f"{name}_io.npz")
+    params = {key.removeprefix("params/"): jnp.asarray(leaf) for key, leaf in arrays.items()}
     model = PaliGemma(infer_variant(params, gemma2=name.startswith("paligemma2")))
     for part in (check_forward, check_gradients, check_decoding):
         yield from part(model, params, io)
@@ -154,8 +161,8 @@ def check_tokenizer(folder: Path) -> Iterator[Check]:
 
 def check_resize(folder: Path) -> Iterator[Check]:
     """Yields the comparisons of resized images in grey levels."""
-    with np.load(folder / "resize.npz", allow_pickle=False) as file:
-        pairs = [(file[key], file[key.replace("in_", "out_")]) for key in file.files if key.startswith("in_")]
+    images = read(folder / "resize.npz")
+    pairs = [(image, images[key.replace("in_", "out_")]) for key, image in images.items() if key.startswith("in_")]
     largest, unequal = 0.0, 0.0
     for image, golden in pairs:
         levels = np.rint((resize_image(image, golden.shape[0]) - golden) * 127.5)

@@ -74,7 +74,6 @@ radvqa_locks() {
 radvqa_install() {
   local venv=$1 lock=$2 extras=$3 part="$1/.radvqa-part" pins="$1/.radvqa-constraints" file
   local pip=("$venv/bin/python" -m pip --quiet --quiet --no-input --disable-pip-version-check)
-  echo making >"$venv/.radvqa-stamp"
   "${pip[@]}" install --require-hashes --no-deps -r "$REPO/requirements-build.lock" || return 1
   radvqa_locks "$lock" | xargs grep -hoE '^[A-Za-z0-9_.-]+==[^ ;\\]+' >"$pins" || return 1
   # --use-pep517: what comes as source is built alike by every pip, here with the tools that were just installed.
@@ -91,7 +90,7 @@ radvqa_install() {
 }
 
 radvqa_make() {
-  local venv=$1 lock=$2 extras=$3 want=$4 start=$SECONDS lacks
+  local venv=$1 lock=$2 extras=$3 want=$4 start=$SECONDS lacks other
   case $(radvqa_state "$venv" "$want") in
     current) return 0 ;; # another process made it while this one waited
     foreign)
@@ -109,7 +108,14 @@ radvqa_make() {
       radvqa_say "$venv was interrupted, moved or broken."
       radvqa_create "$venv" || return 1
       ;;
-    old) radvqa_say "bringing $venv up to date with setup.py and $(basename "$lock") ..." ;;
+    old)
+      other=$(cut -d'|' -f2 "$venv/.radvqa-stamp")
+      if [ "$other" != "$REPO" ] && [ -d "$other" ]; then
+        radvqa_say "$venv belongs to the clone in $other, which would lose it. Set RADVQA_VENV to another folder."
+        return 1
+      fi
+      radvqa_say "bringing $venv up to date with setup.py and $(basename "$lock") ..."
+      ;;
   esac
   if ! radvqa_install "$venv" "$lock" "$extras"; then
     radvqa_say "the installation failed; the lines above say why. Mend that and run this again."
@@ -127,9 +133,10 @@ radvqa_env() {
   if [ "$(radvqa_state "$venv" "$want")" != current ]; then
     # One at a time, where the machine has flock: a second one would take the first one's work for an interrupted one.
     (
+      trap 'radvqa_say "stopped by Ctrl-C. Run it again to go on."; exit 130' INT
       ! command -v flock >/dev/null || flock 9
       radvqa_make "$venv" "$lock" "$extras" "$want"
-    ) 9<"$REPO" || return 1
+    ) 9<"$REPO" || return $?
   fi
   export VIRTUAL_ENV=$venv PATH=$venv/bin:$PATH
   # On a CPU, XLA allocates the buffers of every step anew. glibc would hand their pages back and fault them in again.

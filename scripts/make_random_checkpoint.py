@@ -69,6 +69,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.path.suffix != ".npz":
         parser.error(f"{args.path} must end in .npz: big_vision recognises native checkpoints by it")
+    if args.path.exists():
+        parser.error(f"{args.path} is there already, and may be a checkpoint that somebody needs. Give another path.")
+    if args.seed < 0:
+        parser.error(f"--seed={args.seed} must be at least 0.")
     weights = write(args.path, variant=args.variant, dtype=args.dtype, seed=args.seed)
     print(f"{args.path}: {args.variant}, {weights:,} random weights, {args.path.stat().st_size / 2**30:.2f} GiB")
 

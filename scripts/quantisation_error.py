@@ -42,7 +42,9 @@ def main() -> None:
             if equation is None or name.startswith("img/head/"):
                 continue
             leaf = reader.read(key)
-            for layer in range(len(leaf)) if args.layers is None else [n for n in args.layers if n < len(leaf)]:
+            if absent := [number for number in args.layers or () if not 0 <= number < len(leaf)]:
+                parser.error(f"--layers: {name} has layers 0 to {len(leaf) - 1}, and none {absent[0]}.")
+            for layer in range(len(leaf)) if args.layers is None else args.layers:
                 errors = {kind: relative_error(leaf[layer], kind, equation=equation) for kind in KINDS}
                 told = "  ".join(f"{kind} {error:.4f}" for kind, error in errors.items())
                 print(f"{name:62s} layer {layer:2d}  {told}", flush=True)

@@ -67,6 +67,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the pictures")
     parser.add_argument("--whole", action="store_true", help="the whole page, not what the window shows first")
     options = parser.parse_args()
+    if absent := [str(path) for path in options.paths if not path.exists()]:
+        parser.error(f"{', '.join(absent)}: there is no such page or folder")
     files = find_pages(options.paths)
     if not files:
         parser.error(f"there is no page (*.html) in {', '.join(map(str, options.paths))}; give the folder of a run")

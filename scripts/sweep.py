@@ -32,6 +32,10 @@ def main() -> None:
     parser.add_argument("--eval-rows", type=int, default=512)
     parser.add_argument("--builder-config", default="", help="of phantom_rad")
     args = parser.parse_args()
+    for name, least in (("ranks", 1), ("seeds", 0), ("steps", 1), ("eval_every", 1), ("eval_rows", 1)):
+        given = getattr(args, name)
+        if min(given if isinstance(given, list) else [given]) < least:
+            parser.error(f"--{name.replace('_', '-')}: every number must be at least {least}.")
     args.folder.mkdir(parents=True, exist_ok=True)  # before minutes are spent on the data
     for rank in args.ranks:
         for seed in args.seeds:

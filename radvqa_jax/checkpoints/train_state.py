@@ -263,6 +263,14 @@ def _set_incomplete_aside(folder: Path) -> None:
             log.warning("%s is not whole; it was renamed to %s, and the step before it counts.", step, aside.name)
 
 
+class _EchoOfTensorstore(logging.Filter):
+    """Drops asyncio's word about tasks of the format that failed beside the one whose error was raised."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not (error is not None and "OCDBT" in str(error) and "never retrieved" in record.getMessage())
+
+
 class _FromOrbax(logging.Filter):
     """Drops what orbax says about its own work. Its errors are raised as well (see Checkpointer)."""
 
@@ -276,6 +284,7 @@ def _quiet_orbax() -> None:
     if any(isinstance(item, _FromOrbax) for item in logger.filters):
         return
     logger.addFilter(_FromOrbax())
+    logging.getLogger("asyncio").addFilter(_EchoOfTensorstore())
     usual = sys.unraisablehook
 
     def without_echoes(unraisable: Any) -> None:

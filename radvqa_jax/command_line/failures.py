@@ -40,6 +40,8 @@ def say(
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         place = f" for {error.filename}" if error.filename else ""
         return f"there is no room{place} ({error.strerror}). Make room there. {kept}".rstrip()
+    if isinstance(error, OSError) and error.errno == errno.ENOENT and error.filename:
+        return f"{error.filename} is not there. Give a path that is.{near(str(error.filename))}"
     if isinstance(error, OSError) and error.errno in _PLACES and error.filename:
         return f"{error.filename} {_PLACES[error.errno]} ({error.strerror}){elsewhere}."
     if isinstance(error, ValueError | OSError | ImportError) or _is_ours(error):

@@ -24,7 +24,7 @@ from radvqa_jax.command_line.arguments import (
 from radvqa_jax.command_line.failures import FAILURES, say
 from radvqa_jax.command_line.help_text import describe_field, full_help, short_help
 from radvqa_jax.command_line.interrupts import interrupts_reach_us
-from radvqa_jax.command_line.streams import visible_streams
+from radvqa_jax.command_line.streams import no_reader, print_anything, visible_streams
 from radvqa_jax.trees import nearest
 from radvqa_jax.untrusted import visible
 
@@ -38,6 +38,7 @@ _DEBUG = flags.DEFINE_bool("debug", False, "show the whole traceback of an error
 def start() -> None:
     """Runs what sys.argv says, and exits."""
     arguments = sys.argv[1:]
+    print_anything()
     if FULL_HELP_FLAGS & set(arguments):
         _print(full_help())
     elif HELP_FLAGS & set(arguments) or not arguments:
@@ -61,10 +62,20 @@ def start() -> None:
 
 def _print(text: str) -> None:
     """Prints a text that a reader may cut short (`radvqa --helpfull | head`)."""
-    with contextlib.suppress(BrokenPipeError):
+    with _printing():
         print(text, flush=True)
-        return
-    sys.stderr.close()  # or Python would say that stdout cannot be flushed
+
+
+@contextlib.contextmanager
+def _printing() -> Iterator[None]:
+    """Ends quietly where nothing reads what is printed, and with one line where it cannot be written."""
+    try:
+        yield
+    except BrokenPipeError:
+        no_reader()
+    except OSError as error:
+        print(f"error: the output cannot be written ({error.strerror}). Give another place for it.", file=sys.stderr)
+        no_reader(1)
 
 
 def _doctor(rest: list[str]) -> NoReturn:
@@ -74,7 +85,10 @@ def _doctor(rest: list[str]) -> NoReturn:
     from radvqa_jax.runtime import avoid_miscompilation
 
     avoid_miscompilation()
-    sys.exit(doctor())
+    with _printing():
+        status = doctor()
+        sys.stdout.flush()
+    sys.exit(status)
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -242,6 +256,9 @@ def run(argv: list[str]) -> None:
             raise
         print(f"error: stopped by Ctrl-C. {_kept()}", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+        print(f"error: nothing reads the output any more. {_kept()}", file=sys.stderr)
+        no_reader()
     except FAILURES as error:
         if _DEBUG.value:
             raise

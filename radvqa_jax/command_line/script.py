@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from radvqa_jax.command_line.failures import FAILURES, say
 from radvqa_jax.command_line.interrupts import interrupts_reach_us
-from radvqa_jax.command_line.streams import visible_streams
+from radvqa_jax.command_line.streams import no_reader, print_anything, visible_streams
 from radvqa_jax.untrusted import visible
 
 TRACEBACK = "RADVQA_TRACEBACK"  # set to 1: errors are shown whole
@@ -16,16 +16,16 @@ TRACEBACK = "RADVQA_TRACEBACK"  # set to 1: errors are shown whole
 
 def run_script(main: Callable[[], int | None]) -> NoReturn:
     """Runs a script's `main` and exits with what it returns."""
+    print_anything()
     try:
         with visible_streams(), interrupts_reach_us():
             status = main()
             sys.stdout.flush()
-    except BrokenPipeError:  # the reader has enough: `… | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain once more at exit
-        sys.exit(128 + signal.SIGPIPE)
+    except BrokenPipeError:
+        no_reader()
     except KeyboardInterrupt:
-        print("error: stopped by Ctrl-C.", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
+        print("error: stopped by Ctrl-C.", file=sys.stderr, flush=True)
+        os._exit(128 + signal.SIGINT)  # XLA's threads may be compiling: an orderly exit under them can crash
     except FAILURES as error:
         if os.environ.get(TRACEBACK):
             raise

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-from radvqa_jax.config.bounds import MOST_ROWS, Angle, Below1, Count, Factor, Seed, Share, Weight
+from radvqa_jax.config.bounds import MOST_TEXT, Angle, Below1, Count, Factor, Seed, Share, Weight
 
 SUSPECT_BITS = 64  # at this distance perceptual hashes may confuse unrelated images (data/image_hashes.py)
 
@@ -77,7 +77,7 @@ class DataConfig:
     window: str = ""  # of DICOM files: empty = each file's own, or a name in data/dicom_window.py for CT, such as lung
     hash_ids: bool = False  # ids of cases, images and questions become keyed hashes; no file name is kept
     prompt: str = "answer en {question}"  # template of the prompt
-    seq_len: Annotated[int, Interval(ge=8, le=MOST_ROWS)] = 128  # text tokens, BOS to EOS
+    seq_len: Annotated[int, Interval(ge=8, le=MOST_TEXT)] = 128  # text tokens, BOS to EOS
     # What to do with an answer that does not fit; `cut` keeps its EOS.
     overlong: Literal["error", "reject", "cut"] = "reject"
     # What to do with a question that does not fit. It is never cut; `reject` leaves it out and counts it.

@@ -5,17 +5,25 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval
 
-from radvqa_jax.config.bounds import Below1, Count, NotNegative, Positive, Probability, Resamples, Rows, RowsOrAuto
+from radvqa_jax.config.bounds import (
+    MOST_TEXT,
+    Below1,
+    Count,
+    NotNegative,
+    Positive,
+    Probability,
+    Resamples,
+    Rows,
+    RowsOrAuto,
+)
 from radvqa_jax.config.data import SourceConfig
-
-MOST_NEW_TOKENS = 8192  # Gemma's longest context; the cache of keys and values grows with it
 
 
 @dataclass(frozen=True)
 class DecodeConfig:
     """How answers are decoded."""
 
-    max_new_tokens: Annotated[int, Interval(ge=1, le=MOST_NEW_TOKENS)] = 32  # longest answer, in tokens
+    max_new_tokens: Annotated[int, Interval(ge=1, le=MOST_TEXT)] = 32  # longest answer, in tokens
     samples: Rows = 1  # answers per question; they share one prefill
     temperature: NotNegative = 0.0  # 0 = greedy
     top_k: Count = 0  # 0 = all
@@ -54,7 +62,7 @@ class ScoreConfig:
     # What an unstable answer costs: its point, one point more, or a percentage point of the accuracy.
     penalty: Literal["item_zero", "minus_item", "percentage_point"] = "item_zero"
     sample_size: Positive = 200  # questions in each sample of MedM's protocol
-    sample_runs: Positive = 5  # samples, over which mean and standard deviation are taken
+    sample_runs: Resamples = 5  # samples, over which mean and standard deviation are taken
     max_unscored: Below1 = 0.05  # largest share of a file's lines that cannot be scored; a file with more is refused
     workers: Count = 0  # processes that score lines; 0 = one per core
     # With more lines there are tables but no report.html, which needs all answers in memory.
@@ -87,7 +95,9 @@ class CellConfig:
     image: Literal["own", "swapped", "swapped_any", "blank", "borrowed"] = "own"
     source: SourceConfig = field(default_factory=SourceConfig)  # questions to ask instead of those of eval.source
     train_source: SourceConfig = field(default_factory=SourceConfig)  # training rows of the blind baselines of `source`
-    seq_len: Count = 0  # text tokens while answering, for longer prompts; 0 = data.seq_len
+    seq_len: Annotated[int, Interval(ge=0, le=MOST_TEXT)] = (
+        0  # text tokens while answering, for longer prompts; 0 = data.seq_len
+    )
     seed: Annotated[int, Interval(ge=-1, lt=2**32)] = -1  # of training; -1 = the experiment's
     stage2_steps: Count = 0  # optimizer steps of stage 2; 0 = the experiment's
     # Name shared by cells that differ in their seed alone; group means are compared with the first group's.

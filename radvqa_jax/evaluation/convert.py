@@ -44,10 +44,9 @@ def find_files(spec: str) -> list[Path]:
         path = Path(name).expanduser()
         matched = [Path(p) for p in sorted(glob.glob(str(path), recursive=True)) if Path(p).is_file()]
         if not path.is_file() and not matched:
-            beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
             raise ValueError(
-                f"eval.predictions names {name}, and there is no such file.{nearest(path.name, beside)} Give files, "
-                "with commas between several, or a pattern such as 'runs/*/predictions/base.jsonl'."
+                f"eval.predictions names {name}, {_absent(path)} Give files, with commas between several, or a pattern "
+                "such as 'runs/*/predictions/base.jsonl'."
             )
         found += [path] if path.is_file() else matched
     resolved = [path.resolve() for path in found]
@@ -72,8 +71,15 @@ def one_file(spec: str, field: str, *, needs: str) -> Path:
         return path
     if "," in spec or glob.has_magic(spec):
         raise ValueError(f"{field}={spec!r} names several files; {needs}. mode=score takes several files at once.")
-    beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    raise ValueError(f"{field} names {spec}, and there is no such file.{nearest(path.name, beside)}")
+    raise ValueError(f"{field} names {spec}, {_absent(path)}")
+
+
+def _absent(path: Path) -> str:
+    """Why a path is no file that can be read, as the end of a sentence."""
+    if path.exists():
+        return "which is a folder." if path.is_dir() else "which is no regular file."
+    beside = [other.name for other in path.parent.iterdir() if other.is_file()] if path.parent.is_dir() else []
+    return f"and there is no such file.{nearest(path.name, beside)}"
 
 
 def detect(path: Path) -> Format:

@@ -2,10 +2,11 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -166,12 +167,21 @@ def make_items(records: Sequence[Record], rubric: Rubric, *, questions_attacked:
 
 
 def _each(client: ChatClient, rubric: Rubric, items: Sequence[Item]) -> Generator[Judged, None, None]:
-    """Yields verdicts as they come; closing it cancels what has not begun."""
+    """Yields verdicts as they come; closing it cancels what has not begun.
+
+    Few are asked for ahead of what is taken: after the last failure that is allowed, no more than those are sent.
+    """
+    waiting, asked = iter(items), set[Future[Judged]]()
     with ThreadPoolExecutor(client.config.concurrency) as pool:
-        futures: list[Future[Judged]] = [pool.submit(ask_verdict, client, rubric, item) for item in items]
         try:
-            for future in as_completed(futures):
-                yield future.result()
+            while True:
+                for item in itertools.islice(waiting, client.config.concurrency + 1 - len(asked)):
+                    asked.add(pool.submit(ask_verdict, client, rubric, item))
+                if not asked:
+                    return
+                done, asked = wait(asked, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

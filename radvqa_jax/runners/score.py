@@ -28,6 +28,7 @@ def score_mode(config: Config, workdir: Path) -> None:
     unscored.jsonl with its reason; a file with more of them than score.max_unscored is refused.
     """
     files = find_files(config.eval.predictions)
+    read_sheets(config)  # a mistake in one is found before the answers are scored
     runs = _run_names(files, config.eval.names)
     written = [run or propose_run(path) for path, run in zip(files, runs, strict=True)]
     if same := [name for name in written if [other.casefold() for other in written].count(name.casefold()) > 1]:

@@ -1,6 +1,7 @@
 """Scripts end as the command line does: one line for a mistake, 130 for Ctrl-C, nothing for a closed pipe."""
 
 import ast
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from radvqa_jax.command_line.script import TRACEBACK, run_script
+from radvqa_jax.config import EMBEDDED
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -35,6 +37,7 @@ def test_every_script_runs_in_the_frame(path: Path) -> None:
         (FileExistsError(17, "File exists", "out"), "error: out is there already, and is not what is wanted there."),
         (OSError(28, "No space left on device", "out"), "error: there is no room for out (No space left on device)."),
         (MemoryError("x"), "error: out of memory (x)."),
+        (FileNotFoundError(2, "No such file", "in.csv"), "error: in.csv is not there. Give a path that is."),
         (ValueError("name \x1b[2J"), r"error: name \u001b[2J"),
     ],
 )
@@ -48,10 +51,14 @@ def test_a_mistake_is_one_line(error: Exception, said: str, monkeypatch: pytest.
         run_script(_raises(error))
 
 
-def test_ctrl_c_is_one_line_and_130(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        run_script(_raises(KeyboardInterrupt()))
-    assert ended.value.code == 130 and capsys.readouterr().err == "error: stopped by Ctrl-C.\n"
+def test_ctrl_c_is_one_line_and_130() -> None:
+    code = (
+        "from radvqa_jax.command_line.script import run_script\n"
+        "def main():\n    raise KeyboardInterrupt\n"
+        "run_script(main)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: stopped by Ctrl-C.\n")
 
 
 def test_the_status_is_that_of_main() -> None:
@@ -72,3 +79,38 @@ def test_a_reader_that_has_enough_ends_a_script_quietly() -> None:
         assert script.stdout.readline() == b"line 0\n"
         script.stdout.close()
         assert script.stderr.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("screenshots.py absent.html --out pictures", "absent.html: there is no such page or folder"),
+        ("make_random_checkpoint.py there.npz --variant tiny", "there.npz is there already"),
+        ("make_random_checkpoint.py new.npz --variant tiny --seed -1", "--seed=-1 must be at least 0"),
+        ("quantisation_error.py TINY --layers 4", "has layers 0 to 3, and none 4"),
+        ("quantisation_error.py TINY --layers -1", "has layers 0 to 3, and none -1"),
+        ("benchmark_saliency.py --resolution 0", "must be a multiple of 14"),
+        ("benchmark_scoring.py --records 0", "must be at least 1"),
+        ("benchmark_scoring.py --published medn", "medn is unknown. Known: "),
+        ("sweep.py new --ranks 4 0", "--ranks: every number must be at least 1"),
+    ],
+)
+def test_a_wrong_argument_is_told_before_anything_is_done(
+    line: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    (tmp_path / "there.npz").write_bytes(b"weights")
+    script, *arguments = line.replace("TINY", str(EMBEDDED / "tiny_paligemma.npz")).split()
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    main = runpy.run_path(str(SCRIPTS / script))["main"]
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2 and said in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["there.npz"]
+    assert (tmp_path / "there.npz").read_bytes() == b"weights"
+
+
+def test_the_benchmark_of_rows_writes_its_files(tmp_path: Path) -> None:
+    runpy.run_path(str(SCRIPTS / "benchmark_rows.py"))["write_files"](tmp_path, rows=40, images=20)
+    assert {path.name for path in tmp_path.iterdir()} == {"images_2.zip", "test_2.csv", "train_2.csv"}

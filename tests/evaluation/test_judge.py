@@ -420,6 +420,13 @@ def test_no_server_stops_the_run(ask: Ask) -> None:
         ask(base_url="http://127.0.0.1:9/v1", retries=0, max_failures=2)
 
 
+def test_few_requests_follow_the_last_failure_that_is_allowed(ask: Ask, chat_server: Any) -> None:
+    chat_server.behave = lambda body: (500, "text/plain", b"", {})
+    with pytest.raises(Stopped, match="failed 2 times in a row"):
+        ask(retries=0, max_failures=2, concurrency=1)
+    assert 2 <= len(chat_server.requests) <= 4
+
+
 def test_a_spent_budget_stops_the_run_and_the_next_continues(ask: Ask, chat_server: Any) -> None:
     with pytest.raises(Stopped, match=r"max_calls=4.* 4 of 6 are judged"):
         ask(max_calls=4, concurrency=1)
