@@ -136,7 +136,7 @@ BAD = {
     ),
     "a folder of answers": Case(
         ["--config.mode=score", "--config.eval.predictions={tmp}"],
-        r"error: eval\.predictions names \S+, and there is no such file\..* Give files",
+        r"error: eval\.predictions names \S+, which is a folder\. Give files",
     ),
     "answers that are none": Case(
         ["--config.mode=score", "--config.eval.predictions={tmp}/text.jsonl"],
