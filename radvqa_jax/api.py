@@ -181,7 +181,8 @@ class Model:
             decode = dataclasses.replace(greedy, samples=chosen["samples"], temperature=chosen["temperature"])
             drawn = self._records(rows, decode=decode, seed=chosen["seed"])
         shown = opened * len(rows) if len(opened) == 1 else opened
-        answers = [make_answer(*parts) for parts in zip(shown, said, drawn, strict=True)]
+        asked = questions * len(rows) if len(questions) == 1 else questions
+        answers = [make_answer(*parts) for parts in zip(shown, asked, said, drawn, strict=True)]
         return answers if is_many(image) or is_many(question) else answers[0]
 
     def _open(self, image: ImageLike, *, frame: int = 0, window: str = "") -> Opened:

@@ -117,12 +117,12 @@ def agreement(answer: str, samples: Sequence[str]) -> float:
     return sum(normalize(sample) == normalize(answer) for sample in samples) / len(samples)
 
 
-def make_answer(opened: Opened, greedy: Record, drawn: Record | None) -> Answer:
-    """The greedy answer about an opened image, with the samples that were drawn beside it."""
+def make_answer(opened: Opened, question: str, greedy: Record, drawn: Record | None) -> Answer:
+    """The greedy answer to a question about an opened image, with the samples drawn beside it; empty for a caption."""
     text, samples = greedy.predictions[0], list(drawn.predictions) if drawn else []
     return Answer(
         text=text,
-        question=greedy.question,
+        question=question,
         logprob=greedy.logprobs[0],
         ended=greedy.ended[0],
         samples=tuple(samples),
