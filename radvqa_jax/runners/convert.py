@@ -30,6 +30,10 @@ def convert_mode(config: Config, workdir: Path) -> None:
     dtype = jnp.dtype(config.convert.dtype or big_vision.stored_dtype(model.checkpoint, abstract))
     merge = Merge(model.checkpoint, abstract, {}, None, model.allow_missing, model.allow_extra, config.seed)
     folder = workdir / format
+    if Path(model.checkpoint).resolve().is_relative_to(folder.resolve()):
+        raise ValueError(
+            f"model.checkpoint={model.checkpoint} lies in {folder}, which is replaced. Give another --workdir."
+        )
     with replacing(folder) as part:
         path, sums = write_model(
             part,

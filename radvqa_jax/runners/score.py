@@ -28,6 +28,7 @@ def score_mode(config: Config, workdir: Path) -> None:
     unscored.jsonl with its reason; a file with more of them than score.max_unscored is refused.
     """
     files = find_files(config.eval.predictions)
+    _refuse_outputs(files, workdir)
     read_sheets(config)  # a mistake in one is found before the answers are scored
     runs = _run_names(files, config.eval.names)
     written = [run or propose_run(path) for path, run in zip(files, runs, strict=True)]
@@ -56,6 +57,17 @@ def score_mode(config: Config, workdir: Path) -> None:
     _write_reports(config, workdir, found, given, runs, summary | {"predictions": provenance})
     print(score_tables.format_tables(tables, relied))
     print(_closing(found, workdir))
+
+
+def _refuse_outputs(files: Sequence[Path], workdir: Path) -> None:
+    """Raises ValueError for a file that would be replaced, or that belongs to a run whose report would be."""
+    written = {(workdir / name).resolve() for name in ("verdicts.jsonl", "verdicts.csv", "unscored.jsonl", "table.csv")}
+    for path in files:
+        if path.resolve() in written or path.resolve().parent == (workdir / "predictions").resolve():
+            raise ValueError(
+                f"eval.predictions names {path}, and tables, verdicts and the report in {workdir} would be replaced. "
+                "Give another --workdir."
+            )
 
 
 def _run_names(files: Sequence[Path], names: Sequence[str]) -> list[str]:

@@ -124,3 +124,15 @@ def test_runs_are_named_by_what_tells_them_apart() -> None:
     assert name_runs(paths, []) == ["a", "b"]
     with pytest.raises(ValueError, match="must be 2 different names"):
         name_runs(paths, ["x"])
+
+
+@pytest.mark.parametrize("name", ["verdicts.jsonl", "unscored.jsonl", "predictions/stage2.jsonl"])
+def test_what_is_scored_is_not_replaced_by_the_scores(name: str, micro_config: MakeConfig, tmp_path: Path) -> None:
+    """Neither the file itself, nor the report of the run that it belongs to."""
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("theirs", encoding="utf-8")
+    config = micro_config({"mode": "score", "eval.predictions": str(path), "eval.source.dataset": ""})
+    with pytest.raises(ValueError, match=r"would be replaced\. Give another --workdir"):
+        RUNNERS["score"](config, tmp_path)
+    assert path.read_text(encoding="utf-8") == "theirs"
