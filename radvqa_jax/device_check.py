@@ -21,7 +21,7 @@ import numpy as np
 
 from radvqa_jax.files import write_json
 from radvqa_jax.models.fused_attention import KERNELS, choose
-from radvqa_jax.runtime import user_cache
+from radvqa_jax.runtime import local_devices, user_cache
 
 KNOWN = (
     "jax-ml/jax#39103 (CPU, 0.10.2: sums over the rows of a product)",
@@ -192,9 +192,10 @@ def check_device(*, cache: Path | None = None, fresh: bool = False) -> dict[str,
         fresh: check again what passed before.
 
     Raises:
+        ValueError: if there is no device.
         WrongResult: naming the programs, the device and the known reports.
     """
-    device = jax.local_devices()[0]
+    device = local_devices()[0]
     facts = describe(device)
     text = json.dumps(facts, sort_keys=True) + Path(__file__).read_text(encoding="utf-8")
     folder = cache if cache is not None else user_cache() / "devices"

@@ -21,6 +21,23 @@ def start(config: Config) -> None:
         _join(config.process)
 
 
+def local_devices() -> list[jax.Device]:
+    """This process's devices.
+
+    Raises:
+        ValueError: if jax cannot start the platform that it was told to use.
+    """
+    try:
+        return jax.local_devices()
+    except (RuntimeError, AssertionError) as error:
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        said = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ValueError(
+            f"jax finds no device for JAX_PLATFORMS={asked!r} ({said[:200]}). Set JAX_PLATFORMS=cpu, or install "
+            "what the device needs (pip install 'jax[cuda13]' or 'jax[tpu]')."
+        ) from error
+
+
 def is_first() -> bool:
     """Whether this process is the one that writes the run's files and speaks."""
     return jax.process_index() == 0

@@ -180,7 +180,7 @@ def test_a_wrong_type_is_refused(path: str, value: Any, message: str) -> None:
         ({"stages": ("stage1", "stage1")}, "names a stage twice"),
         ({"seed": -1}, r"seed=-1 must be in \[0, 4294967296\)"),
         ({"model.resolution": -14}, r"model\.resolution=-14 must be at least 0"),
-        ({"data.seq_len": 7}, r"data\.seq_len=7 must be at least 8"),
+        ({"data.seq_len": 7}, r"data\.seq_len=7 must be in \[8, 8192\]"),
         ({"data.workers": -1}, r"data\.workers=-1 must be at least 0"),
         ({"data.prompt": "answer en"}, r"data\.prompt='answer en' must contain \{question\}"),
         ({"decode.max_new_tokens": 0}, r"decode\.max_new_tokens=0 must be in"),
@@ -270,7 +270,10 @@ def test_a_contradiction_is_refused(changes: dict[str, Any], message: str) -> No
         ((cell("a", image="borrowed"),), {}, "image='borrowed' is for a `source` without images"),
         ((cell("a", image="blnk"),), {}, r"`ablations\.cells\[0\]\.image` must be one of .*Did you mean `blank`"),
         ((cell("a", prmpt="{question}"),), {}, r"`ablations\.cells\[0\]\.prmpt`\. Did you mean `prompt`"),
-        ((cell("a", seq_len=-1),), {}, r"seq_len=-1 must be at least 0"),
+        ((cell("a", seq_len=-1),), {}, r"seq_len=-1 must be in \[0, 8192\]"),
+        ((cell("a" * 101),), {}, "of at most 100 characters"),
+        ((cell("a", group="g", seed=1), cell("b", group="g", seed=1)), {}, "a and b of group 'g' both have the seed 1"),
+        ((cell("a", group="g", seed=3), cell("b", group="g")), {"seed": 3}, "both have the seed 3"),
     ],
 )
 def test_a_cell_that_cannot_be_is_refused(cells: tuple[Any, ...], changes: dict[str, Any], message: str) -> None:

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from radvqa_jax import files, typed_json
 from radvqa_jax.config import LoraConfig
+from radvqa_jax.config.bounds import MOST_PIXELS, MOST_TEXT
 
 FORMAT = 2
 REMEDY = "Give the adapter.npz that a stage wrote, with its adapter.json beside it, or train the stage again."
@@ -30,9 +31,9 @@ class BaseUse(NamedTuple):
     """How a base model was used: what gives other numbers when it is changed."""
 
     variant: str
-    resolution: Annotated[int, Field(ge=1, le=2**16)]  # pixels, of the images that the model sees
+    resolution: Annotated[int, Field(ge=1, le=MOST_PIXELS)]  # pixels, of the images that the model sees
     prompt: str  # data.prompt
-    seq_len: Annotated[int, Field(ge=1, le=2**20)]  # text tokens
+    seq_len: Annotated[int, Field(ge=1, le=MOST_TEXT)]  # text tokens
     tokenizer_sha256: Sha256
     quantize: Literal["none", "nf4", "int8"]
     compute_dtype: Literal["float32", "bfloat16"]

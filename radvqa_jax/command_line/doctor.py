@@ -97,12 +97,17 @@ def _prepared() -> Iterator[str]:
 
 
 def _devices() -> int:
-    import jax  # not above: the first lines are there at once
-
+    # Not above: the first lines are there at once.
     from radvqa_jax.device_check import WrongResult, check_device, describe
+    from radvqa_jax.runtime import local_devices
 
     print("devices:")
-    for device in jax.local_devices():
+    try:
+        devices = local_devices()
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for device in devices:
         limit = (device.memory_stats() or {}).get("bytes_limit", 0)
         room = f", {limit / GIB:.1f} GiB" if limit else ""
         told = {name: text for name, text in describe(device).items() if text and name not in ("device", "XLA_FLAGS")}

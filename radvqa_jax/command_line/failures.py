@@ -33,17 +33,19 @@ def say(
         elsewhere: the way out where a file or folder cannot be written, as the end of a sentence.
         near: gives a sentence that proposes a file that is there, for a message that names one that is not.
     """
+    # Of a file that takes another's place, the second name is the one that the user knows.
+    name = (error.filename2 or error.filename) if isinstance(error, OSError) else None
     if isinstance(error, RecursionError):
         return f"{error}: a file or a value is nested too deeply to be read. {debug}"
     if isinstance(error, MemoryError):
         return f"out of memory ({error}). Give a smaller batch_size, or fewer data.workers. {debug}"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        place = f" for {error.filename}" if error.filename else ""
+        place = f" for {name}" if name else ""
         return f"there is no room{place} ({error.strerror}). Make room there. {kept}".rstrip()
-    if isinstance(error, OSError) and error.errno == errno.ENOENT and error.filename:
-        return f"{error.filename} is not there. Give a path that is.{near(str(error.filename))}"
-    if isinstance(error, OSError) and error.errno in _PLACES and error.filename:
-        return f"{error.filename} {_PLACES[error.errno]} ({error.strerror}){elsewhere}."
+    if isinstance(error, OSError) and error.errno == errno.ENOENT and name:
+        return f"{name} is not there. Give a path that is.{near(str(name))}"
+    if isinstance(error, OSError) and error.errno in _PLACES and name:
+        return f"{name} {_PLACES[error.errno]} ({error.strerror}){elsewhere}."
     if isinstance(error, ValueError | OSError | ImportError) or _is_ours(error):
         where = f" {debug}" if _of_library(error) else ""
         return f"{error}{near(str(error))}{where}"

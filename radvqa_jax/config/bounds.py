@@ -10,9 +10,10 @@ from annotated_types import Interval
 
 # Caps of what memory or a device can hold. They are told only to somebody who exceeds one.
 LARGEST, LARGEST_FLOAT = 2**31 - 1, 1e30  # an integer on a device; what in float32 has finite products with the usual
-MOST_ROWS, MOST_PIXELS, MOST_RESAMPLES, MOST_EPOCHS = 2**16, 2**11, 10**6, 1e6
+MOST_ROWS, MOST_RESAMPLES, MOST_EPOCHS = 2**16, 10**6, 1e6
+MOST_PIXELS = 1260  # of a side: 8,100 patches of 14 pixels
 MOST_TEXT = 8192  # tokens: what Gemma's positions reach to
-CAPS = frozenset((LARGEST, LARGEST_FLOAT, MOST_ROWS, MOST_PIXELS, MOST_RESAMPLES, MOST_EPOCHS, MOST_TEXT))
+CAPS = frozenset((LARGEST, LARGEST_FLOAT, MOST_ROWS, MOST_PIXELS, MOST_RESAMPLES, MOST_EPOCHS))
 Count = Annotated[int, Interval(ge=0, le=LARGEST)]
 Positive = Annotated[int, Interval(ge=1, le=LARGEST)]
 NotNegative = Annotated[float, Interval(ge=0, le=LARGEST_FLOAT)]

@@ -126,14 +126,27 @@ def _check_processes(config: Config) -> None:
     )
 
 
+_LONGEST_NAME = 100  # characters; files are named by it
+
+
 def _check_cells(config: Config) -> None:
     cells = config.ablations.cells
     names = [cell.name for cell in cells]
     _require(bool(cells), "ablations.cells is empty. Take configs/ablations.py, or add cell(name, …) to your own file.")
     for index, name in enumerate(names):
         _require(
-            bool(name) and name not in names[:index],
-            f"ablations.cells[{index}].name={name!r} must be a name that no other cell has.",
+            bool(name) and name not in names[:index] and len(name) <= _LONGEST_NAME,
+            f"ablations.cells[{index}].name={name[:_LONGEST_NAME]!r} must be a name that no other cell has, of at most "
+            f"{_LONGEST_NAME} characters.",
+        )
+    seeds: dict[tuple[str, int], str] = {}
+    for cell in cells:
+        key = (cell.group, config.seed if cell.seed < 0 else cell.seed)
+        other = seeds.setdefault(key, cell.name)
+        _require(
+            not cell.group or other == cell.name,
+            f"ablations.cells {other} and {cell.name} of group {cell.group!r} both have the seed {key[1]}: one run "
+            "would count as two. Give each its own seed.",
         )
     for index, cell in enumerate(cells):
         path = f"ablations.cells[{index}] ({cell.name})"

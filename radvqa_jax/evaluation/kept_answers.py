@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,23 @@ def read_unfinished(path: Path, fingerprint: dict[str, Any]) -> list[dict[str, A
     """The lines of an interrupted run, none for a new one; refuses a file made with other settings."""
     check_fingerprint(path, fingerprint)
     return read_jsonl(path, allow_cut=True) if path.is_file() else []
+
+
+def check_texts(path: Path, records: Iterable[Record], decode: Callable[[Sequence[int]], str]) -> None:
+    """Raises ValueError, naming the question, if an answer's text is not what its tokens say: one of them was edited.
+
+    Args:
+        path: the predictions file, for the error.
+        records: of it.
+        decode: gives the text of token ids.
+    """
+    for record in records:
+        said = [decode(ids) for ids in record.token_ids]
+        if said and said != record.predictions:
+            raise ValueError(
+                f"{path}: the answers to question {record.question_id!r} are {record.predictions}, but their tokens "
+                f"say {said}. Remove that line, and the question is answered again."
+            )
 
 
 def read_kept(path: Path, question_ids: Collection[str], fingerprint: dict[str, Any]) -> dict[str, Record]:

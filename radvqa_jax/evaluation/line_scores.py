@@ -69,6 +69,10 @@ def problem(record: Record) -> tuple[str, str] | None:
     """The field and the reason why a well-formed record cannot be scored, or None."""
     if not record.question_id.strip():
         return "question_id", "is empty"
+    texts = {"question": [record.question], "reference": [record.reference], "choices": record.choices}
+    for field, parts in texts.items():
+        if (length := sum(map(len, parts))) > LONGEST:
+            return field, f"has {length:,} characters, and at most {LONGEST:,} are read"
     if not record.predictions:
         return "predictions", "holds no answer"
     for field in ("logprobs", "token_ids", "ended", "seeds"):

@@ -22,7 +22,7 @@ from radvqa_jax.decoding.finite import check_answers
 from radvqa_jax.decoding.image_tokens import ImageTokens
 from radvqa_jax.evaluation.answer_batches import alike_together, batch_size_for, by_length
 from radvqa_jax.evaluation.baselines import to_record
-from radvqa_jax.evaluation.kept_answers import read_kept, settings_hash
+from radvqa_jax.evaluation.kept_answers import check_texts, read_kept, settings_hash
 from radvqa_jax.files import append_jsonl, write_jsonl
 from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.schema import Batch, Record
@@ -151,6 +151,7 @@ def predict(
     """
     names = rows.column("question_id")
     done = read_kept(path, names, fingerprint)
+    check_texts(path, done.values(), tokenizer.decode)
     if list(done) == names:
         append_jsonl(path, [])  # an interruption may have cut the newline alone
         return [*done.values()]

@@ -150,6 +150,14 @@ def test_a_changed_value_is_noticed(folder: Path, leaves: dict[str, np.ndarray])
             {"base_use": META.base_use._asdict() | {"quantize": "int4"}},
             "field `base_use.quantize` must be 'none', 'nf4'",
         ),
+        (  # memory grows with their square
+            {"base_use": META.base_use._asdict() | {"resolution": 9800}},
+            "field `base_use.resolution` must be less than or equal to 1260",
+        ),
+        (
+            {"base_use": META.base_use._asdict() | {"seq_len": 2**20}},
+            "field `base_use.seq_len` must be less than or equal to 8192",
+        ),
     ],
 )
 def test_a_wrong_description_is_refused(folder: Path, changes: dict[str, Any], message: str) -> None:

@@ -204,6 +204,10 @@ FOREIGN = {
         lambda lines: [lines[0] | {"settings": "0" * 12}, *lines[1:]],
         r"line 1: it was made with other",
     ),
+    "an edited answer": (
+        lambda lines: [lines[0] | {"predictions": ["right"]}, *lines[1:]],
+        r"question '.*' are \['right'\], but their tokens say",
+    ),
     "no question": (lambda lines: [{"run": "base"}, *lines[1:]], r"base.jsonl, line 1: .*question_id"),
 }
 

@@ -48,6 +48,8 @@ BAD = {
     json.dumps(row(9, choices=["CT", "MRI"])): ("reference", "is none of the choices"),
     json.dumps(row(100)): ("question_id", "was already answered by this run in line 1"),
     json.dumps(row(10, answer="x")): ("answer", "is unknown"),
+    json.dumps(row(11, question="why " * 10_001)): ("question", "has 40,004 characters, and at most 40,000 are read"),
+    json.dumps(row(12)).replace('"run"', '"reference": "no", "run"'): ("", "the field 'reference' stands twice"),
 }  # fmt: skip
 
 
@@ -55,22 +57,22 @@ def test_bad_lines_are_named_and_the_rest_is_scored(tmp_path: Path) -> None:
     good = [row(number) for number in range(100, 130)]
     path = write(tmp_path / "p.jsonl", [*good, *BAD])
     found = scan.scan([path], tmp_path, max_unscored=0.5)
-    assert found.lines == {str(path): 43} and len(found.runs["m"]) == 30
+    assert found.lines == {str(path): 45} and len(found.runs["m"]) == 30
     unscored = read_jsonl(tmp_path / "unscored.jsonl")
-    assert [line["line"] for line in unscored] == list(range(31, 44)) == found.unscored[str(path)]
+    assert [line["line"] for line in unscored] == list(range(31, 46)) == found.unscored[str(path)]
     for line, (field, reason) in zip(unscored, BAD.values(), strict=True):
         assert (line["field"] == field or reason == "must be text; got 1") and reason in line["reason"], line
         assert line["file"] == str(path)
-    assert unscored[3]["question_id"] == "q2" and sum(found.reasons.values()) == 13
+    assert unscored[3]["question_id"] == "q2" and sum(found.reasons.values()) == 15
     assert len(read_jsonl(tmp_path / "verdicts.jsonl")) == 30
 
 
 def test_a_file_with_too_many_bad_lines_is_refused_with_the_first_ten(tmp_path: Path) -> None:
     path = write(tmp_path / "p.jsonl", [*(row(number) for number in range(100, 130)), *BAD])
-    with pytest.raises(ValueError, match=r"13 of 43 lines cannot be scored, more than score.max_unscored=0.1") as error:
+    with pytest.raises(ValueError, match=r"15 of 45 lines cannot be scored, more than score.max_unscored=0.1") as error:
         scan.scan([path], tmp_path, max_unscored=0.1)
     assert [f"line {n}:" in str(error.value) for n in range(30, 42)] == [False, *[True] * 10, False]
-    assert len(read_jsonl(tmp_path / "unscored.jsonl")) == 13
+    assert len(read_jsonl(tmp_path / "unscored.jsonl")) == 15
     assert not (tmp_path / "verdicts.jsonl").exists() and not list(tmp_path.glob("*.part"))
 
 
