@@ -3,6 +3,7 @@
 A cell that a spreadsheet would run as a formula gets an apostrophe in front (OWASP, CSV injection).
 """
 
+import collections
 import csv
 import io
 import os
@@ -11,6 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from radvqa_jax.files import atomic_write, open_regular
 
 MOST_BYTES = 1 << 30  # of a table that people fill in or bring
+MOST_COLUMNS = 1 << 14  # of a sheet, in every spreadsheet
+MOST_HEAD = 1 << 20  # characters of the line that names them
+SHOWN = 30  # names of columns in an error
 # Python's own limit of 128 KiB is less than some answers have.
 csv.field_size_limit(1 << 27)
 
@@ -68,17 +72,16 @@ def read_csv(path: str | os.PathLike[str], *, delimiter: str = ",") -> Iterator[
     The names are unique. Empty lines are left out. A row may be longer or shorter than the names: `named` refuses it.
 
     Raises:
-        ValueError: naming the file, if it is no regular file, is too large, is not UTF-8, names a column twice, or has
-            a quote that is not closed.
+        ValueError: naming the file, if it is no regular file, is too large, is not UTF-8, has too many columns, names
+            one twice, or has a quote that is not closed.
     """
-    with open_regular(path) as raw:
+    with open_regular(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
         if (size := os.fstat(raw.fileno()).st_size) > MOST_BYTES:
             raise ValueError(f"{path} has {size:,} bytes; a table may have {MOST_BYTES:,}. Split it.")
-        reader = csv.reader(io.TextIOWrapper(raw, encoding="utf-8-sig", newline=""), delimiter=delimiter, strict=True)
+        reader = csv.reader(_lines(path, text), delimiter=delimiter, strict=True)
         try:
             header = [name.strip() for name in next(reader, [])]
-            if repeated := sorted({name for name in header if name and header.count(name) > 1}):
-                raise ValueError(f"{path}: the columns {repeated} occur twice. Remove one of each, or rename it.")
+            check_header(path, header)
             yield reader.line_num, header
             yield from ((reader.line_num, row) for row in reader if row)
         except UnicodeDecodeError as error:
@@ -86,6 +89,47 @@ def read_csv(path: str | os.PathLike[str], *, delimiter: str = ",") -> Iterator[
         except csv.Error as error:
             where = f"{path}, line {reader.line_num}"
             raise ValueError(f"{where}: it is not CSV ({error}). Save it as CSV UTF-8.") from error
+
+
+def _lines(path: str | os.PathLike[str], text: io.TextIOWrapper) -> Iterator[str]:
+    """Yields the lines; raises ValueError for a first one that is too long, before the rest of it is read."""
+    first = text.readline(MOST_HEAD + 1)
+    if len(first) > MOST_HEAD:
+        raise ValueError(
+            f"{path}: the first line, which names the columns, has more than {MOST_HEAD:,} characters; a table may "
+            f"have {MOST_COLUMNS:,} columns. Leave out what nobody needs."
+        )
+    yield first
+    yield from text
+
+
+def check_header(path: str | os.PathLike[str], header: Sequence[str]) -> None:
+    """Raises ValueError, naming the file, for too many columns, or two of one name; several may have none."""
+    if len(header) > MOST_COLUMNS:
+        raise ValueError(
+            f"{path} has {len(header):,} columns; a table may have {MOST_COLUMNS:,}. Leave out what nobody needs."
+        )
+    if repeated := repeated_of(filter(None, header)):
+        raise ValueError(f"{path}: the columns {repeated} occur twice. Remove one of each, or rename it.")
+
+
+def repeated_of(names: Iterable[str]) -> list[str]:
+    """The names that come more than once, sorted.
+
+    >>> repeated_of(["b", "a", "b"])
+    ['b']
+    """
+    return sorted(name for name, count in collections.Counter(names).items() if count > 1)
+
+
+def shown(header: Sequence[str]) -> str:
+    """The names of columns for an error, the first of many.
+
+    >>> shown(["a", "b"])
+    "['a', 'b']"
+    """
+    more = f" and {len(header) - SHOWN:,} more" if len(header) > SHOWN else ""
+    return f"{list(header[:SHOWN])}{more}"
 
 
 def named(header: Sequence[str], row: Sequence[str]) -> dict[str, str]:

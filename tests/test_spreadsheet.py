@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from radvqa_jax.spreadsheet import original_cell, safe_cell, write_csv
+from radvqa_jax.evaluation.convert import detect
+from radvqa_jax.spreadsheet import MOST_COLUMNS, original_cell, read_csv, safe_cell, write_csv
+
+from .hostile.limits import survives
 
 EVIL = [
     "=1+1",
@@ -50,3 +53,23 @@ def test_a_table_is_whole_or_absent(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         write_csv(path, ["z"], (row for row in broken()))
     assert path.read_bytes().startswith(b'\xef\xbb\xbf"\'=a"')
+
+
+@pytest.mark.parametrize("names", ["," * 1_000_004, ",".join(map(str, range(100_000))), '"\n",' * 200_000])
+def test_too_many_columns_are_told_at_once(tmp_path: Path, names: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"{names}\n{',' * 1_000_004}\n")
+    survives(lambda: detect(path))
+    with pytest.raises(ValueError, match=r"t\.csv.*; a table may have 16,384( columns)?\. Leave out"):
+        detect(path)
+
+
+def test_as_many_columns_as_a_sheet_has_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    names = [f"column {number}" for number in range(MOST_COLUMNS)]
+    write_csv(path, names, [range(MOST_COLUMNS)])
+    survives(lambda: list(read_csv(path)))
+    assert [len(row) for _, row in read_csv(path)] == [MOST_COLUMNS] * 2
+    write_csv(path, ["a", "b", "", "a", ""], [])
+    with pytest.raises(ValueError, match=r"the columns \['a'\] occur twice"):
+        next(read_csv(path))

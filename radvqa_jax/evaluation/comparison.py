@@ -113,6 +113,35 @@ class _Paired(NamedTuple):
         }
 
 
+def _image_note(a: Sequence[Record], b: Sequence[Record]) -> str:
+    """What to say of records, paired, whose images have other names in b than in a; empty if there is nothing.
+
+    Two programs may name the same images differently, such as by their paths. Then each name of one is always the same
+    name of the other, and none of them is the other's name of another image. A record without image_id is not compared.
+
+    Raises:
+        ValueError: if the names are no such renaming: the two do not agree which image a question is about.
+    """
+    named = [(x, y) for x, y in zip(a, b, strict=True) if x.image_id and y.image_id]
+    renamed = {(x.source, x.image_id, y.image_id) for x, y in named if x.image_id != y.image_id}
+    if not renamed:
+        return ""
+    pairs = {(x.source, x.image_id, y.image_id) for x, y in named}
+    mine, theirs = ({(found[0], found[place]) for found in pairs} for place in (1, 2))
+    x, y = next((x, y) for x, y in named if x.image_id != y.image_id)
+    example = f"question {x.question_id!r} is about image {x.image_id!r} in A and {y.image_id!r} in B"
+    taken = any((source, one) in theirs or (source, two) in mine for source, one, two in renamed)
+    if len(pairs) != len(mine) or len(pairs) != len(theirs) or taken:
+        raise ValueError(
+            f"The two do not agree which image a question is about: {example}. Answers about other images cannot be "
+            "paired. Use one release of the data, or write the same image_id in both."
+        )
+    return (
+        f"{len(renamed)} of {len(pairs)} images have other names in B: {example}. They are taken as the same images, "
+        "since each name of one is always the same name of the other."
+    )
+
+
 def _paired(a: Sequence[Record], b: Sequence[Record]) -> _Paired:
     if not a:
         raise ValueError("A comparison needs records, and the first file has none.")
@@ -139,21 +168,24 @@ def compare_runs(
 ) -> dict[str, Any]:
     """The paired comparison of the first predictions of two runs: overall, and for each value of each group.
 
-    Keys: `overall` and `by` ({field: {value: cell}}). A cell holds `n`, `n_images`, the two accuracies `a` and `b`,
-    their `difference` with its interval, how many questions both, only one or neither has right, the p of both tests
-    and the effect sizes. Cells in `by` also hold p corrected by Holm over all of them (`p_mcnemar_holm`,
-    `p_images_holm`); `overall` is the one question asked first and is not corrected. A cell without questions is
-    absent.
+    Keys: `overall`, `by` ({field: {value: cell}}) and `said`, what a reader must know before, each a sentence. A cell
+    holds `n`, `n_images`, the two accuracies `a` and `b`, their `difference` with its interval, how many questions
+    both, only one or neither has right, the p of both tests and the effect sizes. Cells in `by` also hold p corrected
+    by Holm over all of them (`p_mcnemar_holm`, `p_images_holm`); `overall` is the one question asked first and is not
+    corrected. A cell without questions is absent.
 
     Raises:
-        ValueError: if there is no record, or the two do not answer the same questions with the same references.
+        ValueError: if there is no record, or the two do not answer the same questions, with the same references, about
+            the same images.
     """
     paired = _paired(a, b)
+    note = _image_note(a, pair(a, b))
     asked = {"resamples": resamples, "draws": draws, "seed": seed}
     groups = {field: {value: paired.cell(rows, **asked) for value, rows in group(a, field).items()} for field in GROUPS}
     correct_for_number([found for values in groups.values() for found in values.values()])
     overall = paired.cell(range(len(a)), **asked)
-    return {"overall": overall, "by": {field: values for field, values in groups.items() if values}}
+    by = {field: values for field, values in groups.items() if values}
+    return {"said": [note] if note else [], "overall": overall, "by": by}
 
 
 def _row(label: str, cell: Mapping[str, Any], *, overall: bool = False) -> list[str]:
@@ -184,6 +216,7 @@ def format_comparison(comparison: Mapping[str, Any], *, a: str, b: str) -> str:
     return "\n".join(
         [
             f"A: {a}\nB: {b}",
+            *comparison["said"],
             *align(lines),
             "A - B with its 95 % interval by bootstrap over images. `only A:B`: questions that one alone has right; g:",
             "Cohen's g. `p McNemar` takes questions as independent; `p images` flips whole images. Below overall, p is",

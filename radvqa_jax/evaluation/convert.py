@@ -17,6 +17,7 @@ from radvqa_jax.evaluation.readers import csv_rows, json_rows, lmms_eval, medeva
 from radvqa_jax.evaluation.readers.rows import Row
 from radvqa_jax.files import file_name, read_json, write_jsonl
 from radvqa_jax.schema import Record
+from radvqa_jax.spreadsheet import repeated_of
 from radvqa_jax.trees import nearest
 
 Format = Literal["radvqa", "csv", "json", "medevalkit", "vlmevalkit", "lmms_eval"]
@@ -49,8 +50,7 @@ def find_files(spec: str) -> list[Path]:
                 "such as 'runs/*/predictions/base.jsonl'."
             )
         found += [path] if path.is_file() else matched
-    resolved = [path.resolve() for path in found]
-    if twice := sorted({str(path) for path in resolved if resolved.count(path) > 1}):
+    if twice := repeated_of(str(path.resolve()) for path in found):
         raise ValueError(f"eval.predictions names {twice[0]} twice. Name each file once.")
     return found
 

@@ -17,6 +17,8 @@ _NEEDED = ("parameters", "tokens", "loss")
 LARGEST_SHARE = 0.995  # tokens from this share of the most on count as the most
 LEAST_SIZES = 3  # of X for alpha
 LEAST_TOKENS = 3  # of D for beta
+LEAST_SPREAD = float(np.finfo(np.float32).eps)  # of log L; trainings compute losses in float32
+_RANGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 class Measurement(NamedTuple):
@@ -53,7 +55,7 @@ def read_table(path: Path, columns: Mapping[str, str]) -> list[Measurement]:
 
     Raises:
         ValueError: naming line and column, if a column is missing or comes twice, a row has another number of cells
-            than the header, a quote is not closed, or a number is not positive and finite.
+            than the header, a quote is not closed, or a number is not positive or not in the range of float32.
     """
     if not path.is_file():
         raise ValueError(f"scaling.table={path} is not a file. Give a CSV file with the columns {', '.join(_NEEDED)}.")
@@ -65,7 +67,7 @@ def read_table(path: Path, columns: Mapping[str, str]) -> list[Measurement]:
     for field in [*_NEEDED, *columns]:
         if names[field] not in header:
             raise ValueError(
-                f"{path} has no column {names[field]!r} for `{field}`; it has {header}."
+                f"{path} has no column {names[field]!r} for `{field}`; it has {spreadsheet.shown(header)}."
                 f"{nearest(names[field], header)} Name it: --config.scaling.columns=\"(('{field}','COLUMN'),)\"."
             )
     return [_measurement(path, line, row, names) for line, row in spreadsheet.by_column(path, header, rows)]
@@ -88,6 +90,11 @@ def _positive(path: Path, line: int, column: str, text: str) -> float:
         value = math.nan
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{path}, line {line}: column {column!r} must be a number above 0; got {text!r}.")
+    if not _RANGE[0] <= value <= _RANGE[1]:
+        raise ValueError(
+            f"{path}, line {line}: column {column!r} must be from {_RANGE[0]:.3g} to {_RANGE[1]:.3g}, which is what "
+            f"float32 holds; got {text!r}. Correct it, or remove the row."
+        )
     return value
 
 
@@ -123,8 +130,8 @@ def make_fittable(
     """Checks that a law can be told from these measurements, and returns them as points.
 
     Raises:
-        ValueError: if the losses are of different validation sets or units, or there are too few sizes, numbers of
-            tokens or points for the law.
+        ValueError: if the losses are of different validation sets or units, do not vary, or there are too few sizes,
+            numbers of tokens or points for the law.
     """
     rows = [row for row in rows if row.tokens >= min_tokens]
     for field, way in (("validation", "Measure every run on one fixed set"), ("unit", "Give one of them")):
@@ -145,6 +152,12 @@ def make_fittable(
             f"{LEAST_TOKENS} numbers of tokens; there are {len(fitted)} points of {len(tokens)}"
             f"{' once the most tokens are held out' if hold_out else ''}. Measure more often"
             f"{', or set scaling.hold_out=False' if hold_out else ''}."
+        )
+    least, largest = min(row.loss for row in fitted), max(row.loss for row in fitted)
+    if np.log(largest / least) <= LEAST_SPREAD:
+        raise ValueError(
+            f"{name}: the losses do not vary: all {len(fitted)} are {least:.6g}, and they determine no law. Give "
+            "losses of other numbers of tokens or sizes, and check that the column is the loss."
         )
     numbers = {run: number for number, run in enumerate(dict.fromkeys(row.run for row in fitted))}
     return Fittable(

@@ -79,6 +79,23 @@ def test_the_second_minus_the_first_is_the_negative() -> None:
     assert (there["p_mcnemar"], there["p_images"]) == (back["p_mcnemar"], back["p_images"])
 
 
+def test_two_systems_agree_which_image_a_question_is_about() -> None:
+    a = records([1, 0, 1, 1, 0, 1], per_image=2)
+    elsewhere = [[record._replace(image_id="z") for record in a], [*a[:-1], a[-1]._replace(image_id="0")]]
+    elsewhere.append([record._replace(image_id={"0": "1", "1": "0"}.get(record.image_id, "2")) for record in a])
+    for b in elsewhere:
+        for one, two in ((a, b), (b, a)):
+            with pytest.raises(ValueError, match=r"do not agree .*: question '\d' is about image '.' in A and"):
+                compare_runs(one, two, resamples=200)
+    same = compare_runs(a, [record._replace(image_id="") for record in a], resamples=200)
+    assert same == compare_runs(a, a, resamples=200) and same["said"] == []
+    renamed = compare_runs(a, [record._replace(image_id=f"in/{record.image_id}.png") for record in a], resamples=200)
+    assert renamed["overall"] == same["overall"]
+    assert "3 of 3 images have other names in B: question '0' is about image '0' in A and 'in/0.png'" in (
+        format_comparison(renamed, a="one", b="two")
+    )
+
+
 def test_errors() -> None:
     a = records([1, 0, 1])
     with pytest.raises(ValueError, match="the first file has none"):

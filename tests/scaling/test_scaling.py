@@ -182,6 +182,8 @@ def test_repeated_epochs_are_said() -> None:
         (lambda rows: [r for r in rows if r.tokens < 1e5], "at least 3 numbers of tokens"),
         (lambda rows: [rows[0]._replace(validation="other"), *rows[1:]], r"different validations.*\['other', 'set'\]"),
         (lambda rows: [rows[0]._replace(unit="per_row"), *rows[1:]], r"different units"),
+        (lambda rows: [row._replace(loss=2.5) for row in rows], r"losses do not vary: all \d+ are 2\.5, .*check"),
+        (lambda rows: [row._replace(loss=2.5 + 1e-9 * n) for n, row in enumerate(rows)], "losses do not vary"),
         (lambda rows: [], "alpha of the multiplicative law needs"),
     ],
 )
@@ -214,6 +216,9 @@ def test_a_csv_file_is_read_with_its_own_names_and_mistakes_are_named(tmp_path: 
         ("parameters,tokens,loss\n1e6,100,2,5\n", r"line 2: 4 fields, but the header names 3 columns"),
         ("parameters,tokens,loss\n1e6,100\n", r"line 2: 2 fields, but the header names 3 columns"),
         ("parameters,tokens,loss\n1_0_0,100,2\n", r"'parameters' must be a number above 0; got '1_0_0'"),
+        ("parameters,tokens,loss\n1,2,3\n1,3,1e300\n", r"line 3: column 'loss' must be .* to 3.4e\+38.*; got '1e300'"),
+        ("parameters,tokens,loss\n1,2,1e-300\n", r"line 2: column 'loss' must be from 1.18e-38 .*; got '1e-300'"),
+        ("parameters,tokens,loss\n1e300,2,3\n", r"line 2: column 'parameters' must be .*float32 holds; got '1e300'"),
         ("parameters,tokens,loss\n1,2,3\n".encode("utf-16"), r"is not UTF-8"),
     ],
 )

@@ -19,6 +19,7 @@ from tfds_builders.table.splits import divide, groups
 from tfds_builders.table.table_dataset_builder import Builder, table_config
 from tfds_builders.table.table_files import find_table, under
 
+from ..hostile.limits import survives
 from .conftest import Built, read_built
 
 Rows = Sequence[Mapping[str, Any]]
@@ -253,6 +254,94 @@ def test_values_that_parquet_cannot_give_are_a_message(folder: Path, tmp_path: P
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"t\.parquet is not a Parquet file that can be read"):
         build(folder, tmp_path / "again")
+
+
+def test_bytes_of_a_parquet_file_are_text_in_every_column_but_the_image(folder: Path, tmp_path: Path) -> None:
+    row = ROW | {"choices": ["no", "yes"], "split": "test", "case_id": "p1", "image_id": "i1", "question_id": "q1"}
+    row |= {"question_type": "sight", "modality": "CT", "organ": "lung", "note": "späte"}
+    for name in ("image", "text", "bytes"):
+        write_images(folder.with_name(name), ["images/a.png"])
+    pq.write_table(pa.Table.from_pylist([row]), folder.with_name("text") / "t.parquet")
+
+    def as_bytes(name: str, text: str | list[str]) -> pa.Array:
+        if isinstance(text, list):
+            return pa.array([[one.encode() for one in text]], pa.list_(pa.binary()))
+        kinds = {"question": pa.large_binary(), "case_id": pa.binary(len(text)), "split": pa.binary_view()}
+        found = pa.array([text.encode()], kinds.get(name, pa.binary()))
+        return found.dictionary_encode() if name == "organ" else found
+
+    coded = pa.table({name: as_bytes(name, text) for name, text in row.items() if name != "image"})
+    pq.write_table(coded.append_column("image", pa.array([row["image"]])), folder.with_name("bytes") / "t.parquet")
+    same = [build(folder.with_name(name), tmp_path / f"data_{name}").rows["test"]["q1"] for name in ("text", "bytes")]
+    assert same[0] == same[1]
+    assert (same[1]["answer"], same[1]["choices"], same[1]["note"]) == ("no", ["no", "yes"], "späte")
+
+
+def test_a_caption_of_a_parquet_file_may_be_bytes(folder: Path, tmp_path: Path) -> None:
+    path = folder / "t.parquet"
+    pq.write_table(pa.table({"image": ["images/a.png"], "caption": [b"A chest film."]}), path)
+    assert all_rows(build(folder, tmp_path / "data"))[0]["caption"] == "A chest film."
+
+
+@pytest.mark.parametrize("column", ["question", "answer", "question_id", "split", "note"])
+@pytest.mark.parametrize("kind", [pa.binary(), pa.string(), pa.list_(pa.binary())])
+def test_bytes_of_a_parquet_file_that_are_no_text_name_their_column(
+    folder: Path, tmp_path: Path, column: str, kind: pa.DataType
+) -> None:
+    inner = pa.list_(pa.binary()) if pa.types.is_list(kind) else pa.binary()
+    values = pa.array([[b"\xff\xfe"], [b"y"]] if pa.types.is_list(kind) else [b"\xff\xfe", b"y"], inner)
+    parquet(folder, **{column: values.view(kind) if pa.types.is_string(kind) else values})
+    with pytest.raises(
+        ValueError, match=rf"t\.parquet: the column '{column}' holds bytes that are not UTF-8.*leave it"
+    ):
+        build(folder, tmp_path / "data")
+
+
+def test_one_column_of_a_parquet_file_holds_files(folder: Path, tmp_path: Path) -> None:
+    png = (folder / "images/a.png").read_bytes()
+    files = pa.array([{"bytes": png, "path": "a.png"}] * 2)
+    parquet(folder, **{"image": files, "scan #2": files})
+    with pytest.raises(ValueError, match=r"t\.parquet: the column 'scan #2' holds files .* Leave it out"):
+        build(folder, tmp_path / "data")
+    same = {"question": ["What?"] * 2, "answer": ["x", "y"], "scan #2": [png, png]}
+    pq.write_table(pa.table(same), folder / "t.parquet")
+    built = build(folder, tmp_path / "mapped", columns=(("image", "scan #2"),))
+    assert len({row["image_id"] for row in all_rows(built)}) == 1
+
+
+def test_a_name_of_a_column_of_a_parquet_file_is_text(folder: Path) -> None:
+    path = parquet(folder, abcdefgh=["x", "y"])
+    pq.write_table(pq.read_table(path), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"abcdefgh", b"abcdefg\xff"))
+    with pytest.raises(ValueError, match=r"t\.parquet: the name of a column is not UTF-8 .*Rename it"):
+        table_config(folder, name="own")
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv of one name", "tsv", "jsonl", "parquet", "parquet of nested fields"])
+def test_too_many_columns_are_told_at_once(folder: Path, kind: str) -> None:
+    path, names = folder / f"t.{kind.split(' ')[0]}", [f"c{number}" for number in range(20_000)]
+    match kind:
+        case "csv":
+            path.write_text(",".join(names) + "\n")
+        case "csv of one name":
+            path.write_text("image,question,answer" + "," * 100_000)
+        case "tsv":
+            path.write_text("\t".join("x" * 60_000))
+        case "jsonl":
+            path.write_text(json.dumps(dict.fromkeys(names, "x")) + "\n")
+        case "parquet":
+            pq.write_table(pa.table({name: [1] for name in names}), path)
+        case _:
+            pq.write_table(pa.table({"image": [dict.fromkeys(names[:2000], 1)]}), path)
+    survives(lambda: table_config(folder, name="own"))
+    with pytest.raises(ValueError, match=r"t\.\w+: the table has [\d,]+ columns, more than 1,000\. Remove"):
+        table_config(folder, name="own")
+
+
+def test_a_parquet_file_that_is_all_footer_is_not_read(folder: Path) -> None:
+    (folder / "t.parquet").write_bytes(b"PAR1" + bytes(40 << 20) + (40 << 20).to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(ValueError, match=r"t\.parquet has a footer of 41,943,040 bytes, more than 33,554,432"):
+        table_config(folder, name="own")
 
 
 def test_a_column_of_a_parquet_file_comes_once(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Which column of a table is which feature, and what a cell becomes."""
 
+import collections
 import difflib
 import json
 import math
@@ -16,6 +17,8 @@ SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "tes
     "validation",  # one mirror writes `Vaild`
 )
 CHINESE = re.compile(r"[\u3400-\u9fff]")
+MOST_COLUMNS = 1000  # each becomes a feature of the prepared data set
+SHOWN = 30  # names of columns in an error
 
 
 class Columns:
@@ -103,6 +106,21 @@ class Columns:
         )
 
 
+def check_count(count: int, name: str) -> None:
+    """Raises ValueError, naming the file, for more columns than a table may have."""
+    if count > MOST_COLUMNS:
+        raise ValueError(
+            f"{name}: the table has {count:,} columns, more than {MOST_COLUMNS:,}. Remove what nobody needs."
+        )
+
+
+def check_head(head: Sequence[str], name: str) -> None:
+    """Raises ValueError, naming the file, for too many columns, or two of one name."""
+    check_count(len(head), name)
+    if twice := sorted(column for column, count in collections.Counter(head).items() if count > 1):
+        raise ValueError(f"{name}: the columns {twice} come twice. Rename one.")
+
+
 TEXTS = ("question", "answer", "caption")
 INFINITE = (math.inf, -math.inf)
 # Features that are made here and that no column of another meaning may take.
@@ -173,5 +191,6 @@ def _near(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {plain[close[0]]!r}?" if close else ""
 
 
-def _list(names: Iterable[str]) -> str:
-    return f"There are: {', '.join(names)}."
+def _list(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return f"There are: {', '.join(names[:SHOWN])}{more}."

@@ -1,7 +1,10 @@
 """Parquet files of a table: their rows without images, and where the image of each row lies."""
 
-from collections.abc import Iterator
-from typing import Any
+import contextlib
+import io
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,17 +12,46 @@ import pyarrow.parquet as pq
 
 from tfds_builders.archive_rules import MAX_MEMBER
 from tfds_builders.official_files import OfficialFiles
+from tfds_builders.table.columns import check_count
 
+ONLY_IMAGE = "Only the column of the image may hold bytes."
+MOST_FOOTER = 32 << 20  # bytes; the columns of all groups of rows are listed there
 # What pyarrow raises for a damaged file and for values that Python has none for, such as a year after 9999.
 UNREADABLE = (pa.ArrowException, OSError, OverflowError)
 
 
 def open_parquet(files: OfficialFiles, name: str) -> pq.ParquetFile:
-    """Opens a Parquet file among the files; raises ValueError, naming it, if it is none."""
+    """Opens a Parquet file among the files.
+
+    Raises:
+        ValueError: naming the file, if it is none, or its footer is too large, lists too many columns (fields of nested
+            ones count) or a name that is not UTF-8.
+    """
     try:
-        return pq.ParquetFile(files.open(name))
+        source = files.open(name)
+        if (size := _footer_bytes(source)) > MOST_FOOTER:
+            raise ValueError(
+                f"{files.what}: {name} has a footer of {size:,} bytes, more than {MOST_FOOTER:,}. Write it with fewer "
+                "columns or larger groups of rows."
+            )
+        file = pq.ParquetFile(source)
+        check_count(file.metadata.num_columns, name)
+        _ = file.schema_arrow.names  # decodes them
+        return file
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{files.what}: {name}: the name of a column is not UTF-8 ({error.object!r:.60}). Rename it."
+        ) from error
     except UNREADABLE as error:
         raise damaged(files, name, error) from error
+
+
+def _footer_bytes(source: Path | io.BytesIO) -> int:
+    """The size of the footer as a Parquet file says it in its last eight bytes; 0 for any other file."""
+    with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as raw:
+        raw.seek(-min(8, raw.seek(0, io.SEEK_END)), io.SEEK_END)
+        size, mark = raw.read(4), raw.read(4)
+    return int.from_bytes(size, "little") if mark == b"PAR1" else 0
 
 
 def damaged(files: OfficialFiles, name: str, error: Exception) -> ValueError:
@@ -28,7 +60,7 @@ def damaged(files: OfficialFiles, name: str, error: Exception) -> ValueError:
 
 
 def _parquet_rows(files: OfficialFiles, name: str, group: int, columns: list[str]) -> list[dict[str, Any]]:
-    """The rows of one group without its images.
+    """The rows of one group without its images, bytes as text.
 
     Raises:
         ValueError: if a value cannot be read, or they have more than MAX_MEMBER bytes: one long text that many rows
@@ -44,14 +76,46 @@ def _parquet_rows(files: OfficialFiles, name: str, group: int, columns: list[str
                 f"{files.what}: {name} would have {size:,} bytes of text in one group of rows, more than "
                 f"{MAX_MEMBER:,}. Write it with smaller groups of rows, or without what nobody needs."
             )
-        return table.to_pylist()
+        cells = [_cells(files, name, *column) for column in zip(columns, table.columns, strict=True)]
+        return [dict(zip(columns, row, strict=True)) for row in zip(*cells, strict=True)]
     except UNREADABLE as error:
         raise damaged(files, name, error) from error
 
 
+def _cells(files: OfficialFiles, name: str, column: str, values: pa.ChunkedArray) -> list[Any]:
+    """The values of a column. Bytes are text: some programs (Spark, Impala) write text without saying that it is.
+
+    Raises:
+        ValueError: naming the column, if text or bytes are not UTF-8.
+    """
+    try:
+        cells = values.to_pylist()
+        return list(map(_decoded, cells)) if _is_binary(values.type) or pa.types.is_nested(values.type) else cells
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{files.what}: {name}: the column {column!r} holds bytes that are not UTF-8 text ({error.reason}). Write "
+            f"it as UTF-8 text, or leave it out. {ONLY_IMAGE}"
+        ) from error
+
+
+def _decoded(value: Any) -> Any:
+    """A value in which all bytes are text."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    if isinstance(value, dict):
+        return {key: _decoded(inner) for key, inner in value.items()}
+    return [_decoded(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
 def _is_text(kind: pa.DataType) -> bool:
-    values = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return pa.types.is_string(values) or pa.types.is_large_string(values)
+    """Whether values have any length, and one that many rows repeat may be stored once."""
+    values = _values(kind)
+    is_any = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    return any(holds(values) for holds in is_any)
+
+
+def _values(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _decoded_bytes(chunk: pa.Array) -> int:
@@ -63,33 +127,56 @@ def _decoded_bytes(chunk: pa.Array) -> int:
 
 
 class Embedded(str):
-    """Where the image of a row lies in a Parquet file: `file#column#group of rows#row in the group`."""
+    """Where the image of a row is in a Parquet file: `file#column#group of rows#row in the group`."""
+
+    def __new__(cls, file: str, column: str, group: int, row: int) -> Self:
+        place = super().__new__(cls, f"{file}#{column}#{group}#{row}")
+        place.file, place.column, place.group, place.row = file, column, group, row  # the names may hold a #
+        return place
+
+    file: str
+    column: str
+    group: int
+    row: int
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    values = _values(kind)
+    is_any = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
+    return any(holds(values) for holds in is_any)
 
 
-def image_columns(schema: pa.Schema) -> list[str]:
-    """The columns that hold files: bytes, or the hub's struct {bytes, path}."""
-    return [
-        field.name
-        for field in schema
-        if _is_binary(field.type)
-        or (
-            pa.types.is_struct(field.type)
-            and any(inner.name == "bytes" and _is_binary(inner.type) for inner in field.type)
-        )
-    ]
+def _holds_files(kind: pa.DataType) -> bool:
+    """Whether values are the hub's struct {bytes, path}."""
+    return pa.types.is_struct(kind) and any(inner.name == "bytes" and _is_binary(inner.type) for inner in kind)
 
 
-def read_parquet(files: OfficialFiles, name: str) -> Iterator[tuple[dict[str, Any], str]]:
+def read_parquet(
+    files: OfficialFiles, name: str, *, images: Collection[str] = ()
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yields the cells of each row, and "" for no fault. Images are named by their place, `Embedded`.
+
+    Args:
+        files: that it is among.
+        name: of the file.
+        images: columns that may hold files: bytes, or the hub's struct {bytes, path}.
+
+    Raises:
+        ValueError: naming file and column, if another column holds files or bytes that are not UTF-8 text.
+    """
     file = open_parquet(files, name)
-    images = image_columns(file.schema_arrow)
-    texts = [column for column in file.schema_arrow.names if column not in images]
+    stored, texts = [], []
+    for field in file.schema_arrow:
+        if _holds_files(field.type) and field.name not in images:
+            raise ValueError(
+                f"{files.what}: {name}: the column {field.name!r} holds files ({{bytes, path}}). Leave it out of the "
+                f"table. {ONLY_IMAGE}"
+            )
+        holds = field.name in images and (_is_binary(field.type) or _holds_files(field.type))
+        (stored if holds else texts).append(field.name)
     for group in range(file.num_row_groups):
         count = file.metadata.row_group(group).num_rows
         # Without images, so that no more than their places is in memory.
         rows = _parquet_rows(files, name, group, texts) if texts else [{}] * count
         for number, cells in enumerate(rows):
-            yield cells | {column: Embedded(f"{name}#{column}#{group}#{number}") for column in images}, ""
+            yield cells | {column: Embedded(name, column, group, number) for column in stored}, ""

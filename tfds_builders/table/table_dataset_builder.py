@@ -167,7 +167,8 @@ def _read(reading: Reading, table: Table, columns: Columns, config: TableConfig,
     assert isinstance(reading.files, TableFiles)
     has_split = "split" in columns.of or len(table.names) > 1
     images = Images(reading.files, pixels=not has_split)
-    made = [MadeRow(raw, columns, images, reading.rejects, hide) for raw in read_rows(reading.files, table)]
+    rows = read_rows(reading.files, table, images=columns.of["image"])
+    made = [MadeRow(raw, columns, images, reading.rejects, hide) for raw in rows]
     _leave_out_repeated(made)
     for one in made:
         one.fault = one.fault or reading.fault_of(one.row)

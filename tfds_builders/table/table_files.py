@@ -5,17 +5,17 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from tfds_builders.official_files import OfficialFiles
-from tfds_builders.table.columns import split_name
+from tfds_builders.table.columns import check_count, check_head, split_name
 from tfds_builders.table.parquet_files import open_parquet, read_parquet
 
-KINDS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
+PARQUET = ".parquet"
+KINDS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", PARQUET)
 DELIMITERS = ",;\t"
-MOST_COLUMNS = 1000  # each becomes a feature of the prepared data set
 MOST_HEAD = 200_000  # characters
 NAMES = "The first line names the columns."
 # Files that lie beside a table and are none: a download's description, the index of a Parquet data set.
@@ -66,17 +66,29 @@ def find_table(files: OfficialFiles, *, named: str = "") -> Table:
     head: dict[str, None] = {}
     for name in tables:
         head |= dict.fromkeys(_head(files, name))
-        if len(head) > MOST_COLUMNS:
-            raise ValueError(f"{name}: the table has more than {MOST_COLUMNS:,} columns. Remove what nobody needs.")
+        check_count(len(head), name)
     return Table(tables, list(head))
 
 
-def read_rows(files: OfficialFiles, table: Table) -> Iterator[TableRow]:
-    """Yields every row. An image that a Parquet file holds is named by its place; `TableFiles` reads it."""
+def read_rows(files: OfficialFiles, table: Table, *, images: Collection[str]) -> Iterator[TableRow]:
+    """Yields every row.
+
+    An image that a Parquet file holds is named by its place; `TableFiles` reads it. Bytes in other columns are text.
+
+    Args:
+        files: that the table is in.
+        table: from `find_table`.
+        images: the columns of images, which alone may hold files.
+
+    Raises:
+        ValueError: naming file and column, if a file cannot be read.
+    """
     number = 0
     for name in table.names:
         split = file_split(name) if len(table.names) > 1 else ""
-        for cells, fault in _READERS[PurePosixPath(name).suffix.casefold()](files, name):
+        suffix = PurePosixPath(name).suffix.casefold()
+        parquet = suffix == PARQUET
+        for cells, fault in read_parquet(files, name, images=images) if parquet else _READERS[suffix](files, name):
             number += 1
             yield TableRow(number, split, cells, fault)
 
@@ -102,10 +114,9 @@ def _some(names: Sequence[str]) -> str:
 
 def _head(files: OfficialFiles, name: str) -> list[str]:
     suffix = PurePosixPath(name).suffix.casefold()
-    if suffix == ".parquet":
+    if suffix == PARQUET:
         head = list(open_parquet(files, name).schema_arrow.names)
-        if twice := sorted({column for column in head if head.count(column) > 1}):
-            raise ValueError(f"{name}: the columns {twice} come twice. Rename one.")
+        check_head(head, name)
         return head
     if suffix in (".csv", ".tsv"):
         return _csv_head(_read_text(files, name), name)[0]
@@ -147,8 +158,7 @@ def _csv_head(text: str, name: str) -> tuple[list[str], str]:
     head = [column.strip() for column in found[mark]]
     if not any(head):
         raise ValueError(f"{name}: the first line is empty. It names the columns: image,question,answer.")
-    if twice := sorted({column for column in head if head.count(column) > 1}):
-        raise ValueError(f"{name}: the columns {twice} come twice. Rename one.")
+    check_head(head, name)
     return head, mark
 
 
@@ -217,7 +227,6 @@ _READERS = {
     ".jsonl": _read_json_lines,
     ".ndjson": _read_json_lines,
     ".json": _read_json,
-    ".parquet": read_parquet,
 }
 
 

@@ -95,8 +95,7 @@ class TableFiles(OfficialFiles):
         """The bytes of a file, or of an image in a Parquet file; raises ValueError if there are none."""
         if not isinstance(name, Embedded):
             return super().read(name)
-        file, column, group, row = name.rsplit("#", 3)
-        data = self._group(file, column, int(group))[int(row)].as_py()
+        data = self._group(name.file, name.column, name.group)[name.row].as_py()
         data = data.get("bytes") if isinstance(data, dict) else data
         if not data:
             raise ValueError("image is empty")

@@ -15,6 +15,7 @@ from typing import Any
 
 from radvqa_jax import spreadsheet
 from radvqa_jax.evaluation.readers.rows import Row
+from radvqa_jax.spreadsheet import shown
 from radvqa_jax.trees import nearest
 
 NAME = "csv"
@@ -27,7 +28,7 @@ _NUMBERED = re.compile(r"(prediction|logprob)(?:_([1-9]\d*))?")
 def _check_header(header: list[str], ignored: Collection[str], path: Path) -> dict[str, list[str]]:
     """{prediction: its columns in order, logprob: its columns in order}."""
     known = {*NEEDED, *OPTIONAL, "choices", *ignored}
-    if repeated := sorted({name for name in header if header.count(name) > 1}):
+    if repeated := spreadsheet.repeated_of(header):
         raise ValueError(f"{path}: the columns {repeated} occur twice.")
     numbered: dict[str, dict[int, str]] = {"prediction": {}, "logprob": {}}
     for name in header:
@@ -41,12 +42,16 @@ def _check_header(header: list[str], ignored: Collection[str], path: Path) -> di
             )
     missing = [name for name in NEEDED if name not in header] + ["prediction"] * (not numbered["prediction"])
     if missing:
-        raise ValueError(f"{path} lacks the columns {missing}; it has {header}. Rename with --column NEEDED=YOURS.")
+        raise ValueError(
+            f"{path} lacks the columns {missing}; it has {shown(header)}. Rename with --column NEEDED=YOURS."
+        )
     if numbered["logprob"] and set(numbered["logprob"]) != set(numbered["prediction"]):
-        raise ValueError(f"{path}: every prediction needs its logprob, or none; the columns are {header}.")
+        raise ValueError(f"{path}: every prediction needs its logprob, or none; the columns are {shown(header)}.")
     for kind, found in numbered.items():
         if len(found) > 1 and set(found) != set(range(1, len(found) + 1)):
-            raise ValueError(f"{path}: {kind} columns must be numbered 1, 2, …; they are {sorted(found.values())}.")
+            raise ValueError(
+                f"{path}: {kind} columns must be numbered 1, 2, …; they are {shown(sorted(found.values()))}."
+            )
     return {kind: [found[number] for number in sorted(found)] for kind, found in numbered.items()}
 
 
@@ -97,7 +102,7 @@ def read(path: Path, *, renamed: Mapping[str, str], ignored: Collection[str]) ->
     rows = spreadsheet.read_csv(path)
     theirs = next(rows)[1]
     if absent := sorted(set(back) - set(theirs)):
-        raise ValueError(f"{path} has no columns {absent}, which --column names; it has {theirs}.")
+        raise ValueError(f"{path} has no columns {absent}, which --column names; it has {shown(theirs)}.")
     header = [back.get(name, name) for name in theirs]
     columns = _check_header(header, ignored, path)
     for line, values in rows:

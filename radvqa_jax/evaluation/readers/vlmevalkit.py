@@ -33,8 +33,7 @@ def read_table(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, Any
     if path.suffix.lower() == ".xlsx":
         values: list[Any] = xlsx_cells.read_cells(path)
         header = [str(name).strip() for name in values[0]] if values else []
-        if repeated := sorted({name for name in header if name and header.count(name) > 1}):
-            raise ValueError(f"{path}: the columns {repeated} occur twice. Remove one of each, or rename it.")
+        spreadsheet.check_header(path, header)
         numbered: Iterator[tuple[int, Any]] = iter(enumerate(values[1:], 2))
     else:
         lines = spreadsheet.read_csv(path, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
