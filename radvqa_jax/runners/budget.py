@@ -12,7 +12,7 @@ from radvqa_jax.files import write_json
 from radvqa_jax.ground import Ground
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.runners.validation import Validation
-from radvqa_jax.scaling.table import Measurement
+from radvqa_jax.scaling.table import FLOAT32, Measurement
 from radvqa_jax.training.hooks import read_losses
 from radvqa_jax.training.stage import abstract_stage, base_shapes
 
@@ -100,8 +100,11 @@ def read_run(folder: Path, *, unit: Literal["per_token", "per_row"]) -> list[Mea
         rows = step * budget.rows_per_step
         tokens, epochs = rows * budget.image_tokens + seen, rows / budget.rows_per_epoch
         for kind, field, loss in losses:
-            if loss <= 0:
-                raise ValueError(f"{folder}, step {step}: `{field}` must be above 0; got {loss}. Was it edited?")
+            if not FLOAT32[0] <= loss <= FLOAT32[1]:
+                raise ValueError(
+                    f"{folder}, step {step}: `{field}` must be above 0 and a number that float32 holds; got {loss}. "
+                    "Was it edited?"
+                )
             where = f"{budget.validation}{kind and ', '}{kind}"
             found.append(Measurement(budget.trained_parameters, tokens, loss, str(folder), kind, where, unit, epochs))
     return found

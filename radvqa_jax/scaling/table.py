@@ -18,7 +18,7 @@ LARGEST_SHARE = 0.995  # tokens from this share of the most on count as the most
 LEAST_SIZES = 3  # of X for alpha
 LEAST_TOKENS = 3  # of D for beta
 LEAST_SPREAD = float(np.finfo(np.float32).eps)  # of log L; trainings compute losses in float32
-_RANGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+FLOAT32 = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 class Measurement(NamedTuple):
@@ -90,9 +90,9 @@ def _positive(path: Path, line: int, column: str, text: str) -> float:
         value = math.nan
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{path}, line {line}: column {column!r} must be a number above 0; got {text!r}.")
-    if not _RANGE[0] <= value <= _RANGE[1]:
+    if not FLOAT32[0] <= value <= FLOAT32[1]:
         raise ValueError(
-            f"{path}, line {line}: column {column!r} must be from {_RANGE[0]:.3g} to {_RANGE[1]:.3g}, which is what "
+            f"{path}, line {line}: column {column!r} must be from {FLOAT32[0]:.3g} to {FLOAT32[1]:.3g}, which is what "
             f"float32 holds; got {text!r}. Correct it, or remove the row."
         )
     return value

@@ -49,3 +49,14 @@ def test_runs_that_are_not_there_are_named(tmp_path: Path) -> None:
         fit(tmp_path, runs=(str(tmp_path / "none" / "*"),))
     with pytest.raises(ValueError, match=r"mode=fit_scaling needs losses"):
         fit(tmp_path)
+
+
+@pytest.mark.parametrize("loss", [1e300, 1e-300, 0.0, -1.0])
+def test_a_loss_of_a_run_that_no_training_writes_is_named(tmp_path: Path, loss: float) -> None:
+    counts = dict.fromkeys(
+        ("trained_parameters", "rows_per_step", "image_tokens", "rows_per_epoch", "text_tokens_per_epoch"), 8
+    )
+    (tmp_path / "budget.json").write_text(json.dumps(counts | {"text_tokens": {"1": 9}, "validation": "set"}))
+    (tmp_path / "losses.jsonl").write_text(json.dumps({"step": 1, "eval/loss_per_token": loss}) + "\n")
+    with pytest.raises(ValueError, match=r"step 1: `eval/loss_per_token` must be above 0 and a number that float32"):
+        fit(tmp_path / "out", runs=(str(tmp_path),))
