@@ -108,6 +108,9 @@ def frame_fault(ds: Any) -> str:
     if samples != (1 if grey else 3):
         kind = "grey levels or a palette" if grey else "colour"
         return f"says that its pixels are {kind} and have {samples} sample{'s' * (samples != 1)} each"
+    high, stored = ds.get("HighBit"), ds.get("BitsStored")
+    if high is not None and stored is not None and int(high) != int(stored) - 1:
+        return f"has HighBit={int(high)} with BitsStored={int(stored)}: its values lie in other bits than are read"
     return ""
 
 

@@ -71,9 +71,10 @@ def _number(settings: Any, name: str) -> float | None:
 
 def check_rescale(settings: Any) -> None:
     """Raises Refused for a rescale that makes every value the same, or no number."""
-    _number(settings, "RescaleIntercept")
-    if _number(settings, "RescaleSlope") == 0:
-        raise Refused("The DICOM file's RescaleSlope is 0, so that all its values would be the same.")
+    intercept, slope = _number(settings, "RescaleIntercept"), _number(settings, "RescaleSlope")
+    if slope is not None and (intercept or 0.0) + slope == (intercept or 0.0):
+        beside = f" beside an intercept of {intercept:g}" if slope else ""
+        raise Refused(f"The DICOM file's RescaleSlope is {slope:g}{beside}, so that all its values would be the same.")
 
 
 def _window_function(settings: Any) -> tuple[Callable[[Any], Any], str] | None:

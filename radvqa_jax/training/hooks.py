@@ -57,7 +57,7 @@ def read_losses(folder: Path) -> list[dict[str, Any]]:
         ValueError: naming line and field, if one is no object of finite numbers with a `step`.
     """
     path = folder / LOSSES
-    if not path.is_file():
+    if not path.exists():
         return []
     rows = []
     for line in typed_json.iter_lines(path, _Row):

@@ -223,6 +223,8 @@ def test_a_number_that_is_none_is_an_error_and_no_black_image(name: str, value: 
     ("tags", "message"),
     [
         ({"RescaleSlope": 0}, "RescaleSlope is 0"),
+        ({"RescaleSlope": 1e-300, "RescaleIntercept": 1e300}, "RescaleSlope is 1e-300 beside an intercept of 1e.300"),
+        ({"BitsStored": 12, "HighBit": 15}, "HighBit=15 with BitsStored=12"),
         ({"RescaleSlope": 1e308, "RescaleIntercept": 1e308}, "no finite numbers after rescaling"),
         ({"WindowCenter": 40, "WindowWidth": 0}, "window has the width 0 and the function LINEAR"),
         ({"WindowCenter": 40, "WindowWidth": -5}, "window has the width -5"),
@@ -279,7 +281,7 @@ def test_twelve_bits_of_jpeg_need_a_package_that_is_not_ours_to_give() -> None:
     with pytest.raises(
         ValueError, match=r"JPEG Extended .* with 12 bits needs pylibjpeg-libjpeg, which is under the GPL"
     ):
-        read_dicom(as_syntax("1.2.840.10008.1.2.4.51", JPEG, BitsStored=12))
+        read_dicom(as_syntax("1.2.840.10008.1.2.4.51", JPEG, BitsStored=12, HighBit=11))
 
 
 def test_compression_is_not_blamed_where_there_is_none() -> None:
