@@ -29,8 +29,8 @@ ROLE = "You are an expert radiologist. answer en {question}"
 Entry = ml_collections.ConfigDict
 WITH_OPTIONS = "answer en {question} {choices}"
 QUESTION_STEPS = 240
-# Mean text tokens of a row, BOS to EOS. Stage 2 takes so many steps that every cell reads as many; a row has 64 image
-# tokens besides.
+# Mean text tokens of a row, BOS to EOS. With the steps of stage 2, every cell reads as many. A row also
+# has 64 image tokens.
 TEXT_TOKENS = {"checked": 13.2, "checked, annealed": 13.2, "unchecked": 16.3, "captions": 21.7}
 
 
@@ -61,7 +61,7 @@ def medm() -> Any:
 
 
 def grid(main: Entry, annealed: Entry, *, other: str) -> tuple[Entry, ...]:
-    """Returns the cells; annealing is `annealed` rising beside `main`, `other` the data set out of distribution."""
+    """The cells. Annealing mixes a rising share of `annealed` into `main`; `other` is out of distribution."""
 
     def rising(start: float) -> tuple[Entry, ...]:
         risen: Any = annealed.copy_and_resolve_references()

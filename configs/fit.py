@@ -4,7 +4,7 @@
         --config.experiment=configs/medm_stage2.py --config.target=h100
 
 Targets are in radvqa_jax/planning/devices.py (h100, rtx4060, v5e-16, …), or `local`. Machine: any with 4 GB of memory
-and the target's compiler (`jax[cuda13]` or `jax[tpu]`; where it is not installed, the pip command is told). Expect one
+and the target's compiler (`jax[cuda13]` or `jax[tpu]`; if it is missing, the error has the pip command). Expect one
 or two minutes, and up to four more for the largest batch at each resolution; `--config.fit.resolutions="()"` leaves
 that out. XLA's warnings there are about a limit of its own, which is below the card's memory.
 """

@@ -8,12 +8,12 @@ Takes several files with commas between, patterns, and result files of MedEvalKi
 table a data set; leaves table.csv, table.md, table.tex, verdicts.jsonl, verdicts.csv, unscored.jsonl, scores.json and
 report.html. docs/scoring.md describes them.
 
-Name the data set, prepared, to have the blind baselines beside the score:
+Name the prepared data set to add the blind baselines:
 
     --config.eval.source.dataset=vqa_rad --config.eval.train_source.dataset=vqa_rad
 
 A language model judges the same answers with --config.mode=judge --config.judge.base_url=http://127.0.0.1:8000/v1
---config.judge.model=NAME; its verdicts lie beside the file, and the next run of this config shows them.
+--config.judge.model=NAME; its verdicts are written next to the file, and the next run of this config shows them.
 
 Machine: any.
 """

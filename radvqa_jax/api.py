@@ -145,7 +145,7 @@ class Model:
         Args:
             image: a path, a DICOM file, bytes, a PIL image or a uint8 array; or a sequence of these.
             question: text, or a sequence of texts.
-            samples: further answers that are drawn beside the greedy one, to see whether they agree.
+            samples: answers sampled in addition to the greedy one, to see whether they agree.
             temperature: of these.
             max_new_tokens: of an answer; 0 = as configured.
             seed: of the draws.

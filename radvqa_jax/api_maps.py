@@ -166,7 +166,7 @@ class Maps:
         )
 
     def quality(self, mask: Bool[np.ndarray, "h w"], method: str = "rollout", *, word: str = "") -> Quality | None:
-        """Measures how much of a map lies inside a mask, each number beside its chance level; None for an empty map.
+        """Measures how much of a map is inside a mask, each number with its chance level; None for an empty map.
 
         Args:
             mask: at the size of the original image.

@@ -36,7 +36,7 @@ class MapQuality:
         return f"<pre>{html.escape(repr(self))}</pre>"
 
     def localisation(self) -> Picture:
-        """Whether the maps find what is marked, beside chance and maps that are blind to the question."""
+        """Whether the maps find what is marked, compared with chance and with maps that are blind to the question."""
         return Picture(quality_report.localisation_figure(self.scores))
 
     def heads(self) -> Picture:

@@ -112,7 +112,7 @@ def read_rows(
         split: train, validation or test.
         builder_config: a variant of the data set; empty = its first.
         data_dir: where it is prepared; empty = as configured.
-        limit: keeps so many rows, drawn with seed 0; 0 = all.
+        limit: number of rows to keep, drawn with seed 0; 0 = all.
         prepare: prepares the data set first, if that is not done.
         fields: of `config.data`, such as manual_dir="FOLDER" for files of your own or columns=(("image", "file"),).
 
@@ -131,7 +131,7 @@ def read_rows(
 
 
 def mask_of(row: Mapping[str, Any]) -> Bool[np.ndarray, "h w"] | None:
-    """Marks where a map of a row's question should lie, on the original pixels; None if the row does not say."""
+    """Marks the region that a map of a row's question should mark, on the original pixels; None if the row has none."""
     if "image" not in check_mapping(row, "row"):
         raise ValueError(f"row has no image; it has {', '.join(row) or 'nothing'}. Give a row of read_rows.")
     height, width = open_any(row["image"]).image.shape[:2]

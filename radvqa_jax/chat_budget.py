@@ -50,7 +50,7 @@ class Budget:
         """Reserves the tokens of one question and waits while others may use up what is left.
 
         Raises:
-            BudgetSpent: if too little is left for a prompt of so many tokens.
+            BudgetSpent: if too little is left for a prompt of this many tokens.
         """
         most, limit = self._config.max_tokens, self._config.max_total_tokens
         with self._room:

@@ -34,7 +34,7 @@ def _rights(private: bool) -> int:
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str], mode: str = "w", *, private: bool = True) -> Iterator[IO[Any]]:
-    """Opens a temporary file beside `path`; it takes the place of `path` only when the block ends without an error.
+    """Opens a temporary file next to `path`, which replaces `path` only if the block ends without an error.
 
     Args:
         path: the file; its folder is made if it is missing.
@@ -238,7 +238,7 @@ def make_workdir(path: str) -> Path:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise ValueError(f"--workdir={path} is a file or lies below one. Give a folder.") from error
+        raise ValueError(f"--workdir={path} is a file or is below one. Give a folder.") from error
     except OSError as error:
         why = f"cannot be made: {error.strerror}"
         raise ValueError(f"--workdir={path} {why}. Give a folder you may write to.") from error

@@ -56,7 +56,7 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
         raise ValueError(
             f"model.tokenizer is empty, and model.checkpoint={config.model.checkpoint} brings no tokenizer.model "
             "(a tokenizer.json is not read). Set model.tokenizer to the SentencePiece file of the model: "
-            "tokenizer.model of its repository on the Hub, or paligemma_tokenizer.model beside Kaggle's .npz."
+            "tokenizer.model of its repository on the Hub, or paligemma_tokenizer.model of Kaggle's .npz."
         )
     tokenizer = Tokenizer(config.model.tokenizer)
     check_embedded(config.model.tokenizer, tokenizer.sha256)
@@ -115,7 +115,7 @@ def check_adapter(
     """Raises ValueError or FileNotFoundError if an adapter will be refused (see load_trained); reads no value of it."""
     shapes, meta = inspect_any_adapter(path, wanted)
     now, may = make_use(config, tokenizer.sha256), config.adapter_accept + accept
-    check_use(meta.base_use, now, adapter=path, accept=may, training=training)  # what it tells is told at loading
+    check_use(meta.base_use, now, adapter=path, accept=may, training=training)  # loading reports what it returns
     check_fits(config, wanted, shapes, meta.lora)
 
 
@@ -173,7 +173,7 @@ def load_ground(config: Config, workdir: Path) -> Ground:
 
 def shown_models(ground: Ground) -> dict[str, Trained]:
     """The base, the adapters of saliency.beside, and last the configured one: name -> what was trained, in the
-    order of reading. Those beside are called by the last two parts of their folders, or all parts where these agree."""
+    order of reading. Further adapters are named by the last two parts of their folders, or by all if these agree."""
     run, trained = configured_adapter(ground)
     folders = ground.config.saliency.beside
     short = ["/".join(Path(folder).parts[-2:]) for folder in folders]

@@ -1,8 +1,8 @@
 """One process at a time in a folder: a lock that names its holder, and that outlives no process.
 
 The lock itself is the operating system's (`filelock`): it ends with the process, also when that is killed. A small JSON
-file beside it names the holder, for the message that the next process gets. The holder touches this file every few
-seconds. A file that a process on another machine left behind can so be told from one whose process still runs: some
+second file names the holder, for the message that the next process gets. The holder touches this file every few
+seconds. This distinguishes the file of a dead process on another machine from that of one that still runs: some
 shared file systems do not pass locks on from machine to machine.
 """
 

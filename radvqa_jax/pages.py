@@ -21,7 +21,7 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 
 _SHARED = Path(__file__).parent / "templates"
-# Colours of figures on a light and on a dark page. Series are told apart by the colour-blind; their shapes differ too.
+# Colours of figures on a light and on a dark page. The colour-blind can tell series apart; shapes differ, too.
 INK, SOFT, LINE, PANEL = "#1c2126", "#59636e", "#d5dade", "#eef1f3"
 SERIES = ("#0b5cad", "#c25100", "#4d7a00", "#7a3fa0", "#5c6670")
 _DARK = {

@@ -65,7 +65,7 @@ def _folder_variant(path: Path, given: str) -> str:
         found = _match(weights)
     if found is None:
         raise ValueError(
-            f"{path} has no {CONFIG} beside it, and its shapes are those of no known model. Set model.variant to one "
+            f"{path} has no {CONFIG} in its folder, and its shapes match no known model. Set model.variant to one "
             f"of {', '.join(VARIANTS)}, or give the whole Hugging Face folder."
         )
     return found

@@ -1,4 +1,4 @@
-"""What jax must be told before it computes anything: the other processes of a run, and where compiled programs lie."""
+"""Settings of jax before it computes anything: the processes of a run, and the cache of compiled programs."""
 
 import importlib.metadata
 import os

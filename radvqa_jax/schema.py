@@ -62,7 +62,7 @@ class Record(NamedTuple):
     """One line of predictions.jsonl: everything that scoring needs, so that no model is needed to score.
 
     What holds for a whole run (hashes of model, adapter, tokenizer and data, prompt template, sampling) stands once, in
-    `<name>.json` beside the file; `settings` says which such file a line belongs to.
+    `<name>.json` in the same folder; `settings` says which such file a line belongs to.
     """
 
     question_id: str

@@ -1,4 +1,4 @@
-r"""Images per second of the input pipeline, beside a plain PIL loop and tf.data, on real files, in one run.
+r"""Images per second of the input pipeline, of a plain PIL loop and of tf.data, on real files, in one run.
 
     python scripts/benchmark_data.py --images "VQA_RAD Image Folder" --images MedPix-2-0/images \
         --tf-python venv-tf/bin/python

@@ -1,9 +1,9 @@
-"""Times a LoRA training step and decoding beside Hugging Face's transformers and peft: same weights, same batch.
+"""Times a LoRA training step and decoding against Hugging Face's transformers and peft: same weights, same batch.
 
     pip install -e '.[bench]'
     python scripts/benchmark_peers.py            # a quarter of an hour on two idle cores
 
-Both programs live in one process, compute in float32 on the same cores, and take turns; what is told is the ratio of
+Both programs live in one process, compute in float32 on the same cores, and take turns; the result is the ratio of
 their times, pair by pair: its median, and the lowest and highest. First their logits and losses must agree. Peak memory
 is that of a process of its own for each program, above what it held before the model was made. transformers runs as
 its users run it: eager, with scaled-dot-product attention; neither side computes anything again to save memory.

@@ -27,7 +27,7 @@ from radvqa_jax.command_line.script import run_script
 
 SIZE = 384  # pixels
 WORDS = ("mass", "nodule", "effusion", "fracture", "cyst", "edema", "lesion", "stone")
-TEST_SHARE = 10  # one row in so many is a test row
+TEST_SHARE = 10  # one row in ten is a test row
 COLUMNS: tuple[str, ...] = (
     "index",
     "Figure_path",

@@ -1,4 +1,4 @@
-"""What seeing attention costs: capture beside the plain forward pass, in one run, as ratios with their spread.
+"""The cost of capturing attention, relative to the plain forward pass of the same run, as ratios with their spread.
 
     python scripts/benchmark_saliency.py
     python scripts/benchmark_saliency.py --resolution 112 --repeats 5
@@ -28,7 +28,7 @@ from radvqa_jax.schema import Batch
 
 ANSWER_LEN = 8
 VOCABULARY = 4096
-# What is asked of `capture` -> the most it may cost, in plain passes; None = told only.
+# What is asked of `capture` -> the most it may cost, in plain passes; None = no limit.
 WAYS: dict[str, tuple[dict[str, Any], float | None]] = {
     "answer rows": ({"rows": "answer"}, 1.15),
     "rollout": ({"rows": "answer", "rollout": RolloutOptions()}, 1.5),

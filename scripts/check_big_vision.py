@@ -87,7 +87,7 @@ def load_modules(checkout: Path) -> dict[str, ModuleType]:
     if not (checkout / file).is_file():
         raise ValueError(
             f"--checkout={checkout} is no checkout of google-research/big_vision: it has no {file}. "
-            "Give the folder in which the folder big_vision lies."
+            "Give the folder that contains the folder big_vision."
         )
     sys.path.insert(0, str(checkout.resolve()))
     try:
@@ -244,7 +244,7 @@ def check_file(modules: dict[str, ModuleType], path: Path, variant: Variant, see
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkout", type=Path, required=True, help="folder in which the folder big_vision lies")
+    parser.add_argument("--checkout", type=Path, required=True, help="folder that contains the folder big_vision")
     parser.add_argument("--checkpoint", type=Path, help="native .npz; compare this file instead of random weights")
     parser.add_argument("--variant", default="", help="of --checkpoint; empty = what its shapes tell")
     parser.add_argument("--seed", type=int, default=0, help="of the random weights and inputs")

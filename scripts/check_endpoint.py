@@ -142,7 +142,7 @@ def main() -> int:
     parser.add_argument("--model", required=True, help="as the server calls it")
     parser.add_argument("--resolution", type=int, default=0, help="pixels; resize as in training before sending")
     parser.add_argument("--max-tokens", type=int, default=32, help="of an answer, as decode.max_new_tokens was")
-    parser.add_argument("--limit", type=int, default=0, help="first so many questions; 0 = all")
+    parser.add_argument("--limit", type=int, default=0, help="number of questions, from the first; 0 = all")
     parser.add_argument("--out", type=Path, help="JSON file for all answers")
     parser.add_argument("--key-variable", default="OPENAI_API_KEY", help="environment variable that holds the key")
     parser.add_argument("--allow-remote", action="store_true", help="send images and questions to another machine")

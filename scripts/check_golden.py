@@ -177,7 +177,7 @@ def check_folder(folder: Path) -> dict[str, list[Check]]:
     for path in sorted(folder.glob("*_params.npz")):
         name = path.name.removesuffix("_params.npz")
         if not (folder / f"{name}_io.npz").is_file():
-            raise FileNotFoundError(f"{path} has no {name}_io.npz beside it; both are needed.")
+            raise FileNotFoundError(f"{path} has no {name}_io.npz in its folder; both are needed.")
         jobs[name] = lambda name=name: check_model(folder, name)
     if (folder / "tokenizer.json").is_file():
         jobs["tokenizer"] = lambda: check_tokenizer(folder)

@@ -4,7 +4,7 @@
     python scripts/full_size_smoke.py /tmp/random_3b.npz --variant paligemma-3b-224      # Linux, 24 GiB, minutes
 
 Everything runs in bfloat16 through the code that a job runs, with MedM's stage 2 as its configuration. Each part is
-told with the most memory that the process held during it. Reading the file and loading it start with the file not in
+reported with the peak memory of the process during it. Reading the file and loading it start with the file not in
 the system's cache. Compiling counts as part of what is compiled.
 """
 

@@ -2,7 +2,7 @@
 
     python scripts/make_random_checkpoint.py /tmp/random_3b.npz --variant paligemma-3b-224
 
-With it everything that depends on size can be tried where the released weights are not to be had: whether a model
+With it, everything that depends on size can be tried without the released weights: whether a model
 loads, fits and steps, and how long that takes. What it answers means nothing. PaliGemma-3B in bfloat16 has 5.5 GiB.
 """
 

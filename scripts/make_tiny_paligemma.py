@@ -190,7 +190,7 @@ def fit(
     b2: float,
     after: Callable[[int, Flat], None] = lambda step, leaves: None,
 ) -> Flat:
-    """`leaves` after so many steps of Adam with warm-up and cosine; `after` sees them at every step."""
+    """`leaves` after `steps` steps of Adam with warm-up and cosine; `after` sees them at every step."""
     schedule = optax.warmup_cosine_decay_schedule(0, learning_rate, min(100, steps - 1), steps)
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=b2))
     state = (leaves, make_classifiers(model))

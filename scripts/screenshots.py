@@ -22,7 +22,7 @@ from radvqa_jax.command_line.script import run_script
 SIZES = ((1280, 800), (1920, 1080), (390, 844))
 SCHEMES = ("light", "dark")
 PRINTED = (703, 1032)  # CSS pixels of A4 less its margins
-TALLEST = 12_000  # pixels; what lies below is cut off
+TALLEST = 12_000  # pixels; the rest is cut off
 
 
 def picture(page: Page, file: Path, size: tuple[int, int], *, scheme: str, whole: bool) -> Image.Image:

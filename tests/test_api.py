@@ -188,8 +188,8 @@ def test_what_cannot_be_asked_is_said(model: Model, image: object, question: obj
         ({"seed": -1}, "seed must be an integer from 0 to 4294967295; got -1"),
         ({"seed": 2**70}, "seed must be an integer"),
         ({"max_new_tokens": 10**7}, "max_new_tokens must be an integer from 0 to 8192"),
-        ({"frame": 3}, "A window or a frame is chosen in DICOM files"),
-        ({"window": "lung"}, "A window or a frame is chosen in DICOM files"),
+        ({"frame": 3}, "Only DICOM files have a window and a frame"),
+        ({"window": "lung"}, "Only DICOM files have a window and a frame"),
         ({"frame": -1}, "frame=-1 must be at least 0"),
     ],
 )

@@ -81,7 +81,7 @@ def test_mistakes_are_named(picture: Path, tmp_path: Path) -> None:
         make()
     with pytest.raises(ValueError, match="is not there"):
         open_image(make(**{"ask.image": str(tmp_path / "none.png")}))
-    with pytest.raises(ValueError, match=r"ask\.window='lung': A window or a frame is chosen in DICOM files"):
+    with pytest.raises(ValueError, match=r"ask\.window='lung': Only DICOM files have a window and a frame"):
         open_image(make(**{"ask.image": str(picture), "ask.window": "lung"}))
     with pytest.raises(ValueError, match=r"ask\.temperature=0\.0 must be above 0"):
         make(**{"ask.image": "x", "ask.temperature": 0.0})

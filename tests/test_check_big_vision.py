@@ -58,13 +58,13 @@ def test_a_folder_that_is_no_checkout_is_named_from_the_shell(repo: Path, tmp_pa
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         f"error: --checkout={tmp_path} is no checkout of google-research/big_vision: it has no "
-        "big_vision/models/proj/paligemma/paligemma.py. Give the folder in which the folder big_vision lies."
+        "big_vision/models/proj/paligemma/paligemma.py. Give the folder that contains the folder big_vision."
     )
 
 
 def test_the_inner_folder_is_no_checkout_either(script: ModuleType, tmp_path: Path) -> None:
     inner = fake_checkout(tmp_path) / "big_vision"
-    with pytest.raises(ValueError, match="Give the folder in which the folder big_vision lies"):
+    with pytest.raises(ValueError, match="Give the folder that contains the folder big_vision"):
         script.load_modules(inner)
 
 

@@ -121,7 +121,7 @@ def test_a_bad_workdir_says_what_to_give(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ValueError, match=r"--workdir is empty\. Give the folder"):
         files.make_workdir("")
     for inside in ("file", "file/below"):
-        with pytest.raises(ValueError, match=f"--workdir={tmp_path / inside} is a file or lies below one"):
+        with pytest.raises(ValueError, match=f"--workdir={tmp_path / inside} is a file or is below one"):
             files.make_workdir(str(tmp_path / inside))
     with pytest.raises(ValueError, match=r"--workdir=.* cannot be made: File name too long"):
         files.make_workdir(str(tmp_path / ("x" * 300)))

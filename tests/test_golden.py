@@ -108,7 +108,7 @@ def test_a_folder_without_golden_files_says_so(script: ModuleType, tmp_path: Pat
     with pytest.raises(FileNotFoundError, match=r"holds no \*_params\.npz, tokenizer\.json or resize\.npz"):
         script.check_folder(tmp_path)
     np.savez(tmp_path / "alone_params.npz", x=np.zeros(1))
-    with pytest.raises(FileNotFoundError, match=r"alone_params\.npz has no alone_io\.npz beside it"):
+    with pytest.raises(FileNotFoundError, match=r"alone_params\.npz has no alone_io\.npz in its folder"):
         script.check_folder(tmp_path)
 
 

@@ -93,8 +93,8 @@ BAD = {
         ["--config.mode=score", "--config.eval.predictions={tmp}/\x1b[2J"], r"u001b"
     ),
     "no workdir": Case([], r"error: --workdir is empty\. Give the folder", workdir=""),
-    "a file as workdir": Case([], r"error: --workdir=\S+a_file is a file or lies below one", workdir="{tmp}/a_file"),
-    "a workdir below a file": Case([], r"is a file or lies below one\. Give a folder", workdir="{tmp}/a_file/run"),
+    "a file as workdir": Case([], r"error: --workdir=\S+a_file is a file or is below one", workdir="{tmp}/a_file"),
+    "a workdir below a file": Case([], r"is a file or is below one\. Give a folder", workdir="{tmp}/a_file/run"),
     "unknown field": Case(
         ["--config.stage1.optim.learnin_rate=1"],
         r"error: Unknown config field `stage1.optim.learnin_rate`\. Did you mean `learning_rate`\?",

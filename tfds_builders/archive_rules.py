@@ -1,7 +1,7 @@
 """The rules for archives from elsewhere: looked through before anything is read; no member is written to a path.
 
 An archive is refused as a whole, with the name of the member at fault, if a member would leave the folder it is
-unpacked in, is a link or a device, is encrypted, has the name of another, lies over another, or is far larger than an
+unpacked in, is a link or a device, is encrypted, has the name of another, overlaps another, or is far larger than an
 archive of that size can honestly hold. What a Mac adds (`__MACOSX/`, `._*`, `.DS_Store`) is passed over. An archive
 in an archive, and a compressed tar, is copied to a nameless temporary file, and counts towards the same limits.
 """
@@ -47,7 +47,7 @@ class Budget:
         self._taken = 0
 
     def take(self, size: int) -> None:
-        """Counts so many more bytes; raises ValueError when they are too many."""
+        """Counts further bytes; raises ValueError when there are too many."""
         self._taken += size
         if self._taken > MAX_TOTAL or (self._taken > FREE_TOTAL and self._taken / self._size > MAX_RATIO):
             raise ValueError(

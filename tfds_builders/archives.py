@@ -102,11 +102,11 @@ class SafeZip(Archive):
         self._check_overlap(infos)
 
     def _check_overlap(self, infos: list[zipfile.ZipInfo]) -> None:
-        """Raises if the data of two members lie over each other, as in archives made to unpack without end."""
+        """Raises if the data of two members overlap, as in archives made to unpack without end."""
         ordered = sorted(infos, key=lambda info: info.header_offset)
         for one, other in itertools.pairwise(ordered):
             if one.header_offset + one.compress_size >= other.header_offset:
-                raise self.refusal(other, f"lies over member {one.filename!r}")
+                raise self.refusal(other, f"overlaps member {one.filename!r}")
 
 
 def _directory_size(file: IO[bytes]) -> int:

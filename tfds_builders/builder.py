@@ -83,7 +83,7 @@ class Reading:
 class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
     """A data set from its authors' files, in the order of these files.
 
-    A subclass says which files it needs and how rows follow from them. Beside the prepared files lie `rejects.jsonl`
+    A subclass says which files it needs and how rows follow from them. The data set's folder also has `rejects.jsonl`
     (every row and value that was left out or changed, `rejects.py`) and `counts.json` (every figure found, those that
     are expected, and the differences, `counts.py`). A difference is an error, unless allow_count_mismatch is true.
     """
@@ -175,7 +175,7 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
         return find_below(self, folder)
 
     def options(self) -> dict[str, Any]:
-        """What decides on the prepared rows beside the files and the builder's version."""
+        """What determines the prepared rows apart from the files and the builder's version."""
         return {"bit_depth": self.bit_depth}
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[int, Row]]]:
@@ -216,7 +216,7 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
     def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
         """Prepares all splits; then the folder is still a temporary one, which is given up on an error.
 
-        What was left out until then is written beside that folder.
+        What was left out until then is written next to that folder.
         """
         self._reading = None
         failed = Path(self.data_dir).parent

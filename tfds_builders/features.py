@@ -5,7 +5,7 @@ builder maps what its authors write for missing (`NULL`, `N/A`, an empty cell, a
 Ids are text.
 
 A data set without images (med_halt) has the same features: `image` is empty bytes and `image_id` is empty. Its rows can
-be read, filtered and counted beside all others; whoever needs pixels asks `row["image_id"]` first.
+be read, filtered and counted like all others; whoever needs pixels asks `row["image_id"]` first.
 """
 
 from typing import Any

@@ -69,7 +69,7 @@ def _download(builder: "OfficialFilesBuilder", dl_manager: Any, urls: Mapping[st
 
 
 def reach(urls: Any) -> None:
-    """Asks each host once for the first of its files, so that a wall is told in seconds.
+    """Asks each host once for the first of its files, so that a blocked network is noticed in seconds.
 
     Raises:
         OSError: if one does not answer, or has no such file.

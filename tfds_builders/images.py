@@ -28,9 +28,9 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = 50_000_000  # of one image or one DICOM frame: more than a mammogram has; decoded, below 1 GB
 ORIENTATION = 0x0112  # the EXIF tag
 KEPT_FORMATS = ("PNG", "JPEG")
-KEPT_RAW = ("L", "RGB")  # how the pixels lie in the file: not "L;4", "I;16B", "RGB;16B", "P", "CMYK;I"
+KEPT_RAW = ("L", "RGB")  # how the file stores pixels: not "L;4", "I;16B", "RGB;16B", "P", "CMYK;I"
 GREY = ("1", "L", "LA", "La")
-USUAL_BITS = (8, 10, 12, 14)  # of scanners whose pixels lie in 16 bits
+USUAL_BITS = (8, 10, 12, 14)  # of scanners that store pixels in 16 bits
 LOW_BITS = "16-bit image uses only its low bits"  # the warning; the bits that it uses follow
 
 
@@ -121,7 +121,7 @@ def _store(image: Image.Image, data: bytes, bit_depth: int) -> StoredImage:
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """How the pixels lie in the file of an image that is not loaded yet, as far as PIL says: `RGB;16B`."""
+    """How the file of an image that is not loaded yet stores pixels, as far as PIL says: `RGB;16B`."""
     tile = getattr(image, "tile", None)
     raw = tile[0][3] if tile else ""
     raw = raw[0] if isinstance(raw, tuple) and raw else raw

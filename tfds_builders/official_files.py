@@ -1,4 +1,4 @@
-"""The authors' files, wherever they lie below one folder or in archives in it, found by the end of their path."""
+"""The authors' files, anywhere below one folder or in archives in it, found by the end of their path."""
 
 import collections
 import csv

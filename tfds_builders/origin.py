@@ -1,7 +1,7 @@
-"""Where a prepared data set came from: origin.json beside it says which files, options and builder made it, and when.
+"""Where a prepared data set came from: its origin.json says which files, options and builder made it, and when.
 
 Paths are hashed, since names of files can name patients. Two copies of the same files are the same source, wherever
-they lie; a file with other bytes, one more or one less of the kinds that were read, is another source.
+they are; a file with other bytes, one more or one less of the kinds that were read, is another source.
 """
 
 import datetime

@@ -96,7 +96,7 @@ def _find(path: PathLike) -> Path:
 
 
 def _check_pair(npz: Path, reader: NpzReader) -> Described:
-    """The description beside adapter.npz, after holding it against the file."""
+    """The description of adapter.npz, after a check against the file."""
     described = npz.with_suffix(".json")
     if not described.exists():
         raise FileNotFoundError(f"{described} does not exist; it describes {npz.name}. {REMEDY}")

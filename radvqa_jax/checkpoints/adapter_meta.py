@@ -18,7 +18,7 @@ from radvqa_jax.config import LoraConfig
 from radvqa_jax.config.bounds import MOST_PIXELS, MOST_TEXT
 
 FORMAT = 2
-REMEDY = "Give the adapter.npz that a stage wrote, with its adapter.json beside it, or train the stage again."
+REMEDY = "Give the adapter.npz that a stage wrote, with its adapter.json in the same folder, or train the stage again."
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Size = Annotated[int, Field(ge=1, le=2**31)]
@@ -91,7 +91,7 @@ class _Format1(NamedTuple):
 
 
 class Described(NamedTuple):
-    """What adapter.json says about the adapter and about the file beside it."""
+    """What adapter.json says about the adapter and about adapter.npz."""
 
     meta: AdapterMeta
     sha256: str  # of adapter.npz

@@ -79,7 +79,7 @@ def open_weights(path: PathLike) -> Weights:
 def read_shapes(path: PathLike) -> dict[str, jax.ShapeDtypeStruct]:
     """{leaf name: shape and dtype in the file} of a native checkpoint without reading the values.
 
-    Names come without `params/`; groups beside `params/`, as a training checkpoint has, keep their full names.
+    Names come without `params/`; other groups, as in a training checkpoint, keep their full names.
 
     Raises:
         FileNotFoundError, ValueError: if there is no such file, or it is not a native checkpoint.
@@ -328,5 +328,5 @@ def _put(host: np.ndarray, target: Any) -> jax.Array:
     sharding = getattr(target, "sharding", None)
     if sharding is None:
         return jax.device_put(host, may_alias=True).block_until_ready()  # on the CPU it is not copied
-    # Not device_put: of a leaf that lies on devices of several processes, each one gives its own part.
+    # Not device_put: each process gives its own part of a leaf on devices of several processes.
     return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index]).block_until_ready()

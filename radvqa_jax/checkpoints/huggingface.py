@@ -1,4 +1,4 @@
-"""The names that transformers gives PaliGemma's weights, beside big_vision's, and how each shape maps to the other.
+"""PaliGemma's weights in transformers and in big_vision: their names, and how each shape maps to the other.
 
 One table for every reader and writer of Hugging Face files. It is pure: names and axes, no files, no arrays of its own.
 transformers stores a linear weight as [out, in] with the heads folded, and each layer on its own; big_vision stacks the
@@ -36,7 +36,7 @@ _TEXT = f"language_model.layers.{LAYER}"
 
 
 class Place(NamedTuple):
-    """Where one leaf of big_vision's tree lies in transformers."""
+    """The place of one leaf of big_vision's tree in transformers."""
 
     ours: str  # axes of the leaf; `l` counts layers, `c` the tensors below
     theirs: str  # axes of each tensor, in einops' notation

@@ -29,7 +29,7 @@ MOST_ARRAYS = 20_000  # a released model has some hundreds, unstacked ones a tho
 MOST_HEADER = 10_000 + 12  # bytes of an array's header with its magic: what numpy parses at most
 FREE_BYTES = 64 << 20  # below this much in all, no ratio is too large
 MOST_RATIO = 100  # of what is packed to the file, where a reader asks for a bound
-BLOCK = 1 << 20  # bytes or values at a time: small beside an array, and it stays in the cache
+BLOCK = 1 << 20  # bytes or values at a time: small compared with an array, so that it stays in the cache
 
 # What zipfile, zlib, numpy and the system raise for a damaged, encrypted or foreign file.
 DAMAGE = (

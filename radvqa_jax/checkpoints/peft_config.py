@@ -27,7 +27,7 @@ _KNOWN = {
 # What would change the result and has no equal here -> why.
 _REFUSED = {
     "use_dora": "DoRA rescales every column of the merged weight, which an adapter here does not",
-    "modules_to_save": "whole modules were trained beside the factors, and they would be lost",
+    "modules_to_save": "whole modules were trained in addition to the factors, and would be lost",
     "fan_in_fan_out": "the base stores its weights transposed, which PaliGemma does not",
     "lora_bias": "the factors have a bias, which adapters here do not have",
     "layer_replication": "layers of the base are used more than once",

@@ -46,7 +46,7 @@ class Weights(Protocol):
     def read(self, name: str, target: Any) -> tuple[np.ndarray, int]:
         """(leaf, how many of its values are NaN or infinite).
 
-        The leaf has the shape that `held` told, and the target's dtype or the file's.
+        The leaf has the shape from `held`, and the target's dtype or the file's.
         """
         ...
 

@@ -132,8 +132,8 @@ class SafetensorsReader:
         lacking, beside = sorted(listed - set(self.shapes)), sorted(set(self.shapes) - listed)
         if lacking or beside:
             raise ValueError(
-                f"{index} does not describe the files beside it: they lack {lacking[:5]} and hold {beside[:5]} beside "
-                f"what it lists ({len(lacking)} and {len(beside)} tensors). {self._remedy}"
+                f"{index} does not describe the files in its folder: they lack {lacking[:5]} and also "
+                f"have {beside[:5]} ({len(lacking)} and {len(beside)} tensors). {self._remedy}"
             )
 
 
@@ -208,7 +208,7 @@ def write_folder(
         folder: made if it is missing.
         tensors: what will be written, in order.
         arrays: (name, array) in the same order, in the same shapes and dtypes.
-        shard_bytes: a file holds so many bytes of values, or one tensor that has more.
+        shard_bytes: largest size of a file's values, unless one tensor has more.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself beside its arrays, typed, and the checksums by which damaged arrays are found.
+"""The typed record of a checkpoint, and the checksums that reveal damaged arrays.
 
 Neither orbax nor the format below it has checksums of values: a flipped bit would be trained on without a word.
 """

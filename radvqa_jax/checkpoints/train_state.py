@@ -50,7 +50,7 @@ class Checkpointer:
     background is raised by the next call.
 
     Args:
-        folder: where the steps lie; made if it is missing.
+        folder: of the steps; made if it is missing.
         fingerprint: what must be equal for a run to continue, as JSON values; nested fields are compared one by one.
         keep: how many steps to keep, the newest ones.
         save_every: steps between saves that are not forced.

@@ -15,7 +15,7 @@ from radvqa_jax.command_line.modes import experiments
 from radvqa_jax.config import Config
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets", "grain")
-# Environment variables that may hold a key. Whether they are set is told, never what they hold.
+# Environment variables that may hold a key. The doctor says whether they are set, and never shows their value.
 KEYS = (Config().judge.key_variable, "HF_TOKEN")
 GIB = 2**30
 

@@ -38,7 +38,7 @@ class Experiment(NamedTuple):
 
 
 def configs_folder() -> Path:
-    """The folder of the experiments: within an installed package, beside it in a clone."""
+    """The folder of the experiments: within an installed package, next to the package in a clone."""
     installed = PACKAGE / "configs"
     return installed if installed.is_dir() else PACKAGE.parent / "configs"
 

@@ -106,7 +106,7 @@ class Shown(NamedTuple):
 
 
 class Prompts(NamedTuple):
-    """A batch of prompts beside their images, several of which may be the same."""
+    """A batch of prompts with their images, several of which may be the same."""
 
     texts: Texts  # tokens and masks [b seq_len]
     mask_example: np.ndarray  # False = a row that only fills the batch

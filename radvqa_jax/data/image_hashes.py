@@ -1,4 +1,4 @@
-"""Which images are the same, exactly and nearly: a sha256 of the pixels and perceptual hashes, kept beside the data.
+"""Which images are the same, exactly and nearly: a sha256 of the pixels and perceptual hashes, kept with the data.
 
 The perceptual hash is imagehash's pHash (Zauner 2010) with 16 x 16 low frequencies: 256 bits. An image has one of the
 whole, one without an even border, and one for each cut in CUTS, so that a copy that lost or gained a border is found.
@@ -119,7 +119,7 @@ def _make_table(rows: RowSource) -> pa.Table:
 
 
 def _load_table(rows: RowSource) -> pa.Table:
-    """The hashes of the whole split that the rows are of, from the file beside it if there is one."""
+    """The hashes of the whole split that the rows are of, from the file in its folder if there is one."""
     if rows.prepared is None:
         return _make_table(rows)
     folder, split, paths = rows.prepared

@@ -179,7 +179,7 @@ class TrainLoader(Iterator[Batch]):
         return realised(self.mixture, rows=self._drawn * self._batch_size, sources=len(self.report))
 
     def text_tokens(self, batches: Sequence[int]) -> list[int]:
-        """The text tokens, without padding, of the first so many batches, for each ascending number of them."""
+        """The text tokens, without padding, of the first n batches, for each n in ascending order."""
         counts, total, begin = [], 0, 0
         for number in batches:
             end = number * self._batch_size

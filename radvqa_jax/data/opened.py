@@ -45,7 +45,7 @@ def open_any(image: ImageLike, *, frame: int = 0, window: str = "", bit_depth: i
     if frame < 0:
         raise ValueError(f"frame={frame} must be at least 0: frames count from 1, and 0 means the first.")
     if isinstance(image, np.ndarray | Opened | Image.Image) and (window or frame > 1):
-        raise ValueError("A window or a frame is chosen in DICOM files, and the image is none.")
+        raise ValueError("Only DICOM files have a window and a frame, and this image is not one.")
     if isinstance(image, Opened):
         return image
     if isinstance(image, np.ndarray):
@@ -56,7 +56,7 @@ def open_any(image: ImageLike, *, frame: int = 0, window: str = "", bit_depth: i
         facts = [("window", found.window), ("frame", f"{found.frame} of {found.frames}"), *found.tags.items()]
         return Opened(found.image, facts, found.warnings)
     if window or frame > 1:
-        raise ValueError("A window or a frame is chosen in DICOM files, and the image is none.")
+        raise ValueError("Only DICOM files have a window and a frame, and this image is not one.")
     pixels, low_bits = read_image(data, bit_depth=bit_depth, whole=True)
     notes = [f"The image {depth_advice(low_bits)}"] if low_bits else []
     if (frames := count_frames(data)) > 1:

@@ -11,7 +11,7 @@ END = 4096  # bytes of each end of a file that are hashed: a file of zeros has t
 
 
 def describe(builder: Any) -> dict[str, dict[str, Any]]:
-    """{name: facts} of the files of a data set that was just prepared, to be kept beside them."""
+    """{name: facts} of the files of a data set that was just prepared, to be kept in its folder."""
     folder = Path(builder.data_dir)
     shards = [Path(path).name for info in builder.info.splits.values() for path in info.filepaths]
     return {name: _facts(folder / name) for name in [*HEADS, *shards]}

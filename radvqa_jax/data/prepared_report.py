@@ -1,4 +1,4 @@
-"""What lies beside a prepared data set: what was left out or changed, what was counted, and where it came from."""
+"""The records in a prepared data set's folder: rows left out or changed, counts, and the data set's origin."""
 
 import collections
 import dataclasses

@@ -168,7 +168,7 @@ def _made_by_builder(builder: Any) -> dict[str, Any]:
 
 
 def _rebuild(dataset: str, builder_config: str, data: DataConfig, place: Path, folder: Path | None) -> None:
-    """Prepares a data set beside the one that is there, and puts it into its place when it is whole."""
+    """Prepares a data set next to the existing one, which it replaces when it is complete."""
     root = place_beside(place)
     builder: Any = builder_to_prepare(dataset, builder_config, dataclasses.replace(data, data_dir=str(root)))
     builder.home = Path(data.data_dir).expanduser()

@@ -20,7 +20,7 @@ def _replaced(place: Path) -> Path:
 
 
 def replace(place: Path, new: Path) -> None:
-    """Puts a new folder into the place of a prepared one, which is deleted, with all that was made beside it."""
+    """Puts a new folder into the place of a prepared one, which is deleted with everything in it."""
     old = _replaced(place)
     if place.exists():
         place.rename(old)
@@ -29,7 +29,7 @@ def replace(place: Path, new: Path) -> None:
 
 
 def remove_leftovers(place: Path) -> None:
-    """Removes what killed runs left beside a prepared folder.
+    """Removes what killed runs left next to a prepared folder.
 
     A folder that was moved aside for a new one that never came is put back.
     """

@@ -31,7 +31,7 @@ def plain(value: Any) -> Any:
 
 
 class Prepared(NamedTuple):
-    """Where a prepared split lies."""
+    """The place of a prepared split."""
 
     folder: Path
     split: str
@@ -65,7 +65,7 @@ class RowSource(Sequence[Row]):
             fingerprint: what was found, for provenance; `n`, the number of rows, is added.
             encoded: features that stay bytes.
             index: gives the texts and numbers of all rows of `data`; without it they are read from the rows.
-            prepared: where the split lies, for what is kept beside it.
+            prepared: the folder of the split, for files that are kept in it.
         """
         self.prepared = prepared
         self._data = data

@@ -121,7 +121,7 @@ def _open_builder(dataset: str, builder_config: str, data: DataConfig) -> tfds.c
 
 
 def _table(root: Path, name: str) -> tfds.core.DatasetBuilder:
-    """The builder of a prepared table, whose features lie beside it, or of one that is not prepared."""
+    """The builder of a prepared table, whose features are in its folder, or of one that is not prepared."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise ValueError(
             f"The data set `table` needs a name of letters, digits, - and _; got {name!r}. Give it: "
@@ -244,7 +244,7 @@ def find_prepared(source: SourceConfig, data: DataConfig) -> tfds.core.DatasetBu
 
 
 class _Opened(NamedTuple):
-    """A prepared split as it lies on the disk."""
+    """A prepared split on the disk."""
 
     records: Any  # by number, images not decoded
     images: list[str]  # the features that are images
@@ -289,7 +289,7 @@ def load_rows(source: SourceConfig, data: DataConfig, *, seed: int = 0) -> RowSo
     """The rows of one source.
 
     The filters of `source.where` come first. With task `caption` one row is left for each image that has a caption.
-    `source.limit` keeps the first so many of a shuffle by `seed`, in the order of the files, so a smaller limit is part
+    `source.limit` keeps the first rows of a shuffle by `seed`, in the order of the files, so a smaller limit is part
     of a larger one.
 
     Raises:

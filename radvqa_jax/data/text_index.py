@@ -1,7 +1,7 @@
 """The texts of a prepared split in a file of their own, so that counting and filtering does not read images.
 
 A record of ArrayRecord holds a row with its image. Reading the questions of ROCOv2 or PMC-VQA from there reads all
-images; the index, a Parquet file beside the prepared data, is made once and holds every text, number and truth value.
+images. The index, a Parquet file in the data set's folder, is made once and has every text, number and truth value.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ def stamp(paths: Sequence[Path]) -> str:
 
 
 def read_sidecar(path: Path, *, key: str) -> pa.Table | None:
-    """The table in a file beside the prepared data, or None if there is none or it was made of other data."""
+    """The table from the prepared data's folder, or None if there is none or it was made of other data."""
     hashed = _hash_file(path)
     if not (path.is_file() and hashed.is_file()):
         return None
@@ -43,7 +43,7 @@ def _hash_file(path: Path) -> Path:
 
 
 def write_sidecar(path: Path, table: pa.Table, *, key: str) -> bool:
-    """Writes a table beside the prepared data; returns False where one may not write."""
+    """Writes a table to the prepared data's folder; returns False without the right to write there."""
     try:
         content = pa.BufferOutputStream()
         pq.write_table(table.replace_schema_metadata({"radvqa_jax": key}), content, compression="zstd")

@@ -1,4 +1,4 @@
-"""Written questions as a prepared set: made beside the old one, which they replace only when they are whole."""
+"""Written questions as a prepared data set, which replaces the old one only when it is complete."""
 
 import io
 import shutil
@@ -91,10 +91,10 @@ def prepare_written(
 
     Args:
         name: of the questions.
-        data_dir: where prepared sets lie.
+        data_dir: folder of prepared data sets.
         rows: split -> function that gives its rows: common features, provenance, and `image` as bytes.
-        about: what is kept beside them as written.json.
-        finish: writes what else lies beside them, given the new folder, all rows without images, and `about`.
+        about: the content of written.json.
+        finish: writes the other files of the folder, given the new folder, all rows without images, and `about`.
 
     An earlier set of the same name stays until the new one is whole, and is then replaced.
     """

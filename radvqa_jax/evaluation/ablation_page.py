@@ -15,7 +15,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def _figure(grid: Mapping[str, Any]) -> report_figures.Image | None:
-    """Accuracy of every cell beside what the question alone gives; None if every cell is empty."""
+    """Accuracy of every cell with its question-only baseline; None if every cell is empty."""
     rows = {}
     for row in grid["cells"]:
         if "overall" in row:

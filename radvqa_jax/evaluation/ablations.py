@@ -1,4 +1,4 @@
-"""A grid of ablations: what each change of an experiment is worth, every cell beside its blind baselines.
+"""A grid of ablations: the effect of each change of an experiment, every cell with its blind baselines.
 
 A cell is compared with another one, pair by pair, where both ask the same questions: the difference with its interval
 over images, McNemar's exact test and the test that flips whole images, both corrected by Holm over all comparisons of

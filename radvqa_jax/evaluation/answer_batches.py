@@ -63,7 +63,7 @@ def alike_together(rows: RowSource, numbers: Sequence[int], *, room: int) -> lis
 
     A batch is decoded until its longest answer ends. How long an answer will be is not known, and the reference is not
     asked; questions of one kind (answer_type, question_type) are put together. Where there are more images than `room`
-    for their tokens, the questions about so many images come first, then those about the next.
+    for their tokens, the questions about as many images as fit come first, then those about the next.
     """
     images, first = rows.shown_images(), {}
     for number in numbers:

@@ -1,4 +1,4 @@
-"""Wrong answers that try to be judged right: how often a judge falls for them is printed beside its scores.
+"""Wrong answers that try to be judged right: the share that a judge falls for is printed with its scores.
 
 Each attack wraps an answer that the rules call wrong. `control` is that answer alone: what a judge lets through there
 is leniency, what it lets through beyond that is the attack.

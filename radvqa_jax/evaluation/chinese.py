@@ -76,7 +76,7 @@ def _converter() -> opencc.OpenCC:
 
 @functools.lru_cache(maxsize=1 << 15)
 def simplify(text: str) -> str:
-    """The folded, lower-case text in simplified characters, without spaces beside them."""
+    """The folded, lower-case text in simplified characters, without spaces around them."""
     text = fold(text).casefold()
     text = _converter().convert(text) if has_han(text) else text
     return re.sub(r"(?<=[\u4e00-\u9fff])\s+|\s+(?=[\u4e00-\u9fff])", "", text)
@@ -240,7 +240,7 @@ def _read_clause(clause: str, question: str, *, first: bool) -> set[str]:
 
 
 def _shared(clause: str, question: str) -> bool:
-    """Whether a clause repeats two characters of the question beside its words of asking."""
+    """Whether a clause repeats two characters of the question other than its question words."""
     asked = _FRAME.sub(" ", _ASKING.sub(" ", question))
     bare = _FRAME.sub("", clause)
     if len(bare) == 1 and bare in _ORGANS and bare in asked:

@@ -218,7 +218,7 @@ def parse_choice(
     """The index of the option that a cleaned reply chooses, by letter or by text, or None.
 
     The last explicit answer ("Answer: D") wins over what was said before it. A reply that names several options, or a
-    letter beside the text of another option, chooses none. An option that only occurs inside a sentence is not chosen.
+    letter next to the text of another option, chooses none. An option that only occurs inside a sentence is not chosen.
 
     >>> parse_choice("Answer: D", ["CT", "MRI", "PET", "X-ray"]), parse_choice("CT or MRI", ["CT", "MRI"])
     (3, None)
@@ -227,7 +227,7 @@ def parse_choice(
         text: the reply, cleaned.
         choices: the options.
         question: what was asked.
-        form: the form in which the texts of options are compared beside the normal form.
+        form: the form in which the texts of options are compared in addition to the normal form.
     """
     options = _Options(choices, form)
     stated = marks.stated(fold(text), question)

@@ -147,7 +147,7 @@ def without_thinking(text: str) -> str:
 
 
 def _from_json(value: Any) -> str:
-    """Writes a JSON value as lines, the answer first; numbers beside it (a confidence, an id) are left out."""
+    """Writes a JSON value as lines, the answer first; numbers next to it (a confidence, an id) are left out."""
     if isinstance(value, list):
         return ", ".join(_from_json(item) for item in value)
     if not isinstance(value, dict):

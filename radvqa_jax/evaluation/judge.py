@@ -189,14 +189,14 @@ def _each(client: ChatClient, rubric: Rubric, items: Sequence[Item]) -> Generato
 def judge(
     records: Sequence[Record], *, predictions: Path, config: JudgeConfig, cache: Path, seed: int = 0
 ) -> JudgeFile:
-    """The verdicts on a predictions file, and writes them beside it as they come.
+    """Judges a predictions file, and writes the verdicts next to it as they come.
 
     What has a verdict, or was given up after `judge.attempts` replies, is not asked again; what an endpoint failed to
     answer is.
 
     Args:
         records: of the predictions file.
-        predictions: its path; the verdicts lie beside it (`judge_file`).
+        predictions: its path; the verdicts are written next to it (`judge_file`).
         config: endpoint, prompt and limits.
         cache: file of replies.
         seed: of the choice of questions that are attacked.

@@ -1,4 +1,4 @@
-"""Verdicts of a language model in a file beside the predictions: what a line holds, and which file is whose.
+"""Verdicts of a language model in a file next to the predictions: the content of a line, and the name of the file.
 
 `<predictions>.judge-<prompt>-<hash>.jsonl` has one line for each distinct (question, reference, answer), found by its
 hash, so an answer that has changed since has no verdict; of two lines with one hash the later counts. The file of the

@@ -106,7 +106,7 @@ def make_messages(
         reference: the ground truth.
         prediction: the answer to judge.
         choices: the options of a multiple-choice question; without them a letter means nothing.
-        attempt: how many replies before this one were none; the judge is told.
+        attempt: number of unusable replies before this one, which the prompt mentions.
     """
     fields: dict[str, str | list[str]] = {"question": question} if config.with_question else {}
     fields |= {"choices": list(choices)} if choices else {}

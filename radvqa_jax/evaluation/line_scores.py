@@ -20,7 +20,7 @@ from radvqa_jax.schema import Record
 OUTCOMES: tuple[rules.Outcome, ...] = ("correct", "incorrect", "unparsed")
 LONGEST = 40_000  # characters of an answer that every rule, protocol and metric reads; 8192 tokens have fewer
 SHOWN = 1000  # characters of a text in verdicts.jsonl and verdicts.csv
-# What the answers of a question are grouped by, beside the data set.
+# Groups of answers within a data set.
 FIELDS = ("answer_type", "language", "question_type", "source", "organ", "modality", "plane")
 OTHER_IMAGES = (", another case's image", ", a blank image")  # what a run's name gets where its own was not shown
 BLEU_COUNTS = "llama32_med bleu counts"

@@ -1,4 +1,4 @@
-"""Figures that papers print for a data set, to stand beside ours, marked as theirs; paper_figures.json holds them.
+"""Published figures for a data set, shown with ours and marked as theirs; paper_figures.json has them.
 
 They were made on the authors' own splits, scorers and sample sizes, which `note` names; a difference to a figure of
 ours may come from these.

@@ -1,4 +1,4 @@
-"""Whether the answers need the image: a run's own answers beside those to another image, or to a blank one.
+"""Whether the answers need the image: a run's own answers against those to another image, or to a blank one.
 
 Paired by question. With R the share that is right with the own image and R' with the other:
 

@@ -94,7 +94,7 @@ def _check_same_questions(experiment: Experiment) -> None:
 
 
 def _score_run(experiment: Experiment, name: str, **bootstrap: int) -> RunScores:
-    """Scores one run beside everything that it is compared with."""
+    """Scores one run and everything that it is compared with."""
     records, judges = experiment.runs[name], experiment.judged.get(name, ())
     unseen = {kind: found for kind in UNSEEN if (found := experiment.unseen.get(kind, {}).get(name))}
     blind: dict[str, Sequence[Record]] = {QUESTION_ONLY: experiment.question_only, **unseen}
@@ -251,7 +251,7 @@ def table_rows(scores: ExperimentScores, *, last_first: bool = False) -> list[Ta
 
 
 def format_table(scores: ExperimentScores) -> str:
-    """The main table for the terminal: accuracy, 95 % interval and n, with the baselines beside each run."""
+    """The main table for the terminal: accuracy, 95 % interval and n, with the baselines of each run."""
     lines = [["accuracy", *COLUMNS, "unparsed"]]
     for row in table_rows(scores):
         signed, overall = row.kind == "over", row.cells["overall"]

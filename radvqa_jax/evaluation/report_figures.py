@@ -13,7 +13,7 @@ from radvqa_jax.pages import SERIES, SOFT, figure_settings, figure_url
 Image = dict[str, str]  # src, words
 _COLOURS = SERIES
 _SHAPES = "osD^v"
-LONGEST_NAME = 40  # characters of a name beside a figure; the table has it whole
+LONGEST_NAME = 40  # characters of a name next to a figure; the table has all of it
 
 
 def _figure(width: float, height: float, panels: int = 1) -> tuple[Figure, Sequence[Axes]]:

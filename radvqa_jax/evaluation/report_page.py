@@ -37,7 +37,7 @@ _VQA_RAD_CODES = {
     "POS": "position",
     "PRES": "presence of an object or condition",
 }
-# Files that a reader may open beside the report: path -> what it is.
+# Files that the report links to: path -> what it is.
 _BESIDE = {
     "saliency/viewer.html": "Viewer: what the model read in the image",
     "audit.html": "Audit of the data",
@@ -154,7 +154,7 @@ def write_report(
 ) -> Path:
     """Writes scores.json and report.html into `folder`, each whole or not at all; returns the page's path.
 
-    The page links to what stands beside it when it is written. With `report.review_rows`, review_sheet.csv too.
+    The page links to the files that exist when it is written. With `report.review_rows`, review_sheet.csv too.
 
     Args:
         folder: made if it is missing.

@@ -40,7 +40,7 @@ def write_sheet(path: Path, runs: dict[str, Sequence[Record]], *, rows: int, see
     Args:
         path: of the CSV, UTF-8 with a byte order mark, so that spreadsheets read accents.
         runs: answers to the same questions.
-        rows: at most so many.
+        rows: the most to draw.
         seed: of the draw and the order.
     """
     rng = np.random.default_rng(seed)

@@ -28,7 +28,7 @@ class Cells(TypedDict):
 
 
 class RunScores(Cells):
-    """One run: accuracy, the same for answers to other images, and what was measured beside it."""
+    """One run: accuracy, the same for answers to other images, and its further measurements."""
 
     unseen: NotRequired[dict[str, Cells]]  # kind of UNSEEN -> accuracy with that image
     over: NotRequired[dict[str, Cells]]  # kind of UNSEEN, question_only or base -> accuracy less that, paired

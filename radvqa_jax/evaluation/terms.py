@@ -58,7 +58,7 @@ class _Tables(NamedTuple):
     plural: dict[str, str]
     phrases: dict[str, list[tuple[tuple[str, ...], tuple[str, ...]]]]  # first word -> (words, canonical), longest first
     kinds: dict[str, set[str]]  # kind -> its canonical terms of one word
-    generic: dict[str, set[str]]  # kind -> words that add nothing beside such a term
+    generic: dict[str, set[str]]  # kind -> words that add nothing to such a term
     implied: dict[str, list[set[str]]]  # word -> sets of words, any of which says it
     triggers: frozenset[str]  # the words of all that makes others idle
 

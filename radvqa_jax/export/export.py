@@ -1,4 +1,4 @@
-"""One export: written beside its place, read again, compared with the model in memory, and then put there."""
+"""One export: written to a temporary folder, read back, compared with the model in memory, then moved to its place."""
 
 import contextlib
 import dataclasses
@@ -42,7 +42,7 @@ class Source(NamedTuple):
 
 
 class Exported(NamedTuple):
-    """Where an export lies, and how far it is from the model in memory."""
+    """The folder of an export, and its difference from the model in memory."""
 
     folder: Path
     difference: verify.Difference
@@ -128,7 +128,7 @@ def check_replaceable(folder: Path) -> None:
 
 
 def _in_memory(source: Source, rows: verify.Rows, config: ExportConfig) -> tuple[np.ndarray, np.ndarray]:
-    """The logits of the model in memory, with its adapter beside it, and as the export should give them.
+    """The logits of the model in memory with an unmerged adapter, and those that the export should give.
 
     For an adapter the two are the same. Else the second are those of the model merged and rounded in memory, apart from
     what is written.

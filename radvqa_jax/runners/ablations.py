@@ -70,7 +70,7 @@ class _Trainer:
         self._done: dict[Path, Trained] = {}
 
     def __call__(self, cell: CellConfig) -> tuple[str, Trained]:
-        """(where it lies, relative to the workdir, what is trained) for a cell."""
+        """(folder relative to the workdir, what is trained) for a cell."""
         config, trained, place, chain = self._ground.config, Trained.nothing(), "", ""
         if cell.adapter:
             return cell.adapter, load_trained(

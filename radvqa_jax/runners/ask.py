@@ -106,6 +106,6 @@ def ask(config: Config, workdir: Path) -> None:
         other=config.ask.other or other_answer(answer.text, [one.text for one in said.values()]),
     )
     case, saved = write_case(shown, asked, tokenizer=ground.tokenizer, config=config, folder=workdir / "saliency")
-    print(f"The figures are {saved.figure}, its .pdf, and more beside it")
+    print(f"The figures are {saved.figure}, its .pdf, and others in that folder")
     print(f"The viewer is {write_viewer(workdir / 'viewer.html', [case], title='One question: what was read')}")
     print("Research software, not for clinical use.")

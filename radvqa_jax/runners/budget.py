@@ -51,7 +51,7 @@ def _identity(validation: Validation) -> str:
 
 
 def write_budget(ground: Ground, name: str, loader: TrainLoader, validation: Validation, folder: Path) -> None:
-    """Writes budget.json of a stage that is trained, beside its losses."""
+    """Writes budget.json of a trained stage to the folder of its losses."""
     config = ground.config
     stage = config.stage(name)
     trained = abstract_stage(name, config, base_shapes(config, (name,))).trainable

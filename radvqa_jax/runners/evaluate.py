@@ -38,7 +38,7 @@ def answer(ground: Ground, trained: Trained, rows: RowSource, *, run: str, name:
         "data": rows.fingerprint,
     }
     mesh = mesh_of(config)
-    if mesh is not None:  # the base lies on it; what was trained lies on one device
+    if mesh is not None:  # the base is on it; what was trained is on one device
         own = {name: params[name] for name in trained.leaves}
         params = params | put(own, shard_flat(mesh, own))
     with nullcontext() if mesh is None else jax.set_mesh(mesh):

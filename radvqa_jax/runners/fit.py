@@ -103,7 +103,7 @@ def search(config: Config, mesh: Mesh, target: Target, name: str, resolution: in
 
 
 def _shaped(tree: Any, shardings: Any) -> Any:
-    """Shapes that say where they lie."""
+    """Shapes with their sharding."""
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, shardings)
 
 

@@ -11,9 +11,9 @@ from radvqa_jax.evaluation.review import read_sheet
 
 
 def judge_mode(config: Config, workdir: Path) -> None:
-    """Judges the answers of config.eval.predictions and writes the verdicts beside it; mode=score then shows them.
+    """Judges the answers of config.eval.predictions and writes the verdicts next to them; mode=score then shows them.
 
-    Prints the agreement with people where a filled review sheet is configured or lies beside the predictions.
+    Prints the agreement with people if a filled review sheet is configured or in the folder of the predictions.
     """
     path = one_file(config.eval.predictions, "eval.predictions", needs="mode=judge takes one: run it once for each")
     records = read_records(path)
@@ -28,7 +28,7 @@ def judge_mode(config: Config, workdir: Path) -> None:
 
 
 def find_sheets(config: Config, predictions: Path) -> list[Path]:
-    """The configured review sheets, and those that a report has left beside the predictions."""
+    """The configured review sheets, and those that a report left in the folder of the predictions."""
     given = [Path(sheet).expanduser() for sheet in config.report.review_sheets]
     beside = [folder / "review_sheet.csv" for folder in (predictions.parent, predictions.parent.parent)]
     found = given + [sheet for sheet in beside if sheet.is_file()]

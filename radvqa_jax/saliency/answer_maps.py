@@ -27,7 +27,7 @@ class AnswerMaps(NamedTuple):
     heads: dict[str, Float[Any, "L B N grid grid"]]  # method by head without a sign -> every layer and head
     words_raw: Float[Any, "B L T P"]  # raw attention of every word's state, mean over heads; 0 where there is no word
     words: Bool[Any, "B T"]  # which text positions read for a word
-    on_image: Float[Any, "L B N"]  # share of attention that lies on the image
+    on_image: Float[Any, "L B N"]  # share of attention on the image
     on_bos: Float[Any, "L B N"]  # and on BOS, the first text token
     logprob: Float[Any, " B"]  # mean log p of the answer's tokens, EOS included
 

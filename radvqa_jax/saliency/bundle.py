@@ -34,7 +34,7 @@ Words = list[tuple[str, list[int]]]
 
 
 class Sources(NamedTuple):
-    """Of all that the states which wrote some words read, how much lies where; shares of one, or without a unit."""
+    """Where the states that wrote some words read; shares of one, or without a unit."""
 
     image: float
     start: float  # BOS, the usual sink

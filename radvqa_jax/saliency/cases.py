@@ -1,4 +1,4 @@
-"""Cases on disk: <question_id>.npz with every number, and pictures beside it."""
+"""Cases on disk: <question_id>.npz with every number, and pictures."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ class SavedCase(NamedTuple):
     """What was written, and what it is worth."""
 
     npz: Path
-    figure: Path  # PNG of the panels: whole answer and words, by method; the same as .pdf beside it
+    figure: Path  # PNG of the panels: whole answer and words, by method; there is a .pdf of the same name
     overlays: dict[str, Path]  # method -> PNG of the whole answer's map on the image
     quality: dict[str, Quality]  # method -> figures for the whole answer's map; empty without a mask
 
@@ -109,7 +109,7 @@ def _figure(maps: CaseMaps, image: UInt8[np.ndarray, "h w 3"], **heading: Any) -
     note = (
         "colours: what one patch has of the map; one scale a row, from 0, or even around 0 where values have a sign; "
     )
-    note += "≥: the hottest patches lie beyond the end"
+    note += "≥: the hottest patches are beyond the end"
     if len(maps.words) > len(words):
         note += f"; the first {len(words)} of {len(maps.words)} words"
     return case_figure(image, panels, titles, limits=limits, columns=2 + len(words), note=note, **heading)

@@ -71,7 +71,7 @@ def lose_chosen(
         batch: one training row.
         config: patches, and the layers of a knockout.
         mask: of what the data set marks.
-        seed: of the random choices beside.
+        seed: of the random choices to compare with.
     """
     grid, rows = round(model.variant.num_patches**0.5), list[tuple[str, str]]()
     if not config.patches:

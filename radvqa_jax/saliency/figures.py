@@ -59,7 +59,7 @@ def number_words(words: Sequence[str]) -> list[str]:
 def save_figure(figure: Figure, kind: Format) -> bytes:
     """A figure as the bytes of a file, the same for the same figure; PDF text stays text.
 
-    The figure's layout is settled by the first call: what is saved again, in another format, lies where it lay.
+    The figure's layout is settled by the first call: saving again, in another format, does not move anything.
     """
     file = io.BytesIO()
     with warnings.catch_warnings(), matplotlib.rc_context({"pdf.fonttype": 42, "font.family": font_families()}):

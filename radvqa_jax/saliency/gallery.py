@@ -72,8 +72,8 @@ class Asked(NamedTuple):
     image: UInt8[np.ndarray, "h w 3"]  # original pixels
     prefix: str  # the prompt, without the separator
     mask: Bool[np.ndarray, "h w"] | None = None  # of what the data set marks
-    headline: Sequence[tuple[str, str]] = ()  # (name, value) shown large beside the answer
-    facts: Sequence[tuple[str, str]] = ()  # (name, value) shown beside the image
+    headline: Sequence[tuple[str, str]] = ()  # (name, value) shown large next to the answer
+    facts: Sequence[tuple[str, str]] = ()  # (name, value) shown next to the image
     notes: Sequence[str] = ()  # sentences that a reader must know
     other: str = ""  # another answer that the answer is held against; empty = none
 
@@ -94,9 +94,7 @@ def _shown(record: Record, image: UInt8[np.ndarray, "h w 3"], saved: SavedCase) 
     text = f"{METHODS[plain(method)].label}{through}, whole answer."
     if method in saved.quality:
         found = saved.quality[method]
-        text += (
-            f" {_share(found.mass)} of it lies in the marked region, which covers {_share(found.area)} of the image."
-        )
+        text += f" {_share(found.mass)} of it is in the marked region, which covers {_share(found.area)} of the image."
     if record.ended[:1] == [False]:
         text += f" The answer was cut after {len(record.token_ids[0])} tokens."
     picture = Image.fromarray(image)
@@ -123,7 +121,7 @@ def _write_heads(path: Path, bundle: CaseBundle, image: UInt8[np.ndarray, "h w 3
 
 
 def _write_shares(path: Path, bundle: CaseBundle) -> None:
-    """Writes, for each layer and head, how much of the answer's raw attention lies on the image and where in the text:
+    """Writes, for each layer and head, how much of the answer's raw attention is on the image and where in the text:
     shares of one, mean over the answer's tokens without EOS."""
     depth, heads = bundle.image["raw"].shape[:2]
     rows: list[list[Any]] = [["layer", "head", *Sources._fields]]

@@ -157,7 +157,7 @@ def knockout_map(
 
 
 class Loss(NamedTuple):
-    """What an answer loses with chosen patches, beside as many patches elsewhere; mean log p over its tokens."""
+    """What an answer loses without chosen patches, and without as many others; mean log p over its tokens."""
 
     patches: int
     chosen: float
@@ -167,7 +167,7 @@ class Loss(NamedTuple):
 def lost_with(
     effect: Effect, patches: Bool[np.ndarray, "B P"], lengths: Sequence[int], *, draws: int, seed: int
 ) -> list[Loss]:
-    """The loss of each row with its chosen patches, beside `draws` random choices among its other patches.
+    """The loss of each row without its chosen patches, and without `draws` random choices of its other patches.
 
     Args:
         effect: of `occlusion` or `knockout`.

@@ -118,7 +118,7 @@ METHODS: dict[str, Method] = {
         "Raw attention",
         "raw attention",
         "share of attention",
-        "How much of the attention of the state that wrote a word lies on each patch, in one head of one layer or in "
+        "How much of the attention of the state that wrote a word goes to each patch, in one head of one layer or in "
         "their mean.",
         axes="layers, heads",
         share=True,

@@ -72,7 +72,7 @@ def robust_limits(*maps: Float[np.ndarray, "..."], signed: bool = False) -> Limi
 
     Attention sinks are patches that every word reads; one of them can be forty times as hot as a lesion. Of each map
     the HOTTEST patches, at least one, are left out; the end is the largest value of the others, or of all where nothing
-    else is above 0. What lies beyond takes the colour of the end, so the end and the largest value are always printed.
+    else is above 0. Values beyond it take the colour of the end, so the end and the largest value are always printed.
 
     Raises:
         ValueError: as for `colour_limits`.
@@ -96,7 +96,7 @@ def hot_patches(patches: int) -> int:
 
 
 def scale_end(limits: Limits, *maps: Float[np.ndarray, "..."]) -> str:
-    """The upper end of a scale as it is printed; with the largest value, where that lies beyond."""
+    """The upper end of a scale as it is printed; with the largest value, if that is beyond it."""
     top = float(max(np.abs(values).max() for values in maps))
     return f"{limits[1]:.2g}" if top <= limits[1] else f"≥ {limits[1]:.2g} (largest {top:.2g})"
 

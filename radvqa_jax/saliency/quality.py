@@ -1,4 +1,4 @@
-"""How much of a map lies on a marked region, beside what chance would give."""
+"""How much of a map is on a marked region, compared with chance."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from scipy import ndimage
 
 
 class Quality(NamedTuple):
-    """A map against a mask; each figure has its chance level beside it. All are shares in [0, 1]."""
+    """A map against a mask; each figure comes with its chance level. All are shares in [0, 1]."""
 
     mass: float  # of the map inside the mask
     area: float  # of the image inside the mask: the mass of a map that is the same everywhere, and its pr_auc

@@ -41,7 +41,7 @@ class Case(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """How cases are measured; everything that decides the numbers beside the models."""
+    """How cases are measured: everything except the models that determines the numbers."""
 
     saliency: SaliencyConfig
     quality: QualityConfig

@@ -47,7 +47,7 @@ def _dots(axis: Any, cells: Mapping[str, Any]) -> None:
 
 
 def localisation_figure(scores: Mapping[str, Any]) -> Figure:
-    """The deciding figure of every map with its interval, beside chance."""
+    """The deciding figure of every map with its interval and chance level."""
     cells = {name: figures[DECIDES] for name, figures in scores["localisation"].items()}
     figure = Figure((7, 0.32 * len(cells) + 1), layout="constrained")
     axis = figure.subplots()

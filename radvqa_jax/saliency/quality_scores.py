@@ -169,7 +169,7 @@ def _head_means(rows: Rows, method: str, figure: str) -> np.ndarray:
 
 
 def _heads(rows: Rows, boot: Bootstrap, *, seed: int) -> dict[str, Any]:
-    """Method -> means by layer and head, and the best heads: chosen on half of the images, told on the rest."""
+    """Method -> means by layer and head, and the best heads: chosen on half of the images, reported on the rest."""
     chosen_on, told_on = halves(rows, seed=seed)
     out = {}
     for method in rows[0]["heads"]:
@@ -242,7 +242,7 @@ def quality_scores(rows: Rows, *, resamples: int, seed: int, provenance: dict[st
     Args:
         rows: of `measure_cases`.
         resamples: for intervals, over images.
-        seed: of the resamples, and of the halves that heads are chosen and told on.
+        seed: of the resamples, and of the halves that heads are chosen and reported on.
         provenance: what was measured: model, data, settings, rows that were left out and why.
 
     Raises:

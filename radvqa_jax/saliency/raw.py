@@ -1,6 +1,6 @@
 """Attention probabilities -> what was read, in every direction that exists. Pure functions.
 
-A value is a share: of all that one state attends to, how much lies there. Nothing is stretched to a minimum or a
+A value is a share: the part of a state's attention that goes there. Nothing is stretched to a minimum or a
 maximum, so maps of different tokens, heads, layers and cases can be compared. Over image and text together the values
 of one query sum to one.
 

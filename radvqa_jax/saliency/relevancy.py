@@ -117,5 +117,5 @@ def relevancy(model: PaliGemma, params: Flat, batch: Batch, *, answer_len: int |
 
 
 def relevancy_maps(relevance: Float[Array, "B A S"], *, num_patches: int) -> Float[Array, "B A grid grid"]:
-    """The relevance of the image patches; what lies on the text is left out."""
+    """The relevance of the image patches, without that of the text."""
     return to_grid(relevance, num_patches=num_patches)

@@ -133,7 +133,7 @@ def rollout(
     """Â_L … Â_start of attention that was captured whole: row t says of which inputs state t is made.
 
     `capture(..., rollout=RolloutOptions(...))` gives the same without ever holding the attention of all layers. Costs
-    S³ multiplications a layer and two [B S S] arrays beside its input.
+    S³ multiplications a layer and two [B S S] arrays in addition to its input.
     """
     depth, batch_size, _, length, _ = attn_probs.shape
     options = RolloutOptions((residual,), head_fusion, start_layer, discard)

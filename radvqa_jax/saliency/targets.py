@@ -37,10 +37,10 @@ def named_boxes(boxes: Sequence[Any], labels: Sequence[str], *, text: str) -> li
 
 
 def find_target(row: Mapping[str, Any], *, height: int, width: int) -> tuple[Bool[np.ndarray, "h w"] | None, str]:
-    """(where a map should lie, "") or (None, why there is no such place), from the fields that a row has.
+    """(the region that a map should mark, "") or (None, the reason why there is none), from the fields of a row.
 
     Boxes with labels count if question or answer names the label; boxes without labels all count; otherwise the mask
-    counts, wherever it is not black. A mask beside labelled boxes is not used: its levels name organs, not this answer.
+    counts, wherever it is not black. Next to labelled boxes it is not used: its levels name organs, not this answer.
     """
     boxes, labels = row.get("boxes"), row.get("box_labels")
     if boxes is not None and len(boxes):

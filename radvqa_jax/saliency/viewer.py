@@ -96,7 +96,7 @@ def _image(image: UInt8[np.ndarray, "h w 3"], grid: int) -> tuple[str, int, int]
 
 
 def _pack(maps: Sequence[ViewerMap]) -> dict[str, Any]:
-    """The maps as one base64 text of deflated bytes, and an index that says what lies where."""
+    """The maps as one base64 text of deflated bytes, and an index of its parts."""
     index, chunks, offset = [], list[bytes](), 0
     for item in maps:
         bits = MEAN_BITS if item.head is None else HEAD_BITS

@@ -18,7 +18,7 @@ from radvqa_jax.saliency.viewer_types import Query, ViewerCase, ViewerMap, Viewe
 from radvqa_jax.schema import Record
 from radvqa_jax.trees import Flat
 
-RESIDUALS = (0.1, 0.5, 0.9)  # of rollout, beside the configured one
+RESIDUALS = (0.1, 0.5, 0.9)  # of rollout, in addition to the configured one
 
 
 class Shown(NamedTuple):
@@ -145,8 +145,8 @@ def viewer_case(
         records: name -> what that model answered; its verdict is shown where there is a reference.
         image: original pixels.
         mask: of what the data set marks, in the size of the image.
-        headline: (name, value) shown large beside the answer, after its probability.
-        facts: (name, value) shown beside the image.
+        headline: (name, value) shown large next to the answer, after its probability.
+        facts: (name, value) shown next to the image.
         notes: sentences that a reader must know.
     """
     record, first = records[list(shown)[-1]], next(iter(bundles.values()))

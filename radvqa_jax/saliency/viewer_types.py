@@ -56,6 +56,6 @@ class ViewerCase(NamedTuple):
     prompt: Sequence[ViewerWord] = ()  # words of the prompt, for maps of them or that say what was read there
     other: str = ""  # the answer that the maps of `contrast` hold this one against
     mask: Bool[np.ndarray, "h w"] | None = None  # of what the data set marks
-    headline: Sequence[tuple[str, str]] = ()  # (name, value) shown large beside the answer of the last model
-    facts: Sequence[tuple[str, str]] = ()  # (name, value) shown beside the image
+    headline: Sequence[tuple[str, str]] = ()  # (name, value) shown large next to the answer of the last model
+    facts: Sequence[tuple[str, str]] = ()  # (name, value) shown next to the image
     notes: Sequence[str] = ()  # what a reader must know, a sentence each

@@ -9,7 +9,7 @@ from radvqa_jax.scaling.solve import Points, Solution, project, solve, solve_nea
 from radvqa_jax.scaling.table import LEAST_SIZES, LEAST_TOKENS, Fittable
 
 AGREE = 1e-3  # the two solvers' objectives may differ by this share
-ZERO_SHARE = 0.01  # of the least loss: an E whose interval reaches down to it is not told from 0
+ZERO_SHARE = 0.01  # of the least loss: an E whose interval reaches down to it cannot be distinguished from 0
 LEVEL = (2.5, 97.5)  # percent, of the intervals
 
 
@@ -81,7 +81,7 @@ class ScalingFit(NamedTuple):
 
 
 def _resample(data: Fittable, law: Law, rng: np.random.Generator) -> Points | None:
-    """The points of as many runs, drawn with replacement; None if the law cannot be told from them."""
+    """The points of as many runs, drawn with replacement; None if they do not determine the law."""
     runs = np.unique(data.runs)
     drawn = rng.choice(runs, size=len(runs))
     index = np.concatenate([np.flatnonzero(data.runs == run) for run in drawn])
@@ -91,7 +91,7 @@ def _resample(data: Fittable, law: Law, rng: np.random.Generator) -> Points | No
 
 
 def _resampled(data: Fittable, law: Law, solution: Solution, *, resamples: int, seed: int) -> tuple[np.ndarray, int]:
-    """(parameters [R P] of so many resamples, how many draws were useless); none with fewer than three runs."""
+    """(parameters [R P] of the resamples, how many draws were useless); none with fewer than three runs."""
     none = np.zeros((0, len(law.names)))
     if resamples == 0 or len(np.unique(data.runs)) < LEAST_SIZES:
         return none, 0
@@ -144,7 +144,7 @@ def _problems(
     ]
     without_e = values["E"] <= ZERO_SHARE * least
     if without_e:
-        said.append("E is not told from 0: the fit is best without it.")
+        said.append("E cannot be distinguished from 0: the fit is best without it.")
     if abs(projected - solution.objective) > AGREE * solution.objective:
         said.append(
             f"The two solvers do not agree (objectives {solution.objective:.4g} and {projected:.4g} by variable "
@@ -159,5 +159,5 @@ def _problems(
         )
     for name in ("alpha", "beta"):
         if name in intervals and intervals[name][0] < 0.005 and name not in solution.at_bound:
-            said.append(f"{name} is not told from 0: its interval begins at {intervals[name][0]:.3g}.")
+            said.append(f"{name} cannot be distinguished from 0: its interval begins at {intervals[name][0]:.3g}.")
     return said

@@ -18,7 +18,7 @@ Vector = Float[np.ndarray, " N"]
 # (exponents, log X, log D) -> (features [J N], their derivatives by each exponent [E J N])
 Features = Callable[[np.ndarray, Vector, Vector], tuple[np.ndarray, np.ndarray]]
 
-LARGEST_EXPONENT = 3.0  # published exponents lie below 1
+LARGEST_EXPONENT = 3.0  # published exponents are below 1
 
 
 class Law(NamedTuple):

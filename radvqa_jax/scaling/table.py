@@ -127,7 +127,7 @@ def sizes_of(rows: Sequence[Measurement]) -> list[float]:
 def make_fittable(
     rows: Sequence[Measurement], law: Law, *, hold_out: bool, min_tokens: float = 0.0, name: str = "the table"
 ) -> Fittable:
-    """Checks that a law can be told from these measurements, and returns them as points.
+    """Checks that these measurements determine a law, and returns them as points.
 
     Raises:
         ValueError: if the losses are of different validation sets or units, do not vary, or there are too few sizes,

@@ -1,4 +1,4 @@
-"""What lies beside a prepared set of written questions: a data card, its rows as jsonl, and Croissant metadata."""
+"""The files of a prepared set of written questions: a data card, its rows as jsonl, and Croissant metadata."""
 
 import datetime
 import re

@@ -107,7 +107,7 @@ def planned_of(row: Mapping[str, Any]) -> PlannedImage:
 
 
 def _reshape(pair: Candidate, kind: str, rng: np.random.Generator) -> Candidate:
-    """A right pair made false beside its words: with wrong options, or with words that no caption has."""
+    """A right pair made false outside its words: with wrong options, or with support that no caption has."""
     answer = pair.answer.rstrip(".")
     if kind == OPTIONS:
         options = [
@@ -130,7 +130,7 @@ class Planted(NamedTuple):
 
 
 def plant(images: int, *, seed: int = 0, false_share: float = 0.3) -> list[Planted]:
-    """Right and false pairs about so many planned phantoms, in the order of the images.
+    """Right and false pairs about `images` planned phantoms, in the order of the images.
 
     Args:
         images: how many.
@@ -168,12 +168,12 @@ def spoil(rows: Sequence[Mapping[str, Any]], n: int, *, seed: int) -> list[tuple
     """N false pairs with their kinds, about drawn rows of phantom_rad, each (image, pair) at most once.
 
     Args:
-        rows: one of each image, with `dataset`, `builder_config` and `split` beside the fields of the set.
+        rows: one of each image, with `dataset`, `builder_config` and `split` in addition to the fields of the set.
         n: how many.
         seed: of the draw.
 
     Raises:
-        ValueError: if the rows are of another data set, or have not so many false pairs.
+        ValueError: if the rows are of another data set, or have fewer false pairs.
     """
     rng = np.random.default_rng([seed, 19])
     found: dict[str, tuple[Candidate, str]] = {}

@@ -1,7 +1,7 @@
 """A sheet of written pairs for people to pass or discard, and what comes back: how good each check is by their reading.
 
 The sheet shows pairs that were accepted and pairs that each check rejected, in random order, and does not say which.
-How many pairs each of them stands for is in a file beside it, so that precision and recall are those of all pairs.
+A second file keeps the number of pairs that each stands for, so that precision and recall are those of all pairs.
 """
 
 from collections import Counter, defaultdict
@@ -75,7 +75,7 @@ def write_review(
     Args:
         folder: where; images go into a folder of it.
         checked: all pairs.
-        rows: at most so many.
+        rows: the most to draw.
         seed: of the draw and the order.
         image: gives the file of a pair's image; without it none is written.
     """

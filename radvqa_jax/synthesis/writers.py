@@ -29,7 +29,7 @@ def chat_config(config: SynthesisConfig) -> ChatConfig:
 
 
 def settings_of(config: SynthesisConfig, *, seed: int) -> dict[str, Any]:
-    """What pairs depend on, beside the texts of the images."""
+    """What pairs depend on apart from the texts of the images."""
     writing = config.writing
     asks = any(writer in prompts.MODEL_WRITERS for writer, _ in writers_of(config))
     model = {

@@ -26,7 +26,7 @@ FIELDS = {
     "compute_dtype": "model.compute_dtype",
     "param_dtype": "model.param_dtype",
 }
-# A machine may lack one, and the numbers differ by rounding only: told, never refused.
+# A machine may lack one, and the numbers differ by rounding only: reported, never refused.
 ROUNDING = ("compute_dtype", "param_dtype")
 # A stage that goes on from an adapter may use another prompt, length or size of images; that is an experiment.
 REFUSED_IN_TRAINING = ("tokenizer_sha256", "quantize")

@@ -1,4 +1,4 @@
-"""What happens beside training: progress on the terminal, scalars in files, and stopping when asked."""
+"""Hooks of training: progress on the terminal, scalars in files, and stopping on request."""
 
 import signal
 import threading

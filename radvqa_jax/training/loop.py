@@ -94,7 +94,7 @@ def train(
     """The trained leaves, float32, after `plan.total_steps` optimizer steps.
 
     A run that was interrupted continues from its newest checkpoint, with the batches it would have seen. Checkpoints
-    lie in `folder/checkpoints`, scalars in `folder/losses.jsonl` and `folder/tensorboard`.
+    are in `folder/checkpoints`, scalars in `folder/losses.jsonl` and `folder/tensorboard`.
 
     Raises:
         Diverged: if a loss or gradient norm is not finite; the step and what is saved are named.

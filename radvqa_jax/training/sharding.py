@@ -1,4 +1,4 @@
-"""How leaves and batches lie on several devices: a mesh of three axes, and ordered rules over names.
+"""How leaves and batches are sharded: a mesh of three axes, and ordered rules over names.
 
 `data` repeats the weights and splits the batch; `fsdp` splits the batch and the weights, which are gathered layer by
 layer as they are used, but for the token table, which stays in shares (models/rows.py); `tensor` splits heads, MLP and
@@ -41,7 +41,7 @@ RULES: tuple[tuple[str, tuple[str | tuple[str, ...] | None, ...]], ...] = (
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
-    """The mesh of the first so many devices (of all there are, or of `devices`).
+    """The mesh of the first devices, as many as the axes need (of all, or of `devices`).
 
     Raises:
         ValueError: if there are too few, with `data=0` the other axes leave a remainder, or the mesh leaves devices of
@@ -65,7 +65,7 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def leaf_sharding(mesh: Mesh, name: str, shape: Sequence[int]) -> NamedSharding:
-    """Where a leaf lies by its name."""
+    """The sharding of a leaf by its name."""
     axes = next(axes for pattern, axes in RULES if re.fullmatch(pattern, name))
 
     def along(axis: str | tuple[str, ...] | None, length: int) -> str | tuple[str, ...] | None:
@@ -82,7 +82,7 @@ def leaf_sharding(mesh: Mesh, name: str, shape: Sequence[int]) -> NamedSharding:
 
 
 def shard_flat(mesh: Mesh, flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Where each leaf of a flat tree of arrays or shapes lies; of a quantised one, where each of its parts."""
+    """The sharding of each leaf of a flat tree of arrays or shapes; of a quantised leaf, that of each part."""
 
     def where(name: str, leaf: Any) -> Any:
         return jax.tree.map(lambda part: leaf_sharding(mesh, name, part.shape), leaf)
@@ -91,13 +91,13 @@ def shard_flat(mesh: Mesh, flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_shardings(mesh: Mesh, shapes: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shapes of a flat tree with where each leaf lies."""
+    """The shapes of a flat tree with the sharding of each leaf."""
     where = shard_flat(mesh, shapes)
     return {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where[name]) for name, leaf in shapes.items()}
 
 
 def shard_state(mesh: Mesh, state: Any) -> Any:
-    """Where each part of a TrainState lies: moments beside their leaf, counters on every device."""
+    """The sharding of each part of a TrainState: moments like their leaf, counters on every device."""
 
     def one(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         names = [key.key for key in path if isinstance(key, jax.tree_util.DictKey) and "/" in str(key.key)]
@@ -115,7 +115,7 @@ def put(tree: Any, shardings: Any) -> Any:
         if isinstance(x, jax.Array):
             if x.sharding == sharding:
                 return x
-            if not x.is_fully_addressable:  # it lies on several processes already, otherwise
+            if not x.is_fully_addressable:  # otherwise it is on several processes already
                 return jax.jit(lambda leaf: leaf, out_shardings=sharding)(x)
             if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
                 data = one(jax.random.key_data(x), sharding)

@@ -62,7 +62,7 @@ class Trained(NamedTuple):
         return digest.hexdigest()
 
     def tower(self) -> str:
-        """Hashes what decides image tokens beside the base: trained leaves of the vision tower and its projector."""
+        """Hashes the trained leaves of vision tower and projector, which with the base determine image tokens."""
         own = {name: leaf for name, leaf in self.leaves.items() if name.startswith("img/")}
         adapted = any(name.endswith("/lora_a") for name in own)
         return Trained(own, self.lora if adapted else LoraConfig()).sha256()
@@ -78,7 +78,7 @@ def load_trained(
         base: the base checkpoint that it is for.
         config: how the base is used now.
         training: whether a stage goes on from it.
-        accept: fields that may differ from how it was trained, beside those of `config.adapter_accept`.
+        accept: fields that may differ from how it was trained, in addition to those of `config.adapter_accept`.
 
     Raises:
         FileNotFoundError, ValueError: as `load_adapter`; or if it belongs to another base checkpoint, does not fit it,

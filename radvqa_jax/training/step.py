@@ -21,7 +21,7 @@ from radvqa_jax.trees import Flat
 class StepOptions(NamedTuple):
     """The static choices of a step."""
 
-    accumulate: int = 1  # the batch is computed in so many parts
+    accumulate: int = 1  # number of parts in which the batch is computed
     loss_weighting: Weighting = "per_example"
     label_smoothing: float = 0.0
     text_lengths: tuple[int, ...] = ()  # ascending; a part is padded to the first that holds it. None: as it comes
@@ -82,7 +82,7 @@ def loss_and_grads(
             f"A batch of {len(batch.tokens)} rows cannot be cut into accumulate={options.accumulate} parts."
         )
     # Part i has the rows i, i + accumulate, …: of rows cut over devices each part then has as many on every device.
-    # Consecutive rows would lie on one device, so that all of them would have to gather and compute every part whole.
+    # Consecutive rows would be on one device, so that all devices would gather and compute every part.
     columns = jax.tree.map(lambda x: x.reshape(-1, options.accumulate, *x.shape[1:]), (batch, weights))
     keys = jax.random.split(key, options.accumulate)
     which = which_length(batch, options.accumulate, lengths)
@@ -135,7 +135,7 @@ train_step = jax.jit(_train_step, static_argnames=_STATIC, donate_argnames=("sta
 
 
 def step_on(mesh: Mesh | None, state: TrainState) -> Any:
-    """The jitted step; on a mesh the new state lies where the old one did, so that it compiles once."""
+    """The jitted step; on a mesh the new state has the sharding of the old one, so that it compiles once."""
     if mesh is None:
         return train_step
 

@@ -248,7 +248,7 @@ def test_the_variant_follows_from_a_folder_and_a_contradiction_names_both(micro_
     with pytest.raises(ValueError, match=r"model\.tokenizer=.* and .*tokenizer\.model have different tokens"):
         resolve_model(replace(config, model=replace(config.model, checkpoint=folder, tokenizer=other)))
     (tmp_path / "huggingface/config.json").unlink()
-    with pytest.raises(ValueError, match=r"has no config\.json beside it, and its shapes are those of no known model"):
+    with pytest.raises(ValueError, match=r"has no config\.json in its folder, and its shapes match no known model"):
         resolve_model(replace(config, model=replace(config.model, checkpoint=folder)))
 
 

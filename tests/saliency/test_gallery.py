@@ -79,7 +79,7 @@ def test_a_mask_or_the_boxes_that_are_named_are_shown_and_measured(made: tuple[P
     # The box of the heart alone, and not the mask beside it.
     assert np.array_equal(boxes, draw_boxes(BOXES["boxes"][:1], HEIGHT, WIDTH))
     for index in (0, 2):
-        assert "lies in the marked region" in gallery.shown[index].caption
+        assert "is in the marked region" in gallery.shown[index].caption
         assert "marked region" not in dict(gallery.cases[index].facts)
 
 

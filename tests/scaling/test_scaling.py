@@ -163,7 +163,7 @@ def test_an_e_that_the_losses_do_not_tell_is_said() -> None:
     rows = drawn("multiplicative", {"A": 40.0, "E": 1e-9, "alpha": 0.12, "beta": 0.2})
     data = make_fittable(rows, LAWS["multiplicative"], hold_out=True)
     fit = fit_law(LAWS["multiplicative"], data, resamples=0)
-    assert fit.said[0].startswith("E is not told from 0")
+    assert fit.said[0].startswith("E cannot be distinguished from 0")
 
 
 def test_repeated_epochs_are_said() -> None:

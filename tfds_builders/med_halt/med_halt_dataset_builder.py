@@ -1,6 +1,6 @@
 """Med-HALT's reasoning tests from their official tables: multiple choice in text alone, to see what a model makes up.
 
-The rules are in the README beside this file.
+The README in this folder has the rules.
 """
 
 import ast

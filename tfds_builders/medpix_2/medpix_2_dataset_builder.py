@@ -1,6 +1,6 @@
 """MedPix 2.0 from its official files: CT and MR images with captions, and the whole case and topic of each.
 
-The rules are in the README beside this file.
+The README in this folder has the rules.
 """
 
 import json

@@ -1,6 +1,6 @@
 """PathVQA from its official files: questions about pathology figures. Its pickles are read as plain values alone.
 
-The rules are in the README beside this file.
+The README in this folder has the rules.
 """
 
 from typing import Any

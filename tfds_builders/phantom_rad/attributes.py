@@ -21,7 +21,7 @@ class View(NamedTuple):
 
     @property
     def has_side(self) -> bool:
-        """Whether left and right can be told apart: not when looking from the side."""
+        """Whether left and right can be distinguished, as they cannot from the side."""
         return self.plane not in ("sagittal", "lateral")
 
     @property

@@ -1,6 +1,6 @@
 """PMC-VQA from its official files: multiple-choice questions about figures of articles, versions 1 and 2.
 
-The rules are in the README beside this file.
+The README in this folder has the rules.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """ROCOv2 from its official files (Zenodo 10821435): radiological images of articles with captions and UMLS concepts.
 
-The rules are in the README beside this file.
+The README in this folder has the rules.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ INSTRUCTIONS = f"""\
 Get ROCOv2 from {RECORD} (version 2.0.1, no registration) and give the folder that holds, for each of train, valid, test
   <split>_captions.csv  <split>_concepts.csv  <split>_concepts_manual.csv
   <split>_images.zip, or the files ROCOv2_2023_<split>_<number>.jpg from it
-and beside them cui_mapping.csv and license_information.csv (may be absent)
+and cui_mapping.csv and license_information.csv (may be absent)
 as manual_dir: --config.data.manual_dir=FOLDER.
 """
 

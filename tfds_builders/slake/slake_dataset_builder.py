@@ -1,6 +1,6 @@
 """SLAKE 1.0 from its official files: questions in English and Chinese, organ masks and boxes where there are any.
 
-The rules are in the README beside this file.
+The README in this folder has the rules.
 """
 
 import dataclasses

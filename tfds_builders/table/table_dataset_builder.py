@@ -1,6 +1,6 @@
 """Your own data: a folder of images with one table of questions and answers, or of captions.
 
-The rules are in the README beside this file.
+The README in this folder has the rules.
 """
 
 import collections
@@ -58,7 +58,7 @@ def table_config(folder: Path, *, name: str, **options: Any) -> TableConfig:
 
 
 def _own_folder(folder: Path, name: str) -> Path:
-    """The folder below `folder` that bears the table's name, where several tables lie side by side."""
+    """The folder below `folder` that bears the table's name, if there are several tables."""
     own = folder / name
     return own if folder.is_dir() and own.is_dir() else folder
 
@@ -81,7 +81,7 @@ class Builder(OfficialFilesBuilder):
     def __init__(self, *, convert: Convert | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._convert = convert
-        self.window = ""  # of DICOM files, as whoever converts them was told
+        self.window = ""  # of DICOM files, as given to their converter
 
     @property
     def _config(self) -> TableConfig:

@@ -18,7 +18,7 @@ KINDS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", PARQUET)
 DELIMITERS = ",;\t"
 MOST_HEAD = 200_000  # characters
 NAMES = "The first line names the columns."
-# Files that lie beside a table and are none: a download's description, the index of a Parquet data set.
+# Files in a table's folder that are not tables: a download's description, the index of a Parquet data set.
 NOT_TABLES = re.compile(r"(dataset_infos?|state|package(-lock)?|croissant|_common_metadata|_metadata)\.(json|parquet)")
 
 

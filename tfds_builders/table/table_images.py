@@ -25,7 +25,7 @@ Convert = Callable[[bytes], Converted | None]  # None: the bytes are an ordinary
 
 
 class TableFiles(OfficialFiles):
-    """The files of a folder, and beside them the images that its Parquet files hold, each named by its place."""
+    """The files of a folder, and the images in its Parquet files, each named by its place."""
 
     def __init__(self, files: OfficialFiles, table: Table, *, convert: Convert | None = None) -> None:
         """Takes over the files of a folder that were found already, and what turns other kinds of images into PNG."""

@@ -1,6 +1,6 @@
 """VQA-RAD from its official files (https://osf.io/89kps/), every known defect handled by a stated rule.
 
-The rules are in the README beside this file.
+The README in this folder has the rules.
 """
 
 import dataclasses

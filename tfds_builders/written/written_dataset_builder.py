@@ -1,6 +1,6 @@
 """The TFDS builder of questions that were written from the captions and cases of another prepared set.
 
-It reads no official files: whoever has the rows gives them (radvqa_jax/data/written.py). What lies on the disk is read
+It reads no official files: whoever has the rows gives them (radvqa_jax/data/written.py). The files on the disk are read
 like any other set, with `dataset="written"` and `builder_config` the name that the questions were given.
 """
 

@@ -2,7 +2,7 @@
 
 A protocol is a module with `NAME`, `LABEL`, `VERSION`, `METRICS` and `score(record, answer_type)`, which returns the
 values of the metrics that the protocol has for such a question, each in [0, 1]. Each was written from what its source
-does, not from its text, and was run once beside the original on one file (tests/evaluation/protocols.json).
+does, not from its text, and was compared once with the original on one file (tests/evaluation/protocols.json).
 """
 
 from types import ModuleType

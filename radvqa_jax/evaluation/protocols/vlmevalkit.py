@@ -11,7 +11,7 @@ Known flaws:
   only the last five words count for it, the rest is ignored. An option's text inside a sentence is chosen even where it
   is denied ("this is not MRI").
 - Replies longer than twice the sum of the options' lengths are not read for an option's text.
-- Yes/no: "there is no doubt, it is abnormal" is No; any word "no" beside no "yes" decides.
+- Yes/no: "there is no doubt, it is abnormal" is No; any word "no" without a "yes" decides.
 - What cannot be read is wrong. The share is not reported.
 """
 
