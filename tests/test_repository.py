@@ -223,6 +223,51 @@ def test_links_between_pages_lead_somewhere() -> None:
     assert not absent, "\n".join(absent)
 
 
+# Turns of phrase that docs/style.md rules out, with what to write instead.
+STRAINED = {
+    r"\b(lie|lies|lay) (in|on|at|beside|below|there|where)\b": "is in, is on",
+    r"\bbeside\b": "next to, with, compared with, in addition to",
+    r"\bto be had\b": "available",
+    r"\b(?<!there )is none\b|\bare none\b": "is not one, is not valid",
+    r"\b(is|are|was) told\b": "is reported, is given",
+    r"\bso many\b": "this many, the number of",
+    r"\bheld against\b": "compared with, checked against",
+    r"\bwhat stands\b": "the content",
+}
+
+
+def strained_phrases(text: str) -> list[str]:
+    """Returns the turns of phrase in Markdown that the style rules out, with what to write; code does not count."""
+    prose = re.sub(r"^```.*?^```|`[^`]*`|\]\([^)]*\)", "", text, flags=re.MULTILINE | re.DOTALL)
+    found = []
+    for pattern, instead in STRAINED.items():
+        found += [f"{match[0]!r}: write {instead}" for match in re.finditer(pattern, prose, re.IGNORECASE)]
+    return found
+
+
+def test_pages_are_written_in_plain_english() -> None:
+    pages = [*REPO.glob("*.md"), *REPO.glob("docs/*.md"), *REPO.glob("tfds_builders/*/README.md")]
+    apart = ("CHANGELOG.md", "performance.md", "style.md")  # history; not edited yet; quotes the phrases
+    pages = [path for path in pages if path.name not in apart]
+    assert len(pages) > 30
+    found = [
+        f"{path.relative_to(REPO)}: {said}" for path in pages for said in strained_phrases(path.read_text("utf-8"))
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("The file lies beside the data, and is none of ours.", 3),
+        ("`a file beside` it is one, and there is none.\n```\nit is told\n```\n", 0),
+        ("No idle machine was to be had; the reader is told so.", 2),
+    ],
+)
+def test_strained_phrases_are_found_in_prose_alone(text: str, count: int) -> None:
+    assert len(strained_phrases(text)) == count
+
+
 def test_tests_run_under_the_rules_of_conftest() -> None:
     with pytest.raises(jaxtyping.TypeCheckError):
         is_trained(7)  # pyright: ignore[reportArgumentType]

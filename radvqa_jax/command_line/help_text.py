@@ -17,28 +17,28 @@ from radvqa_jax.config.bounds import describe_bounds, hints
 HELP = """Runs one experiment.
 
     python -m radvqa_jax.main --config configs/demo.py --workdir runs/demo
-    radvqa demo                                                       the same, where the package is installed
+    radvqa demo                                                       the same, if the package is installed
     radvqa train --config medm_stage1 --workdir runs/s1 --config.model.checkpoint=FILE.npz
 
-A file in configs/ is one experiment; its docstring says what it does and needs. Those that come with the package can be
-given by name. Every field can be given as --config.field=value, nested ones with dots
-(--config.stage1.optim.learning_rate=3e-5). A run that is started again with the same --workdir continues where it was.
+A file in configs/ is one experiment; its docstring says what it does and needs. Experiments that come with the package
+can be given by name. Every field can be given as --config.field=value, nested ones with dots
+(--config.stage1.optim.learning_rate=3e-5). A run that is started again with the same --workdir continues where it stopped.
 
 Modes (`radvqa MODE …` sets --config.mode=MODE), and the experiments that use them:
 {modes}
 
 Other commands:
-  run       what the experiment's own mode says: radvqa run --config FILE --workdir FOLDER
-  demo      the whole job on synthetic images, in runs/demo
-  list      configs, variants, datasets, methods or devices
-  doctor    versions, devices, data sets, keys and extras, and whether the device computes rightly
+  run       runs the experiment's own mode: radvqa run --config FILE --workdir FOLDER
+  demo      runs the whole job on synthetic images, in runs/demo
+  list      lists configs, variants, datasets, methods or devices
+  doctor    checks versions, devices, data sets, keys and extras, and that the device computes correctly
 
 Flags:
   --config: experiment: a Python file, or the name of one that comes with the package
   --workdir: folder for checkpoints, predictions and reports
   --config.field=value: any field of the configuration; --helpfull lists them
   --[no]debug: show the whole traceback of an error
-  --verbosity: what the libraries log: -1 warnings (the default), 0 information, 1 everything
+  --verbosity: messages of the libraries: -1 warnings (the default), 0 information, 1 everything
 """
 
 
@@ -65,7 +65,7 @@ class Field(NamedTuple):
 
 
 class Group(NamedTuple):
-    """A dataclass of the configuration: the paths at which it stands, what it is, and its fields that are no groups."""
+    """A dataclass of the configuration: its paths, its description, and its fields that are not groups."""
 
     paths: list[str]
     about: str

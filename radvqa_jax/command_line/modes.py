@@ -8,22 +8,22 @@ PACKAGE = Path(__file__).parent.parent
 
 # Mode -> what it does, for --help. runners/ has one function for each.
 MODES = {
-    "job": "goes from data to report: prepares, audits, trains, answers, scores, maps",
+    "job": "does everything from data to report: prepares, audits, trains, answers, scores, maps",
     "train": "trains the stages",
     "predict": "answers the questions of a data set",
-    "ask": "answers one question about one image, with a viewer of what was read",
-    "score": "scores answers, of this package or of any other system",
-    "compare": "compares two systems' answers, paired",
-    "judge": "has a language model judge answers",
+    "ask": "answers one question about one image, with a viewer of attention maps",
+    "score": "scores answers of this package or of any other system",
+    "compare": "compares the answers of two systems, paired",
+    "judge": "lets a language model judge answers",
     "build_data": "prepares a data set",
-    "audit": "says what training and evaluation sets share",
+    "audit": "shows what training and evaluation sets share",
     "write_questions": "writes questions from captions and cases, and checks them",
     "saliency": "draws attention maps",
     "saliency_quality": "measures attention maps against masks",
     "ablations": "fills a grid of experiments",
-    "fit": "says whether an experiment fits a device",
-    "convert": "brings a checkpoint into another format",
-    "fit_scaling": "fits scaling laws of the loss",
+    "fit": "plans whether an experiment fits a device",
+    "convert": "converts a checkpoint to another format",
+    "fit_scaling": "fits scaling laws to losses",
     "export": "writes an adapter or a merged model for other libraries",
 }
 
