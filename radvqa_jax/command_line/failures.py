@@ -12,7 +12,7 @@ FAILURES = (ValueError, OSError, RuntimeError, MemoryError, ImportError)  # what
 # What stands in the place of a file or folder -> what to do.
 _PLACES = {
     errno.EEXIST: "is there already, and is not what is wanted there. Move it away",
-    errno.ENOTDIR: "lies below a file. Move that file away",
+    errno.ENOTDIR: "is below a file. Move that file away",
     errno.EISDIR: "is a folder, and a file is wanted there. Move it away",
     errno.EACCES: "may not be read or written by this user. Change its rights",
     errno.EPERM: "may not be changed by this user. Change its rights",

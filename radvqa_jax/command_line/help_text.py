@@ -22,7 +22,8 @@ HELP = """Runs one experiment.
 
 A file in configs/ is one experiment; its docstring says what it does and needs. Experiments that come with the package
 can be given by name. Every field can be given as --config.field=value, nested ones with dots
-(--config.stage1.optim.learning_rate=3e-5). A run that is started again with the same --workdir continues where it stopped.
+(--config.stage1.optim.learning_rate=3e-5). A run that is started again with the same --workdir continues where it
+stopped.
 
 Modes (`radvqa MODE …` sets --config.mode=MODE), and the experiments that use them:
 {modes}

@@ -168,7 +168,7 @@ def _say(error: Exception) -> str:
 
 
 def _near_files(message: str) -> str:
-    """A sentence that proposes a file beside one that the message names and that is not there."""
+    """A sentence that proposes a file with a name near that of a missing one in the message."""
     if "Did you mean" in message or _CONFIG.value is None:
         return ""
     for value in _texts(_CONFIG.value):

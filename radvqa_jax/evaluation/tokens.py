@@ -1,7 +1,7 @@
 """The tokens of NLTK, sacreBLEU (13a) and rouge-score, equal to theirs for any text, in a tenth of their time.
 
 Their tokenizers run twenty to forty expressions over each text, which takes longer than everything else that scoring
-does. What they make of a word depends, with few exceptions, on that word and on a space beside it. So each word is
+does. What they make of a word depends, with few exceptions, on that word and on a space next to it. So each word is
 split by the library once and kept; a sentence with an exception goes to the library whole. The tests hold each function
 to its library.
 """
@@ -30,7 +30,7 @@ _NUMBERED = re.compile(r"\d{1,2}\.")  # "1. lung" goes on
 _UNUSUAL = re.compile(r"[^a-z0-9!#$%&()*+,./:;<=>?@\[\\\]^_{|}~'-]|(?<![a-z0-9])'|'(?![a-z0-9])|\.(?=[^a-z0-9])")
 _BEGINS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 _ALPHANUMERIC, _WORD = re.compile("[a-z0-9]+"), re.compile(r"\S+")
-_ROUGE_STEMMED = 3  # rouge-score leaves words of so many letters as they are
+_ROUGE_STEMMED = 3  # rouge-score does not stem words of at most this many letters
 
 
 def _nltk(text: str) -> list[str]:
