@@ -26,7 +26,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     # The mask marks the lesion; modality, plane and organ are to be seen everywhere.
     config.quality.question_types = ("abnormality", "finding", "side", "size")
-    config.quality.random_label_steps = 150
+    config.quality.shuffled_image_steps = 150
 
     # For the check with shuffled images: stage 2 as in configs/demo.py.
     stage2 = config.stage2

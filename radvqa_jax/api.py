@@ -31,7 +31,7 @@ from radvqa_jax.decoding.answer_logprobs import answer_logprobs
 from radvqa_jax.evaluation import baselines, report
 from radvqa_jax.evaluation.predict import answer_rows
 from radvqa_jax.exporting import export
-from radvqa_jax.ground import Ground, configured_adapter, follow_adapter, load_ground
+from radvqa_jax.loaded_base import LoadedBase, configured_adapter, follow_adapter, load_base
 from radvqa_jax.prompts import vqa_prefix
 from radvqa_jax.resolve import resolve_model
 from radvqa_jax.runtime import avoid_miscompilation
@@ -95,9 +95,9 @@ def load(
     except TypeError as error:  # a value where there is a group of fields
         raise ValueError(f"settings cannot be used: {error}") from error
     config = follow_adapter(from_config_dict(fields), given=given_fields(fields, given))
-    ground = load_ground(resolve_model(config), Path())
-    run, trained = configured_adapter(ground)
-    return Model(ground, trained, run=run)
+    loaded = load_base(resolve_model(config), Path())
+    run, trained = configured_adapter(loaded)
+    return Model(loaded, trained, run=run)
 
 
 class Model:
@@ -106,21 +106,21 @@ class Model:
     `model` is the Flax module and `params` the flat tree of its leaves, for those who go on in JAX.
     """
 
-    def __init__(self, ground: Ground, trained: Trained, *, run: str = "model") -> None:
-        """Takes a loaded base (`radvqa_jax.ground`) and what was trained on it; `load` does both."""
-        self._ground, self._trained, self._run = ground, trained, run
-        self.model, self.params = assemble(ground.config, ground.base, trained)
+    def __init__(self, loaded: LoadedBase, trained: Trained, *, run: str = "model") -> None:
+        """Takes a loaded base (`radvqa_jax.loaded_base`) and what was trained on it; `load` does both."""
+        self._loaded, self._trained, self._run = loaded, trained, run
+        self.model, self.params = assemble(loaded.config, loaded.base, trained)
         self._tower = trained.tower()
 
     def __repr__(self) -> str:
         config = self.config
         adapter = f", adapter={config.adapter!r}" if config.adapter else ""
-        return f"Model({self._ground.base.name!r}{adapter}, {config.model.variant}, prompt={config.data.prompt!r})"
+        return f"Model({self._loaded.base.name!r}{adapter}, {config.model.variant}, prompt={config.data.prompt!r})"
 
     @property
     def config(self) -> Config:
         """Everything that was loaded and how it is used, frozen."""
-        return self._ground.config
+        return self._loaded.config
 
     @overload
     def answer(self, image: ImageLike, question: str, **options: Unpack[AnswerOptions]) -> Answer: ...
@@ -190,11 +190,11 @@ class Model:
 
     def _records(self, rows: RowSource, *, decode: Any, seed: int) -> list[Record]:
         """The answers to rows, in their order."""
-        ground = self._ground
+        loaded = self._loaded
         batches = answer_rows(
-            self.model, self.params, rows, tokenizer=ground.tokenizer, data=ground.config.data,
+            self.model, self.params, rows, tokenizer=loaded.tokenizer, data=loaded.config.data,
             config=dataclasses.replace(decode, batch_size=min(decode.batch_size, len(rows))), seed=seed, run=self._run,
-            image_tokens=ground.image_tokens, tower=self._tower,
+            image_tokens=loaded.image_tokens, tower=self._tower,
         )  # fmt: skip
         found = {record.question_id: record for records in batches for record in records}
         return [found[name] for name in rows.column("question_id")]
@@ -208,7 +208,7 @@ class Model:
         """
         api_checks.check_text(question, "question")
         api_checks.check_answers(answers)
-        data, tokenizer = self.config.data, self._ground.tokenizer
+        data, tokenizer = self.config.data, self._loaded.tokenizer
         prefix = vqa_prefix(question, template=data.prompt)
         packed = [pack(tokenizer, prefix, suffix=answer, seq_len=data.seq_len) for answer in answers]
         opened = self._open(image, frame=frame, window=window)
@@ -245,7 +245,7 @@ class Model:
         check_methods(tuple(methods), field="methods")
         if answer.image is None or not answer.token_ids:
             raise ValueError("The answer has no image or no tokens to look at.")
-        tokenizer = self._ground.tokenizer
+        tokenizer = self._loaded.tokenizer
         bundle = make_bundle(
             self.model, self.params, tokenizer=tokenizer, image=answer.image, prefix=answer.prompt,
             answer=tokenizer.encode(forced, eos=True) if forced else answer.token_ids,
@@ -266,7 +266,7 @@ class Model:
         config = change(self.config, "quality", fields)
         decode = change(config, "decode", {"samples": 1, "temperature": 0.0}).decode
         return measure_quality(
-            self._ground, self._trained, Subject(self.model, self.params), rows, quality=config.quality,
+            self._loaded, self._trained, Subject(self.model, self.params), rows, quality=config.quality,
             answer=lambda chosen: self._records(chosen, decode=decode, seed=config.seed),
         )  # fmt: skip
 
@@ -300,7 +300,7 @@ class Model:
             resamples: of the bootstrap over images.
         """
         source = rows if isinstance(rows, RowSource) else rows_of_table(rows, bit_depth=self.config.data.bit_depth)
-        source = fitting(source, data=self.config.data, tokenizer=self._ground.tokenizer)
+        source = fitting(source, data=self.config.data, tokenizer=self._loaded.tokenizer)
         records = self._records(source, decode=self.config.decode, seed=self.config.seed)
         experiment = report.Experiment(source.name, {self._run: records})
         if train is not None:

@@ -11,7 +11,7 @@ from radvqa_jax.api_maps import Picture
 from radvqa_jax.config import QualityConfig
 from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.rows import RowSource
-from radvqa_jax.ground import Ground
+from radvqa_jax.loaded_base import LoadedBase
 from radvqa_jax.saliency import quality_report
 from radvqa_jax.saliency.quality_cases import Settings, Subject, measure_cases
 from radvqa_jax.saliency.quality_choice import answers_to_force, choose, make_cases
@@ -60,7 +60,7 @@ def _drawn(draw: Callable[[Mapping[str, Any]], Figure | None], scores: Mapping[s
 
 
 def measure_quality(
-    ground: Ground,
+    loaded: LoadedBase,
     trained: Trained,
     subject: Subject,
     rows: RowSource,
@@ -69,7 +69,7 @@ def measure_quality(
     answer: Callable[[RowSource], list[Record]],
 ) -> MapQuality:
     """Measures a model's maps in memory; `answer` gives the model's own greedy answers to rows, in their order."""
-    config, tokenizer, variant = ground.config, ground.tokenizer, subject.model.variant
+    config, tokenizer, variant = loaded.config, loaded.tokenizer, subject.model.variant
     rows = fitting(rows, data=config.data, tokenizer=tokenizer)
     grid = round(variant.num_patches**0.5)
     rows, targets, left_out = choose(rows, quality, seed=config.seed, grid=grid)
@@ -83,7 +83,7 @@ def measure_quality(
         for name, pattern in TOWERS.items()
     }
     if trained.leaves:
-        others["before adaptation"] = Subject(*assemble(config, ground.base, Trained.nothing()))
+        others["before adaptation"] = Subject(*assemble(config, loaded.base, Trained.nothing()))
     settings = Settings(config.saliency, quality, max(map(len, answers)), tokenizer.eos, config.seed)
     measured = [row for part in measure_cases(subject, others, cases, settings) for row in part]
     scores = quality_scores(measured, resamples=quality.bootstrap, seed=config.seed, provenance={})

@@ -15,7 +15,7 @@ from radvqa_jax.data.opened import Opened, encode_png, open_any
 from radvqa_jax.data.preparing import prepare as prepare_data
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
-from radvqa_jax.saliency.targets import find_target
+from radvqa_jax.saliency.marked_regions import find_region
 from radvqa_jax.schema import Batch
 from tfds_builders.features import YES_NO, common_row, is_yes_no
 
@@ -135,7 +135,7 @@ def mask_of(row: Mapping[str, Any]) -> Bool[np.ndarray, "h w"] | None:
     if "image" not in check_mapping(row, "row"):
         raise ValueError(f"row has no image; it has {', '.join(row) or 'nothing'}. Give a row of read_rows.")
     height, width = open_any(row["image"]).image.shape[:2]
-    return find_target(row, height=height, width=width)[0]
+    return find_region(row, height=height, width=width)[0]
 
 
 def _there(value: Any) -> bool:

@@ -159,7 +159,7 @@ def tolerance(dtype: str, platform: str) -> float:
     return 4e-2 if dtype == "bfloat16" else 1e-4 if platform == "cpu" else 5e-3
 
 
-def describe(device: Any) -> dict[str, str]:
+def describe_device(device: Any) -> dict[str, str]:
     """What a result depends on: the device, its driver and the versions."""
     return {
         "device": device.device_kind,
@@ -196,7 +196,7 @@ def check_device(*, cache: Path | None = None, fresh: bool = False) -> dict[str,
         WrongResult: naming the programs, the device and the known reports.
     """
     device = local_devices()[0]
-    facts = describe(device)
+    facts = describe_device(device)
     text = json.dumps(facts, sort_keys=True) + Path(__file__).read_text(encoding="utf-8")
     folder = cache if cache is not None else user_cache() / "devices"
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"

@@ -15,7 +15,7 @@ from radvqa_jax.export.card import Card, licence_of, read_scores
 from radvqa_jax.export.export import Exported, Source, export_model
 from radvqa_jax.export.huggingface_folder import UNIGRAM
 from radvqa_jax.export.merged import Merge
-from radvqa_jax.ground import inspect_model
+from radvqa_jax.loaded_base import inspect_model
 from radvqa_jax.models import lora as lora_lib
 from radvqa_jax.models.paligemma import abstract_params
 from radvqa_jax.models.variants import get_variant

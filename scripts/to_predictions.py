@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from radvqa_jax.command_line.script import run_script
-from radvqa_jax.evaluation.convert import FORMATS, convert, describe
+from radvqa_jax.evaluation.convert import FORMATS, convert, describe_file
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
         skip_bad=options.skip_bad,
     )
     if found.bad:
-        print(describe(options.file, found.bad))
+        print(describe_file(options.file, found.bad))
     print(f"{len(found.records)} answers are in {options.out}; score them: python -m radvqa_jax.main "
           f"--config configs/score.py --workdir DIR --config.eval.predictions={options.out}")  # fmt: skip
 

@@ -30,7 +30,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
         raise Reached
 
     for mode in ("train", "job"):
-        monkeypatch.setattr(sys.modules[f"radvqa_jax.runners.{mode}"], "load_ground", stop)
+        monkeypatch.setattr(sys.modules[f"radvqa_jax.runners.{mode}"], "load_base", stop)
 
 
 @pytest.mark.parametrize("mode", ["train", "job"])

@@ -68,17 +68,17 @@ MAY_IMPORT = {
     "scaling": CORE,
     "": {"api"},  # radvqa_jax/__init__.py lists the public surface
     "resolve": CORE | PARTS,
-    "ground": CORE | PARTS,
-    "exporting": CORE | PARTS | {"ground"},
-    "api": CORE | PARTS | API | {"ground", "resolve", "exporting", "tfds_builders"},
+    "loaded_base": CORE | PARTS,
+    "exporting": CORE | PARTS | {"loaded_base"},
+    "api": CORE | PARTS | API | {"loaded_base", "resolve", "exporting", "tfds_builders"},
     "api_maps": CORE | PARTS | {"api_checks"},
-    "api_quality": CORE | PARTS | {"api_maps", "ground"},
+    "api_quality": CORE | PARTS | {"api_maps", "loaded_base"},
     "api_checks": CORE | PARTS,
     "api_rows": CORE | PARTS | {"api_checks", "tfds_builders"},
     "api_values": CORE | PARTS,
-    "runners": CORE | PARTS | API | {"ground", "resolve", "exporting", "tfds_builders"},
+    "runners": CORE | PARTS | API | {"loaded_base", "resolve", "exporting", "tfds_builders"},
     "device_check": CORE | {"models"},
-    "command_line": CORE | PARTS | {"tfds_builders", "runners", "ground", "resolve", "device_check"},
+    "command_line": CORE | PARTS | {"tfds_builders", "runners", "loaded_base", "resolve", "device_check"},
     "main": {"command_line"},
 }
 

@@ -240,7 +240,7 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
         builder = {"builder": self.name, "config": self.config_name, "version": str(self.version)}
         origin.write(
             folder,
-            origin.describe(reading.files, kind=reading.files.kind, builder=builder, options=self.options()),
+            origin.describe_origin(reading.files, kind=reading.files.kind, builder=builder, options=self.options()),
         )
 
     def _check_counts(self, reading: Reading) -> list[str]:

@@ -22,7 +22,7 @@ END = 1 << 20
 LISTED = 3  # files that a message names
 
 
-def describe(
+def describe_origin(
     files: OfficialFiles, *, kind: str, builder: Mapping[str, str], options: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What origin.json holds.

@@ -41,7 +41,7 @@ def parse_record(value: Any, *, where: str) -> StepRecord:
     return typed_json.parse(json.dumps(value), StepRecord, where=where)
 
 
-def describe(state: TrainState) -> dict[str, str]:
+def describe_leaves(state: TrainState) -> dict[str, str]:
     """{path of a leaf in the state: its dtype and shape}."""
     return {path: f"{np.dtype(leaf.dtype)}{list(leaf.shape)}" for path, leaf in _leaves(state)}
 

@@ -19,7 +19,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from radvqa_jax import trees
-from radvqa_jax.checkpoints.step_record import FORMAT, StepRecord, checksums, describe, differing, parse_record
+from radvqa_jax.checkpoints.step_record import FORMAT, StepRecord, checksums, describe_leaves, differing, parse_record
 from radvqa_jax.schema import TrainState
 
 STATE, RUN = "state", "run"  # the two items of a step: arrays, and JSON
@@ -102,7 +102,11 @@ class Checkpointer:
         if int(state.step) != step:
             raise ValueError(f"The state is at step {int(state.step)} and was to be saved as step {step}.")
         run = StepRecord(
-            FORMAT, self._fingerprint, _as_json(dict(data_state), "data_state"), describe(state), checksums(state)
+            FORMAT,
+            self._fingerprint,
+            _as_json(dict(data_state), "data_state"),
+            describe_leaves(state),
+            checksums(state),
         )
         items = ocp.args.Composite(**{STATE: ocp.args.StandardSave(state), RUN: ocp.args.JsonSave(run._asdict())})
         self._saving = step
@@ -200,7 +204,7 @@ class Checkpointer:
                 f"{where} belongs to a run with another configuration:\n  " + "\n  ".join(changed) + "\n"
                 "Use the same configuration to continue that run, or another workdir to start a new one."
             )
-        differing = _changes(run.leaves, describe(abstract_state))
+        differing = _changes(run.leaves, describe_leaves(abstract_state))
         if differing:
             raise ValueError(
                 f"{where} holds other leaves than this model and optimizer:\n  " + "\n  ".join(differing) + "\n"

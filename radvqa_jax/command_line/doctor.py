@@ -98,7 +98,7 @@ def _prepared() -> Iterator[str]:
 
 def _devices() -> int:
     # Not above: the first lines are there at once.
-    from radvqa_jax.device_check import WrongResult, check_device, describe
+    from radvqa_jax.device_check import WrongResult, check_device, describe_device
     from radvqa_jax.runtime import local_devices
 
     print("devices:")
@@ -110,7 +110,9 @@ def _devices() -> int:
     for device in devices:
         limit = (device.memory_stats() or {}).get("bytes_limit", 0)
         room = f", {limit / GIB:.1f} GiB" if limit else ""
-        told = {name: text for name, text in describe(device).items() if text and name not in ("device", "XLA_FLAGS")}
+        told = {
+            name: text for name, text in describe_device(device).items() if text and name not in ("device", "XLA_FLAGS")
+        }
         print(f"  {device.device_kind}{room}; " + ", ".join(f"{name} {text}" for name, text in told.items()))
     try:
         errors = check_device(fresh=True)

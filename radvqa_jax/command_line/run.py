@@ -199,7 +199,7 @@ def _read_config() -> tuple[Any, Path]:
     from radvqa_jax.config import follow_checkpoint
     from radvqa_jax.config.check import from_config_dict, given_fields
     from radvqa_jax.files import make_workdir, share
-    from radvqa_jax.ground import follow_adapter
+    from radvqa_jax.loaded_base import follow_adapter
     from radvqa_jax.resolve import WITH_MODEL, resolve_model
 
     given: Any = _CONFIG.value

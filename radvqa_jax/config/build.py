@@ -13,7 +13,7 @@ from radvqa_jax.config.experiment import Config
 
 EMBEDDED = Path(__file__).parent.parent / "assets" / "tiny"
 EMBEDDED_VARIANT = "tiny"
-# Of the files that scripts/make_tiny_paligemma.py made; what is loaded is held to them (ground.py).
+# Of the files that scripts/make_tiny_paligemma.py made; what is loaded is checked against them (loaded_base.py).
 EMBEDDED_SHA256 = {
     "tiny_paligemma.npz": "b2f4c76432d4c623f471083c4d921bcabc08ae7e1f4a052fac8dc00d039edc8d",
     "tokenizer.model": "c91759aba5bc1ca1b61919050fca75ed28ee901f7d26202339542078ecbe1a68",

@@ -79,14 +79,16 @@ def matching(rows: Columns, condition: FilterConfig) -> list[int]:
         kept = [keep and condition.min_words <= n <= most for keep, n in zip(kept, words, strict=True)]
     numbers = [index for index, keep in enumerate(kept) if keep]
     if not numbers:
-        raise ValueError(f"{rows.name}: the filter {describe(condition)!r} leaves none of {len(values)} rows.")
+        raise ValueError(
+            f"{rows.name}: the filter {describe_condition(condition)!r} leaves none of {len(values)} rows."
+        )
     return numbers
 
 
-def describe(condition: FilterConfig) -> str:
+def describe_condition(condition: FilterConfig) -> str:
     """A condition in words: only what differs from the default.
 
-    >>> describe(FilterConfig(field="location", min_count=100))
+    >>> describe_condition(FilterConfig(field="location", min_count=100))
     'location: min_count=100'
     """
     default = FilterConfig(field=condition.field)

@@ -135,7 +135,7 @@ def reference_rows(tokenizer: Tokenizer, prefix: str, *, suffix: str, seq_len: i
     }
 
 
-def describe(tokenizer: Tokenizer, row: Mapping[str, np.ndarray]) -> str:
+def describe_tokens(tokenizer: Tokenizer, row: Mapping[str, np.ndarray]) -> str:
     """One training row as a readable table: number, token, and its masks, without the padding."""
     lines = ["  #  ar loss  token"]
     for number in range(int(row["mask_input"].sum())):

@@ -10,7 +10,7 @@ HEADS = ("dataset_info.json", "features.json")
 END = 4096  # bytes of each end of a file that are hashed: a file of zeros has the right size
 
 
-def describe(builder: Any) -> dict[str, dict[str, Any]]:
+def describe_files(builder: Any) -> dict[str, dict[str, Any]]:
     """{name: facts} of the files of a data set that was just prepared, to be kept in its folder."""
     folder = Path(builder.data_dir)
     shards = [Path(path).name for info in builder.info.splits.values() for path in info.filepaths]
@@ -18,7 +18,7 @@ def describe(builder: Any) -> dict[str, dict[str, Any]]:
 
 
 def check(folder: Path, recorded: Mapping[str, Mapping[str, Any]], *, way_out: str) -> None:
-    """Checks the files of a prepared folder against what `describe` recorded of them.
+    """Checks the files of a prepared folder against what `describe_files` recorded of them.
 
     Raises:
         ValueError: naming the first file that is absent, cut or overwritten, and the way out.

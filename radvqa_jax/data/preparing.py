@@ -159,12 +159,12 @@ def _build(builder: Any, folder: Path | None, *, download_dir: Path) -> None:
 def _record_files(folder: Path, builder: Any) -> None:
     made = read_origin(folder)
     assert made is not None  # written above, or by the builder
-    origin.write(folder, made | {"prepared_files": prepared_files.describe(builder)})
+    origin.write(folder, made | {"prepared_files": prepared_files.describe_files(builder)})
 
 
 def _made_by_builder(builder: Any) -> dict[str, Any]:
     made = {"builder": builder.name, "config": builder.builder_config.name, "version": str(builder.version)}
-    return origin.describe(OfficialFiles([], what=builder.name), kind="builder", builder=made, options={})
+    return origin.describe_origin(OfficialFiles([], what=builder.name), kind="builder", builder=made, options={})
 
 
 def _rebuild(dataset: str, builder_config: str, data: DataConfig, place: Path, folder: Path | None) -> None:

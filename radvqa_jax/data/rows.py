@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from radvqa_jax.config import FilterConfig, SourceConfig
-from radvqa_jax.data.filters import describe, matching
+from radvqa_jax.data.filters import describe_condition, matching
 from radvqa_jax.prompts import row_text
 
 Row = dict[str, Any]
@@ -151,7 +151,7 @@ class RowSource(Sequence[Row]):
     def where(self, condition: FilterConfig) -> "RowSource":
         """The rows that fulfil a condition; their fingerprint lists it, with the rows before and after."""
         chosen = self.select(matching(self, condition))
-        entry = {"filter": describe(condition), "before": len(self), "after": len(chosen)}
+        entry = {"filter": describe_condition(condition), "before": len(self), "after": len(chosen)}
         chosen.fingerprint["filters"] = [*self.fingerprint.get("filters", []), entry]
         return chosen
 

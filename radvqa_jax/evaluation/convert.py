@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, get_args
 from radvqa_jax import typed_json
 from radvqa_jax.evaluation.line_scores import Unscored
 from radvqa_jax.evaluation.readers import csv_rows, json_rows, lmms_eval, medevalkit, vlmevalkit
-from radvqa_jax.evaluation.readers.rows import Row
+from radvqa_jax.evaluation.readers.foreign_rows import Row
 from radvqa_jax.files import file_name, read_json, write_jsonl
 from radvqa_jax.schema import Record
 from radvqa_jax.spreadsheet import repeated_of
@@ -179,7 +179,7 @@ def read_rows(
     return Converted(records, bad)
 
 
-def describe(path: Path, bad: Sequence[Unscored]) -> str:
+def describe_file(path: Path, bad: Sequence[Unscored]) -> str:
     """The bad rows of a file as text, the first `LISTED` of them."""
     lines = [
         f"{path}, line {found.line}: {f'field `{found.field}` ' if found.field else ''}{found.reason}."
@@ -211,7 +211,9 @@ def convert(
         raise ValueError(f"{out} exists and is not overwritten. Give another name or remove it.")
     found = read_rows(path, kind=kind, run=run, renamed=renamed, ignored=ignored)
     if found.bad and not (skip_bad and found.records):
-        raise ValueError(f"{describe(path, found.bad)}\n{len(found.bad)} rows cannot be read; nothing was written.")
+        raise ValueError(
+            f"{describe_file(path, found.bad)}\n{len(found.bad)} rows cannot be read; nothing was written."
+        )
     if found.bad:
         write_jsonl(out.with_name(f"{out.name}.rejects.jsonl"), (bad._asdict() for bad in found.bad))
     write_jsonl(out, (record.to_json() for record in found.records))
@@ -266,7 +268,7 @@ def to_predictions(path: Path, folder: Path, *, run: str) -> Predictions:
         return Predictions(path, [])
     found = read_rows(path, kind=kind, run=run)
     if not found.records:
-        raise ValueError(f"{describe(path, found.bad)}\n{path}: no row can be read as {kind}.")
+        raise ValueError(f"{describe_file(path, found.bad)}\n{path}: no row can be read as {kind}.")
     out = folder / f"{file_name(run)}.jsonl"
     write_jsonl(out, (record.to_json() for record in found.records))
     print(

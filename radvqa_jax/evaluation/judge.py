@@ -36,11 +36,11 @@ class Item(NamedTuple):
         return self.attack, content_hash(self.record, self.prediction)
 
 
-class Stopped(ValueError):
+class JudgingStopped(ValueError):
     """The judge stopped before its end; what it has is kept."""
 
 
-def describe(config: JudgeConfig, rubric: Rubric) -> dict[str, Any]:
+def describe_judge(config: JudgeConfig, rubric: Rubric) -> dict[str, Any]:
     """What the verdicts depend on: the model, the wording and the sampling."""
     return {
         "model": config.model,
@@ -202,10 +202,10 @@ def judge(
         seed: of the choice of questions that are attacked.
 
     Raises:
-        ValueError: if the endpoint may not be asked, or the run stopped before its end (`Stopped`).
+        ValueError: if the endpoint may not be asked, or the run stopped before its end (`JudgingStopped`).
     """
     rubric = RUBRICS[config.prompt]
-    about = describe(config, rubric)
+    about = describe_judge(config, rubric)
     name = judge_name(about)
     path = judge_path(predictions, name)
     items = make_items(records, rubric, questions_attacked=config.attacks, seed=seed)
@@ -223,9 +223,9 @@ def judge(
             for line in _progress(verdicts, len(todo), config):
                 append_jsonl(path, [line._asdict()])
                 lines[line.attack, line.content] = line
-    except (BudgetSpent, EndpointError, Stopped) as error:
+    except (BudgetSpent, EndpointError, JudgingStopped) as error:
         left = sum((line := lines.get(item.key)) is None or not line.settled for item in items)
-        raise Stopped(
+        raise JudgingStopped(
             f"{error} {len(items) - left} of {len(items)} are judged and kept in {path.name}; start again to continue."
         ) from error
     finally:
@@ -243,7 +243,7 @@ def _progress(lines: Iterator[Judged], total: int, config: JudgeConfig) -> Itera
         yield line
         failures = 0 if line.settled or config.offline else failures + 1
         if failures == config.max_failures:
-            raise Stopped(f"{config.base_url} failed {failures} times in a row ({line.why}).")
+            raise JudgingStopped(f"{config.base_url} failed {failures} times in a row ({line.why}).")
 
 
 def describe_use(client: ChatClient) -> str:

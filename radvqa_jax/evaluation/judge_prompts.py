@@ -19,9 +19,9 @@ from radvqa_jax.untrusted import NoJson, field, make_mark, read_reply, visible
 
 __all__ = [
     "RUBRICS",
+    "JudgeReply",
     "NoVerdict",
     "Rubric",
-    "Verdict",
     "field",
     "json_object",
     "make_mark",
@@ -73,7 +73,7 @@ _CHOICES = """
 _AGAIN = "Reply {attempt} was not the JSON object that was asked for. Reply with that JSON object and nothing else."
 
 
-class Verdict(pydantic.BaseModel):
+class JudgeReply(pydantic.BaseModel):
     """A judge's reply, checked."""
 
     model_config = pydantic.ConfigDict(extra="ignore", strict=True)
@@ -147,7 +147,7 @@ def json_object(text: str) -> Any:
         raise NoVerdict(str(error)) from error
 
 
-def parse_verdict(text: str, *, rubric: Rubric, mark: str) -> Verdict:
+def parse_verdict(text: str, *, rubric: Rubric, mark: str) -> JudgeReply:
     """The verdict that a reply is: one JSON object with the mark.
 
     Reasoning before it, a fence of backquotes around it with words outside, raw newlines within its strings and fields
@@ -158,7 +158,7 @@ def parse_verdict(text: str, *, rubric: Rubric, mark: str) -> Verdict:
     """
     found = json_object(text)
     try:
-        verdict = Verdict.model_validate(found)
+        verdict = JudgeReply.model_validate(found)
     except pydantic.ValidationError as error:
         fields = ", ".join(sorted({".".join(map(str, item["loc"])) or "the whole" for item in error.errors()}))
         raise NoVerdict(f"not the fields that were asked for: {fields}") from error

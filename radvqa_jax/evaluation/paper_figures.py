@@ -53,7 +53,7 @@ def as_rows(figures: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], di
     return list(rows.values()), {mark: conditions for conditions, mark in marks.items()}
 
 
-def describe(figure: dict[str, Any]) -> str:
+def describe_figure(figure: dict[str, Any]) -> str:
     """A figure as text: who, what, how much, of how many."""
     spread = "" if figure["spread"] is None else f" ± {figure['spread']:.3f}"
     n = "n not given" if figure["n"] is None else f"n={figure['n']}"

@@ -267,7 +267,7 @@ def format_table(scores: ExperimentScores) -> str:
         f"{overall['n']} questions on {overall['n_images']} images. [95 % interval by bootstrap over images].{paired}"
     )
     text += leak_lines(scores) + cut_lines(scores) + judge_lines(scores) + review_lines(scores)
-    text += [f"{paper_figures.describe(figure)} (their figure)" for figure in scores["papers"]]
+    text += [f"{paper_figures.describe_figure(figure)} (their figure)" for figure in scores["papers"]]
     if scores["synthetic"]:
         text.append("Synthetic data: these figures say nothing about real radiographs.")
     return "\n".join(text)

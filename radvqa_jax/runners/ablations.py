@@ -17,7 +17,7 @@ from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation import baselines
 from radvqa_jax.evaluation.ablation_page import write_grid
 from radvqa_jax.evaluation.ablations import CellAnswers, build_grid
-from radvqa_jax.ground import Ground, check_adapter, inspect_model, load_ground, provenance
+from radvqa_jax.loaded_base import LoadedBase, check_adapter, inspect_model, load_base, provenance
 from radvqa_jax.runners.audit import refuse_leaks
 from radvqa_jax.runners.data import prepare_all
 from radvqa_jax.runners.evaluate import answer, blind_guesses, show_other
@@ -34,7 +34,7 @@ IMAGES = {
 }
 
 
-def describe(cell: CellConfig, config: Config) -> list[str]:
+def describe_cell(cell: CellConfig, config: Config) -> list[str]:
     """What a cell changes, in words."""
     said = []
     if cell.adapter:
@@ -65,16 +65,16 @@ def describe(cell: CellConfig, config: Config) -> list[str]:
 class _Trainer:
     """What cells are trained to: each distinct chain of stages once, in workdir/trained/<hash of what decides it>."""
 
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
+    def __init__(self, loaded: LoadedBase) -> None:
+        self._loaded = loaded
         self._done: dict[Path, Trained] = {}
 
     def __call__(self, cell: CellConfig) -> tuple[str, Trained]:
         """(folder relative to the workdir, what is trained) for a cell."""
-        config, trained, place, chain = self._ground.config, Trained.nothing(), "", ""
+        config, trained, place, chain = self._loaded.config, Trained.nothing(), "", ""
         if cell.adapter:
             return cell.adapter, load_trained(
-                cell.adapter, self._ground.base, _asking(cell, config), accept=_set_by(cell)
+                cell.adapter, self._loaded.base, _asking(cell, config), accept=_set_by(cell)
             )
         data = dataclasses.replace(config.data, prompt=cell.train_prompt or config.data.prompt)
         for name in (name for name in config.stages if name not in cell.without):
@@ -85,15 +85,15 @@ class _Trainer:
                 stage = dataclasses.replace(stage, total_steps=cell.stage2_steps, epochs=0.0)
             decides = [chain, name, dataclasses.asdict(stage), data.prompt, *([cell.seed] if cell.seed >= 0 else [])]
             chain = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
-            folder = self._ground.workdir / "trained" / chain
+            folder = self._loaded.workdir / "trained" / chain
             stage = dataclasses.replace(stage, init_from=place or stage.init_from)
             place = str(folder / name)
             if folder not in self._done:
                 seed = cell.seed if cell.seed >= 0 else config.seed
                 one = dataclasses.replace(config, seed=seed, stages=(name,), data=data, **{name: stage})
-                self._done[folder] = train_stages(self._ground._replace(config=one, workdir=folder))
+                self._done[folder] = train_stages(self._loaded._replace(config=one, workdir=folder))
             trained = self._done[folder]
-        return place and str(Path(place).relative_to(self._ground.workdir)), trained
+        return place and str(Path(place).relative_to(self._loaded.workdir)), trained
 
 
 class _Asked(NamedTuple):
@@ -208,11 +208,11 @@ def _file_name(name: str) -> str:
     return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
-def _fill(cell: CellConfig, asked: _Asked, ground: Ground, train: _Trainer) -> dict[str, Any]:
+def _fill(cell: CellConfig, asked: _Asked, loaded: LoadedBase, train: _Trainer) -> dict[str, Any]:
     """The records, guesses and origin of a cell: fields of CellAnswers."""
     place, trained = train(cell)
-    asking, name = _asking(cell, ground.config), _file_name(cell.name)
-    records = answer(ground._replace(config=asking), trained, asked.rows, run=cell.name, name=name)
+    asking, name = _asking(cell, loaded.config), _file_name(cell.name)
+    records = answer(loaded._replace(config=asking), trained, asked.rows, run=cell.name, name=name)
     about = {
         "trained": place or "nothing",
         "trained_sha256": trained.sha256(),
@@ -255,11 +255,11 @@ def ablations_mode(config: Config, workdir: Path) -> None:
     guessed: dict[tuple[SourceConfig, SourceConfig], Guesses] = {}
     to_ask = _rows_to_ask(config, tokenizer)
     asked = {cell.name: _ask(cell, config, to_ask, guessed) for cell in cells}
-    ground = load_ground(config, workdir)
-    train = _Trainer(ground)
+    loaded = load_base(config, workdir)
+    train = _Trainer(loaded)
     filled = []
     for cell in cells:
-        changes, own = describe(cell, config), asked[cell.name]
+        changes, own = describe_cell(cell, config), asked[cell.name]
         if isinstance(own, _Asked) and cell.image == "own" and not all(own.rows.column("image_id")):
             changes.append("a uniform grey where a question has no image")
         print(f"cell {cell.name}: {'; '.join(changes) or 'the experiment as it is'}", flush=True)
@@ -267,7 +267,7 @@ def ablations_mode(config: Config, workdir: Path) -> None:
             print(f"  stays empty: {own}", flush=True)
             fields: dict[str, Any] = {"empty": own}
         else:
-            fields = _fill(cell, own, ground, train)
+            fields = _fill(cell, own, loaded, train)
         against = cell.against or cells[0].name
         filled.append(
             CellAnswers(cell.name, changes, against if against != cell.name else "", group=cell.group, **fields)
@@ -275,6 +275,6 @@ def ablations_mode(config: Config, workdir: Path) -> None:
     grid = build_grid(
         filled, title=f"Ablations of {config.model.variant}", resamples=config.eval.bootstrap, seed=config.seed
     )
-    origin = provenance(ground, found)
+    origin = provenance(loaded, found)
     print(write_grid(workdir, grid, provenance=origin))
     print(f"The page is {workdir / 'ablations.html'}")

@@ -10,9 +10,9 @@ from radvqa_jax.config import Config
 from radvqa_jax.data.opened import Opened, open_any
 from radvqa_jax.evaluation.report import run_label
 from radvqa_jax.files import write_json
-from radvqa_jax.ground import load_ground, shown_models
+from radvqa_jax.loaded_base import load_base, shown_models
 from radvqa_jax.saliency.compare import other_answer
-from radvqa_jax.saliency.gallery import Asked, write_case
+from radvqa_jax.saliency.gallery import AskedCase, write_case
 from radvqa_jax.saliency.viewer import write_viewer
 from radvqa_jax.saliency.viewer_cases import Shown
 from radvqa_jax.schema import Record
@@ -51,13 +51,13 @@ def _record(answer: Answer, *, run: str) -> Record:
     )
 
 
-def ask(config: Config, workdir: Path) -> None:
+def ask_mode(config: Config, workdir: Path) -> None:
     """Answers ask.question about ask.image: prints answer, samples and agreement; writes answer.json, viewer.html."""
     opened = open_image(config)
-    ground = load_ground(config, workdir)
-    models = shown_models(ground)
+    loaded = load_base(config, workdir)
+    models = shown_models(loaded)
     run = list(models)[-1]
-    asked_models = {name: Model(ground, leaves, run=name) for name, leaves in models.items()}
+    asked_models = {name: Model(loaded, leaves, run=name) for name, leaves in models.items()}
     shown = {name: Shown(run_label(name), one.model, one.params) for name, one in asked_models.items()}
     if len(shown) == 1:
         shown = {run: shown[run]._replace(label="answer")}
@@ -96,7 +96,7 @@ def ask(config: Config, workdir: Path) -> None:
     if not answer.text.strip():
         print("No viewer: the answer has no words to look at.")
         return
-    asked = Asked(
+    asked = AskedCase(
         {name: _record(one, run=name) for name, one in said.items()},
         opened.image,
         answer.prompt,
@@ -105,7 +105,7 @@ def ask(config: Config, workdir: Path) -> None:
         notes=opened.notes,
         other=config.ask.other or other_answer(answer.text, [one.text for one in said.values()]),
     )
-    case, saved = write_case(shown, asked, tokenizer=ground.tokenizer, config=config, folder=workdir / "saliency")
+    case, saved = write_case(shown, asked, tokenizer=loaded.tokenizer, config=config, folder=workdir / "saliency")
     print(f"The figures are {saved.figure}, its .pdf, and others in that folder")
     print(f"The viewer is {write_viewer(workdir / 'viewer.html', [case], title='One question: what was read')}")
     print("Research software, not for clinical use.")

@@ -9,7 +9,7 @@ from radvqa_jax import typed_json
 from radvqa_jax.config.bounds import Positive
 from radvqa_jax.data.loader import TrainLoader
 from radvqa_jax.files import write_json
-from radvqa_jax.ground import Ground
+from radvqa_jax.loaded_base import LoadedBase
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.runners.validation import Validation
 from radvqa_jax.scaling.table import FLOAT32, Measurement
@@ -50,9 +50,9 @@ def _identity(validation: Validation) -> str:
     return f"{validation.rows.name}, {len(validation.rows)} rows, sha256 {digest.hexdigest()[:16]}"
 
 
-def write_budget(ground: Ground, name: str, loader: TrainLoader, validation: Validation, folder: Path) -> None:
+def write_budget(loaded: LoadedBase, name: str, loader: TrainLoader, validation: Validation, folder: Path) -> None:
     """Writes budget.json of a trained stage to the folder of its losses."""
-    config = ground.config
+    config = loaded.config
     stage = config.stage(name)
     trained = abstract_stage(name, config, base_shapes(config, (name,))).trainable
     steps = [row["step"] for row in read_losses(folder) if "eval/loss_per_token" in row]

@@ -20,9 +20,9 @@ from radvqa_jax.synthesis.card import write_card
 from radvqa_jax.synthesis.chat_checks import chat_checks
 from radvqa_jax.synthesis.checks import Check, Checked, Result, check_names, run_checks
 from radvqa_jax.synthesis.evidence import Evidences, evaluated_questions, make_items
+from radvqa_jax.synthesis.prepared_rows import rows_by_split
 from radvqa_jax.synthesis.report import build_report, format_funnel, write_report
 from radvqa_jax.synthesis.review import apply_review, read_reviews, score_review, write_review
-from radvqa_jax.synthesis.rows import rows_by_split
 
 # Of the checks of single pairs and of repeated ones; the others look at whole sets.
 NOT_MEASURED = ("blind_lookup", "balance")
@@ -212,7 +212,7 @@ def _report(config: Config, outcome: Outcome, evidences: Evidences, written: Ori
         outcome.checks,
         title=f"Written questions: {config.synthesis.name}",
         synthetic=all("synthetic" in str(row["source"]).split() for row in evidences.rows()),
-        balance=(balance.describe(candidates), balance.describe(accepted, orders)),
+        balance=(balance.describe_balance(candidates), balance.describe_balance(accepted, orders)),
         measured=outcome.measured,
         review=outcome.review,
         cost={"writing": dict(written.cost), "checking": outcome.cost},

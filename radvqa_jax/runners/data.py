@@ -13,13 +13,13 @@ from radvqa_jax.data.written import DATASET as WRITTEN
 from radvqa_jax.data.written import read_about
 from radvqa_jax.files import write_json
 from radvqa_jax.runners.check_questions import UNCHECKED
-from radvqa_jax.runners.write_questions import write_questions
+from radvqa_jax.runners.write_questions import write_questions_mode
 from radvqa_jax.synthesis.report import PAGE, REPORT
 
 QUESTIONS = "questions"  # the folder of a job's workdir in which questions are written and checked
 
 
-def build_data(config: Config, workdir: Path) -> None:
+def build_data_mode(config: Config, workdir: Path) -> None:
     """Prepares one data set and says what is in it."""
     built = prepare(config.dataset, builder_config=config.builder_config, data=config.data)
     write_json(workdir / "data.json", built)
@@ -62,7 +62,7 @@ def write_missing(config: Config, workdir: Path) -> None:
         return
     for source in own.sources:
         prepare(source.dataset, builder_config=source.builder_config, data=config.data)
-    write_questions(config, workdir / QUESTIONS)
+    write_questions_mode(config, workdir / QUESTIONS)
 
 
 # Of config.synthesis, what says how a run goes and leaves the pairs as they are; a review only adds to them.

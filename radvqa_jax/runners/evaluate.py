@@ -18,21 +18,21 @@ from radvqa_jax.evaluation.report_page import write_report
 from radvqa_jax.evaluation.review import Reading, read_sheet
 from radvqa_jax.evaluation.score_types import ExperimentScores
 from radvqa_jax.files import write_jsonl, write_text
-from radvqa_jax.ground import Ground, configured_adapter, load_ground
+from radvqa_jax.loaded_base import LoadedBase, configured_adapter, load_base
 from radvqa_jax.schema import Record
 from radvqa_jax.training.sharding import put, shard_flat
 from radvqa_jax.training.stage import Trained, assemble, identify, mesh_of
 
 
-def answer(ground: Ground, trained: Trained, rows: RowSource, *, run: str, name: str = "") -> list[Record]:
+def answer(loaded: LoadedBase, trained: Trained, rows: RowSource, *, run: str, name: str = "") -> list[Record]:
     """The answers of the base with what was trained, kept in workdir/predictions/<name or run>.jsonl.
 
     The devices of config.mesh share the rows of each batch out.
     """
-    config = ground.config
-    model, params = assemble(config, ground.base, trained)
-    fingerprint = identify(config, ground.base) | {
-        "tokenizer": ground.tokenizer.sha256,
+    config = loaded.config
+    model, params = assemble(config, loaded.base, trained)
+    fingerprint = identify(config, loaded.base) | {
+        "tokenizer": loaded.tokenizer.sha256,
         "trained": trained.sha256(),
         "decode": dataclasses.asdict(config.decode),
         "data": rows.fingerprint,
@@ -46,14 +46,14 @@ def answer(ground: Ground, trained: Trained, rows: RowSource, *, run: str, name:
             model,
             params,
             rows,
-            tokenizer=ground.tokenizer,
+            tokenizer=loaded.tokenizer,
             data=config.data,
             config=config.decode,
             seed=config.seed,
             run=run,
-            path=ground.workdir / "predictions" / f"{name or run}.jsonl",
+            path=loaded.workdir / "predictions" / f"{name or run}.jsonl",
             fingerprint=fingerprint,
-            image_tokens=ground.image_tokens,
+            image_tokens=loaded.image_tokens,
             tower=trained.tower(),
         )
 
@@ -90,15 +90,15 @@ def show_other(rows: RowSource, kind: str, *, seed: int) -> RowSource:
 
 
 def answer_unseen(
-    ground: Ground, trained: Trained, rows: RowSource, unseen: Unseen, *, run: str
+    loaded: LoadedBase, trained: Trained, rows: RowSource, unseen: Unseen, *, run: str
 ) -> dict[str, list[Record]]:
     """A run's answers to other images, by kind, each kept in workdir/predictions/<run>_<kind>.jsonl."""
     found = {
-        kind: answer(ground, trained, source, run=run, name=f"{run}_{kind}") for kind, source in unseen.swapped.items()
+        kind: answer(loaded, trained, source, run=run, name=f"{run}_{kind}") for kind, source in unseen.swapped.items()
     }
     if unseen.blank is not None:
         prompts, which = unseen.blank
-        said = answer(ground, trained, prompts, run=run, name=f"{run}_blank_prompts")
+        said = answer(loaded, trained, prompts, run=run, name=f"{run}_blank_prompts")
         answers = [said[number] for number in which]
         found["blank"] = [
             baselines.to_record(row, predictions=given.predictions, run=run, image_used=baselines.BLANK)._replace(
@@ -106,7 +106,7 @@ def answer_unseen(
             )
             for row, given in zip(rows.texts(), answers, strict=True)
         ]
-        path = ground.workdir / "predictions" / f"{run}_blank.jsonl"
+        path = loaded.workdir / "predictions" / f"{run}_blank.jsonl"
         write_jsonl(path, [record.to_json() for record in found["blank"]])
     return found
 
@@ -114,10 +114,10 @@ def answer_unseen(
 def predict_mode(config: Config, workdir: Path) -> None:
     """Answers the questions of config.eval.source with one model."""
     rows = load_rows(config.eval.source, config.data, seed=config.seed)
-    ground = load_ground(config, workdir)
-    rows = fitting(rows, data=config.data, tokenizer=ground.tokenizer)
-    run, trained = configured_adapter(ground)
-    records = answer(ground, trained, rows, run=run, name="predictions")
+    loaded = load_base(config, workdir)
+    rows = fitting(rows, data=config.data, tokenizer=loaded.tokenizer)
+    run, trained = configured_adapter(loaded)
+    records = answer(loaded, trained, rows, run=run, name="predictions")
     print(f"{len(records)} answers are in {workdir / 'predictions' / 'predictions.jsonl'}")
 
 

@@ -51,7 +51,7 @@ def _fit_all(rows: list[Measurement], law: Law, config: Config) -> Iterator[Fitt
                 yield Fitted(name, fit_law(law, data, resamples=scaling.resamples, seed=config.seed))
 
 
-def fit_scaling(config: Config, workdir: Path) -> None:
+def fit_scaling_mode(config: Config, workdir: Path) -> None:
     """Writes scaling.json, scaling.txt and scaling.html; ends with an error if no law could be fitted."""
     rows, origin = read_measurements(config.scaling)
     fits = [fitted for name in config.scaling.laws for fitted in _fit_all(rows, LAWS[name], config)]

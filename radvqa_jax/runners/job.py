@@ -14,7 +14,7 @@ from radvqa_jax.evaluation import published, report
 from radvqa_jax.evaluation.judge_file import JudgeFile, find_judges
 from radvqa_jax.evaluation.score_types import UNSEEN
 from radvqa_jax.files import read_json, write_jsonl
-from radvqa_jax.ground import Ground, inspect_model, load_ground, provenance
+from radvqa_jax.loaded_base import LoadedBase, inspect_model, load_base, provenance
 from radvqa_jax.progress import Steps
 from radvqa_jax.runners.audit import refuse_leaks
 from radvqa_jax.runners.data import QUESTIONS, all_sources, prepare_all
@@ -39,13 +39,13 @@ from radvqa_jax.training.stage import Trained
 
 
 def _provenance(
-    ground: Ground, rows: RowSource, unseen: Unseen, found: dict[str, Any], runs: Mapping[str, list[Record]]
+    loaded: LoadedBase, rows: RowSource, unseen: Unseen, found: dict[str, Any], runs: Mapping[str, list[Record]]
 ) -> dict[str, Any]:
     return {
         "synthetic": is_synthetic(runs),
         "evaluated_on": rows.fingerprint,
         "swapped_image_of_the_same_modality_and_organ": f"{unseen.same_group} of {len(rows)} questions",
-        **provenance(ground, found),
+        **provenance(loaded, found),
     }
 
 
@@ -105,7 +105,7 @@ def _what_next(config: Config, workdir: Path) -> str:
     return "\n".join(["", "Next:", *lines])
 
 
-def job(config: Config, workdir: Path) -> None:
+def job_mode(config: Config, workdir: Path) -> None:
     """The main job: data, audit, base model, every stage, answers with baselines, maps, report."""
     for source in all_sources(config):
         make_builder(source.dataset, builder_config=source.builder_config, data=config.data)
@@ -117,9 +117,9 @@ def job(config: Config, workdir: Path) -> None:
     prepare_all(config, workdir)
     steps.next(AUDIT)
     found = refuse_leaks(config, workdir)
-    ground = load_ground(config, workdir)
+    loaded = load_base(config, workdir)
     rows = load_rows(config.eval.source, config.data, seed=config.seed)
-    rows = fitting(rows, data=config.data, tokenizer=ground.tokenizer)
+    rows = fitting(rows, data=config.data, tokenizer=loaded.tokenizer)
     train_rows = load_rows(config.eval.train_source, config.data, seed=config.seed)
     runs: dict[str, list[Record]] = {}
     models: dict[str, Trained] = {}
@@ -130,12 +130,12 @@ def job(config: Config, workdir: Path) -> None:
     def evaluate(name: str, trained: Trained) -> None:
         steps.next(ANSWERS.format(name))
         models[name] = trained
-        runs[name] = answer(ground, trained, rows, run=name)
-        for kind, records in answer_unseen(ground, trained, rows, unseen, run=name).items():
+        runs[name] = answer(loaded, trained, rows, run=name)
+        for kind, records in answer_unseen(loaded, trained, rows, unseen, run=name).items():
             blind[kind][name] = records
 
     evaluate("base", Trained.nothing())
-    train_stages(ground, before=lambda name: steps.next(TRAIN.format(name)), after=evaluate)
+    train_stages(loaded, before=lambda name: steps.next(TRAIN.format(name)), after=evaluate)
     guesses = blind_guesses(train_rows, rows)
     for records in (guesses["question_only"], guesses["majority"], *guesses["guesses"].values()):
         # Kept like any run's, so that mode=compare takes them.
@@ -146,7 +146,7 @@ def job(config: Config, workdir: Path) -> None:
     missing = _Missing()
     steps.next(MAPS)
     with missing.tells("attention maps"):
-        shown.extend(maps(ground, models, rows.select(chosen), answers))
+        shown.extend(maps(loaded, models, rows.select(chosen), answers))
     judged: dict[str, list[JudgeFile]] = {}
     with missing.tells("verdicts of judges"):
         judged |= {name: find_judges(workdir / "predictions" / f"{name}.jsonl") for name in runs}
@@ -163,7 +163,7 @@ def job(config: Config, workdir: Path) -> None:
         leaks=consequences(found) if found["splits"] else None,
         questions=_questions(config, workdir),
         missing=missing.lines,
-        provenance=_provenance(ground, rows, unseen, found, runs),
+        provenance=_provenance(loaded, rows, unseen, found, runs),
     )
     steps.next(REPORT_STEP)
     write_scores(config, workdir, experiment, brief=True)

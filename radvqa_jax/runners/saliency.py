@@ -8,7 +8,7 @@ from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.evaluation.report import ShownMap, run_label
-from radvqa_jax.ground import Ground, load_ground, shown_models
+from radvqa_jax.loaded_base import LoadedBase, load_base, shown_models
 from radvqa_jax.runners.evaluate import answer, is_synthetic
 from radvqa_jax.saliency.gallery import choose_cases, write_cases
 from radvqa_jax.saliency.viewer import write_viewer
@@ -20,36 +20,36 @@ from radvqa_jax.training.stage import Trained, assemble
 def saliency_mode(config: Config, workdir: Path) -> None:
     """Writes attention maps for a few questions of config.eval.source."""
     rows = load_rows(config.eval.source, config.data, seed=config.seed)
-    ground = load_ground(config, workdir)
-    rows = fitting(rows, data=config.data, tokenizer=ground.tokenizer)
-    models = shown_models(ground)
+    loaded = load_base(config, workdir)
+    rows = fitting(rows, data=config.data, tokenizer=loaded.tokenizer)
+    models = shown_models(loaded)
     run = list(models)[-1]
-    records = answer(ground, models[run], rows, run=run, name="predictions")
+    records = answer(loaded, models[run], rows, run=run, name="predictions")
     chosen = choose_cases(records, cases=config.saliency.cases, seed=config.seed)
     few, answers = rows.select(chosen), {run: [records[index] for index in chosen]}
     for number, (name, trained) in enumerate(models.items()):
         if chosen and name != run:
             file = "base_cases" if name == "base" else f"beside{number}_cases"
-            answers[name] = answer(ground, trained, few, run=name, name=file)
-    maps(ground, models, few, answers)
+            answers[name] = answer(loaded, trained, few, run=name, name=file)
+    maps(loaded, models, few, answers)
 
 
 def maps(
-    ground: Ground, models: Mapping[str, Trained], rows: RowSource, records: Mapping[str, list[Record]]
+    loaded: LoadedBase, models: Mapping[str, Trained], rows: RowSource, records: Mapping[str, list[Record]]
 ) -> list[ShownMap]:
     """Writes maps of every row, and viewer.html, under workdir/saliency; returns what the report shows of them.
 
     Args:
-        ground: config, tokenizer and base.
+        loaded: config, tokenizer and base.
         models: name of the run -> what was trained, in the order of reading; maps are of the last one's answers.
         rows: the questions, few of them.
         records: name of the run -> its answers to them, in the same order.
     """
-    folder = ground.workdir / "saliency"
+    folder = loaded.workdir / "saliency"
     shown = {
-        name: Shown(run_label(name), *assemble(ground.config, ground.base, trained)) for name, trained in models.items()
+        name: Shown(run_label(name), *assemble(loaded.config, loaded.base, trained)) for name, trained in models.items()
     }
-    gallery = write_cases(shown, rows, records=records, tokenizer=ground.tokenizer, config=ground.config, folder=folder)
+    gallery = write_cases(shown, rows, records=records, tokenizer=loaded.tokenizer, config=loaded.config, folder=folder)
     if gallery.cases:
         synthetic = is_synthetic(records)
         path = write_viewer(

@@ -15,7 +15,7 @@ from radvqa_jax.data.sources import find_prepared, load_rows
 from radvqa_jax.evaluation.kept_answers import read_unfinished
 from radvqa_jax.evaluation.scoring import verdict
 from radvqa_jax.files import append_jsonl, read_jsonl, write_jsonl
-from radvqa_jax.ground import Ground, configured_adapter, load_ground
+from radvqa_jax.loaded_base import LoadedBase, configured_adapter, load_base
 from radvqa_jax.runners.evaluate import answer, is_synthetic
 from radvqa_jax.runners.train import make_loader, train_stage
 from radvqa_jax.saliency.quality_cases import Settings, Subject, measure_cases
@@ -29,14 +29,16 @@ from radvqa_jax.training.stage import Trained, assemble, identify
 SHUFFLED = "trained on shuffled images"
 
 
-def _make_control(ground: Ground) -> tuple[Ground, TrainLoader]:
+def _make_control(loaded: LoadedBase) -> tuple[LoadedBase, TrainLoader]:
     """The experiment with a shorter stage2, and its batches, in which every question has a random other image.
 
     Questions and answers stay a language to be learnt, but there is nothing to be seen.
     """
-    config = ground.config
-    stage = dataclasses.replace(config.stage2, total_steps=config.quality.random_label_steps, epochs=0.0, init_from="")
-    control = ground._replace(config=dataclasses.replace(config, stage2=stage))
+    config = loaded.config
+    stage = dataclasses.replace(
+        config.stage2, total_steps=config.quality.shuffled_image_steps, epochs=0.0, init_from=""
+    )
+    control = loaded._replace(config=dataclasses.replace(config, stage2=stage))
 
     def shuffle(rows: RowSource) -> RowSource:
         return rows.with_images_of(np.random.default_rng(config.seed).permutation(len(rows)).tolist())
@@ -44,29 +46,29 @@ def _make_control(ground: Ground) -> tuple[Ground, TrainLoader]:
     return control, make_loader(control, "stage2", change=shuffle)
 
 
-def _train_control(ground: Ground) -> Trained:
+def _train_control(loaded: LoadedBase) -> Trained:
     """What stage2 learns on shuffled images."""
-    control, loader = _make_control(ground)
+    control, loader = _make_control(loaded)
     try:
-        folder = ground.workdir / "shuffled_images"
+        folder = loaded.workdir / "shuffled_images"
         return train_stage(control, "stage2", loader, start=Trained.nothing(), folder=folder)
     finally:
         loader.close()
 
 
-def _others(ground: Ground, subject: Subject, trained: Trained) -> tuple[dict[str, Subject], dict[str, str]]:
+def _others(loaded: LoadedBase, subject: Subject, trained: Trained) -> tuple[dict[str, Subject], dict[str, str]]:
     """The models that maps are compared with, and what each was trained to."""
-    config = ground.config
+    config = loaded.config
     others = {
         f"{name} shuffled": Subject(subject.model, shuffle_weights(subject.params, pattern, seed=config.seed))
         for name, pattern in TOWERS.items()
     }
     found = {"seed of the shuffles": str(config.seed)}
     if trained.leaves:
-        others["before adaptation"] = Subject(*assemble(config, ground.base, Trained.nothing()))
-    if config.quality.random_label_steps:
-        shuffled = _train_control(ground)
-        others[SHUFFLED] = Subject(*assemble(config, ground.base, shuffled))
+        others["before adaptation"] = Subject(*assemble(config, loaded.base, Trained.nothing()))
+    if config.quality.shuffled_image_steps:
+        shuffled = _train_control(loaded)
+        others[SHUFFLED] = Subject(*assemble(config, loaded.base, shuffled))
         found[SHUFFLED] = shuffled.sha256()
     return others, found
 
@@ -76,29 +78,29 @@ def saliency_quality_mode(config: Config, workdir: Path) -> None:
 
     Rows of cases are written as they come; a run that is started again continues with the next whole batch.
     """
-    if config.quality.random_label_steps:
+    if config.quality.shuffled_image_steps:
         for source in config.stage2.sources:
             find_prepared(source, config.data)
     rows = load_rows(config.eval.source, config.data, seed=config.seed)
-    ground = load_ground(config, workdir)
-    rows = fitting(rows, data=config.data, tokenizer=ground.tokenizer)
-    if config.quality.random_label_steps:
-        _make_control(ground)[1].close()  # a mistake in its data is found before anything is answered
-    run, trained = configured_adapter(ground)
-    subject = Subject(*assemble(config, ground.base, trained))
+    loaded = load_base(config, workdir)
+    rows = fitting(rows, data=config.data, tokenizer=loaded.tokenizer)
+    if config.quality.shuffled_image_steps:
+        _make_control(loaded)[1].close()  # a mistake in its data is found before anything is answered
+    run, trained = configured_adapter(loaded)
+    subject = Subject(*assemble(config, loaded.base, trained))
     grid = round(subject.model.variant.num_patches**0.5)
     rows, targets, skipped = choose(rows, config.quality, seed=config.seed, grid=grid)
     print(f"{len(rows)} questions of {rows.name} are measured; left out: {skipped or 'none'}.", flush=True)
     own = config.quality.answer == "own"
-    records = answer(ground, trained, rows, run=run, name="quality_predictions") if own else None
-    answers = answers_to_force(rows, records, tokenizer=ground.tokenizer, prompt=config.data.prompt)
+    records = answer(loaded, trained, rows, run=run, name="quality_predictions") if own else None
+    answers = answers_to_force(rows, records, tokenizer=loaded.tokenizer, prompt=config.data.prompt)
     room = max(map(len, answers))
     cases = make_cases(
-        rows, targets, records, answers=answers, tokenizer=ground.tokenizer, data=config.data,
+        rows, targets, records, answers=answers, tokenizer=loaded.tokenizer, data=config.data,
         resolution=subject.model.variant.resolution,
     )  # fmt: skip
-    others, compared = _others(ground, subject, trained)
-    fingerprint = identify(config, ground.base) | {
+    others, compared = _others(loaded, subject, trained)
+    fingerprint = identify(config, loaded.base) | {
         "trained": trained.sha256(),
         "data": rows.fingerprint,
         "questions": [case.about["question_id"] for case in cases],
@@ -109,12 +111,12 @@ def saliency_quality_mode(config: Config, workdir: Path) -> None:
     }
     path = workdir / "quality_cases.jsonl"
     start = _start(path, fingerprint, config.quality.batch_size, len(cases))
-    settings = Settings(config.saliency, config.quality, room, ground.tokenizer.eos, config.seed)
+    settings = Settings(config.saliency, config.quality, room, loaded.tokenizer.eos, config.seed)
     with progress.bar(name="attention attention maps measured", total=len(cases), initial=start, unit="case") as bar:
         for measured in measure_cases(subject, others, cases, settings, start=start):
             append_jsonl(path, measured)
             bar.update(len(measured))
-    provenance = _provenance(ground, rows, records, run=run, trained=trained, skipped=skipped)
+    provenance = _provenance(loaded, rows, records, run=run, trained=trained, skipped=skipped)
     scores = quality_scores(
         read_jsonl(path), resamples=config.quality.bootstrap, seed=config.seed, provenance=provenance
     )
@@ -137,7 +139,7 @@ def _start(path: Path, fingerprint: dict[str, Any], batch_size: int, total: int)
 
 
 def _provenance(
-    ground: Ground,
+    loaded: LoadedBase,
     rows: RowSource,
     records: list[Record] | None,
     *,
@@ -145,12 +147,12 @@ def _provenance(
     trained: Trained,
     skipped: dict[str, int],
 ) -> dict[str, Any]:
-    config = ground.config
+    config = loaded.config
     synthetic = any("synthetic" in row["source"].split() for row in rows) if records is None else False
     return {
         "synthetic": is_synthetic({run: records}) if records else synthetic,
         "model": f"{config.model.variant}, {run}",
-        "checkpoint": f"{ground.base.name}, sha256 {ground.base.sha256}",
+        "checkpoint": f"{loaded.base.name}, sha256 {loaded.base.sha256}",
         "trained": trained.sha256() if trained.leaves else "nothing",
         "data": rows.fingerprint,
         "left out": skipped,

@@ -9,11 +9,11 @@ from typing import Any
 from radvqa_jax import runtime
 from radvqa_jax.config import Config
 from radvqa_jax.data.loader import TrainLoader, make_train_loader
-from radvqa_jax.data.packing import describe
+from radvqa_jax.data.packing import describe_tokens
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import find_prepared, load_rows
 from radvqa_jax.files import write_json
-from radvqa_jax.ground import Ground, load_ground
+from radvqa_jax.loaded_base import LoadedBase, load_base
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.planning.utilisation import utilisation
 from radvqa_jax.runners.audit import evaluated_sources, refuse_leaks
@@ -29,25 +29,27 @@ def _as_they_are(rows: RowSource) -> RowSource:
     return rows
 
 
-def make_loader(ground: Ground, name: str, *, change: Callable[[RowSource], RowSource] = _as_they_are) -> TrainLoader:
+def make_loader(
+    loaded: LoadedBase, name: str, *, change: Callable[[RowSource], RowSource] = _as_they_are
+) -> TrainLoader:
     """The batches of a stage: everything that trains draws them here.
 
     Args:
-        ground: config and tokenizer.
+        loaded: config and tokenizer.
         name: of the stage.
         change: of the rows of every source, for a control that trains on changed ones.
 
     Raises:
         ValueError: if the sources give no batches, or fewer steps than the stage warms up for.
     """
-    config, stage = ground.config, ground.config.stage(name)
+    config, stage = loaded.config, loaded.config.stage(name)
     mesh = mesh_of(config)
     index, count = batch_part(mesh) if mesh is not None else (0, 1)
     sources = [load_rows(source, config.data, seed=config.seed) for source in stage.sources]
     loader = make_train_loader(
         [change(rows) for rows in sources],
         data=config.data,
-        tokenizer=ground.tokenizer,
+        tokenizer=loaded.tokenizer,
         resolution=get_variant(config.model.variant).at(config.model.resolution).resolution,
         batch_size=stage.batch_size * stage.accumulate,
         seed=config.seed + int(name.removeprefix("stage")),
@@ -67,20 +69,26 @@ def make_loader(ground: Ground, name: str, *, change: Callable[[RowSource], RowS
 
 
 def train_stage(
-    ground: Ground, name: str, loader: TrainLoader, *, start: Trained, folder: Path, validate: Validation | None = None
+    loaded: LoadedBase,
+    name: str,
+    loader: TrainLoader,
+    *,
+    start: Trained,
+    folder: Path,
+    validate: Validation | None = None,
 ) -> Trained:
     """What a stage trains on the batches of its loader; the checkpoints and the adapter are in the folder."""
-    config = ground.config
-    if ground.image_tokens is not None:
-        ground.image_tokens.clear()  # the device's memory is for training now
+    config = loaded.config
+    if loaded.image_tokens is not None:
+        loaded.image_tokens.clear()  # the device's memory is for training now
     lengths = text_lengths(config, name, loader)
     print(f"{name}: {describe_lengths(lengths, config.data.seq_len)}", flush=True)
     data: dict[str, Any] = {str(i): entry["source"] for i, entry in enumerate(loader.report)}
-    data |= {"augment": dataclasses.asdict(config.data.augment), "tokenizer": ground.tokenizer.sha256}
+    data |= {"augment": dataclasses.asdict(config.data.augment), "tokenizer": loaded.tokenizer.sha256}
     return run_stage(
         name,
         config,
-        base=ground.base,
+        base=loaded.base,
         start=start,
         batches=loader,
         rows_per_epoch=loader.rows_per_epoch,
@@ -106,13 +114,13 @@ def text_lengths(config: Config, name: str, loader: TrainLoader) -> dict[int, fl
     )
 
 
-def _show_example(ground: Ground, loader: TrainLoader) -> None:
+def _show_example(loaded: LoadedBase, loader: TrainLoader) -> None:
     """Prints the first row of the first batch; the loader is put back."""
     position = loader.get_state()
     batch = next(loader)
     loader.set_state(position)
     row = {name: getattr(batch, name)[0] for name in ("tokens", "mask_ar", "mask_loss", "mask_input")}
-    print("The first training row:\n" + describe(ground.tokenizer, row), flush=True)
+    print("The first training row:\n" + describe_tokens(loaded.tokenizer, row), flush=True)
 
 
 def _describe(entry: dict[str, Any]) -> list[str]:
@@ -137,7 +145,7 @@ def format_shares(name: str, report: Sequence[dict[str, Any]], shares: Sequence[
 
 
 def train_stages(
-    ground: Ground,
+    loaded: LoadedBase,
     *,
     before: Callable[[str], None] = lambda name: None,
     after: Callable[[str, Trained], None] = lambda name, trained: None,
@@ -148,48 +156,48 @@ def train_stages(
 
     A stage starts from `init_from`, or from the stage before it in this run, or from the base.
     """
-    config = ground.config
+    config = loaded.config
     # Loaded before the first stage trains, so that one which does not fit is not found hours later.
     given = {
-        name: load_trained(path, ground.base, config, training=True)
+        name: load_trained(path, loaded.base, config, training=True)
         for name in config.stages
         if (path := config.stage(name).init_from)
     }
     trained = Trained.nothing()
     with contextlib.ExitStack() as stack:
         # All of them before the first stage, for the same reason; none makes a batch before it is asked for one.
-        loaders = {name: make_loader(ground, name) for name in config.stages}
+        loaders = {name: make_loader(loaded, name) for name in config.stages}
         for loader in loaders.values():
             stack.callback(loader.close)
         held_out = {
-            name: Validation(ground, stage)
+            name: Validation(loaded, stage)
             for name in config.stages
             if (stage := config.stage(name)).eval_source.dataset
         }
         for name, loader in loaders.items():
             before(name)
             print("\n".join(f"{name}: {line}" for entry in loader.report for line in _describe(entry)))
-            _show_example(ground, loader)
-            folder = ground.workdir / name
+            _show_example(loaded, loader)
+            folder = loaded.workdir / name
             trained = train_stage(
-                ground, name, loader, start=given.get(name, trained), folder=folder, validate=held_out.get(name)
+                loaded, name, loader, start=given.get(name, trained), folder=folder, validate=held_out.get(name)
             )
             loader.close()
             shares = loader.realised()
             if runtime.is_first():
                 write_json(folder / "data.json", [entry | s for entry, s in zip(loader.report, shares, strict=True)])
                 if name in held_out:
-                    write_budget(ground, name, loader, held_out[name], folder)
+                    write_budget(loaded, name, loader, held_out[name], folder)
             if len(shares) > 1:
                 print(format_shares(name, loader.report, shares), flush=True)
             after(name, trained)
     return trained
 
 
-def train(config: Config, workdir: Path) -> None:
+def train_mode(config: Config, workdir: Path) -> None:
     """Trains the configured stages."""
     for source in [*stage_sources(config), *evaluated_sources(config)]:
         find_prepared(source, config.data)
     refuse_leaks(config, workdir)
-    train_stages(load_ground(config, workdir))
+    train_stages(load_base(config, workdir))
     print(f"What was trained is in {workdir / config.stages[-1]}/adapter.npz")

@@ -14,7 +14,7 @@ from radvqa_jax.data.packing import pack
 from radvqa_jax.data.sifting import sift
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.decoding.answer_logprobs import answer_logprobs
-from radvqa_jax.ground import Ground
+from radvqa_jax.loaded_base import LoadedBase
 from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.schema import Batch
@@ -42,18 +42,18 @@ class Validation:
         groups: {name: which rows belong to it}; "" holds all.
     """
 
-    def __init__(self, ground: Ground, stage: StageConfig) -> None:
+    def __init__(self, loaded: LoadedBase, stage: StageConfig) -> None:
         """Reads the rows and counts their tokens.
 
         Raises:
             ValueError: if the source is not prepared, or none of its rows fits `data.seq_len`.
         """
-        config, source = ground.config, stage.eval_source
+        config, source = loaded.config, stage.eval_source
         found = load_rows(source, config.data, seed=ROWS_SEED)
-        sifted = sift(found, data=config.data, tokenizer=ground.tokenizer)
+        sifted = sift(found, data=config.data, tokenizer=loaded.tokenizer)
         self.report, self.template = sifted.report, config.data.prompt
         self.rows = found.select(sifted.kept)
-        self._ground = ground
+        self._loaded = loaded
         self._mesh = mesh_of(config)
         self._batch_size = stage.batch_size
         longest = max(sifted.text_tokens) - 1  # a row's last token is only a target
@@ -76,12 +76,12 @@ class Validation:
 
     def row_losses(self, model: PaliGemma, leaves: Flat) -> Float[np.ndarray, " N"]:
         """-log p of each row's answer, in nats; the same on every process."""
-        config = self._ground.config
+        config = self._loaded.config
         index, count = batch_part(self._mesh) if self._mesh is not None else (0, 1)
         batches = eval_batches(
             self.rows,
             data=self._data,
-            tokenizer=self._ground.tokenizer,
+            tokenizer=self._loaded.tokenizer,
             resolution=get_variant(config.model.variant).at(config.model.resolution).resolution,
             batch_size=self._batch_size,
             process_index=index,
@@ -100,6 +100,6 @@ class Validation:
             return on_mesh(leaves, put_batch(self._mesh, batch))
 
     def _count(self, row: dict[str, Any]) -> int:
-        data, (prefix, suffix) = self._ground.config.data, self.rows.text(row, template=self._ground.config.data.prompt)
-        packed = pack(self._ground.tokenizer, prefix, suffix=suffix, seq_len=data.seq_len, overlong=data.overlong)
+        data, (prefix, suffix) = self._loaded.config.data, self.rows.text(row, template=self._loaded.config.data.prompt)
+        packed = pack(self._loaded.tokenizer, prefix, suffix=suffix, seq_len=data.seq_len, overlong=data.overlong)
         return int(packed["mask_loss"].sum())

@@ -12,10 +12,10 @@ from radvqa_jax.synthesis.images import Images
 from radvqa_jax.synthesis.ledger import Ledger
 from radvqa_jax.synthesis.work import check_writing, plan, writers_of
 from radvqa_jax.synthesis.writers import chat_config, settings_of
-from radvqa_jax.synthesis.writing import Written, describe, write
+from radvqa_jax.synthesis.writing import Written, describe_work, write
 
 
-def write_questions(config: Config, workdir: Path) -> None:
+def write_questions_mode(config: Config, workdir: Path) -> None:
     """Writes pairs about the images of config.synthesis.sources, checks them, and prepares those that pass.
 
     workdir/candidates.jsonl holds every pair as it was written; accepted.jsonl and rejected.jsonl the results of every
@@ -68,7 +68,7 @@ def write_candidates(config: Config, workdir: Path) -> Written | None:
     finally:
         if client is not None:
             client.close()
-    print(describe(written))
+    print(describe_work(written))
     if path.is_file():
         print(f"The pairs are in {path}, one a line.", flush=True)
     return written

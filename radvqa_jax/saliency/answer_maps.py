@@ -9,12 +9,12 @@ from jaxtyping import Array, Bool, Float
 
 from radvqa_jax.config import SaliencyConfig
 from radvqa_jax.models.paligemma import PaliGemma
+from radvqa_jax.saliency.attention_rows import to_grid
 from radvqa_jax.saliency.maps import pass_options
 from radvqa_jax.saliency.methods import METHODS, VISION_SUFFIX, Found
 from radvqa_jax.saliency.passes import Passes
 from radvqa_jax.saliency.raw import chosen
 from radvqa_jax.saliency.rollout import through_vision_tower
-from radvqa_jax.saliency.rows import to_grid
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
 

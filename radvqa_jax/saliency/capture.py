@@ -17,10 +17,10 @@ from jaxtyping import Array, Float, Int
 from radvqa_jax.models.attention import FOLD, Hook, Tapped, attention_scores, tapping
 from radvqa_jax.models.paligemma import PaliGemma, variables
 from radvqa_jax.saliency import value_norm
+from radvqa_jax.saliency.attention_rows import take_rows
 from radvqa_jax.saliency.buffers import Buffers, branch, nest
 from radvqa_jax.saliency.raw import chosen
 from radvqa_jax.saliency.rollout import RolloutOptions, start_rollouts
-from radvqa_jax.saliency.rows import take_rows
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
 
@@ -61,7 +61,7 @@ class Captured(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Asked:
+class CaptureOptions:
     """What is kept of each layer; static under jit."""
 
     rows: Rows = "answer"
@@ -109,7 +109,9 @@ def answer_index(mask_loss: Int[Array, "B X"], *, size: int) -> tuple[Int[Array,
     return jnp.clip(first[:, None] - 1 + entry, 0, mask_loss.shape[1] - 2), length
 
 
-def _llm_tap(model: PaliGemma, batch_size: int, text_len: int, query: jax.Array, asked: Asked) -> tuple[Buffers, Hook]:
+def _llm_tap(
+    model: PaliGemma, batch_size: int, text_len: int, query: jax.Array, asked: CaptureOptions
+) -> tuple[Buffers, Hook]:
     """What the layers of the language model start from and the hook that each of them calls."""
     config, num_patches = model.variant.llm, model.variant.num_patches
     heads, length = chosen(asked.heads, config.num_heads, field="saliency.heads"), num_patches + text_len
@@ -148,7 +150,7 @@ def _llm_tap(model: PaliGemma, batch_size: int, text_len: int, query: jax.Array,
     return buffers, hook
 
 
-def _vision_tap(model: PaliGemma, batch_size: int, asked: Asked) -> tuple[Buffers, Hook]:
+def _vision_tap(model: PaliGemma, batch_size: int, asked: CaptureOptions) -> tuple[Buffers, Hook]:
     """The same for the vision tower."""
     config, num_patches = model.variant.img, model.variant.num_patches
     buffers = Buffers(config.depth)
@@ -171,7 +173,7 @@ def _vision_tap(model: PaliGemma, batch_size: int, asked: Asked) -> tuple[Buffer
 
 
 def _run(
-    model: PaliGemma, params: Flat, batch: Batch, query: jax.Array, asked: Asked
+    model: PaliGemma, params: Flat, batch: Batch, query: jax.Array, asked: CaptureOptions
 ) -> tuple[Float[Array, "B T D"], dict[str, Any], dict[str, Any]]:
     """(pre_logits, what the language model left, what the vision tower left)."""
     batch_size, text_len = batch.tokens.shape[0], batch.tokens.shape[1] - 1
@@ -227,7 +229,9 @@ def answer_logprobs(
 
 
 @partial(jax.jit, static_argnames=("model", "asked", "answer_len"))
-def _capture(model: PaliGemma, params: Flat, batch: Batch, *, asked: Asked, answer_len: int | None) -> Captured:
+def _capture(
+    model: PaliGemma, params: Flat, batch: Batch, *, asked: CaptureOptions, answer_len: int | None
+) -> Captured:
     answer, text_len, num_patches = (
         find_answer(batch, answer_len),
         batch.tokens.shape[1] - 1,
@@ -270,6 +274,6 @@ def capture(model: PaliGemma, params: Flat, batch: Batch, *, answer_len: int | N
         params: flat tree of base leaves and adapters.
         batch: training rows, [seq_len + 1] tokens each; `mask_loss` says where the answer is.
         answer_len: A, room for answer tokens with EOS; None = T, which always suffices.
-        **asked: fields of `Asked`: rows, layers, heads, rollout, value_norm, scores, vision, vision_rollout.
+        **asked: fields of `CaptureOptions`: rows, layers, heads, rollout, value_norm, scores, vision, vision_rollout.
     """
-    return _capture(model, params, batch, asked=Asked(**asked), answer_len=answer_len)
+    return _capture(model, params, batch, asked=CaptureOptions(**asked), answer_len=answer_len)

@@ -25,8 +25,8 @@ from radvqa_jax.saliency.chosen import lose_chosen
 from radvqa_jax.saliency.compare import other_answer
 from radvqa_jax.saliency.figures import FORMATS, heads_figure, save_figure
 from radvqa_jax.saliency.maps import reduce_bundle
+from radvqa_jax.saliency.marked_regions import find_region
 from radvqa_jax.saliency.methods import METHODS, plain
-from radvqa_jax.saliency.targets import find_target
 from radvqa_jax.saliency.viewer_cases import Shown, ask_models, viewer_case
 from radvqa_jax.saliency.viewer_types import ViewerCase
 from radvqa_jax.schema import Record
@@ -65,7 +65,7 @@ class Gallery(NamedTuple):
     cases: list[ViewerCase]  # for viewer.html
 
 
-class Asked(NamedTuple):
+class AskedCase(NamedTuple):
     """A question about one image, and what every model answered."""
 
     records: Mapping[str, Record]  # name of a model -> its answer
@@ -134,7 +134,7 @@ def _write_shares(path: Path, bundle: CaseBundle) -> None:
 
 
 def write_case(
-    shown: Mapping[str, Shown], asked: Asked, *, tokenizer: Tokenizer, config: Config, folder: Path
+    shown: Mapping[str, Shown], asked: AskedCase, *, tokenizer: Tokenizer, config: Config, folder: Path
 ) -> tuple[ViewerCase, SavedCase]:
     """Writes the maps and figures of one question into `folder`; returns it for the viewer, and what was written.
 
@@ -234,10 +234,10 @@ def write_cases(
     for index in progress.bar(range(len(rows)), name="attention maps", unit="case"):
         row = rows[index]
         record, image = records[last][index], decode_image(row["image"])
-        mask, why = find_target(row, height=image.shape[0], width=image.shape[1])
+        mask, why = find_region(row, height=image.shape[0], width=image.shape[1])
         facts = [(name, text) for name in ("modality", "organ", "plane") if (text := getattr(record, name))]
         answers = {name: of_model[index] for name, of_model in records.items()}
-        asked = Asked(
+        asked = AskedCase(
             answers,
             image,
             prefix=rows.text(row, template=config.data.prompt)[0],

@@ -18,7 +18,7 @@ class Quality(NamedTuple):
     pr_auc: float  # average precision over pixels
 
 
-class Target(NamedTuple):
+class MarkedPatches(NamedTuple):
     """A mask as the patches of the model see it."""
 
     covered: Float[np.ndarray, "grid grid"]  # share of each patch inside the mask
@@ -39,10 +39,10 @@ def coverage(mask: Bool[np.ndarray, "h w"], *, grid: int) -> Float[np.ndarray, "
     return covered.round(12).clip(0, 1)  # sums of shares: a patch that is covered whole is 1 on every processor
 
 
-def make_target(mask: Bool[np.ndarray, "h w"], *, grid: int) -> Target:
+def marked_patches(mask: Bool[np.ndarray, "h w"], *, grid: int) -> MarkedPatches:
     """A mask of the size of the original image, which the model sees squashed to a square, by patches."""
     row, column = (((np.arange(grid) + 0.5) * size / grid).astype(int) for size in mask.shape)
-    return Target(coverage(mask, grid=grid), mask[np.ix_(row, column)])
+    return MarkedPatches(coverage(mask, grid=grid), mask[np.ix_(row, column)])
 
 
 def areas_under_curves(values: Float[np.ndarray, " P"], inside: Float[np.ndarray, " P"]) -> tuple[float, float]:
@@ -65,7 +65,7 @@ def areas_under_curves(values: Float[np.ndarray, " P"], inside: Float[np.ndarray
     return roc, float((pos[::-1] * true / found).sum() / positive)
 
 
-def measure(saliency: Float[np.ndarray, "grid grid"], target: Target) -> Quality | None:
+def measure(saliency: Float[np.ndarray, "grid grid"], target: MarkedPatches) -> Quality | None:
     """How well a map finds the target, or None if there is nothing to find, or all, or no map (all zero).
 
     `hit` is the pointing game of Zhang et al. 2018 ("Top-down neural attention by excitation backprop") without a
@@ -88,7 +88,7 @@ def measure(saliency: Float[np.ndarray, "grid grid"], target: Target) -> Quality
 
 def quality(saliency: Float[np.ndarray, "grid grid"], mask: Bool[np.ndarray, "h w"]) -> Quality | None:
     """`measure` of a map against a mask of the size of the original image."""
-    return measure(saliency, make_target(mask, grid=saliency.shape[0]))
+    return measure(saliency, marked_patches(mask, grid=saliency.shape[0]))
 
 
 def centre_prior(grid: int, *, width: float = 0.25) -> Float[np.ndarray, "grid grid"]:

@@ -14,7 +14,7 @@ from radvqa_jax.saliency.answer_maps import AnswerMaps, answer_maps
 from radvqa_jax.saliency.capture import answer_logprobs
 from radvqa_jax.saliency.intervene import knockout, lost_with, occlusion
 from radvqa_jax.saliency.methods import METHODS, measured, plain
-from radvqa_jax.saliency.quality import Target, centre_prior, edge_map, entropy, measure
+from radvqa_jax.saliency.quality import MarkedPatches, centre_prior, edge_map, entropy, measure
 from radvqa_jax.saliency.sinks import describe_case
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
@@ -37,7 +37,7 @@ class Case(NamedTuple):
 
     about: dict[str, Any]  # question_id, image_id, question, reference, answer, …: goes into the row as it is
     batch: Batch  # one training row: the question and the answer
-    target: Target
+    target: MarkedPatches
 
 
 class Settings(NamedTuple):
@@ -88,7 +88,7 @@ def _blind(batch: Batch, vision_alone: Float[np.ndarray, "b grid grid"]) -> Maps
     return dict(zip(BLIND, (np.broadcast_to(centre_prior(grid), edges.shape), edges, vision_alone), strict=True))
 
 
-def _by_head(heads: Float[np.ndarray, "L N grid grid"], target: Target) -> dict[str, list[list[float | None]]]:
+def _by_head(heads: Float[np.ndarray, "L N grid grid"], target: MarkedPatches) -> dict[str, list[list[float | None]]]:
     """Figure -> layer -> head; None where a head put nothing on the image."""
     found = [[measure(head, target) for head in layer] for layer in heads]
     return {
@@ -150,7 +150,7 @@ def _marked(
     }
 
 
-def _marked_patches(target: Target) -> Bool[np.ndarray, " P"]:
+def _marked_patches(target: MarkedPatches) -> Bool[np.ndarray, " P"]:
     """The patches that the mask covers by half or more, or the one it covers most."""
     covered = target.covered.ravel()
     return covered >= min(0.5, covered.max())

@@ -12,15 +12,15 @@ from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation.scoring import verdict
 from radvqa_jax.saliency.answers import answer_tokens
 from radvqa_jax.saliency.bundle import pack_case
-from radvqa_jax.saliency.quality import Target, make_target
+from radvqa_jax.saliency.marked_regions import find_region
+from radvqa_jax.saliency.quality import MarkedPatches, marked_patches
 from radvqa_jax.saliency.quality_cases import Case
-from radvqa_jax.saliency.targets import find_target
 from radvqa_jax.schema import Record
 
 
 def choose(
     rows: RowSource, quality: QualityConfig, *, seed: int, grid: int
-) -> tuple[RowSource, list[Target], dict[str, int]]:
+) -> tuple[RowSource, list[MarkedPatches], dict[str, int]]:
     """The rows that can be measured, at most quality.cases, their targets, and why others are left out.
 
     Rows are taken in a seeded random order, an image at a time in turn, so that many images are seen.
@@ -32,7 +32,7 @@ def choose(
     for index in order:
         turn[index] = seen[described[index]["image_id"]]
         seen[described[index]["image_id"]] += 1
-    kept: list[tuple[int, Target]] = []
+    kept: list[tuple[int, MarkedPatches]] = []
     for index in sorted(order, key=lambda index: turn[index]):
         row = described[index]
         if wanted and row["question_type"] not in wanted:
@@ -42,11 +42,11 @@ def choose(
             skipped["above quality.cases"] += 1
             continue
         height, width = decode_image(row["image"]).shape[:2]
-        mask, why = find_target(row, height=height, width=width)
+        mask, why = find_region(row, height=height, width=width)
         if mask is None:
             skipped[why] += 1
         else:
-            kept.append((index, make_target(mask, grid=grid)))
+            kept.append((index, marked_patches(mask, grid=grid)))
     if not kept:
         types = sorted({row["question_type"] for row in described.values()})
         raise ValueError(
@@ -69,7 +69,7 @@ def answers_to_force(
 
 def make_cases(
     rows: RowSource,
-    targets: Sequence[Target],
+    targets: Sequence[MarkedPatches],
     records: Sequence[Record] | None,
     *,
     answers: Sequence[list[int]],

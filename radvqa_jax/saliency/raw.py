@@ -16,8 +16,8 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from radvqa_jax.saliency.attention_rows import to_grid
 from radvqa_jax.saliency.rollout import FUSIONS
-from radvqa_jax.saliency.rows import to_grid
 
 
 def chosen(indices: Sequence[int], size: int, *, field: str) -> tuple[int, ...]:

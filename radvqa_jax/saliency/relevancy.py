@@ -21,9 +21,9 @@ from jaxtyping import Array, Float
 
 from radvqa_jax.models.attention import FOLD, Tapped, tapping
 from radvqa_jax.models.paligemma import PaliGemma, variables
+from radvqa_jax.saliency.attention_rows import to_grid
 from radvqa_jax.saliency.buffers import nest
 from radvqa_jax.saliency.capture import LLM, VISION, answer_index
-from radvqa_jax.saliency.rows import to_grid
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from radvqa_jax.saliency.rows import take_rows, to_grid
+from radvqa_jax.saliency.attention_rows import take_rows, to_grid
 
 FUSIONS = {"mean": jnp.mean, "max": jnp.max, "min": jnp.min}
 NO_AGREEMENT = 1e-30  # a fused row with a smaller sum cannot be brought to sum one in float32

@@ -79,7 +79,7 @@ def letter_orders(pairs: Sequence[Candidate], *, seed: int) -> dict[str, list[st
     return shown
 
 
-def describe(pairs: Sequence[Candidate], shown: dict[str, list[str]] | None = None) -> dict[str, Any]:
+def describe_balance(pairs: Sequence[Candidate], shown: dict[str, list[str]] | None = None) -> dict[str, Any]:
     """What pairs are made of, by split.
 
     Keys of a split: `pairs`, `kinds`, `yes_no` {yes, no}, `letters` {A: n}, `question_types`, `forms`: the commonest

@@ -21,7 +21,7 @@ BATCH = 512  # finished pieces of work that are written to the disk at a time at
 PAUSE = 0.25  # seconds after which what has finished is written; until then a kill costs work, but no reply
 
 
-class Stopped(ValueError):
+class WritingStopped(ValueError):
     """Writing stopped before its end; what there is is kept."""
 
 
@@ -110,7 +110,7 @@ def write(
         left: pieces of work that are left, for the progress bar.
 
     Raises:
-        Stopped: at the end of the budget, if the endpoint fails, or fails too often in a row; the next run continues.
+        WritingStopped: at the end of the budget, or if the endpoint fails (too often in a row); the next run continues.
         ValueError: if the folder holds pairs of other settings.
     """
     ledger = Ledger(folder, settings_of(config, seed=seed))
@@ -133,9 +133,9 @@ def write(
             for one in batch:
                 failures = failures + 1 if one.failure and not config.chat.offline else 0
                 if failures == config.writing.max_failures:
-                    raise Stopped(f"{config.chat.base_url} failed {failures} times in a row ({one.failure}).")
-    except (BudgetSpent, EndpointError, Stopped) as error:
-        raise Stopped(
+                    raise WritingStopped(f"{config.chat.base_url} failed {failures} times in a row ({one.failure}).")
+    except (BudgetSpent, EndpointError, WritingStopped) as error:
+        raise WritingStopped(
             f"{error} {ledger.n_pairs} pairs are kept in {ledger.candidates.name}; start again to continue."
         ) from error
     finally:
@@ -169,7 +169,7 @@ def _rates(new: int, outcomes: Mapping[tuple[str, str], int], client: ChatClient
     return f"{new} pairs, {accepted:.0%} of replies used, {new / seconds:.1f} pairs/s, {tokens / seconds:.0f} tokens/s"
 
 
-def describe(written: Written) -> str:
+def describe_work(written: Written) -> str:
     """What a run of writing came to, for the terminal."""
     about = "about " if written.estimated else ""
     lines = [

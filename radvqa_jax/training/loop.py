@@ -60,7 +60,7 @@ class Diverged(RuntimeError):
     """The loss or the gradient is not a number."""
 
 
-class Stopped(SystemExit):
+class TrainingStopped(SystemExit):
     """A signal ended the run after its state was saved."""
 
 
@@ -98,7 +98,7 @@ def train(
 
     Raises:
         Diverged: if a loss or gradient norm is not finite; the step and what is saved are named.
-        Stopped: after SIGTERM or Ctrl-C, when the state is saved.
+        TrainingStopped: after SIGTERM or Ctrl-C, when the state is saved.
         ValueError: if the folder holds a run of another configuration (see Checkpointer).
     """
     state = init_state(trainable, plan.tx)
@@ -172,7 +172,7 @@ def _stop(plan: Plan, checkpointer: Checkpointer, step: int, signum: int) -> NoR
         "command continues from there.",
         flush=True,
     )
-    raise Stopped(128 + signum)
+    raise TrainingStopped(128 + signum)
 
 
 def _no_rates(_: float, __: float) -> dict[str, float]:

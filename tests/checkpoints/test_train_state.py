@@ -17,7 +17,7 @@ import numpy as np
 import optax
 import pytest
 
-from radvqa_jax.checkpoints.step_record import checksums, describe, differing
+from radvqa_jax.checkpoints.step_record import checksums, describe_leaves, differing
 from radvqa_jax.checkpoints.train_state import CannotSave, Checkpointer
 from radvqa_jax.schema import TrainState
 
@@ -198,7 +198,7 @@ def test_a_step_that_was_changed_is_not_continued(name: str, tmp_path: Path) -> 
 def test_every_value_has_a_checksum() -> None:
     state = make_state()
     then = checksums(state)
-    assert set(then) == set(describe(state)) and not differing(then, state)
+    assert set(then) == set(describe_leaves(state)) and not differing(then, state)
     head = state.trainable["img/head/kernel"]
     other = head.at[1, 1].set(jnp.nextafter(head[1, 1], head[1, 1] + 1))
     changed = state._replace(trainable=state.trainable | {"img/head/kernel": other})
@@ -290,7 +290,7 @@ def test_orbax_is_quiet_and_others_are_heard(tmp_path: Path, caplog: pytest.LogC
 FULL = """
 import resource, signal, sys
 import jax.numpy as jnp, numpy as np
-from radvqa_jax.checkpoints.step_record import checksums, describe, differing
+from radvqa_jax.checkpoints.step_record import checksums, describe_leaves, differing
 from radvqa_jax.checkpoints.train_state import CannotSave, Checkpointer
 from radvqa_jax.schema import TrainState
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from radvqa_jax.data.packing import Rejected, describe, pack, pack_prompt, reference_rows
+from radvqa_jax.data.packing import Rejected, describe_tokens, pack, pack_prompt, reference_rows
 from radvqa_jax.data.tokenizer import Tokenizer
 
 LONG = "axial MRI shows left lung nodule, 12 mm in diameter."
@@ -96,7 +96,7 @@ def test_a_prompt_is_the_beginning_of_its_training_row(tokenizer: Tokenizer) -> 
 
 def test_a_row_is_described_token_by_token(tokenizer: Tokenizer) -> None:
     row = pack(tokenizer, "caption en", suffix="no", seq_len=15)
-    head, *lines, last = describe(tokenizer, row).splitlines()
+    head, *lines, last = describe_tokens(tokenizer, row).splitlines()
     pieces = [line.split()[3] for line in lines]
     masks = [tuple(map(int, line.split()[1:3])) for line in lines]
     prompt, answer = tokenizer.encode("caption en", bos=True), tokenizer.encode("no", eos=True)

@@ -11,7 +11,7 @@ import pytest
 
 from radvqa_jax.config import Config, EvalConfig, JudgeConfig
 from radvqa_jax.evaluation import attacks
-from radvqa_jax.evaluation.judge import Stopped, announce, format_summary, judge, make_items
+from radvqa_jax.evaluation.judge import JudgingStopped, announce, format_summary, judge, make_items
 from radvqa_jax.evaluation.judge_file import JudgeFile, content_hash, find_judges, judge_path
 from radvqa_jax.evaluation.judge_prompts import (
     RUBRICS,
@@ -262,7 +262,9 @@ def test_the_model_that_answered_stands_in_each_verdict(ask: Ask, chat_server: A
     assert {line.model for line in judged.answers.values()} == {"llama3.1:latest"}
     assert "1 verdicts by llama3.1:latest" in format_summary(judged)
     chat_server.behave = renamed("other-7b")
-    with pytest.raises(Stopped, match=r"answered as 'other-7b'.*judge.allow_other_model=True.* 0 of 6 are judged"):
+    with pytest.raises(
+        JudgingStopped, match=r"answered as 'other-7b'.*judge.allow_other_model=True.* 0 of 6 are judged"
+    ):
         ask(model="llama3.2", concurrency=1)
     paid = len(chat_server.requests)
     judged = ask(RECORDS[:1], model="llama3.2", allow_other_model=True)
@@ -292,7 +294,7 @@ def test_requests_are_announced_before_the_first_and_attacks_apart(
     assert re.search(rf" ({each - 2}|{each - 1}|{each}) distinct attacks: 0 have a verdict, ", said[1])
     assert "judge.attacks=0 leaves the attacks out" in said[1]
     assert "requests were sent" in capsys.readouterr().out
-    with pytest.raises(Stopped):
+    with pytest.raises(JudgingStopped):
         ask(max_calls=1, seed=3)
     assert "judge.max_calls=1 will stop this run before its end" in "".join(seen)
 
@@ -406,7 +408,9 @@ def test_a_broken_endpoint_stops_the_run_and_what_came_before_is_kept(
 ) -> None:
     good = chat_server.behave
     chat_server.behave = lambda body: good(body) if len(chat_server.requests) <= 2 else behave
-    with pytest.raises(Stopped, match=rf"{message}.* 2 of 6 are judged and kept in answers.judge-medm-.*start again"):
+    with pytest.raises(
+        JudgingStopped, match=rf"{message}.* 2 of 6 are judged and kept in answers.judge-medm-.*start again"
+    ):
         ask(concurrency=1, max_failures=3)
     chat_server.behave = good
     before = len(chat_server.requests)
@@ -416,7 +420,7 @@ def test_a_broken_endpoint_stops_the_run_and_what_came_before_is_kept(
 
 
 def test_no_server_stops_the_run(ask: Ask) -> None:
-    with pytest.raises(Stopped, match=r"failed 2 times in a row \(endpoint: no server\).* 0 of 6 are judged"):
+    with pytest.raises(JudgingStopped, match=r"failed 2 times in a row \(endpoint: no server\).* 0 of 6 are judged"):
         ask(base_url="http://127.0.0.1:9/v1", retries=0, max_failures=2)
 
 
@@ -428,7 +432,7 @@ def test_few_requests_follow_the_last_failure_that_is_allowed(ask: Ask, chat_ser
 
 
 def test_a_spent_budget_stops_the_run_and_the_next_continues(ask: Ask, chat_server: Any) -> None:
-    with pytest.raises(Stopped, match=r"max_calls=4.* 4 of 6 are judged"):
+    with pytest.raises(JudgingStopped, match=r"max_calls=4.* 4 of 6 are judged"):
         ask(max_calls=4, concurrency=1)
     ask(max_calls=2, concurrency=1)
     assert len(chat_server.requests) == 6

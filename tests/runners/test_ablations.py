@@ -178,7 +178,7 @@ def test_an_adapter_that_is_there_is_taken(base: Config, tmp_path: Path, monkeyp
 def test_a_prompt_that_is_too_long_is_found_before_anything_trains(
     base: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ablations, "load_ground", None)
+    monkeypatch.setattr(ablations, "load_base", None)
     long = CellConfig("long", prompt="word " * 80 + "{question}")
     with pytest.raises(ValueError, match=r"Cell 'long', seq_len=64: .* raise data.seq_len"):
         RUNNERS["ablations"](with_cells(base, CELLS[0], long), tmp_path)

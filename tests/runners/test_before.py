@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import pytest
 
-from radvqa_jax import ground
+from radvqa_jax import loaded_base
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.config import MeshConfig, SourceConfig
 from radvqa_jax.data.sources import load_rows
@@ -36,7 +36,7 @@ def test_data_are_built_and_described(
 def test_data_are_missed_before_the_checkpoint_is_loaded(
     mode: str, micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace_in_runners(monkeypatch, "load_ground", refuse)
+    replace_in_runners(monkeypatch, "load_base", refuse)
     with pytest.raises(ValueError, match=r"phantom_rad is not prepared.*configs/build_data.py"):
         RUNNERS[mode](micro_config({"mode": mode, "data.data_dir": str(tmp_path)}), tmp_path)
 
@@ -45,7 +45,7 @@ def test_data_are_missed_before_the_checkpoint_is_loaded(
 def test_a_source_of_the_last_stage_is_missed_before_the_first_trains(
     mode: str, micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace_in_runners(monkeypatch, "load_ground", refuse)
+    replace_in_runners(monkeypatch, "load_base", refuse)
     replace_in_runners(monkeypatch, "prepare", refuse)
     config = micro_config({"mode": mode})
     config = dataclasses.replace(
@@ -94,16 +94,16 @@ def test_an_adapter_is_missed_before_weights_are_loaded(
 @pytest.fixture
 def four_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes every configuration one for a mesh; the same device four times, for nothing is put there."""
-    monkeypatch.setattr(ground, "mesh_of", lambda config: make_mesh(MeshConfig(data=4), jax.devices()[:1] * 4))
+    monkeypatch.setattr(loaded_base, "mesh_of", lambda config: make_mesh(MeshConfig(data=4), jax.devices()[:1] * 4))
 
 
 @pytest.mark.usefixtures("four_devices")
 def test_splash_attention_is_refused_where_several_devices_would_look_at_one_image(micro_config: MakeConfig) -> None:
     for mode in ("job", "saliency"):
         with pytest.raises(ValueError, match=r"cannot compute one image on several(?s:.*)model.attention='blocks'"):
-            ground.inspect_model(micro_config({"mode": mode, "model.attention": "splash"}))
+            loaded_base.inspect_model(micro_config({"mode": mode, "model.attention": "splash"}))
     for mode, attention in (("train", "splash"), ("predict", "splash"), ("job", "blocks")):
-        ground.inspect_model(micro_config({"mode": mode, "model.attention": attention}))
+        loaded_base.inspect_model(micro_config({"mode": mode, "model.attention": attention}))
 
 
 @pytest.mark.usefixtures("four_devices")
@@ -111,7 +111,7 @@ def test_answers_that_devices_cannot_share_out_are_refused(micro_config: MakeCon
     odd = {"decode.batch_size": 6}
     for mode in ("predict", "saliency_quality"):
         with pytest.raises(ValueError, match=r"decode.batch_size=6 rows cannot be cut(?s:.*)Give a multiple of it"):
-            ground.inspect_model(micro_config(odd | {"mode": mode}))
+            loaded_base.inspect_model(micro_config(odd | {"mode": mode}))
     # These answer nothing.
-    ground.inspect_model(micro_config(odd | {"mode": "train"}))
-    ground.inspect_model(micro_config(odd | {"mode": "saliency_quality", "quality.answer": "reference"}))
+    loaded_base.inspect_model(micro_config(odd | {"mode": "train"}))
+    loaded_base.inspect_model(micro_config(odd | {"mode": "saliency_quality", "quality.answer": "reference"}))

@@ -182,7 +182,7 @@ def test_scoring_the_jobs_answers_gives_the_jobs_numbers(
     job: tuple[Config, Path], micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, workdir = job
-    replace_in_runners(monkeypatch, "load_ground", refuse)  # no model is needed
+    replace_in_runners(monkeypatch, "load_base", refuse)  # no model is needed
     file = workdir / "predictions" / "stage2.jsonl"
     RUNNERS["score"](micro_config({"mode": "score", "eval.predictions": str(file)}), tmp_path)
     scores, want = read_json(tmp_path / "scores.json"), read_json(workdir / "scores.json")
@@ -197,7 +197,7 @@ def test_scoring_the_jobs_answers_gives_the_jobs_numbers(
 def test_two_runs_are_compared_without_a_model(
     job: tuple[Config, Path], micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace_in_runners(monkeypatch, "load_ground", refuse)
+    replace_in_runners(monkeypatch, "load_base", refuse)
     a, b = (str(job[1] / "predictions" / f"{run}.jsonl") for run in ("stage2", "base"))
     RUNNERS["compare"](micro_config({"mode": "compare", "eval.predictions": a, "eval.compare_with": b}), tmp_path)
     found, want = read_json(tmp_path / "compare.json"), read_json(job[1] / "scores.json")["runs"]
@@ -235,7 +235,7 @@ def test_a_job_whose_maps_fail_still_writes_its_scores_and_says_what_is_missing(
 def test_what_the_scores_need_is_looked_for_before_anything_is_trained(
     micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace_in_runners(monkeypatch, "load_ground", refuse)
+    replace_in_runners(monkeypatch, "load_base", refuse)
     for changes, message in (
         ({"score.bertscore_model": "nowhere"}, "bertscore_model='nowhere' must be a folder"),
         ({"report.review_sheets": ("nowhere.csv",)}, "nowhere.csv"),

@@ -13,7 +13,7 @@ from radvqa_jax.config import LoraConfig, MeshConfig
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation.predict import read_records
-from radvqa_jax.ground import Ground
+from radvqa_jax.loaded_base import LoadedBase
 from radvqa_jax.runners import evaluate
 from radvqa_jax.training.sharding import make_mesh
 from radvqa_jax.training.stage import Base, Trained
@@ -57,7 +57,7 @@ def test_questions_are_answered_with_the_mesh_set_and_what_was_trained_on_it(
         return []
 
     config = micro_config()
-    ground = Ground(config, tmp_path, Tokenizer(config.model.tokenizer), Base({}, "", ""))
+    loaded = LoadedBase(config, tmp_path, Tokenizer(config.model.tokenizer), Base({}, "", ""))
     rows = load_rows(config.eval.source, config.data, seed=0)
     trained = Trained({"img/head/bias": jnp.zeros(4)}, LoraConfig())
     # A leaf of the base lies where it was loaded: it is not put, which may copy it.
@@ -65,6 +65,6 @@ def test_questions_are_answered_with_the_mesh_set_and_what_was_trained_on_it(
     monkeypatch.setattr(evaluate, "predict", predict)
     for mesh in (None, make_mesh(MeshConfig(), jax.devices()[:1])):
         monkeypatch.setattr(evaluate, "mesh_of", lambda _, mesh=mesh: mesh)
-        evaluate.answer(ground, trained, rows, run="base")
+        evaluate.answer(loaded, trained, rows, run="base")
     on_one = {"img/head/bias": "SingleDeviceSharding", "base": "SingleDeviceSharding"}
     assert seen == [((), on_one), (("data", "fsdp", "tensor"), on_one | {"img/head/bias": "NamedSharding"})]

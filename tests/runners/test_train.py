@@ -11,7 +11,7 @@ from radvqa_jax.checkpoints.adapter import save_adapter
 from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
 from radvqa_jax.config import EMBEDDED, EMBEDDED_SHA256, Config, LoraConfig, source
 from radvqa_jax.data.tokenizer import Tokenizer
-from radvqa_jax.ground import Ground, check_embedded
+from radvqa_jax.loaded_base import LoadedBase, check_embedded
 from radvqa_jax.runners import RUNNERS
 from radvqa_jax.runners.saliency_quality import _make_control
 from radvqa_jax.runners.train import make_loader
@@ -89,11 +89,11 @@ def test_the_control_of_saliency_quality_trains_on_the_mixture_of_the_experiment
     sources = (source(**tiny), source(**tiny, split="test", weight=0.5))
     changes = {"mode": "train", "seed": 5, "stage2.sources": sources, "stage2.batch_size": 16, "stage2.total_steps": 6}
 
-    def ground(weight_by: str) -> Ground:
-        config = micro_config(changes | {"quality.random_label_steps": 6, "stage2.weight_by": weight_by})
-        return Ground(config, tmp_path, Tokenizer(config.model.tokenizer), Base({}, "", ""))
+    def loaded(weight_by: str) -> LoadedBase:
+        config = micro_config(changes | {"quality.shuffled_image_steps": 6, "stage2.weight_by": weight_by})
+        return LoadedBase(config, tmp_path, Tokenizer(config.model.tokenizer), Base({}, "", ""))
 
-    loaders = [make_loader(ground("row"), "stage2"), _make_control(ground("row"))[1]]
+    loaders = [make_loader(loaded("row"), "stage2"), _make_control(loaded("row"))[1]]
     same = []
     for _ in range(6):
         own, control = (next(loader) for loader in loaders)
@@ -101,7 +101,7 @@ def test_the_control_of_saliency_quality_trains_on_the_mixture_of_the_experiment
         same.extend(np.array_equal(a, b) for a, b in zip(own.image, control.image, strict=True))
     assert np.mean(same) < 0.5  # a question may be given its own image, or the same drawing of another case
     shares = [[round(entry["share"], 2) for entry in loader.realised()] for loader in loaders]
-    other = make_loader(ground("source"), "stage2")
+    other = make_loader(loaded("source"), "stage2")
     assert shares[0] == shares[1] != [round(entry["share"], 2) for entry in other.realised()]
     for loader in [*loaders, other]:
         loader.close()

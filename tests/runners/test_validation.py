@@ -13,10 +13,10 @@ import pytest
 from radvqa_jax.checkpoints.adapter import load_adapter
 from radvqa_jax.config import MeshConfig, SourceConfig
 from radvqa_jax.data.eval_loader import eval_batches
-from radvqa_jax.ground import Ground, load_ground
+from radvqa_jax.loaded_base import LoadedBase, load_base
 from radvqa_jax.runners import validation as validation_module
 from radvqa_jax.runners.budget import read_run
-from radvqa_jax.runners.train import make_loader, train
+from radvqa_jax.runners.train import make_loader, train_mode
 from radvqa_jax.runners.validation import Validation
 from radvqa_jax.schema import Batch
 from radvqa_jax.training.sharding import make_mesh
@@ -32,17 +32,17 @@ HELD_OUT = {
 
 
 @pytest.fixture(scope="module")
-def ground(micro_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> Ground:
+def loaded(micro_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> LoadedBase:
     config = micro_config(HELD_OUT | {"stage1.eval_source.limit": 11, "stages": ("stage1",), "stage1.batch_size": 4})
-    return load_ground(config, tmp_path_factory.mktemp("ground"))
+    return load_base(config, tmp_path_factory.mktemp("base"))
 
 
-def _all_rows(validation: Validation, ground: Ground) -> Batch:
+def _all_rows(validation: Validation, loaded: LoadedBase) -> Batch:
     """Returns all rows as one batch, as training has them."""
     batches = eval_batches(
         validation.rows,
-        data=ground.config.data,
-        tokenizer=ground.tokenizer,
+        data=loaded.config.data,
+        tokenizer=loaded.tokenizer,
         resolution=28,
         batch_size=len(validation.rows),
         answers=True,
@@ -50,12 +50,12 @@ def _all_rows(validation: Validation, ground: Ground) -> Batch:
     return jax.tree.map(jnp.asarray, next(batches)[0])
 
 
-def test_the_losses_are_those_that_training_would_have_on_the_same_rows(ground: Ground) -> None:
-    validation = Validation(ground, ground.config.stage1)
-    model, leaves = assemble(ground.config, ground.base, Trained.nothing())
+def test_the_losses_are_those_that_training_would_have_on_the_same_rows(loaded: LoadedBase) -> None:
+    validation = Validation(loaded, loaded.config.stage1)
+    model, leaves = assemble(loaded.config, loaded.base, Trained.nothing())
     found = validation(model, leaves)
     assert len(validation.rows) == 11  # the last batch of four is filled up, which may not count
-    batch = _all_rows(validation, ground)
+    batch = _all_rows(validation, loaded)
     for weighting, name in (("per_token", "loss_per_token"), ("per_example", "loss_per_row")):
         options = StepOptions(loss_weighting=weighting)  # pyright: ignore[reportArgumentType]
         head = {name: leaf for name, leaf in leaves.items() if name == "img/head/bias"}
@@ -66,27 +66,27 @@ def test_the_losses_are_those_that_training_would_have_on_the_same_rows(ground: 
     assert int(batch.mask_loss.sum()) == validation.tokens.sum()
 
 
-def test_closed_and_open_questions_have_their_own(ground: Ground) -> None:
-    validation = Validation(ground, ground.config.stage1)
-    found = validation(*assemble(ground.config, ground.base, Trained.nothing()))
+def test_closed_and_open_questions_have_their_own(loaded: LoadedBase) -> None:
+    validation = Validation(loaded, loaded.config.stage1)
+    found = validation(*assemble(loaded.config, loaded.base, Trained.nothing()))
     assert set(validation.groups) == {"", "closed", "open"}
     shares = {kind: validation.tokens[rows].sum() / validation.tokens.sum() for kind, rows in validation.groups.items()}
     parts = [shares[kind] * found[f"eval/{kind}/loss_per_token"] for kind in ("closed", "open")]
     assert sum(parts) == pytest.approx(found["eval/loss_per_token"])
 
 
-def test_the_rows_do_not_depend_on_the_seed_of_the_run(ground: Ground) -> None:
-    other = ground._replace(config=dataclasses.replace(ground.config, seed=5))
-    ids = [Validation(g, g.config.stage1).rows.column("question_id") for g in (ground, other)]
+def test_the_rows_do_not_depend_on_the_seed_of_the_run(loaded: LoadedBase) -> None:
+    other = loaded._replace(config=dataclasses.replace(loaded.config, seed=5))
+    ids = [Validation(g, g.config.stage1).rows.column("question_id") for g in (loaded, other)]
     assert ids[0] == ids[1]
 
 
-def test_a_mesh_gives_the_same_losses(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, leaves = assemble(ground.config, ground.base, Trained.nothing())
-    alone = Validation(ground, ground.config.stage1).row_losses(model, leaves)
+def test_a_mesh_gives_the_same_losses(loaded: LoadedBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, leaves = assemble(loaded.config, loaded.base, Trained.nothing())
+    alone = Validation(loaded, loaded.config.stage1).row_losses(model, leaves)
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])
     monkeypatch.setattr(validation_module, "mesh_of", lambda _: mesh)
-    np.testing.assert_allclose(Validation(ground, ground.config.stage1).row_losses(model, leaves), alone, rtol=1e-5)
+    np.testing.assert_allclose(Validation(loaded, loaded.config.stage1).row_losses(model, leaves), alone, rtol=1e-5)
 
 
 def _losses(folder: Path) -> list[dict[str, Any]]:
@@ -98,7 +98,7 @@ def test_it_is_logged_as_often_as_asked_and_training_is_what_it_is_without(
 ) -> None:
     common = {"mode": "train", "stages": ("stage1",), "stage1.total_steps": 5, "stage1.log_every": 10}
     for name, fields in (("without", {}), ("with", HELD_OUT | {"stage1.eval_every": 2})):
-        train(micro_config(common | fields), tmp_path / name)
+        train_mode(micro_config(common | fields), tmp_path / name)
     with_it, without = _losses(tmp_path / "with"), _losses(tmp_path / "without")
     assert [row["step"] for row in with_it] == [1, 2, 4, 5] and [row["step"] for row in without] == [1, 5]
     assert [row["step"] for row in with_it if "eval/loss_per_token" in row] == [2, 4, 5]
@@ -125,16 +125,16 @@ def test_a_mistake_is_found_before_the_first_step(
     )  # pyright: ignore[reportArgumentType]
     fields = {f"stage2.eval_source.{name}": getattr(source, name) for name in ("dataset", "builder_config", "split")}
     with pytest.raises(ValueError, match=message):
-        train(micro_config({"mode": "train"} | fields), tmp_path)
+        train_mode(micro_config({"mode": "train"} | fields), tmp_path)
     assert not (tmp_path / "stage1").exists()
 
 
 def test_the_budget_counts_what_was_drawn_without_padding(micro_config: MakeConfig, tmp_path: Path) -> None:
     fields = HELD_OUT | {"stages": ("stage1",), "stage1.total_steps": 20, "stage1.eval_every": 8}
     config = micro_config({"mode": "train"} | fields)
-    train(config, tmp_path)
-    ground = load_ground(config, tmp_path)
-    loader = make_loader(ground, "stage1")  # 160 rows of 142: into the second epoch
+    train_mode(config, tmp_path)
+    loaded = load_base(config, tmp_path)
+    loader = make_loader(loaded, "stage1")  # 160 rows of 142: into the second epoch
     drawn = [next(loader) for _ in range(20)]
     loader.close()
     text = np.cumsum([batch.mask_input.sum() for batch in drawn])

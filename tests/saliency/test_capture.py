@@ -175,7 +175,7 @@ def test_nothing_of_all_layers_times_all_rows_is_ever_held(tiny: Any) -> None:
     assert traced(relevancy, answer_len=3) < all_layers
     assert traced(capture, rows="all", answer_len=3) >= all_layers  # this is what asking for it costs
     compiled = capture_module._capture.lower(
-        model, params, batch, asked=capture_module.Asked(**folded), answer_len=3
+        model, params, batch, asked=capture_module.CaptureOptions(**folded), answer_len=3
     ).compile()
     memory = compiled.memory_analysis()
     assert memory is not None and memory.output_size_in_bytes < 4 * all_layers

@@ -15,7 +15,7 @@ from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.saliency.gallery import Gallery, write_cases
-from radvqa_jax.saliency.targets import draw_boxes
+from radvqa_jax.saliency.marked_regions import draw_boxes
 from radvqa_jax.saliency.viewer_cases import Shown
 from radvqa_jax.schema import Record
 

@@ -25,7 +25,7 @@ FIELDS = {
     "quality.curve_cases": 2,
     "quality.steps": 2,
     "quality.random_orders": 1,
-    "quality.random_label_steps": 1,
+    "quality.shuffled_image_steps": 1,
     "quality.question_types": ("abnormality", "finding", "side", "size"),
     "quality.bootstrap": 50,
     "eval.source.limit": 0,

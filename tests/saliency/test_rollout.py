@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from radvqa_jax.saliency.attention_rows import to_grid
 from radvqa_jax.saliency.raw import raw_attention
 from radvqa_jax.saliency.rollout import (
     discard_smallest,
@@ -16,7 +17,6 @@ from radvqa_jax.saliency.rollout import (
     rollout_maps,
     through_vision_tower,
 )
-from radvqa_jax.saliency.rows import to_grid
 
 NUMPY_FUSION = {"mean": np.mean, "max": np.max, "min": np.min}
 

@@ -147,8 +147,8 @@ def test_every_letter_is_right_equally_often() -> None:
     shown = balance.letter_orders(pairs, seed=0)
     assert Counter(order.index("cyst") for order in shown.values()) == dict.fromkeys(range(4), 10)
     assert all(sorted(order) == sorted(choices) for order in shown.values())
-    assert balance.describe(pairs, shown)["train"]["letters"] == dict.fromkeys("ABCD", 10)
-    assert balance.describe(pairs)["train"]["letters"] == {"A": 40}
+    assert balance.describe_balance(pairs, shown)["train"]["letters"] == dict.fromkeys("ABCD", 10)
+    assert balance.describe_balance(pairs)["train"]["letters"] == {"A": 40}
 
 
 # --- together ---

@@ -19,7 +19,7 @@ from radvqa_jax.files import read_jsonl
 from radvqa_jax.runners.write_questions import write_candidates
 from radvqa_jax.synthesis.candidates import Candidate, read_candidates
 from radvqa_jax.synthesis.ledger import read_ledger
-from radvqa_jax.synthesis.writing import Stopped
+from radvqa_jax.synthesis.writing import WritingStopped
 from tests.synthesis.conftest import asked_kinds, honest_pairs, read_prompt
 
 Configure = Callable[..., Config]
@@ -190,7 +190,9 @@ def test_a_failing_endpoint_stops_the_run_and_the_next_continues(
 
     chat_server.behave = sometimes
     config = configure(max_failures=3, chat={"concurrency": 1})
-    with pytest.raises(Stopped, match=r"failed 3 times in a row \(status 500\). 8 pairs are kept in candidates.jsonl"):
+    with pytest.raises(
+        WritingStopped, match=r"failed 3 times in a row \(status 500\). 8 pairs are kept in candidates.jsonl"
+    ):
         write_candidates(config, tmp_path)
     before = len(chat_server.requests)
     chat_server.behave = honest
@@ -201,7 +203,7 @@ def test_a_failing_endpoint_stops_the_run_and_the_next_continues(
 def test_the_budget_stops_the_run_and_the_next_continues(
     configure: Configure, chat_server: Any, tmp_path: Path
 ) -> None:
-    with pytest.raises(Stopped, match=r"max_calls=4.* 16 pairs are kept"):
+    with pytest.raises(WritingStopped, match=r"max_calls=4.* 16 pairs are kept"):
         write_candidates(configure(chat={"max_calls": 4}), tmp_path)
     write_candidates(configure(), tmp_path)
     assert len(chat_server.requests) == 6 and len(written(tmp_path)) == 24

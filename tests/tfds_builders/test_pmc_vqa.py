@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tfds_builders.choices import settle, strip_prefix
 from tfds_builders.rejects import Rejects, RowRejects
+from tfds_builders.right_choice import settle, strip_prefix
 
 from .conftest import ROOT, Built, make, read
 

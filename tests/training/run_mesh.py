@@ -20,7 +20,7 @@ from radvqa_jax.models import lora
 from radvqa_jax.models.paligemma import PaliGemma, fake_params
 from radvqa_jax.models.variants import GemmaConfig, SiglipConfig, Variant
 from radvqa_jax.schema import Batch
-from radvqa_jax.training.loop import Plan, Stopped, train
+from radvqa_jax.training.loop import Plan, TrainingStopped, train
 from radvqa_jax.training.optimizer import label_leaves, make_optimizer, make_schedule
 from radvqa_jax.training.sharding import make_mesh, put, put_batch, replicated, shard_flat, shard_state
 from radvqa_jax.training.step import StepOptions, init_state, step_on
@@ -111,7 +111,7 @@ def main() -> None:
     if stop_at:
         try:
             train(plan, trainable, frozen, Stream(stop_at), **run)
-        except Stopped:
+        except TrainingStopped:
             print("stopped")
     trained = train(plan, trainable, frozen, Stream(0), **run)
     cut = sum(not where.is_fully_replicated for where in shard_flat(mesh, frozen).values())

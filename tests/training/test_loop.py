@@ -19,7 +19,7 @@ from radvqa_jax.models.paligemma import PaliGemma, fake_params
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.schema import Batch, TrainState
 from radvqa_jax.training.hooks import read_losses
-from radvqa_jax.training.loop import Diverged, Plan, Stopped, train
+from radvqa_jax.training.loop import Diverged, Plan, TrainingStopped, train
 from radvqa_jax.training.optimizer import make_optimizer, make_schedule
 from radvqa_jax.training.step import StepOptions, init_state
 from radvqa_jax.trees import Flat
@@ -124,7 +124,7 @@ def test_a_crash_and_a_restart_give_the_same_run(at: int, whole: tuple[Path, Fla
 def test_a_signal_saves_the_step_and_the_same_call_continues(
     at: int, signum: int, whole: tuple[Path, Flat], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(Stopped) as stopped:
+    with pytest.raises(TrainingStopped) as stopped:
         run(tmp_path, Batches(signal_at(at, signum)))
     assert stopped.value.code == 128 + signum
     assert f"stopped by signal {int(signum)} after step {at}, which is saved in {tmp_path}" in capsys.readouterr().out
@@ -144,7 +144,7 @@ def test_a_worker_that_was_killed_costs_no_step(
                 os.kill(os.getpid(), signum)
             raise LoaderError("A worker process ended.")
 
-    with pytest.raises(Stopped if signum else LoaderError):
+    with pytest.raises(TrainingStopped if signum else LoaderError):
         run(tmp_path, Batches(die))
     assert saved_steps(tmp_path)[-1] == 3  # save_every is 2
     assert ("stopped by signal 2 after step 3" in capsys.readouterr().out) == bool(signum)

@@ -12,10 +12,10 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from tfds_builders.builder import OfficialFilesBuilder, Reading, Row
-from tfds_builders.choices import Settled, settle
 from tfds_builders.features import common_row, is_yes_no
 from tfds_builders.official_files import OfficialFiles
 from tfds_builders.rejects import RowRejects
+from tfds_builders.right_choice import Settled, settle
 
 HUB = "https://huggingface.co/datasets/openlifescienceai/Med-HALT/resolve/main"
 COLUMNS = ("id", "question", "options", "subject_name", "dataset", "split_type")

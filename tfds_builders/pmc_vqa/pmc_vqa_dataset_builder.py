@@ -10,9 +10,9 @@ from collections.abc import Mapping
 import tensorflow_datasets as tfds
 
 from tfds_builders.builder import OfficialFilesBuilder, Reading, Row
-from tfds_builders.choices import LETTERS, settle, strip_prefix
 from tfds_builders.features import common_row, is_yes_no
 from tfds_builders.official_files import OfficialFiles
+from tfds_builders.right_choice import LETTERS, settle, strip_prefix
 
 HUB = "https://huggingface.co/datasets/xmcmic/PMC-VQA/resolve/main"
 CHOICES = tuple(f"Choice {letter}" for letter in LETTERS)

@@ -5,10 +5,10 @@ import hmac
 from typing import Any
 
 from tfds_builders.builder import Row
-from tfds_builders.choices import settle
 from tfds_builders.features import YES_NO, common_row, is_yes_no
 from tfds_builders.images import read_image
 from tfds_builders.rejects import Rejects, RowRejects
+from tfds_builders.right_choice import settle
 from tfds_builders.table.columns import Columns, cell_text, language_of, split_name
 from tfds_builders.table.table_files import TableRow
 from tfds_builders.table.table_images import TableFiles

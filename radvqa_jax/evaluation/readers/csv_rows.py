@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from radvqa_jax import spreadsheet
-from radvqa_jax.evaluation.readers.rows import Row
+from radvqa_jax.evaluation.readers.foreign_rows import Row
 from radvqa_jax.spreadsheet import shown
 from radvqa_jax.trees import nearest
 

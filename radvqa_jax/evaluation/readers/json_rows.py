@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from radvqa_jax import typed_json
-from radvqa_jax.evaluation.readers.rows import Row, read_each, text_of
+from radvqa_jax.evaluation.readers.foreign_rows import Row, read_each, text_of
 from radvqa_jax.schema import Record
 from radvqa_jax.trees import nearest
 

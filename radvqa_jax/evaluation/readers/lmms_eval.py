@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from radvqa_jax import typed_json
-from radvqa_jax.evaluation.readers.rows import Row, optional, read_each, text_of
+from radvqa_jax.evaluation.readers.foreign_rows import Row, optional, read_each, text_of
 
 NAME = "lmms_eval"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from radvqa_jax import spreadsheet
 from radvqa_jax.evaluation.readers import xlsx_cells
-from radvqa_jax.evaluation.readers.rows import Row, optional, read_each, text_of
+from radvqa_jax.evaluation.readers.foreign_rows import Row, optional, read_each, text_of
 
 NAME = "vlmevalkit"
 SUFFIXES = (".xlsx", ".tsv", ".csv")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from radvqa_jax.saliency.targets import draw_boxes, find_target
+from radvqa_jax.saliency.marked_regions import draw_boxes, find_region
 
 
 def png(mask: np.ndarray) -> bytes:
@@ -25,17 +25,17 @@ def test_a_box_covers_the_pixels_whose_centres_it_holds() -> None:
 
 def test_a_named_box_counts_and_the_others_do_not() -> None:
     boxes = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1]], np.float32)
-    mask, why = find_target(ROW | {"boxes": boxes, "box_labels": ["Heart", "Lung"]}, height=4, width=4)
+    mask, why = find_region(ROW | {"boxes": boxes, "box_labels": ["Heart", "Lung"]}, height=4, width=4)
     assert why == "" and mask is not None and mask[:, 2:].all() and not mask[:, :2].any()
-    nothing = find_target(ROW | {"boxes": boxes, "box_labels": ["Liver", "Heart"]}, height=4, width=4)
+    nothing = find_region(ROW | {"boxes": boxes, "box_labels": ["Liver", "Heart"]}, height=4, width=4)
     assert nothing == (None, "no box is named in question or answer")
-    mask, _ = find_target(ROW | {"boxes": boxes}, height=4, width=4)  # without labels there is nothing to choose by
+    mask, _ = find_region(ROW | {"boxes": boxes}, height=4, width=4)  # without labels there is nothing to choose by
     assert mask is not None and mask.all()
 
 
 def test_a_mask_counts_where_it_is_not_black() -> None:
     drawn = np.eye(4, dtype=bool)
-    mask, why = find_target(ROW | {"mask": png(drawn)}, height=4, width=4)
+    mask, why = find_region(ROW | {"mask": png(drawn)}, height=4, width=4)
     assert why == "" and np.array_equal(mask, drawn)
 
 
@@ -50,4 +50,4 @@ def test_a_mask_counts_where_it_is_not_black() -> None:
     ],
 )
 def test_what_cannot_be_used_says_why(fields: dict, why: str) -> None:
-    assert find_target(ROW | fields, height=4, width=4) == (None, why)
+    assert find_region(ROW | fields, height=4, width=4) == (None, why)

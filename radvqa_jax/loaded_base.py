@@ -31,7 +31,7 @@ from radvqa_jax.trees import Flat
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "sentencepiece")
 
 
-class Ground(NamedTuple):
+class LoadedBase(NamedTuple):
     """What every mode with a model needs."""
 
     config: Config
@@ -144,13 +144,13 @@ def follow_adapter(config: Config, *, given: Collection[str]) -> Config:
     return config
 
 
-def load_ground(config: Config, workdir: Path) -> Ground:
+def load_base(config: Config, workdir: Path) -> LoadedBase:
     """Loads the tokenizer and the base checkpoint, each leaf straight into its dtype and onto its devices."""
     tokenizer, wanted = inspect_model(config)
     mesh = mesh_of(config)
     if mesh is not None:
         wanted = with_shardings(mesh, wanted)
-    params, loaded = big_vision.load(
+    params, report = big_vision.load(
         config.model.checkpoint,
         wanted,
         allow_missing=config.model.allow_missing,
@@ -158,8 +158,8 @@ def load_ground(config: Config, workdir: Path) -> Ground:
         seed=config.seed,
         convert=keep_leaf(config, _trained_stages(config), wanted),
     )
-    check_embedded(config.model.checkpoint, loaded.sha256)
-    print(loaded.text(), flush=True)
+    check_embedded(config.model.checkpoint, report.sha256)
+    print(report.text(), flush=True)
     embeds = get_variant(config.model.variant).llm.vocab_size
     if embeds > tokenizer.vocab_size:
         print(
@@ -167,31 +167,31 @@ def load_ground(config: Config, workdir: Path) -> Ground:
             "predicts one of the others, the answer shows ⁇",
             flush=True,
         )
-    base = Base(params, Path(config.model.checkpoint).name, loaded.sha256, tokenizer.sha256)
-    return Ground(config, workdir, tokenizer, base, ImageTokens())
+    base = Base(params, Path(config.model.checkpoint).name, report.sha256, tokenizer.sha256)
+    return LoadedBase(config, workdir, tokenizer, base, ImageTokens())
 
 
-def shown_models(ground: Ground) -> dict[str, Trained]:
+def shown_models(loaded: LoadedBase) -> dict[str, Trained]:
     """The base, the adapters of saliency.beside, and last the configured one: name -> what was trained, in the
     order of reading. Further adapters are named by the last two parts of their folders, or by all if these agree."""
-    run, trained = configured_adapter(ground)
-    folders = ground.config.saliency.beside
+    run, trained = configured_adapter(loaded)
+    folders = loaded.config.saliency.beside
     short = ["/".join(Path(folder).parts[-2:]) for folder in folders]
     names = short if len(set(short)) == len(short) else folders
     beside = {
-        name: load_trained(folder, ground.base, ground.config) for name, folder in zip(names, folders, strict=True)
+        name: load_trained(folder, loaded.base, loaded.config) for name, folder in zip(names, folders, strict=True)
     }
     return {"base": Trained.nothing()} | beside | {run: trained}
 
 
-def provenance(ground: Ground, found: Mapping[str, Any]) -> dict[str, Any]:
+def provenance(loaded: LoadedBase, found: Mapping[str, Any]) -> dict[str, Any]:
     """What every number of a run rests on, as JSON values; `found` is the report of the audit."""
-    config = ground.config
+    config = loaded.config
     settings = json.dumps(dataclasses.asdict(config), sort_keys=True)
     return {
         "config_sha256": hashlib.sha256(settings.encode()).hexdigest(),
-        "checkpoint": {"name": ground.base.name, "sha256": ground.base.sha256},
-        "tokenizer_sha256": ground.tokenizer.sha256,
+        "checkpoint": {"name": loaded.base.name, "sha256": loaded.base.sha256},
+        "tokenizer_sha256": loaded.tokenizer.sha256,
         "shared_between_splits": [
             {key: value for key, value in pair.items() if key not in ("near_pairs", "suspects")}
             for pair in found["shared"]
@@ -205,8 +205,8 @@ def provenance(ground: Ground, found: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def configured_adapter(ground: Ground) -> tuple[str, Trained]:
+def configured_adapter(loaded: LoadedBase) -> tuple[str, Trained]:
     """(name of the run, what was trained) of config.adapter, or the base."""
-    if not ground.config.adapter:
+    if not loaded.config.adapter:
         return "base", Trained.nothing()
-    return "adapted", load_trained(ground.config.adapter, ground.base, ground.config)
+    return "adapted", load_trained(loaded.config.adapter, loaded.base, loaded.config)

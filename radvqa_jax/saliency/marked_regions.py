@@ -36,7 +36,7 @@ def named_boxes(boxes: Sequence[Any], labels: Sequence[str], *, text: str) -> li
     return found
 
 
-def find_target(row: Mapping[str, Any], *, height: int, width: int) -> tuple[Bool[np.ndarray, "h w"] | None, str]:
+def find_region(row: Mapping[str, Any], *, height: int, width: int) -> tuple[Bool[np.ndarray, "h w"] | None, str]:
     """(the region that a map should mark, "") or (None, the reason why there is none), from the fields of a row.
 
     Boxes with labels count if question or answer names the label; boxes without labels all count; otherwise the mask
