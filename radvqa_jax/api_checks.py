@@ -1,4 +1,4 @@
-"""What the public surface is given, checked at the door: an error names the argument, its rule and its value."""
+"""Checks the arguments of the public surface: an error names the argument, its rule and its value."""
 
 import math
 from collections.abc import Mapping, Sequence

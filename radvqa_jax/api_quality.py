@@ -1,4 +1,4 @@
-"""How good a model's maps are on a data set that says where to look; made by `Model.saliency_quality`."""
+"""The quality of a model's maps on a data set with marked regions; `Model.saliency_quality` measures it."""
 
 import html
 from collections.abc import Callable, Mapping

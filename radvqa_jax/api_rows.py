@@ -1,4 +1,4 @@
-"""Rows to ask: of a prepared data set, or of images and questions in memory, which take the way of every data set."""
+"""Rows to ask: those of a prepared data set, or images and questions in memory, which are handled alike."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

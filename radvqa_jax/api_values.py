@@ -1,4 +1,4 @@
-"""What a model returns to a person: answers, choices between answers, scores. Plain values that print well."""
+"""The results that a model returns: answers, choices between answers, scores. Plain values that print well."""
 
 import html
 from collections.abc import Mapping, Sequence

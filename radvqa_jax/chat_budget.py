@@ -1,4 +1,4 @@
-"""What a run may send to a chat model: requests, tokens, and how fast. Repeated requests count like any other."""
+"""The limits of a run's requests to a chat model: their number, tokens and rate. Repeated requests count, too."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Replies of a chat model in an append-only jsonl file, by the hash of what was asked."""
+"""Replies of a chat model in an append-only jsonl file, by the hash of the request."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Text from a chat model behind any OpenAI-compatible endpoint: cached, paced, within a budget, nowhere by surprise.
+"""Text from a chat model behind any OpenAI-compatible endpoint: cached, paced, within a budget, only where allowed.
 
 Requests that fail are repeated after a pause (chat_http.py). Every reply is appended to a jsonl cache under the hash of
 all that was asked (model, messages, sampling), so that a run which was stopped continues, and a finished one can be

@@ -1,4 +1,4 @@
-"""Requests to a chat endpoint: connections that are kept, retries with pauses, proxies and certificates (urllib3).
+"""Requests to a chat endpoint: kept connections, retries with pauses, proxies and certificates (urllib3).
 
 An endpoint is not trusted: it may send one byte now and then for ever, or never stop sending. Each request therefore
 has a deadline for the whole of it, and a reply has a limit on its bytes.

@@ -1,4 +1,4 @@
-"""What comes back from a chat model: a reply, or an error that says why there is none."""
+"""The result of a chat request: a reply, or an error with the reason why there is none."""
 
 import json
 import re

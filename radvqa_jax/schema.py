@@ -1,4 +1,4 @@
-"""What flows between the parts, and the shape letters that every module uses.
+"""The records that pass between modules, and the shape letters that every module uses.
 
 B batch, T query positions (text), S key positions, P image patches, D width, N query heads, K key/value heads,
 G = N / K, H head dim, F mlp dim, L layers, V vocabulary, R rank. h w are image height and width in pixels.

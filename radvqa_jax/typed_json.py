@@ -1,4 +1,4 @@
-"""JSON that people can edit or bring, checked against types: an error names file, line, field, rule, value and way out.
+"""Checks JSON files against types: an error names file, line, field, rule, value and way out.
 
 Use it for every such file. A type is a NamedTuple, a dataclass or TypedDict with `__pydantic_config__ = STRICT`, or a
 list or dict of them; ranges are `Annotated[float, Field(le=0)]` of pydantic. The rules are strict: no text becomes a

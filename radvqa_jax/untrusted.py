@@ -1,4 +1,4 @@
-"""Text that a chat model is shown and must not obey, and the JSON that it replies.
+"""Text that a chat model sees and must not obey, and its replies in JSON.
 
 Answers, captions and cases come from anywhere. Each goes into a prompt as JSON on a line of its own, between marks that
 it does not contain; what cannot be seen is written out. A reply repeats the mark, so that no text can plant a reply.

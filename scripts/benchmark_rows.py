@@ -1,4 +1,4 @@
-"""Time and memory of a large data set: preparing it, its texts, filters and the audit. Nothing of it is real.
+"""Time and memory of a large data set: preparing it, its texts, filters and the audit. All rows are made up.
 
     python scripts/benchmark_rows.py --rows 20000 --images 10000
 

@@ -1,4 +1,4 @@
-"""A headless Chromium for tests and pictures, and what they ask of a page: its canvas, console, what it loads."""
+"""A headless Chromium for tests and pictures, and access to a page's canvas, console and requests."""
 
 import base64
 import io

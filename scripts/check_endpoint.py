@@ -1,4 +1,4 @@
-"""Asks a server with images what we asked, and compares its answers with our own greedy ones, token by token.
+"""Asks a server our questions with images, and compares its answers with our own greedy ones, token by token.
 
     python scripts/check_endpoint.py --predictions runs/x/predictions/adapted.jsonl --images FOLDER \
         --tokenizer runs/export/huggingface/tokenizer.model --base-url http://127.0.0.1:8000/v1 --model NAME

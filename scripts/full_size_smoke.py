@@ -1,4 +1,4 @@
-"""Loads a model of the real size on the CPU, answers, trains one step and rolls attention out; tells time and memory.
+"""Loads a model of the real size on the CPU, answers, trains one step and computes a rollout; prints time and memory.
 
     python scripts/make_random_checkpoint.py /tmp/random_3b.npz --variant paligemma-3b-224
     python scripts/full_size_smoke.py /tmp/random_3b.npz --variant paligemma-3b-224      # Linux, 24 GiB, minutes

@@ -1,4 +1,4 @@
-"""Draws a folder as a hospital might keep one: images and a table, to try configs/own_data.py without data of your own.
+"""Draws a folder like one of a hospital, with images and a table, to try configs/own_data.py without your own data.
 
     python scripts/make_own_data.py FOLDER --images 100
 

@@ -1,4 +1,4 @@
-"""Makes the embedded default model: a tiny PaliGemma and its tokenizer, from nothing but a seed.
+"""Makes the embedded default model: a tiny PaliGemma and its tokenizer, from a seed alone.
 
     python scripts/make_tiny_paligemma.py      # writes radvqa_jax/assets/tiny/; half an hour on two idle cores
 

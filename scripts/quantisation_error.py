@@ -1,4 +1,4 @@
-"""Tells how far quantised weights are from the weights, layer by layer, for a checkpoint of any size.
+"""Prints the error of quantised weights, layer by layer, for a checkpoint of any size.
 
     python scripts/quantisation_error.py /tmp/random_3b.npz --layers 0 8 17
 

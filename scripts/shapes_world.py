@@ -1,4 +1,4 @@
-"""Simple grey pictures: what the tiny PaliGemma is pre-trained on. shapes_text.py asks about them.
+"""Simple grey pictures for pre-training the tiny PaliGemma. shapes_text.py asks about them.
 
 A scene has a background pattern, perhaps one large body, clutter that nothing is asked about, and up to three small
 marks. Nothing here is radiological: the marks are discs, rings, crosses and the like. It teaches what any later task

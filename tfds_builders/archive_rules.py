@@ -1,4 +1,4 @@
-"""The rules for archives from elsewhere: looked through before anything is read; no member is written to a path.
+"""Rules for foreign archives: they are inspected before anything is read; no member is written to a path.
 
 An archive is refused as a whole, with the name of the member at fault, if a member would leave the folder it is
 unpacked in, is a link or a device, is encrypted, has the name of another, overlaps another, or is far larger than an

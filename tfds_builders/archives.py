@@ -1,4 +1,4 @@
-"""Archives from elsewhere: zip archives, and what is in archives in archives, by the rules of archive_rules.py."""
+"""Reads foreign zip archives, and archives in archives, by the rules of archive_rules.py."""
 
 import itertools
 import stat

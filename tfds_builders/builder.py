@@ -1,4 +1,4 @@
-"""What all builders of official files do alike: find files, read, count, convert images, write what was rejected."""
+"""What all builders of official files share: find files, read, count, convert images, record rejected rows."""
 
 import abc
 import collections

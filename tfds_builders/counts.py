@@ -1,4 +1,4 @@
-"""What a data set holds, figure by figure, and what its official release should hold.
+"""The counts of a data set, and those that its official release should have.
 
 `tfds_builders/<name>/counts.json` is the manifest: {builder config: {split: {figure: number, or [least, most]}}}.
 Figures are those of the official files, before a row is left out; `left out` is how many rows were. A figure that

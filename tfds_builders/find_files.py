@@ -1,4 +1,4 @@
-"""A builder's official files: from the folder that was given; downloaded if none was, or if that is asked for."""
+"""A builder's official files: from a given folder; downloaded without one, or on request."""
 
 import contextlib
 import logging

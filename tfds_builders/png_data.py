@@ -1,4 +1,4 @@
-"""Whether the image data of a PNG file are whole: decoders fill up with black what a proper but short stream lacks."""
+"""Checks that the image data of a PNG file are complete: decoders fill a valid but short stream with black."""
 
 import struct
 import zlib

@@ -1,4 +1,4 @@
-"""Files that are read whole: regular files alone, never a pipe or a device, which may not end; no Git LFS pointer."""
+"""Reads whole files: only regular ones, never a pipe or a device, which may not end, nor a Git LFS pointer."""
 
 import os
 import stat

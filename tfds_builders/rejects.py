@@ -1,4 +1,4 @@
-"""What a builder changed or left out: one line of rejects.jsonl for each, so that nothing disappears in silence."""
+"""What a builder changed or left out: one line of rejects.jsonl each, so that nothing disappears silently."""
 
 import collections
 import dataclasses

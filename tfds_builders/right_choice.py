@@ -1,4 +1,4 @@
-"""The right choice of a multiple-choice question, from what authors give: a letter or number, a text, or both."""
+"""The right choice of a multiple-choice question from a letter or number, a text, or both."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Tar archives from elsewhere, plain or packed by gzip or bzip2, by the rules of archive_rules.py."""
+"""Reads foreign tar archives, plain or packed by gzip or bzip2, by the rules of archive_rules.py."""
 
 import bz2
 import gzip

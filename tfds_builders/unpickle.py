@@ -1,4 +1,4 @@
-"""Pickles from elsewhere, read so that no code of theirs runs: plain containers, text, numbers, bytes, bool, None."""
+"""Reads foreign pickles without running their code: plain containers, text, numbers, bytes, bool, None."""
 
 import io
 import pickle

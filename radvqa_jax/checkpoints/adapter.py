@@ -1,4 +1,4 @@
-"""What a stage leaves behind: `adapter.npz`, the leaves that differ from the base, and `adapter.json` about them.
+"""The files of a trained stage: `adapter.npz`, the changed leaves, and `adapter.json`, which describes them.
 
 The leaves are trained base leaves (`img/head/kernel`) and adapters (`<weight>/lora_a`, `<weight>/lora_b`), float32.
 The description says which base they belong to, and holds the sha256 of the `.npz`, so that a pair whose writing was

@@ -1,4 +1,4 @@
-"""Adapters in either format: what a stage of this project left behind, or a PEFT folder."""
+"""Adapters in either format: those of this project's stages, or PEFT folders."""
 
 from collections.abc import Mapping
 from typing import Any

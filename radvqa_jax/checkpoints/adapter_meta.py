@@ -1,4 +1,4 @@
-"""`adapter.json`: where an adapter comes from, what it belongs to, and how its base was used while it was trained.
+"""`adapter.json`: the origin of an adapter, its base, and how the base was used in training.
 
 The file is a typed record. It holds the sha256 of `adapter.npz` and one of its own content, so that a changed value is
 noticed. Both find accidents and edits by hand. They prove no author: whoever can write the file can hash it again.

@@ -1,4 +1,4 @@
-"""Checkpoints as big_vision's tree: from a native `.npz`, or a Hugging Face folder or file; and native ones written.
+"""Checkpoints as big_vision's tree: reads native `.npz` files and Hugging Face folders or files; writes native ones.
 
 A native checkpoint is one `.npz` whose keys are `params/` and the leaf's name. Loading goes leaf by leaf straight into
 the dtype and the sharding of the model's leaf; nothing is loaded unless every leaf fits. A leaf that does not fit is

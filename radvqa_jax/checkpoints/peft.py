@@ -1,4 +1,4 @@
-"""PEFT adapter folders, `adapter_config.json` and `adapter_model.safetensors`: read as our adapters, and written.
+"""PEFT adapter folders (`adapter_config.json`, `adapter_model.safetensors`): read as our adapters, and written.
 
 PEFT has one pair of factors for each linear module, A [rank, in] and B [out, rank]. Ours are stacked as the weights are
 (layers; key and value; the two gates), each slice with factors of its own, so both ways are exact. Where an adapter

@@ -1,4 +1,4 @@
-"""PEFT's `adapter_config.json`: what of it is understood, what is refused and why, and the targets that are written."""
+"""PEFT's `adapter_config.json`: supported settings, refused settings with the reason, and written targets."""
 
 import re
 from collections.abc import Mapping

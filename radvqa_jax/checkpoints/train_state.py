@@ -1,4 +1,4 @@
-"""A run's checkpoints, by orbax: what training changed, the position in the data, and the configuration they belong to.
+"""A run's checkpoints, by orbax: trained leaves, the position in the data, and the configuration.
 
 Only trainable leaves, optimizer state and the step are stored, so a checkpoint of a LoRA run is small; frozen weights
 come from the base checkpoint. A step is written to a temporary folder and renamed when it is whole.

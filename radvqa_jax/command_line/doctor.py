@@ -1,4 +1,4 @@
-"""What `radvqa doctor` prints: what is installed, which devices there are, and whether they compute rightly."""
+"""The output of `radvqa doctor`: installed versions, devices, and whether they compute correctly."""
 
 import importlib.metadata
 import os

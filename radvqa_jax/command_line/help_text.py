@@ -1,4 +1,4 @@
-"""What --help and --helpfull print: modes with their experiments, and every field of the configuration."""
+"""The texts of --help and --helpfull: modes with their experiments, and every field of the configuration."""
 
 import ast
 import dataclasses

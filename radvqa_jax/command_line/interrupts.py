@@ -1,4 +1,4 @@
-"""Ctrl-C reaches the run, wherever it falls."""
+"""Makes Ctrl-C end a run at any moment."""
 
 import _thread
 import contextlib

@@ -1,4 +1,4 @@
-"""What `radvqa list` prints."""
+"""The output of `radvqa list`."""
 
 import re
 from collections.abc import Callable, Iterable

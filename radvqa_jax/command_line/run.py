@@ -1,4 +1,4 @@
-"""Flags, the configuration, and the one runner of its mode. Whatever goes wrong ends as `error: …`."""
+"""Reads flags and configuration, and runs the mode. Every mistake ends as `error: …`."""
 
 import contextlib
 import dataclasses

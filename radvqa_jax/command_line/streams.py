@@ -1,4 +1,4 @@
-"""What a run prints: a name from a stranger's file must not command the terminal."""
+"""Escapes what a run prints, so that a name from a stranger's file cannot command the terminal."""
 
 import contextlib
 import io

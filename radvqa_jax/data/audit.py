@@ -1,4 +1,4 @@
-"""What the sets of an experiment share: images, exactly and nearly, cases, questions; and which of that is a leak."""
+"""What the data sets of an experiment share: images (exactly or nearly), cases, questions; and which of it leaks."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""Small copies of the images that two sets share, side by side: what an audit found, to be judged by eye."""
+"""Small copies of the images that two data sets share, side by side, to check an audit by eye."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Random changes of training images. Off by default; which and how strong is said by name in `data.augment`.
+"""Random changes of training images. Off by default; `data.augment` has their kinds and strengths.
 
 Only `flip_left_right` exchanges left and right: in radiology the side is part of the answer. Colours, scale and
 position change as much in daily practice as here (exposure, cropping, a tilted patient).

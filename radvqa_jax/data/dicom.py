@@ -1,4 +1,4 @@
-"""DICOM -> pixels as a radiologist would see them, the window that was used, and nothing about the patient.
+"""DICOM -> pixels as a radiologist sees them and the window used, without anything about the patient.
 
 Only the tags of ALLOWED leave this module, each checked against what its kind of value may look like; nothing else of a
 file is shown, logged or put into an error. Pixels go through pydicom: modality rescale, then the VOI LUT or window

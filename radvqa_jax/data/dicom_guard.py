@@ -1,4 +1,4 @@
-"""What is looked at before a DICOM file is read: whether it is one, how large it becomes, and who can decode it."""
+"""Checks before a DICOM file is read: is it one, how large are its pixels, and can an installed decoder read it."""
 
 import struct
 import types

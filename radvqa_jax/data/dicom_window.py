@@ -1,4 +1,4 @@
-"""How stored DICOM values become grey: rescale, VOI LUT or window (PS3.3 C.11.1 and C.11.2), named windows for CT."""
+"""Stored DICOM values -> grey levels: rescale, VOI LUT or window (PS3.3 C.11.1 and C.11.2), named windows for CT."""
 
 import math
 from collections.abc import Callable

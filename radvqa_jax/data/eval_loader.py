@@ -1,4 +1,4 @@
-"""Rows -> evaluation batches: every row once, in order, the last batch filled up and marked."""
+"""Rows -> evaluation batches: every row once, in order; the last batch is padded with masked rows."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence

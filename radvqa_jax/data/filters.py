@@ -1,4 +1,4 @@
-"""Which rows of a source stay, by the values of their fields. Images are not read."""
+"""Selects rows of a source by the values of their fields. Images are not read."""
 
 import dataclasses
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Which questions of an evaluation fit the text length; those that do not are left out by name, or stop the run."""
+"""Finds the questions of an evaluation that exceed the text length, and leaves them out by name or stops the run."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Which images are the same, exactly and nearly: a sha256 of the pixels and perceptual hashes, kept with the data.
+"""Finds images that are the same, exactly or nearly: a sha256 of the pixels and perceptual hashes, kept with the data.
 
 The perceptual hash is imagehash's pHash (Zauner 2010) with 16 x 16 low frequencies: 256 bits. An image has one of the
 whole, one without an even border, and one for each cut in CUTS, so that a copy that lost or gained a border is found.

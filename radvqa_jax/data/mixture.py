@@ -1,4 +1,4 @@
-"""Which row of which source comes when: shares that are constant or change over training, and exact counts.
+"""The order of a mixture's rows: shares that are constant or change during training, and exact counts.
 
 MedM (Shourya et al. 2025, 4.3) calls it annealing to enrich ROCO with common pathologies of MedPix. The paper gives no
 ratio and no schedule, so both readings can be stated: a mixture with constant shares, or a share that rises towards the

@@ -1,4 +1,4 @@
-"""An image from wherever a person has it: a file, a DICOM file, bytes, a PIL image or an array."""
+"""Opens an image in any form: a file, a DICOM file, bytes, a PIL image or an array."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Whether the files of a prepared data set are those that were written, by their sizes and ends."""
+"""Checks that the files of a prepared data set are unchanged, by their sizes and ends."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Preparing a data set: once, from files that are recorded, by one process at a time, and whole or not at all."""
+"""Prepares a data set: once, from recorded files, by one process at a time, and completely or not at all."""
 
 import dataclasses
 import errno

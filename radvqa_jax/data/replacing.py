@@ -1,4 +1,4 @@
-"""A prepared folder is replaced by a new one only when that is whole; what a killed run leaves is cleared or undone.
+"""Replaces a prepared folder only when the new one is complete; clears or undoes what a killed run left.
 
 Only the process that holds the lock of the parent folder may call these functions.
 """

@@ -1,4 +1,4 @@
-"""The image of a row as grey levels of the model's size; those that several rows share are kept in memory."""
+"""The image of a row as pixels of the model's size; images that several rows share are kept in memory."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What one set holds: counts by field, answers, lengths, and rows that teach or test nothing."""
+"""Facts about one data set: counts by field, answers, lengths, and rows that teach or test nothing."""
 
 import re
 from collections import Counter, defaultdict

@@ -1,4 +1,4 @@
-"""Which rows of a source can be trained on, and how long their texts are."""
+"""Selects the rows of a source that can be trained on, and measures the lengths of their texts."""
 
 from collections import Counter
 from typing import Any, NamedTuple

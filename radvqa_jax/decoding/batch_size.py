@@ -1,4 +1,4 @@
-"""How many questions are answered at a time, by arithmetic: what a row takes, and what the device has left."""
+"""Computes how many questions to answer at a time from the memory of a row and the free memory of the device."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Answers that are not numbers: which question and token, and whether the weights or the computation are at fault."""
+"""Finds NaN in answers: the question and token, and whether weights or computation are at fault."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Image tokens that questions, samples and runs share: an image is seen once by a vision tower, not once a question."""
+"""Image tokens that questions, samples and runs share: a vision tower sees an image once, not once per question."""
 
 import collections
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Agreement between two who say right or wrong: Cohen's kappa, with an interval by bootstrap over images."""
+"""Agreement of two raters on right or wrong: Cohen's kappa, with an interval by bootstrap over images."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Which questions are answered together, and how many at a time."""
+"""Groups questions into batches for answering."""
 
 import itertools
 from collections.abc import Sequence

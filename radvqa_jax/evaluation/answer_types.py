@@ -1,4 +1,4 @@
-"""Closed or open: what the data set says, and the rule for where it says nothing."""
+"""Closed or open: the data set's answer type, and the rule if it has none."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What can be had without looking: answers from the question or the options alone, a blank image, another case's image.
+"""Baselines that do not see the image: the question or the options alone, a blank image, another case's image.
 
 A score means little without them. On SLAKE a text-only guess reaches 54 %. Rows are dicts with the common features of
 tfds_builders/features.py.

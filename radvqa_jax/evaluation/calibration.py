@@ -1,4 +1,4 @@
-"""Whether a model that is surer is right more often: its answers' probabilities against the rules' verdicts."""
+"""Calibration: is a more confident model right more often? Probabilities of answers against the rules' verdicts."""
 
 import math
 from collections.abc import Sequence

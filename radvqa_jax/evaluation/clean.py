@@ -1,4 +1,4 @@
-"""What a model's reply says once everything that is not part of its answer is gone.
+"""Removes from a model's reply what is not part of its answer.
 
 The scoring rules, the judge and every other reader of replies start from `clean`. It removes residue (a reasoning
 block, special tokens, chat roles, markup, an echo of the prompt, a dialogue that the model went on to invent, a stated

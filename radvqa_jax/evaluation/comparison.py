@@ -1,4 +1,4 @@
-"""Whether one system answers better than another: the same questions, paired, cell by cell.
+"""Does one system answer better than another? A paired comparison on the same questions, cell by cell.
 
 Three statements stand side by side. The difference with its interval by bootstrap over images says how much. McNemar's
 exact test (McNemar 1947; binomial on the questions that only one of the two has right) is what papers print; it takes

@@ -1,4 +1,4 @@
-"""Answers of any other system into predictions.jsonl: which files, which format, which run, and every row that is bad.
+"""Converts answers of other systems to predictions.jsonl: finds files, formats and runs, and reports every bad row.
 
 Formats (evaluation/readers/, one file each): our own `radvqa` (jsonl), `csv`, plain `json`, and the result files of
 `medevalkit`, `vlmevalkit` and `lmms_eval`.

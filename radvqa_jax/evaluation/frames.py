@@ -1,4 +1,4 @@
-"""Whether an open answer says just the reference: in other words, in another order, or framed by a sentence.
+"""Does an open answer say exactly the reference: in other words, in another order, or within a sentence?
 
 A frame is what a sentence adds without saying more: words of reporting ("the image shows") and words that the question
 gave. Whatever else an answer holds has to be the reference, so an answer that names several things, denies, doubts or

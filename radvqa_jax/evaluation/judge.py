@@ -1,4 +1,4 @@
-"""A language model judges the answers in a predictions file. Every reply is kept; what is no verdict is unjudged."""
+"""A language model judges the answers in a predictions file. Replies are kept; answers without verdict are unjudged."""
 
 import contextlib
 import hashlib

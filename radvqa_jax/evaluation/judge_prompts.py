@@ -1,4 +1,4 @@
-"""The two judges' prompts, and what counts as a verdict.
+"""The prompts of the two judges, and the form of a verdict.
 
 MedM (Shourya, Dumontier, Sun 2025, fig. 10): 0 if the answer is not both factually correct and aligned in meaning with
 the ground truth, else 1; its prompt held the answer and the ground truth, without question or image. LLaMA32-Med

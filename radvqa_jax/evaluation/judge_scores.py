@@ -1,4 +1,4 @@
-"""Numbers from verdicts of a language model: accuracy, what is unjudged, attack success, agreement with the rules."""
+"""Scores from verdicts of a language model: accuracy, unjudged answers, attack success, agreement with the rules."""
 
 from collections.abc import Sequence
 from typing import Any

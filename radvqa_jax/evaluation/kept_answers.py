@@ -1,4 +1,4 @@
-"""Answers that an earlier run left: found again by question, and refused where they are not those of this run."""
+"""Answers of an earlier run: found by question, and refused if they belong to another run."""
 
 import hashlib
 import json

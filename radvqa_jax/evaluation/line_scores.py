@@ -1,4 +1,4 @@
-"""Everything that can be said about one line of predictions, in a form that takes little memory; runs in a worker.
+"""All scores of one line of predictions, in a form that takes little memory; runs in a worker process.
 
 A line that cannot be scored becomes an `Unscored` with its reason; nothing raises.
 """

@@ -1,4 +1,4 @@
-"""What LLaMA32-Med measured: string match over closed and open questions, recall, BLEU and BERTScore.
+"""LLaMA32-Med's metrics: string match over closed and open questions, recall, BLEU and BERTScore.
 
 No code was published, and the paper leaves the variants open; each function states the reading taken here. "Closed" is
 a yes/no reference, not a data set's own flag: only that agrees with the paper's overall figures.

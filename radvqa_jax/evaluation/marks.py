@@ -1,4 +1,4 @@
-"""Where a reply says which answer it gives: "answer: …", "the answer is …", "I choose …", and what voids that.
+"""Finds the statement of the answer in a reply: "answer: …", "the answer is …", "I choose …", and what voids it.
 
 A mark that is denied, doubted, hypothetical or withdrawn marks nothing ("I doubt that the answer is yes", "If it were
 bright, the answer would be B", "My previous answer was B"), and neither does a sentence that only talks about an answer

@@ -1,4 +1,4 @@
-"""What Med-Idefics measured (CS231N 2024): containment, set F1 and unigram BLEU, as its eval_*.py compute them.
+"""Med-Idefics' metrics (CS231N 2024): containment, set F1 and unigram BLEU, as its eval_*.py compute them.
 
 The authors call containment "exact match". Every metric is also given without punctuation (`_no_punctuation`): most
 of the published gain in F1 and BLEU is that the fine-tuned model does not end its answers with a full stop.

@@ -1,4 +1,4 @@
-"""What MedM measured (Shourya, Dumontier, Sun 2025): label accuracy, ROUGE and BLEU, on the first prediction.
+"""MedM's metrics (Shourya, Dumontier, Sun 2025): label accuracy, ROUGE and BLEU, on the first prediction.
 
 ROUGE and BLEU are those of the authors' train2.py, whose stored values they reproduce; for label accuracy, the judge
 and the organ table no code was published. Known flaw, kept only in what is named `_with_prompt`: the text that was

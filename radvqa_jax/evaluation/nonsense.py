@@ -1,4 +1,4 @@
-"""Questions that have no answer (Med-HALT's invented ones, Pal et al. 2023): who admits it, who makes something up.
+"""Questions that have no answer (Med-HALT's invented ones, Pal et al. 2023): who admits it, who invents one.
 
 Med-Idefics put five of them to its model and read the output by eye; here every one is counted.
 """

@@ -1,4 +1,4 @@
-"""The yes or no that an English reply gives: said as a word, or by a statement read against its question.
+"""The yes or no of an English reply: as a word, or by a statement compared with its question.
 
 "No abnormality is seen" is a no to "Is there an abnormality?" and a yes to "Is this normal?". Where that is not certain
 nothing is read.

@@ -1,4 +1,4 @@
-"""A law fitted to a table: parameters with intervals over runs, a held-out prediction, and what is wrong with it."""
+"""A law fitted to a table: parameters with intervals over runs, a held-out prediction, and warnings."""
 
 from typing import Any, NamedTuple
 

@@ -1,1 +1,1 @@
-"""Question-answer pairs written from captions and cases, and what a pair must pass before it is trained on."""
+"""Question-answer pairs written from captions and cases, and the checks that they must pass before training."""

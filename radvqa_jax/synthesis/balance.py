@@ -1,4 +1,4 @@
-"""How evenly answers are spread, before and after: yes and no, letters, and the answers to one wording.
+"""The balance of answers, before and after: yes and no, letters, and the answers to one wording.
 
 Rules, each with its own draw from the seed. Within a split, a wording that occurs often enough keeps at most a stated
 share of one answer; what is above it is dropped at random. The yes and no of rarer wordings are treated as one wording.

@@ -1,4 +1,4 @@
-"""Whether a question can be answered without its image: by what the other pairs teach about its wording."""
+"""Can a question be answered without its image? A lookup of its wording in the other pairs tries it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence

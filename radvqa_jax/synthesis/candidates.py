@@ -1,4 +1,4 @@
-"""Written question-answer pairs before they are checked: one line of candidates.jsonl each, with where it came from.
+"""Written question-answer pairs before they are checked: one line of candidates.jsonl each, with its provenance.
 
 The evidence (caption and case fields) is not repeated in a line. It stands in the prepared set, in the row that
 `dataset`, `builder_config`, `prepared_split` and `image_id` name; `caption_sha256` tells whether it is still the same.

@@ -1,4 +1,4 @@
-"""The checks of written pairs: what a check is, what it says about each pair, and in which order they run.
+"""The checks of written pairs: their form, their results and their order.
 
 Checks of one pair by its words run on every pair, so that a rejected pair has all their results. Checks that compare
 pairs with each other, or that ask a chat model, run on what is left; for the others they say that they did not run.

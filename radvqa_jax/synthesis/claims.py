@@ -1,4 +1,4 @@
-"""What a text says, word by word: which words carry content, which are negated, and which stand together.
+"""The words of a text: those with content, those that are negated, and those that belong together.
 
 A caption becomes a `Said`: its words in one spelling, each with whether it is negated and the clause it stands in. A
 question with its answer becomes claims about the image, each of which the evidence supports, contradicts or leaves open

@@ -1,4 +1,4 @@
-"""Pairs that repeat another one: about the same image, in another split, or in a set that is evaluated.
+"""Pairs that repeat another one: about the same image, in another split, or in an evaluation set.
 
 The same short question about many images is no repetition. Within an image a pair repeats another one if question and
 answer are the same, or nearly the same with the same sides, modalities, findings and numbers. Between sets two pairs

@@ -1,4 +1,4 @@
-"""What a run of writing would send: how many requests and tokens, what they cost, and ten prompts in full."""
+"""A forecast of a run of writing: requests, tokens, their cost, and ten whole prompts."""
 
 from collections import Counter
 from collections.abc import Iterable

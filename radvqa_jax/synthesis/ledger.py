@@ -1,4 +1,4 @@
-"""What has been written already: candidates.jsonl, and written.jsonl with a line for each finished piece of work.
+"""The record of finished work: candidates.jsonl, and written.jsonl with a line for each task.
 
 Pairs are on the disk before the line that says their piece of work is done. A run that was killed in between does that
 piece again, from the cache of replies, gets the same pairs under the same ids, and keeps each once.

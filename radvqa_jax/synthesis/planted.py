@@ -1,4 +1,4 @@
-"""How good the checks are: false pairs of known kinds, planted among right ones about phantoms whose truth is known.
+"""Measures the checks: false pairs of known kinds, planted among right ones about phantoms whose truth is known.
 
 Nothing is drawn: the plan of phantom_rad says what an image would show. Every kind has several wordings, so that a
 check is not measured on the one sentence that it was written for.

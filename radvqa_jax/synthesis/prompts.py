@@ -1,4 +1,4 @@
-"""The prompts of the writers that ask a language model, and what their replies must be.
+"""The prompts of the writers that ask a language model, and the form of their replies.
 
 The wording is this project's own: that of MedM (its figures 8 and 9) is lost. What the prompts must hold is known.
 Pairs about a case come from caption, modality, plane, location, findings and diagnosis, and the image is enough to

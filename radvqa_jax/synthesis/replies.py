@@ -1,4 +1,4 @@
-"""What a language model replies to a writer's prompt: pairs, or the reason why the reply cannot be used."""
+"""Reads a language model's reply to a writer's prompt: pairs, or the reason why it is unusable."""
 
 import random
 import re

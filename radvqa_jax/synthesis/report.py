@@ -1,4 +1,4 @@
-"""questions.html and questions.json: what was written, what each check caught, and what is left."""
+"""questions.html and questions.json: written pairs, the catch of each check, and accepted pairs."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -83,7 +83,7 @@ def build_report(
         checks: in their order.
         title: of the page.
         synthetic: whether every image is drawn by a program.
-        balance: what pairs are made of, before and after (balance.describe).
+        balance: what pairs are made of, before and after (balance.describe_balance).
         measured: recall and precision on planted pairs; None if they were not measured.
         review: what readers found; None if nobody read.
         cost: of writing and checking.

@@ -1,4 +1,4 @@
-"""A sheet of written pairs for people to pass or discard, and what comes back: how good each check is by their reading.
+"""A sheet of written pairs for readers to pass or discard, and the quality of each check by their verdicts.
 
 The sheet shows pairs that were accepted and pairs that each check rejected, in random order, and does not say which.
 A second file keeps the number of pairs that each stands for, so that precision and recall are those of all pairs.

@@ -1,4 +1,4 @@
-"""Rules on the words of a pair alone: each returns why the pair fails, or nothing.
+"""Rules on the words of a pair: each returns the reason why the pair fails, or nothing.
 
 A pair about an image may not rest on what no image shows (history, age, dates, treatment), on what a caption says about
 itself, or on a number that was measured elsewhere. It may not give its answer away, and its form must fit. The rules

@@ -1,4 +1,4 @@
-"""Every check of written pairs, in the order of cost, as the configuration wants it."""
+"""The configured checks of written pairs, in the order of cost."""
 
 import functools
 from collections.abc import Callable, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Whether the evidence (caption and case) supports a pair, word by word, without a model.
+"""Does the evidence (caption and case) support a pair? Decided word by word, without a model.
 
 The rules read modality, plane, side, opposites such as small and large, findings, and the content words that are left.
 A "no" needs evidence that denies what is asked, or evidence that names what is seen and not that: a caption that names

@@ -1,4 +1,4 @@
-"""Questions by template: what the fields of a row say, asked in several ways, without a language model.
+"""Questions by template: the fields of a row, asked in several ways, without a language model.
 
 MedM asks five things of each MedPix image (findings, diagnosis, discussion, the image as a whole, history), in one of
 several wordings; these and the short fields that all data sets share are here. Short fields give open questions, yes/no

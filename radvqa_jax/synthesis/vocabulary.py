@@ -1,4 +1,4 @@
-"""The words that checks of written questions know: values that exclude each other, findings, and words without content.
+"""Vocabulary for checking written questions: values that exclude each other, findings, and words without content.
 
 All are written for English, in lower case, as `claims.words` splits a text: no hyphens, American spelling.
 """

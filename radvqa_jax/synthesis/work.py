@@ -1,4 +1,4 @@
-"""Pieces of work: which writer writes what about which image, decided by hashes and so the same in every run."""
+"""Tasks of writing: the writer and kind for each image, chosen by hashes and so the same in every run."""
 
 import hashlib
 import json

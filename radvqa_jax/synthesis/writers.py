@@ -1,4 +1,4 @@
-"""What each writer makes of one image: candidate pairs with their provenance, or the reason why there are none."""
+"""The result of each writer for one image: candidate pairs with provenance, or the reason why there are none."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

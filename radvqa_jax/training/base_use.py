@@ -1,4 +1,4 @@
-"""How a base is used, with an adapter and without: the adapter's own way is taken, and another one must be said twice.
+"""How a base is used with an adapter: as in the adapter's training, unless another use is given and accepted.
 
 An adapter answers as it was measured only if its base gets the same prompt, text length, image size and rounding as in
 training. Fields of the configuration that nobody set follow the adapter (`follow`). A field that was set to another

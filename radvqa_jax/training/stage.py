@@ -1,4 +1,4 @@
-"""One stage of training as a whole: what it starts from, what it trains, and the adapter it leaves behind."""
+"""One training stage as a whole: its start, its trainable leaves, and the adapter that it writes."""
 
 import hashlib
 import json

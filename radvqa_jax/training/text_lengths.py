@@ -1,4 +1,4 @@
-"""Padding the texts of a part to a length that is there, instead of to the longest that may come.
+"""Pads the texts of a part to their own longest length instead of to the longest allowed one.
 
 A part is what is computed at a time: the batch, or one of its `accumulate` parts. Its length is the first of a few
 fixed ones that holds its longest row. All of them are branches of one program, and the program chooses: nothing

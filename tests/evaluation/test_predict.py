@@ -34,7 +34,7 @@ DRAWN = DecodeConfig(max_new_tokens=4, batch_size=4, temperature=1.0, samples=2)
 FINGERPRINT = {"decode": {"temperature": 1.0, "targets": (("a", "b"),)}, "seed": 3}
 
 
-class Ground:
+class Predictor:
     """A model with rows to answer."""
 
     def __init__(self, config: Config) -> None:
@@ -64,8 +64,8 @@ class Ground:
 
 
 @pytest.fixture
-def ground(micro_config: Callable[..., Config]) -> Ground:
-    return Ground(micro_config())
+def predictor(micro_config: Callable[..., Config]) -> Predictor:
+    return Predictor(micro_config())
 
 
 @pytest.fixture
@@ -82,11 +82,11 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-def test_a_record_holds_the_row_the_prompt_and_the_answers(ground: Ground, tmp_path: Path) -> None:
-    records = ground.predict(tmp_path)
-    assert len(records) == len(ground.rows) == 10
+def test_a_record_holds_the_row_the_prompt_and_the_answers(predictor: Predictor, tmp_path: Path) -> None:
+    records = predictor.predict(tmp_path)
+    assert len(records) == len(predictor.rows) == 10
     assert records == read_records(tmp_path / "base.jsonl")
-    for record, row in zip(records, ground.rows, strict=True):
+    for record, row in zip(records, predictor.rows, strict=True):
         same = ("question_id", "image_id", "question", "answer_type", "question_type", "organ", "modality", "source")
         assert {name: getattr(record, name) for name in same} == {name: row[name] for name in same}
         assert record.reference == row["answer"]
@@ -97,7 +97,7 @@ def test_a_record_holds_the_row_the_prompt_and_the_answers(ground: Ground, tmp_p
         assert all(np.isfinite(value) and value < 0 for value in record.logprobs)
     answers = {answer for record in records for answer in record.predictions}
     assert len(answers) > 10  # drawn, and not one answer over and over
-    tokenizer, again = ground.tokenizer, 0
+    tokenizer, again = predictor.tokenizer, 0
     for record in records:
         for answer, ids, ended in zip(record.predictions, record.token_ids, record.ended, strict=True):
             assert tokenizer.decode(ids) == answer and ids.count(tokenizer.eos) == ended == (ids[-1] == tokenizer.eos)
@@ -106,34 +106,36 @@ def test_a_record_holds_the_row_the_prompt_and_the_answers(ground: Ground, tmp_p
     assert again < 20  # the text alone would not give the tokens back
 
 
-def test_logprobs_are_those_of_the_answers_tokens(ground: Ground, tmp_path: Path) -> None:
+def test_logprobs_are_those_of_the_answers_tokens(predictor: Predictor, tmp_path: Path) -> None:
     """Sum of log p of each token of the answer, by a teacher-forced pass over prompt and answer."""
     config = DecodeConfig(max_new_tokens=4, batch_size=10)
-    records = ground.predict(tmp_path, config=config)
+    records = predictor.predict(tmp_path, config=config)
     ((batch, _),) = eval_batches(
-        ground.rows, data=ground.config.data, tokenizer=ground.tokenizer, resolution=28, batch_size=10
+        predictor.rows, data=predictor.config.data, tokenizer=predictor.tokenizer, resolution=28, batch_size=10
     )
     tokens = jnp.pad(batch.tokens, ((0, 0), (0, 4)))
     start = jnp.asarray(batch.mask_input.sum(axis=1))
     column = jnp.arange(tokens.shape[1])[None]
     mask_ar = (column >= start[:, None]).astype(jnp.int32)
-    apply = jax.jit(ground.model.apply)
+    apply = jax.jit(predictor.model.apply)
     total, done = np.zeros(10), np.zeros(10, bool)
     for step in range(4):
-        logits = apply(variables(ground.params), jnp.asarray(batch.image), tokens, mask_ar)
+        logits = apply(variables(predictor.params), jnp.asarray(batch.image), tokens, mask_ar)
         last = jax.nn.log_softmax(logits[jnp.arange(10), start + step - 1])
         token = last.argmax(axis=1)
         total += np.where(done, 0, last.max(axis=1))
-        done |= np.asarray(token == ground.tokenizer.eos)
+        done |= np.asarray(token == predictor.tokenizer.eos)
         tokens = tokens.at[jnp.arange(10), start + step].set(token)
     np.testing.assert_allclose([record.logprobs[0] for record in records], total, atol=2e-4)
 
 
-def test_a_finished_file_is_read_and_nothing_is_decoded(ground: Ground, decoded: list[int], tmp_path: Path) -> None:
-    records = ground.predict(tmp_path)
+def test_a_finished_file_is_read_and_nothing_is_decoded(
+    predictor: Predictor, decoded: list[int], tmp_path: Path
+) -> None:
+    records = predictor.predict(tmp_path)
     assert decoded == [4, 4, 2]
     before = (tmp_path / "base.jsonl").read_bytes()
-    assert ground.predict(tmp_path) == records
+    assert predictor.predict(tmp_path) == records
     assert decoded == [4, 4, 2]
     assert (tmp_path / "base.jsonl").read_bytes() == before
 
@@ -154,23 +156,23 @@ CUTS = {
 
 @pytest.mark.parametrize("cut", CUTS)
 def test_a_cut_file_becomes_what_it_would_have_been(
-    cut: str, ground: Ground, decoded: list[int], tmp_path: Path
+    cut: str, predictor: Predictor, decoded: list[int], tmp_path: Path
 ) -> None:
-    records = ground.predict(tmp_path)
+    records = predictor.predict(tmp_path)
     path = tmp_path / "base.jsonl"
     whole = path.read_bytes()
     left, again = CUTS[cut]
     path.write_bytes(b"".join(left(whole.splitlines(keepends=True))))
     decoded.clear()
-    assert ground.predict(tmp_path) == records
+    assert predictor.predict(tmp_path) == records
     assert path.read_bytes() == whole
     assert decoded == again
 
 
 def test_a_crash_while_answering_loses_a_batch_at_most(
-    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    records = ground.predict(tmp_path / "whole")
+    records = predictor.predict(tmp_path / "whole")
     real, appended = module.append_jsonl, []
 
     def crash(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -181,20 +183,20 @@ def test_a_crash_while_answering_loses_a_batch_at_most(
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(module, "append_jsonl", crash)
-        ground.predict(tmp_path)
+        predictor.predict(tmp_path)
     assert len(read_records(tmp_path / "base.jsonl")) == 4
-    assert ground.predict(tmp_path) == records
+    assert predictor.predict(tmp_path) == records
 
 
 def test_kept_answers_are_found_by_question_and_not_by_place(
-    ground: Ground, tmp_path: Path, decoded: list[int]
+    predictor: Predictor, tmp_path: Path, decoded: list[int]
 ) -> None:
-    records = ground.predict(tmp_path)
+    records = predictor.predict(tmp_path)
     path = tmp_path / "base.jsonl"
     whole = path.read_bytes()
     path.write_bytes(b"".join(reversed(whole.splitlines(keepends=True))))
     decoded.clear()
-    assert ground.predict(tmp_path) == records and path.read_bytes() == whole and not decoded
+    assert predictor.predict(tmp_path) == records and path.read_bytes() == whole and not decoded
 
 
 FOREIGN = {
@@ -213,15 +215,17 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_a_line_that_is_none_of_this_run_is_refused_and_left_alone(name: str, ground: Ground, tmp_path: Path) -> None:
+def test_a_line_that_is_none_of_this_run_is_refused_and_left_alone(
+    name: str, predictor: Predictor, tmp_path: Path
+) -> None:
     edit, says = FOREIGN[name]
-    ground.predict(tmp_path)
+    predictor.predict(tmp_path)
     path = tmp_path / "base.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     path.write_text("".join(json.dumps(line) + "\n" for line in edit(lines)))
     edited = path.read_bytes()
     with pytest.raises(ValueError, match=says):
-        ground.predict(tmp_path)
+        predictor.predict(tmp_path)
     assert path.read_bytes() == edited
 
 
@@ -235,62 +239,64 @@ def test_a_line_that_is_none_of_this_run_is_refused_and_left_alone(name: str, gr
     ],
 )
 def test_a_file_made_with_other_settings_is_refused_and_left_alone(
-    changed: dict[str, Any], named: str, ground: Ground, tmp_path: Path
+    changed: dict[str, Any], named: str, predictor: Predictor, tmp_path: Path
 ) -> None:
-    ground.predict(tmp_path)
+    predictor.predict(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(ValueError, match=rf"base.jsonl holds lines .* these differ: {named}\. Give another --workdir"):
-        ground.predict(tmp_path, fingerprint=changed)
+        predictor.predict(tmp_path, fingerprint=changed)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_answers_of_unknown_origin_are_not_taken_over_or_deleted(ground: Ground, tmp_path: Path) -> None:
-    ground.predict(tmp_path)
+def test_answers_of_unknown_origin_are_not_taken_over_or_deleted(predictor: Predictor, tmp_path: Path) -> None:
+    predictor.predict(tmp_path)
     (tmp_path / "base.json").unlink()
     before = (tmp_path / "base.jsonl").read_bytes()
     with pytest.raises(ValueError, match=r"these differ: decode/targets, decode/temperature, seed"):
-        ground.predict(tmp_path)
+        predictor.predict(tmp_path)
     assert (tmp_path / "base.jsonl").read_bytes() == before
 
 
-def test_swapped_rows_show_the_other_image_and_say_so(ground: Ground, tmp_path: Path) -> None:
+def test_swapped_rows_show_the_other_image_and_say_so(predictor: Predictor, tmp_path: Path) -> None:
     greedy = replace(DRAWN, temperature=0.0, samples=1)
-    rows = ground.rows
+    rows = predictor.rows
     others = [next(j for j in range(10) if rows[j]["image_id"] != row["image_id"]) for row in rows]
-    swapped = ground.predict(tmp_path / "swapped", rows=rows.with_images_of(others), config=greedy)
-    own = ground.predict(tmp_path / "own", config=greedy)
+    swapped = predictor.predict(tmp_path / "swapped", rows=rows.with_images_of(others), config=greedy)
+    own = predictor.predict(tmp_path / "own", config=greedy)
     assert [record.image_used for record in swapped] == [rows[j]["image_id"] for j in others]
     assert [record.image_id for record in swapped] == [row["image_id"] for row in rows]
     assert [record.prompt for record in swapped] == [record.prompt for record in own]
     assert [record.reference for record in swapped] == [record.reference for record in own]
     assert [record.logprobs for record in swapped] != [record.logprobs for record in own]
     # The same question about the same image, whether the row owns it or not, has the same answer.
-    same = ground.predict(tmp_path / "same", rows=rows.with_images_of(range(10)), config=greedy)
+    same = predictor.predict(tmp_path / "same", rows=rows.with_images_of(range(10)), config=greedy)
     assert [(r.predictions, r.logprobs) for r in same] == [(r.predictions, r.logprobs) for r in own]
 
 
-def test_a_swapped_file_is_resumed_with_the_swapped_images(ground: Ground, tmp_path: Path) -> None:
-    rows = ground.rows.with_images_of([9, 8, 7, 6, 5, 4, 3, 2, 1, 0])
-    records = ground.predict(tmp_path, rows=rows)
+def test_a_swapped_file_is_resumed_with_the_swapped_images(predictor: Predictor, tmp_path: Path) -> None:
+    rows = predictor.rows.with_images_of([9, 8, 7, 6, 5, 4, 3, 2, 1, 0])
+    records = predictor.predict(tmp_path, rows=rows)
     path = tmp_path / "base.jsonl"
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:5]))
-    assert ground.predict(tmp_path, rows=rows) == records
+    assert predictor.predict(tmp_path, rows=rows) == records
 
 
-def test_one_sample_is_greedy_and_the_seed_does_not_matter(ground: Ground, tmp_path: Path) -> None:
+def test_one_sample_is_greedy_and_the_seed_does_not_matter(predictor: Predictor, tmp_path: Path) -> None:
     greedy = DecodeConfig(max_new_tokens=4, batch_size=4)
-    first = ground.predict(tmp_path / "a", config=greedy)
-    assert first == ground.predict(tmp_path / "b", config=greedy, seed=99)
-    drawn = [ground.predict(tmp_path / name, config=DRAWN, seed=seed) for name, seed in (("c", 3), ("d", 3), ("e", 4))]
+    first = predictor.predict(tmp_path / "a", config=greedy)
+    assert first == predictor.predict(tmp_path / "b", config=greedy, seed=99)
+    drawn = [
+        predictor.predict(tmp_path / name, config=DRAWN, seed=seed) for name, seed in (("c", 3), ("d", 3), ("e", 4))
+    ]
     assert drawn[0] == drawn[1] != drawn[2]
     assert all(len(record.predictions) == 1 for record in first)
 
 
-def test_the_padding_of_the_last_batch_leaves_no_record(ground: Ground, tmp_path: Path) -> None:
+def test_the_padding_of_the_last_batch_leaves_no_record(predictor: Predictor, tmp_path: Path) -> None:
     greedy = DecodeConfig(max_new_tokens=4, batch_size=4)
-    alone = ground.predict(tmp_path / "alone", rows=ground.rows.select([9]), config=greedy)
-    assert [record.question_id for record in alone] == [ground.rows[9]["question_id"]]
-    assert alone[0].predictions == ground.predict(tmp_path / "all", config=greedy)[9].predictions
+    alone = predictor.predict(tmp_path / "alone", rows=predictor.rows.select([9]), config=greedy)
+    assert [record.question_id for record in alone] == [predictor.rows[9]["question_id"]]
+    assert alone[0].predictions == predictor.predict(tmp_path / "all", config=greedy)[9].predictions
 
 
 def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
@@ -300,48 +306,52 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
         read_records(path)
 
 
-def test_prompts_are_padded_to_few_lengths_and_each_compiles_once(ground: Ground, tmp_path: Path) -> None:
+def test_prompts_are_padded_to_few_lengths_and_each_compiles_once(predictor: Predictor, tmp_path: Path) -> None:
     config = replace(DRAWN, batch_size=2, max_new_tokens=2)
-    groups = by_length(ground.rows, tokenizer=ground.tokenizer, data=ground.config.data, batch_size=2)
-    assert 1 < len(groups) <= len(widths(ground.config.data.seq_len)) == 3
+    groups = by_length(predictor.rows, tokenizer=predictor.tokenizer, data=predictor.config.data, batch_size=2)
+    assert 1 < len(groups) <= len(widths(predictor.config.data.seq_len)) == 3
     assert sorted(index for members in groups.values() for index, _ in members) == list(range(10))
     for width, members in groups.items():
-        prefixes = [ground.rows.text(ground.rows[index], template=ground.config.data.prompt)[0] for index, _ in members]
-        lengths = [len(ground.tokenizer.encode(prefix)) + 2 for prefix in prefixes]  # BOS and separator
+        prefixes = [
+            predictor.rows.text(predictor.rows[index], template=predictor.config.data.prompt)[0] for index, _ in members
+        ]
+        lengths = [len(predictor.tokenizer.encode(prefix)) + 2 for prefix in prefixes]  # BOS and separator
         assert max(lengths) <= width
-    before = ground.compiled()
-    whole = ground.predict(tmp_path / "whole", config=config)
-    assert ground.compiled() - before == len(groups)
+    before = predictor.compiled()
+    whole = predictor.predict(tmp_path / "whole", config=config)
+    assert predictor.compiled() - before == len(groups)
     # A draw depends on the question and not on what else is asked: the same two answers among two.
     pair = [index for index, _ in next(iter(groups.values()))][1::-1]
-    some = ground.predict(tmp_path / "some", rows=ground.rows.select(pair), config=config)
+    some = predictor.predict(tmp_path / "some", rows=predictor.rows.select(pair), config=config)
     assert [r.seeds for r in some] == [whole[i].seeds for i in pair]
     assert [(r.predictions, r.logprobs) for r in some] == [(whole[i].predictions, whole[i].logprobs) for i in pair]
-    assert ground.compiled() - before == len(groups)
+    assert predictor.compiled() - before == len(groups)
     seeds = [seed for r in whole for seed in r.seeds]
     assert len(set(seeds)) == 20 and seeds[0] == draw_seed(3, whole[0].source, whole[0].question_id, 0)
     # What holds for the whole run stands once, beside the file; a line says which.
     assert {r.settings for r in whole} == {whole[0].settings} and len(whole[0].settings) == 12
 
 
-def test_a_short_last_batch_compiles_nothing_of_its_own(ground: Ground, decoded: list[int], tmp_path: Path) -> None:
+def test_a_short_last_batch_compiles_nothing_of_its_own(
+    predictor: Predictor, decoded: list[int], tmp_path: Path
+) -> None:
     config = replace(DRAWN, batch_size=4, max_new_tokens=3)  # of no other test: nothing is compiled yet
-    groups = by_length(ground.rows, tokenizer=ground.tokenizer, data=ground.config.data, batch_size=4)
+    groups = by_length(predictor.rows, tokenizer=predictor.tokenizer, data=predictor.config.data, batch_size=4)
     alike = [index for index, _ in max(groups.values(), key=len)][:7]  # prompts of one length
-    compiled = ground.compiled()
-    ground.predict(tmp_path / "some", rows=ground.rows.select(alike), config=config)
-    assert decoded == [4, 3] and ground.compiled() - compiled == 1
-    ground.predict(tmp_path / "fewer", rows=ground.rows.select(alike[:5]), config=config)
-    assert decoded == [4, 3, 4, 1] and ground.compiled() - compiled == 1
+    compiled = predictor.compiled()
+    predictor.predict(tmp_path / "some", rows=predictor.rows.select(alike), config=config)
+    assert decoded == [4, 3] and predictor.compiled() - compiled == 1
+    predictor.predict(tmp_path / "fewer", rows=predictor.rows.select(alike[:5]), config=config)
+    assert decoded == [4, 3, 4, 1] and predictor.compiled() - compiled == 1
 
 
-def test_a_draw_does_not_depend_on_its_batch(ground: Ground, tmp_path: Path) -> None:
+def test_a_draw_does_not_depend_on_its_batch(predictor: Predictor, tmp_path: Path) -> None:
     """Neighbours, order, place in the batch and its size may change; the answers of a question stay."""
-    whole = {r.question_id: r for r in ground.predict(tmp_path / "whole")}
+    whole = {r.question_id: r for r in predictor.predict(tmp_path / "whole")}
     assert len({tuple(r.predictions) for r in whole.values()}) > 5
     for name, chosen, size in [("reversed", range(9, -1, -1), 4), ("few", [7, 2], 4), ("others", [2, 5, 8, 7, 1], 3)]:
-        found = ground.predict(
-            tmp_path / name, rows=ground.rows.select(list(chosen)), config=replace(DRAWN, batch_size=size)
+        found = predictor.predict(
+            tmp_path / name, rows=predictor.rows.select(list(chosen)), config=replace(DRAWN, batch_size=size)
         )
         assert len(found) == len(chosen)
         for record in found:
@@ -351,30 +361,30 @@ def test_a_draw_does_not_depend_on_its_batch(ground: Ground, tmp_path: Path) -> 
 
 
 def test_questions_runs_and_samples_share_the_tokens_of_an_image(
-    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, decoded = image_tokens.embed_images, []
     monkeypatch.setattr(image_tokens, "embed_images", lambda *given: decoded.append(len(given[2])) or real(*given))
-    images = [row["image_id"] for row in ground.rows]
+    images = [row["image_id"] for row in predictor.rows]
     assert len(set(images)) < len(images) == 10
     kept = ImageTokens()
-    shared = ground.predict(tmp_path / "a", image_tokens=kept)
+    shared = predictor.predict(tmp_path / "a", image_tokens=kept)
     assert sum(decoded) < 10 + 4  # chunks of four are filled up
     seen = len(decoded)
-    rows = ground.rows.with_images_of([9, 8, 7, 6, 5, 4, 3, 2, 1, 0])
-    swapped = ground.predict(tmp_path / "b", rows=rows, image_tokens=kept)
-    greedy = ground.predict(tmp_path / "c", config=replace(DRAWN, temperature=0.0, samples=1), image_tokens=kept)
+    rows = predictor.rows.with_images_of([9, 8, 7, 6, 5, 4, 3, 2, 1, 0])
+    swapped = predictor.predict(tmp_path / "b", rows=rows, image_tokens=kept)
+    greedy = predictor.predict(tmp_path / "c", config=replace(DRAWN, temperature=0.0, samples=1), image_tokens=kept)
     assert len(decoded) == seen  # nothing is seen again
-    assert ground.predict(tmp_path / "d") == shared  # nor are answers others where it is
-    assert ground.predict(tmp_path / "e", rows=rows) == swapped != shared
-    assert ground.predict(tmp_path / "f", config=replace(DRAWN, temperature=0.0, samples=1)) == greedy
+    assert predictor.predict(tmp_path / "d") == shared  # nor are answers others where it is
+    assert predictor.predict(tmp_path / "e", rows=rows) == swapped != shared
+    assert predictor.predict(tmp_path / "f", config=replace(DRAWN, temperature=0.0, samples=1)) == greedy
     # A tower of another name sees them anew.
-    ground.predict(tmp_path / "g", image_tokens=kept, tower="trained")
+    predictor.predict(tmp_path / "g", image_tokens=kept, tower="trained")
     assert len(decoded) > seen
 
 
-def test_questions_of_one_kind_are_answered_together_and_images_in_turn(ground: Ground) -> None:
-    rows = ground.rows
+def test_questions_of_one_kind_are_answered_together_and_images_in_turn(predictor: Predictor) -> None:
+    rows = predictor.rows
     kinds = list(zip(rows.column("answer_type"), rows.column("question_type"), strict=True))
     images = rows.column("image_id")
     assert 1 < len(set(kinds)) < 10
@@ -391,34 +401,36 @@ def test_questions_of_one_kind_are_answered_together_and_images_in_turn(ground: 
     assert shown == images[::-1] and rows.with_image(b"x", image_id="blank").shown_images() == ["blank"] * 10
 
 
-def test_a_length_with_few_prompts_is_not_compiled_for(ground: Ground) -> None:
-    groups = by_length(ground.rows, tokenizer=ground.tokenizer, data=ground.config.data, batch_size=100)
-    assert list(groups) == [ground.config.data.seq_len] and len(groups[ground.config.data.seq_len]) == 10
+def test_a_length_with_few_prompts_is_not_compiled_for(predictor: Predictor) -> None:
+    groups = by_length(predictor.rows, tokenizer=predictor.tokenizer, data=predictor.config.data, batch_size=100)
+    assert list(groups) == [predictor.config.data.seq_len] and len(groups[predictor.config.data.seq_len]) == 10
 
 
-def test_a_repeated_question_id_is_refused(ground: Ground) -> None:
+def test_a_repeated_question_id_is_refused(predictor: Predictor) -> None:
     with pytest.raises(ValueError, match=r"question_id .* occurs twice"):
-        by_length(ground.rows.select([0, 1, 0]), tokenizer=ground.tokenizer, data=ground.config.data, batch_size=4)
+        by_length(
+            predictor.rows.select([0, 1, 0]), tokenizer=predictor.tokenizer, data=predictor.config.data, batch_size=4
+        )
 
 
-def test_an_answer_that_is_no_number_names_question_token_and_leaf(ground: Ground, tmp_path: Path) -> None:
+def test_an_answer_that_is_no_number_names_question_token_and_leaf(predictor: Predictor, tmp_path: Path) -> None:
     name = "llm/layers/mlp/linear"
-    leaf = np.array(ground.params[name])
+    leaf = np.array(predictor.params[name])
     leaf[0, 0, :2] = np.nan
-    sound = ground.params
-    ground.params = sound | {name: jnp.asarray(leaf)}
+    sound = predictor.params
+    predictor.params = sound | {name: jnp.asarray(leaf)}
     with pytest.raises(ValueError, match="means nothing") as caught:
-        ground.predict(tmp_path)
-    ground.params = sound
+        predictor.predict(tmp_path)
+    predictor.params = sound
     named = re.search(r"base: log p of answer token 1 to question '(.+?)' is nan", str(caught.value))
-    assert named and named[1] in ground.rows.column("question_id")
+    assert named and named[1] in predictor.rows.column("question_id")
     assert f"2 values in 1 of the model's {len(sound)} leaves are NaN or infinite: {name} (2)" in str(caught.value)
     assert not (tmp_path / "base.jsonl").is_file()  # no line of such an answer
-    assert len(ground.predict(tmp_path)) == 10  # nor is anything in the way of a sound checkpoint
+    assert len(predictor.predict(tmp_path)) == 10  # nor is anything in the way of a sound checkpoint
 
 
 def test_answers_before_the_one_that_is_no_number_are_kept(
-    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, calls = module.decode, []
 
@@ -434,10 +446,10 @@ def test_answers_before_the_one_that_is_no_number_are_kept(
         pytest.raises(ValueError, match=r"token 4 to question '.*' is -inf") as caught,
     ):
         patched.setattr(module, "decode", later)
-        ground.predict(tmp_path)
+        predictor.predict(tmp_path)
     assert "All" in str(caught.value) and "leaves of the model are finite" in str(caught.value)
     assert "model.compute_dtype='float32'" in str(caught.value)
     kept = read_records(tmp_path / "base.jsonl")
     assert len(kept) == 4
-    whole = ground.predict(tmp_path)
+    whole = predictor.predict(tmp_path)
     assert len(whole) == 10 and {r.question_id for r in kept} <= {r.question_id for r in whole}

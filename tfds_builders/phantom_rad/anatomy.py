@@ -1,4 +1,4 @@
-"""What every anatomy is made of: the drawn body, and the places in it where a lesion may be.
+"""The parts of every anatomy: the drawn body, and the places in it where a lesion may be.
 
 Each of `anatomy_xray`, `anatomy_ct` and `anatomy_mri` holds one function a view: (grid, rng, body) -> Anatomy.
 """

@@ -1,4 +1,4 @@
-"""Lesions, each of a look of its own: which pixels they cover, and how bright they make them.
+"""Lesions of distinct looks: the pixels that they cover, and their brightness.
 
 nodule: a bright disc. cyst: a dark disc in a bright rim. calcification: a cluster of white dots.
 effusion: a bright crescent along a wall. fracture: a dark jagged line across a bone.

@@ -1,4 +1,4 @@
-"""What every image of a split shows and what is asked about it, decided before anything is drawn.
+"""The plan of a split: what every image shows and the questions about it, decided before anything is drawn.
 
 Everything follows from (seed, split); pixels follow from (seed, patient, image number) alone.
 """

@@ -1,4 +1,4 @@
-"""From what an image is to show to its pixels: anatomy, lesion, then the blur and noise of the modality."""
+"""From the plan of an image to its pixels: anatomy, lesion, then the blur and noise of the modality."""
 
 import io
 from typing import NamedTuple

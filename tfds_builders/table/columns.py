@@ -1,4 +1,4 @@
-"""Which column of a table is which feature, and what a cell becomes."""
+"""The mapping from columns of a table to features, and the conversion of cells."""
 
 import collections
 import difflib

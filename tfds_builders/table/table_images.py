@@ -1,4 +1,4 @@
-"""The images of a table: files of its folder, found however the table writes their paths, or bytes in Parquet."""
+"""The images of a table: files of its folder, found for any spelling of their paths, or bytes in Parquet."""
 
 import collections
 import functools

@@ -1,4 +1,4 @@
-"""Rows of a table as rows of common features, each with what may be shown of it."""
+"""Rows of a table as rows of common features, each with a text that may be shown."""
 
 import hashlib
 import hmac
