@@ -426,7 +426,7 @@ def test_no_server_stops_the_run(ask: Ask) -> None:
 
 def test_few_requests_follow_the_last_failure_that_is_allowed(ask: Ask, chat_server: Any) -> None:
     chat_server.behave = lambda body: (500, "text/plain", b"", {})
-    with pytest.raises(Stopped, match="failed 2 times in a row"):
+    with pytest.raises(JudgingStopped, match="failed 2 times in a row"):
         ask(retries=0, max_failures=2, concurrency=1)
     assert 2 <= len(chat_server.requests) <= 4
 
