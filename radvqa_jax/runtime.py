@@ -3,9 +3,12 @@
 import importlib.metadata
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
+import psutil
 
 from radvqa_jax.config import Config, ProcessConfig
 
@@ -41,6 +44,17 @@ def local_devices() -> list[jax.Device]:
 def is_first() -> bool:
     """Whether this process is the one that writes the run's files and speaks."""
     return jax.process_index() == 0
+
+
+def free_bytes(devices: Sequence[Any]) -> int:
+    """The bytes left on the fullest of these devices; this machine's, shared by its devices, where they do not tell."""
+    left = [_left(device.memory_stats()) for device in devices if device.process_index == jax.process_index()]
+    told = [size for size in left if size is not None]
+    return min(told) if len(told) == len(left) else psutil.virtual_memory().available // len(left)
+
+
+def _left(stats: dict[str, int] | None) -> int | None:
+    return stats["bytes_limit"] - stats["bytes_in_use"] if stats and "bytes_limit" in stats else None
 
 
 def user_cache() -> Path:

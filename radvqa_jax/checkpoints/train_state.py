@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -54,16 +54,27 @@ class Checkpointer:
         fingerprint: what must be equal for a run to continue, as JSON values; nested fields are compared one by one.
         keep: how many steps to keep, the newest ones.
         save_every: steps between saves that are not forced.
+        may_differ: fields of the fingerprint that may change when a run continues.
+
+    Attributes:
+        changed: after `restore`, a line for each of those fields that did change.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], *, fingerprint: Mapping[str, Any], keep: int = 2, save_every: int = 1
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        fingerprint: Mapping[str, Any],
+        keep: int = 2,
+        save_every: int = 1,
+        may_differ: Sequence[str] = (),
     ) -> None:
         if keep < 1 or save_every < 1:
             raise ValueError(f"keep={keep} and save_every={save_every} must be at least 1.")
         _quiet_orbax()
         self.folder = Path(folder).expanduser().resolve()
         self._fingerprint = _as_json(dict(fingerprint), "fingerprint")
+        self._may_differ, self.changed = tuple(may_differ), list[str]()
         if jax.process_index() == 0:
             _set_incomplete_aside(self.folder)
         _wait_for_all("steps that are not whole are set aside")
@@ -198,7 +209,11 @@ class Checkpointer:
                 f"{where} has format {run.format}, and this version of radvqa_jax reads format {FORMAT}. "
                 "Continue with the version that wrote it, or use another workdir."
             )
-        changed = _changes(run.fingerprint, self._fingerprint, joint=".")
+        then, now = dict(run.fingerprint), dict(self._fingerprint)
+        for field in self._may_differ:
+            parts = {field: then.pop(field, {})}, {field: now.pop(field, {})}
+            self.changed += _changes(*parts, joint=".") if parts[0][field] else []
+        changed = _changes(then, now, joint=".")
         if changed:
             raise ValueError(
                 f"{where} belongs to a run with another configuration:\n  " + "\n  ".join(changed) + "\n"
@@ -248,6 +263,15 @@ def _steps(folder: Path) -> list[Path]:
     return sorted(
         (step for step in found if step.name.isascii() and step.name.isdecimal()), key=lambda step: int(step.name)
     )
+
+
+def read_fingerprint(folder: Path) -> dict[str, Any]:
+    """The fingerprint of the newest whole step in a folder of checkpoints; {} if there is none that can be read."""
+    whole = [step for step in _steps(folder) if _is_whole(step)]
+    try:
+        return dict(parse_record(json.loads((whole[-1] / PARTS[2]).read_text()), where=PARTS[2]).fingerprint)
+    except DAMAGE:
+        return {}  # `restore` says what is wrong with it
 
 
 def _is_whole(step: Path) -> bool:

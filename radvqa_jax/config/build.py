@@ -42,7 +42,6 @@ def use_embedded_model(config: Any) -> None:
     config.model.tokenizer = str(EMBEDDED / "tokenizer.model")
     config.model.compute_dtype = "float32"
     config.model.param_dtype = "float32"
-    config.model.remat = "none"
     config.model.unroll = 4  # all layers
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from radvqa_jax.config.bounds import Count, Pixels, Positive
+from radvqa_jax.config.bounds import Below1, Count, Pixels, Positive
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,12 @@ class ModelConfig:
     quantize: Literal["none", "nf4", "int8"] = "none"
     # What the backward pass recomputes instead of storing (models/remat.py): nothing; no product with a weight; the
     # second of the MLP's gates; both of them; a whole layer; a whole layer, with the language model's MLP in blocks of
-    # tokens.
-    remat: Literal["none", "products", "gate", "attention", "full", "blocks"] = "blocks"
+    # tokens. auto = the fastest that fits the device, with the batch in as many parts as that takes (docs/planning.md).
+    remat: Literal["auto", "none", "products", "gate", "attention", "full", "blocks"] = "auto"
     # The same for the vision tower; empty = as remat.
     remat_img: Literal["", "none", "products", "gate", "attention", "full", "blocks"] = ""
+    # Share of a device's memory that `auto` leaves free: for the driver, libraries and fragmentation.
+    memory_reserve: Below1 = 0.08
     # Layers per iteration of the compiled loop over layers. All layers at once run faster for a small model on a CPU
     # (docs/performance.md) and take longer to compile.
     unroll: Positive = 1

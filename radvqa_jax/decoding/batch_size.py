@@ -2,8 +2,8 @@
 
 import jax
 import jax.numpy as jnp
-import psutil
 
+from radvqa_jax import runtime
 from radvqa_jax.config import DecodeConfig
 from radvqa_jax.models.fused_attention import BLOCK
 from radvqa_jax.models.paligemma import PaliGemma
@@ -34,13 +34,7 @@ def row_bytes(model: PaliGemma, *, prompt: int, config: DecodeConfig) -> int:
 def free_bytes() -> int:
     """The bytes left on the fullest device of the mesh, or of this machine where devices do not tell."""
     mesh = jax.sharding.get_mesh() if not jax.sharding.get_abstract_mesh().empty else None
-    devices = jax.devices()[:1] if mesh is None else list(mesh.devices.flat)
-    left = [_left(device.memory_stats()) for device in devices]
-    return psutil.virtual_memory().available if None in left else min(left)  # pyright: ignore[reportArgumentType]
-
-
-def _left(stats: dict[str, int] | None) -> int | None:
-    return stats["bytes_limit"] - stats["bytes_in_use"] if stats and "bytes_limit" in stats else None
+    return runtime.free_bytes(jax.devices()[:1] if mesh is None else list(mesh.devices.flat))
 
 
 def choose_batch_size(rows: int, *, each: int, free: int, share: int = 1) -> int:

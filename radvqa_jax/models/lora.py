@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from radvqa_jax.config import LoraConfig
 from radvqa_jax.models.quantize import QUANTIZED, dequantize
-from radvqa_jax.models.rows import gathered
+from radvqa_jax.models.rows import gathered, row_numbers
 from radvqa_jax.trees import Flat, apply_rules
 
 LORA = "lora"  # the flax collection
@@ -117,14 +117,15 @@ def _init_factors(key: jax.Array, name: str, shape: tuple[int, ...], rank: int) 
     return {"lora_a": jax.random.uniform(key, a, jnp.float32, -bound, bound), "lora_b": jnp.zeros(b, jnp.float32)}
 
 
-def _draw_by_position(key: jax.Array, p: float, shape: tuple[int, ...]) -> jax.Array:
+def _draw_by_row(key: jax.Array, p: float, shape: tuple[int, ...]) -> jax.Array:
     """Draws True with probability p for each value of x [B T …].
 
-    A number depends on its place along the flat array: with positions as the first axis, what a position gets does not
-    depend on how many follow it, and so not on how far a text is padded.
+    A row draws from a key of its own, by its number in the whole batch: in how many parts that is computed changes
+    nothing. Within a row a number depends on its place along the flat array [T …], so that what a position gets does
+    not depend on how many follow it, and so not on how far a text is padded.
     """
-    batch, length, *rest = shape
-    return jax.random.bernoulli(key, p, (length, batch, *rest)).swapaxes(0, 1)
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, row_numbers(shape[0]))
+    return jax.vmap(lambda row: jax.random.bernoulli(row, p, shape[1:]))(keys)
 
 
 class AdaptedModule(nn.Module):
@@ -184,7 +185,7 @@ class AdaptedModule(nn.Module):
 
         def apply(x: jax.Array) -> jax.Array:
             if lora.dropout and self.has_rng("dropout"):
-                keep = _draw_by_position(self.make_rng("dropout"), 1 - lora.dropout, x.shape)
+                keep = _draw_by_row(self.make_rng("dropout"), 1 - lora.dropout, x.shape)
                 x = jnp.where(keep, x / (1 - lora.dropout), 0).astype(self.dtype)
             low = jnp.einsum(down, x, factors["lora_a"].astype(self.dtype))
             return jnp.einsum(up, low, factors["lora_b"].astype(self.dtype)) * jnp.asarray(lora.scale, self.dtype)

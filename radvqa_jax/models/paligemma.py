@@ -151,7 +151,8 @@ def make_model(config: ModelConfig, lora: Lora | None = None) -> PaliGemma:
     """Returns the model that a configuration describes."""
     dtype = jnp.dtype(config.compute_dtype)
     variant = with_attention(get_variant(config.variant).at(config.resolution), config.attention, dtype=dtype)
-    return PaliGemma(variant, lora, dtype, config.remat, config.remat_img or None, config.unroll)
+    remat = "blocks" if config.remat == "auto" else config.remat  # a stage chooses for itself (training/way.py)
+    return PaliGemma(variant, lora, dtype, remat, config.remat_img or None, config.unroll)
 
 
 def variables(flat: Flat) -> dict[str, Any]:

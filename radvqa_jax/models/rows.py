@@ -1,8 +1,13 @@
-"""Keeping activations cut by rows where several devices train or answer together."""
+"""The rows of a batch: keeping activations cut by them where several devices work together, and their numbers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import PartitionSpec
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 ROWS = PartitionSpec(("data", "fsdp"))  # of everything whose first axis is the batch
 
@@ -47,3 +52,25 @@ def beside_vocabulary(x: Array) -> Array:
     if jax.sharding.get_abstract_mesh().empty:
         return x
     return jax.lax.with_sharding_constraint(x, PartitionSpec("data"))
+
+
+_numbers: ContextVar[Array | None] = ContextVar("numbers", default=None)
+
+
+@contextmanager
+def numbered(numbers: Int[Array, " B"]) -> Iterator[None]:
+    """Within the block, the rows of a batch have these numbers: their places in the whole batch of which they are part.
+
+    Enter it inside the function that is traced: the numbers may be of that trace.
+    """
+    token = _numbers.set(numbers)
+    try:
+        yield
+    finally:
+        _numbers.reset(token)
+
+
+def row_numbers(count: int) -> Int[Array, " B"]:
+    """Returns the numbers of `count` rows; where none are set they count from 0."""
+    numbers = _numbers.get()
+    return jnp.arange(count) if numbers is None else numbers

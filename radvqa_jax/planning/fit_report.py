@@ -1,5 +1,6 @@
 """What was compiled for a target, as text and as JSON."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,7 +10,9 @@ from radvqa_jax.planning.fit import Fitted
 from radvqa_jax.planning.targets import Target
 
 
-def format_fit(target: Target, programs: list[Fitted], batches: list[dict[str, Any]]) -> str:
+def format_fit(
+    target: Target, programs: list[Fitted], batches: list[dict[str, Any]], frontiers: Sequence[str] = ()
+) -> str:
     """Returns the report as text."""
     kind = target.device.kind if target.device else target.devices[0].device_kind
     lines = [f"{target.name}: {len(target.devices)} x {kind}, {gib(target.memory)} GiB each"]
@@ -23,7 +26,7 @@ def format_fit(target: Target, programs: list[Fitted], batches: list[dict[str, A
             f"largest batch of {row['name']} at {row['resolution']} px: {row['batch_size']} "
             f"(peak {gib(row['peak'])} GiB, {row['compilations']} compilations)"
         )
-    return "\n".join([*lines, "", "What this cannot know:", *(f"- {line}" for line in unknown(target))])
+    return "\n".join([*lines, *frontiers, "", "What this cannot know:", *(f"- {line}" for line in unknown(target))])
 
 
 def _row(fitted: Fitted, target: Target) -> tuple[str, ...]:

@@ -6,9 +6,11 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from radvqa_jax.models.fused_attention import BLOCK
-from radvqa_jax.models.lora import equation_of
+from radvqa_jax.models.lora import STACKED, equation_of, lora_equation
 from radvqa_jax.models.remat import ATTENDED, DOWN, FIRST, KEPT, PROJECTED, QKV, SECOND, Remat
 from radvqa_jax.models.variants import Variant
+from radvqa_jax.planning.flops import NOTHING, Work
+from radvqa_jax.training.vocabulary_loss import TILE
 
 LAYERS = {"img": "img/Transformer/", "llm": "llm/layers/"}
 # Weights of a layer -> the names under which their results can be kept; a leaf of two weights has two.
@@ -28,7 +30,7 @@ class _Product(NamedTuple):
     weight: str  # of the linear weight
     tower: str
     layered: bool  # whether it is in a tower's layers
-    flops: float  # of one product over all its tokens
+    work: Work  # of one product over all its tokens, forward or backward; bytes are counted as values
 
 
 def _products(variant: Variant, leaves: Mapping[str, Any], rows: int, seq_len: float) -> Iterator[_Product]:
@@ -36,9 +38,25 @@ def _products(variant: Variant, leaves: Mapping[str, Any], rows: int, seq_len: f
     for name, leaf in leaves.items():
         tower = name.partition("/")[0]
         weight = name.rpartition("/lora_")[0] or name
-        if equation_of(weight):
-            flops = 2.0 * math.prod(leaf.shape) * tokens[tower]
-            yield _Product(name, weight, tower, name.startswith(LAYERS[tower]), flops)
+        equation = equation_of(weight)
+        if equation:
+            layered = name.startswith(LAYERS[tower])
+            yield _Product(name, weight, tower, layered, _one(name, leaf.shape, equation, layered, tokens[tower]))
+
+
+def _one(name: str, shape: tuple[int, ...], equation: str, layered: bool, tokens: float) -> Work:
+    """Returns the work of one product of all tokens with a leaf: its operands and its result are each touched once."""
+    letters = equation.split("->")[0].split(",")
+    axes = letters[1]
+    if name.endswith(("/lora_a", "/lora_b")):
+        axes = lora_equation(equation)[0 if name.endswith("/lora_a") else 1]
+    sizes = dict(zip(axes, shape[1:] if layered else shape, strict=True))
+    summed = {"R"} if name.endswith("/lora_b") else set(letters[0]) & set(sizes)
+    layers, stacked = (shape[0] if layered else 1), sizes.pop(STACKED, 1)
+    into = math.prod(size for axis, size in sizes.items() if axis in summed)
+    out = math.prod(size for axis, size in sizes.items() if axis not in summed)
+    values = tokens * (into + out) + into * out
+    return Work(2.0 * into * out * tokens, values).times(layers * stacked)
 
 
 def _reached(trained: Collection[str]) -> dict[str, bool]:
@@ -47,12 +65,74 @@ def _reached(trained: Collection[str]) -> dict[str, bool]:
     return {"img": any(name.startswith(LAYERS["img"]) for name in trained), "llm": bool(trained)}
 
 
-def _attention(variant: Variant, rows: int, seq_len: float) -> dict[str, float]:
-    """Returns floating-point operations of one of attention's two products, in all layers of a tower."""
+def _attention(variant: Variant, rows: int, seq_len: float) -> dict[str, Work]:
+    """Returns the work of one of attention's two products, in all layers of a tower. Its logits are float32, which
+    counts as two values of the compute dtype."""
+    found = {}
+    for tower, heads, width, depth, length in (
+        ("img", variant.img.num_heads, variant.img.width, variant.img.depth, variant.num_patches),
+        (
+            "llm",
+            variant.llm.num_heads,
+            variant.llm.num_heads * variant.llm.head_dim,
+            variant.llm.depth,
+            variant.num_patches + seq_len,
+        ),
+    ):
+        values = 2.0 * length * width + 1.5 * heads * length**2
+        found[tower] = Work(2.0 * length**2 * width, values).times(rows * depth)
+    return found
+
+
+def _least(variant: Variant, leaves: Mapping[str, Any], trained: Collection[str], rows: int, seq_len: float) -> Work:
+    back = _reached(trained)
+    total = NOTHING
+    for product in _products(variant, leaves, rows, seq_len):
+        total += product.work.times(1 + back[product.tower] + (product.name in trained))
+    patch, patches = leaves["img/embedding/kernel"].shape, rows * variant.num_patches
+    weights = math.prod(patch)
+    total += Work(2.0 * weights * patches, weights + patches * (weights // patch[-1] + patch[-1]))
+    for tower, one in _attention(variant, rows, seq_len).items():
+        total += one.times(6 if back[tower] else 2)
+    positions, width, vocabulary = rows * seq_len, variant.llm.width, variant.llm.vocab_size
+    tiles = math.ceil(positions / TILE)  # each reads the table; logits are float32
+    logits = Work(
+        2.0 * positions * width * vocabulary, positions * (width + 2 * vocabulary) + tiles * width * vocabulary
+    )
+    return total + logits.times(2)
+
+
+def _again(
+    variant: Variant,
+    leaves: Mapping[str, Any],
+    trained: Collection[str],
+    rows: int,
+    seq_len: float,
+    remat: Remat,
+    remat_img: Remat,
+) -> Work:
+    back, total = _reached(trained), NOTHING
+    ways: dict[str, Remat] = {"img": remat_img, "llm": remat}
+    for product in _products(variant, leaves, rows, seq_len):
+        way = ways[product.tower]
+        if not (product.layered and back[product.tower]) or way == "none":
+            continue
+        results = next(results for pattern, results in RESULTS if re.fullmatch(pattern, product.weight))
+        if product.name.endswith("/lora_a"):
+            total += product.work  # small: x A is never kept
+            continue
+        # Only a norm after it (Gemma 2) reads what the MLP's last product makes.
+        read = results != (DOWN,) or (product.tower == "llm" and variant.llm.post_norms)
+        missing = [result for result in results if result not in KEPT[way]]
+        total += product.work.times(len(missing) / len(results) * read)
+    kernels = {"img": variant.img.kernel, "llm": variant.llm.kernel}
     lengths = {"img": variant.num_patches, "llm": variant.num_patches + seq_len}
-    heads = {"img": variant.img.width, "llm": variant.llm.num_heads * variant.llm.head_dim}
-    depth = {"img": variant.img.depth, "llm": variant.llm.depth}
-    return {tower: 2.0 * rows * lengths[tower] ** 2 * heads[tower] * depth[tower] for tower in LAYERS}
+    for tower, one in _attention(variant, rows, seq_len).items():
+        fused = kernels[tower] not in ("", "blocks") or (kernels[tower] == "blocks" and lengths[tower] > BLOCK)
+        again = 0 if ways[tower] == "none" else 1 if ATTENDED in KEPT[ways[tower]] else 2
+        # A layer that is computed again runs a fused kernel whole, and its backward pass makes the logits once more.
+        total += one.times(back[tower] * (1 + 2 * (again == 2) if fused else again))
+    return total
 
 
 def minimum_step_flops(
@@ -71,14 +151,7 @@ def minimum_step_flops(
         rows: examples.
         seq_len: text positions of a row, as they are computed; the mean, where parts differ.
     """
-    back = _reached(trained)
-    total = 0.0
-    for product in _products(variant, leaves, rows, seq_len):
-        total += product.flops * (1 + back[product.tower] + (product.name in trained))
-    total += 2.0 * math.prod(leaves["img/embedding/kernel"].shape) * rows * variant.num_patches
-    for tower, one in _attention(variant, rows, seq_len).items():
-        total += one * (6 if back[tower] else 2)
-    return total + 2 * 2.0 * rows * seq_len * variant.llm.vocab_size * variant.llm.width
+    return _least(variant, leaves, trained, rows, seq_len).flops
 
 
 def recomputed_step_flops(
@@ -105,25 +178,25 @@ def recomputed_step_flops(
         remat: of the language model.
         remat_img: of the vision tower.
     """
-    back, total = _reached(trained), 0.0
-    ways: dict[str, Remat] = {"img": remat_img, "llm": remat}
-    for product in _products(variant, leaves, rows, seq_len):
-        way = ways[product.tower]
-        if not (product.layered and back[product.tower]) or way == "none":
-            continue
-        results = next(results for pattern, results in RESULTS if re.fullmatch(pattern, product.weight))
-        if product.name.endswith("/lora_a"):
-            total += product.flops  # small: x A is never kept
-            continue
-        # Only a norm after it (Gemma 2) reads what the MLP's last product makes.
-        read = results != (DOWN,) or (product.tower == "llm" and variant.llm.post_norms)
-        missing = [result for result in results if result not in KEPT[way]]
-        total += product.flops * len(missing) / len(results) * read
-    kernels = {"img": variant.img.kernel, "llm": variant.llm.kernel}
-    lengths = {"img": variant.num_patches, "llm": variant.num_patches + seq_len}
-    for tower, one in _attention(variant, rows, seq_len).items():
-        fused = kernels[tower] not in ("", "blocks") or (kernels[tower] == "blocks" and lengths[tower] > BLOCK)
-        again = 0 if ways[tower] == "none" else 1 if ATTENDED in KEPT[ways[tower]] else 2
-        # A layer that is computed again runs a fused kernel whole, and its backward pass makes the logits once more.
-        total += back[tower] * one * (1 + 2 * (again == 2) if fused else again)
-    return total
+    return _again(variant, leaves, trained, rows, seq_len, remat, remat_img).flops
+
+
+def step_work(
+    variant: Variant,
+    leaves: Mapping[str, Any],
+    trained: Collection[str],
+    *,
+    rows: int,
+    seq_len: float,
+    remat: Remat,
+    remat_img: Remat,
+    itemsize: int,
+) -> Work:
+    """Returns the work of one part of a step, with what it computes again: the arguments are those above.
+
+    Bytes are operands and results of products, each touched once in the compute dtype of `itemsize` bytes; they are an
+    estimate, to choose by.
+    """
+    least = _least(variant, leaves, trained, rows, seq_len)
+    work = least + _again(variant, leaves, trained, rows, seq_len, remat, remat_img)
+    return Work(work.flops, work.bytes * itemsize)

@@ -1,6 +1,7 @@
 """The mode that says beforehand whether an experiment fits a device, and how fast it can be."""
 
 import dataclasses
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from radvqa_jax.config import Config, DecodeConfig
 from radvqa_jax.config.check import check_field, from_config_dict
@@ -18,14 +19,19 @@ from radvqa_jax.files import write_json
 from radvqa_jax.models.paligemma import PaliGemma, variables
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.planning import fit, fit_report
+from radvqa_jax.planning.choosing_here import argument_bytes, rank_for
+from radvqa_jax.planning.devices import GIB
+from radvqa_jax.planning.frontier import Frontier, find_frontier, format_frontier
 from radvqa_jax.planning.minimum import minimum_step_flops
+from radvqa_jax.planning.step_program import batch_shapes, key_shape, refused, shaped, step_shapes
 from radvqa_jax.planning.targets import Target, open_target
 from radvqa_jax.saliency.capture import capture
 from radvqa_jax.saliency.rollout import RolloutOptions, rollout_maps
 from radvqa_jax.schema import Batch
 from radvqa_jax.training import sharding
 from radvqa_jax.training.stage import AbstractStage, abstract_stage, base_shapes
-from radvqa_jax.training.step import init_state, step_on
+from radvqa_jax.training.step import step_on
+from radvqa_jax.training.way import AUTO, Way
 from radvqa_jax.trees import Flat
 
 
@@ -51,8 +57,15 @@ def fit_mode(config: Config, workdir: Path) -> None:
     target = open_target(config.target)
     mesh = sharding.make_mesh(config.mesh, target.devices)
     experiment = spread(read_experiment(config.experiment, config.fit.override), mesh)
+    experiment = dataclasses.replace(experiment, fit=config.fit)
     frozen = base_shapes(experiment, experiment.stages)
-    fitted = []
+    frontiers, fitted = [], []
+    for name in experiment.stages:
+        if experiment.model.remat == AUTO:
+            frontiers.append(find_way(experiment, mesh, target, name, frozen))
+            fitted += [f for way, f in frontiers[-1].compiled.items() if way == frontiers[-1].choice.way]
+        else:
+            fitted.append(fit.compile_program(step_program(experiment, mesh, name), target, frozen=frozen))
     for program in programs(experiment, mesh, samples=config.fit.samples, new_tokens=config.fit.new_tokens):
         fitted.append(fit.compile_program(program, target, frozen=frozen))
         print(f"compiled {program.name} in {fitted[-1].compile_seconds:.0f} s", flush=True)
@@ -63,8 +76,9 @@ def fit_mode(config: Config, workdir: Path) -> None:
             for name in experiment.stages
             for resolution in config.fit.resolutions
         ]
-    write_json(workdir / "fit.json", fit_report.to_json(target, fitted, batches), private=False)
-    print(fit_report.format_fit(target, fitted, batches))
+    report = fit_report.to_json(target, fitted, batches) | {"frontiers": [found.to_json() for found in frontiers]}
+    write_json(workdir / "fit.json", report, private=False)
+    print(fit_report.format_fit(target, fitted, batches, [line for f in frontiers for line in format_frontier(f)]))
     print(f"The same as JSON: {workdir / 'fit.json'}")
 
 
@@ -102,76 +116,73 @@ def search(config: Config, mesh: Mesh, target: Target, name: str, resolution: in
     return row | {"compilations": len(tried), "accumulate": config.stage(name).accumulate}
 
 
-def _shaped(tree: Any, shardings: Any) -> Any:
-    """Shapes with their sharding."""
-    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, shardings)
-
-
-def _batch(mesh: Mesh, rows: int, resolution: int, seq_len: int) -> Batch:
-    spec = Batch.spec(rows, resolution, seq_len)
-    share = mesh.shape["data"] * mesh.shape["fsdp"]
-    where = sharding.replicated(mesh) if rows % share else NamedSharding(mesh, sharding.ROWS)
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), spec)
-
-
 def step_program(config: Config, mesh: Mesh, name: str) -> fit.Program:
-    """The training step of a stage, as the loop calls it."""
-    stage = config.stage(name)
+    """Returns the training step of a stage, as the loop calls it."""
+    stage, seq_len, lengths = config.stage(name), config.data.seq_len, tuple(sorted(config.fit.text_lengths))
     planned = abstract_stage(name, config, base_shapes(config, (name,)))
-    state = jax.eval_shape(partial(init_state, tx=planned.plan.tx), planned.trainable)
     rows = stage.batch_size * stage.accumulate
     sharding.check_rows(mesh, rows, accumulate=stage.accumulate)
-    variant = planned.plan.model.variant
-    args = (
-        _shaped(state, sharding.shard_state(mesh, state)),
-        _shaped(planned.frozen, sharding.shard_flat(mesh, planned.frozen)),
-        _batch(mesh, rows, variant.resolution, config.data.seq_len),
-        _key(mesh),
-    )
-    least = minimum_step_flops(
-        variant,
-        planned.trainable | planned.frozen,
-        planned.trainable.keys(),
-        rows=rows,
-        seq_len=config.data.seq_len,
-    )
-    static = {"model": planned.plan.model, "tx": planned.plan.tx, "options": planned.plan.options}
+    args = step_shapes(planned.plan, planned.trainable, planned.frozen, mesh, rows=rows, seq_len=seq_len)
+    longest = lengths[-1] if lengths else seq_len
+    leaves, trained = planned.trainable | planned.frozen, planned.trainable.keys()
+    least = minimum_step_flops(planned.plan.model.variant, leaves, trained, rows=rows, seq_len=longest)
+    options = planned.plan.options._replace(text_lengths=lengths)
+    static = {"model": planned.plan.model, "tx": planned.plan.tx, "options": options}
     return fit.Program(f"{name}: training step", step_on(mesh, args[0]), args, static, rows, minimum_flops=least)
 
 
-def _key(mesh: Mesh) -> Any:
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    return jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=sharding.replicated(mesh))
+def with_way(config: Config, name: str, way: Way) -> Config:
+    """Returns the experiment with a stage's step computed in this way."""
+    model = dataclasses.replace(config.model, remat=way.remat, remat_img=way.remat_img)
+    stage = dataclasses.replace(config.stage(name), batch_size=way.batch_size, accumulate=way.accumulate)
+    return dataclasses.replace(config, model=model, **{name: stage})
+
+
+def find_way(config: Config, mesh: Mesh, target: Target, name: str, frozen: Flat) -> Frontier:
+    """Returns the ways in which a stage's step can be computed on the target, and which of them is chosen."""
+    planned = abstract_stage(name, config, base_shapes(config, (name,)))
+    program = step_program(config, mesh, name)
+    candidates = rank_for(config, planned.plan, program.args, mesh=mesh, known=target.device)
+    room = int((1 - config.model.memory_reserve) * target.memory) if target.memory is not None else sys.maxsize
+
+    def fitted_of(way: Way) -> fit.Fitted | None:
+        found: fit.Fitted | None = None
+        with refused():
+            found = fit.compile_program(step_program(with_way(config, name, way), mesh, name), target, frozen=frozen)
+        told = "is refused by the compiler" if found is None else f"takes {found.peak / GIB:.2f} GiB"
+        print(f"{name}: {way} {told}", flush=True)
+        return found
+
+    arguments = argument_bytes(program.args, mesh)
+    return find_frontier(name, candidates, fitted_of, arguments=arguments, room=room, whole=config.fit.frontier)
 
 
 def programs(config: Config, mesh: Mesh, *, samples: int, new_tokens: int) -> Iterator[fit.Program]:
-    """Yields the steps of the stages; then for one image prefill, answers, and attention maps by the last stage."""
-    for name in config.stages:
-        yield step_program(config, mesh, name)
+    """Yields what is done with one image: prefill, answers, and attention maps by the last stage."""
     if mesh.size > 1 and config.model.attention == "splash":
         print("answers and maps: planned with model.attention=blocks; splash cannot compute one image on several.")
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, attention="blocks"))
     last = abstract_stage(config.stages[-1], config, base_shapes(config, ()))
     model, leaves = last.plan.model, _inference_leaves(last, mesh)
     resolution = get_variant(config.model.variant).at(config.model.resolution).resolution
-    prompt = _batch(mesh, 1, resolution, config.data.seq_len - 1)
+    prompt = batch_shapes(mesh, 1, resolution, config.data.seq_len - 1)
     yield fit.Program("prefill, 1 image", jax.jit(partial(_prefill, model, new_tokens)), (leaves, prompt), {}, 1)
     options = DecodeConfig(max_new_tokens=new_tokens, samples=samples, temperature=1.0, top_k=40)
     yield fit.Program(
         f"{samples} answers of {new_tokens} tokens, 1 image",
         decode,
         (),
-        {"model": model, "params": leaves, "batch": prompt, "key": _key(mesh), "config": options},
+        {"model": model, "params": leaves, "batch": prompt, "key": key_shape(mesh), "config": options},
         1,
         while_turns=new_tokens,
     )
-    row = _batch(mesh, 1, resolution, config.data.seq_len)
+    row = batch_shapes(mesh, 1, resolution, config.data.seq_len)
     yield fit.Program("attention maps, 1 image", jax.jit(partial(_maps, model, new_tokens)), (leaves, row), {}, 1)
 
 
 def _inference_leaves(stage: AbstractStage, mesh: Mesh) -> Flat:
     leaves = stage.frozen | stage.trainable
-    return _shaped(leaves, sharding.shard_flat(mesh, leaves))
+    return shaped(leaves, sharding.shard_flat(mesh, leaves))
 
 
 def _prefill(model: PaliGemma, new_tokens: int, leaves: Flat, batch: Batch) -> Any:

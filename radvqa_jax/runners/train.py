@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from radvqa_jax.data.sources import find_prepared, load_rows
 from radvqa_jax.files import write_json
 from radvqa_jax.loaded_base import LoadedBase, load_base
 from radvqa_jax.models.variants import get_variant
+from radvqa_jax.planning.choosing_here import choose_here
 from radvqa_jax.planning.utilisation import utilisation
 from radvqa_jax.runners.audit import evaluated_sources, refuse_leaks
 from radvqa_jax.runners.budget import write_budget
@@ -22,7 +24,7 @@ from radvqa_jax.runners.data import stage_sources
 from radvqa_jax.runners.validation import Validation
 from radvqa_jax.training.sharding import batch_part
 from radvqa_jax.training.stage import Trained, count_steps, load_trained, mesh_of, run_stage
-from radvqa_jax.training.text_lengths import choose_lengths, describe_lengths
+from radvqa_jax.training.text_lengths import choose_lengths
 
 
 def _as_they_are(rows: RowSource) -> RowSource:
@@ -81,8 +83,6 @@ def train_stage(
     config = loaded.config
     if loaded.image_tokens is not None:
         loaded.image_tokens.clear()  # the device's memory is for training now
-    lengths = text_lengths(config, name, loader)
-    print(f"{name}: {describe_lengths(lengths, config.data.seq_len)}", flush=True)
     data: dict[str, Any] = {str(i): entry["source"] for i, entry in enumerate(loader.report)}
     data |= {"augment": dataclasses.asdict(config.data.augment), "tokenizer": loaded.tokenizer.sha256}
     return run_stage(
@@ -96,18 +96,19 @@ def train_stage(
         folder=folder,
         speed=utilisation,
         validate=validate,
-        text_lengths=tuple(lengths),
+        text_lengths=lambda parts: text_lengths(config, parts, loader),
+        choose=partial(choose_here, config),
     )
 
 
-def text_lengths(config: Config, name: str, loader: TrainLoader) -> dict[int, float]:
+def text_lengths(config: Config, parts: int, loader: TrainLoader) -> dict[int, float]:
     """The lengths that the texts of a stage's parts are padded to, and the share of the parts of each.
 
     They follow from the rows of the stage alone, so that every process and every restart has the same.
     """
     # A row's last token is only a target.
     return choose_lengths(
-        [tokens - 1 for tokens in loader.longest_rows(config.stage(name).accumulate)],
+        [tokens - 1 for tokens in loader.longest_rows(parts)],
         limit=loader.longest_row - 1,
         seq_len=config.data.seq_len,
         fixed=get_variant(config.model.variant).at(config.model.resolution).num_patches,

@@ -38,6 +38,9 @@ class BatchStream(Protocol):
 # as the share of peak arithmetic.
 Speed = Callable[[Any, tuple[Any, ...]], Callable[[float, float], dict[str, float]]]
 
+CHECKPOINTS = "checkpoints"  # the folder of a stage's saved steps
+WAY = "way"  # the part of a fingerprint that changes no number but by rounding
+
 
 class Plan(NamedTuple):
     """One stage as the loop needs it."""
@@ -54,6 +57,7 @@ class Plan(NamedTuple):
     speed: Speed | None = None
     validate: Callable[[PaliGemma, Flat], dict[str, float]] | None = None  # losses on held-out rows
     eval_every: int = 1
+    compiled: Any = None  # the step, where choosing how to compute it compiled it already
 
 
 class Diverged(RuntimeError):
@@ -106,12 +110,16 @@ def train(
         state = sharding.put(state, sharding.shard_state(plan.mesh, state))
         frozen = sharding.put(frozen, sharding.shard_flat(plan.mesh, frozen))
         key = sharding.put(key, sharding.replicated(plan.mesh))
-    with Checkpointer(folder / "checkpoints", fingerprint=fingerprint, save_every=plan.save_every) as checkpointer:
+    with Checkpointer(
+        folder / CHECKPOINTS, fingerprint=fingerprint, save_every=plan.save_every, may_differ=(WAY,)
+    ) as checkpointer:
         start = checkpointer.latest_step() or 0
         if start:
             state, position = checkpointer.restore(state)
             batches.set_state(position)
             print(f"{plan.name}: continues after step {start} of {plan.total_steps}", flush=True)
+            for line in checkpointer.changed:
+                print(f"{plan.name}: {line}; numbers agree to rounding", flush=True)
         if start == plan.total_steps:
             return _whole(plan, state)
         scalars = Scalars(folder, start_step=start, write=runtime.is_first())
@@ -140,6 +148,8 @@ def _whole(plan: Plan, state: TrainState) -> Flat:
 
 def _compile(plan: Plan, args: tuple[Any, ...]) -> Any:
     """The compiled step, which takes these shapes and no others: nothing compiles while training runs."""
+    if plan.compiled is not None:
+        return plan.compiled
     since = time.perf_counter()
     static = {"model": plan.model, "tx": plan.tx, "options": plan.options}
     step = step_on(plan.mesh, args[0]).lower(*args, **static).compile()

@@ -18,16 +18,19 @@ from radvqa_jax import runtime, trees
 from radvqa_jax.checkpoints.adapter import check_base, save_adapter
 from radvqa_jax.checkpoints.adapter_formats import load_any_adapter
 from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
+from radvqa_jax.checkpoints.train_state import read_fingerprint
 from radvqa_jax.config import Config, LoraConfig, MeshConfig, SourceConfig, StageConfig
 from radvqa_jax.models import lora as lora_lib
 from radvqa_jax.models.paligemma import PaliGemma, abstract_params, make_model
 from radvqa_jax.models.quantize import quantize
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.training.base_use import check_use, make_use
-from radvqa_jax.training.loop import BatchStream, Plan, Speed, train
+from radvqa_jax.training.loop import CHECKPOINTS, WAY, BatchStream, Plan, Speed, train
 from radvqa_jax.training.optimizer import label_leaves, logged_schedules, make_optimizer
 from radvqa_jax.training.sharding import make_mesh
 from radvqa_jax.training.step import StepOptions
+from radvqa_jax.training.text_lengths import describe_lengths
+from radvqa_jax.training.way import AUTO, Choose, Chosen, Way, configured_way, from_record, plan_with, to_record
 from radvqa_jax.trees import Flat
 
 log = logging.getLogger(__name__)
@@ -210,10 +213,19 @@ def _hash(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+# Fields of the model that change no number but by rounding.
+SAME_NUMBERS: dict[str, Any] = {
+    "remat": "none",
+    "remat_img": "",
+    "memory_reserve": 0.0,
+    "unroll": 1,
+    "attention": "auto",
+}
+
+
 def identify(config: Config, base: Base) -> dict[str, Any]:
     """What decides the numbers of training and of answers alike: not paths, nor what saves memory or time."""
-    same = replace(config.model, checkpoint="", tokenizer="", remat="none", remat_img="", unroll=1, attention="auto")
-    model = asdict(same)
+    model = asdict(replace(config.model, checkpoint="", tokenizer="", **SAME_NUMBERS))
     text = {"prompt": config.data.prompt, "seq_len": config.data.seq_len, "overlong": config.data.overlong}
     return {"seed": config.seed, "base": base.sha256, "model": model, "text": text}
 
@@ -240,16 +252,15 @@ def plan_stage(
     labels: Mapping[str, str],
     *,
     rows_per_epoch: int,
-    text_lengths: tuple[int, ...] = (),
 ) -> Plan:
-    """How the loop is to run a stage, given its model, what trains in it and what texts are padded to."""
+    """How the loop is to run a stage, given its model and what trains in it."""
     stage = config.stage(name)
     total_steps = count_steps(stage, rows_per_epoch)
     return Plan(
         name=name,
         model=model,
         tx=make_optimizer(stage.optim, dict(labels), total_steps),
-        options=StepOptions(stage.accumulate, stage.loss_weighting, stage.label_smoothing, text_lengths),
+        options=StepOptions(stage.accumulate, stage.loss_weighting, stage.label_smoothing),
         schedules=logged_schedules(stage.optim, labels, total_steps),
         total_steps=total_steps,
         log_every=stage.log_every,
@@ -278,6 +289,39 @@ def abstract_stage(name: str, config: Config, abstract: Flat, *, rows_per_epoch:
     return AbstractStage(plan, labels, *trees.split(leaves, labels))
 
 
+def _take_way(
+    config: Config,
+    plan: Plan,
+    trainable: Flat,
+    frozen: Flat,
+    *,
+    folder: Path,
+    text_lengths: Callable[[int], Mapping[int, float]],
+    choose: Choose | None,
+) -> tuple[Way, Plan]:
+    """Returns (the way of computing the step, the plan with it).
+
+    With `model.remat=auto` a run that continues on such devices takes its own way again; any other is chosen for.
+    """
+    stage = config.stage(plan.name)
+
+    def plan_at(way: Way) -> Plan:
+        return plan_with(plan, way, tuple(text_lengths(way.accumulate)))
+
+    chosen = Chosen(configured_way(config, plan.name))
+    if config.model.remat == AUTO:
+        record = read_fingerprint(folder / CHECKPOINTS).get(WAY)
+        began = from_record(record, plan.mesh, rows=stage.batch_size * stage.accumulate)
+        if began is not None:
+            print(f"{plan.name}: computes its step as it began: {began}", flush=True)
+            chosen = Chosen(began)
+        elif choose is not None:
+            chosen = choose(plan, plan_at, trainable, frozen)
+    if lengths := text_lengths(chosen.way.accumulate):
+        print(f"{plan.name}: {describe_lengths(lengths, config.data.seq_len)}", flush=True)
+    return chosen.way, plan_at(chosen.way)._replace(compiled=chosen.step)
+
+
 def run_stage(
     name: str,
     config: Config,
@@ -290,7 +334,8 @@ def run_stage(
     folder: Path,
     speed: Speed | None = None,
     validate: Callable[[PaliGemma, Flat], dict[str, float]] | None = None,
-    text_lengths: tuple[int, ...] = (),
+    text_lengths: Callable[[int], Mapping[int, float]] = lambda parts: {},
+    choose: Choose | None = None,
 ) -> Trained:
     """What is trained after a stage, and leaves it as `folder/adapter.npz` and `adapter.json`.
 
@@ -307,7 +352,9 @@ def run_stage(
         folder: of the stage.
         speed: makes further scalars of the time that a step takes (see loop.Speed).
         validate: gives the losses on held-out rows, every `eval_every` steps.
-        text_lengths: what texts are padded to (see text_lengths.choose_lengths); none = as the batches are.
+        text_lengths: tells for a number of parts of a batch what their texts are padded to, and the share of the parts
+            of each length (see text_lengths.choose_lengths); none = as the batches are.
+        choose: how the step is computed, where `model.remat=auto`; None = with the least memory.
     """
     stage = config.stage(name)
     key = jax.random.fold_in(jax.random.key(config.seed), int(name.removeprefix("stage")))
@@ -318,10 +365,12 @@ def run_stage(
     print(lora_lib.table(model.lora, base.params))
     print(trees.table(leaves, labels), flush=True)
     trainable, frozen = trees.split(leaves, labels)
-    plan = plan_stage(name, config, model, labels, rows_per_epoch=rows_per_epoch, text_lengths=text_lengths)
+    plan = plan_stage(name, config, model, labels, rows_per_epoch=rows_per_epoch)
     plan = plan._replace(speed=speed, validate=validate)
+    way, plan = _take_way(config, plan, trainable, frozen, folder=folder, text_lengths=text_lengths, choose=choose)
     fingerprint = make_fingerprint(config, stage, base, start=start, data=data)
-    trained = train(plan, trainable, frozen, batches, key=train_key, folder=folder, fingerprint=fingerprint)
+    kept = fingerprint | {WAY: to_record(way, plan.mesh)}
+    trained = train(plan, trainable, frozen, batches, key=train_key, folder=folder, fingerprint=kept)
     done = Trained(begin.leaves | trained, begin.lora)
     use = make_use(config, base.tokenizer_sha256)
     meta = AdapterMeta(name, plan.total_steps, done.lora, base.name, base.sha256, _hash(fingerprint), use)

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from radvqa_jax.models.paligemma import TOKEN_TABLE, PaliGemma, variables
+from radvqa_jax.models.rows import numbered
 from radvqa_jax.schema import Batch, TrainState
 from radvqa_jax.training.loss import Weighting, position_weights, row_weights
 from radvqa_jax.training.sharding import replicated, shard_state
@@ -32,6 +33,7 @@ def part_loss(
     frozen: Flat,
     batch: Batch,
     weights: Float[Array, " B"],
+    numbers: Int[Array, " B"],
     key: PRNGKeyArray,
     *,
     model: PaliGemma,
@@ -39,17 +41,19 @@ def part_loss(
 ) -> Float[Array, ""]:
     """The share of the loss that the rows of `batch` bring, given what each row counts.
 
-    Inputs are `tokens[:, :-1]`, targets `tokens[:, 1:]`, weighted by `mask_loss[:, 1:]`.
+    Inputs are `tokens[:, :-1]`, targets `tokens[:, 1:]`, weighted by `mask_loss[:, 1:]`. `numbers` are the rows' places
+    in the whole batch, by which they draw dropout.
     """
     leaves = trainable | frozen
-    states: Any = model.apply(
-        variables(leaves),
-        batch.image,
-        batch.tokens[:, :-1],
-        batch.mask_ar[:, :-1],
-        rngs={"dropout": key},
-        method="pre_logits",
-    )
+    with numbered(numbers):
+        states: Any = model.apply(
+            variables(leaves),
+            batch.image,
+            batch.tokens[:, :-1],
+            batch.mask_ar[:, :-1],
+            rngs={"dropout": key},
+            method="pre_logits",
+        )
     return vocabulary_loss(
         states,
         leaves[TOKEN_TABLE],
@@ -67,29 +71,29 @@ def loss_and_grads(
     value_and_grad = jax.value_and_grad(partial(part_loss, model=model, label_smoothing=options.label_smoothing))
     lengths = options.text_lengths or (batch.tokens.shape[1] - 1,)
 
-    def at(length: int, rows: Batch, row_weight: Array, part_key: PRNGKeyArray) -> tuple[Array, Flat]:
-        return value_and_grad(trainable, frozen, cut_text(rows, length), row_weight, part_key)
+    def at(length: int, rows: Batch, row_weight: Array, numbers: Array) -> tuple[Array, Flat]:
+        return value_and_grad(trainable, frozen, cut_text(rows, length), row_weight, numbers, key)
 
     def grad(which: Int[Array, ""], *part: Any) -> tuple[Array, Flat]:
         """(loss, gradient) of one part, padded to that one of the lengths."""
         branches = [partial(at, length) for length in lengths]
         return branches[0](*part) if len(branches) == 1 else jax.lax.switch(which, branches, *part)
 
+    numbers = jnp.arange(len(batch.tokens))
     if options.accumulate == 1:
-        return grad(which_length(batch, 1, lengths)[0], batch, weights, key)
+        return grad(which_length(batch, 1, lengths)[0], batch, weights, numbers)
     if len(batch.tokens) % options.accumulate:
         raise ValueError(
             f"A batch of {len(batch.tokens)} rows cannot be cut into accumulate={options.accumulate} parts."
         )
     # Part i has the rows i, i + accumulate, …: of rows cut over devices each part then has as many on every device.
     # Consecutive rows would be on one device, so that all devices would gather and compute every part.
-    columns = jax.tree.map(lambda x: x.reshape(-1, options.accumulate, *x.shape[1:]), (batch, weights))
-    keys = jax.random.split(key, options.accumulate)
+    columns = jax.tree.map(lambda x: x.reshape(-1, options.accumulate, *x.shape[1:]), (batch, weights, numbers))
     which = which_length(batch, options.accumulate, lengths)
 
     def add(total: tuple[Array, Flat], index: Int[Array, ""]) -> tuple[tuple[Array, Flat], None]:
-        rows, row_weight = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, index, 1, keepdims=False), columns)
-        part = grad(which[index], rows, row_weight, keys[index])
+        part = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, index, 1, keepdims=False), columns)
+        part = grad(which[index], *part)
         return jax.tree.map(jnp.add, total, part), None
 
     zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, trainable))

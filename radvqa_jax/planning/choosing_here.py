@@ -1,0 +1,130 @@
+"""`model.remat=auto` on the devices that are here: an earlier choice is taken again, or a few ways are compiled."""
+
+import hashlib
+import importlib.metadata
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from radvqa_jax import __version__, runtime
+from radvqa_jax.config import Config
+from radvqa_jax.files import write_json
+from radvqa_jax.planning.choosing import BUDGET, choose
+from radvqa_jax.planning.devices import GIB, Device, find_kind
+from radvqa_jax.planning.step_program import refused, step_shapes
+from radvqa_jax.planning.ways import Candidate, list_ways, rank
+from radvqa_jax.training.loop import Plan
+from radvqa_jax.training.step import step_on
+from radvqa_jax.training.way import Chosen, Way, describe_devices, from_record, to_record
+from radvqa_jax.trees import Flat
+
+MORE = 1.2  # times the room of a choice that is kept: with more, one is sought again
+
+
+def choose_here(config: Config, plan: Plan, plan_at: Callable[[Way], Plan], trainable: Flat, frozen: Flat) -> Chosen:
+    """Returns the fastest way that fits the devices of the plan, with its compiled step, and says what else was tried.
+
+    What is chosen is kept beside compiled programs (`compilation_cache`), by devices, configuration and versions, and
+    taken again while it fits. Several processes of a run look at the fullest of their devices and choose alike.
+    """
+    stage, name = config.stage(plan.name), plan.name
+    rows, several = stage.batch_size * stage.accumulate, jax.process_count() > 1
+    args = step_shapes(plan, trainable, frozen, plan.mesh, rows=rows, seq_len=config.data.seq_len)
+    steps: dict[Way, Any] = {}
+
+    def peak_of(way: Way) -> int | None:
+        began = time.perf_counter()
+        tried = plan_at(way)
+        static = {"model": tried.model, "tx": tried.tx, "options": tried.options}
+        with refused() as refusal:
+            steps[way] = step_on(plan.mesh, args[0]).lower(*args, **static).compile()
+        if refusal:
+            print(f"{name}: {way}: the compiler refuses it for its memory", flush=True)
+            return None
+        peak = steps[way].memory_analysis().peak_memory_in_bytes
+        took = time.perf_counter() - began
+        print(f"{name}: {way}: compiled in {took:.1f} s; takes {peak / GIB:.2f} GiB of each device", flush=True)
+        return peak
+
+    room = _room(plan, frozen, config.model.memory_reserve)
+    kept = None if several else _kept_file(config, plan, args)
+    known = _read(kept, plan, rows=rows, room=room)
+    if known is not None and (peak_of(known) or math.inf) <= room:
+        print(f"{name}: model.remat=auto takes {known}, as it did before on such devices", flush=True)
+        return Chosen(known, steps[known])
+    known_kind = find_kind(jax.devices()[0].device_kind)
+    candidates = rank_for(config, plan, args, mesh=plan.mesh, known=known_kind)
+    arguments = argument_bytes(args, plan.mesh)
+    budget = math.inf if several else BUDGET  # clocks differ, and all must choose alike
+    choice = choose(candidates, peak_of, arguments=arguments, room=room, budget=budget)
+    print(choice.describe(name, room, config.model.memory_reserve), flush=True)
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_json(kept, to_record(choice.way, plan.mesh) | {"room": room}, private=False)
+    return Chosen(choice.way, steps[choice.way])
+
+
+def rank_for(
+    config: Config, plan: Plan, args: tuple[Any, ...], *, mesh: Mesh | None, known: Device | None
+) -> list[Candidate]:
+    """Returns the ways of a stage for the devices of a mesh, the fastest first; `known`: what is known of one."""
+    stage = config.stage(plan.name)
+    devices = jax.devices()[:1] if mesh is None else list(mesh.devices.flat)
+    share = 1 if mesh is None else mesh.shape["data"] * mesh.shape["fsdp"]
+    host = devices[0].platform == "cpu"
+    img = config.model.remat_img
+    ways = list(list_ways(stage.batch_size, stage.accumulate, share=share, remat_img=img, host=host))
+    sizes: dict[str, Any] = {"seq_len": config.data.seq_len, "devices": len(devices), "share": share}
+    state, frozen = args[0].trainable, args[1]
+    return rank(ways, plan.model, state | frozen, state.keys(), device=known, **sizes)
+
+
+def argument_bytes(args: tuple[Any, ...], mesh: Mesh | None) -> int:
+    """Returns the bytes that a step's arguments take of each device, where `fsdp` cuts them evenly."""
+    return sum(map(_bytes, jax.tree.leaves(args))) // (1 if mesh is None else mesh.shape["fsdp"])
+
+
+def _bytes(leaf: Any) -> int:
+    key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return math.prod(leaf.shape) * (8 if key else leaf.dtype.itemsize)
+
+
+def _room(plan: Plan, frozen: Flat, reserve: float) -> int:
+    """Returns the bytes that a step may take of one device: what is free, and what its weights take there already."""
+    devices = jax.devices()[:1] if plan.mesh is None else list(plan.mesh.devices.flat)
+    held = sum(_bytes(leaf) for leaf in jax.tree.leaves(frozen)) // len(devices)
+    room = int((runtime.free_bytes(devices) + held) * (1 - reserve))
+    return int(multihost_utils.process_allgather(np.int64(room)).min()) if jax.process_count() > 1 else room
+
+
+def _kept_file(config: Config, plan: Plan, args: tuple[Any, ...]) -> Path | None:
+    """Returns the file of a choice: devices, configuration and versions decide its name."""
+    folder = jax.config.values["jax_compilation_cache_dir"]
+    if not folder:
+        return None
+    shapes = [(jax.tree_util.keystr(path), str(leaf)) for path, leaf in jax.tree.leaves_with_path(args)]
+    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib")} | {"radvqa_jax": __version__}
+    decides = describe_devices(plan.mesh) | versions | {"shapes": shapes, "model": repr(plan.model)}
+    decides |= {"options": plan.options, "mesh": asdict(config.mesh), "config": asdict(config.model)}
+    digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+    return Path(folder) / "ways" / f"{digest[:32]}.json"
+
+
+def _read(file: Path | None, plan: Plan, *, rows: int, room: int) -> Way | None:
+    """Returns what was chosen before, unless there is much more room now, or the file cannot be read."""
+    try:
+        record: Any = json.loads(file.read_text()) if file is not None else {}
+    except (OSError, ValueError):
+        return None
+    way = from_record(record, plan.mesh, rows=rows)
+    return way if way is not None and MORE * record.get("room", 0) >= room else None
