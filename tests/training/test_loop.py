@@ -275,3 +275,11 @@ def test_a_text_length_that_comes_late_compiles_nothing_and_a_restart_changes_no
         np.testing.assert_allclose(whole[name], leaf, rtol=1e-4, atol=1e-5, err_msg=name)
     with pytest.raises(ValueError, match=r"stage2: row \d of a batch has \d text positions, .* compiled for 4 at most"):
         run(tmp_path / "short", Texts(), plan=PLAN._replace(options=PLAN.options._replace(text_lengths=(4,))))
+
+
+def test_a_run_with_named_values_kept_continues_bit_for_bit(tmp_path: Path) -> None:
+    plan = PLAN._replace(model=PLAN.model.clone(remat="products"))
+    whole = run(tmp_path / "whole", Batches(), plan=plan)
+    with pytest.raises(Crash):
+        run(tmp_path / "other", Batches(crash_at(4)), plan=plan)
+    assert_same(run(tmp_path / "other", Batches(), plan=plan), whole)

@@ -15,13 +15,14 @@ from radvqa_jax.config import Config, LoraConfig, ModelConfig, OptimConfig, Stag
 from radvqa_jax.models.paligemma import abstract_params, fake_params, variables
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.schema import Batch
-from radvqa_jax.training import stage
+from radvqa_jax.training import stage, way
 from radvqa_jax.training.base_use import make_use
 from radvqa_jax.training.loop import Diverged, Plan
 from radvqa_jax.training.stage import Base, Trained, assemble, count_steps, load_trained, run_stage, trained_names
+from radvqa_jax.training.way import Choose, Chosen, Way
 from radvqa_jax.trees import Flat
 
-from .conftest import Batches, assert_same, crash_at
+from .conftest import Batches, Crash, assert_same, crash_at
 
 BASE = Base(fake_params(get_variant("dummy")), "dummy.npz", "a" * 64)
 WEIGHT = "llm/layers/attn/q_einsum/w"
@@ -46,6 +47,7 @@ def run(
     start: Trained | None = None,
     batches: Batches | None = None,
     base: Base = BASE,
+    choose: Choose | None = None,
 ) -> Trained:
     return run_stage(
         name,
@@ -56,6 +58,7 @@ def run(
         rows_per_epoch=10,
         data={"0": {"dataset": "fake"}},
         folder=folder,
+        choose=choose,
     )
 
 
@@ -330,3 +333,40 @@ def test_a_foreign_adapter_file_is_no_start(tmp_path: Path) -> None:
     save_adapter(tmp_path, leaves, AdapterMeta("stage2", 1, LORA, BASE.name, BASE.sha256, "c" * 64))
     with pytest.raises(ValueError, match=r"does not fit dummy: misshaped .*lora_a: have \(2, 4, 16, 3\)"):
         assemble(CONFIG, BASE, load_trained(str(tmp_path), BASE, CONFIG))
+
+
+def taking(taken: Way) -> Choose:
+    """Returns a choice that is always the same."""
+    return lambda plan, plan_at, trainable, frozen: Chosen(taken)
+
+
+def test_a_run_continues_as_it_began_and_on_another_device_says_what_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, stage2 = replace(CONFIG.model, remat="auto"), replace(STAGE2, save_every=1)
+    config = replace(CONFIG, model=model, stage2=stage2)
+    first, other = Way("products", "full", 1, 4), Way("none", "none", 2, 2)
+    whole = run("stage2", tmp_path / "whole", config=config, choose=taking(first))
+    for name in ("same", "other"):
+        with pytest.raises(Crash):
+            run("stage2", tmp_path / name, config=config, choose=taking(first), batches=Batches(crash_at(3)))
+    capsys.readouterr()
+    assert_same(run("stage2", tmp_path / "same", config=config, choose=taking(other)).leaves, whole.leaves)
+    said = capsys.readouterr().out
+    assert "computes its step as it began: products (vision tower full), 4 x 1 examples" in said
+    assert "in the checkpoint, now" not in said
+    monkeypatch.setattr(way, "describe_devices", lambda mesh: {"kind": "another", "devices": 1})
+    moved = run("stage2", tmp_path / "other", config=config, choose=taking(other)).leaves
+    said = capsys.readouterr().out
+    assert "stage2: way.batch_size: 1 in the checkpoint, now 2; numbers agree to rounding" in said
+    assert "way.kind: 'cpu' in the checkpoint, now 'another'" in said
+    for name, leaf in whole.leaves.items():
+        np.testing.assert_allclose(moved[name], leaf, rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+def test_a_record_of_a_way_that_is_none_is_passed_over() -> None:
+    good = way.to_record(Way("gate", "full", 2, 3), None)
+    assert way.from_record(good, None, rows=6) == Way("gate", "full", 2, 3)
+    for bad in ({"remat": "dots"}, {"batch_size": "2"}, {"kind": "another"}, {"devices": 2}, {"accumulate": 4}):
+        assert way.from_record(good | bad, None, rows=6) is None
+    assert way.from_record(None, None, rows=6) is None

@@ -78,6 +78,24 @@ def test_accumulation_does_not_change_the_loss_or_its_gradient(head: Setup, weig
             np.testing.assert_allclose(other_grads[name], grad, rtol=1e-3, atol=1e-6)
 
 
+def test_no_policy_and_no_split_of_the_batch_changes_loss_gradient_or_dropout() -> None:
+    adapted = Setup(ADAPTERS, replace(EVERYTHING, dropout=0.3))
+    noise = jax.random.normal(jax.random.key(5), (4096,))  # lora_b begins at zero
+    trainable = {n: leaf + 0.1 * noise[: leaf.size].reshape(leaf.shape) for n, leaf in adapted.trainable.items()}
+    results = []
+    for accumulate, remat in ((1, "none"), (2, "gate"), (8, "products")):
+        model = replace(adapted.model, remat=remat)
+        results.append(grads_of(trainable, adapted.frozen, BATCH, model=model, options=StepOptions(accumulate)))
+    for loss, grads in results[1:]:
+        assert float(loss) == pytest.approx(float(results[0][0]), rel=1e-5)
+        for name, grad in results[0][1].items():
+            np.testing.assert_allclose(grads[name], grad, atol=1e-6 + 1e-4 * np.abs(grad).max(), err_msg=name)
+    assert min(np.abs(grad).max() for grad in results[0][1].values()) > 1e-5
+    whole = replace(adapted.model, lora=replace(adapted.model.lora, dropout=0.0))
+    undropped, _ = grads_of(trainable, adapted.frozen, BATCH, model=whole, options=StepOptions())
+    assert abs(float(undropped) - float(results[0][0])) > 1e-3  # dropout is in use
+
+
 def test_the_loss_is_the_mean_over_real_rows_or_over_their_tokens(head: Setup) -> None:
     logits = jax.jit(PaliGemma(DUMMY).apply)(
         variables(PARAMS), BATCH.image, BATCH.tokens[:, :-1], BATCH.mask_ar[:, :-1]

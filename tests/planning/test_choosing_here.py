@@ -1,0 +1,51 @@
+"""`model.remat=auto` on this machine: the step that is compiled while choosing is the one that trains."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import jax
+import pytest
+
+from radvqa_jax.config import Config, ModelConfig, StageConfig
+from radvqa_jax.models.paligemma import fake_params
+from radvqa_jax.models.variants import get_variant
+from radvqa_jax.planning import choosing_here
+from radvqa_jax.planning.choosing_here import choose_here
+from radvqa_jax.training.stage import Base, Trained, run_stage
+from tests.training.conftest import Batches, assert_same
+
+BASE = Base(fake_params(get_variant("dummy")), "dummy.npz", "a" * 64)
+CONFIG = Config(
+    model=ModelConfig(variant="dummy", compute_dtype="float32", param_dtype="float32"),
+    stage1=StageConfig(batch_size=2, accumulate=2, total_steps=2, log_every=1),
+)
+CONFIG = replace(CONFIG, data=replace(CONFIG.data, seq_len=8))
+
+
+def run(folder: Path, config: Config = CONFIG) -> Trained:
+    """Trains the projector of the dummy model for two steps."""
+    run = {"base": BASE, "start": Trained.nothing(), "batches": Batches(), "rows_per_epoch": 10, "data": {}}
+    return run_stage("stage1", config, folder=folder, choose=partial(choose_here, config), **run)  # pyright: ignore
+
+
+def test_a_cpu_with_memory_stores_everything_and_the_choice_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(jax.config.values, "jax_compilation_cache_dir", None)
+    plain = run(tmp_path / "plain", replace(CONFIG, model=replace(CONFIG.model, remat="none")))
+    capsys.readouterr()
+    monkeypatch.setattr(choosing_here, "_kept_file", lambda *_: tmp_path / "ways" / "one.json")
+    first = run(tmp_path / "first")
+    said = capsys.readouterr().out
+    assert "stage1: model.remat=auto takes none, 2 x 2 examples, 0.00 GiB of" in said
+    assert said.count("compiled in") == 1  # while choosing, and not again
+    assert_same(first.leaves, plain.leaves)
+    run(tmp_path / "second")
+    assert "takes none, 2 x 2 examples, as it did before on such devices" in capsys.readouterr().out
+    # A machine with hardly any memory: everything is tried that should take less, and the least is taken.
+    monkeypatch.setattr(choosing_here, "_room", lambda *_: 1)
+    run(tmp_path / "small")
+    said = capsys.readouterr().out
+    assert "takes blocks (vision tower full), 4 x 1 examples" in said
+    assert "nothing fits, and it takes the least" in said
