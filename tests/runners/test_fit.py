@@ -1,5 +1,6 @@
 """What mode=fit reports for a tiny experiment on this machine, and what it refuses."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -9,6 +10,8 @@ import jax
 import pytest
 
 from radvqa_jax.config import MeshConfig
+from radvqa_jax.planning.devices import GIB
+from radvqa_jax.planning.frontier import format_frontier
 from radvqa_jax.runners import RUNNERS
 from radvqa_jax.runners import fit as fit_runner
 from radvqa_jax.training.sharding import make_mesh
@@ -47,6 +50,39 @@ def test_every_program_of_an_experiment_is_compiled_and_reported(
     share = step["flops_over_minimum"] - 1
     assert re.search(rf"minimum +recomputed.*\n.*\({share:.1%}\)", printed)
     assert str(tmp_path / "fit.json") in printed
+
+
+def test_the_way_of_a_step_is_chosen_for_the_target_and_the_frontier_told(
+    micro_config: MakeConfig, micro_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    override = ("stages=('stage2',)", "stage2.batch_size=4", "stage2.accumulate=2", "model.remat=auto")
+    mesh, frozen = make_mesh(MeshConfig(), jax.devices()[:1]), {}
+    config = fit_runner.read_experiment(str(micro_file), override)
+    target = fit_runner.open_target("local")
+
+    def compiled(program: Any, *_: Any, **__: Any) -> Any:
+        model, options = program.kwargs["model"], program.kwargs["options"]
+        stored = ["blocks", "attention", "gate", "products", "none"].index(model.remat)
+        peak = GIB * (100 * stored + 10 * (8 // options.accumulate) + (model.remat_img != "full"))
+        work = fit_runner.fit.count_work(program.function.trace(*program.args, **program.kwargs))
+        sizes = {"arguments": 0, "temporaries": peak, "outputs": 0, "peak": peak, "work": work, "float32_copies": ()}
+        told = {"minimum_flops": program.minimum_flops, "roofline_seconds": None, "compile_seconds": 0.0}
+        return fit_runner.fit.Fitted(name=program.name, rows=program.rows, **sizes, **told)
+
+    monkeypatch.setattr(fit_runner.fit, "compile_program", compiled)
+    monkeypatch.setattr(fit_runner, "argument_bytes", lambda *_: 0)
+    for memory, whole, taken in ((1000, False, ("none", 4, 2)), (375, True, ("products", 4, 2))):
+        small = target._replace(memory=memory * GIB)
+        planned = dataclasses.replace(config, fit=dataclasses.replace(config.fit, frontier=whole))
+        found = fit_runner.find_way(planned, mesh, small, "stage2", frozen)
+        way = found.choice.way
+        assert (way.remat, way.batch_size, way.accumulate) == taken
+        lines = format_frontier(found)
+        assert [line.endswith("chosen") for line in lines].count(True) == 1
+        assert len(lines) == 2 + len(found.compiled)
+        assert found.to_json()["chosen"] == dataclasses.asdict(way)
+        assert (len(found.compiled) > 4) == whole
+        assert found.room == int(0.92 * memory * GIB)
 
 
 def test_two_samples_of_an_answer_cost_one_prefill(micro_config: MakeConfig, micro_file: Path) -> None:
