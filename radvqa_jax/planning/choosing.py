@@ -57,9 +57,9 @@ def choose(
     """Returns the first candidate that fits, as far as few compilations tell.
 
     The first that should fit by estimate is compiled. What it takes more or less than estimated corrects the estimates
-    of all; then the next that should fit is compiled, or, where room is left, one that is faster. It ends with a way
-    that fits and no faster one that should, or when the budget is spent and one fits. Where nothing fits, that of the
-    least memory is taken: it may still run, since a reserve is kept back.
+    of those near it; then the next that should fit is compiled, or, where room is left, one that is faster. It ends
+    with a way that fits and no faster one that should, or when the budget is spent and one fits. Where nothing fits,
+    that of the least memory is taken: it may still run, since a reserve is kept back.
 
     Args:
         candidates: the fastest first.
@@ -70,10 +70,15 @@ def choose(
         clock: seconds.
     """
     peaks: dict[Way, int] = {}
-    correction, spent, fits = 0, 0.0, None
+    spent, fits = 0.0, None
 
     def estimate(candidate: Candidate) -> int:
-        return arguments + candidate.working + correction
+        known = [c for c in candidates if c.way in peaks]
+        plain = arguments + candidate.working
+        if not known:
+            return plain
+        nearest = min(known, key=lambda c: abs(c.working - candidate.working))
+        return plain + peaks[nearest.way] - arguments - nearest.working
 
     while True:
         untried = [c for c in candidates if c.way not in peaks and estimate(c) <= room]
@@ -88,7 +93,6 @@ def choose(
         peak = max(estimate(untried[0]), room + 1) if told is None else told
         peaks[untried[0].way] = peak
         spent += clock() - began
-        correction = peak - arguments - untried[0].working
         if peak <= room:
             fits = untried[0]
         elif untried[0].working == min(c.working for c in candidates):

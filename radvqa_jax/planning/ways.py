@@ -1,6 +1,7 @@
 """The ways in which a step can be computed on a device, with what each will take by arithmetic: best first."""
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from radvqa_jax.models.remat import Remat
 from radvqa_jax.planning.devices import Device
 from radvqa_jax.planning.flops import Work, seconds
 from radvqa_jax.planning.memory import working_bytes
-from radvqa_jax.planning.minimum import step_work
+from radvqa_jax.planning.minimum import LAYERS, step_work
 from radvqa_jax.training.way import Way
 
 # (language model, vision tower): each stores less than the one before it and computes more again.
@@ -76,14 +77,17 @@ def rank(
         devices: that compute.
         share: devices that rows are cut over.
     """
-    size, found = jnp.dtype(model.dtype).itemsize, []
+    size, variant, found = jnp.dtype(model.dtype).itemsize, model.variant, []
+    if not any(name.startswith(LAYERS["img"]) for name in trained):  # the vision tower runs forward and stores nothing
+        ways = list({(way.remat, way.batch_size): way for way in reversed(list(ways))}.values())
+        variant = replace(variant, img=replace(variant.img, depth=0))
     for way in ways:
         amount: dict[str, Any] = {"seq_len": seq_len, "itemsize": size, "remat": way.remat, "remat_img": way.remat_img}
         work = step_work(model.variant, leaves, trained, rows=way.batch_size, **amount).times(way.accumulate)
         best = work.flops
         if device is not None:
             best = seconds(work, peak_flops=devices * device.peak_flops, bandwidth=devices * device.bandwidth)
-        working = working_bytes(model.variant, rows=-(-way.batch_size // share), **amount)
+        working = working_bytes(variant, rows=-(-way.batch_size // share), **amount)
         found.append(Candidate(way, work, best, working))
     unit = EQUAL * min(candidate.seconds for candidate in found)
     return sorted(found, key=lambda candidate: (round(candidate.seconds / unit), -candidate.way.batch_size))
