@@ -24,8 +24,8 @@ def start(config: Config) -> None:
         _join(config.process)
 
 
-def local_devices() -> list[jax.Device]:
-    """This process's devices.
+def local_devices() -> list[Any]:
+    """This process's devices (jax.Device).
 
     Raises:
         ValueError: if jax cannot start the platform that it was told to use.
