@@ -129,7 +129,7 @@ radvqa_env() {
   local venv=${RADVQA_VENV:-$REPO/.venv} lock=${RADVQA_LOCK:-$REPO/requirements.lock} extras=${RADVQA_EXTRAS:-} want
   case $venv in /*) ;; *) venv=$PWD/$venv ;; esac
   case $lock in /*) ;; *) lock=$PWD/$lock ;; esac
-  want="$venv|$REPO|$extras|$(cat "$REPO/setup.py" "$REPO/requirements-build.lock" "$REPO/requirements.lock" "$lock" | cksum)" || return 1
+  want="$venv|$REPO|$extras|$(radvqa_locks "$lock" | xargs cat "$REPO/setup.py" "$REPO/requirements-build.lock" | cksum)" || return 1
   if [ "$(radvqa_state "$venv" "$want")" != current ]; then
     # One at a time, where the machine has flock: a second one would take the first one's work for an interrupted one.
     (

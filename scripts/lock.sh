@@ -7,7 +7,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 command -v uv >/dev/null || { echo "lock: uv is missing: pip install uv" >&2; exit 1; }
 
-for lock in requirements-build.lock requirements-audit.lock requirements.lock requirements-tf.lock requirements-docs.lock; do
+for lock in requirements-build.lock requirements-audit.lock requirements.lock requirements-tf.lock requirements-docs.lock \
+  requirements-judge.lock; do
   work=$(mktemp -d)
   grep -E '^(#|-r )' "$lock" >"$work/head" || true
   grep -oE '^[A-Za-z0-9_.-]+==[^ ;\\]+' "$lock" | sort -f >"$work/pins"
