@@ -131,15 +131,8 @@ def _watched_pools(deadlines: _Deadlines) -> dict[str, type[HTTPConnectionPool]]
             super().request(*args, **kwargs)
             deadlines.sent(self)
 
-    class Encrypted(HTTPSConnection):
-        def connect(self) -> None:
-            deadlines.begin(self)
-            super().connect()
-
-        def request(self, *args: Any, **kwargs: Any) -> None:
-            deadlines.begin(self)
-            super().request(*args, **kwargs)
-            deadlines.sent(self)
+    class Encrypted(Plain, HTTPSConnection):  # whose methods come after Plain's, and before HTTPConnection's
+        pass
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls: Any = Plain
