@@ -124,9 +124,10 @@ setup(
     packages=[
         *find_packages(include=["radvqa_jax", "radvqa_jax.*", "tfds_builders", "tfds_builders.*"]),
         "radvqa_jax.configs",
+        "radvqa_jax.configs.papers",
     ],
     # The experiments travel along; `--config demo` finds them there, and in a clone where they are.
-    package_dir={"radvqa_jax.configs": "configs"},
+    package_dir={"radvqa_jax.configs": "configs", "radvqa_jax.configs.papers": "configs/papers"},
     entry_points={"console_scripts": ["radvqa = radvqa_jax.main:main"]},
     package_data={
         "tfds_builders": ["*/README.md", "*/CITATIONS.bib", "*/counts.json", "*/dummy_data/**/*"],

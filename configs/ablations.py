@@ -13,6 +13,13 @@ asks what written questions and their checks are worth, on phantoms with known t
 pairs of which 30 % were made false, on checked ones, and on checked ones with annealing; three seeds each, as many
 text tokens, paired differences of the means. Fifteen short trainings; two CPU cores take about 25 minutes.
 
+    python -m radvqa_jax.main --config configs/ablations.py:annealing --workdir runs/annealing \
+        --config.model.checkpoint=paligemma-3b-mix-448.npz --config.model.tokenizer=paligemma_tokenizer.model
+gives MedPix a share of 0, 10, 25, 50 and 75 % of the rows of stage 2, three seeds each, as many steps; the paper names
+no ratio. `trained/*/stage2/losses.jsonl` has the learning curves on held-out questions of MedPix. Machine: one H100,
+fifteen trainings of stage 2. :annealing_tiny does the same on phantoms and two CPU cores, with as many steps as
+:questions.
+
 Cells about another data set (VQA-RAD for the demo, PathVQA for MedM) and about Med-HALT's invented questions stay
 empty, and say so, until the data are prepared (configs/build_data.py, with the same data.data_dir). Med-HALT has no
 images: its questions are asked with a blank one, and with one borrowed from the evaluated set.
@@ -29,6 +36,7 @@ ROLE = "You are an expert radiologist. answer en {question}"
 Entry = ml_collections.ConfigDict
 WITH_OPTIONS = "answer en {question} {choices}"
 QUESTION_STEPS = 240
+SHARES = (0.0, 0.1, 0.25, 0.5, 0.75)  # of MedPix in stage 2
 # Mean text tokens of a row, BOS to EOS. With the steps of stage 2, every cell reads as many. A row also
 # has 64 image tokens.
 TEXT_TOKENS = {"checked": 13.2, "checked, annealed": 13.2, "unchecked": 16.3, "captions": 21.7}
@@ -124,10 +132,66 @@ def questions() -> Any:
     return config
 
 
+def annealing() -> Any:
+    """MedM's two stages with a constant share of MedPix in stage 2, three seeds each."""
+    config = load("medm_stage2")
+    config.stages = ("stage1", "stage2")
+    config.decode.samples, config.decode.temperature, config.decode.top_k = 1, 0.0, 0
+    config.stage2.weight_by = "source"
+    config.stage2.eval_source = source(dataset="written", builder_config="medpix_2_questions", split="validation")
+    main, annealed = config.stage2.sources
+    config.ablations.cells = shares(main, annealed)
+    return config
+
+
+def annealing_tiny() -> Any:
+    """The same on phantoms: the questions of the common organs take a share of stage 2."""
+    config = load("medm_tiny")
+    config.decode.samples, config.decode.temperature, config.decode.top_k = 1, 0.0, 0
+    config.stage2.total_steps = QUESTION_STEPS
+    config.stage2.eval_every = 40
+    name = config.eval.source.builder_config
+    config.stage2.eval_source = source(dataset="written", builder_config=name, split="validation")
+    main, annealed = config.stage2.sources
+    annealed.anneal, annealed.points = "constant", ()
+    config.ablations.cells = shares(main, annealed)
+    return config
+
+
+def shares(main: Entry, annealed: Entry) -> tuple[Entry, ...]:
+    """Returns the cells: a share of `annealed` rows among those of `main`, three seeds each."""
+
+    def mixed(share: float) -> tuple[Entry, ...]:
+        if not share:
+            return (main,)
+        less, more = main.copy_and_resolve_references(), annealed.copy_and_resolve_references()
+        less.weight, more.weight = 1 - share, share
+        return less, more
+
+    return tuple(
+        cell(
+            f"{share:.0%}, seed {seed}",
+            group=f"{share:.0%}",
+            against=f"0%, seed {seed}",
+            stage2_sources=mixed(share),
+            seed=seed,
+        )
+        for share in SHARES
+        for seed in range(3)
+    )
+
+
 def get_config(base: str = "demo") -> ml_collections.ConfigDict:
-    makers = {"demo": demo, "medm": medm, "questions": questions}
+    makers = {
+        "demo": demo,
+        "medm": medm,
+        "questions": questions,
+        "annealing": annealing,
+        "annealing_tiny": annealing_tiny,
+    }
     if base not in makers:
-        raise ValueError(f"configs/ablations.py:{base} is unknown. Give :demo or :medm, or :questions.")
+        others = ", ".join(f":{name}" for name in list(makers)[2:])
+        raise ValueError(f"configs/ablations.py:{base} is unknown. Give :demo or :medm, or {others}.")
     config = makers[base]()
     config.mode = "ablations"
     return config

@@ -12,6 +12,9 @@ prepared (configs/build_data.py).
                                                    another prompt than it is asked with
     --config configs/med_idefics.py:one_change     VQA-RAD alone, otherwise as two_stages: what stage 1 is worth
     --config configs/med_idefics.py:two_stages,7000   with so many captions (figure 3: 7,000, 20,000, 55,000)
+Its other rows (another case's image, PathVQA, the prompt of an expert, Med-HALT's invented questions) are in
+configs/papers/med_idefics_figure2.py, and configs/reproduce.py fills them.
+
 The paper's figures on the first 400 of 451 test questions (figure 2; containment / set F1 / BLEU-1, recomputed from the
 stored answers): base .553 / .380 / .287, single stage .525 / .552 / .536, two stages .558 / .579 / .567, with the
 expert's prompt .570 / .588 / .575, with other images .478 / .499 / .489, about PathVQA .303 / .317 / .307 (base .290 /

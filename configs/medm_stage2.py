@@ -5,7 +5,8 @@
         --config.model.checkpoint=paligemma-3b-mix-448.npz --config.model.tokenizer=paligemma_tokenizer.model
 
 Machine: one H100. Without stage2.init_from it starts from the base, the paper's "without stage 1"; with
---config.stages="('stage1','stage2')" it trains stage 1 of configs/medm_stage1.py first. The authors' ROCO + MedPix run
+--config.stages="('stage1','stage2')" it trains stage 1 of configs/medm_stage1.py first (`:roco,attention,zh` that on
+the Chinese questions). The authors' ROCO + MedPix run
 was best after 9 epochs. ROCOv2 and MedPix 2.0 have captions and no questions: they are written and checked first
 (configs/write_questions.py), and without them this file ends with the command that writes them.
 
@@ -104,17 +105,17 @@ def set_data(config: Any, variant: str) -> None:
 
 
 def get_config(variant: str = "mixed") -> ml_collections.ConfigDict:
-    data, _, adapters = variant.partition(",")
-    adapters = adapters or "attention"
-    if data not in VARIANTS or adapters not in ADAPTERS:
+    data, adapters, stage1, *more = (*variant.split(","), "", "")[: max(3, variant.count(",") + 1)]
+    adapters, stage1 = adapters or "attention", stage1 or "en"
+    if data not in VARIANTS or adapters not in ADAPTERS or more:
         raise ValueError(
             f"configs/medm_stage2.py:{variant} is unknown. Give one of {', '.join(VARIANTS)}; after a comma one of "
-            f"{', '.join(ADAPTERS)}."
+            f"{', '.join(ADAPTERS)}; after another one a variant of configs/medm_stage1.py."
         )
     config = default_config()
     config.mode = "train"
     config.stages = ("stage2",)
-    config.stage1 = load_experiment(str(Path(__file__).with_name("medm_stage1.py"))).stage1
+    config.stage1 = load_experiment(f"{Path(__file__).with_name('medm_stage1.py')}:{stage1}").stage1
     config.model.variant = "paligemma-3b-448"
     config.data.seq_len = 128
 

@@ -15,7 +15,7 @@ from radvqa_jax.models.variants import VARIANTS, get_variant, infer_variant, var
 
 # Modes that load the checkpoint. The others may run where it is not.
 WITH_MODEL = frozenset(
-    ("train", "predict", "saliency", "saliency_quality", "ask", "ablations", "job", "convert", "export")
+    ("train", "predict", "saliency", "saliency_quality", "ask", "ablations", "job", "convert", "export", "reproduce")
 )
 
 TOKENIZER, CONFIG = "tokenizer.model", "config.json"

@@ -39,7 +39,7 @@ DATASETS = (
 CONTENTS: dict[str, tuple[str, ...]] = {
     "Start": ("docs/getting_started", "docs/api", "docs/troubleshooting"),
     "Data": ("docs/data", "docs/own_data", "docs/mixtures", "docs/datasets", "docs/synthesis"),
-    "Train": ("docs/training", "docs/planning", "docs/ablations", "docs/scaling"),
+    "Train": ("docs/training", "docs/reproduce", "docs/planning", "docs/ablations", "docs/scaling"),
     "Evaluate": ("docs/scoring", "docs/judge", "docs/saliency", "docs/correctness"),
     "Weights": ("docs/weights", "docs/export"),
     "Reference": ("reference/configuration", "reference/python", "reference/modules"),

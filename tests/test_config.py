@@ -294,6 +294,11 @@ def test_both_grids_build() -> None:
     for base in ("demo", "medm"):
         built = from_config_dict(make(base))
         assert built.ablations.cells[0].name == "reference" and len(built.ablations.cells) > 10
+    for base in ("annealing", "annealing_tiny"):
+        built = from_config_dict(make(base))
+        groups = {cell.group: [source.weight for source in cell.stage2_sources] for cell in built.ablations.cells}
+        assert groups == {"0%": [1.0], "10%": [0.9, 0.1], "25%": [0.75, 0.25], "50%": [0.5, 0.5], "75%": [0.25, 0.75]}
+        assert len(built.ablations.cells) == 15 and built.stage2.eval_source.split == "validation"
     with pytest.raises(ValueError, match=r"ablations\.py:x is unknown\. Give :demo or :medm"):
         make("x")
 

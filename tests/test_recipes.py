@@ -21,6 +21,7 @@ VARIANTS = {
     "medm_stage2": [
         *("mixed", "rising", "roco", "medpix", "pmc_vqa", "captions", "captions_rising"),
         *(f"roco,{name}" for name in ADAPTERS),
+        "roco,attention,vqa_rad",
     ],
     "llama32_med": [
         *("slake", "vqa_rad", "path_vqa", "mixed", "captions"),

@@ -4,6 +4,8 @@ import ast
 from pathlib import Path
 from typing import NamedTuple
 
+from radvqa_jax.config.experiment_file import configs_folder
+
 PACKAGE = Path(__file__).parent.parent
 
 # Mode -> what it does, for --help. runners/ has one function for each.
@@ -21,6 +23,7 @@ MODES = {
     "saliency": "draws attention maps",
     "saliency_quality": "measures attention maps against masks",
     "ablations": "fills a grid of experiments",
+    "reproduce": "fills the tables of the three papers: the results book",
     "fit": "plans whether an experiment fits a device",
     "convert": "converts a checkpoint to another format",
     "fit_scaling": "fits scaling laws to losses",
@@ -35,12 +38,6 @@ class Experiment(NamedTuple):
     path: Path
     mode: str
     about: str
-
-
-def configs_folder() -> Path:
-    """The folder of the experiments: within an installed package, next to the package in a clone."""
-    installed = PACKAGE / "configs"
-    return installed if installed.is_dir() else PACKAGE.parent / "configs"
 
 
 def experiments() -> dict[str, Experiment]:

@@ -218,7 +218,7 @@ def _read_config() -> tuple[Any, Path]:
 
 
 # Modes that compute on the device what somebody will believe.
-COMPUTING = frozenset(("train", "predict", "saliency", "saliency_quality", "ask", "ablations", "job"))
+COMPUTING = frozenset(("train", "predict", "saliency", "saliency_quality", "ask", "ablations", "job", "reproduce"))
 
 
 def _run_mode() -> None:

@@ -20,9 +20,10 @@ from radvqa_jax.config.chat import ChatConfig, JudgeConfig
 from radvqa_jax.config.data import SUSPECT_BITS, AuditConfig, AugmentConfig, DataConfig, FilterConfig, SourceConfig
 from radvqa_jax.config.evaluation import AblationConfig, CellConfig, DecodeConfig, EvalConfig, ReportConfig, ScoreConfig
 from radvqa_jax.config.experiment import Config, FitConfig, Mode
-from radvqa_jax.config.experiment_file import change_field, load_experiment
+from radvqa_jax.config.experiment_file import change_field, configs_folder, load_experiment
 from radvqa_jax.config.export import ConvertConfig, ExportConfig
 from radvqa_jax.config.model import MeshConfig, ModelConfig, ProcessConfig
+from radvqa_jax.config.papers import BookConfig, PaperRow, PaperTable, load_tables, paper_row
 from radvqa_jax.config.saliency import AskConfig, QualityConfig, SaliencyConfig
 from radvqa_jax.config.scaling import ScalingConfig
 from radvqa_jax.config.synthesis import ChecksConfig, SynthesisConfig, WritingConfig
@@ -54,6 +55,7 @@ __all__ = [
     "AskConfig",
     "AuditConfig",
     "AugmentConfig",
+    "BookConfig",
     "CellConfig",
     "ChatConfig",
     "ChecksConfig",
@@ -71,6 +73,8 @@ __all__ = [
     "Mode",
     "ModelConfig",
     "OptimConfig",
+    "PaperRow",
+    "PaperTable",
     "ProcessConfig",
     "QualityConfig",
     "ReportConfig",
@@ -83,9 +87,12 @@ __all__ = [
     "WritingConfig",
     "cell",
     "change_field",
+    "configs_folder",
     "default_config",
     "follow_checkpoint",
     "load_experiment",
+    "load_tables",
+    "paper_row",
     "source",
     "to_config_dict",
     "use_embedded_model",

@@ -9,6 +9,7 @@ from radvqa_jax.config.data import AuditConfig, DataConfig
 from radvqa_jax.config.evaluation import AblationConfig, DecodeConfig, EvalConfig, ReportConfig, ScoreConfig
 from radvqa_jax.config.export import ConvertConfig, ExportConfig
 from radvqa_jax.config.model import MeshConfig, ModelConfig, ProcessConfig
+from radvqa_jax.config.papers import BookConfig
 from radvqa_jax.config.saliency import AskConfig, QualityConfig, SaliencyConfig
 from radvqa_jax.config.scaling import ScalingConfig
 from radvqa_jax.config.synthesis import SynthesisConfig
@@ -33,6 +34,7 @@ Mode = Literal[
     "convert",
     "export",
     "fit_scaling",
+    "reproduce",
 ]
 
 
@@ -91,6 +93,7 @@ class Config:
     ablations: AblationConfig = field(default_factory=AblationConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
+    book: BookConfig = field(default_factory=BookConfig)
 
     def stage(self, name: str) -> StageConfig:
         """The stage of that name, `stage1` or `stage2`."""

@@ -5,6 +5,14 @@ import runpy
 from pathlib import Path
 from typing import Any
 
+_PACKAGE = Path(__file__).parent.parent
+
+
+def configs_folder() -> Path:
+    """The folder of the experiments: within an installed package, beside it in a clone."""
+    installed = _PACKAGE / "configs"
+    return installed if installed.is_dir() else _PACKAGE.parent / "configs"
+
 
 def load_experiment(given: str, override: tuple[str, ...] = (), *, field: str = "experiment") -> Any:
     """Returns the ConfigDict of an experiment's file, not checked yet.

@@ -30,7 +30,7 @@ def package(system: str, metric: str) -> str:
     return f"radvqa_jax {__version__}"
 
 
-def _corpus_bleu(records: Sequence[Record], images: np.ndarray, *, resamples: int, seed: int) -> dict[str, Any]:
+def corpus_bleu_cell(records: Sequence[Record], images: np.ndarray, *, resamples: int, seed: int) -> dict[str, Any]:
     counts = llama32_med.bleu_counts(records)
     n_images = len(np.unique(images))
     interval = None
@@ -101,7 +101,7 @@ def score_published(
             for name, rows in (("closed", np.flatnonzero(closed)), ("open", np.flatnonzero(~closed))):
                 if len(rows):
                     found[f"string_match_{name}"] = cell(values["string_match"], rows.tolist())
-            found["bleu"] = _corpus_bleu(records, images, resamples=resamples, seed=seed)
+            found["bleu"] = corpus_bleu_cell(records, images, resamples=resamples, seed=seed)
         scores[system] = {name: value | {"package": package(system, name)} for name, value in found.items()}
     return scores
 

@@ -16,6 +16,7 @@ from radvqa_jax.runners.fit import fit_mode
 from radvqa_jax.runners.fit_scaling import fit_scaling_mode
 from radvqa_jax.runners.job import job_mode
 from radvqa_jax.runners.judge import judge_mode
+from radvqa_jax.runners.reproduce import reproduce_mode
 from radvqa_jax.runners.saliency import saliency_mode
 from radvqa_jax.runners.saliency_quality import saliency_quality_mode
 from radvqa_jax.runners.score import score_mode
@@ -34,6 +35,7 @@ RUNNERS: dict[str, Callable[[Config, Path], None]] = {
     "saliency_quality": saliency_quality_mode,
     "ask": ask_mode,
     "ablations": ablations_mode,
+    "reproduce": reproduce_mode,
     "job": job_mode,
     "audit": audit_mode,
     "fit": fit_mode,

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from radvqa_jax.config import CellConfig, Config, SourceConfig
+from radvqa_jax.config import CellConfig, Config, SourceConfig, StageConfig
+from radvqa_jax.data.audit import consequences
 from radvqa_jax.data.fitting import leave_out, overlong
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows, make_builder, not_prepared
@@ -62,30 +63,41 @@ def describe_cell(cell: CellConfig, config: Config) -> list[str]:
     return said
 
 
-class _Trainer:
-    """What cells are trained to: each distinct chain of stages once, in workdir/trained/<hash of what decides it>."""
+def chain_of(cell: CellConfig, config: Config) -> list[tuple[str, StageConfig]]:
+    """The stages that a cell trains, in order, as it has them."""
+    found = []
+    for name in () if cell.adapter else (name for name in config.stages if name not in cell.without):
+        stage = config.stage(name)
+        if name == "stage2" and cell.stage2_sources:
+            stage = dataclasses.replace(stage, sources=cell.stage2_sources)
+        if name == "stage2" and cell.stage2_steps:
+            stage = dataclasses.replace(stage, total_steps=cell.stage2_steps, epochs=0.0)
+        found.append((name, stage))
+    return found
 
-    def __init__(self, loaded: LoadedBase) -> None:
+
+class _Trainer:
+    """What cells are trained to: each distinct chain of stages once, in store/<hash of what decides it>."""
+
+    def __init__(self, loaded: LoadedBase, store: Path, decides: str) -> None:
+        """Takes the folder of what is trained, and what decides it beside the stages: empty in a grid of its own."""
         self._loaded = loaded
+        self._store = store
+        self._decides = decides
         self._done: dict[Path, Trained] = {}
 
     def __call__(self, cell: CellConfig) -> tuple[str, Trained]:
-        """(folder relative to the workdir, what is trained) for a cell."""
-        config, trained, place, chain = self._loaded.config, Trained.nothing(), "", ""
+        """(Where it lies, relative to the folder that holds the store, what is trained) for a cell."""
+        config, trained, place, chain = self._loaded.config, Trained.nothing(), "", self._decides
         if cell.adapter:
             return cell.adapter, load_trained(
                 cell.adapter, self._loaded.base, _asking(cell, config), accept=_set_by(cell)
             )
         data = dataclasses.replace(config.data, prompt=cell.train_prompt or config.data.prompt)
-        for name in (name for name in config.stages if name not in cell.without):
-            stage = config.stage(name)
-            if name == "stage2" and cell.stage2_sources:
-                stage = dataclasses.replace(stage, sources=cell.stage2_sources)
-            if name == "stage2" and cell.stage2_steps:
-                stage = dataclasses.replace(stage, total_steps=cell.stage2_steps, epochs=0.0)
+        for name, stage in chain_of(cell, config):
             decides = [chain, name, dataclasses.asdict(stage), data.prompt, *([cell.seed] if cell.seed >= 0 else [])]
             chain = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
-            folder = self._loaded.workdir / "trained" / chain
+            folder = self._store / chain
             stage = dataclasses.replace(stage, init_from=place or stage.init_from)
             place = str(folder / name)
             if folder not in self._done:
@@ -93,7 +105,7 @@ class _Trainer:
                 one = dataclasses.replace(config, seed=seed, stages=(name,), data=data, **{name: stage})
                 self._done[folder] = train_stages(self._loaded._replace(config=one, workdir=folder))
             trained = self._done[folder]
-        return place and str(Path(place).relative_to(self._loaded.workdir)), trained
+        return place and str(Path(place).relative_to(self._store.parent)), trained
 
 
 class _Asked(NamedTuple):
@@ -112,7 +124,7 @@ def _lend(rows: RowSource, lender: RowSource, *, seed: int) -> RowSource:
     return rows.with_images_of(numbers.tolist(), lender=lender)
 
 
-def _missing(source: SourceConfig, config: Config) -> str:
+def missing(source: SourceConfig, config: Config) -> str:
     """Why the data of a source are not there, with the command that prepares them; empty if they are.
 
     Raises:
@@ -126,6 +138,8 @@ def _missing(source: SourceConfig, config: Config) -> str:
 
 def _guess(rows: RowSource, learn: SourceConfig, config: Config) -> Guesses:
     """The answers that can be had without a model; without training rows those that need none."""
+    if rows.source.task == "caption":
+        return {}  # a caption answers no question
     guesses: Guesses = {"longest_option": baselines.longest_option(rows.texts())}
     if learn.dataset:
         found = blind_guesses(load_rows(learn, config.data, seed=config.seed), rows)
@@ -151,7 +165,7 @@ def _rows_to_ask(config: Config, tokenizer: Tokenizer) -> dict[SourceConfig, Row
     shortest: dict[SourceConfig, int] = {}
     for cell in config.ablations.cells:
         source, _ = _source_of(cell, config)
-        if _missing(source, config):
+        if missing(source, config):
             continue
         if source not in found:
             found[source] = load_rows(source, config.data, seed=config.seed)
@@ -179,7 +193,7 @@ def _ask(
         ValueError: if its data cannot be.
     """
     source, learn = _source_of(cell, config)
-    if why := _missing(source, config) or _missing(learn, config):
+    if why := missing(source, config) or missing(learn, config):
         return why
     rows = asked[source]
     if (source, learn) not in guessed:
@@ -229,7 +243,7 @@ def _audited(config: Config) -> Config:
     """The experiment with everything that some cell trains on or asks, as far as it is there."""
     cells = config.ablations.cells
     trained = [*config.stage2.sources, *(source for cell in cells for source in cell.stage2_sources)]
-    asked = [cell.source for cell in cells if cell.source.dataset and not _missing(cell.source, config)]
+    asked = [cell.source for cell in cells if cell.source.dataset and not missing(cell.source, config)]
     return dataclasses.replace(
         config,
         stage2=dataclasses.replace(config.stage2, sources=tuple(dict.fromkeys(trained))),
@@ -239,11 +253,22 @@ def _audited(config: Config) -> Config:
     )
 
 
-def ablations_mode(config: Config, workdir: Path) -> None:
-    """Fills every cell of config.ablations and writes ablations.json, .txt and .html.
+def fill_cells(
+    config: Config, workdir: Path, *, store: Path | None = None, decides: str = ""
+) -> tuple[list[CellAnswers], dict[str, Any]]:
+    """Trains and answers every cell of config.ablations.
 
-    A grid that was interrupted continues: what is trained and what is answered is kept. Mistakes in any cell are found
-    before the first one trains.
+    What is trained and what is answered is kept, so that a grid which was interrupted continues. Mistakes in any cell
+    are found before the first one trains.
+
+    Args:
+        config: the experiment.
+        workdir: of answers and audit.
+        store: the folder of what is trained; None = workdir/trained.
+        decides: what decides on training beside the stages, where several experiments share a store.
+
+    Returns:
+        The cells, and what holds for all of them: `origin`, as JSON values, and `leaks`, one sentence each.
     """
     cells = config.ablations.cells
     tokenizer, shapes = inspect_model(config)
@@ -256,7 +281,7 @@ def ablations_mode(config: Config, workdir: Path) -> None:
     to_ask = _rows_to_ask(config, tokenizer)
     asked = {cell.name: _ask(cell, config, to_ask, guessed) for cell in cells}
     loaded = load_base(config, workdir)
-    train = _Trainer(loaded)
+    train = _Trainer(loaded, store or workdir / "trained", decides)
     filled = []
     for cell in cells:
         changes, own = describe_cell(cell, config), asked[cell.name]
@@ -272,9 +297,14 @@ def ablations_mode(config: Config, workdir: Path) -> None:
         filled.append(
             CellAnswers(cell.name, changes, against if against != cell.name else "", group=cell.group, **fields)
         )
+    return filled, {"origin": provenance(loaded, found), "leaks": consequences(found) if found["splits"] else []}
+
+
+def ablations_mode(config: Config, workdir: Path) -> None:
+    """Fills every cell of config.ablations and writes ablations.json, .txt and .html."""
+    filled, common = fill_cells(config, workdir)
     grid = build_grid(
         filled, title=f"Ablations of {config.model.variant}", resamples=config.eval.bootstrap, seed=config.seed
     )
-    origin = provenance(loaded, found)
-    print(write_grid(workdir, grid, provenance=origin))
+    print(write_grid(workdir, grid, provenance=common["origin"]))
     print(f"The page is {workdir / 'ablations.html'}")

@@ -85,11 +85,15 @@ def audit_all(config: Config) -> tuple[dict[str, Any], dict[str, RowSource]]:
     return report, sets
 
 
+class LeakError(ValueError):
+    """Sets share what they may not share."""
+
+
 def refuse_leaks(config: Config, workdir: Path) -> dict[str, Any]:
     """Audits the sets of a run and returns the report.
 
     Raises:
-        ValueError: naming what is shared, if there is a leak that `audit.accept` does not name.
+        LeakError: naming what is shared, if there is a leak that `audit.accept` does not name.
     """
     if not evaluated_sources(config):
         print("No audit: eval.source.dataset is empty, so nothing is evaluated that training could have seen.")
@@ -97,7 +101,7 @@ def refuse_leaks(config: Config, workdir: Path) -> dict[str, Any]:
     report, sets = audit_all(config)
     _write_page(config, workdir, report, sets)
     if leaks := unaccepted(config, report, sets):
-        raise ValueError(_refusal(leaks, sets))
+        raise LeakError(_refusal(leaks, sets))
     return report
 
 

@@ -1,0 +1,22 @@
+"""MedM, table 2: 50 answers an organ, read by the authors themselves. It can be read again, and not computed."""
+
+from radvqa_jax.config import PaperTable, paper_row
+
+TABLE = PaperTable(
+    "MedM",
+    "Table 2",
+    "Answers by organ, as the authors read them",
+    rows=(
+        paper_row(
+            "PaliGemma, with stage 1",
+            "MedPix",
+            "medm_stage2.py:mixed",
+            change=("stages=('stage1','stage2')",),
+            beside=tuple(
+                (organ, "accuracy") for organ in ("Chest", "Gastrointestinal", "Musculoskeletal", "Brain and Neuro")
+            ),
+            unlike=("which questions were read, and how they were drawn, is not stated",),
+        ),
+        paper_row("LLaVA-Med, as MedM ran it", "MedPix", why="LLaVA-Med is another system"),
+    ),
+)

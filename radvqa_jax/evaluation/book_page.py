@@ -1,0 +1,109 @@
+"""book.html, book.json, book.csv and book.tex: the results book for people, programs, spreadsheets and papers."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from radvqa_jax import files
+from radvqa_jax.evaluation.report import BLIND_LABELS
+from radvqa_jax.evaluation.tables import align, format_cell, latex
+from radvqa_jax.pages import flat_lines, render_page
+from radvqa_jax.spreadsheet import write_csv
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_COLUMNS = (
+    *("file", "paper", "place", "model", "data", "questions", "metric", "paper_value", "paper_spread", "paper_n"),
+    *("ours", "low", "high", "n", "images", "question_only", "majority", "difference", "empty", "command", "unlike"),
+)
+
+
+def _row(table: Mapping[str, Any], cell: Mapping[str, Any]) -> list[Any]:
+    """A line of book.csv."""
+    printed, ours = cell["printed"] or {}, cell["ours"] or {}
+    low, high = ours.get("interval") or (None, None)
+    blind = [cell["blind"].get(name, {}).get("value") for name in ("question_only", "majority")]
+    difference = cell["difference"] and cell["difference"]["value"]
+    return [
+        *(table["name"], table["paper"], table["place"]),
+        *(cell[name] for name in ("model", "data", "questions", "metric")),
+        *(printed.get(name) for name in ("value", "spread", "n")),
+        *(ours.get("value"), low, high, ours.get("n"), ours.get("n_images"), *blind, difference),
+        *(cell["empty"], cell["command"], "; ".join([*table["unlike"], *cell["unlike"]])),
+    ]
+
+
+def format_printed(cell: Mapping[str, Any]) -> str:
+    """The paper's figure as text.
+
+    >>> format_printed({"printed": {"value": 0.79, "spread": 0.0275, "n": 200}})
+    '0.790 ± 0.028 n=200'
+    """
+    printed = cell["printed"]
+    if printed is None:
+        return "-"
+    spread = "" if printed["spread"] is None else f" ± {printed['spread']:.3f}"
+    return f"{printed['value']:.3f}{spread}" + ("" if printed["n"] is None else f" n={printed['n']}")
+
+
+def _text(cell: Mapping[str, Any]) -> list[str]:
+    blind = cell["blind"].get("question_only")
+    return [
+        f"{cell['model']}, {cell['data']}" if cell["data"] else cell["model"],
+        cell["questions"],
+        cell["metric"],
+        format_printed(cell),
+        format_cell(cell["ours"]),
+        "-" if blind is None else f"{blind['value']:.3f}",
+        format_cell(cell["difference"], signed=True, n=False),
+    ]
+
+
+_HEAD = ["row", "questions", "metric", "paper", "ours", "question only", "ours - paper"]
+
+
+def format_book(book: Mapping[str, Any]) -> str:
+    """The book as tables for the terminal, and once for each reason which cells are empty."""
+    lines: list[str] = []
+    for table in book["tables"]:
+        if any(cell["metric"] for cell in table["cells"]):
+            lines += [f"{table['paper']}, {table['place']}: {table['title']} ({table['name']})"]
+            lines += [*align([_HEAD, *(_text(cell) for cell in table["cells"])]), ""]
+    reasons: dict[str, int] = {}
+    for cell in (cell for table in book["tables"] for cell in table["cells"] if cell["metric"] and cell["empty"]):
+        reasons[cell["empty"]] = reasons.get(cell["empty"], 0) + 1
+    lines += [f"{count} empty: {reason}" for reason, count in reasons.items()]
+    lines.append(f"{book['filled']} of {book['cells']} cells are filled. {book['method']['difference']}.")
+    if book["stand_in"]:
+        lines.append(f"Shortened, on {book['stand_in']} with a step a stage: a test of the recipes, no result.")
+    return "\n".join(lines)
+
+
+def write_book(folder: Path, book: Mapping[str, Any], *, provenance: Mapping[str, Any]) -> str:
+    """Writes the four files, each whole or not at all; returns the tables for the terminal.
+
+    Args:
+        folder: made if it is missing.
+        book: from `build_book`.
+        provenance: what holds for all cells, as JSON values.
+    """
+    page = render_page(
+        _TEMPLATES,
+        "book",
+        book=book,
+        blind_labels=BLIND_LABELS,
+        format_printed=format_printed,
+        flat=flat_lines,
+        provenance=flat_lines(provenance),
+    )
+    files.write_json(folder / "book.json", {**book, "provenance": dict(provenance)})
+    write_csv(folder / "book.csv", _COLUMNS, [_row(table, cell) for table in book["tables"] for cell in table["cells"]])
+    tables = []
+    for table in book["tables"]:
+        if rows := [_text(cell) for cell in table["cells"] if cell["metric"]]:
+            caption = (
+                f"{table['paper']}, {table['place']}: {table['title']}. Unlike the paper: {'; '.join(table['unlike'])}"
+            )
+            tables += latex([[_HEAD], rows], caption=caption, label=f"tab:{table['name']}")
+    files.write_text(folder / "book.tex", "\n".join(tables) + "\n")
+    files.write_text(folder / "book.html", page)
+    return format_book(book)

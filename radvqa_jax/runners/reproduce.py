@@ -1,0 +1,269 @@
+"""The mode that fills the tables of papers: every experiment that can be run here, and why the others cannot."""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from radvqa_jax.config import (
+    CellConfig,
+    Config,
+    PaperRow,
+    PaperTable,
+    change_field,
+    configs_folder,
+    load_experiment,
+    load_tables,
+)
+from radvqa_jax.config.check import check_field, from_config_dict
+from radvqa_jax.data.preparing import prepare
+from radvqa_jax.decoding.batch_size import free_bytes
+from radvqa_jax.evaluation.ablations import CellAnswers
+from radvqa_jax.evaluation.book import Found, build_book, build_row
+from radvqa_jax.evaluation.book_page import write_book
+from radvqa_jax.evaluation.judge_file import find_judges
+from radvqa_jax.evaluation.llama32_med import check_bertscore
+from radvqa_jax.evaluation.measures import Answered, Settings
+from radvqa_jax.runners.ablations import chain_of, fill_cells, missing
+from radvqa_jax.runners.audit import LeakError
+from radvqa_jax.runners.plan_book import plan_book
+from radvqa_jax.runners.shorten import shorten
+from radvqa_jax.training.stage import abstract_stage, base_shapes
+
+Key = tuple[str, tuple[str, ...], bool, CellConfig]  # what makes the experiment of a row
+RECIPE, STORE, EXPERIMENTS = "recipe", "trained", "experiments"
+
+
+def _key(row: PaperRow) -> Key:
+    return row.recipe, row.change, row.base, row.cell
+
+
+def _rows(tables: Mapping[str, PaperTable]) -> list[PaperRow]:
+    """The rows that have an experiment, each experiment once."""
+    rows = [row for table in tables.values() for row in table.rows if row.recipe]
+    return list({_key(row): row for row in rows}.values())
+
+
+def read_recipe(config: Config, row: PaperRow) -> Config:
+    """The recipe of a row with the model's files, the data's places and the devices of this run."""
+    made = load_experiment(str(configs_folder() / row.recipe), row.change, field=RECIPE)
+    for entry in config.book.override:
+        check_field(entry.partition("=")[0])
+        change_field(made, entry, what="book.override")
+    recipe = from_config_dict(made)
+    own, given = recipe.model, config.model
+    model = dataclasses.replace(
+        given,
+        quantize=own.quantize,
+        variant=given.variant or own.variant,
+        resolution=given.resolution or own.resolution,
+    )
+    data = dataclasses.replace(
+        config.data, prompt=recipe.data.prompt, seq_len=recipe.data.seq_len, overlong=recipe.data.overlong
+    )
+    audit = dataclasses.replace(recipe.audit, accept=(*recipe.audit.accept, *config.audit.accept))
+    return dataclasses.replace(
+        recipe,
+        mode="ablations",
+        seed=config.seed,
+        model=model,
+        data=data,
+        audit=audit,
+        mesh=config.mesh,
+        eval=dataclasses.replace(recipe.eval, bootstrap=config.eval.bootstrap),
+    )
+
+
+def command_of(row: PaperRow, config: Config) -> str:
+    """The command that runs the experiment of a row at full size."""
+    changes = "".join(f' --config.{name}="{value}"' for name, _, value in (c.partition("=") for c in row.change))
+    model = f"--config.model.checkpoint={config.model.checkpoint or 'FILE'} "
+    model += f"--config.model.tokenizer={config.model.tokenizer or 'FILE'}"
+    name = row.recipe.replace(".py", "").replace(":", "_").replace(",", "_")
+    start = f"python -m radvqa_jax.main --config configs/{row.recipe}"
+    if row.base:
+        return f"{start} --config.mode=predict --workdir runs/{name}_base {model}"
+    return f"{start} --workdir runs/{name}{changes} {model}"
+
+
+def least_bytes(config: Config, stages: Sequence[str]) -> int:
+    """Bytes that these stages take at least: weights, and of those that train gradient and Adam's two moments.
+
+    Activations come on top; mode=fit compiles the very step and says all of it.
+    """
+    shapes = base_shapes(config, tuple(stages))
+    base = sum(_bytes(leaf) for leaf in shapes.values())
+    trained = [abstract_stage(name, config, shapes).trainable for name in stages]
+    return base + max((sum(3 * _bytes(leaf) for leaf in leaves.values()) for leaves in trained), default=0)
+
+
+def _bytes(leaf: Any) -> int:
+    return sum(math.prod(part.shape) * part.dtype.itemsize for part in jax.tree.leaves(leaf))
+
+
+def _why_not(config: Config, row: PaperRow, cell: CellConfig) -> str:
+    """Why an experiment cannot be run here, with the command that changes it; empty if it can."""
+    if not config.model.checkpoint:
+        return "no checkpoint: give --config.model.checkpoint=FILE and --config.model.tokenizer=FILE"
+    sources = [source for _, stage in chain_of(cell, config) for source in stage.sources]
+    asked = (cell.source, cell.train_source) if cell.source.dataset else (config.eval.source, config.eval.train_source)
+    for source in (*sources, *asked):
+        if why := missing(source, config):
+            return why
+    needed, free = least_bytes(config, [name for name, _ in chain_of(cell, config)]), free_bytes()
+    if needed > free:
+        return (
+            f"needs at least {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free here. Where it fits: "
+            f'python -m radvqa_jax.main --config configs/fit.py --workdir runs/fit --config.fit.resolutions="()" '
+            f"--config.experiment=configs/{row.recipe} --config.target=h100"
+        )
+    return ""
+
+
+def _cell(row: PaperRow, config: Config) -> CellConfig:
+    """The cell of a row, with a name of its own."""
+    without = config.stages if row.base else row.cell.without
+    named = hashlib.sha256(json.dumps([row.base, dataclasses.asdict(row.cell)]).encode()).hexdigest()[:8]
+    return dataclasses.replace(row.cell, name=f"{row.model}, {row.data} {named}", without=without)
+
+
+def _only(config: Config, cells: Sequence[CellConfig]) -> Config:
+    """The experiment with these cells, and without stages and questions that none of them has."""
+    stages = tuple(name for name in config.stages if any(name not in cell.without for cell in cells))
+    kept = tuple(dataclasses.replace(c, without=tuple(s for s in c.without if s in stages)) for c in cells)
+    asked = next((c for c in kept if not c.source.dataset), None)
+    evaluated = config.eval
+    if asked is None:  # nobody asks what the recipe asks
+        evaluated = dataclasses.replace(evaluated, source=kept[0].source, train_source=kept[0].train_source)
+    grid = dataclasses.replace(config.ablations, cells=kept)
+    return dataclasses.replace(config, stages=stages, ablations=grid, eval=evaluated)
+
+
+def _decides(config: Config) -> str:
+    """What decides on training beside the stages, as a hash: the model and the length of texts."""
+    model, data = config.model, config.data
+    values = [model.variant, model.checkpoint, model.resolution, model.quantize, model.compute_dtype]
+    values += [model.param_dtype, data.seq_len, data.overlong, config.seed]
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:12]
+
+
+def run_recipe(config: Config, rows: Sequence[PaperRow], workdir: Path) -> tuple[dict[Key, Found], dict[str, Any]]:
+    """What became of the rows of one recipe, and where the answers come from.
+
+    Args:
+        config: of the book.
+        rows: all of one recipe and one change.
+        workdir: of the book.
+    """
+    recipe = read_recipe(config, rows[0])
+    if config.book.stand_in:
+        recipe = shorten(recipe, config.book.stand_in)
+    cells = [_cell(row, recipe) for row in rows]
+    if config.book.stand_in:
+        cells = [shorten(cell, config.book.stand_in) for cell in cells]
+    found, todo = {}, []
+    for row, cell in zip(rows, cells, strict=True):
+        why = _why_not(recipe, row, cell)
+        found[_key(row)] = Found(empty=why, command=command_of(row, config))
+        if not why:
+            todo.append((row, cell))
+    if not todo:
+        return found, {}
+    named = hashlib.sha256(repr((rows[0].recipe, rows[0].change, config.book.stand_in)).encode()).hexdigest()[:12]
+    folder = workdir / EXPERIMENTS / named
+    print(f"recipe {rows[0].recipe} {' '.join(rows[0].change)}: {len(todo)} of {len(rows)} rows", flush=True)
+    one = _only(recipe, [cell for _, cell in todo])
+    try:
+        filled, common = fill_cells(one, folder, store=workdir / STORE, decides=_decides(one))
+    except LeakError as error:
+        if len(todo) > 1:  # it may be of one row alone
+            apart = [run_recipe(config, [row], workdir) for row, _ in todo]
+            origin = {name: value for _, more in apart for name, value in more.items()}
+            return found | {key: own for more, _ in apart for key, own in more.items()}, origin
+        return found | {_key(row): found[_key(row)]._replace(empty=str(error)) for row, _ in todo}, {}
+    wanted = load_experiment(str(configs_folder() / rows[0].recipe), rows[0].change, field=RECIPE).model.variant
+    other = [] if wanted == one.model.variant else [f"{one.model.variant} instead of the recipe's {wanted}"]
+    for (row, _), answers in zip(todo, filled, strict=True):
+        found[_key(row)] = _found(answers, found[_key(row)], [*other, *common["leaks"]], folder)
+    return found, common["origin"]
+
+
+def _found(answers: CellAnswers, own: Found, unlike: Sequence[str], folder: Path) -> Found:
+    if not answers.records:
+        return own._replace(empty=answers.empty)
+    data = answers.about["data"]
+    release = [f"not the official release: {line}" for line in data.get("differences", ())]
+    left_out = [f"{count} questions left out: {reason}" for reason, count in data.get("left_out", {}).items()]
+    judges = find_judges(folder / answers.about["predictions"])
+    about = {**answers.about, "predictions": str(folder / answers.about["predictions"])}
+    answered = Answered(answers.records, answers.guesses, judges)
+    return own._replace(answered=answered, unlike=(*unlike, *release, *left_out), about=about)
+
+
+def _grouped(rows: Iterable[PaperRow]) -> list[list[PaperRow]]:
+    groups: dict[Any, list[PaperRow]] = {}
+    for row in rows:
+        groups.setdefault((row.recipe, row.change), []).append(row)
+    return list(groups.values())
+
+
+class _Book:
+    """The book as far as it is: a row is measured once, when its experiment is done."""
+
+    def __init__(self, config: Config, tables: Mapping[str, PaperTable], workdir: Path) -> None:
+        self._config, self._tables, self._workdir = config, tables, workdir
+        self._settings = Settings(config.score, config.eval.bootstrap, config.seed)
+        self._origin: dict[str, Any] = {}
+        self._synthetic = False
+        waiting = Found(empty="not run yet: the same command goes on")
+        self._rows = {
+            name: [self._row(table, row, waiting if row.recipe else Found(empty=row.why)) for row in table.rows]
+            for name, table in tables.items()
+        }
+
+    def _row(self, table: PaperTable, row: PaperRow, found: Found) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
+        return build_row(table, row, found, self._settings), found.about
+
+    def fill(self, found: Mapping[Key, Found], origin: Mapping[str, Any]) -> str:
+        """Measures the rows of these experiments and writes the four files; returns the tables for the terminal."""
+        self._origin |= origin
+        answered = [own.answered.records[0] for own in found.values() if own.answered]
+        self._synthetic |= any("synthetic" in record.source.split() for record in answered)
+        for name, table in self._tables.items():
+            for number, row in enumerate(table.rows):
+                if row.recipe and _key(row) in found:
+                    self._rows[name][number] = self._row(table, row, found[_key(row)])
+        book = build_book(
+            self._tables,
+            self._rows,
+            self._settings,
+            stand_in=self._config.book.stand_in,
+            synthetic=self._synthetic,
+        )
+        return write_book(self._workdir, book, provenance=self._origin)
+
+
+def reproduce_mode(config: Config, workdir: Path) -> None:
+    """Fills the tables of configs/papers/ and writes book.html, .json, .csv and .tex, after every recipe again."""
+    if config.score.bertscore_model:
+        check_bertscore(config.score.bertscore_model)
+    tables = load_tables(configs_folder() / "papers", config.book.tables)
+    groups = _grouped(_rows(tables))
+    # A mistake in the last recipe is found before the first one trains.
+    recipes = {" ".join((rows[0].recipe, *rows[0].change)): read_recipe(config, rows[0]) for rows in groups}
+    if config.book.targets:
+        return plan_book(recipes, config.book.targets, workdir)
+    if config.book.stand_in:
+        dataset, _, builder_config = config.book.stand_in.partition("/")
+        prepare(dataset, builder_config=builder_config, data=config.data)
+    book = _Book(config, tables, workdir)
+    text = book.fill({}, {})
+    for rows in groups:
+        text = book.fill(*run_recipe(config, rows, workdir))
+    print(text)
+    print(f"The book is {workdir / 'book.html'}")

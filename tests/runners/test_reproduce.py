@@ -1,0 +1,232 @@
+"""The book in shortened form: every recipe is trained and answered on 40 phantoms, and what cannot be run says why."""
+
+import csv
+import dataclasses
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from radvqa_jax.config import Config, SourceConfig, configs_folder, load_experiment, load_tables
+from radvqa_jax.config.check import from_config_dict
+from radvqa_jax.data.sources import load_rows
+from radvqa_jax.evaluation.predict import read_records
+from radvqa_jax.files import read_json
+from radvqa_jax.runners import RUNNERS, plan_book, reproduce
+from radvqa_jax.runners.shorten import shorten
+from radvqa_jax.training.stage import base_shapes
+from tests.runners.shared import MakeConfig, refuse, replace_in_runners
+
+TABLES = load_tables(configs_folder() / "papers", ())
+SHORT = {"mode": "reproduce", "book.stand_in": "phantom_rad/tiny", "eval.bootstrap": 20}
+
+
+@pytest.fixture(scope="module")
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps compiled programs: many recipes compile the same ones."""
+    fields = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": 0,
+    }
+    before = {name: getattr(jax.config, name) for name in fields}
+    for name, value in fields.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+@pytest.fixture(scope="module")
+def book(
+    micro_config: MakeConfig, compiled_once: None, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Config, Path, dict[str, Any]]:
+    """(Configuration, workdir, book.json) of the whole book, run once."""
+    config, workdir = micro_config(SHORT), tmp_path_factory.mktemp("book")
+    RUNNERS["reproduce"](config, workdir)
+    return config, workdir, read_json(workdir / "book.json")
+
+
+def cells(book: dict[str, Any]) -> list[dict[str, Any]]:
+    return [cell for table in book["tables"] for cell in table["cells"]]
+
+
+@pytest.mark.slow
+def test_every_recipe_is_trained_and_answered(book: tuple[Config, Path, dict[str, Any]]) -> None:
+    _, workdir, found = book
+    assert [table["name"] for table in found["tables"]] == list(TABLES)
+    for table in found["tables"]:
+        rows = {f"{row.model}, {row.data}": row for row in TABLES[table["name"]].rows}
+        for name, row in rows.items():
+            assert bool(table["about"][name]) == bool(row.recipe), (table["name"], name)
+    trained = {path.parent.name for path in (workdir / "trained").glob("*/*/adapter.npz")}
+    assert trained == {"stage1", "stage2"}
+
+
+@pytest.mark.slow
+def test_a_filled_cell_has_n_interval_and_what_is_blind(book: tuple[Config, Path, dict[str, Any]]) -> None:
+    filled = [cell for cell in cells(book[2]) if cell["ours"]]
+    assert len(filled) == book[2]["filled"] > 60
+    for cell in filled:
+        assert cell["ours"]["n"] >= 1 and cell["command"].startswith("python -m radvqa_jax.main --config configs/")
+        assert "micro instead of the recipe's paligemma-3b-448" in cell["unlike"]
+        if "accuracy" in cell["metric"]:
+            assert {"question_only", "majority"} <= set(cell["blind"])
+    for cell in cells(book[2]):
+        assert cell["ours"] or cell["empty"]
+    assert book[2]["synthetic"] and "test of the recipes" in (book[1] / "book.html").read_text()
+
+
+@pytest.mark.slow
+def test_captions_are_scored_against_captions(book: tuple[Config, Path, dict[str, Any]]) -> None:
+    (table,) = [table for table in book[2]["tables"] if table["name"] == "llama32_med_table2"]
+    records = read_records(Path(table["about"]["fine-tuned, ROCOv2"]["predictions"]))
+    assert all(record.reference and record.question.startswith("You are an expert radiologist") for record in records)
+    assert {record.answer_type for record in records} == {""} and not any(record.choices for record in records)
+
+
+@pytest.mark.slow
+def test_a_book_that_is_there_is_neither_trained_nor_answered_again(
+    book: tuple[Config, Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, workdir, _ = book
+    from radvqa_jax.evaluation import predict
+    from radvqa_jax.training import loop
+
+    monkeypatch.setattr(loop, "step_on", refuse)
+    monkeypatch.setattr(predict, "decode", refuse)
+    with (workdir / "book.csv").open(encoding="utf-8-sig") as file:
+        before = list(csv.reader(file))
+    one = dataclasses.replace(config, book=dataclasses.replace(config.book, tables=("llama32_med_table3",)))
+    RUNNERS["reproduce"](one, workdir)
+    with (workdir / "book.csv").open(encoding="utf-8-sig") as file:
+        again = list(csv.reader(file))
+    assert again[1:] == [row for row in before if row[0] == "llama32_med_table3"]
+
+
+def test_what_is_not_prepared_is_empty_and_says_what_to_run(
+    micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_in_runners(monkeypatch, "load_base", refuse)
+    tables = ("medm_table1", "llama32_med_table1", "med_idefics_figure2")
+    config = micro_config({"mode": "reproduce", "book.tables": tables, "data.data_dir": str(tmp_path / "none")})
+    RUNNERS["reproduce"](config, tmp_path)
+    found = read_json(tmp_path / "book.json")
+    assert found["filled"] == 0 and found["cells"] > 50
+    reasons = {cell["empty"] for cell in cells(found) if cell["command"]}
+    assert any("slake is not prepared" in why and "configs/build_data.py" in why for why in reasons)
+    assert any("written/rocov2_questions is not prepared" in why for why in reasons)
+
+
+def test_without_a_checkpoint_every_experiment_says_so(micro_config: MakeConfig, tmp_path: Path) -> None:
+    config = micro_config({"mode": "reproduce", "book.tables": ("llama32_med_table3",), "model.checkpoint": ""})
+    RUNNERS["reproduce"](config, tmp_path)
+    assert all("--config.model.checkpoint=FILE" in cell["empty"] for cell in cells(read_json(tmp_path / "book.json")))
+
+
+def test_what_does_not_fit_is_empty_and_says_where_it_would(
+    micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_in_runners(monkeypatch, "load_base", refuse)
+    monkeypatch.setattr(reproduce, "free_bytes", lambda: 1000)
+    config = micro_config(SHORT | {"book.tables": ("llama32_med_table3",)})
+    RUNNERS["reproduce"](config, tmp_path)
+    for cell in cells(read_json(tmp_path / "book.json")):
+        assert "needs at least" in cell["empty"] and "configs/fit.py" in cell["empty"]
+
+
+@pytest.mark.slow
+def test_a_leak_leaves_its_own_cells_empty(
+    micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that asks what it trained on is empty; another row of the same recipe is filled."""
+    plain, asked = reproduce.shorten, SourceConfig("phantom_rad", "tiny", limit=4)
+
+    def leak(one: Any, stand_in: str) -> Any:
+        short = plain(one, stand_in)
+        if isinstance(short, Config) or "expert" not in short.name:
+            return short
+        return dataclasses.replace(short, source=asked, train_source=asked)
+
+    monkeypatch.setattr(reproduce, "shorten", leak)
+    rows = [row for row in TABLES["med_idefics_figure2"].rows if row.model.startswith("two stages")][:2]
+    table = dataclasses.replace(TABLES["med_idefics_figure2"], rows=tuple(rows))
+    monkeypatch.setattr(reproduce, "load_tables", lambda folder, names: {"one": table})
+    RUNNERS["reproduce"](micro_config(SHORT), tmp_path)
+    found = cells(read_json(tmp_path / "book.json"))
+    leaking = [cell for cell in found if "expert" in cell["model"]]
+    assert leaking and all("which is trained on" in cell["empty"] and not cell["ours"] for cell in leaking)
+    kept = [cell for cell in found if cell not in leaking and cell["metric"] != "read by a physician"]
+    assert kept and all(cell["ours"] for cell in kept)
+
+
+def test_least_bytes_are_the_weights_and_four_times_what_trains(micro_config: MakeConfig) -> None:
+    config = micro_config()
+    base = sum(leaf.size * leaf.dtype.itemsize for leaf in base_shapes(config, ()).values())
+    assert reproduce.least_bytes(config, ()) == base
+    head = 16 * 16 + 16  # the projector of the micro model, in float32 either way
+    assert reproduce.least_bytes(config, ("stage1",)) == base + 3 * 4 * head
+
+
+def test_shortening_changes_data_and_steps_and_leaves_the_recipe() -> None:
+    whole = from_config_dict(load_experiment(str(configs_folder() / "medm_stage2.py:rising,report")))
+    short = shorten(whole, "phantom_rad/tiny")
+    assert {source.dataset for source in short.stage2.sources} == {"phantom_rad"}
+    assert [(s.anneal, s.points, s.task) for s in short.stage2.sources] == [
+        (s.anneal, s.points, s.task) for s in whole.stage2.sources
+    ]
+    assert (short.stage2.lora, short.stage2.train) == (whole.stage2.lora, whole.stage2.train)
+    assert short.stage2.total_steps == 1 and short.eval.source.split == "test"
+    assert shorten(whole, "phantom_rad/tiny").data.prompt == whole.data.prompt
+
+
+def test_the_command_of_a_row_runs_its_recipe() -> None:
+    config = from_config_dict(load_experiment(str(configs_folder() / "reproduce.py")))
+    row = next(row for row in TABLES["medm_table1"].rows if row.change)
+    command = reproduce.command_of(row, config)
+    assert f"--config configs/{row.recipe}" in command and """--config.stages="('stage1','stage2')\"""" in command
+
+
+def test_rows_are_those_of_the_release_until_a_set_is_prepared(micro_config: MakeConfig, tmp_path: Path) -> None:
+    config = micro_config()
+    absent = dataclasses.replace(config, data=dataclasses.replace(config.data, data_dir=str(tmp_path)))
+    official = {
+        ("vqa_rad", "", "vqa", 0): 1797,
+        ("vqa_rad", "strict", "vqa", 0): 1797 - 1071,
+        ("slake", "all", "vqa", 0): 9834,
+        ("rocov2", "", "caption", 0): 59958,
+        ("rocov2", "", "caption", 55_000): 55_000,
+    }
+    for (dataset, builder, task, limit), rows in official.items():
+        assert plan_book.rows_of(SourceConfig(dataset, builder, task=task, limit=limit), absent) == rows
+    assert plan_book.rows_of(SourceConfig("written", "rocov2_questions"), absent) is None
+    phantoms = config.stage1.sources[0]
+    assert plan_book.rows_of(phantoms, config) == len(load_rows(phantoms, config.data))
+
+
+@pytest.mark.slow
+def test_the_plan_compiles_equal_steps_once_and_runs_nothing(
+    micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replace_in_runners(monkeypatch, "load_base", refuse)
+    monkeypatch.setattr(reproduce, "read_recipe", lambda config, row: _planned(real(config, row)))
+    config = micro_config({"mode": "reproduce", "book.tables": ("medm_table5",), "book.targets": ("local",)})
+    RUNNERS["reproduce"](config, tmp_path)
+    planned = read_json(tmp_path / "plan.json")
+    slake = [row for row in planned if row["recipe"] == "medm_stage1.py:en"]
+    assert [(row["stage"], row["rows"], row["steps"]) for row in slake] == [("stage1", 4918, math.ceil(5 * 4918 / 4))]
+    assert {row["recipe"].split()[0] for row in planned} == {row.recipe for row in TABLES["medm_table5"].rows}
+    assert all(row["peak"] > 0 for row in planned)
+    assert capsys.readouterr().out.count("compiled") < len(planned)
+
+
+real = reproduce.read_recipe
+
+
+def _planned(config: Config) -> Config:
+    """The recipe with batches that a test can compile."""
+    small = {name: dataclasses.replace(config.stage(name), batch_size=2, accumulate=2) for name in ("stage1", "stage2")}
+    return dataclasses.replace(config, **small, data=dataclasses.replace(config.data, data_dir="/nowhere"))
