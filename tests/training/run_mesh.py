@@ -98,7 +98,7 @@ def main() -> None:
     mesh = make_mesh(MeshConfig(*map(int, sys.argv[2:5])))
     plan = Plan(
         name="stage2",
-        model=PaliGemma(VARIANT, adapters),
+        model=PaliGemma(VARIANT, adapters, remat="products"),
         tx=make_optimizer(optim, labels, total_steps=TOTAL),
         options=StepOptions(accumulate=2, text_lengths=(6, 8)),
         schedules={"learning_rate": make_schedule(optim, TOTAL, learning_rate=optim.learning_rate)},
