@@ -8,7 +8,7 @@ The folder and its columns: tfds_builders/table/README.md. Without images of you
 Machine: two CPU cores; about three minutes for 100 drawn images with the embedded model of 1.8 million weights, which
 shows that everything works and is of no use for medicine. For PaliGemma-3B give --config.model.checkpoint=FOLDER (of a
 native .npz also --config.model.variant and --config.model.tokenizer), --config.model.compute_dtype=bfloat16,
---config.model.param_dtype=bfloat16, --config.model.remat=blocks, --config.model.unroll=1, a stage's batch and steps
+--config.model.param_dtype=bfloat16, --config.model.unroll=1, a stage's batch and steps
 (configs/medm_stage2.py has MedM's), and look first whether it fits: configs/fit.py.
 
 Expect the splits (yours, or 80/10/10 by case), what they share, accuracy before training and after each stage beside

@@ -19,6 +19,7 @@ from radvqa_jax.models.siglip import Siglip
 from radvqa_jax.models.variants import Variant, get_variant
 from radvqa_jax.trees import Flat, flatten, unflatten
 
+WIDE = 8192  # values of a position in the language model's MLP from which blocks of tokens save memory worth having
 TOKEN_TABLE = "llm/embedder/input_embedding"  # the leaf that embeds tokens and makes logits
 
 
@@ -151,7 +152,9 @@ def make_model(config: ModelConfig, lora: Lora | None = None) -> PaliGemma:
     """Returns the model that a configuration describes."""
     dtype = jnp.dtype(config.compute_dtype)
     variant = with_attention(get_variant(config.variant).at(config.resolution), config.attention, dtype=dtype)
-    remat = "blocks" if config.remat == "auto" else config.remat  # a stage chooses for itself (training/way.py)
+    remat = config.remat
+    if remat == "auto":  # a stage chooses for itself (training/way.py); what only answers has blocks where it is wide
+        remat = "blocks" if 2 * variant.llm.mlp_dim >= WIDE else "none"
     return PaliGemma(variant, lora, dtype, remat, config.remat_img or None, config.unroll)
 
 

@@ -176,3 +176,6 @@ def test_a_configuration_becomes_a_model() -> None:
     assert (model.dtype, model.remat, model.remat_img, model.lora) == (jnp.bfloat16, "gate", None, None)
     assert model.unroll == 2
     assert make_model(replace(config, remat_img="none")).remat_img == "none"
+    # Before a stage chooses, and where nothing trains: the embedded model computes whole, a large one by blocks.
+    answering = [make_model(ModelConfig(variant=name)).remat for name in ("tiny", "paligemma-3b-448")]
+    assert answering == ["none", "blocks"]
