@@ -53,6 +53,16 @@ def free_bytes(devices: Sequence[Any]) -> int:
     return min(told) if len(told) == len(left) else psutil.virtual_memory().available // len(left)
 
 
+def peak_bytes(memory: Any) -> int:
+    """The most bytes of one device that a compiled program takes, from its `memory_analysis()`.
+
+    XLA for CPUs leaves temporaries out of its peak: there they are added.
+    """
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    peak, temporaries = memory.peak_memory_in_bytes, memory.temp_size_in_bytes
+    return int(peak if peak - held > temporaries / 2 else held + temporaries)
+
+
 def _left(stats: dict[str, int] | None) -> int | None:
     return stats["bytes_limit"] - stats["bytes_in_use"] if stats and "bytes_limit" in stats else None
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
+from radvqa_jax import runtime
 from radvqa_jax.runtime import keep_compiled
 
 FIELDS = (
@@ -53,3 +54,11 @@ def test_nothing_is_kept_where_that_is_asked_for(tmp_path: Path, own_cache: None
     keep_compiled("")
     compile_something(12)
     assert not (tmp_path / "kept").exists()
+
+
+def test_the_peak_of_a_program_has_its_temporaries_on_a_cpu_too() -> None:
+    x = jnp.ones((256, 256))
+    compiled = jax.jit(lambda x: jnp.sort(x @ x, axis=0).sum()).lower(x).compile()
+    memory = compiled.memory_analysis()
+    assert memory.temp_size_in_bytes >= x.nbytes
+    assert runtime.peak_bytes(memory) >= memory.argument_size_in_bytes + memory.temp_size_in_bytes

@@ -51,7 +51,7 @@ def choose_here(config: Config, plan: Plan, plan_at: Callable[[Way], Plan], trai
         if refusal:
             print(f"{name}: {way}: the compiler refuses it for its memory", flush=True)
             return None
-        peak = steps[way].memory_analysis().peak_memory_in_bytes
+        peak = runtime.peak_bytes(steps[way].memory_analysis())
         took = time.perf_counter() - began
         print(f"{name}: {way}: compiled in {took:.1f} s; takes {peak / GIB:.2f} GiB of each device", flush=True)
         return peak

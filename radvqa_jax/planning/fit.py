@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from radvqa_jax import runtime
 from radvqa_jax.planning.flops import Work, count_work, seconds
 from radvqa_jax.planning.targets import Target
 
@@ -76,7 +77,7 @@ def compile_program(program: Program, target: Target, *, frozen: Mapping[str, An
         arguments=memory.argument_size_in_bytes,
         temporaries=memory.temp_size_in_bytes,
         outputs=memory.output_size_in_bytes - memory.alias_size_in_bytes,
-        peak=memory.peak_memory_in_bytes,
+        peak=runtime.peak_bytes(memory),
         work=work,
         minimum_flops=program.minimum_flops,
         roofline_seconds=best,

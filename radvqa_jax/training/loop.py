@@ -154,7 +154,7 @@ def _compile(plan: Plan, args: tuple[Any, ...]) -> Any:
     static = {"model": plan.model, "tx": plan.tx, "options": plan.options}
     step = step_on(plan.mesh, args[0]).lower(*args, **static).compile()
     needed = step.memory_analysis()
-    peak = f"; it takes {needed.peak_memory_in_bytes / 2**20:,.0f} MiB of each device" if needed is not None else ""
+    peak = f"; it takes {runtime.peak_bytes(needed) / 2**20:,.0f} MiB of each device" if needed is not None else ""
     print(f"{plan.name}: the step compiled in {time.perf_counter() - since:.1f} s{peak}", flush=True)
     return step
 
