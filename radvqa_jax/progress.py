@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 T = TypeVar("T")
 EVERY = 30.0  # seconds between two lines
+SOON = 5.0  # seconds before a bar appears (`delay`) for what seldom takes long
 
 
 class _Lines:

@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 from radvqa_jax import files
+from radvqa_jax.command_line.script import run_script
 from radvqa_jax.config import ModelConfig
 from radvqa_jax.planning.devices import GIB
 
@@ -55,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

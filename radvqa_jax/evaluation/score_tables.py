@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from radvqa_jax import spreadsheet
+from radvqa_jax import progress, spreadsheet
 from radvqa_jax.evaluation import intervals, line_scores, rules
 from radvqa_jax.evaluation.llama32_med import corpus_bleu
 from radvqa_jax.evaluation.protocols import PROTOCOLS
@@ -93,6 +93,7 @@ def build_tables(scan: Scan, *, resamples: int = 2000, seed: int = 0) -> list[di
     bootstrap = {"resamples": resamples, "seed": seed}
     datasets = sorted({dataset_of(source) for source in scan.names["source"]})
     tables = []
+    bar = progress.bar(name="intervals of cells", unit="cell", delay=progress.SOON)  # there may be thousands
     for dataset in datasets:
         sources = [number for number, name in enumerate(scan.names["source"]) if dataset_of(name) == dataset]
         cells: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -106,6 +107,7 @@ def build_tables(scan: Scan, *, resamples: int = 2000, seed: int = 0) -> list[di
                 found = _rule_cells(columns, chosen, images[chosen], **bootstrap)
                 n = {name: found["radvqa"][name] for name in ("n", "n_images")}
                 cells.setdefault((field, value), []).append({"field": field, "value": value, "run": run, **n, **found})
+                bar.update()
             metrics[run] = _metric_cells(columns, rows, images[rows], **bootstrap)
             if bleu := _corpus_bleu(columns, rows, images[rows], **bootstrap):
                 metrics[run]["llama32_med.bleu"] = bleu
@@ -116,6 +118,7 @@ def build_tables(scan: Scan, *, resamples: int = 2000, seed: int = 0) -> list[di
         listed = [found for key in sorted(cells, key=lambda key: (order.index(key[0]), key[1])) for found in cells[key]]
         marks = {"derived": derived, "without_image": without_image, "shortened": shortened}
         tables.append({"dataset": dataset, "cells": listed, "metrics": metrics, **marks})
+    bar.close()
     return tables
 
 

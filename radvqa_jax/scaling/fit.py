@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from radvqa_jax import progress
 from radvqa_jax.scaling.laws import Law, Vector
 from radvqa_jax.scaling.solve import Points, Solution, project, solve, solve_near
 from radvqa_jax.scaling.table import LEAST_SIZES, LEAST_TOKENS, Fittable
@@ -96,12 +97,14 @@ def _resampled(data: Fittable, law: Law, solution: Solution, *, resamples: int, 
     if resamples == 0 or len(np.unique(data.runs)) < LEAST_SIZES:
         return none, 0
     rng, found, useless = np.random.default_rng(seed), [], 0
-    while len(found) < resamples and useless < 20 * resamples:
-        points = _resample(data, law, rng)
-        if points is None:
-            useless += 1
-        else:
-            found.append(solve_near(law, points, solution).parameters)
+    with progress.bar(name=f"intervals of the law {law.name}", total=resamples, delay=progress.SOON) as bar:
+        while len(found) < resamples and useless < 20 * resamples:
+            points = _resample(data, law, rng)
+            if points is None:
+                useless += 1
+            else:
+                found.append(solve_near(law, points, solution).parameters)
+                bar.update()
     return (np.stack(found) if len(found) == resamples else none), useless
 
 

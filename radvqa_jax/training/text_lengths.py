@@ -71,12 +71,6 @@ def which_length(batch: Batch, parts: int, lengths: Sequence[int]) -> Int[Array,
     return jnp.searchsorted(jnp.asarray(lengths), needed.reshape(-1, parts).max(axis=0))
 
 
-def padded_lengths(batch: Batch, parts: int, lengths: Sequence[int]) -> Int[np.ndarray, " B"]:
-    """The text positions that a step computes for each row of a batch, on the host; for counting."""
-    chosen = lengths or (batch.tokens.shape[1] - 1,)
-    return np.tile(np.asarray(chosen)[np.asarray(which_length(batch, parts, chosen))], len(batch.tokens) // parts)
-
-
 def cut_text(batch: Batch, length: int) -> Batch:
     """Cuts the texts of training rows to `length` positions, and the target after the last one."""
     if batch.tokens.shape[1] <= length + 1:
