@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ import pytest
 
 from radvqa_jax.files import read_json, write_json
 from radvqa_jax.models.paligemma import PaliGemma, variables
+from radvqa_jax.models.remat import Remat
 from radvqa_jax.models.variants import infer_variant
 
 KINDS = {
@@ -50,6 +52,19 @@ def test_every_golden_number_is_met(
     assert [check for check in results[name] if not check.holds] == []
     assert script.report(results) == 0
     assert capsys.readouterr().out.endswith(f"{KINDS[name]} passed, 0 failed\n")
+
+
+@pytest.mark.parametrize("remat", [name for name in get_args(Remat) if name != "none"])
+@pytest.mark.parametrize("name", ["paligemma", "paligemma2"])
+def test_gradients_are_golden_whatever_a_layer_stores(
+    name: str, remat: Remat, script: ModuleType, golden: Path
+) -> None:
+    arrays = script.read(golden / f"{name}_params.npz")
+    params = {key.removeprefix("params/"): jnp.asarray(leaf) for key, leaf in arrays.items()}
+    model = PaliGemma(infer_variant(params, gemma2=name == "paligemma2"), remat=remat, remat_img=remat)
+    with jax.default_matmul_precision("highest"):
+        checks = list(script.check_gradients(model, params, script.read(golden / f"{name}_io.npz")))
+    assert len(checks) == 3 and [check for check in checks if not check.holds] == []
 
 
 def damage(path: Path, key: str) -> None:

@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import numpy as np
@@ -16,6 +16,7 @@ from radvqa_jax.data.loader import LoaderError
 from radvqa_jax.models import lora as lora_lib
 from radvqa_jax.models.lora import Lora
 from radvqa_jax.models.paligemma import PaliGemma, fake_params
+from radvqa_jax.models.remat import Remat
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.schema import Batch, TrainState
 from radvqa_jax.training.hooks import read_losses
@@ -277,8 +278,9 @@ def test_a_text_length_that_comes_late_compiles_nothing_and_a_restart_changes_no
         run(tmp_path / "short", Texts(), plan=PLAN._replace(options=PLAN.options._replace(text_lengths=(4,))))
 
 
-def test_a_run_with_named_values_kept_continues_bit_for_bit(tmp_path: Path) -> None:
-    plan = PLAN._replace(model=PLAN.model.clone(remat="products"))
+@pytest.mark.parametrize("remat", [name for name in get_args(Remat) if name != PLAN.model.remat])
+def test_a_run_continues_bit_for_bit_whatever_a_layer_stores(remat: Remat, tmp_path: Path) -> None:
+    plan = PLAN._replace(model=PLAN.model.clone(remat=remat))
     whole = run(tmp_path / "whole", Batches(), plan=plan)
     with pytest.raises(Crash):
         run(tmp_path / "other", Batches(crash_at(4)), plan=plan)
