@@ -216,16 +216,16 @@ def _set_by(cell: CellConfig) -> tuple[str, ...]:
     return ("data.prompt",) * bool(cell.prompt) + ("data.seq_len",) * bool(cell.seq_len)
 
 
-def _file_name(name: str) -> str:
-    """The name of a cell's predictions file; two cells never share one."""
+def _file_name(name: str, place: str) -> str:
+    """The name of a cell's predictions file; two cells never share one, nor one that is trained otherwise now."""
     plain = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
-    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+    return f"{plain}-{hashlib.sha256(json.dumps([name, place]).encode()).hexdigest()[:6]}"
 
 
 def _fill(cell: CellConfig, asked: _Asked, loaded: LoadedBase, train: _Trainer) -> dict[str, Any]:
     """The records, guesses and origin of a cell: fields of CellAnswers."""
     place, trained = train(cell)
-    asking, name = _asking(cell, loaded.config), _file_name(cell.name)
+    asking, name = _asking(cell, loaded.config), _file_name(cell.name, place)
     records = answer(loaded._replace(config=asking), trained, asked.rows, run=cell.name, name=name)
     about = {
         "trained": place or "nothing",

@@ -224,5 +224,7 @@ def test_an_unknown_data_set_is_an_error_and_no_empty_cell(base: Config, tmp_pat
 
 def test_names_of_files_differ_where_names_do() -> None:
     names = ["a b", "a_b", "a-b", "ä", "ö"]
-    assert len({ablations._file_name(name) for name in names}) == 5
-    assert "/" not in ablations._file_name("a/../b")
+    assert len({ablations._file_name(name, "") for name in names}) == 5
+    assert "/" not in ablations._file_name("a/../b", "trained/x/stage2")
+    # A cell whose training was changed gets a file of its own: nothing is trained only to be refused then.
+    assert ablations._file_name("a", "trained/x/stage2") != ablations._file_name("a", "trained/y/stage2")
