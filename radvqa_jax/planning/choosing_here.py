@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 from radvqa_jax import __version__, runtime
 from radvqa_jax.config import Config
-from radvqa_jax.files import write_json
+from radvqa_jax.files import read_json, write_json
 from radvqa_jax.planning.choosing import BUDGET, choose
 from radvqa_jax.planning.devices import GIB, Device, find_kind
 from radvqa_jax.planning.step_program import refused, step_shapes
@@ -68,6 +68,11 @@ def choose_here(config: Config, plan: Plan, plan_at: Callable[[Way], Plan], trai
     budget = math.inf if several else BUDGET  # clocks differ, and all must choose alike
     choice = choose(candidates, peak_of, arguments=arguments, room=room, budget=budget)
     print(choice.describe(name, room, config.model.memory_reserve), flush=True)
+    if choice.way not in steps:
+        raise ValueError(
+            f"{name}: the compiler refuses every way of model.remat=auto for its memory; the least is {choice.way}. "
+            "Give model.quantize=nf4, a lower model.resolution or data.seq_len, or more devices (mesh.fsdp)."
+        )
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_json(kept, to_record(choice.way, plan.mesh) | {"room": room}, private=False)
@@ -123,8 +128,9 @@ def _kept_file(config: Config, plan: Plan, args: tuple[Any, ...]) -> Path | None
 def _read(file: Path | None, plan: Plan, *, rows: int, room: int) -> Way | None:
     """Returns what was chosen before, unless there is much more room now, or the file cannot be read."""
     try:
-        record: Any = json.loads(file.read_text()) if file is not None else {}
+        record: Any = read_json(file) if file is not None else {}
     except (OSError, ValueError):
-        return None
-    way = from_record(record, plan.mesh, rows=rows)
-    return way if way is not None and MORE * record.get("room", 0) >= room else None
+        return None  # it is only a shortcut: a choice is made anew, and written over it
+    way = from_record(record, plan.mesh, rows=rows)  # None for what is no object
+    had = record.get("room") if way is not None else None
+    return way if way is not None and type(had) is int and MORE * had >= room else None

@@ -76,6 +76,6 @@ def from_record(record: Any, mesh: Mesh | None, *, rows: int) -> Way | None:
     if not isinstance(record, Mapping) or any(record.get(k) != v for k, v in describe_devices(mesh).items()):
         return None
     remats, parts = (record.get("remat"), record.get("remat_img")), (record.get("batch_size"), record.get("accumulate"))
-    known = all(remat in get_args(Remat) for remat in remats) and all(type(part) is int for part in parts)
+    known = all(remat in get_args(Remat) for remat in remats) and all(type(part) is int and part > 0 for part in parts)
     way = Way(*remats, *parts) if known else None  # pyright: ignore[reportArgumentType]
     return way if way is not None and way.batch_size * way.accumulate == rows else None

@@ -1,8 +1,10 @@
 """`model.remat=auto` on this machine: the step that is compiled while choosing is the one that trains."""
 
+import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
@@ -13,6 +15,7 @@ from radvqa_jax.models.variants import get_variant
 from radvqa_jax.planning import choosing_here
 from radvqa_jax.planning.choosing_here import choose_here
 from radvqa_jax.training.stage import Base, Trained, run_stage
+from radvqa_jax.training.way import describe_devices
 from tests.training.conftest import Batches, assert_same
 
 BASE = Base(fake_params(get_variant("dummy")), "dummy.npz", "a" * 64)
@@ -49,3 +52,26 @@ def test_a_cpu_with_memory_stores_everything_and_the_choice_is_kept(
     said = capsys.readouterr().out
     assert "takes blocks (vision tower full), 4 x 1 examples" in said
     assert "nothing fits, and it takes the least" in said
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"room": "x"}', "ROOM"])
+def test_a_kept_choice_that_is_damaged_is_made_anew(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "one.json"
+    monkeypatch.setattr(choosing_here, "_kept_file", lambda *_: kept)
+    whole = {"remat": "full", "remat_img": "full", "batch_size": -2, "accumulate": -2, "room": 10**12}
+    kept.write_text(text if text != "ROOM" else json.dumps(whole | describe_devices(None)))
+    run(tmp_path / "run")
+    assert "stage1: model.remat=auto takes none, 2 x 2 examples, 0.00 GiB of" in capsys.readouterr().out
+    assert json.loads(kept.read_text())["remat"] == "none"
+
+
+def test_a_device_for_which_nothing_compiles_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> Any:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm.")
+
+    monkeypatch.setattr(choosing_here, "_kept_file", lambda *_: None)
+    monkeypatch.setattr(choosing_here, "step_on", refuse)
+    with pytest.raises(ValueError, match=r"stage1: the compiler refuses every way .* Give model\.quantize=nf4"):
+        run(tmp_path / "run")
