@@ -43,7 +43,7 @@ TEXT_TOKENS = {"checked": 13.2, "checked, annealed": 13.2, "unchecked": 16.3, "c
 
 
 def load(name: str) -> Any:
-    """Returns the experiment of another file of this folder."""
+    """The experiment of another file of this folder."""
     return load_experiment(str(Path(__file__).with_name(f"{name}.py")))
 
 
@@ -159,7 +159,7 @@ def annealing_tiny() -> Any:
 
 
 def shares(main: Entry, annealed: Entry) -> tuple[Entry, ...]:
-    """Returns the cells: a share of `annealed` rows among those of `main`, three seeds each."""
+    """The cells: a share of `annealed` rows among those of `main`, three seeds each."""
 
     def mixed(share: float) -> tuple[Entry, ...]:
         if not share:

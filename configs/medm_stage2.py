@@ -73,12 +73,12 @@ ADAPTERS = {
 
 
 def written(name: str, split: str = "train", **fields: Any) -> ml_collections.ConfigDict:
-    """Returns the questions that were written about a data set."""
+    """The questions that were written about a data set."""
     return source(dataset="written", builder_config=f"{name}_questions", split=split, **fields)
 
 
 def captions(name: str, split: str = "train", **fields: Any) -> ml_collections.ConfigDict:
-    """Returns the captions of a data set."""
+    """The captions of a data set."""
     return source(dataset=name, split=split, task="caption", **fields)
 
 

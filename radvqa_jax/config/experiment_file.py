@@ -15,7 +15,7 @@ def configs_folder() -> Path:
 
 
 def load_experiment(given: str, override: tuple[str, ...] = (), *, field: str = "experiment") -> Any:
-    """Returns the ConfigDict of an experiment's file, not checked yet.
+    """The ConfigDict of an experiment's file, not checked yet.
 
     Args:
         given: the path of the file; what follows a colon goes to its get_config().

@@ -43,7 +43,7 @@ def attention_probs(
     *,
     softcap: float = 0.0,
 ) -> Float[Array, "B N T S"]:
-    """Returns the attention probabilities in float32; each row sums to one.
+    """The attention probabilities in float32; each row sums to one.
 
     Queries come scaled. Query head n reads key head n // (N / K) (Ainslie et al. 2023, grouped queries).
     `softcap` c > 0 turns logits into c * tanh(logits / c) before the mask (Gemma 2, section 2).
@@ -59,7 +59,7 @@ def _newest(_: Any, new: Any) -> Any:
 
 
 def attended(probs: Float[Array, "B N T S"], value: Float[Array, "B S K H"]) -> Float[Array, "B T N H"]:
-    """Returns the values that the probabilities weigh, in their own dtype."""
+    """The values that the probabilities weigh, in their own dtype."""
     grouped = rearrange(probs, "B (K G) T S -> B K G T S", K=value.shape[2]).astype(value.dtype)
     return rearrange(jnp.einsum("BKGTS,BSKH->BTKGH", grouped, value), "B T K G H -> B T (K G) H")
 
@@ -75,7 +75,7 @@ class Tapped(nn.Module):
         query: Float[Array, "B T N H"],
         key: Float[Array, "B S K H"],
     ) -> Float[Array, "B N T S"]:
-        """Returns the probabilities, recorded as `attn_probs` where `apply(..., mutable=["taps"])` opened the tap."""
+        """The probabilities, recorded as `attn_probs` where `apply(..., mutable=["taps"])` opened the tap."""
         del value, project, query, key  # for hooks
         self.sow(TAPS, "attn_probs", probs, init_fn=lambda: None, reduce_fn=_newest)
         return probs
@@ -119,7 +119,7 @@ def attend(
     project: Callable[[Any], Any] | None = None,
     kernel: Callable[..., Array] | None = None,
 ) -> Float[Array, "B T N H"]:
-    """Returns the attended values in the dtype of `value`.
+    """The attended values in the dtype of `value`.
 
     `kernel`, if one is given, computes them without holding all probabilities while nobody looks at these: the tap is
     closed. Otherwise the probabilities pass through `module.tap`, which keeps nothing unless it was opened, and the

@@ -39,7 +39,7 @@ def blocks(
     softcap: float = 0.0,
     block: int = BLOCK,
 ) -> Float[Array, "B T N H"]:
-    """Returns the attended values; float32 probabilities exist for at most `block` queries at a time."""
+    """The attended values; float32 probabilities exist for at most `block` queries at a time."""
     length = query.shape[1]
     size = block_size(length, block)
     if size == length:
@@ -62,7 +62,7 @@ def cudnn(
     *,
     softcap: float = 0.0,
 ) -> Float[Array, "B T N H"]:
-    """Returns the attended values from cuDNN; the mask becomes a bias, since cuDNN takes a mask only beside one."""
+    """The attended values from cuDNN; the mask becomes a bias, since cuDNN takes a mask only beside one."""
     if softcap:
         raise ValueError("cuDNN's attention has no soft cap (Gemma 2). Set model.attention='blocks' or 'auto'.")
     if query.shape[1] % 2 or key.shape[1] % 2:  # cuDNN's gradient wants even lengths beside a bias
@@ -80,7 +80,7 @@ def splash(
     softcap: float = 0.0,
     interpret: bool = False,
 ) -> Float[Array, "B T N H"]:
-    """Returns the attended values from JAX's splash attention; `interpret` runs it, slowly, where there is no TPU.
+    """The attended values from JAX's splash attention; `interpret` runs it, slowly, where there is no TPU.
 
     On several devices it needs a mesh to be set, and rows that can be shared out: the compiler cannot cut the kernel.
     """
@@ -102,7 +102,7 @@ def splash(
 
 
 def _splash_row(query: Array, key: Array, value: Array, attn_mask: Array, *, softcap: float, interpret: bool) -> Array:
-    """Returns the attended values of one row, [T N H]."""
+    """The attended values of one row, [T N H]."""
     # Not above: Pallas takes long to import, and only a TPU needs it.
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernels
 
@@ -127,7 +127,7 @@ FUSED = {"gpu": "cudnn", "tpu": "splash"}  # what `auto` tries on a backend
 
 
 def with_attention(variant: Variant, attention: str, *, dtype: Any, text_len: int = 128) -> Variant:
-    """Returns the model with a way to compute attention for each tower.
+    """The model with a way to compute attention for each tower.
 
     `auto` asks the device that is there: on an NVIDIA GPU cuDNN, on a TPU splash attention is tried on the shapes of
     each tower and taken where it runs, agrees with `blocks` and is faster; everywhere else, and where anything fails,
@@ -147,7 +147,7 @@ def with_attention(variant: Variant, attention: str, *, dtype: Any, text_len: in
 def choose(
     length: int, num_heads: int, num_kv_heads: int, head_dim: int, dtype: Any, masked: bool, softcap: float
 ) -> str:
-    """Returns the name of the kernel for one tower on the device that is there; never raises, and logs its choice."""
+    """The name of the kernel for one tower on the device that is there; never raises, and logs its choice."""
     shape = f"{length} tokens, {num_heads} heads of {head_dim}"
     fused = FUSED.get(jax.default_backend())
     if fused is None or dtype == jnp.float32 or (softcap and fused == "cudnn"):

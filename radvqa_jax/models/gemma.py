@@ -49,7 +49,7 @@ class RMSNorm(nn.Module):
 
     @nn.compact
     def prepared(self, width: int) -> Callable[[Array], Array]:
-        """Returns the norm of [B T width] as a function, which a loop may call: the weight is had outside it."""
+        """The norm of [B T width] as a function, which a loop may call: the weight is had outside it."""
         scale = self.param("scale", nn.initializers.zeros, (width,)).astype(jnp.float32)
 
         def apply(x: Array) -> Array:

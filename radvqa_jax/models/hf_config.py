@@ -85,7 +85,7 @@ class _TextSizes(NamedTuple):
 
 
 def _section(config: Mapping[str, Any], name: str, what: str) -> dict[str, Any]:
-    """Returns an object of config.json, empty if it is absent or null."""
+    """An object of config.json, empty if it is absent or null."""
     found = config.get(name) or {}
     if not isinstance(found, dict):
         raise ValueError(f"{what}: {name} must be a JSON object; got {str(found)[:80]!r}.")
@@ -93,7 +93,7 @@ def _section(config: Mapping[str, Any], name: str, what: str) -> dict[str, Any]:
 
 
 def variant_of(config: Mapping[str, Any], *, what: str) -> Variant:
-    """Returns the model that a config.json describes: a released one if it is one, with its own vocabulary.
+    """The model that a config.json describes: a released one if it is one, with its own vocabulary.
 
     Args:
         config: the parsed file.
@@ -143,7 +143,7 @@ def variant_of(config: Mapping[str, Any], *, what: str) -> Variant:
 
 
 def same_model(one: Variant, other: Variant) -> bool:
-    """Returns whether two variants are the same model: all sizes, but for spare rows of the vocabulary.
+    """Whether two variants are the same model: all sizes, but for spare rows of the vocabulary.
 
     How attention is computed and the final cap of decoding, which no checkpoint tells, do not count.
     """
@@ -152,7 +152,7 @@ def same_model(one: Variant, other: Variant) -> bool:
 
 
 def differences(one: Variant, other: Variant) -> list[str]:
-    """Returns a line for each size in which two variants differ: `llm.width 2048 and 2304`."""
+    """A line for each size in which two variants differ: `llm.width 2048 and 2304`."""
     lines = []
     for part, a, b in (("img", one.img, other.img), ("llm", one.llm, other.llm)):
         for field in dataclasses.fields(a):
@@ -165,7 +165,7 @@ def differences(one: Variant, other: Variant) -> list[str]:
 
 
 def config_of(variant: Variant, *, image_token: int, dtype: str) -> dict[str, Any]:
-    """Returns the config.json of a model, for transformers 4.52 and later.
+    """The config.json of a model, for transformers 4.52 and later.
 
     Args:
         variant: its sizes.
@@ -236,7 +236,7 @@ def config_of(variant: Variant, *, image_token: int, dtype: str) -> dict[str, An
 
 
 def padded_rows(rows: int, image_token: int) -> int:
-    """Returns the rows of the stored vocabulary: as they are if `<image>` is among them, else padded as on the Hub.
+    """The rows of the stored vocabulary: as they are if `<image>` is among them, else padded as on the Hub.
 
     >>> padded_rows(257_152, 257_152), padded_rows(320, 319)
     (257216, 320)
@@ -245,7 +245,7 @@ def padded_rows(rows: int, image_token: int) -> int:
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the values that are set; some files write null where a default is meant."""
+    """The values that are set; some files write null where a default is meant."""
     return {key: value for key, value in values.items() if value is not None or key.endswith("_logit_softcapping")}
 
 
@@ -259,7 +259,7 @@ def _sizes(variant: Variant) -> Variant:
 
 
 def _own_rows(config: Mapping[str, Any], rows: int) -> int:
-    """Returns the rows of the vocabulary without `<image>` and padding, where config.json tells them apart."""
+    """The rows of the vocabulary without `<image>` and padding, where config.json tells them apart."""
     told = config.get("vocab_size", config.get("_vocab_size"))
     return told if isinstance(told, int) and 0 <= rows - told <= ROW_MULTIPLE else rows
 

@@ -17,12 +17,12 @@ class KVCache(NamedTuple):
 
     @staticmethod
     def empty(config: GemmaConfig, batch_size: int, slots: int, dtype: Any) -> "KVCache":
-        """Returns a cache of zeros with room for `slots` tokens (image, prompt and answer)."""
+        """A cache of zeros with room for `slots` tokens (image, prompt and answer)."""
         shape = (config.depth, batch_size, slots, config.num_kv_heads, config.head_dim)
         return KVCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
 
     def repeat(self, samples: int) -> "KVCache":
-        """Returns the cache with every row `samples` times in a row, so that samples of a prompt share its prefill."""
+        """The cache with every row `samples` times in a row, so that samples of a prompt share its prefill."""
         return KVCache(jnp.repeat(self.key, samples, axis=1), jnp.repeat(self.value, samples, axis=1))
 
 
@@ -35,7 +35,7 @@ class DecodeState(NamedTuple):
     slot: Int[Array, ""]
 
     def repeat(self, samples: int) -> "DecodeState":
-        """Returns the state with every row `samples` times in a row."""
+        """The state with every row `samples` times in a row."""
         readable, position = jnp.repeat(self.readable, samples, axis=0), jnp.repeat(self.position, samples, axis=0)
         return DecodeState(self.cache.repeat(samples), readable, position, self.slot)
 

@@ -41,7 +41,7 @@ STACKED = "C"
 
 
 def equation_of(name: str) -> str | None:
-    """Returns the einsum equation of a linear weight, or None for other leaves (norms, biases, embeddings)."""
+    """The einsum equation of a linear weight, or None for other leaves (norms, biases, embeddings)."""
     return next((equation for pattern, equation in EQUATIONS if re.fullmatch(pattern, name)), None)
 
 
@@ -74,7 +74,7 @@ class Lora:
 
 
 def resolve(config: LoraConfig, params: Flat) -> Lora | None:
-    """Returns the adapters that ordered rules choose among the leaves of `params` (arrays or shapes).
+    """The adapters that ordered rules choose among the leaves of `params` (arrays or shapes).
 
     Raises:
         ValueError: if a rule is idle, a linear weight is covered by no rule, a label is unknown, or nothing is chosen.
@@ -94,7 +94,7 @@ def resolve(config: LoraConfig, params: Flat) -> Lora | None:
 
 
 def _weight_axes(name: str) -> tuple[str, str, str]:
-    """Returns the axes of a linear weight, of its A and of its B."""
+    """The axes of a linear weight, of its A and of its B."""
     equation = equation_of(name)
     assert equation is not None, f"{name} is not a linear weight"
     a, b, _, _ = lora_equation(equation)
@@ -102,7 +102,7 @@ def _weight_axes(name: str) -> tuple[str, str, str]:
 
 
 def _factor_shapes(name: str, shape: tuple[int, ...], rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Returns the shapes of A and B for a weight; a leading layer axis is kept."""
+    """The shapes of A and B for a weight; a leading layer axis is kept."""
     w, a, b = _weight_axes(name)
     layers, sizes = shape[: len(shape) - len(w)], dict(zip(w, shape[len(shape) - len(w) :], strict=True))
     sizes["R"] = rank
@@ -144,7 +144,7 @@ class AdaptedModule(nn.Module):
     def prepared(
         self, name: str, equation: str, *, shape: tuple[int, ...], fan_in: int, whole: str = ""
     ) -> Callable[[jax.Array], Any]:
-        """Returns the function of x that `linear` applies; it may be used inside jax's own loops.
+        """The function of x that `linear` applies; it may be used inside jax's own loops.
 
         `whole` names an axis of the weight that no device may have a share of: a loop would gather it in every turn.
 
@@ -193,7 +193,7 @@ class AdaptedModule(nn.Module):
         return apply
 
     def drops(self, *names: str) -> bool:
-        """Returns whether an adapter of these weights draws random numbers when it is applied."""
+        """Whether an adapter of these weights draws random numbers when it is applied."""
         if self.lora is None or not self.lora.dropout or not self.has_rng("dropout"):
             return False
         return not self.lora.targets.isdisjoint("/".join((*self.path, name)) for name in names)
@@ -236,7 +236,7 @@ def unmerge(params: Flat, adapters: Flat, lora: Lora) -> Flat:
 
 
 def table(lora: Lora | None, params: Mapping[str, Any]) -> str:
-    """Returns a readable table of every linear weight and the adapter it has."""
+    """A readable table of every linear weight and the adapter it has."""
     lines = []
     for name in params:
         if equation_of(name):

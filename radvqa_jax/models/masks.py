@@ -5,7 +5,7 @@ from jaxtyping import Array, Bool, Int
 
 
 def make_attn_mask(mask_input: Bool[Array, "B T"], mask_ar: Int[Array, "B T"]) -> Bool[Array, "B T T"]:
-    """Returns which token (row) may read which token (column).
+    """Which token (row) may read which token (column).
 
     A token reads another if both are input and cumsum(mask_ar) of the other is not above its own. An image patch and a
     prefix token (mask_ar 0) read each other; a suffix token (mask_ar 1) reads all before it and itself:
@@ -21,7 +21,7 @@ def make_attn_mask(mask_input: Bool[Array, "B T"], mask_ar: Int[Array, "B T"]) -
 
 
 def make_positions(mask_input: Bool[Array, "B T"]) -> Int[Array, "B T"]:
-    """Returns the position of each token, counting input tokens only.
+    """The position of each token, counting input tokens only.
 
     >>> make_positions(jnp.array([[True, True, True, False]])).tolist()
     [[0, 1, 2, 2]]

@@ -40,7 +40,7 @@ class PaliGemma(nn.Module):
         self.llm = Gemma(v.llm, self.lora, self.dtype, self.remat, self.unroll)
 
     def embed_image(self, image: Float[Array, "B h w 3"]) -> Float[Array, "B P D"]:
-        """Returns the image tokens; unlike text embeddings they are not scaled by sqrt(width)."""
+        """The image tokens; unlike text embeddings they are not scaled by sqrt(width)."""
         return self.img(image)
 
     def _embed(
@@ -63,7 +63,7 @@ class PaliGemma(nn.Module):
     def pre_logits(
         self, image: Float[Array, "B h w 3"], tokens: Int[Array, "B T"], mask_ar: Int[Array, "B T"]
     ) -> Float[Array, "B T D"]:
-        """Returns the states of the text positions, teacher-forced.
+        """The states of the text positions, teacher-forced.
 
         Padding sits on the right and is causal, so no real token reads it and no input mask is needed.
         """
@@ -133,7 +133,7 @@ class PaliGemma(nn.Module):
 
 
 def abstract_params(variant: Variant) -> Flat:
-    """Returns the names, shapes and float32 dtype of every leaf of the base tree, without computing anything."""
+    """The names, shapes and float32 dtype of every leaf of the base tree, without computing anything."""
     model = PaliGemma(variant)
     resolution = variant.resolution
     image = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)
@@ -149,7 +149,7 @@ def fake_params(variant: Variant, *, seed: int = 0) -> Flat:
 
 
 def make_model(config: ModelConfig, lora: Lora | None = None) -> PaliGemma:
-    """Returns the model that a configuration describes."""
+    """The model that a configuration describes."""
     dtype = jnp.dtype(config.compute_dtype)
     variant = with_attention(get_variant(config.variant).at(config.resolution), config.attention, dtype=dtype)
     remat = config.remat
@@ -159,7 +159,7 @@ def make_model(config: ModelConfig, lora: Lora | None = None) -> PaliGemma:
 
 
 def variables(flat: Flat) -> dict[str, Any]:
-    """Returns a flat tree of base leaves, quantised or not, and adapters as the collections that `apply` wants.
+    """A flat tree of base leaves, quantised or not, and adapters as the collections that `apply` wants.
 
     >>> variables({"a/w": 1, "a/w/lora_a": 2, "a/w/lora_b": 3})
     {'params': {'a': {'w': 1}}, 'lora': {'a': {'w': {'lora_a': 2, 'lora_b': 3}}}}

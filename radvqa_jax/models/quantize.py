@@ -34,7 +34,7 @@ def check_installed() -> None:
 
 
 def is_quantized(leaf: Any) -> bool:
-    """Returns whether a leaf, or what stands for its shape, is quantised."""
+    """Whether a leaf, or what stands for its shape, is quantised."""
     return hasattr(leaf, "qvalue")
 
 
@@ -73,7 +73,7 @@ def _quantize_int8(weight: Float[Array, "..."], contracted: tuple[int, ...]) -> 
 
 @partial(jax.jit, static_argnames=("kind", "equation"))
 def quantize(weight: Float[Array, "..."], kind: Quantize, *, equation: str) -> Any:
-    """Returns the qwix.QArray of a linear weight; with a layer axis in front, layer by layer.
+    """The qwix.QArray of a linear weight; with a layer axis in front, layer by layer.
 
     Args:
         weight: whole, in any float dtype.
@@ -87,7 +87,7 @@ def quantize(weight: Float[Array, "..."], kind: Quantize, *, equation: str) -> A
 
 
 def dequantize(leaf: Any, dtype: Any) -> Float[Array, "..."]:
-    """Returns the weight that a quantised leaf stands for."""
+    """The weight that a quantised leaf stands for."""
     qwix = _qwix()
     scale = qwix.dequantize(leaf.scale) if is_quantized(leaf.scale) else leaf.scale
     return qwix.dequantize(dataclasses.replace(leaf, scale=scale.astype(dtype)))

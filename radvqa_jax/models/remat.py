@@ -36,7 +36,7 @@ keep: Callable[[Any, str], Any] = checkpoint_name  # (values, name) -> the same 
 
 
 def policy_of(remat: Remat) -> Callable[..., bool] | None:
-    """Returns the policy of jax.checkpoint that keeps what `remat` names; None keeps nothing.
+    """The policy of jax.checkpoint that keeps what `remat` names; None keeps nothing.
 
     cuDNN's attention keeps its result and the softmax's sums itself, which belong together: its primitive is named.
     """
@@ -52,12 +52,12 @@ def policy_of(remat: Remat) -> Callable[..., bool] | None:
 
 
 def by_blocks(remat: Remat) -> bool:
-    """Returns whether the language model's MLP works on a block of tokens at a time."""
+    """Whether the language model's MLP works on a block of tokens at a time."""
     return remat not in ("none", "full")
 
 
 def rematerialise(block: Any, remat: Remat) -> Any:
-    """Returns the layer class, wrapped so that its backward pass stores less.
+    """The layer class, wrapped so that its backward pass stores less.
 
     `none` stores everything; `products` what no product with a weight has to make again; `gate` leaves out the second
     of the MLP's two gates, `attention` both; `full` and `blocks` store the layer's input only. All but `none` and

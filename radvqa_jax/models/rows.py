@@ -33,7 +33,7 @@ def cut_by_rows(x: Array) -> Array:
 
 
 def gathered(weight: Array, axis: int) -> Array:
-    """Returns a weight with one axis whole on every device, the others as they were; itself where no mesh is set.
+    """A weight with one axis whole on every device, the others as they were; itself where no mesh is set.
 
     For a weight that a loop uses: within the loop the compiler would gather it in every turn.
     """
@@ -71,6 +71,6 @@ def numbered(numbers: Int[Array, " B"]) -> Iterator[None]:
 
 
 def row_numbers(count: int) -> Int[Array, " B"]:
-    """Returns the numbers of `count` rows; where none are set they count from 0."""
+    """The numbers of `count` rows; where none are set they count from 0."""
     numbers = _numbers.get()
     return jnp.arange(count) if numbers is None else numbers

@@ -52,7 +52,7 @@ class Variant:
         return (self.resolution // self.img.patch) ** 2
 
     def at(self, resolution: int) -> "Variant":
-        """Returns the same model at another image size; 0 keeps this one."""
+        """The same model at another image size; 0 keeps this one."""
         if resolution % self.img.patch:
             raise ValueError(f"model.resolution={resolution} must be a multiple of the patch size {self.img.patch}.")
         return replace(self, resolution=resolution) if resolution else self
@@ -106,7 +106,7 @@ _CUSTOM = "custom"  # the name of a model that has none begins so, and goes on w
 
 
 def get_variant(name: str) -> Variant:
-    """Returns the sizes of a named model; of the default one if the name is empty.
+    """The sizes of a named model; of the default one if the name is empty.
 
     A model that has no name is described instead, as `variant_name` does it.
     """
@@ -123,7 +123,7 @@ def get_variant(name: str) -> Variant:
 
 
 def variant_name(variant: Variant) -> str:
-    """Returns the name of a variant, or of one without a name its sizes as text, which `get_variant` reads again.
+    """The name of a variant, or of one without a name its sizes as text, which `get_variant` reads again.
 
     >>> variant_name(VARIANTS["paligemma-3b-224"])
     'paligemma-3b-224'
@@ -135,7 +135,7 @@ def variant_name(variant: Variant) -> str:
 
 
 def infer_variant(shapes: Mapping[str, Any], *, gemma2: bool) -> Variant:
-    """Returns the sizes that a checkpoint's shapes tell.
+    """The sizes that a checkpoint's shapes tell.
 
     Args:
         shapes: flat tree, name without `params/` -> anything with `.shape`.

@@ -20,7 +20,7 @@ class Tried(NamedTuple):
     why: str  # it was taken, or left
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain values."""
+        """Plain values."""
         way, work = self.candidate.way, self.candidate.work
         sizes = {"estimated_peak": self.estimate, "peak": self.peak, "estimated_flops": work.flops}
         return way.__dict__ | sizes | {"why": self.why}
@@ -54,7 +54,7 @@ def choose(
     budget: float = BUDGET,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Choice:
-    """Returns the first candidate that fits, as far as few compilations tell.
+    """The first candidate that fits, as far as few compilations tell.
 
     The first that should fit by estimate is compiled. What it takes more or less than estimated corrects the estimates
     of those near it; then the next that should fit is compiled, or, where room is left, one that is faster. It ends

@@ -32,7 +32,7 @@ MORE = 1.2  # times the room of a choice that is kept: with more, one is sought 
 
 
 def choose_here(config: Config, plan: Plan, plan_at: Callable[[Way], Plan], trainable: Flat, frozen: Flat) -> Chosen:
-    """Returns the fastest way that fits the devices of the plan, with its compiled step, and says what else was tried.
+    """The fastest way that fits the devices of the plan, with its compiled step, and says what else was tried.
 
     What is chosen is kept beside compiled programs (`compilation_cache`), by devices, configuration and versions, and
     taken again while it fits. Several processes of a run look at the fullest of their devices and choose alike.
@@ -82,7 +82,7 @@ def choose_here(config: Config, plan: Plan, plan_at: Callable[[Way], Plan], trai
 def rank_for(
     config: Config, plan: Plan, args: tuple[Any, ...], *, mesh: Mesh | None, known: Device | None
 ) -> list[Candidate]:
-    """Returns the ways of a stage for the devices of a mesh, the fastest first; `known`: what is known of one."""
+    """The ways of a stage for the devices of a mesh, the fastest first; `known`: what is known of one."""
     stage = config.stage(plan.name)
     devices = jax.devices()[:1] if mesh is None else list(mesh.devices.flat)
     share = 1 if mesh is None else mesh.shape["data"] * mesh.shape["fsdp"]
@@ -95,7 +95,7 @@ def rank_for(
 
 
 def argument_bytes(args: tuple[Any, ...], mesh: Mesh | None) -> int:
-    """Returns the bytes that a step's arguments take of each device, where `fsdp` cuts them evenly."""
+    """The bytes that a step's arguments take of each device, where `fsdp` cuts them evenly."""
     return sum(map(_bytes, jax.tree.leaves(args))) // (1 if mesh is None else mesh.shape["fsdp"])
 
 
@@ -105,7 +105,7 @@ def _bytes(leaf: Any) -> int:
 
 
 def _room(plan: Plan, frozen: Flat, reserve: float) -> int:
-    """Returns the bytes that a step may take of one device: what is free, and what its weights take there already."""
+    """The bytes that a step may take of one device: what is free, and what its weights take there already."""
     devices = jax.devices()[:1] if plan.mesh is None else list(plan.mesh.devices.flat)
     held = sum(_bytes(leaf) for leaf in jax.tree.leaves(frozen)) // len(devices)
     room = int((runtime.free_bytes(devices) + held) * (1 - reserve))
@@ -113,7 +113,7 @@ def _room(plan: Plan, frozen: Flat, reserve: float) -> int:
 
 
 def _kept_file(config: Config, plan: Plan, args: tuple[Any, ...]) -> Path | None:
-    """Returns the file of a choice: devices, configuration and versions decide its name."""
+    """The file of a choice: devices, configuration and versions decide its name."""
     folder = jax.config.values["jax_compilation_cache_dir"]
     if not folder:
         return None
@@ -126,7 +126,7 @@ def _kept_file(config: Config, plan: Plan, args: tuple[Any, ...]) -> Path | None
 
 
 def _read(file: Path | None, plan: Plan, *, rows: int, room: int) -> Way | None:
-    """Returns what was chosen before, unless there is much more room now, or the file cannot be read."""
+    """What was chosen before, unless there is much more room now, or the file cannot be read."""
     try:
         record: Any = read_json(file) if file is not None else {}
     except (OSError, ValueError):

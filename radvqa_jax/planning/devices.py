@@ -77,19 +77,19 @@ DEVICES: dict[str, Device] = {
 
 
 def get_device(name: str) -> Device:
-    """Returns a device by its name in this table."""
+    """A device by its name in this table."""
     if name not in DEVICES:
         raise ValueError(f"fit.target={name!r} is unknown.{nearest(name, DEVICES)} Known: local, {', '.join(DEVICES)}.")
     return DEVICES[name]
 
 
 def find_kind(kind: str) -> Device | None:
-    """Returns what is known of the kind that `jax.devices()[0].device_kind` names, or None if it is not here."""
+    """What is known of the kind that `jax.devices()[0].device_kind` names, or None if it is not here."""
     return next((device for device in DEVICES.values() if device.kind == kind), None)
 
 
 def target_config(device: Device) -> str:
-    """Returns the GpuTargetConfigProto of a card in text form."""
+    """The GpuTargetConfigProto of a card in text form."""
     gpu = device.gpu
     assert gpu is not None, f"{device.kind} is not a GPU"
     major, minor = gpu.compute_capability

@@ -46,7 +46,7 @@ class Fitted(NamedTuple):
         return None if self.minimum_flops is None else self.work.flops - self.minimum_flops
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain values, sizes in bytes and times in seconds."""
+        """Plain values, sizes in bytes and times in seconds."""
         values = self._asdict() | {"flops": self.work.flops, "bytes": self.work.bytes}
         del values["work"]
         ratio = self.work.flops / self.minimum_flops if self.minimum_flops else None
@@ -55,7 +55,7 @@ class Fitted(NamedTuple):
 
 
 def compile_program(program: Program, target: Target, *, frozen: Mapping[str, Any] | None = None) -> Fitted:
-    """Returns what a program takes on a target.
+    """What a program takes on a target.
 
     Args:
         program: what to compile.
@@ -87,7 +87,7 @@ def compile_program(program: Program, target: Target, *, frozen: Mapping[str, An
 
 
 def find_float32(text: str, leaves: Mapping[str, Any]) -> tuple[str, ...]:
-    """Returns the shapes of large half-precision leaves, whole or one layer of them, that XLA text holds in float32."""
+    """The shapes of large half-precision leaves, whole or one layer of them, that XLA text holds in float32."""
     found = set()
     for name, leaf in leaves.items():
         shapes = [leaf.shape, leaf.shape[1:], (1, *leaf.shape[1:])]
@@ -123,7 +123,7 @@ def largest_batch(peak_of: Callable[[int], int], memory: int, *, step: int = 1, 
 
 
 def _next_guess(known: Mapping[int, int], memory: int, *, low: int, high: int | None, step: int, most: int) -> int:
-    """Returns the size to try next, strictly between what fits and what does not."""
+    """The size to try next, strictly between what fits and what does not."""
     below, above = sorted(known)[-2:] if high is None else (low, high)
     slope = max((known[above] - known[below]) / (above - below), 1e-9)
     guess = int((memory - known[below]) / slope + below) // step * step

@@ -13,7 +13,7 @@ from radvqa_jax.planning.targets import Target
 def format_fit(
     target: Target, programs: list[Fitted], batches: list[dict[str, Any]], frontiers: Sequence[str] = ()
 ) -> str:
-    """Returns the report as text."""
+    """The report as text."""
     kind = target.device.kind if target.device else target.devices[0].device_kind
     lines = [f"{target.name}: {len(target.devices)} x {kind}, {gib(target.memory)} GiB each"]
     head = "program", "rows", "arguments", "temporaries", "peak GiB", "fits", "TFLOP", "minimum", "recomputed", "GB"
@@ -30,7 +30,7 @@ def format_fit(
 
 
 def _row(fitted: Fitted, target: Target) -> tuple[str, ...]:
-    """Returns the cells of one program."""
+    """The cells of one program."""
     fits = "?" if target.memory is None else "yes" if fitted.peak <= target.memory else "NO"
     least, again = "", ""
     if fitted.minimum_flops and fitted.recomputed is not None:
@@ -43,7 +43,7 @@ def _row(fitted: Fitted, target: Target) -> tuple[str, ...]:
 
 
 def table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Returns the lines of a table; the first column is text, the others stand to the right."""
+    """The lines of a table; the first column is text, the others stand to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
@@ -52,12 +52,12 @@ def table(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def gib(size: int | None) -> str:
-    """Returns bytes as GiB."""
+    """Bytes as GiB."""
     return "?" if size is None else f"{size / GIB:.2f}"
 
 
 def unknown(target: Target) -> list[str]:
-    """Returns what compiling does not tell, as sentences."""
+    """What compiling does not tell, as sentences."""
     lines = [
         "Speed. `at best` is arithmetic or bytes at the peak rate; a real step takes longer, often twice as long.",
         "Answers' lengths: every text position is taken for a target, and every answer for as long as it may be.",
@@ -85,7 +85,7 @@ def unknown(target: Target) -> list[str]:
 
 
 def to_json(target: Target, programs: list[Fitted], batches: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns the report as plain values."""
+    """The report as plain values."""
     return {
         "target": target.name,
         "kind": target.device.kind if target.device else target.devices[0].device_kind,

@@ -21,7 +21,7 @@ class Work(NamedTuple):
         return Work(self.flops + other.flops, self.bytes + other.bytes)
 
     def times(self, n: float) -> "Work":
-        """Returns the work of doing this n times."""
+        """The work of doing this n times."""
         return Work(self.flops * n, self.bytes * n)
 
 
@@ -29,7 +29,7 @@ NOTHING = Work(0.0, 0.0)
 
 
 def count_work(traced: Any, *, while_turns: int | None = None) -> Work:
-    """Returns the work of a traced function (`jax.jit(f).trace(…)`) or closed jaxpr; what nobody reads is left out.
+    """The work of a traced function (`jax.jit(f).trace(…)`) or closed jaxpr; what nobody reads is left out.
 
     Of a `cond` the dearest branch counts.
 
@@ -115,5 +115,5 @@ def _attention_flops(equation: Any, *, backward: bool) -> float:
 
 
 def seconds(work: Work, *, peak_flops: float, bandwidth: float) -> float:
-    """Returns the roofline time: arithmetic or bytes at peak rate, whichever takes longer (Williams et al. 2009)."""
+    """The roofline time: arithmetic or bytes at peak rate, whichever takes longer (Williams et al. 2009)."""
     return max(work.flops / peak_flops, work.bytes / bandwidth)

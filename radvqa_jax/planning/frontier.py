@@ -21,7 +21,7 @@ class Frontier(NamedTuple):
     room: int  # bytes that a way may take
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain values: what was chosen, each way that was looked at and why it was left, and the frontier."""
+        """Plain values: what was chosen, each way that was looked at and why it was left, and the frontier."""
         points = [asdict(way) | fitted.to_json() for way, fitted in self.compiled.items()]
         tried = [item.to_json() for item in self.choice.tried]
         return {
@@ -34,7 +34,7 @@ class Frontier(NamedTuple):
 
 
 def on_the_frontier(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Returns the candidates, by estimate, that no other beats in memory without being slower; by memory."""
+    """The candidates, by estimate, that no other beats in memory without being slower; by memory."""
     found: list[Candidate] = []
     for candidate in candidates:  # the fastest first
         if not found or candidate.working < found[-1].working:
@@ -51,7 +51,7 @@ def find_frontier(
     room: int,
     whole: bool,
 ) -> Frontier:
-    """Returns the ways of a stage on a target, each compiled once.
+    """The ways of a stage on a target, each compiled once.
 
     Args:
         name: of the stage.
@@ -79,7 +79,7 @@ def find_frontier(
 
 
 def format_frontier(frontier: Frontier) -> list[str]:
-    """Returns the lines of the table: the least memory first, and what is chosen marked."""
+    """The lines of the table: the least memory first, and what is chosen marked."""
     head = ("stored, and parts of the batch", "peak GiB", "TFLOP", "over minimum", "GB", "at best", "")
     rows: list[tuple[str, ...]] = [head]
     for way, fitted in frontier.compiled.items():

@@ -21,7 +21,7 @@ def kept_values(variant: Variant) -> dict[str, dict[str, int]]:
 
 
 def kept_bytes(variant: Variant, *, rows: int, seq_len: int, itemsize: int, remat: Remat, remat_img: Remat) -> int:
-    """Returns the bytes that the layers of both towers store for the backward pass of `rows` examples."""
+    """The bytes that the layers of both towers store for the backward pass of `rows` examples."""
     positions = {"img": variant.num_patches * variant.img.depth}
     positions["llm"] = (variant.num_patches + seq_len) * variant.llm.depth
     ways: dict[str, Remat] = {"img": remat_img, "llm": remat}

@@ -45,7 +45,7 @@ def _products(variant: Variant, leaves: Mapping[str, Any], rows: int, seq_len: f
 
 
 def _one(name: str, shape: tuple[int, ...], equation: str, layered: bool, tokens: float) -> Work:
-    """Returns the work of one product of all tokens with a leaf: its operands and its result are each touched once."""
+    """The work of one product of all tokens with a leaf: its operands and its result are each touched once."""
     letters = equation.split("->")[0].split(",")
     axes = letters[1]
     if name.endswith(("/lora_a", "/lora_b")):
@@ -66,7 +66,7 @@ def _reached(trained: Collection[str]) -> dict[str, bool]:
 
 
 def _attention(variant: Variant, rows: int, seq_len: float) -> dict[str, Work]:
-    """Returns the work of one of attention's two products, in all layers of a tower. Its logits are float32, which
+    """The work of one of attention's two products, in all layers of a tower. Its logits are float32, which
     counts as two values of the compute dtype."""
     found = {}
     for tower, heads, width, depth, length in (
@@ -138,7 +138,7 @@ def _again(
 def minimum_step_flops(
     variant: Variant, leaves: Mapping[str, Any], trained: Collection[str], *, rows: int, seq_len: float
 ) -> float:
-    """Returns floating-point operations of one step over `rows`, all text positions taken as targets.
+    """Floating-point operations of one step over `rows`, all text positions taken as targets.
 
     Forward once; backward once to the activations from the loss down to the first layer with something to train, and to
     a weight's gradient where it trains; the loss's logits once. Nothing is computed again. Elementwise work is not
@@ -164,7 +164,7 @@ def recomputed_step_flops(
     remat: Remat,
     remat_img: Remat,
 ) -> float:
-    """Returns floating-point operations that a step computes a second time, because it stored less.
+    """Floating-point operations that a step computes a second time, because it stored less.
 
     Of a layer that is products whose result the backward pass reads and the policy does not keep, the first factor of
     each adapter, and attention: its logits wherever probabilities are not stored, as in every fused kernel.
@@ -192,7 +192,7 @@ def step_work(
     remat_img: Remat,
     itemsize: int,
 ) -> Work:
-    """Returns the work of one part of a step, with what it computes again: the arguments are those above.
+    """The work of one part of a step, with what it computes again: the arguments are those above.
 
     Bytes are operands and results of products, each touched once in the compute dtype of `itemsize` bytes; they are an
     estimate, to choose by.

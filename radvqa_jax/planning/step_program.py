@@ -29,12 +29,12 @@ def refused() -> Iterator[list[str]]:
 
 
 def shaped(tree: Any, shardings: Any) -> Any:
-    """Returns shapes that say where they lie."""
+    """Shapes that say where they lie."""
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, shardings)
 
 
 def batch_shapes(mesh: Mesh | None, rows: int, resolution: int, seq_len: int) -> Batch:
-    """Returns the shapes of a batch, cut by rows where the mesh can cut them."""
+    """The shapes of a batch, cut by rows where the mesh can cut them."""
     spec = Batch.spec(rows, resolution, seq_len)
     if mesh is None:
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), spec)
@@ -44,13 +44,13 @@ def batch_shapes(mesh: Mesh | None, rows: int, resolution: int, seq_len: int) ->
 
 
 def key_shape(mesh: Mesh | None) -> Any:
-    """Returns the shape of a key."""
+    """The shape of a key."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     return key if mesh is None else jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=sharding.replicated(mesh))
 
 
 def step_shapes(plan: Plan, trainable: Flat, frozen: Flat, mesh: Mesh | None, *, rows: int, seq_len: int) -> Any:
-    """Returns the shapes that the step is called with: state, frozen leaves, a batch of `rows`, key."""
+    """The shapes that the step is called with: state, frozen leaves, a batch of `rows`, key."""
     state = jax.eval_shape(partial(init_state, tx=plan.tx), trainable)
     frozen = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), frozen)
     if mesh is not None:

@@ -32,7 +32,7 @@ def _need(module: str, extra: str, name: str) -> None:
 
 
 def open_target(name: str) -> Target:
-    """Returns the devices of a target; `local` is what jax finds here.
+    """The devices of a target; `local` is what jax finds here.
 
     For any other target the program runs on the CPU alone, so call this before anything else uses a device.
 
@@ -65,7 +65,7 @@ def _local() -> Target:
 
 
 def _host_memory(device: Any) -> int | None:
-    """Returns the memory of this machine for the CPU; None for a device that does not tell."""
+    """The memory of this machine for the CPU; None for a device that does not tell."""
     if device.platform != "cpu":
         return None
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

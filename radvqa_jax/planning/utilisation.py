@@ -17,7 +17,7 @@ from radvqa_jax.training.loop import Plan
 
 
 def utilisation(plan: Plan, args: tuple[Any, ...]) -> Callable[[float, float], dict[str, float]]:
-    """Returns the function from (seconds a step, mean text positions of a row) to {"mfu": …, "hfu": …}.
+    """The function from (seconds a step, mean text positions of a row) to {"mfu": …, "hfu": …}.
 
     The function returns {} on a device that is not in the table. Peaks are those of bfloat16 products, so a run in
     float32 gets no share either.

@@ -65,7 +65,7 @@ def rank(
     devices: int,
     share: int,
 ) -> list[Candidate]:
-    """Returns the ways with their estimates, the fastest first; of equally fast ones that with the largest parts.
+    """The ways with their estimates, the fastest first; of equally fast ones that with the largest parts.
 
     Args:
         ways: of the same batch.

@@ -117,7 +117,7 @@ def search(config: Config, mesh: Mesh, target: Target, name: str, resolution: in
 
 
 def step_program(config: Config, mesh: Mesh, name: str) -> fit.Program:
-    """Returns the training step of a stage, as the loop calls it."""
+    """The training step of a stage, as the loop calls it."""
     stage, seq_len, lengths = config.stage(name), config.data.seq_len, tuple(sorted(config.fit.text_lengths))
     planned = abstract_stage(name, config, base_shapes(config, (name,)))
     rows = stage.batch_size * stage.accumulate
@@ -132,14 +132,14 @@ def step_program(config: Config, mesh: Mesh, name: str) -> fit.Program:
 
 
 def with_way(config: Config, name: str, way: Way) -> Config:
-    """Returns the experiment with a stage's step computed in this way."""
+    """The experiment with a stage's step computed in this way."""
     model = dataclasses.replace(config.model, remat=way.remat, remat_img=way.remat_img)
     stage = dataclasses.replace(config.stage(name), batch_size=way.batch_size, accumulate=way.accumulate)
     return dataclasses.replace(config, model=model, **{name: stage})
 
 
 def find_way(config: Config, mesh: Mesh, target: Target, name: str, frozen: Flat) -> Frontier:
-    """Returns the ways in which a stage's step can be computed on the target, and which of them is chosen."""
+    """The ways in which a stage's step can be computed on the target, and which of them is chosen."""
     planned = abstract_stage(name, config, base_shapes(config, (name,)))
     program = step_program(config, mesh, name)
     candidates = rank_for(config, planned.plan, program.args, mesh=mesh, known=target.device)

@@ -45,7 +45,7 @@ Choose = Callable[[Plan, Callable[[Way], Plan], Flat, Flat], Chosen]
 
 
 def configured_way(config: Config, name: str) -> Way:
-    """Returns the way that the configuration states; for `auto` that of least memory, which programs that only answer
+    """The way that the configuration states; for `auto` that of least memory, which programs that only answer
     have as well."""
     stage = config.stage(name)
     remat: Any = "blocks" if config.model.remat == AUTO else config.model.remat
@@ -54,25 +54,25 @@ def configured_way(config: Config, name: str) -> Way:
 
 
 def plan_with(plan: Plan, way: Way, text_lengths: tuple[int, ...]) -> Plan:
-    """Returns the plan of a stage that computes its step in this way."""
+    """The plan of a stage that computes its step in this way."""
     model = replace(plan.model, remat=way.remat, remat_img=way.remat_img)
     options = plan.options._replace(accumulate=way.accumulate, text_lengths=text_lengths)
     return plan._replace(model=model, options=options)
 
 
 def describe_devices(mesh: Mesh | None) -> dict[str, Any]:
-    """Returns the kind and number of the devices that compute a step."""
+    """The kind and number of the devices that compute a step."""
     devices = jax.devices()[:1] if mesh is None else list(mesh.devices.flat)
     return {"kind": devices[0].device_kind, "devices": len(devices)}
 
 
 def to_record(way: Way, mesh: Mesh | None) -> dict[str, Any]:
-    """Returns what a run keeps of its way: with it, and on such devices, it continues bit for bit."""
+    """What a run keeps of its way: with it, and on such devices, it continues bit for bit."""
     return asdict(way) | describe_devices(mesh)
 
 
 def from_record(record: Any, mesh: Mesh | None, *, rows: int) -> Way | None:
-    """Returns the way that a run began with, if it was on such devices and is one for batches of `rows` examples."""
+    """The way that a run began with, if it was on such devices and is one for batches of `rows` examples."""
     if not isinstance(record, Mapping) or any(record.get(k) != v for k, v in describe_devices(mesh).items()):
         return None
     remats, parts = (record.get("remat"), record.get("remat_img")), (record.get("batch_size"), record.get("accumulate"))
