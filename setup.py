@@ -1,6 +1,7 @@
 """Metadata of the package: dependencies with the versions that were tested, extras for what only some need.
 
-requirements.lock holds the exact versions of the tested set; tests/test_repository.py holds it to the bounds here.
+Two tested sets have exact versions: requirements.lock (Python >= 3.12) and requirements-oldest.lock (Python 3.11).
+tests/test_repository.py checks that both are within the bounds here.
 """
 
 import re
@@ -9,6 +10,10 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
+
+# 0.11.0 and 0.11.1 compute wrong results on NVIDIA GPUs (jax-ml/jax#40633; 0.11.0 also #39486). 0.10.2 is the last one
+# for Python 3.11; `device_check.py` names what is reported of it, and `runtime.py` avoids it on the CPU.
+JAX = ">=0.10.2,!=0.11.0,!=0.11.1,<0.13"
 
 # Lower bound: the oldest version that was tested. Upper bound: the next release that may break an interface.
 INSTALL_REQUIRES = [
@@ -24,7 +29,7 @@ INSTALL_REQUIRES = [
     "grain>=0.2.18,<0.3",
     "imagehash>=4.3.2,<5",
     "importlib_resources>=7.1",  # tensorflow-datasets imports it and does not declare it
-    "jax>=0.10.2,<0.11",
+    f"jax{JAX}",
     "jaxtyping>=0.3.11,<0.4",
     "jinja2>=3.1.6,<4",
     "markupsafe>=3.0.3,<4",
@@ -57,7 +62,7 @@ INSTALL_REQUIRES = [
 # Decoders of compressed pixels: all of them BSD, MIT or Apache-2.0. pylibjpeg-libjpeg (12-bit JPEG) is under the GPL.
 DICOM = [
     "pydicom>=3.0.2,<4",
-    "pyjpegls>=1.5.1,<2",
+    "pyjpegls>=1.5.1,<2; python_version < '3.14'",  # python-gdcm reads the same files; no wheel for 3.14
     "pylibjpeg>=2.1,<3",
     "pylibjpeg-openjpeg>=2.6,<3",
     "python-gdcm>=3.2.6,<4",
@@ -80,8 +85,8 @@ TEST = [
 ]
 
 EXTRAS_REQUIRE = {
-    "cuda": ["jax[cuda13]>=0.10.2,<0.11"],
-    "tpu": ["jax[tpu]>=0.10.2,<0.11"],
+    "cuda": [f"jax[cuda13]{JAX}"],
+    "tpu": [f"jax[tpu]{JAX}"],
     "tf": ["tensorflow-cpu>=2.21,<2.22"],  # for tests marked `tf`; the main job never loads it
     "quantize": QUANTIZE,
     "bertscore": ["bert-score>=0.3.13,<0.4"],  # brings torch; runs on a model folder of your own

@@ -7,12 +7,14 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 folder=$(realpath -m "${1:-$REPO/build/site}")
 cd "$REPO"
 venv=${RADVQA_DOCS_VENV:-.venv-docs}
-if ! cmp -s requirements-docs.lock "$venv/requirements-docs.lock"; then
+lent=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+# Made anew where the lock changed, or the environment that lends its packages: its Python may be another one.
+if ! { cat requirements-docs.lock && echo "$lent"; } | cmp -s - "$venv/made-from"; then
   rm -rf "$venv"
   python -m venv --without-pip "$venv"
   grep -v '^-r ' requirements-docs.lock >"$venv/own.lock"
   python -m pip --quiet --disable-pip-version-check --python "$venv/bin/python" install --require-hashes --no-deps -r "$venv/own.lock"
-  python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/lent.pth"
-  cp requirements-docs.lock "$venv/requirements-docs.lock"
+  echo "$lent" >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/lent.pth"
+  { cat requirements-docs.lock && echo "$lent"; } >"$venv/made-from"
 fi
 PYTHONPATH=$REPO exec "$venv/bin/python" scripts/docs_site.py "$folder"

@@ -2,7 +2,7 @@
 # Makes the Python environment if it is missing or out of date, and puts it first on PATH. From any folder:
 #   source scripts/env.sh
 # RADVQA_VENV    its folder; .venv of the repository if not given
-# RADVQA_LOCK    the versions to install; requirements.lock of the repository if not given
+# RADVQA_LOCK    the versions to install; requirements-oldest.lock of the repository if not given
 # RADVQA_EXTRAS  extras of setup.py to add, such as cuda or judge,quantize
 # RADVQA_PYTHON  the Python >= 3.11 to make it with; looked for if not given
 # An environment bears a stamp of what went into it. Where the stamp says that it was interrupted, it is made again; where
@@ -126,7 +126,7 @@ radvqa_make() {
 }
 
 radvqa_env() {
-  local venv=${RADVQA_VENV:-$REPO/.venv} lock=${RADVQA_LOCK:-$REPO/requirements.lock} extras=${RADVQA_EXTRAS:-} want
+  local venv=${RADVQA_VENV:-$REPO/.venv} lock=${RADVQA_LOCK:-$REPO/requirements-oldest.lock} extras=${RADVQA_EXTRAS:-} want
   case $venv in /*) ;; *) venv=$PWD/$venv ;; esac
   case $lock in /*) ;; *) lock=$PWD/$lock ;; esac
   want="$venv|$REPO|$extras|$(radvqa_locks "$lock" | xargs cat "$REPO/setup.py" "$REPO/requirements-build.lock" | cksum)" || return 1

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Writes a bill of materials of the environment (CycloneDX, JSON), and asks for known vulnerabilities of the locked versions.
-#   bash scripts/sbom.sh [FOLDER]        sbom.cdx.json and audit.json there; the current folder if not given
+#   bash scripts/sbom.sh [FOLDER]        sbom.cdx.json, audit.json and audit-oldest.json there; the current folder if not given
 # The two tools come with their hashes from requirements-audit.lock into an environment of their own. The audit needs a
 # vulnerability service on the net. Where none answers, or one does not know the packages, it says so and ends with status 2:
 # no answer is not a clean one.
@@ -16,20 +16,28 @@ python -m venv "$tools"
 "$tools/bin/cyclonedx-py" environment --output-reproducible --of JSON -o "$out/sbom.cdx.json" "$VIRTUAL_ENV/bin/python"
 echo "sbom: $out/sbom.cdx.json"
 
-status=0
-"$tools/bin/pip-audit" -r requirements.lock --no-deps --disable-pip --require-hashes --progress-spinner off -f json \
-  -o "$out/audit.json" 2>"$tools/said" || status=$?
-"$tools/bin/python" - "$out/audit.json" "$tools/said" "$status" <<'PY'
+# Each tested set on its own: the tool refuses two versions of one package.
+worst=0
+for set in requirements requirements-oldest; do
+  audit=$out/audit${set#requirements}.json status=0
+  "$tools/bin/pip-audit" -r "$set.lock" --no-deps --disable-pip --require-hashes --progress-spinner off -f json \
+    -o "$audit" 2>"$tools/said" || status=$?
+  found=0
+  "$tools/bin/python" - "$set.lock" "$audit" "$tools/said" "$status" <<'PY' || found=$?
 import json, pathlib, sys
 
-path, said, status = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]).read_text(), int(sys.argv[3])
+lock, path, said, status = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]).read_text(), int(sys.argv[4])
 found = json.loads(path.read_text())["dependencies"] if path.is_file() and path.stat().st_size else []
 skipped = [item["name"] for item in found if "skip_reason" in item]
 open_ = {item["name"]: [v["id"] for v in item["vulns"]] for item in found if item.get("vulns")}
 if open_:
-    sys.exit("audit: known vulnerabilities: " + "; ".join(f"{name} {', '.join(ids)}" for name, ids in open_.items()))
+    sys.exit(f"audit of {lock}: known vulnerabilities: " + "; ".join(f"{name} {', '.join(ids)}" for name, ids in open_.items()))
 if not found or skipped:
-    print(f"audit: not answered for {len(skipped) or 'all'} packages. {said.strip().splitlines()[-1:]}", file=sys.stderr)
+    print(f"audit of {lock}: not answered for {len(skipped) or 'all'} packages. {said.strip().splitlines()[-1:]}", file=sys.stderr)
     sys.exit(2)
-print(f"audit: no known vulnerability in {len(found)} packages")
+print(f"audit of {lock}: no known vulnerability in {len(found)} packages")
 PY
+  # A known vulnerability (1) outweighs an audit without an answer (2).
+  case $found in 0) ;; 1) worst=1 ;; *) [ "$worst" = 1 ] || worst=$found ;; esac
+done
+exit "$worst"

@@ -12,6 +12,7 @@ import jaxtyping
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 import radvqa_jax
 from radvqa_jax.trees import is_trained
@@ -139,14 +140,19 @@ WITHOUT_HASHES = {"requirements-torch.lock"}
 
 
 def pins(name: str) -> dict[str, str]:
-    """Returns {distribution: version} of a lock file: exact versions, comments and other locks, nothing else."""
+    """Returns {distribution: version} of a lock file: exact versions, comments and other locks, nothing else.
+
+    What only some Pythons or systems need bears a marker, as in `uvloop==0.23.0 ; sys_platform != 'win32'`.
+    """
     found: dict[str, str] = {}
     text = (REPO / name).read_text(encoding="utf-8").replace("\\\n", "")
     for line in text.splitlines():
         if line.startswith("-r "):
             found |= pins(line.removeprefix("-r "))
         elif not line.startswith("#"):
-            match = re.fullmatch(r"([\w.-]+)==([\w.+]+)((?: +--hash=sha256:[0-9a-f]{64})*) *", line)
+            match = re.fullmatch(
+                r"([\w.-]+)==([\w.+]+)(?: ; [\w.'<>=!() ]+)?((?: +--hash=sha256:[0-9a-f]{64})*) *", line
+            )
             assert match, f"{name}: {line[:60]!r} is not an exact version"
             assert match[3] or name in WITHOUT_HASHES, f"{name}: {line!r} has no hash. Run: bash scripts/lock.sh"
             found[canonicalize_name(match[1])] = match[2]
@@ -164,6 +170,7 @@ def test_the_tools_of_the_installation_are_locked_too() -> None:
     ("lock", "extras"),
     [
         ("requirements.lock", ("test", "dev")),
+        ("requirements-oldest.lock", ("test", "dev")),
         ("requirements-tf.lock", ("test", "dev", "tf")),
         ("requirements-docs.lock", ("docs",)),
     ],
@@ -177,6 +184,28 @@ def test_the_lock_holds_a_version_within_every_bound(
         version = locked.get(canonicalize_name(requirement.name))
         assert version is not None, f"{lock} lacks {requirement.name}"
         assert requirement.specifier.contains(version), f"{lock}: {requirement.name} {version}, want {requirement}"
+
+
+def pythons(name: str) -> list[str]:
+    """Returns the Pythons that a lock says it is for, best first."""
+    return re.findall(r"^# python: (.+)$", (REPO / name).read_text(encoding="utf-8"), re.MULTILINE)[0].split()
+
+
+def test_the_two_sets_are_for_all_pythons_of_the_package(setup_arguments: dict[str, Any]) -> None:
+    newest, oldest = pythons("requirements.lock"), pythons("requirements-oldest.lock")
+    assert not set(newest) & set(oldest)
+    assert min(newest + oldest, key=Version) == setup_arguments["python_requires"].removeprefix(">=")
+    jax = next(r for r in map(Requirement, setup_arguments["install_requires"]) if r.name == "jax")
+    lower = next(s.version for s in jax.specifier if s.operator == ">=")
+    assert pins("requirements-oldest.lock")["jax"] == lower != pins("requirements.lock")["jax"]
+    assert not [bad for bad in ("0.11.0", "0.11.1") if jax.specifier.contains(bad)]
+
+
+@pytest.mark.parametrize("extra", ["cuda", "tpu"])
+def test_jax_has_the_same_bounds_on_every_device(extra: str, setup_arguments: dict[str, Any]) -> None:
+    jax = [r for r in map(Requirement, setup_arguments["install_requires"]) if r.name == "jax"]
+    (other,) = map(Requirement, setup_arguments["extras_require"][extra])
+    assert [other.specifier] == [r.specifier for r in jax]
 
 
 def read_tree(text: str) -> list[str]:
