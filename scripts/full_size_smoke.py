@@ -9,7 +9,6 @@ the system's cache. Compiling counts as part of what is compiled.
 """
 
 import argparse
-import os
 import runpy
 import time
 from collections.abc import Callable
@@ -20,22 +19,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from full_size import begin_stage, forget, read
 
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.command_line.script import run_script
 from radvqa_jax.config import Config, DecodeConfig
 from radvqa_jax.config.check import from_config_dict
 from radvqa_jax.decoding.decode import decode
-from radvqa_jax.models import lora
 from radvqa_jax.models.paligemma import make_model
 from radvqa_jax.models.variants import VARIANTS, get_variant
 from radvqa_jax.saliency.capture import capture
 from radvqa_jax.saliency.rollout import RolloutOptions, rollout_maps
 from radvqa_jax.schema import Batch
-from radvqa_jax.training.optimizer import label_leaves
-from radvqa_jax.training.stage import base_shapes, plan_stage
+from radvqa_jax.training.stage import base_shapes
 from radvqa_jax.training.step import init_state, train_step
-from radvqa_jax.trees import Flat, split
+from radvqa_jax.trees import Flat
 
 GIB = 2**30
 STAGE2 = Path(__file__).parent.parent / "configs" / "medm_stage2.py"
@@ -58,21 +56,6 @@ def measure(name: str, work: Callable[[], Any]) -> Any:
     return result
 
 
-def forget(path: Path) -> None:
-    """Drops the file from the system's cache."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def read(path: Path) -> None:
-    """Reads the file once, as plainly as can be."""
-    block = bytearray(1 << 22)
-    with path.open("rb", buffering=0) as file:
-        while file.readinto(block):
-            pass
-
-
 def configuration(path: Path, variant: str) -> Config:
     """MedM's stage 2 on this checkpoint, with one example a step."""
     config = runpy.run_path(str(STAGE2))["get_config"]()
@@ -84,13 +67,7 @@ def configuration(path: Path, variant: str) -> Config:
 
 def train_once(config: Config, base: Flat, batch: Batch) -> Any:
     """The metrics of one step of stage 2; a gradient that is not finite, or zero, is an error."""
-    stage = config.stage2
-    adapters = lora.resolve(stage.lora, base)
-    assert adapters is not None
-    leaves = base | lora.init(jax.random.key(0), adapters, base)
-    labels = label_leaves(leaves, stage, what="stage2.train")
-    trainable, frozen = split(leaves, labels)
-    plan = plan_stage("stage2", config, make_model(config.model, adapters), labels, rows_per_epoch=1)
+    plan, trainable, frozen = begin_stage("stage2", config, base)
     state = init_state(trainable, plan.tx)
     static = {"model": plan.model, "tx": plan.tx, "options": plan.options}
     _, metrics = train_step(state, frozen, batch, jax.random.key(1), **static)

@@ -1,7 +1,9 @@
-"""The same PaliGemma in Hugging Face's transformers: sizes, weights, batches. For benchmark_peers.py; needs `bench`."""
+"""The same PaliGemma in Hugging Face's transformers: sizes, weights, batches. For peer_sides.py; needs `bench`."""
 
+from collections.abc import Iterator
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration  # pyright: ignore[reportMissingImports]
@@ -15,25 +17,39 @@ from radvqa_jax.trees import Flat
 IGNORED = -100  # the label of what is no target
 
 
-def make_config(variant: Variant) -> PaliGemmaConfig:
+def make_config(variant: Variant, dtype: str = "float32") -> PaliGemmaConfig:
     """The configuration; the last token of the vocabulary stands for image tokens."""
-    return PaliGemmaConfig(**config_of(variant, image_token=variant.llm.vocab_size - 1, dtype="float32"))
+    return PaliGemmaConfig(**config_of(variant, image_token=variant.llm.vocab_size - 1, dtype=dtype))
 
 
-def state_dict(flat: Flat) -> dict[str, torch.Tensor]:
-    """big_vision's leaves under the names of transformers 5's own modules."""
-    out: dict[str, np.ndarray] = {}
+def state_dict(flat: Flat, dtype: str = "float32") -> Iterator[tuple[str, torch.Tensor]]:
+    """Yields big_vision's leaves, on the device they are on, under the names of transformers 5's own modules."""
     for leaf, place in huggingface.places(flat).items():
-        for name, tensor in huggingface.tensors(np.asarray(flat[leaf], np.float32), place):
-            out[f"model.{name}"] = tensor
-    out[huggingface.LM_HEAD] = out[f"model.{huggingface.EMBEDDING}"]
-    return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in out.items()}
+        for name, tensor in huggingface.tensors(jnp.asarray(flat[leaf], dtype), place):
+            yield f"model.{name}", torch.from_dlpack(tensor)
+            if name == huggingface.EMBEDDING:
+                yield huggingface.LM_HEAD, torch.from_dlpack(tensor)
 
 
-def make_model(variant: Variant, flat: Flat) -> PaliGemmaForConditionalGeneration:
-    """The model with these weights; every weight is given, and none is left over."""
-    model = PaliGemmaForConditionalGeneration(make_config(variant))
-    model.load_state_dict(state_dict(flat), strict=True)
+def make_model(
+    variant: Variant, flat: Flat, *, dtype: str = "float32", device: str = "cpu"
+) -> PaliGemmaForConditionalGeneration:
+    """The model with these weights; every weight is given, and none is left over.
+
+    Raises:
+        ValueError: if the names of the weights are not those of the model.
+    """
+    with torch.device(device):
+        model = PaliGemmaForConditionalGeneration._from_config(make_config(variant, dtype), dtype=getattr(torch, dtype))
+    want = dict(model.state_dict())
+    # Copied one at a time: all of them would be a second model in the device's memory.
+    with torch.no_grad():
+        for name, tensor in state_dict(flat, dtype):
+            if name not in want:
+                raise ValueError(f"transformers' model has no weight {name}.")
+            want.pop(name).copy_(tensor)
+    if want:
+        raise ValueError(f"transformers' model has weights that are not given: {sorted(want)[:3]}.")
     return model
 
 

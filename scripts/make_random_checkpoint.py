@@ -13,27 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from full_size import stddev
 
 from radvqa_jax.checkpoints.big_vision import PREFIX
 from radvqa_jax.checkpoints.npz import BFLOAT16, write_npz
 from radvqa_jax.command_line.script import run_script
-from radvqa_jax.models.lora import equation_of
 from radvqa_jax.models.paligemma import abstract_params
 from radvqa_jax.models.variants import VARIANTS, get_variant
 
 BLOCK = 1 << 24  # values drawn at a time: float32 ones would else take twice the memory of the largest leaf
-SMALL = 0.02  # standard deviation of what is not a linear weight; of token embeddings too, as at initialisation
-
-
-def stddev(name: str, shape: tuple[int, ...]) -> float:
-    """The standard deviation that keeps activations about as large as they come in."""
-    equation = equation_of(name)
-    if equation is None:
-        return SMALL
-    axes = equation.split("->")[0].split(",")
-    contracted = [letter for letter in axes[1] if letter in axes[0]]
-    sizes = dict(zip(reversed(axes[1]), reversed(shape), strict=False))
-    return math.prod(sizes[letter] for letter in contracted) ** -0.5
 
 
 def draw(name: str, shape: tuple[int, ...], *, dtype: np.dtype, seed: int) -> np.ndarray:

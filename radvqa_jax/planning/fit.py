@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
+
 from radvqa_jax import runtime
 from radvqa_jax.planning.flops import Work, count_work, seconds
 from radvqa_jax.planning.targets import Target
@@ -55,7 +57,14 @@ class Fitted(NamedTuple):
 
 
 def compile_program(program: Program, target: Target, *, frozen: Mapping[str, Any] | None = None) -> Fitted:
-    """What a program takes on a target.
+    """What a program takes on a target; arguments as those of `compile_to_run`."""
+    return compile_to_run(program, target, frozen=frozen)[0]
+
+
+def compile_to_run(
+    program: Program, target: Target, *, frozen: Mapping[str, Any] | None = None
+) -> tuple[Fitted, jax.stages.Compiled]:
+    """(what a program takes on a target, the compiled program, which runs where the target is here).
 
     Args:
         program: what to compile.
@@ -71,7 +80,7 @@ def compile_program(program: Program, target: Target, *, frozen: Mapping[str, An
     if target.device is not None:
         n = len(target.devices)
         best = seconds(work, peak_flops=n * target.device.peak_flops, bandwidth=n * target.device.bandwidth)
-    return Fitted(
+    fitted = Fitted(
         name=program.name,
         rows=program.rows,
         arguments=memory.argument_size_in_bytes,
@@ -84,6 +93,7 @@ def compile_program(program: Program, target: Target, *, frozen: Mapping[str, An
         float32_copies=find_float32(compiled.as_text(), frozen or {}),
         compile_seconds=time.perf_counter() - start,
     )
+    return fitted, compiled
 
 
 def find_float32(text: str, leaves: Mapping[str, Any]) -> tuple[str, ...]:
@@ -98,17 +108,20 @@ def find_float32(text: str, leaves: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def largest_batch(peak_of: Callable[[int], int], memory: int, *, step: int = 1, most: int = 4096) -> tuple[int, int]:
+def largest_batch(
+    peak_of: Callable[[int], int], memory: int, *, step: int = 1, most: int = 4096, first: int = 0
+) -> tuple[int, int]:
     """Returns (the largest multiple of `step` whose peak fits into `memory`, its peak); (0, peak of `step`) if none.
 
     Memory grows with the batch almost in a straight line, so each guess is where the line through the nearest two
-    known sizes crosses the limit: few compilations, and the answer was itself compiled.
+    known sizes crosses the limit: few compilations, and the answer was itself compiled. `first` is the first guess,
+    if an estimate is known; 0 = eight times `step`.
     """
     known = {step: peak_of(step)}
     if known[step] > memory:
         return 0, known[step]
     low, high = step, None  # fits, does not fit
-    guess = min(8 * step, most)
+    guess = max(2 * step, min(first // step * step or 8 * step, most))
     while high is None or high - low > step:
         if guess not in known:
             known[guess] = peak_of(guess)

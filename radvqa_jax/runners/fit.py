@@ -116,12 +116,13 @@ def search(config: Config, mesh: Mesh, target: Target, name: str, resolution: in
     return row | {"compilations": len(tried), "accumulate": config.stage(name).accumulate}
 
 
-def step_program(config: Config, mesh: Mesh, name: str) -> fit.Program:
-    """The training step of a stage, as the loop calls it."""
+def step_program(config: Config, mesh: Mesh | None, name: str) -> fit.Program:
+    """The training step of a stage, as the loop calls it; without a mesh for the one default device."""
     stage, seq_len, lengths = config.stage(name), config.data.seq_len, tuple(sorted(config.fit.text_lengths))
     planned = abstract_stage(name, config, base_shapes(config, (name,)))
     rows = stage.batch_size * stage.accumulate
-    sharding.check_rows(mesh, rows, accumulate=stage.accumulate)
+    if mesh is not None:
+        sharding.check_rows(mesh, rows, accumulate=stage.accumulate)
     args = step_shapes(planned.plan, planned.trainable, planned.frozen, mesh, rows=rows, seq_len=seq_len)
     longest = lengths[-1] if lengths else seq_len
     leaves, trained = planned.trainable | planned.frozen, planned.trainable.keys()
@@ -157,9 +158,9 @@ def find_way(config: Config, mesh: Mesh, target: Target, name: str, frozen: Flat
     return find_frontier(name, candidates, fitted_of, arguments=arguments, room=room, whole=config.fit.frontier)
 
 
-def programs(config: Config, mesh: Mesh, *, samples: int, new_tokens: int) -> Iterator[fit.Program]:
+def programs(config: Config, mesh: Mesh | None, *, samples: int, new_tokens: int) -> Iterator[fit.Program]:
     """Yields what is done with one image: prefill, answers, and attention maps by the last stage."""
-    if mesh.size > 1 and config.model.attention == "splash":
+    if mesh is not None and mesh.size > 1 and config.model.attention == "splash":
         print("answers and maps: planned with model.attention=blocks; splash cannot compute one image on several.")
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, attention="blocks"))
     last = abstract_stage(config.stages[-1], config, base_shapes(config, ()))
@@ -180,9 +181,9 @@ def programs(config: Config, mesh: Mesh, *, samples: int, new_tokens: int) -> It
     yield fit.Program("attention maps, 1 image", jax.jit(partial(_maps, model, new_tokens)), (leaves, row), {}, 1)
 
 
-def _inference_leaves(stage: AbstractStage, mesh: Mesh) -> Flat:
+def _inference_leaves(stage: AbstractStage, mesh: Mesh | None) -> Flat:
     leaves = stage.frozen | stage.trainable
-    return shaped(leaves, sharding.shard_flat(mesh, leaves))
+    return leaves if mesh is None else shaped(leaves, sharding.shard_flat(mesh, leaves))
 
 
 def _prefill(model: PaliGemma, new_tokens: int, leaves: Flat, batch: Batch) -> Any:

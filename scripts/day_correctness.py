@@ -1,0 +1,151 @@
+"""Part 1 of device_day.py: is what this device computes right, and the same each time?"""
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from check_golden import check_folder
+from day_parts import SAMPLES, Form
+from full_size import begin_stage, draw_base
+
+from radvqa_jax.config import DecodeConfig
+from radvqa_jax.decoding.decode import decode
+from radvqa_jax.device_check import check_device
+from radvqa_jax.models.attention import attended, attention_probs
+from radvqa_jax.models.fused_attention import KERNELS, PROBE_TOLERANCE
+from radvqa_jax.models.variants import get_variant
+from radvqa_jax.runners.fit import read_experiment
+from radvqa_jax.schema import Batch
+from radvqa_jax.training.step import init_state, train_step
+
+REPO = Path(__file__).resolve().parent.parent
+CONFIGS = REPO / "configs"
+
+
+def device(form: Form, folder: Path) -> dict[str, Any]:
+    """The check of every run (radvqa_jax/device_check.py); a wrong result is an error."""
+    errors = check_device(cache=folder / "device", fresh=True)
+    return {"errors": errors, "figures": {"programs right": str(len(errors))}}
+
+
+def goldens(form: Form, folder: Path) -> dict[str, Any]:
+    """Numbers that big_vision computed; ArithmeticError if one is not met."""
+    checks = check_folder(REPO / "tests" / "golden")
+    found = {kind: [check._asdict() | {"holds": check.holds} for check in kinds] for kind, kinds in checks.items()}
+    wrong = [f"{kind}: {check}" for kind, kinds in checks.items() for check in kinds if not check.holds]
+    if wrong:
+        raise ArithmeticError(f"{len(wrong)} golden comparisons fail: {'; '.join(wrong)}")
+    return {"checks": found, "figures": {"comparisons hold": str(sum(map(len, checks.values())))}}
+
+
+def _plain(query: Any, key: Any, value: Any, mask: Any) -> jax.Array:
+    return attended(attention_probs(query, key, mask), value)
+
+
+def _both(kernel: Any, arrays: list[Any], mask: Any) -> Any:
+    """(attended values, their gradients)."""
+    out, pull = jax.vjp(lambda *a: kernel(*a, mask), *arrays)
+    return out, pull(jnp.cos(jnp.arange(out.size, dtype=jnp.float32)).reshape(out.shape).astype(out.dtype))
+
+
+def kernels(form: Form, folder: Path) -> dict[str, Any]:
+    """Attention of each tower by each kernel, values and gradients in bfloat16, against all probabilities in float32.
+
+    Raises:
+        ArithmeticError: if a kernel differs by more than rounding explains.
+    """
+    variant = get_variant(form.variant)
+    img, llm, patches = variant.img, variant.llm, variant.num_patches
+    towers = {
+        "img": (patches, img.num_heads, img.num_heads, img.width // img.num_heads, False),
+        "llm": (patches + form.seq_len, llm.num_heads, llm.num_kv_heads, llm.head_dim, True),
+    }
+    found: dict[str, Any] = {}
+    for tower, (length, heads, kv_heads, head_dim, masked) in towers.items():
+        keys = jax.random.split(jax.random.key(0), 3)
+        sizes = zip(keys, (heads, kv_heads, kv_heads), strict=True)
+        arrays = [jax.random.normal(k, (1, length, n, head_dim), jnp.bfloat16) for k, n in sizes]
+        arrays[0] = arrays[0] * head_dim**-0.5
+        mask = jnp.tril(jnp.ones((1, length, length), bool), length // 2) if masked else None
+        with jax.default_matmul_precision("highest"):
+            want = jax.jit(partial(_both, _plain))([x.astype(jnp.float32) for x in arrays], mask)
+        for name in dict.fromkeys((*form.attention, "blocks", "xla")):
+            run = jax.jit(partial(_both, KERNELS.get(name, _plain)))
+            have = jax.block_until_ready(run(arrays, mask))
+            seconds = []
+            for _ in range(form.quick_rounds):
+                start = time.perf_counter()
+                jax.block_until_ready(run(arrays, mask))
+                seconds.append(time.perf_counter() - start)
+            pairs = zip(jax.tree.leaves(have), jax.tree.leaves(want), strict=True)
+            errors = [float(jnp.abs(x.astype(jnp.float32) - y).max() / jnp.abs(y).max()) for x, y in pairs]
+            found[f"{tower} {name}"] = {"errors": dict(zip(("out", "dq", "dk", "dv"), errors, strict=True))}
+            found[f"{tower} {name}"]["samples"] = seconds
+    wrong = [f"{k}: {v['errors']}" for k, v in found.items() if not max(v["errors"].values()) < PROBE_TOLERANCE]
+    if wrong:
+        raise ArithmeticError(f"off by more than {PROBE_TOLERANCE} of the largest value: {'; '.join(wrong)}")
+    told = {
+        name: f"off by {max(one['errors'].values()):.2g}, {1e3 * statistics.median(one['samples']):.2f} ms"
+        for name, one in found.items()
+    }
+    return {"kernels": found, "figures": told}
+
+
+def same_bits(one: Any, other: Any) -> bool:
+    """Whether two trees have the same bits."""
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return all(np.asarray(x).tobytes() == np.asarray(y).tobytes() for x, y in pairs)
+
+
+def determinism(form: Form, folder: Path) -> dict[str, Any]:
+    """Three steps of stage 2 and sampled answers of the tiny model, twice; ArithmeticError if bits differ."""
+    fields = ("model.variant='tiny'", "data.seq_len=16", "stage2.batch_size=2", "stage2.accumulate=2")
+    config = read_experiment(str(CONFIGS / "medm_stage2.py"), fields)
+    base = draw_base(config, ("stage2",))
+    plan, trainable, frozen = begin_stage("stage2", config, base)
+    variant = plan.model.variant
+    batch = jax.tree.map(jnp.asarray, Batch.fake(4, variant.resolution, 16, vocab=variant.llm.vocab_size))
+    options = DecodeConfig(max_new_tokens=8, samples=SAMPLES, temperature=1.0, top_k=40)
+    static = {"model": plan.model, "tx": plan.tx, "options": plan.options}
+
+    def once() -> Any:
+        state = init_state(trainable, plan.tx)
+        for _ in range(3):
+            state, _ = train_step(state, frozen, batch, jax.random.key(1), **static)
+        prompt = batch._replace(mask_input=batch.mask_input * (1 - batch.mask_ar))
+        leaves = frozen | state.trainable
+        answers = decode(plan.model, leaves, prompt, jax.random.key(2), config=options, eos=-1)
+        return state, answers
+
+    (state, answers), (again, answers_again) = once(), once()
+    same = {"training": same_bits(state, again), "answers": same_bits(answers, answers_again)}
+    if not all(same.values()):
+        raise ArithmeticError(f"Two runs with the same seed differ in bits: {same}.")
+    return {"same_bits": same, "figures": {"the same in every bit": "3 steps, answers"}}
+
+
+def gpu_tests(form: Form, folder: Path) -> dict[str, Any]:
+    """The tests marked `gpu`, in a process of their own; on the CPU they skip, which must be seen.
+
+    Raises:
+        RuntimeError: with the end of pytest's output if one fails, or if none ran where a GPU is.
+    """
+    marked = [p for p in sorted((REPO / "tests").rglob("test_*.py")) if "mark.gpu" in p.read_text(encoding="utf-8")]
+    on_gpu = jax.default_backend() == "gpu"
+    env = os.environ | ({"RADVQA_GPU": "1"} if on_gpu else {})
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-rs", "-p", "no:cacheprovider", *map(str, marked)]
+    done = subprocess.run(command, cwd=REPO, env=env, capture_output=True, text=True, check=False)
+    said = done.stdout + done.stderr
+    counts = {what: int(n) for n, what in re.findall(r"(\d+) (passed|skipped|failed|errors?)", said)}
+    if done.returncode or not counts.get("passed" if on_gpu else "skipped"):
+        raise RuntimeError(f"pytest ended with {done.returncode}: {said[-1500:]}")
+    return {"counts": counts, "output": said[-4000:], "figures": {k: str(v) for k, v in counts.items()}}

@@ -1,0 +1,89 @@
+"""The parts of device_day.py in order of worth, the sizes they run at, and how one of them runs."""
+
+import importlib
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from day_record import DONE, FAILED, Clocks
+
+
+@dataclass(frozen=True)
+class Form:
+    """Sizes. The same code runs at both: what a card is asked, and what a CPU can rehearse."""
+
+    name: str
+    variant: str
+    seq_len: int  # text positions of a training row and of a prompt
+    batch_size: int
+    accumulate: int
+    rounds: int  # timed runs of what takes seconds
+    quick_rounds: int  # and of what takes milliseconds
+    new_tokens: int
+    attention: tuple[str, ...]  # the kernels that are compared, the fastest expected first
+    most_rows: int  # of the search for the largest batch
+    peers_remat: Any  # what our side stores in the comparison with transformers, which stores everything
+
+
+FORMS = {
+    "full": Form("full", "paligemma-3b-448", 128, 6, 16, 3, 10, 32, ("cudnn", "blocks"), 4096, "products"),
+    "cpu": Form("cpu", "tiny", 16, 2, 2, 1, 2, 4, ("blocks", "xla"), 8, "none"),
+}
+SAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that is found out."""
+
+    name: str
+    title: str
+    function: str  # module:function, called with the form, the folder and `options`
+    seconds: float  # a guess for a card, with loading and compiling; what earlier parts took corrects it
+    own_process: bool = False  # its peak of memory is read, which a device tells of a whole process
+    share_card: bool = False  # another program needs the card as well: JAX must not take its memory beforehand
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def run(self, form: Form, folder: Path) -> dict[str, Any]:
+        """What the part found."""
+        module, _, name = self.function.partition(":")
+        return getattr(importlib.import_module(module), name)(form, folder, **self.options)
+
+
+def _step(name: str, title: str, seconds: float, **options: Any) -> Part:
+    return Part(name, title, "day_full_size:training_step", seconds, own_process=True, options=options)
+
+
+PARTS = (
+    Part("device", "small programs against NumPy", "day_correctness:device", 20, share_card=True),
+    Part("goldens", "big_vision's numbers", "day_correctness:goldens", 60, share_card=True),
+    Part("kernels", "attention kernels against `xla`", "day_correctness:kernels", 40, share_card=True),
+    Part("determinism", "two runs of the tiny model", "day_correctness:determinism", 40, share_card=True),
+    Part("gpu_tests", "tests marked `gpu`", "day_correctness:gpu_tests", 40, share_card=True),
+    _step("stage2", "stage 2", 90, stage="stage2", kernel=0),
+    Part("answers", "prefill, answers, attention maps", "day_full_size:answers", 90, own_process=True),
+    _step("stage2_other", "stage 2, the other attention", 90, stage="stage2", kernel=1),
+    _step("stage1", "stage 1", 80, stage="stage1", kernel=0),
+    _step("stage2_nf4", "stage 2 on NF4", 100, stage="stage2", kernel=0, quantize="nf4"),
+    Part("answers_nf4", "the same on NF4", "day_full_size:answers", 100, own_process=True, options={"quantize": "nf4"}),
+    Part("largest2", "stage 2, the largest batch", "day_full_size:largest", 180, own_process=True),
+    Part("largest1", "stage 1, the largest batch", "day_full_size:largest", 180, True, options={"stage": "stage1"}),
+    Part("loading", "writing and loading a checkpoint", "day_full_size:loading", 60),
+    Part("peers", "beside transformers + peft", "day_peers:side_by_side", 150, share_card=True),
+)
+
+
+def run_part(part: Part, form: Form, folder: Path, here: dict[str, Any]) -> dict[str, Any]:
+    """The record of a part. What goes wrong in it is recorded with its reason: the other parts shall run."""
+    record: dict[str, Any] = {"part": part.name, "form": form.name, "options": part.options, **here}
+    start = time.perf_counter()
+    with Clocks() as clocks:
+        try:
+            record |= {"status": DONE, "result": part.run(form, folder)}
+        except Exception as error:
+            lines = str(error).strip() or "no message"
+            record |= {"status": FAILED, "reason": f"{type(error).__name__}: {lines[:2000]}"}
+            record["traceback"] = traceback.format_exc()[-8000:]
+    return record | {"seconds": time.perf_counter() - start, "clocks": clocks.to_json()}

@@ -1,0 +1,150 @@
+"""What a part of device_day.py found: the device it ran on, clocks while it ran, its file, and the table of all."""
+
+import importlib.metadata
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from radvqa_jax import __version__
+from radvqa_jax.device_check import describe_device
+from radvqa_jax.files import read_json, write_json
+from radvqa_jax.runtime import local_devices
+
+DISTRIBUTIONS = "jax jaxlib jax-cuda13-plugin flax optax numpy qwix torch transformers peft triton".split()
+CLOCKS = "timestamp,clocks.sm,clocks.mem,power.draw,temperature.gpu,utilization.gpu"
+LIMITS = "name,driver_version,power.limit,clocks.max.sm,clocks.max.mem,persistence_mode"
+DONE, FAILED, STOPPED = "done", "failed", "stopped"  # stopped: time was up, and it did nothing wrong
+
+
+def _ask(query: str) -> list[str]:
+    """The fields of the first card, as nvidia-smi tells them; none without it. Nothing is set."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader", "--id=0"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    except subprocess.TimeoutExpired:
+        return []
+    return [field.strip() for field in done.stdout.split(",")] if done.returncode == 0 else []
+
+
+def describe_here() -> dict[str, Any]:
+    """The device of this process with driver and versions. The keys of `device` decide whether results go together."""
+    found: dict[str, str | None] = {}
+    for name in DISTRIBUTIONS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    device = local_devices()[0]
+    return {
+        "device": describe_device(device),
+        "versions": found | {"radvqa_jax": __version__, "commit": _commit()},
+        "card": dict(zip(LIMITS.split(","), _ask(LIMITS), strict=False)),
+        "tells_peak": device.memory_stats() is not None,
+    }
+
+
+def _commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    if shutil.which("git") is None:
+        return None
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
+
+
+class Clocks:
+    """Around a part: `samples` are the clocks, power and temperature of the card each second; of a CPU, before and
+    after."""
+
+    def __init__(self) -> None:
+        self.samples: list[list[str]] = []
+
+    def __enter__(self) -> "Clocks":
+        self._file, self._watcher = tempfile.TemporaryFile("w+"), None
+        if shutil.which("nvidia-smi") is not None:
+            command = ["nvidia-smi", f"--query-gpu={CLOCKS}", "--format=csv,noheader", "--id=0", "--loop-ms=1000"]
+            self._watcher = subprocess.Popen(command, stdout=self._file, stderr=subprocess.DEVNULL)
+        else:
+            self.samples.append(_cpu_clocks())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._watcher is not None:
+            self._watcher.terminate()
+            self._watcher.wait()
+            self._file.seek(0)
+            self.samples = [[field.strip() for field in line.split(",")] for line in self._file.read().splitlines()]
+        else:
+            self.samples.append(_cpu_clocks())
+        self._file.close()
+
+    def to_json(self) -> dict[str, Any]:
+        """The names of the columns, and the samples."""
+        columns = CLOCKS.split(",") if self._watcher is not None else ["timestamp", "MHz of each core"]
+        return {"columns": columns, "samples": self.samples}
+
+
+def _cpu_clocks() -> list[str]:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
+    clocks = [line.partition(":")[2].strip() for line in lines if line.startswith("cpu MHz")]
+    return [time.strftime("%Y/%m/%d %H:%M:%S"), " ".join(clocks)]
+
+
+def read_records(folder: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The records of these parts that are in the folder."""
+    return {name: read_json(folder / f"{name}.json") for name in names if (folder / f"{name}.json").is_file()}
+
+
+def check_same(here: dict[str, Any], form: str, records: dict[str, dict[str, Any]], folder: Path) -> None:
+    """Raises ValueError if a record is of another device, driver or version, or of the other form of the script."""
+    for name, record in records.items():
+        known = record.get("device")
+        if record.get("form") != form or (known is not None and known != here["device"]):
+            raise ValueError(
+                f"{folder / name}.json is a result of {known} in form {record.get('form')!r}; here is {here['device']} "
+                f"in form {form!r}. Results of one folder must be comparable: give another --out."
+            )
+
+
+def write_failure(folder: Path, name: str, *, form: str, status: str, reason: str, seconds: float, here: Any) -> None:
+    """Records a part whose process did not live to tell."""
+    said = {"part": name, "form": form, "status": status, "reason": reason, "seconds": seconds}
+    write_json(folder / f"{name}.json", said | (here or {}), private=False)
+
+
+def format_table(titles: dict[str, str], records: dict[str, dict[str, Any]], left: dict[str, str]) -> str:
+    """The Markdown table: one row a part, with its figures or the reason why there are none.
+
+    Args:
+        titles: by part, in their order.
+        records: by part.
+        left: why a part was not started.
+    """
+    lines = ["| part | state | figures | seconds |", "|---|---|---|---|"]
+    for name, title in titles.items():
+        record = records.get(name, {})
+        status = record.get("status", "not started")
+        figures = record.get("result", {}).get("figures", {})
+        told = "; ".join(f"{what} {value}" for what, value in figures.items())
+        if status != DONE:
+            told = record.get("reason") or left.get(name, "")
+        seconds = f"{record['seconds']:.0f}" if "seconds" in record else ""
+        cells = (title, status, told.replace("|", "\\|").replace("\n", " ")[:600], seconds)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def format_heading(records: dict[str, dict[str, Any]]) -> str:
+    """The device, driver and versions of the records in one line."""
+    known = next((record for record in records.values() if "versions" in record), None)
+    if known is None:
+        return "No part has run."
+    device, card = known["device"], known.get("card", {})
+    driver = card.get("driver_version") or device["driver"] or "none"
+    told = ", ".join(f"{name} {version}" for name, version in known["versions"].items() if version)
+    return f"{device['device']} ({device['machine']}), driver {driver}, {told}; form `{known['form']}`."

@@ -1,0 +1,222 @@
+"""What a device is worth: correctness, speed and memory, in the minutes that are given; the most worthwhile first.
+
+    python scripts/device_day.py --minutes 9 --out day                # on a GPU
+    python scripts/device_day.py --minutes 9 --out day_cpu --cpu      # the same on the embedded model, to rehearse it
+
+Needs JAX, this repository and the wheels of scripts/device_wheels.sh; the last part also torch, transformers and peft.
+Each part's result is written at once as FOLDER/PART.json, with device, driver, versions, clocks and raw samples. A part
+is started if the time left is enough for it by an estimate, which the parts before correct. Parts run in processes of
+their own; one that fails, hangs or dies is recorded with its reason, and the others run. The same command goes on where
+it was interrupted: parts that are done are not repeated, those that failed are tried again last. FOLDER/table.md has
+the table. No setting of the device is changed.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from day_parts import FORMS, PARTS, Form, Part, run_part
+from day_record import (
+    DONE,
+    FAILED,
+    STOPPED,
+    check_same,
+    describe_here,
+    format_heading,
+    format_table,
+    read_records,
+    write_failure,
+)
+
+from radvqa_jax import runtime
+from radvqa_jax.command_line.script import run_script
+from radvqa_jax.files import read_json, write_json
+
+CLOSING = 3.0  # seconds that are kept for the table
+SLOW = 3.0  # times its estimate: a part that takes longer is taken as hanging
+STARTING = 30.0  # seconds at least before a part is taken as hanging
+HERE = "here.json"
+NAMES = [part.name for part in PARTS]
+
+
+def work(folder: Path, form: Form) -> None:
+    """A process that runs the parts whose names come on stdin, one after another."""
+    runtime.avoid_miscompilation()
+    runtime.keep_compiled(str(folder / "compiled"))
+    here = describe_here()
+    write_json(folder / HERE, here, private=False)
+    parts = {part.name: part for part in PARTS}
+    for line in sys.stdin:
+        part = parts[line.strip()]
+        write_json(folder / f"{part.name}.json", run_part(part, form, folder, here), private=False)
+
+
+class Worker:
+    """Such a process, and what it was started for."""
+
+    def __init__(self, folder: Path, form: Form, part: Part) -> None:
+        self.folder, self.share_card, self.used = folder, part.share_card, False
+        env = os.environ | ({"JAX_PLATFORMS": "cpu"} if form.name == "cpu" else {})
+        if part.share_card:
+            env["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+        else:  # by default XLA takes three quarters of the card
+            env.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.94")
+        (folder / HERE).unlink(missing_ok=True)
+        self.log = (folder / "log.txt").open("a")
+        command = [sys.executable, __file__, "--work", "--out", str(folder), *(["--cpu"] * (form.name == "cpu"))]
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            env=env,
+            text=True,
+            start_new_session=True,  # a group of its own, with whatever it starts
+        )
+
+    def facts(self, limit: float) -> dict[str, Any]:
+        """The device that the process found; nothing if it did not come so far."""
+        end = time.monotonic() + limit
+        while not (self.folder / HERE).is_file():
+            if self.process.poll() is not None or time.monotonic() > end:
+                return {}
+            time.sleep(0.05)
+        return read_json(self.folder / HERE)
+
+    def suits(self, part: Part, tells_peak: bool) -> bool:
+        """Whether this process can go on with that part."""
+        alone = part.own_process and tells_peak and self.used
+        return self.process.poll() is None and self.share_card == part.share_card and not alone
+
+    def run(self, part: Part, limit: float) -> str:
+        """Waits until the record is written; returns why it was not, or nothing."""
+        assert self.process.stdin is not None
+        self.used = True
+        path, end = self.folder / f"{part.name}.json", time.monotonic() + limit
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(BrokenPipeError):  # it ended already, which is seen below
+            print(part.name, file=self.process.stdin, flush=True)
+        while not path.is_file():
+            if self.process.poll() is not None:
+                return f"its process ended with {self.process.returncode}: {self._end_of_log()}"
+            if time.monotonic() > end:
+                return f"no result after {limit:.0f} s"
+            time.sleep(0.05)
+        return ""
+
+    def _end_of_log(self) -> str:
+        return (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace")[-1500:]
+
+    def stop(self) -> None:
+        """Ends the process and what it started, at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.log.close()
+        if self.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):  # what it did not read is of no use to anybody
+                self.process.stdin.close()
+
+
+def in_order(records: dict[str, dict[str, Any]], only: list[str]) -> list[Part]:
+    """The parts that are still to be done: those without a result, then those that failed."""
+    wanted = [part for part in PARTS if not only or part.name in only]
+    states = {part.name: records.get(part.name, {}).get("status") for part in wanted}
+    fresh = [part for part in wanted if states[part.name] not in (DONE, FAILED)]
+    return fresh + [part for part in wanted if states[part.name] == FAILED]
+
+
+class Day:
+    """The minutes that are given, and what was learnt about how long parts take."""
+
+    def __init__(self, folder: Path, form: Form, minutes: float) -> None:
+        self.folder, self.form = folder, form
+        self.end = time.monotonic() + 60 * minutes - CLOSING
+        self.ratios: list[float] = []  # seconds that a part took, by its guess
+        self.left: dict[str, str] = {}
+        self.here: dict[str, Any] = {}
+        self.worker: Worker | None = None
+
+    def run(self, part: Part) -> None:
+        """Runs a part if the time is enough for it, and sees to it that there is a record of it."""
+        need = part.seconds * (statistics.median(self.ratios) if self.ratios else 1.0)
+        left = self.end - time.monotonic()
+        if need > left:
+            self.left[part.name] = f"takes about {need:.0f} s, and {max(left, 0):.0f} s were left"
+            return
+        print(f"{part.name}: {part.title} (about {need:.0f} s; {left:.0f} s left)", flush=True)
+        start = time.monotonic()
+        if self.worker is None or not self.worker.suits(part, self.here.get("tells_peak", False)):
+            self.close()
+            self.worker = Worker(self.folder, self.form, part)
+            self.here = self.worker.facts(left)
+            if self.here:
+                check_same(self.here, self.form.name, read_records(self.folder, NAMES), self.folder)
+        left = self.end - time.monotonic()
+        limit = min(left, max(SLOW * need, STARTING))
+        reason = self.worker.run(part, limit)
+        seconds = time.monotonic() - start
+        if reason:
+            status = STOPPED if limit == left and self.worker.process.poll() is None else FAILED
+            self.close()
+            facts = {key: value for key, value in self.here.items() if key != "tells_peak"}
+            told: dict[str, Any] = {"status": status, "reason": reason, "seconds": seconds, "here": facts}
+            write_failure(self.folder, part.name, form=self.form.name, **told)
+        else:
+            self.ratios.append(seconds / part.seconds)
+
+    def close(self) -> None:
+        """Ends the process that is there."""
+        if self.worker is not None:
+            self.worker.stop()
+        self.worker = None
+
+
+def write_table(folder: Path, left: dict[str, str]) -> str:
+    """Writes and returns the table of what the folder holds."""
+    titles = {part.name: part.title for part in PARTS}
+    records = read_records(folder, NAMES)
+    text = f"{format_heading(records)}\n\n{format_table(titles, records, left)}\n"
+    (folder / "table.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def main() -> int | None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=9.0, help="to be done in, the table included")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
+    parser.add_argument("--cpu", action="store_true", help="the embedded model on the CPU: a rehearsal")
+    parser.add_argument("--only", nargs="+", default=[], metavar="PART", help=", ".join(NAMES))
+    parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.minutes <= 0:
+        parser.error(f"--minutes={args.minutes} must be above 0.")
+    if unknown := set(args.only) - set(NAMES):
+        parser.error(
+            f"--only: {', '.join(sorted(unknown))} is no part. Give some of {', '.join(p.name for p in PARTS)}."
+        )
+    form = FORMS["cpu" if args.cpu else "full"]
+    folder = args.out.resolve()
+    if args.work:
+        return work(folder, form)
+    folder.mkdir(parents=True, exist_ok=True)
+    day = Day(folder, form, args.minutes)
+    todo = in_order(read_records(folder, NAMES), args.only)
+    try:
+        for part in todo:
+            day.run(part)
+            write_table(folder, day.left)
+    finally:
+        day.close()
+    print(write_table(folder, day.left))
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,172 @@
+"""The script for the day a GPU is there: its whole CPU form, and what it does with parts that fail, hang or die."""
+
+import importlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from radvqa_jax.files import read_json
+
+# A process that speaks as the script's own: it needs no JAX, and goes wrong as it is told by the part's name.
+STUB = """
+    import json, os, pathlib, sys, time
+    folder = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
+    facts = {"device": {"device": os.environ.get("STUB_DEVICE", "stub"), "machine": "m", "driver": ""}}
+    facts |= {"versions": {"jax": "1"}, "tells_peak": True}
+    (folder / "here.json").write_text(json.dumps(facts))
+    for line in sys.stdin:
+        name = line.strip()
+        with (folder / "started.txt").open("a") as file:
+            print(name, os.getpid(), file=file)
+        if name == "dies":
+            print("a fatal error", flush=True)
+            os._exit(3)
+        if name == "hangs":
+            time.sleep(60)
+        status = {"status": "failed", "reason": "told | so"} if name == "fails" else {"status": "done"}
+        record = {"part": name, "form": "cpu", "seconds": 1.0, "result": {"figures": {"MFU": "0.5"}}}
+        part = folder / f"{name}.part"
+        part.write_text(json.dumps(facts | record | status))
+        part.rename(folder / f"{name}.json")
+"""
+
+
+@pytest.fixture
+def script(repo: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.syspath_prepend(str(repo / "scripts"))
+    yield importlib.import_module("device_day")
+
+
+@pytest.fixture
+def day(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Returns a function that runs stub parts as `main` does: `day(("good", 5), minutes=1)`."""
+    (tmp_path / "stub.py").write_text(textwrap.dedent(STUB))
+    monkeypatch.setattr(script, "__file__", str(tmp_path / "stub.py"))
+    monkeypatch.setattr(script, "STARTING", 1.0)
+    out = tmp_path / "out"
+
+    def run(*parts: tuple[str, float], minutes: float = 1.0, **options: Any) -> dict[str, Any]:
+        made = tuple(script.Part(name, name, "none:none", seconds, **options) for name, seconds in parts)
+        monkeypatch.setattr(script, "PARTS", made)
+        monkeypatch.setattr(script, "NAMES", [part.name for part in made])
+        monkeypatch.setattr(sys, "argv", ["x", "--cpu", "--minutes", str(minutes), "--out", str(out)])
+        script.main()
+        return script.read_records(out, script.NAMES)
+
+    return run
+
+
+def started(folder: Path) -> list[str]:
+    return [line.split()[0] for line in (folder / "out" / "started.txt").read_text().splitlines()]
+
+
+def test_a_part_that_fails_dies_or_hangs_is_recorded_and_the_others_run(
+    day: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = day(("fails", 0.1), ("dies", 0.1), ("hangs", 0.1), ("good", 0.1))
+    assert {name: record["status"] for name, record in found.items()} == {
+        "fails": "failed",
+        "dies": "failed",
+        "hangs": "failed",
+        "good": "done",
+    }
+    assert "ended with 3: " in found["dies"]["reason"] and "a fatal error" in found["dies"]["reason"]
+    assert found["hangs"]["reason"].startswith("no result after 1 s")
+    assert found["dies"]["device"]["device"] == "stub"  # also of a part whose process told nothing
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "| good | done | MFU 0.5 | 1 |" in table and r"| fails | failed | told \| so |" in table
+    assert table.strip() in capsys.readouterr().out
+
+
+def test_what_is_done_is_not_repeated_and_what_failed_comes_last(day: Any, tmp_path: Path) -> None:
+    day(("good", 0.1), ("fails", 0.1))
+    (tmp_path / "out" / "started.txt").unlink()
+    day(("good", 0.1), ("fails", 0.1), ("new", 0.1), ("newer", 0.1))
+    assert started(tmp_path) == ["new", "newer", "fails"]
+
+
+def test_a_part_is_started_only_if_the_time_left_is_enough(day: Any, tmp_path: Path) -> None:
+    found = day(("good", 1.0), ("long", 500.0), ("short", 1.0), minutes=1.0)
+    assert list(found) == ["good", "short"]
+    # By now it is known that parts take less than was guessed.
+    assert "| long | not started | takes about" in (tmp_path / "out" / "table.md").read_text()
+    assert "s were left" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_a_part_that_the_end_of_the_time_interrupts_is_taken_up_again(day: Any, tmp_path: Path) -> None:
+    found = day(("hangs", 0.5), minutes=4.5 / 60)
+    assert found["hangs"]["status"] == "stopped"
+    day(("hangs", 0.5), ("good", 0.1), minutes=0.07)
+    assert started(tmp_path)[:2] == ["hangs", "hangs"]
+
+
+def test_a_peak_of_memory_is_read_in_a_process_of_its_own(day: Any, tmp_path: Path) -> None:
+    day(("good", 0.1), ("better", 0.1), own_process=True)
+    lines = (tmp_path / "out" / "started.txt").read_text().split()
+    assert lines[1] != lines[3]
+    (tmp_path / "out" / "started.txt").unlink()
+    day(("one", 0.1), ("two", 0.1))
+    lines = (tmp_path / "out" / "started.txt").read_text().split()
+    assert lines[1] == lines[3]
+
+
+def test_results_of_another_device_are_not_mixed(day: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    day(("good", 0.1))
+    monkeypatch.setenv("STUB_DEVICE", "another")
+    with pytest.raises(ValueError, match=r"give another --out"):
+        day(("good", 0.1), ("new", 0.1))
+
+
+def test_an_error_in_a_part_is_its_record(script: ModuleType, tmp_path: Path) -> None:
+    parts = importlib.import_module("day_parts")
+    record = parts.run_part(
+        parts.Part("x", "x", "json:dumps", 1.0, options={"absent": 1}), parts.FORMS["cpu"], tmp_path, {}
+    )
+    assert (record["status"], record["reason"].split(":")[0]) == ("failed", "TypeError")
+    assert "Traceback" in record["traceback"] and record["clocks"]["samples"]
+
+
+def test_shares_of_the_roofline_are_told(script: ModuleType) -> None:
+    full = importlib.import_module("day_full_size")
+
+    def one(seconds: float, best: float | None) -> dict[str, Any]:
+        return {"seconds": seconds, "fit": {"roofline_seconds": best}}
+
+    found = {"prefill": one(0.010, 0.006), "greedy": one(0.050, 0.036), "sampled": one(0.110, 0.086)}
+    told = full.answer_figures(found, 32)
+    assert told["prefill"] == "10.0 ms, 0.60 of the roofline"
+    assert told["greedy"] == "50.0 ms, 640 tokens/s, 0.72 of the roofline (0.75 without prefill)"
+    assert told["sampled"] == "110.0 ms, 1,455 tokens/s, 0.78 of the roofline (0.80 without prefill)"
+    assert full.answer_figures({"prefill": one(0.010, None)}, 32) == {"prefill": "10.0 ms"}
+
+
+@pytest.mark.slow
+def test_the_whole_script_runs_on_the_cpu(script: ModuleType, repo: Path, tmp_path: Path) -> None:
+    """Every part but the peers runs to its end on the embedded model; those do where torch is."""
+    command = [sys.executable, str(repo / "scripts" / "device_day.py"), "--cpu", "--minutes", "9", "--out", "day"]
+    env = os.environ | {"PYTHONPATH": str(repo)}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    folder, torch = tmp_path / "day", importlib.util.find_spec("torch") is not None
+    records = {part.name: read_json(folder / f"{part.name}.json") for part in script.PARTS}
+    failed = {name: record["reason"] for name, record in records.items() if record["status"] != "done"}
+    assert failed == {} if torch else list(failed) == ["peers"] and "torch" in failed["peers"], failed
+    for record in records.values():
+        assert record["device"]["platform"] == "cpu" and record["versions"]["jax"] and record["clocks"]["samples"]
+    step, other = records["stage2"]["result"], records["stage2_other"]["result"]
+    assert step["same_bits"] and len(step["samples"]) == script.FORMS["cpu"].rounds
+    assert (step["attention"]["llm"], other["attention"]["llm"]) == ("blocks", "xla")
+    assert step["loss"] == pytest.approx(other["loss"], rel=1e-2)  # bfloat16
+    assert 0 < records["stage2_nf4"]["result"]["fit_peak"] < step["fit_peak"]
+    assert records["largest2"]["result"]["rows"] == script.FORMS["cpu"].most_rows
+    assert json.loads((folder / "goldens.json").read_text())["result"]["checks"]
+    assert "| stage 2 | done | step " in (folder / "table.md").read_text()
