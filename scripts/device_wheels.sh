@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Collects the wheels that scripts/device_day.py needs on a machine without network, beside a Python that has JAX, torch
 # and what machines for both usually carry.
-#   bash scripts/device_wheels.sh FOLDER        here: Python 3.12, x86-64, under 60 MB
-#   python -m pip install --no-index --no-deps --find-links FOLDER -r FOLDER/names.txt      there
+#   bash scripts/device_wheels.sh FOLDER                              here: Python 3.12, x86-64, under 60 MB
+#   python -m pip install --no-index --no-deps FOLDER/*.whl           there
 # Nothing that JAX or torch bring is among them, and --no-deps keeps pip from replacing it: each wheel is named here.
 # RADVQA_DEVICE_PYTHON=3.13 collects for another Python.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 [ $# = 1 ] || { echo "device_wheels: give the folder: bash scripts/device_wheels.sh FOLDER" >&2; exit 2; }
+# Of two versions of a package pip installs none.
+[ -z "$(ls -A "$1" 2>/dev/null)" ] || { echo "device_wheels: $1 is not empty. Give a new folder." >&2; exit 2; }
 python=${RADVQA_DEVICE_PYTHON:-3.12} limit_mb=60
 
 # Data sets and configuration; what TensorFlow Datasets and the rest import of others.
@@ -34,7 +36,6 @@ mapfile -t sources < <(pinned "${built[@]}")
 python -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --implementation cp \
   --python-version "$python" "${platforms[@]}" --dest "$1" "${wanted[@]}"
 python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$1" "${sources[@]}"
-printf '%s\n' "${names[@]}" "${built[@]}" >"$1/names.txt"
 megabytes=$(du -sm "$1" | cut -f1)
 echo "device_wheels: $(find "$1" -name '*.whl' | wc -l) wheels, $megabytes MB, in $1"
 [ "$megabytes" -lt "$limit_mb" ] || { echo "device_wheels: that is more than $limit_mb MB" >&2; exit 1; }
