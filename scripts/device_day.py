@@ -1,14 +1,14 @@
-"""What a device is worth: correctness, speed and memory, in the minutes that are given; the most worthwhile first.
+"""Measures correctness, speed and memory of a device in the given minutes, the most important parts first.
 
     python scripts/device_day.py --minutes 9 --out day                # on a GPU
     python scripts/device_day.py --minutes 9 --out day_cpu --cpu      # the same on the embedded model, to rehearse it
 
 Needs JAX, this repository and the wheels of scripts/device_wheels.sh; the last part also torch, transformers and peft.
-Each part's result is written at once as FOLDER/PART.json, with device, driver, versions, clocks and raw samples. A part
-is started if the time left is enough for it by an estimate, which the parts before correct. Parts run in processes of
-their own; one that fails, hangs or dies is recorded with its reason, and the others run. The same command goes on where
-it was interrupted: parts that are done are not repeated, those that failed are tried again last. FOLDER/table.md has
-the table. No setting of the device is changed.
+Each part's result is written at once to FOLDER/PART.json, with device, driver, versions, clocks and raw samples. A part
+starts if enough time is left by an estimate, which earlier parts correct. Parts run in other processes. If one fails,
+hangs or dies, its record has the reason, and the others run. The same command continues an interrupted run: it repeats
+no finished part, and tries failed parts again last. FOLDER/table.md has the table. The script changes no setting of the
+device.
 """
 
 import argparse
