@@ -9,7 +9,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from day_correctness import CONFIGS, same_bits
-from day_parts import SAMPLES, Form
+from day_parts import SAMPLES, Form, Wrong
 from full_size import begin_stage, draw_base, forget, read
 
 from radvqa_jax import runtime
@@ -70,7 +70,7 @@ def timed(work: Callable[[], Any], rounds: int) -> list[float]:
 def training_step(
     form: Form, folder: Path, *, stage: str, kernel: int, quantize: str = "none", rows: int = 0
 ) -> dict[str, Any]:
-    """A stage's step: two first steps that must agree in every bit, then the timed ones.
+    """A stage's step: the first one twice, which tells whether they agree in every bit, then the timed ones.
 
     Args:
         form: sizes.
@@ -82,7 +82,7 @@ def training_step(
             `remat=auto` takes.
 
     Raises:
-        ArithmeticError: if loss or gradient are not finite, the gradient is zero, or the first two steps differ.
+        Wrong: if loss or gradient are not finite, or the gradient is zero.
     """
     config = experiment(form, stage, kernel=kernel, quantize=quantize, **({"remat": "blocks"} if rows else {}))
     if rows:
@@ -109,8 +109,6 @@ def training_step(
         state, metrics = jax.block_until_ready(chosen.step(state, frozen, batch, key))
         seconds.append(time.perf_counter() - begin)
     loss, norm = float(metrics["loss"]), float(metrics["grad_norm"])
-    if not (same and np.isfinite(loss) and 0 < norm < np.inf):
-        raise ArithmeticError(f"loss {loss}, norm of the gradient {norm}, the first two steps the same: {same}")
     median = statistics.median(seconds)
     positions = variant.num_patches + form.seq_len
     found = {
@@ -127,11 +125,14 @@ def training_step(
         "peak_before": peak_before,
         "seconds_to_make": made,
         "seconds_to_compile": compiled,
-        "loss": loss,
-        "grad_norm": norm,
+        "loss": str(loss),
+        "grad_norm": str(norm),
         "same_bits": same,
     }
-    return found | {"figures": step_figures(found)}
+    found["figures"] = step_figures(found)
+    if not (np.isfinite(loss) and 0 < norm < np.inf):
+        raise Wrong(f"loss {loss}, norm of the gradient {norm}", found)
+    return found
 
 
 def compile_step(config: Config, plan: Any, trainable: Flat, frozen: Flat, args: Any) -> Chosen:
@@ -154,6 +155,7 @@ def step_figures(found: dict[str, Any]) -> dict[str, str]:
         "tokens/s": f"{found['tokens_per_second']:,.0f}",
         "MFU": f"{found['mfu']:.3f}" if "mfu" in found else "unknown: no peak rate of this device",
         "fit's peak": f"{found['fit_peak'] / GIB:.2f} GiB",
+        "two runs": "the same in every bit" if found["same_bits"] else "differ in bits",
     }
     if found["peak"] is not None:
         # Making the weights took more than the step: its own peak is not seen.
@@ -220,18 +222,20 @@ def _row(shapes: Batch, answer_len: int) -> Batch:
     return batch._replace(tokens=tokens, mask_ar=answer, mask_loss=answer, mask_input=np.ones_like(tokens))
 
 
-def image_programs(config: Config, form: Form) -> Iterator[tuple[str, fit.Program]]:
-    """Yields what is done with one image: prefill, greedy and sampled answers, attention maps."""
+def image_programs(config: Config, form: Form) -> dict[str, fit.Program]:
+    """What is done with one image: prefill, greedy and sampled answers, attention maps."""
     prefill, sampled, maps = programs(config, None, samples=SAMPLES, new_tokens=form.new_tokens)
     greedy = DecodeConfig(max_new_tokens=form.new_tokens)
-    yield "prefill", prefill
-    yield "greedy", sampled._replace(name="greedy answer", kwargs=sampled.kwargs | {"config": greedy, "eos": -1})
-    yield "sampled", sampled._replace(kwargs=sampled.kwargs | {"eos": -1})
-    yield "maps", maps
+    return {
+        "prefill": prefill,
+        "greedy": sampled._replace(name="greedy answer", kwargs=sampled.kwargs | {"config": greedy, "eos": -1}),
+        "sampled": sampled._replace(kwargs=sampled.kwargs | {"eos": -1}),
+        "maps": maps,
+    }
 
 
-def answers(form: Form, folder: Path, *, quantize: str = "none") -> dict[str, Any]:
-    """One image: times of prefill, answers and attention maps beside their rooflines.
+def one_image(form: Form, folder: Path, *, which: tuple[str, ...], quantize: str = "none") -> dict[str, Any]:
+    """One image: times of prefill, answers and attention maps (`which` of them), compared with their rooflines.
 
     Decoding's own share is (roofline less prefill's) / (time less prefill's): weights, once a token, are what it reads.
 
@@ -242,7 +246,9 @@ def answers(form: Form, folder: Path, *, quantize: str = "none") -> dict[str, An
     shapes = base_shapes(config, ())
     _, trainable, frozen = begin_stage("stage2", config, draw_base(config, ()))
     leaves, target, found = frozen | trainable, open_target("local"), {}
-    for name, program in image_programs(config, form):
+    for name, program in image_programs(config, form).items():
+        if name not in which:
+            continue
         fitted, run = fit.compile_to_run(program, target, frozen=shapes)
         args, kwargs = to_arrays(program, leaves, answer_len=form.new_tokens if name == "maps" else 0)
         out = jax.block_until_ready(run(*args, **kwargs))
@@ -259,7 +265,6 @@ def answers(form: Form, folder: Path, *, quantize: str = "none") -> dict[str, An
 def answer_figures(found: dict[str, Any], new_tokens: int) -> dict[str, str]:
     """What the table says of answers; shares of the roofline where the device's peak rates are known."""
     told = {}
-    before = found["prefill"]
     for name, one in found.items():
         seconds, best = one["seconds"], one["fit"]["roofline_seconds"]
         told[name] = f"{1e3 * seconds:.1f} ms"
@@ -269,6 +274,7 @@ def answer_figures(found: dict[str, Any], new_tokens: int) -> dict[str, str]:
         if best:
             told[name] += f", {best / seconds:.2f} of the roofline"
             if name in ("greedy", "sampled"):
+                before = found["prefill"]
                 own = (best - before["fit"]["roofline_seconds"]) / max(seconds - before["seconds"], 1e-9)
                 told[name] += f" ({own:.2f} without prefill)"
     return told

@@ -10,6 +10,14 @@ from typing import Any
 from day_record import DONE, FAILED, Clocks
 
 
+class Wrong(ArithmeticError):
+    """What the device computed is wrong; `result` has what was found all the same."""
+
+    def __init__(self, message: str, result: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.result = result
+
+
 @dataclass(frozen=True)
 class Form:
     """Sizes. The same code runs at both: what a card is asked, and what a CPU can rehearse."""
@@ -56,22 +64,27 @@ def _step(name: str, title: str, seconds: float, **options: Any) -> Part:
     return Part(name, title, "day_full_size:training_step", seconds, own_process=True, options=options)
 
 
+def _images(name: str, title: str, seconds: float, **options: Any) -> Part:
+    return Part(name, title, "day_full_size:one_image", seconds, own_process=True, options=options)
+
+
 PARTS = (
     Part("device", "small programs against NumPy", "day_correctness:device", 20, share_card=True),
     Part("goldens", "big_vision's numbers", "day_correctness:goldens", 60, share_card=True),
     Part("kernels", "attention kernels against `xla`", "day_correctness:kernels", 40, share_card=True),
     Part("determinism", "two runs of the tiny model", "day_correctness:determinism", 40, share_card=True),
     Part("gpu_tests", "tests marked `gpu`", "day_correctness:gpu_tests", 40, share_card=True),
-    _step("stage2", "stage 2", 90, stage="stage2", kernel=0),
-    Part("answers", "prefill, answers, attention maps", "day_full_size:answers", 90, own_process=True),
+    _step("stage2", "stage 2", 100, stage="stage2", kernel=0),
+    _images("answers", "prefill and answers", 100, which=("prefill", "greedy", "sampled")),
     _step("stage2_other", "stage 2, the other attention", 90, stage="stage2", kernel=1),
     _step("stage1", "stage 1", 80, stage="stage1", kernel=0),
-    _step("stage2_nf4", "stage 2 on NF4", 100, stage="stage2", kernel=0, quantize="nf4"),
-    Part("answers_nf4", "the same on NF4", "day_full_size:answers", 100, own_process=True, options={"quantize": "nf4"}),
+    _step("stage2_nf4", "stage 2 on NF4", 120, stage="stage2", kernel=0, quantize="nf4"),
+    _images("maps", "attention maps", 60, which=("maps",)),
+    _images("answers_nf4", "answers on NF4", 120, which=("prefill", "greedy", "sampled"), quantize="nf4"),
     Part("largest2", "stage 2, the largest batch", "day_full_size:largest", 180, own_process=True),
     Part("largest1", "stage 1, the largest batch", "day_full_size:largest", 180, True, options={"stage": "stage1"}),
     Part("loading", "writing and loading a checkpoint", "day_full_size:loading", 60),
-    Part("peers", "beside transformers + peft", "day_peers:side_by_side", 150, share_card=True),
+    Part("peers", "against transformers + peft", "day_peers:side_by_side", 150, share_card=True),
 )
 
 
@@ -86,4 +99,5 @@ def run_part(part: Part, form: Form, folder: Path, here: dict[str, Any]) -> dict
             lines = str(error).strip() or "no message"
             record |= {"status": FAILED, "reason": f"{type(error).__name__}: {lines[:2000]}"}
             record["traceback"] = traceback.format_exc()[-8000:]
+            record |= {"result": error.result} if isinstance(error, Wrong) else {}
     return record | {"seconds": time.perf_counter() - start, "clocks": clocks.to_json()}

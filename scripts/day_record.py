@@ -33,7 +33,7 @@ def _ask(query: str) -> list[str]:
 
 
 def describe_here() -> dict[str, Any]:
-    """The device of this process with driver and versions. The keys of `device` decide whether results go together."""
+    """The device of this process with driver and versions."""
     found: dict[str, str | None] = {}
     for name in DISTRIBUTIONS:
         try:
@@ -101,13 +101,17 @@ def read_records(folder: Path, names: Sequence[str]) -> dict[str, dict[str, Any]
 
 
 def check_same(here: dict[str, Any], form: str, records: dict[str, dict[str, Any]], folder: Path) -> None:
-    """Raises ValueError if a record is of another device, driver or version, or of the other form of the script."""
+    """Raises ValueError if a record is of another kind of device, or of the other form of the script.
+
+    Drivers and versions may differ: a run that goes on next week keeps what it has, and each record has its own.
+    """
     for name, record in records.items():
-        known = record.get("device")
-        if record.get("form") != form or (known is not None and known != here["device"]):
+        known = record.get("device", here["device"])["device"]
+        if record.get("form") != form or known != here["device"]["device"]:
             raise ValueError(
-                f"{folder / name}.json is a result of {known} in form {record.get('form')!r}; here is {here['device']} "
-                f"in form {form!r}. Results of one folder must be comparable: give another --out."
+                f"{folder / name}.json is a result of {known} in form {record.get('form')!r}; here is "
+                f"{here['device']['device']} in form {form!r}. Results of one folder must be comparable: give another "
+                "--out."
             )
 
 
@@ -140,11 +144,15 @@ def format_table(titles: dict[str, str], records: dict[str, dict[str, Any]], lef
 
 
 def format_heading(records: dict[str, dict[str, Any]]) -> str:
-    """The device, driver and versions of the records in one line."""
-    known = next((record for record in records.values() if "versions" in record), None)
-    if known is None:
-        return "No part has run."
-    device, card = known["device"], known.get("card", {})
-    driver = card.get("driver_version") or device["driver"] or "none"
-    told = ", ".join(f"{name} {version}" for name, version in known["versions"].items() if version)
-    return f"{device['device']} ({device['machine']}), driver {driver}, {told}; form `{known['form']}`."
+    """Device, driver and versions: one line for each set of them that the records have, with the parts it is of."""
+    lines: dict[str, list[str]] = {}
+    for name, record in records.items():
+        if "versions" in record:
+            device, card = record["device"], record.get("card", {})
+            driver = card.get("driver_version") or device["driver"] or "none"
+            told = ", ".join(f"{package} {version}" for package, version in record["versions"].items() if version)
+            line = f"{device['device']} ({device['machine']}), driver {driver}, {told}; form `{record['form']}`"
+            lines.setdefault(line, []).append(name)
+    if len(lines) > 1:
+        return "\n\n".join(f"{line}: {', '.join(names)}." for line, names in lines.items())
+    return f"{next(iter(lines), 'No part has run')}."

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Collects the wheels that scripts/device_day.py needs on a machine without network, beside a Python that has JAX, torch
-# and what machines for both usually carry.
+# Collects the wheels that scripts/device_day.py needs on a machine without network. That machine has a Python with
+# JAX, torch and what usually comes with them.
 #   bash scripts/device_wheels.sh FOLDER                              here: Python 3.12, x86-64, under 60 MB
 #   python -m pip install --no-index --no-deps FOLDER/*.whl           there
 # Nothing that JAX or torch bring is among them, and --no-deps keeps pip from replacing it: each wheel is named here.

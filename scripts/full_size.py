@@ -23,7 +23,7 @@ from radvqa_jax.training.optimizer import label_leaves
 from radvqa_jax.training.stage import keep_leaf, loaded_shapes, plan_stage
 from radvqa_jax.trees import Flat, split
 
-BLOCK = 1 << 24  # values drawn at a time: more would take memory beside the largest leaf
+BLOCK = 1 << 24  # values drawn at a time: more would take memory in addition to the largest leaf
 SMALL = 0.02  # standard deviation of what is not a linear weight; of token embeddings too, as at initialisation
 
 
@@ -59,7 +59,7 @@ def draw_base(config: Config, stages: tuple[str, ...]) -> Flat:
     """The leaves of the base as these stages hold them: dtypes, and what is quantised. One is made at a time."""
     loaded = loaded_shapes(config, stages)
     keep = keep_leaf(config, stages, loaded)
-    # The largest first: what a leaf takes beside itself while it is made then weighs least in the peak.
+    # The largest first: what making it takes in addition then adds least to the peak.
     order = sorted(loaded, key=lambda name: -math.prod(loaded[name].shape))
     made = {name: keep(name, draw_leaf(name, loaded[name].shape, loaded[name].dtype)) for name in order}
     return jax.block_until_ready(made)
