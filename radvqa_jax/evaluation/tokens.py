@@ -30,6 +30,7 @@ _NUMBERED = re.compile(r"\d{1,2}\.")  # "1. lung" goes on
 _UNUSUAL = re.compile(r"[^a-z0-9!#$%&()*+,./:;<=>?@\[\\\]^_{|}~'-]|(?<![a-z0-9])'|'(?![a-z0-9])|\.(?=[^a-z0-9])")
 _BEGINS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 _ALPHANUMERIC, _WORD = re.compile("[a-z0-9]+"), re.compile(r"\S+")
+_HAS_DIGIT = re.compile("[a-z]*[0-9][a-z0-9]*")
 _ROUGE_STEMMED = 3  # rouge-score does not stem words of at most this many letters
 
 
@@ -52,6 +53,8 @@ def _kind(word: str) -> int:
 @functools.lru_cache(_KEPT)
 def _inner(word: str) -> tuple[str, ...]:
     """The tokens of a word inside a sentence."""
+    if _HAS_DIGIT.fullmatch(word):  # no contraction, and nothing to split at; files are full of numbers seen once
+        return (word,)
     return tuple(_NLTK.tokenize(f"x {word} x")[1:-1])
 
 
