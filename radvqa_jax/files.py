@@ -224,7 +224,11 @@ def file_name(name: str) -> str:
 
 
 def make_workdir(path: str) -> Path:
-    """Makes and returns the run's folder; refuses an empty name, a file in its place, or a place one may not write."""
+    """Makes and returns the run's folder.
+
+    Raises:
+        ValueError: for an empty name, a file in its place, a place one may not write, or a pipe or the like in it.
+    """
     if not path:
         raise ValueError("--workdir is empty. Give the folder for checkpoints, predictions and reports: --workdir DIR.")
     try:
@@ -235,6 +239,8 @@ def make_workdir(path: str) -> Path:
         workdir = Path(path).expanduser().resolve()
     except RuntimeError as error:  # Path says so of links in a circle, and of ~name without such a user
         raise ValueError(f"--workdir={path} leads nowhere: {error}. Give a folder you may write to.") from error
+    except FileNotFoundError as error:  # what `resolve` adds to a relative path is gone
+        raise ValueError(f"--workdir={path}: the current folder was removed. Change to another one (cd).") from error
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
@@ -244,4 +250,7 @@ def make_workdir(path: str) -> Path:
         raise ValueError(f"--workdir={path} {why}. Give a folder you may write to.") from error
     if not os.access(workdir, os.W_OK):
         raise ValueError(f"--workdir={path} cannot be written to. Give a folder you may write to.")
+    for found in (*workdir.iterdir(), *workdir.glob("*/*")):
+        if found.exists() and not (found.is_file() or found.is_dir()):
+            raise ValueError(f"{found} is neither a file nor a folder, and a run may wait for it for ever. Remove it.")
     return workdir

@@ -125,6 +125,16 @@ def test_a_bad_workdir_says_what_to_give(tmp_path: Path, monkeypatch: pytest.Mon
             files.make_workdir(str(tmp_path / inside))
     with pytest.raises(ValueError, match=r"--workdir=.* cannot be made: File name too long"):
         files.make_workdir(str(tmp_path / ("x" * 300)))
+    (tmp_path / "run" / "stage2").mkdir(parents=True)
+    os.mkfifo(tmp_path / "run" / "stage2" / "checkpoints")
+    with pytest.raises(ValueError, match="stage2/checkpoints is neither a file nor a folder, and a run may wait for"):
+        files.make_workdir(str(tmp_path / "run"))
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(ValueError, match=r"--workdir=run: the current folder was removed\."):
+        files.make_workdir("run")
+    monkeypatch.undo()
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(ValueError, match=r"cannot be written to\. Give a folder you may write to"):
         files.make_workdir(str(tmp_path / "c"))

@@ -47,7 +47,7 @@ class Checkpointer:
     """The checkpoints of one run; a context manager, which waits for the last save when it ends.
 
     Saving copies the arrays and then writes in the background: the state may be donated at once. An error of the
-    background is raised by the next call.
+    background is raised by the next call; `check` may be called after every step, so that none is trained in vain.
 
     Args:
         folder: of the steps; made if it is missing.
@@ -73,6 +73,8 @@ class Checkpointer:
             raise ValueError(f"keep={keep} and save_every={save_every} must be at least 1.")
         _quiet_orbax()
         self.folder = Path(folder).expanduser().resolve()
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"{self.folder} is not a folder, and steps are kept there. Move it away.")
         self._fingerprint = _as_json(dict(fingerprint), "fingerprint")
         self._may_differ, self.changed = tuple(may_differ), list[str]()
         if jax.process_index() == 0:
@@ -120,6 +122,7 @@ class Checkpointer:
             checksums(state),
         )
         items = ocp.args.Composite(**{STATE: ocp.args.StandardSave(state), RUN: ocp.args.JsonSave(run._asdict())})
+        self.wait()  # orbax would wait, too, and what it raised would be told of this step
         self._saving = step
         with self._telling():
             return self._manager.save(step, args=items, force=True)
@@ -163,6 +166,11 @@ class Checkpointer:
             said = f"the values of {len(changed)} leaves are not those that were saved, such as {changed[0]}"
             raise self._damaged(step, ValueError(said))
         return state, run.data
+
+    def check(self) -> None:
+        """Raises what has gone wrong with a save that is under way; waits for nothing."""
+        with self._telling():
+            self._manager.check_for_errors()
 
     def wait(self) -> None:
         """When what was saved is on the disk; raises what went wrong with it."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from radvqa_jax import typed_json
+from radvqa_jax.data.written import ABOUT_FILE, read_about
 from tfds_builders.builder import COUNTS_FILE
 from tfds_builders.images import LOW_BITS, depth_advice
 from tfds_builders.origin import FILE_NAME as ORIGIN_FILE
@@ -57,7 +58,9 @@ class _Origin:
     suffixes: list[str]
     bytes: Number
     files: dict[str, _File]
-    prepared_files: dict[str, _PreparedFile] = dataclasses.field(default_factory=dict)  # none in older records
+    # None in older records.
+    prepared_files: dict[str, _PreparedFile] = dataclasses.field(default_factory=dict)
+    content: dict[str, str] = dataclasses.field(default_factory=dict)  # {split: sha256 of its rows}
 
 
 def read_counts(folder: Path) -> _Counts:
@@ -70,6 +73,11 @@ def read_origin(folder: Path) -> dict[str, Any] | None:
     """The origin.json of a prepared folder, or None if it was not recorded; ValueError names a wrong field."""
     path = folder / ORIGIN_FILE
     return dataclasses.asdict(typed_json.read(path, _Origin)) if path.exists() else None
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of how a data set was prepared: its origin.json, or the written.json of written questions; else {}."""
+    return read_about(folder) if (folder / ABOUT_FILE).is_file() else read_origin(folder) or {}
 
 
 def read_report(folder: Path) -> dict[str, Any]:

@@ -159,7 +159,7 @@ def _build(builder: Any, folder: Path | None, *, download_dir: Path) -> None:
 def _record_files(folder: Path, builder: Any) -> None:
     made = read_origin(folder)
     assert made is not None  # written above, or by the builder
-    origin.write(folder, made | {"prepared_files": prepared_files.describe_files(builder)})
+    origin.write(folder, made | prepared_files.describe(builder))
 
 
 def _made_by_builder(builder: Any) -> dict[str, Any]:

@@ -20,11 +20,11 @@ from radvqa_jax.data import prepared_files
 from radvqa_jax.data.dicom import read_dicom
 from radvqa_jax.data.dicom_guard import is_dicom
 from radvqa_jax.data.dicom_window import WINDOWS
-from radvqa_jax.data.prepared_report import read_origin, read_report
+from radvqa_jax.data.prepared_report import read_record, read_report
 from radvqa_jax.data.rows import Prepared, RowSource
 from radvqa_jax.data.text_index import load_index
-from radvqa_jax.data.written import ABOUT_FILE, read_about, write_command, written_builder
 from radvqa_jax.data.written import DATASET as WRITTEN
+from radvqa_jax.data.written import write_command, written_builder
 from radvqa_jax.trees import nearest
 from tfds_builders.builder import OfficialFilesBuilder
 from tfds_builders.med_halt.med_halt_dataset_builder import Builder as MedHalt
@@ -80,8 +80,8 @@ def make_builder(dataset: str, *, builder_config: str, data: DataConfig) -> tfds
     except refused as error:
         raise ValueError(_damaged(dataset, data, error) + way_out) from error
     folder = Path(builder.data_dir)
-    about = read_about(folder) if (folder / ABOUT_FILE).is_file() else read_origin(folder) or {}
-    prepared_files.check(folder, about.get("prepared_files", {}), way_out=way_out)
+    if builder.is_prepared():
+        prepared_files.check(folder, read_record(folder).get("prepared_files", {}), way_out=way_out)
     return builder
 
 
@@ -184,10 +184,15 @@ def downloads(dataset: str) -> bool:
 
 
 def _fingerprint(builder: tfds.core.DatasetBuilder, source: SourceConfig) -> dict[str, Any]:
-    """What identifies a prepared split. `files` is a sha256 over its files' names and sizes."""
+    """What identifies a prepared split.
+
+    `files` is the sha256 of its rows; of a data set that was prepared without this record, of its files' names and
+    sizes.
+    """
     info = builder.info.splits[source.split]
+    content = read_record(Path(builder.data_dir)).get("content", {}).get(source.split)
     files = [Path(path) for path in info.filepaths]
-    digest = hashlib.sha256("\n".join(f"{file.name} {file.stat().st_size}" for file in files).encode())
+    names = hashlib.sha256("\n".join(f"{file.name} {file.stat().st_size}" for file in files).encode())
     return {
         "dataset": source.dataset,
         "builder_config": builder.builder_config.name if builder.builder_config else "",
@@ -196,7 +201,7 @@ def _fingerprint(builder: tfds.core.DatasetBuilder, source: SourceConfig) -> dic
         "task": source.task,
         **({"prompt": source.prompt} if source.prompt else {}),
         "rows": info.num_examples,
-        "files": digest.hexdigest(),
+        "files": content or names.hexdigest(),
         # Empty for an official release: whoever reads a score must see that it is one of part of the data.
         "differences": read_report(Path(builder.data_dir))["differences"],
     }

@@ -110,7 +110,7 @@ def prepare_written(
             )
             builder.download_and_prepare()
             new = Path(builder.data_dir)
-            write_json(new / ABOUT_FILE, dict(about) | {"prepared_files": prepared_files.describe_files(builder)})
+            write_json(new / ABOUT_FILE, dict(about) | prepared_files.describe(builder))
             finish(new, lambda: read_texts(builder), about)
             replace(place, new)
         finally:

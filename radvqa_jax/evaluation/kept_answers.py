@@ -29,6 +29,8 @@ def check_fingerprint(path: Path, fingerprint: dict[str, Any]) -> None:
         return
     if not path.is_file():
         raise ValueError(f"{path} is not a file, and answers are kept there. Move it away, or give another --workdir.")
+    if described.exists() and not described.is_file():
+        raise ValueError(f"{described} is not a file, and it should describe the answers of {path.name}. Move it away.")
     found = flatten(read_json(described)) if described.is_file() else {}
     wanted = flatten(json.loads(json.dumps(fingerprint)))  # as it would be read back: tuples become lists
     if differing := sorted(name for name in found | wanted if found.get(name) != wanted.get(name)):

@@ -243,6 +243,7 @@ def _steps(
                 _check_finite(pending[1], pending[0], plan, checkpointer)
             pending = (step, metrics)
             progress.step()
+            checkpointer.check()
             last = step == plan.total_steps
             evaluated = plan.validate is not None and (step % plan.eval_every == 0 or last)
             logged = step % plan.log_every == 0 or last or step == 1 or evaluated

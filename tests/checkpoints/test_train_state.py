@@ -288,7 +288,7 @@ def test_orbax_is_quiet_and_others_are_heard(tmp_path: Path, caplog: pytest.LogC
 
 
 FULL = """
-import resource, signal, sys
+import resource, signal, sys, time
 import jax.numpy as jnp, numpy as np
 from radvqa_jax.checkpoints.step_record import checksums, describe_leaves, differing
 from radvqa_jax.checkpoints.train_state import CannotSave, Checkpointer
@@ -308,7 +308,10 @@ with Checkpointer(folder, fingerprint={}) as checkpointer:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:
         checkpointer.save(2, state(2, 100_000), {})
-        checkpointer.wait()
+        for step in range(3, 1000):  # training goes on until the background has failed, and no longer
+            time.sleep(0.05)
+            checkpointer.check()
+        checkpointer.save(step, state(step, 10), {})
     except OSError as error:
         print(f"told: {error}")
 """
@@ -331,6 +334,29 @@ def test_a_step_that_cannot_be_written_is_told_once_with_the_way_out(tmp_path: P
         line,
     )
     assert "Traceback" not in done.stderr and "orbax" not in done.stderr
+
+
+def test_the_step_that_failed_is_named_and_not_the_one_that_comes_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_steps(tmp_path, 1)
+    checkpointer = open_folder(tmp_path)
+    checkpointer._saving = 2  # and its background fails
+
+    def refuse() -> None:
+        raise ValueError("[Errno 28] No space left on device")
+
+    monkeypatch.setattr(checkpointer._manager, "wait_until_finished", refuse)
+    with pytest.raises(CannotSave, match=r"^Step 2 could not be saved .* Step 1 is whole"):
+        checkpointer.save(3, make_state()._replace(step=jnp.asarray(3, jnp.int32)), DATA)
+    monkeypatch.undo()
+    checkpointer.close()
+
+
+def test_a_file_in_the_place_of_the_folder_is_told_before_a_step_is_computed(tmp_path: Path) -> None:
+    (tmp_path / "steps").write_text("")
+    with pytest.raises(ValueError, match="steps is not a folder, and steps are kept there"):
+        open_folder(tmp_path / "steps")
 
 
 @pytest.mark.parametrize("reason", ["[Errno 28] No space left on device", "[Errno 122] Disk quota exceeded"])

@@ -11,15 +11,18 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
 
 import tfds_builders.vqa_rad
 from radvqa_jax.config import DataConfig, SourceConfig
 from radvqa_jax.data import preparing
+from radvqa_jax.data.prepared_files import describe_content
 from radvqa_jax.data.preparing import prepare, remove_leftovers
 from radvqa_jax.data.sources import load_rows
 from tfds_builders import find_files
@@ -145,10 +148,58 @@ def test_one_that_was_moved_aside_is_put_back(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["1.1.0"]
 
 
-def test_a_build_without_a_record_is_used_and_says_so(config: Callable[..., DataConfig]) -> None:
+def test_a_build_without_a_record_is_used_and_says_so(
+    config: Callable[..., DataConfig], caplog: pytest.LogCaptureFixture
+) -> None:
     built = prepare("vqa_rad", data=config())
+    assert "unchecked" not in caplog.text
     (Path(built["path"]) / FILE_NAME).unlink()
     assert prepare("vqa_rad", data=config())["origin"] == "already prepared from files that were not recorded"
+    assert len(answers(config())) == built["splits"]["train"]
+    assert caplog.text.count(f"{built['path']} has no record of its files, which are used unchecked.") == 1
+
+
+def test_a_pipe_in_the_place_of_the_record_is_refused(config: Callable[..., DataConfig]) -> None:
+    path = Path(prepare("vqa_rad", data=config())["path"]) / FILE_NAME
+    damage(path, "pipe")
+    with pytest.raises(ValueError, match=FILE_NAME):
+        answers(config())
+
+
+def field(name: str, value: bytes) -> bytes:
+    """One feature of a serialized tf.train.Example, in bytes."""
+    feature = tf_feature_pb2.Features(feature={name: {"bytes_list": {"value": [value]}}})
+    return tf_example_pb2.Example(features=feature).SerializeToString()
+
+
+def test_the_order_of_fields_in_the_files_does_not_change_what_a_data_set_is() -> None:
+    """TFDS writes the fields of a row in any order, another one in each process."""
+
+    def content(*rows: bytes) -> dict[str, str]:
+        info = SimpleNamespace(splits={"train": None})
+        return describe_content(SimpleNamespace(info=info, as_data_source=lambda *_, **__: rows))
+
+    one, two = field("answer", b"yes"), field("question", b"Is it?")
+    assert content(one + two, one) == content(two + one, one)
+    assert content(one + two, one) != content(one, one + two)  # another order of rows
+    assert content(one + two) != content(field("answer", b"no") + two)
+    assert content(one, two) != content(one + two)
+
+
+def test_a_rebuild_is_the_same_data_set_and_other_rows_are_another_one(
+    config: Callable[..., DataConfig], files: Path
+) -> None:
+    def fingerprint() -> str:
+        return load_rows(SourceConfig(dataset="vqa_rad"), config()).fingerprint["files"]
+
+    recorded = origin(prepare("vqa_rad", data=config()))["content"]
+    before = fingerprint()
+    assert before == recorded["train"] != recorded["test"]
+    prepare("vqa_rad", data=config(rebuild=True))
+    assert fingerprint() == before
+    change_answer(files, "zzz")
+    prepare("vqa_rad", data=config(rebuild=True))
+    assert fingerprint() != before
 
 
 @pytest.mark.parametrize(("name", "field"), [(FILE_NAME, "bytes"), ("counts.json", "differences")])

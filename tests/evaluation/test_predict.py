@@ -23,6 +23,7 @@ from radvqa_jax.decoding.decode import decode
 from radvqa_jax.decoding.image_tokens import ImageTokens
 from radvqa_jax.evaluation import predict as module
 from radvqa_jax.evaluation.answer_batches import alike_together, by_length, widths
+from radvqa_jax.evaluation.kept_answers import check_fingerprint
 from radvqa_jax.evaluation.predict import draw_seed, predict, read_records
 from radvqa_jax.models.paligemma import PaliGemma, abstract_params, make_model, variables
 from radvqa_jax.models.variants import get_variant
@@ -453,3 +454,10 @@ def test_answers_before_the_one_that_is_no_number_are_kept(
     assert len(kept) == 4
     whole = predictor.predict(tmp_path)
     assert len(whole) == 10 and {r.question_id for r in kept} <= {r.question_id for r in whole}
+
+
+def test_a_folder_in_the_place_of_the_description_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run.jsonl").touch()
+    (tmp_path / "run.json").mkdir()
+    with pytest.raises(ValueError, match=r"run\.json is not a file, and it should describe the answers of run\.jsonl"):
+        check_fingerprint(tmp_path / "run.jsonl", {})
