@@ -48,7 +48,7 @@ def whole_text(value: Any) -> Any:
     ['fine', {'a': '�'}]
     """
     if isinstance(value, str):
-        return re.sub(r"[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", value)
+        return value if value.isascii() else re.sub(r"[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", value)
     if isinstance(value, list):
         return [whole_text(item) for item in value]
     if isinstance(value, dict):

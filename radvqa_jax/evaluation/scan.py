@@ -29,6 +29,7 @@ from radvqa_jax.schema import Record
 LISTED = 10  # bad lines in the error of a file that is refused
 _CHUNK_LINES, _CHUNK_BYTES = 500, 2 * 2**20
 _ALONE = 4 * 2**20  # bytes of files that are not worth starting other processes for
+_FILE = 1 << 40  # more lines than a file has: file and line are one number
 _ABSENT = float("nan")  # in memory only: a metric that does not apply to a question
 
 Chunk = tuple[str, list[tuple[int, bytes]], tuple[str, ...], str]  # file, numbered lines, published systems, run
@@ -145,7 +146,7 @@ class _Collector:
         self.runs: dict[str, Columns] = {}
         self.codes = {field: _Codes() for field in FIELDS}
         self.image, self.key = _Codes(), _Codes()
-        self.seen: dict[str, tuple[str, int]] = {}
+        self.places: dict[str, array[int]] = {}  # run -> where each key's line is, by the key's number
         self.lines: Counter[str] = Counter()
         self.unscored: dict[str, list[int]] = {}
         self.reasons: Counter[str] = Counter()
@@ -153,7 +154,7 @@ class _Collector:
 
     def take(self, path: str, number: int, found: Scored | Unscored) -> None:
         self.lines[path] += 1
-        if isinstance(found, Scored) and (before := self.seen.setdefault(found.key, (path, number))) != (path, number):
+        if isinstance(found, Scored) and (before := self._answered(path, number, found)) is not None:
             where = f"line {before[1]}" + (f" of {before[0]}" if before[0] != path else "")
             question = str(found.row["question_id"])
             shown = json.dumps(found.row, ensure_ascii=False)
@@ -162,6 +163,16 @@ class _Collector:
             self._problem(path, number, found)
         else:
             self._scored(found)
+
+    def _answered(self, path: str, number: int, found: Scored) -> tuple[str, int] | None:
+        """The file and line that answered a line's question before, for the same run; keeps the place of a new one."""
+        places, key = self.places.setdefault(found.run, array("q")), self.key(found.key[len(found.run) :])
+        places.extend([-1] * (key + 1 - len(places)))
+        if places[key] >= 0:
+            file, line = divmod(places[key], _FILE)
+            return list(self.lines)[file], line
+        places[key] = list(self.lines).index(path) * _FILE + number
+        return None
 
     def _problem(self, path: str, number: int, found: Unscored) -> None:
         self.unscored.setdefault(path, []).append(number)
