@@ -6,7 +6,7 @@ from typing import Any
 
 from radvqa_jax import files
 from radvqa_jax.evaluation.report import BLIND_LABELS
-from radvqa_jax.evaluation.tables import align, format_cell, latex
+from radvqa_jax.evaluation.tables import LATEX_PREAMBLE, align, format_cell, latex
 from radvqa_jax.pages import flat_lines, render_page
 from radvqa_jax.spreadsheet import write_csv
 
@@ -104,6 +104,6 @@ def write_book(folder: Path, book: Mapping[str, Any], *, provenance: Mapping[str
                 f"{table['paper']}, {table['place']}: {table['title']}. Unlike the paper: {'; '.join(table['unlike'])}"
             )
             tables += latex([[_HEAD], rows], caption=caption, label=f"tab:{table['name']}")
-    files.write_text(folder / "book.tex", "\n".join(tables) + "\n")
+    files.write_text(folder / "book.tex", "\n".join([LATEX_PREAMBLE, *tables]) + "\n")
     files.write_text(folder / "book.html", page)
     return format_book(book)

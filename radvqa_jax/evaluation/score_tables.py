@@ -17,7 +17,7 @@ from radvqa_jax.evaluation.published import SYSTEMS, package
 from radvqa_jax.evaluation.reliance import MEASURES, NOTES, reliance_rows
 from radvqa_jax.evaluation.scan import Columns, Scan
 from radvqa_jax.evaluation.scoring import cell_to_json
-from radvqa_jax.evaluation.tables import align, format_cell, latex, markdown
+from radvqa_jax.evaluation.tables import LATEX_PREAMBLE, align, format_cell, latex, markdown
 from radvqa_jax.files import write_text
 
 UNNAMED = "answers"  # the data set of lines without a source
@@ -231,7 +231,7 @@ def _markdown(tables: Sequence[Mapping[str, Any]], relied: Mapping[str, Any]) ->
 
 
 def _latex(tables: Sequence[Mapping[str, Any]], relied: Mapping[str, Any]) -> str:
-    lines = ["% \\usepackage{booktabs} in the preamble; XeLaTeX or LuaLaTeX if a value is Chinese."]
+    lines = [LATEX_PREAMBLE]
     for table in tables:
         name = table["dataset"]
         caption = " ".join([f"Accuracy on {name}.", *notes(table)]).replace("`", "")

@@ -69,6 +69,10 @@ def escape_latex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
 
 
+LATEX_PREAMBLE = r"% In the preamble: \usepackage{booktabs,graphicx}. Use XeLaTeX or LuaLaTeX if a value is Chinese."
+_FIT = r"\resizebox{\ifdim\width>\linewidth \linewidth\else \width\fi}{!}{%"  # smaller, where the line is too short
+
+
 def latex(groups: Sequence[Sequence[Sequence[str]]], *, caption: str, label: str) -> list[str]:
     """The lines of a LaTeX table in the style of booktabs: the head, then groups of rows with rules between.
 
@@ -77,9 +81,10 @@ def latex(groups: Sequence[Sequence[Sequence[str]]], *, caption: str, label: str
         caption: below the table.
         label: for \\ref.
     """
-    lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{'l' * len(groups[0][0])}}}", r"\toprule"]
+    lines = [r"\begin{table}", r"\centering", _FIT, rf"\begin{{tabular}}{{{'l' * len(groups[0][0])}}}", r"\toprule"]
     for number, rows in enumerate(groups):
         lines += [r"\midrule"] if number else []
-        lines += [" & ".join(map(escape_latex, row)) + r" \\" for row in rows]
-    lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{escape_latex(caption)}}}"]
+        # The braces: LaTeX would take a bracket that follows the end of a row for its height.
+        lines += ["{}" * row[0].startswith("[") + " & ".join(map(escape_latex, row)) + r" \\" for row in rows]
+    lines += [r"\bottomrule", r"\end{tabular}}", rf"\caption{{{escape_latex(caption)}}}"]
     return [*lines, rf"\label{{{re.sub('[^A-Za-z0-9:-]', '-', label)}}}", r"\end{table}"]

@@ -45,6 +45,8 @@ def test_three_models_of_another_tool_become_one_latex_table(
     out.mkdir()
     RUNNERS["score"](micro_config(changed | {"score.published": (), "eval.bootstrap": 50}), out)
     latex = (out / "table.tex").read_text(encoding="utf-8")
+    assert latex.startswith(r"% In the preamble: \usepackage{booktabs,graphicx}.")
+    assert latex.count("{") == latex.count("}") and latex.count(r"\resizebox") == 2
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 2 and r"\toprule" in latex
     assert all(name in latex for name in ("lingshu", "huatuo", r"med\_gemma", "exact", "radvqa", "language: zh"))
     rows = [line for line in latex.splitlines() if line.endswith(r"\\")]
