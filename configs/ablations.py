@@ -20,6 +20,14 @@ no ratio. `trained/*/stage2/losses.jsonl` has the learning curves on held-out qu
 fifteen trainings of stage 2. :annealing_tiny does the same on phantoms and two CPU cores, with as many steps as
 :questions.
 
+    python -m radvqa_jax.main --config configs/ablations.py:turns --workdir runs/turns \
+        --config.model.checkpoint=paligemma-3b-mix-448.npz --config.model.tokenizer=paligemma_tokenizer.model
+asks the questions of SLAKE about one image in a row, with the earlier questions and answers in the prompt ({history}):
+MedM's two stages, trained so and trained alone, then asked alone, with reference answers and with the model's own, each
+also with a blank image. Expect accuracy by turn against asking alone, and how many pairs of answers about one image
+exclude each other. Machine: one H100, two trainings of both stages. :turns_tiny does the same on phantoms and two CPU
+cores in about 25 minutes.
+
 Cells about another data set (VQA-RAD for the demo, PathVQA for MedM) and about Med-HALT's invented questions stay
 empty, and say so, until the data are prepared (configs/build_data.py, with the same data.data_dir). Med-HALT has no
 images: its questions are asked with a blank one, and with one borrowed from the evaluated set.
@@ -158,6 +166,40 @@ def annealing_tiny() -> Any:
     return config
 
 
+def turns() -> Any:
+    """MedM's two stages on SLAKE's questions, asked in a row; ROCOv2 and MedPix as in :medm."""
+    config = medm()
+    config.data.seq_len = 512
+    return in_a_row(config)
+
+
+def turns_tiny() -> Any:
+    """The same on phantoms: up to eight questions an image."""
+    config = load("demo")
+    config.data.seq_len = 128
+    config.stage2.total_steps = 500
+    config.eval.source.limit = 600
+    return in_a_row(config)
+
+
+def in_a_row(config: Any) -> Any:
+    """The experiment with its cells: how it is trained, what {history} holds, and whether an image is shown."""
+    alone = config.data.prompt
+    config.data.prompt, config.data.history = f"{{history}} {alone}", "references"
+    cells = []
+    for trained, prompt in (("trained in a row", ""), ("trained alone", alone)):
+        for image in ("own", "blank"):
+            shown = ", blank image" * (image == "blank")
+            first = f"{trained}, asked alone{shown}"
+            asked = {"none": "asked alone", "references": "reference answers", "own": "own answers"}
+            cells += [
+                cell(f"{trained}, {words}{shown}", history=name, train_prompt=prompt, image=image, against=first)
+                for name, words in asked.items()
+            ]
+    config.ablations.cells = tuple(cells)
+    return config
+
+
 def shares(main: Entry, annealed: Entry) -> tuple[Entry, ...]:
     """The cells: a share of `annealed` rows among those of `main`, three seeds each."""
 
@@ -188,6 +230,8 @@ def get_config(base: str = "demo") -> ml_collections.ConfigDict:
         "questions": questions,
         "annealing": annealing,
         "annealing_tiny": annealing_tiny,
+        "turns": turns,
+        "turns_tiny": turns_tiny,
     }
     if base not in makers:
         others = ", ".join(f":{name}" for name in list(makers)[2:])

@@ -5,33 +5,56 @@ MedM trained with "answer " and tested with "answer en "; here both read the sam
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 SEPARATOR = "\n"  # between prefix and suffix; tokenised apart, as big_vision does
 
 
-def vqa_prefix(question: str, *, template: str = "answer en {question}", choices: Sequence[str] = ()) -> str:
+def history_text(turns: Iterable[tuple[str, str]]) -> str:
+    """Earlier questions and answers in one line, the oldest first: what {history} in a template stands for.
+
+    >>> history_text([("Is this a CT scan?", "yes"), ("Which plane?", " axial\\n")])
+    'Is this a CT scan? yes. Which plane? axial.'
+    """
+    said = (" ".join(f"{question} {answer}".split()) for question, answer in turns)
+    return " ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in said)
+
+
+def vqa_prefix(
+    question: str,
+    *,
+    template: str = "answer en {question}",
+    choices: Sequence[str] = (),
+    history: Iterable[tuple[str, str]] = (),
+) -> str:
     """The prefix for a question; its white space is collapsed, so that no newline acts as the separator.
 
-    A template may also hold {choices}: the options with letters, or nothing where a question has none.
+    A template may also hold {choices}, the options with letters, and {history}, earlier questions and answers about the
+    image; nothing where there are none.
 
     >>> vqa_prefix(" Is there\\n a mass? ")
     'answer en Is there a mass?'
     >>> vqa_prefix("Where?", template="answer en {question} {choices}", choices=["lung", "liver"])
     'answer en Where? A) lung B) liver'
+    >>> vqa_prefix("Where?", template="{history} answer en {question}")
+    'answer en Where?'
     """
     if "{question}" not in template:
         raise ValueError(f"data.prompt={template!r} must contain {{question}}; without it no question is asked.")
     offered = " ".join(f"{chr(ord('A') + number)}) {choice}" for number, choice in enumerate(choices))
 
+    before = history_text(history)
+
     def fill(found: re.Match[str]) -> str:
-        lead, name = found.groups()
+        lead, name, follows = found.groups()
+        if name is None:
+            return before and before + follows
         text = " ".join((question if name == "{question}" else offered).split())
         return f"{lead}{text}" if text else ""
 
     # In one pass: what a question holds is never taken for a part of the template.
-    return re.sub(r"( ?)(\{question\}|\{choices\})", fill, template)
+    return re.sub(r"( ?)(\{question\}|\{choices\})|\{history\}( ?)", fill, template)
 
 
 def has_words(text: str) -> bool:
@@ -55,11 +78,14 @@ def caption_prefix(language: str = "en") -> str:
 def row_text(row: Mapping[str, Any], *, task: str, template: str, caption_prompt: str = "") -> tuple[str, str]:
     """(prefix, suffix) of a data set row for the task `vqa` or `caption`; `caption_prompt` asks for captions.
 
+    `history` of the row, if it has one, holds the turns of `RowSource.with_history`.
+
     >>> row_text({"caption": "A chest."}, task="caption", template="", caption_prompt="Describe the image.")
     ('Describe the image.', 'A chest.')
     """
     if task == "vqa":
-        prefix = vqa_prefix(row["question"], template=template, choices=row.get("choices", ()))
+        turns = [(turn.question, turn.answer) for turn in row.get("history", ())]
+        prefix = vqa_prefix(row["question"], template=template, choices=row.get("choices", ()), history=turns)
         return prefix, " ".join(row["answer"].split())
     if task == "caption":
         asked = " ".join(caption_prompt.split()) or caption_prefix(row.get("language") or "en")

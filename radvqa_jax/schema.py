@@ -88,6 +88,8 @@ class Record(NamedTuple):
     token_ids: list[list[int]] = []  # noqa: RUF012 never mutated
     ended: list[bool] = []  # noqa: RUF012 never mutated; of each answer: False = cut by decode.max_new_tokens
     language: str = ""  # of question and reference: en, zh; empty if the data set does not say
+    # question_ids of the earlier questions about the image that stand in the prompt with their answers, oldest first
+    history: list[str] = []  # noqa: RUF012 never mutated
 
     def to_json(self) -> dict[str, Any]:
         """A dict for one line of jsonl."""

@@ -17,7 +17,15 @@ from radvqa_jax.config.build import (
     where,
 )
 from radvqa_jax.config.chat import ChatConfig, JudgeConfig
-from radvqa_jax.config.data import SUSPECT_BITS, AuditConfig, AugmentConfig, DataConfig, FilterConfig, SourceConfig
+from radvqa_jax.config.data import (
+    SUSPECT_BITS,
+    AuditConfig,
+    AugmentConfig,
+    DataConfig,
+    FilterConfig,
+    History,
+    SourceConfig,
+)
 from radvqa_jax.config.evaluation import AblationConfig, CellConfig, DecodeConfig, EvalConfig, ReportConfig, ScoreConfig
 from radvqa_jax.config.experiment import Config, FitConfig, Mode
 from radvqa_jax.config.experiment_file import change_field, configs_folder, load_experiment
@@ -67,6 +75,7 @@ __all__ = [
     "ExportConfig",
     "FilterConfig",
     "FitConfig",
+    "History",
     "JudgeConfig",
     "LoraConfig",
     "MeshConfig",

@@ -7,6 +7,8 @@ from annotated_types import Interval
 
 from radvqa_jax.config.bounds import MOST_TEXT, Angle, Below1, Count, Factor, Seed, Share, Weight
 
+History = Literal["none", "references", "own"]
+
 SUSPECT_BITS = 64  # at this distance perceptual hashes may confuse unrelated images (data/image_hashes.py)
 
 
@@ -76,7 +78,11 @@ class DataConfig:
     split_seed: Seed = 0  # of the split into train, validation and test, if the table has none
     window: str = ""  # of DICOM files: empty = each file's own, or a name in data/dicom_window.py for CT, such as lung
     hash_ids: bool = False  # ids of cases, images and questions become keyed hashes; no file name is kept
-    prompt: str = "answer en {question}"  # template of the prompt
+    prompt: str = "answer en {question}"  # template of the prompt; it may also hold {choices} and {history}
+    # What {history} stands for: nothing, or the earlier questions about the image, in the order of the data set, with
+    # the reference answers or the model's own. While training the answers are always the references. The oldest turns
+    # are left out where the prompt would not fit seq_len.
+    history: History = "none"
     seq_len: Annotated[int, Interval(ge=8, le=MOST_TEXT)] = 128  # text tokens, BOS to EOS
     # What to do with an answer that does not fit; `cut` keeps its EOS.
     overlong: Literal["error", "reject", "cut"] = "reject"

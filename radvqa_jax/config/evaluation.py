@@ -90,6 +90,8 @@ class CellConfig:
     stage2_sources: tuple[SourceConfig, ...] = ()  # training data of stage 2, such as another share of annealing
     train_prompt: str = ""  # data.prompt while training
     prompt: str = ""  # data.prompt while answering
+    # data.history while answering; empty = the experiment's, or none where the cell's own prompt has no {history}.
+    history: Literal["", "none", "references", "own"] = ""
     # The image while answering: the row's own, that of another case of the same modality and organ, that of any other
     # case, a blank one, or, for questions without images, one of eval.source.
     image: Literal["own", "swapped", "swapped_any", "blank", "borrowed"] = "own"

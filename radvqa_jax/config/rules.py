@@ -14,6 +14,7 @@ from radvqa_jax.config import (
     StageConfig,
 )
 from radvqa_jax.config.bounds import check_bounds
+from radvqa_jax.config.history import check_history
 from radvqa_jax.prompts import has_words
 from radvqa_jax.trees import FREEZE, TRAIN, compile_pattern, nearest
 
@@ -294,6 +295,7 @@ def check(config: Config) -> None:
     _check_patterns(config)
     if config.mode == "ablations":
         _check_cells(config)
+    check_history(config)
     _require(
         config.mode != "fit_scaling" or bool(config.scaling.table or config.scaling.runs),
         "mode=fit_scaling needs losses: give --config.scaling.table=FILE.csv, or the folders of trained stages: "

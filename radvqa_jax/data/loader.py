@@ -16,6 +16,7 @@ import numpy as np
 from absl import flags
 
 from radvqa_jax.config import DataConfig
+from radvqa_jax.data.history import with_references
 from radvqa_jax.data.image import to_unit
 from radvqa_jax.data.mixture import Mixture, plan_mixture, realised
 from radvqa_jax.data.packing import pack
@@ -271,6 +272,7 @@ def make_train_loader(
     if not sources:
         raise ValueError("The training loader needs at least one source; stage.sources is empty.")
     part = part_of_batch(batch_size, process_index, process_count)
+    sources = [with_references(rows, data=data, tokenizer=tokenizer, answers=True) for rows in sources]
     orders: list[grain.MapDataset] = []
     report = []
     text_tokens = []
@@ -288,7 +290,7 @@ def make_train_loader(
     make = _TrainBatch(
         mixture,
         orders,
-        list(sources),
+        sources,
         data,
         tokenizer,
         make_row_images(sources, data, resolution),

@@ -30,6 +30,14 @@ def plain(value: Any) -> Any:
     return value
 
 
+class Turn(NamedTuple):
+    """An earlier question about an image, and what was answered."""
+
+    question_id: str
+    question: str
+    answer: str
+
+
 class Prepared(NamedTuple):
     """The place of a prepared split."""
 
@@ -76,6 +84,7 @@ class RowSource(Sequence[Row]):
         self.fingerprint: dict[str, Any] = fingerprint | {"n": len(self.indices)}
         self._shown: tuple[Sequence[Any], np.ndarray] | None = None  # (data, its rows) whose images are shown instead
         self._image: tuple[bytes, str] | None = None  # one encoded image that is shown instead, and its id
+        self._history: list[tuple[Turn, ...]] | None = None  # of each row, earlier turns that its prompt holds
 
     @property
     def name(self) -> str:
@@ -89,6 +98,7 @@ class RowSource(Sequence[Row]):
     def __getitem__(self, index: int) -> Row:  # pyright: ignore[reportIncompatibleMethodOverride] no slices
         row = self._data[int(self.indices[index])]
         row = {key: value if key in self._encoded else plain(value) for key, value in row.items()}
+        row |= self._said_before(index)
         if self._image is not None:
             return row | {"image": self._image[0], "image_used": self._image[1]}
         if self._shown is None:
@@ -99,6 +109,9 @@ class RowSource(Sequence[Row]):
 
     def __iter__(self) -> Iterator[Row]:
         return (self[index] for index in range(len(self)))
+
+    def _said_before(self, index: int) -> Row:
+        return {} if self._history is None else {"history": self._history[index]}
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_index": None}  # workers make batches and need no index
@@ -133,11 +146,12 @@ class RowSource(Sequence[Row]):
             yield from (self._plain_row(index) for index in range(len(self)))
             return
         for begin in range(0, len(self), TEXTS_AT_A_TIME):
-            yield from self._index().take(self.indices[begin : begin + TEXTS_AT_A_TIME]).to_pylist()
+            taken = self._index().take(self.indices[begin : begin + TEXTS_AT_A_TIME]).to_pylist()
+            yield from (row | self._said_before(begin + number) for number, row in enumerate(taken))
 
     def _plain_row(self, index: int) -> Row:
         row = self._data[int(self.indices[index])]
-        return {key: plain(value) for key, value in row.items() if key not in self._encoded}
+        return {k: plain(value) for k, value in row.items() if k not in self._encoded} | self._said_before(index)
 
     def select(self, indices: Sequence[int]) -> "RowSource":
         """The rows with these numbers, in this order."""
@@ -146,7 +160,17 @@ class RowSource(Sequence[Row]):
         if self._shown is not None:
             chosen._shown = self._shown[0], self._shown[1][numbers]
         chosen._image = self._image
+        if self._history is not None:
+            chosen._history = [self._history[number] for number in numbers.tolist()]
         return chosen
+
+    def with_history(self, histories: Sequence[tuple[Turn, ...]]) -> "RowSource":
+        """The same rows, each with the earlier turns that {history} in its prompt stands for, the oldest first."""
+        if len(histories) != len(self):
+            raise ValueError(f"with_history needs turns for each row: {len(self)} rows, {len(histories)} histories.")
+        asked = self.select(range(len(self)))
+        asked._history = list(histories)
+        return asked
 
     def where(self, condition: FilterConfig) -> "RowSource":
         """The rows that fulfil a condition; their fingerprint lists it, with the rows before and after."""

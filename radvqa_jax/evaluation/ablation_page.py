@@ -7,6 +7,8 @@ from typing import Any
 from radvqa_jax import files
 from radvqa_jax.evaluation import report_figures
 from radvqa_jax.evaluation.ablations import format_grid, nonsense_line
+from radvqa_jax.evaluation.contradictions import RULE
+from radvqa_jax.evaluation.conversation_tables import held_lines, pair_lines, turn_lines
 from radvqa_jax.evaluation.report import BLIND_LABELS
 from radvqa_jax.evaluation.tables import format_cell, format_p
 from radvqa_jax.pages import flat_lines, render_page
@@ -42,6 +44,10 @@ def write_grid(folder: Path, grid: Mapping[str, Any], *, provenance: Mapping[str
         format_cell=format_cell,
         format_p=format_p,
         nonsense_line=nonsense_line,
+        turns=turn_lines(grid),
+        pairs=pair_lines(grid),
+        held=held_lines(grid),
+        rule=RULE,
         flat=flat_lines,
         provenance=flat_lines(provenance),
     )

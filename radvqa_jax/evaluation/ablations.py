@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from radvqa_jax import __version__
-from radvqa_jax.evaluation import comparison, intervals, scoring
+from radvqa_jax.evaluation import comparison, intervals, scoring, turns
+from radvqa_jax.evaluation.contradictions import score_contradictions
+from radvqa_jax.evaluation.conversation_tables import format_conversations
 from radvqa_jax.evaluation.nonsense import score_nonsense
 from radvqa_jax.evaluation.tables import align, format_cell, format_p
 from radvqa_jax.schema import Record
@@ -32,6 +34,7 @@ class CellAnswers:
     empty: str = ""  # why there is no record
     about: Mapping[str, Any] = field(default_factory=dict)  # what it was made from, as JSON values
     group: str = ""  # cells that differ in their seed alone
+    in_a_row: bool = False  # whether the questions of an image were asked in a row, with the earlier ones in the prompt
 
 
 def _counted(records: Sequence[Record]) -> list[Record]:
@@ -59,6 +62,8 @@ def _score(cell: CellAnswers, **bootstrap: int) -> dict[str, Any]:
         "baselines": baselines,
         "over": over,
         "nonsense": score_nonsense(records, **bootstrap),
+        "contradictions": score_contradictions(cell.records, **bootstrap),
+        **({"held": turns.held(cell.records)} if cell.in_a_row else {}),
     }
 
 
@@ -66,9 +71,11 @@ def build_grid(cells: Sequence[CellAnswers], *, title: str, resamples: int = 200
     """Every number of the grid as plain JSON values.
 
     Keys: `title`, `synthetic`, `method`, and `cells`, a list in the given order. A cell has `name`, `changes`, `about`;
-    where there are answers `overall`, `by`, `baselines`, `over` ({baseline: paired difference}) and `nonsense`, else
-    `empty`, the reason; and `compared` ({`with`, and what `comparison.compare_overall` gives, with p by Holm over all
-    cells, or `why_not`}), None in the cell that is compared with none.
+    where there are answers `overall`, `by`, `baselines`, `over` ({baseline: paired difference}), `nonsense` and
+    `contradictions`, else `empty`, the reason; where the questions of an image are asked in a row also `held`, what the
+    prompts hold of the earlier turns, and `turns`, by turn against the cell it is compared with; and `compared`
+    ({`with`, and what `comparison.compare_overall` gives, with p by Holm over all cells, or `why_not`}), None in the
+    cell that is compared with none.
 
     Raises:
         ValueError: if there is no cell, or one is compared with a cell that is not there.
@@ -88,6 +95,8 @@ def build_grid(cells: Sequence[CellAnswers], *, title: str, resamples: int = 200
             row["compared"] = {"with": cell.against} | _compare(cell, by_name[cell.against], **bootstrap)
             if "difference" in row["compared"]:
                 compared.append(row["compared"])
+                if cell.in_a_row:
+                    row["turns"] = turns.score_turns(cell.records, by_name[cell.against].records, **bootstrap)
         rows.append(row)
     comparison.correct_for_number(compared)
     return {
@@ -220,6 +229,7 @@ def format_grid(grid: Mapping[str, Any]) -> str:
         lines.append(f"{row['name']}: {'; '.join(said) or 'the experiment as it is'}")
     lines += filter(None, map(nonsense_line, grid["cells"]))
     lines += format_groups(grid)
+    lines += format_conversations(grid)
     if grid["synthetic"]:
         lines.append("Synthetic data: these figures say nothing about real radiographs.")
     return "\n".join(lines)

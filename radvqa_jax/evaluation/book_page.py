@@ -10,6 +10,7 @@ from radvqa_jax.evaluation.tables import LATEX_PREAMBLE, align, format_cell, lat
 from radvqa_jax.pages import flat_lines, render_page
 from radvqa_jax.spreadsheet import write_csv
 
+DIFFERENCE = "ours - paper"
 _TEMPLATES = Path(__file__).parent / "templates"
 _COLUMNS = (
     *("file", "paper", "place", "model", "data", "questions", "metric", "paper_value", "paper_spread", "paper_n"),
@@ -45,8 +46,13 @@ def format_printed(cell: Mapping[str, Any]) -> str:
     return f"{printed['value']:.3f}{spread}" + ("" if printed["n"] is None else f" n={printed['n']}")
 
 
-def _text(cell: Mapping[str, Any]) -> list[str]:
+def _head(book: Mapping[str, Any]) -> list[str]:
+    return ["row", "questions", "metric", "paper", "ours", "question only", *[DIFFERENCE] * (not book["stand_in"])]
+
+
+def _text(cell: Mapping[str, Any], book: Mapping[str, Any]) -> list[str]:
     blind = cell["blind"].get("question_only")
+    difference = [] if book["stand_in"] else [format_cell(cell["difference"], signed=True, n=False)]
     return [
         f"{cell['model']}, {cell['data']}" if cell["data"] else cell["model"],
         cell["questions"],
@@ -54,11 +60,8 @@ def _text(cell: Mapping[str, Any]) -> list[str]:
         format_printed(cell),
         format_cell(cell["ours"]),
         "-" if blind is None else f"{blind['value']:.3f}",
-        format_cell(cell["difference"], signed=True, n=False),
+        *difference,
     ]
-
-
-_HEAD = ["row", "questions", "metric", "paper", "ours", "question only", "ours - paper"]
 
 
 def format_book(book: Mapping[str, Any]) -> str:
@@ -67,14 +70,12 @@ def format_book(book: Mapping[str, Any]) -> str:
     for table in book["tables"]:
         if any(cell["metric"] for cell in table["cells"]):
             lines += [f"{table['paper']}, {table['place']}: {table['title']} ({table['name']})"]
-            lines += [*align([_HEAD, *(_text(cell) for cell in table["cells"])]), ""]
+            lines += [*align([_head(book), *(_text(cell, book) for cell in table["cells"])]), ""]
     reasons: dict[str, int] = {}
     for cell in (cell for table in book["tables"] for cell in table["cells"] if cell["metric"] and cell["empty"]):
         reasons[cell["empty"]] = reasons.get(cell["empty"], 0) + 1
     lines += [f"{count} empty: {reason}" for reason, count in reasons.items()]
     lines.append(f"{book['filled']} of {book['cells']} cells are filled. {book['method']['difference']}.")
-    if book["stand_in"]:
-        lines.append(f"Shortened, on {book['stand_in']} with a step a stage: a test of the recipes, no result.")
     return "\n".join(lines)
 
 
@@ -99,11 +100,11 @@ def write_book(folder: Path, book: Mapping[str, Any], *, provenance: Mapping[str
     write_csv(folder / "book.csv", _COLUMNS, [_row(table, cell) for table in book["tables"] for cell in table["cells"]])
     tables = []
     for table in book["tables"]:
-        if rows := [_text(cell) for cell in table["cells"] if cell["metric"]]:
+        if rows := [_text(cell, book) for cell in table["cells"] if cell["metric"]]:
             caption = (
                 f"{table['paper']}, {table['place']}: {table['title']}. Unlike the paper: {'; '.join(table['unlike'])}"
             )
-            tables += latex([[_HEAD], rows], caption=caption, label=f"tab:{table['name']}")
+            tables += latex([[_head(book)], rows], caption=caption, label=f"tab:{table['name']}")
     files.write_text(folder / "book.tex", "\n".join([LATEX_PREAMBLE, *tables]) + "\n")
     files.write_text(folder / "book.html", page)
     return format_book(book)

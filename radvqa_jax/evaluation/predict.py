@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from jaxtyping import Float, Int, UInt32
 from radvqa_jax import progress, typed_json
 from radvqa_jax.config import DataConfig, DecodeConfig
 from radvqa_jax.data.eval_loader import Prompts, prompt_batches
-from radvqa_jax.data.rows import RowSource
+from radvqa_jax.data.history import Conversations, with_references
+from radvqa_jax.data.rows import Row, RowSource
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.decoding.batch_size import MOST
 from radvqa_jax.decoding.decode import answer_ids, decode
@@ -58,11 +59,12 @@ def _batches(
     tokenizer: Tokenizer,
     kept: ImageTokens,
     tower: str,
+    sized_for: int,
 ) -> Iterator[Prompts]:
     """Yields the prompts of all questions that are not done, the shortest shape first."""
     groups = by_length(rows, tokenizer=tokenizer, data=data, batch_size=config.batch_size)
     room = kept.room(model)
-    batch_size = batch_size_for(model, config, rows=len(rows), prompt=max(groups))
+    batch_size = batch_size_for(model, config, rows=sized_for or len(rows), prompt=max(groups))
     for width, members in groups.items():
         if todo := [index for index, name in members if name not in done]:
             yield from prompt_batches(
@@ -105,6 +107,7 @@ def _records(
                 prompt=asked,
                 token_ids=ids,
                 ended=[eos in answer for answer in ids],
+                history=[turn.question_id for turn in row.get("history", ())],
             )
         )
     return records
@@ -127,6 +130,7 @@ def predict(
 ) -> list[Record]:
     """A record for every row, in order, and writes them to `path`, one JSON object a line.
 
+    With data.history the questions about an image are asked in a row (data/history.py), with own answers turn by turn.
     Lines are appended batch by batch, and brought into the order of the rows at the end. An interrupted call goes on
     with the questions that have no line, and gives what an uninterrupted one would have: which length a prompt is
     padded to depends on all rows, and a draw on `seed`, the data set, the question and the number of the sample.
@@ -156,26 +160,57 @@ def predict(
         append_jsonl(path, [])  # an interruption may have cut the newline alone
         return [*done.values()]
     settings = settings_hash(fingerprint)
-    answered = answer_rows(
+    answer = partial(
+        answer_rows,
         model,
         params,
-        rows,
         tokenizer=tokenizer,
         data=data,
         config=config,
         seed=seed,
         run=run,
-        done=done.keys(),
         label=path.stem,
-        image_tokens=image_tokens,
+        image_tokens=ImageTokens() if image_tokens is None else image_tokens,
         tower=tower,
     )
-    for records in answered if len(done) < len(names) else ():
+    for records in _in_turns(answer, rows, done, data=data, tokenizer=tokenizer) if len(done) < len(names) else ():
         append_jsonl(path, [record._replace(settings=settings).to_json() for record in records])
     written = read_kept(path, names, fingerprint)
     ordered = [written[name] for name in names]
     write_jsonl(path, [record.to_json() for record in ordered])
     return ordered
+
+
+def _in_turns(
+    answer: Callable[..., Iterator[list[Record]]],
+    rows: RowSource,
+    done: Mapping[str, Record],
+    *,
+    data: DataConfig,
+    tokenizer: Tokenizer,
+) -> Iterator[list[Record]]:
+    """Yields the records of `answer`, which is `answer_rows` of a model.
+
+    With the model's own answers as history all first questions about an image are answered before the second ones, and
+    so on; the batches of a turn go over images.
+    """
+    if data.history != "own" or rows.source.task != "vqa":
+        yield from answer(with_references(rows, data=data, tokenizer=tokenizer), done=done.keys())
+        return
+    said = {name: record.predictions[0] for name, record in done.items()}
+    conversations = Conversations(rows, data=data, tokenizer=tokenizer)
+
+    def own(row: Row) -> str:
+        return said[row["question_id"]]
+
+    turns = conversations.turns()
+    for numbers in turns:
+        asked = conversations.ask(numbers, own)
+        known = done.keys() & set(asked.column("question_id"))
+        # The first turn has the most rows: later ones fill up batches of its size, and compile nothing new.
+        for records in answer(asked, done=known, sized_for=len(turns[0])):
+            said.update((record.question_id, record.predictions[0]) for record in records)
+            yield records
 
 
 def answer_rows(
@@ -192,14 +227,25 @@ def answer_rows(
     label: str = "",
     image_tokens: ImageTokens | None = None,
     tower: str = "",
+    sized_for: int = 0,
 ) -> Iterator[list[Record]]:
     """Yields the records of each batch as it is answered, with a progress bar; those of `predict`, in no file.
 
-    `done` holds the question_ids that need no answer. `label` names the bar, where `run` alone would not. The other
-    arguments and errors are those of `predict`.
+    `done` holds the question_ids that need no answer. `label` names the bar, where `run` alone would not. Batches are
+    sized for `sized_for` rows, or for those that there are (0). The other arguments and errors are those of `predict`.
     """
     kept = ImageTokens() if image_tokens is None else image_tokens
-    batches = _batches(rows, done, model=model, data=data, config=config, tokenizer=tokenizer, kept=kept, tower=tower)
+    batches = _batches(
+        rows,
+        done,
+        model=model,
+        data=data,
+        config=config,
+        tokenizer=tokenizer,
+        kept=kept,
+        tower=tower,
+        sized_for=sized_for,
+    )
     few = len(rows) - len(done) <= (config.batch_size or MOST)
     name = f"answers of {label or run}"
     with progress.bar(name=name, total=len(rows), initial=len(done), unit="question", disable=few) as bar:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from radvqa_jax.config import CellConfig, Config, SourceConfig, StageConfig
+from radvqa_jax.config import CellConfig, Config, History, SourceConfig, StageConfig
 from radvqa_jax.data.audit import consequences
 from radvqa_jax.data.fitting import leave_out, overlong
 from radvqa_jax.data.rows import RowSource
@@ -20,6 +20,7 @@ from radvqa_jax.evaluation.ablation_page import write_grid
 from radvqa_jax.evaluation.ablations import CellAnswers, build_grid
 from radvqa_jax.loaded_base import LoadedBase, check_adapter, inspect_model, load_base, provenance
 from radvqa_jax.runners.audit import refuse_leaks
+from radvqa_jax.runners.cell_words import describe_cell
 from radvqa_jax.runners.data import prepare_all
 from radvqa_jax.runners.evaluate import answer, blind_guesses, show_other
 from radvqa_jax.runners.train import train_stages
@@ -27,40 +28,6 @@ from radvqa_jax.schema import Record
 from radvqa_jax.training.stage import Trained, load_trained
 
 Guesses = dict[str, list[Record]]  # baseline -> answers
-IMAGES = {
-    "swapped": "another case's image of the same modality and organ",
-    "swapped_any": "any other case's image",
-    "blank": "a blank image",
-    "borrowed": "an image borrowed from {lender}",
-}
-
-
-def describe_cell(cell: CellConfig, config: Config) -> list[str]:
-    """What a cell changes, in words."""
-    said = []
-    if cell.adapter:
-        said.append(f"trained before: {cell.adapter}")
-    elif set(cell.without) == set(config.stages):
-        said.append("adapter off: the base model as it came")
-    elif cell.without:
-        said.append(f"without {' and '.join(cell.without)}")
-    for source in cell.stage2_sources:
-        points = f", {source.anneal} {source.points}" if source.points else ""
-        share = f"count {source.count}" if source.count else f"weight {source.weight:g}"
-        said.append(f"stage2 on {source.dataset}:{source.split} ({source.task}, {share}{points})")
-    if cell.stage2_steps:
-        said.append(f"{cell.stage2_steps} steps of stage 2")
-    if cell.seed >= 0:
-        said.append(f"trained with the seed {cell.seed}")
-    for name, text in (("trained", cell.train_prompt), ("asked", cell.prompt)):
-        if text:
-            said.append(f"{name} with the prompt {text!r}")
-    if cell.image != "own":
-        said.append(IMAGES[cell.image].format(lender=config.eval.source.dataset))
-    if cell.source.dataset:
-        builder = cell.source.builder_config
-        said.append(f"asked {cell.source.dataset}{builder and '/' + builder}:{cell.source.split}")
-    return said
 
 
 def chain_of(cell: CellConfig, config: Config) -> list[tuple[str, StageConfig]]:
@@ -93,9 +60,13 @@ class _Trainer:
             return cell.adapter, load_trained(
                 cell.adapter, self._loaded.base, _asking(cell, config), accept=_set_by(cell)
             )
-        data = dataclasses.replace(config.data, prompt=cell.train_prompt or config.data.prompt)
+        prompt = cell.train_prompt or config.data.prompt
+        # The answers are the references while training, whatever they are while answering.
+        taught: History = "none" if config.data.history == "none" or "{history}" not in prompt else "references"
+        data = dataclasses.replace(config.data, prompt=prompt, history=taught)
         for name, stage in chain_of(cell, config):
             decides = [chain, name, dataclasses.asdict(stage), data.prompt, *([cell.seed] if cell.seed >= 0 else [])]
+            decides += [taught] if taught != "none" else []
             chain = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
             folder = self._store / chain
             stage = dataclasses.replace(stage, init_from=place or stage.init_from)
@@ -208,7 +179,9 @@ def _ask(
 def _asking(cell: CellConfig, config: Config) -> Config:
     """The experiment with the prompt and the length that a cell is asked with."""
     prompt, seq_len = cell.prompt or config.data.prompt, cell.seq_len or config.data.seq_len
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, prompt=prompt, seq_len=seq_len))
+    history = cell.history or ("none" if "{history}" not in prompt else config.data.history)
+    data = dataclasses.replace(config.data, prompt=prompt, seq_len=seq_len, history=history)
+    return dataclasses.replace(config, data=data)
 
 
 def _set_by(cell: CellConfig) -> tuple[str, ...]:
@@ -232,11 +205,13 @@ def _fill(cell: CellConfig, asked: _Asked, loaded: LoadedBase, train: _Trainer) 
         "trained_sha256": trained.sha256(),
         "prompt": asking.data.prompt,
         "seq_len": asking.data.seq_len,
+        "history": asking.data.history,
         "predictions": f"predictions/{name}.jsonl",
         "questions_without_an_image": sum(not record.image_id for record in records),
         "data": asked.rows.fingerprint,
     }
-    return {"records": records, "guesses": asked.guesses, "about": about}
+    in_a_row = asking.data.history != "none"
+    return {"records": records, "guesses": asked.guesses, "about": about, "in_a_row": in_a_row}
 
 
 def _audited(config: Config) -> Config:

@@ -1,7 +1,7 @@
 """What the recipes of the book take on devices: memory, steps, and hours at the roofline. No weights, no device."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,19 +66,20 @@ def rows_of(source: SourceConfig, config: Config) -> int | None:
 def _same_step(config: Config, stage: StageConfig) -> Any:
     """What decides on a compiled step: stages that differ in data and rates alone share one."""
     optim = dataclasses.replace(OptimConfig(), clip_norm=stage.optim.clip_norm, weight_decay=stage.optim.weight_decay)
-    plain = dataclasses.replace(stage, sources=(), epochs=0.0, total_steps=1, init_from="", optim=optim)
+    plain = dataclasses.replace(
+        stage, sources=(), weight_by="source", epochs=0.0, total_steps=1, init_from="", optim=optim
+    )
     return config.model, config.data.seq_len, plain
 
 
-def plan(recipes: Mapping[str, Config], target: Target) -> list[Planned]:
-    """Each stage of each recipe on a target; programs that are the same are compiled once.
+def plan(recipes: Mapping[str, Config], target: Target) -> Iterator[Planned]:
+    """Yields each stage of each recipe on a target; programs that are the same are compiled once.
 
     Args:
         recipes: by name.
         target: from `open_target`.
     """
     compiled: dict[Any, Fitted] = {}
-    found = []
     for name, config in recipes.items():
         mesh = sharding.make_mesh(config.mesh, target.devices)
         for stage_name in config.stages:
@@ -92,8 +93,7 @@ def plan(recipes: Mapping[str, Config], target: Target) -> list[Planned]:
             steps = count_steps(stage, rows or 0) if rows is not None or stage.total_steps else None
             peak, best = compiled[key].peak, compiled[key].roofline_seconds
             fits = None if target.memory is None else peak <= target.memory
-            found.append(Planned(name, stage_name, target.name, rows, steps, peak, fits, best))
-    return found
+            yield Planned(name, stage_name, target.name, rows, steps, peak, fits, best)
 
 
 def format_plan(planned: Iterable[Planned]) -> str:
@@ -123,9 +123,11 @@ def format_plan(planned: Iterable[Planned]) -> str:
 
 
 def plan_book(recipes: Mapping[str, Config], targets: Iterable[str], workdir: Path) -> None:
-    """Prints what each recipe takes on each target, and writes it to plan.json."""
-    planned = [each for target in targets for each in plan(recipes, open_target(target))]
-    rows = [each._asdict() | {"hours": each.hours} for each in planned]
-    write_json(workdir / "plan.json", rows, private=False)
+    """Prints what each recipe takes on each target, and writes it to plan.json as it is found."""
+    planned: list[Planned] = []
+    for target in targets:
+        for each in plan(recipes, open_target(target)):
+            planned.append(each)
+            write_json(workdir / "plan.json", [one._asdict() | {"hours": one.hours} for one in planned], private=False)
     print(format_plan(planned))
     print(f"The same as JSON: {workdir / 'plan.json'}")

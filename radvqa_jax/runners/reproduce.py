@@ -63,9 +63,8 @@ def read_recipe(config: Config, row: PaperRow) -> Config:
         variant=given.variant or own.variant,
         resolution=given.resolution or own.resolution,
     )
-    data = dataclasses.replace(
-        config.data, prompt=recipe.data.prompt, seq_len=recipe.data.seq_len, overlong=recipe.data.overlong
-    )
+    names = ("prompt", "history", "seq_len", "overlong")
+    data = dataclasses.replace(config.data, **{name: getattr(recipe.data, name) for name in names})
     audit = dataclasses.replace(recipe.audit, accept=(*recipe.audit.accept, *config.audit.accept))
     return dataclasses.replace(
         recipe,

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from radvqa_jax.config import StageConfig
 from radvqa_jax.data.eval_loader import eval_batches
+from radvqa_jax.data.history import with_references
 from radvqa_jax.data.packing import pack
 from radvqa_jax.data.sifting import sift
 from radvqa_jax.data.sources import load_rows
@@ -50,6 +51,7 @@ class Validation:
         """
         config, source = loaded.config, stage.eval_source
         found = load_rows(source, config.data, seed=ROWS_SEED)
+        found = with_references(found, data=config.data, tokenizer=loaded.tokenizer, answers=True)
         sifted = sift(found, data=config.data, tokenizer=loaded.tokenizer)
         self.report, self.template = sifted.report, config.data.prompt
         self.rows = found.select(sifted.kept)

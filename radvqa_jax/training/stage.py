@@ -227,6 +227,8 @@ def identify(config: Config, base: Base) -> dict[str, Any]:
     """What decides the numbers of training and of answers alike: not paths, nor what saves memory or time."""
     model = asdict(replace(config.model, checkpoint="", tokenizer="", **SAME_NUMBERS))
     text = {"prompt": config.data.prompt, "seq_len": config.data.seq_len, "overlong": config.data.overlong}
+    if config.data.history != "none":
+        text["history"] = config.data.history
     return {"seed": config.seed, "base": base.sha256, "model": model, "text": text}
 
 

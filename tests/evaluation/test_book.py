@@ -92,14 +92,14 @@ TABLE = PaperTable(
 GUESSES = {"question_only": [record._replace(predictions=["yes"]) for record in RECORDS]}
 
 
-def book() -> dict[str, Any]:
+def book(stand_in: str = "") -> dict[str, Any]:
     found = (
         Found(Answered(RECORDS, GUESSES), command="run it", unlike=("a leak",), about={"trained": "x"}),
         Found(empty="slake is not prepared"),
         Found(empty="a <drawing>"),
     )
     rows = [(build_row(TABLE, row, own, SETTINGS), own.about) for row, own in zip(TABLE.rows, found, strict=True)]
-    return build_book({"t": TABLE}, {"t": rows}, SETTINGS)
+    return build_book({"t": TABLE}, {"t": rows}, SETTINGS, stand_in=stand_in)
 
 
 def test_a_cell_has_the_paper_s_figure_ours_the_blind_ones_and_what_is_unlike() -> None:
@@ -129,6 +129,18 @@ def test_the_four_files_hold_the_same(tmp_path: Path) -> None:
     assert "empty: slake is not prepared" in page and "a &lt;drawing&gt;" in page and "run it" in page
     tex = (tmp_path / "book.tex").read_text()
     assert tex.count(r"\begin{table}") == 1 and "0.846" in tex and "Figure 1" not in tex
+
+
+def test_a_shortened_book_takes_no_difference_from_a_paper(tmp_path: Path) -> None:
+    short = book("phantom_rad/tiny")
+    assert all(cell["difference"] is None for cell in short["tables"][0]["cells"])
+    text = write_book(tmp_path, short, provenance={})
+    files = [text, *((tmp_path / f"book.{kind}").read_text() for kind in ("html", "tex"))]
+    assert not any("ours - paper" in file or "ours \N{MINUS SIGN} paper" in file for file in files)
+    assert "a test of the recipes, no result" in text
+    row = next(csv.DictReader((tmp_path / "book.csv").read_text(encoding="utf-8-sig").splitlines()))
+    assert row["difference"] == "" and row["ours"] == "0.5"
+    assert "ours - paper" in write_book(tmp_path, book(), provenance={})
 
 
 def test_a_figure_that_is_not_printed_is_a_dash() -> None:

@@ -1,0 +1,46 @@
+"""What a cell of the grid changes, in words."""
+
+from radvqa_jax.config import CellConfig, Config
+
+IMAGES = {
+    "swapped": "another case's image of the same modality and organ",
+    "swapped_any": "any other case's image",
+    "blank": "a blank image",
+    "borrowed": "an image borrowed from {lender}",
+}
+
+HISTORIES = {
+    "none": "every question is asked alone",
+    "references": "the questions of an image are asked in a row, with the reference answers to the earlier ones",
+    "own": "the questions of an image are asked in a row, with the model's own answers to the earlier ones",
+}
+
+
+def describe_cell(cell: CellConfig, config: Config) -> list[str]:
+    """What a cell changes, in words."""
+    said = []
+    if cell.adapter:
+        said.append(f"trained before: {cell.adapter}")
+    elif set(cell.without) == set(config.stages):
+        said.append("adapter off: the base model as it came")
+    elif cell.without:
+        said.append(f"without {' and '.join(cell.without)}")
+    for source in cell.stage2_sources:
+        points = f", {source.anneal} {source.points}" if source.points else ""
+        share = f"count {source.count}" if source.count else f"weight {source.weight:g}"
+        said.append(f"stage2 on {source.dataset}:{source.split} ({source.task}, {share}{points})")
+    if cell.stage2_steps:
+        said.append(f"{cell.stage2_steps} steps of stage 2")
+    if cell.seed >= 0:
+        said.append(f"trained with the seed {cell.seed}")
+    for name, text in (("trained", cell.train_prompt), ("asked", cell.prompt)):
+        if text:
+            said.append(f"{name} with the prompt {text!r}")
+    if cell.history:
+        said.append(HISTORIES[cell.history])
+    if cell.image != "own":
+        said.append(IMAGES[cell.image].format(lender=config.eval.source.dataset))
+    if cell.source.dataset:
+        builder = cell.source.builder_config
+        said.append(f"asked {cell.source.dataset}{builder and '/' + builder}:{cell.source.split}")
+    return said
