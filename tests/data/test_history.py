@@ -26,13 +26,9 @@ ANSWERS = ["axial", "left", "liver", "lung", "right", "brain", "knee", "coronal"
 
 def conversations(order: list[int] | None = None, **changed: Any) -> RowSource:
     order = list(range(len(IMAGES))) if order is None else order
-    fields: dict[str, Any] = {
-        "image_id": IMAGES,
-        "question": QUESTIONS,
-        "answer": ANSWERS,
-        "question_id": QUESTIONS,
-    } | changed
-    return fake_rows(len(order), **{name: [values[number] for number in order] for name, values in fields.items()})
+    fields = {"image_id": IMAGES, "question": QUESTIONS, "answer": ANSWERS, "question_id": QUESTIONS} | changed
+    chosen: Any = {name: [values[number] for number in order] for name, values in fields.items()}
+    return fake_rows(len(order), **chosen)
 
 
 def prompts(rows: RowSource, data: DataConfig = DATA) -> dict[str, str]:
