@@ -58,7 +58,7 @@ def load(name: str) -> Any:
 def demo() -> Any:
     config = load("demo")
     config.data.seq_len = 28  # captions are longer than questions
-    config.stage2.total_steps = 400
+    config.stages.stage2.total_steps = 400
     captions, questions = source(dataset="phantom_rad", task="caption"), source(dataset="phantom_rad")
     config.ablations.cells = grid(captions, questions, other="vqa_rad")
     return config
@@ -66,13 +66,13 @@ def demo() -> Any:
 
 def medm() -> Any:
     config = load("medm_stage2")
-    config.stages = ("stage1", "stage2")
-    config.stage1 = load("medm_stage1").stage1
+    config.run_stages = ("stage1", "stage2")
+    config.stages.stage1 = load("medm_stage1").stages.stage1
     config.decode.samples, config.decode.temperature = 1, 0.0
     config.eval.source = source(dataset="slake", split="test")
     config.eval.train_source = source(dataset="slake", split="train")
     # Not VQA-RAD: its images are MedPix's.
-    config.ablations.cells = grid(*config.stage2.sources, other="path_vqa")
+    config.ablations.cells = grid(*config.stages.stage2.sources, other="path_vqa")
     return config
 
 
@@ -94,8 +94,8 @@ def grid(main: Entry, annealed: Entry, *, other: str) -> tuple[Entry, ...]:
         cell("another case's image", image="swapped"),
         cell("any other image", image="swapped_any"),
         cell("blank image", image="blank"),
-        cell("annealed over the last half", stage2_sources=rising(0.5)),
-        cell("annealed over the last fifth", stage2_sources=rising(0.8)),
+        cell("annealed over the last half", stage_sources=rising(0.5)),
+        cell("annealed over the last fifth", stage_sources=rising(0.8)),
         cell(other, against=f"{other}, adapter off", **far),
         cell(f"{other}, adapter off", without=("stage1", "stage2"), **far),
         cell("nonsense, blank image", against="nonsense, adapter off", image="blank", **fake),
@@ -112,11 +112,11 @@ def questions() -> Any:
     config.synthesis.plant = 0.3
     config.data.seq_len = 40  # some of the pairs made false are long
     asked = source(dataset="written", builder_config="planted_questions")
-    annealed = config.stage2.sources[1].copy_and_resolve_references()
+    annealed = config.stages.stage2.sources[1].copy_and_resolve_references()
     annealed.builder_config = "planted_questions"
-    config.stage1.sources = (asked,)
-    config.stage2.sources = (asked,)
-    config.stage2.total_steps = QUESTION_STEPS
+    config.stages.stage1.sources = (asked,)
+    config.stages.stage2.sources = (asked,)
+    config.stages.stage2.total_steps = QUESTION_STEPS
     config.eval.source.limit = 0
     config.eval.source.builder_config = config.eval.train_source.builder_config = "planted_questions"
     trained = {
@@ -130,9 +130,9 @@ def questions() -> Any:
             f"{group}, seed {seed}",
             group=group,
             against=f"unchecked, seed {seed}",
-            stage2_sources=sources,
+            stage_sources=sources,
             seed=seed,
-            stage2_steps=round(QUESTION_STEPS * TEXT_TOKENS["checked"] / TEXT_TOKENS[group]),
+            stage_steps=round(QUESTION_STEPS * TEXT_TOKENS["checked"] / TEXT_TOKENS[group]),
         )
         for group, sources in trained.items()
         for seed in range(3)
@@ -143,11 +143,13 @@ def questions() -> Any:
 def annealing() -> Any:
     """MedM's two stages with a constant share of MedPix in stage 2, three seeds each."""
     config = load("medm_stage2")
-    config.stages = ("stage1", "stage2")
+    config.run_stages = ("stage1", "stage2")
     config.decode.samples, config.decode.temperature, config.decode.top_k = 1, 0.0, 0
-    config.stage2.weight_by = "source"
-    config.stage2.eval_source = source(dataset="written", builder_config="medpix_2_questions", split="validation")
-    main, annealed = config.stage2.sources
+    config.stages.stage2.weight_by = "source"
+    config.stages.stage2.eval_source = source(
+        dataset="written", builder_config="medpix_2_questions", split="validation"
+    )
+    main, annealed = config.stages.stage2.sources
     config.ablations.cells = shares(main, annealed)
     return config
 
@@ -156,11 +158,11 @@ def annealing_tiny() -> Any:
     """The same on phantoms: the questions of the common organs take a share of stage 2."""
     config = load("medm_tiny")
     config.decode.samples, config.decode.temperature, config.decode.top_k = 1, 0.0, 0
-    config.stage2.total_steps = QUESTION_STEPS
-    config.stage2.eval_every = 40
+    config.stages.stage2.total_steps = QUESTION_STEPS
+    config.stages.stage2.eval_every = 40
     name = config.eval.source.builder_config
-    config.stage2.eval_source = source(dataset="written", builder_config=name, split="validation")
-    main, annealed = config.stage2.sources
+    config.stages.stage2.eval_source = source(dataset="written", builder_config=name, split="validation")
+    main, annealed = config.stages.stage2.sources
     annealed.anneal, annealed.points = "constant", ()
     config.ablations.cells = shares(main, annealed)
     return config
@@ -177,7 +179,7 @@ def turns_tiny() -> Any:
     """The same on phantoms: up to eight questions an image."""
     config = load("demo")
     config.data.seq_len = 128
-    config.stage2.total_steps = 500
+    config.stages.stage2.total_steps = 500
     config.eval.source.limit = 600
     return in_a_row(config)
 
@@ -215,7 +217,7 @@ def shares(main: Entry, annealed: Entry) -> tuple[Entry, ...]:
             f"{share:.0%}, seed {seed}",
             group=f"{share:.0%}",
             against=f"0%, seed {seed}",
-            stage2_sources=mixed(share),
+            stage_sources=mixed(share),
             seed=seed,
         )
         for share in SHARES

@@ -10,7 +10,7 @@ when another case's image is shown; and runs/demo/report.html. The images are pr
 
 import ml_collections
 
-from radvqa_jax.config import default_config, source, use_embedded_model
+from radvqa_jax.config import default_config, source, stage, use_embedded_model
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -22,15 +22,16 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.data_dir = "~/.cache/radvqa_jax/data"
     config.data.seq_len = 20
 
+    config.run_stages = ("stage1", "stage2")
     phantoms = source(dataset="phantom_rad")
-    stage1 = config.stage1
+    stage1 = config.stages.stage1 = stage()
     stage1.sources = (phantoms,)
     stage1.total_steps = 60
     stage1.batch_size, stage1.accumulate = 32, 1
     stage1.optim.learning_rate = 1e-3
     stage1.log_every = 20
 
-    stage2 = config.stage2
+    stage2 = config.stages.stage2 = stage()
     stage2.sources = (phantoms,)
     stage2.lora.rank = 16
     stage2.train = ((r".*/lora_[ab]", "train:lora"), (r"img/head/.*", "train:head"), (".*", "freeze"))

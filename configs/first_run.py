@@ -24,7 +24,7 @@ from typing import Any
 
 import ml_collections
 
-from radvqa_jax.config import LANGUAGE_ATTENTION, LANGUAGE_MLP, TOWER_ATTENTION, default_config, source
+from radvqa_jax.config import LANGUAGE_ATTENTION, LANGUAGE_MLP, TOWER_ATTENTION, default_config, source, stage
 
 TRAINED_ON: dict[str, dict[str, Any]] = {
     "vqa_rad": {"dataset": "vqa_rad", "builder_config": "strict"},
@@ -40,10 +40,9 @@ def get_config(data: str = "vqa_rad") -> ml_collections.ConfigDict:
         raise ValueError(f"configs/first_run.py:{data} is unknown. Give one of {', '.join(TRAINED_ON)}.")
     config = default_config()
     config.mode = "job"
-    config.stages = ("stage2",)
     config.model.variant = "paligemma-3b-448"
 
-    stage2 = config.stage2
+    stage2 = config.stages.stage2 = stage()
     stage2.sources = (source(**TRAINED_ON[data]),)
     stage2.lora.rank = 16
     stage2.lora.alpha = 32.0

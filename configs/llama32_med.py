@@ -36,7 +36,7 @@ from typing import Any
 
 import ml_collections
 
-from radvqa_jax.config import TOWER_ATTENTION, TOWER_MLP, default_config, source
+from radvqa_jax.config import TOWER_ATTENTION, TOWER_MLP, default_config, source, stage
 
 ROLE = "You are an expert radiologist."
 PROMPT = ROLE + " Answer the following medical question concisely: {question}"
@@ -51,26 +51,27 @@ ABLATIONS = ("without_stage1", "without_role", "without_tower", "qlora")
 
 def set_stages(config: Any) -> None:
     """Sets what both stages share: adapters everywhere, AdamW, a cosine, three epochs (appendix B)."""
-    for name in ("stage1", "stage2"):
-        stage = config[name]
-        stage.lora.rank = 32
-        stage.lora.alpha = 32.0
-        stage.lora.targets = ((".*", "lora"),)
-        stage.train = ((r".*/lora_[ab]", "train:lora"), (".*", "freeze"))
-        stage.epochs = 3.0
-        stage.batch_size, stage.accumulate = 4, 8
-        stage.optim.schedule = "cosine"
-        stage.optim.weight_decay = 0.01
-    config.stage1.optim.learning_rate = 2e-4
-    config.stage2.optim.learning_rate = 4e-5
-    config.stage1.sources = (source(dataset="rocov2", task="caption", prompt=CAPTION_PROMPT),)
+    config.run_stages = ("stage1", "stage2")
+    for name in config.run_stages:
+        made = config.stages[name] = stage()
+        made.lora.rank = 32
+        made.lora.alpha = 32.0
+        made.lora.targets = ((".*", "lora"),)
+        made.train = ((r".*/lora_[ab]", "train:lora"), (".*", "freeze"))
+        made.epochs = 3.0
+        made.batch_size, made.accumulate = 4, 8
+        made.optim.schedule = "cosine"
+        made.optim.weight_decay = 0.01
+    config.stages.stage1.optim.learning_rate = 2e-4
+    config.stages.stage2.optim.learning_rate = 4e-5
+    config.stages.stage1.sources = (source(dataset="rocov2", task="caption", prompt=CAPTION_PROMPT),)
 
 
 def set_questions(config: Any, data: str) -> None:
     """Sets what stage 2 is trained on, and what is asked."""
     names = QUESTIONS if data == "mixed" else (data,)
-    config.stage2.sources = tuple(source(dataset=name) for name in names)
-    config.stage2.weight_by = "row"
+    config.stages.stage2.sources = tuple(source(dataset=name) for name in names)
+    config.stages.stage2.weight_by = "row"
     asked = "slake" if data == "mixed" else data
     config.eval.source, config.eval.train_source = source(dataset=asked, split="test"), source(dataset=asked)
     if "vqa_rad" in names:
@@ -79,7 +80,7 @@ def set_questions(config: Any, data: str) -> None:
 
 def set_captions(config: Any) -> None:
     """Sets stage 1 alone, and the captions of 1,000 test images."""
-    config.stages = ("stage1",)
+    config.run_stages = ("stage1",)
     config.eval.source = source(dataset="rocov2", split="test", task="caption", prompt=CAPTION_PROMPT, limit=1000)
     config.eval.train_source = source(dataset="rocov2", task="caption", prompt=CAPTION_PROMPT)
     config.decode.max_new_tokens = 128
@@ -88,13 +89,13 @@ def set_captions(config: Any) -> None:
 def ablate(config: Any, ablation: str) -> None:
     """Sets one row of table 3."""
     if ablation == "without_stage1":
-        config.stages = ("stage2",)
+        config.run_stages = ("stage2",)
     elif ablation == "without_role":
         config.data.prompt = GENERIC_PROMPT
-        config.stage1.sources[0].prompt = GENERIC_CAPTION_PROMPT
+        config.stages.stage1.sources[0].prompt = GENERIC_CAPTION_PROMPT
     elif ablation == "without_tower":
         rules = ((TOWER_ATTENTION, "none"), (TOWER_MLP, "none"), (".*", "lora"))
-        config.stage1.lora.targets = config.stage2.lora.targets = rules
+        config.stages.stage1.lora.targets = config.stages.stage2.lora.targets = rules
     elif ablation == "qlora":
         config.model.quantize = "nf4"
 

@@ -34,7 +34,7 @@ from typing import Any
 
 import ml_collections
 
-from radvqa_jax.config import LANGUAGE_ATTENTION, LANGUAGE_MLP, PROJECTOR, default_config, source
+from radvqa_jax.config import LANGUAGE_ATTENTION, LANGUAGE_MLP, PROJECTOR, default_config, source, stage
 
 PROMPT = "Answer briefly. {question}"
 # Of its ft_base_idefics.py.
@@ -43,17 +43,19 @@ CAPTIONS = 55_000
 VARIANTS = ("two_stages", "single_stage", "one_change")
 
 
-def set_stage(stage: Any) -> None:
-    """Sets what both stages share (5.1, and alpha by its code)."""
-    stage.lora.rank = 8
-    stage.lora.alpha = 8.0
-    stage.lora.dropout = 0.1
-    stage.lora.targets = ((f"{LANGUAGE_ATTENTION}|{LANGUAGE_MLP}|{PROJECTOR}", "lora"), (".*", "none"))
-    stage.train = ((r".*/lora_[ab]", "train:lora"), (".*", "freeze"))
-    stage.batch_size, stage.accumulate = 2, 8
-    stage.optim.schedule = "linear"
-    stage.optim.warmup_steps = 50
-    stage.optim.weight_decay = 0.01
+def make_stage() -> Any:
+    """What both stages share (5.1, and alpha by its code)."""
+    made = stage()
+    made.lora.rank = 8
+    made.lora.alpha = 8.0
+    made.lora.dropout = 0.1
+    made.lora.targets = ((f"{LANGUAGE_ATTENTION}|{LANGUAGE_MLP}|{PROJECTOR}", "lora"), (".*", "none"))
+    made.train = ((r".*/lora_[ab]", "train:lora"), (".*", "freeze"))
+    made.batch_size, made.accumulate = 2, 8
+    made.optim.schedule = "linear"
+    made.optim.warmup_steps = 50
+    made.optim.weight_decay = 0.01
+    return made
 
 
 def get_config(variant: str = "two_stages") -> ml_collections.ConfigDict:
@@ -71,15 +73,14 @@ def get_config(variant: str = "two_stages") -> ml_collections.ConfigDict:
     config.data.prompt = SINGLE_STAGE_TRAINING if stages == "single_stage" else PROMPT
     config.decode.max_new_tokens = 20
 
-    config.stages = ("stage1", "stage2") if stages == "two_stages" else ("stage2",)
-    set_stage(config.stage1)
-    set_stage(config.stage2)
-    config.stage1.sources = (source(dataset="rocov2", task="caption", limit=int(captions or CAPTIONS)),)
-    config.stage1.epochs = 3.0
-    config.stage1.optim.learning_rate = 1e-5
-    config.stage2.sources = (source(dataset="vqa_rad"),)
-    config.stage2.epochs = 3.0 if stages == "single_stage" else 2.0
-    config.stage2.optim.learning_rate = 1e-4
+    config.run_stages = ("stage1", "stage2") if stages == "two_stages" else ("stage2",)
+    config.stages.stage1, config.stages.stage2 = make_stage(), make_stage()
+    config.stages.stage1.sources = (source(dataset="rocov2", task="caption", limit=int(captions or CAPTIONS)),)
+    config.stages.stage1.epochs = 3.0
+    config.stages.stage1.optim.learning_rate = 1e-5
+    config.stages.stage2.sources = (source(dataset="vqa_rad"),)
+    config.stages.stage2.epochs = 3.0 if stages == "single_stage" else 2.0
+    config.stages.stage2.optim.learning_rate = 1e-4
 
     config.eval.source, config.eval.train_source = source(dataset="vqa_rad", split="test"), source(dataset="vqa_rad")
     config.audit.accept = ("vqa_rad:train~vqa_rad:test",)

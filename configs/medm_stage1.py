@@ -23,7 +23,7 @@ that.
 
 import ml_collections
 
-from radvqa_jax.config import default_config, source
+from radvqa_jax.config import default_config, source, stage
 
 DATA = {
     "en": source(dataset="slake", builder_config="en", split="train"),
@@ -39,13 +39,12 @@ def get_config(data: str = "en") -> ml_collections.ConfigDict:
         raise ValueError(f"configs/medm_stage1.py:{data} is unknown. Give one of {', '.join(DATA)}.")
     config = default_config()
     config.mode = "train"
-    config.stages = ("stage1",)
     config.model.variant = "paligemma-3b-448"
     config.data.seq_len = 128
     if data == "zh":
         config.data.prompt = "answer zh {question}"
 
-    stage1 = config.stage1
+    stage1 = config.stages.stage1 = stage()
     stage1.sources = (DATA[data],)
     stage1.train = ((r"img/head/.*", "train:head"), (".*", "freeze"))
     stage1.epochs = 5.0

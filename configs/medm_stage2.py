@@ -1,14 +1,14 @@
 """MedM, stage 2: LoRA on the attention of both towers, on written questions (Shourya et al. 2025).
 
     python -m radvqa_jax.main --config configs/medm_stage2.py --workdir runs/medm_stage2 \
-        --config.stage2.init_from=runs/medm_stage1/stage1 \
+        --config.stages.stage2.init_from=runs/medm_stage1/stage1 \
         --config.model.checkpoint=paligemma-3b-mix-448.npz --config.model.tokenizer=paligemma_tokenizer.model
 
-Machine: one H100. Without stage2.init_from it starts from the base, the paper's "without stage 1"; with
---config.stages="('stage1','stage2')" it trains stage 1 of configs/medm_stage1.py first (`:roco,attention,zh` that on
-the Chinese questions). The authors' ROCO + MedPix run
-was best after 9 epochs. ROCOv2 and MedPix 2.0 have captions and no questions: they are written and checked first
-(configs/write_questions.py), and without them this file ends with the command that writes them.
+Machine: one H100. Without stages.stage2.init_from it starts from the base, the paper's "without stage 1"; with
+--config.run_stages="('stage1','stage2')" it trains stage 1 of configs/medm_stage1.py first (`:roco,attention,zh` that
+on the Chinese questions). The authors' ROCO + MedPix run was best after 9 epochs. ROCOv2 and MedPix 2.0 have captions
+and no questions: they are written and checked first (configs/write_questions.py), and without them this file ends with
+the command that writes them.
 
 What is trained on:
     --config configs/medm_stage2.py:mixed      questions of ROCOv2 and MedPix, every row equally often (the default)
@@ -55,6 +55,7 @@ from radvqa_jax.config import (
     default_config,
     load_experiment,
     source,
+    stage,
     where,
 )
 
@@ -85,7 +86,7 @@ def captions(name: str, split: str = "train", **fields: Any) -> ml_collections.C
 def set_data(config: Any, variant: str) -> None:
     """Sets what is trained on, and what is asked."""
     kind = captions if variant.startswith("captions") else written
-    stage2, evaluated = config.stage2, config.eval
+    stage2, evaluated = config.stages.stage2, config.eval
     evaluated.source, evaluated.train_source = kind("medpix_2", "test"), kind("medpix_2")
     if variant == "pmc_vqa":
         config.data.prompt, config.data.seq_len = "answer en {question} {choices}", 256
@@ -114,12 +115,12 @@ def get_config(variant: str = "mixed") -> ml_collections.ConfigDict:
         )
     config = default_config()
     config.mode = "train"
-    config.stages = ("stage2",)
-    config.stage1 = load_experiment(f"{Path(__file__).with_name('medm_stage1.py')}:{stage1}").stage1
+    config.run_stages = ("stage2",)
+    config.stages.stage1 = load_experiment(f"{Path(__file__).with_name('medm_stage1.py')}:{stage1}").stages.stage1
     config.model.variant = "paligemma-3b-448"
     config.data.seq_len = 128
 
-    stage2 = config.stage2
+    stage2 = config.stages.stage2 = stage()
     stage2.lora.rank, stage2.lora.targets = ADAPTERS[adapters]
     stage2.lora.alpha = 32.0
     stage2.train = ((r".*/lora_[ab]", "train:lora"), (".*", "freeze"))

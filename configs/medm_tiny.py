@@ -19,15 +19,15 @@ from typing import Any
 
 import ml_collections
 
-from radvqa_jax.config import default_config, source, use_embedded_model, where
+from radvqa_jax.config import default_config, source, stage, use_embedded_model, where
 
 
 def phantoms(config: Any) -> None:
     """Sets what is particular to the synthetic images."""
     config.data.seq_len = 24
     config.synthesis.writing.templates = ("modality", "plane", "organ", "finding", "side", "size")
-    config.stage1.total_steps = 60
-    config.stage2.total_steps = 900
+    config.stages.stage1.total_steps = 60
+    config.stages.stage2.total_steps = 900
     config.eval.source.limit = 300
     config.decode.max_new_tokens = 8
     config.report.images = True  # drawn by a program, no patient
@@ -37,8 +37,8 @@ def medpix(config: Any) -> None:
     """Sets what is particular to MedPix."""
     config.data.allow_count_mismatch = True  # a part of the release is enough here
     config.data.seq_len = 128
-    config.stage1.total_steps = 40
-    config.stage2.total_steps = 150
+    config.stages.stage1.total_steps = 40
+    config.stages.stage2.total_steps = 150
     config.decode.max_new_tokens = 24
     config.report.images = False  # of patients
 
@@ -61,12 +61,14 @@ def get_config(dataset: str = "phantom_rad") -> ml_collections.ConfigDict:
     rising = {"anneal": "linear", "points": ((0.8, 0.0), (1.0, 1.0))}
     questions = source(dataset="written", builder_config=name)
     annealed = source(dataset="written", builder_config=name, where=(common,), **rising)
-    config.stage1.sources = (questions,)
-    config.stage1.batch_size, config.stage1.accumulate = 32, 1
-    config.stage1.optim.learning_rate = 1e-3
-    config.stage1.log_every = 20
+    config.run_stages = ("stage1", "stage2")
+    stage1 = config.stages.stage1 = stage()
+    stage1.sources = (questions,)
+    stage1.batch_size, stage1.accumulate = 32, 1
+    stage1.optim.learning_rate = 1e-3
+    stage1.log_every = 20
 
-    stage2 = config.stage2
+    stage2 = config.stages.stage2 = stage()
     stage2.sources = (questions, annealed)
     stage2.lora.rank = 16
     stage2.train = ((r".*/lora_[ab]", "train:lora"), (r"img/head/.*", "train:head"), (".*", "freeze"))

@@ -17,7 +17,7 @@ the blind baselines, and report.html. File names and images stay out of the repo
 
 import ml_collections
 
-from radvqa_jax.config import default_config, source, use_embedded_model
+from radvqa_jax.config import default_config, source, stage, use_embedded_model
 
 
 def get_config(name: str = "own") -> ml_collections.ConfigDict:
@@ -27,14 +27,15 @@ def get_config(name: str = "own") -> ml_collections.ConfigDict:
     config.data.name = name
     config.data.seq_len = 64
 
+    config.run_stages = ("stage1", "stage2")
     own = source(dataset="table", builder_config=name)
-    stage1 = config.stage1
+    stage1 = config.stages.stage1 = stage()
     stage1.sources = (own,)
     stage1.total_steps = 60
     stage1.batch_size, stage1.accumulate = 16, 1
     stage1.optim.learning_rate = 1e-3
 
-    stage2 = config.stage2
+    stage2 = config.stages.stage2 = stage()
     stage2.sources = (own,)
     stage2.lora.rank = 16
     stage2.train = ((r".*/lora_[ab]", "train:lora"), (r"img/head/.*", "train:head"), (".*", "freeze"))

@@ -11,7 +11,7 @@ above an edge detector, which finds these lesions as well.
 
 import ml_collections
 
-from radvqa_jax.config import default_config, source, use_embedded_model
+from radvqa_jax.config import default_config, source, stage, use_embedded_model
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -29,7 +29,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.quality.shuffled_image_steps = 150
 
     # For the check with shuffled images: stage 2 as in configs/demo.py.
-    stage2 = config.stage2
+    stage2 = config.stages.stage2 = stage()
     stage2.sources = (source(dataset="phantom_rad"),)
     stage2.lora.rank = 16
     stage2.train = ((r".*/lora_[ab]", "train:lora"), (r"img/head/.*", "train:head"), (".*", "freeze"))

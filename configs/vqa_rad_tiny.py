@@ -11,7 +11,7 @@ them), and scores with n, interval and what the question alone gives.
 
 import ml_collections
 
-from radvqa_jax.config import default_config, source, use_embedded_model
+from radvqa_jax.config import default_config, source, stage, use_embedded_model
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -20,14 +20,15 @@ def get_config() -> ml_collections.ConfigDict:
     use_embedded_model(config)
     config.data.seq_len = 96
 
+    config.run_stages = ("stage1", "stage2")
     vqa_rad = source(dataset="vqa_rad")
-    stage1 = config.stage1
+    stage1 = config.stages.stage1 = stage()
     stage1.sources = (vqa_rad,)
     stage1.total_steps = 100
     stage1.batch_size, stage1.accumulate = 16, 1
     stage1.optim.learning_rate = 1e-3
 
-    stage2 = config.stage2
+    stage2 = config.stages.stage2 = stage()
     stage2.sources = (vqa_rad,)
     stage2.lora.rank = 16
     stage2.train = ((r".*/lora_[ab]", "train:lora"), (r"img/head/.*", "train:head"), (".*", "freeze"))

@@ -150,8 +150,8 @@ def _datasets(config: Config, adapter: Adapter) -> list[str]:
     if config.export.datasets or adapter.meta is None:
         return list(config.export.datasets)
     last = adapter.meta.stage
-    stages = config.stages[: config.stages.index(last) + 1] if last in config.stages else ()
-    return sorted({source.dataset for stage in stages for source in config.stage(stage).sources})
+    stages = config.stage_names[: config.stage_names.index(last) + 1] if last in config.stage_names else ()
+    return sorted({source.dataset for stage in stages for source in config.stages[stage].sources})
 
 
 def _recipe(adapter: Adapter) -> list[str]:

@@ -69,7 +69,7 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
     stages = _trained_stages(config)
     mesh = mesh_of(config)
     if mesh is not None:
-        for stage in map(config.stage, stages):
+        for stage in (config.stages[name] for name in stages):
             check_rows(mesh, stage.batch_size * stage.accumulate, accumulate=stage.accumulate)
         if _answers_rows(config):
             check_rows(mesh, config.decode.batch_size, field="decode.batch_size")
@@ -80,7 +80,7 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
                 "model.attention='blocks', or leave mesh.* at 1."
             )
     wanted = loaded_shapes(config, stages)
-    adapters = [config.stage(name).init_from for name in stages] if stages else [config.adapter]
+    adapters = [config.stages[name].init_from for name in stages] if stages else [config.adapter]
     for adapter in [*adapters, *config.saliency.beside]:
         if adapter:
             check_adapter(adapter, config, tokenizer, wanted, training=adapter in adapters and bool(stages))
@@ -131,7 +131,7 @@ def _answers_rows(config: Config) -> bool:
 
 
 def _trained_stages(config: Config) -> tuple[str, ...]:
-    return config.stages if config.mode in ("train", "job", "ablations") else ()
+    return config.stage_names if config.mode in ("train", "job", "ablations") else ()
 
 
 def follow_adapter(config: Config, *, given: Collection[str]) -> Config:

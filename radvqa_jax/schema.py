@@ -80,7 +80,7 @@ class Record(NamedTuple):
     choices: Annotated[list[str], Field(max_length=26)] = []  # noqa: RUF012 never mutated; one a letter
     prompt: str = ""
     image_used: str = ""  # image_id of the image that was shown; differs from image_id for the swapped baseline
-    run: str = ""  # which model: base, stage1, stage2, …
+    run: str = ""  # which model: base, or the name of a stage
     source: str = ""  # data set and release, as its rows say
     seeds: list[int] = []  # noqa: RUF012 never mutated; of each drawn answer, none if greedy
     settings: str = ""  # first 12 digits of the sha256 of what holds for the whole run

@@ -127,8 +127,8 @@ def determinism(form: Form, folder: Path) -> dict[str, Any]:
         f"model.attention={form.attention[-1]!r}",
         "model.variant='tiny'",
         "data.seq_len=16",
-        "stage2.batch_size=2",
-        "stage2.accumulate=2",
+        "stages.stage2.batch_size=2",
+        "stages.stage2.accumulate=2",
     )
     config = read_experiment(str(CONFIGS / "medm_stage2.py"), fields)
     base = draw_base(config, ("stage2",))

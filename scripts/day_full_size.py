@@ -45,8 +45,12 @@ STEP = 8  # rows by which the largest batch is sought
 def experiment(form: Form, stage: str, *, kernel: int, quantize: str, **model: Any) -> Config:
     """MedM's stage at the size of the form."""
     attention = form.attention[kernel]
-    fields = {"model.variant": form.variant, "data.seq_len": form.seq_len, f"{stage}.batch_size": form.batch_size}
-    fields |= {f"{stage}.accumulate": form.accumulate, "model.attention": attention, "model.quantize": quantize}
+    fields = {
+        "model.variant": form.variant,
+        "data.seq_len": form.seq_len,
+        f"stages.{stage}.batch_size": form.batch_size,
+    }
+    fields |= {f"stages.{stage}.accumulate": form.accumulate, "model.attention": attention, "model.quantize": quantize}
     fields |= {f"model.{name}": value for name, value in model.items()}
     return read_experiment(str(CONFIGS / f"medm_{stage}.py"), tuple(f"{k}={v!r}" for k, v in fields.items()))
 
@@ -86,9 +90,9 @@ def training_step(
     """
     config = experiment(form, stage, kernel=kernel, quantize=quantize, **({"remat": "blocks"} if rows else {}))
     if rows:
-        whole = dataclasses.replace(config.stage(stage), batch_size=rows, accumulate=1)
-        config = dataclasses.replace(config, **{stage: whole})
-    rows = config.stage(stage).batch_size * config.stage(stage).accumulate
+        whole = dataclasses.replace(config.stages[stage], batch_size=rows, accumulate=1)
+        config = config.with_stages({stage: whole})
+    rows = config.stages[stage].batch_size * config.stages[stage].accumulate
     start = time.perf_counter()
     plan, trainable, frozen = begin_stage(stage, config, draw_base(config, (stage,)))
     made = time.perf_counter() - start
@@ -176,8 +180,8 @@ def largest(form: Form, folder: Path, *, stage: str = "stage2") -> dict[str, Any
     room, tried = int(target.memory * (1 - config.model.memory_reserve)), {}
 
     def program(rows: int) -> fit.Program:
-        whole = dataclasses.replace(config.stage(stage), batch_size=rows, accumulate=1)
-        return step_program(dataclasses.replace(config, **{stage: whole}), None, stage)
+        whole = dataclasses.replace(config.stages[stage], batch_size=rows, accumulate=1)
+        return step_program(config.with_stages({stage: whole}), None, stage)
 
     def peak_of(rows: int) -> int:
         tried[rows] = sys.maxsize

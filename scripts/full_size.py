@@ -67,10 +67,10 @@ def draw_base(config: Config, stages: tuple[str, ...]) -> Flat:
 
 def begin_stage(name: str, config: Config, base: Flat) -> tuple[Plan, Flat, Flat]:
     """(plan, trainable leaves, frozen leaves) of a stage that starts from the base with new adapters."""
-    stage = config.stage(name)
+    stage = config.stages[name]
     adapters = lora.resolve(stage.lora, base)
     leaves = base | (lora.init(jax.random.key(0), adapters, base) if adapters is not None else {})
-    labels = label_leaves(leaves, stage, what=f"{name}.train")
+    labels = label_leaves(leaves, stage, what=f"stages.{name}.train")
     plan = plan_stage(name, config, make_model(config.model, adapters), labels, rows_per_epoch=1)
     return plan, *split(leaves, labels)
 

@@ -61,7 +61,7 @@ def configuration(path: Path, variant: str) -> Config:
     config = runpy.run_path(str(STAGE2))["get_config"]()
     config.model.checkpoint, config.model.variant = str(path), variant
     config.data.seq_len = TEXT
-    config.stage2.batch_size, config.stage2.accumulate = 1, 1
+    config.stages.stage2.batch_size, config.stages.stage2.accumulate = 1, 1
     return from_config_dict(config)
 
 
@@ -100,7 +100,7 @@ def main() -> None:
     forget(args.path)
     measure("read the file", partial(read, args.path))
     forget(args.path)
-    load = partial(big_vision.load, args.path, base_shapes(config, config.stages))
+    load = partial(big_vision.load, args.path, base_shapes(config, config.stage_names))
     base = measure("load it, with its sha256", lambda: load()[0])
     batch = jax.tree.map(jnp.asarray, Batch.fake(1, variant.resolution, TEXT, vocab=variant.llm.vocab_size))
     greedy = DecodeConfig(max_new_tokens=NEW_TOKENS)

@@ -32,9 +32,9 @@ export XLA_FLAGS=--xla_backend_optimization_level=0 # compiles faster; the demo 
 cd "$scratch/away"
 "$venv/bin/radvqa" list datasets >/dev/null
 "$venv/bin/radvqa" doctor
-tiny=(--config.{stage1.sources[0],stage2.sources[0],eval.source,eval.train_source}.builder_config=tiny)
-"$venv/bin/radvqa" demo "${tiny[@]}" --config.stage1.total_steps=2 --config.stage2.total_steps=4 \
-  --config.stage2.optim.warmup_steps=1 --config.eval.source.limit=8 --config.eval.bootstrap=50 --config.eval.swapped=false --config.saliency.cases=1 \
+tiny=(--config.{stages.stage1.sources[0],stages.stage2.sources[0],eval.source,eval.train_source}.builder_config=tiny)
+"$venv/bin/radvqa" demo "${tiny[@]}" --config.stages.stage1.total_steps=2 --config.stages.stage2.total_steps=4 \
+  --config.stages.stage2.optim.warmup_steps=1 --config.eval.source.limit=8 --config.eval.bootstrap=50 --config.eval.swapped=false --config.saliency.cases=1 \
   --config.saliency.methods='("raw",)' --config.data.data_dir="$scratch/data" >"$scratch/log" 2>&1 || { cat "$scratch/log" && exit 1; }
 test -s runs/demo/report.html && test -s runs/demo/stage2/adapter.npz
 # The lines of README's first screen, with the model that comes along.

@@ -47,8 +47,8 @@ def main() -> None:
 def train_one(workdir: Path, *, rank: int, seed: int, args: argparse.Namespace) -> None:
     """Trains one run of the sweep."""
     config = runpy.run_path(str(DEMO))["get_config"]()
-    config.mode, config.seed, config.stages = "train", seed, ("stage2",)
-    stage = config.stage2
+    config.mode, config.seed, config.run_stages = "train", seed, ("stage2",)
+    stage = config.stages.stage2
     stage.lora.rank, stage.lora.alpha = rank, float(2 * rank)
     stage.train = ((r".*/lora_[ab]", "train:lora"), (".*", "freeze"))
     stage.total_steps, stage.eval_every = args.steps, args.eval_every
@@ -60,7 +60,7 @@ def train_one(workdir: Path, *, rank: int, seed: int, args: argparse.Namespace) 
     experiment = from_config_dict(config)
     prepare("phantom_rad", builder_config=args.builder_config, data=experiment.data)
     workdir.mkdir(parents=True, exist_ok=True)
-    print(f"rank {rank}, seed {seed}: {dataclasses.asdict(experiment.stage2.lora)}", flush=True)
+    print(f"rank {rank}, seed {seed}: {dataclasses.asdict(experiment.stages['stage2'].lora)}", flush=True)
     RUNNERS["train"](experiment, workdir)
 
 

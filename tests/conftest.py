@@ -102,12 +102,12 @@ MICRO_STAGE = {"sources": 'source(dataset="phantom_rad", builder_config="tiny")'
 MICRO_FIELDS = {
     "model": {"variant": "micro", "compute_dtype": "float32", "param_dtype": "float32", "remat": "none"},
     "data": {"seq_len": 64},
-    "stage1": MICRO_STAGE | {"accumulate": 2, "log_every": 1},
-    "stage2": MICRO_STAGE
+    "stages.stage1": MICRO_STAGE | {"accumulate": 2, "log_every": 1},
+    "stages.stage2": MICRO_STAGE
     | {"accumulate": 1, "log_every": 1, "lora.rank": 2, "lora.dropout": 0.2}
     | {"train": ((r".*/lora_[ab]", "train:lora"), (r"img/head/.*", "train:head"), (".*", "freeze"))},
-    "stage1.optim": {"learning_rate": 0.01},
-    "stage2.optim": {"learning_rate": 0.01},
+    "stages.stage1.optim": {"learning_rate": 0.01},
+    "stages.stage2.optim": {"learning_rate": 0.01},
     "eval": {"bootstrap": 50},
     "eval.source": {"dataset": "phantom_rad", "builder_config": "tiny", "limit": 10},
     "eval.train_source": {"dataset": "phantom_rad", "builder_config": "tiny"},
@@ -116,7 +116,7 @@ MICRO_FIELDS = {
 }
 MICRO_FILE = '''"""The job on a random model with {tokens} tokens, and on 40 phantoms."""
 
-from radvqa_jax.config import default_config, source
+from radvqa_jax.config import default_config, source, stage
 from radvqa_jax.models.variants import VARIANTS, GemmaConfig, SiglipConfig, Variant
 
 VARIANTS["micro"] = {variant}
@@ -124,6 +124,8 @@ VARIANTS["micro"] = {variant}
 
 def get_config():
     config = default_config()
+    config.run_stages = ("stage1", "stage2")
+    config.stages.stage1, config.stages.stage2 = stage(), stage()
 {lines}
     return config
 '''

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from radvqa_jax.config import AuditConfig, Config, SourceConfig, default_config, source
+from radvqa_jax.config import AuditConfig, Config, SourceConfig, default_config, source, stage
 from radvqa_jax.config.check import from_config_dict
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.files import read_json
@@ -111,8 +111,8 @@ def test_the_mode_writes_its_page_and_says_what_a_run_would(
 )
 def test_wrong_fields_are_refused(audit: AuditConfig, message: str) -> None:
     config = default_config()
-    config.mode, config.eval.source.dataset, config.stages = "audit", "vqa_rad", ("stage1",)
-    config.stage1.sources = (source(dataset="vqa_rad"),)
+    config.mode, config.eval.source.dataset = "audit", "vqa_rad"
+    config.stages.stage1 = stage(sources=(source(dataset="vqa_rad"),))
     from_config_dict(config)
     config.audit.accept, config.audit.near_bits = audit.accept, audit.near_bits
     config.audit.also_evaluate = tuple(source(**vars(one)) for one in audit.also_evaluate)

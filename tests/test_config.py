@@ -22,6 +22,7 @@ from radvqa_jax.config import (
     default_config,
     follow_checkpoint,
     source,
+    stage,
     to_config_dict,
     use_embedded_model,
 )
@@ -35,9 +36,9 @@ FILES = sorted(path for path in (REPO / "configs").glob("*.py") if path.name != 
 def valid() -> Any:
     """Returns a configuration that trains both stages."""
     config = default_config()
-    for stage in (config.stage1, config.stage2):
-        stage.sources = (source(dataset="phantom_rad"),)
-        stage.total_steps = 10
+    config.run_stages = ("stage1", "stage2")
+    for name in config.run_stages:
+        config.stages[name] = stage(sources=(source(dataset="phantom_rad"),), total_steps=10)
     return config
 
 
@@ -54,7 +55,7 @@ def put(config: Any, path: str, value: Any) -> Any:
 def test_the_default_configuration_has_every_field_and_is_read_back() -> None:
     config = default_config()
     assert set(config) == {field.name for field in dataclasses.fields(Config)}
-    assert config.stage2.optim.learning_rate == 1e-5
+    assert config.stages.to_dict() == {} and stage().optim.learning_rate == 1e-5
     config.mode = "predict"
     config.eval.source.dataset = "phantom_rad"
     built = from_config_dict(config)
@@ -63,14 +64,13 @@ def test_the_default_configuration_has_every_field_and_is_read_back() -> None:
 
 
 def test_the_defaults_are_those_of_medm() -> None:
-    stage = StageConfig()
-    optim = stage.optim
+    one = StageConfig()
+    optim = one.optim
     assert (optim.learning_rate, optim.schedule, optim.weight_decay, optim.warmup_steps) == (1e-5, "constant", 0.0, 0)
-    assert (stage.label_smoothing, stage.batch_size, stage.accumulate) == (0.0, 6, 16)
-    assert stage.train == ((r"img/head/.*", "train:head"), (".*", "freeze"))
+    assert (one.label_smoothing, one.batch_size, one.accumulate) == (0.0, 6, 16)
+    assert one.train == ((r"img/head/.*", "train:head"), (".*", "freeze"))
     built = from_config_dict(valid())
-    assert built.stage("stage1") is built.stage1
-    assert built.stage("stage2") is built.stage2
+    assert built.stage_names == ("stage1", "stage2")
 
 
 def test_a_configuration_cannot_be_changed() -> None:
@@ -81,20 +81,20 @@ def test_a_configuration_cannot_be_changed() -> None:
 
 def test_numbers_become_what_the_field_says() -> None:
     config = valid()
-    put(config, "stage1.optim.learning_rate", 1)
-    put(config, "stages", ["stage2"])
-    put(config, "stage2.optim.group_learning_rates", [("head", 1)])
+    put(config, "stages.stage1.optim.learning_rate", 1)
+    put(config, "run_stages", ["stage2"])
+    put(config, "stages.stage2.optim.group_learning_rates", [("head", 1)])
     built = from_config_dict(config)
-    assert isinstance(built.stage1.optim.learning_rate, float)
-    assert built.stages == ("stage2",)
-    assert built.stage2.optim.group_learning_rates == (("head", 1.0),)
-    assert isinstance(built.stage2.sources[0], SourceConfig)
-    hash(built)  # static arguments of jit are
+    assert isinstance(built.stages["stage1"].optim.learning_rate, float)
+    assert built.stage_names == ("stage2",)
+    assert built.stages["stage2"].optim.group_learning_rates == (("head", 1.0),)
+    assert isinstance(built.stages["stage2"].sources[0], SourceConfig)
+    hash((built.decode, built.stages["stage2"]))  # static arguments of jit are
 
 
 def test_an_unknown_field_gives_the_nearest_one() -> None:
     for path, nearest in (
-        ("stage1.optim.warmup_step", "warmup_steps"),
+        ("stages.stage1.optim.warmup_step", "warmup_steps"),
         ("sed", "seed"),
         ("model.checkpoints", "checkpoint"),
         ("eval.source.datset", "dataset"),
@@ -106,9 +106,9 @@ def test_an_unknown_field_gives_the_nearest_one() -> None:
         ):
             from_config_dict(config)
     config = valid()
-    config.stage1.sources = (ConfigDict({"dataset": "a", "wieght": 2.0}),)
+    config.stages["stage1"].sources = (ConfigDict({"dataset": "a", "wieght": 2.0}),)
     with pytest.raises(
-        ValueError, match=r"Unknown config field `stage1\.sources\[0\]\.wieght`\. Did you mean `weight`"
+        ValueError, match=r"Unknown config field `stages\.stage1\.sources\[0\]\.wieght`\. Did you mean `weight`"
     ):
         from_config_dict(config)
 
@@ -120,20 +120,25 @@ def test_an_unknown_field_gives_the_nearest_one() -> None:
         ("seed", True, r"`seed` must be int; got True \(bool\)"),
         ("seed", 1.0, r"`seed` must be int; got 1\.0 \(float\)"),
         ("eval.swapped", 1, r"`eval\.swapped` must be bool; got 1 \(int\)"),
-        ("stage1.optim.learning_rate", "1e-5", r"`stage1\.optim\.learning_rate` must be float; got '1e-5' \(str\)"),
-        ("stage1.optim.learning_rate", None, r"must be float; got None \(NoneType\)"),
-        ("stage2.optim.group_learning_rates", (("head", True),), r"must be float; got True \(bool\)"),
+        (
+            "stages.stage1.optim.learning_rate",
+            "1e-5",
+            r"`stages\.stage1\.optim\.learning_rate` must be float; got '1e-5' \(str\)",
+        ),
+        ("stages.stage1.optim.learning_rate", None, r"must be float; got None \(NoneType\)"),
+        ("stages.stage2.optim.group_learning_rates", (("head", True),), r"must be float; got True \(bool\)"),
         ("mode", "trian", r"`mode` must be one of 'build_data', 'train', .*; got 'trian'\. Did you mean `train`"),
         (
             "model.remat",
             "some",
             r"`model\.remat` must be one of 'auto', 'none', 'products', .*, 'full', 'blocks'; got 'some'\.",
         ),
-        ("stages", "stage1", r"`stages` must be a tuple; got 'stage1'"),
-        ("stages", (1,), r"`stages\[0\]` must be str; got 1"),
-        ("stage1.train", ((".*",),), r"`stage1\.train\[0\]` must have 2 items; got \('\.\*',\)"),
-        ("stage1.train", (("a", 1),), r"`stage1\.train\[0\]\[1\]` must be str; got 1"),
-        ("stage1.optim", 3, r"`stage1\.optim` must be a group of fields; got 3"),
+        ("run_stages", "stage1", r"`run_stages` must be a tuple; got 'stage1'"),
+        ("stages", ("stage1",), r"`stages` must be a group of fields for each stage, by its name.*give run_stages"),
+        ("run_stages", (1,), r"`run_stages\[0\]` must be str; got 1"),
+        ("stages.stage1.train", ((".*",),), r"`stages\.stage1\.train\[0\]` must have 2 items; got \('\.\*',\)"),
+        ("stages.stage1.train", (("a", 1),), r"`stages\.stage1\.train\[0\]\[1\]` must be str; got 1"),
+        ("stages.stage1.optim", 3, r"`stages\.stage1\.optim` must be a group of fields; got 3"),
     ],
 )
 def test_a_wrong_type_is_refused(path: str, value: Any, message: str) -> None:
@@ -146,38 +151,50 @@ def test_a_wrong_type_is_refused(path: str, value: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"stage1.total_steps": 0}, r"stage1: give either total_steps or epochs; got total_steps=0, epochs=0"),
-        ({"stage2.epochs": 1.5}, r"stage2: give either total_steps or epochs; got total_steps=10, epochs=1\.5"),
-        ({"stage1.total_steps": -1}, r"stage1\.total_steps=-1 must be at least 0"),
-        ({"stage1.optim.warmup_steps": 10}, r"stage1\.optim\.warmup_steps=10 must be below stage1\.total_steps=10"),
-        ({"stage1.optim.warmup_steps": -1}, r"stage1\.optim\.warmup_steps=-1 must be at least 0"),
-        ({"stage1.sources": ()}, r"stage1\.sources is empty\. Name at least one data set"),
-        ({"stage1.sources": (source(weight=1.0),)}, r"stage1\.sources\[0\]\.dataset is empty"),
-        ({"stage1.sources": (source(dataset="a", weight=0.0),)}, r"stage1\.sources\[0\]\.weight=0\.0 must be in \(0,"),
-        ({"stage1.sources": (source(dataset="a", limit=-1),)}, r"stage1\.sources\[0\]\.limit=-1 must be at least 0"),
-        ({"stage1.optim.learning_rate": 0.0}, r"stage1\.optim\.learning_rate=0\.0 must be above 0"),
-        ({"stage1.optim.learning_rate": float("nan")}, r"stage1\.optim\.learning_rate=nan must be a finite number"),
+        ({"stages.stage1.total_steps": 0}, r"stage1: give either total_steps or epochs; got total_steps=0, epochs=0"),
+        ({"stages.stage2.epochs": 1.5}, r"stage2: give either total_steps or epochs; got total_steps=10, epochs=1\.5"),
+        ({"stages.stage1.total_steps": -1}, r"stages\.stage1\.total_steps=-1 must be at least 0"),
         (
-            {"stage2.optim.group_learning_rates": (("head", 0.0),)},
+            {"stages.stage1.optim.warmup_steps": 10},
+            r"stages\.stage1\.optim\.warmup_steps=10 must be below stages\.stage1\.total_steps=10",
+        ),
+        ({"stages.stage1.optim.warmup_steps": -1}, r"stages\.stage1\.optim\.warmup_steps=-1 must be at least 0"),
+        ({"stages.stage1.sources": ()}, r"stages\.stage1\.sources is empty\. Name at least one data set"),
+        ({"stages.stage1.sources": (source(weight=1.0),)}, r"stages\.stage1\.sources\[0\]\.dataset is empty"),
+        (
+            {"stages.stage1.sources": (source(dataset="a", weight=0.0),)},
+            r"stages\.stage1\.sources\[0\]\.weight=0\.0 must be in \(0,",
+        ),
+        (
+            {"stages.stage1.sources": (source(dataset="a", limit=-1),)},
+            r"stages\.stage1\.sources\[0\]\.limit=-1 must be at least 0",
+        ),
+        ({"stages.stage1.optim.learning_rate": 0.0}, r"stages\.stage1\.optim\.learning_rate=0\.0 must be above 0"),
+        (
+            {"stages.stage1.optim.learning_rate": float("nan")},
+            r"stages\.stage1\.optim\.learning_rate=nan must be a finite number",
+        ),
+        (
+            {"stages.stage2.optim.group_learning_rates": (("head", 0.0),)},
             r"group_learning_rates\[0\]\[1\]=0\.0 must be above 0",
         ),
-        ({"stage2.optim.clip_norm": -1.0}, r"stage2\.optim\.clip_norm=-1\.0 must be at least 0"),
-        ({"stage2.optim.weight_decay": -0.1}, r"stage2\.optim\.weight_decay=-0\.1 must be at least 0"),
-        ({"stage1.batch_size": 0}, r"stage1\.batch_size=0 must be at least 1"),
-        ({"stage1.accumulate": 0}, r"stage1\.accumulate=0 must be at least 1"),
-        ({"stage1.log_every": 0}, r"stage1\.log_every=0 must be at least 1"),
-        ({"stage1.save_every": 0}, r"stage1\.save_every=0 must be at least 1"),
-        ({"stage1.label_smoothing": 1.0}, r"stage1\.label_smoothing=1\.0 must be in \[0, 1\)"),
-        ({"stage1.lora.rank": -2}, r"stage1\.lora\.rank=-2 must be in \[0, 4096\]"),
-        ({"stage1.lora.alpha": 0.0}, r"stage1\.lora\.alpha=0\.0 must be above 0"),
-        ({"stage1.lora.dropout": 1.0}, r"stage1\.lora\.dropout=1\.0 must be in \[0, 1\)"),
+        ({"stages.stage2.optim.clip_norm": -1.0}, r"stages\.stage2\.optim\.clip_norm=-1\.0 must be at least 0"),
+        ({"stages.stage2.optim.weight_decay": -0.1}, r"stages\.stage2\.optim\.weight_decay=-0\.1 must be at least 0"),
+        ({"stages.stage1.batch_size": 0}, r"stages\.stage1\.batch_size=0 must be at least 1"),
+        ({"stages.stage1.accumulate": 0}, r"stages\.stage1\.accumulate=0 must be at least 1"),
+        ({"stages.stage1.log_every": 0}, r"stages\.stage1\.log_every=0 must be at least 1"),
+        ({"stages.stage1.save_every": 0}, r"stages\.stage1\.save_every=0 must be at least 1"),
+        ({"stages.stage1.label_smoothing": 1.0}, r"stages\.stage1\.label_smoothing=1\.0 must be in \[0, 1\)"),
+        ({"stages.stage1.lora.rank": -2}, r"stages\.stage1\.lora\.rank=-2 must be in \[0, 4096\]"),
+        ({"stages.stage1.lora.alpha": 0.0}, r"stages\.stage1\.lora\.alpha=0\.0 must be above 0"),
+        ({"stages.stage1.lora.dropout": 1.0}, r"stages\.stage1\.lora\.dropout=1\.0 must be in \[0, 1\)"),
         (
-            {"stage2.train": ((".*/lora_[ab]", "train:lora"), (".*", "freeze"))},
-            r"stage2\.train has a rule for adapters but stage2\.lora\.rank=0\. Set the rank, or remove the rule",
+            {"stages.stage2.train": ((".*/lora_[ab]", "train:lora"), (".*", "freeze"))},
+            r"stages\.stage2\.train has a rule for adapters but stages\.stage2\.lora\.rank=0\. Set the rank",
         ),
-        ({"stages": ()}, "stages is empty: nothing would be trained"),
-        ({"stages": ("stage3",)}, r"stages=\('stage3',\) may only hold 'stage1' and 'stage2'\. Did you mean `stage"),
-        ({"stages": ("stage1", "stage1")}, "names a stage twice"),
+        ({"run_stages": ()}, "There are several stages: stage1, stage2. Name those that run, in order"),
+        ({"run_stages": ("stage3",)}, r"run_stages\[0\]='stage3' is no stage\. Did you mean `stage"),
+        ({"run_stages": ("stage1", "stage1")}, "names 'stage1' twice"),
         ({"seed": -1}, r"seed=-1 must be in \[0, 4294967296\)"),
         ({"model.resolution": -14}, r"model\.resolution=-14 must be at least 0"),
         ({"data.seq_len": 7}, r"data\.seq_len=7 must be in \[8, 8192\]"),
@@ -193,31 +210,37 @@ def test_a_wrong_type_is_refused(path: str, value: Any, message: str) -> None:
         ({"decode.top_p": 1.1}, r"decode\.top_p=1\.1 must be in \(0, 1\]"),
         ({"saliency.residual": 1.0}, r"saliency\.residual=1\.0 must be in \[0, 1\)"),
         ({"saliency.cases": -1}, r"saliency\.cases=-1 must be at least 0"),
-        ({"stage2.optim.b2": 1.5}, r"stage2\.optim\.b2=1\.5 must be in \[0, 1\)"),
-        ({"stage2.optim.eps": 0.0}, r"stage2\.optim\.eps=0\.0 must be above 0"),
+        ({"stages.stage2.optim.b2": 1.5}, r"stages\.stage2\.optim\.b2=1\.5 must be in \[0, 1\)"),
+        ({"stages.stage2.optim.eps": 0.0}, r"stages\.stage2\.optim\.eps=0\.0 must be above 0"),
         ({"judge.timeout": -1.0}, r"judge\.timeout=-1\.0 must be above 0"),
         ({"saliency.layers": (-1,)}, r"saliency\.layers\[0\]=-1 must be at least 0"),
         ({"saliency.discard": float("nan")}, r"saliency\.discard=nan must be a finite number"),
-        ({"stage1.epochs": float("inf"), "stage1.total_steps": 0}, r"stage1\.epochs=inf must be a finite number"),
+        (
+            {"stages.stage1.epochs": float("inf"), "stages.stage1.total_steps": 0},
+            r"stages\.stage1\.epochs=inf must be a finite number",
+        ),
         ({"seed": 2**32}, r"seed=4294967296 must be in \[0, 4294967296\)"),
         (
-            {"stage1.sources": (source(dataset="a", anneal="linear", points=((1.5, 1.0),)),)},
-            r"stage1\.sources\[0\]\.points\[0\]\[0\]=1\.5 must be in \[0, 1\]",
+            {"stages.stage1.sources": (source(dataset="a", anneal="linear", points=((1.5, 1.0),)),)},
+            r"stages\.stage1\.sources\[0\]\.points\[0\]\[0\]=1\.5 must be in \[0, 1\]",
         ),
         (
-            {"stage2.train": ((".*(", "train:all"),)},
-            r"stage2\.train\[0\]: '\.\*\(' is not a regular expression that can be used \(missing \)",
+            {"stages.stage2.train": ((".*(", "train:all"),)},
+            r"stages\.stage2\.train\[0\]: '\.\*\(' is not a regular expression that can be used \(missing \)",
         ),
-        ({"stage2.train": (("(?!img).*", "train:all"),)}, r"stage2\.train\[0\]: .*has no look-around"),
-        ({"stage2.train": ((".*", "train"),)}, r"stage2\.train\[0\]: the label 'train' must be 'freeze' or 'train:<gr"),
-        ({"stage2.train": ((".*", "train:"),)}, r"the label 'train:' must be 'freeze' or 'train:<group>'"),
+        ({"stages.stage2.train": (("(?!img).*", "train:all"),)}, r"stages\.stage2\.train\[0\]: .*has no look-around"),
         (
-            {"stage1.lora.targets": ((".*", "lorra"),)},
-            r"stage1\.lora\.targets\[0\]: the label 'lorra' must be 'lora'",
+            {"stages.stage2.train": ((".*", "train"),)},
+            r"stages\.stage2\.train\[0\]: the label 'train' must be 'freeze' or 'train:<gr",
+        ),
+        ({"stages.stage2.train": ((".*", "train:"),)}, r"the label 'train:' must be 'freeze' or 'train:<group>'"),
+        (
+            {"stages.stage1.lora.targets": ((".*", "lorra"),)},
+            r"stages\.stage1\.lora\.targets\[0\]: the label 'lorra' must be 'lora'",
         ),
         (
-            {"stage2.optim.group_learning_rates": (("hed", 1.0),)},
-            r"stage2\.optim\.group_learning_rates names the group 'hed'; stage2\.train has \['head'\]",
+            {"stages.stage2.optim.group_learning_rates": (("hed", 1.0),)},
+            r"stages\.stage2\.optim\.group_learning_rates names the group 'hed'; stages\.stage2\.train has \['head'\]",
         ),
         ({"model.allow_missing": ("[",)}, r"model\.allow_missing\[0\]: '\[' is not a regular expression"),
         ({"mode": "build_data"}, r"mode=build_data needs a data set: --config\.dataset=phantom_rad"),
@@ -248,8 +271,8 @@ def test_a_contradiction_is_refused(changes: dict[str, Any], message: str) -> No
         ((cell("a", without=("stage3",)),), {}, r"without=\('stage3',\) may only hold stages of"),
         (
             (cell("a", without=("stage1",)),),
-            {"stage2.init_from": "x"},
-            r"leaves out \('stage1',\), but stage2\.init_from=x",
+            {"stages.stage2.init_from": "x"},
+            r"leaves out \('stage1',\), but stages\.stage2\.init_from=x",
         ),
         (
             (cell("a", adapter="x", train_prompt="{question}"),),
@@ -257,9 +280,9 @@ def test_a_contradiction_is_refused(changes: dict[str, Any], message: str) -> No
             "has an adapter that is trained already, and changes",
         ),
         (
-            (cell("a", without=("stage2",), stage2_sources=(source(dataset="slake"),)),),
+            (cell("a", without=("stage2",), stage_sources=(source(dataset="slake"),)),),
             {},
-            "has stage2_sources, but stage2 is not trained",
+            "has stage_sources, but stage2 is not trained",
         ),
         (
             (cell("a", without=("stage1", "stage2"), train_prompt="{question}"),),
@@ -296,18 +319,18 @@ def test_both_grids_build() -> None:
         assert built.ablations.cells[0].name == "reference" and len(built.ablations.cells) > 10
     for base in ("annealing", "annealing_tiny"):
         built = from_config_dict(make(base))
-        groups = {cell.group: [source.weight for source in cell.stage2_sources] for cell in built.ablations.cells}
+        groups = {cell.group: [source.weight for source in cell.stage_sources] for cell in built.ablations.cells}
         assert groups == {"0%": [1.0], "10%": [0.9, 0.1], "25%": [0.75, 0.25], "50%": [0.5, 0.5], "75%": [0.25, 0.75]}
-        assert len(built.ablations.cells) == 15 and built.stage2.eval_source.split == "validation"
+        assert len(built.ablations.cells) == 15 and built.stages["stage2"].eval_source.split == "validation"
     with pytest.raises(ValueError, match=r"ablations\.py:x is unknown\. Give :demo or :medm"):
         make("x")
 
 
 def test_a_stage_that_does_not_run_may_be_unfinished() -> None:
     config = valid()
-    config.stage2.sources = ()
-    config.stages = ("stage1",)
-    assert from_config_dict(config).stage2.sources == ()
+    config.stages["stage2"].sources = ()
+    config.run_stages = ("stage1",)
+    assert from_config_dict(config).stages["stage2"].sources == ()
 
 
 def load(path: Path) -> Any:
@@ -348,17 +371,17 @@ def test_every_file_in_configs_builds(path: Path) -> None:
 
 def test_the_medm_files_say_the_recipe() -> None:
     first, second = (from_config_dict(load(REPO / "configs" / f"medm_stage{n}.py").get_config()) for n in (1, 2))
-    assert (first.stages, second.stages) == (("stage1",), ("stage2",))
-    assert [row.dataset for row in first.stage1.sources] == ["slake"]
-    assert [row.builder_config for row in second.stage2.sources] == ["rocov2_questions", "medpix_2_questions"]
-    assert {row.dataset for row in second.stage2.sources} == {"written"}
+    assert (first.stage_names, second.stage_names) == (("stage1",), ("stage2",))
+    assert [row.dataset for row in first.stages["stage1"].sources] == ["slake"]
+    assert [row.builder_config for row in second.stages["stage2"].sources] == ["rocov2_questions", "medpix_2_questions"]
+    assert {row.dataset for row in second.stages["stage2"].sources} == {"written"}
     for built in (first, second):
-        stage = built.stage(built.stages[0])
+        one = built.stages[built.stage_names[0]]
         assert built.model.variant == "paligemma-3b-448"
-        assert (stage.batch_size, stage.accumulate, stage.label_smoothing) == (6, 16, 0.0)
-        assert (stage.optim.learning_rate, stage.optim.schedule, stage.optim.weight_decay) == (1e-5, "constant", 0.0)
-    assert [label for _, label in first.stage1.train] == ["train:head", "freeze"]
-    assert second.stage2.lora.rank == 8
+        assert (one.batch_size, one.accumulate, one.label_smoothing) == (6, 16, 0.0)
+        assert (one.optim.learning_rate, one.optim.schedule, one.optim.weight_decay) == (1e-5, "constant", 0.0)
+    assert [label for _, label in first.stages["stage1"].train] == ["train:head", "freeze"]
+    assert second.stages["stage2"].lora.rank == 8
 
 
 # ml_collections loads the file in a way that newer Pythons will drop.
@@ -377,35 +400,37 @@ def command_line(*arguments: str) -> Config:
 def test_the_command_line_overrides_fields_of_every_type() -> None:
     built = command_line(
         "--config.seed=7",
-        "--config.stage2.optim.learning_rate=3e-4",
-        "--config.stage2.optim.clip_norm=0",
+        "--config.stages.stage2.optim.learning_rate=3e-4",
+        "--config.stages.stage2.optim.clip_norm=0",
         "--config.model.checkpoint=some file.npz",
         "--config.eval.swapped=false",
         "--config.saliency.layers=(1,2)",
-        "--config.stages=('stage2',)",
-        "--config.stage2.sources[0].dataset=pmc_vqa",
-        "--config.stage2.sources[1].weight=2",
-        "--config.stage2.train=(('.*/lora_b','train:b'),('.*','freeze'))",
+        "--config.run_stages=('stage2',)",
+        "--config.stages.stage2.sources[0].dataset=pmc_vqa",
+        "--config.stages.stage2.sources[1].weight=2",
+        "--config.stages.stage2.train=(('.*/lora_b','train:b'),('.*','freeze'))",
     )
     assert built.seed == 7
-    assert (built.stage2.optim.learning_rate, built.stage2.optim.clip_norm) == (3e-4, 0.0)
-    assert isinstance(built.stage2.optim.clip_norm, float)
+    assert (built.stages["stage2"].optim.learning_rate, built.stages["stage2"].optim.clip_norm) == (3e-4, 0.0)
+    assert isinstance(built.stages["stage2"].optim.clip_norm, float)
     assert built.model.checkpoint == "some file.npz"
     assert built.eval.swapped is False
     assert built.saliency.layers == (1, 2)
-    assert built.stages == ("stage2",)
-    assert [(row.dataset, row.weight) for row in built.stage2.sources] == [("pmc_vqa", 1.0), ("written", 2.0)]
-    assert built.stage2.train == ((".*/lora_b", "train:b"), (".*", "freeze"))
+    assert built.stage_names == ("stage2",)
+    assert [(row.dataset, row.weight) for row in built.stages["stage2"].sources] == [("pmc_vqa", 1.0), ("written", 2.0)]
+    assert built.stages["stage2"].train == ((".*/lora_b", "train:b"), (".*", "freeze"))
 
 
 def test_a_wrong_value_on_the_command_line_is_refused() -> None:
     with pytest.raises(Exception, match="seed"):
         command_line("--config.seed=seven")
-    with pytest.raises(ValueError, match=r"stage2\.batch_size=0 must be at least 1"):
-        command_line("--config.stage2.batch_size=0")
+    with pytest.raises(ValueError, match=r"stages\.stage2\.batch_size=0 must be at least 1"):
+        command_line("--config.stages.stage2.batch_size=0")
 
 
-@pytest.mark.parametrize("path", ["seed", "stage1.optim.learning_rate", "stage2.sources[0].dataset", "stages[0]"])
+@pytest.mark.parametrize(
+    "path", ["seed", "stages.stage1.optim.learning_rate", "stages.stage2.sources[0].dataset", "run_stages[0]"]
+)
 def test_a_field_that_exists_is_found(path: str) -> None:
     check_field(path)
 
@@ -413,8 +438,11 @@ def test_a_field_that_exists_is_found(path: str) -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("stage1.optm.learning_rate", r"Unknown config field `stage1\.optm`\. Did you mean `optim`"),
-        ("stage2.sources[1].datset", r"Unknown config field `stage2\.sources\[1\]\.datset`\. Did you mean `dataset`"),
+        ("stages.stage1.optm.learning_rate", r"Unknown config field `stages\.stage1\.optm`\. Did you mean `optim`"),
+        (
+            "stages.stage2.sources[1].datset",
+            r"Unknown config field `stages\.stage2\.sources\[1\]\.datset`\. Did you mean `dataset`",
+        ),
         ("seed.value", r"Config field `seed` is a value and has no fields; got `seed\.value`"),
     ],
 )
@@ -436,15 +464,18 @@ def _numbers(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         name, item = f"{path}{field.name}", getattr(value, field.name)
         if dataclasses.is_dataclass(item):
             yield from _numbers(item, f"{name}.")
+        elif isinstance(item, dict):
+            for key, inner in item.items():
+                yield from _numbers(inner, f"{name}.{key}.")
         elif isinstance(item, int | float) and not isinstance(item, bool):
             yield name, item
 
 
-NUMBERS = dict(_numbers(Config()))
+NUMBERS = dict(_numbers(Config(stages={"stage2": StageConfig()})))
 
 
 def test_there_are_many_numbers() -> None:
-    assert len(NUMBERS) > 100 and {"stage2.optim.b2", "judge.timeout", "mesh.data"} <= set(NUMBERS)
+    assert len(NUMBERS) > 100 and {"stages.stage2.optim.b2", "judge.timeout", "mesh.data"} <= set(NUMBERS)
 
 
 @pytest.mark.parametrize("name", NUMBERS)

@@ -53,9 +53,10 @@ def test_every_field_of_the_configuration_is_in_the_reference(site: types.Module
         (section,) = (text for text in sections if site.escape(about) in text)
         for field in dataclasses.fields(kind):
             if not dataclasses.is_dataclass(hints(kind)[field.name]):
+                default = field.default if field.default is not dataclasses.MISSING else {}
                 entry = re.search(rf"\{{confval\}} (?:\S+\.)?{field.name}\n(.*?)\n```\n", section, re.DOTALL)
-                assert entry and f":default: ``{field.default!r}``" in entry[1], f"{kind.__name__}.{field.name}"
-    assert "{confval} stage1.optim.learning_rate\n:type: `float`\n:default: ``1e-05``" in site.configuration_page()
+                assert entry and f":default: ``{default!r}``" in entry[1], f"{kind.__name__}.{field.name}"
+    assert "{confval} stages.NAME.optim.learning_rate\n:type: `float`\n:default: ``1e-05``" in site.configuration_page()
     assert "It must be above 0." in site.configuration_page()
 
 

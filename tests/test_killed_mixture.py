@@ -30,14 +30,14 @@ PHANTOM = {{"dataset": "phantom_rad", "builder_config": "tiny"}}
 def get_config():
     config = runpy.run_path({micro!r})["get_config"]()
     config.mode = "train"
-    config.stages = ("stage2",)
-    config.stage2.sources = (
+    config.run_stages = ("stage2",)
+    config.stages.stage2.sources = (
         source(where=(where("modality", values=("CT", "MRI")),), **PHANTOM),
         source(task="caption", anneal="linear", points=((0.5, 0.0), (1.0, 3.0)), **PHANTOM),
         source(where=(where("modality", values=("X-ray",)),), count=50, **PHANTOM),
     )
-    config.stage2.total_steps, config.stage2.batch_size = {steps}, {rows}
-    config.stage2.save_every = 20
+    config.stages.stage2.total_steps, config.stages.stage2.batch_size = {steps}, {rows}
+    config.stages.stage2.save_every = 20
     config.data.augment.brightness = 0.3  # random changes must come again, too
     return config
 '''

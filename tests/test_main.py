@@ -61,8 +61,8 @@ FILES = {
     "text.npz": "not a checkpoint",
     "text.jsonl": "not json\n",
     "in_file.py": (
-        "from radvqa_jax.config import default_config\n\n\ndef get_config():\n    config = default_config()\n"
-        "    config.stage1.optim.warmup_step = 3\n    return config\n"
+        "from radvqa_jax.config import default_config, stage\n\n\ndef get_config():\n    config = default_config()\n"
+        "    config.stages.stage1 = stage()\n    config.stages.stage1.optim.warmup_step = 3\n    return config\n"
     ),
     "no_config.py": "def get_config():\n    return 3\n",
     "nothing.py": "def get_config():\n    pass\n",
@@ -85,7 +85,7 @@ BAD = {
         ["--config.eval.source.count=3"], r"eval\.source has count, but its rows are read once, in order"
     ),
     "a weight beyond all": Case(
-        ["--config.stage1.sources[0].weight=1e308"], r"sources\[0\]\.weight=1e\+308 must be in \(0, 10+\.0\]"
+        ["--config.stages.stage1.sources[0].weight=1e308"], r"sources\[0\]\.weight=1e\+308 must be in \(0, 10+\.0\]"
     ),
     "a flag given twice": Case(["--config=configs/demo.py"], r"error: --config is given 2 times\. Give it once"),
     "a field given twice": Case(["--config.seed=1", "--config.seed=2"], r"error: --config.seed is given 2 times"),
@@ -96,31 +96,40 @@ BAD = {
     "a file as workdir": Case([], r"error: --workdir=\S+a_file is a file or is below one", workdir="{tmp}/a_file"),
     "a workdir below a file": Case([], r"is a file or is below one\. Give a folder", workdir="{tmp}/a_file/run"),
     "unknown field": Case(
-        ["--config.stage1.optim.learnin_rate=1"],
-        r"error: Unknown config field `stage1.optim.learnin_rate`\. Did you mean `learning_rate`\?",
+        ["--config.stages.stage1.optim.learnin_rate=1"],
+        r"error: Unknown config field `stages.stage1.optim.learnin_rate`\. Did you mean `learning_rate`\?",
     ),
-    "unknown group": Case(["--config.stag1.total_steps=1"], r"Unknown config field `stag1`\. Did you mean `stage1`\?"),
+    "unknown group": Case(["--config.stags.stage1.total_steps=1"], r"field `stags`\. Did you mean `stages`\?"),
+    "unknown stage": Case(
+        ["--config.stages.stag1.total_steps=1"],
+        r"error: the experiment has no stage 'stag1'\. Did you mean \"stage1\".*added in the config file",
+    ),
+    "a stage of former versions": Case(
+        ["--config.stage2.total_steps=1"], r"field `stage2`\. The fields of this stage are in `stages\.stage2`"
+    ),
+    "an order of former versions": Case(["--config.stages=('stage2',)"], r"group of fields for each stage.*run_stages"),
     "unknown field of a source": Case(
-        ["--config.stage1.sources[0].datset=x"], r"`stage1.sources\[0\].datset`\. Did you mean `dataset`\?"
+        ["--config.stages.stage1.sources[0].datset=x"],
+        r"`stages.stage1.sources\[0\].datset`\. Did you mean `dataset`\?",
     ),
     "a field of a value": Case(["--config.seed.x=1"], r"Config field `seed` is a value and has no fields"),
-    "no such source": Case(["--config.stage1.sources[3].split=x"], r"out of range.*stage1.sources\[3\].split=x"),
+    "no such source": Case(["--config.stages.stage1.sources[3].split=x"], r"out of range.*stage1.sources\[3\].split=x"),
     "unknown field in the file": Case(
         [],
-        r"error: Unknown config field `stage1.optim.warmup_step`\. Did you mean `warmup_steps`\?",
+        r"error: Unknown config field `stages.stage1.optim.warmup_step`\. Did you mean `warmup_steps`\?",
         "{tmp}/in_file.py",
     ),
     "unknown flag": Case(["--wrkdir=x"], r"Unknown command line flag 'wrkdir'\. Did you mean: workdir"),
     "an argument without dashes": Case(["seed=3"], r"Unknown arguments \['seed=3'\]; fields are given as --config\."),
     "a word for a number": Case(
-        ["--config.stage1.optim.learning_rate=fast"],
+        ["--config.stages.stage1.optim.learning_rate=fast"],
         r"learning_rate=fast: could not convert(?s:.*)learning_rate: float = 1e-05; must be above 0\.",
     ),
     "unknown mode": Case(
         ["--config.mode=trian"], r"`mode` must be one of .*'job'.*; got 'trian'\. Did you mean `train`"
     ),
     "contradiction": Case(
-        ["--config.stage1.epochs=2"], r"stage1: give either total_steps or epochs; got total_steps=\d+, epochs=2"
+        ["--config.stages.stage1.epochs=2"], r"stage1: give either total_steps or epochs; got total_steps=\d+, epochs=2"
     ),
     "no data set to answer": Case(
         ["--config.mode=predict", "--config.eval.source.dataset="],
@@ -167,7 +176,9 @@ BAD = {
         STAGE2,
     ),
     "stage 2 of MedM on a set that there is not": Case(
-        ["--config.stage2.sources[0].dataset=pmc_vqq"], r"no data set 'pmc_vqq'\. Did you mean `pmc_vqa`\?", STAGE2
+        ["--config.stages.stage2.sources[0].dataset=pmc_vqq"],
+        r"no data set 'pmc_vqq'\. Did you mean `pmc_vqa`\?",
+        STAGE2,
     ),
     "official files that are missing": Case(
         ["--config.dataset=vqa_rad", "--config.data.data_dir={tmp}"],
@@ -242,10 +253,10 @@ def test_a_signal_saves_and_the_same_command_ends_as_if_there_was_none(micro_fil
     """Stage 2 with accumulation and dropout; no step but the last would be saved without the signal."""
     fields = (
         "mode=train",
-        "stages=('stage2',)",
-        "stage2.total_steps=150",
-        "stage2.accumulate=2",
-        "stage2.save_every=999",
+        "run_stages=('stage2',)",
+        "stages.stage2.total_steps=150",
+        "stages.stage2.accumulate=2",
+        "stages.stage2.save_every=999",
     )
     whole, cut = (command(micro_file, tmp_path / name, *fields) for name in ("whole", "cut"))
     assert run(whole).code == 0
@@ -284,7 +295,7 @@ def test_a_signal_saves_and_the_same_command_ends_as_if_there_was_none(micro_fil
 @pytest.mark.slow
 @pytest.mark.parametrize("debug", [False, True])
 def test_a_run_that_diverges_says_so(debug: bool, micro_file: Path, tmp_path: Path) -> None:
-    fields = ("mode=train", "stages=('stage1',)", "stage1.optim.learning_rate=1e30")
+    fields = ("mode=train", "run_stages=('stage1',)", "stages.stage1.optim.learning_rate=1e30")
     code, _, err = run([*command(micro_file, tmp_path, *fields), *["--debug"] * debug])
     assert code == 1
     assert re.search(r"stage1: update_norm is not finite at step 1\. No step was saved before it", err)
@@ -295,8 +306,8 @@ def test_a_run_that_diverges_says_so(debug: bool, micro_file: Path, tmp_path: Pa
 @pytest.mark.slow
 def test_a_workdir_of_another_configuration_is_refused(micro_file: Path, tmp_path: Path) -> None:
     train: Callable[..., Said] = lambda *fields: run(command(micro_file, tmp_path, "mode=train", *fields))  # noqa: E731
-    assert train("stages=('stage1',)").code == 0
-    code, _, err = train("stages=('stage1',)", "stage1.optim.learning_rate=0.5")
+    assert train("run_stages=('stage1',)").code == 0
+    code, _, err = train("run_stages=('stage1',)", "stages.stage1.optim.learning_rate=0.5")
     assert code == 1
     assert "stage.optim.learning_rate: 0.01 in the checkpoint, now 0.5" in err and "Traceback" not in err
 

@@ -50,7 +50,7 @@ def adapters(config: LoraConfig) -> tuple[set[str], int]:
 @pytest.mark.parametrize("name", CELLS)
 def test_every_recipe_builds(name: str) -> None:
     config = build(name)
-    for stage in map(config.stage, config.stages):
+    for stage in (config.stages[name] for name in config.stage_names):
         assert stage.sources
         if stage.lora.rank:
             adapters(stage.lora)  # no rule is idle
@@ -66,13 +66,13 @@ def test_an_unknown_variant_is_refused_with_those_that_there_are(file: str) -> N
 
 def test_the_adapters_of_medm_s_code_have_the_size_of_those_that_its_authors_saved() -> None:
     # 45.3 MB in float32, of which 11,298,816 weights: MedM's adapter of a ROCO run on the Hub.
-    names, weights = adapters(build("medm_stage2.py:roco,code").stage2.lora)
+    names, weights = adapters(build("medm_stage2.py:roco,code").stages["stage2"].lora)
     assert weights == 11_298_816
     assert not {name for name in names if "out/kernel" in name or "Dense" in name or "head" in name}
 
 
 def test_medm_s_four_statements_are_four_sets_of_adapters() -> None:
-    found = {name: adapters(build(f"medm_stage2.py:roco,{name}").stage2.lora) for name in ADAPTERS}
+    found = {name: adapters(build(f"medm_stage2.py:roco,{name}").stages["stage2"].lora) for name in ADAPTERS}
     assert len({weights for _, weights in found.values()}) == 4
     paper, picture = found["attention"][0], found["attention_mlp"][0]
     assert paper < picture and {"img/head/kernel", "llm/layers/mlp/linear"} <= picture - paper
@@ -89,40 +89,48 @@ def test_medm_s_pmc_vqa_is_asked_with_its_options() -> None:
 def test_llama32_med_adapts_every_linear_weight_but_in_one_ablation() -> None:
     whole, without = (build(f"llama32_med.py:slake{ablation}") for ablation in ("", ",without_tower"))
     every = {name for name in abstract_params(get_variant("paligemma-3b-448")) if lora.equation_of(name)}
-    assert adapters(whole.stage1.lora)[0] == adapters(whole.stage2.lora)[0] == every
-    left = adapters(without.stage2.lora)[0]
+    assert adapters(whole.stages["stage1"].lora)[0] == adapters(whole.stages["stage2"].lora)[0] == every
+    left = adapters(without.stages["stage2"].lora)[0]
     assert "img/head/kernel" in left
     assert {name for name in every - left} == {name for name in every if name.startswith("img/Transformer")}
 
 
 def test_llama32_med_s_other_ablations_change_one_thing_each() -> None:
     whole = build("llama32_med.py:slake")
-    assert build("llama32_med.py:slake,without_stage1").stages == ("stage2",)
+    assert build("llama32_med.py:slake,without_stage1").stage_names == ("stage2",)
     assert build("llama32_med.py:slake,qlora").model.quantize == "nf4"
     plain = build("llama32_med.py:slake,without_role")
     for asked, generic in (
         (whole.data.prompt, plain.data.prompt),
-        (whole.stage1.sources[0].prompt, plain.stage1.sources[0].prompt),
+        (whole.stages["stage1"].sources[0].prompt, plain.stages["stage1"].sources[0].prompt),
     ):
         assert "radiologist" in asked and "radiologist" not in generic and generic
-    assert [row.dataset for row in build("llama32_med.py:mixed").stage2.sources] == ["slake", "vqa_rad", "path_vqa"]
+    assert [row.dataset for row in build("llama32_med.py:mixed").stages["stage2"].sources] == [
+        "slake",
+        "vqa_rad",
+        "path_vqa",
+    ]
 
 
 def test_med_idefics_leaves_the_vision_tower_alone() -> None:
     config = build("med_idefics.py:two_stages")
-    names, _ = adapters(config.stage2.lora)
+    names, _ = adapters(config.stages["stage2"].lora)
     assert "img/head/kernel" in names and not {name for name in names if name.startswith("img/Transformer")}
-    assert (config.stage2.lora.rank, config.stage2.lora.alpha, config.stage2.lora.dropout) == (8, 8.0, 0.1)
-    assert config.stage1.lora == config.stage2.lora  # or stage 2 could not go on with them
-    assert build("med_idefics.py:two_stages,7000").stage1.sources[0].limit == 7000
+    assert (
+        config.stages["stage2"].lora.rank,
+        config.stages["stage2"].lora.alpha,
+        config.stages["stage2"].lora.dropout,
+    ) == (8, 8.0, 0.1)
+    assert config.stages["stage1"].lora == config.stages["stage2"].lora  # or stage 2 could not go on with them
+    assert build("med_idefics.py:two_stages,7000").stages["stage1"].sources[0].limit == 7000
 
 
 def test_one_change_is_one_change() -> None:
     two, one = build("med_idefics.py:two_stages"), build("med_idefics.py:one_change")
-    assert (two.stage2, two.data) == (one.stage2, one.data) and one.stages == ("stage2",)
+    assert (two.stages["stage2"], two.data) == (one.stages["stage2"], one.data) and one.stage_names == ("stage2",)
 
 
 def test_the_first_run_on_vqa_rad_has_the_strict_split_and_accepts_no_leak() -> None:
     config = build("first_run.py:vqa_rad")
     assert config.mode == "job" and config.audit.accept == ()
-    assert config.stage2.sources[0].builder_config == "strict"
+    assert config.stages["stage2"].sources[0].builder_config == "strict"

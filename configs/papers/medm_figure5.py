@@ -1,13 +1,13 @@
 """MedM, figure 5: loss on held-out rows by epoch, each curve on a set of its own, so that they do not compare.
 
-A recipe draws its curve with `stage2.eval_source`, and mode=fit_scaling fits a law to several (docs/scaling.md).
+A recipe draws its curve with its stage's `eval_source`, and mode=fit_scaling fits a law to several (docs/scaling.md).
 """
 
 from radvqa_jax.config import PaperTable, paper_row
 
 WHY = (
-    "a curve, and no score. Train with --config.stage2.eval_source.dataset=… (stage1 for SLAKE) and read losses.jsonl; "
-    "mode=fit_scaling fits several"
+    "a curve, and no score. Train with --config.stages.stage2.eval_source.dataset=… (stage1 for SLAKE) and read "
+    "losses.jsonl; mode=fit_scaling fits several"
 )
 SETS = ("MedPix", "ROCOv2", "ROCO + MedPix", "PMC-VQA")
 

@@ -6,10 +6,10 @@ against the first. The share of annealing, with seeds and learning curves: confi
 
 from radvqa_jax.config import PaperRow, PaperTable, paper_row
 
-BOTH = ("stages=('stage1','stage2')",)
+BOTH = ("run_stages=('stage1','stage2')",)
 MEASURED = (("overall", "accuracy"), ("closed", "accuracy"), ("open", "accuracy"), ("overall", "judged accuracy"))
 LANGUAGE_ALONE = (
-    r"stage2.lora.targets=(('llm/.*/(q_einsum|kv_einsum|qkv_einsum|attn_vec_einsum)/w','lora'),('.*','none'))"
+    r"stages.stage2.lora.targets=(('llm/.*/(q_einsum|kv_einsum|qkv_einsum|attn_vec_einsum)/w','lora'),('.*','none'))"
 )
 
 

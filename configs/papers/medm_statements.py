@@ -5,7 +5,7 @@ The paper prints no figure of them. Each row changes one thing against the first
 
 from radvqa_jax.config import PaperRow, PaperTable, paper_row
 
-BOTH = ("stages=('stage1','stage2')",)
+BOTH = ("run_stages=('stage1','stage2')",)
 MEASURED = (("overall", "accuracy"), ("overall", "judged accuracy"))
 
 

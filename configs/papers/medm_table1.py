@@ -1,12 +1,12 @@
 """MedM, table 1: accuracy without and with stage 1, in % of samples of 200. Contradicted by its tables 4 and 5.
 
-The two kinds of training differ in the recipe's `stages` alone. Judged rows stay empty until a judge has read the
+The two kinds of training differ in the recipe's `run_stages` alone. Judged rows stay empty until a judge has read the
 answers (mode=judge); which judge, and that it saw neither image nor question, is the paper's.
 """
 
 from radvqa_jax.config import PaperTable, SourceConfig, paper_row
 
-BOTH = ("stages=('stage1','stage2')",)
+BOTH = ("run_stages=('stage1','stage2')",)
 OTHER = "LLaVA-Med is another system. To have its figure beside, score its answers with mode=score"
 WHICH = ("the questions of MedPix are asked; the paper does not say which set it asked",)
 QUESTIONS = ("the questions are written by this package from ROCOv2; the paper's are of ROCO v1 and one a caption",)

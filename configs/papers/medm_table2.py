@@ -11,7 +11,7 @@ TABLE = PaperTable(
             "PaliGemma, with stage 1",
             "MedPix",
             "medm_stage2.py:mixed",
-            change=("stages=('stage1','stage2')",),
+            change=("run_stages=('stage1','stage2')",),
             beside=tuple(
                 (organ, "accuracy") for organ in ("Chest", "Gastrointestinal", "Musculoskeletal", "Brain and Neuro")
             ),

@@ -2,7 +2,7 @@
 
 from radvqa_jax.config import PaperTable, SourceConfig, paper_row
 
-BOTH = ("stages=('stage1','stage2')",)
+BOTH = ("run_stages=('stage1','stage2')",)
 
 TABLE = PaperTable(
     "MedM",

@@ -43,7 +43,7 @@ class BaseUse(NamedTuple):
 class AdapterMeta(NamedTuple):
     """Where an adapter comes from, what it belongs to, and how its base was used."""
 
-    stage: str  # stage1 or stage2
+    stage: str  # the stage's name
     step: int  # optimizer steps done
     lora: LoraConfig
     base_name: str  # the base checkpoint's file name

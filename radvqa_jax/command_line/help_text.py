@@ -7,7 +7,7 @@ import inspect
 import re
 import textwrap
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from radvqa_jax.command_line.modes import MODES, experiments
@@ -22,8 +22,8 @@ HELP = """Runs one experiment.
 
 A file in configs/ is one experiment; its docstring says what it does and needs. Experiments that come with the package
 can be given by name. Every field can be given as --config.field=value, nested ones with dots
-(--config.stage1.optim.learning_rate=3e-5). A run that is started again with the same --workdir continues where it
-stopped.
+(--config.stages.stage1.optim.learning_rate=3e-5). A run that is started again with the same --workdir continues where
+it stopped.
 
 Modes (`radvqa MODE …` sets --config.mode=MODE), and the experiments that use them:
 {modes}
@@ -85,11 +85,12 @@ def _collect(kind: Any, path: str, found: dict[type, list[str]]) -> None:
     for name, hint in hints(kind).items():
         inner, place = _group_of(hint), f"{path}.{name}" if path else name
         if inner is not None:
-            _collect(inner, place if dataclasses.is_dataclass(hint) else f"{place}[0]", found)
+            end = {Mapping: ".NAME", tuple: "[0]"}.get(get_origin(hint), "")
+            _collect(inner, place + end, found)
 
 
 def _group_of(hint: Any) -> Any:
-    """The dataclass that a field holds, or holds a tuple of; None for a value."""
+    """The dataclass that a field holds, or holds a tuple or a mapping of; None for a value."""
     if dataclasses.is_dataclass(hint):
         return hint
     return next((arg for arg in get_args(hint) if isinstance(arg, type) and dataclasses.is_dataclass(arg)), None)
@@ -101,7 +102,8 @@ def _fields(kind: Any) -> Iterator[Field]:
         hint = hints(kind)[field.name]
         if dataclasses.is_dataclass(hint):
             continue
-        yield Field(field.name, type_text(hint), repr(field.default), describe_bounds(hint), about[field.name])
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        yield Field(field.name, type_text(hint), repr(default), describe_bounds(hint), about[field.name])
 
 
 def type_text(hint: Any) -> str:
@@ -115,6 +117,8 @@ def type_text(hint: Any) -> str:
         return type_text(args[0])
     if origin is Literal:
         return " | ".join(map(repr, dict.fromkeys(args)))
+    if origin is Mapping:
+        return f"{type_text(args[1])} by name"
     if origin is tuple:
         return f"tuple of {type_text(args[0])}" if args[-1] is ... else f"({', '.join(map(type_text, args))})"
     return hint.__name__
@@ -172,9 +176,10 @@ def _line(field: Field) -> str:
 def describe_field(path: str) -> str:
     """Type, default and bounds of a field; empty if there is no such field.
 
-    >>> describe_field("stage2.optim.learning_rate")
+    >>> describe_field("stages.stage2.optim.learning_rate")
     'learning_rate: float = 1e-05; must be above 0'
     """
-    place, _, name = re.sub(r"\[\d+\]", "[0]", path).rpartition(".")
+    plain = re.sub(r"^stages\.\w+", "stages.NAME", re.sub(r"\[\d+\]", "[0]", path))
+    place, _, name = plain.rpartition(".")
     found = [field for group in groups() if place in group.paths for field in group.fields if field.name == name]
     return _line(found[0]) if found else ""

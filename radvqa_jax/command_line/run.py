@@ -121,7 +121,23 @@ def parse(argv: list[str]) -> list[str]:
     except Exception as error:  # the experiment's own code
         if "--debug" in argv:
             raise
+        if unknown := _unknown_stage(error, fields):
+            sys.exit(f"error: {unknown}")
         sys.exit(f"error: the file of --config cannot be run: {type(error).__name__}: {error} --debug shows where.")
+
+
+def _unknown_stage(error: Exception, fields: list[str]) -> str:
+    """What to say if a field's stage is none of the experiment's, as ml_collections' KeyError says; else nothing."""
+    names = [field.split(".")[2].partition("=")[0] for field in fields if field.startswith("config.stages.")]
+    said = str(error.args[0]) if isinstance(error, KeyError) and error.args else ""
+    for name in names:
+        if said.startswith(repr(name)):
+            near = said.partition("\n")[2]
+            return (
+                f"the experiment has no stage {name!r}.{near and ' '}{near} A stage is added in the config file: "
+                "config.stages.NAME = stage(sources=…, total_steps=…)."
+            )
+    return ""
 
 
 def _without_traceback(message: str) -> str:

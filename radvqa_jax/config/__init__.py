@@ -1,8 +1,8 @@
 """The configuration: frozen dataclasses, each field with its default and its meaning.
 
 A file in configs/ calls `default_config()`, changes what its experiment needs and returns the ConfigDict, so that every
-field can be overridden on the command line (`--config.stage1.optim.learning_rate=3e-4`). check.py turns it into the
-dataclasses and refuses unknown fields and wrong types; rules.py refuses contradictions.
+field can be overridden on the command line (`--config.stages.stage1.optim.learning_rate=3e-4`). check.py turns it into
+the dataclasses and refuses unknown fields and wrong types; rules.py and stage_rules.py refuse contradictions.
 """
 
 from radvqa_jax.config.build import (
@@ -12,6 +12,7 @@ from radvqa_jax.config.build import (
     default_config,
     follow_checkpoint,
     source,
+    stage,
     to_config_dict,
     use_embedded_model,
     where,
@@ -103,6 +104,7 @@ __all__ = [
     "load_tables",
     "paper_row",
     "source",
+    "stage",
     "to_config_dict",
     "use_embedded_model",
     "where",

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 import typing
+from collections.abc import Mapping
 from typing import Annotated, Any, get_args, get_origin
 
 from annotated_types import Interval
@@ -44,7 +45,7 @@ def check_bounds(value: Any, path: str = "") -> None:
 
     Args:
         value: a dataclass of the configuration.
-        path: where it stands, such as `stage1.optim`.
+        path: where it stands, such as `stages.stage1.optim`.
     """
     for name, kind in hints(type(value)).items():
         _check(getattr(value, name), kind, f"{path}.{name}" if path else name)
@@ -53,6 +54,9 @@ def check_bounds(value: Any, path: str = "") -> None:
 def _check(value: Any, kind: Any, path: str) -> None:
     if dataclasses.is_dataclass(value):
         check_bounds(value, path)
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            _check(item, get_args(kind)[1], f"{path}.{name}")
     elif isinstance(value, tuple):
         args = get_args(kind)
         kinds = [args[0]] * len(value) if args[1:] == (Ellipsis,) else args

@@ -1,7 +1,7 @@
 """Functions for the files in configs/ to build their experiments with."""
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import ml_collections
 from radvqa_jax.config.data import FilterConfig, SourceConfig
 from radvqa_jax.config.evaluation import CellConfig
 from radvqa_jax.config.experiment import Config
+from radvqa_jax.config.training import StageConfig
 
 EMBEDDED = Path(__file__).parent.parent / "assets" / "tiny"
 EMBEDDED_VARIANT = "tiny"
@@ -25,6 +26,8 @@ def to_config_dict(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         items = {f.name: to_config_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return ml_collections.ConfigDict(items, convert_dict=False)
+    if isinstance(value, Mapping):
+        return ml_collections.ConfigDict({name: to_config_dict(item) for name, item in value.items()})
     if isinstance(value, tuple):
         return tuple(to_config_dict(item) for item in value)
     return value
@@ -63,8 +66,15 @@ def follow_checkpoint(config: Any, overrides: Collection[str]) -> None:
             setattr(config.model, field, "")
 
 
+def stage(**fields: Any) -> Any:
+    """One entry of `stages`: the defaults of StageConfig with these fields instead."""
+    entry = to_config_dict(StageConfig())
+    entry.update(fields)
+    return entry
+
+
 def source(*, where: tuple[ml_collections.ConfigDict, ...] = (), **fields: Any) -> ml_collections.ConfigDict:
-    """One entry of `stage.sources`: the defaults of SourceConfig with these fields instead."""
+    """One entry of a stage's `sources`: the defaults of SourceConfig with these fields instead."""
     entry = to_config_dict(SourceConfig(**fields))
     entry.where = where  # conditions made by the function below, which are no FilterConfig yet
     return entry

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 import types
 import typing
 from collections.abc import Collection, Mapping
@@ -16,6 +17,7 @@ from radvqa_jax.trees import flatten, nearest
 
 T = TypeVar("T")
 _hints = functools.cache(typing.get_type_hints)  # {field: type}, without bounds
+_GROUPS = (ml_collections.ConfigDict, dict, types.MappingProxyType)
 
 
 def _type_name(kind: Any) -> str:
@@ -27,6 +29,10 @@ def _convert(value: Any, kind: Any, path: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _build(kind, value, path)
     origin = get_origin(kind)
+    if origin is Mapping:
+        if not isinstance(value, _GROUPS):
+            raise ValueError(_no_names(path))
+        return {name: _convert(item, get_args(kind)[1], f"{path}.{name}") for name, item in value.items()}
     if origin is Literal:
         if value not in get_args(kind):
             options = ", ".join(map(repr, get_args(kind)))
@@ -53,32 +59,50 @@ def _near(value: Any, kind: Any) -> str:
     return nearest(value, get_args(kind)) if isinstance(value, str) else ""
 
 
+def _no_names(path: str) -> str:
+    """The error for a value in the place of groups with names."""
+    return (
+        f"Config field `{path}` must be a group of fields for each stage, by its name. To choose which stages run, and "
+        "in which order, give run_stages: --config.run_stages=\"('stage1',)\"."
+    )
+
+
 def _check_known(key: str, kind: Any, path: str) -> None:
     """Raises ValueError if the dataclass `kind` at `path` has no field `key`."""
     known = _hints(kind)
     if key not in known:
         name = f"{path}.{key}" if path else key
+        if kind is Config and re.fullmatch(r"stage\d+", key):
+            raise ValueError(f"Unknown config field `{name}`. The fields of this stage are in `stages.{name}`.")
         raise ValueError(f"Unknown config field `{name}`.{nearest(key, known)} Known here: {', '.join(known)}.")
 
 
 def check_field(path: str) -> None:
-    """Raises ValueError if there is no such field: `stage1.optim.learning_rate`, `stage2.sources[0].dataset`."""
+    """Raises ValueError if there is no such field: `stages.stage1.optim.learning_rate`, `seed`, `stages.x.sources[0]`.
+
+    The names of stages are the experiment's own, so any name passes.
+    """
     kind: Any = Config
     walked = ""
     for part in path.split("."):
         key, _, index = part.partition("[")
-        if not dataclasses.is_dataclass(kind):
+        if get_origin(kind) is Mapping:
+            kind = get_args(kind)[1]
+        elif not dataclasses.is_dataclass(kind):
             raise ValueError(f"Config field `{walked}` is a value and has no fields; got `{path}`.")
-        _check_known(key, kind, walked)
-        kind = _hints(kind)[key]
-        if index:
+        else:
+            _check_known(key, kind, walked)
+            kind = _hints(kind)[key]
+        if index and get_origin(kind) is tuple:
             kind = next(iter(get_args(kind)), None)
         walked = f"{walked}.{part}" if walked else part
+    if get_origin(kind) is Mapping:
+        raise ValueError(_no_names(path))
 
 
 def _build(kind: Any, value: Any, path: str) -> Any:
     """The dataclass `kind` from a mapping."""
-    if not isinstance(value, ml_collections.ConfigDict | dict | types.MappingProxyType):
+    if not isinstance(value, _GROUPS):
         raise ValueError(f"Config field `{path}` must be a group of fields; got {value!r}.")
     hints = _hints(kind)
     for key in value:

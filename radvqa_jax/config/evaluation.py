@@ -87,7 +87,8 @@ class CellConfig:
     against: str = ""  # the cell to compare with, if it asks the same questions; empty = the first one
     without: tuple[str, ...] = ()  # stages to leave out; all of them = the base model without adapter
     adapter: str = ""  # adapter of an earlier run (adapter.npz, or its folder), instead of training
-    stage2_sources: tuple[SourceConfig, ...] = ()  # training data of stage 2, such as another share of annealing
+    stage: str = ""  # the stage that stage_sources and stage_steps are of; empty = the last one
+    stage_sources: tuple[SourceConfig, ...] = ()  # training data of the stage, such as another share of annealing
     train_prompt: str = ""  # data.prompt while training
     prompt: str = ""  # data.prompt while answering
     # data.history while answering; empty = the experiment's, or none where the cell's own prompt has no {history}.
@@ -101,7 +102,7 @@ class CellConfig:
         0  # text tokens while answering, for longer prompts; 0 = data.seq_len
     )
     seed: Annotated[int, Interval(ge=-1, lt=2**32)] = -1  # of training; -1 = the experiment's
-    stage2_steps: Count = 0  # optimizer steps of stage 2; 0 = the experiment's
+    stage_steps: Count = 0  # optimizer steps of the stage; 0 = the experiment's
     # Name shared by cells that differ in their seed alone; group means are compared with the first group's.
     group: str = ""
 

@@ -1,5 +1,7 @@
 """A whole experiment: every group of fields, and the mode, which says what to do."""
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -42,7 +44,7 @@ Mode = Literal[
 class FitConfig:
     """mode=fit: what to plan for the experiment and the target."""
 
-    # Changes of the experiment's fields for the plan: ("stage2.accumulate=1", "model.variant=…").
+    # Changes of the experiment's fields for the plan: ("stages.stage2.accumulate=1", "model.variant=…").
     override: tuple[str, ...] = ()
     # Pixels at which the largest batch is searched for; empty = none.
     resolutions: tuple[Positive, ...] = (224, 448, 896)
@@ -63,9 +65,9 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     dataset: str = ""  # mode=build_data: the data set to prepare
     builder_config: str = ""  # mode=build_data: the variant of the data set; empty = its default
-    stages: tuple[str, ...] = ("stage1", "stage2")  # the stages that run, in order
-    stage1: StageConfig = field(default_factory=StageConfig)
-    stage2: StageConfig = field(default_factory=StageConfig)
+    # The training stages by name. Folder, adapter and answers of a stage have its name, and its random draws follow it.
+    stages: Mapping[str, StageConfig] = field(default_factory=dict)
+    run_stages: tuple[str, ...] = ()  # names of the stages that run, in order; empty = the only one
     adapter: str = ""  # mode=predict, saliency, ask…: adapter.npz of a stage, or its folder; empty = the base model
     # Fields that may differ from the adapter's training, by name: ("data.prompt",). Fields that nobody sets follow the
     # adapter (training/base_use.py).
@@ -95,6 +97,11 @@ class Config:
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
     book: BookConfig = field(default_factory=BookConfig)
 
-    def stage(self, name: str) -> StageConfig:
-        """The stage of that name, `stage1` or `stage2`."""
-        return {"stage1": self.stage1, "stage2": self.stage2}[name]
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """The names of the stages that run, in order."""
+        return self.run_stages or tuple(self.stages)
+
+    def with_stages(self, changed: Mapping[str, StageConfig]) -> "Config":
+        """The experiment with these stages in the place of those of the same names."""
+        return dataclasses.replace(self, stages={**self.stages, **changed})

@@ -19,7 +19,7 @@ def load_experiment(given: str, override: tuple[str, ...] = (), *, field: str = 
 
     Args:
         given: the path of the file; what follows a colon goes to its get_config().
-        override: fields that are changed, each as `stage2.accumulate=1`.
+        override: fields that are changed, each as `stages.stage2.accumulate=1`.
         field: what the file is called in errors.
 
     Raises:
@@ -45,16 +45,19 @@ def change_field(config: Any, entry: str, *, what: str = "override") -> None:
     """Gives a field of a ConfigDict the value of `field=value`, read as the command line reads it.
 
     Raises:
-        ValueError: if the entry has no `=`, or the value is of another type than the field's.
+        ValueError: if the entry has no `=`, the experiment has no such field, or the value is of another type.
     """
     name, equals, text = entry.partition("=")
     if not equals:
-        raise ValueError(f"{what} has {entry!r}; give fields as 'stage2.accumulate=1'.")
+        raise ValueError(f"{what} has {entry!r}; give fields as 'stages.stage2.accumulate=1'.")
     try:
         value: Any = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         value = text  # a word without quotes
     try:
         config.update_from_flattened_dict({name: value})
+    except KeyError as error:
+        stages = ", ".join(config.stages) or "none"
+        raise ValueError(f"{what} has {entry}: {error.args[0]} The experiment's stages: {stages}.") from error
     except TypeError as error:
         raise ValueError(f"{what} has {entry}: {error}") from error

@@ -50,7 +50,7 @@ class QualityConfig:
     random_orders: Positive = 3  # random orders to compare deletion and insertion with
     # Cases with curves, one-pixel shifts, and marked patches covered and hidden from the answer.
     curve_cases: Positive = 64
-    shuffled_image_steps: Count = 0  # steps of a control run of stage2 on shuffled images; 0 = no such check
+    shuffled_image_steps: Count = 0  # steps of a control run of the last stage on shuffled images; 0 = no such check
     bootstrap: Resamples = 2000  # resamples for intervals, over images
 
 

@@ -143,7 +143,7 @@ def predict(
         data: prompt and length.
         config: samples, temperature, batch size.
         seed: of sampling.
-        run: which model this is: base, stage1, stage2, ….
+        run: which model this is: base, or the name of a stage.
         path: the predictions file; `path` with suffix .json holds the fingerprint.
         fingerprint: what the answers depend on, as JSON values; a file with another one is not continued.
         image_tokens: keeps image tokens from call to call; None = for this call.

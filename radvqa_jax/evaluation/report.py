@@ -1,5 +1,6 @@
 """What an experiment shows: every number as plain values, and a table for the terminal. The page is in report_page."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -24,7 +25,6 @@ from radvqa_jax.evaluation.score_types import (
 from radvqa_jax.evaluation.tables import align, format_cell
 from radvqa_jax.schema import Record
 
-RUN_LABELS = {"base": "before", "stage1": "after stage 1", "stage2": "after stage 2"}
 GROUP_LABELS = {group: group.replace("_", " ") for group in scoring.GROUPS}
 COLUMNS = ("overall", "closed", "open")
 BLIND_LABELS = {
@@ -37,7 +37,8 @@ BLIND_LABELS = {
 
 def run_label(name: str) -> str:
     """How tables call a run: before, after stage 1, …, or its own name."""
-    return RUN_LABELS.get(name, name)
+    stage = re.fullmatch(r"stage(\d+)", name)
+    return f"after stage {stage[1]}" if stage else "before" if name == BEFORE else name
 
 
 class ShownMap(NamedTuple):
@@ -57,7 +58,7 @@ class Experiment:
     """What a report is made of. Every list of records answers the same questions."""
 
     title: str
-    runs: Mapping[str, Sequence[Record]]  # in the order of the table: base, stage1, stage2
+    runs: Mapping[str, Sequence[Record]]  # in the order of the table: base, then the stages
     question_only: Sequence[Record] = ()
     majority: Sequence[Record] = ()
     # kind of UNSEEN -> run -> its answers to another case's image of the same modality and organ, to that of any case,

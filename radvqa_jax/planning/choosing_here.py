@@ -37,7 +37,7 @@ def choose_here(config: Config, plan: Plan, plan_at: Callable[[Way], Plan], trai
     What is chosen is kept beside compiled programs (`compilation_cache`), by devices, configuration and versions, and
     taken again while it fits. Several processes of a run look at the fullest of their devices and choose alike.
     """
-    stage, name = config.stage(plan.name), plan.name
+    stage, name = config.stages[plan.name], plan.name
     rows, several = stage.batch_size * stage.accumulate, jax.process_count() > 1
     args = step_shapes(plan, trainable, frozen, plan.mesh, rows=rows, seq_len=config.data.seq_len)
     steps: dict[Way, Any] = {}
@@ -83,7 +83,7 @@ def rank_for(
     config: Config, plan: Plan, args: tuple[Any, ...], *, mesh: Mesh | None, known: Device | None
 ) -> list[Candidate]:
     """The ways of a stage for the devices of a mesh, the fastest first; `known`: what is known of one."""
-    stage = config.stage(plan.name)
+    stage = config.stages[plan.name]
     devices = jax.devices()[:1] if mesh is None else list(mesh.devices.flat)
     share = 1 if mesh is None else mesh.shape["data"] * mesh.shape["fsdp"]
     host = devices[0].platform == "cpu"

@@ -20,7 +20,7 @@ from radvqa_jax.evaluation.ablation_page import write_grid
 from radvqa_jax.evaluation.ablations import CellAnswers, build_grid
 from radvqa_jax.loaded_base import LoadedBase, check_adapter, inspect_model, load_base, provenance
 from radvqa_jax.runners.audit import refuse_leaks
-from radvqa_jax.runners.cell_words import describe_cell
+from radvqa_jax.runners.cell_words import changed_stage, describe_cell
 from radvqa_jax.runners.data import prepare_all
 from radvqa_jax.runners.evaluate import answer, blind_guesses, show_other
 from radvqa_jax.runners.train import train_stages
@@ -33,12 +33,13 @@ Guesses = dict[str, list[Record]]  # baseline -> answers
 def chain_of(cell: CellConfig, config: Config) -> list[tuple[str, StageConfig]]:
     """The stages that a cell trains, in order, as it has them."""
     found = []
-    for name in () if cell.adapter else (name for name in config.stages if name not in cell.without):
-        stage = config.stage(name)
-        if name == "stage2" and cell.stage2_sources:
-            stage = dataclasses.replace(stage, sources=cell.stage2_sources)
-        if name == "stage2" and cell.stage2_steps:
-            stage = dataclasses.replace(stage, total_steps=cell.stage2_steps, epochs=0.0)
+    for name in () if cell.adapter else (name for name in config.stage_names if name not in cell.without):
+        stage = config.stages[name]
+        changed = name == changed_stage(cell, config)
+        if changed and cell.stage_sources:
+            stage = dataclasses.replace(stage, sources=cell.stage_sources)
+        if changed and cell.stage_steps:
+            stage = dataclasses.replace(stage, total_steps=cell.stage_steps, epochs=0.0)
         found.append((name, stage))
     return found
 
@@ -73,7 +74,7 @@ class _Trainer:
             place = str(folder / name)
             if folder not in self._done:
                 seed = cell.seed if cell.seed >= 0 else config.seed
-                one = dataclasses.replace(config, seed=seed, stages=(name,), data=data, **{name: stage})
+                one = dataclasses.replace(config, seed=seed, run_stages=(name,), data=data).with_stages({name: stage})
                 self._done[folder] = train_stages(self._loaded._replace(config=one, workdir=folder))
             trained = self._done[folder]
         return place and str(Path(place).relative_to(self._store.parent)), trained
@@ -217,11 +218,14 @@ def _fill(cell: CellConfig, asked: _Asked, loaded: LoadedBase, train: _Trainer) 
 def _audited(config: Config) -> Config:
     """The experiment with everything that some cell trains on or asks, as far as it is there."""
     cells = config.ablations.cells
-    trained = [*config.stage2.sources, *(source for cell in cells for source in cell.stage2_sources)]
+    stages = {}
+    for name in config.stage_names:
+        own = [source for cell in cells if changed_stage(cell, config) == name for source in cell.stage_sources]
+        sources = tuple(dict.fromkeys([*config.stages[name].sources, *own]))
+        stages[name] = dataclasses.replace(config.stages[name], sources=sources)
     asked = [cell.source for cell in cells if cell.source.dataset and not missing(cell.source, config)]
     return dataclasses.replace(
-        config,
-        stage2=dataclasses.replace(config.stage2, sources=tuple(dict.fromkeys(trained))),
+        config.with_stages(stages),
         audit=dataclasses.replace(
             config.audit, also_evaluate=tuple(dict.fromkeys([*config.audit.also_evaluate, *asked]))
         ),

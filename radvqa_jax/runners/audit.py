@@ -31,7 +31,7 @@ def _load(config: Config, sources: list[SourceConfig]) -> dict[str, RowSource]:
 
 def evaluated_sources(config: Config) -> list[SourceConfig]:
     """The sets that are evaluated."""
-    validated = [config.stage(name).eval_source for name in config.stages]
+    validated = [config.stages[name].eval_source for name in config.stage_names]
     named = [config.eval.source, *config.audit.also_evaluate, *validated]
     return [source for source in named if source.dataset]
 

@@ -53,7 +53,7 @@ def _identity(validation: Validation) -> str:
 def write_budget(loaded: LoadedBase, name: str, loader: TrainLoader, validation: Validation, folder: Path) -> None:
     """Writes budget.json of a trained stage to the folder of its losses."""
     config = loaded.config
-    stage = config.stage(name)
+    stage = config.stages[name]
     trained = abstract_stage(name, config, base_shapes(config, (name,))).trainable
     steps = [row["step"] for row in read_losses(folder) if "eval/loss_per_token" in row]
     counted = zip(steps, loader.text_tokens(steps), strict=True)
@@ -80,7 +80,7 @@ def read_run(folder: Path, *, unit: Literal["per_token", "per_row"]) -> list[Mea
     if not (folder / BUDGET).is_file():
         raise ValueError(
             f"{folder} has no {BUDGET}: it is no stage that was trained to its end with an eval_source. Train with "
-            "--config.STAGE.eval_source.dataset=… and give the stage's folder, such as runs/sweep/rank8/stage2."
+            "--config.stages.NAME.eval_source.dataset=… and give the stage's folder, such as runs/sweep/rank8/stage2."
         )
     budget = typed_json.read(folder / BUDGET, Budget)
     found, before = [], (0, 0)

@@ -16,21 +16,27 @@ HISTORIES = {
 }
 
 
+def changed_stage(cell: CellConfig, config: Config) -> str:
+    """The stage that `stage_sources` and `stage_steps` of a cell are of; empty where no stage runs."""
+    return cell.stage or (config.stage_names or ("",))[-1]
+
+
 def describe_cell(cell: CellConfig, config: Config) -> list[str]:
     """What a cell changes, in words."""
     said = []
     if cell.adapter:
         said.append(f"trained before: {cell.adapter}")
-    elif set(cell.without) == set(config.stages):
+    elif set(cell.without) == set(config.stage_names):
         said.append("adapter off: the base model as it came")
     elif cell.without:
         said.append(f"without {' and '.join(cell.without)}")
-    for source in cell.stage2_sources:
+    changed = changed_stage(cell, config)
+    for source in cell.stage_sources:
         points = f", {source.anneal} {source.points}" if source.points else ""
         share = f"count {source.count}" if source.count else f"weight {source.weight:g}"
-        said.append(f"stage2 on {source.dataset}:{source.split} ({source.task}, {share}{points})")
-    if cell.stage2_steps:
-        said.append(f"{cell.stage2_steps} steps of stage 2")
+        said.append(f"{changed} on {source.dataset}:{source.split} ({source.task}, {share}{points})")
+    if cell.stage_steps:
+        said.append(f"{cell.stage_steps} steps of {changed}")
     if cell.seed >= 0:
         said.append(f"trained with the seed {cell.seed}")
     for name, text in (("trained", cell.train_prompt), ("asked", cell.prompt)):

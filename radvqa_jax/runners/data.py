@@ -33,12 +33,12 @@ def _warn(built: dict[str, Any]) -> None:
 
 
 def stage_sources(config: Config) -> list[SourceConfig]:
-    return [source for name in config.stages for source in config.stage(name).sources]
+    return [source for name in config.stage_names for source in config.stages[name].sources]
 
 
 def all_sources(config: Config) -> list[SourceConfig]:
     """Every source that the job names, each once."""
-    validated = [config.stage(name).eval_source for name in config.stages]
+    validated = [config.stages[name].eval_source for name in config.stage_names]
     evaluated = [config.eval.source, *config.audit.also_evaluate, *validated, config.eval.train_source]
     return [source for source in dict.fromkeys([*stage_sources(config), *evaluated]) if source.dataset]
 

@@ -58,9 +58,9 @@ def fit_mode(config: Config, workdir: Path) -> None:
     mesh = sharding.make_mesh(config.mesh, target.devices)
     experiment = spread(read_experiment(config.experiment, config.fit.override), mesh)
     experiment = dataclasses.replace(experiment, fit=config.fit)
-    frozen = base_shapes(experiment, experiment.stages)
+    frozen = base_shapes(experiment, experiment.stage_names)
     frontiers, fitted = [], []
-    for name in experiment.stages:
+    for name in experiment.stage_names:
         if experiment.model.remat == AUTO:
             frontiers.append(find_way(experiment, mesh, target, name, frozen))
             fitted += [f for way, f in frontiers[-1].compiled.items() if way == frontiers[-1].choice.way]
@@ -73,7 +73,7 @@ def fit_mode(config: Config, workdir: Path) -> None:
     if target.memory is not None:
         batches = [
             search(experiment, mesh, target, name, resolution)
-            for name in experiment.stages
+            for name in experiment.stage_names
             for resolution in config.fit.resolutions
         ]
     report = fit_report.to_json(target, fitted, batches) | {"frontiers": [found.to_json() for found in frontiers]}
@@ -84,16 +84,17 @@ def fit_mode(config: Config, workdir: Path) -> None:
 
 def spread(config: Config, mesh: Mesh) -> Config:
     """The experiment with parts of a batch merged where the mesh could not cut them; says so if it is."""
-    for name in config.stages:
-        stage = config.stage(name)
+    for name in config.stage_names:
+        stage = config.stages[name]
         way = sharding.spread(mesh, stage.batch_size, stage.accumulate)
         if way is not None and way != (stage.batch_size, stage.accumulate):
             print(
                 f"{name}: parts of {stage.batch_size} examples cannot be cut over the devices; planned with "
-                f"{name}.batch_size={way[0]} and {name}.accumulate={way[1]}, the same examples a step. Train so."
+                f"stages.{name}.batch_size={way[0]} and stages.{name}.accumulate={way[1]}, the same examples a step. "
+                "Train so."
             )
             planned = dataclasses.replace(stage, batch_size=way[0], accumulate=way[1])
-            config = dataclasses.replace(config, **{name: planned})
+            config = config.with_stages({name: planned})
     return config
 
 
@@ -103,9 +104,9 @@ def search(config: Config, mesh: Mesh, target: Target, name: str, resolution: in
 
     def peak_of(batch_size: int) -> int:
         tried.append(batch_size)
-        stage = dataclasses.replace(config.stage(name), batch_size=batch_size)
+        stage = dataclasses.replace(config.stages[name], batch_size=batch_size)
         model = dataclasses.replace(config.model, resolution=resolution)
-        changed = dataclasses.replace(config, model=model, **{name: stage})
+        changed = dataclasses.replace(config, model=model).with_stages({name: stage})
         return fit.compile_program(step_program(changed, mesh, name), target).peak
 
     assert target.memory is not None
@@ -113,12 +114,12 @@ def search(config: Config, mesh: Mesh, target: Target, name: str, resolution: in
     batch_size, peak = fit.largest_batch(peak_of, target.memory, step=share)
     print(f"{name} at {resolution} px: at most {batch_size} examples at a time", flush=True)
     row = {"name": name, "resolution": resolution, "batch_size": batch_size, "peak": peak}
-    return row | {"compilations": len(tried), "accumulate": config.stage(name).accumulate}
+    return row | {"compilations": len(tried), "accumulate": config.stages[name].accumulate}
 
 
 def step_program(config: Config, mesh: Mesh | None, name: str) -> fit.Program:
     """The training step of a stage, as the loop calls it; without a mesh for the one default device."""
-    stage, seq_len, lengths = config.stage(name), config.data.seq_len, tuple(sorted(config.fit.text_lengths))
+    stage, seq_len, lengths = config.stages[name], config.data.seq_len, tuple(sorted(config.fit.text_lengths))
     planned = abstract_stage(name, config, base_shapes(config, (name,)))
     rows = stage.batch_size * stage.accumulate
     if mesh is not None:
@@ -135,8 +136,8 @@ def step_program(config: Config, mesh: Mesh | None, name: str) -> fit.Program:
 def with_way(config: Config, name: str, way: Way) -> Config:
     """The experiment with a stage's step computed in this way."""
     model = dataclasses.replace(config.model, remat=way.remat, remat_img=way.remat_img)
-    stage = dataclasses.replace(config.stage(name), batch_size=way.batch_size, accumulate=way.accumulate)
-    return dataclasses.replace(config, model=model, **{name: stage})
+    stage = dataclasses.replace(config.stages[name], batch_size=way.batch_size, accumulate=way.accumulate)
+    return dataclasses.replace(config, model=model).with_stages({name: stage})
 
 
 def find_way(config: Config, mesh: Mesh, target: Target, name: str, frozen: Flat) -> Frontier:
@@ -163,7 +164,7 @@ def programs(config: Config, mesh: Mesh | None, *, samples: int, new_tokens: int
     if mesh is not None and mesh.size > 1 and config.model.attention == "splash":
         print("answers and maps: planned with model.attention=blocks; splash cannot compute one image on several.")
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, attention="blocks"))
-    last = abstract_stage(config.stages[-1], config, base_shapes(config, ()))
+    last = abstract_stage(config.stage_names[-1], config, base_shapes(config, ()))
     model, leaves = last.plan.model, _inference_leaves(last, mesh)
     resolution = get_variant(config.model.variant).at(config.model.resolution).resolution
     prompt = batch_shapes(mesh, 1, resolution, config.data.seq_len - 1)

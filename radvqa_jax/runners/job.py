@@ -86,12 +86,12 @@ class _Missing:
 
 def job_steps(config: Config) -> list[str]:
     """The steps of the job in order, as they are announced."""
-    stages = [step.format(name) for name in config.stages for step in (TRAIN, ANSWERS)]
+    stages = [step.format(name) for name in config.stage_names for step in (TRAIN, ANSWERS)]
     return [DATA, AUDIT, ANSWERS.format("base"), *stages, MAPS, REPORT_STEP]
 
 
 def _what_next(config: Config, workdir: Path) -> str:
-    last = workdir / config.stages[-1]
+    last = workdir / config.stage_names[-1]
     viewer = workdir / "saliency" / "viewer.html"
     own = ["variant", "checkpoint", "tokenizer"] if Path(config.model.checkpoint).parent != EMBEDDED else []
     model = "".join(f" --config.model.{name}={getattr(config.model, name)}" for name in own)
@@ -141,7 +141,7 @@ def job_mode(config: Config, workdir: Path) -> None:
         # Kept like any run's, so that mode=compare takes them.
         path = workdir / "predictions" / f"{records[0].run}.jsonl"
         write_jsonl(path, [record.to_json() for record in records])
-    chosen = choose_cases(runs[config.stages[-1]], cases=config.saliency.cases, seed=config.seed)
+    chosen = choose_cases(runs[config.stage_names[-1]], cases=config.saliency.cases, seed=config.seed)
     answers = {name: [records[index] for index in chosen] for name, records in runs.items()}
     missing = _Missing()
     steps.next(MAPS)
@@ -151,14 +151,14 @@ def job_mode(config: Config, workdir: Path) -> None:
     with missing.tells("verdicts of judges"):
         judged |= {name: find_judges(workdir / "predictions" / f"{name}.jsonl") for name in runs}
     experiment = report.Experiment(
-        f"{rows.name}: {', '.join(config.stages)} of {config.model.variant}",
+        f"{rows.name}: {', '.join(config.stage_names)} of {config.model.variant}",
         runs,
         **guesses,
         unseen=blind,
         judged=judged,
         readings=readings,
         image=image_of(rows) if config.report.images else None,
-        losses={name: read_losses(workdir / name) for name in config.stages},
+        losses={name: read_losses(workdir / name) for name in config.stage_names},
         maps=shown,
         leaks=consequences(found) if found["splits"] else None,
         questions=_questions(config, workdir),

@@ -82,8 +82,8 @@ def plan(recipes: Mapping[str, Config], target: Target) -> Iterator[Planned]:
     compiled: dict[Any, Fitted] = {}
     for name, config in recipes.items():
         mesh = sharding.make_mesh(config.mesh, target.devices)
-        for stage_name in config.stages:
-            stage = config.stage(stage_name)
+        for stage_name in config.stage_names:
+            stage = config.stages[stage_name]
             key = repr(_same_step(config, stage))
             if key not in compiled:
                 compiled[key] = compile_program(step_program(config, mesh, stage_name), target)

@@ -126,21 +126,22 @@ def _why_not(config: Config, row: PaperRow, cell: CellConfig) -> str:
 
 def _cell(row: PaperRow, config: Config) -> CellConfig:
     """The cell of a row, with a name of its own."""
-    without = config.stages if row.base else row.cell.without
+    without = config.stage_names if row.base else row.cell.without
     named = hashlib.sha256(json.dumps([row.base, dataclasses.asdict(row.cell)]).encode()).hexdigest()[:8]
     return dataclasses.replace(row.cell, name=f"{row.model}, {row.data} {named}", without=without)
 
 
 def _only(config: Config, cells: Sequence[CellConfig]) -> Config:
     """The experiment with these cells, and without stages and questions that none of them has."""
-    stages = tuple(name for name in config.stages if any(name not in cell.without for cell in cells))
+    stages = tuple(name for name in config.stage_names if any(name not in cell.without for cell in cells))
     kept = tuple(dataclasses.replace(c, without=tuple(s for s in c.without if s in stages)) for c in cells)
     asked = next((c for c in kept if not c.source.dataset), None)
     evaluated = config.eval
     if asked is None:  # nobody asks what the recipe asks
         evaluated = dataclasses.replace(evaluated, source=kept[0].source, train_source=kept[0].train_source)
     grid = dataclasses.replace(config.ablations, cells=kept)
-    return dataclasses.replace(config, stages=stages, ablations=grid, eval=evaluated)
+    kept_stages = {name: config.stages[name] for name in stages}
+    return dataclasses.replace(config, stages=kept_stages, run_stages=stages, ablations=grid, eval=evaluated)
 
 
 def _decides(config: Config) -> str:

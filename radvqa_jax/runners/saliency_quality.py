@@ -30,28 +30,27 @@ SHUFFLED = "trained on shuffled images"
 
 
 def _make_control(loaded: LoadedBase) -> tuple[LoadedBase, TrainLoader]:
-    """The experiment with a shorter stage2, and its batches, in which every question has a random other image.
+    """The experiment with a shorter last stage, and its batches, in which every question has a random other image.
 
     Questions and answers stay a language to be learnt, but there is nothing to be seen.
     """
-    config = loaded.config
-    stage = dataclasses.replace(
-        config.stage2, total_steps=config.quality.shuffled_image_steps, epochs=0.0, init_from=""
-    )
-    control = loaded._replace(config=dataclasses.replace(config, stage2=stage))
+    config, name = loaded.config, loaded.config.stage_names[-1]
+    steps = config.quality.shuffled_image_steps
+    stage = dataclasses.replace(config.stages[name], total_steps=steps, epochs=0.0, init_from="")
+    control = loaded._replace(config=config.with_stages({name: stage}))
 
     def shuffle(rows: RowSource) -> RowSource:
         return rows.with_images_of(np.random.default_rng(config.seed).permutation(len(rows)).tolist())
 
-    return control, make_loader(control, "stage2", change=shuffle)
+    return control, make_loader(control, name, change=shuffle)
 
 
 def _train_control(loaded: LoadedBase) -> Trained:
-    """What stage2 learns on shuffled images."""
+    """What the last stage learns on shuffled images."""
     control, loader = _make_control(loaded)
     try:
         folder = loaded.workdir / "shuffled_images"
-        return train_stage(control, "stage2", loader, start=Trained.nothing(), folder=folder)
+        return train_stage(control, control.config.stage_names[-1], loader, start=Trained.nothing(), folder=folder)
     finally:
         loader.close()
 
@@ -79,7 +78,7 @@ def saliency_quality_mode(config: Config, workdir: Path) -> None:
     Rows of cases are written as they come; a run that is started again continues with the next whole batch.
     """
     if config.quality.shuffled_image_steps:
-        for source in config.stage2.sources:
+        for source in config.stages[config.stage_names[-1]].sources:
             find_prepared(source, config.data)
     rows = load_rows(config.eval.source, config.data, seed=config.seed)
     loaded = load_base(config, workdir)

@@ -48,15 +48,14 @@ def shorten(experiment: T, stand_in: str) -> T:
             experiment,
             source=_source(experiment.source, stand_in, split="test"),  # some sets have one split alone
             train_source=_source(experiment.train_source, stand_in),
-            stage2_sources=tuple(_source(source, stand_in) for source in experiment.stage2_sources),
-            stage2_steps=min(1, experiment.stage2_steps),
+            stage_sources=tuple(_source(source, stand_in) for source in experiment.stage_sources),
+            stage_steps=min(1, experiment.stage_steps),
             seq_len=0,
         )
     decode, evaluated = experiment.decode, experiment.eval
     return dataclasses.replace(
         experiment,
-        stage1=_stage(experiment.stage1, stand_in),
-        stage2=_stage(experiment.stage2, stand_in),
+        stages={name: _stage(stage, stand_in) for name, stage in experiment.stages.items()},
         data=dataclasses.replace(experiment.data, seq_len=SEQ_LEN),
         model=dataclasses.replace(experiment.model, resolution=0),
         decode=dataclasses.replace(decode, samples=min(2, decode.samples), max_new_tokens=NEW_TOKENS),

@@ -23,7 +23,7 @@ from radvqa_jax.runners.budget import write_budget
 from radvqa_jax.runners.data import stage_sources
 from radvqa_jax.runners.validation import Validation
 from radvqa_jax.training.sharding import batch_part
-from radvqa_jax.training.stage import Trained, count_steps, load_trained, mesh_of, run_stage
+from radvqa_jax.training.stage import Trained, count_steps, load_trained, mesh_of, run_stage, stage_number
 from radvqa_jax.training.text_lengths import choose_lengths
 
 
@@ -44,7 +44,7 @@ def make_loader(
     Raises:
         ValueError: if the sources give no batches, or fewer steps than the stage warms up for.
     """
-    config, stage = loaded.config, loaded.config.stage(name)
+    config, stage = loaded.config, loaded.config.stages[name]
     mesh = mesh_of(config)
     index, count = batch_part(mesh) if mesh is not None else (0, 1)
     sources = [load_rows(source, config.data, seed=config.seed) for source in stage.sources]
@@ -54,7 +54,7 @@ def make_loader(
         tokenizer=loaded.tokenizer,
         resolution=get_variant(config.model.variant).at(config.model.resolution).resolution,
         batch_size=stage.batch_size * stage.accumulate,
-        seed=config.seed + int(name.removeprefix("stage")),
+        seed=config.seed + stage_number(name),
         total_batches=lambda rows_per_epoch: count_steps(stage, rows_per_epoch),
         weight_by=stage.weight_by,
         process_index=index,
@@ -64,8 +64,8 @@ def make_loader(
     if stage.optim.warmup_steps >= steps:
         loader.close()
         raise ValueError(
-            f"{name}.optim.warmup_steps={stage.optim.warmup_steps} must be below the {steps} steps of {name}, of "
-            f"{loader.rows_per_epoch} rows an epoch. Give fewer of them, or more epochs."
+            f"stages.{name}.optim.warmup_steps={stage.optim.warmup_steps} must be below the {steps} steps of {name}, "
+            f"of {loader.rows_per_epoch} rows an epoch. Give fewer of them, or more epochs."
         )
     return loader
 
@@ -161,19 +161,19 @@ def train_stages(
     # Loaded before the first stage trains, so that one which does not fit is not found hours later.
     given = {
         name: load_trained(path, loaded.base, config, training=True)
-        for name in config.stages
-        if (path := config.stage(name).init_from)
+        for name in config.stage_names
+        if (path := config.stages[name].init_from)
     }
     trained = Trained.nothing()
     with contextlib.ExitStack() as stack:
         # All of them before the first stage, for the same reason; none makes a batch before it is asked for one.
-        loaders = {name: make_loader(loaded, name) for name in config.stages}
+        loaders = {name: make_loader(loaded, name) for name in config.stage_names}
         for loader in loaders.values():
             stack.callback(loader.close)
         held_out = {
             name: Validation(loaded, stage)
-            for name in config.stages
-            if (stage := config.stage(name)).eval_source.dataset
+            for name in config.stage_names
+            if (stage := config.stages[name]).eval_source.dataset
         }
         for name, loader in loaders.items():
             before(name)
@@ -201,4 +201,4 @@ def train_mode(config: Config, workdir: Path) -> None:
         find_prepared(source, config.data)
     refuse_leaks(config, workdir)
     train_stages(load_base(config, workdir))
-    print(f"What was trained is in {workdir / config.stages[-1]}/adapter.npz")
+    print(f"What was trained is in {workdir / config.stage_names[-1]}/adapter.npz")

@@ -4,6 +4,8 @@ import hashlib
 import json
 import logging
 import math
+import re
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
@@ -136,9 +138,9 @@ def trained_names(config: Config, stages: tuple[str, ...], abstract: Flat) -> se
     """The base leaves that some stage trains; they are loaded in float32, the others in model.param_dtype."""
     names: set[str] = set()
     for name in stages:
-        stage = config.stage(name)
+        stage = config.stages[name]
         leaves = abstract | _adapter_shapes(lora_lib.resolve(stage.lora, abstract), abstract)
-        labels = label_leaves(leaves, stage, what=f"{name}.train")
+        labels = label_leaves(leaves, stage, what=f"stages.{name}.train")
         names |= {leaf for leaf in abstract if trees.is_trained(labels[leaf])}
     return names
 
@@ -209,6 +211,15 @@ def count_steps(stage: StageConfig, rows_per_epoch: int) -> int:
     return max(1, math.ceil(stage.epochs * rows_per_epoch / (stage.batch_size * stage.accumulate)))
 
 
+def stage_number(name: str) -> int:
+    """The number that, with the seed, decides on the random draws of a stage: N of `stageN`, else the name's CRC-32.
+
+    It follows from the name alone, so that a stage draws the same with and without the stages before it.
+    """
+    match = re.fullmatch(r"stage(\d{1,9})", name)
+    return int(match[1]) if match else zlib.crc32(name.encode())
+
+
 def _hash(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
@@ -256,7 +267,7 @@ def plan_stage(
     rows_per_epoch: int,
 ) -> Plan:
     """How the loop is to run a stage, given its model and what trains in it."""
-    stage = config.stage(name)
+    stage = config.stages[name]
     total_steps = count_steps(stage, rows_per_epoch)
     return Plan(
         name=name,
@@ -283,10 +294,10 @@ class AbstractStage(NamedTuple):
 
 def abstract_stage(name: str, config: Config, abstract: Flat, *, rows_per_epoch: int = 1) -> AbstractStage:
     """The stage that a fresh run of the configuration would train, for leaves of these shapes and dtypes."""
-    stage = config.stage(name)
+    stage = config.stages[name]
     adapters = lora_lib.resolve(stage.lora, abstract)
     leaves = abstract | _adapter_shapes(adapters, abstract)
-    labels = label_leaves(leaves, stage, what=f"{name}.train")
+    labels = label_leaves(leaves, stage, what=f"stages.{name}.train")
     plan = plan_stage(name, config, make_model(config.model, adapters), labels, rows_per_epoch=rows_per_epoch)
     return AbstractStage(plan, labels, *trees.split(leaves, labels))
 
@@ -305,7 +316,7 @@ def _take_way(
 
     With `model.remat=auto` a run that continues on such devices takes its own way again; any other is chosen for.
     """
-    stage = config.stage(plan.name)
+    stage = config.stages[plan.name]
 
     def plan_at(way: Way) -> Plan:
         return plan_with(plan, way, tuple(text_lengths(way.accumulate)))
@@ -344,7 +355,7 @@ def run_stage(
     Prints the tables of adapters and of parameters with their labels before step 1.
 
     Args:
-        name: stage1 or stage2.
+        name: of the stage; `stage_number` says what follows from it.
         config: the whole experiment.
         base: the base checkpoint.
         start: what the stage before trained.
@@ -358,12 +369,12 @@ def run_stage(
             of each length (see text_lengths.choose_lengths); none = as the batches are.
         choose: how the step is computed, where `model.remat=auto`; None = with the least memory.
     """
-    stage = config.stage(name)
-    key = jax.random.fold_in(jax.random.key(config.seed), int(name.removeprefix("stage")))
+    stage = config.stages[name]
+    key = jax.random.fold_in(jax.random.key(config.seed), stage_number(name))
     init_key, train_key = jax.random.split(key)
     begin = _start(stage, start, base, init_key)
     model, leaves = assemble(config, base, begin)
-    labels = label_leaves(leaves, stage, what=f"{name}.train")
+    labels = label_leaves(leaves, stage, what=f"stages.{name}.train")
     print(lora_lib.table(model.lora, base.params))
     print(trees.table(leaves, labels), flush=True)
     trainable, frozen = trees.split(leaves, labels)

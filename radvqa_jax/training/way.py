@@ -47,7 +47,7 @@ Choose = Callable[[Plan, Callable[[Way], Plan], Flat, Flat], Chosen]
 def configured_way(config: Config, name: str) -> Way:
     """The way that the configuration states; for `auto` that of least memory, which programs that only answer
     have as well."""
-    stage = config.stage(name)
+    stage = config.stages[name]
     remat: Any = "blocks" if config.model.remat == AUTO else config.model.remat
     img: Any = config.model.remat_img or remat
     return Way(remat, img, stage.batch_size, stage.accumulate)

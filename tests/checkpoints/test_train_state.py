@@ -241,8 +241,8 @@ def test_another_configuration_is_refused_by_field(tmp_path: Path) -> None:
     with open_folder(tmp_path, fingerprint=now) as checkpointer, pytest.raises(ValueError) as caught:
         checkpointer.restore(ABSTRACT)
     message = str(caught.value)
-    assert "stage2.optim.learning_rate: 1e-05 in the checkpoint, now 0.0003" in message
-    assert "stage2.optim.b1: 'absent' in the checkpoint, now 0.9" in message
+    assert "stages.stage2.optim.learning_rate: 1e-05 in the checkpoint, now 0.0003" in message
+    assert "stages.stage2.optim.b1: 'absent' in the checkpoint, now 0.9" in message
     assert "seed" not in message and "train" not in message.split("another workdir")[0].split("configuration:")[1]
     assert "or another workdir to start a new one" in message
 

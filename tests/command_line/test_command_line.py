@@ -67,7 +67,7 @@ def test_every_field_is_in_the_full_help_with_a_meaning() -> None:
     for line in (
         "  learning_rate: float = 1e-05; must be above 0",
         "  quantize: 'none' | 'nf4' | 'int8' = 'none'",
-        "stage1.optim, stage2.optim: Adam, with decoupled weight decay if asked.",
+        "stages.NAME.optim: Adam, with decoupled weight decay if asked.",
         "  layers: tuple of int = (); an item must be at least 0",
     ):
         assert line in text, line

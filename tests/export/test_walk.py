@@ -42,10 +42,10 @@ MODEL: dict[str, Any] = {
     "image_token_index": 1664,
 }
 TRAINED = {
-    "stage1.total_steps": 2,
-    "stage2.total_steps": 8,
-    "stage2.optim.warmup_steps": 1,
-    "stage2.lora.rank": 3,
+    "stages.stage1.total_steps": 2,
+    "stages.stage2.total_steps": 8,
+    "stages.stage2.optim.warmup_steps": 1,
+    "stages.stage2.lora.rank": 3,
     "saliency.cases": 1,
     "eval.bootstrap": 20,
     "decode.max_new_tokens": 3,

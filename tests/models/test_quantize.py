@@ -115,8 +115,8 @@ def test_adapters_learn_on_a_quantised_base_as_on_the_rounded_one() -> None:
 def test_what_a_stage_trains_is_not_quantised() -> None:
     config = config_of("nf4")
     assert is_quantized(base_shapes(config, ())["llm/layers/mlp/linear"])
-    stage = replace(config.stage2, train=((r"llm/.*/linear", "train:mlp"), (".*", "freeze")))
-    shapes = base_shapes(replace(config, stage2=stage), ("stage2",))
+    stage = replace(config.stages["stage2"], train=((r"llm/.*/linear", "train:mlp"), (".*", "freeze")))
+    shapes = base_shapes(config.with_stages({"stage2": stage}), ("stage2",))
     assert shapes["llm/layers/mlp/linear"].dtype == jnp.float32 and not is_quantized(shapes["llm/layers/mlp/linear"])
     assert is_quantized(shapes["llm/layers/mlp/gating_einsum"])
     assert {name: leaf.shape for name, leaf in shapes.items()} == {n: leaf.shape for n, leaf in PARAMS.items()}

@@ -21,7 +21,7 @@ from tests.training.conftest import Batches, assert_same
 BASE = Base(fake_params(get_variant("dummy")), "dummy.npz", "a" * 64)
 CONFIG = Config(
     model=ModelConfig(variant="dummy", compute_dtype="float32", param_dtype="float32"),
-    stage1=StageConfig(batch_size=2, accumulate=2, total_steps=2, log_every=1),
+    stages={"stage1": StageConfig(batch_size=2, accumulate=2, total_steps=2, log_every=1)},
 )
 CONFIG = replace(CONFIG, data=replace(CONFIG.data, seq_len=8))
 

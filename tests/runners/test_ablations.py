@@ -34,7 +34,7 @@ CELLS = (
     CellConfig("role", prompt="You are an expert. answer en {question}"),
     CellConfig("swapped", image="swapped"),
     CellConfig("blank", image="blank"),
-    CellConfig("rising", stage2_sources=RISING),
+    CellConfig("rising", stage_sources=RISING),
     CellConfig("far", against="far, off", **OTHER),
     CellConfig("far, off", without=("stage1", "stage2"), **OTHER),
     CellConfig("far, alone", **OTHER),

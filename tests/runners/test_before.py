@@ -49,7 +49,11 @@ def test_a_source_of_the_last_stage_is_missed_before_the_first_trains(
     replace_in_runners(monkeypatch, "prepare", refuse)
     config = micro_config({"mode": mode})
     config = dataclasses.replace(
-        config, stage2=dataclasses.replace(config.stage2, sources=(SourceConfig(dataset="slak"),))
+        config,
+        stages={
+            **config.stages,
+            "stage2": dataclasses.replace(config.stages["stage2"], sources=(SourceConfig(dataset="slak"),)),
+        },
     )
     with pytest.raises(ValueError, match=r"no data set 'slak'\. Did you mean `slake`\?"):
         RUNNERS[mode](config, tmp_path)
@@ -64,9 +68,13 @@ def test_a_source_of_the_last_stage_is_missed_before_the_first_trains(
         ({"model.variant": "mikro"}, ValueError, r"model.variant='mikro' is unknown. Did you mean `micro`"),
         ({"model.variant": "dummy"}, ValueError, r"has 1664 tokens, but dummy embeds 64"),
         ({"model.resolution": 30}, ValueError, r"model.resolution=30 must be a multiple of the patch size 14"),
-        ({"stage2.init_from": "nowhere/adapter.npz"}, FileNotFoundError, r"nowhere/adapter\.npz"),
-        ({"stage2.train": ((".*lora_c", "train:lora"), (".*", "freeze"))}, ValueError, r"stage2.train: the rules"),
-        ({"stage2.lora.targets": ((".*", "none"),)}, ValueError, r"lora.targets chooses no weight"),
+        ({"stages.stage2.init_from": "nowhere/adapter.npz"}, FileNotFoundError, r"nowhere/adapter\.npz"),
+        (
+            {"stages.stage2.train": ((".*lora_c", "train:lora"), (".*", "freeze"))},
+            ValueError,
+            r"stages.stage2.train: the rules",
+        ),
+        ({"stages.stage2.lora.targets": ((".*", "none"),)}, ValueError, r"lora.targets chooses no weight"),
     ],
 )
 def test_files_and_rules_are_checked_before_data_are_made_or_weights_loaded(

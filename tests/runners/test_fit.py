@@ -27,7 +27,12 @@ def fit_config(make: MakeConfig, experiment: Path, **changed: Any) -> Any:
 def test_every_program_of_an_experiment_is_compiled_and_reported(
     micro_config: MakeConfig, micro_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    override = ("stages=('stage2',)", "stage2.batch_size=4", "stage2.accumulate=1", "model.remat=full")
+    override = (
+        "run_stages=('stage2',)",
+        "stages.stage2.batch_size=4",
+        "stages.stage2.accumulate=1",
+        "model.remat=full",
+    )
     RUNNERS["fit"](fit_config(micro_config, micro_file, **{"fit.override": override}), tmp_path)
     report = json.loads((tmp_path / "fit.json").read_text())
     assert (report["target"], report["devices"], report["largest_batches"]) == ("local", 1, [])
@@ -55,7 +60,12 @@ def test_every_program_of_an_experiment_is_compiled_and_reported(
 def test_the_way_of_a_step_is_chosen_for_the_target_and_the_frontier_told(
     micro_config: MakeConfig, micro_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    override = ("stages=('stage2',)", "stage2.batch_size=4", "stage2.accumulate=2", "model.remat=auto")
+    override = (
+        "run_stages=('stage2',)",
+        "stages.stage2.batch_size=4",
+        "stages.stage2.accumulate=2",
+        "model.remat=auto",
+    )
     mesh, frozen = make_mesh(MeshConfig(), jax.devices()[:1]), {}
     config = fit_runner.read_experiment(str(micro_file), override)
     target = fit_runner.open_target("local")
@@ -108,19 +118,21 @@ def test_the_largest_batch_is_sought_at_the_resolution_that_is_asked_for(
     target, mesh = fit_runner.open_target("local"), make_mesh(MeshConfig(), jax.devices()[:1])
     small, large = (fit_runner.search(micro_config(), mesh, target, "stage1", px) for px in (28, 56))
     assert (large["name"], large["resolution"], large["batch_size"]) == ("stage1", 56, 8)
-    assert (large["accumulate"], large["compilations"]) == (micro_config().stage1.accumulate, 1)
+    assert (large["accumulate"], large["compilations"]) == (micro_config().stages["stage1"].accumulate, 1)
     assert small["peak"] < large["peak"]
 
 
 def test_parts_of_a_batch_that_a_mesh_cannot_cut_are_merged_and_told(
     micro_config: MakeConfig, micro_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = micro_config({"stage1.batch_size": 8, "stage2.batch_size": 6, "stage2.accumulate": 16})
+    config = micro_config(
+        {"stages.stage1.batch_size": 8, "stages.stage2.batch_size": 6, "stages.stage2.accumulate": 16}
+    )
     mesh = make_mesh(MeshConfig(data=2, fsdp=4), jax.devices()[:1] * 8)  # the same device: nothing is put there
     planned = fit_runner.spread(config, mesh)
-    assert planned.stage1 == config.stage1
-    assert (planned.stage2.batch_size, planned.stage2.accumulate) == (24, 4)
-    assert "stage2.batch_size=24 and stage2.accumulate=4" in capsys.readouterr().out
+    assert planned.stages["stage1"] == config.stages["stage1"]
+    assert (planned.stages["stage2"].batch_size, planned.stages["stage2"].accumulate) == (24, 4)
+    assert "stages.stage2.batch_size=24 and stages.stage2.accumulate=4" in capsys.readouterr().out
 
 
 def test_the_report_says_that_what_devices_send_is_not_in_its_times() -> None:
@@ -133,7 +145,7 @@ def test_the_report_says_that_what_devices_send_is_not_in_its_times() -> None:
 def test_answers_on_a_mesh_are_not_planned_with_splash(
     micro_config: MakeConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = micro_config({"model.attention": "splash", "stage2.accumulate": 1})
+    config = micro_config({"model.attention": "splash", "stages.stage2.accumulate": 1})
     for size, answering in ((1, "splash"), (4, "blocks")):
         mesh = make_mesh(MeshConfig(fsdp=size), jax.devices()[:1] * size)
         programs = list(fit_runner.programs(config, mesh, samples=2, new_tokens=3))
@@ -145,9 +157,9 @@ def test_answers_on_a_mesh_are_not_planned_with_splash(
 @pytest.mark.parametrize(
     ("override", "match"),
     [
-        ("stage2.accumulate", "give fields as 'stage2.accumulate=1'"),
-        ("stage2.acumulate=1", "acumulate"),
-        ("stage2.accumulate=many", "fit.override has stage2.accumulate=many"),
+        ("stages.stage2.accumulate", "give fields as 'stages.stage2.accumulate=1'"),
+        ("stages.stage2.acumulate=1", "acumulate"),
+        ("stages.stage2.accumulate=many", "fit.override has stages.stage2.accumulate=many"),
         ("mesh.fsdp=16", "the mesh is this mode's own: give --config.mesh.fsdp=16"),
     ],
 )

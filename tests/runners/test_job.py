@@ -128,12 +128,12 @@ def test_training_alone_and_stage_by_stage_gives_what_the_job_trained(
     job: tuple[Config, Path], micro_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, workdir = job
-    RUNNERS["train"](micro_config({"mode": "train", "stages": ("stage1",)}), tmp_path)
+    RUNNERS["train"](micro_config({"mode": "train", "run_stages": ("stage1",)}), tmp_path)
     out = capsys.readouterr().out
     assert "The first training row:" in out and "stage1: phantom_rad:train 142 rows kept, rejected {}" in out
     assert out.index("img/head/kernel") < out.index("stage1 step 1/2")
     assert f"What was trained is in {tmp_path / 'stage1' / 'adapter.npz'}" in out
-    after = {"mode": "train", "stages": ("stage2",), "stage2.init_from": str(tmp_path / "stage1")}
+    after = {"mode": "train", "run_stages": ("stage2",), "stages.stage2.init_from": str(tmp_path / "stage1")}
     RUNNERS["train"](micro_config(after), tmp_path)
     for stage in ("stage1", "stage2"):
         assert contents(tmp_path / stage, "adapter.npz") == contents(workdir / stage, "adapter.npz")

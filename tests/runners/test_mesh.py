@@ -24,7 +24,7 @@ from tests.virtual_devices import start_main
 @pytest.mark.slow
 def test_a_job_on_four_devices_leaves_what_one_leaves(micro_file: Path, tmp_path: Path) -> None:
     one, four = tmp_path / "one", tmp_path / "four"
-    fields = ("--config.stages=('stage2',)", "--config.mesh.data=2", "--config.mesh.fsdp=2")
+    fields = ("--config.run_stages=('stage2',)", "--config.mesh.data=2", "--config.mesh.fsdp=2")
     alone = start_main(micro_file, one, fields[0], mode="job", devices=1)
     several = start_main(micro_file, four, *fields, mode="job", devices=4)
     for process in (alone, several):

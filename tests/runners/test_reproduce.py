@@ -174,12 +174,15 @@ def test_least_bytes_are_the_weights_and_four_times_what_trains(micro_config: Ma
 def test_shortening_changes_data_and_steps_and_leaves_the_recipe() -> None:
     whole = from_config_dict(load_experiment(str(configs_folder() / "medm_stage2.py:rising,report")))
     short = shorten(whole, "phantom_rad/tiny")
-    assert {source.dataset for source in short.stage2.sources} == {"phantom_rad"}
-    assert [(s.anneal, s.points, s.task) for s in short.stage2.sources] == [
-        (s.anneal, s.points, s.task) for s in whole.stage2.sources
+    assert {source.dataset for source in short.stages["stage2"].sources} == {"phantom_rad"}
+    assert [(s.anneal, s.points, s.task) for s in short.stages["stage2"].sources] == [
+        (s.anneal, s.points, s.task) for s in whole.stages["stage2"].sources
     ]
-    assert (short.stage2.lora, short.stage2.train) == (whole.stage2.lora, whole.stage2.train)
-    assert short.stage2.total_steps == 1 and short.eval.source.split == "test"
+    assert (short.stages["stage2"].lora, short.stages["stage2"].train) == (
+        whole.stages["stage2"].lora,
+        whole.stages["stage2"].train,
+    )
+    assert short.stages["stage2"].total_steps == 1 and short.eval.source.split == "test"
     assert shorten(whole, "phantom_rad/tiny").data.prompt == whole.data.prompt
 
 
@@ -187,7 +190,7 @@ def test_the_command_of_a_row_runs_its_recipe() -> None:
     config = from_config_dict(load_experiment(str(configs_folder() / "reproduce.py")))
     row = next(row for row in TABLES["medm_table1"].rows if row.change)
     command = reproduce.command_of(row, config)
-    assert f"--config configs/{row.recipe}" in command and """--config.stages="('stage1','stage2')\"""" in command
+    assert f"--config configs/{row.recipe}" in command and """--config.run_stages="('stage1','stage2')\"""" in command
 
 
 def test_rows_are_those_of_the_release_until_a_set_is_prepared(micro_config: MakeConfig, tmp_path: Path) -> None:
@@ -203,7 +206,7 @@ def test_rows_are_those_of_the_release_until_a_set_is_prepared(micro_config: Mak
     for (dataset, builder, task, limit), rows in official.items():
         assert plan_book.rows_of(SourceConfig(dataset, builder, task=task, limit=limit), absent) == rows
     assert plan_book.rows_of(SourceConfig("written", "rocov2_questions"), absent) is None
-    phantoms = config.stage1.sources[0]
+    phantoms = config.stages["stage1"].sources[0]
     assert plan_book.rows_of(phantoms, config) == len(load_rows(phantoms, config.data))
 
 
@@ -228,5 +231,7 @@ real = reproduce.read_recipe
 
 def _planned(config: Config) -> Config:
     """The recipe with batches that a test can compile."""
-    small = {name: dataclasses.replace(config.stage(name), batch_size=2, accumulate=2) for name in ("stage1", "stage2")}
+    small = {
+        name: dataclasses.replace(config.stages[name], batch_size=2, accumulate=2) for name in ("stage1", "stage2")
+    }
     return dataclasses.replace(config, **small, data=dataclasses.replace(config.data, data_dir="/nowhere"))

@@ -57,7 +57,7 @@ def test_init_from_goes_before_the_stage_before(
 ) -> None:
     stages = Stages(monkeypatch)
     path = adapter_file(tmp_path / "elsewhere", micro_checkpoint)
-    RUNNERS["train"](micro_config({"mode": "train", "stage2.init_from": str(path)}), tmp_path)
+    RUNNERS["train"](micro_config({"mode": "train", "stages.stage2.init_from": str(path)}), tmp_path)
     assert list(stages.given["stage2"]["start"].leaves) == ["img/head/bias"]
 
 
@@ -67,7 +67,7 @@ def test_an_adapter_of_another_base_is_refused_before_any_stage_trains(
     stages = Stages(monkeypatch)
     path = adapter_file(tmp_path / "elsewhere", micro_checkpoint, sha256="f" * 64)
     with pytest.raises(ValueError, match=r"stage1 was trained on micro.npz \(sha256 f{16}…\)"):
-        RUNNERS["train"](micro_config({"mode": "train", "stage2.init_from": str(path)}), tmp_path)
+        RUNNERS["train"](micro_config({"mode": "train", "stages.stage2.init_from": str(path)}), tmp_path)
     assert stages.given == {}
 
 
@@ -75,7 +75,12 @@ def test_a_warm_up_longer_than_the_epochs_of_a_later_stage_is_found_before_any_s
     micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stages = Stages(monkeypatch)
-    changes = {"mode": "train", "stage2.total_steps": 0, "stage2.epochs": 1.0, "stage2.optim.warmup_steps": 900}
+    changes = {
+        "mode": "train",
+        "stages.stage2.total_steps": 0,
+        "stages.stage2.epochs": 1.0,
+        "stages.stage2.optim.warmup_steps": 900,
+    }
     with pytest.raises(ValueError, match=r"stage2\.optim\.warmup_steps=900 must be below the \d+ steps of stage2"):
         RUNNERS["train"](micro_config(changes), tmp_path)
     assert stages.given == {}
@@ -87,10 +92,16 @@ def test_the_control_of_saliency_quality_trains_on_the_mixture_of_the_experiment
     """The same rows in the same order: only their images are others."""
     tiny = {"dataset": "phantom_rad", "builder_config": "tiny"}
     sources = (source(**tiny), source(**tiny, split="test", weight=0.5))
-    changes = {"mode": "train", "seed": 5, "stage2.sources": sources, "stage2.batch_size": 16, "stage2.total_steps": 6}
+    changes = {
+        "mode": "train",
+        "seed": 5,
+        "stages.stage2.sources": sources,
+        "stages.stage2.batch_size": 16,
+        "stages.stage2.total_steps": 6,
+    }
 
     def loaded(weight_by: str) -> LoadedBase:
-        config = micro_config(changes | {"quality.shuffled_image_steps": 6, "stage2.weight_by": weight_by})
+        config = micro_config(changes | {"quality.shuffled_image_steps": 6, "stages.stage2.weight_by": weight_by})
         return LoadedBase(config, tmp_path, Tokenizer(config.model.tokenizer), Base({}, "", ""))
 
     loaders = [make_loader(loaded("row"), "stage2"), _make_control(loaded("row"))[1]]

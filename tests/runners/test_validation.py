@@ -25,15 +25,17 @@ from radvqa_jax.training.step import StepOptions, loss_and_grads
 from tests.runners.shared import MakeConfig
 
 HELD_OUT = {
-    "stage1.eval_source.dataset": "phantom_rad",
-    "stage1.eval_source.builder_config": "tiny",
-    "stage1.eval_source.split": "validation",
+    "stages.stage1.eval_source.dataset": "phantom_rad",
+    "stages.stage1.eval_source.builder_config": "tiny",
+    "stages.stage1.eval_source.split": "validation",
 }
 
 
 @pytest.fixture(scope="module")
 def loaded(micro_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> LoadedBase:
-    config = micro_config(HELD_OUT | {"stage1.eval_source.limit": 11, "stages": ("stage1",), "stage1.batch_size": 4})
+    config = micro_config(
+        HELD_OUT | {"stages.stage1.eval_source.limit": 11, "run_stages": ("stage1",), "stages.stage1.batch_size": 4}
+    )
     return load_base(config, tmp_path_factory.mktemp("base"))
 
 
@@ -51,7 +53,7 @@ def _all_rows(validation: Validation, loaded: LoadedBase) -> Batch:
 
 
 def test_the_losses_are_those_that_training_would_have_on_the_same_rows(loaded: LoadedBase) -> None:
-    validation = Validation(loaded, loaded.config.stage1)
+    validation = Validation(loaded, loaded.config.stages["stage1"])
     model, leaves = assemble(loaded.config, loaded.base, Trained.nothing())
     found = validation(model, leaves)
     assert len(validation.rows) == 11  # the last batch of four is filled up, which may not count
@@ -67,7 +69,7 @@ def test_the_losses_are_those_that_training_would_have_on_the_same_rows(loaded: 
 
 
 def test_closed_and_open_questions_have_their_own(loaded: LoadedBase) -> None:
-    validation = Validation(loaded, loaded.config.stage1)
+    validation = Validation(loaded, loaded.config.stages["stage1"])
     found = validation(*assemble(loaded.config, loaded.base, Trained.nothing()))
     assert set(validation.groups) == {"", "closed", "open"}
     shares = {kind: validation.tokens[rows].sum() / validation.tokens.sum() for kind, rows in validation.groups.items()}
@@ -77,16 +79,18 @@ def test_closed_and_open_questions_have_their_own(loaded: LoadedBase) -> None:
 
 def test_the_rows_do_not_depend_on_the_seed_of_the_run(loaded: LoadedBase) -> None:
     other = loaded._replace(config=dataclasses.replace(loaded.config, seed=5))
-    ids = [Validation(g, g.config.stage1).rows.column("question_id") for g in (loaded, other)]
+    ids = [Validation(g, g.config.stages["stage1"]).rows.column("question_id") for g in (loaded, other)]
     assert ids[0] == ids[1]
 
 
 def test_a_mesh_gives_the_same_losses(loaded: LoadedBase, monkeypatch: pytest.MonkeyPatch) -> None:
     model, leaves = assemble(loaded.config, loaded.base, Trained.nothing())
-    alone = Validation(loaded, loaded.config.stage1).row_losses(model, leaves)
+    alone = Validation(loaded, loaded.config.stages["stage1"]).row_losses(model, leaves)
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])
     monkeypatch.setattr(validation_module, "mesh_of", lambda _: mesh)
-    np.testing.assert_allclose(Validation(loaded, loaded.config.stage1).row_losses(model, leaves), alone, rtol=1e-5)
+    np.testing.assert_allclose(
+        Validation(loaded, loaded.config.stages["stage1"]).row_losses(model, leaves), alone, rtol=1e-5
+    )
 
 
 def _losses(folder: Path) -> list[dict[str, Any]]:
@@ -96,8 +100,8 @@ def _losses(folder: Path) -> list[dict[str, Any]]:
 def test_it_is_logged_as_often_as_asked_and_training_is_what_it_is_without(
     micro_config: MakeConfig, tmp_path: Path
 ) -> None:
-    common = {"mode": "train", "stages": ("stage1",), "stage1.total_steps": 5, "stage1.log_every": 10}
-    for name, fields in (("without", {}), ("with", HELD_OUT | {"stage1.eval_every": 2})):
+    common = {"mode": "train", "run_stages": ("stage1",), "stages.stage1.total_steps": 5, "stages.stage1.log_every": 10}
+    for name, fields in (("without", {}), ("with", HELD_OUT | {"stages.stage1.eval_every": 2})):
         train_mode(micro_config(common | fields), tmp_path / name)
     with_it, without = _losses(tmp_path / "with"), _losses(tmp_path / "without")
     assert [row["step"] for row in with_it] == [1, 2, 4, 5] and [row["step"] for row in without] == [1, 5]
@@ -123,14 +127,16 @@ def test_a_mistake_is_found_before_the_first_step(
     source = dataclasses.replace(
         SourceConfig(dataset="phantom_rad", builder_config="tiny", split="validation"), **changed
     )  # pyright: ignore[reportArgumentType]
-    fields = {f"stage2.eval_source.{name}": getattr(source, name) for name in ("dataset", "builder_config", "split")}
+    fields = {
+        f"stages.stage2.eval_source.{name}": getattr(source, name) for name in ("dataset", "builder_config", "split")
+    }
     with pytest.raises(ValueError, match=message):
         train_mode(micro_config({"mode": "train"} | fields), tmp_path)
     assert not (tmp_path / "stage1").exists()
 
 
 def test_the_budget_counts_what_was_drawn_without_padding(micro_config: MakeConfig, tmp_path: Path) -> None:
-    fields = HELD_OUT | {"stages": ("stage1",), "stage1.total_steps": 20, "stage1.eval_every": 8}
+    fields = HELD_OUT | {"run_stages": ("stage1",), "stages.stage1.total_steps": 20, "stages.stage1.eval_every": 8}
     config = micro_config({"mode": "train"} | fields)
     train_mode(config, tmp_path)
     loaded = load_base(config, tmp_path)

@@ -106,9 +106,9 @@ def test_provenance_can_be_filtered_by(workdir: Path, data: DataConfig) -> None:
 
 def test_the_audit_finds_no_leak_between_its_splits(workdir: Path, config: Config) -> None:
     test = dataclasses.replace(SOURCE, split="test")
-    stage = dataclasses.replace(config.stage1, sources=(SOURCE,))
+    stage = dataclasses.replace(config.stages["stage1"], sources=(SOURCE,))
     audited = dataclasses.replace(
-        config, stages=("stage1",), stage1=stage, eval=dataclasses.replace(config.eval, source=test)
+        config, stages={"stage1": stage}, run_stages=(), eval=dataclasses.replace(config.eval, source=test)
     )
     report, _ = audit_all(audited)
     assert report["clean"]

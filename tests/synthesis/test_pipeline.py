@@ -22,8 +22,11 @@ PIPELINE = {
     "synthesis.measure": 20,
     "synthesis.checks.blind_seen": 10_000,
     "synthesis.writing.templates": ("modality", "organ", "finding", "side"),
-    "stage1.sources": (source(**QUESTIONS),),
-    "stage2.sources": (source(**QUESTIONS), source(**QUESTIONS, anneal="linear", points=((0.5, 0.0), (1.0, 1.0)))),
+    "stages.stage1.sources": (source(**QUESTIONS),),
+    "stages.stage2.sources": (
+        source(**QUESTIONS),
+        source(**QUESTIONS, anneal="linear", points=((0.5, 0.0), (1.0, 1.0))),
+    ),
     "eval.source": source(**QUESTIONS, split="test", limit=8),
     "eval.train_source": source(**QUESTIONS),
     "decode.samples": 5,
@@ -73,7 +76,9 @@ def test_a_job_that_names_questions_nobody_writes_fails_with_the_command(
     micro_config: Callable[..., Any], tmp_path: Path
 ) -> None:
     other = source(dataset="written", builder_config="rocov2_questions")
-    config = micro_config(PIPELINE | {"stage2.sources": (other,), "stage1.sources": (other,)})
-    config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, source=config.stage1.sources[0]))
+    config = micro_config(PIPELINE | {"stages.stage2.sources": (other,), "stages.stage1.sources": (other,)})
+    config = dataclasses.replace(
+        config, eval=dataclasses.replace(config.eval, source=config.stages["stage1"].sources[0])
+    )
     with pytest.raises(ValueError, match=re.escape("configs/write_questions.py:rocov2")):
         RUNNERS["job"](config, tmp_path)

@@ -47,14 +47,14 @@ def test_the_first_rule_that_matches_decides() -> None:
             (("img/.*", "train:x"), ("img/head/.*", "train:y"), (".*", "freeze")),
             r"rules \['img/head/\.\*'\] decide about",
         ),
-        (((".*", "freeze"),), "stage2.train: every leaf is frozen. Give a rule"),
+        (((".*", "freeze"),), "stages.stage2.train: every leaf is frozen. Give a rule"),
         (((".*", "trian:lora"),), "A label is 'freeze' or 'train:<group>', got 'trian:lora'"),
         ((("img/.*", "train:"), (".*", "freeze")), "A label is 'freeze' or 'train:<group>', got 'train:'"),
     ],
 )
 def test_rules_that_cannot_be_meant_are_refused(rules: tuple[tuple[str, str], ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        label_leaves(NAMES, StageConfig(train=rules), what="stage2.train" if len(rules) == 1 else "train")
+        label_leaves(NAMES, StageConfig(train=rules), what="stages.stage2.train" if len(rules) == 1 else "train")
 
 
 def test_frozen_leaves_get_exactly_nothing() -> None:

@@ -34,8 +34,8 @@ STAGE1 = StageConfig(optim=OPTIM, batch_size=2, accumulate=2, total_steps=3, log
 STAGE2 = replace(STAGE1, lora=LORA, train=((r".*/lora_[ab]", "train:lora"), (".*", "freeze")))
 CONFIG = Config(
     model=ModelConfig(variant="dummy", compute_dtype="float32", param_dtype="float32", remat="none"),
-    stage1=STAGE1,
-    stage2=STAGE2,
+    stages={"stage1": STAGE1, "stage2": STAGE2},
+    run_stages=("stage1", "stage2"),
 )
 
 
@@ -138,14 +138,14 @@ def test_a_projector_that_trains_on_starts_where_stage1_ended(
     stage1: tuple[Path, Trained], at_step_0: dict[str, Any], tmp_path: Path
 ) -> None:
     rules = ((r".*/lora_[ab]", "train:lora"), (r"img/head/.*", "train:head"), (".*", "freeze"))
-    run("stage2", tmp_path, config=replace(CONFIG, stage2=replace(STAGE2, train=rules)), start=stage1[1])
+    run("stage2", tmp_path, config=CONFIG.with_stages({"stage2": replace(STAGE2, train=rules)}), start=stage1[1])
     assert set(at_step_0["trainable"]) == ADAPTERS | HEAD
     assert_same({name: at_step_0["trainable"][name] for name in HEAD}, stage1[1].leaves)
 
 
 def test_adapters_that_are_there_go_on(stage2: tuple[Path, Trained], at_step_0: dict[str, Any], tmp_path: Path) -> None:
     folder, trained = stage2
-    config = replace(CONFIG, stage2=replace(STAGE2, lora=replace(LORA, dropout=0.5)))
+    config = CONFIG.with_stages({"stage2": replace(STAGE2, lora=replace(LORA, dropout=0.5))})
     begun = run("stage2", tmp_path, config=config, start=load_trained(str(folder), BASE, CONFIG))
     assert_same(at_step_0["trainable"], {name: trained.leaves[name] for name in ADAPTERS})
     assert at_step_0["plan"].model.lora.dropout == 0.5  # the stage's own
@@ -169,7 +169,7 @@ def test_a_stage_without_adapters_of_its_own_keeps_those_that_are_there(
 def test_adapters_of_another_kind_are_refused(
     changed: dict[str, Any], stage2: tuple[Path, Trained], tmp_path: Path
 ) -> None:
-    config = replace(CONFIG, stage2=replace(STAGE2, lora=replace(LORA, **changed)))
+    config = CONFIG.with_stages({"stage2": replace(STAGE2, lora=replace(LORA, **changed))})
     with pytest.raises(ValueError, match=r"Give the same rank, alpha, rslora and targets"):
         run("stage2", tmp_path, config=config, start=stage2[1])
     assert not list(tmp_path.iterdir())
@@ -246,7 +246,7 @@ def test_what_does_not_change_the_numbers_may_change(stage1: tuple[Path, Trained
         CONFIG,
         model=replace(CONFIG.model, checkpoint="moved.npz", tokenizer="moved.model", remat="full", unroll=2),
         data=replace(CONFIG.data, data_dir="elsewhere", workers=3),
-        stage1=replace(STAGE1, log_every=7, save_every=9, init_from="moved"),
+        stages={**CONFIG.stages, "stage1": replace(STAGE1, log_every=7, save_every=9, init_from="moved")},
     )
     assert_same(run("stage1", stage1[0], config=config, batches=Batches(crash_at(4))).leaves, stage1[1].leaves)
 
@@ -255,7 +255,10 @@ def test_what_does_not_change_the_numbers_may_change(stage1: tuple[Path, Trained
     ("config", "named"),
     [
         (replace(CONFIG, seed=5), "seed: 0 in the checkpoint, now 5"),
-        (replace(CONFIG, stage1=replace(STAGE1, total_steps=4)), "stage.total_steps: 3 in the checkpoint, now 4"),
+        (
+            CONFIG.with_stages({"stage1": replace(STAGE1, total_steps=4)}),
+            "stage.total_steps: 3 in the checkpoint, now 4",
+        ),
         (replace(CONFIG, data=replace(CONFIG.data, seq_len=9)), "text.seq_len: 128 in the checkpoint, now 9"),
         (replace(CONFIG, model=replace(CONFIG.model, compute_dtype="bfloat16")), "model.compute_dtype: 'float32' in"),
     ],
@@ -310,13 +313,13 @@ def test_what_any_stage_trains_is_known_before_loading() -> None:
     assert trained_names(CONFIG, ("stage1", "stage2"), abstract) == HEAD
     assert trained_names(CONFIG, ("stage2",), abstract) == set()
     assert trained_names(CONFIG, (), abstract) == set()
-    everything = replace(CONFIG, stage1=replace(STAGE1, train=((".*", "train:all"),)))
+    everything = CONFIG.with_stages({"stage1": replace(STAGE1, train=((".*", "train:all"),))})
     assert trained_names(everything, ("stage1",), abstract) == set(abstract)
 
 
 def test_an_idle_rule_is_found_before_loading() -> None:
-    config = replace(CONFIG, stage1=replace(STAGE1, train=((r"img/heads/.*", "train:head"), (".*", "freeze"))))
-    with pytest.raises(ValueError, match=r"stage1.train: the rules \['img/heads/\.\*'\] decide about no leaf"):
+    config = CONFIG.with_stages({"stage1": replace(STAGE1, train=((r"img/heads/.*", "train:head"), (".*", "freeze")))})
+    with pytest.raises(ValueError, match=r"stages.stage1.train: the rules \['img/heads/\.\*'\] decide about no leaf"):
         trained_names(config, ("stage1",), abstract_params(get_variant("dummy")))
 
 
@@ -344,7 +347,7 @@ def test_a_run_continues_as_it_began_and_on_another_device_says_what_changed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, stage2 = replace(CONFIG.model, remat="auto"), replace(STAGE2, save_every=1)
-    config = replace(CONFIG, model=model, stage2=stage2)
+    config = replace(CONFIG, model=model).with_stages({"stage2": stage2})
     first, other = Way("products", "full", 1, 4), Way("none", "none", 2, 2)
     whole = run("stage2", tmp_path / "whole", config=config, choose=taking(first))
     for name in ("same", "other"):
