@@ -34,7 +34,7 @@ CELLS = (
 
 def grid_of(config: Config, cells: tuple[CellConfig, ...] = CELLS) -> Config:
     grid = dataclasses.replace(config.ablations, cells=cells)
-    return dataclasses.replace(config, mode="ablations", stages=("stage2",), ablations=grid)
+    return dataclasses.replace(config, mode="ablations", run_stages=("stage2",), ablations=grid)
 
 
 @pytest.mark.slow
