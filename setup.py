@@ -102,6 +102,7 @@ EXTRAS_REQUIRE = {
     "croissant": CROISSANT,  # metadata of written questions
     "bench": ["peft>=0.21.2,<0.22", "torch>=2.13,<3", "transformers>=5.23,<6"],
     "docs": ["furo>=2025.12.19", "myst-parser>=5.2,<6", "sphinx>=9.0.4,<10"],  # scripts/docs.sh
+    "wandb": ["wandb>=0.31,<0.32"],  # config.wandb.project: scalars of training, for those who use the service
     "notebook": ["ipykernel>=7.4,<8", "jupyterlab>=4.6,<5", "nbclient>=0.11,<0.12", "nbconvert>=7.17,<8"],
     "test": TEST,
     "dev": [*TEST, "pyright>=1.1.414,<1.2", "ruff>=0.17.6,<0.18", "uv>=0.13.9,<0.14"],

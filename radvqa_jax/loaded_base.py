@@ -26,6 +26,7 @@ from radvqa_jax.saliency.methods import check_config, check_methods
 from radvqa_jax.training.base_use import check_accept, check_use, follow, make_use
 from radvqa_jax.training.sharding import check_rows, with_shardings
 from radvqa_jax.training.stage import Base, Trained, check_fits, keep_leaf, load_trained, loaded_shapes, mesh_of
+from radvqa_jax.training.wandb_run import check_wandb
 from radvqa_jax.trees import Flat
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "sentencepiece")
@@ -86,6 +87,8 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
             check_adapter(adapter, config, tokenizer, wanted, training=adapter in adapters and bool(stages))
     if config.model.quantize != "none":
         check_installed()
+    if stages:
+        check_wandb(config.wandb)
     if config.mode in _ONE_IMAGE:
         check_config(config.saliency, depth=variant.llm.depth)
         check_patches(config.saliency, grid=round(variant.num_patches**0.5))

@@ -16,7 +16,7 @@ from radvqa_jax.config import Config
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets", "grain")
 # Environment variables that may hold a key. The doctor says whether they are set, and never shows their value.
-KEYS = (Config().judge.key_variable, "HF_TOKEN")
+KEYS = (Config().judge.key_variable, "HF_TOKEN", "WANDB_API_KEY")
 GIB = 2**30
 
 

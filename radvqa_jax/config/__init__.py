@@ -47,6 +47,7 @@ from radvqa_jax.config.training import (
     LoraConfig,
     OptimConfig,
     StageConfig,
+    WandbConfig,
 )
 
 __all__ = [
@@ -94,6 +95,7 @@ __all__ = [
     "SourceConfig",
     "StageConfig",
     "SynthesisConfig",
+    "WandbConfig",
     "WritingConfig",
     "cell",
     "change_field",

@@ -15,7 +15,7 @@ from radvqa_jax.config.papers import BookConfig
 from radvqa_jax.config.saliency import AskConfig, QualityConfig, SaliencyConfig
 from radvqa_jax.config.scaling import ScalingConfig
 from radvqa_jax.config.synthesis import SynthesisConfig
-from radvqa_jax.config.training import StageConfig
+from radvqa_jax.config.training import StageConfig, WandbConfig
 
 Mode = Literal[
     "build_data",
@@ -81,6 +81,7 @@ class Config:
     quality: QualityConfig = field(default_factory=QualityConfig)
     ask: AskConfig = field(default_factory=AskConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
+    wandb: WandbConfig = field(default_factory=WandbConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
     # Let others read files with questions, answers or images, as far as the umask allows.

@@ -68,3 +68,12 @@ class StageConfig:
     # A held-out split whose loss is logged as eval/…; no data set = no such loss.
     eval_source: SourceConfig = field(default_factory=SourceConfig)
     eval_every: Positive = 100  # steps between evaluations; there is always one after the last step
+
+
+@dataclass(frozen=True)
+class WandbConfig:
+    """Weights & Biases (extra `wandb`): sends the scalars of training, and nothing else (training/wandb_run.py)."""
+
+    project: str = ""  # empty = nothing is sent. The key is that of WANDB_API_KEY; WANDB_MODE=offline keeps all here.
+    entity: str = ""  # user or team; empty = the default one of the key
+    name: str = ""  # of the run, before the stage's name; empty = the stage's name alone

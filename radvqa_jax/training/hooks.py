@@ -13,6 +13,7 @@ from tqdm import tqdm
 from radvqa_jax import typed_json
 from radvqa_jax.files import append_jsonl, write_jsonl
 from radvqa_jax.progress import EVERY, Eta
+from radvqa_jax.training.wandb_run import WandbRun
 
 LOSSES = "losses.jsonl"
 _SPEED: tuple[str, ...] = ("examples_per_s", "data_wait_share", "text_positions", "mfu", "hfu")
@@ -21,13 +22,22 @@ _Row = dict[str, float]  # `step`, and the scalars of that step
 
 
 class Scalars:
-    """Scalars of a run in `losses.jsonl` (one object a logged step) and in a TensorBoard event file.
+    """Scalars of a run in `losses.jsonl` (one object a logged step), in a TensorBoard event file and in `also`.
 
     Rows after `start_step` are dropped first: an interrupted run computes those steps again. Without `write`, as in all
     processes of a run but the first, nothing is touched.
     """
 
-    def __init__(self, folder: Path, *, start_step: int, write: bool = True) -> None:
+    def __init__(self, folder: Path, *, start_step: int, write: bool = True, also: WandbRun | None = None) -> None:
+        """Prepares the files.
+
+        Args:
+            folder: of the stage.
+            start_step: the step that is saved; 0 = none.
+            write: whether this process writes.
+            also: a run of Weights & Biases, which takes the scalars by their tags.
+        """
+        self._also = also
         self.path = folder / LOSSES
         self._writer: SummaryWriter | None = None
         if not write:
@@ -41,13 +51,23 @@ class Scalars:
         if self._writer is None:
             return
         append_jsonl(self.path, [{"step": step} | scalars], private=False)
-        for name, value in scalars.items():
-            self._writer.add_scalar(f"{_GROUPS.get(name, 'train')}/{name}", value, step)
+        tagged = {_tag(name): value for name, value in scalars.items()}
+        for tag, value in tagged.items():
+            self._writer.add_scalar(tag, value, step)
+        if self._also is not None:
+            self._also(step, tagged)
 
     def close(self) -> None:
-        """Flushes and closes the event file."""
+        """Flushes and closes the event file, and ends `also`."""
         if self._writer is not None:
             self._writer.close()
+        if self._also is not None:
+            self._also.close()
+
+
+def _tag(name: str) -> str:
+    """The name of a scalar with its group: train, speed, or eval, which held-out losses bring with them."""
+    return name if "/" in name else f"{_GROUPS.get(name, 'train')}/{name}"
 
 
 def read_losses(folder: Path) -> list[dict[str, Any]]:

@@ -14,12 +14,14 @@ from jaxtyping import PRNGKeyArray
 
 from radvqa_jax import runtime
 from radvqa_jax.checkpoints.train_state import Checkpointer
+from radvqa_jax.config import WandbConfig
 from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.schema import Batch, TrainState
 from radvqa_jax.training import sharding
 from radvqa_jax.training.hooks import Progress, Scalars, StopSignal
 from radvqa_jax.training.step import StepOptions, init_state, step_on
 from radvqa_jax.training.text_lengths import check_lengths
+from radvqa_jax.training.wandb_run import WandbRun
 from radvqa_jax.trees import Flat
 
 
@@ -57,6 +59,7 @@ class Plan(NamedTuple):
     speed: Speed | None = None
     validate: Callable[[PaliGemma, Flat], dict[str, float]] | None = None  # losses on held-out rows
     eval_every: int = 1
+    wandb: WandbConfig = WandbConfig()
     compiled: Any = None  # the step, where choosing how to compute it compiled it already
 
 
@@ -122,8 +125,10 @@ def train(
                 print(f"{plan.name}: {line}; numbers agree to rounding", flush=True)
         if start == plan.total_steps:
             return _whole(plan, state)
-        scalars = Scalars(folder, start_step=start, write=runtime.is_first())
-        progress = Progress(plan.name, start_step=start, total_steps=plan.total_steps, show=runtime.is_first())
+        first = runtime.is_first()
+        run = WandbRun(plan.wandb, folder, stage=plan.name) if first and plan.wandb.project else None
+        scalars = Scalars(folder, start_step=start, write=first, also=run)
+        progress = Progress(plan.name, start_step=start, total_steps=plan.total_steps, show=first)
         try:
             state = _steps(
                 plan,

@@ -280,6 +280,7 @@ def plan_stage(
         save_every=stage.save_every,
         eval_every=stage.eval_every,
         mesh=mesh_of(config),
+        wandb=config.wandb,
     )
 
 
