@@ -5,6 +5,7 @@ else that wandb collects by itself (output of the terminal, code and its reposit
 measurements of the machine) is switched off: the terminal shows training rows, and paths may name patients.
 """
 
+import importlib
 import os
 import re
 import secrets
@@ -37,10 +38,9 @@ SETTINGS: dict[str, Any] = {
 
 def _wandb() -> types.ModuleType:
     try:
-        import wandb
+        return importlib.import_module("wandb")
     except ImportError as error:
         raise ValueError("wandb.project needs Weights & Biases: pip install 'radvqa_jax[wandb]'.") from error
-    return wandb
 
 
 def check_wandb(config: WandbConfig) -> None:
