@@ -25,7 +25,16 @@ from radvqa_jax.saliency.chosen import check_patches
 from radvqa_jax.saliency.methods import check_config, check_methods
 from radvqa_jax.training.base_use import check_accept, check_use, follow, make_use
 from radvqa_jax.training.sharding import check_rows, with_shardings
-from radvqa_jax.training.stage import Base, Trained, check_fits, keep_leaf, load_trained, loaded_shapes, mesh_of
+from radvqa_jax.training.stage import (
+    Base,
+    Trained,
+    answering_mesh,
+    check_fits,
+    keep_leaf,
+    load_trained,
+    loaded_shapes,
+    mesh_of,
+)
 from radvqa_jax.training.wandb_run import check_wandb
 from radvqa_jax.trees import Flat
 
@@ -68,16 +77,17 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
             f"embeds {variant.llm.vocab_size}. Give the tokenizer that belongs to the checkpoint."
         )
     stages = _trained_stages(config)
-    mesh = mesh_of(config)
+    mesh, answering = mesh_of(config), answering_mesh(config)
     if mesh is not None:
         for stage in (config.stages[name] for name in stages):
             check_rows(mesh, stage.batch_size * stage.accumulate, accumulate=stage.accumulate)
+    if answering is not None:
         if _answers_rows(config):
-            check_rows(mesh, config.decode.batch_size, field="decode.batch_size")
-        if mesh.size > 1 and config.model.attention == "splash" and config.mode in _ONE_IMAGE:
+            check_rows(answering, config.decode.batch_size, field="decode.batch_size")
+        if answering.size > 1 and config.model.attention == "splash" and config.mode in _ONE_IMAGE:
             raise ValueError(
                 f"model.attention=splash cannot compute one image on several devices, as mode={config.mode} would on "
-                f"{mesh.size}: one row cannot be shared out, and the compiler cannot cut the kernel. Set "
+                f"{answering.size}: one row cannot be shared out, and the compiler cannot cut the kernel. Set "
                 "model.attention='blocks', or leave mesh.* at 1."
             )
     wanted = loaded_shapes(config, stages)
@@ -148,9 +158,12 @@ def follow_adapter(config: Config, *, given: Collection[str]) -> Config:
 
 
 def load_base(config: Config, workdir: Path) -> LoadedBase:
-    """Loads the tokenizer and the base checkpoint, each leaf straight into its dtype and onto its devices."""
+    """Loads the tokenizer and the base checkpoint, each leaf straight into its dtype and onto its devices.
+
+    To train, several processes share the leaves out over the mesh; to answer, each process has all of them.
+    """
     tokenizer, wanted = inspect_model(config)
-    mesh = mesh_of(config)
+    mesh = mesh_of(config) if _trained_stages(config) else answering_mesh(config)
     if mesh is not None:
         wanted = with_shardings(mesh, wanted)
     params, report = big_vision.load(

@@ -10,6 +10,13 @@ from tqdm import tqdm
 T = TypeVar("T")
 EVERY = 30.0  # seconds between two lines
 SOON = 5.0  # seconds before a bar appears (`delay`) for what seldom takes long
+_silent = False
+
+
+def say_nothing() -> None:
+    """Shows no bar from now on: of several processes one speaks."""
+    global _silent
+    _silent = True
 
 
 class _Lines:
@@ -34,6 +41,8 @@ def bar(items: Iterable[T] | None = None, *, name: str, total: int | None = None
         options: of tqdm.
     """
     make: Any = tqdm  # its stubs do not know a bar without items
+    if _silent:
+        options["disable"] = True
     if sys.stderr.isatty():
         return make(items, name, total, **options)
     lines: Any = _Lines()

@@ -1,6 +1,8 @@
 """Settings of jax before it computes anything: the processes of a run, and the cache of compiled programs."""
 
+import dataclasses
 import importlib.metadata
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -10,7 +12,9 @@ from typing import Any
 import jax
 import psutil
 
+from radvqa_jax import processes, progress
 from radvqa_jax.config import Config, ProcessConfig
+from radvqa_jax.trees import flatten
 
 _FUSION_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 
@@ -45,6 +49,24 @@ def local_devices() -> list[Any]:
 def is_first() -> bool:
     """Whether this process is the one that writes the run's files and speaks."""
     return jax.process_index() == 0
+
+
+def check_alike(config: Config) -> None:
+    """Checks that all processes of the run were started with the same configuration.
+
+    Raises:
+        ValueError: naming the fields that differ.
+    """
+    own = json.dumps(dataclasses.asdict(dataclasses.replace(config, process=ProcessConfig())))
+    said = processes.group().gather(own.encode(), what="configuration")
+    first = flatten(json.loads(said[0]))
+    for index, other in enumerate(said):
+        here = flatten(json.loads(other))
+        if differing := sorted(name for name in first | here if first.get(name) != here.get(name)):
+            raise ValueError(
+                f"Process {index} was started with other settings than process 0; these differ: {', '.join(differing)}."
+                " Start the same command in each process; only process.index may differ."
+            )
 
 
 def free_bytes(devices: Sequence[Any]) -> int:
@@ -98,7 +120,7 @@ def keep_compiled(folder: str) -> None:
 
 
 def _join(config: ProcessConfig) -> None:
-    """Joins the other processes; all but the first fall silent on stdout, since they would say the same.
+    """Joins the other processes; all but the first fall silent, since they would say the same.
 
     Raises:
         ValueError: if the processes are not found.
@@ -116,5 +138,9 @@ def _join(config: ProcessConfig) -> None:
             f"the processes did not come together ({str(error)[:200]}). Start all of them, each with its own index and "
             "the host:port of process 0; `auto` works under SLURM, Open MPI and on TPU pods only."
         ) from error
+    from orbax.checkpoint import multihost  # slow to import
+
+    processes.join(processes.Group(jax.process_index(), jax.process_count(), multihost.get_jax_distributed_client()))
     if not is_first():
+        progress.say_nothing()
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 open until the process ends

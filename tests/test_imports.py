@@ -18,6 +18,7 @@ REPO = Path(__file__).resolve().parent.parent
 
 CORE = {
     "config",
+    "processes",
     "runtime",
     "schema",
     "trees",

@@ -5,6 +5,8 @@ import dataclasses
 import os
 import signal
 import sys
+import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,6 +23,7 @@ from radvqa_jax.command_line.arguments import (
     command_of,
     to_flags,
 )
+from radvqa_jax.command_line.ending import ends_together
 from radvqa_jax.command_line.failures import FAILURES, say
 from radvqa_jax.command_line.help_text import describe_field, full_help, short_help
 from radvqa_jax.command_line.interrupts import interrupts_reach_us
@@ -161,17 +164,52 @@ def _rule(message: str, fields: list[str]) -> str:
 
 
 def _own(workdir: Path, config: Any) -> contextlib.AbstractContextManager[Any]:
-    """Holds the workdir for this run; of several processes that train together, the first one does it for all."""
-    from radvqa_jax import locks
-    from radvqa_jax.runtime import is_first
+    """Holds the workdir for this run; of several processes the first one does it for all."""
+    from radvqa_jax import locks, processes
 
-    if config.process.coordinator and not is_first():
+    if not processes.group().first:
         return contextlib.nullcontext()
     remedy = (
         "Two runs in one folder would destroy each other's files. Wait until it is done, end it, or give another "
         "--workdir."
     )
     return locks.hold(workdir, doing=f"mode={config.mode}", remedy=remedy)
+
+
+_LAG = 60.0  # seconds that a network file system may take to show a file of another machine
+
+
+def _check_shared(workdir: Path) -> None:
+    """Waits until the first process holds the workdir.
+
+    Raises:
+        ValueError: if this process does not see its lock: then the workdir is not one folder for all.
+    """
+    from radvqa_jax import locks, processes
+
+    group = processes.group()
+    holder = group.from_first(lambda: repr(locks.read_holder(workdir)).encode(), what="the workdir is held").decode()
+    until = time.monotonic() + _LAG
+    while repr(locks.read_holder(workdir)) != holder:
+        if time.monotonic() > until:
+            raise ValueError(
+                f"--workdir={workdir} must be one folder that all processes see, and {group.name(group.index)} does "
+                f"not find there the lock of process 0: {holder}. Give a folder on a file system that all machines "
+                "share."
+            )
+        time.sleep(0.5)
+    group.gather(what="the workdir is shared")
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """What is said of an error that ends several processes, and the exit status."""
+    if _DEBUG.value or not isinstance(error, (*FAILURES, KeyboardInterrupt)):
+        traceback.print_exception(error)
+    if isinstance(error, KeyboardInterrupt):
+        return f"stopped by Ctrl-C. {_kept()}", 128 + signal.SIGINT
+    if isinstance(error, Exception) and isinstance(error, FAILURES):
+        return visible(_say(error)), 1
+    return visible(f"{type(error).__name__}: {error}"), 1
 
 
 def _kept() -> str:
@@ -241,17 +279,27 @@ def _run_mode() -> None:
     from radvqa_jax.runtime import start as start_runtime
 
     config, workdir = _read_config()
+    from radvqa_jax import processes
+    from radvqa_jax.config.rules import FIRST_ALONE
     from radvqa_jax.runners import RUNNERS
+    from radvqa_jax.runtime import check_alike
 
     if callable(signal.getsignal(signal.SIGINT)):  # from here on what is held is let go of, and what is kept is said
         signal.signal(signal.SIGINT, signal.default_int_handler)
     start_runtime(config)
-    if config.mode in COMPUTING:
-        from radvqa_jax.device_check import check_device
+    group = processes.group()
+    with ends_together(group, _explain):
+        check_alike(config)
+        if config.mode in COMPUTING:
+            from radvqa_jax.device_check import check_device
 
-        check_device()
-    with _own(workdir, config), interrupts_reach_us():
-        RUNNERS[config.mode](config, workdir)
+            check_device()
+        with _own(workdir, config), interrupts_reach_us():
+            if group.count > 1:
+                _check_shared(workdir)
+            if group.first or config.mode not in FIRST_ALONE:
+                RUNNERS[config.mode](config, workdir)
+            group.gather(what="the end")  # the workdir is held until nobody writes there any more
 
 
 def run(argv: list[str]) -> None:

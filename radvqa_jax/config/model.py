@@ -51,7 +51,7 @@ class MeshConfig:
 
 @dataclass(frozen=True)
 class ProcessConfig:
-    """The processes that train one model together, each with devices of its own (radvqa_jax/runtime.py)."""
+    """The processes that train, answer and map together, each with devices of its own (radvqa_jax/processes.py)."""
 
     coordinator: str = ""  # host:port of process 0; `auto` = from SLURM, Open MPI or a TPU pod; empty = one process
     count: Positive = 1  # number of processes

@@ -30,6 +30,11 @@ _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
 )
 
 
+# Modes that run in several processes. What no device limits is done by the first of them, and its budget holds for all.
+FIRST_ALONE = ("judge", "score")
+TOGETHER = ("train", "predict", "saliency", "job", *FIRST_ALONE)
+
+
 def _check_processes(config: Config) -> None:
     process = config.process
     require(
@@ -40,9 +45,9 @@ def _check_processes(config: Config) -> None:
         f"process.count={process.count} needs process.coordinator, the host:port of process 0.",
     )
     require(
-        not process.coordinator or config.mode == "train",
-        f"mode={config.mode} runs in one process; process.coordinator={process.coordinator} is for mode=train. "
-        "Train with several processes, then answer with one.",
+        not process.coordinator or config.mode in TOGETHER,
+        f"mode={config.mode} runs in one process; process.coordinator={process.coordinator} is for "
+        f"mode={', '.join(TOGETHER)}.",
     )
 
 

@@ -34,7 +34,7 @@ def row_bytes(model: PaliGemma, *, prompt: int, config: DecodeConfig) -> int:
 def free_bytes() -> int:
     """The bytes left on the fullest device of the mesh, or of this machine where devices do not tell."""
     mesh = jax.sharding.get_mesh() if not jax.sharding.get_abstract_mesh().empty else None
-    return runtime.free_bytes(jax.devices()[:1] if mesh is None else list(mesh.devices.flat))
+    return runtime.free_bytes(jax.local_devices()[:1] if mesh is None else list(mesh.devices.flat))
 
 
 def choose_batch_size(rows: int, *, each: int, free: int, share: int = 1) -> int:

@@ -77,6 +77,19 @@ def alike_together(rows: RowSource, numbers: Sequence[int], *, room: int) -> lis
     return sorted(numbers, key=place)
 
 
+def share_of(rows: RowSource, numbers: Sequence[int], *, index: int, count: int) -> list[int]:
+    """The rows that one of `count` processes answers, of the rows with these numbers.
+
+    Every row is one process's, and shares differ by one row at most. Questions about one image stay together, except
+    at the end of a share: each process then sees its images once, and kinds of questions are mixed alike.
+    """
+    images, first = rows.shown_images(), {}
+    for number in numbers:
+        first.setdefault(images[number], len(first))
+    ordered = sorted(numbers, key=lambda number: (first[images[number]], number))
+    return ordered[index * len(ordered) // count : (index + 1) * len(ordered) // count]
+
+
 def batch_size_for(model: PaliGemma, config: DecodeConfig, *, rows: int, prompt: int) -> int:
     """How many of `rows` questions are answered at a time: as configured, or as many as memory has room for."""
     if config.batch_size:

@@ -1,8 +1,14 @@
-"""Answers of an earlier run: found by question, and refused if they belong to another run."""
+"""Answers of an earlier run: found by question, and refused if they belong to another run.
 
+Where several processes answer, each appends to a part of its own, `<name>.process<index>.jsonl`; the first process puts
+the parts into the file and removes them. What an interruption leaves in parts counts like what is in the file, however
+many processes go on.
+"""
+
+import glob
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +21,17 @@ from radvqa_jax.trees import flatten
 def settings_hash(fingerprint: dict[str, Any]) -> str:
     """What `Record.settings` holds: a short hash of all that the answers of a file have in common."""
     return hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def part_of(path: Path, index: int) -> Path:
+    """Where one of several processes appends the answers that belong to a predictions file."""
+    return path.with_name(f"{path.stem}.process{index}{path.suffix}")
+
+
+def parts_of(path: Path) -> list[Path]:
+    """The parts of a predictions file that are there."""
+    found = path.parent.glob(f"{glob.escape(path.stem)}.process*{path.suffix}")
+    return sorted(part for part in found if part.name[len(path.stem) + 8 : -len(path.suffix)].isdigit())
 
 
 def check_fingerprint(path: Path, fingerprint: dict[str, Any]) -> None:
@@ -64,9 +81,10 @@ def check_texts(path: Path, records: Iterable[Record], decode: Callable[[Sequenc
 
 
 def read_kept(path: Path, question_ids: Collection[str], fingerprint: dict[str, Any]) -> dict[str, Record]:
-    """{question_id: record} of an earlier run, in the order of its file; none for a new run.
+    """{question_id: record} of an earlier run, in the order of its file, then of its parts; none for a new run.
 
-    A last line that an interruption cut is left out.
+    A last line that an interruption cut is left out. A question that is in the file and in a part, because an
+    interruption came before the part was removed, counts once.
 
     Args:
         path: the predictions file.
@@ -78,9 +96,18 @@ def read_kept(path: Path, question_ids: Collection[str], fingerprint: dict[str, 
             made with other settings.
     """
     check_fingerprint(path, fingerprint)
-    kept: dict[str, Record] = {}
     wanted, settings = set(question_ids), settings_hash(fingerprint)
-    for line in typed_json.iter_lines(path, Record) if path.is_file() else ():
+    kept: dict[str, Record] = {}
+    for file in ([path] if path.is_file() else []) + parts_of(path):
+        for name, record in _read(file, wanted, settings):
+            kept.setdefault(name, record)
+    return kept
+
+
+def _read(path: Path, wanted: Collection[str], settings: str) -> Iterator[tuple[str, Record]]:
+    """Yields (question_id, record) of each line of one file; see `read_kept`."""
+    seen: set[str] = set()
+    for line in typed_json.iter_lines(path, Record):
         if line.error is not None:
             if not line.text.endswith(b"\n"):
                 break
@@ -91,7 +118,7 @@ def read_kept(path: Path, question_ids: Collection[str], fingerprint: dict[str, 
         wrong = ""
         if name not in wanted:
             wrong = f"answers question {name!r}, which is none of those that are asked"
-        elif name in kept:
+        elif name in seen:
             wrong = f"answers question {name!r} a second time"
         elif record.settings != settings:
             wrong = f"was made with other settings ({record.settings!r}, not {settings!r})"
@@ -100,5 +127,5 @@ def read_kept(path: Path, question_ids: Collection[str], fingerprint: dict[str, 
                 f"{path}, line {line.number}: it {wrong}; was the file edited? Take the line out: its question is "
                 "answered again. Or give another --workdir."
             )
-        kept[name] = record
-    return kept
+        seen.add(name)
+        yield name, record

@@ -2,7 +2,8 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int, UInt32
 
-from radvqa_jax import progress, typed_json
+from radvqa_jax import processes, progress, typed_json
 from radvqa_jax.config import DataConfig, DecodeConfig
 from radvqa_jax.data.eval_loader import Prompts, prompt_batches
 from radvqa_jax.data.history import Conversations, with_references
@@ -21,11 +22,13 @@ from radvqa_jax.decoding.batch_size import MOST
 from radvqa_jax.decoding.decode import answer_ids, decode
 from radvqa_jax.decoding.finite import check_answers
 from radvqa_jax.decoding.image_tokens import ImageTokens
-from radvqa_jax.evaluation.answer_batches import alike_together, batch_size_for, by_length
+from radvqa_jax.evaluation.answer_batches import alike_together, batch_size_for, by_length, share_of
 from radvqa_jax.evaluation.baselines import to_record
-from radvqa_jax.evaluation.kept_answers import check_texts, read_kept, settings_hash
-from radvqa_jax.files import append_jsonl, write_jsonl
+from radvqa_jax.evaluation.kept_answers import part_of, settings_hash
+from radvqa_jax.evaluation.kept_together import KeptTogether
+from radvqa_jax.files import append_jsonl
 from radvqa_jax.models.paligemma import PaliGemma
+from radvqa_jax.processes import Group
 from radvqa_jax.schema import Batch, Record
 from radvqa_jax.trees import Flat
 
@@ -51,7 +54,7 @@ def _seeds(rows: Sequence[Any], *, config: DecodeConfig, seed: int, size: int) -
 
 def _batches(
     rows: RowSource,
-    done: Set[str],
+    asked: Collection[int],
     *,
     model: PaliGemma,
     data: DataConfig,
@@ -61,12 +64,13 @@ def _batches(
     tower: str,
     sized_for: int,
 ) -> Iterator[Prompts]:
-    """Yields the prompts of all questions that are not done, the shortest shape first."""
+    """Yields the prompts of the rows with the numbers `asked`, the shortest shape first."""
     groups = by_length(rows, tokenizer=tokenizer, data=data, batch_size=config.batch_size)
     room = kept.room(model)
-    batch_size = batch_size_for(model, config, rows=sized_for or len(rows), prompt=max(groups))
+    batch_size = batch_size_for(model, config, rows=sized_for, prompt=max(groups))
+    wanted = set(asked)
     for width, members in groups.items():
-        if todo := [index for index, name in members if name not in done]:
+        if todo := [index for index, _ in members if index in wanted]:
             yield from prompt_batches(
                 rows.select(alike_together(rows, todo, room=room)),
                 data=dataclasses.replace(data, seq_len=width),
@@ -127,10 +131,14 @@ def predict(
     fingerprint: dict[str, Any],
     image_tokens: ImageTokens | None = None,
     tower: str = "",
+    group: Group | None = None,
 ) -> list[Record]:
     """A record for every row, in order, and writes them to `path`, one JSON object a line.
 
     With data.history the questions about an image are asked in a row (data/history.py), with own answers turn by turn.
+    Several processes share the questions out, and each of them gets all records. The file is the same to the byte for
+    any number of processes, as long as batches have one size (`config.batch_size`) and devices are of one kind.
+
     Lines are appended batch by batch, and brought into the order of the rows at the end. An interrupted call goes on
     with the questions that have no line, and gives what an uninterrupted one would have: which length a prompt is
     padded to depends on all rows, and a draw on `seed`, the data set, the question and the number of the sample.
@@ -148,18 +156,18 @@ def predict(
         fingerprint: what the answers depend on, as JSON values; a file with another one is not continued.
         image_tokens: keeps image tokens from call to call; None = for this call.
         tower: names the weights of the vision tower there (see Trained.tower).
+        group: the processes; None = those of the run.
 
     Raises:
         ValueError: if a log-probability is not finite; the question, the token and the leaves at fault are named, and
             the batches before it are kept.
     """
-    names = rows.column("question_id")
-    done = read_kept(path, names, fingerprint)
-    check_texts(path, done.values(), tokenizer.decode)
-    if list(done) == names:
-        append_jsonl(path, [])  # an interruption may have cut the newline alone
-        return [*done.values()]
-    settings = settings_hash(fingerprint)
+    group = processes.group() if group is None else group
+    kept = KeptTogether(path, rows.column("question_id"), fingerprint, group=group)
+    done = kept.begin(tokenizer.decode)
+    if len(done) == len(rows):
+        return kept.end()
+    settings, place = settings_hash(fingerprint), path if group.count == 1 else part_of(path, group.index)
     answer = partial(
         answer_rows,
         model,
@@ -172,13 +180,11 @@ def predict(
         label=path.stem,
         image_tokens=ImageTokens() if image_tokens is None else image_tokens,
         tower=tower,
+        group=group,
     )
-    for records in _in_turns(answer, rows, done, data=data, tokenizer=tokenizer) if len(done) < len(names) else ():
-        append_jsonl(path, [record._replace(settings=settings).to_json() for record in records])
-    written = read_kept(path, names, fingerprint)
-    ordered = [written[name] for name in names]
-    write_jsonl(path, [record.to_json() for record in ordered])
-    return ordered
+    for records in _in_turns(answer, rows, done, data=data, tokenizer=tokenizer, group=group):
+        append_jsonl(place, [record._replace(settings=settings).to_json() for record in records])
+    return kept.end()
 
 
 def _in_turns(
@@ -188,11 +194,12 @@ def _in_turns(
     *,
     data: DataConfig,
     tokenizer: Tokenizer,
+    group: Group,
 ) -> Iterator[list[Record]]:
     """Yields the records of `answer`, which is `answer_rows` of a model.
 
     With the model's own answers as history all first questions about an image are answered before the second ones, and
-    so on; the batches of a turn go over images.
+    so on; the batches of a turn go over images. Several processes tell each other what was said after each turn.
     """
     if data.history != "own" or rows.source.task != "vqa":
         yield from answer(with_references(rows, data=data, tokenizer=tokenizer), done=done.keys())
@@ -207,10 +214,13 @@ def _in_turns(
     for numbers in turns:
         asked = conversations.ask(numbers, own)
         known = done.keys() & set(asked.column("question_id"))
+        new: dict[str, str] = {}
         # The first turn has the most rows: later ones fill up batches of its size, and compile nothing new.
         for records in answer(asked, done=known, sized_for=len(turns[0])):
-            said.update((record.question_id, record.predictions[0]) for record in records)
+            new.update((record.question_id, record.predictions[0]) for record in records)
             yield records
+        for part in group.gather(json.dumps(new).encode(), what="a turn is answered"):
+            said.update(json.loads(part))
 
 
 def answer_rows(
@@ -228,27 +238,33 @@ def answer_rows(
     image_tokens: ImageTokens | None = None,
     tower: str = "",
     sized_for: int = 0,
+    group: Group = processes.ALONE,
 ) -> Iterator[list[Record]]:
     """Yields the records of each batch as it is answered, with a progress bar; those of `predict`, in no file.
 
-    `done` holds the question_ids that need no answer. `label` names the bar, where `run` alone would not. Batches are
-    sized for `sized_for` rows, or for those that there are (0). The other arguments and errors are those of `predict`.
+    `done` holds the question_ids that need no answer; the others are shared out over `group`, and those of this
+    process's share are yielded. `label` names the bar, where `run` alone would not. Batches are sized for `sized_for`
+    rows in all processes together, or for those that there are (0). The other arguments and errors are those of
+    `predict`.
     """
     kept = ImageTokens() if image_tokens is None else image_tokens
+    todo = [index for index, name in enumerate(rows.column("question_id")) if name not in done]
+    own = share_of(rows, todo, index=group.index, count=group.count)
     batches = _batches(
         rows,
-        done,
+        own,
         model=model,
         data=data,
         config=config,
         tokenizer=tokenizer,
         kept=kept,
         tower=tower,
-        sized_for=sized_for,
+        sized_for=-(-(sized_for or len(rows)) // group.count),
     )
-    few = len(rows) - len(done) <= (config.batch_size or MOST)
-    name = f"answers of {label or run}"
-    with progress.bar(name=name, total=len(rows), initial=len(done), unit="question", disable=few) as bar:
+    few = len(own) <= (config.batch_size or MOST)
+    name = f"answers of {label or run}" + (f", 1 of {group.count} shares" if group.count > 1 else "")
+    total = len(rows) if group.count == 1 else len(own)
+    with progress.bar(name=name, total=total, initial=total - len(own), unit="question", disable=few) as bar:
         for prompts in batches:
             batch_rows, size = prompts.rows, len(prompts.mask_example)
             images = {shown.key: shown.unit for shown in prompts.images}

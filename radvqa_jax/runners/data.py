@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from radvqa_jax import processes
 from radvqa_jax.config import Config, SourceConfig
 from radvqa_jax.data.preparing import prepare
 from radvqa_jax.data.sources import make_builder
@@ -113,8 +114,22 @@ def _use_written(config: Config, folder: Path, into: Path) -> None:
 
 
 def prepare_all(config: Config, workdir: Path) -> None:
-    """Prepares every set of the job; questions are written first where config.synthesis says how."""
-    write_missing(config, workdir)
+    """Prepares every set of the job; questions are written first where config.synthesis says how.
+
+    The first of several processes does both. The others then prepare what they do not find: their disk may be another.
+    """
+    group = processes.group()
+
+    def write_and_prepare() -> None:
+        write_missing(config, workdir)
+        _prepare_sets(config)
+
+    group.first_alone(write_and_prepare, others=None, what="data")
+    if not group.first:
+        _prepare_sets(config)
+
+
+def _prepare_sets(config: Config) -> None:
     for dataset, builder_config in dict.fromkeys((s.dataset, s.builder_config) for s in all_sources(config)):
         built = prepare(dataset, builder_config=builder_config, data=config.data)
         print(f"data: {dataset} {built['version']} {built['splits']} in {built['path']}, {built['origin']}", flush=True)

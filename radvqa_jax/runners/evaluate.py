@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from radvqa_jax import processes
 from radvqa_jax.config import Config
 from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.rows import RowSource
@@ -20,24 +21,26 @@ from radvqa_jax.evaluation.score_types import ExperimentScores
 from radvqa_jax.files import write_jsonl, write_text
 from radvqa_jax.loaded_base import LoadedBase, configured_adapter, load_base
 from radvqa_jax.schema import Record
+from radvqa_jax.training.own_devices import on_own_devices
 from radvqa_jax.training.sharding import put, shard_flat
-from radvqa_jax.training.stage import Trained, assemble, identify, mesh_of
+from radvqa_jax.training.stage import Base, Trained, answering_mesh, assemble, identify
 
 
 def answer(loaded: LoadedBase, trained: Trained, rows: RowSource, *, run: str, name: str = "") -> list[Record]:
     """The answers of the base with what was trained, kept in workdir/predictions/<name or run>.jsonl.
 
-    The devices of config.mesh share the rows of each batch out.
+    The devices of config.mesh share the rows of each batch out; several processes share the questions out, and each
+    gets all answers.
     """
     config = loaded.config
-    model, params = assemble(config, loaded.base, trained)
+    model, params = assemble(config, own_base(loaded), trained)
     fingerprint = identify(config, loaded.base) | {
         "tokenizer": loaded.tokenizer.sha256,
         "trained": trained.sha256(),
         "decode": dataclasses.asdict(config.decode),
         "data": rows.fingerprint,
     }
-    mesh = mesh_of(config)
+    mesh = answering_mesh(config)
     if mesh is not None:  # the base is on it; what was trained is on one device
         own = {name: params[name] for name in trained.leaves}
         params = params | put(own, shard_flat(mesh, own))
@@ -56,6 +59,15 @@ def answer(loaded: LoadedBase, trained: Trained, rows: RowSource, *, run: str, n
             image_tokens=loaded.image_tokens,
             tower=trained.tower(),
         )
+
+
+def own_base(loaded: LoadedBase) -> Base:
+    """The base on the devices of this process: each of several processes answers, and looks at images, alone."""
+    group = processes.group()
+    if group.count == 1:
+        return loaded.base
+    mesh = answering_mesh(loaded.config)
+    return loaded.base._replace(params=on_own_devices(mesh, loaded.base.params, group=group))
 
 
 class Unseen(NamedTuple):
@@ -107,7 +119,8 @@ def answer_unseen(
             for row, given in zip(rows.texts(), answers, strict=True)
         ]
         path = loaded.workdir / "predictions" / f"{run}_blank.jsonl"
-        write_jsonl(path, [record.to_json() for record in found["blank"]])
+        if processes.group().first:
+            write_jsonl(path, [record.to_json() for record in found["blank"]])
     return found
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from radvqa_jax import processes
 from radvqa_jax.config import EMBEDDED, Config
 from radvqa_jax.data.audit import consequences
 from radvqa_jax.data.fitting import fitting
@@ -116,7 +117,7 @@ def job_mode(config: Config, workdir: Path) -> None:
     steps.next(DATA)
     prepare_all(config, workdir)
     steps.next(AUDIT)
-    found = refuse_leaks(config, workdir)
+    found = processes.group().first_alone(lambda: refuse_leaks(config, workdir), others={}, what=AUDIT)
     loaded = load_base(config, workdir)
     rows = load_rows(config.eval.source, config.data, seed=config.seed)
     rows = fitting(rows, data=config.data, tokenizer=loaded.tokenizer)
@@ -136,17 +137,19 @@ def job_mode(config: Config, workdir: Path) -> None:
 
     evaluate("base", Trained.nothing())
     train_stages(loaded, before=lambda name: steps.next(TRAIN.format(name)), after=evaluate)
-    guesses = blind_guesses(train_rows, rows)
-    for records in (guesses["question_only"], guesses["majority"], *guesses["guesses"].values()):
-        # Kept like any run's, so that mode=compare takes them.
-        path = workdir / "predictions" / f"{records[0].run}.jsonl"
-        write_jsonl(path, [record.to_json() for record in records])
     chosen = choose_cases(runs[config.stage_names[-1]], cases=config.saliency.cases, seed=config.seed)
     answers = {name: [records[index] for index in chosen] for name, records in runs.items()}
     missing = _Missing()
     steps.next(MAPS)
     with missing.tells("attention maps"):
         shown.extend(maps(loaded, models, rows.select(chosen), answers))
+    if not processes.group().first:
+        return  # what is left needs no device
+    guesses = blind_guesses(train_rows, rows)
+    for records in (guesses["question_only"], guesses["majority"], *guesses["guesses"].values()):
+        # Kept like any run's, so that mode=compare takes them.
+        path = workdir / "predictions" / f"{records[0].run}.jsonl"
+        write_jsonl(path, [record.to_json() for record in records])
     judged: dict[str, list[JudgeFile]] = {}
     with missing.tells("verdicts of judges"):
         judged |= {name: find_judges(workdir / "predictions" / f"{name}.jsonl") for name in runs}

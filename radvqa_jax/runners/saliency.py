@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from radvqa_jax import processes
 from radvqa_jax.config import Config
 from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.evaluation.report import ShownMap, run_label
 from radvqa_jax.loaded_base import LoadedBase, load_base, shown_models
-from radvqa_jax.runners.evaluate import answer, is_synthetic
-from radvqa_jax.saliency.gallery import choose_cases, write_cases
+from radvqa_jax.runners.evaluate import answer, is_synthetic, own_base
+from radvqa_jax.saliency.gallery import choose_cases
+from radvqa_jax.saliency.gallery_together import write_cases_together
 from radvqa_jax.saliency.viewer import write_viewer
 from radvqa_jax.saliency.viewer_cases import Shown
 from radvqa_jax.schema import Record
@@ -39,18 +41,26 @@ def maps(
 ) -> list[ShownMap]:
     """Writes maps of every row, and viewer.html, under workdir/saliency; returns what the report shows of them.
 
+    Several processes share the rows out.
+
     Args:
         loaded: config, tokenizer and base.
         models: name of the run -> what was trained, in the order of reading; maps are of the last one's answers.
         rows: the questions, few of them.
         records: name of the run -> its answers to them, in the same order.
     """
-    folder = loaded.workdir / "saliency"
-    shown = {
-        name: Shown(run_label(name), *assemble(loaded.config, loaded.base, trained)) for name, trained in models.items()
-    }
-    gallery = write_cases(shown, rows, records=records, tokenizer=loaded.tokenizer, config=loaded.config, folder=folder)
-    if gallery.cases:
+    folder, base, group = loaded.workdir / "saliency", own_base(loaded), processes.group()
+    shown = {name: Shown(run_label(name), *assemble(loaded.config, base, trained)) for name, trained in models.items()}
+    gallery = write_cases_together(
+        rows,
+        records=records,
+        group=group,
+        shown=shown,
+        tokenizer=loaded.tokenizer,
+        config=loaded.config,
+        folder=folder,
+    )
+    if gallery.cases and group.first:
         synthetic = is_synthetic(records)
         path = write_viewer(
             folder / "viewer.html", gallery.cases, title=f"{rows.name}: what was read", synthetic=synthetic

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from radvqa_jax import runtime
+from radvqa_jax import processes, runtime
 from radvqa_jax.config import Config
 from radvqa_jax.data.loader import TrainLoader, make_train_loader
 from radvqa_jax.data.packing import describe_tokens
@@ -199,6 +199,6 @@ def train_mode(config: Config, workdir: Path) -> None:
     """Trains the configured stages."""
     for source in [*stage_sources(config), *evaluated_sources(config)]:
         find_prepared(source, config.data)
-    refuse_leaks(config, workdir)
+    processes.group().first_alone(lambda: refuse_leaks(config, workdir), others={}, what="the audit")
     train_stages(load_base(config, workdir))
     print(f"What was trained is in {workdir / config.stage_names[-1]}/adapter.npz")

@@ -25,7 +25,7 @@ from radvqa_jax.pages import data_block, render_page
 from radvqa_jax.saliency.methods import METHODS
 from radvqa_jax.saliency.overlay import finer
 from radvqa_jax.saliency.quality import centre_prior, coverage, edge_map, quality
-from radvqa_jax.saliency.viewer_types import ViewerCase, ViewerMap
+from radvqa_jax.saliency.viewer_types import ViewerCase, ViewerMap, WrittenCase
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Perceptually uniform and safe for colour-blind readers; the diverging ones for values with a sign, dark or light at 0.
@@ -210,13 +210,20 @@ def case_json(case: ViewerCase, *, budget: int = CASE_BUDGET) -> Markup:
     return text
 
 
+def write_case_text(case: ViewerCase) -> WrittenCase:
+    """The case as text of the page, without its arrays."""
+    return WrittenCase(case.question, case_json(case))
+
+
 def colour_tables() -> dict[str, str]:
     """The 256 colours of each colour map as base64 of RGB bytes."""
     tables = {name: matplotlib.colormaps[name](np.arange(256))[:, :3] * 255 for name in COLOUR_MAPS + DIVERGING}
     return {name: _base64(np.rint(table).astype(np.uint8).tobytes()) for name, table in tables.items()}
 
 
-def render_viewer(cases: Sequence[ViewerCase], *, title: str = "Attention viewer", synthetic: bool = False) -> str:
+def render_viewer(
+    cases: Sequence[ViewerCase | WrittenCase], *, title: str = "Attention viewer", synthetic: bool = False
+) -> str:
     """The page for some cases.
 
     Args:
@@ -226,6 +233,7 @@ def render_viewer(cases: Sequence[ViewerCase], *, title: str = "Attention viewer
     """
     if not cases:
         raise ValueError("The viewer needs at least one case.")
+    written = [case if isinstance(case, WrittenCase) else write_case_text(case) for case in cases]
     methods = {name: {key: getattr(method, key) for key in SHOWN} for name, method in METHODS.items()}
     return render_page(
         TEMPLATES,
@@ -234,12 +242,12 @@ def render_viewer(cases: Sequence[ViewerCase], *, title: str = "Attention viewer
         title=title,
         synthetic=synthetic,
         shared=data_block({"colours": colour_tables(), "diverging": DIVERGING, "methods": methods}),
-        cases=[case_json(case) for case in cases],
-        names=[f"{number}. {case.question}" for number, case in enumerate(cases, 1)],
+        cases=[case.json for case in written],
+        names=[f"{number}. {case.question}" for number, case in enumerate(written, 1)],
     )
 
 
-def write_viewer(path: str | Path, cases: Sequence[ViewerCase], **options: Any) -> Path:
+def write_viewer(path: str | Path, cases: Sequence[ViewerCase | WrittenCase], **options: Any) -> Path:
     """Writes the page of `render_viewer`, whole or not at all, and returns its path."""
     write_text(path, render_viewer(cases, **options))
     return Path(path)

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
+from markupsafe import Markup
 
 Query = Literal["answer", "question"]
 
@@ -59,3 +60,10 @@ class ViewerCase(NamedTuple):
     headline: Sequence[tuple[str, str]] = ()  # (name, value) shown large next to the answer of the last model
     facts: Sequence[tuple[str, str]] = ()  # (name, value) shown next to the image
     notes: Sequence[str] = ()  # what a reader must know, a sentence each
+
+
+class WrittenCase(NamedTuple):
+    """A case as the page holds it."""
+
+    question: str
+    json: Markup  # of viewer.case_json

@@ -29,6 +29,7 @@ from radvqa_jax.models.variants import get_variant
 from radvqa_jax.training.base_use import check_use, make_use
 from radvqa_jax.training.loop import CHECKPOINTS, WAY, BatchStream, Plan, Speed, train
 from radvqa_jax.training.optimizer import label_leaves, logged_schedules, make_optimizer
+from radvqa_jax.training.own_devices import own_mesh
 from radvqa_jax.training.sharding import make_mesh
 from radvqa_jax.training.step import StepOptions
 from radvqa_jax.training.text_lengths import describe_lengths
@@ -256,6 +257,12 @@ def mesh_of(config: Config) -> Mesh | None:
     if config.mesh == MeshConfig() and jax.process_count() == 1:
         return None
     return make_mesh(config.mesh)
+
+
+def answering_mesh(config: Config) -> Mesh | None:
+    """The devices that one process answers with: those of `mesh_of`, or its own of them where there are several."""
+    mesh = mesh_of(config)
+    return mesh if mesh is None or jax.process_count() == 1 else own_mesh(mesh)
 
 
 def plan_stage(

@@ -14,6 +14,7 @@ from radvqa_jax.config import MeshConfig, SourceConfig
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.files import read_json
 from radvqa_jax.runners import RUNNERS
+from radvqa_jax.training import stage
 from radvqa_jax.training.sharding import make_mesh
 from tests.runners.shared import MakeConfig, refuse, replace_in_runners
 
@@ -102,7 +103,8 @@ def test_an_adapter_is_missed_before_weights_are_loaded(
 @pytest.fixture
 def four_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes every configuration one for a mesh; the same device four times, for nothing is put there."""
-    monkeypatch.setattr(loaded_base, "mesh_of", lambda config: make_mesh(MeshConfig(data=4), jax.devices()[:1] * 4))
+    for module in (loaded_base, stage):
+        monkeypatch.setattr(module, "mesh_of", lambda config: make_mesh(MeshConfig(data=4), jax.devices()[:1] * 4))
 
 
 @pytest.mark.usefixtures("four_devices")

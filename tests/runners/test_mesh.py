@@ -64,7 +64,7 @@ def test_questions_are_answered_with_the_mesh_set_and_what_was_trained_on_it(
     monkeypatch.setattr(evaluate, "assemble", lambda *_: (None, trained.leaves | {"base": jnp.zeros(4)}))
     monkeypatch.setattr(evaluate, "predict", predict)
     for mesh in (None, make_mesh(MeshConfig(), jax.devices()[:1])):
-        monkeypatch.setattr(evaluate, "mesh_of", lambda _, mesh=mesh: mesh)
+        monkeypatch.setattr(evaluate, "answering_mesh", lambda _, mesh=mesh: mesh)
         evaluate.answer(loaded, trained, rows, run="base")
     on_one = {"img/head/bias": "SingleDeviceSharding", "base": "SingleDeviceSharding"}
     assert seen == [((), on_one), (("data", "fsdp", "tensor"), on_one | {"img/head/bias": "NamedSharding"})]

@@ -1,0 +1,133 @@
+"""Two real processes over loopback answer, and do a whole job; one that fails ends the other."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from radvqa_jax.checkpoints.adapter import load_adapter
+from radvqa_jax.evaluation.kept_answers import parts_of
+from radvqa_jax.evaluation.predict import read_records
+from tests.runners.shared import contents
+from tests.training.test_sharding import free_port
+from tests.virtual_devices import environment, start_main
+
+# What SLURM's srun does, on one machine: the number of processes from the script, the variables that jax reads.
+SRUN = """#!/usr/bin/env bash
+shift  # its own option
+pids=()
+for number in 0 1; do
+  SLURM_NTASKS=2 SLURM_PROCID=$number SLURM_LOCALID=$number SLURM_STEP_NODELIST=localhost "$@" 2>"$LOGS/err$number" &
+  pids+=($!)
+done
+for pid in "${pids[@]}"; do wait "$pid" || exit 1; done
+"""
+
+
+def finish(*processes: subprocess.Popen[str]) -> list[tuple[int, str, str]]:
+    """Returns (status, output, errors) of each process."""
+    ended = []
+    for process in processes:
+        said, errors = process.communicate(timeout=300)
+        ended.append((process.returncode, said, errors))
+    return ended
+
+
+def job_number() -> int:
+    """Returns the number of a SLURM job whose port, as jax computes it, is free here."""
+    for number in range(4096):
+        with socket.socket() as listener:
+            try:
+                listener.bind(("", 61440 + number))
+            except OSError:
+                continue
+            return number
+    raise AssertionError("no port is free")
+
+
+@pytest.fixture(scope="module")
+def alone(micro_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns the workdir of one process that answered."""
+    folder = tmp_path_factory.mktemp("alone")
+    ((status, _, errors),) = finish(start_main(micro_file, folder, mode="predict", devices=1))
+    assert status == 0, errors
+    return folder
+
+
+@pytest.mark.slow
+def test_the_script_for_slurm_answers_as_one_process_does(
+    micro_file: Path, alone: Path, tmp_path: Path, repo: Path
+) -> None:
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    (commands / "srun").write_text(SRUN)
+    (commands / "radvqa").write_text(f'#!/bin/sh\nexec {sys.executable} -m radvqa_jax.main "$@"\n')
+    for path in commands.iterdir():
+        path.chmod(0o755)
+    own = {"PATH": f"{commands}:{os.environ['PATH']}", "LOGS": str(tmp_path), "SLURM_JOB_ID": str(job_number())}
+    own |= {"SLURM_SUBMIT_DIR": str(repo), "RADVQA_VENV": str(tmp_path)}  # radvqa is the one above
+    script = [*("bash", str(repo / "scripts" / "slurm" / "predict.sbatch"), "--config", str(micro_file))]
+    script += ["--workdir", str(tmp_path / "two"), "--config.compilation_cache="]
+    done = subprocess.run(script, env=environment(1) | own, capture_output=True, text=True, timeout=300)
+    errors = [(tmp_path / f"err{number}").read_text() for number in (0, 1)]
+    assert done.returncode == 0, errors
+    assert done.stdout.count("10 answers are in") == 1  # one of them speaks
+    assert "answers of" in errors[0] and "answers of" not in errors[1]  # and shows the one bar
+    for name in ("predictions.jsonl", "predictions.json"):
+        path = tmp_path / "two" / "predictions" / name
+        assert path.read_bytes() == (alone / "predictions" / name).read_bytes()
+    assert parts_of(path) == [] and not (tmp_path / "two" / ".lock.json").exists()
+
+
+def together(micro_file: Path, folder: Path, *fields: str, mode: str, **own: Any) -> list[subprocess.Popen[str]]:
+    """Starts two processes with one device each; `own` are further fields of the second one."""
+    where = f"--config.process.coordinator=127.0.0.1:{free_port()}"
+    shared = (*fields, where, "--config.process.count=2", "--config.mesh.data=0")
+    others = [f"--config.{name.replace('__', '.')}={value}" for name, value in own.items()]
+    return [
+        start_main(
+            micro_file, folder, *shared, *(others if i else ()), f"--config.process.index={i}", mode=mode, devices=1
+        )
+        for i in (0, 1)
+    ]
+
+
+@pytest.mark.slow
+def test_a_job_in_two_processes_leaves_what_one_leaves(micro_file: Path, alone: Path, tmp_path: Path) -> None:
+    fields = ("--config.stages=('stage2',)", "--config.saliency.cases=3", "--config.saliency.methods=('raw',)")
+    folders = one, two = tmp_path / "one", tmp_path / "two"
+    running = [start_main(micro_file, one, *fields, mode="job", devices=1)]
+    running += together(micro_file, two, *fields, mode="job")
+    for status, _, errors in finish(*running):
+        assert status == 0, errors
+    # Without stage2/: checkpoints have random names.
+    files = [{path.relative_to(folder) for path in folder.glob("[!s]*/*")} for folder in folders]
+    assert files[0] == files[1] and "predictions/stage2.jsonl" in map(str, files[0])
+    assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
+    # The base was not trained: its answers are those of one process to the byte. What two processes trained differs in
+    # its last digits, as on two devices of one process.
+    bases = [contents(folder / "predictions", "base*.jsonl") for folder in folders]
+    assert bases[0] == bases[1] and len(bases[0]) == 4
+    leaves = [load_adapter(folder / "stage2")[0] for folder in folders]
+    for name, leaf in leaves[0].items():
+        assert leaves[1][name] == pytest.approx(leaf, rel=1e-5, abs=1e-5), name
+    said = [[r.predictions for r in read_records(f / "predictions" / "stage2.jsonl")] for f in folders]
+    assert said[0] == said[1] and len(said[0]) == 10
+    for pattern in ("saliency/*.png", "saliency/*.npz", "saliency/*.csv"):
+        maps = [sorted(contents(folder, pattern)) for folder in folders]
+        assert maps[0] == maps[1] and len(maps[0]) >= 3
+    pages = [(folder / "saliency" / "viewer.html").read_text() for folder in folders]
+    assert pages[0].count('"words"') == pages[1].count('"words"') == 3
+
+
+@pytest.mark.slow
+def test_an_error_in_one_process_ends_the_other_with_one_message(micro_file: Path, tmp_path: Path) -> None:
+    first, second = finish(*together(micro_file, tmp_path, mode="predict", decode__batch_size=8))
+    assert first[0] == second[0] == 1
+    said = [line for _, _, errors in (first, second) for line in errors.splitlines() if "error:" in line]
+    assert len(said) == 1 and "these differ: decode/batch_size" in said[0], said
+    assert not (tmp_path / "predictions").exists()
