@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,6 +119,8 @@ def records(data: bytes) -> Iterator[bytes]:
             place += left
             continue
         length, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
+        if place + 7 + length > len(data):
+            return  # still being written
         record += data[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (1, 4):
@@ -139,10 +142,14 @@ def test_the_package_itself_keeps_the_scalars_and_no_word_of_the_terminal(
     for step in (1, 2):
         run(step, {"train/loss": 1 / step})
     run.close()
+    data = b""
     (path,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
-    data = path.read_bytes()
+    deadline = time.monotonic() + 60
+    found: list[Any] = []  # wandb's own process may close the file a moment after finish()
+    while not (found and found[-1].WhichOneof("record_type") == "exit") and time.monotonic() < deadline:
+        data = path.read_bytes()
+        found = [wandb_internal_pb2.Record.FromString(record) for record in records(data)]
     assert not [word for word in (b"JANE_DOE", b"fracture", b"ward-7", str(tmp_path).encode()) if word in data]
-    found = [wandb_internal_pb2.Record.FromString(record) for record in records(data)]
     allowed = {"header", "run", "telemetry", "metric", "summary", "history", "exit"}
     assert {record.WhichOneof("record_type") for record in found} <= allowed
     logged = [
