@@ -21,6 +21,7 @@ from radvqa_jax.api_maps import Maps, Picture
 from radvqa_jax.api_quality import MapQuality, measure_quality
 from radvqa_jax.api_rows import as_list, asked_rows, batch_about, is_many, mask_of, read_rows, rows_of_table
 from radvqa_jax.api_values import ANSWER_OPTIONS, Answer, AnswerOptions, Choice, Scores, make_answer
+from radvqa_jax.backbones import backbone_of
 from radvqa_jax.config import Config, default_config, use_embedded_model
 from radvqa_jax.config.check import change, check_field, from_config_dict, given_fields
 from radvqa_jax.data.fitting import fitting
@@ -110,7 +111,7 @@ class Model:
         """Takes a loaded base (`radvqa_jax.loaded_base`) and what was trained on it; `load` does both."""
         self._loaded, self._trained, self._run = loaded, trained, run
         self.model, self.params = assemble(loaded.config, loaded.base, trained)
-        self._tower = trained.tower()
+        self._tower = trained.tower(backbone_of(self.model.variant))
 
     def __repr__(self) -> str:
         config = self.config

@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from radvqa_jax.api_maps import Picture
+from radvqa_jax.backbones import backbone_of
 from radvqa_jax.config import QualityConfig
 from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.rows import RowSource
@@ -16,7 +17,7 @@ from radvqa_jax.saliency import quality_report
 from radvqa_jax.saliency.quality_cases import Settings, Subject, measure_cases
 from radvqa_jax.saliency.quality_choice import answers_to_force, choose, make_cases
 from radvqa_jax.saliency.quality_scores import quality_scores
-from radvqa_jax.saliency.sanity import TOWERS, shuffle_weights
+from radvqa_jax.saliency.sanity import shuffle_weights, towers
 from radvqa_jax.schema import Record
 from radvqa_jax.training.stage import Trained, assemble
 
@@ -80,7 +81,7 @@ def measure_quality(
     )
     others = {
         f"{name} shuffled": Subject(subject.model, shuffle_weights(subject.params, pattern, seed=config.seed))
-        for name, pattern in TOWERS.items()
+        for name, pattern in towers(backbone_of(variant).tree).items()
     }
     if trained.leaves:
         others["before adaptation"] = Subject(*assemble(config, loaded.base, Trained.nothing()))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from radvqa_jax import __version__
+from radvqa_jax.backbones import abstract_params, backbone_of, configured_backbone
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.checkpoints.adapter import check_base
 from radvqa_jax.checkpoints.adapter_formats import load_any_adapter
@@ -17,7 +18,6 @@ from radvqa_jax.export.huggingface_folder import UNIGRAM
 from radvqa_jax.export.merged import Merge
 from radvqa_jax.loaded_base import inspect_model
 from radvqa_jax.models import lora as lora_lib
-from radvqa_jax.models.paligemma import abstract_params
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.trees import Flat
 
@@ -61,7 +61,7 @@ def export_adapter(
         checkpoint=config.model.checkpoint,
         abstract=abstract,
         trained=adapter.leaves,
-        lora=lora_lib.resolve(adapter.lora, abstract),
+        lora=lora_lib.resolve(adapter.lora, abstract, backbone_of(variant).equations),
         allow_missing=config.model.allow_missing,
         allow_extra=config.model.allow_extra,
         seed=config.seed,
@@ -101,8 +101,8 @@ def export(config: Config, folder: Path) -> Done:
 
 
 def _notes(config: Config, adapter: Adapter) -> list[str]:
-    notes = []
-    if config.export.format == "huggingface" and not Tokenizer(config.model.tokenizer).is_bpe:
+    notes, backbone = [], configured_backbone(config.model)
+    if config.export.format == "huggingface" and not backbone.tokenizer(config.model.tokenizer).is_bpe:
         notes.append(UNIGRAM)
     if config.model.quantize != "none" and config.export.format != "peft":
         notes.append(
@@ -115,7 +115,7 @@ def _notes(config: Config, adapter: Adapter) -> list[str]:
             f"model.quantize={config.model.quantize} was set: the adapter belongs to the original weights and to the "
             "rounded ones alike, and answers on the two may differ"
         )
-    if config.export.format == "peft" and any(name.startswith("img/head/") for name in adapter.leaves):
+    if config.export.format == "peft" and any(map(backbone.is_projector, adapter.leaves)):
         notes.append(
             "The projector was trained: it is stored whole under modules_to_save, which PEFT loads and some servers "
             "(vLLM) refuse; for these use export.format=huggingface"

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 
 from radvqa_jax import __version__
+from radvqa_jax.backbones import configured_backbone
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.checkpoints.adapter import inspect_adapter
 from radvqa_jax.checkpoints.adapter_formats import inspect_any_adapter
@@ -68,7 +69,7 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
             "(a tokenizer.json is not read). Set model.tokenizer to the SentencePiece file of the model: "
             "tokenizer.model of its repository on the Hub, or paligemma_tokenizer.model of Kaggle's .npz."
         )
-    tokenizer = Tokenizer(config.model.tokenizer)
+    tokenizer = configured_backbone(config.model).tokenizer(config.model.tokenizer)
     check_embedded(config.model.tokenizer, tokenizer.sha256)
     variant = get_variant(config.model.variant).at(config.model.resolution)
     if tokenizer.vocab_size > variant.llm.vocab_size:
@@ -165,7 +166,7 @@ def load_base(config: Config, workdir: Path) -> LoadedBase:
     tokenizer, wanted = inspect_model(config)
     mesh = mesh_of(config) if _trained_stages(config) else answering_mesh(config)
     if mesh is not None:
-        wanted = with_shardings(mesh, wanted)
+        wanted = with_shardings(mesh, wanted, configured_backbone(config.model).sharding)
     params, report = big_vision.load(
         config.model.checkpoint,
         wanted,

@@ -8,8 +8,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-SEPARATOR = "\n"  # between prefix and suffix; tokenised apart, as big_vision does
-
 
 def history_text(turns: Iterable[tuple[str, str]]) -> str:
     """Earlier questions and answers in one line, the oldest first: what {history} in a template stands for.

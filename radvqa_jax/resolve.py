@@ -4,14 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from radvqa_jax.backbones import BACKBONES, PALIGEMMA, abstract_params, backbone_of
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.checkpoints.readers import Weights
 from radvqa_jax.config import Config
-from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.files import read_json
-from radvqa_jax.models.hf_config import differences, same_model, variant_of
-from radvqa_jax.models.paligemma import abstract_params
-from radvqa_jax.models.variants import VARIANTS, get_variant, infer_variant, variant_name
+from radvqa_jax.models.hf_config import differences, same_model
+from radvqa_jax.models.variants import VARIANTS, get_variant, variant_name
 
 # Modes that load the checkpoint. The others may run where it is not.
 WITH_MODEL = frozenset(
@@ -36,7 +35,7 @@ def resolve_model(config: Config) -> Config:
         return config
     is_native = path.is_file() and path.suffix != ".safetensors"
     variant = _native_variant(path, model.variant) if is_native else _folder_variant(path, model.variant)
-    tokenizer = model.tokenizer if is_native else _folder_tokenizer(path, model.tokenizer)
+    tokenizer = model.tokenizer if is_native else _folder_tokenizer(path, model.tokenizer, variant)
     return replace(config, model=replace(model, variant=variant, tokenizer=tokenizer))
 
 
@@ -44,14 +43,18 @@ def _native_variant(path: Path, given: str) -> str:
     if given:
         return given  # a leaf that does not fit is listed when it is loaded
     shapes = big_vision.read_shapes(path)
-    found = infer_variant(shapes, gemma2="llm/layers/post_attention_norm/scale" in shapes)
+    records = BACKBONES.values()
+    record = next((one for one in records if one.layout.token_table in shapes), PALIGEMMA)  # PaliGemma says what lacks
+    found = record.infer(shapes)
     return variant_name(next((known for known in VARIANTS.values() if same_model(known, found)), found))
 
 
 def _folder_variant(path: Path, given: str) -> str:
     described = (path if path.is_dir() else path.parent) / CONFIG
     if described.is_file():
-        found = variant_of(_read_config(described), what=str(described))
+        text = _read_config(described)
+        record = next((one for one in BACKBONES.values() if one.model_type == text.get("model_type")), PALIGEMMA)
+        found = record.read_config(text, what=str(described))
         if given and not same_model(get_variant(given), found):
             lines = "; ".join(differences(get_variant(given), found))
             raise ValueError(
@@ -93,13 +96,14 @@ def _match(weights: Weights) -> str | None:
     return None
 
 
-def _folder_tokenizer(path: Path, given: str) -> str:
+def _folder_tokenizer(path: Path, given: str, variant: str) -> str:
     own = (path if path.is_dir() else path.parent) / TOKENIZER
     if not own.is_file():
         return given
     if not given:
         return str(own)
-    if not Path(given).expanduser().is_file() or Tokenizer(given).same_as(Tokenizer(own)):
+    read = backbone_of(get_variant(variant)).tokenizer
+    if not Path(given).expanduser().is_file() or read(given).same_as(read(own)):
         return given
     raise ValueError(
         f"model.tokenizer={given} and {own} have different tokens. Leave model.tokenizer empty to take the one that "

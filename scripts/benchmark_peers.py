@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from radvqa_jax.backbones import abstract_params
 from radvqa_jax.command_line.script import run_script
-from radvqa_jax.models.paligemma import abstract_params
 from radvqa_jax.models.variants import GemmaConfig, SiglipConfig, Variant
 from radvqa_jax.trees import Flat
 

@@ -18,8 +18,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from radvqa_jax.backbones import fake_params
 from radvqa_jax.command_line.script import run_script
-from radvqa_jax.models.paligemma import PaliGemma, fake_params
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.variants import GemmaConfig, SiglipConfig, Variant
 from radvqa_jax.saliency.capture import answer_logprobs, capture
 from radvqa_jax.saliency.relevancy import relevancy

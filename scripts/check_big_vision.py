@@ -31,11 +31,13 @@ import ml_collections
 import numpy as np
 from check_golden import ABSOLUTE, Check, largest_error, report
 
+from radvqa_jax.backbones import abstract_params, fake_params
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.command_line.script import run_script
 from radvqa_jax.config import Config, ModelConfig
-from radvqa_jax.models.paligemma import PaliGemma, abstract_params, fake_params, variables
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.variants import VARIANTS, GemmaConfig, Variant, get_variant
+from radvqa_jax.models.vision_language import variables
 from radvqa_jax.resolve import resolve_model
 from radvqa_jax.trees import Flat, diff, flatten, unflatten
 

@@ -27,8 +27,9 @@ from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.decoding.decode import decode
 from radvqa_jax.files import read_json
 from radvqa_jax.models.attention import TAPS
-from radvqa_jax.models.paligemma import PaliGemma, variables
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.variants import infer_variant
+from radvqa_jax.models.vision_language import variables
 from radvqa_jax.schema import Batch
 from radvqa_jax.training.loss import example_loss, token_loss
 from radvqa_jax.trees import Flat

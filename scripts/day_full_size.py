@@ -146,7 +146,7 @@ def compile_step(config: Config, plan: Any, trainable: Flat, frozen: Flat, args:
     way = configured_way(config, plan.name)
     planned = plan_with(plan, way, ())
     static = {"model": planned.model, "tx": planned.tx, "options": planned.options}
-    return Chosen(way, step_on(None, args[0]).lower(*args, **static).compile())
+    return Chosen(way, step_on(None, args[0], ()).lower(*args, **static).compile())
 
 
 def step_figures(found: dict[str, Any]) -> dict[str, str]:

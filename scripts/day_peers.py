@@ -9,7 +9,7 @@ from day_parts import SAMPLES, Form
 from full_size import draw_leaf
 from peer_sides import Job, Ours, Peer, compare, race, tasks
 
-from radvqa_jax.models.paligemma import abstract_params
+from radvqa_jax.backbones import abstract_params
 from radvqa_jax.models.variants import get_variant
 
 

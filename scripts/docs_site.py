@@ -20,20 +20,9 @@ from pathlib import Path
 import radvqa_jax
 from radvqa_jax.command_line.help_text import Field, Group, groups
 from radvqa_jax.command_line.script import run_script
+from tfds_builders import catalogue
 
 REPO = Path(__file__).resolve().parent.parent
-DATASETS = (
-    "phantom_rad",
-    "vqa_rad",
-    "slake",
-    "medpix_2",
-    "rocov2",
-    "pmc_vqa",
-    "path_vqa",
-    "med_halt",
-    "written",
-    "table",
-)
 
 # The table of contents: captions, and pages by their path without suffix.
 CONTENTS: dict[str, tuple[str, ...]] = {
@@ -43,7 +32,7 @@ CONTENTS: dict[str, tuple[str, ...]] = {
     "Evaluate": ("docs/scoring", "docs/judge", "docs/saliency", "docs/correctness"),
     "Weights": ("docs/weights", "docs/export"),
     "Reference": ("reference/configuration", "reference/python", "reference/modules"),
-    "Design": ("docs/architecture", "docs/performance", "docs/security", "docs/style"),
+    "Design": ("docs/architecture", "docs/add_a_backbone", "docs/performance", "docs/security", "docs/style"),
     "Project": ("CHANGELOG", "CONTRIBUTING", "SECURITY"),
 }
 
@@ -62,7 +51,7 @@ def front_page() -> str:
 
 def datasets_page() -> str:
     """The list of the builders' pages."""
-    pages = tuple(f"tfds_builders/{name}/README" for name in DATASETS)
+    pages = tuple(f"tfds_builders/{name}/README" for name in catalogue.folders())
     about = (
         "What each data set holds, where its official files come from, and what its builder does about their defects."
     )

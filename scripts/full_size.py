@@ -14,10 +14,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from radvqa_jax.backbones import PALIGEMMA, make_model
 from radvqa_jax.config import Config
 from radvqa_jax.models import lora
 from radvqa_jax.models.lora import equation_of
-from radvqa_jax.models.paligemma import make_model
 from radvqa_jax.training.loop import Plan
 from radvqa_jax.training.optimizer import label_leaves
 from radvqa_jax.training.stage import keep_leaf, loaded_shapes, plan_stage
@@ -29,7 +29,7 @@ SMALL = 0.02  # standard deviation of what is not a linear weight; of token embe
 
 def stddev(name: str, shape: tuple[int, ...]) -> float:
     """The standard deviation that keeps activations about as large as they come in."""
-    equation = equation_of(name)
+    equation = equation_of(name, PALIGEMMA.equations)
     if equation is None:
         return SMALL
     axes = equation.split("->")[0].split(",")
@@ -68,7 +68,7 @@ def draw_base(config: Config, stages: tuple[str, ...]) -> Flat:
 def begin_stage(name: str, config: Config, base: Flat) -> tuple[Plan, Flat, Flat]:
     """(plan, trainable leaves, frozen leaves) of a stage that starts from the base with new adapters."""
     stage = config.stages[name]
-    adapters = lora.resolve(stage.lora, base)
+    adapters = lora.resolve(stage.lora, base, PALIGEMMA.equations)
     leaves = base | (lora.init(jax.random.key(0), adapters, base) if adapters is not None else {})
     labels = label_leaves(leaves, stage, what=f"stages.{name}.train")
     plan = plan_stage(name, config, make_model(config.model, adapters), labels, rows_per_epoch=1)

@@ -21,12 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 from full_size import begin_stage, forget, read
 
+from radvqa_jax.backbones import make_model
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.command_line.script import run_script
 from radvqa_jax.config import Config, DecodeConfig
 from radvqa_jax.config.check import from_config_dict
 from radvqa_jax.decoding.decode import decode
-from radvqa_jax.models.paligemma import make_model
 from radvqa_jax.models.variants import VARIANTS, get_variant
 from radvqa_jax.saliency.capture import capture
 from radvqa_jax.saliency.rollout import RolloutOptions, rollout_maps

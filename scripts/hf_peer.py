@@ -8,7 +8,7 @@ import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration  # pyright: ignore[reportMissingImports]
 
-from radvqa_jax.checkpoints import huggingface
+from radvqa_jax.checkpoints import huggingface, layouts
 from radvqa_jax.models.hf_config import config_of
 from radvqa_jax.models.variants import Variant
 from radvqa_jax.schema import Batch
@@ -24,7 +24,7 @@ def make_config(variant: Variant, dtype: str = "float32") -> PaliGemmaConfig:
 
 def state_dict(flat: Flat, dtype: str = "float32") -> Iterator[tuple[str, torch.Tensor]]:
     """Yields big_vision's leaves, on the device they are on, under the names of transformers 5's own modules."""
-    for leaf, place in huggingface.places(flat).items():
+    for leaf, place in layouts.places(flat).items():
         for name, tensor in huggingface.tensors(jnp.asarray(flat[leaf], dtype), place):
             yield f"model.{name}", torch.from_dlpack(tensor)
             if name == huggingface.EMBEDDING:

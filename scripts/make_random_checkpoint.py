@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from full_size import stddev
 
+from radvqa_jax.backbones import abstract_params
 from radvqa_jax.checkpoints.big_vision import PREFIX
 from radvqa_jax.checkpoints.npz import BFLOAT16, write_npz
 from radvqa_jax.command_line.script import run_script
-from radvqa_jax.models.paligemma import abstract_params
 from radvqa_jax.models.variants import VARIANTS, get_variant
 
 BLOCK = 1 << 24  # values drawn at a time: float32 ones would else take twice the memory of the largest leaf

@@ -36,8 +36,9 @@ from radvqa_jax.data.packing import pack, pack_prompt
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.decoding.decode import decode
 from radvqa_jax.files import atomic_write
-from radvqa_jax.models.paligemma import PaliGemma, variables
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.variants import VARIANTS
+from radvqa_jax.models.vision_language import variables
 from radvqa_jax.schema import Batch
 from radvqa_jax.training.loss import example_loss, token_loss
 from radvqa_jax.trees import Flat, flatten, unflatten

@@ -16,13 +16,15 @@ import numpy as np
 import peft  # pyright: ignore[reportMissingImports]
 import torch  # pyright: ignore[reportMissingImports]
 
+from radvqa_jax.backbones import PALIGEMMA
 from radvqa_jax.config import ATTENTION_WEIGHTS, DecodeConfig, LoraConfig, OptimConfig
 from radvqa_jax.decoding.decode import decode
 from radvqa_jax.models import lora
 from radvqa_jax.models.fused_attention import with_attention
-from radvqa_jax.models.paligemma import PaliGemma, variables
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.remat import Remat
 from radvqa_jax.models.variants import Variant
+from radvqa_jax.models.vision_language import variables
 from radvqa_jax.schema import Batch
 from radvqa_jax.training.optimizer import make_optimizer
 from radvqa_jax.training.step import StepOptions, init_state, train_step
@@ -69,7 +71,7 @@ class Ours:
     def __init__(self, job: Job, weights: Flat) -> None:
         self.job, self.base = job, {name: jnp.asarray(leaf, job.dtype) for name, leaf in weights.items()}
         config = LoraConfig(rank=RANK, alpha=float(ALPHA), targets=((ATTENTION_WEIGHTS, "lora"), (".*", "none")))
-        adapters = lora.resolve(config, self.base)
+        adapters = lora.resolve(config, self.base, PALIGEMMA.equations)
         assert adapters is not None
         dtype = jnp.dtype(job.dtype)
         variant = with_attention(job.variant, "auto", dtype=dtype, text_len=job.text)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from radvqa_jax.backbones import PALIGEMMA
 from radvqa_jax.checkpoints.npz import NpzReader
 from radvqa_jax.checkpoints.readers import KIND, PREFIX, REMEDY
 from radvqa_jax.command_line.script import run_script
@@ -38,7 +39,7 @@ def main() -> None:
     with NpzReader(args.path, kind=KIND, remedy=REMEDY) as reader:
         for key in reader.shapes:
             name = key.removeprefix(PREFIX)
-            equation = equation_of(name)
+            equation = equation_of(name, PALIGEMMA.equations)
             if equation is None or name.startswith("img/head/"):
                 continue
             leaf = reader.read(key)

@@ -145,9 +145,9 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def micro_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns a native checkpoint of the micro model with random weights."""
+    from radvqa_jax.backbones import fake_params
     from radvqa_jax.checkpoints import big_vision
     from radvqa_jax.models import variants
-    from radvqa_jax.models.paligemma import fake_params
 
     path = tmp_path_factory.mktemp("micro") / "micro.npz"
     big_vision.save(path, fake_params(eval(MICRO_VARIANT, vars(variants))))

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 import pytest
 
+from radvqa_jax.backbones import PALIGEMMA, abstract_params, fake_params
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.config import ExportConfig, LoraConfig
 from radvqa_jax.data.tokenizer import Tokenizer
@@ -23,7 +24,6 @@ from radvqa_jax.export.card import Card
 from radvqa_jax.export.export import Source, export_model
 from radvqa_jax.export.merged import Merge
 from radvqa_jax.models import lora as lora_lib
-from radvqa_jax.models.paligemma import abstract_params, fake_params
 from radvqa_jax.models.variants import VARIANTS, variant_name
 from radvqa_jax.trees import unflatten
 
@@ -152,7 +152,7 @@ def test_big_vision_loads_an_export_with_its_own_loader(
     variant = dataclasses.replace(VARIANTS["dummy"], llm=llm)
     big_vision.save(tmp_path / "base.npz", fake_params(variant))
     lora = LoraConfig(rank=2, alpha=6.0, targets=((".*", "lora"),))
-    resolved = lora_lib.resolve(lora, abstract_params(variant))
+    resolved = lora_lib.resolve(lora, abstract_params(variant), PALIGEMMA.equations)
     assert resolved is not None
     shapes = jax.eval_shape(lambda: lora_lib.init(jax.random.key(0), resolved, abstract_params(variant)))
     rng = np.random.default_rng(1)

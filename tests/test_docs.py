@@ -64,7 +64,7 @@ def test_every_page_is_in_the_table_of_contents(site: types.ModuleType) -> None:
     listed = {page for pages in site.CONTENTS.values() for page in pages}
     assert {f"docs/{path.stem}" for path in PAGES[1:]} <= listed
     builders = {path.parent.name for path in REPO.glob("tfds_builders/*/README.md")}
-    assert builders == set(site.DATASETS)
+    assert len(builders) > 9 and all(f"/tfds_builders/{name}/README\n" in site.datasets_page() for name in builders)
 
 
 def test_every_module_is_in_the_list(site: types.ModuleType) -> None:

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 
 from radvqa_jax.files import read_json, write_json
-from radvqa_jax.models.paligemma import PaliGemma, variables
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.remat import Remat
 from radvqa_jax.models.variants import infer_variant
+from radvqa_jax.models.vision_language import variables
 
 KINDS = {
     **{name: 9 for name in ("paligemma", "paligemma2")},

@@ -37,6 +37,7 @@ CORE = {
     "typed_json",
 }
 PARTS = {
+    "backbones",
     "data",
     "models",
     "checkpoints",
@@ -58,14 +59,15 @@ MAY_IMPORT = {
     "data": CORE | {"tfds_builders"},
     "models": CORE - {"files", "spreadsheet"},
     "checkpoints": CORE,
-    "training": CORE | {"models", "checkpoints"},
+    "backbones": CORE | {"data", "models", "checkpoints"},
+    "training": CORE | {"backbones", "models", "checkpoints"},
     "decoding": CORE | {"models"},
     "evaluation": CORE | {"data", "models", "checkpoints", "decoding"},
-    "saliency": CORE | {"data", "models", "checkpoints", "decoding", "evaluation"},
+    "saliency": CORE | {"backbones", "data", "models", "checkpoints", "decoding", "evaluation"},
     # The normal form, the verdicts, the question-only lookup, intervals and kappa exist once, in evaluation.
     "synthesis": CORE | {"data", "evaluation", "tfds_builders"},
-    "export": CORE | {"data", "models", "checkpoints"},
-    "planning": CORE | {"models", "training"},
+    "export": CORE | {"backbones", "data", "models", "checkpoints"},
+    "planning": CORE | {"backbones", "models", "training"},
     "scaling": CORE,
     "": {"api"},  # radvqa_jax/__init__.py lists the public surface
     "resolve": CORE | PARTS,

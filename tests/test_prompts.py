@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from radvqa_jax.prompts import SEPARATOR, row_text, vqa_prefix
+from radvqa_jax.data.tokenizer import SEPARATOR
+from radvqa_jax.prompts import row_text, vqa_prefix
 
 ROW: dict[str, Any] = {
     "question": " Is there\na  mass?",

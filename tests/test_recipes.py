@@ -7,10 +7,10 @@ from pathlib import Path
 import jax
 import pytest
 
+from radvqa_jax.backbones import PALIGEMMA, abstract_params
 from radvqa_jax.config import Config, LoraConfig, load_experiment
 from radvqa_jax.config.check import from_config_dict
 from radvqa_jax.models import lora
-from radvqa_jax.models.paligemma import abstract_params
 from radvqa_jax.models.variants import get_variant
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -41,7 +41,7 @@ def build(name: str) -> Config:
 def adapters(config: LoraConfig) -> tuple[set[str], int]:
     """Returns the weights of PaliGemma-3B that have an adapter, and the number of weights of the adapters."""
     base = abstract_params(get_variant("paligemma-3b-448"))
-    found = lora.resolve(config, base)
+    found = lora.resolve(config, base, PALIGEMMA.equations)
     assert found is not None
     shapes = jax.eval_shape(lambda: lora.init(jax.random.key(0), found, base))
     return set(found.targets), sum(math.prod(leaf.shape) for leaf in shapes.values())
@@ -88,7 +88,9 @@ def test_medm_s_pmc_vqa_is_asked_with_its_options() -> None:
 
 def test_llama32_med_adapts_every_linear_weight_but_in_one_ablation() -> None:
     whole, without = (build(f"llama32_med.py:slake{ablation}") for ablation in ("", ",without_tower"))
-    every = {name for name in abstract_params(get_variant("paligemma-3b-448")) if lora.equation_of(name)}
+    every = {
+        name for name in abstract_params(get_variant("paligemma-3b-448")) if lora.equation_of(name, PALIGEMMA.equations)
+    }
     assert adapters(whole.stages["stage1"].lora)[0] == adapters(whole.stages["stage2"].lora)[0] == every
     left = adapters(without.stages["stage2"].lora)[0]
     assert "img/head/kernel" in left

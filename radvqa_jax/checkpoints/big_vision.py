@@ -22,12 +22,11 @@ from jaxtyping import Float
 
 from radvqa_jax import trees
 from radvqa_jax.checkpoints.huggingface_weights import HuggingFaceWeights
+from radvqa_jax.checkpoints.layouts import layout_of
 from radvqa_jax.checkpoints.npz import FLOATS, PathLike, write_npz
 from radvqa_jax.checkpoints.readers import PREFIX, Held, NativeWeights, Weights
 from radvqa_jax.trees import Flat
 
-POS_EMBEDDING = "img/pos_embedding"
-VOCABULARY = "llm/embedder/input_embedding"
 MOST_GRID = 256  # patches a side of position embeddings that are resampled: four times those of any released size
 NEW_STDDEV = 0.02  # of values that the checkpoint lacks, as in the reference
 
@@ -237,12 +236,13 @@ def _adaptation(name: str, have: Any, want: Any, spare_rows: int) -> _Adaptation
     old, new = tuple(have.shape), tuple(want.shape)
     if old == new or len(old) != len(new) or old[-1] != new[-1]:
         return _Adaptation()
-    if name == VOCABULARY and len(old) == 2 and new[0] > old[0]:
+    layout = layout_of([name])
+    if name == layout.token_table and len(old) == 2 and new[0] > old[0]:
         text = f"{old[0]:,} rows from the file, {new[0] - old[0]:,} drawn N(0, {NEW_STDDEV})"
         return _Adaptation("extended", text)
-    if name == VOCABULARY and len(old) == 2 and old[0] - new[0] <= spare_rows:
+    if name == layout.token_table and len(old) == 2 and old[0] - new[0] <= spare_rows:
         return _Adaptation("cut", f"{new[0]:,} of {old[0]:,} rows; the others are <image> and padding")
-    if name == POS_EMBEDDING and len(old) == 3 and old[0] == new[0] == 1:
+    if name == layout.position_embedding and len(old) == 3 and old[0] == new[0] == 1:
         sides = [math.isqrt(old[1]), math.isqrt(new[1])]
         if [side * side for side in sides] == [old[1], new[1]] and sides[0] <= MOST_GRID:
             return _Adaptation("resampled", f"grid {sides[0]}x{sides[0]} to {sides[1]}x{sides[1]}")
@@ -306,7 +306,7 @@ def _read_leaf(reader: Weights, name: str, target: Any, seed: int) -> tuple[np.n
             f"{reader.path}: every value of {name} is NaN or infinite, so this checkpoint answers nothing. "
             "Use an earlier one, or download it again."
         )
-    if host.shape != tuple(target.shape) and name == POS_EMBEDDING:
+    if host.shape != tuple(target.shape) and name == layout_of([name]).position_embedding:
         host = resample_pos_embedding(host, math.isqrt(target.shape[1]))
     elif host.shape[0] > target.shape[0]:
         host = host[: target.shape[0]]

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from radvqa_jax.checkpoints import huggingface
+from radvqa_jax.checkpoints import huggingface, layouts
 from radvqa_jax.checkpoints.huggingface import EMBEDDING, LM_HEAD, Place
 from radvqa_jax.checkpoints.npz import PathLike, aligned, count_nonfinite
 from radvqa_jax.checkpoints.readers import Held
@@ -66,7 +66,7 @@ class HuggingFaceWeights:
 
     def held(self, want: Mapping[str, Any]) -> Held:
         """See Weights: heads are unfolded as the wanted leaves have them."""
-        self._places = huggingface.places(want)
+        self._places = layouts.places(want)
         leaves: dict[str, jax.ShapeDtypeStruct] = {}
         problems: defaultdict[str, list[str]] = defaultdict(list)
         used = {LM_HEAD}

@@ -19,7 +19,7 @@ import numpy as np
 from einops import rearrange
 
 from radvqa_jax import files
-from radvqa_jax.checkpoints import huggingface
+from radvqa_jax.checkpoints import huggingface, layouts
 from radvqa_jax.checkpoints.adapter import LORA_A, LORA_B
 from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
 from radvqa_jax.checkpoints.huggingface import LAYERS, STACKED, Place
@@ -31,7 +31,6 @@ from radvqa_jax.trees import Flat, compile_pattern
 
 CONFIG, MODEL = "adapter_config.json", "adapter_model.safetensors"
 WRAPPED = "base_model.model."  # PEFT's own wrapper around the model
-PROJECTOR = ("img/head/kernel", "img/head/bias")
 REMEDY = "Give a PEFT folder with adapter_config.json and adapter_model.safetensors, or the adapter.npz of a stage."
 
 _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<which>[AB])(?:\.(?!weight$)[^.]+)?\.weight")
@@ -74,7 +73,8 @@ def load_peft(folder: PathLike, weights: Mapping[str, Any], *, own: bool = False
         )
         raise FileNotFoundError(f"{folder} holds no {MODEL}.{pickled} {REMEDY}")
     with SafetensorsReader(folder / MODEL, remedy=REMEDY) as reader:
-        whole, modules = _read_modules(reader, scaling, where=folder, projector=own)
+        projector = layouts.layout_of(weights).projector if own else ()
+        whole, modules = _read_modules(reader, scaling, where=folder, projector=projector)
     rank = max((module.a.shape[0] for module in modules.values()), default=0)
     scale = Counter(module.scale for module in modules.values()).most_common(1)[0][0] if modules else 1.0
     leaves = _assemble(modules, weights, rank=rank, scale=scale, where=folder)
@@ -104,7 +104,8 @@ def save_peft(folder: PathLike, leaves: Mapping[str, Any], lora: LoraConfig, *, 
     """
     folder = Path(folder)
     weights = sorted(name.removesuffix(LORA_A) for name in leaves if name.endswith(LORA_A))
-    whole = [name for name in PROJECTOR if name in leaves]
+    projector = layouts.layout_of(leaves).projector
+    whole = [name for name in projector if name in leaves]
     known = {f"{name}{factor}" for name in weights for factor in (LORA_A, LORA_B)} | set(whole)
     if other := sorted(set(leaves) - known):
         raise ValueError(
@@ -112,10 +113,10 @@ def save_peft(folder: PathLike, leaves: Mapping[str, Any], lora: LoraConfig, *, 
             "into the base: export.format=huggingface or big_vision."
         )
     if set(whole) & set(weights) or len(whole) == 1:
-        raise ValueError(f"The projector must be whole ({PROJECTOR}) and have no factors of its own; got {whole}.")
+        raise ValueError(f"The projector must be whole ({projector}) and have no factors of its own; got {whole}.")
     tensors: dict[str, np.ndarray] = {}
     modules: list[str] = []
-    table = huggingface.places([*weights, *whole])
+    table = layouts.places([*weights, *whole])
     for name in weights:
         a, b = (np.asarray(leaves[f"{name}{factor}"], np.float32) for factor in (LORA_A, LORA_B))
         for module, pair in _split(table[name], a, b):
@@ -166,7 +167,7 @@ def _split(place: Place, a: np.ndarray, b: np.ndarray) -> Iterator[tuple[str, di
 
 
 def _read_modules(
-    reader: SafetensorsReader, scaling: PeftScale, *, where: Path, projector: bool
+    reader: SafetensorsReader, scaling: PeftScale, *, where: Path, projector: tuple[str, ...]
 ) -> tuple[Flat, dict[str, _Module]]:
     """(trained projector, {canonical name of a weight: its factors})."""
     factors: dict[str, dict[str, np.ndarray]] = {}
@@ -180,8 +181,8 @@ def _read_modules(
                 raise ValueError(f"{where} holds the factors of {weight} twice, under two names. {REMEDY}")
             factors[weight][hit["which"]] = array
         elif projector and huggingface.canonical(inner).startswith("multi_modal_projector.linear."):
-            leaf = PROJECTOR[0] if inner.endswith(".weight") else PROJECTOR[1]
-            whole[leaf] = huggingface.from_tensor(huggingface.places([leaf])[leaf], array, {})
+            leaf = projector[0] if inner.endswith(".weight") else projector[1]
+            whole[leaf] = huggingface.from_tensor(layouts.places([leaf])[leaf], array, {})
         else:
             raise ValueError(f"{where} holds {name}, which is no LoRA factor of a linear weight. {MERGE}")
     return whole, {name: _module(name, pair, scaling, where=where) for name, pair in factors.items()}
@@ -228,7 +229,7 @@ def _assemble(
     leaves: Flat = {}
     left = dict(modules)
     problems: list[str] = []
-    for name, place in huggingface.places(weights).items():
+    for name, place in layouts.places(weights).items():
         shape = tuple(weights[name].shape)
         parts = list(huggingface.parts(place, shape[0] if place.layered else 1))
         if not _is_linear(place) or not any(module in modules for _, module in parts):
@@ -270,6 +271,6 @@ def _rules(targets: list[str], weights: Mapping[str, Any]) -> tuple[tuple[str, s
     """Rules that choose exactly these weights."""
     if not targets:
         return LoraConfig().targets
-    linear = [name for name, place in huggingface.places(weights).items() if _is_linear(place)]
+    linear = [name for name, place in layouts.places(weights).items() if _is_linear(place)]
     rules = (("|".join(map(re.escape, targets)), "lora"),)
     return rules if set(linear) == set(targets) else (*rules, (".*", "none"))

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import tfds_builders
 from radvqa_jax.command_line.modes import experiments
 from radvqa_jax.trees import nearest
+from tfds_builders import catalogue
 
 
 def _table(rows: Iterable[tuple[str, ...]]) -> str:
@@ -30,14 +30,8 @@ def _variants() -> str:
     return _table(rows)
 
 
-def dataset_folders() -> list[Path]:
-    """The folders of the data sets' builders."""
-    (root,) = tfds_builders.__path__
-    return sorted(path.parent for path in Path(root).glob("*/*_dataset_builder.py"))
-
-
 def _datasets() -> str:
-    return _table((folder.name, _about(folder / "README.md")) for folder in dataset_folders())
+    return _table((folder.name, _about(folder / "README.md")) for folder in catalogue.folders().values())
 
 
 def _about(readme: Path) -> str:

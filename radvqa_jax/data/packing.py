@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 
 from radvqa_jax.data.tokenizer import Tokenizer
-from radvqa_jax.prompts import SEPARATOR
 
 # `reference` cuts whatever does not fit, EOS and separator too, as big_vision does. It is there to compare with.
 Overlong = Literal["error", "reject", "cut", "reference"]
@@ -32,10 +31,6 @@ class Rejected(ValueError):
 
 def _fill(ids: list[int], width: int, pad: int) -> np.ndarray:
     return np.array((ids + [pad] * width)[:width], np.int32)
-
-
-def _prompt_ids(tokenizer: Tokenizer, prefix: str) -> list[int]:
-    return tokenizer.encode(prefix, bos=True) + tokenizer.encode(SEPARATOR)
 
 
 def _refuse_prefix(prefix: str, *, length: int, room: int) -> None:
@@ -62,7 +57,7 @@ def pack(tokenizer: Tokenizer, prefix: str, *, suffix: str, seq_len: int, overlo
         ValueError: an answer is over-long and the policy is `error`.
     """
     width = seq_len + 1
-    prompt = _prompt_ids(tokenizer, prefix)
+    prompt = tokenizer.prompt(prefix)
     answer = tokenizer.encode(suffix, eos=True)
     if overlong != "reference":
         if len(prompt) > width - MIN_SUFFIX:
@@ -105,7 +100,7 @@ def pack_prompt(
     Raises:
         Rejected: if the prefix does not fit, unless `overlong` is `reference`, which cuts it.
     """
-    prompt = _prompt_ids(tokenizer, prefix)
+    prompt = tokenizer.prompt(prefix)
     if overlong == "error" and len(prompt) > seq_len:
         _refuse_prefix(prefix, length=len(prompt), room=seq_len)
     column = np.arange(seq_len)

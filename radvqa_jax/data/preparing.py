@@ -13,10 +13,10 @@ from radvqa_jax.config import DataConfig, SourceConfig
 from radvqa_jax.data import prepared_files
 from radvqa_jax.data.prepared_report import read_origin, read_report
 from radvqa_jax.data.replacing import place_beside, remove_leftovers, replace
-from radvqa_jax.data.sources import BUILDERS, builder_to_prepare, downloads, make_builder, not_prepared, open_split
+from radvqa_jax.data.sources import builder_to_prepare, downloads, make_builder, not_prepared, open_split
 from radvqa_jax.data.written import DATASET as WRITTEN
 from radvqa_jax.data.written import say_origin
-from tfds_builders import origin
+from tfds_builders import catalogue, origin
 from tfds_builders.builder import ALLOW, OfficialFilesBuilder
 from tfds_builders.official_files import OfficialFiles
 from tfds_builders.rejects import FILE_NAME as REJECTS_FILE
@@ -100,11 +100,11 @@ def _result(builder: Any, dataset: str, *, said: str, data: DataConfig) -> dict[
 
 
 def _needs_files(dataset: str) -> bool:
-    return issubclass(BUILDERS[dataset], OfficialFilesBuilder) if dataset in BUILDERS else False
+    return dataset in catalogue.folders() and issubclass(catalogue.load(dataset), OfficialFilesBuilder)
 
 
 def _instructions(dataset: str) -> str:
-    return getattr(BUILDERS[dataset], "MANUAL_DOWNLOAD_INSTRUCTIONS", "") or ""
+    return getattr(catalogue.load(dataset), "MANUAL_DOWNLOAD_INSTRUCTIONS", "") or ""
 
 
 def _given_folder(dataset: str, data: DataConfig) -> Path | None:

@@ -26,32 +26,12 @@ from radvqa_jax.data.text_index import load_index
 from radvqa_jax.data.written import DATASET as WRITTEN
 from radvqa_jax.data.written import write_command, written_builder
 from radvqa_jax.trees import nearest
+from tfds_builders import catalogue
 from tfds_builders.builder import OfficialFilesBuilder
-from tfds_builders.med_halt.med_halt_dataset_builder import Builder as MedHalt
-from tfds_builders.medpix_2.medpix_2_dataset_builder import Builder as MedPix2
-from tfds_builders.path_vqa.path_vqa_dataset_builder import Builder as PathVqa
-from tfds_builders.phantom_rad.phantom_rad_dataset_builder import Builder as PhantomRad
-from tfds_builders.pmc_vqa.pmc_vqa_dataset_builder import Builder as PmcVqa
-from tfds_builders.rocov2.rocov2_dataset_builder import Builder as RocoV2
-from tfds_builders.slake.slake_dataset_builder import Builder as Slake
 from tfds_builders.table.table_dataset_builder import Builder as Table
 from tfds_builders.table.table_dataset_builder import TableConfig, table_config
 from tfds_builders.table.table_images import Converted
-from tfds_builders.vqa_rad.vqa_rad_dataset_builder import Builder as VqaRad
 from tfds_builders.written.written_dataset_builder import Builder as Written
-
-BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
-    "phantom_rad": PhantomRad,
-    "vqa_rad": VqaRad,
-    "slake": Slake,
-    "medpix_2": MedPix2,
-    "rocov2": RocoV2,
-    "pmc_vqa": PmcVqa,
-    "path_vqa": PathVqa,
-    "med_halt": MedHalt,
-    "table": Table,
-    WRITTEN: Written,
-}
 
 
 def make_builder(dataset: str, *, builder_config: str, data: DataConfig) -> tfds.core.DatasetBuilder:
@@ -60,9 +40,10 @@ def make_builder(dataset: str, *, builder_config: str, data: DataConfig) -> tfds
     Raises:
         ValueError: naming the data sets and configs that there are, or the file of a prepared data set that is damaged.
     """
-    if dataset not in BUILDERS:
-        near = nearest(dataset, list(BUILDERS))
-        raise ValueError(f"There is no data set {dataset!r}.{near} There are builders for {', '.join(BUILDERS)}.")
+    known = catalogue.folders()
+    if dataset not in known:
+        near = nearest(dataset, known)
+        raise ValueError(f"There is no data set {dataset!r}.{near} There are builders for {', '.join(known)}.")
     way_out = _way_out(dataset, builder_config)
     # An assertion is what TFDS raises for a description of another version, or of none.
     refused = (
@@ -98,7 +79,7 @@ def _damaged(dataset: str, data: DataConfig, error: Exception) -> str:
 
 
 def _open_builder(dataset: str, builder_config: str, data: DataConfig) -> tfds.core.DatasetBuilder:
-    builder = BUILDERS[dataset]
+    builder = catalogue.load(dataset)
     root = Path(data.data_dir).expanduser()
     if builder is Table:
         return _table(root, builder_config or data.name)
@@ -172,12 +153,12 @@ def _dicom_as_png(data: bytes, *, window: str) -> Converted | None:
 
 def default_config_name(dataset: str) -> str:
     """The builder config that a source without one means; empty if the data set has none of its own."""
-    return next(iter(BUILDERS[dataset].builder_configs), "")
+    return next(iter(catalogue.load(dataset).builder_configs), "")
 
 
 def downloads(dataset: str) -> bool:
     """Whether the authors allow a program to download the data set."""
-    builder = BUILDERS[dataset]
+    builder = catalogue.load(dataset)
     if not issubclass(builder, OfficialFilesBuilder):
         return True
     return any(builder.urls(config) for config in list(builder.builder_configs)[:1])

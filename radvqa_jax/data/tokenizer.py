@@ -12,6 +12,7 @@ from jaxtyping import Int
 from sentencepiece import SentencePieceProcessor
 from sentencepiece.sentencepiece_model_pb2 import ModelProto  # pyright: ignore[reportAttributeAccessIssue] made at import
 
+SEPARATOR = "\n"
 LOC_TOKENS = tuple(f"<loc{i:04d}>" for i in range(1024))
 SEG_TOKENS = tuple(f"<seg{i:03d}>" for i in range(128))
 
@@ -40,10 +41,11 @@ def _add_pieces(model: bytes) -> bytes:
 
 
 class Tokenizer:
-    """Gemma's tokenizer, or another SentencePiece model that has pad, bos and eos.
+    """Gemma's tokenizer, or another SentencePiece model that has pad, bos and eos, and how PaliGemma is prompted.
 
-    The 1024 `<loc…>` and 128 `<seg…>` tokens take the ids after the model's own pieces, as in big_vision; a model file
-    that already holds them is used as it is. Pickling keeps the path alone.
+    A backbone that is prompted otherwise has a class of its own (`Backbone.tokenizer`). The 1024 `<loc…>` and 128
+    `<seg…>` tokens take the ids after the model's own pieces, as in big_vision; a model file that already holds them is
+    used as it is. Pickling keeps the path alone.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -75,12 +77,16 @@ class Tokenizer:
             raise ValueError(f"{self.path} has no {' and no '.join(absent)} token; rows cannot be packed without.")
 
     def __reduce__(self) -> tuple[type["Tokenizer"], tuple[str]]:
-        return Tokenizer, (str(self.path),)
+        return type(self), (str(self.path),)
 
     def encode(self, text: str, *, bos: bool = False, eos: bool = False) -> list[int]:
         """The ids of a text, with the tokens for its beginning and end if asked."""
         ids: list[int] = self._processor.encode(text)
         return [self.bos] * bos + ids + [self.eos] * eos
+
+    def prompt(self, prefix: str) -> list[int]:
+        """The ids that an answer follows: BOS, the prefix, and the separator, tokenised apart as big_vision does."""
+        return self.encode(prefix, bos=True) + self.separator
 
     def decode(self, ids: Iterable[int] | Int[np.ndarray, " T"]) -> str:
         """The text of ids up to the first EOS; BOS and padding are left out.
@@ -129,6 +135,6 @@ class Tokenizer:
         return self.piece(self._processor.unk_id())
 
     @functools.cached_property
-    def newline(self) -> list[int]:
-        """The ids of the separator between prefix and suffix."""
-        return self.encode("\n")
+    def separator(self) -> list[int]:
+        """The ids between prefix and suffix."""
+        return self.encode(SEPARATOR)

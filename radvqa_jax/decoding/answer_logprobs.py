@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from radvqa_jax.models.paligemma import PaliGemma, variables
+from radvqa_jax.models.vision_language import VisionLanguageModel, variables
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
 
 
 @partial(jax.jit, static_argnames=("model",))
-def answer_logprobs(model: PaliGemma, params: Flat, batch: Batch) -> Float[Array, " B"]:
+def answer_logprobs(model: VisionLanguageModel, params: Flat, batch: Batch) -> Float[Array, " B"]:
     """log p of each row's suffix, EOS included, given its image and prefix.
 
     Args:

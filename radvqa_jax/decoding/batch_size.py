@@ -6,13 +6,13 @@ import jax.numpy as jnp
 from radvqa_jax import runtime
 from radvqa_jax.config import DecodeConfig
 from radvqa_jax.models.fused_attention import BLOCK
-from radvqa_jax.models.paligemma import PaliGemma
+from radvqa_jax.models.vision_language import VisionLanguageModel
 
 MOST = 64  # questions: reading the prompts is then limited by arithmetic, and more would wait for the longest answer
 SHARE = 0.5  # of free memory: the rest is for blocks of the MLP, a kept image or two, and what a compiler adds
 
 
-def row_bytes(model: PaliGemma, *, prompt: int, config: DecodeConfig) -> int:
+def row_bytes(model: VisionLanguageModel, *, prompt: int, config: DecodeConfig) -> int:
     """Estimates the bytes that one question takes while it is answered.
 
     That is the cache of keys and values, once for the prompt and once a sample; while the prompt is read, six states of

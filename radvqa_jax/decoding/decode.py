@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from radvqa_jax.config import DecodeConfig
 from radvqa_jax.decoding.sampling import sample
 from radvqa_jax.models.kv_cache import DecodeState
-from radvqa_jax.models.paligemma import PaliGemma, variables
+from radvqa_jax.models.vision_language import VisionLanguageModel, variables
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
 
@@ -46,7 +46,7 @@ def answer_ids(tokens: Int[np.ndarray, " T"], *, eos: int) -> list[int]:
 
 @partial(jax.jit, static_argnames=("model", "config", "eos", "pad", "cache_dtype"))
 def decode(
-    model: PaliGemma,
+    model: VisionLanguageModel,
     params: Flat,
     batch: Batch,
     key: Key[Array, "..."],

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from radvqa_jax.models.paligemma import PaliGemma, variables
-from radvqa_jax.models.rows import row_shares
+from radvqa_jax.models.activation_sharding import row_shares
+from radvqa_jax.models.vision_language import VisionLanguageModel, variables
 from radvqa_jax.trees import Flat
 
 MOST_BYTES = 2**30  # kept on the device: 256 images of PaliGemma 3B at 448 pixels
@@ -21,7 +21,9 @@ Unit = Callable[[], np.ndarray]  # makes an image [h w 3] in [-1, 1]
 
 
 @partial(jax.jit, static_argnames=("model",))
-def embed_images(model: PaliGemma, params: Flat, image: Float[Array, "B h w 3"]) -> tuple[Float[Array, "P D"], ...]:
+def embed_images(
+    model: VisionLanguageModel, params: Flat, image: Float[Array, "B h w 3"]
+) -> tuple[Float[Array, "P D"], ...]:
     """Computes the image tokens of each image, an array for each.
 
     Args:
@@ -54,7 +56,7 @@ class ImageTokens:
         """Whether an image's tokens are there; threads may ask."""
         return (tower, key) in self._kept
 
-    def room(self, model: PaliGemma) -> int:
+    def room(self, model: VisionLanguageModel) -> int:
         """Of how many images the tokens can be kept, at least one."""
         each = model.variant.num_patches * model.variant.llm.width * jnp.dtype(model.dtype).itemsize
         return max(1, self.most_bytes // each)
@@ -65,7 +67,12 @@ class ImageTokens:
         self._bytes = 0
 
     def get(
-        self, model: PaliGemma, params: Flat, tower: str, images: Mapping[bytes, Unit], wanted: Sequence[bytes]
+        self,
+        model: VisionLanguageModel,
+        params: Flat,
+        tower: str,
+        images: Mapping[bytes, Unit],
+        wanted: Sequence[bytes],
     ) -> Float[Array, "B P D"]:
         """The image tokens of a batch.
 

@@ -8,8 +8,8 @@ from radvqa_jax.data.packing import pack_prompt
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.decoding.batch_size import MOST, choose_batch_size, free_bytes, row_bytes
-from radvqa_jax.models.paligemma import PaliGemma
-from radvqa_jax.models.rows import row_shares
+from radvqa_jax.models.activation_sharding import row_shares
+from radvqa_jax.models.vision_language import VisionLanguageModel
 
 SHAPES = 3  # lengths that prompts are padded to: the whole, half and quarter of data.seq_len; each compiles once
 KIND = ("answer_type", "question_type")  # features of a row that tell how long its answer may be
@@ -90,7 +90,7 @@ def share_of(rows: RowSource, numbers: Sequence[int], *, index: int, count: int)
     return ordered[index * len(ordered) // count : (index + 1) * len(ordered) // count]
 
 
-def batch_size_for(model: PaliGemma, config: DecodeConfig, *, rows: int, prompt: int) -> int:
+def batch_size_for(model: VisionLanguageModel, config: DecodeConfig, *, rows: int, prompt: int) -> int:
     """How many of `rows` questions are answered at a time: as configured, or as many as memory has room for."""
     if config.batch_size:
         return config.batch_size

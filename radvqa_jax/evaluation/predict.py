@@ -27,7 +27,7 @@ from radvqa_jax.evaluation.baselines import to_record
 from radvqa_jax.evaluation.kept_answers import part_of, settings_hash
 from radvqa_jax.evaluation.kept_together import KeptTogether
 from radvqa_jax.files import append_jsonl
-from radvqa_jax.models.paligemma import PaliGemma
+from radvqa_jax.models.vision_language import VisionLanguageModel
 from radvqa_jax.processes import Group
 from radvqa_jax.schema import Batch, Record
 from radvqa_jax.trees import Flat
@@ -56,7 +56,7 @@ def _batches(
     rows: RowSource,
     asked: Collection[int],
     *,
-    model: PaliGemma,
+    model: VisionLanguageModel,
     data: DataConfig,
     config: DecodeConfig,
     tokenizer: Tokenizer,
@@ -118,7 +118,7 @@ def _records(
 
 
 def predict(
-    model: PaliGemma,
+    model: VisionLanguageModel,
     params: Flat,
     rows: RowSource,
     *,
@@ -224,7 +224,7 @@ def _in_turns(
 
 
 def answer_rows(
-    model: PaliGemma,
+    model: VisionLanguageModel,
     params: Flat,
     rows: RowSource,
     *,

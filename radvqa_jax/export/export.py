@@ -12,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from radvqa_jax import files, typed_json
+from radvqa_jax.backbones import backbone_of
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.checkpoints.adapter import LORA_A
-from radvqa_jax.checkpoints.peft import PROJECTOR, load_peft, save_peft
+from radvqa_jax.checkpoints.layouts import layout_of
+from radvqa_jax.checkpoints.peft import load_peft, save_peft
 from radvqa_jax.config import ExportConfig, LoraConfig
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.export import verify
@@ -179,28 +181,28 @@ def projector_whole(source: Source) -> Flat:
     Raises:
         ValueError: if other leaves of the base were trained, or nothing was.
     """
-    merge = source.merge
+    merge, projector = source.merge, layout_of(source.merge.abstract).projector
     if not merge.trained:
         raise ValueError(f"export.format=peft needs an adapter, and none is given. Set adapter. {MERGE_INSTEAD}")
     factors = {
         f"{name}{factor}" for name in (merge.lora.targets if merge.lora else ()) for factor in ("/lora_a", "/lora_b")
     }
-    other = sorted(set(merge.trained) - factors - set(PROJECTOR))
+    other = sorted(set(merge.trained) - factors - set(projector))
     if other:
         raise ValueError(
             f"export.format=peft holds adapters and the projector, but these weights were trained whole: {other}. "
             f"{MERGE_INSTEAD}"
         )
     leaves = {name: leaf for name, leaf in merge.trained.items() if name in factors}
-    if set(PROJECTOR) & set(merge.trained):
-        wanted = {name: leaf for name, leaf in merge.abstract.items() if name in PROJECTOR}
+    if set(projector) & set(merge.trained):
+        wanted = {name: leaf for name, leaf in merge.abstract.items() if name in projector}
         every = big_vision.iterate(
             merge.checkpoint, merge.abstract, allow_missing=merge.allow_missing, allow_extra=merge.allow_extra
         )
         for name, host in every:
             if name in wanted:
                 leaves[name] = merge_leaf(name, host, merge, np.dtype(np.float32))
-        leaves = {name: leaf for name, leaf in leaves.items() if not name.startswith("img/head/kernel/")}
+        leaves = {name: leaf for name, leaf in leaves.items() if not name.startswith(f"{projector[0]}/")}
     if not any(name.endswith(LORA_A) for name in leaves):
         raise ValueError(f"export.format=peft needs LoRA factors; only the projector was trained. {MERGE_INSTEAD}")
     return leaves
@@ -212,7 +214,7 @@ def _peft_again(source: Source, part: Path, leaves: Flat, rows: verify.Rows) -> 
     changed |= {name for name in set(again) & set(leaves) if not np.array_equal(np.asarray(leaves[name]), again[name])}
     if changed:
         raise ValueError(f"{part} was read again with other values of {sorted(changed)}.")
-    lora = lora_lib.resolve(meta.lora, source.merge.abstract)
+    lora = lora_lib.resolve(meta.lora, source.merge.abstract, backbone_of(source.variant).equations)
     return verify.logits_of(source.variant, lora, _load_base(source) | _arrays(again), rows)
 
 

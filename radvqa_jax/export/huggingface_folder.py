@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from radvqa_jax import files
-from radvqa_jax.checkpoints import huggingface
+from radvqa_jax.backbones import backbone_of
+from radvqa_jax.checkpoints import huggingface, layouts
 from radvqa_jax.checkpoints.huggingface import EMBEDDING
 from radvqa_jax.checkpoints.safetensors_files import SHARD_BYTES, Tensor, write_folder
 from radvqa_jax.data.tokenizer import Tokenizer
-from radvqa_jax.models.hf_config import config_of, padded_rows
+from radvqa_jax.models.hf_config import padded_rows
 from radvqa_jax.models.variants import Variant
 from radvqa_jax.trees import Flat
 
@@ -62,7 +63,7 @@ def write_weights(
         rows: of the stored vocabulary; those after the model's own repeat the row of the padding token.
         shard_bytes: see safetensors_files.
     """
-    places = huggingface.places(abstract)
+    places = layouts.places(abstract)
     specs = [spec for name in abstract for spec in _specs(places[name], abstract[name].shape, np.dtype(dtype), rows)]
 
     def tensors() -> Iterator[tuple[str, np.ndarray]]:
@@ -76,8 +77,18 @@ def write_weights(
 
 
 def write_model_config(folder: Path, variant: Variant, *, image_token: int, dtype: str, new_tokens: int) -> None:
-    """Writes config.json and generation_config.json."""
-    files.write_json(folder / "config.json", config_of(variant, image_token=image_token, dtype=dtype))
+    """Writes config.json and generation_config.json.
+
+    Raises:
+        ValueError: if the backbone has no form in transformers.
+    """
+    backbone = backbone_of(variant)
+    if backbone.write_config is None:
+        raise ValueError(
+            f"{backbone.title} cannot be written as a Hugging Face folder. Set export.format=big_vision, or "
+            "convert.format=big_vision, which writes a native file."
+        )
+    files.write_json(folder / "config.json", backbone.write_config(variant, image_token=image_token, dtype=dtype))
     generation = {"bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0}
     files.write_json(folder / "generation_config.json", generation | {"do_sample": False, "max_new_tokens": new_tokens})
 

@@ -51,12 +51,12 @@ def merge_leaf(name: str, host: np.ndarray, merge: Merge, dtype: np.dtype) -> np
     if merge.lora is None or name not in merge.lora.targets:
         return host.astype(dtype, copy=False)
     a, b = (jnp.asarray(merge.trained[f"{name}{factor}"], jnp.float32) for factor in ("/lora_a", "/lora_b"))
-    scale = merge.lora.scale
-    if name.startswith("img/head/"):
-        return (host.astype(np.float32) + np.asarray(lora_lib.delta(name, a, b, scale=scale))).astype(dtype)
+    equation, scale = merge.lora.equation_of(name), merge.lora.scale
+    if not lora_lib.is_layered(equation, host.ndim):
+        return (host.astype(np.float32) + np.asarray(lora_lib.delta(equation, a, b, scale=scale))).astype(dtype)
     out = np.empty(host.shape, dtype)
     for layer in range(len(host)):
-        change = lora_lib.delta(name, a[layer], b[layer], scale=scale)
+        change = lora_lib.delta(equation, a[layer], b[layer], scale=scale)
         out[layer] = (host[layer].astype(np.float32) + np.asarray(change)).astype(dtype)
     return out
 

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from radvqa_jax.backbones import backbone_of
 from radvqa_jax.data.packing import pack
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.models.lora import Lora
-from radvqa_jax.models.paligemma import PaliGemma, variables
 from radvqa_jax.models.variants import Variant
+from radvqa_jax.models.vision_language import VisionLanguageModel, variables
 from radvqa_jax.prompts import vqa_prefix
 from radvqa_jax.trees import Flat
 
@@ -74,7 +75,7 @@ def make_rows(variant: Variant, tokenizer: Tokenizer, *, prompt: str) -> Rows:
 
 
 @functools.lru_cache(maxsize=2)
-def _jitted(model: PaliGemma) -> Any:
+def _jitted(model: VisionLanguageModel) -> Any:
     return jax.jit(model.apply)  # kept: the same model answers before and after the export of an adapter
 
 
@@ -83,7 +84,7 @@ def logits_of(variant: Variant, lora: Lora | None, leaves: Mapping[str, Any], ro
     lora = dataclasses.replace(lora, dropout=0.0) if lora else None
     collections = variables(Flat(leaves))
     with jax.default_matmul_precision("highest"):
-        apply = _jitted(PaliGemma(variant, lora, jnp.float32))  # pyright: ignore[reportArgumentType] flax: hashable
+        apply = _jitted(backbone_of(variant).model(variant, lora, jnp.float32))  # pyright: ignore[reportArgumentType] flax: hashable
         one = [
             np.asarray(apply(collections, *(jnp.asarray(column[index : index + 1]) for column in rows[:3])))
             for index in range(len(rows.tokens))

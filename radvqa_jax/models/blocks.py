@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from radvqa_jax.models.rows import row_shares
+from radvqa_jax.models.activation_sharding import row_shares
 
 
 def block_size(length: int, most: int) -> int:

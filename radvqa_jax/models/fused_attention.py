@@ -17,10 +17,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from radvqa_jax.models.activation_sharding import ROWS
 from radvqa_jax.models.attention import MASKED, attended, attention_probs
 from radvqa_jax.models.blocks import block_size, cut, join
 from radvqa_jax.models.remat import ATTENDED, keep
-from radvqa_jax.models.rows import ROWS
 from radvqa_jax.models.variants import Variant
 
 log = logging.getLogger(__name__)

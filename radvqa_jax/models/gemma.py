@@ -8,28 +8,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from radvqa_jax.models import attention
-from radvqa_jax.models.blocks import map_blocks
+from radvqa_jax.models.activation_sharding import shard_by_rows
 from radvqa_jax.models.fused_attention import KERNELS
 from radvqa_jax.models.kv_cache import KVCache, write
-from radvqa_jax.models.lora import LORA, AdaptedModule, Lora
-from radvqa_jax.models.quantize import QUANTIZED
-from radvqa_jax.models.remat import (
-    DOWN,
-    FIRST,
-    PROJECTED,
-    QKV,
-    SECOND,
-    Remat,
-    by_blocks,
-    keep,
-    policy_of,
-    rematerialise,
-)
-from radvqa_jax.models.rows import beside_vocabulary, cut_by_rows
+from radvqa_jax.models.layers import logits_of, look_up, looped_axis, map_tokens, residual, scan_layers
+from radvqa_jax.models.lora import AdaptedModule, Lora
+from radvqa_jax.models.remat import DOWN, FIRST, PROJECTED, QKV, SECOND, Remat, keep
 from radvqa_jax.models.variants import GemmaConfig
 
 MAX_WAVELENGTH = 10_000
-MLP_TOKENS = 2048  # of a block: enough that products with the weights are limited by arithmetic
 
 
 def rope(x: Float[Array, "B T N H"], positions: Int[Array, "B T"]) -> Float[Array, "B T N H"]:
@@ -123,11 +110,12 @@ class Attention(AdaptedModule, attention.Tapped):
 
 
 class FeedForward(AdaptedModule):
-    """GELU (tanh form) of the first gate times the second, then down; by blocks of tokens where `remat` wants it.
+    """GELU (tanh form) of the first gate times the second, then down.
 
     Inside, a token takes 2 x mlp_dim values twice over in the backward pass: for six rows at 448 pixels that would be
-    more than everything else that is not a weight. `after` (Gemma 2's norm) belongs to the block: outside, it would ask
-    for the result of all blocks in the backward pass, and each block would be computed a third time.
+    more than everything else that is not a weight, so tokens are taken in blocks. `after` (Gemma 2's norm) belongs to
+    the block: outside, it would ask for the result of all blocks in the backward pass, and each block would be computed
+    a third time.
     """
 
     config: GemmaConfig
@@ -137,9 +125,7 @@ class FeedForward(AdaptedModule):
     def __call__(
         self, x: Float[Array, "B T D"], after: Callable[[Array], Array] = lambda y: y
     ) -> Float[Array, "B T D"]:
-        width, mlp_dim = self.config.width, self.config.mlp_dim
-        blocked = by_blocks(self.remat)
-        whole = "D" if blocked and x.shape[1] > 1 else ""  # gathered before the loop over blocks, not within it
+        width, mlp_dim, whole = self.config.width, self.config.mlp_dim, looped_axis("D", x, self.remat)
         gates = self.prepared("gating_einsum", "BTD,CDF->CBTF", shape=(2, width, mlp_dim), fan_in=width, whole=whole)
         down = self.prepared("linear", "BTF,FD->BTD", shape=(mlp_dim, width), fan_in=mlp_dim, whole=whole)
 
@@ -148,10 +134,7 @@ class FeedForward(AdaptedModule):
             y = down(nn.gelu(keep(gate, FIRST)) * keep(up, SECOND))
             return after(keep(y, DOWN) if self.config.post_norms else y)
 
-        # Each block would have to draw numbers of its own; flax's draws are made once for a loop.
-        if not blocked or self.drops("gating_einsum", "linear"):
-            return apply(x)
-        return map_blocks(apply, x, most=MLP_TOKENS, policy=policy_of(self.remat))
+        return map_tokens(apply, x, remat=self.remat, drops=self.drops("gating_einsum", "linear"))
 
 
 class Block(AdaptedModule):
@@ -175,12 +158,12 @@ class Block(AdaptedModule):
         def post_norm(name: str) -> Callable[[Array], Array]:
             return norm(name) if self.config.post_norms else lambda y: y
 
-        x = cut_by_rows(x)
+        x = shard_by_rows(x)
         attn = Attention(self.lora, self.dtype, self.config, name="attn")
         y, cache = attn(norm("pre_attention_norm")(x), positions=positions, attn_mask=attn_mask, cache=cache, slot=slot)
-        x = cut_by_rows(x + post_norm("post_attention_norm")(y))
+        x = residual(x, post_norm("post_attention_norm")(y))
         mlp = FeedForward(self.lora, self.dtype, self.config, self.remat, name="mlp")
-        return cut_by_rows(x + mlp(norm("pre_ffw_norm")(x), post_norm("post_ffw_norm"))), cache
+        return residual(x, mlp(norm("pre_ffw_norm")(x), post_norm("post_ffw_norm"))), cache
 
 
 class Embedder(nn.Module):
@@ -195,17 +178,12 @@ class Embedder(nn.Module):
 
     def encode(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
         """Returns embeddings times sqrt(width), the factor rounded to the compute dtype as the reference does."""
-        x = beside_vocabulary(self.input_embedding[beside_vocabulary(tokens)]).astype(self.dtype)
+        x = look_up(self.input_embedding, tokens, self.dtype)
         return x * jnp.sqrt(self.config.width).astype(self.dtype)
 
     def decode(self, pre_logits: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Returns logits, accumulated in float32."""
-        table = self.input_embedding.astype(self.dtype)
-        alone = pre_logits.shape[0] * pre_logits.shape[1] == 1
-        if alone:  # XLA for GPUs makes a product with one row a sum over a float32 copy of the table, of 2 GB
-            pre_logits = jnp.repeat(pre_logits, 8, axis=1)
-        logits = jnp.einsum("BTD,VD->BTV", pre_logits, table, preferred_element_type=jnp.float32)
-        return logits[:, :1] if alone else logits
+        return logits_of(pre_logits, self.input_embedding.astype(self.dtype))
 
 
 class Gemma(nn.Module):
@@ -219,15 +197,8 @@ class Gemma(nn.Module):
 
     def setup(self) -> None:
         self.embedder = Embedder(self.config, self.dtype)
-        layers = nn.scan(
-            rematerialise(Block, self.remat),
-            variable_axes={"params": 0, LORA: 0, QUANTIZED: 0, attention.TAPS: 0},
-            variable_carry=attention.FOLD,
-            split_rngs={"params": True, "dropout": True},
-            in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),  # pyright: ignore[reportArgumentType] flax's stub
-            length=self.config.depth,
-            unroll=self.unroll,
-        )
+        each = (0, nn.broadcast, nn.broadcast, nn.broadcast)  # a layer's own cache; positions, mask and slot are shared
+        layers = scan_layers(Block, depth=self.config.depth, remat=self.remat, unroll=self.unroll, in_axes=each)
         self.layers = layers(self.lora, self.dtype, self.config, self.remat)
         self.final_norm = RMSNorm(self.dtype)
 

@@ -17,32 +17,28 @@ import jax
 import jax.numpy as jnp
 
 from radvqa_jax.config import LoraConfig
+from radvqa_jax.models.activation_sharding import replicate_axis
+from radvqa_jax.models.dropout import draw_by_row
 from radvqa_jax.models.quantize import QUANTIZED, dequantize
-from radvqa_jax.models.rows import gathered, row_numbers
 from radvqa_jax.trees import Flat, apply_rules
 
 LORA = "lora"  # the flax collection
 
-# How each linear weight is used; x first, then W, then the output. The axis C stacks weights that are separate layers
-# elsewhere (key and value; gate and up), so each slice has factors of its own, as in PEFT.
-EQUATIONS: tuple[tuple[str, str], ...] = (
-    (r"img/.*/(query|key|value)/kernel", "BTD,DNH->BTNH"),
-    (r"img/.*/out/kernel", "BTNH,NHD->BTD"),
-    (r"img/.*/Dense_[01]/kernel", "BTD,DF->BTF"),
-    (r"img/head/kernel", "BTD,DF->BTF"),
-    (r"llm/.*/q_einsum/w", "BTD,NDH->BTNH"),
-    (r"llm/.*/kv_einsum/w", "BTD,CKDH->CBTKH"),
-    (r"llm/.*/qkv_einsum/w", "BTD,CNDH->CBTNH"),
-    (r"llm/.*/attn_vec_einsum/w", "BTNH,NHD->BTD"),
-    (r"llm/.*/gating_einsum", "BTD,CDF->CBTF"),
-    (r"llm/.*/linear", "BTF,FD->BTD"),
-)
+# Pattern over whole leaf names -> how such a linear weight is used; x first, then W, then the output. The axis C stacks
+# weights that are separate layers elsewhere (key and value; gate and up), so each slice has factors of its own, as in
+# PEFT. Each backbone has its own (backbones/).
+Equations = tuple[tuple[str, str], ...]
 STACKED = "C"
 
 
-def equation_of(name: str) -> str | None:
+def equation_of(name: str, equations: Equations) -> str | None:
     """The einsum equation of a linear weight, or None for other leaves (norms, biases, embeddings)."""
-    return next((equation for pattern, equation in EQUATIONS if re.fullmatch(pattern, name)), None)
+    return next((equation for pattern, equation in equations if re.fullmatch(pattern, name)), None)
+
+
+def is_layered(equation: str, ndim: int) -> bool:
+    """Whether a weight of so many axes stacks layers in front of those that its equation names."""
+    return ndim > len(equation.split("->")[0].split(",")[1])
 
 
 def lora_equation(equation: str) -> tuple[str, str, str, str]:
@@ -71,17 +67,29 @@ class Lora:
     scale: float
     dropout: float
     targets: frozenset[str]
+    equations: Equations
+
+    def equation_of(self, name: str) -> str:
+        """The einsum equation of a weight that has an adapter."""
+        equation = equation_of(name, self.equations)
+        assert equation is not None, f"{name} is not a linear weight"
+        return equation
 
 
-def resolve(config: LoraConfig, params: Flat) -> Lora | None:
+def resolve(config: LoraConfig, params: Flat, equations: Equations) -> Lora | None:
     """The adapters that ordered rules choose among the leaves of `params` (arrays or shapes).
+
+    Args:
+        config: rank, scale and rules.
+        params: flat tree of base leaves.
+        equations: of the backbone's linear weights.
 
     Raises:
         ValueError: if a rule is idle, a linear weight is covered by no rule, a label is unknown, or nothing is chosen.
     """
     if config.rank == 0:
         return None
-    linear = [name for name in params if equation_of(name)]
+    linear = [name for name in params if equation_of(name, equations)]
     labels = apply_rules(linear, config.targets, what="lora.targets")
     unknown = sorted(set(labels.values()) - {"lora", "none"})
     if unknown:
@@ -90,42 +98,29 @@ def resolve(config: LoraConfig, params: Flat) -> Lora | None:
     if not targets:
         raise ValueError("lora.targets chooses no weight though lora.rank > 0. Name one, or set lora.rank=0.")
     scale = config.alpha / (config.rank**0.5 if config.rslora else config.rank)
-    return Lora(config.rank, scale, config.dropout, targets)
+    return Lora(config.rank, scale, config.dropout, targets, equations)
 
 
-def _weight_axes(name: str) -> tuple[str, str, str]:
+def _weight_axes(equation: str) -> tuple[str, str, str]:
     """The axes of a linear weight, of its A and of its B."""
-    equation = equation_of(name)
-    assert equation is not None, f"{name} is not a linear weight"
     a, b, _, _ = lora_equation(equation)
     return equation.split("->")[0].split(",")[1], a, b
 
 
-def _factor_shapes(name: str, shape: tuple[int, ...], rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _factor_shapes(equation: str, shape: tuple[int, ...], rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The shapes of A and B for a weight; a leading layer axis is kept."""
-    w, a, b = _weight_axes(name)
+    w, a, b = _weight_axes(equation)
     layers, sizes = shape[: len(shape) - len(w)], dict(zip(w, shape[len(shape) - len(w) :], strict=True))
     sizes["R"] = rank
     return (*layers, *(sizes[axis] for axis in a)), (*layers, *(sizes[axis] for axis in b))
 
 
-def _init_factors(key: jax.Array, name: str, shape: tuple[int, ...], rank: int) -> dict[str, jax.Array]:
+def _init_factors(key: jax.Array, equation: str, shape: tuple[int, ...], rank: int) -> dict[str, jax.Array]:
     """Returns A uniform in ±1/sqrt(fan in), as PEFT's default, and B zero: the model starts equal to its base."""
-    a, b = _factor_shapes(name, shape, rank)
-    contracted = len(_weight_axes(name)[1].strip(f"{STACKED}R"))
+    a, b = _factor_shapes(equation, shape, rank)
+    contracted = len(_weight_axes(equation)[1].strip(f"{STACKED}R"))
     bound = math.prod(a[-1 - contracted : -1]) ** -0.5
     return {"lora_a": jax.random.uniform(key, a, jnp.float32, -bound, bound), "lora_b": jnp.zeros(b, jnp.float32)}
-
-
-def _draw_by_row(key: jax.Array, p: float, shape: tuple[int, ...]) -> jax.Array:
-    """Draws True with probability p for each value of x [B T …].
-
-    A row draws from a key of its own, by its number in the whole batch: in how many parts that is computed changes
-    nothing. Within a row a number depends on its place along the flat array [T …], so that what a position gets does
-    not depend on how many follow it, and so not on how far a text is padded.
-    """
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, row_numbers(shape[0]))
-    return jax.vmap(lambda row: jax.random.bernoulli(row, p, shape[1:]))(keys)
 
 
 class AdaptedModule(nn.Module):
@@ -156,12 +151,12 @@ class AdaptedModule(nn.Module):
         else:
             weight = self.param(name, nn.initializers.normal(fan_in**-0.5), shape)
         if whole:
-            weight = gathered(weight, equation.split("->")[0].split(",")[1].index(whole))
+            weight = replicate_axis(weight, equation.split("->")[0].split(",")[1].index(whole))
         full_name = "/".join((*self.path, name))
         adapter = None
         if self.lora is not None and full_name in self.lora.targets:
-            assert equation == equation_of(full_name), f"EQUATIONS disagrees with the layer about {full_name}"
-            adapter = self._adapter(full_name, name, shape)
+            assert equation == self.lora.equation_of(full_name), f"the backbone's equations are wrong for {full_name}"
+            adapter = self._adapter(equation, name, shape)
 
         def apply(x: jax.Array) -> Any:
             x = x.astype(self.dtype)
@@ -175,17 +170,17 @@ class AdaptedModule(nn.Module):
 
         return apply
 
-    def _adapter(self, full_name: str, name: str, shape: tuple[int, ...]) -> Callable[[jax.Array], jax.Array]:
+    def _adapter(self, equation: str, name: str, shape: tuple[int, ...]) -> Callable[[jax.Array], jax.Array]:
         lora = self.lora
         assert lora is not None
         factors = self.variable(
-            LORA, name, lambda: _init_factors(self.make_rng("params"), full_name, shape, lora.rank)
+            LORA, name, lambda: _init_factors(self.make_rng("params"), equation, shape, lora.rank)
         ).value
-        _, _, down, up = lora_equation(equation_of(full_name) or "")
+        _, _, down, up = lora_equation(equation)
 
         def apply(x: jax.Array) -> jax.Array:
             if lora.dropout and self.has_rng("dropout"):
-                keep = _draw_by_row(self.make_rng("dropout"), 1 - lora.dropout, x.shape)
+                keep = draw_by_row(self.make_rng("dropout"), 1 - lora.dropout, x.shape)
                 x = jnp.where(keep, x / (1 - lora.dropout), 0).astype(self.dtype)
             low = jnp.einsum(down, x, factors["lora_a"].astype(self.dtype))
             return jnp.einsum(up, low, factors["lora_b"].astype(self.dtype)) * jnp.asarray(lora.scale, self.dtype)
@@ -207,25 +202,26 @@ def init(key: jax.Array, lora: Lora, params: Flat) -> Flat:
     def draw(key: jax.Array) -> Flat:
         adapters: Flat = {}
         for index, (name, shape) in enumerate(shapes.items()):
-            factors = _init_factors(jax.random.fold_in(key, index), name, shape, lora.rank)
+            factors = _init_factors(jax.random.fold_in(key, index), lora.equation_of(name), shape, lora.rank)
             adapters.update({f"{name}/{factor}": leaf for factor, leaf in factors.items()})
         return adapters
 
     return draw(key)
 
 
-def delta(name: str, a: jax.Array, b: jax.Array, *, scale: float) -> jax.Array:
-    """Returns scale * A B in the shape of the weight `name`, float32."""
-    w, axes_a, axes_b = _weight_axes(name)
-    equation = f"...{axes_a},...{axes_b}->...{w}"
-    return scale * jnp.einsum(equation, a, b, precision="highest", preferred_element_type=jnp.float32)
+def delta(equation: str, a: jax.Array, b: jax.Array, *, scale: float) -> jax.Array:
+    """Returns scale * A B in the shape of the weight that `equation` uses, float32."""
+    w, axes_a, axes_b = _weight_axes(equation)
+    product = f"...{axes_a},...{axes_b}->...{w}"
+    return scale * jnp.einsum(product, a, b, precision="highest", preferred_element_type=jnp.float32)
 
 
 def merge(params: Flat, adapters: Flat, lora: Lora, *, sign: float = 1.0) -> Flat:
     """Returns params with every adapter added to its weight: the product and the sum in float32, then one rounding."""
     merged = dict(params)
     for name in sorted(lora.targets):
-        change = delta(name, adapters[f"{name}/lora_a"], adapters[f"{name}/lora_b"], scale=lora.scale)
+        a, b = adapters[f"{name}/lora_a"], adapters[f"{name}/lora_b"]
+        change = delta(lora.equation_of(name), a, b, scale=lora.scale)
         merged[name] = (params[name].astype(jnp.float32) + sign * change).astype(params[name].dtype)
     return merged
 
@@ -235,14 +231,14 @@ def unmerge(params: Flat, adapters: Flat, lora: Lora) -> Flat:
     return merge(params, adapters, lora, sign=-1.0)
 
 
-def table(lora: Lora | None, params: Mapping[str, Any]) -> str:
+def table(lora: Lora | None, params: Mapping[str, Any], equations: Equations) -> str:
     """A readable table of every linear weight and the adapter it has."""
     lines = []
     for name in params:
-        if equation_of(name):
+        if equation := equation_of(name, equations):
             shape = tuple(params[name].shape)
             if lora and name in lora.targets:
-                a, b = _factor_shapes(name, shape, lora.rank)
+                a, b = _factor_shapes(equation, shape, lora.rank)
                 lines.append(f"{name}  {shape}  A {a}  B {b}")
             else:
                 lines.append(f"{name}  {shape}  -")

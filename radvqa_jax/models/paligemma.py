@@ -2,36 +2,19 @@
 
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from radvqa_jax.config import ModelConfig
-from radvqa_jax.models.fused_attention import with_attention
 from radvqa_jax.models.gemma import Gemma
 from radvqa_jax.models.kv_cache import DecodeState, KVCache
-from radvqa_jax.models.lora import LORA, Lora
 from radvqa_jax.models.masks import make_attn_mask, make_positions
-from radvqa_jax.models.quantize import QUANTIZED, is_quantized
-from radvqa_jax.models.remat import Remat
 from radvqa_jax.models.siglip import Siglip
-from radvqa_jax.models.variants import Variant, get_variant
-from radvqa_jax.trees import Flat, flatten, unflatten
-
-WIDE = 8192  # values of a position in the language model's MLP from which blocks of tokens save memory worth having
-TOKEN_TABLE = "llm/embedder/input_embedding"  # the leaf that embeds tokens and makes logits
+from radvqa_jax.models.vision_language import VisionLanguageModel
 
 
-class PaliGemma(nn.Module):
-    """The whole model. Variables: `params` (big_vision's tree), and `lora` if there are adapters."""
-
-    variant: Variant
-    lora: Lora | None = None
-    dtype: Any = jnp.float32
-    remat: Remat = "none"
-    remat_img: Remat | None = None  # of the vision tower; None = as `remat`
-    unroll: int = 1  # layers in one turn of the loop over layers, in both towers
+class PaliGemma(VisionLanguageModel):
+    """The whole model; `params` is big_vision's tree."""
 
     def setup(self) -> None:
         v = self.variant
@@ -72,11 +55,13 @@ class PaliGemma(nn.Module):
         out, _ = self.llm(x, positions=make_positions(mask_input), attn_mask=attn_mask)
         return out[:, -tokens.shape[1] :]
 
-    def __call__(
-        self, image: Float[Array, "B h w 3"], tokens: Int[Array, "B T"], mask_ar: Int[Array, "B T"]
-    ) -> Float[Array, "B T V"]:
-        """Returns float32 logits of the text positions, teacher-forced: row t predicts token t + 1."""
-        return self.llm.embedder.decode(self.pre_logits(image, tokens, mask_ar))
+    def logits(self, pre_logits: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
+        """float32 logits of states."""
+        return self.llm.embedder.decode(pre_logits)
+
+    def read_state(self, state: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
+        """float32 logits of states between layers, through the last norm."""
+        return self.llm.embedder.decode(self.llm.final_norm(state))
 
     def prefill(
         self,
@@ -130,42 +115,3 @@ class PaliGemma(nn.Module):
         cap = self.variant.llm.final_softcap
         logits = jnp.tanh(logits / cap) * cap if cap else logits
         return logits, DecodeState(cache, readable, state.position + 1, state.slot + 1)
-
-
-def abstract_params(variant: Variant) -> Flat:
-    """The names, shapes and float32 dtype of every leaf of the base tree, without computing anything."""
-    model = PaliGemma(variant)
-    resolution = variant.resolution
-    image = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)
-    tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
-    return flatten(jax.eval_shape(model.init, jax.random.key(0), image, tokens, tokens)["params"])
-
-
-def fake_params(variant: Variant, *, seed: int = 0) -> Flat:
-    """Returns random leaves N(0, 0.3) for tests; norms and biases too, so that no leaf leaves its input as it is."""
-    shapes = abstract_params(variant)
-    keys = jax.random.split(jax.random.key(seed), len(shapes))
-    return {name: 0.3 * jax.random.normal(key, shapes[name].shape) for name, key in zip(shapes, keys, strict=True)}
-
-
-def make_model(config: ModelConfig, lora: Lora | None = None) -> PaliGemma:
-    """The model that a configuration describes."""
-    dtype = jnp.dtype(config.compute_dtype)
-    variant = with_attention(get_variant(config.variant).at(config.resolution), config.attention, dtype=dtype)
-    remat = config.remat
-    if remat == "auto":  # a stage chooses for itself (training/way.py); what only answers has blocks where it is wide
-        remat = "blocks" if 2 * variant.llm.mlp_dim >= WIDE else "none"
-    return PaliGemma(variant, lora, dtype, remat, config.remat_img or None, config.unroll)
-
-
-def variables(flat: Flat) -> dict[str, Any]:
-    """A flat tree of base leaves, quantised or not, and adapters as the collections that `apply` wants.
-
-    >>> variables({"a/w": 1, "a/w/lora_a": 2, "a/w/lora_b": 3})
-    {'params': {'a': {'w': 1}}, 'lora': {'a': {'w': {'lora_a': 2, 'lora_b': 3}}}}
-    """
-    parts: dict[str, Flat] = {"params": {}, LORA: {}, QUANTIZED: {}}
-    for name, leaf in flat.items():
-        adapts = name.endswith(("/lora_a", "/lora_b"))
-        parts[LORA if adapts else QUANTIZED if is_quantized(leaf) else "params"][name] = leaf
-    return {part: unflatten(leaves) for part, leaves in parts.items() if leaves or part == "params"}

@@ -9,11 +9,11 @@ from einops import rearrange
 from jaxtyping import Array, Float
 
 from radvqa_jax.models import attention
+from radvqa_jax.models.activation_sharding import shard_by_rows
 from radvqa_jax.models.fused_attention import KERNELS
-from radvqa_jax.models.lora import LORA, AdaptedModule, Lora
-from radvqa_jax.models.quantize import QUANTIZED
-from radvqa_jax.models.remat import FIRST, PROJECTED, QKV, Remat, keep, rematerialise
-from radvqa_jax.models.rows import cut_by_rows
+from radvqa_jax.models.layers import residual, scan_layers
+from radvqa_jax.models.lora import AdaptedModule, Lora
+from radvqa_jax.models.remat import FIRST, PROJECTED, QKV, Remat, keep
 from radvqa_jax.models.variants import SiglipConfig
 
 
@@ -97,11 +97,11 @@ class EncoderBlock(AdaptedModule):
     @nn.compact
     def __call__(self, x: Float[Array, "B P D"], _: None) -> tuple[Float[Array, "B P D"], None]:
         c = self.config
-        x = cut_by_rows(x)
+        x = shard_by_rows(x)
         attn = SelfAttention(self.lora, self.dtype, c.num_heads, c.kernel, name="MultiHeadDotProductAttention_0")
-        x = cut_by_rows(x + attn(nn.LayerNorm(dtype=self.dtype, name="LayerNorm_0")(x)))
+        x = residual(x, attn(nn.LayerNorm(dtype=self.dtype, name="LayerNorm_0")(x)))
         mlp = MlpBlock(self.lora, self.dtype, c.mlp_dim, name="MlpBlock_0")
-        return cut_by_rows(x + mlp(nn.LayerNorm(dtype=self.dtype, name="LayerNorm_1")(x))), None
+        return residual(x, mlp(nn.LayerNorm(dtype=self.dtype, name="LayerNorm_1")(x))), None
 
 
 class Encoder(AdaptedModule):
@@ -113,14 +113,7 @@ class Encoder(AdaptedModule):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B P D"]) -> Float[Array, "B P D"]:
-        layers = nn.scan(
-            rematerialise(EncoderBlock, self.remat),
-            variable_axes={"params": 0, LORA: 0, QUANTIZED: 0, attention.TAPS: 0},
-            variable_carry=attention.FOLD,
-            split_rngs={"params": True, "dropout": True},
-            length=self.config.depth,
-            unroll=self.unroll,
-        )
+        layers = scan_layers(EncoderBlock, depth=self.config.depth, remat=self.remat, unroll=self.unroll)
         x, _ = layers(self.lora, self.dtype, self.config, name="encoderblock")(x, None)
         return nn.LayerNorm(dtype=self.dtype, name="encoder_norm")(x)
 

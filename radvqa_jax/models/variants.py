@@ -40,11 +40,12 @@ class GemmaConfig:
 
 @dataclass(frozen=True)
 class Variant:
-    """A whole PaliGemma: both towers and the image size it was trained at."""
+    """The sizes of a whole model: both towers and the image size it was trained at."""
 
     img: SiglipConfig
     llm: GemmaConfig
     resolution: int  # pixels
+    backbone: str = "paligemma"  # the name of a record in backbones/
 
     @property
     def num_patches(self) -> int:
@@ -113,7 +114,8 @@ def get_variant(name: str) -> Variant:
     if name.startswith(f"{_CUSTOM}{{"):
         try:
             sizes = json.loads(name.removeprefix(_CUSTOM))
-            return Variant(SiglipConfig(**sizes["img"]), GemmaConfig(**sizes["llm"]), int(sizes["resolution"]))
+            img, llm = SiglipConfig(**sizes["img"]), GemmaConfig(**sizes["llm"])
+            return Variant(img, llm, int(sizes["resolution"]), sizes.get("backbone", Variant.backbone))
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"model.variant={name!r} does not describe a model ({error}).") from error
     name = name or DEFAULT
@@ -131,15 +133,16 @@ def variant_name(variant: Variant) -> str:
     True
     """
     known = next((name for name, other in VARIANTS.items() if other == variant), None)
-    return known or f"{_CUSTOM}{json.dumps(asdict(variant), separators=(',', ':'))}"
+    sizes = {name: value for name, value in asdict(variant).items() if value != Variant.backbone}
+    return known or f"{_CUSTOM}{json.dumps(sizes, separators=(',', ':'))}"
 
 
-def infer_variant(shapes: Mapping[str, Any], *, gemma2: bool) -> Variant:
-    """The sizes that a checkpoint's shapes tell.
+def infer_variant(shapes: Mapping[str, Any], *, gemma2: bool | None = None) -> Variant:
+    """The sizes that a PaliGemma checkpoint's shapes tell.
 
     Args:
         shapes: flat tree, name without `params/` -> anything with `.shape`.
-        gemma2: whether decoding steps and attention are soft-capped; no shape tells that. Post-norms are read off.
+        gemma2: whether decoding steps and attention are soft-capped; None = if there are post-norms, as in Gemma 2.
 
     Raises:
         ValueError: if a leaf that the sizes are read from is absent.
@@ -157,6 +160,8 @@ def infer_variant(shapes: Mapping[str, Any], *, gemma2: bool) -> Variant:
     img = SiglipConfig(width, depth, shape(f"{block}/MlpBlock_0/Dense_0/kernel")[2], num_heads, patch)
     vocab_size, llm_width = shape("llm/embedder/input_embedding")
     llm_depth, heads, head_dim, _ = shape("llm/layers/attn/attn_vec_einsum/w")
+    post_norms = "llm/layers/post_attention_norm/scale" in shapes
+    gemma2 = post_norms if gemma2 is None else gemma2
     fused = "llm/layers/attn/qkv_einsum/w" in shapes
     is_27b = (llm_width, heads, head_dim) == (_GEMMA2_27B.width, _GEMMA2_27B.num_heads, _GEMMA2_27B.head_dim)
     llm = GemmaConfig(
@@ -170,6 +175,6 @@ def infer_variant(shapes: Mapping[str, Any], *, gemma2: bool) -> Variant:
         query_scale=_GEMMA2_27B.query_scale if is_27b else 0.0,
         attn_softcap=50.0 if gemma2 else 0.0,
         final_softcap=30.0 if gemma2 else 0.0,
-        post_norms="llm/layers/post_attention_norm/scale" in shapes,
+        post_norms=post_norms,
     )
     return Variant(img, llm, grid * patch)

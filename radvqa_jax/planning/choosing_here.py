@@ -17,6 +17,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from radvqa_jax import __version__, runtime
+from radvqa_jax.backbones import backbone_of
 from radvqa_jax.config import Config
 from radvqa_jax.files import read_json, write_json
 from radvqa_jax.planning.choosing import BUDGET, choose
@@ -47,7 +48,9 @@ def choose_here(config: Config, plan: Plan, plan_at: Callable[[Way], Plan], trai
         tried = plan_at(way)
         static = {"model": tried.model, "tx": tried.tx, "options": tried.options}
         with refused() as refusal:
-            steps[way] = step_on(plan.mesh, args[0]).lower(*args, **static).compile()
+            steps[way] = (
+                step_on(plan.mesh, args[0], backbone_of(plan.model.variant).sharding).lower(*args, **static).compile()
+            )
         if refusal:
             print(f"{name}: {way}: the compiler refuses it for its memory", flush=True)
             return None

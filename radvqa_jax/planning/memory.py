@@ -1,8 +1,10 @@
 """What a step takes of a device's memory beside its arguments, by arithmetic; compiling tells it exactly."""
 
+from radvqa_jax.backbones import backbone_of
 from radvqa_jax.models.blocks import block_size
-from radvqa_jax.models.remat import ATTENDED, DOWN, FIRST, KEPT, PROJECTED, QKV, SECOND, Remat
+from radvqa_jax.models.remat import KEPT, Remat
 from radvqa_jax.models.variants import Variant
+from radvqa_jax.planning.minimum import lengths_of
 from radvqa_jax.training.vocabulary_loss import TILE
 
 ALL = 3.5  # bytes that `none` stores, over those of `products`: norms and GELU in float32 (compiled for an H100)
@@ -10,23 +12,13 @@ STATES = 8  # of the model's width that a position takes while a layer of the ba
 FIXED = 100 * 2**20  # of XLA's other buffers
 
 
-def kept_values(variant: Variant) -> dict[str, dict[str, int]]:
-    """Returns, for each tower, the values that one position of a layer has under each name; `` is the layer's input."""
-    img, llm = variant.img, variant.llm
-    heads, shared = llm.num_heads * llm.head_dim, llm.num_kv_heads * llm.head_dim
-    vision = {"": img.width, QKV: 3 * img.width, ATTENDED: img.width, PROJECTED: img.width, FIRST: img.mlp_dim}
-    language = {"": llm.width, QKV: heads + 2 * shared, ATTENDED: heads, PROJECTED: llm.width}
-    language |= {FIRST: llm.mlp_dim, SECOND: llm.mlp_dim, DOWN: llm.width if llm.post_norms else 0}
-    return {"img": vision, "llm": language}
-
-
 def kept_bytes(variant: Variant, *, rows: int, seq_len: int, itemsize: int, remat: Remat, remat_img: Remat) -> int:
     """The bytes that the layers of both towers store for the backward pass of `rows` examples."""
     positions = {"img": variant.num_patches * variant.img.depth}
-    positions["llm"] = (variant.num_patches + seq_len) * variant.llm.depth
+    positions["llm"] = int(lengths_of(variant, seq_len)["llm"]) * variant.llm.depth
     ways: dict[str, Remat] = {"img": remat_img, "llm": remat}
     total = 0.0
-    for tower, values in kept_values(variant).items():
+    for tower, values in backbone_of(variant).kept_values(variant).items():
         names = KEPT["products" if ways[tower] == "none" else ways[tower]]
         each = values[""] + sum(values.get(name, 0) for name in names)
         total += rows * positions[tower] * each * itemsize * (ALL if ways[tower] == "none" else 1)
@@ -50,5 +42,5 @@ def working_bytes(variant: Variant, *, rows: int, seq_len: int, itemsize: int, r
     sizes = {"rows": rows, "seq_len": seq_len, "itemsize": itemsize}
     tile = rows * block_size(seq_len, max(1, TILE // rows))
     logits = tile * variant.llm.vocab_size * (4 + itemsize)
-    states = rows * (variant.num_patches + seq_len) * variant.llm.width * itemsize * STATES
+    states = rows * int(lengths_of(variant, seq_len)["llm"]) * variant.llm.width * itemsize * STATES
     return kept_bytes(variant, **sizes, remat=remat, remat_img=remat_img) + logits + states + FIXED

@@ -5,22 +5,13 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from radvqa_jax.backbones import backbone_of
 from radvqa_jax.models.fused_attention import BLOCK
 from radvqa_jax.models.lora import STACKED, equation_of, lora_equation
-from radvqa_jax.models.remat import ATTENDED, DOWN, FIRST, KEPT, PROJECTED, QKV, SECOND, Remat
+from radvqa_jax.models.remat import ATTENDED, DOWN, KEPT, Remat
 from radvqa_jax.models.variants import Variant
 from radvqa_jax.planning.flops import NOTHING, Work
 from radvqa_jax.training.vocabulary_loss import TILE
-
-LAYERS = {"img": "img/Transformer/", "llm": "llm/layers/"}
-# Weights of a layer -> the names under which their results can be kept; a leaf of two weights has two.
-RESULTS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (r".*/(q_einsum|kv_einsum|qkv_einsum)/w|.*/(query|key|value)/kernel", (QKV,)),
-    (r".*/attn_vec_einsum/w|.*/out/kernel", (PROJECTED,)),
-    (r"img/.*/Dense_0/kernel", (FIRST,)),
-    (r"llm/.*/gating_einsum", (FIRST, SECOND)),
-    (r"llm/.*/linear|img/.*/Dense_1/kernel", (DOWN,)),
-)
 
 
 class _Product(NamedTuple):
@@ -33,14 +24,21 @@ class _Product(NamedTuple):
     work: Work  # of one product over all its tokens, forward or backward; bytes are counted as values
 
 
+def lengths_of(variant: Variant, seq_len: float) -> dict[str, float]:
+    """The positions of a row in each tower."""
+    in_sequence = backbone_of(variant).sequence is not None
+    return {"img": variant.num_patches, "llm": seq_len + variant.num_patches * in_sequence}
+
+
 def _products(variant: Variant, leaves: Mapping[str, Any], rows: int, seq_len: float) -> Iterator[_Product]:
-    tokens = {"img": rows * variant.num_patches, "llm": rows * (variant.num_patches + seq_len)}
+    backbone, lengths = backbone_of(variant), lengths_of(variant, seq_len)
+    tokens = {tower: rows * length for tower, length in lengths.items()}
     for name, leaf in leaves.items():
-        tower = name.partition("/")[0]
+        tower = backbone.tower_of(name)
         weight = name.rpartition("/lora_")[0] or name
-        equation = equation_of(weight)
+        equation = equation_of(weight, backbone.equations)
         if equation:
-            layered = name.startswith(LAYERS[tower])
+            layered = name.startswith(backbone.layers_of(tower))
             yield _Product(name, weight, tower, layered, _one(name, leaf.shape, equation, layered, tokens[tower]))
 
 
@@ -59,37 +57,33 @@ def _one(name: str, shape: tuple[int, ...], equation: str, layered: bool, tokens
     return Work(2.0 * into * out * tokens, values).times(layers * stacked)
 
 
-def _reached(trained: Collection[str]) -> dict[str, bool]:
+def _reached(variant: Variant, trained: Collection[str]) -> dict[str, bool]:
     """Returns through which tower's layers the backward pass goes: what trains in the vision tower or its projector
     reaches the loss through every layer of the language model."""
-    return {"img": any(name.startswith(LAYERS["img"]) for name in trained), "llm": bool(trained)}
+    layers = backbone_of(variant).layers_of("img")
+    return {"img": any(name.startswith(layers) for name in trained), "llm": bool(trained)}
 
 
 def _attention(variant: Variant, rows: int, seq_len: float) -> dict[str, Work]:
     """The work of one of attention's two products, in all layers of a tower. Its logits are float32, which
     counts as two values of the compute dtype."""
-    found = {}
-    for tower, heads, width, depth, length in (
-        ("img", variant.img.num_heads, variant.img.width, variant.img.depth, variant.num_patches),
-        (
-            "llm",
-            variant.llm.num_heads,
-            variant.llm.num_heads * variant.llm.head_dim,
-            variant.llm.depth,
-            variant.num_patches + seq_len,
-        ),
+    found, lengths = {}, lengths_of(variant, seq_len)
+    for tower, heads, width, depth in (
+        ("img", variant.img.num_heads, variant.img.width, variant.img.depth),
+        ("llm", variant.llm.num_heads, variant.llm.num_heads * variant.llm.head_dim, variant.llm.depth),
     ):
+        length = lengths[tower]
         values = 2.0 * length * width + 1.5 * heads * length**2
         found[tower] = Work(2.0 * length**2 * width, values).times(rows * depth)
     return found
 
 
 def _least(variant: Variant, leaves: Mapping[str, Any], trained: Collection[str], rows: int, seq_len: float) -> Work:
-    back = _reached(trained)
+    back = _reached(variant, trained)
     total = NOTHING
     for product in _products(variant, leaves, rows, seq_len):
         total += product.work.times(1 + back[product.tower] + (product.name in trained))
-    patch, patches = leaves["img/embedding/kernel"].shape, rows * variant.num_patches
+    patch, patches = leaves[backbone_of(variant).tree.patch_embedding].shape, rows * variant.num_patches
     weights = math.prod(patch)
     total += Work(2.0 * weights * patches, weights + patches * (weights // patch[-1] + patch[-1]))
     for tower, one in _attention(variant, rows, seq_len).items():
@@ -111,13 +105,15 @@ def _again(
     remat: Remat,
     remat_img: Remat,
 ) -> Work:
-    back, total = _reached(trained), NOTHING
+    back, total = _reached(variant, trained), NOTHING
     ways: dict[str, Remat] = {"img": remat_img, "llm": remat}
     for product in _products(variant, leaves, rows, seq_len):
         way = ways[product.tower]
         if not (product.layered and back[product.tower]) or way == "none":
             continue
-        results = next(results for pattern, results in RESULTS if re.fullmatch(pattern, product.weight))
+        results = next(
+            results for pattern, results in backbone_of(variant).results if re.fullmatch(pattern, product.weight)
+        )
         if product.name.endswith("/lora_a"):
             total += product.work  # small: x A is never kept
             continue
@@ -126,7 +122,7 @@ def _again(
         missing = [result for result in results if result not in KEPT[way]]
         total += product.work.times(len(missing) / len(results) * read)
     kernels = {"img": variant.img.kernel, "llm": variant.llm.kernel}
-    lengths = {"img": variant.num_patches, "llm": variant.num_patches + seq_len}
+    lengths = lengths_of(variant, seq_len)
     for tower, one in _attention(variant, rows, seq_len).items():
         fused = kernels[tower] not in ("", "blocks") or (kernels[tower] == "blocks" and lengths[tower] > BLOCK)
         again = 0 if ways[tower] == "none" else 1 if ATTENDED in KEPT[ways[tower]] else 2

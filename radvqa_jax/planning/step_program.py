@@ -8,6 +8,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, NamedSharding
 
+from radvqa_jax.backbones import backbone_of
 from radvqa_jax.schema import Batch
 from radvqa_jax.training import sharding
 from radvqa_jax.training.loop import Plan
@@ -54,6 +55,7 @@ def step_shapes(plan: Plan, trainable: Flat, frozen: Flat, mesh: Mesh | None, *,
     state = jax.eval_shape(partial(init_state, tx=plan.tx), trainable)
     frozen = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), frozen)
     if mesh is not None:
-        state = shaped(state, sharding.shard_state(mesh, state))
-        frozen = shaped(frozen, sharding.shard_flat(mesh, frozen))
+        rules = backbone_of(plan.model.variant).sharding
+        state = shaped(state, sharding.shard_state(mesh, state, rules))
+        frozen = shaped(frozen, sharding.shard_flat(mesh, frozen, rules))
     return state, frozen, batch_shapes(mesh, rows, plan.model.variant.resolution, seq_len), key_shape(mesh)

@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from radvqa_jax.models.paligemma import PaliGemma
+from radvqa_jax.backbones import backbone_of
 from radvqa_jax.models.remat import Remat
+from radvqa_jax.models.vision_language import VisionLanguageModel
 from radvqa_jax.planning.devices import Device
 from radvqa_jax.planning.flops import Work, seconds
 from radvqa_jax.planning.memory import working_bytes
-from radvqa_jax.planning.minimum import LAYERS, step_work
+from radvqa_jax.planning.minimum import step_work
 from radvqa_jax.training.way import Way
 
 # (language model, vision tower): each stores less than the one before it and computes more again.
@@ -56,7 +57,7 @@ def list_ways(batch_size: int, accumulate: int, *, share: int, remat_img: str, h
 
 def rank(
     ways: Collection[Way],
-    model: PaliGemma,
+    model: VisionLanguageModel,
     leaves: Mapping[str, Any],
     trained: Collection[str],
     *,
@@ -78,7 +79,8 @@ def rank(
         share: devices that rows are cut over.
     """
     size, variant, found = jnp.dtype(model.dtype).itemsize, model.variant, []
-    if not any(name.startswith(LAYERS["img"]) for name in trained):  # the vision tower runs forward and stores nothing
+    layers = backbone_of(variant).layers_of("img")
+    if not any(name.startswith(layers) for name in trained):  # the vision tower runs forward and stores nothing
         ways = list({(way.remat, way.batch_size): way for way in reversed(list(ways))}.values())
         variant = replace(variant, img=replace(variant.img, depth=0))
     for way in ways:

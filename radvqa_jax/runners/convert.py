@@ -5,14 +5,13 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+from radvqa_jax.backbones import abstract_params, backbone_of
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.config import Config
-from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.export.export import replacing
 from radvqa_jax.export.huggingface_folder import UNIGRAM
 from radvqa_jax.export.merged import Merge, merged_leaves
 from radvqa_jax.export.whole_model import check_written, write_model
-from radvqa_jax.models.paligemma import abstract_params
 from radvqa_jax.models.variants import get_variant
 
 
@@ -21,7 +20,7 @@ def convert_mode(config: Config, workdir: Path) -> None:
     model, format = config.model, config.convert.format
     variant = get_variant(model.variant).at(model.resolution)
     abstract = abstract_params(variant)
-    tokenizer = Tokenizer(model.tokenizer) if model.tokenizer else None
+    tokenizer = backbone_of(variant).tokenizer(model.tokenizer) if model.tokenizer else None
     if tokenizer and tokenizer.vocab_size > variant.llm.vocab_size:
         raise ValueError(
             f"model.tokenizer={model.tokenizer} has {tokenizer.vocab_size} tokens, but the model embeds "

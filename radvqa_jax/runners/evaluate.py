@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from radvqa_jax import processes
+from radvqa_jax.backbones import backbone_of, configured_backbone
 from radvqa_jax.config import Config
 from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.rows import RowSource
@@ -43,7 +44,7 @@ def answer(loaded: LoadedBase, trained: Trained, rows: RowSource, *, run: str, n
     mesh = answering_mesh(config)
     if mesh is not None:  # the base is on it; what was trained is on one device
         own = {name: params[name] for name in trained.leaves}
-        params = params | put(own, shard_flat(mesh, own))
+        params = params | put(own, shard_flat(mesh, own, backbone_of(model.variant).sharding))
     with nullcontext() if mesh is None else jax.set_mesh(mesh):
         return predict(
             model,
@@ -57,7 +58,7 @@ def answer(loaded: LoadedBase, trained: Trained, rows: RowSource, *, run: str, n
             path=loaded.workdir / "predictions" / f"{name or run}.jsonl",
             fingerprint=fingerprint,
             image_tokens=loaded.image_tokens,
-            tower=trained.tower(),
+            tower=trained.tower(backbone_of(model.variant)),
         )
 
 
@@ -67,7 +68,8 @@ def own_base(loaded: LoadedBase) -> Base:
     if group.count == 1:
         return loaded.base
     mesh = answering_mesh(loaded.config)
-    return loaded.base._replace(params=on_own_devices(mesh, loaded.base.params, group=group))
+    rules = configured_backbone(loaded.config.model).sharding
+    return loaded.base._replace(params=on_own_devices(mesh, loaded.base.params, rules, group=group))
 
 
 class Unseen(NamedTuple):

@@ -11,13 +11,14 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from radvqa_jax.backbones import backbone_of
 from radvqa_jax.config import Config, DecodeConfig
 from radvqa_jax.config.check import check_field, from_config_dict
 from radvqa_jax.config.experiment_file import change_field, load_experiment
 from radvqa_jax.decoding.decode import decode
 from radvqa_jax.files import write_json
-from radvqa_jax.models.paligemma import PaliGemma, variables
 from radvqa_jax.models.variants import get_variant
+from radvqa_jax.models.vision_language import VisionLanguageModel, variables
 from radvqa_jax.planning import fit, fit_report
 from radvqa_jax.planning.choosing_here import argument_bytes, rank_for
 from radvqa_jax.planning.devices import GIB
@@ -130,7 +131,14 @@ def step_program(config: Config, mesh: Mesh | None, name: str) -> fit.Program:
     least = minimum_step_flops(planned.plan.model.variant, leaves, trained, rows=rows, seq_len=longest)
     options = planned.plan.options._replace(text_lengths=lengths)
     static = {"model": planned.plan.model, "tx": planned.plan.tx, "options": options}
-    return fit.Program(f"{name}: training step", step_on(mesh, args[0]), args, static, rows, minimum_flops=least)
+    return fit.Program(
+        f"{name}: training step",
+        step_on(mesh, args[0], backbone_of(planned.plan.model.variant).sharding),
+        args,
+        static,
+        rows,
+        minimum_flops=least,
+    )
 
 
 def with_way(config: Config, name: str, way: Way) -> Config:
@@ -184,15 +192,16 @@ def programs(config: Config, mesh: Mesh | None, *, samples: int, new_tokens: int
 
 def _inference_leaves(stage: AbstractStage, mesh: Mesh | None) -> Flat:
     leaves = stage.frozen | stage.trainable
-    return leaves if mesh is None else shaped(leaves, sharding.shard_flat(mesh, leaves))
+    rules = backbone_of(stage.plan.model.variant).sharding
+    return leaves if mesh is None else shaped(leaves, sharding.shard_flat(mesh, leaves, rules))
 
 
-def _prefill(model: PaliGemma, new_tokens: int, leaves: Flat, batch: Batch) -> Any:
+def _prefill(model: VisionLanguageModel, new_tokens: int, leaves: Flat, batch: Batch) -> Any:
     inputs = batch.image, batch.tokens, batch.mask_ar, batch.mask_input
     return model.apply(variables(leaves), *inputs, new_tokens=new_tokens, method="prefill")
 
 
-def _maps(model: PaliGemma, new_tokens: int, leaves: Flat, batch: Batch) -> tuple[jax.Array, jax.Array]:
+def _maps(model: VisionLanguageModel, new_tokens: int, leaves: Flat, batch: Batch) -> tuple[jax.Array, jax.Array]:
     """What saliency keeps of one image: raw attention of the answer's rows, and rollout to the image."""
     captured = capture(model, leaves, batch, answer_len=new_tokens, rollout=RolloutOptions())
     assert captured.rolled is not None

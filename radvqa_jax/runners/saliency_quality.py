@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from radvqa_jax import progress
+from radvqa_jax.backbones import backbone_of
 from radvqa_jax.config import Config
 from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.loader import TrainLoader
@@ -22,7 +23,7 @@ from radvqa_jax.saliency.quality_cases import Settings, Subject, measure_cases
 from radvqa_jax.saliency.quality_choice import answers_to_force, choose, make_cases
 from radvqa_jax.saliency.quality_report import format_quality, write_quality_report
 from radvqa_jax.saliency.quality_scores import quality_scores
-from radvqa_jax.saliency.sanity import TOWERS, shuffle_weights
+from radvqa_jax.saliency.sanity import shuffle_weights, towers
 from radvqa_jax.schema import Record
 from radvqa_jax.training.stage import Trained, assemble, identify
 
@@ -60,7 +61,7 @@ def _others(loaded: LoadedBase, subject: Subject, trained: Trained) -> tuple[dic
     config = loaded.config
     others = {
         f"{name} shuffled": Subject(subject.model, shuffle_weights(subject.params, pattern, seed=config.seed))
-        for name, pattern in TOWERS.items()
+        for name, pattern in towers(backbone_of(subject.model.variant).tree).items()
     }
     found = {"seed of the shuffles": str(config.seed)}
     if trained.leaves:

@@ -16,8 +16,8 @@ from radvqa_jax.data.sifting import sift
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.decoding.answer_logprobs import answer_logprobs
 from radvqa_jax.loaded_base import LoadedBase
-from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.variants import get_variant
+from radvqa_jax.models.vision_language import VisionLanguageModel
 from radvqa_jax.schema import Batch
 from radvqa_jax.training.sharding import batch_part, put_batch, replicated
 from radvqa_jax.training.stage import mesh_of
@@ -66,7 +66,7 @@ class Validation:
         if len(set(kinds)) > 1:
             self.groups |= {kind: np.array([k == kind for k in kinds]) for kind in sorted(set(kinds) - {""})}
 
-    def __call__(self, model: PaliGemma, leaves: Flat) -> dict[str, float]:
+    def __call__(self, model: VisionLanguageModel, leaves: Flat) -> dict[str, float]:
         """{scalar: loss} of the model with these leaves, base and adapters."""
         nats = self.row_losses(model, leaves)
         losses = {}
@@ -76,7 +76,7 @@ class Validation:
             losses[f"{prefix}loss_per_row"] = float((nats[rows] / self.tokens[rows]).mean())
         return losses
 
-    def row_losses(self, model: PaliGemma, leaves: Flat) -> Float[np.ndarray, " N"]:
+    def row_losses(self, model: VisionLanguageModel, leaves: Flat) -> Float[np.ndarray, " N"]:
         """-log p of each row's answer, in nats; the same on every process."""
         config = self._loaded.config
         index, count = batch_part(self._mesh) if self._mesh is not None else (0, 1)
@@ -94,7 +94,7 @@ class Validation:
         losses = [-np.asarray(self._logprobs(model, leaves, batch), np.float64) for batch, _ in batches]
         return np.concatenate(losses)[: len(self.rows)]
 
-    def _logprobs(self, model: PaliGemma, leaves: Flat, batch: Batch) -> Any:
+    def _logprobs(self, model: VisionLanguageModel, leaves: Flat, batch: Batch) -> Any:
         if self._mesh is None:
             return answer_logprobs(model, leaves, batch)
         on_mesh = jax.jit(partial(answer_logprobs, model), out_shardings=replicated(self._mesh))

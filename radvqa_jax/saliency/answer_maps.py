@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from radvqa_jax.config import SaliencyConfig
-from radvqa_jax.models.paligemma import PaliGemma
+from radvqa_jax.models.vision_language import VisionLanguageModel
 from radvqa_jax.saliency.attention_rows import to_grid
 from radvqa_jax.saliency.maps import pass_options
 from radvqa_jax.saliency.methods import METHODS, VISION_SUFFIX, Found
@@ -62,7 +62,7 @@ def _whole(name: str, found: Found, weights: Float[Array, "B A"], layers: tuple[
 
 
 def answer_maps(
-    model: PaliGemma,
+    model: VisionLanguageModel,
     params: Flat,
     batch: Batch,
     *,

@@ -18,6 +18,12 @@ def nest(path: Sequence[str], leaves: dict[str, Any]) -> dict[str, Any]:
     return leaves if not path else {path[0]: nest(path[1:], leaves)}
 
 
+def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Two trees of variables as one; they share branches, but no leaf."""
+    both = {name: merged(one[name], other[name]) for name in one.keys() & other.keys()}
+    return one | other | both
+
+
 def branch(tree: Any, path: Sequence[str]) -> Any:
     """The branch of a tree at a path of keys."""
     for name in path:

@@ -18,7 +18,7 @@ from radvqa_jax.data.packing import pack_prompt
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.decoding.decode import answer_ids, decode
 from radvqa_jax.decoding.finite import check_answers
-from radvqa_jax.models.paligemma import PaliGemma
+from radvqa_jax.models.vision_language import VisionLanguageModel
 from radvqa_jax.saliency.capture import answer_row
 from radvqa_jax.saliency.contrast import first_difference
 from radvqa_jax.saliency.methods import METHODS, VISION_SUFFIX, Found, plain
@@ -187,7 +187,7 @@ def pack_case(
 
 
 def own_answer(
-    model: PaliGemma,
+    model: VisionLanguageModel,
     params: Flat,
     *,
     tokenizer: Tokenizer,
@@ -206,7 +206,7 @@ def own_answer(
 
 
 def make_bundle(
-    model: PaliGemma,
+    model: VisionLanguageModel,
     params: Flat,
     *,
     tokenizer: Tokenizer,

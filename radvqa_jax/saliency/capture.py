@@ -15,20 +15,17 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from radvqa_jax.models.attention import FOLD, Hook, Tapped, attention_scores, tapping
-from radvqa_jax.models.paligemma import PaliGemma, variables
+from radvqa_jax.models.vision_language import VisionLanguageModel, variables
 from radvqa_jax.saliency import value_norm
 from radvqa_jax.saliency.attention_rows import take_rows
-from radvqa_jax.saliency.buffers import Buffers, branch, nest
+from radvqa_jax.saliency.buffers import Buffers, branch, merged, nest
 from radvqa_jax.saliency.raw import chosen
 from radvqa_jax.saliency.rollout import RolloutOptions, start_rollouts
+from radvqa_jax.saliency.sequence import attention_of, in_order, is_vision
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
 
 Rows = Literal["all", "text", "answer"]
-
-# Where the attention of each tower is in the tree of variables.
-LLM = ("llm", "layers", "attn")
-VISION = ("img", "Transformer", "encoderblock", "MultiHeadDotProductAttention_0")
 
 
 class Captured(NamedTuple):
@@ -56,7 +53,7 @@ class Captured(NamedTuple):
 
     @property
     def num_patches(self) -> int:
-        """Number of image tokens P; they are the first P of the S positions."""
+        """Number of image tokens P; they are the first P of the S positions, whatever the model's own order is."""
         return self.answer_probs.shape[-1] - self.tokens.shape[1]
 
 
@@ -110,7 +107,7 @@ def answer_index(mask_loss: Int[Array, "B X"], *, size: int) -> tuple[Int[Array,
 
 
 def _llm_tap(
-    model: PaliGemma, batch_size: int, text_len: int, query: jax.Array, asked: CaptureOptions
+    model: VisionLanguageModel, batch_size: int, text_len: int, query: jax.Array, asked: CaptureOptions
 ) -> tuple[Buffers, Hook]:
     """What the layers of the language model start from and the hook that each of them calls."""
     config, num_patches = model.variant.llm, model.variant.num_patches
@@ -150,7 +147,7 @@ def _llm_tap(
     return buffers, hook
 
 
-def _vision_tap(model: PaliGemma, batch_size: int, asked: CaptureOptions) -> tuple[Buffers, Hook]:
+def _vision_tap(model: VisionLanguageModel, batch_size: int, asked: CaptureOptions) -> tuple[Buffers, Hook]:
     """The same for the vision tower."""
     config, num_patches = model.variant.img, model.variant.num_patches
     buffers = Buffers(config.depth)
@@ -173,7 +170,7 @@ def _vision_tap(model: PaliGemma, batch_size: int, asked: CaptureOptions) -> tup
 
 
 def _run(
-    model: PaliGemma, params: Flat, batch: Batch, query: jax.Array, asked: CaptureOptions
+    model: VisionLanguageModel, params: Flat, batch: Batch, query: jax.Array, asked: CaptureOptions
 ) -> tuple[Float[Array, "B T D"], dict[str, Any], dict[str, Any]]:
     """(pre_logits, what the language model left, what the vision tower left)."""
     batch_size, text_len = batch.tokens.shape[0], batch.tokens.shape[1] - 1
@@ -181,17 +178,18 @@ def _run(
     vision, vision_hook = _vision_tap(model, batch_size, asked)
 
     def hook(module: Tapped, probs: jax.Array, value: jax.Array, project: Any, *queries: jax.Array) -> jax.Array:
-        if module.path[0] == VISION[0]:
+        if is_vision(model.variant, module):
             return vision_hook(module, probs, value, project)
         return llm_hook(module, probs, value, project, *queries)
 
-    start = {FOLD: nest(LLM, llm.start) | nest(VISION, vision.start)}
+    llm_path, vision_path = attention_of(model.variant, "llm"), attention_of(model.variant, "img")
+    start = {FOLD: merged(nest(llm_path, llm.start), nest(vision_path, vision.start))}
     tokens, mask_ar = jnp.asarray(batch.tokens), jnp.asarray(batch.mask_ar)
-    with tapping(hook, queries=asked.scores):
+    with tapping(in_order(model, text_len, hook), queries=asked.scores):
         out: Any = model.apply(
             variables(params) | start, batch.image, tokens[:, :-1], mask_ar[:, :-1], mutable=[FOLD], method="pre_logits"
         )
-    return out[0], branch(out[1][FOLD], LLM), branch(out[1][FOLD], VISION)
+    return out[0], branch(out[1][FOLD], llm_path), branch(out[1][FOLD], vision_path)
 
 
 class Answer(NamedTuple):
@@ -210,17 +208,17 @@ def find_answer(batch: Batch, answer_len: int | None) -> Answer:
     return Answer(index, length, jnp.take_along_axis(jnp.asarray(batch.tokens), index + 1, axis=1))
 
 
-def logprobs_of(model: PaliGemma, params: Flat, pre_logits: jax.Array, answer: Answer) -> Float[Array, "B A"]:
+def logprobs_of(model: VisionLanguageModel, params: Flat, pre_logits: jax.Array, answer: Answer) -> Float[Array, "B A"]:
     """log p of each answer token, 0 past the answer; logits are made for these states only."""
     states = jnp.take_along_axis(pre_logits, answer.index[..., None], axis=1)
-    logits: Any = model.apply(variables(params), states, method=lambda module, x: module.llm.embedder.decode(x))
+    logits: Any = model.apply(variables(params), states, method="logits")
     logprobs = jnp.take_along_axis(jax.nn.log_softmax(logits), answer.targets[..., None], axis=-1)[..., 0]
     return jnp.where(jnp.arange(logprobs.shape[1])[None] < answer.length[:, None], logprobs, 0.0)
 
 
 @partial(jax.jit, static_argnames=("model", "answer_len"))
 def answer_logprobs(
-    model: PaliGemma, params: Flat, batch: Batch, *, answer_len: int | None = None
+    model: VisionLanguageModel, params: Flat, batch: Batch, *, answer_len: int | None = None
 ) -> Float[Array, "B A"]:
     """log p of each answer token, as `capture` does and nothing else: the tap stays closed."""
     image, tokens, mask_ar = (jnp.asarray(values) for values in (batch.image, batch.tokens, batch.mask_ar))
@@ -230,7 +228,7 @@ def answer_logprobs(
 
 @partial(jax.jit, static_argnames=("model", "asked", "answer_len"))
 def _capture(
-    model: PaliGemma, params: Flat, batch: Batch, *, asked: CaptureOptions, answer_len: int | None
+    model: VisionLanguageModel, params: Flat, batch: Batch, *, asked: CaptureOptions, answer_len: int | None
 ) -> Captured:
     answer, text_len, num_patches = (
         find_answer(batch, answer_len),
@@ -259,7 +257,9 @@ def _capture(
     )
 
 
-def capture(model: PaliGemma, params: Flat, batch: Batch, *, answer_len: int | None = None, **asked: Any) -> Captured:
+def capture(
+    model: VisionLanguageModel, params: Flat, batch: Batch, *, answer_len: int | None = None, **asked: Any
+) -> Captured:
     """What was asked for of a teacher-forced pass over [image tokens, prefix, separator, answer, EOS, padding].
 
     Tokens, masks and positions are those of training, so the rows of padding are causal queries like any other: they

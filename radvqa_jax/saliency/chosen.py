@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from radvqa_jax.config import SaliencyConfig
-from radvqa_jax.models.paligemma import PaliGemma
+from radvqa_jax.models.vision_language import VisionLanguageModel
 from radvqa_jax.saliency.intervene import knockout, lost_with, occlusion
 from radvqa_jax.saliency.quality import coverage
 from radvqa_jax.schema import Batch
@@ -55,7 +55,7 @@ def find_patches(text: str, *, grid: int, mask: Bool[np.ndarray, "h w"] | None) 
 
 
 def lose_chosen(
-    model: PaliGemma,
+    model: VisionLanguageModel,
     params: Flat,
     batch: Batch,
     *,

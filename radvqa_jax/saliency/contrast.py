@@ -21,10 +21,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from radvqa_jax.models.attention import FOLD, Tapped, tapping
-from radvqa_jax.models.paligemma import PaliGemma, variables
-from radvqa_jax.saliency.buffers import nest
-from radvqa_jax.saliency.capture import LLM, VISION, answer_index
+from radvqa_jax.models.vision_language import VisionLanguageModel, variables
+from radvqa_jax.saliency.buffers import branch, nest
+from radvqa_jax.saliency.capture import answer_index
 from radvqa_jax.saliency.relevancy import pull_relevance
+from radvqa_jax.saliency.sequence import attention_of, in_order, is_vision
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
 
@@ -77,7 +78,7 @@ _gate.defvjp(_forward, _backward)
 
 @partial(jax.jit, static_argnames=("model", "answer_len"))
 def _relevance(
-    model: PaliGemma,
+    model: VisionLanguageModel,
     params: Flat,
     batch: Batch,
     differs: Int[Array, ""],
@@ -88,7 +89,7 @@ def _relevance(
 ) -> tuple[Float[Array, " S"], Float[Array, ""]]:
     """(relevance of sign * y, y)."""
     model, num_patches = model.clone(remat="full"), model.variant.num_patches
-    collections = variables(params)
+    collections, llm = variables(params), attention_of(model.variant, "llm")
     tokens, mask_ar = jnp.asarray(batch.tokens), jnp.asarray(batch.mask_ar)
     index, length = answer_index(jnp.asarray(batch.mask_loss), size=answer_len)
     targets = jnp.take_along_axis(tokens, index + 1, axis=1)
@@ -102,22 +103,22 @@ def _relevance(
     def forward(relevance: jax.Array) -> tuple[jax.Array, jax.Array]:
         def hook(module: Tapped, probs: jax.Array, value: jax.Array, project: Any) -> jax.Array:
             del value, project
-            if module.path[0] == VISION[0]:
+            if is_vision(model.variant, module):
                 return probs
             probs, carried = _gate(probs, module.get_variable(FOLD, "relevance"), shared.astype(jnp.float32))
             module.put_variable(FOLD, "relevance", carried)
             return probs
 
-        start = {FOLD: nest(LLM, {"relevance": relevance})}
-        with tapping(hook):
+        start = {FOLD: nest(llm, {"relevance": relevance})}
+        with tapping(in_order(model, tokens.shape[1] - 1, hook)):
             out: Any = model.apply(
                 collections | start, batch.image, tokens[:, :-1], mask_ar[:, :-1], mutable=[FOLD], method="pre_logits"
             )
         states = jnp.take_along_axis(out[0], index[..., None], axis=1)
-        logits: Any = model.apply(collections, states, method=lambda module, x: module.llm.embedder.decode(x))
+        logits: Any = model.apply(collections, states, method="logits")
         logprobs = jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], axis=-1)[..., 0]
         y = jnp.where(counted, one * logprobs, 0.0).sum()
-        return sign * y, out[1][FOLD][LLM[0]][LLM[1]][LLM[2]]["relevance"]
+        return sign * y, branch(out[1][FOLD], llm)["relevance"]
 
     (y, _), pull = jax.vjp(forward, jnp.zeros((2, positions), jnp.float32))
     query = num_patches + index
@@ -128,7 +129,7 @@ def _relevance(
 
 
 def contrast(
-    model: PaliGemma, params: Flat, pair: Batch, *, differs: int, only_first: bool = False, answer_len: int
+    model: VisionLanguageModel, params: Flat, pair: Batch, *, differs: int, only_first: bool = False, answer_len: int
 ) -> Contrast:
     """What speaks for the first row's answer rather than for the second's, by two forward and backward passes.
 

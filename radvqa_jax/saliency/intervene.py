@@ -19,11 +19,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from radvqa_jax.models.attention import FOLD, Tapped, tapping
-from radvqa_jax.models.paligemma import PaliGemma, variables
+from radvqa_jax.models.vision_language import VisionLanguageModel, variables
 from radvqa_jax.saliency.buffers import nest
-from radvqa_jax.saliency.capture import LLM, VISION, answer_logprobs, find_answer, logprobs_of
+from radvqa_jax.saliency.capture import answer_logprobs, find_answer, logprobs_of
 from radvqa_jax.saliency.faithfulness import cover
 from radvqa_jax.saliency.raw import chosen
+from radvqa_jax.saliency.sequence import attention_of, in_order, is_vision
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
 
@@ -33,7 +34,7 @@ Effect = Callable[[Bool[np.ndarray, "B P"]], Float[np.ndarray, "B A"]]  # patche
 
 @partial(jax.jit, static_argnames=("model", "answer_len", "readers"))
 def knockout_logprobs(
-    model: PaliGemma,
+    model: VisionLanguageModel,
     params: Flat,
     batch: Batch,
     patches: Bool[Array, "B P"],
@@ -61,7 +62,7 @@ def knockout_logprobs(
 
     def hook(module: Tapped, probs: jax.Array, value: jax.Array, project: Any) -> jax.Array:
         del value, project
-        if module.path[0] == VISION[0]:
+        if is_vision(model.variant, module):
             return probs
         layer = module.get_variable(FOLD, "layer")
         module.put_variable(FOLD, "layer", layer + 1)
@@ -71,9 +72,9 @@ def knockout_logprobs(
             here.any(axis=-1, keepdims=True), left / jnp.maximum(left.sum(-1, keepdims=True), 1e-30), probs
         )
 
-    with tapping(hook):
+    with tapping(in_order(model, text_len, hook)):
         out: Any = model.apply(
-            variables(params) | {FOLD: nest(LLM, {"layer": jnp.zeros((), jnp.int32)})},
+            variables(params) | {FOLD: nest(attention_of(model.variant, "llm"), {"layer": jnp.zeros((), jnp.int32)})},
             batch.image,
             tokens,
             mask_ar,
@@ -83,7 +84,7 @@ def knockout_logprobs(
     return logprobs_of(model, params, out[0], answer)
 
 
-def occlusion(model: PaliGemma, params: Flat, batch: Batch, *, answer_len: int | None = None) -> Effect:
+def occlusion(model: VisionLanguageModel, params: Flat, batch: Batch, *, answer_len: int | None = None) -> Effect:
     """A function: patches -> log p that each answer token loses when they are covered; below zero it gains."""
     whole = np.asarray(answer_logprobs(model, params, batch, answer_len=answer_len))
 
@@ -95,7 +96,7 @@ def occlusion(model: PaliGemma, params: Flat, batch: Batch, *, answer_len: int |
 
 
 def knockout(
-    model: PaliGemma,
+    model: VisionLanguageModel,
     params: Flat,
     batch: Batch,
     *,
@@ -135,7 +136,7 @@ def _map(effect: Effect, batch: Batch, grid: int, count: int) -> Float[np.ndarra
 
 
 def occlusion_map(
-    model: PaliGemma, params: Flat, batch: Batch, *, windows: int, answer_len: int | None = None
+    model: VisionLanguageModel, params: Flat, batch: Batch, *, windows: int, answer_len: int | None = None
 ) -> Float[np.ndarray, "B A P"]:
     """log p that each answer token loses when the window around a patch is covered: windows^2 + 1 passes."""
     grid = round(model.variant.num_patches**0.5)
@@ -143,7 +144,7 @@ def occlusion_map(
 
 
 def knockout_map(
-    model: PaliGemma,
+    model: VisionLanguageModel,
     params: Flat,
     batch: Batch,
     *,

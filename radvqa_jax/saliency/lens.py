@@ -16,15 +16,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from radvqa_jax.backbones import backbone_of
 from radvqa_jax.models.attention import FOLD
-from radvqa_jax.models.gemma import Block
-from radvqa_jax.models.paligemma import PaliGemma, variables
+from radvqa_jax.models.vision_language import VisionLanguageModel, variables
 from radvqa_jax.saliency.buffers import Buffers, branch, nest
 from radvqa_jax.saliency.capture import find_answer
+from radvqa_jax.saliency.sequence import image_rows
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
 
-LAYERS = ("llm", "layers")
 MOST = 64  # image tokens whose logits exist at a time: with 257k words they take 66 MB
 
 
@@ -36,30 +36,33 @@ class Lens(NamedTuple):
     top_probs: Float[Array, "B L P"]  # and its probability
 
 
-def _image_states(model: PaliGemma, params: Flat, batch: Batch) -> Float[Array, "L B P D"]:
+def _image_states(model: VisionLanguageModel, params: Flat, batch: Batch) -> Float[Array, "L B P D"]:
     """The states of the image tokens after each layer, in the compute dtype."""
     config, num_patches = model.variant.llm, model.variant.num_patches
     buffers = Buffers(config.depth)
     buffers.add("states", batch.tokens.shape[0], num_patches, config.width, dtype=model.dtype)
 
+    layers = tuple(backbone_of(model.variant).tree.language_layers.split("/"))
+    image = image_rows(model, batch.tokens.shape[1] - 1)
+
     def intercept(next_method: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         out = next_method(*args, **kwargs)
-        if isinstance(context.module, Block) and context.method_name == "__call__":
-            buffers.keep(context.module, "states", out[0][:, :num_patches])
+        if context.module.path == layers and context.method_name == "__call__":
+            buffers.keep(context.module, "states", image(out[0]))
             buffers.next_layer(context.module)
         return out
 
     tokens, mask_ar = jnp.asarray(batch.tokens)[:, :-1], jnp.asarray(batch.mask_ar)[:, :-1]
-    start = {FOLD: nest(LAYERS, buffers.start)}
+    start = {FOLD: nest(layers, buffers.start)}
     with nn.intercept_methods(intercept):
         out: Any = model.apply(
             variables(params) | start, batch.image, tokens, mask_ar, mutable=[FOLD], method="pre_logits"
         )
-    return branch(out[1][FOLD], LAYERS)["states"]
+    return branch(out[1][FOLD], layers)["states"]
 
 
 @partial(jax.jit, static_argnames=("model", "answer_len"))
-def logit_lens(model: PaliGemma, params: Flat, batch: Batch, *, answer_len: int | None = None) -> Lens:
+def logit_lens(model: VisionLanguageModel, params: Flat, batch: Batch, *, answer_len: int | None = None) -> Lens:
     """What image tokens read as.
 
     The states of all layers are held, 2 L B P D bytes in bfloat16; logits exist for MOST image tokens at a time.
@@ -77,9 +80,7 @@ def logit_lens(model: PaliGemma, params: Flat, batch: Batch, *, answer_len: int 
     size = math.gcd(patches, MOST)
 
     def read(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        logits: Any = model.apply(
-            variables(params), x, method=lambda module, x: module.llm.embedder.decode(module.llm.final_norm(x))
-        )
+        logits: Any = model.apply(variables(params), x, method="read_state")
         probs = jax.nn.softmax(logits, axis=-1)
         return jnp.take_along_axis(probs, targets[:, None], axis=-1), probs.argmax(axis=-1), probs.max(axis=-1)
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from radvqa_jax.models.paligemma import PaliGemma
+from radvqa_jax.models.vision_language import VisionLanguageModel
 from radvqa_jax.saliency import intervene, lens
 from radvqa_jax.saliency.capture import Captured, capture
 from radvqa_jax.saliency.contrast import Contrast, contrast
@@ -53,7 +53,7 @@ class Passes:
 
     def __init__(
         self,
-        model: PaliGemma,
+        model: VisionLanguageModel,
         params: Flat,
         batch: Batch,
         *,

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from radvqa_jax.config import QualityConfig, SaliencyConfig
-from radvqa_jax.models.paligemma import PaliGemma
+from radvqa_jax.models.vision_language import VisionLanguageModel
 from radvqa_jax.saliency import faithfulness
 from radvqa_jax.saliency.answer_maps import AnswerMaps, answer_maps
 from radvqa_jax.saliency.capture import answer_logprobs
@@ -28,7 +28,7 @@ Maps = dict[str, Float[np.ndarray, "b grid grid"]]
 class Subject(NamedTuple):
     """A model whose maps are looked at."""
 
-    model: PaliGemma
+    model: VisionLanguageModel
     params: Flat
 
 

@@ -19,11 +19,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from radvqa_jax.models.attention import FOLD, Tapped, tapping
-from radvqa_jax.models.paligemma import PaliGemma, variables
+from radvqa_jax.models.attention import FOLD, Hook, Tapped, tapping
+from radvqa_jax.models.vision_language import VisionLanguageModel, variables
 from radvqa_jax.saliency.attention_rows import to_grid
-from radvqa_jax.saliency.buffers import nest
-from radvqa_jax.saliency.capture import LLM, VISION, answer_index
+from radvqa_jax.saliency.buffers import branch, nest
+from radvqa_jax.saliency.capture import answer_index
+from radvqa_jax.saliency.sequence import attention_of, in_order, is_vision
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
 
@@ -56,18 +57,24 @@ def _backward(probs: jax.Array, cotangents: tuple[jax.Array, jax.Array]) -> tupl
 relevance_gate.defvjp(_forward, _backward)
 
 
-def _gate(module: Tapped, probs: jax.Array, value: jax.Array, project: Any) -> jax.Array:
-    """The hook: in the language model the probabilities that are used pass the gate; the vision tower's do not."""
-    del value, project
-    if module.path[0] == VISION[0]:
+def _hook(model: VisionLanguageModel, text_len: int) -> Hook:
+    """In the language model the probabilities that are used pass the gate; the vision tower's do not."""
+
+    def hook(module: Tapped, probs: jax.Array, value: jax.Array, project: Any) -> jax.Array:
+        del value, project
+        if is_vision(model.variant, module):
+            return probs
+        probs, relevance = relevance_gate(probs, module.get_variable(FOLD, "relevance"))
+        module.put_variable(FOLD, "relevance", relevance)
         return probs
-    probs, relevance = relevance_gate(probs, module.get_variable(FOLD, "relevance"))
-    module.put_variable(FOLD, "relevance", relevance)
-    return probs
+
+    return in_order(model, text_len, hook)
 
 
 @partial(jax.jit, static_argnames=("model", "answer_len"))
-def relevancy(model: PaliGemma, params: Flat, batch: Batch, *, answer_len: int | None = None) -> Float[Array, "B A S"]:
+def relevancy(
+    model: VisionLanguageModel, params: Flat, batch: Batch, *, answer_len: int | None = None
+) -> Float[Array, "B A S"]:
     """The relevance of every position (image tokens, then text) to each answer token; all are >= 0.
 
     A token costs one forward and one backward pass, one token at a time. What is held is one layer's attention: the
@@ -86,24 +93,25 @@ def relevancy(model: PaliGemma, params: Flat, batch: Batch, *, answer_len: int |
     tokens, mask_ar = jnp.asarray(batch.tokens), jnp.asarray(batch.mask_ar)
     index, length = answer_index(jnp.asarray(batch.mask_loss), size=size)
     targets = jnp.take_along_axis(tokens, index + 1, axis=1)
+    llm = attention_of(model.variant, "llm")
     batch_size, positions = tokens.shape[0], num_patches + text_len
 
     def logit(state: jax.Array, token: jax.Array) -> jax.Array:
-        logits: Any = model.apply(collections, state[:, None], method=lambda module, x: module.llm.embedder.decode(x))
+        logits: Any = model.apply(collections, state[:, None], method="logits")
         return jnp.take_along_axis(logits[:, 0], token[:, None], axis=-1)[:, 0]
 
     def one(token: jax.Array) -> jax.Array:
         place, target = index[:, token], targets[:, token]
 
         def forward(relevance: jax.Array) -> tuple[jax.Array, jax.Array]:
-            start = {FOLD: nest(LLM, {"relevance": relevance})}
-            with tapping(_gate):
+            start = {FOLD: nest(llm, {"relevance": relevance})}
+            with tapping(_hook(model, text_len)):
                 out: Any = model.apply(
                     collections | start, batch.image, tokens[:, :-1], mask_ar[:, :-1], mutable=[FOLD],
                     method="pre_logits",
                 )  # fmt: skip
             state = jnp.take_along_axis(out[0], place[:, None, None], axis=1)[:, 0]
-            return logit(state, target), out[1][FOLD][LLM[0]][LLM[1]][LLM[2]]["relevance"]
+            return logit(state, target), branch(out[1][FOLD], llm)["relevance"]
 
         (y, _), pull = jax.vjp(forward, jnp.zeros((batch_size, positions), jnp.float32))
         query = jax.nn.one_hot(place + num_patches, positions, dtype=jnp.float32)

@@ -13,10 +13,18 @@ import zlib
 import jax
 import jax.numpy as jnp
 
+from radvqa_jax.backbones.record import TreeNames
 from radvqa_jax.trees import Flat
 
-# What is shuffled -> which leaves.
-TOWERS = {"language model": r"llm/layers/.*", "vision tower": r"img/.*", "both towers": r"(llm/layers|img)/.*"}
+
+def towers(tree: TreeNames) -> dict[str, str]:
+    """What is shuffled -> the leaves, as a pattern."""
+    language, vision = re.escape(tree.language_layers), re.escape(tree.vision)
+    return {
+        "language model": f"{language}/.*",
+        "vision tower": f"{vision}/.*",
+        "both towers": f"({language}|{vision})/.*",
+    }
 
 
 def shuffle_weights(params: Flat, pattern: str, *, seed: int) -> Flat:

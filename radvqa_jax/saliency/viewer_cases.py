@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, UInt8
 from radvqa_jax.config import SaliencyConfig
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation.scoring import verdict
-from radvqa_jax.models.paligemma import PaliGemma
+from radvqa_jax.models.vision_language import VisionLanguageModel
 from radvqa_jax.saliency.bundle import CaseBundle, Words, make_bundle
 from radvqa_jax.saliency.maps import pass_options
 from radvqa_jax.saliency.methods import METHODS, VISION_SUFFIX, computed
@@ -25,7 +25,7 @@ class Shown(NamedTuple):
     """A model to look at: its label for a reader, itself, and its leaves."""
 
     label: str
-    model: PaliGemma
+    model: VisionLanguageModel
     params: Flat
 
 

@@ -16,7 +16,7 @@ def word_groups(tokenizer: Tokenizer, ids: Iterable[int] | Int[np.ndarray, " A"]
     Every token is in one group. Punctuation stays with the word it follows; BOS, EOS and the separator are groups of
     their own, written as the tokenizer writes them. So this serves for a prompt, too.
     """
-    ids, alone = [int(token) for token in ids], {tokenizer.bos, tokenizer.eos, *tokenizer.newline}
+    ids, alone = [int(token) for token in ids], {tokenizer.bos, tokenizer.eos, *tokenizer.separator}
     groups: list[list[int]] = []
     for position, token in enumerate(ids):
         starts = token in alone or tokenizer.piece(token).startswith(WORD_START)

@@ -6,12 +6,13 @@ from typing import Any
 
 from radvqa_jax.config import DataConfig, SourceConfig
 from radvqa_jax.data.rows import Row, RowSource
-from radvqa_jax.data.sources import BUILDERS, find_prepared, make_builder, open_rows
+from radvqa_jax.data.sources import find_prepared, make_builder, open_rows
 from radvqa_jax.data.written import DATASET as WRITTEN
 from radvqa_jax.synthesis.candidates import Candidate
 from radvqa_jax.synthesis.checks import Item
 from radvqa_jax.synthesis.duplicates import Known
 from radvqa_jax.synthesis.support import Evidence
+from tfds_builders import catalogue
 
 Place = tuple[str, str, str]  # dataset, builder_config, split
 EVALUATED = ("validation", "test")
@@ -94,10 +95,10 @@ def make_items(candidates: Iterable[Candidate], evidences: Evidences) -> list[It
 
 def prepared_sets(data: DataConfig) -> Iterator[SourceConfig]:
     """Yields each validation and test split that is prepared, of any data set but written ones and tables."""
-    for dataset, builder_class in BUILDERS.items():
+    for dataset in catalogue.folders():
         if dataset == WRITTEN or dataset == "table":  # these have no list of configs; name them in checks.against
             continue
-        for builder_config in builder_class.builder_configs:
+        for builder_config in catalogue.load(dataset).builder_configs:
             builder = make_builder(dataset, builder_config=builder_config, data=data)
             if builder.is_prepared():
                 for split in EVALUATED:

@@ -13,9 +13,10 @@ from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray
 
 from radvqa_jax import runtime
+from radvqa_jax.backbones import backbone_of
 from radvqa_jax.checkpoints.train_state import Checkpointer
 from radvqa_jax.config import WandbConfig
-from radvqa_jax.models.paligemma import PaliGemma
+from radvqa_jax.models.vision_language import VisionLanguageModel
 from radvqa_jax.schema import Batch, TrainState
 from radvqa_jax.training import sharding
 from radvqa_jax.training.hooks import Progress, Scalars, StopSignal
@@ -48,7 +49,7 @@ class Plan(NamedTuple):
     """One stage as the loop needs it."""
 
     name: str
-    model: PaliGemma
+    model: VisionLanguageModel
     tx: optax.GradientTransformation
     options: StepOptions
     schedules: Mapping[str, optax.Schedule]  # of the learning rates that are logged, by the scalar's name
@@ -57,7 +58,7 @@ class Plan(NamedTuple):
     save_every: int
     mesh: Mesh | None = None  # None = the one default device
     speed: Speed | None = None
-    validate: Callable[[PaliGemma, Flat], dict[str, float]] | None = None  # losses on held-out rows
+    validate: Callable[[VisionLanguageModel, Flat], dict[str, float]] | None = None  # losses on held-out rows
     eval_every: int = 1
     wandb: WandbConfig = WandbConfig()
     compiled: Any = None  # the step, where choosing how to compute it compiled it already
@@ -109,9 +110,10 @@ def train(
         ValueError: if the folder holds a run of another configuration (see Checkpointer).
     """
     state = init_state(trainable, plan.tx)
+    rules = backbone_of(plan.model.variant).sharding
     if plan.mesh is not None:
-        state = sharding.put(state, sharding.shard_state(plan.mesh, state))
-        frozen = sharding.put(frozen, sharding.shard_flat(plan.mesh, frozen))
+        state = sharding.put(state, sharding.shard_state(plan.mesh, state, rules))
+        frozen = sharding.put(frozen, sharding.shard_flat(plan.mesh, frozen, rules))
         key = sharding.put(key, sharding.replicated(plan.mesh))
     with Checkpointer(
         folder / CHECKPOINTS, fingerprint=fingerprint, save_every=plan.save_every, may_differ=(WAY,)
@@ -157,7 +159,7 @@ def _compile(plan: Plan, args: tuple[Any, ...]) -> Any:
         return plan.compiled
     since = time.perf_counter()
     static = {"model": plan.model, "tx": plan.tx, "options": plan.options}
-    step = step_on(plan.mesh, args[0]).lower(*args, **static).compile()
+    step = step_on(plan.mesh, args[0], backbone_of(plan.model.variant).sharding).lower(*args, **static).compile()
     needed = step.memory_analysis()
     peak = f"; it takes {runtime.peak_bytes(needed) / 2**20:,.0f} MiB of each device" if needed is not None else ""
     print(f"{plan.name}: the step compiled in {time.perf_counter() - since:.1f} s{peak}", flush=True)

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, Sharding, SingleDeviceSharding
 
+from radvqa_jax.backbones.record import ShardingRules
 from radvqa_jax.processes import Group
 from radvqa_jax.training.sharding import AXES, replicated, shard_flat
 
@@ -26,7 +27,7 @@ def own_mesh(mesh: Mesh) -> Mesh | None:
     return Mesh(np.array(mine).reshape(-1, *cut), AXES)
 
 
-def on_own_devices(mesh: Mesh | None, flat: Mapping[str, Any], *, group: Group) -> dict[str, Any]:
+def on_own_devices(mesh: Mesh | None, flat: Mapping[str, Any], rules: ShardingRules, *, group: Group) -> dict[str, Any]:
     """Leaves on devices of several processes -> the same leaves on this process's. All processes call it together.
 
     Where its devices hold what they need, nothing is sent or copied.
@@ -34,11 +35,12 @@ def on_own_devices(mesh: Mesh | None, flat: Mapping[str, Any], *, group: Group) 
     Args:
         mesh: of `own_mesh`.
         flat: flat tree of arrays, or of quantised leaves; those on this process's devices alone stay as they are.
+        rules: of the backbone.
         group: the processes.
     """
     own: Sharding = SingleDeviceSharding(jax.local_devices()[0])
     leaves, tree = jax.tree.flatten(dict(flat))
-    wanted = [own] * len(leaves) if mesh is None else jax.tree.leaves(shard_flat(mesh, flat))
+    wanted = [own] * len(leaves) if mesh is None else jax.tree.leaves(shard_flat(mesh, flat, rules))
     apart = [not leaf.is_fully_addressable for leaf in leaves]
     sent = [far and not _is_here(leaf, want) for far, leaf, want in zip(apart, leaves, wanted, strict=True)]
     # A leaf that one process lacks is sent to all: they must agree on what they compute together.

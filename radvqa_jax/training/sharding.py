@@ -1,9 +1,9 @@
 """How leaves and batches are sharded: a mesh of three axes, and ordered rules over names.
 
 `data` repeats the weights and splits the batch; `fsdp` splits the batch and the weights, which are gathered layer by
-layer as they are used, but for the token table, which stays in shares (models/rows.py); `tensor` splits heads, MLP and
-vocabulary. The batch and the order of the data do not depend on any of it: numbers are those of one device, up to the
-order of sums.
+layer as they are used, but for the token table, which stays in shares (models/activation_sharding.py); `tensor` splits
+heads, MLP and vocabulary. The batch and the order of the data do not depend on any of it: numbers are those of one
+device, up to the order of sums.
 """
 
 import math
@@ -16,28 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from radvqa_jax.backbones.record import ShardingRules
 from radvqa_jax.config import MeshConfig
-from radvqa_jax.models.rows import ROWS
+from radvqa_jax.models.activation_sharding import ROWS
 from radvqa_jax.schema import Batch
 
 AXES = ("data", "fsdp", "tensor")
-
-# Name of a leaf -> the mesh axes along each of its own; the first pattern that matches the whole name decides.
-# A leading L is the layer axis. An axis that a mesh axis does not divide stays whole, as Gemma's one key head does.
-RULES: tuple[tuple[str, tuple[str | tuple[str, ...] | None, ...]], ...] = (
-    (r".*/lora_[ab]", ()),
-    (r"llm/embedder/input_embedding", (("tensor", "fsdp"), None)),  # along its tokens: models/rows.py
-    (r"llm/.*/q_einsum/w", (None, "tensor", "fsdp", None)),
-    (r"llm/.*/(kv|qkv)_einsum/w", (None, None, "tensor", "fsdp", None)),
-    (r"llm/.*/attn_vec_einsum/w", (None, "tensor", None, "fsdp")),
-    (r"llm/.*/gating_einsum", (None, None, "fsdp", "tensor")),
-    (r"llm/.*/linear", (None, "tensor", "fsdp")),
-    (r"img/.*/(query|key|value)/kernel", (None, "fsdp", "tensor", None)),
-    (r"img/.*/out/kernel", (None, "tensor", None, "fsdp")),
-    (r"img/.*/Dense_0/kernel", (None, "fsdp", "tensor")),
-    (r"img/.*/Dense_1/kernel", (None, "tensor", "fsdp")),
-    (r".*", ()),  # norms, biases, position and patch embedding, projector: small, one copy a device
-)
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
@@ -64,9 +48,9 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     return Mesh(np.array(devices[:count]).reshape(data, config.fsdp, config.tensor), AXES)
 
 
-def leaf_sharding(mesh: Mesh, name: str, shape: Sequence[int]) -> NamedSharding:
-    """The sharding of a leaf by its name."""
-    axes = next(axes for pattern, axes in RULES if re.fullmatch(pattern, name))
+def leaf_sharding(mesh: Mesh, name: str, shape: Sequence[int], rules: ShardingRules) -> NamedSharding:
+    """The sharding of a leaf by its name; the rules are those of the backbone."""
+    axes = next(axes for pattern, axes in rules if re.fullmatch(pattern, name))
 
     def along(axis: str | tuple[str, ...] | None, length: int) -> str | tuple[str, ...] | None:
         if isinstance(axis, tuple):  # all of them, or the last, or the one before it
@@ -81,29 +65,29 @@ def leaf_sharding(mesh: Mesh, name: str, shape: Sequence[int]) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*(along(axis, length) for axis, length in pairs)))
 
 
-def shard_flat(mesh: Mesh, flat: Mapping[str, Any]) -> dict[str, Any]:
+def shard_flat(mesh: Mesh, flat: Mapping[str, Any], rules: ShardingRules) -> dict[str, Any]:
     """The sharding of each leaf of a flat tree of arrays or shapes; of a quantised leaf, that of each part."""
 
     def where(name: str, leaf: Any) -> Any:
-        return jax.tree.map(lambda part: leaf_sharding(mesh, name, part.shape), leaf)
+        return jax.tree.map(lambda part: leaf_sharding(mesh, name, part.shape, rules), leaf)
 
     return {name: where(name, leaf) for name, leaf in flat.items()}
 
 
-def with_shardings(mesh: Mesh, shapes: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
+def with_shardings(mesh: Mesh, shapes: Mapping[str, Any], rules: ShardingRules) -> dict[str, jax.ShapeDtypeStruct]:
     """The shapes of a flat tree with the sharding of each leaf."""
-    where = shard_flat(mesh, shapes)
+    where = shard_flat(mesh, shapes, rules)
     return {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where[name]) for name, leaf in shapes.items()}
 
 
-def shard_state(mesh: Mesh, state: Any) -> Any:
+def shard_state(mesh: Mesh, state: Any, rules: ShardingRules) -> Any:
     """The sharding of each part of a TrainState: moments like their leaf, counters on every device."""
 
     def one(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         names = [key.key for key in path if isinstance(key, jax.tree_util.DictKey) and "/" in str(key.key)]
         if not names or not leaf.shape:
             return NamedSharding(mesh, PartitionSpec())
-        return leaf_sharding(mesh, names[-1], leaf.shape)
+        return leaf_sharding(mesh, names[-1], leaf.shape, rules)
 
     return jax.tree_util.tree_map_with_path(one, state)
 

@@ -17,15 +17,18 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from radvqa_jax import runtime, trees
+from radvqa_jax.backbones import abstract_params, configured_backbone, make_model
+from radvqa_jax.backbones.record import Backbone
 from radvqa_jax.checkpoints.adapter import check_base, save_adapter
 from radvqa_jax.checkpoints.adapter_formats import load_any_adapter
 from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
 from radvqa_jax.checkpoints.train_state import read_fingerprint
 from radvqa_jax.config import Config, LoraConfig, MeshConfig, SourceConfig, StageConfig
 from radvqa_jax.models import lora as lora_lib
-from radvqa_jax.models.paligemma import PaliGemma, abstract_params, make_model
+from radvqa_jax.models.lora import Equations
 from radvqa_jax.models.quantize import quantize
 from radvqa_jax.models.variants import get_variant
+from radvqa_jax.models.vision_language import VisionLanguageModel
 from radvqa_jax.training.base_use import check_use, make_use
 from radvqa_jax.training.loop import CHECKPOINTS, WAY, BatchStream, Plan, Speed, train
 from radvqa_jax.training.optimizer import label_leaves, logged_schedules, make_optimizer
@@ -67,9 +70,9 @@ class Trained(NamedTuple):
             digest.update(name.encode() + jax.device_get(self.leaves[name]).tobytes())
         return digest.hexdigest()
 
-    def tower(self) -> str:
+    def tower(self, backbone: Backbone) -> str:
         """Hashes the trained leaves of vision tower and projector, which with the base determine image tokens."""
-        own = {name: leaf for name, leaf in self.leaves.items() if name.startswith("img/")}
+        own = {name: leaf for name, leaf in self.leaves.items() if backbone.tower_of(name) == "img"}
         adapted = any(name.endswith("/lora_a") for name in own)
         return Trained(own, self.lora if adapted else LoraConfig()).sha256()
 
@@ -108,7 +111,7 @@ def check_fits(config: Config, params: Flat, leaves: Flat, lora: LoraConfig) -> 
     Raises:
         ValueError: if a trained leaf does not belong to this model, or an adapter is not there.
     """
-    adapters = lora_lib.resolve(lora, params)
+    adapters = lora_lib.resolve(lora, params, configured_backbone(config.model).equations)
     want = _adapter_shapes(adapters, params) | {name: leaf for name, leaf in params.items() if name in leaves}
     if problems := [f"{kind} {lines[:3]}" for kind, lines in trees.diff(leaves, want).items() if lines]:
         raise ValueError(
@@ -125,7 +128,7 @@ def _adapter_shapes(adapters: lora_lib.Lora | None, params: Flat) -> Flat:
     return jax.eval_shape(lambda: lora_lib.init(jax.random.key(0), adapters, params))
 
 
-def assemble(config: Config, base: Base, trained: Trained) -> tuple[PaliGemma, Flat]:
+def assemble(config: Config, base: Base, trained: Trained) -> tuple[VisionLanguageModel, Flat]:
     """(model, flat tree of all its leaves) of the base with what was trained.
 
     Raises:
@@ -137,10 +140,10 @@ def assemble(config: Config, base: Base, trained: Trained) -> tuple[PaliGemma, F
 
 def trained_names(config: Config, stages: tuple[str, ...], abstract: Flat) -> set[str]:
     """The base leaves that some stage trains; they are loaded in float32, the others in model.param_dtype."""
-    names: set[str] = set()
+    names, equations = set[str](), configured_backbone(config.model).equations
     for name in stages:
         stage = config.stages[name]
-        leaves = abstract | _adapter_shapes(lora_lib.resolve(stage.lora, abstract), abstract)
+        leaves = abstract | _adapter_shapes(lora_lib.resolve(stage.lora, abstract, equations), abstract)
         labels = label_leaves(leaves, stage, what=f"stages.{name}.train")
         names |= {leaf for leaf in abstract if trees.is_trained(labels[leaf])}
     return names
@@ -163,19 +166,19 @@ def quantized_names(config: Config, stages: tuple[str, ...], loaded: Flat) -> li
     """
     if config.model.quantize == "none":
         return []
-    trained = trained_names(config, stages, loaded)
-    linear = [name for name in loaded if lora_lib.equation_of(name) and not name.startswith("img/head/")]
+    trained, backbone = trained_names(config, stages, loaded), configured_backbone(config.model)
+    linear = [n for n in loaded if lora_lib.equation_of(n, backbone.equations) and not backbone.is_projector(n)]
     return [name for name in linear if name not in trained]
 
 
 def keep_leaf(config: Config, stages: tuple[str, ...], loaded: Flat) -> Callable[[str, Any], Any]:
     """The function from (name, leaf as it was loaded) to the leaf that stays in memory."""
-    names = set(quantized_names(config, stages, loaded))
+    names, equations = set(quantized_names(config, stages, loaded)), configured_backbone(config.model).equations
 
     def keep(name: str, leaf: Any) -> Any:
         if name not in names:
             return leaf
-        return quantize(leaf, config.model.quantize, equation=lora_lib.equation_of(name) or "")
+        return quantize(leaf, config.model.quantize, equation=lora_lib.equation_of(name, equations) or "")
 
     return keep
 
@@ -187,13 +190,13 @@ def base_shapes(config: Config, stages: tuple[str, ...]) -> Flat:
     return {name: jax.eval_shape(partial(keep, name), leaf) for name, leaf in loaded.items()}
 
 
-def _start(stage: StageConfig, start: Trained, base: Base, key: jax.Array) -> Trained:
+def _start(stage: StageConfig, start: Trained, base: Base, key: jax.Array, equations: Equations) -> Trained:
     """What the stage starts from: the stage before, with new adapters if it wants some and there are none.
 
     Adapters that are there stay, with the stage's own dropout, whether or not its rules train them.
     """
     if start.lora.rank == 0:
-        adapters = lora_lib.resolve(stage.lora, base.params)
+        adapters = lora_lib.resolve(stage.lora, base.params, equations)
         new = lora_lib.init(key, adapters, base.params) if adapters else {}
         return Trained(start.leaves | new, stage.lora)
     kept = replace(start.lora, dropout=stage.lora.dropout)
@@ -268,7 +271,7 @@ def answering_mesh(config: Config) -> Mesh | None:
 def plan_stage(
     name: str,
     config: Config,
-    model: PaliGemma,
+    model: VisionLanguageModel,
     labels: Mapping[str, str],
     *,
     rows_per_epoch: int,
@@ -303,7 +306,7 @@ class AbstractStage(NamedTuple):
 def abstract_stage(name: str, config: Config, abstract: Flat, *, rows_per_epoch: int = 1) -> AbstractStage:
     """The stage that a fresh run of the configuration would train, for leaves of these shapes and dtypes."""
     stage = config.stages[name]
-    adapters = lora_lib.resolve(stage.lora, abstract)
+    adapters = lora_lib.resolve(stage.lora, abstract, configured_backbone(config.model).equations)
     leaves = abstract | _adapter_shapes(adapters, abstract)
     labels = label_leaves(leaves, stage, what=f"stages.{name}.train")
     plan = plan_stage(name, config, make_model(config.model, adapters), labels, rows_per_epoch=rows_per_epoch)
@@ -354,7 +357,7 @@ def run_stage(
     data: Mapping[str, Any],
     folder: Path,
     speed: Speed | None = None,
-    validate: Callable[[PaliGemma, Flat], dict[str, float]] | None = None,
+    validate: Callable[[VisionLanguageModel, Flat], dict[str, float]] | None = None,
     text_lengths: Callable[[int], Mapping[int, float]] = lambda parts: {},
     choose: Choose | None = None,
 ) -> Trained:
@@ -380,10 +383,11 @@ def run_stage(
     stage = config.stages[name]
     key = jax.random.fold_in(jax.random.key(config.seed), stage_number(name))
     init_key, train_key = jax.random.split(key)
-    begin = _start(stage, start, base, init_key)
+    equations = configured_backbone(config.model).equations
+    begin = _start(stage, start, base, init_key, equations)
     model, leaves = assemble(config, base, begin)
     labels = label_leaves(leaves, stage, what=f"stages.{name}.train")
-    print(lora_lib.table(model.lora, base.params))
+    print(lora_lib.table(model.lora, base.params, equations))
     print(trees.table(leaves, labels), flush=True)
     trainable, frozen = trees.split(leaves, labels)
     plan = plan_stage(name, config, model, labels, rows_per_epoch=rows_per_epoch)

@@ -9,8 +9,10 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from radvqa_jax.models.paligemma import TOKEN_TABLE, PaliGemma, variables
-from radvqa_jax.models.rows import numbered
+from radvqa_jax.backbones import backbone_of
+from radvqa_jax.backbones.record import ShardingRules
+from radvqa_jax.models.dropout import numbered
+from radvqa_jax.models.vision_language import VisionLanguageModel, variables
 from radvqa_jax.schema import Batch, TrainState
 from radvqa_jax.training.loss import Weighting, position_weights, row_weights
 from radvqa_jax.training.sharding import replicated, shard_state
@@ -36,7 +38,7 @@ def part_loss(
     numbers: Int[Array, " B"],
     key: PRNGKeyArray,
     *,
-    model: PaliGemma,
+    model: VisionLanguageModel,
     label_smoothing: float,
 ) -> Float[Array, ""]:
     """The share of the loss that the rows of `batch` bring, given what each row counts.
@@ -56,7 +58,7 @@ def part_loss(
         )
     return vocabulary_loss(
         states,
-        leaves[TOKEN_TABLE],
+        leaves[backbone_of(model.variant).layout.token_table],
         batch.tokens[:, 1:],
         position_weights(batch.mask_loss[:, 1:], weights),
         label_smoothing=label_smoothing,
@@ -64,7 +66,7 @@ def part_loss(
 
 
 def loss_and_grads(
-    trainable: Flat, frozen: Flat, batch: Batch, key: PRNGKeyArray, *, model: PaliGemma, options: StepOptions
+    trainable: Flat, frozen: Flat, batch: Batch, key: PRNGKeyArray, *, model: VisionLanguageModel, options: StepOptions
 ) -> tuple[Float[Array, ""], Flat]:
     """(loss, gradient of the trainable leaves) of a whole batch, computed in `accumulate` parts."""
     weights = row_weights(batch.mask_loss[:, 1:], batch.mask_example, options.loss_weighting)
@@ -106,7 +108,7 @@ def _train_step(
     batch: Batch,
     key: PRNGKeyArray,
     *,
-    model: PaliGemma,
+    model: VisionLanguageModel,
     tx: optax.GradientTransformation,
     options: StepOptions,
 ) -> tuple[TrainState, dict[str, Array]]:
@@ -138,8 +140,14 @@ _STATIC = ("model", "tx", "options")
 train_step = jax.jit(_train_step, static_argnames=_STATIC, donate_argnames=("state",))
 
 
-def step_on(mesh: Mesh | None, state: TrainState) -> Any:
-    """The jitted step; on a mesh the new state has the sharding of the old one, so that it compiles once."""
+def step_on(mesh: Mesh | None, state: TrainState, rules: ShardingRules) -> Any:
+    """The jitted step; on a mesh the new state has the sharding of the old one, so that it compiles once.
+
+    Args:
+        mesh: None = the one default device.
+        state: arrays or shapes.
+        rules: of the backbone; they shard the state.
+    """
     if mesh is None:
         return train_step
 
@@ -147,7 +155,7 @@ def step_on(mesh: Mesh | None, state: TrainState) -> Any:
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # what cuts activations by rows in the model
             return _train_step(*args, **static)
 
-    where = shard_state(mesh, state), replicated(mesh)
+    where = shard_state(mesh, state, rules), replicated(mesh)
     return jax.jit(step, static_argnames=_STATIC, donate_argnums=0, out_shardings=where)
 
 

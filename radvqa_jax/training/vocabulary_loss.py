@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from radvqa_jax.models.activation_sharding import row_shares, shard_by_rows, shard_for_vocabulary
 from radvqa_jax.models.blocks import block_size, cut, join
-from radvqa_jax.models.rows import beside_vocabulary, cut_by_rows, row_shares
 
 TILE = 512  # positions over a device's rows; products with the table are then limited by arithmetic, not by its bytes
 
@@ -84,7 +84,7 @@ def _tile_loss(
     smoothing: float,
 ) -> tuple[Float[Array, "B A"], Float[Array, "B A V"]]:
     """(weighted loss of the positions of one tile, its gradient to the logits)."""
-    logits = jnp.einsum("BAD,VD->BAV", beside_vocabulary(states), table, preferred_element_type=jnp.float32)
+    logits = jnp.einsum("BAD,VD->BAV", shard_for_vocabulary(states), table, preferred_element_type=jnp.float32)
     log_sum = jax.nn.logsumexp(logits, axis=-1)
     # A comparison instead of a gather: it fuses into the sums, and a vocabulary cut over devices stays cut.
     hit = jnp.arange(table.shape[0])[None, None] == targets[..., None]
@@ -123,7 +123,7 @@ def _forward(states: Any, table: Any, targets: Any, weights: Any, smoothing: flo
             grad = None
             if train_states:
                 grad = jnp.einsum("BAV,VD->BAD", slope, table.value, preferred_element_type=jnp.float32)
-                grad = cut_by_rows(grad.astype(tile.states.dtype))
+                grad = shard_by_rows(grad.astype(tile.states.dtype))
             added = table_grad
             if train_table:
                 added = added + jnp.einsum("BAV,BAD->VD", slope, tile.states, preferred_element_type=jnp.float32)

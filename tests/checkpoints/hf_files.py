@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from radvqa_jax.checkpoints import huggingface
+from radvqa_jax.checkpoints import huggingface, layouts
 from radvqa_jax.files import write_json
 
 
@@ -32,7 +32,7 @@ STYLES: dict[str, Callable[[str], str]] = {
 def tensors_of(flat: Mapping[str, Any], style: str = "hub") -> dict[str, np.ndarray]:
     """Returns {name: contiguous tensor}."""
     found: dict[str, np.ndarray] = {}
-    for leaf, place in huggingface.places(flat).items():
+    for leaf, place in layouts.places(flat).items():
         for name, tensor in huggingface.tensors(np.asarray(flat[leaf]), place):
             found[STYLES[style](name)] = np.ascontiguousarray(tensor)
     return found

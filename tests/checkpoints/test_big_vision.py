@@ -15,9 +15,10 @@ import scipy.ndimage
 from radvqa_jax import files, trees
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.checkpoints.npz import BFLOAT16, NpzReader
+from radvqa_jax.checkpoints.paligemma_layout import LAYOUT
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-POS, VOCAB = big_vision.POS_EMBEDDING, big_vision.VOCABULARY
+POS, VOCAB = LAYOUT.position_embedding, LAYOUT.token_table
 
 
 def spec(shape: tuple[int, ...], dtype: Any = np.float32, **more: Any) -> jax.ShapeDtypeStruct:

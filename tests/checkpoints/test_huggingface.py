@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from radvqa_jax import files
-from radvqa_jax.checkpoints import big_vision, huggingface, safetensors_files
+from radvqa_jax.backbones import abstract_params
+from radvqa_jax.checkpoints import big_vision, layouts, safetensors_files
 from radvqa_jax.checkpoints.npz import BFLOAT16
+from radvqa_jax.checkpoints.paligemma_layout import LAYOUT
 from radvqa_jax.models.hf_config import config_of
-from radvqa_jax.models.paligemma import abstract_params
 from radvqa_jax.models.variants import GemmaConfig, SiglipConfig, Variant, get_variant
 from radvqa_jax.trees import Flat
 
@@ -162,7 +163,7 @@ def test_rows_for_image_and_padding_are_left_out_and_said(tmp_path: Path, flat: 
     padded = tensors | {name: np.concatenate([tensors[name], np.ones((64, 16), np.float32)])}
     loaded, report = big_vision.load(write_folder(tmp_path / "hub", padded), wanted(DUMMY))
     assert_equal(loaded, flat)
-    assert report.cut == (f"{big_vision.VOCABULARY}: 64 of 128 rows; the others are <image> and padding",)
+    assert report.cut == (f"{LAYOUT.token_table}: 64 of 128 rows; the others are <image> and padding",)
     assert report.cut[0] in report.text()
     more = tensors | {name: np.concatenate([tensors[name], np.ones((65, 16), np.float32)])}
     with pytest.raises(ValueError, match=r"misshaped \(1\):\n  llm/embedder/input_embedding: have \(129, 16\)"):
@@ -325,7 +326,7 @@ MEASURE = """
 import json, sys
 import jax, numpy as np
 from radvqa_jax.checkpoints import big_vision
-from radvqa_jax.models.paligemma import abstract_params
+from radvqa_jax.backbones import abstract_params
 from radvqa_jax.models.variants import get_variant
 def resident(field):
     return next(int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith(field))
@@ -363,13 +364,13 @@ def test_config_json_and_back_for_every_model(tmp_path: Path) -> None:
 
 def test_unknown_leaves_have_no_place() -> None:
     with pytest.raises(ValueError, match=r"no place for the leaves \['img/other'\]"):
-        huggingface.places(["img/other"])
+        layouts.places(["img/other"])
 
 
 def test_a_float32_table_is_not_twice_in_memory_while_it_is_read(tmp_path: Path, flat: Flat) -> None:
     write_folder(tmp_path / "hf", tensors_of(flat))
     with big_vision.open_weights(tmp_path / "hf") as weights:
         weights.held(wanted(DUMMY))
-        host, bad = weights.read(big_vision.VOCABULARY, jnp.zeros((64, 16), jnp.bfloat16))
+        host, bad = weights.read(LAYOUT.token_table, jnp.zeros((64, 16), jnp.bfloat16))
     assert (host.dtype, bad) == (np.dtype(jnp.bfloat16), 0)
-    np.testing.assert_array_equal(host, flat[big_vision.VOCABULARY].astype(BFLOAT16))
+    np.testing.assert_array_equal(host, flat[LAYOUT.token_table].astype(BFLOAT16))

@@ -12,12 +12,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from radvqa_jax import files
+from radvqa_jax.backbones import PALIGEMMA, abstract_params
 from radvqa_jax.checkpoints.adapter_formats import inspect_any_adapter, load_any_adapter
 from radvqa_jax.checkpoints.peft import load_peft, save_peft
 from radvqa_jax.checkpoints.peft_config import target_modules
 from radvqa_jax.config import LoraConfig
 from radvqa_jax.models import lora as lora_lib
-from radvqa_jax.models.paligemma import abstract_params
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.trees import Flat
 
@@ -37,22 +37,26 @@ QUERY = "base_model.model.model.language_model.layers.{}.self_attn.q_proj"
 
 
 def draw(config: LoraConfig, shapes: Flat = SHAPES) -> Flat:
-    lora, rng = lora_lib.resolve(config, shapes), np.random.default_rng(0)
+    lora, rng = lora_lib.resolve(config, shapes, PALIGEMMA.equations), np.random.default_rng(0)
     assert lora is not None
     factors: Flat = {}
     for name in sorted(lora.targets):
-        a, b = lora_lib._factor_shapes(name, tuple(shapes[name].shape), lora.rank)
+        a, b = lora_lib._factor_shapes(lora.equation_of(name), tuple(shapes[name].shape), lora.rank)
         factors[f"{name}/lora_a"] = rng.normal(size=a).astype(np.float32)
         factors[f"{name}/lora_b"] = rng.normal(size=b).astype(np.float32)
     return factors
 
 
 def deltas(leaves: Flat, config: LoraConfig) -> Flat:
-    lora = lora_lib.resolve(config, SHAPES)
+    lora = lora_lib.resolve(config, SHAPES, PALIGEMMA.equations)
     assert lora is not None
     factors = {name: jnp.asarray(leaf) for name, leaf in leaves.items()}
     return {
-        name: np.asarray(lora_lib.delta(name, factors[f"{name}/lora_a"], factors[f"{name}/lora_b"], scale=lora.scale))
+        name: np.asarray(
+            lora_lib.delta(
+                lora.equation_of(name), factors[f"{name}/lora_a"], factors[f"{name}/lora_b"], scale=lora.scale
+            )
+        )
         for name in lora.targets
     }
 
@@ -87,7 +91,10 @@ def test_what_is_written_is_read_bit_for_bit(tmp_path: Path, kv_heads: int, rslo
         np.testing.assert_array_equal(read[name], leaf, err_msg=name)
     assert (meta.lora.rank, meta.lora.rslora, meta.lora.dropout) == (3, rslora, 0.1)
     assert meta.lora.alpha == pytest.approx(7.0) and meta.base_name == "google/paligemma" and meta.base_use is None
-    mine, theirs = lora_lib.resolve(config, shapes), lora_lib.resolve(meta.lora, shapes)
+    mine, theirs = (
+        lora_lib.resolve(config, shapes, PALIGEMMA.equations),
+        lora_lib.resolve(meta.lora, shapes, PALIGEMMA.equations),
+    )
     assert mine is not None and theirs is not None
     assert mine.targets == theirs.targets and theirs.scale == pytest.approx(mine.scale)
 

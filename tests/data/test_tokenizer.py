@@ -36,7 +36,7 @@ def test_ids_become_the_text_again(tokenizer: Tokenizer, want: dict[str, Any]) -
 def test_a_token_is_shown_as_its_piece(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode("an axial MRI")
     assert "".join(map(tokenizer.piece, ids)).replace("\u2581", " ").strip() == "an axial MRI"
-    assert [tokenizer.piece(token) for token in tokenizer.newline] == ["\\n"]  # on one line of a table
+    assert [tokenizer.piece(token) for token in tokenizer.separator] == ["\\n"]  # on one line of a table
 
 
 def test_what_follows_eos_is_no_text(tokenizer: Tokenizer) -> None:

@@ -16,9 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from radvqa_jax.backbones import PALIGEMMA, fake_params
 from radvqa_jax.config import DecodeConfig, MeshConfig
 from radvqa_jax.decoding.decode import decode
-from radvqa_jax.models.paligemma import PaliGemma, fake_params
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.variants import GemmaConfig, SiglipConfig, Variant
 from radvqa_jax.schema import Batch
 from radvqa_jax.training.sharding import make_mesh, put, shard_flat
@@ -40,7 +41,7 @@ def main() -> None:
     one: Any = decode(model, params, batch, keys, config=CONFIG, eos=-1)
 
     mesh = make_mesh(MeshConfig(*map(int, sys.argv[1:])))
-    params = put(params, shard_flat(mesh, params))
+    params = put(params, shard_flat(mesh, params, PALIGEMMA.sharding))
     with jax.set_mesh(mesh):  # as in runners/evaluate.py
         several: Any = decode(model, params, batch, keys, config=CONFIG, eos=-1)
         text = decode.lower(model, params, batch, keys, config=CONFIG, eos=-1).compile().as_text()

@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from radvqa_jax.backbones import fake_params
 from radvqa_jax.config import DecodeConfig
 from radvqa_jax.decoding.decode import Decoded, decode
-from radvqa_jax.models.paligemma import PaliGemma, fake_params, variables
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.variants import VARIANTS
+from radvqa_jax.models.vision_language import variables
 from radvqa_jax.schema import Batch
 from tests.virtual_devices import run_script
 

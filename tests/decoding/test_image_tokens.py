@@ -7,13 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from radvqa_jax.backbones import fake_params
 from radvqa_jax.config import DecodeConfig
 from radvqa_jax.decoding import image_tokens as module
 from radvqa_jax.decoding.batch_size import MOST, choose_batch_size, row_bytes
 from radvqa_jax.decoding.decode import decode
 from radvqa_jax.decoding.image_tokens import AT_A_TIME, ImageTokens
-from radvqa_jax.models.paligemma import PaliGemma, fake_params, variables
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.variants import VARIANTS
+from radvqa_jax.models.vision_language import variables
 from radvqa_jax.schema import Batch
 
 MODEL = PaliGemma(VARIANTS["dummy"])

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from radvqa_jax.backbones import abstract_params, make_model
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.config import Config, DecodeConfig
 from radvqa_jax.data.eval_loader import eval_batches
@@ -25,8 +26,9 @@ from radvqa_jax.evaluation import predict as module
 from radvqa_jax.evaluation.answer_batches import alike_together, by_length, widths
 from radvqa_jax.evaluation.kept_answers import check_fingerprint
 from radvqa_jax.evaluation.predict import draw_seed, predict, read_records
-from radvqa_jax.models.paligemma import PaliGemma, abstract_params, make_model, variables
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.variants import get_variant
+from radvqa_jax.models.vision_language import variables
 from radvqa_jax.schema import Record
 from radvqa_jax.trees import Flat
 

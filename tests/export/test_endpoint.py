@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from radvqa_jax.backbones import abstract_params
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.config import DecodeConfig, ExportConfig, LoraConfig
 from radvqa_jax.data.image import resize_image
@@ -24,7 +25,7 @@ from radvqa_jax.export.card import Card
 from radvqa_jax.export.export import Source, export_model
 from radvqa_jax.export.merged import Merge
 from radvqa_jax.files import read_json, write_jsonl
-from radvqa_jax.models.paligemma import PaliGemma, abstract_params
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.variants import GemmaConfig, SiglipConfig, Variant
 from radvqa_jax.schema import Batch, Record
 from radvqa_jax.trees import Flat

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from radvqa_jax import files
+from radvqa_jax.backbones import PALIGEMMA, abstract_params
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.checkpoints.adapter import save_adapter
 from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
@@ -21,7 +22,6 @@ from radvqa_jax.export.card import licence_of, read_scores
 from radvqa_jax.export.huggingface_folder import UNIGRAM
 from radvqa_jax.export.merged import Merge, merge_leaf
 from radvqa_jax.models import lora as lora_lib
-from radvqa_jax.models.paligemma import abstract_params
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.resolve import resolve_model
 from radvqa_jax.runners.convert import convert_mode
@@ -40,10 +40,12 @@ def draw(shapes: Flat, seed: int = 0, std: float = 0.1) -> Flat:
 @pytest.fixture(scope="module")
 def trained(micro_config: Make) -> Flat:
     abstract = abstract_params(get_variant(micro_config().model.variant))
-    lora = lora_lib.resolve(LORA, abstract)
+    lora = lora_lib.resolve(LORA, abstract, PALIGEMMA.equations)
     assert lora is not None
-    factors = {f"{name}/lora_{f}": shape for name in lora.targets for f, shape in zip(
-        "ab", lora_lib._factor_shapes(name, tuple(abstract[name].shape), 2), strict=True)}  # fmt: skip
+    shapes = {
+        name: lora_lib._factor_shapes(lora.equation_of(name), tuple(abstract[name].shape), 2) for name in lora.targets
+    }
+    factors = {f"{name}/lora_{f}": shape for name in lora.targets for f, shape in zip("ab", shapes[name], strict=True)}
     rng = np.random.default_rng(1)
     return {name: (0.1 * rng.normal(size=shape)).astype(np.float32) for name, shape in factors.items()}
 
@@ -70,7 +72,7 @@ def test_merging_is_float32_with_one_rounding(
     export_mode(config, tmp_path)
     abstract = abstract_params(get_variant(config.model.variant))
     base, _ = big_vision.load(micro_checkpoint, abstract)
-    lora = lora_lib.resolve(LORA, abstract)
+    lora = lora_lib.resolve(LORA, abstract, PALIGEMMA.equations)
     assert lora is not None
     want = lora_lib.merge(base, {name: jnp.asarray(leaf) for name, leaf in trained.items()}, lora)
     path = tmp_path / kind / "model.npz" if kind == "big_vision" else tmp_path / kind
@@ -88,7 +90,7 @@ def test_a_half_precision_base_is_rounded_once() -> None:
     """1 + 2^-9 + 2^-9 is 1 + 2^-8 in float32 and would stay 1 if each addition were rounded to bfloat16."""
     name, shape = "img/head/kernel", (2, 2)
     merge = Merge("", {}, {f"{name}/lora_a": np.full((2, 2), 2**-5), f"{name}/lora_b": np.full((2, 2), 2**-4)},
-                  lora_lib.Lora(2, 1.0, 0.0, frozenset([name])))  # fmt: skip
+                  lora_lib.Lora(2, 1.0, 0.0, frozenset([name]), PALIGEMMA.equations))  # fmt: skip
     one = np.ones(shape, BFLOAT16)
     got = merge_leaf(name, one, merge, np.dtype(BFLOAT16))
     np.testing.assert_array_equal(got.astype(np.float32), np.float32(1 + 2**-8).astype(BFLOAT16).astype(np.float32))

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from radvqa_jax import files
+from radvqa_jax.backbones import PALIGEMMA, abstract_params
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.checkpoints.peft import load_peft
 from radvqa_jax.config import DecodeConfig, ExportConfig, LoraConfig
@@ -29,8 +30,9 @@ from radvqa_jax.export.export import Source, export_model
 from radvqa_jax.export.merged import Merge
 from radvqa_jax.models import lora as lora_lib
 from radvqa_jax.models.hf_config import variant_of
-from radvqa_jax.models.paligemma import PaliGemma, abstract_params, variables
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.variants import GemmaConfig, SiglipConfig, Variant
+from radvqa_jax.models.vision_language import variables
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
 
@@ -111,7 +113,7 @@ def card(variant: Variant) -> Card:
 def export(name: str, model: str, adapter: Adapter | None, root: Path, tokenizer: Tokenizer, **fields: Any) -> Case:
     variant, abstract = MODELS[model], abstract_params(MODELS[model])
     base = big_vision.load(root / f"{model}.npz", abstract)[0]
-    lora = lora_lib.resolve(adapter.lora, abstract) if adapter else None
+    lora = lora_lib.resolve(adapter.lora, abstract, PALIGEMMA.equations) if adapter else None
     trained: Flat = {}
     if adapter and lora:
         trained = draw(jax.eval_shape(lambda: lora_lib.init(jax.random.key(0), lora, abstract)), 2)
@@ -335,7 +337,7 @@ def test_an_adapter_that_peft_made_is_taken(world: World, version: str) -> None:
     folder = next(iter(world.folders.values())).parents[2] / f"peft-{version}"
     base = world.cases["gemma/base"]
     leaves, meta = load_peft(folder, base.leaves)
-    lora = lora_lib.resolve(meta.lora, base.leaves)
+    lora = lora_lib.resolve(meta.lora, base.leaves, PALIGEMMA.equations)
     assert lora is not None and meta.lora.rank == 5 and meta.lora.rslora
     want = ours(base._replace(lora=lora, leaves=base.leaves | leaves), world.inputs)
     np.testing.assert_allclose(got["logits"][..., :1664], want["logits"], atol=1e-4, rtol=1e-4)

@@ -132,7 +132,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory, golden: Path, repo: Path) -
     printed = call("-m", "radvqa_jax.main", "--config", "configs/own_data.py", "--workdir", run, *flags, cwd=repo)
     inputs = make_inputs(root / "in.npz")
     picture = next((own / "images").iterdir())
-    lines = "from radvqa_jax.models.paligemma import variables as radvqa_jax_variables\n" + FIVE_LINES
+    lines = "from radvqa_jax.models.vision_language import variables as radvqa_jax_variables\n" + FIVE_LINES
     answer = call("-c", lines, base, run / "stage2", picture, out, inputs, root / "ours.npy", cwd=repo)
     return Walked(base, run, out, inputs, printed, answer, np.load(root / "ours.npy"))
 

@@ -10,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from radvqa_jax.models import fused_attention, gemma
+from radvqa_jax.backbones import fake_params
+from radvqa_jax.models import fused_attention, layers
 from radvqa_jax.models.attention import TAPS, attended, attention_probs
 from radvqa_jax.models.blocks import block_size, map_blocks
 from radvqa_jax.models.fused_attention import blocks, choose, cudnn, splash, with_attention
-from radvqa_jax.models.paligemma import PaliGemma, fake_params, variables
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.variants import VARIANTS, get_variant
+from radvqa_jax.models.vision_language import variables
 
 DUMMY = VARIANTS["dummy"]
 
@@ -66,7 +68,7 @@ def model_grads(model: PaliGemma) -> Any:
 def test_the_whole_model_is_the_same_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     want = model_grads(PaliGemma(DUMMY))
     monkeypatch.setattr(fused_attention.KERNELS["blocks"], "__kwdefaults__", {"softcap": 0.0, "block": 4})
-    monkeypatch.setattr(gemma, "MLP_TOKENS", 8)
+    monkeypatch.setattr(layers, "MLP_TOKENS", 8)
     variant = with_attention(DUMMY, "blocks", dtype=jnp.float32)
     assert (variant.img.kernel, variant.llm.kernel) == ("blocks", "blocks")
     have = model_grads(PaliGemma(variant, remat="blocks", remat_img="products"))

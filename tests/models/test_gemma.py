@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from radvqa_jax.models import gemma
+from radvqa_jax.backbones import fake_params
+from radvqa_jax.models import layers
 from radvqa_jax.models.gemma import Embedder, FeedForward, RMSNorm, rope
-from radvqa_jax.models.paligemma import PaliGemma, fake_params, variables
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.variants import VARIANTS
+from radvqa_jax.models.vision_language import variables
 from radvqa_jax.schema import Batch
 
 DUMMY = VARIANTS["dummy"]
@@ -134,7 +136,7 @@ def test_the_final_cap_is_on_decoding_steps_only() -> None:
 def test_on_a_mesh_a_block_has_a_devices_own_positions_and_weights_are_gathered_before_the_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gemma, "MLP_TOKENS", 8)
+    monkeypatch.setattr(layers, "MLP_TOKENS", 8)
     module, x = FeedForward(None, jnp.float32, DUMMY.llm, remat="blocks"), jnp.ones((4, 16, DUMMY.llm.width))
     params = module.init(jax.random.key(0), x)
     mesh = jax.sharding.AbstractMesh((2, 2, 1), ("data", "fsdp", "tensor"))

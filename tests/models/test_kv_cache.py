@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from radvqa_jax.backbones import fake_params
 from radvqa_jax.models.kv_cache import DecodeState
-from radvqa_jax.models.paligemma import PaliGemma, fake_params, variables
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.variants import VARIANTS, Variant
+from radvqa_jax.models.vision_language import variables
 
 DUMMY = VARIANTS["dummy"]
 KINDS = {

@@ -10,11 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from radvqa_jax.backbones import PALIGEMMA, abstract_params, fake_params
 from radvqa_jax.config import LoraConfig
 from radvqa_jax.models import lora
 from radvqa_jax.models.lora import Lora
-from radvqa_jax.models.paligemma import PaliGemma, abstract_params, fake_params, variables
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.variants import VARIANTS, Variant
+from radvqa_jax.models.vision_language import variables
 from radvqa_jax.trees import Flat, flatten
 
 DUMMY = VARIANTS["dummy"]
@@ -39,7 +41,7 @@ def forward(model: PaliGemma) -> Any:
 def make(variant: Variant, config: LoraConfig = EVERYTHING) -> tuple[Flat, Flat, Lora]:
     """Returns (params, adapters with random factors, the adapters' description)."""
     params = fake_params(variant)
-    described = lora.resolve(config, params)
+    described = lora.resolve(config, params, PALIGEMMA.equations)
     assert described is not None
     adapters = lora.init(jax.random.key(1), described, params)
     keys = jax.random.split(jax.random.key(2), len(adapters))
@@ -58,14 +60,14 @@ def only(adapters: Flat, target: str) -> Flat:
 @pytest.mark.parametrize("variant", [VARIANTS["paligemma-3b-224"], VARIANTS["paligemma2-28b-448"], KINDS["fused"]])
 def test_every_matrix_of_a_model_can_have_an_adapter(variant: Variant) -> None:
     shapes = abstract_params(variant)
-    linear = {leaf for leaf in shapes if lora.equation_of(leaf)}
+    linear = {leaf for leaf in shapes if lora.equation_of(leaf, PALIGEMMA.equations)}
     assert linear == {leaf for leaf in shapes if not re.fullmatch(NEITHER, leaf)}
     assert len(linear) == (11 if "llm/layers/attn/qkv_einsum/w" in linear else 12)
 
 
 def test_the_default_is_the_attention_of_both_towers() -> None:
     for kind, variant in KINDS.items():
-        described = lora.resolve(LoraConfig(rank=4), abstract_params(variant))
+        described = lora.resolve(LoraConfig(rank=4), abstract_params(variant), PALIGEMMA.equations)
         assert described is not None
         short = {name.removesuffix("/kernel").removesuffix("/w").split("/")[-1] for name in described.targets}
         own = {"qkv_einsum"} if kind == "fused" else {"q_einsum", "kv_einsum"}
@@ -110,7 +112,7 @@ def test_the_base_tree_does_not_change() -> None:
 def test_fresh_factors_are_those_of_peft() -> None:
     variant = replace(DUMMY, llm=replace(DUMMY.llm, width=64, num_kv_heads=2))
     params = abstract_params(variant)
-    described = lora.resolve(replace(EVERYTHING, rank=8), params)
+    described = lora.resolve(replace(EVERYTHING, rank=8), params, PALIGEMMA.equations)
     assert described is not None
     adapters = lora.init(jax.random.key(0), described, params)
     assert {str(leaf.dtype) for leaf in adapters.values()} == {"float32"}
@@ -129,7 +131,9 @@ def test_fresh_factors_are_those_of_peft() -> None:
 
 def test_the_scale_is_alpha_over_rank_or_its_root() -> None:
     params = abstract_params(DUMMY)
-    plain, rooted = (lora.resolve(replace(EVERYTHING, rslora=rslora), params) for rslora in (False, True))
+    plain, rooted = (
+        lora.resolve(replace(EVERYTHING, rslora=rslora), params, PALIGEMMA.equations) for rslora in (False, True)
+    )
     assert plain is not None and plain.scale == pytest.approx(7 / 3)
     assert rooted is not None and rooted.scale == pytest.approx(7 / 3**0.5)
 
@@ -148,7 +152,7 @@ def test_a_per_head_weight_is_not_shared_between_heads() -> None:
     a, b = adapters[f"{name}/lora_a"], adapters[f"{name}/lora_b"]
     assert a.shape == (2, 4, 8, 3)
     assert b.shape == (2, 3, 16)
-    change = lora.delta(name, a, b, scale=described.scale)
+    change = lora.delta(described.equation_of(name), a, b, scale=described.scale)
     for layer, head in np.ndindex(2, 4):
         np.testing.assert_allclose(change[layer, head], 7 / 3 * (a[layer, head] @ b[layer]), atol=1e-5)
 
@@ -159,7 +163,7 @@ def test_stacked_weights_have_factors_of_their_own(name: str, variant: str) -> N
     config = LoraConfig(rank=2, alpha=7.0, targets=((full, "lora"), (".*", "none")))
     _, adapters, described = make(KINDS[variant], config)
     a = adapters[f"{full}/lora_a"].at[:, 0].set(0)
-    change = lora.delta(full, a, adapters[f"{full}/lora_b"], scale=described.scale)
+    change = lora.delta(described.equation_of(full), a, adapters[f"{full}/lora_b"], scale=described.scale)
     assert not change[:, 0].any()
     assert all(np.abs(change[:, i]).max() > 0 for i in range(1, change.shape[1]))
 
@@ -178,7 +182,9 @@ def test_merging_half_precision_weights_rounds_once() -> None:
     half = {name: leaf.astype(jnp.bfloat16) for name, leaf in params.items()}
     merged = lora.merge(half, adapters, described)
     name = "llm/layers/mlp/linear"
-    change = lora.delta(name, adapters[f"{name}/lora_a"], adapters[f"{name}/lora_b"], scale=described.scale)
+    change = lora.delta(
+        described.equation_of(name), adapters[f"{name}/lora_a"], adapters[f"{name}/lora_b"], scale=described.scale
+    )
     assert merged[name].dtype == jnp.bfloat16
     np.testing.assert_array_equal(merged[name], (half[name].astype(jnp.float32) + change).astype(jnp.bfloat16))
 
@@ -230,24 +236,24 @@ def test_dropout_acts_on_adapters_only_where_a_key_is_given() -> None:
 )
 def test_rules_that_cannot_be_meant_are_refused(targets: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        lora.resolve(LoraConfig(rank=2, targets=targets), abstract_params(DUMMY))
+        lora.resolve(LoraConfig(rank=2, targets=targets), abstract_params(DUMMY), PALIGEMMA.equations)
 
 
 def test_the_first_rule_wins_and_rank_zero_means_none() -> None:
     targets = (("llm/.*/linear", "none"), ("llm/.*", "lora"), (".*", "none"))
-    described = lora.resolve(LoraConfig(rank=2, targets=targets), abstract_params(DUMMY))
+    described = lora.resolve(LoraConfig(rank=2, targets=targets), abstract_params(DUMMY), PALIGEMMA.equations)
     assert described is not None
     assert "llm/layers/mlp/gating_einsum" in described.targets
     assert "llm/layers/mlp/linear" not in described.targets
-    assert lora.resolve(LoraConfig(rank=0, targets=()), abstract_params(DUMMY)) is None
+    assert lora.resolve(LoraConfig(rank=0, targets=()), abstract_params(DUMMY), PALIGEMMA.equations) is None
 
 
 def test_the_table_shows_every_linear_weight() -> None:
     params = abstract_params(DUMMY)
-    described = lora.resolve(LoraConfig(rank=2, alpha=6.0), params)
-    head, *lines = lora.table(described, params).split("\n")
+    described = lora.resolve(LoraConfig(rank=2, alpha=6.0), params, PALIGEMMA.equations)
+    head, *lines = lora.table(described, params, PALIGEMMA.equations).split("\n")
     assert head == "adapters: rank 2, scale 3, dropout 0"
     assert "llm/layers/attn/attn_vec_einsum/w  (2, 4, 8, 16)  A (2, 4, 8, 2)  B (2, 2, 16)" in lines
     assert "img/head/kernel  (16, 16)  -" in lines
     assert len(lines) == 12
-    assert lora.table(None, params).startswith("adapters: none\n")
+    assert lora.table(None, params, PALIGEMMA.equations).startswith("adapters: none\n")

@@ -10,11 +10,13 @@ import numpy as np
 import optax
 import pytest
 
+from radvqa_jax.backbones import fake_params, make_model
 from radvqa_jax.config import ModelConfig
 from radvqa_jax.models.attention import TAPS
-from radvqa_jax.models.paligemma import PaliGemma, fake_params, make_model, variables
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.remat import Remat
 from radvqa_jax.models.variants import VARIANTS
+from radvqa_jax.models.vision_language import variables
 from radvqa_jax.schema import Batch
 from radvqa_jax.training.loss import token_loss
 

@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from radvqa_jax.backbones import PALIGEMMA, fake_params
 from radvqa_jax.config import LoraConfig, default_config
 from radvqa_jax.config.check import from_config_dict
 from radvqa_jax.models import lora
-from radvqa_jax.models.paligemma import PaliGemma, fake_params, variables
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.quantize import dequantize, is_quantized, quantize, tiles
 from radvqa_jax.models.variants import get_variant
+from radvqa_jax.models.vision_language import variables
 from radvqa_jax.schema import Batch
 from radvqa_jax.training.stage import base_shapes, keep_leaf, loaded_shapes
 from radvqa_jax.training.step import StepOptions, loss_and_grads
@@ -84,7 +86,7 @@ def test_blocks_divide_their_axes() -> None:
 @pytest.mark.parametrize("kind", ["nf4", "int8"])
 def test_the_model_computes_with_the_rounded_weights(kind: str) -> None:
     leaves = quantized(kind)
-    kept = [name for name in leaves if not is_quantized(leaves[name]) and lora.equation_of(name)]
+    kept = [name for name in leaves if not is_quantized(leaves[name]) and lora.equation_of(name, PALIGEMMA.equations)]
     assert kept == ["img/head/kernel"]
     model = PaliGemma(DUMMY)
     inputs = BATCH.image, BATCH.tokens, BATCH.mask_ar
@@ -96,7 +98,7 @@ def test_the_model_computes_with_the_rounded_weights(kind: str) -> None:
 @pytest.mark.slow
 def test_adapters_learn_on_a_quantised_base_as_on_the_rounded_one() -> None:
     leaves = quantized("nf4")
-    adapters = lora.resolve(LoraConfig(rank=2, targets=((".*", "lora"),)), leaves)
+    adapters = lora.resolve(LoraConfig(rank=2, targets=((".*", "lora"),)), leaves, PALIGEMMA.equations)
     assert adapters is not None
     trainable = {name: leaf + 0.1 for name, leaf in lora.init(jax.random.key(1), adapters, leaves).items()}
     model = PaliGemma(DUMMY, adapters, remat="blocks")

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from einops import rearrange
 
-from radvqa_jax.models.paligemma import PaliGemma, fake_params, variables
+from radvqa_jax.backbones import fake_params
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.siglip import PatchEmbedding
 from radvqa_jax.models.variants import VARIANTS
+from radvqa_jax.models.vision_language import variables
 
 DUMMY = VARIANTS["dummy"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from radvqa_jax.backbones import abstract_params
 from radvqa_jax.files import read_json
-from radvqa_jax.models.paligemma import abstract_params
 from radvqa_jax.models.variants import VARIANTS, Variant, get_variant, infer_variant
 from radvqa_jax.trees import count
 

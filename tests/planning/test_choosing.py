@@ -6,7 +6,8 @@ from typing import Any
 import jax.numpy as jnp
 import pytest
 
-from radvqa_jax.models.paligemma import PaliGemma, abstract_params
+from radvqa_jax.backbones import abstract_params
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.planning.choosing import choose
 from radvqa_jax.planning.devices import GIB, get_device

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import pytest
 
+from radvqa_jax.backbones import fake_params
 from radvqa_jax.config import Config, ModelConfig, StageConfig
-from radvqa_jax.models.paligemma import fake_params
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.planning import choosing_here
 from radvqa_jax.planning.choosing_here import choose_here

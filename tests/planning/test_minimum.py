@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from radvqa_jax.backbones import PALIGEMMA, abstract_params
 from radvqa_jax.config import LoraConfig, OptimConfig, StageConfig
-from radvqa_jax.models import gemma, lora
+from radvqa_jax.models import layers, lora
 from radvqa_jax.models.fused_attention import KERNELS
-from radvqa_jax.models.paligemma import PaliGemma, abstract_params
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.remat import Remat
 from radvqa_jax.models.variants import GemmaConfig, SiglipConfig, Variant
 from radvqa_jax.planning import minimum, utilisation
@@ -62,7 +63,7 @@ def make(
     """Returns (plan, names of what trains, leaves, arguments of the step), as shapes: adapters train, or the head."""
     base = abstract_params(variant)
     config = LoraConfig(rank=RANK if adapters else 0, targets=((ATTENTION, "lora"), (".*", "none")))
-    found = lora.resolve(config, base)
+    found = lora.resolve(config, base, PALIGEMMA.equations)
     factors = jax.eval_shape(lambda: lora.init(jax.random.key(0), found, base)) if found else {}
     leaves = base | factors
     labels = label_leaves(leaves, StageConfig(train=ADAPTERS if adapters else HEAD))
@@ -96,7 +97,7 @@ def test_the_minimum_is_the_count_by_hand(adapters: bool) -> None:
 def test_every_policy_takes_the_minimum_and_what_it_is_said_to_compute_again(
     adapters: bool, post_norms: bool, kernel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gemma, "MLP_TOKENS", LLM // 4)  # so that the MLP works by blocks here too
+    monkeypatch.setattr(layers, "MLP_TOKENS", LLM // 4)  # so that the MLP works by blocks here too
     monkeypatch.setitem(KERNELS, "blocks", partial(KERNELS["blocks"], block=8))
     monkeypatch.setattr(minimum, "BLOCK", 8)
     img, llm = replace(VARIANT.img, kernel=kernel), replace(VARIANT.llm, kernel=kernel, post_norms=post_norms)

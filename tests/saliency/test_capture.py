@@ -10,13 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from radvqa_jax.backbones import PALIGEMMA, abstract_params
 from radvqa_jax.config import LoraConfig
 from radvqa_jax.data.packing import pack, pack_prompt
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.models import lora
 from radvqa_jax.models.attention import TAPS
 from radvqa_jax.models.masks import make_attn_mask
-from radvqa_jax.models.paligemma import PaliGemma, abstract_params, variables
+from radvqa_jax.models.paligemma import PaliGemma
+from radvqa_jax.models.vision_language import variables
 from radvqa_jax.saliency import capture as capture_module
 from radvqa_jax.saliency.capture import answer_row, capture
 from radvqa_jax.saliency.relevancy import relevancy
@@ -213,7 +215,7 @@ def test_all_answers_of_one_shape_share_a_compilation(tiny: Any) -> None:
 
 def test_adapters_are_part_of_what_is_captured(tiny: Any) -> None:
     targets = ((r"llm/.*/(q|kv)_einsum/w", "lora"), (".*", "none"))
-    found = lora.resolve(LoraConfig(rank=3, alpha=12.0, targets=targets), tiny.params)
+    found = lora.resolve(LoraConfig(rank=3, alpha=12.0, targets=targets), tiny.params, PALIGEMMA.equations)
     assert found is not None
     rng, adapters = np.random.default_rng(0), lora.init(jax.random.key(0), found, tiny.params)
     drawn = {name: jnp.asarray(rng.normal(0, 0.1, leaf.shape), jnp.float32) for name, leaf in adapters.items()}

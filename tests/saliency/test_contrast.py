@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 
 from radvqa_jax.models.attention import FOLD, tapping
-from radvqa_jax.models.paligemma import variables
+from radvqa_jax.models.vision_language import variables
 from radvqa_jax.saliency.buffers import nest
-from radvqa_jax.saliency.capture import LLM, answer_logprobs, answer_row, capture
+from radvqa_jax.saliency.capture import answer_logprobs, answer_row, capture
 from radvqa_jax.saliency.contrast import contrast, first_difference
 from radvqa_jax.schema import Batch
 
 PROMPT, EOS = [2, 17, 30, 9], 1
 SEQ_LEN, ROOM = 11, 6
+
+
+LLM = ("llm", "layers", "attn")
 
 
 def pair(golden: Any, *answers: list[int]) -> Batch:

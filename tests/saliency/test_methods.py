@@ -11,9 +11,9 @@ import pytest
 
 from radvqa_jax.config import QualityConfig, SaliencyConfig
 from radvqa_jax.models.attention import FOLD, tapping
-from radvqa_jax.models.paligemma import variables
+from radvqa_jax.models.vision_language import variables
 from radvqa_jax.saliency.buffers import nest
-from radvqa_jax.saliency.capture import LLM, answer_logprobs, capture
+from radvqa_jax.saliency.capture import answer_logprobs, capture
 from radvqa_jax.saliency.chosen import check_patches, find_patches
 from radvqa_jax.saliency.intervene import knockout, knockout_logprobs, lost_with, occlusion
 from radvqa_jax.saliency.lens import logit_lens
@@ -21,6 +21,9 @@ from radvqa_jax.saliency.methods import METHODS, check_config, check_methods, co
 from radvqa_jax.saliency.passes import Passes, PassOptions
 
 P, DEPTH, ROOM = 16, 3, 5
+
+
+LLM = ("llm", "layers", "attn")
 
 
 def inputs(batch: Any) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -8,15 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from radvqa_jax.backbones import PALIGEMMA
 from radvqa_jax.config import LoraConfig
 from radvqa_jax.models import lora
 from radvqa_jax.models.attention import FOLD, tapping
-from radvqa_jax.models.paligemma import PaliGemma, variables
+from radvqa_jax.models.paligemma import PaliGemma
+from radvqa_jax.models.vision_language import variables
 from radvqa_jax.saliency.buffers import nest
-from radvqa_jax.saliency.capture import LLM, capture
+from radvqa_jax.saliency.capture import capture
 from radvqa_jax.saliency.relevancy import relevancy, relevancy_maps
 
 from .conftest import load
+
+LLM = ("llm", "layers", "attn")
 
 
 def inputs(batch: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -81,7 +85,7 @@ def test_relevancy_is_the_product_of_the_papers_matrices(tiny: Any) -> None:
 def adapted(golden: Any) -> tuple[PaliGemma, dict[str, Any], dict[str, Any]]:
     """Returns the model with random adapters on the output projection, its leaves, and the merged leaves."""
     targets = ((r"llm/.*/attn_vec_einsum/w", "lora"), (".*", "none"))
-    found = lora.resolve(LoraConfig(rank=3, alpha=12.0, targets=targets), golden.params)
+    found = lora.resolve(LoraConfig(rank=3, alpha=12.0, targets=targets), golden.params, PALIGEMMA.equations)
     assert found is not None
     drawn = {
         name: jax.random.normal(jax.random.key(1), leaf.shape) * 0.1

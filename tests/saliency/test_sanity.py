@@ -4,8 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from radvqa_jax.saliency.sanity import TOWERS, shuffle_weights
+from radvqa_jax.backbones import PALIGEMMA
+from radvqa_jax.saliency.sanity import shuffle_weights, towers
 
+TOWERS = towers(PALIGEMMA.tree)
 PARAMS = {
     "img/head/kernel": jnp.arange(12.0).reshape(3, 4),
     "llm/layers/mlp/linear": jnp.arange(40.0).reshape(2, 4, 5),

@@ -15,9 +15,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from radvqa_jax.backbones import PALIGEMMA, fake_params
 from radvqa_jax.config import LoraConfig, MeshConfig, OptimConfig, StageConfig
 from radvqa_jax.models import lora
-from radvqa_jax.models.paligemma import PaliGemma, fake_params
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.variants import GemmaConfig, SiglipConfig, Variant
 from radvqa_jax.schema import Batch
 from radvqa_jax.training.loop import Plan, TrainingStopped, train
@@ -73,10 +74,19 @@ def sent(plan: Plan, trainable: Flat, frozen: Flat, config: MeshConfig) -> tuple
     """
     mesh = make_mesh(config)
     state = init_state(trainable, plan.tx)
-    state = put(state, shard_state(mesh, state))
+    state = put(state, shard_state(mesh, state, PALIGEMMA.sharding))
     batch = put_batch(mesh, Batch.fake(80, 8, 8), accumulate=2)  # 40: a length that no weight has
-    args = state, put(frozen, shard_flat(mesh, frozen)), batch, put(jax.random.key(0), replicated(mesh))
-    step = step_on(mesh, state).lower(*args, model=plan.model, tx=plan.tx, options=plan.options).compile()
+    args = (
+        state,
+        put(frozen, shard_flat(mesh, frozen, PALIGEMMA.sharding)),
+        batch,
+        put(jax.random.key(0), replicated(mesh)),
+    )
+    step = (
+        step_on(mesh, state, PALIGEMMA.sharding)
+        .lower(*args, model=plan.model, tx=plan.tx, options=plan.options)
+        .compile()
+    )
     # Not the loss's sums over the vocabulary, [40, T] and, in the gradient, [40, T, D]; nor embedded text: to each of
     # them every device gives the share of its own tokens.
     whole_part = r" = f32\[(?:2,)?40,\d+,[\d,]+\]\S* all-(?:gather|reduce)\((?!.*(?:embedder\.encode|BAV,VD->BAD))"
@@ -89,7 +99,7 @@ def sent(plan: Plan, trainable: Flat, frozen: Flat, config: MeshConfig) -> tuple
 def main() -> None:
     folder, stop_at = Path(sys.argv[1]), int(sys.argv[5])
     base = {name: 0.3 * leaf for name, leaf in fake_params(VARIANT).items()}
-    adapters = lora.resolve(LoraConfig(rank=2, dropout=0.1, targets=((".*", "lora"),)), base)
+    adapters = lora.resolve(LoraConfig(rank=2, dropout=0.1, targets=((".*", "lora"),)), base, PALIGEMMA.equations)
     assert adapters is not None
     leaves = base | lora.init(jax.random.key(1), adapters, base)
     labels = label_leaves(leaves, StageConfig(train=(*TRAIN, (".*", "freeze"))))
@@ -114,7 +124,7 @@ def main() -> None:
         except TrainingStopped:
             print("stopped")
     trained = train(plan, trainable, frozen, Stream(0), **run)
-    cut = sum(not where.is_fully_replicated for where in shard_flat(mesh, frozen).values())
+    cut = sum(not where.is_fully_replicated for where in shard_flat(mesh, frozen, PALIGEMMA.sharding).values())
     meshes = [] if stop_at or mesh.size == 1 else [MeshConfig(data=0), MeshConfig(data=1, fsdp=mesh.size)]
     arrays = [sent(plan, trainable, frozen, config) for config in meshes]
     np.savez(folder / "trained.npz", **trained, cut=cut, sent=np.array(arrays, int))

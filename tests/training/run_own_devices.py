@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import multihost
 
+from radvqa_jax.backbones import PALIGEMMA
 from radvqa_jax.config import MeshConfig
 from radvqa_jax.processes import Group
 from radvqa_jax.training.own_devices import on_own_devices, own_mesh
@@ -31,10 +32,10 @@ def main() -> None:
     told = []
     for fsdp in (1, 2, 4):
         mesh = make_mesh(MeshConfig(data=0, fsdp=fsdp))
-        flat = put(leaves, shard_flat(mesh, leaves))
+        flat = put(leaves, shard_flat(mesh, leaves, PALIGEMMA.sharding))
         own = own_mesh(mesh)
         assert own is not None
-        found = on_own_devices(own, flat, group=group)
+        found = on_own_devices(own, flat, PALIGEMMA.sharding, group=group)
         held = {shard.device: shard.data.unsafe_buffer_pointer() for shard in flat[TABLE].addressable_shards}
         told.append(
             {
@@ -47,7 +48,7 @@ def main() -> None:
                     shard.data.unsafe_buffer_pointer() != held[shard.device]
                     for shard in found[TABLE].addressable_shards
                 ),
-                "again": on_own_devices(own, found, group=group)[TABLE] is found[TABLE],
+                "again": on_own_devices(own, found, PALIGEMMA.sharding, group=group)[TABLE] is found[TABLE],
             }
         )
     print(json.dumps(told))

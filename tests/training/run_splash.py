@@ -15,9 +15,9 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
 from radvqa_jax.config import MeshConfig
+from radvqa_jax.models.activation_sharding import ROWS
 from radvqa_jax.models.attention import attended, attention_probs
 from radvqa_jax.models.fused_attention import splash
-from radvqa_jax.models.rows import ROWS
 from radvqa_jax.training.sharding import make_mesh
 
 

@@ -10,12 +10,13 @@ import jax
 import numpy as np
 import pytest
 
+from radvqa_jax.backbones import PALIGEMMA, fake_params
 from radvqa_jax.checkpoints.train_state import Checkpointer
 from radvqa_jax.config import OptimConfig
 from radvqa_jax.data.loader import LoaderError
 from radvqa_jax.models import lora as lora_lib
 from radvqa_jax.models.lora import Lora
-from radvqa_jax.models.paligemma import PaliGemma, fake_params
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.remat import Remat
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.schema import Batch, TrainState
@@ -40,7 +41,7 @@ def make_plan(**changed: Any) -> tuple[Plan, Flat, Flat]:
     """Returns (plan, trainable, frozen) of the dummy model with the projector, an adapter with dropout, and Adam."""
     variant = get_variant("dummy")
     base = fake_params(variant)
-    lora = Lora(rank=2, scale=2.0, dropout=0.25, targets=frozenset({WEIGHT}))
+    lora = Lora(rank=2, scale=2.0, dropout=0.25, targets=frozenset({WEIGHT}), equations=PALIGEMMA.equations)
     adapters = lora_lib.init(jax.random.key(1), lora, base)
     trainable = {name: leaf for name, leaf in base.items() if name.startswith("img/head/")} | adapters
     optim = OptimConfig(learning_rate=changed.pop("learning_rate", 0.01), schedule="cosine", warmup_steps=2)

@@ -10,29 +10,29 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
+from radvqa_jax.backbones import PALIGEMMA, abstract_params
 from radvqa_jax.checkpoints.adapter import load_adapter
 from radvqa_jax.config import MeshConfig
-from radvqa_jax.models.paligemma import abstract_params
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.training.hooks import read_losses
-from radvqa_jax.training.sharding import RULES, check_rows, leaf_sharding, make_mesh
+from radvqa_jax.training.sharding import check_rows, leaf_sharding, make_mesh
 from radvqa_jax.trees import apply_rules
 from tests.virtual_devices import run_script, start_main
 
 
 def test_every_rule_decides_about_a_leaf_and_has_its_rank() -> None:
     names = {**abstract_params(get_variant("paligemma-3b-448"))}
-    rules = [(pattern, "x") for pattern, _ in RULES[1:]]
+    rules = [(pattern, "x") for pattern, _ in PALIGEMMA.sharding[1:]]
     apply_rules(names, rules, what="sharding")
     mesh = make_mesh(MeshConfig(data=1, fsdp=2, tensor=2), jax.devices()[:1] * 4)  # nothing is put there
-    cut = {name: leaf_sharding(mesh, name, leaf.shape).spec for name, leaf in names.items()}
+    cut = {name: leaf_sharding(mesh, name, leaf.shape, PALIGEMMA.sharding).spec for name, leaf in names.items()}
     assert cut["llm/embedder/input_embedding"] == PartitionSpec(("tensor", "fsdp"), None)
     assert cut["llm/layers/attn/q_einsum/w"] == PartitionSpec(None, "tensor", "fsdp", None)
     assert cut["llm/layers/attn/kv_einsum/w"] == PartitionSpec(None, None, None, "fsdp", None)  # one key head
     large = {name for name, leaf in names.items() if leaf.size > 2**21}
     halves = {name for name in large if not {"fsdp", "tensor"} <= set(jax.tree.leaves(tuple(cut[name])))}
     assert halves == {"img/head/kernel", "llm/layers/attn/kv_einsum/w"}
-    table = {n: leaf_sharding(mesh, "llm/embedder/input_embedding", (n, 8)).spec for n in (6, 7)}
+    table = {n: leaf_sharding(mesh, "llm/embedder/input_embedding", (n, 8), PALIGEMMA.sharding).spec for n in (6, 7)}
     assert table == {6: PartitionSpec("fsdp", None), 7: PartitionSpec(None, None)}
 
 

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from radvqa_jax.backbones import abstract_params, fake_params
 from radvqa_jax.checkpoints.adapter import load_adapter, save_adapter
 from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
 from radvqa_jax.config import Config, LoraConfig, ModelConfig, OptimConfig, StageConfig
-from radvqa_jax.models.paligemma import abstract_params, fake_params, variables
 from radvqa_jax.models.variants import get_variant
+from radvqa_jax.models.vision_language import variables
 from radvqa_jax.schema import Batch
 from radvqa_jax.training import stage, way
 from radvqa_jax.training.base_use import make_use

@@ -10,10 +10,12 @@ import numpy as np
 import optax
 import pytest
 
+from radvqa_jax.backbones import PALIGEMMA, fake_params
 from radvqa_jax.config import LoraConfig, OptimConfig, StageConfig
 from radvqa_jax.models import lora
-from radvqa_jax.models.paligemma import PaliGemma, fake_params, variables
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.variants import VARIANTS
+from radvqa_jax.models.vision_language import variables
 from radvqa_jax.schema import Batch, TrainState
 from radvqa_jax.training.loss import example_loss, token_loss
 from radvqa_jax.training.optimizer import label_leaves, make_optimizer
@@ -33,7 +35,7 @@ class Setup:
     """A stage ready to step: model, labels, leaves and optimizer."""
 
     def __init__(self, rules: tuple[tuple[str, str], ...], adapters: LoraConfig | None = None, **optim: Any) -> None:
-        described = lora.resolve(adapters, PARAMS) if adapters else None
+        described = lora.resolve(adapters, PARAMS, PALIGEMMA.equations) if adapters else None
         self.model = PaliGemma(DUMMY, described)
         self.leaves = dict(PARAMS) | (lora.init(jax.random.key(1), described, PARAMS) if described else {})
         self.labels = label_leaves(self.leaves, StageConfig(train=rules))

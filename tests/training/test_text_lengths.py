@@ -7,9 +7,10 @@ import jax
 import numpy as np
 import pytest
 
+from radvqa_jax.backbones import PALIGEMMA, fake_params
 from radvqa_jax.config import LoraConfig
 from radvqa_jax.models import lora
-from radvqa_jax.models.paligemma import PaliGemma, fake_params
+from radvqa_jax.models.paligemma import PaliGemma
 from radvqa_jax.models.variants import GemmaConfig, SiglipConfig, Variant
 from radvqa_jax.schema import Batch
 from radvqa_jax.training.step import StepOptions, loss_and_grads
@@ -88,7 +89,7 @@ PARAMS = fake_params(SMALL)
 def results(batch: Batch, options: StepOptions) -> tuple[Any, Any]:
     """Returns (loss, gradients) of the projector and of adapters of both towers, with dropout."""
     targets = ((".*/(query/kernel|q_einsum/w|linear)", "lora"), (".*", "none"))
-    adapters = lora.resolve(LoraConfig(rank=2, dropout=0.25, targets=targets), PARAMS)
+    adapters = lora.resolve(LoraConfig(rank=2, dropout=0.25, targets=targets), PARAMS, PALIGEMMA.equations)
     assert adapters is not None
     fresh = lora.init(jax.random.key(1), adapters, PARAMS)
     keys = jax.random.split(jax.random.key(2), len(fresh))

@@ -1,13 +1,8 @@
-"""The rows of a batch: keeping activations cut by them where several devices work together, and their numbers."""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+"""The sharding of activations where several devices work together; without a mesh these functions change nothing."""
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import PartitionSpec
-from jaxtyping import Array, Int
+from jaxtyping import Array
 
 ROWS = PartitionSpec(("data", "fsdp"))  # of everything whose first axis is the batch
 
@@ -18,7 +13,7 @@ def row_shares() -> int:
     return 1 if mesh.empty else mesh.shape["data"] * mesh.shape["fsdp"]
 
 
-def cut_by_rows(x: Array) -> Array:
+def shard_by_rows(x: Array) -> Array:
     """Returns x [B …] cut over the devices by rows; x itself where no mesh is set (training/step.py and
     runners/evaluate.py set it).
 
@@ -32,7 +27,7 @@ def cut_by_rows(x: Array) -> Array:
     return jax.lax.with_sharding_constraint(x, ROWS)
 
 
-def gathered(weight: Array, axis: int) -> Array:
+def replicate_axis(weight: Array, axis: int) -> Array:
     """A weight with one axis whole on every device, the others as they were; itself where no mesh is set.
 
     For a weight that a loop uses: within the loop the compiler would gather it in every turn.
@@ -43,7 +38,7 @@ def gathered(weight: Array, axis: int) -> Array:
     return jax.lax.with_sharding_constraint(weight, PartitionSpec(*axes))
 
 
-def beside_vocabulary(x: Array) -> Array:
+def shard_for_vocabulary(x: Array) -> Array:
     """Returns tokens or states [B …] as the token table wants them; x itself where no mesh is set.
 
     `fsdp` cuts the table along its tokens. A device embeds its own tokens, and makes the logits of its own tokens, for
@@ -52,25 +47,3 @@ def beside_vocabulary(x: Array) -> Array:
     if jax.sharding.get_abstract_mesh().empty:
         return x
     return jax.lax.with_sharding_constraint(x, PartitionSpec("data"))
-
-
-_numbers: ContextVar[Array | None] = ContextVar("numbers", default=None)
-
-
-@contextmanager
-def numbered(numbers: Int[Array, " B"]) -> Iterator[None]:
-    """Within the block, the rows of a batch have these numbers: their places in the whole batch of which they are part.
-
-    Enter it inside the function that is traced: the numbers may be of that trace.
-    """
-    token = _numbers.set(numbers)
-    try:
-        yield
-    finally:
-        _numbers.reset(token)
-
-
-def row_numbers(count: int) -> Int[Array, " B"]:
-    """The numbers of `count` rows; where none are set they count from 0."""
-    numbers = _numbers.get()
-    return jnp.arange(count) if numbers is None else numbers
