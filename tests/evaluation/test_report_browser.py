@@ -106,3 +106,32 @@ def test_cases_open_together_and_hostile_text_is_shown_as_text(page: Page) -> No
 def test_a_narrow_window_scrolls_tables_and_not_the_page(page: Page) -> None:
     page.driver.set_window_size(500, 900)
     assert page.run("return document.documentElement.scrollWidth <= window.innerWidth")
+
+
+OPEN = "return [...document.querySelectorAll(arguments[0])].filter((e) => e.open).length"
+
+
+def test_print_opens_the_table_and_few_cases_and_folds_them_again(page: Page) -> None:
+    page.run("document.querySelector('details.whole').open = false")
+    opened = "document.querySelectorAll('details.case')[3].open = true"
+    page.run(f"{opened}; window.dispatchEvent(new Event('beforeprint'))")
+    assert page.run(OPEN, "details.whole") == 1 and page.run(OPEN, "details.case") == 1  # 24 are too many
+    page.run("window.dispatchEvent(new Event('afterprint'))")
+    assert page.run(OPEN, "details.whole") == 0 and page.run(OPEN, "details.case") == 1
+    choose(page, "select[name=organ]", "brain")
+    page.run("window.dispatchEvent(new Event('beforeprint'))")
+    assert page.run(OPEN, "details.case:not([hidden])") == 12 and page.run(OPEN, "details.case[hidden]") == 1
+    page.run("window.dispatchEvent(new Event('afterprint'))")
+    assert page.run(OPEN, "details.case") == 1
+    choose(page, "select[name=organ]", "")
+    page.run("document.querySelectorAll('details.case')[3].open = false")
+
+
+def test_a_real_print_has_the_whole_table(page: Page) -> None:
+    page.run("document.querySelector('details.whole').open = false; window.seen = []")
+    page.run(
+        "window.addEventListener('beforeprint', () => window.seen.push(document.querySelector('details.whole').open))"
+    )
+    page.driver.execute_cdp_cmd("Page.printToPDF", {})
+    assert page.run("return window.seen") == [True]
+    assert not page.run("return document.querySelector('details.whole').open")

@@ -1,5 +1,21 @@
 "use strict";
 (() => {
+  // Paper cannot be unfolded: the whole table, and the cases that the filters leave if they are few, are printed open.
+  const MOST_PRINTED = 20;
+  /** @type {HTMLDetailsElement[]} */
+  let unfolded = [];
+  window.addEventListener("beforeprint", () => {
+    const folded = /** @type {NodeListOf<HTMLDetailsElement>} */ (document.querySelectorAll("details:not([open])"));
+    const few = document.querySelectorAll("details.case:not([hidden])").length <= MOST_PRINTED;
+    const wanted = few ? "details.whole, details.case:not([hidden])" : "details.whole";
+    unfolded = [...folded].filter((item) => item.matches(wanted));
+    for (const item of unfolded) item.open = true;
+  });
+  window.addEventListener("afterprint", () => {
+    for (const item of unfolded) item.open = false;
+    unfolded = [];
+  });
+
   const bar = document.getElementById("filters");
   const search = bar?.querySelector("input");
   const shown = document.getElementById("shown");
