@@ -98,7 +98,7 @@ def together(micro_file: Path, folder: Path, *fields: str, mode: str, **own: Any
 
 @pytest.mark.slow
 def test_a_job_in_two_processes_leaves_what_one_leaves(micro_file: Path, alone: Path, tmp_path: Path) -> None:
-    fields = ("--config.stages=('stage2',)", "--config.saliency.cases=3", "--config.saliency.methods=('raw',)")
+    fields = ("--config.run_stages=('stage2',)", "--config.saliency.cases=3", "--config.saliency.methods=('raw',)")
     folders = one, two = tmp_path / "one", tmp_path / "two"
     running = [start_main(micro_file, one, *fields, mode="job", devices=1)]
     running += together(micro_file, two, *fields, mode="job")
