@@ -10,7 +10,7 @@ from radvqa_jax.models.fused_attention import with_attention
 from radvqa_jax.models.lora import Lora
 from radvqa_jax.models.variants import Variant, get_variant
 from radvqa_jax.models.vision_language import VisionLanguageModel
-from radvqa_jax.trees import Flat, flatten
+from radvqa_jax.trees import Flat, flatten, nearest
 
 __all__ = [
     "BACKBONES",
@@ -30,7 +30,16 @@ WIDE = 8192  # values of a position in the language model's MLP from which block
 
 
 def backbone_of(variant: Variant) -> Backbone:
-    """The record of a model of these sizes."""
+    """The record of a model of these sizes.
+
+    Raises:
+        ValueError: if there is no such backbone.
+    """
+    if variant.backbone not in BACKBONES:
+        near = nearest(variant.backbone, BACKBONES)
+        raise ValueError(
+            f"model.variant: the backbone {variant.backbone!r} is unknown.{near} Known: {', '.join(BACKBONES)}."
+        )
     return BACKBONES[variant.backbone]
 
 
