@@ -10,7 +10,7 @@ from typing import Any
 import mlcroissant as mlc
 import pytest
 
-from radvqa_jax.config import ChecksConfig, Config, DataConfig, FilterConfig, SourceConfig, SynthesisConfig
+from radvqa_jax.config import ChecksConfig, Config, DataConfig, FilterConfig, SourceConfig, StageConfig, SynthesisConfig
 from radvqa_jax.data.preparing import prepare
 from radvqa_jax.data.sources import find_prepared, load_rows, open_rows
 from radvqa_jax.files import read_json, read_jsonl
@@ -106,7 +106,7 @@ def test_provenance_can_be_filtered_by(workdir: Path, data: DataConfig) -> None:
 
 def test_the_audit_finds_no_leak_between_its_splits(workdir: Path, config: Config) -> None:
     test = dataclasses.replace(SOURCE, split="test")
-    stage = dataclasses.replace(config.stages["stage1"], sources=(SOURCE,))
+    stage = StageConfig(sources=(SOURCE,))
     audited = dataclasses.replace(
         config, stages={"stage1": stage}, run_stages=(), eval=dataclasses.replace(config.eval, source=test)
     )
