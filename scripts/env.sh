@@ -2,9 +2,10 @@
 # Makes the Python environment if it is missing or out of date, and puts it first on PATH. From any folder:
 #   source scripts/env.sh
 # RADVQA_VENV    its folder; .venv of the repository if not given
-# RADVQA_LOCK    the versions to install; requirements-oldest.lock of the repository if not given
+# RADVQA_LOCK    the versions to install. If not given: requirements.lock (the newest set, Python >= 3.12), or where there is
+#                no such Python requirements-oldest.lock (Python 3.11). An environment that is there keeps its Python.
 # RADVQA_EXTRAS  extras of setup.py to add, such as cuda or judge,quantize
-# RADVQA_PYTHON  the Python >= 3.11 to make it with; looked for if not given
+# RADVQA_PYTHON  the Python to make it with; looked for if not given, on PATH and under pyenv
 # An environment bears a stamp of what went into it. Where the stamp says that it was interrupted, it is made again; where
 # the stamp is old, it is brought up to date. One that this script did not make is used as it is, and never deleted.
 
@@ -12,16 +13,64 @@ REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 radvqa_say() { echo "env: $*" >&2; }
 
+# Prints the Pythons that a lock is for, best first: its line `# python: ...`, or that of a lock that it includes.
+radvqa_pythons() {
+  local named
+  named=$(radvqa_lock_text "$1" | sed -n 's/^# python: //p' | head -n 1)
+  echo "${named:-3.13 3.12 3.14 3.11}"
+}
+
+# Prints a Python that a lock is for. Each is tried by running it: of pyenv's commands on PATH only the selected one runs.
 radvqa_find_python() {
-  local candidate
-  for candidate in ${RADVQA_PYTHON:-python3.11 python3.12 python3.13 python3 python}; do
-    if "$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-      echo "$candidate"
+  local lock=$1 version candidate
+  local test='import ensurepip, sys, sysconfig, venv
+sys.exit(sys.argv[1] != "%d.%d" % sys.version_info[:2] or bool(sysconfig.get_config_var("Py_GIL_DISABLED")))'
+  for version in $(radvqa_pythons "$lock"); do
+    while read -r candidate; do
+      if "$candidate" -c "$test" "$version" </dev/null 2>/dev/null; then
+        echo "$candidate"
+        return 0
+      fi
+    done < <(radvqa_candidates "$version")
+  done
+  return 1
+}
+
+radvqa_candidates() {
+  if [ -n "${RADVQA_PYTHON:-}" ]; then
+    echo "$RADVQA_PYTHON"
+  else
+    echo "python$1"
+    printf '%s\n' "${PYENV_ROOT:-$HOME/.pyenv}/versions/$1".*/bin/python3 | sort -rV
+    printf '%s\n' python3 python
+  fi
+}
+
+# Prints the version of an environment's Python, such as 3.13; nothing if it does not run.
+radvqa_version() {
+  "$1/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
+}
+
+# Prints the lock to install: the given one, or the tested set for the environment's Python, or for one that can be found.
+radvqa_choose_lock() {
+  local venv=$1 lock version sets=("$REPO/requirements.lock" "$REPO/requirements-oldest.lock")
+  if [ -n "${RADVQA_LOCK:-}" ]; then
+    case $RADVQA_LOCK in /*) echo "$RADVQA_LOCK" ;; *) echo "$PWD/$RADVQA_LOCK" ;; esac
+    return 0
+  fi
+  version=$(radvqa_version "$venv")
+  for lock in "${sets[@]}"; do
+    case " $(radvqa_pythons "$lock") " in *" ${version:-none} "*) echo "$lock" && return 0 ;; esac
+  done
+  for lock in "${sets[@]}"; do
+    if radvqa_find_python "$lock" >/dev/null; then
+      echo "$lock"
       return 0
     fi
   done
-  radvqa_say "no Python >= 3.11 with venv and pip was found. Install one (Debian: apt install python3 python3-venv)" \
-    "or name one: RADVQA_PYTHON=/path/to/python3."
+  radvqa_say "no Python >= 3.11 with venv and pip was found${RADVQA_PYTHON:+ (RADVQA_PYTHON=$RADVQA_PYTHON)}. The tested sets are" \
+    "for $(radvqa_pythons "${sets[0]}") and $(radvqa_pythons "${sets[1]}"). Install one of these (Debian: apt install python3" \
+    "python3-venv) or name one: RADVQA_PYTHON=/path/to/python3."
   return 1
 }
 
@@ -31,7 +80,8 @@ radvqa_lacks() {
 import importlib.metadata, re, sys
 
 have = {re.sub(r"[-_.]+", "-", d.metadata["Name"]).lower() for d in importlib.metadata.distributions()}
-want = [line.split("==")[0] for line in open(sys.argv[1]) if "==" in line and line[0] not in "# -"]
+lines = [line for line in open(sys.argv[1]) if "==" in line and line[0] not in "# -" and ";" not in line]
+want = [line.split("==")[0] for line in lines]  # not what only some Pythons need
 lacks = [name for name in want if re.sub(r"[-_.]+", "-", name).lower() not in have]
 if lacks:
     print(", ".join(lacks[:8]) + (f" and {len(lacks) - 8} more" if len(lacks) > 8 else ""))
@@ -45,7 +95,7 @@ radvqa_state() {
     echo missing
   elif ! have=$(cat "$venv/.radvqa-stamp" 2>/dev/null); then
     echo foreign
-  elif ! "$venv/bin/python" -c '' 2>/dev/null || [ "${have%%|*}" != "$venv" ]; then
+  elif [ -z "$(radvqa_version "$venv")" ] || [ "${have%%|*}" != "$venv" ]; then
     echo broken
   elif [ "$have" = "$want" ]; then
     echo current
@@ -56,9 +106,13 @@ radvqa_state() {
 
 # Makes the environment anew. The stamp is there first, so that an interrupted one is known as this script's.
 radvqa_create() {
-  local venv=$1 python
-  python=$(radvqa_find_python) || return 1
-  radvqa_say "making $venv with $("$python" -V) (once; 1 to 5 minutes, 1.2 GB or more) ..."
+  local venv=$1 lock=$2 python
+  if ! python=$(radvqa_find_python "$lock"); then
+    radvqa_say "$(basename "$lock") is for Python $(radvqa_pythons "$lock" | sed 's/ / or /g'), and none with venv and pip was" \
+      "found${RADVQA_PYTHON:+ (RADVQA_PYTHON=$RADVQA_PYTHON)}. Install one, or name one: RADVQA_PYTHON=/path/to/python3."
+    return 1
+  fi
+  radvqa_say "making $venv with $("$python" -V) and $(basename "$lock") (once; 1 to 5 minutes, 1.2 GB or more) ..."
   rm -rf "$venv" && mkdir -p "$venv" && echo making >"$venv/.radvqa-stamp" && "$python" -m venv "$venv"
 }
 
@@ -69,13 +123,18 @@ radvqa_locks() {
   echo "$lock"
 }
 
+radvqa_lock_text() {
+  local file
+  while read -r file; do cat "$file" || return 1; done < <(radvqa_locks "$1")
+}
+
 # Everything that has hashes in the lock is held to them, the tools that build packages from source too. Extras that the lock
 # does not have cannot be, nor can a lock without: pip takes hashes for all packages of a command, or for none.
 radvqa_install() {
   local venv=$1 lock=$2 extras=$3 part="$1/.radvqa-part" pins="$1/.radvqa-constraints" file
   local pip=("$venv/bin/python" -m pip --quiet --quiet --no-input --disable-pip-version-check)
   "${pip[@]}" install --require-hashes --no-deps -r "$REPO/requirements-build.lock" || return 1
-  radvqa_locks "$lock" | xargs grep -hoE '^[A-Za-z0-9_.-]+==[^ ;\\]+' >"$pins" || return 1
+  radvqa_lock_text "$lock" | grep -oE '^[A-Za-z0-9_.-]+==[^ ;\\]+' >"$pins" || return 1
   # --use-pep517: what comes as source is built alike by every pip, here with the tools that were just installed.
   while read -r file; do
     grep -v '^-r ' "$file" >"$part"
@@ -103,10 +162,10 @@ radvqa_make() {
       radvqa_say "using $venv as it is: it was not made by this script."
       return 0
       ;;
-    missing) radvqa_create "$venv" || return 1 ;;
+    missing) radvqa_create "$venv" "$lock" || return 1 ;;
     broken)
       radvqa_say "$venv was interrupted, moved or broken."
-      radvqa_create "$venv" || return 1
+      radvqa_create "$venv" "$lock" || return 1
       ;;
     old)
       other=$(cut -d'|' -f2 "$venv/.radvqa-stamp")
@@ -114,6 +173,14 @@ radvqa_make() {
         radvqa_say "$venv belongs to the clone in $other, which would lose it. Set RADVQA_VENV to another folder."
         return 1
       fi
+      case " $(radvqa_pythons "$lock") " in
+        *" $(radvqa_version "$venv") "*) ;;
+        *)
+          radvqa_say "$venv has Python $(radvqa_version "$venv"), and $(basename "$lock") is for $(radvqa_pythons "$lock")." \
+            "Remove the folder, or set RADVQA_VENV to another one."
+          return 1
+          ;;
+      esac
       radvqa_say "bringing $venv up to date with setup.py and $(basename "$lock") ..."
       ;;
   esac
@@ -126,10 +193,10 @@ radvqa_make() {
 }
 
 radvqa_env() {
-  local venv=${RADVQA_VENV:-$REPO/.venv} lock=${RADVQA_LOCK:-$REPO/requirements-oldest.lock} extras=${RADVQA_EXTRAS:-} want
+  local venv=${RADVQA_VENV:-$REPO/.venv} extras=${RADVQA_EXTRAS:-} lock want
   case $venv in /*) ;; *) venv=$PWD/$venv ;; esac
-  case $lock in /*) ;; *) lock=$PWD/$lock ;; esac
-  want="$venv|$REPO|$extras|$(radvqa_locks "$lock" | xargs cat "$REPO/setup.py" "$REPO/requirements-build.lock" | cksum)" || return 1
+  lock=$(radvqa_choose_lock "$venv") || return 1
+  want="$venv|$REPO|$extras|$(radvqa_lock_text "$lock" | cat "$REPO/setup.py" "$REPO/requirements-build.lock" - | cksum)" || return 1
   if [ "$(radvqa_state "$venv" "$want")" != current ]; then
     # One at a time, where the machine has flock: a second one would take the first one's work for an interrupted one.
     (
