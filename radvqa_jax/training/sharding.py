@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from radvqa_jax.backbones.record import ShardingRules
 from radvqa_jax.config import MeshConfig
@@ -45,7 +45,9 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
             f"mesh.data={config.data}, mesh.fsdp={config.fsdp}, mesh.tensor={config.tensor} take {count} of the "
             f"{len(devices)} devices of {jax.process_count()} processes. Set mesh.data=0, which takes all."
         )
-    return Mesh(np.array(devices[:count]).reshape(data, config.fsdp, config.tensor), AXES)
+    # The model constrains some axes and leaves the others to the compiler, which explicit axes do not allow.
+    placed = np.array(devices[:count]).reshape(data, config.fsdp, config.tensor)
+    return Mesh(placed, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def leaf_sharding(mesh: Mesh, name: str, shape: Sequence[int], rules: ShardingRules) -> NamedSharding:

@@ -139,7 +139,9 @@ def test_on_a_mesh_a_block_has_a_devices_own_positions_and_weights_are_gathered_
     monkeypatch.setattr(layers, "MLP_TOKENS", 8)
     module, x = FeedForward(None, jnp.float32, DUMMY.llm, remat="blocks"), jnp.ones((4, 16, DUMMY.llm.width))
     params = module.init(jax.random.key(0), x)
-    mesh = jax.sharding.AbstractMesh((2, 2, 1), ("data", "fsdp", "tensor"))
+    mesh = jax.sharding.AbstractMesh(
+        (2, 2, 1), ("data", "fsdp", "tensor"), axis_types=(jax.sharding.AxisType.Auto,) * 3
+    )
     for turns, gathered, context in ((8, 0, nullcontext()), (2, 2, jax.sharding.use_abstract_mesh(mesh))):
         with context:
             equations = jax.make_jaxpr(module.apply)(params, x).eqns

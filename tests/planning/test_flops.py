@@ -40,7 +40,10 @@ def test_a_kernel_counts_once_for_every_program_of_its_grid() -> None:
         return splash(query, key, value, mask)
 
     assert count_work(jax.jit(attend).trace(query, key, key)).flops == 2 * product
-    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((3, 1, 1), ("data", "fsdp", "tensor"))):
+    mesh = jax.sharding.AbstractMesh(
+        (3, 1, 1), ("data", "fsdp", "tensor"), axis_types=(jax.sharding.AxisType.Auto,) * 3
+    )
+    with jax.sharding.use_abstract_mesh(mesh):
         traced = jax.jit(attend).trace(query, key, key)
     assert "shard_map" in str(traced.jaxpr)  # each device has its own rows
     assert count_work(traced).flops == 2 * product

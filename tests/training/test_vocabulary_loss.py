@@ -98,7 +98,9 @@ def test_tiles_without_a_target_are_not_computed() -> None:
 
 
 def test_on_a_mesh_a_tile_has_as_many_of_each_devices_positions() -> None:
-    mesh = jax.sharding.AbstractMesh((2, 2, 1), ("data", "fsdp", "tensor"))
+    mesh = jax.sharding.AbstractMesh(
+        (2, 2, 1), ("data", "fsdp", "tensor"), axis_types=(jax.sharding.AxisType.Auto,) * 3
+    )
     states, table, zeros = jnp.ones((4, 16, WIDTH)), TABLE[:8], jnp.zeros((4, 16), int)
     for turns, context in ((8, nullcontext()), (2, jax.sharding.use_abstract_mesh(mesh))):
         with context:
