@@ -18,7 +18,8 @@ from radvqa_jax.data.dicom import read_dicom
 from radvqa_jax.data.image import decode_image
 from radvqa_jax.data.preparing import prepare
 from radvqa_jax.data.rows import RowSource
-from radvqa_jax.data.sources import BUILDERS, downloads, find_prepared, load_rows, make_builder
+from radvqa_jax.data.sources import downloads, find_prepared, load_rows, make_builder
+from tfds_builders import catalogue
 
 from .conftest import DUMMY, fake_rows
 
@@ -189,8 +190,8 @@ def test_what_was_built_of_a_part_stays_marked(dummy_dir: Path) -> None:
 
 
 def test_only_hand_made_copies_need_a_manual_dir() -> None:
-    by_hand = [name for name in BUILDERS if not downloads(name)]
-    assert by_hand == ["vqa_rad", "path_vqa", "table"]
+    by_hand = [name for name in catalogue.folders() if not downloads(name)]
+    assert by_hand == ["path_vqa", "table", "vqa_rad"]
 
 
 @pytest.mark.parametrize("manual_dir", ["", "/nowhere/at/all"])
@@ -200,7 +201,7 @@ def test_a_missing_manual_dir_says_what_to_put_where(manual_dir: str, tmp_path: 
 
 
 def test_every_builder_has_the_common_features(tmp_path: Path) -> None:
-    for name in BUILDERS:
+    for name in catalogue.folders():
         data = DataConfig(data_dir=str(tmp_path), name="own")
         config = "own" if name == "written" else ""  # written questions have no default
         features: Any = make_builder(name, builder_config=config, data=data).info.features
