@@ -7,13 +7,15 @@ PaliGemma 1 at variant `tiny`, and is trained from scratch on the simple picture
 none of the pictures of phantom_rad. As with the real model, the vision tower learns alone first (there by contrast with
 texts, here by naming what each patch shows), then everything learns together, on cluttered pictures, to answer. It is
 stored in float16.
+
+The stored model does not tell left from right. `--sides FILE --out FOLDER` goes on from it: the tower learns in which
+half of the picture a marked patch is (shapes_labels.PLACES), then everything, with half of the tasks about sides.
 """
 
 import argparse
 import io
 import json
 import multiprocessing
-import re
 import string
 import time
 from collections.abc import Callable, Iterator
@@ -22,12 +24,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import sentencepiece
+import shapes_labels
 import shapes_text
 import shapes_world
+from shapes_labels import Labels
 
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.command_line.script import run_script
@@ -44,10 +47,10 @@ from radvqa_jax.training.loss import example_loss, token_loss
 from radvqa_jax.trees import Flat, flatten, unflatten
 
 SEQ_LEN = 24
+SIDE = 0.5  # with --sides: share of the tasks that ask for the side
 PART = 500  # scenes that a process draws at a time
 PIECES = 832  # and 1152 <loc> and <seg> tokens on top: vocabulary 1984
 Item = TypeVar("Item")
-Labels = dict[str, np.ndarray]  # label -> classes, [B] of a scene or [B P] of its patches
 
 ASSETS = Path(__file__).parent.parent / "radvqa_jax" / "assets" / "tiny"
 
@@ -98,19 +101,12 @@ def choose_scenes(scenes: list[shapes_world.Scene], rng: np.random.Generator, co
     return [s.mirrored(sideways=bool(x), upside_down=bool(y)) for s, (x, y) in zip(chosen, flips, strict=True)]
 
 
-def make_labels(scenes: list[shapes_world.Scene]) -> Labels:
-    """Returns, for each scene, classes of the whole [B] and of each patch [B P]: its mark (0 = none) and its place."""
-    patches = np.stack([scene.patches for scene in scenes]).astype(np.int32).reshape(len(scenes), -1, 3)
-    row, column = np.divmod(np.broadcast_to(np.arange(patches.shape[1]), patches.shape[:2]), shapes_world.GRID)
-    of_patches = dict(zip(shapes_world.PATCH_CLASSES, np.moveaxis(patches, -1, 0), strict=True))
-    whole = np.array([shapes_world.scene_labels(scene) for scene in scenes])
-    return of_patches | {"row": row, "column": column} | dict(zip(shapes_world.SCENE_CLASSES, whole.T, strict=True))
-
-
-def make_views(scenes: list[shapes_world.Scene], seed: int, step: int, count: int) -> tuple[np.ndarray, Labels]:
+def make_views(
+    scenes: list[shapes_world.Scene], seed: int, step: int, count: int, *, places: bool = False
+) -> tuple[np.ndarray, Labels]:
     """Images and their labels."""
-    chosen = choose_scenes(scenes, np.random.default_rng([seed, step, 0]), count)
-    return to_images(chosen), make_labels(chosen)
+    chosen = choose_scenes(scenes, np.random.default_rng([seed, step, 4 if places else 0]), count)
+    return to_images(chosen), shapes_labels.make_labels(chosen, places=places)
 
 
 def to_images(scenes: list[shapes_world.Scene]) -> np.ndarray:
@@ -118,34 +114,6 @@ def to_images(scenes: list[shapes_world.Scene]) -> np.ndarray:
     # The pictures have the model's size, so that the resize of the usual preprocessing changes nothing.
     grey = np.stack([scene.image for scene in scenes]).astype(np.float32) / 127.5 - 1
     return np.repeat(grey[..., None], 3, axis=-1)
-
-
-def make_classifiers(model: PaliGemma) -> Flat:
-    """Linear maps from an image token to each label's classes; they are not part of the model."""
-    grid = shapes_world.GRID
-    sizes = shapes_world.SCENE_CLASSES | shapes_world.PATCH_CLASSES | {"row": grid, "column": grid}
-    return {name: jnp.zeros((model.variant.llm.width, size)) for name, size in sizes.items()}
-
-
-def vision_loss(tokens: jax.Array, classifiers: Flat, labels: Labels) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """(loss, accuracies): cross entropy of the scene's classes from the mean token, of a patch's from its own.
-
-    Patches with a mark and patches without one weigh the same in sum; a mark's accuracy is over the former.
-    """
-    total, accuracy = jnp.zeros(()), {}
-    for name, target in labels.items():
-        logits = (tokens if target.ndim == 2 else tokens.mean(axis=1)) @ classifiers[name]
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, target)
-        right = logits.argmax(axis=-1) == target
-        if name in shapes_world.PATCH_CLASSES:
-            marked = target > 0
-            share = marked / jnp.maximum(1, marked.sum())
-            total += (loss * (share + ~marked / jnp.maximum(1, (~marked).sum()))).sum()
-            accuracy[name] = (right * share).sum()
-        else:
-            total += 0.3 * loss.mean()
-            accuracy[name] = right.mean()
-    return total, accuracy
 
 
 def prefetch(make: Callable[[int], Item], count: int) -> Iterator[Item]:
@@ -170,14 +138,14 @@ def joint_loss(params: Flat, classifiers: Flat, batch: Batch, labels: Labels, mo
     )
     logits, kept = applied
     answers = example_loss(token_loss(logits, batch.tokens[:, 1:]), batch.mask_loss[:, 1:]).mean()
-    seen, accuracy = vision_loss(kept["intermediates"]["embed_image"][0], classifiers, labels)
+    seen, accuracy = shapes_labels.vision_loss(kept["intermediates"]["embed_image"][0], classifiers, labels)
     return answers + 0.1 * seen, {"answers": answers} | accuracy
 
 
 def tower_loss(tower: Flat, classifiers: Flat, image: jax.Array, labels: Labels, model: PaliGemma) -> Any:
     """(loss, accuracies) of the vision tower and projector alone."""
     tokens: Any = model.apply({"params": {"img": unflatten(tower)}}, image, method="embed_image")
-    return vision_loss(tokens, classifiers, labels)
+    return shapes_labels.vision_loss(tokens, classifiers, labels)
 
 
 def fit(
@@ -194,7 +162,7 @@ def fit(
     """`leaves` after `steps` steps of Adam with warm-up and cosine; `after` sees them at every step."""
     schedule = optax.warmup_cosine_decay_schedule(0, learning_rate, min(100, steps - 1), steps)
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=b2))
-    state = (leaves, make_classifiers(model))
+    state = (leaves, shapes_labels.make_classifiers(model.variant.llm.width))
     opt_state = tx.init(state)
 
     @jax.jit
@@ -234,16 +202,16 @@ def make_params(model: PaliGemma, first: Batch, seed: int) -> Flat:
 
 
 def make_rows(
-    scenes: list[shapes_world.Scene], tokenizer: Tokenizer, seed: int, step: int, count: int
+    scenes: list[shapes_world.Scene], tokenizer: Tokenizer, seed: int, step: int, count: int, *, side: float = 0.0
 ) -> tuple[Batch, Labels]:
-    """`count` scenes with one task each, and their labels."""
-    rng = np.random.default_rng([seed, step, 1])
+    """`count` scenes with one task each, and their labels; `side` is the share of tasks about the side."""
+    rng = np.random.default_rng([seed, step, 3 if side else 1])
     chosen = choose_scenes(scenes, rng, count)
-    tasks = [shapes_text.draw_task(rng, scene) for scene in chosen]
+    tasks = [shapes_text.draw_task(rng, scene, side=side) for scene in chosen]
     rows = [pack(tokenizer, prefix, suffix=suffix, seq_len=SEQ_LEN, overlong="cut") for prefix, suffix in tasks]
     columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     batch = Batch(image=to_images(chosen), mask_example=np.ones(count, bool), **columns)
-    return batch, make_labels(chosen)
+    return batch, shapes_labels.make_labels(chosen, places=side > 0)
 
 
 def evaluate(model: PaliGemma, params: dict, tokenizer: Tokenizer, seed: int) -> dict[str, float]:
@@ -263,21 +231,45 @@ def evaluate(model: PaliGemma, params: dict, tokenizer: Tokenizer, seed: int) ->
         )
         out = decode(model, params, batch, jax.random.key(0), config=DecodeConfig(max_new_tokens=20))
         for (_, prefix, suffix), tokens in zip(part, np.asarray(out.tokens[:, 0]), strict=True):
-            right.setdefault(kind_of(prefix, suffix), []).append(tokenizer.decode(tokens.tolist()) == suffix)
+            right.setdefault(shapes_text.kind_of(prefix, suffix), []).append(
+                tokenizer.decode(tokens.tolist()) == suffix
+            )
     return {kind: round(float(np.mean(hits)), 3) for kind, hits in sorted(right.items())}
 
 
-def kind_of(prefix: str, suffix: str) -> str:
-    """What a task is about: its kind if it is open, else closed and the kind of word that it asks for."""
-    if prefix.startswith(("caption", "answer en Repeat")):
-        return prefix.split(":")[0]
-    if suffix not in shapes_text.OPPOSITE or "many marks" in prefix or "number" in prefix:
-        return "open " + next((k for k, words in shapes_text.VALUES.items() if suffix in words), "count")
-    asked = next((k for k, words in shapes_text.VALUES.items() if set(words) & set(re.findall(r"\w+", prefix))), "any")
-    return f"closed {asked}"
+def fit_tower(
+    params: Flat, scenes: list[shapes_world.Scene], model: PaliGemma, args: argparse.Namespace, *, places: bool
+) -> Flat:
+    """The weights after training the vision tower and projector alone."""
+    steps, rate, b2 = (args.side_steps, 1.5e-3, 0.98) if places else (args.vision_steps, 2e-3, 0.999)
+    tower = {name.removeprefix("img/"): leaf for name, leaf in params.items() if name.startswith("img/")}
+    views = prefetch(lambda step: make_views(scenes, args.seed, step, args.batch, places=places), steps)
+    tower = fit(tower, tower_loss, views, model=model, steps=steps, learning_rate=rate, b2=b2)
+    return params | {f"img/{name}": leaf for name, leaf in tower.items()}
 
 
-def main() -> None:
+def fit_answers(
+    params: Flat,
+    scenes: list[shapes_world.Scene],
+    model: PaliGemma,
+    tokenizer: Tokenizer,
+    args: argparse.Namespace,
+    *,
+    side: float,
+) -> None:
+    """Trains everything to answer, and stores it; `side` is the share of tasks about the side."""
+    steps = args.side_steps if side else args.steps
+
+    def save(step: int, leaves: Flat) -> None:
+        if step % 1000 == 0 or step == steps:
+            big_vision.save(args.out / "tiny_paligemma.npz", leaves, dtype=np.float16)
+            print(json.dumps(evaluate(model, leaves, tokenizer, args.seed)), flush=True)
+
+    rows = prefetch(lambda step: make_rows(scenes, tokenizer, args.seed, step, args.batch, side=side), steps)
+    fit(params, joint_loss, rows, model=model, steps=steps, learning_rate=1.5e-3, b2=0.98, after=save)
+
+
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ASSETS)
     parser.add_argument("--vision-steps", type=int, default=4000)
@@ -285,9 +277,19 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=20_000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--start", type=Path, help="vision_only.npz of an earlier call, to leave the first part out")
+    parser.add_argument("--sides", type=Path, help="tiny_paligemma.npz of an earlier call, to teach it left and right")
+    parser.add_argument(
+        "--side-steps", type=int, default=300, help="with --sides: of the tower alone, then of everything"
+    )
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    if args.sides and args.sides.resolve().parent == args.out.resolve():
+        raise ValueError(f"--out={args.out} is the folder of --sides={args.sides}. Name another one.")
+    return args
 
+
+def main() -> None:
+    args = parse_args()
     make_tokenizer(args.out / "tokenizer.model", args.seed)
     tokenizer = Tokenizer(args.out / "tokenizer.model")
     variant = VARIANTS["tiny"]
@@ -295,22 +297,15 @@ def main() -> None:
     model = PaliGemma(variant)
     scenes = draw_scenes(args.seed, args.scenes)
     params = make_params(model, make_rows(scenes, tokenizer, args.seed, 0, 1)[0], args.seed)
-    if args.start:
+    if args.sides:
+        params, _ = big_vision.load(args.sides, params)
+        params = fit_tower(params, scenes, model, args, places=True)
+    elif args.start:
         params, _ = big_vision.load(args.start, params)
     else:
-        tower = {name.removeprefix("img/"): leaf for name, leaf in params.items() if name.startswith("img/")}
-        views = prefetch(lambda step: make_views(scenes, args.seed, step, args.batch), args.vision_steps)
-        tower = fit(tower, tower_loss, views, model=model, steps=args.vision_steps, learning_rate=2e-3, b2=0.999)
-        params |= {f"img/{name}": leaf for name, leaf in tower.items()}
+        params = fit_tower(params, scenes, model, args, places=False)
         big_vision.save(args.out / "vision_only.npz", params)
-
-    def save(step: int, leaves: Flat) -> None:
-        if step % 1000 == 0 or step == args.steps:
-            big_vision.save(args.out / "tiny_paligemma.npz", leaves, dtype=np.float16)
-            print(json.dumps(evaluate(model, leaves, tokenizer, args.seed)), flush=True)
-
-    rows = prefetch(lambda step: make_rows(scenes, tokenizer, args.seed, step, args.batch), args.steps)
-    fit(params, joint_loss, rows, model=model, steps=args.steps, learning_rate=1.5e-3, b2=0.98, after=save)
+    fit_answers(params, scenes, model, tokenizer, args, side=SIDE if args.sides else 0.0)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ They teach "yes" and "no" by comparing a word of the question with what is seen,
 to spell words (by copying them). No word of radiology is used, except in copying.
 """
 
+import re
+
 import numpy as np
-from shapes_world import BACKGROUNDS, BODIES, MARKS, NUMBERS, SHADES, SIZES, Mark, Scene, make_scene
+from shapes_world import BACKGROUNDS, BODIES, LEVELS, MARKS, NUMBERS, SHADES, SIDES, SIZES, Mark, Scene, make_scene
 
 # Words that the model shall be able to write, learned by copying alone: their use is taught by the later stages.
 WORDS = tuple(
@@ -60,8 +62,8 @@ VALUES = {
     "background": BACKGROUNDS,
     "body": BODIES[:-1],  # nobody asks for none
     "kind": MARKS,
-    "side": ("left", "right"),
-    "level": ("upper", "lower"),
+    "side": SIDES,
+    "level": LEVELS,
     "size": SIZES,
     "shade": SHADES,
 }
@@ -78,10 +80,12 @@ def _closed(rng: np.random.Generator, kind: str, value: str, mark: str = "mark")
     return _pick(rng, CLOSED[kind]).format(m=mark, w=word), "yes" if true else "no"
 
 
-def _about_mark(rng: np.random.Generator, mark: Mark, name: str) -> list[tuple[str, str]]:
+def _about_mark(
+    rng: np.random.Generator, mark: Mark, name: str, kinds: tuple[str, ...] = ("side", "level", "size", "shade")
+) -> list[tuple[str, str]]:
     """Questions about one mark that `name` tells from the others."""
     pairs = []
-    for kind in ("side", "level", "size", "shade"):
+    for kind in kinds:
         value = getattr(mark, kind)
         pairs.append((_pick(rng, OPEN[kind]).format(m=name), value))
         pairs.append(_closed(rng, kind, value, name))
@@ -108,6 +112,14 @@ def questions(rng: np.random.Generator, scene: Scene) -> list[tuple[str, str]]:
     return [(f"answer en {question}", answer) for question, answer in pairs]
 
 
+def sides(rng: np.random.Generator, scene: Scene) -> list[tuple[str, str]]:
+    """(prefix, suffix) pairs about the side of every mark that can be named."""
+    kinds = [m.kind for m in scene.marks]
+    named = [(m, "mark" if len(kinds) == 1 else m.kind) for m in scene.marks if kinds.count(m.kind) == 1]
+    pairs = [pair for mark, name in named for pair in _about_mark(rng, mark, name, ("side",))]
+    return [(f"answer en {question}", answer) for question, answer in pairs]
+
+
 def caption(scene: Scene) -> tuple[str, str]:
     """(prefix, suffix): one sentence about everything in the scene."""
     body = "nothing" if scene.body == "none" else f"a {scene.body}"
@@ -121,15 +133,33 @@ def copy_task(rng: np.random.Generator) -> tuple[str, str]:
     return f"answer en Repeat: {words}", words
 
 
-def draw_task(rng: np.random.Generator, scene: Scene) -> tuple[str, str]:
-    """One pair: mostly a question, sometimes a caption of few marks, sometimes words to copy."""
+def draw_task(rng: np.random.Generator, scene: Scene, *, side: float = 0.0) -> tuple[str, str]:
+    """One pair: mostly a question, sometimes a caption of few marks, sometimes words to copy.
+
+    Args:
+        rng: draws the pair.
+        scene: what it is about.
+        side: the probability of a question about the side, where a mark can be named.
+    """
     chance = rng.random()
+    if side and rng.random() < side and (pairs := sides(rng, scene)):
+        return pairs[rng.integers(len(pairs))]
     if chance < 0.04:
         return copy_task(rng)
     if chance < 0.1 and len(scene.marks) < 2:
         return caption(scene)
     pairs = questions(rng, scene)
     return pairs[rng.integers(len(pairs))]
+
+
+def kind_of(prefix: str, suffix: str) -> str:
+    """What a task is about: its kind if it is open, else closed and the kind of word that it asks for."""
+    if prefix.startswith(("caption", "answer en Repeat")):
+        return prefix.split(":")[0]
+    if suffix not in OPPOSITE or "many marks" in prefix or "number" in prefix:
+        return "open " + next((k for k, words in VALUES.items() if suffix in words), "count")
+    asked = next((k for k, words in VALUES.items() if set(words) & set(re.findall(r"\w+", prefix))), "any")
+    return f"closed {asked}"
 
 
 def corpus(seed: int, scenes: int) -> list[str]:

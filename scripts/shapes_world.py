@@ -17,6 +17,8 @@ BODIES = ("oval", "box", "pair", "bell", "arch", "none")
 MARKS = ("disc", "ring", "square", "cross", "line", "cluster", "wedge", "zigzag", "crescent")
 SHADES = ("bright", "dark")
 SIZES = ("small", "large")
+SIDES = ("left", "right")
+LEVELS = ("upper", "lower")
 NUMBERS = ("no", "one", "two", "three")
 
 
