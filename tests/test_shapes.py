@@ -1,7 +1,9 @@
 """The pre-training of the embedded model: what its labels and its questions about sides say."""
 
+import importlib
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,16 +18,16 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def single(scripts: None) -> list:
+def single(scripts: None) -> list[Any]:
     """Scenes with one mark."""
-    import shapes_world
+    shapes_world = importlib.import_module("shapes_world")
 
     rng = np.random.default_rng(11)
     return [scene for scene in (shapes_world.make_scene(rng) for _ in range(90)) if len(scene.marks) == 1]
 
 
-def test_the_mean_over_patches_of_a_place_says_where_the_mark_is(single: list) -> None:
-    import shapes_labels
+def test_the_mean_over_patches_of_a_place_says_where_the_mark_is(single: list[Any]) -> None:
+    shapes_labels = importlib.import_module("shapes_labels")
 
     mirrored = [scene.mirrored(sideways=True, upside_down=False) for scene in single]
     for scenes, sign in ((single, 1), (mirrored, -1)):
@@ -38,8 +40,8 @@ def test_the_mean_over_patches_of_a_place_says_where_the_mark_is(single: list) -
         assert ((labels["side"] != 0) == (labels["kind"] > 0)).all()  # nothing where there is no mark
 
 
-def test_questions_about_sides_ask_for_the_side_of_the_mark_that_they_name(single: list) -> None:
-    import shapes_text
+def test_questions_about_sides_ask_for_the_side_of_the_mark_that_they_name(single: list[Any]) -> None:
+    shapes_text = importlib.import_module("shapes_text")
 
     rng = np.random.default_rng(0)
     for scene in single:
