@@ -15,7 +15,7 @@ and on the attention of the vision tower, the projector trained whole, three epo
 it takes on your card, before anything is downloaded:
     python -m radvqa_jax.main --config configs/fit.py --workdir runs/fit --config.fit.resolutions="()" \
         --config.experiment=configs/first_run.py:slake --config.target=rtx4090
-These are no figures of a paper. The report holds accuracy with n and interval beside what the question alone gives,
+These are no figures of a paper. The report holds accuracy with n and interval, next to what the question alone gives,
 with another case's image and with a blank one. In the official split of VQA-RAD 202 of 203 test images are also trained
 on; figures of papers that use it are not comparable with these.
 """

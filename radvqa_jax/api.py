@@ -232,7 +232,7 @@ class Model:
         Args:
             answer: one of this model's, or of another's: then the maps are of this model made to write it.
             forced: another text that the model is made to write instead of the answer.
-            other: an answer that it is held against, which adds the methods that contrast two answers.
+            other: an answer that it is compared with, which adds the methods that contrast two answers.
             methods: which maps are made (saliency/methods.py); occlusion and the like cost many passes.
             residuals: weights of rollout's residual, one map each; empty = that of `options`.
             options: everything else that can be chosen of a pass (saliency/passes.py).

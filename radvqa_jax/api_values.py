@@ -118,7 +118,7 @@ def agreement(answer: str, samples: Sequence[str]) -> float:
 
 
 def make_answer(opened: Opened, question: str, greedy: Record, drawn: Record | None) -> Answer:
-    """The greedy answer to a question about an opened image, with the samples drawn beside it; empty for a caption."""
+    """The greedy answer to a question about an opened image, with the samples drawn with it; empty for a caption."""
     text, samples = greedy.predictions[0], list(drawn.predictions) if drawn else []
     return Answer(
         text=text,

@@ -29,7 +29,7 @@ class _Line(NamedTuple):
 class Cache:
     """Replies by key. Only their places are held in memory. Safe to use from several threads.
 
-    Another process may append to the same file at the same time; its new replies are seen when the file is opened anew.
+    Another process may append to the same file at the same time; its new replies are seen at the next opening.
     """
 
     def __init__(self, path: Path) -> None:

@@ -203,7 +203,9 @@ class ChatClient:
             for attempt in range(self.config.retries + 1):
                 try:
                     reply = self._send(body)
-                except EndpointError as error:  # the client repeats what failed, but not an answer that is none
+                except (
+                    EndpointError
+                ) as error:  # the client repeats failed requests, but not one whose answer is not valid
                     if error.kind != NO_COMPLETION or attempt == self.config.retries:
                         raise
                     continue

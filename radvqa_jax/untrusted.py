@@ -80,7 +80,7 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _bodies(text: str) -> list[str]:
     """What in a reply may be the JSON object, in the order in which it is tried.
 
-    The whole; what follows the reasoning; what stands in the only fence of backquotes of either.
+    The whole; what follows the reasoning; the content of the only fence of backquotes of either.
     """
     whole = text.strip()
     *_, reply = _THINKING_ENDS.split(whole)

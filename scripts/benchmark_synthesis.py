@@ -165,7 +165,7 @@ EVALUATED = 10_000  # questions of evaluated sets that pairs are compared with
 
 
 def make_items(pairs: int) -> list[Item]:
-    """So many pairs; every second one is a longer sentence of its own."""
+    """This many pairs; every second one is a longer sentence of its own."""
     items: list[Item] = []
     number = 0
     for image in plan_split("train", pairs // 8 + 100):

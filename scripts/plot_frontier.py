@@ -21,7 +21,7 @@ CARDS = (8, 12, 16, 24)  # GiB
 
 
 def label(point: dict[str, Any]) -> str:
-    """The words beside a point."""
+    """The words next to a point."""
     tower = "" if point["remat_img"] == point["remat"] else ", vision again"
     return f"{point['remat']}{tower}, {point['batch_size']} at a time"
 

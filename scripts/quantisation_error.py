@@ -3,7 +3,7 @@
     python scripts/quantisation_error.py /tmp/random_3b.npz --layers 0 8 17
 
 The error is the root of the summed squares of what rounding changes, over that of the weights themselves: of normally
-distributed weights NF4 changes 9 to 10 % and int8 below 1 %. One layer of one weight is in memory at a time, beside the
+distributed weights NF4 changes 9 to 10 % and int8 below 1 %. One layer of one weight is in memory at a time, with the
 leaf it is read from. All layers of a 3B model take NF4 about five minutes on two CPU cores.
 """
 

@@ -37,7 +37,7 @@ def settle(choices: Sequence[str], *, index: int | None, answer: str, note: RowR
         choices: the texts.
         index: the authors' letter or number from 0; None if they give none.
         answer: the authors' text of the right choice; empty if they give none.
-        note: where an answer that is none of the choices is noted.
+        note: where an answer that is not one of the choices is noted.
     """
     named = [i for i, choice in enumerate(choices) if _plain(choice) == _plain(answer)] if answer else []
     if index is None:

@@ -7,7 +7,7 @@ answers (mode=judge); which judge, and that it saw neither image nor question, i
 from radvqa_jax.config import PaperTable, SourceConfig, paper_row
 
 BOTH = ("run_stages=('stage1','stage2')",)
-OTHER = "LLaVA-Med is another system. To have its figure beside, score its answers with mode=score"
+OTHER = "LLaVA-Med is another system. For its figure, score its answers with mode=score"
 WHICH = ("the questions of MedPix are asked; the paper does not say which set it asked",)
 QUESTIONS = ("the questions are written by this package from ROCOv2; the paper's are of ROCO v1 and one a caption",)
 LABELS = ("how the options were shown is not stated; here with letters, in the prompt",)

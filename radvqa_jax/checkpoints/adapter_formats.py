@@ -26,7 +26,7 @@ def load_any_adapter(
         check: called with the leaves' shapes and the meta; raises if they are not wanted.
 
     Raises:
-        FileNotFoundError, ValueError: if it is none of the three, damaged, or cannot be translated.
+        FileNotFoundError, ValueError: if it has none of the three formats, is damaged, or cannot be translated.
     """
     if not is_peft(path):
         return load_adapter(path, check=check)

@@ -125,7 +125,7 @@ def read_meta(path: Path) -> Described:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: naming the field, its rule and its value, if the file is none, or its content was changed.
+        ValueError: naming the field, its rule and its value, if the file is not valid, or its content was changed.
     """
     row = files.read_json(path)
     found = row.get("format") if isinstance(row, dict) else None

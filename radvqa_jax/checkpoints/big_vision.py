@@ -65,7 +65,7 @@ def open_weights(path: PathLike) -> Weights:
     """An open checkpoint: a native `.npz`, a Hugging Face folder, or one `.safetensors` file.
 
     Raises:
-        FileNotFoundError, ValueError: if there is none, or it is none of the three.
+        FileNotFoundError, ValueError: if there is none, or it has none of the three formats.
     """
     place = Path(path).expanduser()
     if os.fspath(path) and any((place / name).is_file() for name in ("adapter_config.json", "adapter.npz")):
@@ -117,7 +117,7 @@ def load(
         held = reader.held(abstract)
         have = held.leaves
         drawn, ignored = _judge(reader, held, abstract, allow_missing=allow_missing, allow_extra=allow_extra)
-        # Beside the loading, of what is read anyhow.
+        # While loading, from the bytes that are read anyway.
         hashed = pool.submit(reader.sha256) if digest else None
         flat: Flat = {}
         nonfinite: dict[str, int] = {}

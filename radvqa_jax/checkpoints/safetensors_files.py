@@ -1,8 +1,8 @@
 """Safetensors files, alone or as the shards of a folder: read tensor by tensor, written as a stream.
 
-Reading is the safetensors package's, without a memory map: pages of a mapped file would count as memory of the process
-beside the arrays that were made of them. Writing is done here, because the package wants all tensors of a file in
-memory at once: a file is 8 bytes with the length of the header, the header as JSON, and the values in its order.
+The safetensors package reads, without a memory map: pages of a mapped file would count as memory of the process, in
+addition to the arrays that were made of them. This module writes, because the package wants all tensors of a file in
+memory at once. A file is 8 bytes with the length of the header, the header as JSON, and the values in its order.
 """
 
 import hashlib

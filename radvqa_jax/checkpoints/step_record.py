@@ -37,7 +37,7 @@ class StepRecord(NamedTuple):
 
 
 def parse_record(value: Any, *, where: str) -> StepRecord:
-    """The record that orbax read; raises ValueError, with the field, if it is none."""
+    """The record that orbax read; raises ValueError, with the field, if it is not valid."""
     return typed_json.parse(json.dumps(value), StepRecord, where=where)
 
 

@@ -300,7 +300,7 @@ def _set_incomplete_aside(folder: Path) -> None:
 
 
 class _EchoOfTensorstore(logging.Filter):
-    """Drops asyncio's word about tasks of the format that failed beside the one whose error was raised."""
+    """Drops asyncio's messages about other tasks of the format that failed; the error of one of them was raised."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None

@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from annotated_types import Interval
 
-# Caps of what memory or a device can hold. They are told only to somebody who exceeds one.
+# Limits of memory or devices. Only an error of a value above one names it.
 LARGEST, LARGEST_FLOAT = 2**31 - 1, 1e30  # an integer on a device; what in float32 has finite products with the usual
 MOST_ROWS, MOST_RESAMPLES, MOST_EPOCHS = 2**16, 10**6, 1e6
 MOST_PIXELS = 1260  # of a side: 8,100 patches of 14 pixels

@@ -41,7 +41,7 @@ class JudgeConfig(ChatConfig):
     with_question: bool = True  # False = the judge sees reference and answer alone, as in MedM
     attempts: Positive = 3  # requests per answer until a reply is a verdict; after them the answer stays unjudged
     max_chars: Annotated[int, Interval(ge=100, le=LARGEST)] = (
-        4000  # of each field; a longer one is cut, and the judge is told so
+        4000  # of each field; a longer one is cut, and the prompt says so
     )
     max_failures: Positive = 5  # requests that fail in a row, after their retries, before the run stops
     attacks: Count = 20  # questions on which every attack of evaluation/attacks.py is tried; 0 = none

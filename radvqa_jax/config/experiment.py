@@ -48,7 +48,7 @@ class FitConfig:
     override: tuple[str, ...] = ()
     # Pixels at which the largest batch is searched for; empty = none.
     resolutions: tuple[Positive, ...] = (224, 448, 896)
-    frontier: bool = True  # whether memory against arithmetic is told where model.remat=auto; some minutes
+    frontier: bool = True  # whether to report memory against arithmetic where model.remat=auto; some minutes
     # Text positions that a stage pads to, as training prints them; empty = data.seq_len. Each is compiled.
     text_lengths: tuple[Positive, ...] = ()
     samples: Rows = 5  # sampled answers about one image

@@ -9,7 +9,7 @@ _PACKAGE = Path(__file__).parent.parent
 
 
 def configs_folder() -> Path:
-    """The folder of the experiments: within an installed package, beside it in a clone."""
+    """The folder of the experiments: within an installed package, next to it in a clone."""
     installed = _PACKAGE / "configs"
     return installed if installed.is_dir() else _PACKAGE.parent / "configs"
 

@@ -30,7 +30,7 @@ class PaperRow:
     data: str  # as evaluation/paper_figures.json has it
     recipe: str = ""  # a file of configs/, with its variant: medm_stage2.py:roco; empty = it cannot be run here
     change: tuple[str, ...] = ()  # fields of the recipe that differ: ("run_stages=('stage1','stage2')",)
-    base: bool = False  # nothing is trained: the base as it came
+    base: bool = False  # nothing is trained: the base model alone
     cell: CellConfig = field(default_factory=CellConfig)  # how it is asked; see mode=ablations
     why: str = ""  # without a recipe: why there is none
     unlike: tuple[str, ...] = ()  # what is unlike the paper in this row

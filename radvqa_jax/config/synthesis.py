@@ -82,7 +82,7 @@ class SynthesisConfig:
     plant: Below1 = 0.0  # share of pairs made false on purpose, for ablations on synthetic images only
     measure: Count = 500  # phantoms for measuring each check's recall and precision; 0 = no measurement
     review_rows: Count = 0  # rows of review_pairs.csv to write; 0 = none
-    review_images: bool = False  # write the images of these rows beside the sheet
+    review_images: bool = False  # write the images of these rows to the folder of the sheet
     review_sheets: tuple[str, ...] = ()  # filled sheets to read
     review: Literal["report", "drop", "keep"] = (
         "report"  # effect of a reader's verdict: none, drop pairs, or also keep rejected ones

@@ -33,7 +33,7 @@ def _texts(rows: Columns, field: str) -> list[str]:
 
 
 def _frequent(rows: Columns, values: Sequence[str], condition: FilterConfig) -> set[str]:
-    """The values that are frequent enough; an absent one is none."""
+    """The values that are frequent enough; an absent value does not count."""
     if condition.count_by == "rows":
         counted = Counter(values)
     else:

@@ -114,7 +114,7 @@ class LoaderError(ValueError):
 class TrainLoader(Iterator[Batch]):
     """The stream of a stage's training batches, the same for the same seed, from any step on.
 
-    Every source is shuffled anew in each of its epochs; which source a row comes from is decided by the mixture. The
+    Every source is shuffled again in each of its epochs; which source a row comes from is decided by the mixture. The
     state is the number of batches drawn, whatever the number of workers and of processes, so a run may continue on
     another machine.
 

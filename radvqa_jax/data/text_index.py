@@ -21,7 +21,7 @@ CHUNK = 256  # records read at a time
 
 
 def stamp(paths: Sequence[Path]) -> str:
-    """What changes when a split is prepared anew: names, sizes and times of its files."""
+    """What changes when a split is prepared again: names, sizes and times of its files."""
     return "\n".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths)
 
 
@@ -109,7 +109,7 @@ def load_index(records: Any, features: Any, *, folder: Path, split: str, paths: 
     Args:
         records: rows by number, images not decoded.
         features: of the data set.
-        folder: of the prepared data; where one may not write there, the index is made anew each time.
+        folder: of the prepared data; where one may not write there, the index is made again each time.
         split: its name.
         paths: the split's files.
     """

@@ -116,7 +116,7 @@ def longest_option(test_rows: Iterable[Row]) -> list[Record]:
 def letter_frequency(train_rows: Iterable[Row], test_rows: Iterable[Row]) -> list[Record]:
     """Returns, for rows with choices alone, the option whose letter is right most often in training.
 
-    Training rows with as many options count; if there are none, all with choices, as far as the letter is offered. The
+    Rows with as many options count; if there are none, all with choices, as far as the letter is offered. The
     first of several, and where no training row has choices.
     """
     by_size: defaultdict[int, Counter[int]] = defaultdict(Counter)

@@ -65,7 +65,7 @@ def _cell(
 
 
 def build_row(table: PaperTable, row: PaperRow, found: Found, settings: Settings) -> list[dict[str, Any]]:
-    """The cells of a row: those that the paper prints, and those that the row has beside.
+    """The cells of a row: those that the paper prints, and those that the row adds.
 
     A cell has `model`, `data`, `questions`, `metric`, `printed` (the paper's figure, None if it prints none), `ours`
     (value, interval, n), `blind` ({baseline: value}), `difference`, `unlike`, `empty` (why `ours` is None) and

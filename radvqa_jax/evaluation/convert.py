@@ -86,7 +86,7 @@ def detect(path: Path) -> Format:
     """The format of a file, by its ending and its first row.
 
     Raises:
-        ValueError: if it is none that is known.
+        ValueError: if its format is unknown.
     """
     suffix = path.suffix.lower()
     if suffix in (".xlsx", ".tsv"):

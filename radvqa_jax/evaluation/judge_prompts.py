@@ -140,7 +140,7 @@ def schema(rubric: Rubric) -> dict[str, Any]:
 
 
 def json_object(text: str) -> Any:
-    """The JSON value that a reply is (`untrusted.read_reply`); raises NoVerdict if it is none."""
+    """The JSON value that a reply is (`untrusted.read_reply`); raises NoVerdict if there is no value."""
     try:
         return read_reply(text)
     except NoJson as error:

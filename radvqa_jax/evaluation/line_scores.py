@@ -103,7 +103,7 @@ def score_record(record: Record, *, published: Sequence[str] = ()) -> Scored:
     Of an answer of more than LONGEST characters the first and the last half of them are read, by every scorer.
 
     Raises:
-        ValueError: if a rule cannot be applied, for instance because the reference is none of the choices.
+        ValueError: if a rule cannot be applied, for instance because the reference is not one of the choices.
     """
     shortened = len(record.predictions[0]) > LONGEST
     if shortened:

@@ -164,7 +164,7 @@ def _holds(before: str, mark: re.Match[str], after: str, question: str) -> bool 
     before, after = _FORCED.sub(" ", before), after.lstrip(" *\"'(")
     if not (mark["verb"] or "").casefold().startswith("would"):  # "…, but the answer is no": what was weighed before
         before = _CONTRAST.split(before)[-1]
-    # What stands before the mark in its own clause.
+    # The words before the mark in its own clause.
     clause = re.split(r"[,;:()\u2014\uff0c]|\b(?:so|but|therefore|thus|hence|and|because)\b", before)[-1].strip()
     denied = _DENIED.search(f"{clause} {mark[0]}")
     # "Which is least likely?" asks for what "the least likely answer is" gives.

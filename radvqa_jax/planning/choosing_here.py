@@ -35,7 +35,7 @@ MORE = 1.2  # times the room of a choice that is kept: with more, one is sought 
 def choose_here(config: Config, plan: Plan, plan_at: Callable[[Way], Plan], trainable: Flat, frozen: Flat) -> Chosen:
     """The fastest way that fits the devices of the plan, with its compiled step, and says what else was tried.
 
-    What is chosen is kept beside compiled programs (`compilation_cache`), by devices, configuration and versions, and
+    The choice is kept with the compiled programs (`compilation_cache`), by devices, configuration and versions, and
     taken again while it fits. Several processes of a run look at the fullest of their devices and choose alike.
     """
     stage, name = config.stages[plan.name], plan.name
@@ -133,7 +133,7 @@ def _read(file: Path | None, plan: Plan, *, rows: int, room: int) -> Way | None:
     try:
         record: Any = read_json(file) if file is not None else {}
     except (OSError, ValueError):
-        return None  # it is only a shortcut: a choice is made anew, and written over it
+        return None  # it is only a shortcut: a new choice is made and overwrites it
     way = from_record(record, plan.mesh, rows=rows)  # None for what is no object
     had = record.get("room") if way is not None else None
     return way if way is not None and type(had) is int and MORE * had >= room else None

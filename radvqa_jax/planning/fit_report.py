@@ -66,7 +66,7 @@ def unknown(target: Target) -> list[str]:
         lines.append("What the devices send each other: `at best` has no time for it.")
     if target.device is not None and target.device.platform == "cuda":
         lines += [
-            "What the driver, cuBLAS and cuDNN take beside this (several hundred MiB), and fragmentation. JAX takes "
+            "What the driver, cuBLAS and cuDNN take in addition (several hundred MiB), and fragmentation. JAX takes "
             "75 % of the card at the start; XLA_PYTHON_CLIENT_MEM_FRACTION=0.95 lets it have more.",
         ]
         if not target.present:

@@ -29,7 +29,7 @@ NOTHING = Work(0.0, 0.0)
 
 
 def count_work(traced: Any, *, while_turns: int | None = None) -> Work:
-    """The work of a traced function (`jax.jit(f).trace(…)`) or closed jaxpr; what nobody reads is left out.
+    """The work of a traced function (`jax.jit(f).trace(…)`) or closed jaxpr; unused values are left out.
 
     Of a `cond` the dearest branch counts.
 

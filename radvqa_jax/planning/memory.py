@@ -1,4 +1,4 @@
-"""What a step takes of a device's memory beside its arguments, by arithmetic; compiling tells it exactly."""
+"""The memory that a step takes of a device in addition to its arguments, by arithmetic; compiling tells it exactly."""
 
 from radvqa_jax.backbones import backbone_of
 from radvqa_jax.models.blocks import block_size
@@ -26,7 +26,7 @@ def kept_bytes(variant: Variant, *, rows: int, seq_len: int, itemsize: int, rema
 
 
 def working_bytes(variant: Variant, *, rows: int, seq_len: int, itemsize: int, remat: Remat, remat_img: Remat) -> int:
-    """Estimates the bytes that a step takes on one device beside its arguments.
+    """Estimates the bytes that a step takes on one device in addition to its arguments.
 
     What the layers store, all of it while the loss is computed; one tile of logits in float32 with its gradient; and
     the states of one layer. Within 0.3 GiB of what was compiled for an H100 (docs/performance.md).

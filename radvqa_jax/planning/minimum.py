@@ -1,4 +1,4 @@
-"""The least arithmetic that a step of training takes, and what is computed again beside it, from the sizes alone."""
+"""The least arithmetic that a step of training takes, and what is computed again in addition, from the sizes alone."""
 
 import math
 import re

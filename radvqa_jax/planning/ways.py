@@ -32,7 +32,7 @@ class Candidate(NamedTuple):
     way: Way
     work: Work  # of the whole step
     seconds: float  # at best, by the roofline; where peak rates are unknown, arithmetic
-    working: int  # bytes beside the arguments, on one device
+    working: int  # bytes in addition to the arguments, on one device
 
 
 def list_ways(batch_size: int, accumulate: int, *, share: int, remat_img: str, host: bool) -> Iterator[Way]:

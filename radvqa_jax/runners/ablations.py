@@ -48,7 +48,7 @@ class _Trainer:
     """What cells are trained to: each distinct chain of stages once, in store/<hash of what decides it>."""
 
     def __init__(self, loaded: LoadedBase, store: Path, decides: str) -> None:
-        """Takes the folder of what is trained, and what decides it beside the stages: empty in a grid of its own."""
+        """Takes the folder of what is trained, and what else decides it: empty in a grid of its own."""
         self._loaded = loaded
         self._store = store
         self._decides = decides
@@ -244,7 +244,7 @@ def fill_cells(
         config: the experiment.
         workdir: of answers and audit.
         store: the folder of what is trained; None = workdir/trained.
-        decides: what decides on training beside the stages, where several experiments share a store.
+        decides: what decides on training in addition to the stages, where several experiments share a store.
 
     Returns:
         The cells, and what holds for all of them: `origin`, as JSON values, and `leaks`, one sentence each.

@@ -27,7 +27,7 @@ def describe_cell(cell: CellConfig, config: Config) -> list[str]:
     if cell.adapter:
         said.append(f"trained before: {cell.adapter}")
     elif set(cell.without) == set(config.stage_names):
-        said.append("adapter off: the base model as it came")
+        said.append("adapter off: the base model alone")
     elif cell.without:
         said.append(f"without {' and '.join(cell.without)}")
     changed = changed_stage(cell, config)

@@ -31,7 +31,7 @@ def convert_mode(config: Config, workdir: Path) -> None:
     folder = workdir / format
     if Path(model.checkpoint).resolve().is_relative_to(folder.resolve()):
         raise ValueError(
-            f"model.checkpoint={model.checkpoint} lies in {folder}, which is replaced. Give another --workdir."
+            f"model.checkpoint={model.checkpoint} is in {folder}, which is replaced. Give another --workdir."
         )
     with replacing(folder) as part:
         path, sums = write_model(

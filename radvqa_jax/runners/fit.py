@@ -40,7 +40,7 @@ def read_experiment(path: str, override: tuple[str, ...] = ()) -> Config:
     """The configuration of a file in configs/, with the fields changed that `override` names as field=value.
 
     Raises:
-        ValueError: if there is no such file, it is no configuration, or a field or its value is none.
+        ValueError: if there is no such file, it is no configuration, or a field or its value is not valid.
     """
     config = load_experiment(path)
     for entry in override:

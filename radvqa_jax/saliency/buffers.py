@@ -44,7 +44,7 @@ class Buffers:
         self.start[name] = jnp.zeros((len(self.layers), *shape), dtype)
 
     def keep(self, module: nn.Module, name: str, new: jax.Array) -> None:
-        """Writes one layer's array in its place; a layer that is not kept writes back what was there."""
+        """Writes one layer's array in its place; a layer that is not kept writes back the array that was there."""
         buffer, place = module.get_variable(FOLD, name), self._layer_of(module)[1]
         at = jnp.maximum(place, 0)
         old = jax.lax.dynamic_index_in_dim(buffer, at, keepdims=False)

@@ -230,7 +230,7 @@ def make_bundle(
         seq_len: text positions of the row.
         methods: which maps are made, by names without `_vision`; CHEAP ones share one pass.
         options: how they are made.
-        other: another answer that this one is held against, which adds the methods that need it; empty = none. If one
+        other: another answer that this one is compared with, which adds the methods that need it; empty = none. If one
             answer is the beginning of the other there is nothing to hold against it, and `CaseBundle.other` is empty.
 
     Raises:

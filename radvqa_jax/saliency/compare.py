@@ -60,7 +60,7 @@ def whole_answer(bundle: CaseBundle, method: str) -> Float[np.ndarray, "grid gri
 
 
 def other_answer(answer: str, others: Sequence[str] = ()) -> str:
-    """What an answer can be held against: no for yes, yes for no, else the first of `others` that says
+    """The answer to compare with: no for yes, yes for no, else the first of `others` that says
     something else, or an empty text.
 
     >>> other_answer("Yes"), other_answer("left lung", ["Left lung.", "right lung"]), other_answer("left lung")

@@ -75,7 +75,7 @@ class AskedCase(NamedTuple):
     headline: Sequence[tuple[str, str]] = ()  # (name, value) shown large next to the answer
     facts: Sequence[tuple[str, str]] = ()  # (name, value) shown next to the image
     notes: Sequence[str] = ()  # sentences that a reader must know
-    other: str = ""  # another answer that the answer is held against; empty = none
+    other: str = ""  # another answer that the answer is compared with; empty = none
 
 
 def _share(value: float) -> str:

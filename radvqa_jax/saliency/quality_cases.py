@@ -133,8 +133,8 @@ def _stability(subject: Subject, batch: Batch, maps: Maps, settings: Settings) -
 def _marked(
     subject: Subject, batch: Batch, cases: Sequence[Case], settings: Settings
 ) -> dict[str, list[dict[str, Any]]]:
-    """Intervention -> what each answer loses if the marked patches are covered, or hidden from it, beside as
-    many random patches elsewhere."""
+    """Intervention -> what each answer loses if the marked patches are covered, or hidden from it, and if as
+    many random patches elsewhere are."""
     marked = np.stack([_marked_patches(case.target) for case in cases])
     chosen = np.concatenate([marked, np.repeat(marked[-1:], len(batch.tokens) - len(cases), axis=0)])
     shared: dict[str, Any] = {"answer_len": settings.answer_len}

@@ -1,7 +1,7 @@
 """Rows of measured cases -> every number of the quality report, with intervals over images and a verdict.
 
 The figure that decides was chosen beforehand: the area under the ROC curve of a case's pixels, inside against outside
-of the mask. Chance is 0.5 whatever the mask's size. Beside it stand the pointing game, the mass inside the mask and
+of the mask. Chance is 0.5 whatever the mask's size. Next to it are the pointing game, the mass inside the mask and
 the average precision, each with its own chance level, and maps that are blind to the question.
 """
 

@@ -107,7 +107,7 @@ def ask_models(
         answer: token ids that all models are made to write (answers.py).
         config: which maps are made, and how.
         seq_len: text positions of the row; prompt and answer must fit.
-        other: another answer that this one is held against; empty = none.
+        other: another answer that this one is compared with; empty = none.
     """
     return {
         name: make_bundle(

@@ -22,7 +22,7 @@ from tfds_builders.phantom_rad.questions import OPPOSITE
 
 DUPLICATE, OPTIONS, SUPPORT = "duplicate", "wrong options", "wrong support"
 RIGHT_PAIRS = 8  # about one image
-# Kind -> the checks that are there to catch it; what another one catches is caught, too.
+# Kind -> the checks that must catch it; what another one catches is caught, too.
 MEANT_FOR = {
     "wrong side": ("words",),
     "invented finding": ("words",),

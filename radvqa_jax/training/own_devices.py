@@ -15,7 +15,7 @@ from radvqa_jax.training.sharding import AXES, replicated, shard_flat
 def own_mesh(mesh: Mesh) -> Mesh | None:
     """The mesh of this process's devices with the axes of `mesh`, None for a single device.
 
-    `fsdp` and `tensor` keep their sizes if the process's devices can be divided by them. Otherwise its weights lie on
+    `fsdp` and `tensor` keep their sizes if the process's devices can be divided by them. Otherwise its weights are on
     devices of other processes too, and each of its own devices takes all of them to answer.
     """
     mine = [device for device in mesh.devices.flat if device.process_index == jax.process_index()]

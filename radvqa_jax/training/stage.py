@@ -59,7 +59,7 @@ class Trained(NamedTuple):
 
     @staticmethod
     def nothing() -> "Trained":
-        """The base as it is."""
+        """Nothing trained: the base model alone."""
         return Trained({}, LoraConfig())
 
     def sha256(self) -> str:

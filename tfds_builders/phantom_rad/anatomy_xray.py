@@ -18,7 +18,7 @@ def _tube(grid: Grid, start: tuple[float, float], stop: tuple[float, float], rad
 
 
 def chest_frontal(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
-    """A chest seen from the front; the heart lies on the image's right."""
+    """A chest seen from the front; the heart is on the image's right."""
     u, v = grid.u, grid.v
     side = np.abs(u)
     a = 1.05 * dome(grid, Ellipse((0, 0.5), (1.02, 1.75)))
@@ -67,7 +67,7 @@ def chest_lateral(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
 
 
 def knee_frontal(grid: Grid, rng: np.random.Generator, body: Body) -> Anatomy:
-    """Both knees from the front; each fibula lies on its outer side."""
+    """Both knees from the front; each fibula is on its outer side."""
     a = np.zeros_like(grid.u)
     femur, tibia = around(rng, 0.14), around(rng, 0.12)
     for s in (-1, 1):

@@ -28,7 +28,7 @@ class RawBox(NamedTuple):
 
 
 def parse_boxes(value: Any, *, label: str = "") -> Iterator[RawBox | str]:
-    """Yields the boxes of a detection.json in order; for what is none, why.
+    """Yields the boxes of a detection.json in order; for an entry that is no box, why.
 
     >>> list(parse_boxes([{"Liver": [1, 2, 3, 4]}]))
     [RawBox(label='Liver', numbers=(1.0, 2.0, 3.0, 4.0), form='unnamed')]
@@ -118,7 +118,7 @@ def decide_form(boxes: Iterable[tuple[RawBox, int, int]]) -> Form:
 
 
 def normalise_box(box: RawBox, *, unnamed: Form, width: int, height: int) -> list[float] | str:
-    """[x0, y0, x1, y1] as shares of width and height, from the upper left corner; or why the box is none.
+    """[x0, y0, x1, y1] as shares of width and height, from the upper left corner; or why the box is not valid.
 
     >>> normalise_box(RawBox("Liver", (10, 20, 30, 40), "size"), unnamed="unnamed", width=100, height=100)
     [0.1, 0.2, 0.4, 0.6]

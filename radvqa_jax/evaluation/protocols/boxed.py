@@ -2,7 +2,7 @@ r"""The last \boxed{…} of a reply, with balanced braces, as mathruler's `extra
 
 
 def last_boxed(text: str) -> str | None:
-    r"""What stands in the last \boxed{…}, without edge white space; None if there is none or it never ends.
+    r"""The content of the last \boxed{…}, without edge white space; None if there is none or it never ends.
 
     >>> last_boxed(r"so \boxed{\text{left} lung}")
     '\\text{left} lung'

@@ -8,7 +8,7 @@ Known flaws:
 - Chinese polarity words are merged across questions: a reply of "normal" is a right "yes" to any question whose
   reference is "yes", and "abnormal" a right "no".
 - "true" is "yes" and "false" is "no", whatever was asked.
-- What stands in round brackets is removed from both sides: "lung (left)" equals "lung".
+- Text in round brackets is removed from both sides: "lung (left)" equals "lung".
 - Word order, synonyms and a sentence around the answer are wrong.
 """
 

@@ -42,7 +42,7 @@ _MARKS = (
 
 
 def _tagged(text: str) -> str:
-    """What stands between answer tags, all of them joined; the whole text if there is nothing."""
+    """The text between answer tags, all of them joined; the whole text if there is nothing."""
     found, end = [], 0
     while (start := text.find("<answer>", end)) >= 0 and (end := text.find("</answer>", start)) >= 0:
         found.append(text[start + len("<answer>") : end])
