@@ -1,7 +1,7 @@
 """Measures correctness, speed and memory of a device in the given minutes, the most important parts first.
 
-    python scripts/device_day.py --minutes 9 --out day                # on a GPU
-    python scripts/device_day.py --minutes 9 --out day_cpu --cpu      # the same on the embedded model, to rehearse it
+    python scripts/device_day.py --minutes 9 --out runs/day            # on a GPU
+    python scripts/device_day.py --minutes 9 --out runs/day_cpu --cpu  # the same on the embedded model, to rehearse it
 
 Needs JAX, this repository and the wheels of scripts/device_wheels.sh; the last part also torch, transformers and peft.
 Each part's result is written at once to FOLDER/PART.json, with device, driver, versions, clocks and raw samples. A part

@@ -149,6 +149,22 @@ def test_shares_of_the_roofline_are_told(script: ModuleType) -> None:
     assert full.answer_figures({"prefill": one(0.010, None)}, 32) == {"prefill": "10.0 ms"}
 
 
+@pytest.mark.parametrize("form", ["full", "cpu"])
+def test_every_part_has_its_experiment(form: str, script: ModuleType) -> None:
+    full = importlib.import_module("day_full_size")
+    sizes = script.FORMS[form]
+    for part in script.PARTS:
+        module, _, name = part.function.partition(":")
+        if module != "day_peers":  # which needs torch
+            assert callable(getattr(importlib.import_module(module), name))
+        if module == "day_full_size":
+            options = {"stage": "stage2", "kernel": 0, "quantize": "none"} | part.options
+            options.pop("which", None)
+            config = full.experiment(sizes, options.pop("stage"), **options)
+            assert (config.model.variant, config.data.seq_len) == (sizes.variant, sizes.seq_len)
+            assert config.model.attention in sizes.attention
+
+
 def test_what_was_found_is_kept_where_it_is_wrong(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
