@@ -41,7 +41,7 @@ from radvqa_jax.files import read_json, write_json
 
 CLOSING = 3.0  # seconds that are kept for the table
 SLOW = 3.0  # times its estimate: a part that takes longer is taken as hanging
-STARTING = 30.0  # seconds at least before a part is taken as hanging
+STARTING = 90.0  # seconds at least before a part is taken as hanging
 HERE = "here.json"
 NAMES = [part.name for part in PARTS]
 

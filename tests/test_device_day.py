@@ -194,7 +194,7 @@ def test_a_step_tells_its_share_of_the_peak_and_whether_its_memory_is_seen(scrip
 @pytest.mark.slow
 def test_the_whole_script_runs_on_the_cpu(script: ModuleType, repo: Path, tmp_path: Path) -> None:
     """Every part but the peers runs to its end on the embedded model; those do where torch is."""
-    command = [sys.executable, str(repo / "scripts" / "device_day.py"), "--cpu", "--minutes", "9", "--out", "day"]
+    command = [sys.executable, str(repo / "scripts" / "device_day.py"), "--cpu", "--minutes", "30", "--out", "day"]
     env = os.environ | {"PYTHONPATH": str(repo)}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
