@@ -125,8 +125,11 @@ def _join(config: ProcessConfig) -> None:
     Raises:
         ValueError: if the processes are not found.
     """
-    place = "" if config.coordinator == "auto" else f" at {config.coordinator}"
-    print(f"process {config.index} of {config.count} waits for the others{place}", file=sys.stderr, flush=True)
+    if config.coordinator == "auto":  # which process it is, jax finds out
+        print("this process waits for the others", file=sys.stderr, flush=True)
+    else:
+        who = f"process {config.index} of {config.count}"
+        print(f"{who} waits for the others at {config.coordinator}", file=sys.stderr, flush=True)
     try:
         if config.coordinator == "auto":
             jax.distributed.initialize()
