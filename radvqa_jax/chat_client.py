@@ -94,7 +94,7 @@ def _read_key(config: ChatConfig) -> str:
     key = os.environ.get(config.key_variable, "").strip()
     if not (key.isascii() and key.isprintable()):
         raise ValueError(
-            f"The environment variable {config.key_variable} holds characters that no key has. Set it anew."
+            f"The environment variable {config.key_variable} holds characters that no key has. Set it again."
         )
     return key
 

@@ -173,7 +173,7 @@ def _read_pixels(ds: Any, frame: int, frames: int) -> np.ndarray:
     pydicom = load_pydicom()
     syntax = ds.file_meta.TransferSyntaxUID
     if syntax not in pydicom.uid.UID_dictionary or not syntax.is_transfer_syntax:
-        raise Refused("The DICOM file's transfer syntax is none of the standard's. Write the file uncompressed.")
+        raise Refused("The DICOM file's transfer syntax is not one of the standard's. Write the file uncompressed.")
     if fault := decoder_fault(pydicom.pixels, syntax, int(ds.BitsStored)):
         raise Refused(f"The DICOM file's pixels cannot be decoded: {fault}.")
     with _quiet(f"pixels ({syntax.name})"):

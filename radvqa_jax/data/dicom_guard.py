@@ -110,7 +110,7 @@ def frame_fault(ds: Any) -> str:
         return f"says that its pixels are {kind} and have {samples} sample{'s' * (samples != 1)} each"
     high, stored = ds.get("HighBit"), ds.get("BitsStored")
     if high is not None and stored is not None and int(high) != int(stored) - 1:
-        return f"has HighBit={int(high)} with BitsStored={int(stored)}: its values lie in other bits than are read"
+        return f"has HighBit={int(high)} with BitsStored={int(stored)}: its values are not in the bits that are read"
     return ""
 
 

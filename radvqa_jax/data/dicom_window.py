@@ -73,7 +73,7 @@ def check_rescale(settings: Any) -> None:
     """Raises Refused for a rescale that makes every value the same, or no number."""
     intercept, slope = _number(settings, "RescaleIntercept"), _number(settings, "RescaleSlope")
     if slope is not None and (intercept or 0.0) + slope == (intercept or 0.0):
-        beside = f" beside an intercept of {intercept:g}" if slope else ""
+        beside = f" with an intercept of {intercept:g}" if slope else ""
         raise Refused(f"The DICOM file's RescaleSlope is {slope:g}{beside}, so that all its values would be the same.")
 
 

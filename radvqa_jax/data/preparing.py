@@ -83,7 +83,7 @@ def _result(builder: Any, dataset: str, *, said: str, data: DataConfig) -> dict[
     if report["differences"] and not data.allow_count_mismatch:
         raise ValueError(
             f"{folder} was prepared from files that are not the official release: {'; '.join(report['differences'])}. "
-            f"Build it anew from all files ({REBUILD}), or use it as it is with {ALLOW}."
+            f"Build it again from all files ({REBUILD}), or accept these files with {ALLOW}."
         )
     rejects = folder / REJECTS_FILE
     made = say_origin(folder) if dataset == WRITTEN else origin.say(read_origin(folder))

@@ -117,7 +117,7 @@ def _read(path: Path, wanted: Collection[str], settings: str) -> Iterator[tuple[
         name = record.question_id
         wrong = ""
         if name not in wanted:
-            wrong = f"answers question {name!r}, which is none of those that are asked"
+            wrong = f"answers question {name!r}, which is not asked here"
         elif name in seen:
             wrong = f"answers question {name!r} a second time"
         elif record.settings != settings:
