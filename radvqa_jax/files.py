@@ -33,6 +33,26 @@ def _rights(private: bool) -> int:
 
 
 @contextlib.contextmanager
+def private_files() -> Iterator[None]:
+    """Inside, whatever a library writes by itself is for the owner alone, unless files are shared (see `share`)."""
+    before = os.umask(0o022)
+    os.umask(before if _shared else before | 0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def check_writable(path: str | os.PathLike[str], *, field: str) -> None:
+    """Raises ValueError, naming the field, if nothing may be written to a folder, or to the one it would be made in."""
+    folder = Path(path).expanduser().absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{field}={path} cannot be written to. Give a folder you may write to.")
+
+
+@contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str], mode: str = "w", *, private: bool = True) -> Iterator[IO[Any]]:
     """Opens a temporary file next to `path`, which replaces `path` only if the block ends without an error.
 
@@ -235,6 +255,8 @@ def make_workdir(path: str) -> Path:
         path.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValueError(f"--workdir={path!r} is no UTF-8 text, and results name their folder. Rename it.") from error
+    if "\0" in path:
+        raise ValueError(f"--workdir={path!r} holds the character 0, which no name of a file may. Give another folder.")
     try:
         workdir = Path(path).expanduser().resolve()
     except RuntimeError as error:  # Path says so of links in a circle, and of ~name without such a user
@@ -250,7 +272,7 @@ def make_workdir(path: str) -> Path:
         raise ValueError(f"--workdir={path} {why}. Give a folder you may write to.") from error
     if not os.access(workdir, os.W_OK):
         raise ValueError(f"--workdir={path} cannot be written to. Give a folder you may write to.")
-    for found in (*workdir.iterdir(), *workdir.glob("*/*")):
+    for found in workdir.rglob("*"):
         if found.exists() and not (found.is_file() or found.is_dir()):
             raise ValueError(f"{found} is neither a file nor a folder, and a run may wait for it for ever. Remove it.")
     return workdir

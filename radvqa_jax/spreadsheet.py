@@ -8,6 +8,7 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from radvqa_jax.files import atomic_write, open_regular
 
@@ -57,6 +58,16 @@ def write_csv(path: str | os.PathLike[str], header: Sequence[str], rows: Iterabl
             writer.writerow(map(cell_text, row))
             n += 1
     return n
+
+
+def is_filled(path: Path, columns: Sequence[str]) -> bool:
+    """Whether there is a sheet in which a person filled in one of these columns; a broken one counts as filled in."""
+    if not path.is_file():
+        return False
+    try:
+        return any(row.get(name, "").strip() for _, row in read_rows(path, needed=(), what="") for name in columns)
+    except ValueError:
+        return True
 
 
 def cell_text(value: object) -> str:

@@ -7,9 +7,11 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NamedTuple
 
-from radvqa_jax import __version__
+from pydantic import Field
+
+from radvqa_jax import __version__, typed_json
 from radvqa_jax.device_check import describe_device
 from radvqa_jax.files import read_json, write_json
 from radvqa_jax.runtime import local_devices
@@ -18,6 +20,20 @@ DISTRIBUTIONS = "jax jaxlib jax-cuda13-plugin flax optax numpy qwix torch transf
 CLOCKS = "timestamp,clocks.sm,clocks.mem,power.draw,temperature.gpu,utilization.gpu"
 LIMITS = "name,driver_version,power.limit,clocks.max.sm,clocks.max.mem,persistence_mode"
 DONE, FAILED, STOPPED = "done", "failed", "stopped"  # stopped: time was up, and it did nothing wrong
+
+
+class _Record(NamedTuple):
+    """What is read of a part's file; it holds more."""
+
+    part: str
+    form: str
+    status: Literal["done", "failed", "stopped"]
+    seconds: Annotated[float, Field(ge=0)]
+    reason: str = ""
+    result: dict[str, Any] | None = None
+    device: dict[str, str] | None = None
+    versions: dict[str, str | None] | None = None
+    card: dict[str, str] | None = None
 
 
 def _ask(query: str) -> list[str]:
@@ -93,6 +109,31 @@ def _cpu_clocks() -> list[str]:
     lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
     clocks = [line.partition(":")[2].strip() for line in lines if line.startswith("cpu MHz")]
     return [time.strftime("%Y/%m/%d %H:%M:%S"), " ".join(clocks)]
+
+
+def _check_record(found: dict[str, Any], path: Path) -> None:
+    known = {key: found[key] for key in _Record._fields if key in found}
+    typed_json.check(known, _Record, where=str(path))
+    if nulls := [key for key, value in known.items() if value is None]:
+        raise ValueError(f"{path}: field `{nulls[0]}` must not be null.")
+    if not isinstance(known.get("result", {}).get("figures", {}), dict):
+        raise ValueError(f"{path}: field `result.figures` must be a JSON object.")
+    if "device" in known and (lacks := {"device", "machine", "driver"} - known["device"].keys()):
+        raise ValueError(f"{path}: field `device` lacks {', '.join(sorted(lacks))}.")
+
+
+def set_aside_damaged(folder: Path, names: Sequence[str]) -> None:
+    """Renames records that cannot be read, and says so: their parts are done again."""
+    for name in names:
+        path = folder / f"{name}.json"
+        if not path.exists():
+            continue
+        try:
+            _check_record(typed_json.read(path, dict[str, Any]), path)
+        except ValueError as error:
+            aside = path.with_suffix(".damaged")
+            path.replace(aside)
+            print(f"{error} It is now {aside.name}, and the part is done again.", flush=True)
 
 
 def read_records(folder: Path, names: Sequence[str]) -> dict[str, dict[str, Any]]:

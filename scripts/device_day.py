@@ -18,6 +18,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,11 @@ from day_record import (
     format_heading,
     format_table,
     read_records,
+    set_aside_damaged,
     write_failure,
 )
 
-from radvqa_jax import runtime
+from radvqa_jax import locks, runtime
 from radvqa_jax.command_line.script import run_script
 from radvqa_jax.files import read_json, write_json
 
@@ -53,9 +55,17 @@ def work(folder: Path, form: Form) -> None:
     here = describe_here()
     write_json(folder / HERE, here, private=False)
     parts = {part.name: part for part in PARTS}
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     for line in sys.stdin:
         part = parts[line.strip()]
         write_json(folder / f"{part.name}.json", run_part(part, form, folder, here), private=False)
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process when the one that started it is gone: nothing may go on computing on the device."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 class Worker:
@@ -196,8 +206,8 @@ def main() -> int | None:
     parser.add_argument("--only", nargs="+", default=[], metavar="PART", help=", ".join(NAMES))
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.minutes <= 0:
-        parser.error(f"--minutes={args.minutes} must be above 0.")
+    if not 0 < args.minutes < 10_000:
+        parser.error(f"--minutes={args.minutes} must be above 0 and below 10,000.")
     if unknown := set(args.only) - set(NAMES):
         parser.error(
             f"--only: {', '.join(sorted(unknown))} is no part. Give some of {', '.join(p.name for p in PARTS)}."
@@ -207,15 +217,18 @@ def main() -> int | None:
     if args.work:
         return work(folder, form)
     folder.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # the end of a lease, or of a batch job
     day = Day(folder, form, args.minutes)
-    todo = in_order(read_records(folder, NAMES), args.only)
-    try:
-        for part in todo:
-            day.run(part)
-            write_table(folder, day.left)
-    finally:
-        day.close()
-    print(write_table(folder, day.left))
+    with locks.hold(folder, doing="device_day.py", remedy=" Wait for it, or give another --out."):
+        set_aside_damaged(folder, NAMES)
+        todo = in_order(read_records(folder, NAMES), args.only)
+        try:
+            for part in todo:
+                day.run(part)
+                write_table(folder, day.left)
+        finally:
+            day.close()
+        print(write_table(folder, day.left))
 
 
 if __name__ == "__main__":

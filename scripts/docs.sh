@@ -10,6 +10,10 @@ venv=${RADVQA_DOCS_VENV:-.venv-docs}
 lent=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 # Made anew where the lock changed, or the environment that lends its packages: its Python may be another one.
 if ! { cat requirements-docs.lock && echo "$lent"; } | cmp -s - "$venv/made-from"; then
+  if [ -n "$(ls -A "$venv" 2>/dev/null)" ] && [ ! -e "$venv/made-from" ] && [ ! -e "$venv/own.lock" ]; then
+    echo "docs: $venv was not made by this script, and is not deleted. Remove it, or give another RADVQA_DOCS_VENV." >&2
+    exit 1
+  fi
   rm -rf "$venv"
   python -m venv --without-pip "$venv"
   grep -v '^-r ' requirements-docs.lock >"$venv/own.lock"

@@ -12,11 +12,12 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-from radvqa_jax import files
+from radvqa_jax import typed_json
 from radvqa_jax.command_line.script import run_script
 from radvqa_jax.config import ModelConfig
 from radvqa_jax.planning.devices import GIB
 
+_PARTS = {"stage", "points", "chosen"}
 CARDS = (8, 12, 16, 24)  # GiB
 
 
@@ -31,7 +32,10 @@ def main() -> None:
     parser.add_argument("report", type=Path, help="fit.json of a run with model.remat=auto")
     parser.add_argument("--out", type=Path, required=True, help="SVG or PNG")
     args = parser.parse_args()
-    found = files.read_json(args.report)["frontiers"]
+    report = typed_json.read(args.report, dict[str, Any])
+    found = report.get("frontiers")
+    if not isinstance(found, list) or not all(isinstance(part, dict) and part.keys() >= _PARTS for part in found):
+        parser.error(f"{args.report} is no report of mode=fit: it has no `frontiers` with {', '.join(sorted(_PARTS))}.")
     if not found:
         parser.error(f"{args.report} has no frontier: plan an experiment with model.remat=auto and fit.frontier=True.")
     plt.rcParams["svg.hashsalt"] = "frontier"  # the same file from the same report

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import io
 import resource
 import subprocess
 import sys
@@ -356,3 +357,18 @@ def test_the_quality_of_maps_is_that_of_the_mode(model: Model, tmp_path: Path) -
     assert "area under ROC" in str(found)
     for draw in (found.localisation, found.heads, found.curves, found.compared):
         assert draw()._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_pil_image_is_turned_as_its_file_says_and_a_broken_one_is_named(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the right side is the top
+    pixels = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as image:
+        assert np.array_equal(open_any(image).image, open_any(tmp_path / "turned.png").image)
+        assert open_any(image).image.shape == (6, 4, 3)
+    Image.effect_noise((64, 64), 50).save(tmp_path / "whole.png")
+    cut = io.BytesIO((tmp_path / "whole.png").read_bytes()[:1000])
+    for broken in (Image.new("HSV", (4, 4)), Image.open(cut), Image.new("L", (0, 0))):
+        with pytest.raises(ValueError, match="The PIL image"):
+            open_any(broken)

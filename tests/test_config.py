@@ -133,6 +133,11 @@ def test_an_unknown_field_gives_the_nearest_one() -> None:
             "some",
             r"`model\.remat` must be one of 'auto', 'none', 'products', .*, 'full', 'blocks'; got 'some'\.",
         ),
+        (
+            "model.checkpoint",
+            "~nobodyhere/x.npz",
+            r"`model\.checkpoint` is '~nobodyhere/x\.npz', and no user ~nobodyhere",
+        ),
         ("run_stages", "stage1", r"`run_stages` must be a tuple; got 'stage1'"),
         ("stages", ("stage1",), r"`stages` must be a group of fields for each stage, by its name.*give run_stages"),
         ("run_stages", (1,), r"`run_stages\[0\]` must be str; got 1"),

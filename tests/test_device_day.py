@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -124,6 +125,40 @@ def test_results_of_another_device_are_not_mixed(day: Any, monkeypatch: pytest.M
     monkeypatch.setenv("STUB_DEVICE", "another")
     with pytest.raises(ValueError, match=r"give another --out"):
         day(("good", 0.1), ("new", 0.1))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        [],
+        None,
+        {"status": "banana"},
+        {"seconds": "many"},
+        {"result": None},
+        {"result": {"figures": []}},
+        {"device": "x"},
+        {"device": {}},
+        {"versions": []},
+        {"card": None},
+        {"reason": 5},
+    ],
+)
+def test_a_record_that_cannot_be_read_is_set_aside_and_its_part_done_again(
+    changed: Any, day: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "out" / "good.json"
+    found = day(("good", 0.1))["good"]
+    path.write_text(json.dumps(found | changed if isinstance(changed, dict) else changed))
+    assert day(("good", 0.1))["good"]["status"] == "done"
+    assert "good.json" in capsys.readouterr().out and path.with_suffix(".damaged").is_file()
+
+
+def test_the_process_that_measures_ends_with_the_one_that_started_it(script: ModuleType) -> None:
+    code = f"import sys; sys.path.insert(0, {str(Path(script.__file__).parent)!r})\nimport device_day, os, time\n"
+    code += "if os.fork():\n    time.sleep(0.2)\n    os._exit(0)\ndevice_day._end_with(os.getppid())\n"
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.PIPE, timeout=120)
+    assert time.monotonic() - start < 110  # the child held the pipe until it ended
 
 
 def test_an_error_in_a_part_is_its_record(script: ModuleType, tmp_path: Path) -> None:

@@ -129,6 +129,12 @@ def test_a_bad_workdir_says_what_to_give(tmp_path: Path, monkeypatch: pytest.Mon
     os.mkfifo(tmp_path / "run" / "stage2" / "checkpoints")
     with pytest.raises(ValueError, match="stage2/checkpoints is neither a file nor a folder, and a run may wait for"):
         files.make_workdir(str(tmp_path / "run"))
+    (tmp_path / "deep" / "a" / "b").mkdir(parents=True)
+    os.mkfifo(tmp_path / "deep" / "a" / "b" / "pipe")
+    with pytest.raises(ValueError, match="a/b/pipe is neither a file nor a folder"):
+        files.make_workdir(str(tmp_path / "deep"))
+    with pytest.raises(ValueError, match="holds the character 0"):
+        files.make_workdir(str(tmp_path / "a\0b"))
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
@@ -178,6 +184,31 @@ def test_json_that_python_cannot_read_is_an_error_that_names_the_file(tmp_path: 
         files.read_json(path)
     with pytest.raises(ValueError, match=r"bad\.json, line 1: not valid JSON"):
         files.read_jsonl(path)
+
+
+@pytest.mark.parametrize(("shared", "rights"), [(False, 0o600), (True, 0o644)])
+def test_what_a_library_writes_is_private_too(
+    shared: bool, rights: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_shared", shared)
+    before = os.umask(0o022)
+    try:
+        with files.private_files():
+            (tmp_path / "inside").write_text("x")
+        (tmp_path / "after").write_text("x")
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("inside", "after")] == [rights, 0o644]
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_by_its_field(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.check_writable(tmp_path / "not" / "there", field="data.data_dir")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(ValueError, match=r"data\.data_dir=.*there cannot be written to"):
+        files.check_writable(tmp_path / "not" / "there", field="data.data_dir")
 
 
 def test_a_named_pipe_or_a_device_is_not_waited_for(tmp_path: Path) -> None:

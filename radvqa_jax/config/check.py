@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import re
 import types
 import typing
@@ -48,6 +49,9 @@ def _convert(value: Any, kind: Any, path: str) -> Any:
             raise ValueError(f"Config field `{path}` must have {len(args)} items; got {value!r}.")
         pairs = zip(value, args, strict=True)
         return tuple(_convert(item, arg, f"{path}[{i}]") for i, (item, arg) in enumerate(pairs))
+    is_home = kind is str and isinstance(value, str) and re.match(r"~[^/\s]*(/|$)", value)
+    if is_home and os.path.expanduser(value) == value:
+        raise ValueError(f"Config field `{path}` is {value!r}, and no user {value.partition('/')[0]} has a home here.")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

@@ -105,7 +105,7 @@ def _check_patterns(name: str, stage: StageConfig) -> None:
 FOLDERS = ("predictions", "saliency", "trained", "shuffled_images")
 WRITTEN = "questions"  # … if it writes questions
 RUNS = ("base", "question_only", "majority", "longest_option", "letter_frequency", "quality_predictions")
-OTHER_IMAGES = ("_swapped", "_swapped_any", "_blank")  # ends of the names of answers to other images
+OTHER_IMAGES = ("_swapped", "_swapped_any", "_blank", "_blank_prompts")  # ends of the names of answers to other images
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 

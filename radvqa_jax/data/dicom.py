@@ -10,7 +10,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +41,8 @@ ALLOWED: dict[str, frozenset[str] | str] = {
     "BitsStored": r"\d{1,2}",
     "NumberOfFrames": r"\d{1,6}",
 }
+# What becomes grey levels or RGB here; the others of the standard are retired or partly decoded.
+SHOWN = frozenset("MONOCHROME1 MONOCHROME2 RGB YBR_FULL YBR_FULL_422 YBR_ICT YBR_RCT".split()) | {"PALETTE COLOR"}
 STRIP = 1 << 20  # pixels that are computed at a time, in floating point
 OLDEST = 89  # years; a higher age is rare enough to identify a person (HIPAA Safe Harbor)
 
@@ -96,12 +98,28 @@ def allowed_tags(ds: Any) -> dict[str, str]:
     return tags | ({"PatientAge": capped_age(tags["PatientAge"])} if "PatientAge" in tags else {})
 
 
+def _is_oblong(ds: Any) -> bool:
+    """Whether pixels are higher than wide or wider than high, by more than 1 %."""
+    for name in ("PixelAspectRatio", "PixelSpacing"):
+        try:
+            high, wide = map(float, ds.get(name) or (1, 1))
+        except (TypeError, ValueError):
+            continue  # not a pair of numbers: nothing is known of them
+        if not 0.99 * wide <= high <= 1.01 * wide:
+            return True
+    return False
+
+
 def _warnings(ds: Any) -> list[str]:
+    oblong = ["The pixels are not square, and the image is shown as if they were."] if _is_oblong(ds) else []
     said = str(ds.get("BurnedInAnnotation", "") or "")
     if said == "NO":
-        return []
+        return oblong
     known = "is YES" if said == "YES" else "is missing"
-    return [f"The pixels may contain text (BurnedInAnnotation {known}). Look for names before you share the image."]
+    return [
+        *oblong,
+        f"The pixels may contain text (BurnedInAnnotation {known}). Look for names before you share the image.",
+    ]
 
 
 def _strips(raw: np.ndarray) -> list[np.ndarray]:
@@ -110,12 +128,20 @@ def _strips(raw: np.ndarray) -> list[np.ndarray]:
     return [raw[begin : begin + rows] for begin in range(0, len(raw), rows)]
 
 
+def _tissue(ds: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """Where stored values are no padding (PS3.3 C.7.5.1.1.2), such as that around a CT's circle."""
+    padding, limit = ds.get("PixelPaddingValue"), ds.get("PixelPaddingRangeLimit")
+    if padding is None:
+        return lambda values: np.ones(values.shape, bool)
+    low, high = sorted((int(padding), int(padding if limit is None else limit)))
+    return lambda values: (values < low) | (values > high)
+
+
 def _grey(ds: Any, raw: np.ndarray, frame: int, window: str) -> tuple[UInt8[np.ndarray, "h w 3"], str]:
     settings = grey_settings(ds, frame)
     check_rescale(settings)
-    padding = ds.get("PixelPaddingValue")
-    # Padding around a CT's circle is no tissue and has no part in the range.
-    padded = padding is not None and any((strip != padding).any() for strip in _strips(raw))
+    tissue = _tissue(ds)
+    padded = any(tissue(strip).any() for strip in _strips(raw))  # an image of nothing else has no other range
 
     def values(strip: np.ndarray) -> Float[np.ndarray, "..."]:
         found = load_pydicom().pixels.apply_rescale(strip, settings).astype(np.float64)
@@ -124,17 +150,18 @@ def _grey(ds: Any, raw: np.ndarray, frame: int, window: str) -> tuple[UInt8[np.n
         return found
 
     def limits() -> tuple[float, float]:
-        inside = [strip[strip != padding] if padded else strip for strip in _strips(raw)]
+        inside = [strip[tissue(strip)] if padded else strip for strip in _strips(raw)]
         found = [values(strip.reshape(1, -1)) for strip in inside if strip.size]
         return min(float(v.min()) for v in found), max(float(v.max()) for v in found)
 
     function, said = choose_window(ds, settings, limits, window)
-    inverted = ds.PhotometricInterpretation == "MONOCHROME1"
+    inverse = ds.get("PresentationLUTShape") == "INVERSE"
+    inverted = inverse or ds.PhotometricInterpretation == "MONOCHROME1"
     grey = np.empty(raw.shape, np.uint8)
     for strip, out in zip(_strips(raw), _strips(grey), strict=True):
         shade = np.asarray(function(values(strip))).clip(0, 1)
         out[...] = np.rint(255 * (1 - shade if inverted else shade))
-    said += "; MONOCHROME1, shown inverted" if inverted else ""
+    said += f"; {'PresentationLUTShape INVERSE' if inverse else 'MONOCHROME1'}, shown inverted" if inverted else ""
     return np.repeat(grey[..., None], 3, axis=-1), said
 
 
@@ -157,6 +184,9 @@ def _read_header(data: bytes) -> Any:
     ds = pydicom.dcmread(io.BytesIO(data), force=True)
     if "PixelData" not in ds or "PhotometricInterpretation" not in ds:
         raise Refused("The DICOM file holds no image.")
+    if (kind := str(ds.PhotometricInterpretation)) not in SHOWN:
+        named = f"of the kind {kind}" if kind in PHOTOMETRIC else "of a kind that the standard does not know"
+        raise Refused(f"The DICOM file's pixels are {named}, which is not read. Convert it to RGB or MONOCHROME2.")
     if "TransferSyntaxUID" not in ds.file_meta:
         if ds["PixelData"].is_undefined_length:
             raise Refused("The DICOM file does not say how its pixels are compressed (no TransferSyntaxUID).")

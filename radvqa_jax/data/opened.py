@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageOps
 
 from radvqa_jax.data.dicom import read_dicom
 from radvqa_jax.data.dicom_guard import MAX_BYTES, is_dicom
@@ -98,10 +98,19 @@ def _of_path(path: str | os.PathLike[str]) -> bytes:
 
 
 def _of_pil(image: Image.Image) -> bytes:
-    """The image as a file, so that the one rule for images holds for it, too."""
+    """The image as a file, so that the one rule for images holds for it, too; turned as its EXIF orientation says."""
     check_pixels(*image.size)
     file = io.BytesIO()
-    image.save(file, "TIFF")
+    try:
+        ImageOps.exif_transpose(image).save(file, "TIFF")
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        SystemError,
+    ) as error:  # cut, closed, empty, or of a mode without a format
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        raise ValueError(f"The PIL image (mode {image.mode}, size {image.size}) cannot be read: {why}.") from error
     return file.getvalue()
 
 

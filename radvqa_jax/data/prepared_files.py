@@ -1,19 +1,32 @@
 """Identifies the content of a prepared data set, and checks that its files are unchanged, by their sizes and ends."""
 
+import dataclasses
 import functools
 import hashlib
 import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tensorflow_datasets as tfds
+from pydantic import Field
 from tensorflow_datasets.proto import tf_example_pb2
+
+from radvqa_jax import typed_json
 
 HEADS = ("dataset_info.json", "features.json")
 log = logging.getLogger(__name__)
 END = 4096  # bytes of each end of a file that are hashed: a file of zeros has the right size
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedFile:
+    """The record of one file: its size, and a hash of its first and last bytes."""
+
+    __pydantic_config__ = typed_json.STRICT
+    bytes: Annotated[int, Field(ge=0)]
+    ends: str
 
 
 def describe(builder: Any) -> dict[str, Any]:
@@ -39,7 +52,8 @@ def describe_content(builder: Any) -> dict[str, str]:
 def _hash_rows(builder: Any, split: str) -> str:
     digest = hashlib.sha256()
     for record in builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES):
-        row = tf_example_pb2.Example.FromString(record).SerializeToString(deterministic=True)
+        example = tf_example_pb2.Example.FromString(record)  # pyright: ignore[reportAttributeAccessIssue] made at import
+        row = example.SerializeToString(deterministic=True)
         digest.update(len(row).to_bytes(8, "little") + row)
     return digest.hexdigest()
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from radvqa_jax import typed_json
+from radvqa_jax.data.prepared_files import PreparedFile
 from radvqa_jax.data.written import ABOUT_FILE, read_about
 from tfds_builders.builder import COUNTS_FILE
 from tfds_builders.images import LOW_BITS, depth_advice
@@ -38,13 +39,6 @@ class _File:
 
 
 @dataclasses.dataclass(frozen=True)
-class _PreparedFile:
-    __pydantic_config__ = typed_json.STRICT
-    bytes: Number
-    ends: str  # hash of the first and last bytes
-
-
-@dataclasses.dataclass(frozen=True)
 class _Origin:
     """origin.json, as tfds_builders/origin.py describes it."""
 
@@ -59,7 +53,7 @@ class _Origin:
     bytes: Number
     files: dict[str, _File]
     # None in older records.
-    prepared_files: dict[str, _PreparedFile] = dataclasses.field(default_factory=dict)
+    prepared_files: dict[str, PreparedFile] = dataclasses.field(default_factory=dict)
     content: dict[str, str] = dataclasses.field(default_factory=dict)  # {split: sha256 of its rows}
 
 

@@ -1,5 +1,6 @@
 """Prepares a data set: once, from recorded files, by one process at a time, and completely or not at all."""
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -12,10 +13,11 @@ from radvqa_jax import locks
 from radvqa_jax.config import DataConfig, SourceConfig
 from radvqa_jax.data import prepared_files
 from radvqa_jax.data.prepared_report import read_origin, read_report
-from radvqa_jax.data.replacing import place_beside, remove_leftovers, replace
+from radvqa_jax.data.replacing import leftovers, place_beside, remove_leftovers, replace
 from radvqa_jax.data.sources import builder_to_prepare, downloads, make_builder, not_prepared, open_split
 from radvqa_jax.data.written import DATASET as WRITTEN
 from radvqa_jax.data.written import say_origin
+from radvqa_jax.files import check_writable, private_files
 from tfds_builders import catalogue, origin
 from tfds_builders.builder import ALLOW, OfficialFilesBuilder
 from tfds_builders.official_files import OfficialFiles
@@ -47,12 +49,14 @@ def prepare(dataset: str, *, builder_config: str = "", data: DataConfig) -> dict
             raise ValueError(not_prepared(builder, SourceConfig(dataset, builder_config), data))
     elif builder.is_prepared() and not data.rebuild:
         _check_origin(builder, folder, data)
+        _tidy(_place(builder, data), dataset)
     else:
         _check_there_is_something(dataset, folder)
         place = _place(builder, data)
         parent = place.parent
+        check_writable(data.data_dir, field="data.data_dir")
         parent.mkdir(parents=True, exist_ok=True)
-        with locks.hold(parent, doing=f"preparing {dataset}", wait=True):
+        with locks.hold(parent, doing=f"preparing {dataset}", wait=True), private_files():
             remove_leftovers(place)
             builder = _builder(dataset, builder_config, data)  # perhaps it was prepared meanwhile
             if data.rebuild:
@@ -63,6 +67,13 @@ def prepare(dataset: str, *, builder_config: str = "", data: DataConfig) -> dict
                 said = "prepared"
     builder = make_builder(dataset, builder_config=builder_config, data=data)
     return _result(builder, dataset, said=said, data=data)
+
+
+def _tidy(place: Path, dataset: str) -> None:
+    """Removes what a killed run left beside a prepared data set, unless another run is at work there."""
+    if leftovers(place):
+        with contextlib.suppress(locks.InUse, OSError), locks.hold(place.parent, doing=f"tidying {dataset}"):
+            remove_leftovers(place)
 
 
 def _builder(dataset: str, builder_config: str, data: DataConfig) -> Any:

@@ -28,6 +28,12 @@ def replace(place: Path, new: Path) -> None:
     remove_leftovers(place)
 
 
+def leftovers(place: Path) -> list[Path]:
+    """What killed runs left next to a prepared folder."""
+    possible = [_replaced(place), place_beside(place), *place.parent.glob(f"{INCOMPLETE}*")]
+    return [path for path in possible if path.exists()]
+
+
 def remove_leftovers(place: Path) -> None:
     """Removes what killed runs left next to a prepared folder.
 
@@ -36,5 +42,5 @@ def remove_leftovers(place: Path) -> None:
     old = _replaced(place)
     if old.exists() and not place.exists():
         old.rename(place)
-    for left in [old, place_beside(place), *place.parent.glob(f"{INCOMPLETE}*")]:
+    for left in leftovers(place):
         shutil.rmtree(left, ignore_errors=True)

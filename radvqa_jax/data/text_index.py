@@ -48,7 +48,7 @@ def write_sidecar(path: Path, table: pa.Table, *, key: str) -> bool:
         content = pa.BufferOutputStream()
         pq.write_table(table.replace_schema_metadata({"radvqa_jax": key}), content, compression="zstd")
         held = content.getvalue()
-        with atomic_write(path, "wb", private=False) as file:
+        with atomic_write(path, "wb") as file:
             file.write(held)
         with atomic_write(_hash_file(path), "w", private=False) as file:
             file.write(f"{hashlib.sha256(held).hexdigest()}  {path.name}\n")

@@ -1,23 +1,69 @@
 """Written questions as a prepared data set, which replaces the old one only when it is complete."""
 
+import dataclasses
 import io
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tensorflow_datasets as tfds
+from pydantic import Field
 
-from radvqa_jax import locks
+from radvqa_jax import locks, typed_json
 from radvqa_jax.data import prepared_files
+from radvqa_jax.data.prepared_files import PreparedFile
 from radvqa_jax.data.replacing import place_beside, remove_leftovers, replace
 from radvqa_jax.data.rows import plain
-from radvqa_jax.files import read_json, write_json
+from radvqa_jax.files import private_files, write_json
 from tfds_builders.written.written_dataset_builder import NAME, Builder
 
 DATASET = "written"
 ABOUT_FILE = "written.json"
 Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """The fingerprint of a set that was written about; what else it holds identifies the set (data/sources.py)."""
+
+    __pydantic_config__ = typed_json.STRICT
+    dataset: str
+    builder_config: str
+    version: str
+    split: str
+    task: str
+    rows: int
+    files: str
+    differences: list[str]
+    prompt: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class _About:
+    """written.json, as runners/check_questions.py writes it."""
+
+    __pydantic_config__ = typed_json.STRICT
+    radvqa_jax: str
+    name: str
+    sources: list[_Source]
+    settings: dict[str, Any]
+    checks: dict[str, str]
+    checks_sha256: str
+    written: Annotated[int, Field(ge=0)]
+    accepted: Annotated[int, Field(ge=0)]
+    planted: Annotated[int, Field(ge=0)]
+    measured: Any
+    review: Any
+    balance: Any
+    models: list[str]
+    writers: list[str]
+    prompts_sha256: list[str]
+    synthetic: bool
+    funnel: list[dict[str, Any]]
+    seed: int | None = None  # these are in no older record
+    prepared_files: dict[str, PreparedFile] = dataclasses.field(default_factory=dict)
+    content: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def check_name(name: str) -> None:
@@ -51,8 +97,12 @@ def write_command(name: str, *, data_dir: str = "") -> str:
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """What written.json of a prepared set says: who wrote it, how it was checked, what was accepted."""
-    return read_json(folder / ABOUT_FILE)
+    """What written.json of a prepared set says: who wrote it, how it was checked, what was accepted.
+
+    Raises:
+        ValueError: naming file and field, if it was not written by this package.
+    """
+    return dataclasses.asdict(typed_json.read(folder / ABOUT_FILE, _About))
 
 
 def say_origin(folder: Path) -> str:
@@ -101,7 +151,7 @@ def prepare_written(
     check_name(name)
     place = Path(data_dir).expanduser() / DATASET / name / str(Builder.VERSION)  # not opened: it may be damaged
     place.parent.mkdir(parents=True, exist_ok=True)
-    with locks.hold(place.parent, doing=f"preparing written questions {name}", wait=True):
+    with locks.hold(place.parent, doing=f"preparing written questions {name}", wait=True), private_files():
         remove_leftovers(place)
         beside = place_beside(place)
         try:

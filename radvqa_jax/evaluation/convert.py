@@ -22,6 +22,7 @@ from radvqa_jax.trees import nearest
 
 Format = Literal["radvqa", "csv", "json", "medevalkit", "vlmevalkit", "lmms_eval"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+MOST_BAD = 100_000  # rows; a file with more is not kept in memory row by row
 LISTED = 20  # bad rows in an error
 
 
@@ -174,6 +175,9 @@ def read_rows(
                     continue
                 problem = f"question_id {record.question_id!r} was already in {before}"
         bad.append(Unscored(row.number, field, problem, question, ""))
+        if len(bad) > MOST_BAD:
+            told = describe_file(path, bad)
+            raise ValueError(f"{path}: more than {MOST_BAD:,} rows are bad, so it is of another kind.\n{told}")
     if not records and not bad:
         raise ValueError(f"{path} holds no row.")
     return Converted(records, bad)

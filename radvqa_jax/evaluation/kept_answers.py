@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from radvqa_jax import typed_json
-from radvqa_jax.files import read_json, read_jsonl, write_json
+from radvqa_jax.files import read_jsonl, write_json
 from radvqa_jax.schema import Record
 from radvqa_jax.trees import flatten
 
@@ -48,7 +48,7 @@ def check_fingerprint(path: Path, fingerprint: dict[str, Any]) -> None:
         raise ValueError(f"{path} is not a file, and answers are kept there. Move it away, or give another --workdir.")
     if described.exists() and not described.is_file():
         raise ValueError(f"{described} is not a file, and it should describe the answers of {path.name}. Move it away.")
-    found = flatten(read_json(described)) if described.is_file() else {}
+    found = flatten(typed_json.read(described, dict[str, Any])) if described.is_file() else {}
     wanted = flatten(json.loads(json.dumps(fingerprint)))  # as it would be read back: tuples become lists
     if differing := sorted(name for name in found | wanted if found.get(name) != wanted.get(name)):
         raise ValueError(

@@ -15,7 +15,7 @@ from radvqa_jax.evaluation import intervals, scoring
 from radvqa_jax.evaluation.agreement import cohen_kappa
 from radvqa_jax.evaluation.judge_file import JudgeFile, content_hash, is_about
 from radvqa_jax.schema import Record
-from radvqa_jax.spreadsheet import original_cell, read_rows, write_csv
+from radvqa_jax.spreadsheet import is_filled, original_cell, read_rows, write_csv
 
 COLUMNS = ("run", "source", "question_id", "image_id", "content", "question", "reference", "prediction")
 FILLED = ("reader", "correct", "comment")
@@ -37,12 +37,17 @@ class Reading(NamedTuple):
 def write_sheet(path: Path, runs: dict[str, Sequence[Record]], *, rows: int, seed: int) -> int:
     """Writes a sheet with the first answers of all runs to drawn questions, in random order; returns how many rows.
 
+    A sheet that a person filled in stays, and a line says so; 0 rows are written then.
+
     Args:
         path: of the CSV, UTF-8 with a byte order mark, so that spreadsheets read accents.
         runs: answers to the same questions.
         rows: the most to draw.
         seed: of the draw and the order.
     """
+    if is_filled(path, FILLED):
+        print(f"{path} is filled in, and stays as it is. For a new sheet, move it away.", flush=True)
+        return 0
     rng = np.random.default_rng(seed)
     per_run = -(-rows // len(runs))
     chosen = []

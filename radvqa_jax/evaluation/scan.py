@@ -29,7 +29,7 @@ from radvqa_jax.schema import Record
 LISTED = 10  # bad lines in the error of a file that is refused
 _CHUNK_LINES, _CHUNK_BYTES = 500, 2 * 2**20
 _ALONE = 4 * 2**20  # bytes of files that are not worth starting other processes for
-_FILE = 1 << 40  # more lines than a file has: file and line are one number
+_FILE, _RUNS = 1 << 40, 1 << 32  # more lines than a file has, and more runs: two numbers are one
 _ABSENT = float("nan")  # in memory only: a metric that does not apply to a question
 
 Chunk = tuple[str, list[tuple[int, bytes]], tuple[str, ...], str]  # file, numbered lines, published systems, run
@@ -146,7 +146,8 @@ class _Collector:
         self.runs: dict[str, Columns] = {}
         self.codes = {field: _Codes() for field in FIELDS}
         self.image, self.key = _Codes(), _Codes()
-        self.places: dict[str, array[int]] = {}  # run -> where each key's line is, by the key's number
+        # Where the line of a run and key is: numbers alone, of which a million take little.
+        self.run, self.places = _Codes(), dict[int, int]()
         self.lines: Counter[str] = Counter()
         self.unscored: dict[str, list[int]] = {}
         self.reasons: Counter[str] = Counter()
@@ -166,13 +167,12 @@ class _Collector:
 
     def _answered(self, path: str, number: int, found: Scored) -> tuple[str, int] | None:
         """The file and line that answered a line's question before, for the same run; keeps the place of a new one."""
-        places, key = self.places.setdefault(found.run, array("q")), self.key(found.key[len(found.run) :])
-        places.extend([-1] * (key + 1 - len(places)))
-        if places[key] >= 0:
-            file, line = divmod(places[key], _FILE)
-            return list(self.lines)[file], line
-        places[key] = list(self.lines).index(path) * _FILE + number
-        return None
+        key = self.key(found.key[len(found.run) :]) * _RUNS + self.run(found.run)
+        place = list(self.lines).index(path) * _FILE + number
+        if (before := self.places.setdefault(key, place)) == place:
+            return None
+        file, line = divmod(before, _FILE)
+        return list(self.lines)[file], line
 
     def _problem(self, path: str, number: int, found: Unscored) -> None:
         self.unscored.setdefault(path, []).append(number)

@@ -129,6 +129,7 @@ def pair(a: Sequence[Record], b: Sequence[Record]) -> list[Record]:
         for field, mine, theirs, same in (
             ("reference", record.reference, other[key].reference, record.reference == other[key].reference),
             ("text", record.question, other[key].question, _same_question(record.question, other[key].question)),
+            ("choices", record.choices, other[key].choices, _same_choices(record.choices, other[key].choices)),
         ):
             if not same:
                 raise ValueError(
@@ -142,6 +143,11 @@ def _same_question(one: str, other: str) -> bool:
     """Whether two texts ask the same: other tools write instructions around a question, or keep none."""
     first, second = (" ".join(text.casefold().split()) for text in (one, other))
     return first in second or second in first
+
+
+def _same_choices(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether two lists of options are the same, letter by letter; a tool may also keep none."""
+    return not one or not other or list(one) == list(other)
 
 
 def compare(a: Sequence[Record], b: Sequence[Record], *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:

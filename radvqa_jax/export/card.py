@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jinja2
+from pydantic import Field
 
-from radvqa_jax import files
+from radvqa_jax import files, typed_json
 
 TEMPLATE = Path(__file__).parent / "templates" / "card.md"
 BUILDERS = Path(__file__).parents[2] / "tfds_builders"
@@ -42,6 +43,15 @@ def licence_of(dataset: str) -> str:
     return text or UNKNOWN_LICENCE
 
 
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Overall(NamedTuple):
+    value: _Share
+    n: Annotated[int, Field(ge=1)]
+    interval: Annotated[list[_Share], Field(min_length=2, max_length=2)] | None
+
+
 def read_scores(path: str) -> list[dict[str, Any]]:
     """The overall cells of a scores.json: (run, value, n, interval) for each run in it.
 
@@ -57,11 +67,13 @@ def read_scores(path: str) -> list[dict[str, Any]]:
     found = []
     for name, cells in runs.items():
         overall = cells.get("overall") if isinstance(cells, dict) else None
-        if overall is None or overall.get("value") is None:
+        if overall is None or (isinstance(overall, dict) and overall.get("value") is None):
             continue  # nothing was scored; a card says nothing then
-        if not isinstance(overall.get("n"), int):
+        if isinstance(overall, dict) and not isinstance(overall.get("n"), int):
             raise ValueError(f"{path}: runs.{name}.overall has no n. A score without its number of rows is not shown.")
-        found.append({"name": name, **{key: overall.get(key) for key in ("value", "n", "interval")}})
+        wanted = {key: overall.get(key) for key in _Overall._fields} if isinstance(overall, dict) else overall
+        cell = typed_json.check(wanted, _Overall, where=f"{path}: runs.{name}.overall")
+        found.append({"name": name, **cell._asdict()})
     return found
 
 

@@ -172,7 +172,8 @@ def check_questions(config: Config, workdir: Path, candidates: Sequence[Candidat
             seed=config.seed,
             image=(lambda pair: evidences.image(pair.item.candidate)) if config.synthesis.review_images else None,
         )
-        print(f"{rows} pairs to be read are in {workdir / 'review_pairs.csv'}", flush=True)
+        if rows:
+            print(f"{rows} pairs to be read are in {workdir / 'review_pairs.csv'}", flush=True)
     report = _report(config, outcome, evidences, written)
     path = write_report(workdir, report)
     print(format_funnel(report), flush=True)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from radvqa_jax.data.preparing import prepare
 from radvqa_jax.data.sources import make_builder
 from radvqa_jax.data.written import DATASET as WRITTEN
 from radvqa_jax.data.written import read_about
-from radvqa_jax.files import write_json
+from radvqa_jax.files import atomic_write, write_json
 from radvqa_jax.runners.check_questions import UNCHECKED
 from radvqa_jax.runners.write_questions import write_questions_mode
 from radvqa_jax.synthesis.report import PAGE, REPORT
@@ -95,7 +94,7 @@ def _use_written(config: Config, folder: Path, into: Path) -> None:
     """
     about = read_about(folder)
     now = json.loads(json.dumps(dataclasses.asdict(config.synthesis) | {"seed": config.seed}))
-    before = _deciding(about["settings"] | {"seed": about.get("seed", config.seed)})
+    before = _deciding(about["settings"] | {"seed": config.seed if about["seed"] is None else about["seed"]})
     other = [
         f"{name}: {before.get(name)!r} then, {value!r} now"
         for name, value in _deciding(now).items()
@@ -110,7 +109,8 @@ def _use_written(config: Config, folder: Path, into: Path) -> None:
     if not (into / REPORT).is_file():
         into.mkdir(parents=True, exist_ok=True)
         for name in (name for name in (REPORT, PAGE) if (folder / name).is_file()):
-            shutil.copyfile(folder / name, into / name)
+            with atomic_write(into / name, "wb") as file:
+                file.write((folder / name).read_bytes())
 
 
 def prepare_all(config: Config, workdir: Path) -> None:

@@ -60,7 +60,14 @@ def score_mode(config: Config, workdir: Path) -> None:
 
 
 def _refuse_outputs(files: Sequence[Path], workdir: Path) -> None:
-    """Raises ValueError for a file that would be replaced, or that belongs to a run whose report would be."""
+    """Raises ValueError for a file that would be replaced, or a workdir of a run that answered questions."""
+    if described := sorted(
+        (workdir / "predictions").glob("*.json")
+    ):  # beside answers of a model; this mode writes none
+        raise ValueError(
+            f"{workdir} is the folder of a run that answered questions ({described[0].stem}), and its answers and "
+            "report would be replaced. Give another --workdir."
+        )
     written = {(workdir / name).resolve() for name in ("verdicts.jsonl", "verdicts.csv", "unscored.jsonl", "table.csv")}
     for path in files:
         if path.resolve() in written or path.resolve().parent == (workdir / "predictions").resolve():

@@ -64,6 +64,9 @@ def read_table(path: Path, columns: Mapping[str, str]) -> list[Measurement]:
     rows = spreadsheet.read_csv(path)
     _, header = next(rows)
     names = {field: columns.get(field, field) for field in FIELDS}
+    if twice := spreadsheet.repeated_of(names.values()):
+        both = [field for field in FIELDS if names[field] == twice[0]]
+        raise ValueError(f"scaling.columns: the fields {both} have one column, {twice[0]!r}. Give each one of its own.")
     for field in [*_NEEDED, *columns]:
         if names[field] not in header:
             raise ValueError(

@@ -4,18 +4,22 @@ The sheet shows pairs that were accepted and pairs that each check rejected, in 
 A second file keeps the number of pairs that each stands for, so that precision and recall are those of all pairs.
 """
 
+import dataclasses
+import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
+from radvqa_jax import typed_json
 from radvqa_jax.evaluation.agreement import cohen_kappa
 from radvqa_jax.evaluation.intervals import PERCENTILES, resampled_sums
-from radvqa_jax.files import read_json, write_json
-from radvqa_jax.spreadsheet import original_cell, read_rows, write_csv
+from radvqa_jax.files import atomic_write, write_json
+from radvqa_jax.spreadsheet import is_filled, original_cell, read_rows, write_csv
 from radvqa_jax.synthesis.checks import Checked, Result
 
 SHEET = "review_pairs.csv"
@@ -25,6 +29,16 @@ COLUMNS = ("candidate_id", "dataset", "image_id", "image", "known", "question", 
 FILLED = ("reader", "verdict", "comment")
 ACCEPTED = "accepted"
 _VERDICTS = {"pass": True, "p": True, "yes": True, "1": True, "discard": False, "d": False, "no": False, "0": False}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Draw:
+    """review_draw.json: the seed, how many pairs there were, and how many of them each pair of the sheet stands for."""
+
+    __pydantic_config__ = typed_json.STRICT
+    seed: int
+    pairs: Annotated[int, Field(ge=0)]
+    weights: dict[str, Annotated[float, Field(ge=1, allow_inf_nan=False)]]
 
 
 class Reading(NamedTuple):
@@ -72,6 +86,8 @@ def write_review(
 ) -> int:
     """Writes review_pairs.csv and what is needed to read it; returns how many rows it has.
 
+    A sheet that a person filled in stays, with its draw and images, and a line says so; 0 rows are written then.
+
     Args:
         folder: where; images go into a folder of it.
         checked: all pairs.
@@ -79,6 +95,10 @@ def write_review(
         seed: of the draw and the order.
         image: gives the file of a pair's image; without it none is written.
     """
+    if is_filled(folder / SHEET, FILLED):
+        print(f"{folder / SHEET} is filled in, and stays as it is. For a new sheet, move it away.", flush=True)
+        return 0
+    shutil.rmtree(folder / IMAGES, ignore_errors=True)  # those of an earlier draw have the same names
     chosen, weights = draw(checked, rows=rows, seed=seed)
     lines = []
     for number, pair in enumerate(chosen, 1):
@@ -88,12 +108,13 @@ def write_review(
             data = image(pair)
             name = f"{IMAGES}/{number:04d}.{'jpg' if data[:2] == bytes((0xFF, 0xD8)) else 'png'}"
             (folder / IMAGES).mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(data)
+            with atomic_write(folder / name, "wb") as file:
+                file.write(data)
         known = pair.item.evidence.text(literature=not candidate.answerable_from_image)
         options = " | ".join(candidate.choices)
         cells = [candidate.candidate_id, candidate.dataset, candidate.image_id, name, known]
         lines.append([*cells, candidate.question, options, candidate.answer, *[""] * len(FILLED)])
-    write_json(folder / DRAW, {"seed": seed, "pairs": len(checked), "weights": weights})
+    write_json(folder / DRAW, dataclasses.asdict(_Draw(seed, len(checked), weights)))
     return write_csv(folder / SHEET, [*COLUMNS, *FILLED], lines)
 
 
@@ -153,7 +174,7 @@ def score_review(
     Keys: `readers` {reader: {n, passed, checks: {check: {precision, recall}}}}, where a pair that the reader discards
     is what a check should reject; `kappa`: a list of a, b and Cohen's kappa; `unknown`: rows about other pairs.
     """
-    weights: Mapping[str, float] = read_json(folder / DRAW)["weights"] if (folder / DRAW).is_file() else {}
+    weights = typed_json.read(folder / DRAW, _Draw).weights if (folder / DRAW).exists() else {}
     by_id = {pair.item.candidate.candidate_id: pair for pair in checked}
     said: defaultdict[str, dict[str, bool]] = defaultdict(dict)
     for reading in readings:

@@ -107,6 +107,8 @@ def test_without_a_window_the_range_of_the_frame_without_padding() -> None:
     found = read_dicom(make(stored, PixelPaddingValue=-2000))
     assert found.image[..., 0].tolist() == [[0, 0], [128, 255]]
     assert "0 to 100" in found.window
+    padded = read_dicom(make(stored, PixelPaddingValue=-2000, PixelPaddingRangeLimit=0))
+    assert "50 to 100" in padded.window and padded.image[..., 0].tolist() == [[0, 0], [0, 255]]
     assert grey(make(np.full((2, 2), 7, np.uint16))).tolist() == [[0, 0], [0, 0]]
 
 
@@ -116,6 +118,31 @@ def test_sixteen_bits_keep_their_steps_and_monochrome1_is_inverted() -> None:
     found = read_dicom(make(stored, PhotometricInterpretation="MONOCHROME1"))
     assert found.image[..., 0].tolist() == [[255, 191], [127, 0]]
     assert found.window.endswith("MONOCHROME1, shown inverted")
+    for term in ("MONOCHROME1", "MONOCHROME2"):  # said twice it is one inversion
+        found = read_dicom(make(stored, PhotometricInterpretation=term, PresentationLUTShape="INVERSE"))
+        assert found.image[..., 0].tolist() == [[255, 191], [127, 0]]
+        assert found.window.endswith("PresentationLUTShape INVERSE, shown inverted")
+
+
+@pytest.mark.parametrize(("term", "said"), [("HSV", "of the kind HSV"), ("SECRET", "that the standard does not know")])
+def test_colours_that_are_not_read_are_refused(term: str, said: str) -> None:
+    with pytest.raises(ValueError, match=f"pixels are .*{said}.*Convert it to RGB") as found:
+        read_dicom(make(np.zeros((2, 2), np.uint8), PhotometricInterpretation=term))
+    assert "SECRET" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("tags", "oblong"),
+    [
+        ({"PixelAspectRatio": [1, 2]}, True),
+        ({"PixelSpacing": [0.5, 0.7]}, True),
+        ({"PixelSpacing": [0.5, 0.501], "PixelAspectRatio": [1, 1]}, False),
+        ({}, False),
+    ],
+)
+def test_pixels_that_are_not_square_are_told(tags: dict[str, Any], oblong: bool) -> None:
+    found = read_dicom(make(np.zeros((2, 2), np.uint8), **tags))
+    assert any("not square" in note for note in found.warnings) is oblong
 
 
 def test_a_frame_is_chosen() -> None:

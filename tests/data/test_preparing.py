@@ -20,6 +20,7 @@ from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
 
 import tfds_builders.vqa_rad
+from radvqa_jax import locks
 from radvqa_jax.config import DataConfig, SourceConfig
 from radvqa_jax.data import preparing
 from radvqa_jax.data.prepared_files import describe_content
@@ -325,6 +326,23 @@ from tfds_builders.builder import OfficialFilesBuilder
 OfficialFilesBuilder.finish = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 prepare("vqa_rad", data=DataConfig(data_dir=sys.argv[1], manual_dir=sys.argv[2], allow_count_mismatch=True))
 """
+
+
+def test_a_prepared_data_set_is_for_its_owner_alone(config: Callable[..., DataConfig]) -> None:
+    folder = Path(prepare("vqa_rad", data=config())["path"])
+    open_to_others = [path.name for path in folder.rglob("*") if path.stat().st_mode & 0o077]
+    assert not open_to_others and list(folder.glob("*.array_record*")) and list(folder.glob("text_index-*"))
+
+
+def test_what_a_killed_rebuild_left_is_removed_by_the_next_use(config: Callable[..., DataConfig]) -> None:
+    folder = Path(prepare("vqa_rad", data=config())["path"])
+    beside = folder.with_name(f".rebuild-{folder.name}")
+    beside.mkdir()
+    with locks.hold(folder.parent, doing="another rebuild"):
+        prepare("vqa_rad", data=config())
+        assert beside.exists()  # it is at work there
+    prepare("vqa_rad", data=config())
+    assert not beside.exists() and folder.is_dir()
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next(config: Callable[..., DataConfig], files: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from radvqa_jax.evaluation.comparison import compare_runs, flip_images, format_comparison, holm, mcnemar
+from radvqa_jax.evaluation.scoring import pair
 from radvqa_jax.schema import Record
 
 
@@ -94,6 +95,13 @@ def test_two_systems_agree_which_image_a_question_is_about() -> None:
     assert "3 of 3 images have other names in B: question '0' is about image '0' in A and 'in/0.png'" in (
         format_comparison(renamed, a="one", b="two")
     )
+
+
+def test_options_in_another_order_are_another_question() -> None:
+    a = Record("1", "i", "Which?", "A", ["A"], choices=["x", "y"])
+    with pytest.raises(ValueError, match=r"has the choices \['x', 'y'\] in one and \['y', 'x'\] in the other"):
+        pair([a], [a._replace(choices=["y", "x"])])
+    assert pair([a], [a._replace(choices=[])])
 
 
 def test_errors() -> None:

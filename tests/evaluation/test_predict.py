@@ -458,6 +458,14 @@ def test_answers_before_the_one_that_is_no_number_are_kept(
     assert len(whole) == 10 and {r.question_id for r in kept} <= {r.question_id for r in whole}
 
 
+@pytest.mark.parametrize("text", ["5", "null", '"x"', "[1]"])
+def test_a_description_of_another_kind_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "run.jsonl").touch()
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(ValueError, match=r"run\.json.* must be a JSON object"):
+        check_fingerprint(tmp_path / "run.jsonl", {})
+
+
 def test_a_folder_in_the_place_of_the_description_is_named(tmp_path: Path) -> None:
     (tmp_path / "run.jsonl").touch()
     (tmp_path / "run.json").mkdir()

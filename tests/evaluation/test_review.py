@@ -39,6 +39,16 @@ def test_the_sheet_tells_no_verdict_and_holds_no_formula(tmp_path: Path) -> None
     assert path.read_bytes().startswith(b"\xef\xbb\xbf")
 
 
+def test_a_filled_sheet_is_never_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "sheet.csv"
+    write_sheet(path, {"base": RECORDS}, rows=10, seed=0)
+    assert write_sheet(path, {"base": RECORDS}, rows=5, seed=0) == 5  # nobody wrote into it
+    fill(path, path, "A", lambda n, row: "yes" if not n else "")
+    before = path.read_bytes()
+    assert write_sheet(path, {"base": RECORDS}, rows=10, seed=0) == 0
+    assert path.read_bytes() == before and "sheet.csv is filled in, and stays" in capsys.readouterr().out
+
+
 def test_what_comes_back_is_scored_and_readers_are_compared(tmp_path: Path) -> None:
     path = tmp_path / "sheet.csv"
     write_sheet(path, {"base": RECORDS}, rows=10, seed=0)

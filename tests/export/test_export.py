@@ -164,6 +164,18 @@ def test_the_card_says_what_it_must(make: Make, tmp_path: Path) -> None:
     files.write_json(tmp_path / "none.json", {"runs": {"a": {"overall": {"value": 0.5}}}})
     with pytest.raises(ValueError, match=r"runs\.a\.overall has no n"):
         read_scores(str(tmp_path / "none.json"))
+    cell = {"value": 0.5, "n": 10, "interval": [0.4, 0.6]}
+    for wrong in (
+        [],
+        "x",
+        cell | {"value": "high"},
+        cell | {"value": 17.0},
+        cell | {"n": -3},
+        cell | {"interval": "wide"},
+    ):
+        files.write_json(tmp_path / "wrong.json", {"runs": {"a": {"overall": wrong}}})
+        with pytest.raises(ValueError, match=r"wrong\.json: runs\.a\.overall"):
+            read_scores(str(tmp_path / "wrong.json"))
     with pytest.raises(ValueError, match="it has no `runs`"):
         files.write_json(tmp_path / "other.json", {})
         read_scores(str(tmp_path / "other.json"))

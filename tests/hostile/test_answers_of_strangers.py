@@ -15,10 +15,12 @@ import pytest
 from radvqa_jax import spreadsheet, typed_json
 from radvqa_jax.chat_cache import Cache
 from radvqa_jax.config import Config
+from radvqa_jax.data.written import read_about
+from radvqa_jax.evaluation import convert
 from radvqa_jax.evaluation.convert import read_rows
 from radvqa_jax.evaluation.judge_file import find_judges
 from radvqa_jax.evaluation.line_scores import problem
-from radvqa_jax.evaluation.readers import vlmevalkit
+from radvqa_jax.evaluation.readers import vlmevalkit, xlsx_cells
 from radvqa_jax.evaluation.review import read_sheet
 from radvqa_jax.evaluation.scoring import pair
 from radvqa_jax.files import file_name
@@ -125,6 +127,109 @@ def test_a_spreadsheet_of_two_far_cells_is_refused_before_there_is_room_for_it(t
     (tmp_path / "m_cut.xlsx").write_bytes(xlsx(tmp_path / "m_a.xlsx", "A1").read_bytes()[:-30])
     with pytest.raises(ValueError, match="is not a readable xlsx file"):
         vlmevalkit.read_table(tmp_path / "m_cut.xlsx")
+
+
+def sheet(path: Path, rows: str, *, shared: str = "", name: str = "xl/sharedStrings.xml") -> Path:
+    """Writes a spreadsheet whose only sheet has these rows, in XML."""
+    xlsx(path, "A1")
+    with zipfile.ZipFile(path) as archive:
+        members = {entry: archive.read(entry) for entry in archive.namelist()}
+    members["xl/worksheets/sheet1.xml"] = f"<worksheet><sheetData>{rows}</sheetData></worksheet>".encode()
+    if shared:
+        members[name] = f"<sst>{shared}</sst>".encode()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for entry, data in members.items():
+            archive.writestr(entry, data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rows", "shared", "message"),
+    [
+        ('<row><c t="s"><v>0</v></c></row>' * 500, f"<si><t>{'x' * 200_000}</t></si>", "67,108,864 characters of text"),
+        ("<row/>" * 20_001, "", "more than 20,000 cells, rows and other elements"),
+        ('<row r="2"/><row r="2"/>', "", "row 2 comes after row 2"),
+        (f'<row r="{"9" * 5000}"/>', "", "reach to row 999,999,999,999"),
+        ('</sheetData></worksheet><!DOCTYPE x [<!ENTITY a "b">]>', "", "is not a readable xlsx file"),
+    ],
+)
+def test_a_small_spreadsheet_cannot_fill_the_memory_or_hide_a_row(
+    rows: str, shared: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The texts that cells share may have any name in the archive, and come after the sheet."""
+    monkeypatch.setattr(xlsx_cells, "LEAST_ELEMENTS", 20_000)
+    path = sheet(tmp_path / "m_d.xlsx", rows, shared=shared, name="zz.xml")
+    assert path.stat().st_size < 5_000
+    with pytest.raises(ValueError, match=message):
+        vlmevalkit.read_table(path)
+
+
+def test_entities_of_xml_are_refused(tmp_path: Path) -> None:
+    path = xlsx(tmp_path / "m_d.xlsx", "A1")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("more.xml", '<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>')
+    with pytest.raises(ValueError, match="defines entities of XML"):
+        vlmevalkit.read_table(path)
+
+
+def test_an_empty_option_does_not_move_the_letters_of_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "m_d.tsv"
+    lines = [
+        "index\tquestion\tA\tB\tC\tanswer\tprediction",
+        "1\tq\tx\ty\tz\tB\ty",
+        "2\tq\t\ty\tz\tB\ty",
+        "3\tq\tx\ty\t\tB\ty",
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    found = read_rows(path, kind="vlmevalkit")
+    assert [record.choices for record in found.records] == [["x", "y", "z"], ["x", "y"]]
+    assert "option A is empty, and C is not" in found.bad[0].reason
+
+
+@pytest.mark.parametrize(
+    ("row", "renamed", "reason"),
+    [
+        ({"prediction": "no", "predictions": ["yes"]}, {}, "it has `prediction` and `predictions`"),
+        (
+            {"prediction": "no", "gold": "yes"},
+            {"reference": "gold"},
+            "two fields are our 'reference': reference and gold",
+        ),
+    ],
+)
+def test_two_fields_of_json_for_one_of_ours_are_refused(
+    row: dict[str, Any], renamed: dict[str, str], reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "p.json"
+    usual = {"question_id": "1", "image_id": "i", "question": "q", "reference": "no", "answer_type": "closed"}
+    path.write_text(json.dumps([usual | row, dict(reversed((usual | row).items()))]))
+    found = read_rows(path, renamed=renamed)
+    assert not found.records and [reason in bad.reason for bad in found.bad] == [True, True]
+
+
+@pytest.mark.parametrize("options", [{"renamed": {"reference": "nothing"}}, {"ignored": ["nothing"]}])
+@pytest.mark.parametrize("suffix", [".json", ".csv"])
+def test_a_name_that_no_field_has_is_told(suffix: str, options: dict[str, Any], tmp_path: Path) -> None:
+    usual = {"question_id": "1", "image_id": "i", "question": "q", "reference": "no", "prediction": "no"}
+    text = json.dumps([usual]) if suffix == ".json" else f"{','.join(usual)}\n{','.join(usual.values())}\n"
+    (tmp_path / f"p{suffix}").write_text(text)
+    with pytest.raises(ValueError, match="nothing"):
+        read_rows(tmp_path / f"p{suffix}", **options)
+
+
+def test_bad_rows_without_end_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convert, "MOST_BAD", 50)
+    (tmp_path / "p.jsonl").write_text("0\n" * 60)
+    with pytest.raises(ValueError, match="more than 50 rows are bad") as found:
+        read_rows(tmp_path / "p.jsonl", kind="json")
+    assert len(str(found.value).splitlines()) < 30
+
+
+@pytest.mark.parametrize("text", ["[]", '{"prepared_files": []}', '{"content": []}', "{}"])
+def test_a_record_of_written_questions_is_read_by_field(text: str, tmp_path: Path) -> None:
+    (tmp_path / "written.json").write_text(text)
+    with pytest.raises(ValueError, match=r"written\.json"):
+        read_about(tmp_path)
 
 
 def test_a_question_has_an_option_a_letter(tmp_path: Path) -> None:

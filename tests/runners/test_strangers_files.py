@@ -128,6 +128,19 @@ def test_runs_are_named_by_what_tells_them_apart() -> None:
         name_runs(paths, ["x"])
 
 
+def test_the_answers_of_a_run_are_not_replaced_by_a_strangers(micro_config: MakeConfig, tmp_path: Path) -> None:
+    kept = tmp_path / "run" / "predictions"
+    kept.mkdir(parents=True)
+    for name in ("stage2.jsonl", "stage2.json"):
+        (kept / name).write_text("{}", encoding="utf-8")
+    theirs = tmp_path / "stage2.csv"
+    theirs.write_text("question_id,image_id,question,reference,prediction\n1,i,q,no,no\n", encoding="utf-8")
+    config = micro_config({"mode": "score", "eval.predictions": str(theirs), "eval.source.dataset": ""})
+    with pytest.raises(ValueError, match=r"is the folder of a run that answered questions \(stage2\)"):
+        RUNNERS["score"](config, tmp_path / "run")
+    assert (kept / "stage2.jsonl").read_text(encoding="utf-8") == "{}"
+
+
 @pytest.mark.parametrize("name", ["verdicts.jsonl", "unscored.jsonl", "predictions/stage2.jsonl"])
 def test_what_is_scored_is_not_replaced_by_the_scores(name: str, micro_config: MakeConfig, tmp_path: Path) -> None:
     """Neither the file itself, nor the report of the run that it belongs to."""

@@ -204,6 +204,9 @@ def test_a_csv_file_is_read_with_its_own_names_and_mistakes_are_named(tmp_path: 
         read_table(path, {"tokens": "D"})
     with pytest.raises(ValueError, match=r"scaling\.columns names \['size'\]"):
         read_table(path, {"size": "size"})
+    for both in ({"tokens": "size", "parameters": "size"}, columns | {"loss": "D"}, columns | {"run": "loss"}):
+        with pytest.raises(ValueError, match=r"scaling\.columns: the fields \[.*\] have one column"):
+            read_table(path, both)
     with pytest.raises(ValueError, match=r"is not a file"):
         read_table(tmp_path / "none.csv", {})
 

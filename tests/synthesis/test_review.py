@@ -135,3 +135,35 @@ def test_one_reader_in_two_sheets_is_refused(tmp_path: Path) -> None:
 def test_a_pair_is_not_changed_by_being_read() -> None:
     (found,) = apply_review([PAIRS[5]], [], use="drop")
     assert found.item == PAIRS[5].item and dataclasses.asdict(found.item.candidate)
+
+
+def test_a_sheet_that_a_person_filled_in_is_never_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert write_review(tmp_path, PAIRS, rows=8, seed=0, image=lambda pair: b"old") == 8
+    assert write_review(tmp_path, PAIRS, rows=4, seed=1, image=lambda pair: b"new") == 4  # nobody wrote into it
+    images = sorted((tmp_path / "review_images").iterdir())
+    assert [path.read_bytes() for path in images] == [b"new"] * 4
+    assert {path.stat().st_mode & 0o777 for path in images} == {0o600}
+    text = (tmp_path / "review_pairs.csv").read_text(encoding="utf-8-sig")
+    (tmp_path / "review_pairs.csv").write_text(text.replace('""\n', '"why?"\n', 1), encoding="utf-8-sig")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert write_review(tmp_path, PAIRS, rows=8, seed=0, image=lambda pair: b"x") == 0
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert "review_pairs.csv is filled in, and stays as it is" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("{}", "`seed` is missing"),
+        ("[]", "must be"),
+        ('{"seed": 0, "pairs": 1, "weights": [1]}', "weights"),
+        ('{"seed": 0, "pairs": 1, "weights": {"a": "b"}}', "weights"),
+        ('{"seed": 0, "pairs": 1, "weights": {"a": NaN}}', "weights"),
+        ('{"seed": 0, "pairs": 1, "weights": {"a": -1.0}}', "weights"),
+    ],
+)
+def test_an_edited_draw_names_file_and_field(text: str, field: str, tmp_path: Path) -> None:
+    (tmp_path / "review_draw.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"review_draw\.json.*{field}"):
+        score_review([], PAIRS, tmp_path)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import resource
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,9 @@ import pytest
 import tensorflow_datasets as tfds
 
 from tfds_builders.dummy import encode, noise
+from tfds_builders.official_files import OfficialFiles
 from tfds_builders.table.columns import Columns, split_choices
+from tfds_builders.table.parquet_files import BATCH, read_parquet
 from tfds_builders.table.splits import divide, groups
 from tfds_builders.table.table_dataset_builder import Builder, table_config
 from tfds_builders.table.table_files import find_table, under
@@ -235,13 +238,42 @@ def parquet(folder: Path, **columns: Any) -> Path:
     return folder / "t.parquet"
 
 
-def test_a_text_that_many_rows_of_a_parquet_file_repeat_cannot_fill_the_memory(folder: Path, tmp_path: Path) -> None:
+def repeated(values: pa.Array, rows: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), values)
+
+
+@pytest.mark.parametrize("form", ["text", "list", "struct", "list of structs", "several groups"])
+def test_a_text_that_many_rows_of_a_parquet_file_repeat_cannot_fill_the_memory(
+    form: str, folder: Path, tmp_path: Path
+) -> None:
     rows = 400
-    text = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * (3 << 20)]))
+    text = repeated(pa.array(["x" * (1 << 20)]), rows).cast(pa.string())
+    note: Any = {
+        "list": [[value] for value in text.to_pylist()],
+        "struct": pa.StructArray.from_arrays([text], ["a"]),
+        "list of structs": [[{"a": value}] for value in text.to_pylist()],
+    }.get(form, text)
     same = {name: [value] * rows for name, value in ROW.items()}
-    assert parquet(folder, **same, note=text).stat().st_size < 20_000
-    with pytest.raises(ValueError, match=r"t\.parquet would have 1,258,\d+,\d+ bytes of text in one group of rows"):
-        build(folder, tmp_path / "data")
+    table = pa.table(same | {"note": note})
+    pq.write_table(
+        table, folder / "t.parquet", compression="zstd", row_group_size=50 if form == "several groups" else rows
+    )
+    assert (folder / "t.parquet").stat().st_size < 20_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=r"t\.parquet would have more than 67,108,864 bytes of values in memory"):
+        list(read_parquet(OfficialFiles.below(folder), "t.parquet"))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 << 10  # kB
+
+
+def test_a_parquet_file_of_many_rows_is_read_in_parts_and_in_order(folder: Path) -> None:
+    rows = 3 * BATCH + 5
+    same = {name: [value] * rows for name, value in ROW.items()} | {"note": [f"n{number}" for number in range(rows)]}
+    pq.write_table(pa.table(same | {"image": [b"x"] * rows}), folder / "t.parquet", row_group_size=2 * BATCH + 1)
+    found = [cells for cells, _ in read_parquet(OfficialFiles.below(folder), "t.parquet", images=("image",))]
+    assert [cells["note"] for cells in found] == same["note"]
+    assert [(cells["image"].group, cells["image"].row) for cells in found[-5:]] == [
+        (1, BATCH - 1 + n) for n in range(5)
+    ]
 
 
 def test_values_that_parquet_cannot_give_are_a_message(folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +16,8 @@ from tfds_builders.official_files import OfficialFiles
 from tfds_builders.table.columns import check_count
 
 ONLY_IMAGE = "Only the column of the image may hold bytes."
+LEAST_ROOM, MOST_TIMES = 64 << 20, 100  # bytes of values in memory: at least, and times the size of the file
+BATCH = 1024  # rows that are decoded at a time
 MOST_FOOTER = 32 << 20  # bytes; the columns of all groups of rows are listed there
 # What pyarrow raises for a damaged file and for values that Python has none for, such as a year after 9999.
 UNREADABLE = (pa.ArrowException, OSError, OverflowError)
@@ -54,35 +57,54 @@ def _footer_bytes(source: Path | io.BytesIO) -> int:
     return int.from_bytes(size, "little") if mark == b"PAR1" else 0
 
 
+def _bytes_of(source: Path | io.BytesIO) -> int:
+    return source.stat().st_size if isinstance(source, Path) else source.getbuffer().nbytes
+
+
 def damaged(files: OfficialFiles, name: str, error: Exception) -> ValueError:
     """The error that names a file in which something cannot be read."""
     return ValueError(f"{files.what}: {name} is not a Parquet file that can be read: {error}. Get it again.")
 
 
-def _parquet_rows(files: OfficialFiles, name: str, group: int, columns: list[str]) -> list[dict[str, Any]]:
-    """The rows of one group without its images, bytes as text.
+class _Room:
+    """What the values of a file may take in memory: one long text that many rows repeat is stored once in the file."""
+
+    def __init__(self, what: str, size: int) -> None:
+        self._what, self._taken, self._most = what, 0, min(MAX_MEMBER, max(LEAST_ROOM, MOST_TIMES * size))
+
+    def take(self, size: int) -> None:
+        """Raises ValueError, naming the file, if values of `size` bytes more are too many."""
+        self._taken += size
+        if self._taken > self._most:
+            raise ValueError(
+                f"{self._what} would have more than {self._most:,} bytes of values in memory. A file may have "
+                f"{MOST_TIMES} times its own size, and at least {LEAST_ROOM:,}. Leave out what nobody needs, or write "
+                "it as several files."
+            )
+
+
+def _parquet_rows(
+    files: OfficialFiles, name: str, group: int, columns: list[str], room: _Room
+) -> Iterator[dict[str, Any]]:
+    """Yields the rows of one group without its images, bytes as text.
 
     Raises:
-        ValueError: if a value cannot be read, or they have more than MAX_MEMBER bytes: one long text that many rows
-            repeat is stored once.
+        ValueError: if a value cannot be read, or there is no room for them.
     """
     try:
-        schema = open_parquet(files, name).schema_arrow
-        once = [column for column in columns if _is_text(schema.field(column).type)]
-        table = pq.ParquetFile(files.open(name), read_dictionary=once).read_row_group(group, columns=columns)
-        size = sum(_decoded_bytes(chunk) for column in table.columns for chunk in column.chunks)
-        if size > MAX_MEMBER:
-            raise ValueError(
-                f"{files.what}: {name} would have {size:,} bytes of text in one group of rows, more than "
-                f"{MAX_MEMBER:,}. Write it with smaller groups of rows, or without what nobody needs."
-            )
-        cells = [_cells(files, name, *column) for column in zip(columns, table.columns, strict=True)]
-        return [dict(zip(columns, row, strict=True)) for row in zip(*cells, strict=True)]
+        leaves = open_parquet(files, name).schema
+        texts = [leaf.path for leaf in map(leaves.column, range(len(leaves))) if leaf.physical_type == "BYTE_ARRAY"]
+        # As dictionaries, so that what is repeated is counted before it is written out.
+        file = pq.ParquetFile(files.open(name), read_dictionary=texts)
+        for batch in file.iter_batches(BATCH, row_groups=[group], columns=columns):
+            room.take(sum(map(_decoded_bytes, batch.columns)))
+            cells = [_cells(files, name, *column) for column in zip(columns, batch.columns, strict=True)]
+            yield from (dict(zip(columns, row, strict=True)) for row in zip(*cells, strict=True))
     except UNREADABLE as error:
         raise damaged(files, name, error) from error
 
 
-def _cells(files: OfficialFiles, name: str, column: str, values: pa.ChunkedArray) -> list[Any]:
+def _cells(files: OfficialFiles, name: str, column: str, values: pa.Array) -> list[Any]:
     """The values of a column. Bytes are text: some programs (Spark, Impala) write text without saying that it is.
 
     Raises:
@@ -118,12 +140,19 @@ def _values(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def _decoded_bytes(chunk: pa.Array) -> int:
+def _decoded_bytes(values: pa.Array) -> int:
     """The bytes of values, those of a dictionary as often as they come."""
-    if not pa.types.is_dictionary(chunk.type) or not _is_text(chunk.type):
-        return chunk.nbytes
-    lengths = pc.call_function("binary_length", [chunk.dictionary])
-    return int(pc.call_function("sum", [lengths.take(chunk.indices)]).as_py() or 0)
+    kind = values.type
+    if pa.types.is_map(kind):
+        return _decoded_bytes(values.keys) + _decoded_bytes(values.items)
+    if pa.types.is_struct(kind):
+        return sum(map(_decoded_bytes, values.flatten()))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return 8 * len(values) + _decoded_bytes(values.flatten())
+    if not pa.types.is_dictionary(kind) or not _is_text(kind):
+        return values.nbytes
+    lengths = pc.call_function("binary_length", [values.dictionary])
+    return int(pc.call_function("sum", [lengths.take(values.indices)]).as_py() or 0)
 
 
 class Embedded(str):
@@ -174,9 +203,10 @@ def read_parquet(
             )
         holds = field.name in images and (_is_binary(field.type) or _holds_files(field.type))
         (stored if holds else texts).append(field.name)
+    room = _Room(f"{files.what}: {name}", _bytes_of(files.open(name)))
     for group in range(file.num_row_groups):
         count = file.metadata.row_group(group).num_rows
         # Without images, so that no more than their places is in memory.
-        rows = _parquet_rows(files, name, group, texts) if texts else [{}] * count
+        rows = _parquet_rows(files, name, group, texts, room) if texts else itertools.repeat({}, count)
         for number, cells in enumerate(rows):
             yield cells | {column: Embedded(name, column, group, number) for column in stored}, ""

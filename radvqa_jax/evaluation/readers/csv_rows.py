@@ -28,6 +28,8 @@ _NUMBERED = re.compile(r"(prediction|logprob)(?:_([1-9]\d*))?")
 def _check_header(header: list[str], ignored: Collection[str], path: Path) -> dict[str, list[str]]:
     """{prediction: its columns in order, logprob: its columns in order}."""
     known = {*NEEDED, *OPTIONAL, "choices", *ignored}
+    if absent := sorted(set(ignored) - set(header)):
+        raise ValueError(f"{path} has no column {absent[0]!r} to ignore.{nearest(absent[0], header)}")
     if repeated := spreadsheet.repeated_of(header):
         raise ValueError(f"{path}: the columns {repeated} occur twice.")
     numbered: dict[str, dict[int, str]] = {"prediction": {}, "logprob": {}}

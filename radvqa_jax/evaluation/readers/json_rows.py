@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from radvqa_jax import typed_json
+from radvqa_jax import spreadsheet, typed_json
 from radvqa_jax.evaluation.readers.foreign_rows import Row, read_each, text_of
 from radvqa_jax.schema import Record
 from radvqa_jax.trees import nearest
@@ -20,9 +20,13 @@ def read(
 ) -> Iterator[Row]:
     """Yields a row for each numbered object; `renamed` has our name -> theirs."""
     back = {theirs: ours for ours, theirs in renamed.items()}
-    known = {*Record._fields, "prediction"}
+    known, seen = {*Record._fields, "prediction"}, set[str]()
 
     def take(number: int, row: Mapping[str, Any]) -> dict[str, Any]:
+        seen.update(row)
+        taken = [back.get(name, name) for name in row if name not in ignored]
+        if twice := spreadsheet.repeated_of(taken):
+            raise ValueError(f"two fields are our {twice[0]!r}: {twice[0]} and {renamed[twice[0]]}. Leave one out")
         fields = {back.get(name, name): value for name, value in row.items() if name not in ignored}
         if unknown := sorted(set(fields) - known):
             raise ValueError(
@@ -30,14 +34,19 @@ def read(
                 f"{unknown[0]}; if it is one of ours, say which: --column OURS={unknown[0]}"
             )
         if "prediction" in fields:
-            fields.setdefault("predictions", [text_of(fields, "prediction")])
+            if "predictions" in fields:
+                raise ValueError("it has `prediction` and `predictions`. Leave one out: --ignore prediction")
+            fields["predictions"] = [text_of(fields, "prediction")]
             del fields["prediction"]
         for name in ("question_id", "image_id"):
             if isinstance(fields.get(name), int | float):
                 fields[name] = text_of(fields, name)
         return fields
 
-    return read_each(items, take, place=place)
+    yield from read_each(items, take, place=place)
+    if unseen := sorted({*back, *ignored} - seen):
+        near = nearest(unseen[0], sorted(seen))
+        raise ValueError(f"No {place} has a field {unseen[0]!r}, which --column or --ignore names.{near}")
 
 
 def items_of(value: Sequence[Any]) -> Iterator[tuple[int, Any]]:

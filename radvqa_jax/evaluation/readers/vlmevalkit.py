@@ -52,11 +52,13 @@ def read_table(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, Any
 
 def read(path: Path) -> Iterator[Row]:
     """Yields the rows of a file."""
-    header, rows = read_table(path)
-    letters = [letter for letter in ascii_uppercase if letter in header]
+    _, rows = read_table(path)
 
     def take(number: int, row: Mapping[str, Any]) -> dict[str, Any]:
-        choices = [str(text_of(row, letter)) for letter in letters if letter in row]
+        given = [letter for letter in ascii_uppercase if letter in row]
+        if gaps := sorted(set(ascii_uppercase[: len(given)]) - set(given)):
+            raise ValueError(f"option {gaps[0]} is empty, and {given[-1]} is not: what would the letters mean?")
+        choices = [str(text_of(row, letter)) for letter in given]
         return {
             "question_id": text_of(row, "index"),
             "image_id": optional(row, "image_path", "image_id"),

@@ -3,9 +3,10 @@
 import io
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.parsers import expat
 
 import python_calamine
 
@@ -13,6 +14,9 @@ from radvqa_jax.files import open_regular
 
 MAX_BYTES = 1 << 30  # unpacked; more is no file of answers
 MAX_CELLS = 10_000_000  # rows x columns up to the last cell: 100,000 answers with a hundred columns
+LEAST_ELEMENTS = 2_000_000  # of all parts; a larger file may have four for each of its bytes
+LEAST_TEXT, MOST_TIMES = 64 << 20, 100  # characters of all cells: at least, and times the size of the file
+_WAY_OUT = "Save it as csv."
 _START = (b"<", b"\xef\xbb\xbf<", b"\xff\xfe", b"\xfe\xff")  # of XML in UTF-8 or UTF-16
 
 
@@ -30,19 +34,21 @@ def read_cells(path: Path) -> list[list[Any]]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if (size := sum(member.file_size for member in archive.infolist())) > MAX_BYTES:
                 raise ValueError(f"{path} unpacks to {size:,} bytes; a table of answers may have {MAX_BYTES:,}.")
+            found = _Size(path, len(data))
             for member in archive.infolist():
                 with archive.open(member) as stream:
                     is_xml = stream.read(4).startswith(_START)
                 if is_xml:
                     with archive.open(member) as stream:
-                        _check_size(path, stream)
+                        found.read(stream)
+            found.check_shared()
         book = python_calamine.CalamineWorkbook.from_object(io.BytesIO(data))
         return book.get_sheet_by_index(0).to_python(skip_empty_area=False)
     except (
         python_calamine.CalamineError,
         zipfile.BadZipFile,
         zlib.error,
-        ElementTree.ParseError,
+        expat.ExpatError,
         EOFError,
         OSError,
         NotImplementedError,
@@ -52,27 +58,94 @@ def read_cells(path: Path) -> list[list[Any]]:
         raise ValueError(f"{path} is not a readable xlsx file: {error}. Save it again.") from error
 
 
-def _check_size(path: Path, stream: Any) -> None:
-    """Raises ValueError if a sheet reaches over more than MAX_CELLS cells."""
-    rows = columns = 0
-    root: Any = None
-    for event, element in ElementTree.iterparse(stream, events=("start", "end")):
-        if event == "end":
-            if root is not None and element is not root:
-                element.clear()
-            continue
-        root = element if root is None else root
-        kind = element.tag.rpartition("}")[2]
-        if kind in ("c", "row") and (place := element.get("r")):
-            letters = place.rstrip("0123456789").upper()
-            rows = max(rows, int(place[len(letters) :] or 0))
-            columns = max(columns, _column(letters))
-            if rows * max(1, columns) > MAX_CELLS:
+class _Size:
+    """Counts what an XML part of a workbook would take in memory, without keeping any of it."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        self._most_text = min(MAX_BYTES, max(LEAST_TEXT, MOST_TIMES * size))
+        self._most_elements = max(LEAST_ELEMENTS, 4 * size)
+        self._shared: list[list[int]] = []  # of each part: characters of the texts that cells share
+        self._used: Counter[int] = Counter()  # numbers of such texts, as often as cells name them
+        self._text = self._elements = self._rows = self._columns = self._last = 0
+        self._in: list[str] = []
+        self._kind, self._number = "", ""
+
+    def read(self, stream: Any) -> None:
+        """Counts one part.
+
+        Raises:
+            ValueError: if there are too many cells or characters, a row comes twice, or the part defines entities.
+        """
+        self._rows = self._columns = self._last = 0
+        self._shared.append([])
+        parser = expat.ParserCreate()
+        parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
+        parser.CharacterDataHandler = self._characters
+        parser.StartDoctypeDeclHandler = self._doctype
+        while block := stream.read(1 << 16):
+            parser.Parse(block)
+        parser.Parse(b"", True)
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        kind = name.rpartition(":")[2]
+        self._in.append(kind)
+        self._elements += 1
+        if self._elements > self._most_elements:
+            raise ValueError(
+                f"{self._path} has more than {self._most_elements:,} cells, rows and other elements, which is too many "
+                f"for its size. {_WAY_OUT}"
+            )
+        if kind == "si":
+            self._shared[-1].append(0)
+        elif kind == "c":
+            self._kind, self._number = attributes.get("t", ""), ""
+        if kind in ("c", "row") and (place := attributes.get("r")):
+            self._reach(kind, place)
+
+    def _reach(self, kind: str, place: str) -> None:
+        """Notes how far the cells of a sheet reach: the library makes room for all up to the last one."""
+        letters = place.rstrip("0123456789").upper()
+        row = int(place[len(letters) :][:12] or 0)
+        if kind == "row":
+            if row <= self._last:
                 raise ValueError(
-                    f"{path}: its cells reach to row {rows:,} and column {columns:,}, and {MAX_CELLS:,} cells are "
-                    "read. Remove what lies far outside the table, or save it as csv."
+                    f"{self._path}: row {row:,} comes after row {self._last:,}; one of them would be lost."
                 )
-    # Children of the root stay as empty elements; their number is bounded by the file's size.
+            self._last = row
+        self._rows, self._columns = max(self._rows, row), max(self._columns, _column(letters))
+        if self._rows * max(1, self._columns) > MAX_CELLS:
+            raise ValueError(
+                f"{self._path}: its cells reach to row {self._rows:,} and column {self._columns:,}, and {MAX_CELLS:,} "
+                f"cells are read. Remove what lies far outside the table. {_WAY_OUT}"
+            )
+
+    def _characters(self, data: str) -> None:
+        if "si" in self._in:
+            self._shared[-1][-1] += len(data)
+        elif self._in[-1:] == ["v"] and self._kind == "s" and len(self._number) < 12:
+            self._number += data[:12]
+        self._take(len(data))
+
+    def _end(self, _: str) -> None:
+        if self._in.pop() == "c" and self._number.strip().isdecimal():
+            self._used[int(self._number)] += 1
+
+    def check_shared(self) -> None:
+        """Raises ValueError if cells name shared texts that would be too long together; each gets a copy."""
+        for lengths in self._shared:
+            self._take(sum(times * lengths[number] for number, times in self._used.items() if number < len(lengths)))
+
+    def _take(self, characters: int) -> None:
+        self._text += characters
+        if self._text > self._most_text:
+            raise ValueError(
+                f"{self._path} would have more than {self._most_text:,} characters of text in memory; a workbook may "
+                f"have {MOST_TIMES} times its own size, and at least {LEAST_TEXT:,}. {_WAY_OUT}"
+            )
+
+    def _doctype(self, *_: Any) -> None:
+        raise ValueError(f"{self._path} defines entities of XML, which no workbook needs. Save it again.")
 
 
 def _column(letters: str) -> int:
