@@ -1,10 +1,14 @@
-"""MedM, its open questions: is SLAKE what helps in stage 1, does resolution matter, does the vision tower?
+"""MedM, its open questions: is SLAKE what helps in stage 1, does resolution matter, the vision tower, several turns?
 
-The paper's conclusion names the last as not studied; it prints nothing of any of them. Each row changes one thing
-against the first. The share of annealing, with seeds and learning curves: configs/ablations.py:annealing.
+The paper's conclusion names the vision tower as not studied; it prints nothing of any of them. Each row on ROCOv2
+changes one thing against the first. On SLAKE the questions of an image are asked in a row or alone; accuracy by turn
+and both models with a blank image: configs/ablations.py:turns. The share of annealing, with seeds and learning curves:
+configs/ablations.py:annealing.
 """
 
-from radvqa_jax.config import PaperRow, PaperTable, paper_row
+from typing import Any
+
+from radvqa_jax.config import PaperRow, PaperTable, SourceConfig, paper_row
 
 BOTH = ("run_stages=('stage1','stage2')",)
 MEASURED = (("overall", "accuracy"), ("closed", "accuracy"), ("open", "accuracy"), ("overall", "judged accuracy"))
@@ -17,10 +21,20 @@ def asked(name: str, recipe: str, *change: str) -> PaperRow:
     return paper_row(name, "ROCOv2", recipe, change=(*BOTH, *change), beside=MEASURED)
 
 
+PROMPT = "{history} answer en {question}"
+IN_A_ROW = (f"data.prompt={PROMPT}", "data.history=references", "data.seq_len=256")
+SLAKE = {"source": SourceConfig("slake", split="test"), "train_source": SourceConfig("slake")}
+
+
+def turns(name: str, *change: str, **asked: Any) -> PaperRow:
+    beside = (*MEASURED[:3], ("overall", "contradictory pairs"))
+    return paper_row(name, "SLAKE", "medm_stage2.py:roco", change=(*BOTH, *change), beside=beside, **SLAKE, **asked)
+
+
 TABLE = PaperTable(
     "MedM",
     "Section 6",
-    "Stage 1 on another set, resolution, vision tower",
+    "Stage 1 on another set, resolution, vision tower, questions in a row",
     rows=(
         asked("as the paper has it", "medm_stage2.py:roco"),
         asked("stage 1 on both languages of SLAKE", "medm_stage2.py:roco,attention,all"),
@@ -30,6 +44,12 @@ TABLE = PaperTable(
         asked("224 px", "medm_stage2.py:roco", "model.resolution=224"),
         asked("896 px", "medm_stage2.py:roco", "model.resolution=896"),
         asked("no adapter in the vision tower", "medm_stage2.py:roco", LANGUAGE_ALONE),
+        turns("trained and asked alone"),
+        turns("trained alone, own answers", history="own", prompt=PROMPT, seq_len=256),
+        turns("trained in a row, asked alone", *IN_A_ROW, history="none"),
+        turns("trained in a row, reference answers", *IN_A_ROW, history="references"),
+        turns("trained in a row, own answers", *IN_A_ROW, history="own"),
+        turns("trained in a row, own answers, blank image", *IN_A_ROW, history="own", image="blank"),
     ),
     unlike=("each at one seed",),
 )

@@ -7,6 +7,7 @@ import numpy as np
 
 from radvqa_jax.config import ScoreConfig
 from radvqa_jax.evaluation import intervals, judge_scores, llama32_med, med_idefics, medm, published, samples, scoring
+from radvqa_jax.evaluation.contradictions import score_contradictions
 from radvqa_jax.evaluation.judge_file import JudgeFile
 from radvqa_jax.evaluation.nonsense import score_nonsense
 from radvqa_jax.schema import Record
@@ -36,7 +37,8 @@ BY_HAND = {
     "read by a physician": "a physician read these answers: report.review_rows writes the sheet (docs/scoring.md)",
     "evaluation loss": "a loss, and no score",
 }
-METRICS = ("accuracy", "BLEU", "BERTScore", *PER_ANSWER, *JUDGED, *NONSENSE, *BY_HAND)
+CONTRADICTORY = "contradictory pairs"
+METRICS = ("accuracy", "BLEU", "BERTScore", CONTRADICTORY, *PER_ANSWER, *JUDGED, *NONSENSE, *BY_HAND)
 
 
 class Answered(NamedTuple):
@@ -131,6 +133,9 @@ def measure(metric: str, column: str, answered: Answered, settings: Settings) ->
         return published.corpus_bleu_cell(records, scoring.image_ids(records), **settings.bootstrap)
     if metric == "BERTScore":
         return _bertscore(records, settings)
+    if metric == CONTRADICTORY:
+        found = score_contradictions(records, **settings.bootstrap)["overall"]
+        return found or "no two answers about one image could exclude each other"
     return _accuracy(records, settings)
 
 
