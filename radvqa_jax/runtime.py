@@ -23,8 +23,7 @@ def start(config: Config) -> None:
     """Joins the run's processes and sets the compilation cache; call it once, before anything uses a device."""
     avoid_miscompilation()
     # What is planned is compiled for devices that need not be here, and is thrown away.
-    planned = config.mode == "fit" or (config.mode == "reproduce" and config.book.targets)
-    keep_compiled("" if planned else config.compilation_cache)
+    keep_compiled("" if config.only_plans else config.compilation_cache)
     if config.process.coordinator:
         _join(config.process)
 

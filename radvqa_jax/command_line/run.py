@@ -290,7 +290,7 @@ def _run_mode() -> None:
     group = processes.group()
     with ends_together(group, _explain):
         check_alike(config)
-        if config.mode in COMPUTING:
+        if config.mode in COMPUTING and not config.only_plans:
             from radvqa_jax.device_check import check_device
 
             check_device()

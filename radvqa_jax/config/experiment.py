@@ -106,3 +106,8 @@ class Config:
     def with_stages(self, changed: Mapping[str, StageConfig]) -> "Config":
         """The experiment with these stages in the place of those of the same names."""
         return dataclasses.replace(self, stages={**self.stages, **changed})
+
+    @property
+    def only_plans(self) -> bool:
+        """Whether the run compiles for devices that need not be here, and uses none: XLA must not have started."""
+        return self.mode == "fit" or (self.mode == "reproduce" and bool(self.book.targets))

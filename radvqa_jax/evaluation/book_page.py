@@ -1,6 +1,6 @@
 """book.html, book.json, book.csv and book.tex: the results book for people, programs, spreadsheets and papers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +79,22 @@ def format_book(book: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write_book(folder: Path, book: Mapping[str, Any], *, provenance: Mapping[str, Any]) -> str:
+def write_book(
+    folder: Path,
+    book: Mapping[str, Any],
+    *,
+    provenance: Mapping[str, Any],
+    planned: Sequence[Sequence[str]] = (),
+    how: str = "",
+) -> str:
     """Writes the four files, each whole or not at all; returns the tables for the terminal.
 
     Args:
         folder: made if it is missing.
         book: from `build_book`.
         provenance: what holds for all cells, as JSON values.
+        planned: what the recipes take on devices, as a table whose first row is its head; empty if that is not known.
+        how: how that was found.
     """
     page = render_page(
         _TEMPLATES,
@@ -94,6 +103,8 @@ def write_book(folder: Path, book: Mapping[str, Any], *, provenance: Mapping[str
         blind_labels=BLIND_LABELS,
         format_printed=format_printed,
         flat=flat_lines,
+        planned=planned,
+        how=how,
         provenance=flat_lines(provenance),
     )
     files.write_json(folder / "book.json", {**book, "provenance": dict(provenance)})

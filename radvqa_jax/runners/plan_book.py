@@ -1,17 +1,21 @@
 """What the recipes of the book take on devices: memory, steps, and hours at the roofline. No weights, no device."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 import tfds_builders
+from radvqa_jax import __version__, typed_json
 from radvqa_jax.config import Config, OptimConfig, SourceConfig, StageConfig
 from radvqa_jax.data.sources import default_config_name, load_rows, make_builder
 from radvqa_jax.data.written import DATASET as WRITTEN
-from radvqa_jax.evaluation.tables import align
-from radvqa_jax.files import write_json
-from radvqa_jax.planning.fit import Fitted, compile_program
+from radvqa_jax.evaluation.tables import align, markdown
+from radvqa_jax.files import write_json, write_text
+from radvqa_jax.planning.fit import compile_program
 from radvqa_jax.planning.targets import Target, open_target
 from radvqa_jax.runners.fit import step_program
 from radvqa_jax.training import sharding
@@ -19,6 +23,9 @@ from radvqa_jax.training.stage import count_steps
 from tfds_builders.counts import read_manifest
 
 GIB = 2**30
+HOW = """At best: arithmetic or bytes at the peak rate; a real step takes longer, often twice as long. Every text
+position is taken for a token. With model.remat=auto the way that stores the least is planned; training takes a faster
+one where it fits. Rows that ? stands for are known when the set is prepared or written."""
 
 
 class Planned(NamedTuple):
@@ -32,13 +39,8 @@ class Planned(NamedTuple):
     peak: int  # bytes
     fits: bool | None  # None = the device does not say how much memory it has
     step_seconds: float | None  # at the roofline; None = peak rates not known
-
-    @property
-    def hours(self) -> float | None:
-        """All steps at the roofline."""
-        if self.steps is None or self.step_seconds is None:
-            return None
-        return self.steps * self.step_seconds / 3600
+    hours: float | None  # all steps at the roofline
+    program: str  # the compiled step and the releases that made it, as a hash: equal ones are compiled once
 
 
 def rows_of(source: SourceConfig, config: Config) -> int | None:
@@ -63,71 +65,92 @@ def rows_of(source: SourceConfig, config: Config) -> int | None:
     return min(number - left, source.limit or number)
 
 
-def _same_step(config: Config, stage: StageConfig) -> Any:
+def _program(config: Config, stage: StageConfig) -> str:
     """What decides on a compiled step: stages that differ in data and rates alone share one."""
     optim = dataclasses.replace(OptimConfig(), clip_norm=stage.optim.clip_norm, weight_decay=stage.optim.weight_decay)
     plain = dataclasses.replace(
         stage, sources=(), weight_by="source", epochs=0.0, total_steps=1, init_from="", optim=optim
     )
-    return config.model, config.data.seq_len, plain
+    decides = (config.model, config.mesh, config.data.seq_len, plain, __version__, jax.__version__)
+    return hashlib.sha256(repr(decides).encode()).hexdigest()[:12]
 
 
-def plan(recipes: Mapping[str, Config], target: Target) -> Iterator[Planned]:
+def plan(recipes: Mapping[str, Config], target: Target, known: Iterable[Planned] = ()) -> Iterator[Planned]:
     """Yields each stage of each recipe on a target; programs that are the same are compiled once.
 
     Args:
         recipes: by name.
         target: from `open_target`.
+        known: of an earlier plan: their programs are not compiled again.
     """
-    compiled: dict[Any, Fitted] = {}
+    taken = {each.program: (each.peak, each.step_seconds) for each in known if each.target == target.name}
     for name, config in recipes.items():
         mesh = sharding.make_mesh(config.mesh, target.devices)
         for stage_name in config.stage_names:
             stage = config.stages[stage_name]
-            key = repr(_same_step(config, stage))
-            if key not in compiled:
-                compiled[key] = compile_program(step_program(config, mesh, stage_name), target)
-                print(f"compiled {name}, {stage_name} in {compiled[key].compile_seconds:.0f} s", flush=True)
+            program = _program(config, stage)
+            if program not in taken:
+                fitted = compile_program(step_program(config, mesh, stage_name), target)
+                taken[program] = fitted.peak, fitted.roofline_seconds
+                print(f"compiled {name}, {stage_name} for {target.name} in {fitted.compile_seconds:.0f} s", flush=True)
+            peak, best = taken[program]
             counts = [rows_of(source, config) for source in stage.sources]
             rows = None if None in counts else sum(count or 0 for count in counts)
             steps = count_steps(stage, rows or 0) if rows is not None or stage.total_steps else None
-            peak, best = compiled[key].peak, compiled[key].roofline_seconds
+            hours = None if steps is None or best is None else steps * best / 3600
             fits = None if target.memory is None else peak <= target.memory
-            yield Planned(name, stage_name, target.name, rows, steps, peak, fits, best)
+            yield Planned(name, stage_name, target.name, rows, steps, peak, fits, best, hours, program)
 
 
-def format_plan(planned: Iterable[Planned]) -> str:
-    """The plan as a table for the terminal."""
-    rows = [
+def _device(each: Planned | None) -> list[str]:
+    """What a stage takes on a device: peak GiB, milliseconds a step, hours; dashes where it is not planned."""
+    if each is None:
+        return ["-", "-", "-"]
+    return [
+        f"{each.peak / GIB:.2f}{' DOES NOT FIT' if each.fits is False else ''}",
+        "?" if each.step_seconds is None else f"{1000 * each.step_seconds:,.0f}",
+        "?" if each.hours is None else f"{each.hours:,.1f}",
+    ]
+
+
+def plan_table(planned: Sequence[Planned]) -> list[list[str]]:
+    """The plan as a table, a row for each stage of each recipe; the first row is its head."""
+    targets = list(dict.fromkeys(each.target for each in planned))
+    found = {(each.recipe, each.stage, each.target): each for each in planned}
+    head = ["recipe", "stage", "rows", "steps"]
+    for target in targets:
+        head += [f"{target}: peak GiB", "ms a step, at best", "hours, at best"]
+    rows = {(each.recipe, each.stage): each for each in planned}
+    return [head] + [
         [
-            each.recipe,
-            each.stage,
-            each.target,
+            recipe,
+            stage,
             "?" if each.rows is None else f"{each.rows:,}",
             "?" if each.steps is None else f"{each.steps:,}",
-            f"{each.peak / GIB:.2f}",
-            {True: "yes", False: "NO", None: "?"}[each.fits],
-            "?" if each.step_seconds is None else f"{1000 * each.step_seconds:.0f}",
-            "?" if each.hours is None else f"{each.hours:.1f}",
+            *(text for target in targets for text in _device(found.get((recipe, stage, target)))),
         ]
-        for each in planned
+        for (recipe, stage), each in rows.items()
     ]
-    head = ["recipe", "stage", "target", "rows", "steps", "peak GiB", "fits", "ms a step, at best", "hours, at best"]
-    return "\n".join(
-        [
-            *align([head, *rows]),
-            "At best: arithmetic or bytes at the peak rate; a real step takes longer, often twice as long. Every text",
-            "position is taken for a token. Rows that ? stands for are known when the set is prepared or written.",
-        ]
-    )
+
+
+def read_plan(workdir: Path) -> list[Planned]:
+    """The plan of plan.json; empty if there is none."""
+    path = workdir / "plan.json"
+    return typed_json.read(path, list[Planned]) if path.is_file() else []
 
 
 def plan_book(recipes: Mapping[str, Config], targets: Iterable[str], workdir: Path) -> None:
-    """Prints what each recipe takes on each target, and writes it to plan.json as it is found."""
-    planned: list[Planned] = []
+    """Prints what each recipe takes on each target; writes it to plan.json as it is found, and to plan.md.
+
+    An interrupted plan continues, and devices of an earlier one are kept.
+    """
+    known = read_plan(workdir)
+    planned = {(each.recipe, each.stage, each.target): each for each in known if each.recipe in recipes}
     for target in targets:
-        for each in plan(recipes, open_target(target)):
-            planned.append(each)
-            write_json(workdir / "plan.json", [one._asdict() | {"hours": one.hours} for one in planned], private=False)
-    print(format_plan(planned))
-    print(f"The same as JSON: {workdir / 'plan.json'}")
+        for each in plan(recipes, open_target(target), known):
+            planned[each.recipe, each.stage, each.target] = each
+            write_json(workdir / "plan.json", [one._asdict() for one in planned.values()], private=False)
+    rows = plan_table(list(planned.values()))
+    write_text(workdir / "plan.md", "\n".join(markdown(rows)) + "\n")
+    print("\n".join([*align(rows), HOW]))
+    print(f"The same as JSON and Markdown: {workdir / 'plan.json'}, {workdir / 'plan.md'}")

@@ -31,7 +31,7 @@ from radvqa_jax.evaluation.llama32_med import check_bertscore
 from radvqa_jax.evaluation.measures import Answered, Settings
 from radvqa_jax.runners.ablations import chain_of, fill_cells, missing
 from radvqa_jax.runners.audit import LeakError
-from radvqa_jax.runners.plan_book import plan_book
+from radvqa_jax.runners.plan_book import HOW, plan_book, plan_table, read_plan
 from radvqa_jax.runners.shorten import shorten
 from radvqa_jax.training.stage import abstract_stage, base_shapes
 
@@ -124,11 +124,38 @@ def _why_not(config: Config, row: PaperRow, cell: CellConfig) -> str:
     return ""
 
 
-def _cell(row: PaperRow, config: Config) -> CellConfig:
-    """The cell of a row, with a name of its own."""
-    without = config.stage_names if row.base else row.cell.without
-    named = hashlib.sha256(json.dumps([row.base, dataclasses.asdict(row.cell)]).encode()).hexdigest()[:8]
-    return dataclasses.replace(row.cell, name=f"{row.model}, {row.data} {named}", without=without)
+def _as_run(config: Config, row: PaperRow) -> Config:
+    """The recipe of a row as it is run here: shortened, if the book is."""
+    recipe = read_recipe(config, row)
+    return shorten(recipe, config.book.stand_in) if config.book.stand_in else recipe
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:12]
+
+
+def _content(config: Config, row: PaperRow) -> str:
+    """What a recipe is, as a hash, whatever it is run on: recipes that differ in name alone share it.
+
+    A shortened book has one data set, so that recipes which differ in data alone are one there.
+    """
+    book = dataclasses.replace(config.book, tables=(), targets=())
+    recipe = _as_run(dataclasses.replace(Config(), book=book), row)
+    trained = {name: recipe.stages[name] for name in recipe.stage_names}
+    return _hash((dataclasses.replace(recipe, stages=trained), _wanted(row)))
+
+
+def _wanted(row: PaperRow) -> str:
+    """The variant of the model that a recipe has of its own."""
+    return load_experiment(str(configs_folder() / row.recipe), row.change, field=RECIPE).model.variant
+
+
+def _cell(row: PaperRow, recipe: Config, config: Config) -> CellConfig:
+    """The cell of a row as it is run here, named by its content."""
+    cell = dataclasses.replace(row.cell, without=recipe.stage_names if row.base else row.cell.without)
+    if config.book.stand_in:
+        cell = shorten(cell, config.book.stand_in)
+    return dataclasses.replace(cell, name=f"experiment {_hash(cell)}")
 
 
 def _only(config: Config, cells: Sequence[CellConfig]) -> Config:
@@ -157,39 +184,38 @@ def run_recipe(config: Config, rows: Sequence[PaperRow], workdir: Path) -> tuple
 
     Args:
         config: of the book.
-        rows: all of one recipe and one change.
+        rows: all with the same recipe, whatever its name.
         workdir: of the book.
     """
-    recipe = read_recipe(config, rows[0])
-    if config.book.stand_in:
-        recipe = shorten(recipe, config.book.stand_in)
-    cells = [_cell(row, recipe) for row in rows]
-    if config.book.stand_in:
-        cells = [shorten(cell, config.book.stand_in) for cell in cells]
-    found, todo = {}, []
-    for row, cell in zip(rows, cells, strict=True):
+    recipe = _as_run(config, rows[0])
+    cells = {_key(row): _cell(row, recipe, config) for row in rows}
+    found, todo = {}, {}
+    for row in rows:
+        cell = cells[_key(row)]
         why = _why_not(recipe, row, cell)
         found[_key(row)] = Found(empty=why, command=command_of(row, config))
         if not why:
-            todo.append((row, cell))
+            todo.setdefault(cell.name, (cell, []))[1].append(row)
     if not todo:
         return found, {}
-    named = hashlib.sha256(repr((rows[0].recipe, rows[0].change, config.book.stand_in)).encode()).hexdigest()[:12]
-    folder = workdir / EXPERIMENTS / named
-    print(f"recipe {rows[0].recipe} {' '.join(rows[0].change)}: {len(todo)} of {len(rows)} rows", flush=True)
-    one = _only(recipe, [cell for _, cell in todo])
+    folder = workdir / EXPERIMENTS / _content(config, rows[0])
+    names = dict.fromkeys(" ".join((row.recipe, *row.change)) for row in rows)
+    print(f"recipe {', '.join(names)}: {len(todo)} experiments for {len(rows)} rows", flush=True)
+    one = _only(recipe, [cell for cell, _ in todo.values()])
     try:
         filled, common = fill_cells(one, folder, store=workdir / STORE, decides=_decides(one))
     except LeakError as error:
-        if len(todo) > 1:  # it may be of one row alone
-            apart = [run_recipe(config, [row], workdir) for row, _ in todo]
+        if len(todo) > 1:  # it may be of one experiment alone
+            apart = [run_recipe(config, asked, workdir) for _, asked in todo.values()]
             origin = {name: value for _, more in apart for name, value in more.items()}
             return found | {key: own for more, _ in apart for key, own in more.items()}, origin
-        return found | {_key(row): found[_key(row)]._replace(empty=str(error)) for row, _ in todo}, {}
-    wanted = load_experiment(str(configs_folder() / rows[0].recipe), rows[0].change, field=RECIPE).model.variant
+        ((_, asked),) = todo.values()
+        return found | {_key(row): found[_key(row)]._replace(empty=str(error)) for row in asked}, {}
+    wanted = _wanted(rows[0])
     other = [] if wanted == one.model.variant else [f"{one.model.variant} instead of the recipe's {wanted}"]
-    for (row, _), answers in zip(todo, filled, strict=True):
-        found[_key(row)] = _found(answers, found[_key(row)], [*other, *common["leaks"]], folder)
+    for (_, asked), answers in zip(todo.values(), filled, strict=True):
+        for row in asked:
+            found[_key(row)] = _found(answers, found[_key(row)], [*other, *common["leaks"]], folder)
     return found, common["origin"]
 
 
@@ -205,10 +231,15 @@ def _found(answers: CellAnswers, own: Found, unlike: Sequence[str], folder: Path
     return own._replace(answered=answered, unlike=(*unlike, *release, *left_out), about=about)
 
 
-def _grouped(rows: Iterable[PaperRow]) -> list[list[PaperRow]]:
-    groups: dict[Any, list[PaperRow]] = {}
+def _grouped(rows: Iterable[PaperRow], config: Config) -> list[list[PaperRow]]:
+    """The rows by what is run for them."""
+    named: dict[Any, str] = {}
+    groups: dict[str, list[PaperRow]] = {}
     for row in rows:
-        groups.setdefault((row.recipe, row.change), []).append(row)
+        name = (row.recipe, row.change)
+        if name not in named:
+            named[name] = _content(config, row)
+        groups.setdefault(named[name], []).append(row)
     return list(groups.values())
 
 
@@ -245,7 +276,9 @@ class _Book:
             stand_in=self._config.book.stand_in,
             synthetic=self._synthetic,
         )
-        return write_book(self._workdir, book, provenance=self._origin)
+        planned = read_plan(self._workdir)
+        rows = plan_table(planned) if planned else []
+        return write_book(self._workdir, book, provenance=self._origin, planned=rows, how=HOW)
 
 
 def reproduce_mode(config: Config, workdir: Path) -> None:
@@ -253,17 +286,19 @@ def reproduce_mode(config: Config, workdir: Path) -> None:
     if config.score.bertscore_model:
         check_bertscore(config.score.bertscore_model)
     tables = load_tables(configs_folder() / "papers", config.book.tables)
-    groups = _grouped(_rows(tables))
-    # A mistake in the last recipe is found before the first one trains.
-    recipes = {" ".join((rows[0].recipe, *rows[0].change)): read_recipe(config, rows[0]) for rows in groups}
+    rows = _rows(tables)
     if config.book.targets:
-        return plan_book(recipes, config.book.targets, workdir)
+        recipes = {" ".join((row.recipe, *row.change)): row for row in rows}
+        return plan_book(
+            {name: read_recipe(config, row) for name, row in recipes.items()}, config.book.targets, workdir
+        )
+    groups = _grouped(rows, config)  # a mistake in the last recipe is found before the first one trains
     if config.book.stand_in:
         dataset, _, builder_config = config.book.stand_in.partition("/")
         prepare(dataset, builder_config=builder_config, data=config.data)
     book = _Book(config, tables, workdir)
     text = book.fill({}, {})
-    for rows in groups:
-        text = book.fill(*run_recipe(config, rows, workdir))
+    for group in groups:
+        text = book.fill(*run_recipe(config, group, workdir))
     print(text)
     print(f"The book is {workdir / 'book.html'}")

@@ -3,6 +3,8 @@
 import csv
 import dataclasses
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from radvqa_jax.config import Config, SourceConfig, configs_folder, load_experim
 from radvqa_jax.config.check import from_config_dict
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.evaluation.predict import read_records
-from radvqa_jax.files import read_json
+from radvqa_jax.files import read_json, write_json
 from radvqa_jax.runners import RUNNERS, plan_book, reproduce
 from radvqa_jax.runners.shorten import shorten
 from radvqa_jax.training.stage import base_shapes
@@ -223,7 +225,13 @@ def test_the_plan_compiles_equal_steps_once_and_runs_nothing(
     assert [(row["stage"], row["rows"], row["steps"]) for row in slake] == [("stage1", 4918, math.ceil(5 * 4918 / 4))]
     assert {row["recipe"].split()[0] for row in planned} == {row.recipe for row in TABLES["medm_table5"].rows}
     assert all(row["peak"] > 0 for row in planned)
-    assert capsys.readouterr().out.count("compiled") < len(planned)
+    assert capsys.readouterr().out.count("compiled") == len({row["program"] for row in planned}) < len(planned)
+    # An interrupted plan continues: what is in plan.json is not compiled again.
+    monkeypatch.setattr(plan_book, "compile_program", refuse)
+    RUNNERS["reproduce"](config, tmp_path)
+    assert read_json(tmp_path / "plan.json") == planned
+    head, _, *rows = (tmp_path / "plan.md").read_text().splitlines()
+    assert "local: peak GiB" in head and len(rows) == len(planned)
 
 
 real = reproduce.read_recipe
@@ -235,3 +243,53 @@ def _planned(config: Config) -> Config:
         name: dataclasses.replace(config.stages[name], batch_size=2, accumulate=2) for name in ("stage1", "stage2")
     }
     return dataclasses.replace(config, **small, data=dataclasses.replace(config.data, data_dir="/nowhere"))
+
+
+def planned_row(target: str, *, peak: int, fits: bool) -> plan_book.Planned:
+    return plan_book.Planned("a.py:b", "stage1", target, 4918, 52, peak, fits, 0.5, 52 * 0.5 / 3600, "hash")
+
+
+def test_a_plan_is_a_row_for_each_stage_with_every_device(micro_config: MakeConfig, tmp_path: Path) -> None:
+    """The book in the same folder shows it."""
+    plan = [planned_row("h100", peak=2**30, fits=True), planned_row("rtx4090", peak=2**35, fits=False)]
+    assert plan_book.plan_table(plan)[1] == [
+        *("a.py:b", "stage1", "4,918", "52"),
+        *("1.00", "500", "0.0", "32.00 DOES NOT FIT", "500", "0.0"),
+    ]
+    write_json(tmp_path / "plan.json", [each._asdict() for each in plan], private=False)
+    assert plan_book.read_plan(tmp_path) == plan
+    config = micro_config({"mode": "reproduce", "book.tables": ("llama32_med_table3",), "model.checkpoint": ""})
+    RUNNERS["reproduce"](config, tmp_path)
+    page = (tmp_path / "book.html").read_text()
+    assert "What the recipes take" in page and "32.00 DOES NOT FIT" in page and "remat=auto" in page
+
+
+def test_recipes_that_differ_in_name_or_data_alone_are_run_once_in_a_shortened_book() -> None:
+    """Every recipe is run: in each group, all of them are the same once they are shortened."""
+    short, whole = (from_config_dict(load_experiment(str(configs_folder() / f"reproduce.py:{form}")))
+                    for form in ("short", "whole"))  # fmt: skip
+    rows = reproduce._rows(TABLES)
+    groups = reproduce._grouped(rows, short)
+    assert sum(map(len, groups)) == len(rows) and len(groups) < len(reproduce._grouped(rows, whole))
+    by_recipe = {row.recipe: number for number, group in enumerate(groups) for row in group if not row.change}
+    assert by_recipe["llama32_med.py:slake"] == by_recipe["llama32_med.py:vqa_rad"]
+    apart = ["slake", "slake,without_stage1", "slake,without_role", "slake,without_tower", "slake,qlora", "captions"]
+    assert len({by_recipe[f"llama32_med.py:{name}"] for name in apart}) == len(apart)
+    for group in groups:
+        assert len({repr(reproduce._as_run(short, row).stage1.lora) for row in group}) == 1
+
+
+def test_a_plan_of_the_book_starts_before_any_device_is_used(tmp_path: Path) -> None:
+    """XLA reads the flags of a target once, when it starts: later nothing compiles for GPUs that are not here."""
+    code = (
+        "import sys\n"
+        "from jax._src import xla_bridge\n"
+        "from radvqa_jax.runners import reproduce\n"
+        "reproduce.plan_book = lambda *a: print('started:', xla_bridge.backends_are_initialized())\n"
+        "from radvqa_jax.main import main\n"
+        f"sys.argv = ['main', '--config', 'configs/reproduce.py', '--workdir', {str(tmp_path)!r},\n"
+        "    '--config.book.targets=(\"h100\",)', '--config.book.tables=(\"medm_table5\",)']\n"
+        "main()\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=configs_folder().parent)
+    assert "started: False" in run.stdout, run.stdout + run.stderr
