@@ -1,10 +1,11 @@
 """The mode that fills the tables of papers: every experiment that can be run here, and why the others cannot."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +106,11 @@ def _bytes(leaf: Any) -> int:
     return sum(math.prod(part.shape) * part.dtype.itemsize for part in jax.tree.leaves(leaf))
 
 
-def _why_not(config: Config, row: PaperRow, cell: CellConfig) -> str:
-    """Why an experiment cannot be run here, with the command that changes it; empty if it can."""
+def _why_not(config: Config, row: PaperRow, cell: CellConfig, least: Callable[[tuple[str, ...]], int]) -> str:
+    """Why an experiment cannot be run here, with the command that changes it; empty if it can.
+
+    `least` gives the bytes that stages take at least.
+    """
     if not config.model.checkpoint:
         return "no checkpoint: give --config.model.checkpoint=FILE and --config.model.tokenizer=FILE"
     sources = [source for _, stage in chain_of(cell, config) for source in stage.sources]
@@ -114,7 +118,7 @@ def _why_not(config: Config, row: PaperRow, cell: CellConfig) -> str:
     for source in (*sources, *asked):
         if why := missing(source, config):
             return why
-    needed, free = least_bytes(config, [name for name, _ in chain_of(cell, config)]), free_bytes()
+    needed, free = least(tuple(name for name, _ in chain_of(cell, config))), free_bytes()
     if needed > free:
         return (
             f"needs at least {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free here. Where it fits: "
@@ -190,9 +194,10 @@ def run_recipe(config: Config, rows: Sequence[PaperRow], workdir: Path) -> tuple
     recipe = _as_run(config, rows[0])
     cells = {_key(row): _cell(row, recipe, config) for row in rows}
     found, todo = {}, {}
+    least = functools.cache(functools.partial(least_bytes, recipe))
     for row in rows:
         cell = cells[_key(row)]
-        why = _why_not(recipe, row, cell)
+        why = _why_not(recipe, row, cell, least)
         found[_key(row)] = Found(empty=why, command=command_of(row, config))
         if not why:
             todo.setdefault(cell.name, (cell, []))[1].append(row)

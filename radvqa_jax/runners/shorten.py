@@ -1,7 +1,7 @@
 """An experiment in shortened form: one data set stands in for every other, and each stage takes one step."""
 
 import dataclasses
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from radvqa_jax.config import CellConfig, Config, SourceConfig, StageConfig
 
@@ -12,7 +12,7 @@ SEQ_LEN = 96  # text tokens: the prompts of the recipes with questions of phanto
 NEW_TOKENS = 4
 
 
-def _source(source: SourceConfig, stand_in: str, **changed: str) -> SourceConfig:
+def _source(source: SourceConfig, stand_in: str, **changed: Any) -> SourceConfig:
     if not source.dataset:
         return source
     dataset, _, builder_config = stand_in.partition("/")
@@ -52,12 +52,14 @@ def shorten(experiment: T, stand_in: str) -> T:
             stage_steps=min(1, experiment.stage_steps),
             seq_len=0,
         )
-    decode, evaluated = experiment.decode, experiment.eval
+    decode, evaluated, model = experiment.decode, experiment.eval, experiment.model
+    # A step of two examples needs no choice of how to store less.
+    remat = "none" if model.remat == "auto" else model.remat
     return dataclasses.replace(
         experiment,
         stages={name: _stage(stage, stand_in) for name, stage in experiment.stages.items()},
         data=dataclasses.replace(experiment.data, seq_len=SEQ_LEN),
-        model=dataclasses.replace(experiment.model, resolution=0),
+        model=dataclasses.replace(model, resolution=0, remat=remat),
         decode=dataclasses.replace(decode, samples=min(2, decode.samples), max_new_tokens=NEW_TOKENS),
         eval=dataclasses.replace(
             evaluated,
