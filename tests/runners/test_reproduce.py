@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import pytest
@@ -198,7 +198,7 @@ def test_the_command_of_a_row_runs_its_recipe() -> None:
 def test_rows_are_those_of_the_release_until_a_set_is_prepared(micro_config: MakeConfig, tmp_path: Path) -> None:
     config = micro_config()
     absent = dataclasses.replace(config, data=dataclasses.replace(config.data, data_dir=str(tmp_path)))
-    official = {
+    official: dict[tuple[str, str, Literal["vqa", "caption"], int], int] = {
         ("vqa_rad", "", "vqa", 0): 1797,
         ("vqa_rad", "strict", "vqa", 0): 1797 - 1071,
         ("slake", "all", "vqa", 0): 9834,
