@@ -25,8 +25,8 @@ fifteen trainings of stage 2. :annealing_tiny does the same on phantoms and two 
 asks the questions of SLAKE about one image in a row, with the earlier questions and answers in the prompt ({history}):
 MedM's two stages, trained so and trained alone, then asked alone, with reference answers and with the model's own, each
 also with a blank image. Expect accuracy by turn against asking alone, and how many pairs of answers about one image
-exclude each other. Machine: one H100, two trainings of both stages. :turns_tiny does the same on phantoms and two CPU
-cores in about 25 minutes.
+exclude each other. Machine: one H100, two trainings of both stages. :turns_tiny does the same on phantoms, for two
+CPU cores: two trainings of both stages, 560 steps each, with prompts of up to 128 tokens.
 
 Cells about another data set (VQA-RAD for the demo, PathVQA for MedM) and about Med-HALT's invented questions stay
 empty, and say so, until the data are prepared (configs/build_data.py, with the same data.data_dir). Med-HALT has no

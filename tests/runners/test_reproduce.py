@@ -149,7 +149,7 @@ def test_a_leak_leaves_its_own_cells_empty(
 
     def leak(one: Any, stand_in: str) -> Any:
         short = plain(one, stand_in)
-        if isinstance(short, Config) or "expert" not in short.name:
+        if isinstance(short, Config) or "expert" not in short.prompt:
             return short
         return dataclasses.replace(short, source=asked, train_source=asked)
 
