@@ -239,9 +239,7 @@ real = reproduce.read_recipe
 
 def _planned(config: Config) -> Config:
     """The recipe with batches that a test can compile."""
-    small = {
-        name: dataclasses.replace(config.stages[name], batch_size=2, accumulate=2) for name in ("stage1", "stage2")
-    }
+    small = {name: dataclasses.replace(stage, batch_size=2, accumulate=2) for name, stage in config.stages.items()}
     return dataclasses.replace(config, **small, data=dataclasses.replace(config.data, data_dir="/nowhere"))
 
 
