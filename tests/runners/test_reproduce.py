@@ -240,7 +240,7 @@ real = reproduce.read_recipe
 def _planned(config: Config) -> Config:
     """The recipe with batches that a test can compile."""
     small = {name: dataclasses.replace(stage, batch_size=2, accumulate=2) for name, stage in config.stages.items()}
-    return dataclasses.replace(config, **small, data=dataclasses.replace(config.data, data_dir="/nowhere"))
+    return dataclasses.replace(config, stages=small, data=dataclasses.replace(config.data, data_dir="/nowhere"))
 
 
 def planned_row(target: str, *, peak: int, fits: bool) -> plan_book.Planned:
