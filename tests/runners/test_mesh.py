@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from radvqa_jax.backbones import make_model
 from radvqa_jax.checkpoints.adapter import load_adapter
 from radvqa_jax.config import LoraConfig, MeshConfig
 from radvqa_jax.data.sources import load_rows
@@ -61,7 +62,8 @@ def test_questions_are_answered_with_the_mesh_set_and_what_was_trained_on_it(
     rows = load_rows(config.eval.source, config.data, seed=0)
     trained = Trained({"img/head/bias": jnp.zeros(4)}, LoraConfig())
     # A leaf of the base lies where it was loaded: it is not put, which may copy it.
-    monkeypatch.setattr(evaluate, "assemble", lambda *_: (None, trained.leaves | {"base": jnp.zeros(4)}))
+    model = make_model(config.model)
+    monkeypatch.setattr(evaluate, "assemble", lambda *_: (model, trained.leaves | {"base": jnp.zeros(4)}))
     monkeypatch.setattr(evaluate, "predict", predict)
     for mesh in (None, make_mesh(MeshConfig(), jax.devices()[:1])):
         monkeypatch.setattr(evaluate, "answering_mesh", lambda _, mesh=mesh: mesh)
