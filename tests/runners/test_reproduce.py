@@ -17,6 +17,9 @@ from radvqa_jax.config.check import from_config_dict
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.evaluation.predict import read_records
 from radvqa_jax.files import read_json, write_json
+from radvqa_jax.planning.fit import Fitted
+from radvqa_jax.planning.flops import Work
+from radvqa_jax.planning.targets import open_target
 from radvqa_jax.runners import RUNNERS, plan_book, reproduce
 from radvqa_jax.runners.shorten import shorten
 from radvqa_jax.training.stage import base_shapes
@@ -292,3 +295,18 @@ def test_a_plan_of_the_book_starts_before_any_device_is_used(tmp_path: Path) -> 
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=configs_folder().parent)
     assert "started: False" in run.stdout, run.stdout + run.stderr
+
+
+def test_a_warm_up_is_no_matter_for_a_plan(micro_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of steps is not known before the data are; the compiled step does not depend on it."""
+    config = micro_config()
+    warm = {
+        name: dataclasses.replace(
+            stage, total_steps=0, epochs=1.0, optim=dataclasses.replace(stage.optim, warmup_steps=50)
+        )
+        for name, stage in config.stages.items()
+    }
+    found = Fitted("", 1, 0, 0, 0, 1, Work(0.0, 0.0), None, 1.0, (), 0.0)
+    monkeypatch.setattr(plan_book, "compile_program", lambda program, target: found)
+    planned = list(plan_book.plan({"a": dataclasses.replace(config, stages=warm)}, open_target("local")))
+    assert [each.stage for each in planned] == list(config.stage_names)
