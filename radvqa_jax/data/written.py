@@ -24,29 +24,13 @@ Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Source:
-    """The fingerprint of a set that was written about; what else it holds identifies the set (data/sources.py)."""
-
-    __pydantic_config__ = typed_json.STRICT
-    dataset: str
-    builder_config: str
-    version: str
-    split: str
-    task: str
-    rows: int
-    files: str
-    differences: list[str]
-    prompt: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
 class _About:
     """written.json, as runners/check_questions.py writes it."""
 
     __pydantic_config__ = typed_json.STRICT
     radvqa_jax: str
     name: str
-    sources: list[_Source]
+    sources: list[dict[str, Any]]  # fingerprints of the sets that were written about (data/sources.py)
     settings: dict[str, Any]
     checks: dict[str, str]
     checks_sha256: str
@@ -102,7 +86,10 @@ def read_about(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: naming file and field, if it was not written by this package.
     """
-    return dataclasses.asdict(typed_json.read(folder / ABOUT_FILE, _About))
+    about = dataclasses.asdict(typed_json.read(folder / ABOUT_FILE, _About))
+    if not all(isinstance(source.get("dataset"), str) for source in about["sources"]):
+        raise ValueError(f"{folder / ABOUT_FILE}: every entry of field `sources` must name its `dataset`.")
+    return about
 
 
 def say_origin(folder: Path) -> str:
