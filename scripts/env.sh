@@ -2,8 +2,9 @@
 # Makes the Python environment if it is missing or out of date, and puts it first on PATH. From any folder:
 #   source scripts/env.sh
 # RADVQA_VENV    its folder; .venv of the repository if not given
-# RADVQA_LOCK    the versions to install. If not given: requirements.lock (the newest set, Python >= 3.12), or where there is
-#                no such Python requirements-oldest.lock (Python 3.11). An environment that is there keeps its Python.
+# RADVQA_LOCK    the versions to install. If not given: requirements-oldest.lock (Python 3.11), with which the whole suite is
+#                run, and where there is no such Python requirements.lock (the newest set, Python >= 3.12). With the extra
+#                cuda or tpu the other way round. An environment that is there keeps its Python.
 # RADVQA_EXTRAS  extras of setup.py to add, such as cuda or judge,quantize
 # RADVQA_PYTHON  the Python to make it with; looked for if not given, on PATH and under pyenv
 # An environment bears a stamp of what went into it. Where the stamp says that it was interrupted, it is made again; where
@@ -53,7 +54,9 @@ radvqa_version() {
 
 # Prints the lock to install: the given one, or the tested set for the environment's Python, or for one that can be found.
 radvqa_choose_lock() {
-  local venv=$1 lock version sets=("$REPO/requirements.lock" "$REPO/requirements-oldest.lock")
+  local venv=$1 lock version sets=("$REPO/requirements-oldest.lock" "$REPO/requirements.lock")
+  # On GPUs jax 0.10.2 has reported miscompilations, which newer releases have not; on CPUs it compiles five times as fast.
+  case ,${RADVQA_EXTRAS:-}, in *,cuda,* | *,tpu,*) sets=("$REPO/requirements.lock" "$REPO/requirements-oldest.lock") ;; esac
   if [ -n "${RADVQA_LOCK:-}" ]; then
     case $RADVQA_LOCK in /*) echo "$RADVQA_LOCK" ;; *) echo "$PWD/$RADVQA_LOCK" ;; esac
     return 0

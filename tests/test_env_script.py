@@ -59,16 +59,24 @@ def source(machine: Path, **variables: str) -> str:
         (("3.13",), "Python 3.13.0 and requirements.lock"),
         (("3.14",), "Python 3.14.0 and requirements.lock"),
         (("3.11",), "Python 3.11.0 and requirements-oldest.lock"),
-        (("3.11", "3.12"), "Python 3.12.0 and requirements.lock"),
-        (("3.11", "3.12", "3.13", "3.14"), "Python 3.13.0 and requirements.lock"),
+        (("3.12", "3.13", "3.14"), "Python 3.13.0 and requirements.lock"),
+        (("3.11", "3.12"), "Python 3.11.0 and requirements-oldest.lock"),
     ],
 )
-def test_the_newest_set_is_taken_where_a_python_for_it_is_found(
+def test_the_set_of_the_whole_suite_is_taken_where_a_python_for_it_is_found(
     pythons: tuple[str, ...], taken: str, machine: Path
 ) -> None:
     for version in pythons:
         put(machine / "bin" / f"python{version}", STAND_IN.format(version))
     assert taken in source(machine)
+
+
+def test_on_a_gpu_the_newest_set_is_taken_where_a_python_for_it_is_found(machine: Path) -> None:
+    put(machine / "bin" / "python3.11", STAND_IN.format("3.11"))
+    assert "Python 3.11.0 and requirements-oldest.lock" in source(machine, RADVQA_EXTRAS="cuda")
+    put(machine / "bin" / "python3.12", STAND_IN.format("3.12"))
+    assert "Python 3.12.0 and requirements.lock" in source(machine, RADVQA_EXTRAS="dicom,cuda")
+    assert "Python 3.11.0 and requirements-oldest.lock" in source(machine, RADVQA_EXTRAS="dicom")
 
 
 def test_a_python_without_a_version_in_its_name_is_found(machine: Path) -> None:
@@ -78,17 +86,17 @@ def test_a_python_without_a_version_in_its_name_is_found(machine: Path) -> None:
 
 def test_a_python_of_pyenv_is_found_and_one_that_does_not_run_is_passed_over(machine: Path) -> None:
     put(machine / "bin" / "python3.13", "#!/bin/sh\necho 'pyenv: python3.13: command not found' >&2\nexit 127\n")
-    put(machine / "bin" / "python3.11", STAND_IN.format("3.11"))
-    assert "Python 3.11.0 and requirements-oldest.lock" in source(machine)
-    put(machine / "pyenv" / "versions" / "3.12.1" / "bin" / "python3", STAND_IN.format("3.12"))
+    put(machine / "bin" / "python3.12", STAND_IN.format("3.12"))
     assert "Python 3.12.0 and requirements.lock" in source(machine)
+    put(machine / "pyenv" / "versions" / "3.11.7" / "bin" / "python3", STAND_IN.format("3.11"))
+    assert "Python 3.11.0 and requirements-oldest.lock" in source(machine)
 
 
 def test_the_user_chooses_python_and_lock(machine: Path) -> None:
     for version in ("3.11", "3.13"):
         put(machine / "bin" / f"python{version}", STAND_IN.format(version))
-    old = f"{machine}/bin/python3.11"
-    assert "Python 3.11.0 and requirements-oldest.lock" in source(machine, RADVQA_PYTHON=old)
+    new = f"{machine}/bin/python3.13"
+    assert "Python 3.13.0 and requirements.lock" in source(machine, RADVQA_PYTHON=new)
     assert "Python 3.11.0 and requirements-tf.lock" in source(machine, RADVQA_LOCK="requirements-tf.lock")
     own = machine / "own.lock"
     own.write_text("absl-py==2.5.1\n", encoding="utf-8")
