@@ -80,7 +80,7 @@ class Checkpointer:
         if jax.process_index() == 0:
             _set_incomplete_aside(self.folder)
         _wait_for_all("steps that are not whole are set aside")
-        self._save_every, self._saving = save_every, 0
+        self._save_every, self._saving, self._under_way = save_every, 0, False
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
         try:
             self._manager = ocp.CheckpointManager(self.folder, options=options)
@@ -123,7 +123,7 @@ class Checkpointer:
         )
         items = ocp.args.Composite(**{STATE: ocp.args.StandardSave(state), RUN: ocp.args.JsonSave(run._asdict())})
         self.wait()  # orbax would wait, too, and what it raised would be told of this step
-        self._saving = step
+        self._saving, self._under_way = step, True
         with self._telling():
             return self._manager.save(step, args=items, force=True)
 
@@ -168,14 +168,18 @@ class Checkpointer:
         return state, run.data
 
     def check(self) -> None:
-        """Raises what has gone wrong with a save that is under way; waits for nothing."""
-        with self._telling():
-            self._manager.check_for_errors()
+        """Raises what went wrong with the last save, if it has ended; waits for nothing.
+
+        Several processes find it out at the next save, where they meet.
+        """
+        if self._under_way and jax.process_count() == 1 and not self._manager.is_saving_in_progress():
+            self.wait()
 
     def wait(self) -> None:
         """When what was saved is on the disk; raises what went wrong with it."""
         with self._telling():
             self._manager.wait_until_finished()
+        self._under_way = False
 
     def close(self) -> None:
         """Waits, and ends the background's threads."""

@@ -311,7 +311,7 @@ with Checkpointer(folder, fingerprint={}) as checkpointer:
         for step in range(3, 1000):  # training goes on until the background has failed, and no longer
             time.sleep(0.05)
             checkpointer.check()
-        checkpointer.save(step, state(step, 10), {})
+        print("nothing was told")
     except OSError as error:
         print(f"told: {error}")
 """
