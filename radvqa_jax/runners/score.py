@@ -61,9 +61,9 @@ def score_mode(config: Config, workdir: Path) -> None:
 
 def _refuse_outputs(files: Sequence[Path], workdir: Path) -> None:
     """Raises ValueError for a file that would be replaced, or a workdir of a run that answered questions."""
-    if described := sorted(
-        (workdir / "predictions").glob("*.json")
-    ):  # beside answers of a model; this mode writes none
+    # Beside the answers of a model, as beside a judge's verdicts; this mode writes none.
+    described = sorted(path for path in (workdir / "predictions").glob("*.json") if ".judge-" not in path.name)
+    if described:
         raise ValueError(
             f"{workdir} is the folder of a run that answered questions ({described[0].stem}), and its answers and "
             "report would be replaced. Give another --workdir."

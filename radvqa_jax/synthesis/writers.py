@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 from radvqa_jax.chat_client import ChatClient, EndpointError, NotCached
 from radvqa_jax.config import ChatConfig, SynthesisConfig
 from radvqa_jax.synthesis import prompts
-from radvqa_jax.synthesis.candidates import Candidate, Writer, candidate_id
+from radvqa_jax.synthesis.candidates import Candidate, Writer, make_id
 from radvqa_jax.synthesis.images import Images
 from radvqa_jax.synthesis.ledger import Done
 from radvqa_jax.synthesis.replies import Draft, Unusable, read_drafts
@@ -64,17 +64,8 @@ def _candidate(
     visible: bool,
 ) -> Candidate:
     image = work.image
-    own = candidate_id(
-        dataset=image.dataset,
-        builder_config=image.builder_config,
-        image_id=image.image_id,
-        writer=work.writer,
-        question=draft.question,
-        answer=draft.answer,
-        choices=draft.choices,
-    )
-    return Candidate(
-        candidate_id=own,
+    pair = Candidate(
+        candidate_id="",
         dataset=image.dataset,
         builder_config=image.builder_config,
         prepared_split=image.prepared_split,
@@ -97,6 +88,7 @@ def _candidate(
         support=draft.support,
         answerable_from_image=visible,
     )
+    return replace(pair, candidate_id=make_id(pair))
 
 
 def _done(work: Work, **fields: Any) -> Done:

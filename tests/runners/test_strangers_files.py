@@ -141,6 +141,17 @@ def test_the_answers_of_a_run_are_not_replaced_by_a_strangers(micro_config: Make
     assert (kept / "stage2.jsonl").read_text(encoding="utf-8") == "{}"
 
 
+def test_answers_that_were_judged_are_scored_again_in_the_same_folder(micro_config: MakeConfig, tmp_path: Path) -> None:
+    theirs, out = tmp_path / "theirs.csv", tmp_path / "out"
+    theirs.write_text("question_id,image_id,question,reference,prediction\n1,i,q,no,no\n", encoding="utf-8")
+    out.mkdir()
+    fields = {"mode": "score", "eval.predictions": str(theirs), "eval.source.dataset": ""}
+    config = micro_config(fields | {"score.published": (), "eval.bootstrap": 50})
+    RUNNERS["score"](config, out)
+    (out / "predictions" / "other.judge-ours-1a2b.json").write_text("{}", encoding="utf-8")  # as mode=judge writes it
+    RUNNERS["score"](config, out)
+
+
 @pytest.mark.parametrize("name", ["verdicts.jsonl", "unscored.jsonl", "predictions/stage2.jsonl"])
 def test_what_is_scored_is_not_replaced_by_the_scores(name: str, micro_config: MakeConfig, tmp_path: Path) -> None:
     """Neither the file itself, nor the report of the run that it belongs to."""
