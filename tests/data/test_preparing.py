@@ -1,5 +1,6 @@
 """Preparing a data set: recorded, compared, rebuilt whole, one process at a time; what kills leave is removed."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -185,6 +186,11 @@ def test_the_order_of_fields_in_the_files_does_not_change_what_a_data_set_is() -
     assert content(one + two, one) != content(one, one + two)  # another order of rows
     assert content(one + two) != content(field("answer", b"no") + two)
     assert content(one, two) != content(one + two)
+    # By name, whatever the process: all of it is below 128 bytes, so that a length is one byte.
+    entries = [field(name, b"x") for name in "dbeac"]
+    sorted_by_name = b"".join(entry[2:] for entry in sorted(entries))
+    row = b"\n" + bytes([len(sorted_by_name)]) + sorted_by_name
+    assert content(b"".join(entries))["train"] == hashlib.sha256(len(row).to_bytes(8, "little") + row).hexdigest()
 
 
 def test_a_rebuild_is_the_same_data_set_and_other_rows_are_another_one(

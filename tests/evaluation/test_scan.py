@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from radvqa_jax import typed_json
 from radvqa_jax.evaluation import line_scores, rules, scan, score_tables
 from radvqa_jax.evaluation.scoring import score
 from radvqa_jax.files import read_jsonl
@@ -65,6 +66,27 @@ def test_bad_lines_are_named_and_the_rest_is_scored(tmp_path: Path) -> None:
         assert line["file"] == str(path)
     assert unscored[3]["question_id"] == "q2" and sum(found.reasons.values()) == 15
     assert len(read_jsonl(tmp_path / "verdicts.jsonl")) == 30
+
+
+def test_two_runs_may_answer_one_question_and_one_run_answers_it_once(tmp_path: Path) -> None:
+    one = write(tmp_path / "a.jsonl", [row(1), row(1, run="other"), row(2)])
+    two = write(tmp_path / "b.jsonl", [row(3), row(1, run="other"), row(1, run="third")])
+    found = scan.scan([one, two], tmp_path, max_unscored=0.5)
+    assert {run: len(columns) for run, columns in found.runs.items()} == {"m": 3, "other": 1, "third": 1}
+    (line,) = read_jsonl(tmp_path / "unscored.jsonl")
+    assert line["line"] == 2 and line["reason"] == f"was already answered by this run in line 2 of {one}"
+
+
+def test_runs_without_end_take_no_room_for_questions_that_they_do_not_answer(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.jsonl", [row(number, run=f"run {number}") for number in range(2000)])
+    with path.open() as file:
+        collector = scan._Collector(file, file, file)
+    collector.lines["p"] = 0
+    found = [line_scores.score_line(line) for line in typed_json.iter_lines(path, Record)]
+    scored = [line for line in found if isinstance(line, line_scores.Scored)]
+    assert [collector._answered("p", number, line) for number, line in enumerate(scored, 1)] == [None] * 2000
+    assert len(collector.places) == 2000  # and not runs x questions
+    assert collector._answered("p", 2001, scored[7]) == ("p", 8)
 
 
 def test_a_file_with_too_many_bad_lines_is_refused_with_the_first_ten(tmp_path: Path) -> None:
