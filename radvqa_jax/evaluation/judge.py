@@ -167,23 +167,32 @@ def make_items(records: Sequence[Record], rubric: Rubric, *, questions_attacked:
 
 
 def _each(client: ChatClient, rubric: Rubric, items: Sequence[Item]) -> Generator[Judged, None, None]:
-    """Yields verdicts as they come; closing it cancels what has not begun.
+    """Yields verdicts as they come; before an error is raised, the verdicts in flight are yielded.
 
     Few are asked for ahead of what is taken: after the last failure that is allowed, no more than those are sent.
+    Closing it cancels what has not begun.
     """
     waiting, asked = iter(items), set[Future[Judged]]()
+    errors: list[BaseException] = []
     with ThreadPoolExecutor(client.config.concurrency) as pool:
         try:
             while True:
-                for item in itertools.islice(waiting, client.config.concurrency + 1 - len(asked)):
-                    asked.add(pool.submit(ask_verdict, client, rubric, item))
+                if not errors:
+                    for item in itertools.islice(waiting, client.config.concurrency + 1 - len(asked)):
+                        asked.add(pool.submit(ask_verdict, client, rubric, item))
                 if not asked:
-                    return
+                    break
                 done, asked = wait(asked, return_when=FIRST_COMPLETED)
+                errors += [error for future in done if (error := future.exception()) is not None]
                 for future in done:
-                    yield future.result()
+                    if future.exception() is None:
+                        yield future.result()
+                if errors:
+                    asked = {future for future in asked if not future.cancel()}
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+    if errors:
+        raise errors[0]
 
 
 def judge(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -436,6 +437,18 @@ def test_a_spent_budget_stops_the_run_and_the_next_continues(ask: Ask, chat_serv
         ask(max_calls=4, concurrency=1)
     ask(max_calls=2, concurrency=1)
     assert len(chat_server.requests) == 6
+
+
+def test_verdicts_in_flight_when_the_budget_is_spent_are_kept(ask: Ask, chat_server: Any) -> None:
+    good = chat_server.behave
+
+    def slowly(body: Any) -> Any:
+        time.sleep(0.3)
+        return good(body)
+
+    chat_server.behave = slowly
+    with pytest.raises(JudgingStopped, match=r"max_calls=3.* 3 of 6 are judged"):
+        ask(max_calls=3, concurrency=4)  # the fourth finds the budget spent while three wait for their replies
 
 
 def test_a_judged_file_is_made_again_from_the_cache_alone(ask: Ask, chat_server: Any, tmp_path: Path) -> None:
