@@ -24,11 +24,11 @@ OTHER_QUESTIONS = "asks other questions"
 
 @dataclass(frozen=True)
 class CellAnswers:
-    """What one cell is made of."""
+    """The answers, baselines and provenance of one cell."""
 
     name: str
     changes: Sequence[str] = ()  # what differs from the experiment, in words
-    against: str = ""  # the cell it is compared with; empty = none
+    against: str = ""  # the cell that it is compared with; empty = none
     records: Sequence[Record] = ()
     guesses: Mapping[str, Sequence[Record]] = field(default_factory=dict)  # baseline -> answers without a model
     empty: str = ""  # why there is no record
@@ -38,7 +38,7 @@ class CellAnswers:
 
 
 def _counted(records: Sequence[Record]) -> list[Record]:
-    """The records; one about no image of its own stands alone, as its own cluster."""
+    """The records; each one without an image of its own is a cluster by itself."""
     return [r if r.image_id else r._replace(image_id=f"no image, {r.question_id}") for r in records]
 
 
@@ -47,14 +47,14 @@ def _questions(records: Sequence[Record]) -> set[tuple[str, str]]:
 
 
 def _score(cell: CellAnswers, **bootstrap: int) -> dict[str, Any]:
-    """The figures of one cell: accuracy, baselines, paired gain over each, what is said to nonsense."""
+    """The figures of one cell: accuracy, baselines, paired gain over each, answers to nonsense questions."""
     records = _counted(cell.records)
     found = scoring.score(records, **bootstrap).to_json()
     baselines, over = {}, {}
     for name, answers in cell.guesses.items():
         guessed = _counted(answers)
         baselines[name] = scoring.score(guessed, **bootstrap).to_json()["overall"]
-        asked = _questions(guessed)  # longest option, commonest letter: questions with options alone
+        asked = _questions(guessed)  # longest option, commonest letter: only questions with options
         same = [record for record in records if (record.source, record.question_id) in asked]
         over[name] = scoring.compare(same, guessed, **bootstrap)["overall"]
     return {
@@ -68,20 +68,20 @@ def _score(cell: CellAnswers, **bootstrap: int) -> dict[str, Any]:
 
 
 def build_grid(cells: Sequence[CellAnswers], *, title: str, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
-    """Every number of the grid as plain JSON values.
+    """Computes every number of the grid, as plain JSON values.
 
     Keys: `title`, `synthetic`, `method`, and `cells`, a list in the given order. A cell has `name`, `changes`, `about`;
     where there are answers `overall`, `by`, `baselines`, `over` ({baseline: paired difference}), `nonsense` and
     `contradictions`, else `empty`, the reason; where the questions of an image are asked in a row also `held`, what the
     prompts hold of the earlier turns, and `turns`, by turn against the cell it is compared with; and `compared`
-    ({`with`, and what `comparison.compare_overall` gives, with p by Holm over all cells, or `why_not`}), None in the
-    cell that is compared with none.
+    ({`with`, and what `comparison.compare_overall` gives, with p by Holm over all cells, or `why_not`}), None in a
+    cell that is not compared.
 
     Raises:
-        ValueError: if there is no cell, or one is compared with a cell that is not there.
+        ValueError: if there is no cell, or one is compared with a cell that the grid does not have.
     """
     if not cells:
-        raise ValueError("A grid needs cells, and there is none.")
+        raise ValueError("A grid needs at least one cell, and it has none.")
     bootstrap = {"resamples": resamples, "seed": seed}
     by_name = {cell.name: cell for cell in cells}
     rows, compared = [], []
@@ -115,7 +115,7 @@ def build_grid(cells: Sequence[CellAnswers], *, title: str, resamples: int = 200
 
 
 def _mean_correct(cells: Sequence[CellAnswers]) -> tuple[np.ndarray, np.ndarray]:
-    """([cells, n] right or wrong, images) of cells with the same questions, in the order of the first."""
+    """([cells, n] right or wrong, images) of cells with the same questions, in the order of the first cell."""
     first = _counted(cells[0].records)
     found = [
         scoring.correct_answers(scoring.first_verdicts(scoring.pair(first, _counted(cell.records)))) for cell in cells
@@ -159,7 +159,7 @@ def compare_groups(cells: Sequence[CellAnswers], *, resamples: int, seed: int) -
 
 
 def format_groups(grid: Mapping[str, Any]) -> list[str]:
-    """The groups as lines of a table; none where no cell has a group."""
+    """The groups as lines of a table; no lines if no cell has a group."""
     rows = [
         [
             row["group"],
@@ -182,7 +182,7 @@ def _compare(cell: CellAnswers, other: CellAnswers, **bootstrap: int) -> dict[st
 
 
 def nonsense_line(row: Mapping[str, Any]) -> str:
-    """What a cell says to questions without an answer, as one line; empty where it has none."""
+    """One line on a cell's replies to questions that have no answer; empty if it has no such question."""
     found = row.get("nonsense")
     if not found:
         return ""

@@ -10,9 +10,9 @@ from radvqa_jax.evaluation.intervals import LEVEL
 
 
 class Agreement(NamedTuple):
-    """How far two readers agree."""
+    """The agreement of two readers."""
 
-    kappa: float | None  # None: both say one and the same thing throughout, and chance explains all
+    kappa: float | None  # None: both give the same verdict throughout, so chance explains all agreement
     interval: tuple[float, float] | None  # 95 %; None: fewer than two images, or no resample with a kappa
     agree: float  # share of equal verdicts
     n: int
@@ -41,7 +41,9 @@ def cohen_kappa(
     Resamples in which kappa is undefined are left out of the interval.
     """
     if not len(a) == len(b) == len(image_ids):
-        raise ValueError(f"Two readers and image ids must be as many; got {len(a)}, {len(b)} and {len(image_ids)}.")
+        raise ValueError(
+            f"Both readers and the image ids must have the same length; got {len(a)}, {len(b)} and {len(image_ids)}."
+        )
     if not a:
         return None
     categories = {value: index for index, value in enumerate(dict.fromkeys([*a, *b]))}

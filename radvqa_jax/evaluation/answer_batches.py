@@ -12,7 +12,7 @@ from radvqa_jax.models.activation_sharding import row_shares
 from radvqa_jax.models.vision_language import VisionLanguageModel
 
 SHAPES = 3  # lengths that prompts are padded to: the whole, half and quarter of data.seq_len; each compiles once
-KIND = ("answer_type", "question_type")  # features of a row that tell how long its answer may be
+KIND = ("answer_type", "question_type")  # features of a row that predict how long its answer is
 
 Groups = dict[int, list[tuple[int, str]]]  # {length that the prompt is padded to: [(number of the row, question_id)]}
 
@@ -29,8 +29,8 @@ def widths(seq_len: int) -> list[int]:
 def by_length(rows: RowSource, *, tokenizer: Tokenizer, data: DataConfig, batch_size: int) -> Groups:
     """{length that the prompt is padded to: [(number of the row, question_id)]}, each row once.
 
-    A length that has less than one batch of prompts gives them to the next: a shape costs a compilation. A batch_size
-    of 0 counts as MOST: which length a prompt has must not depend on the memory at hand.
+    A length with less than one batch of prompts passes them to the next length, because each shape costs a compilation.
+    A batch_size of 0 counts as MOST: which length a prompt has must not depend on the memory at hand.
 
     Raises:
         ValueError: if a question_id occurs twice, or a prompt is longer than data.seq_len.
@@ -42,7 +42,7 @@ def by_length(rows: RowSource, *, tokenizer: Tokenizer, data: DataConfig, batch_
         name = row["question_id"]
         if name in seen:
             raise ValueError(
-                f"{rows.name}: question_id {name!r} occurs twice; answers are kept by it. Mend the data set."
+                f"{rows.name}: question_id {name!r} occurs twice, and answers are kept by it. Repair the data set."
             )
         seen.add(name)
         prefix, _ = rows.text(row, template=data.prompt)
@@ -59,11 +59,11 @@ def by_length(rows: RowSource, *, tokenizer: Tokenizer, data: DataConfig, batch_
 
 
 def alike_together(rows: RowSource, numbers: Sequence[int], *, room: int) -> list[int]:
-    """Orders rows so that answers of one batch are about as long, and questions about one image come close together.
+    """Orders rows so that the answers of a batch have similar lengths and questions about one image are close together.
 
-    A batch is decoded until its longest answer ends. How long an answer will be is not known, and the reference is not
-    asked; questions of one kind (answer_type, question_type) are put together. Where there are more images than `room`
-    for their tokens, the questions about as many images as fit come first, then those about the next.
+    A batch is decoded until its longest answer ends. The length of an answer is not known in advance, and the reference
+    must not be used; so questions of one kind (answer_type, question_type) are put together. If there are more images
+    than `room` for their tokens, the questions about the images that fit come first, then those about the next.
     """
     images, first = rows.shown_images(), {}
     for number in numbers:
@@ -80,8 +80,9 @@ def alike_together(rows: RowSource, numbers: Sequence[int], *, room: int) -> lis
 def share_of(rows: RowSource, numbers: Sequence[int], *, index: int, count: int) -> list[int]:
     """The rows that one of `count` processes answers, of the rows with these numbers.
 
-    Every row is one process's, and shares differ by one row at most. Questions about one image stay together, except
-    at the end of a share: each process then sees its images once, and kinds of questions are mixed alike.
+    Every row belongs to one process, and shares differ by at most one row. Questions about one image stay together,
+    except at the end of a share, so that each process sees its images once and all get the same mix of kinds of
+    questions.
     """
     images, first = rows.shown_images(), {}
     for number in numbers:
@@ -91,7 +92,7 @@ def share_of(rows: RowSource, numbers: Sequence[int], *, index: int, count: int)
 
 
 def batch_size_for(model: VisionLanguageModel, config: DecodeConfig, *, rows: int, prompt: int) -> int:
-    """How many of `rows` questions are answered at a time: as configured, or as many as memory has room for."""
+    """The number of questions in a batch, of `rows` in all: as configured, or as many as fit in memory."""
     if config.batch_size:
         return config.batch_size
     each = row_bytes(model, prompt=prompt, config=config)

@@ -18,8 +18,8 @@ def answer_type(record: Record) -> AnswerType:
     """The record's answer type in lower case; a missing one is derived.
 
     The rule: a question is closed if it has choices or its reference is a polarity word (yes, no, and the commonest
-    Chinese ones); any other is open. SLAKE's own flag also calls closed what names one of two things ("CT or MRI?"),
-    which no rule can see from the reference alone.
+    Chinese ones); any other is open. SLAKE's own flag also calls a choice between two things closed ("CT or MRI?"),
+    which no rule can infer from the reference alone.
 
     >>> answer_type(Record("q", "i", "Is it?", "Yes.", ["no"]))
     AnswerType(value='closed', derived=True)

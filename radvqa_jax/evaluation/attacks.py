@@ -1,7 +1,7 @@
-"""Wrong answers that try to be judged right: the share that a judge falls for is printed with its scores.
+"""Wrong answers that try to be judged right; the share that a judge accepts is printed with its scores.
 
-Each attack wraps an answer that the rules call wrong. `control` is that answer alone: what a judge lets through there
-is leniency, what it lets through beyond that is the attack.
+Each attack wraps an answer that the rules call wrong. `control` is that answer alone: the share that a judge
+accepts there is leniency, and any share beyond it is the effect of the attack.
 """
 
 import json
@@ -18,7 +18,7 @@ _LONG = 400  # repetitions; about 20,000 characters
 
 
 class Attack(NamedTuple):
-    """An answer to judge, and what it tries."""
+    """An answer to judge, and the attack that it makes."""
 
     name: str
     record: Record
@@ -64,11 +64,11 @@ def _wrong_answer(record: Record, others: Sequence[str], rng: np.random.Generato
 
 
 def make_attacks(records: Sequence[Record], *, questions: int, best: int, seed: int) -> list[Attack]:
-    """Every attack on a drawn part of the questions; the same records and seed give the same attacks.
+    """Makes every attack on a random sample of the questions; the same records and seed give the same attacks.
 
     Args:
         records: questions with references.
-        questions: how many of them are attacked; fewer if there are fewer, or no wrong answer is at hand.
+        questions: how many of them are attacked; fewer if there are fewer, or some have no wrong answer available.
         best: the judge's best score, which the attacks claim.
         seed: of the draw.
     """

@@ -39,7 +39,7 @@ def to_record(row: Row, *, predictions: Sequence[str], run: str, image_used: str
 
 
 class _Answers:
-    """How often each answer occurs in the training rows: to a question, in an answer type, and in all."""
+    """Counts of each answer in the training rows: by question, by answer type, and in all rows."""
 
     def __init__(self, train_rows: Iterable[Row]):
         self.question: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -58,7 +58,7 @@ class _Answers:
                 "The blind baselines need training rows with a question and an answer, and got none. "
                 "Set eval.train_source to the training split of the evaluated data set."
             )
-        # The answer is given as the training rows most often write it.
+        # The answer keeps the spelling that is most frequent in the training rows.
         self.written = {answer: min(seen, key=lambda form: (-seen[form], form)) for answer, seen in forms.items()}
 
     def best(self, levels: Sequence[Counter[str]], choices: Sequence[str]) -> str:
@@ -72,13 +72,13 @@ class _Answers:
             if seen:
                 answer = min(seen, key=lambda answer: (-level[answer], -self.all[answer], answer))
                 return options.get(answer, self.written[answer])
-        return choices[0]  # no option was ever an answer
+        return choices[0]  # no option occurs as an answer in training
 
 
 def question_only(train_rows: Iterable[Row], test_rows: Iterable[Row]) -> list[Record]:
     """Answers that never see an image: the training split's most frequent answer to the same question.
 
-    A question that was not asked in training gets the majority answer of its answer type, or of all rows. Where the row
+    A question that was not asked in training gets the majority answer of its answer type, or of all rows. If the row
     offers choices, only those count.
     """
     answers = _Answers(train_rows)
@@ -102,9 +102,9 @@ def majority(train_rows: Iterable[Row], test_rows: Iterable[Row]) -> list[Record
 
 
 def longest_option(test_rows: Iterable[Row]) -> list[Record]:
-    """Returns, for rows with choices alone, the option with the most characters, the first of several.
+    """The option with the most characters, the first of several; for rows with choices only.
 
-    Whoever writes options makes the right one longer more often than chance.
+    Authors of options make the right one longer more often than chance.
     """
     return [
         to_record(row, predictions=[max(map(str, row["choices"]), key=len)], run="longest_option")
@@ -114,10 +114,10 @@ def longest_option(test_rows: Iterable[Row]) -> list[Record]:
 
 
 def letter_frequency(train_rows: Iterable[Row], test_rows: Iterable[Row]) -> list[Record]:
-    """Returns, for rows with choices alone, the option whose letter is right most often in training.
+    """The option whose letter is right most often in training; for rows with choices only.
 
-    Rows with as many options count; if there are none, all with choices, as far as the letter is offered. The
-    first of several, and where no training row has choices.
+    Training rows with the same number of options count; if there are none, all rows with choices count, as far as the
+    letter is offered. Ties, and training without choices, give the first option.
     """
     by_size: defaultdict[int, Counter[int]] = defaultdict(Counter)
     for row in train_rows:
@@ -142,9 +142,9 @@ def blank_image() -> bytes:
 
 
 def distinct(prompts: Iterable[str]) -> tuple[list[int], list[int]]:
-    """The numbers of the first rows with each prompt, and for each row which of them has its prompt.
+    """The indices of the first row with each prompt, and for each row the position of its prompt among them.
 
-    With a blank image the prompt is all that a model gets, so each is answered once.
+    With a blank image the model sees the prompt alone, so each distinct prompt is answered once.
 
     >>> distinct(["a", "b", "a"])
     ([0, 1], [0, 1, 0])
@@ -160,16 +160,17 @@ def distinct(prompts: Iterable[str]) -> tuple[list[int], list[int]]:
 
 
 def agreeing(rows: Sequence[Row], others: Sequence[int], *, by: Sequence[str] = ("modality", "organ")) -> int:
-    """How many rows are shown an image that agrees with their own in all of `by`."""
+    """The number of rows whose other image agrees with their own in all of `by`."""
     keys = [tuple(row[field] for field in by) for row in rows]
     return sum(keys[index] == keys[other] for index, other in enumerate(others))
 
 
 def swap_images(rows: Iterable[Row], *, seed: int, by: Sequence[str] = ("modality", "organ")) -> list[int]:
-    """For each row the index of a row with the image that is shown instead: of another image and another case.
+    """For each row, the index of a row whose image is shown instead: another image of another case.
 
-    It is drawn uniformly from the images that agree in all of `by`, else in fewer of them (the last is given up first),
-    else from all others. The same rows and seed give the same draw. An empty case_id says nothing about the case.
+    It is drawn uniformly from the images that agree in all of `by`, else in fewer of these fields (the last is dropped
+    first), else from all others. The same rows and seed give the same draw. An empty case_id says nothing about the
+    case.
 
     Raises:
         ValueError: if a row has no other image of another case.
@@ -192,7 +193,7 @@ def swap_images(rows: Iterable[Row], *, seed: int, by: Sequence[str] = ("modalit
     def draw(index: int) -> int:
         for length in range(len(by), -1, -1):
             indices = candidates[keys[index][:length]]
-            for _ in range(16):  # most draws differ at once; listing all that differ would be quadratic
+            for _ in range(16):  # most first draws already differ; listing all that differ would be quadratic
                 if differs(index, other := indices[rng.integers(len(indices))]):
                     return other
             if others := [other for other in indices if differs(index, other)]:

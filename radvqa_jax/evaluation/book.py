@@ -1,4 +1,4 @@
-"""The results book: what papers print, what is measured here, and what is unlike between the two."""
+"""The results book: the papers' figures, our measurements, and the differences between the two set-ups."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,12 +10,12 @@ from radvqa_jax.evaluation.measures import Answered, Settings, measure, measure_
 
 
 class Found(NamedTuple):
-    """What became of one row's experiment."""
+    """The outcome of one row's experiment."""
 
     answered: Answered | None = None
     empty: str = ""  # without answers: why, and which command changes that
     command: str = ""  # runs the experiment at full size
-    unlike: tuple[str, ...] = ()  # what turned out to be unlike the paper: leaks, a part of a release, …
+    unlike: tuple[str, ...] = ()  # differences from the paper found during the run: leaks, a part of a release, …
     about: Mapping[str, Any] = {}
 
 
@@ -26,7 +26,7 @@ def _printed(table: PaperTable, row: PaperRow) -> list[dict[str, Any]]:
 
 
 def _difference(ours: Mapping[str, Any], theirs: float) -> dict[str, Any]:
-    """Ours minus theirs; the interval is that of ours alone, for theirs has none that could be paired."""
+    """Ours minus theirs; the interval is ours alone, because theirs cannot be paired."""
     bounds = ours["interval"]
     return {
         "value": ours["value"] - theirs,
@@ -74,7 +74,7 @@ def build_row(table: PaperTable, row: PaperRow, found: Found, settings: Settings
     Args:
         table: as its file describes it.
         row: of the table.
-        found: what became of its experiment.
+        found: the outcome of its experiment.
         settings: of the metrics.
     """
     printed = _printed(table, row)
@@ -105,7 +105,7 @@ def build_book(
         stand_in: the data set that took the place of every other.
         synthetic: whether a question is about a drawn image.
     """
-    # A shortened book measures nothing that could be compared with a paper.
+    # The figures of a shortened book cannot be compared with a paper's.
     left_out = {"difference": None} if stand_in else {}
     entries = []
     for name, table in tables.items():

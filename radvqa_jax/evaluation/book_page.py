@@ -65,7 +65,7 @@ def _text(cell: Mapping[str, Any], book: Mapping[str, Any]) -> list[str]:
 
 
 def format_book(book: Mapping[str, Any]) -> str:
-    """The book as tables for the terminal, and once for each reason which cells are empty."""
+    """The book as tables for the terminal, and the empty cells by reason."""
     lines: list[str] = []
     for table in book["tables"]:
         if any(cell["metric"] for cell in table["cells"]):

@@ -13,7 +13,7 @@ BINS = 10
 
 
 def calibrate(records: Sequence[Record], *, resamples: int, seed: int) -> dict[str, Any] | None:
-    """How confidence and accuracy agree; None if an answer has no log-probability.
+    """The agreement of confidence and accuracy; None if an answer has no log-probability.
 
     Confidence is the probability of the whole first answer, exp of its log-probability: of all texts, not of the
     possible answers, so wording takes its share. Keys: `n`, `ece` (expected calibration error over ten bins of equal

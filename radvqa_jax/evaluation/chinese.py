@@ -1,4 +1,4 @@
-"""The rules for Chinese: yes and no in their many words, counters, enumerations, terms, and sentences that frame them.
+"""The rules for Chinese: the many words for yes and no, counters, enumerations, terms, and sentence frames.
 
 Traditional characters are read as simplified. Modalities may be written in English, as SLAKE's references are.
 """
@@ -25,8 +25,8 @@ _COUNTED = re.compile(
     f"(?<![\u4e00-\u9fff])([零一二三四五六七八九十两俩])(?=[{_COUNTERS}]|$)|([一二三四五六七八九十两])(?=[{_COUNTERS}])"
 )
 _COUNTER = re.compile(f"(?<=\\d)[{_COUNTERS}](?![\u4e00-\u9fff]*体)")
-_ORGANS = "肝肾脾心肺脑胃胸腹颈头胰眼胆"  # of one character; a question that names one gives it to the answer
-# What a sentence adds without saying more.
+_ORGANS = "肝肾脾心肺脑胃胸腹颈头胰眼胆"  # of one character; an answer may omit one that the question names
+# Words that a sentence adds without changing its meaning.
 _FRAME = re.compile(
     "一共(?:有)?|总共(?:有)?|共计|共有|只有|仅有|可见|区域|这(?:张|幅|个|份|些)?(?:图像|图片|影像|图|片子|扫描)?|该(?:图像|图片|影像|图|患者|病人)?|图像|图片|影像|此图|图中|图上|画面|片中|患者|病人"
     "|可以看到|可以看出|能够看到|能看到|看到|可以|显示|所示|展示|呈现|拍摄|采用|使用|利用|通过|患有|患了|用|属于|位于|处于|出现|存在于|分布|主要|应该|应为|应是|就是|都是|是|为|在|于|中|里|内"
@@ -52,7 +52,9 @@ _ALTERNATIVE = re.compile("还是|或者|或")
 _NOT_NEGATIONS = re.compile("不同|不仅|不但|不规则|不均匀|不张|无论|非常|未知|不过|否则|不断|不全")
 _NEGATED = re.compile("不|没|无|未|非|否")
 _NORMAL = re.compile("正常|健康")
-_CHANGED = re.compile("增大|肿大|扩大|扩张|移位|偏移|狭窄|增厚|变形|肥大|萎缩|增宽|缩小")  # what a normal organ is not
+_CHANGED = re.compile(
+    "增大|肿大|扩大|扩张|移位|偏移|狭窄|增厚|变形|肥大|萎缩|增宽|缩小"
+)  # never said of a normal organ
 _ABNORMAL = re.compile("异常|病变|不正常|不健康|疾病|患病|病灶|问题")
 _HEDGE = re.compile("可能|也许|大概|或许|似乎|疑似|不确定|不清楚|不知道|无法|难以|不能确定|不好说|不太确定")
 _REFUSAL = re.compile(
@@ -108,7 +110,7 @@ def _counted(text: str) -> str:
 
 
 def _item(text: str, asked: str = "") -> str:
-    """What one item of a list says, without its frame and without what the question gave."""
+    """The content of one list item, without its frame and without the words of the question."""
     pattern, table = _variants()
     text = re.sub("([左右])([上中下])(?:肺叶|叶肺|肺)", r"\1肺\2叶", text)
     text = pattern.sub(lambda match: table[match[0]], text)
@@ -128,7 +130,7 @@ def _item(text: str, asked: str = "") -> str:
 
 
 def _without_asked(text: str, asked: str) -> str:
-    """The text without its runs of two and more characters that stand in the question."""
+    """The text without its runs of two or more characters that the question contains."""
     kept, index = [], 0
     while index < len(text):
         end = index
@@ -146,7 +148,7 @@ def _without_asked(text: str, asked: str) -> str:
 
 @functools.lru_cache(maxsize=1 << 15)
 def key(text: str, asked: str = "") -> frozenset[str]:
-    """What an answer says: its items without order, in terms/chinese.tsv's words.
+    """The content of an answer: its items without order, in the words of terms/chinese.tsv.
 
     >>> key("2个") == key("两个") == key("2"), key("X光") == key("X-Ray")
     (True, True)
@@ -158,7 +160,7 @@ def key(text: str, asked: str = "") -> frozenset[str]:
 
 
 def _before_alternatives(question: str) -> str:
-    """What a question says before the alternatives that it offers, taken to be as long as the last of them."""
+    """The part of a question before its alternatives, each assumed to be as long as the last."""
     found = re.match(r"(.*?)(?:还是|或者|或)([^,\uff0c?!\u3002]*)", simplify(question))
     return found[1][: -len(found[2])] if found and found[2] else ""
 

@@ -1,7 +1,7 @@
 """The option that a reply to a multiple-choice question chooses, by letter or by text.
 
-A rule reads one option or none, and never looks for the right one: a reply that names every option chooses none, an
-option that is denied or only weighed is not chosen, and a letter that begins a species name is no letter.
+A rule reads one option or none, and never looks for the right one. A reply that names every option chooses none, an
+option that is denied or only weighed is not chosen, and the first letter of a species name is not an option letter.
 """
 
 import re
@@ -65,7 +65,8 @@ _IS_IT = re.compile(
     r"|is (?:the )?most likely(?: (?:answer|option))?)[.!\s]*",
     re.IGNORECASE,
 )
-# Epithets of species that reports abbreviate ("C. difficile"); any other small word after "C. " is taken for one, too.
+# Epithets of species that reports abbreviate ("C. difficile"); any other lower-case word after "C. " also counts as
+# one.
 _SPEAKS = set(
     """because since as due given this that it the there these those a an is are was which with based on in no not
     so i we he she they if when and or but shows showing consistent likely most suggesting indicates findings
@@ -92,7 +93,7 @@ def bare_options(choices: Sequence[str]) -> list[str]:
 
 
 _SLASHED = re.compile(r"\s?/\s?(?=[A-Z]\s?[:.)])")  # "A: possible / B: more likely"
-# A line's parts: sentences, and what follows from the others (", so B").
+# The parts of a line: sentences, and conclusions from them (", so B").
 _PART = re.compile(r"[.;](?<=\w\w.)\s|\s?\.{3}\s|,\s(?=(?:so|therefore|thus|hence)\b)")
 
 
@@ -108,11 +109,11 @@ class _Options:
         texts = bare_options(choices)
         plain = [normalize(text) for text in texts]
         self.form = form
-        self._wholes: dict[str, int | None] = {}  # the same lines are asked for in several ways
-        self.longest = 2 * max((len(text) for text in texts), default=0) + 40  # no longer text is one of them
+        self._wholes: dict[str, int | None] = {}  # the same lines are read in several ways
+        self.longest = 2 * max((len(text) for text in texts), default=0) + 40  # a longer text cannot be an option
         self.index: dict[object, int] = {text: plain.index(text) for text in plain if text}
         forms = [form(text) for text in texts]
-        # Forms that two different options share tell neither apart.
+        # A form that two different options share identifies neither.
         same = {f for i, f in enumerate(forms) if any(f == g and plain[i] != plain[j] for j, g in enumerate(forms))}
         self.wide = {f: plain.index(text) for f, text in zip(forms, plain, strict=True) if f and text and f not in same}
         letters = [chr(65 + i) for i in range(len(plain))]
@@ -122,7 +123,7 @@ class _Options:
         self.letter = {} if by_text else dict(zip(letters, first, strict=True))
 
     def named(self, text: str) -> int | None:
-        """The option whose text this is."""
+        """The option with this text."""
         if len(text) > self.longest:
             return None
         if (plain := normalize(text)) in self.index:
@@ -133,7 +134,7 @@ class _Options:
         return self.letter.get(letter.upper())
 
     def whole(self, line: str) -> int | None:
-        """The option that a whole line is: its text, its letter, or both in either order."""
+        """The option that makes up a whole line: its text, its letter, or both in either order."""
         if line not in self._wholes:
             self._wholes[line] = self._whole(line)
         return self._wholes[line]
@@ -155,7 +156,7 @@ class _Options:
         return index if index is not None and (not rest.strip() or self.named(rest) == index) else None
 
     def lists(self, part: str) -> set[int | None]:
-        """The options that a part of a list is: one with its text, or letters alone."""
+        """The options that a part of a list names: one by its text, or several by letters alone."""
         pieces = [piece for line in (_SLASHED.split(part) if "/" in part else (part,)) for piece in line.split("; ")]
         if found := {index for piece in pieces if (index := self.whole(piece)) is not None}:
             return set(found)
@@ -198,7 +199,7 @@ class _Options:
         """The option of a sentence that holds a label and nothing else: "So B.", "This is a B"."""
         text = _OTHER_THAN.sub("", sentence)
         if match := _AROUND.fullmatch(text.strip(" *\"'")):
-            # A lone small "a" or "I" at the end of a sentence is a word.
+            # A lone "a" or "I" at the end of a sentence is a word.
             return self.label(match[1]) if match[1].isupper() or match[0].strip(" .()[]") == match[1] else None
         opening = _LABEL.match(text)
         if opening and _IS_IT.fullmatch(text, opening.end()) and self.label(opening[1]) is not None:
@@ -217,7 +218,7 @@ def parse_choice(
 ) -> int | None:
     """The index of the option that a cleaned reply chooses, by letter or by text, or None.
 
-    The last explicit answer ("Answer: D") wins over what was said before it. A reply that names several options, or a
+    The last explicit answer ("Answer: D") wins over earlier ones. A reply that names several options, or a
     letter next to the text of another option, chooses none. An option that only occurs inside a sentence is not chosen.
 
     >>> parse_choice("Answer: D", ["CT", "MRI", "PET", "X-ray"]), parse_choice("CT or MRI", ["CT", "MRI"])
@@ -265,7 +266,7 @@ def parse_choice(
 
 
 def _marked(lines: Sequence[str], parts: Sequence[str], options: _Options) -> int | None:
-    """The option that stands behind a mark; only its line counts."""
+    """The option that follows a mark; only the mark's line counts."""
     line = lines[0]
     if len({index for part in lines if (index := options.whole(part)) is not None}) > 1:
         return None
@@ -279,7 +280,7 @@ def _marked(lines: Sequence[str], parts: Sequence[str], options: _Options) -> in
 
 
 def _before_reason(line: str, options: _Options) -> int | None:
-    """The option whose text stands before a reason, a gloss or what is denied: "MRI, because …"."""
+    """The option whose text precedes a reason, a gloss or a denial: "MRI, because …"."""
     cut = re.split(
         r",?\s(?:because|since|due to|based on|as (?:it|the|there|this)|given)\b|\s[-\u2013\u2014]+\s|\u2014"
         r"|,\s(?:not|rather than)\s|\s(?:rather than|instead of)\s"

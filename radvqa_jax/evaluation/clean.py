@@ -1,4 +1,4 @@
-"""Removes from a model's reply what is not part of its answer.
+"""Removes everything from a model's reply that is not part of its answer.
 
 The scoring rules, the judge and every other reader of replies start from `clean`. It removes residue (a reasoning
 block, special tokens, chat roles, markup, an echo of the prompt, a dialogue that the model went on to invent, a stated
@@ -11,7 +11,7 @@ import re
 import unicodedata
 from typing import Any
 
-LONGEST = 4_000  # characters that are read; of a longer reply the first and the last half of them
+LONGEST = 4_000  # characters that are read; of a longer reply, half of them from its start and half from its end
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ufeff]")
@@ -33,7 +33,7 @@ _END = re.compile(
     r"|<\|end▁of▁sentence\|>",
     re.IGNORECASE,
 )
-# What ends the prompt in a chat template, where a reply was saved with its prompt.
+# Ends of the prompt in chat templates, for replies that were saved with their prompts.
 _PROMPTED = re.compile(
     r"\[/INST\]|<start_of_turn>model\b|<\|im_start\|>assistant\b"
     r"|<\|start_header_id\|>assistant<\|end_header_id\|>|<\|assistant\|>",
@@ -86,7 +86,7 @@ _LONE_NUMBER = re.compile(
     r"\A1[.)] (?=[^\W\d])(?!.*^2[.)] )(?!.*\s2[.)] )", re.DOTALL | re.MULTILINE
 )  # a list of one item
 _KEYS = ("final_answer", "answer", "final answer", "prediction", "choice", "option", "response", "result", "label")
-_MEASURES = ("confiden", "certain", "probab", "score")  # keys that say how sure the model is
+_MEASURES = ("confiden", "certain", "probab", "score")  # keys for the model's confidence
 _LOOSE_KEY = re.compile(
     r"[\"'](?:final[_ ]?)?(?:answer|prediction|choice|option)[\"']\s*:\s*(?:\"([^\"]{1,500})\"|'([^']{1,500})')",
     re.IGNORECASE,
@@ -101,12 +101,12 @@ def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
 
 
 def ends(text: str, longest: int) -> str:
-    """The first and the last half of what is longer."""
+    """The text, or its first and last part if it is longer than `longest`."""
     return text if len(text) <= longest else f"{text[: longest // 2]}\n{text[-longest // 2 :]}"
 
 
 def _written(character: str) -> str:
-    """What a ligature or fraction stands for; a character that stands for one or two others stays."""
+    """The characters of a ligature or fraction written out; one that means only one or two characters stays."""
     written = unicodedata.normalize("NFKC", character)
     if len(written) < 3:
         return character
@@ -114,9 +114,9 @@ def _written(character: str) -> str:
 
 
 def _bounded(text: str) -> str:
-    """The ends of a text that is too long, as it stands or with its ligatures and fractions written out.
+    """The ends of a text that is too long as written, or once its ligatures and fractions are written out.
 
-    One character may stand for eighteen, and the rules read what it stands for.
+    One character may expand to eighteen, and the rules read the expansion.
     """
     text = ends(text, LONGEST)
     if text.isascii() or len(unicodedata.normalize("NFKC", text)) < 1.5 * len(text):
@@ -132,7 +132,7 @@ def _may_be_sure(text: str) -> bool:
 
 
 def without_thinking(text: str) -> str:
-    """Removes reasoning blocks; of a block that is never closed everything from its start on.
+    """Removes reasoning blocks; a block that is never closed is removed up to the end of the text.
 
     >>> without_thinking("<think>Is it A? B?</think>C"), without_thinking("It could be A.</think>C")
     ('C', 'C')
@@ -202,10 +202,10 @@ def _without_echo(text: str, question: str, prompt: str) -> str:
 
 
 def clean(text: str, *, question: str = "", prompt: str = "") -> str:
-    r"""Removes what is not part of a reply's answer: reasoning, special tokens, roles, markup, echoes, confidence.
+    r"""Removes all that is not part of a reply's answer: reasoning, special tokens, roles, markup, echoes, confidence.
 
-    An answer in a tag, a LaTeX box or a JSON object becomes a line "Answer: …". A reply of more than `LONGEST`
-    characters is read at its beginning and its end, so that the time to read one is bounded.
+    An answer in a tag, a LaTeX box or a JSON object becomes a line "Answer: …". Only the beginning and the end of a
+    reply of more than `LONGEST` characters are read, so that the time per reply is bounded.
 
     >>> clean("<think>No mass on the left.</think> **Yes**<eos>")
     'Yes'
@@ -222,7 +222,7 @@ def clean(text: str, *, question: str = "", prompt: str = "") -> str:
     text = ends(without_thinking(text), 3 * LONGEST)
     if not text.isascii():
         text = _SURROGATES.sub("\ufffd", text).translate(_FULL_WIDTH)
-    # Runs of white space shrink first: every later pattern may then meet white space character by character.
+    # Runs of white space shrink first, so that later patterns may match white space character by character.
     text = _CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
     if not text.isascii() or "  " in text or "\t" in text:
         text = _SPACES.sub(" ", text)
@@ -245,7 +245,7 @@ def clean(text: str, *, question: str = "", prompt: str = "") -> str:
     if "\\" in text:
         text = _BOXED.sub(r"\nAnswer: \1\n", _LATEX.sub(r"\1", text)).replace("$", " ")
     text = _unwrap(text)
-    for _ in range(3):  # a role may stand before an echo and after it
+    for _ in range(3):  # a role may come before and after an echo
         text = _ROLE.sub("", text, count=1) if _ROLE.match(text) else text
         text = _without_echo(text, question, prompt)
     if "*" in text or "`" in text or "_" in text or "#" in text or ">" in text:

@@ -1,9 +1,10 @@
 """Does one system answer better than another? A paired comparison on the same questions, cell by cell.
 
-Three statements stand side by side. The difference with its interval by bootstrap over images says how much. McNemar's
-exact test (McNemar 1947; binomial on the questions that only one of the two has right) is what papers print; it takes
-questions as independent, which several questions about one image are not. The test by images flips whole images
-(Winkler et al. 2015) and keeps what belongs together. Where the two tests disagree, believe the second.
+Three results are given together. The difference, with its bootstrap interval over images, is the size of the effect.
+McNemar's exact test (McNemar 1947; binomial on the questions that only one of the two answers correctly) is the one
+that papers print; it assumes independent questions, which several questions about one image are not. The test by images
+flips whole images (Winkler et al. 2015) and keeps their questions together. If the two tests disagree, believe the
+second.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +43,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
 def flip_images(
     difference: Float[np.ndarray, " n"], images: np.ndarray, *, draws: int = 10_000, seed: int = 0
 ) -> float:
-    """The two-sided p of the mean difference if, image by image, the two systems might be exchanged.
+    """The two-sided p of the mean difference, if the two systems are exchangeable image by image.
 
     The signs of whole images are flipped at random; p = (1 + as extreme) / (1 + draws), so it is never 0.
     """
@@ -59,7 +60,7 @@ def flip_images(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p values corrected for their number (Holm 1979), in the same order.
+    """The p values corrected for multiple comparisons (Holm 1979), in the same order.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -114,13 +115,13 @@ class _Paired(NamedTuple):
 
 
 def _image_note(a: Sequence[Record], b: Sequence[Record]) -> str:
-    """What to say of records, paired, whose images have other names in b than in a; empty if there is nothing.
+    """A note on paired records whose images have other names in b than in a; empty if the names agree.
 
-    Two programs may name the same images differently, such as by their paths. Then each name of one is always the same
-    name of the other, and none of them is the other's name of another image. A record without image_id is not compared.
+    Two programs may name the same images differently, for instance by path. Then each name in one always pairs with
+    one name in the other, and the other does not use it for another image. A record without image_id is not compared.
 
     Raises:
-        ValueError: if the names are no such renaming: the two do not agree which image a question is about.
+        ValueError: if the names are not such a renaming, so that the two disagree about the image of a question.
     """
     named = [(x, y) for x, y in zip(a, b, strict=True) if x.image_id and y.image_id]
     renamed = {(x.source, x.image_id, y.image_id) for x, y in named if x.image_id != y.image_id}
@@ -133,12 +134,12 @@ def _image_note(a: Sequence[Record], b: Sequence[Record]) -> str:
     taken = any((source, one) in theirs or (source, two) in mine for source, one, two in renamed)
     if len(pairs) != len(mine) or len(pairs) != len(theirs) or taken:
         raise ValueError(
-            f"The two do not agree which image a question is about: {example}. Answers about other images cannot be "
+            f"A and B disagree about the image of a question: {example}. Answers about different images cannot be "
             "paired. Use one release of the data, or write the same image_id in both."
         )
     return (
         f"{len(renamed)} of {len(pairs)} images have other names in B: {example}. They are taken as the same images, "
-        "since each name of one is always the same name of the other."
+        "because each name in A always pairs with one name in B."
     )
 
 
@@ -168,10 +169,10 @@ def compare_runs(
 ) -> dict[str, Any]:
     """The paired comparison of the first predictions of two runs: overall, and for each value of each group.
 
-    Keys: `overall`, `by` ({field: {value: cell}}) and `said`, what a reader must know before, each a sentence. A cell
-    holds `n`, `n_images`, the two accuracies `a` and `b`, their `difference` with its interval, how many questions
+    Keys: `overall`, `by` ({field: {value: cell}}) and `said`, the notes that a reader needs first, one sentence each. A
+    cell holds `n`, `n_images`, the two accuracies `a` and `b`, their `difference` with its interval, how many questions
     both, only one or neither has right, the p of both tests and the effect sizes. Cells in `by` also hold p corrected
-    by Holm over all of them (`p_mcnemar_holm`, `p_images_holm`); `overall` is the one question asked first and is not
+    by Holm over all of them (`p_mcnemar_holm`, `p_images_holm`); `overall` is the primary comparison and is not
     corrected. A cell without questions is absent.
 
     Raises:
@@ -208,7 +209,7 @@ def _row(label: str, cell: Mapping[str, Any], *, overall: bool = False) -> list[
 
 
 def format_comparison(comparison: Mapping[str, Any], *, a: str, b: str) -> str:
-    """The comparison as a table for the terminal; `a` and `b` name the two."""
+    """The comparison as a table for the terminal; `a` and `b` are the names of the two systems."""
     header = ["cell", "n", "images", "A", "B", "A - B", "only A:B", "g", "p McNemar", "p images"]
     lines = [header, _row("overall", comparison["overall"], overall=True)]
     for field, values in comparison["by"].items():

@@ -1,27 +1,27 @@
-"""How often the answers about one image exclude each other.
+"""Measures how often answers about one image contradict each other.
 
-Rule 1, for English answers. An answer makes at most one claim, and only where that is certain:
+Rule 1, for English answers. An answer makes at most one claim, and only if it is certain:
 
 - A yes or no to a yes/no question claims or denies its proposition: the words of the question, in one form
   (evaluation/terms), without the words that only frame it. Questions with a negation or an alternative claim nothing.
 - Modality, plane, projection and body region: an answer that names one value of the kind to a question about the kind
-  claims it, and so does a yes to a question about the kind that names it. A no denies it where the question is about
+  claims it, and so does a yes to a question about the kind that names it. A no denies it if the question is about
   nothing else ("Is this a CT scan?"; a no to "Is this a CT angiogram?" does not deny CT). The data set's question_type
-  says what is asked about; without one the question must name the kind ("Which plane …?"). A question about a region
-  must name it always, because an image of the abdomen may show the base of the lungs.
-- A finding: a yes or no to "Is there a FINDING?" for findings that no normal image has, or, where the question_type is
+  gives the kind; without one the question must name it ("Which plane …?"). A question about a region must always name
+  it, because an image of the abdomen may show the base of the lungs.
+- A finding: a yes or no to "Is there a FINDING?" for findings that no normal image has, or, if the question_type is
   `finding`, an answer that is just a finding.
-- Whole images that are normal or abnormal: a yes or no to a question of no other words.
+- Whole images that are normal or abnormal: a yes or no to a question with no other content.
 
 Two claims about one image exclude each other if
 
-- `same words` and `same question`: one claims what the other denies, asked in the same words or in others;
-- `one value`: they claim two values of modality, plane, projection or region, of which an image has one;
+- `same words` and `same question`: one claims what the other denies, asked in the same words or in different ones;
+- `one value`: they claim two values of modality, plane, projection or region, of which an image has only one;
 - `normal and a finding`: one says that nothing is abnormal, the other that a finding is there.
 
-A pair is comparable if other values of the two claims would exclude each other; answers without a claim are in no pair,
-so that the number of pairs differs from run to run. The rule over the references gives its own error: what it calls a
-contradiction where there should be none.
+A pair is comparable if other values of the two claims would exclude each other. Answers without a claim are in no pair,
+so the number of pairs differs from run to run. The error of the rule is the share of contradictions that it finds among
+the references, which should have none.
 """
 
 import functools
@@ -58,8 +58,8 @@ _WHOLE = {"normal": False, "abnormal": True, "abnormality": True, "healthy": Fal
 FINDINGS = frozenset(
     """nodule mass cyst effusion fracture tumor lesion pneumonia pneumothorax consolidation edema hemorrhage infarct
     atelectasis hematoma abscess metastasis aneurysm cardiomegaly""".split()
-) | {"pleura effusion"}  # in the one form of evaluation/terms
-FINDINGS_BY_TYPE = FINDINGS | {"calcification"}  # which may be physiological: where the data set calls it a finding
+) | {"pleura effusion"}  # in the canonical form of evaluation/terms
+FINDINGS_BY_TYPE = FINDINGS | {"calcification"}  # may be physiological: counts if the data set calls it a finding
 _REGIONS = {
     **dict.fromkeys(("head", "brain", "skull"), "head"),
     **dict.fromkeys(("chest", "thorax", "lung"), "chest"),
@@ -78,7 +78,7 @@ _SINGLE = ("modality", "plane", "projection", "region")  # an image has one
 
 
 class Claim(NamedTuple):
-    """What an answer says about its image."""
+    """A claim of an answer about its image."""
 
     kind: str  # proposition, modality, plane, projection, region, finding or abnormal
     value: str
@@ -96,7 +96,7 @@ _KINDS_OF = {
 
 @functools.cache
 def _vocabulary() -> dict[str, tuple[str, str]]:
-    """{words in one form: (kind, value)} of what an image has one of."""
+    """{canonical words: (kind, value)} of the kinds of which an image has one value."""
     found: dict[str, tuple[str, str]] = {}
     for kind in ("modality", "plane", "projection"):
         found |= {word: (kind, word) for word in terms.of_kind(kind)}
@@ -121,21 +121,21 @@ def _named(words: Sequence[str]) -> set[tuple[str, str]]:
 
 
 def _of_kind(named: set[tuple[str, str]], kind: str) -> set[tuple[str, str]]:
-    """Those of the kind; a question about the plane of an X-ray asks for its projection."""
+    """The values of the kind; a question about the plane of an X-ray asks for its projection."""
     kinds = ("plane", "projection") if kind == "plane" else (kind,)
     return {value for value in named if value[0] in kinds}
 
 
 @functools.lru_cache(maxsize=1 << 14)
 def _proposition(question: str) -> tuple[str, ...]:
-    """What a yes/no question asks, in one form; empty if that is not certain."""
+    """The canonical words of a yes/no question's proposition; empty if it is not certain."""
     if not _POLAR.match(question.strip()) or _UNCERTAIN.search(question):
         return ()
     return tuple(word for word in terms.canonical(question) if word not in _FRAME)
 
 
 def _about(record: Record) -> str:
-    """Which kind of value a question is about; empty if that is not certain."""
+    """The kind of value that a question is about; empty if it is not certain."""
     if (kind := record.question_type.casefold()) in _TYPES:
         return kind
     found = [kind for kind, pattern in _ABOUT.items() if pattern.search(record.question)]
@@ -177,7 +177,7 @@ def _from_value(record: Record, said: str) -> Claim | None:
 
 
 def read_claim(record: Record, answer: str) -> Claim | None:
-    """What an answer claims about its image, or None where that is not certain.
+    """The claim of an answer about its image, or None if it is not certain.
 
     >>> one = Record("1", "a", "Is this a CT scan?", "yes", [], question_type="modality")
     >>> read_claim(one, "yes"), read_claim(one._replace(question="Which modality is this?"), "MRI")
@@ -194,7 +194,7 @@ def read_claim(record: Record, answer: str) -> Claim | None:
 
 
 def comparable(one: Claim, other: Claim) -> str:
-    """Which of KINDS two claims could break, were they answered otherwise, whatever the words; empty if none."""
+    """The member of KINDS by which two claims would exclude each other with other values; empty if there is none."""
     kinds = {one.kind, other.kind}
     if len(kinds) == 1:
         if one.value == other.value:

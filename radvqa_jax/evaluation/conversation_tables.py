@@ -1,4 +1,4 @@
-"""Tables of questions that are asked in a row, and of answers about one image that exclude each other."""
+"""Tables of questions that are asked in a row, and of answers about one image that contradict each other."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ class PairLine(NamedTuple):
 
 
 def turn_lines(grid: Mapping[str, Any]) -> list[TurnLine]:
-    """A line for each turn of each cell whose questions are asked in a row."""
+    """One line for each turn of each cell whose questions are asked in a row."""
     return [
         TurnLine(row["name"], each["turn"], each["overall"], row["compared"]["with"], each["other"], each["difference"])
         for row in grid["cells"]
@@ -50,7 +50,7 @@ def pair_lines(grid: Mapping[str, Any]) -> list[PairLine]:
 
 
 def held_lines(grid: Mapping[str, Any]) -> list[str]:
-    """What the prompts of each cell hold of the earlier turns, one sentence a cell."""
+    """One sentence for each cell on the earlier turns in its prompts."""
     return [
         f"{row['name']}: the prompts hold {held['shown']:,} of {held['turns']:,} earlier turns of "
         f"{held['questions']:,} questions; {held['too_long']:,} of the oldest did not fit the text length, "

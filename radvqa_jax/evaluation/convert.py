@@ -27,17 +27,17 @@ LISTED = 20  # bad rows in an error
 
 
 class Converted(NamedTuple):
-    """What a foreign file gave: records, and rows that could not be read."""
+    """The result of reading a foreign file: its records, and the rows that could not be read."""
 
     records: list[Record]
     bad: list[Unscored]
 
 
 def find_files(spec: str) -> list[Path]:
-    """The files that eval.predictions names: one, several with commas between, or patterns with *.
+    """The files that eval.predictions names: one, several separated by commas, or patterns with *.
 
     Raises:
-        ValueError: if a name is no regular file, a pattern matches none, or a file is named twice.
+        ValueError: if a name is not a regular file, a pattern matches no file, or a file is named twice.
     """
     if Path(spec).expanduser().is_file():  # its name may hold a comma or a bracket
         return [Path(spec).expanduser()]
@@ -62,10 +62,10 @@ def one_file(spec: str, field: str, *, needs: str) -> Path:
     Args:
         spec: what the field holds.
         field: its name, for the error.
-        needs: what the mode takes instead of several files, for the error.
+        needs: what the mode requires, for the error.
 
     Raises:
-        ValueError: if it names several, or none.
+        ValueError: if it names no file or several.
     """
     path = Path(spec).expanduser()
     if path.is_file():
@@ -76,7 +76,7 @@ def one_file(spec: str, field: str, *, needs: str) -> Path:
 
 
 def _absent(path: Path) -> str:
-    """Why a path is no file that can be read, as the end of a sentence."""
+    """The reason why a path is not a readable file, as the end of a sentence."""
     if path.exists():
         return "which is a folder." if path.is_dir() else "which is no regular file."
     beside = [other.name for other in path.parent.iterdir() if other.is_file()] if path.parent.is_dir() else []
@@ -97,7 +97,7 @@ def detect(path: Path) -> Format:
     if suffix == ".json":
         return "medevalkit" if medevalkit.fits(read_json(path)) else "json"
     if suffix in (".jsonl", ".ndjson"):
-        for _, text in islice(typed_json.raw_lines(path), 20):  # the first lines may be bad ones
+        for _, text in islice(typed_json.raw_lines(path), 20):  # the first lines may be bad
             try:
                 row = json.loads(text)
             except (ValueError, RecursionError):
@@ -116,7 +116,7 @@ def detect(path: Path) -> Format:
 
 def _rows(path: Path, kind: Format, *, renamed: Mapping[str, str], ignored: Collection[str]) -> Iterator[Row]:
     if (renamed or ignored) and kind not in ("csv", "json"):
-        raise ValueError(f"{path} is a file of {kind}, whose fields are known. Leave --column and --ignore out.")
+        raise ValueError(f"{path} is a file of {kind}, whose fields are known. Leave out --column and --ignore.")
     match kind:
         case "csv":
             return csv_rows.read(path, renamed=renamed, ignored=ignored)
@@ -144,12 +144,12 @@ def read_rows(
     renamed: Mapping[str, str] | None = None,
     ignored: Collection[str] = (),
 ) -> Converted:
-    """The records of a file and the rows that are bad: unreadable, of a wrong type, or there already.
+    """The records of a file and its bad rows: unreadable, of a wrong type, or repeated.
 
     Args:
         path: the file.
-        kind: its format; None looks (`detect`).
-        run: which system this is, where the rows do not say so; the file's name if empty.
+        kind: its format; None detects it (`detect`).
+        run: the name of the system, for rows that do not give one; the file's name if empty.
         renamed: our name of a field -> the file's, for csv and json.
         ignored: fields to leave out, for csv and json.
 
@@ -177,7 +177,7 @@ def read_rows(
         bad.append(Unscored(row.number, field, problem, question, ""))
         if len(bad) > MOST_BAD:
             told = describe_file(path, bad)
-            raise ValueError(f"{path}: more than {MOST_BAD:,} rows are bad, so it is of another kind.\n{told}")
+            raise ValueError(f"{path}: more than {MOST_BAD:,} rows are bad, so it has another format.\n{told}")
     if not records and not bad:
         raise ValueError(f"{path} holds no row.")
     return Converted(records, bad)
@@ -225,7 +225,7 @@ def convert(
 
 
 def name_runs(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
-    """What to call the run of each file: the given names, or the shortest ends of paths that tell them apart.
+    """The name of each file's run: the given names, or the shortest ends of paths that distinguish them.
 
     >>> name_runs([Path("a/x/results.json"), Path("b/x/results.json")], [])
     ['a', 'b']
@@ -237,14 +237,14 @@ def name_runs(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
     parts = [[*path.resolve().parent.parts[1:], path.stem] for path in paths]
     while len(parts[0]) > 1 and len({found[-1] for found in parts}) < len(parts):
         if len({found[-1] for found in parts}) == 1 and all(len(found) > 1 for found in parts):
-            parts = [found[:-1] for found in parts]  # all are called results: the folder tells them apart
+            parts = [found[:-1] for found in parts]  # all are called results: their folders differ
         else:
             parts = [[*found[:-2], "/".join(found[-2:])] if len(found) > 1 else found for found in parts]
     return [found[-1] for found in parts]
 
 
 def propose_run(path: Path) -> str:
-    """What the tool that wrote a file calls the model: of our own files as the first line says."""
+    """The model's name according to the tool that wrote the file; for our own files, the one in the first line."""
     match detect(path):
         case "radvqa":
             first = next((line.value.run for line in typed_json.iter_lines(path, Record) if line.value), "")
@@ -267,7 +267,7 @@ class Predictions(NamedTuple):
 
 
 def to_predictions(path: Path, folder: Path, *, run: str) -> Predictions:
-    """A predictions file: `path` itself if it is one, else what it is converted to, in `folder`."""
+    """A predictions file: `path` itself if it is one, else its conversion in `folder`."""
     if (kind := detect(path)) == "radvqa":
         return Predictions(path, [])
     found = read_rows(path, kind=kind, run=run)

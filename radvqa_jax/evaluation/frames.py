@@ -1,8 +1,8 @@
-"""Does an open answer say exactly the reference: in other words, in another order, or within a sentence?
+"""Decides whether an open answer states exactly the reference: in other words, in another order, or in a sentence.
 
-A frame is what a sentence adds without saying more: words of reporting ("the image shows") and words that the question
-gave. Whatever else an answer holds has to be the reference, so an answer that names several things, denies, doubts or
-adds something never equals one that does not. Numbers, negations and what a question offers to choose from are
+A frame consists of words that add no content: words of reporting ("the image shows") and words from the question.
+Everything else in an answer must be the reference, so an answer that names several things, denies, doubts or adds
+something never equals one that does not. Numbers, negations and what a question offers to choose from are
 never part of a frame.
 """
 
@@ -28,7 +28,7 @@ _REPORT = _FUNCTION | set(
     due because condition pathology called known described characterized termed measure measures
     measuring measured size sized diameter dimension dimensions involve involved involving affect affected""".split()
 )
-# What changes meaning wherever it stands: never taken as part of a frame, not even if the question has it.
+# Words that change the meaning anywhere: they are never part of a frame, even if the question has them.
 _NEGATION = set(
     "no not never neither nor none without absent absence negative unlikely cannot rather except but".split()
 )
@@ -50,7 +50,7 @@ _DENIAL = re.compile(
     r"|possibl\w+|maybe|perhaps|either)\b|n't\b|\?",
     re.IGNORECASE,
 )
-# Where a reason, a remark or what is denied begins.
+# The start of a reason, a remark or a denial.
 _TAIL = re.compile(
     r",?\s(?:because|since|due to|owing to|based on|as (?:it|the|there|this|we|shown|seen|indicated|evidenced|can"
     r"|they)|given (?:that|the)|which|suggesting|indicating|suggestive"
@@ -87,7 +87,7 @@ _CONCLUDES = re.compile(
 
 @functools.cache
 def _places() -> dict[str, list[str]]:
-    """{word of a question: words for where it is, which an answer may add}."""
+    """{word of a question: words for its location, which an answer may add}."""
     return {row["asked"]: terms.split(row["place"]) for row in terms.rows("places")}
 
 
@@ -100,7 +100,7 @@ def _asked(question: str) -> frozenset[str]:
             before = itertools.takewhile(lambda word: word not in _REPORT, reversed(words[:index]))
             after = list(itertools.takewhile(lambda word: word not in _REPORT, words[index + 1 :]))
             after = [word for word in after if word.isdigit()] or after
-            # "the mass cystic or solid" offers as many words as stand behind "or".
+            # "the mass cystic or solid" offers as many words as follow "or".
             offered |= {*after, *list(before)[: max(1, len(after))]}
     asked = set(words) - offered - _GUARDED
     if _ASKS_MODALITY.search(question):
@@ -110,7 +110,7 @@ def _asked(question: str) -> frozenset[str]:
 
 
 def _item(words: tuple[str, ...], drop: frozenset[str] | set[str]) -> tuple[str, ...]:
-    """What an item says: its words without frame, sorted where their order says nothing."""
+    """The content of an item: its words without frame, sorted unless their order matters."""
     kept = [word for word in words if word not in drop]
     if _ORDERED & set(kept) or {"left", "right"} <= set(kept) or sum(w[0].isdigit() for w in kept) > 1:
         return tuple(kept)
@@ -139,7 +139,7 @@ def items(text: str) -> list[str]:
 
 @functools.lru_cache(maxsize=1 << 15)
 def key(text: str, drop: frozenset[str] = frozenset(_FUNCTION)) -> frozenset[tuple[str, ...]]:
-    """What an answer says, without order where order says nothing; `drop` is left out.
+    """The content of an answer, without order unless order matters; `drop` is left out.
 
     >>> key("the pancreatic head") == key("head of the pancreas")
     True
@@ -187,7 +187,7 @@ def says(reference: str, answer: str, question: str = "") -> bool:
 
 
 def _is_reason(sentences: list[str], first: str) -> bool:
-    """Whether what follows the first sentence argues for it, rather than giving more answers."""
+    """Whether the text after the first sentence argues for it, rather than giving more answers."""
     opening = first.casefold().split()[:2]
     for sentence in sentences:
         if _NEXT.match(sentence) or _ADDS.search(sentence) or not _VERB.search(sentence):
@@ -198,7 +198,7 @@ def _is_reason(sentences: list[str], first: str) -> bool:
 
 
 def _cut(text: str) -> str:
-    """The text before its reason, its remark or what it denies."""
+    """The text before its reason, its remark or its denial."""
     tail = _TAIL.search(text)
     return text[: tail.start()] if tail and re.search(r"\w", text[: tail.start()]) else text
 
@@ -210,13 +210,13 @@ def gives_more(stated: marks.Stated) -> bool:
 
 
 def without_gloss(text: str) -> list[str]:
-    """The text without what it says in brackets, if that neither denies nor doubts; else nothing."""
+    """The text without its part in brackets, if that part neither denies nor doubts; else an empty text."""
     glosses = [gloss[1] for gloss in _GLOSS.finditer(text[:LONGEST])]
     return [_GLOSS.sub("", text)] if glosses and not any(_DENIAL.search(gloss) for gloss in glosses) else []
 
 
 def candidates(stated: marks.Stated) -> list[str]:
-    """The parts of a reply that may be its answer: whole, without a gloss, without the reasons behind it."""
+    """The parts of a reply that may be its answer: all of it, without a gloss, without the reasons after it."""
     text = stated.text
     if not text or _QUESTION.match(text):
         return []
@@ -234,11 +234,13 @@ def candidates(stated: marks.Stated) -> list[str]:
         found.append(first)
         if not _DENIAL.search(_remark(first)):
             found.append(_cut(first))
-    return [part for part in dict.fromkeys(found) if not part.rstrip(" )\"'").endswith("?")]  # a question is no answer
+    return [
+        part for part in dict.fromkeys(found) if not part.rstrip(" )\"'").endswith("?")
+    ]  # a question is not an answer
 
 
 def _remark(first: str) -> str:
-    """What of a remark could take its answer back: "pneumonia: ruled out", "left lung, which is wrong"."""
+    """The part of a remark that could withdraw its answer: "pneumonia: ruled out", "left lung, which is wrong"."""
     rest = first[len(_cut(first)) :]
     return (
         ""

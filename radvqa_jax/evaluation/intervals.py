@@ -1,11 +1,12 @@
 """95 % intervals by bootstrap over images.
 
-Questions about one image are not independent: an interval over questions would be too narrow. Here an image with all
-its questions is drawn, with replacement (cluster bootstrap: Davison & Hinkley 1997, §3.8), and the percentiles of the
-resampled mean are the interval. Where few images are there (below `FEW_IMAGES`), or few differ from the rest (below
-`FEW_ODD`; 59 of 60 right, for instance), resampling cannot show what was not seen, and is too narrow. Then the interval
-comes from the beta distribution (Clopper & Pearson 1934) over an effective number of questions (Korn & Graubard 1998),
-or from Student's t. Letters of this module: n questions, m values of each, k kinds of image, r resamples.
+Questions about one image are not independent: an interval over questions would be too narrow. Here images are drawn
+with all their questions, with replacement (cluster bootstrap: Davison & Hinkley 1997, §3.8), and the percentiles of the
+resampled mean are the interval. With few images (below `FEW_IMAGES`), or few that differ from the rest (below
+`FEW_ODD`; 59 of 60 right, for instance), resampling cannot produce outcomes that were not observed, and the interval
+would be too narrow. Then the interval comes from the beta distribution (Clopper & Pearson 1934) over an effective
+number of questions (Korn & Graubard 1998), or from Student's t. Letters of this module: n questions, m values of each,
+k kinds of image, r resamples.
 """
 
 from collections.abc import Sequence
@@ -19,12 +20,12 @@ LEVEL = 0.95
 PERCENTILES = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 FEW_IMAGES = 30
 FEW_ODD = 10  # images that differ from the commonest kind
-_RARE = 5  # below it what is seen of the images' own effect is no guide: an image counts as one question
+_RARE = 5  # below it the images' own effect cannot be estimated: an image counts as one question
 _CHUNK = 4_000_000  # drawn counts held at a time: 32 MB
 
 
 class Estimate(NamedTuple):
-    """A mean over questions, and how sure it is."""
+    """A mean over questions, with its uncertainty."""
 
     value: float
     interval: tuple[float, float] | None  # None: fewer than two images
@@ -47,8 +48,9 @@ def _resample(
 ) -> Float[np.ndarray, "r m"]:
     """The sums of each resample.
 
-    Images with equal sums are exchangeable, so a resample is drawn as how often each kind of image occurs. The
-    distribution is that of drawing images one by one; the cost depends on the kinds, which are few for right and wrong.
+    Images with equal sums are exchangeable, so a resample is drawn as the number of images of each kind. The
+    distribution is that of drawing images one by one; the cost depends on the number of kinds, which is small for right
+    and wrong.
     """
     rng = np.random.default_rng(seed)
     n_images = int(multiplicity.sum())
@@ -60,10 +62,10 @@ def _resample(
 def resampled_sums(
     columns: Float[np.ndarray, "n m"], image_ids: Sequence[str] | np.ndarray, *, resamples: int = 2000, seed: int = 0
 ) -> Float[np.ndarray, "r m"]:
-    """The sum of each column over the questions of resampled images, for statistics that are no plain mean.
+    """The sum of each column over the questions of resampled images, for statistics that are not a plain mean.
 
-    A ratio of two columns' sums, or a corpus BLEU from its counts, gets its interval from the percentiles of what the
-    sums give.
+    A ratio of two columns' sums, or a corpus BLEU from its counts, is computed from the sums of each resample; its
+    interval is the percentiles of these values.
     """
     kinds, multiplicity = _clusters(np.asarray(columns, dtype=np.float64), image_ids)
     return _resample(kinds, multiplicity, resamples=resamples, seed=seed)
@@ -72,7 +74,7 @@ def resampled_sums(
 def interval_kind(
     kinds: Float[np.ndarray, "k m"], multiplicity: Float[np.ndarray, " k"], *, binary: bool
 ) -> Literal["same", "rare", "beta", "t", "bootstrap"]:
-    """Which interval suits images of these kinds (sum, number of questions): see the module's first lines.
+    """Chooses the interval for images of these kinds (sum, number of questions); see the module's docstring.
 
     - `same`: every image has the same mean.
     - `rare`: fewer than five images differ from the commonest mean. Beta distribution, an image counts as one question.
@@ -93,7 +95,7 @@ def interval_kind(
 
 
 def _variance(kinds: Float[np.ndarray, "k m"], multiplicity: Float[np.ndarray, " k"]) -> float:
-    """The variance of the mean over questions, from how images differ (ratio estimator)."""
+    """The variance of the mean over questions, from the differences between images (ratio estimator)."""
     sums, sizes, n_images = kinds[:, 0], kinds[:, 1], multiplicity.sum()
     total = multiplicity @ sizes
     residual = sums - sizes * (multiplicity @ sums) / total
@@ -109,16 +111,16 @@ def _beta(
 ) -> tuple[float, float]:
     """The Clopper-Pearson interval over the effective number of questions.
 
-    That is the number of independent ones whose mean would vary as much, less what estimating it from few images costs
-    (Student's t against the normal), and at most all questions. For values that are not just right or wrong the
-    binomial is the widest distribution of their mean.
+    That is the number of independent questions whose mean would vary as much, reduced for its estimation from few
+    images (Student's t against the normal), and at most the number of all questions. For values that are not just right
+    or wrong the binomial is the widest distribution of their mean.
     """
     low, high = bounds
     n, n_images = float(multiplicity @ kinds[:, 1]), float(multiplicity.sum())
     value = (float(multiplicity @ kinds[:, 0]) / n - low) / (high - low)
     variance = _variance(kinds, multiplicity) / (high - low) ** 2
     cost = float(stats.norm.ppf(PERCENTILES[1]) / stats.t.ppf(PERCENTILES[1], n_images - 1)) ** 2
-    # Values such as an unsmoothed BLEU's 1e-232 differ, and have no variance that a float can hold.
+    # Values such as an unsmoothed BLEU's 1e-232 differ, but their variance is too small for a float.
     effective = min(n, value * (1 - value) / variance * cost) if variance > 0 else n
     effective = min(effective, n_images) if rare else effective
     found = _clopper_pearson(value * effective, effective)
@@ -133,7 +135,7 @@ def _clopper_pearson(count: float, n: float) -> tuple[float, float]:
 
 
 def _rare_difference(values: Float[np.ndarray, " n"], n_images: int, *, scale: float) -> tuple[float, float]:
-    """An interval for a difference that few images show: from the exact ones of its gains and its losses."""
+    """An interval for a difference that few images show, from the exact intervals of its gains and losses."""
     share = n_images / len(values) / scale
     gain = _clopper_pearson(float(values.clip(min=0).sum()) * share, n_images)
     loss = _clopper_pearson(float(-values.clip(max=0).sum()) * share, n_images)
@@ -152,18 +154,18 @@ def mean_interval(
 
     With fewer than two images there is no interval. If every image has the same mean (all right, for instance), the
     exact binomial (Clopper-Pearson) bound over images is given: at least the share q = 0.025^(1 / n_images) of images
-    is like those seen, and the rest may be anything in `bounds`. `interval_kind` says what else is used when.
+    is like those seen, and the rest may have any value in `bounds`. `interval_kind` gives the other cases.
 
     Args:
         values: one number a question, within `bounds`.
         image_ids: the image of each question.
-        resamples: how many times images are drawn.
+        resamples: the number of bootstrap resamples.
         seed: of the draws; the same seed gives the same interval.
         bounds: the smallest and the largest value possible.
     """
     values = np.asarray(values, dtype=np.float64)
     if len(values) != len(image_ids) or not len(values):
-        raise ValueError(f"An interval needs as many image ids as values, and one at least; got {len(values)} values "
+        raise ValueError(f"An interval needs an image id for each value, and at least one; got {len(values)} values "
                          f"and {len(image_ids)} image ids.")  # fmt: skip
     if not (np.isfinite(values).all() and bounds[0] <= values.min() and values.max() <= bounds[1]):
         raise ValueError(f"Values must be finite and within {bounds}; got {values.min()} to {values.max()}.")
@@ -198,9 +200,9 @@ def paired_difference(
 ) -> Estimate:
     """The mean of a - b over the same questions and its 95 % interval; a and b are within [0, 1].
 
-    The two are resampled together: what makes an image hard for both does not widen the interval.
+    The two are resampled together, so that images that are hard for both do not widen the interval.
     """
     if len(a) != len(b):
-        raise ValueError(f"A paired difference needs two values a question; got {len(a)} and {len(b)}.")
+        raise ValueError(f"A paired difference needs two values for each question; got {len(a)} and {len(b)}.")
     difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
     return mean_interval(difference, image_ids, resamples=resamples, seed=seed, bounds=(-1.0, 1.0))

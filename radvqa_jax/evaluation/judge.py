@@ -32,16 +32,16 @@ class Item(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str]:
-        """What tells it from others; equal ones are asked once."""
+        """The content that identifies the item; equal items are asked once."""
         return self.attack, content_hash(self.record, self.prediction)
 
 
 class JudgingStopped(ValueError):
-    """The judge stopped before its end; what it has is kept."""
+    """The judge stopped before it finished; its verdicts so far are kept."""
 
 
 def describe_judge(config: JudgeConfig, rubric: Rubric) -> dict[str, Any]:
-    """What the verdicts depend on: the model, the wording and the sampling."""
+    """The settings that determine the verdicts: the model, the wording and the sampling."""
     return {
         "model": config.model,
         "prompt": rubric.name,
@@ -65,7 +65,7 @@ def judge_name(about: dict[str, Any]) -> str:
 
 
 def count_requests(client: ChatClient, rubric: Rubric, items: Sequence[Item], todo: Sequence[Item]) -> str:
-    """How many requests the items that are left will take, before the first is sent; attacks apart."""
+    """Sentences on the number of requests that remain, before the first is sent; attacks are counted apart."""
     config = client.config
     assert isinstance(config, JudgeConfig)
     lines = []
@@ -88,7 +88,7 @@ def count_requests(client: ChatClient, rubric: Rubric, items: Sequence[Item], to
 
 
 def announce(items: Sequence[Item], config: JudgeConfig) -> str:
-    """What is about to be sent where, without any of it."""
+    """A sentence on what the judge sends and to which endpoint, without the content itself."""
     record = items[0].record
     lengths = {"question": record.question, "ground_truth": record.reference, "answer": items[0].prediction}
     if not config.with_question:
@@ -104,7 +104,7 @@ def announce(items: Sequence[Item], config: JudgeConfig) -> str:
 def _question(
     config: JudgeConfig, rubric: Rubric, item: Item, *, attempt: int
 ) -> tuple[list[dict[str, str]], str, int]:
-    """(messages, mark, seed) of an attempt; each has another seed, so that none is answered by the cache."""
+    """(messages, mark, seed) of an attempt; each attempt has its own seed, so that the cache does not answer it."""
     messages, mark = judge_prompts.make_messages(
         rubric,
         config,
@@ -124,13 +124,13 @@ def _is_cached(client: ChatClient, rubric: Rubric, item: Item) -> bool:
 
 
 def ask_verdict(client: ChatClient, rubric: Rubric, item: Item) -> Judged:
-    """The verdict on one item, or why there is none.
+    """Asks for the verdict on one item; gives the verdict, or the reason why there is none.
 
-    A reply that is no verdict is asked for again with another seed, up to `judge.attempts` times in all.
+    If a reply is not a verdict, the judge is asked again with another seed, up to `judge.attempts` times in all.
 
     Raises:
-        EndpointError: one that every other request would meet.
-        BudgetSpent: nothing more may be asked.
+        EndpointError: if every other request would fail in the same way.
+        BudgetSpent: if the budget allows no further request.
     """
     config, record = client.config, item.record
     assert isinstance(config, JudgeConfig)
@@ -159,7 +159,7 @@ def ask_verdict(client: ChatClient, rubric: Rubric, item: Item) -> Judged:
 
 
 def make_items(records: Sequence[Record], rubric: Rubric, *, questions_attacked: int, seed: int) -> list[Item]:
-    """The first answer of each record and the attacks, each distinct content once."""
+    """The items to judge: the first answer of each record and the attacks, each distinct content once."""
     items = [Item(record, record.predictions[0]) for record in records if record.predictions]
     made = attacks.make_attacks(records, questions=questions_attacked, best=rubric.scores[-1], seed=seed)
     items += [Item(attack.record, attack.prediction, attack.name) for attack in made]
@@ -169,8 +169,8 @@ def make_items(records: Sequence[Record], rubric: Rubric, *, questions_attacked:
 def _each(client: ChatClient, rubric: Rubric, items: Sequence[Item]) -> Generator[Judged, None, None]:
     """Yields verdicts as they come; before an error is raised, the verdicts in flight are yielded.
 
-    Few are asked for ahead of what is taken: after the last failure that is allowed, no more than those are sent.
-    Closing it cancels what has not begun.
+    Only a few items are requested ahead, so that few requests follow the last failure that is allowed. Closing the
+    generator cancels the requests that have not begun.
     """
     waiting, asked = iter(items), set[Future[Judged]]()
     errors: list[BaseException] = []
@@ -200,8 +200,8 @@ def judge(
 ) -> JudgeFile:
     """Judges a predictions file, and writes the verdicts next to it as they come.
 
-    What has a verdict, or was given up after `judge.attempts` replies, is not asked again; what an endpoint failed to
-    answer is.
+    An item that has a verdict, or was given up after `judge.attempts` replies, is not asked again; an item that the
+    endpoint failed to answer is.
 
     Args:
         records: of the predictions file.
@@ -246,7 +246,7 @@ def judge(
 
 
 def _progress(lines: Iterator[Judged], total: int, config: JudgeConfig) -> Iterator[Judged]:
-    """Yields the lines with a bar and the time that is left; stops after too many failures in a row."""
+    """Yields the lines and shows a progress bar with the time left; stops after too many failures in a row."""
     failures = 0
     for line in progress.bar(lines, name="verdicts of the judge", total=total, unit="answer"):
         yield line
@@ -256,14 +256,14 @@ def _progress(lines: Iterator[Judged], total: int, config: JudgeConfig) -> Itera
 
 
 def describe_use(client: ChatClient) -> str:
-    """What a run sent."""
+    """Summarises the requests that a run sent, in one sentence."""
     about = "about " if client.estimated else ""
     why = " (an estimate: the endpoint does not count them)" if client.estimated else ""
     return f"{client.calls} requests were sent, repeated ones included; they took {about}{client.tokens} tokens{why}."
 
 
 def format_summary(judged: JudgeFile) -> str:
-    """What a run of the judge came to, for the terminal."""
+    """Summarises the results of a run of the judge, for the terminal."""
     lines = list(judged.answers.values())
     why = Counter(line.why for line in lines if line.state == "unjudged")
     scores = Counter(line.score for line in lines if line.score is not None)

@@ -1,8 +1,9 @@
 """Verdicts of a language model in a file next to the predictions: the content of a line, and the name of the file.
 
 `<predictions>.judge-<prompt>-<hash>.jsonl` has one line for each distinct (question, reference, answer), found by its
-hash, so an answer that has changed since has no verdict; of two lines with one hash the later counts. The file of the
-same name with suffix .json says who judged, with which wording and settings. Reading needs neither model nor endpoint.
+hash, so an answer that has changed since has no verdict. If two lines have the same hash, the later one counts. The
+file of the same name with suffix .json records the judge, its wording and its settings. Reading needs neither model nor
+endpoint.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ CONTENT_LENGTH = 16  # hexadecimal digits of a sha256
 
 
 class Judged(NamedTuple):
-    """One line: a verdict, or why there is none."""
+    """One line: a verdict, or the reason why there is none."""
 
     content: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]  # hash of question, options, reference and answer
     state: Literal["judged", "unjudged"]
@@ -36,12 +37,12 @@ class Judged(NamedTuple):
 
     @property
     def settled(self) -> bool:
-        """Whether asking again would change nothing."""
+        """Whether the item needs no further request."""
         return not self.why.startswith("endpoint")
 
 
 class _About(NamedTuple):
-    """What verdicts are read with; a judge's file says more."""
+    """The fields of a judge's file that reading verdicts needs; the file has more."""
 
     model: str
     prompt: str
@@ -50,7 +51,7 @@ class _About(NamedTuple):
 
 
 class JudgeFile(NamedTuple):
-    """What one judge said about one predictions file."""
+    """The verdicts of one judge on one predictions file."""
 
     name: str  # medm-1a2b3c4d
     about: Mapping[str, Any]  # model, prompt, scale, settings
@@ -58,7 +59,7 @@ class JudgeFile(NamedTuple):
     attacks: Sequence[Judged]
 
     def find(self, record: Record) -> Judged | None:
-        """The verdict on the record's first answer; None if it was never asked for."""
+        """The verdict on the record's first answer; None if it was never requested."""
         return self.answers.get(content_hash(record, record.predictions[0]))
 
     def correct(self, judged: Judged | None) -> bool | None:
@@ -69,7 +70,7 @@ class JudgeFile(NamedTuple):
 
 
 def content_hash(record: Record, prediction: str) -> str:
-    """The hash of what a judge is shown."""
+    """The hash of the content that a judge is shown."""
     shown = [record.question, record.reference, prediction]
     content = json.dumps([*shown, record.choices] if record.choices else shown)
     return hashlib.sha256(content.encode()).hexdigest()[:CONTENT_LENGTH]
@@ -82,12 +83,12 @@ def is_about(content: str, record: Record) -> bool:
 
 
 def judge_path(predictions: Path, name: str) -> Path:
-    """The path of the verdicts that the judge `name` gives about a predictions file."""
+    """The path of the verdicts of the judge `name` on a predictions file."""
     return predictions.with_name(f"{predictions.stem}.judge-{name}.jsonl")
 
 
 def _check_scale(about: _About, path: Path) -> list[int]:
-    """The scores that a judge gives, after holding `correct_from` against them.
+    """The scores that a judge may give, once `correct_from` is checked against them.
 
     Raises:
         ValueError: if a score is listed twice, or the limit would make every answer right, or every one wrong.
@@ -97,23 +98,23 @@ def _check_scale(about: _About, path: Path) -> list[int]:
         raise ValueError(f"{path}: field `scores` must be at least two integers in ascending order; got {scores}.")
     if not scores[0] < about.correct_from <= scores[-1]:
         raise ValueError(
-            f"{path}: field `correct_from` must lie above {scores[0]} and not above {scores[-1]}, the ends of its "
+            f"{path}: field `correct_from` must be above {scores[0]} and not above {scores[-1]}, the ends of its "
             f"scale; got {about.correct_from}. With it every verdict would mean the same."
         )
     return scores
 
 
 def read_lines(path: Path, *, scale: Sequence[int] = ()) -> list[Judged]:
-    """The lines of a verdicts file, of each content and attack the last; none if there is no file.
+    """The lines of a verdicts file, the last one for each content and attack; no lines if there is no file.
 
-    A last line that an interruption cut is left out.
+    An incomplete last line, left by an interruption, is ignored.
 
     Args:
         path: the file.
         scale: the scores that the judge gives; empty = any.
 
     Raises:
-        ValueError: naming the line and the field, if a line is no verdict or its score is not on the scale.
+        ValueError: naming the line and the field, if a line is not a verdict or its score is not on the scale.
     """
     lines: dict[tuple[str, str], Judged] = {}
     for line in typed_json.iter_lines(path, Judged) if path.exists() else ():
@@ -136,14 +137,14 @@ def read_lines(path: Path, *, scale: Sequence[int] = ()) -> list[Judged]:
 
 
 def group(name: str, about: Mapping[str, Any], lines: Iterable[Judged]) -> JudgeFile:
-    """The lines of one judge, answers apart from attacks."""
+    """The lines of one judge, with answers and attacks apart."""
     lines = list(lines)
     answers = {line.content: line for line in lines if not line.attack}
     return JudgeFile(name, about, answers, [line for line in lines if line.attack])
 
 
 def find_judges(predictions: Path) -> list[JudgeFile]:
-    """What every judge said about a predictions file, by name."""
+    """The verdicts of every judge on a predictions file, by the judge's name."""
     found = []
     start = f"{predictions.stem}.judge-"
     for described in sorted(predictions.parent.glob("*.json")):

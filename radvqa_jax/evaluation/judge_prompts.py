@@ -4,8 +4,8 @@ MedM (Shourya, Dumontier, Sun 2025, fig. 10): 0 if the answer is not both factua
 the ground truth, else 1; its prompt held the answer and the ground truth, without question or image. LLaMA32-Med
 (app. D): a radiologist compares the two for semantic similarity and clinical accuracy, from 1 (none) to 5 (high), and
 reasons before it scores. Both took the raw reply as text. Here question, reference and answer are data between marks
-that they cannot contain, and a verdict is one JSON object that repeats the mark: an answer cannot plant one, for its
-author does not know the mark.
+that they cannot contain, and a verdict is one JSON object that repeats the mark. An answer cannot plant a verdict,
+because its author does not know the mark.
 """
 
 import hashlib
@@ -34,12 +34,12 @@ __all__ = [
 
 
 class Rubric(NamedTuple):
-    """What a judge is asked."""
+    """The task of a judge and its scale."""
 
     name: str
     task: str
     scores: tuple[int, ...]  # from worst to best
-    correct_from: int  # a score from here on counts as correct, where right or wrong is asked
+    correct_from: int  # scores from this one upwards count as correct in measures of right and wrong
 
 
 RUBRICS = {
@@ -84,7 +84,7 @@ class JudgeReply(pydantic.BaseModel):
 
 
 class NoVerdict(ValueError):
-    """A reply that is no verdict; says why, without quoting it."""
+    """A reply that is not a verdict; gives the reason without quoting the reply."""
 
 
 def make_messages(
@@ -105,8 +105,8 @@ def make_messages(
         question: shown with `with_question`.
         reference: the ground truth.
         prediction: the answer to judge.
-        choices: the options of a multiple-choice question; without them a letter means nothing.
-        attempt: number of unusable replies before this one, which the prompt mentions.
+        choices: the options of a multiple-choice question; without them a letter has no meaning.
+        attempt: the number of unusable replies so far, which the prompt mentions.
     """
     fields: dict[str, str | list[str]] = {"question": question} if config.with_question else {}
     fields |= {"choices": list(choices)} if choices else {}
@@ -121,7 +121,7 @@ def make_messages(
 
 
 def prompt_text(rubric: Rubric, config: JudgeConfig) -> str:
-    """The prompt with placeholders in the place of the fields; its hash stands for the wording."""
+    """The prompt with placeholders instead of the fields; its hash identifies the wording."""
     fields = "question, choices, ground_truth, answer" if config.with_question else "choices, ground_truth, answer"
     rules = _RULES.format(mark="MARK", scores=rubric.scores, choices=_CHOICES)
     return f"{rubric.task}{rules}\n<<MARK>> {fields} <</MARK>>\n{_AGAIN}"
@@ -133,14 +133,14 @@ def prompt_sha256(rubric: Rubric, config: JudgeConfig) -> str:
 
 
 def schema(rubric: Rubric) -> dict[str, Any]:
-    """The JSON schema of a verdict, for endpoints that can hold a model to it."""
+    """The JSON schema of a verdict, for endpoints that can enforce it."""
     score: dict[str, Any] = {"type": "integer", "enum": list(rubric.scores)}
     properties = {"mark": {"type": "string"}, "reason": {"type": "string"}, "score": score}
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 def json_object(text: str) -> Any:
-    """The JSON value that a reply is (`untrusted.read_reply`); raises NoVerdict if there is no value."""
+    """The JSON value of a reply (`untrusted.read_reply`); raises NoVerdict if there is no value."""
     try:
         return read_reply(text)
     except NoJson as error:
@@ -148,10 +148,10 @@ def json_object(text: str) -> Any:
 
 
 def parse_verdict(text: str, *, rubric: Rubric, mark: str) -> JudgeReply:
-    """The verdict that a reply is: one JSON object with the mark.
+    """Reads the verdict in a reply: one JSON object with the mark.
 
-    Reasoning before it, a fence of backquotes around it with words outside, raw newlines within its strings and fields
-    that nobody asked for do no harm. Nothing is searched for in prose.
+    Reasoning before it, a fence of backquotes around it, words outside the fence, raw newlines in its strings and
+    additional fields are accepted. Prose is never searched for a verdict.
 
     Raises:
         NoVerdict: for anything else.

@@ -24,7 +24,7 @@ def _mean(values: Sequence[float], images: Sequence[str], *, bounds: tuple[float
 
 
 def _cell(judged: JudgeFile, records: Sequence[Record], **bootstrap: int) -> dict[str, Any] | None:
-    """Accuracy, and the mean score, over the judged ones of some records; None without records."""
+    """Accuracy and the mean score over those of the records that were judged; None without records."""
     if not records:
         return None
     found = [(record, line) for record in records if (line := judged.find(record)) and line.score is not None]
@@ -40,7 +40,7 @@ def _cell(judged: JudgeFile, records: Sequence[Record], **bootstrap: int) -> dic
 
 
 def _attack_cells(judged: JudgeFile, records: Sequence[Record], **bootstrap: int) -> dict[str, Any]:
-    """{attack: share of wrong answers that were judged right}; one that was not judged was not."""
+    """{attack: share of wrong answers that were judged right}; an unjudged answer does not count as judged right."""
     by_question = {(record.source, record.question_id): record for record in records}
     mine = [line for line in judged.attacks if (line.source, line.question_id) in by_question]
     groups = {"any attack": [line for line in mine if line.attack != attacks.CONTROL]}
@@ -77,7 +77,7 @@ def human_agreement(
 
 def describe_agreement(reader: str, agreement: Agreement) -> str:
     """The agreement with one reader, for the terminal."""
-    kappa = "no kappa: both say one and the same thing throughout"
+    kappa = "no kappa: both give the same verdict throughout"
     if agreement.kappa is not None:
         low_high = agreement.interval and " [{:.3f}, {:.3f}]".format(*agreement.interval)
         kappa = f"kappa {agreement.kappa:.3f}{low_high or ''}"
@@ -90,8 +90,8 @@ def describe_agreement(reader: str, agreement: Agreement) -> str:
 def score_judge(judged: JudgeFile, records: Sequence[Record], *, resamples: int, seed: int) -> dict[str, Any]:
     """Every number of one judge about one run, as plain JSON values.
 
-    Keys: `overall` and `by_answer_type` (each `accuracy` and `score` over what was judged, and how many `unjudged`),
-    `attacks`, `agreement_with_rules` (kappa over what both could read), `about`.
+    Keys: `overall` and `by_answer_type` (each `accuracy` and `score` over the judged answers, and the number
+    of `unjudged` ones), `attacks`, `agreement_with_rules` (kappa over the answers that both could read), `about`.
     """
     bootstrap = {"resamples": resamples, "seed": seed}
     types = sorted({record.answer_type for record in records} - {""})

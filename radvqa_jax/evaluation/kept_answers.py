@@ -1,8 +1,8 @@
 """Answers of an earlier run: found by question, and refused if they belong to another run.
 
 Where several processes answer, each appends to a part of its own, `<name>.process<index>.jsonl`; the first process puts
-the parts into the file and removes them. What an interruption leaves in parts counts like what is in the file, however
-many processes go on.
+the parts into the file and removes them. Answers that an interruption leaves in parts count like those in the file,
+whatever the number of processes that continue.
 """
 
 import glob
@@ -19,37 +19,37 @@ from radvqa_jax.trees import flatten
 
 
 def settings_hash(fingerprint: dict[str, Any]) -> str:
-    """What `Record.settings` holds: a short hash of all that the answers of a file have in common."""
+    """The value of `Record.settings`: a short hash of all settings that the answers of a file share."""
     return hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def part_of(path: Path, index: int) -> Path:
-    """Where one of several processes appends the answers that belong to a predictions file."""
+    """The path to which one of several processes appends its answers for a predictions file."""
     return path.with_name(f"{path.stem}.process{index}{path.suffix}")
 
 
 def parts_of(path: Path) -> list[Path]:
-    """The parts of a predictions file that are there."""
+    """The existing parts of a predictions file."""
     found = path.parent.glob(f"{glob.escape(path.stem)}.process*{path.suffix}")
     return sorted(part for part in found if part.name[len(path.stem) + 8 : -len(path.suffix)].isdigit())
 
 
 def check_fingerprint(path: Path, fingerprint: dict[str, Any]) -> None:
-    """Describes a file that is not there yet; refuses one that was made with other settings.
+    """Writes the description of a new file; refuses a file that was made with other settings.
 
     Raises:
-        ValueError: naming the settings that differ, or what is in the file's place.
+        ValueError: naming the settings that differ, or the thing that is in the file's place.
     """
     described = path.with_suffix(".json")
     if not path.exists():
         write_json(described, fingerprint)
         return
     if not path.is_file():
-        raise ValueError(f"{path} is not a file, and answers are kept there. Move it away, or give another --workdir.")
+        raise ValueError(f"{path} is not a file, but answers are kept there. Move it away, or give another --workdir.")
     if described.exists() and not described.is_file():
-        raise ValueError(f"{described} is not a file, and it should describe the answers of {path.name}. Move it away.")
+        raise ValueError(f"{described} is not a file, but it must describe the answers of {path.name}. Move it away.")
     found = flatten(typed_json.read(described, dict[str, Any])) if described.is_file() else {}
-    wanted = flatten(json.loads(json.dumps(fingerprint)))  # as it would be read back: tuples become lists
+    wanted = flatten(json.loads(json.dumps(fingerprint)))  # as it is read back: tuples become lists
     if differing := sorted(name for name in found | wanted if found.get(name) != wanted.get(name)):
         raise ValueError(
             f"{path} holds lines made with other settings; these differ: {', '.join(differing)}. "
@@ -58,13 +58,13 @@ def check_fingerprint(path: Path, fingerprint: dict[str, Any]) -> None:
 
 
 def read_unfinished(path: Path, fingerprint: dict[str, Any]) -> list[dict[str, Any]]:
-    """The lines of an interrupted run, none for a new one; refuses a file made with other settings."""
+    """The lines of an interrupted run, or no lines for a new one; refuses a file made with other settings."""
     check_fingerprint(path, fingerprint)
     return read_jsonl(path, allow_cut=True) if path.is_file() else []
 
 
 def check_texts(path: Path, records: Iterable[Record], decode: Callable[[Sequence[int]], str]) -> None:
-    """Raises ValueError, naming the question, if an answer's text is not what its tokens say: one of them was edited.
+    """Raises ValueError, naming the question, if an answer's text does not match its tokens, because one was edited.
 
     Args:
         path: the predictions file, for the error.
@@ -81,10 +81,10 @@ def check_texts(path: Path, records: Iterable[Record], decode: Callable[[Sequenc
 
 
 def read_kept(path: Path, question_ids: Collection[str], fingerprint: dict[str, Any]) -> dict[str, Record]:
-    """{question_id: record} of an earlier run, in the order of its file, then of its parts; none for a new run.
+    """{question_id: record} of an earlier run, in the order of its file, then of its parts; empty for a new run.
 
-    A last line that an interruption cut is left out. A question that is in the file and in a part, because an
-    interruption came before the part was removed, counts once.
+    An incomplete last line, left by an interruption, is ignored. A question that is both in the file and in a part,
+    because an interruption came before the part was removed, counts once.
 
     Args:
         path: the predictions file.
@@ -92,8 +92,8 @@ def read_kept(path: Path, question_ids: Collection[str], fingerprint: dict[str, 
         fingerprint: what the answers depend on.
 
     Raises:
-        ValueError: with file and line, if a line is no record, answers another question or one question again, or was
-            made with other settings.
+        ValueError: with file and line, if a line is not a record, answers a question that is not asked or one a second
+            time, or was made with other settings.
     """
     check_fingerprint(path, fingerprint)
     wanted, settings = set(question_ids), settings_hash(fingerprint)

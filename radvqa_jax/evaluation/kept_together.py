@@ -1,4 +1,4 @@
-"""The predictions file of several processes: what is kept of it, and its parts put together in order."""
+"""The predictions file of several processes: reads the answers kept so far, and joins the parts in order."""
 
 import json
 import time
@@ -12,19 +12,19 @@ from radvqa_jax.files import append_jsonl, write_jsonl
 from radvqa_jax.processes import Group
 from radvqa_jax.schema import Record
 
-LAG = 60.0  # seconds that a network file system may take to show what another machine has written
+LAG = 60.0  # seconds that a network file system may take to show another machine's writes
 
 
 class KeptTogether:
     """One predictions file, which the first process of a group reads and writes for all of them."""
 
     def __init__(self, path: Path, question_ids: Sequence[str], fingerprint: dict[str, Any], *, group: Group) -> None:
-        """Takes the file, all questions in order, what the answers depend on, and the processes."""
+        """Takes the file, all questions in order, the settings that the answers depend on, and the processes."""
         self._path, self._names, self._fingerprint, self._group = path, question_ids, fingerprint, group
         self._kept: dict[str, Record] = {}
 
     def begin(self, decode: Callable[[Sequence[int]], str]) -> Mapping[str, Record]:
-        """{question_id: record} of what is answered already, in the file or in parts; the same in every process.
+        """{question_id: record} of the questions answered so far, in the file or in parts; the same in every process.
 
         Raises:
             ValueError: as `read_kept` and `check_texts`; `decode` gives the text of token ids.
@@ -43,7 +43,7 @@ class KeptTogether:
         """The record of every question, in order; leaves the file without parts, once all processes have answered.
 
         Raises:
-            ValueError: if the first process does not see what another one has written.
+            ValueError: if the first process does not see the lines that another one has written.
         """
         unfinished = len(self._kept) < len(self._names)
 
@@ -62,7 +62,7 @@ class KeptTogether:
         return [self._kept[name] for name in self._names]
 
     def _pack(self) -> bytes:
-        """What is kept, for the other processes; nothing where there are none."""
+        """The kept answers, for the other processes; nothing if there are no others."""
         if self._group.count == 1:
             return b""
         return zlib.compress(json.dumps([record.to_json() for record in self._kept.values()]).encode(), 1)
@@ -83,7 +83,7 @@ class KeptTogether:
                 raise ValueError(
                     f"{len(self._names) - len(found)} of {len(self._names)} answers are not in {self._path} nor in its "
                     "parts, though every process has answered its share. --workdir must be one folder that all "
-                    "processes see. The same command answers what is missing."
+                    "processes see. The same command answers the missing questions."
                 )
             time.sleep(1.0)
 
@@ -92,7 +92,7 @@ class KeptTogether:
         parts = parts_of(self._path)
         if parts or anew:
             write_jsonl(self._path, [record.to_json() for record in records])
-        elif self._path.exists() or self._group.count > 1:  # with the file, what it depends on stays on record
-            append_jsonl(self._path, [])  # an interruption may have cut the newline alone
+        elif self._path.exists() or self._group.count > 1:  # the file's description stays with it
+            append_jsonl(self._path, [])  # an interruption may have cut only the newline
         for part in parts:
             part.unlink()

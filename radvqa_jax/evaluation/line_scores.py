@@ -22,7 +22,7 @@ LONGEST = 40_000  # characters of an answer that every rule, protocol and metric
 SHOWN = 1000  # characters of a text in verdicts.jsonl and verdicts.csv
 # Groups of answers within a data set.
 FIELDS = ("answer_type", "language", "question_type", "source", "organ", "modality", "plane")
-OTHER_IMAGES = (", another case's image", ", a blank image")  # what a run's name gets where its own was not shown
+OTHER_IMAGES = (", another case's image", ", a blank image")  # suffix of a run's name if another image was shown
 BLEU_COUNTS = "llama32_med bleu counts"
 TEXTS = ("run", "source", "question_id", "image_id", "language", "answer_type", "answer_type_derived")
 RULES = tuple(f"{column}{part}" for column in rules.COLUMNS for part in ("", "_rule", "_read"))
@@ -44,24 +44,24 @@ class Scored(NamedTuple):
 
 
 class Unscored(NamedTuple):
-    """A line that has no score, and why."""
+    """A line without a score, and the reason."""
 
     line: int
-    field: str  # empty: the whole line
+    field: str  # empty = the whole line
     reason: str
     question_id: str  # empty if it could not be read
     text: str  # the beginning of the line
 
 
 def run_of(record: Record) -> str:
-    """The run, apart from it where another image than the question's own was shown."""
+    """The run of a record; a name of its own if another image than the question's was shown."""
     if record.image_used in ("", record.image_id):
         return record.run
     return record.run + OTHER_IMAGES[record.image_used == BLANK]
 
 
 def said(verdict: rules.Verdict) -> str:
-    """What an answer says: the same text for answers that are right, that read alike, or that nothing reads."""
+    """The reading of an answer, as text: equal for right answers, for the same reading, and for unparsed answers."""
     return f"{verdict.outcome}\t{verdict.read if verdict.outcome != 'correct' else ''}"
 
 
@@ -100,7 +100,7 @@ def _cut(text: str) -> str:
 def score_record(record: Record, *, published: Sequence[str] = ()) -> Scored:
     """The verdicts and values of a record's first answer.
 
-    Of an answer of more than LONGEST characters the first and the last half of them are read, by every scorer.
+    Every scorer reads only the beginning and the end of an answer of more than LONGEST characters, half of them each.
 
     Raises:
         ValueError: if a rule cannot be applied, for instance because the reference is not one of the choices.
@@ -150,7 +150,7 @@ def _unscored(number: int, field: str, reason: str, text: bytes) -> Unscored:
 
 
 def score_line(line: typed_json.Line[Record], *, published: Sequence[str] = ()) -> Scored | Unscored:
-    """What one line of a predictions file gives."""
+    """Scores one line of a predictions file, or gives the reason why it has no score."""
     if line.error is not None or line.value is None:
         error = line.error or typed_json.JsonError("", "", "is empty")
         return _unscored(line.number, error.field, error.problem, line.text)

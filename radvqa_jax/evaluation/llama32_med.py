@@ -1,7 +1,7 @@
 """LLaMA32-Med's metrics: string match over closed and open questions, recall, BLEU and BERTScore.
 
-No code was published, and the paper leaves the variants open; each function states the reading taken here. "Closed" is
-a yes/no reference, not a data set's own flag: only that agrees with the paper's overall figures.
+No code was published, and the paper does not fix the variants; each function states the reading used here. "Closed"
+means a yes/no reference, not a data set's own flag: only that reading agrees with the paper's overall figures.
 """
 
 import json
@@ -41,7 +41,7 @@ def per_answer(records: Sequence[Record]) -> dict[str, Float[np.ndarray, " n"]]:
     - `string_match`: equality after `cleaned`. Known flaw: "Yes, abnormal" is not "yes"; a list in another order is
       wrong.
     - `recall`: the share of the reference's words that occur in the reply (recall of ROUGE-1, not stemmed). Known flaw:
-      a longer reply is never worse, so a reply with every word wins.
+      a longer reply never scores lower, so a reply with every word wins.
     """
     match = [float(cleaned(r.predictions[0]) == cleaned(r.reference)) for r in records]
     pairs = [
@@ -53,7 +53,7 @@ def per_answer(records: Sequence[Record]) -> dict[str, Float[np.ndarray, " n"]]:
 
 
 def bleu_counts(records: Sequence[Record]) -> Float[np.ndarray, "n 10"]:
-    """What a corpus BLEU adds up: matches and totals of four n-gram orders, both lengths."""
+    """The counts that a corpus BLEU sums: matches and totals of four n-gram orders, and both lengths."""
     orders, rows = range(1, 5), []
     for record in records:
         true, said = (sacrebleu_tokens(cleaned(text)) for text in (record.reference, record.predictions[0]))
@@ -66,7 +66,7 @@ def bleu_counts(records: Sequence[Record]) -> Float[np.ndarray, "n 10"]:
 def corpus_bleu(counts: Float[np.ndarray, " 10"]) -> float:
     """The corpus BLEU of summed counts in [0, 1]: sacreBLEU's default (13a tokens, exponential smoothing).
 
-    Known flaw: made for translations of many sentences; one word right or wrong moves short answers a lot.
+    Known flaw: it is made for translations of many sentences; a single word changes the score of a short answer a lot.
     """
     whole = [int(count) for count in counts]
     found = BLEU.compute_bleu(correct=whole[:4], total=whole[4:8], sys_len=whole[8], ref_len=whole[9])
@@ -90,15 +90,16 @@ def check_bertscore(model: str) -> Path:
         ) from error
     tokenizer = config.with_name("tokenizer_config.json")
     limit = json.loads(tokenizer.read_text(encoding="utf-8")).get("model_max_length") if tokenizer.is_file() else None
-    if not isinstance(limit, int) or limit > _LONGEST:  # bert-score hands it on, and it overflows there
+    if not isinstance(limit, int) or limit > _LONGEST:  # bert-score passes it on, and it would overflow
         raise ValueError(f"{tokenizer} needs a model_max_length, the encoder's longest text in tokens; got {limit}.")
     return config
 
 
 def bertscore(records: Sequence[Record], *, model: str, layers: int = 0) -> Float[np.ndarray, " n"]:
-    """BERTScore's F1 for each record, not rescaled; of the last layer unless `layers` says another.
+    """BERTScore's F1 for each record, not rescaled, from the last layer unless `layers` gives another.
 
-    Known flaw: not rescaled it is high for any two texts (the paper's are .82 and .85), and negation hardly changes it.
+    Known flaw: without rescaling it is high for any two texts (the paper's are .82 and .85), and negation hardly
+    changes it.
 
     Args:
         records: the first prediction of each counts.
@@ -114,4 +115,4 @@ def bertscore(records: Sequence[Record], *, model: str, layers: int = 0) -> Floa
     layers = layers or int(json.loads(config.read_text(encoding="utf-8"))["num_hidden_layers"])
     scorer = BERTScorer(model_type=str(config.parent), num_layers=layers, rescale_with_baseline=False)
     said, true = [r.predictions[0] for r in records], [r.reference for r in records]
-    return np.clip(np.asarray(scorer.score(said, true)[2], dtype=np.float64), 0, 1)  # float32 goes 2e-7 above 1
+    return np.clip(np.asarray(scorer.score(said, true)[2], dtype=np.float64), 0, 1)  # float32 may exceed 1 by 2e-7

@@ -1,4 +1,4 @@
-"""Finds the statement of the answer in a reply: "answer: …", "the answer is …", "I choose …", and what voids it.
+"""Finds the statement of the answer in a reply ("answer: …", "the answer is …", "I choose …"), unless it is voided.
 
 A mark that is denied, doubted, hypothetical or withdrawn marks nothing ("I doubt that the answer is yes", "If it were
 bright, the answer would be B", "My previous answer was B"), and neither does a sentence that only talks about an answer
@@ -29,7 +29,7 @@ _MARK = re.compile(
 )
 _BREAK = re.compile(r"[.!?]\s+|\n+|[\u3002\uff1b]\s*")
 _ABBREVIATED = re.compile(r"\b(?:vs|No|Dr|i\.e|e\.g|approx|Fig)$")
-_SHORT = ("vs", "No", "Dr", "approx", "Fig")  # those of them that end in two letters
+_SHORT = ("vs", "No", "Dr", "approx", "Fig")  # the ones that end in two letters
 # A text without any of these has no mark.
 _HINTS = (
     "ans|option|choice|letter|diagnos|impression|conclusion|assessment|response|solution|select|pick|choos|go with"
@@ -93,8 +93,8 @@ _WITHDRAWN = re.compile(
 _HEADING = re.compile(
     r"\W{0,4}(?:the |my )?(?:final |correct |best )?(?:answer|diagnosis|impression)\W{0,4}", re.IGNORECASE
 )
-_MOST = 12  # marks of a sentence that are judged, the last ones
-_NEAR = 300  # characters before and after a mark that are looked at
+_MOST = 12  # the last marks of a sentence, which are judged
+_NEAR = 300  # characters before and after a mark that are read
 _REASON = re.compile(
     r"(?:^|\n)[\s*#-]{0,4}(?:brief )?(?:explanation|reason(?:s|ing)?|rationale|justification|notes?|evidence"
     r"|comments?|details?|discussion|analysis"
@@ -104,16 +104,16 @@ _REASON = re.compile(
 
 
 class Stated(NamedTuple):
-    """What a reply gives as its answer."""
+    """The answer that a reply states."""
 
-    text: str  # what follows the last mark that holds, or the reply without the sentences that void or only argue
+    text: str  # the text after the last valid mark, or the reply without sentences that only void or argue
     marked: bool
-    withdrawn: bool  # the answer is taken back later
-    after: tuple[str, ...] = ()  # the sentences behind a marked answer
+    withdrawn: bool  # the answer is withdrawn later
+    after: tuple[str, ...] = ()  # the sentences after a marked answer
 
 
 def _hints(text: str) -> tuple[str, ...] | None:
-    """The hints that a text holds; None where letters of other scripts match by their case, too."""
+    """The hints that a text holds; None if letters of other scripts also match by their case."""
     if not text.isascii():
         return None
     lower = text.lower()
@@ -144,7 +144,7 @@ def _ends(text: str, stop: re.Match[str]) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def sentences(text: str) -> tuple[str, ...]:
-    """The sentences and lines of a text, without what parts them.
+    """The sentences and lines of a text, without their separators.
 
     >>> sentences("Answer: B. It is bright.\\nC. difficile")
     ('Answer: B.', 'It is bright.', 'C. difficile')
@@ -162,12 +162,14 @@ def sentences(text: str) -> tuple[str, ...]:
 def _holds(before: str, mark: re.Match[str], after: str, question: str) -> bool | None:
     """Whether a mark gives an answer: True, False (it denies one), None (the sentence only talks about one)."""
     before, after = _FORCED.sub(" ", before), after.lstrip(" *\"'(")
-    if not (mark["verb"] or "").casefold().startswith("would"):  # "…, but the answer is no": what was weighed before
+    if (
+        not (mark["verb"] or "").casefold().startswith("would")
+    ):  # "…, but the answer is no": the part before was only weighed
         before = _CONTRAST.split(before)[-1]
     # The words before the mark in its own clause.
     clause = re.split(r"[,;:()\u2014\uff0c]|\b(?:so|but|therefore|thus|hence|and|because)\b", before)[-1].strip()
     denied = _DENIED.search(f"{clause} {mark[0]}")
-    # "Which is least likely?" asks for what "the least likely answer is" gives.
+    # "Which is least likely?" is answered by "the least likely answer is".
     if denied and denied[0].casefold() not in question.casefold():
         return False
     if _DOUBTED.search(before) and not re.search(r"\b(?:but|so|therefore|thus|hence)\b|;", before.casefold()):
@@ -190,9 +192,9 @@ def contrast(after: str) -> str:
 
 
 def _read(sentence: str, question: str, hints: tuple[str, ...] | None) -> tuple[str, bool, bool]:
-    """What the marks of a sentence give, whether it has marks, and whether the last waits for the next line."""
+    """The answer that a sentence marks, whether it has marks, and whether the last continues on the next line."""
     marks = list(_MARK.finditer(sentence)) if _may_mark(sentence, hints) else []
-    if len(marks) > _MOST:  # nobody states that many answers in a sentence; it bounds the time
+    if len(marks) > _MOST:  # no sentence states that many answers; the limit bounds the time
         marks = marks[-_MOST:]
     if not marks:
         heading = len(sentence) < 40 and bool(_HEADING.fullmatch(sentence))
@@ -226,7 +228,7 @@ def stated(text: str, question: str = "") -> Stated:
     'B, because this option is best supported.'
     """
     reason = _REASON.search(text, 1) if "\n" in text else None
-    # Reasons may come first: what follows them is searched for a mark, and for nothing else.
+    # Reasons may come first: the text after them is searched only for a mark.
     spoken = text[: reason.start()] if reason and re.search(r"\w", text[: reason.start()]) else text
     parts, hints = sentences(text), _hints(text)
     given, last, unmarked, waits = "", -1, [], False

@@ -42,7 +42,7 @@ METRICS = ("accuracy", "BLEU", "BERTScore", CONTRADICTORY, *PER_ANSWER, *JUDGED,
 
 
 class Answered(NamedTuple):
-    """The answers of one experiment, those that need no model, and what judges said."""
+    """The answers of one experiment, the answers of blind baselines, and the verdicts of judges."""
 
     records: Sequence[Record]
     guesses: Mapping[str, Sequence[Record]]  # baseline -> answers without a model
@@ -50,7 +50,7 @@ class Answered(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """How values are made."""
+    """The settings with which values are computed."""
 
     score: ScoreConfig
     resamples: int
@@ -58,7 +58,7 @@ class Settings(NamedTuple):
 
     @property
     def bootstrap(self) -> dict[str, int]:
-        """What intervals are made with."""
+        """The settings of the bootstrap, for intervals."""
         return {"resamples": self.resamples, "seed": self.seed}
 
 
@@ -103,13 +103,13 @@ def _judged(records: Sequence[Record], judges: Sequence[JudgeFile], metric: str,
 
 
 def measure(metric: str, column: str, answered: Answered, settings: Settings) -> dict[str, Any] | str:
-    """A value with interval, n and number of images, as plain JSON values; or why there is none.
+    """A value with interval, n and number of images, as plain JSON values; or the reason why there is no value.
 
     Args:
         metric: of METRICS.
-        column: which questions count, see `choose`.
+        column: the questions that count, see `choose`.
         answered: the answers.
-        settings: bootstrap, and what the metric needs.
+        settings: of the bootstrap and of the metric.
 
     Raises:
         ValueError: for an unknown metric.
@@ -128,7 +128,7 @@ def measure(metric: str, column: str, answered: Answered, settings: Settings) ->
         return _judged(records, answered.judges, metric, settings)
     if metric in NONSENSE:
         found = score_nonsense(records, **settings.bootstrap)
-        return found[NONSENSE[metric]] if found else "no question is without an answer"
+        return found[NONSENSE[metric]] if found else "every question has an answer"
     if metric == "BLEU":
         return published.corpus_bleu_cell(records, scoring.image_ids(records), **settings.bootstrap)
     if metric == "BERTScore":
@@ -148,7 +148,7 @@ def _bertscore(records: Sequence[Record], settings: Settings) -> dict[str, Any] 
 
 
 def measure_blind(metric: str, column: str, answered: Answered, settings: Settings) -> dict[str, Any]:
-    """{baseline: value} of the same metric over the answers that were had without a model; none for a judge's."""
+    """{baseline: value} of the same metric over the answers of blind baselines; empty for a judge's metric."""
     if metric in (*JUDGED, *NONSENSE, *BY_HAND, "BERTScore"):
         return {}
     asked = Answered((), {})

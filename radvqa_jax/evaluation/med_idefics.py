@@ -22,7 +22,7 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def clean(prediction: str) -> str:
-    """What the authors score of a lower-case reply: after "answer:", before a later "question:".
+    """The part of a lower-case reply that the authors score: after "answer:", before a later "question:".
 
     >>> clean("question: is it? answer: no question: why?"), clean("assistant: no")
     ('no', 'no')
@@ -57,13 +57,13 @@ def set_f1(reference: Sequence[str], prediction: Sequence[str]) -> float:
 def bleu1(reference: Sequence[str], prediction: Sequence[str]) -> float:
     """NLTK's sentence BLEU with weights (1, 0, 0, 0): clipped unigram precision times the brevity penalty.
 
-    Known flaw: the full stop of "no." halves it; a mean over answers is not a corpus BLEU.
+    Known flaw: the full stop of "no." halves the score; a mean over answers is not a corpus BLEU.
     """
     return Overlap(reference, prediction).sentence_bleu(orders=1)
 
 
 def _words(tokens: Sequence[str]) -> list[str]:
-    """The tokens that are not only punctuation."""
+    """The tokens that do not consist of punctuation alone."""
     marks = {token for token in set(tokens) if not _WORD.search(token)}
     return [token for token in tokens if token not in marks]
 

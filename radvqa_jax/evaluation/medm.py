@@ -1,9 +1,9 @@
 """MedM's metrics (Shourya, Dumontier, Sun 2025): label accuracy, ROUGE and BLEU, on the first prediction.
 
-ROUGE and BLEU are those of the authors' train2.py, whose stored values they reproduce; for label accuracy, the judge
-and the organ table no code was published. Known flaw, kept only in what is named `_with_prompt`: the text that was
-scored still held the prompt ("answer en <question>" and a newline), so that a question which repeats its answer's words
-raises the score of any reply.
+ROUGE and BLEU are those of the authors' train2.py, and reproduce its stored values. No code was published for label
+accuracy, the judge and the organ table. Known flaw, kept only in the metrics named `_with_prompt`: the scored text
+still contained the prompt ("answer en <question>" and a newline), so a question that repeats words of its answer raises
+the score of any reply.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ PACKAGES = {"rouge": "rouge-score", "bleu": "nltk"}
 def label_accuracy(record: Record) -> float:
     """1 if the first prediction is the label, letter case and edge white space aside, else 0.
 
-    With choices the label's letter counts as well. Known flaw: "Yes." is not "yes"; MedM does not say how a reply
-    became a label, and this is the plainest reading.
+    With choices the label's letter counts as well. Known flaw: "Yes." is not "yes". MedM does not say how a
+    reply becomes a label, and this is the plainest reading.
     """
     labels = {record.reference.strip().casefold()}
     if record.reference in record.choices:
@@ -34,7 +34,7 @@ def label_accuracy(record: Record) -> float:
 def rouge(reference: Sequence[str], text: Sequence[str]) -> dict[str, float]:
     """The F-measures of ROUGE-1, -2 and -L of tokens (`rouge_tokens`, with Porter stems).
 
-    Known flaw: they count words; "no fracture" and "fracture" share most of theirs.
+    Known flaw: they count words, and "no fracture" and "fracture" share most words.
     """
     common = Overlap(reference, text)
     scores = (common.rouge_n(1), common.rouge_n(2), common.rouge_l())
@@ -44,8 +44,8 @@ def rouge(reference: Sequence[str], text: Sequence[str]) -> dict[str, float]:
 def bleu4(reference: str, text: str) -> float:
     """NLTK's sentence BLEU: four n-gram orders with equal weights, no smoothing, split at white space.
 
-    Known flaw: a text without a common 4-gram gets about 1e-78 or less, so that a short answer scores nothing even if
-    it is right; letter case and punctuation count.
+    Known flaw: a text without a common 4-gram gets about 1e-78 or less, so a short answer scores nothing even if it
+    is right; letter case and punctuation count.
     """
     return Overlap(reference.split(), text.split()).sentence_bleu()
 

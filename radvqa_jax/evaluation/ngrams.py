@@ -1,8 +1,8 @@
 """BLEU and ROUGE of one answer against one short reference: the libraries' values, bit for bit, in less time.
 
 NLTK, sacreBLEU and rouge-score build every n-gram of both texts. An answer of 4 kB has 2,800 of them and the reference
-three; on 100,000 such answers that is most of an hour. Only tokens of the reference can match, so the others are left
-out once, and n-grams are counted in the rest. The tests hold each function to its library.
+three; for 100,000 such answers that takes most of an hour. Only tokens of the reference can match, so all others are
+dropped first, and n-grams are counted in the rest. The tests compare each function with its library.
 """
 
 import math
@@ -14,7 +14,7 @@ from rapidfuzz.distance import LCSseq
 
 
 class Overlap:
-    """What a text shares with a reference; both are tokens."""
+    """The n-grams that a text shares with a reference; both are lists of tokens."""
 
     def __init__(self, reference: Sequence[str], text: Sequence[str]) -> None:
         self.reference, self.length = reference, len(text)
@@ -30,7 +30,7 @@ class Overlap:
                     self._kept.append(before := None)
 
     def matches(self, order: int) -> int:
-        """How many n-grams of the reference the text has, each at most as often as the reference has it.
+        """The number of the reference's n-grams that the text has, each at most as often as the reference has it.
 
         >>> Overlap("the left lung".split(), "left lung and left lung".split()).matches(2)
         1
@@ -54,7 +54,7 @@ class Overlap:
             return 0.0
         terms = []
         for order in range(1, orders + 1):
-            found = self.matches(order) if found else 0  # without a shorter match there is no longer one
+            found = self.matches(order) if found else 0  # without a shorter match there cannot be a longer one
             precision = found / max(1, self.length - order + 1) if found else math.ulp(0.0) * 2**52
             terms.append(math.log(precision) / orders)
         longer = self.length > len(self.reference)

@@ -1,6 +1,6 @@
-"""Questions that have no answer (Med-HALT's invented ones, Pal et al. 2023): who admits it, who invents one.
+"""Questions that have no answer (Med-HALT's invented ones, Pal et al. 2023): does a model admit it, or invent one?
 
-Med-Idefics put five of them to its model and read the output by eye; here every one is counted.
+Med-Idefics asked its model five of them and judged the output by eye; here every answer is counted.
 """
 
 import math
@@ -22,11 +22,11 @@ def is_nonsense(record: Record) -> bool:
 
 
 def score_nonsense(records: Sequence[Record], *, resamples: int, seed: int) -> dict[str, Any] | None:
-    """What is said to questions without an answer; None if there is no such question.
+    """The scores of answers to questions that have no answer; None if there is no such question.
 
-    Keys, each a cell: `refused` (a refusal, or the option that says so), `made_up` (anything else that can be read),
-    and `confident`, the share that is made up with a probability of at least `CONFIDENT`, where log-probabilities are
-    known. What is neither (empty, unreadable) is in none.
+    Keys, each a cell: `refused` (a refusal, or the option that says so), `made_up` (any other readable answer), and
+    `confident`, the share that is made up with a probability of at least `CONFIDENT`, if log-probabilities are known.
+    An empty or unreadable answer counts in neither.
     """
     chosen = [record for record in records if is_nonsense(record)]
     if not chosen:
@@ -39,7 +39,7 @@ def score_nonsense(records: Sequence[Record], *, resamples: int, seed: int) -> d
     if all(record.logprobs for record in chosen):
         sure = np.array([math.exp(record.logprobs[0]) >= CONFIDENT for record in chosen])
         shares["confident"] = made_up & sure
-    images = [f"{record.source}\t{record.question_id}" for record in chosen]  # the image means nothing here
+    images = [f"{record.source}\t{record.question_id}" for record in chosen]  # the image has no meaning here
     return {
         name: scoring.cell_to_json(
             intervals.mean_interval(values.astype(np.float64), images, resamples=resamples, seed=seed)

@@ -24,8 +24,8 @@ _TYPOGRAPHY = str.maketrans(
         "\u2033": '"',
     }
 )
-# British stems and what they become, each behind a part that every match holds: `in` is far cheaper than a search.
-# They apply to both sides, so that a stem only has to be unambiguous.
+# British stems and their replacements, each with a part that every match contains: `in` is far cheaper than a search.
+# They apply to both sides, so a stem only has to be unambiguous.
 _SPELLING = [
     (part, re.compile(pattern), american)
     for part, pattern, american in [
@@ -65,7 +65,7 @@ _CONTRACTIONS = [
     (re.compile(r"\bi'm\b"), "i am"),
 ]
 
-# A letter behind one of these is a name, not an article: hepatitis A, type A dissection.
+# A letter after one of these is a name, not an article: hepatitis A, type A dissection.
 _NAMED = set(
     "hepatitis type group vitamin influenza class grade stage category factor hemophilia arrow label panel figure "
     "image option choice zone segment stanford weber subtype point structure letter series lesion area region".split()
@@ -76,11 +76,11 @@ _SUPERSCRIPT = re.compile("(?:(?<=[0-9])|(?<=[cm]m))[\u2070\u00b9\u00b2\u00b3\u2
 _VULGAR = re.compile("(?<=[0-9])(?=[\u00bc-\u00be\u2150-\u215e])")  # 5\u00bd is 5 1/2, not 51/2
 _ABBREVIATED = re.compile(r"\b(?:[a-z]\.){2,}")
 _WITH = [(re.compile(r"\bw/o\b"), "without"), (re.compile(r"\bw/ ?(?=[a-z])"), "with "), (re.compile(r"&"), " and ")]
-# A point, slash and colon stay inside a number, a minus before one, a caret before a power; other marks part words.
+# A point, slash and colon stay inside a number, a minus before one, a caret before a power; other marks separate words.
 _MARKS = re.compile(
     r"(?<!\d)[./:^]|[./:](?!\d)|\^(?![\d-])|(?<!\S)-(?!\d)|(?<=[^\s^])-(?!\d)|(?<=[^\s\d^])-|[<>≤≥±](?!-?\d)|[^\w\s%<>≤≥±+./:^-]"
 )
-# What the pattern above parts at in a text without digits and carets, in a quarter of the time.
+# The same separators for a text without digits and carets, in a quarter of the time.
 _PLAIN_MARKS, _DIGIT_OR_CARET = re.compile(r"[^\w\s%+]"), re.compile(r"[\d^]")
 _ITEMS = re.compile(r"[,;\n\t\u3001]|\band\b|\bplus\b|\bas well as\b")
 _OR = re.compile(r"\b(?:or|nor)\b")
@@ -89,7 +89,7 @@ _NEGATED = re.compile(r"^(?:no|not|without|absent|absence of|negative for|free o
 
 def fold(text: str) -> str:
     """Text without typographic variants, accents on Latin letters, and invisible characters; case is kept."""
-    if text.isascii():  # most is, and this is most of the time that scoring takes
+    if text.isascii():  # most text is ASCII, and this step dominates the time of scoring
         return text.replace("`", "'")
     text = _SUPERSCRIPT.sub(lambda match: "^" + match[0].translate(_SUPERSCRIPTS), _VULGAR.sub(" ", text))
     text = unicodedata.normalize("NFKD", text)
@@ -132,8 +132,8 @@ def _normalize(text: str) -> str:
 def normalize(text: str) -> str:
     """The form in which answers are compared: lower case, American, without articles and punctuation.
 
-    Negation words stay. Numbers have one notation (numbers.py), number words become digits. An article that names
-    something stays: one that is the last word (option A), or follows a word like hepatitis, type or vitamin.
+    Negation words stay. Numbers have one notation (numbers.py), number words become digits. An article that is a
+    name stays: one that is the last word (option A), or follows a word like hepatitis, type or vitamin.
 
     >>> normalize("The  left-sided Tumour, 5.0cm!")
     'left sided tumor 5 cm'
@@ -141,7 +141,7 @@ def normalize(text: str) -> str:
     ('there is not fracture', 'a', 'hepatitis a infection')
     """
     found = _normalize(text)
-    # What stood between digits and letters may join them when it goes ("T, 5"): written until nothing changes.
+    # Removing a mark between digits and letters may join them ("T, 5"), so this repeats until nothing changes.
     for _ in range(3 if numbers.has_digit(found) else 0):
         if (again := _normalize(found)) == found:
             break
@@ -162,8 +162,8 @@ def comparable(text: str) -> str:
 def answer_items(text: str) -> frozenset[str]:
     """The items of a list without order; a comma inside a number does not separate.
 
-    A negation holds for its own item, and for a list joined by "or". Where it may hold for more ("no mass and
-    fracture") the text stays one item, so that its order counts.
+    A negation applies to its own item, and to a list joined by "or". If it may apply to more ("no mass and
+    fracture"), the text stays one item, so its order counts.
 
     >>> sorted(answer_items("Left lung, the heart and ribs"))
     ['heart', 'left lung', 'ribs']

@@ -1,6 +1,6 @@
 """Numbers and their notation in one form: units, bounds, ranges, fractions, powers, times and vertebral levels.
 
-What differs in meaning keeps different forms: `>5 mm` and `≥5 mm`, `1:2` and `1 2`, `2-3` and `2, 3`, `12.10.2010`
+Texts that differ in meaning keep different forms: `>5 mm` and `≥5 mm`, `1:2` and `1 2`, `2-3` and `2, 3`, `12.10.2010`
 and `12.1.201`. Every pattern reads a text once, from left to right.
 """
 
@@ -32,7 +32,7 @@ _STEMS = tuple(
     )
 )
 _ROMAN = {roman: str(value) for value, roman in enumerate("i ii iii iv v vi vii viii ix".split(), start=1)}
-# A Roman number counts only after what it numbers: "iv contrast" is intravenous.
+# A Roman number counts only after what it numbers: "iv contrast" means intravenous.
 _NUMBERED = r"type|grade|stage|class|category|cn|cranial nerve|zone|level|factor|phase|segment|bi-?rads"
 _ROMAN_NUMBER = re.compile(rf"\b({_NUMBERED})(\s)({'|'.join(sorted(_ROMAN, key=len, reverse=True))})\b")
 
@@ -116,7 +116,7 @@ _MIXED = re.compile(rf"(?<![\w./])(?:(\d{{1,4}}) )?(\d{{1,3}})/(\d{{1,3}})(?![\w
 _THOUSANDS, _LIST_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))"), re.compile(r"(?<=\d),(?=\d)")  # 1,000 and 2,3
 _BARE_POINT = re.compile(r"(?<![\w.)])\.(?=\d)")  # .5
 _SPACED_COLON = re.compile(r"(?<=\d) : (?=\d)")
-# How every match of `_UNIT_WORDS`, `_SIGNS` and `_BOUNDS` begins, or a part that it holds.
+# The beginning of every match of `_UNIT_WORDS`, `_SIGNS` and `_BOUNDS`, or a part of it.
 _UNIT_HINT = re.compile(r"\d[ -]?(?:per|sq|cu|m[mielg]|c[mec]|li|k[ig]|gr|h[or]|te|t(?![\w^])|y[er])")
 _SIGN_HINT = re.compile(r"[<>≤≥±⩾≧⩽≦+]")
 _BOUND_HINTS = ("than", "equal to", "at least", "at most", "up to", "over", "exceeding", "under", "below")
@@ -132,7 +132,7 @@ def has_digit(text: str) -> bool:
 
 
 def mark_case(text: str) -> str:
-    """Writes out what only a capital says, before case is lost: mega as against milli."""
+    """Writes out a meaning that only a capital letter carries, before case is lost: mega, not milli."""
     return _MEGA.sub(r"\1mega", text) if "M" in text else text
 
 
@@ -145,7 +145,7 @@ def _level(match: re.Match[str]) -> str:
 def _fraction(match: re.Match[str]) -> str:
     whole, top, bottom = match[1], int(match[2]), int(match[3])
     unit = re.match(rf" ?{UNITS}(?!\w)", match.string[match.end() :][:8])
-    if not 0 < top < bottom or not (whole or unit):  # 3/2, a date, or a share like "1/2" that says no more
+    if not 0 < top < bottom or not (whole or unit):  # 3/2, a date, or a share like "1/2" that adds nothing
         return match[0]
     value = Fraction(top, bottom) + int(whole or 0)
     decimal = Decimal(value.numerator) / Decimal(value.denominator)
@@ -172,7 +172,7 @@ def write(text: str) -> str:
     text = _ROMAN_NUMBER.sub(lambda m: f"{m[1]}{m[2]}{_ROMAN[m[3]]}", text)
     if not has_digit(text):
         return text
-    # Each pattern runs only on a text that holds what it cannot do without: `in` costs a fraction of a search.
+    # Each pattern runs only on a text that contains a part that it requires: `in` costs a fraction of a search.
     if "," in text:
         text = _LIST_COMMA.sub(", ", _THOUSANDS.sub("", text))
     if "." in text:
@@ -206,7 +206,7 @@ def write(text: str) -> str:
 
 
 def _smallest(match: re.Match[str]) -> str:
-    """A quantity in its smallest unit; numbers without a unit take that of the last."""
+    """A quantity in its smallest unit; numbers without a unit take the unit of the last."""
     parts = list(_PART.finditer(match[0]))
     last = parts[-1]["unit"]
     if last is None:

@@ -1,7 +1,7 @@
-"""Published figures for a data set, shown with ours and marked as theirs; paper_figures.json has them.
+"""Published figures for a data set, from paper_figures.json; they are shown with ours and marked as theirs.
 
-They were made on the authors' own splits, scorers and sample sizes, which `note` names; a difference to a figure of
-ours may come from these.
+They come from the authors' own splits, scorers and sample sizes, which `note` names; a difference from our figure may
+be due to these.
 """
 
 import json
@@ -25,9 +25,9 @@ def read_all() -> list[dict[str, Any]]:
 
 
 def find(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """The figures for the data that the records come from; none if they come from several data sets.
+    """The figures for the data set of the records; empty if they come from several data sets.
 
-    A data set is known by how `source` of its rows begins: "SLAKE 1.0", "VQA-RAD (osf.io/89kps)".
+    A data set is recognised by the beginning of its rows' `source`: "SLAKE 1.0", "VQA-RAD (osf.io/89kps)".
     """
     names = {re.split(r"[ /(:]", record.source, maxsplit=1)[0] for record in records}
     if len(names) != 1:
@@ -37,7 +37,7 @@ def find(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def as_rows(figures: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """Rows for a table with a column for each kind of question, and what their marks stand for.
+    """Rows for a table with a column for each kind of question, and the meaning of their marks.
 
     A row has `label`, `mark` and `cells` ({column: figure}); figures of one system, made under the same conditions,
     share one. The second value is {mark: conditions}.
@@ -54,7 +54,7 @@ def as_rows(figures: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], di
 
 
 def describe_figure(figure: dict[str, Any]) -> str:
-    """A figure as text: who, what, how much, of how many."""
+    """A figure as text: paper, model, metric, value and n."""
     spread = "" if figure["spread"] is None else f" ± {figure['spread']:.3f}"
     n = "n not given" if figure["n"] is None else f"n={figure['n']}"
     return (

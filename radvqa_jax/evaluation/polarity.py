@@ -1,7 +1,7 @@
 """The yes or no of an English reply: as a word, or by a statement compared with its question.
 
-"No abnormality is seen" is a no to "Is there an abnormality?" and a yes to "Is this normal?". Where that is not certain
-nothing is read.
+"No abnormality is seen" is a no to "Is there an abnormality?" and a yes to "Is this normal?". If that is not
+certain, nothing is read.
 """
 
 import functools
@@ -58,7 +58,7 @@ _FILLERS = set(
     "but i am it is this that not very so sure certain about though really quite a bit of the to be or hard say tell "
     "entirely completely fully know do and yes no likely".split()
 )
-# "Yes is wrong", "No would be incorrect", "yes can be excluded": a word that is talked about is not the answer.
+# "Yes is wrong", "No would be incorrect", "yes can be excluded": a word that the reply only mentions is not the answer.
 _TALKED_ABOUT = re.compile(
     r"(?:is|was|would be|seems|looks|cannot be|can not be|can be|may be|must be) "
     r"(?:(?:the |an? )?(?:\w+ )?(?:wrong|incorrect|false|untrue|excluded|ruled|rejected|unlikely|mistaken|mistake"
@@ -76,7 +76,7 @@ _REFUSAL = re.compile(
     r"|no (?:images?|pictures?|scans?) (?:\w+ ){0,2}(?:provided|given|attached|available|uploaded)"
     r"|no (?:idea|opinion|way to)|insufficient information|not enough information)"
 )
-# A refusal of the question itself, behind a yes or a no; "the exact size cannot be determined" is none.
+# A refusal of the question itself, after a yes or a no; "the exact size cannot be determined" is not one.
 _REFUSED_WHOLE = re.compile(
     r"^(?:(?:but|sorry|unfortunately|however|and) )*(?:(?:i|we|it|this|that|answer|question|image|scan)(?: am"
     r"| is)? )?"
@@ -86,8 +86,8 @@ _REFUSED_WHOLE = re.compile(
 )
 
 
-_MOST = 24  # clauses that are read, half of them the first and half the last
-_OPENING = 1_000  # characters in which a reply refuses, if it does
+_MOST = 24  # clauses that are read: half from the start, half from the end
+_OPENING = 1_000  # characters within which a refusal begins
 
 
 def is_refusal(text: str) -> bool:
@@ -110,7 +110,7 @@ def _clauses(text: str) -> list[list[str]]:
 
 
 def _read_clause(words: Sequence[str], *, first: bool) -> set[str]:
-    """Which of yes, no stand as answers in one clause, and "unsure" if one of them is negated."""
+    """The answers in one clause: yes, no, both or neither, and "unsure" if one of them is negated."""
     if set(words) <= _WORDS and len({word in _YES for word in words}) == 1:  # "no no no"
         return {"yes" if words[0] in _YES else "no"}
     found: set[str] = set()
@@ -146,7 +146,7 @@ def _takes_back(words: Sequence[str]) -> bool:
 
 
 def _said(clauses: list[list[str]]) -> set[str] | None:
-    """The yes and no that are said as words, or None if they are hedged or taken back."""
+    """The yes and no that are stated as words, or None if they are hedged or withdrawn."""
     found: set[str] = set()
     for index, words in enumerate(clauses):
         if (
@@ -176,8 +176,8 @@ def _is_statement(clauses: list[list[str]]) -> bool:
 def parse_yes_no(text: str, question: str = "", *, by_statement: bool = True) -> Answer | None:
     """The yes or no that a cleaned reply gives, or None: neither, both, hedged, or a refusal.
 
-    Only whole words count, and only where they stand as the answer: they open the reply, make up or end a clause, or
-    follow "answer:". A statement ("there is no fracture") is read against the question; without a question only one
+    Only whole words count, and only as the answer: they open the reply, make up or end a clause, or follow
+    "answer:". A statement ("there is no fracture") is read against the question; without a question only one
     that opens with "no" is, as no.
 
     >>> parse_yes_no("Yes, abnormal"), parse_yes_no("Normal; note the clips"), parse_yes_no("yes and no")

@@ -39,7 +39,7 @@ def read_records(path: Path) -> list[Record]:
 
 
 def draw_seed(seed: int, source: str, question_id: str, sample: int) -> int:
-    """The seed of one drawn answer, in [0, 2^32): the same in any batch, order or part of the data set."""
+    """The seed of one drawn answer, in [0, 2^32): independent of batch, order and part of the data set."""
     digest = hashlib.sha256(f"{seed}\n{source}\n{question_id}\n{sample}".encode()).digest()
     return int.from_bytes(digest[:4], "big")
 
@@ -64,7 +64,7 @@ def _batches(
     tower: str,
     sized_for: int,
 ) -> Iterator[Prompts]:
-    """Yields the prompts of the rows with the numbers `asked`, the shortest shape first."""
+    """Yields the prompts of the rows with the indices `asked`, the shortest shape first."""
     groups = by_length(rows, tokenizer=tokenizer, data=data, batch_size=config.batch_size)
     room = kept.room(model)
     batch_size = batch_size_for(model, config, rows=sized_for, prompt=max(groups))
@@ -91,7 +91,7 @@ def _records(
     prompt: str,
     run: str,
 ) -> list[Record]:
-    """What was answered to each row, without what it was answered with; further rows of the arrays are left."""
+    """The record of each row, without the settings; surplus rows of the arrays are dropped."""
     records = []
     eos = tokenizer.eos
     for row, answers, probs in zip(batch_rows, tokens, logprobs, strict=False):
@@ -135,13 +135,14 @@ def predict(
 ) -> list[Record]:
     """A record for every row, in order, and writes them to `path`, one JSON object a line.
 
-    With data.history the questions about an image are asked in a row (data/history.py), with own answers turn by turn.
-    Several processes share the questions out, and each of them gets all records. The file is the same to the byte for
-    any number of processes, as long as batches have one size (`config.batch_size`) and devices are of one kind.
+    With data.history the questions about an image are asked in a row (data/history.py), turn by turn if the history is
+    the model's own answers. Several processes divide the questions among themselves, and each of them gets all records.
+    The file is identical to the byte for any number of processes, as long as batches have one size
+    (`config.batch_size`) and devices are of one kind.
 
-    Lines are appended batch by batch, and brought into the order of the rows at the end. An interrupted call goes on
-    with the questions that have no line, and gives what an uninterrupted one would have: which length a prompt is
-    padded to depends on all rows, and a draw on `seed`, the data set, the question and the number of the sample.
+    Lines are appended batch by batch, and sorted into the order of the rows at the end. An interrupted call continues
+    with the questions that have no line, and gives the same result as an uninterrupted one: the length to which a
+    prompt is padded depends on all rows, and a draw on `seed`, the data set, the question and the number of the sample.
 
     Args:
         model: with the adapters that `params` holds.
@@ -151,10 +152,10 @@ def predict(
         data: prompt and length.
         config: samples, temperature, batch size.
         seed: of sampling.
-        run: which model this is: base, or the name of a stage.
+        run: the name of the model: base, or a stage.
         path: the predictions file; `path` with suffix .json holds the fingerprint.
-        fingerprint: what the answers depend on, as JSON values; a file with another one is not continued.
-        image_tokens: keeps image tokens from call to call; None = for this call.
+        fingerprint: the settings that the answers depend on, as JSON values; a file with another one is not continued.
+        image_tokens: keeps image tokens from call to call; None = only for this call.
         tower: names the weights of the vision tower there (see Trained.tower).
         group: the processes; None = those of the run.
 
@@ -198,8 +199,8 @@ def _in_turns(
 ) -> Iterator[list[Record]]:
     """Yields the records of `answer`, which is `answer_rows` of a model.
 
-    With the model's own answers as history all first questions about an image are answered before the second ones, and
-    so on; the batches of a turn go over images. Several processes tell each other what was said after each turn.
+    With the model's own answers as history, the first question about every image is answered before any second one, and
+    so on; a batch of a turn spans several images. Several processes exchange their answers after each turn.
     """
     if data.history != "own" or rows.source.task != "vqa":
         yield from answer(with_references(rows, data=data, tokenizer=tokenizer), done=done.keys())
@@ -215,7 +216,7 @@ def _in_turns(
         asked = conversations.ask(numbers, own)
         known = done.keys() & set(asked.column("question_id"))
         new: dict[str, str] = {}
-        # The first turn has the most rows: later ones fill up batches of its size, and compile nothing new.
+        # The first turn has the most rows: later turns fill batches of its size, and need no new compilation.
         for records in answer(asked, done=known, sized_for=len(turns[0])):
             new.update((record.question_id, record.predictions[0]) for record in records)
             yield records
@@ -240,11 +241,11 @@ def answer_rows(
     sized_for: int = 0,
     group: Group = processes.ALONE,
 ) -> Iterator[list[Record]]:
-    """Yields the records of each batch as it is answered, with a progress bar; those of `predict`, in no file.
+    """Yields the records of each batch as it is answered, with a progress bar; like `predict`, but without a file.
 
-    `done` holds the question_ids that need no answer; the others are shared out over `group`, and those of this
-    process's share are yielded. `label` names the bar, where `run` alone would not. Batches are sized for `sized_for`
-    rows in all processes together, or for those that there are (0). The other arguments and errors are those of
+    `done` holds the question_ids that need no answer; the others are divided over `group`, and those of this process's
+    share are yielded. `label` is the label of the bar if `run` is not clear enough. Batches are sized for `sized_for`
+    rows in all processes together; 0 = for the rows given. The other arguments and errors are those of
     `predict`.
     """
     kept = ImageTokens() if image_tokens is None else image_tokens

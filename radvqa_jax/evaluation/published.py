@@ -1,7 +1,7 @@
 """The metrics of the three published systems over a run, each with n, an interval, and the package that computed it.
 
-They are here to be compared with what the papers print, not to be believed: each has a known flaw, stated where it is
-computed. The scorer to believe is scoring.py.
+They exist for comparison with the papers' figures, not to be trusted: each has a known flaw, stated where it is
+computed. The scorer to trust is scoring.py.
 """
 
 import importlib.metadata
@@ -19,11 +19,11 @@ from radvqa_jax.evaluation.tables import align, format_cell
 from radvqa_jax.schema import Record
 
 SYSTEMS = {"medm": medm, "med_idefics": med_idefics, "llama32_med": llama32_med}
-_ROUNDING = 1e-9  # a sum of floats may pass 1 by less
+_ROUNDING = 1e-9  # a sum of floats may exceed 1 by less
 
 
 def package(system: str, metric: str) -> str:
-    """The name and version of what computes a metric: `nltk 3.10.4`, or this package."""
+    """The name and version of the package that computes a metric: `nltk 3.10.4`, or this package."""
     for prefix, name in SYSTEMS[system].PACKAGES.items():
         if metric.startswith(prefix):
             return f"{name} {importlib.metadata.version(name)}"
@@ -42,7 +42,7 @@ def corpus_bleu_cell(records: Sequence[Record], images: np.ndarray, *, resamples
 
 
 def check_installed(config: ScoreConfig) -> None:
-    """Raises ValueError if something that `config` wants is not there, before there is anything to score."""
+    """Raises ValueError if something that `config` needs is missing, before there is anything to score."""
     if config.bertscore_model and "llama32_med" in config.published:
         llama32_med.check_bertscore(config.bertscore_model)
 

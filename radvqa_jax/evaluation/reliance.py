@@ -1,16 +1,16 @@
-"""Whether the answers need the image: a run's own answers against those to another image, or to a blank one.
+"""Measures whether answers need the image: a run's own answers against those to another or a blank image.
 
-Paired by question. With R the share that is right with the own image and R' with the other:
+Answers are paired by question. R is the share that is right with the question's own image, R' with the other:
 
 - `survival`: of the answers that are right with the own image, the share that stays right. 1 = no image was needed.
 - `retained`: R' / R. Zafar, Murali and Vashist 2026 (arXiv 2603.03437) print it for blank images ("retains 81 %").
-  Other than `survival` it also counts answers that only become right with the other image.
+  Unlike `survival`, it also counts answers that become right only with the other image.
 - `drop`: R - R'. For another image they call it the Visual Reliance Score; negative = better with the wrong image.
-- `changed`: the share of answers that say something else with the other image. They call it Image Sensitivity. Answers
-  are the same if the `radvqa` rule reads the same; all that cannot be read are the same.
+- `changed`: the share of answers that change with the other image. They call it Image Sensitivity. Two answers are the
+  same if the `radvqa` rule reads the same in both; all unparsed answers are the same.
 
-The names follow that paper's abstract; its formulas and those of arXiv 2606.02809 were not at hand. A question that can
-be answered without looking survives for a good reason: compare with the question-only baseline.
+The names follow that paper's abstract; its formulas and those of arXiv 2606.02809 were not available. A question that
+can be answered without the image survives for a good reason: compare with the question-only baseline.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,10 +46,10 @@ def measure(
     """A cell for each of `MEASURES`; `survival` and `retained` are absent if no own answer is right.
 
     Args:
-        own: which answers to the questions' own images are right.
-        other: which answers to the other images are right, of the same questions.
-        changed: which answers say something else with the other image.
-        images: the own image of each question.
+        own: whether each answer to the question's own image is right.
+        other: the same for the other image.
+        changed: whether each answer changes with the other image.
+        images: each question's own image.
         resamples: bootstrap resamples of images.
         seed: of the bootstrap.
     """
@@ -109,7 +109,7 @@ def of_scan(scan: Scan, **bootstrap: int) -> dict[str, dict[str, Any]]:
 
 
 def reliance_rows(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """The rows of a table as text, the head first; only the head if nothing was measured."""
+    """The rows of a table as text, the header first; only the header if nothing was measured."""
     rows = [["run", "with", *MEASURES]]
     for run, by_image in found.items():
         for image, cells in by_image.items():

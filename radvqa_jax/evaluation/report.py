@@ -1,4 +1,4 @@
-"""What an experiment shows: every number as plain values, and a table for the terminal. The page is in report_page."""
+"""Computes every number of an experiment's report, as plain values, and a table for the terminal; see report_page."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ BLIND_LABELS = {
 
 
 def run_label(name: str) -> str:
-    """How tables call a run: before, after stage 1, …, or its own name."""
+    """The label of a run in tables: before, after stage 1, …, or its own name."""
     stage = re.fullmatch(r"stage(\d+)", name)
     return f"after stage {stage[1]}" if stage else "before" if name == BEFORE else name
 
@@ -55,7 +55,7 @@ class ShownMap(NamedTuple):
 
 @dataclass(frozen=True)
 class Experiment:
-    """What a report is made of. Every list of records answers the same questions."""
+    """The inputs of a report. Every list of records answers the same questions."""
 
     title: str
     runs: Mapping[str, Sequence[Record]]  # in the order of the table: base, then the stages
@@ -67,19 +67,23 @@ class Experiment:
     # longest_option and letter_frequency: for questions with choices only.
     guesses: Mapping[str, Sequence[Record]] = field(default_factory=dict)
     losses: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)  # stage -> rows with step, loss
-    judged: Mapping[str, Sequence[JudgeFile]] = field(default_factory=dict)  # run -> what each judge said
-    readings: Sequence[Reading] = ()  # what clinicians said about the runs' answers
+    judged: Mapping[str, Sequence[JudgeFile]] = field(default_factory=dict)  # run -> the verdicts of each judge
+    readings: Sequence[Reading] = ()  # clinicians' readings of the runs' answers
     image: Callable[[Record], bytes] | None = None  # the image of a question, as an encoded file; None = no access
-    missing: Sequence[str] = ()  # sentences on what could not be made
+    missing: Sequence[str] = ()  # sentences on parts that could not be made
     maps: Sequence[ShownMap] = ()
-    leaks: Sequence[str] | None = None  # what evaluation shares with training, a sentence each; None = not audited
-    questions: Mapping[str, Any] | None = None  # what each check of written questions caught (synthesis/report.py)
-    # Anything that JSON can hold: config hash, checkpoint sha256, data fingerprints, versions. synthetic=True is shown.
+    leaks: Sequence[str] | None = (
+        None  # a sentence for each thing that evaluation shares with training; None = not audited
+    )
+    questions: Mapping[str, Any] | None = (
+        None  # the pairs that each check of written questions caught (synthesis/report.py)
+    )
+    # Any JSON values: config hash, checkpoint sha256, data fingerprints, versions. The page shows synthetic=True.
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _check_same_questions(experiment: Experiment) -> None:
-    """Raises ValueError, naming the first odd set, if the sets of records do not answer the same questions."""
+    """Raises ValueError, naming the first set that differs, if the sets of records do not answer the same questions."""
     sets = {name: records for name, records in experiment.runs.items()}
     for kind, by_run in experiment.unseen.items():
         sets |= {f"{name}, {kind}": records for name, records in by_run.items()}
@@ -95,7 +99,7 @@ def _check_same_questions(experiment: Experiment) -> None:
 
 
 def _score_run(experiment: Experiment, name: str, **bootstrap: int) -> RunScores:
-    """Scores one run and everything that it is compared with."""
+    """Scores one run and all answers that it is compared with."""
     records, judges = experiment.runs[name], experiment.judged.get(name, ())
     unseen = {kind: found for kind in UNSEEN if (found := experiment.unseen.get(kind, {}).get(name))}
     blind: dict[str, Sequence[Record]] = {QUESTION_ONLY: experiment.question_only, **unseen}
@@ -159,7 +163,7 @@ def _judge_cells(judge: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def judge_lines(scores: ExperimentScores) -> list[str]:
-    """A line for each judge and run: how often attacks succeed, what is unjudged, agreement with the rules."""
+    """A line for each judge and run: success rate of attacks, unjudged answers, agreement with the rules."""
     lines = []
     for name, run in scores["runs"].items():
         for judge in run.get("judged", {}).values():
@@ -179,14 +183,14 @@ def judge_lines(scores: ExperimentScores) -> list[str]:
 
 
 def count_cut(records: Sequence[Record]) -> dict[str, int]:
-    """How many first answers ran out of tokens before they ended, of how many that say; empty if none says."""
+    """The number of first answers cut by the token limit, and of answers that record it; empty if none does."""
     known = [record.ended[0] for record in records if record.ended]
     return {"cut": known.count(False), "of": len(known)} if known else {}
 
 
 def leak_lines(scores: ExperimentScores) -> list[str]:
     """A line for each leak between training and evaluation."""
-    end = "The scores do not show what the model does with what it has not seen."
+    end = "The scores do not show how the model answers about unseen images and cases."
     return [f"LEAK: {line} {end}" for line in scores.get("leaks", [])]
 
 
@@ -200,7 +204,7 @@ def cut_lines(scores: ExperimentScores) -> list[str]:
 
 
 def review_lines(scores: ExperimentScores) -> list[str]:
-    """A line for each reader and run, and one for each pair of who judged: accuracy as read, and kappa."""
+    """A line for each reader and run with the accuracy as read, and one for each pair of judging parties with kappa."""
     lines = []
     for name, run in scores["runs"].items():
         found = run.get("review")
@@ -214,7 +218,9 @@ def review_lines(scores: ExperimentScores) -> list[str]:
                     f"{label}, {pair['a']} and {pair['b']}: kappa {format_cell(pair | {'value': pair['kappa']})}."
                 )
         if found["stale"]:
-            lines.append(f"{label}: {found['stale']} rows of sheets are about answers that have changed; not counted.")
+            lines.append(
+                f"{label}: {found['stale']} rows of sheets are about answers that have changed; they do not count."
+            )
     return lines
 
 
@@ -227,7 +233,7 @@ class TableRow(NamedTuple):
 
 
 def _run_rows(name: str, run: RunScores) -> Iterator[TableRow]:
-    """Yields the row of a run, then its answers to other images, then what it is above, then its judges."""
+    """Yields the row of a run, then its answers to other images, its differences from baselines, and its judges."""
 
     def columns(cells: Cells) -> dict[str, Cell | None]:
         return {c: column(cells, c) for c in COLUMNS}

@@ -1,4 +1,4 @@
-"""The cases of a report: a random sample of questions with every answer to them and what is said about it."""
+"""The cases of a report: a random sample of questions with all answers and verdicts."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from radvqa_jax.pages import data_url
 from radvqa_jax.schema import Record
 
 SIDE = 320  # pixels of the longer side of a case's image
-# What cases can be filtered by: data attribute -> label.
+# The filters of cases: data attribute -> label.
 FILTERS = {
     "rule": "verdict of the rules",
     "judge": "verdict of the judge",
@@ -27,7 +27,7 @@ FILTERS = {
 
 
 def _sets(experiment: Experiment) -> dict[str, Sequence[Record]]:
-    """Everything that answers a question, by label: the runs, the last first; then what did not see the image."""
+    """All sets of answers, by label: the runs, the last first; then the answers without the image."""
     answers = {run_label(name): records for name, records in list(experiment.runs.items())[::-1]}
     last = list(experiment.runs)[-1]
     for kind in UNSEEN:
@@ -40,7 +40,7 @@ def _sets(experiment: Experiment) -> dict[str, Sequence[Record]]:
 
 
 def _judgements(experiment: Experiment, name: str, record: Record) -> list[dict[str, str]]:
-    """What every judge says about a record of a run."""
+    """The verdict of every judge on a record of a run."""
     found = []
     for judge in experiment.judged.get(name, ()):
         line = judge.find(record)
@@ -53,14 +53,14 @@ def _judgements(experiment: Experiment, name: str, record: Record) -> list[dict[
 
 
 def _answer(record: Record) -> dict[str, Any]:
-    """A record's answers with their verdicts, the first of which counts."""
+    """A record's answers with their verdicts; the first answer counts."""
     answers = [{"text": text, "verdict": scoring.verdict(record, text)} for text in record.predictions]
     probability = f"{math.exp(min(0.0, record.logprobs[0])):.2f}" if record.logprobs else ""
     return {"answers": answers, "verdict": answers[0]["verdict"], "probability": probability, "judges": []}
 
 
 def sample_cases(experiment: Experiment, config: ReportConfig, *, seed: int) -> list[dict[str, Any]]:
-    """A random sample of questions, with every answer to them and what is said about it."""
+    """A random sample of questions, with all answers and verdicts."""
     sets = {label: {(r.source, r.question_id): r for r in records} for label, records in _sets(experiment).items()}
     last = list(experiment.runs)[-1]
     records = experiment.runs[last]
@@ -92,6 +92,6 @@ def sample_cases(experiment: Experiment, config: ReportConfig, *, seed: int) -> 
 
 
 def filters(cases: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """The values that each filter offers; one that would not tell cases apart is left out."""
+    """The values that each filter offers; a filter with a single value is left out."""
     values = {name: sorted({case["tags"][name] for case in cases} - {""}) for name in FILTERS}
     return {name: found for name, found in values.items() if len(found) > 1}

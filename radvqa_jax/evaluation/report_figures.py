@@ -13,7 +13,7 @@ from radvqa_jax.pages import SERIES, SOFT, figure_settings, figure_url
 Image = dict[str, str]  # src, words
 _COLOURS = SERIES
 _SHAPES = "osD^v"
-LONGEST_NAME = 40  # characters of a name next to a figure; the table has all of it
+LONGEST_NAME = 40  # characters of a name next to a figure; the table shows the whole name
 
 
 def _figure(width: float, height: float, panels: int = 1) -> tuple[Figure, Sequence[Axes]]:
@@ -30,7 +30,7 @@ def _settings() -> Any:
 
 
 def _errors(cells: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """[2 n]: how far each interval reaches below and above its value; 0 where there is none."""
+    """[2 n]: the distances of each interval's ends below and above its value; 0 if there is no interval."""
     ends = [cell["interval"] or (cell["value"], cell["value"]) for cell in cells]
     return np.abs(
         np.array([[low - c["value"], high - c["value"]] for (low, high), c in zip(ends, cells, strict=True)])
@@ -89,7 +89,7 @@ def dots(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], *, xlabel: str, lo
                 markersize=5,
                 capsize=2,
             )
-        # A name may be of any length, and hold a `$`, which would begin a formula.
+        # A name may have any length, and may contain a `$`, which would begin a formula.
         names = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in rows]
         axis.set_yticks(range(len(rows)), names, parse_math=False)
         axis.set(xlabel=xlabel, xlim=(low, 1.02), ylim=(len(rows) - 0.5, -0.5))

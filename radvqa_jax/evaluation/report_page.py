@@ -1,4 +1,4 @@
-"""report.html: one file that loads nothing (pages.py), with one script, which filters the list of cases."""
+"""report.html: one file that loads nothing (pages.py), with one script that filters the list of cases."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,7 +28,7 @@ from radvqa_jax.schema import Record
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _PNG = b"\x89PNG\r\n\x1a\n"
-# What VQA-RAD's codes stand for (Lau et al. 2018, table 2).
+# Meanings of VQA-RAD's codes (Lau et al. 2018, table 2).
 _VQA_RAD_CODES = {
     "ABD": "abdomen",
     "ABN": "abnormality",
@@ -50,7 +50,7 @@ _BESIDE = {
 
 
 def _maps(maps: Sequence[ShownMap], *, images: bool) -> list[dict[str, Any]]:
-    """The cases with image and map as data URLs; without images, nothing to show."""
+    """The cases with image and map as data URLs; empty if images may not be shown."""
     shown = []
     for index, each in enumerate(maps):
         for name in ("image", "map"):
@@ -63,7 +63,7 @@ def _maps(maps: Sequence[ShownMap], *, images: bool) -> list[dict[str, Any]]:
 
 
 def explain_code(value: str, records: Sequence[Record]) -> str:
-    """What a value of a group stands for, where it is a code of VQA-RAD; else nothing."""
+    """The meaning of a group's value if it is a code of VQA-RAD, else an empty text."""
     if not all(record.source.startswith("VQA-RAD") for record in records):
         return ""
     found = [_VQA_RAD_CODES.get(code, "") for code in value.split(", ")]
@@ -73,7 +73,7 @@ def explain_code(value: str, records: Sequence[Record]) -> str:
 
 
 def _groups(scores: ExperimentScores) -> dict[str, dict[str, int]]:
-    """group -> value -> number of images, of the groups that have values."""
+    """group -> value -> number of images, for groups that have values."""
     found = {
         group: {
             value: cell["n_images"]

@@ -1,4 +1,4 @@
-"""What a report says first: did training help, is the image used, is there a leak; in sentences and in one plot."""
+"""The summary at the top of a report: did training help, is the image used, is there a leak; sentences and a plot."""
 
 from typing import Literal, NamedTuple
 
@@ -8,7 +8,7 @@ Kind = Literal["found", "not_shown", "alarm", "plain"]
 
 
 class Sentence(NamedTuple):
-    """A sentence, and whether it reports something found, something not shown, or something that spoils the rest."""
+    """A sentence, and its kind: something found, something not shown, or something that invalidates the rest."""
 
     kind: Kind
     text: str
@@ -89,7 +89,7 @@ def _leak(scores: ExperimentScores) -> Sentence:
 
 
 def sentences(scores: ExperimentScores, *, label: str) -> list[Sentence]:
-    """Says what was found, of the last run.
+    """The findings of the last run, in sentences.
 
     Args:
         scores: of `build_scores`.
@@ -104,12 +104,12 @@ def sentences(scores: ExperimentScores, *, label: str) -> list[Sentence]:
 
 
 def dots(scores: ExperimentScores, *, run_labels: dict[str, str], blind_labels: dict[str, str]) -> list[Dot]:
-    """The lines of the plot: the last run, its answers to other images, what needs no image, then the earlier runs.
+    """The lines of the plot: the last run, its answers to other images, the baselines without image, the earlier runs.
 
     Args:
         scores: of `build_scores`.
-        run_labels: run -> how a reader calls it.
-        blind_labels: baseline -> how a reader calls it.
+        run_labels: run -> its label for readers.
+        blind_labels: baseline -> its label for readers.
     """
     names = list(scores["runs"])
     last = scores["runs"][names[-1]]

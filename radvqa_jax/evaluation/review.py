@@ -1,7 +1,7 @@
-"""A sheet for clinicians: answers without any verdict on them, as CSV, and what comes back.
+"""A sheet for clinicians: answers without any verdict, as CSV; and the readings that come back.
 
-No cell runs as a formula (spreadsheet.py). The sheet does not say what the rules or a judge found, nor which answers go
-together; `content` ties a row to what was read.
+No cell runs as a formula (spreadsheet.py). The sheet shows neither the verdicts of rules and judges nor which answers
+belong together; `content` ties a row to the answer that was read.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _ANSWERS = {"yes": True, "y": True, "1": True, "true": True, "no": False, "n": F
 
 
 class Reading(NamedTuple):
-    """What one reader said about one answer."""
+    """One reader's verdict on one answer."""
 
     reader: str
     run: str
@@ -35,9 +35,9 @@ class Reading(NamedTuple):
 
 
 def write_sheet(path: Path, runs: dict[str, Sequence[Record]], *, rows: int, seed: int) -> int:
-    """Writes a sheet with the first answers of all runs to drawn questions, in random order; returns how many rows.
+    """Writes a sheet with the first answers of all runs to drawn questions, in random order; gives the number of rows.
 
-    A sheet that a person filled in stays, and a line says so; 0 rows are written then.
+    A sheet that a person has filled in is kept, with a message; then 0 rows are written.
 
     Args:
         path: of the CSV, UTF-8 with a byte order mark, so that spreadsheets read accents.
@@ -46,7 +46,7 @@ def write_sheet(path: Path, runs: dict[str, Sequence[Record]], *, rows: int, see
         seed: of the draw and the order.
     """
     if is_filled(path, FILLED):
-        print(f"{path} is filled in, and stays as it is. For a new sheet, move it away.", flush=True)
+        print(f"{path} is filled in, and is kept as it is. For a new sheet, move it away.", flush=True)
         return 0
     rng = np.random.default_rng(seed)
     per_run = -(-rows // len(runs))
@@ -64,11 +64,11 @@ def write_sheet(path: Path, runs: dict[str, Sequence[Record]], *, rows: int, see
 
 
 def read_sheet(path: Path) -> list[Reading]:
-    """What a filled sheet says; a row without an answer in `correct` is left out.
+    """Reads a filled sheet; a row without an answer in `correct` is left out.
 
     Raises:
-        ValueError: naming the line, if a column is missing or there twice, `correct` holds something else than yes or
-            no, or a row has more or fewer cells than the header; or if the file is not CSV in UTF-8.
+        ValueError: naming the line, if a column is missing or occurs twice, `correct` is neither yes nor no, or a row
+            has more or fewer cells than the header; or if the file is not CSV in UTF-8.
     """
     needed = ("run", "source", "question_id", "content", "correct")
     readings = []
@@ -94,10 +94,11 @@ def score_readings(
     resamples: int,
     seed: int,
 ) -> dict[str, Any] | None:
-    """What readers found in one run; None if they read nothing of it.
+    """The scores of one run by its readers; None if they read none of its answers.
 
     Keys: `readers` (reader -> accuracy as read), `agreement` (list of `a`, `b` and kappa: readers with each other, the
-    rules and judges, over what both judged), `stale`: rows about answers that have changed since and do not count.
+    rules and judges, over the answers that both judged), `stale`: rows about answers that have changed since; they do
+    not count.
 
     Raises:
         ValueError: if a reader judged an answer twice.

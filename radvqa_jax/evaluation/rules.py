@@ -1,9 +1,9 @@
 """The verdicts on one answer: `exact` (normalised equality) and `radvqa` (with radiology terms and sentence frames).
 
-Both read the cleaned reply (clean.py) and where it states its answer (marks.py). They differ in what they accept:
-`exact` takes a yes or no that is said, an option by letter or by its text, and the reference in normal form; `radvqa`
-also a statement that answers a yes/no question, other words for the same thing (terms/), and a sentence that says just
-the reference. Neither looks for the reference inside a reply.
+Both read the cleaned reply (clean.py) and the answer that it states (marks.py). They differ in what they accept:
+`exact` accepts a stated yes or no, an option by letter or by its text, and the reference in normal form; `radvqa` also
+accepts a statement that answers a yes/no question, other words for the same thing (terms/), and a sentence that states
+just the reference. Neither searches a reply for the reference.
 """
 
 import re
@@ -16,7 +16,7 @@ from radvqa_jax.schema import Record
 Outcome = Literal["correct", "incorrect", "unparsed"]
 Column = Literal["exact", "radvqa"]
 COLUMNS: tuple[Column, ...] = get_args(Column)
-# What a sentence that chooses an option opens with: no label, some words, a verb.
+# The opening of a sentence that chooses an option: no label, some words, a verb.
 _STATES = re.compile(
     r"(?![A-Z][.):])(?:\w+[ -]){1,8}?(?:is|are|was|shows?|has|have|depicts?|demonstrates?|reveals?|represents?"
     r"|suggests?|indicates?|see)\b",
@@ -26,15 +26,15 @@ _SHOWN = 200  # characters of an open answer that a verdict keeps
 
 
 class Verdict(NamedTuple):
-    """What a rule says about one prediction."""
+    """A rule's verdict on one prediction."""
 
     outcome: Outcome
     rule: str  # "yes/no", "choice" or "whole answer"
-    read: str  # what the rule read in the prediction; empty if unparsed
+    read: str  # the answer that the rule read; empty if unparsed
 
 
 class Verdicts(NamedTuple):
-    """What both columns say about one prediction; every table prints both."""
+    """The verdicts of both columns on one prediction; every table prints both."""
 
     exact: Verdict
     radvqa: Verdict
@@ -52,8 +52,8 @@ def _reference_option(record: Record) -> int:
     found = texts.index(written) if written in texts else choices.parse_choice(record.reference, record.choices)
     if found is None:
         raise ValueError(
-            f"Question {record.question_id!r}: the reference {record.reference!r} is none of the choices "
-            f"{record.choices}. Mend the row where the data set is built, or leave the choices empty."
+            f"Question {record.question_id!r}: the reference {record.reference!r} is not among the choices "
+            f"{record.choices}. Correct the row where the data set is built, or leave the choices empty."
         )
     return found
 
@@ -70,12 +70,12 @@ def _choice(record: Record, reply: str, column: Column, language: str) -> Verdic
         chosen = texts.index(answer) if answer else None
     elif chosen is None and wide:
         chosen = _framed_option(record, reply, language)
-    # Two options with one text are one option.
+    # Two options with the same text are one option.
     return _compared("choice", None if chosen is None else texts[chosen], texts[reference])
 
 
 def _framed_option(record: Record, reply: str, language: str) -> int | None:
-    """The one option that a reply says in a sentence: "This is pneumonia", "The modality is MRI"."""
+    """The one option that a reply states in a sentence: "This is pneumonia", "The modality is MRI"."""
     stated = marks.stated(reply, record.question)
     if stated.withdrawn or len(reply) > frames.LONGEST:
         return None
@@ -94,14 +94,14 @@ def _yes_no(record: Record, reply: str, reference: str, column: Column, language
 
 
 def _shown(text: str, column: Column) -> str:
-    """How a verdict writes an open answer: the items of a list sorted, so that their order says nothing."""
+    """An open answer as verdicts write it: the items of a list are sorted, because their order has no meaning."""
     said = text[: 2 * _SHOWN]
     items = frames.items(said) if column == "radvqa" else sorted(normalize.answer_items(said))
     return "; ".join(items) or normalize.comparable(said)
 
 
 def _opening(reply: str) -> str:
-    """Where a reply refuses, if it does: its first sentence, or the next after a word of regret."""
+    """The sentence in which a reply may refuse: its first one, or the next after a word of regret."""
     first, *rest = marks.sentences(reply) or ("",)
     return (
         " ".join([first, *rest[:1]])
@@ -118,7 +118,7 @@ def _open(record: Record, reply: str, column: Column) -> Verdict:
         stated = stated._replace(withdrawn=True)
     if frames.gives_more(stated):
         stated = stated._replace(text=f"{stated.text}\n{stated.after[0]}")
-    # "The treatment of choice is …" may itself be the answer, so the reply is read with its marks, too.
+    # "The treatment of choice is …" may itself be the answer, so the reply is also read with its marks.
     for text in dict.fromkeys((reply, stated.text)):
         asks = text.endswith("?") and not reference.endswith("?")  # "pneumonia?"
         if len(text) <= frames.LONGEST + len(reference) and not stated.withdrawn and not asks:
@@ -167,10 +167,10 @@ def _said_with_reason(reference: str) -> str | None:
 
 
 def language_of(record: Record, prediction: str = "") -> str:
-    """Whose rules a record needs: en or zh.
+    """The language whose rules a record needs: en or zh.
 
-    A record that does not say its language is Chinese if its question, reference or prediction holds Chinese
-    characters, else English.
+    A record without a language is Chinese if its question, reference or prediction contains Chinese characters, else
+    English.
 
     Raises:
         ValueError: naming a language without rules.
@@ -190,11 +190,11 @@ def language_of(record: Record, prediction: str = "") -> str:
 
 
 def check_reference(record: Record) -> None:
-    """Raises ValueError if the reference is no text, or empty: then no answer can be right."""
+    """Raises ValueError if the reference is empty or is not text: then no answer can be right."""
     if not isinstance(record.reference, str):
         raise ValueError(
             f"Question {record.question_id!r}: the reference must be a text; got {record.reference!r}. "
-            "Mend the row where the data set is built."
+            "Correct the row where the data set is built."
         )
     if not normalize.normalize(record.reference):
         raise ValueError(
@@ -228,11 +228,11 @@ def verdicts(record: Record, prediction: object) -> Verdicts:
     - A reference that is yes or no: the yes or no that the prediction gives.
     - Otherwise the whole answer, lists without order. Nothing is matched by containment.
 
-    An empty prediction or a refusal is unparsed, unless that is what the reference says.
+    An empty prediction or a refusal is unparsed, unless the reference is a refusal.
 
     Raises:
-        ValueError: if the reference is empty or is none of the choices, if the prediction is no text, or if there are
-            no rules for the language.
+        ValueError: if the reference is empty or is not among the choices, if the prediction is not text, or if there
+            are no rules for the language.
     """
     return Verdicts(*_columns(record, prediction, COLUMNS))
 

@@ -1,7 +1,8 @@
-"""Several answers to one question: how much they agree, MedM's penalty for those that do not, and MedM's frame.
+"""Several answers to one question: their agreement, MedM's penalty for disagreement, and MedM's frame.
 
 MedM (§5.3) calls an item non-robust "if the model produces different answers in three or more out of five inferences"
-and penalises "the accuracy by one point". No code exists, and both halves can be read in several ways: all are here.
+and penalises "the accuracy by one point". No code exists, and both halves of the sentence have several readings: all
+are here.
 Letters: n questions, k answers of each.
 """
 
@@ -19,9 +20,9 @@ from radvqa_jax.schema import Record
 Instability = Literal["distinct", "no_majority", "differs_from_first", "mostly_wrong"]
 Penalty = Literal["item_zero", "minus_item", "percentage_point"]
 
-# The defaults: an item on whose answer no three of five agree has no answer, and an item without an answer is not
-# right. It is the only penalty that keeps accuracy in [0, 1] and does not depend on the number of questions; and unlike
-# `distinct` the reading does not punish 3-1-1, where a majority exists.
+# The defaults: an item for which no three of five answers agree has no answer, and an item without an answer is not
+# right. This is the only penalty that keeps accuracy in [0, 1] and does not depend on the number of questions. Unlike
+# `distinct`, the reading does not punish 3-1-1, where a majority exists.
 DEFAULT_INSTABILITY: Instability = "no_majority"
 DEFAULT_PENALTY: Penalty = "item_zero"
 POINT = 0.01
@@ -55,7 +56,7 @@ def is_unstable(labels: Sequence[str], correct: Sequence[bool], reading: Instabi
 def penalised(
     correct: Float[np.ndarray, " n"], unstable: Bool[np.ndarray, " n"], penalty: Penalty
 ) -> tuple[Float[np.ndarray, " n"], tuple[float, float]]:
-    """A value for each item whose mean is the penalised accuracy, and the least and the largest value.
+    """A value for each item, whose mean is the penalised accuracy; and the smallest and largest possible value.
 
     - `item_zero`: a non-robust item counts as not correct.
     - `minus_item`: each non-robust item takes one correct item away; a wrong one counts -1.
@@ -84,14 +85,14 @@ def _agreement(labels: Sequence[str]) -> float:
 
 
 def _labels(records: Sequence[Record]) -> tuple[list[list[str]], Bool[np.ndarray, "n k"]]:
-    """What the radvqa rules read in each answer (unparsed answers share one label), and which are correct."""
+    """The reading of each answer by the radvqa rules (unparsed answers share a label), and whether it is correct."""
     check_once(records)
     counts = sorted({len(record.predictions) for record in records})
     if len(counts) > 1:
-        raise ValueError(f"Every question needs as many answers as the others; got {counts}. Predict them again.")
+        raise ValueError(f"Every question needs the same number of answers; got {counts}. Predict them again.")
     found = [[verdict(record, answer) for answer in record.predictions] for record in records]
     correct = np.array([[v.outcome == "correct" for v in row] for row in found], dtype=bool)
-    # A right answer is one label, however it is written: a list in another order reads otherwise.
+    # All right answers share one label, however they are written: a list in another order would read differently.
     labels = [["correct" if v.outcome == "correct" else f"{v.outcome}: {v.read}" for v in row] for row in found]
     return labels, correct
 
@@ -101,10 +102,10 @@ def frame(
 ) -> dict[str, dict[str, Any]]:
     """MedM's mean and standard deviation over runs, on samples of `size` and on the full set.
 
-    Run i scores answer i mod k of each question. Samples are drawn without replacement; where there are not more than
-    `size` questions the sample is the full set, as `size` in the result says. The standard deviation (n - 1) is over
-    runs, and absent where all runs would be the same by construction. Known flaw: it tells how runs differ, not how
-    sure the accuracy is; samples of one test set overlap, so it is too small for that. Use the interval.
+    Run i scores answer i mod k of each question. Samples are drawn without replacement; with at most
+    `size` questions the sample is the full set, as `size` in the result shows. The standard deviation (n - 1) is over
+    runs, and absent if all runs would be the same by construction. Known flaw: it measures the spread of runs, not the
+    uncertainty of the accuracy; samples of one test set overlap, so it is too small for that. Use the interval.
     """
     n, k = correct.shape
     rng = np.random.default_rng(seed)
@@ -135,8 +136,8 @@ def score_samples(
     """MedM's frame, and with several answers a question their agreement and every penalised accuracy.
 
     The accuracy that is penalised is that of the first answer, as in every other table. `penalised` is
-    {reading: {penalty: cell}}; `chosen` is the one that the arguments name. With one answer a question only `frame` and
-    `answers` are there.
+    {reading: {penalty: cell}}; `chosen` is the one that the arguments name. With one answer for each question, only
+    `frame` and `answers` exist.
 
     Raises:
         ValueError: if questions have different numbers of answers.

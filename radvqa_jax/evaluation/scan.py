@@ -1,7 +1,7 @@
-"""One pass over predictions files of any size: every line is scored or named, on all cores, in flat memory.
+"""One pass over predictions files of any size: scores or names every line, on all cores, in constant memory.
 
-What stays of a line are numbers (about 0.3 kB, however long the answer is). Its verdicts go to verdicts.jsonl and
-verdicts.csv as they come; a line without a score goes to unscored.jsonl with its reason.
+Only numbers of a line are kept (about 0.3 kB, however long the answer is). Its verdicts go to verdicts.jsonl and
+verdicts.csv at once; a line without a score goes to unscored.jsonl with its reason.
 """
 
 import contextlib
@@ -28,12 +28,12 @@ from radvqa_jax.schema import Record
 
 LISTED = 10  # bad lines in the error of a file that is refused
 _CHUNK_LINES, _CHUNK_BYTES = 500, 2 * 2**20
-_ALONE = 4 * 2**20  # bytes of files that are not worth starting other processes for
+_ALONE = 4 * 2**20  # bytes of files below which starting other processes does not pay
 _FILE, _RUNS = 1 << 40, 1 << 32  # more lines than a file has, and more runs: two numbers are one
-_ABSENT = float("nan")  # in memory only: a metric that does not apply to a question
+_ABSENT = float("nan")  # in memory only: marks a metric that does not apply to a question
 
 Chunk = tuple[str, list[tuple[int, bytes]], tuple[str, ...], str]  # file, numbered lines, published systems, run
-Results = tuple[str, list[tuple[int, Scored | Unscored]], int]  # file, what each line gives, bytes of the lines
+Results = tuple[str, list[tuple[int, Scored | Unscored]], int]  # file, the result of each line, bytes of the lines
 
 
 class Columns:
@@ -47,8 +47,8 @@ class Columns:
         self.outcomes = {column: array("b") for column in rules.COLUMNS}
         self.values: dict[str, array[float]] = {}
         self.derived = array("b")  # 1 = the answer type was derived
-        self.shortened = array("b")  # 1 = the answer is longer than what is read of one
-        self.without_image = array("b")  # 1 = the line does not say which image the question is about
+        self.shortened = array("b")  # 1 = the answer is longer than the part that is read
+        self.without_image = array("b")  # 1 = the line does not name the question's image
 
     def __len__(self) -> int:
         return len(self.image)
@@ -60,17 +60,17 @@ class Columns:
 
 
 class Scan(NamedTuple):
-    """What a pass over predictions files found."""
+    """The result of a pass over predictions files."""
 
     runs: dict[str, Columns]
     names: dict[str, list[str]]  # field of FIELDS -> its values, by number
     lines: dict[str, int]  # file -> lines that are not blank
     unscored: dict[str, list[int]]  # file -> numbers of the lines without a score
-    reasons: dict[str, int]  # why lines have none -> how many
+    reasons: dict[str, int]  # reason why lines have no score -> number of lines
 
 
 class _Codes:
-    """Numbers for texts, in the order in which they come."""
+    """Numbers for texts, in order of appearance."""
 
     def __init__(self) -> None:
         self.number: dict[str, int] = {}
@@ -103,7 +103,7 @@ def forget_texts() -> None:
 
 
 def _score_chunk(chunk: Chunk) -> Results:
-    """The file of a chunk, what each of its lines gives, and how many bytes they have. Runs in a worker."""
+    """The file of a chunk, the result of each of its lines, and their size in bytes. Runs in a worker."""
     path, lines, published, run = chunk
     found: list[tuple[int, Scored | Unscored]] = []
     for number, text in lines:
@@ -112,7 +112,7 @@ def _score_chunk(chunk: Chunk) -> Results:
             line = dataclasses.replace(line, value=line.value._replace(run=run))
         found.append((number, line_scores.score_line(line, published=published)))
     size = sum(len(text) for _, text in lines)
-    if size > _CHUNK_LINES * 1000:  # long answers: what they would gain from a cache is nothing
+    if size > _CHUNK_LINES * 1000:  # long answers: a cache would gain nothing
         forget_texts()
     return path, found, size
 
@@ -137,7 +137,7 @@ def _results(chunks: Iterator[Chunk], *, workers: int) -> Iterator[Results]:
 
 
 class _Collector:
-    """Takes what lines give: numbers into columns, verdicts and problems into their files."""
+    """Collects the results of lines: numbers go into columns, verdicts and problems into their files."""
 
     def __init__(self, verdicts: IO[str], table: IO[str], unscored: IO[str]):
         self.verdicts, self.unscored_file = verdicts, unscored
@@ -146,7 +146,7 @@ class _Collector:
         self.runs: dict[str, Columns] = {}
         self.codes = {field: _Codes() for field in FIELDS}
         self.image, self.key = _Codes(), _Codes()
-        # Where the line of a run and key is: numbers alone, of which a million take little.
+        # The place of the line of a run and key, as numbers alone: a million of them take little memory.
         self.run, self.places = _Codes(), dict[int, int]()
         self.lines: Counter[str] = Counter()
         self.unscored: dict[str, list[int]] = {}
@@ -181,7 +181,7 @@ class _Collector:
         kind = "question_id was already answered" if "was already answered" in found.reason else found.reason
         self.reasons[f"{found.field} {kind}".strip()[:120]] += 1
         line = {"file": path, **found._asdict()}
-        # ASCII: the text may hold what is no Unicode.
+        # ASCII: the text may contain characters that are not valid Unicode.
         self.unscored_file.write(json.dumps(line, ensure_ascii=True) + "\n")
 
     def _scored(self, found: Scored) -> None:
@@ -208,7 +208,7 @@ class _Collector:
 
 
 def check_share(collector: _Collector, *, max_unscored: float) -> None:
-    """Raises ValueError that lists the first bad lines of a file of which more than a share has no score."""
+    """Raises ValueError, listing the first bad lines, if more than a share of a file's lines has no score."""
     for path, numbers in collector.unscored.items():
         total = collector.lines[path]
         if len(numbers) <= max_unscored * total:
@@ -219,12 +219,12 @@ def check_share(collector: _Collector, *, max_unscored: float) -> None:
         )
         raise ValueError(
             f"{path}: {len(numbers)} of {total} lines cannot be scored, more than score.max_unscored={max_unscored:g} "
-            f"allows. The first of them:\n{first}\nMend the file, or raise score.max_unscored to score the rest."
+            f"allows. The first of them:\n{first}\nCorrect the file, or raise score.max_unscored to score the rest."
         )
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -243,15 +243,15 @@ def scan(
     Args:
         paths: predictions.jsonl of one or more runs.
         folder: where the three files go, each whole or not at all.
-        runs: what to call the run of each file; empty, or an empty name, keeps what the lines say.
-        bad: file -> rows of what it was converted from that could not be read; they count as lines without a score.
+        runs: the name of each file's run; empty, or an empty name, keeps the names in the lines.
+        bad: file -> rows of its original that could not be read; they count as lines without a score.
         published: systems of evaluation/published.py whose metrics are computed for every answer.
         max_unscored: the share of a file's lines that may be without a score.
         workers: processes; 0 = one for each core, 1 = this one.
 
     Raises:
-        ValueError: if a file has no line, or more than `max_unscored` of a file's lines have no score; nothing is
-            written then except unscored.jsonl.
+        ValueError: if a file has no line, or more than `max_unscored` of a file's lines have no score; then
+            only unscored.jsonl is written.
     """
     size = sum(path.stat().st_size for path in paths)
     workers = 1 if size < _ALONE else workers or cores()
@@ -270,9 +270,9 @@ def scan(
                         collector.take(path, number, line)
                     bar.update(length)
                     bar.set_postfix(lines=sum(collector.lines.values()), refresh=False)
-            stack.close()  # unscored.jsonl is kept, also where the file is refused
+            stack.close()  # unscored.jsonl is kept even if the file is refused
             check_share(collector, max_unscored=max_unscored)
     if empty := [str(path) for path in paths if not collector.lines[str(path)]]:
-        raise ValueError(f"{', '.join(empty)} holds no answer. Give a predictions file as eval.predictions.")
+        raise ValueError(f"{', '.join(empty)} has no answers. Give a predictions file as eval.predictions.")
     names = {field: list(codes.number) for field, codes in collector.codes.items()}
     return Scan(collector.runs, names, dict(collector.lines), collector.unscored, dict(collector.reasons.most_common()))

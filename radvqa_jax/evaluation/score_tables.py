@@ -1,4 +1,4 @@
-"""One table a data set: every run under both rules, by cell, and under the rules of others; as CSV, LaTeX and Markdown.
+"""One table for each data set: every run under both rules, by cell, and under other tools' rules; CSV, LaTeX, Markdown.
 
 Made from the numbers of scan.py. A cell without questions does not exist.
 """
@@ -26,7 +26,7 @@ _NOTES = (
     "Brackets are 95 % intervals over images. `exact` is equality in normal form, `radvqa` also reads radiology terms "
     "and sentences; an unparsed answer is not correct."
 )
-_PROTOCOL_NOTES = "The same answers under the rules of others; sources, versions and known flaws: docs/scoring.md."
+_PROTOCOL_NOTES = "The same answers under the rules of other tools; sources, versions and known flaws: docs/scoring.md."
 
 
 def dataset_of(source: str) -> str:
@@ -61,7 +61,7 @@ def _metric_cells(columns: Columns, rows: np.ndarray, images: np.ndarray, **boot
 
 
 def _corpus_bleu(columns: Columns, rows: np.ndarray, images: np.ndarray, **bootstrap: Any) -> dict[str, Any] | None:
-    """LLaMA32-Med's corpus BLEU, if its counts were made."""
+    """LLaMA32-Med's corpus BLEU, if its counts were computed."""
     names = [name for name in columns.values if name.startswith(line_scores.BLEU_COUNTS)]
     if not names:
         return None
@@ -86,9 +86,9 @@ def build_tables(scan: Scan, *, resamples: int = 2000, seed: int = 0) -> list[di
     """The tables of all data sets as plain values.
 
     Each has `dataset`; `cells`, a list of {field, value, run, n, n_images, exact, radvqa}, `overall` first; `metrics`,
-    {run: {metric: cell}} of the protocols and the published metrics; and, as {run: n}, how many lines had their answer
-    type derived (`derived`), do not say which image they are about (`without_image`), and have an answer that is longer
-    than what is read of one (`shortened`).
+    {run: {metric: cell}} of the protocols and the published metrics; and, as {run: n}, the numbers of lines whose
+    answer type was derived (`derived`), which do not name their image (`without_image`), and whose answer is longer
+    than the part that is read (`shortened`).
     """
     bootstrap = {"resamples": resamples, "seed": seed}
     datasets = sorted({dataset_of(source) for source in scan.names["source"]})
@@ -129,7 +129,7 @@ def _label(cell: Mapping[str, Any]) -> str:
 
 
 def cell_groups(table: Mapping[str, Any], *, fields: Sequence[str] = ()) -> list[list[list[str]]]:
-    """The rows of the main table as text: the head, then a group for each cell with a row for each run."""
+    """The rows of the main table as text: the header, then a group for each cell with a row for each run."""
     groups: dict[str, list[list[str]]] = {}
     for cell in table["cells"]:
         if fields and cell["field"] not in fields:
@@ -160,7 +160,7 @@ def protocol_groups(table: Mapping[str, Any]) -> list[list[list[str]]]:
 
 
 def published_groups(table: Mapping[str, Any]) -> list[list[list[str]]]:
-    """The rows of the published metrics: a group for each system; only the head if none was computed."""
+    """The rows of the published metrics: a group for each system; only the header if none was computed."""
     runs = list(table["metrics"])
     groups = [[["published metric", "package", *(run or "answers" for run in runs)]]]
     for system in SYSTEMS:
@@ -179,7 +179,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def notes(table: Mapping[str, Any]) -> list[str]:
-    """What must be said with a table: what was derived, and where intervals are too narrow."""
+    """The notes of a table: derived answer types, unknown images, shortened answers."""
     found = [_NOTES]
     if derived := _listed(table["derived"]):
         rule = "closed if there are choices or the reference is yes or no, else open"
@@ -199,7 +199,7 @@ def notes(table: Mapping[str, Any]) -> list[str]:
 
 
 def format_tables(tables: Sequence[Mapping[str, Any]], relied: Mapping[str, Any]) -> str:
-    """What is printed: overall, answer types and languages of each data set, and the protocols."""
+    """The tables for the terminal: overall, answer types and languages of each data set, and the protocols."""
     lines = []
     for table in tables:
         main = [row for group in cell_groups(table, fields=("overall", "answer_type", "language")) for row in group]
@@ -237,7 +237,7 @@ def _latex(tables: Sequence[Mapping[str, Any]], relied: Mapping[str, Any]) -> st
         caption = " ".join([f"Accuracy on {name}.", *notes(table)]).replace("`", "")
         lines += ["", *latex(cell_groups(table), caption=caption, label=f"tab:{name}")]
         protocols = [[row[:1] + row[2:] for row in group] for group in protocol_groups(table)]
-        caption = f"The same answers to {name} under the rules of others."
+        caption = f"The same answers to {name} under the rules of other tools."
         lines += ["", *latex(protocols, caption=caption, label=f"tab:{name}-protocols")]
     if relied:
         head, *rows = reliance_rows(relied)
@@ -246,7 +246,7 @@ def _latex(tables: Sequence[Mapping[str, Any]], relied: Mapping[str, Any]) -> st
 
 
 def _csv_rows(tables: Sequence[Mapping[str, Any]], relied: Mapping[str, Any]) -> Iterator[list[Any]]:
-    """Yields a line for each number: the form that pivot tables and data frames take."""
+    """Yields a line for each number, the form for pivot tables and data frames."""
 
     def row(keys: Sequence[str], metric: str, cell: Mapping[str, Any]) -> list[Any]:
         low, high = cell["interval"] or (None, None)

@@ -1,9 +1,9 @@
-"""The types of scores.json: what the report, its page and its figures read. Plain values, as JSON has them."""
+"""The types of scores.json, which the report, its page and its figures read: plain JSON values."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
-# Kinds of blind answers to which a run's own are compared, as keys of `RunScores.over`; those of UNSEEN saw an image.
+# Kinds of blind answers with which a run's own are compared, as keys of `RunScores.over`; those of UNSEEN saw an image.
 UNSEEN = {"swapped": "another case's image", "swapped_any": "any other image", "blank": "a blank image"}
 QUESTION_ONLY = "question_only"
 BEFORE = "base"  # the run before training
@@ -28,7 +28,7 @@ class Cells(TypedDict):
 
 
 class RunScores(Cells):
-    """One run: accuracy, the same for answers to other images, and its further measurements."""
+    """One run: its accuracy, the accuracy of its answers to other images, and further measurements."""
 
     unseen: NotRequired[dict[str, Cells]]  # kind of UNSEEN -> accuracy with that image
     over: NotRequired[dict[str, Cells]]  # kind of UNSEEN, question_only or base -> accuracy less that, paired
@@ -43,7 +43,7 @@ class RunScores(Cells):
 
 
 class ExperimentScores(TypedDict):
-    """Everything a report shows in numbers."""
+    """All numbers of a report."""
 
     title: str
     synthetic: bool

@@ -69,7 +69,7 @@ def first_verdicts(records: Sequence[Record], *, column: Column = "radvqa") -> l
 
 
 def image_ids(records: Iterable[Record]) -> np.ndarray:
-    """A number for each record's image, the same for the same image of the same data set."""
+    """A number for each record's image; equal for the same image of the same data set."""
     ids = [f"{record.source}\t{record.image_id}" for record in records]
     return np.unique(ids, return_inverse=True)[1] if ids else np.zeros(0, np.int64)
 
@@ -140,13 +140,13 @@ def pair(a: Sequence[Record], b: Sequence[Record]) -> list[Record]:
 
 
 def _same_question(one: str, other: str) -> bool:
-    """Whether two texts ask the same: other tools write instructions around a question, or keep none."""
+    """Whether two texts ask the same question: other tools add instructions to a question, or do not keep it."""
     first, second = (" ".join(text.casefold().split()) for text in (one, other))
     return first in second or second in first
 
 
 def _same_choices(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether two lists of options are the same, letter by letter; a tool may also keep none."""
+    """Whether two lists of options are the same, letter by letter; a tool may also keep no options."""
     return not one or not other or list(one) == list(other)
 
 
@@ -157,7 +157,7 @@ def compare(a: Sequence[Record], b: Sequence[Record], *, resamples: int = 2000, 
     without questions is absent.
 
     Raises:
-        ValueError: if the two do not answer the same questions, or answer none.
+        ValueError: if the two do not answer the same questions, or there are none.
     """
     mine, theirs = correct_answers(first_verdicts(a)), correct_answers(first_verdicts(pair(a, b)))
     images = image_ids(a)

@@ -1,8 +1,7 @@
 """A statement read as the answer to a yes/no question: "no midline shift" to "Is the trachea midline?" is a yes.
 
-A statement answers by presence (the finding that was asked for is there or not), by opposites (terms/polarity.tsv:
-enlarged and normal in size, midline and shifted), or as a whole (nothing is abnormal). Anything less certain reads as
-nothing.
+A statement answers by presence (the finding in question is present or not), by opposites (terms/polarity.tsv: enlarged
+and normal in size, midline and shifted), or as a whole (nothing is abnormal). Anything less certain gives no answer.
 """
 
 import functools
@@ -33,7 +32,7 @@ _GENERIC = set(
 )
 _EXTENT = set("left right bilateral multiple diffuse focal patchy mild moderate severe scattered extensive".split())
 _DEGREES = set("poorly barely hardly partially partly incompletely scarcely".split())  # nearly a denial
-# Nothing is wrong; "acute disease" and the like stand for all that could be.
+# Nothing is wrong; "acute disease" and the like stand for any abnormality.
 _NOTHING = re.compile(
     r"\b(?:no|without|not (?:show|demonstrate|reveal|have)|free of|absence of|lack of|negative for"
     r"|nothing)\b(?: (?:any|evidence of|signs? of|obvious"
@@ -48,7 +47,7 @@ _PREPOSITIONS = set("in on of at within under above below around along over near
 
 
 class _Pairs(NamedTuple):
-    good: list[tuple[str, int]]  # phrase, number of its pair
+    good: list[tuple[str, int]]  # phrase, index of its pair
     bad: list[tuple[str, int]]
     implied: set[int]  # pairs whose good side "normal" says
     words: set[str]  # of all phrases
@@ -79,7 +78,7 @@ def _phrases(words: str, table: list[tuple[str, int]]) -> dict[int, str]:
 
 
 def _plain(text: str) -> str:
-    """The canonical words, with what two negations make of normal and abnormal."""
+    """The canonical words, with double negations of normal and abnormal resolved."""
     words = " ".join(terms.canonical(text)).replace("pneumoperitoneum", "pneumoperitoneum air")
     return re.sub(r"\bnot abnormal\b", "normal", re.sub(r"\b(?:not|no longer) normal\b", "abnormal", words))
 
@@ -122,7 +121,7 @@ def _by_opposites(words: str, negated: bool, asked: _Asked) -> Literal["yes", "n
     padded = f" {words} "
     good, bad = _phrases(padded, _pairs().good), _phrases(padded, _pairs().bad)
 
-    def denies(phrase: str) -> bool:  # "not well defined" is denied by another word than its own
+    def denies(phrase: str) -> bool:  # "not well defined" is negated by "not", not by its own words
         return negated and bool(_NEGATORS & set(padded.replace(f" {phrase} ", " ").split()))
 
     readings: set[bool] = set()
@@ -142,7 +141,7 @@ def _by_opposites(words: str, negated: bool, asked: _Asked) -> Literal["yes", "n
 
 
 def _shares_subject(content: set[str], asked: _Asked) -> bool:
-    """Whether the statement is about what was asked, or about the image as a whole."""
+    """Whether the statement is about the subject of the question, or about the image as a whole."""
     mine, theirs = content - _pairs().words, set(asked.content) - _pairs().words
     if not theirs & _EXTENT:
         mine -= _EXTENT
@@ -150,7 +149,7 @@ def _shares_subject(content: set[str], asked: _Asked) -> bool:
 
 
 def _by_presence(words: list[str], negated: bool, asked: _Asked) -> Literal["yes", "no"] | None:
-    """Reads whether the finding that was asked for is stated or denied."""
+    """Reads whether the finding in question is stated or denied."""
     content = [word for word in words if word not in _GENERIC and word not in _NEGATORS and word not in _PREPOSITIONS]
     sides = {"left", "right"}
     if (set(content) & sides) - asked.content and asked.content & sides:
@@ -175,7 +174,7 @@ def _by_presence(words: list[str], negated: bool, asked: _Asked) -> Literal["yes
 
 
 def _denied(words: list[str]) -> set[str]:
-    """The heads of what a clause denies: the last words of the nouns after "no", or what is not so."""
+    """The heads of the phrases that a clause denies: the last words of nouns after "no", or of a negated predicate."""
     heads: set[str] = set()
     for index, word in enumerate(words):
         if word not in _NEGATORS:
@@ -200,13 +199,13 @@ def _denied(words: list[str]) -> set[str]:
 
 
 def asks_something(question: str) -> bool:
-    """Whether a question names anything that a statement could be read against; "Is it?" does not."""
+    """Whether a question names anything with which a statement could be compared; "Is it?" does not."""
     words = _plain(question).split()
     return any(word not in _GENERIC and word not in _PREPOSITIONS for word in words)
 
 
 def read(text: str, question: str) -> Literal["yes", "no"] | None:
-    """What a statement answers to a yes/no question, or None where that is not certain.
+    """The answer of a statement to a yes/no question, or None if it is not certain.
 
     >>> read("No fracture is seen.", "Is there a rib fracture?"), read("No fracture is seen.", "Is there a mass?")
     ('no', None)
@@ -226,7 +225,7 @@ def read(text: str, question: str) -> Literal["yes", "no"] | None:
         if reading is not None:
             found.add(reading)
         elif not found and _HEDGE.search(clause) and set(_plain(clause).split()) & asked.content:
-            return None  # a doubt about what was asked leaves it open
+            return None  # a doubt about the finding in question leaves the answer open
     return "yes" if found == {"yes"} else "no" if found == {"no"} else None
 
 

@@ -1,4 +1,4 @@
-"""Tables for the terminal: one form of a cell, of a p value and of a table."""
+"""Tables for the terminal: the one format of cells, p values and tables."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ def format_p(value: float) -> str:
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table; the first row is its head, and a rule stands below it.
+    """The lines of a table; the first row is its header, with a rule below it.
 
     >>> align([["cell", "n"], ["overall", "12"]])
     ['cell     n', '-----------', 'overall  12']
@@ -35,7 +35,7 @@ def align(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
-    r"""The lines of a Markdown table; the first row is its head.
+    r"""The lines of a Markdown table; the first row is its header.
 
     >>> markdown([["cell", "n"], ["a|b", "12"]])
     ['| cell | n |', '|---|---|', '| a\\|b | 12 |']
@@ -45,7 +45,7 @@ def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _escape_markdown(text: str) -> str:
-    """Text that shows as it is, in one line: no markup, no HTML."""
+    """The text escaped for Markdown, on one line: no markup, no HTML."""
     return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", " ".join(text.split()))
 
 
@@ -61,7 +61,7 @@ _LATEX = {
 
 
 def escape_latex(text: str) -> str:
-    r"""Text that LaTeX prints as it is.
+    r"""The text escaped for LaTeX.
 
     >>> escape_latex("50 % of a_b")
     '50 \\% of a\\_b'
@@ -70,21 +70,21 @@ def escape_latex(text: str) -> str:
 
 
 LATEX_PREAMBLE = r"% In the preamble: \usepackage{booktabs,graphicx}. Use XeLaTeX or LuaLaTeX if a value is Chinese."
-_FIT = r"\resizebox{\ifdim\width>\linewidth \linewidth\else \width\fi}{!}{%"  # smaller, where the line is too short
+_FIT = r"\resizebox{\ifdim\width>\linewidth \linewidth\else \width\fi}{!}{%"  # smaller if the line is too short
 
 
 def latex(groups: Sequence[Sequence[Sequence[str]]], *, caption: str, label: str) -> list[str]:
-    """The lines of a LaTeX table in the style of booktabs: the head, then groups of rows with rules between.
+    """The lines of a LaTeX table in the style of booktabs: the header, then groups of rows with rules between them.
 
     Args:
-        groups: the first holds the one row of the head.
+        groups: the first holds the one row of the header.
         caption: below the table.
         label: for \\ref.
     """
     lines = [r"\begin{table}", r"\centering", _FIT, rf"\begin{{tabular}}{{{'l' * len(groups[0][0])}}}", r"\toprule"]
     for number, rows in enumerate(groups):
         lines += [r"\midrule"] if number else []
-        # The braces: LaTeX would take a bracket that follows the end of a row for its height.
+        # The braces: LaTeX would read a bracket after the end of a row as its height.
         lines += ["{}" * row[0].startswith("[") + " & ".join(map(escape_latex, row)) + r" \\" for row in rows]
     lines += [r"\bottomrule", r"\end{tabular}}", rf"\caption{{{escape_latex(caption)}}}"]
     return [*lines, rf"\label{{{re.sub('[^A-Za-z0-9:-]', '-', label)}}}", r"\end{table}"]

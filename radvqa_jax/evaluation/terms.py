@@ -1,4 +1,4 @@
-"""Radiology terms that say the same, from the tables in terms/: one canonical form for both sides of a comparison."""
+"""Radiology terms with the same meaning, from the tables in terms/: one canonical form for both sides."""
 
 import csv
 import functools
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from radvqa_jax.evaluation.normalize import comparable
 
 _FOLDER = Path(__file__).parent / "terms"
-# Prefixes that are no words: "hyper dense" and "post operative" are one word each.
+# Prefixes that are not words: "hyper dense" and "post operative" are one word each.
 _PREFIXES = set(
     "hyper hypo iso non peri intra infra supra retro para anti bi uni multi micro macro hemi semi trans endo epi inter "
     "post pre extra sub pneumo hydro cardio broncho hepato spleno radio".split()
@@ -59,8 +59,8 @@ class _Tables(NamedTuple):
     phrases: dict[str, list[tuple[tuple[str, ...], tuple[str, ...]]]]  # first word -> (words, canonical), longest first
     kinds: dict[str, set[str]]  # kind -> its canonical terms of one word
     generic: dict[str, set[str]]  # kind -> words that add nothing to such a term
-    implied: dict[str, list[set[str]]]  # word -> sets of words, any of which says it
-    triggers: frozenset[str]  # the words of all that makes others idle
+    implied: dict[str, list[set[str]]]  # word -> sets of words, any of which implies it
+    triggers: frozenset[str]  # all words of these sets
 
 
 @functools.cache
@@ -157,7 +157,7 @@ def canonical(text: str) -> tuple[str, ...]:
     tables = _tables()
     words = [_singular(word, tables.plural) for word in comparable(text).split()]
     words = _replace(_join_prefixes(_spell_sides(words)), tables)
-    words = _replace(words, tables)  # a phrase may hold what another line made canonical
+    words = _replace(words, tables)  # a phrase may contain a form that another line made canonical
     words = _without_implied(words, tables)
     return tuple(word for index, word in enumerate(words) if index == 0 or word != words[index - 1])
 

@@ -1,9 +1,9 @@
 """The tokens of NLTK, sacreBLEU (13a) and rouge-score, equal to theirs for any text, in a tenth of their time.
 
 Their tokenizers run twenty to forty expressions over each text, which takes longer than everything else that scoring
-does. What they make of a word depends, with few exceptions, on that word and on a space next to it. So each word is
-split by the library once and kept; a sentence with an exception goes to the library whole. The tests hold each function
-to its library.
+does. The tokens of a word depend, with few exceptions, on that word and on an adjacent space. So the library splits
+each word once and the result is kept; a sentence with an exception goes to the library whole. The tests compare each
+function with its library.
 """
 
 import functools
@@ -21,12 +21,12 @@ from sacrebleu.tokenizers.tokenizer_re import TokenizerRegexp
 _SENTENCES, _NLTK = PunktSentenceTokenizer(), NLTKWordTokenizer()
 _KEPT, _LONGEST = 1 << 16, 40  # words that are kept; the letters of a word that may come again
 
-# What a word says about the sentence that it stands in, for any Punkt without abbreviations.
+# The effect of a word on its sentence, for any Punkt without abbreviations.
 _PLAIN, _ENDS, _ASKS, _NUMBER, _STOPS, _EXCEPTION = range(6)
 _ENDING = re.compile(r"[a-z]{2,}[.?!]")  # ends a sentence before a word that begins with a letter or digit
 _NUMBERED = re.compile(r"\d{1,2}\.")  # "1. lung" goes on
-# What makes the tokens of a sentence depend on more than one word: quotation marks, apostrophes at the edge of a word,
-# letters whose case Punkt reads, a full stop before another mark.
+# Characters that make the tokens of a sentence depend on more than one word: quotation marks, apostrophes at the edge
+# of a word, letters whose case Punkt reads, a full stop before another mark.
 _UNUSUAL = re.compile(r"[^a-z0-9!#$%&()*+,./:;<=>?@\[\\\]^_{|}~'-]|(?<![a-z0-9])'|'(?![a-z0-9])|\.(?=[^a-z0-9])")
 _BEGINS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 _ALPHANUMERIC, _WORD = re.compile("[a-z0-9]+"), re.compile(r"\S+")
@@ -40,7 +40,7 @@ def _nltk(text: str) -> list[str]:
 
 @functools.lru_cache(_KEPT)
 def _kind(word: str) -> int:
-    """What a word says about its sentence."""
+    """The effect of a word on its sentence."""
     if _UNUSUAL.search(word):
         return _EXCEPTION
     if _ENDING.fullmatch(word):
@@ -76,7 +76,7 @@ def _sentences_of(words: list[str]) -> Iterator[tuple[int, int, bool]]:
             start, exceptional = index + 1, False
         elif kind == _EXCEPTION:
             exceptional = True
-        elif following and kind != _ASKS:  # a full stop that may end a sentence or not
+        elif following and kind != _ASKS:  # a full stop that may or may not end a sentence
             exceptional |= kind != _NUMBER or following not in _BEGINS or following.isdigit()
     if start < len(words):
         yield start, len(words), exceptional
@@ -104,7 +104,7 @@ def nltk_tokens(text: str) -> list[str]:
 
 
 _13A, _13A_WORD = Tokenizer13a(), TokenizerRegexp()
-_13A_EXCEPTIONS = ("&", "-\n", "<skipped>")  # what 13a replaces before it looks at words
+_13A_EXCEPTIONS = ("&", "-\n", "<skipped>")  # 13a's replacements before it splits words
 
 
 @functools.lru_cache(_KEPT)
@@ -122,14 +122,14 @@ def sacrebleu_tokens(text: str) -> list[str]:
     words = text.split()
     if any(part in text for part in _13A_EXCEPTIONS) or (words and len(max(words, key=len)) > _LONGEST):
         found = _13A(text).split()
-        for cached in (Tokenizer13a, TokenizerRegexp):  # they would keep 65,536 texts of any length
+        for cached in (Tokenizer13a, TokenizerRegexp):  # the library's own caches would keep 65,536 texts of any length
             cached.__call__.cache_clear()
         return found
     return list(itertools.chain.from_iterable(map(_13a, words)))
 
 
 class _Stemmer(PorterStemmer):
-    """Porter's stemmer that keeps the stems of words that it has seen."""
+    """Porter's stemmer, which keeps the stems of words that it has seen."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class _Stemmer(PorterStemmer):
 _STEMMER = _Stemmer()
 
 
-@functools.lru_cache(4)  # every system asks for the words of the same answer
+@functools.lru_cache(4)  # every system reads the words of the same answer
 def _alphanumeric(text: str) -> list[str]:
     return _ALPHANUMERIC.findall(text)
 

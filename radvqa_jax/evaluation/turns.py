@@ -1,4 +1,4 @@
-"""Questions of an image asked in a row: accuracy by turn against asking them otherwise, and what the prompts held."""
+"""Questions of an image asked in a row: accuracy by turn against another way of asking, and the content of prompts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ LAST = 6  # this turn and all later ones are one row: few images have so many qu
 
 
 def turn_numbers(records: Sequence[Record]) -> np.ndarray:
-    """The turn of each record, from 1: how many questions about its image have come so far, in this order."""
+    """The turn of each record, from 1: the number of questions about its image up to it, in this order."""
     ids = [f"{record.source}\t{record.image_id}" if record.image_id else "" for record in records]
     return np.array([len(earlier) + 1 for earlier in earlier_numbers(ids)], dtype=np.int64)
 
@@ -21,11 +21,10 @@ def turn_numbers(records: Sequence[Record]) -> np.ndarray:
 def score_turns(
     records: Sequence[Record], others: Sequence[Record], *, resamples: int = 2000, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Accuracy by turn, and the paired difference from the same questions asked otherwise.
+    """Accuracy by turn, and the paired difference from the same questions asked in another way.
 
     A row has `turn` ("1" to "5", "6 and later"), `overall` and `other`, accuracies, and `difference`: value, interval
-    over images, n and n_images. On the first turn nothing was said before, so that its difference shows what the prompt
-    alone changes.
+    over images, n and n_images. The first turn has no history, so its difference shows the effect of the prompt alone.
 
     Args:
         records: of one run, in the order in which the questions were asked.
@@ -54,5 +53,5 @@ def score_turns(
 
 
 def held(records: Sequence[Record]) -> dict[str, Any]:
-    """How many earlier turns the prompts held, and how many were left out: see `data.history.count_turns`."""
+    """The numbers of earlier turns that the prompts held and left out; see `data.history.count_turns`."""
     return count_turns([{"image_id": r.image_id, "question": r.question, "history": r.history} for r in records])

@@ -96,7 +96,7 @@ def test_a_question_without_an_image_counts_as_one_of_its_own() -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(ValueError, match="needs cells"):
+    with pytest.raises(ValueError, match="at least one cell"):
         build_grid([], title="t")
     with pytest.raises(ValueError, match="'a' is compared with 'b', which is not in the grid"):
         build_grid([CellAnswers("a", against="b", empty="x")], title="t")

@@ -70,7 +70,7 @@ def test_what_cannot_be_measured_says_why() -> None:
         "BERTScore": "bertscore_model",
         "judged accuracy": "mode=judge",
         "read by a physician": "review_rows",
-        "refused": "no question is without an answer",
+        "refused": "every question has an answer",
     }.items():
         assert why in str(measure(metric, "overall", answered, SETTINGS))
     assert measure("accuracy", "Brain", answered, SETTINGS) == "no question is Brain"

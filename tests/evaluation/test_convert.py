@@ -56,7 +56,7 @@ def test_everything_that_can_be_given(tmp_path: Path) -> None:
         (f"{HEADER}\n1,i,q,r,p\n2,i,q,r,p\n1,i,q,r,x\n", r"line 4: question_id '1' was already in line 2"),
         (f"{HEADER},logprob\n1,i,q,r,p,0.5\n", r"line 2: a logprob must be a number not above 0.*got '0.5'"),
         (f"{HEADER},logprob\n1,i,q,r,p,high\n", r"got 'high'"),
-        (f"{HEADER},logprob_2\n1,i,q,r,p,-1\n", "every prediction needs its logprob"),
+        (f"{HEADER},logprob_2\n1,i,q,r,p,-1\n", "either every prediction or no prediction needs a logprob"),
         (f"{HEADER}_1,prediction_3\n1,i,q,r,p,x\n", "must be numbered 1, 2"),
         (f'{HEADER}\n1,i,q,r,"p\n', r"is not CSV"),
     ],

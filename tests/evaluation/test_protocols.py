@@ -1,4 +1,4 @@
-"""The rules of others give what their own code gave on the same answers (protocols.json)."""
+"""The rules of other tools give what their own code gave on the same answers (protocols.json)."""
 
 import json
 import string

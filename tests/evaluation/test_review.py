@@ -46,7 +46,7 @@ def test_a_filled_sheet_is_never_replaced(tmp_path: Path, capsys: pytest.Capture
     fill(path, path, "A", lambda n, row: "yes" if not n else "")
     before = path.read_bytes()
     assert write_sheet(path, {"base": RECORDS}, rows=10, seed=0) == 0
-    assert path.read_bytes() == before and "sheet.csv is filled in, and stays" in capsys.readouterr().out
+    assert path.read_bytes() == before and "sheet.csv is filled in, and is kept" in capsys.readouterr().out
 
 
 def test_what_comes_back_is_scored_and_readers_are_compared(tmp_path: Path) -> None:

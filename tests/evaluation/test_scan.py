@@ -46,7 +46,7 @@ BAD = {
     json.dumps(row(6, logprobs=[-1.0, -2.0])): ("logprobs", "has 2 values for 1 answers"),
     json.dumps(row(7, predictions=[])): ("predictions", "holds no answer"),
     json.dumps(row(8, reference=" ")): ("reference", "empty reference"),
-    json.dumps(row(9, choices=["CT", "MRI"])): ("reference", "is none of the choices"),
+    json.dumps(row(9, choices=["CT", "MRI"])): ("reference", "is not among the choices"),
     json.dumps(row(100)): ("question_id", "was already answered by this run in line 1"),
     json.dumps(row(10, answer="x")): ("answer", "is unknown"),
     json.dumps(row(11, question="why " * 10_001)): ("question", "has 40,004 characters, and at most 40,000 are read"),

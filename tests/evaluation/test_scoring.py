@@ -61,7 +61,7 @@ def test_a_verdict_says_what_was_read() -> None:
 def test_references_that_cannot_be_scored() -> None:
     with pytest.raises(ValueError, match=r"'q0' has the empty reference ' \. '"):
         verdict(record(" . "), "yes")
-    with pytest.raises(ValueError, match="'PET' is none of the choices"):
+    with pytest.raises(ValueError, match="'PET' is not among the choices"):
         verdict(record("PET", choices=CHOICES), "A")
 
 

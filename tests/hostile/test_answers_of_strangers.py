@@ -313,8 +313,8 @@ def judged(folder: Path, line: dict[str, Any], **about: Any) -> Path:
 @pytest.mark.parametrize(
     ("line", "about", "message"),
     [
-        ({}, {"correct_from": 7}, r"p\.judge-x\.json: field `correct_from` must lie above 0 and not above 1"),
-        ({}, {"correct_from": -1}, "field `correct_from` must lie above 0"),
+        ({}, {"correct_from": 7}, r"p\.judge-x\.json: field `correct_from` must be above 0 and not above 1"),
+        ({}, {"correct_from": -1}, "field `correct_from` must be above 0"),
         ({}, {"scores": [1, 1, 0]}, "field `scores` must be at least two integers in ascending order"),
         ({"score": 99}, {}, r"p\.judge-x\.jsonl, line 1: field `score` must be one of \[0, 1\]"),
         ({"score": -5}, {}, "field `score` must be one of"),

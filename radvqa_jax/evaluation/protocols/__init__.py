@@ -1,8 +1,8 @@
-"""The same predictions under the rules of others: one file a protocol, with its source, version and known flaws.
+"""The same predictions under the rules of other tools: one file for each, with its source, version and known flaws.
 
 A protocol is a module with `NAME`, `LABEL`, `VERSION`, `METRICS` and `score(record, answer_type)`, which returns the
-values of the metrics that the protocol has for such a question, each in [0, 1]. Each was written from what its source
-does, not from its text, and was compared once with the original on one file (tests/evaluation/protocols.json).
+values of the protocol's metrics for such a question, each in [0, 1]. Each was written from its source's behaviour, not
+from its text, and was compared once with the original on one file (tests/evaluation/protocols.json).
 """
 
 from types import ModuleType

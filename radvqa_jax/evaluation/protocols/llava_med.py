@@ -6,13 +6,13 @@ code: tests/evaluation/protocols.json.
 
 Known flaws:
 - Closed: a reply is right if it contains "yes" or "no" anywhere and contains the reference anywhere. "normal" and
-  "note" contain "no"; "yes and no" is always right; a closed question whose reference is no yes or no ("CT") is wrong
-  unless the reply also contains "yes" or "no".
-- Open: recall of the reference's words, so that a longer reply is never worse. A word that the reply repeats counts as
-  often as it is repeated: "left left left" recalls 3/4 of "left lung".
-- The rule that removes full stops removes the first 32 of a text, because a flag stands where a count belongs.
+  "note" contain "no"; "yes and no" is always right; a closed question whose reference is neither yes nor no ("CT")
+  is wrong unless the reply also contains "yes" or "no".
+- Open: recall of the reference's words, so that a longer reply never scores lower. A word that the reply repeats counts
+  as often as it is repeated: "left left left" recalls 3/4 of "left lung".
+- The rule that removes full stops removes the first 32 of a text, because a flag is passed as the count.
 
-What is not here: "open accuracy" and BLEU of the same script. The first needs a file of candidate answers that was not
+Not implemented: "open accuracy" and BLEU of the same script. The first needs a file of candidate answers that was not
 published with the code.
 """
 
@@ -31,7 +31,7 @@ METRICS = ("closed", "open_recall")
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
 _FULL_STOP = re.compile(r"\.(?!\d)")
-# What becomes of a word: digits for number words, one spelling of contractions, nothing for articles.
+# Replacements of words: digits for number words, one spelling of contractions, nothing for articles.
 _FORMS = dict.fromkeys(("a", "an", "the"), "") | CONTRACTIONS | DIGITS
 _FULL_STOPS = 32  # the value of re.UNICODE, which the original passes as the count
 

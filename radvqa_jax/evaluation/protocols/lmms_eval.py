@@ -7,7 +7,7 @@ applied to them here.
 Known flaws:
 - Chinese polarity words are merged across questions: a reply of "normal" is a right "yes" to any question whose
   reference is "yes", and "abnormal" a right "no".
-- "true" is "yes" and "false" is "no", whatever was asked.
+- "true" is "yes" and "false" is "no", whatever the question.
 - Text in round brackets is removed from both sides: "lung (left)" equals "lung".
 - Word order, synonyms and a sentence around the answer are wrong.
 """

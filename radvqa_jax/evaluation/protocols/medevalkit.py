@@ -6,15 +6,16 @@ code: tests/evaluation/protocols.json. A question with choices is scored as PMC-
 SLAKE's, any other as VQA-RAD's.
 
 Known flaws:
-- Yes and no are looked for as parts of words: "The image is normal" is a right "no", and "Yes, abnormal" is no answer,
+- Yes and no are matched as parts of words: "The image is normal" is a right "no", and "Yes, abnormal" is not an answer,
   because "abnormal" contains "no".
-- SLAKE writes "Yes" and "No"; the rule for yes and no asks for "yes" and "no", and so is never used there: a closed
+- SLAKE writes "Yes" and "No"; the rule for yes and no expects "yes" and "no", so it is never used there: a closed
   reply must equal the reference, and "Yes, it is" is wrong.
-- Multiple choice: what is no letter and no option is taken for the option with the most similar characters, so that
-  every reply chooses one, a refusal as well.
+- Multiple choice: a reply that is neither a letter nor an option counts as the option with the most similar characters,
+  so every reply chooses one, even a refusal.
 - A VQA-RAD question is closed if its reference is yes or no; the data set's own flag is not read.
 - Its table divides the open accuracy once more by the number of open questions. Here it is the accuracy.
-- Its table calls recall what is F1, F1 what is precision, and precision what is recall. These three are not given here.
+- Its table swaps three names: its "recall" is F1, its "F1" is precision, its "precision" is recall. They are not given
+  here.
 - An empty open reply ends the original with an exception. Here it is wrong.
 """
 
@@ -42,7 +43,7 @@ _MARKS = (
 
 
 def _tagged(text: str) -> str:
-    """The text between answer tags, all of them joined; the whole text if there is nothing."""
+    """The texts between answer tags, joined; the whole text if there are no tags."""
     found, end = [], 0
     while (start := text.find("<answer>", end)) >= 0 and (end := text.find("</answer>", start)) >= 0:
         found.append(text[start + len("<answer>") : end])
@@ -50,7 +51,7 @@ def _tagged(text: str) -> str:
 
 
 def _unwrap(text: str) -> str:
-    """What a sample's reply is before it is scored: the last box, or the tagged answer."""
+    """The part of a sample's reply that is scored: the last box, or the tagged answer."""
     boxed = last_boxed(text)
     if boxed is not None and boxed != "None":
         return boxed
@@ -75,7 +76,7 @@ def _flat(text: str) -> str:
 
 
 def judge_yes_no(reference: str, text: str) -> bool:
-    """Whether a reply holds exactly one of "yes" and "no" as a part, and that is the reference."""
+    """Whether a reply contains exactly one of "yes" and "no", and that one is the reference."""
     said = _flat(text)
     return ("yes" in said) != ("no" in said) and reference.lower() in said
 

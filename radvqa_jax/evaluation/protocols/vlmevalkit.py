@@ -7,12 +7,12 @@ SLAKE, VQA-RAD or PMC-VQA of its own: a file of theirs runs there as a custom da
 short-answer type (PathVQA) asks a language model for every verdict and has no rule, so open questions have none here.
 
 Known flaws:
-- Multiple choice: a capital letter that stands alone anywhere is the choice, also the article in "A mass is seen";
-  only the last five words count for it, the rest is ignored. An option's text inside a sentence is chosen even where it
+- Multiple choice: a capital letter on its own is the choice, even the article in "A mass is seen"; only the last five
+  words count for it, the rest is ignored. An option's text inside a sentence is chosen even where it
   is denied ("this is not MRI").
-- Replies longer than twice the sum of the options' lengths are not read for an option's text.
+- Replies longer than twice the sum of the options' lengths are not searched for an option's text.
 - Yes/no: "there is no doubt, it is abnormal" is No; any word "no" without a "yes" decides.
-- What cannot be read is wrong. The share is not reported.
+- An unreadable reply is wrong. The share of such replies is not reported.
 """
 
 import re
@@ -65,7 +65,7 @@ def infer_text(text: str, options: list[str]) -> str:
 
 
 def yes_no(text: str) -> str:
-    """`Yes`, `No` or `Unknown`: which of the two words a reply holds alone."""
+    """`Yes` or `No` if a reply contains only that one of the two words, else `Unknown`."""
     text = text.lower()
     number = _COMMA_IN_NUMBER.search(text) is not None
     out = text
@@ -79,7 +79,7 @@ def yes_no(text: str) -> str:
 
 
 def score(record: Record, answer_type: str) -> dict[str, float]:
-    """`multiple_choice` or `yes_no`; nothing for a question that has no rule there."""
+    """`multiple_choice` or `yes_no`; no value for a question for which VLMEvalKit has no rule."""
     text, reference = record.predictions[0], record.reference.strip()
     if record.choices:
         options = list(record.choices)

@@ -1,4 +1,4 @@
-"""Word tables of the VQA challenge's evaluation (Agrawal et al. 2014), which several protocols share: data, no rule."""
+"""Word tables of the VQA challenge's evaluation (Agrawal et al. 2014), shared by several protocols: data only."""
 
 # Forms with one apostrophe: the form without it becomes this one.
 _ONE = """ain't aren't can't could've couldn't didn't doesn't don't hadn't hasn't haven't he'd he's how'd

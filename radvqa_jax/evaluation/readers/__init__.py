@@ -1,1 +1,1 @@
-"""Result files of other tools as rows of our fields: one file a format. evaluation/convert.py chooses among them."""
+"""Result files of other tools as rows of our fields: one file for each format; evaluation/convert.py chooses one."""

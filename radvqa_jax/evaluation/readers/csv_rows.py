@@ -4,7 +4,7 @@ Columns, by the names of `schema.Record`: `question_id`, `image_id`, `question`,
 there; several answers go in `prediction_1`, `prediction_2`, …; `choices` are separated by `|`; `answer_type`,
 `question_type`, `organ`, `modality`, `plane`, `language`, `prompt`, `image_used`, `run` and `source` are optional, and
 so is `logprob` (`logprob_1`, …), the natural logarithm of an answer's probability. Other columns are refused unless
-they are named as to be ignored: a typing error would lose data in silence.
+the user names them to be ignored, because a typing error would lose data silently.
 """
 
 import math
@@ -48,7 +48,9 @@ def _check_header(header: list[str], ignored: Collection[str], path: Path) -> di
             f"{path} lacks the columns {missing}; it has {shown(header)}. Rename with --column NEEDED=YOURS."
         )
     if numbered["logprob"] and set(numbered["logprob"]) != set(numbered["prediction"]):
-        raise ValueError(f"{path}: every prediction needs its logprob, or none; the columns are {shown(header)}.")
+        raise ValueError(
+            f"{path}: either every prediction or no prediction needs a logprob; the columns are {shown(header)}."
+        )
     for kind, found in numbered.items():
         if len(found) > 1 and set(found) != set(range(1, len(found) + 1)):
             raise ValueError(
@@ -85,7 +87,7 @@ def _fields(row: Mapping[str, str], columns: dict[str, list[str]]) -> dict[str, 
 
 
 def read_header(path: Path) -> list[str]:
-    """The names of the columns of a CSV file, as they stand in its first line."""
+    """The names of the columns of a CSV file, from its first line."""
     return next(spreadsheet.read_csv(path))[1]
 
 
@@ -94,7 +96,7 @@ def read(path: Path, *, renamed: Mapping[str, str], ignored: Collection[str]) ->
 
     Args:
         path: the file; its first line names the columns.
-        renamed: name of a column as it should be -> as the file has it.
+        renamed: our name of a column -> the file's name.
         ignored: columns to leave out.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What every reader of a foreign file yields, and how it takes values from it."""
+"""The rows that every reader of a foreign file yields, and functions that take values from the file."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 
 class Row(NamedTuple):
-    """One row of a foreign file: fields of `schema.Record`, or why there are none."""
+    """One row of a foreign file: fields of `schema.Record`, or the reason why there are none."""
 
     number: int  # line, row or entry, as `place` counts
     place: str  # "line 3", "row 3", "entry 3"
@@ -15,10 +15,10 @@ class Row(NamedTuple):
 
 
 def text_of(row: Mapping[str, Any], *names: str, what: str = "") -> str:
-    """The first of some fields that is there, as text; numbers are written out (a spreadsheet's 3.0 is 3).
+    """The first of the given fields that the row has, as text; numbers are written out (a spreadsheet's 3.0 is 3).
 
     Raises:
-        ValueError: if none is there, or the value is no text or number.
+        ValueError: if the row has none of them, or the value is neither text nor a number.
     """
     for name in names:
         value = row.get(name)
@@ -33,7 +33,7 @@ def text_of(row: Mapping[str, Any], *names: str, what: str = "") -> str:
 
 
 def optional(row: Mapping[str, Any], *names: str) -> str:
-    """The first of some fields that is text or a number, or an empty string."""
+    """The first of the given fields that is text or a number, or an empty string."""
     try:
         return text_of(row, *names)
     except ValueError:
@@ -43,7 +43,7 @@ def optional(row: Mapping[str, Any], *names: str) -> str:
 def read_each(
     items: Iterable[tuple[int, Any]], take: Callable[[int, Mapping[str, Any]], dict[str, Any]], *, place: str
 ) -> Iterator[Row]:
-    """Yields a row for each numbered item; one that `take` refuses has its reason."""
+    """Yields a row for each numbered item; a row that `take` refuses holds the reason."""
     for number, item in items:
         where = f"{place} {number}"
         if not isinstance(item, Mapping):

@@ -1,6 +1,6 @@
-"""Plain JSON: a list of objects, or a file of one object a line, with our names of fields or names that are given.
+"""Plain JSON: a list of objects, or a file with one object on each line, with our names of fields or given names.
 
-`prediction` may stand for a list of one in `predictions`. Identifiers may be numbers.
+`prediction` may replace a list of one in `predictions`. Identifiers may be numbers.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -55,6 +55,6 @@ def items_of(value: Sequence[Any]) -> Iterator[tuple[int, Any]]:
 
 
 def items_of_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """Yields the numbered objects of a jsonl file; what is no JSON is None."""
+    """Yields the numbered objects of a jsonl file; a line that is not JSON gives None."""
     for line in typed_json.iter_lines(path, Any):
         yield line.number, line.value if line.error is None else None

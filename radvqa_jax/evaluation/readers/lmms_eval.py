@@ -1,6 +1,6 @@
 """Samples of lmms-eval: jsonl with `doc_id`, `target`, `filtered_resps` and one object a metric (commit 75571cf).
 
-The file is called DATE_samples_TASK.jsonl. Samples do not keep the question's own row, so that images are unknown; the
+The file is called DATE_samples_TASK.jsonl. Samples do not keep the question's own row, so images are unknown; the
 metrics of SLAKE keep its identifier, language, answer type, modality and content type.
 """
 
@@ -15,7 +15,7 @@ NAME = "lmms_eval"
 
 
 def fits(row: Any) -> bool:
-    """Whether a line looks like one of such a file."""
+    """Whether a line looks like a line of such a file."""
     return (
         isinstance(row, Mapping) and {"doc_id", "target"} <= set(row) and bool({"filtered_resps", "resps"} & set(row))
     )

@@ -21,7 +21,7 @@ def fits(value: Any) -> bool:
 
 
 def source_of(path: Path) -> str:
-    """The data set, which MedEvalKit has as the name of the file's folder: `slake`, `vqa_rad`."""
+    """The data set, which is the name of the file's folder in MedEvalKit: `slake`, `vqa_rad`."""
     return path.resolve().parent.name.lower()
 
 

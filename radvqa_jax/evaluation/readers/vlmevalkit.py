@@ -23,12 +23,12 @@ def fits(header: list[str]) -> bool:
 
 
 def read_table(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, Any], str]]]:
-    """The names of the columns, and of each row its number, its cells and what is wrong with it, if anything.
+    """The names of the columns; and for each row its number, its cells and its fault, if it has one.
 
-    The first data row is row 2, as it is shown.
+    The first data row is row 2, as spreadsheets show it.
 
     Raises:
-        ValueError: if the file is no such table, or names a column twice.
+        ValueError: if the file is not such a table, or names a column twice.
     """
     if path.suffix.lower() == ".xlsx":
         values: list[Any] = xlsx_cells.read_cells(path)
@@ -78,7 +78,7 @@ def read(path: Path) -> Iterator[Row]:
 
 
 def _names(path: Path) -> tuple[str, str]:
-    """Model and data set of MODEL_DATASET.xlsx; a folder above may be called as the model, which may hold _."""
+    """Model and data set of MODEL_DATASET.xlsx; a parent folder may bear the model's name, which may contain _."""
     for folder in path.resolve().parents[:3]:
         if folder.name and path.stem.startswith(f"{folder.name}_"):
             return folder.name, path.stem.removeprefix(f"{folder.name}_").lower()

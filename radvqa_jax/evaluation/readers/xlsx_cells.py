@@ -1,4 +1,4 @@
-"""The cells of an xlsx file, after a look at its size: the library makes room for every cell up to the last one."""
+"""The cells of an xlsx file, after a check of its size: the library allocates every cell up to the last one."""
 
 import io
 import zipfile
@@ -12,10 +12,10 @@ import python_calamine
 
 from radvqa_jax.files import open_regular
 
-MAX_BYTES = 1 << 30  # unpacked; more is no file of answers
+MAX_BYTES = 1 << 30  # unpacked; no file of answers is larger
 MAX_CELLS = 10_000_000  # rows x columns up to the last cell: 100,000 answers with a hundred columns
-LEAST_ELEMENTS = 2_000_000  # of all parts; a larger file may have four for each of its bytes
-LEAST_TEXT, MOST_TIMES = 64 << 20, 100  # characters of all cells: at least, and times the size of the file
+LEAST_ELEMENTS = 2_000_000  # elements of all parts; a larger file may have four for each of its bytes
+LEAST_TEXT, MOST_TIMES = 64 << 20, 100  # characters of all cells: a minimum, and a multiple of the file's size
 _WAY_OUT = "Save it as csv."
 _START = (b"<", b"\xef\xbb\xbf<", b"\xff\xfe", b"\xfe\xff")  # of XML in UTF-8 or UTF-16
 
@@ -24,7 +24,7 @@ def read_cells(path: Path) -> list[list[Any]]:
     """The rows of the first sheet.
 
     Raises:
-        ValueError: if the file is no xlsx file, is damaged, or its cells would not fit in memory.
+        ValueError: if the file is not an xlsx file, is damaged, or its cells would not fit in memory.
     """
     with open_regular(path) as file:
         data = file.read(MAX_BYTES + 1)
@@ -59,14 +59,14 @@ def read_cells(path: Path) -> list[list[Any]]:
 
 
 class _Size:
-    """Counts what an XML part of a workbook would take in memory, without keeping any of it."""
+    """Counts the memory that an XML part of a workbook would take, without keeping any of it."""
 
     def __init__(self, path: Path, size: int) -> None:
         self._path = path
         self._most_text = min(MAX_BYTES, max(LEAST_TEXT, MOST_TIMES * size))
         self._most_elements = max(LEAST_ELEMENTS, 4 * size)
         self._shared: list[list[int]] = []  # of each part: characters of the texts that cells share
-        self._used: Counter[int] = Counter()  # numbers of such texts, as often as cells name them
+        self._used: Counter[int] = Counter()  # indices of such texts, one for each cell that uses one
         self._text = self._elements = self._rows = self._columns = self._last = 0
         self._in: list[str] = []
         self._kind, self._number = "", ""
@@ -104,7 +104,7 @@ class _Size:
             self._reach(kind, place)
 
     def _reach(self, kind: str, place: str) -> None:
-        """Notes how far the cells of a sheet reach: the library makes room for all up to the last one."""
+        """Tracks the extent of a sheet's cells: the library allocates all cells up to the last one."""
         letters = place.rstrip("0123456789").upper()
         row = int(place[len(letters) :][:12] or 0)
         if kind == "row":
@@ -117,7 +117,7 @@ class _Size:
         if self._rows * max(1, self._columns) > MAX_CELLS:
             raise ValueError(
                 f"{self._path}: its cells reach to row {self._rows:,} and column {self._columns:,}, and {MAX_CELLS:,} "
-                f"cells are read. Remove what lies far outside the table. {_WAY_OUT}"
+                f"cells are read. Remove cells far outside the table. {_WAY_OUT}"
             )
 
     def _characters(self, data: str) -> None:
@@ -132,7 +132,7 @@ class _Size:
             self._used[int(self._number)] += 1
 
     def check_shared(self) -> None:
-        """Raises ValueError if cells name shared texts that would be too long together; each gets a copy."""
+        """Raises ValueError if the shared texts of all cells would be too long together; each cell gets a copy."""
         for lengths in self._shared:
             self._take(sum(times * lengths[number] for number, times in self._used.items() if number < len(lengths)))
 
