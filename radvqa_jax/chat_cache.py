@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -12,6 +13,8 @@ from pydantic import Field
 from radvqa_jax import typed_json
 from radvqa_jax.chat_reply import Reply
 from radvqa_jax.files import append_jsonl, open_regular
+
+SYNC_EVERY = 0.25  # seconds; a failure of the machine, not of the process, may cost the replies of this time
 
 
 class _Line(NamedTuple):
@@ -43,6 +46,7 @@ class Cache:
         self._places: dict[str, tuple[int, int]] = {}  # key -> where its line begins, and its length in bytes
         self._writing, self._syncing = threading.Lock(), threading.Lock()
         self._written = self._synced = 0
+        self._sync_at = 0.0
         if path.exists():
             for place, text, line in _read_lines(path):
                 self._places[line.key] = (place, len(text))
@@ -61,27 +65,37 @@ class Cache:
         return Reply(**row, cached=True)
 
     def put(self, reply: Reply) -> None:
-        """Keeps a reply under its key; it is on the disk when this returns."""
+        """Keeps a reply under its key. No killed process loses it; `sync` says when it is on the disk."""
         row = reply._asdict()
         del row["cached"]
         line = (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8")
+        now = time.monotonic()
         with self._writing:
             file = self._open()
             os.write(file, line)
             # Appending, the position is behind what was written, also where another process appends.
             self._places[reply.key] = (os.lseek(file, 0, os.SEEK_CUR) - len(line), len(line))
             self._written += 1
-            mine = self._written
-        # One thread waits for the disk for all whose lines are there by then.
+            if due := now >= self._sync_at:
+                self._sync_at = now + SYNC_EVERY
+        if due:  # one thread waits for the disk, and the others go on
+            self.sync()
+
+    def sync(self) -> None:
+        """Waits until all replies that were put before are on the disk."""
         with self._syncing:
-            if self._synced < mine:
-                upto = self._written
-                os.fsync(file)
+            upto = self._written
+            if self._file is not None and self._synced < upto:
+                os.fsync(self._file)
                 self._synced = upto
 
     def close(self) -> None:
-        """Closes the file."""
-        if self._file is not None:
+        """Closes the file; all replies are on the disk then."""
+        if self._file is None:
+            return
+        try:
+            self.sync()
+        finally:
             os.close(self._file)
             self._file = None
 

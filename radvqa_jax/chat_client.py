@@ -132,6 +132,10 @@ class ChatClient:
         """Prompt and reply tokens used, as the endpoint counts them; by estimate where it does not, or failed."""
         return self._budget.tokens
 
+    def sync(self) -> None:
+        """Waits until every reply so far is on the disk. A failing machine may cost the last ones before that."""
+        self._cache.sync()
+
     def close(self) -> None:
         """Closes the connections and the cache."""
         if self._http is not None:

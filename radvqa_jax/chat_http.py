@@ -25,7 +25,6 @@ _PASSES = frozenset({408, 409, 429, *range(500, 600)})
 _LONGEST_PAUSE = 60  # seconds, whatever the server asks for
 _MOST_DIGITS = 9  # of a pause in milliseconds; a longer number is above the longest pause all the same
 _LONGEST_REPLY = 4 * 2**20  # bytes, decompressed; the text of the longest reply takes a small part of it
-_PART = 2**16  # bytes read at a time
 _CHECKED_EVERY = 0.1  # seconds between two looks at the deadlines
 
 
@@ -256,16 +255,13 @@ class Http:
 
 def _read(response: urllib3.BaseHTTPResponse) -> bytes:
     """The whole of a response; its connection can be used again then, and is closed otherwise."""
-    parts, size = [], 0
     try:
         # Not `stream`: it reads the length of a chunk without a limit.
-        while part := response.read(_PART, decode_content=True):
-            parts.append(part)
-            size += len(part)
-            if size > _LONGEST_REPLY:
-                raise ReplyTooLong(f"a reply of status {response.status} goes on after {_LONGEST_REPLY:,} bytes")
+        content = response.read(_LONGEST_REPLY + 1, decode_content=True)
+        if len(content) > _LONGEST_REPLY:
+            raise ReplyTooLong(f"a reply of status {response.status} goes on after {_LONGEST_REPLY:,} bytes")
     except BaseException:
         response.close()
         raise
     response.release_conn()
-    return b"".join(parts)
+    return content

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from radvqa_jax.chat_reply import whole_text
@@ -77,18 +77,19 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _bodies(text: str) -> list[str]:
-    """What in a reply may be the JSON object, in the order in which it is tried.
+def _bodies(text: str) -> Iterator[str]:
+    """Yields what in a reply may be the JSON object, in the order in which it is tried.
 
     The whole; what follows the reasoning; the content of the only fence of backquotes of either.
     """
     whole = text.strip()
+    yield whole  # most replies are no more than the object
     *_, reply = _THINKING_ENDS.split(whole)
-    bodies = [whole, reply.strip()]
+    yield reply.strip()
     for body in (whole, reply):
         fenced = _FENCED.findall(body)
-        bodies += fenced if len(fenced) == 1 else []
-    return list(dict.fromkeys(bodies))
+        if len(fenced) == 1:
+            yield fenced[0]
 
 
 def read_reply(text: str) -> Any:

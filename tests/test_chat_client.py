@@ -1,6 +1,7 @@
 """The chat client against a real HTTP server: what it sends, what it keeps, and what it says when something fails."""
 
 import json
+import os
 import threading
 import traceback
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from radvqa_jax import chat_cache
 from radvqa_jax.chat_client import BudgetSpent, ChatClient, EndpointError, NotCached, check_endpoint, is_local
 from radvqa_jax.chat_reply import same_model
 from radvqa_jax.config import ChatConfig
@@ -185,6 +187,33 @@ def test_two_processes_may_share_a_cache(make: Make, chat_server: Any, tmp_path:
         said = [client.ask([{"role": "user", "content": str(number)}]).text for number in range(6)]
         assert said == list("012345")
     assert len(chat_server.requests) == 6 + 6  # what the other one has asked since is not seen before the next run
+
+
+def test_replies_wait_for_the_disk_together(
+    make: Make, chat_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed process loses none, for each is written at once; the disk is waited for once for many."""
+    synced: list[int] = []  # lines of the file each time
+    path = tmp_path / "cache.jsonl"
+    wait = os.fsync
+    monkeypatch.setattr(chat_cache, "SYNC_EVERY", 3600.0)
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(len(path.read_text().splitlines())), wait(file)))
+    client = make()
+    for number in range(5):
+        client.ask([{"role": "user", "content": str(number)}])
+        assert len(read_jsonl(path)) == number + 1
+    assert synced[-1] < 5
+    client.sync()
+    assert synced[-1] == 5
+    before = len(synced)
+    client.sync()
+    assert len(synced) == before  # nothing is new
+    client.ask([{"role": "user", "content": "last"}])
+    client.close()
+    assert synced[before:] == [6]
+    monkeypatch.setattr(chat_cache, "SYNC_EVERY", 0.0)
+    make().ask(MESSAGES)
+    assert synced[-1] == 7
 
 
 def test_a_proxy_is_not_asked_about_this_machine(make: Make, chat_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 from radvqa_jax.chat_client import ChatClient, EndpointError, NotCached
 from radvqa_jax.config import ChatConfig, SynthesisConfig
 from radvqa_jax.synthesis import prompts
-from radvqa_jax.synthesis.candidates import Candidate, Writer, make_id
+from radvqa_jax.synthesis.candidates import Candidate, Writer, candidate_id
 from radvqa_jax.synthesis.images import Images
 from radvqa_jax.synthesis.ledger import Done
 from radvqa_jax.synthesis.replies import Draft, Unusable, read_drafts
@@ -64,14 +64,20 @@ def _candidate(
     visible: bool,
 ) -> Candidate:
     image = work.image
-    pair = Candidate(
-        candidate_id="",
-        dataset=image.dataset,
-        builder_config=image.builder_config,
+    same = {
+        "dataset": image.dataset,
+        "builder_config": image.builder_config,
+        "image_id": image.image_id,
+        "question": draft.question,
+        "answer": draft.answer,
+        "choices": list(draft.choices),
+    }
+    return Candidate(
+        candidate_id=candidate_id(writer=work.writer, **same),
+        **same,
         prepared_split=image.prepared_split,
         split=image.split,
         case_id=image.case_id,
-        image_id=image.image_id,
         caption_sha256=sha256_text(image.row["caption"]),
         writer=cast(Writer, work.writer),
         prompt_sha256=prompt,
@@ -79,16 +85,12 @@ def _candidate(
         seed=seed,
         sampling=sampling,
         reply_id=reply_id,
-        question=draft.question,
-        answer=draft.answer,
         kind=draft.kind,
         answer_type="open" if draft.kind == "open" else "closed",
         question_type=draft.question_type,
-        choices=list(draft.choices),
         support=draft.support,
         answerable_from_image=visible,
     )
-    return replace(pair, candidate_id=make_id(pair))
 
 
 def _done(work: Work, **fields: Any) -> Done:

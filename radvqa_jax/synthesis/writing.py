@@ -1,11 +1,11 @@
 """Writes candidate pairs: every piece of work once, several requests at a time, from where a run stopped."""
 
+import threading
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import SimpleQueue
 from typing import NamedTuple
 
 from radvqa_jax import progress
@@ -16,7 +16,6 @@ from radvqa_jax.synthesis.ledger import Ledger
 from radvqa_jax.synthesis.work import Work, plan
 from radvqa_jax.synthesis.writers import Finished, ask_writer, fill_templates, settings_of, vocabularies
 
-AHEAD = 4  # pieces of work in hand for each request at a time, so that none waits for the disk
 BATCH = 512  # finished pieces of work that are written to the disk at a time at most
 PAUSE = 0.25  # seconds after which what has finished is written; until then a kill costs work, but no reply
 
@@ -38,62 +37,81 @@ class Written(NamedTuple):
     estimated: bool  # whether the tokens are
 
 
+class _Hands:
+    """Threads that take the next piece of work and do it. Nobody waits for another, so few switches cost time."""
+
+    def __init__(self, works: Iterable[Work], do: Callable[[Work], Finished]) -> None:
+        self._works, self._do = iter(works), do
+        self._planning = threading.Lock()
+        self._room = threading.Condition()
+        self._ready: list[Finished] = []
+        self._errors: list[BaseException] = []
+        self._at_work = 0
+        self._stopped = False
+
+    def batches(self, n: int) -> Generator[list[Finished], None, None]:
+        """Yields what `n` threads finish; before an error is raised, what was in flight is yielded."""
+        self._at_work = n
+        with ThreadPoolExecutor(n) as pool:
+            for _ in range(n):
+                pool.submit(self._work)
+            try:
+                while self._at_work:
+                    with self._room:
+                        self._room.wait_for(lambda: len(self._ready) >= BATCH or not self._at_work, PAUSE)
+                        batch, self._ready = self._ready, []
+                        self._room.notify_all()
+                    if batch:
+                        yield batch
+            finally:
+                self._stop()  # what has not begun is not begun any more
+        if self._ready:
+            yield self._ready
+        if self._errors:
+            raise self._errors[0]
+
+    def _work(self) -> None:
+        try:
+            while (work := self._next()) is not None:
+                self._keep(self._do(work))
+        except BaseException as error:  # `batches` raises it
+            self._errors.append(error)
+            self._stop()
+        finally:
+            with self._room:
+                self._at_work -= 1
+                self._room.notify_all()
+
+    def _next(self) -> Work | None:
+        with self._planning:
+            return None if self._stopped else next(self._works, None)
+
+    def _keep(self, one: Finished) -> None:
+        with self._room:
+            self._ready.append(one)
+            if len(self._ready) >= BATCH:
+                self._room.notify_all()
+                self._room.wait_for(lambda: len(self._ready) < BATCH or self._stopped)
+
+    def _stop(self) -> None:
+        with self._room:
+            self._stopped = True
+            self._room.notify_all()
+
+
 def _finish(
     works: Iterable[Work], client: ChatClient | None, config: SynthesisConfig, images: Images, *, seed: int
 ) -> Generator[list[Finished], None, None]:
-    """Yields finished work in batches, holding few pieces; before an error is raised, what was in flight is yielded."""
+    """Yields finished work in batches, holding few pieces."""
     values = vocabularies(images)
-    concurrency = client.config.concurrency if client else 1
-    flying: set[Future[Finished]] = set()
-    landed: SimpleQueue[Future[Finished]] = SimpleQueue()
-    ready: list[Finished] = []
-    errors: list[BaseException] = []
-    kept = time.monotonic()
 
-    def land() -> None:
-        """Waits for one piece of work, and takes what has finished meanwhile."""
-        while True:
-            future = landed.get()
-            flying.discard(future)
-            if not future.cancelled():
-                if (raised := future.exception()) is not None:
-                    errors.append(raised)
-                else:
-                    ready.append(future.result())
-            if landed.empty():
-                return
+    def do(work: Work) -> Finished:
+        if work.writer == "templates":
+            return fill_templates(work, config, values[work.image.dataset], seed=seed)
+        assert client is not None
+        return ask_writer(client, work, config)
 
-    with ThreadPoolExecutor(concurrency) as pool:
-        try:
-            for work in works:
-                if work.writer == "templates":
-                    ready.append(fill_templates(work, config, values[work.image.dataset], seed=seed))
-                else:
-                    assert client is not None
-                    future = pool.submit(ask_writer, client, work, config)
-                    flying.add(future)
-                    future.add_done_callback(landed.put)
-                if len(flying) >= AHEAD * concurrency:
-                    land()
-                if errors:
-                    break
-                if len(ready) >= BATCH or (ready and time.monotonic() - kept >= PAUSE):
-                    yield ready
-                    ready, kept = [], time.monotonic()
-            while flying and not errors:
-                land()
-                if time.monotonic() - kept >= PAUSE:
-                    yield ready
-                    ready, kept = [], time.monotonic()
-        finally:
-            for future in list(flying):  # what has not begun is not begun any more
-                future.cancel()
-        while flying:
-            land()
-    if ready:
-        yield ready
-    if errors:
-        raise errors[0]
+    return _Hands(works, do).batches(client.config.concurrency if client else 1)
 
 
 def write(
@@ -124,6 +142,8 @@ def write(
     try:
         for batch in batches:
             kept = [(one.done, one.pairs) for one in batch if one.done is not None]
+            if client:
+                client.sync()  # no pair is on the disk before its reply
             ledger.add(kept)
             outcomes.update((done.writer, done.why or done.state) for done, _ in kept)
             kinds.update((pair.writer, pair.kind) for _, pairs in kept for pair in pairs)

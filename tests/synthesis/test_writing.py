@@ -6,19 +6,26 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from radvqa_jax import chat_cache
+from radvqa_jax.chat_client import EndpointError
 from radvqa_jax.config import Config
 from radvqa_jax.files import read_jsonl
 from radvqa_jax.runners.write_questions import write_candidates
+from radvqa_jax.synthesis import writing
 from radvqa_jax.synthesis.candidates import Candidate, read_candidates
+from radvqa_jax.synthesis.images import Image
 from radvqa_jax.synthesis.ledger import read_ledger
+from radvqa_jax.synthesis.work import Work
+from radvqa_jax.synthesis.writers import Finished
 from radvqa_jax.synthesis.writing import WritingStopped
 from tests.synthesis.conftest import asked_kinds, honest_pairs, read_prompt
 
@@ -313,6 +320,62 @@ def test_a_killed_run_loses_nothing_and_pays_nothing_twice(
     config = configure(writers=(("case", 1.0), ("templates", 1.0)), limit=0, chat={"retries": 4, "timeout": 120.0})
     write_candidates(config, tmp_path / "whole")
     assert {pair.candidate_id for pair in written(tmp_path / "whole")} == {pair.candidate_id for pair in pairs}
+
+
+def test_no_pair_is_on_the_disk_before_its_reply(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever pairs are waited for, the cache was waited for since it got their replies."""
+    replies, pairs = tmp_path / "chat_cache.jsonl", tmp_path / "candidates.jsonl"
+    safe, checked = set[str](), 0
+    wait = os.fsync
+
+    def watched(file: int) -> None:
+        nonlocal checked
+        wait(file)
+        if os.path.samestat(os.fstat(file), replies.stat()):
+            safe.update(row["key"] for row in read_jsonl(replies, allow_cut=True))
+        elif pairs.exists() and os.path.samestat(os.fstat(file), pairs.stat()):
+            assert {pair.reply_id for pair in written(tmp_path)} <= safe
+            checked += 1
+
+    monkeypatch.setattr(os, "fsync", watched)
+    monkeypatch.setattr(chat_cache, "SYNC_EVERY", 3600.0)
+    write_candidates(configure(limit=0), tmp_path)
+    assert checked and len(written(tmp_path)) == 160
+
+
+def test_batches_hold_few_pieces_and_an_error_comes_after_what_ended_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "BATCH", 3)
+    made: list[str] = []
+    image = Image("d", "", "train", "train", "case", "image", {"caption": "CT"})
+
+    def do(work: Work) -> Finished:
+        if work.work_id == "50":
+            raise EndpointError("no more", kind="status 401", final=True)
+        time.sleep(0.001)
+        return Finished(None, failure=work.work_id)
+
+    def works() -> Iterator[Work]:
+        for number in range(100):
+            made.append(str(number))
+            yield Work(str(number), image, "case", ())
+
+    threads = 4
+    seen: list[str] = []
+    with pytest.raises(EndpointError, match="no more"):
+        for batch in writing._Hands(works(), do).batches(threads):
+            seen += [one.failure for one in batch]
+            assert len(made) <= len(seen) + 3 + 2 * threads  # nothing piles up while a batch is written
+            time.sleep(0.003)
+    assert Counter(seen) == Counter(made) - Counter(["50"])  # nothing lost, nothing twice
+    assert 50 <= len(seen) < 60  # what had begun ended, and nothing else began
+    # A reader that leaves ends the threads, too.
+    made.clear()
+    batches = writing._Hands(works(), lambda work: Finished(None)).batches(threads)
+    next(batches)
+    batches.close()
+    assert len(made) < 30 and threading.active_count() < 10
 
 
 def test_work_that_was_cut_between_pairs_and_ledger_is_done_again_without_asking(
