@@ -23,6 +23,7 @@ from radvqa_jax.api_rows import as_list, asked_rows, batch_about, is_many, mask_
 from radvqa_jax.api_values import ANSWER_OPTIONS, Answer, AnswerOptions, Choice, Scores, make_answer
 from radvqa_jax.backbones import backbone_of
 from radvqa_jax.config import Config, default_config, use_embedded_model
+from radvqa_jax.config.bounds import MOST_RESAMPLES
 from radvqa_jax.config.check import change, check_field, from_config_dict, given_fields
 from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.opened import ImageLike, Opened, open_any
@@ -73,7 +74,7 @@ def load(
         FileNotFoundError, ValueError: naming what is missing, does not fit or contradicts, and the way out.
     """
     for value, name in ((model, "model"), (adapter, "adapter"), (tokenizer, "tokenizer")):
-        api_checks.check_path(value, name)
+        api_checks.home_path(value, name)
     avoid_miscompilation()
     fields = default_config()
     fields.mode = "ask"  # whose rules hold here; its image and question come later
@@ -224,7 +225,7 @@ class Model:
         forced: str = "",
         other: str = "",
         methods: Sequence[str] = (*CHEAP, "relevancy"),
-        residuals: Sequence[float] = (),
+        residuals: float | Sequence[float] = (),
         options: PassOptions | None = None,
     ) -> Maps:
         """The maps of an answer: what was read while it was written. They do not explain it.
@@ -234,16 +235,21 @@ class Model:
             forced: another text that the model is made to write instead of the answer.
             other: an answer that it is compared with, which adds the methods that contrast two answers.
             methods: which maps are made (saliency/methods.py); occlusion and the like cost many passes.
-            residuals: weights of rollout's residual, one map each; empty = that of `options`.
+            residuals: weights of rollout's residual in [0, 1], one map each; empty = that of `options`.
             options: everything else that can be chosen of a pass (saliency/passes.py).
         """
         options = options or PassOptions()
-        options = dataclasses.replace(options, residuals=tuple(residuals)) if residuals else options
         if not isinstance(answer, Answer):
             raise ValueError(f"saliency takes what `answer` returned; got {type(answer).__name__}.")
-        if not methods:
-            raise ValueError("methods is empty. Name maps, such as methods=('raw', 'rollout').")
+        if not isinstance(options, PassOptions):
+            raise ValueError(f"options must be a PassOptions; got {options!r:.100} ({type(options).__name__}).")
+        if weights := api_checks.weights_of(residuals, "residuals"):
+            options = dataclasses.replace(options, residuals=weights)
+        methods = api_checks.texts_of(methods, "methods")
         check_methods(tuple(methods), field="methods")
+        for text, name in ((forced, "forced"), (other, "other")):
+            if text != "":
+                api_checks.check_text(text, name)
         if answer.image is None or not answer.token_ids:
             raise ValueError("The answer has no image or no tokens to look at.")
         tokenizer = self._loaded.tokenizer
@@ -265,6 +271,9 @@ class Model:
         """
         api_checks.check_rows(rows, "rows")
         config = change(self.config, "quality", fields)
+        check_methods(config.quality.methods, field="quality.methods")
+        if config.quality.shuffled_image_steps:
+            raise ValueError("quality.shuffled_image_steps trains a stage, which mode=saliency_quality alone does.")
         decode = change(config, "decode", {"samples": 1, "temperature": 0.0}).decode
         return measure_quality(
             self._loaded, self._trained, Subject(self.model, self.params), rows, quality=config.quality,
@@ -282,9 +291,9 @@ class Model:
         Raises:
             ValueError: if the format cannot hold what was trained, or what was written does not give the same logits.
         """
-        api_checks.check_path(folder, "folder")
+        place = api_checks.home_path(folder, "folder")
         config = change(self.config, "export", {"format": format, **options})
-        done = export(config, Path(folder).expanduser())
+        done = export(config, place)
         for note in done.notes:
             print(note)
         print(f"{done.exported.folder}: {done.exported.difference.text()}")
@@ -300,6 +309,9 @@ class Model:
             train: rows that the blind baselines learn from: what the question alone, and the commonest answer, give.
             resamples: of the bootstrap over images.
         """
+        api_checks.check_integer(resamples, "resamples", low=1, high=MOST_RESAMPLES)
+        if train is not None:
+            api_checks.check_rows(train, "train")
         source = rows if isinstance(rows, RowSource) else rows_of_table(rows, bit_depth=self.config.data.bit_depth)
         source = fitting(source, data=self.config.data, tokenizer=self._loaded.tokenizer)
         records = self._records(source, decode=self.config.decode, seed=self.config.seed)

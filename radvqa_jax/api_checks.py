@@ -1,6 +1,7 @@
 """Checks the arguments of the public surface: an error names the argument, its rule and its value."""
 
 import math
+import numbers
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -29,6 +30,17 @@ def check_path(value: Any, name: str) -> None:
     """Raises ValueError unless a value is the name of a file or folder: text or a path."""
     if not isinstance(value, str | Path):
         raise ValueError(f"{name} must be text or a Path; got {value!r:.100} ({type(value).__name__}).")
+    if "\0" in str(value):
+        raise ValueError(f"{name} is {str(value)!r:.100}, and no path holds the character 0.")
+
+
+def home_path(value: Any, name: str) -> Path:
+    """The path of a file or folder, a `~` at its start replaced; raises ValueError as `check_path`, and for no home."""
+    check_path(value, name)
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{name} is {str(value)!r:.100}, and no such user has a home here.") from error
 
 
 def check_rows(value: Any, name: str) -> None:
@@ -48,8 +60,63 @@ def check_mapping(value: Any, name: str) -> Mapping[str, Any]:
 
 def check_integer(value: Any, name: str, *, low: int, high: int) -> None:
     """Raises ValueError unless a value is an integer from `low` to `high`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+    if not _is_integer(value) or not low <= value <= high:
         raise ValueError(f"{name} must be an integer from {low} to {high}; got {value!r}.")
+
+
+def check_flag(value: Any, name: str) -> None:
+    """Raises ValueError unless a value is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False; got {value!r:.100} ({type(value).__name__}).")
+
+
+def texts_of(value: Any, name: str) -> list[str]:
+    """One text or several, as a list; raises ValueError for none and for what is no text."""
+    found = [value] if isinstance(value, str) else _items(value)
+    if not found or not all(isinstance(item, str) for item in found):
+        raise ValueError(f"{name} must be a text or a list of texts, at least one; got {value!r:.100}.")
+    return found
+
+
+def numbers_of(value: Any, name: str) -> list[float]:
+    """One number or several, as a list; raises ValueError for none and for what is no finite number."""
+    found = [value] if isinstance(value, numbers.Real) else _items(value)
+    if not found or not all(map(_is_finite, found)):
+        raise ValueError(f"{name} must be a finite number or a list of them, at least one; got {value!r:.100}.")
+    return [float(item) for item in found]
+
+
+def weights_of(value: Any, name: str) -> tuple[float, ...]:
+    """Weights in [0, 1], one or several, perhaps none; raises ValueError for anything else."""
+    if isinstance(value, list | tuple) and not value:
+        return ()
+    found = numbers_of(value, name)
+    if wrong := [item for item in found if not 0 <= item <= 1]:
+        raise ValueError(f"{name} must be in [0, 1]; got {wrong[0]:g}.")
+    return tuple(found)
+
+
+def integers_of(value: Any, name: str) -> list[int]:
+    """A list of integers, perhaps an empty one; raises ValueError for anything else."""
+    found = _items(value)
+    if found is None or not all(map(_is_integer, found)):
+        raise ValueError(f"{name} must be a list of integers, such as [0, 1]; got {value!r:.100}.")
+    return [int(item) for item in found]
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _items(value: Any) -> list[Any] | None:
+    """What a list, tuple, range or array holds; None for anything else."""
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence | np.ndarray):
+        return None
+    return list(value)
 
 
 def check_draws(*, samples: Any, temperature: Any, max_new_tokens: Any, seed: Any) -> None:

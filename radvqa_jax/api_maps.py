@@ -5,13 +5,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from matplotlib.figure import Figure
 
-from radvqa_jax.api_checks import check_mask, check_option
+from radvqa_jax.api_checks import check_mask, check_option, home_path, integers_of, numbers_of, texts_of
 from radvqa_jax.files import atomic_write
 from radvqa_jax.saliency.bundle import CaseBundle
 from radvqa_jax.saliency.figures import FORMATS, Format, Scale, case_figure, heads_figure, save_figure
@@ -28,7 +27,7 @@ class Picture:
 
     def save(self, path: str | Path) -> Path:
         """Writes the figure, whole or not at all; the ending of `path` says whether as PNG or as PDF."""
-        place = Path(path).expanduser()
+        place = home_path(path, "path")
         kind: Format | None = next((kind for kind in FORMATS if place.suffix.lower() == f".{kind}"), None)
         if kind is None:
             raise ValueError(f"{place} must end in .png or .pdf.")
@@ -90,6 +89,7 @@ class Maps:
             ValueError: naming what there is, for a method, word, layer or head that is not there.
         """
         positions, prompt = self._tokens(word)
+        layers, heads = integers_of(layers, "layers"), integers_of(heads, "heads")
         values = self.bundle.tokens(method, layers=layers, heads=heads, residual=residual, prompt=prompt)
         return values[positions].mean(axis=0)
 
@@ -97,6 +97,7 @@ class Maps:
         self, method: str = "rollout", *, word: str = "", interpolation: Interpolation = "nearest"
     ) -> Float[np.ndarray, "h w"]:
         """The map at the size of the original image; the values are those of `map`."""
+        check_option(interpolation, Interpolation, "interpolation")
         values = self.map(method, word=word)
         return to_pixels(values, *self.image.shape[:2], interpolation=interpolation)
 
@@ -123,7 +124,8 @@ class Maps:
         check_option(scale, Scale, "scale")
         if mask is not None:
             check_mask(mask, *self.image.shape[:2])
-        words, methods, residuals = _each(word, str), _each(method, str), _each(residual, float)
+        words, methods = texts_of(word, "word"), texts_of(method, "method")
+        residuals = [None] if residual is None else numbers_of(residual, "residual")
         maps, titles = [], []
         for one, of, weight in itertools.product(methods, words, residuals):
             maps.append(self.map(one, word=of, residual=weight))
@@ -190,10 +192,6 @@ class Maps:
         known = [text for text in (*self.words, *self.prompt_words) if not _is_end(text)]
         near = nearest(word, known)
         raise ValueError(f"Neither answer nor question has the word {word!r}.{near} There are: {', '.join(known)}.")
-
-
-def _each(value: Any, kind: type) -> list[Any]:
-    return [value] if value is None or isinstance(value, kind) else list(value)
 
 
 def _plain(text: str) -> str:

@@ -7,8 +7,9 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from radvqa_jax.api_checks import check_integer, check_mapping, check_text
+from radvqa_jax.api_checks import check_flag, check_integer, check_mapping, check_text
 from radvqa_jax.config import Config, SourceConfig
+from radvqa_jax.config.bounds import LARGEST
 from radvqa_jax.config.check import change_part
 from radvqa_jax.data.image import resize_image
 from radvqa_jax.data.opened import Opened, encode_png, open_any
@@ -121,8 +122,10 @@ def read_rows(
     """
     check_text(dataset, "dataset")
     check_text(split, "split")
-    check_integer(limit, "limit", low=0, high=2**63 - 1)
-    source = SourceConfig(dataset=dataset, builder_config=builder_config, split=split, limit=limit)
+    check_integer(limit, "limit", low=0, high=LARGEST)
+    check_flag(prepare, "prepare")
+    asked = {"dataset": dataset, "builder_config": builder_config, "split": split, "limit": limit}
+    source = change_part(SourceConfig(), "source", asked)
     given = {key: str(value) if isinstance(value, Path) else value for key, value in fields.items()}
     data = change_part(Config().data, "data", given | ({"data_dir": data_dir} if data_dir else {}))
     if prepare:

@@ -43,13 +43,22 @@ def private_files() -> Iterator[None]:
         os.umask(before)
 
 
-def check_writable(path: str | os.PathLike[str], *, field: str) -> None:
-    """Raises ValueError, naming the field, if nothing may be written to a folder, or to the one it would be made in."""
-    folder = Path(path).expanduser().absolute()
+def check_writable(path: str | os.PathLike[str], *, field: str, inside: str = "") -> None:
+    """Raises ValueError, naming the field, if nothing may be written to a folder, or to the one it would be made in.
+
+    Args:
+        path: the folder.
+        field: of the configuration, which gives it.
+        inside: the folder within it that will be written to; empty = itself.
+    """
+    wanted = folder = (Path(path).expanduser() / inside).absolute()
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
+    if not folder.is_dir():
+        raise ValueError(f"{field}={path}: {folder} is a file, so that {wanted} cannot be a folder. Give another one.")
     if not os.access(folder, os.W_OK):
-        raise ValueError(f"{field}={path} cannot be written to. Give a folder you may write to.")
+        where = "" if folder == Path(path).expanduser().absolute() else f": {folder}"
+        raise ValueError(f"{field}={path}{where} cannot be written to. Give a folder you may write to.")
 
 
 @contextlib.contextmanager

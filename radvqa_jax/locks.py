@@ -74,7 +74,10 @@ def hold(folder: Path, *, doing: str, wait: bool = False, remedy: str = "") -> I
 
     Raises:
         InUse: naming the process that holds the lock, its machine and since when.
+        ValueError: if a link is in the place of the lock's file.
     """
+    if (folder / LOCK).is_symlink():  # the lock would be another folder's, or nobody's
+        raise ValueError(f"{folder / LOCK} is a link, and the lock of a folder must be a file in it. Remove the link.")
     lock = filelock.FileLock(folder / LOCK, poll_interval=POLL)
     _take(lock, folder, wait=wait, remedy=remedy)
     done = threading.Event()

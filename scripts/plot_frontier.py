@@ -8,7 +8,7 @@ marked with what the reserve leaves of them.
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 
@@ -17,14 +17,52 @@ from radvqa_jax.command_line.script import run_script
 from radvqa_jax.config import ModelConfig
 from radvqa_jax.planning.devices import GIB
 
-_PARTS = {"stage", "points", "chosen"}
 CARDS = (8, 12, 16, 24)  # GiB
 
 
-def label(point: dict[str, Any]) -> str:
-    """The words next to a point."""
-    tower = "" if point["remat_img"] == point["remat"] else ", vision again"
-    return f"{point['remat']}{tower}, {point['batch_size']} at a time"
+class Point(NamedTuple):
+    """What is drawn of a way of computing a step."""
+
+    remat: str
+    remat_img: str
+    batch_size: int
+    peak: int  # bytes
+    flops_over_minimum: float
+
+    def label(self) -> str:
+        """The words next to it."""
+        tower = "" if self.remat_img == self.remat else ", vision again"
+        return f"{self.remat}{tower}, {self.batch_size} at a time"
+
+
+class Frontier(NamedTuple):
+    """The ways of one stage, by memory."""
+
+    stage: str
+    points: list[dict[str, Any]]  # each with the fields of Point, of the way that `chosen` describes, and others
+    chosen: dict[str, Any]
+
+
+def _only(fields: Any, kind: Any, where: str) -> Any:
+    """The fields of an object that a NamedTuple has, checked against their types; the others are not read."""
+    known = typed_json.check(fields, dict[str, Any], where=where)
+    return typed_json.check({name: known[name] for name in kind._fields if name in known}, kind, where=where)
+
+
+def read_frontiers(path: Path) -> list[tuple[Frontier, list[Point]]]:
+    """The frontiers of a report of mode=fit; a ValueError names the file and the field for what is none."""
+    report = typed_json.read(path, dict[str, Any])
+    if not report.get("frontiers"):
+        raise ValueError(
+            f"{path} has no `frontiers`, as a report of mode=fit with model.remat=auto and fit.frontier=True has."
+        )
+    found = []
+    for number, each in enumerate(typed_json.check(report["frontiers"], list[Any], where=f"{path}: frontiers"), 1):
+        frontier = _only(each, Frontier, f"{path}: frontier {number}")
+        where = f"{path}: stage {frontier.stage}, point"
+        points = [_only(point, Point, f"{where} {at}") for at, point in enumerate(frontier.points, 1)]
+        found.append((frontier, points))
+    return found
 
 
 def main() -> None:
@@ -32,21 +70,15 @@ def main() -> None:
     parser.add_argument("report", type=Path, help="fit.json of a run with model.remat=auto")
     parser.add_argument("--out", type=Path, required=True, help="SVG or PNG")
     args = parser.parse_args()
-    report = typed_json.read(args.report, dict[str, Any])
-    found = report.get("frontiers")
-    if not isinstance(found, list) or not all(isinstance(part, dict) and part.keys() >= _PARTS for part in found):
-        parser.error(f"{args.report} is no report of mode=fit: it has no `frontiers` with {', '.join(sorted(_PARTS))}.")
-    if not found:
-        parser.error(f"{args.report} has no frontier: plan an experiment with model.remat=auto and fit.frontier=True.")
+    found = read_frontiers(args.report)
     plt.rcParams["svg.hashsalt"] = "frontier"  # the same file from the same report
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for frontier in found:
-        points = frontier["points"]
-        memory, over = [p["peak"] / GIB for p in points], [p["flops_over_minimum"] for p in points]
-        axes.plot(memory, over, "o-", drawstyle="steps-post", label=frontier["stage"])
-        for x, y, point in zip(memory, over, points, strict=True):
-            axes.annotate(label(point), (x, y), (4, 5), textcoords="offset points", fontsize=7, rotation=30)
-            if all(point[field] == value for field, value in frontier["chosen"].items()):
+    for frontier, points in found:
+        memory, over = [point.peak / GIB for point in points], [point.flops_over_minimum for point in points]
+        axes.plot(memory, over, "o-", drawstyle="steps-post", label=frontier.stage)
+        for x, y, point, all_of_it in zip(memory, over, points, frontier.points, strict=True):
+            axes.annotate(point.label(), (x, y), (4, 5), textcoords="offset points", fontsize=7, rotation=30)
+            if all(all_of_it.get(field) == value for field, value in frontier.chosen.items()):
                 axes.plot(x, y, "o", markersize=13, fillstyle="none", color="black")
     for card in CARDS:
         room = card * (1 - ModelConfig().memory_reserve)

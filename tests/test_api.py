@@ -191,7 +191,7 @@ def test_what_cannot_be_asked_is_said(model: Model, image: object, question: obj
         ({"max_new_tokens": 10**7}, "max_new_tokens must be an integer from 0 to 8192"),
         ({"frame": 3}, "Only DICOM files have a window and a frame"),
         ({"window": "lung"}, "Only DICOM files have a window and a frame"),
-        ({"frame": -1}, "frame=-1 must be at least 0"),
+        ({"frame": -1}, "frame must be an integer, at least 0"),
     ],
 )
 def test_arguments_have_ranges(
@@ -220,9 +220,30 @@ def test_maps_are_asked_for_by_names_and_sizes_that_there_are(model: Model, pict
     answer = model.answer(picture, QUESTION)
     with pytest.raises(ValueError, match=r"methods names 'rolout', which is no method. Did you mean `rollout`"):
         model.saliency(answer, methods=("rolout",))
-    with pytest.raises(ValueError, match="methods is empty"):
-        model.saliency(answer, methods=())
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"methods": ()}, "^methods must be a text or a list of texts, at least one"),
+        ({"forced": "a\ud800"}, "^forced holds a lone surrogate"),
+        ({"other": "\0"}, "^other is empty: it has no letter and no digit"),
+        ({"residuals": (0.5, 2.0)}, r"^residuals must be in \[0, 1\]; got 2"),
+    ]
+    for options, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            model.saliency(answer, **options)
     maps = model.saliency(answer)
+    shown: list[tuple[dict[str, Any], str]] = [
+        ({"method": ()}, "^method must be a text or a list of texts, at least one"),
+        ({"word": ()}, "^word must be a text"),
+        ({"residual": ()}, "^residual must be a finite number"),
+    ]
+    for options, message in shown:
+        with pytest.raises(ValueError, match=message):
+            maps.show(**options)
+    for axes in ({"layers": [True]}, {"heads": [True]}):
+        options: dict[str, Any] = dict(axes)
+        with pytest.raises(ValueError, match=f"^{next(iter(axes))} must be a list of integers"):
+            maps.map("raw", **options)
+    with pytest.raises(ValueError, match=r"^path is '~nobody_here/a\.png', and no such user has a home here"):
+        maps.show().save("~nobody_here/a.png")
     with pytest.raises(ValueError, match=r"mask must be a boolean array \[40 30\]"):
         maps.show(mask=np.zeros((3, 3), bool))
     with pytest.raises(ValueError, match=r"mask must be a boolean array \[40 30\]"):
@@ -263,6 +284,9 @@ def rows_of(image: np.ndarray) -> RowSource:
         (lambda model, image: model.export("peft", "out", shard_gb="5"), r"export\.shard_gb"),
         (lambda model, image: model.saliency_quality(rows_of(image), case=3), "`quality.case`.*Did you mean `cases`"),
         (lambda model, image: model.saliency_quality(rows_of(image), cases=-3), "quality.cases=-3"),
+        (lambda model, image: model.saliency_quality(rows_of(image), methods=("rol",)), "quality.methods names 'rol'"),
+        (lambda model, image: model.saliency_quality(rows_of(image), shuffled_image_steps=2), "mode=saliency_quality"),
+        (lambda model, image: model.score(rows_of(image), resamples=0), "^resamples must be an integer from 1"),
     ],
 )
 def test_a_wrong_option_is_refused_by_name_before_anything_runs(

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from radvqa_jax import api_checks, load, mask_of
-from radvqa_jax.data.opened import check_kind
+from radvqa_jax import api_checks, load, mask_of, read_rows
+from radvqa_jax.data.opened import check_choices, check_kind, encode_png, open_any
 
 GOOD: dict[str, Any] = {"samples": 2, "temperature": 1.0, "max_new_tokens": 0, "seed": 0}
 
@@ -83,9 +85,87 @@ def test_a_mapping_has_texts_as_keys(value: Any, message: str) -> None:
         (lambda: load(settings={"data.prompt.x": 5}), r"data\.prompt"),
         (lambda: load(settings={"stage1": {"a": 1}}), "stage1"),
         (lambda: load(settings={"stage1": {}}), "stage1"),
+        (lambda: load("~nobody_here/model"), "^model is '~nobody_here/model', and no such user has a home here"),
+        (lambda: load(adapter="a\0b"), "^adapter is .*no path holds the character 0"),
         (lambda: mask_of({}), "row has no image; it has nothing"),
+        (lambda: read_rows("phantom_rad", builder_config="~nobody_here/a"), "`source.builder_config` is '~nobody_here"),
     ],
 )
 def test_what_is_given_is_named_when_it_is_wrong(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+PIXELS = np.zeros((4, 5), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"frame": "1"}, "^frame must be an integer, at least 0 .*; got '1'"),
+        ({"frame": None}, "^frame must be an integer"),
+        ({"frame": 1.5}, "^frame must be an integer"),
+        ({"frame": True}, "^frame must be an integer"),
+        ({"frame": -1}, "^frame must be an integer, at least 0 .*; got -1"),
+        ({"window": 5}, "^window must be text, such as lung; got 5"),
+        ({"bit_depth": -1}, "^bit_depth must be 0 .* or an integer from 8 to 16; got -1"),
+        ({"bit_depth": 99}, "^bit_depth must be"),
+        ({"bit_depth": 7}, "^bit_depth must be"),
+        ({"bit_depth": "12"}, "^bit_depth must be"),
+    ],
+)
+def test_how_an_image_is_opened_is_checked_by_name(options: dict[str, Any], message: str) -> None:
+    good: dict[str, Any] = {"frame": 0, "window": "", "bit_depth": 12}
+    check_choices(**good)
+    with pytest.raises(ValueError, match=message):
+        check_choices(**good | options)
+
+
+def test_every_form_of_image_is_opened_with_arguments_that_are_checked() -> None:
+    for image in (PIXELS, Image.fromarray(PIXELS), encode_png(np.zeros((4, 5, 3), np.uint8))):
+        assert open_any(image, bit_depth=12).image.shape == (4, 5, 3)
+        wrongs: list[dict[str, Any]] = [{"frame": -1}, {"bit_depth": 99}]
+        for wrong in wrongs:
+            with pytest.raises(ValueError, match=f"^{next(iter(wrong))} must be"):
+                open_any(image, **wrong)
+
+
+def test_an_unknown_user_has_no_home(tmp_path: Path) -> None:
+    for path in ("~nobody_here/x.png", Path("~nobody_here/x.png")):
+        with pytest.raises(ValueError, match=r"'~nobody_here/x\.png'.* no such user has a home here"):
+            open_any(path)
+        with pytest.raises(ValueError, match=r"^folder is '~nobody_here/x\.png', and no such user has a home here"):
+            api_checks.home_path(path, "folder")
+    assert api_checks.home_path(str(tmp_path), "folder") == tmp_path
+
+
+def test_one_or_several_values() -> None:
+    assert api_checks.texts_of("raw", "method") == ["raw"] and api_checks.texts_of(("a", "b"), "word") == ["a", "b"]
+    assert api_checks.numbers_of(np.float32(0.5), "residual") == [0.5] and api_checks.weights_of((), "residuals") == ()
+    assert api_checks.weights_of(np.array([0.25, 1]), "residuals") == (0.25, 1.0)
+    assert api_checks.integers_of(range(2), "layers") == api_checks.integers_of(np.arange(2), "layers") == [0, 1]
+
+
+@pytest.mark.parametrize("value", [5, None, (), [], ["raw", 5], b"raw", {"raw"}])
+def test_names_are_texts(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^method must be a text or a list of texts, at least one; got"):
+        api_checks.texts_of(value, "method")
+
+
+@pytest.mark.parametrize("value", [5, None, "yes", 1, np.True_])
+def test_a_flag_is_true_or_false(value: Any) -> None:
+    api_checks.check_flag(False, "prepare")
+    with pytest.raises(ValueError, match=r"^prepare must be True or False; got"):
+        api_checks.check_flag(value, "prepare")
+
+
+@pytest.mark.parametrize("value", ["0.5", ["0.5"], [True], True, None, math.nan, [math.inf], -0.1, (0.5, 2.0)])
+def test_weights_are_numbers_from_0_to_1(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^residuals must be"):
+        api_checks.weights_of(value, "residuals")
+
+
+@pytest.mark.parametrize("value", ["0", 0, None, [1.5], [True], ["0"], np.zeros((1, 1), int)])
+def test_layers_are_integers(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^layers must be a list of integers, such as \[0, 1\]; got"):
+        api_checks.integers_of(value, "layers")

@@ -5,8 +5,10 @@ scripts/docs.sh builds the site; what needs no Sphinx is tested here.
 
 import dataclasses
 import importlib.util
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import types
@@ -156,3 +158,27 @@ def test_messages_that_are_explained_are_those_of_the_code() -> None:
     parts = [part.strip(" .") for message in messages for part in re.split("…|env: |\\.venv|stage2", message)]
     unknown = [part for part in parts if len(part) > 7 and part not in code]
     assert len(messages) > 8 and not unknown, unknown
+
+
+def test_docs_sh_deletes_only_an_environment_of_its_own(tmp_path: Path) -> None:
+    """Stand-ins for env.sh and Python: nothing is installed, and making an environment ends with status 3."""
+    clone, venv = tmp_path / "clone", tmp_path / "venv"
+    for folder in (clone / "scripts", tmp_path / "bin", venv):
+        folder.mkdir(parents=True)
+    shutil.copy(REPO / "scripts" / "docs.sh", clone / "scripts")
+    (clone / "scripts" / "env.sh").write_text(f"REPO={clone}\nPATH={tmp_path / 'bin'}:$PATH\n")
+    (clone / "requirements-docs.lock").write_text("sphinx==0\n")
+    (tmp_path / "bin" / "python").write_text('#!/bin/sh\n[ "$1" = -c ] && echo lent || exit 3\n')
+    (tmp_path / "bin" / "python").chmod(0o755)
+    (venv / "thesis.txt").write_text("all of it")
+
+    def build() -> subprocess.CompletedProcess[str]:
+        environ = os.environ | {"RADVQA_DOCS_VENV": str(venv)}
+        command = ["bash", str(clone / "scripts" / "docs.sh")]
+        return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+
+    done = build()
+    assert done.returncode == 1 and f"docs: {venv} was not made by this script, and is not deleted." in done.stderr
+    assert (venv / "thesis.txt").read_text() == "all of it"
+    (venv / "made-from").write_text("an older lock")
+    assert build().returncode == 3 and not venv.exists()

@@ -205,10 +205,23 @@ def test_what_a_library_writes_is_private_too(
 def test_a_folder_that_cannot_be_written_to_is_named_by_its_field(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files.check_writable(tmp_path / "not" / "there", field="data.data_dir")
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
-    with pytest.raises(ValueError, match=r"data\.data_dir=.*there cannot be written to"):
-        files.check_writable(tmp_path / "not" / "there", field="data.data_dir")
+    def check(name: str, inside: str = "") -> None:
+        files.check_writable(tmp_path / name, field="data.data_dir", inside=inside)
+
+    check("not/there", "written/mine")
+    (tmp_path / "file").touch()
+    for name, inside in (("file", ""), (".", "file/mine")):
+        with pytest.raises(ValueError, match=rf"data\.data_dir=.*: {tmp_path / 'file'} is a file, so that"):
+            check(name, inside)
+    (tmp_path / "data" / "written").mkdir(parents=True)
+    # Root may write everywhere.
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "written")
+    check("data")
+    with pytest.raises(ValueError, match=rf"data\.data_dir=.*/data: {tmp_path}/data/written cannot be written to"):
+        check("data", "written/mine")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(ValueError, match=r"data\.data_dir=[^:]*there: .* cannot be written to"):
+        check("not/there")
 
 
 def test_a_named_pipe_or_a_device_is_not_waited_for(tmp_path: Path) -> None:

@@ -143,3 +143,15 @@ def test_half_written_files_of_another_locked_folder_stay(tmp_path: Path) -> Non
     with locks.hold(tmp_path, doing="y"):
         assert sorted(p.name for p in tmp_path.rglob("*.part")) == [".x.json.0123abcd.part", "my.part"]
     assert (tmp_path / "other" / ".x.json.0123abcd.part").exists()
+
+
+def test_a_link_in_the_place_of_the_lock_is_named(tmp_path: Path) -> None:
+    """The lock of a folder would be a file elsewhere, or none."""
+    for target in ("nowhere", "there"):
+        (tmp_path / "there").touch()
+        (tmp_path / files.LOCK).symlink_to(tmp_path / target)
+        with pytest.raises(ValueError, match=r"\.lock is a link, .* Remove the link"), locks.hold(tmp_path, doing="y"):
+            pass
+        (tmp_path / files.LOCK).unlink()
+    with locks.hold(tmp_path, doing="y"):
+        pass

@@ -98,6 +98,15 @@ def _window_function(settings: Any) -> tuple[Callable[[Any], Any], str] | None:
     return lambda v: scale(pixels.apply_windowing(v, settings)), text
 
 
+def _no_window(settings: Any) -> str:
+    """Why a file without a whole window has none, in words."""
+    there = [name for name in ("WindowCenter", "WindowWidth") if _number(settings, name) is not None]
+    if not there:
+        return "the file has none"
+    absent = "WindowWidth" if there == ["WindowCenter"] else "WindowCenter"
+    return f"the file has {there[0]} without {absent}, which is no window"
+
+
 def choose_window(
     ds: Any, settings: Any, limits: Callable[[], tuple[float, float]], name: str
 ) -> tuple[Callable[[Any], Any], str]:
@@ -117,4 +126,4 @@ def choose_window(
     if found := _window_function(settings):
         return found
     low, high = limits()
-    return _linear(low, high), f"the file has none: all values of this frame, {low:g} to {high:g}"
+    return _linear(low, high), f"{_no_window(settings)}: all values of this frame, {low:g} to {high:g}"

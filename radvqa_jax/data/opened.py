@@ -36,14 +36,14 @@ def open_any(image: ImageLike, *, frame: int = 0, window: str = "", bit_depth: i
             array of grey levels [h w] or of RGB [h w 3] in 0 to 255; what is opened already stays as it is.
         frame: of a DICOM file, from 1; 0 = the first.
         window: of a DICOM file: empty = its own, or a name such as lung for CT.
-        bit_depth: of grey images of 16 bits; 0 = all bits.
+        bit_depth: of grey images of 16 bits, 8 to 16; 0 = all bits.
 
     Raises:
-        ValueError: if it cannot be opened, or `frame` or `window` is given for what is no DICOM file.
+        ValueError: if it cannot be opened, an argument has another type or range, or `frame` or `window` is given for
+            what is no DICOM file.
     """
     check_kind(image)
-    if frame < 0:
-        raise ValueError(f"frame={frame} must be at least 0: frames count from 1, and 0 means the first.")
+    check_choices(frame, window, bit_depth)
     if isinstance(image, np.ndarray | Opened | Image.Image) and (window or frame > 1):
         raise ValueError("Only DICOM files have a window and a frame, and this image is not one.")
     if isinstance(image, Opened):
@@ -73,6 +73,20 @@ def check_kind(image: Any) -> None:
         )
 
 
+def check_choices(frame: Any, window: Any, bit_depth: Any) -> None:
+    """Raises ValueError, naming the argument, unless each has its type and is in its range."""
+    if not _is_integer(frame) or frame < 0:
+        raise ValueError(f"frame must be an integer, at least 0 (frames count from 1, 0 is the first); got {frame!r}.")
+    if not isinstance(window, str):
+        raise ValueError(f"window must be text, such as lung; got {window!r:.80} ({type(window).__name__}).")
+    if not _is_integer(bit_depth) or not (bit_depth == 0 or 8 <= bit_depth <= 16):
+        raise ValueError(f"bit_depth must be 0 (all bits) or an integer from 8 to 16; got {bit_depth!r}.")
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
 def encode_png(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
     """The pixels as a PNG file; grey ones in one channel."""
     grey = bool((image[..., :1] == image).all())
@@ -82,7 +96,10 @@ def encode_png(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
 
 
 def _of_path(path: str | os.PathLike[str]) -> bytes:
-    place = Path(path).expanduser()
+    try:
+        place = Path(path).expanduser()
+    except RuntimeError as error:  # ~name, and there is no such user
+        raise ValueError(f"{str(path)[:200]!r} cannot be the path of a file: no such user has a home here.") from error
     try:
         is_there = place.exists()
     except (OSError, ValueError) as error:  # a name that is too long, or that holds a NUL

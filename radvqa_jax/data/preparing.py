@@ -54,7 +54,8 @@ def prepare(dataset: str, *, builder_config: str = "", data: DataConfig) -> dict
         _check_there_is_something(dataset, folder)
         place = _place(builder, data)
         parent = place.parent
-        check_writable(data.data_dir, field="data.data_dir")
+        inside = str(parent.relative_to(Path(data.data_dir).expanduser()))
+        check_writable(data.data_dir, field="data.data_dir", inside=inside)
         parent.mkdir(parents=True, exist_ok=True)
         with locks.hold(parent, doing=f"preparing {dataset}", wait=True), private_files():
             remove_leftovers(place)

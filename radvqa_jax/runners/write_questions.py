@@ -4,6 +4,7 @@ from pathlib import Path
 
 from radvqa_jax.chat_client import ChatClient
 from radvqa_jax.config import Config, SynthesisConfig
+from radvqa_jax.data.written import DATASET
 from radvqa_jax.files import check_writable
 from radvqa_jax.runners.check_questions import Origin, check_questions, check_settings
 from radvqa_jax.synthesis import prompts
@@ -23,7 +24,8 @@ def write_questions_mode(config: Config, workdir: Path) -> None:
     check.
     """
     check_settings(config)
-    check_writable(config.data.data_dir, field="data.data_dir")  # where the checked pairs will go
+    if not config.synthesis.writing.dry_run:  # where the checked pairs will go
+        check_writable(config.data.data_dir, field="data.data_dir", inside=f"{DATASET}/{config.synthesis.name}")
     written = write_candidates(config, workdir)
     if written is None:
         return

@@ -1,11 +1,14 @@
 """Scripts end as the command line does: one line for a mistake, 130 for Ctrl-C, nothing for a closed pipe."""
 
 import ast
+import json
+import re
 import runpy
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,6 +112,43 @@ def test_a_wrong_argument_is_told_before_anything_is_done(
     assert ended.value.code == 2 and said in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["there.npz"]
     assert (tmp_path / "there.npz").read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda report: [], "must be a JSON object"),
+        (lambda report: {}, "has no `frontiers`, as a report of mode=fit"),
+        (lambda report: {"frontiers": []}, "has no `frontiers`, as a report of mode=fit"),
+        (lambda report: {"frontiers": "x"}, "frontiers: must be a list"),
+        (lambda report: {"frontiers": [5]}, "frontier 1: must be a JSON object"),
+        (lambda report: {"frontiers": [{}]}, "frontier 1: field `stage` is missing"),
+        (lambda report: change_point(report, peak="9"), "stage stage1, point 1: field `peak` must be an integer"),
+        (lambda report: change_point(report, remat=None), "point 1: field `remat` must be text"),
+        (lambda report: change_point(report, flops_over_minimum=None), "field `flops_over_minimum` must be a number"),
+    ],
+)
+def test_a_report_without_a_frontier_is_told_and_draws_nothing(
+    change: Any, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    way = {"remat": "full", "remat_img": "none", "batch_size": 2}
+    point = way | {"peak": 2**30, "flops_over_minimum": 1.2, "float32_copies": []}
+    report = {"frontiers": [{"stage": "stage1", "room": 5, "points": [point], "chosen": way}]}
+    main = runpy.run_path(str(SCRIPTS / "plot_frontier.py"))["main"]
+    monkeypatch.setattr(sys, "argv", ["plot_frontier.py", "fit.json", "--out", "frontier.svg"])
+    (tmp_path / "fit.json").write_text(json.dumps(change(report)))
+    with pytest.raises(ValueError, match=re.escape(said)):
+        main()
+    assert not (tmp_path / "frontier.svg").exists()
+    (tmp_path / "fit.json").write_text(json.dumps(report))
+    main()
+    assert (tmp_path / "frontier.svg").stat().st_size > 1000
+
+
+def change_point(report: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    (frontier,) = report["frontiers"]
+    return {"frontiers": [frontier | {"points": [frontier["points"][0] | fields]}]}
 
 
 def test_the_benchmark_of_rows_writes_its_files(tmp_path: Path) -> None:

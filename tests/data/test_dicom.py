@@ -132,6 +132,20 @@ def test_colours_that_are_not_read_are_refused(term: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({}, "the file has none: all values of this frame, 0 to 200"),
+        ({"WindowWidth": 50}, "the file has WindowWidth without WindowCenter, which is no window: all values"),
+        ({"WindowCenter": 50}, "the file has WindowCenter without WindowWidth, which is no window: all values"),
+        ({"WindowWidth": 50, "WindowCenter": None}, "the file has WindowWidth without WindowCenter"),
+    ],
+)
+def test_half_a_window_is_told(tags: dict[str, Any], said: str) -> None:
+    found = read_dicom(make(np.array([[0, 200]], np.uint8), **tags))
+    assert found.window.startswith(said) and found.image[0, :, 0].tolist() == [0, 255]
+
+
+@pytest.mark.parametrize(
     ("tags", "oblong"),
     [
         ({"PixelAspectRatio": [1, 2]}, True),

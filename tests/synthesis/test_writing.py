@@ -1,5 +1,6 @@
 """Writing against a real HTTP server: what is kept of which reply, nothing twice, nothing lost, nothing obeyed."""
 
+import dataclasses
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from radvqa_jax import chat_cache
 from radvqa_jax.chat_client import EndpointError
 from radvqa_jax.config import Config
 from radvqa_jax.files import read_jsonl
-from radvqa_jax.runners.write_questions import write_candidates
+from radvqa_jax.runners.write_questions import write_candidates, write_questions_mode
 from radvqa_jax.synthesis import writing
 from radvqa_jax.synthesis.candidates import Candidate, read_candidates
 from radvqa_jax.synthesis.images import Image
@@ -232,6 +233,18 @@ def test_a_dry_run_prints_ten_prompts_and_sends_nothing(
     for body in chat_server.requests:
         assert sum(message["content"] in out for message in body["messages"]) in (0, 2)
     assert sum(body["messages"][1]["content"] in out for body in chat_server.requests) == 10
+
+
+def test_where_pairs_go_is_looked_at_before_the_first_request(
+    configure: Configure, chat_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may write everywhere, so what the system says of one folder is replaced."""
+    config = configure()
+    config = dataclasses.replace(config, synthesis=dataclasses.replace(config.synthesis, name="mine"))
+    monkeypatch.setattr(os, "access", lambda path, mode: not Path(path).is_relative_to(config.data.data_dir))
+    with pytest.raises(ValueError, match=r"data\.data_dir=.* cannot be written to"):
+        write_questions_mode(config, tmp_path)
+    assert not chat_server.requests and not (tmp_path / "candidates.jsonl").exists()
 
 
 def test_other_settings_in_one_workdir_are_refused(configure: Configure, tmp_path: Path) -> None:
