@@ -1,9 +1,9 @@
 """The balance of answers, before and after: yes and no, letters, and the answers to one wording.
 
-Rules, each with its own draw from the seed. Within a split, a wording that occurs often enough keeps at most a stated
-share of one answer; what is above it is dropped at random. The yes and no of rarer wordings are treated as one wording.
-A wording with a single answer is left to the blind check. Options are put into a new order, so that every letter is
-right equally often.
+Rules, each with its own draw from the seed. Within a split, a wording that occurs often enough keeps at most a given
+share of any one answer; pairs above that share are dropped at random. Rarer yes/no wordings are treated as one wording.
+A wording with a single answer is left to the blind check. Options are reordered so that every letter is right equally
+often.
 """
 
 from collections import Counter, defaultdict
@@ -26,12 +26,12 @@ def _answer(pair: Candidate) -> str:
 
 
 def even_out(items: Sequence[Item], *, share: float, seen: int, seed: int) -> list[Result]:
-    """Which pairs are surplus; a split is looked at on its own.
+    """The surplus pairs; each split is balanced separately.
 
     Args:
         items: pairs that passed all other checks.
-        share: most that one answer may have of a wording's pairs.
-        seen: pairs that a wording must have at least.
+        share: the largest share of a wording's pairs that one answer may have.
+        seen: the least number of pairs that a wording must have.
         seed: of the draw.
     """
     counted = Counter((item.candidate.split, normalize(item.candidate.question)) for item in items)
@@ -61,7 +61,7 @@ def even_out(items: Sequence[Item], *, share: float, seen: int, seed: int) -> li
 def letter_orders(pairs: Sequence[Candidate], *, seed: int) -> dict[str, list[str]]:
     """{candidate_id: options in the order to show} for multiple-choice pairs.
 
-    Every letter is right equally often, within one, among questions with as many options.
+    Among questions with the same number of options, the counts of right answers by letter differ by at most one.
     """
     rng = np.random.default_rng([seed, 2])
     by_size: defaultdict[int, list[Candidate]] = defaultdict(list)
@@ -80,7 +80,7 @@ def letter_orders(pairs: Sequence[Candidate], *, seed: int) -> dict[str, list[st
 
 
 def describe_balance(pairs: Sequence[Candidate], shown: dict[str, list[str]] | None = None) -> dict[str, Any]:
-    """What pairs are made of, by split.
+    """The composition of pairs, by split.
 
     Keys of a split: `pairs`, `kinds`, `yes_no` {yes, no}, `letters` {A: n}, `question_types`, `forms`: the commonest
     wordings with their number, and the share of their commonest answer.

@@ -1,4 +1,4 @@
-"""Can a question be answered without its image? A lookup of its wording in the other pairs tries it."""
+"""Tests whether a question can be answered without its image, by a lookup of its wording in the other pairs."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -27,16 +27,16 @@ def _row(item: Item) -> dict[str, Any]:
 
 
 def lookup(items: Sequence[Item], *, share: float, seen: int, tag: bool) -> list[Result]:
-    """Which pairs have a wording that a lookup of answers by question gets right without any image.
+    """The pairs whose wording a lookup of answers by question gets right without any image.
 
-    The pairs are cut into folds by case. The lookup (evaluation/baselines.question_only) learns from all other folds. A
-    wording fails as a whole if the lookup is right in at least `share` of its pairs: to drop only those would leave the
-    rare answer as the new certainty.
+    The pairs are divided into folds by case. The lookup (evaluation/baselines.question_only) learns from all other
+    folds. A wording fails as a whole if the lookup is right in at least `share` of its pairs: if only those were
+    dropped, the rare answer would become the certain one.
 
     Args:
-        items: pairs to look at; those of all splits.
+        items: the pairs of all splits.
         share: of a wording's pairs.
-        seen: pairs that a wording must have at least.
+        seen: the least number of pairs that a wording must have.
         tag: tag instead of failing.
     """
     cases = sorted({item.candidate.case_id for item in items})

@@ -1,7 +1,7 @@
 """Written question-answer pairs before they are checked: one line of candidates.jsonl each, with its provenance.
 
-The evidence (caption and case fields) is not repeated in a line. It stands in the prepared set, in the row that
-`dataset`, `builder_config`, `prepared_split` and `image_id` name; `caption_sha256` tells whether it is still the same.
+The evidence (caption and case fields) is not repeated in a line. It is in the prepared set, in the row that
+`dataset`, `builder_config`, `prepared_split` and `image_id` name; `caption_sha256` shows whether it is unchanged.
 """
 
 import dataclasses
@@ -34,25 +34,25 @@ class Candidate:
     dataset: str
     builder_config: str
     prepared_split: str  # of the prepared set, where the row with the evidence is
-    split: str  # where the pair belongs: train, validation or test, the same for every pair of a case
-    case_id: str  # the image id where the data set names no case
+    split: str  # the split of the pair: train, validation or test, the same for every pair of a case
+    case_id: str  # the image id if the data set names no case
     image_id: str
     caption_sha256: str  # of the caption as the prepared set has it, UTF-8
     writer: Writer
     prompt_sha256: str  # of the writer's wording, without the evidence; of the template for `templates`
     model: str  # as the server names it; empty for `templates`
-    seed: int  # sent with the request that gave this pair; of the draw for `templates`
+    seed: int  # sent with the request that gave this pair; for `templates`, the seed of the draw
     sampling: dict[str, Any] = field(default_factory=dict)  # temperature, max_tokens, response_format, attempt
     reply_id: str  # key of the raw reply in the chat cache; empty for `templates`
     question: str
     answer: str
     kind: Kind
     answer_type: AnswerType  # `closed` for the kinds closed and multiple_choice
-    question_type: str = ""  # what is asked about: modality, plane, location, findings, diagnosis, …
+    question_type: str = ""  # topic of the question: modality, plane, location, findings, diagnosis, …
     choices: list[str] = field(default_factory=list)  # options of a multiple-choice question; `answer` is one of them
-    support: str = ""  # words of the caption that support the answer, as the writer gives them
+    support: str = ""  # words of the caption that support the answer, according to the writer
     answerable_from_image: bool = True  # False for the writer `literature`
-    line_sha256: str = ""  # of all other fields; only in a file, where it tells whether the line was edited
+    line_sha256: str = ""  # of all other fields; only in a file, where it shows whether the line was edited
 
     def to_json(self) -> dict[str, Any]:
         """A dict for one line of jsonl."""
@@ -67,13 +67,13 @@ def _line_hash(candidate: Candidate) -> str:
 def candidate_id(
     *, dataset: str, builder_config: str, image_id: str, writer: str, question: str, answer: str, choices: Iterable[str]
 ) -> str:
-    """The id of a pair: a hash of the image, the writer and the words, the same on every machine."""
+    """The id of a pair: a hash of the image, the writer and the words, equal on every machine."""
     content = json.dumps([dataset, builder_config, image_id, writer, question, answer, list(choices)])
     return hashlib.sha256(content.encode()).hexdigest()[:ID_LENGTH]
 
 
 def make_id(candidate: Candidate) -> str:
-    """The id that a candidate's content gives."""
+    """The id that follows from a candidate's content."""
     return candidate_id(
         dataset=candidate.dataset,
         builder_config=candidate.builder_config,
@@ -86,12 +86,12 @@ def make_id(candidate: Candidate) -> str:
 
 
 def read_candidates(path: Path) -> list[Candidate]:
-    """The candidates of a file, in its order; of two lines with one id the first.
+    """The candidates of a file, in its order; if two lines have the same id, the first one counts.
 
-    A last line that an interruption cut is left out.
+    An incomplete last line, left by an interruption, is ignored.
 
     Raises:
-        ValueError: naming the line and the field, if a line is no candidate; OSError if the file cannot be read.
+        ValueError: naming the line and the field, if a line is not a candidate; OSError if the file cannot be read.
     """
     found: dict[str, Candidate] = {}
     for line in typed_json.iter_lines(path, Candidate):

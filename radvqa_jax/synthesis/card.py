@@ -31,7 +31,7 @@ _TYPES = {"yes_no": "BOOL", "answer_index": "INTEGER"}
 
 
 def licence(dataset: str) -> str:
-    """What the README of a data set says about its licence; empty if it says nothing."""
+    """The licence according to the data set's README; empty if the README gives none."""
     path = Path(tfds_builders.__path__[0]) / dataset / "README.md"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     section = re.search(r"^## Licence\n+(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
@@ -84,7 +84,7 @@ def make_card(about: Mapping[str, Any], *, counts: Mapping[str, int]) -> str:
     """The data card as Markdown.
 
     Args:
-        about: what is in written.json.
+        about: the content of written.json.
         counts: rows by split.
     """
     datasets = list(dict.fromkeys(entry["dataset"] for entry in about["sources"]))
@@ -152,12 +152,12 @@ def make_croissant(about: Mapping[str, Any], *, digest: str, date: datetime.date
     """The metadata in Croissant 1.1.
 
     Args:
-        about: what is in written.json.
+        about: the content of written.json.
         digest: sha256 of questions.jsonl.
         date: of the questions.
 
     Raises:
-        ValueError: if mlcroissant is not installed, or finds a fault in the metadata.
+        ValueError: if mlcroissant is not installed, or reports an error in the metadata.
     """
     try:
         import mlcroissant as mlc
@@ -209,7 +209,7 @@ def make_croissant(about: Mapping[str, Any], *, digest: str, date: datetime.date
 def write_card(
     folder: Path, about: Mapping[str, Any], *, rows: Iterable[Mapping[str, Any]], date: datetime.datetime
 ) -> None:
-    """Writes the card, the rows without images and, where mlcroissant is installed, the metadata into a folder."""
+    """Writes the card, the rows without images and, if mlcroissant is installed, the metadata into a folder."""
     counts: Counter[str] = Counter()
 
     def counted() -> Iterable[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """The checks that ask a chat model: entailment, blind answers, round trip.
 
-Question, answer, caption and case are data between marks that they cannot contain, as for the judge. A reply that is
-not what was asked for is asked for again with another seed. A pair about which no usable reply comes is rejected, and
-says so.
+Question, answer, caption and case are data between marks that they cannot contain, as for the judge. If a reply
+is not usable, the model is asked again with another seed. A pair without any usable reply is rejected, and its result
+gives that reason.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ Reply with one JSON object and nothing else:
 
 
 class Task(NamedTuple):
-    """What the chat model is asked, and what it must reply."""
+    """The task of the chat model, and the fields of its reply."""
 
     name: str
     words: str
@@ -75,7 +75,7 @@ ROUND_TRIP = Task(
 
 
 class NoReply(ValueError):
-    """No usable reply came; says why."""
+    """There was no usable reply; gives the reason."""
 
 
 def make_messages(
@@ -93,8 +93,8 @@ def ask(client: ChatClient, task: Task, fields: Mapping[str, str | list[str]], *
     """The checked reply.
 
     Raises:
-        NoReply: if no attempt gives one.
-        EndpointError, BudgetSpent, NotCached: if nothing can be asked; the run stops and can be continued.
+        NoReply: if no attempt gives a usable reply.
+        EndpointError, BudgetSpent, NotCached: if no request is possible; the run stops and can be continued.
     """
     config = client.config
     assert isinstance(config, JudgeConfig)
@@ -129,7 +129,7 @@ def _known(item: Item) -> str:
 
 
 def to_record(item: Item, answer: str) -> Record:
-    """An answer to a written question as the scoring rules want it."""
+    """An answer to a written question, in the form that the scoring rules need."""
     pair = item.candidate
     return Record(
         question_id=pair.candidate_id,
@@ -160,11 +160,11 @@ def entailment(client: ChatClient, item: Item) -> Result:
 def blind(client: ChatClient, item: Item, *, answers: int, tag: bool) -> Result:
     """Whether the chat model gives the answer every time without the image.
 
-    A coin is right about a yes or no half of the time, so that such a pair is only ever tagged.
+    A guess of yes or no is right half of the time, so such a pair is only tagged.
     """
     right = 0
     for number in range(answers):
-        # Far from the seeds of further attempts, so that each answer is a request of its own.
+        # Far from the seeds of further attempts, so that each answer is a separate request.
         said = ask(client, BLIND, _question(item), seed=client.config.seed + 1000 * (number + 1))
         right += _agrees(item, said.answer)
     if right < answers:
@@ -193,7 +193,7 @@ def round_trip(client: ChatClient, item: Item) -> Result:
 def _in_order(
     client: ChatClient, items: Sequence[Item], one: Callable[[ChatClient, Item], Result], name: str
 ) -> list[Result]:
-    """The result of each item, asked several at a time."""
+    """The result of each item, with several requests at a time."""
 
     def safely(item: Item) -> Result:
         try:
@@ -211,7 +211,7 @@ def _in_order(
 def _each(
     one: Callable[[Item], Result], items: Sequence[Item], concurrency: int
 ) -> Generator[tuple[int, Result], None, None]:
-    """Yields (number, result) as they come; closing it cancels what has not begun."""
+    """Yields (index, result) as they come; closing it cancels the requests that have not begun."""
     with ThreadPoolExecutor(concurrency) as pool:
         futures: dict[Future[Result], int] = {pool.submit(one, item): number for number, item in enumerate(items)}
         try:
@@ -226,7 +226,7 @@ def _progress(found: Iterator[tuple[int, Result]], total: int, name: str) -> Ite
 
 
 def chat_checks(config: ChecksConfig, client: ChatClient | None) -> list[Check]:
-    """The checks that ask a chat model; without one they say for every pair that they did not run."""
+    """The checks that ask a chat model; without one their result for every pair is that they did not run."""
 
     def check(
         name: str,

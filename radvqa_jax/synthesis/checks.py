@@ -1,7 +1,8 @@
 """The checks of written pairs: their form, their results and their order.
 
-Checks of one pair by its words run on every pair, so that a rejected pair has all their results. Checks that compare
-pairs with each other, or that ask a chat model, run on what is left; for the others they say that they did not run.
+Checks of a single pair's words run on every pair, so that a rejected pair has all their results. Checks that compare
+pairs with each other, or that ask a chat model, run on the remaining pairs; for the others their result is that they
+did not run.
 """
 
 from collections import Counter
@@ -16,17 +17,17 @@ Outcome = Literal["passed", "failed", "tagged", "not_applicable", "not_run", "of
 
 
 class Item(NamedTuple):
-    """A written pair and what is known of its image."""
+    """A written pair and the evidence on its image."""
 
     candidate: Candidate
     evidence: Evidence
 
 
 class Result(NamedTuple):
-    """What one check says about one pair."""
+    """The result of one check for one pair."""
 
     outcome: Outcome
-    reason: str = ""  # why it failed or was tagged, why it did not run; empty if it passed
+    reason: str = ""  # the reason why it failed, was tagged or did not run; empty if it passed
     other: str = ""  # the pair that it repeats: an id
 
 
@@ -41,13 +42,13 @@ class Check:
     name: str
     version: str
     stage: Literal["rules", "support", "duplicates", "blind", "round_trip", "balance", "review"]
-    about: str  # what a pair that fails is, in one sentence
+    about: str  # a description of the pairs that fail, in one sentence
     run: Callable[[Sequence[Item]], Sequence[Result]]
-    on_all: bool = False  # also on pairs that an earlier check rejected
+    on_all: bool = False  # also runs on pairs that an earlier check rejected
 
 
 class Checked(NamedTuple):
-    """A pair with what every check says about it, in the order in which they ran."""
+    """A pair with the results of all checks, in the order in which they ran."""
 
     item: Item
     results: Mapping[str, Result]
@@ -64,7 +65,7 @@ class Checked(NamedTuple):
 
     @property
     def accepted(self) -> bool:
-        """Whether no check rejects it, or people keep it all the same."""
+        """Whether no check rejects it, or readers keep it in spite of the checks."""
         return not self.failed or any(result.outcome == "kept" for result in self.results.values())
 
     def to_json(self, versions: Mapping[str, str]) -> dict[str, Any]:
@@ -77,7 +78,7 @@ class Checked(NamedTuple):
 
 
 def each(function: Callable[[Item], str]) -> Callable[[Sequence[Item]], list[Result]]:
-    """The check of single pairs that `function` makes: why a pair fails, or nothing."""
+    """Makes a check of single pairs from `function`, which gives the reason why a pair fails, or nothing."""
 
     def run(items: Sequence[Item]) -> list[Result]:
         return [Result("failed", why) if (why := function(item)) else PASSED for item in items]
@@ -86,12 +87,12 @@ def each(function: Callable[[Item], str]) -> Callable[[Sequence[Item]], list[Res
 
 
 def check_names(checks: Sequence[Check], off: Iterable[str]) -> None:
-    """Raises ValueError, with the names there are, if `off` names no check, or two checks share a name."""
+    """Raises ValueError, with the known names, if `off` names an unknown check or two checks share a name."""
     names = [check.name for check in checks]
     if repeated := [name for name, n in Counter(names).items() if n > 1]:
         raise ValueError(f"Checks share the names {repeated}.")
     if unknown := sorted(set(off) - set(names)):
-        raise ValueError(f"synthesis.checks.off names {unknown}, which are no checks. There are: {', '.join(names)}.")
+        raise ValueError(f"synthesis.checks.off names {unknown}, which are not checks. Known: {', '.join(names)}.")
 
 
 def run_checks(items: Sequence[Item], checks: Sequence[Check], *, off: Sequence[str] = ()) -> list[Checked]:
@@ -125,9 +126,9 @@ def run_checks(items: Sequence[Item], checks: Sequence[Check], *, off: Sequence[
 
 
 def funnel(checked: Sequence[Checked], checks: Sequence[Check]) -> list[dict[str, Any]]:
-    """Returns, check by check, what it came to: a dict of name, version, stage, about, each outcome's number, and left.
+    """The results of each check: a dict of name, version, stage, about, the number of each outcome, and `left`.
 
-    `alone` counts the pairs that this check alone rejects; `left` the pairs that are left after it.
+    `alone` counts the pairs that only this check rejects; `left` counts the pairs that remain after it.
     """
     rows = []
     alive = list(checked)

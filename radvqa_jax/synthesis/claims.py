@@ -1,8 +1,8 @@
 """The words of a text: those with content, those that are negated, and those that belong together.
 
-A caption becomes a `Said`: its words in one spelling, each with whether it is negated and the clause it stands in. A
-question with its answer becomes claims about the image, each of which the evidence supports, contradicts or leaves open
-(support.py). Nothing here knows the truth; it compares words.
+A caption becomes a `Said`: its words in one spelling, each with its negation and its clause. A question with its answer
+becomes claims about the image, each of which the evidence supports, contradicts or leaves open (support.py). This
+module does not know the truth; it compares words.
 """
 
 import functools
@@ -33,7 +33,7 @@ _PHRASES = [
             r"|shoulders|ovaries|ventricles|lobes|thalami|orbits|adrenals|ankles|elbows|wrists|maxillary|sinuses)\b)",
             "bilateral ",
         ),
-        # Words of planes that name a part of the body, or say where.
+        # Words of planes that also name a part of the body or a location.
         (
             r"\b(frontal|coronal|sagittal|axial|transverse|oblique) (?=(?:lobes?|bones?|sinus\w*|horns?|region|gyrus"
             r"|cortex|suture|skeleton|spine|load\w*|process\w*|colon|fractures?|ligaments?|foramen|muscles?|fissures?)\b)",
@@ -49,7 +49,7 @@ _PHRASES = [
 _SENTENCES = re.compile(r"(?<=[.!?;:\n])\s+|\n+|(?<=[a-z])[.;:](?=[A-Z])")
 _CLAUSES = re.compile(r",|\b(?:and|with|but|or|while|whereas|as well as|in the|of the)\b")
 _YES_OR_NO = re.compile(r"^\W*(yes|no)\b(\W*$|\s*[,.;:!]|\s+(?:it|there|this|they|these|the)\b|)", re.IGNORECASE)
-# How a question begins that asks for a yes or no.
+# The beginnings of questions that ask for a yes or no.
 POLAR = re.compile(
     r"^\W*(?:is|are|was|were|does|do|did|has|have|had|can|could|will|would|should|may|might|isn't|aren't|doesn't|don't)\b",
     re.IGNORECASE,
@@ -64,7 +64,7 @@ class Word(NamedTuple):
     text: str  # as it is written, in lower case
     root: str  # its stem, of one word for all synonyms
     negated: bool
-    clause: int  # number of the clause in the text
+    clause: int  # index of the clause in the text
     sentence: int
 
 
@@ -75,13 +75,13 @@ class Said(NamedTuple):
 
     @property
     def content(self) -> list[Word]:
-        """The words that say something of what is seen."""
+        """The words that describe what is seen."""
         return [word for word in self.words if not is_stop(word.text)]
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def root(word: str) -> str:
-    """The stem by which two words are the same.
+    """The stem by which two words count as the same.
 
     >>> root("fractures") == root("fractured"), root("lungs") == root("pulmonary")
     (True, True)
@@ -92,15 +92,15 @@ def root(word: str) -> str:
 
 @functools.lru_cache(maxsize=1 << 16)
 def is_stop(word: str) -> bool:
-    """Whether a word says nothing of what is seen."""
-    # Not by stem: "positive" and "position" have the same.
+    """Whether a word does not describe what is seen."""
+    # Not by stem: "positive" and "position" have the same stem.
     plain = {word, *(word.removesuffix(ending) for ending in ("s", "es", "d", "ed", "ing"))}
     return not v.STOP.isdisjoint(plain | {f"{word.removesuffix('ing')}e"})
 
 
 @functools.lru_cache(maxsize=1 << 17)
 def is_finding(word: str) -> bool:
-    """Whether a word names a finding or a disease, not just that there is one.
+    """Whether a word names a particular finding or disease, not just the presence of one.
 
     >>> is_finding("nodules"), is_finding("meningioma"), is_finding("lesion"), is_finding("diagnosis")
     (True, True, False, False)
@@ -111,10 +111,10 @@ def is_finding(word: str) -> bool:
 
 
 def _negated(words: list[str]) -> list[bool]:
-    """Which words of a sentence are negated: those after a negation, or before "is not seen"."""
+    """Whether each word of a sentence is negated: words after a negation, or before "is not seen"."""
     found = [False] * len(words)
     forward = False
-    begin = 0  # of what a negation at the end may reach back to
+    begin = 0  # the part to which a negation at the end may reach back
     for index, word in enumerate(words):
         follows = words[index + 1] if index + 1 < len(words) else ""
         if word in v.SCOPE_ENDS:
@@ -163,20 +163,20 @@ def plain_words(text: str) -> tuple[str, ...]:
 
 
 def _split_clauses(sentence: str) -> list[str]:
-    """The clauses of a sentence; the word that begins one belongs to it."""
+    """The clauses of a sentence; the word that begins a clause belongs to it."""
     edges = [0, *(match.start() for match in _CLAUSES.finditer(sentence)), len(sentence)]
     return [sentence[a:b] for a, b in itertools.pairwise(edges) if a < b]
 
 
 def values(words: Iterable[Word], group: Mapping[str, frozenset[str]], *, negated: bool = False) -> set[str]:
-    """The values of a group that words stand for; with `negated` those that are denied."""
+    """The values of a group that words mean; with `negated`, the denied ones."""
     return {value for word in words if word.negated == negated for value in group.get(word.text, ())}
 
 
 def near(said: Said, about: set[str], group: Mapping[str, frozenset[str]]) -> set[str]:
-    """The values of a group that a text gives to what `about` names: stems of words.
+    """The values of a group that a text assigns to the subject `about`, given as stems of words.
 
-    A text may give left to one thing and right to another. The values are those of the clauses that share most words
+    A text may assign left to one thing and right to another. The values are those of the clauses that share most words
     with `about`, then of their sentences, then of the whole text.
     """
     whole = values(said.words, group)
@@ -192,7 +192,7 @@ def near(said: Said, about: set[str], group: Mapping[str, frozenset[str]]) -> se
     clauses = {clause for clause, roots in shared.items() if len(roots) == most}
     if found := values((word for word in said.words if word.clause in clauses), group):
         return found
-    # "A nodule in the left lung": the clause after the one that names the thing says where it is.
+    # "A nodule in the left lung": the clause after the one that names the subject gives its location.
     beside = clauses | {clause + 1 for clause in clauses}
     sentences = {word.sentence for word in said.words if word.clause in clauses}
     if found := values((w for w in said.words if w.clause in beside and w.sentence in sentences), group):
@@ -201,7 +201,7 @@ def near(said: Said, about: set[str], group: Mapping[str, frozenset[str]]) -> se
 
 
 def yes_or_no(answer: str, *, polar: bool = False) -> str:
-    """The yes or no that an answer is or begins with, or nothing.
+    """The yes or no that an answer equals or begins with, or an empty text.
 
     Args:
         answer: of a pair.

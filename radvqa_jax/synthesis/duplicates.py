@@ -1,9 +1,10 @@
 """Pairs that repeat another one: about the same image, in another split, or in an evaluation set.
 
-The same short question about many images is no repetition. Within an image a pair repeats another one if question and
-answer are the same, or nearly the same with the same sides, modalities, findings and numbers. Between sets two pairs
-are the same if their word 3-grams are, at a Jaccard similarity that MinHash finds candidates for and that is then
-computed exactly; only pairs with enough content words are compared, because shorter ones recur by chance.
+The same short question about many images is not a repetition. Within an image a pair repeats another one if question
+and answer are the same, or nearly the same with the same sides, modalities, findings and numbers. Between sets two
+pairs are the same if their word 3-grams have a Jaccard similarity above a threshold: MinHash finds candidates, and the
+similarity is then computed exactly. Only pairs with enough content words are compared, because shorter ones recur by
+chance.
 """
 
 import functools
@@ -21,7 +22,7 @@ from radvqa_jax.synthesis.checks import PASSED, Item, Result
 
 PERMUTATIONS = 64
 GRAM = 3  # words
-# Later splits are kept: a training pair that repeats a test pair goes.
+# Later splits are kept: a training pair that repeats a test pair is dropped.
 SPLIT_ORDER = {"train": 0, "validation": 1, "test": 2}
 _OPPOSED = frozenset(word for group in v.OPPOSITES for word in group)
 _KEYS = frozenset({*v.MODALITIES, *v.SIDES, *v.PLANES, *_OPPOSED, "lateral"})
@@ -38,7 +39,7 @@ class Known(NamedTuple):
 
 @functools.lru_cache(maxsize=1 << 16)
 def _key_words(text: str) -> frozenset[str]:
-    """The words by which two nearly equal texts mean different things."""
+    """The words whose difference gives two nearly equal texts different meanings."""
     return frozenset(
         word.root
         for word in claims.read(text).words
@@ -47,7 +48,7 @@ def _key_words(text: str) -> frozenset[str]:
 
 
 def _same(first: Item, second: Item, *, near: float) -> str:
-    """How the second pair repeats the first, or nothing; both are about one image."""
+    """A description of how the second pair repeats the first, or an empty text; both are about one image."""
     a, b = first.candidate, second.candidate
     questions, answers = (normalize(a.question), normalize(b.question)), (normalize(a.answer), normalize(b.answer))
     if questions[0] == questions[1]:
@@ -64,7 +65,7 @@ def _same(first: Item, second: Item, *, near: float) -> str:
 
 
 def within_images(items: Sequence[Item], *, near: float) -> list[Result]:
-    """Which pairs repeat an earlier one about the same image."""
+    """The pairs that repeat an earlier one about the same image."""
     kept: defaultdict[tuple[str, str, str], list[Item]] = defaultdict(list)
     results = []
     for item in items:
@@ -111,7 +112,7 @@ class _Index:
             self._lsh.insert(text, self._hash(self._grams[text]), check_duplication=False)
 
     def find(self, text: str) -> tuple[str, float] | None:
-        """The id of the most similar text within the threshold, and the similarity."""
+        """The id of the most similar text above the threshold, and the similarity."""
         if text in self._first:
             return self._first[text], 1.0
         if not self._grams:
@@ -131,13 +132,13 @@ def _text(question: str, answer: str) -> str:
 
 
 def across_sets(items: Sequence[Item], known: Iterable[Known], *, jaccard: float, least: int) -> list[Result]:
-    """Which pairs repeat one of a later split or of an evaluated set; those of test stay.
+    """The pairs that repeat one of a later split or of an evaluated set; test pairs stay.
 
     Args:
         items: written pairs of all splits.
         known: questions of sets that are evaluated.
-        jaccard: similarity from which on two pairs are the same.
-        least: content words from which on a pair is compared.
+        jaccard: the least similarity at which two pairs are the same.
+        least: the least number of content words of a pair that is compared.
     """
     index = _Index(jaccard)
     for row in known:
@@ -145,7 +146,7 @@ def across_sets(items: Sequence[Item], known: Iterable[Known], *, jaccard: float
             index.add(_text(row.question, row.answer), f"{row.set_name} {row.question_id}")
     results: list[Result] = [PASSED] * len(items)
     order = sorted(range(len(items)), key=lambda number: -SPLIT_ORDER.get(items[number].candidate.split, 0))
-    current, waiting = "", []  # texts of the split at hand: they are compared with later ones alone
+    current, waiting = "", []  # texts of the current split: they are compared only with later ones
     for number in order:
         pair = items[number].candidate
         if pair.split != current:

@@ -19,7 +19,7 @@ EVALUATED = ("validation", "test")
 
 
 class Evidences:
-    """The rows with captions and cases that pairs were written from. Texts are held; images are read when asked for."""
+    """The rows with captions and cases behind written pairs. Texts are kept in memory; images are read on demand."""
 
     def __init__(self, candidates: Iterable[Candidate], data: DataConfig) -> None:
         """Loads the sets that the pairs name.
@@ -46,7 +46,7 @@ class Evidences:
         """The texts of the row that a pair was written from.
 
         Raises:
-            ValueError: if there is no such row, or its caption is another one now.
+            ValueError: if there is no such row, or its caption has changed.
         """
         place = _place(pair)
         row = self._rows[place].get(pair.image_id)
@@ -61,7 +61,7 @@ class Evidences:
         return row
 
     def image(self, pair: Candidate) -> bytes:
-        """The file of a pair's image, as it is stored."""
+        """The encoded file of a pair's image."""
         place = _place(pair)
         return self._sources[place][self._numbers[place][pair.image_id]]["image"]
 
@@ -73,7 +73,7 @@ class Evidences:
         ]
 
     def fingerprints(self) -> list[dict[str, Any]]:
-        """What identifies each of the sets."""
+        """The fingerprint of each of the sets."""
         return [rows.fingerprint for rows in self._sources.values()]
 
 
@@ -82,7 +82,7 @@ def _place(pair: Candidate) -> Place:
 
 
 def make_items(candidates: Iterable[Candidate], evidences: Evidences) -> list[Item]:
-    """The pairs with their evidence; of one row it is read once."""
+    """The pairs with their evidence, which is read once for each row."""
     read: dict[tuple[Place, str], Evidence] = {}
     items = []
     for pair in candidates:
@@ -94,7 +94,7 @@ def make_items(candidates: Iterable[Candidate], evidences: Evidences) -> list[It
 
 
 def prepared_sets(data: DataConfig) -> Iterator[SourceConfig]:
-    """Yields each validation and test split that is prepared, of any data set but written ones and tables."""
+    """Yields every prepared validation and test split of all data sets except written ones and tables."""
     for dataset in catalogue.folders():
         if dataset == WRITTEN or dataset == "table":  # these have no list of configs; name them in checks.against
             continue

@@ -15,19 +15,19 @@ SHOWN = 10  # prompts that a dry run prints
 
 
 class Forecast(NamedTuple):
-    """What is left to do, counted without sending anything."""
+    """The remaining work, counted without sending anything."""
 
     work: Counter[str]  # writer -> pieces of work
     done: int  # pieces of work that an earlier run finished
     cached: int  # requests that the cache answers
-    requests: int  # that would be sent, if every first reply can be used
-    prompt_tokens: int  # of these, by estimate
-    reply_tokens: int  # of these, at most
-    shown: list[Work]  # the first that ask the chat model
+    requests: int  # requests to send, if every first reply is usable
+    prompt_tokens: int  # tokens of these, estimated
+    reply_tokens: int  # tokens of the replies to these, at most
+    shown: list[Work]  # the first pieces of work that ask the chat model
 
 
 def forecast(works: Iterable[Work], ledger: Ledger, client: ChatClient | None, config: SynthesisConfig) -> Forecast:
-    """What is left to do of some work."""
+    """Counts the remaining work."""
     work: Counter[str] = Counter()
     shown: list[Work] = []
     done = cached = requests = prompt_tokens = 0
@@ -55,7 +55,7 @@ def forecast(works: Iterable[Work], ledger: Ledger, client: ChatClient | None, c
 
 
 def describe_forecast(found: Forecast, config: SynthesisConfig) -> str:
-    """What is left to do and what it costs, for the terminal."""
+    """Describes the remaining work and its cost, for the terminal."""
     per_writer = ", ".join(f"{n} by {writer}" for writer, n in found.work.items()) or "none"
     lines = [f"Images to write about: {per_writer}. Finished by earlier runs: {found.done}."]
     if found.requests or found.cached:
@@ -78,7 +78,7 @@ def describe_forecast(found: Forecast, config: SynthesisConfig) -> str:
 
 
 def show_prompts(found: Forecast, config: SynthesisConfig) -> str:
-    """The first prompts in full, as they would be sent."""
+    """The first prompts in full, as the run would send them."""
     parts = []
     for number, work in enumerate(found.shown, 1):
         prompt = prompts.make_prompt(work.writer, work.image, work.kinds, max_chars=config.writing.max_chars)

@@ -1,8 +1,8 @@
 """The images that questions are written about. Every case belongs to one split before anything is written.
 
-A case that a data set has in several splits belongs to the one that is held out most (test, then validation). A data
-set with one split is split here by a hash of its cases, the same in every run. MedM drew its split anew each time, and
-test cases of one run were training cases of another.
+A case in several splits of a data set belongs to the most held-out one (test, then validation). A data set with a
+single split is split here by a hash of its cases, the same in every run. MedM drew its split anew each time, so test
+cases of one run were training cases of another.
 """
 
 import dataclasses
@@ -20,25 +20,25 @@ SPLITS = ("train", "validation", "test")  # held out least to most
 
 
 class Image(NamedTuple):
-    """One image that has a caption, and what is written about it. Texts come from outside and are not to be trusted."""
+    """One image with a caption and the texts about it. The texts come from outside and are not trusted."""
 
     dataset: str
     builder_config: str
     prepared_split: str  # where the row is
-    split: str  # where what is written about it belongs
-    case_id: str  # the image id where the data set names no case
+    split: str  # the split of the questions about it
+    case_id: str  # the image id if the data set names no case
     image_id: str
     row: dict[str, Any]  # its texts
 
 
 def unit_hash(*parts: object) -> float:
-    """A number in [0, 1) that follows from the parts alone, evenly spread."""
+    """A number in [0, 1) that depends on the parts alone, uniformly distributed."""
     digest = hashlib.sha256("\n".join(map(str, parts)).encode("utf-8", "replace")).digest()
     return int.from_bytes(digest[:7], "big") / 2**56
 
 
 def split_kind(name: str) -> str:
-    """Which of the three splits a split of a data set is.
+    """The one of the three splits to which a split of a data set corresponds.
 
     >>> [split_kind(name) for name in ("train_2", "test_clean", "dev")]
     ['train', 'test', 'validation']
@@ -49,7 +49,7 @@ def split_kind(name: str) -> str:
 
 
 def drawn_split(dataset: str, case_id: str, held_out: Sequence[float]) -> str:
-    """The split of a case of a data set that has but one; `held_out`: shares of validation and test."""
+    """The split of a case, for a data set with a single split; `held_out`: shares of validation and test."""
     at = unit_hash("split", dataset, case_id)
     validation, test = held_out
     return "test" if at < test else "validation" if at < test + validation else "train"
@@ -60,15 +60,15 @@ def _case(dataset: str, case_id: str, image_id: str) -> tuple[str, str]:
 
 
 class Images:
-    """The images of the configured sources, each once, in the order of the prepared files. Iterated in flat memory."""
+    """The images of the configured sources, each once, in the order of the prepared files; needs constant memory."""
 
     def __init__(self, config: SynthesisConfig, data: DataConfig, *, seed: int) -> None:
-        """Reads ids and decides on splits; reads no texts.
+        """Reads ids and assigns splits; does not read texts.
 
         Args:
             config: sources, their held-out shares, and a limit on images.
             data: where prepared sets are.
-            seed: of the images that a limit leaves.
+            seed: of the draw of images under a limit.
 
         Raises:
             ValueError: if a source is not prepared, with the command that does it, or has no caption.
@@ -95,7 +95,7 @@ class Images:
                 yield Image(dataset, builder_config, rows.source.split, self._splits[case], case[1], image_id, row)
 
     def check_splits(self, pairs: Iterable[Candidate]) -> None:
-        """Raises ValueError if a pair says another case or split than its image has: a line was edited.
+        """Raises ValueError if a pair has another case or split than its image: a line was edited.
 
         The id of a pair does not cover them, and a test case must not become one of training.
         """
@@ -104,7 +104,7 @@ class Images:
         for pair in pairs:
             case = cases.get((pair.dataset, pair.image_id))
             if case is None:
-                continue  # its set is no source any more; its evidence is looked for where the line names it
+                continue  # its set is no longer a source; its evidence is read from the set that the line names
             said, right = (pair.case_id, pair.split), (case[1], self._splits[case])
             if said != right:
                 raise ValueError(
@@ -114,7 +114,7 @@ class Images:
                 )
 
     def values(self, dataset: str, name: str, *, most: int = 50) -> list[str]:
-        """The values of a text field in a data set, sorted; none where there are too many for a vocabulary."""
+        """The values of a text field in a data set, sorted; empty if there are too many for a vocabulary."""
         found: set[str] = set()
         for rows in self._rows:
             if rows.source.dataset == dataset and name in rows.text_fields():
@@ -128,7 +128,7 @@ class Images:
 
     @property
     def fingerprints(self) -> list[dict[str, Any]]:
-        """What identifies each prepared split that is read."""
+        """The fingerprint of each prepared split that is read."""
         return [rows.fingerprint for rows in self._rows]
 
     def _ids(self) -> Iterator[tuple[RowSource, str, str]]:
@@ -153,7 +153,7 @@ class Images:
                 self._splits[case] = max(known, split, key=SPLITS.index)
 
     def _choose(self, limit: int, *, seed: int) -> set[tuple[str, str, str]]:
-        """The images that a limit leaves; a smaller limit is part of a larger one."""
+        """The images within a limit; those of a smaller limit are a subset of those of a larger one."""
         ids = ((rows.source.dataset, str(rows.fingerprint["builder_config"]), image) for rows, _, image in self._ids())
         return set(heapq.nsmallest(limit, ids, key=lambda image: unit_hash("limit", seed, *image)))
 

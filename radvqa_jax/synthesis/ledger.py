@@ -1,7 +1,7 @@
 """The record of finished work: candidates.jsonl, and written.jsonl with a line for each task.
 
-Pairs are on the disk before the line that says their piece of work is done. A run that was killed in between does that
-piece again, from the cache of replies, gets the same pairs under the same ids, and keeps each once.
+Pairs are on the disk before the line that marks their piece of work as done. A run after a kill in between repeats that
+piece from the cache of replies, gets the same pairs with the same ids, and keeps each pair once.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ LEDGER, SETTINGS = "written.jsonl", "writing.json"
 
 
 class Done(NamedTuple):
-    """One finished piece of work: what one writer made of one image."""
+    """One finished piece of work: the result of one writer for one image."""
 
     work_id: str
     dataset: str
@@ -25,7 +25,7 @@ class Done(NamedTuple):
     split: str
     image_id: str
     writer: str
-    state: Literal["written", "rejected"]  # rejected: no reply could be used
+    state: Literal["written", "rejected"]  # rejected: no reply was usable
     why: str = ""  # rejected: malformed, refused, truncated, empty or off schema, of the last reply
     replies: int = 0  # that were read
     pairs: int = 0  # in the reply that was used
@@ -35,10 +35,10 @@ class Done(NamedTuple):
 
 
 def read_ledger(path: Path) -> list[Done]:
-    """The lines of a ledger, of each piece of work the last; none if there is no file.
+    """The lines of a ledger, the last one for each piece of work; no lines if there is no file.
 
     Raises:
-        ValueError: naming the line and the field, if a line is something else.
+        ValueError: naming the line and the field, if a line is not valid.
     """
     found: dict[str, Done] = {}
     for line in typed_json.iter_lines(path, Done) if path.is_file() else ():
@@ -52,7 +52,7 @@ def read_ledger(path: Path) -> list[Done]:
 
 
 def _check_kept(done: Sequence[Done], pairs: Sequence[Candidate], path: Path) -> None:
-    """Raises ValueError if fewer pairs of an image are there than were written about it."""
+    """Raises ValueError if an image has fewer pairs than were written about it."""
     kept = Counter((pair.dataset, pair.builder_config, pair.image_id, pair.writer) for pair in pairs)
     for line in done:
         if (there := kept[line.dataset, line.builder_config, line.image_id, line.writer]) < line.distinct:
@@ -66,14 +66,15 @@ class Ledger:
     """The files of one workdir. Not for several threads."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
-        """Reads what is there.
+        """Reads the files of the workdir, if there are any.
 
         Args:
             folder: the workdir.
-            settings: what the pairs depend on; the same for all pairs of a workdir.
+            settings: the settings that the pairs depend on; the same for all pairs of a workdir.
 
         Raises:
-            ValueError: if the workdir holds pairs of other settings, naming them, or lacks pairs that were written.
+            ValueError: if the workdir holds pairs of other settings, with their names, or lacks pairs that were
+                written.
         """
         self.candidates, self._path = folder / FILE_NAME, folder / LEDGER
         self._settings = folder / SETTINGS, settings
@@ -93,7 +94,7 @@ class Ledger:
                 shown = "; ".join(f"{name}: {before.get(name)!r} then, {settings.get(name)!r} now" for name in other)
                 raise ValueError(
                     f"{path.parent} holds pairs that were written with other settings ({shown}). Give another "
-                    "--workdir, or the settings of then."
+                    "--workdir, or go back to those settings."
                 )
 
     def __contains__(self, work_id: str) -> bool:
@@ -101,11 +102,11 @@ class Ledger:
 
     @property
     def n_pairs(self) -> int:
-        """How many distinct pairs there are."""
+        """The number of distinct pairs."""
         return len(self._ids)
 
     def add(self, finished: Sequence[tuple[Done, Sequence[Candidate]]]) -> int:
-        """Keeps finished pieces of work; returns how many pairs are new. All is on the disk when this returns."""
+        """Saves finished pieces of work; returns the number of new pairs. Everything is on the disk on return."""
         new: dict[str, Candidate] = {}
         for _, pairs in finished:
             new |= {pair.candidate_id: pair for pair in pairs if pair.candidate_id not in self._ids}

@@ -1,7 +1,7 @@
 """Measures the checks: false pairs of known kinds, planted among right ones about phantoms whose truth is known.
 
-Nothing is drawn: the plan of phantom_rad says what an image would show. Every kind has several wordings, so that a
-check is not measured on the one sentence that it was written for.
+No image is rendered: the plan of phantom_rad gives the content of each image. Every kind has several wordings, so that
+a check is not measured only on the sentence for which it was written.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from tfds_builders.phantom_rad.questions import OPPOSITE
 
 DUPLICATE, OPTIONS, SUPPORT = "duplicate", "wrong options", "wrong support"
 RIGHT_PAIRS = 8  # about one image
-# Kind -> the checks that must catch it; what another one catches is caught, too.
+# Kind -> the checks that must catch it; a pair that another check catches also counts as caught.
 MEANT_FOR = {
     "wrong side": ("words",),
     "invented finding": ("words",),
@@ -50,7 +50,7 @@ def make_candidate(image: PlannedImage, pair: Pair, row: Mapping[str, str] | Non
     """A pair about a phantom as a writer would have written it.
 
     Args:
-        image: what it shows.
+        image: its content.
         pair: question and answer.
         row: dataset, builder_config, split, case_id, image_id and caption of a prepared row; otherwise the image's own.
     """
@@ -81,7 +81,7 @@ def make_candidate(image: PlannedImage, pair: Pair, row: Mapping[str, str] | Non
 
 
 def phantom_evidence(image: PlannedImage) -> Evidence:
-    """What a prepared row of phantom_rad says of an image."""
+    """The evidence in a prepared row of phantom_rad."""
     at = image.attributes
     row = {"modality": at.view.modality, "organ": at.view.organ, "plane": at.view.plane}
     lesion = {"finding": at.finding, "side": at.side, "size": at.size}
@@ -89,7 +89,7 @@ def phantom_evidence(image: PlannedImage) -> Evidence:
 
 
 def planned_of(row: Mapping[str, Any]) -> PlannedImage:
-    """What a prepared row of phantom_rad shows.
+    """The content of the image of a prepared row of phantom_rad.
 
     Raises:
         ValueError: if the row is of another data set.
@@ -107,7 +107,7 @@ def planned_of(row: Mapping[str, Any]) -> PlannedImage:
 
 
 def _reshape(pair: Candidate, kind: str, rng: np.random.Generator) -> Candidate:
-    """A right pair made false outside its words: with wrong options, or with support that no caption has."""
+    """Makes a right pair false outside its words: with wrong options, or with support that no caption has."""
     answer = pair.answer.rstrip(".")
     if kind == OPTIONS:
         options = [
@@ -123,7 +123,7 @@ def _reshape(pair: Candidate, kind: str, rng: np.random.Generator) -> Candidate:
 
 
 class Planted(NamedTuple):
-    """A pair, and the kind of falsehood in it; empty if it is right."""
+    """A pair, and the kind of error in it; empty if it is right."""
 
     item: Item
     kind: str
@@ -133,9 +133,10 @@ def plant(images: int, *, seed: int = 0, false_share: float = 0.3) -> list[Plant
     """Right and false pairs about `images` planned phantoms, in the order of the images.
 
     Args:
-        images: how many.
+        images: their number.
         seed: of the plan and of the choice of pairs.
-        false_share: of all pairs, about; every kind is planted equally often where an image has such a pair.
+        false_share: the approximate share of false pairs; every kind is planted equally often if an image has such a
+            pair.
     """
     rng = np.random.default_rng([seed, 17])
     makers = KINDS | WORDED
@@ -144,7 +145,7 @@ def plant(images: int, *, seed: int = 0, false_share: float = 0.3) -> list[Plant
     found: list[Planted] = []
     for number, image in enumerate(plan_split("train", images, seed=seed)):
         evidence = phantom_evidence(image)
-        distinct = list(dict(reversed(right_pairs(image))).items())  # one answer a question
+        distinct = list(dict(reversed(right_pairs(image))).items())  # one answer for each question
         chosen = [distinct[int(n)] for n in rng.permutation(len(distinct))[:RIGHT_PAIRS]]
         pairs = [(pair, "") for pair in chosen]
         for turn in range(false):
@@ -165,15 +166,15 @@ def plant(images: int, *, seed: int = 0, false_share: float = 0.3) -> list[Plant
 
 
 def spoil(rows: Sequence[Mapping[str, Any]], n: int, *, seed: int) -> list[tuple[Candidate, str]]:
-    """N false pairs with their kinds, about drawn rows of phantom_rad, each (image, pair) at most once.
+    """`n` false pairs with their kinds, about drawn rows of phantom_rad, each (image, pair) at most once.
 
     Args:
-        rows: one of each image, with `dataset`, `builder_config` and `split` in addition to the fields of the set.
-        n: how many.
+        rows: one for each image, with `dataset`, `builder_config` and `split` in addition to the fields of the set.
+        n: the number of pairs.
         seed: of the draw.
 
     Raises:
-        ValueError: if the rows are of another data set, or have fewer false pairs.
+        ValueError: if the rows belong to another data set, or allow fewer than `n` false pairs.
     """
     rng = np.random.default_rng([seed, 19])
     found: dict[str, tuple[Candidate, str]] = {}
@@ -199,9 +200,9 @@ def _estimate(hits: Sequence[bool], images: Sequence[str], seed: int) -> dict[st
 
 
 def measure(planted: Sequence[Planted], checked: Sequence[Checked], *, seed: int = 0) -> dict[str, Any]:
-    """How many of the planted pairs each check caught, and how many of what it rejected were false.
+    """Recall and precision of the checks on planted pairs.
 
-    Keys: `kinds` {kind: recall of all checks together, with what was missed}, `checks` {check: precision, caught by
+    Keys: `kinds` {kind: recall of all checks together, with the missed pairs}, `checks` {check: precision, caught by
     kind}, `overall` {recall, precision}; each figure with its 95 % interval over images and n.
     """
     pairs = list(zip(planted, checked, strict=True))

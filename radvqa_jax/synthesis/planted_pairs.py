@@ -23,7 +23,7 @@ _TREATED = (
     ("Is the patient allergic to penicillin?", "yes"),
     ("Which gene is mutated?", "BRCA1"),
 )
-# Of no image in particular: (question, answer), {finding} and {modality} stand for what the image has.
+# About no particular image: (question, answer); {finding} and {modality} are replaced by the image's own.
 _WORDED = {
     "date": (
         ("When was this image taken?", "In March 2019"),
@@ -87,7 +87,7 @@ _HISTORY = (
 
 
 def _sided(at: Attributes, side: str) -> list[Pair]:
-    """Pairs that say on which side the lesion is."""
+    """Pairs about the side of the lesion."""
     kind, other = at.finding, OTHER_SIDE[side]
     return [
         ("On which side is the lesion?", side),
@@ -103,7 +103,7 @@ def _sided(at: Attributes, side: str) -> list[Pair]:
 
 
 def _found(at: Attributes, kind: str) -> list[Pair]:
-    """Pairs that say which lesion there is."""
+    """Pairs about the kind of lesion."""
     organ = at.view.organ
     return [
         ("What abnormality is seen?", kind),
@@ -117,7 +117,7 @@ def _found(at: Attributes, kind: str) -> list[Pair]:
 
 
 def _taken(modality: str, others: Sequence[str]) -> list[Pair]:
-    """Pairs that say with what the image was taken."""
+    """Pairs about the modality of the image."""
     scan = SCANS[modality]
     return [
         ("What imaging modality is this?", modality),
@@ -203,7 +203,7 @@ def _history(item: PlannedImage, rng: np.random.Generator) -> list[Pair]:
 
 
 def repeats(pair: Pair) -> list[Pair]:
-    """A pair again: as it is, in other case and spacing, with or without a full stop."""
+    """Repetitions of a pair: unchanged, in other case and spacing, with or without a full stop."""
     question, answer = pair
     return [
         (question, answer),
@@ -233,5 +233,5 @@ KINDS: dict[str, Callable[[PlannedImage, np.random.Generator], list[Pair]]] = {
     "history": _history,
     "measurement": _measured,
 }
-# False by their words alone: they measure the rules, and are no part of what ablations plant.
+# False by their words alone: they measure the rules, and ablations do not plant them.
 WORDED = {kind: _worded(kind) for kind in _WORDED}

@@ -17,9 +17,9 @@ def make_row(pair: Checked, row: Mapping[str, Any], *, choices: Sequence[str], p
 
     Args:
         pair: with the results of all checks.
-        row: that it was written from.
-        choices: its options in the order to show.
-        planted: what was made false on purpose; empty otherwise.
+        row: the row from which it was written.
+        choices: its options in the order in which they are shown.
+        planted: the kind of deliberate error; empty if there is none.
         checks_sha256: of the checks and their settings.
     """
     candidate = pair.item.candidate

@@ -1,9 +1,8 @@
 """The prompts of the writers that ask a language model, and the form of their replies.
 
-The wording is this project's own: that of MedM (its figures 8 and 9) is lost. What the prompts must hold is known.
-Pairs about a case come from caption, modality, plane, location, findings and diagnosis, and the image is enough to
-answer them. Pairs from the literature come from the topic and its discussion. Texts of a data set are data between
-marks.
+The wording is this project's own, because MedM's (its figures 8 and 9) is lost. The required content is known: pairs
+about a case come from caption, modality, plane, location, findings and diagnosis, and the image is enough to answer
+them; pairs from the literature come from the topic and its discussion. Texts of a data set are data between marks.
 """
 
 import functools
@@ -17,7 +16,7 @@ from radvqa_jax.synthesis.images import Image
 from radvqa_jax.untrusted import field, make_mark
 
 MODEL_WRITERS = ("case", "literature", "caption")
-# What a writer is shown. History, exam, age, sex and codes are left out: nobody can see them in an image.
+# The fields that a writer is shown. History, exam, age, sex and codes are left out: an image does not show them.
 FIELDS: dict[str, tuple[str, ...]] = {
     "case": ("caption", "modality", "plane", "organ", "location", "case_findings", "case_diagnosis"),
     "literature": ("topic_title", "case_diagnosis", "topic_disease_discussion", "case_discussion"),
@@ -115,7 +114,7 @@ class Question(pydantic.BaseModel):
 
 
 class Prompt(NamedTuple):
-    """What is sent, and the mark that the reply must repeat."""
+    """The messages of a request, and the mark that the reply must repeat."""
 
     messages: list[dict[str, str]]
     mark: str
@@ -127,7 +126,7 @@ def can_write(writer: str, image: Image) -> bool:
 
 
 def describe_kinds(kinds: Sequence[str]) -> str:
-    """How many pairs of each kind are wanted, in words.
+    """The number of wanted pairs of each kind, in words.
 
     >>> describe_kinds(("open", "closed", "open"))
     '2 open, 1 closed'
@@ -143,10 +142,10 @@ def make_prompt(
     Args:
         writer: case, literature or caption.
         image: its texts are shown as data; missing ones are left out.
-        kinds: of the pairs that are wanted, one each.
-        max_chars: of each field; the rest of a longer one is cut in the middle.
-        attempt: how many replies before this one could not be used.
-        why: why the last one could not.
+        kinds: the kind of each wanted pair.
+        max_chars: of each field; a longer one loses its middle.
+        attempt: the number of unusable replies so far.
+        why: the reason why the last one was unusable.
     """
     texts = {name: str(image.row.get(name) or "").strip() for name in FIELDS[writer]}
     fields = {name: text for name, text in texts.items() if text}
@@ -168,7 +167,7 @@ def prompt_sha256(writer: str) -> str:
 
 @functools.cache
 def schema(writer: str, *, pairs: int) -> dict[str, Any]:
-    """The JSON schema of a reply, for endpoints that can hold a model to it."""
+    """The JSON schema of a reply, for endpoints that can enforce it."""
 
     def closed(**properties: Any) -> dict[str, Any]:
         return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}

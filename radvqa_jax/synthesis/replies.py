@@ -61,7 +61,7 @@ def read_drafts(writer: str, reply: Reply, *, mark: str, kinds: Sequence[str], i
     if said.mark != mark:
         raise Unusable("off schema: another mark")
     if isinstance(said, Question):
-        # The caption is the answer, untouched but for white space; it supports itself.
+        # The caption is the answer, unchanged except for white space; it supports itself.
         caption = one_line(image.row["caption"])
         return [Draft(one_line(said.question), caption, "open", "caption", support=image.row["caption"])]
     if len(said.pairs) > len(kinds):
@@ -93,9 +93,9 @@ def _draft(pair: Pair, image: Image) -> Draft:
 
 
 def _options(answer: str, options: list[str], image: Image) -> tuple[str, tuple[str, ...]]:
-    """(answer, options): the option that is right, and all of them without letters, in a drawn order.
+    """(answer, options): the right option, and all options without letters, in random order.
 
-    Models put the right one first more often than not.
+    Models tend to put the right option first.
     """
     if options and all(_LETTERED.match(option) for option in options):
         options = [_LETTERED.sub("", option, count=1) for option in options]

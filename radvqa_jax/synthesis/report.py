@@ -18,7 +18,7 @@ CAPTION_SHOWN = 300  # characters
 
 
 def _sources(checked: Sequence[Checked]) -> list[dict[str, Any]]:
-    """Returns, for each set, writer and split, how many pairs were written and accepted."""
+    """The numbers of written and accepted pairs for each set, writer and split."""
     groups: defaultdict[tuple[str, str, str], list[Checked]] = defaultdict(list)
     for pair in checked:
         candidate = pair.item.candidate
@@ -49,13 +49,13 @@ def _example(pair: Checked, reason: str) -> dict[str, str]:
 
 
 def _examples(checked: Sequence[Checked], checks: Sequence[Check]) -> dict[str, list[dict[str, str]]]:
-    """{title: rows}: accepted pairs spread over all, and some that each check rejects."""
+    """{title: rows}: accepted pairs from the whole range, and some pairs that each check rejects."""
     accepted = [pair for pair in checked if pair.accepted]
     step = max(1, len(accepted) // ACCEPTED_SHOWN)
     found = {"Accepted": [_example(pair, ", ".join(pair.tags)) for pair in accepted[::step][:ACCEPTED_SHOWN]]}
     for check in checks:
         rejected = [pair for pair in checked if check.name in pair.failed]
-        # Wordings that differ show more than the first ones.
+        # Different wordings show more than the first ones.
         distinct = list({pair.item.candidate.question: pair for pair in reversed(rejected)}.values())[::-1]
         if distinct:
             rows = [_example(pair, pair.results[check.name].reason) for pair in distinct[:REJECTED_SHOWN]]
@@ -76,19 +76,19 @@ def build_report(
     settings: Mapping[str, Any],
     malformed: Mapping[str, int],
 ) -> dict[str, Any]:
-    """Everything that the page shows, as JSON values.
+    """The whole content of the page, as JSON values.
 
     Args:
         checked: every pair with its results.
         checks: in their order.
         title: of the page.
         synthetic: whether every image is drawn by a program.
-        balance: what pairs are made of, before and after (balance.describe_balance).
+        balance: the composition of pairs, before and after (balance.describe_balance).
         measured: recall and precision on planted pairs; None if they were not measured.
-        review: what readers found; None if nobody read.
+        review: the readers' findings; None if nobody read.
         cost: of writing and checking.
         settings: of writers, model and checks.
-        malformed: reason -> replies of a model that became no pair.
+        malformed: reason -> number of a model's replies that gave no pair.
     """
     return {
         "title": title,

@@ -1,7 +1,7 @@
 """A sheet of written pairs for readers to pass or discard, and the quality of each check by their verdicts.
 
-The sheet shows pairs that were accepted and pairs that each check rejected, in random order, and does not say which.
-A second file keeps the number of pairs that each stands for, so that precision and recall are those of all pairs.
+The sheet shows accepted pairs and pairs that each check rejected, in random order, without saying which is which. A
+second file keeps the number of pairs that each one represents, so that precision and recall are those of all pairs.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ _VERDICTS = {"pass": True, "p": True, "yes": True, "1": True, "discard": False, 
 
 @dataclasses.dataclass(frozen=True)
 class _Draw:
-    """review_draw.json: the seed, how many pairs there were, and how many of them each pair of the sheet stands for."""
+    """review_draw.json: the seed, the number of all pairs, and the number that each pair of the sheet represents."""
 
     __pydantic_config__ = typed_json.STRICT
     seed: int
@@ -42,7 +42,7 @@ class _Draw:
 
 
 class Reading(NamedTuple):
-    """What one reader said about one pair."""
+    """One reader's verdict on one pair."""
 
     reader: str
     candidate_id: str
@@ -57,7 +57,8 @@ def _stratum(pair: Checked) -> str:
 def draw(checked: Sequence[Checked], *, rows: int, seed: int) -> tuple[list[Checked], dict[str, float]]:
     """Pairs of every stratum (first check that rejects them, writer, kind), and {candidate_id: weight}.
 
-    Rows go to the strata evenly, as far as they have pairs. A weight is how many pairs of its stratum one stands for.
+    Rows are spread evenly over the strata, as far as they have pairs. A weight is the number of pairs of the stratum
+    that a row represents.
     """
     rng = np.random.default_rng([seed, 3])
     strata: defaultdict[str, list[Checked]] = defaultdict(list)
@@ -84,21 +85,21 @@ def write_review(
     seed: int,
     image: Callable[[Checked], bytes] | None = None,
 ) -> int:
-    """Writes review_pairs.csv and what is needed to read it; returns how many rows it has.
+    """Writes review_pairs.csv and the files needed to read it; gives the number of its rows.
 
-    A sheet that a person filled in stays, with its draw and images, and a line says so; 0 rows are written then.
+    A sheet that a person has filled in is kept, with its draw and images and a message; then 0 rows are written.
 
     Args:
-        folder: where; images go into a folder of it.
+        folder: for the sheet; images go into a folder of it.
         checked: all pairs.
         rows: the most to draw.
         seed: of the draw and the order.
-        image: gives the file of a pair's image; without it none is written.
+        image: gives the file of a pair's image; without it no images are written.
     """
     if is_filled(folder / SHEET, FILLED):
-        print(f"{folder / SHEET} is filled in, and stays as it is. For a new sheet, move it away.", flush=True)
+        print(f"{folder / SHEET} is filled in, and is kept as it is. For a new sheet, move it away.", flush=True)
         return 0
-    shutil.rmtree(folder / IMAGES, ignore_errors=True)  # those of an earlier draw have the same names
+    shutil.rmtree(folder / IMAGES, ignore_errors=True)  # the images of an earlier draw have the same names
     chosen, weights = draw(checked, rows=rows, seed=seed)
     lines = []
     for number, pair in enumerate(chosen, 1):
@@ -119,7 +120,7 @@ def write_review(
 
 
 def read_review(path: Path) -> list[Reading]:
-    """What a filled sheet says; a row without a verdict is left out.
+    """Reads a filled sheet; a row without a verdict is left out.
 
     Raises:
         ValueError: naming the line, for a missing column, an unknown verdict, or a pair that a reader judged twice.
@@ -141,7 +142,7 @@ def read_review(path: Path) -> list[Reading]:
 
 
 def read_reviews(paths: Sequence[str]) -> list[Reading]:
-    """What several sheets say.
+    """Reads several sheets.
 
     Raises:
         ValueError: as `read_review`, or if two sheets hold the same reader's verdict on a pair.
@@ -154,7 +155,7 @@ def read_reviews(paths: Sequence[str]) -> list[Reading]:
 
 
 def _ratio(above: np.ndarray, below: np.ndarray, images: Sequence[str], *, seed: int) -> dict[str, Any] | None:
-    """A weighted share with its 95 % interval over images; None where nothing is below the line."""
+    """A weighted share with its 95 % interval over images; None if the denominator is 0."""
     if not below.sum():
         return None
     sums = resampled_sums(np.stack([above, below], axis=1), list(images), resamples=1000, seed=seed)
@@ -169,10 +170,10 @@ def _ratio(above: np.ndarray, below: np.ndarray, images: Sequence[str], *, seed:
 def score_review(
     readings: Sequence[Reading], checked: Sequence[Checked], folder: Path, *, seed: int = 0
 ) -> dict[str, Any]:
-    """What the readers found.
+    """The readers' verdicts, and the quality of each check by them.
 
-    Keys: `readers` {reader: {n, passed, checks: {check: {precision, recall}}}}, where a pair that the reader discards
-    is what a check should reject; `kappa`: a list of a, b and Cohen's kappa; `unknown`: rows about other pairs.
+    Keys: `readers` {reader: {n, passed, checks: {check: {precision, recall}}}}, where a check should reject the pairs
+    that the reader discards; `kappa`: a list of a, b and Cohen's kappa; `unknown`: rows about other pairs.
     """
     weights = typed_json.read(folder / DRAW, _Draw).weights if (folder / DRAW).exists() else {}
     by_id = {pair.item.candidate.candidate_id: pair for pair in checked}
@@ -214,10 +215,10 @@ def score_review(
 def apply_review(
     checked: Sequence[Checked], readings: Sequence[Reading], *, use: Literal["report", "drop", "keep"]
 ) -> list[Checked]:
-    """The pairs with a result `review`: what people's verdicts do.
+    """The pairs with a result `review` from the readers' verdicts.
 
-    With `drop` a pair that any reader discards is rejected. With `keep`, besides, a rejected pair that every reader
-    passes is accepted after all; what the checks said stays in its line.
+    With `drop`, a pair that any reader discards is rejected. With `keep`, a rejected pair that every reader passes is
+    also accepted; its line keeps the results of the checks.
     """
     said: defaultdict[str, list[Reading]] = defaultdict(list)
     for reading in readings:

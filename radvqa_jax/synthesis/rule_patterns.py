@@ -1,4 +1,4 @@
-"""The patterns of rules.py: one alternative a line, without regard to case unless it says (?-i:…)."""
+"""The patterns of rules.py: one alternative on each line, ignoring case except in (?-i:…)."""
 
 import re
 
@@ -7,7 +7,7 @@ def _any(alternatives: str, *, flags: int = re.IGNORECASE) -> re.Pattern[str]:
     return re.compile("|".join(line.strip() for line in alternatives.strip().splitlines()), flags | re.MULTILINE)
 
 
-# What no image shows of a patient: what was before, what is felt, what was done, what the laboratory found.
+# Facts about a patient that no image shows: history, symptoms, treatment, laboratory findings.
 HISTORY = _any(r"""
 \bhistor(?:y|ies)\b|\bpast medical\b|\b(?:pmh|hx|s/p|c/o|h/o)\b|\bstatus post\b
 \bpresent(?:s|ed|ing)? (?:to|for)\b|\bcomplain(?:s|ed|ts?|ing)?\b|\bsymptom\w*\b
@@ -102,13 +102,13 @@ UNANSWERED = _any(r"""
 ^\W*(?:cannot|can't) (?:be )?\w+\W*$|^\W*(?:insufficient|no) (?:information|answer|image|caption|data)\b.*$
 \b(?:cannot|can't|can not|impossible to) (?:be )?(?:determin|answer|say|tell|assess)\w*
 """)
-# How a question or a request begins that wants more than a yes or no.
+# The beginnings of questions and requests that need more than a yes or no.
 OPEN = _any(r"""
 ^(?:what|which|where|who|whom|whose|why|how|when)\b|^(?:in|on|at|from|by|to|of|for|with) (?:which|what|whom)\b
 ^(?:describe|name|identify|explain|list|state|give|summari[sz]e|specify|characteri[sz]e|point|choose|select|determine)\b
 ^interpret\b
 """)
-# Options that speak of the others.
+# Options that refer to the others.
 OPTION_OF_OPTIONS = _any(r"""
 ^(?:all|none|both|neither) of (?:the |these |them)?(?:above|options|others)?\b
 ^(?:a|b|c|d) and (?:a|b|c|d)$

@@ -1,8 +1,8 @@
 """Rules on the words of a pair: each returns the reason why the pair fails, or nothing.
 
-A pair about an image may not rest on what no image shows (history, age, dates, treatment), on what a caption says about
-itself, or on a number that was measured elsewhere. It may not give its answer away, and its form must fit. The rules
-are written for English.
+A pair about an image must not depend on facts that no image shows (history, age, dates, treatment), on a caption's
+words about itself, or on a number that was measured elsewhere. It must not give its answer away, and its form must fit.
+The rules are written for English.
 """
 
 import functools
@@ -16,21 +16,21 @@ from radvqa_jax.synthesis import rule_patterns as patterns
 
 
 class Limits(NamedTuple):
-    """Sizes that a pair must keep to."""
+    """Limits on the size of a pair."""
 
     question_words: int
     answer_words: int
-    leak: float  # share of an answer's content words that its question may hold
+    leak: float  # largest share of an answer's content words that its question may contain
 
 
 class Wording(NamedTuple):
-    """What rules read of a pair."""
+    """The parts of a pair that rules read."""
 
     question: str
     answer: str
     kind: str  # closed, open, multiple_choice
     choices: Sequence[str] = ()
-    from_image: bool = True  # whether it is to be answered from the image
+    from_image: bool = True  # whether it must be answered from the image
 
     @property
     def both(self) -> str:
@@ -111,7 +111,7 @@ def leak(pair: Wording, *, most: float) -> str:
     """A pair whose question holds its answer. A yes or no, or one of two offered with "or", gives nothing away."""
     if pair.kind == "closed" and claims.yes_or_no(pair.answer, polar=True):
         return ""
-    # One of two that are offered stands there once: "Is this axial view axial, or what is it?" tells.
+    # An offered alternative occurs once: "Is this axial view axial, or what is it?" gives the answer away.
     offers = re.search(r"\bor\b", pair.question, re.IGNORECASE)
     if offers and f" {normalize(pair.question)} ".count(f" {normalize(pair.answer)} ") == 1:
         return ""

@@ -27,7 +27,7 @@ _ABOUT = {
 
 
 def wording(item: Item) -> rules.Wording:
-    """What the rules read of a pair."""
+    """The parts of a pair that the rules read."""
     pair = item.candidate
     return rules.Wording(pair.question, pair.answer, pair.kind, tuple(pair.choices), pair.answerable_from_image)
 
@@ -37,7 +37,7 @@ def _evidence(item: Item) -> str:
 
 
 def _span(item: Item) -> str:
-    """Why the words that a writer gave as support do not stand in the evidence."""
+    """The reason why the evidence does not contain the writer's support, or an empty text."""
     pair = item.candidate
     if not pair.support.strip():
         return "the writer names no words of the caption" if pair.writer == "case" else ""
@@ -47,7 +47,7 @@ def _span(item: Item) -> str:
 
 
 def _words(item: Item, *, least: float) -> str:
-    """Why the evidence does not support a pair."""
+    """The reason why the evidence does not support a pair, or an empty text."""
     pair = item.candidate
     found = support(pair.question, pair.answer, _evidence(item), least=least)
     return "" if found.verdict == "supported" else found.reason
@@ -104,7 +104,7 @@ def blind_check(config: ChecksConfig) -> Check:
 
 
 def balance_check(config: ChecksConfig, *, seed: int) -> Check:
-    """The check that evens out answers."""
+    """The check that balances answers."""
     run = functools.partial(balance.even_out, share=config.balance, seen=config.balance_seen, seed=seed)
     return Check("balance", "1", "balance", "Its answer is too common among the pairs of its wording.", run)
 

@@ -1,8 +1,8 @@
-"""Does the evidence (caption and case) support a pair? Decided word by word, without a model.
+"""Decides whether the evidence (caption and case) supports a pair, word by word, without a model.
 
-The rules read modality, plane, side, opposites such as small and large, findings, and the content words that are left.
-A "no" needs evidence that denies what is asked, or evidence that names what is seen and not that: a caption that names
-findings is taken as complete. What the words do not decide is not supported.
+The rules read modality, plane, side, opposites such as small and large, findings, and the remaining content words. A
+"no" needs evidence that denies the proposition, or evidence that names findings but not this one: a caption that names
+findings counts as complete. A pair on which the words do not decide is not supported.
 """
 
 import re
@@ -13,7 +13,7 @@ from radvqa_jax.synthesis import claims
 from radvqa_jax.synthesis import vocabulary as v
 from radvqa_jax.synthesis.claims import Said, Word
 
-# Fields of a prepared row that say what its image shows. ROCOv2 names modality and region among its concepts.
+# Fields of a prepared row that describe the content of its image. ROCOv2 names modality and region among its concepts.
 IMAGE_FIELDS = ("modality", "plane", "organ", "location", "finding", "side", "size", "modality_detail", "cui_names")
 CASE_FIELDS = ("case_findings", "case_diagnosis", "case_differential_diagnosis", "case_title", "topic_title")
 LITERATURE_FIELDS = ("topic_disease_discussion", "case_discussion", "topic_category", "topic_keywords")
@@ -30,10 +30,10 @@ _LATERAL = re.compile(r"\blateral\b(?! view)", re.IGNORECASE)
 
 
 class Evidence(NamedTuple):
-    """What is known of an image besides its pixels."""
+    """The texts about an image: everything known of it except its pixels."""
 
     caption: str
-    facts: tuple[tuple[str, str], ...]  # (field, text); what is missing is left out
+    facts: tuple[tuple[str, str], ...]  # (field, text); missing fields are left out
     literature: str = ""  # of the disease, not of the image
 
     @staticmethod
@@ -48,35 +48,35 @@ class Evidence(NamedTuple):
         return Evidence(str(row.get("caption") or ""), facts, "\n".join(filter(None, map(text, LITERATURE_FIELDS))))
 
     def text(self, *, literature: bool = False) -> str:
-        """All of it, one text a line."""
+        """All texts, one on each line."""
         parts = [self.caption, *(f"{text} view" if field == "plane" else text for field, text in self.facts)]
         return "\n".join([*parts, self.literature] if literature else parts)
 
 
 class Support(NamedTuple):
-    """What the evidence says about a claim, and the words on which that rests."""
+    """The verdict of the evidence on a claim, and the words that it is based on."""
 
     verdict: Literal["supported", "contradicted", "open"]
     reason: str = ""
 
 
 SUPPORTED = Support("supported")
-# Of a yes or no question more must be in the evidence: it says all that is claimed; an answer may use other words.
+# A yes/no question states its whole claim, so more of it must be in the evidence; an answer may use other words.
 POLAR_COVERAGE = 0.75
 
 
 class _Known(NamedTuple):
-    """The evidence, ready to be compared with."""
+    """The evidence, prepared for comparison."""
 
     said: Said
     positive: frozenset[str]  # roots of words that are not negated
-    negated: frozenset[str]  # roots of words that are only ever negated
-    findings: frozenset[str]  # roots of findings that are there
-    normal: bool  # it says that nothing is wrong, and names no finding
+    negated: frozenset[str]  # roots of words that are always negated
+    findings: frozenset[str]  # roots of findings that are present
+    normal: bool  # it states that nothing is abnormal, and names no finding
 
     @property
     def complete(self) -> bool:
-        """Whether it names what is seen, so that what it does not name is not there."""
+        """Whether it names the findings, so that a finding that it does not name is absent."""
         return bool(self.findings) or self.normal
 
 
@@ -92,7 +92,7 @@ def _know(text: str) -> _Known:
 
 
 def _compare_groups(words: list[Word], about: set[str], known: _Known) -> Support:
-    """What the evidence says of modality, side, plane and opposites that words name."""
+    """Compares the evidence with the modality, side, plane and opposites that words name."""
     unsaid = ""
     for name, group in _GROUPS:
         claimed = claims.values(words, group)
@@ -116,7 +116,7 @@ def _compare_groups(words: list[Word], about: set[str], known: _Known) -> Suppor
 
 
 def _compare_findings(words: list[Word], known: _Known) -> Support:
-    """What the evidence says of the findings that words name."""
+    """Compares the evidence with the findings that words name."""
     unsaid = ""
     for word in words:
         if not claims.is_finding(word.text):
@@ -134,7 +134,7 @@ def _compare_findings(words: list[Word], known: _Known) -> Support:
 
 
 def _compare_generic(words: list[Word], known: _Known) -> Support:
-    """What the evidence says of an abnormality, a lesion or normality without naming which."""
+    """Compares the evidence with an unnamed abnormality or lesion, or with normality."""
     abnormal = {not word.negated for word in words if word.text in v.GENERIC}
     abnormal |= {word.negated for word in words if word.text in v.NORMAL}
     generic = known.findings or any(
@@ -171,7 +171,7 @@ def _coverage(words: list[Word], known: _Known, *, least: float) -> Support:
 
 
 def _compare(words: list[Word], about: set[str], known: _Known, *, least: float) -> Support:
-    """What the evidence says of all that words name: contradicted before open before supported."""
+    """Compares the evidence with all that words name: contradicted takes precedence over open, open over supported."""
     found = [
         _compare_groups(words, about, known),
         _compare_findings(words, known),
@@ -186,7 +186,7 @@ def _compare(words: list[Word], about: set[str], known: _Known, *, least: float)
 
 
 def _topic(*texts: Said) -> set[str]:
-    """The roots of what texts are about: content words but sides, planes, modalities and generic words."""
+    """The roots of the topic of texts: content words except sides, planes, modalities and generic words."""
     return {
         word.root
         for said in texts
@@ -199,8 +199,8 @@ def _topic(*texts: Said) -> set[str]:
 
 
 def _presupposed(question: Said, about: set[str], known: _Known) -> Support:
-    """Whether the evidence bears what an open question takes for granted."""
-    # "On the left or right?" and "How large?" take neither for granted.
+    """Whether the evidence supports the presupposition of an open question."""
+    # "On the left or right?" and "How large?" presuppose neither.
     if any(word.text == "or" for word in question.words):
         return SUPPORTED
     before = ("", *(word.text for word in question.words))
@@ -213,10 +213,10 @@ def support(question: str, answer: str, evidence: str, *, least: float) -> Suppo
     """Whether the evidence supports a question and its answer.
 
     Args:
-        question: as it is asked.
+        question: of the pair.
         answer: of the pair; for multiple choice the text of the option.
-        evidence: caption and what else is known, one text a line.
-        least: the share of an answer's content words that the evidence must have.
+        evidence: the caption and other texts, one on each line.
+        least: the least share of an answer's content words that the evidence must contain.
     """
     known = _know(evidence)
     if _ASKS_PLANE.search(question):
@@ -240,19 +240,19 @@ def support(question: str, answer: str, evidence: str, *, least: float) -> Suppo
     rest = Said(tuple(word for word in said.words[1:]))
     if verdict.verdict != "supported" or not rest.content:
         return verdict
-    # "No, it is on the right": what follows is a claim of its own, outside the reach of that "no"; "No mass" is not.
+    # "No, it is on the right": the rest is a separate claim, outside the scope of that "no"; in "No mass" it is not.
     after = claims.read(_REST.sub("", answer))
     return _compare(list(after.words), about, known, least=least)
 
 
 def find_span(span: str, text: str) -> bool:
-    """Whether words stand in a text in this order, whatever their case and punctuation.
+    """Whether a text contains the words in this order, ignoring case and punctuation.
 
     >>> find_span("small cyst, on the LEFT", "CT with a small cyst on the left."), find_span("right", "on the left")
     (True, False)
     >>> find_span("Lateral", "Lateral view of the chest.")
     True
     """
-    # As they are written: `claims.read` joins words to phrases by what stands around them, which a span may cut.
+    # Words as written: `claims.read` joins words into phrases by their context, which a span may cut.
     words, whole = claims.plain_words(span), claims.plain_words(text)
     return bool(words) and f" {' '.join(words)} " in f" {' '.join(whole)} "

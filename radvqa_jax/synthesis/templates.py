@@ -19,12 +19,12 @@ OPTIONS = 4
 
 
 class Template(NamedTuple):
-    """What is asked about one field."""
+    """The questions about one field."""
 
     field: str
     open: tuple[str, ...]  # wordings
     closed: tuple[str, ...] = ()  # wordings with {value} or {a_value}; empty = the field is no vocabulary
-    visible: bool = True  # whether the image alone can answer
+    visible: bool = True  # whether the image alone suffices for the answer
 
 
 TEMPLATES: dict[str, Template] = {
@@ -52,7 +52,7 @@ TEMPLATES: dict[str, Template] = {
         ("What is the history of the patient?", "What brought the patient here?", "What is known of the patient?"),
         visible=False,
     ),
-    # What all data sets share.
+    # Fields that all data sets share.
     "modality": Template(
         "modality",
         ("Which imaging modality is this?", "How was this image taken?", "What kind of scan is shown?"),
@@ -71,7 +71,7 @@ TEMPLATES: dict[str, Template] = {
     "location": Template(
         "location", ("Where is the abnormality?", "Which location is affected?", "Where is the lesion?")
     ),
-    # What the procedural images say of their lesion.
+    # Fields of the procedural images' lesions.
     "finding": Template(
         "finding",
         ("Which abnormality is visible?", "What kind of lesion is shown?", "What is abnormal here?"),
@@ -89,7 +89,7 @@ TEMPLATES: dict[str, Template] = {
     ),
 }
 MEDM = ("findings", "diagnosis", "discussion", "image", "history")
-# What data sets put where a value is not known, such as MedPix's plane "other view (see caption)".
+# The values that data sets use for unknown, such as MedPix's plane "other view (see caption)".
 _UNSAID = re.compile(
     r"\b(?:see caption|other|unknown|unspecified|not (?:specified|given|available)|n/?a)\b", re.IGNORECASE
 )
@@ -97,7 +97,7 @@ _AN = ("a", "e", "i", "o", "X-ray", "x-ray", "MR")  # "an ex-ray", "an em-ar-eye
 
 
 class Written(NamedTuple):
-    """A pair by a template, with what its provenance needs."""
+    """A pair from a template, with its provenance."""
 
     draft: Draft
     wording_sha256: str
@@ -105,7 +105,7 @@ class Written(NamedTuple):
 
 
 def fill(wording: str, value: str) -> str:
-    """A wording with a value, and its article where it has one.
+    """A wording filled with a value, and the article if it has one.
 
     >>> fill("Is there {a_value}?", "effusion"), fill("Is this {a_value} view?", "coronal")
     ('Is there an effusion?', 'Is this a coronal view?')
@@ -114,7 +114,7 @@ def fill(wording: str, value: str) -> str:
 
 
 def find_span(caption: str, value: str) -> str:
-    """The words of a caption that are a value, as they stand there; empty if it has none.
+    """The words of a caption that state a value, in the caption's spelling; empty if there are none.
 
     >>> find_span("Axial CT of the abdomen.", "axial")
     'Axial'
@@ -138,10 +138,10 @@ def write_templates(
 
     Args:
         image: its fields are the answers.
-        names: of TEMPLATES; those whose field the row lacks are left out.
-        kinds: (kind, share); where no template of a drawn kind is left, another one is asked openly.
-        pairs: how many.
-        values: field -> every value in the data set, for questions to be answered by no and for wrong options.
+        names: of TEMPLATES; templates whose field the row lacks are left out.
+        kinds: (kind, share); if no template of a drawn kind is left, another one is asked as an open question.
+        pairs: their number.
+        values: field -> every value in the data set, for questions whose answer is no and for wrong options.
         seed: of the draw.
     """
     rng = random.Random(f"{seed}\ntemplates\n{image.dataset}\n{image.image_id}")
@@ -160,7 +160,7 @@ def write_templates(
 
 
 def _value(image: Image, field: str) -> str:
-    """What a field says; nothing if it is a short one that says that it is not known."""
+    """The value of a field; empty for a short field whose value means unknown."""
     value = one_line(str(image.row.get(field) or ""))
     is_word = any(template.field == field and template.closed for template in TEMPLATES.values())
     return "" if is_word and _UNSAID.search(value) else value

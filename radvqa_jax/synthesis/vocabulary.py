@@ -5,7 +5,7 @@ All are written for English, in lower case, as `claims.words` splits a text: no 
 
 import re
 
-# Word -> the values that it stands for. Two values of one group exclude each other unless the evidence has both.
+# Word -> the values that it means. Two values of one group exclude each other unless the evidence has both.
 MODALITIES: dict[str, frozenset[str]] = {
     word: frozenset(values.split("+"))
     for values, listed in {
@@ -41,7 +41,7 @@ PLANES: dict[str, frozenset[str]] = {
         "sagittal": "sagittal parasagittal",
         "coronal": "coronal",
         "frontal": "frontal ap pa anteroposterior posteroanterior",
-        "lateral": "lateralview",  # see claims: the word alone says where, not how the image was taken
+        "lateral": "lateralview",  # see claims: the word alone is a location, not a plane
         "oblique": "oblique",
     }.items()
     for word in listed.split()
@@ -92,7 +92,7 @@ FINDING_ENDINGS = re.compile(
     r"(?:omas?|omata|itis|itides|osis|oses|megaly|pathy|ectasis|ectasia|plasia|rrhage|celes?|lithiasis|malacia|penia)$"
 )
 NOT_FINDINGS = frozenset("diagnosis diagnoses prognosis hypothesis stoma apoptosis osmosis anastomosis".split())
-# What any finding is called; none of them names one.
+# Generic names of findings; none of them names a particular one.
 GENERIC = frozenset(
     """
 abnormality abnormalities abnormal lesion lesions finding findings pathology pathologies pathological anomaly anomalies
@@ -100,7 +100,7 @@ problem disorder disease syndrome condition process change changes area region f
 """.split()
 )
 NORMAL = frozenset("normal unremarkable healthy".split())
-# One word for what is said in several ways.
+# One word for each set of synonyms.
 SYNONYMS: dict[str, str] = {
     word: line.split()[0]
     for line in """
@@ -159,9 +159,9 @@ BACKWARD = frozenset(
 BACKWARD_ALONE = frozenset("absent excluded".split())
 SCOPE_ENDS = frozenset("but however although though except yet while whereas apart besides".split())
 
-# "More severe on the right": words that say which of two things is meant.
+# "More severe on the right": words that select one of two things.
 COMPARED = frozenset("more most".split())
-# Words that say nothing of what is seen.
+# Words that do not describe what is seen.
 STOP = frozenset(
     """
 a about above across after again all along also although am an and any appear appeared appears appearance are around as

@@ -16,18 +16,18 @@ WORK_ID_LENGTH = 16  # hexadecimal digits of a sha256
 
 
 class Work(NamedTuple):
-    """What one writer is to make of one image."""
+    """The work of one writer on one image."""
 
     work_id: str
     image: Image
     writer: str
-    kinds: tuple[str, ...]  # of the pairs that are asked for, one each; empty for `templates`
+    kinds: tuple[str, ...]  # the kind of each requested pair; empty for `templates`
 
 
 def writers_of(config: SynthesisConfig) -> tuple[tuple[str, float], ...]:
     """(writer, share of the images it writes about).
 
-    Without any in the config: the templates, and `case` where a chat model is configured.
+    If the config names none: the templates, and `case` if a chat model is configured.
     """
     if config.writing.writers:
         return config.writing.writers
@@ -63,7 +63,7 @@ def sha256_text(text: str) -> str:
 
 
 def draw_kinds(config: SynthesisConfig, image: Image, writer: str, *, seed: int) -> tuple[str, ...]:
-    """The kinds of the pairs that a writer is asked for, drawn with the configured shares."""
+    """The kinds of the pairs that a writer must make, drawn with the configured shares."""
     if writer == "caption":
         return ("open",)
     if writer == "templates":
@@ -74,7 +74,7 @@ def draw_kinds(config: SynthesisConfig, image: Image, writer: str, *, seed: int)
 
 
 def plan(images: Iterable[Image], config: SynthesisConfig, *, seed: int) -> Iterator[Work]:
-    """Yields the work on each image; images without the texts that a writer needs make none for it."""
+    """Yields the work on each image; a writer gets no work on images without the texts that it needs."""
     shares = writers_of(config)
     for image in images:
         for writer, share in shares:
@@ -87,7 +87,7 @@ def plan(images: Iterable[Image], config: SynthesisConfig, *, seed: int) -> Iter
 
 
 def _work_id(image: Image, writer: str, kinds: Sequence[str]) -> str:
-    """The id of a piece of work: another one when what the writer is shown has changed."""
+    """The id of a piece of work; it changes with the content that the writer is shown."""
     shown = [str(image.row.get(name) or "") for name in prompts.FIELDS.get(writer, ("caption",))]
     content = json.dumps([image.dataset, image.builder_config, image.image_id, writer, kinds, shown])
     return sha256_text(content)[:WORK_ID_LENGTH]

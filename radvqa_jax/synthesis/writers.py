@@ -16,7 +16,7 @@ from radvqa_jax.synthesis.work import Work, sha256_text, writers_of
 
 
 class Finished(NamedTuple):
-    """A finished piece of work, or why it is to be done again by a later run."""
+    """A finished piece of work, or the reason why a later run must repeat it."""
 
     done: Done | None
     pairs: Sequence[Candidate] = ()
@@ -24,12 +24,12 @@ class Finished(NamedTuple):
 
 
 def chat_config(config: SynthesisConfig) -> ChatConfig:
-    """How the writers ask the chat model: as configured, with the sampling of writing."""
+    """The writers' settings of the chat model: as configured, with the sampling of writing."""
     return replace(config.chat, temperature=config.writing.temperature, max_tokens=config.writing.max_tokens)
 
 
 def settings_of(config: SynthesisConfig, *, seed: int) -> dict[str, Any]:
-    """What pairs depend on apart from the texts of the images."""
+    """The settings that pairs depend on, apart from the texts of the images."""
     writing = config.writing
     asks = any(writer in prompts.MODEL_WRITERS for writer, _ in writers_of(config))
     model = {
@@ -99,14 +99,14 @@ def _done(work: Work, **fields: Any) -> Done:
 
 
 def ask_writer(client: ChatClient, work: Work, config: SynthesisConfig) -> Finished:
-    """What the chat model makes of one image.
+    """Asks the chat model to write about one image.
 
-    A reply that cannot be used is asked for again with another seed, up to `synthesis.writing.attempts` times in all;
-    then the piece of work is rejected for the last reply's reason.
+    After an unusable reply it is asked again with another seed, up to `synthesis.writing.attempts` times in all; then
+    the piece of work is rejected with the reason of the last reply.
 
     Raises:
-        EndpointError: one that every other request would meet.
-        BudgetSpent: nothing more may be asked.
+        EndpointError: if every other request would fail in the same way.
+        BudgetSpent: if the budget allows no further request.
     """
     writing, why, tokens, model = config.writing, "", 0, ""
     schema = prompts.schema(work.writer, pairs=len(work.kinds))
@@ -149,7 +149,7 @@ def ask_writer(client: ChatClient, work: Work, config: SynthesisConfig) -> Finis
 
 
 def fill_templates(work: Work, config: SynthesisConfig, values: Mapping[str, Sequence[str]], *, seed: int) -> Finished:
-    """What the templates make of one image."""
+    """Writes about one image with the templates."""
     writing = config.writing
     written = write_templates(
         work.image,

@@ -149,7 +149,7 @@ def test_a_sheet_that_a_person_filled_in_is_never_replaced(tmp_path: Path, capsy
     capsys.readouterr()
     assert write_review(tmp_path, PAIRS, rows=8, seed=0, image=lambda pair: b"x") == 0
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-    assert "review_pairs.csv is filled in, and stays as it is" in capsys.readouterr().out
+    assert "review_pairs.csv is filled in, and is kept as it is" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
