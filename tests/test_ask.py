@@ -79,7 +79,7 @@ def test_a_dicom_file_is_opened_with_its_window_and_without_its_patient(tmp_path
 def test_mistakes_are_named(picture: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"mode=ask needs an image or a DICOM file: --config\.ask\.image=FILE"):
         make()
-    with pytest.raises(ValueError, match="is not there"):
+    with pytest.raises(ValueError, match="does not exist"):
         open_image(make(**{"ask.image": str(tmp_path / "none.png")}))
     with pytest.raises(ValueError, match=r"ask\.window='lung': Only DICOM files have a window and a frame"):
         open_image(make(**{"ask.image": str(picture), "ask.window": "lung"}))

@@ -1,4 +1,4 @@
-"""What the data sets of an experiment share: images (exactly or nearly), cases, questions; and which of it leaks."""
+"""Finds what the data sets of an experiment share: images (exactly or nearly), cases, questions; and what leaks."""
 
 import itertools
 import re
@@ -12,22 +12,22 @@ from radvqa_jax.data.set_facts import Texts, normal, read_texts, set_facts
 
 # MedPix numbers its pictures; MedPix 2.0, VQA-RAD and others keep the number in the name of the file.
 MEDPIX_PICTURE = re.compile(r"synpic(\d+)", re.IGNORECASE)
-# What is a leak when a set that is trained on shares it with one that is evaluated. Questions may recur.
+# The kinds of sharing between a trained and an evaluated set that count as leaks. Questions may recur.
 LEAKS = ("images", "near_images", "medpix_pictures", "cases", "triplets")
 # Images that one program drew of one anatomy resemble each other: the closest of phantom_rad's train and test are 16
 # bits apart and show other lesions. Between two such sets only copies count.
 DRAWN_BITS = 8
 LISTED_PAIRS = 50  # of nearly equal images
-LISTED_SUSPECTS = 12  # of the closest pairs up to SUSPECT_BITS, for a person to look at; they are no leak
+LISTED_SUSPECTS = 12  # of the closest pairs up to SUSPECT_BITS, for a person to look at; they do not count as leaks
 
 
 class _Contents(NamedTuple):
-    """What one set holds, row by row."""
+    """The content of one set, row by row."""
 
     images: list[str]  # sha256 of the pixels; "" for a row without an image
     hashes: ImageHashes
     pictures: list[str]  # number of the picture in MedPix, or ""
-    cases: list[str]  # "" where the data set names none
+    cases: list[str]  # "" if the data set names none
     questions: list[str]
     triplets: list[tuple[str, str, str]]
     drawn: bool  # by a program, as its rows' source says
@@ -43,7 +43,7 @@ def _contents(rows: RowSource, texts: Texts) -> _Contents:
         images,
         hashes,
         [match.group(1) if match else "" for match in found],
-        # A bare number is a case of its own data set alone; PMC123 or MPX0001 is the same wherever it stands.
+        # A bare number identifies a case only within its data set; PMC123 or MPX0001 is the same case in any data set.
         [f"{rows.source.dataset}/{case}" if case.isdigit() else case for case in texts.case_id],
         questions,
         list(zip(images, questions, answers, strict=True)),
@@ -52,7 +52,7 @@ def _contents(rows: RowSource, texts: Texts) -> _Contents:
 
 
 def _bits(first: _Contents, second: _Contents, near_bits: int) -> int:
-    """By how many bits nearly the same images of two sets may differ."""
+    """The number of bits by which nearly equal images of two sets may differ."""
     return min(near_bits, DRAWN_BITS) if first.drawn and second.drawn else near_bits
 
 
@@ -61,7 +61,7 @@ def _near(first: _Contents, second: _Contents, *, bits: int) -> dict[str, Any]:
     bits = _bits(first, second, bits)
     pairs = near_pairs(first.hashes, second.hashes, bits=max(bits, SUSPECT_BITS))
     exact = set(first.hashes.exact)
-    found: set[int] = set()  # images of the second set; one that is shared exactly is not counted again
+    found: set[int] = set()  # images of the second set; an exactly shared image is not counted again
     listed: list[dict[str, Any]] = []
     suspects: list[dict[str, Any]] = []
     for a, b, distance in pairs:
@@ -112,16 +112,17 @@ def _pairs(names: Sequence[str], trained: set[str], evaluated: set[str]) -> list
 def audit(
     sets: Mapping[str, RowSource], *, trained: Sequence[str], evaluated: Sequence[str], near_bits: int
 ) -> dict[str, Any]:
-    """What each set holds and what each two of them share.
+    """The content of each set, and what each two of them share.
 
     Two images are the same if their decoded pixels are, and nearly the same if at most `near_bits` of 256 bits of their
-    perceptual hashes differ. `medpix_pictures` are shared by their number in MedPix, whatever was done to the file. Two
-    triplets are the same if their images are, and their questions and answers but for case and white space.
+    perceptual hashes differ. `medpix_pictures` are shared by their number in MedPix, whatever the changes to the file.
+    Two triplets are the same if their images are the same, and their questions and answers too, ignoring case and white
+    space.
 
     Args:
         sets: {name: rows}.
-        trained: names of those that are trained on.
-        evaluated: names of those that are evaluated.
+        trained: names of the sets for training.
+        evaluated: names of the sets for evaluation.
         near_bits: see above.
 
     The result has `splits`: {name: what set_facts gives, and images, cases, repeated_triplets, near_pairs_within, …};
@@ -155,12 +156,12 @@ def audit(
 
 
 def say(pair: Mapping[str, Any], kind: str) -> str:
-    """How much of a kind two sets share: `202 images`, `1 medpix picture`."""
+    """The number of shared things of a kind, in words: `202 images`, `1 medpix picture`."""
     name = kind.replace("_", " ")
     return f"{pair[kind]} {name if pair[kind] != 1 else name.removesuffix('s')}"
 
 
-# What of the second set is touched by each kind of leak, and how a reader says it.
+# The part of the second set that each kind of leak affects, and its name for readers.
 _TOUCHED = {
     "images": ("rows_of_second_with_shared_image", "ask about an image that {first} shows, too"),
     "near_images": ("rows_of_second_with_near_image", "ask about an image that is nearly one of {first}"),
@@ -171,7 +172,7 @@ _TOUCHED = {
 
 
 def consequences(report: Mapping[str, Any]) -> list[str]:
-    """Says of each leak how many questions it touches: a sentence a pair, led by the kind that touches most."""
+    """Gives the number of questions that each leak affects: one sentence for each pair, the worst kind first."""
     said = []
     for pair in report["shared"]:
         if pair["first"] == pair["second"] and pair["leak"]:

@@ -1,7 +1,7 @@
 """Random changes of training images. Off by default; `data.augment` has their kinds and strengths.
 
 Only `flip_left_right` exchanges left and right: in radiology the side is part of the answer. Colours, scale and
-position change as much in daily practice as here (exposure, cropping, a tilted patient).
+position vary as much in daily practice (exposure, cropping, a tilted patient).
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ def _crop(image: Image.Image, share: float, rng: np.random.Generator) -> Image.I
 def augment(
     image: UInt8[np.ndarray, "h w 3"], config: AugmentConfig, *, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """The image with the configured changes, drawn from `rng`; as it is under the default.
+    """The image with the configured changes, drawn from `rng`; unchanged under the default.
 
     The order is flip, rotation (corners become black), crop, brightness, contrast. A crop changes the size.
     """

@@ -1,7 +1,7 @@
 """DICOM -> pixels as a radiologist sees them and the window used, without anything about the patient.
 
-Only the tags of ALLOWED leave this module, each checked against what its kind of value may look like; nothing else of a
-file is shown, logged or put into an error. Pixels go through pydicom: modality rescale, then the VOI LUT or window
+Only the tags of ALLOWED leave this module, each checked against the form of its kind of value; nothing else of a file
+is shown, logged or put into an error. Pixels go through pydicom: modality rescale, then the VOI LUT or window
 (DICOM PS3.3 C.11.1 and C.11.2). Needs the extra `dicom`.
 """
 
@@ -28,7 +28,7 @@ from radvqa_jax.data.dicom_guard import (
 from radvqa_jax.data.dicom_terms import BODY_PARTS, MODALITIES, PHOTOMETRIC, VIEWS
 from radvqa_jax.data.dicom_window import check_rescale, choose_window, grey_settings
 
-# Keyword -> the terms, or the form, that its value must have to be shown: never what someone typed.
+# Keyword -> the terms, or the form, that its value must have to be shown: never free text.
 ALLOWED: dict[str, frozenset[str] | str] = {
     "Modality": MODALITIES,
     "BodyPartExamined": BODY_PARTS,
@@ -41,7 +41,7 @@ ALLOWED: dict[str, frozenset[str] | str] = {
     "BitsStored": r"\d{1,2}",
     "NumberOfFrames": r"\d{1,6}",
 }
-# What becomes grey levels or RGB here; the others of the standard are retired or partly decoded.
+# Photometric interpretations that become grey levels or RGB here; the standard's others are retired or partly decoded.
 SHOWN = frozenset("MONOCHROME1 MONOCHROME2 RGB YBR_FULL YBR_FULL_422 YBR_ICT YBR_RCT".split()) | {"PALETTE COLOR"}
 STRIP = 1 << 20  # pixels that are computed at a time, in floating point
 OLDEST = 89  # years; a higher age is rare enough to identify a person (HIPAA Safe Harbor)
@@ -51,17 +51,17 @@ class Dicom(NamedTuple):
     """One frame of a file."""
 
     image: UInt8[np.ndarray, "h w 3"]
-    frame: int  # which, from 1
+    frame: int  # its number, from 1
     frames: int
-    window: str  # in words, how stored values became grey
+    window: str  # the conversion of stored values to grey, in words
     tags: dict[str, str]  # those of ALLOWED that the file has
     warnings: list[str]
 
 
 @contextlib.contextmanager
 def _quiet(what: str) -> Iterator[None]:
-    """Keeps pydicom's warnings, log and errors to itself: they hold values of the file, and so names of patients."""
-    # Its parts log under names of their own; what they say comes through here on its way out.
+    """Hides pydicom's warnings, log and errors: they contain values of the file, and so names of patients."""
+    # Its parts log under their own names; their messages propagate through this logger.
     logger = logging.getLogger("pydicom")
     handlers, propagate = logger.handlers, logger.propagate
     logger.handlers, logger.propagate = [logging.NullHandler()], False
@@ -92,7 +92,7 @@ def _is_allowed(allowed: frozenset[str] | str, value: str) -> bool:
 
 
 def allowed_tags(ds: Any) -> dict[str, str]:
-    """The tags of ALLOWED whose values are of the terms or of the form that they must have."""
+    """The tags of ALLOWED whose values are permitted terms or have the permitted form."""
     found = {name: str(ds[name].value or "") for name in ALLOWED if name in ds}
     tags = {name: value for name, value in found.items() if _is_allowed(ALLOWED[name], value)}
     return tags | ({"PatientAge": capped_age(tags["PatientAge"])} if "PatientAge" in tags else {})
@@ -104,7 +104,7 @@ def _is_oblong(ds: Any) -> bool:
         try:
             high, wide = map(float, ds.get(name) or (1, 1))
         except (TypeError, ValueError):
-            continue  # not a pair of numbers: nothing is known of them
+            continue  # not a pair of numbers: unknown
         if not 0.99 * wide <= high <= 1.01 * wide:
             return True
     return False
@@ -129,7 +129,7 @@ def _strips(raw: np.ndarray) -> list[np.ndarray]:
 
 
 def _tissue(ds: Any) -> Callable[[np.ndarray], np.ndarray]:
-    """Where stored values are no padding (PS3.3 C.7.5.1.1.2), such as that around a CT's circle."""
+    """A mask of stored values that are not padding (PS3.3 C.7.5.1.1.2), such as the padding around a CT's circle."""
     padding, limit = ds.get("PixelPaddingValue"), ds.get("PixelPaddingRangeLimit")
     if padding is None:
         return lambda values: np.ones(values.shape, bool)
@@ -141,12 +141,12 @@ def _grey(ds: Any, raw: np.ndarray, frame: int, window: str) -> tuple[UInt8[np.n
     settings = grey_settings(ds, frame)
     check_rescale(settings)
     tissue = _tissue(ds)
-    padded = any(tissue(strip).any() for strip in _strips(raw))  # an image of nothing else has no other range
+    padded = any(tissue(strip).any() for strip in _strips(raw))  # an image of padding alone has no other range
 
     def values(strip: np.ndarray) -> Float[np.ndarray, "..."]:
         found = load_pydicom().pixels.apply_rescale(strip, settings).astype(np.float64)
         if not np.isfinite(found).all():
-            raise Refused("The DICOM file's values are no finite numbers after rescaling.")
+            raise Refused("The DICOM file's values are not finite after rescaling.")
         return found
 
     def limits() -> tuple[float, float]:
@@ -179,11 +179,11 @@ def _colour(ds: Any, raw: np.ndarray) -> tuple[UInt8[np.ndarray, "h w 3"], str]:
 
 
 def _read_header(data: bytes) -> Any:
-    """The data set of a file, its transfer syntax completed where the file does not say it."""
+    """The data set of a file, with its transfer syntax completed if the file omits it."""
     pydicom = load_pydicom()
     ds = pydicom.dcmread(io.BytesIO(data), force=True)
     if "PixelData" not in ds or "PhotometricInterpretation" not in ds:
-        raise Refused("The DICOM file holds no image.")
+        raise Refused("The DICOM file has no image.")
     if (kind := str(ds.PhotometricInterpretation)) not in SHOWN:
         named = f"of the kind {kind}" if kind in PHOTOMETRIC else "of a kind that the standard does not know"
         raise Refused(f"The DICOM file's pixels are {named}, which is not read. Convert it to RGB or MONOCHROME2.")
@@ -199,7 +199,7 @@ def _read_header(data: bytes) -> Any:
 
 
 def _read_pixels(ds: Any, frame: int, frames: int) -> np.ndarray:
-    """The stored values of one frame; it is decoded only if its own head does not claim too large a size."""
+    """The stored values of one frame; it is decoded only if its own header does not claim too large a size."""
     pydicom = load_pydicom()
     syntax = ds.file_meta.TransferSyntaxUID
     if syntax not in pydicom.uid.UID_dictionary or not syntax.is_transfer_syntax:
@@ -219,7 +219,7 @@ def read_dicom(data: bytes, *, frame: int = 1, window: str = "") -> Dicom:
 
     Args:
         data: of the file.
-        frame: which, from 1.
+        frame: its number, from 1.
         window: empty = the file's own (its first, if it has several), or a name in WINDOWS for CT.
 
     Raises:
@@ -227,7 +227,9 @@ def read_dicom(data: bytes, *, frame: int = 1, window: str = "") -> Dicom:
             No message holds a value of the file beyond those of ALLOWED and the numbers of its size and window.
     """
     if not is_dicom(data):
-        raise ValueError("These bytes are no DICOM file: neither DICM after 128 bytes nor tags at their beginning.")
+        raise ValueError(
+            "These bytes are not a DICOM file: they have neither DICM after 128 bytes nor tags at their beginning."
+        )
     if fault := size_fault(data):
         raise ValueError(f"The DICOM file {fault}.")
     with _quiet("header"):

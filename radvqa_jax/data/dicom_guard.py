@@ -1,4 +1,4 @@
-"""Checks before a DICOM file is read: is it one, how large are its pixels, and can an installed decoder read it."""
+"""Checks before a DICOM file is read: its format, the size of its pixels, and whether a decoder is installed."""
 
 import struct
 import types
@@ -12,8 +12,8 @@ DEFLATED = b"1.2.840.10008.1.2.1.99"
 VRS = frozenset(
     b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()
 )
-FIRST_GROUPS = (0x0002, 0x0008)  # file meta information, and what a data set without it begins with
-# Transfer syntax -> the packages that decode it, as far as pydicom does not do so alone. All are in the extra `dicom`.
+FIRST_GROUPS = (0x0002, 0x0008)  # file meta information, and the beginning of a data set without it
+# Transfer syntax -> the packages that decode it, unless pydicom does so alone. All are in the extra `dicom`.
 PACKAGES = {
     **dict.fromkeys(("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"), "pillow or python-gdcm"),
     **dict.fromkeys(("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"), "python-gdcm"),
@@ -26,11 +26,11 @@ EXTENDED = "1.2.840.10008.1.2.4.51"
 
 
 class Refused(ValueError):
-    """A message of ours, without a value of the file that is not allowed."""
+    """An error of ours, whose message contains no value of the file except allowed ones."""
 
 
 def load_pydicom() -> types.ModuleType:
-    """Pydicom; ValueError with the way out where it is not installed."""
+    """Pydicom; ValueError with the way out if it is not installed."""
     try:
         import pydicom
         import pydicom.encaps
@@ -71,12 +71,12 @@ def _starts_with_tags(data: bytes) -> bool:
 
 
 def size_fault(data: bytes) -> str:
-    """Why a file is too large to be read, as it is or inflated, or an empty string."""
+    """The reason why a file is too large to be read, as it is or inflated, or an empty string."""
     if len(data) > MAX_BYTES:
         return f"has {len(data)} bytes, more than {MAX_BYTES}; write the frame that you want to a file of its own"
     if DEFLATED not in data[: 1 << 12]:
         return ""
-    # PS3.10: the meta group, which is not deflated, says its length in its first element.
+    # PS3.10: the meta group, which is not deflated, gives its length in its first element.
     if data[132:140] != b"\x02\x00\x00\x00UL\x04\x00":
         return "is deflated and does not say where its data begin"
     begin = 144 + int.from_bytes(data[140:144], "little")
@@ -94,7 +94,7 @@ def size_fault(data: bytes) -> str:
 
 
 def frame_fault(ds: Any) -> str:
-    """Why the pixels of a file cannot be what its header says, or an empty string."""
+    """The reason why the pixels of a file cannot match its header, or an empty string."""
     rows, columns = int(ds.get("Rows", 0) or 0), int(ds.get("Columns", 0) or 0)
     if rows < 1 or columns < 1:
         return f"has frames of {columns} x {rows} pixels"
@@ -115,7 +115,7 @@ def frame_fault(ds: Any) -> str:
 
 
 def decoder_fault(pixels: Any, syntax: Any, bits: int) -> str:
-    """What is missing to decode a transfer syntax, or an empty string.
+    """The missing packages for decoding a transfer syntax, in words, or an empty string.
 
     Args:
         pixels: the module pydicom.pixels.
@@ -139,7 +139,7 @@ def decoder_fault(pixels: Any, syntax: Any, bits: int) -> str:
 
 
 def codestream_size(frame: bytes) -> tuple[int, int, int] | None:
-    """(width, height, samples) as the head of a JPEG, JPEG-LS or JPEG 2000 frame says; None if it does not.
+    """(width, height, samples) from the header of a JPEG, JPEG-LS or JPEG 2000 frame; None if it has none.
 
     >>> codestream_size(bytes.fromhex("ffd8 ffc3 000b 0c 0010 0020 01"))
     (32, 16, 1)
@@ -150,7 +150,7 @@ def codestream_size(frame: bytes) -> tuple[int, int, int] | None:
     at = 2
     while frame[:2] == b"\xff\xd8" and at + 10 <= len(frame) and frame[at] == 0xFF:
         marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4], "big")
-        # Every start of frame: C0 to CF but the tables C4 and CC and the reserved C8, and F7 of JPEG-LS.
+        # Every start of frame: C0 to CF except the tables C4 and CC and the reserved C8; and F7 of JPEG-LS.
         if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
             height, width, samples = struct.unpack_from(">HHB", frame, at + 5)
             return width, height, samples
@@ -159,7 +159,7 @@ def codestream_size(frame: bytes) -> tuple[int, int, int] | None:
 
 
 def codestream_fault(frame: bytes) -> str:
-    """Why a compressed frame is too large to be decoded, whatever the header of its file says."""
+    """The reason why a compressed frame is too large to be decoded, whatever its file's header says; or empty."""
     size = codestream_size(frame)
     if size is None or (0 < size[0] * size[1] <= MAX_PIXELS and size[2] <= MAX_SAMPLES):
         return ""

@@ -1,6 +1,6 @@
 """The defined terms of DICOM's code fields. Other values are not shown.
 
-A code field can hold whatever was typed into it, a name as well; the standard's own terms identify nobody.
+A code field may contain free text, even a name; the standard's own terms identify nobody.
 Sources: DICOM PS3.3 C.7.3.1.1.1 (modality), C.8.1, C.8.11 and PS3.16 CID 4010, 4014 (views), C.7.6.3.1.2 (photometric
 interpretation), PS3.16 Annex L (body part).
 """

@@ -31,7 +31,7 @@ def _functional(ds: Any, frame: int, sequence: str) -> Any:
 
 
 def grey_settings(ds: Any, frame: int) -> Any:
-    """What rescale and window need, as a data set of its own: from the frame's groups, else from the file."""
+    """The elements for rescale and window, as a separate data set: from the frame's groups, else from the file."""
     found = load_pydicom().Dataset()
     found.file_meta = ds.file_meta  # the byte order of look-up tables
     rescale = _functional(ds, frame, "PixelValueTransformationSequence")
@@ -56,21 +56,21 @@ def _first(value: Any) -> float:
 
 
 def _number(settings: Any, name: str) -> float | None:
-    """A number of the settings, the first of several, or None where it is absent or empty.
+    """A number of the settings, the first of several, or None if it is absent or empty.
 
     Raises:
-        Refused: if it is not finite: all that is computed with it would be black or white.
+        Refused: if it is not finite, because every image computed with it would be black or white.
     """
     if name not in settings or settings[name].value in (None, "") or not len(str(settings[name].value)):
         return None
     number = _first(settings[name].value)
     if not math.isfinite(number):
-        raise Refused(f"The DICOM file's {name} is no finite number, so no grey level can be computed.")
+        raise Refused(f"The DICOM file's {name} is not a finite number, so no grey level can be computed.")
     return number
 
 
 def check_rescale(settings: Any) -> None:
-    """Raises Refused for a rescale that makes every value the same, or no number."""
+    """Raises Refused for a rescale that makes every value the same or not a number."""
     intercept, slope = _number(settings, "RescaleIntercept"), _number(settings, "RescaleSlope")
     if slope is not None and (intercept or 0.0) + slope == (intercept or 0.0):
         beside = f" with an intercept of {intercept:g}" if slope else ""
@@ -78,7 +78,7 @@ def check_rescale(settings: Any) -> None:
 
 
 def _window_function(settings: Any) -> tuple[Callable[[Any], Any], str] | None:
-    """(function to grey in [0, 1], in words what it is) of the file's own window; None if it has none."""
+    """(function to grey in [0, 1], its description) of the file's own window; None if it has none."""
     centre, width = _number(settings, "WindowCenter"), _number(settings, "WindowWidth")
     if centre is None or width is None:
         return None
@@ -88,7 +88,7 @@ def _window_function(settings: Any) -> tuple[Callable[[Any], Any], str] | None:
         raise Refused(
             f"The DICOM file's window has the width {width:g} and "
             + (f"the function {kind}" if kind in FUNCTIONS else "a function that the standard does not know")
-            + ". Give ask.window, where the file is a CT, or correct the file."
+            + ". Give ask.window if the file is a CT, or correct the file."
         )
     pixels = load_pydicom().pixels
     ends = np.array([centre - 9 * width, centre + 9 * width])
@@ -110,12 +110,14 @@ def _no_window(settings: Any) -> str:
 def choose_window(
     ds: Any, settings: Any, limits: Callable[[], tuple[float, float]], name: str
 ) -> tuple[Callable[[Any], Any], str]:
-    """(function to grey in [0, 1], in words what it is); `limits` gives the frame's least and largest value."""
+    """(function to grey in [0, 1], its description); `limits` gives the frame's smallest and largest value."""
     pixels = load_pydicom().pixels
     if name:
         if name not in WINDOWS:
             near = nearest(name, WINDOWS)
-            raise Refused(f"ask.window={name!r} is no window.{near} There are {', '.join(WINDOWS)}; empty: the file's.")
+            raise Refused(
+                f"ask.window={name!r} is not a window.{near} Known: {', '.join(WINDOWS)}; empty = the file's own."
+            )
         if str(ds.get("Modality", "")) != "CT" or "RescaleIntercept" not in settings:
             raise Refused(f"ask.window={name!r} is in Hounsfield units, which only a CT with rescale values has.")
         centre, width = WINDOWS[name]

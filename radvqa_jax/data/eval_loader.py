@@ -22,7 +22,7 @@ Texts = dict[str, np.ndarray]  # tokens and masks, as Batch names them
 
 
 class _Packer(NamedTuple):
-    """Turns the text of a row into a prompt to decode from, or with its answer into a row as training has them."""
+    """Turns the text of a row into a prompt to decode from, or with its answer into a row as in training."""
 
     rows: RowSource
     data: DataConfig
@@ -43,7 +43,7 @@ class _Packer(NamedTuple):
 def _parts(
     make: Callable[[int], Any], count: int, *, batch_size: int, part: tuple[int, int] = (0, 1)
 ) -> Iterator[list[tuple[Any, bool]]]:
-    """Yields one process's part of each batch: what threads make of each row, and whether it is a real one.
+    """Yields one process's part of each batch: the result of `make` for each row, and whether the row is real.
 
     The last batch repeats its last row. Every process gets the same number of batches.
     """
@@ -82,7 +82,7 @@ def eval_batches(
     Arrays are tokens and masks [b, seq_len] with the prompt alone (BOS, prefix, separator) and images [b, resolution,
     resolution, 3], where b = batch_size / process_count. The last batch repeats its last row up to b, with mask_example
     False there; the list of rows holds real ones only, so it may be shorter than the batch. Every process gets the same
-    number of batches, if need be one without a real row. With `answers`, rows are those of training, seq_len + 1 tokens
+    number of batches, if necessary one without a real row. With `answers`, rows are as in training: seq_len + 1 tokens
     wide, with the answer as the suffix.
     """
     packer, images = _Packer(rows, data, tokenizer, answers), make_row_images([rows], data, resolution)
@@ -102,7 +102,7 @@ class Shown(NamedTuple):
     """The image of a prompt."""
 
     key: bytes  # equal images have equal keys
-    unit: Callable[[], Float32[np.ndarray, "h w 3"]]  # makes what the model sees of it
+    unit: Callable[[], Float32[np.ndarray, "h w 3"]]  # makes the model's input from it
 
 
 class Prompts(NamedTuple):
@@ -110,12 +110,12 @@ class Prompts(NamedTuple):
 
     texts: Texts  # tokens and masks [b seq_len]
     mask_example: np.ndarray  # False = a row that only fills the batch
-    rows: list[Row]  # the real ones
+    rows: list[Row]  # the real rows
     images: list[Shown]  # of all b
 
 
 class _Images(NamedTuple):
-    """Gives the image of a row; grey levels are made at once unless `known` says that nobody will ask for them."""
+    """Gives the image of a row; its grey levels are computed at once unless `known` says that nobody needs them."""
 
     images: RowImages
     name: str
@@ -138,7 +138,7 @@ def prompt_batches(
 ) -> Iterator[Prompts]:
     """Yields the prompts of `eval_batches`, for one process, with their images by name instead of in the batch.
 
-    An image whose key is `known` when its row is read is decoded only if somebody asks for it.
+    An image whose key is `known` when its row is read is decoded only on demand.
     """
     packer, show = _Packer(rows, data, tokenizer), _Images(make_row_images([rows], data, resolution), rows.name, known)
 

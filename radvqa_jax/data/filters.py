@@ -11,7 +11,7 @@ from radvqa_jax.trees import nearest
 
 @runtime_checkable
 class Columns(Protocol):
-    """What filters need of a RowSource."""
+    """The part of RowSource that filters need."""
 
     @property
     def name(self) -> str: ...
@@ -22,7 +22,7 @@ class Columns(Protocol):
 
 
 def _texts(rows: Columns, field: str) -> list[str]:
-    """A field of every row; raises ValueError, with the nearest name, if it is not one of text."""
+    """A field of every row; raises ValueError, with the nearest name, if it is not a text field."""
     fields = rows.text_fields()
     if field not in fields:
         raise ValueError(
@@ -41,13 +41,13 @@ def _frequent(rows: Columns, values: Sequence[str], condition: FilterConfig) -> 
         counted = Counter(value for value, _ in dict.fromkeys(zip(values, ids, strict=True)))
     counted.pop("", None)
     enough = [value for value, n in counted.items() if n >= condition.min_count]
-    # Ties go to the alphabet, so that the choice does not depend on the order of rows.
+    # Ties are broken alphabetically, so that the choice does not depend on the order of rows.
     enough.sort(key=lambda value: (-counted[value], value))
     return set(enough[: condition.most_common or None])
 
 
 def _wanted(rows: Columns, values: Sequence[str], condition: FilterConfig) -> set[str]:
-    """The wanted values without case; raises ValueError for one that no row has, which may be mistyped."""
+    """The wanted values, ignoring case; raises ValueError for a value that no row has, as it may be a typing error."""
     there = {value.casefold() for value in values}
     for value in condition.values:
         if value.casefold() not in there:

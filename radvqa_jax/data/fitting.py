@@ -11,9 +11,9 @@ LISTED = 5  # questions that the message names
 
 
 def fitting(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer) -> RowSource:
-    """The rows whose question fits `data.seq_len`, and says how many were left out.
+    """The rows whose question fits `data.seq_len`; prints the number of those that are left out.
 
-    The rows' fingerprint then has `left_out`: {reason: number}. Rows that all fit are returned as they are.
+    The rows' fingerprint then has `left_out`: {reason: number}. If all rows fit, they are returned unchanged.
 
     Raises:
         ValueError: naming the first question that does not fit, under the policy `error`; or if no question fits.
@@ -38,7 +38,7 @@ def overlong(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer) -> list
 
 
 def leave_out(rows: RowSource, numbers: Sequence[int], *, seq_len: int) -> RowSource:
-    """The rows without those of these numbers, says so, and counts them in the fingerprint."""
+    """The rows without those of these numbers; prints them, and counts them in the fingerprint."""
     if not numbers:
         return rows
     without = set(numbers)

@@ -1,9 +1,9 @@
-"""The questions of an image asked in a row: which earlier turns the prompt of each question holds.
+"""The questions of an image asked in a row: the earlier turns in the prompt of each question.
 
-A conversation is the questions about one image, in the order of the data set. {history} in the prompt stands for the
-turns before a question (prompts.history_text has the wording), as many of the last ones as fit the text length. A
-question that was asked before in the same words is not a turn of its repetition: with references it would hold the
-answer. A question without an image stands alone.
+A conversation consists of the questions about one image, in the order of the data set. {history} in the prompt is
+replaced by the turns before a question (prompts.history_text has the wording), as many of the last ones as fit the text
+length. A question that was asked before in the same words is not a turn of its repetition: with references it would
+contain the answer. A question without an image stands alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ class Conversations:
     """The conversations of a source; texts are read once, images are not."""
 
     def __init__(self, rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer, answers: bool = False) -> None:
-        """Takes rows, template and length; with `answers` a row's own answer must fit, too, as in training."""
+        """Takes rows, template and length; with `answers` a row's own answer must also fit, as in training."""
         self._rows = rows
         self._data = data
         self._tokenizer = tokenizer
@@ -92,15 +92,15 @@ def reference(row: Row) -> str:
 
 
 def with_references(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer, answers: bool = False) -> RowSource:
-    """The rows with the earlier turns and their reference answers, and counts them in the fingerprint.
+    """The rows with the earlier turns and their reference answers, which the fingerprint counts.
 
-    Rows that are asked alone, as configured or because they are captions, are returned as they are.
+    Rows without history, by configuration or because they are captions, are returned unchanged.
 
     Args:
         rows: of one source.
         data: template, length, and whether there is a history.
         tokenizer: of the checkpoint.
-        answers: whether the row's own answer must fit, too, as in training.
+        answers: whether the row's own answer must also fit, as in training.
     """
     if data.history == "none" or rows.source.task != "vqa":
         return rows
@@ -110,13 +110,13 @@ def with_references(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer, 
 
 
 def count_turns(rows: Sequence[Row]) -> dict[str, Any]:
-    """How many earlier turns the prompts of rows hold, and how many were left out, by reason.
+    """Counts the earlier turns that the prompts of rows hold, and those that were left out, by reason.
 
     Keys: `questions`, `turns` (earlier questions in all), `shown`, `repeated` (the question itself, asked before) and
     `too_long` (the oldest ones, which did not fit).
 
     Args:
-        rows: all of a source, in its order; `history` of each holds what its prompt holds.
+        rows: all of a source, in its order; `history` of each holds the turns of its prompt.
     """
     turns = shown = repeated = 0
     for row, earlier in zip(rows, earlier_numbers([row["image_id"] for row in rows]), strict=True):

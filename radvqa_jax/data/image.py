@@ -1,4 +1,4 @@
-"""Image bytes -> uint8 pixels -> what the model sees. One path for training, evaluation and saliency."""
+"""Image bytes -> uint8 pixels -> the model's input. One path for training, evaluation and saliency."""
 
 import io
 
@@ -8,14 +8,14 @@ from PIL import Image
 
 from tfds_builders.images import open_image, read_image
 
-NO_IMAGE = 128  # grey level that stands for an image where a row has none
+NO_IMAGE = 128  # grey level of the image for a row without one
 
 
 def decode_image(data: bytes, *, bit_depth: int = 0) -> UInt8[np.ndarray, "h w 3"]:
     """The pixels of an encoded image as RGB; grey is repeated. tfds_builders/images.py has the rule.
 
-    Alpha is dropped, not blended, as big_vision does. No bytes at all, the image of a row that has none (Med-HALT),
-    give a uniform grey, the middle of [-1, 1]. `bit_depth` is of grey images of 16 bits; 0 = all bits.
+    Alpha is dropped, not blended, as big_vision does. Empty bytes, the image of a row without one (Med-HALT), give
+    a uniform grey, the middle of [-1, 1]. `bit_depth` is of grey images of 16 bits; 0 = all bits.
 
     Raises:
         ValueError: as `tfds_builders.images.store_image`.
@@ -26,7 +26,7 @@ def decode_image(data: bytes, *, bit_depth: int = 0) -> UInt8[np.ndarray, "h w 3
 
 
 def thumbnail(data: bytes, *, side: int) -> bytes:
-    """A small copy of an encoded image as a JPEG file: pixels only, nothing else that the file may hold.
+    """A small copy of an encoded image as a JPEG file: pixels only, without anything else from the file.
 
     Args:
         data: an encoded image.
@@ -49,7 +49,7 @@ def read_mask(data: bytes) -> Bool[np.ndarray, "h w"]:
     """A mask from its PNG: True where it is not black.
 
     Raises:
-        ValueError: for bytes that are no image or only a part of one.
+        ValueError: for bytes that are not an image, or only a part of one.
     """
     with open_image(data) as image:
         return np.asarray(image.convert("L")) > 0
@@ -78,5 +78,5 @@ def to_unit(levels: UInt8[np.ndarray, "*b h w 3"], out: np.ndarray | None = None
 
 
 def resize_image(image: UInt8[np.ndarray, "h w 3"], size: int) -> Float32[np.ndarray, "{size} {size} 3"]:
-    """What the model sees of an image: a square of `size` pixels in [-1, 1] (see `resize_levels`)."""
+    """The model's input for an image: a square of `size` pixels in [-1, 1] (see `resize_levels`)."""
     return to_unit(resize_levels(image, size))

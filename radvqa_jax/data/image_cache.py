@@ -20,7 +20,7 @@ class ImageCache:
     """Keeps the most recently used images, up to a number of bytes. Threads may share it; a pickled one is empty."""
 
     def __init__(self, max_bytes: int) -> None:
-        """Takes the bytes of pixels that may be kept; 0 keeps none."""
+        """Takes the limit on kept pixels in bytes; 0 keeps nothing."""
         self.max_bytes = max_bytes
         self._kept: collections.OrderedDict[bytes, np.ndarray] = collections.OrderedDict()
         self._bytes = 0
@@ -30,7 +30,7 @@ class ImageCache:
         return ImageCache, (self.max_bytes,)
 
     def get(self, encoded: bytes, make: Callable[[bytes], Levels]) -> Levels:
-        """`make(encoded)`, or what it gave for the same bytes; not to be changed."""
+        """`make(encoded)`, or its kept result for the same bytes; callers must not change it."""
         if not self.max_bytes:
             return make(encoded)
         key = image_key(encoded)
@@ -38,7 +38,7 @@ class ImageCache:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        made = make(encoded)  # outside the lock: two threads may both make it, which is wasteful but right
+        made = make(encoded)  # outside the lock: two threads may both make it, which is wasteful but correct
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = made

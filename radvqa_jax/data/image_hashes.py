@@ -1,17 +1,18 @@
 """Finds images that are the same, exactly or nearly: a sha256 of the pixels and perceptual hashes, kept with the data.
 
-The perceptual hash is imagehash's pHash (Zauner 2010) with 16 x 16 low frequencies: 256 bits. An image has one of the
-whole, one without an even border, and one for each cut in CUTS, so that a copy that lost or gained a border is found.
+The perceptual hash is imagehash's pHash (Zauner 2010) with 16 x 16 low frequencies: 256 bits. An image has one hash
+of the whole, one without an even border, and one for each cut in CUTS, to find copies that lost or gained a border.
 
-Two images are as far apart as their two most similar views. Measured on the 315 images of VQA-RAD and 181 of MedPix
-2.0: of 122,582 pairs from different cases the closest are 62 bits apart, one in ten thousand is within 70, the median
-is 116. Copies, of every third image: JPEG of quality 20, at most 8 bits; scaled to a quarter or by 1.5, or to another
-shape, 4; a fifth brighter 18, a fifth less contrast 6; with a black or white border of 5 %, 20; without up to 6 % on
-each side 26, and 99 % within 20; made square by black bars, 99 % within 20. Hence 20 as the default of audit.near_bits:
-what is within is a copy, or a neighbouring slice of the same examination (8 to 20 bits; other slices are farther).
+The distance of two images is that of their two most similar views. Measured on the 315 images of VQA-RAD and 181 of
+MedPix 2.0: of 122,582 pairs from different cases the closest are 62 bits apart, one in ten thousand is within 70, the
+median is 116. Copies, of every third image: JPEG of quality 20, at most 8 bits; scaled to a quarter or by 1.5, or to
+another shape, 4; a fifth brighter 18, a fifth less contrast 6; with a black or white border of 5 %, 20; without up to 6
+% on each side 26, and 99 % within 20; made square by black bars, 99 % within 20. Hence 20 is the default of
+audit.near_bits: an image within it is a copy, or a neighbouring slice of the same examination (8 to 20 bits; other
+slices are farther).
 
-Not always found that way: another gamma (of 1.5: one in nine is missed), cuts of more than 6 %, or of 2 % on one side
-alone (two in five); never mirrored or turned images. Up to 64 bits the audit lists the closest pairs to be looked at.
+Not always found: another gamma (of 1.5: one in nine is missed), cuts of more than 6 %, or of 2 % on one side alone (two
+in five). Never found: mirrored or turned images. Up to 64 bits the audit lists the closest pairs for inspection.
 """
 
 import os
@@ -31,15 +32,15 @@ from radvqa_jax.data.image import decode_image
 from radvqa_jax.data.rows import Row, RowSource
 from radvqa_jax.data.text_index import read_sidecar, stamp, write_sidecar
 
-VERSION = "2"  # of what is in the file; another one is made again
+VERSION = "2"  # of the file's content; a file of another version is made again
 HASH_SIZE = 16
 BITS = HASH_SIZE**2
 SHRUNK = 256  # pixels; views are taken from an image of this size
 CUTS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06)  # shares of width and height that a view leaves out on each side
 VIEWS = 2 + len(CUTS)  # the whole, without its border, cut
-BORDER_SPREAD = 16  # grey levels that a border's pixels may be away from the corners'
-BORDER_SPECKS = 0.01  # share of a border line's pixels that may be farther away: what JPEG leaves there
-# Below this spread of grey levels, in an image shrunk as the hash shrinks it, its frequencies are those of noise.
+BORDER_SPREAD = 16  # grey levels by which a border's pixels may differ from the corners'
+BORDER_SPECKS = 0.01  # share of a border line's pixels that may differ more: artefacts of JPEG
+# Below this spread of grey levels, in an image shrunk as for the hash, its frequencies are noise.
 LEAST_SPREAD = 4
 CHUNK = 64  # images hashed at a time
 PAIRS_AT_A_TIME = 2**22  # distances computed at a time: 16 MB
@@ -52,14 +53,14 @@ class ImageHashes(NamedTuple):
     image_ids: list[str]  # the first id of each image
     exact: list[str]  # sha256 of shape and pixels
     near: Bool[np.ndarray, "images views bits"]  # perceptual hashes
-    structured: Bool[np.ndarray, "images views"]  # False for an even surface, whose perceptual hash means nothing
+    structured: Bool[np.ndarray, "images views"]  # False for an even surface, whose perceptual hash has no meaning
 
 
 Box = tuple[float, float, float, float]
 
 
 def _content(shrunk: Image.Image) -> Box:
-    """The box of an image without its border: lines at the edge that are of one level, that of the corners."""
+    """The box of an image without its border: edge lines that have the one grey level of the corners."""
     levels = np.asarray(shrunk, np.int16)
     border = np.median([levels[0, 0], levels[0, -1], levels[-1, 0], levels[-1, -1]])
     differs = np.abs(levels - border) > BORDER_SPREAD
@@ -70,7 +71,7 @@ def _content(shrunk: Image.Image) -> Box:
 
 
 def _perceptual(pixels: UInt8[np.ndarray, "h w 3"]) -> tuple[bytes, bytes]:
-    """The perceptual hashes of an image's views, and a bit for each view that says whether it has structure."""
+    """The perceptual hashes of an image's views, and for each view a bit that is set if it has structure."""
     grey = Image.fromarray(pixels).convert("L")
     shrunk = grey.resize((SHRUNK, SHRUNK), Image.Resampling.LANCZOS)
     whole = (0.0, 0.0, float(SHRUNK), float(SHRUNK))
@@ -96,7 +97,7 @@ def _hash_image(row: Row, name: str) -> tuple[str, bytes, bytes]:
 
 
 def _hash_rows(rows: RowSource) -> Iterator[tuple[str, bytes, bytes]]:
-    """Yields the hashes of each row's image; the encoded bytes of one image are read and decoded once."""
+    """Yields the hashes of each row's image; each image is read and decoded once."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for begin in progress.bar(range(0, len(rows), CHUNK), name=f"hashes of {rows.name}", unit_scale=CHUNK):
             part = rows.select(range(begin, min(begin + CHUNK, len(rows))))
@@ -134,10 +135,10 @@ def _load_table(rows: RowSource) -> pa.Table:
 
 
 def load_hashes(rows: RowSource) -> ImageHashes:
-    """The hashes of the images of some rows; an image_id stands for one image, as in every data set here.
+    """The hashes of the images of some rows; an image_id identifies one image, as in every data set here.
 
     Raises:
-        ValueError: naming the data set and the image, for one that cannot be decoded.
+        ValueError: naming the data set and the image, if one cannot be decoded.
     """
     table = _load_table(rows).to_pydict()
     entries = zip(table["exact"], table["near"], table["structured"], strict=True)
@@ -170,15 +171,15 @@ def _signs(hashes: ImageHashes, view: int) -> Float32[np.ndarray, "images bits"]
     return signs * hashes.structured[:, view, None]
 
 
-# The views that are compared: a copy that was cut looks like a cut view of what it was made from.
+# The views that are compared: a cut copy resembles a cut view of its original.
 COMPARED = ((0, 0), (1, 1), *((0, view) for view in range(2, VIEWS)), *((view, 0) for view in range(2, VIEWS)))
 
 
 def near_pairs(first: ImageHashes, second: ImageHashes, *, bits: int) -> list[tuple[int, int, int]]:
     """(image of first, image of second, differing bits) of different images that differ by at most `bits`.
 
-    The bits are those of the two views that are most alike. Images with the same pixels are left out: they are shared
-    exactly. The closest come first.
+    The bits are those of the two most similar views. Images with the same pixels are left out: they are shared exactly.
+    The closest pairs come first.
     """
     found: dict[tuple[int, int], int] = {}
     known = {exact: index for index, exact in enumerate(second.exact)}
@@ -187,7 +188,7 @@ def near_pairs(first: ImageHashes, second: ImageHashes, *, bits: int) -> list[tu
     for ours, theirs in COMPARED:
         signs, other = _signs(first, ours), _signs(second, theirs).T.copy()
         for begin in range(0, len(signs), step):
-            # The product of signs is BITS less twice the bits that differ.
+            # The product of signs is BITS minus twice the number of differing bits.
             product = signs[begin : begin + step] @ other
             for a, b in np.argwhere(product >= BITS - 2 * bits).tolist():
                 pair, distance = (begin + a, b), int(BITS - product[a, b]) // 2

@@ -28,13 +28,13 @@ from radvqa_jax.schema import Batch
 
 # A batch is one element of the stream, so these are batches made at a time and kept ready.
 READERS = 4  # threads
-WORKERS_PER_CORE = 4  # more only cost memory
+WORKERS_PER_CORE = 4  # more would only cost memory
 PREFETCH = grain.ReadOptions(num_threads=READERS, prefetch_buffer_size=4)
 
 
 @functools.cache
 def _end_with_parent() -> None:
-    """Lets a worker process end with the one that started it, also when that is killed and cannot tell it to."""
+    """Ends a worker process together with its parent, even if the parent is killed and cannot stop it."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -47,20 +47,20 @@ def _end_with_parent() -> None:
 
 
 class _TrainBatch(NamedTuple):
-    """Makes this process's part of batch b; a tuple, so that worker processes can be sent it.
+    """Makes this process's part of batch b; a tuple, so that it can be sent to worker processes.
 
     Row n of the whole stage is the `position[n]`-th of source `source[n]`, in the shuffled order of that source.
     """
 
     mixture: Mixture
-    orders: list[grain.MapDataset]  # of each source: an endless, shuffled stream of numbers of its rows
+    orders: list[grain.MapDataset]  # of each source: an endless, shuffled stream of its row numbers
     sources: list[RowSource]
     data: DataConfig
     tokenizer: Tokenizer
     images: RowImages
     seed: int
     batch_size: int  # of all processes together
-    part: tuple[int, int]  # which rows of a batch are made here, from and to
+    part: tuple[int, int]  # the rows of a batch that are made here, from and to
 
     def __call__(self, batch: int) -> Batch:
         if self.data.workers:
@@ -77,24 +77,24 @@ class _TrainBatch(NamedTuple):
         return Batch(image=image, mask_example=np.ones(end - begin, np.bool_), **leaves)
 
     def _row(self, rows: RowSource, index: int, *, number: int, out: np.ndarray) -> dict[str, np.ndarray]:
-        """The packed text of a row and writes its image into `out`."""
+        """Gives the packed text of a row, and writes its image into `out`."""
         row = rows[index]
         prefix, suffix = rows.text(row, template=self.data.prompt)
-        # The row's number in the stage decides how its image is changed: the same whoever makes it, and when.
+        # The row's number in the stage decides its augmentation: the same in any process and at any time.
         to_unit(self.images(row, name=rows.name, rng=np.random.default_rng([self.seed, number])), out)
         return pack(self.tokenizer, prefix, suffix=suffix, seq_len=self.data.seq_len, overlong=self.data.overlong)
 
 
 @contextlib.contextmanager
 def _without_interrupts(*, starting: bool) -> Iterator[None]:
-    """Holds Ctrl-C back while worker processes start: they inherit this, and the run alone decides when to stop.
+    """Blocks Ctrl-C while worker processes start: they inherit this, and only the main process decides when to stop.
 
-    A terminal sends Ctrl-C to all processes of a run. What came meanwhile is delivered afterwards.
+    A terminal sends Ctrl-C to all processes of a run. A signal that arrives meanwhile is delivered afterwards.
     """
     if not starting or not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # which otherwise starts with the first worker and lets signals through again
+    resource_tracker.ensure_running()  # otherwise it starts with the first worker and unblocks signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -108,21 +108,20 @@ def _close_all(iterators: list[Any]) -> None:
 
 
 class LoaderError(ValueError):
-    """The stream of batches ended for a reason outside of the data, such as a worker process that was killed."""
+    """The stream of batches ended for a reason outside the data, such as a killed worker process."""
 
 
 class TrainLoader(Iterator[Batch]):
     """The stream of a stage's training batches, the same for the same seed, from any step on.
 
-    Every source is shuffled again in each of its epochs; which source a row comes from is decided by the mixture. The
-    state is the number of batches drawn, whatever the number of workers and of processes, so a run may continue on
-    another machine.
+    Every source is shuffled again in each of its epochs; the mixture decides the source of each row. The state is the
+    number of batches drawn, whatever the number of workers and processes, so a run may continue on another machine.
 
     Attributes:
-        report: what was kept and rejected, for each source.
+        report: kept and rejected rows, for each source.
         rows_per_epoch: rows that can be trained on, over all sources. With one source, an epoch shows each once.
         text_tokens_per_epoch: tokens of their prompts and answers, without padding.
-        mixture: where each row of the stage comes from.
+        mixture: the source of each row of the stage.
     """
 
     def __init__(
@@ -145,8 +144,8 @@ class TrainLoader(Iterator[Batch]):
         self._text_tokens = text_tokens
         self.text_tokens_per_epoch = sum(sum(lengths.values()) for lengths in text_tokens)
         self.rows_per_epoch: int = sum(entry["kept"] for entry in report)
-        self._iterators: list[Any] = []  # one, or none when closed
-        # Also when the interpreter ends: Grain's own clean-up then comes too late and complains.
+        self._iterators: list[Any] = []  # one, or none once closed
+        # Also at the interpreter's end: Grain's own clean-up then comes too late and complains.
         weakref.finalize(self, _close_all, self._iterators)
         self._start(0)
 
@@ -170,13 +169,13 @@ class TrainLoader(Iterator[Batch]):
             raise LoaderError(
                 f"Training data end after batch {self._drawn}: {' '.join(str(error).split())[:300]}. A worker process "
                 "ended, as it does when memory runs out; give fewer of them (--config.data.workers) or none (0). The "
-                "same command goes on from the last save."
+                "same command continues from the last save."
             ) from error
         self._drawn, self._started = self._drawn + 1, True
         return batch
 
     def realised(self) -> list[dict[str, Any]]:
-        """How many of the rows drawn so far came from each source, and its share (see mixture.realised)."""
+        """The number and share of the rows drawn so far that came from each source (see mixture.realised)."""
         return realised(self.mixture, rows=self._drawn * self._batch_size, sources=len(self.report))
 
     def text_tokens(self, batches: Sequence[int]) -> list[int]:
@@ -197,11 +196,11 @@ class TrainLoader(Iterator[Batch]):
     def longest_rows(self, parts: int, *, batches: int = 64) -> list[int]:
         """The text tokens, without padding, of the longest row of each part of batches spread over the stage.
 
-        The same for every process and after every interruption: all of them know the lengths of all rows.
+        It is the same in every process and after every interruption, since each process knows the lengths of all rows.
 
         Args:
             parts: of a batch; part i has the rows i, i + parts, ….
-            batches: how many are looked at; all, if the stage has fewer.
+            batches: the number of batches to examine; all, if the stage has fewer.
         """
         total = len(self._batches)
         chosen = np.unique(np.linspace(0, total - 1, min(batches, total)).round().astype(int))
@@ -212,7 +211,7 @@ class TrainLoader(Iterator[Batch]):
         return found
 
     def _lengths(self, rows: Iterable[int]) -> list[int]:
-        """The text tokens of rows of the stage, by their numbers."""
+        """The text tokens of the stage's rows with these numbers."""
         sources = ((self.mixture.source[row], int(self.mixture.position[row])) for row in rows)
         return [self._text_tokens[source][self._orders[source][position]] for source, position in sources]
 
@@ -221,7 +220,7 @@ class TrainLoader(Iterator[Batch]):
         _close_all(self._iterators)
 
     def get_state(self) -> dict[str, int]:
-        """What `set_state` needs to continue after the last batch drawn; it can be written as JSON."""
+        """The state with which `set_state` continues after the last batch drawn; it can be written as JSON."""
         return {"batches_drawn": self._drawn}
 
     def set_state(self, state: dict[str, int]) -> None:
@@ -253,11 +252,11 @@ def make_train_loader(
         data: prompt, length and policy for over-long answers, augmentation, worker processes.
         tokenizer: of the checkpoint.
         resolution: image height and width in pixels.
-        batch_size: rows in a batch of all processes together; batches run over the end of an epoch, so all are full.
+        batch_size: rows in a batch of all processes together; batches extend across epochs, so all are full.
         seed: of the order.
         total_batches: gives the number of batches in the whole stage from the number of rows in an epoch.
-        weight_by: whether weights are of sources or of their rows.
-        process_index: which of the processes this is; it makes rows of its own of every batch, a slice in their order.
+        weight_by: whether weights belong to sources or to their rows.
+        process_index: the number of this process; it makes its own slice of the rows of every batch.
         process_count: how many processes share a batch. The order of all rows does not depend on it.
 
     Raises:

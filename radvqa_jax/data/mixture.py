@@ -16,7 +16,7 @@ from radvqa_jax.config import SourceConfig
 
 # Times are rounded to this many decimals of a row, so that ties are ties whatever the last bit of a sum or a cosine.
 TIE_DECIMALS = 6
-# How far the rates of sources with exact counts may be from all rows, for the rounding of sums.
+# Tolerance on the rates of sources with exact counts, for the rounding of sums.
 RATE_TOLERANCE = 1e-9
 PARTS = 10  # of training, for which realised shares are reported
 
@@ -103,13 +103,13 @@ def _rates(
 
 
 def _totals(sources: Sequence[SourceConfig], rates: np.ndarray) -> list[int]:
-    """How many rows each source gives: counts as they are, the others rounded so that all add up."""
+    """The number of rows from each source: exact counts unchanged, the others rounded so that all add up."""
     exact = rates.sum(1)
     totals = [source.count or int(amount) for source, amount in zip(sources, exact, strict=True)]
     missing = rates.shape[1] - sum(totals)
     open_ = [number for number, source in enumerate(sources) if not source.count]
     by_remainder = sorted(open_, key=lambda number: (totals[number] - exact[number], number))
-    for number in (by_remainder * 2)[: max(missing, 0)]:  # rounding down lost at most one row a source
+    for number in (by_remainder * 2)[: max(missing, 0)]:  # rounding down lost at most one row for each source
         totals[number] += 1
     if sum(totals) != rates.shape[1]:
         raise AssertionError(f"Totals {totals} do not add up to {rates.shape[1]}.")
@@ -123,16 +123,16 @@ def plan_mixture(
 
     The k-th row of a source comes where its share, added up from the beginning, passes k - 1/2, so that after any
     number of rows every source is within about one row of its share, and counts are exact at the end. Nothing is
-    random: the order within a source is shuffled elsewhere.
+    random here: the order within a source is shuffled elsewhere.
 
     Args:
-        sources: what is mixed.
-        sizes: the rows that each of them has.
+        sources: the sources to mix.
+        sizes: the number of rows of each of them.
         total: rows in the whole stage.
         weight_by: `row` multiplies a weight by its source's size, so that equal weights show all rows equally often.
 
     Raises:
-        ValueError: if counts ask for more rows than there are, or no source has a weight at some time.
+        ValueError: if counts need more rows than the stage has, or no source has a weight at some time.
     """
     if len(sources) == 1 and not sources[0].count and sources[0].anneal == "constant":
         return Mixture(np.zeros(total, np.int16), np.arange(total))
@@ -151,9 +151,9 @@ def plan_mixture(
 
 
 def realised(mixture: Mixture, *, rows: int, sources: int) -> list[dict[str, Any]]:
-    """Returns, for each source, how many of the first `rows` rows of the stage came from it.
+    """For each source, its part of the first `rows` rows of the stage.
 
-    A dict has `drawn`, `share` of those rows, and `share_by_tenth` of the stage, as far as it has come.
+    A dict has `drawn`, `share` of those rows, and `share_by_tenth` of the stage so far.
     """
     edges = np.linspace(0, len(mixture.source), PARTS + 1).astype(int).clip(max=rows)
     counts = np.bincount(mixture.source[:rows], minlength=sources)

@@ -13,16 +13,16 @@ import numpy as np
 
 from radvqa_jax.data.tokenizer import Tokenizer
 
-# `reference` cuts whatever does not fit, EOS and separator too, as big_vision does. It is there to compare with.
+# `reference` cuts whatever does not fit, EOS and separator too, as big_vision does. It exists for comparison.
 Overlong = Literal["error", "reject", "cut", "reference"]
 Row = dict[str, np.ndarray]
 
 OVERLONG_QUESTION = "overlong_question"
-MIN_SUFFIX = 2  # a token and EOS: a prefix must leave room for that
+MIN_SUFFIX = 2  # a token and EOS: a prefix must leave room for both
 
 
 class Rejected(ValueError):
-    """A row that a policy may leave out; `reason` is the word to count it under."""
+    """A row that a policy may leave out; it is counted under the word `reason`."""
 
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ def pack(tokenizer: Tokenizer, prefix: str, *, suffix: str, seq_len: int, overlo
         tokenizer: of the checkpoint.
         prefix: the prompt.
         suffix: the answer.
-        seq_len: input tokens; a row holds one more, which is only ever a target.
+        seq_len: input tokens; a row has one more, which is only a target.
         overlong: what happens to an answer that does not fit: `error`, `reject` (raises Rejected), `cut` (the answer's
             end is lost, EOS is kept) or `reference`.
 

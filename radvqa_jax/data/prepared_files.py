@@ -30,7 +30,7 @@ class PreparedFile:
 
 
 def describe(builder: Any) -> dict[str, Any]:
-    """`prepared_files` and `content` of a data set that was just prepared, to be kept in its folder."""
+    """`prepared_files` and `content` of a newly prepared data set, to be kept in its folder."""
     return {"prepared_files": _describe_files(builder), "content": describe_content(builder)}
 
 
@@ -80,12 +80,12 @@ def check(folder: Path, recorded: Mapping[str, Mapping[str, Any]], *, way_out: s
 
 @functools.cache
 def _warn_once(text: str) -> None:
-    """Logs a warning that would come again whenever the data set is opened."""
+    """Logs a warning that would otherwise recur whenever the data set is opened."""
     log.warning("%s", text)
 
 
 def check_regular(folder: Path, *, way_out: str) -> None:
-    """Raises ValueError if a file that TFDS opens first is a pipe or the like, for which it would wait for ever."""
+    """Raises ValueError if a file that TFDS opens first is a pipe or the like, which would block it forever."""
     for path in (found for head in HEADS for found in folder.glob(f"**/{head}")):
         if not path.is_file():
             raise ValueError(f"{path} is not a regular file, so the prepared data set is damaged. {way_out}")

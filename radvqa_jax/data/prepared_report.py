@@ -77,12 +77,13 @@ def read_record(folder: Path) -> dict[str, Any]:
 def read_report(folder: Path) -> dict[str, Any]:
     """`dropped` and `repaired` ({reason: number}), `counts` of the official files, `differences`, `warnings`.
 
-    `differences` are those from the official release; `warnings` are what a person should look at. Of the data set
-    `table` there is `table`, too: what its builder says of it.
+    `differences` are those from the official release; `warnings` need a person's attention. The data set `table` also
+    has
+    `table`: its builder's report.
     """
     lines = typed_json.read_lines(folder / REJECTS_FILE, dict[str, Any]) if (folder / REJECTS_FILE).exists() else []
     counts = read_counts(folder)
-    # A reason names the file or the value after its colon; those are in the list itself.
+    # A reason names the file or the value after its colon; the list itself has these details.
     pairs = [(str(line.get("action")), str(line.get("reason")).split(": ")) for line in lines]
     reasons = {
         action: dict(collections.Counter(reason[0] for done, reason in pairs if done == action).most_common())

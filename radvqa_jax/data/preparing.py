@@ -1,4 +1,4 @@
-"""Prepares a data set: once, from recorded files, by one process at a time, and completely or not at all."""
+"""Prepares a data set: once, from recorded files, in one process at a time, and completely or not at all."""
 
 import contextlib
 import dataclasses
@@ -30,21 +30,21 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def prepare(dataset: str, *, builder_config: str = "", data: DataConfig) -> dict[str, Any]:
-    """Prepares a data set as ArrayRecord files, unless that is done, and returns what there is.
+    """Prepares a data set as ArrayRecord files, unless that is done, and describes it.
 
-    The result has `dataset`, `builder_config`, `version`, `path`, `splits` ({split: rows}), `origin` (from what it was
-    prepared and when, in words), `rejects` (the path of the list of repaired and dropped rows, empty if the builder
-    keeps none), and what `read_report` gives. Another process that prepares the same data set is waited for. With
-    `data.rebuild`, what is there is kept until the new data set is whole.
+    The result has `dataset`, `builder_config`, `version`, `path`, `splits` ({split: rows}), `origin` (its files and
+    date, in words), `rejects` (the path of the list of repaired and dropped rows, empty if the builder keeps none), and
+    the entries of `read_report`. If another process is preparing the same data set, this one waits. With
+    `data.rebuild`, the existing data set is kept until the new one is complete.
 
     Raises:
-        ValueError: if official files are missing, saying what to put where; if they, or what was prepared before, are
+        ValueError: if official files are missing, with instructions; if they, or those of an earlier preparation, are
             not the official release and this is not allowed; if a prepared data set came from other files or options.
     """
     folder = _given_folder(dataset, data)
     builder = _builder(dataset, builder_config, data)
     said = "already prepared"
-    if dataset == WRITTEN:  # prepared by whoever writes them
+    if dataset == WRITTEN:  # prepared by the mode that writes them
         if not builder.is_prepared():
             raise ValueError(not_prepared(builder, SourceConfig(dataset, builder_config), data))
     elif builder.is_prepared() and not data.rebuild:
@@ -59,7 +59,7 @@ def prepare(dataset: str, *, builder_config: str = "", data: DataConfig) -> dict
         parent.mkdir(parents=True, exist_ok=True)
         with locks.hold(parent, doing=f"preparing {dataset}", wait=True), private_files():
             remove_leftovers(place)
-            builder = _builder(dataset, builder_config, data)  # perhaps it was prepared meanwhile
+            builder = _builder(dataset, builder_config, data)  # it may have been prepared meanwhile
             if data.rebuild:
                 _rebuild(dataset, builder_config, data, place, folder)
                 said = "prepared anew"
@@ -71,14 +71,14 @@ def prepare(dataset: str, *, builder_config: str = "", data: DataConfig) -> dict
 
 
 def _tidy(place: Path, dataset: str) -> None:
-    """Removes what a killed run left beside a prepared data set, unless another run is at work there."""
+    """Removes the remains of a killed run next to a prepared data set, unless another run is working there."""
     if leftovers(place):
         with contextlib.suppress(locks.InUse, OSError), locks.hold(place.parent, doing=f"tidying {dataset}"):
             remove_leftovers(place)
 
 
 def _builder(dataset: str, builder_config: str, data: DataConfig) -> Any:
-    """The builder; before a rebuild, one that does not open what is there, which may be damaged."""
+    """The builder; before a rebuild, one that does not open the existing files, which may be damaged."""
     elsewhere = data.rebuild and dataset != WRITTEN
     root = str(Path(data.data_dir).expanduser() / NOWHERE) if elsewhere else data.data_dir
     return builder_to_prepare(dataset, builder_config, dataclasses.replace(data, data_dir=root))
@@ -120,7 +120,7 @@ def _instructions(dataset: str) -> str:
 
 
 def _given_folder(dataset: str, data: DataConfig) -> Path | None:
-    """The folder, or the archive, of official files; None if none was given or the builder needs none."""
+    """The folder, or the archive, of official files; None if it was not given or the builder needs no files."""
     if not data.manual_dir or not _needs_files(dataset):
         return None
     folder = Path(data.manual_dir).expanduser()
@@ -142,19 +142,19 @@ def _check_there_is_something(dataset: str, folder: Path | None) -> None:
 
 
 def _download_dir(data: DataConfig) -> Path:
-    """Where downloads are kept, also for a data set that is built elsewhere at first."""
+    """The folder of downloads, also for a data set that is first built elsewhere."""
     return Path(data.data_dir).expanduser() / "downloads"
 
 
 def _build(builder: Any, folder: Path | None, *, download_dir: Path) -> None:
-    """Prepares a data set; whatever goes wrong outside of our own code is one message with a way out."""
+    """Prepares a data set; any failure outside our own code becomes one message with a way out."""
     try:
         settings = tfds.download.DownloadConfig(manual_dir=folder)
         builder.download_and_prepare(download_dir=download_dir, download_config=settings)
         if not isinstance(builder, OfficialFilesBuilder):
             origin.write(Path(builder.data_dir), _made_by_builder(builder))
         for split in builder.info.splits:
-            open_split(builder, split).index()  # made now, so that no later job reads images for their texts
+            open_split(builder, split).index()  # made now, so that no later job reads images just for their texts
         _record_files(Path(builder.data_dir), builder)
     except (OSError, RuntimeError) as error:
         number = getattr(error, "errno", None)
@@ -194,7 +194,7 @@ def _check_origin(builder: Any, folder: Path | None, data: DataConfig) -> None:
         return
     made = read_origin(Path(builder.data_dir))
     wrong = []
-    options = json.loads(json.dumps(builder.options()))  # as they were written: tuples become lists
+    options = json.loads(json.dumps(builder.options()))  # as they are written: tuples become lists
     if made is not None and made["options"] != options:
         wrong = [f"with {_options(made['options'])} and not {_options(options)}"]
     if folder is not None:
@@ -202,8 +202,8 @@ def _check_origin(builder: Any, folder: Path | None, data: DataConfig) -> None:
     if wrong:
         raise ValueError(
             f"{builder.data_dir} was already prepared {origin.say(made)}, {'; '.join(wrong)}. To prepare it anew, add "
-            f"{REBUILD}; what is there is kept until the new one is whole. To use it as it is, leave "
-            f"data.manual_dir={data.manual_dir!r} and these options away."
+            f"{REBUILD}; the existing one is kept until the new one is complete. To use it as it is, "
+            f"leave out data.manual_dir={data.manual_dir!r} and these options."
         )
 
 
@@ -214,7 +214,7 @@ def _options(options: Any) -> str:
 def _other_files(builder: OfficialFilesBuilder, made: Any, folder: Path) -> list[str]:
     found = builder.find_below(folder)
     if isinstance(found, str):
-        # A folder for several data sets need not hold those that are prepared; a part of this one is another source.
+        # A folder for several data sets need not contain the prepared ones; a part of this one is a different source.
         files = OfficialFiles.below(folder)
         some = made is not None and origin.shared(made, files)
         return [f"and {found}"] if some else []

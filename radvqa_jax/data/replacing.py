@@ -1,4 +1,4 @@
-"""Replaces a prepared folder only when the new one is complete; clears or undoes what a killed run left.
+"""Replaces a prepared folder only when the new one is complete; clears or undoes the remains of a killed run.
 
 Only the process that holds the lock of the parent folder may call these functions.
 """
@@ -6,21 +6,21 @@ Only the process that holds the lock of the parent folder may call these functio
 import shutil
 from pathlib import Path
 
-INCOMPLETE = "incomplete."  # what TFDS begins the name of a folder with that it is writing
+INCOMPLETE = "incomplete."  # prefix of a folder that TFDS is still writing
 
 
 def place_beside(place: Path) -> Path:
-    """Where the successor of a prepared folder is made."""
+    """The path at which the successor of a prepared folder is made."""
     return place.parent / f".rebuild-{place.name}"
 
 
 def _replaced(place: Path) -> Path:
-    """Where a prepared folder waits while another takes its place."""
+    """The path of a prepared folder while another one takes its place."""
     return place.parent / f".replaced-{place.name}"
 
 
 def replace(place: Path, new: Path) -> None:
-    """Puts a new folder into the place of a prepared one, which is deleted with everything in it."""
+    """Replaces a prepared folder with a new one, and deletes the old one with everything in it."""
     old = _replaced(place)
     if place.exists():
         place.rename(old)
@@ -29,15 +29,15 @@ def replace(place: Path, new: Path) -> None:
 
 
 def leftovers(place: Path) -> list[Path]:
-    """What killed runs left next to a prepared folder."""
+    """The remains of killed runs next to a prepared folder."""
     possible = [_replaced(place), place_beside(place), *place.parent.glob(f"{INCOMPLETE}*")]
     return [path for path in possible if path.exists()]
 
 
 def remove_leftovers(place: Path) -> None:
-    """Removes what killed runs left next to a prepared folder.
+    """Removes the remains of killed runs next to a prepared folder.
 
-    A folder that was moved aside for a new one that never came is put back.
+    A folder that was moved aside for a new one that was never completed is put back.
     """
     old = _replaced(place)
     if old.exists() and not place.exists():

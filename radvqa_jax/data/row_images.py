@@ -20,7 +20,7 @@ class RowImages(NamedTuple):
     augment: AugmentConfig = AugmentConfig()
 
     def __call__(self, row: Row, *, name: str, rng: np.random.Generator | None = None) -> np.ndarray:
-        """uint8 [resolution, resolution, 3] of a row of `name`; only with `rng` is it changed at random."""
+        """uint8 [resolution, resolution, 3] of a row of `name`; augmented only if `rng` is given."""
         try:
             if rng is None or self.augment == AugmentConfig():
                 return self.cache.get(row["image"], lambda data: resize_levels(decode_image(data), self.resolution))
@@ -34,6 +34,6 @@ def _shared_images(sources: Sequence[RowSource]) -> bool:
 
 
 def make_row_images(sources: Sequence[RowSource], data: DataConfig, resolution: int) -> RowImages:
-    """How images are made; nothing is kept where every row has its own."""
+    """The maker of images; it keeps nothing if every row has its own image."""
     kept = data.image_cache_mb * 2**20 // max(1, data.workers) if _shared_images(sources) else 0
     return RowImages(resolution, ImageCache(kept), data.augment)

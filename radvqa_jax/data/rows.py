@@ -31,7 +31,7 @@ def plain(value: Any) -> Any:
 
 
 class Turn(NamedTuple):
-    """An earlier question about an image, and what was answered."""
+    """An earlier question about an image, and its answer."""
 
     question_id: str
     question: str
@@ -49,8 +49,8 @@ class Prepared(NamedTuple):
 class RowSource(Sequence[Row]):
     """The rows of one split, by number, in the order of the prepared files.
 
-    A row is a dict of the features of tfds_builders/features.py and those that its data set alone offers. Images are
-    the encoded bytes of a file; text is str; it can be mutated by whoever asked for it.
+    A row is a dict with the features of tfds_builders/features.py and those of its own data set. Images are the encoded
+    bytes of a file; text is str. Callers may mutate it.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class RowSource(Sequence[Row]):
 
         Args:
             data: rows by number, as TFDS gives them without decoding images.
-            indices: which of them, in which order.
-            source: what was asked for.
-            fingerprint: what was found, for provenance; `n`, the number of rows, is added.
+            indices: the numbers of the rows to take, in order.
+            source: the configured source.
+            fingerprint: the facts found, for provenance; `n`, the number of rows, is added.
             encoded: features that stay bytes.
             index: gives the texts and numbers of all rows of `data`; without it they are read from the rows.
             prepared: the folder of the split, for files that are kept in it.
@@ -84,7 +84,7 @@ class RowSource(Sequence[Row]):
         self.fingerprint: dict[str, Any] = fingerprint | {"n": len(self.indices)}
         self._shown: tuple[Sequence[Any], np.ndarray] | None = None  # (data, its rows) whose images are shown instead
         self._image: tuple[bytes, str] | None = None  # one encoded image that is shown instead, and its id
-        self._history: list[tuple[Turn, ...]] | None = None  # of each row, earlier turns that its prompt holds
+        self._history: list[tuple[Turn, ...]] | None = None  # of each row, the earlier turns in its prompt
 
     @property
     def name(self) -> str:
@@ -130,7 +130,7 @@ class RowSource(Sequence[Row]):
         return [self._plain_row(index)[name] for index in range(len(self))]
 
     def shown_images(self) -> list[Any]:
-        """A name for the image that each row is shown with: equal names, equal images; none is read."""
+        """A name for the image shown with each row; equal names mean equal images. Images are not read."""
         if self._image is not None:
             return [self._image[1]] * len(self)
         if self._shown is None:
@@ -165,7 +165,7 @@ class RowSource(Sequence[Row]):
         return chosen
 
     def with_history(self, histories: Sequence[tuple[Turn, ...]]) -> "RowSource":
-        """The same rows, each with the earlier turns that {history} in its prompt stands for, the oldest first."""
+        """The same rows, each with the earlier turns for {history} in its prompt, the oldest first."""
         if len(histories) != len(self):
             raise ValueError(f"with_history needs turns for each row: {len(self)} rows, {len(histories)} histories.")
         asked = self.select(range(len(self)))
@@ -173,7 +173,7 @@ class RowSource(Sequence[Row]):
         return asked
 
     def where(self, condition: FilterConfig) -> "RowSource":
-        """The rows that fulfil a condition; their fingerprint lists it, with the rows before and after."""
+        """The rows that fulfil a condition; their fingerprint lists it with the numbers of rows before and after."""
         chosen = self.select(matching(self, condition))
         entry = {"filter": describe_condition(condition), "before": len(self), "after": len(chosen)}
         chosen.fingerprint["filters"] = [*self.fingerprint.get("filters", []), entry]
@@ -217,7 +217,7 @@ class RowSource(Sequence[Row]):
         return shown
 
     def captioned(self) -> "RowSource":
-        """One row for each image that has a caption: its first that has one."""
+        """One row for each image with a caption: its first row that has one."""
         first: dict[str, int] = {}
         captions, images = self.column("caption"), self.column("image_id")
         for index, (caption, image) in enumerate(zip(captions, images, strict=True)):

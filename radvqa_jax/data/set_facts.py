@@ -9,20 +9,20 @@ from radvqa_jax.data.rows import RowSource
 
 FIELDS = ("answer_type", "modality", "organ", "plane", "language", "question_type")
 LISTED = 30  # values of a field, answers and openings that are listed; the others are summed up
-# Texts that may stand where one is missing; a person decides (`none` can be an answer). 21 captions of MedPix 2.0 have
-# the first.
+# Texts that may replace a missing one; a person decides (`none` can be an answer). 21 captions of MedPix 2.0 have the
+# first.
 PLACEHOLDERS = re.compile(
     r"replace this\b.*|description of the image or findings\.?|lorem ipsum.*"
     r"|n/?a\.?|null|none|nan|todo|tbd|unknown|[-.?]+",
     re.IGNORECASE,
 )
 OPENING_WORDS = 4  # generated answers begin alike: "The findings suggest that …"
-OPENING_SHARE = 0.01  # of all rows, from which on an opening is called a template
+OPENING_SHARE = 0.01  # share of all rows at which an opening counts as a template
 OPENING_ROWS = 20
 
 
 class Texts(NamedTuple):
-    """Texts of the rows of a set; `answer` is what is learned: the caption for the task `caption`."""
+    """Texts of the rows of a set; `answer` is the target of training, which is the caption for the task `caption`."""
 
     question: list[str]
     answer: list[str]
@@ -57,7 +57,7 @@ def read_texts(rows: RowSource) -> Texts:
 
 
 def _most(counted: Counter[str]) -> dict[str, int]:
-    """The most common values, ties by the alphabet; what is not listed is under `(others)`, "" is `(none)`."""
+    """The most common values, ties in alphabetical order; the rest counts as `(others)`, and "" as `(none)`."""
     order = sorted(counted, key=lambda value: (-counted[value], value))
     listed = {value or "(none)": counted[value] for value in order[:LISTED]}
     if rest := sum(counted[value] for value in order[LISTED:]):
@@ -85,7 +85,7 @@ def _closed(texts: Texts) -> dict[str, int]:
 
 
 def _contradictions(texts: Texts, images: Sequence[str]) -> int:
-    """How many questions about one image have more than one answer."""
+    """The number of questions about one image that have more than one answer."""
     answers: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     for image, question, answer in zip(images, texts.question, texts.answer, strict=True):
         if image and question:
@@ -94,12 +94,12 @@ def _contradictions(texts: Texts, images: Sequence[str]) -> int:
 
 
 def set_facts(texts: Texts, *, images: Sequence[str]) -> dict[str, Any]:
-    """What can be counted in one set.
+    """Counts the facts of one set.
 
     The result has `rows`, `fields` {field: {value: rows}}, `answers` (most common), `distinct_answers`,
     `distinct_questions`, `question_words` and `answer_words` {length: rows}, `closed` {rows, not_yes_no},
     `multiple_choice`, `empty_answers`, `placeholder_answers` {text: rows}, `template_openings` {opening: rows} and
-    `contradictions`. `images` says which image each row shows.
+    `contradictions`. `images` gives the image of each row.
     """
     placeholders = Counter(normal(answer) for answer in texts.answer if PLACEHOLDERS.fullmatch(normal(answer)))
     return {

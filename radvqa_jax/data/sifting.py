@@ -26,9 +26,9 @@ class Sifted(NamedTuple):
 def sift(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer) -> Sifted:
     """The rows that can be trained on, and a report on those that cannot.
 
-    Every text is tokenised once, so that the number of rows in an epoch is known before training. An empty answer or
-    question is always left out: it would teach to say nothing, or to answer what nobody asked. The report has the
-    source's fingerprint under `source`, the number of `rows` and `kept`, `rejected` as {reason: n}, and how many
+    Every text is tokenised once, so that the number of rows in an epoch is known before training. A row with an empty
+    answer or question is always left out: it would teach empty answers, or answers without a question. The report has
+    the source's fingerprint under `source`, the number of `rows` and `kept`, `rejected` as {reason: n}, and how many
     answers are `cut`.
 
     Raises:

@@ -38,14 +38,14 @@ def make_builder(dataset: str, *, builder_config: str, data: DataConfig) -> tfds
     """The TFDS builder of a data set; `builder_config` empty means its default, of `table` data.name.
 
     Raises:
-        ValueError: naming the data sets and configs that there are, or the file of a prepared data set that is damaged.
+        ValueError: naming the known data sets and configs, or the damaged file of a prepared data set.
     """
     known = catalogue.folders()
     if dataset not in known:
         near = nearest(dataset, known)
         raise ValueError(f"There is no data set {dataset!r}.{near} There are builders for {', '.join(known)}.")
     way_out = _way_out(dataset, builder_config)
-    # An assertion is what TFDS raises for a description of another version, or of none.
+    # TFDS raises an assertion for a description of another version or without one.
     refused = (
         ParseError,
         json.JSONDecodeError,
@@ -124,7 +124,7 @@ def builder_to_prepare(dataset: str, builder_config: str, data: DataConfig) -> t
         return builder
     if data.window and data.window not in WINDOWS:
         near = nearest(data.window, WINDOWS)
-        raise ValueError(f"data.window={data.window!r} is no window.{near} There are: {', '.join(WINDOWS)}.")
+        raise ValueError(f"data.window={data.window!r} is not a window.{near} Known: {', '.join(WINDOWS)}.")
     config = table_config(
         Path(data.manual_dir).expanduser(),
         name=builder_config or data.name,
@@ -140,7 +140,7 @@ def builder_to_prepare(dataset: str, builder_config: str, data: DataConfig) -> t
 
 
 def _dicom_as_png(data: bytes, *, window: str) -> Converted | None:
-    """The first frame of a DICOM file as PNG and what must be known of it; None for other files."""
+    """The first frame of a DICOM file as PNG, and its facts; None for other files."""
     if not is_dicom(data):
         return None
     found = read_dicom(data, window=window)
@@ -152,7 +152,7 @@ def _dicom_as_png(data: bytes, *, window: str) -> Converted | None:
 
 
 def default_config_name(dataset: str) -> str:
-    """The builder config that a source without one means; empty if the data set has none of its own."""
+    """The default builder config of a source; empty if the data set has no configs."""
     return next(iter(catalogue.load(dataset).builder_configs), "")
 
 
@@ -165,7 +165,7 @@ def downloads(dataset: str) -> bool:
 
 
 def _fingerprint(builder: tfds.core.DatasetBuilder, source: SourceConfig) -> dict[str, Any]:
-    """What identifies a prepared split.
+    """The fingerprint of a prepared split.
 
     `files` is the sha256 of its rows; of a data set that was prepared without this record, of its files' names and
     sizes.
@@ -183,7 +183,7 @@ def _fingerprint(builder: tfds.core.DatasetBuilder, source: SourceConfig) -> dic
         **({"prompt": source.prompt} if source.prompt else {}),
         "rows": info.num_examples,
         "files": content or names.hexdigest(),
-        # Empty for an official release: whoever reads a score must see that it is one of part of the data.
+        # Empty for an official release: readers of a score must see if it covers only a part of the data.
         "differences": read_report(Path(builder.data_dir))["differences"],
     }
 
@@ -207,7 +207,7 @@ def _build_command(source: SourceConfig, data: DataConfig) -> str:
 
 
 def not_prepared(builder: tfds.core.DatasetBuilder, source: SourceConfig, data: DataConfig) -> str:
-    """That a source is not prepared, with the command that does it."""
+    """The message that a source is not prepared, with the command that prepares it."""
     name = f"{source.dataset}/{source.builder_config}" if source.dataset == WRITTEN else source.dataset
     return f"{name} is not prepared: there is no {builder.data_dir}. Run: {_build_command(source, data)}"
 
@@ -216,8 +216,8 @@ def find_prepared(source: SourceConfig, data: DataConfig) -> tfds.core.DatasetBu
     """The builder of a source that is prepared, without reading a row.
 
     Raises:
-        ValueError: for an unknown data set, config or split, or one that is not prepared, with the command that does
-            it.
+        ValueError: for an unknown data set, config or split, or one that is not prepared, with the command that
+            prepares it.
     """
     builder = make_builder(source.dataset, builder_config=source.builder_config, data=data)
     if not builder.is_prepared():
@@ -275,8 +275,8 @@ def load_rows(source: SourceConfig, data: DataConfig, *, seed: int = 0) -> RowSo
     """The rows of one source.
 
     The filters of `source.where` come first. With task `caption` one row is left for each image that has a caption.
-    `source.limit` keeps the first rows of a shuffle by `seed`, in the order of the files, so a smaller limit is part
-    of a larger one.
+    `source.limit` keeps the first rows of a shuffle by `seed`, in the order of the files, so the rows of a smaller
+    limit are a subset of those of a larger one.
 
     Raises:
         ValueError: as `find_prepared`, or if no row is left, or for the task `vqa` none with a question.

@@ -1,4 +1,4 @@
-"""The texts of a prepared split in a file of their own, so that counting and filtering does not read images.
+"""The texts of a prepared split in a separate file, so that counting and filtering do not read images.
 
 A record of ArrayRecord holds a row with its image. Reading the questions of ROCOv2 or PMC-VQA from there reads all
 images. The index, a Parquet file in the data set's folder, is made once and has every text, number and truth value.
@@ -16,17 +16,17 @@ import tensorflow_datasets as tfds
 
 from radvqa_jax.files import atomic_write
 
-VERSION = "1"  # of what is in the file; another one is made again
+VERSION = "1"  # of the file's content; a file of another version is made again
 CHUNK = 256  # records read at a time
 
 
 def stamp(paths: Sequence[Path]) -> str:
-    """What changes when a split is prepared again: names, sizes and times of its files."""
+    """The facts that change when a split is prepared again: names, sizes and times of its files."""
     return "\n".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths)
 
 
 def read_sidecar(path: Path, *, key: str) -> pa.Table | None:
-    """The table from the prepared data's folder, or None if there is none or it was made of other data."""
+    """The table from the prepared data's folder, or None if there is none or it was made from other data."""
     hashed = _hash_file(path)
     if not (path.is_file() and hashed.is_file()):
         return None
@@ -43,7 +43,7 @@ def _hash_file(path: Path) -> Path:
 
 
 def write_sidecar(path: Path, table: pa.Table, *, key: str) -> bool:
-    """Writes a table to the prepared data's folder; returns False without the right to write there."""
+    """Writes a table to the prepared data's folder; returns False if writing there is not permitted."""
     try:
         content = pa.BufferOutputStream()
         pq.write_table(table.replace_schema_metadata({"radvqa_jax": key}), content, compression="zstd")
@@ -104,12 +104,12 @@ def make_index(records: Any, features: Any) -> pa.Table:
 
 
 def load_index(records: Any, features: Any, *, folder: Path, split: str, paths: Sequence[Path]) -> pa.Table:
-    """The index of a prepared split; makes it at the first time, and again when the data changed.
+    """The index of a prepared split; makes it on first use, and again when the data changed.
 
     Args:
         records: rows by number, images not decoded.
         features: of the data set.
-        folder: of the prepared data; where one may not write there, the index is made again each time.
+        folder: of the prepared data; if it is read-only, the index is made again each time.
         split: its name.
         paths: the split's files.
     """

@@ -25,7 +25,7 @@ def _add_pieces(model: bytes) -> bytes:
         twice = [piece for piece, count in Counter(piece.piece for piece in proto.pieces).items() if count > 1]
         raise ValueError(f"the piece {twice[0]!r:.100} comes more than once, so that its id is not known")
     if not any(piece.type == ModelProto.SentencePiece.UNKNOWN for piece in proto.pieces):
-        raise ValueError("it has no piece for what is unknown, so that some texts have no ids")
+        raise ValueError("it has no unknown piece, so that some texts have no ids")
     missing = [token for token in (*LOC_TOKENS, *SEG_TOKENS) if token not in own]
     if not missing:
         return model
@@ -41,19 +41,19 @@ def _add_pieces(model: bytes) -> bytes:
 
 
 class Tokenizer:
-    """Gemma's tokenizer, or another SentencePiece model that has pad, bos and eos, and how PaliGemma is prompted.
+    """Gemma's tokenizer, or another SentencePiece model with pad, bos and eos, and PaliGemma's form of prompts.
 
-    A backbone that is prompted otherwise has a class of its own (`Backbone.tokenizer`). The 1024 `<loc…>` and 128
+    A backbone with another form of prompts has its own class (`Backbone.tokenizer`). The 1024 `<loc…>` and 128
     `<seg…>` tokens take the ids after the model's own pieces, as in big_vision; a model file that already holds them is
-    used as it is. Pickling keeps the path alone.
+    used as it is. Pickling keeps only the path.
     """
 
     def __init__(self, path: str | Path) -> None:
         """Reads the model file.
 
         Raises:
-            FileNotFoundError: saying what to do next.
-            ValueError: if the file is no SentencePiece model, or lacks a token that rows need.
+            FileNotFoundError: with the next step.
+            ValueError: if the file is not a SentencePiece model, or lacks a token that rows need.
         """
         self.path = Path(path).expanduser()
         if not self.path.is_file():
@@ -74,18 +74,18 @@ class Tokenizer:
         self.eos: int = self._processor.eos_id()
         absent = [name for name in ("pad", "bos", "eos") if getattr(self, name) < 0]
         if absent:
-            raise ValueError(f"{self.path} has no {' and no '.join(absent)} token; rows cannot be packed without.")
+            raise ValueError(f"{self.path} has no {' and no '.join(absent)} token; rows cannot be packed without it.")
 
     def __reduce__(self) -> tuple[type["Tokenizer"], tuple[str]]:
         return type(self), (str(self.path),)
 
     def encode(self, text: str, *, bos: bool = False, eos: bool = False) -> list[int]:
-        """The ids of a text, with the tokens for its beginning and end if asked."""
+        """The ids of a text, optionally with the tokens for its beginning and end."""
         ids: list[int] = self._processor.encode(text)
         return [self.bos] * bos + ids + [self.eos] * eos
 
     def prompt(self, prefix: str) -> list[int]:
-        """The ids that an answer follows: BOS, the prefix, and the separator, tokenised apart as big_vision does."""
+        """The ids before an answer: BOS, the prefix, and the separator, tokenised separately as big_vision does."""
         return self.encode(prefix, bos=True) + self.separator
 
     def decode(self, ids: Iterable[int] | Int[np.ndarray, " T"]) -> str:
@@ -99,7 +99,7 @@ class Tokenizer:
             if token == self.eos:
                 break
             if token < 0:
-                raise ValueError(f"Token {token} is no token: ids begin at 0.")
+                raise ValueError(f"Token {token} is not a token: ids begin at 0.")
             if token not in (self.bos, self.pad):
                 text.append(self._known(token))
         return self._processor.decode(text)
@@ -119,7 +119,7 @@ class Tokenizer:
         )
 
     def model(self) -> bytes:
-        """The SentencePiece model as it is used: with the `<loc…>` and `<seg…>` tokens."""
+        """The SentencePiece model in use, with the `<loc…>` and `<seg…>` tokens."""
         return self._processor.serialized_model_proto()
 
     def piece(self, token: int) -> str:
@@ -131,7 +131,7 @@ class Tokenizer:
 
     @property
     def unknown(self) -> str:
-        """The piece that stands for what cannot be encoded."""
+        """The piece for text that cannot be encoded."""
         return self.piece(self._processor.unk_id())
 
     @functools.cached_property

@@ -30,7 +30,7 @@ class _About:
     __pydantic_config__ = typed_json.STRICT
     radvqa_jax: str
     name: str
-    sources: list[dict[str, Any]]  # fingerprints of the sets that were written about (data/sources.py)
+    sources: list[dict[str, Any]]  # fingerprints of the sets that the questions are about (data/sources.py)
     settings: dict[str, Any]
     checks: dict[str, str]
     checks_sha256: str
@@ -45,13 +45,13 @@ class _About:
     prompts_sha256: list[str]
     synthetic: bool
     funnel: list[dict[str, Any]]
-    seed: int | None = None  # these are in no older record
+    seed: int | None = None  # older records do not have these
     prepared_files: dict[str, PreparedFile] = dataclasses.field(default_factory=dict)
     content: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def check_name(name: str) -> None:
-    """Raises ValueError if the name of written questions cannot be one of a folder."""
+    """Raises ValueError if the name of written questions cannot be the name of a folder."""
     if not NAME.fullmatch(name):
         raise ValueError(
             f"{name!r} cannot name written questions: give small letters, digits and underscores, beginning with a "
@@ -60,10 +60,10 @@ def check_name(name: str) -> None:
 
 
 def written_builder(name: str, data_dir: str | Path, **options: Any) -> Builder:
-    """The builder of the questions of that name.
+    """The builder of the questions with that name.
 
     Raises:
-        ValueError: if the name cannot be one of a folder.
+        ValueError: if it cannot be the name of a folder.
     """
     check_name(name)
     config = tfds.core.BuilderConfig(name=name, description="Questions written from captions and cases.")
@@ -71,7 +71,7 @@ def written_builder(name: str, data_dir: str | Path, **options: Any) -> Builder:
 
 
 def write_command(name: str, *, data_dir: str = "") -> str:
-    """The command that writes the questions of that name."""
+    """The command that writes the questions with that name."""
     dataset = name.removesuffix("_unchecked").removesuffix("_questions")
     parts = [f"python -m radvqa_jax.main --config configs/write_questions.py:{dataset}"]
     parts += [f"--config.synthesis.name={name.removesuffix('_unchecked')}"]
@@ -81,7 +81,7 @@ def write_command(name: str, *, data_dir: str = "") -> str:
 
 
 def read_about(folder: Path) -> dict[str, Any]:
-    """What written.json of a prepared set says: who wrote it, how it was checked, what was accepted.
+    """The content of a prepared set's written.json: its writers, its checks, and the accepted pairs.
 
     Raises:
         ValueError: naming file and field, if it was not written by this package.
@@ -93,7 +93,7 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 
 def say_origin(folder: Path) -> str:
-    """Where the questions of a prepared folder came from, in words."""
+    """The origin of the questions of a prepared folder, in words."""
     about = read_about(folder)
     sources = dict.fromkeys(entry["dataset"] for entry in about["sources"])
     return (
@@ -133,7 +133,7 @@ def prepare_written(
         about: the content of written.json.
         finish: writes the other files of the folder, given the new folder, all rows without images, and `about`.
 
-    An earlier set of the same name stays until the new one is whole, and is then replaced.
+    An earlier set with the same name stays until the new one is complete, and is then replaced.
     """
     check_name(name)
     place = Path(data_dir).expanduser() / DATASET / name / str(Builder.VERSION)  # not opened: it may be damaged

@@ -26,7 +26,7 @@ class AnswerMaps(NamedTuple):
     vision_alone: Float[Any, "B grid grid"]  # an even map through the vision tower: what that tower alone marks
     heads: dict[str, Float[Any, "L B N grid grid"]]  # method by head without a sign -> every layer and head
     words_raw: Float[Any, "B L T P"]  # raw attention of every word's state, mean over heads; 0 where there is no word
-    words: Bool[Any, "B T"]  # which text positions read for a word
+    words: Bool[Any, "B T"]  # the text positions that read for a word
     on_image: Float[Any, "L B N"]  # share of attention on the image
     on_bos: Float[Any, "L B N"]  # and on BOS, the first text token
     logprob: Float[Any, " B"]  # mean log p of the answer's tokens, EOS included
@@ -78,7 +78,7 @@ def answer_maps(
         params: flat tree of base leaves and adapters.
         batch: training rows; `mask_loss` says where the answer is.
         config: residual, head fusion, start layer, discard, windows, and the layers of methods by layer.
-        methods: which maps, by names without `_vision`; those that need another answer cannot be asked for.
+        methods: names of the maps without `_vision`; methods that need another answer are not allowed.
         answer_len: room for answer tokens, EOS included.
         eos: the token that ends an answer.
     """

@@ -1,4 +1,4 @@
-"""The answer of a record as the tokens that were written, which is what maps must be of."""
+"""The answer of a record as the tokens that the model wrote; maps must be of these tokens."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from radvqa_jax.schema import Record
 
 
 class AnswerTokens(NamedTuple):
-    """The tokens of an answer, and what a reader must know of them."""
+    """The tokens of an answer, and notes on them for a reader."""
 
     ids: list[int]  # with EOS if the model wrote it
     notes: list[str]
@@ -16,7 +16,7 @@ class AnswerTokens(NamedTuple):
 def answer_tokens(record: Record, tokenizer: Tokenizer) -> AnswerTokens:
     """The tokens of a record's first answer.
 
-    Text does not say which tokens wrote it, nor whether the model ended it. A record without token ids (of another
+    Text shows neither the tokens that wrote it nor whether the model ended it. A record without token ids (of another
     system, or of an older version), or whose ids spell another text than its answer, is encoded again with EOS at its
     end, and a note says so.
     """

@@ -14,5 +14,5 @@ def to_grid(rows: Float[Array, "*B S"], *, num_patches: int) -> Float[Array, "*B
     """The image patches of each row as a square, row by row from the upper left."""
     grid = round(num_patches**0.5)
     if grid * grid != num_patches:
-        raise ValueError(f"num_patches={num_patches} is no square, so the patches have no known arrangement.")
+        raise ValueError(f"num_patches={num_patches} is not a square, so the arrangement of the patches is unknown.")
     return rows[..., :num_patches].reshape(*rows.shape[:-1], grid, grid)

@@ -1,4 +1,4 @@
-"""What the layers of a tower write while they are scanned: arrays in `fold`, carried from layer to layer."""
+"""The arrays that the layers of a tower write while they are scanned: in `fold`, carried from layer to layer."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,7 +32,7 @@ def branch(tree: Any, path: Sequence[str]) -> Any:
 
 
 class Buffers:
-    """One tower's share of the collection `fold`: what its layers write into, and how."""
+    """One tower's part of the collection `fold`: the arrays that its layers write into, and the way they do."""
 
     def __init__(self, depth: int, layers: Sequence[int] = ()) -> None:
         self.layers = chosen(layers, depth, field="saliency.layers")

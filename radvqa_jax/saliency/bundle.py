@@ -1,4 +1,4 @@
-"""Everything about one case that a viewer can show, from one pass: every layer and head, and what is made of them.
+"""Everything about one case that a viewer can show, from one pass: every layer and head, and the maps from them.
 
 `make_bundle` asks the model, `CaseBundle.tokens` reads one map of any method, and `to_arrays` and `from_arrays` are the
 layout on disk. Maps say what was read, not why an answer was given; they are not explanations.
@@ -34,7 +34,7 @@ Words = list[tuple[str, list[int]]]
 
 
 class Sources(NamedTuple):
-    """Where the states that wrote some words read; shares of one, or without a unit."""
+    """The places that the states behind some words read; shares of one, or without a unit."""
 
     image: float
     start: float  # BOS, the usual sink
@@ -64,7 +64,7 @@ class CaseBundle(NamedTuple):
     vision_rollout: Float[np.ndarray, "P P"]  # row p: of which patches image token p is made; rows sum to one
     options: PassOptions
     other: str = ""  # the answer of the contrast
-    log_ratio: float = 0.0  # log p of this whole answer less that of the other
+    log_ratio: float = 0.0  # log p of this whole answer minus that of the other
     lens_ids: Int[np.ndarray, "L P"] | None = None  # the token that each image token reads as, after each layer
 
     @property
@@ -96,10 +96,10 @@ class CaseBundle(NamedTuple):
             prompt: question to image, what the state at each token of the prompt read; of methods that have it.
 
         Raises:
-            ValueError: for a method, layer, head or residual that is not there.
+            ValueError: for an unknown method, layer, head or residual.
         """
         if method not in self.methods:
-            raise ValueError(f"There is no map {method!r} of this case. There are: {', '.join(self.methods)}.")
+            raise ValueError(f"This case has no map {method!r}. It has: {', '.join(self.methods)}.")
         name = plain(method)
         if prompt and name not in self.prompt:
             raise ValueError(f"{method} has no map of the prompt's tokens; {' and '.join(self.prompt)} have.")
@@ -112,17 +112,17 @@ class CaseBundle(NamedTuple):
     def to_text(
         self, method: str, *, layers: Sequence[int] = (), heads: Sequence[int] = (), residual: float | None = None
     ) -> Float[np.ndarray, "A U_A"]:
-        """What each answer token read of the tokens of prompt and answer; arguments as of `tokens`."""
+        """The response of each answer token to the tokens of prompt and answer; arguments as for `tokens`."""
         if method not in self.text:
             raise ValueError(f"{method} has no values of the text; {' and '.join(self.text)} have.")
         return self._flat(method, self.text, layers, heads, residual).astype(np.float32)
 
     def sources(self, method: str, tokens: Sequence[int] = (), **chosen: Any) -> Sources:
-        """Where the states that wrote some answer tokens read: image, BOS, question, separator, earlier answer.
+        """The parts that the states behind some answer tokens read: image, BOS, question, separator, earlier answer.
 
         Args:
             method: one with values of the text.
-            tokens: numbers of answer tokens, and the mean over them; none = all but EOS.
+            tokens: indices of answer tokens, over which the mean is taken; empty = all but EOS.
             **chosen: layers, heads, residual, as of `tokens`.
         """
         rows = list(tokens) or list(range(max(1, len(self.token_ids) - self.ended)))
@@ -139,7 +139,7 @@ class CaseBundle(NamedTuple):
     def _flat(
         self, name: str, values: dict[str, Any], layers: Sequence[int], heads: Sequence[int], residual: float | None
     ) -> Any:
-        """The mean over what was chosen of the leading axes."""
+        """The mean over the chosen part of the leading axes."""
         axes, found = METHODS[name].axes, values[name]
         for asked, axis in ((layers, "layers"), (heads, "heads")):
             if asked and axis not in axes:
@@ -228,10 +228,10 @@ def make_bundle(
         prefix: the prompt, without the separator.
         answer: token ids, as decoded (what follows EOS is dropped), of a record (answers.py), or of `own_answer`.
         seq_len: text positions of the row.
-        methods: which maps are made, by names without `_vision`; CHEAP ones share one pass.
-        options: how they are made.
+        methods: names of the maps, without `_vision`; CHEAP ones share one pass.
+        options: of the maps.
         other: another answer that this one is compared with, which adds the methods that need it; empty = none. If one
-            answer is the beginning of the other there is nothing to hold against it, and `CaseBundle.other` is empty.
+            answer is the beginning of the other, they cannot be compared, and `CaseBundle.other` is empty.
 
     Raises:
         ValueError: if the answer is empty, prompt and answer do not fit `seq_len`, or log p is not finite.

@@ -27,7 +27,7 @@ PARTS = {
 
 
 def _word_arrays(words: Words, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """(words, the number of the word that each token belongs to)."""
+    """(words, the index of the word to which each token belongs)."""
     of_token = np.empty(count, np.int32)
     for index, (_, positions) in enumerate(words):
         of_token[positions] = index
@@ -132,7 +132,7 @@ def load_bundle(path: Path) -> CaseBundle:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no bundle, is damaged, or its arrays would need far more memory than a bundle has.
+        ValueError: if it is not a bundle, is damaged, or its arrays would need far more memory than a bundle's.
     """
     with NpzReader(path, kind=KIND, remedy=REMEDY, most_bytes=MOST_BYTES) as reader:
         arrays = {name: reader.read(name) for name in reader.shapes}

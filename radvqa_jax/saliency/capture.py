@@ -1,7 +1,7 @@
 """Attention of one teacher-forced pass over a prompt and a given answer, by a hook in the model's own tap.
 
-Each layer keeps what was asked for before it ends: the answer's rows, a rollout that is folded on. Nothing of size
-layers x heads x T x T exists unless all rows were asked for.
+Each layer keeps the requested arrays before it ends: the answer's rows, a folded rollout. No array of size layers x
+heads x T x T exists unless all rows were requested.
 """
 
 from collections.abc import Sequence
@@ -29,11 +29,11 @@ Rows = Literal["all", "text", "answer"]
 
 
 class Captured(NamedTuple):
-    """Attention of the language model over S = P image tokens + T text positions, and what the answer's rows are.
+    """Attention of the language model over S = P image tokens + T text positions, and the meaning of the answer's rows.
 
     Entry a of an answer belongs to its token a, EOS included, and names the query that PREDICTED it: the position
     before the token's own. The first answer token was predicted by the separator, EOS by the last answer token.
-    L and N count the layers and heads that were asked for, in that order. What was not asked for is None.
+    L and N count the requested layers and heads, in that order. Arrays that were not requested are None.
     """
 
     answer_probs: Float[Array, "L B N A S"]  # float32; row a predicted answer token a
@@ -47,7 +47,7 @@ class Captured(NamedTuple):
     rolled: Float[Array, "R B S S"] | None = None  # rollout, one for each residual weight
     head_norms: Float[Array, "L B N A S"] | None = None  # |alpha f(x)| of each head (value_norm.py)
     layer_norms: Float[Array, "L B A S"] | None = None  # |sum over all heads of alpha f(x)|
-    scores: Float[Array, "L B N A S"] | None = None  # Q K^T / sqrt(d) of the answer's rows, masked places too
+    scores: Float[Array, "L B N A S"] | None = None  # Q K^T / sqrt(d) of the answer's rows, including masked places
     vision_probs: Float[Array, "I B M P P"] | None = None  # of the vision tower: I layers, M heads
     vision_rolled: Float[Array, "R B P P"] | None = None  # rollout of the vision tower
 
@@ -59,7 +59,7 @@ class Captured(NamedTuple):
 
 @dataclass(frozen=True)
 class CaptureOptions:
-    """What is kept of each layer; static under jit."""
+    """The arrays that are kept of each layer; static under jit."""
 
     rows: Rows = "answer"
     layers: tuple[int, ...] = ()  # none = all
@@ -74,7 +74,7 @@ class CaptureOptions:
 def answer_row(
     prompt: Sequence[int], answer: Sequence[int], *, seq_len: int, eos: int, pad: int
 ) -> dict[str, np.ndarray]:
-    """The row of tokens and masks [seq_len + 1] that training would make of these ids, answer given as ids.
+    """The row of tokens and masks [seq_len + 1] that training would make from these ids of prompt and answer.
 
     A decoded answer is taken up to its first EOS. If it has none, because decoding ran out of tokens, none is added:
     the model did not end it.
@@ -85,7 +85,7 @@ def answer_row(
     answer = [int(token) for token in answer]
     answer = answer[: answer.index(eos) + 1] if eos in answer else answer
     if not answer:
-        raise ValueError("The answer has no tokens, not even EOS, so no state predicted one. Give at least [eos].")
+        raise ValueError("The answer has no tokens, not even EOS, so no state predicted it. Give at least [eos].")
     ids, width = [*map(int, prompt), *answer], seq_len + 1
     if len(ids) > width:
         raise ValueError(
@@ -109,7 +109,7 @@ def answer_index(mask_loss: Int[Array, "B X"], *, size: int) -> tuple[Int[Array,
 def _llm_tap(
     model: VisionLanguageModel, batch_size: int, text_len: int, query: jax.Array, asked: CaptureOptions
 ) -> tuple[Buffers, Hook]:
-    """What the layers of the language model start from and the hook that each of them calls."""
+    """The initial arrays of the language model's layers, and the hook that each layer calls."""
     config, num_patches = model.variant.llm, model.variant.num_patches
     heads, length = chosen(asked.heads, config.num_heads, field="saliency.heads"), num_patches + text_len
     picked, size = jnp.array(heads), query.shape[1]
@@ -172,7 +172,7 @@ def _vision_tap(model: VisionLanguageModel, batch_size: int, asked: CaptureOptio
 def _run(
     model: VisionLanguageModel, params: Flat, batch: Batch, query: jax.Array, asked: CaptureOptions
 ) -> tuple[Float[Array, "B T D"], dict[str, Any], dict[str, Any]]:
-    """(pre_logits, what the language model left, what the vision tower left)."""
+    """(pre_logits, the arrays of the language model, the arrays of the vision tower)."""
     batch_size, text_len = batch.tokens.shape[0], batch.tokens.shape[1] - 1
     llm, llm_hook = _llm_tap(model, batch_size, text_len, query, asked)
     vision, vision_hook = _vision_tap(model, batch_size, asked)
@@ -193,7 +193,7 @@ def _run(
 
 
 class Answer(NamedTuple):
-    """Where the answers of a batch are: see `Captured`."""
+    """The positions of a batch's answers: see `Captured`."""
 
     index: Int[Array, "B A"]  # text position of the state that predicted answer token a
     length: Int[Array, " B"]
@@ -201,7 +201,7 @@ class Answer(NamedTuple):
 
 
 def find_answer(batch: Batch, answer_len: int | None) -> Answer:
-    """Where the answers are, with room for `answer_len` tokens; None = T."""
+    """Finds the answers, with room for `answer_len` tokens; None = T."""
     text_len = batch.tokens.shape[1] - 1
     size = text_len if answer_len is None else min(answer_len, text_len)
     index, length = answer_index(jnp.asarray(batch.mask_loss), size=size)
@@ -220,7 +220,7 @@ def logprobs_of(model: VisionLanguageModel, params: Flat, pre_logits: jax.Array,
 def answer_logprobs(
     model: VisionLanguageModel, params: Flat, batch: Batch, *, answer_len: int | None = None
 ) -> Float[Array, "B A"]:
-    """log p of each answer token, as `capture` does and nothing else: the tap stays closed."""
+    """log p of each answer token, as from `capture`, without capturing anything."""
     image, tokens, mask_ar = (jnp.asarray(values) for values in (batch.image, batch.tokens, batch.mask_ar))
     pre_logits: Any = model.apply(variables(params), image, tokens[:, :-1], mask_ar[:, :-1], method="pre_logits")
     return logprobs_of(model, params, pre_logits, find_answer(batch, answer_len))
@@ -260,10 +260,11 @@ def _capture(
 def capture(
     model: VisionLanguageModel, params: Flat, batch: Batch, *, answer_len: int | None = None, **asked: Any
 ) -> Captured:
-    """What was asked for of a teacher-forced pass over [image tokens, prefix, separator, answer, EOS, padding].
+    """The requested arrays of a teacher-forced pass over [image tokens, prefix, separator, answer, EOS, padding].
 
     Tokens, masks and positions are those of training, so the rows of padding are causal queries like any other: they
-    attend to all before them and sum to one, and no real row reads them. Compiles once for all batches of one shape.
+    attend to everything before them and sum to one, and no real row reads them. Compiles once for all batches of one
+    shape.
 
     Memory of what is kept, in bytes: answer rows 4 L B N A S, text rows 4 L B N T S, all rows 4 L B N S S (0.76 GB an
     example for PaliGemma 3B at 448 pixels and 128 text tokens), a rollout 4 R B S S, the probabilities of the vision

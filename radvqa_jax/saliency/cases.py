@@ -25,7 +25,7 @@ SETTINGS = ("residual", "head_fusion", "start_layer", "discard", "layers", "wind
 
 
 class SavedCase(NamedTuple):
-    """What was written, and what it is worth."""
+    """The files that were written, and the figures of the maps."""
 
     npz: Path
     figure: Path  # PNG of the panels: whole answer and words, by method; there is a .pdf of the same name
@@ -93,14 +93,14 @@ def _overlay(
 
 
 def _figure(maps: CaseMaps, image: UInt8[np.ndarray, "h w 3"], **heading: Any) -> Figure:
-    """The figure: a row a method, first the image, then the whole answer, then its first words."""
+    """The figure: one row for each method with the image, the whole answer, and its first words."""
     words = number_words([word for word, _ in maps.words])
     words = [*words[: len(words) - maps.ended], *["(end)"] * maps.ended][:WORDS_SHOWN]
     panels, titles, limits = [], [], list[Limits | None]()
     for method in maps.maps:
         whole, parts = maps.of_answer(method), maps.of_words(method)[: len(words)]
         scale = robust_limits(whole, parts, signed=METHODS[plain(method)].signed)
-        # The original once, before the first map; below it the column stays empty.
+        # The original appears once, before the first map; the column below it stays empty.
         panels += [EMPTY if panels else None, whole, *parts]
         share = f" ({whole.sum():.0%} on the image)" if METHODS[plain(method)].share else ""
         title = _title(method)
@@ -132,7 +132,7 @@ def save_case(
     reference: str = "",
     mask: Bool[np.ndarray, "_ _"] | None = None,
 ) -> SavedCase:
-    """Writes a case into `folder`, each file whole or not at all, and returns what was written.
+    """Writes a case into `folder`, each file whole or not at all, and returns their list.
 
     Args:
         folder: made if absent; files of the same question are replaced.
@@ -142,7 +142,8 @@ def save_case(
         question: shown and stored.
         config: how the maps were made; stored.
         reference: shown and stored.
-        mask: of what the data set marks, size of the image; without one, or if it is empty, nothing is measured.
+        mask: of the region that the data set marks, in the size of the image; if it is absent or empty, nothing is
+            measured.
 
     Raises:
         ValueError: if mask and image differ in size.

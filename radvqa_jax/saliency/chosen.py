@@ -1,4 +1,4 @@
-"""Chosen patches of one case: what the answer loses if they are covered, or if it cannot read them."""
+"""Chosen patches of one case: the answer's loss if they are covered, or if it cannot read them."""
 
 from collections.abc import Sequence
 
@@ -42,7 +42,7 @@ def check_patches(config: SaliencyConfig, *, grid: int) -> None:
 
 
 def find_patches(text: str, *, grid: int, mask: Bool[np.ndarray, "h w"] | None) -> Bool[np.ndarray, " P"] | None:
-    """The chosen patches; None for `marked` in a case where nothing is marked."""
+    """The chosen patches; None for `marked` in a case without a marked region."""
     if text != MARKED:
         top, left, bottom, right = parse_patches(text)
         inside = np.zeros((grid, grid), bool)
@@ -63,14 +63,14 @@ def lose_chosen(
     mask: Bool[np.ndarray, "h w"] | None,
     seed: int,
 ) -> list[tuple[str, str]]:
-    """(what was done, what the answer lost) for each entry of config.patches, in words for a reader.
+    """(intervention, the answer's loss) for each entry of config.patches, in words for a reader.
 
     Args:
         model: static.
         params: flat tree of base leaves and adapters.
         batch: one training row.
         config: patches, and the layers of a knockout.
-        mask: of what the data set marks.
+        mask: of the region that the data set marks.
         seed: of the random choices to compare with.
     """
     grid, rows = round(model.variant.num_patches**0.5), list[tuple[str, str]]()

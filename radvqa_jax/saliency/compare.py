@@ -1,12 +1,12 @@
-"""Two maps of one image, one taken from the other: before and after adaptation, with and without stage 1, yes and no.
+"""The difference of two maps of one image: before and after adaptation, with and without stage 1, yes and no.
 
-A difference has a sign: positive where the first map is larger. Maps of shares (raw attention, rollout) can be taken
-from each other as they are. Relevancy and value norms have no unit, and two models may differ by a factor that means
-nothing, so those are brought to sum one first, and the difference is one of pattern.
+A difference has a sign: positive where the first map is larger. Maps of shares (raw attention, rollout) are subtracted
+directly. Relevancy and value norms have no unit, and two models may differ by a meaningless factor, so these maps are
+first scaled to sum one, and the difference is one of pattern.
 
 Two answers: the state that predicts the FIRST answer token has not seen the answer, so the raw map and the rollout of
-"yes" and of "no" are equal there to the last bit; only later tokens and EOS can differ. What depends on the token from
-the start is the gradient: contrast.py sets what speaks for the one answer against what speaks for the other.
+"yes" and of "no" are equal there to the last bit; only later tokens and EOS can differ. Only the gradient
+depends on the token from the start: contrast.py compares the evidence for the one answer with that for the other.
 """
 
 from collections.abc import Sequence
@@ -24,12 +24,13 @@ OPPOSITES = {"yes": "no", "no": "yes"}
 def difference(
     a: Float[np.ndarray, "*lead grid grid"], b: Float[np.ndarray, "..."], *, normalise: bool = False
 ) -> Float[np.ndarray, "*lead grid grid"]:
-    """A - b, patch by patch.
+    """a - b, patch by patch.
 
     Args:
         a: maps of one model or answer.
         b: of the other, on the same image.
-        normalise: bring the sizes of each map's values to sum one first; a map that is zero everywhere stays zero.
+        normalise: first scale each map so that its absolute values sum to one; a map that is zero everywhere stays
+            zero.
     """
     if a.shape != b.shape:
         raise ValueError(f"Only maps of one image and size can be compared; got shapes {a.shape} and {b.shape}.")
@@ -47,7 +48,7 @@ def compare_bundles(a: CaseBundle, b: CaseBundle, method: str) -> Float[np.ndarr
     """The difference of two cases' maps of the whole answer: two models, or two answers to one question.
 
     The mean over each answer's tokens is compared, EOS left out unless there is nothing else, so answers may differ in
-    length. Maps without a unit are brought to sum one.
+    length. Maps without a unit are scaled to sum one.
     """
     return difference(whole_answer(a, method), whole_answer(b, method), normalise=not METHODS[plain(method)].share)
 

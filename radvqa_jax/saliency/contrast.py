@@ -1,14 +1,14 @@
-"""One answer against another: what speaks for the one and what for the other, by relevancy of a log-ratio.
+"""One answer against another: the evidence for each of them, by relevancy of a log-ratio.
 
 y = log p(answer) - log p(other): each sequence whole, EOS included, and under its own prefix. The two sequences are two
 rows of a batch. Up to the first token that differs the rows hold the same states, so the gradients of their attention
-are added before the positive part is taken; after it each row has its own. The tokens that both answers begin with
-cancel. `only_first` counts nothing but the first token that differs: y is then the difference of two logits of one
-state, and asks why the answers part there, not what follows.
+are added before the positive part is taken; after it each row has its own. The tokens with which both answers
+begin cancel. `only_first` counts only the first token that differs: y is then the difference of two logits of one
+state, and shows why the answers diverge there, not what follows.
 
-The map is relevancy of y less relevancy of -y, read at the states that predicted the tokens that count. It is positive
-where a patch speaks for the answer and negative where it speaks for the other one, and swapping the answers turns its
-sign. The signed form is this project's; Chefer et al. have the positive part alone (see relevancy.py).
+The map is relevancy of y minus relevancy of -y, read at the states that predicted the tokens that count. It is positive
+where a patch supports the answer and negative where it supports the other one, and swapping the answers changes its
+sign. The signed form is this project's; Chefer et al. have only the positive part (see relevancy.py).
 """
 
 from collections.abc import Sequence
@@ -31,14 +31,14 @@ from radvqa_jax.trees import Flat
 
 
 class Contrast(NamedTuple):
-    """What speaks for an answer (> 0) or for the other one (< 0); no unit."""
+    """The evidence for an answer (> 0) or for the other one (< 0); no unit."""
 
     relevance: Float[Array, " S"]  # image tokens, then text; past the tokens that both share, of the answer's own row
-    log_ratio: Float[Array, ""]  # y: by how much the tokens that count are likelier than the other's
+    log_ratio: Float[Array, ""]  # y: the log-ratio of the tokens that count to the other's
 
 
 def first_difference(answer: Sequence[int], other: Sequence[int]) -> int:
-    """The number of the first token in which two answers differ.
+    """The index of the first token in which two answers differ.
 
     >>> first_difference([7, 8, 1], [7, 9, 1])
     1
@@ -50,8 +50,8 @@ def first_difference(answer: Sequence[int], other: Sequence[int]) -> int:
         if mine != theirs:
             return index
     raise ValueError(
-        f"Two answers of {len(answer)} and {len(other)} tokens differ in no token that both have, so there is nothing "
-        "to hold against each other. Give another answer as ask.other."
+        f"Two answers of {len(answer)} and {len(other)} tokens do not differ in any token that both have, so they "
+        "cannot be compared. Give another answer as ask.other."
     )
 
 
@@ -131,7 +131,7 @@ def _relevance(
 def contrast(
     model: VisionLanguageModel, params: Flat, pair: Batch, *, differs: int, only_first: bool = False, answer_len: int
 ) -> Contrast:
-    """What speaks for the first row's answer rather than for the second's, by two forward and backward passes.
+    """The evidence for the first row's answer rather than the second's, by two forward and backward passes.
 
     Args:
         model: static.
@@ -142,7 +142,7 @@ def contrast(
         answer_len: room for the tokens of either answer, EOS included.
     """
     if len(pair.tokens) != 2:
-        raise ValueError(f"A contrast is of two rows, the answer and the other one; got {len(pair.tokens)}.")
+        raise ValueError(f"A contrast needs two rows, the answer and the other one; got {len(pair.tokens)}.")
     found = [
         _relevance(
             model, params, pair, np.int32(differs), np.bool_(only_first), np.float32(sign), answer_len=answer_len

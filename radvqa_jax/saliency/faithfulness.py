@@ -1,9 +1,9 @@
-"""Do the patches that a map marks matter to the answer: deletion and insertion curves, and one-pixel shifts.
+"""Measures whether the patches that a map marks matter to the answer: deletion and insertion, and one-pixel shifts.
 
-Deletion covers patches in the order of the map, hottest first, and watches the answer's probability fall; insertion
-starts with everything covered and uncovers. Covered is the image's own mean colour. A map that marks what matters has a
-small area under deletion and a large one under insertion, compared with a random order on the same image. A covered
-image is no image the model was trained on, so these are figures to compare, not to read alone.
+Deletion covers patches in the order of the map, hottest first, and measures the fall of the answer's probability;
+insertion starts with everything covered and uncovers patches. Covered patches have the image's own mean colour. A map
+that marks the relevant patches has a small area under deletion and a large one under insertion, compared with a random
+order on the same image. The model was not trained on covered images, so these figures serve for comparison only.
 
 Source: Petsiuk, Das & Saenko 2018, "RISE", section 4 (deletion and insertion games).
 """
@@ -45,7 +45,7 @@ class Curves:
     """Probabilities of the answers of a batch while patches are covered or uncovered."""
 
     def __init__(self, images: Float[np.ndarray, "b h w 3"], logprob: Logprob, *, steps: int) -> None:
-        """Takes the images and how likely their answers are; `steps` points come after the untouched image."""
+        """Takes the images and the likelihood of their answers; `steps` points follow the unchanged image."""
         self._images, self._logprob, self.steps = images, logprob, steps
 
     def _probability(self, covered: Bool[np.ndarray, "b P"]) -> Float[np.ndarray, " b"]:
@@ -54,7 +54,8 @@ class Curves:
     def of(self, orders: Int[np.ndarray, "b P"]) -> tuple[Float[np.ndarray, "b K"], Float[np.ndarray, "b K"]]:
         """(deletion, insertion): p of the answer with the first k / (K - 1) of the patches covered, uncovered.
 
-        p is the geometric mean over the answer's tokens. The ends of the two are each other's: all and nothing.
+        p is the geometric mean over the answer's tokens. Each curve ends where the other begins: everything or nothing
+        covered.
         """
         batch, patches = orders.shape
         counts = np.round(np.linspace(0, patches, self.steps + 1)).astype(int)

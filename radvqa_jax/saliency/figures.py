@@ -35,7 +35,7 @@ Scale = Literal["absolute", "relative"]
 
 GAP = 3  # pixels between two cells
 DPI = 150
-CELL_SIDE = 160  # pixels of a cell's longer side at most: the multiples show where, the overlay shows what
+CELL_SIDE = 160  # pixels of a cell's longer side at most: cells show locations, the overlay shows details
 WIDEST = 10.0  # inches
 CELL_INCHES = 2.5  # of a panel
 ALPHA = 0.75  # weight of the hottest colour over the image; it falls to none at 0
@@ -63,7 +63,7 @@ def save_figure(figure: Figure, kind: Format) -> bytes:
     """
     file = io.BytesIO()
     with warnings.catch_warnings(), matplotlib.rc_context({"pdf.fonttype": 42, "font.family": font_families()}):
-        # A question in Chinese: the font has a box for what it lacks.
+        # A question in Chinese: the font shows a box for missing glyphs.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from font")
         if kind == "png":
             FigureCanvasAgg(figure).print_figure(file, format="png", dpi=DPI, metadata={"Software": None})
@@ -145,7 +145,7 @@ def case_figure(
         question: above the panels, with answer, reference and note where they are given.
         answer: of the model.
         reference: of the data set.
-        note: what a reader must know, in a line.
+        note: a remark for the reader, in one line.
         limits: colour scale of each map; None = 0 to its largest value. Give the same to maps to be compared. A scale
             that goes below zero has diverging colours.
         outline: a mask that is outlined on every map.

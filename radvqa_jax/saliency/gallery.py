@@ -1,4 +1,4 @@
-"""Maps for a few questions of a data set: which ones, and what a report shows of them."""
+"""Maps for a few questions of a data set: their choice, and their presentation in a report."""
 
 import csv
 import io
@@ -35,10 +35,10 @@ SHOWN_SIDE = 640  # pixels of the longer side of an image in the report
 
 
 def choose_cases(records: list[Record], *, cases: int, seed: int) -> list[int]:
-    """Numbers of records, at most `cases`: a seeded draw that takes the question types in turn.
+    """Numbers of at most `cases` records: a seeded draw that takes the question types in turn.
 
-    Records without an answer are left out, and an image is shown once as long as there are others. Whether an answer is
-    right plays no part: a gallery of successes would mislead.
+    Records without an answer are left out, and no image is repeated while there are others. The correctness of an
+    answer plays no part: a gallery of successes would mislead.
     """
     order = np.random.default_rng(seed).permutation(len(records)).tolist()
     by_type: dict[str, list[int]] = {}
@@ -59,14 +59,14 @@ def choose_cases(records: list[Record], *, cases: int, seed: int) -> list[int]:
 
 
 class Gallery(NamedTuple):
-    """What was made of the cases."""
+    """The results for the cases."""
 
     shown: list[ShownMap]  # for the report
     cases: list[ViewerCase]  # for viewer.html
 
 
 class AskedCase(NamedTuple):
-    """A question about one image, and what every model answered."""
+    """A question about one image, and the answer of every model."""
 
     records: Mapping[str, Record]  # name of a model -> its answer
     image: UInt8[np.ndarray, "h w 3"]  # original pixels
@@ -74,12 +74,12 @@ class AskedCase(NamedTuple):
     mask: Bool[np.ndarray, "h w"] | None = None  # of what the data set marks
     headline: Sequence[tuple[str, str]] = ()  # (name, value) shown large next to the answer
     facts: Sequence[tuple[str, str]] = ()  # (name, value) shown next to the image
-    notes: Sequence[str] = ()  # sentences that a reader must know
+    notes: Sequence[str] = ()  # sentences for the reader
     other: str = ""  # another answer that the answer is compared with; empty = none
 
 
 def _share(value: float) -> str:
-    """A share as a reader needs it: never 0 % for what is not 0.
+    """A share as text for a reader: never 0 % for a value that is not 0.
 
     >>> _share(0.0047), _share(0.31), _share(0.0)
     ('0.47 %', '31 %', '0 %')
@@ -88,7 +88,7 @@ def _share(value: float) -> str:
 
 
 def _shown(record: Record, image: UInt8[np.ndarray, "h w 3"], saved: SavedCase) -> ShownMap:
-    """What the report shows of a case: the image, and the first map of the configuration with its figures."""
+    """A case in the report: the image, and the configuration's first map with its figures."""
     method = next((name for name in saved.overlays if not METHODS[plain(name)].signed), next(iter(saved.overlays)))
     through = "" if plain(method) == method else ", through the vision tower"
     text = f"{METHODS[plain(method)].label}{through}, whole answer."
@@ -121,7 +121,7 @@ def _write_heads(path: Path, bundle: CaseBundle, image: UInt8[np.ndarray, "h w 3
 
 
 def _write_shares(path: Path, bundle: CaseBundle) -> None:
-    """Writes, for each layer and head, how much of the answer's raw attention is on the image and where in the text:
+    """Writes the parts of the answer's raw attention on the image and in the text, for each layer and head:
     shares of one, mean over the answer's tokens without EOS."""
     depth, heads = bundle.image["raw"].shape[:2]
     rows: list[list[Any]] = [["layer", "head", *Sources._fields]]
@@ -136,7 +136,7 @@ def _write_shares(path: Path, bundle: CaseBundle) -> None:
 def write_case(
     shown: Mapping[str, Shown], asked: AskedCase, *, tokenizer: Tokenizer, config: Config, folder: Path
 ) -> tuple[ViewerCase, SavedCase]:
-    """Writes the maps and figures of one question into `folder`; returns it for the viewer, and what was written.
+    """Writes the maps and figures of one question into `folder`; returns the viewer's case, and the list of files.
 
     Every map is of the last model's answer, teacher-forced; the files hold the last model's maps, the viewer all.
 
@@ -219,7 +219,7 @@ def write_cases(
     config: Config,
     folder: Path,
 ) -> Gallery:
-    """Writes the maps of some questions into `folder` and returns what a report and the viewer show of each.
+    """Writes the maps of some questions into `folder`; returns the cases of the report and of the viewer.
 
     Args:
         shown: name -> model, in the order of reading.

@@ -1,4 +1,4 @@
-"""The gallery of several processes: each makes the maps of its questions, and all get what was made."""
+"""The gallery of several processes: each makes the maps of its questions, and all get the results."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ IMAGES = ("image", "map")  # the fields of ShownMap that are files
 
 
 class Shared(NamedTuple):
-    """What all processes made, in the order of the questions."""
+    """The results of all processes, in the order of the questions."""
 
     shown: list[ShownMap]  # for the report
     cases: Sequence[ViewerCase | WrittenCase]  # for viewer.html

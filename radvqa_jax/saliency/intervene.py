@@ -1,6 +1,6 @@
-"""What happens to the answer if patches are covered, or if the answer cannot read them.
+"""The effect on the answer if patches are covered, or if the answer cannot read them.
 
-Both change the forward pass, so they say what matters, where attention says what was read. Occlusion covers patches
+Both change the forward pass, so they show what matters, whereas attention shows what was read. Occlusion covers patches
 with the image's mean colour: no training image looks like that. Knockout leaves the image and hides patches from the
 states that write the answer, in a window of layers: their attention there is zero and the rest is scaled to sum one,
 as if they were masked. Other states, the question's words, still read the patches and may pass them on.
@@ -49,8 +49,8 @@ def knockout_logprobs(
         model: static.
         params: flat tree of base leaves and adapters.
         batch: training rows; `mask_loss` says where the answer is.
-        patches: that cannot be read.
-        layers: in which they cannot be read.
+        patches: the hidden patches.
+        layers: the layers in which they are hidden.
         readers: the states that write the answer, from the separator on; or all text positions.
         answer_len: A, room for answer tokens, EOS included; None = T.
     """
@@ -85,7 +85,7 @@ def knockout_logprobs(
 
 
 def occlusion(model: VisionLanguageModel, params: Flat, batch: Batch, *, answer_len: int | None = None) -> Effect:
-    """A function: patches -> log p that each answer token loses when they are covered; below zero it gains."""
+    """A function: patches -> the log p that each answer token loses when they are covered; negative = it gains."""
     whole = np.asarray(answer_logprobs(model, params, batch, answer_len=answer_len))
 
     def lost(patches: Bool[np.ndarray, "B P"]) -> Float[np.ndarray, "B A"]:
@@ -113,7 +113,7 @@ def knockout(
         found = knockout_logprobs(model, params, batch, patches, within, readers=readers, answer_len=answer_len)
         return np.asarray(found)
 
-    # Through the same program: what nothing hidden gives is the zero of the scale.
+    # Computed by the same program: the result with nothing hidden is the zero of the scale.
     whole = run(np.zeros((len(batch.tokens), model.variant.num_patches), bool))
     return lambda patches: whole - run(patches)
 
@@ -158,7 +158,7 @@ def knockout_map(
 
 
 class Loss(NamedTuple):
-    """What an answer loses without chosen patches, and without as many others; mean log p over its tokens."""
+    """The loss of an answer without chosen patches, and without as many others; mean log p over its tokens."""
 
     patches: int
     chosen: float

@@ -1,7 +1,7 @@
-"""Logit lens of image tokens: which words the model's output layer would write at an image token, layer by layer.
+"""Logit lens of image tokens: the words that the model's output layer would write at an image token, layer by layer.
 
 The state of an image token after each layer goes through the final norm and the token table, as the last layer's state
-of a text token does. An image token predicts nothing in training, so what comes out is a reading, not an answer.
+of a text token does. An image token predicts nothing in training, so the result is a reading, not an answer.
 
 Source: nostalgebraist 2020, "interpreting GPT: the logit lens"; of image tokens: Neo et al. 2024, "Towards Interpreting
 Visual Information Processing in Vision-Language Models".
@@ -29,7 +29,7 @@ MOST = 64  # image tokens whose logits exist at a time: with 257k words they tak
 
 
 class Lens(NamedTuple):
-    """What image tokens read as, after each layer."""
+    """The reading of image tokens after each layer."""
 
     target_probs: Float[Array, "B L A P"]  # probability of each answer token at each image token
     top_ids: Int[Array, "B L P"]  # the likeliest token
@@ -63,7 +63,7 @@ def _image_states(model: VisionLanguageModel, params: Flat, batch: Batch) -> Flo
 
 @partial(jax.jit, static_argnames=("model", "answer_len"))
 def logit_lens(model: VisionLanguageModel, params: Flat, batch: Batch, *, answer_len: int | None = None) -> Lens:
-    """What image tokens read as.
+    """Reads image tokens through the output layer.
 
     The states of all layers are held, 2 L B P D bytes in bfloat16; logits exist for MOST image tokens at a time.
 

@@ -25,7 +25,7 @@ class CaseMaps(NamedTuple):
     maps: dict[str, Float[np.ndarray, "A grid grid"]]
 
     def of_words(self, method: str) -> Float[np.ndarray, "W grid grid"]:
-        """A map a word, the mean over its tokens."""
+        """One map for each word, the mean over its tokens."""
         return np.stack([self.maps[method][positions].mean(axis=0) for _, positions in self.words])
 
     def of_answer(self, method: str) -> Float[np.ndarray, "grid grid"]:
@@ -34,7 +34,7 @@ class CaseMaps(NamedTuple):
         return (tokens if len(tokens) else self.maps[method]).mean(axis=0)
 
     def image_to_response(self, method: str) -> Float[np.ndarray, "grid grid W"]:
-        """Returns, for each patch, what every word read of it: the words' maps read the other way.
+        """For each patch, the response of every word to it: the words' maps read in the other direction.
 
         With the patch as the query all values would be zero; see saliency/rollout.py.
         """
@@ -55,7 +55,7 @@ def reduce_bundle(bundle: CaseBundle, config: SaliencyConfig) -> CaseMaps:
 
 
 def pass_options(config: SaliencyConfig, *, residuals: tuple[float, ...] = ()) -> PassOptions:
-    """How config wants its maps made, with rollouts of further residuals after its own."""
+    """The options of maps from the configuration, with rollouts of further residuals after its own."""
     return PassOptions(
         residuals=(config.residual, *(weight for weight in residuals if weight != config.residual)),
         head_fusion=config.head_fusion,

@@ -1,4 +1,4 @@
-"""Where the answer to a question is to be seen, as a data set marks it: a mask or boxes of a row."""
+"""The region in which the answer to a question is visible, as a data set marks it: a mask or boxes of a row."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from radvqa_jax.data.image import read_mask
 
 
 def draw_boxes(boxes: Any, height: int, width: int) -> Bool[np.ndarray, "{height} {width}"]:
-    """Returns True within any of the boxes, `x0 y0 x1 y1` as shares of width and height from the upper left.
+    """A mask that is True within any of the boxes, `x0 y0 x1 y1` as shares of width and height from the upper left.
 
     A pixel belongs to a box if its centre does.
     """
@@ -40,7 +40,8 @@ def find_region(row: Mapping[str, Any], *, height: int, width: int) -> tuple[Boo
     """(the region that a map should mark, "") or (None, the reason why there is none), from the fields of a row.
 
     Boxes with labels count if question or answer names the label; boxes without labels all count; otherwise the mask
-    counts, wherever it is not black. Next to labelled boxes it is not used: its levels name organs, not this answer.
+    counts, wherever it is not black. If there are labelled boxes, it is not used: its levels name organs, not this
+    answer.
     """
     boxes, labels = row.get("boxes"), row.get("box_labels")
     if boxes is not None and len(boxes):

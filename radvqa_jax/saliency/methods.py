@@ -1,4 +1,4 @@
-"""Every saliency method as one record: how it is computed, its unit, what it is called, and what can be asked of it.
+"""Every saliency method as one record: its computation, unit, labels, and the maps that it offers.
 
 A new method is one entry of METHODS; bundle, files, figures, viewer, quality report and the check of the configuration
 read the record. Maps say what was read, not why an answer was given; they are not explanations.
@@ -23,7 +23,7 @@ Axes = Literal["layers, heads", "layers", "residuals", ""]
 
 
 class Found(NamedTuple):
-    """What a method computed of a batch. `*lead` is what `Method.axes` names: L N, L, R or nothing."""
+    """The result of a method for a batch. `*lead` are the axes that `Method.axes` names: L N, L, R or nothing."""
 
     rows: Float[Any, "B *lead A S"]  # image tokens, then text unless S = P; row a is what predicted answer token a
     layers: Float[Any, "B L A S"] | None = None  # over all heads of a layer, where that is not their mean
@@ -46,7 +46,7 @@ class Method:
     prompt: bool = False  # there are maps of the question's words, too
     whole: bool = False  # one map of the whole answer, the same for each of its words
     asked: bool = False  # costs more than the one pass: computed only if saliency.methods names it
-    against: bool = False  # holds the answer against another one, and needs it
+    against: bool = False  # compares the answer with another one, and needs it
     many: bool = False  # costs many passes: not repeated for shuffled weights and shifted images
     captures: tuple[str, ...] = ()  # what the captured pass must keep for it
 
@@ -65,7 +65,7 @@ def _raw(passes: Passes) -> Found:
 def _scores(passes: Passes) -> Found:
     scores = passes.captured.scores
     assert scores is not None
-    # What a state may not read has scores, too; they mean nothing.
+    # Places that a state may not read also have scores, without meaning.
     readable = jnp.arange(scores.shape[-1])[None, None] <= passes.captured.query[..., None]
     return Found(_batch_first(jnp.where(readable[None, :, None], scores, 0.0)))
 
@@ -90,7 +90,7 @@ def _rollout(passes: Passes) -> Found:
 
 
 def _less_mean(passes: Passes, rows: Float[Array, "B A S"], text: Float[Array, "B T S"]) -> Found:
-    """The rows less the mean of what all words read: those of the question and of the answer."""
+    """The rows minus the mean response of all words, those of the question and of the answer."""
     words = passes.word_rows.astype(jnp.float32)
     mean = jnp.einsum("BT,BTS->BS", words / words.sum(axis=1, keepdims=True), text)[:, None]
     p = passes.num_patches
@@ -258,24 +258,24 @@ def plain(name: str) -> str:
 
 
 def check_methods(names: tuple[str, ...], *, field: str) -> None:
-    """Refuses a name that no method has, with the nearest one."""
+    """Refuses an unknown name of a method, and suggests the nearest one."""
     made = [name for name, method in METHODS.items() if not method.against]
     known = [*made, *(name + VISION_SUFFIX for name in made)]
     for name in names:
         if plain(name) in METHODS and METHODS[plain(name)].against:
-            raise ValueError(f"{field} names {name!r}, which is made wherever there is another answer. Leave it out.")
+            raise ValueError(f"{field} names {name!r}, which is always made if there is another answer. Leave it out.")
         if name not in known:
             raise ValueError(
-                f"{field} names {name!r}, which is no method.{nearest(name, known)} There are: {', '.join(made)}, each "
+                f"{field} names {name!r}, which is not a method.{nearest(name, known)} Known: {', '.join(made)}, each "
                 f"also with {VISION_SUFFIX} at its end."
             )
 
 
 def check_config(config: SaliencyConfig, *, depth: int) -> None:
-    """Refuses what a model of `depth` layers cannot map, before anything is computed.
+    """Refuses settings that a model with `depth` layers cannot map, before anything is computed.
 
     Raises:
-        ValueError: naming the field, for a method, a layer or a setting that there is not.
+        ValueError: naming the field, for an unknown method, layer or setting.
     """
     check_methods(config.methods, field="saliency.methods")
     chosen(config.layers, depth, field="saliency.layers")
@@ -284,7 +284,7 @@ def check_config(config: SaliencyConfig, *, depth: int) -> None:
 
 
 def measured(config: QualityConfig) -> tuple[str, ...]:
-    """The methods that are measured: those of quality.methods, or all that need no other answer."""
+    """The methods that are measured: those of quality.methods, or all that do not need another answer."""
     wanted = {plain(name) for name in config.methods}
     return tuple(name for name, method in METHODS.items() if (name in wanted or not wanted) and not method.against)
 

@@ -23,7 +23,7 @@ Limits = tuple[float, float]
 
 BAR_HEIGHT, STRIP_HEIGHT, MARGIN, FONT_SIZE = 12, 52, 6, 13  # pixels of the colour bar below an overlay
 DIVERGING = "RdBu_r"  # of a scale that goes below zero: white at zero
-FINE = 4  # pixels that a patch has along a side, at least
+FINE = 4  # least number of pixels of a patch along a side
 HOTTEST = 0.02  # share of a map's patches, at least one, that a robust scale leaves beyond its end
 OUTLINE = 2  # pixels
 RESAMPLING = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR}
@@ -38,7 +38,7 @@ def to_pixels(
 
 
 def enlarge(image: UInt8[np.ndarray, "h w 3"], *, min_side: int) -> UInt8[np.ndarray, "H W 3"]:
-    """The image with every pixel repeated so often that the shorter side has at least `min_side` pixels."""
+    """The image with every pixel repeated until the shorter side has at least `min_side` pixels."""
     times = max(1, -(-min_side // min(image.shape[:2])))
     return image.repeat(times, axis=0).repeat(times, axis=1)
 
@@ -47,7 +47,7 @@ def finer(pixels: Shaped[np.ndarray, "h w *C"], *, grid: int) -> Shaped[np.ndarr
     """An image or mask with rows and columns repeated until every patch has FINE of each.
 
     An image with fewer pixels than patches would otherwise show some patches and lose others. Rows and columns are
-    repeated apart, so a thin image stays small; who shows it keeps the original's aspect.
+    repeated independently, so a thin image stays small; whoever shows it must keep the original's aspect ratio.
     """
     down, across = (max(1, -(-FINE * grid // side)) for side in pixels.shape[:2])
     return pixels.repeat(down, axis=0).repeat(across, axis=1)
@@ -68,7 +68,7 @@ def colour_limits(*maps: Float[np.ndarray, "..."], signed: bool = False) -> Limi
 
 
 def robust_limits(*maps: Float[np.ndarray, "..."], signed: bool = False) -> Limits:
-    """The ends of one colour scale that a few hot patches do not decide.
+    """The ends of one colour scale that do not depend on a few hot patches.
 
     Attention sinks are patches that every word reads; one of them can be forty times as hot as a lesion. Of each map
     the HOTTEST patches, at least one, are left out; the end is the largest value of the others, or of all where nothing
@@ -87,7 +87,7 @@ def robust_limits(*maps: Float[np.ndarray, "..."], signed: bool = False) -> Limi
 
 
 def hot_patches(patches: int) -> int:
-    """How many patches of a map a robust scale leaves out.
+    """The number of patches of a map that a robust scale leaves out.
 
     >>> hot_patches(16), hot_patches(64), hot_patches(1024)
     (1, 2, 21)
@@ -96,7 +96,7 @@ def hot_patches(patches: int) -> int:
 
 
 def scale_end(limits: Limits, *maps: Float[np.ndarray, "..."]) -> str:
-    """The upper end of a scale as it is printed; with the largest value, if that is beyond it."""
+    """The upper end of a scale as text, with the largest value if that is beyond it."""
     top = float(max(np.abs(values).max() for values in maps))
     return f"{limits[1]:.2g}" if top <= limits[1] else f"≥ {limits[1]:.2g} (largest {top:.2g})"
 
@@ -155,7 +155,7 @@ def overlay(
 
 def _scale_strip(width: int, limits: Limits, *, colormap: Colormap, label: str, end: str) -> UInt8[np.ndarray, "H W 3"]:
     """A colour bar with its ends printed, as a strip to put below an image."""
-    unit = max(1.0, width / 320)  # legible where the picture is shown smaller
+    unit = max(1.0, width / 320)  # legible when the picture is shown smaller
     margin, bar_height, size = round(MARGIN * unit), round(BAR_HEIGHT * unit), round(FONT_SIZE * unit)
     strip = Image.new("RGB", (width, round(STRIP_HEIGHT * unit)), "white")
     ramp = colours_of(limits, colormap)(np.linspace(0, 1, width - 2 * margin))[None, :, :3] * 255
@@ -185,7 +185,7 @@ def overlay_png(
     """A PNG of the overlay, enlarged by a whole factor if small, with the printed scale below it.
 
     Arguments are those of `overlay`; `min_side` is the least length of the shorter side in pixels, without the scale,
-    `label` says what the scale is of, and `outline` is a mask of the image's size whose border is drawn.
+    `label` names the quantity of the scale, and `outline` is a mask of the image's size whose border is drawn.
     """
     limits = limits or colour_limits(saliency)
     big = finer(enlarge(image, min_side=min_side), grid=len(saliency))

@@ -1,4 +1,4 @@
-"""What a model's passes over a batch give; each pass is made once, when the first method asks for it."""
+"""The results of a model's passes over a batch; each pass is made once, when the first method needs it."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from radvqa_jax.trees import Flat
 
 @dataclass(frozen=True)
 class PassOptions:
-    """How maps are made, whatever the method; hashable."""
+    """The options of maps, for all methods; hashable."""
 
     residuals: tuple[float, ...] = (0.5,)  # one rollout each
     head_fusion: str = "mean"
@@ -31,12 +31,12 @@ class PassOptions:
 
     @property
     def rollout(self) -> RolloutOptions:
-        """What `capture` folds in the language model."""
+        """The rollout that `capture` folds in the language model."""
         return RolloutOptions(self.residuals, self.head_fusion, self.start_layer, self.discard)
 
     @property
     def vision_rollout(self) -> RolloutOptions:
-        """What it folds in the vision tower: all its layers, and the middle one of the residual weights."""
+        """The rollout that it folds in the vision tower: all layers, the middle one of the residual weights."""
         return RolloutOptions((sorted(self.residuals)[len(self.residuals) // 2],), self.head_fusion, 0, self.discard)
 
 
@@ -63,16 +63,16 @@ class Passes:
         captures: Collection[str] = (),
         opposed: Opposed | None = None,
     ) -> None:
-        """Takes what is looked at.
+        """Takes the model, its leaves and the rows.
 
         Args:
             model: static.
             params: flat tree of base leaves and adapters.
             batch: training rows; `mask_loss` says where the answers are.
-            options: how maps are made.
+            options: of the maps.
             eos: the token that ends an answer.
             answer_len: A, room for answer tokens, EOS included; None = T.
-            captures: what else the one captured pass keeps: value_norm, scores.
+            captures: further arrays that the one captured pass keeps: value_norm, scores.
             opposed: the answer and another one, of a batch of one row; None = there is no other.
         """
         self.model, self.params, self.batch, self.options, self.eos = model, params, batch, options, eos
@@ -110,7 +110,7 @@ class Passes:
 
     @cached_property
     def relevance(self) -> Float[Array, "B A S"]:
-        """Relevancy without the identity that each state has of itself."""
+        """Relevancy without the identity part of each state."""
         found = relevancy(self.model, self.params, self.batch, answer_len=self.answer_len)
         own = jax.nn.one_hot(self.captured.query, found.shape[-1])
         within = jnp.arange(found.shape[1])[None] < self.captured.length[:, None]

@@ -1,4 +1,4 @@
-"""How much of a map is on a marked region, compared with chance."""
+"""Measures how much of a map is on a marked region, compared with chance."""
 
 from typing import NamedTuple
 
@@ -11,10 +11,10 @@ class Quality(NamedTuple):
     """A map against a mask; each figure comes with its chance level. All are shares in [0, 1]."""
 
     mass: float  # of the map inside the mask
-    area: float  # of the image inside the mask: the mass of a map that is the same everywhere, and its pr_auc
+    area: float  # of the image inside the mask: the mass of a uniform map, and its pr_auc
     hit: float  # 1 if the centre of the hottest patch is in the mask; the mean over patches that tie
     hit_chance: float  # patches whose centre is in the mask
-    roc_auc: float  # that a random pixel inside has a larger value than one outside; chance is 0.5
+    roc_auc: float  # probability that a random pixel inside has a larger value than one outside; chance is 0.5
     pr_auc: float  # average precision over pixels
 
 
@@ -26,7 +26,7 @@ class MarkedPatches(NamedTuple):
 
 
 def _overlap(size: int, grid: int) -> Float[np.ndarray, "grid size"]:
-    """Which share of patch i (row) each of `size` pixels (column) covers; rows sum to one."""
+    """The share of patch i (row) that each of `size` pixels (column) covers; rows sum to one."""
     edge, pixel = np.arange(grid + 1) * size / grid, np.arange(size)
     low = np.maximum(edge[:-1, None], pixel[None])
     high = np.minimum(edge[1:, None], pixel[None] + 1)
@@ -36,7 +36,7 @@ def _overlap(size: int, grid: int) -> Float[np.ndarray, "grid size"]:
 def coverage(mask: Bool[np.ndarray, "h w"], *, grid: int) -> Float[np.ndarray, "grid grid"]:
     """The share of each patch that the mask covers, exact for patches that end within a pixel."""
     covered = _overlap(mask.shape[0], grid) @ mask.astype(float) @ _overlap(mask.shape[1], grid).T
-    return covered.round(12).clip(0, 1)  # sums of shares: a patch that is covered whole is 1 on every processor
+    return covered.round(12).clip(0, 1)  # sums of shares: a fully covered patch is 1 on every processor
 
 
 def marked_patches(mask: Bool[np.ndarray, "h w"], *, grid: int) -> MarkedPatches:
@@ -46,7 +46,7 @@ def marked_patches(mask: Bool[np.ndarray, "h w"], *, grid: int) -> MarkedPatches
 
 
 def areas_under_curves(values: Float[np.ndarray, " P"], inside: Float[np.ndarray, " P"]) -> tuple[float, float]:
-    """(area under the ROC curve, average precision) of patches, each of which is `inside` to a share.
+    """(area under the ROC curve, average precision) of patches; `inside` is the share of each that is inside.
 
     A patch is a bag of pixels with one value, so these are the figures over pixels. Ties count half in the first and
     are one threshold in the second, as in scikit-learn's roc_auc_score and average_precision_score with weights.
@@ -56,7 +56,7 @@ def areas_under_curves(values: Float[np.ndarray, " P"], inside: Float[np.ndarray
     """
     positive, negative = inside.sum(), (1 - inside).sum()
     if not positive > 0 or not negative > 0:
-        raise ValueError("Areas under curves need something inside the mask and something outside.")
+        raise ValueError("Areas under curves need pixels inside and outside the mask.")
     _, level = np.unique(values, return_inverse=True)
     pos, neg = np.bincount(level, weights=inside), np.bincount(level, weights=1 - inside)
     below = np.cumsum(neg) - neg
@@ -66,7 +66,7 @@ def areas_under_curves(values: Float[np.ndarray, " P"], inside: Float[np.ndarray
 
 
 def measure(saliency: Float[np.ndarray, "grid grid"], target: MarkedPatches) -> Quality | None:
-    """How well a map finds the target, or None if there is nothing to find, or all, or no map (all zero).
+    """The figures of a map against the target; None if the target is nothing or everything, or the map is all zero.
 
     `hit` is the pointing game of Zhang et al. 2018 ("Top-down neural attention by excitation backprop") without a
     tolerance.
@@ -92,7 +92,7 @@ def quality(saliency: Float[np.ndarray, "grid grid"], mask: Bool[np.ndarray, "h 
 
 
 def centre_prior(grid: int, *, width: float = 0.25) -> Float[np.ndarray, "grid grid"]:
-    """A Gaussian around the middle of the image, which looks at nothing; `width` is its deviation, as a share
+    """A Gaussian around the middle of the image, independent of the image; `width` is its deviation as a share
     of the side. Photographs are centred, and so are lesions in a narrow field of view."""
     distance = (np.arange(grid) + 0.5) / grid - 0.5
     row = np.exp(-0.5 * (distance / width) ** 2)
@@ -110,7 +110,7 @@ def edge_map(image: Float[np.ndarray, "h w 3"], *, grid: int) -> Float[np.ndarra
 
 
 def entropy(saliency: Float[np.ndarray, "grid grid"]) -> float:
-    """The entropy of a map as a share of its largest value: 1 = the same everywhere, 0 = all in one patch."""
+    """The entropy of a map as a share of its maximum: 1 = uniform, 0 = all in one patch."""
     share = saliency.astype(float).ravel() / saliency.sum()
     share = share[share > 0]
     return float(-(share * np.log(share)).sum() / np.log(saliency.size))

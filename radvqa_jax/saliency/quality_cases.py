@@ -1,4 +1,4 @@
-"""What is measured of every case, as rows that can be written to a file and counted later."""
+"""The measurements of every case, as rows that can be written to a file and counted later."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -19,29 +19,29 @@ from radvqa_jax.saliency.sinks import describe_case
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
 
-# Maps that know nothing of the question. The last one knows the image as the vision tower does, so a map through the
-# tower is worth something only above it.
+# Maps that do not depend on the question. The last one sees the image as the vision tower does, so a map through the
+# tower is useful only if it is better than this one.
 BLIND = ("centre prior", "edge detector", "vision tower alone")
 Maps = dict[str, Float[np.ndarray, "b grid grid"]]
 
 
 class Subject(NamedTuple):
-    """A model whose maps are looked at."""
+    """A model whose maps are measured."""
 
     model: VisionLanguageModel
     params: Flat
 
 
 class Case(NamedTuple):
-    """One question about something that is marked in its image."""
+    """One question about a marked region of its image."""
 
-    about: dict[str, Any]  # question_id, image_id, question, reference, answer, …: goes into the row as it is
+    about: dict[str, Any]  # question_id, image_id, question, reference, answer, …: copied into the row
     batch: Batch  # one training row: the question and the answer
     target: MarkedPatches
 
 
 class Settings(NamedTuple):
-    """How cases are measured: everything except the models that determines the numbers."""
+    """The settings of the measurement: everything except the models that determines the numbers."""
 
     saliency: SaliencyConfig
     quality: QualityConfig
@@ -60,13 +60,13 @@ def stack(cases: Sequence[Case], size: int) -> Batch:
 def from_lowest(maps: Float[np.ndarray, "b grid grid"]) -> Float[np.ndarray, "b grid grid"]:
     """The maps with values below zero counted from each map's lowest value, so that shares of a map are shares.
 
-    Which patch is above which stays as it was, and so do the area under the ROC curve and the pointing game.
+    The order of patches does not change, nor do the area under the ROC curve and the pointing game.
     """
     return maps - np.minimum(maps.min(axis=(1, 2), keepdims=True), 0)
 
 
 def _maps(subject: Subject, batch: Batch, settings: Settings, *, many: bool = False) -> AnswerMaps:
-    """The maps as numpy arrays; with `many` those of methods that cost many passes, too."""
+    """The maps as numpy arrays; with `many` also those of methods that cost many passes."""
     methods = [name for name in measured(settings.quality) if many or not METHODS[name].many]
     found = answer_maps(
         subject.model,
@@ -98,7 +98,7 @@ def _by_head(heads: Float[np.ndarray, "L N grid grid"], target: MarkedPatches) -
 
 
 def _own_figures(case: Case, maps: Mapping[str, Float[np.ndarray, "grid grid"]]) -> dict[str, Any]:
-    """What each map is worth against the target, and how spread out it is."""
+    """The figures of each map against the target, and its spread."""
     found = {name: measure(saliency, case.target) for name, saliency in maps.items()}
     return {
         "quality": {name: q._asdict() for name, q in found.items() if q is not None},
@@ -133,8 +133,8 @@ def _stability(subject: Subject, batch: Batch, maps: Maps, settings: Settings) -
 def _marked(
     subject: Subject, batch: Batch, cases: Sequence[Case], settings: Settings
 ) -> dict[str, list[dict[str, Any]]]:
-    """Intervention -> what each answer loses if the marked patches are covered, or hidden from it, and if as
-    many random patches elsewhere are."""
+    """Intervention -> the loss of each answer if the marked patches are covered, or hidden from it, and if the same
+    number of random patches elsewhere are."""
     marked = np.stack([_marked_patches(case.target) for case in cases])
     chosen = np.concatenate([marked, np.repeat(marked[-1:], len(batch.tokens) - len(cases), axis=0)])
     shared: dict[str, Any] = {"answer_len": settings.answer_len}
@@ -151,7 +151,7 @@ def _marked(
 
 
 def _marked_patches(target: MarkedPatches) -> Bool[np.ndarray, " P"]:
-    """The patches that the mask covers by half or more, or the one it covers most."""
+    """The patches that the mask covers by half or more, or the one that it covers most."""
     covered = target.covered.ravel()
     return covered >= min(0.5, covered.max())
 
@@ -162,7 +162,7 @@ def measure_batch(
     """A row for each case: figures of each map, by layer and head, and against the maps of other models.
 
     Args:
-        subject: the model that is looked at.
+        subject: the measured model.
         others: name -> a model that its maps are compared with, on the same answers: shuffled weights, the base, ….
         cases: at most quality.batch_size.
         settings: how they are measured.

@@ -1,4 +1,4 @@
-"""Which rows of a data set maps can be measured on, and the cases they become."""
+"""Chooses the rows of a data set on which maps can be measured, and makes cases from them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ from radvqa_jax.schema import Record
 def choose(
     rows: RowSource, quality: QualityConfig, *, seed: int, grid: int
 ) -> tuple[RowSource, list[MarkedPatches], dict[str, int]]:
-    """The rows that can be measured, at most quality.cases, their targets, and why others are left out.
+    """The measurable rows, at most quality.cases, their targets, and the reasons why others are left out.
 
-    Rows are taken in a seeded random order, an image at a time in turn, so that many images are seen.
+    Rows are taken in a seeded random order, one for each image in turn, so that many images are covered.
     """
     wanted, skipped = quality.question_types, Counter[str]()
     order = np.random.default_rng(seed).permutation(len(rows)).tolist()

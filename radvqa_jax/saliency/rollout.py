@@ -1,7 +1,7 @@
-"""Attention rollout: layers of attention -> of which inputs a state is made. Pure functions.
+"""Attention rollout: layers of attention -> the inputs of which each state is made. Pure functions.
 
 Rollout treats attention weights as if they alone moved information; values, MLPs and norms are left out. Rows sum to
-one, so a value is a share, and what the mask forbids stays exactly zero.
+one, so a value is a share, and masked entries stay exactly zero.
 
 Source: Abnar & Zuidema 2020, "Quantifying Attention Flow in Transformers", section 3 and equation 1. Fusing heads by
 max or min and discarding small weights are after Gildenblat's vit-explain; here every row is treated alike and is
@@ -17,12 +17,12 @@ from jaxtyping import Array, Float, Int
 from radvqa_jax.saliency.attention_rows import take_rows, to_grid
 
 FUSIONS = {"mean": jnp.mean, "max": jnp.max, "min": jnp.min}
-NO_AGREEMENT = 1e-30  # a fused row with a smaller sum cannot be brought to sum one in float32
+NO_AGREEMENT = 1e-30  # a fused row with a smaller sum cannot be scaled to sum one in float32
 
 
 @dataclass(frozen=True)
 class RolloutOptions:
-    """How layers are fused and multiplied; hashable, so that it can be static under jit."""
+    """The options of fusing and multiplying layers; hashable, so that it can be static under jit."""
 
     residuals: tuple[float, ...] = (0.5,)  # weight of the identity; one rollout each, all in one pass
     head_fusion: str = "mean"  # mean, max or min
@@ -30,7 +30,7 @@ class RolloutOptions:
     discard: float = 0.0  # share of each row's readable entries, the smallest ones, that is set to zero
 
     def check(self, depth: int) -> None:
-        """Raises ValueError, naming the field, for what a model of `depth` layers cannot do."""
+        """Raises ValueError, naming the field, for settings that a model with `depth` layers does not allow."""
         if self.head_fusion not in FUSIONS:
             raise ValueError(f"saliency.head_fusion={self.head_fusion!r} must be one of {', '.join(FUSIONS)}.")
         for residual in self.residuals:
@@ -63,7 +63,7 @@ def fuse_heads(
 ) -> Float[Array, "B T S"]:
     """One matrix of all heads whose rows sum to one.
 
-    Where heads agree on nothing (`min` of disjoint rows) the row is taken to read itself, which needs T = S.
+    If heads have nothing in common (`min` of disjoint rows), the row counts as reading itself, which needs T = S.
     """
     fused = FUSIONS[head_fusion](probs, axis=1)
     if discard:
@@ -96,7 +96,7 @@ def fold_layer(
 
 
 def start_rollouts(options: RolloutOptions, batch_size: int, length: int) -> Float[Array, "R B S S"]:
-    """What the first layer is folded into: the identity, once for each residual weight."""
+    """The start of the fold: the identity, once for each residual weight."""
     eye = jnp.eye(length, dtype=jnp.float32)
     return jnp.broadcast_to(eye, (len(options.residuals), batch_size, length, length))
 
@@ -130,7 +130,7 @@ def rollout(
     start_layer: int = 0,
     discard: float = 0.0,
 ) -> Float[Array, "B S S"]:
-    """Â_L … Â_start of attention that was captured whole: row t says of which inputs state t is made.
+    """Â_L … Â_start of attention that was captured whole: row t gives the inputs of which state t is made.
 
     `capture(..., rollout=RolloutOptions(...))` gives the same without ever holding the attention of all layers. Costs
     S³ multiplications a layer and two [B S S] arrays in addition to its input.

@@ -1,10 +1,10 @@
-"""Does a map depend on what was learnt: the same maps of a model whose weights were shuffled.
+"""Tests whether a map depends on what the model learnt: the same maps from a model with shuffled weights.
 
-If a map looks the same after its model forgot everything, it shows the image, or the architecture, and not the model.
+If a map looks the same after its model forgot everything, it shows the image or the architecture, not the model.
 
 Source: Adebayo et al. 2018, "Sanity Checks for Saliency Maps", sections 3.1 (parameter randomisation) and 3.2 (a model
-trained on permuted labels). In place of the latter the runner trains a model on permuted images: questions and answers
-stay a language to be learnt, but the image says nothing about the answer.
+trained on permuted labels). Instead of the latter, the runner trains a model on permuted images: questions and
+answers remain a language to learn, but the image has no information about the answer.
 """
 
 import re
@@ -18,7 +18,7 @@ from radvqa_jax.trees import Flat
 
 
 def towers(tree: TreeNames) -> dict[str, str]:
-    """What is shuffled -> the leaves, as a pattern."""
+    """Name of a shuffled part -> its leaves, as a pattern."""
     language, vision = re.escape(tree.language_layers), re.escape(tree.vision)
     return {
         "language model": f"{language}/.*",
@@ -28,10 +28,10 @@ def towers(tree: TreeNames) -> dict[str, str]:
 
 
 def shuffle_weights(params: Flat, pattern: str, *, seed: int) -> Flat:
-    """The leaves with the values of every one whose name matches permuted within itself.
+    """The leaves; each one whose name matches the pattern has its values permuted.
 
-    Each weight keeps its distribution, so the activations keep their size; the layer loses what it learnt. Adapters and
-    norms are leaves like any other.
+    Each weight keeps its distribution, so activations keep their scale, but the layer loses what it learnt. Adapters
+    and norms are leaves like any other.
 
     Raises:
         ValueError: if no leaf matches.

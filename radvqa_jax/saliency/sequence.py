@@ -1,6 +1,6 @@
 """The attention of a language model in one order of positions, image tokens and then text, whatever the model's own is.
 
-Everything in `saliency` but this file counts positions so: the first P of S are image tokens, row by row.
+All other files in `saliency` count positions in this way: the first P of S are image tokens, row by row.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def is_vision(variant: Variant, module: nn.Module) -> bool:
 
 
 def order_of(variant: Variant, text_len: int) -> Int[np.ndarray, " S"]:
-    """The place in the model's own sequence of each image token, then of each text position.
+    """The index of each image token, then of each text position, in the model's own sequence.
 
     Raises:
         ValueError: if image tokens are not in the sequence.
@@ -37,8 +37,8 @@ def order_of(variant: Variant, text_len: int) -> Int[np.ndarray, " S"]:
     backbone = backbone_of(variant)
     if backbone.sequence is None:
         raise ValueError(
-            f"{backbone.title} reads its image by cross-attention, which attention maps are not written for yet. Train "
-            "and answer with it, or look at a model whose image tokens are in the sequence."
+            f"{backbone.title} reads its image by cross-attention, which attention maps do not support yet. Train and "
+            "answer with it, or use a model whose image tokens are in the sequence."
         )
     return backbone.sequence(variant.num_patches, text_len)
 
@@ -46,7 +46,7 @@ def order_of(variant: Variant, text_len: int) -> Int[np.ndarray, " S"]:
 def in_order(model: VisionLanguageModel, text_len: int, hook: Hook) -> Hook:
     """A hook that sees the language model's attention in the order of this package, as one for `tapping`.
 
-    The vision tower's attention is as it is; what the hook returns goes back in the model's own order.
+    The vision tower's attention is unchanged; the hook's result is put back into the model's own order.
     """
     order = order_of(model.variant, text_len)
     if np.array_equal(order, np.arange(len(order))):

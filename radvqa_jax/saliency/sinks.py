@@ -1,8 +1,8 @@
-"""Register sinks: patches that every word reads, whatever it says, because the model keeps something of its own there.
+"""Register sinks: patches that every word reads, whatever the word, because the model keeps internal state there.
 
 A patch is hot in a map if its value is more than HOT standard deviations above the map's mean. A sink of a case is hot
 in the raw attention (mean over layers and heads) of every word of question and answer. A lesion is hot for the words
-that are about it; a sink is hot for all of them, and a map with a sink shows mostly the sink.
+about it; a sink is hot for all words, and a map with a sink shows mostly the sink.
 
 Source of the name: Darcet et al. 2024, "Vision Transformers Need Registers"; the criterion here is this project's.
 """
@@ -19,14 +19,14 @@ LISTED = 20  # sinks in a report, the most frequent ones
 
 
 def hot(maps: Float[np.ndarray, "*m P"]) -> Bool[np.ndarray, "*m P"]:
-    """Which patches are hot in each map; none where all values are alike."""
+    """A mask of the hot patches of each map; no patch is hot if all values are equal."""
     spread = maps.std(axis=-1, keepdims=True)
     least = HOT if maps.shape[-1] >= 16 else FEW
     return (maps > maps.mean(axis=-1, keepdims=True) + least * spread) & (spread > 0)
 
 
 def find_sinks(words_raw: Float[np.ndarray, "L T P"], words: Bool[np.ndarray, " T"]) -> list[int]:
-    """The patches that are hot in the raw attention of every word, mean over layers; none of a single word."""
+    """The patches that are hot in the raw attention of every word, mean over layers; empty for a single word."""
     of_words = words_raw.mean(axis=0)[words]
     return np.flatnonzero(hot(of_words).all(axis=0)).tolist() if len(of_words) > 1 else []
 
@@ -36,8 +36,8 @@ def describe_case(
     words: Bool[np.ndarray, " T"],
     maps: Mapping[str, Float[np.ndarray, "grid grid"]],
 ) -> dict[str, Any]:
-    """What is kept of a case: its sinks, their share of what the words read in the image, and which patches are
-    hot in each method's map of the whole answer."""
+    """The record of a case: its sinks, their share of the words' attention to the image, and the hot patches of each
+    method's map of the whole answer."""
     sinks = find_sinks(words_raw, words)
     read = words_raw.mean(axis=0)[words].mean(axis=0)
     return {

@@ -1,8 +1,8 @@
-"""Attention weighed by the size of what it moves: |alpha f(x)| instead of alpha. Pure functions.
+"""Attention weighted by the size of the vectors that it moves: |alpha f(x)| instead of alpha. Pure functions.
 
-A head may put much weight on a token whose value vector is almost nothing (an attention sink). What a head adds to the
-residual stream from token s is alpha * f(x_s), with f(x) = (x W_V + b_V) W_O for that head, so its norm is a fairer
-measure than alpha. It still leaves out the norm after attention (Gemma 2), the MLP and later layers.
+A head may put much weight on a token whose value vector is almost zero (an attention sink). The head adds alpha *
+f(x_s) to the residual stream from token s, with f(x) = (x W_V + b_V) W_O for that head, so the norm of this term is a
+fairer measure than alpha. It still leaves out the norm after attention (Gemma 2), the MLP and later layers.
 
 Source: Kobayashi et al. 2020, "Attention is Not Only a Weight: Analyzing Transformers with Vector Norms", section 3.
 """
@@ -17,9 +17,9 @@ from jaxtyping import Array, Float
 
 
 def output_weight(project: Callable[[Any], Any], *, num_heads: int, head_dim: int, dtype: Any) -> Float[Array, "N H D"]:
-    """The matrix that an output projection applies, whatever it is made of (adapter, quantised weight).
+    """The matrix that an output projection applies, with any adapter or quantised weight.
 
-    The projection is linear, so it is read off its answers to unit vectors; its bias, if any, is taken out.
+    The projection is linear, so the matrix is its response to unit vectors; its bias, if any, is subtracted.
     """
     size = num_heads * head_dim
     units = jnp.eye(size, dtype=dtype).reshape(1, size, num_heads, head_dim)
@@ -29,21 +29,21 @@ def output_weight(project: Callable[[Any], Any], *, num_heads: int, head_dim: in
 
 
 def moved(value: Float[Array, "B S K H"], weight: Float[Array, "N H D"]) -> Float[Array, "B N S D"]:
-    """f(x): what each head would add to the residual stream if it read one token alone."""
+    """f(x): the vector that each head would add to the residual stream if it read only one token."""
     groups = weight.shape[0] // value.shape[2]
     values = jnp.repeat(value.astype(jnp.float32), groups, axis=2)  # query head n reads value head n // groups
     return jnp.einsum("BSNH,NHD->BNSD", values, weight, precision="highest")
 
 
 def head_norms(probs: Float[Array, "B N A S"], vectors: Float[Array, "B N S D"]) -> Float[Array, "B N A S"]:
-    """|alpha f(x)| for each head: what the head moved from token s to query a."""
+    """|alpha f(x)| for each head: the size of the vector that the head moved from token s to query a."""
     return probs * jnp.linalg.norm(vectors, axis=-1)[:, :, None]
 
 
 def layer_norms(probs: Float[Array, "B N A S"], vectors: Float[Array, "B N S D"]) -> Float[Array, "B A S"]:
-    """|sum over heads of alpha f(x)|: what the layer moved, where heads may cancel.
+    """|sum over heads of alpha f(x)|: the size of the vector that the layer moved; heads may cancel.
 
-    One query at a time, so that nothing of size A x S x D is held.
+    Computed one query at a time, so that no array of size A x S x D exists.
     """
 
     def one(row: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""viewer.html: cases with all their maps in one file that loads nothing, to be looked at in a browser.
+"""viewer.html: cases with all their maps in one file that loads nothing, for a browser.
 
 The page is made of templates/viewer.{html,css} and SCRIPTS (pages.py). Text of a case is data: JSON in a block that no
 browser executes, put on the page as text, never as markup.
@@ -32,7 +32,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 COLOUR_MAPS = ("viridis", "cividis", "magma", "inferno")
 DIVERGING = ("berlin", "RdBu_r")
 CASE_BUDGET = 8_000_000  # bytes of the page that one case may take
-MAX_SIDE = 1600  # pixels; a larger image is shown smaller, and the page says so
+MAX_SIDE = 1600  # pixels; a larger image is reduced, and the page says so
 # One script of the page, in this order.
 SCRIPTS = tuple(
     f"viewer{part}.js" for part in ("_data", "", "_texts", "_sources", "_stage", "_draw", "_input", "_main")
@@ -44,7 +44,7 @@ SHOWN = ("label", "unit", "about", "share", "signed", "whole")  # of a method's 
 def quantise(
     values: Float[np.ndarray, "W grid grid"], *, bits: int, signed: bool = False
 ) -> tuple[Integer[np.ndarray, "W grid grid"], list[float]]:
-    """Whole numbers q and a scale a word: value = q * scale / (2 ** bits - 1), to within half a step.
+    """Whole numbers q and one scale for each word: value = q * scale / (2 ** bits - 1), to within half a step.
 
     With `signed` the numbers have a sign, and the steps are 2 ** (bits - 1) - 1.
 
@@ -163,7 +163,7 @@ def _quality_rows(case: ViewerCase, grid: int) -> list[dict[str, Any]]:
 
 
 def _without_heads(case: ViewerCase, size: int) -> ViewerCase | None:
-    """The case without maps of single heads, those of the question first; None if it has none."""
+    """The case without maps of single heads, or only without those of the question; None if it has no such maps."""
     for query in ("question", "answer"):
         kept = [item for item in case.maps if item.head is None or item.query != query]
         if len(kept) < len(case.maps):
@@ -175,7 +175,7 @@ def _without_heads(case: ViewerCase, size: int) -> ViewerCase | None:
 
 
 def case_json(case: ViewerCase, *, budget: int = CASE_BUDGET) -> Markup:
-    """A case as JSON that may stand in a page; maps of single heads are left out if it exceeds the budget.
+    """A case as JSON that is safe inside a page; maps of single heads are left out if it exceeds the budget.
 
     Raises:
         ValueError: if the parts of the case do not belong together.

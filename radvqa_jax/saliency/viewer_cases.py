@@ -22,7 +22,7 @@ RESIDUALS = (0.1, 0.5, 0.9)  # of rollout, in addition to the configured one
 
 
 class Shown(NamedTuple):
-    """A model to look at: its label for a reader, itself, and its leaves."""
+    """A model for the viewer: its label for a reader, the model, and its leaves."""
 
     label: str
     model: VisionLanguageModel
@@ -35,8 +35,8 @@ def _of_words(tokens: Float[np.ndarray, "..."], words: Words) -> Float[np.ndarra
 
 
 def _choices(bundle: CaseBundle, method: str) -> list[dict[str, Any]]:
-    """What can be asked of a method, as fields of a ViewerMap: all together first, then what it has by layer,
-    head or residual."""
+    """The maps that a method offers, as fields of a ViewerMap: all together first, then by layer, head or
+    residual."""
     axes = METHODS[method].axes
     if axes == "residuals":
         return [{"residual": residual} for residual in bundle.options.residuals]
@@ -47,7 +47,7 @@ def _choices(bundle: CaseBundle, method: str) -> list[dict[str, Any]]:
 
 
 def _read(bundle: CaseBundle, method: str, chosen: dict[str, Any]) -> dict[str, Any]:
-    """What each word read of each word of the prompt and of each earlier word of the answer."""
+    """The response of each word to each word of the prompt and to each earlier word of the answer."""
     text, prompt = _of_words(bundle.to_text(method, **chosen), bundle.words), len(bundle.prompt_ids)
 
     def by_word(values: Float[np.ndarray, "W X"], words: Words) -> Float[np.ndarray, "W Y"]:
@@ -62,8 +62,8 @@ def _read(bundle: CaseBundle, method: str, chosen: dict[str, Any]) -> dict[str, 
 def _maps_of(name: str, bundle: CaseBundle, method: str, query: Query) -> Iterator[ViewerMap]:
     """Yields the maps of a method: all layers and heads together, each layer, each head, each residual.
 
-    Single heads are not composed with the vision tower. What was read of the text goes with the maps of values that add
-    up; of single heads with raw attention alone, which keeps the page small.
+    Single heads are not composed with the vision tower. Responses to the text come with the maps of values that add up,
+    and for single heads only with raw attention, which keeps the page small.
     """
     record, words = METHODS[method], bundle.words if query == "answer" else bundle.prompt_words
     for choice in _choices(bundle, method):
@@ -81,7 +81,7 @@ def _maps_of(name: str, bundle: CaseBundle, method: str, query: Query) -> Iterat
 
 
 def bundle_maps(name: str, bundle: CaseBundle) -> list[ViewerMap]:
-    """All maps of a bundle for the viewer: of the answer's words, then of the prompt's words what there is."""
+    """All maps of a bundle for the viewer: of the answer's words, then of the prompt's words as far as they exist."""
     answer = [item for method in bundle.image for item in _maps_of(name, bundle, method, "answer")]
     return answer + [item for method in bundle.prompt for item in _maps_of(name, bundle, method, "question")]
 
@@ -104,8 +104,8 @@ def ask_models(
         tokenizer: of the checkpoint.
         image: original pixels.
         prefix: the prompt, without the separator.
-        answer: token ids that all models are made to write (answers.py).
-        config: which maps are made, and how.
+        answer: token ids that all models must write (answers.py).
+        config: the maps and their options.
         seq_len: text positions of the row; prompt and answer must fit.
         other: another answer that this one is compared with; empty = none.
     """
@@ -142,12 +142,12 @@ def viewer_case(
     Args:
         shown: name -> model, in the order of reading.
         bundles: of `ask_models`, all of the last model's answer.
-        records: name -> what that model answered; its verdict is shown where there is a reference.
+        records: name -> that model's answer; its verdict is shown if there is a reference.
         image: original pixels.
-        mask: of what the data set marks, in the size of the image.
+        mask: of the region that the data set marks, in the size of the image.
         headline: (name, value) shown large next to the answer, after its probability.
         facts: (name, value) shown next to the image.
-        notes: sentences that a reader must know.
+        notes: sentences for the reader.
     """
     record, first = records[list(shown)[-1]], next(iter(bundles.values()))
     last, prompt = (
@@ -172,12 +172,12 @@ def viewer_case(
 
 
 def _probability(record: Record) -> list[tuple[str, str]]:
-    """The probability that the model gives to exactly this answer; nothing where the record has none."""
+    """The probability that the model gives to exactly this answer; nothing if the record has none."""
     return [("probability", f"{math.exp(min(0.0, logprob)):.2g}") for logprob in record.logprobs[:1]]
 
 
 def _described(name: str, label: str, record: Record | None) -> ViewerModel:
-    """A model with its answer, and with the verdict where there is a reference."""
+    """A model with its answer, and with the verdict if there is a reference."""
     if record is None:
         return ViewerModel(name, label, "(not asked)")
     said, cut = record.predictions[0], record.ended[:1] == [False]

@@ -1,4 +1,4 @@
-"""What the viewer shows: words, maps, models and cases."""
+"""The types of the viewer's content: words, maps, models and cases."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -14,7 +14,7 @@ class ViewerWord(NamedTuple):
     """A word of the answer or of the prompt."""
 
     text: str
-    tokens: int  # how many of its tokens a map is the mean of
+    tokens: int  # number of its tokens over which a map is the mean
     end: bool = False  # whether it only begins or ends the text: it counts only if there is nothing else
 
 
@@ -27,14 +27,14 @@ class ViewerMap(NamedTuple):
     layer: int | None = None
     head: int | None = None
     residual: float | None = None
-    vision: bool = False  # whether the map is carried on through the vision tower
+    vision: bool = False  # whether the map is composed with the vision tower's rollout
     prompt: Float[np.ndarray, "W U"] | None = None  # what each word read of each word of the prompt
     earlier: Float[np.ndarray, "W W"] | None = None  # … of each earlier word of the answer
-    query: Query = "answer"  # whose words read: those of the answer, or those of the prompt
+    query: Query = "answer"  # the words whose responses these are: those of the answer, or those of the prompt
 
 
 class ViewerModel(NamedTuple):
-    """A model whose maps are shown, and what it answered."""
+    """A model whose maps are shown, and its answer."""
 
     name: str
     label: str  # for a reader, such as "after stage 2"
@@ -55,15 +55,15 @@ class ViewerCase(NamedTuple):
     models: list[ViewerModel]  # the last one is shown first
     maps: list[ViewerMap]
     prompt: Sequence[ViewerWord] = ()  # words of the prompt, for maps of them or that say what was read there
-    other: str = ""  # the answer that the maps of `contrast` hold this one against
+    other: str = ""  # the answer with which the maps of `contrast` compare this one
     mask: Bool[np.ndarray, "h w"] | None = None  # of what the data set marks
     headline: Sequence[tuple[str, str]] = ()  # (name, value) shown large next to the answer of the last model
     facts: Sequence[tuple[str, str]] = ()  # (name, value) shown next to the image
-    notes: Sequence[str] = ()  # what a reader must know, a sentence each
+    notes: Sequence[str] = ()  # notes for the reader, one sentence each
 
 
 class WrittenCase(NamedTuple):
-    """A case as the page holds it."""
+    """A case in the form that the page stores."""
 
     question: str
     json: Markup  # of viewer.case_json

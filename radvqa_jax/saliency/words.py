@@ -11,10 +11,10 @@ WORD_START = "▁"  # how SentencePiece writes the space before a word
 
 
 def word_groups(tokenizer: Tokenizer, ids: Iterable[int] | Int[np.ndarray, " A"]) -> list[tuple[str, list[int]]]:
-    """(word, positions of its tokens) in order; a word that occurs twice is there twice.
+    """(word, positions of its tokens) in order; a word that occurs twice is listed twice.
 
-    Every token is in one group. Punctuation stays with the word it follows; BOS, EOS and the separator are groups of
-    their own, written as the tokenizer writes them. So this serves for a prompt, too.
+    Every token is in one group. Punctuation stays with the word that it follows; BOS, EOS and the separator are
+    separate groups, written as the tokenizer writes them. So this also works for a prompt.
     """
     ids, alone = [int(token) for token in ids], {tokenizer.bos, tokenizer.eos, *tokenizer.separator}
     groups: list[list[int]] = []
@@ -27,5 +27,5 @@ def word_groups(tokenizer: Tokenizer, ids: Iterable[int] | Int[np.ndarray, " A"]
 
 
 def _text(tokenizer: Tokenizer, ids: list[int]) -> str:
-    """The text of one word, or its pieces if it has none that can be seen (EOS, a lone space)."""
+    """The text of one word, or its pieces if it has no visible text (EOS, a lone space)."""
     return tokenizer.decode(ids).strip() or "".join(map(tokenizer.piece, ids))

@@ -256,7 +256,7 @@ def test_terms_of_the_standard_are_shown() -> None:
 @pytest.mark.parametrize("value", ["NaN", "inf", "-inf", "1e999"])
 @pytest.mark.parametrize("name", ["WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept"])
 def test_a_number_that_is_none_is_an_error_and_no_black_image(name: str, value: str) -> None:
-    with pytest.raises(ValueError, match=rf"The DICOM file's {name} is no finite number"):
+    with pytest.raises(ValueError, match=rf"The DICOM file's {name} is not a finite number"):
         read_dicom(ct(**({"WindowCenter": 40, "WindowWidth": 400} | {name: value})))
 
 
@@ -266,7 +266,7 @@ def test_a_number_that_is_none_is_an_error_and_no_black_image(name: str, value: 
         ({"RescaleSlope": 0}, "RescaleSlope is 0"),
         ({"RescaleSlope": 1e-300, "RescaleIntercept": 1e300}, "RescaleSlope is 1e-300 with an intercept of 1e.300"),
         ({"BitsStored": 12, "HighBit": 15}, "HighBit=15 with BitsStored=12"),
-        ({"RescaleSlope": 1e308, "RescaleIntercept": 1e308}, "no finite numbers after rescaling"),
+        ({"RescaleSlope": 1e308, "RescaleIntercept": 1e308}, "not finite after rescaling"),
         ({"WindowCenter": 40, "WindowWidth": 0}, "window has the width 0 and the function LINEAR"),
         ({"WindowCenter": 40, "WindowWidth": -5}, "window has the width -5"),
         ({"WindowCenter": 4, "WindowWidth": 5, "VOILUTFunction": "DOE JANE"}, "a function that the standard does not"),
@@ -428,7 +428,7 @@ def test_a_file_without_preamble_is_read_where_its_first_tags_are_plausible(synt
 )
 def test_what_only_looks_a_little_like_it_is_no_dicom(data: bytes) -> None:
     assert not is_dicom(data)
-    with pytest.raises(ValueError, match="no DICOM file"):
+    with pytest.raises(ValueError, match="not a DICOM file"):
         read_dicom(data)
 
 

@@ -22,8 +22,8 @@ FILES = Path(pydicom.data.__file__).parent / "test_files"
 TABLE = Path(__file__).parent / "dicom_outcomes.tsv"
 # What a message says -> the outcome in the table.
 OUTCOMES = {
-    "holds no image": "no image",
-    "no DICOM file": "no DICOM",
+    "has no image": "no image",
+    "not a DICOM file": "not a DICOM",
     "needs pylibjpeg-libjpeg": "needs pylibjpeg-libjpeg",
     "holds a compressed frame of": "damaged frame",
     "pixels .*cannot be read": "damaged pixels",
