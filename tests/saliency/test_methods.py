@@ -183,7 +183,7 @@ def test_the_configuration_is_checked_by_name_before_anything_is_computed() -> N
     for field, (value, says) in wrong.items():
         with pytest.raises(ValueError, match=says):
             check_config(dataclasses.replace(config, **{field: value}), depth=3)
-    with pytest.raises(ValueError, match="is made wherever there is another answer"):
+    with pytest.raises(ValueError, match="is always made if there is another answer"):
         check_methods(("contrast",), field="saliency.methods")
     for text, says in (("1,1,9,1", "has 4 x 4 patches"), ("2,2,1,2", "Swap them"), ("all", "counted from 1")):
         with pytest.raises(ValueError, match=says):

@@ -87,7 +87,7 @@ def test_areas_under_curves_are_those_over_pixels() -> None:
             precision += (recall - last) * label[chosen].mean()
             last = recall
         assert areas_under_curves(values, inside / 10) == pytest.approx((roc, precision))
-    with pytest.raises(ValueError, match="something inside the mask and something outside"):
+    with pytest.raises(ValueError, match="need pixels inside and outside the mask"):
         areas_under_curves(np.ones(4), np.ones(4))
 
 
