@@ -163,7 +163,7 @@ def test_captions_need_no_question(model: Model, picture: np.ndarray) -> None:
     ("image", "question", "message"),
     [
         (np.zeros((4, 4), np.float32), "Why?", r"uint8 \[height width\].*float32"),
-        ("nowhere.png", "Why?", "nowhere.png is not there"),
+        ("nowhere.png", "Why?", "nowhere.png does not exist"),
         (b"not an image", "Why?", "none of BMP"),
         ([], "Why?", "at least one image"),
         ([np.zeros((4, 4), np.uint8)] * 2, ["a", "b", "c"], "2 images and 3 questions do not pair"),
@@ -218,7 +218,7 @@ def test_answers_to_choose_from_are_texts(
 
 def test_maps_are_asked_for_by_names_and_sizes_that_there_are(model: Model, picture: np.ndarray) -> None:
     answer = model.answer(picture, QUESTION)
-    with pytest.raises(ValueError, match=r"methods names 'rolout', which is no method. Did you mean `rollout`"):
+    with pytest.raises(ValueError, match=r"methods names 'rolout', which is not a method. Did you mean `rollout`"):
         model.saliency(answer, methods=("rolout",))
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"methods": ()}, "^methods must be a text or a list of texts, at least one"),

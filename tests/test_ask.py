@@ -113,7 +113,7 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
             open_image(make(**{"ask.image": str(tmp_path / name)}))
     with pytest.raises(ValueError, match=r"empty\.png is empty"):
         open_image(make(**{"ask.image": str(tmp_path / "empty.png")}))
-    with pytest.raises(ValueError, match=r"gone\.png is not there"):
+    with pytest.raises(ValueError, match=r"gone\.png does not exist"):
         open_image(make(**{"ask.image": str(tmp_path / "gone.png")}))
 
 

@@ -1,4 +1,4 @@
-"""One function a mode, and the only place where everything meets."""
+"""One function for each mode; the only place that imports all packages."""
 
 from collections.abc import Callable
 from pathlib import Path

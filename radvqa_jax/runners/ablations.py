@@ -31,7 +31,7 @@ Guesses = dict[str, list[Record]]  # baseline -> answers
 
 
 def chain_of(cell: CellConfig, config: Config) -> list[tuple[str, StageConfig]]:
-    """The stages that a cell trains, in order, as it has them."""
+    """The stages that a cell trains, in order, with its changes."""
     found = []
     for name in () if cell.adapter else (name for name in config.stage_names if name not in cell.without):
         stage = config.stages[name]
@@ -45,24 +45,24 @@ def chain_of(cell: CellConfig, config: Config) -> list[tuple[str, StageConfig]]:
 
 
 class _Trainer:
-    """What cells are trained to: each distinct chain of stages once, in store/<hash of what decides it>."""
+    """The trained leaves of cells: each distinct chain of stages once, in store/<hash of its settings>."""
 
     def __init__(self, loaded: LoadedBase, store: Path, decides: str) -> None:
-        """Takes the folder of what is trained, and what else decides it: empty in a grid of its own."""
+        """Takes the folder of trained leaves, and the further settings that determine them: empty for a single grid."""
         self._loaded = loaded
         self._store = store
         self._decides = decides
         self._done: dict[Path, Trained] = {}
 
     def __call__(self, cell: CellConfig) -> tuple[str, Trained]:
-        """(Where it lies, relative to the folder that holds the store, what is trained) for a cell."""
+        """(path relative to the folder that holds the store, trained leaves) of a cell."""
         config, trained, place, chain = self._loaded.config, Trained.nothing(), "", self._decides
         if cell.adapter:
             return cell.adapter, load_trained(
                 cell.adapter, self._loaded.base, _asking(cell, config), accept=_set_by(cell)
             )
         prompt = cell.train_prompt or config.data.prompt
-        # The answers are the references while training, whatever they are while answering.
+        # In training the answers are the references, whatever they are in answering.
         taught: History = "none" if config.data.history == "none" or "{history}" not in prompt else "references"
         data = dataclasses.replace(config.data, prompt=prompt, history=taught)
         for name, stage in chain_of(cell, config):
@@ -81,7 +81,7 @@ class _Trainer:
 
 
 class _Asked(NamedTuple):
-    """The questions of a cell, and the answers that can be had to them without a model."""
+    """The questions of a cell, and the answers of blind baselines to them."""
 
     rows: RowSource
     guesses: Guesses
@@ -97,10 +97,10 @@ def _lend(rows: RowSource, lender: RowSource, *, seed: int) -> RowSource:
 
 
 def missing(source: SourceConfig, config: Config) -> str:
-    """Why the data of a source are not there, with the command that prepares them; empty if they are.
+    """The reason why the data of a source are missing, with the command that prepares them; empty if they exist.
 
     Raises:
-        ValueError: if there can be no such data.
+        ValueError: if there cannot be such data.
     """
     if not source.dataset:
         return ""
@@ -109,7 +109,7 @@ def missing(source: SourceConfig, config: Config) -> str:
 
 
 def _guess(rows: RowSource, learn: SourceConfig, config: Config) -> Guesses:
-    """The answers that can be had without a model; without training rows those that need none."""
+    """The answers of blind baselines; without training rows, only of those that do not need them."""
     if rows.source.task == "caption":
         return {}  # a caption answers no question
     guesses: Guesses = {"longest_option": baselines.longest_option(rows.texts())}
@@ -120,14 +120,14 @@ def _guess(rows: RowSource, learn: SourceConfig, config: Config) -> Guesses:
 
 
 def _source_of(cell: CellConfig, config: Config) -> tuple[SourceConfig, SourceConfig]:
-    """What a cell asks, and what its blind baselines learn from."""
+    """The questions of a cell, and the training rows of its blind baselines."""
     return (cell.source, cell.train_source) if cell.source.dataset else (config.eval.source, config.eval.train_source)
 
 
 def _rows_to_ask(config: Config, tokenizer: Tokenizer) -> dict[SourceConfig, RowSource]:
     """The rows of every data set that is prepared, without the questions that are too long for some cell.
 
-    All cells that ask a data set so ask the same questions, and can be compared pair by pair.
+    So all cells with the same data set ask the same questions, and can be compared pair by pair.
 
     Raises:
         ValueError: naming the cell, if one of its questions is too long and the policy is `error`, or if all are.
@@ -159,7 +159,7 @@ def _ask(
     asked: dict[SourceConfig, RowSource],
     guessed: dict[tuple[SourceConfig, SourceConfig], Guesses],
 ) -> _Asked | str:
-    """What a cell asks, or why it stays empty; `guessed` keeps what cells with the same questions share.
+    """The questions of a cell, or the reason why it stays empty; `guessed` keeps answers of baselines.
 
     Raises:
         ValueError: if its data cannot be.
@@ -178,7 +178,7 @@ def _ask(
 
 
 def _asking(cell: CellConfig, config: Config) -> Config:
-    """The experiment with the prompt and the length that a cell is asked with."""
+    """The experiment with the prompt and the length of a cell's questions."""
     prompt, seq_len = cell.prompt or config.data.prompt, cell.seq_len or config.data.seq_len
     history = cell.history or ("none" if "{history}" not in prompt else config.data.history)
     data = dataclasses.replace(config.data, prompt=prompt, seq_len=seq_len, history=history)
@@ -186,12 +186,12 @@ def _asking(cell: CellConfig, config: Config) -> Config:
 
 
 def _set_by(cell: CellConfig) -> tuple[str, ...]:
-    """The fields that a cell changes on purpose, against how an adapter was trained."""
+    """The fields that a cell changes on purpose, compared with an adapter's training."""
     return ("data.prompt",) * bool(cell.prompt) + ("data.seq_len",) * bool(cell.seq_len)
 
 
 def _file_name(name: str, place: str) -> str:
-    """The name of a cell's predictions file; two cells never share one, nor one that is trained otherwise now."""
+    """The name of a cell's predictions file; it differs between cells, and changes with a cell's training."""
     plain = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
     return f"{plain}-{hashlib.sha256(json.dumps([name, place]).encode()).hexdigest()[:6]}"
 
@@ -216,7 +216,7 @@ def _fill(cell: CellConfig, asked: _Asked, loaded: LoadedBase, train: _Trainer) 
 
 
 def _audited(config: Config) -> Config:
-    """The experiment with everything that some cell trains on or asks, as far as it is there."""
+    """The experiment with all data that any cell trains on or asks about, as far as they exist."""
     cells = config.ablations.cells
     stages = {}
     for name in config.stage_names:
@@ -237,17 +237,17 @@ def fill_cells(
 ) -> tuple[list[CellAnswers], dict[str, Any]]:
     """Trains and answers every cell of config.ablations.
 
-    What is trained and what is answered is kept, so that a grid which was interrupted continues. Mistakes in any cell
-    are found before the first one trains.
+    Trained leaves and answers are kept, so that an interrupted grid continues. Mistakes in any cell are found before
+    the first one trains.
 
     Args:
         config: the experiment.
         workdir: of answers and audit.
-        store: the folder of what is trained; None = workdir/trained.
-        decides: what decides on training in addition to the stages, where several experiments share a store.
+        store: the folder of trained leaves; None = workdir/trained.
+        decides: the settings that determine training in addition to the stages, if several experiments share a store.
 
     Returns:
-        The cells, and what holds for all of them: `origin`, as JSON values, and `leaks`, one sentence each.
+        The cells, and the facts that hold for all of them: `origin`, as JSON values, and `leaks`, one sentence each.
     """
     cells = config.ablations.cells
     tokenizer, shapes = inspect_model(config)

@@ -1,4 +1,4 @@
-"""The mode that answers one question about one image, and shows what was read."""
+"""The mode that answers one question about one image, and shows what the answer read."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def open_image(config: Config) -> Opened:
 
 
 def sampled(answer: str, samples: Sequence[str]) -> list[tuple[str, str]]:
-    """The samples, equal ones counted, and how many agree with the answer, as rows for a reader."""
+    """The samples with their counts, and the number that agree with the answer, as rows for a reader."""
     rows = [(f"{count} of {len(samples)} samples", text) for text, count in Counter(samples).most_common()]
     return [
         ("agreement", f"{agreement(answer, samples):.0%} of {len(samples)} samples say what the answer says"),

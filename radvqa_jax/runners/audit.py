@@ -1,4 +1,4 @@
-"""What training and evaluation sets hold and share: the mode `audit`, and the check before a run."""
+"""The content of training and evaluation sets, and what they share: the mode `audit`, and the check before a run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +14,12 @@ from radvqa_jax.runners.data import stage_sources
 
 
 def _whole(source: SourceConfig) -> SourceConfig:
-    """The source without what only a part of training or evaluation sees; its filters stay."""
+    """The source without the settings that concern only a part of training or evaluation; its filters stay."""
     return SourceConfig(source.dataset, source.builder_config, source.split, source.task, source.where)
 
 
 def _load(config: Config, sources: list[SourceConfig]) -> dict[str, RowSource]:
-    """The rows of each source, by a name that says what they are: data set, split, task and filters."""
+    """The rows of each source, by a descriptive name: data set, split, task and filters."""
     found = {}
     for source in dict.fromkeys(map(_whole, sources)):
         rows = load_rows(source, config.data)
@@ -37,7 +37,7 @@ def evaluated_sources(config: Config) -> list[SourceConfig]:
 
 
 def _is_side(side: str, rows: RowSource) -> bool:
-    """Whether `slake/en:train` means these rows, or `slake:train`, which means the default builder config's."""
+    """Whether a name means these rows: `slake/en:train`, or `slake:train` for the default builder config."""
     plain = f"{rows.source.dataset}:{rows.source.split}"
     default = default_config_name(rows.source.dataset)
     return side.strip() == rows.name or (side.strip() == plain and str(rows.fingerprint["builder_config"]) == default)
@@ -49,7 +49,7 @@ def _accepts(entry: str, first: RowSource, second: RowSource) -> bool:
 
 
 def unaccepted(config: Config, report: Mapping[str, Any], sets: Mapping[str, RowSource]) -> list[dict[str, Any]]:
-    """The leaks of a report that `audit.accept` does not name; says which of its entries name none."""
+    """The leaks of a report that `audit.accept` does not name; prints the entries that do not name a leak."""
     leaks = [pair for pair in report["shared"] if pair["leak"]]
     accept = config.audit.accept
     accepted = [[e for e in accept if _accepts(e, sets[pair["first"]], sets[pair["second"]])] for pair in leaks]
@@ -59,7 +59,7 @@ def unaccepted(config: Config, report: Mapping[str, Any], sets: Mapping[str, Row
 
 
 def _refusal(leaks: list[dict[str, Any]], sets: Mapping[str, RowSource]) -> str:
-    """Why a run may not start, and how it may."""
+    """The reason why a run may not start, and the ways out."""
     lines, sides = [], []
     for pair in leaks:
         shared = ", ".join(say(pair, kind) for kind in pair["leak"])
@@ -73,7 +73,7 @@ def _refusal(leaks: list[dict[str, Any]], sets: Mapping[str, RowSource]) -> str:
 
 
 def audit_all(config: Config) -> tuple[dict[str, Any], dict[str, RowSource]]:
-    """Compares what is trained on with what is evaluated, and says what they share.
+    """Compares training with evaluation sets, and prints what they share.
 
     Returns (the report, {name: rows} of the sets).
     """
@@ -86,7 +86,7 @@ def audit_all(config: Config) -> tuple[dict[str, Any], dict[str, RowSource]]:
 
 
 class LeakError(ValueError):
-    """Sets share what they may not share."""
+    """Training and evaluation sets share something that they must not share."""
 
 
 def refuse_leaks(config: Config, workdir: Path) -> dict[str, Any]:

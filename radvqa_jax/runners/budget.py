@@ -1,4 +1,4 @@
-"""What a stage has cost in tokens, and its held-out losses: what a scaling law is fitted to."""
+"""The cost of a stage in tokens, and its held-out losses: the data to which a scaling law is fitted."""
 
 import hashlib
 import math
@@ -20,7 +20,7 @@ BUDGET = "budget.json"
 
 
 class Budget(NamedTuple):
-    """What a stage was trained on. Padding counts nowhere.
+    """The amount of data on which a stage was trained, without padding.
 
     Attributes:
         trained_parameters: weights of the leaves that the stage trained.
@@ -29,7 +29,7 @@ class Budget(NamedTuple):
         rows_per_epoch: rows that can be trained on.
         text_tokens_per_epoch: their prompts and answers, BOS, separator and EOS included: the unique text.
         text_tokens: {step: text tokens of all rows drawn until then} for the steps with held-out losses.
-        validation: which rows the losses are of.
+        validation: identifies the rows of the losses.
     """
 
     trained_parameters: Positive
@@ -42,7 +42,7 @@ class Budget(NamedTuple):
 
 
 def _identity(validation: Validation) -> str:
-    """A name of the held-out rows that says whether two losses are of the same: rows, prompts and answers."""
+    """An identifier of the held-out rows, equal for two losses over the same rows, prompts and answers."""
     digest = hashlib.sha256()
     for row in validation.rows.texts():
         prefix, suffix = validation.rows.text(row, template=validation.template)
@@ -74,12 +74,12 @@ def read_run(folder: Path, *, unit: Literal["per_token", "per_row"]) -> list[Mea
     text tokens of all rows seen.
 
     Raises:
-        ValueError: if the folder is of no stage that had an `eval_source`, one of its files cannot be read, or the two
-            files do not fit each other.
+        ValueError: if the folder is not of a stage with an `eval_source`, one of its files cannot be read, or the two
+            files do not match.
     """
     if not (folder / BUDGET).is_file():
         raise ValueError(
-            f"{folder} has no {BUDGET}: it is no stage that was trained to its end with an eval_source. Train with "
+            f"{folder} has no {BUDGET}: it is not a stage that was trained to its end with an eval_source. Train with "
             "--config.stages.NAME.eval_source.dataset=… and give the stage's folder, such as runs/sweep/rank8/stage2."
         )
     budget = typed_json.read(folder / BUDGET, Budget)
@@ -94,7 +94,7 @@ def read_run(folder: Path, *, unit: Literal["per_token", "per_row"]) -> list[Mea
             raise ValueError(
                 f"{folder}: steps and their text tokens must rise from line to line. Step {step} of losses.jsonl, with "
                 f"{seen or 'no'} text tokens in {BUDGET}, comes after step {before[0]} with {before[1]}. The two files "
-                "are not of one run, or were edited; train the stage again."
+                "are not from one run, or were edited; train the stage again."
             )
         before = step, seen
         rows = step * budget.rows_per_step
@@ -111,6 +111,6 @@ def read_run(folder: Path, *, unit: Literal["per_token", "per_row"]) -> list[Mea
 
 
 def _kind(field: str, unit: str) -> str | None:
-    """The kind of questions that a held-out loss is of, empty for all; None for another field."""
+    """The kind of questions of a held-out loss, empty for all; None for another field."""
     kind, _, name = field.removeprefix("eval/").rpartition("/")
     return kind if field.startswith("eval/") and name == f"loss_{unit}" else None

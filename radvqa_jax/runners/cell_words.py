@@ -1,4 +1,4 @@
-"""What a cell of the grid changes, in words."""
+"""Describes the changes of a cell of the grid in words."""
 
 from radvqa_jax.config import CellConfig, Config
 
@@ -17,12 +17,12 @@ HISTORIES = {
 
 
 def changed_stage(cell: CellConfig, config: Config) -> str:
-    """The stage that `stage_sources` and `stage_steps` of a cell are of; empty where no stage runs."""
+    """The stage to which `stage_sources` and `stage_steps` of a cell apply; empty if no stage runs."""
     return cell.stage or (config.stage_names or ("",))[-1]
 
 
 def describe_cell(cell: CellConfig, config: Config) -> list[str]:
-    """What a cell changes, in words."""
+    """The changes of a cell, in words."""
     said = []
     if cell.adapter:
         said.append(f"trained before: {cell.adapter}")

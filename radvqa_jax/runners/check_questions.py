@@ -1,4 +1,4 @@
-"""Written pairs are checked and become a prepared set: the second half of mode=write_questions."""
+"""Checks written pairs and prepares them as a data set: the second half of mode=write_questions."""
 
 import dataclasses
 import datetime
@@ -30,18 +30,18 @@ UNCHECKED = "_unchecked"
 
 
 class Origin(NamedTuple):
-    """What writing came to, besides the pairs."""
+    """The results of writing, apart from the pairs."""
 
     cost: Mapping[str, Any]  # requests, tokens, seconds
-    malformed: Mapping[str, int]  # reason -> replies that became no pair
+    malformed: Mapping[str, int]  # reason -> number of replies that gave no pair
 
 
 class Outcome(NamedTuple):
-    """What the checks came to."""
+    """The results of the checks."""
 
     checked: list[Checked]
     checks: list[Check]
-    planted: dict[str, str]  # candidate_id -> what was made false
+    planted: dict[str, str]  # candidate_id -> the kind of its deliberate error
     measured: dict[str, Any] | None
     review: dict[str, Any] | None
     cost: dict[str, Any]
@@ -54,7 +54,7 @@ class Outcome(NamedTuple):
 
 
 def check_settings(config: Config) -> None:
-    """Raises ValueError for a name that no set can have, an unknown check, or a sheet that cannot be read."""
+    """Raises ValueError for an invalid name of a set, an unknown check, or an unreadable sheet."""
     written_builder(config.synthesis.name, config.data.data_dir)
     settings = config.synthesis.checks
     check_names(suite.all_checks(settings, known=[], chat=chat_checks(settings, None)), settings.off)
@@ -71,7 +71,7 @@ def make_client(config: Config, workdir: Path) -> ChatClient | None:
 
 
 def _measure(config: Config, checks: Sequence[Check]) -> dict[str, Any] | None:
-    """Recall and precision of the checks that ask no model, on planted pairs."""
+    """Recall and precision, on planted pairs, of the checks that do not ask a model."""
     if not config.synthesis.measure:
         return None
     pairs = planted.plant(config.synthesis.measure, seed=config.seed)
@@ -87,11 +87,11 @@ def _spoiled(config: Config, candidates: Sequence[Candidate], evidences: Evidenc
 
 
 def check_pairs(config: Config, workdir: Path, candidates: Sequence[Candidate], evidences: Evidences) -> Outcome:
-    """Runs every check over the pairs, and what people said about them.
+    """Runs every check over the pairs, and applies the readers' verdicts.
 
     Raises:
-        ValueError: for a check that does not exist, an evidence that has changed, or a chat model that does not answer;
-            what it answered is kept, and the run continues where it was.
+        ValueError: for an unknown check, changed evidence, or a chat model that does not answer; its answers so far are
+            kept, and the next run continues from there.
     """
     settings = config.synthesis.checks
     readings = read_reviews(config.synthesis.review_sheets)
@@ -124,12 +124,12 @@ def check_pairs(config: Config, workdir: Path, candidates: Sequence[Candidate], 
 def _prepare(
     config: Config, outcome: Outcome, evidences: Evidences, about: dict[str, Any], report: Mapping[str, Any]
 ) -> dict[str, Path]:
-    """Prepares the accepted pairs, and all of them if they are wanted; returns {name: folder}."""
+    """Prepares the accepted pairs, and on request also all pairs; returns {name: folder}."""
 
     def finish(folder: Path, rows: Callable[[], Iterator[dict[str, Any]]], about: Mapping[str, Any]) -> None:
         now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
         write_card(folder, about, rows=rows(), date=now)
-        write_report(folder, report)  # so that whoever trains on the set can show what each check caught
+        write_report(folder, report)  # so that reports of training on the set can show the catch of each check
 
     accepted = [pair for pair in outcome.checked if pair.accepted]
     if not accepted:

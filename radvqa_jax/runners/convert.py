@@ -1,4 +1,4 @@
-"""The mode that brings a checkpoint from one format into the other, unchanged."""
+"""The mode that converts a checkpoint from one format to the other, unchanged."""
 
 from pathlib import Path
 

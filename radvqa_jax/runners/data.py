@@ -20,7 +20,7 @@ QUESTIONS = "questions"  # the folder of a job's workdir in which questions are 
 
 
 def build_data_mode(config: Config, workdir: Path) -> None:
-    """Prepares one data set and says what is in it."""
+    """Prepares one data set and prints its content."""
     built = prepare(config.dataset, builder_config=config.builder_config, data=config.data)
     write_json(workdir / "data.json", built)
     print(json.dumps(built, indent=1))
@@ -44,13 +44,13 @@ def all_sources(config: Config) -> list[SourceConfig]:
 
 
 def write_missing(config: Config, workdir: Path) -> None:
-    """Writes, checks and prepares the questions that the job trains or is evaluated on, if config.synthesis makes them.
+    """Writes, checks and prepares the questions for training and evaluation, if config.synthesis makes them.
 
-    Questions that config.synthesis does not make are left alone. Those that are prepared already are used as they are,
-    and their report is copied into the workdir.
+    Questions that config.synthesis does not make are left alone. Questions that are already prepared are used
+    unchanged, and their report is copied into the workdir.
 
     Raises:
-        ValueError: if the questions that are prepared were written with other settings.
+        ValueError: if the prepared questions were written with other settings.
     """
     own = config.synthesis
     wanted = {source.builder_config for source in all_sources(config) if source.dataset == WRITTEN}
@@ -65,7 +65,7 @@ def write_missing(config: Config, workdir: Path) -> None:
     write_questions_mode(config, workdir / QUESTIONS)
 
 
-# Of config.synthesis, what says how a run goes and leaves the pairs as they are; a review only adds to them.
+# Fields of config.synthesis that do not change the pairs; a review only adds to them.
 _SAME_PAIRS = {
     "": ("name", "unchecked", "measure", "review", "review_rows", "review_images", "review_sheets"),
     "chat": (
@@ -77,7 +77,7 @@ _SAME_PAIRS = {
 
 
 def _deciding(settings: dict[str, Any]) -> dict[str, Any]:
-    """{dotted name: value} of the fields of config.synthesis that decide on the pairs."""
+    """{dotted name: value} of the fields of config.synthesis that determine the pairs."""
     flat = {}
     for name, value in settings.items():
         inner = value if isinstance(value, dict) else {"": value}
@@ -103,8 +103,8 @@ def _use_written(config: Config, folder: Path, into: Path) -> None:
     if other:
         raise ValueError(
             f"The questions in {folder} were written with other settings ({'; '.join(other)}). Write them anew with "
-            "--config.mode=write_questions and a new --workdir, give another --config.data.data_dir, or give the "
-            "settings of then."
+            "--config.mode=write_questions and a new --workdir, give another --config.data.data_dir, or give "
+            "their settings."
         )
     if not (into / REPORT).is_file():
         into.mkdir(parents=True, exist_ok=True)
@@ -114,9 +114,10 @@ def _use_written(config: Config, folder: Path, into: Path) -> None:
 
 
 def prepare_all(config: Config, workdir: Path) -> None:
-    """Prepares every set of the job; questions are written first where config.synthesis says how.
+    """Prepares every set of the job; questions are written first if config.synthesis is configured for it.
 
-    The first of several processes does both. The others then prepare what they do not find: their disk may be another.
+    The first of several processes does both. The others then prepare the sets that they do not find, as they may have
+    another disk.
     """
     group = processes.group()
 

@@ -28,9 +28,9 @@ from radvqa_jax.training.stage import Base, Trained, answering_mesh, assemble, i
 
 
 def answer(loaded: LoadedBase, trained: Trained, rows: RowSource, *, run: str, name: str = "") -> list[Record]:
-    """The answers of the base with what was trained, kept in workdir/predictions/<name or run>.jsonl.
+    """The answers of the base with trained leaves, kept in workdir/predictions/<name or run>.jsonl.
 
-    The devices of config.mesh share the rows of each batch out; several processes share the questions out, and each
+    The rows of each batch are divided over the devices of config.mesh, the questions over the processes; each process
     gets all answers.
     """
     config = loaded.config
@@ -42,7 +42,7 @@ def answer(loaded: LoadedBase, trained: Trained, rows: RowSource, *, run: str, n
         "data": rows.fingerprint,
     }
     mesh = answering_mesh(config)
-    if mesh is not None:  # the base is on it; what was trained is on one device
+    if mesh is not None:  # the base is on it; the trained leaves are on one device
         own = {name: params[name] for name in trained.leaves}
         params = params | put(own, shard_flat(mesh, own, backbone_of(model.variant).sharding))
     with nullcontext() if mesh is None else jax.set_mesh(mesh):
@@ -63,7 +63,7 @@ def answer(loaded: LoadedBase, trained: Trained, rows: RowSource, *, run: str, n
 
 
 def own_base(loaded: LoadedBase) -> Base:
-    """The base on the devices of this process: each of several processes answers, and looks at images, alone."""
+    """The base on the devices of this process: each of several processes answers and makes maps alone."""
     group = processes.group()
     if group.count == 1:
         return loaded.base
@@ -73,15 +73,15 @@ def own_base(loaded: LoadedBase) -> Base:
 
 
 class Unseen(NamedTuple):
-    """The rows of an evaluation with images that are not theirs, as configured."""
+    """The rows of an evaluation with other images than their own, as configured."""
 
     swapped: dict[str, RowSource]  # kind of score_types.UNSEEN -> rows, each with another case's image
     blank: tuple[RowSource, list[int]] | None  # a row for each distinct prompt, and for each row of all which it is
-    same_group: int  # how many swapped images agree with the row's own in modality and organ; the others had none
+    same_group: int  # swapped images of the row's own modality and organ; for the others there was none
 
 
 def unseen_rows(config: Config, rows: RowSource) -> Unseen:
-    """The rows with other images. With a blank one nothing but the prompt differs: each is asked once."""
+    """The rows with other images. With a blank image only prompts differ, so each distinct prompt is asked once."""
     swapped, blank, same_group = {}, None, 0
     if config.eval.swapped:
         asked = list(rows.texts())
@@ -137,12 +137,12 @@ def predict_mode(config: Config, workdir: Path) -> None:
 
 
 def read_sheets(config: Config) -> list[Reading]:
-    """What the filled review sheets say."""
+    """The readings in the filled review sheets."""
     return [reading for sheet in config.report.review_sheets for reading in read_sheet(Path(sheet).expanduser())]
 
 
 def image_of(rows: RowSource) -> Callable[[Record], bytes]:
-    """A function that gives the encoded image of a record's question; empty if there is no such row."""
+    """Makes a function that gives the encoded image of a record's question; empty if there is no such row."""
     index = {(row["source"], row["question_id"]): number for number, row in enumerate(rows.texts())}
 
     def image(record: Record) -> bytes:
@@ -153,12 +153,12 @@ def image_of(rows: RowSource) -> Callable[[Record], bytes]:
 
 
 def is_synthetic(runs: Mapping[str, list[Record]]) -> bool:
-    """Whether a question is about a drawn image; such data sets say `synthetic` in their rows' source."""
+    """Whether a question is about a synthetic image; such data sets have `synthetic` in their rows' source."""
     return any("synthetic" in record.source.split() for records in runs.values() for record in records)
 
 
 def blind_guesses(train_rows: RowSource, rows: RowSource) -> dict[str, Any]:
-    """The fields of report.Experiment that hold answers made without a model."""
+    """The fields of report.Experiment for answers without a model."""
     train, asked = list(train_rows.texts()), list(rows.texts())
     guesses = {
         "longest_option": baselines.longest_option(asked),
@@ -172,7 +172,7 @@ def blind_guesses(train_rows: RowSource, rows: RowSource) -> dict[str, Any]:
 
 
 def _beside_the_rules(config: Config, records: Sequence[Record]) -> dict[str, Any]:
-    """`published`, what the papers measured, and `samples`, MedM's rule and frame, of one run."""
+    """`published`, the papers' metrics, and `samples`, MedM's rule and frame, of one run."""
     wanted, bootstrap = config.score, {"resamples": config.eval.bootstrap, "seed": config.seed}
     return {
         "published": published.score_published(
@@ -201,7 +201,7 @@ def write_scores(
     extra: Mapping[str, Any] | None = None,
     brief: bool = False,
 ) -> ExperimentScores:
-    """Scores an experiment, prints its table, and writes scores.json (with what is `extra`), table.txt and report.html.
+    """Scores an experiment, prints its table, and writes scores.json (with `extra`), table.txt and report.html.
 
     With `brief` the published metrics are neither printed nor in table.txt, but in published.txt.
     """

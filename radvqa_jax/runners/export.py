@@ -1,4 +1,4 @@
-"""The mode that brings an adapter, or the model with it merged, into the format of another library."""
+"""The mode that exports an adapter, or the model with it merged, to the format of another library."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from radvqa_jax.exporting import export
 
 
 def export_mode(config: Config, workdir: Path) -> None:
-    """Exports config.adapter on its base into workdir/<format>, checks it, and prints how exact it is."""
+    """Exports config.adapter on its base into workdir/<format>, checks it, and prints its accuracy."""
     done = export(config, workdir / config.export.format)
     for note in done.notes:
         print(note)

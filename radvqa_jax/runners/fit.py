@@ -1,4 +1,4 @@
-"""The mode that says beforehand whether an experiment fits a device, and how fast it can be."""
+"""The mode that computes in advance whether an experiment fits a device, and how fast it can be."""
 
 import dataclasses
 import sys
@@ -37,10 +37,10 @@ from radvqa_jax.trees import Flat
 
 
 def read_experiment(path: str, override: tuple[str, ...] = ()) -> Config:
-    """The configuration of a file in configs/, with the fields changed that `override` names as field=value.
+    """The configuration of a file in configs/, with the changes of `override`, each as field=value.
 
     Raises:
-        ValueError: if there is no such file, it is no configuration, or a field or its value is not valid.
+        ValueError: if there is no such file, it is not a configuration, or a field or its value is not valid.
     """
     config = load_experiment(path)
     for entry in override:
@@ -54,7 +54,7 @@ def read_experiment(path: str, override: tuple[str, ...] = ()) -> Config:
 
 
 def fit_mode(config: Config, workdir: Path) -> None:
-    """Compiles what the experiment would run for the target, prints what it takes and writes it to fit.json."""
+    """Compiles the experiment's programs for the target, prints their needs and writes them to fit.json."""
     target = open_target(config.target)
     mesh = sharding.make_mesh(config.mesh, target.devices)
     experiment = spread(read_experiment(config.experiment, config.fit.override), mesh)
@@ -84,7 +84,7 @@ def fit_mode(config: Config, workdir: Path) -> None:
 
 
 def spread(config: Config, mesh: Mesh) -> Config:
-    """The experiment with parts of a batch merged where the mesh could not cut them; says so if it is."""
+    """The experiment, with parts of a batch merged if the mesh cannot cut them, and a message about it."""
     for name in config.stage_names:
         stage = config.stages[name]
         way = sharding.spread(mesh, stage.batch_size, stage.accumulate)
@@ -149,7 +149,7 @@ def with_way(config: Config, name: str, way: Way) -> Config:
 
 
 def find_way(config: Config, mesh: Mesh, target: Target, name: str, frozen: Flat) -> Frontier:
-    """The ways in which a stage's step can be computed on the target, and which of them is chosen."""
+    """The ways of computing a stage's step on the target, and the chosen one."""
     planned = abstract_stage(name, config, base_shapes(config, (name,)))
     program = step_program(config, mesh, name)
     candidates = rank_for(config, planned.plan, program.args, mesh=mesh, known=target.device)
@@ -168,7 +168,7 @@ def find_way(config: Config, mesh: Mesh, target: Target, name: str, frozen: Flat
 
 
 def programs(config: Config, mesh: Mesh | None, *, samples: int, new_tokens: int) -> Iterator[fit.Program]:
-    """Yields what is done with one image: prefill, answers, and attention maps by the last stage."""
+    """Yields the programs for one image: prefill, answers, and attention maps by the last stage."""
     if mesh is not None and mesh.size > 1 and config.model.attention == "splash":
         print("answers and maps: planned with model.attention=blocks; splash cannot compute one image on several.")
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, attention="blocks"))
@@ -202,7 +202,7 @@ def _prefill(model: VisionLanguageModel, new_tokens: int, leaves: Flat, batch: B
 
 
 def _maps(model: VisionLanguageModel, new_tokens: int, leaves: Flat, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    """What saliency keeps of one image: raw attention of the answer's rows, and rollout to the image."""
+    """The arrays that saliency keeps of one image: raw attention of the answer's rows, and rollout to the image."""
     captured = capture(model, leaves, batch, answer_len=new_tokens, rollout=RolloutOptions())
     assert captured.rolled is not None
     maps = rollout_maps(captured.rolled[0], captured.query, num_patches=captured.num_patches)

@@ -51,7 +51,7 @@ def _provenance(
 
 
 def _questions(config: Config, workdir: Path) -> dict[str, Any] | None:
-    """What each check of the written questions caught, if this job wrote any."""
+    """The catch of each check of the written questions, if this job wrote any."""
     path = workdir / QUESTIONS / REPORT
     return read_json(path) if config.synthesis.name and path.is_file() else None
 
@@ -61,7 +61,7 @@ TRAIN, ANSWERS = "train {}", "answers of {}"
 
 
 class _Missing:
-    """What could not be made after everything was trained and answered; the scores and the report say so."""
+    """The outputs that failed after all training and answering; the scores and the report list them."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -69,7 +69,7 @@ class _Missing:
 
     @contextlib.contextmanager
     def tells(self, what: str) -> Iterator[None]:
-        """Keeps an error of the block for `end`: hours of training are worth their scores."""
+        """Keeps an error of the block for `end`, so that hours of training still give their scores."""
         try:
             yield
         except Exception as error:
@@ -80,13 +80,13 @@ class _Missing:
         """Raises ValueError, from the first error, if something is missing."""
         if self._errors:
             raise ValueError(
-                f"{' '.join(self.lines)} Everything else is done: scores.json and report.html in {workdir} say what is "
-                "missing. Mend the cause and start the same command again: it makes only what is not there."
+                f"{' '.join(self.lines)} Everything else is done: scores.json and report.html in {workdir} list what "
+                "is missing. Remove the cause and start the same command again: it makes only the missing parts."
             ) from self._errors[0]
 
 
 def job_steps(config: Config) -> list[str]:
-    """The steps of the job in order, as they are announced."""
+    """The steps of the job in order, with the names that it prints."""
     stages = [step.format(name) for name in config.stage_names for step in (TRAIN, ANSWERS)]
     return [DATA, AUDIT, ANSWERS.format("base"), *stages, MAPS, REPORT_STEP]
 
@@ -144,10 +144,10 @@ def job_mode(config: Config, workdir: Path) -> None:
     with missing.tells("attention maps"):
         shown.extend(maps(loaded, models, rows.select(chosen), answers))
     if not processes.group().first:
-        return  # what is left needs no device
+        return  # the remaining steps need no device
     guesses = blind_guesses(train_rows, rows)
     for records in (guesses["question_only"], guesses["majority"], *guesses["guesses"].values()):
-        # Kept like any run's, so that mode=compare takes them.
+        # Kept like any run's, so that mode=compare accepts them.
         path = workdir / "predictions" / f"{records[0].run}.jsonl"
         write_jsonl(path, [record.to_json() for record in records])
     judged: dict[str, list[JudgeFile]] = {}

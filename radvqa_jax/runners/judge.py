@@ -28,7 +28,7 @@ def judge_mode(config: Config, workdir: Path) -> None:
 
 
 def find_sheets(config: Config, predictions: Path) -> list[Path]:
-    """The configured review sheets, and those that a report left in the folder of the predictions."""
+    """The configured review sheets, and those that a report wrote to the folder of the predictions."""
     given = [Path(sheet).expanduser() for sheet in config.report.review_sheets]
     beside = [folder / "review_sheet.csv" for folder in (predictions.parent, predictions.parent.parent)]
     found = given + [sheet for sheet in beside if sheet.is_file()]

@@ -1,4 +1,4 @@
-"""What the recipes of the book take on devices: memory, steps, and hours at the roofline. No weights, no device."""
+"""The needs of the book's recipes on devices: memory, steps, and hours at the roofline. No weights, no device."""
 
 import dataclasses
 import hashlib
@@ -37,14 +37,14 @@ class Planned(NamedTuple):
     rows: int | None  # of the stage's sources; None = not known before they are prepared
     steps: int | None
     peak: int  # bytes
-    fits: bool | None  # None = the device does not say how much memory it has
+    fits: bool | None  # None = the device does not report its memory
     step_seconds: float | None  # at the roofline; None = peak rates not known
     hours: float | None  # all steps at the roofline
     program: str  # the compiled step and the releases that made it, as a hash: equal ones are compiled once
 
 
 def rows_of(source: SourceConfig, config: Config) -> int | None:
-    """The rows of a source: of the prepared set, or else of the official release; None if neither says.
+    """The number of rows of a source: of the prepared set, else of the official release; None if neither gives it.
 
     Filters count only where the set is prepared.
     """
@@ -66,7 +66,7 @@ def rows_of(source: SourceConfig, config: Config) -> int | None:
 
 
 def _program(config: Config, stage: StageConfig) -> str:
-    """What decides on a compiled step: stages that differ in data and rates alone share one."""
+    """The settings that determine a compiled step: stages that differ only in data and rates share one."""
     optim = dataclasses.replace(OptimConfig(), clip_norm=stage.optim.clip_norm, weight_decay=stage.optim.weight_decay)
     plain = dataclasses.replace(
         stage, sources=(), weight_by="source", epochs=0.0, total_steps=1, init_from="", optim=optim
@@ -81,7 +81,7 @@ def plan(recipes: Mapping[str, Config], target: Target, known: Iterable[Planned]
     Args:
         recipes: by name.
         target: from `open_target`.
-        known: of an earlier plan: their programs are not compiled again.
+        known: lines of an earlier plan, whose programs are not compiled again.
     """
     taken = {each.program: (each.peak, each.step_seconds) for each in known if each.target == target.name}
     for name, config in recipes.items():
@@ -90,7 +90,7 @@ def plan(recipes: Mapping[str, Config], target: Target, known: Iterable[Planned]
             stage = config.stages[stage_name]
             program = _program(config, stage)
             if program not in taken:
-                optim = dataclasses.replace(stage.optim, warmup_steps=0)  # of a number of steps that is not known yet
+                optim = dataclasses.replace(stage.optim, warmup_steps=0)  # the number of steps is not known yet
                 one = config.with_stages({stage_name: dataclasses.replace(stage, optim=optim)})
                 fitted = compile_program(step_program(one, mesh, stage_name), target)
                 taken[program] = fitted.peak, fitted.roofline_seconds
@@ -105,7 +105,7 @@ def plan(recipes: Mapping[str, Config], target: Target, known: Iterable[Planned]
 
 
 def _device(each: Planned | None) -> list[str]:
-    """What a stage takes on a device: peak GiB, milliseconds a step, hours; dashes where it is not planned."""
+    """The needs of a stage on a device: peak GiB, milliseconds a step, hours; dashes if it is not planned."""
     if each is None:
         return ["-", "-", "-"]
     return [
@@ -116,7 +116,7 @@ def _device(each: Planned | None) -> list[str]:
 
 
 def plan_table(planned: Sequence[Planned]) -> list[list[str]]:
-    """The plan as a table, a row for each stage of each recipe; the first row is its head."""
+    """The plan as a table, one row for each stage of each recipe; the first row is its header."""
     targets = list(dict.fromkeys(each.target for each in planned))
     found = {(each.recipe, each.stage, each.target): each for each in planned}
     head = ["recipe", "stage", "rows", "steps"]
@@ -142,9 +142,9 @@ def read_plan(workdir: Path) -> list[Planned]:
 
 
 def plan_book(recipes: Mapping[str, Config], targets: Iterable[str], workdir: Path) -> None:
-    """Prints what each recipe takes on each target; writes it to plan.json as it is found, and to plan.md.
+    """Prints the needs of each recipe on each target; writes them to plan.json one by one, and to plan.md.
 
-    An interrupted plan continues, and devices of an earlier one are kept.
+    An interrupted plan continues, and the devices of an earlier plan are kept.
     """
     known = read_plan(workdir)
     planned = {(each.recipe, each.stage, each.target): each for each in known if each.recipe in recipes}

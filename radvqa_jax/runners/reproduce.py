@@ -1,4 +1,4 @@
-"""The mode that fills the tables of papers: every experiment that can be run here, and why the others cannot."""
+"""The mode that fills the tables of papers: all experiments that can run here, and the reasons why others cannot."""
 
 import dataclasses
 import functools
@@ -92,9 +92,9 @@ def command_of(row: PaperRow, config: Config) -> str:
 
 
 def least_bytes(config: Config, stages: Sequence[str]) -> int:
-    """Bytes that these stages take at least: weights, and of those that train gradient and Adam's two moments.
+    """The least number of bytes for these stages: weights, and for trained ones gradient and Adam's two moments.
 
-    Activations come on top; mode=fit compiles the very step and says all of it.
+    Activations come in addition; mode=fit compiles the actual step and gives the total.
     """
     shapes = base_shapes(config, tuple(stages))
     base = sum(_bytes(leaf) for leaf in shapes.values())
@@ -107,9 +107,9 @@ def _bytes(leaf: Any) -> int:
 
 
 def _why_not(config: Config, row: PaperRow, cell: CellConfig, least: Callable[[tuple[str, ...]], int]) -> str:
-    """Why an experiment cannot be run here, with the command that changes it; empty if it can.
+    """The reason why an experiment cannot run here, with the command that changes it; empty if it can.
 
-    `least` gives the bytes that stages take at least.
+    `least` gives the least number of bytes for stages.
     """
     if not config.model.checkpoint:
         return "no checkpoint: give --config.model.checkpoint=FILE and --config.model.tokenizer=FILE"
@@ -129,7 +129,7 @@ def _why_not(config: Config, row: PaperRow, cell: CellConfig, least: Callable[[t
 
 
 def _as_run(config: Config, row: PaperRow) -> Config:
-    """The recipe of a row as it is run here: shortened, if the book is."""
+    """The recipe of a row as it runs here: shortened, if the book is."""
     recipe = read_recipe(config, row)
     return shorten(recipe, config.book.stand_in) if config.book.stand_in else recipe
 
@@ -139,9 +139,9 @@ def _hash(content: Any) -> str:
 
 
 def _content(config: Config, row: PaperRow) -> str:
-    """What a recipe is, as a hash, whatever it is run on: recipes that differ in name alone share it.
+    """A hash of a recipe's content, independent of the machine: recipes that differ only in name share it.
 
-    A shortened book has one data set, so that recipes which differ in data alone are one there.
+    A shortened book has one data set, so recipes that differ only in data are the same there.
     """
     book = dataclasses.replace(config.book, tables=(), targets=())
     recipe = _as_run(dataclasses.replace(Config(), book=book), row)
@@ -150,12 +150,12 @@ def _content(config: Config, row: PaperRow) -> str:
 
 
 def _wanted(row: PaperRow) -> str:
-    """The variant of the model that a recipe has of its own."""
+    """The variant of the model that a recipe sets itself."""
     return load_experiment(str(configs_folder() / row.recipe), row.change, field=RECIPE).model.variant
 
 
 def _cell(row: PaperRow, recipe: Config, config: Config) -> CellConfig:
-    """The cell of a row as it is run here, named by its content."""
+    """The cell of a row as it runs here, named by its content."""
     cell = dataclasses.replace(row.cell, without=recipe.stage_names if row.base else row.cell.without)
     if config.book.stand_in:
         cell = shorten(cell, config.book.stand_in)
@@ -163,12 +163,12 @@ def _cell(row: PaperRow, recipe: Config, config: Config) -> CellConfig:
 
 
 def _only(config: Config, cells: Sequence[CellConfig]) -> Config:
-    """The experiment with these cells, and without stages and questions that none of them has."""
+    """The experiment with these cells, without stages and questions that no cell uses."""
     stages = tuple(name for name in config.stage_names if any(name not in cell.without for cell in cells))
     kept = tuple(dataclasses.replace(c, without=tuple(s for s in c.without if s in stages)) for c in cells)
     asked = next((c for c in kept if not c.source.dataset), None)
     evaluated = config.eval
-    if asked is None:  # nobody asks what the recipe asks
+    if asked is None:  # no cell asks the recipe's own questions
         evaluated = dataclasses.replace(evaluated, source=kept[0].source, train_source=kept[0].train_source)
     grid = dataclasses.replace(config.ablations, cells=kept)
     kept_stages = {name: config.stages[name] for name in stages}
@@ -176,7 +176,7 @@ def _only(config: Config, cells: Sequence[CellConfig]) -> Config:
 
 
 def _decides(config: Config) -> str:
-    """What decides on training beside the stages, as a hash: the model and the length of texts."""
+    """A hash of the settings that determine training apart from the stages: the model and the length of texts."""
     model, data = config.model, config.data
     values = [model.variant, model.checkpoint, model.resolution, model.quantize, model.compute_dtype]
     values += [model.param_dtype, data.seq_len, data.overlong, config.seed]
@@ -184,7 +184,7 @@ def _decides(config: Config) -> str:
 
 
 def run_recipe(config: Config, rows: Sequence[PaperRow], workdir: Path) -> tuple[dict[Key, Found], dict[str, Any]]:
-    """What became of the rows of one recipe, and where the answers come from.
+    """The outcomes of the rows of one recipe, and the origin of the answers.
 
     Args:
         config: of the book.
@@ -210,7 +210,7 @@ def run_recipe(config: Config, rows: Sequence[PaperRow], workdir: Path) -> tuple
     try:
         filled, common = fill_cells(one, folder, store=workdir / STORE, decides=_decides(one))
     except LeakError as error:
-        if len(todo) > 1:  # it may be of one experiment alone
+        if len(todo) > 1:  # the reason may apply to one experiment only
             apart = [run_recipe(config, asked, workdir) for _, asked in todo.values()]
             origin = {name: value for _, more in apart for name, value in more.items()}
             return found | {key: own for more, _ in apart for key, own in more.items()}, origin
@@ -237,7 +237,7 @@ def _found(answers: CellAnswers, own: Found, unlike: Sequence[str], folder: Path
 
 
 def _grouped(rows: Iterable[PaperRow], config: Config) -> list[list[PaperRow]]:
-    """The rows by what is run for them."""
+    """The rows by the experiment that runs for them."""
     named: dict[Any, str] = {}
     groups: dict[str, list[PaperRow]] = {}
     for row in rows:
@@ -249,7 +249,7 @@ def _grouped(rows: Iterable[PaperRow], config: Config) -> list[list[PaperRow]]:
 
 
 class _Book:
-    """The book as far as it is: a row is measured once, when its experiment is done."""
+    """The book so far: a row is measured once, when its experiment is done."""
 
     def __init__(self, config: Config, tables: Mapping[str, PaperTable], workdir: Path) -> None:
         self._config, self._tables, self._workdir = config, tables, workdir

@@ -39,13 +39,13 @@ def saliency_mode(config: Config, workdir: Path) -> None:
 def maps(
     loaded: LoadedBase, models: Mapping[str, Trained], rows: RowSource, records: Mapping[str, list[Record]]
 ) -> list[ShownMap]:
-    """Writes maps of every row, and viewer.html, under workdir/saliency; returns what the report shows of them.
+    """Writes maps of every row, and viewer.html, under workdir/saliency; returns the cases for the report.
 
-    Several processes share the rows out.
+    Several processes divide the rows among themselves.
 
     Args:
         loaded: config, tokenizer and base.
-        models: name of the run -> what was trained, in the order of reading; maps are of the last one's answers.
+        models: name of the run -> trained leaves, in the order of reading; maps are of the last one's answers.
         rows: the questions, few of them.
         records: name of the run -> its answers to them, in the same order.
     """

@@ -1,4 +1,4 @@
-"""The mode that measures attention maps against what a data set marks."""
+"""The mode that measures attention maps against the regions that a data set marks."""
 
 import dataclasses
 from pathlib import Path
@@ -33,7 +33,7 @@ SHUFFLED = "trained on shuffled images"
 def _make_control(loaded: LoadedBase) -> tuple[LoadedBase, TrainLoader]:
     """The experiment with a shorter last stage, and its batches, in which every question has a random other image.
 
-    Questions and answers stay a language to be learnt, but there is nothing to be seen.
+    Questions and answers remain a language to learn, but the image has no information about them.
     """
     config, name = loaded.config, loaded.config.stage_names[-1]
     steps = config.quality.shuffled_image_steps
@@ -47,7 +47,7 @@ def _make_control(loaded: LoadedBase) -> tuple[LoadedBase, TrainLoader]:
 
 
 def _train_control(loaded: LoadedBase) -> Trained:
-    """What the last stage learns on shuffled images."""
+    """The leaves that the last stage trains on shuffled images."""
     control, loader = _make_control(loaded)
     try:
         folder = loaded.workdir / "shuffled_images"
@@ -57,7 +57,7 @@ def _train_control(loaded: LoadedBase) -> Trained:
 
 
 def _others(loaded: LoadedBase, subject: Subject, trained: Trained) -> tuple[dict[str, Subject], dict[str, str]]:
-    """The models that maps are compared with, and what each was trained to."""
+    """The models with which maps are compared, and their trained leaves."""
     config = loaded.config
     others = {
         f"{name} shuffled": Subject(subject.model, shuffle_weights(subject.params, pattern, seed=config.seed))
@@ -126,9 +126,10 @@ def saliency_quality_mode(config: Config, workdir: Path) -> None:
 
 
 def _start(path: Path, fingerprint: dict[str, Any], batch_size: int, total: int) -> int:
-    """How many cases of an interrupted run are measured, after cutting its file back to whole batches.
+    """The number of measured cases of an interrupted run, after cutting its file back to whole batches.
 
-    Random orders follow a batch's number, so only whole batches are kept: the rest comes out as uninterrupted.
+    Random orders depend on a batch's number, so only whole batches are kept: the rest is the same as without an
+    interruption.
     """
     done = read_unfinished(path, fingerprint)
     if len(done) == total:

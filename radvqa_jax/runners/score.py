@@ -24,7 +24,7 @@ Answers = dict[str, dict[str, tuple[Path, list[Record]]]]  # data set -> run -> 
 def score_mode(config: Config, workdir: Path) -> None:
     """Scores predictions files: one table a data set, verdicts on every answer, and a report where they fit in memory.
 
-    Answers to another case's image, or to a blank one, count as a run of their own. A line that cannot be scored is in
+    Answers to another case's image, or to a blank one, count as a separate run. A line that cannot be scored is in
     unscored.jsonl with its reason; a file with more of them than score.max_unscored is refused.
     """
     files = find_files(config.eval.predictions)
@@ -61,7 +61,7 @@ def score_mode(config: Config, workdir: Path) -> None:
 
 def _refuse_outputs(files: Sequence[Path], workdir: Path) -> None:
     """Raises ValueError for a file that would be replaced, or a workdir of a run that answered questions."""
-    # Beside the answers of a model, as beside a judge's verdicts; this mode writes none.
+    # A description exists with the answers of a model, and with a judge's verdicts; this mode writes none.
     described = sorted(path for path in (workdir / "predictions").glob("*.json") if ".judge-" not in path.name)
     if described:
         raise ValueError(
@@ -78,7 +78,7 @@ def _refuse_outputs(files: Sequence[Path], workdir: Path) -> None:
 
 
 def _run_names(files: Sequence[Path], names: Sequence[str]) -> list[str]:
-    """The run of each file: as configured, empty to keep its own, or a name where two files have the same."""
+    """The run of each file: as configured, empty to keep its own, or a new name if two files have the same."""
     if names:
         return name_runs(files, names)
     proposed = [propose_run(path) for path in files]
@@ -87,7 +87,7 @@ def _run_names(files: Sequence[Path], names: Sequence[str]) -> list[str]:
 
 
 def _closing(found: Scan, workdir: Path) -> str:
-    """What is said at the end: how many lines were scored, what was not, and where everything is."""
+    """The closing message: the numbers of scored and unscored lines, and the paths of the results."""
     lines, bad = sum(found.lines.values()), sum(map(len, found.unscored.values()))
     text = [
         f"{lines - bad} of {lines} lines are scored; verdicts.jsonl and verdicts.csv in {workdir} have each of them,"
@@ -148,7 +148,7 @@ def _write_reports(
 
 
 def _experiment(config: Config, dataset: str, by_run: Mapping[str, tuple[Path, list[Record]]]) -> report.Experiment:
-    """What the report of one data set is made of."""
+    """The inputs of one data set's report."""
     runs = {run: records for run, (_, records) in by_run.items()}
     paths = dict.fromkeys(path for path, _ in by_run.values())
     judged: dict[str, list[JudgeFile]] = {run: find_judges(path) for run, (path, _) in by_run.items()}
@@ -170,10 +170,10 @@ def _experiment(config: Config, dataset: str, by_run: Mapping[str, tuple[Path, l
 
 
 def _prepared(config: Config, field: str) -> SourceConfig | None:
-    """The source in a field of `config.eval` if its data set is named and prepared; else says why not.
+    """The source in a field of `config.eval` if its data set is named and prepared; else None, and prints the reason.
 
     Raises:
-        ValueError: if the configuration names data that there cannot be.
+        ValueError: if the configuration names data that cannot exist.
     """
     source: SourceConfig = getattr(config.eval, field)
     if not source.dataset:
@@ -187,7 +187,7 @@ def _prepared(config: Config, field: str) -> SourceConfig | None:
 
 
 def _asked_rows(config: Config, records: list[Record]) -> RowSource | None:
-    """The rows that the records answer; None without data that hold them all, and says why."""
+    """The rows that the records answer; None if the data do not hold them all, and prints the reason."""
     if (source := _prepared(config, "source")) is None:
         return None
     asked = {(record.source, record.question_id) for record in records}

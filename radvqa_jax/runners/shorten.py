@@ -35,9 +35,9 @@ def _stage(stage: StageConfig, stand_in: str) -> StageConfig:
 
 
 def shorten(experiment: T, stand_in: str) -> T:
-    """The experiment, or one cell of it, on another data set and with one step a stage.
+    """The experiment, or one cell of it, on another data set and with one step for each stage.
 
-    Stages, adapters, rounding, schedules, mixtures and prompts stay as they are: those are what a recipe is.
+    Stages, adapters, rounding, schedules, mixtures and prompts do not change: they are the content of a recipe.
 
     Args:
         experiment: a configuration or a cell.
@@ -46,14 +46,14 @@ def shorten(experiment: T, stand_in: str) -> T:
     if isinstance(experiment, CellConfig):
         return dataclasses.replace(
             experiment,
-            source=_source(experiment.source, stand_in, split="test"),  # some sets have one split alone
+            source=_source(experiment.source, stand_in, split="test"),  # some sets have only one split
             train_source=_source(experiment.train_source, stand_in),
             stage_sources=tuple(_source(source, stand_in) for source in experiment.stage_sources),
             stage_steps=min(1, experiment.stage_steps),
             seq_len=0,
         )
     decode, evaluated, model = experiment.decode, experiment.eval, experiment.model
-    # A step of two examples needs no choice of how to store less.
+    # A step of two examples does not need a way of storing less.
     remat = "none" if model.remat == "auto" else model.remat
     return dataclasses.replace(
         experiment,

@@ -34,12 +34,12 @@ def _as_they_are(rows: RowSource) -> RowSource:
 def make_loader(
     loaded: LoadedBase, name: str, *, change: Callable[[RowSource], RowSource] = _as_they_are
 ) -> TrainLoader:
-    """The batches of a stage: everything that trains draws them here.
+    """The batches of a stage: all training draws them here.
 
     Args:
         loaded: config and tokenizer.
         name: of the stage.
-        change: of the rows of every source, for a control that trains on changed ones.
+        change: applied to the rows of every source, for a control that trains on changed rows.
 
     Raises:
         ValueError: if the sources give no batches, or fewer steps than the stage warms up for.
@@ -79,10 +79,10 @@ def train_stage(
     folder: Path,
     validate: Validation | None = None,
 ) -> Trained:
-    """What a stage trains on the batches of its loader; the checkpoints and the adapter are in the folder."""
+    """Trains a stage on the batches of its loader; the checkpoints and the adapter are in the folder."""
     config = loaded.config
     if loaded.image_tokens is not None:
-        loaded.image_tokens.clear()  # the device's memory is for training now
+        loaded.image_tokens.clear()  # free the device's memory for training
     data: dict[str, Any] = {str(i): entry["source"] for i, entry in enumerate(loader.report)}
     data |= {"augment": dataclasses.asdict(config.data.augment), "tokenizer": loaded.tokenizer.sha256}
     return run_stage(
@@ -102,9 +102,9 @@ def train_stage(
 
 
 def text_lengths(config: Config, parts: int, loader: TrainLoader) -> dict[int, float]:
-    """The lengths that the texts of a stage's parts are padded to, and the share of the parts of each.
+    """The lengths to which the texts of a stage's parts are padded, and the share of the parts of each.
 
-    They follow from the rows of the stage alone, so that every process and every restart has the same.
+    They depend only on the rows of the stage, so that every process and every restart has the same.
     """
     # A row's last token is only a target.
     return choose_lengths(
@@ -116,7 +116,7 @@ def text_lengths(config: Config, parts: int, loader: TrainLoader) -> dict[int, f
 
 
 def _show_example(loaded: LoadedBase, loader: TrainLoader) -> None:
-    """Prints the first row of the first batch; the loader is put back."""
+    """Prints the first row of the first batch, and resets the loader."""
     position = loader.get_state()
     batch = next(loader)
     loader.set_state(position)
@@ -125,7 +125,7 @@ def _show_example(loaded: LoadedBase, loader: TrainLoader) -> None:
 
 
 def _describe(entry: dict[str, Any]) -> list[str]:
-    """Returns, line for line, what was left of a source."""
+    """The rows kept and left out of a source, one line each."""
     source = f"{entry['source']['dataset']}:{entry['source']['split']}"
     lines = [
         f"{source} where {f['filter']}: {f['after']} of {f['before']} rows" for f in entry["source"].get("filters", [])
@@ -134,7 +134,7 @@ def _describe(entry: dict[str, Any]) -> list[str]:
 
 
 def format_shares(name: str, report: Sequence[dict[str, Any]], shares: Sequence[dict[str, Any]]) -> str:
-    """Returns, as a line for each source, how much of a stage came from it, in all and in each tenth."""
+    """One line for each source on its share of a stage, in total and in each tenth."""
     lines = []
     for entry, share in zip(report, shares, strict=True):
         tenths = " ".join(f"{part:.0%}" for part in share["share_by_tenth"])
@@ -151,14 +151,14 @@ def train_stages(
     before: Callable[[str], None] = lambda name: None,
     after: Callable[[str, Trained], None] = lambda name, trained: None,
 ) -> Trained:
-    """Trains the configured stages in order and returns what the last one leaves.
+    """Trains the configured stages in order and returns the result of the last one.
 
-    `before` is called with the name of each stage, and `after` with what it trained, too.
+    `before` is called with the name of each stage, and `after` with the name and the trained leaves.
 
     A stage starts from `init_from`, or from the stage before it in this run, or from the base.
     """
     config = loaded.config
-    # Loaded before the first stage trains, so that one which does not fit is not found hours later.
+    # Loaded before the first stage trains, so that a misfit is not found hours later.
     given = {
         name: load_trained(path, loaded.base, config, training=True)
         for name in config.stage_names
@@ -166,7 +166,7 @@ def train_stages(
     }
     trained = Trained.nothing()
     with contextlib.ExitStack() as stack:
-        # All of them before the first stage, for the same reason; none makes a batch before it is asked for one.
+        # All of them before the first stage, for the same reason; a loader makes no batch before the first request.
         loaders = {name: make_loader(loaded, name) for name in config.stage_names}
         for loader in loaders.values():
             stack.callback(loader.close)
@@ -201,4 +201,4 @@ def train_mode(config: Config, workdir: Path) -> None:
         find_prepared(source, config.data)
     processes.group().first_alone(lambda: refuse_leaks(config, workdir), others={}, what="the audit")
     train_stages(load_base(config, workdir))
-    print(f"What was trained is in {workdir / config.stage_names[-1]}/adapter.npz")
+    print(f"The trained leaves are in {workdir / config.stage_names[-1]}/adapter.npz")

@@ -24,7 +24,7 @@ from radvqa_jax.training.stage import mesh_of
 from radvqa_jax.training.text_lengths import round_up
 from radvqa_jax.trees import Flat
 
-# A run's seed does not choose the rows, so that the losses of several runs can be compared.
+# The run's seed does not choose the rows, so that losses of several runs can be compared.
 ROWS_SEED = 0
 
 
@@ -32,15 +32,15 @@ class Validation:
     """The losses of a model on the rows of `stage.eval_source`, in nats, without dropout and label smoothing.
 
     `eval/loss_per_token` is the mean of -log p over all target tokens (answers and their EOS); `eval/loss_per_row` is
-    the mean over rows of each row's mean, which is what `loss_weighting="per_example"` trains. Where the rows hold more
-    than one `answer_type`, each has its own, such as `eval/closed/loss_per_token`.
+    the mean over rows of each row's mean, which is the loss of `loss_weighting="per_example"`. If the rows have more
+    than one `answer_type`, each has its own losses, such as `eval/closed/loss_per_token`.
 
     Attributes:
         rows: the rows that are asked.
         template: of their prompts.
-        report: what was kept and rejected, as `data.loader.sift` reports it.
+        report: kept and rejected rows, as `data.loader.sift` reports them.
         tokens: target tokens of each row.
-        groups: {name: which rows belong to it}; "" holds all.
+        groups: {name: mask of its rows}; "" holds all.
     """
 
     def __init__(self, loaded: LoadedBase, stage: StageConfig) -> None:
@@ -90,7 +90,7 @@ class Validation:
             process_count=count,
             answers=True,
         )
-        # The parts of all processes, one after the other, are the rows in order; the last batch is filled up.
+        # The parts of all processes, one after the other, are the rows in order; the last batch is padded.
         losses = [-np.asarray(self._logprobs(model, leaves, batch), np.float64) for batch, _ in batches]
         return np.concatenate(losses)[: len(self.rows)]
 

@@ -1,8 +1,8 @@
-"""How a base is used with an adapter: as in the adapter's training, unless another use is given and accepted.
+"""The use of a base with an adapter: as in the adapter's training, unless another use is given and accepted.
 
 An adapter answers as it was measured only if its base gets the same prompt, text length, image size and rounding as in
-training. Fields of the configuration that nobody set follow the adapter (`follow`). A field that was set to another
-value is an error, unless `config.adapter_accept` names it, too.
+training. Fields of the configuration that are not set follow the adapter (`follow`). A field that is set to another
+value is an error, unless `config.adapter_accept` also names it.
 """
 
 from collections.abc import Collection
@@ -26,14 +26,14 @@ FIELDS = {
     "compute_dtype": "model.compute_dtype",
     "param_dtype": "model.param_dtype",
 }
-# A machine may lack one, and the numbers differ by rounding only: reported, never refused.
+# A machine may lack it, and the numbers differ only by rounding: reported, never refused.
 ROUNDING = ("compute_dtype", "param_dtype")
-# A stage that goes on from an adapter may use another prompt, length or size of images; that is an experiment.
+# A stage that continues from an adapter may use another prompt, length or size of images; that is an experiment.
 REFUSED_IN_TRAINING = ("tokenizer_sha256", "quantize")
 
 
 def make_use(config: Config, tokenizer_sha256: str) -> BaseUse:
-    """How a configuration uses its base."""
+    """The use of the base in a configuration."""
     model, data = config.model, config.data
     return BaseUse(
         variant=model.variant,
@@ -68,9 +68,9 @@ def follow(config: Config, then: BaseUse | None, *, given: Collection[str], adap
 
     Args:
         config: of a run that answers with the adapter.
-        then: how the adapter's base was used; None, if that is not known, changes nothing.
-        given: the fields of the configuration that somebody set, such as `data.prompt`.
-        adapter: its path, for the lines that say what was taken.
+        then: the use of the base in the adapter's training; None = not known, which changes nothing.
+        given: the fields of the configuration that were set, such as `data.prompt`.
+        adapter: its path, for the printed lines.
     """
     if then is None:
         return config
@@ -90,11 +90,11 @@ def follow(config: Config, then: BaseUse | None, *, given: Collection[str], adap
 def check_use(
     then: BaseUse | None, now: BaseUse, *, adapter: str, accept: Collection[str] = (), training: bool = False
 ) -> list[str]:
-    """Sentences on what differs from the adapter's training and may; refuses what may not.
+    """Sentences on permitted differences from the adapter's training; refuses all others.
 
     Args:
-        then: how the adapter's base was used; None = not known.
-        now: how it is to be used.
+        then: the use of the base in the adapter's training; None = not known.
+        now: the use in this run.
         adapter: its path.
         accept: fields of the configuration that may differ.
         training: whether a stage starts from the adapter, rather than answers with it.

@@ -25,7 +25,7 @@ class Scalars:
     """Scalars of a run in `losses.jsonl` (one object a logged step), in a TensorBoard event file and in `also`.
 
     Rows after `start_step` are dropped first: an interrupted run computes those steps again. Without `write`, as in all
-    processes of a run but the first, nothing is touched.
+    processes of a run except the first, no file is touched.
     """
 
     def __init__(self, folder: Path, *, start_step: int, write: bool = True, also: WandbRun | None = None) -> None:
@@ -33,7 +33,7 @@ class Scalars:
 
         Args:
             folder: of the stage.
-            start_step: the step that is saved; 0 = none.
+            start_step: the last saved step; 0 = none.
             write: whether this process writes.
             also: a run of Weights & Biases, which takes the scalars by their tags.
         """
@@ -71,10 +71,10 @@ def _tag(name: str) -> str:
 
 
 def read_losses(folder: Path) -> list[dict[str, Any]]:
-    """The logged rows of a stage's folder; none if it has not been trained.
+    """The logged rows of a stage's folder; empty if it has not been trained.
 
     Raises:
-        ValueError: naming line and field, if one is no object of finite numbers with a `step`.
+        ValueError: naming line and field, if a row is not an object of finite numbers with a `step`.
     """
     path = folder / LOSSES
     if not path.exists():
@@ -85,7 +85,7 @@ def read_losses(folder: Path) -> list[dict[str, Any]]:
         if row is None:
             if line.error is not None and line.text.endswith(b"\n"):
                 raise line.error
-            break  # the last line, which an interruption cut
+            break  # the last line, cut by an interruption
         if not (row.get("step", 0.0) >= 1 and row["step"].is_integer()):
             raise ValueError(
                 f"{path}, line {line.number}: field `step` must be a number of steps; got {row.get('step', 'none')}."
@@ -97,7 +97,7 @@ def read_losses(folder: Path) -> list[dict[str, Any]]:
 class Progress:
     """A progress bar on a terminal; elsewhere a line for each logged step, and every 30 s one with the time left.
 
-    With `show` false, as in all processes of a run but the first, it prints nothing.
+    If `show` is false, as in all processes of a run except the first, it prints nothing.
     """
 
     def __init__(self, name: str, *, start_step: int, total_steps: int, show: bool = True) -> None:
@@ -131,7 +131,7 @@ class Progress:
 class StopSignal:
     """While this context is open, SIGTERM and Ctrl-C only set `signum`, so that a step can end and be saved.
 
-    A second signal acts as usual. Signals can be caught in the main thread alone; elsewhere this does nothing.
+    A second signal acts as usual. Signals can only be caught in the main thread; elsewhere this does nothing.
     """
 
     def __init__(self) -> None:

@@ -42,11 +42,11 @@ class BatchStream(Protocol):
 Speed = Callable[[Any, tuple[Any, ...]], Callable[[float, float], dict[str, float]]]
 
 CHECKPOINTS = "checkpoints"  # the folder of a stage's saved steps
-WAY = "way"  # the part of a fingerprint that changes no number but by rounding
+WAY = "way"  # the part of a fingerprint that changes numbers only by rounding
 
 
 class Plan(NamedTuple):
-    """One stage as the loop needs it."""
+    """The part of a stage that the loop needs."""
 
     name: str
     model: VisionLanguageModel
@@ -61,7 +61,7 @@ class Plan(NamedTuple):
     validate: Callable[[VisionLanguageModel, Flat], dict[str, float]] | None = None  # losses on held-out rows
     eval_every: int = 1
     wandb: WandbConfig = WandbConfig()
-    compiled: Any = None  # the step, where choosing how to compute it compiled it already
+    compiled: Any = None  # the step, if choosing how to compute it has already compiled it
 
 
 class Diverged(RuntimeError):
@@ -105,8 +105,8 @@ def train(
     are in `folder/checkpoints`, scalars in `folder/losses.jsonl` and `folder/tensorboard`.
 
     Raises:
-        Diverged: if a loss or gradient norm is not finite; the step and what is saved are named.
-        TrainingStopped: after SIGTERM or Ctrl-C, when the state is saved.
+        Diverged: if a loss or gradient norm is not finite; names the step and the last saved one.
+        TrainingStopped: after SIGTERM or Ctrl-C, once the state is saved.
         ValueError: if the folder holds a run of another configuration (see Checkpointer).
     """
     state = init_state(trainable, plan.tx)
@@ -154,7 +154,7 @@ def _whole(plan: Plan, state: TrainState) -> Flat:
 
 
 def _compile(plan: Plan, args: tuple[Any, ...]) -> Any:
-    """The compiled step, which takes these shapes and no others: nothing compiles while training runs."""
+    """The step compiled for exactly these shapes, so that nothing compiles during training."""
     if plan.compiled is not None:
         return plan.compiled
     since = time.perf_counter()
@@ -167,14 +167,14 @@ def _compile(plan: Plan, args: tuple[Any, ...]) -> Any:
 
 
 def _agreed(signum: int) -> int:
-    """The signal that any process of the run was sent, 0 if none; all of them ask at the same step."""
+    """The signal that any process of the run received, 0 if none; all processes ask at the same step."""
     if jax.process_count() == 1:
         return signum
     return int(multihost_utils.process_allgather(np.int32(signum)).max())
 
 
 def _check_same(batch: Batch, first: tuple[Any, ...], plan: Plan) -> None:
-    """Raises ValueError if a batch would make the step compile again; a short last batch is to be filled up."""
+    """Raises ValueError if a batch would make the step compile again; a short last batch must be padded."""
     shapes = tuple((leaf.shape, leaf.dtype) for leaf in batch)
     if shapes != first:
         raise ValueError(
@@ -223,12 +223,12 @@ def _steps(
             except (
                 RuntimeError,
                 ValueError,
-            ):  # a worker was killed, or a row is bad; what was trained is whole
+            ):  # a worker was killed, or a row is bad; the trained state is intact
                 if pending is not None and jax.process_count() == 1:
                     _check_finite(pending[1], pending[0], plan, checkpointer)
                     checkpointer.save(pending[0], state, batches.get_state(), force=True)
                     checkpointer.wait()
-                    if stop.signum:  # sent to the workers, too
+                    if stop.signum:  # also sent to the workers
                         _stop(plan, checkpointer, pending[0], stop.signum)
                 raise
             waited += time.perf_counter() - before
@@ -241,7 +241,9 @@ def _steps(
                 rates = plan.speed(plan, (state, frozen, batch, key)) if plan.speed else rates
                 began = time.perf_counter()
                 run_step = _compile(plan, (state, frozen, batch, key))
-                since += time.perf_counter() - began  # the first row tells the speed of a step, not of the compiler
+                since += (
+                    time.perf_counter() - began
+                )  # so that the first row shows the speed of a step, not of the compiler
             _check_same(batch, first, plan)
             state, metrics = run_step(state, frozen, batch, key)
             steps += 1
@@ -267,10 +269,11 @@ def _steps(
                 progress(step, row)
                 waited, since, examples, steps = 0.0, time.perf_counter(), 0, 0
                 positions.clear()
-            # Read once: what is said to be saved must be. Several processes agree where they wait anyhow.
+            # Read once, so that the message matches what is saved. Several processes agree at a point where they wait
+            # anyway.
             signum = _agreed(stop.signum) if logged or due or jax.process_count() == 1 else 0
             if due or signum:
-                _check_finite(metrics, step, plan, checkpointer)  # a state that diverged is never saved
+                _check_finite(metrics, step, plan, checkpointer)  # a diverged state is never saved
                 checkpointer.save(step, state, batches.get_state(), force=True)
             if signum:
                 checkpointer.wait()

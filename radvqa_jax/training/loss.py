@@ -32,11 +32,11 @@ def example_loss(loss: Float[Array, "B T"], mask_loss: Int[Array, "B T"]) -> Flo
 def row_weights(
     mask_loss: Int[Array, "B T"], mask_example: Bool[Array, " B"], weighting: Weighting
 ) -> Float[Array, " B"]:
-    """What each row's mean loss counts, summing to one over the rows given.
+    """The weight of each row's mean loss; the weights of the given rows sum to one.
 
-    `per_example`: every real row counts the same (big_vision). `per_token`: a row counts by its number of targets, so
-    every target token counts the same (most trainers). Computed over a whole optimizer batch, the weights make the loss
-    independent of how that batch is cut for accumulation.
+    `per_example`: every real row has the same weight (big_vision). `per_token`: the weight of a row is its number of
+    targets, so every target token has the same weight (most trainers). Computed over a whole optimizer batch, the
+    weights make the loss independent of the division of that batch for accumulation.
     """
     real = mask_example.astype(jnp.float32)
     weight = real * mask_loss.sum(axis=1) if weighting == "per_token" else real
@@ -44,5 +44,5 @@ def row_weights(
 
 
 def position_weights(mask_loss: Int[Array, "B T"], row_weight: Float[Array, " B"]) -> Float[Array, "B T"]:
-    """What each position counts where rows count `row_weight`: each row's share, spread over its targets."""
+    """The weight of each position for rows with `row_weight`: each row's weight, spread over its targets."""
     return mask_loss * (row_weight / jnp.maximum(1, mask_loss.sum(axis=1)))[:, None]

@@ -1,4 +1,4 @@
-"""Which leaves train, and the optax transformation that trains them."""
+"""The leaves that train, and the optax transformation that trains them."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -69,8 +69,8 @@ def make_optimizer(config: OptimConfig, labels: dict[str, str], total_steps: int
     """The transformation for a flat tree whose leaves are labelled.
 
     Each group has its own learning rate (`group_learning_rates`); frozen leaves get exactly zero. The tree may hold all
-    labelled leaves or only the trainable ones: nothing is stored for a leaf that is not there. The gradient is clipped
-    by its norm over all leaves given, so give the trainable ones only.
+    labelled leaves or only the trainable ones: nothing is stored for an absent leaf. The gradient is clipped by its
+    norm over all given leaves, so give only the trainable ones.
     """
 
     def adam(schedule: optax.Schedule) -> optax.GradientTransformation:

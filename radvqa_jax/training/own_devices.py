@@ -1,4 +1,4 @@
-"""The devices of one of several processes: where it answers alone with a model that all of them train together."""
+"""The devices of one of several processes, which answers alone with a model that all of them train together."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,8 +15,8 @@ from radvqa_jax.training.sharding import AXES, replicated, shard_flat
 def own_mesh(mesh: Mesh) -> Mesh | None:
     """The mesh of this process's devices with the axes of `mesh`, None for a single device.
 
-    `fsdp` and `tensor` keep their sizes if the process's devices can be divided by them. Otherwise its weights are on
-    devices of other processes too, and each of its own devices takes all of them to answer.
+    `fsdp` and `tensor` keep their sizes if they divide the number of the process's devices. Otherwise its weights are
+    also on devices of other processes, and each of its own devices takes all weights to answer.
     """
     mine = [device for device in mesh.devices.flat if device.process_index == jax.process_index()]
     cut = mesh.shape["fsdp"], mesh.shape["tensor"]
@@ -30,11 +30,11 @@ def own_mesh(mesh: Mesh) -> Mesh | None:
 def on_own_devices(mesh: Mesh | None, flat: Mapping[str, Any], rules: ShardingRules, *, group: Group) -> dict[str, Any]:
     """Leaves on devices of several processes -> the same leaves on this process's. All processes call it together.
 
-    Where its devices hold what they need, nothing is sent or copied.
+    If its devices hold all that they need, nothing is sent or copied.
 
     Args:
         mesh: of `own_mesh`.
-        flat: flat tree of arrays, or of quantised leaves; those on this process's devices alone stay as they are.
+        flat: flat tree of arrays, or of quantised leaves; those on this process's devices alone are unchanged.
         rules: of the backbone.
         group: the processes.
     """
@@ -43,7 +43,7 @@ def on_own_devices(mesh: Mesh | None, flat: Mapping[str, Any], rules: ShardingRu
     wanted = [own] * len(leaves) if mesh is None else jax.tree.leaves(shard_flat(mesh, flat, rules))
     apart = [not leaf.is_fully_addressable for leaf in leaves]
     sent = [far and not _is_here(leaf, want) for far, leaf, want in zip(apart, leaves, wanted, strict=True)]
-    # A leaf that one process lacks is sent to all: they must agree on what they compute together.
+    # A leaf that one process lacks is sent to all: all processes must take part in the same computation.
     said = group.gather(np.array(sent, np.uint8).tobytes(), what="weights on own devices")
     lacking = np.any([np.frombuffer(one, np.uint8) for one in said], axis=0)
     found = [
@@ -54,7 +54,7 @@ def on_own_devices(mesh: Mesh | None, flat: Mapping[str, Any], rules: ShardingRu
 
 
 def _is_here(leaf: jax.Array, wanted: Sharding) -> bool:
-    """Whether each of this process's devices holds the part that is wanted of it."""
+    """Whether each of this process's devices holds its wanted part."""
     held = leaf.sharding.addressable_devices_indices_map(leaf.shape)
     parts = wanted.addressable_devices_indices_map(leaf.shape)
     return all(_bounds(held[device], leaf) == _bounds(part, leaf) for device, part in parts.items())
@@ -65,7 +65,7 @@ def _bounds(index: Any, leaf: jax.Array) -> list[tuple[int, int, int]]:
 
 
 def _take(leaf: jax.Array, wanted: Sharding, *, whole: bool) -> jax.Array:
-    """The leaf as it is wanted, out of what this process's devices hold, or have sent to them whole."""
+    """The leaf with the wanted sharding, from parts on this process's devices or from the whole leaf sent to them."""
     if whole:
         mesh = leaf.sharding.mesh if isinstance(leaf.sharding, NamedSharding) else None
         assert isinstance(mesh, Mesh)

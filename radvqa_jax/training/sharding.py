@@ -1,8 +1,8 @@
-"""How leaves and batches are sharded: a mesh of three axes, and ordered rules over names.
+"""The sharding of leaves and batches: a mesh of three axes, and ordered rules over names.
 
 `data` repeats the weights and splits the batch; `fsdp` splits the batch and the weights, which are gathered layer by
-layer as they are used, but for the token table, which stays in shares (models/activation_sharding.py); `tensor` splits
-heads, MLP and vocabulary. The batch and the order of the data do not depend on any of it: numbers are those of one
+layer when they are used, except the token table, which stays split (models/activation_sharding.py); `tensor` splits
+heads, MLP and vocabulary. The batch and the order of the data do not depend on the mesh: numbers are those of one
 device, up to the order of sums.
 """
 
@@ -55,7 +55,7 @@ def leaf_sharding(mesh: Mesh, name: str, shape: Sequence[int], rules: ShardingRu
     axes = next(axes for pattern, axes in rules if re.fullmatch(pattern, name))
 
     def along(axis: str | tuple[str, ...] | None, length: int) -> str | tuple[str, ...] | None:
-        if isinstance(axis, tuple):  # all of them, or the last, or the one before it
+        if isinstance(axis, tuple):  # all axes, or the last, or the one before it
             return next((one for one in (axis, *reversed(axis)) if fits(one, length)), None)
         return axis if axis and fits(axis, length) else None
 
@@ -95,7 +95,7 @@ def shard_state(mesh: Mesh, state: Any, rules: ShardingRules) -> Any:
 
 
 def put(tree: Any, shardings: Any) -> Any:
-    """Host or device arrays where they belong; each process gives the whole and keeps its part."""
+    """Puts host or device arrays on their devices; each process gives the whole and keeps its part."""
 
     def one(x: Any, sharding: NamedSharding) -> jax.Array:
         if isinstance(x, jax.Array):
@@ -145,7 +145,7 @@ def put_batch(mesh: Mesh, batch: Batch, *, accumulate: int = 1) -> Batch:
     """The global batch cut over the devices by rows; each process gives its part (`batch_part`).
 
     Raises:
-        ValueError: if the rows that are computed at a time cannot be shared out evenly.
+        ValueError: if the rows that are computed at a time cannot be divided evenly.
     """
     _, parts = batch_part(mesh)
     check_rows(mesh, len(batch.tokens) * parts, accumulate=accumulate)
@@ -161,7 +161,7 @@ def put_batch(mesh: Mesh, batch: Batch, *, accumulate: int = 1) -> Batch:
 def spread(mesh: Mesh, batch_size: int, accumulate: int) -> tuple[int, int] | None:
     """(batch_size, accumulate) of the same batch in fewer parts, each of which the mesh can cut evenly.
 
-    As few parts are merged as that takes; None if not even the whole batch can be cut.
+    As few parts as possible are merged; None if not even the whole batch can be cut.
     """
     share = mesh.shape["data"] * mesh.shape["fsdp"]
     merged = (n for n in range(1, accumulate + 1) if accumulate % n == 0 and n * batch_size % share == 0)
@@ -183,5 +183,5 @@ def check_rows(mesh: Mesh, rows: int, *, accumulate: int = 1, field: str = "batc
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The sharding of what every device has whole."""
+    """The sharding of arrays that every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())

@@ -43,12 +43,12 @@ log = logging.getLogger(__name__)
 
 
 class Base(NamedTuple):
-    """The base checkpoint in memory, and what it is."""
+    """The base checkpoint in memory, and its identity."""
 
     params: Flat
     name: str
     sha256: str
-    tokenizer_sha256: str = "0" * 64  # of the tokenizer that it is used with
+    tokenizer_sha256: str = "0" * 64  # of its tokenizer
 
 
 class Trained(NamedTuple):
@@ -80,18 +80,18 @@ class Trained(NamedTuple):
 def load_trained(
     path: str, base: Base, config: Config, *, training: bool = False, accept: tuple[str, ...] = ()
 ) -> Trained:
-    """What a stage left behind in `path`.
+    """Loads the result of a stage from `path`.
 
     Args:
         path: adapter.npz, or its folder, or a PEFT folder.
-        base: the base checkpoint that it is for.
-        config: how the base is used now.
-        training: whether a stage goes on from it.
-        accept: fields that may differ from how it was trained, in addition to those of `config.adapter_accept`.
+        base: the base checkpoint for which it was trained.
+        config: the use of the base in this run.
+        training: whether a stage continues from it.
+        accept: fields that may differ from its training, in addition to those of `config.adapter_accept`.
 
     Raises:
         FileNotFoundError, ValueError: as `load_adapter`; or if it belongs to another base checkpoint, does not fit it,
-            or was trained with the base used otherwise (see base_use.py).
+            or was trained with another use of the base (see base_use.py).
     """
 
     def check(shapes: Flat, meta: AdapterMeta) -> None:
@@ -109,14 +109,14 @@ def check_fits(config: Config, params: Flat, leaves: Flat, lora: LoraConfig) -> 
     """The adapters of leaves (arrays or shapes) that were trained on a base with these leaves.
 
     Raises:
-        ValueError: if a trained leaf does not belong to this model, or an adapter is not there.
+        ValueError: if a trained leaf does not belong to this model, or an adapter is missing.
     """
     adapters = lora_lib.resolve(lora, params, configured_backbone(config.model).equations)
     want = _adapter_shapes(adapters, params) | {name: leaf for name, leaf in params.items() if name in leaves}
     if problems := [f"{kind} {lines[:3]}" for kind, lines in trees.diff(leaves, want).items() if lines]:
         raise ValueError(
-            f"What was trained does not fit {config.model.variant}: {'; '.join(problems)}. Give the model.variant and "
-            "model.resolution that it was trained with."
+            f"The trained leaves do not fit {config.model.variant}: {'; '.join(problems)}. Give the model.variant and "
+            "model.resolution of their training."
         )
     return adapters
 
@@ -129,10 +129,10 @@ def _adapter_shapes(adapters: lora_lib.Lora | None, params: Flat) -> Flat:
 
 
 def assemble(config: Config, base: Base, trained: Trained) -> tuple[VisionLanguageModel, Flat]:
-    """(model, flat tree of all its leaves) of the base with what was trained.
+    """(model, flat tree of all its leaves) of the base with the trained leaves.
 
     Raises:
-        ValueError: if a trained leaf does not belong to this model, or an adapter is not there.
+        ValueError: if a trained leaf does not belong to this model, or an adapter is missing.
     """
     adapters = check_fits(config, base.params, trained.leaves, trained.lora)
     return make_model(config.model, adapters), base.params | trained.leaves
@@ -160,9 +160,9 @@ def loaded_shapes(config: Config, stages: tuple[str, ...]) -> Flat:
 
 
 def quantized_names(config: Config, stages: tuple[str, ...], loaded: Flat) -> list[str]:
-    """The linear weights of both towers that no stage trains, if the configuration wants them quantised.
+    """The linear weights of both towers that no stage trains, if the configuration asks for quantisation.
 
-    The projector between the towers stays as it is: it is small, and stage 1 trains it.
+    The projector between the towers is not quantised: it is small, and stage 1 trains it.
     """
     if config.model.quantize == "none":
         return []
@@ -191,9 +191,9 @@ def base_shapes(config: Config, stages: tuple[str, ...]) -> Flat:
 
 
 def _start(stage: StageConfig, start: Trained, base: Base, key: jax.Array, equations: Equations) -> Trained:
-    """What the stage starts from: the stage before, with new adapters if it wants some and there are none.
+    """The start of the stage: the result of the stage before, with new adapters if it needs some and there are none.
 
-    Adapters that are there stay, with the stage's own dropout, whether or not its rules train them.
+    Existing adapters stay, with the stage's own dropout, whether or not its rules train them.
     """
     if start.lora.rank == 0:
         adapters = lora_lib.resolve(stage.lora, base.params, equations)
@@ -218,7 +218,7 @@ def count_steps(stage: StageConfig, rows_per_epoch: int) -> int:
 def stage_number(name: str) -> int:
     """The number that, with the seed, decides on the random draws of a stage: N of `stageN`, else the name's CRC-32.
 
-    It follows from the name alone, so that a stage draws the same with and without the stages before it.
+    It depends on the name alone, so that a stage draws the same with and without the stages before it.
     """
     match = re.fullmatch(r"stage(\d{1,9})", name)
     return int(match[1]) if match else zlib.crc32(name.encode())
@@ -228,7 +228,7 @@ def _hash(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-# Fields of the model that change no number but by rounding.
+# Fields of the model that change numbers only by rounding.
 SAME_NUMBERS: dict[str, Any] = {
     "remat": "none",
     "remat_img": "",
@@ -239,7 +239,7 @@ SAME_NUMBERS: dict[str, Any] = {
 
 
 def identify(config: Config, base: Base) -> dict[str, Any]:
-    """What decides the numbers of training and of answers alike: not paths, nor what saves memory or time."""
+    """The settings that determine the numbers of training and answers: not paths, nor savings of memory or time."""
     model = asdict(replace(config.model, checkpoint="", tokenizer="", **SAME_NUMBERS))
     text = {"prompt": config.data.prompt, "seq_len": config.data.seq_len, "overlong": config.data.overlong}
     if config.data.history != "none":
@@ -250,13 +250,13 @@ def identify(config: Config, base: Base) -> dict[str, Any]:
 def make_fingerprint(
     config: Config, stage: StageConfig, base: Base, *, start: Trained, data: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What must be equal for a stage to continue."""
+    """The settings that must be equal for a stage to continue."""
     decides = asdict(replace(stage, init_from="", log_every=1, save_every=1, eval_every=1, eval_source=SourceConfig()))
     return identify(config, base) | {"stage": decides, "start": start.sha256(), "data": dict(data)}
 
 
 def mesh_of(config: Config) -> Mesh | None:
-    """The mesh that is configured, None for the one default device."""
+    """The configured mesh, None for the one default device."""
     if config.mesh == MeshConfig() and jax.process_count() == 1:
         return None
     return make_mesh(config.mesh)
@@ -276,7 +276,7 @@ def plan_stage(
     *,
     rows_per_epoch: int,
 ) -> Plan:
-    """How the loop is to run a stage, given its model and what trains in it."""
+    """The loop's plan of a stage, given its model and its trainable leaves."""
     stage = config.stages[name]
     total_steps = count_steps(stage, rows_per_epoch)
     return Plan(
@@ -323,9 +323,10 @@ def _take_way(
     text_lengths: Callable[[int], Mapping[int, float]],
     choose: Choose | None,
 ) -> tuple[Way, Plan]:
-    """Returns (the way of computing the step, the plan with it).
+    """(the way of computing the step, the plan with it).
 
-    With `model.remat=auto` a run that continues on such devices takes its own way again; any other is chosen for.
+    With `model.remat=auto`, a run that continues on the same kind of devices keeps its way; for any other run a way is
+    chosen.
     """
     stage = config.stages[plan.name]
 
@@ -361,24 +362,24 @@ def run_stage(
     text_lengths: Callable[[int], Mapping[int, float]] = lambda parts: {},
     choose: Choose | None = None,
 ) -> Trained:
-    """What is trained after a stage, and leaves it as `folder/adapter.npz` and `adapter.json`.
+    """Trains a stage; returns the trained leaves, and writes them as `folder/adapter.npz` and `adapter.json`.
 
     Prints the tables of adapters and of parameters with their labels before step 1.
 
     Args:
-        name: of the stage; `stage_number` says what follows from it.
+        name: of the stage, on which `stage_number` depends.
         config: the whole experiment.
         base: the base checkpoint.
-        start: what the stage before trained.
+        start: the result of the stage before.
         batches: `accumulate * batch_size` rows each.
         rows_per_epoch: of the data, for `epochs`.
-        data: what the batches are made of, as JSON values; a run on other data is not continued.
+        data: the data behind the batches, as JSON values; a run on other data is not continued.
         folder: of the stage.
-        speed: makes further scalars of the time that a step takes (see loop.Speed).
+        speed: computes further scalars from the time of a step (see loop.Speed).
         validate: gives the losses on held-out rows, every `eval_every` steps.
-        text_lengths: tells for a number of parts of a batch what their texts are padded to, and the share of the parts
-            of each length (see text_lengths.choose_lengths); none = as the batches are.
-        choose: how the step is computed, where `model.remat=auto`; None = with the least memory.
+        text_lengths: gives, for a number of parts of a batch, the lengths to which their texts are padded, and the
+            share of the parts of each length (see text_lengths.choose_lengths); none = the lengths of the batches.
+        choose: chooses how the step is computed if `model.remat=auto`; None = with the least memory.
     """
     stage = config.stages[name]
     key = jax.random.fold_in(jax.random.key(config.seed), stage_number(name))

@@ -27,7 +27,9 @@ class StepOptions(NamedTuple):
     accumulate: int = 1  # number of parts in which the batch is computed
     loss_weighting: Weighting = "per_example"
     label_smoothing: float = 0.0
-    text_lengths: tuple[int, ...] = ()  # ascending; a part is padded to the first that holds it. None: as it comes
+    text_lengths: tuple[
+        int, ...
+    ] = ()  # ascending; a part is padded to the first that holds it; None = not padded further
 
 
 def part_loss(
@@ -41,10 +43,10 @@ def part_loss(
     model: VisionLanguageModel,
     label_smoothing: float,
 ) -> Float[Array, ""]:
-    """The share of the loss that the rows of `batch` bring, given what each row counts.
+    """The contribution of the rows of `batch` to the loss, given the weight of each row.
 
-    Inputs are `tokens[:, :-1]`, targets `tokens[:, 1:]`, weighted by `mask_loss[:, 1:]`. `numbers` are the rows' places
-    in the whole batch, by which they draw dropout.
+    Inputs are `tokens[:, :-1]`, targets `tokens[:, 1:]`, weighted by `mask_loss[:, 1:]`. `numbers` are the rows'
+    indices in the whole batch, which determine their dropout.
     """
     leaves = trainable | frozen
     with numbered(numbers):
@@ -77,7 +79,7 @@ def loss_and_grads(
         return value_and_grad(trainable, frozen, cut_text(rows, length), row_weight, numbers, key)
 
     def grad(which: Int[Array, ""], *part: Any) -> tuple[Array, Flat]:
-        """(loss, gradient) of one part, padded to that one of the lengths."""
+        """(loss, gradient) of one part, padded to the given one of the lengths."""
         branches = [partial(at, length) for length in lengths]
         return branches[0](*part) if len(branches) == 1 else jax.lax.switch(which, branches, *part)
 
@@ -88,7 +90,7 @@ def loss_and_grads(
         raise ValueError(
             f"A batch of {len(batch.tokens)} rows cannot be cut into accumulate={options.accumulate} parts."
         )
-    # Part i has the rows i, i + accumulate, …: of rows cut over devices each part then has as many on every device.
+    # Part i has the rows i, i + accumulate, …: each part then has the same number of rows on every device.
     # Consecutive rows would be on one device, so that all devices would gather and compute every part.
     columns = jax.tree.map(lambda x: x.reshape(-1, options.accumulate, *x.shape[1:]), (batch, weights, numbers))
     which = which_length(batch, options.accumulate, lengths)
@@ -114,7 +116,7 @@ def _train_step(
 ) -> tuple[TrainState, dict[str, Array]]:
     """(new state, metrics). Only the trainable leaves are differentiated, and only their norm is taken.
 
-    The metric `text_positions` is the mean number of them that is computed for a row.
+    The metric `text_positions` is the mean number of text positions that are computed for a row.
 
     Args:
         state: step, trainable leaves, optimizer state; donated.
@@ -152,7 +154,7 @@ def step_on(mesh: Mesh | None, state: TrainState, rules: ShardingRules) -> Any:
         return train_step
 
     def step(*args: Any, **static: Any) -> Any:
-        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # what cuts activations by rows in the model
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # with it, the model cuts activations by rows
             return _train_step(*args, **static)
 
     where = shard_state(mesh, state, rules), replicated(mesh)

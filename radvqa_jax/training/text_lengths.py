@@ -1,8 +1,8 @@
 """Pads the texts of a part to their own longest length instead of to the longest allowed one.
 
-A part is what is computed at a time: the batch, or one of its `accumulate` parts. Its length is the first of a few
-fixed ones that holds its longest row. All of them are branches of one program, and the program chooses: nothing
-compiles later, the order of examples stays, and devices and processes that share the rows of a part take the same
+A part is computed at a time: it is the batch, or one of its `accumulate` parts. Its length is the first of a few fixed
+ones that holds its longest row. All lengths are branches of one program, which chooses among them: nothing compiles
+later, the order of examples does not change, and devices and processes that share the rows of a part take the same
 branch, because the longest row of all of them decides.
 """
 
@@ -15,9 +15,9 @@ from jaxtyping import Array, Int
 
 from radvqa_jax.schema import Batch
 
-STEP = 16  # lengths are multiples of it: tiles of the devices' matrix units stay whole
-MOST = 3  # lengths of one program; each takes a compilation of the model
-GAIN = 0.02  # of the language model's positions: what a further length must save
+STEP = 16  # lengths are multiples of it, so that tiles of the devices' matrix units stay whole
+MOST = 3  # lengths of one program; each costs a compilation of the model
+GAIN = 0.02  # share of the language model's positions that a further length must save
 
 
 def round_up(positions: int, seq_len: int) -> int:
@@ -30,7 +30,7 @@ def round_up(positions: int, seq_len: int) -> int:
 
 
 def choose_lengths(longest: Sequence[int], *, limit: int, seq_len: int, fixed: int) -> dict[int, float]:
-    """Chooses the lengths that the parts of a stage are padded to.
+    """Chooses the lengths to which the parts of a stage are padded.
 
     The longest is `limit` rounded up. Shorter ones are added one by one, the one that saves most first, while each
     saves at least GAIN of all positions.
@@ -42,7 +42,7 @@ def choose_lengths(longest: Sequence[int], *, limit: int, seq_len: int, fixed: i
         fixed: further positions of a row, the same in all: those of the image.
 
     Returns:
-        {length: share of the parts that are padded to it}, ascending; the shares sum to 1.
+        {length: share of the parts padded to it}, ascending; the shares sum to 1.
     """
     top = round_up(limit, seq_len)
     lengths, parts = [top], np.asarray(longest)
@@ -62,7 +62,7 @@ def _mean_length(parts: np.ndarray, lengths: Sequence[int]) -> float:
 
 
 def which_length(batch: Batch, parts: int, lengths: Sequence[int]) -> Int[Array, " parts"]:
-    """Finds, for each part of a batch, the number of the first of the ascending lengths that holds it.
+    """Finds, for each part of a batch, the index of the first of the ascending lengths that holds it.
 
     Part i has the rows i, i + parts, … of the batch. A row of n tokens needs n - 1 positions: its last token is only a
     target.
@@ -96,6 +96,6 @@ def check_lengths(batch: Batch, lengths: Sequence[int], *, name: str) -> None:
 
 
 def describe_lengths(shares: Mapping[int, float], seq_len: int) -> str:
-    """Says in one line what the texts of a stage are padded to."""
+    """Describes the padded lengths of a stage's texts in one line."""
     told = [f"{length} ({share:.0%} of the parts)" for length, share in shares.items()]
     return f"texts are padded to {', '.join(told)} positions, not to data.seq_len={seq_len}"

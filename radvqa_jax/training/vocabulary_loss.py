@@ -1,9 +1,9 @@
 """The loss over a large vocabulary without holding the logits of all positions (257,152 tokens for PaliGemma).
 
-Only positions that count make logits. In every row they are moved to the front, and the positions are taken in tiles;
-a tile in which no row has a position that counts is skipped. Every position is in some tile, so nothing is ever left
-out: the result is that of `loss.token_loss` on full logits, whatever the answers' lengths. A tile of A positions of B
-rows holds B A V float32 logits, and they are gone before the next one.
+Logits are computed only for positions with a weight. In every row these are moved to the front, and positions are
+processed in tiles; a tile in which no row has a weighted position is skipped. Every position is in some tile, so
+nothing is ever left out: the result is that of `loss.token_loss` on full logits, whatever the answers' lengths. A tile
+of A positions of B rows holds B A V float32 logits, which are freed before the next one.
 
 The loss is linear in its own cotangent, so the gradient of the states is computed with the loss itself, from the same
 logits, and only scaled in the backward pass: two products with the table a tile, none of them twice. The gradient of
@@ -23,11 +23,11 @@ from jaxtyping import Array, Float, Int
 from radvqa_jax.models.activation_sharding import row_shares, shard_by_rows, shard_for_vocabulary
 from radvqa_jax.models.blocks import block_size, cut, join
 
-TILE = 512  # positions over a device's rows; products with the table are then limited by arithmetic, not by its bytes
+TILE = 512  # positions over a device's rows; products with the table are then bound by arithmetic, not by its bytes
 
 
 class _Tiles(NamedTuple):
-    """Positions cut into tiles, the ones that count first in every row."""
+    """Positions cut into tiles, the weighted ones first in every row."""
 
     states: Float[Array, "X B A D"]
     targets: Int[Array, "X B A"]
@@ -49,9 +49,9 @@ def vocabulary_loss(
         states: from which logits are made; their dtype is that of the products.
         table: the token table; logits are states times its transpose.
         targets: the token that each position should predict.
-        weights: what each position counts; 0 where there is no target. Its own gradient is not defined.
+        weights: of each position; 0 where there is no target. Their own gradient is not defined.
         label_smoothing: s gives the target 1 - s and every other token s / (V - 1).
-        tile: positions that make logits at a time, over all rows that one device has; at least one of each row.
+        tile: positions whose logits exist at a time, over all rows of one device; at least one of each row.
     """
     weights = jax.lax.stop_gradient(weights)
     order = jnp.argsort(weights == 0, axis=1, stable=True)
@@ -63,11 +63,11 @@ def vocabulary_loss(
 
 
 def _total(losses: Float[Array, "X B A"]) -> Float[Array, ""]:
-    """The sum of all tiles, bit for bit the same however many zeros follow in a row.
+    """The sum of all tiles, identical bit for bit however many zeros follow in a row.
 
-    A row's positions are added as a tree of neighbours: zeros behind them only add further zeros to its branches. A
-    plain sum is cut into blocks, or into lanes of a vector, by the number of positions; and a product that is fused
-    with a sum is not rounded, which the barrier prevents.
+    A row's positions are added as a tree of neighbours: zeros after them only add zeros to its branches. A plain sum is
+    divided into blocks, or into lanes of a vector, by the number of positions; and a product that is fused with a sum
+    is not rounded, which the barrier prevents.
     """
     rows = jax.lax.optimization_barrier(join(losses, losses.shape[0] * losses.shape[2]))
     while rows.shape[1] > 1:
@@ -112,7 +112,7 @@ def _tiled(states: Array, table: Array, targets: Array, weights: Array, smoothin
 
 
 def _forward(states: Any, table: Any, targets: Any, weights: Any, smoothing: float) -> tuple[Array, Any]:
-    """(loss, (gradient of the states, gradient of the table)), each gradient None where nobody asks for it."""
+    """(loss, (gradient of the states, gradient of the table)), each gradient None if it is not needed."""
     train_table, train_states = table.perturbed, states.perturbed
     zero = jnp.zeros(table.value.shape, jnp.float32) if train_table else None
 

@@ -44,7 +44,7 @@ def _wandb() -> types.ModuleType:
 
 
 def check_wandb(config: WandbConfig) -> None:
-    """Raises ValueError, with the way out, if scalars are to be sent and the package or the key is missing."""
+    """Raises ValueError, with the way out, if scalars must be sent but the package or the key is missing."""
     if not config.project:
         return
     _wandb()
@@ -56,7 +56,7 @@ def check_wandb(config: WandbConfig) -> None:
 
 
 class WandbRun:
-    """A run that takes the scalars of a stage, and continues under the same id where the stage does."""
+    """A run that takes the scalars of a stage, and continues with the same id when the stage continues."""
 
     def __init__(self, config: WandbConfig, folder: Path, *, stage: str) -> None:
         """Starts or continues the run.
@@ -99,7 +99,7 @@ class WandbRun:
         self._run.log({"step": step} | {name: float(value) for name, value in scalars.items()})
 
     def close(self) -> None:
-        """Sends what is left, and ends the run."""
+        """Sends the remaining scalars, and ends the run."""
         self._run.finish()
 
 

@@ -1,6 +1,6 @@
-"""How a stage's step is computed: what its backward pass stores, and in how many parts a batch is computed.
+"""The way of computing a stage's step: the results that its backward pass stores, and the parts of a batch.
 
-A way changes no number but by rounding: the batch, the order of its examples, the loss and the dropout of each example
+A way changes numbers only by rounding: the batch, the order of its examples, the loss and the dropout of each example
 are the same in every way.
 """
 
@@ -21,7 +21,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Way:
-    """What is stored, and how many examples are computed at a time."""
+    """The stored results, and the number of examples computed at a time."""
 
     remat: Remat  # of the language model
     remat_img: Remat  # of the vision tower
@@ -40,13 +40,12 @@ class Chosen(NamedTuple):
     step: Any = None
 
 
-# (plan, way -> plan, trainable leaves, frozen leaves) -> what was chosen for the devices that are here.
+# (plan, way -> plan, trainable leaves, frozen leaves) -> the choice for the present devices.
 Choose = Callable[[Plan, Callable[[Way], Plan], Flat, Flat], Chosen]
 
 
 def configured_way(config: Config, name: str) -> Way:
-    """The way that the configuration states; for `auto` that of least memory, which programs that only answer
-    have as well."""
+    """The configured way; for `auto` the one with the least memory, which programs that only answer also use."""
     stage = config.stages[name]
     remat: Any = "blocks" if config.model.remat == AUTO else config.model.remat
     img: Any = config.model.remat_img or remat
@@ -67,12 +66,12 @@ def describe_devices(mesh: Mesh | None) -> dict[str, Any]:
 
 
 def to_record(way: Way, mesh: Mesh | None) -> dict[str, Any]:
-    """What a run keeps of its way: with it, and on such devices, it continues bit for bit."""
+    """The record of a run's way: with it, on the same kind of devices, the run continues bit for bit."""
     return asdict(way) | describe_devices(mesh)
 
 
 def from_record(record: Any, mesh: Mesh | None, *, rows: int) -> Way | None:
-    """The way that a run began with, if it was on such devices and is one for batches of `rows` examples."""
+    """The way with which a run began, if the devices are of the same kind and it fits batches of `rows` examples."""
     if not isinstance(record, Mapping) or any(record.get(k) != v for k, v in describe_devices(mesh).items()):
         return None
     remats, parts = (record.get("remat"), record.get("remat_img")), (record.get("batch_size"), record.get("accumulate"))

@@ -229,7 +229,7 @@ def test_a_model_whose_image_is_not_in_the_sequence_has_no_maps_yet(models: dict
         model = models["behind"]
         answer = model.answer(picture, "Is there a mass?")
         model.model = model.model.clone(variant=replace(model.model.variant, backbone="aside"))
-        with pytest.raises(ValueError, match="Aside reads its image by cross-attention, which attention maps are not"):
+        with pytest.raises(ValueError, match="Aside reads its image by cross-attention, which attention maps do not"):
             model.saliency(answer, methods=("raw",))
 
 

@@ -231,7 +231,7 @@ def test_errors_and_logs_say_nothing_of_the_patient(
 
 
 def test_what_a_window_needs() -> None:
-    with pytest.raises(ValueError, match=r"ask\.window='lungs' is no window\. Did you mean"):
+    with pytest.raises(ValueError, match=r"ask\.window='lungs' is not a window\. Did you mean"):
         read_dicom(ct(), window="lungs")
     with pytest.raises(ValueError, match="only a CT with rescale values has"):
         read_dicom(make(HU.astype(np.int16), Modality="MR"), window="brain")

@@ -109,7 +109,7 @@ def test_other_sources_are_an_error_and_what_is_there_stays(
         message = r"1 of its files absent"
     else:
         fields, message = {"bit_depth": 12}, r"with data\.bit_depth=0 and not data\.bit_depth=12"
-    with pytest.raises(ValueError, match=rf"{message}.*--config\.data\.rebuild=true; what is there is kept"):
+    with pytest.raises(ValueError, match=rf"{message}.*--config\.data\.rebuild=true; the existing one is kept"):
         prepare("vqa_rad", data=config(**fields))
     assert answers(config()) == before
 

@@ -300,5 +300,5 @@ def test_dicom_files_in_a_folder_are_windowed_and_told(tmp_path: Path) -> None:
     assert "DICOM window" in rejects and "frame 1 of 15" in rejects and "BurnedInAnnotation" in rejects
     row = load_rows(SourceConfig(dataset="table", builder_config="dicom"), data)[0]
     assert np.array_equal(decode_image(row["image"]), read_dicom((folder / "CT_small.dcm").read_bytes()).image)
-    with pytest.raises(ValueError, match=r"data.window='lungs' is no window. Did you mean `?'?lung"):
+    with pytest.raises(ValueError, match=r"data.window='lungs' is not a window. Did you mean `?'?lung"):
         prepare("table", data=dataclasses.replace(data, name="wrong", window="lungs"))

@@ -86,7 +86,7 @@ def test_two_systems_agree_which_image_a_question_is_about() -> None:
     elsewhere.append([record._replace(image_id={"0": "1", "1": "0"}.get(record.image_id, "2")) for record in a])
     for b in elsewhere:
         for one, two in ((a, b), (b, a)):
-            with pytest.raises(ValueError, match=r"do not agree .*: question '\d' is about image '.' in A and"):
+            with pytest.raises(ValueError, match=r"disagree .*: question '\d' is about image '.' in A and"):
                 compare_runs(one, two, resamples=200)
     same = compare_runs(a, [record._replace(image_id="") for record in a], resamples=200)
     assert same == compare_runs(a, a, resamples=200) and same["said"] == []

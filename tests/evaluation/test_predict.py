@@ -469,5 +469,5 @@ def test_a_description_of_another_kind_is_named(text: str, tmp_path: Path) -> No
 def test_a_folder_in_the_place_of_the_description_is_named(tmp_path: Path) -> None:
     (tmp_path / "run.jsonl").touch()
     (tmp_path / "run.json").mkdir()
-    with pytest.raises(ValueError, match=r"run\.json is not a file, and it should describe the answers of run\.jsonl"):
+    with pytest.raises(ValueError, match=r"run\.json is not a file, but it must describe the answers of run\.jsonl"):
         check_fingerprint(tmp_path / "run.jsonl", {})

@@ -92,7 +92,7 @@ def test_a_frame_without_variation_has_no_standard_deviation() -> None:
 def test_one_answer_has_no_agreement() -> None:
     found = score_samples([record(i, ["A"]) for i in range(4)])
     assert set(found) == {"answers", "frame"} and score_samples([]) == {}
-    with pytest.raises(ValueError, match=r"as many answers as the others; got \[1, 2\]"):
+    with pytest.raises(ValueError, match=r"the same number of answers; got \[1, 2\]"):
         score_samples([record(0, ["A"]), record(1, ["A", "B"])])
 
 

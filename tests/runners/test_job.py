@@ -132,7 +132,7 @@ def test_training_alone_and_stage_by_stage_gives_what_the_job_trained(
     out = capsys.readouterr().out
     assert "The first training row:" in out and "stage1: phantom_rad:train 142 rows kept, rejected {}" in out
     assert out.index("img/head/kernel") < out.index("stage1 step 1/2")
-    assert f"What was trained is in {tmp_path / 'stage1' / 'adapter.npz'}" in out
+    assert f"The trained leaves are in {tmp_path / 'stage1' / 'adapter.npz'}" in out
     after = {"mode": "train", "run_stages": ("stage2",), "stages.stage2.init_from": str(tmp_path / "stage1")}
     RUNNERS["train"](micro_config(after), tmp_path)
     for stage in ("stage1", "stage2"):

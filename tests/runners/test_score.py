@@ -87,7 +87,7 @@ def test_an_unknown_data_set_is_refused_when_scoring(micro_config: MakeConfig, t
 def test_a_predictions_file_without_answers_is_refused(micro_config: MakeConfig, tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("")
     config = micro_config({"mode": "score", "eval.predictions": str(tmp_path / "empty.jsonl")})
-    with pytest.raises(ValueError, match=r"empty.jsonl holds no answer"):
+    with pytest.raises(ValueError, match=r"empty.jsonl has no answers"):
         RUNNERS["score"](config, tmp_path)
 
 

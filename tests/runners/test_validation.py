@@ -153,7 +153,7 @@ def test_the_budget_counts_what_was_drawn_without_padding(micro_config: MakeConf
     last = [run for run in runs if run.kind == "" and run.epochs > 1]
     assert [run.tokens for run in last] == [20 * 8 * 4 + text[19]] and last[0].epochs == pytest.approx(160 / 142)
     assert {run.kind for run in runs} == {"", "closed", "open"} and len({run.validation for run in runs}) == 3
-    with pytest.raises(ValueError, match=r"has no budget\.json: it is no stage"):
+    with pytest.raises(ValueError, match=r"has no budget\.json: it is not a stage"):
         read_run(tmp_path, unit="per_token")
     for changed, says in (
         ({"rows_per_epoch": 0}, r"budget\.json.*`rows_per_epoch`"),

@@ -144,9 +144,7 @@ def test_tokens_reads_one_map_of_any_method(asked: Asked) -> None:
     np.testing.assert_allclose(through.reshape(-1, 16), raw[1, 3] @ found.vision_rollout, rtol=0, atol=1e-6)
     np.testing.assert_allclose(through.sum((1, 2)), head.sum((1, 2)), rtol=1e-5)  # rows of the tower's rollout sum to 1
     assert np.abs(through - head).max() > 1e-3
-    with pytest.raises(
-        ValueError, match=r"There is no map 'flow' of this case\. There are: raw, raw_centred, value_norm"
-    ):
+    with pytest.raises(ValueError, match=r"This case has no map 'flow'\. It has: raw, raw_centred, value_norm"):
         found.tokens("flow")
     with pytest.raises(ValueError, match="rollout has no heads to choose from; raw and value_norm have"):
         found.tokens("rollout", heads=(1,))

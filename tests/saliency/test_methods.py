@@ -175,7 +175,7 @@ def test_the_configuration_is_checked_by_name_before_anything_is_computed() -> N
     config = SaliencyConfig()
     check_config(config, depth=3)
     wrong = {
-        "methods": (("rolout",), r"saliency\.methods names 'rolout', which is no method\. Did you mean `rollout`\?"),
+        "methods": (("rolout",), r"saliency\.methods names 'rolout', which is not a method\. Did you mean `rollout`\?"),
         "layers": ((77,), r"saliency\.layers=\(77,\) names \[77\]; the model's layers are 0 to 2"),
         "knockout_layers": ((3,), r"saliency\.knockout_layers=\(3,\) names \[3\]"),
         "start_layer": (99, r"saliency\.start_layer=99 must be one of the model's layers, 0 to 2"),

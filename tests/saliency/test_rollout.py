@@ -160,7 +160,7 @@ def test_a_map_is_the_row_of_the_state_that_predicted_the_token() -> None:
 
 def test_patches_lie_row_by_row() -> None:
     assert to_grid(jnp.arange(6.0)[None], num_patches=4)[0].tolist() == [[0, 1], [2, 3]]
-    with pytest.raises(ValueError, match="num_patches=5 is no square"):
+    with pytest.raises(ValueError, match="num_patches=5 is not a square"):
         to_grid(jnp.arange(6.0)[None], num_patches=5)
 
 
