@@ -18,11 +18,11 @@ from tfds_builders.regular_files import open_regular
 
 
 class Opened(NamedTuple):
-    """Pixels to ask about, and what may be said of them."""
+    """Pixels to ask about, and the facts about them that may be shown."""
 
     image: UInt8[np.ndarray, "h w 3"]
     facts: Sequence[tuple[str, str]] = ()  # window, frame, and the tags of DICOM that identify nobody
-    notes: Sequence[str] = ()  # what a person must look at, a sentence each
+    notes: Sequence[str] = ()  # warnings for a person, one sentence each
 
 
 ImageLike = str | os.PathLike[str] | bytes | Image.Image | np.ndarray | Opened
@@ -33,7 +33,7 @@ def open_any(image: ImageLike, *, frame: int = 0, window: str = "", bit_depth: i
 
     Args:
         image: the path or the bytes of a file (the formats of tfds_builders/images.py, or DICOM), a PIL image, or an
-            array of grey levels [h w] or of RGB [h w 3] in 0 to 255; what is opened already stays as it is.
+            array of grey levels [h w] or of RGB [h w 3] in 0 to 255; an opened image is returned unchanged.
         frame: of a DICOM file, from 1; 0 = the first.
         window: of a DICOM file: empty = its own, or a name such as lung for CT.
         bit_depth: of grey images of 16 bits, 8 to 16; 0 = all bits.
@@ -65,7 +65,7 @@ def open_any(image: ImageLike, *, frame: int = 0, window: str = "", bit_depth: i
 
 
 def check_kind(image: Any) -> None:
-    """Raises ValueError unless a value is something that an image can be opened from."""
+    """Raises ValueError unless an image can be opened from the value."""
     if not isinstance(image, str | os.PathLike | bytes | Image.Image | np.ndarray | Opened):
         raise ValueError(
             "An image is a path, the bytes of a file, a PIL image or a uint8 array; got "
@@ -102,10 +102,10 @@ def _of_path(path: str | os.PathLike[str]) -> bytes:
         raise ValueError(f"{str(path)[:200]!r} cannot be the path of a file: no such user has a home here.") from error
     try:
         is_there = place.exists()
-    except (OSError, ValueError) as error:  # a name that is too long, or that holds a NUL
+    except (OSError, ValueError) as error:  # a name that is too long, or contains a NUL
         raise ValueError(f"{str(place)[:200]!r} cannot be the path of a file: {error}.") from error
     if not is_there:
-        raise ValueError(f"{place} is not there. Give an image or a DICOM file.")
+        raise ValueError(f"{place} does not exist. Give an image or a DICOM file.")
     with open_regular(place) as file:
         if (size := os.fstat(file.fileno()).st_size) > MAX_BYTES:
             raise ValueError(f"{place} has {size} bytes, more than {MAX_BYTES}. Give a smaller file.")
@@ -115,7 +115,7 @@ def _of_path(path: str | os.PathLike[str]) -> bytes:
 
 
 def _of_pil(image: Image.Image) -> bytes:
-    """The image as a file, so that the one rule for images holds for it, too; turned as its EXIF orientation says."""
+    """The image as a file, so that the one rule for images also applies to it; turned by its EXIF orientation."""
     check_pixels(*image.size)
     file = io.BytesIO()
     try:

@@ -20,11 +20,11 @@ from radvqa_jax.synthesis.writing import Written, describe_work, write
 def write_questions_mode(config: Config, workdir: Path) -> None:
     """Writes pairs about the images of config.synthesis.sources, checks them, and prepares those that pass.
 
-    workdir/candidates.jsonl holds every pair as it was written; accepted.jsonl and rejected.jsonl the results of every
+    workdir/candidates.jsonl holds every pair as written; accepted.jsonl and rejected.jsonl hold the results of every
     check.
     """
     check_settings(config)
-    if not config.synthesis.writing.dry_run:  # where the checked pairs will go
+    if not config.synthesis.writing.dry_run:  # the place of the checked pairs
         check_writable(config.data.data_dir, field="data.data_dir", inside=f"{DATASET}/{config.synthesis.name}")
     written = write_candidates(config, workdir)
     if written is None:
@@ -45,7 +45,7 @@ def write_questions_mode(config: Config, workdir: Path) -> None:
 
 
 def write_candidates(config: Config, workdir: Path) -> Written | None:
-    """Writes what is not written yet, after saying what that will take; with `dry_run` it only says so."""
+    """Writes the missing pairs after printing the expected cost; with `dry_run` it only prints the cost."""
     own = config.synthesis
     check_writing(own)
     images = Images(own, config.data, seed=config.seed)
@@ -56,7 +56,7 @@ def write_candidates(config: Config, workdir: Path) -> Written | None:
         ledger = Ledger(workdir, settings_of(own, seed=config.seed))
         found = forecast(plan(images, own, seed=config.seed), ledger, client, own)
         if images.moved:
-            print(f"{len(images.moved)} cases are in several splits; each goes to the one that is held out most.")
+            print(f"{len(images.moved)} cases are in several splits; each goes to the most held-out one.")
         print(describe_forecast(found, own), flush=True)
         if own.writing.dry_run:
             print(show_prompts(found, own))
@@ -74,12 +74,12 @@ def write_candidates(config: Config, workdir: Path) -> Written | None:
             client.close()
     print(describe_work(written))
     if path.is_file():
-        print(f"The pairs are in {path}, one a line.", flush=True)
+        print(f"The pairs are in {path}, one on each line.", flush=True)
     return written
 
 
 def _client(config: SynthesisConfig, workdir: Path) -> ChatClient | None:
-    """Who is asked, None if only templates write."""
+    """The client of the chat model, None if only templates write."""
     if not any(writer in prompts.MODEL_WRITERS for writer, _ in writers_of(config)):
         return None
     cache = Path(config.chat.cache).expanduser() if config.chat.cache else workdir / "chat_cache.jsonl"

@@ -16,25 +16,25 @@ from radvqa_jax.synthesis.ledger import Ledger
 from radvqa_jax.synthesis.work import Work, plan
 from radvqa_jax.synthesis.writers import Finished, ask_writer, fill_templates, settings_of, vocabularies
 
-BATCH = 512  # finished pieces of work that are written to the disk at a time at most
-PAUSE = 0.25  # seconds after which what has finished is written; until then a kill costs work, but no reply
+BATCH = 512  # finished pieces of work that are written to the disk at a time, at most
+PAUSE = 0.25  # seconds after which finished work is written; until then a kill costs work, but no reply
 
 
 class WritingStopped(ValueError):
-    """Writing stopped before its end; what there is is kept."""
+    """Writing stopped before it finished; the pairs so far are kept."""
 
 
 class Written(NamedTuple):
-    """What a run of writing came to."""
+    """The results of a run of writing."""
 
     pairs: int  # in candidates.jsonl
     new: int  # of these, written by this run
-    outcomes: Mapping[tuple[str, str], int]  # (writer, written or why not) -> pieces of work of this run
+    outcomes: Mapping[tuple[str, str], int]  # (writer, written or the reason why not) -> pieces of work of this run
     kinds: Mapping[tuple[str, str], int]  # (writer, kind) -> pairs of this run
     seconds: float
     calls: int  # requests sent
     tokens: int
-    estimated: bool  # whether the tokens are
+    estimated: bool  # whether the number of tokens is estimated
 
 
 class _Hands:
@@ -64,7 +64,7 @@ class _Hands:
                     if batch:
                         yield batch
             finally:
-                self._stop()  # what has not begun is not begun any more
+                self._stop()  # pending work is cancelled
         if self._ready:
             yield self._ready
         if self._errors:
@@ -117,15 +117,15 @@ def _finish(
 def write(
     images: Images, client: ChatClient | None, config: SynthesisConfig, folder: Path, *, seed: int, left: int
 ) -> Written:
-    """Writes what is not written yet into candidates.jsonl and written.jsonl of `folder`.
+    """Writes the pairs that are still missing into candidates.jsonl and written.jsonl of `folder`.
 
     Args:
-        images: what is written about.
+        images: to write about.
         client: asks the chat model; None if only templates write.
         config: writers, their shares and limits.
         folder: the workdir.
         seed: of every draw.
-        left: pieces of work that are left, for the progress bar.
+        left: number of remaining pieces of work, for the progress bar.
 
     Raises:
         WritingStopped: at the end of the budget, or if the endpoint fails (too often in a row); the next run continues.
@@ -174,7 +174,7 @@ def write(
 
 
 def _once(works: Iterable[Work], ledger: Ledger) -> Iterator[Work]:
-    """Yields the work that is not done; an image that two sources name is written about once."""
+    """Yields the remaining work; an image that two sources name is written about once."""
     begun: set[str] = set()
     for work in works:
         if work.work_id not in ledger and work.work_id not in begun:
@@ -190,7 +190,7 @@ def _rates(new: int, outcomes: Mapping[tuple[str, str], int], client: ChatClient
 
 
 def describe_work(written: Written) -> str:
-    """What a run of writing came to, for the terminal."""
+    """Summarises the results of a run of writing, for the terminal."""
     about = "about " if written.estimated else ""
     lines = [
         f"{written.new} new pairs in {written.seconds:.1f} s, {written.pairs} in all; {written.calls} requests were "
