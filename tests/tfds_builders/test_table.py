@@ -593,7 +593,7 @@ def test_columns_are_found_whatever_their_case() -> None:
     assert found.extra == {"age_years": "Age (years)"}
 
 
-# mirror -> (its columns beside the image, the column that holds the image, data.columns, files)
+# mirror -> (its columns beside the image, the column that holds the image, data.columns, files, one a split)
 MIRRORS = {
     "vqa-rad": (
         ("question", "answer"),
@@ -605,7 +605,7 @@ MIRRORS = {
         ("question", "answer"),
         "image",
         (),
-        ("data/validation-00000-of-00003-0a.parquet", "data/test-00000-of-00003-1b.parquet"),
+        ("data/validation-00000-of-00001-0a.parquet", "data/test-00000-of-00001-1b.parquet"),
     ),
     "slake-english": (
         ("question", "answer"),
@@ -617,19 +617,19 @@ MIRRORS = {
         ("image_id", "caption", "cui"),
         "image",
         (),
-        ("data/train-00000-of-00027.parquet", "data/validation-0.parquet"),
+        ("data/train-00000-of-00001.parquet", "data/validation-0.parquet"),
     ),
     "shortqa": (
         ("case_id", "question", "answer", "ans_len", "mode", "split"),
         "image_id",
         (("image", "image_id"),),
-        ("data/Train-00000-of-00004-8e.parquet", "data/Valid-00000-of-00001-51.parquet"),
+        ("data/Train-00000-of-00001-8e.parquet", "data/Valid-00000-of-00001-51.parquet"),
     ),
     "roco-qa": (
         ("image_id", "question", "answer"),
         "image",
         (),
-        ("data/Vaild-00000-of-00002.parquet", "data/Test-0.parquet"),
+        ("data/Vaild-00000-of-00001.parquet", "data/Test-0.parquet"),
     ),
 }
 

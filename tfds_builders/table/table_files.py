@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from tfds_builders.official_files import OfficialFiles
 from tfds_builders.table.columns import check_count, check_head, split_name
 from tfds_builders.table.parquet_files import open_parquet, read_parquet
+from tfds_builders.table.shards import check_whole
 
 PARQUET = ".parquet"
 KINDS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", PARQUET)
@@ -45,7 +46,8 @@ def find_table(files: OfficialFiles, *, named: str = "") -> Table:
     (`train-00000-of-00002.parquet`, or in folders called so). `named` chooses one by the end of its path.
 
     Raises:
-        ValueError: if there is none, or more than one that could be meant.
+        ValueError: if there is none, or more than one that could be meant; or, unless one is named, if shards are
+            missing, come twice or are not completely downloaded (`shards.py`).
     """
     everything = files.paths()
     tables = [name for name in everything if name.casefold().endswith(KINDS) and not NOT_TABLES.fullmatch(_base(name))]
@@ -63,6 +65,8 @@ def find_table(files: OfficialFiles, *, named: str = "") -> Table:
     kinds = {PurePosixPath(name).suffix.casefold() for name in tables}
     if len(kinds) > 1:
         raise ValueError(f"{files.what} holds tables of several kinds: {_some(tables)}. Name one: data.table=FILE.")
+    if not named:
+        check_whole(tables, everything, kinds=KINDS, what=files.what)
     head: dict[str, None] = {}
     for name in tables:
         head |= dict.fromkeys(_head(files, name))
