@@ -57,6 +57,9 @@ class _Retry(urllib3.Retry):
         return min(float(milliseconds[:_MOST_DIGITS]) / 1000, _LONGEST_PAUSE)
 
 
+_ONCE = urllib3.Retry(False, redirect=False)  # what `retries=False` means, made once; `Http.post` repeats requests
+
+
 class _Request:
     """One request on its way: when it must have ended, and whether it was cut then."""
 
@@ -181,12 +184,16 @@ class Http:
             unsent: called where there was no connection to send it over.
         """
         self._url = base_url.rstrip("/")
+        parts = urlsplit(self._url)
         self._before, self._unsent = before, unsent
-        self._timeout = timeout
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._deadlines = _Deadlines(timeout)
-        self._pools = _connections(base_url, local=local, most=concurrency)
-        self._pools.pool_classes_by_scheme = _watched_pools(self._deadlines)
+        self._timeout = urllib3.Timeout(connect=timeout, read=None)  # reading ends at the deadline
+        pools = _connections(base_url, local=local, most=concurrency)
+        pools.pool_classes_by_scheme = _watched_pools(self._deadlines)
+        self._pool = pools.connection_from_url(self._url)  # once: a pool of pools looks an address up anew each time
+        # A proxy is asked for the whole address, unless it passes TLS on unseen.
+        self._target = self._url if self._pool.proxy and parts.scheme == "http" else parts.path
         self._retry = _Retry(
             total=retries,
             redirect=False,
@@ -208,7 +215,7 @@ class Http:
         url, retry = f"{self._url}{path}", self._retry
         while True:
             self._before()
-            response, text, failed, late = self._send(url, body)
+            response, text, failed, late = self._send(f"{self._target}{path}", body)
             if isinstance(failed, NewConnectionError):
                 self._unsent()
             if response and not retry.is_retry("POST", response.status):
@@ -221,17 +228,18 @@ class Http:
                 raise NoResponse(str((failed and failed.__cause__) or failed), timeout=late) from None
             retry.sleep(response)
 
-    def _send(self, url: str, body: bytes) -> tuple[urllib3.BaseHTTPResponse | None, str, HTTPError | None, bool]:
+    def _send(self, target: str, body: bytes) -> tuple[urllib3.BaseHTTPResponse | None, str, HTTPError | None, bool]:
         """Response and text, or what failed and whether it was late."""
         try:
-            response = self._pools.request(
+            response = self._pool.urlopen(
                 "POST",
-                url,
+                target,
                 body=body,
                 headers=self._headers,
-                retries=False,
+                retries=_ONCE,
                 timeout=self._timeout,
                 redirect=False,
+                assert_same_host=False,
                 preload_content=False,
             )
             text = _read(response).decode("utf-8", "replace")
@@ -249,7 +257,7 @@ class Http:
 
     def close(self) -> None:
         """Closes the connections."""
-        self._pools.clear()
+        self._pool.close()
         self._deadlines.close()
 
 

@@ -72,9 +72,10 @@ def make_mark(fields: Mapping[str, str | list[str]]) -> str:
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({name for name, _ in pairs}) < len(pairs):
+    found = dict(pairs)
+    if len(found) < len(pairs):
         raise NoJson("a field stands twice")
-    return dict(pairs)
+    return found
 
 
 def _bodies(text: str) -> Iterator[str]:

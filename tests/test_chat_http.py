@@ -25,7 +25,9 @@ def server(speak: Callable[[Write], None]) -> Iterator[Any]:
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             length = 0
+            self.server.first_lines.append(self.rfile.readline())  # type: ignore[attr-defined]
             while (line := self.rfile.readline()).strip():
+                self.server.headers.append(line)  # type: ignore[attr-defined]
                 name, _, value = line.partition(b":")
                 length = int(value) if name.lower() == b"content-length" else length
             self.rfile.read(length)
@@ -42,6 +44,7 @@ def server(speak: Callable[[Write], None]) -> Iterator[Any]:
         sent = requests = 0
 
     with Server(("127.0.0.1", 0), Handler) as running:
+        running.first_lines, running.headers = [], []  # type: ignore[attr-defined]
         threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}).start()
         try:
             yield running
@@ -123,3 +126,31 @@ def test_a_reply_is_measured_unpacked(tmp_path: Path) -> None:
     ):
         ask(running, tmp_path / "cache.jsonl", timeout=60.0)
     assert caught.value.kind == "too long" and running.requests == 1
+
+
+@pytest.mark.parametrize(
+    ("scheme", "line"),
+    [
+        ("http", b"POST http://models.example.org/v1/chat/completions "),
+        ("https", b"CONNECT models.example.org:443 "),
+    ],
+)
+def test_a_proxy_is_asked_for_the_endpoint(
+    scheme: str, line: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the clear, the proxy sees the whole address; of an encrypted request, it sees the host alone."""
+    for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("A_KEY", "s3cret")
+    with server(lambda write: write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")) as running:
+        for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{running.server_address[1]}")
+        where = {"base_url": f"{scheme}://models.example.org/v1/", "allow_remote": True, "key_variable": "A_KEY"}
+        with pytest.raises(EndpointError) as caught:
+            ask(running, tmp_path / "cache.jsonl", retries=0, timeout=5.0, **where)
+    assert caught.value.kind == ("status 403" if scheme == "http" else "no server")
+    (said,) = running.first_lines
+    assert said.startswith(line)
+    if scheme == "http":
+        assert b"Host: models.example.org\r\n" in running.headers
+    assert any(b"s3cret" in each for each in running.headers) == (scheme == "http")

@@ -6,6 +6,7 @@ gives that reason.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import Any, Literal, NamedTuple
@@ -89,6 +90,11 @@ def make_messages(
     return [{"role": "system", "content": system}, {"role": "user", "content": user}], mark
 
 
+@functools.cache
+def _schema(model: type[pydantic.BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema()
+
+
 def ask(client: ChatClient, task: Task, fields: Mapping[str, str | list[str]], *, seed: int) -> Any:
     """The checked reply.
 
@@ -101,7 +107,7 @@ def ask(client: ChatClient, task: Task, fields: Mapping[str, str | list[str]], *
     messages, mark = make_messages(task, fields, max_chars=config.max_chars)
     why = ""
     for attempt in range(config.attempts):
-        reply = client.ask(messages, schema=task.model.model_json_schema(), seed=seed + attempt)
+        reply = client.ask(messages, schema=_schema(task.model), seed=seed + attempt)
         try:
             found = task.model.model_validate(read_reply(reply.text))
         except NoJson as error:
