@@ -241,7 +241,7 @@ def fit_tower(
     params: Flat, scenes: list[shapes_world.Scene], model: PaliGemma, args: argparse.Namespace, *, places: bool
 ) -> Flat:
     """The weights after training the vision tower and projector alone."""
-    steps, rate, b2 = (args.side_steps, 1.5e-3, 0.98) if places else (args.vision_steps, 2e-3, 0.999)
+    steps, rate, b2 = (args.side_vision_steps, 1.5e-3, 0.98) if places else (args.vision_steps, 2e-3, 0.999)
     tower = {name.removeprefix("img/"): leaf for name, leaf in params.items() if name.startswith("img/")}
     views = prefetch(lambda step: make_views(scenes, args.seed, step, args.batch, places=places), steps)
     tower = fit(tower, tower_loss, views, model=model, steps=steps, learning_rate=rate, b2=b2)
@@ -278,9 +278,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--start", type=Path, help="vision_only.npz of an earlier call, to leave the first part out")
     parser.add_argument("--sides", type=Path, help="tiny_paligemma.npz of an earlier call, to teach it left and right")
-    parser.add_argument(
-        "--side-steps", type=int, default=300, help="with --sides: of the tower alone, then of everything"
-    )
+    parser.add_argument("--side-vision-steps", type=int, default=300, help="with --sides: of the tower alone")
+    parser.add_argument("--side-steps", type=int, default=2000, help="with --sides: of everything after that")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if args.sides and args.sides.resolve().parent == args.out.resolve():
