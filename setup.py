@@ -110,7 +110,7 @@ EXTRAS_REQUIRE = {
 
 
 def read_version() -> str:
-    """Returns `__version__` of the package, without importing it."""
+    """`__version__` of the package, without importing it."""
     text = (ROOT / "radvqa_jax" / "__init__.py").read_text(encoding="utf-8")
     match = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
     if match is None:

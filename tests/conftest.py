@@ -69,19 +69,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def repo() -> Path:
-    """Returns the root of the repository."""
+    """The root of the repository."""
     return REPO
 
 
 @pytest.fixture(scope="session")
 def golden() -> Path:
-    """Returns the folder of golden values."""
+    """The folder of golden values."""
     return REPO / "tests" / "golden"
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Returns the folder of data sets beside the repository; skips the test where it is absent."""
+    """The folder of data sets beside the repository; skips the test where it is absent."""
     data = SHARED / "data"
     if not data.is_dir():
         pytest.skip(f"no data sets beside the repository ({data.relative_to(REPO.parent)} is absent)")
@@ -139,7 +139,7 @@ def get_config():
 
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns a data_dir with the small phantom_rad, prepared."""
+    """A data_dir with the small phantom_rad, prepared."""
     from radvqa_jax.config import DataConfig  # here and below: not before the hook above
     from radvqa_jax.data.preparing import prepare
 
@@ -150,7 +150,7 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def micro_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns a native checkpoint of the micro model with random weights."""
+    """A native checkpoint of the micro model with random weights."""
     from radvqa_jax.backbones import fake_params
     from radvqa_jax.checkpoints import big_vision
     from radvqa_jax.models import variants
@@ -162,7 +162,7 @@ def micro_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def micro_file(tmp_path_factory: pytest.TempPathFactory, micro_checkpoint: Path, phantoms: Path, golden: Path) -> Path:
-    """Returns a config file for the job on the micro model; loading it makes the variant known."""
+    """A config file for the job on the micro model; loading it makes the variant known."""
     files = {"model.checkpoint": micro_checkpoint, "model.tokenizer": golden / "tiny_tokenizer.model"}
     fields = {f"{group}.{name}": value for group, values in MICRO_FIELDS.items() for name, value in values.items()}
     texts = {name: f"({value},)" if name.endswith(".sources") else repr(value) for name, value in fields.items()}
@@ -176,7 +176,7 @@ def micro_file(tmp_path_factory: pytest.TempPathFactory, micro_checkpoint: Path,
 
 @pytest.fixture(scope="module")
 def micro_config(micro_file: Path) -> Iterator[Callable[..., Any]]:
-    """Returns a function that gives the job's Config with some fields changed: `make({"mode": "train"})`."""
+    """A function that gives the job's Config with some fields changed: `make({"mode": "train"})`."""
     from radvqa_jax.config.check import from_config_dict
     from radvqa_jax.models import variants
 
@@ -214,7 +214,7 @@ class ChatServer(ThreadingHTTPServer):
 
     @staticmethod
     def say(text: str, *, finish: str = "stop", model: str = "") -> tuple[int, str, bytes, dict[str, str]]:
-        """Returns a proper reply; a `model` that is empty is told by the handler: the one that was asked for."""
+        """A proper reply; a `model` that is empty is told by the handler: the one that was asked for."""
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
         usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
         body = {"id": "x", "object": "chat.completion", "created": 1, "model": model, "choices": [choice]}
@@ -243,7 +243,7 @@ class _ChatHandler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def chat_server() -> Iterator[ChatServer]:
-    """Returns a real HTTP server that speaks the OpenAI chat protocol."""
+    """A real HTTP server that speaks the OpenAI chat protocol."""
     with ChatServer() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

@@ -22,7 +22,7 @@ SOON = {"retry-after-ms": "1"}  # the client waits as long as the server asks, s
 
 @pytest.fixture
 def make(chat_server: Any, tmp_path: Path) -> Any:
-    """Returns a function that makes a client of the server, with some fields of its configuration changed."""
+    """A function that makes a client of the server, with some fields of its configuration changed."""
     made: list[ChatClient] = []
 
     def client(**fields: Any) -> ChatClient:

@@ -34,7 +34,7 @@ FILES = sorted(path for path in (REPO / "configs").glob("*.py") if path.name != 
 
 
 def valid() -> Any:
-    """Returns a configuration that trains both stages."""
+    """A configuration that trains both stages."""
     config = default_config()
     config.run_stages = ("stage1", "stage2")
     for name in config.run_stages:
@@ -394,7 +394,7 @@ pytestmark = pytest.mark.filterwarnings(r"ignore:the load_module\(\) method is d
 
 
 def command_line(*arguments: str) -> Config:
-    """Returns the configuration of configs/medm_stage2.py with flags, as the entry point reads them."""
+    """The configuration of configs/medm_stage2.py with flags, as the entry point reads them."""
     values = flags.FlagValues()
     argv = ["main", f"--config={REPO / 'configs' / 'medm_stage2.py'}", *arguments]
     config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True, sys_argv=argv)

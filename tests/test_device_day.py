@@ -49,7 +49,7 @@ def script(repo: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 @pytest.fixture
 def day(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Returns a function that runs stub parts as `main` does: `day(("good", 5), minutes=1)`."""
+    """A function that runs stub parts as `main` does: `day(("good", 5), minutes=1)`."""
     (tmp_path / "stub.py").write_text(textwrap.dedent(STUB))
     monkeypatch.setattr(script, "__file__", str(tmp_path / "stub.py"))
     monkeypatch.setattr(script, "STARTING", 1.0)

@@ -128,7 +128,7 @@ def read_imports(source: str) -> Iterator[str]:
 
 
 def part_of(name: str) -> str:
-    """Returns the row of the table for a full module name: `radvqa_jax.models.lora` is `models`."""
+    """The row of the table for a full module name: `radvqa_jax.models.lora` is `models`."""
     package, _, rest = name.partition(".")
     return rest.split(".")[0] if package == "radvqa_jax" else package
 

@@ -39,7 +39,7 @@ def build(name: str) -> Config:
 
 
 def adapters(config: LoraConfig) -> tuple[set[str], int]:
-    """Returns the weights of PaliGemma-3B that have an adapter, and the number of weights of the adapters."""
+    """The weights of PaliGemma-3B that have an adapter, and the number of weights of the adapters."""
     base = abstract_params(get_variant("paligemma-3b-448"))
     found = lora.resolve(config, base, PALIGEMMA.equations)
     assert found is not None

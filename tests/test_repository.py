@@ -36,7 +36,7 @@ FORBIDDEN_IN_CODE = {
 
 
 def repository_files() -> list[Path]:
-    """Returns the files that git knows or would add; of an unpacked archive, all but hidden and generated ones."""
+    """The files that git knows or would add; of an unpacked archive, all but hidden and generated ones."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
     if done.returncode == 0:
@@ -140,7 +140,7 @@ WITHOUT_HASHES = {"requirements-torch.lock"}
 
 
 def pins(name: str) -> dict[str, str]:
-    """Returns {distribution: version} of a lock file: exact versions, comments and other locks, nothing else.
+    """{distribution: version} of a lock file: exact versions, comments and other locks, nothing else.
 
     What only some Pythons or systems need bears a marker, as in `uvloop==0.23.0 ; sys_platform != 'win32'`.
     """
@@ -187,7 +187,7 @@ def test_the_lock_holds_a_version_within_every_bound(
 
 
 def pythons(name: str) -> list[str]:
-    """Returns the Pythons that a lock says it is for, best first."""
+    """The Pythons that a lock says it is for, best first."""
     return re.findall(r"^# python: (.+)$", (REPO / name).read_text(encoding="utf-8"), re.MULTILINE)[0].split()
 
 
@@ -209,7 +209,7 @@ def test_jax_has_the_same_bounds_on_every_device(extra: str, setup_arguments: di
 
 
 def read_tree(text: str) -> list[str]:
-    """Returns the paths of a file tree: one a line, indented below their folder, followed by two spaces and what it is.
+    """The paths of a file tree: one a line, indented below their folder, followed by two spaces and what it is.
 
     >>> read_tree("a/      things\\n  b.py  one\\n  c/\\n    d.py\\ne.md")
     ['a/', 'a/b.py', 'a/c/', 'a/c/d.py', 'e.md']
@@ -266,7 +266,7 @@ STRAINED = {
 
 
 def strained_phrases(text: str) -> list[str]:
-    """Returns the turns of phrase in Markdown that the style rules out, with what to write; code does not count."""
+    """The turns of phrase in Markdown that the style rules out, with what to write; code does not count."""
     prose = re.sub(r"^```.*?^```|`[^`]*`|\]\([^)]*\)", "", text, flags=re.MULTILINE | re.DOTALL)
     found = []
     for pattern, instead in STRAINED.items():

@@ -10,7 +10,7 @@ REPO = Path(__file__).resolve().parent.parent
 
 
 def environment(devices: int) -> dict[str, str]:
-    """Returns the variables of a process with so many virtual devices; it compiles as the tests do."""
+    """The variables of a process with so many virtual devices; it compiles as the tests do."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     return os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(REPO)}
 
@@ -24,7 +24,7 @@ def run_script(script: Path, *arguments: Any, devices: int) -> str:
 
 
 def start_main(config: Path, workdir: Path, *fields: str, mode: str, devices: int) -> subprocess.Popen[str]:
-    """Returns a process of the command line, which keeps no compiled programs."""
+    """A process of the command line, which keeps no compiled programs."""
     command = [sys.executable, "-m", "radvqa_jax.main", "--config", str(config), "--workdir", str(workdir)]
     command += [f"--config.mode={mode}", "--config.compilation_cache=", *fields]
     return subprocess.Popen(

@@ -68,7 +68,7 @@ def abstract_params(variant: Variant) -> Flat:
 
 
 def fake_params(variant: Variant, *, seed: int = 0) -> Flat:
-    """Returns random leaves N(0, 0.3) for tests; norms and biases too, so that no leaf leaves its input as it is."""
+    """Random leaves N(0, 0.3) for tests; norms and biases too, so that no leaf leaves its input as it is."""
     shapes = abstract_params(variant)
     keys = jax.random.split(jax.random.key(seed), len(shapes))
     return {name: 0.3 * jax.random.normal(key, shapes[name].shape) for name, key in zip(shapes, keys, strict=True)}

@@ -14,7 +14,7 @@ def row_shares() -> int:
 
 
 def shard_by_rows(x: Array) -> Array:
-    """Returns x [B …] cut over the devices by rows; x itself where no mesh is set (training/step.py and
+    """x [B …] cut over the devices by rows; x itself where no mesh is set (training/step.py and
     runners/evaluate.py set it).
 
     Without it the compiler may leave weights that are cut over `fsdp` where they are and send activations round
@@ -39,7 +39,7 @@ def replicate_axis(weight: Array, axis: int) -> Array:
 
 
 def shard_for_vocabulary(x: Array) -> Array:
-    """Returns tokens or states [B …] as the token table wants them; x itself where no mesh is set.
+    """Tokens or states [B …] as the token table wants them; x itself where no mesh is set.
 
     `fsdp` cuts the table along its tokens. A device embeds its own tokens, and makes the logits of its own tokens, for
     the rows of all devices along that axis: states are small, and the table is the largest leaf there is.

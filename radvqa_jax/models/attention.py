@@ -32,7 +32,7 @@ def _logits(
 
 
 def attention_scores(query: Float[Array, "B T N H"], key: Float[Array, "B S K H"]) -> Float[Array, "B N T S"]:
-    """Returns Q K^T / sqrt(d) in float32, before softcap, mask and softmax; queries come scaled."""
+    """Q K^T / sqrt(d) in float32, before softcap, mask and softmax; queries come scaled."""
     return rearrange(_logits(query, key), "B K G T S -> B (K G) T S")
 
 

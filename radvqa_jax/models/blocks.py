@@ -23,19 +23,19 @@ def block_size(length: int, most: int) -> int:
 
 
 def cut(x: Array, size: int) -> Array:
-    """Returns [B T …] as [blocks B size …], padded with zeros at the end."""
+    """[B T …] as [blocks B size …], padded with zeros at the end."""
     x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % size), *((0, 0),) * (x.ndim - 2)))
     return jnp.moveaxis(x.reshape(x.shape[0], -1, size, *x.shape[2:]), 1, 0)
 
 
 def join(blocks: Array, length: int) -> Array:
-    """Returns [blocks B size …] as [B T …], the padding dropped: the inverse of `cut`."""
+    """[blocks B size …] as [B T …], the padding dropped: the inverse of `cut`."""
     whole = jnp.moveaxis(blocks, 0, 1)
     return whole.reshape(whole.shape[0], -1, *blocks.shape[3:])[:, :length]
 
 
 def map_blocks(function: Callable[[Array], Array], x: Array, *, most: int, policy: Any = None) -> Array:
-    """Returns `function` of x [B T …] position by position; the backward pass computes a block's insides again.
+    """`function` of x [B T …] position by position; the backward pass computes a block's insides again.
 
     Args:
         function: of [B t …].

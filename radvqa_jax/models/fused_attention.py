@@ -176,7 +176,7 @@ def _race(
     masked: bool,
     softcap: float,
 ) -> dict[str, float]:
-    """Returns seconds of forward and backward on one row, by blocks and fused; raises if they do not agree."""
+    """Seconds of forward and backward on one row, by blocks and fused; raises if they do not agree."""
     keys = jax.random.split(jax.random.key(0), 3)
     heads = (num_heads, num_kv_heads, num_kv_heads)
     arrays = [jax.random.normal(k, (1, length, n, head_dim), dtype) for k, n in zip(keys, heads, strict=True)]

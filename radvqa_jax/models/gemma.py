@@ -20,7 +20,7 @@ MAX_WAVELENGTH = 10_000
 
 
 def rope(x: Float[Array, "B T N H"], positions: Int[Array, "B T"]) -> Float[Array, "B T N H"]:
-    """Returns x rotated by its position (Su et al. 2021); the two halves of a head are rotated against each other."""
+    """x rotated by its position (Su et al. 2021); the two halves of a head are rotated against each other."""
     head_dim = x.shape[-1]
     timescale = MAX_WAVELENGTH ** (jnp.arange(head_dim // 2, dtype=jnp.float32) * 2 / head_dim)
     angle = positions[:, :, None, None].astype(jnp.float32) / timescale[None, None, None]
@@ -177,12 +177,12 @@ class Embedder(nn.Module):
         self.input_embedding = self.param("input_embedding", nn.initializers.normal(0.02), shape)
 
     def encode(self, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
-        """Returns embeddings times sqrt(width), the factor rounded to the compute dtype as the reference does."""
+        """Embeddings times sqrt(width), the factor rounded to the compute dtype as the reference does."""
         x = look_up(self.input_embedding, tokens, self.dtype)
         return x * jnp.sqrt(self.config.width).astype(self.dtype)
 
     def decode(self, pre_logits: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
-        """Returns logits, accumulated in float32."""
+        """Logits, accumulated in float32."""
         return logits_of(pre_logits, self.input_embedding.astype(self.dtype))
 
 
@@ -211,6 +211,6 @@ class Gemma(nn.Module):
         cache: KVCache | None = None,
         slot: Int[Array, ""] | None = None,
     ) -> tuple[Float[Array, "B T D"], KVCache | None]:
-        """Returns (pre_logits, cache); with a cache, the new keys and values are in the slots from `slot` on."""
+        """(pre_logits, cache); with a cache, the new keys and values are in the slots from `slot` on."""
         x, cache = self.layers(x, cache, positions, attn_mask, slot)
         return self.final_norm(x), cache

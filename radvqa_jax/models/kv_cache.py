@@ -41,5 +41,5 @@ class DecodeState(NamedTuple):
 
 
 def write(cache: jax.Array, new: jax.Array, slot: jax.Array) -> jax.Array:
-    """Returns one layer's cache [B S K H] with `new` [B T K H] in the slots from `slot` on, in the cache's dtype."""
+    """One layer's cache [B S K H] with `new` [B T K H] in the slots from `slot` on, in the cache's dtype."""
     return jax.lax.dynamic_update_slice_in_dim(cache, new.astype(cache.dtype), slot, axis=1)

@@ -42,7 +42,7 @@ def is_layered(equation: str, ndim: int) -> bool:
 
 
 def lora_equation(equation: str) -> tuple[str, str, str, str]:
-    """Returns (axes of A, axes of B, equation x A, equation (x A) B) for a weight used by `equation`.
+    """(axes of A, axes of B, equation x A, equation (x A) B) for a weight used by `equation`.
 
     >>> lora_equation("BTNH,NHD->BTD")
     ('NHR', 'RD', 'BTNH,NHR->BTR', 'BTR,RD->BTD')
@@ -116,7 +116,7 @@ def _factor_shapes(equation: str, shape: tuple[int, ...], rank: int) -> tuple[tu
 
 
 def _init_factors(key: jax.Array, equation: str, shape: tuple[int, ...], rank: int) -> dict[str, jax.Array]:
-    """Returns A uniform in ±1/sqrt(fan in), as PEFT's default, and B zero: the model starts equal to its base."""
+    """A uniform in ±1/sqrt(fan in), as PEFT's default, and B zero: the model starts equal to its base."""
     a, b = _factor_shapes(equation, shape, rank)
     contracted = len(_weight_axes(equation)[1].strip(f"{STACKED}R"))
     bound = math.prod(a[-1 - contracted : -1]) ** -0.5
@@ -130,7 +130,7 @@ class AdaptedModule(nn.Module):
     dtype: Any  # of activations
 
     def linear(self, name: str, equation: str, x: jax.Array, *, shape: tuple[int, ...], fan_in: int) -> Any:
-        """Returns `equation` of x and the weight `name` [shape], plus the adapter's share, in the compute dtype.
+        """`equation` of x and the weight `name` [shape], plus the adapter's share, in the compute dtype.
 
         Of a weight that stacks separate layers it is a list, an array for each of them.
         """
@@ -195,7 +195,7 @@ class AdaptedModule(nn.Module):
 
 
 def init(key: jax.Array, lora: Lora, params: Flat) -> Flat:
-    """Returns fresh adapters as a flat tree `<weight>/lora_a`, `<weight>/lora_b`, float32, one key a weight."""
+    """Fresh adapters as a flat tree `<weight>/lora_a`, `<weight>/lora_b`, float32, one key a weight."""
     shapes = {name: tuple(params[name].shape) for name in sorted(lora.targets)}
 
     @jax.jit  # one program: a compilation for each shape takes seconds
@@ -210,14 +210,14 @@ def init(key: jax.Array, lora: Lora, params: Flat) -> Flat:
 
 
 def delta(equation: str, a: jax.Array, b: jax.Array, *, scale: float) -> jax.Array:
-    """Returns scale * A B in the shape of the weight that `equation` uses, float32."""
+    """Scale * A B in the shape of the weight that `equation` uses, float32."""
     w, axes_a, axes_b = _weight_axes(equation)
     product = f"...{axes_a},...{axes_b}->...{w}"
     return scale * jnp.einsum(product, a, b, precision="highest", preferred_element_type=jnp.float32)
 
 
 def merge(params: Flat, adapters: Flat, lora: Lora, *, sign: float = 1.0) -> Flat:
-    """Returns params with every adapter added to its weight: the product and the sum in float32, then one rounding."""
+    """Params with every adapter added to its weight: the product and the sum in float32, then one rounding."""
     merged = dict(params)
     for name in sorted(lora.targets):
         a, b = adapters[f"{name}/lora_a"], adapters[f"{name}/lora_b"]
@@ -227,7 +227,7 @@ def merge(params: Flat, adapters: Flat, lora: Lora, *, sign: float = 1.0) -> Fla
 
 
 def unmerge(params: Flat, adapters: Flat, lora: Lora) -> Flat:
-    """Returns params with every adapter taken out again; equal to before `merge` up to rounding of the weights."""
+    """Params with every adapter taken out again; equal to before `merge` up to rounding of the weights."""
     return merge(params, adapters, lora, sign=-1.0)
 
 

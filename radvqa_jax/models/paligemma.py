@@ -33,7 +33,7 @@ class PaliGemma(VisionLanguageModel):
         mask_ar: Int[Array, "B T"],
         mask_input: Bool[Array, "B T"],
     ) -> tuple[Float[Array, "B S D"], Int[Array, "B S"], Bool[Array, "B S"]]:
-        """Returns embeddings, mask_ar and mask_input of [image tokens, text]; image tokens belong to the prefix.
+        """Embeddings, mask_ar and mask_input of [image tokens, text]; image tokens belong to the prefix.
 
         An image may be given as its image tokens, which are then not computed.
         """
@@ -73,7 +73,7 @@ class PaliGemma(VisionLanguageModel):
         new_tokens: int,
         cache_dtype: Any = None,
     ) -> tuple[Float[Array, "B V"], DecodeState]:
-        """Returns (logits of the token after each prompt, state with room for `new_tokens` more).
+        """(logits of the token after each prompt, state with room for `new_tokens` more).
 
         Prompts are right-padded; a padded slot is never read, and positions count input tokens, so rows of different
         length need no shifting: every row writes its next token into the same slot.
@@ -96,7 +96,7 @@ class PaliGemma(VisionLanguageModel):
         return self.llm.embedder.decode(last)[:, 0], state
 
     def extend(self, token: Int[Array, " B"], state: DecodeState) -> tuple[Float[Array, "B V"], DecodeState]:
-        """Returns (logits after one more token of each row, new state).
+        """(logits after one more token of each row, new state).
 
         Gemma 2's final cap applies here and not in `prefill` or `__call__`, as in big_vision (variants: off).
         """

@@ -39,7 +39,7 @@ def is_quantized(leaf: Any) -> bool:
 
 
 def tiles(shape: tuple[int, ...], most: int) -> dict[int, int]:
-    """Returns {axis: length of a block along it} for blocks of at most `most` values, from the last axis on.
+    """{axis: length of a block along it} for blocks of at most `most` values, from the last axis on.
 
     >>> tiles((2048, 16384), 64), tiles((1152, 4304), 64), tiles((1152, 16, 72), 64)
     ({1: 64}, {0: 4, 1: 16}, {2: 36})

@@ -18,7 +18,7 @@ from radvqa_jax.models.variants import SiglipConfig
 
 
 def _plus_bias(module: nn.Module, out: Array, ndim: int) -> Array:
-    """Returns `out` plus a parameter `bias` over its last `ndim` axes."""
+    """`out` plus a parameter `bias` over its last `ndim` axes."""
     shape = out.shape[-ndim:]
     bias = module.param("bias", nn.initializers.zeros, shape).astype(out.dtype)
     return out + bias.reshape((1,) * (out.ndim - ndim) + shape)

@@ -111,7 +111,7 @@ def find_float32(text: str, leaves: Mapping[str, Any]) -> tuple[str, ...]:
 def largest_batch(
     peak_of: Callable[[int], int], memory: int, *, step: int = 1, most: int = 4096, first: int = 0
 ) -> tuple[int, int]:
-    """Returns (the largest multiple of `step` whose peak fits into `memory`, its peak); (0, peak of `step`) if none.
+    """(the largest multiple of `step` whose peak fits into `memory`, its peak); (0, peak of `step`) if none.
 
     Memory grows with the batch almost in a straight line, so each guess is where the line through the nearest two
     known sizes crosses the limit: few compilations, and the answer was itself compiled. `first` is the first guess,

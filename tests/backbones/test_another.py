@@ -52,7 +52,7 @@ class Behind(VisionLanguageModel):
         return self.picture(image)
 
     def _inputs(self, image: Array, tokens: Array, mask_ar: Array, mask_input: Array) -> tuple[Any, Any, Any, Any]:
-        """Returns (states, positions, attention mask, which are input), all in the model's own order."""
+        """(states, positions, attention mask, which are input), all in the model's own order."""
         image = self.embed_image(image) if image.ndim == 4 else image
         ones = jnp.ones(image.shape[:2], int)
         mask_ar = jnp.concatenate([0 * ones, mask_ar], axis=1)
@@ -108,7 +108,7 @@ def behind(num_patches: int, text_len: int) -> Int[np.ndarray, " S"]:
 
 
 def renamed(name: str) -> str:
-    """Returns a name, or a pattern, of PaliGemma's tree as one of this tree's; the order of names stays."""
+    """A name, or a pattern, of PaliGemma's tree as one of this tree's; the order of names stays."""
     return name.replace("img", "picture", 1).replace("llm", "text", 1)
 
 
@@ -137,7 +137,7 @@ def known() -> Iterator[None]:
 
 
 def run(variant: str, folder: Path) -> tuple[Base, Trained]:
-    """Returns the base, and what two steps train: the bias of the projector, and adapters of every linear weight."""
+    """The base, and what two steps train: the bias of the projector, and adapters of every linear weight."""
 
     class Batches:
         drawn = 0
@@ -186,7 +186,7 @@ def test_it_trains_as_paligemma_does(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory, golden: Path) -> dict[str, Model]:
-    """Returns both models, loaded from native checkpoints with the same weights."""
+    """Both models, loaded from native checkpoints with the same weights."""
     folder = tmp_path_factory.mktemp("checkpoints")
     loaded = {}
     for variant in ("before", "behind"):

@@ -16,7 +16,7 @@ RECORDS = list(BACKBONES.values())
 
 
 def leaves_of(record: Backbone) -> Flat:
-    """Returns the leaves of the smallest variant, as shapes."""
+    """The leaves of the smallest variant, as shapes."""
     sizes = [variant for variant in VARIANTS.values() if variant.backbone == record.name]
     return abstract_params(min(sizes, key=lambda variant: variant.llm.width))
 

@@ -30,7 +30,7 @@ STYLES: dict[str, Callable[[str], str]] = {
 
 
 def tensors_of(flat: Mapping[str, Any], style: str = "hub") -> dict[str, np.ndarray]:
-    """Returns {name: contiguous tensor}."""
+    """{name: contiguous tensor}."""
     found: dict[str, np.ndarray] = {}
     for leaf, place in layouts.places(flat).items():
         for name, tensor in huggingface.tensors(np.asarray(flat[leaf]), place):

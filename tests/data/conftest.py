@@ -19,14 +19,14 @@ DUMMY = Path(tfds_builders.vqa_rad.__path__[0]) / "dummy_data"
 
 
 def png(value: int, *, size: tuple[int, int] = (8, 8)) -> bytes:
-    """Returns a PNG of one grey level."""
+    """A PNG of one grey level."""
     file = io.BytesIO()
     Image.fromarray(np.full((*size, 3), value, np.uint8)).save(file, "PNG")
     return file.getvalue()
 
 
 def fake_rows(n: int, *, first: int = 0, weight: float = 1.0, task: str = "vqa", **fields: Any) -> RowSource:
-    """Returns n rows; row i has the image of grey level first + i, and question and answer `{first + i}`."""
+    """n rows; row i has the image of grey level first + i, and question and answer `{first + i}`."""
     rows = [
         common_row(
             png(first + i),
@@ -45,13 +45,13 @@ def fake_rows(n: int, *, first: int = 0, weight: float = 1.0, task: str = "vqa",
 
 @pytest.fixture(scope="session")
 def tokenizer(golden: Path) -> Tokenizer:
-    """Returns the tokenizer of the golden values."""
+    """The tokenizer of the golden values."""
     return Tokenizer(golden / "tiny_tokenizer.model")
 
 
 @pytest.fixture(scope="session")
 def dummy_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns a data_dir with the stand-in for VQA-RAD, prepared."""
+    """A data_dir with the stand-in for VQA-RAD, prepared."""
     data_dir = tmp_path_factory.mktemp("tfds")
     prepare("vqa_rad", data=DataConfig(data_dir=str(data_dir), manual_dir=str(DUMMY), allow_count_mismatch=True))
     return data_dir
@@ -59,7 +59,7 @@ def dummy_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def vqa_rad_dir(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns a data_dir with the real VQA-RAD, prepared; skips the test where its files are absent."""
+    """A data_dir with the real VQA-RAD, prepared; skips the test where its files are absent."""
     if not (shared_data / "vqa_rad").is_dir():
         pytest.skip("the official files of VQA-RAD are absent")
     data_dir = tmp_path_factory.mktemp("tfds")

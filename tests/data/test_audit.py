@@ -23,7 +23,7 @@ NEAR_BITS = AuditConfig().near_bits
 
 
 def audit(sets: dict[str, RowSource]) -> dict[str, Any]:
-    """Returns the report; `test` is evaluated, all others are trained on."""
+    """The report; `test` is evaluated, all others are trained on."""
     trained = [name for name in sets if name != "test"]
     return audit_module.audit(sets, trained=trained, evaluated=["test"], near_bits=NEAR_BITS)
 
@@ -39,7 +39,7 @@ def bmp(value: int) -> bytes:
 
 
 def blobs(seed: int) -> Image.Image:
-    """Returns a smooth random picture: as structured as a radiograph, and unlike any other seed's."""
+    """A smooth random picture: as structured as a radiograph, and unlike any other seed's."""
     noise = np.random.default_rng(seed).integers(0, 256, (9, 9), np.uint8)
     return Image.fromarray(noise).resize((160, 160), Image.Resampling.BICUBIC)
 

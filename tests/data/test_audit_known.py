@@ -33,7 +33,7 @@ def compare(first: RowSource, second: RowSource) -> dict[str, Any]:
 
 
 def shared(pair: dict[str, Any]) -> dict[str, int]:
-    """Returns {kind: number} of what is shared and a leak; kinds of which nothing is shared are left out."""
+    """{kind: number} of what is shared and a leak; kinds of which nothing is shared are left out."""
     assert [kind for kind in LEAKS if pair[kind]] == pair["leak"]
     return {kind: pair[kind] for kind in pair["leak"]}
 
@@ -76,7 +76,7 @@ def test_the_strict_split_of_vqa_rad_shares_nothing(shared_data: Path, tmp_path:
 
 @pytest.fixture(scope="module")
 def slake(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], RowSource]:
-    """Returns a function that loads (language, split) of the stand-in."""
+    """A function that loads (language, split) of the stand-in."""
     data_dir = tmp_path_factory.mktemp("slake")
     files = Path(tfds_builders.slake.__path__[0]) / "dummy_data"
     for language in ("en", "zh", "all"):

@@ -33,7 +33,7 @@ HU = np.array([[-1024, -1000, -600], [-100, 0, 40], [80, 400, 3000]])
 
 
 def make(pixels: np.ndarray, **tags: Any) -> bytes:
-    """Returns a DICOM file with these pixels [h w] or [frames h w], full of what may not be shown."""
+    """A DICOM file with these pixels [h w] or [frames h w], full of what may not be shown."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
@@ -210,7 +210,7 @@ def test_text_in_the_pixels_is_warned_of(said: str | None, warned: bool) -> None
 
 
 def broken(data: bytes) -> bytes:
-    """Returns a file whose tags have values that pydicom warns of, and too few pixels."""
+    """A file whose tags have values that pydicom warns of, and too few pixels."""
     ds = pydicom.dcmread(io.BytesIO(data))
     ds.PixelData = ds.PixelData[:4]
     file = io.BytesIO()
@@ -286,7 +286,7 @@ def test_headers_that_contradict_themselves(tags: dict[str, Any], message: str) 
 
 
 def as_syntax(uid: str, frame: bytes = b"", **tags: Any) -> bytes:
-    """Returns a file that says it has that transfer syntax, with one compressed frame if any."""
+    """A file that says it has that transfer syntax, with one compressed frame if any."""
     ds = pydicom.dcmread(io.BytesIO(ct(**tags)))
     ds.file_meta.TransferSyntaxUID = UID(uid)
     if frame:
@@ -369,7 +369,7 @@ def test_a_compressed_frame_is_measured_before_it_is_decoded(frame: bytes, monke
 
 
 def deflated(content: bytes, *, times: int = 1) -> bytes:
-    """Returns a deflated file with this, so often, after its meta information."""
+    """A deflated file with this, so often, after its meta information."""
     head = as_syntax("1.2.840.10008.1.2.1")
     meta = head[: 144 + int.from_bytes(head[140:144], "little")].replace(
         b"UI\x14\x001.2.840.10008.1.2.1\0", b"UI\x16\x001.2.840.10008.1.2.1.99"

@@ -57,7 +57,7 @@ def loader(
 
 
 def which(batch: Batch) -> list[int]:
-    """Returns the grey level of each row's image: the number of the row it came from."""
+    """The grey level of each row's image: the number of the row it came from."""
     return np.rint((np.asarray(batch.image)[:, 0, 0, 0] + 1) * 127.5).astype(int).tolist()
 
 
@@ -279,7 +279,7 @@ if __name__ == "__main__":
 
 
 def is_running(pid: int) -> bool:
-    """Returns whether a process runs: one that has ended may wait to be reaped."""
+    """Whether a process runs: one that has ended may wait to be reaped."""
     stat = Path(f"/proc/{pid}/stat")
     return stat.is_file() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 

@@ -14,7 +14,7 @@ def rise(kind: str, *points: tuple[float, float], **fields: object) -> SourceCon
 
 
 def drawn(mixture: Mixture, sources: int) -> np.ndarray:
-    """Returns [n + 1, sources]: rows of each source among the first n rows."""
+    """[n + 1, sources]: rows of each source among the first n rows."""
     onehot = mixture.source[:, None] == np.arange(sources)
     return np.concatenate([np.zeros((1, sources), int), onehot.cumsum(0)])
 

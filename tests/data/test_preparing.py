@@ -38,7 +38,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """Returns a copy of the official files' stand-in, to be changed."""
+    """A copy of the official files' stand-in, to be changed."""
     return Path(shutil.copytree(STAND_IN, tmp_path / "files"))
 
 

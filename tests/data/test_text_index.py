@@ -18,7 +18,7 @@ SOURCE = SourceConfig(dataset="vqa_rad", builder_config="official")
 
 @pytest.fixture
 def data_dir(dummy_dir: Path, tmp_path: Path) -> Path:
-    """Returns a copy of the prepared stand-in, without what was kept beside it."""
+    """A copy of the prepared stand-in, without what was kept beside it."""
     copy = tmp_path / "tfds"
     shutil.copytree(dummy_dir, copy)
     for path in copy.rglob("*.parquet"):

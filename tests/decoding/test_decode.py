@@ -26,7 +26,7 @@ NEVER = -1  # no token: decoding goes on to the end
 
 
 def prompts(*rows: int, lengths: tuple[int, ...] = LENGTHS, real: tuple[bool, ...] | None = None) -> Batch:
-    """Returns the prompts with these numbers; a prompt is the same in every batch."""
+    """The prompts with these numbers; a prompt is the same in every batch."""
     columns = []
     for row in rows:
         rng = np.random.default_rng(row)
@@ -51,7 +51,7 @@ def greedy() -> Decoded:
 
 
 def teacher_forced(batch: Batch, answers: np.ndarray) -> np.ndarray:
-    """Returns log p [B T V] at the positions of the answer's tokens, from a full forward pass."""
+    """log p [B T V] at the positions of the answer's tokens, from a full forward pass."""
     tokens = np.zeros((len(answers), WIDTH + NEW), np.int32)
     lengths = np.asarray(batch.mask_input).sum(axis=1)
     for row, length in enumerate(lengths):

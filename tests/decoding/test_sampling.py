@@ -75,7 +75,7 @@ def test_top_p_of_one_keeps_all_and_never_keeps_none() -> None:
 
 
 def draw(n: int = 20_000, **config: Any) -> np.ndarray:
-    """Returns the share of each of four tokens among n draws."""
+    """The share of each of four tokens among n draws."""
     logits = jnp.broadcast_to(jnp.log(jnp.array([0.4, 0.3, 0.2, 0.1])), (n, 4))
     tokens = sample(logits, jax.random.split(jax.random.key(1), n), DecodeConfig(**config))
     return np.bincount(tokens, minlength=4) / n

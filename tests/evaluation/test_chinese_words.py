@@ -149,7 +149,7 @@ Pair = tuple[str, str, str, bool]  # question, reference, answer, whether it is 
 
 
 def closed() -> list[Pair]:
-    """Returns yes/no questions: is something in the image, is something as it should be."""
+    """Yes/no questions: is something in the image, is something as it should be."""
     found: list[Pair] = []
     for i, organ in enumerate(ORGANS):
         asked = [(q, *r) for j, q in enumerate(ASKS) for k, r in enumerate(REFERENCES) if (i + j + k) % 10 == 0]
@@ -165,7 +165,7 @@ def closed() -> list[Pair]:
 
 
 def opened(kind: str) -> list[Pair]:
-    """Returns open questions of a kind."""
+    """Open questions of a kind."""
     questions, words = OPEN[kind]
     found: list[Pair] = []
     for question in questions:

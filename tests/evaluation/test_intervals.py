@@ -16,7 +16,7 @@ def width(interval: tuple[float, float] | None) -> float:
 
 
 def simulate(rng: np.random.Generator, *, images: int, questions: int) -> tuple[np.ndarray, list[str]]:
-    """Returns correctness with a strong effect of the image, mean 0.6, and image ids."""
+    """Correctness with a strong effect of the image, mean 0.6, and image ids."""
     skill = rng.beta(1.2, 0.8, size=images)
     values = (rng.random((images, questions)) < skill[:, None]).astype(np.float64)
     return values.ravel(), [f"image{i}" for i in range(images) for _ in range(questions)]

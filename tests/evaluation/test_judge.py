@@ -41,7 +41,7 @@ RECORDS = [record(i, ANSWERS[i], ANSWERS[i if i % 2 else (i + 1) % 6]) for i in 
 
 
 def read_request(body: dict[str, Any]) -> tuple[str, dict[str, str]]:
-    """Returns (mark, fields) of a request, as a judge that keeps to the marks reads it."""
+    """(mark, fields) of a request, as a judge that keeps to the marks reads it."""
     text = body["messages"][-1]["content"]
     mark = text.partition("<<")[2].partition(">>")[0]
     inside = text.partition(f"<<{mark}>>\n")[2].partition(f"\n<</{mark}>>")[0]
@@ -74,7 +74,7 @@ def gullible(server: Any, best: int = 1) -> Callable[[dict[str, Any]], Any]:
 
 @pytest.fixture
 def ask(chat_server: Any, tmp_path: Path) -> Callable[..., JudgeFile]:
-    """Returns a function that judges records with the server."""
+    """A function that judges records with the server."""
     chat_server.behave = honest(chat_server)
     path = tmp_path / "answers.jsonl"
 

@@ -43,7 +43,7 @@ def make_llama(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """Returns the fields of a judge's configuration for a server that runs while the tests do."""
+    """The fields of a judge's configuration for a server that runs while the tests do."""
     folder = tmp_path_factory.mktemp("llama")
     make_llama(folder)
     with serve(folder) as fields:

@@ -73,7 +73,7 @@ def predictor(micro_config: Callable[..., Config]) -> Predictor:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Returns a list that grows by the number of real rows of each batch that is decoded."""
+    """A list that grows by the number of real rows of each batch that is decoded."""
     seen: list[int] = []
     real = module.decode
 

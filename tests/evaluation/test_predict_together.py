@@ -24,7 +24,7 @@ def predictor(micro_config: Callable[..., Config]) -> Predictor:
 
 @pytest.fixture(scope="module")
 def whole(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Returns the file that one process writes."""
+    """The file that one process writes."""
     folder = tmp_path_factory.mktemp("whole")
     predictor.predict(folder)
     return (folder / "base.jsonl").read_bytes()

@@ -57,7 +57,7 @@ class Independent:
 
     @staticmethod
     def tokens(text: str) -> list[str]:
-        """Returns words and marks; texts in these tests have no quotation marks, brackets or contractions."""
+        """Words and marks; texts in these tests have no quotation marks, brackets or contractions."""
         text = re.sub(r"(?<!\d),|,(?!\d)", " , ", text)
         pieces = re.sub(r"([?!;:])", r" \1 ", text).split()
         found = []

@@ -27,7 +27,7 @@ EVIL = '<script>alert(1)</script><img src="http://evil.example/x" onerror=alert(
 
 
 def records(accuracy: float, *, run: str, n: int = 80) -> list[Record]:
-    """Returns answers to n questions on n / 4 images, of which the given share is right."""
+    """Answers to n questions on n / 4 images, of which the given share is right."""
     rows = []
     for i in range(n):
         closed = i % 2 == 0

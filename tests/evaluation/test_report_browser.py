@@ -24,7 +24,7 @@ field.dispatchEvent(new Event('input', {bubbles: true}));
 
 
 def make_records() -> list[Record]:
-    """Returns 24 answers: right, wrong and unparsed ones, of two organs, one of them hostile."""
+    """24 answers: right, wrong and unparsed ones, of two organs, one of them hostile."""
     said = ("left lung", "right lung", "")
     fields = [{"organ": "lung" if i % 2 else "brain", "answer_type": "closed" if i < 6 else "open"} for i in range(24)]
     records = [
@@ -50,7 +50,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 @pytest.fixture
 def page(browser: Page, file: Path) -> Iterator[Page]:
-    """Returns the page, open; after the test it must have been silent and alone."""
+    """The page, open; after the test it must have been silent and alone."""
     browser.console()
     browser.requests()
     browser.driver.set_window_size(1280, 1000)

@@ -30,7 +30,7 @@ def of_row(row: dict[str, Any]) -> Verdict:
 
 
 def wrong(rows: list[dict[str, Any]]) -> list[str]:
-    """Returns the rows whose outcome is another than wanted; anything but correct is `not correct`."""
+    """The rows whose outcome is another than wanted; anything but correct is `not correct`."""
     found = []
     for row in rows:
         outcome = of_row(row).outcome
@@ -241,7 +241,7 @@ SOUND = 0.011  # seconds that the loop above takes on an idle core of the kind t
 
 
 def seconds(asked: Record, text: str, limit: float) -> float:
-    """Returns the processor time of a verdict with nothing remembered: the first of eight under the limit, or the best.
+    """The processor time of a verdict with nothing remembered: the first of eight under the limit, or the best.
 
     A machine that others use may be ten times slower for a moment, and processor time does not hide that.
     """

@@ -66,7 +66,7 @@ def test_references_that_cannot_be_scored() -> None:
 
 
 def listings(options: list[str]) -> list[str]:
-    """Returns replies that name every option, by letter, by text or by both, in many shapes."""
+    """Replies that name every option, by letter, by text or by both, in many shapes."""
     letters = [chr(65 + i) for i in range(len(options))]
     pairs = list(zip(letters, options, strict=True))
     shapes = ["{}. {}", "({}) {}", "{}: {}", "**{}** {}", "{}) {}"]

@@ -82,7 +82,7 @@ def load(job: dict[str, Any], said: dict[str, Any]) -> Any:
 
 @torch.no_grad()
 def answer(job: dict[str, Any], said: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Returns logits and loss of teacher-forced rows, and greedy tokens after prompts."""
+    """Logits and loss of teacher-forced rows, and greedy tokens after prompts."""
     model = load(job, said)
     with np.load(job["inputs"]) as file:
         given = {key: torch.from_numpy(file[key]) for key in file.files}

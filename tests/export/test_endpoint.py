@@ -94,7 +94,7 @@ def test_another_machine_must_be_allowed(repo: Path, tmp_path: Path) -> None:
 
 
 def random_weights(path: Path, tokenizer: Tokenizer) -> Flat:
-    """Returns the golden random weights with an embedding for every token of the tokenizer.
+    """The golden random weights with an embedding for every token of the tokenizer.
 
     Tokens that are no text (control, byte, location and segment tokens, and the line break) have embeddings of zero, so
     that the model does not write what a server leaves out of its text.
@@ -118,7 +118,7 @@ class Served(NamedTuple):
 
 
 def answer(variant: Any, params: Any, tokenizer: Tokenizer, image: np.ndarray, number: int) -> Record:
-    """Returns our own greedy answer, in float32."""
+    """Our own greedy answer, in float32."""
     prompt = f"answer en {QUESTIONS[number]}"
     packed = {name: value[None] for name, value in pack_prompt(tokenizer, prompt, seq_len=32).items()}
     batch = Batch(image=resize_image(image, variant.resolution)[None], mask_example=np.ones(1, bool), **packed)

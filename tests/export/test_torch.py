@@ -228,7 +228,7 @@ def ask(version: str, folders: dict[str, Path], root: Path) -> dict[str, tuple[d
 
 
 def ours(case: Case, inputs: dict[str, np.ndarray], *, rows: int = 0) -> dict[str, np.ndarray]:
-    """Returns logits, the loss as transformers takes it (over all targets), and greedy tokens."""
+    """Logits, the loss as transformers takes it (over all targets), and greedy tokens."""
     lora = replace(case.lora, dropout=0.0) if case.lora else None
     model, collections = PaliGemma(case.variant, lora), variables(case.leaves)
     tokens, mask_ar = (jnp.asarray(inputs[name]) for name in ("tokens", "mask_ar"))
@@ -255,7 +255,7 @@ def _greedy(model: PaliGemma, leaves: Flat, inputs: dict[str, np.ndarray]) -> np
 
 @functools.cache
 def wanted(name: str, rows: int) -> dict[str, np.ndarray]:
-    """Returns our own answers for a case, made once for both versions."""
+    """Our own answers for a case, made once for both versions."""
     return ours(CASES[name], make_inputs(), rows=rows)
 
 

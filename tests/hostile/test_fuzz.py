@@ -60,7 +60,7 @@ def adapter(folder: Path) -> Path:
 
 
 def change(data: bytes, edits: list[tuple[float, int]]) -> bytes:
-    """Returns the bytes with some of them replaced; places are shares of the length."""
+    """The bytes with some of them replaced; places are shares of the length."""
     changed = bytearray(data)
     for place, value in edits:
         changed[min(int(place * len(changed)), len(changed) - 1)] = value

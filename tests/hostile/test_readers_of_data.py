@@ -82,7 +82,7 @@ def test_any_bytes_as_dicom(data: bytes) -> None:
 
 
 def small_dicom() -> bytes:
-    """Returns a whole file of 4 x 4 pixels, without preamble, in the shortest form."""
+    """A whole file of 4 x 4 pixels, without preamble, in the shortest form."""
 
     def element(group: int, number: int, vr: bytes, value: bytes) -> bytes:
         value += b"\0" * (len(value) % 2)
@@ -112,7 +112,7 @@ def test_a_broken_image(data: bytes) -> None:
 
 
 def tar_bytes(kind: str) -> bytes:
-    """Returns a tar archive with two files."""
+    """A tar archive with two files."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode=kind) as archive:  # pyright: ignore[reportCallIssue, reportArgumentType] one of its modes
         for name in ("imgs/a.jpg", "train.json"):

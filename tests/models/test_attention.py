@@ -21,7 +21,7 @@ def arrays(dtype: jnp.dtype = jnp.float32) -> tuple[jax.Array, jax.Array, jax.Ar
 
 
 def reference(query: jax.Array, key: jax.Array, mask: jax.Array, softcap: float) -> np.ndarray:
-    """Returns probabilities [B N T S]: query head n reads key head n // G; the cap comes before the mask."""
+    """Probabilities [B N T S]: query head n reads key head n // G; the cap comes before the mask."""
     q, k, m = np.asarray(query, np.float64), np.asarray(key, np.float64), np.asarray(mask)
     probs = np.zeros((B, N, T, S))
     for b, n, t in np.ndindex(B, N, T):

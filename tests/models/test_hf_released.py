@@ -55,7 +55,7 @@ RELEASED = [f"{model}-{resolution}" for model in TEXT for resolution in (224, 44
 
 
 def hub_config(name: str) -> dict[str, Any]:
-    """Returns a config.json as the Hub has it."""
+    """A config.json as the Hub has it."""
     model, resolution = name.rsplit("-", 1)
     text = {"vocab_size": 257_216, "num_image_tokens": (int(resolution) // 14) ** 2} | TEXT[model]
     text |= GEMMA2 if "model_type" not in text else {}

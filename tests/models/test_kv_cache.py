@@ -33,7 +33,7 @@ NO_AR = jnp.zeros_like(PROMPT)
 
 @partial(jax.jit, static_argnames=("variant", "cache_dtype"))
 def decoded(variant: Variant, prompt: jax.Array = PROMPT, *, cache_dtype: Any = None) -> tuple[jax.Array, DecodeState]:
-    """Returns (logits [B NEW+1 V] after the prompt and after each token of ANSWER, the state after the prefill)."""
+    """(logits [B NEW+1 V] after the prompt and after each token of ANSWER, the state after the prefill)."""
     apply = partial(PaliGemma(variant).apply, variables(fake_params(variant)))
     logits, start = apply(IMAGE, prompt, NO_AR, MASK_INPUT, method="prefill", new_tokens=NEW, cache_dtype=cache_dtype)
 
@@ -46,7 +46,7 @@ def decoded(variant: Variant, prompt: jax.Array = PROMPT, *, cache_dtype: Any = 
 
 
 def full(variant: Variant) -> list[np.ndarray]:
-    """Returns the same logits of each row from one forward pass over prompt and answer, without a cache."""
+    """The same logits of each row from one forward pass over prompt and answer, without a cache."""
     tokens = np.zeros((3, WIDTH + NEW), np.int32)
     for row, length in enumerate(LENGTHS):
         tokens[row, : length + NEW] = [*PROMPT[row, :length], *ANSWER[row]]

@@ -34,12 +34,12 @@ NEITHER = r".*(bias|scale|pos_embedding|input_embedding)|img/embedding/kernel"
 
 @cache
 def forward(model: PaliGemma) -> Any:
-    """Returns the compiled teacher-forced pass; one compilation a model."""
+    """The compiled teacher-forced pass; one compilation a model."""
     return jax.jit(model.apply)
 
 
 def make(variant: Variant, config: LoraConfig = EVERYTHING) -> tuple[Flat, Flat, Lora]:
-    """Returns (params, adapters with random factors, the adapters' description)."""
+    """(params, adapters with random factors, the adapters' description)."""
     params = fake_params(variant)
     described = lora.resolve(config, params, PALIGEMMA.equations)
     assert described is not None
@@ -50,7 +50,7 @@ def make(variant: Variant, config: LoraConfig = EVERYTHING) -> tuple[Flat, Flat,
 
 
 def only(adapters: Flat, target: str) -> Flat:
-    """Returns the adapters with lora_b of every other weight at zero."""
+    """The adapters with lora_b of every other weight at zero."""
     return {
         name: leaf if name.startswith(f"{target}/") or name.endswith("lora_a") else jnp.zeros_like(leaf)
         for name, leaf in adapters.items()

@@ -31,13 +31,13 @@ PARAMS = fake_params(DUMMY)
 
 @cache
 def forward(model: PaliGemma) -> Any:
-    """Returns the compiled teacher-forced pass; one compilation a model."""
+    """The compiled teacher-forced pass; one compilation a model."""
     return jax.jit(model.apply)
 
 
 @jax.jit
 def run(image: jax.Array, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns (logits [1 T V], what the first image token reads in the last layer [N S])."""
+    """(logits [1 T V], what the first image token reads in the last layer [N S])."""
     logits, taps = PaliGemma(DUMMY).apply(variables(PARAMS), image, tokens, MASK_AR, mutable=[TAPS])
     return logits, taps[TAPS]["llm"]["layers"]["attn"]["attn_probs"][-1, 0, :, 0]
 

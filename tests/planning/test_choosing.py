@@ -30,7 +30,7 @@ COMPILED = {
 
 
 def candidates(*working: int) -> list[Candidate]:
-    """Returns ways of so many bytes each, the fastest first."""
+    """Ways of so many bytes each, the fastest first."""
     return [
         Candidate(Way("products", "products", 100 - i, 1), Work(1.0 + i, 0.0), 1.0 + i, size)
         for i, size in enumerate(working)

@@ -46,7 +46,7 @@ IMG_PAIRS, LLM_PAIRS = 2 * ROWS * 9 * 9 * 12, 2 * ROWS * 16 * 16 * 32  # logits 
 
 
 def by_hand(adapters: bool) -> int:
-    """Returns floating-point operations: forward, backward to activations, adapters' own gradients; nothing twice."""
+    """Floating-point operations: forward, backward to activations, adapters' own gradients; nothing twice."""
     llm = 3 * 2 * (LLM_QUERY_OUT + LLM_KEY_VALUE + 3 * LLM_MLP) * LLM
     attention = 3 * 3 * LLM_PAIRS  # forward, and twice as much backward
     if not adapters:
@@ -60,7 +60,7 @@ def by_hand(adapters: bool) -> int:
 def make(
     adapters: bool, *, dtype: Any = jnp.float32, variant: Variant = VARIANT
 ) -> tuple[Plan, set[str], dict[str, Any], Any]:
-    """Returns (plan, names of what trains, leaves, arguments of the step), as shapes: adapters train, or the head."""
+    """(plan, names of what trains, leaves, arguments of the step), as shapes: adapters train, or the head."""
     base = abstract_params(variant)
     config = LoraConfig(rank=RANK if adapters else 0, targets=((ATTENTION, "lora"), (".*", "none")))
     found = lora.resolve(config, base, PALIGEMMA.equations)

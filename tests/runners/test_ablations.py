@@ -61,7 +61,7 @@ def base(micro_config: MakeConfig, phantoms: Path) -> Config:
 
 @pytest.fixture(scope="module")
 def grid(base: Config, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
-    """Returns (configuration, workdir) of a grid that ran once."""
+    """(configuration, workdir) of a grid that ran once."""
     config, workdir = with_cells(base, *CELLS), tmp_path_factory.mktemp("grid")
     RUNNERS["ablations"](config, workdir)
     return config, workdir
@@ -188,7 +188,7 @@ OFF = ("stage1", "stage2")
 
 
 def role_that_leaves_some_out(config: Config) -> str:
-    """Returns a prompt with which the longest questions, and only these, do not fit."""
+    """A prompt with which the longest questions, and only these, do not fit."""
     tokenizer = Tokenizer(config.model.tokenizer)
     rows = load_rows(config.eval.source, config.data, seed=config.seed)
     for words in range(1, 200):

@@ -19,7 +19,7 @@ RUNS = ("base", "stage1", "stage2")
 
 @pytest.fixture(scope="module")
 def job(micro_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
-    """Returns (configuration, workdir) of a job that ran once."""
+    """(configuration, workdir) of a job that ran once."""
     config, workdir = micro_config(), tmp_path_factory.mktemp("job")
     RUNNERS["job"](config, workdir)
     return config, workdir

@@ -31,7 +31,7 @@ for pid in "${pids[@]}"; do wait "$pid" || exit 1; done
 
 
 def finish(*processes: subprocess.Popen[str]) -> list[tuple[int, str, str]]:
-    """Returns (status, output, errors) of each process."""
+    """(status, output, errors) of each process."""
     ended = []
     for process in processes:
         said, errors = process.communicate(timeout=300)
@@ -40,7 +40,7 @@ def finish(*processes: subprocess.Popen[str]) -> list[tuple[int, str, str]]:
 
 
 def job_number() -> int:
-    """Returns the number of a SLURM job whose port, as jax computes it, is free here."""
+    """The number of a SLURM job whose port, as jax computes it, is free here."""
     for number in range(4096):
         with socket.socket() as listener:
             try:
@@ -53,7 +53,7 @@ def job_number() -> int:
 
 @pytest.fixture(scope="module")
 def alone(micro_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns the workdir of one process that answered."""
+    """The workdir of one process that answered."""
     folder = tmp_path_factory.mktemp("alone")
     ((status, _, errors),) = finish(start_main(micro_file, folder, mode="predict", devices=1))
     assert status == 0, errors

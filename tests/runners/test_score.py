@@ -26,7 +26,7 @@ def fake_answers(config: Config, path: Path, **changed: Any) -> list[Record]:
 
 
 def score(make: MakeConfig, folder: Path, changed: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    """Returns the scores of fake answers to the configured data, scored with `changed` fields."""
+    """The scores of fake answers to the configured data, scored with `changed` fields."""
     path = folder / "mine.jsonl"
     fake_answers(make(), path, **fields)
     RUNNERS["score"](make({"mode": "score", "eval.predictions": str(path)} | changed), folder)

@@ -40,7 +40,7 @@ def three_stages(config: Config, **fields: Any) -> Config:
 
 @pytest.fixture(scope="module")
 def job(micro_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
-    """Returns (configuration, workdir) of a job of three stages that ran once."""
+    """(configuration, workdir) of a job of three stages that ran once."""
     fields = {"eval.blank": False, "eval.swapped": False, "eval.source.limit": 4, "saliency.methods": ("raw",)}
     config, workdir = three_stages(micro_config(fields)), tmp_path_factory.mktemp("job")
     RUNNERS["job"](config, workdir)

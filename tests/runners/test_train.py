@@ -47,7 +47,7 @@ def test_a_stage_is_given_its_data_from_the_beginning_and_the_stage_before(
 
 
 def adapter_file(folder: Path, base: Path, *, sha256: str = "") -> Path:
-    """Returns the path of an adapter that changes the projector's bias of the micro model."""
+    """The path of an adapter that changes the projector's bias of the micro model."""
     meta = AdapterMeta("stage1", 1, LoraConfig(), base.name, sha256 or files.sha256(base), "c" * 64)
     return save_adapter(folder, {"img/head/bias": np.full(16, 0.5, np.float32)}, meta)
 

@@ -40,7 +40,7 @@ def loaded(micro_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def _all_rows(validation: Validation, loaded: LoadedBase) -> Batch:
-    """Returns all rows as one batch, as training has them."""
+    """All rows as one batch, as training has them."""
     batches = eval_batches(
         validation.rows,
         data=loaded.config.data,

@@ -45,19 +45,19 @@ def load(folder: Path, name: str) -> Golden:
 
 @pytest.fixture(scope="session", params=["paligemma", "paligemma2"])
 def either(request: pytest.FixtureRequest, golden: Path) -> Golden:
-    """Returns each golden model in turn."""
+    """Each golden model in turn."""
     return load(golden, request.param)
 
 
 @pytest.fixture(scope="session")
 def tiny(golden: Path) -> Golden:
-    """Returns the golden PaliGemma 1: three rows, 16 patches, 12 text positions, 3 layers, 4 heads."""
+    """The golden PaliGemma 1: three rows, 16 patches, 12 text positions, 3 layers, 4 heads."""
     return load(golden, "paligemma")
 
 
 @pytest.fixture(scope="session")
 def worded(tiny: Golden, tokenizer: Tokenizer) -> tuple[PaliGemma, dict[str, Any]]:
-    """Returns the golden model with rows for all tokens; it has 320, the tokenizer 512 and its location tokens."""
+    """The golden model with rows for all tokens; it has 320, the tokenizer 512 and its location tokens."""
     name = "llm/embedder/input_embedding"
     table, variant = np.asarray(tiny.params[name]), tiny.model.variant
     room = (tokenizer.vocab_size - len(table), table.shape[1])

@@ -12,7 +12,7 @@ def record(said: str, **fields: object) -> Record:
 
 
 def split_pieces(tokenizer: Tokenizer) -> list[tuple[list[int], int]]:
-    """Returns (two tokens, the token that has the text of both) wherever the tokenizer would write the latter."""
+    """(two tokens, the token that has the text of both) wherever the tokenizer would write the latter."""
     pieces = {tokenizer.piece(token): token for token in range(tokenizer.vocab_size)}
     found = []
     for piece, token in pieces.items():

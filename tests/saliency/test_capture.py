@@ -27,13 +27,13 @@ from radvqa_jax.schema import Batch
 
 
 def full_mask(batch: Any, num_patches: int) -> np.ndarray:
-    """Returns the prefix-LM mask over image tokens and text; padding is not masked, as in training."""
+    """The prefix-LM mask over image tokens and text; padding is not masked, as in training."""
     mask_ar = np.pad(batch.mask_ar[:, :-1], ((0, 0), (num_patches, 0)))
     return np.asarray(make_attn_mask(jnp.ones(mask_ar.shape, bool), jnp.asarray(mask_ar)))
 
 
 def changed(batch: Any, row: int, column: int) -> Any:
-    """Returns the batch with another token in one place."""
+    """The batch with another token in one place."""
     tokens = batch.tokens.copy()
     tokens[row, column] = (tokens[row, column] + 7) % 256 + 4
     return batch._replace(tokens=tokens)
@@ -148,7 +148,7 @@ def test_a_folded_rollout_is_that_of_the_whole_matrices(either: Any) -> None:
 
 
 def largest_array(jaxpr: Any) -> int:
-    """Returns the number of elements of the largest value in a jaxpr, at any depth."""
+    """The number of elements of the largest value in a jaxpr, at any depth."""
     sizes = [0]
     for equation in jaxpr.eqns:
         sizes += [math.prod(var.aval.shape) for var in equation.outvars if hasattr(var.aval, "shape")]

@@ -22,7 +22,7 @@ CONFIG = SaliencyConfig(residual=0.25, layers=(0, 2))
 
 
 def fake_maps(words: int = 2) -> CaseMaps:
-    """Returns maps of an answer whose words have two tokens each, and EOS."""
+    """Maps of an answer whose words have two tokens each, and EOS."""
     rng, count = np.random.default_rng(1), 2 * words + 1
     groups = [(f"word{i}", [2 * i, 2 * i + 1]) for i in range(words)] + [("</s>", [2 * words])]
     maps = {method: rng.random((count, 4, 4)).astype(np.float32) / 20 for method in ("raw", "rollout")}

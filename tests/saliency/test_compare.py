@@ -9,7 +9,7 @@ from radvqa_jax.saliency.passes import PassOptions
 
 
 def fake_bundle(seed: int, tokens: int) -> CaseBundle:
-    """Returns a bundle of random maps: 2 layers, 2 heads, 4 patches; the last token is EOS."""
+    """A bundle of random maps: 2 layers, 2 heads, 4 patches; the last token is EOS."""
     rng = np.random.default_rng(seed)
 
     def draw(*shape: int) -> np.ndarray:

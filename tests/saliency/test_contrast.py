@@ -22,14 +22,14 @@ LLM = ("llm", "layers", "attn")
 
 
 def pair(golden: Any, *answers: list[int]) -> Batch:
-    """Returns two rows of the same image and question, with these answers."""
+    """Two rows of the same image and question, with these answers."""
     rows = [answer_row(PROMPT, answer, seq_len=SEQ_LEN, eos=EOS, pad=0) for answer in answers]
     stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     return Batch(image=golden.batch.image[:1].repeat(2, axis=0), mask_example=np.ones(2, bool), **stacked)
 
 
 def explicit(golden: Any, batch: Batch, differs: int, *, sign: int, only_first: bool) -> np.ndarray:
-    """Returns the map [S] by a probe of zeros on all attention, in float64; states that both rows share have one probe
+    """The map [S] by a probe of zeros on all attention, in float64; states that both rows share have one probe
     each, because both rows read the same one."""
     model, p = golden.model, golden.model.variant.num_patches
     probs = np.asarray(capture(model, golden.params, batch, rows="all").attn_probs, np.float64)

@@ -10,7 +10,7 @@ SEEN = np.array([[0, 1], [2, 3]])  # by image: its answer depends on these patch
 
 
 def known_logprob(images: np.ndarray) -> np.ndarray:
-    """Returns log p that falls by 2 when the first of the seen patches is not the image's own, by 1 for the second."""
+    """log p that falls by 2 when the first of the seen patches is not the image's own, by 1 for the second."""
     out = []
     for image, original, seen in zip(images, IMAGES, SEEN, strict=True):
         kept = [np.array_equal(_patch(image, p), _patch(original, p)) for p in seen]

@@ -54,7 +54,7 @@ def asked(worded: tuple[PaliGemma, dict[str, Any]], tokenizer: Tokenizer) -> Ask
 
 @pytest.fixture(scope="module")
 def packed(asked: Asked) -> tuple[dict[str, np.ndarray], Batch, Captured]:
-    """Returns the row of training that asks PREFIX and answers "left lung", as a batch, and all its attention."""
+    """The row of training that asks PREFIX and answers "left lung", as a batch, and all its attention."""
     row = pack(asked.tokenizer, PREFIX, suffix="left lung", seq_len=SEQ_LEN)
     pixels = resize_image(IMAGE, 56)[None]
     batch = Batch(image=pixels, mask_example=np.ones(1, bool), **{k: v[None] for k, v in row.items()})

@@ -27,7 +27,7 @@ LLM = ("llm", "layers", "attn")
 
 
 def inputs(batch: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns image, tokens and mask_ar of a teacher-forced pass."""
+    """Image, tokens and mask_ar of a teacher-forced pass."""
     return jnp.asarray(batch.image), jnp.asarray(batch.tokens[:, :-1]), jnp.asarray(batch.mask_ar[:, :-1])
 
 

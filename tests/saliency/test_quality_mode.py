@@ -119,7 +119,7 @@ def test_rows_are_taken_an_image_in_turn_and_the_rest_is_counted(micro_config: C
 
 
 def fake_rows(better: float, *, images: int = 40) -> list[dict[str, Any]]:
-    """Returns rows in which the map `good` is above 0.5 by `better`, `blind` maps by 0.1, and head (1, 0) is best."""
+    """Rows in which the map `good` is above 0.5 by `better`, `blind` maps by 0.1, and head (1, 0) is best."""
     rng = np.random.default_rng(0)
 
     def figures(value: float) -> dict[str, float]:

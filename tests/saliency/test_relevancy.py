@@ -24,12 +24,12 @@ LLM = ("llm", "layers", "attn")
 
 
 def inputs(batch: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns image, tokens and mask_ar of a teacher-forced pass."""
+    """Image, tokens and mask_ar of a teacher-forced pass."""
     return jnp.asarray(batch.image), jnp.asarray(batch.tokens[:, :-1]), jnp.asarray(batch.mask_ar[:, :-1])
 
 
 def explicit_relevancy(golden: Any, token: int) -> np.ndarray:
-    """Returns the map of one answer token of every row: gradients by a probe of zeros that is added to all attention,
+    """The map of one answer token of every row: gradients by a probe of zeros that is added to all attention,
     then the product of the paper's matrices, in float64."""
     model, batch, p = golden.model, golden.batch, golden.model.variant.num_patches
     probs = golden.io["attention_probs"]
@@ -66,7 +66,7 @@ def explicit_relevancy(golden: Any, token: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def grouped(golden: Path) -> Any:
-    """Returns the golden PaliGemma 2: two key/value heads for four heads, post-norms, capped logits."""
+    """The golden PaliGemma 2: two key/value heads for four heads, post-norms, capped logits."""
     return load(golden, "paligemma2")
 
 
@@ -83,7 +83,7 @@ def test_relevancy_is_the_product_of_the_papers_matrices(tiny: Any) -> None:
 
 
 def adapted(golden: Any) -> tuple[PaliGemma, dict[str, Any], dict[str, Any]]:
-    """Returns the model with random adapters on the output projection, its leaves, and the merged leaves."""
+    """The model with random adapters on the output projection, its leaves, and the merged leaves."""
     targets = ((r"llm/.*/attn_vec_einsum/w", "lora"), (".*", "none"))
     found = lora.resolve(LoraConfig(rank=3, alpha=12.0, targets=targets), golden.params, PALIGEMMA.equations)
     assert found is not None

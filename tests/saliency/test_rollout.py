@@ -22,7 +22,7 @@ NUMPY_FUSION = {"mean": np.mean, "max": np.max, "min": np.min}
 
 
 def numpy_discard(row: np.ndarray, share: float) -> np.ndarray:
-    """Returns the row without its floor(share * readable) smallest readable entries."""
+    """The row without its floor(share * readable) smallest readable entries."""
     readable = [index for index in np.argsort(row, kind="stable") if row[index] > 0]
     row = row.copy()
     row[readable[: int(share * len(readable) + 1e-9)]] = 0
@@ -32,7 +32,7 @@ def numpy_discard(row: np.ndarray, share: float) -> np.ndarray:
 def numpy_rollout(
     probs: np.ndarray, residual: float, head_fusion: str, start_layer: int, discard: float = 0.0
 ) -> np.ndarray:
-    """Returns the product Â_L … Â_start of full matrices in float64, one example at a time."""
+    """The product Â_L … Â_start of full matrices in float64, one example at a time."""
     out = []
     for example in probs.astype(np.float64).swapaxes(0, 1):
         product = np.eye(probs.shape[-1])

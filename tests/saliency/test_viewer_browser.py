@@ -24,7 +24,7 @@ WHOLE = (0, 1, 2)  # the words without the end
 
 
 def wide_case() -> ViewerCase:
-    """Returns a case without a lesion, of one model, whose image has no whole number of pixels a patch."""
+    """A case without a lesion, of one model, whose image has no whole number of pixels a patch."""
     image = np.random.default_rng(0).integers(0, 256, (40, 90, 3)).astype(np.uint8)
     maps = [item for item in make_maps(len(WORDS)) if item.model == "base"]
     return make_case(question_id="q2", image=image, mask=None, models=MODELS[:1], maps=maps)
@@ -44,7 +44,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page(browser: Page, file: Path) -> Iterator[Page]:
-    """Returns the page, open; after the test it must have been silent and alone."""
+    """The page, open; after the test it must have been silent and alone."""
     browser.open(file)
     yield browser
     assert browser.console() == []
@@ -58,7 +58,7 @@ def find(case: ViewerCase, **wanted: Any) -> ViewerMap:
 
 
 def of_words(item: ViewerMap, words: Sequence[int] = WHOLE) -> np.ndarray:
-    """Returns the mean over the tokens of some words."""
+    """The mean over the tokens of some words."""
     tokens = np.array([word.tokens for word in (WORDS if item.query == "answer" else PROMPT)])
     return np.average(item.values[list(words)], axis=0, weights=tokens[list(words)])
 
@@ -86,7 +86,7 @@ def blended(
 
 
 def robust(*maps: np.ndarray) -> float:
-    """Returns the end of the scale without the two hottest of each map's 64 patches."""
+    """The end of the scale without the two hottest of each map's 64 patches."""
     return max(float(np.sort(np.abs(values).ravel())[-3]) for values in maps)
 
 

@@ -26,14 +26,14 @@ HOSTILE = "</script><img src=x onerror=\"document.title='pwned'\"><!-- & \u2028 
 
 
 def phantom() -> Any:
-    """Returns a rendered chest radiograph with a lesion."""
+    """A rendered chest radiograph with a lesion."""
     view = next(view for view in VIEWS if view.modality == "X-ray")
     attributes = Attributes(view=view, finding=view.findings[0], side="left", size="large")
     return render_case(np.random.default_rng(7), attributes)
 
 
 def bump(rng: np.random.Generator, grid: int, row: float, column: float, *, width: float) -> np.ndarray:
-    """Returns a spot over a little unevenness; the sum is below one, as of attention."""
+    """A spot over a little unevenness; the sum is below one, as of attention."""
     i, j = np.mgrid[:grid, :grid] + 0.5
     spot = np.exp(-((i / grid - row) ** 2 + (j / grid - column) ** 2) / (2 * width**2))
     values = spot + 0.15 * rng.random((grid, grid))
@@ -41,7 +41,7 @@ def bump(rng: np.random.Generator, grid: int, row: float, column: float, *, widt
 
 
 def make_maps(words: int, *, grid: int = GRID, layers: int = LAYERS, heads: int = HEADS) -> list[ViewerMap]:
-    """Returns raw maps by layer and head, their means, and rollouts with and without the vision tower."""
+    """Raw maps by layer and head, their means, and rollouts with and without the vision tower."""
     rng = np.random.default_rng(3)
     maps = []
     for model, width in (("base", 0.35), ("stage2", 0.09)):
@@ -79,7 +79,7 @@ def question_maps(model: str, rng: np.random.Generator, *, grid: int, layers: in
 
 
 def make_case(**changes: Any) -> ViewerCase:
-    """Returns a case of the phantom with some fields changed."""
+    """A case of the phantom with some fields changed."""
     drawn = phantom()
     fields: dict[str, Any] = {
         "question_id": "phantom-7",

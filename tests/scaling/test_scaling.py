@@ -20,7 +20,7 @@ CHINCHILLA = HERE.parents[2] / "shared" / "data" / "scaling_laws" / "chinchilla_
 
 
 def fine_tuned(dataset: str, *, family: str = "", model: str = "") -> list[Measurement]:
-    """Returns the losses of Lin et al. of one family or one model; every fine-tuning is a run of its own."""
+    """The losses of Lin et al. of one family or one model; every fine-tuning is a run of its own."""
     with (HERE / f"finetuning_{dataset}.csv").open() as file:
         rows = [
             row for row in csv.DictReader(file) if family in ("", row["family"]) and model in ("", row["config name"])
@@ -36,7 +36,7 @@ def fine_tuned(dataset: str, *, family: str = "", model: str = "") -> list[Measu
 def drawn(
     law: str, parameters: dict[str, float], *, noise: float = 0.0, sizes: int = 5, seed: int = 0
 ) -> list[Measurement]:
-    """Returns losses that follow a law exactly, or up to a relative error."""
+    """Losses that follow a law exactly, or up to a relative error."""
     rng = np.random.default_rng(seed)
     x, d = (v.ravel() for v in np.meshgrid(np.geomspace(1e4, 1e6, sizes), np.geomspace(1e4, 1e7, 8)))
     found = LAWS[law]

@@ -11,7 +11,7 @@ from radvqa_jax.config import ChatConfig, Config, DataConfig, SourceConfig, Synt
 
 
 def read_prompt(body: dict[str, Any]) -> tuple[str, dict[str, str]]:
-    """Returns (mark, fields) of a request, as a model that keeps to the marks reads it."""
+    """(mark, fields) of a request, as a model that keeps to the marks reads it."""
     text = body["messages"][-1]["content"]
     mark = text.partition("<<")[2].partition(">>")[0]
     inside = text.partition(f"<<{mark}>>\n")[2].partition(f"\n<</{mark}>>")[0]
@@ -19,13 +19,13 @@ def read_prompt(body: dict[str, Any]) -> tuple[str, dict[str, str]]:
 
 
 def asked_kinds(body: dict[str, Any]) -> list[str]:
-    """Returns the kinds of the pairs that a request asks for."""
+    """The kinds of the pairs that a request asks for."""
     wanted = body["messages"][0]["content"].partition("pairs of question and answer")[2].partition(":")[2].split(".")[0]
     return [kind for part in wanted.split(",") for n, kind in [part.split()] for _ in range(int(n))]
 
 
 def honest_pairs(body: dict[str, Any]) -> dict[str, Any]:
-    """Returns the reply of a writer that asks about the first words of the caption."""
+    """The reply of a writer that asks about the first words of the caption."""
     mark, fields = read_prompt(body)
     if '"question": "<question>"}' in body["messages"][0]["content"]:
         return {"mark": mark, "question": "What does the image show?"}
@@ -60,7 +60,7 @@ def honest(chat_server: Any) -> Callable[[dict[str, Any]], Any]:
 
 @pytest.fixture
 def configure(chat_server: Any, honest: Any, phantoms: Path) -> Callable[..., Config]:
-    """Returns a function that gives a configuration of writing about the small phantom_rad by the server."""
+    """A function that gives a configuration of writing about the small phantom_rad by the server."""
     chat_server.behave = honest
 
     def make(*, chat: dict[str, Any] | None = None, **writing: Any) -> Config:

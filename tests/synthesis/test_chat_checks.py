@@ -33,7 +33,7 @@ CHOICE = item("Which side?", "left", kind="multiple_choice", answer_type="closed
 
 
 def read_request(body: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
-    """Returns (system prompt, mark, fields) of a request."""
+    """(system prompt, mark, fields) of a request."""
     system, user = (message["content"] for message in body["messages"])
     mark = user.partition("<<")[2].partition(">>")[0]
     inside = user.partition(f"<<{mark}>>\n")[2].partition(f"\n<</{mark}>>")[0]

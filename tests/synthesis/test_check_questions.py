@@ -25,7 +25,7 @@ SOURCE = SourceConfig(dataset="written", builder_config=NAME)
 
 
 def write_pairs(data: DataConfig) -> list[Candidate]:
-    """Returns right pairs about every phantom, and one false pair about each."""
+    """Right pairs about every phantom, and one false pair about each."""
     found = []
     for split in ("train", "validation", "test"):
         rows = open_rows(SourceConfig("phantom_rad", "tiny", split), data)

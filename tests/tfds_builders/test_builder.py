@@ -98,7 +98,7 @@ def test_every_config_has_a_manifest_and_every_folder_its_papers(name: str, tmp_
 
 @pytest.fixture
 def layouts(tmp_path: Path) -> Path:
-    """Returns a manual_dir with the stand-ins of several data sets, each in a folder of some name."""
+    """A manual_dir with the stand-ins of several data sets, each in a folder of some name."""
     for name, folder in (("vqa_rad", "osfstorage"), ("slake", "Slake1.0"), ("medpix_2", "MedPix-2-0")):
         shutil.copytree(ROOT / name / "dummy_data", tmp_path / "manual" / folder)
     return tmp_path / "manual"

@@ -26,7 +26,7 @@ class Builder(Phantoms):
 
 @pytest.fixture
 def another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Returns the folder of a data set that is there and nowhere named."""
+    """The folder of a data set that is there and nowhere named."""
     folder = tmp_path / "builders" / "another"
     folder.mkdir(parents=True)
     (folder / "__init__.py").touch()

@@ -29,7 +29,7 @@ def file(array: np.ndarray, kind: str = "PNG", mode: str | None = None, **option
 
 
 def turned() -> bytes:
-    """Returns a PNG that says it lies on its side."""
+    """A PNG that says it lies on its side."""
     exif = Image.Exif()
     exif[0x0112] = 6
     return file(COLOUR, exif=exif)
@@ -130,7 +130,7 @@ def test_one_limit_on_pixels_before_any_is_decoded(monkeypatch: pytest.MonkeyPat
 
 
 def postscript() -> bytes:
-    """Returns a picture that Ghostscript would have to run."""
+    """A picture that Ghostscript would have to run."""
     return b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n{ } loop\n%%EOF\n"
 
 
@@ -185,7 +185,7 @@ def test_twelve_bits_in_sixteen_are_told_and_spread_if_asked() -> None:
 
 
 def sixteen_bit_colour(levels: np.ndarray) -> bytes:
-    """Returns a PNG of 16-bit colour, which PIL does not write."""
+    """A PNG of 16-bit colour, which PIL does not write."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -204,7 +204,7 @@ def test_colour_of_sixteen_bits_keeps_its_high_byte() -> None:
 
 
 def png(mode: str, *, rows: int, **options: Any) -> bytes:
-    """Returns a PNG file of 16 rows whose stream of image data properly ends after fewer."""
+    """A PNG file of 16 rows whose stream of image data properly ends after fewer."""
     whole = encode(noise(0, mode="L").convert(mode), "PNG", **options)
     start = whole.index(b"IDAT") - 4
     end = whole.rindex(b"IEND") - 4

@@ -53,7 +53,7 @@ YES: list[tuple[str, Callable[[Attributes, str], bool]]] = [
 
 @pytest.fixture(scope="module")
 def plans() -> dict[str, list[PlannedImage]]:
-    """Returns the plan of every split of the default config."""
+    """The plan of every split of the default config."""
     config = Builder.builder_configs["default"]
     return {split: plan_split(split, getattr(config, split), seed=config.seed) for split in SPLITS}
 
@@ -72,7 +72,7 @@ def render(attributes: Attributes, *seed: int) -> Phantom:
 
 
 def digest(rows: Iterable[tuple[str, dict]]) -> str:
-    """Returns a hash of keys, texts, image and mask bytes."""
+    """A hash of keys, texts, image and mask bytes."""
     total = hashlib.sha256()
     for key, row in rows:
         values = [v.getvalue() if isinstance(v, io.BytesIO) else str(v).encode() for _, v in sorted(row.items())]

@@ -160,7 +160,7 @@ def test_what_is_no_box_says_so(numbers: Any) -> None:
 
 
 def release() -> dict[str, list[dict[str, Any]]]:
-    """Returns rows with every figure of the official release: 642 images, splits by language, one empty answer."""
+    """Rows with every figure of the official release: 642 images, splits by language, one empty answer."""
     rows: dict[str, list[dict[str, Any]]] = {"train.json": [], "validation.json": [], "test.json": []}
     sizes = {
         "train.json": (4919, 1943, 4916, 450),
@@ -182,7 +182,7 @@ def release() -> dict[str, list[dict[str, Any]]]:
 
 
 def release_folder(folder: Path) -> Path:
-    """Returns the folder after a whole release is written into it: every row, and stand-ins for the images."""
+    """The folder after a whole release is written into it: every row, and stand-ins for the images."""
     for name, rows in release().items():
         write(folder / name, json_text(rows))
     pixel = encode(noise(0, size=(2, 2)), "PNG")

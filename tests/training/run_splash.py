@@ -26,7 +26,7 @@ def plain(query: Any, key: Any, value: Any, mask: Any) -> Any:
 
 
 def value_and_grads(attention: Any, query: Any, key: Any, value: Any, mask: Any) -> Any:
-    """Returns the attended values, and the gradients of a sum that weighs each differently."""
+    """The attended values, and the gradients of a sum that weighs each differently."""
     out, pull = jax.vjp(lambda *qkv: attention(*qkv, mask), query, key, value)
     return out, *pull(jnp.cos(jnp.arange(out.size, dtype=out.dtype)).reshape(out.shape))
 

@@ -21,7 +21,7 @@ def write(folder: Path, steps: list[int], *, start_step: int = 0, loss: float = 
 
 
 def read_events(folder: Path) -> list[Event]:
-    """Returns every event of the folder's TensorBoard files: records of length, checksum, event, checksum."""
+    """Every event of the folder's TensorBoard files: records of length, checksum, event, checksum."""
     events = []
     for path in sorted((folder / "tensorboard").iterdir(), key=lambda path: path.stat().st_mtime_ns):
         data = path.read_bytes()

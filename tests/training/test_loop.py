@@ -38,7 +38,7 @@ def signal_at(number: int, signum: int = signal.SIGTERM) -> Callable[[int], None
 
 
 def make_plan(**changed: Any) -> tuple[Plan, Flat, Flat]:
-    """Returns (plan, trainable, frozen) of the dummy model with the projector, an adapter with dropout, and Adam."""
+    """(plan, trainable, frozen) of the dummy model with the projector, an adapter with dropout, and Adam."""
     variant = get_variant("dummy")
     base = fake_params(variant)
     lora = Lora(rank=2, scale=2.0, dropout=0.25, targets=frozenset({WEIGHT}), equations=PALIGEMMA.equations)
@@ -75,14 +75,14 @@ def saved_steps(folder: Path) -> list[int]:
 
 
 def losses(folder: Path) -> list[dict[str, Any]]:
-    """Returns the rows without what tells of the time since the last one, which a restart cuts."""
+    """The rows without what tells of the time since the last one, which a restart cuts."""
     timed = {"examples_per_s", "data_wait_share", "text_positions"}
     return [{name: value for name, value in row.items() if name not in timed} for row in read_losses(folder)]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Flat]:
-    """Returns (folder, trained leaves) of a run that nothing interrupted."""
+    """(folder, trained leaves) of a run that nothing interrupted."""
     folder = tmp_path_factory.mktemp("whole")
     return folder, run(folder, Batches())
 

@@ -54,7 +54,7 @@ def test_rows_that_cannot_be_shared_out_are_refused() -> None:
 
 
 def run(folder: Path, devices: int, mesh: tuple[int, int, int], *, stop_at: int = 0) -> tuple[dict[str, Any], str]:
-    """Returns (trained leaves and logged scalars, what was printed) of run_mesh.py on so many virtual devices."""
+    """(trained leaves and logged scalars, what was printed) of run_mesh.py on so many virtual devices."""
     folder.mkdir()
     said = run_script(Path(__file__).with_name("run_mesh.py"), folder, *mesh, stop_at, devices=devices)
     with np.load(folder / "trained.npz") as arrays:

@@ -65,14 +65,14 @@ def run(
 
 @pytest.fixture(scope="module")
 def stage1(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
-    """Returns (folder, what is trained) of stage 1."""
+    """(folder, what is trained) of stage 1."""
     folder = tmp_path_factory.mktemp("stage1")
     return folder, run("stage1", folder)
 
 
 @pytest.fixture(scope="module")
 def stage2(stage1: tuple[Path, Trained], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
-    """Returns (folder, what is trained) of stage 2 after stage 1."""
+    """(folder, what is trained) of stage 2 after stage 1."""
     folder = tmp_path_factory.mktemp("stage2")
     return folder, run("stage2", folder, start=stage1[1])
 
@@ -340,7 +340,7 @@ def test_a_foreign_adapter_file_is_no_start(tmp_path: Path) -> None:
 
 
 def taking(taken: Way) -> Choose:
-    """Returns a choice that is always the same."""
+    """A choice that is always the same."""
     return lambda plan, plan_at, trainable, frozen: Chosen(taken)
 
 

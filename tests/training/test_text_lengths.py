@@ -50,7 +50,7 @@ def test_texts_of_one_length_have_one() -> None:
 
 
 def varied(rows: int, length: int, *, longest: int) -> Batch:
-    """Returns rows of at most `longest` text positions, padded to `length`."""
+    """Rows of at most `longest` text positions, padded to `length`."""
     batch = Batch.fake(rows, 8, longest, seed=5)
     more = ((0, 0), (0, length - longest))
     texts = {name: np.pad(getattr(batch, name), more) for name in ("tokens", "mask_loss", "mask_input")}
@@ -87,7 +87,7 @@ PARAMS = fake_params(SMALL)
 
 
 def results(batch: Batch, options: StepOptions) -> tuple[Any, Any]:
-    """Returns (loss, gradients) of the projector and of adapters of both towers, with dropout."""
+    """(loss, gradients) of the projector and of adapters of both towers, with dropout."""
     targets = ((".*/(query/kernel|q_einsum/w|linear)", "lora"), (".*", "none"))
     adapters = lora.resolve(LoraConfig(rank=2, dropout=0.25, targets=targets), PARAMS, PALIGEMMA.equations)
     assert adapters is not None

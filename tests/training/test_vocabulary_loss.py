@@ -26,7 +26,7 @@ def weights_of(weighting: Any) -> jax.Array:
 
 
 def plain(states: Any, table: Any, weights: Any, smoothing: float) -> tuple[float, np.ndarray, np.ndarray]:
-    """Returns (loss, gradient of the states, gradient of the table) in float64, from full logits."""
+    """(loss, gradient of the states, gradient of the table) in float64, from full logits."""
     x, w = np.asarray(states, np.float64), np.asarray(table, np.float64)
     logits = x @ w.T
     top = logits.max(-1, keepdims=True)

@@ -44,7 +44,7 @@ class _Error(Exception):
 
 @pytest.fixture
 def wandb(monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    """Returns a recorder in the place of the package."""
+    """A recorder in the place of the package."""
     recorder, fake = Recorder(), types.ModuleType("wandb")
     errors = types.SimpleNamespace(Error=_Error)
     vars(fake).update(init=lambda **arguments: recorder.init(**arguments), Settings=dict, errors=errors)
