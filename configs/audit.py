@@ -1,4 +1,4 @@
-"""What training and evaluation sets hold, and what they share: counts, answers, duplicates, leaks, blind baselines.
+"""Audits training and evaluation sets, and what they share: counts, answers, duplicates, leaks, blind baselines.
 
     python -m radvqa_jax.main --config configs/audit.py --workdir runs/audit
     python -m radvqa_jax.main --config configs/medm_stage2.py --config.mode=audit --workdir runs/audit_medm

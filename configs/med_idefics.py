@@ -11,7 +11,7 @@ prepared (configs/build_data.py).
     --config configs/med_idefics.py:single_stage   VQA-RAD alone, as the paper did it: three epochs, and trained with
                                                    another prompt than it is asked with
     --config configs/med_idefics.py:one_change     VQA-RAD alone, otherwise as two_stages: what stage 1 is worth
-    --config configs/med_idefics.py:two_stages,7000   with so many captions (figure 3: 7,000, 20,000, 55,000)
+    --config configs/med_idefics.py:two_stages,7000   with this many captions (figure 3: 7,000, 20,000, 55,000)
 Its other rows (another case's image, PathVQA, the prompt of an expert, Med-HALT's invented questions) are in
 configs/papers/med_idefics_figure2.py, and configs/reproduce.py fills them.
 
@@ -44,7 +44,7 @@ VARIANTS = ("two_stages", "single_stage", "one_change")
 
 
 def make_stage() -> Any:
-    """What both stages share (5.1, and alpha by its code)."""
+    """The settings that both stages share (5.1, and alpha by its code)."""
     made = stage()
     made.lora.rank = 8
     made.lora.alpha = 8.0

@@ -11,7 +11,7 @@ native .npz also --config.model.variant and --config.model.tokenizer), --config.
 --config.model.param_dtype=bfloat16, --config.model.unroll=1, a stage's batch and steps
 (configs/medm_stage2.py has MedM's), and look first whether it fits: configs/fit.py.
 
-Expect the splits (yours, or 80/10/10 by case), what they share, accuracy before training and after each stage beside
+Expect the splits (yours, or 80/10/10 by case), what they share, accuracy before training and after each stage next to
 the blind baselines, and report.html. File names and images stay out of the report unless --config.report.images=true.
 """
 

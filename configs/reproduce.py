@@ -1,4 +1,4 @@
-"""The results book: every table and figure of MedM, LLaMA32-Med and Med-Idefics beside what is measured here.
+"""The results book: every table and figure of MedM, LLaMA32-Med and Med-Idefics next to our measurements.
 
     python -m radvqa_jax.main --config configs/reproduce.py --workdir runs/book \
         --config.model.checkpoint=paligemma-3b-mix-448.npz --config.model.tokenizer=paligemma_tokenizer.model

@@ -204,7 +204,7 @@ class Model:
     def logprobs(
         self, image: ImageLike, question: str, answers: Sequence[str], *, frame: int = 0, window: str = ""
     ) -> Choice:
-        """How likely each of these answers is, as log-probabilities and as shares among them.
+        """The likelihood of each of these answers, as log-probabilities and as shares among them.
 
         A closed question needs this: `model.logprobs(image, "Is there a mass?", ["yes", "no"]).best`.
         """

@@ -113,7 +113,7 @@ def _is_integer(value: Any) -> bool:
 
 
 def _items(value: Any) -> list[Any] | None:
-    """What a list, tuple, range or array holds; None for anything else."""
+    """The items of a list, tuple, range or array; None for anything else."""
     if isinstance(value, str | bytes) or not isinstance(value, Sequence | np.ndarray):
         return None
     return list(value)

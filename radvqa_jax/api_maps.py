@@ -53,7 +53,7 @@ class Maps:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """What `map` and `show` take as method."""
+        """The names of methods that `map` and `show` accept."""
         return self.bundle.methods
 
     @property
@@ -75,7 +75,7 @@ class Maps:
         heads: Sequence[int] = (),
         residual: float | None = None,
     ) -> Float[np.ndarray, "grid grid"]:
-        """What was read of each image patch: by the states that wrote `word`, or that stand at it.
+        """The response to each image patch: of the states that wrote `word`, or of the states at it.
 
         Args:
             method: one of `methods`.
@@ -117,7 +117,7 @@ class Maps:
             method: one of `methods`, or several.
             residual: `rollout`: one residual weight, or several.
             scale: relative = each map has a scale of its own; absolute = one for all, for maps of one unit. Either
-                begins at 0, or is as far below zero as above it where there are values below; the hottest patches lie
+                begins at 0, or is as far below zero as above it where there are values below; the hottest patches are
                 beyond its end, which then reads ≥.
             mask: outlined on every map, at the size of the original image.
         """

@@ -41,7 +41,7 @@ class MapQuality:
         return Picture(quality_report.localisation_figure(self.scores))
 
     def heads(self) -> Picture:
-        """What each layer and head finds, and the best one on images that it was not chosen on."""
+        """The figures of each layer and head, and the best one on images that were not used to choose it."""
         return Picture(quality_report.heads_figure(self.scores))
 
     def curves(self) -> Picture:
@@ -49,7 +49,7 @@ class MapQuality:
         return _drawn(quality_report.curves_figure, self.scores, "curves")
 
     def compared(self) -> Picture:
-        """How alike the maps of other weights are: shuffled ones, and the base before adaptation."""
+        """The similarity of maps from other weights: shuffled ones, and the base before adaptation."""
         return _drawn(quality_report.compared_figure, self.scores, "maps of other weights")
 
 

@@ -29,7 +29,7 @@ def is_many(value: Any) -> bool:
 
 
 def as_list(value: Any) -> list[Any]:
-    """What a person gave, one or several, as a list."""
+    """The given value, one or several, as a list."""
     return list(value) if is_many(value) else [value]
 
 

@@ -16,7 +16,7 @@ NOTE = "Research software, not for clinical use."
 
 
 class AnswerOptions(TypedDict, total=False):
-    """What can be chosen of an answer; `Model.answer` says what each is."""
+    """The options of an answer; `Model.answer` describes each."""
 
     samples: int
     temperature: float
@@ -66,7 +66,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Choice:
-    """How likely each of some given answers is."""
+    """The likelihood of each of the given answers."""
 
     question: str
     logprobs: Mapping[str, float]  # answer -> log p of its tokens, its end included

@@ -41,7 +41,7 @@ class ReplyTooLong(OSError):
 
 
 class Response(NamedTuple):
-    """What a server answered."""
+    """The answer of a server."""
 
     status: int
     text: str

@@ -5,12 +5,12 @@ import re
 from typing import Any, NamedTuple
 
 NO_COMPLETION = "no chat completion"
-# What servers add to the name that they were asked for: a tag, a revision, the date of a release.
+# Additions of servers to the requested name: a tag, a revision, the date of a release.
 _SUFFIX = re.compile(r"(:latest|@main|-\d{8}|-\d{4}-\d{2}-\d{2})$")
 
 
 class Reply(NamedTuple):
-    """What the model said."""
+    """The text of the model's reply, with its facts."""
 
     text: str
     finish: str  # stop, length, … as the endpoint says
@@ -32,7 +32,7 @@ class EndpointError(OSError):
 
 
 def same_model(asked: str, served: str) -> bool:
-    """Whether an endpoint answered as the model that it was asked for; one that says nothing is believed.
+    """Whether an endpoint answered as the requested model; one that does not say is believed.
 
     >>> same_model("llama3.1", "llama3.1:latest"), same_model("gpt-4o", "gpt-4o-2024-08-06"), same_model("a", "b")
     (True, True, False)

@@ -135,7 +135,7 @@ def programs() -> list[Program]:
 
 
 def errors_of(todo: Sequence[Program], device: Any = None) -> list[float]:
-    """Returns, by program, the largest difference from NumPy as a share of the largest value; infinite for NaN.
+    """By program, the largest difference from NumPy as a share of the largest value; infinite for NaN.
 
     The programs are compiled as one, which takes half the time.
     """
@@ -160,7 +160,7 @@ def tolerance(dtype: str, platform: str) -> float:
 
 
 def describe_device(device: Any) -> dict[str, str]:
-    """What a result depends on: the device, its driver and the versions."""
+    """The facts that a result depends on: the device, its driver and the versions."""
     return {
         "device": device.device_kind,
         "platform": device.platform,

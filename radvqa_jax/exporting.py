@@ -23,7 +23,7 @@ from radvqa_jax.trees import Flat
 
 
 class Adapter(NamedTuple):
-    """What is exported in addition to the base; nothing for the base alone."""
+    """The leaves to export in addition to the base; empty for the base alone."""
 
     leaves: Flat
     lora: LoraConfig

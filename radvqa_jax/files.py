@@ -239,7 +239,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
 
 
 def file_name(name: str) -> str:
-    """What a file of this name is called: letters, digits, dots and hyphens, never a path.
+    """A safe file name for this name: letters, digits, dots and hyphens, never a path.
 
     A name that is changed gets a hash, so that two names share no file.
 

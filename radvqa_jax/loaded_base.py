@@ -1,4 +1,4 @@
-"""What every mode with a model needs: the tokenizer, the base checkpoint, and where they go."""
+"""The inputs of every mode with a model: the tokenizer, the base checkpoint, and their devices."""
 
 import dataclasses
 import hashlib
@@ -43,7 +43,7 @@ PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "
 
 
 class LoadedBase(NamedTuple):
-    """What every mode with a model needs."""
+    """The inputs of every mode with a model."""
 
     config: Config
     workdir: Path
@@ -189,7 +189,7 @@ def load_base(config: Config, workdir: Path) -> LoadedBase:
 
 
 def shown_models(loaded: LoadedBase) -> dict[str, Trained]:
-    """The base, the adapters of saliency.beside, and last the configured one: name -> what was trained, in the
+    """The base, the adapters of `saliency.beside`, and last the configured one: name -> what was trained, in the
     order of reading. Further adapters are named by the last two parts of their folders, or by all if these agree."""
     run, trained = configured_adapter(loaded)
     folders = loaded.config.saliency.beside
@@ -202,7 +202,7 @@ def shown_models(loaded: LoadedBase) -> dict[str, Trained]:
 
 
 def provenance(loaded: LoadedBase, found: Mapping[str, Any]) -> dict[str, Any]:
-    """What every number of a run rests on, as JSON values; `found` is the report of the audit."""
+    """The provenance of a run's numbers, as JSON values; `found` is the report of the audit."""
     config = loaded.config
     settings = json.dumps(dataclasses.asdict(config), sort_keys=True)
     return {

@@ -43,7 +43,7 @@ class Holder(NamedTuple):
     doing: str
 
     def text(self) -> str:
-        """Who it is, for a message."""
+        """The holder in words, for a message."""
         return f"process {self.pid} on {self.host}, since {self.since} ({self.doing})"
 
     def runs(self) -> bool | None:
@@ -153,7 +153,7 @@ def _wait_for_silence(folder: Path, *, wait: bool, remedy: str) -> Holder | None
 
 
 def _touched(path: Path) -> float:
-    """When a file was touched; it is opened, since a network file system may remember older times otherwise."""
+    """The time at which a file was touched; it is opened, because a network file system may cache older times."""
     try:
         with path.open("rb") as file:
             return os.fstat(file.fileno()).st_mtime

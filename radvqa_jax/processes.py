@@ -14,7 +14,7 @@ SOONEST, LATEST = 0.005, 0.25  # seconds between two looks of a process that wai
 
 @runtime_checkable
 class Store(Protocol):
-    """What is used of jax's `DistributedRuntimeClient`."""
+    """The used part of jax's `DistributedRuntimeClient`."""
 
     def key_value_set(self, key: str, value: str, allow_overwrite: bool = False) -> None:
         """Keeps a text; without `allow_overwrite` a second one under the same key is an error."""
@@ -61,7 +61,7 @@ class Group:
         return f"process {index} of {self.count}"
 
     def gather(self, value: bytes = b"", *, what: str) -> list[bytes]:
-        """What each process gives, in their order; waits for all of them.
+        """The values of all processes, in their order; waits for all of them.
 
         Args:
             value: what this one gives.
@@ -89,7 +89,7 @@ class Group:
         return [found[index] for index in range(self.count)]
 
     def from_first(self, make: Callable[[], bytes], *, what: str) -> bytes:
-        """What `make` gives in the first process; the others do not call it, and wait."""
+        """The result of `make` in the first process; the others do not call it, and wait."""
         return self.gather(make() if self.first else b"", what=what)[0]
 
     def first_alone(self, do: Callable[[], T], *, others: T, what: str) -> T:

@@ -1,4 +1,4 @@
-"""What a checkpoint says about itself: model.variant and model.tokenizer where the configuration leaves them open."""
+"""Reads model.variant and model.tokenizer from a checkpoint if the configuration leaves them open."""
 
 from dataclasses import replace
 from pathlib import Path

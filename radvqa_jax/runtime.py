@@ -32,7 +32,7 @@ def local_devices() -> list[Any]:
     """This process's devices (jax.Device).
 
     Raises:
-        ValueError: if jax cannot start the platform that it was told to use.
+        ValueError: if jax cannot start the requested platform.
     """
     try:
         return jax.local_devices()

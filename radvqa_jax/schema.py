@@ -51,7 +51,7 @@ class Batch(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """What training changes. Frozen leaves are kept apart, and are an argument of the step."""
+    """The state that training changes. Frozen leaves are kept apart, and are an argument of the step."""
 
     step: Int[Array, ""]  # optimizer steps done
     trainable: dict[str, Any]  # flat tree, float32

@@ -71,7 +71,7 @@ def is_filled(path: Path, columns: Sequence[str]) -> bool:
 
 
 def cell_text(value: object) -> str:
-    """What `write_csv` writes for a value."""
+    """The text that `write_csv` writes for a value."""
     if isinstance(value, bool | int | float) or value is None:
         return "" if value is None else str(value)
     return safe_cell(str(value).encode("utf-8", "replace").decode("utf-8"))

@@ -146,7 +146,7 @@ def count(tree: Any) -> int:
 
 
 def diff(have: Mapping[str, Any], want: Mapping[str, Any]) -> dict[str, list[str]]:
-    """What keeps two flat trees of arrays or shapes from being alike.
+    """The differences between two flat trees of arrays or shapes, in words.
 
     The result has the keys `missing` (in want only), `extra` (in have only) and `misshaped`; each is a list of
     readable lines that begin with the leaf's name.

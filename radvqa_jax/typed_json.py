@@ -78,7 +78,7 @@ def _adapter(kind: Any) -> Any:  # a TypeAdapter
 
 
 def _path(parts: tuple[int | str, ...]) -> str:
-    """Where a value stands: `predictions[0]`, `settings.rank`."""
+    """The place of a value: `predictions[0]`, `settings.rank`."""
     text = ""
     for part in parts:
         name = str(part) if str(part).isprintable() else repr(part)
@@ -92,7 +92,7 @@ def _shown(value: Any) -> str:
 
 
 def _surrogate(value: Any, path: tuple[int | str, ...] = ()) -> tuple[int | str, ...] | None:
-    """Where text with a lone surrogate stands, or None."""
+    """The place of text with a lone surrogate, or None."""
     if isinstance(value, str):
         return path if any("\ud800" <= character <= "\udfff" for character in value) else None
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()

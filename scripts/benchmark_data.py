@@ -128,7 +128,7 @@ PROGRAMS: dict[str, Callable[[list[Path], int], Iterator[Any]]] = {
 
 
 def run_elsewhere(name: str, args: argparse.Namespace, *, seed: int, step_ms: float) -> dict[str, float]:
-    """What one program measured in a process of its own."""
+    """The measurements of one program in a separate process."""
     python = args.tf_python if name == "tf.data" else sys.executable
     flags = [f"--images={folder}" for folder in args.images]
     given = {"size": args.size, "asked": args.asked, "limit": args.limit, "seed": seed, "step-ms": step_ms}

@@ -131,7 +131,7 @@ def build(modules: dict[str, ModuleType], name: str, variant: Variant) -> tuple[
 
 
 def check_tree(theirs: Any, variant: Variant, inputs: Inputs) -> Check:
-    """How many parameters have another name or shape."""
+    """The number of parameters with another name or shape."""
     shapes = jax.eval_shape(theirs.init, jax.random.key(0), inputs.image, inputs.tokens, inputs.mask_ar)
     found = diff(abstract_params(variant), flatten(shapes["params"]))
     for kind, lines in found.items():

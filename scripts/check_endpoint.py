@@ -115,7 +115,7 @@ def first_difference(tokenizer: Tokenizer, ours: list[int], theirs: str) -> tupl
 
 
 def report(compared: list[Compared]) -> str:
-    """What was found as text: agreement with n and interval, and the answers that part."""
+    """The findings as text: agreement with n and interval, and the answers that diverge."""
     agree = np.array([float(row.position < 0) for row in compared])
     estimate = mean_interval(agree, [row.image_id for row in compared])
     interval = estimate.interval

@@ -150,7 +150,7 @@ def compile_step(config: Config, plan: Any, trainable: Flat, frozen: Flat, args:
 
 
 def step_figures(found: dict[str, Any]) -> dict[str, str]:
-    """What the table says of a step."""
+    """The table's figures of a step."""
     times = found["samples"]
     told = {
         "step": f"{statistics.median(times):.3f} s [{min(times):.3f}, {max(times):.3f}]",
@@ -227,7 +227,7 @@ def _row(shapes: Batch, answer_len: int) -> Batch:
 
 
 def image_programs(config: Config, form: Form) -> dict[str, fit.Program]:
-    """What is done with one image: prefill, greedy and sampled answers, attention maps."""
+    """The programs for one image: prefill, greedy and sampled answers, attention maps."""
     prefill, sampled, maps = programs(config, None, samples=SAMPLES, new_tokens=form.new_tokens)
     greedy = DecodeConfig(max_new_tokens=form.new_tokens)
     return {
@@ -267,7 +267,7 @@ def one_image(form: Form, folder: Path, *, which: tuple[str, ...], quantize: str
 
 
 def answer_figures(found: dict[str, Any], new_tokens: int) -> dict[str, str]:
-    """What the table says of answers; shares of the roofline where the device's peak rates are known."""
+    """The table's figures of answers; shares of the roofline if the device's peak rates are known."""
     told = {}
     for name, one in found.items():
         seconds, best = one["seconds"], one["fit"]["roofline_seconds"]

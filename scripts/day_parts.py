@@ -11,7 +11,7 @@ from day_record import DONE, FAILED, Clocks
 
 
 class Wrong(ArithmeticError):
-    """What the device computed is wrong; `result` has what was found all the same."""
+    """The device computed something wrong; `result` nevertheless has the findings."""
 
     def __init__(self, message: str, result: dict[str, Any]) -> None:
         super().__init__(message)
@@ -55,7 +55,7 @@ class Part:
     options: dict[str, Any] = field(default_factory=dict)
 
     def run(self, form: Form, folder: Path) -> dict[str, Any]:
-        """What the part found."""
+        """The findings of the part."""
         module, _, name = self.function.partition(":")
         return getattr(importlib.import_module(module), name)(form, folder, **self.options)
 

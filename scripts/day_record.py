@@ -1,4 +1,4 @@
-"""What a part of device_day.py found: the device it ran on, clocks while it ran, its file, and the table of all."""
+"""The record of a part of device_day.py: its device, the clocks while it ran, its file, and the table of all parts."""
 
 import importlib.metadata
 import shutil
@@ -23,7 +23,7 @@ DONE, FAILED, STOPPED = "done", "failed", "stopped"  # stopped: time was up, and
 
 
 class _Record(NamedTuple):
-    """What is read of a part's file; it holds more."""
+    """The part of a part's file that is read; the file holds more."""
 
     part: str
     form: str

@@ -200,7 +200,7 @@ class _Loads(html.parser.HTMLParser):
 
 
 def outside_loads(site: Path) -> list[str]:
-    """What the pages, styles and scripts of a folder load from elsewhere, as `file: address`; empty if nothing."""
+    """The addresses that the pages, styles and scripts of a folder load from elsewhere, as `file: address`."""
     found = []
     for path in sorted(p for p in site.rglob("*") if p.suffix in (".html", ".css", ".js")):
         text = path.read_text(encoding="utf-8")

@@ -54,7 +54,7 @@ def make_model(
 
 
 def inputs_of(variant: Variant, batch: Batch) -> dict[str, Any]:
-    """What the model's forward takes for a training batch: image tokens first, the last token only a target."""
+    """The model's inputs for a training batch: image tokens first, the last token only a target."""
     tokens = torch.from_numpy(np.asarray(batch.tokens[:, :-1], np.int64))
     suffix = torch.from_numpy(np.asarray(batch.mask_ar[:, :-1], np.int64))
     image = torch.full((len(tokens), variant.num_patches), variant.llm.vocab_size - 1)

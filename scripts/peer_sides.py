@@ -37,7 +37,7 @@ AGREE = {"float32": 1e-4, "bfloat16": 5e-2}
 
 @dataclass(frozen=True)
 class Job:
-    """What both sides do."""
+    """The work of both sides."""
 
     variant: Variant
     rows: int  # examples at a time
@@ -171,7 +171,7 @@ class Peer:
 
 
 def compare(ours: Ours, peer: Peer) -> dict[str, float]:
-    """How far logits and the loss before the first step are apart, and what each side trains.
+    """The differences of logits and of the loss before the first step, and the leaves that each side trains.
 
     Raises:
         ArithmeticError: if the two do not compute the same, so that their times would mean nothing.
@@ -204,7 +204,7 @@ def race(run: Callable[[Any], Any], sides: Sequence[Any], rounds: int) -> list[l
 
 
 def tasks(new_tokens: int, samples: int) -> dict[str, Callable[[Any], Any]]:
-    """What is timed, by name; each returns only when its result is on the host."""
+    """The timed functions, by name; each returns only when its result is on the host."""
     greedy = DecodeConfig(max_new_tokens=new_tokens)
     sampled = DecodeConfig(max_new_tokens=new_tokens, samples=samples, temperature=1.0, top_k=40)
     return {

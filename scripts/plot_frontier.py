@@ -21,7 +21,7 @@ CARDS = (8, 12, 16, 24)  # GiB
 
 
 class Point(NamedTuple):
-    """What is drawn of a way of computing a step."""
+    """The drawn figures of a way of computing a step."""
 
     remat: str
     remat_img: str
@@ -50,7 +50,7 @@ def _only(fields: Any, kind: Any, where: str) -> Any:
 
 
 def read_frontiers(path: Path) -> list[tuple[Frontier, list[Point]]]:
-    """The frontiers of a report of mode=fit; a ValueError names the file and the field for what is none."""
+    """The frontiers of a report of mode=fit; a ValueError names the file and the field if one is not valid."""
     report = typed_json.read(path, dict[str, Any])
     if not report.get("frontiers"):
         raise ValueError(

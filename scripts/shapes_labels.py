@@ -1,4 +1,4 @@
-"""What the vision tower of the tiny PaliGemma learns by naming: classes of scenes and patches of shapes_world.py."""
+"""The labels that the vision tower of the tiny PaliGemma learns: classes of scenes and patches of shapes_world.py."""
 
 import jax
 import jax.numpy as jnp

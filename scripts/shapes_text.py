@@ -153,7 +153,7 @@ def draw_task(rng: np.random.Generator, scene: Scene, *, side: float = 0.0) -> t
 
 
 def kind_of(prefix: str, suffix: str) -> str:
-    """What a task is about: its kind if it is open, else closed and the kind of word that it asks for."""
+    """The subject of a task: its kind if it is open, else closed and the kind of the requested word."""
     if prefix.startswith(("caption", "answer en Repeat")):
         return prefix.split(":")[0]
     if suffix not in OPPOSITE or "many marks" in prefix or "number" in prefix:

@@ -1,4 +1,4 @@
-"""How every test runs: on the CPU and with the shape letters of radvqa_jax checked; and the paths that tests share."""
+"""Settings of every test: on the CPU, with the shape letters of radvqa_jax checked; and the paths that tests share."""
 
 import importlib.metadata
 import os
@@ -81,7 +81,7 @@ def golden() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of data sets beside the repository; skips the test where it is absent."""
+    """The folder of data sets next to the repository; skips the test if it is absent."""
     data = SHARED / "data"
     if not data.is_dir():
         pytest.skip(f"no data sets beside the repository ({data.relative_to(REPO.parent)} is absent)")
@@ -90,7 +90,7 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def setup_arguments(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Returns what setup.py says, without setuptools: an environment of Python >= 3.12 does not have it."""
+    """The arguments of setup.py, without setuptools: an environment of Python >= 3.12 does not have it."""
     said: dict[str, Any] = {}
     fake = types.ModuleType("setuptools")
     vars(fake).update(setup=lambda **arguments: said.update(arguments), find_packages=lambda **_: [])
@@ -191,7 +191,7 @@ def micro_config(micro_file: Path) -> Iterator[Callable[..., Any]]:
 
 
 class ChatServer(ThreadingHTTPServer):
-    """An HTTP server of the OpenAI chat protocol on this machine, which behaves and misbehaves as it is told.
+    """An HTTP server of the OpenAI chat protocol on this machine, which behaves and misbehaves as configured.
 
     Attributes:
         requests: the bodies that came, in order.
@@ -214,7 +214,7 @@ class ChatServer(ThreadingHTTPServer):
 
     @staticmethod
     def say(text: str, *, finish: str = "stop", model: str = "") -> tuple[int, str, bytes, dict[str, str]]:
-        """A proper reply; a `model` that is empty is told by the handler: the one that was asked for."""
+        """A proper reply; the handler replaces an empty `model` with the requested one."""
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
         usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
         body = {"id": "x", "object": "chat.completion", "created": 1, "model": model, "choices": [choice]}

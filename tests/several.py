@@ -9,7 +9,7 @@ from radvqa_jax.processes import Group
 
 
 class MemoryStore:
-    """What jax's coordination service keeps, for threads."""
+    """The store of jax's coordination service, for threads."""
 
     def __init__(self) -> None:
         self.kept: dict[str, Any] = {}
@@ -37,7 +37,7 @@ class MemoryStore:
 
 
 def run_together(count: int, do: Callable[[Group], Any], store: MemoryStore | None = None) -> list[Any]:
-    """Returns what `do` gives in each of `count` processes, an exception where it raises one."""
+    """The results of `do` in each of `count` processes, or the exceptions that it raises."""
     store = store or MemoryStore()
 
     def one(index: int) -> Any:

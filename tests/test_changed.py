@@ -1,4 +1,4 @@
-"""What scripts/check.sh looks at: the files of a change, and the files that import or name them."""
+"""The files that scripts/check.sh checks: the files of a change, and the files that import or name them."""
 
 import runpy
 import subprocess

@@ -359,7 +359,7 @@ def test_repeated_requests_are_counted_and_bounded(make: Make, chat_server: Any)
     with pytest.raises(BudgetSpent, match="max_calls=3"):
         client.ask(MESSAGES)
     assert len(chat_server.requests) == client.calls == 3
-    chat_server.behave = lambda body: (200, "application/json", b'{"choi', {})  # an answer that is none counts, too
+    chat_server.behave = lambda body: (200, "application/json", b'{"choi', {})  # an invalid answer counts, too
     client = make(retries=5, max_calls=2, seed=1)
     with pytest.raises(BudgetSpent, match="max_calls=2"):
         client.ask(MESSAGES)

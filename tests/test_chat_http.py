@@ -113,7 +113,7 @@ def test_a_server_that_never_stops_is_cut_at_the_limit(name: str, tmp_path: Path
     with server(FLOODS[name]) as running, pytest.raises(EndpointError) as caught:
         ask(running, tmp_path / "cache.jsonl", timeout=60.0, retries=0)
     assert caught.value.kind in ("too long", "no server"), caught.value
-    assert running.sent < 32 * 2**20  # what lies in buffers of the sockets included
+    assert running.sent < 32 * 2**20  # including data in buffers of the sockets
 
 
 def test_a_reply_is_measured_unpacked(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from radvqa_jax.files import read_json
 
-# A process that speaks as the script's own: it needs no JAX, and goes wrong as it is told by the part's name.
+# A process that speaks as the script's own: it needs no JAX, and fails according to the part's name.
 STUB = """
     import json, os, pathlib, sys, time
     folder = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])

@@ -1,4 +1,4 @@
-"""Which Python and which lock scripts/env.sh takes. Stand-ins for Python tell their version and make no environment."""
+"""The Python and the lock that scripts/env.sh takes. Stand-ins for Python report a version and make no environment."""
 
 import os
 import subprocess

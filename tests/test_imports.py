@@ -1,4 +1,4 @@
-"""Who may import whom, held by reading the imports; and that the main job needs neither TensorFlow nor torch."""
+"""Checks by reading imports who may import whom; and that the main job needs neither TensorFlow nor torch."""
 
 import ast
 import importlib.util
@@ -53,7 +53,7 @@ PARTS = {
 
 API = {"api", "api_maps", "api_quality", "api_checks", "api_rows", "api_values"}
 
-# Package or module of radvqa_jax -> what of radvqa_jax and tfds_builders it may import, beside itself.
+# Package or module of radvqa_jax -> what of radvqa_jax and tfds_builders it may import, apart from itself.
 MAY_IMPORT = {
     **{name: CORE for name in CORE},
     "data": CORE | {"tfds_builders"},
@@ -134,7 +134,7 @@ def part_of(name: str) -> str:
 
 
 def violations(name: str, source: str) -> list[str]:
-    """Returns what the imports of one module break, one readable line each."""
+    """The rules that the imports of one module break, one readable line each."""
     part, found = part_of(name), []
     for target in read_imports(source):
         top, to = target.split(".")[0], part_of(target)
@@ -227,7 +227,7 @@ print(*sorted({{"tensorflow", "torch"}} & set(sys.modules)), "loaded", len({name
 
 
 def import_all(names: list[str], refused: list[str]) -> str:
-    """Returns what a fresh Python prints after importing the modules, with some packages made unimportable."""
+    """The output of a fresh Python after importing the modules, with some packages made unimportable."""
     code = IMPORT_ALL.format(names=names, refused=refused)
     env = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(REPO)}
     done = subprocess.run([sys.executable, "-c", code], cwd=REPO, env=env, capture_output=True, text=True, check=False)

@@ -38,7 +38,7 @@ for number, argv in enumerate(json.load(sys.stdin)):
 
 
 class Said(NamedTuple):
-    """What a command did."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -191,7 +191,7 @@ GOOD = {"--help": ["--help"], "-h": ["-h"]}
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory, micro_file: Path) -> dict[str, Said]:
-    """Returns what each command of GOOD and BAD did."""
+    """The result of each command of GOOD and BAD."""
     folder = tmp_path_factory.mktemp("cli")
     for name, text in FILES.items():
         (folder / name).write_text(text)

@@ -1,4 +1,4 @@
-"""What must hold for the files of the repository as a whole."""
+"""Rules for the files of the repository as a whole."""
 
 import os
 import re
@@ -102,7 +102,7 @@ def test_the_version_is_written_once(setup_arguments: dict[str, Any]) -> None:
 
 
 def versions_that_disagree(version: str, changelog: str, tags: list[str]) -> list[str]:
-    """Returns what of the version, the changelog's headings and the tags contradicts the rest."""
+    """The contradictions between the version, the changelog's headings and the tags."""
     headings = re.findall(r"^## \[(.+?)\]", changelog, re.MULTILINE)
     found = [] if headings[:1] == ["Unreleased"] else ["the first heading of CHANGELOG.md is not [Unreleased]"]
     released = [tuple(map(int, heading.split("."))) for heading in headings[1:]]
@@ -250,51 +250,6 @@ def test_links_between_pages_lead_somewhere() -> None:
     assert len(links) > 10
     absent = [f"{p.name}: {link}" for p, link in links if "://" not in link and not (p.parent / link).exists()]
     assert not absent, "\n".join(absent)
-
-
-# Turns of phrase that docs/style.md rules out, with what to write instead.
-STRAINED = {
-    r"\b(lie|lies|lay) (in|on|at|beside|below|there|where)\b": "is in, is on",
-    r"\bbeside\b": "next to, with, compared with, in addition to",
-    r"\bto be had\b": "available",
-    r"\b(?<!there )is none\b|\bare none\b": "is not one, is not valid",
-    r"\b(is|are|was) told\b": "is reported, is given",
-    r"\bso many\b": "this many, the number of",
-    r"\bheld against\b": "compared with, checked against",
-    r"\bwhat stands\b": "the content",
-}
-
-
-def strained_phrases(text: str) -> list[str]:
-    """The turns of phrase in Markdown that the style rules out, with what to write; code does not count."""
-    prose = re.sub(r"^```.*?^```|`[^`]*`|\]\([^)]*\)", "", text, flags=re.MULTILINE | re.DOTALL)
-    found = []
-    for pattern, instead in STRAINED.items():
-        found += [f"{match[0]!r}: write {instead}" for match in re.finditer(pattern, prose, re.IGNORECASE)]
-    return found
-
-
-def test_pages_are_written_in_plain_english() -> None:
-    pages = [*REPO.glob("*.md"), *REPO.glob("docs/*.md"), *REPO.glob("tfds_builders/*/README.md")]
-    apart = ("CHANGELOG.md", "style.md")  # history; quotes the phrases
-    pages = [path for path in pages if path.name not in apart]
-    assert len(pages) > 30
-    found = [
-        f"{path.relative_to(REPO)}: {said}" for path in pages for said in strained_phrases(path.read_text("utf-8"))
-    ]
-    assert not found, "\n".join(found)
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        ("The file lies beside the data, and is none of ours.", 3),
-        ("`a file beside` it is one, and there is none.\n```\nit is told\n```\n", 0),
-        ("No idle machine was to be had; the reader is told so.", 2),
-    ],
-)
-def test_strained_phrases_are_found_in_prose_alone(text: str, count: int) -> None:
-    assert len(strained_phrases(text)) == count
 
 
 def test_tests_run_under_the_rules_of_conftest() -> None:

@@ -1,4 +1,4 @@
-"""What flows between the parts keeps its form."""
+"""Values that flow between the parts keep their form."""
 
 from typing import Any
 

@@ -10,13 +10,13 @@ REPO = Path(__file__).resolve().parent.parent
 
 
 def environment(devices: int) -> dict[str, str]:
-    """The variables of a process with so many virtual devices; it compiles as the tests do."""
+    """The variables of a process with this many virtual devices; it compiles as the tests do."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     return os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(REPO)}
 
 
 def run_script(script: Path, *arguments: Any, devices: int) -> str:
-    """Returns what a script printed; its failure is the test's."""
+    """The output of a script; the test fails if the script does."""
     command = [sys.executable, str(script), *map(str, arguments)]
     done = subprocess.run(command, env=environment(devices), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

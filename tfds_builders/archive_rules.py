@@ -39,7 +39,7 @@ class Member:
 
 
 class Budget:
-    """How much an archive, and all in it, may unpack to."""
+    """The limits on the unpacked size of an archive and everything in it."""
 
     def __init__(self, path: str, size: int) -> None:
         self._path = path
@@ -67,7 +67,7 @@ def is_unopened(name: str) -> bool:
 
 
 class Archive:
-    """What both kinds of archives do: members that were checked, read one at a time."""
+    """The behaviour that both kinds of archives share: checked members, read one at a time."""
 
     def __init__(self, file: IO[bytes], place: str) -> None:
         self.place = place  # the path, or how to come to an archive in an archive
@@ -134,7 +134,7 @@ def is_clutter(parts: tuple[str, ...]) -> bool:
 
 
 def name_fault(name: str) -> str:
-    """Why a member's name cannot be trusted, or an empty string. Backslashes count as separators."""
+    """The reason why a member's name cannot be trusted, or an empty string. Backslashes count as separators."""
     parts = re.split(r"[/\\]", name)
     if "\x00" in name or not name.strip("/."):
         return "has no proper name"

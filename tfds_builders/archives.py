@@ -130,7 +130,7 @@ def _directory_size(file: IO[bytes]) -> int:
 
 
 def _kind_fault(info: zipfile.ZipInfo) -> str:
-    """Why a member cannot be read safely, or an empty string."""
+    """The reason why a member cannot be read safely, or an empty string."""
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind == stat.S_IFLNK:
         return "is a symbolic link"

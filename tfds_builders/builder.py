@@ -1,4 +1,4 @@
-"""What all builders of official files share: find files, read, count, convert images, record rejected rows."""
+"""The base of all builders of official files: find files, read, count, convert images, record rejected rows."""
 
 import abc
 import collections
@@ -70,7 +70,7 @@ class Reading:
         self.counts.add(split, "left out")
 
     def fault_of(self, row: Row, *, needs_text: bool = True) -> str:
-        """Why a row cannot be kept: an empty text, or an absent image."""
+        """The reason why a row cannot be kept: an empty text, or an absent image."""
         if needs_text and not row["question"] and not row["caption"]:
             return "question is empty" if row["answer"] else "neither question nor caption"
         if row["question"] and not row["answer"]:
@@ -124,7 +124,7 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
 
     @abc.abstractmethod
     def missing(self, files: OfficialFiles) -> list[str]:
-        """What is not there of what must be; empty if the data set can be read."""
+        """The missing files; empty if the data set can be read."""
 
     @abc.abstractmethod
     def read(self, reading: Reading) -> None:
@@ -165,7 +165,7 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
         return find_files(self, dl_manager)
 
     def read_files(self, files: OfficialFiles) -> Reading:
-        """What a pass over the official files gives; images are found but not opened."""
+        """The result of a pass over the official files; images are found but not opened."""
         reading = Reading(files, Rejects(self.name))
         self.read(reading)
         return reading
@@ -175,7 +175,7 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
         return find_below(self, folder)
 
     def options(self) -> dict[str, Any]:
-        """What determines the prepared rows apart from the files and the builder's version."""
+        """The settings that determine the prepared rows, apart from the files and the builder's version."""
         return {"bit_depth": self.bit_depth}
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[int, Row]]]:

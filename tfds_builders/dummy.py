@@ -1,4 +1,4 @@
-"""What the scripts make_dummy_data.py share: made-up images and files, the same bytes at every run."""
+"""Functions shared by the scripts make_dummy_data.py: made-up images and files, the same bytes at every run."""
 
 import csv
 import io

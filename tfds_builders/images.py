@@ -79,7 +79,7 @@ def open_image(data: bytes, *, purpose: str = "decoded") -> Iterator[Image.Image
 
 
 def count_frames(data: bytes) -> int:
-    """How many frames an encoded image has: 1, but for animations and TIFF with several pages.
+    """The number of frames of an encoded image: 1, except for animations and TIFF with several pages.
 
     Raises:
         ValueError: for bytes that are no image.
@@ -121,7 +121,7 @@ def _store(image: Image.Image, data: bytes, bit_depth: int) -> StoredImage:
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """How the file of an image that is not loaded yet stores pixels, as far as PIL says: `RGB;16B`."""
+    """The pixel format in the file of an image that is not loaded yet, according to PIL: `RGB;16B`."""
     tile = getattr(image, "tile", None)
     raw = tile[0][3] if tile else ""
     raw = raw[0] if isinstance(raw, tuple) and raw else raw
@@ -194,7 +194,7 @@ def _spread(values: np.ndarray, bit_depth: int) -> tuple[Image.Image, int]:
 
 
 def depth_advice(bits: int) -> str:
-    """What to do about images that use `bits` of 16 bits.
+    """The remedy for images that use `bits` of 16 bits.
 
     >>> depth_advice(11)
     'is nearly black: its grey levels need 11 of 16 bits. If a pixel has 12 bits, give data.bit_depth=12.'

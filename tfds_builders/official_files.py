@@ -23,7 +23,7 @@ class OfficialFiles:
     """Files by the last parts of their path: `xmlab0/source.jpg` finds `Slake1.0/imgs/imgs/xmlab0/source.jpg`.
 
     So it does not matter how deep a release is unpacked, or whether its archives are, zip or tar, also one in another.
-    A name is only ever compared with the files that there are: one with `..` in it finds nothing. What is found twice
+    A name is only ever compared with the existing files: one with `..` in it finds nothing. What is found twice
     must be the same file, byte for byte; then the first one is taken, a file before a member of an archive.
 
     Attributes:
@@ -98,7 +98,7 @@ class OfficialFiles:
         return ["/".join(parts) for parts, _ in self._entries]
 
     def open(self, name: str) -> Path | io.BytesIO:
-        """What a library reads a large file from: the file itself, or the bytes of an archive's member."""
+        """The source from which a library reads a large file: the file itself, or the bytes of an archive's member."""
         found = self._find(name)
         if len(found) != 1 or not isinstance(found[0], Path):
             return io.BytesIO(self.read(name))
@@ -123,7 +123,7 @@ class OfficialFiles:
         return ""
 
     def lack(self, missing: Iterable[str]) -> str:
-        """That something is missing, with the nearest names that there are, and archives that were not opened.
+        """That something is missing, with the nearest existing names, and archives that were not opened.
 
         >>> OfficialFiles([("tain.json", Path("tain.json"))], what="folder").lack(["train.json"])
         'lacks train.json (there is tain.json)'

@@ -1,4 +1,4 @@
-"""Where a prepared data set came from: its origin.json says which files, options and builder made it, and when.
+"""The origin of a prepared data set: its origin.json records the files, options and builder that made it, and when.
 
 Paths are hashed, since names of files can name patients. Two copies of the same files are the same source, wherever
 they are; a file with other bytes, one more or one less of the kinds that were read, is another source.
@@ -25,7 +25,7 @@ LISTED = 3  # files that a message names
 def describe_origin(
     files: OfficialFiles, *, kind: str, builder: Mapping[str, str], options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What origin.json holds.
+    """The content of origin.json.
 
     Args:
         files: what was read; only files of the kinds of those that were used count.
@@ -52,7 +52,7 @@ def write(folder: Path, origin: Mapping[str, Any]) -> None:
 
 
 def say(origin: Mapping[str, Any] | None) -> str:
-    """Where a prepared data set came from, in words; None stands for a record that is not there.
+    """The origin of a prepared data set, in words; None means a missing record.
 
     >>> say({"kind": "folder", "files": {"a": {}}, "bytes": 2_500_000, "prepared": "2026-01-02T03:04:05+00:00"})
     'from 1 file (2.5 MB) on 2026-01-02 03:04 UTC'
@@ -66,7 +66,7 @@ def say(origin: Mapping[str, Any] | None) -> str:
 
 
 def differences(origin: Mapping[str, Any], files: OfficialFiles) -> list[str]:
-    """How files differ from those that a data set was prepared from; empty if they are the same."""
+    """The differences between files and those of the prepared data set, in words; empty if they are the same."""
     here = {_hash_name(name): (name, path) for name, path in _regular(files) if _suffix(name) in origin["suffixes"]}
     recorded = origin["files"]
     other = [name for key, (name, path) in here.items() if key in recorded and not _is_same(recorded[key], path)]

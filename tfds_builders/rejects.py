@@ -1,4 +1,4 @@
-"""What a builder changed or left out: one line of rejects.jsonl each, so that nothing disappears silently."""
+"""The rows that a builder changed or left out: one line of rejects.jsonl each, so that nothing disappears silently."""
 
 import collections
 import dataclasses
@@ -26,7 +26,7 @@ class Rejects:
     rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def row(self, split: str, identity: str) -> "RowRejects":
-        """What notes the changes of one row."""
+        """A function that records the changes of one row."""
         return RowRejects(self, split, identity)
 
     def summary(self, action: Literal["repaired", "dropped"]) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """LLaMA32-Med, table 2: captions of 1,000 test images of ROCOv2 after stage 1, judged and by metrics of words.
 
-Next to it, the same model with a blank image: what can be had without looking.
+Next to it, the same model with a blank image: its scores without looking.
 """
 
 from radvqa_jax.config import PaperTable, paper_row

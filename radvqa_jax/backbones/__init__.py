@@ -1,4 +1,4 @@
-"""The backbones that there are, and models of them. docs/add_a_backbone.md says what another one takes."""
+"""The known backbones, and models of them. docs/add_a_backbone.md says what another one takes."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What makes a model: everything that other modules must know of it, as one record a backbone."""
+"""The record of a backbone: everything about a model that other modules must know."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ def image_first(num_patches: int, text_len: int) -> Int[np.ndarray, " S"]:
 
 @dataclass(frozen=True)
 class TreeNames:
-    """Where things are in the tree of leaves, as names with `/`."""
+    """The places of things in the tree of leaves, as names with `/`."""
 
     vision: str  # the branch of whatever decides the image tokens: vision tower and projector
     projector: str  # its branch

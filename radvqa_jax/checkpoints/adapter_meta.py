@@ -28,7 +28,7 @@ Dropout = Annotated[float, Field(ge=0, lt=1)]
 
 
 class BaseUse(NamedTuple):
-    """How a base model was used: what gives other numbers when it is changed."""
+    """The use of a base model: the settings whose change gives other numbers."""
 
     variant: str
     resolution: Annotated[int, Field(ge=1, le=MOST_PIXELS)]  # pixels, of the images that the model sees
@@ -41,7 +41,7 @@ class BaseUse(NamedTuple):
 
 
 class AdapterMeta(NamedTuple):
-    """Where an adapter comes from, what it belongs to, and how its base was used."""
+    """The origin of an adapter, its base, and the use of that base."""
 
     stage: str  # the stage's name
     step: int  # optimizer steps done
@@ -91,7 +91,7 @@ class _Format1(NamedTuple):
 
 
 class Described(NamedTuple):
-    """What adapter.json says about the adapter and about adapter.npz."""
+    """The content of adapter.json, about the adapter and about adapter.npz."""
 
     meta: AdapterMeta
     sha256: str  # of adapter.npz
@@ -121,7 +121,7 @@ def _to_json(meta: AdapterMeta, leaves: Mapping[str, Any], sha256: str) -> dict[
 
 
 def read_meta(path: Path) -> Described:
-    """What adapter.json says.
+    """Reads adapter.json.
 
     Raises:
         FileNotFoundError: if there is no such file.

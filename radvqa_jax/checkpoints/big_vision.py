@@ -38,7 +38,7 @@ WAY_OUT = (
 
 
 class LoadReport(NamedTuple):
-    """What was loaded, and everything that was not taken from the file as it is."""
+    """A report on loading: the loaded leaves, and everything that was not taken unchanged from the file."""
 
     path: str
     sha256: str  # of the file; empty if it was not asked for
@@ -226,7 +226,7 @@ def resample_pos_embedding(old: Float[np.ndarray, "1 P D"], grid: int) -> Float[
 
 
 class _Adaptation(NamedTuple):
-    """How a leaf of another shape becomes one of the wanted shape; empty if it does not, or need not."""
+    """The conversion of a leaf to the wanted shape, in words; empty if there is none, or none is needed."""
 
     kind: str = ""  # resampled, extended or cut
     text: str = ""

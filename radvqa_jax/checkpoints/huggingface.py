@@ -50,7 +50,7 @@ class Place(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How the leaves of one backbone stand in checkpoint files."""
+    """The layout of one backbone's leaves in checkpoint files."""
 
     branches: tuple[str, ...]  # the first parts of its leaves' names, which no other backbone has
     token_table: str  # the leaf [V D] that may have more or fewer rows in a file

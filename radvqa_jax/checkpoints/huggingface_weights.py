@@ -35,8 +35,8 @@ class HuggingFaceWeights:
         self._files = SafetensorsReader(path, remedy=REMEDY)
         self.path = self._files.path
         self._names: dict[str, str] = {}  # canonical -> in the file
-        self._places: dict[str, Place] = {}  # of the leaves that `held` was asked for, and
-        self._leaves: dict[str, jax.ShapeDtypeStruct] = {}  # what it answered
+        self._places: dict[str, Place] = {}  # of the leaves that `held` gave, and
+        self._leaves: dict[str, jax.ShapeDtypeStruct] = {}  # its answers
         try:
             for name in self._files.shapes:
                 canonical = huggingface.canonical(name)

@@ -222,7 +222,7 @@ def write_npz(path: PathLike, arrays: Iterable[tuple[str, np.ndarray]], *, compr
 
 
 def count_nonfinite(array: np.ndarray) -> int:
-    """How many values are NaN or infinite."""
+    """The number of values that are NaN or infinite."""
     flat = array.reshape(-1)
     parts = (flat[start : start + BLOCK] for start in range(0, flat.size, BLOCK))
     if array.dtype != BFLOAT16:

@@ -47,7 +47,7 @@ _MOVES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 class PeftScale(NamedTuple):
-    """What decides how far the factors change the base, by PEFT's names."""
+    """The settings that scale the effect of the factors on the base, by PEFT's names."""
 
     r: Rank
     lora_alpha: Alpha = 8
@@ -58,7 +58,7 @@ class PeftScale(NamedTuple):
 
 
 def check_config(config: Any, *, where: Path, projector: bool = False) -> PeftScale:
-    """What is used of the file; a null counts as absent.
+    """The used part of the file; a null counts as absent.
 
     Args:
         config: the parsed file.

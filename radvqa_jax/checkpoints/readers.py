@@ -24,7 +24,7 @@ REMEDY = (
 
 
 class Held(NamedTuple):
-    """What a checkpoint holds, seen from the leaves that are wanted."""
+    """The content of a checkpoint, for the wanted leaves."""
 
     leaves: dict[str, jax.ShapeDtypeStruct]  # big_vision's name -> shape in big_vision's layout, dtype in the file
     extra: dict[str, jax.ShapeDtypeStruct]  # what belongs to no wanted leaf, under its name in the file
@@ -40,7 +40,7 @@ class Weights(Protocol):
     spare_rows: int  # of the vocabulary that may be left out at its end
 
     def held(self, want: Mapping[str, Any]) -> Held:
-        """What there is for these leaves (flat tree of shapes), without reading a value."""
+        """The entries for these leaves (flat tree of shapes), without reading a value."""
         ...
 
     def read(self, name: str, target: Any) -> tuple[np.ndarray, int]:

@@ -122,7 +122,7 @@ class Checkpointer:
             checksums(state),
         )
         items = ocp.args.Composite(**{STATE: ocp.args.StandardSave(state), RUN: ocp.args.JsonSave(run._asdict())})
-        self.wait()  # orbax would wait, too, and what it raised would be told of this step
+        self.wait()  # orbax would also wait, but an error that it raised would be reported for this step
         self._saving, self._under_way = step, True
         with self._telling():
             return self._manager.save(step, args=items, force=True)
@@ -176,7 +176,7 @@ class Checkpointer:
             self.wait()
 
     def wait(self) -> None:
-        """When what was saved is on the disk; raises what went wrong with it."""
+        """Waits until everything saved is on the disk; raises the error of a failed save."""
         with self._telling():
             self._manager.wait_until_finished()
         self._under_way = False
@@ -264,7 +264,7 @@ def _with_sharding(leaf: Any) -> jax.ShapeDtypeStruct:
 
 
 def _wait_for_all(what: str) -> None:
-    """When every process of the run is here."""
+    """Waits until every process of the run has arrived."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
 

@@ -123,7 +123,7 @@ class _Watch:
         return self._group.index, message, status
 
     def _wait(self, folder: str, count: int) -> bool:
-        """Whether so many keys came within PATIENCE."""
+        """Whether this many keys came within PATIENCE."""
         until = time.monotonic() + PATIENCE
         while len(self._store.key_value_dir_get(folder)) < count:
             if time.monotonic() > until:

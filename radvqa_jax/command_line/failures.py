@@ -1,4 +1,4 @@
-"""What went wrong, in one line: for the command line and for scripts."""
+"""Describes an error in one line, for the command line and for scripts."""
 
 import errno
 import sys
@@ -9,7 +9,7 @@ from radvqa_jax.command_line.modes import PACKAGE
 
 FAILURES = (ValueError, OSError, RuntimeError, MemoryError, ImportError)  # what ends as `error: …`
 
-# What stands in the place of a file or folder -> what to do.
+# Kind of the thing in the place of a file or folder -> the way out.
 _PLACES = {
     errno.EEXIST: "is there already, and is not what is wanted there. Move it away",
     errno.ENOTDIR: "is below a file. Move that file away",
@@ -24,7 +24,7 @@ _PLACES = {
 def say(
     error: Exception, *, debug: str, kept: str = "", elsewhere: str = "", near: Callable[[str], str] = lambda _: ""
 ) -> str:
-    """What went wrong in one line, or as many as the error itself has.
+    """The error in one line, or in as many lines as its message has.
 
     Args:
         error: one of FAILURES.

@@ -95,7 +95,7 @@ def _doctor(rest: list[str]) -> NoReturn:
 
 
 def parse(argv: list[str]) -> list[str]:
-    """What is left after the flags; a mistake in them ends with its message alone."""
+    """The arguments after the flags; a mistake in a flag ends with its message alone."""
     from radvqa_jax.config.check import check_field
 
     fields = [argument.lstrip("-") for argument in argv[1:] if argument.lstrip("-").startswith("config.")]
@@ -130,7 +130,7 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def _unknown_stage(error: Exception, fields: list[str]) -> str:
-    """What to say if a field's stage is none of the experiment's, as ml_collections' KeyError says; else nothing."""
+    """The message for ml_collections' KeyError about a stage that the experiment does not have; else an empty text."""
     names = [field.split(".")[2].partition("=")[0] for field in fields if field.startswith("config.stages.")]
     said = str(error.args[0]) if isinstance(error, KeyError) and error.args else ""
     for name in names:
@@ -156,7 +156,7 @@ def _without_traceback(message: str) -> str:
 
 
 def _rule(message: str, fields: list[str]) -> str:
-    """What the field that a message names may be, as a sentence; empty if it names none."""
+    """The allowed values of the field that a message names, as a sentence; empty if it names no field."""
     for name in (field.partition("=")[0] for field in fields):
         if f"{name}=" in message and (rule := describe_field(name.removeprefix("config."))):
             return f" The field is {rule}."
@@ -202,7 +202,7 @@ def _check_shared(workdir: Path) -> None:
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
-    """What is said of an error that ends several processes, and the exit status."""
+    """The message of an error that ends several processes, and the exit status."""
     if _DEBUG.value or not isinstance(error, (*FAILURES, KeyboardInterrupt)):
         traceback.print_exception(error)
     if isinstance(error, KeyboardInterrupt):

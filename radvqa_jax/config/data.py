@@ -14,7 +14,7 @@ SUSPECT_BITS = 64  # at this distance perceptual hashes may confuse unrelated im
 
 @dataclass(frozen=True)
 class FilterConfig:
-    """Which rows of a source to keep: those that meet every given condition."""
+    """The rows of a source to keep: those that meet every given condition."""
 
     field: str = (
         ""  # a text feature: organ, modality, language, answer_type, answer, or one that is particular to the data set
@@ -61,7 +61,7 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where data sets are, and how rows are tokenised."""
+    """The places of data sets, and the tokenisation of rows."""
 
     data_dir: str = "~/tensorflow_datasets"  # folder of prepared data sets
     manual_dir: str = ""  # official files: the folder of one data set, or a folder with one for each data set
@@ -96,7 +96,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class AuditConfig:
-    """What splits may share. A leak that is not accepted by name stops training before its first step."""
+    """Accepted overlaps of splits. A leak that is not accepted by name stops training before its first step."""
 
     # Accepted leaks, each as "slake/zh:train~slake/en:test"; `slake:train` is that of the default builder config.
     accept: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ from radvqa_jax.config.data import SourceConfig
 
 @dataclass(frozen=True)
 class DecodeConfig:
-    """How answers are decoded."""
+    """The decoding of answers."""
 
     max_new_tokens: Annotated[int, Interval(ge=1, le=MOST_TEXT)] = 32  # longest answer, in tokens
     samples: Rows = 1  # answers per question; they share one prefill
@@ -34,7 +34,7 @@ class DecodeConfig:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """What is evaluated, and the baselines that go with it."""
+    """The evaluated data, and the baselines that go with them."""
 
     source: SourceConfig = field(default_factory=lambda: SourceConfig(split="test"))
     train_source: SourceConfig = field(default_factory=SourceConfig)  # rows of the question-only baseline
@@ -71,7 +71,7 @@ class ScoreConfig:
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """What report.html shows, and what clinicians get to review."""
+    """The content of report.html, and the sheet for clinicians to review."""
 
     images: bool = False  # show images and attention maps; False = placeholders
     cases: Count = 100  # questions that are listed, drawn at random

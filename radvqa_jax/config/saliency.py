@@ -10,7 +10,7 @@ from radvqa_jax.config.bounds import MOST_ROWS, Above0, Below1, Count, Positive,
 
 @dataclass(frozen=True)
 class SaliencyConfig:
-    """Which cases get maps, and how they are made."""
+    """The cases that get maps, and the settings of the maps."""
 
     cases: Count = 4  # questions that get maps
     residual: Below1 = 0.5  # weight of the identity in rollout

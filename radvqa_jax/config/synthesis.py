@@ -12,7 +12,7 @@ from radvqa_jax.config.data import SourceConfig
 
 @dataclass(frozen=True)
 class ChecksConfig:
-    """What a written pair must pass (docs/synthesis.md has the list of checks)."""
+    """The checks that a written pair must pass (docs/synthesis.md has the list)."""
 
     off: tuple[str, ...] = ()  # checks to ignore; a pair's line says `off` for each
     question_words: Positive = 40  # longest question
@@ -42,7 +42,7 @@ class ChecksConfig:
 
 @dataclass(frozen=True)
 class WritingConfig:
-    """How candidate pairs are written (docs/synthesis.md describes the writers)."""
+    """The writing of candidate pairs (docs/synthesis.md describes the writers)."""
 
     # (writer, share of the images it writes about): case, literature, caption and templates. Empty = templates, and
     # case where synthesis.chat.base_url is given.

@@ -99,7 +99,7 @@ def _window_function(settings: Any) -> tuple[Callable[[Any], Any], str] | None:
 
 
 def _no_window(settings: Any) -> str:
-    """Why a file without a whole window has none, in words."""
+    """The reason why a file has no complete window, in words."""
     there = [name for name in ("WindowCenter", "WindowWidth") if _number(settings, name) is not None]
     if not there:
         return "the file has none"

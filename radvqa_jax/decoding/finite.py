@@ -26,7 +26,7 @@ def count_nonfinite(params: Flat) -> dict[str, int]:
 
 
 def blame(params: Flat) -> str:
-    """What makes a model's values NaN, and the way out, in sentences for an error."""
+    """The cause of NaN in a model's values, and the way out, in sentences for an error."""
     found = count_nonfinite(params)
     if not found:
         return (

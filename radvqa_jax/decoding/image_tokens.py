@@ -106,6 +106,6 @@ class ImageTokens:
 
 
 def chunk_size(rows: int) -> int:
-    """How many images are embedded at a time for a batch of this many rows: one shape, which a mesh can cut."""
+    """The number of images embedded at a time for a batch of this many rows: one shape, which a mesh can cut."""
     share = row_shares()
     return -(-min(rows, AT_A_TIME) // share) * share

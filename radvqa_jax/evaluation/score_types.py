@@ -53,7 +53,7 @@ class ExperimentScores(TypedDict):
     papers: list[dict[str, Any]]
     losses: dict[str, Sequence[Mapping[str, Any]]]
     provenance: dict[str, Any]
-    leaks: NotRequired[list[str]]  # a sentence each; empty: audited and clean; absent: not audited
+    leaks: NotRequired[list[str]]  # one sentence for each leak; empty: audited and clean; absent: not audited
     missing: NotRequired[list[str]]
 
 

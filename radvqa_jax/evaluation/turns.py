@@ -9,7 +9,7 @@ from radvqa_jax.data.history import count_turns, earlier_numbers
 from radvqa_jax.evaluation import intervals, scoring
 from radvqa_jax.schema import Record
 
-LAST = 6  # this turn and all later ones are one row: few images have so many questions
+LAST = 6  # this turn and all later ones are one row: few images have this many questions
 
 
 def turn_numbers(records: Sequence[Record]) -> np.ndarray:

@@ -15,7 +15,7 @@ UNKNOWN_LICENCE = "its README names no licence; see its authors"
 
 
 class Card(NamedTuple):
-    """What a card says."""
+    """The content of a card."""
 
     title: str
     format: str  # peft, huggingface or big_vision
@@ -34,7 +34,7 @@ class Card(NamedTuple):
 
 
 def licence_of(dataset: str) -> str:
-    """What the data set's README says under `Licence`, as one line."""
+    """The section `Licence` of the data set's README, as one line."""
     readme = BUILDERS / dataset / "README.md"
     if not readme.is_file():
         return UNKNOWN_LICENCE

@@ -176,7 +176,7 @@ def _load_base(source: Source) -> Flat:
 
 
 def projector_whole(source: Source) -> Flat:
-    """What a PEFT adapter holds: the factors, and a trained projector with its own factors merged into it.
+    """The content of a PEFT adapter: the factors, and a trained projector with its own factors merged into it.
 
     Raises:
         ValueError: if other leaves of the base were trained, or nothing was.

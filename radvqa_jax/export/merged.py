@@ -15,7 +15,7 @@ from radvqa_jax.trees import Flat
 
 
 class Merge(NamedTuple):
-    """What is merged: the checkpoint, the model's leaves, and what differs from the checkpoint."""
+    """The inputs of a merge: the checkpoint, the model's leaves, and the leaves that differ from the checkpoint."""
 
     checkpoint: PathLike
     abstract: Flat  # shapes of the model's leaves

@@ -1,4 +1,4 @@
-"""What was written is read again and answers the same rows: the largest difference of logits."""
+"""Reads an export again and compares its answers on the same rows: the largest difference of logits."""
 
 import dataclasses
 import functools
@@ -44,7 +44,7 @@ class Rows(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """How far two models are apart on the rows."""
+    """The difference between two models on the rows."""
 
     largest: float  # absolute difference of two logits
     spread: float  # standard deviation of the logits

@@ -8,7 +8,7 @@ ROWS = PartitionSpec(("data", "fsdp"))  # of everything whose first axis is the 
 
 
 def row_shares() -> int:
-    """Returns over how many devices rows are cut; 1 where no mesh is set."""
+    """The number of devices over which rows are cut; 1 if no mesh is set."""
     mesh = jax.sharding.get_abstract_mesh()
     return 1 if mesh.empty else mesh.shape["data"] * mesh.shape["fsdp"]
 

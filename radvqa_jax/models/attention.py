@@ -81,7 +81,7 @@ class Tapped(nn.Module):
         return probs
 
 
-Hook = Callable[..., jax.Array]  # (module, probs, value, project), and (query, key) if these were asked for
+Hook = Callable[..., jax.Array]  # (module, probs, value, project), and (query, key) if these were requested
 
 _hooked: ContextVar[bool] = ContextVar("hooked", default=False)  # a kernel without probabilities would pass a hook by
 

@@ -62,10 +62,10 @@ def cudnn(
     *,
     softcap: float = 0.0,
 ) -> Float[Array, "B T N H"]:
-    """The attended values from cuDNN; the mask becomes a bias, since cuDNN takes a mask only beside one."""
+    """The attended values from cuDNN; the mask becomes a bias, since cuDNN accepts a mask only together with one."""
     if softcap:
         raise ValueError("cuDNN's attention has no soft cap (Gemma 2). Set model.attention='blocks' or 'auto'.")
-    if query.shape[1] % 2 or key.shape[1] % 2:  # cuDNN's gradient wants even lengths beside a bias
+    if query.shape[1] % 2 or key.shape[1] % 2:  # with a bias, cuDNN's gradient needs even lengths
         return blocks(query, key, value, attn_mask)
     bias = None if attn_mask is None else jnp.where(attn_mask, 0, MASKED).astype(query.dtype)[:, None]
     return jax.nn.dot_product_attention(query, key, value, bias, scale=1.0, implementation="cudnn")

@@ -27,7 +27,7 @@ class KVCache(NamedTuple):
 
 
 class DecodeState(NamedTuple):
-    """Where decoding stands: the cache, which slots may be read, and where the next token goes."""
+    """The state of decoding: the cache, the slots that may be read, and the slot of the next token."""
 
     cache: KVCache
     readable: Bool[Array, "B S"]

@@ -1,4 +1,4 @@
-"""What keeps a tower fast on its devices and small in their memory, beside its mathematics.
+"""The means that keep a tower fast on its devices and small in their memory, apart from its mathematics.
 
 gemma.py and siglip.py say what is computed. Here is how: the loop over layers, what a backward pass stores, products of
 a few tokens at a time, and how the devices of a mesh share a residual stream and a token table.

@@ -37,7 +37,7 @@ def equation_of(name: str, equations: Equations) -> str | None:
 
 
 def is_layered(equation: str, ndim: int) -> bool:
-    """Whether a weight of so many axes stacks layers in front of those that its equation names."""
+    """Whether a weight with this many axes stacks layers in front of those that its equation names."""
     return ndim > len(equation.split("->")[0].split(",")[1])
 
 
@@ -124,7 +124,7 @@ def _init_factors(key: jax.Array, equation: str, shape: tuple[int, ...], rank: i
 
 
 class AdaptedModule(nn.Module):
-    """A module with linear weights, each with an adapter beside it where `lora` names it."""
+    """A module with linear weights; each one that `lora` names also has an adapter."""
 
     lora: Lora | None
     dtype: Any  # of activations

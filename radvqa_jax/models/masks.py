@@ -1,11 +1,11 @@
-"""Which token may read which: the prefix-LM mask of big_vision (models/proj/paligemma/paligemma.py)."""
+"""The prefix-LM mask of big_vision (models/proj/paligemma/paligemma.py): the tokens that each token may read."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 
 def make_attn_mask(mask_input: Bool[Array, "B T"], mask_ar: Int[Array, "B T"]) -> Bool[Array, "B T T"]:
-    """Which token (row) may read which token (column).
+    """A mask that is True where a token (row) may read a token (column).
 
     A token reads another if both are input and cumsum(mask_ar) of the other is not above its own. An image patch and a
     prefix token (mask_ar 0) read each other; a suffix token (mask_ar 1) reads all before it and itself:

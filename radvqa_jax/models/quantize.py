@@ -34,7 +34,7 @@ def check_installed() -> None:
 
 
 def is_quantized(leaf: Any) -> bool:
-    """Whether a leaf, or what stands for its shape, is quantised."""
+    """Whether a leaf, or its shape, is quantised."""
     return hasattr(leaf, "qvalue")
 
 

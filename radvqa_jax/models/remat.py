@@ -1,10 +1,10 @@
-"""Which intermediate results the backward pass computes again instead of storing.
+"""The intermediate results that the backward pass recomputes instead of storing.
 
-A layer whose weights are frozen needs no input of a product in its backward pass, only what lies at its nonlinear
-parts: query, key and value (for the softmax), the attended values and their projection (for the norms and for the
-adapters beside it), and what the MLP's first product makes (for GELU and the gate). Everything else follows from these
-by elementwise work, which is not counted. So what is kept is chosen by name, in the dtype of the activations; norms,
-the gates' product and float32 copies never are.
+A layer whose weights are frozen needs no input of a product in its backward pass, only the values at its nonlinear
+parts: query, key and value (for the softmax), the attended values and their projection (for the norms and for its
+adapters), and what the MLP's first product makes (for GELU and the gate). Everything else follows from these by
+elementwise work, which is not counted. So what is kept is chosen by name, in the dtype of the activations; norms, the
+gates' product and float32 copies never are.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,8 @@ SECOND = "second"  # the language model's other gate
 DOWN = "down"  # the MLP's result, where a norm follows it (Gemma 2)
 
 _ATTENTION = (QKV, ATTENDED, PROJECTED, DOWN)
-# What each way keeps of a layer beside its input. `none` is not here: it stores all that the backward pass reads.
+# The results of a layer that each way stores in addition to its input. `none` is not here: it stores all that the
+# backward pass reads.
 KEPT: dict[str, tuple[str, ...]] = {
     "products": (*_ATTENTION, FIRST, SECOND),
     "gate": (*_ATTENTION, FIRST),

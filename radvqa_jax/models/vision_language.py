@@ -1,4 +1,4 @@
-"""What every vision-language model here offers: the methods that training, decoding and saliency call."""
+"""The interface of every vision-language model: the methods that training, decoding and saliency call."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ class VisionLanguageModel(nn.Module):
     unroll: int = 1  # layers in one turn of the loop over layers, in both towers
 
     def embed_image(self, image: Float[Array, "B h w 3"]) -> Float[Array, "B P D"]:
-        """What the language model reads of each image; the other methods take it in place of the image."""
+        """The input of the language model from each image; the other methods accept it instead of the image."""
         raise NotImplementedError
 
     def pre_logits(

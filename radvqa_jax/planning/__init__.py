@@ -1,1 +1,1 @@
-"""What a program will take on a device that need not be there: memory, arithmetic, bytes and time."""
+"""The needs of a program on a device that need not be present: memory, arithmetic, bytes and time."""

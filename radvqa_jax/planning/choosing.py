@@ -1,4 +1,4 @@
-"""Which way of computing a step is taken: the fastest that fits, found with few compilations."""
+"""Chooses the way of computing a step: the fastest that fits, found with few compilations."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ class Tried(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What was chosen, and everything that was looked at, in the order of time."""
+    """The choice, and everything that was tried, in the order of time."""
 
     way: Way
     tried: list[Tried]

@@ -129,7 +129,7 @@ def _kept_file(config: Config, plan: Plan, args: tuple[Any, ...]) -> Path | None
 
 
 def _read(file: Path | None, plan: Plan, *, rows: int, room: int) -> Way | None:
-    """What was chosen before, unless there is much more room now, or the file cannot be read."""
+    """The earlier choice, unless there is much more room now, or the file cannot be read."""
     try:
         record: Any = read_json(file) if file is not None else {}
     except (OSError, ValueError):

@@ -10,7 +10,7 @@ TERA = 1e12
 
 @dataclass(frozen=True)
 class Gpu:
-    """What XLA's GPU compiler asks about a card (GpuTargetConfigProto)."""
+    """The description of a card for XLA's GPU compiler (GpuTargetConfigProto)."""
 
     compute_capability: tuple[int, int]
     cores: int  # streaming multiprocessors
@@ -84,7 +84,7 @@ def get_device(name: str) -> Device:
 
 
 def find_kind(kind: str) -> Device | None:
-    """What is known of the kind that `jax.devices()[0].device_kind` names, or None if it is not here."""
+    """The facts about the kind in `jax.devices()[0].device_kind`, or None if it is not listed here."""
     return next((device for device in DEVICES.values() if device.kind == kind), None)
 
 

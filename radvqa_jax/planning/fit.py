@@ -28,7 +28,7 @@ class Program(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """What one program takes. Bytes are of one device, work is of the whole program."""
+    """The needs of one program. Bytes are those of one device, work is that of the whole program."""
 
     name: str
     rows: int
@@ -57,7 +57,7 @@ class Fitted(NamedTuple):
 
 
 def compile_program(program: Program, target: Target, *, frozen: Mapping[str, Any] | None = None) -> Fitted:
-    """What a program takes on a target; arguments as those of `compile_to_run`."""
+    """The needs of a program on a target; arguments as for `compile_to_run`."""
     return compile_to_run(program, target, frozen=frozen)[0]
 
 

@@ -1,4 +1,4 @@
-"""What was compiled for a target, as text and as JSON."""
+"""The programs compiled for a target, as text and as JSON."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -57,7 +57,7 @@ def gib(size: int | None) -> str:
 
 
 def unknown(target: Target) -> list[str]:
-    """What compiling does not tell, as sentences."""
+    """The limits of what compiling can show, as sentences."""
     lines = [
         "Speed. `at best` is arithmetic or bytes at the peak rate; a real step takes longer, often twice as long.",
         "Answers' lengths: every text position is taken for a target, and every answer for as long as it may be.",

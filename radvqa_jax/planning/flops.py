@@ -12,7 +12,7 @@ from jax.interpreters import partial_eval
 
 
 class Work(NamedTuple):
-    """What a program has to do."""
+    """The work of a program."""
 
     flops: float  # a multiplication and an addition are two
     bytes: float  # operands and results of products, each read or written once; the rest is taken as fused into them

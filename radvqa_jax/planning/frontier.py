@@ -59,7 +59,7 @@ def find_frontier(
         fitted_of: compiles a way; None where the compiler refuses it for its memory.
         arguments: bytes of what every way is called with.
         room: bytes that a way may take.
-        whole: whether to compile all that lie on the frontier by estimate, and not only what choosing needs.
+        whole: whether to compile all ways on the estimated frontier, and not only those that choosing needs.
     """
     compiled: dict[Way, Fitted | None] = {}
 

@@ -58,7 +58,7 @@ def _one(name: str, shape: tuple[int, ...], equation: str, layered: bool, tokens
 
 
 def _reached(variant: Variant, trained: Collection[str]) -> dict[str, bool]:
-    """Returns through which tower's layers the backward pass goes: what trains in the vision tower or its projector
+    """The towers through whose layers the backward pass goes: what trains in the vision tower or its projector
     reaches the loss through every layer of the language model."""
     layers = backbone_of(variant).layers_of("img")
     return {"img": any(name.startswith(layers) for name in trained), "llm": bool(trained)}

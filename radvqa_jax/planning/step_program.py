@@ -30,7 +30,7 @@ def refused() -> Iterator[list[str]]:
 
 
 def shaped(tree: Any, shardings: Any) -> Any:
-    """Shapes that say where they lie."""
+    """Shapes with their sharding."""
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, shardings)
 
 

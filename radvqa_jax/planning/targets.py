@@ -14,7 +14,7 @@ GPU_FLAGS = ("--xla_gpu_enable_triton_gemm=false", "--xla_gpu_autotune_level=0")
 
 
 class Target(NamedTuple):
-    """What is compiled for."""
+    """The target of a compilation."""
 
     name: str
     devices: list[Any]  # jax devices, or descriptions of them

@@ -1,4 +1,4 @@
-"""How much of the device's peak arithmetic training uses while it runs (MFU and HFU).
+"""The share of the device's peak arithmetic that training uses while it runs (MFU and HFU).
 
 MFU (model FLOPs utilisation, Chowdhery et al. 2022, appendix B) counts what a step has to compute, HFU (hardware FLOPs
 utilisation, ibid.) also what it computes again because it stored less. Both count texts as long as they are computed.

@@ -113,7 +113,7 @@ def curves_figure(scores: Mapping[str, Any]) -> Figure | None:
 
 
 def compared_figure(scores: Mapping[str, Any]) -> Figure | None:
-    """How alike the maps of other models are, one panel a model; None if there is no other."""
+    """The similarity of other models' maps, one panel for each model; None if there is no other."""
     found = scores["compared"]
     if not found:
         return None

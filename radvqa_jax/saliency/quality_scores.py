@@ -201,7 +201,7 @@ def _listed(values: np.ndarray) -> list[list[float | None]]:
 
 
 def verdicts(localisation: dict[str, Any]) -> dict[str, list[str]]:
-    """Which maps find the mask, in words that say what they were compared with.
+    """The maps that find the mask, in words that also name what they were compared with.
 
     A map is above another if the whole 95 % interval of the paired difference of DECIDES is above zero.
     """

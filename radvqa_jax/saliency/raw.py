@@ -39,7 +39,7 @@ def over_heads(rows: Float[Array, "L B N Q S"], *, fusion: str = "mean") -> Floa
 def response_to_image(
     answer_probs: Float[Array, "L B N A S"], *, num_patches: int
 ) -> Float[Array, "L B N A grid grid"]:
-    """What each answer token read of each patch, by layer and head.
+    """The attention of each answer token to each patch, by layer and head.
 
     `answer_probs` is `Captured.answer_probs`: row a is the query that predicted answer token a.
     """
@@ -47,7 +47,7 @@ def response_to_image(
 
 
 def question_to_image(text_probs: Float[Array, "L B N T S"], *, num_patches: int) -> Float[Array, "L B N T grid grid"]:
-    """What the state of each text position read of each patch, by layer and head.
+    """The attention of each text position's state to each patch, by layer and head.
 
     Row t is the state AT text position t (`Captured.text_probs`): question tokens predict nothing.
     """
@@ -55,12 +55,12 @@ def question_to_image(text_probs: Float[Array, "L B N T S"], *, num_patches: int
 
 
 def response_to_question(answer_probs: Float[Array, "L B N A S"], *, num_patches: int) -> Float[Array, "L B N A T"]:
-    """What each answer token read of each text position, by layer and head: question, separator and answer."""
+    """The attention of each answer token to each text position, by layer and head: question, separator and answer."""
     return answer_probs[..., num_patches:]
 
 
 def image_to_response(maps: Float[Array, "*B A grid grid"], patches: Bool[Array, "grid grid"]) -> Float[Array, "*B A"]:
-    """Returns, for each answer token, the share that it read of the chosen patches together.
+    """For each answer token, the share that it read of the chosen patches together.
 
     This is the honest form of "from a patch to the answer": the answer token is the query and the patch the key. With
     the patch as the query every value would be zero (see the head of this file).

@@ -62,7 +62,7 @@ class Law(NamedTuple):
         return total, np.concatenate([share, (share * slopes).sum(axis=1)])
 
     def values(self, parameters: np.ndarray) -> dict[str, float]:
-        """What is reported: coefficients and logged exponents out of their logarithms."""
+        """The reported values: coefficients and logged exponents, converted from their logarithms."""
         logs = {*self.coefficients, *self.logged}
         pairs = zip(self.names, map(float, parameters), strict=True)
         return {name: float(np.exp(value)) if name in logs else value for name, value in pairs}

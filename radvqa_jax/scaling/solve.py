@@ -36,7 +36,7 @@ class Points(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """Where the objective is least.
+    """The minimum of the objective.
 
     Attributes:
         parameters: in the order of `law.names`; coefficients are logarithms.

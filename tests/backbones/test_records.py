@@ -1,4 +1,4 @@
-"""What every record must hold, whatever the model."""
+"""The content that every record must have, whatever the model."""
 
 import itertools
 import re

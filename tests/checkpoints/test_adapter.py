@@ -1,4 +1,4 @@
-"""What a stage leaves behind: read back exactly, and never with the wrong description or on the wrong base."""
+"""The result of a stage: read back exactly, and never with the wrong description or on the wrong base."""
 
 import contextlib
 import io

@@ -198,7 +198,7 @@ def test_a_small_file_fills_no_memory(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 10 << 20
     finally:
         tracemalloc.stop()
-    with open_npz(many) as reader:  # a checkpoint: held against the shapes of the model before a value is read
+    with open_npz(many) as reader:  # a checkpoint: compared with the shapes of the model before a value is read
         assert reader.shapes["w"].shape == (150 << 18,)
 
 

@@ -24,7 +24,7 @@ from radvqa_jax.trees import Flat
 DUMMY = get_variant("dummy")
 SHAPES = abstract_params(DUMMY)
 EVERY = LoraConfig(rank=3, alpha=7.0, targets=((".*", "lora"),))
-# What peft 0.21.2 writes beside these, at its defaults.
+# The further entries that peft 0.21.2 writes, at its defaults.
 AS_PEFT_SAVES = {
     "auto_mapping": None, "bias": "none", "corda_config": None, "fan_in_fan_out": False, "inference_mode": True,
     "init_lora_weights": True, "layer_replication": None, "loftq_config": {}, "lora_bias": False, "lora_dropout": 0.0,

@@ -18,7 +18,7 @@ from tests.several import MemoryStore
 
 
 class Ended(BaseException):
-    """What stands for the end of a process here."""
+    """Replaces the end of a process in these tests."""
 
 
 @pytest.fixture

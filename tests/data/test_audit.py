@@ -1,4 +1,4 @@
-"""What sets share, and what of it is a leak."""
+"""The things that sets share, and the leaks among them."""
 
 import io
 from pathlib import Path

@@ -23,7 +23,7 @@ NEAR_BITS = AuditConfig().near_bits
 
 
 def compare(first: RowSource, second: RowSource) -> dict[str, Any]:
-    """Returns what a set that is trained on and one that is evaluated share."""
+    """The entry of what a trained and an evaluated set share."""
     report = audit_module.audit(
         {"first": first, "second": second}, trained=["first"], evaluated=["second"], near_bits=NEAR_BITS
     )

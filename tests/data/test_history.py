@@ -1,4 +1,4 @@
-"""The questions of an image in a row: what stands in a prompt, what is left out, and that no answer leaks."""
+"""The questions of an image in a row: the turns in a prompt, the turns that are left out, and that no answer leaks."""
 
 import dataclasses
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which row of which source comes when."""
+"""The order of rows from several sources."""
 
 import math
 

@@ -44,7 +44,7 @@ def files(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def config(files: Path, tmp_path: Path) -> Callable[..., DataConfig]:
-    """Returns what makes the configuration for these files, with some fields changed."""
+    """A function that makes the configuration for these files, with some fields changed."""
 
     def make(**fields: Any) -> DataConfig:
         usual = {"data_dir": str(tmp_path / "data"), "manual_dir": str(files), "allow_count_mismatch": True}
@@ -137,7 +137,7 @@ def _fail(*_: object) -> None:
 
 
 def test_one_that_was_moved_aside_is_put_back(tmp_path: Path) -> None:
-    """A kill between the two renames of a rebuild leaves the old one beside its place."""
+    """A kill between the two renames of a rebuild leaves the old one next to its place."""
     place = tmp_path / "1.1.0"
     for name in (".replaced-1.1.0", ".rebuild-1.1.0", "incomplete.ABCDEF_1.1.0"):
         (tmp_path / name).mkdir()

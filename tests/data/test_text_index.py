@@ -1,4 +1,4 @@
-"""Texts without images: the index beside a prepared split."""
+"""Texts without images: the index in the folder of a prepared split."""
 
 import shutil
 from pathlib import Path
@@ -18,7 +18,7 @@ SOURCE = SourceConfig(dataset="vqa_rad", builder_config="official")
 
 @pytest.fixture
 def data_dir(dummy_dir: Path, tmp_path: Path) -> Path:
-    """A copy of the prepared stand-in, without what was kept beside it."""
+    """A copy of the prepared stand-in, without the files kept with it."""
     copy = tmp_path / "tfds"
     shutil.copytree(dummy_dir, copy)
     for path in copy.rglob("*.parquet"):

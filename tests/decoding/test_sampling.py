@@ -1,4 +1,4 @@
-"""Which tokens may be drawn, against numpy; and how often they are."""
+"""The tokens that may be drawn, compared with numpy; and their frequencies."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def kept(logits: jax.Array) -> np.ndarray:
 
 
 def top_p_reference(logits: np.ndarray, p: float) -> np.ndarray:
-    """Returns which tokens are in the smallest set, most likely first, whose probability reaches p."""
+    """A mask of the tokens in the smallest set, most likely first, whose probability reaches p."""
     inside = np.zeros(logits.shape, bool)
     for row, values in enumerate(logits.astype(np.float64)):
         probs = np.exp(values - values.max())

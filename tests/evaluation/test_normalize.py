@@ -193,7 +193,7 @@ def test_yes_no(text: str, answer: str | None) -> None:
         ("A. CT B. MRI C. Pneumonia D. Normal chest", None),
         ("A. CT\nB. MRI\nC. Pneumonia\nD. Normal chest", None),
         ("a. ct b. mri", None),
-        # a letter beside the text of another option
+        # a letter next to the text of another option
         ("D. Pneumonia", None),
         ("A: MRI", None),
         ("A. MRI", None),

@@ -50,7 +50,7 @@ class Predictor:
 
     @staticmethod
     def compiled() -> int:
-        """Returns how many shapes and settings decoding was compiled for."""
+        """The number of shapes and settings for which decoding was compiled."""
         return decode._cache_size()  # pyright: ignore[reportFunctionMemberAccess]
 
     def predict(self, folder: Path, *, rows: RowSource | None = None, **changed: Any) -> list[Record]:
@@ -331,7 +331,7 @@ def test_prompts_are_padded_to_few_lengths_and_each_compiles_once(predictor: Pre
     assert predictor.compiled() - before == len(groups)
     seeds = [seed for r in whole for seed in r.seeds]
     assert len(set(seeds)) == 20 and seeds[0] == draw_seed(3, whole[0].source, whole[0].question_id, 0)
-    # What holds for the whole run stands once, beside the file; a line says which.
+    # Facts about the whole run are written once, in a file of their own; a line says which.
     assert {r.settings for r in whole} == {whole[0].settings} and len(whole[0].settings) == 12
 
 

@@ -1,4 +1,4 @@
-"""What is measured of a run's answers to its own images beside those to other images."""
+"""The measures of a run's answers to its own images compared with those to other images."""
 
 import numpy as np
 import pytest

@@ -225,7 +225,7 @@ LIMIT = 0.05  # seconds of processor time for an answer of 100 kB
 
 @pytest.fixture(scope="module")
 def slowness() -> float:
-    """Returns how much longer this machine takes now than the one for which `LIMIT` is meant; 1 where it does not."""
+    """The factor by which this machine is now slower than the one for which `LIMIT` is meant; at least 1."""
     for asked in ANY_KIND:  # the first verdict of a kind loads its tables
         verdict(asked, "x")
     times = []

@@ -1,4 +1,4 @@
-"""What transformers and peft make of our files: run by tests with the one version or the other on PYTHONPATH.
+"""Reads our files with transformers and peft; run by tests with the one version or the other on PYTHONPATH.
 
     python hf_worker.py JOBS.json RESULTS_FOLDER
 

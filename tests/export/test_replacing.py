@@ -1,4 +1,4 @@
-"""What an export may take the place of: nothing but an earlier export, and never before the new one is whole."""
+"""An export may replace only an earlier export, and only once the new one is complete."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""Exports and folders beside transformers and peft, in two versions: the same logits, loss and greedy tokens.
+"""Exports and folders compared with transformers and peft, in two versions: the same logits, loss and greedy tokens.
 
-The newer version is the one of this environment. The older one lies in the folder that RADVQA_TRANSFORMERS_OLD names
+The newer version is the one of this environment. The older one is in the folder that RADVQA_TRANSFORMERS_OLD names
 (scripts/old_transformers.sh makes it) and stands first on PYTHONPATH. One process a version loads everything.
 """
 
@@ -177,7 +177,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, golden: Path) -> World:
 
 
 def config_for_transformers(variant: Variant) -> dict[str, Any]:
-    """What transformers builds a random model from; nothing of ours decides it."""
+    """The configuration from which transformers builds a random model, independent of our code."""
     llm, img = variant.llm, variant.img
     vision = {"model_type": "siglip_vision_model", "hidden_size": img.width, "intermediate_size": img.mlp_dim}
     vision |= {"num_hidden_layers": img.depth, "num_attention_heads": img.num_heads, "patch_size": img.patch}
@@ -194,7 +194,7 @@ def config_for_transformers(variant: Variant) -> dict[str, Any]:
 
 
 def ask(version: str, folders: dict[str, Path], root: Path) -> dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]]:
-    """Returns what one version of transformers says to every folder; nothing if that version is not here."""
+    """The answers of one version of transformers for every folder; empty if that version is not installed."""
     first = os.environ.get("RADVQA_TRANSFORMERS_OLD", "") if version == "old" else ""
     if version == "old" and not first:
         return {}

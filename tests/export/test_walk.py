@@ -75,7 +75,7 @@ np.save(logits, np.asarray(found))
 
 
 class Walked(NamedTuple):
-    """What the walk left behind."""
+    """The files that the walk wrote."""
 
     base: Path
     run: Path
@@ -96,7 +96,7 @@ def call(*command: str | Path, cwd: Path) -> str:
 
 
 def work(root: Path, repo: Path, jobs: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, np.ndarray]]]:
-    """Returns what transformers and peft say to the jobs, and the arrays they give."""
+    """The answers of transformers and peft to the jobs, and their arrays."""
     folder = Path(root / f"jobs-{len(list(root.glob('jobs-*')))}")
     folder.mkdir()
     (folder / "jobs.json").write_text(json.dumps(jobs))

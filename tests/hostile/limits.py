@@ -1,4 +1,4 @@
-"""What a reader may need for anything that people bring, asserted around one call."""
+"""Limits on the time and memory of a reader for any input, asserted around one call."""
 
 import time
 import tracemalloc

@@ -1,6 +1,6 @@
 """Hostile tables, DICOM headers and archives, made by code: a message of ours, no traceback, no hang, no gigabyte.
 
-Each reader gets bytes that hypothesis makes and bytes that it breaks. RLIMIT_AS would be too coarse beside jax; what
+Each reader gets bytes that hypothesis makes and bytes that it breaks. RLIMIT_AS would be too coarse with jax; what
 memory small files may take is measured where it was once too much (tests/data/test_dicom.py).
 """
 
@@ -28,7 +28,7 @@ TAGS = struct.pack("<HH2sH", 8, 5, b"CS", 10) + b"ISO_IR 100" + struct.pack("<HH
 
 
 def breaks(whole: bytes) -> st.SearchStrategy[bytes]:
-    """Returns what a file becomes when some of its bytes are replaced and its end is cut."""
+    """A file with some of its bytes replaced and its end cut."""
     changes = st.lists(st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255)), max_size=8)
 
     def broken(parts: tuple[list[tuple[int, int]], int]) -> bytes:

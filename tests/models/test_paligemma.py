@@ -43,7 +43,7 @@ def run(image: jax.Array, tokens: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def changed(token: int) -> tuple[np.ndarray, bool]:
-    """Returns which logits [T] and whether the first image token's state change with one text token."""
+    """A mask of the logits [T] that change with one text token, and whether the first image token's state does."""
     before, state_before = run(IMAGE, TOKENS)
     after, state_after = run(IMAGE, TOKENS.at[0, token].set(33))
     return np.abs(after - before).max(axis=(0, 2)) > 0, bool(np.abs(state_after - state_before).max() > 0)

@@ -1,4 +1,4 @@
-"""Which way of computing a step is taken, with few compilations; and the estimates it begins from."""
+"""The choice of the way of computing a step, with few compilations; and the estimates from which it begins."""
 
 from functools import partial
 from typing import Any
@@ -30,7 +30,7 @@ COMPILED = {
 
 
 def candidates(*working: int) -> list[Candidate]:
-    """Ways of so many bytes each, the fastest first."""
+    """Ways of these sizes in bytes, the fastest first."""
     return [
         Candidate(Way("products", "products", 100 - i, 1), Work(1.0 + i, 0.0), 1.0 + i, size)
         for i, size in enumerate(working)

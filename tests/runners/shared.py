@@ -1,4 +1,4 @@
-"""What the tests of runners share: what must not be called, and the files of a folder."""
+"""Helpers for the tests of runners: functions that must not be called, and the files of a folder."""
 
 import sys
 from collections.abc import Callable

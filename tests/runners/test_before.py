@@ -1,4 +1,4 @@
-"""What is checked before anything is made, loaded or trained; and data that are made."""
+"""The checks before anything is made, loaded or trained; and data that are made."""
 
 import dataclasses
 import json

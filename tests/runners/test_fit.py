@@ -1,4 +1,4 @@
-"""What mode=fit reports for a tiny experiment on this machine, and what it refuses."""
+"""The report of mode=fit for a tiny experiment on this machine, and its refusals."""
 
 import dataclasses
 import json

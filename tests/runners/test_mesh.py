@@ -61,7 +61,7 @@ def test_questions_are_answered_with_the_mesh_set_and_what_was_trained_on_it(
     loaded = LoadedBase(config, tmp_path, Tokenizer(config.model.tokenizer), Base({}, "", ""))
     rows = load_rows(config.eval.source, config.data, seed=0)
     trained = Trained({"img/head/bias": jnp.zeros(4)}, LoraConfig())
-    # A leaf of the base lies where it was loaded: it is not put, which may copy it.
+    # A leaf of the base stays where it was loaded: it is not put, which may copy it.
     model = make_model(config.model)
     monkeypatch.setattr(evaluate, "assemble", lambda *_: (model, trained.leaves | {"base": jnp.zeros(4)}))
     monkeypatch.setattr(evaluate, "predict", predict)

@@ -1,4 +1,4 @@
-"""Answers are scored and compared without a model, beside blind baselines where the data are there."""
+"""Answers are scored and compared without a model, next to blind baselines if the data exist."""
 
 from pathlib import Path
 from typing import Any

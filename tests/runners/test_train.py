@@ -1,4 +1,4 @@
-"""What a stage is given: its data, and what the stage before or an adapter leaves."""
+"""The inputs of a stage: its data, and the result of the stage before or of an adapter."""
 
 from pathlib import Path
 from typing import Any

@@ -36,7 +36,7 @@ def test_a_hot_head_is_at_its_row_and_column() -> None:
         changed = np.abs(pixels(draw(hot(2, 3, layer, head))) - pixels(draw(hot(2, 3, 0, 1)))).sum(axis=-1) > 60
         rows, columns = np.nonzero(changed)
         places[layer, head] = rows.min(), rows.max(), columns.min(), columns.max()
-    assert places[0, 0][1] < places[1, 2][1] - 20  # layer 1 lies below layer 0
+    assert places[0, 0][1] < places[1, 2][1] - 20  # layer 1 is below layer 0
     assert places[0, 0][3] < places[1, 2][3] - 20  # head 2 lies right of head 1
 
 
@@ -116,7 +116,7 @@ def test_a_title_for_every_map() -> None:
 
 
 def pdf_text(pdf: bytes) -> str:
-    """Returns what is written in a PDF of matplotlib, by the codes of its fonts, which are those of the letters."""
+    """The text in a PDF of matplotlib, by the codes of its fonts, which are those of the letters."""
     streams = re.findall(rb"stream\r?\n(.*?)endstream", pdf, re.DOTALL)
     pages = [zlib.decompress(s).decode("latin-1") for s in streams if s[:1] == b"x"]
     blocks = [block for page in pages for block in re.findall(r"BT\n(.*?)\nET", page, re.DOTALL)]

@@ -1,4 +1,4 @@
-"""What a row marks is what its case shows: a mask, boxes that the question names, or nothing with the reason why."""
+"""A case shows the region that its row marks: a mask, boxes that the question names, or nothing with the reason."""
 
 import csv
 import io
@@ -76,7 +76,7 @@ def test_a_mask_or_the_boxes_that_are_named_are_shown_and_measured(made: tuple[P
     _, gallery = made
     mask, boxes = gallery.cases[0].mask, gallery.cases[2].mask
     assert mask is not None and mask.sum() == 10 * 20
-    # The box of the heart alone, and not the mask beside it.
+    # The box of the heart alone, and not the mask that comes with it.
     assert np.array_equal(boxes, draw_boxes(BOXES["boxes"][:1], HEIGHT, WIDTH))
     for index in (0, 2):
         assert "is in the marked region" in gallery.shown[index].caption

@@ -1,4 +1,4 @@
-"""Where an answer is to be seen, from whatever a data set marks."""
+"""The region in which an answer is visible, from any kind of mark in a data set."""
 
 import io
 

@@ -73,7 +73,7 @@ def blended(
     fade: bool = True,
     signed: bool = False,
 ) -> np.ndarray:
-    """Returns what the canvas should show, computed apart from the page."""
+    """The expected pixels of the canvas, computed independently of the page."""
     height, width = case.image.shape[:2]
     rows, columns = (((np.arange(size) + 0.5) * GRID / size).astype(int) for size in (height, width))
     share = values.astype(float) / limit
@@ -401,7 +401,7 @@ def test_the_other_case_has_its_own_image_and_no_lesion(page: Page) -> None:
 
 
 def test_the_scale_can_leave_out_the_hottest_patches_or_be_logarithmic(page: Page) -> None:
-    """A sink of 0.4 beside a lesion of 0.01: the lesion stands out of what has 0.001."""
+    """A sink of 0.4 with a lesion of 0.01: the lesion stands out of what has 0.001."""
     single(page)
     values = of_words(find(make_case(), model="stage2", method="raw")).astype(float)
     assert float(page.run("return document.getElementById('high').dataset.limit")) == pytest.approx(

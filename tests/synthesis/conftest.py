@@ -1,4 +1,4 @@
-"""What tests of writing share: phantoms to write about, and a stand-in for a model that keeps to its prompt."""
+"""Fixtures for tests of writing: phantoms to write about, and a stand-in for a model that follows its prompt."""
 
 import json
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def honest_pairs(body: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def honest(chat_server: Any) -> Callable[[dict[str, Any]], Any]:
-    """Returns what the server does when it writes well."""
+    """The server's behaviour when it writes well."""
 
     def behave(body: dict[str, Any]) -> Any:
         return chat_server.say(json.dumps(honest_pairs(body)))

@@ -41,7 +41,7 @@ def read_request(body: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
 
 
 class Model:
-    """A chat model that keeps to the protocol, and answers as it is told."""
+    """A chat model that keeps to the protocol, and answers as configured."""
 
     def __init__(self, say: Callable[[Any], Any], reply: Callable[[str, dict[str, Any]], dict[str, Any]]) -> None:
         self._say, self._reply = say, reply

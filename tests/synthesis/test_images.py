@@ -1,4 +1,4 @@
-"""Which split a case belongs to: one for all its images and texts, the same in every run."""
+"""The split of a case: one for all its images and texts, the same in every run."""
 
 import json
 from pathlib import Path

@@ -80,7 +80,7 @@ def read(name: str, config: str, folder: Path, data_dir: Path) -> Reading:
 
 @pytest.fixture(scope="session")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Built]:
-    """Returns what builds a stand-in, each config once."""
+    """A function that builds a stand-in, each config once."""
     done: dict[tuple[str, str], Built] = {}
 
     def get(name: str, config: str = "") -> Built:

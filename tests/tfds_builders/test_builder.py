@@ -1,4 +1,4 @@
-"""What all builders of official files do alike."""
+"""The common behaviour of all builders of official files."""
 
 import filecmp
 import importlib

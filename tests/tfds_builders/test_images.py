@@ -29,7 +29,7 @@ def file(array: np.ndarray, kind: str = "PNG", mode: str | None = None, **option
 
 
 def turned() -> bytes:
-    """A PNG that says it lies on its side."""
+    """A PNG whose EXIF orientation turns it on its side."""
     exif = Image.Exif()
     exif[0x0112] = 6
     return file(COLOUR, exif=exif)

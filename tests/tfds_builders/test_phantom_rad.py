@@ -206,7 +206,7 @@ def check_contrast(image: np.ndarray, mask: np.ndarray, attributes: Attributes) 
     ring = ndimage.binary_dilation(mask, iterations=6) & ~ndimage.binary_dilation(mask, iterations=2)
     difference = image[inside].mean() - image[ring].mean()
     sign = -1 if attributes.finding in ("cyst", "fracture") else 1
-    # Three times the noise. Not more: a lung is nearly as dark as a cyst, and a skull beside fluid as bright as it.
+    # Three times the noise. Not more: a lung is nearly as dark as a cyst, and a skull next to fluid as bright as it.
     assert sign * difference > 15, (attributes, difference)
     if attributes.finding == "cyst":
         rim = mask & ~ndimage.binary_erosion(mask, iterations=2)

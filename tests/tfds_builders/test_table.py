@@ -593,7 +593,7 @@ def test_columns_are_found_whatever_their_case() -> None:
     assert found.extra == {"age_years": "Age (years)"}
 
 
-# mirror -> (its columns beside the image, the column that holds the image, data.columns, files, one a split)
+# mirror -> (its columns apart from the image, the column with the image, data.columns, files, one a split)
 MIRRORS = {
     "vqa-rad": (
         ("question", "answer"),

@@ -1,4 +1,4 @@
-"""TFDS's own command on a builder. It needs apache-beam, which cannot lie beside the tested set (README, Data)."""
+"""TFDS's own command on a builder. It needs apache-beam, which does not install with the tested set (README, Data)."""
 
 import os
 import subprocess

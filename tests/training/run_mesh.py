@@ -66,7 +66,7 @@ class Stream:
 
 
 def sent(plan: Plan, trainable: Flat, frozen: Flat, config: MeshConfig) -> tuple[int, int]:
-    """Returns how many arrays with rows of the batch, and how many token tables, the devices send each other in a step.
+    """Counts the arrays with rows of the batch, and the token tables, that the devices send each other in a step.
 
     They should send weights, and sums of gradients: where rows go round, devices compute what others compute as well.
     Weights are sent along `fsdp` alone: without it nothing is gathered or exchanged but rows. The table is larger than

@@ -21,7 +21,7 @@ PLAIN = OptimConfig(learning_rate=1e-2, clip_norm=0.0)
 
 
 def update(config: OptimConfig, grads: Flat = GRADS, params: Flat = PARAMS, steps: int = 1) -> Flat:
-    """The updates of the last of so many steps with the same gradient."""
+    """The updates of the last of this many steps with the same gradient."""
     tx = make_optimizer(config, LABELS, total_steps=10)
     state, updates = tx.init(params), params
     for _ in range(steps):

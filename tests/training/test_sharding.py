@@ -1,4 +1,4 @@
-"""Where leaves lie on a mesh, and that the numbers on eight devices are those of one."""
+"""The sharding of leaves on a mesh; the numbers on eight devices are those of one."""
 
 import json
 import socket
@@ -54,7 +54,7 @@ def test_rows_that_cannot_be_shared_out_are_refused() -> None:
 
 
 def run(folder: Path, devices: int, mesh: tuple[int, int, int], *, stop_at: int = 0) -> tuple[dict[str, Any], str]:
-    """(trained leaves and logged scalars, what was printed) of run_mesh.py on so many virtual devices."""
+    """(trained leaves and logged scalars, what was printed) of run_mesh.py on this many virtual devices."""
     folder.mkdir()
     said = run_script(Path(__file__).with_name("run_mesh.py"), folder, *mesh, stop_at, devices=devices)
     with np.load(folder / "trained.npz") as arrays:

@@ -79,7 +79,7 @@ def stage2(stage1: tuple[Path, Trained], tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def at_step_0(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Returns what the loop was given last; the loop returns the leaves as they are."""
+    """The last arguments of the loop, which returns the leaves unchanged."""
     given: dict[str, Any] = {}
 
     def train(plan: Plan, trainable: Flat, frozen: Flat, batches: Batches, **others: Any) -> Flat:

@@ -41,7 +41,7 @@ def test_lengths_hold_every_part_and_each_saves_what_it_costs(fixed: int) -> Non
     for left_out in lengths[:-1]:
         fewer = [length for length in lengths if length != left_out]
         assert mean(longest, fewer) - mean(longest, lengths) >= GAIN * (fixed + mean(longest, fewer)) * 0.9
-    assert len(lengths) > 1 or fixed == 1024  # beside more image there is less to save
+    assert len(lengths) > 1 or fixed == 1024  # with more image there is less to save
 
 
 def test_texts_of_one_length_have_one() -> None:

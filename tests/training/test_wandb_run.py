@@ -18,7 +18,7 @@ CONFIG = WandbConfig(project="chest", name="rank 8")
 
 
 class Recorder:
-    """What `wandb` is asked: the arguments of init, and the calls of the run that it gives."""
+    """The calls to `wandb`: the arguments of init, and the calls of the run that it gives."""
 
     def __init__(self) -> None:
         self.started: list[dict[str, Any]] = []

@@ -47,7 +47,7 @@ as manual_dir: --config.data.manual_dir=FOLDER.
 
 @dataclasses.dataclass
 class MedHaltConfig(tfds.core.BuilderConfig):
-    """Which table is read, and whether it names right answers."""
+    """The table to read, and whether it names right answers."""
 
     table: str = ""
     gold: bool = True

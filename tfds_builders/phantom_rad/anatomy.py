@@ -13,7 +13,7 @@ from tfds_builders.phantom_rad.shapes import Ellipse, Grid, Point
 
 
 class Body(NamedTuple):
-    """What the images of one phantom patient have in common. All around 1."""
+    """The properties that the images of one phantom patient share. All around 1."""
 
     scale: float
     girth: float
@@ -27,7 +27,7 @@ class Body(NamedTuple):
 
 
 class Wall(NamedTuple):
-    """A cavity in which fluid collects, and the direction in which the fluid lies."""
+    """A cavity in which fluid collects, and the direction in which it collects."""
 
     cavity: Ellipse
     toward: Point
@@ -42,10 +42,10 @@ class Bone(NamedTuple):
 
 
 class Anatomy(NamedTuple):
-    """A healthy body. In a view with sides, the places lie in the image's right half and are mirrored for the left."""
+    """A healthy body. In a view with sides, the places are in the image's right half and are mirrored for the left."""
 
     image: Float[np.ndarray, "h w"]  # display brightness, 0 black to 1 white, before blur and noise
-    zones: tuple[Ellipse, ...]  # where the middle of a nodule, cyst or calcification may lie
+    zones: tuple[Ellipse, ...]  # where the middle of a nodule, cyst or calcification may be
     walls: tuple[Wall, ...]
     bones: tuple[Bone, ...] = ()
 

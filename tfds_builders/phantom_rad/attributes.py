@@ -48,7 +48,7 @@ VIEWS = (
 
 
 class Attributes(NamedTuple):
-    """What one image shows. Without a lesion `finding`, `side` and `size` are ""; `side` also where a view has none."""
+    """Content of one image. Without a lesion `finding`, `side` and `size` are ""; `side` also if a view has none."""
 
     view: View
     finding: str = ""

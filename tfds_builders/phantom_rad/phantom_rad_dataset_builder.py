@@ -18,7 +18,7 @@ from tfds_builders.phantom_rad.render import encode_png
 
 @dataclasses.dataclass(kw_only=True)
 class PhantomRadConfig(tfds.core.BuilderConfig):
-    """How many images each split has, and the seed that everything follows from."""
+    """The number of images of each split, and the seed that determines everything."""
 
     train: int
     validation: int

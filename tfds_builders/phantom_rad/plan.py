@@ -44,7 +44,7 @@ class PlannedImage(NamedTuple):
 
 
 def _plan_attributes(view: View, balance: Balance) -> Attributes:
-    """What an image of this view shows, so that all combinations stay evenly frequent."""
+    """The content of an image of this view, chosen so that all combinations stay evenly frequent."""
     status = balance.pick(("normal", "abnormal"), [("status", view), "status"])
     if status == "normal":
         return Attributes(view)

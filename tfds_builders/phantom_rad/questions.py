@@ -92,7 +92,7 @@ class Balance:
 
 
 def values(attributes: Attributes) -> dict[str, str]:
-    """What the image has of each kind that can be asked; kinds that make no sense for it are absent."""
+    """The image's value of each kind that questions ask about; kinds that make no sense for it are absent."""
     view = attributes.view
     found = {"modality": view.modality, "plane": view.plane, "organ": view.organ}
     lesion = {"finding": attributes.finding, "side": attributes.side, "size": attributes.size}

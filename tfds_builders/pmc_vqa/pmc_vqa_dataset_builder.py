@@ -29,7 +29,7 @@ as manual_dir: --config.data.manual_dir=FOLDER.
 
 @dataclasses.dataclass
 class PmcVqaConfig(tfds.core.BuilderConfig):
-    """Which tables make which split, and where their images are."""
+    """The tables of each split, and the places of their images."""
 
     tables: Mapping[str, tuple[str, ...]] = dataclasses.field(
         default_factory=dict

@@ -101,7 +101,7 @@ def _fits(box: RawBox, form: Form, *, width: int, height: int) -> bool:
 
 
 def decide_form(boxes: Iterable[tuple[RawBox, int, int]]) -> Form:
-    """What four unnamed numbers are in this data set; `unnamed` if its boxes do not tell.
+    """The meaning of four unnamed numbers in this data set; `unnamed` if its boxes do not show it.
 
     Takes (box, image width, image height) of every box.
     """

@@ -37,7 +37,7 @@ as manual_dir: --config.data.manual_dir=FOLDER.
 
 @dataclasses.dataclass
 class SlakeConfig(tfds.core.BuilderConfig):
-    """Which language's questions are read."""
+    """The language whose questions are read."""
 
     language: Literal["en", "zh", "all"] = "en"
 

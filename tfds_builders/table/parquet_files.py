@@ -1,4 +1,4 @@
-"""Parquet files of a table: their rows without images, and where the image of each row lies."""
+"""Parquet files of a table: their rows without images, and the place of each row's image."""
 
 import contextlib
 import io
@@ -27,8 +27,8 @@ def open_parquet(files: OfficialFiles, name: str) -> pq.ParquetFile:
     """Opens a Parquet file among the files.
 
     Raises:
-        ValueError: naming the file, if it is none, or its footer is too large, lists too many columns (fields of nested
-            ones count) or a name that is not UTF-8.
+        ValueError: naming the file, if it is not one, or its footer is too large, lists too many columns (fields of
+            nested ones count) or a name that is not UTF-8.
     """
     try:
         source = files.open(name)
@@ -67,7 +67,7 @@ def damaged(files: OfficialFiles, name: str, error: Exception) -> ValueError:
 
 
 class _Room:
-    """What the values of a file may take in memory: one long text that many rows repeat is stored once in the file."""
+    """The memory that a file's values may take: a long text that many rows repeat is stored only once in the file."""
 
     def __init__(self, what: str, size: int) -> None:
         self._what, self._taken, self._most = what, 0, min(MAX_MEMBER, max(LEAST_ROOM, MOST_TIMES * size))
@@ -156,7 +156,7 @@ def _decoded_bytes(values: pa.Array) -> int:
 
 
 class Embedded(str):
-    """Where the image of a row is in a Parquet file: `file#column#group of rows#row in the group`."""
+    """The place of a row's image in a Parquet file: `file#column#group of rows#row in the group`."""
 
     def __new__(cls, file: str, column: str, group: int, row: int) -> Self:
         place = super().__new__(cls, f"{file}#{column}#{group}#{row}")

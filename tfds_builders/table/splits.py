@@ -1,4 +1,4 @@
-"""How rows without a split are divided: groups that share a case, an image or its pixels stay together."""
+"""Divides rows without a split: groups that share a case, an image or its pixels stay together."""
 
 import collections
 import hashlib

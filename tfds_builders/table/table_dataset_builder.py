@@ -211,7 +211,7 @@ def _leave_out_repeated(made: list[MadeRow]) -> None:
 
 
 def _shared(made: list[MadeRow]) -> dict[str, int]:
-    """How many cases and images are in more than one split: what a given split leaks."""
+    """The numbers of cases and images in more than one split, which a given split leaks."""
     found: dict[str, dict[str, set[str]]] = {"case_id": {}, "image_id": {}}
     for one in made:
         for name, splits in found.items():

@@ -36,7 +36,7 @@ class Hide:
 
 
 class Images:
-    """What identifies the images of a table: a hash of the file, and of its pixels where rows are divided by them."""
+    """The identity of a table's images: a hash of the file, and of its pixels if rows are divided by them."""
 
     def __init__(self, files: TableFiles, *, pixels: bool) -> None:
         self._files, self._pixels = files, pixels
@@ -83,7 +83,7 @@ class MadeRow:
             self.fault = str(error).split(": ")[0] if hide.active else str(error)
 
     def keys(self) -> list[tuple[str, str]]:
-        """What ties this row to others."""
+        """The keys that connect this row with others."""
         named = [(name, self.row[name]) for name in ("case_id", "image_id") if self.row[name]]
         return [*named, ("pixels", self.pixels)]
 
@@ -153,7 +153,7 @@ class MadeRow:
 
 
 def _index(text: str, count: int) -> int:
-    """The number from 0 of a letter, or of a number from 0; `count`, which is none, for anything else."""
+    """The number from 0 of a letter, or of a number from 0; `count`, which is no valid index, for anything else."""
     if len(text) == 1 and text.isalpha() and text.isascii():
         return ord(text.upper()) - ord("A")
     return int(text) if text.isdecimal() and text.isascii() else count

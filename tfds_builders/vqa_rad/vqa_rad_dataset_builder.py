@@ -104,7 +104,7 @@ class _Tested:
         self._cases = {row["case_id"] for row in test if row["case_id"]}
 
     def fault(self, row: Row) -> str:
-        """Why a training row is too near to the test split, or an empty string."""
+        """The reason why a training row is too near to the test split, or an empty string."""
         if row["split"] == "test":
             return ""
         if row["image_id"] in self._images:
