@@ -60,8 +60,8 @@ def test_docstrings_and_comments_are_written_in_plain_english() -> None:
     texts = {path: path.read_text("utf-8") for path in sources}
     found = []
     for path, source in texts.items():
-        if not strained_phrases(source) and not re.search(rf'"""{RIDDLE}', source):
-            continue  # nothing to find: most files need no parsing
+        if not re.search(rf'{"|".join(STRAINED)}|"""{RIDDLE}', source, re.IGNORECASE):
+            continue  # nothing to find: such a file need not be parsed
         docstrings, comments = prose_of(source)
         said = [phrase for text in docstrings + comments for phrase in strained_phrases(text)]
         said += [f"{text[:60]!r}: {INSTEAD}" for text in docstrings if re.match(RIDDLE, text)]
