@@ -6,7 +6,9 @@ A cell that a spreadsheet would run as a formula gets an apostrophe in front (OW
 import collections
 import csv
 import io
+import itertools
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -19,6 +21,8 @@ SHOWN = 30  # names of columns in an error
 # Python's own limit of 128 KiB is less than some answers have.
 csv.field_size_limit(1 << 27)
 
+DELIMITERS = (",", ";", "\t")
+_SEP = re.compile(r"sep=([,;\t])\s*", re.IGNORECASE)  # a first line that tells a spreadsheet the delimiter
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 _FULL_WIDTH = ("\uff1d", "\uff0b", "\uff0d", "\uff20")  # some programs fold them to = + - @
 
@@ -77,10 +81,15 @@ def cell_text(value: object) -> str:
     return safe_cell(str(value).encode("utf-8", "replace").decode("utf-8"))
 
 
-def read_csv(path: str | os.PathLike[str], *, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+def read_csv(path: str | os.PathLike[str], *, delimiter: str = "") -> Iterator[tuple[int, list[str]]]:
     """Yields the number of the line that each row ends in, and its cells; the first row is the names of the columns.
 
     The names are unique. Empty lines are left out. A row may be longer or shorter than the names: `named` refuses it.
+
+    Args:
+        path: the file.
+        delimiter: empty = the one of comma, semicolon (which spreadsheets write where the comma is the decimal mark)
+            and tab that gives the most columns, or what a first line `sep=;` says.
 
     Raises:
         ValueError: naming the file, if it is no regular file, is too large, is not UTF-8, has too many columns, names
@@ -89,17 +98,32 @@ def read_csv(path: str | os.PathLike[str], *, delimiter: str = ",") -> Iterator[
     with open_regular(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
         if (size := os.fstat(raw.fileno()).st_size) > MOST_BYTES:
             raise ValueError(f"{path} has {size:,} bytes; a table may have {MOST_BYTES:,}. Split it.")
-        reader = csv.reader(_lines(path, text), delimiter=delimiter, strict=True)
+        reader, skipped = csv.reader([]), 0
         try:
+            lines = _lines(path, text)
+            first = next(lines)
+            if said := _SEP.fullmatch(first):
+                delimiter, first, skipped = said[1], next(lines, ""), 1
+            reader = csv.reader(itertools.chain([first], lines), delimiter=delimiter or _delimiter(first), strict=True)
             header = [name.strip() for name in next(reader, [])]
             check_header(path, header)
-            yield reader.line_num, header
-            yield from ((reader.line_num, row) for row in reader if row)
+            yield reader.line_num + skipped, header
+            yield from ((reader.line_num + skipped, row) for row in reader if row)
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not UTF-8 ({error}). Save it as CSV UTF-8.") from error
         except csv.Error as error:
-            where = f"{path}, line {reader.line_num}"
+            where = f"{path}, line {reader.line_num + skipped}"
             raise ValueError(f"{where}: it is not CSV ({error}). Save it as CSV UTF-8.") from error
+
+
+def _delimiter(first: str) -> str:
+    """The mark that gives the first line the most columns, the comma where several do.
+
+    >>> _delimiter("a;b,c;d"), _delimiter("a,b"), _delimiter("a")
+    (';', ',', ',')
+    """
+    columns = {mark: len(next(csv.reader([first], delimiter=mark), [])) for mark in DELIMITERS}
+    return max(DELIMITERS, key=lambda mark: columns[mark])
 
 
 def _lines(path: str | os.PathLike[str], text: io.TextIOWrapper) -> Iterator[str]:

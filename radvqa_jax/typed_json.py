@@ -161,6 +161,12 @@ def check(value: Any, kind: type[T] | Any, *, where: str) -> T:
     return parse(json.dumps(value), kind, where=where)
 
 
+def check_part(value: Any, kind: type[T] | Any, *, where: str) -> T:
+    """The fields of a parsed JSON object that a NamedTuple has, as this NamedTuple; other fields are not looked at."""
+    known = check(value, dict[str, Any], where=where)
+    return check({name: known[name] for name in kind._fields if name in known}, kind, where=where)
+
+
 def read(path: str | os.PathLike[str], kind: type[T] | Any) -> T:
     """The JSON value in a file as `kind`; errors are those of `parse`."""
     with open_regular(path) as file:

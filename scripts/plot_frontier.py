@@ -43,12 +43,6 @@ class Frontier(NamedTuple):
     chosen: dict[str, Any]
 
 
-def _only(fields: Any, kind: Any, where: str) -> Any:
-    """The fields of an object that a NamedTuple has, checked against their types; the others are not read."""
-    known = typed_json.check(fields, dict[str, Any], where=where)
-    return typed_json.check({name: known[name] for name in kind._fields if name in known}, kind, where=where)
-
-
 def read_frontiers(path: Path) -> list[tuple[Frontier, list[Point]]]:
     """The frontiers of a report of mode=fit; a ValueError names the file and the field if one is not valid."""
     report = typed_json.read(path, dict[str, Any])
@@ -58,9 +52,11 @@ def read_frontiers(path: Path) -> list[tuple[Frontier, list[Point]]]:
         )
     found = []
     for number, each in enumerate(typed_json.check(report["frontiers"], list[Any], where=f"{path}: frontiers"), 1):
-        frontier = _only(each, Frontier, f"{path}: frontier {number}")
+        frontier = typed_json.check_part(each, Frontier, where=f"{path}: frontier {number}")
         where = f"{path}: stage {frontier.stage}, point"
-        points = [_only(point, Point, f"{where} {at}") for at, point in enumerate(frontier.points, 1)]
+        points = [
+            typed_json.check_part(point, Point, where=f"{where} {at}") for at, point in enumerate(frontier.points, 1)
+        ]
         found.append((frontier, points))
     return found
 

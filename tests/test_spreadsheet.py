@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from radvqa_jax.evaluation.convert import detect
-from radvqa_jax.spreadsheet import MOST_COLUMNS, original_cell, read_csv, safe_cell, write_csv
+from radvqa_jax.spreadsheet import DELIMITERS, MOST_COLUMNS, is_filled, original_cell, read_csv, safe_cell, write_csv
 
 from .hostile.limits import survives
 
@@ -73,3 +73,24 @@ def test_as_many_columns_as_a_sheet_has_are_read(tmp_path: Path) -> None:
     write_csv(path, ["a", "b", "", "a", ""], [])
     with pytest.raises(ValueError, match=r"the columns \['a'\] occur twice"):
         next(read_csv(path))
+
+
+@pytest.mark.parametrize("mark", DELIMITERS)
+@pytest.mark.parametrize("first", ["", "sep={}\r\n"])
+def test_the_delimiter_of_any_country_is_read(tmp_path: Path, mark: str, first: str) -> None:
+    """Spreadsheets write semicolons where the comma is the decimal mark."""
+    rows = [["run", "note, if any", "x"], ["a", "left; right\tor, both", "1,5"], ["b", "two\nlines", ""]]
+    path = tmp_path / "table.csv"
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        file.write(first.format(mark))
+        csv.writer(file, delimiter=mark).writerows(rows)
+    numbers, found = zip(*read_csv(path), strict=True)
+    assert list(found) == rows and numbers == tuple(n + bool(first) for n in (1, 2, 4))
+
+
+def test_a_sheet_that_was_filled_in_with_semicolons_is_known_as_filled_in(tmp_path: Path) -> None:
+    path = tmp_path / "sheet.csv"
+    path.write_text("run;correct;comment\na;;\n")
+    assert not is_filled(path, ["correct", "comment"])
+    path.write_text("run;correct;comment\na;yes;\n")
+    assert is_filled(path, ["correct", "comment"])

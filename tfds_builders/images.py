@@ -8,6 +8,7 @@ nothing more:
 - Alpha is dropped, not blended. Palettes are looked up and become RGB. CMYK, YCbCr and LAB become RGB.
 - Grey of 16 bits is divided by 257 and rounded, so that 65535 becomes 255; of 16-bit colour the high byte is kept.
   With a bit depth of 12, grey levels of 16 bits are spread from 0..4095 instead, and a higher level is an error.
+  Where a TIFF says that 0 is white, they are inverted (PIL does that for 8 bits alone).
 - Grey of 1, 2 or 4 bits is spread over 0 to 255.
 - Grey of 32 bits or in floating point has no known range and is refused.
 """
@@ -27,6 +28,7 @@ from tfds_builders.regular_files import refuse_pointer
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = 50_000_000  # of one image or one DICOM frame: more than a mammogram has; decoded, below 1 GB
 ORIENTATION = 0x0112  # the EXIF tag
+PHOTOMETRIC = 262  # the TIFF tag that says what a grey level of 0 is: 0 = white, 1 = black
 KEPT_FORMATS = ("PNG", "JPEG")
 KEPT_RAW = ("L", "RGB")  # how the file stores pixels: not "L;4", "I;16B", "RGB;16B", "P", "CMYK;I"
 GREY = ("1", "L", "LA", "La")
@@ -159,12 +161,21 @@ def read_image(data: bytes, *, bit_depth: int = 0, whole: bool = False) -> tuple
         return _upright_8_bits(image, bit_depth, deep=deep)
 
 
+def is_inverted(image: Image.Image) -> bool:
+    """Whether an image of PIL's is a TIFF of 16 bits whose level 0 is white, which PIL leaves as it is stored."""
+    return (
+        image.format == "TIFF" and image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
+    )
+
+
 def _upright_8_bits(image: Image.Image, bit_depth: int, *, deep: bool) -> tuple[Image.Image, int]:
     """A loaded image in mode L or RGB, the image itself if it is that already; and its low bits."""
+    inverted = is_inverted(image)
     if image.getexif().get(ORIENTATION, 1) not in (0, 1):
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        return _spread(np.asarray(image), bit_depth)
+        grey, low_bits = _spread(np.asarray(image), bit_depth)
+        return ImageOps.invert(grey) if inverted else grey, low_bits
     if image.mode in ("I", "F"):
         raise ValueError(f"mode {image.mode} has no known range of grey levels; convert it to 8 or 16 bits")
     mode = "L" if image.mode in GREY else "RGB"

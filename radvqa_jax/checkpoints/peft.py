@@ -75,6 +75,11 @@ def load_peft(folder: PathLike, weights: Mapping[str, Any], *, own: bool = False
     with SafetensorsReader(folder / MODEL, remedy=REMEDY) as reader:
         projector = layouts.layout_of(weights).projector if own else ()
         whole, modules = _read_modules(reader, scaling, where=folder, projector=projector)
+    if not whole and not modules:
+        raise ValueError(
+            f"{folder / MODEL} holds no factors, so that the model would answer as its base does. Save it again, with "
+            "the weights gathered first if they are sharded (DeepSpeed ZeRO-3)."
+        )
     rank = max((module.a.shape[0] for module in modules.values()), default=0)
     scale = Counter(module.scale for module in modules.values()).most_common(1)[0][0] if modules else 1.0
     leaves = _assemble(modules, weights, rank=rank, scale=scale, where=folder)

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from radvqa_jax.data.dicom import read_dicom
 from radvqa_jax.data.dicom_guard import MAX_BYTES, is_dicom
 from radvqa_jax.data.image import to_rgb
-from tfds_builders.images import check_pixels, count_frames, depth_advice, read_image
+from tfds_builders.images import PHOTOMETRIC, check_pixels, count_frames, depth_advice, is_inverted, read_image
 from tfds_builders.regular_files import open_regular
 
 
@@ -119,7 +119,8 @@ def _of_pil(image: Image.Image) -> bytes:
     check_pixels(*image.size)
     file = io.BytesIO()
     try:
-        ImageOps.exif_transpose(image).save(file, "TIFF")
+        said = {PHOTOMETRIC: 0} if is_inverted(image) else {}
+        ImageOps.exif_transpose(image).save(file, "TIFF", tiffinfo=said)
     except (
         OSError,
         ValueError,

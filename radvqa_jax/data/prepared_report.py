@@ -93,5 +93,7 @@ def read_report(folder: Path) -> dict[str, Any]:
     warnings = [f"{len(low)} images of 16 bits: the brightest {depth_advice(max(low))}"] if low else []
     facts = folder / FACTS_FILE
     table = {"table": typed_json.read(facts, dict[str, Any])} if facts.exists() else {}
+    if table:
+        warnings += typed_json.check(table["table"].get("warnings", []), list[str], where=f"{facts}: warnings")
     said = {"counts": counts.found, "differences": counts.differences, "warnings": warnings}
     return reasons | said | table

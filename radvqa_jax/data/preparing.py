@@ -149,6 +149,8 @@ def _download_dir(data: DataConfig) -> Path:
 def _build(builder: Any, folder: Path | None, *, download_dir: Path) -> None:
     """Prepares a data set; any failure outside our own code becomes one message with a way out."""
     try:
+        if folder is not None and not folder.is_dir():  # of the data set `table` alone, see _given_folder
+            builder.archive, folder = folder, folder.parent
         settings = tfds.download.DownloadConfig(manual_dir=folder)
         builder.download_and_prepare(download_dir=download_dir, download_config=settings)
         if not isinstance(builder, OfficialFilesBuilder):

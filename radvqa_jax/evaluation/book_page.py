@@ -2,20 +2,38 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from radvqa_jax import files
+from radvqa_jax import files, typed_json
 from radvqa_jax.evaluation.report import BLIND_LABELS
 from radvqa_jax.evaluation.tables import LATEX_PREAMBLE, align, format_cell, latex
 from radvqa_jax.pages import flat_lines, render_page
 from radvqa_jax.spreadsheet import write_csv
 
+Place = tuple[str, str, str, str, str]  # of a cell: table, model, data, questions, metric
 DIFFERENCE = "ours - paper"
 _TEMPLATES = Path(__file__).parent / "templates"
 _COLUMNS = (
     *("file", "paper", "place", "model", "data", "questions", "metric", "paper_value", "paper_spread", "paper_n"),
     *("ours", "low", "high", "n", "images", "question_only", "majority", "difference", "empty", "command", "unlike"),
 )
+
+
+class _Tables(NamedTuple):
+    tables: list[dict[str, Any]]
+
+
+class _Table(NamedTuple):
+    name: str
+    cells: list[dict[str, Any]]
+
+
+class _Cell(NamedTuple):
+    model: str
+    data: str
+    questions: str
+    metric: str
+    ours: dict[str, Any] | None
 
 
 def _row(table: Mapping[str, Any], cell: Mapping[str, Any]) -> list[Any]:
@@ -77,6 +95,33 @@ def format_book(book: Mapping[str, Any]) -> str:
     lines += [f"{count} empty: {reason}" for reason, count in reasons.items()]
     lines.append(f"{book['filled']} of {book['cells']} cells are filled. {book['method']['difference']}.")
     return "\n".join(lines)
+
+
+def read_book(folder: Path) -> dict[str, Any]:
+    """What `filled_cells` needs of the book.json of a folder; a book without tables where there is none.
+
+    Raises:
+        ValueError: naming file and field, if it is no book.
+    """
+    path = folder / "book.json"
+    if not path.exists():
+        return {"tables": []}
+    tables = []
+    for table in typed_json.check_part(typed_json.read(path, dict[str, Any]), _Tables, where=str(path)).tables:
+        found = typed_json.check_part(table, _Table, where=f"{path}: a table")
+        cells = [typed_json.check_part(cell, _Cell, where=f"{path}: {found.name}: a cell") for cell in found.cells]
+        tables.append({"name": found.name, "cells": [cell._asdict() for cell in cells]})
+    return {"tables": tables}
+
+
+def filled_cells(book: Mapping[str, Any]) -> set[Place]:
+    """The cells that have a number of ours."""
+    return {
+        (table["name"], *(cell[name] for name in ("model", "data", "questions", "metric")))
+        for table in book["tables"]
+        for cell in table["cells"]
+        if cell["ours"] is not None
+    }
 
 
 def write_book(

@@ -12,6 +12,7 @@ from radvqa_jax import typed_json
 from radvqa_jax.evaluation import llama32_med, rules
 from radvqa_jax.evaluation.answer_types import answer_type
 from radvqa_jax.evaluation.baselines import BLANK
+from radvqa_jax.evaluation.choices import misplaced
 from radvqa_jax.evaluation.clean import ends
 from radvqa_jax.evaluation.protocols import PROTOCOLS
 from radvqa_jax.evaluation.published import SYSTEMS
@@ -73,6 +74,11 @@ def problem(record: Record) -> tuple[str, str] | None:
     for field, parts in texts.items():
         if (length := sum(map(len, parts))) > LONGEST:
             return field, f"has {length:,} characters, and at most {LONGEST:,} are read"
+    if wrong := misplaced(record.choices):
+        return (
+            "choices",
+            f"are in another order than their letters ({wrong}): does a letter mean the place or the label",
+        )
     if not record.predictions:
         return "predictions", "holds no answer"
     for field in ("logprobs", "token_ids", "ended", "seeds"):

@@ -1,6 +1,7 @@
 """Computes every number of an experiment's report, as plain values, and a table for the terminal; see report_page."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -149,6 +150,8 @@ def build_scores(experiment: Experiment, *, resamples: int = 2000, seed: int = 0
         "losses": {stage: [dict(row) for row in rows] for stage, rows in experiment.losses.items()},
         "provenance": dict(experiment.provenance),
     }
+    if uncounted := Counter(reading.run for reading in experiment.readings if reading.run not in experiment.runs):
+        scores["readings_of_others"] = dict(uncounted)
     if experiment.leaks is not None:
         scores["leaks"] = list(experiment.leaks)
     if experiment.missing:
@@ -221,6 +224,13 @@ def review_lines(scores: ExperimentScores) -> list[str]:
             lines.append(
                 f"{label}: {found['stale']} rows of sheets are about answers that have changed; they do not count."
             )
+    if others := scores.get("readings_of_others"):
+        named = ", ".join(f"{run_label(name)} ({count})" for name, count in others.items())
+        here = ", ".join(map(run_label, scores["runs"]))
+        lines.append(
+            f"{sum(others.values())} rows of sheets do not count: they are about {named}, and the runs here are {here}."
+            " eval.names gives runs other names."
+        )
     return lines
 
 

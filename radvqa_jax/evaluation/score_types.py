@@ -55,6 +55,7 @@ class ExperimentScores(TypedDict):
     provenance: dict[str, Any]
     leaks: NotRequired[list[str]]  # one sentence for each leak; empty: audited and clean; absent: not audited
     missing: NotRequired[list[str]]
+    readings_of_others: NotRequired[dict[str, int]]  # filled rows of review sheets about runs that are not here, by run
 
 
 def column(cells: Cells, name: str) -> Cell | None:

@@ -75,7 +75,7 @@ def _measure(config: Config, checks: Sequence[Check]) -> dict[str, Any] | None:
     if not config.synthesis.measure:
         return None
     pairs = planted.plant(config.synthesis.measure, seed=config.seed)
-    off = [*(name for name in NOT_MEASURED if name not in config.synthesis.checks.off), *config.synthesis.checks.off]
+    off = [check.name for check in checks if check.name in (*NOT_MEASURED, *config.synthesis.checks.off)]
     return planted.measure(pairs, run_checks([pair.item for pair in pairs], checks, off=off), seed=config.seed)
 
 

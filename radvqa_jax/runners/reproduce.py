@@ -25,29 +25,24 @@ from radvqa_jax.config.check import check_field, from_config_dict
 from radvqa_jax.data.preparing import prepare
 from radvqa_jax.decoding.batch_size import free_bytes
 from radvqa_jax.evaluation.ablations import CellAnswers
-from radvqa_jax.evaluation.book import Found, build_book, build_row
-from radvqa_jax.evaluation.book_page import write_book
+from radvqa_jax.evaluation.book import Found
 from radvqa_jax.evaluation.judge_file import find_judges
 from radvqa_jax.evaluation.llama32_med import check_bertscore
-from radvqa_jax.evaluation.measures import Answered, Settings
+from radvqa_jax.evaluation.measures import Answered
 from radvqa_jax.runners.ablations import chain_of, fill_cells, missing
 from radvqa_jax.runners.audit import LeakError
-from radvqa_jax.runners.plan_book import HOW, plan_book, plan_table, read_plan
+from radvqa_jax.runners.growing_book import GrowingBook, Key, key_of
+from radvqa_jax.runners.plan_book import plan_book
 from radvqa_jax.runners.shorten import shorten
 from radvqa_jax.training.stage import abstract_stage, base_shapes
 
-Key = tuple[str, tuple[str, ...], bool, CellConfig]  # what makes the experiment of a row
 RECIPE, STORE, EXPERIMENTS = "recipe", "trained", "experiments"
-
-
-def _key(row: PaperRow) -> Key:
-    return row.recipe, row.change, row.base, row.cell
 
 
 def _rows(tables: Mapping[str, PaperTable]) -> list[PaperRow]:
     """The rows that have an experiment, each experiment once."""
     rows = [row for table in tables.values() for row in table.rows if row.recipe]
-    return list({_key(row): row for row in rows}.values())
+    return list({key_of(row): row for row in rows}.values())
 
 
 def read_recipe(config: Config, row: PaperRow) -> Config:
@@ -192,13 +187,13 @@ def run_recipe(config: Config, rows: Sequence[PaperRow], workdir: Path) -> tuple
         workdir: of the book.
     """
     recipe = _as_run(config, rows[0])
-    cells = {_key(row): _cell(row, recipe, config) for row in rows}
+    cells = {key_of(row): _cell(row, recipe, config) for row in rows}
     found, todo = {}, {}
     least = functools.cache(functools.partial(least_bytes, recipe))
     for row in rows:
-        cell = cells[_key(row)]
+        cell = cells[key_of(row)]
         why = _why_not(recipe, row, cell, least)
-        found[_key(row)] = Found(empty=why, command=command_of(row, config))
+        found[key_of(row)] = Found(empty=why, command=command_of(row, config))
         if not why:
             todo.setdefault(cell.name, (cell, []))[1].append(row)
     if not todo:
@@ -215,12 +210,12 @@ def run_recipe(config: Config, rows: Sequence[PaperRow], workdir: Path) -> tuple
             origin = {name: value for _, more in apart for name, value in more.items()}
             return found | {key: own for more, _ in apart for key, own in more.items()}, origin
         ((_, asked),) = todo.values()
-        return found | {_key(row): found[_key(row)]._replace(empty=str(error)) for row in asked}, {}
+        return found | {key_of(row): found[key_of(row)]._replace(empty=str(error)) for row in asked}, {}
     wanted = _wanted(rows[0])
     other = [] if wanted == one.model.variant else [f"{one.model.variant} instead of the recipe's {wanted}"]
     for (_, asked), answers in zip(todo.values(), filled, strict=True):
         for row in asked:
-            found[_key(row)] = _found(answers, found[_key(row)], [*other, *common["leaks"]], folder)
+            found[key_of(row)] = _found(answers, found[key_of(row)], [*other, *common["leaks"]], folder)
     return found, common["origin"]
 
 
@@ -248,44 +243,6 @@ def _grouped(rows: Iterable[PaperRow], config: Config) -> list[list[PaperRow]]:
     return list(groups.values())
 
 
-class _Book:
-    """The book so far: a row is measured once, when its experiment is done."""
-
-    def __init__(self, config: Config, tables: Mapping[str, PaperTable], workdir: Path) -> None:
-        self._config, self._tables, self._workdir = config, tables, workdir
-        self._settings = Settings(config.score, config.eval.bootstrap, config.seed)
-        self._origin: dict[str, Any] = {}
-        self._synthetic = False
-        waiting = Found(empty="not run yet: the same command goes on")
-        self._rows = {
-            name: [self._row(table, row, waiting if row.recipe else Found(empty=row.why)) for row in table.rows]
-            for name, table in tables.items()
-        }
-
-    def _row(self, table: PaperTable, row: PaperRow, found: Found) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
-        return build_row(table, row, found, self._settings), found.about
-
-    def fill(self, found: Mapping[Key, Found], origin: Mapping[str, Any]) -> str:
-        """Measures the rows of these experiments and writes the four files; returns the tables for the terminal."""
-        self._origin |= origin
-        answered = [own.answered.records[0] for own in found.values() if own.answered]
-        self._synthetic |= any("synthetic" in record.source.split() for record in answered)
-        for name, table in self._tables.items():
-            for number, row in enumerate(table.rows):
-                if row.recipe and _key(row) in found:
-                    self._rows[name][number] = self._row(table, row, found[_key(row)])
-        book = build_book(
-            self._tables,
-            self._rows,
-            self._settings,
-            stand_in=self._config.book.stand_in,
-            synthetic=self._synthetic,
-        )
-        planned = read_plan(self._workdir)
-        rows = plan_table(planned) if planned else []
-        return write_book(self._workdir, book, provenance=self._origin, planned=rows, how=HOW)
-
-
 def reproduce_mode(config: Config, workdir: Path) -> None:
     """Fills the tables of configs/papers/ and writes book.html, .json, .csv and .tex, after every recipe again."""
     if config.score.bertscore_model:
@@ -301,9 +258,9 @@ def reproduce_mode(config: Config, workdir: Path) -> None:
     if config.book.stand_in:
         dataset, _, builder_config = config.book.stand_in.partition("/")
         prepare(dataset, builder_config=builder_config, data=config.data)
-    book = _Book(config, tables, workdir)
-    text = book.fill({}, {})
+    book = GrowingBook(config, tables, workdir)
+    book.fill({}, {})
     for group in groups:
-        text = book.fill(*run_recipe(config, group, workdir))
-    print(text)
+        book.fill(*run_recipe(config, group, workdir))
+    print(book.close())
     print(f"The book is {workdir / 'book.html'}")

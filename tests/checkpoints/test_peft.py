@@ -242,6 +242,8 @@ def test_what_does_not_fit_is_listed(tmp_path: Path) -> None:
     lone = {name: value for name, value in pair(QUERY.format(0), 2).items() if "lora_A" in name}
     with pytest.raises(ValueError, match="holds only lora_A of"):
         load_peft(write(tmp_path / "lone", lone), SHAPES)
+    with pytest.raises(ValueError, match=r"adapter_model\.safetensors holds no factors, so that the model"):
+        load_peft(write(tmp_path / "none", {}), SHAPES)
     bad = pair(QUERY.format(0), 2)
     bad[f"{QUERY.format(0)}.lora_A.weight"][0, 0] = np.nan
     with pytest.raises(ValueError, match="has 1 NaN or infinite values"):

@@ -1,6 +1,8 @@
 """Preparing a data set: recorded, compared, rebuilt whole, one process at a time; what kills leave is removed."""
 
+import dataclasses
 import hashlib
+import io
 import json
 import multiprocessing
 import os
@@ -10,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -424,3 +427,44 @@ def test_a_cut_text_index_is_made_again(config: Callable[..., DataConfig]) -> No
     before = answers(config())
     damage(next(Path(built["path"]).glob("text_index-*")), "cut")
     assert answers(config()) == before
+
+
+def test_a_table_in_one_archive_is_prepared_and_prepared_anew(tmp_path: Path) -> None:
+    picture = io.BytesIO()
+    Image.new("L", (8, 6), 90).save(picture, "PNG")
+    with zipfile.ZipFile(tmp_path / "own.zip", "w") as archive:
+        archive.writestr("own/a.png", picture.getvalue())
+        archive.writestr("own/table.csv", "image,question,answer,split\na.png,Is there a mass?,no,train\n")
+    data = DataConfig(name="own", manual_dir=str(tmp_path / "own.zip"), data_dir=str(tmp_path / "data"))
+    for said, again in (("prepared from", data), ("already prepared", data),
+                        ("prepared anew", dataclasses.replace(data, rebuild=True))):  # fmt: skip
+        found = prepare("table", data=again)
+        assert found["splits"] == {"train": 1} and found["origin"].startswith(said)
+    with zipfile.ZipFile(tmp_path / "own.zip", "a") as archive:
+        archive.writestr("own/b.png", picture.getvalue() + b" ")
+    with pytest.raises(ValueError, match=r"was already prepared .* holds other files"):
+        prepare("table", data=data)
+
+
+@pytest.mark.parametrize(
+    ("head", "ids", "fields", "said"),
+    [
+        ("PatientID", ("p1", "p2"), {}, "'PatientID' looks as if it names a patient, and no column is case_id"),
+        ("Study UID", ("p1", "p2"), {}, "'Study UID' looks as if it names a patient"),
+        ("PatientID", ("p1", "p2"), {"columns": (("case_id", "PatientID"),)}, ""),
+        ("case_id", ("P3", "p3"), {}, "1 ids in the column 'case_id' have several spellings"),
+        ("case_id", ("003", "3"), {}, "1 ids in the column 'case_id' have several spellings"),
+        ("age", ("63", "64"), {}, ""),
+    ],
+)
+def test_patients_that_a_split_may_cut_apart_are_warned_of(
+    head: str, ids: tuple[str, str], fields: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "own").mkdir()
+    for name, level in zip("ab", (90, 200), strict=True):
+        Image.new("L", (8, 6), level).save(tmp_path / "own" / f"{name}.png")
+    rows = [f"{name}.png,Is there a mass?,no,{case}\n" for name, case in zip("ab", ids, strict=True)]
+    (tmp_path / "own" / "table.csv").write_text(f"image,question,answer,{head}\n" + "".join(rows))
+    data = DataConfig(name="own", manual_dir=str(tmp_path / "own"), data_dir=str(tmp_path / "data"), **fields)
+    warnings = prepare("table", data=data)["warnings"]
+    assert len(warnings) == bool(said) and all(said in text for text in warnings)

@@ -1,11 +1,14 @@
 """The sheet for clinicians: nothing in it runs, what comes back is read, and readers are compared."""
 
 import csv
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from radvqa_jax.evaluation.judge_file import content_hash
+from radvqa_jax.evaluation.report import Experiment, build_scores, review_lines
 from radvqa_jax.evaluation.review import Reading, read_sheet, score_readings, write_sheet
 from radvqa_jax.schema import Record
 
@@ -82,3 +85,18 @@ def test_mistakes_in_a_sheet_are_named(tmp_path: Path) -> None:
     assert all(isinstance(reading, Reading) and reading.correct for reading in readings)
     with pytest.raises(ValueError, match=r"Reader 'A' judged question .* twice"):
         score_readings(readings * 2, "base", RECORDS, [], resamples=50, seed=0)
+
+
+def test_rows_about_other_runs_are_counted_and_named() -> None:
+    def read(run: str) -> Reading:
+        return Reading("A", run, "s", "q0", content_hash(RECORDS[0], "left"), True, "")
+
+    runs = {"stage1": RECORDS}
+    made = Experiment("e", runs, readings=[read("stage1"), read("base"), read("gpt"), read("gpt")])
+    lines = review_lines(build_scores(made, resamples=20))
+    assert lines[-1] == (
+        "3 rows of sheets do not count: they are about before (1), gpt (2), and the runs here are after stage 1. "
+        "eval.names gives runs other names."
+    )
+    kept = dataclasses.replace(made, readings=[read("stage1")])
+    assert not any("do not count" in line for line in review_lines(build_scores(kept, resamples=20)))

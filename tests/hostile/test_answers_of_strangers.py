@@ -3,7 +3,9 @@
 import dataclasses
 import io
 import json
+import math
 import os
+import re
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from radvqa_jax.evaluation.convert import read_rows
 from radvqa_jax.evaluation.judge_file import find_judges
 from radvqa_jax.evaluation.line_scores import problem
 from radvqa_jax.evaluation.readers import vlmevalkit, xlsx_cells
+from radvqa_jax.evaluation.readers.foreign_rows import optional
 from radvqa_jax.evaluation.review import read_sheet
 from radvqa_jax.evaluation.scoring import pair
 from radvqa_jax.files import file_name
@@ -184,6 +187,43 @@ def test_an_empty_option_does_not_move_the_letters_of_the_others(tmp_path: Path)
     found = read_rows(path, kind="vlmevalkit")
     assert [record.choices for record in found.records] == [["x", "y", "z"], ["x", "y"]]
     assert "option A is empty, and C is not" in found.bad[0].reason
+
+
+CELLS = "".join(
+    f'<c t="inlineStr"><is><t>{name}</t></is></c>' for name in ("index", "question", "answer", "prediction")
+)
+ROW = '<c><v>7</v></c><c t="inlineStr"><is><t>q</t></is></c><c t="inlineStr"><is><t>yes</t></is></c>'
+
+
+def test_an_answer_that_is_no_text_is_a_bad_row_and_not_an_empty_answer(tmp_path: Path) -> None:
+    """Excel makes a truth value of TRUE."""
+
+    def read(cell: str) -> Any:
+        return read_rows(sheet(tmp_path / "m_d.xlsx", f"<row>{CELLS}</row><row>{ROW}{cell}</row>"), kind="vlmevalkit")
+
+    assert [read(cell).records[0].predictions for cell in ("<c/>", "<c><v>2</v></c>")] == [[""], ["2"]]
+    assert [bad.reason for bad in read('<c t="b"><v>1</v></c>').bad] == ["prediction must be text; got 'True' (bool)"]
+    assert optional({"a": None, "b": math.nan}, "a", "b") == "" and optional({"a": 2.0}, "a") == "2"
+    for value in (True, ["yes"], {"text": "yes"}):
+        with pytest.raises(ValueError, match=r"^b must be text; got"):
+            optional({"a": None, "b": value}, "a", "b")
+
+
+@pytest.mark.parametrize(
+    ("cell", "what"),
+    [
+        ('<c r="D2" t="e"><v>#NAME?</v></c>', "cell D2 holds an error, such as #NAME?, and would be read as empty"),
+        ('<c r="D2"><f>B2</f></c>', "cell D2 holds a formula without a result"),
+        ('<c r="D2" t="str"><f>B2</f></c>', "cell D2 holds a formula without a result"),
+    ],
+)
+def test_a_cell_that_is_read_as_empty_and_is_not_is_refused(cell: str, what: str, tmp_path: Path) -> None:
+    path = sheet(tmp_path / "m_d.xlsx", f"<row>{CELLS}</row><row>{ROW}{cell}</row>")
+    with pytest.raises(ValueError, match=re.escape(what)):
+        read_rows(path, kind="vlmevalkit")
+    whole = '<c r="D2" t="str"><f>B2</f><v>yes</v></c>'
+    path = sheet(tmp_path / "m_d.xlsx", f"<row>{CELLS}</row><row>{ROW}{whole}</row>")
+    assert read_rows(path, kind="vlmevalkit").records[0].predictions == ["yes"]
 
 
 @pytest.mark.parametrize(
@@ -358,3 +398,10 @@ def test_a_large_table_of_one_cell_needs_little_more_than_its_size(tmp_path: Pat
     finally:
         tracemalloc.stop()
     assert io.BytesIO(path.read_bytes()).readline() == HEAD.encode()
+
+
+def test_options_in_another_order_than_their_letters_are_a_bad_line() -> None:
+    found = problem(RECORD._replace(choices=["B. left", "A. right"], reference="B"))
+    assert found is not None and found[0] == "choices" and "(option 1 is lettered B)" in found[1]
+    for choices in (["A. left", "B. right"], ["(A) left", "(B) right"], ["C. difficile", "B. fragilis"], ["B. x"], []):
+        assert problem(RECORD._replace(choices=choices)) is None

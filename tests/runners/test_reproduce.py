@@ -5,7 +5,7 @@ import dataclasses
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,12 +15,16 @@ import pytest
 from radvqa_jax.config import Config, SourceConfig, configs_folder, load_experiment, load_tables
 from radvqa_jax.config.check import from_config_dict
 from radvqa_jax.data.sources import load_rows
+from radvqa_jax.evaluation.baselines import majority
+from radvqa_jax.evaluation.book import Found
+from radvqa_jax.evaluation.measures import Answered
 from radvqa_jax.evaluation.predict import read_records
 from radvqa_jax.files import read_json, write_json
 from radvqa_jax.planning.fit import Fitted
 from radvqa_jax.planning.flops import Work
 from radvqa_jax.planning.targets import open_target
 from radvqa_jax.runners import RUNNERS, plan_book, reproduce
+from radvqa_jax.runners.growing_book import key_of
 from radvqa_jax.runners.shorten import shorten
 from radvqa_jax.training.stage import base_shapes
 from tests.runners.shared import MakeConfig, refuse, replace_in_runners
@@ -106,10 +110,53 @@ def test_a_book_that_is_there_is_neither_trained_nor_answered_again(
     with (workdir / "book.csv").open(encoding="utf-8-sig") as file:
         before = list(csv.reader(file))
     one = dataclasses.replace(config, book=dataclasses.replace(config.book, tables=("llama32_med_table3",)))
+    written = (workdir / "book.json").read_bytes()
+    with pytest.raises(ValueError, match=r"book\.tables leaves out .*medm_table1.* Name them, too"):
+        RUNNERS["reproduce"](one, workdir)
+    assert (workdir / "book.json").read_bytes() == written
+    (workdir / "book.json").unlink()
     RUNNERS["reproduce"](one, workdir)
     with (workdir / "book.csv").open(encoding="utf-8-sig") as file:
         again = list(csv.reader(file))
     assert again[1:] == [row for row in before if row[0] == "llama32_med_table3"]
+
+
+def test_what_the_book_has_filled_stays_until_a_run_fills_it_again(
+    micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for the experiments: what a run fills is said here."""
+    config = micro_config(SHORT | {"book.tables": ("medm_table5", "llama32_med_table3")})
+    source = load_rows(config.stages["stage1"].sources[0], config.data)
+    full = Found(Answered(majority(source.texts(), source.texts()), {}), command="run it")
+    unfit: set[Any] = set()
+
+    def run_recipe(config: Config, rows: Sequence[Any], workdir: Path) -> Any:
+        empty = full._replace(answered=None, empty="no room")
+        return {key_of(row): empty if key_of(row) in unfit else full for row in rows}, {}
+
+    monkeypatch.setattr(reproduce, "run_recipe", run_recipe)
+    RUNNERS["reproduce"](config, tmp_path)
+    names = [f"book.{ending}" for ending in ("json", "html", "csv", "tex")]
+    before = {name: (tmp_path / name).read_bytes() for name in names}
+    count = read_json(tmp_path / "book.json")["filled"]
+    assert count > 3
+    one = {"book.tables": ("llama32_med_table3",)}
+    with pytest.raises(ValueError, match=r"book\.tables leaves out medm_table5, which the book in .* has filled"):
+        RUNNERS["reproduce"](micro_config(SHORT | one), tmp_path)
+    unfit.update(key_of(row) for row in TABLES["medm_table5"].rows)
+    with pytest.raises(ValueError, match=rf"stays as it is: \d+ of its {count} filled cells would be(.|\n)*no room"):
+        RUNNERS["reproduce"](config, tmp_path)
+    monkeypatch.setattr(reproduce, "run_recipe", refuse)  # an interruption before the first experiment
+    with pytest.raises(AssertionError):
+        RUNNERS["reproduce"](config, tmp_path)
+    assert {name: (tmp_path / name).read_bytes() for name in names} == before
+    (tmp_path / "book.json").write_text('{"tables": [{"name": "a", "cells": [5]}]}')
+    with pytest.raises(ValueError, match=r"book\.json: a table: field `cells\[0\]` must be a JSON object"):
+        RUNNERS["reproduce"](config, tmp_path)
+    (tmp_path / "book.json").unlink()
+    monkeypatch.setattr(reproduce, "run_recipe", run_recipe)
+    RUNNERS["reproduce"](config, tmp_path)
+    assert read_json(tmp_path / "book.json")["filled"] < count
 
 
 def test_what_is_not_prepared_is_empty_and_says_what_to_run(

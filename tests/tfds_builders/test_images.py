@@ -11,9 +11,10 @@ import pytest
 from PIL import Image, ImageFile
 
 from radvqa_jax.data.image import decode_image, read_mask
+from radvqa_jax.data.opened import open_any
 from tfds_builders import images
 from tfds_builders.dummy import encode, noise
-from tfds_builders.images import FORMATS, image_size, read_image, store_image
+from tfds_builders.images import FORMATS, PHOTOMETRIC, image_size, is_inverted, read_image, store_image
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 COLOUR = np.stack([GREY, GREY + 7, 255 - GREY], axis=-1)
@@ -182,6 +183,22 @@ def test_twelve_bits_in_sixteen_are_told_and_spread_if_asked() -> None:
     with pytest.raises(ValueError, match=r"a grey level is 4095, more than the 1023 of data\.bit_depth=10"):
         store_image(file(TWELVE), bit_depth=10)
     assert store_image(file(GREY), bit_depth=12) == (file(GREY), 4, 3, "", 0)  # a rule for 16 bits alone
+
+
+def test_a_tiff_of_16_bits_whose_zero_is_white_is_no_negative() -> None:
+    def tiff(levels: np.ndarray, white: int) -> bytes:
+        target = io.BytesIO()
+        Image.fromarray(levels).save(target, "TIFF", tiffinfo={PHOTOMETRIC: white})
+        return target.getvalue()
+
+    levels = np.array([[0, 12_000, 60_000, 65_535]], np.uint16)
+    black, white = (pixels(store_image(tiff(levels, which)).data) for which in (1, 0))
+    assert black.tolist() == [[0, 47, 233, 255]] and (white == 255 - black).all()
+    assert (decode_image(tiff(levels, 0))[0, :, 0] == white).all()
+    with Image.open(io.BytesIO(tiff(levels, 0))) as image:
+        assert is_inverted(image) and (open_any(image).image[0, :, 0] == white).all()
+    twelve = pixels(store_image(tiff(TWELVE, 0), bit_depth=12).data)
+    assert twelve.tolist() == [[255, 249, 127, 0]]
 
 
 def sixteen_bit_colour(levels: np.ndarray) -> bytes:

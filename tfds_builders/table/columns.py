@@ -17,6 +17,11 @@ SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "tes
     "validation",  # one mirror writes `Vaild`
 )
 CHINESE = re.compile(r"[\u3400-\u9fff]")
+# Names of columns, without underscores, that may hold what this package calls a case.
+LIKE_A_CASE = frozenset(
+    "patient patientid patientno patientnumber subject subjectid study studyid studyuid studyinstanceuid accession "
+    "accessionnumber case caseno casenumber mrn person personid".split()
+)
 MOST_COLUMNS = 1000  # each becomes a feature of the prepared data set
 SHOWN = 30  # names of columns in an error
 

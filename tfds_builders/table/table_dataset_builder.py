@@ -18,7 +18,7 @@ from tfds_builders.builder import OfficialFilesBuilder, Reading
 from tfds_builders.official_files import OfficialFiles
 from tfds_builders.regular_files import read_regular
 from tfds_builders.rejects import Rejects, write_whole
-from tfds_builders.table.columns import Columns
+from tfds_builders.table.columns import LIKE_A_CASE, Columns
 from tfds_builders.table.splits import divide, groups
 from tfds_builders.table.table_files import Table, find_table, read_rows, under
 from tfds_builders.table.table_images import Convert, TableFiles
@@ -82,6 +82,7 @@ class Builder(OfficialFilesBuilder):
         super().__init__(**kwargs)
         self._convert = convert
         self.window = ""  # of DICOM files, as given to their converter
+        self.archive: Path | None = None  # given instead of a folder, which alone TFDS takes as manual_dir
 
     @property
     def _config(self) -> TableConfig:
@@ -94,7 +95,7 @@ class Builder(OfficialFilesBuilder):
         return extra | {"derived": tfds.features.Text(doc=DERIVED)}
 
     def find(self, dl_manager: tfds.download.DownloadManager) -> OfficialFiles:
-        return under(_own_folder(Path(str(dl_manager.manual_dir)), self._config.name))
+        return self.find_below(self.archive or Path(str(dl_manager.manual_dir)))
 
     def find_below(self, folder: Path) -> OfficialFiles:
         return under(_own_folder(folder, self._config.name))
@@ -196,8 +197,29 @@ def _read(reading: Reading, table: Table, columns: Columns, config: TableConfig,
         "split": said,
         "shared between splits": _shared(made),
         "derived": dict(derived),
+        "warnings": _case_warnings(columns, made),
     }
     return {"said": facts, "files": images.files}
+
+
+def _case_warnings(columns: Columns, made: list[MadeRow]) -> list[str]:
+    """What may hide that rows are of one patient, a sentence each; no id is shown."""
+    if "case_id" not in columns.of:
+        looks = [column for name, column in columns.extra.items() if name.replace("_", "") in LIKE_A_CASE]
+        return [
+            f"the column {column!r} looks as if it names a patient, and no column is case_id: rows of a patient may be "
+            f"in several splits, and no audit sees it. If so, give --config.data.columns=\"(('case_id','{column}'),)\"."
+            for column in looks[:1]
+        ]
+    spellings: dict[str, set[str]] = {}
+    for one in (one for one in made if not one.fault):
+        if case := columns.text(one.raw.cells, "case_id"):
+            spellings.setdefault(case.casefold().lstrip("0"), set()).add(case)
+    several = sum(len(found) > 1 for found in spellings.values())
+    return [
+        f"{several} ids in the column {columns.of['case_id'][0]!r} have several spellings, which differ in capitals or "
+        "leading zeros: they count as several patients, whose rows may be in several splits. Spell each alike."
+    ] * bool(several)
 
 
 def _leave_out_repeated(made: list[MadeRow]) -> None:

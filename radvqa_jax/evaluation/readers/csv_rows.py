@@ -39,13 +39,14 @@ def _check_header(header: list[str], ignored: Collection[str], path: Path) -> di
         elif name not in known:
             near = nearest(name, [*NEEDED, *OPTIONAL, "choices", "prediction", "logprob"])
             raise ValueError(
-                f"{path}: unknown column {name!r}.{near} To leave it out, give --ignore {name}; if it is one of ours, "
-                f"say which: --column OURS={name}."
+                f"{path}: unknown column {name!r}.{near} Remove or rename it, or convert the file with "
+                f"scripts/to_predictions.py: --ignore {name} leaves it out, --column OURS={name} names ours."
             )
     missing = [name for name in NEEDED if name not in header] + ["prediction"] * (not numbered["prediction"])
     if missing:
         raise ValueError(
-            f"{path} lacks the columns {missing}; it has {shown(header)}. Rename with --column NEEDED=YOURS."
+            f"{path} lacks the columns {missing}; it has {shown(header)}. Rename them, or convert the file with "
+            "scripts/to_predictions.py: --column NEEDED=YOURS."
         )
     if numbered["logprob"] and set(numbered["logprob"]) != set(numbered["prediction"]):
         raise ValueError(

@@ -22,7 +22,7 @@ def text_of(row: Mapping[str, Any], *names: str, what: str = "") -> str:
     """
     for name in names:
         value = row.get(name)
-        if value is None or (isinstance(value, float) and math.isnan(value)):
+        if _is_absent(value):
             continue
         if isinstance(value, float) and value.is_integer():
             value = int(value)
@@ -33,11 +33,17 @@ def text_of(row: Mapping[str, Any], *names: str, what: str = "") -> str:
 
 
 def optional(row: Mapping[str, Any], *names: str) -> str:
-    """The first of the given fields that is text or a number, or an empty string."""
-    try:
-        return text_of(row, *names)
-    except ValueError:
-        return ""
+    """The first of the given fields that the row has, as text; an empty string without one.
+
+    Raises:
+        ValueError: as `text_of`, if the value is neither text nor a number: it is not the same as an empty one.
+    """
+    there = any(not _is_absent(row.get(name)) for name in names)
+    return text_of(row, *names) if there else ""
+
+
+def _is_absent(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def read_each(

@@ -36,7 +36,7 @@ def read_table(path: Path) -> tuple[list[str], Iterator[tuple[int, dict[str, Any
         spreadsheet.check_header(path, header)
         numbered: Iterator[tuple[int, Any]] = iter(enumerate(values[1:], 2))
     else:
-        lines = spreadsheet.read_csv(path, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        lines = spreadsheet.read_csv(path, delimiter="\t" if path.suffix.lower() == ".tsv" else "")
         header = next(lines)[1]
         numbered = ((number, row) for number, (_, row) in enumerate(lines, 2))
 

@@ -70,12 +70,14 @@ class _Size:
         self._text = self._elements = self._rows = self._columns = self._last = 0
         self._in: list[str] = []
         self._kind, self._number = "", ""
+        self._place, self._parts = "", set[str]()  # of the cell that is read: where it is, and its elements
 
     def read(self, stream: Any) -> None:
         """Counts one part.
 
         Raises:
-            ValueError: if there are too many cells or characters, a row comes twice, or the part defines entities.
+            ValueError: if there are too many cells or characters, a row comes twice, a cell would be read as empty and
+                is not, or the part defines entities.
         """
         self._rows = self._columns = self._last = 0
         self._shared.append([])
@@ -100,6 +102,9 @@ class _Size:
             self._shared[-1].append(0)
         elif kind == "c":
             self._kind, self._number = attributes.get("t", ""), ""
+            self._place, self._parts = attributes.get("r", ""), set()
+        elif self._in[-2:-1] == ["c"]:
+            self._parts.add(kind)
         if kind in ("c", "row") and (place := attributes.get("r")):
             self._reach(kind, place)
 
@@ -128,8 +133,16 @@ class _Size:
         self._take(len(data))
 
     def _end(self, _: str) -> None:
-        if self._in.pop() == "c" and self._number.strip().isdecimal():
+        if self._in.pop() != "c":
+            return
+        if self._number.strip().isdecimal():
             self._used[int(self._number)] += 1
+        if self._kind == "e" or ("f" in self._parts and not self._parts & {"v", "is"}):
+            what = "an error, such as #NAME?," if self._kind == "e" else "a formula without a result"
+            raise ValueError(
+                f"{self._path}: cell {self._place or 'without a place'} holds {what} and would be read as empty. Write "
+                "its text there (a text that begins with = or - needs a ' before it)."
+            )
 
     def check_shared(self) -> None:
         """Raises ValueError if the shared texts of all cells would be too long together; each cell gets a copy."""
