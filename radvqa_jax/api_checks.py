@@ -71,7 +71,7 @@ def check_flag(value: Any, name: str) -> None:
 
 
 def texts_of(value: Any, name: str) -> list[str]:
-    """One text or several, as a list; raises ValueError for none and for what is no text."""
+    """One text or several, as a list; raises ValueError for an empty list and for anything but text."""
     found = [value] if isinstance(value, str) else _items(value)
     if not found or not all(isinstance(item, str) for item in found):
         raise ValueError(f"{name} must be a text or a list of texts, at least one; got {value!r:.100}.")
@@ -79,7 +79,7 @@ def texts_of(value: Any, name: str) -> list[str]:
 
 
 def numbers_of(value: Any, name: str) -> list[float]:
-    """One number or several, as a list; raises ValueError for none and for what is no finite number."""
+    """One number or several, as a list; raises ValueError for an empty list and for anything but finite numbers."""
     found = [value] if isinstance(value, numbers.Real) else _items(value)
     if not found or not all(map(_is_finite, found)):
         raise ValueError(f"{name} must be a finite number or a list of them, at least one; got {value!r:.100}.")

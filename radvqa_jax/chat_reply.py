@@ -42,7 +42,7 @@ def same_model(asked: str, served: str) -> bool:
 
 
 def whole_text(value: Any) -> Any:
-    """A JSON value whose texts can be written: half of a surrogate pair, which JSON can hold, is no character.
+    """A JSON value whose texts can be written: half of a surrogate pair, which JSON can hold, is not a character.
 
     >>> whole_text(["fine", {"a": chr(0xD83D)}])
     ['fine', {'a': '�'}]
@@ -60,7 +60,7 @@ def read_completion(text: str, *, url: str) -> Reply:
     """The reply in the body of a response.
 
     Raises:
-        EndpointError: if it is no chat completion: HTML, JSON that ends early, or other JSON.
+        EndpointError: if it is not a chat completion: HTML, JSON that ends early, or other JSON.
     """
     try:
         body = json.loads(text)

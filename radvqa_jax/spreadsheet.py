@@ -50,7 +50,7 @@ def original_cell(text: str) -> str:
 def write_csv(path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[Sequence[object]]) -> int:
     """Writes a table for spreadsheets, whole or not at all, one row at a time; returns the number of rows.
 
-    Text goes through `safe_cell`. Numbers stay numbers, and None is an empty cell. Text that is no Unicode (a lone
+    Text goes through `safe_cell`. Numbers stay numbers, and None is an empty cell. Text that is not Unicode (a lone
     surrogate) is written with a question mark in place of the surrogate.
     """
     n = 0
@@ -92,8 +92,8 @@ def read_csv(path: str | os.PathLike[str], *, delimiter: str = "") -> Iterator[t
             and tab that gives the most columns, or what a first line `sep=;` says.
 
     Raises:
-        ValueError: naming the file, if it is no regular file, is too large, is not UTF-8, has too many columns, names
-            one twice, or has a quote that is not closed.
+        ValueError: naming the file, if it is not a regular file, is too large, is not UTF-8, has too many columns,
+            names one twice, or has a quote that is not closed.
     """
     with open_regular(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
         if (size := os.fstat(raw.fileno()).st_size) > MOST_BYTES:

@@ -70,7 +70,7 @@ def compile_pattern(pattern: str, what: str) -> Any:
         what: the field that it came from; it is named in errors.
 
     Raises:
-        ValueError: if it is no regular expression of this syntax.
+        ValueError: if it is not a regular expression of this syntax.
     """
     options: Any = re2.Options()
     options.log_errors = False

@@ -49,7 +49,7 @@ _MUST = {
 
 
 class JsonError(ValueError):
-    """A JSON text that does not have the wanted form. `field` is empty where the text is no JSON at all."""
+    """A JSON text that does not have the wanted form. `field` is empty if the text is not JSON at all."""
 
     def __init__(self, where: str, field: str, problem: str, way_out: str = ""):
         self.where, self.field, self.problem = where, field, problem

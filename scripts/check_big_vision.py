@@ -83,7 +83,7 @@ def load_modules(checkout: Path) -> dict[str, ModuleType]:
     """big_vision's modules by name, from a checkout.
 
     Raises:
-        ValueError: if the folder is no checkout, or lacks what big_vision imports; it says what to do.
+        ValueError: if the folder is not a checkout, or lacks what big_vision imports; it says what to do.
     """
     file = Path(*PALIGEMMA.split(".")).with_suffix(".py")
     if not (checkout / file).is_file():
@@ -208,7 +208,7 @@ def variant_of_file(path: Path, given: str) -> Variant:
     """The sizes of a native checkpoint.
 
     Raises:
-        FileNotFoundError, ValueError: if there is no such file, or it is no native checkpoint.
+        FileNotFoundError, ValueError: if there is no such file, or it is not a native checkpoint.
     """
     if not path.is_file() or path.suffix != ".npz":
         raise ValueError(

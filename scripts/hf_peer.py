@@ -14,7 +14,7 @@ from radvqa_jax.models.variants import Variant
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
 
-IGNORED = -100  # the label of what is no target
+IGNORED = -100  # the label of positions without a target
 
 
 def make_config(variant: Variant, dtype: str = "float32") -> PaliGemmaConfig:

@@ -1,4 +1,4 @@
-"""The known backbones, and models of them. docs/add_a_backbone.md says what another one takes."""
+"""The known backbones, and models of them. docs/add_a_backbone.md describes how to add one."""
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ __all__ = [
 
 BACKBONES: dict[str, Backbone] = {record.name: record for record in (PALIGEMMA,)}
 
-WIDE = 8192  # values of a position in the language model's MLP from which blocks of tokens save memory worth having
+WIDE = 8192  # values of a position in the language model's MLP from which blocks of tokens save much memory
 
 
 def backbone_of(variant: Variant) -> Backbone:
@@ -53,7 +53,7 @@ def make_model(config: ModelConfig, lora: Lora | None = None) -> VisionLanguageM
     dtype = jnp.dtype(config.compute_dtype)
     variant = with_attention(get_variant(config.variant).at(config.resolution), config.attention, dtype=dtype)
     remat = config.remat
-    if remat == "auto":  # a stage chooses for itself (training/way.py); what only answers has blocks where it is wide
+    if remat == "auto":  # a stage chooses for itself (training/way.py); answering uses blocks if the MLP is wide
         remat = "blocks" if 2 * variant.llm.mlp_dim >= WIDE else "none"
     return backbone_of(variant).model(variant, lora, dtype, remat, config.remat_img or None, config.unroll)
 

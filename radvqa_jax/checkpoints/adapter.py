@@ -2,7 +2,7 @@
 
 The leaves are trained base leaves (`img/head/kernel`) and adapters (`<weight>/lora_a`, `<weight>/lora_b`), float32.
 The description says which base they belong to, and holds the sha256 of the `.npz`, so that a pair whose writing was
-interrupted, or which was mixed from two stages, is recognised.
+interrupted, or that was mixed from two stages, is detected.
 """
 
 import os
@@ -22,19 +22,19 @@ NPZ, JSON = "adapter.npz", "adapter.json"
 LORA_A, LORA_B = "/lora_a", "/lora_b"
 KIND = "the adapter.npz of a stage"
 
-Check = Callable[[Flat, AdapterMeta], None]  # raises ValueError if an adapter is not wanted
+Check = Callable[[Flat, AdapterMeta], None]  # raises ValueError if an adapter is not accepted
 
 
 def no_check(shapes: Flat, meta: AdapterMeta) -> None:
-    """Wants every adapter."""
+    """Accepts every adapter."""
 
 
 def save_adapter(folder: PathLike, leaves: Mapping[str, Any], meta: AdapterMeta) -> Path:
     """Writes `adapter.npz` and `adapter.json` into the folder; returns the path of the first.
 
     Raises:
-        ValueError: if there is no leaf, a leaf is no float array or has a value that is not finite, an adapter lacks
-            one of its two factors, or a field of the description has a value that cannot be right.
+        ValueError: if there is no leaf, a leaf is not a float array or has a value that is not finite, an adapter lacks
+            one of its two factors, or a field of the description has an impossible value.
     """
     if not leaves:
         raise ValueError(
@@ -66,12 +66,12 @@ def load_adapter(path: PathLike, *, check: Check = no_check) -> tuple[Flat, Adap
 
     Args:
         path: the file or the folder.
-        check: called with the shapes and the meta before the first value is read; raises if they are not wanted.
+        check: called with the shapes and the meta before the first value is read; raises if they are not accepted.
 
     Raises:
         FileNotFoundError: if one of the two files is missing.
-        ValueError: if a file is damaged, was changed or has a value that cannot be right, the format is unknown, the
-            two files do not belong together, or a leaf has a value that is not finite.
+        ValueError: if a file is damaged, was changed or has an impossible value, the format is unknown, the two files
+            do not belong together, or a leaf has a value that is not finite.
     """
     npz = _find(path)
     with NpzReader(npz, kind=KIND, remedy=REMEDY) as reader:
@@ -117,7 +117,7 @@ def _check_pair(npz: Path, reader: NpzReader) -> Described:
 def check_base(meta: AdapterMeta, sha256: str, *, name: str = "") -> None:
     """Raises ValueError if the adapter was trained on another base checkpoint than the one with this sha256.
 
-    A PEFT adapter does not say which files it was trained on, and passes.
+    A PEFT adapter does not record the files on which it was trained, and passes.
     """
     if meta.base_sha256 and meta.base_sha256 != sha256:
         raise ValueError(

@@ -23,7 +23,7 @@ def load_any_adapter(
     Args:
         path: of the adapter.
         weights: flat tree of the base model; shapes suffice. A PEFT adapter is laid out for it.
-        check: called with the leaves' shapes and the meta; raises if they are not wanted.
+        check: called with the leaves' shapes and the meta; raises if they are not accepted.
 
     Raises:
         FileNotFoundError, ValueError: if it has none of the three formats, is damaged, or cannot be translated.

@@ -1,7 +1,8 @@
 """`adapter.json`: the origin of an adapter, its base, and how the base was used in training.
 
 The file is a typed record. It holds the sha256 of `adapter.npz` and one of its own content, so that a changed value is
-noticed. Both find accidents and edits by hand. They prove no author: whoever can write the file can hash it again.
+noticed. Both detect accidents and edits by hand. They do not prove an author: anyone who can write the file can hash it
+again.
 """
 
 import dataclasses
@@ -31,7 +32,7 @@ class BaseUse(NamedTuple):
     """The use of a base model: the settings whose change gives other numbers."""
 
     variant: str
-    resolution: Annotated[int, Field(ge=1, le=MOST_PIXELS)]  # pixels, of the images that the model sees
+    resolution: Annotated[int, Field(ge=1, le=MOST_PIXELS)]  # pixels, of the model's input images
     prompt: str  # data.prompt
     seq_len: Annotated[int, Field(ge=1, le=MOST_TEXT)]  # text tokens
     tokenizer_sha256: Sha256
@@ -49,7 +50,7 @@ class AdapterMeta(NamedTuple):
     base_name: str  # the base checkpoint's file name
     base_sha256: str  # of that file
     config_sha256: str  # of the run's configuration
-    base_use: BaseUse | None = None  # None: not known, as of an adapter from elsewhere
+    base_use: BaseUse | None = None  # None: not known, as for an adapter from elsewhere
 
 
 class _Lora(NamedTuple):
@@ -77,7 +78,7 @@ class _Description(NamedTuple):
 
 
 class _Format1(NamedTuple):
-    """The content of an adapter.json that says neither how its base was used nor what its own content was."""
+    """The content of an adapter.json without the use of its base and without a hash of its own content."""
 
     format: Literal[1]
     stage: Annotated[str, Field(min_length=1)]
@@ -104,7 +105,7 @@ def write_meta(path: Path, meta: AdapterMeta, *, leaves: Mapping[str, Any], sha2
 
 
 def check_meta(meta: AdapterMeta, leaves: Mapping[str, Any]) -> None:
-    """Raises ValueError, naming the field, if a value is not one that `read_meta` would take."""
+    """Raises ValueError, naming the field, if `read_meta` would not accept a value."""
     typed_json.check(_to_json(meta, leaves, "0" * 64), _Description, where="AdapterMeta")
 
 

@@ -2,8 +2,8 @@
 
 A native checkpoint is one `.npz` whose keys are `params/` and the leaf's name. Loading goes leaf by leaf straight into
 the dtype and the sharding of the model's leaf; nothing is loaded unless every leaf fits. A leaf that does not fit is
-adapted in the ways the reference knows (position embeddings for another resolution, rows for added tokens; the spare
-rows of a Hugging Face file are left out), allowed by a rule of the config, or an error that lists it.
+adapted as in the reference (position embeddings for another resolution, rows for added tokens; the spare rows of a
+Hugging Face file are left out), or allowed by a rule of the config, or listed in an error.
 """
 
 import math
@@ -27,7 +27,7 @@ from radvqa_jax.checkpoints.npz import FLOATS, PathLike, write_npz
 from radvqa_jax.checkpoints.readers import PREFIX, Held, NativeWeights, Weights
 from radvqa_jax.trees import Flat
 
-MOST_GRID = 256  # patches a side of position embeddings that are resampled: four times those of any released size
+MOST_GRID = 256  # most patches per side of resampled position embeddings: four times those of any released size
 NEW_STDDEV = 0.02  # of values that the checkpoint lacks, as in the reference
 
 WAY_OUT = (
@@ -41,7 +41,7 @@ class LoadReport(NamedTuple):
     """A report on loading: the loaded leaves, and everything that was not taken unchanged from the file."""
 
     path: str
-    sha256: str  # of the file; empty if it was not asked for
+    sha256: str  # of the file; empty if it was not requested
     leaves: int
     weights: int
     resampled: tuple[str, ...]  # lines that begin with the leaf's name, like the next four
@@ -52,7 +52,7 @@ class LoadReport(NamedTuple):
     nonfinite: dict[str, int]  # leaf -> how many of its values are NaN or infinite; leaves with none are left out
 
     def text(self) -> str:
-        """The report for a log: one line, and one more for each leaf that is not as in the file."""
+        """The report for a log: one line, and one more for each leaf that differs from the file."""
         digest = f", sha256 {self.sha256[:16]}…" if self.sha256 else ""
         lines = [f"{self.path}: {self.leaves} leaves, {self.weights:,} weights{digest}"]
         for what in ("resampled", "extended", "cut", "drawn", "ignored"):
@@ -65,7 +65,7 @@ def open_weights(path: PathLike) -> Weights:
     """An open checkpoint: a native `.npz`, a Hugging Face folder, or one `.safetensors` file.
 
     Raises:
-        FileNotFoundError, ValueError: if there is none, or it has none of the three formats.
+        FileNotFoundError, ValueError: if it does not exist, or has none of the three formats.
     """
     place = Path(path).expanduser()
     if os.fspath(path) and any((place / name).is_file() for name in ("adapter_config.json", "adapter.npz")):
@@ -101,13 +101,13 @@ def load(
 
     Args:
         path: a native `.npz`, a Hugging Face folder or a `.safetensors` file; float16, bfloat16, float32 or float64.
-        abstract: flat tree of shapes (or arrays) in the wanted dtypes; a leaf's `sharding`, if it has one, says where
-            it goes, otherwise it goes to the default device.
+        abstract: flat tree of shapes (or arrays) in the wanted dtypes; a leaf's `sharding`, if it has one, determines
+            its devices, otherwise it goes to the default device.
         allow_missing: regular expressions over whole names of leaves that the file may lack; they are drawn N(0, 0.02).
         allow_extra: the same for leaves that only the file has; they are ignored.
-        seed: of what is drawn; each leaf's values also depend on its name, and on nothing else.
+        seed: of drawn leaves; each leaf's values depend only on the seed and its name.
         digest: compute the sha256 of the file or files for the report, which reads them a second time.
-        convert: (name, leaf) -> what is kept of the leaf, before the next one is loaded.
+        convert: (name, leaf) -> the kept form of the leaf, before the next one is loaded.
 
     Raises:
         FileNotFoundError, ValueError: if there is no such file, it is damaged or of another kind, its leaves do not fit
@@ -117,7 +117,7 @@ def load(
         held = reader.held(abstract)
         have = held.leaves
         drawn, ignored = _judge(reader, held, abstract, allow_missing=allow_missing, allow_extra=allow_extra)
-        # While loading, from the bytes that are read anyway.
+        # During loading, from the bytes that are read anyway.
         hashed = pool.submit(reader.sha256) if digest else None
         flat: Flat = {}
         nonfinite: dict[str, int] = {}
@@ -150,7 +150,7 @@ def load(
 
 
 def stored_dtype(path: PathLike, abstract: Mapping[str, Any]) -> np.dtype:
-    """The dtype that the checkpoint's leaves have; of several, one that holds every value of each."""
+    """The dtype of the checkpoint's leaves; if there are several, one that can hold every value of each."""
     with open_weights(path) as reader:
         dtypes = {leaf.dtype for leaf in reader.held(abstract).leaves.values() if leaf.dtype in FLOATS}
     return dtypes.pop() if len(dtypes) == 1 else np.dtype(np.float32)
@@ -188,13 +188,13 @@ def save(path: PathLike, flat: Mapping[str, Any], *, dtype: Any = None, compress
     The same leaves give the same bytes. bfloat16 is written as big_vision does, as raw 2-byte values.
 
     Args:
-        path: the file, ending in `.npz`: the reference recognises native checkpoints by it.
+        path: the file, ending in `.npz`, by which the reference recognises native checkpoints.
         flat: {leaf name: array}, without `params/` in front.
         dtype: write every leaf in this dtype; None = in its own.
         compress: smaller and slower; weights shrink little.
 
     Raises:
-        ValueError: if the path ends otherwise, or a leaf is not an array of floats.
+        ValueError: if the path has another ending, or a leaf is not an array of floats.
     """
     if not os.fspath(path).endswith(".npz"):
         raise ValueError(f"A native checkpoint's name must end in .npz; got {os.fspath(path)!r}. Rename it.")
@@ -262,7 +262,7 @@ def _judge(
     unfit = {line.split(":")[0] for lines in held.problems.values() for line in lines}
     drawn = [name for name in want if name not in have and name not in unfit and _matches(name, allow_missing)]
     ignored = [name for name in held.extra if _matches(name, allow_extra)]
-    # What can be adapted counts as fitting, and what has a problem of its own is not called missing too.
+    # A leaf that can be adapted counts as fitting, and a leaf with another problem is not also called missing.
     fitting = {
         name: want[name] if _adaptation(name, leaf, want[name], reader.spare_rows).kind else leaf
         for name, leaf in have.items()
@@ -290,16 +290,16 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _load_leaf(reader: Weights, name: str, target: Any, seed: int) -> tuple[jax.Array, int]:
-    """One leaf on its device, and how many of its values in the file are not finite.
+    """One leaf on its device, and the number of its values in the file that are not finite.
 
-    A function of its own, so that the host's copy is gone before the next leaf is read.
+    This is a separate function so that the host's copy is freed before the next leaf is read.
     """
     host, bad = _read_leaf(reader, name, target, seed)
     return _put(host, target), bad
 
 
 def _read_leaf(reader: Weights, name: str, target: Any, seed: int) -> tuple[np.ndarray, int]:
-    """One leaf on the host in the target's shape, and how many of its values are not finite."""
+    """One leaf on the host in the target's shape, and the number of its values that are not finite."""
     host, bad = reader.read(name, target)
     if bad and bad == host.size:
         raise ValueError(

@@ -1,9 +1,9 @@
 """The weights of a model in transformers and here: their names, and how each shape maps to the other.
 
 One form for every reader and writer of Hugging Face files. It is pure: names and axes, no files, no arrays of its own.
-Each backbone has a table of its own (layouts.py).
-transformers stores a linear weight as [out, in] with the heads folded, and each layer on its own; here layers are
-stacked on axis 0, heads are apart, and key and value (or query, key and value) and the two gates are stacked.
+Each backbone has its own table (layouts.py).
+transformers stores a linear weight as [out, in] with the heads folded, and each layer separately; here layers are
+stacked on axis 0, heads have their own axis, and key and value (or query, key and value) and the two gates are stacked.
 
 transformers has used several names for the same weight. `canonical` maps all of them to one form:
 
@@ -27,7 +27,7 @@ LAYER = "{layer}"  # stands for the number of the layer in a name
 EMBEDDING = "language_model.embed_tokens.weight"
 LM_HEAD = "lm_head.weight"  # tied to the embedding: the same weights, stored once or twice
 
-# Names that may be in a file and that no model here reads: SigLIP's pooling head, and buffers of old versions.
+# Names that may occur in a file but that no model here reads: SigLIP's pooling head, and buffers of old versions.
 UNUSED = re.compile(r"vision_tower\.head\..*|.*\.position_ids|.*\.rotary_emb\.inv_freq")
 
 
@@ -55,7 +55,7 @@ class Layout(NamedTuple):
     branches: tuple[str, ...]  # the first parts of its leaves' names, which no other backbone has
     token_table: str  # the leaf [V D] that may have more or fewer rows in a file
     position_embedding: str  # the leaf [1 P D] that depends on the resolution, and is resampled
-    projector: tuple[str, str]  # kernel and bias of what brings image tokens into the language model
+    projector: tuple[str, str]  # kernel and bias of the projector, which brings image tokens into the language model
     places: Callable[[Iterable[str]], dict[str, Place]]  # of some of its leaves, in transformers
 
 

@@ -17,7 +17,7 @@ from radvqa_jax.checkpoints.safetensors_files import SafetensorsReader
 
 # `<image>` and padding, which the Hub's files have after the 257,152 rows of the vocabulary: up to a multiple of 64.
 SPARE_ROWS = 64
-COLUMNS = 256  # copied at a time where axes change their order: small enough to stay in the cache
+COLUMNS = 256  # copied at a time if axes change their order: small enough to stay in the cache
 BLOCK_BYTES = 1 << 26
 
 REMEDY = (
@@ -109,7 +109,7 @@ class HuggingFaceWeights:
     def _count_layers(self, place: Place) -> int:
         """One more than the largest layer number among the tensors of a leaf; 1 where there are no layers.
 
-        A number that so few tensors cannot reach is cut: some layer below it is then missing, which is an error.
+        A number larger than the tensors allow is cut: some layer below it is then missing, which is an error.
         """
         if not place.layered:
             return 1
@@ -126,7 +126,7 @@ class HuggingFaceWeights:
         leaves: dict[str, jax.ShapeDtypeStruct],
         problems: defaultdict[str, list[str]],
     ) -> None:
-        """Adds the shape that the tensors give the leaf, or the line that says why they give none."""
+        """Adds the leaf's shape from the tensors, or the reason why they do not give one."""
         shapes = self.shapes
         tensors = {shapes[name].shape for name in names}
         dtypes = {shapes[name].dtype for name in names}

@@ -1,4 +1,4 @@
-"""The layouts of all backbones. Leaves tell whose they are: no two backbones share the first part of a name."""
+"""The layouts of all backbones. Leaves identify their backbone: no two backbones share the first part of a name."""
 
 from collections.abc import Iterable
 

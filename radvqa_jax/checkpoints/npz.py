@@ -51,15 +51,15 @@ DATE = (1980, 1, 1, 0, 0, 0)
 class NpzReader:
     """An open `.npz` file; a context manager.
 
-    Opening reads only the headers, so that a file of many gigabytes is judged at once. Everything that is wrong with
-    the file is a ValueError that names the file, what it must be, and what to do.
+    Opening reads only the headers, so that a file of many gigabytes is judged at once. Any fault of the file
+    is a ValueError that names the file, its required form, and the way out.
 
     Args:
         path: the file.
         kind: what the file must be, with an article; it is named in errors.
         remedy: a sentence that says what to do if the file is not that.
-        most_bytes: refuses a file whose arrays have more bytes in all, or far more than the file itself; 0 = whoever
-            reads compares the shapes with those that are wanted.
+        most_bytes: refuses a file whose arrays have more bytes in all, or far more than the file itself; 0 = the caller
+            compares the shapes with the wanted ones.
     """
 
     def __init__(self, path: PathLike, *, kind: str, remedy: str, most_bytes: int = 0) -> None:
@@ -176,7 +176,7 @@ class NpzReader:
 def _read_npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype, int]:
     """(shape, whether the first axis is the fastest, dtype, where the values start).
 
-    numpy reads as much of a header as its length says, up to 4 GiB, before it refuses it: it gets no more than this.
+    numpy reads a header of any stated length, up to 4 GiB, before it refuses it: so it gets no more than this.
     """
     head = io.BytesIO(stream.read(MOST_HEADER))
     version = np.lib.format.read_magic(head)
@@ -227,5 +227,5 @@ def count_nonfinite(array: np.ndarray) -> int:
     parts = (flat[start : start + BLOCK] for start in range(0, flat.size, BLOCK))
     if array.dtype != BFLOAT16:
         return sum(int(np.count_nonzero(~np.isfinite(part))) for part in parts)
-    # All bits of the exponent are set in what is not finite; numpy's own test of bfloat16 is ten times as slow.
+    # All bits of the exponent are set in values that are not finite; numpy's own test of bfloat16 is ten times as slow.
     return sum(int(np.count_nonzero((part.view(np.uint16) & EXPONENT) == EXPONENT)) for part in parts)

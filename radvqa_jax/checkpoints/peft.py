@@ -1,9 +1,9 @@
 """PEFT adapter folders (`adapter_config.json`, `adapter_model.safetensors`): read as our adapters, and written.
 
 PEFT has one pair of factors for each linear module, A [rank, in] and B [out, rank]. Ours are stacked as the weights are
-(layers; key and value; the two gates), each slice with factors of its own, so both ways are exact. Where an adapter
-leaves out modules that share a leaf here (some layers, the value without the key), their factors are zero: they add
-nothing, and as both factors are zero, training them further would not change that.
+(layers; key and value; the two gates), each slice with factors of its own, so both ways are exact. If an adapter leaves
+out modules that share a leaf here (some layers, the value without the key), their factors are zero: they add nothing,
+and because both factors are zero, further training would not change that.
 
 Names are written as transformers 4.52 has them, which that and every later version loads; all known ones are read.
 """
@@ -57,11 +57,11 @@ def load_peft(folder: PathLike, weights: Mapping[str, Any], *, own: bool = False
     Args:
         folder: with the two files.
         weights: flat tree of the base model.
-        own: the folder is an export of this project, whose trained projector is read too.
+        own: the folder is an export of this project, whose trained projector is also read.
 
     Raises:
         FileNotFoundError: if one of the two files is missing.
-        ValueError: if the adapter does something that this project has no equal for (it is named), or does not fit.
+        ValueError: if the adapter has a setting without an equivalent in this project (it is named), or does not fit.
     """
     folder = Path(folder).expanduser()
     config = files.read_json(folder / CONFIG)
@@ -102,7 +102,7 @@ def save_peft(folder: PathLike, leaves: Mapping[str, Any], lora: LoraConfig, *, 
         folder: made if it is missing.
         leaves: adapters `<weight>/lora_a`, `<weight>/lora_b` and, if it was trained, the whole projector.
         lora: rank, alpha and the kind of scale.
-        base_name: of the base model, for whoever loads the adapter: a name on the Hub, or a folder.
+        base_name: of the base model, for loaders of the adapter: a name on the Hub, or a folder.
 
     Raises:
         ValueError: if a leaf has no place in a PEFT adapter.

@@ -24,7 +24,7 @@ _KNOWN = {
     "megatron_core", "qalora_group_size",
 }  # fmt: skip
 
-# What would change the result and has no equal here -> why.
+# Settings that would change the result and have no equivalent here -> the reason.
 _REFUSED = {
     "use_dora": "DoRA rescales every column of the merged weight, which an adapter here does not",
     "modules_to_save": "whole modules were trained in addition to the factors, and would be lost",
@@ -66,8 +66,8 @@ def check_config(config: Any, *, where: Path, projector: bool = False) -> PeftSc
         projector: accept a projector that was trained whole.
 
     Raises:
-        ValueError: naming every setting which this project has no equal for, with the reason; or the field, if a value
-            has another type or is out of its range.
+        ValueError: naming every setting without an equivalent in this project, with the reason; or the field, if a
+            value has another type or is out of its range.
     """
     if not isinstance(config, Mapping) or (config.get("peft_type") == "LORA" and "r" not in config):
         raise ValueError(f"{where} is no adapter_config.json of a LoRA: it must be an object with `peft_type` and `r`.")
@@ -96,8 +96,8 @@ def check_config(config: Any, *, where: Path, projector: bool = False) -> PeftSc
 def target_modules(modules: list[str]) -> str | list[str]:
     """`target_modules`: one regular expression that names exactly these modules, in every version's names.
 
-    A list of endings would be shorter, but `q_proj` alone means both towers. Without modules (a projector alone) PEFT
-    still wants some: an empty list.
+    A list of endings would be shorter, but `q_proj` alone means both towers. Even without modules (a projector alone)
+    PEFT needs an entry: an empty list.
     """
     kinds = sorted({re.sub(r"\.\d+\.", ".N.", module.removeprefix("model.")) for module in modules})
     if not kinds:

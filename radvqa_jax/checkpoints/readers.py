@@ -1,7 +1,7 @@
 """Open checkpoints as leaves of big_vision's tree, whichever format they are stored in.
 
-A reader first says what it holds, in terms of the leaves that are wanted, and then gives leaf by leaf. What fits, what
-may be adapted and what is an error is decided in big_vision.py, in the same way for every format.
+A reader first lists its content, in terms of the wanted leaves, and then gives leaf by leaf. big_vision.py decides, in
+the same way for every format, which leaves fit, which may be adapted and which are errors.
 """
 
 from collections.abc import Mapping
@@ -27,9 +27,9 @@ class Held(NamedTuple):
     """The content of a checkpoint, for the wanted leaves."""
 
     leaves: dict[str, jax.ShapeDtypeStruct]  # big_vision's name -> shape in big_vision's layout, dtype in the file
-    extra: dict[str, jax.ShapeDtypeStruct]  # what belongs to no wanted leaf, under its name in the file
-    problems: dict[str, list[str]]  # kind -> lines about leaves that cannot be made from what is there
-    unused: tuple[str, ...]  # lines about what every PaliGemma ignores
+    extra: dict[str, jax.ShapeDtypeStruct]  # entries that belong to no wanted leaf, under their names in the file
+    problems: dict[str, list[str]]  # kind -> lines about leaves that cannot be made from the entries
+    unused: tuple[str, ...]  # lines about entries that every PaliGemma ignores
 
 
 @runtime_checkable
@@ -44,7 +44,7 @@ class Weights(Protocol):
         ...
 
     def read(self, name: str, target: Any) -> tuple[np.ndarray, int]:
-        """(leaf, how many of its values are NaN or infinite).
+        """(leaf, the number of its values that are NaN or infinite).
 
         The leaf has the shape from `held`, and the target's dtype or the file's.
         """

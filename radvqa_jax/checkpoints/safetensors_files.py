@@ -1,7 +1,7 @@
 """Safetensors files, alone or as the shards of a folder: read tensor by tensor, written as a stream.
 
 The safetensors package reads, without a memory map: pages of a mapped file would count as memory of the process, in
-addition to the arrays that were made of them. This module writes, because the package wants all tensors of a file in
+addition to the arrays made from them. This module writes by itself, because the package needs all tensors of a file in
 memory at once. A file is 8 bytes with the length of the header, the header as JSON, and the values in its order.
 """
 
@@ -25,7 +25,7 @@ MODEL, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHARD_BYTES = 5_000_000_000
 ALIGNMENT = 8  # of the first value, in bytes
 
-# The format's names of dtypes. What is not here (eight-bit floats, complex numbers) no PaliGemma is stored in.
+# The format's names of dtypes. No PaliGemma is stored in the others (eight-bit floats, complex numbers).
 DTYPES: dict[str, np.dtype] = {
     "F64": np.dtype(np.float64),
     "F32": np.dtype(np.float32),
@@ -44,7 +44,7 @@ CODES = {dtype: code for code, dtype in DTYPES.items()}
 class SafetensorsReader:
     """The tensors of one `.safetensors` file, or of all files of a model folder; a context manager.
 
-    Opening reads only the headers. Everything that is wrong is a ValueError that names the file and what to do.
+    Opening reads only the headers. Any fault is a ValueError that names the file and the way out.
 
     Args:
         path: a file, or a folder with `model.safetensors`, or with shards and (as is usual) their index.
@@ -104,7 +104,7 @@ class SafetensorsReader:
     def _open(self, file: Path) -> None:
         try:
             holder = self._stack.enter_context(safe_open(file, framework="np", backend="pread"))
-            slices = {name: holder.get_slice(name) for name in holder.keys()}  # noqa: SIM118 it is no mapping
+            slices = {name: holder.get_slice(name) for name in holder.keys()}  # noqa: SIM118 it is not a mapping
         except (SafetensorError, OSError) as error:
             with file.open("rb") as stream:
                 start = stream.read(24)

@@ -1,6 +1,7 @@
 """The typed record of a checkpoint, and the checksums that reveal damaged arrays.
 
-Neither orbax nor the format below it has checksums of values: a flipped bit would be trained on without a word.
+Neither orbax nor the format below it has checksums of values: training would continue on a flipped bit without an
+error.
 """
 
 import json
@@ -23,7 +24,7 @@ class StepRecord(NamedTuple):
 
     Attributes:
         format: of this record.
-        fingerprint: what must be equal for the run to continue.
+        fingerprint: the settings that must be equal for the run to continue.
         data: the position in the data.
         leaves: {path of a leaf in the state: its dtype and shape}.
         checksums: {path of a leaf: CRC-32 of its bytes}; without those of leaves that one process cannot read whole.
@@ -54,7 +55,7 @@ def checksums(state: TrainState) -> dict[str, int]:
 
 
 def differing(then: Mapping[str, int], state: TrainState) -> list[str]:
-    """The paths of leaves whose bytes are not those that were saved."""
+    """The paths of leaves whose bytes differ from the saved ones."""
     now = checksums(state)
     return [path for path, crc in then.items() if path in now and now[path] != crc]
 

@@ -1,7 +1,7 @@
 """A run's checkpoints, by orbax: trained leaves, the position in the data, and the configuration.
 
 Only trainable leaves, optimizer state and the step are stored, so a checkpoint of a LoRA run is small; frozen weights
-come from the base checkpoint. A step is written to a temporary folder and renamed when it is whole.
+come from the base checkpoint. A step is written to a temporary folder and renamed when it is complete.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ from radvqa_jax.checkpoints.step_record import FORMAT, StepRecord, checksums, de
 from radvqa_jax.schema import TrainState
 
 STATE, RUN = "state", "run"  # the two items of a step: arrays, and JSON
-# A step without one of these is not whole. The first is orbax's own record of the commit.
+# A step without one of these is incomplete. The first is orbax's own record of the commit.
 PARTS = ("_CHECKPOINT_METADATA", f"{STATE}/manifest.ocdbt", f"{RUN}/metadata")
 SET_ASIDE = ".incomplete"
 # What orbax and tensorstore raise for missing and broken files, and for records of another shape.
 DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError)
-# What the system says where a file cannot grow, and what to do about it. Libraries pass it on as text.
+# The system's message when a file cannot grow -> the way out. Libraries pass the message on as text.
 FULL = {
     "No space left on device": "the disk is full. Free some of it",
     "Disk quota exceeded": "your quota is used up. Free some of it",
@@ -47,12 +47,13 @@ class Checkpointer:
     """The checkpoints of one run; a context manager, which waits for the last save when it ends.
 
     Saving copies the arrays and then writes in the background: the state may be donated at once. An error of the
-    background is raised by the next call; `check` may be called after every step, so that none is trained in vain.
+    background is raised by the next call; `check` may be called after every step, so that no step is trained in vain.
 
     Args:
         folder: of the steps; made if it is missing.
-        fingerprint: what must be equal for a run to continue, as JSON values; nested fields are compared one by one.
-        keep: how many steps to keep, the newest ones.
+        fingerprint: the settings that must be equal for a run to continue, as JSON values; nested fields are compared
+            one by one.
+        keep: the number of steps to keep, the newest ones.
         save_every: steps between saves that are not forced.
         may_differ: fields of the fingerprint that may change when a run continues.
 
@@ -102,12 +103,12 @@ class Checkpointer:
         except CannotSave:
             if kind is None:
                 raise
-            # Otherwise one error is enough: it is this one already, or what made the run end.
+            # Otherwise one error is enough: this one, or the one that ended the run.
 
     def save(self, step: int, state: TrainState, data_state: Mapping[str, Any], *, force: bool = False) -> bool:
         """Saves, if the step is a multiple of `save_every` or `force` is set; returns whether it did.
 
-        A step that is saved already is not saved again. `data_state` is the iterator's position, as JSON values.
+        A step that is already saved is not saved again. `data_state` is the iterator's position, as JSON values.
         """
         due = force or step % self._save_every == 0
         if not due or step in self._manager.all_steps():
@@ -128,7 +129,7 @@ class Checkpointer:
             return self._manager.save(step, args=items, force=True)
 
     def latest_step(self) -> int | None:
-        """The newest step that is whole, or None; waits for a save that is under way."""
+        """The newest complete step, or None; waits for a save in progress."""
         self.wait()
         return self._manager.latest_step()
 
@@ -137,8 +138,8 @@ class Checkpointer:
 
         Args:
             abstract_state: shapes (or arrays), such as `jax.eval_shape` gives for the initial state. A leaf's
-                `sharding`, if it has one, says where it goes, otherwise it goes to the default device: a run may
-                continue on other devices than it began on.
+                `sharding`, if it has one, determines its devices, otherwise it goes to the default device: a run may
+            continue on other devices than those on which it began.
 
         Raises:
             FileNotFoundError: if there is no checkpoint yet.
@@ -168,9 +169,9 @@ class Checkpointer:
         return state, run.data
 
     def check(self) -> None:
-        """Raises what went wrong with the last save, if it has ended; waits for nothing.
+        """Raises the error of the last save, if it has ended; does not wait.
 
-        Several processes find it out at the next save, where they meet.
+        Several processes notice it at the next save, where they synchronise.
         """
         if self._under_way and jax.process_count() == 1 and not self._manager.is_saving_in_progress():
             self.wait()
@@ -188,7 +189,7 @@ class Checkpointer:
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
-        """Makes one error of what a library raises while it saves."""
+        """Turns anything that a library raises during a save into one error."""
         try:
             yield
         except CannotSave:
@@ -278,12 +279,12 @@ def _steps(folder: Path) -> list[Path]:
 
 
 def read_fingerprint(folder: Path) -> dict[str, Any]:
-    """The fingerprint of the newest whole step in a folder of checkpoints; {} if there is none that can be read."""
+    """The fingerprint of the newest complete step in a folder of checkpoints; {} if none can be read."""
     whole = [step for step in _steps(folder) if _is_whole(step)]
     try:
         return dict(parse_record(json.loads((whole[-1] / PARTS[2]).read_text()), where=PARTS[2]).fingerprint)
     except DAMAGE:
-        return {}  # `restore` says what is wrong with it
+        return {}  # `restore` reports the fault
 
 
 def _is_whole(step: Path) -> bool:
@@ -312,7 +313,7 @@ class _EchoOfTensorstore(logging.Filter):
 
 
 class _FromOrbax(logging.Filter):
-    """Drops what orbax says about its own work. Its errors are raised as well (see Checkpointer)."""
+    """Drops orbax's messages about its own work. Its errors are also raised (see Checkpointer)."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return f"{os.sep}orbax{os.sep}" not in record.pathname
@@ -328,7 +329,7 @@ def _quiet_orbax() -> None:
     usual = sys.unraisablehook
 
     def without_echoes(unraisable: Any) -> None:
-        """Drops what the format's threads say after a failed read or write, whose error was raised as well."""
+        """Drops messages of the format's threads after a failed read or write, whose error was also raised."""
         if unraisable.object is not None or "Event loop is closed" not in str(unraisable.exc_value):
             usual(unraisable)
 

@@ -23,7 +23,7 @@ def load_experiment(given: str, override: tuple[str, ...] = (), *, field: str = 
         field: what the file is called in errors.
 
     Raises:
-        ValueError: if there is no such file, it is no configuration, or an override is not of that form.
+        ValueError: if there is no such file, it is not a configuration, or an override is not of that form.
     """
     name, _, variant = given.partition(":")
     file = Path(name).expanduser()

@@ -22,7 +22,7 @@ class Decoded(NamedTuple):
     tokens: Int[Array, "B k T"]
     logprobs: Float[Array, "B k"]  # sum of log p of the tokens under the model at temperature 1, EOS included
     token_logprobs: Float[Array, "B k T"]  # of each token; 0 after EOS
-    steps: Int[Array, ""]  # tokens that were computed; fewer than max_new_tokens if every row ended early
+    steps: Int[Array, ""]  # number of computed tokens; less than max_new_tokens if every row ended early
 
 
 class _Loop(NamedTuple):
@@ -62,8 +62,8 @@ def decode(
         model: static.
         params: flat tree of base leaves and adapters.
         batch: prompts, right-padded: prefix and separator are input, nothing else.
-        key: decides every draw; unused at temperature 0. One for the whole batch, or one for each row and sample [B k]:
-            then an answer depends on its own key alone, whatever else is in the batch.
+        key: determines every draw; unused at temperature 0. One for the whole batch, or one for each row and sample
+            [B k]: then an answer depends only on its own key, whatever else is in the batch.
         config: samples, temperature, top_k, top_p, max_new_tokens; static.
         eos: token that ends an answer.
         pad: token that fills an answer after its end.

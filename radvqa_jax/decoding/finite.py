@@ -13,7 +13,7 @@ MOST = 3  # leaves that an error names
 
 
 def count_nonfinite(params: Flat) -> dict[str, int]:
-    """{leaf: how many of its values are NaN or infinite}; sound leaves are absent."""
+    """{leaf: the number of its values that are NaN or infinite}; sound leaves are absent."""
     counts = {
         name: sum(
             int(jnp.sum(~jnp.isfinite(part)))
@@ -49,8 +49,8 @@ def check_answers(
     Args:
         token_logprobs: log p of each token; the tokens are the last axis. Rows past `names` only fill the batch.
         names: the questions' ids.
-        params: the model's leaves, searched for what is not finite.
-        run: which model answers.
+        params: the model's leaves, searched for values that are not finite.
+        run: the name of the answering model.
 
     Raises:
         ValueError: naming the first such question, its token, and what is wrong with the weights.

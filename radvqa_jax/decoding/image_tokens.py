@@ -38,11 +38,11 @@ def embed_images(
 class ImageTokens:
     """Keeps the image tokens of the most recently used images, up to a number of bytes on the device.
 
-    What is kept of an image belongs to one vision tower: its `tower` names the weights that decide the tokens.
+    The kept tokens of an image belong to one vision tower: its `tower` names the weights that determine the tokens.
     """
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        """Takes the bytes that may be kept between calls; 0 keeps none."""
+        """Takes the number of bytes that may be kept between calls; 0 keeps nothing."""
         self.most_bytes = most_bytes
         self._kept: collections.OrderedDict[tuple[str, bytes], Array] = collections.OrderedDict()
         self._bytes = 0
@@ -53,11 +53,11 @@ class ImageTokens:
         return self._bytes
 
     def has(self, tower: str, key: bytes) -> bool:
-        """Whether an image's tokens are there; threads may ask."""
+        """Whether an image's tokens are kept; threads may ask."""
         return (tower, key) in self._kept
 
     def room(self, model: VisionLanguageModel) -> int:
-        """Of how many images the tokens can be kept, at least one."""
+        """The number of images whose tokens can be kept, at least one."""
         each = model.variant.num_patches * model.variant.llm.width * jnp.dtype(model.dtype).itemsize
         return max(1, self.most_bytes // each)
 
@@ -80,7 +80,7 @@ class ImageTokens:
             model: with the adapters that `params` holds.
             params: flat tree of base leaves and adapters.
             tower: names the weights of the vision tower.
-            images: makes each image, by its key; called only for those that are not there.
+            images: makes each image, by its key; called only for those that are not kept.
             wanted: the key of each row's image.
         """
         names = [(tower, key) for key in dict.fromkeys(wanted)]

@@ -13,7 +13,7 @@ EXCLUDED = -1e30  # finite, and far below any logit
 
 
 def _ordered(values: Float[Array, "..."]) -> Int[Array, "..."]:
-    """Integers that are in the order of the values, as float32."""
+    """Integers in the order of the values, as float32."""
     bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.int32)
     return jnp.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
 
@@ -21,10 +21,10 @@ def _ordered(values: Float[Array, "..."]) -> Int[Array, "..."]:
 def _threshold(
     logits: Float[Array, "B V"], enough: Callable[[Bool[Array, "B V"]], Bool[Array, "B 1"]]
 ) -> Bool[Array, "B V"]:
-    """The fewest most likely tokens of each row that are `enough`, with all that tie with the last of them.
+    """The smallest set of most likely tokens of each row that is `enough`, with all ties of the last one.
 
-    The smallest logit that is kept is found by halving the range of float32 values, 32 times: a CPU takes longer to
-    sort a vocabulary than for the rest of a decoding step. All tokens are returned where even those are not enough.
+    The smallest kept logit is found by halving the range of float32 values 32 times: a CPU needs longer to sort a
+    vocabulary than for the rest of a decoding step. If even all tokens are not enough, all are returned.
     """
     order = _ordered(logits)
 

@@ -52,9 +52,8 @@ _ALTERNATIVE = re.compile("还是|或者|或")
 _NOT_NEGATIONS = re.compile("不同|不仅|不但|不规则|不均匀|不张|无论|非常|未知|不过|否则|不断|不全")
 _NEGATED = re.compile("不|没|无|未|非|否")
 _NORMAL = re.compile("正常|健康")
-_CHANGED = re.compile(
-    "增大|肿大|扩大|扩张|移位|偏移|狭窄|增厚|变形|肥大|萎缩|增宽|缩小"
-)  # never said of a normal organ
+# Changes, which no normal organ has.
+_CHANGED = re.compile("增大|肿大|扩大|扩张|移位|偏移|狭窄|增厚|变形|肥大|萎缩|增宽|缩小")
 _ABNORMAL = re.compile("异常|病变|不正常|不健康|疾病|患病|病灶|问题")
 _HEDGE = re.compile("可能|也许|大概|或许|似乎|疑似|不确定|不清楚|不知道|无法|难以|不能确定|不好说|不太确定")
 _REFUSAL = re.compile(

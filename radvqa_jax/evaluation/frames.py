@@ -234,9 +234,8 @@ def candidates(stated: marks.Stated) -> list[str]:
         found.append(first)
         if not _DENIAL.search(_remark(first)):
             found.append(_cut(first))
-    return [
-        part for part in dict.fromkeys(found) if not part.rstrip(" )\"'").endswith("?")
-    ]  # a question is not an answer
+    # A question is not an answer.
+    return [part for part in dict.fromkeys(found) if not part.rstrip(" )\"'").endswith("?")]
 
 
 def _remark(first: str) -> str:

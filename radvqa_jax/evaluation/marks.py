@@ -162,9 +162,8 @@ def sentences(text: str) -> tuple[str, ...]:
 def _holds(before: str, mark: re.Match[str], after: str, question: str) -> bool | None:
     """Whether a mark gives an answer: True, False (it denies one), None (the sentence only talks about one)."""
     before, after = _FORCED.sub(" ", before), after.lstrip(" *\"'(")
-    if (
-        not (mark["verb"] or "").casefold().startswith("would")
-    ):  # "…, but the answer is no": the part before was only weighed
+    # "…, but the answer is no": the part before was only weighed.
+    if not (mark["verb"] or "").casefold().startswith("would"):
         before = _CONTRAST.split(before)[-1]
     # The words before the mark in its own clause.
     clause = re.split(r"[,;:()\u2014\uff0c]|\b(?:so|but|therefore|thus|hence|and|because)\b", before)[-1].strip()

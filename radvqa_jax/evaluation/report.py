@@ -73,12 +73,8 @@ class Experiment:
     image: Callable[[Record], bytes] | None = None  # the image of a question, as an encoded file; None = no access
     missing: Sequence[str] = ()  # sentences on parts that could not be made
     maps: Sequence[ShownMap] = ()
-    leaks: Sequence[str] | None = (
-        None  # a sentence for each thing that evaluation shares with training; None = not audited
-    )
-    questions: Mapping[str, Any] | None = (
-        None  # the pairs that each check of written questions caught (synthesis/report.py)
-    )
+    leaks: Sequence[str] | None = None  # one sentence for each leak from training into evaluation; None = not audited
+    questions: Mapping[str, Any] | None = None  # the catch of each check of written questions (synthesis/report.py)
     # Any JSON values: config hash, checkpoint sha256, data fingerprints, versions. The page shows synthetic=True.
     provenance: Mapping[str, Any] = field(default_factory=dict)
 

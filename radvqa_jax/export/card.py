@@ -1,4 +1,4 @@
-"""The model card of an export: what it is, what it was made of, under which terms, and how it scored."""
+"""The model card of an export: its kind, origin, terms and scores."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -56,7 +56,7 @@ def read_scores(path: str) -> list[dict[str, Any]]:
     """The overall cells of a scores.json: (run, value, n, interval) for each run in it.
 
     Raises:
-        ValueError: if it is no scores.json of this project, or a score in it has no n.
+        ValueError: if it is not a scores.json of this project, or a score in it has no n.
     """
     text = files.read_json(path)
     runs = text.get("runs") if isinstance(text, dict) else None

@@ -28,16 +28,16 @@ from radvqa_jax.models.variants import Variant
 from radvqa_jax.trees import Flat
 
 CARD, RECORD = "README.md", "export.json"
-MANIFEST = ".radvqa_files.json"  # the names of what an export wrote: nothing else is ever replaced
+MANIFEST = ".radvqa_files.json"  # the names of the files of an export: nothing else is ever replaced
 MERGE_INSTEAD = "Merge it instead: export.format=huggingface or big_vision."
 
 
 class Source(NamedTuple):
     """The model that is exported."""
 
-    merge: Merge  # the checkpoint and what was trained
+    merge: Merge  # the checkpoint and the trained leaves
     lora: LoraConfig  # of the adapters
-    variant: Variant  # at the resolution that is used
+    variant: Variant  # at the resolution in use
     tokenizer: Tokenizer
     prompt: str  # template
     new_tokens: int  # of an answer
@@ -60,7 +60,7 @@ def export_model(source: Source, folder: Path, *, config: ExportConfig, card: Ca
         card: the model card, whose line about the check is filled in here.
 
     Raises:
-        ValueError: if the format cannot hold what was trained, or what was written does not give the model's logits.
+        ValueError: if the format cannot hold the trained leaves, or the export does not give the model's logits.
     """
     check_replaceable(folder)
     leaves = projector_whole(source) if config.format == "peft" else {}
@@ -86,7 +86,7 @@ def replacing(folder: Path) -> Iterator[Path]:
     """Gives a folder to write into, which takes the place of `folder` if the block ends without an error.
 
     Raises:
-        ValueError: if there is something in its place that is no earlier export; nothing of it is touched.
+        ValueError: if there is something in its place that is not an earlier export; nothing of it is touched.
     """
     folder = folder.expanduser().resolve()
     if not folder.name:

@@ -1,4 +1,4 @@
-"""The sharding of activations where several devices work together; without a mesh these functions change nothing."""
+"""The sharding of activations over several devices; without a mesh these functions change nothing."""
 
 import jax
 from jax.sharding import PartitionSpec
@@ -17,9 +17,9 @@ def shard_by_rows(x: Array) -> Array:
     """x [B …] cut over the devices by rows; x itself where no mesh is set (training/step.py and
     runners/evaluate.py set it).
 
-    Without it the compiler may leave weights that are cut over `fsdp` where they are and send activations round
-    instead, each device computing a share of every product for all rows. That is right where every row has but one
-    token, as in decoding: there the weights are what is large.
+    Without it the compiler may keep weights that are cut over `fsdp` in place and send activations around instead, so
+    that each device computes a part of every product for all rows. That is right if every row has only one token, as
+    in decoding, where the weights are large compared with the activations.
     """
     one_token = x.ndim == 3 and x.shape[1] == 1
     if one_token or jax.sharding.get_abstract_mesh().empty:
@@ -28,9 +28,9 @@ def shard_by_rows(x: Array) -> Array:
 
 
 def replicate_axis(weight: Array, axis: int) -> Array:
-    """A weight with one axis whole on every device, the others as they were; itself where no mesh is set.
+    """A weight with one axis whole on every device and the others unchanged; the weight itself if no mesh is set.
 
-    For a weight that a loop uses: within the loop the compiler would gather it in every turn.
+    For a weight used in a loop, where the compiler would otherwise gather it in every turn.
     """
     if jax.sharding.get_abstract_mesh().empty:
         return weight
@@ -39,7 +39,7 @@ def replicate_axis(weight: Array, axis: int) -> Array:
 
 
 def shard_for_vocabulary(x: Array) -> Array:
-    """Tokens or states [B …] as the token table wants them; x itself where no mesh is set.
+    """Tokens or states [B …] with the sharding that the token table needs; x itself if no mesh is set.
 
     `fsdp` cuts the table along its tokens. A device embeds its own tokens, and makes the logits of its own tokens, for
     the rows of all devices along that axis: states are small, and the table is the largest leaf there is.

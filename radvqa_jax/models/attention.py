@@ -1,8 +1,8 @@
 """The one attention. Training, prefill, decoding and saliency call it, in both towers.
 
 Its tap lets saliency see the probabilities of every layer while the layers are scanned: `tapping` puts a hook there,
-which may keep a few rows of them in the collection `fold`, carried from layer to layer, so that nothing of size
-layers x heads x T x T need exist.
+which may keep a few rows of them in the collection `fold`, carried from layer to layer, so that no array of size
+layers x heads x T x T needs to exist.
 """
 
 from collections.abc import Callable, Iterator
@@ -83,7 +83,7 @@ class Tapped(nn.Module):
 
 Hook = Callable[..., jax.Array]  # (module, probs, value, project), and (query, key) if these were requested
 
-_hooked: ContextVar[bool] = ContextVar("hooked", default=False)  # a kernel without probabilities would pass a hook by
+_hooked: ContextVar[bool] = ContextVar("hooked", default=False)  # a kernel without probabilities would bypass a hook
 
 
 @contextmanager
@@ -121,10 +121,9 @@ def attend(
 ) -> Float[Array, "B T N H"]:
     """The attended values in the dtype of `value`.
 
-    `kernel`, if one is given, computes them without holding all probabilities while nobody looks at these: the tap is
-    closed. Otherwise the probabilities pass through `module.tap`, which keeps nothing unless it was opened, and the
-    arithmetic is the same either way. `project`, the output projection that follows, is there for hooks that weigh what
-    is attended to.
+    `kernel`, if given, computes them without holding all probabilities, as long as the tap is closed. Otherwise the
+    probabilities pass through `module.tap`, which keeps nothing unless it was opened; the arithmetic is the same either
+    way. `project`, the output projection that follows, serves hooks that weigh the attended values.
     """
     if kernel is not None and not (_hooked.get() or module.is_mutable_collection(TAPS)):
         return kernel(query, key, value, attn_mask, softcap=softcap)

@@ -1,4 +1,4 @@
-"""Cutting an axis into blocks, so that what is large exists for one block at a time."""
+"""Cutting an axis into blocks, so that large intermediates exist for only one block at a time."""
 
 import math
 from collections.abc import Callable

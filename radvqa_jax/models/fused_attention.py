@@ -1,4 +1,4 @@
-"""Attention that never holds the probabilities of all queries, for where nobody looks at them.
+"""Attention that never holds the probabilities of all queries, for passes in which nobody reads them.
 
 `blocks` runs anywhere XLA does: queries are taken a block at a time, and the backward pass computes a block's
 probabilities again (Rabe & Staats 2021). `cudnn` is NVIDIA's flash attention, for bfloat16 on Ampere and later; heads
@@ -82,12 +82,12 @@ def splash(
 ) -> Float[Array, "B T N H"]:
     """The attended values from JAX's splash attention; `interpret` runs it, slowly, where there is no TPU.
 
-    On several devices it needs a mesh to be set, and rows that can be shared out: the compiler cannot cut the kernel.
+    On several devices it needs a mesh, and rows that can be divided over it: the compiler cannot cut the kernel.
     """
     (batch, length), keys = query.shape[:2], key.shape[1]
     if attn_mask is None:
         attn_mask = jnp.ones((batch, length, keys), bool)
-    # A query that sees nothing is a padding token, which nobody reads: the kernel would divide by zero.
+    # A query without any key is a padding token, whose result nobody reads: the kernel would divide by zero.
     attn_mask = attn_mask | ~attn_mask.any(axis=-1, keepdims=True)
     # The kernel takes whole tiles. Keys of the padding are masked; its queries see all others, and are dropped.
     more, more_keys = -length % SPLASH_TILE, -keys % SPLASH_TILE
@@ -103,7 +103,7 @@ def splash(
 
 def _splash_row(query: Array, key: Array, value: Array, attn_mask: Array, *, softcap: float, interpret: bool) -> Array:
     """The attended values of one row, [T N H]."""
-    # Not above: Pallas takes long to import, and only a TPU needs it.
+    # Not at the top: Pallas takes long to import, and only a TPU needs it.
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernels
 
     names = ("q", "kv", "kv_compute", "q_dkv", "kv_dkv", "kv_dkv_compute", "q_dq", "kv_dq")
@@ -129,9 +129,9 @@ FUSED = {"gpu": "cudnn", "tpu": "splash"}  # what `auto` tries on a backend
 def with_attention(variant: Variant, attention: str, *, dtype: Any, text_len: int = 128) -> Variant:
     """The model with a way to compute attention for each tower.
 
-    `auto` asks the device that is there: on an NVIDIA GPU cuDNN, on a TPU splash attention is tried on the shapes of
-    each tower and taken where it runs, agrees with `blocks` and is faster; everywhere else, and where anything fails,
-    it is `blocks`. What was chosen and why is logged. `xla` holds all probabilities.
+    `auto` depends on the present device: on an NVIDIA GPU cuDNN, on a TPU splash attention is tried on the shapes of
+    each tower, and used if it runs, agrees with `blocks` and is faster; in all other cases `blocks` is used. The choice
+    and its reason are logged. `xla` holds all probabilities.
     """
     if attention != "auto":
         name = "" if attention == "xla" else attention
@@ -147,7 +147,7 @@ def with_attention(variant: Variant, attention: str, *, dtype: Any, text_len: in
 def choose(
     length: int, num_heads: int, num_kv_heads: int, head_dim: int, dtype: Any, masked: bool, softcap: float
 ) -> str:
-    """The name of the kernel for one tower on the device that is there; never raises, and logs its choice."""
+    """The name of the kernel for one tower on the present device; never raises, and logs its choice."""
     shape = f"{length} tokens, {num_heads} heads of {head_dim}"
     fused = FUSED.get(jax.default_backend())
     if fused is None or dtype == jnp.float32 or (softcap and fused == "cudnn"):

@@ -36,7 +36,7 @@ class RMSNorm(nn.Module):
 
     @nn.compact
     def prepared(self, width: int) -> Callable[[Array], Array]:
-        """The norm of [B T width] as a function, which a loop may call: the weight is had outside it."""
+        """The norm of [B T width] as a function that a loop may call: the weight is read outside the loop."""
         scale = self.param("scale", nn.initializers.zeros, (width,)).astype(jnp.float32)
 
         def apply(x: Array) -> Array:
@@ -112,10 +112,10 @@ class Attention(AdaptedModule, attention.Tapped):
 class FeedForward(AdaptedModule):
     """GELU (tanh form) of the first gate times the second, then down.
 
-    Inside, a token takes 2 x mlp_dim values twice over in the backward pass: for six rows at 448 pixels that would be
-    more than everything else that is not a weight, so tokens are taken in blocks. `after` (Gemma 2's norm) belongs to
-    the block: outside, it would ask for the result of all blocks in the backward pass, and each block would be computed
-    a third time.
+    Inside, a token takes 2 x mlp_dim values twice in the backward pass: for six rows at 448 pixels that would be more
+    than everything else except the weights, so tokens are processed in blocks. `after` (Gemma 2's norm) belongs to the
+    block: outside, it would need the result of all blocks in the backward pass, and each block would be computed a
+    third time.
     """
 
     config: GemmaConfig

@@ -16,7 +16,7 @@ from radvqa_jax.models.variants import VARIANTS, GemmaConfig, SiglipConfig, Vari
 ROW_MULTIPLE = 64  # the Hub's files pad the vocabulary to a multiple of it, after a row for `<image>`
 MAX_POSITIONS = 8192
 
-# What config.json means where it says nothing: the defaults of transformers' configuration classes.
+# The values of fields that config.json omits: the defaults of transformers' configuration classes.
 _VISION_DEFAULTS = {
     "hidden_size": 768,
     "intermediate_size": 3072,
@@ -59,7 +59,7 @@ Cap = Annotated[float, Field(ge=0, le=1e6)] | None
 
 
 class _VisionSizes(NamedTuple):
-    """The fields of vision_config that say how large the model is."""
+    """The fields of vision_config that give the model's sizes."""
 
     hidden_size: Size
     intermediate_size: Size
@@ -70,7 +70,7 @@ class _VisionSizes(NamedTuple):
 
 
 class _TextSizes(NamedTuple):
-    """The fields of text_config that say how large the model is; the last three of Gemma 2."""
+    """The fields of text_config that give the model's sizes; the last three are those of Gemma 2."""
 
     vocab_size: Size
     hidden_size: Size
@@ -259,7 +259,7 @@ def _sizes(variant: Variant) -> Variant:
 
 
 def _own_rows(config: Mapping[str, Any], rows: int) -> int:
-    """The rows of the vocabulary without `<image>` and padding, where config.json tells them apart."""
+    """The number of rows of the vocabulary without `<image>` and padding, if config.json distinguishes them."""
     told = config.get("vocab_size", config.get("_vocab_size"))
     return told if isinstance(told, int) and 0 <= rows - told <= ROW_MULTIPLE else rows
 

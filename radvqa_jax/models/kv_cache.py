@@ -1,4 +1,4 @@
-"""Keys and values that decoding keeps."""
+"""The keys and values that decoding keeps."""
 
 from typing import Any, NamedTuple
 

@@ -1,7 +1,8 @@
 """The means that keep a tower fast on its devices and small in their memory, apart from its mathematics.
 
-gemma.py and siglip.py say what is computed. Here is how: the loop over layers, what a backward pass stores, products of
-a few tokens at a time, and how the devices of a mesh share a residual stream and a token table.
+gemma.py and siglip.py define what is computed. This module defines how: the loop over layers, the results that a
+backward pass stores, products of a few tokens at a time, and the sharing of a residual stream and a token table over a
+mesh.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,7 @@ def scan_layers(layer: Any, *, depth: int, remat: Remat, unroll: int, in_axes: A
     Args:
         layer: the class of one layer.
         depth: layers.
-        remat: what a layer stores for the backward pass.
+        remat: the results that a layer stores for the backward pass.
         unroll: layers in one turn of the loop.
         in_axes: of the arguments after the carry, as `nn.scan` takes them.
     """
@@ -50,7 +51,7 @@ def residual(x: Float[Array, "B T D"], y: Float[Array, "B T D"]) -> Float[Array,
 def map_tokens(
     function: Callable[[Array], Array], x: Float[Array, "B T D"], *, remat: Remat, drops: bool
 ) -> Float[Array, "B T D"]:
-    """`function` of x token by token; by blocks of tokens where `remat` wants it.
+    """`function` of x token by token; by blocks of tokens if `remat` asks for it.
 
     With `drops`, because an adapter draws random numbers, it is one block: each block would have to draw its own, and
     flax's draws are made once for a loop.
@@ -61,7 +62,7 @@ def map_tokens(
 
 
 def looped_axis(axis: str, x: Float[Array, "B T D"], remat: Remat) -> str:
-    """The axis of a weight that must be whole before `map_tokens` loops; none where it does not loop."""
+    """The axis of a weight that must be whole before `map_tokens` loops; empty if it does not loop."""
     return axis if by_blocks(remat) and x.shape[1] > 1 else ""
 
 

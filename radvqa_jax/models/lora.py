@@ -61,7 +61,7 @@ def lora_equation(equation: str) -> tuple[str, str, str, str]:
 
 @dataclass(frozen=True)
 class Lora:
-    """Adapters of a model: which weights have one, and how they compute. Hashable, a static attribute of modules."""
+    """A model's adapters: the weights that have one, and their computation. Hashable, a static attribute of modules."""
 
     rank: int
     scale: float
@@ -141,10 +141,10 @@ class AdaptedModule(nn.Module):
     ) -> Callable[[jax.Array], Any]:
         """The function of x that `linear` applies; it may be used inside jax's own loops.
 
-        `whole` names an axis of the weight that no device may have a share of: a loop would gather it in every turn.
+        `whole` names an axis of the weight that must not be cut over devices: a loop would gather it in every turn.
 
         Adapter factors are float32 in memory; they compute in the dtype of the activations. A quantised weight exists
-        whole, in that dtype, while its layer computes.
+        as a whole, in that dtype, while its layer computes.
         """
         if self.has_variable(QUANTIZED, name):
             weight = dequantize(self.get_variable(QUANTIZED, name), self.dtype)
@@ -210,14 +210,14 @@ def init(key: jax.Array, lora: Lora, params: Flat) -> Flat:
 
 
 def delta(equation: str, a: jax.Array, b: jax.Array, *, scale: float) -> jax.Array:
-    """Scale * A B in the shape of the weight that `equation` uses, float32."""
+    """The product scale * A B in the shape of the weight that `equation` uses, float32."""
     w, axes_a, axes_b = _weight_axes(equation)
     product = f"...{axes_a},...{axes_b}->...{w}"
     return scale * jnp.einsum(product, a, b, precision="highest", preferred_element_type=jnp.float32)
 
 
 def merge(params: Flat, adapters: Flat, lora: Lora, *, sign: float = 1.0) -> Flat:
-    """Params with every adapter added to its weight: the product and the sum in float32, then one rounding."""
+    """The leaves with every adapter added to its weight: the product and the sum in float32, then one rounding."""
     merged = dict(params)
     for name in sorted(lora.targets):
         a, b = adapters[f"{name}/lora_a"], adapters[f"{name}/lora_b"]
@@ -227,7 +227,7 @@ def merge(params: Flat, adapters: Flat, lora: Lora, *, sign: float = 1.0) -> Fla
 
 
 def unmerge(params: Flat, adapters: Flat, lora: Lora) -> Flat:
-    """Params with every adapter taken out again; equal to before `merge` up to rounding of the weights."""
+    """The leaves with every adapter taken out again; equal to before `merge` up to rounding of the weights."""
     return merge(params, adapters, lora, sign=-1.0)
 
 

@@ -29,7 +29,7 @@ def _qwix() -> types.ModuleType:
 
 
 def check_installed() -> None:
-    """Raises ValueError with the pip command if qwix is not there."""
+    """Raises ValueError with the pip command if qwix is not installed."""
     _qwix()
 
 
@@ -78,7 +78,7 @@ def quantize(weight: Float[Array, "..."], kind: Quantize, *, equation: str) -> A
     Args:
         weight: whole, in any float dtype.
         kind: nf4 or int8.
-        equation: how it is used (lora.equation_of), which tells the axes that are summed over.
+        equation: of its use (lora.equation_of), which gives the axes that are summed over.
     """
     x, own = equation.split("->")[0].split(",")
     contracted = tuple(axis for axis, letter in enumerate(own) if letter in x)
@@ -87,7 +87,7 @@ def quantize(weight: Float[Array, "..."], kind: Quantize, *, equation: str) -> A
 
 
 def dequantize(leaf: Any, dtype: Any) -> Float[Array, "..."]:
-    """The weight that a quantised leaf stands for."""
+    """The weight that a quantised leaf represents."""
     qwix = _qwix()
     scale = qwix.dequantize(leaf.scale) if is_quantized(leaf.scale) else leaf.scale
     return qwix.dequantize(dataclasses.replace(leaf, scale=scale.astype(dtype)))

@@ -3,8 +3,8 @@
 A layer whose weights are frozen needs no input of a product in its backward pass, only the values at its nonlinear
 parts: query, key and value (for the softmax), the attended values and their projection (for the norms and for its
 adapters), and what the MLP's first product makes (for GELU and the gate). Everything else follows from these by
-elementwise work, which is not counted. So what is kept is chosen by name, in the dtype of the activations; norms, the
-gates' product and float32 copies never are.
+elementwise work, which is not counted. So the kept values are chosen by name, in the dtype of the activations; norms,
+the gates' product and float32 copies are never kept.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ keep: Callable[[Any, str], Any] = checkpoint_name  # (values, name) -> the same 
 
 
 def policy_of(remat: Remat) -> Callable[..., bool] | None:
-    """The policy of jax.checkpoint that keeps what `remat` names; None keeps nothing.
+    """The policy of jax.checkpoint that keeps the values that `remat` names; None keeps nothing.
 
     cuDNN's attention keeps its result and the softmax's sums itself, which belong together: its primitive is named.
     """
@@ -60,9 +60,9 @@ def by_blocks(remat: Remat) -> bool:
 def rematerialise(block: Any, remat: Remat) -> Any:
     """The layer class, wrapped so that its backward pass stores less.
 
-    `none` stores everything; `products` what no product with a weight has to make again; `gate` leaves out the second
-    of the MLP's two gates, `attention` both; `full` and `blocks` store the layer's input only. All but `none` and
-    `full` work on a block of tokens at a time in the language model's MLP.
+    `none` stores everything; `products` stores enough that no product with a weight is repeated; `gate` leaves out the
+    second of the MLP's two gates, `attention` both; `full` and `blocks` store the layer's input only. All but `none`
+    and `full` work on a block of tokens at a time in the language model's MLP.
     """
     if remat == "none":
         return block

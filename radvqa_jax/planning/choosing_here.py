@@ -134,6 +134,6 @@ def _read(file: Path | None, plan: Plan, *, rows: int, room: int) -> Way | None:
         record: Any = read_json(file) if file is not None else {}
     except (OSError, ValueError):
         return None  # it is only a shortcut: a new choice is made and overwrites it
-    way = from_record(record, plan.mesh, rows=rows)  # None for what is no object
+    way = from_record(record, plan.mesh, rows=rows)  # None if it is not an object
     had = record.get("room") if way is not None else None
     return way if way is not None and type(had) is int and MORE * had >= room else None

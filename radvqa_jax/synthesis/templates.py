@@ -23,7 +23,7 @@ class Template(NamedTuple):
 
     field: str
     open: tuple[str, ...]  # wordings
-    closed: tuple[str, ...] = ()  # wordings with {value} or {a_value}; empty = the field is no vocabulary
+    closed: tuple[str, ...] = ()  # wordings with {value} or {a_value}; empty = the field is not a vocabulary
     visible: bool = True  # whether the image alone suffices for the answer
 
 

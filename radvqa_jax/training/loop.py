@@ -220,10 +220,7 @@ def _steps(
             before = time.perf_counter()
             try:
                 batch = next(batches)
-            except (
-                RuntimeError,
-                ValueError,
-            ):  # a worker was killed, or a row is bad; the trained state is intact
+            except (RuntimeError, ValueError):  # a worker was killed, or a row is bad; the trained state is intact
                 if pending is not None and jax.process_count() == 1:
                     _check_finite(pending[1], pending[0], plan, checkpointer)
                     checkpointer.save(pending[0], state, batches.get_state(), force=True)
@@ -241,9 +238,7 @@ def _steps(
                 rates = plan.speed(plan, (state, frozen, batch, key)) if plan.speed else rates
                 began = time.perf_counter()
                 run_step = _compile(plan, (state, frozen, batch, key))
-                since += (
-                    time.perf_counter() - began
-                )  # so that the first row shows the speed of a step, not of the compiler
+                since += time.perf_counter() - began  # the first row shows the speed of a step, not of the compiler
             _check_same(batch, first, plan)
             state, metrics = run_step(state, frozen, batch, key)
             steps += 1

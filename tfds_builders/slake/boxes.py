@@ -28,7 +28,7 @@ class RawBox(NamedTuple):
 
 
 def parse_boxes(value: Any, *, label: str = "") -> Iterator[RawBox | str]:
-    """Yields the boxes of a detection.json in order; for an entry that is no box, why.
+    """Yields the boxes of a detection.json in order; for an entry that is not a box, the reason.
 
     >>> list(parse_boxes([{"Liver": [1, 2, 3, 4]}]))
     [RawBox(label='Liver', numbers=(1.0, 2.0, 3.0, 4.0), form='unnamed')]
