@@ -163,8 +163,8 @@ def check(value: Any, kind: type[T] | Any, *, where: str) -> T:
 
 def check_part(value: Any, kind: type[T] | Any, *, where: str) -> T:
     """The fields of a parsed JSON object that a NamedTuple has, as this NamedTuple; other fields are not looked at."""
-    known = check(value, dict[str, Any], where=where)
-    return check({name: known[name] for name in kind._fields if name in known}, kind, where=where)
+    known, fields = check(value, dict[str, Any], where=where), get_type_hints(kind)
+    return check({name: known[name] for name in fields if name in known}, kind, where=where)
 
 
 def read(path: str | os.PathLike[str], kind: type[T] | Any) -> T:

@@ -92,7 +92,13 @@ def _find(path: PathLike) -> Path:
     if not os.fspath(path):
         raise ValueError(f"The path of {KIND} is empty. {REMEDY}")
     npz = Path(path).expanduser()
-    return npz / NPZ if npz.is_dir() else npz
+    if not npz.is_dir():
+        return npz
+    if not (npz / NPZ).exists() and (inside := sorted(one.parent.name for one in npz.glob(f"*/{NPZ}"))):
+        raise ValueError(
+            f"{npz} is no adapter, but holds some: {', '.join(inside)}. Give one, such as {npz / inside[-1]}."
+        )
+    return npz / NPZ
 
 
 def _check_pair(npz: Path, reader: NpzReader) -> Described:

@@ -76,10 +76,10 @@ DEVICES: dict[str, Device] = {
 }
 
 
-def get_device(name: str) -> Device:
-    """A device by its name in this table."""
+def get_device(name: str, *, field: str = "target") -> Device:
+    """A device by its name in this table; a ValueError names the field of the configuration that gives another."""
     if name not in DEVICES:
-        raise ValueError(f"fit.target={name!r} is unknown.{nearest(name, DEVICES)} Known: local, {', '.join(DEVICES)}.")
+        raise ValueError(f"{field}={name!r} is unknown.{nearest(name, DEVICES)} Known: local, {', '.join(DEVICES)}.")
     return DEVICES[name]
 
 

@@ -15,6 +15,7 @@ from radvqa_jax.data.sources import default_config_name, load_rows, make_builder
 from radvqa_jax.data.written import DATASET as WRITTEN
 from radvqa_jax.evaluation.tables import align, markdown
 from radvqa_jax.files import write_json, write_text
+from radvqa_jax.planning.devices import get_device
 from radvqa_jax.planning.fit import compile_program
 from radvqa_jax.planning.targets import Target, open_target
 from radvqa_jax.runners.fit import step_program
@@ -141,11 +142,14 @@ def read_plan(workdir: Path) -> list[Planned]:
     return typed_json.read(path, list[Planned]) if path.is_file() else []
 
 
-def plan_book(recipes: Mapping[str, Config], targets: Iterable[str], workdir: Path) -> None:
+def plan_book(recipes: Mapping[str, Config], targets: Sequence[str], workdir: Path) -> None:
     """Prints the needs of each recipe on each target; writes them to plan.json one by one, and to plan.md.
 
     An interrupted plan continues, and the devices of an earlier plan are kept.
     """
+    for target in targets:
+        if target != "local":
+            get_device(target, field="book.targets")  # a mistake in the last is found before the first is planned for
     known = read_plan(workdir)
     planned = {(each.recipe, each.stage, each.target): each for each in known if each.recipe in recipes}
     for target in targets:

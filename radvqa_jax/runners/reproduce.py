@@ -254,6 +254,9 @@ def reproduce_mode(config: Config, workdir: Path) -> None:
         return plan_book(
             {name: read_recipe(config, row) for name, row in recipes.items()}, config.book.targets, workdir
         )
+    given = config.model.checkpoint
+    if given and not Path(given).expanduser().exists():  # told now: recipes without their data would not look for it
+        raise ValueError(f"model.checkpoint={given} is not there. Give a file or a folder that is.")
     groups = _grouped(rows, config)  # a mistake in the last recipe is found before the first one trains
     if config.book.stand_in:
         dataset, _, builder_config = config.book.stand_in.partition("/")

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -281,3 +282,11 @@ def test_a_native_checkpoint_is_not_an_adapter(tmp_path: Path) -> None:
         load_adapter(tmp_path / "model.npz")
     with pytest.raises(ValueError, match=r"path of the adapter\.npz of a stage is empty"):
         load_adapter("")
+
+
+def test_the_folder_of_a_run_names_the_adapters_in_it(folder: Path) -> None:
+    run = folder.parent / "run"
+    for stage in ("stage1", "stage2"):
+        shutil.copytree(folder, run / stage)
+    with pytest.raises(ValueError, match=r"run is no adapter, but holds some: stage1, stage2\. Give one, .*run/stage2"):
+        load_adapter(run)

@@ -344,6 +344,22 @@ def test_a_plan_of_the_book_starts_before_any_device_is_used(tmp_path: Path) -> 
     assert "started: False" in run.stdout, run.stdout + run.stderr
 
 
+def test_an_unknown_device_is_named_by_its_field_before_anything_is_planned(
+    micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_book, "plan", refuse)
+    given = {"mode": "reproduce", "book.tables": ("medm_table5",), "book.targets": ("local", "h1000")}
+    with pytest.raises(ValueError, match=r"^book\.targets='h1000' is unknown\. Did you mean `h100`"):
+        RUNNERS["reproduce"](micro_config(given), tmp_path)
+
+
+def test_a_checkpoint_that_is_not_there_is_told_before_any_table(micro_config: MakeConfig, tmp_path: Path) -> None:
+    given = {"mode": "reproduce", "book.tables": ("llama32_med_table3",), "model.checkpoint": str(tmp_path / "no.npz")}
+    with pytest.raises(ValueError, match=r"^model\.checkpoint=.*no\.npz is not there"):
+        RUNNERS["reproduce"](micro_config(given), tmp_path)
+    assert not (tmp_path / "book.json").exists()
+
+
 def test_a_warm_up_is_no_matter_for_a_plan(micro_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of steps is not known before the data are; the compiled step does not depend on it."""
     config = micro_config()
