@@ -1,8 +1,8 @@
 """Rules for foreign archives: they are inspected before anything is read; no member is written to a path.
 
-An archive is refused as a whole, with the name of the member at fault, if a member would leave the folder it is
-unpacked in, is a link or a device, is encrypted, has the name of another, overlaps another, or is far larger than an
-archive of that size can honestly hold. What a Mac adds (`__MACOSX/`, `._*`, `.DS_Store`) is passed over. An archive
+An archive is refused as a whole, with the name of the member at fault, if a member would leave the folder in which it
+is unpacked, is a link or a device, is encrypted, has the name of another, overlaps another, or is far larger than an
+archive of that size can plausibly hold. Files that a Mac adds (`__MACOSX/`, `._*`, `.DS_Store`) are skipped. An archive
 in an archive, and a compressed tar, is copied to a nameless temporary file, and counts towards the same limits.
 """
 
@@ -15,8 +15,8 @@ from typing import IO, Any
 
 ZIP = (".zip",)
 TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2")
-UNOPENED = (".7z", ".rar", ".gz", ".bz2", ".xz", ".txz", ".zst", ".z", ".iso")  # known, and not read
-MAX_MEMBER = 1 << 30  # bytes, unpacked, of what is read whole: more than any official table or image
+UNOPENED = (".7z", ".rar", ".gz", ".bz2", ".xz", ".txz", ".zst", ".z", ".iso")  # known, but not read
+MAX_MEMBER = 1 << 30  # bytes, unpacked, of a member that is read whole: more than any official table or image
 MAX_TOTAL = 1 << 40
 FREE_TOTAL = 64 << 20  # below this much in all, no ratio is too large: a blank mask packs very well
 MAX_RATIO = 100.0  # unpacked over packed; images hardly pack at all, tables about tenfold
@@ -34,7 +34,7 @@ class Member:
     size: int  # bytes
 
     def read(self) -> bytes:
-        """The bytes; one that is longer than it says, or damaged, is a ValueError."""
+        """The bytes; a member that is longer than stated, or damaged, is a ValueError."""
         return self.archive.read(self)
 
 
@@ -70,9 +70,9 @@ class Archive:
     """The behaviour that both kinds of archives share: checked members, read one at a time."""
 
     def __init__(self, file: IO[bytes], place: str) -> None:
-        self.place = place  # the path, or how to come to an archive in an archive
+        self.place = place  # the path, or the way to an archive in an archive
         self._file = file
-        self.close = weakref.finalize(self, file.close)  # also when nobody uses the archive any more
+        self.close = weakref.finalize(self, file.close)  # also when the archive is no longer used
         self.members: list[Member] = []
 
     def read(self, member: Member) -> bytes:

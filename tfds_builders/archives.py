@@ -20,7 +20,7 @@ def open_archive(path: Path, *, name: str = "") -> list["SafeZip | SafeTar"]:
 
     Args:
         path: of the file.
-        name: what says which kind it is, if the path does not.
+        name: gives the kind of archive, if the path does not.
 
     Raises:
         ValueError: naming the archive, the member and the rule.
@@ -110,7 +110,7 @@ class SafeZip(Archive):
 
 
 def _directory_size(file: IO[bytes]) -> int:
-    """The bytes of a zip's list of members as its end says, 0 if it has no such end; the list is not read."""
+    """The size in bytes of a zip's list of members according to its end record, 0 without one; the list is not read."""
     size = file.seek(0, 2)
     begin = max(0, size - (1 << 16) - 22)
     file.seek(begin)

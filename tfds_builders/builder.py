@@ -29,7 +29,7 @@ ALLOW = "--config.data.allow_count_mismatch=true"
 
 @dataclasses.dataclass
 class Reading:
-    """One pass over the official files: what was found, what was left out, and the rows of each split in their order.
+    """One pass over the official files: the figures found, the rows left out, and the rows of each split in order.
 
     A row holds the common and extra features. Its `image` is the end of the path of its file; a row without an image
     has no bytes there.
@@ -42,7 +42,7 @@ class Reading:
     _ids: set[str] = dataclasses.field(default_factory=set)
 
     def start(self, split: str) -> None:
-        """Makes a split known, even if nothing will be in it."""
+        """Registers a split, even if it will be empty."""
         self.splits.setdefault(split, [])
         self.counts.add(split, "left out", 0)
 
@@ -65,7 +65,7 @@ class Reading:
             self.splits[split].append(row)
 
     def leave_out(self, split: str, row: Row, reason: str, *, raw: Any) -> None:
-        """Notes and counts that a row is left out."""
+        """Records and counts a row that is left out."""
         self.rejects.row(split, row["question_id"]).dropped(reason, row=raw)
         self.counts.add(split, "left out")
 
@@ -83,15 +83,16 @@ class Reading:
 class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
     """A data set from its authors' files, in the order of these files.
 
-    A subclass says which files it needs and how rows follow from them. The data set's folder also has `rejects.jsonl`
-    (every row and value that was left out or changed, `rejects.py`) and `counts.json` (every figure found, those that
-    are expected, and the differences, `counts.py`). A difference is an error, unless allow_count_mismatch is true.
+    A subclass defines the files that it needs and the rows that follow from them. The data set's folder also has
+    `rejects.jsonl` (every row and value that was left out or changed, `rejects.py`) and `counts.json` (every figure
+    found, those that are expected, and the differences, `counts.py`). A difference is an error, unless
+    allow_count_mismatch is true.
     """
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First version."}
     HOMEPAGE: ClassVar[str]
-    SOURCE: ClassVar[str]  # data set and release, as every row says
+    SOURCE: ClassVar[str]  # data set and release, as in every row
 
     def __init__(
         self, *, allow_count_mismatch: bool = False, bit_depth: int = 0, download: bool = False, **kwargs: Any
@@ -101,7 +102,7 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
         Args:
             allow_count_mismatch: whether files may differ from the official release.
             bit_depth: bits that grey images of 16 bits use (`images.py`); 0 = all.
-            download: whether what a given folder lacks is downloaded; without a folder it always is.
+            download: whether files that a given folder lacks are downloaded; without a folder they always are.
             kwargs: of the TFDS builder.
         """
         super().__init__(**kwargs)
@@ -115,11 +116,11 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
 
     @classmethod
     def urls(cls, config: str) -> Mapping[str, str]:
-        """{path to go by: URL} of the official files; empty if they are to be got by hand."""
+        """{path to go by: URL} of the official files; empty if they must be obtained by hand."""
         return {}
 
     def extra_features(self) -> dict[str, Any]:
-        """The features that this data set alone offers."""
+        """The features that only this data set has."""
         return {}
 
     @abc.abstractmethod
@@ -131,11 +132,11 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
         """Reads the official files into `reading`."""
 
     def finish_row(self, row: Row, image: StoredImage, *, reading: Reading, split: str) -> Row:
-        """A row with what depends on its image."""
+        """A row with the fields that depend on its image."""
         return row
 
     def finish(self, folder: Path, *, reading: Reading) -> None:
-        """Writes into the prepared folder what goes with the data set as a whole."""
+        """Writes files about the data set as a whole into the prepared folder."""
 
     # --- what all do ---
 
@@ -161,7 +162,7 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
         )
 
     def find(self, dl_manager: tfds.download.DownloadManager) -> OfficialFiles:
-        """The files to read; raises ValueError saying what is missing and what to put where."""
+        """The files to read; raises ValueError with the missing files and where to put them."""
         return find_files(self, dl_manager)
 
     def read_files(self, files: OfficialFiles) -> Reading:
@@ -171,7 +172,7 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
         return reading
 
     def find_below(self, folder: Path) -> OfficialFiles | str:
-        """The official files that a folder holds, or what it lacks."""
+        """The official files that a folder holds, or the names of those that it lacks."""
         return find_below(self, folder)
 
     def options(self) -> dict[str, Any]:
@@ -214,9 +215,9 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
             raise ValueError(f"{self.name}: no image of {split} can be used: {reading.rejects.told('dropped')}.")
 
     def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
-        """Prepares all splits; then the folder is still a temporary one, which is given up on an error.
+        """Prepares all splits in a temporary folder, which is discarded on an error.
 
-        What was left out until then is written next to that folder.
+        The rows left out until then are written next to that folder.
         """
         self._reading = None
         failed = Path(self.data_dir).parent
@@ -269,7 +270,7 @@ class _Images:
         self._converted: set[str] = set()
 
     def get(self, name: str, *, split: str) -> StoredImage | str:
-        """The image, or why it cannot be used."""
+        """The image, or the reason why it cannot be used."""
         if name not in self._cache:
             self._cache[name] = self._load(name, split=split)
             if len(self._cache) > CACHED_IMAGES:

@@ -1,8 +1,8 @@
 """The counts of a data set, and those that its official release should have.
 
 `tfds_builders/<name>/counts.json` is the manifest: {builder config: {split: {figure: number, or [least, most]}}}.
-Figures are those of the official files, before a row is left out; `left out` is how many rows were. A figure that
-nobody has counted on the official files is not in the manifest, and is reported without being compared.
+Figures are those of the official files, before a row is left out; `left out` is their number. A figure that
+nobody has counted on the official files is not in the manifest; it is reported, but not compared.
 """
 
 import collections
@@ -26,12 +26,12 @@ class Counts:
         self._numbers[split][figure] += n
 
     def distinct(self, split: str, figure: str, value: str) -> None:
-        """Counts a value once, however often it comes."""
+        """Counts a value once, however often it occurs."""
         if value:
             self._distinct[split][figure].add(value)
 
     def row(self, split: str, row: Mapping[str, Any]) -> None:
-        """Counts a row of common features under every figure that it belongs to."""
+        """Counts a row of common features under every figure to which it belongs."""
         self.add(split, "rows")
         self.distinct(split, "images", row["image_id"])
         self.distinct(split, "cases", row["case_id"])

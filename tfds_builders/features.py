@@ -1,11 +1,10 @@
 """The features that every data set here has in common, so that they can be mixed.
 
-Missing is missing: an absent text is "", an absent index -1, an absent image no bytes, and no value is invented. Each
-builder maps what its authors write for missing (`NULL`, `N/A`, an empty cell, an absent key); nothing is mapped here.
-Ids are text.
+No value is invented: a missing text is "", a missing index is -1, and a missing image has no bytes. Each builder maps
+its authors' notations for missing (`NULL`, `N/A`, an empty cell, an absent key); nothing is mapped here. Ids are text.
 
 A data set without images (med_halt) has the same features: `image` is empty bytes and `image_id` is empty. Its rows can
-be read, filtered and counted like all others; whoever needs pixels asks `row["image_id"]` first.
+be read, filtered and counted like all others; code that needs pixels checks `row["image_id"]` first.
 """
 
 from typing import Any
@@ -49,7 +48,7 @@ def is_yes_no(answer: str, *, language: str = "en") -> bool:
 
 
 def common_features(**extra: Any) -> tfds.features.FeaturesDict:
-    """The common features and those that a data set alone offers.
+    """The common features and those that only one data set has.
 
     `image` is stored as the encoded bytes of a file (PNG or JPEG, RGB or grey of 8 bits: images.py), never re-encoded.
     """
@@ -68,7 +67,7 @@ def common_features(**extra: Any) -> tfds.features.FeaturesDict:
 
 
 def common_row(image: Any, **fields: Any) -> dict[str, Any]:
-    """A row for `common_features`: given fields, and what is missing as missing.
+    """A row for `common_features`: the given fields, and the marks of missing values for all others.
 
     `image` is a path, the bytes of a file, a file object, or None for a row without an image.
     """

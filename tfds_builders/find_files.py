@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from tfds_builders.builder import OfficialFilesBuilder
 
 RETRIES = 3  # of a download that fails; TFDS has ten, which take minutes
-SECONDS = 10  # until a host that does not answer is given up
+SECONDS = 10  # until the download gives up on a host that does not answer
 DOWNLOAD = "--config.data.download=true"
 
 
 def find_files(builder: "OfficialFilesBuilder", dl_manager: tfds.download.DownloadManager) -> OfficialFiles:
     """The official files.
 
-    A given folder is looked at first. If it lacks something, nothing is downloaded unless `builder.download`.
+    A given folder is searched first. If it lacks something, nothing is downloaded unless `builder.download`.
 
     Raises:
-        ValueError: saying what is missing and what to put where.
+        ValueError: with the missing files and where to put them.
     """
     urls = builder.urls(builder.config_name)
     try:
         manual = Path(str(dl_manager.manual_dir))
-    except AssertionError:  # how TFDS says that it is absent or empty
+    except AssertionError:  # TFDS's error for an absent or empty folder
         why = "manual_dir is not given or holds nothing."
     else:
         found = find_below(builder, manual)
@@ -55,7 +55,7 @@ def _download(builder: "OfficialFilesBuilder", dl_manager: Any, urls: Mapping[st
         with _few_retries():
             reach(urls.values())
             paths = dl_manager.download(dict(urls))
-    except (OSError, tfds.download.DownloadError) as error:  # those of requests are among them
+    except (OSError, tfds.download.DownloadError) as error:  # includes those of requests
         hosts = ", ".join(sorted({urlsplit(url).netloc for url in urls.values()}))
         raise ValueError(
             f"{why} {builder.name} cannot be downloaded from {hosts}: {_short(error)}. "
@@ -81,7 +81,7 @@ def reach(urls: Any) -> None:
 
 @contextlib.contextmanager
 def _few_retries() -> Iterator[None]:
-    """Has TFDS try again few times, and without a line of the log for each."""
+    """Makes TFDS retry only a few times, without a line in the log for each retry."""
     from tensorflow_datasets.core.download import downloader
 
     log = logging.getLogger("urllib3.connectionpool")
@@ -102,7 +102,7 @@ def _short(error: Exception) -> str:
 
 
 def find_below(builder: "OfficialFilesBuilder", manual: Path) -> OfficialFiles | str:
-    """The files in manual_dir/<name>, in one folder below manual_dir or in manual_dir; or what is missing."""
+    """The files in manual_dir/<name>, in one folder below manual_dir or in manual_dir; or names of missing ones."""
     own = manual / builder.name
     if own.is_dir():
         return _complete_or_lacking(builder, own, what=str(own))
@@ -122,7 +122,7 @@ def _complete_or_lacking(builder: "OfficialFilesBuilder", folder: Path, *, what:
 
 
 def _complete(builder: "OfficialFilesBuilder", folder: Path) -> OfficialFiles | None:
-    """The files of a folder if nothing is missing. A refused archive is named when all is looked at."""
+    """The files of a folder if nothing is missing. A refused archive is named after the whole search."""
     try:
         files = OfficialFiles.below(folder) if folder.is_dir() else None
     except ValueError:

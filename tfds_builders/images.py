@@ -24,7 +24,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tfds_builders.png_data import check_png
 from tfds_builders.regular_files import refuse_pointer
 
-# What is opened. PIL knows forty more, among them EPS, which it gives to Ghostscript to run.
+# The formats that are opened. PIL knows forty more, among them EPS, which it runs with Ghostscript.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = 50_000_000  # of one image or one DICOM frame: more than a mammogram has; decoded, below 1 GB
 ORIENTATION = 0x0112  # the EXIF tag
@@ -37,7 +37,7 @@ LOW_BITS = "16-bit image uses only its low bits"  # the warning; the bits that i
 
 
 class StoredImage(NamedTuple):
-    """A file to store, its size in pixels, and what was done to the authors' file."""
+    """A file to store, its size in pixels, and the changes to the authors' file."""
 
     data: bytes
     width: int
@@ -71,7 +71,7 @@ def open_image(data: bytes, *, purpose: str = "decoded") -> Iterator[Image.Image
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             check_pixels(*image.size)
             yield image
-    except Exception as error:  # decoders raise whatever they like on bytes that were made to break them
+    except Exception as error:  # decoders raise any exception on bytes that were made to break them
         why = str(error) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
             why = f"they are none of {', '.join(FORMATS)}, or are damaged"
@@ -147,8 +147,8 @@ def read_image(data: bytes, *, bit_depth: int = 0, whole: bool = False) -> tuple
     Args:
         data: of the file.
         bit_depth: as of `store_image`.
-        whole: also look whether the data of every row are there, as `store_image` does; what it stored has been looked
-            at, and is read faster without.
+        whole: also check that the data of every row are there, as `store_image` does; images that it stored have been
+            checked, and are read faster without.
 
     Raises:
         ValueError: as `store_image`.
@@ -169,7 +169,7 @@ def is_inverted(image: Image.Image) -> bool:
 
 
 def _upright_8_bits(image: Image.Image, bit_depth: int, *, deep: bool) -> tuple[Image.Image, int]:
-    """A loaded image in mode L or RGB, the image itself if it is that already; and its low bits."""
+    """A loaded image in mode L or RGB, unchanged if it already has one; and its low bits."""
     inverted = is_inverted(image)
     if image.getexif().get(ORIENTATION, 1) not in (0, 1):
         image = ImageOps.exif_transpose(image)
@@ -218,7 +218,7 @@ def depth_advice(bits: int) -> str:
 
 
 def image_size(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels from the head of a file, EXIF orientation applied; no pixel is decoded.
+    """Width and height in pixels from the header of a file, EXIF orientation applied; no pixel is decoded.
 
     Raises:
         ValueError: for bytes that are no image, or too large a one.

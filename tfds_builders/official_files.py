@@ -16,19 +16,19 @@ from tfds_builders.archive_rules import MAX_MEMBER, Member, is_archive, is_clutt
 from tfds_builders.archives import open_archive
 from tfds_builders.regular_files import is_pointer, open_regular
 
-TABLES = (".json", ".jsonl")  # one form or the other: what is in the file decides
+TABLES = (".json", ".jsonl")  # one form or the other: the content of the file decides
 
 
 class OfficialFiles:
     """Files by the last parts of their path: `xmlab0/source.jpg` finds `Slake1.0/imgs/imgs/xmlab0/source.jpg`.
 
-    So it does not matter how deep a release is unpacked, or whether its archives are, zip or tar, also one in another.
+    So it does not matter how deep a release is unpacked, or whether its archives (zip or tar, or one in another) are.
     A name is only ever compared with the existing files: one with `..` in it finds nothing. What is found twice
     must be the same file, byte for byte; then the first one is taken, a file before a member of an archive.
 
     Attributes:
         unopened: paths of archives of kinds that are not opened.
-        used: the files of the folder that something was read from, by their path in it.
+        used: the files of the folder that were read, by their path in it.
 
     Raises:
         ValueError: for an archive that cannot be trusted (`archives.py`).
@@ -76,7 +76,7 @@ class OfficialFiles:
         """The bytes of the file whose path ends in `name`.
 
         Raises:
-            ValueError: if there is none, or if there are several that differ.
+            ValueError: if there is no such file, or there are several that differ.
         """
         found = self._find(name)
         if not found:
@@ -109,9 +109,9 @@ class OfficialFiles:
         return found[0]
 
     def first(self, *names: str) -> str:
-        """The first of the names that there is, or an empty string.
+        """The first of the names that exists, or an empty string.
 
-        A table that is there by no name is found if the name of one file alone differs only in capitals, spaces, `_`
+        If a table has none of the names, it is found if exactly one file's name differs only in capitals, spaces, `_`
         and `-`, or is `.jsonl` instead of `.json`: `VQA_RAD_Dataset_Public.json` for `VQA_RAD Dataset Public.json`.
         """
         if exact := next((name for name in names if name in self), ""):
@@ -123,7 +123,7 @@ class OfficialFiles:
         return ""
 
     def lack(self, missing: Iterable[str]) -> str:
-        """That something is missing, with the nearest existing names, and archives that were not opened.
+        """The message about missing files, with the nearest existing names, and archives that were not opened.
 
         >>> OfficialFiles([("tain.json", Path("tain.json"))], what="folder").lack(["train.json"])
         'lacks train.json (there is tain.json)'
@@ -251,7 +251,7 @@ def load_json(text: str) -> Any:
 
 
 def _has_lines(name: str, lines: list[str]) -> bool:
-    """Whether a file has one object a line, as its first two lines that are not blank say."""
+    """Whether a file has one object on each line, according to its first two lines that are not blank."""
     if name.lower().endswith(".jsonl"):
         return not (lines and lines[0].lstrip().startswith("["))
     return len(lines) == 2 and all(line.lstrip().startswith("{") for line in lines)

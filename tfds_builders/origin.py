@@ -17,7 +17,7 @@ from tfds_builders.regular_files import is_regular, open_regular
 from tfds_builders.rejects import write_whole
 
 FILE_NAME = "origin.json"
-SMALL = 64 << 20  # bytes: of a larger file, its first and last MiB are hashed alone; a zip's list of members is there
+SMALL = 64 << 20  # bytes: of a larger file, only the first and last MiB are hashed; a zip lists its members at its end
 END = 1 << 20
 LISTED = 3  # files that a message names
 
@@ -28,10 +28,10 @@ def describe_origin(
     """The content of origin.json.
 
     Args:
-        files: what was read; only files of the kinds of those that were used count.
+        files: the files that were read; only files of the kinds of the used ones count.
         kind: `folder` or `download`.
         builder: name, config and version of the builder.
-        options: what else decides on the rows.
+        options: the further settings that determine the rows.
     """
     suffixes = sorted({_suffix(name) for name in files.used})
     found = {_hash_name(name): _facts(path) for name, path in _regular(files) if _suffix(name) in suffixes}
@@ -82,7 +82,7 @@ def shared(origin: Mapping[str, Any], files: OfficialFiles) -> bool:
 
 
 def _regular(files: OfficialFiles) -> list[tuple[str, Path]]:
-    """The files without pipes and devices: nothing is read of those, and they may never end."""
+    """The files without pipes and devices, which are never read, because they may never end."""
     return [(name, path) for name, path in files.files.items() if is_regular(path)]
 
 
@@ -105,7 +105,7 @@ def _facts(path: Path) -> dict[str, Any]:
 
 
 def _digest(path: Path, size: int) -> str:
-    """The sha256 of a small file, of a larger one that of its first and last MiB."""
+    """The sha256 of a small file, or of a larger file's first and last MiB."""
     with open_regular(path) as file:
         if size <= SMALL:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -100,7 +100,7 @@ class Builder(OfficialFilesBuilder):
 
 
 def read_row(raw: dict[str, str], *, config: MedHaltConfig, note: RowRejects) -> tuple[Row, str]:
-    """A row of the table, and why it cannot be used or an empty string."""
+    """A row of the table, and the reason why it cannot be used, or an empty string."""
     try:
         options = read_options(raw["options"])
     except ValueError as error:
@@ -162,7 +162,7 @@ def _gold(raw: dict[str, str], options: dict[str, str], *, note: RowRejects) -> 
 
 
 def _not_known(options: dict[str, str], *, note: RowRejects) -> Settled:
-    """The choice that says one does not know; without it the question is asked without choices."""
+    """The choice that means "I do not know"; without it the question is asked without choices."""
     texts = [options[key].casefold() for key in numbers(options)]
     if NOT_KNOWN.casefold() in texts:
         index = texts.index(NOT_KNOWN.casefold())

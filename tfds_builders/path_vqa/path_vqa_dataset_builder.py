@@ -1,4 +1,4 @@
-"""PathVQA from its official files: questions about pathology figures. Its pickles are read as plain values alone.
+"""PathVQA from its official files: questions about pathology figures. Its pickles are read as plain values only.
 
 The README in this folder has the rules.
 """

@@ -1,4 +1,4 @@
-"""The words of phantom_rad: views, findings, sides and sizes, and what one image is to show."""
+"""The words of phantom_rad: views, findings, sides and sizes, and the content of one image."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ SIZES = ("small", "large")
 
 
 class View(NamedTuple):
-    """One kind of image: how it is taken, what it shows, and how many pixels it has."""
+    """One kind of image: its acquisition, its body part, and its size in pixels."""
 
     modality: str
     organ: str

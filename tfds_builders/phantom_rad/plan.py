@@ -1,4 +1,4 @@
-"""The plan of a split: what every image shows and the questions about it, decided before anything is drawn.
+"""The plan of a split: the content of every image and the questions about it, decided before anything is drawn.
 
 Everything follows from (seed, split); pixels follow from (seed, patient, image number) alone.
 """
@@ -62,7 +62,7 @@ def plan_split(split: str, images: int, *, seed: int = 0) -> list[PlannedImage]:
 
     Args:
         split: one of SPLITS.
-        images: how many.
+        images: their number.
         seed: of the whole data set.
     """
     if split not in SPLITS:
@@ -86,6 +86,6 @@ def plan_split(split: str, images: int, *, seed: int = 0) -> list[PlannedImage]:
 
 
 def draw_image(item: PlannedImage, *, seed: int = 0) -> Phantom:
-    """The rendered image; it depends on the seed, the patient and the number alone, not on other images."""
+    """The rendered image; it depends only on the seed, the patient and the number, not on other images."""
     body = Body.draw(np.random.default_rng([seed, item.patient, 0]))
     return render_case(np.random.default_rng([seed, item.patient, item.number + 1]), item.attributes, body=body)
