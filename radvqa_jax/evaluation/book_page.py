@@ -98,7 +98,7 @@ def format_book(book: Mapping[str, Any]) -> str:
 
 
 def read_book(folder: Path) -> dict[str, Any]:
-    """What `filled_cells` needs of the book.json of a folder; a book without tables where there is none.
+    """The part of a folder's book.json that `filled_cells` needs; a book without tables if there is no file.
 
     Raises:
         ValueError: naming file and field, if it is no book.

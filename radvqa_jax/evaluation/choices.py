@@ -96,7 +96,7 @@ _LETTERED = re.compile(r"\s*\(?([A-Z])\s*[).:\uff1a\u3001]")
 
 
 def misplaced(choices: Sequence[str]) -> str:
-    """What is wrong with the letters of options that all have one, empty if nothing is.
+    """The fault of the letters of options that all have one, empty if there is no fault.
 
     >>> misplaced(["B. left", "A. right"]), misplaced(["A. left", "B. right"]), misplaced(["B. fragilis", "liver"])
     ('option 1 is lettered B', '', '')

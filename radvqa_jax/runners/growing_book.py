@@ -15,7 +15,7 @@ Key = tuple[str, tuple[str, ...], bool, CellConfig]  # what makes the experiment
 
 
 def key_of(row: PaperRow) -> Key:
-    """What makes the experiment of a row: rows with one key share it."""
+    """The key of a row's experiment: rows with the same key share it."""
     return row.recipe, row.change, row.base, row.cell
 
 
@@ -29,7 +29,8 @@ class GrowingBook:
         """Takes the tables to fill.
 
         Raises:
-            ValueError: for a book.json that is none, and if the book in the folder has filled a table that is left out.
+            ValueError: for a book.json that is not one, and if the book in the folder has filled a table that is left
+                out.
         """
         self._config, self._tables, self._workdir = config, tables, workdir
         self._before = filled_cells(read_book(workdir))

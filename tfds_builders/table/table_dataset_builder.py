@@ -203,7 +203,7 @@ def _read(reading: Reading, table: Table, columns: Columns, config: TableConfig,
 
 
 def _case_warnings(columns: Columns, made: list[MadeRow]) -> list[str]:
-    """What may hide that rows are of one patient, a sentence each; no id is shown."""
+    """Signs that rows of one patient may not be recognised, one sentence each; no id is shown."""
     if "case_id" not in columns.of:
         looks = [column for name, column in columns.extra.items() if name.replace("_", "") in LIKE_A_CASE]
         return [
