@@ -62,7 +62,7 @@ MAY_IMPORT = {
     "backbones": CORE | {"data", "models", "checkpoints"},
     "training": CORE | {"backbones", "models", "checkpoints"},
     "decoding": CORE | {"models"},
-    "evaluation": CORE | {"data", "models", "checkpoints", "decoding"},
+    "evaluation": CORE | {"data", "models", "checkpoints", "decoding", "tfds_builders"},
     "saliency": CORE | {"backbones", "data", "models", "checkpoints", "decoding", "evaluation"},
     # The normal form, the verdicts, the question-only lookup, intervals and kappa exist once, in evaluation.
     "synthesis": CORE | {"data", "evaluation", "tfds_builders"},

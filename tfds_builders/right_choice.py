@@ -9,6 +9,8 @@ from tfds_builders.rejects import RowRejects
 LETTERS = "ABCD"
 PREFIX = re.compile(r"\s*([A-D])\s*:\s*")  # matched at the start alone: "Stage A: early" keeps its "A:"
 
+LETTERED = re.compile(r"\s*\(?([A-Z])\s*[).:\uff1a\u3001]\s*")  # how an option begins: "B. left", "(B) left"
+
 
 class Settled(NamedTuple):
     """The right choice, or why there is none."""
@@ -16,6 +18,22 @@ class Settled(NamedTuple):
     answer: str = ""
     index: int = -1
     fault: str = ""
+
+
+def misplaced_letter(choices: Sequence[str]) -> str:
+    """The fault of the letters of options that all have one, empty if there is no fault.
+
+    >>> misplaced_letter(["B. left", "A. right"]), misplaced_letter(["A. left", "B. right"])
+    ('option 1 is lettered B', '')
+    >>> misplaced_letter(["B. fragilis", "E. coli"])
+    ''
+    """
+    found = [match[1] for choice in choices if (match := LETTERED.match(choice))]
+    own = [chr(ord("A") + place) for place in range(len(choices))]
+    if found == own or sorted(found) != own:
+        return ""
+    at = next(place for place, letter in enumerate(found) if letter != own[place])
+    return f"option {at + 1} is lettered {found[at]}"
 
 
 def strip_prefix(raw: str, letter: str, *, note: RowRejects) -> str:

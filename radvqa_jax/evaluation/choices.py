@@ -92,23 +92,6 @@ def bare_options(choices: Sequence[str]) -> list[str]:
     return list(choices)
 
 
-_LETTERED = re.compile(r"\s*\(?([A-Z])\s*[).:\uff1a\u3001]")
-
-
-def misplaced(choices: Sequence[str]) -> str:
-    """The fault of the letters of options that all have one, empty if there is no fault.
-
-    >>> misplaced(["B. left", "A. right"]), misplaced(["A. left", "B. right"]), misplaced(["B. fragilis", "liver"])
-    ('option 1 is lettered B', '', '')
-    """
-    found = [match[1] for choice in choices if (match := _LETTERED.match(choice))]
-    own = [chr(65 + i) for i in range(len(choices))]
-    if found == own or sorted(found) != own:
-        return ""
-    at = next(i for i, letter in enumerate(found) if letter != own[i])
-    return f"option {at + 1} is lettered {found[at]}"
-
-
 _SLASHED = re.compile(r"\s?/\s?(?=[A-Z]\s?[:.)])")  # "A: possible / B: more likely"
 # The parts of a line: sentences, and conclusions from them (", so B").
 _PART = re.compile(r"[.;](?<=\w\w.)\s|\s?\.{3}\s|,\s(?=(?:so|therefore|thus|hence)\b)")

@@ -12,11 +12,11 @@ from radvqa_jax import typed_json
 from radvqa_jax.evaluation import llama32_med, rules
 from radvqa_jax.evaluation.answer_types import answer_type
 from radvqa_jax.evaluation.baselines import BLANK
-from radvqa_jax.evaluation.choices import misplaced
 from radvqa_jax.evaluation.clean import ends
 from radvqa_jax.evaluation.protocols import PROTOCOLS
 from radvqa_jax.evaluation.published import SYSTEMS
 from radvqa_jax.schema import Record
+from tfds_builders.right_choice import misplaced_letter
 
 OUTCOMES: tuple[rules.Outcome, ...] = ("correct", "incorrect", "unparsed")
 LONGEST = 40_000  # characters of an answer that every rule, protocol and metric reads; 8192 tokens have fewer
@@ -74,7 +74,7 @@ def problem(record: Record) -> tuple[str, str] | None:
     for field, parts in texts.items():
         if (length := sum(map(len, parts))) > LONGEST:
             return field, f"has {length:,} characters, and at most {LONGEST:,} are read"
-    if wrong := misplaced(record.choices):
+    if wrong := misplaced_letter(record.choices):
         return (
             "choices",
             f"are in another order than their letters ({wrong}): does a letter mean the place or the label",

@@ -702,3 +702,12 @@ def test_the_same_pixels_in_two_files_never_part(tmp_path: Path) -> None:
     write_csv(own / "t.csv", [ROW | {"image": f"i/{number}.{kind}"} for number in range(15) for kind in ("png", "bmp")])
     splits = {int(row["question_id"].split()[1]): row["split"] for row in all_rows(build(own, tmp_path / "data"))}
     assert all(splits[row] == splits[row + 1] for row in range(1, 31, 2)) and set(splits.values()) > {"train"}
+
+
+def test_choices_with_the_letters_of_other_places_are_left_out(folder: Path, tmp_path: Path) -> None:
+    good = ROW | {"choices": '["A. left", "B. right"]', "answer": "B"}
+    write_csv(folder / "t.csv", [good, good | {"image": "images/b.png", "choices": '["B. left", "A. right"]'}])
+    built = build(folder, tmp_path / "data")
+    assert [row["answer"] for row in all_rows(built)] == ["B. right"]
+    (reason,) = built.of("dropped").values()
+    assert "another order than their letters" in str(reason)

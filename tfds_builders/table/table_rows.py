@@ -8,7 +8,7 @@ from tfds_builders.builder import Row
 from tfds_builders.features import YES_NO, common_row, is_yes_no
 from tfds_builders.images import read_image
 from tfds_builders.rejects import Rejects, RowRejects
-from tfds_builders.right_choice import settle
+from tfds_builders.right_choice import misplaced_letter, settle
 from tfds_builders.table.columns import Columns, cell_text, language_of, split_name
 from tfds_builders.table.table_files import TableRow
 from tfds_builders.table.table_images import TableFiles
@@ -124,6 +124,8 @@ class MadeRow:
         row, choices = self.row, columns.choices(self.raw.cells)
         if not choices:
             return
+        if fault := misplaced_letter(choices):
+            raise ValueError(f"choices are in another order than their letters: {fault}")
         given = columns.text(self.raw.cells, "answer_index")
         index, answer = _index(given, len(choices)) if given else None, row["answer"]
         same = [choice.casefold() for choice in choices]
