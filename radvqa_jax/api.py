@@ -94,8 +94,8 @@ def load(
         check_field(field)
     try:
         fields.update_from_flattened_dict(given)
-    except TypeError as error:  # a value where there is a group of fields
-        raise ValueError(f"settings cannot be used: {error}") from error
+    except (TypeError, KeyError) as error:  # a value where there is a group of fields; a stage that is not there
+        raise ValueError(f"settings cannot be used: {error.args[0]}") from error
     config = follow_adapter(from_config_dict(fields), given=given_fields(fields, given))
     loaded = load_base(resolve_model(config), Path())
     run, trained = configured_adapter(loaded)

@@ -88,8 +88,8 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w", *, private: bool
 
 
 def _name_file(error: BaseException, path: str | os.PathLike[str]) -> None:
-    """Says in an error of the system which file was written: that of a full disk names none."""
-    if isinstance(error, OSError) and error.errno is not None and error.filename2 is None:
+    """Says in an error of the system which file was written: that of a full disk names none. Another name stays."""
+    if isinstance(error, OSError) and error.errno is not None and error.filename is None:
         error.filename = os.fspath(path)
 
 

@@ -243,6 +243,10 @@ def test_a_full_disk_names_the_file_that_was_written(
     path = tmp_path / "scores.json"
     with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
         files.write_text(path, "x") if write == "write_text" else files.append_jsonl(path, [{"a": 1}])
+    outer = tmp_path / "outer.json"
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"), files.atomic_write(outer):
+        files.write_text(path, "x")  # one file within another: the one that had no room is named
+    assert not list(tmp_path.glob("outer*"))
 
 
 def test_a_workdir_that_no_result_can_name_is_refused_at_the_start(tmp_path: Path) -> None:
