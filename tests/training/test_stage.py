@@ -227,7 +227,7 @@ def test_leaves_that_do_not_fit_the_model_are_listed(stage2: tuple[Path, Trained
         rf"missing \['{WEIGHT}/lora_b": {n: v for n, v in leaves.items() if not n.endswith("lora_b")},
     }
     for message, changed in cases.items():
-        with pytest.raises(ValueError, match=rf"does not fit dummy: {message}.*model.resolution"):
+        with pytest.raises(ValueError, match=rf"do not fit dummy: {message}.*model.resolution"):
             assemble(CONFIG, BASE, Trained(changed, LORA))
 
 
@@ -335,7 +335,7 @@ def test_a_foreign_adapter_file_is_no_start(tmp_path: Path) -> None:
     """A stage's rank and scale come from its own file, not from the configuration of who loads it."""
     leaves = {f"{WEIGHT}/lora_a": np.ones((2, 4, 16, 3)), f"{WEIGHT}/lora_b": np.ones((2, 4, 3, 8))}
     save_adapter(tmp_path, leaves, AdapterMeta("stage2", 1, LORA, BASE.name, BASE.sha256, "c" * 64))
-    with pytest.raises(ValueError, match=r"does not fit dummy: misshaped .*lora_a: have \(2, 4, 16, 3\)"):
+    with pytest.raises(ValueError, match=r"do not fit dummy: misshaped .*lora_a: have \(2, 4, 16, 3\)"):
         assemble(CONFIG, BASE, load_trained(str(tmp_path), BASE, CONFIG))
 
 
