@@ -85,7 +85,7 @@ def test_a_csv_with_a_split_becomes_rows(folder: Path, tmp_path: Path) -> None:
     assert built.row("row 2")["answer"] == "liver" and built.row("row 2")["answer_type"] == "open"
     assert built.row("row 3")["image_id"] and built.row("row 3")["language"] == "en"
     assert built.of("dropped") == {
-        "row 4": ["image file is absent"],
+        "row 4": ["image file is absent: images/none.png"],
         "row 5": ["split is not train, validation or test: 'fold 3'"],
         "row 6": ["answer is empty"],
     }
@@ -486,7 +486,9 @@ def test_a_name_in_other_capitals_is_taken_only_if_one_file_is_meant(folder: Pat
     write_images(folder, ["x/A.png", "y/a.PNG"])
     write_csv(folder / "t.csv", [ROW | {"image": "images/a.png"}, ROW | {"image": "A.PNG"}])
     built = build(folder, tmp_path / "data")
-    assert list(built.of("dropped").items()) == [("row 2", ["image file is absent"])]
+    assert list(built.of("dropped").items()) == [
+        ("row 2", ["image is the name of several files in another spelling: A.PNG; images/a.png, x/A.png, y/a.PNG"])
+    ]
 
 
 @pytest.mark.parametrize(
@@ -580,6 +582,27 @@ def test_choices_in_one_cell() -> None:
         split_choices("[CT")
     with pytest.raises(ValueError, match="one choice"):
         split_choices("CT")
+    assert split_choices({"B": "MRI", "A": "CT"}) == ["CT", "MRI"]
+    assert split_choices("CT|MRI|") == split_choices(["CT", "MRI", None]) == ["CT", "MRI"]  # rows of fewer options
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("left||right", "option 2 of 3 is empty"),
+        ("|left|right", "option 1 of 3 is empty"),
+        ('["left", "", "right"]', "option 2 of 3 is empty"),
+        (["left", None, "right"], "option 2 of 3 is empty"),
+        ({"A": "left", "C": "right"}, "lettered A, C instead of A, B"),
+    ],
+)
+def test_options_whose_letters_may_mean_others_are_refused(cell: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        split_choices(cell)
+    if isinstance(cell, str) and "|" in cell:
+        with pytest.raises(ValueError, match=message):
+            columns = Columns(["image", "question", "answer", "a", "b", "c"], mapped=[("choices", c) for c in "abc"])
+            columns.choices(dict(zip("abc", cell.split("|"), strict=False)))
 
 
 def test_columns_are_found_whatever_their_case() -> None:

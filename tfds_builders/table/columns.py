@@ -74,11 +74,11 @@ class Columns:
         """The options of a row: of several columns, or of one that holds a list, JSON, or `a | b | c`.
 
         Raises:
-            ValueError: if a cell holds something else.
+            ValueError: if a cell holds something else, or a letter would not mean the option that the author meant.
         """
         columns = self.of.get("choices", [])
         if len(columns) > 1:
-            return [text for column in columns if (text := cell_text(row.get(column)))]
+            return _lettered([cell_text(row.get(column)) for column in columns])
         return split_choices(row.get(columns[0])) if columns else []
 
     def _extra(self, columns: Sequence[str]) -> dict[str, str]:
@@ -157,6 +157,9 @@ def split_choices(value: Any) -> list[str]:
 
     >>> split_choices('["CT", "MRI"]'), split_choices("CT | MRI"), split_choices(None)
     (['CT', 'MRI'], ['CT', 'MRI'], [])
+
+    Raises:
+        ValueError: if the cell holds something else, a single option, or options whose letters are not clear.
     """
     if isinstance(value, str) and value.strip().startswith("["):
         try:
@@ -164,16 +167,30 @@ def split_choices(value: Any) -> list[str]:
         except json.JSONDecodeError as error:
             raise ValueError(f"choices begin with [ and are not JSON: {error}") from error
     if isinstance(value, dict):  # {"A": "CT", "B": "MRI"}
-        value = list(value.values())
+        letters = [chr(65 + number) for number in range(len(value))]
+        if sorted(value) != letters and all(re.fullmatch("[A-Z]", str(key)) for key in value):
+            raise ValueError(f"choices are lettered {', '.join(value)} instead of {', '.join(letters)}")
+        value = [value[key] for key in (letters if sorted(value) == letters else value)]
     if isinstance(value, list | tuple):
-        if not all(isinstance(item, str | int | float) for item in value):
+        if not all(isinstance(item, str | int | float | None) for item in value):
             raise ValueError("choices must be texts")
-        return [text for item in value if (text := cell_text(item))]
-    text = cell_text(value)
-    parts = [part.strip() for part in text.split("|") if part.strip()]
+        return _lettered([cell_text(item) for item in value])
+    parts = _lettered([part.strip() for part in cell_text(value).split("|")])
     if len(parts) == 1:
         raise ValueError("one choice is no choice: write them as JSON or as `a | b`")
     return parts
+
+
+def _lettered(options: Sequence[str]) -> list[str]:
+    """The options without empty ones at the end; A is the first, B the second, …
+
+    Raises:
+        ValueError: if one before others is empty: what would B mean?
+    """
+    count = max((number for number, option in enumerate(options, 1) if option), default=0)
+    if "" in (found := list(options[:count])):
+        raise ValueError(f"option {found.index('') + 1} of {count} is empty: what would the letters mean?")
+    return found
 
 
 def split_name(raw: str) -> str:

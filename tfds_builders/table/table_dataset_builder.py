@@ -168,7 +168,8 @@ def _read(reading: Reading, table: Table, columns: Columns, config: TableConfig,
     assert isinstance(reading.files, TableFiles)
     has_split = "split" in columns.of or len(table.names) > 1
     images = Images(reading.files, pixels=not has_split)
-    rows = read_rows(reading.files, table, images=columns.of["image"])
+    rows = list(read_rows(reading.files, table, images=columns.of["image"]))
+    images.learn(raw.cells.get(column) for raw in rows for column in columns.of["image"])
     made = [MadeRow(raw, columns, images, reading.rejects, hide) for raw in rows]
     _leave_out_repeated(made)
     for one in made:

@@ -29,6 +29,7 @@ class TableRow(NamedTuple):
     number: int  # from 1, over all files of the table
     split: str  # of the file, by its name or folder; empty if that says none
     cells: dict[str, Any]
+    file: str  # of the table that it is in
     fault: str = ""  # why it cannot be read
 
 
@@ -94,7 +95,7 @@ def read_rows(files: OfficialFiles, table: Table, *, images: Collection[str]) ->
         parquet = suffix == PARQUET
         for cells, fault in read_parquet(files, name, images=images) if parquet else _READERS[suffix](files, name):
             number += 1
-            yield TableRow(number, split, cells, fault)
+            yield TableRow(number, split, cells, name, fault)
 
 
 def file_split(name: str) -> str:

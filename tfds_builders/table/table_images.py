@@ -1,15 +1,16 @@
-"""The images of a table: files of its folder, found for any spelling of their paths, or bytes in Parquet."""
+"""The images of a table: files of its folder, or bytes in Parquet."""
 
 import collections
 import functools
-import re
-from collections.abc import Callable
-from pathlib import PurePosixPath
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from tfds_builders.archive_rules import Member
 from tfds_builders.official_files import OfficialFiles
+from tfds_builders.table.image_paths import Found, ImagePaths
 from tfds_builders.table.parquet_files import UNREADABLE, Embedded, damaged, open_parquet
 from tfds_builders.table.table_files import Table
 
@@ -31,51 +32,23 @@ class TableFiles(OfficialFiles):
         """Takes over the files of a folder that were found already, and what turns other kinds of images into PNG."""
         vars(self).update(vars(files))
         self._convert = convert
-        # A path in a table is meant from the table's own folder; elsewhere the end of the path decides.
-        self._folders = list(dict.fromkeys(PurePosixPath(name).parts[:-1] for name in table.names))
+        self._meant = ImagePaths(self.paths(), tables=table.names)
         self._group = functools.lru_cache(maxsize=1)(self._read_group)  # rows follow each other
 
     def __contains__(self, name: str) -> bool:
         return isinstance(name, Embedded) or super().__contains__(name)
 
-    def find(self, cell: Any) -> str:
-        """The name to read an image by, for the cell of a row.
+    def learn(self, cells: Iterable[Any]) -> None:
+        """Takes the cells of the images of all rows, before the first is found."""
+        self._meant.learn(cell for cell in cells if not isinstance(cell, Embedded))
+
+    def find(self, cell: Any, *, table: str) -> Found:
+        """The name to read an image by, for the cell of a row in the file `table`.
 
         Raises:
             ValueError: saying why there is no image.
         """
-        if isinstance(cell, Embedded):
-            return cell
-        if isinstance(cell, dict):  # the hub's struct in a JSON file
-            cell = cell.get("path")
-        name = cell.strip().replace("\\", "/") if isinstance(cell, str) else ""
-        if not name:
-            raise ValueError("image is empty")
-        if re.match(r"[a-z]+://", name, re.IGNORECASE):
-            raise ValueError("image is an address; get the file first")
-        parts = tuple(part for part in name.split("/") if part not in ("", "."))
-        if ".." in parts:
-            raise ValueError("image leaves the folder with '..'")
-        # The end of an absolute path, or of one from elsewhere: as long a one as there is.
-        ends = [*(folder + parts for folder in self._folders), *(parts[start:] for start in range(len(parts)))]
-        for end in map("/".join, ends):
-            if end in self:
-                return end
-        # A table from a system that does not tell capitals apart.
-        alike = self._folded.get("/".join(parts).casefold(), set())
-        if len(alike) == 1:
-            return next(iter(alike))
-        raise ValueError("image file is absent")
-
-    @functools.cached_property
-    def _folded(self) -> dict[str, set[str]]:
-        """Every end of every path in small letters -> the paths."""
-        found: dict[str, set[str]] = collections.defaultdict(set)
-        for name in self.paths():
-            parts = name.split("/")
-            for start in range(len(parts)):
-                found["/".join(parts[start:]).casefold()].add(name)
-        return dict(found)
+        return Found(cell) if isinstance(cell, Embedded) else self._meant.find(cell, table=table)
 
     def read(self, name: str) -> bytes:
         """A file, or an image of a Parquet file, as bytes that the rule for images takes.
@@ -100,6 +73,17 @@ class TableFiles(OfficialFiles):
         if not data:
             raise ValueError("image is empty")
         return data
+
+    def _find(self, name: str) -> list[Path | Member]:
+        return self._whole.get(name) or super()._find(name)
+
+    @functools.cached_property
+    def _whole(self) -> Mapping[str, list[Path | Member]]:
+        """Files by their whole path: another file whose path ends in that one is never meant by it."""
+        found: dict[str, list[Path | Member]] = collections.defaultdict(list)
+        for parts, entry in self._entries:
+            found["/".join(parts)].append(entry)
+        return dict(found)
 
     def _read_group(self, name: str, column: str, group: int) -> pa.ChunkedArray:
         try:

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 from typing import Any
 
 from tfds_builders.builder import Row
@@ -10,6 +11,7 @@ from tfds_builders.images import read_image
 from tfds_builders.rejects import Rejects, RowRejects
 from tfds_builders.right_choice import misplaced_letter, settle
 from tfds_builders.table.columns import Columns, cell_text, language_of, split_name
+from tfds_builders.table.image_paths import Found
 from tfds_builders.table.table_files import TableRow
 from tfds_builders.table.table_images import TableFiles
 
@@ -43,9 +45,13 @@ class Images:
         self._known: dict[str, tuple[str, str]] = {}
         self.files: dict[str, str] = {}  # image_id -> file
 
-    def find(self, cell: Any) -> str:
-        """The name of a row's image; raises ValueError if there is none."""
-        return self._files.find(cell)
+    def learn(self, cells: Iterable[Any]) -> None:
+        """Takes the cells of all rows, before the first is found."""
+        self._files.learn(cells)
+
+    def find(self, cell: Any, *, table: str) -> Found:
+        """The image of a row in the file `table`; raises ValueError if there is none."""
+        return self._files.find(cell, table=table)
 
     def __call__(self, name: str, *, note: RowRejects) -> tuple[str, str]:
         """(16 digits of the sha256 of the file, the sha256 of its pixels or of the file)."""
@@ -110,7 +116,11 @@ class MadeRow:
         self._settle(columns, note)
         self._derive()
         (column,) = columns.of["image"]
-        row["image"] = images.find(cells.get(column))
+        found = images.find(cells.get(column), table=self.raw.file)
+        row["image"] = found.name
+        if found.shortened:
+            before, after = ("", "") if hide.active else (cell_text(cells.get(column)), found.name)
+            note.repaired("image", "the end of the path decides", before=before, after=after)
         try:
             identity, self.pixels = images(row["image"], note=note)
         except ValueError as error:

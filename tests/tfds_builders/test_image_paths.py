@@ -1,0 +1,103 @@
+"""A path in a table means one file, and never one of another patient, site or split."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tfds_builders.dummy import encode, noise
+from tfds_builders.table.image_paths import ImagePaths
+
+from .test_table import all_rows, build, write_csv
+
+
+def meant(cells: Sequence[str], *, files: Sequence[str], tables: Sequence[str] = ("q.csv",)) -> list[str]:
+    """The file of each cell of the first table, or why there is none; `> ` before one that was shortened."""
+    paths = ImagePaths([*files, *tables], tables=tables)
+    paths.learn(cells)
+    found = []
+    for cell in cells:
+        try:
+            file = paths.find(cell, table=tables[0])
+            found.append("> " * file.shortened + file.name)
+        except ValueError as error:
+            found.append(str(error))
+    return found
+
+
+PATIENTS = ["patient0/scan.png", "patient1/scan.png"]
+
+
+@pytest.mark.parametrize("prefix", ["", "/mnt/data/", "C:\\data\\"])
+@pytest.mark.parametrize("more", [[], ["scan.png"]])
+def test_an_absent_image_is_never_that_of_another_patient(prefix: str, more: list[str]) -> None:
+    first, second = meant([prefix + path for path in PATIENTS], files=[PATIENTS[0], *more])
+    assert first.removeprefix("> ") == PATIENTS[0] and first.startswith("> ") == bool(prefix)
+    assert second.startswith("image file is absent: ") and "scan.png has that name in another folder" in second
+
+
+def test_a_folder_of_the_table_that_is_not_there_is_not_replaced_by_another() -> None:
+    files = [f"siteB/{number}.png" for number in range(3)]
+    for cells in (["siteA/0.png", "siteA/1.png"], ["siteA/0.png", "siteB/2.png"], ["siteA/0.png"]):
+        assert meant(cells, files=files)[0].startswith("image file is absent: siteA/0.png; siteB/0.png has that name")
+
+
+@pytest.mark.parametrize(
+    ("cells", "files", "expected"),
+    [
+        (["a.png", "sub/b.png"], ["images/a.png", "images/sub/b.png"], ["images/a.png", "images/sub/b.png"]),
+        (["/images/a.png"], ["images/a.png"], ["images/a.png"]),
+        (["chest/images/a.png", "chest/images/b.png"], ["images/a.png"], ["> images/a.png", None]),
+        (["/mnt/x/a.png", "/mnt/x/b.png"], ["i/a.png", "i/b.png"], ["> i/a.png", "> i/b.png"]),
+        ([r"C:\x\p0\a.png", r"C:\x\p1\a.png"], ["i/p0/a.png", "i/p1/a.png"], ["> i/p0/a.png", "> i/p1/a.png"]),
+        (["a.png"], ["a.png", "old/a.png"], ["a.png"]),  # the folder's own, though another file ends so
+        (["I/Ü.PNG"], ["i/u\u0308.png"], ["i/u\u0308.png"]),  # an umlaut as archives of a Mac have it
+    ],
+)
+def test_a_path_from_elsewhere_is_found(cells: list[str], files: list[str], expected: list[str | None]) -> None:
+    found = meant(cells, files=files)
+    assert [one if wanted else None for one, wanted in zip(found, expected, strict=True)] == expected
+
+
+def test_several_spellings_of_a_name_are_told() -> None:
+    (said,) = meant(["images/I0.png"], files=["images/i0.png", "images/I0.PNG"])
+    assert said.startswith("image is the name of several files in another spelling: images/I0.png; images/i0.png")
+    assert meant(["images/i%200.png"], files=["images/i 0.png"]) == ["image file is absent: images/i%200.png"]
+
+
+@pytest.mark.parametrize(
+    "tables", [("train/q.csv", "test/q.csv"), ("train.csv", "test.csv"), ("a/train.csv", "b/test.csv")]
+)
+def test_a_table_never_has_images_of_another_split(tables: tuple[str, str]) -> None:
+    train, test = (table.split("/")[0].removesuffix(".csv") for table in tables)
+    files = [f"{train}/images/0.png", f"{test}/images/0.png", f"{test}/images/1.png", "both/2.png"]
+    first, second, both = meant(["images/0.png", "images/1.png", "2.png"], files=files, tables=tables)
+    assert (first, both) == (files[0], "both/2.png") and second.startswith("image file is absent")
+    named = meant(
+        [f"{test}/images/1.png"], files=[f"own/{name}" for name in files], tables=[f"own/{t}" for t in tables]
+    )
+    assert named == [f"own/{test}/images/1.png"]  # the table says that folder itself
+
+
+def test_each_split_s_rows_get_the_images_beside_their_table(tmp_path: Path) -> None:
+    for seed, split in enumerate(("train", "test")):
+        own = tmp_path / "own" / split
+        (own / "images").mkdir(parents=True)
+        (own / "images/0.png").write_bytes(encode(noise(seed), "PNG"))
+        write_csv(own / "q.csv", [{"image": "images/0.png", "question": "Which?", "answer": split}])
+    rows = all_rows(build(tmp_path / "own", tmp_path / "data"))
+    assert {row["answer"]: row["image"] for row in rows} == {
+        "train": encode(noise(0), "PNG"),
+        "test": encode(noise(1), "PNG"),
+    }
+
+
+def test_a_shortened_path_is_noted_without_names_where_ids_are_hidden(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "Doe.png").write_bytes(encode(noise(0), "PNG"))
+    write_csv(own / "q.csv", [{"image": "/mnt/Doe.png", "question": "Which?", "answer": "x"}])
+    for hidden in (False, True):
+        built = build(own, tmp_path / f"data{hidden}", hash_ids=hidden)
+        assert "the end of the path decides" in built.of("repaired")["row 1"]
+        assert ("Doe" in str(built.rejects)) != hidden

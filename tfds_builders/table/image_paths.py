@@ -1,0 +1,160 @@
+"""The file that a path in a table means: never one of another folder, such as another patient's or another split's."""
+
+import collections
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+from tfds_builders.table.table_files import file_split
+
+ABSENT = "image file is absent"
+Parts = tuple[str, ...]
+
+
+class Written(NamedTuple):
+    """A path as a row gives it."""
+
+    parts: Parts
+    absolute: bool  # of a whole machine: `/mnt/a.png`, `C:\\data\\a.png`
+
+
+class Found(NamedTuple):
+    """The file of a row."""
+
+    name: str  # its path, or its end if several files have the same end, which must then be the same file
+    shortened: bool = False  # leading folders of the path in the table had to be left away
+
+
+class ImagePaths:
+    """The files of a folder by what a table calls them.
+
+    A path is meant from the folder of the row's own table. If no file is there, a file in deeper folders may be meant
+    whose path ends in the whole path of the table, but not one in the folder of another table or of another split.
+    Otherwise, leading folders that all paths of the table share are left away (absolute paths are compared with each
+    other): so two paths never mean one file. At each step, a name may differ in capitals and in the form of Unicode
+    if one file alone is meant.
+    """
+
+    def __init__(self, names: Iterable[str], *, tables: Sequence[str]) -> None:
+        """Takes the paths of all files, and those of the table's files among them."""
+        self._names = list(dict.fromkeys(names))
+        self._there = set(self._names)
+        self._folders = {_folder(table) for table in tables}
+        self._has_several = len(tables) > 1  # the name of a single table says no split
+        self._by_depth: dict[int, Mapping[str, list[str]]] = {}
+        self._shared = {False: 0, True: 0}  # leading folders that all relative, and all absolute, paths share
+
+    def learn(self, cells: Iterable[Any]) -> None:
+        """Takes the cells of all rows, to know which leading folders their paths share."""
+        folders: dict[bool, set[Parts]] = {False: set(), True: set()}
+        for cell in cells:
+            try:
+                written = read_path(cell)
+            except ValueError:
+                continue  # find says why, row by row
+            folders[written.absolute].add(written.parts[:-1])
+        self._shared = {kind: _shared(own) for kind, own in folders.items()}
+
+    def find(self, cell: Any, *, table: str) -> Found:
+        """The file that the cell of a row means; `table` is the file that the row is in.
+
+        Raises:
+            ValueError: saying why there is none.
+        """
+        written = read_path(cell)
+        for start in range(self._shared[written.absolute] + 1):
+            # A path from a folder above this one has the whole path of the file behind what is left away.
+            found = self._look(written.parts[start:], table, deeper=written.absolute or not start)
+            if found:
+                return Found(found, shortened=start > 0)
+        name = _plain(written.parts[-1:])
+        near = self._ending(1).get(name, [])
+        hint = f"; {near[0]} has that name in another folder" if near else ""
+        raise ValueError(f"{ABSENT}: {'/'.join(written.parts)}{hint}")
+
+    def _look(self, parts: Parts, table: str, *, deeper: bool) -> str:
+        places = [(*_folder(table), *parts), parts]
+        if whole := next((name for name in map("/".join, places) if name in self._there), ""):
+            return whole
+        alike = self._ending(len(parts)).get(_plain(parts), [])
+        alike = [name for name in alike if not self._is_of_another(_folder(name)[: 1 - len(parts) or None], table)]
+        in_place = [name for name in alike if _plain(name.split("/")) in map(_plain, places)]
+        return _the_one(in_place, parts) or (_the_one(alike, parts) if deeper else "")
+
+    def _is_of_another(self, above: Parts, table: str) -> bool:
+        """Whether folders that a path does not name are those of another table or split than the row's own."""
+        own = _folder(table)
+        if any(above[: len(folder)] == folder != own[: len(folder)] for folder in self._folders):
+            return True
+        same = _shared([above, own])
+        mine, its = file_split("/".join(table.split("/")[same:])), file_split("/".join((*above[same:], "file")))
+        return self._has_several and bool(mine and its) and mine != its
+
+    def _ending(self, depth: int) -> Mapping[str, list[str]]:
+        """Plain spellings of the last `depth` parts of paths -> the paths."""
+        if depth not in self._by_depth:
+            found: dict[str, list[str]] = collections.defaultdict(list)
+            for name in self._names:
+                parts = name.split("/")
+                if len(parts) >= depth:
+                    found[_plain(parts[-depth:])].append(name)
+            self._by_depth[depth] = dict(found)
+        return self._by_depth[depth]
+
+
+def read_path(cell: Any) -> Written:
+    r"""The parts of the path in a cell, or in the hub's struct {bytes, path} of a JSON file.
+
+    >>> read_path("C:\\data\\a.png")
+    Written(parts=('C:', 'data', 'a.png'), absolute=True)
+
+    Raises:
+        ValueError: if there is none, or if it may not be followed.
+    """
+    if isinstance(cell, dict):
+        cell = cell.get("path")
+    name = cell.strip().replace("\\", "/") if isinstance(cell, str) else ""
+    parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    if not parts:
+        raise ValueError("image is empty")
+    if re.match(r"[a-z]+://", name, re.IGNORECASE):
+        raise ValueError("image is an address; get the file first")
+    if ".." in parts:
+        raise ValueError("image leaves the folder with '..'")
+    return Written(parts, bool(re.match(r"/|[a-z]:/", name, re.IGNORECASE)))
+
+
+def _folder(name: str) -> Parts:
+    return PurePosixPath(name).parts[:-1]
+
+
+def _shared(folders: Iterable[Parts]) -> int:
+    """The number of leading parts that all folders share."""
+    every = list(folders)
+    pairs = zip(min(every), max(every), strict=False) if every else ()
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _plain(parts: Sequence[str]) -> str:
+    """A path in small letters and one form of Unicode: archives of a Mac write an umlaut as two characters."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", "/".join(parts)).casefold())
+
+
+def _the_one(names: Sequence[str], parts: Parts) -> str:
+    """The file that is meant: one of the very name, or the only one of another spelling; "" if there is none.
+
+    Several files of the very name are named by the end of their path, so that reading it compares them.
+
+    Raises:
+        ValueError: if several files have other spellings of the name.
+    """
+    end = "/".join(parts)
+    exact = [name for name in names if tuple(name.split("/"))[-len(parts) :] == parts]
+    if len(exact) > 1:
+        return end
+    if not exact and len(names) > 1:
+        raise ValueError(f"image is the name of several files in another spelling: {end}; {', '.join(names[:3])}")
+    return exact[0] if exact else names[0] if names else ""
