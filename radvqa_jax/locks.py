@@ -95,6 +95,34 @@ def hold(folder: Path, *, doing: str, wait: bool = False, remedy: str = "") -> I
         lock.release()
 
 
+@contextlib.contextmanager
+def hold_file(path: Path, *, remedy: str) -> Iterator[None]:
+    """Holds a lock for one file while the block runs, where runs of several workdirs may write the same file.
+
+    The lock is an empty hidden file in the same folder, and stays there.
+
+    Args:
+        path: of the file, which need not exist.
+        remedy: a sentence that ends the error.
+
+    Raises:
+        InUse: naming the file, if another process holds its lock.
+        ValueError: if a link is in the place of the lock.
+    """
+    place = path.with_name(f".{path.name}{LOCK}")
+    if place.is_symlink():
+        raise ValueError(f"{place} is a link, and the lock of a file must be a file. Remove the link.")
+    lock = filelock.FileLock(place)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise InUse(f"Another process writes {path}. {remedy}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def read_holder(folder: Path) -> Holder | None:
     """The process that the folder names as its holder, None without one or if the file is not whole."""
     try:

@@ -64,6 +64,11 @@ def judge_name(about: dict[str, Any]) -> str:
     return f"{about['prompt']}-{digest[:8]}"
 
 
+def verdicts_path(predictions: Path, config: JudgeConfig) -> Path:
+    """The file of verdicts next to a predictions file; other settings that determine verdicts give another name."""
+    return judge_path(predictions, judge_name(describe_judge(config, RUBRICS[config.prompt])))
+
+
 def count_requests(client: ChatClient, rubric: Rubric, items: Sequence[Item], todo: Sequence[Item]) -> str:
     """Sentences on the number of requests that remain, before the first is sent; attacks are counted apart."""
     config = client.config

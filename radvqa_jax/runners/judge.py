@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+from radvqa_jax import locks
 from radvqa_jax.config import Config
 from radvqa_jax.evaluation.convert import one_file
-from radvqa_jax.evaluation.judge import format_summary, judge
+from radvqa_jax.evaluation.judge import format_summary, judge, verdicts_path
 from radvqa_jax.evaluation.judge_scores import describe_agreement, human_agreement
 from radvqa_jax.evaluation.predict import read_records
 from radvqa_jax.evaluation.review import read_sheet
+
+REMEDY = "Two runs would ask and pay for the same verdicts. Wait until it is done; then mode=judge asks what is left."
 
 
 def judge_mode(config: Config, workdir: Path) -> None:
@@ -19,12 +22,14 @@ def judge_mode(config: Config, workdir: Path) -> None:
     records = read_records(path)
     readings = [reading for sheet in find_sheets(config, path) for reading in read_sheet(sheet)]
     cache = Path(config.judge.cache).expanduser() if config.judge.cache else workdir / "chat_cache.jsonl"
-    judged = judge(records, predictions=path, config=config.judge, cache=cache, seed=config.seed)
+    verdicts = verdicts_path(path, config.judge)
+    with locks.hold_file(verdicts, remedy=REMEDY):
+        judged = judge(records, predictions=path, config=config.judge, cache=cache, seed=config.seed)
     print(format_summary(judged))
     found = human_agreement(judged, records, readings, resamples=config.eval.bootstrap, seed=config.seed)
     for reader, agreement in found.items():
         print(describe_agreement(reader, agreement))
-    print(f"The verdicts are in {path.parent / f'{path.stem}.judge-{judged.name}.jsonl'}; mode=score shows them.")
+    print(f"The verdicts are in {verdicts}; mode=score shows them.")
 
 
 def find_sheets(config: Config, predictions: Path) -> list[Path]:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from radvqa_jax import locks
 from radvqa_jax.config import Config, EvalConfig, JudgeConfig
 from radvqa_jax.evaluation import attacks
-from radvqa_jax.evaluation.judge import JudgingStopped, announce, format_summary, judge, make_items
+from radvqa_jax.evaluation.judge import JudgingStopped, announce, format_summary, judge, make_items, verdicts_path
 from radvqa_jax.evaluation.judge_file import JudgeFile, content_hash, find_judges, judge_path
 from radvqa_jax.evaluation.judge_prompts import (
     RUBRICS,
@@ -298,6 +299,25 @@ def test_requests_are_announced_before_the_first_and_attacks_apart(
     with pytest.raises(JudgingStopped):
         ask(max_calls=1, seed=3)
     assert "judge.max_calls=1 will stop this run before its end" in "".join(seen)
+
+
+def test_two_runs_do_not_judge_one_file_at_once(chat_server: Any, tmp_path: Path) -> None:
+    """Each has its own workdir, and both would write the same verdicts."""
+    from radvqa_jax.runners import RUNNERS
+
+    chat_server.behave = honest(chat_server)
+    predictions = tmp_path / "answers.jsonl"
+    write_jsonl(predictions, [RECORDS[0].to_json()])
+    own = JudgeConfig(base_url=chat_server.url, model="m", attacks=0)
+    config = Config(mode="judge", eval=EvalConfig(predictions=str(predictions), bootstrap=50), judge=own)
+    other = verdicts_path(predictions, replace(own, model="n"))
+    with locks.hold_file(verdicts_path(predictions, own), remedy="Wait."):
+        with pytest.raises(locks.InUse, match=r"Another process writes .*answers\.judge-.*\.jsonl\. Two runs would"):
+            RUNNERS["judge"](config, tmp_path / "work")
+        assert not chat_server.requests
+    with locks.hold_file(other, remedy="Wait."):  # of another judge: the runs do not meet
+        RUNNERS["judge"](config, tmp_path / "work")
+    assert verdicts_path(predictions, own).is_file()
 
 
 def test_agreement_with_people_is_printed(chat_server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
