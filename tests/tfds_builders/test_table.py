@@ -536,6 +536,31 @@ def test_a_question_id_that_comes_again_costs_its_row_alone(folder: Path, tmp_pa
     assert built.of("dropped") == {"row 2, repeats 7": ["an earlier row has the same question_id: row 1"]}
 
 
+@pytest.mark.parametrize("form", ["files", "column"])
+def test_splits_that_number_their_questions_from_0_keep_all_rows(form: str, folder: Path, tmp_path: Path) -> None:
+    for split, images in {"train": "ab", "test": ["sub/c"]}.items():
+        rows = [ROW | {"image": f"images/{i}.png", "question_id": n, "split": split} for n, i in enumerate(images)]
+        write_csv(folder / f"{split}.csv", rows)
+    if form == "column":
+        lines = (folder / "test.csv").read_text("utf-8-sig").splitlines()[1:]
+        (folder / "train.csv").write_text("\n".join([(folder / "train.csv").read_text("utf-8-sig").strip(), *lines]))
+        (folder / "test.csv").unlink()
+    built = build(folder, tmp_path / "data")
+    assert sorted(row["question_id"] for row in all_rows(built)) == ["test 0", "train 0", "train 1"]
+    assert json.loads((built.folder / "table.json").read_text())["question ids"].startswith("count within their split")
+
+
+def test_the_same_question_in_two_splits_is_still_left_out(folder: Path, tmp_path: Path) -> None:
+    write_csv(folder / "t.csv", [ROW | {"question_id": "7", "split": split} for split in ("train", "test")])
+    assert len(all_rows(build(folder, tmp_path / "data"))) == 1
+
+
+def test_a_split_without_a_row_is_a_warning(folder: Path, tmp_path: Path) -> None:
+    write_csv(folder / "t.csv", [ROW | {"split": "train"}, ROW | {"split": "test", "answer": ""}])
+    (said,) = json.loads((build(folder, tmp_path / "data").folder / "table.json").read_text())["warnings"]
+    assert said.startswith("no row of test can be used") and "answer is empty" in said
+
+
 def test_a_row_that_is_left_out_takes_no_part_in_the_split(tmp_path: Path) -> None:
     names = [f"i/{number}.png" for number in range(20)]
     write_images(tmp_path / "own", names)

@@ -171,6 +171,7 @@ def _read(reading: Reading, table: Table, columns: Columns, config: TableConfig,
     rows = list(read_rows(reading.files, table, images=columns.of["image"]))
     images.learn(raw.cells.get(column) for raw in rows for column in columns.of["image"])
     made = [MadeRow(raw, columns, images, reading.rejects, hide) for raw in rows]
+    by_split = has_split and _number_by_split(made)
     _leave_out_repeated(made)
     for one in made:
         one.fault = one.fault or reading.fault_of(one.row)
@@ -198,7 +199,8 @@ def _read(reading: Reading, table: Table, columns: Columns, config: TableConfig,
         "split": said,
         "shared between splits": _shared(made),
         "derived": dict(derived),
-        "warnings": _case_warnings(columns, made),
+        "question ids": "count within their split, which is in front of them" if by_split else "count over all rows",
+        "warnings": [*_case_warnings(columns, made), *_lost_splits(made)],
     }
     return {"said": facts, "files": images.files}
 
@@ -221,6 +223,34 @@ def _case_warnings(columns: Columns, made: list[MadeRow]) -> list[str]:
         f"{several} ids in the column {columns.of['case_id'][0]!r} have several spellings, which differ in capitals or "
         "leading zeros: they count as several patients, whose rows may be in several splits. Spell each alike."
     ] * bool(several)
+
+
+def _number_by_split(made: list[MadeRow]) -> bool:
+    """Puts the split in front of ids of questions if another split gives one of them to another row.
+
+    Tools that write a file for each split often number each from 0.
+    """
+    found: dict[str, dict[str, set[tuple[str, ...]]]] = {}  # question_id -> split -> the rows of that id
+    for one in made:
+        row = tuple(one.row[name] for name in ("image_id", "question", "caption"))
+        found.setdefault(one.row["question_id"], {}).setdefault(one.row["split"], set()).add(row)
+    several = any(len(splits) > 1 and len(set.union(*splits.values())) > 1 for splits in found.values())
+    for one in made if several else ():
+        one.row["question_id"] = f"{one.row['split']} {one.row['question_id']}".strip()
+    return several
+
+
+def _lost_splits(made: list[MadeRow]) -> list[str]:
+    """The splits of which no row can be used, a sentence each."""
+    found: dict[str, list[str]] = {}
+    for one in made:
+        found.setdefault(one.row["split"] or "train", []).append(one.fault.split(": ")[0])
+    return [
+        f"no row of {split} can be used, so that there is no such split: {len(faults)} are left out, the first because "
+        f"{faults[0]}."
+        for split, faults in found.items()
+        if all(faults)
+    ]
 
 
 def _leave_out_repeated(made: list[MadeRow]) -> None:
