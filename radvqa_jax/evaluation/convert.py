@@ -243,12 +243,20 @@ def name_runs(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
     return [found[-1] for found in parts]
 
 
+def names_run(path: Path) -> bool:
+    """Whether the lines of a file say which run they are of. Files of other tools get one when they are converted."""
+    return detect(path) != "radvqa" or bool(_first_run(path))
+
+
+def _first_run(path: Path) -> str:
+    return next((line.value.run for line in typed_json.iter_lines(path, Record) if line.value), "")
+
+
 def propose_run(path: Path) -> str:
     """The model's name according to the tool that wrote the file; for our own files, the one in the first line."""
     match detect(path):
         case "radvqa":
-            first = next((line.value.run for line in typed_json.iter_lines(path, Record) if line.value), "")
-            return first or path.stem
+            return _first_run(path) or path.stem
         case "medevalkit":
             return medevalkit.run_of(path)
         case "vlmevalkit":

@@ -10,7 +10,7 @@ from radvqa_jax.config import Config, SourceConfig
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows, make_builder
 from radvqa_jax.evaluation import reliance, report, score_tables
-from radvqa_jax.evaluation.convert import Predictions, find_files, name_runs, propose_run, to_predictions
+from radvqa_jax.evaluation.convert import Predictions, find_files, name_runs, names_run, propose_run, to_predictions
 from radvqa_jax.evaluation.judge_file import JudgeFile, find_judges
 from radvqa_jax.evaluation.line_scores import run_of
 from radvqa_jax.evaluation.scan import Scan, scan
@@ -36,6 +36,9 @@ def score_mode(config: Config, workdir: Path) -> None:
         raise ValueError(
             f"The runs {same} would share a file. Give names that differ in more than capitals: eval.names."
         )
+    for path, run in zip(files, runs, strict=True):
+        if run:
+            print(f"run {run}: {path}")
     given = [to_predictions(path, workdir / "predictions", run=run) for path, run in zip(files, written, strict=True)]
     found = scan(
         [file.path for file in given],
@@ -78,12 +81,13 @@ def _refuse_outputs(files: Sequence[Path], workdir: Path) -> None:
 
 
 def _run_names(files: Sequence[Path], names: Sequence[str]) -> list[str]:
-    """The run of each file: as configured, empty to keep its own, or a new name if two files have the same."""
+    """The run of each file: as configured, empty to keep its own, or a new name if two files have the same or none."""
     if names:
         return name_runs(files, names)
     proposed = [propose_run(path) for path in files]
     labels = name_runs(files, [])
-    return [labels[i] if proposed.count(run) > 1 else "" for i, run in enumerate(proposed)]
+    without = [len(files) > 1 and not names_run(path) for path in files]  # as one run, each would repeat the other
+    return [labels[i] if proposed.count(run) > 1 else run * without[i] for i, run in enumerate(proposed)]
 
 
 def _closing(found: Scan, workdir: Path) -> str:

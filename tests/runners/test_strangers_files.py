@@ -162,3 +162,20 @@ def test_what_is_scored_is_not_replaced_by_the_scores(name: str, micro_config: M
     with pytest.raises(ValueError, match=r"would be replaced\. Give another --workdir"):
         RUNNERS["score"](config, tmp_path)
     assert path.read_text(encoding="utf-8") == "theirs"
+
+
+def test_files_whose_lines_name_no_run_are_two_runs(
+    micro_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = {"question_id": "1", "image_id": "i", "question": "Is it?", "reference": "yes", "source": "s", "run": ""}
+    for name, answer in (("gpt4", "yes"), ("claude", "no"), ("own", "yes")):
+        own = {"run": "stage2"} if name == "own" else {}
+        text = json.dumps(line | {"prompt": "", "predictions": [answer]} | own)
+        (tmp_path / f"{name}.jsonl").write_text(text + "\n", encoding="utf-8")
+    changed = {"mode": "score", "eval.predictions": str(tmp_path / "*.jsonl"), "eval.source.dataset": ""}
+    (tmp_path / "scores").mkdir()
+    RUNNERS["score"](micro_config(changed | {"score.published": (), "eval.bootstrap": 50}), tmp_path / "scores")
+    said = capsys.readouterr().out
+    assert f"run gpt4: {tmp_path / 'gpt4.jsonl'}\n" in said and "run stage2" not in said and "3 of 3 lines" in said
+    found = {line["run"]: line["radvqa"] for line in read_jsonl(tmp_path / "scores" / "verdicts.jsonl")}
+    assert found == {"claude": "incorrect", "gpt4": "correct", "stage2": "correct"}
