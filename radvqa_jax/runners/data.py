@@ -21,7 +21,10 @@ QUESTIONS = "questions"  # the folder of a job's workdir in which questions are 
 
 def build_data_mode(config: Config, workdir: Path) -> None:
     """Prepares one data set and prints its content."""
-    built = prepare(config.dataset, builder_config=config.builder_config, data=config.data)
+    name, own = config.builder_config, config.data.name
+    if config.dataset == "table" and name and own and name != own:
+        raise ValueError(f"data.name={own!r} and builder_config={name!r} both name the table. Give one of them.")
+    built = prepare(config.dataset, builder_config=name, data=config.data)
     write_json(workdir / "data.json", built)
     print(json.dumps(built, indent=1))
     _warn(built)

@@ -157,7 +157,7 @@ def _experiment(config: Config, dataset: str, by_run: Mapping[str, tuple[Path, l
     paths = dict.fromkeys(path for path, _ in by_run.values())
     judged: dict[str, list[JudgeFile]] = {run: find_judges(path) for run, (path, _) in by_run.items()}
     rows = _asked_rows(config, next(iter(runs.values())))
-    train_rows = None if rows is None else _train_rows(config)
+    train_rows = None if rows is None else _train_rows(config, asked=rows)
     described = [{"name": path.name, "sha256": sha256(path)} for path in paths]
     return report.Experiment(
         f"Scores of {next(iter(paths)).name}" if len(paths) == 1 else f"Scores on {dataset}",
@@ -203,6 +203,18 @@ def _asked_rows(config: Config, records: list[Record]) -> RowSource | None:
     return rows
 
 
-def _train_rows(config: Config) -> RowSource | None:
+def _train_rows(config: Config, *, asked: RowSource) -> RowSource | None:
+    """The training rows of the baselines; None, and prints the reason, if none are prepared or they were asked."""
     source = _prepared(config, "train_source")
-    return None if source is None else load_rows(source, config.data, seed=config.seed)
+    if source is None:
+        return None
+    rows = load_rows(source, config.data, seed=config.seed)
+    questions = {(row["source"], row["question_id"]) for row in asked.texts()}
+    shared = sum((row["source"], row["question_id"]) in questions for row in rows.texts())
+    if shared:
+        print(
+            f"No blind baselines: eval.train_source ({rows.name}) holds {shared} of the {len(questions)} questions "
+            "that were answered: baselines would learn the answers they are tested on. Name the training split."
+        )
+        return None
+    return rows

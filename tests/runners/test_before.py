@@ -33,6 +33,12 @@ def test_data_are_built_and_described(
     assert len(load_rows(source, config.data)) == 45
 
 
+def test_one_table_has_one_name(micro_config: MakeConfig, tmp_path: Path) -> None:
+    config = micro_config({"mode": "build_data", "dataset": "table", "builder_config": "f", "data.name": "e"})
+    with pytest.raises(ValueError, match="data.name='e' and builder_config='f' both name the table"):
+        RUNNERS["build_data"](config, tmp_path)
+
+
 @pytest.mark.parametrize("mode", ["train", "predict", "saliency"])
 def test_data_are_missed_before_the_checkpoint_is_loaded(
     mode: str, micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

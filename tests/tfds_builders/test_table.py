@@ -427,7 +427,12 @@ def test_a_head_that_cannot_be_read_is_an_error(folder: Path, text: str, message
         ("image,question,answer", (("imag", "image"),), r"names the feature 'imag'.*Did you mean 'image'"),
         ("image,question,answer", (("caption", "captoin"),), "has no column 'captoin'"),
         ("image,question,answer,a b,a-b", (), "would both become 'a_b'"),
-        ("image,question,answer,yes_no", (), "would both become 'yes_no'"),
+        (
+            "image,question,answer,yes_no",
+            (),
+            "column 'yes_no' would become 'yes_no', a feature that every data set has",
+        ),
+        ("image,question,answer,Source", (), "column 'Source' would become 'source'.*Rename the column"),
         ("image,question,answer,answer", (), "come twice"),
     ],
 )
@@ -593,6 +598,11 @@ def test_an_image_is_only_ever_a_file_of_the_folder(name: str, folder: Path, tmp
     write_csv(folder / "t.csv", [ROW | {"split": "train"}, ROW | {"image": name, "split": "train"}])
     built = build(folder, tmp_path / "data")
     assert list(built.of("dropped")) == ["row 2"]
+
+
+def test_a_language_is_known_in_capitals_too(folder: Path, tmp_path: Path) -> None:
+    write_csv(folder / "t.csv", [ROW | {"language": "EN", "split": "train"}])
+    assert [row["language"] for row in all_rows(build(folder, tmp_path / "data"))] == ["en"]
 
 
 def test_captions_alone_are_a_data_set(folder: Path, tmp_path: Path) -> None:

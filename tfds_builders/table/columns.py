@@ -87,6 +87,11 @@ class Columns:
         for column in columns:
             # A table with row numbers in front has a column without a name, and not every name is in Latin letters.
             name = plain_name(column) or f"column_{self.head.index(column) + 1}"
+            if name in MADE:
+                raise ValueError(
+                    f"{self.what}: the column {column!r} would become {name!r}, a feature that every data set has. "
+                    f"Rename the column, for example `{name} given`."
+                )
             if name in RESERVED or name in found:
                 other = found.get(name) or ", ".join(self.of.get(name, [name]))
                 raise ValueError(
@@ -128,8 +133,8 @@ def check_head(head: Sequence[str], name: str) -> None:
 
 TEXTS = ("question", "answer", "caption")
 INFINITE = (math.inf, -math.inf)
-# Features that are made here and that no column of another meaning may take.
-RESERVED = {*KNOWN, "source", "yes_no", "derived"}
+MADE = {"source", "yes_no", "derived"}  # features that are made here
+RESERVED = {*KNOWN, *MADE}  # no column of another meaning may take them
 
 
 def plain_name(column: str) -> str:

@@ -149,6 +149,7 @@ class MadeRow:
     def _derive(self) -> None:
         """Fills what the table does not give: the language, and whether a question is closed."""
         row, derived = self.row, []
+        row["language"] = row["language"].casefold()
         if not row["language"]:
             row["language"] = language_of(row["question"], row["answer"], row["caption"])
             derived.append("language")
