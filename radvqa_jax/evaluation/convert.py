@@ -65,9 +65,14 @@ def one_file(spec: str, field: str, *, needs: str) -> Path:
         needs: what the mode requires, for the error.
 
     Raises:
-        ValueError: if it names no file or several.
+        ValueError: if it names no file or several, or a table, which must be converted first.
     """
     path = Path(spec).expanduser()
+    if path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".xlsx"):
+        raise ValueError(
+            f"{field} names {path}, a table; this mode reads predictions as JSON Lines. Convert it first: python "
+            f"scripts/to_predictions.py {path} {path.with_suffix('.jsonl').name}"
+        )
     if path.is_file():
         return path
     if "," in spec or glob.has_magic(spec):

@@ -121,9 +121,12 @@ def pair(a: Sequence[Record], b: Sequence[Record]) -> list[Record]:
     other = {(r.source, r.question_id): r for r in b}
     keys = [(r.source, r.question_id) for r in a]
     if unshared := sorted(set(keys) ^ set(other)):
+        sources = [sorted({source for source, _ in found})[:3] for found in (keys, other)]
+        renamed = sorted(question for _, question in keys) == sorted(question for _, question in other)
+        remedy = f" Only `source` differs, {sources[0]} and {sources[1]}: write the same one into both." * renamed
         raise ValueError(
             f"A paired comparison needs the same questions in both; {len(unshared)} are in one only, "
-            f"first {unshared[:3]}."
+            f"first {unshared[:3]}, each as (source, question_id).{remedy}"
         )
     for record, key in zip(a, keys, strict=True):
         for field, mine, theirs, same in (

@@ -17,6 +17,8 @@ _NEEDS = (
 def _one_run(path: Path) -> list[Record]:
     """The records of a predictions file that holds one run."""
     records = read_records(path)
+    if not records:
+        raise ValueError(f"{path} holds no answers. Give the predictions of a run.")
     if len(runs := sorted({record.run for record in records})) != 1:
         raise ValueError(
             f"{path} holds the runs {runs}; a comparison needs exactly one a file. Split the file by `run`."

@@ -110,6 +110,8 @@ def test_errors() -> None:
         compare_runs([], [])
     with pytest.raises(ValueError, match=r"1 are in one only, first \[\('', '2'\)\]"):
         compare_runs(a, a[:2])
+    with pytest.raises(ValueError, match=r"Only `source` differs, \[''\] and \['slake'\]: write the same one"):
+        compare_runs(a, [one._replace(source="slake") for one in a])
     with pytest.raises(ValueError, match="'0' has the reference 'yes' in one and 'no' in the other"):
         compare_runs(a, [a[0]._replace(reference="no"), *a[1:]])
     with pytest.raises(ValueError, match="'0' of the data set occurs twice"):

@@ -101,4 +101,12 @@ def test_a_comparison_needs_one_run_a_file(micro_config: MakeConfig, tmp_path: P
         ValueError, match=r"two.jsonl holds the runs \['base', 'stage1'\]; a comparison needs exactly one"
     ):
         RUNNERS["compare"](micro_config({"mode": "compare"} | paths), tmp_path)
+    (tmp_path / "two.jsonl").write_text("")
+    with pytest.raises(ValueError, match=r"two.jsonl holds no answers"):
+        RUNNERS["compare"](micro_config({"mode": "compare"} | paths), tmp_path)
+    (tmp_path / "two.csv").write_text("question_id,reference,prediction\n")
+    with pytest.raises(ValueError, match=r"compare_with names .*two.csv, a table; .*to_predictions.py .* two.jsonl"):
+        RUNNERS["compare"](
+            micro_config({"mode": "compare"} | paths | {"eval.compare_with": str(tmp_path / "two.csv")}), tmp_path
+        )
     assert not (tmp_path / "compare.json").exists()
