@@ -101,3 +101,12 @@ def test_a_shortened_path_is_noted_without_names_where_ids_are_hidden(tmp_path: 
         built = build(own, tmp_path / f"data{hidden}", hash_ids=hidden)
         assert "the end of the path decides" in built.of("repaired")["row 1"]
         assert ("Doe" in str(built.rejects)) != hidden
+
+
+def test_a_file_is_read_by_its_whole_path(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    (own / "old").mkdir(parents=True)
+    for seed, name in enumerate(("a.png", "old/a.png")):
+        (own / name).write_bytes(encode(noise(seed), "PNG"))
+    write_csv(own / "q.csv", [{"image": "a.png", "question": "Which?", "answer": "x"}])
+    assert [row["image"] for row in all_rows(build(own, tmp_path / "data"))] == [encode(noise(0), "PNG")]
