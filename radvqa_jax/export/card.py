@@ -1,5 +1,7 @@
 """The model card of an export: its kind, origin, terms and scores."""
 
+import html
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -77,9 +79,15 @@ def read_scores(path: str) -> list[dict[str, Any]]:
     return found
 
 
+def _plain(text: str) -> str:
+    """A name as one line of Markdown that is neither HTML nor another cell of a table."""
+    return re.sub(r"([\\\\|`\[\]])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+
+
 def render(card: Card) -> str:
     """The card as Markdown with the metadata block that the Hub reads."""
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
+    environment.filters["plain"] = _plain
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(card=card)

@@ -18,7 +18,7 @@ from radvqa_jax.checkpoints.npz import BFLOAT16
 from radvqa_jax.config import EMBEDDED, Config, LoraConfig
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.export import export as export_module
-from radvqa_jax.export.card import licence_of, read_scores
+from radvqa_jax.export.card import Card, licence_of, read_scores, render
 from radvqa_jax.export.huggingface_folder import UNIGRAM
 from radvqa_jax.export.merged import Merge, merge_leaf
 from radvqa_jax.models import lora as lora_lib
@@ -277,3 +277,10 @@ def test_the_npz_of_an_export_is_a_plain_zip_of_arrays(make: Make, tmp_path: Pat
     export_mode(make({"export.format": "big_vision"}), tmp_path)
     with zipfile.ZipFile(tmp_path / "big_vision/model.npz") as archive:
         assert all(name.startswith("params/") and name.endswith(".npy") for name in archive.namelist())
+
+
+def test_names_on_a_card_are_one_line_and_no_markup() -> None:
+    score = {"name": "a|b\n<script>x</script>", "value": 0.5, "n": 4, "interval": None}
+    text = render(Card("t", "peft", "b\n\n# c", "", "v", 224, "p", "float32", [], [("<b>", "l")], [score], "", [], "0"))
+    assert r"| a\|b &lt;script&gt;x&lt;/script&gt; | 0.500 | 4 | none |" in text
+    assert "- Base: b # c\n" in text and "- &lt;b&gt;: l" in text and "<script>" not in text
