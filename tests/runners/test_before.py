@@ -35,7 +35,7 @@ def test_data_are_built_and_described(
 
 def test_one_table_has_one_name(micro_config: MakeConfig, tmp_path: Path) -> None:
     config = micro_config({"mode": "build_data", "dataset": "table", "builder_config": "f", "data.name": "e"})
-    with pytest.raises(ValueError, match="data.name='e' and builder_config='f' both name the table"):
+    with pytest.raises(ValueError, match=r"data\.name='e' and builder_config='f' both name the table"):
         RUNNERS["build_data"](config, tmp_path)
 
 
