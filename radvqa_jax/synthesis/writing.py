@@ -1,5 +1,7 @@
 """Writes candidate pairs: every piece of work once, several requests at a time, from where a run stopped."""
 
+import contextlib
+import sys
 import threading
 import time
 from collections import Counter
@@ -18,6 +20,7 @@ from radvqa_jax.synthesis.writers import Finished, ask_writer, fill_templates, s
 
 BATCH = 512  # finished pieces of work that are written to the disk at a time, at most
 PAUSE = 0.25  # seconds after which finished work is written; until then a kill costs work, but no reply
+SWITCH = 0.0002  # seconds; Python's 0.005 let a thread with a long reply hold up all whose replies are there
 
 
 class WritingStopped(ValueError):
@@ -37,6 +40,17 @@ class Written(NamedTuple):
     estimated: bool  # whether the number of tokens is estimated
 
 
+@contextlib.contextmanager
+def _switching(seconds: float) -> Iterator[None]:
+    """Inside, a thread that waits for Python gets it after `seconds`."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(seconds)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
 class _Hands:
     """Threads that take the next piece of work and do it. Nobody waits for another, so few switches cost time."""
 
@@ -52,7 +66,7 @@ class _Hands:
     def batches(self, n: int) -> Generator[list[Finished], None, None]:
         """Yields what `n` threads finish; before an error is raised, what was in flight is yielded."""
         self._at_work = n
-        with ThreadPoolExecutor(n) as pool:
+        with _switching(SWITCH), ThreadPoolExecutor(n) as pool:
             for _ in range(n):
                 pool.submit(self._work)
             try:

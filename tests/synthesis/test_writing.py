@@ -385,10 +385,22 @@ def test_batches_hold_few_pieces_and_an_error_comes_after_what_ended_before_it(m
     assert 50 <= len(seen) < 60  # what had begun ended, and nothing else began
     # A reader that leaves ends the threads, too.
     made.clear()
+    begun = threading.active_count()
     batches = writing._Hands(works(), lambda work: Finished(None)).batches(threads)
     next(batches)
     batches.close()
-    assert len(made) < 30 and threading.active_count() < 10
+    assert len(made) < 30 and threading.active_count() <= begun
+
+
+def test_threads_switch_sooner_while_they_write_and_as_before_afterwards() -> None:
+    before = sys.getswitchinterval()
+    hands = writing._Hands(range(3), lambda work: sys.getswitchinterval())  # type: ignore[arg-type]
+    assert [seen for batch in hands.batches(2) for seen in batch] == [pytest.approx(writing.SWITCH)] * 3
+    assert sys.getswitchinterval() == before
+    batches = writing._Hands(range(3), lambda work: work).batches(2)  # type: ignore[arg-type]
+    next(batches)
+    batches.close()
+    assert sys.getswitchinterval() == before
 
 
 def test_work_that_was_cut_between_pairs_and_ledger_is_done_again_without_asking(
