@@ -393,11 +393,14 @@ def test_batches_hold_few_pieces_and_an_error_comes_after_what_ended_before_it(m
 
 
 def test_threads_switch_sooner_while_they_write_and_as_before_afterwards() -> None:
+    image = Image("d", "", "train", "train", "case", "image", {"caption": "CT"})
+    works = [Work(str(number), image, "case", ()) for number in range(3)]
     before = sys.getswitchinterval()
-    hands = writing._Hands(range(3), lambda work: sys.getswitchinterval())  # type: ignore[arg-type]
-    assert [seen for batch in hands.batches(2) for seen in batch] == [pytest.approx(writing.SWITCH)] * 3
+    hands = writing._Hands(works, lambda work: Finished(None, failure=str(sys.getswitchinterval())))
+    seen = [float(one.failure) for batch in hands.batches(2) for one in batch]
+    assert seen == [pytest.approx(writing.SWITCH)] * 3
     assert sys.getswitchinterval() == before
-    batches = writing._Hands(range(3), lambda work: work).batches(2)  # type: ignore[arg-type]
+    batches = writing._Hands(works, lambda work: Finished(None)).batches(2)
     next(batches)
     batches.close()
     assert sys.getswitchinterval() == before
