@@ -116,12 +116,13 @@ def test_a_workbook_of_vlmevalkit(repo: Path, tmp_path: Path) -> None:
 
 
 def test_a_mode_that_takes_one_file_names_the_way_out(tmp_path: Path) -> None:
-    one, other = write(tmp_path, HEADER), tmp_path / "their.csv"
+    one, other = tmp_path / "theirs.jsonl", tmp_path / "their.jsonl"
+    one.touch()
     assert one_file(str(one), "eval.predictions", needs="one") == one
-    for several in (f"{one},{other}", str(tmp_path / "*.csv")):
+    for several in (f"{one},{other}", str(tmp_path / "*.jsonl")):
         with pytest.raises(
             ValueError, match=r"eval\.predictions='.*' names several files; take one\. mode=score takes"
         ):
             one_file(several, "eval.predictions", needs="take one")
-    with pytest.raises(ValueError, match=r"there is no such file.*theirs\.csv"):
+    with pytest.raises(ValueError, match=r"there is no such file.*theirs\.jsonl"):
         one_file(str(other), "eval.predictions", needs="take one")
