@@ -19,6 +19,7 @@ import importlib.util
 import json
 import runpy
 import shutil
+import signal
 import sys
 import threading
 import types
@@ -29,6 +30,10 @@ from typing import Any
 import jax
 import jaxtyping
 import pytest
+
+# A shell's background jobs ignore Ctrl-C, and so would the commands that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPO = Path(__file__).resolve().parent.parent
 collect_ignore = ["export/hf_worker.py"]  # a script, run where torch and peft are
