@@ -4,7 +4,7 @@ from pathlib import Path
 
 from radvqa_jax.chat_client import ChatClient
 from radvqa_jax.config import Config, SynthesisConfig
-from radvqa_jax.data.written import DATASET
+from radvqa_jax.data.written import DATASET, say_origin
 from radvqa_jax.files import check_writable
 from radvqa_jax.runners.check_questions import Origin, check_questions, check_settings
 from radvqa_jax.synthesis import prompts
@@ -15,6 +15,7 @@ from radvqa_jax.synthesis.ledger import Ledger
 from radvqa_jax.synthesis.work import check_writing, plan, writers_of
 from radvqa_jax.synthesis.writers import chat_config, settings_of
 from radvqa_jax.synthesis.writing import Written, describe_work, write
+from tfds_builders.written.written_dataset_builder import Builder
 
 
 def write_questions_mode(config: Config, workdir: Path) -> None:
@@ -26,6 +27,8 @@ def write_questions_mode(config: Config, workdir: Path) -> None:
     check_settings(config)
     if not config.synthesis.writing.dry_run:  # the place of the checked pairs
         check_writable(config.data.data_dir, field="data.data_dir", inside=f"{DATASET}/{config.synthesis.name}")
+        if replaced := describe_replaced(config.synthesis.name, config.data.data_dir):
+            print(replaced, flush=True)
     written = write_candidates(config, workdir)
     if written is None:
         return
@@ -42,6 +45,21 @@ def write_questions_mode(config: Config, workdir: Path) -> None:
     if not candidates:
         raise ValueError(f"No pair was written, so there is nothing to check: {rejected or 'no image has a caption'}.")
     check_questions(config, workdir, candidates, Origin(cost, rejected))
+
+
+def describe_replaced(name: str, data_dir: str) -> str:
+    """A sentence about the prepared questions of that name, which a run replaces; empty if there are none."""
+    folder = Path(data_dir).expanduser() / DATASET / name / str(Builder.VERSION)
+    if not folder.is_dir():
+        return ""
+    try:
+        about = say_origin(folder)
+    except ValueError as error:
+        about = f"unreadable: {error}"
+    return (
+        f"{DATASET}/{name} is prepared already ({about}). The accepted pairs of this run will replace it. To keep it, "
+        "give another --config.synthesis.name."
+    )
 
 
 def write_candidates(config: Config, workdir: Path) -> Written | None:

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from radvqa_jax.data.sources import find_prepared, load_rows, open_rows
 from radvqa_jax.files import read_json, read_jsonl
 from radvqa_jax.runners.audit import audit_all
 from radvqa_jax.runners.check_questions import Origin, check_questions
+from radvqa_jax.runners.write_questions import describe_replaced
 from radvqa_jax.synthesis.candidates import Candidate
 from radvqa_jax.synthesis.planted import make_candidate, planned_of
 from radvqa_jax.synthesis.planted_pairs import right_pairs
@@ -178,6 +180,19 @@ def test_written_again_it_replaces_the_old_set_and_only_when_whole(
     check_questions(dataclasses.replace(config, synthesis=own), tmp_path, pairs[:60], written)
     assert len(load_rows(source, data)) < len(before)
     assert [path.name for path in parent.iterdir() if path.is_dir()] == ["1.0.0"]
+
+
+def test_a_run_says_before_it_begins_which_set_it_will_replace(workdir: Path, data: DataConfig, tmp_path: Path) -> None:
+    assert describe_replaced("never_written", data.data_dir) == ""
+    said = describe_replaced(NAME, data.data_dir)
+    assert re.match(
+        rf"written/{NAME} is prepared already \(written by .* about phantom_rad; \d+ of \d+ pairs accepted\)\. ", said
+    )
+    assert said.endswith("will replace it. To keep it, give another --config.synthesis.name.")
+    folder = tmp_path / "written" / NAME / "1.0.0"
+    folder.mkdir(parents=True)
+    (folder / "written.json").write_text("[]")
+    assert "(unreadable: " in describe_replaced(NAME, str(tmp_path))  # it is replaced all the same
 
 
 @pytest.mark.parametrize(
