@@ -11,6 +11,7 @@ from radvqa_jax.scaling.table import LEAST_SIZES, LEAST_TOKENS, Fittable
 
 AGREE = 1e-3  # the two solvers' objectives may differ by this share
 ZERO_SHARE = 0.01  # of the least loss: an E whose interval reaches down to it cannot be distinguished from 0
+NEAR_ENDS = 0.01  # relative: losses without noise give intervals without width
 LEVEL = (2.5, 97.5)  # percent, of the intervals
 
 
@@ -155,6 +156,12 @@ def _problems(
         )
     if not intervals:
         said.append(f"No intervals: they come from at least {LEAST_SIZES} runs, drawn again and again.")
+    close = 1 + NEAR_ENDS
+    if outside := [n for n, (low, high) in intervals.items() if not low / close <= values[n] <= high * close]:
+        said.append(
+            f"Resampled runs lead to another law: the intervals of {', '.join(outside)} do not contain the estimates. "
+            "These losses do not determine the law."
+        )
     if "E" in intervals and intervals["E"][0] <= ZERO_SHARE * least and not without_e:
         said.append(
             f"E is not identified: its interval reaches from {intervals['E'][0]:.3g} to {intervals['E'][1]:.3g}, and "

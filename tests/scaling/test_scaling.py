@@ -166,6 +166,16 @@ def test_an_e_that_the_losses_do_not_tell_is_said() -> None:
     assert fit.said[0].startswith("E cannot be distinguished from 0")
 
 
+def test_intervals_without_the_estimate_are_said_and_only_those() -> None:
+    law = LAWS["multiplicative"]
+    rows = drawn("multiplicative", TRUTH["multiplicative"], sizes=4)
+    accuracies = [row._replace(loss=1 - row.loss / 100) for row in rows]  # a column that rises, taken for losses
+    fit = fit_law(law, make_fittable(accuracies, law, hold_out=True), resamples=20)
+    assert any("the intervals of A, E do not contain the estimates" in text for text in fit.said)
+    fit = fit_law(law, make_fittable(rows, law, hold_out=True), resamples=20)
+    assert not any("do not contain" in text for text in fit.said)
+
+
 def test_repeated_epochs_are_said() -> None:
     rows = [row._replace(epochs=row.tokens / 1e6) for row in drawn("multiplicative", TRUTH["multiplicative"])]
     data = make_fittable(rows, LAWS["multiplicative"], hold_out=True)
