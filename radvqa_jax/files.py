@@ -1,6 +1,7 @@
 """Files that are whole or absent: atomic writes, jsonl, hashes, and the run's folder."""
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import io
@@ -65,6 +66,8 @@ def check_writable(path: str | os.PathLike[str], *, field: str, inside: str = ""
 def atomic_write(path: str | os.PathLike[str], mode: str = "w", *, private: bool = True) -> Iterator[IO[Any]]:
     """Opens a temporary file next to `path`, which replaces `path` only if the block ends without an error.
 
+    A temporary file of the same path whose writer was killed is removed first.
+
     Args:
         path: the file; its folder is made if it is missing.
         mode: as of `open`.
@@ -73,18 +76,56 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w", *, private: bool
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, _rights(private))
+    _remove_abandoned(path)
+    temporary, handle = _open_part(path, _rights(private))
     try:
         with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+            os.replace(temporary, path)  # before it is closed, which ends the lock
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         _name_file(error, path)
         raise
+
+
+def _open_part(path: Path, rights: int) -> tuple[Path, int]:
+    """Makes the temporary file of a path and opens it, locked as long as it is open."""
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, rights)
+        with contextlib.suppress(OSError):  # a file system without locks: nobody can lock it, so nobody removes it
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return temporary, handle
+        os.close(handle)  # another writer of the path found it before it was locked, and removed it
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Removes the temporary files of a path that killed writers left."""
+    begin, length = f".{path.name}.", len(f".{path.name}.01234567.part")
+    with os.scandir(path.parent) as found:
+        parts = [Path(item.path) for item in found if item.name.startswith(begin) and len(item.name) == length]
+    for part in parts:
+        if PART.fullmatch(part.name):
+            _remove_part(part)
+
+
+def _remove_part(part: Path) -> bool:
+    """Removes a temporary file if nobody has it locked, so that its writer is gone; returns whether it did."""
+    try:
+        handle = os.open(part, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False  # a link, or another user's: it stays
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        part.unlink(missing_ok=True)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
 
 
 def _name_file(error: BaseException, path: str | os.PathLike[str]) -> None:
@@ -94,16 +135,15 @@ def _name_file(error: BaseException, path: str | os.PathLike[str]) -> None:
 
 
 def remove_parts(folder: Path) -> list[Path]:
-    """Removes half-written files that a killed process left under the folder, and returns what it removed.
+    """Removes half-written files that killed processes left under the folder, and returns what it removed.
 
-    Call it only while nobody else writes there (see locks.py). A folder inside with a lock of its own is left alone.
+    A folder inside with a lock of its own is left alone.
     """
     removed = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not Path(place, name, LOCK).exists()]
-        for path in (Path(place, name) for name in names if PART.fullmatch(name)):
-            path.unlink(missing_ok=True)
-            removed.append(path)
+        parts = (Path(place, name) for name in names if PART.fullmatch(name))
+        removed += [path for path in parts if _remove_part(path)]
     return removed
 
 

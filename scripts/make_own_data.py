@@ -12,6 +12,7 @@ import io
 from pathlib import Path
 
 from radvqa_jax.command_line.script import run_script
+from radvqa_jax.files import atomic_write
 from tfds_builders.phantom_rad.plan import draw_image, plan_split
 from tfds_builders.phantom_rad.render import encode_png
 
@@ -40,7 +41,8 @@ def make(folder: Path, *, images: int, seed: int = 0) -> int:
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for item in items:
         (folder / f"images/{item.image_id}.png").write_bytes(encode_png(draw_image(item, seed=seed).image))
-    questions.write_bytes(content)
+    with atomic_write(questions, "wb", private=False) as file:
+        file.write(content)
     return len(rows)
 
 

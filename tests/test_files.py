@@ -2,7 +2,9 @@
 
 import errno
 import hashlib
+import multiprocessing
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,37 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         file.write(b"\x00new")
         assert path.read_text() == "old\n"
     assert path.read_bytes() == b"\x00new"
+
+
+def _write_slowly(path: Path, opened: Any) -> None:
+    with files.atomic_write(path) as file:
+        file.write("half of ")
+        opened.set()
+        time.sleep(60)
+
+
+def test_what_a_killed_writer_leaves_is_removed_by_the_next_write_of_the_same_file(tmp_path: Path) -> None:
+    """The parts of a writer that still runs and of another file stay."""
+    spawn = multiprocessing.get_context("spawn")
+    path, other = tmp_path / "x.jsonl", tmp_path / "x"
+    writers = []
+    for target in (path, path, other):
+        opened = spawn.Event()
+        writers.append(spawn.Process(target=_write_slowly, args=(target, opened)))
+        writers[-1].start()
+        assert opened.wait(60)
+    assert len(os.listdir(tmp_path)) == 3
+    for number in (0, 2):
+        writers[number].kill()
+        writers[number].join()
+    files.write_text(path, "new\n")
+    assert len(list(tmp_path.glob(".x.jsonl.*"))) == 1  # of the writer that runs
+    assert len(list(tmp_path.glob(".x.????????.part"))) == 1  # of another file
+    assert len(files.remove_parts(tmp_path)) == 1  # a run's cleaning leaves the writer that runs alone, too
+    writers[1].kill()
+    writers[1].join()
+    files.write_text(path, "newer\n")
+    assert os.listdir(tmp_path) == ["x.jsonl"]
 
 
 def test_json_is_read_back(tmp_path: Path) -> None:
