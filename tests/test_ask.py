@@ -12,9 +12,9 @@ from PIL import Image
 from radvqa_jax.api_values import agreement
 from radvqa_jax.config import default_config, use_embedded_model
 from radvqa_jax.config.check import from_config_dict
-from radvqa_jax.files import read_json
+from radvqa_jax.files import read_json, write_json
 from radvqa_jax.runners import RUNNERS
-from radvqa_jax.runners.ask import open_image, sampled
+from radvqa_jax.runners.ask import identify_question, open_image, refuse_other_answer, sampled
 from tests.saliency.viewer_case import phantom
 
 
@@ -41,6 +41,9 @@ def test_one_command_answers_and_shows(picture: Path, tmp_path: Path, capsys: py
     RUNNERS["ask"](make(**{"ask.image": str(picture), "ask.other": "left lung"}), tmp_path)
     out, found = capsys.readouterr().out, read_json(tmp_path / "answer.json")
     assert f"answer: {found['answer']}" in out and found["answer"]
+    with pytest.raises(ValueError, match=r"answer\.json answers 'Is there a nodule\?'.* Give another --workdir"):
+        RUNNERS["ask"](make(**{"ask.image": str(picture), "ask.question": "Where?"}), tmp_path)
+    assert read_json(tmp_path / "answer.json") == found
     assert len(found["samples"]) == 5 and found["agreement"] == agreement(found["answer"], found["samples"])
     assert f"agreement: {found['agreement']:.0%} of 5 samples" in out
     assert found["ended"] == (f"answer was cut after {len(found['token_ids'])}" not in out)
@@ -85,6 +88,29 @@ def test_mistakes_are_named(picture: Path, tmp_path: Path) -> None:
         open_image(make(**{"ask.image": str(picture), "ask.window": "lung"}))
     with pytest.raises(ValueError, match=r"ask\.temperature=0\.0 must be above 0"):
         make(**{"ask.image": "x", "ask.temperature": 0.0})
+
+
+def test_an_answer_is_replaced_by_the_same_command_alone(picture: Path, tmp_path: Path) -> None:
+    image, adapter = tmp_path / "x.png", tmp_path / "stage"
+    adapter.mkdir()
+    (adapter / "adapter.npz").write_bytes(b"1")
+    image.write_bytes(picture.read_bytes())
+    same = {"ask.image": str(image), "adapter": str(adapter)}
+    write_json(tmp_path / "answer.json", {"question": "Is there a nodule?", "asked": identify_question(make(**same))})
+    refuse_other_answer(identify_question(make(**same)), tmp_path)
+    refuse_other_answer("anything", adapter)  # has no answer
+    for change in ({"ask.question": "Where?"}, {"seed": 1}, {"ask.temperature": 0.5}, {"adapter": ""}):
+        with pytest.raises(ValueError, match=r"answer\.json answers 'Is there a nodule\?'.* would be replaced\. Give"):
+            refuse_other_answer(identify_question(make(**same | change)), tmp_path)
+    for changed in (image, adapter / "adapter.npz"):
+        before = changed.read_bytes()
+        changed.write_bytes(b"other")
+        with pytest.raises(ValueError, match="would be replaced"):
+            refuse_other_answer(identify_question(make(**same)), tmp_path)
+        changed.write_bytes(before)
+    write_json(tmp_path / "answer.json", {"question": "of an earlier version"})
+    with pytest.raises(ValueError, match="would be replaced"):
+        refuse_other_answer(identify_question(make(**same)), tmp_path)
 
 
 def test_equal_samples_are_counted() -> None:

@@ -1,15 +1,20 @@
 """The mode that answers one question about one image, and shows what the answer read."""
 
+import dataclasses
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from radvqa_jax import typed_json
 from radvqa_jax.api import Model
 from radvqa_jax.api_values import Answer, agreement
 from radvqa_jax.config import Config
 from radvqa_jax.data.opened import Opened, open_any
 from radvqa_jax.evaluation.report import run_label
-from radvqa_jax.files import write_json
+from radvqa_jax.files import sha256, write_json
 from radvqa_jax.loaded_base import load_base, shown_models
 from radvqa_jax.saliency.compare import other_answer
 from radvqa_jax.saliency.gallery import AskedCase, write_case
@@ -25,6 +30,29 @@ def open_image(config: Config) -> Opened:
         return open_any(ask.image, frame=ask.frame, window=ask.window, bit_depth=config.data.bit_depth)
     except ValueError as error:
         raise ValueError(f"ask.image={ask.image}, ask.frame={ask.frame}, ask.window={ask.window!r}: {error}") from error
+
+
+ANSWER = "answer.json"
+
+
+def identify_question(config: Config) -> str:
+    """The sha256 of what an answer depends on: the configuration, and the content of the image and of the adapters."""
+    files = [Path(config.ask.image).expanduser()]
+    for given in filter(None, (config.adapter, *config.saliency.beside)):
+        place = Path(given).expanduser()
+        files += sorted(place.glob("adapter*")) if place.is_dir() else [place]
+    found = {"config": dataclasses.asdict(config), "files": [sha256(path) for path in files if path.is_file()]}
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def refuse_other_answer(asked: str, workdir: Path) -> None:
+    """Raises ValueError if the workdir has the answer to another question, or one that was made in another way."""
+    path = workdir / ANSWER
+    if path.exists() and (kept := typed_json.read(path, dict[str, Any])).get("asked") != asked:
+        raise ValueError(
+            f"{path} answers {kept.get('question')!r}, asked with another image, question, model or setting, and would "
+            f"be replaced. Give another --workdir, one for each question, or remove {path}."
+        )
 
 
 def sampled(answer: str, samples: Sequence[str]) -> list[tuple[str, str]]:
@@ -52,8 +80,14 @@ def _record(answer: Answer, *, run: str) -> Record:
 
 
 def ask_mode(config: Config, workdir: Path) -> None:
-    """Answers ask.question about ask.image: prints answer, samples and agreement; writes answer.json, viewer.html."""
+    """Answers ask.question about ask.image: prints answer, samples and agreement; writes answer.json, viewer.html.
+
+    Raises:
+        ValueError: if the workdir has another answer.
+    """
     opened = open_image(config)
+    asked_as = identify_question(config)
+    refuse_other_answer(asked_as, workdir)
     loaded = load_base(config, workdir)
     models = shown_models(loaded)
     run = list(models)[-1]
@@ -84,8 +118,9 @@ def ask_mode(config: Config, workdir: Path) -> None:
         "image": dict(opened.facts),
         "warnings": opened.notes,
         "run": run,
+        "asked": asked_as,
     }
-    write_json(workdir / "answer.json", found)
+    write_json(workdir / ANSWER, found)
     for name, value in [("answer", answer.text or "(nothing)"), *rows, *opened.facts]:
         print(f"{name}: {value}")
     cut = (
