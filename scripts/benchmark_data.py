@@ -3,11 +3,11 @@ r"""Images per second of the input pipeline, of a plain PIL loop and of tf.data,
     python scripts/benchmark_data.py --images "VQA_RAD Image Folder" --images MedPix-2-0/images \
         --tf-python venv-tf/bin/python
 
-Every program reads the same JPEG and PNG files, each `--asked` times and shuffled (data sets ask several questions of
-an image), decodes, resizes to --size with antialiased bilinear filtering, and gives batches of float32 in [-1, 1].
-Programs take turns, --rounds times, so that all meet the same load of the machine; a ratio is of one round. `waits` is
-the share of the time that steps of --step-ms, which compute nothing here, as on a device, wait for data. tf.data runs
-in an environment of its own (requirements-tf.lock); without --tf-python it is left out.
+Every program reads the same JPEG and PNG files, each `--asked` times and shuffled (data sets ask several questions
+about an image), decodes, resizes to --size with antialiased bilinear filtering, and yields batches of float32 in
+[-1, 1]. Programs take turns for --rounds rounds, so that all see the same load of the machine; ratios are taken within
+a round. `waits` is the share of time that training steps wait for data; a step is a pause of --step-ms, as if a device
+computed it. tf.data runs in a separate environment (requirements-tf.lock); without --tf-python it is left out.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def ours(paths: list[Path], size: int, *, cache_mb: int) -> Iterator[Any]:
     from tfds_builders.features import common_row
 
     class Files:
-        """Rows as a prepared data set gives them; the bytes are read when a row is."""
+        """Rows as a prepared data set gives them; the file is read when the row is."""
 
         def __len__(self) -> int:
             return len(paths)
@@ -54,7 +54,7 @@ def ours(paths: list[Path], size: int, *, cache_mb: int) -> Iterator[Any]:
             return common_row(paths[index].read_bytes(), question="Is it normal?", answer="no", **ids)
 
     rows = RowSource(
-        Files(),  # pyright: ignore[reportArgumentType] what is asked of it
+        Files(),  # pyright: ignore[reportArgumentType] it has the methods that RowSource calls
         indices=range(len(paths)),
         source=SourceConfig(dataset="files"),
         fingerprint={"dataset": "files", "builder_config": ""},
@@ -75,7 +75,7 @@ def ours(paths: list[Path], size: int, *, cache_mb: int) -> Iterator[Any]:
 
 
 def pil(paths: list[Path], size: int) -> Iterator[Any]:
-    """Yields batches of a loop as a notebook has it: one thread, the same decoding and resizing."""
+    """Yields batches of a plain loop, as in a notebook: one thread, the same decoding and resizing."""
     import numpy as np
 
     from radvqa_jax.data.image import decode_image, resize_image
@@ -102,7 +102,7 @@ def tf_data(paths: list[Path], size: int) -> Iterator[Any]:
 def measure(batches: Iterable[Any], *, step_s: float = 0.0) -> dict[str, float]:
     """Images per second, and the share of time that steps of `step_s` seconds wait.
 
-    The first batch is left out: a program that starts is not one that runs.
+    The first batch is not counted, because it includes the start of the program.
     """
     iterator = iter(batches)
     next(iterator)
@@ -148,10 +148,10 @@ def main() -> None:
     parser.add_argument("--images", type=Path, action="append", required=True, help="a folder of JPEG and PNG files")
     parser.add_argument("--tf-python", default="", help="python of an environment with TensorFlow")
     parser.add_argument("--size", type=int, default=448)
-    parser.add_argument("--asked", type=int, default=4, help="how often each image comes")
-    parser.add_argument("--limit", type=int, default=0, help="images that are used; 0 = all")
+    parser.add_argument("--asked", type=int, default=4, help="how many times each image is read")
+    parser.add_argument("--limit", type=int, default=0, help="number of images to use; 0 = all")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--step-ms", type=float, default=600.0, help="how long a step computes")
+    parser.add_argument("--step-ms", type=float, default=600.0, help="length of a simulated step")
     parser.add_argument("--program", choices=PROGRAMS, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -3,10 +3,10 @@
     pip install -e '.[bench]'
     python scripts/benchmark_peers.py            # a quarter of an hour on two idle cores
 
-Both programs live in one process, compute in float32 on the same cores, and take turns; the result is the ratio of
-their times, pair by pair: its median, and the lowest and highest. First their logits and losses must agree. Peak memory
-is that of a process of its own for each program, above what it held before the model was made. transformers runs as
-its users run it: eager, with scaled-dot-product attention; neither side computes anything again to save memory.
+Both programs run in one process, compute in float32 on the same cores, and take turns. The result is the ratio of their
+times, pair by pair: median, lowest and highest. First their logits and losses must agree. Peak memory is measured in a
+separate process for each program, as the rise above what it held before the model was made. transformers runs as its
+users run it: eager, with scaled-dot-product attention. Neither side rematerialises activations.
 """
 
 import argparse
@@ -26,7 +26,7 @@ try:
     import torch  # pyright: ignore[reportMissingImports]
     from peer_sides import Job, Ours, Peer, compare, race, tasks
 except ModuleNotFoundError as absent:
-    sys.exit(f"error: {absent}: the peers are in the extra `bench`. Install it: pip install -e '.[bench]'")
+    sys.exit(f"error: {absent}. The extra `bench` has torch, transformers and peft: pip install -e '.[bench]'")
 
 
 VARIANT = Variant(
@@ -48,13 +48,13 @@ def make_weights() -> Flat:
 
 
 def resident(kind: str) -> int:
-    """Bytes of this process's memory: VmRSS now, VmHWM at most."""
+    """Bytes of this process's memory: VmRSS now, VmHWM at its peak."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(kind))
     return int(line.split()[1]) * 1024
 
 
 def told_memory(side: str) -> None:
-    """Takes three steps with one program and prints how far memory rose above that of the libraries."""
+    """Takes three steps with one program and prints how far memory rose above that of the imported libraries."""
     before = resident("VmRSS")
     program = (Ours if side == "ours" else Peer)(JOB, make_weights())
     for _ in range(3):
@@ -63,15 +63,15 @@ def told_memory(side: str) -> None:
 
 
 def peak(side: str) -> int:
-    """Bytes that a process of its own takes for training with one program."""
+    """Peak bytes of a separate process that trains with one program."""
     done = subprocess.run([sys.executable, __file__, "--memory", side], capture_output=True, text=True, check=True)
     return int(done.stdout.split()[-1])
 
 
 def check(ours: Ours, peer: Peer) -> None:
-    """Prints how far logits and losses are apart; an ArithmeticError ends the script if that is too far."""
+    """Prints how much logits and losses differ; an ArithmeticError ends the script if they differ too much."""
     said = compare(ours, peer)
-    print(f"logits: largest difference {said['logits_apart']:.2g} of values up to {said['largest_logit']:.3g}")
+    print(f"logits: largest difference {said['logits_apart']:.2g}, with values up to {said['largest_logit']:.3g}")
     losses = f"{said['loss_ours']:.6f} and {said['loss_peer']:.6f}"
     print(f"loss before the first step: {losses}; trained weights {ours.trained:,} each")
 
@@ -79,7 +79,7 @@ def check(ours: Ours, peer: Peer) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--threads", type=int, default=2, help="of torch; JAX takes the cores that are there")
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch; JAX uses all cores")
     parser.add_argument("--memory", choices=("ours", "peer"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -1,12 +1,12 @@
-"""Time and memory of a large data set: preparing it, its texts, filters and the audit. All rows are made up.
+"""Measures time and memory of a large data set: preparing it, its texts, filters and the audit. All rows are made up.
 
     python scripts/benchmark_rows.py --rows 20000 --images 10000
 
 Writes PMC-VQA's official layout (version 2: two tables and an archive of JPEG files) with made-up questions and images
-into a temporary folder, and takes it through the package, each step in a process of its own. `MB` is the most memory
-that the process held; `imports` is what it holds before anything is done. `texts, without index` removes the index of
-texts and makes it again, which reads every record once; all other steps after preparing read texts from the index.
-`audit` hashes every image once, `audit again` none.
+into a temporary folder, and runs each step of the package in a separate process. `MB` is the peak memory of the
+process; `imports` is its memory before any work. `texts, without index` removes the index of texts and makes it again,
+which reads every record once; all other steps after preparing read texts from the index. `audit` hashes every image
+once, `audit again` none.
 """
 
 import argparse
@@ -43,7 +43,7 @@ COLUMNS: tuple[str, ...] = (
 
 
 def write_files(folder: Path, *, rows: int, images: int) -> None:
-    """Writes the tables and the archive; images of the two splits are different ones."""
+    """Writes the tables and the archive; the two splits share no image."""
     import numpy as np
     from PIL import Image
 
@@ -118,7 +118,7 @@ def audit(folder: Path) -> str:
     report = audit_lib.audit(sets, trained=["train"], evaluated=["test"], near_bits=AuditConfig().near_bits)
     (pair,) = report["shared"]
     images = {name: split["images"] for name, split in report["splits"].items()}
-    return f"{images} images, {pair['images']} shared, {pair['near_images']} nearly"
+    return f"{images} images, {pair['images']} shared, {pair['near_images']} nearly identical"
 
 
 def nothing(folder: Path) -> str:
@@ -140,7 +140,7 @@ STEPS: dict[str, Callable[[Path], str]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=20_000, help="of train; test has a tenth of it")
+    parser.add_argument("--rows", type=int, default=20_000, help="rows of train; test has a tenth of them")
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

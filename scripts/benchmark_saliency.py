@@ -1,12 +1,12 @@
-"""The cost of capturing attention, relative to the plain forward pass of the same run, as ratios with their spread.
+"""Measures the cost of capturing attention, relative to the plain forward pass, as ratios with their spread.
 
     python scripts/benchmark_saliency.py
     python scripts/benchmark_saliency.py --resolution 112 --repeats 5
 
 A PaliGemma of middle size with random weights (vision tower 384 wide and 6 deep, language model 512 and 6, 224 pixels)
-answers one question. Every round runs the plain pass and each way of capturing once, in another order each time. The
-ratio is taken within a round, so that what else the machine does touches both; its median and quartiles are printed.
-The plain pass computes the same log probabilities of the answer with the tap closed.
+answers one question. Every round runs the plain pass and each way of capturing once, in random order. Ratios are taken
+within a round, so that other load on the machine affects both; their median and quartiles are printed. The plain pass
+computes the same log probabilities of the answer without capturing.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from radvqa_jax.schema import Batch
 
 ANSWER_LEN = 8
 VOCABULARY = 4096
-# What is asked of `capture` -> the most it may cost, in plain passes; None = no limit.
+# Name -> (options of `capture`, highest allowed cost in plain passes; None = no limit).
 WAYS: dict[str, tuple[dict[str, Any], float | None]] = {
     "answer rows": ({"rows": "answer"}, 1.15),
     "rollout": ({"rows": "answer", "rollout": RolloutOptions()}, 1.5),

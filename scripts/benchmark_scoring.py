@@ -1,10 +1,10 @@
-"""Times the scoring of a file as mode=score does it: every rule, protocol and published metric, and all cells.
+"""Times the scoring of a file by the code of mode=score: every rule, protocol and published metric, and all cells.
 
     python scripts/benchmark_scoring.py --records 100000 --chars 4000
     python scripts/benchmark_scoring.py --records 1000000 --chars 10 --published ""
 
-Prints seconds by the clock and of processor time, the most memory of one process, and how many answers a second that
-is. No answer is repeated, so that no cache helps.
+Prints wall-clock time, processor time in total and per answer, and the peak memory of one process. No answer is
+repeated, so that no cache helps.
 """
 
 import argparse

@@ -3,16 +3,16 @@
     python scripts/benchmark_synthesis.py writing    # 2,000 captions, 32 requests at a time, 50 ms for each reply
     python scripts/benchmark_synthesis.py checks     # 100,000 pairs
 
-`writing` asks a local stub, which replies with four pairs after a given time. The most that is possible is concurrency
-/ latency. All else is what a real run does: prompts, schema, cache, candidates and ledger on the disk. It prints
-requests a second, their share of what is possible, processor time a request of this process and of the stub, and the
-memory of this process after a tenth of the captions and at the end. The stub is uvicorn (extra `judge-test`) in a
-process of its own; --python names an interpreter that has it.
+`writing` asks a local stub, which replies with four pairs after a given time. The highest possible rate is concurrency
+/ latency. Everything else is that of a real run: prompts, schema, cache, candidates and ledger on the disk. It prints
+requests per second, their share of the highest rate, processor time per request of this process and of the stub, and
+the memory of this process after a tenth of the captions and at the end. The stub is a uvicorn server (extra
+`judge-test`) in a separate process; --python names an interpreter that has it.
 
-`checks` runs every check that asks no model (rules, duplicates, contamination, support by words, blind lookup, balance)
-over pairs about planned phantoms, on one core, and prints processor time a pair; the aim is 2 ms at 100,000 pairs, with
-the MinHash index. Half of the pairs are made distinct by a word, as a language model's would be, so that caches of
-equal texts do not flatter the figure.
+`checks` runs every check that asks no model (rules, support by words, duplicates, contamination, blind lookup, balance)
+over pairs about planned phantoms and prints processor time per pair. The target is 2 ms at 100,000 pairs, with the
+MinHash index. Every second question gets a sentence of its own, as a language model would write it, so that caches of
+equal texts do not improve the figure.
 """
 
 import argparse
@@ -74,7 +74,7 @@ Server(uvicorn.Config(reply, host="127.0.0.1", port=0, log_level="warning", acce
 
 
 class Captions:
-    """Made-up captions, one an image, made when they are needed."""
+    """Made-up captions, one per image, made when they are needed."""
 
     datasets = ("stub",)
 
@@ -165,7 +165,7 @@ EVALUATED = 10_000  # questions of evaluated sets that pairs are compared with
 
 
 def make_items(pairs: int) -> list[Item]:
-    """This many pairs; every second one is a longer sentence of its own."""
+    """This many pairs; every second question has an added sentence that no other question has."""
     items: list[Item] = []
     number = 0
     for image in plan_split("train", pairs // 8 + 100):
@@ -182,7 +182,7 @@ def make_items(pairs: int) -> list[Item]:
 
 
 def time_checks(pairs: int) -> None:
-    """Prints how long each check takes a pair."""
+    """Prints the processor time per pair of each check."""
     items = make_items(pairs)
     known = [
         Known(
@@ -209,10 +209,10 @@ def main() -> None:
     """Runs one of the benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    writing = commands.add_parser("writing", help="requests a second of writing, against a local stub")
+    writing = commands.add_parser("writing", help="rate of requests while writing, with a local stub")
     writing.add_argument("--captions", type=int, default=2000)
     writing.add_argument("--concurrency", type=int, default=32)
-    writing.add_argument("--latency", type=float, default=0.05, help="seconds that the stub takes for a reply")
+    writing.add_argument("--latency", type=float, default=0.05, help="seconds before the stub replies")
     writing.add_argument("--python", default=sys.executable, help="interpreter that runs the stub")
     checks = commands.add_parser("checks", help="checks that ask no model")
     checks.add_argument("--pairs", type=int, default=100_000)

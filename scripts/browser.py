@@ -86,7 +86,7 @@ class Page:
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
     def requests(self) -> list[str]:
-        """Every address the page asked for since the last call, but data inside it."""
+        """Every address that the page requested since the last call, without data URLs."""
         events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         sent = [
             event["params"]
@@ -116,7 +116,7 @@ def open_browser(profile: Path) -> Iterator[Page]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
     try:
-        driver.get("about:blank")  # a new browser's own first page is over before a test counts requests
+        driver.get("about:blank")  # ends the browser's own first page, whose requests no test must count
         yield Page(driver)
     finally:
         driver.quit()

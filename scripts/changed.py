@@ -1,11 +1,11 @@
-"""Prints what scripts/check.sh looks at: the Python files of a change, and the files that import or name them.
+"""Prints the files that scripts/check.sh checks: those of a change, and those that import or name them.
 
     python scripts/changed.py types [--since REF]     files whose types can have changed
     python scripts/changed.py tests [--since REF]     test files of the change
 
-A change is what differs from REF (HEAD if not given), with files that git does not follow yet. `ruff analyze graph`
-finds the files that import a changed one directly. Tests also belong to a change if they name a changed file that is
-not imported: a script, a configuration, a page. What depends on a change in other ways, `bash scripts/test.sh` runs.
+A change is what differs from REF (HEAD if not given), and all untracked files. `ruff analyze graph` finds the files
+that import a changed one directly. Tests also belong to a change if they name a changed file that is not imported: a
+script, a configuration, a page. Tests that depend on a change in other ways run only with `bash scripts/test.sh`.
 """
 
 import argparse
@@ -22,7 +22,7 @@ ALWAYS = ("tests/test_imports.py", "tests/test_repository.py")  # they read ever
 
 
 def run(*command: str, folder: Path) -> str:
-    """Output of a command. Raises ValueError with what the command says if it fails."""
+    """The output of a command. Raises ValueError with the command's error output if it fails."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ValueError(f"{' '.join(command)}: {done.stderr.strip()}")
@@ -37,7 +37,7 @@ def changed_files(folder: Path, since: str) -> list[str]:
 
 
 def naming(changed: Sequence[str], tests: Mapping[str, str]) -> set[str]:
-    """Tests, of {file: text}, that name a changed file which nothing imports."""
+    """The tests of {file: text} whose text names a changed script, configuration or file that is not Python."""
     said = []
     for path in map(Path, changed):
         if path.suffix != ".py":

@@ -32,10 +32,10 @@ if [ -z "$since" ] || [ -n "$typed" ]; then
   # shellcheck disable=SC2086  # names of files of the repository, without blanks
   PYRIGHT_PYTHON_IGNORE_WARNINGS=1 pyright --pythonpath "$VIRTUAL_ENV/bin/python" $typed
 fi
-# The pages' scripts are held to types, too: JSDoc comments, read by the compiler that scripts/typescript pins.
+# The pages' scripts are type-checked, too: their JSDoc comments, by the TypeScript compiler that scripts/typescript pins.
 typescript=$VIRTUAL_ENV/typescript
 if ! command -v npm >/dev/null; then
-  echo "check: the types of the pages' scripts are not checked: npm is not there (Debian: apt install npm)." >&2
+  echo "check: the types of the pages' scripts are not checked: npm is missing (Debian: apt install npm)." >&2
 else
   if ! cmp -s scripts/typescript/package-lock.json "$typescript/package-lock.json" || [ ! -d "$typescript/node_modules" ]; then
     mkdir -p "$typescript"

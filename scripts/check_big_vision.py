@@ -4,12 +4,13 @@
     python scripts/check_big_vision.py --checkout DIR --checkpoint runs/export/big_vision/model.npz
 
 DIR is a checkout of google-research/big_vision. Its PaliGemma is built at small sizes, once for each way in which the
-released Gemmas differ, and both implementations get the same random weights and inputs: parameter names and shapes,
-image tokens, text logits, logits of the prefill and of each decoding step for prompts of different length.
+released Gemmas differ, and both implementations get the same random weights and inputs. Compared are parameter names
+and shapes, image tokens, text logits, and logits of the prefill and of each decoding step for prompts of different
+lengths.
 
 With --checkpoint, big_vision's own loader reads that file, an export or any other native npz, into its own model. Every
-weight is compared bit by bit with what this project reads, and then the same outputs in float32. It takes about one and
-a half times the memory of the model in float32: 18 GB for a 3B model.
+weight is compared bit by bit with the weight that this project reads, and then the same outputs in float32. It takes
+about 1.5 times the memory of the model in float32: 18 GB for a 3B model.
 
 big_vision itself needs TensorFlow to be importable: pip install -e '.[tf]'. Exit code 1 on a failure.
 """
@@ -51,7 +52,7 @@ KINDS: dict[str, GemmaConfig] = {
     "gemma_2b": DUMMY.llm,  # multi-query
     "gemma_7b": dataclasses.replace(DUMMY.llm, num_kv_heads=DUMMY.llm.num_heads),  # fused query, key and value
     "gemma2_2b": GEMMA2,  # grouped-query
-    # scales queries by the width per head, which must differ from head_dim to be seen
+    # scales queries by the width per head; it must differ from head_dim, or the test would not see the difference
     "gemma2_27b": dataclasses.replace(GEMMA2, query_scale=(DUMMY.llm.width / DUMMY.llm.num_heads) ** -0.5),
 }
 
@@ -88,7 +89,7 @@ def load_modules(checkout: Path) -> dict[str, ModuleType]:
     file = Path(*PALIGEMMA.split(".")).with_suffix(".py")
     if not (checkout / file).is_file():
         raise ValueError(
-            f"--checkout={checkout} is no checkout of google-research/big_vision: it has no {file}. "
+            f"--checkout={checkout} is not a checkout of google-research/big_vision: it has no {file}. "
             "Give the folder that contains the folder big_vision."
         )
     sys.path.insert(0, str(checkout.resolve()))
@@ -169,7 +170,7 @@ def decode_ours(ours: PaliGemma, params: Flat, inputs: Inputs) -> Iterator[Any]:
 
 
 def compare(theirs: Any, variant: Variant, params: Flat, inputs: Inputs) -> Iterator[Check]:
-    """Yields how far the outputs of both implementations with these weights are apart."""
+    """Yields the differences between the outputs of both implementations with these weights."""
     weights, ours = {"params": unflatten(params)}, PaliGemma(variant)
     text = inputs.image, inputs.tokens, inputs.mask_ar
     logits, out = jitted(theirs)(weights, *text)
@@ -212,7 +213,7 @@ def variant_of_file(path: Path, given: str) -> Variant:
     """
     if not path.is_file() or path.suffix != ".npz":
         raise ValueError(
-            f"--checkpoint={path} is no .npz file, and big_vision reads no other checkpoint here. Write one with "
+            f"--checkpoint={path} is not an .npz file, and big_vision reads no other checkpoint here. Write one with "
             "configs/export.py or configs/convert.py and format=big_vision."
         )
     resolved = resolve_model(Config(model=ModelConfig(checkpoint=str(path), variant=given)))
@@ -229,7 +230,7 @@ def check_file(modules: dict[str, ModuleType], path: Path, variant: Variant, see
         wanted = jax.eval_shape(theirs.init, jax.random.key(0), *text)["params"]
         llm = {"variant": name, "vocab_size": variant.llm.vocab_size}
         settings = ml_collections.ConfigDict({"img": {"scan": True}, "llm": llm})
-        # It raises where a leaf of its model is not in the file, or the other way round.
+        # It raises if a leaf of its model is missing in the file, or the other way round.
         loaded = flatten(modules[PALIGEMMA].load(wanted, str(path.resolve()), settings))
         other = [
             leaf
@@ -248,7 +249,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkout", type=Path, required=True, help="folder that contains the folder big_vision")
     parser.add_argument("--checkpoint", type=Path, help="native .npz; compare this file instead of random weights")
-    parser.add_argument("--variant", default="", help="of --checkpoint; empty = what its shapes tell")
+    parser.add_argument("--variant", default="", help="of --checkpoint; empty = inferred from its shapes")
     parser.add_argument("--seed", type=int, default=0, help="of the random weights and inputs")
     arguments = parser.parse_args()
     try:

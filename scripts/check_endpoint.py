@@ -4,12 +4,12 @@
         --tokenizer runs/export/huggingface/tokenizer.model --base-url http://127.0.0.1:8000/v1 --model NAME
 
 The server is any that speaks the OpenAI chat protocol with images: vLLM, transformers serve, mlx-vlm. It should hold
-the exported model. A server that reads PaliGemma's prompt causally instead of in both directions answers fluently and
-differently: agreement far below 100 % with a first difference at the first tokens is its sign.
+the exported model. A server that reads PaliGemma's prompt causally instead of in both directions answers fluently but
+differently. The sign of it is agreement far below 100 %, with differences at the first tokens.
 
 FOLDER has an image for each image_id of the predictions: a file of that name, with or without a suffix. With
 --resolution the images are resized here as in training, so that only the model is compared and not the resizing.
-Prints the agreement, with n and an interval, and where answers part; --out keeps every answer as JSON. The exit status
+Prints the agreement, with n and an interval, and where answers diverge; --out keeps every answer as JSON. The exit code
 is 1 if a request failed. Needs the extra `judge` (the openai client).
 """
 
@@ -90,10 +90,10 @@ def ask(client: OpenAI, model: str, record: Record, image: str, *, max_tokens: i
 
 
 def our_tokens(tokenizer: Tokenizer, record: Record) -> list[int]:
-    """Encodes our greedy answer as the server's is encoded: from its text.
+    """Encodes our greedy answer from its text, as the server's answer is encoded.
 
-    A model can spell a word with other tokens than the tokenizer does, and a server sends text alone, without the
-    spaces around it. Compared with the ids as decoded, an equal text would differ.
+    A model can spell a word with other tokens than the tokenizer does, and a server sends only text, without the
+    spaces around it. With the generated ids, two equal texts could differ.
     """
     if not record.token_ids:
         return tokenizer.encode(record.predictions[0].strip())
@@ -102,9 +102,9 @@ def our_tokens(tokenizer: Tokenizer, record: Record) -> list[int]:
 
 
 def first_difference(tokenizer: Tokenizer, ours: list[int], theirs: str) -> tuple[int, str, str]:
-    """(position, our token, their token) where two answers part; position -1 if they are the same.
+    """(position, our token, their token) where two answers diverge; position -1 if they are the same.
 
-    An answer that ended is shown as such; where a server stops for its own reasons, that is a difference, too.
+    The end of an answer counts as a token, so that an answer which the server cut short differs, too.
     """
     a, b = ours, tokenizer.encode(theirs.strip())
     for position in range(max(len(a), len(b))):
@@ -141,14 +141,14 @@ def main() -> int:
     parser.add_argument("--base-url", required=True, help="such as http://127.0.0.1:8000/v1")
     parser.add_argument("--model", required=True, help="as the server calls it")
     parser.add_argument("--resolution", type=int, default=0, help="pixels; resize as in training before sending")
-    parser.add_argument("--max-tokens", type=int, default=32, help="of an answer, as decode.max_new_tokens was")
+    parser.add_argument("--max-tokens", type=int, default=32, help="decode.max_new_tokens of the predictions")
     parser.add_argument("--limit", type=int, default=0, help="number of questions, from the first; 0 = all")
     parser.add_argument("--out", type=Path, help="JSON file for all answers")
     parser.add_argument("--key-variable", default="OPENAI_API_KEY", help="environment variable that holds the key")
     parser.add_argument("--allow-remote", action="store_true", help="send images and questions to another machine")
     args = parser.parse_args()
     if not is_local(args.base_url) and not args.allow_remote:
-        parser.error(f"{args.base_url} is not this machine, and images would be sent to it: --allow-remote allows it.")
+        parser.error(f"{args.base_url} is another machine, and images would be sent. Give --allow-remote to allow it.")
     records = read_records(args.predictions)[: args.limit or None]
     if not records:
         parser.error(f"{args.predictions} holds no predictions.")

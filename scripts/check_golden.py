@@ -4,8 +4,8 @@
 
 For every pair NAME_params.npz / NAME_io.npz in the folder: image tokens, text logits, loss per example, gradient of
 every leaf, attention probabilities, logits of the prefill and of each decoding step, greedy tokens. Sizes come from the
-arrays; a NAME that starts with `paligemma2` has soft caps (attention 50, final 30 in decoding steps). Where they are
-there: tokenizer.json with tiny_tokenizer.model (ids and packed rows, exactly) and resize.npz. Exit code 1 on a failure.
+arrays; a NAME that starts with `paligemma2` has soft caps (attention 50, final 30 in decoding steps). If present:
+tokenizer.json with tiny_tokenizer.model (ids and packed rows, exactly) and resize.npz. Exit code 1 on a failure.
 """
 
 import argparse
@@ -129,9 +129,9 @@ def check_decoding(model: PaliGemma, params: Flat, io: dict[str, np.ndarray]) ->
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a file; ValueError if it holds none."""
+    """The arrays of an .npz file; ValueError if it is not one."""
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is no .npz file. Give the folder with the files as the reference wrote them.")
+        raise ValueError(f"{path} is not an .npz file. Give the folder with the files as the reference wrote them.")
     with np.load(path, allow_pickle=False) as file:
         return {key: file[key] for key in file.files}
 
@@ -146,7 +146,7 @@ def check_model(folder: Path, name: str) -> Iterator[Check]:
 
 
 def check_tokenizer(folder: Path) -> Iterator[Check]:
-    """Yields the comparisons of token ids, of texts made from them, and of packed rows; each counts what differs."""
+    """Yields the comparisons of token ids, of texts decoded from them, and of packed rows; each counts wrong ones."""
     golden, tokenizer = read_json(folder / "tokenizer.json"), Tokenizer(folder / "tiny_tokenizer.model")
     wrong = {"token ids": 0, "texts": 0, "packed rows": 0}
     for case in golden["cases"]:

@@ -1,4 +1,4 @@
-"""Part 1 of device_day.py: is what this device computes right, and the same each time?"""
+"""Part 1 of device_day.py: checks that this device computes correct results, and the same ones each time."""
 
 import os
 import re
@@ -32,13 +32,13 @@ CONFIGS = REPO / "configs"
 
 
 def device(form: Form, folder: Path) -> dict[str, Any]:
-    """The check of every run (radvqa_jax/device_check.py); a wrong result is an error."""
+    """The check that every run makes first (radvqa_jax/device_check.py); a wrong result is an error."""
     errors = check_device(cache=folder / "device", fresh=True)
     return {"errors": errors, "figures": {"programs right": str(len(errors))}}
 
 
 def goldens(form: Form, folder: Path) -> dict[str, Any]:
-    """Numbers that big_vision computed; Wrong if one is not met."""
+    """Comparisons with numbers that big_vision computed; Wrong if one fails."""
     checks = check_folder(REPO / "tests" / "golden")
     found = {kind: [check._asdict() | {"holds": check.holds} for check in kinds] for kind, kinds in checks.items()}
     wrong = [f"{kind}: {check}" for kind, kinds in checks.items() for check in kinds if not check.holds]
@@ -58,7 +58,7 @@ def _both(kernel: Any, arrays: list[Any], mask: Any) -> Any:
 
 
 def kernels(form: Form, folder: Path) -> dict[str, Any]:
-    """Attention of each tower by each kernel, values and gradients in bfloat16, against all probabilities in float32.
+    """Attention of each tower by each kernel, values and gradients in bfloat16, compared with plain float32 attention.
 
     Raises:
         Wrong: if a kernel does not run, or differs by more than rounding explains.
@@ -77,7 +77,7 @@ def kernels(form: Form, folder: Path) -> dict[str, Any]:
         for name in dict.fromkeys((*form.attention, "blocks", "xla")):
             try:
                 found[f"{tower} {name}"] = _compare(name, arrays, mask, want, form.quick_rounds)
-            except Exception as error:  # whatever a driver or a compiler raises: the other kernels are of interest
+            except Exception as error:  # drivers and compilers raise anything; the other kernels must still be compared
                 found[f"{tower} {name}"] = {"worst": float("inf"), "error": str(error)[:1000]}
     told = {
         name: one.get("error") or f"off by {one['worst']:.2g}, {1e3 * statistics.median(one['samples']):.2f} ms"
@@ -119,7 +119,7 @@ def same_bits(one: Any, other: Any) -> bool:
 
 
 def determinism(form: Form, folder: Path) -> dict[str, Any]:
-    """Three steps of stage 2 and sampled answers of the tiny model, twice; Wrong if bits differ.
+    """Runs three steps of stage 2 and sampled answers of the tiny model twice; Wrong if bits differ.
 
     Attention is the last kernel of the form. Steps at full size are compared with each kernel (day_full_size.py).
     """
@@ -151,14 +151,15 @@ def determinism(form: Form, folder: Path) -> dict[str, Any]:
     same = {"training": same_bits(state, again), "answers": same_bits(answers, answers_again)}
     if not all(same.values()):
         raise Wrong(f"Two runs with the same seed differ in bits: {same}.", {"same_bits": same})
-    return {"same_bits": same, "figures": {"the same in every bit": "3 steps, answers"}}
+    return {"same_bits": same, "figures": {"bit-identical": "3 steps, answers"}}
 
 
 def gpu_tests(form: Form, folder: Path) -> dict[str, Any]:
-    """The tests marked `gpu`, in a process of their own; on the CPU they skip, which must be seen.
+    """Runs the tests marked `gpu` in a separate process; on the CPU they must be reported as skipped.
 
     Raises:
-        RuntimeError: with the end of pytest's output if one fails, or if none ran where a GPU is.
+        RuntimeError: with the end of pytest's output, if a test fails or errs, if none passed on a GPU, or if none was
+            skipped on a CPU.
     """
     marked = [p for p in sorted((REPO / "tests").rglob("test_*.py")) if "mark.gpu" in p.read_text(encoding="utf-8")]
     on_gpu = jax.default_backend() == "gpu"

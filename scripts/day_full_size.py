@@ -1,7 +1,7 @@
 """Part 2 of device_day.py: speed and memory of PaliGemma's full size, with random weights made on the device.
 
 Steps, answers and attention maps are the programs that `mode=train` and `mode=fit` compile. Each is compiled once, and
-what `fit` says of it (memory, arithmetic, roofline) is compared with what the device then took.
+the estimates of `fit` (memory, arithmetic, roofline) are compared with the measurements on the device.
 """
 
 import dataclasses
@@ -38,8 +38,8 @@ from radvqa_jax.training.step import init_state, step_on
 from radvqa_jax.training.way import AUTO, Chosen, configured_way, plan_with
 from radvqa_jax.trees import Flat
 
-STATIC = ("model", "tx", "options", "config", "eos")  # arguments of programs that are no arrays
-STEP = 8  # rows by which the largest batch is sought
+STATIC = ("model", "tx", "options", "config", "eos")  # arguments of programs that are not arrays
+STEP = 8  # rows; the search for the largest batch tries multiples of it
 
 
 def experiment(form: Form, stage: str, *, kernel: int, quantize: str, **model: Any) -> Config:
@@ -56,7 +56,7 @@ def experiment(form: Form, stage: str, *, kernel: int, quantize: str, **model: A
 
 
 def peak_now() -> int | None:
-    """The most bytes that this process ever took of the device; None where the device does not tell."""
+    """The peak of this process's bytes on the device; None if the device does not report it."""
     statistics_ = jax.local_devices()[0].memory_stats()
     return None if statistics_ is None else statistics_["peak_bytes_in_use"]
 
@@ -74,16 +74,16 @@ def timed(work: Callable[[], Any], rounds: int) -> list[float]:
 def training_step(
     form: Form, folder: Path, *, stage: str, kernel: int, quantize: str = "none", rows: int = 0
 ) -> dict[str, Any]:
-    """A stage's step: the first one twice, which tells whether they agree in every bit, then the timed ones.
+    """Steps of a stage: the first one twice, to see whether the two agree in every bit, then the timed ones.
 
     Args:
         form: sizes.
         folder: unused.
         stage: stage1 or stage2.
-        kernel: of attention, by its place in `form.attention`.
-        quantize: of the base.
-        rows: examples of a step, all at a time and with `remat=blocks`; 0 = those of the form, in the way that
-            `remat=auto` takes.
+        kernel: index of the attention kernel in `form.attention`.
+        quantize: quantisation of the base.
+        rows: examples of a step, all in one pass and with `remat=blocks`; 0 = those of the form, computed in the way
+            that `remat=auto` chooses.
 
     Raises:
         Wrong: if loss or gradient are not finite, or the gradient is zero.
@@ -150,7 +150,7 @@ def compile_step(config: Config, plan: Any, trainable: Flat, frozen: Flat, args:
 
 
 def step_figures(found: dict[str, Any]) -> dict[str, str]:
-    """The table's figures of a step."""
+    """The figures of a step for the table."""
     times = found["samples"]
     told = {
         "step": f"{statistics.median(times):.3f} s [{min(times):.3f}, {max(times):.3f}]",
@@ -159,17 +159,17 @@ def step_figures(found: dict[str, Any]) -> dict[str, str]:
         "tokens/s": f"{found['tokens_per_second']:,.0f}",
         "MFU": f"{found['mfu']:.3f}" if "mfu" in found else "unknown: no peak rate of this device",
         "fit's peak": f"{found['fit_peak'] / GIB:.2f} GiB",
-        "two runs": "the same in every bit" if found["same_bits"] else "differ in bits",
+        "two runs": "bit-identical" if found["same_bits"] else "differ in bits",
     }
     if found["peak"] is not None:
-        # Making the weights took more than the step: its own peak is not seen.
+        # If making the weights took more memory than the step, the step's own peak is unknown.
         bound = "at most " if found["peak"] == found["peak_before"] else ""
         told["peak"] = f"{bound}{found['peak'] / GIB:.2f} GiB"
     return told
 
 
 def largest(form: Form, folder: Path, *, stage: str = "stage2") -> dict[str, Any]:
-    """The largest batch that fits, all examples at a time, sought as `fit` does; and its step.
+    """The largest batch that fits, all examples in one pass, found by the search of `fit`; and its step.
 
     Raises:
         MemoryError: if not even the smallest batch fits.
@@ -196,7 +196,7 @@ def largest(form: Form, folder: Path, *, stage: str = "stage2") -> dict[str, Any
     guess = int((room - argument_bytes(smallest.args, None)) / each * step)
     rows, peak = fit.largest_batch(peak_of, room, step=step, most=form.most_rows, first=guess)
     if not rows:
-        raise MemoryError(f"{step} examples take {peak / GIB:.2f} GiB, and {room / GIB:.2f} may be taken.")
+        raise MemoryError(f"{step} examples take {peak / GIB:.2f} GiB, and only {room / GIB:.2f} GiB may be used.")
     found = training_step(form, folder, stage=stage, kernel=0, rows=rows)
     found["figures"]["largest"] = f"{rows} examples in {room / GIB:.2f} GiB"
     return found | {"room": room, "tried": tried}
@@ -205,7 +205,7 @@ def largest(form: Form, folder: Path, *, stage: str = "stage2") -> dict[str, Any
 def to_arrays(program: fit.Program, leaves: Flat, *, answer_len: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments of a program about one image as arrays: these leaves, a key, and a row without padding.
 
-    The last `answer_len` tokens of the row before its last one are an answer; 0 = all of it is a prompt.
+    The last `answer_len` tokens of the row are an answer; 0 = all of it is a prompt.
     """
 
     def filled(value: Any) -> Any:
@@ -239,9 +239,9 @@ def image_programs(config: Config, form: Form) -> dict[str, fit.Program]:
 
 
 def one_image(form: Form, folder: Path, *, which: tuple[str, ...], quantize: str = "none") -> dict[str, Any]:
-    """One image: times of prefill, answers and attention maps (`which` of them), compared with their rooflines.
+    """Times of prefill, answers and attention maps (`which` of them) for one image, compared with their rooflines.
 
-    Decoding's own share is (roofline less prefill's) / (time less prefill's): weights, once a token, are what it reads.
+    The share of decoding alone is (roofline less prefill's) / (time less prefill's). It reads the weights once a token.
 
     Raises:
         ArithmeticError: if an answer ends before its last token, or a map is not finite.
@@ -267,7 +267,7 @@ def one_image(form: Form, folder: Path, *, which: tuple[str, ...], quantize: str
 
 
 def answer_figures(found: dict[str, Any], new_tokens: int) -> dict[str, str]:
-    """The table's figures of answers; shares of the roofline if the device's peak rates are known."""
+    """The figures of answers for the table, with shares of the roofline if the device's peak rates are known."""
     told = {}
     for name, one in found.items():
         seconds, best = one["seconds"], one["fit"]["roofline_seconds"]
@@ -285,7 +285,7 @@ def answer_figures(found: dict[str, Any], new_tokens: int) -> dict[str, str]:
 
 
 def loading(form: Form, folder: Path) -> dict[str, Any]:
-    """A checkpoint of this size is written, read, and loaded onto the device with its hash; its file is not kept."""
+    """Times writing a checkpoint of this size, reading it, and loading it onto the device with its hash."""
     config = experiment(form, "stage2", kernel=0, quantize="none")
     seconds: dict[str, float] = {}
     leaves = {name: np.asarray(leaf) for name, leaf in draw_base(config, ()).items()}

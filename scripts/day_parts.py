@@ -1,4 +1,4 @@
-"""The parts of device_day.py in order of worth, the sizes they run at, and how one of them runs."""
+"""The parts of device_day.py, the most important first, their sizes, and the function that runs one of them."""
 
 import importlib
 import time
@@ -11,7 +11,7 @@ from day_record import DONE, FAILED, Clocks
 
 
 class Wrong(ArithmeticError):
-    """The device computed something wrong; `result` nevertheless has the findings."""
+    """The device computed something wrong; `result` has the findings."""
 
     def __init__(self, message: str, result: dict[str, Any]) -> None:
         super().__init__(message)
@@ -20,7 +20,7 @@ class Wrong(ArithmeticError):
 
 @dataclass(frozen=True)
 class Form:
-    """Sizes. The same code runs at both: what a card is asked, and what a CPU can rehearse."""
+    """Sizes: the full ones of a card, or those of a rehearsal on the CPU. The same code runs at both."""
 
     name: str
     variant: str
@@ -28,11 +28,11 @@ class Form:
     batch_size: int
     accumulate: int
     rounds: int  # timed runs of what takes seconds
-    quick_rounds: int  # and of what takes milliseconds
+    quick_rounds: int  # timed runs of what takes milliseconds
     new_tokens: int
     attention: tuple[str, ...]  # the kernels that are compared, the fastest expected first
-    most_rows: int  # of the search for the largest batch
-    peers_remat: Any  # what our side stores in the comparison with transformers, which stores everything
+    most_rows: int  # upper bound of the search for the largest batch
+    peers_remat: Any  # our rematerialisation in the comparison with transformers, which stores everything
 
 
 FORMS = {
@@ -44,14 +44,14 @@ SAMPLES = 5
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that is found out."""
+    """One check or measurement."""
 
     name: str
     title: str
     function: str  # module:function, called with the form, the folder and `options`
-    seconds: float  # a guess for a card, with loading and compiling; what earlier parts took corrects it
-    own_process: bool = False  # its peak of memory is read, which a device tells of a whole process
-    share_card: bool = False  # another program needs the card as well: JAX must not take its memory beforehand
+    seconds: float  # estimate for a card, with loading and compiling; the times of earlier parts correct it
+    own_process: bool = False  # its peak memory is read, which a device reports for a whole process
+    share_card: bool = False  # another program needs the card as well: JAX must not preallocate its memory
     options: dict[str, Any] = field(default_factory=dict)
 
     def run(self, form: Form, folder: Path) -> dict[str, Any]:
@@ -89,7 +89,7 @@ PARTS = (
 
 
 def run_part(part: Part, form: Form, folder: Path, here: dict[str, Any]) -> dict[str, Any]:
-    """The record of a part. What goes wrong in it is recorded with its reason: the other parts shall run."""
+    """The record of a part. An error in it is recorded with its reason, so that the other parts run."""
     record: dict[str, Any] = {"part": part.name, "form": form.name, "options": part.options, **here}
     start = time.perf_counter()
     with Clocks() as clocks:

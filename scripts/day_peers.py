@@ -1,4 +1,4 @@
-"""Part 3 of device_day.py: the same step and answers by transformers with peft, on the same device, in turns."""
+"""Part 3 of device_day.py: the same step and answers in transformers with peft, on the same device, in turns."""
 
 import statistics
 from pathlib import Path

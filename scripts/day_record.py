@@ -19,11 +19,11 @@ from radvqa_jax.runtime import local_devices
 DISTRIBUTIONS = "jax jaxlib jax-cuda13-plugin flax optax numpy qwix torch transformers peft triton".split()
 CLOCKS = "timestamp,clocks.sm,clocks.mem,power.draw,temperature.gpu,utilization.gpu"
 LIMITS = "name,driver_version,power.limit,clocks.max.sm,clocks.max.mem,persistence_mode"
-DONE, FAILED, STOPPED = "done", "failed", "stopped"  # stopped: time was up, and it did nothing wrong
+DONE, FAILED, STOPPED = "done", "failed", "stopped"  # stopped: time was up; not an error
 
 
 class _Record(NamedTuple):
-    """The part of a part's file that is read; the file holds more."""
+    """The fields of a part's file that are read; the file has more."""
 
     part: str
     form: str
@@ -37,7 +37,7 @@ class _Record(NamedTuple):
 
 
 def _ask(query: str) -> list[str]:
-    """The fields of the first card, as nvidia-smi tells them; none without it. Nothing is set."""
+    """The fields of the first card from nvidia-smi; empty without it. Changes no setting."""
     if shutil.which("nvidia-smi") is None:
         return []
     command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader", "--id=0"]
@@ -49,7 +49,7 @@ def _ask(query: str) -> list[str]:
 
 
 def describe_here() -> dict[str, Any]:
-    """The device of this process with driver and versions."""
+    """The device of this process, with driver and versions."""
     found: dict[str, str | None] = {}
     for name in DISTRIBUTIONS:
         try:
@@ -73,8 +73,10 @@ def _commit() -> str | None:
 
 
 class Clocks:
-    """Around a part: `samples` are the clocks, power and temperature of the card each second; of a CPU, before and
-    after."""
+    """Context that samples the card's clocks, power, temperature and load each second; a CPU's clocks before and after.
+
+    `samples` are the rows.
+    """
 
     def __init__(self) -> None:
         self.samples: list[list[str]] = []
@@ -144,7 +146,7 @@ def read_records(folder: Path, names: Sequence[str]) -> dict[str, dict[str, Any]
 def check_same(here: dict[str, Any], form: str, records: dict[str, dict[str, Any]], folder: Path) -> None:
     """Raises ValueError if a record is of another kind of device, or of the other form of the script.
 
-    Drivers and versions may differ: a run that goes on next week keeps what it has, and each record has its own.
+    Drivers and versions may differ, so that a run can continue next week; each record has its own.
     """
     for name, record in records.items():
         known = record.get("device", here["device"])["device"]
@@ -157,16 +159,16 @@ def check_same(here: dict[str, Any], form: str, records: dict[str, dict[str, Any
 
 
 def write_failure(folder: Path, name: str, *, form: str, status: str, reason: str, seconds: float, here: Any) -> None:
-    """Records a part whose process did not live to tell."""
+    """Writes the record of a part whose process ended or was stopped without a result."""
     said = {"part": name, "form": form, "status": status, "reason": reason, "seconds": seconds}
     write_json(folder / f"{name}.json", said | (here or {}), private=False)
 
 
 def format_table(titles: dict[str, str], records: dict[str, dict[str, Any]], left: dict[str, str]) -> str:
-    """The Markdown table: one row a part, with its figures or the reason why there are none.
+    """The Markdown table: one row per part, with its figures or the reason why there are none.
 
     Args:
-        titles: by part, in their order.
+        titles: by part, in the order of the rows.
         records: by part.
         left: why a part was not started.
     """
@@ -185,7 +187,7 @@ def format_table(titles: dict[str, str], records: dict[str, dict[str, Any]], lef
 
 
 def format_heading(records: dict[str, dict[str, Any]]) -> str:
-    """Device, driver and versions: one line for each set of them that the records have, with the parts it is of."""
+    """Device, driver and versions: one paragraph per distinct set, with the names of its parts if there are several."""
     lines: dict[str, list[str]] = {}
     for name, record in records.items():
         if "versions" in record:

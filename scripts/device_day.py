@@ -42,14 +42,14 @@ from radvqa_jax.command_line.script import run_script
 from radvqa_jax.files import read_json, write_json
 
 CLOSING = 3.0  # seconds that are kept for the table
-SLOW = 3.0  # times its estimate: a part that takes longer is taken as hanging
-STARTING = 90.0  # seconds at least before a part is taken as hanging
+SLOW = 3.0  # a part that takes longer than this many times its estimate is taken as hanging,
+STARTING = 90.0  # but not before this many seconds
 HERE = "here.json"
 NAMES = [part.name for part in PARTS]
 
 
 def work(folder: Path, form: Form) -> None:
-    """A process that runs the parts whose names come on stdin, one after another."""
+    """Runs the parts whose names come on stdin, one after another: the main function of a worker process."""
     runtime.avoid_miscompilation()
     runtime.keep_compiled(str(folder / "compiled"))
     here = describe_here()
@@ -62,14 +62,14 @@ def work(folder: Path, form: Form) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Ends this process when the one that started it is gone: nothing may go on computing on the device."""
+    """Ends this process when the one that started it has ended: nothing may go on computing on the device."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
 
 
 class Worker:
-    """Such a process, and what it was started for."""
+    """A worker process, started for a part; it can run others that need the same memory settings."""
 
     def __init__(self, folder: Path, form: Form, part: Part) -> None:
         self.folder, self.share_card, self.used = folder, part.share_card, False
@@ -88,11 +88,11 @@ class Worker:
             stderr=subprocess.STDOUT,
             env=env,
             text=True,
-            start_new_session=True,  # a group of its own, with whatever it starts
+            start_new_session=True,  # a process group of its own, so that stop() also ends what it started
         )
 
     def facts(self, limit: float) -> dict[str, Any]:
-        """The device that the process found; nothing if it did not come so far."""
+        """The device that the process found; empty if it ended or took too long before that."""
         end = time.monotonic() + limit
         while not (self.folder / HERE).is_file():
             if self.process.poll() is not None or time.monotonic() > end:
@@ -101,17 +101,17 @@ class Worker:
         return read_json(self.folder / HERE)
 
     def suits(self, part: Part, tells_peak: bool) -> bool:
-        """Whether this process can go on with that part."""
+        """Whether this process can run that part, too."""
         alone = part.own_process and tells_peak and self.used
         return self.process.poll() is None and self.share_card == part.share_card and not alone
 
     def run(self, part: Part, limit: float) -> str:
-        """Waits until the record is written; returns why it was not, or nothing."""
+        """Runs a part and waits for its record; returns why there is none, or an empty string."""
         assert self.process.stdin is not None
         self.used = True
         path, end = self.folder / f"{part.name}.json", time.monotonic() + limit
         path.unlink(missing_ok=True)
-        with contextlib.suppress(BrokenPipeError):  # it ended already, which is seen below
+        with contextlib.suppress(BrokenPipeError):  # it has ended, which the loop below reports
             print(part.name, file=self.process.stdin, flush=True)
         while not path.is_file():
             if self.process.poll() is not None:
@@ -131,12 +131,12 @@ class Worker:
         self.process.wait()
         self.log.close()
         if self.process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):  # what it did not read is of no use to anybody
+            with contextlib.suppress(BrokenPipeError):  # the process has ended: unread names are lost, which is fine
                 self.process.stdin.close()
 
 
 def in_order(records: dict[str, dict[str, Any]], only: list[str]) -> list[Part]:
-    """The parts that are still to be done: those without a result, then those that failed."""
+    """The parts that remain: those without a result, then those that failed."""
     wanted = [part for part in PARTS if not only or part.name in only]
     states = {part.name: records.get(part.name, {}).get("status") for part in wanted}
     fresh = [part for part in wanted if states[part.name] not in (DONE, FAILED)]
@@ -144,18 +144,18 @@ def in_order(records: dict[str, dict[str, Any]], only: list[str]) -> list[Part]:
 
 
 class Day:
-    """The minutes that are given, and what was learnt about how long parts take."""
+    """A run of the script: its time budget, its worker process, and how long parts took by their estimates."""
 
     def __init__(self, folder: Path, form: Form, minutes: float) -> None:
         self.folder, self.form = folder, form
         self.end = time.monotonic() + 60 * minutes - CLOSING
-        self.ratios: list[float] = []  # seconds that a part took, by its guess
-        self.left: dict[str, str] = {}
+        self.ratios: list[float] = []  # seconds that a part took / its estimate
+        self.left: dict[str, str] = {}  # part -> why it was not started
         self.here: dict[str, Any] = {}
         self.worker: Worker | None = None
 
     def run(self, part: Part) -> None:
-        """Runs a part if the time is enough for it, and sees to it that there is a record of it."""
+        """Runs a part if enough time is left, and makes sure that it has a record, also if it fails or is stopped."""
         need = part.seconds * (statistics.median(self.ratios) if self.ratios else 1.0)
         left = self.end - time.monotonic()
         if need > left:
@@ -183,7 +183,7 @@ class Day:
             self.ratios.append(seconds / part.seconds)
 
     def close(self) -> None:
-        """Ends the process that is there."""
+        """Ends the worker process, if there is one."""
         if self.worker is not None:
             self.worker.stop()
         self.worker = None
@@ -200,7 +200,7 @@ def write_table(folder: Path, left: dict[str, str]) -> str:
 
 def main() -> int | None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=9.0, help="to be done in, the table included")
+    parser.add_argument("--minutes", type=float, default=9.0, help="time limit, with the table")
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--cpu", action="store_true", help="the embedded model on the CPU: a rehearsal")
     parser.add_argument("--only", nargs="+", default=[], metavar="PART", help=", ".join(NAMES))
@@ -210,7 +210,7 @@ def main() -> int | None:
         parser.error(f"--minutes={args.minutes} must be above 0 and below 10,000.")
     if unknown := set(args.only) - set(NAMES):
         parser.error(
-            f"--only: {', '.join(sorted(unknown))} is no part. Give some of {', '.join(p.name for p in PARTS)}."
+            f"--only: {', '.join(sorted(unknown))} is not a part. Give some of {', '.join(p.name for p in PARTS)}."
         )
     form = FORMS["cpu" if args.cpu else "full"]
     folder = args.out.resolve()

@@ -3,16 +3,16 @@
 # JAX, torch and what usually comes with them.
 #   bash scripts/device_wheels.sh FOLDER                              here: Python 3.12, x86-64, under 60 MB
 #   python -m pip install --no-index --no-deps FOLDER/*.whl           there
-# Nothing that JAX or torch bring is among them, and --no-deps keeps pip from replacing it: each wheel is named here.
+# The wheels are those listed below, without what JAX and torch come with; --no-deps keeps pip from replacing that.
 # RADVQA_DEVICE_PYTHON=3.13 collects for another Python.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 [ $# = 1 ] || { echo "device_wheels: give the folder: bash scripts/device_wheels.sh FOLDER" >&2; exit 2; }
-# Of two versions of a package pip installs none.
+# pip installs nothing from a folder with two versions of a package.
 [ -z "$(ls -A "$1" 2>/dev/null)" ] || { echo "device_wheels: $1 is not empty. Give a new folder." >&2; exit 2; }
 python=${RADVQA_DEVICE_PYTHON:-3.12} limit_mb=60
 
-# Data sets and configuration; what TensorFlow Datasets and the rest import of others.
+# Data sets and configuration, and the dependencies of TensorFlow Datasets and the others.
 names=(
   ml_collections tensorflow-datasets grain array-record imagehash qwix beartype
   annotated-types pydantic pydantic-core typing-inspection typing-extensions
@@ -20,7 +20,7 @@ names=(
   tensorflow-metadata googleapis-common-protos termcolor toml portpicker PyWavelets
   datasketch defusedxml google-re2 nltk opencc python-calamine rapidfuzz tensorboardX
 )
-built=(promise rouge-score) # pure, and published as sources only
+built=(promise rouge-score) # pure Python, and published as sources only
 mkdir -p "$1"
 platforms=()
 for glibc in 2_17 2_24 2_26 2_27 2_28 2_31 2_34; do platforms+=(--platform "manylinux_${glibc}_x86_64"); done

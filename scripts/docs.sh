@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Builds the documentation as a site: strictly (a dead link is an error), and without anything that a page would load from elsewhere.
 #   bash scripts/docs.sh [FOLDER]      FOLDER: where the site goes; build/site if not given. Open index.html there.
-# Sphinx is in an environment of its own (.venv-docs, 50 MB), to which the environment of the clone lends its packages.
+# Sphinx is in an environment of its own (.venv-docs, 50 MB), which also sees the packages of the clone's environment.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 folder=$(realpath -m "${1:-$REPO/build/site}")
 cd "$REPO"
 venv=${RADVQA_DOCS_VENV:-.venv-docs}
 lent=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-# Made anew where the lock changed, or the environment that lends its packages: its Python may be another one.
+# Made again when the lock or the clone's environment changed: the latter may have another Python.
 if ! { cat requirements-docs.lock && echo "$lent"; } | cmp -s - "$venv/made-from"; then
   if [ -n "$(ls -A "$venv" 2>/dev/null)" ] && [ ! -e "$venv/made-from" ] && [ ! -e "$venv/own.lock" ]; then
     echo "docs: $venv was not made by this script, and is not deleted. Remove it, or give another RADVQA_DOCS_VENV." >&2

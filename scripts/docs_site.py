@@ -79,7 +79,7 @@ def field_entry(path: str, field: Field) -> str:
 
 
 def group_section(group: Group) -> str:
-    """A section of the reference: a dataclass, the places at which it stands, and its fields."""
+    """A section of the reference: a dataclass, the paths at which it occurs, and its fields."""
     title = f"`{group.paths[0]}`" if group.paths[0] else "At the top"
     others = ", ".join(f"`{path}`" for path in group.paths[1:])
     also = f"The same fields: {others}.\n\n" if others else ""
@@ -98,11 +98,11 @@ def configuration_page() -> str:
 
 
 def python_page() -> str:
-    """The reference of the public surface, by autodoc."""
+    """The reference of the public API, by autodoc."""
     parts = [
         "# Python",
         "",
-        "What `import radvqa_jax` offers. [Five lines of Python](/docs/api.md) shows it at work.",
+        "The public names of `import radvqa_jax`. [Five lines of Python](/docs/api.md) shows them in use.",
         "",
     ]
     for name in ("load", "read_rows", "mask_of"):
@@ -136,7 +136,7 @@ def _argument_names(arguments: ast.arguments) -> Iterator[str]:
 
 
 def _paragraphs(docstring: str) -> str:
-    """A docstring as Markdown: paragraphs escaped; lists, tables and code, which are indented, as they stand."""
+    """A docstring as Markdown: paragraphs are escaped; lists, tables and code become code blocks."""
     parts: list[str] = []
     for part in docstring.split("\n\n"):
         if not re.search(r"^( |- |>>>|\|)", part, re.MULTILINE):
@@ -149,7 +149,7 @@ def _paragraphs(docstring: str) -> str:
 
 
 def modules_page() -> str:
-    """Every module of the package, what it is for and what it offers."""
+    """Every module of the package with its docstring and its public functions and classes."""
     about = "[Architecture](/docs/architecture.md) says who may import whom. This page is generated from docstrings."
     parts = ["# Modules", "", about, ""]
     packages: dict[str, list[Path]] = {}
@@ -162,7 +162,7 @@ def modules_page() -> str:
 
 
 def stage(source: Path) -> None:
-    """Writes the site's sources: what the repository has, at the same places, and the generated pages."""
+    """Writes the site's sources: the repository's pages at the same paths, and the generated pages."""
     for pattern in ("*.md", "LICENSE", "CITATION.cff", "docs/*.md", "docs/images/*", "tfds_builders/*/README.md"):
         for path in REPO.glob(pattern):
             target = source / path.relative_to(REPO)
@@ -170,7 +170,7 @@ def stage(source: Path) -> None:
             shutil.copyfile(path, target)
     for path in source.glob("tfds_builders/*/README.md"):
         text = path.read_text(encoding="utf-8")
-        if not text.startswith("# "):  # TFDS shows the file as a description, below a heading of its own
+        if not text.startswith("# "):  # TFDS shows the file as a description below its own heading
             path.write_text(f"# {path.parent.name}\n\n{text}", encoding="utf-8")
     (source / "README.md").unlink()  # the front page
     pages = {
@@ -186,7 +186,7 @@ def stage(source: Path) -> None:
 
 
 class _Loads(html.parser.HTMLParser):
-    """Collects what a page loads by itself. Links that a reader may follow are not among it."""
+    """Collects the addresses that a page loads by itself, without the links that a reader may follow."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -238,7 +238,7 @@ def build(source: Path, site: Path) -> None:
 
 
 def main() -> None:
-    """Builds the site into the folder that is given."""
+    """Builds the site into the given folder."""
     site = Path(sys.argv[1] if len(sys.argv) > 1 else REPO / "build" / "site").resolve()
     source = REPO / "build" / "site_source" / "pages"
     shutil.rmtree(source, ignore_errors=True)

@@ -2,19 +2,19 @@
 # Makes the Python environment if it is missing or out of date, and puts it first on PATH. From any folder:
 #   source scripts/env.sh
 # RADVQA_VENV    its folder; .venv of the repository if not given
-# RADVQA_LOCK    the versions to install. If not given: requirements-oldest.lock (Python 3.11), with which the whole suite is
-#                run, and where there is no such Python requirements.lock (the newest set, Python >= 3.12). With the extra
-#                cuda or tpu the other way round. An environment that is there keeps its Python.
+# RADVQA_LOCK    the versions to install. If not given: requirements-oldest.lock (Python 3.11; the whole suite runs on it), or
+#                requirements.lock (the newest set, Python >= 3.12) if no Python 3.11 is found. With the extra cuda or tpu
+#                requirements.lock comes first. An environment that exists keeps its Python.
 # RADVQA_EXTRAS  extras of setup.py to add, such as cuda or judge,quantize
-# RADVQA_PYTHON  the Python to make it with; looked for if not given, on PATH and under pyenv
-# An environment bears a stamp of what went into it. Where the stamp says that it was interrupted, it is made again; where
-# the stamp is old, it is brought up to date. One that this script did not make is used as it is, and never deleted.
+# RADVQA_PYTHON  the Python to make it with; if not given, one is searched on PATH and under pyenv
+# An environment has a stamp of its contents. If the stamp says that it was interrupted, it is made again; if the stamp is
+# old, it is brought up to date. An environment that this script did not make is used as it is and never deleted.
 
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 radvqa_say() { echo "env: $*" >&2; }
 
-# Prints the Pythons that a lock is for, best first: its line `# python: ...`, or that of a lock that it includes.
+# Prints the Pythons that a lock is for, best first, from its line `# python: ...` or from that of a lock that it includes.
 radvqa_pythons() {
   local named
   named=$(radvqa_lock_text "$1" | sed -n 's/^# python: //p' | head -n 1)
@@ -52,7 +52,7 @@ radvqa_version() {
   "$1/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
 }
 
-# Prints the lock to install: the given one, or the tested set for the environment's Python, or for one that can be found.
+# Prints the lock to install: the given one, the tested set for the environment's Python, or the set for a Python that exists.
 radvqa_choose_lock() {
   local venv=$1 lock version sets=("$REPO/requirements-oldest.lock" "$REPO/requirements.lock")
   # On GPUs jax 0.10.2 has reported miscompilations, which newer releases have not; on CPUs it compiles five times as fast.
@@ -77,7 +77,7 @@ radvqa_choose_lock() {
   return 1
 }
 
-# Prints what in a lock file the environment of this Python lacks: nothing, or up to eight names and how many there are.
+# Prints the packages of a lock that the environment of this Python lacks: up to eight names, and the number of the others.
 radvqa_lacks() {
   "$1" - "$2" <<'PY'
 import importlib.metadata, re, sys
@@ -107,7 +107,7 @@ radvqa_state() {
   fi
 }
 
-# Makes the environment anew. The stamp is there first, so that an interrupted one is known as this script's.
+# Makes the environment again. The stamp is written first, so that an interrupted environment is known as this script's.
 radvqa_create() {
   local venv=$1 lock=$2 python
   if ! python=$(radvqa_find_python "$lock"); then
@@ -131,14 +131,14 @@ radvqa_lock_text() {
   while read -r file; do cat "$file" || return 1; done < <(radvqa_locks "$1")
 }
 
-# Everything that has hashes in the lock is held to them, the tools that build packages from source too. Extras that the lock
-# does not have cannot be, nor can a lock without: pip takes hashes for all packages of a command, or for none.
+# Every package with hashes in the lock is checked against them, as are the tools that build packages from source. Extras
+# that the lock lacks and locks without hashes are not checked: pip takes hashes for all packages of a command or for none.
 radvqa_install() {
   local venv=$1 lock=$2 extras=$3 part="$1/.radvqa-part" pins="$1/.radvqa-constraints" file
   local pip=("$venv/bin/python" -m pip --quiet --quiet --no-input --disable-pip-version-check)
   "${pip[@]}" install --require-hashes --no-deps -r "$REPO/requirements-build.lock" || return 1
   radvqa_lock_text "$lock" | grep -oE '^[A-Za-z0-9_.-]+==[^ ;\\]+' >"$pins" || return 1
-  # --use-pep517: what comes as source is built alike by every pip, here with the tools that were just installed.
+  # --use-pep517: every pip builds source packages in the same way, here with the tools that were just installed.
   while read -r file; do
     grep -v '^-r ' "$file" >"$part"
     if grep -q -- --hash= "$part"; then
@@ -188,7 +188,7 @@ radvqa_make() {
       ;;
   esac
   if ! radvqa_install "$venv" "$lock" "$extras"; then
-    radvqa_say "the installation failed; the lines above say why. Mend that and run this again."
+    radvqa_say "the installation failed; the lines above say why. Fix that and run this again."
     return 1
   fi
   echo "$want" >"$venv/.radvqa-stamp"
@@ -201,7 +201,7 @@ radvqa_env() {
   lock=$(radvqa_choose_lock "$venv") || return 1
   want="$venv|$REPO|$extras|$(radvqa_lock_text "$lock" | cat "$REPO/setup.py" "$REPO/requirements-build.lock" - | cksum)" || return 1
   if [ "$(radvqa_state "$venv" "$want")" != current ]; then
-    # One at a time, where the machine has flock: a second one would take the first one's work for an interrupted one.
+    # One at a time, if the machine has flock: a second call would take the first call's work for an interrupted one.
     (
       trap 'radvqa_say "stopped by Ctrl-C. Run it again to go on."; exit 130' INT
       ! command -v flock >/dev/null || flock 9
@@ -209,7 +209,7 @@ radvqa_env() {
     ) 9<"$REPO" || return $?
   fi
   export VIRTUAL_ENV=$venv PATH=$venv/bin:$PATH
-  # On a CPU, XLA allocates the buffers of every step anew. glibc would hand their pages back and fault them in again.
+  # On a CPU, XLA allocates the buffers of every step again. glibc would return their pages and fault them in again.
   export MALLOC_ARENA_MAX=${MALLOC_ARENA_MAX:-1} MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-8000000000}
   export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-8000000000} MALLOC_TOP_PAD_=${MALLOC_TOP_PAD_:-268435456}
 }

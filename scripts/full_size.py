@@ -24,11 +24,11 @@ from radvqa_jax.training.stage import keep_leaf, loaded_shapes, plan_stage
 from radvqa_jax.trees import Flat, split
 
 BLOCK = 1 << 24  # values drawn at a time: more would take memory in addition to the largest leaf
-SMALL = 0.02  # standard deviation of what is not a linear weight; of token embeddings too, as at initialisation
+SMALL = 0.02  # standard deviation of leaves that are not linear weights, and of token embeddings, as at initialisation
 
 
 def stddev(name: str, shape: tuple[int, ...]) -> float:
-    """The standard deviation that keeps activations about as large as they come in."""
+    """The standard deviation of a leaf that keeps the scale of activations."""
     equation = equation_of(name, PALIGEMMA.equations)
     if equation is None:
         return SMALL
@@ -56,10 +56,10 @@ def draw_leaf(name: str, shape: tuple[int, ...], dtype: Any, *, seed: int = 0) -
 
 
 def draw_base(config: Config, stages: tuple[str, ...]) -> Flat:
-    """The leaves of the base as these stages hold them: dtypes, and what is quantised. One is made at a time."""
+    """The leaves of the base as these stages hold them, in their dtypes and quantised. One is made at a time."""
     loaded = loaded_shapes(config, stages)
     keep = keep_leaf(config, stages, loaded)
-    # The largest first: what making it takes in addition then adds least to the peak.
+    # The largest first: the extra memory of making it then adds least to the peak.
     order = sorted(loaded, key=lambda name: -math.prod(loaded[name].shape))
     made = {name: keep(name, draw_leaf(name, loaded[name].shape, loaded[name].dtype)) for name in order}
     return jax.block_until_ready(made)
@@ -83,7 +83,7 @@ def forget(path: Path) -> None:
 
 
 def read(path: Path) -> None:
-    """Reads the file once, as plainly as can be."""
+    """Reads the file once and does nothing with it."""
     block = bytearray(1 << 22)
     with path.open("rb", buffering=0) as file:
         while file.readinto(block):

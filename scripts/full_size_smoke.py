@@ -3,9 +3,9 @@
     python scripts/make_random_checkpoint.py /tmp/random_3b.npz --variant paligemma-3b-224
     python scripts/full_size_smoke.py /tmp/random_3b.npz --variant paligemma-3b-224      # Linux, 24 GiB, minutes
 
-Everything runs in bfloat16 through the code that a job runs, with MedM's stage 2 as its configuration. Each part is
-reported with the peak memory of the process during it. Reading the file and loading it start with the file not in
-the system's cache. Compiling counts as part of what is compiled.
+Everything runs in bfloat16 through the code of a job, with MedM's stage 2 as its configuration. Each part is reported
+with the peak memory of the process during it. Reading and loading start with the file outside the system's cache. The
+time of a part includes its compilation.
 """
 
 import argparse
@@ -41,7 +41,7 @@ NEW_TOKENS, TEXT = 8, 32
 
 
 def resident(kind: str) -> int:
-    """Bytes of this process's memory: VmRSS now, VmHWM the most since it was last reset."""
+    """Bytes of this process's memory: VmRSS now, VmHWM the peak since its last reset."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(kind))
     return int(line.split()[1]) * 1024
 

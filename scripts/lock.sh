@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Writes the lock files: exact versions, with the hashes of every file of each. Run it after a change of a bound in setup.py.
+# Writes the lock files: exact versions with the hashes of all their files. Run it after changing a bound in setup.py.
 #   bash scripts/lock.sh [--upgrade]     needs uv (pip install uv)
 # requirements.lock and requirements-oldest.lock are solved from setup.py for the Pythons in their line `# python: ...`; a
 # version that is in the lock stays where the bounds allow it, unless --upgrade takes the newest of each. In the other locks
 # the versions are written by hand (their first lines say how), and only what follows `name==version` is written anew.
-# scripts/env.sh installs with --require-hashes, so that a file which was exchanged at an index is refused.
+# scripts/env.sh installs with --require-hashes, so that a file that was replaced at an index is refused.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 command -v uv >/dev/null || { echo "lock: uv is missing: pip install uv" >&2; exit 1; }
 work=$(mktemp -d)
 trap 'rm -r "$work"' EXIT
 
-lock() { # file, then what uv compiles and for which Python
+lock() { # file, then the arguments of uv pip compile
   local file=$1 && shift
   grep -v "^-r " "$file" >"$work/hashed" # uv keeps the versions that it finds in its output
   uv pip compile --quiet --generate-hashes --no-header --no-annotate --output-file "$work/hashed" "$@"

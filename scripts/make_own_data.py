@@ -1,9 +1,9 @@
-"""Draws a folder like one of a hospital, with images and a table, to try configs/own_data.py without your own data.
+"""Makes a folder with images and a table, like a hospital's, to try configs/own_data.py without your own data.
 
     python scripts/make_own_data.py FOLDER --images 100
 
 The images are phantoms (tfds_builders/phantom_rad), not patients. `questions.csv` has the columns image, question,
-answer, case_id, modality, organ and ward; the last is a column of no known meaning.
+answer, case_id, modality, organ and ward; `ward` stands for a column that the builder does not know.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def make(folder: Path, *, images: int, seed: int = 0) -> int:
     """Writes the folder and returns the number of questions.
 
     Raises:
-        ValueError: if the folder has another questions.csv, which stays.
+        ValueError: if the folder has another questions.csv, which is not changed.
     """
     rows, items = [], list(plan_split("train", images, seed=seed))
     for item in items:

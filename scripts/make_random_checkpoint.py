@@ -2,8 +2,8 @@
 
     python scripts/make_random_checkpoint.py /tmp/random_3b.npz --variant paligemma-3b-224
 
-With it, everything that depends on size can be tried without the released weights: whether a model
-loads, fits and steps, and how long that takes. What it answers means nothing. PaliGemma-3B in bfloat16 has 5.5 GiB.
+Use it to try everything that depends on size without the released weights: whether a model loads, fits and trains, and
+how long that takes. Its answers mean nothing. PaliGemma-3B in bfloat16 has 5.5 GiB.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from radvqa_jax.checkpoints.npz import BFLOAT16, write_npz
 from radvqa_jax.command_line.script import run_script
 from radvqa_jax.models.variants import VARIANTS, get_variant
 
-BLOCK = 1 << 24  # values drawn at a time: float32 ones would else take twice the memory of the largest leaf
+BLOCK = 1 << 24  # values drawn at a time; drawn at once in float32, the largest leaf would take twice its memory
 
 
 def draw(name: str, shape: tuple[int, ...], *, dtype: np.dtype, seed: int) -> np.ndarray:
@@ -56,9 +56,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if args.path.suffix != ".npz":
-        parser.error(f"{args.path} must end in .npz: big_vision recognises native checkpoints by it")
+        parser.error(f"{args.path} must end in .npz, by which big_vision recognises native checkpoints.")
     if args.path.exists():
-        parser.error(f"{args.path} is there already, and may be a checkpoint that somebody needs. Give another path.")
+        parser.error(f"{args.path} is there already and may be a checkpoint that somebody needs. Give another path.")
     if args.seed < 0:
         parser.error(f"--seed={args.seed} must be at least 0.")
     weights = write(args.path, variant=args.variant, dtype=args.dtype, seed=args.seed)

@@ -3,13 +3,14 @@
     python scripts/make_tiny_paligemma.py      # writes radvqa_jax/assets/tiny/; half an hour on two idle cores
 
 The tokenizer is a SentencePiece model shaped like Gemma's. The model has the native layout, names and arithmetic of
-PaliGemma 1 at variant `tiny`, and is trained from scratch on the simple pictures of shapes_world.py: no radiograph, and
-none of the pictures of phantom_rad. As with the real model, the vision tower learns alone first (there by contrast with
-texts, here by naming what each patch shows), then everything learns together, on cluttered pictures, to answer. It is
-stored in float16.
+PaliGemma 1 at variant `tiny`, and is trained from scratch on the simple pictures of shapes_world.py, not on radiographs
+or the pictures of phantom_rad. As with the real model, the vision tower first learns alone (the real one by contrast
+with texts, this one by naming what each patch shows). Then everything learns together to answer. It is stored in
+float16.
 
-The stored model does not tell left from right. `--sides FILE --out FOLDER` goes on from it: the tower learns in which
-half of the picture a marked patch is (shapes_labels.PLACES), then everything, with half of the tasks about sides.
+The stored model does not tell left from right. `--sides FILE --out FOLDER` continues from it: the tower learns in which
+half of the picture a marked patch is (shapes_labels.PLACES); then everything learns, half of the tasks being about
+sides.
 """
 
 import argparse
@@ -47,7 +48,7 @@ from radvqa_jax.training.loss import example_loss, token_loss
 from radvqa_jax.trees import Flat, flatten, unflatten
 
 SEQ_LEN = 24
-SIDE = 0.5  # with --sides: share of the tasks that ask for the side
+SIDE = 0.5  # with --sides: share of the tasks about the side of a mark
 PART = 500  # scenes that a process draws at a time
 PIECES = 832  # and 1152 <loc> and <seg> tokens on top: vocabulary 1984
 Item = TypeVar("Item")
@@ -159,7 +160,7 @@ def fit(
     b2: float,
     after: Callable[[int, Flat], None] = lambda step, leaves: None,
 ) -> Flat:
-    """`leaves` after `steps` steps of Adam with warm-up and cosine; `after` sees them at every step."""
+    """`leaves` after `steps` steps of AdamW with warm-up and cosine decay; `after` gets them at every step."""
     schedule = optax.warmup_cosine_decay_schedule(0, learning_rate, min(100, steps - 1), steps)
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=b2))
     state = (leaves, shapes_labels.make_classifiers(model.variant.llm.width))
@@ -184,9 +185,9 @@ def fit(
 
 
 def make_params(model: PaliGemma, first: Batch, seed: int) -> Flat:
-    """Fresh weights: embeddings of unit size, and what each layer adds to the residual stream scaled down.
+    """Fresh weights: scaled embeddings, and scaled-down outputs of each layer to the residual stream.
 
-    flax's initializers alone let the first layers drown the words in the mean of the image tokens.
+    With flax's initializers alone, the mean of the image tokens outweighs the words in the first layers.
     """
     params = flatten(model.init(jax.random.key(seed), first.image, first.tokens, first.mask_ar)["params"])
     llm, img = model.variant.llm, model.variant.img
@@ -194,7 +195,7 @@ def make_params(model: PaliGemma, first: Batch, seed: int) -> Flat:
     params[table] = params[table] / params[table].std() * llm.width**-0.5
     for name in ("llm/layers/attn/attn_vec_einsum/w", "llm/layers/mlp/linear"):
         params[name] = params[name] * (2 * llm.depth) ** -0.5
-    position = "img/pos_embedding"  # as large as what a patch shows: small ones leave left and right unlearned for long
+    position = "img/pos_embedding"  # about as large as a patch's content: with small ones, sides are learned late
     params[position] = params[position] / params[position].std() * 0.6
     for name in ("MultiHeadDotProductAttention_0/out/kernel", "MlpBlock_0/Dense_1/kernel"):
         params[f"img/Transformer/encoderblock/{name}"] *= (2 * img.depth) ** -0.5
@@ -215,7 +216,7 @@ def make_rows(
 
 
 def evaluate(model: PaliGemma, params: dict, tokenizer: Tokenizer, seed: int) -> dict[str, float]:
-    """exact-match accuracy by the answer's kind on 200 unseen scenes, captions and copying included."""
+    """Exact-match accuracy by kind of task on 200 unseen scenes, captions and copying included."""
     rng = np.random.default_rng([seed, 2])
     scenes = [shapes_world.make_scene(rng) for _ in range(200)]
     tasks = [(scene, *pair) for scene in scenes for pair in shapes_text.questions(rng, scene)]
@@ -276,10 +277,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=4500)
     parser.add_argument("--scenes", type=int, default=20_000)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--start", type=Path, help="vision_only.npz of an earlier call, to leave the first part out")
+    parser.add_argument("--start", type=Path, help="vision_only.npz of an earlier call, to skip the first part")
     parser.add_argument("--sides", type=Path, help="tiny_paligemma.npz of an earlier call, to teach it left and right")
-    parser.add_argument("--side-vision-steps", type=int, default=300, help="with --sides: of the tower alone")
-    parser.add_argument("--side-steps", type=int, default=2000, help="with --sides: of everything after that")
+    parser.add_argument("--side-vision-steps", type=int, default=300, help="with --sides: steps of the tower alone")
+    parser.add_argument("--side-steps", type=int, default=2000, help="with --sides: steps of everything after that")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if args.sides and args.sides.resolve().parent == args.out.resolve():

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Puts the oldest transformers that exports are tested with into a folder, to stand first on PYTHONPATH before a newer one.
+# Installs the oldest transformers that exports are tested with into a folder, which goes on PYTHONPATH before a newer one.
 #   bash scripts/old_transformers.sh DIR [PYTHON]
 #   RADVQA_TRANSFORMERS_OLD=DIR bash scripts/test.sh -m torch tests/export
-# 4.52 is the first version with the names that adapters are written in. torch and peft stay those of the environment, so
-# that the folder takes 130 MB.
+# 4.52 is the first version with the names that adapters are written in. torch and peft are those of the environment, so
+# that the folder takes only 130 MB.
 set -euo pipefail
 folder=${1:?give the folder to fill}
 python=${2:-python}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds an sdist, and a wheel from the sdist; installs the wheel away from the clone, and runs a short job and the API there.
 #   bash scripts/package.sh [FOLDER]      FOLDER: where sdist and wheel go; a temporary one if not given
-# The environment of the clone lends its packages, so that nothing is downloaded.
+# The new environment sees the packages of the clone's environment, so that nothing is downloaded.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 cd "$REPO"
@@ -10,7 +10,7 @@ trap 'rm -rf "$scratch"' EXIT
 dist=$(realpath -m "${1:-$scratch/dist}")
 mkdir -p "$dist" "$scratch/away"
 
-# With the locked setuptools of the environment. From a copy of what git knows: a build leaves files behind.
+# With the locked setuptools of the environment, and from a copy of the tracked files, because a build leaves files behind.
 build() { # folder, sdist or wheel
   (cd "$1" && python -c "import sys; from setuptools import build_meta; build_meta.build_$2(sys.argv[1])" "$dist") >"$scratch/log" 2>&1 ||
     { cat "$scratch/log" && exit 1; }
@@ -37,7 +37,7 @@ tiny=(--config.{stages.stage1.sources[0],stages.stage2.sources[0],eval.source,ev
   --config.stages.stage2.optim.warmup_steps=1 --config.eval.source.limit=8 --config.eval.bootstrap=50 --config.eval.swapped=false --config.saliency.cases=1 \
   --config.saliency.methods='("raw",)' --config.data.data_dir="$scratch/data" >"$scratch/log" 2>&1 || { cat "$scratch/log" && exit 1; }
 test -s runs/demo/report.html && test -s runs/demo/stage2/adapter.npz
-# The lines of README's first screen, with the model that comes along.
+# The example at the top of README.md, with the embedded model.
 "$venv/bin/python" - "$venv" "$REPO" <<'PY'
 import pathlib, re, sys
 
@@ -51,7 +51,7 @@ assert pathlib.Path(radvqa_jax.__file__).is_relative_to(sys.argv[1]), radvqa_jax
 PIL.Image.new("L", (300, 200), 90).save("chest.png")
 lines = re.search(r"```python\n(.*?)```", (pathlib.Path(sys.argv[2]) / "README.md").read_text(), re.S)[1]
 lines = re.sub(r'load\("[^"]+", adapter="[^"]+"\)', 'load("embedded", adapter="runs/demo/stage2")', lines)
-lines = re.sub(r'word="\w+", ', "", lines)  # whichever word the model said
+lines = re.sub(r'word="\w+", ', "", lines)  # the embedded model may answer with other words
 assert '"embedded"' in lines, lines
 exec(lines)
 assert pathlib.Path("out/adapter_model.safetensors").is_file()

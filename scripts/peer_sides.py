@@ -123,7 +123,7 @@ class Peer:
         self.trained = sum(leaf.numel() for leaf in trained)
         self.optimizer = torch.optim.Adam(trained, lr=RATE)
         batch, prompt = job.batch(), job.prompt()
-        # Part i has the rows i, i + accumulate, … as in ours; of equal rows the loss does not depend on it.
+        # Part i has the rows i, i + accumulate, … as in ours; rows are equally long, so the loss does not depend on it.
         parts = [jax.tree.map(lambda x, i=i: x[i :: job.accumulate], batch) for i in range(job.accumulate)]
         self.parts = [(self._inputs(part), hf_peer.targets_of(part).to(job.device)) for part in parts]
         self.first = self._inputs(jax.tree.map(lambda x: x[: job.rows], batch))
@@ -145,7 +145,7 @@ class Peer:
         return logits.float().cpu().numpy()
 
     def step(self) -> float:
-        """Takes one training step and returns the loss before it; logits are made of the text positions only."""
+        """Takes one training step and returns the loss before it; computes logits of the text positions only."""
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.job.device)

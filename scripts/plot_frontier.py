@@ -2,8 +2,8 @@
 
     python scripts/plot_frontier.py runs/fit/fit.json --out docs/images/frontier.svg
 
-A point is one way of computing a step; what is chosen for the report's device has a ring. Cards of common sizes are
-marked with what the reserve leaves of them.
+A point is one way of computing a step; a ring marks the one that is chosen for the report's device. Dotted lines mark
+the memory of common cards, less the reserve.
 """
 
 import argparse
@@ -39,7 +39,7 @@ class Frontier(NamedTuple):
     """The ways of one stage, by memory."""
 
     stage: str
-    points: list[dict[str, Any]]  # each with the fields of Point, of the way that `chosen` describes, and others
+    points: list[dict[str, Any]]  # each with the fields of Point, those of `chosen`, and others
     chosen: dict[str, Any]
 
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Writes a bill of materials of the environment (CycloneDX, JSON), and asks for known vulnerabilities of the locked versions.
+# Writes a bill of materials of the environment (CycloneDX, JSON), and checks the locked versions for known vulnerabilities.
 #   bash scripts/sbom.sh [FOLDER]        sbom.cdx.json, audit.json and audit-oldest.json there; the current folder if not given
 # The two tools come with their hashes from requirements-audit.lock into an environment of their own. The audit needs a
-# vulnerability service on the net. Where none answers, or one does not know the packages, it says so and ends with status 2:
-# no answer is not a clean one.
+# vulnerability service on the net. If none answers, or it does not know the packages, the script says so and ends with
+# status 2: an audit without an answer has found nothing out.
 set -euo pipefail
 out=$(mkdir -p "${1:-.}" && cd "${1:-.}" && pwd)
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -33,7 +33,7 @@ open_ = {item["name"]: [v["id"] for v in item["vulns"]] for item in found if ite
 if open_:
     sys.exit(f"audit of {lock}: known vulnerabilities: " + "; ".join(f"{name} {', '.join(ids)}" for name, ids in open_.items()))
 if not found or skipped:
-    print(f"audit of {lock}: not answered for {len(skipped) or 'all'} packages. {said.strip().splitlines()[-1:]}", file=sys.stderr)
+    print(f"audit of {lock}: no answer for {len(skipped) or 'all'} packages. {said.strip().splitlines()[-1:]}", file=sys.stderr)
     sys.exit(2)
 print(f"audit of {lock}: no known vulnerability in {len(found)} packages")
 PY

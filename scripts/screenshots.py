@@ -1,11 +1,11 @@
-"""Pictures of the pages of a run, to be looked at: desktop, large screen and phone, light, dark and print.
+"""Takes pictures of the pages of a run: on a desktop, a large screen and a phone, in light, dark and print.
 
     python scripts/screenshots.py runs/demo --out /tmp/pictures
     python scripts/screenshots.py runs/demo/report.html --out /tmp/pictures --whole
 
-Every page below the folder is opened in Chromium (Debian: chromium, chromium-driver) from the disk. A picture is what
-the window shows first; with --whole it is the whole page. Files are named PAGE-WIDTHxHEIGHT-SCHEME.png; in print the
-width is that of A4 within margins of 12 mm at 96 dots per inch.
+Every page below the folder is opened in Chromium (Debian: chromium, chromium-driver) from the disk. A picture shows the
+window before scrolling; with --whole, the whole page. Files are named PAGE-WIDTHxHEIGHT-SCHEME.png; in print the width
+is that of A4 within margins of 12 mm at 96 dots per inch.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def picture(page: Page, file: Path, size: tuple[int, int], *, scheme: str, whole
 
 
 def find_pages(paths: list[Path]) -> list[Path]:
-    """The pages that are named, and those below the folders that are named."""
+    """The given pages, and those below the given folders."""
     return [page for path in paths for page in (sorted(path.rglob("*.html")) if path.is_dir() else [path])]
 
 
@@ -65,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="+", type=Path, help="pages, or folders of a run")
     parser.add_argument("--out", type=Path, required=True, help="folder of the pictures")
-    parser.add_argument("--whole", action="store_true", help="the whole page, not what the window shows first")
+    parser.add_argument("--whole", action="store_true", help="the whole page, not only the top of it")
     options = parser.parse_args()
     if absent := [str(path) for path in options.paths if not path.exists()]:
         parser.error(f"{', '.join(absent)}: there is no such page or folder")

@@ -8,14 +8,14 @@ import shapes_world
 
 from radvqa_jax.trees import Flat
 
-PLACES = ("side", "level")  # of a patch with a mark: 1 left or upper, -1 right or lower; 0 without a mark
+PLACES = ("side", "level")  # values of a patch with a mark: 1 left or upper, -1 right or lower; 0 without a mark
 Labels = dict[str, np.ndarray]  # label -> classes, [B] of a scene or [B P] of its patches; or values of PLACES [B P]
 
 
 def make_labels(scenes: list[shapes_world.Scene], *, places: bool = False) -> Labels:
-    """The classes of each whole scene [B] and of each patch [B P]: its mark (0 = none) and its place.
+    """The classes of each whole scene [B] and of each patch [B P]: its mark (0 = none), row and column.
 
-    `places` adds PLACES, by the half of the picture in which a patch is.
+    `places` adds PLACES, by the half of the picture that a patch is in.
     """
     patches = np.stack([scene.patches for scene in scenes]).astype(np.int32).reshape(len(scenes), -1, 3)
     row, column = np.divmod(np.broadcast_to(np.arange(patches.shape[1]), patches.shape[:2]), shapes_world.GRID)
@@ -36,11 +36,11 @@ def make_classifiers(width: int) -> Flat:
 
 
 def vision_loss(tokens: jax.Array, classifiers: Flat, labels: Labels) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """(loss, accuracies): cross entropy of the scene's classes from the mean token, of a patch's from its own.
+    """(loss, accuracies): cross entropy of the scene's classes from the mean token, and of a patch's from its own.
 
-    Patches with a mark and patches without one weigh the same in sum; a mark's accuracy is over the former. The error
-    of PLACES is squared: a class "left with a mark" is the sum of left and mark above a threshold, and the mean over
-    patches of such a sum says nothing. Their accuracy is that of the sign over patches with a mark.
+    Patches with a mark and patches without one have the same total weight; a mark's accuracy is over the former. PLACES
+    have a squared error. With a class "marked, on the left" a token could keep "marked" and "left" as a sum, whose mean
+    over patches does not tell the side of the mark. Their accuracy is that of the sign, over patches with a mark.
     """
     total, accuracy = jnp.zeros(()), {}
     for name, target in labels.items():

@@ -1,7 +1,7 @@
 """Questions and captions about the pictures of shapes_world.py, and the text that the tiny tokenizer learns from.
 
-They teach "yes" and "no" by comparing a word of the question with what is seen, the ordinary wordings of questions, and
-to spell words (by copying them). No word of radiology is used, except in copying.
+They teach three things: "yes" and "no", by comparing a word of the question with the picture; the ordinary wordings of
+questions; and spelling, by copying words. No word of radiology is used, except in copying.
 """
 
 import re
@@ -9,7 +9,7 @@ import re
 import numpy as np
 from shapes_world import BACKGROUNDS, BODIES, LEVELS, MARKS, NUMBERS, SHADES, SIDES, SIZES, Mark, Scene, make_scene
 
-# Words that the model shall be able to write, learned by copying alone: their use is taught by the later stages.
+# Words that the model should be able to write, learned only by copying: later stages teach their use.
 WORDS = tuple(
     """yes no left right upper lower middle center small large medium bright dark round long none normal abnormal
     healthy X-ray CT MRI ultrasound chest abdomen head brain knee pelvis hand foot spine neck heart lung lungs liver
@@ -22,7 +22,7 @@ WORDS = tuple(
     abnormality finding visible seen present absent shows located part body region organ modality imaging picture
     enlarged dilated thickened displaced calcified enhanced hyperdense hypodense ring shadow midline shift""".split()
 )
-# Words of ordinary questions: they shape the tokenizer and are copied, too.
+# Words of ordinary questions, for the tokenizer and for copying.
 FUNCTION_WORDS = tuple(
     """What Which Where When Who Why How Is Are Was Were Does Do In On Can Could Has Have Describe Identify Name what
     which where when why who how many much does do are was were can could is it there this that these those the of in
@@ -36,7 +36,7 @@ FUNCTION_WORDS = tuple(
 # Words that an answer or a prefix begins with.
 SPOKEN = (*BACKGROUNDS, *BODIES, *MARKS, *NUMBERS, "nothing", "answer", "caption")
 
-# What is asked, and what it is asked about; {m} is the mark, {w} a word that may be true.
+# Questions by their subject; {m} is the mark, {w} a word that may be true.
 OPEN = {
     "background": ("What is the background?", "Which background was used in this image?", "What background is this?"),
     "body": ("Which body is shown?", "What large body is seen?", "What is the main body of this image?"),
@@ -60,7 +60,7 @@ ANY = (("Is there a mark in this image?", "yes"), ("Is this image empty?", "no")
 OPPOSITE = {"yes": "no", "no": "yes"}
 VALUES = {
     "background": BACKGROUNDS,
-    "body": BODIES[:-1],  # nobody asks for none
+    "body": BODIES[:-1],  # no question has the word "none"
     "kind": MARKS,
     "side": SIDES,
     "level": LEVELS,
@@ -74,7 +74,7 @@ def _pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
 
 
 def _closed(rng: np.random.Generator, kind: str, value: str, mark: str = "mark") -> tuple[str, str]:
-    """A yes/no question, true half of the time."""
+    """A yes/no question, true half of the time; never true if `value` cannot be asked for."""
     true = bool(rng.random() < 0.5) and value in VALUES[kind]
     word = value if true else _pick(rng, tuple(v for v in VALUES[kind] if v != value))
     return _pick(rng, CLOSED[kind]).format(m=mark, w=word), "yes" if true else "no"
@@ -83,7 +83,7 @@ def _closed(rng: np.random.Generator, kind: str, value: str, mark: str = "mark")
 def _about_mark(
     rng: np.random.Generator, mark: Mark, name: str, kinds: tuple[str, ...] = ("side", "level", "size", "shade")
 ) -> list[tuple[str, str]]:
-    """Questions about one mark that `name` tells from the others."""
+    """Questions about one mark, which `name` distinguishes from the others."""
     pairs = []
     for kind in kinds:
         value = getattr(mark, kind)
@@ -93,7 +93,7 @@ def _about_mark(
 
 
 def questions(rng: np.random.Generator, scene: Scene) -> list[tuple[str, str]]:
-    """(prefix, suffix) pairs about a scene, of every kind once; closed questions are true half of the time."""
+    """(prefix, suffix) pairs about a scene: background, body, number of marks, and each mark that can be named."""
     text, answer = ANY[rng.integers(len(ANY))]
     pairs = [(text, answer if scene.marks else OPPOSITE[answer])]
     for kind in ("background", "body"):
@@ -163,9 +163,9 @@ def kind_of(prefix: str, suffix: str) -> str:
 
 
 def corpus(seed: int, scenes: int) -> list[str]:
-    """Sentences for the tokenizer: everything the scenes say, and every word as a question or answer has it.
+    """Sentences for the tokenizer: questions, answers and captions of scenes, and every word in such contexts.
 
-    SentencePiece takes a word for a piece only if it is a part of two different ones, hence the marks behind words.
+    SentencePiece takes a word as a piece only if it is a part of two different ones, hence the punctuation after words.
     """
     rng = np.random.default_rng(seed)
     seen = [make_scene(rng) for _ in range(scenes)]

@@ -1,8 +1,8 @@
 """Simple grey pictures for pre-training the tiny PaliGemma. shapes_text.py asks about them.
 
-A scene has a background pattern, perhaps one large body, clutter that nothing is asked about, and up to three small
-marks. Nothing here is radiological: the marks are discs, rings, crosses and the like. It teaches what any later task
-needs: contrast, texture, form, place, size, number.
+A scene has a background pattern, perhaps one large body, clutter that no question is about, and up to three small
+marks. Nothing here is radiological: the marks are discs, rings, crosses and the like. The pictures teach what any later
+task needs: contrast, texture, form, place, size, number.
 """
 
 import itertools
@@ -57,7 +57,7 @@ class Scene(NamedTuple):
     patches: np.ndarray  # uint8 [GRID GRID 3]: Mark.classes, 0 without a mark
 
     def mirrored(self, *, sideways: bool, upside_down: bool) -> "Scene":
-        """The scene as in a mirror; what is asked about it follows."""
+        """The mirrored scene, with the places of its marks, so that questions about it stay right."""
         across = (slice(None, None, -1 if upside_down else 1), slice(None, None, -1 if sideways else 1))
         marks = tuple(m._replace(x=1 - m.x if sideways else m.x, y=1 - m.y if upside_down else m.y) for m in self.marks)
         return self._replace(image=self.image[across], marks=marks, patches=self.patches[across])
@@ -72,7 +72,7 @@ def _soft(distance: np.ndarray, blur: float = 0.012) -> np.ndarray:
 
 
 def _turned(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The coordinates in a frame that is turned by a random angle."""
+    """The coordinates in a frame turned by a random angle."""
     angle = rng.uniform(0, np.pi)
     return x * np.cos(angle) + y * np.sin(angle), -x * np.sin(angle) + y * np.cos(angle)
 

@@ -4,8 +4,8 @@
     python -m radvqa_jax.main --config configs/fit_scaling.py --workdir runs/scaling \
         --config.scaling.runs="('runs/sweep/*/stage2',)"
 
-Every run is stage 2 of configs/demo.py from the embedded base, adapters alone, at a constant learning rate, with one
-pass over the data at most, so that no token is repeated. A sweep that was stopped continues. Machine: two CPU cores.
+Every run trains stage 2 of configs/demo.py from the embedded base: adapters only, at a constant learning rate, with at
+most one pass over the data, so that no token is repeated. The same command continues a sweep. Two CPU cores are enough.
 """
 
 import argparse
@@ -27,10 +27,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--steps", type=int, default=320, help="of 32 rows")
+    parser.add_argument("--steps", type=int, default=320, help="training steps of 32 rows")
     parser.add_argument("--eval-every", type=int, default=40)
     parser.add_argument("--eval-rows", type=int, default=512)
-    parser.add_argument("--builder-config", default="", help="of phantom_rad")
+    parser.add_argument("--builder-config", default="", help="configuration of phantom_rad")
     args = parser.parse_args()
     for name, least in (("ranks", 1), ("seeds", 0), ("steps", 1), ("eval_every", 1), ("eval_rows", 1)):
         given = getattr(args, name)

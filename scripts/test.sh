@@ -4,5 +4,5 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 cd "$REPO"
-# A file stays with one worker, so that what its tests share is made once. The order is tests/conftest.py's.
+# A file stays with one worker, so that shared fixtures are made once. tests/conftest.py sets the order.
 exec python -m pytest -q -rfEs --durations=10 --durations-min=10 -n 2 --dist loadfile --no-loadscope-reorder -m "not tf and not torch" "$@"

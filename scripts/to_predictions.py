@@ -3,8 +3,8 @@
     python scripts/to_predictions.py answers.csv predictions.jsonl --run llava_med --column reference=gold
     python scripts/to_predictions.py results/lingshu/SLAKE/results.json lingshu.jsonl --format medevalkit
 
-It reads CSV, JSON, and the result files of MedEvalKit, VLMEvalKit and lmms-eval: radvqa_jax/evaluation/readers/ says
-what each holds. mode=score reads them as they are, too; this script is for renamed columns, and to look at the records.
+It reads CSV, JSON, and the result files of MedEvalKit, VLMEvalKit and lmms-eval; radvqa_jax/evaluation/readers/
+describes each. mode=score reads them directly, too. Use this script to rename columns, or to look at the records.
 """
 
 import argparse
@@ -18,8 +18,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--format", choices=FORMATS, help="what the file is; looked at if not given")
-    parser.add_argument("--run", default="", help="which system this is; the file's name if not given")
+    parser.add_argument("--format", choices=FORMATS, help="format of the file; detected if not given")
+    parser.add_argument("--run", default="", help="name of the system; the file's name if not given")
     parser.add_argument("--column", action="append", default=[], metavar="OURS=THEIRS", help="rename a column")
     parser.add_argument("--ignore", action="append", default=[], metavar="COLUMN", help="leave a column out")
     parser.add_argument(

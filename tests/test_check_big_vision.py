@@ -57,7 +57,7 @@ def test_a_folder_that_is_no_checkout_is_named_from_the_shell(repo: Path, tmp_pa
     done = run(repo, tmp_path)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        f"error: --checkout={tmp_path} is no checkout of google-research/big_vision: it has no "
+        f"error: --checkout={tmp_path} is not a checkout of google-research/big_vision: it has no "
         "big_vision/models/proj/paligemma/paligemma.py. Give the folder that contains the folder big_vision."
     )
 
@@ -99,7 +99,7 @@ def test_a_checkpoint_that_big_vision_cannot_read_is_named(name: str, repo: Path
     (tmp_path / "hf/model.safetensors").touch()
     done = run(repo, tmp_path, "--checkpoint", tmp_path / name)
     assert done.returncode == 1
-    assert f"--checkpoint={tmp_path / name} is no .npz file" in done.stderr and "configs/export.py" in done.stderr
+    assert f"--checkpoint={tmp_path / name} is not an .npz file" in done.stderr and "configs/export.py" in done.stderr
 
 
 @pytest.mark.parametrize("name", VARIANTS)
