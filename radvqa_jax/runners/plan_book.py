@@ -26,7 +26,8 @@ from tfds_builders.counts import read_manifest
 GIB = 2**30
 HOW = """At best: arithmetic or bytes at the peak rate; a real step takes longer, often twice as long. Every text
 position is taken for a token. With model.remat=auto the way that stores the least is planned; training takes a faster
-one where it fits. Rows that ? stands for are known when the set is prepared or written."""
+one where it fits. Rows that ? stands for are known when the set is prepared or written; until then the hours are those
+of 10,000 rows. Where rules that look at the files leave out rows, none is left out here."""
 
 
 class Planned(NamedTuple):
@@ -42,12 +43,13 @@ class Planned(NamedTuple):
     step_seconds: float | None  # at the roofline; None = peak rates not known
     hours: float | None  # all steps at the roofline
     program: str  # the compiled step and the releases that made it, as a hash: equal ones are compiled once
+    hours_10k: float | None = None  # all passes over 10,000 rows at the roofline, where the number of rows is not known
 
 
 def rows_of(source: SourceConfig, config: Config) -> int | None:
     """The number of rows of a source: of the prepared set, else of the official release; None if neither gives it.
 
-    Filters count only where the set is prepared.
+    Filters count only where the set is prepared. Of a release that gives a range, the largest number.
     """
     builder = make_builder(source.dataset, builder_config=source.builder_config, data=config.data)
     if builder.is_prepared():
@@ -61,9 +63,11 @@ def rows_of(source: SourceConfig, config: Config) -> int | None:
     figures: Mapping[str, Any] = manifest[source.split]
     number = figures["images"] if source.task == "caption" and "images" in figures else figures["rows"]
     left = 0 if source.task == "caption" else figures.get("left out", 0)
-    if isinstance(number, list) or isinstance(left, list):
-        return None
-    return min(number - left, source.limit or number)
+    largest, fewest_left = (
+        number[-1] if isinstance(number, list) else number,
+        left[0] if isinstance(left, list) else left,
+    )
+    return min(largest - fewest_left, source.limit or largest)
 
 
 def _program(config: Config, stage: StageConfig) -> str:
@@ -101,8 +105,9 @@ def plan(recipes: Mapping[str, Config], target: Target, known: Iterable[Planned]
             rows = None if None in counts else sum(count or 0 for count in counts)
             steps = count_steps(stage, rows or 0) if rows is not None or stage.total_steps else None
             hours = None if steps is None or best is None else steps * best / 3600
+            hours_10k = count_steps(stage, 10_000) * best / 3600 if steps is None and best is not None else None
             fits = None if target.memory is None else peak <= target.memory
-            yield Planned(name, stage_name, target.name, rows, steps, peak, fits, best, hours, program)
+            yield Planned(name, stage_name, target.name, rows, steps, peak, fits, best, hours, program, hours_10k)
 
 
 def _device(each: Planned | None) -> list[str]:
@@ -112,8 +117,15 @@ def _device(each: Planned | None) -> list[str]:
     return [
         f"{each.peak / GIB:.2f}{' DOES NOT FIT' if each.fits is False else ''}",
         "?" if each.step_seconds is None else f"{1000 * each.step_seconds:,.0f}",
-        "?" if each.hours is None else f"{each.hours:,.1f}",
+        _hours(each),
     ]
+
+
+def _hours(each: Planned) -> str:
+    """All steps at the roofline, or those of 10,000 rows where the number of rows is not known."""
+    if each.hours is None:
+        return "?" if each.hours_10k is None else f"{each.hours_10k:,.2f} per 10,000 rows"
+    return f"{each.hours:,.2f}"
 
 
 def plan_table(planned: Sequence[Planned]) -> list[list[str]]:

@@ -2,12 +2,9 @@
 
 import csv
 import dataclasses
-import math
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import pytest
@@ -19,11 +16,8 @@ from radvqa_jax.evaluation.baselines import majority
 from radvqa_jax.evaluation.book import Found
 from radvqa_jax.evaluation.measures import Answered
 from radvqa_jax.evaluation.predict import read_records
-from radvqa_jax.files import read_json, write_json
-from radvqa_jax.planning.fit import Fitted
-from radvqa_jax.planning.flops import Work
-from radvqa_jax.planning.targets import open_target
-from radvqa_jax.runners import RUNNERS, plan_book, reproduce
+from radvqa_jax.files import read_json
+from radvqa_jax.runners import RUNNERS, reproduce
 from radvqa_jax.runners.growing_book import key_of
 from radvqa_jax.runners.shorten import shorten
 from radvqa_jax.training.stage import base_shapes
@@ -245,73 +239,6 @@ def test_the_command_of_a_row_runs_its_recipe() -> None:
     assert f"--config configs/{row.recipe}" in command and """--config.run_stages="('stage1','stage2')\"""" in command
 
 
-def test_rows_are_those_of_the_release_until_a_set_is_prepared(micro_config: MakeConfig, tmp_path: Path) -> None:
-    config = micro_config()
-    absent = dataclasses.replace(config, data=dataclasses.replace(config.data, data_dir=str(tmp_path)))
-    official: dict[tuple[str, str, Literal["vqa", "caption"], int], int] = {
-        ("vqa_rad", "", "vqa", 0): 1797,
-        ("vqa_rad", "strict", "vqa", 0): 1797 - 1071,
-        ("slake", "all", "vqa", 0): 9834,
-        ("rocov2", "", "caption", 0): 59958,
-        ("rocov2", "", "caption", 55_000): 55_000,
-    }
-    for (dataset, builder, task, limit), rows in official.items():
-        assert plan_book.rows_of(SourceConfig(dataset, builder, task=task, limit=limit), absent) == rows
-    assert plan_book.rows_of(SourceConfig("written", "rocov2_questions"), absent) is None
-    phantoms = config.stages["stage1"].sources[0]
-    assert plan_book.rows_of(phantoms, config) == len(load_rows(phantoms, config.data))
-
-
-@pytest.mark.slow
-def test_the_plan_compiles_equal_steps_once_and_runs_nothing(
-    micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    replace_in_runners(monkeypatch, "load_base", refuse)
-    monkeypatch.setattr(reproduce, "read_recipe", lambda config, row: _planned(real(config, row)))
-    config = micro_config({"mode": "reproduce", "book.tables": ("medm_table5",), "book.targets": ("local",)})
-    RUNNERS["reproduce"](config, tmp_path)
-    planned = read_json(tmp_path / "plan.json")
-    slake = [row for row in planned if row["recipe"] == "medm_stage1.py:en"]
-    assert [(row["stage"], row["rows"], row["steps"]) for row in slake] == [("stage1", 4918, math.ceil(5 * 4918 / 4))]
-    assert {row["recipe"].split()[0] for row in planned} == {row.recipe for row in TABLES["medm_table5"].rows}
-    assert all(row["peak"] > 0 for row in planned)
-    assert capsys.readouterr().out.count("compiled") == len({row["program"] for row in planned}) < len(planned)
-    # An interrupted plan continues: what is in plan.json is not compiled again.
-    monkeypatch.setattr(plan_book, "compile_program", refuse)
-    RUNNERS["reproduce"](config, tmp_path)
-    assert read_json(tmp_path / "plan.json") == planned
-    head, _, *rows = (tmp_path / "plan.md").read_text().splitlines()
-    assert "local: peak GiB" in head and len(rows) == len(planned)
-
-
-real = reproduce.read_recipe
-
-
-def _planned(config: Config) -> Config:
-    """The recipe with batches that a test can compile."""
-    small = {name: dataclasses.replace(stage, batch_size=2, accumulate=2) for name, stage in config.stages.items()}
-    return dataclasses.replace(config, stages=small, data=dataclasses.replace(config.data, data_dir="/nowhere"))
-
-
-def planned_row(target: str, *, peak: int, fits: bool) -> plan_book.Planned:
-    return plan_book.Planned("a.py:b", "stage1", target, 4918, 52, peak, fits, 0.5, 52 * 0.5 / 3600, "hash")
-
-
-def test_a_plan_is_a_row_for_each_stage_with_every_device(micro_config: MakeConfig, tmp_path: Path) -> None:
-    """The book in the same folder shows it."""
-    plan = [planned_row("h100", peak=2**30, fits=True), planned_row("rtx4090", peak=2**35, fits=False)]
-    assert plan_book.plan_table(plan)[1] == [
-        *("a.py:b", "stage1", "4,918", "52"),
-        *("1.00", "500", "0.0", "32.00 DOES NOT FIT", "500", "0.0"),
-    ]
-    write_json(tmp_path / "plan.json", [each._asdict() for each in plan], private=False)
-    assert plan_book.read_plan(tmp_path) == plan
-    config = micro_config({"mode": "reproduce", "book.tables": ("llama32_med_table3",), "model.checkpoint": ""})
-    RUNNERS["reproduce"](config, tmp_path)
-    page = (tmp_path / "book.html").read_text()
-    assert "What the recipes take" in page and "32.00 DOES NOT FIT" in page and "remat=auto" in page
-
-
 def test_recipes_that_differ_in_name_or_data_alone_are_run_once_in_a_shortened_book() -> None:
     """Every recipe is run: in each group, all of them are the same once they are shortened."""
     short, whole = (from_config_dict(load_experiment(str(configs_folder() / f"reproduce.py:{form}")))
@@ -328,48 +255,8 @@ def test_recipes_that_differ_in_name_or_data_alone_are_run_once_in_a_shortened_b
         assert len({repr([recipe.stages[name].lora for name in recipe.stage_names]) for recipe in recipes}) == 1
 
 
-def test_a_plan_of_the_book_starts_before_any_device_is_used(tmp_path: Path) -> None:
-    """XLA reads the flags of a target once, when it starts: later nothing compiles for GPUs that are not here."""
-    code = (
-        "import sys\n"
-        "from jax._src import xla_bridge\n"
-        "from radvqa_jax.runners import reproduce\n"
-        "reproduce.plan_book = lambda *a: print('started:', xla_bridge.backends_are_initialized())\n"
-        "from radvqa_jax.main import main\n"
-        f"sys.argv = ['main', '--config', 'configs/reproduce.py', '--workdir', {str(tmp_path)!r},\n"
-        "    '--config.book.targets=(\"h100\",)', '--config.book.tables=(\"medm_table5\",)']\n"
-        "main()\n"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=configs_folder().parent)
-    assert "started: False" in run.stdout, run.stdout + run.stderr
-
-
-def test_an_unknown_device_is_named_by_its_field_before_anything_is_planned(
-    micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(plan_book, "plan", refuse)
-    given = {"mode": "reproduce", "book.tables": ("medm_table5",), "book.targets": ("local", "h1000")}
-    with pytest.raises(ValueError, match=r"^book\.targets='h1000' is unknown\. Did you mean `h100`"):
-        RUNNERS["reproduce"](micro_config(given), tmp_path)
-
-
 def test_a_checkpoint_that_is_not_there_is_told_before_any_table(micro_config: MakeConfig, tmp_path: Path) -> None:
     given = {"mode": "reproduce", "book.tables": ("llama32_med_table3",), "model.checkpoint": str(tmp_path / "no.npz")}
     with pytest.raises(ValueError, match=r"^model\.checkpoint=.*no\.npz is not there"):
         RUNNERS["reproduce"](micro_config(given), tmp_path)
     assert not (tmp_path / "book.json").exists()
-
-
-def test_a_warm_up_is_no_matter_for_a_plan(micro_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The number of steps is not known before the data are; the compiled step does not depend on it."""
-    config = micro_config()
-    warm = {
-        name: dataclasses.replace(
-            stage, total_steps=0, epochs=1.0, optim=dataclasses.replace(stage.optim, warmup_steps=50)
-        )
-        for name, stage in config.stages.items()
-    }
-    found = Fitted("", 1, 0, 0, 0, 1, Work(0.0, 0.0), None, 1.0, (), 0.0)
-    monkeypatch.setattr(plan_book, "compile_program", lambda program, target: found)
-    planned = list(plan_book.plan({"a": dataclasses.replace(config, stages=warm)}, open_target("local")))
-    assert [each.stage for each in planned] == list(config.stage_names)
