@@ -95,9 +95,7 @@ def plan(recipes: Mapping[str, Config], target: Target, known: Iterable[Planned]
             stage = config.stages[stage_name]
             program = _program(config, stage)
             if program not in taken:
-                optim = dataclasses.replace(stage.optim, warmup_steps=0)  # the number of steps is not known yet
-                one = config.with_stages({stage_name: dataclasses.replace(stage, optim=optim)})
-                fitted = compile_program(step_program(one, mesh, stage_name), target)
+                fitted = compile_program(step_program(config, mesh, stage_name), target)
                 taken[program] = fitted.peak, fitted.roofline_seconds
                 print(f"compiled {name}, {stage_name} for {target.name} in {fitted.compile_seconds:.0f} s", flush=True)
             peak, best = taken[program]

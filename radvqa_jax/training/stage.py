@@ -303,13 +303,20 @@ class AbstractStage(NamedTuple):
     frozen: Flat
 
 
-def abstract_stage(name: str, config: Config, abstract: Flat, *, rows_per_epoch: int = 1) -> AbstractStage:
-    """The stage that a fresh run of the configuration would train, for leaves of these shapes and dtypes."""
+def abstract_stage(name: str, config: Config, abstract: Flat, *, rows_per_epoch: int | None = None) -> AbstractStage:
+    """The stage that a fresh run of the configuration would train, for leaves of these shapes and dtypes.
+
+    Without `rows_per_epoch` a stage that counts in epochs is planned for one step, without its warm-up: its number of
+    steps is not known, and the compiled step does not depend on it.
+    """
     stage = config.stages[name]
+    if rows_per_epoch is None and not stage.total_steps:
+        stage = replace(stage, optim=replace(stage.optim, warmup_steps=0))
+        config = config.with_stages({name: stage})
     adapters = lora_lib.resolve(stage.lora, abstract, configured_backbone(config.model).equations)
     leaves = abstract | _adapter_shapes(adapters, abstract)
     labels = label_leaves(leaves, stage, what=f"stages.{name}.train")
-    plan = plan_stage(name, config, make_model(config.model, adapters), labels, rows_per_epoch=rows_per_epoch)
+    plan = plan_stage(name, config, make_model(config.model, adapters), labels, rows_per_epoch=rows_per_epoch or 1)
     return AbstractStage(plan, labels, *trees.split(leaves, labels))
 
 
