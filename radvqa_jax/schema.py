@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from radvqa_jax import typed_json
 
@@ -58,6 +58,18 @@ class TrainState(NamedTuple):
     opt_state: Any
 
 
+def _answer_type(given: Any) -> Any:
+    """`closed`, `open` or empty as written in a file, in capitals or with spaces around it: VQA-RAD has "CLOSED ".
+
+    Raises:
+        ValueError: for another word.
+    """
+    plain = given.strip().lower() if isinstance(given, str) else given
+    if isinstance(plain, str) and plain not in ("closed", "open", ""):
+        raise ValueError("must be closed, open or empty")
+    return plain
+
+
 class Record(NamedTuple):
     """One line of predictions.jsonl: everything that scoring needs, so that no model is needed to score.
 
@@ -72,7 +84,8 @@ class Record(NamedTuple):
     predictions: list[str]  # k answers; the first one is greedy unless temperature > 0
     # Of each answer: sum of log p of its tokens, EOS included; none if they are not known.
     logprobs: list[Annotated[float, Field(le=0)]] = []  # noqa: RUF012 never mutated
-    answer_type: str = ""  # closed, open, or empty if the data set does not say
+    # closed, open, or empty if the data set does not say; in a file also in capitals or with spaces around it
+    answer_type: Annotated[str, BeforeValidator(_answer_type)] = ""
     question_type: str = ""
     organ: str = ""
     modality: str = ""
@@ -90,6 +103,11 @@ class Record(NamedTuple):
     language: str = ""  # of question and reference: en, zh; empty if the data set does not say
     # question_ids of the earlier questions about the image that stand in the prompt with their answers, oldest first
     history: list[str] = []  # noqa: RUF012 never mutated
+
+    @property
+    def image_key(self) -> str:
+        """The image that it counts for within its data set: its own, or the question where the image is unknown."""
+        return self.image_id or f"\t{self.question_id}"
 
     def to_json(self) -> dict[str, Any]:
         """A dict for one line of jsonl."""

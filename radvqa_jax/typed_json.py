@@ -131,6 +131,7 @@ def _error(error: ValidationError, text: str | bytes, kind: Any, where: str) -> 
         hint = nearest(str(parts[-1]), known) + (f" Known: {', '.join(known)}." if known else "")
         return JsonError(where, _path(parts), f"is unknown{more}", hint)
     rule = _MUST.get(first["type"]) or re.sub(r"^(Input|String|List|Dictionary) should", "must", first["msg"])
+    rule = rule.removeprefix("Value error, ")  # pydantic's words before those of a check of ours
     return JsonError(where, _path(parts), f"{rule}; got {_shown(first['input'])}{more}")
 
 

@@ -62,3 +62,13 @@ def test_a_missing_field_is_named() -> None:
     del row["reference"]
     with pytest.raises(ValueError, match="field `reference` is missing"):
         Record.from_json(row)
+
+
+@pytest.mark.parametrize(("given", "read"), [("CLOSED ", "closed"), ("Open", "open"), ("", ""), (" ", "")])
+def test_an_answer_type_may_be_in_capitals(given: str, read: str) -> None:
+    assert Record.from_json(RECORD.to_json() | {"answer_type": given}).answer_type == read
+
+
+def test_an_answer_type_that_is_neither_closed_nor_open_is_refused() -> None:
+    with pytest.raises(ValueError, match='field `answer_type` must be closed, open or empty; got "close"'):
+        Record.from_json(RECORD.to_json() | {"answer_type": "close"})

@@ -37,26 +37,20 @@ class CellAnswers:
     in_a_row: bool = False  # whether the questions of an image were asked in a row, with the earlier ones in the prompt
 
 
-def _counted(records: Sequence[Record]) -> list[Record]:
-    """The records; each one without an image of its own is a cluster by itself."""
-    return [r if r.image_id else r._replace(image_id=f"no image, {r.question_id}") for r in records]
-
-
 def _questions(records: Sequence[Record]) -> set[tuple[str, str]]:
     return {(record.source, record.question_id) for record in records}
 
 
 def _score(cell: CellAnswers, **bootstrap: int) -> dict[str, Any]:
     """The figures of one cell: accuracy, baselines, paired gain over each, answers to nonsense questions."""
-    records = _counted(cell.records)
+    records = cell.records
     found = scoring.score(records, **bootstrap).to_json()
     baselines, over = {}, {}
     for name, answers in cell.guesses.items():
-        guessed = _counted(answers)
-        baselines[name] = scoring.score(guessed, **bootstrap).to_json()["overall"]
-        asked = _questions(guessed)  # longest option, commonest letter: only questions with options
+        baselines[name] = scoring.score(answers, **bootstrap).to_json()["overall"]
+        asked = _questions(answers)  # longest option, commonest letter: only questions with options
         same = [record for record in records if (record.source, record.question_id) in asked]
-        over[name] = scoring.compare(same, guessed, **bootstrap)["overall"]
+        over[name] = scoring.compare(same, answers, **bootstrap)["overall"]
     return {
         **found,
         "baselines": baselines,
@@ -116,10 +110,8 @@ def build_grid(cells: Sequence[CellAnswers], *, title: str, resamples: int = 200
 
 def _mean_correct(cells: Sequence[CellAnswers]) -> tuple[np.ndarray, np.ndarray]:
     """([cells, n] right or wrong, images) of cells with the same questions, in the order of the first cell."""
-    first = _counted(cells[0].records)
-    found = [
-        scoring.correct_answers(scoring.first_verdicts(scoring.pair(first, _counted(cell.records)))) for cell in cells
-    ]
+    first = cells[0].records
+    found = [scoring.correct_answers(scoring.first_verdicts(scoring.pair(first, cell.records))) for cell in cells]
     return np.stack(found), scoring.image_ids(first)
 
 
@@ -178,7 +170,7 @@ def _compare(cell: CellAnswers, other: CellAnswers, **bootstrap: int) -> dict[st
         return {"why_not": "empty"}
     if _questions(cell.records) != _questions(other.records):
         return {"why_not": OTHER_QUESTIONS}
-    return comparison.compare_overall(_counted(cell.records), _counted(other.records), **bootstrap)
+    return comparison.compare_overall(cell.records, other.records, **bootstrap)
 
 
 def nonsense_line(row: Mapping[str, Any]) -> str:

@@ -18,11 +18,9 @@ from radvqa_jax.evaluation import intervals
 from radvqa_jax.evaluation.scoring import (
     GROUPS,
     cell_to_json,
-    correct_answers,
-    first_verdicts,
     group,
-    image_ids,
     pair,
+    paired_answers,
 )
 from radvqa_jax.evaluation.tables import align, format_p
 from radvqa_jax.schema import Record
@@ -114,8 +112,8 @@ class _Paired(NamedTuple):
         }
 
 
-def _image_note(a: Sequence[Record], b: Sequence[Record]) -> str:
-    """A note on paired records whose images have other names in b than in a; empty if the names agree.
+def _image_notes(a: Sequence[Record], b: Sequence[Record]) -> list[str]:
+    """Notes on paired records whose images are unknown in both, or have other names in b than in a.
 
     Two programs may name the same images differently, for instance by path. Then each name in one always pairs with
     one name in the other, and the other does not use it for another image. A record without image_id is not compared.
@@ -125,8 +123,13 @@ def _image_note(a: Sequence[Record], b: Sequence[Record]) -> str:
     """
     named = [(x, y) for x, y in zip(a, b, strict=True) if x.image_id and y.image_id]
     renamed = {(x.source, x.image_id, y.image_id) for x, y in named if x.image_id != y.image_id}
+    unknown = sum(not (x.image_id or y.image_id) for x, y in zip(a, b, strict=True))
+    notes = [
+        f"The image of {unknown} of {len(a)} questions is unknown: each of these counts as an image of its own, and "
+        "intervals are too narrow where several are about one image."
+    ] * bool(unknown)
     if not renamed:
-        return ""
+        return notes
     pairs = {(x.source, x.image_id, y.image_id) for x, y in named}
     mine, theirs = ({(found[0], found[place]) for found in pairs} for place in (1, 2))
     x, y = next((x, y) for x, y in named if x.image_id != y.image_id)
@@ -137,17 +140,17 @@ def _image_note(a: Sequence[Record], b: Sequence[Record]) -> str:
             f"A and B disagree about the image of a question: {example}. Answers about different images cannot be "
             "paired. Use one release of the data, or write the same image_id in both."
         )
-    return (
+    return [
+        *notes,
         f"{len(renamed)} of {len(pairs)} images have other names in B: {example}. They are taken as the same images, "
-        "because each name in A always pairs with one name in B."
-    )
+        "because each name in A always pairs with one name in B.",
+    ]
 
 
 def _paired(a: Sequence[Record], b: Sequence[Record]) -> _Paired:
     if not a:
         raise ValueError("A comparison needs records, and the first file has none.")
-    other = pair(a, b)
-    return _Paired(correct_answers(first_verdicts(a)), correct_answers(first_verdicts(other)), image_ids(a))
+    return _Paired(*paired_answers(a, b))
 
 
 def compare_overall(
@@ -180,13 +183,13 @@ def compare_runs(
             the same images.
     """
     paired = _paired(a, b)
-    note = _image_note(a, pair(a, b))
+    notes = _image_notes(a, pair(a, b))
     asked = {"resamples": resamples, "draws": draws, "seed": seed}
     groups = {field: {value: paired.cell(rows, **asked) for value, rows in group(a, field).items()} for field in GROUPS}
     correct_for_number([found for values in groups.values() for found in values.values()])
     overall = paired.cell(range(len(a)), **asked)
     by = {field: values for field, values in groups.items() if values}
-    return {"said": [note] if note else [], "overall": overall, "by": by}
+    return {"said": notes, "overall": overall, "by": by}
 
 
 def _row(label: str, cell: Mapping[str, Any], *, overall: bool = False) -> list[str]:

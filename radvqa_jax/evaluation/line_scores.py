@@ -119,7 +119,6 @@ def score_record(record: Record, *, published: Sequence[str] = ()) -> Scored:
     values = {}
     for name, protocol in PROTOCOLS.items():
         values |= {f"{name}.{metric}": value for metric, value in protocol.score(record, kind.value).items()}
-    image = record.image_id or f"\t{record.question_id}"
     run, groups = run_of(record), (kind.value, *(getattr(record, field) for field in FIELDS[1:]))
     row: dict[str, Any] = {
         "run": run,
@@ -134,7 +133,7 @@ def score_record(record: Record, *, published: Sequence[str] = ()) -> Scored:
     row["prediction"] = _cut(answer)
     return Scored(
         run,
-        f"{record.source}\t{image}",
+        f"{record.source}\t{record.image_key}",
         f"{run}\t{record.source}\t{record.question_id}",
         groups,
         tuple(OUTCOMES.index(verdict.outcome) for verdict in verdicts),

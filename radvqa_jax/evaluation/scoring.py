@@ -69,8 +69,11 @@ def first_verdicts(records: Sequence[Record], *, column: Column = "radvqa") -> l
 
 
 def image_ids(records: Iterable[Record]) -> np.ndarray:
-    """A number for each record's image; equal for the same image of the same data set."""
-    ids = [f"{record.source}\t{record.image_id}" for record in records]
+    """A number for each record's image; equal for the same image of the same data set.
+
+    A question whose image is unknown counts as an image of its own.
+    """
+    ids = [f"{record.source}\t{record.image_key}" for record in records]
     return np.unique(ids, return_inverse=True)[1] if ids else np.zeros(0, np.int64)
 
 
@@ -142,6 +145,26 @@ def pair(a: Sequence[Record], b: Sequence[Record]) -> list[Record]:
     return [other[key] for key in keys]
 
 
+def paired_answers(a: Sequence[Record], b: Sequence[Record]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(1.0 for each correct first answer of a, the same of b, the number of each question's image), in the order of a.
+
+    Options and images that one of the two leaves out are those of the other.
+
+    Raises:
+        ValueError: if the two do not answer the same questions with the same references.
+    """
+    other = pair(a, b)
+    completed = [
+        (
+            x._replace(image_id=x.image_id or y.image_id, choices=x.choices or y.choices),
+            y._replace(choices=y.choices or x.choices),
+        )
+        for x, y in zip(a, other, strict=True)
+    ]
+    first, second = [x for x, _ in completed], [y for _, y in completed]
+    return correct_answers(first_verdicts(first)), correct_answers(first_verdicts(second)), image_ids(first)
+
+
 def _same_question(one: str, other: str) -> bool:
     """Whether two texts ask the same question: other tools add instructions to a question, or do not keep it."""
     first, second = (" ".join(text.casefold().split()) for text in (one, other))
@@ -162,8 +185,7 @@ def compare(a: Sequence[Record], b: Sequence[Record], *, resamples: int = 2000, 
     Raises:
         ValueError: if the two do not answer the same questions, or there are none.
     """
-    mine, theirs = correct_answers(first_verdicts(a)), correct_answers(first_verdicts(pair(a, b)))
-    images = image_ids(a)
+    mine, theirs, images = paired_answers(a, b)
 
     def cell(rows: Sequence[int]) -> dict[str, Any]:
         bootstrap = {"resamples": resamples, "seed": seed}

@@ -97,6 +97,24 @@ def test_two_systems_agree_which_image_a_question_is_about() -> None:
     )
 
 
+def test_questions_whose_image_is_unknown_count_as_images_of_their_own() -> None:
+    right, some = ([r._replace(image_id="") for r in records(row, per_image=4)] for row in ([1] * 40, [1, 0] * 20))
+    found = compare_runs(right, some, resamples=200)
+    assert found["overall"]["n_images"] == 40 and found["overall"]["difference"]["interval"][0] > 0
+    assert found["overall"]["p_images"] < 0.001
+    assert found["said"][0].startswith("The image of 40 of 40 questions is unknown: each of these counts as an image")
+    # One file that names the images is enough.
+    assert compare_runs(right, records([1, 0] * 20, per_image=4), resamples=200)["overall"]["n_images"] == 10
+
+
+def test_options_that_one_file_leaves_out_are_those_of_the_other() -> None:
+    a = [Record(str(k), "i", "Which?", "left", ["A"], choices=["left", "right"]) for k in range(4)]
+    bare = [record._replace(choices=[]) for record in a]
+    for one, two in ((a, bare), (bare, a)):
+        found = compare_runs(one, two, resamples=50)["overall"]
+        assert (found["a"]["value"], found["b"]["value"]) == (1.0, 1.0)
+
+
 def test_options_in_another_order_are_another_question() -> None:
     a = Record("1", "i", "Which?", "A", ["A"], choices=["x", "y"])
     with pytest.raises(ValueError, match=r"has the choices \['x', 'y'\] in one and \['y', 'x'\] in the other"):

@@ -42,6 +42,13 @@ def test_what_a_refusal_reference_accepts() -> None:
     assert verdict(record("and"), "").outcome == "unparsed"
 
 
+def test_questions_whose_image_is_unknown_count_as_images_of_their_own() -> None:
+    found = score([record("yes", "yes" if k < 4 else "no", question_id=str(k), image_id="") for k in range(8)])
+    assert found.overall is not None and found.overall.n_images == 8
+    low, high = found.overall.interval or (0.5, 0.5)
+    assert low < 0.5 < high
+
+
 def test_yes_no_choices_take_letters_and_sentences() -> None:
     row = record("Yes", choices=["No", "Yes"])
     assert [verdict(row, text).outcome for text in ("B", "Yes, abnormal", "A", "yes or no")] == [

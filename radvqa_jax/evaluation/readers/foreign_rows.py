@@ -42,6 +42,12 @@ def optional(row: Mapping[str, Any], *names: str) -> str:
     return text_of(row, *names) if there else ""
 
 
+def answer_type(row: Mapping[str, Any]) -> str:
+    """`closed` or `open` of a row, or empty: other tools also have types such as `number`, which say neither."""
+    given = optional(row, "answer_type").strip().lower()
+    return given if given in ("closed", "open") else ""
+
+
 def _is_absent(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from radvqa_jax import typed_json
-from radvqa_jax.evaluation.readers.foreign_rows import Row, optional, read_each, text_of
+from radvqa_jax.evaluation.readers.foreign_rows import Row, answer_type, optional, read_each, text_of
 
 NAME = "lmms_eval"
 
@@ -54,7 +54,7 @@ def read(path: Path) -> Iterator[Row]:
             "question": optional(told, "question") or optional(row, "input"),
             "reference": text_of(row, "target"),
             "predictions": _answers(row),
-            "answer_type": optional(told, "answer_type").lower(),
+            "answer_type": answer_type(told),
             "language": optional(told, "language", "q_lang"),
             "question_type": optional(told, "content_type"),
             "modality": optional(told, "modality"),

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from radvqa_jax.evaluation.readers.foreign_rows import Row, optional, read_each, text_of
+from radvqa_jax.evaluation.readers.foreign_rows import Row, answer_type, optional, read_each, text_of
 
 NAME = "medevalkit"
 
@@ -43,7 +43,7 @@ def read(path: Path, value: Sequence[Any]) -> Iterator[Row]:
             "question": optional(row, "question", "prompt"),
             "reference": text_of(row, "answer"),
             "predictions": [text_of(row, "response")],
-            "answer_type": optional(row, "answer_type").lower(),
+            "answer_type": answer_type(row),
             "language": optional(row, "lang", "q_lang"),
             "question_type": optional(row, "content_type", "question_type"),
             "modality": optional(row, "modality"),
