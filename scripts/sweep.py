@@ -16,9 +16,11 @@ from pathlib import Path
 from radvqa_jax.command_line.script import run_script
 from radvqa_jax.config.check import from_config_dict
 from radvqa_jax.data.preparing import prepare
+from radvqa_jax.files import read_json, write_json
 from radvqa_jax.runners import RUNNERS
 from radvqa_jax.runners.budget import BUDGET
 
+SETTINGS = "sweep.json"
 DEMO = Path(__file__).resolve().parent.parent / "configs" / "demo.py"
 
 
@@ -37,11 +39,31 @@ def main() -> None:
         if min(given if isinstance(given, list) else [given]) < least:
             parser.error(f"--{name.replace('_', '-')}: every number must be at least {least}.")
     args.folder.mkdir(parents=True, exist_ok=True)  # before minutes are spent on the data
+    check_settings(args)
     for rank in args.ranks:
         for seed in args.seeds:
             workdir = args.folder / f"rank{rank}_seed{seed}"
             if not (workdir / "stage2" / BUDGET).is_file():
                 train_one(workdir, rank=rank, seed=seed, args=args)
+
+
+def check_settings(args: argparse.Namespace) -> None:
+    """Keeps the settings that all runs of a sweep share.
+
+    Raises:
+        ValueError: if the folder holds a sweep with others: a fit would mix the two.
+    """
+    path = args.folder / SETTINGS
+    settings = {name: getattr(args, name) for name in ("steps", "eval_every", "eval_rows", "builder_config")}
+    if not path.is_file():
+        if started := sorted(args.folder.glob(f"rank*_seed*/stage2/{BUDGET}")):
+            raise ValueError(
+                f"{started[0].parent.parent} is of a sweep whose settings are not known. Give another folder."
+            )
+        write_json(path, settings, private=False)
+    elif (kept := read_json(path)) != settings:
+        other = {name: value for name, value in kept.items() if settings.get(name) != value}
+        raise ValueError(f"{args.folder} holds a sweep with {other}, and a fit would mix the two. Give another folder.")
 
 
 def train_one(workdir: Path, *, rank: int, seed: int, args: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from tfds_builders.rejects import RowRejects
 LETTERS = "ABCD"
 PREFIX = re.compile(r"\s*([A-D])\s*:\s*")  # matched at the start alone: "Stage A: early" keeps its "A:"
 
-LETTERED = re.compile(r"\s*\(?([A-Z])\s*[).:\uff1a\u3001]\s*")  # how an option begins: "B. left", "(B) left"
+LETTERED = re.compile(r"\s*\(?([A-Za-z])\s*[).:\uff1a\u3001]\s*")  # how an option begins: "B. left", "(B) left"
 
 
 class Settled(NamedTuple):
@@ -25,10 +25,12 @@ def misplaced_letter(choices: Sequence[str]) -> str:
 
     >>> misplaced_letter(["B. left", "A. right"]), misplaced_letter(["A. left", "B. right"])
     ('option 1 is lettered B', '')
+    >>> misplaced_letter(["b) left", "a) right"])
+    'option 1 is lettered B'
     >>> misplaced_letter(["B. fragilis", "E. coli"])
     ''
     """
-    found = [match[1] for choice in choices if (match := LETTERED.match(choice))]
+    found = [match[1].upper() for choice in choices if (match := LETTERED.match(choice))]
     own = [chr(ord("A") + place) for place in range(len(choices))]
     if found == own or sorted(found) != own:
         return ""

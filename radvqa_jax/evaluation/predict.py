@@ -141,8 +141,9 @@ def predict(
     (`config.batch_size`) and devices are of one kind.
 
     Lines are appended batch by batch, and sorted into the order of the rows at the end. An interrupted call continues
-    with the questions that have no line, and gives the same result as an uninterrupted one: the length to which a
-    prompt is padded depends on all rows, and a draw on `seed`, the data set, the question and the number of the sample.
+    with the questions that have no line, and gives the result of an uninterrupted one, log-probabilities to rounding,
+    since they are computed in other batches: the length to which a prompt is padded depends on all rows, and a draw on
+    `seed`, the data set, the question and the number of the sample.
 
     Args:
         model: with the adapters that `params` holds.

@@ -16,10 +16,12 @@ from radvqa_jax.scaling.table import Measurement, kinds_of, make_fittable, read_
 def read_measurements(scaling: ScalingConfig) -> tuple[list[Measurement], dict[str, str]]:
     """The measurements of the table and of the runs, and {file: sha256} of what they were read from.
 
+    A run that several patterns name, or one pattern under several paths, is read once.
+
     Raises:
-        ValueError: if a pattern names no run, or a run or the table cannot be used.
+        ValueError: if a pattern names no run, a run or the table cannot be used, or two folders hold the same losses.
     """
-    rows, origin = [], {}
+    rows, origin, read = [], {}, dict[str, Path]()
     if scaling.table:
         path = Path(scaling.table).expanduser()
         rows += read_table(path, dict(scaling.columns))
@@ -29,8 +31,16 @@ def read_measurements(scaling: ScalingConfig) -> tuple[list[Measurement], dict[s
         if not folders:
             raise ValueError(f"scaling.runs: {pattern} matches no folder. Give the folders of trained stages.")
         for folder in folders:
-            rows += read_run(folder, unit=scaling.unit)
-            origin[str(folder)] = sha256(folder / "losses.jsonl")
+            measured = read_run(folder, unit=scaling.unit)
+            digest = sha256(folder / "losses.jsonl")
+            first = read.setdefault(digest, folder)
+            if first is folder:
+                rows += measured
+                origin[str(folder)] = digest
+            elif first.resolve() != folder.resolve():
+                raise ValueError(
+                    f"scaling.runs: {first} and {folder} hold the same losses, and a run counts once. Name one of them."
+                )
     return rows, origin
 
 

@@ -55,7 +55,8 @@ def read_table(path: Path, columns: Mapping[str, str]) -> list[Measurement]:
 
     Raises:
         ValueError: naming line and column, if a column is missing or comes twice, a row has another number of cells
-            than the header, a quote is not closed, or a number is not positive or not in the range of float32.
+            than the header, a quote is not closed, a row repeats another one of its run, or a number is not positive
+            or not in the range of float32.
     """
     if not path.is_file():
         raise ValueError(f"scaling.table={path} is not a file. Give a CSV file with the columns {', '.join(_NEEDED)}.")
@@ -73,16 +74,29 @@ def read_table(path: Path, columns: Mapping[str, str]) -> list[Measurement]:
                 f"{path} has no column {names[field]!r} for `{field}`; it has {spreadsheet.shown(header)}."
                 f"{nearest(names[field], header)} Name it: --config.scaling.columns=\"(('{field}','COLUMN'),)\"."
             )
-    return [_measurement(path, line, row, names) for line, row in spreadsheet.by_column(path, header, rows)]
+    measured, first = [], dict[Measurement, int]()
+    for line, row in spreadsheet.by_column(path, header, rows):
+        one = _measurement(path, line, row, names)
+        if (earlier := first.setdefault(one, line)) != line:
+            raise ValueError(
+                f"{path}, line {line}: it repeats line {earlier}, and a measurement counts once. Remove one of the "
+                f"two; if they are of two runs, name these in the column {names['run']!r}."
+            )
+        measured.append(one if one.run else one._replace(run=f"line {line}"))
+    return measured
 
 
 def _measurement(path: Path, line: int, row: Mapping[str, str], names: Mapping[str, str]) -> Measurement:
     texts = {field: row.get(names[field], "").strip() for field in FIELDS}
     numbers = {field: _positive(path, line, names[field], texts[field]) for field in _NEEDED}
     epochs = _positive(path, line, names["epochs"], texts["epochs"]) if texts["epochs"] else 0.0
-    run = texts["run"] or f"line {line}"
     return Measurement(
-        **numbers, run=run, kind=texts["kind"], validation=texts["validation"], unit=texts["unit"], epochs=epochs
+        **numbers,
+        run=texts["run"],
+        kind=texts["kind"],
+        validation=texts["validation"],
+        unit=texts["unit"],
+        epochs=epochs,
     )
 
 

@@ -233,6 +233,8 @@ def test_a_csv_file_is_read_with_its_own_names_and_mistakes_are_named(tmp_path: 
         ("parameters,tokens,loss\n1,2,1e-300\n", r"line 2: column 'loss' must be from 1.18e-38 .*; got '1e-300'"),
         ("parameters,tokens,loss\n1e300,2,3\n", r"line 2: column 'parameters' must be .*float32 holds; got '1e300'"),
         ("parameters,tokens,loss\n1,2,3\n".encode("utf-16"), r"is not UTF-8"),
+        ("parameters,tokens,loss\n1,2,3\n1,3,3\n1,2,3.0\n", r"line 4: it repeats line 2, and a measurement counts"),
+        ("parameters,tokens,loss,run\n1,2,3,a\n1,2,3,a\n", r"line 3: it repeats line 2.* in the column 'run'"),
     ],
 )
 def test_a_table_that_could_be_read_wrongly_is_refused(text: str | bytes, says: str, tmp_path: Path) -> None:
@@ -240,6 +242,12 @@ def test_a_table_that_could_be_read_wrongly_is_refused(text: str | bytes, says: 
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=says):
         read_table(path, {})
+
+
+def test_equal_losses_of_two_runs_are_two_measurements(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text("parameters,tokens,loss,run\n1,2,3,a\n1,2,3,b\n1,2,4,\n1,2,5,\n")
+    assert [row.run for row in read_table(path, {})] == ["a", "b", "line 4", "line 5"]
 
 
 def test_the_page_says_what_is_wrong_before_the_numbers_and_escapes_names(tmp_path: Path) -> None:

@@ -171,6 +171,7 @@ def _read(reading: Reading, table: Table, columns: Columns, config: TableConfig,
     rows = list(read_rows(reading.files, table, images=columns.of["image"]))
     images.learn(raw.cells.get(column) for raw in rows for column in columns.of["image"])
     made = [MadeRow(raw, columns, images, reading.rejects, hide) for raw in rows]
+    several = _tell_images_apart(made)
     by_split = has_split and _number_by_split(made)
     _leave_out_repeated(made)
     for one in made:
@@ -200,9 +201,13 @@ def _read(reading: Reading, table: Table, columns: Columns, config: TableConfig,
         "shared between splits": _shared(made),
         "derived": dict(derived),
         "question ids": "count within their split, which is in front of them" if by_split else "count over all rows",
-        "warnings": [*_case_warnings(columns, made), *_lost_splits(made)],
+        "warnings": [*several, *_case_warnings(columns, made), *_lost_splits(made)],
     }
-    return {"said": facts, "files": images.files}
+    files: dict[str, str] = {}
+    for one in made:
+        if not one.fault:
+            files.setdefault(one.row["image_id"], one.row["image"])
+    return {"said": facts, "files": files}
 
 
 def _case_warnings(columns: Columns, made: list[MadeRow]) -> list[str]:
@@ -222,6 +227,24 @@ def _case_warnings(columns: Columns, made: list[MadeRow]) -> list[str]:
     return [
         f"{several} ids in the column {columns.of['case_id'][0]!r} have several spellings, which differ in capitals or "
         "leading zeros: they count as several patients, whose rows may be in several splits. Spell each alike."
+    ] * bool(several)
+
+
+def _tell_images_apart(made: list[MadeRow]) -> list[str]:
+    """Puts the hash of the file behind an image_id that different files have, and warns of such ids.
+
+    Such ids often count the images within a study.
+    """
+    files: dict[str, set[str]] = {}
+    for one in (one for one in made if one.identity):
+        files.setdefault(one.row["image_id"], set()).add(one.identity)
+    several = {name for name, found in files.items() if len(found) > 1}
+    for one in made:
+        if one.identity and one.row["image_id"] in several:
+            one.row["image_id"] = f"{one.row['image_id']} {one.identity}"
+    return [
+        f"{len(several)} values of image_id name more than one image: the hash of the file is put behind them, so that "
+        "each image counts by itself."
     ] * bool(several)
 
 

@@ -43,7 +43,6 @@ class Images:
     def __init__(self, files: TableFiles, *, pixels: bool) -> None:
         self._files, self._pixels = files, pixels
         self._known: dict[str, tuple[str, str]] = {}
-        self.files: dict[str, str] = {}  # image_id -> file
 
     def learn(self, cells: Iterable[Any]) -> None:
         """Takes the cells of all rows, before the first is found."""
@@ -63,7 +62,6 @@ class Images:
                 for text in converted.notes:
                     note.repaired("image", f"image converted: {text}", before=whole[:16], after="PNG")
             self._known[name] = whole[:16], self._of_pixels(data) if self._pixels else whole
-            self.files.setdefault(whole[:16], name)
         return self._known[name]
 
     @staticmethod
@@ -76,7 +74,7 @@ class MadeRow:
     """A row of the table as a row of common features, or why it cannot be used."""
 
     def __init__(self, raw: TableRow, columns: Columns, images: Images, rejects: Rejects, hide: Hide) -> None:
-        self.raw, self.fault, self.pixels = raw, raw.fault, ""
+        self.raw, self.fault, self.identity, self.pixels = raw, raw.fault, "", ""
         note = rejects.row(raw.split or "train", f"row {raw.number}")
         self.row: Row = common_row("", question_id=f"row {raw.number}", source=SOURCE, split=raw.split)
         self.row |= {"derived": "", **dict.fromkeys(columns.extra, "")}
@@ -122,15 +120,18 @@ class MadeRow:
             before, after = ("", "") if hide.active else (cell_text(cells.get(column)), found.name)
             note.repaired("image", "the end of the path decides", before=before, after=after)
         try:
-            identity, self.pixels = images(row["image"], note=note)
+            self.identity, self.pixels = images(row["image"], note=note)
         except ValueError as error:
             if hide.active:  # the reason may name the file
                 raise ValueError("image cannot be read") from error
             raise
-        row["image_id"] = row["image_id"] or identity
+        row["image_id"] = row["image_id"] or self.identity
 
     def _settle(self, columns: Columns, note: RowRejects) -> None:
-        """Finds the right choice: by an index or letter of its own column, by its text, or by the answer's letter."""
+        """Finds the right choice: by an index or letter of its own column, by its text, or by the answer's letter.
+
+        A number is an index in the column `answer_index` alone: nothing says whether an answer counts from 0 or 1.
+        """
         row, choices = self.row, columns.choices(self.raw.cells)
         if not choices:
             return
@@ -139,7 +140,7 @@ class MadeRow:
         given = columns.text(self.raw.cells, "answer_index")
         index, answer = _index(given, len(choices)) if given else None, row["answer"]
         same = [choice.casefold() for choice in choices]
-        if index is None and answer.casefold() not in same and len(answer) == 1:
+        if index is None and answer.casefold() not in same and len(answer) == 1 and answer.isalpha():
             index, answer = _index(answer, len(choices)), ""
         right = settle(choices, index=index, answer=answer, note=note)
         if right.fault:

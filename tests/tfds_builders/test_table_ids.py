@@ -1,0 +1,63 @@
+"""Ids of images and places of right choices in a table: what could mean two things is told apart or left out."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .test_table import ROW, all_rows, build, write_csv, write_images
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    folder = tmp_path / "own"
+    write_images(folder, [f"{number}.png" for number in range(10)])
+    (folder / "copy.png").write_bytes((folder / "0.png").read_bytes())
+    return folder
+
+
+def test_an_image_id_that_several_images_have_is_told_apart(own: Path, tmp_path: Path) -> None:
+    """Otherwise ten images would be one: in one split, in intervals, and when images are swapped."""
+    rows = [ROW | {"image": f"{number}.png", "image_id": "1"} for number in range(10)]
+    write_csv(own / "table.csv", [*rows, ROW | {"image": "copy.png", "image_id": "1", "question": "Why?"}])
+    built = build(own, tmp_path / "data")
+    ids = {row["image_id"] for row in all_rows(built)}
+    assert len(ids) == 10 and all(name.startswith("1 ") for name in ids)
+    assert len(built.rows) == 3  # drawn by image
+    facts = json.loads((built.folder / "table.json").read_text())
+    assert facts["warnings"][0].startswith("1 values of image_id name more than one image")
+    listed = [json.loads(line) for line in (built.folder / "images.jsonl").read_text().splitlines()]
+    assert {line["image_id"] for line in listed} == ids
+
+
+def test_an_image_id_of_one_image_stays(own: Path, tmp_path: Path) -> None:
+    rows = [ROW | {"image": "0.png", "image_id": "a"}, ROW | {"image": "copy.png", "image_id": "a", "question": "Why?"}]
+    write_csv(own / "table.csv", [*rows, ROW | {"image": "1.png", "image_id": "b"}])
+    built = build(own, tmp_path / "data")
+    assert {row["image_id"] for row in all_rows(built)} == {"a", "b"}
+    listed = [json.loads(line) for line in (built.folder / "images.jsonl").read_text().splitlines()]
+    assert listed == [{"image_id": "a", "file": "0.png"}, {"image_id": "b", "file": "1.png"}]
+    assert not json.loads((built.folder / "table.json").read_text())["warnings"]
+
+
+def test_a_number_as_answer_is_no_place(own: Path, tmp_path: Path) -> None:
+    """Nothing says whether it counts from 0 or from 1."""
+    choices = ["CT|MRI|US", "CT|MRI|US", "1|2|3", "CT|MRI|US"]
+    answers = ["1", "B", "2", "us"]
+    columns = zip(choices, answers, strict=True)
+    write_csv(
+        own / "table.csv", [ROW | {"image": "0.png", "choices": c, "answer": a, "split": "test"} for c, a in columns]
+    )
+    built = build(own, tmp_path / "data")
+    assert built.of("dropped") == {"row 1": ["the right choice is not named"]}
+    found = built.rows["test"]
+    assert [found[f"row {row}"]["answer"] for row in (2, 3, 4)] == ["MRI", "2", "US"]
+    assert [found[f"row {row}"]["answer_index"] for row in (2, 3, 4)] == [1, 1, 2]
+
+
+@pytest.mark.parametrize("choices", ["B) left|A) right", "b) left|a) right", "(b) left|(a) right"])
+def test_letters_that_contradict_the_order_are_left_out(choices: str, own: Path, tmp_path: Path) -> None:
+    rows = [ROW | {"image": "0.png", "choices": "left|right", "answer": "left", "split": "test"}]
+    write_csv(own / "table.csv", [*rows, rows[0] | {"choices": choices, "answer": "b"}])
+    dropped = build(own, tmp_path / "data").of("dropped")
+    assert dropped["row 2"] == ["choices are in another order than their letters: option 1 is lettered B"]
