@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from radvqa_jax import typed_json
-from radvqa_jax.evaluation.line_scores import Unscored
+from radvqa_jax.evaluation.line_scores import Unscored, run_of
 from radvqa_jax.evaluation.readers import csv_rows, json_rows, lmms_eval, medevalkit, vlmevalkit
 from radvqa_jax.evaluation.readers.foreign_rows import Row
 from radvqa_jax.files import file_name, read_json, write_jsonl
@@ -254,11 +254,13 @@ def names_run(path: Path) -> bool:
 
 
 def _first_run(path: Path) -> str:
-    return next((line.value.run for line in typed_json.iter_lines(path, Record) if line.value), "")
+    """The run of the first line, with the kind of another image that it was shown; empty if the line names none."""
+    first = next((line.value for line in typed_json.iter_lines(path, Record) if line.value), None)
+    return run_of(first) if first and first.run else ""
 
 
 def propose_run(path: Path) -> str:
-    """The model's name according to the tool that wrote the file; for our own files, the one in the first line."""
+    """The model's name according to the tool that wrote the file; for our own files, that of the first line."""
     match detect(path):
         case "radvqa":
             return _first_run(path) or path.stem

@@ -12,12 +12,13 @@ from radvqa_jax.data.sources import load_rows, make_builder
 from radvqa_jax.evaluation import reliance, report, score_tables
 from radvqa_jax.evaluation.convert import Predictions, find_files, name_runs, names_run, propose_run, to_predictions
 from radvqa_jax.evaluation.judge_file import JudgeFile, find_judges
-from radvqa_jax.evaluation.line_scores import run_of
+from radvqa_jax.evaluation.line_scores import OTHER_IMAGES, run_of
 from radvqa_jax.evaluation.scan import Scan, scan
 from radvqa_jax.files import file_name, sha256, write_json
 from radvqa_jax.runners.evaluate import blind_guesses, image_of, is_synthetic, read_sheets, write_scores
 from radvqa_jax.schema import Record
 
+STEMS = dict(zip(OTHER_IMAGES, ("_swapped", "_blank"), strict=True))  # ends of the names of a job's files
 Answers = dict[str, dict[str, tuple[Path, list[Record]]]]  # data set -> run -> its file, its records
 
 
@@ -27,11 +28,12 @@ def score_mode(config: Config, workdir: Path) -> None:
     Answers to another case's image, or to a blank one, count as a separate run. A line that cannot be scored is in
     unscored.jsonl with its reason; a file with more of them than score.max_unscored is refused.
     """
-    files = find_files(config.eval.predictions)
+    files = _without_prompts(find_files(config.eval.predictions))
     _refuse_outputs(files, workdir)
     read_sheets(config)  # a mistake in one is found before the answers are scored
-    runs = _run_names(files, config.eval.names)
-    written = [run or propose_run(path) for path, run in zip(files, runs, strict=True)]
+    proposed = [propose_run(path) for path in files]
+    runs = _run_names(files, proposed, config.eval.names)
+    written = [f"{run}{_ending(own)}" if run else own for run, own in zip(runs, proposed, strict=True)]
     if same := [name for name in written if [other.casefold() for other in written].count(name.casefold()) > 1]:
         raise ValueError(
             f"The runs {same} would share a file. Give names that differ in more than capitals: eval.names."
@@ -80,14 +82,48 @@ def _refuse_outputs(files: Sequence[Path], workdir: Path) -> None:
             )
 
 
-def _run_names(files: Sequence[Path], names: Sequence[str]) -> list[str]:
-    """The run of each file: as configured, empty to keep its own, or a new name if two files have the same or none."""
+def _run_names(files: Sequence[Path], proposed: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The run of each file: as configured, empty to keep its own, or a new name if two files have the same or none.
+
+    Answers to other images take the run of the file in their folder that has its answers to the own images: they are
+    compared with these. If a job answered for two kinds of other cases' images, that holds for `<run>_swapped`.
+    """
     if names:
         return name_runs(files, names)
-    proposed = [propose_run(path) for path in files]
     labels = name_runs(files, [])
     without = [len(files) > 1 and not names_run(path) for path in files]  # as one run, each would repeat the other
-    return [labels[i] if proposed.count(run) > 1 else run * without[i] for i, run in enumerate(proposed)]
+    found = [labels[i] if proposed.count(run) > 1 else run * without[i] for i, run in enumerate(proposed)]
+    at = {(path.parent, run): number for number, (path, run) in enumerate(zip(files, proposed, strict=True))}
+    for number, (path, run) in enumerate(zip(files, proposed, strict=True)):
+        ending = _ending(run)
+        own = at.get((path.parent, run.removesuffix(ending))) if ending else None
+        same = [
+            other.stem
+            for other, name in zip(files, proposed, strict=True)
+            if (other.parent, name) == (path.parent, run)
+        ]
+        if own is not None and (len(same) == 1 or path.stem == run.removesuffix(ending) + STEMS[ending]):
+            found[number] = found[own]
+    return found
+
+
+def _ending(run: str) -> str:
+    """The end of the name of a run that was shown other images; empty for the own images."""
+    return next((ending for ending in OTHER_IMAGES if run.endswith(ending)), "")
+
+
+def _without_prompts(files: Sequence[Path]) -> list[Path]:
+    """The files without those that a job answered for a blank image: each prompt once, not each question."""
+    there = {path.resolve() for path in files}
+    left = [
+        path
+        for path in files
+        if path.stem.endswith("_blank_prompts")
+        and path.resolve().with_stem(path.stem.removesuffix("_prompts")) in there
+    ]
+    for path in left:
+        print(f"{path} is left out: it has each prompt once; {path.stem.removesuffix('_prompts')} has each question.")
+    return [path for path in files if path not in left]
 
 
 def _closing(found: Scan, workdir: Path) -> str:

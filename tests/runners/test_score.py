@@ -1,5 +1,6 @@
 """Answers are scored and compared without a model, next to blind baselines if the data exist."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from radvqa_jax.config import Config
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.evaluation import predict
+from radvqa_jax.evaluation.baselines import BLANK
 from radvqa_jax.files import read_json, write_jsonl
 from radvqa_jax.runners import RUNNERS
 from radvqa_jax.schema import Record
@@ -110,3 +112,41 @@ def test_a_comparison_needs_one_run_a_file(micro_config: MakeConfig, tmp_path: P
             micro_config({"mode": "compare"} | paths | {"eval.compare_with": str(tmp_path / "two.csv")}), tmp_path
         )
     assert not (tmp_path / "compare.json").exists()
+
+
+def write_job(folder: Path, config: Config, *, run: str, answer: str) -> None:
+    """Writes the files that a job leaves in predictions/ for a run that was shown other images, too."""
+    folder.mkdir(parents=True)
+    own = [r._replace(run=run, predictions=[answer]) for r in fake_answers(config, folder / f"{run}.jsonl")]
+    for stem, image in (
+        ("", ""),
+        ("_swapped", "x"),
+        ("_swapped_any", "y"),
+        ("_blank", BLANK),
+        ("_blank_prompts", BLANK),
+    ):
+        shown = [r._replace(image_used=image or r.image_id) for r in own[: 3 if "prompts" in stem else None]]
+        write_jsonl(folder / f"{run}{stem}.jsonl", (record.to_json() for record in shown))
+
+
+def test_all_files_of_a_job_give_the_table_of_reliance(
+    micro_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each run is paired with its own answers to other images, also if two jobs call their run alike."""
+    for name, answer in (("a", "yes"), ("b", "no")):
+        write_job(tmp_path / name, micro_config(), run="stage2", answer=answer)
+    given = {"mode": "score", "eval.predictions": str(tmp_path / "a" / "*.jsonl"), "eval.source.dataset": ""}
+    RUNNERS["score"](micro_config(given), tmp_path / "one")
+    said = capsys.readouterr().out
+    assert "stage2_blank_prompts.jsonl is left out: it has each prompt once" in said
+    assert "survival" in said and (tmp_path / "one" / "report.html").is_file()
+    assert relied_on(tmp_path / "one") == {("stage2", "another case's image"), ("stage2", "a blank image")}
+    files = f"{tmp_path}/a/*.jsonl,{tmp_path}/b/*.jsonl"
+    RUNNERS["score"](micro_config(given | {"eval.predictions": files}), tmp_path / "both")
+    assert len(relied_on(tmp_path / "both")) == 4
+
+
+def relied_on(folder: Path) -> set[tuple[str, str]]:
+    """The runs and other images of the lines of table.csv that say how much a run relies on its image."""
+    with (folder / "table.csv").open(encoding="utf-8-sig", newline="") as file:
+        return {(row["run"], row["value"]) for row in csv.DictReader(file) if "survival" in row.values()}

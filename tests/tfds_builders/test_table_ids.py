@@ -1,4 +1,4 @@
-"""Ids of images and places of right choices in a table: what could mean two things is told apart or left out."""
+"""Ids of images and places of right choices in a table: what could mean two things is made clear or left out."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ def own(tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_image_id_that_several_images_have_is_told_apart(own: Path, tmp_path: Path) -> None:
+def test_an_image_id_that_several_images_have_gets_the_hash_of_its_file(own: Path, tmp_path: Path) -> None:
     """Otherwise ten images would be one: in one split, in intervals, and when images are swapped."""
     rows = [ROW | {"image": f"{number}.png", "image_id": "1"} for number in range(10)]
     write_csv(own / "table.csv", [*rows, ROW | {"image": "copy.png", "image_id": "1", "question": "Why?"}])
