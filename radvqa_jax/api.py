@@ -14,22 +14,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Unpack, overload
 
-import numpy as np
-
 from radvqa_jax import api_checks
 from radvqa_jax.api_maps import Maps, Picture
 from radvqa_jax.api_quality import MapQuality, measure_quality
-from radvqa_jax.api_rows import as_list, asked_rows, batch_about, is_many, mask_of, read_rows, rows_of_table
+from radvqa_jax.api_rows import as_list, asked_rows, is_many, mask_of, read_rows, rows_of_table
 from radvqa_jax.api_values import ANSWER_OPTIONS, Answer, AnswerOptions, Choice, Scores, make_answer
 from radvqa_jax.backbones import backbone_of
 from radvqa_jax.config import Config, default_config, use_embedded_model
 from radvqa_jax.config.bounds import MOST_RESAMPLES
 from radvqa_jax.config.check import change, check_field, from_config_dict, given_fields
 from radvqa_jax.data.fitting import fitting
+from radvqa_jax.data.image import resize_image
 from radvqa_jax.data.opened import ImageLike, Opened, open_any
 from radvqa_jax.data.packing import pack
 from radvqa_jax.data.rows import RowSource
-from radvqa_jax.decoding.answer_logprobs import answer_logprobs
+from radvqa_jax.decoding.answer_logprobs import logprobs_about
 from radvqa_jax.evaluation import baselines, report
 from radvqa_jax.evaluation.predict import answer_rows
 from radvqa_jax.exporting import export
@@ -214,9 +213,9 @@ class Model:
         prefix = vqa_prefix(question, template=data.prompt)
         packed = [pack(tokenizer, prefix, suffix=answer, seq_len=data.seq_len) for answer in answers]
         opened = self._open(image, frame=frame, window=window)
-        batch = batch_about(opened.image, packed, resolution=self.model.variant.resolution)
-        values = np.asarray(answer_logprobs(self.model, self.params, batch), np.float64)
-        return Choice.of(question, dict(zip(answers, values.tolist(), strict=True)))
+        pixels = resize_image(opened.image, self.model.variant.resolution)
+        values = logprobs_about(self.model, self.params, pixels, packed)
+        return Choice.of(question, dict(zip(answers, values, strict=True)))
 
     def saliency(
         self,

@@ -60,7 +60,7 @@ def check_mapping(value: Any, name: str) -> Mapping[str, Any]:
 
 def check_integer(value: Any, name: str, *, low: int, high: int) -> None:
     """Raises ValueError unless a value is an integer from `low` to `high`."""
-    if not _is_integer(value) or not low <= value <= high:
+    if not is_integer(value) or not low <= value <= high:
         raise ValueError(f"{name} must be an integer from {low} to {high}; got {value!r}.")
 
 
@@ -99,7 +99,7 @@ def weights_of(value: Any, name: str) -> tuple[float, ...]:
 def integers_of(value: Any, name: str) -> list[int]:
     """A list of integers, perhaps an empty one; raises ValueError for anything else."""
     found = _items(value)
-    if found is None or not all(map(_is_integer, found)):
+    if found is None or not all(map(is_integer, found)):
         raise ValueError(f"{name} must be a list of integers, such as [0, 1]; got {value!r:.100}.")
     return [int(item) for item in found]
 
@@ -108,7 +108,7 @@ def _is_finite(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _is_integer(value: Any) -> bool:
+def is_integer(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 

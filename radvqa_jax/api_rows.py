@@ -1,24 +1,25 @@
 """Rows to ask: those of a prepared data set, or images and questions in memory, which are handled alike."""
 
+import math
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool
 
-from radvqa_jax.api_checks import check_flag, check_integer, check_mapping, check_text
+from radvqa_jax.api_checks import check_flag, check_integer, check_mapping, check_text, is_integer
 from radvqa_jax.config import Config, SourceConfig
 from radvqa_jax.config.bounds import LARGEST
 from radvqa_jax.config.check import change_part
-from radvqa_jax.data.image import resize_image
 from radvqa_jax.data.opened import Opened, encode_png, open_any
 from radvqa_jax.data.preparing import prepare as prepare_data
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.saliency.marked_regions import find_region
-from radvqa_jax.schema import Batch
-from tfds_builders.features import YES_NO, common_row, is_yes_no
+from tfds_builders.features import TEXT_FEATURES, YES_NO, common_row, is_yes_no
+from tfds_builders.table.columns import language_of
 
 NAME = "asked"
 
@@ -70,30 +71,65 @@ def rows_of_table(table: Sequence[Mapping[str, Any]], *, bit_depth: int = 0) -> 
     Raises:
         ValueError: naming the row and the key, if one lacks what it needs.
     """
-    rows = []
     if isinstance(table, str | bytes | Mapping) or not isinstance(table, Sequence):
         raise ValueError(f"rows must be a list of dicts, or those of read_rows; got {type(table).__name__}.")
-    for number, given in enumerate(table):
-        check_mapping(given, f"Row {number + 1}")
-        if missing := [key for key in ("image", "question", "answer") if not _there(given.get(key))]:
-            raise ValueError(f"Row {number + 1} lacks {', '.join(missing)}.")
-        check_text(given["question"], f"Row {number + 1}, question")
-        if not isinstance(given["answer"], str):
-            raise ValueError(f"Row {number + 1}: answer must be text; got {given['answer']!r}.")
-        if (kind := given.get("answer_type", "")) not in ("", "closed", "open"):
-            raise ValueError(f"Row {number + 1}: answer_type must be closed or open; got {kind!r}.")
-        if (language := given.get("language") or "en") not in YES_NO:
-            raise ValueError(f"Row {number + 1}: language must be one of {', '.join(YES_NO)}; got {language!r}.")
-        fields = {key: value for key, value in given.items() if key != "image"}
-        ids = {"image_id": f"image {number}", "question_id": str(number), "source": NAME, "language": "en"}
-        answer, language = str(given["answer"]), str(given.get("language") or "en")
-        closed = bool(given.get("choices")) or is_yes_no(answer, language=language)
-        made = {"yes_no": is_yes_no(answer, language=language), "answer_type": "closed" if closed else "open"}
-        image = encode_png(open_any(given["image"], bit_depth=bit_depth).image)
-        rows.append(common_row(image, **(ids | made | fields)))
+    rows = [_row_of(number, given, bit_depth=bit_depth) for number, given in enumerate(table)]
+    shown: dict[str, tuple[int, bytes]] = {}
+    for number, row in enumerate(rows, 1):
+        first, image = shown.setdefault(row["image_id"], (number, row["image"]))
+        if image != row["image"]:
+            raise ValueError(
+                f"Rows {first} and {number} have image_id {row['image_id']!r} and different images: they would count "
+                "as one image. Give each image an id of its own, or none."
+            )
     if not rows:
         raise ValueError("There are no rows to score.")
     return _source(rows, task="vqa")
+
+
+def _row_of(number: int, given: Any, *, bit_depth: int) -> dict[str, Any]:
+    """A row of common features from a dict; a value that is absent (None, NaN) is filled in."""
+    where = f"Row {number + 1}"
+    given = {key: value for key, value in check_mapping(given, where).items() if _there(value)}
+    if missing := [key for key in ("image", "question", "answer") if key not in given]:
+        raise ValueError(f"{where} lacks {', '.join(missing)}.")
+    check_text(given["question"], f"{where}, question")
+    for key in given.keys() & TEXT_FEATURES.keys():
+        if key in ("image_id", "question_id", "case_id") and is_integer(given[key]):
+            given[key] = str(given[key])  # an index of a data frame
+        if not isinstance(given[key], str):
+            raise ValueError(f"{where}: {key} must be text; got {given[key]!r}.")
+    if (kind := given.get("answer_type", "")) not in ("", "closed", "open"):
+        raise ValueError(f"{where}: answer_type must be closed or open; got {kind!r}.")
+    language = given.get("language") or language_of(given["question"], given["answer"])
+    if language not in YES_NO:
+        raise ValueError(f"{where}: language must be one of {', '.join(YES_NO)}; got {language!r}.")
+    yes_no = is_yes_no(given["answer"], language=language)
+    closed = yes_no or len(given.get("choices", ())) > 0
+    made = {"yes_no": yes_no, "answer_type": "closed" if closed else "open", "language": language}
+    image = encode_png(open_any(given["image"], bit_depth=bit_depth).image)
+    # Rows that show the same pixels are about one image, and their answers are not independent.
+    ids = {"image_id": f"image {sha256(image).hexdigest()[:16]}", "question_id": str(number), "source": NAME}
+    row = common_row(image, **(ids | made | {key: value for key, value in given.items() if key != "image"}))
+    _check_choice(row, where)
+    return row
+
+
+def _check_choice(row: Mapping[str, Any], where: str) -> None:
+    """Raises ValueError unless choices are texts, and answer_index, if given, is the place of the answer."""
+    choices, index = row["choices"], row["answer_index"]
+    if isinstance(choices, str) or not all(isinstance(choice, str) for choice in choices):
+        raise ValueError(f"{where}: choices must be a list of texts; got {choices!r:.100}.")
+    if not is_integer(index):
+        raise ValueError(f"{where}: answer_index must be an integer; got {index!r}.")
+    if index == -1:
+        return
+    if not 0 <= index < len(choices):
+        raise ValueError(f"{where}: answer_index={index} is not the place of one of {len(choices)} choices, from 0.")
+    if choices[index] != row["answer"]:
+        raise ValueError(
+            f"{where}: answer_index={index} is {choices[index]!r}, and answer is {row['answer']!r}. Give one of them."
+        )
 
 
 def read_rows(
@@ -142,7 +178,9 @@ def mask_of(row: Mapping[str, Any]) -> Bool[np.ndarray, "h w"] | None:
 
 
 def _there(value: Any) -> bool:
-    return value is not None and not (isinstance(value, str) and not value.strip())
+    """Whether a value is given: not None, not the NaN of a data frame, not blank text."""
+    absent = value is None or (isinstance(value, float) and math.isnan(value))
+    return not absent and not (isinstance(value, str) and not value.strip())
 
 
 def _source(rows: list[dict[str, Any]], *, task: Literal["vqa", "caption"]) -> RowSource:
@@ -151,16 +189,4 @@ def _source(rows: list[dict[str, Any]], *, task: Literal["vqa", "caption"]) -> R
         indices=range(len(rows)),
         source=SourceConfig(dataset=NAME, split="memory", task=task),
         fingerprint={"dataset": NAME, "builder_config": "", "rows": len(rows)},
-    )
-
-
-def batch_about(
-    image: UInt8[np.ndarray, "h w 3"], packed: Sequence[Mapping[str, np.ndarray]], *, resolution: int
-) -> Batch:
-    """A batch of packed texts about one image."""
-    pixels = resize_image(image, resolution)
-    return Batch(
-        image=np.repeat(pixels[None], len(packed), axis=0),
-        mask_example=np.ones(len(packed), bool),
-        **{name: np.stack([row[name] for row in packed]) for name in packed[0]},
     )

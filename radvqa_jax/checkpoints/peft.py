@@ -66,7 +66,7 @@ def load_peft(folder: PathLike, weights: Mapping[str, Any], *, own: bool = False
     folder = Path(folder).expanduser()
     config = files.read_json(folder / CONFIG)
     where = folder / CONFIG
-    scaling = check_config(config, where=where, projector=own)
+    scaling, targets = check_config(config, where=where, projector=own)
     if not (folder / MODEL).is_file():
         pickled = (
             " adapter_model.bin is a pickle and is never read." if (folder / "adapter_model.bin").is_file() else ""
@@ -83,6 +83,12 @@ def load_peft(folder: PathLike, weights: Mapping[str, Any], *, own: bool = False
     rank = max((module.a.shape[0] for module in modules.values()), default=0)
     scale = Counter(module.scale for module in modules.values()).most_common(1)[0][0] if modules else 1.0
     leaves = _assemble(modules, weights, rank=rank, scale=scale, where=folder)
+    for name in modules:
+        if setting := targets.leaves_out(_aliases(name)):
+            raise ValueError(
+                f"{where}: {setting} leaves out {name}, and {MODEL} has factors of it, which PEFT would ignore. Was "
+                f"one of the two files edited? {REMEDY}"
+            )
     lora = LoraConfig(
         rank=rank,
         alpha=scale * (math.sqrt(rank) if scaling.use_rslora else rank) if rank else LoraConfig().alpha,
@@ -216,10 +222,15 @@ def _module(name: str, pair: Mapping[str, np.ndarray], scaling: PeftScale, *, wh
     return _Module(a, b, alpha / (math.sqrt(rank) if scaling.use_rslora else rank))
 
 
+def _aliases(name: str) -> set[str]:
+    """The names of the module with this weight, in every version."""
+    module = name.removesuffix(".weight")
+    return {module, huggingface.hub_name(module), huggingface.module_name(module), f"model.{module}"}
+
+
 def _by_pattern(patterns: Mapping[str, Any], name: str, default: Any, *, what: str) -> Any:
     """The value of the first pattern that ends the module's name, whichever version's name that is."""
-    module = name.removesuffix(".weight")
-    aliases = {module, huggingface.hub_name(module), huggingface.module_name(module), f"model.{module}"}
+    aliases = _aliases(name)
     for pattern, value in patterns.items():
         compiled = compile_pattern(rf"(?:.*\.)?(?:{pattern})", what)
         if any(compiled.fullmatch(alias) for alias in aliases):

@@ -1,7 +1,7 @@
 """PEFT's `adapter_config.json`: supported settings, refused settings with the reason, and written targets."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -9,6 +9,8 @@ from pydantic import Field
 
 from radvqa_jax import typed_json
 from radvqa_jax.checkpoints.adapter_meta import Alpha, Dropout, Pattern
+
+_LAYER = re.compile(r"\.layers\.(\d+)\.")
 
 Rank = Annotated[int, Field(ge=1, le=2**16)]
 
@@ -57,8 +59,37 @@ class PeftScale(NamedTuple):
     alpha_pattern: Annotated[dict[Pattern, Alpha], Field(max_length=1000)] = {}  # noqa: RUF012 never mutated
 
 
-def check_config(config: Any, *, where: Path, projector: bool = False) -> PeftScale:
-    """The used part of the file; a null counts as absent.
+class PeftTargets(NamedTuple):
+    """The settings that choose the modules which PEFT gives factors, by PEFT's names; None = not set."""
+
+    target_modules: str | Annotated[list[str], Field(max_length=10_000)] | None = None
+    exclude_modules: str | Annotated[list[str], Field(max_length=10_000)] | None = None
+    layers_to_transform: int | Annotated[list[int], Field(max_length=10_000)] | None = None
+
+    def leaves_out(self, names: Collection[str]) -> str:
+        """The setting by which PEFT gives a module no factors, and ignores those that are stored; empty if none does.
+
+        Patterns are not compared, only lists: the names that a pattern was written for differ between versions.
+
+        Args:
+            names: of the module, in every version.
+        """
+        if isinstance(self.target_modules, list) and self.target_modules and not _ends_one(self.target_modules, names):
+            return "target_modules"
+        if isinstance(self.exclude_modules, list) and _ends_one(self.exclude_modules, names):
+            return "exclude_modules"
+        layers = [self.layers_to_transform] if isinstance(self.layers_to_transform, int) else self.layers_to_transform
+        layer = next((int(found[1]) for name in names if (found := _LAYER.search(name))), None)
+        return "layers_to_transform" if layers and layer not in layers else ""
+
+
+def _ends_one(ends: Collection[str], names: Collection[str]) -> bool:
+    """Whether one of the names is, or ends in, one of these names."""
+    return any(name == end or name.endswith(f".{end}") for name in names for end in ends)
+
+
+def check_config(config: Any, *, where: Path, projector: bool = False) -> tuple[PeftScale, PeftTargets]:
+    """The used parts of the file; a null counts as absent.
 
     Args:
         config: the parsed file.
@@ -89,8 +120,12 @@ def check_config(config: Any, *, where: Path, projector: bool = False) -> PeftSc
             reasons.append(f"{key}={value!r}: this setting is not known here")
     if reasons:
         raise ValueError(f"{where} cannot be translated:\n  " + "\n  ".join(reasons) + f"\n{MERGE}")
-    used = {key: config[key] for key in PeftScale._fields if config.get(key) is not None}
-    return typed_json.check(used, PeftScale, where=str(where))
+    given = {key: value for key, value in config.items() if value is not None}
+    scale = {key: given[key] for key in PeftScale._fields if key in given}
+    targets = {key: given[key] for key in PeftTargets._fields if key in given}
+    return typed_json.check(scale, PeftScale, where=str(where)), typed_json.check(
+        targets, PeftTargets, where=str(where)
+    )
 
 
 def target_modules(modules: list[str]) -> str | list[str]:

@@ -44,7 +44,10 @@ class PaliGemma(VisionLanguageModel):
         return x, mask_ar, jnp.concatenate([ones.astype(bool), mask_input], axis=1)
 
     def pre_logits(
-        self, image: Float[Array, "B h w 3"], tokens: Int[Array, "B T"], mask_ar: Int[Array, "B T"]
+        self,
+        image: Float[Array, "B h w 3"] | Float[Array, "B P D"],
+        tokens: Int[Array, "B T"],
+        mask_ar: Int[Array, "B T"],
     ) -> Float[Array, "B T D"]:
         """The states of the text positions, teacher-forced.
 

@@ -18,7 +18,9 @@ from radvqa_jax.files import file_name, sha256, write_json
 from radvqa_jax.runners.evaluate import blind_guesses, image_of, is_synthetic, read_sheets, write_scores
 from radvqa_jax.schema import Record
 
-STEMS = dict(zip(OTHER_IMAGES, ("_swapped", "_blank"), strict=True))  # ends of the names of a job's files
+STEMS: dict[str, str] = dict(
+    zip(OTHER_IMAGES, ("_swapped", "_blank"), strict=True)
+)  # ends of the names of a job's files
 Answers = dict[str, dict[str, tuple[Path, list[Record]]]]  # data set -> run -> its file, its records
 
 

@@ -29,7 +29,7 @@ AS_PEFT_SAVES = {
     "auto_mapping": None, "bias": "none", "corda_config": None, "fan_in_fan_out": False, "inference_mode": True,
     "init_lora_weights": True, "layer_replication": None, "loftq_config": {}, "lora_bias": False, "lora_dropout": 0.0,
     "megatron_config": None, "megatron_core": "megatron.core", "modules_to_save": None, "peft_version": "0.21.2",
-    "qalora_group_size": 16, "rank_pattern": {}, "alpha_pattern": {}, "target_modules": ["q_proj"],
+    "qalora_group_size": 16, "rank_pattern": {}, "alpha_pattern": {}, "target_modules": ["q_proj", "v_proj", "fc"],
     "target_parameters": None, "task_type": None, "trainable_token_indices": None, "use_dora": False,
     "use_qalora": False, "use_rslora": False,
 }  # fmt: skip
@@ -251,6 +251,23 @@ def test_what_does_not_fit_is_listed(tmp_path: Path) -> None:
     dora = pair(QUERY.format(0), 2) | {f"{QUERY.format(0)}.lora_magnitude_vector": np.ones(3, np.float32)}
     with pytest.raises(ValueError, match="lora_magnitude_vector, which is no LoRA factor"):
         load_peft(write(tmp_path / "dora", dora), SHAPES)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"target_modules": ["v_proj"]}, "target_modules"),
+        ({"exclude_modules": ["layers.1.self_attn.q_proj"]}, "exclude_modules"),
+        ({"layers_to_transform": 0}, "layers_to_transform"),
+        ({"layers_to_transform": [0, 2]}, "layers_to_transform"),
+    ],
+)
+def test_factors_that_peft_would_ignore_are_refused(settings: dict[str, Any], named: str, tmp_path: Path) -> None:
+    tensors = pair(QUERY.format(0), 2) | pair(QUERY.format(1), 2)
+    with pytest.raises(ValueError, match=rf"adapter_config\.json: {named} leaves out .*q_proj.*PEFT would ignore"):
+        load_peft(write(tmp_path / "p", tensors, **settings), SHAPES)
+    for same in ({"target_modules": ["q_proj", "fc1"]}, {"layers_to_transform": [0, 1]}, {"exclude_modules": ["fc1"]}):
+        assert load_peft(write(tmp_path / str(len(str(same))), tensors, **same), SHAPES)
 
 
 def test_a_pickle_is_named_and_never_read(tmp_path: Path) -> None:
