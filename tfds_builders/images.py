@@ -29,6 +29,7 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = 50_000_000  # of one image or one DICOM frame: more than a mammogram has; decoded, below 1 GB
 ORIENTATION = 0x0112  # the EXIF tag
 PHOTOMETRIC = 262  # the TIFF tag that says what a grey level of 0 is: 0 = white, 1 = black
+SAMPLE_FORMAT, SIGNED = 339, 2  # the TIFF tag of the kind of numbers, and its value for signed integers
 KEPT_FORMATS = ("PNG", "JPEG")
 KEPT_RAW = ("L", "RGB")  # how the file stores pixels: not "L;4", "I;16B", "RGB;16B", "P", "CMYK;I"
 GREY = ("1", "L", "LA", "La")
@@ -171,6 +172,8 @@ def is_inverted(image: Image.Image) -> bool:
 def _upright_8_bits(image: Image.Image, bit_depth: int, *, deep: bool) -> tuple[Image.Image, int]:
     """A loaded image in mode L or RGB, unchanged if it already has one; and its low bits."""
     inverted = is_inverted(image)
+    if image.format == "TIFF" and SIGNED in getattr(image, "tag_v2", {}).get(SAMPLE_FORMAT, ()):
+        raise ValueError("signed levels have no known range of grey; convert it to unsigned levels of 8 or 16 bits")
     if image.getexif().get(ORIENTATION, 1) not in (0, 1):
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):

@@ -20,6 +20,7 @@ WINDOWS = {
     "subdural": (75.0, 215.0),
     "stroke": (35.0, 35.0),
 }
+PIXELS = ("PhotometricInterpretation", "PixelRepresentation", "BitsStored")
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")  # of a window
 
 
@@ -37,8 +38,8 @@ def grey_settings(ds: Any, frame: int) -> Any:
     rescale = _functional(ds, frame, "PixelValueTransformationSequence")
     voi = _functional(ds, frame, "FrameVOILUTSequence")
     for source, names in (
-        (ds, ("PhotometricInterpretation", "PixelRepresentation", "BitsStored")),
-        (rescale or ds, ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence")),
+        (ds, PIXELS),
+        (rescale or ds, ("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence")),
         (voi or ds, ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence")),
     ):
         for name in names:
@@ -91,11 +92,15 @@ def _window_function(settings: Any) -> tuple[Callable[[Any], Any], str] | None:
             + ". Give ask.window if the file is a CT, or correct the file."
         )
     pixels = load_pydicom().pixels
-    ends = np.array([centre - 9 * width, centre + 9 * width])
-    # What pydicom's range of grey is depends on bits and rescale; far beyond the window it shows its ends.
-    scale = _linear(*pixels.apply_windowing(ends, settings))
+    # The values are rescaled already. pydicom would also rescale its range of grey, and a negative slope would turn it.
+    window = load_pydicom().Dataset()
+    for name in (*PIXELS, "WindowCenter", "WindowWidth", "VOILUTFunction"):
+        if name in settings:
+            window[name] = settings[name]
+    # What pydicom's range of grey is depends on the bits; far beyond the window it shows its ends.
+    scale = _linear(*pixels.apply_windowing(np.array([centre - 9 * width, centre + 9 * width]), window))
     text = f"of the file: {kind} centre {centre:g}, width {width:g}"
-    return lambda v: scale(pixels.apply_windowing(v, settings)), text
+    return lambda v: scale(pixels.apply_windowing(v, window)), text
 
 
 def _no_window(settings: Any) -> str:
@@ -120,6 +125,10 @@ def choose_window(
             )
         if str(ds.get("Modality", "")) != "CT" or "RescaleIntercept" not in settings:
             raise Refused(f"ask.window={name!r} is in Hounsfield units, which only a CT with rescale values has.")
+        if str(settings.get("RescaleType", "") or "HU") != "HU":
+            raise Refused(
+                f"ask.window={name!r} is in Hounsfield units, and the RescaleType of the DICOM file is another."
+            )
         centre, width = WINDOWS[name]
         return _linear(centre - width / 2, centre + width / 2), f"{name}: centre {centre:g}, width {width:g} HU"
     if settings.get("VOILUTSequence"):

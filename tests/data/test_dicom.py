@@ -85,6 +85,18 @@ def test_the_window_of_the_file_is_linear_as_the_standard_says() -> None:
     assert np.array_equal(several.image, found.image) and several.window == found.window
 
 
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+@pytest.mark.parametrize("kind", [np.uint16, np.int16])
+def test_a_negative_slope_turns_the_levels_and_nothing_else(function: str, kind: type) -> None:
+    window = {"WindowCenter": 2048, "WindowWidth": 4096, "VOILUTFunction": function, "Modality": "CT"}
+    stored = np.linspace(0, 4095, 64).astype(kind).reshape(8, 8)
+    turned = grey(make(stored, RescaleSlope=-1, RescaleIntercept=4095, **window))
+    assert np.array_equal(
+        turned, grey(make((4095 - stored).astype(kind), RescaleSlope=1, RescaleIntercept=0, **window))
+    )
+    assert turned.max() > 200 and turned.min() < 50
+
+
 def test_a_sigmoid_window() -> None:
     found = read_dicom(ct(WindowCenter=40, WindowWidth=400, VOILUTFunction="SIGMOID"))
     expected = 255 / (1 + np.exp(-4 * (HU - 40) / 400))
@@ -235,6 +247,9 @@ def test_what_a_window_needs() -> None:
         read_dicom(ct(), window="lungs")
     with pytest.raises(ValueError, match="only a CT with rescale values has"):
         read_dicom(make(HU.astype(np.int16), Modality="MR"), window="brain")
+    with pytest.raises(ValueError, match="in Hounsfield units, and the RescaleType of the DICOM file is another"):
+        read_dicom(ct(RescaleType="US"), window="lung")
+    assert np.array_equal(grey(ct(RescaleType="HU"), window="lung"), grey(ct(), window="lung"))
 
 
 def test_what_is_dicom() -> None:

@@ -14,7 +14,16 @@ from radvqa_jax.data.image import decode_image, read_mask
 from radvqa_jax.data.opened import open_any
 from tfds_builders import images
 from tfds_builders.dummy import encode, noise
-from tfds_builders.images import FORMATS, PHOTOMETRIC, image_size, is_inverted, read_image, store_image
+from tfds_builders.images import (
+    FORMATS,
+    PHOTOMETRIC,
+    SAMPLE_FORMAT,
+    SIGNED,
+    image_size,
+    is_inverted,
+    read_image,
+    store_image,
+)
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 COLOUR = np.stack([GREY, GREY + 7, 255 - GREY], axis=-1)
@@ -199,6 +208,17 @@ def test_a_tiff_of_16_bits_whose_zero_is_white_is_no_negative() -> None:
         assert is_inverted(image) and (open_any(image).image[0, :, 0] == white).all()
     twelve = pixels(store_image(tiff(TWELVE, 0), bit_depth=12).data)
     assert twelve.tolist() == [[255, 249, 127, 0]]
+
+
+def test_a_tiff_of_signed_levels_is_refused() -> None:
+    """Read as unsigned ones, the dark half would be the bright one."""
+    target = io.BytesIO()
+    Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(
+        target, "TIFF", tiffinfo={SAMPLE_FORMAT: (SIGNED,)}
+    )
+    for read in (store_image, read_image):
+        with pytest.raises(ValueError, match="signed levels have no known range of grey; convert it"):
+            read(target.getvalue())
 
 
 def sixteen_bit_colour(levels: np.ndarray) -> bytes:
