@@ -1,4 +1,4 @@
-"""The public surface, with the embedded model: what a notebook does in five lines."""
+"""The public API with the embedded model, as a notebook uses it in five lines."""
 
 import dataclasses
 import inspect
@@ -111,7 +111,7 @@ def test_logprobs_are_those_of_the_decoder(model: Model, picture: np.ndarray) ->
         model.logprobs(picture, QUESTION, ["yes", "yes"])
 
 
-def test_a_dicom_file_says_its_window_and_what_to_look_at(model: Model) -> None:
+def test_a_dicom_file_gives_its_window_and_warnings(model: Model) -> None:
     path = Path(pydicom.__path__[0]) / "data/test_files/CT_small.dcm"
     answer = model.answer(path, QUESTION, window="lung")
     assert ("Modality", "CT") in answer.facts and "lung" in dict(answer.facts)["window"]
@@ -142,7 +142,7 @@ def test_a_question_that_is_too_long_is_left_out_of_scores_and_an_error_alone(
         model.answer(picture, rows[1]["question"])
 
 
-def test_a_folder_of_ones_own_is_read_in_one_call(tmp_path: Path, picture: np.ndarray) -> None:
+def test_a_users_folder_is_read_in_one_call(tmp_path: Path, picture: np.ndarray) -> None:
     (tmp_path / "own").mkdir()
     Image.fromarray(picture).save(tmp_path / "own/a.png")
     (tmp_path / "own/t.csv").write_text("file,question,answer,split\na.png,Is it?,no,Test\n")
@@ -164,7 +164,7 @@ def test_captions_need_no_question(model: Model, picture: np.ndarray) -> None:
     [
         (np.zeros((4, 4), np.float32), "Why?", r"uint8 \[height width\].*float32"),
         ("nowhere.png", "Why?", "nowhere.png does not exist"),
-        (b"not an image", "Why?", "none of BMP"),
+        (b"not an image", "Why?", "not one of BMP"),
         ([], "Why?", "at least one image"),
         ([np.zeros((4, 4), np.uint8)] * 2, ["a", "b", "c"], "2 images and 3 questions do not pair"),
         (np.zeros((4, 4), np.uint8), "  ", "Question 1 is empty"),
@@ -174,7 +174,9 @@ def test_captions_need_no_question(model: Model, picture: np.ndarray) -> None:
         ("x" * 5000, "Why?", "cannot be the path of a file"),
     ],
 )
-def test_what_cannot_be_asked_is_said(model: Model, image: object, question: object, message: str) -> None:
+def test_invalid_images_and_questions_are_refused_by_name(
+    model: Model, image: object, question: object, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         model.answer(image, question)  # pyright: ignore
 
@@ -216,7 +218,7 @@ def test_answers_to_choose_from_are_texts(
         model.logprobs(picture, question, answers)
 
 
-def test_maps_are_asked_for_by_names_and_sizes_that_there_are(model: Model, picture: np.ndarray) -> None:
+def test_unknown_names_and_sizes_of_maps_are_refused(model: Model, picture: np.ndarray) -> None:
     answer = model.answer(picture, QUESTION)
     with pytest.raises(ValueError, match=r"methods names 'rolout', which is not a method. Did you mean `rollout`"):
         model.saliency(answer, methods=("rolout",))
@@ -265,7 +267,7 @@ def test_rows_to_score_are_typed(model: Model, picture: np.ndarray, fields: dict
         model.score([row | fields])
 
 
-def test_the_first_of_several_frames_is_said(model: Model, tmp_path: Path) -> None:
+def test_the_use_of_the_first_of_several_frames_is_reported(model: Model, tmp_path: Path) -> None:
     pages = [Image.fromarray(np.full((9, 9), level, np.uint8)) for level in (0, 200)]
     for name in ("a.gif", "a.tiff", "a.webp", "a.png"):
         pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])

@@ -1,9 +1,10 @@
-"""Rules for foreign archives: they are inspected before anything is read; no member is written to a path.
+"""Rules for archives from outside: members are checked before anything is read, and none is written to a path.
 
-An archive is refused as a whole, with the name of the member at fault, if a member would leave the folder in which it
-is unpacked, is a link or a device, is encrypted, has the name of another, overlaps another, or is far larger than an
-archive of that size can plausibly hold. Files that a Mac adds (`__MACOSX/`, `._*`, `.DS_Store`) are skipped. An archive
-in an archive, and a compressed tar, is copied to a nameless temporary file, and counts towards the same limits.
+An archive is refused as a whole, with the name of the member at fault, if a member would leave the folder that it is
+unpacked into, is a link or a device, is encrypted, has the name of another, overlaps another, or is far larger than an
+archive of that size can plausibly hold. Files that a Mac or a file manager adds (`__MACOSX/`, `._*`, `.DS_Store`,
+`Thumbs.db`) are skipped. An archive in an archive, or a compressed tar, is unpacked to a nameless temporary file and
+counts towards the same limits.
 """
 
 import dataclasses
@@ -18,8 +19,8 @@ TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2")
 UNOPENED = (".7z", ".rar", ".gz", ".bz2", ".xz", ".txz", ".zst", ".z", ".iso")  # known, but not read
 MAX_MEMBER = 1 << 30  # bytes, unpacked, of a member that is read whole: more than any official table or image
 MAX_TOTAL = 1 << 40
-FREE_TOTAL = 64 << 20  # below this much in all, no ratio is too large: a blank mask packs very well
-MAX_RATIO = 100.0  # unpacked over packed; images hardly pack at all, tables about tenfold
+FREE_TOTAL = 64 << 20  # below this total size, no ratio is too large: a blank mask compresses very well
+MAX_RATIO = 100.0  # unpacked over packed; images hardly compress at all, tables about tenfold
 MAX_MEMBERS = 500_000
 CHUNK = 1 << 20
 
@@ -34,7 +35,7 @@ class Member:
     size: int  # bytes
 
     def read(self) -> bytes:
-        """The bytes; a member that is longer than stated, or damaged, is a ValueError."""
+        """The bytes; a member that is damaged, or of another size than stated, is a ValueError."""
         return self.archive.read(self)
 
 
@@ -67,7 +68,7 @@ def is_unopened(name: str) -> bool:
 
 
 class Archive:
-    """The behaviour that both kinds of archives share: checked members, read one at a time."""
+    """The part that zip and tar archives share: checked members, read one at a time."""
 
     def __init__(self, file: IO[bytes], place: str) -> None:
         self.place = place  # the path, or the way to an archive in an archive
@@ -76,7 +77,7 @@ class Archive:
         self.members: list[Member] = []
 
     def read(self, member: Member) -> bytes:
-        """The bytes of a member; one that is longer than it says, or damaged, is a ValueError."""
+        """The bytes of a member; one that is damaged, or of another size than stated, is a ValueError."""
         if member.size > MAX_MEMBER:
             raise self.refusal(member.info, f"would have {member.size} bytes, more than {MAX_MEMBER}")
         with self._stream(member) as file:
@@ -112,12 +113,12 @@ class Archive:
         return ValueError(f"{self.place}: member {name!r} {why}. The archive is refused; get it again.")
 
     def keep(self, info: Any, name: str, size: int, seen: set[tuple[str, ...]]) -> None:
-        """Keeps a member that is a file, unless it is clutter."""
+        """Lists a file as a member, after the rules for names and sizes, unless it is clutter."""
         member = Member(self, info, tuple(part for part in name.split("/") if part not in ("", ".")), size)
         if is_clutter(member.parts):
             return
         if member.parts in seen:
-            raise self.refusal(info, "comes twice")
+            raise self.refusal(info, "occurs twice")
         if size > MAX_MEMBER and not is_archive(name):
             raise self.refusal(info, f"would have {size} bytes, more than {MAX_MEMBER}")
         seen.add(member.parts)
@@ -125,7 +126,7 @@ class Archive:
 
 
 def is_clutter(parts: tuple[str, ...]) -> bool:
-    """Whether a path is what a Mac or a file manager adds, not data.
+    """Whether a path is a file that a Mac or a file manager adds, not data.
 
     >>> is_clutter(("__MACOSX", "imgs", "._a.jpg")), is_clutter(("imgs", "a.jpg"))
     (True, False)

@@ -1,4 +1,4 @@
-"""Reads foreign zip archives, and archives in archives, by the rules of archive_rules.py."""
+"""Reads zip archives from outside, and archives in archives, by the rules of archive_rules.py."""
 
 import itertools
 import stat
@@ -16,7 +16,7 @@ MAX_DIRECTORY = 32 << 20  # bytes of a zip's list of members: about 250,000 of t
 
 
 def open_archive(path: Path, *, name: str = "") -> list["SafeZip | SafeTar"]:
-    """An archive and every archive in it, however deep up to MAX_DEPTH, all of them checked.
+    """An archive and every archive in it, up to MAX_DEPTH levels, all of them checked.
 
     Args:
         path: of the file.
@@ -91,7 +91,7 @@ class SafeZip(Archive):
             raise self.refusal(member.info, f"cannot be read: {error}") from error
 
     def _check(self, infos: list[zipfile.ZipInfo], budget: Budget) -> None:
-        """Keeps the members that are files and data, after all rules have been checked."""
+        """Checks all rules and lists the members that are files and data."""
         seen: set[tuple[str, ...]] = set()
         for info in infos:
             if fault := name_fault(info.orig_filename) or _kind_fault(info):
@@ -102,7 +102,7 @@ class SafeZip(Archive):
         self._check_overlap(infos)
 
     def _check_overlap(self, infos: list[zipfile.ZipInfo]) -> None:
-        """Raises if the data of two members overlap, as in archives made to unpack without end."""
+        """Raises ValueError if the data of two members overlap, as in archives that are made to unpack without end."""
         ordered = sorted(infos, key=lambda info: info.header_offset)
         for one, other in itertools.pairwise(ordered):
             if one.header_offset + one.compress_size >= other.header_offset:

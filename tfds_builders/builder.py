@@ -1,4 +1,4 @@
-"""The base of all builders of official files: find files, read, count, convert images, record rejected rows."""
+"""The base of all builders of official files: finds and reads files, counts, converts images, records rejected rows."""
 
 import abc
 import collections
@@ -23,7 +23,7 @@ from tfds_builders.rejects import Rejects, write_whole
 Row = dict[str, Any]
 
 COUNTS_FILE = "counts.json"
-CACHED_IMAGES = 64  # questions about one image mostly follow each other
+CACHED_IMAGES = 64  # the questions about one image are mostly next to each other
 ALLOW = "--config.data.allow_count_mismatch=true"
 
 
@@ -47,12 +47,12 @@ class Reading:
         self.counts.add(split, "left out", 0)
 
     def add(self, split: str, row: Row, *, raw: Any, fault: str = "", needs_text: bool = True) -> None:
-        """Counts a row, and keeps it unless there is a fault: the one given, an empty text, an absent image.
+        """Counts a row, and keeps it unless it has a fault: the given one, an empty text, or an absent image.
 
         A row needs a question with its answer, or a caption; with needs_text=False an image is enough.
 
         Raises:
-            ValueError: if its question_id came before.
+            ValueError: if an earlier row has its question_id.
         """
         self.counts.row(split, row)
         identity = row["question_id"]
@@ -83,10 +83,10 @@ class Reading:
 class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
     """A data set from its authors' files, in the order of these files.
 
-    A subclass defines the files that it needs and the rows that follow from them. The data set's folder also has
-    `rejects.jsonl` (every row and value that was left out or changed, `rejects.py`) and `counts.json` (every figure
-    found, those that are expected, and the differences, `counts.py`). A difference is an error, unless
-    allow_count_mismatch is true.
+    A subclass defines the files that it needs and how it reads rows from them. The data set's folder also has
+    `rejects.jsonl` (every row and value that was left out or changed, `rejects.py`) and `counts.json` (the figures
+    found, those expected, and the differences, `counts.py`). A difference is an error unless allow_count_mismatch is
+    true.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -102,21 +102,21 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
         Args:
             allow_count_mismatch: whether files may differ from the official release.
             bit_depth: bits that grey images of 16 bits use (`images.py`); 0 = all.
-            download: whether files that a given folder lacks are downloaded; without a folder they always are.
+            download: whether to download files that a given folder lacks; without a folder they always are.
             kwargs: of the TFDS builder.
         """
         super().__init__(**kwargs)
         self._allow = allow_count_mismatch
         self.bit_depth = bit_depth
         self.download = download
-        self.home = Path(str(self.data_dir_root))  # of all data sets, also while one is built elsewhere
+        self.home = Path(str(self.data_dir_root))  # of all data sets; TFDS builds one in a temporary folder
         self._reading: Reading | None = None
 
-    # --- what a subclass says ---
+    # --- defined by a subclass ---
 
     @classmethod
     def urls(cls, config: str) -> Mapping[str, str]:
-        """{path to go by: URL} of the official files; empty if they must be obtained by hand."""
+        """{path that the file is found by: URL} of the official files; empty if they must be downloaded by hand."""
         return {}
 
     def extra_features(self) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
     def finish(self, folder: Path, *, reading: Reading) -> None:
         """Writes files about the data set as a whole into the prepared folder."""
 
-    # --- what all do ---
+    # --- shared by all ---
 
     @property
     def config_name(self) -> str:
@@ -156,7 +156,7 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
         return Path(inspect.getfile(cls)).parent
 
     def _info(self) -> tfds.core.DatasetInfo:
-        # Evaluation then asks in the official order, and a subset can be found again in the official file.
+        # Without shuffling, evaluation asks in the official order, and rows are easy to find in the official file.
         return self.dataset_info_from_configs(
             features=common_features(**self.extra_features()), homepage=self.HOMEPAGE, disable_shuffling=True
         )
@@ -196,13 +196,13 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
         return found
 
     def _generate_examples(self, split: str, rows: list[Row]) -> Iterator[tuple[int, Row]]:
-        """Yields (number, row), each image as it is stored; a row whose image cannot be used is left out."""
+        """Yields (number, row) with the stored image; a row whose image cannot be used is left out."""
         reading = self._reading
         assert reading is not None
         images = _Images(reading, bit_depth=self.bit_depth)
         kept = 0
         for number, row in enumerate(rows):
-            if isinstance(row["image"], bytes):  # none: a data set of text alone
+            if isinstance(row["image"], bytes):  # no image: a data set of text alone
                 yield number, row
             else:
                 image = images.get(row["image"], split=split)
@@ -217,7 +217,7 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
     def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
         """Prepares all splits in a temporary folder, which is discarded on an error.
 
-        The rows left out until then are written next to that folder.
+        On an error, the rows left out until then are written next to that folder.
         """
         self._reading = None
         failed = Path(self.data_dir).parent
@@ -261,7 +261,7 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
 
 
 class _Images:
-    """Stored images by the end of their path, the last few kept; faults and conversions are noted once an image."""
+    """Stored images by the end of their path, the last few cached; a conversion is noted once per image."""
 
     def __init__(self, reading: Reading, *, bit_depth: int) -> None:
         self._reading = reading

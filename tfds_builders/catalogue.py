@@ -1,4 +1,4 @@
-"""The known data sets: a folder with a builder is one. No file lists them, and loading one loads no other."""
+"""The known data sets: each folder with a builder is one. No file lists them, and loading one imports no other."""
 
 import importlib
 from pathlib import Path

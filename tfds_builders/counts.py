@@ -1,8 +1,8 @@
 """The counts of a data set, and those that its official release should have.
 
 `tfds_builders/<name>/counts.json` is the manifest: {builder config: {split: {figure: number, or [least, most]}}}.
-Figures are those of the official files, before a row is left out; `left out` is their number. A figure that
-nobody has counted on the official files is not in the manifest; it is reported, but not compared.
+Figures are those of the official files, before any row is left out; `left out` is the number of rows left out. A figure
+that was not counted on the official files is not in the manifest: it is reported, but not compared.
 """
 
 import collections
@@ -58,7 +58,7 @@ def read_manifest(folder: Path, config: str) -> dict[str, dict[str, Any]]:
 
 
 def differences(found: Figures, expected: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Every expected figure that was not found so, and every split that is not expected, by name.
+    """The expected figures that differ from the found ones, and the splits that are not expected, in words.
 
     >>> differences({"train": {"rows": 9, "images": 3}}, {"train": {"rows": 10, "images": [1, 4]}, "test": {"rows": 2}})
     ['train rows: 9 instead of 10', 'test rows: 0 instead of 2']

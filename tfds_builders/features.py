@@ -48,7 +48,7 @@ def is_yes_no(answer: str, *, language: str = "en") -> bool:
 
 
 def common_features(**extra: Any) -> tfds.features.FeaturesDict:
-    """The common features and those that only one data set has.
+    """The common features, and `extra` ones of one data set.
 
     `image` is stored as the encoded bytes of a file (PNG or JPEG, RGB or grey of 8 bits: images.py), never re-encoded.
     """
@@ -67,7 +67,7 @@ def common_features(**extra: Any) -> tfds.features.FeaturesDict:
 
 
 def common_row(image: Any, **fields: Any) -> dict[str, Any]:
-    """A row for `common_features`: the given fields, and the marks of missing values for all others.
+    """A row for `common_features`: the given fields, and the values that mean missing for all others.
 
     `image` is a path, the bytes of a file, a file object, or None for a row without an image.
     """

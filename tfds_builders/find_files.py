@@ -1,4 +1,4 @@
-"""A builder's official files: from a given folder; downloaded without one, or on request."""
+"""Finds a builder's official files: in a given folder; without one, or on request, by download."""
 
 import contextlib
 import logging
@@ -15,15 +15,15 @@ from tfds_builders.official_files import OfficialFiles
 if TYPE_CHECKING:
     from tfds_builders.builder import OfficialFilesBuilder
 
-RETRIES = 3  # of a download that fails; TFDS has ten, which take minutes
-SECONDS = 10  # until the download gives up on a host that does not answer
+RETRIES = 3  # of a download that fails; the ten of TFDS take minutes
+SECONDS = 10  # before a host that does not answer is given up
 DOWNLOAD = "--config.data.download=true"
 
 
 def find_files(builder: "OfficialFilesBuilder", dl_manager: tfds.download.DownloadManager) -> OfficialFiles:
     """The official files.
 
-    A given folder is searched first. If it lacks something, nothing is downloaded unless `builder.download`.
+    A given folder is searched first. If it lacks a file, nothing is downloaded unless `builder.download` is true.
 
     Raises:
         ValueError: with the missing files and where to put them.
@@ -32,13 +32,13 @@ def find_files(builder: "OfficialFilesBuilder", dl_manager: tfds.download.Downlo
     try:
         manual = Path(str(dl_manager.manual_dir))
     except AssertionError:  # TFDS's error for an absent or empty folder
-        why = "manual_dir is not given or holds nothing."
+        why = "manual_dir is not given or is empty."
     else:
         found = find_below(builder, manual)
         if isinstance(found, OfficialFiles):
             return found
         why = found
-        # TFDS's own folder was not given by anybody; it may hold what other data sets need.
+        # TFDS's default folder was not given by the user; it may have the files of other data sets only.
         given = manual.parts[-2:] != ("downloads", "manual")
         if urls and given and not builder.download:
             raise ValueError(
@@ -96,7 +96,7 @@ def _few_retries() -> Iterator[None]:
 
 
 def _short(error: Exception) -> str:
-    """The last of a chain of messages: what the system said."""
+    """The last of a chain of messages, which is the system's."""
     text = str(error) or type(error).__name__
     return text.split("Caused by ")[-1].strip("() .")[:300]
 
@@ -122,7 +122,7 @@ def _complete_or_lacking(builder: "OfficialFilesBuilder", folder: Path, *, what:
 
 
 def _complete(builder: "OfficialFilesBuilder", folder: Path) -> OfficialFiles | None:
-    """The files of a folder if nothing is missing. A refused archive is named after the whole search."""
+    """The files of a folder if none is missing. An error about a refused archive is left to the end of the search."""
     try:
         files = OfficialFiles.below(folder) if folder.is_dir() else None
     except ValueError:

@@ -1,15 +1,14 @@
-"""Images of 8 bits, RGB or grey: how any file is read, and how it is stored. One rule for every data set and model.
+"""Reads any image file as 8 bits, RGB or grey, and defines how it is stored: one rule for every data set and model.
 
 Only BMP, GIF, JPEG, PNG, TIFF and WebP are opened, and only up to MAX_PIXELS; both are checked before a pixel is
-decoded. A file of 8 bits, RGB or grey, is stored with its bytes. Any other is decoded and written as PNG, which loses
-nothing more:
+decoded. A PNG or JPEG of 8 bits, RGB or grey, is stored unchanged. Any other file is converted and written as PNG:
 
 - EXIF orientation is applied; of several frames the first is taken.
 - Alpha is dropped, not blended. Palettes are looked up and become RGB. CMYK, YCbCr and LAB become RGB.
 - Grey of 16 bits is divided by 257 and rounded, so that 65535 becomes 255; of 16-bit colour the high byte is kept.
-  With a bit depth of 12, grey levels of 16 bits are spread from 0..4095 instead, and a higher level is an error.
-  Where a TIFF says that 0 is white, they are inverted (PIL does that for 8 bits alone).
-- Grey of 1, 2 or 4 bits is spread over 0 to 255.
+  With a bit depth of 12, grey levels of 16 bits are scaled from 0..4095 instead, and a higher level is an error.
+  If 0 is white in a TIFF of 16 bits, its levels are inverted (PIL does that only for 8 bits).
+- Grey of 1, 2 or 4 bits is scaled to 0..255.
 - Grey of 32 bits or in floating point has no known range and is refused.
 """
 
@@ -34,7 +33,7 @@ KEPT_FORMATS = ("PNG", "JPEG")
 KEPT_RAW = ("L", "RGB")  # how the file stores pixels: not "L;4", "I;16B", "RGB;16B", "P", "CMYK;I"
 GREY = ("1", "L", "LA", "La")
 USUAL_BITS = (8, 10, 12, 14)  # of scanners that store pixels in 16 bits
-LOW_BITS = "16-bit image uses only its low bits"  # the warning; the bits that it uses follow
+LOW_BITS = "16-bit image uses only its low bits"  # the warning, before the number of bits in use
 
 
 class StoredImage(NamedTuple):
@@ -58,14 +57,14 @@ def check_pixels(width: int, height: int) -> None:
 
 @contextlib.contextmanager
 def open_image(data: bytes, *, purpose: str = "decoded") -> Iterator[Image.Image]:
-    """Opens an encoded image for the block; whatever a decoder raises in it becomes a ValueError.
+    """Opens an encoded image for a `with` block; any exception of a decoder in it becomes a ValueError.
 
     Args:
         data: of the file.
-        purpose: what the image is for, in the message: the bytes are not an image that can be `purpose`.
+        purpose: completes the message "the bytes are not an image that can be `purpose`".
 
     Raises:
-        ValueError: for bytes that are no image in one of FORMATS, or too large a one.
+        ValueError: for bytes that are not an image in one of FORMATS, and for too large an image.
     """
     try:
         refuse_pointer(data)
@@ -75,7 +74,7 @@ def open_image(data: bytes, *, purpose: str = "decoded") -> Iterator[Image.Image
     except Exception as error:  # decoders raise any exception on bytes that were made to break them
         why = str(error) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
-            why = f"they are none of {', '.join(FORMATS)}, or are damaged"
+            why = f"their format is not one of {', '.join(FORMATS)}, or they are damaged"
         elif isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
             why = f"they hold more than {MAX_PIXELS} pixels, the limit for one image"
         raise ValueError(f"the {len(data)} bytes are not an image that can be {purpose}: {why}") from error
@@ -85,7 +84,7 @@ def count_frames(data: bytes) -> int:
     """The number of frames of an encoded image: 1, except for animations and TIFF with several pages.
 
     Raises:
-        ValueError: for bytes that are no image.
+        ValueError: for bytes that are not an image.
     """
     with open_image(data, purpose="counted") as image:
         return getattr(image, "n_frames", 1)
@@ -99,8 +98,8 @@ def store_image(data: bytes, *, bit_depth: int = 0) -> StoredImage:
         bit_depth: bits that grey images of 16 bits use; 0 = all.
 
     Raises:
-        ValueError: for bytes that are no image or only a part of one, for too large an image, for grey levels without
-            a known range, and for levels beyond `bit_depth`.
+        ValueError: for bytes that are not an image or only a part of one, for too large an image, for grey levels
+            without a known range, and for levels beyond `bit_depth`.
     """
     with open_image(data, purpose="used") as image:
         check_png(data)
@@ -132,7 +131,7 @@ def _raw_mode(image: Image.Image) -> str:
 
 
 def _kind(image: Image.Image) -> str:
-    """The mode, or for PNG the raw mode where that says more: `RGB;16B`, `L;4`."""
+    """The mode, or for PNG the raw mode if that says more: `RGB;16B`, `L;4`."""
     raw = _raw_mode(image) if image.format == "PNG" else ""
     return raw if ";" in raw and image.mode in KEPT_RAW else image.mode
 
@@ -148,8 +147,8 @@ def read_image(data: bytes, *, bit_depth: int = 0, whole: bool = False) -> tuple
     Args:
         data: of the file.
         bit_depth: as of `store_image`.
-        whole: also check that the data of every row are there, as `store_image` does; images that it stored have been
-            checked, and are read faster without.
+        whole: also check that the data of every row are present, as `store_image` does. It has checked the images
+            that it stored, which are read faster without.
 
     Raises:
         ValueError: as `store_image`.
@@ -163,7 +162,7 @@ def read_image(data: bytes, *, bit_depth: int = 0, whole: bool = False) -> tuple
 
 
 def is_inverted(image: Image.Image) -> bool:
-    """Whether an image of PIL's is a TIFF of 16 bits whose level 0 is white, which PIL leaves as it is stored."""
+    """Whether a PIL image is a TIFF of 16 bits whose level 0 is white; PIL does not invert it."""
     return (
         image.format == "TIFF" and image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
     )
@@ -224,7 +223,7 @@ def image_size(data: bytes) -> tuple[int, int]:
     """Width and height in pixels from the header of a file, EXIF orientation applied; no pixel is decoded.
 
     Raises:
-        ValueError: for bytes that are no image, or too large a one.
+        ValueError: for bytes that are not an image, and for too large an image.
     """
     with open_image(data, purpose="measured") as image:
         sideways = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)

@@ -22,9 +22,9 @@ TABLES = (".json", ".jsonl")  # one form or the other: the content of the file d
 class OfficialFiles:
     """Files by the last parts of their path: `xmlab0/source.jpg` finds `Slake1.0/imgs/imgs/xmlab0/source.jpg`.
 
-    So it does not matter how deep a release is unpacked, or whether its archives (zip or tar, or one in another) are.
-    A name is only ever compared with the existing files: one with `..` in it finds nothing. What is found twice
-    must be the same file, byte for byte; then the first one is taken, a file before a member of an archive.
+    So a release may be unpacked at any depth, and its archives (zip or tar, or one in another) may be unpacked or not.
+    A name is only compared with the existing files: one with `..` in it finds nothing. Files that are found under one
+    name must be equal byte for byte; then the first one is taken, a file before a member of an archive.
 
     Attributes:
         unopened: paths of archives of kinds that are not opened.
@@ -35,7 +35,8 @@ class OfficialFiles:
     """
 
     def __init__(self, named: Iterable[tuple[str, Path]], *, what: str, kind: str = "folder") -> None:
-        """Takes (path to go by, file) of each file; `what` names the whole in messages, `kind` in origin.json."""
+        """Takes (path that it is found by, file) of each file; messages name all of them as `what`, and origin.json
+        has `kind`."""
         self.what = what
         self.kind = kind
         self.unopened: list[str] = []
@@ -94,7 +95,7 @@ class OfficialFiles:
         return data
 
     def paths(self) -> list[str]:
-        """The whole path of every file, in order, as `read` takes it."""
+        """The whole path of every file, in order; `read` takes it."""
         return ["/".join(parts) for parts, _ in self._entries]
 
     def open(self, name: str) -> Path | io.BytesIO:
@@ -104,15 +105,16 @@ class OfficialFiles:
             return io.BytesIO(self.read(name))
         with open_regular(found[0]) as file:
             if is_pointer(file.read(64)):
-                return io.BytesIO(self.read(name))  # which says so
+                return io.BytesIO(self.read(name))  # which raises the error about the pointer
         self.used.add(self._origin[str(found[0])])
         return found[0]
 
     def first(self, *names: str) -> str:
         """The first of the names that exists, or an empty string.
 
-        If a table has none of the names, it is found if exactly one file's name differs only in capitals, spaces, `_`
-        and `-`, or is `.jsonl` instead of `.json`: `VQA_RAD_Dataset_Public.json` for `VQA_RAD Dataset Public.json`.
+        If none exists, a table is found whose name differs from one of them only in capitals, spaces, `_`, `-`, or
+        `.jsonl` instead of `.json`, if it is the only one: `VQA_RAD_Dataset_Public.json` for
+        `VQA_RAD Dataset Public.json`.
         """
         if exact := next((name for name in names if name in self), ""):
             return exact
@@ -145,9 +147,9 @@ class OfficialFiles:
             raise ValueError(f"{self.what}: {name} is not JSON ({error}). Get it again.") from error
 
     def read_objects(self, name: str, *, required: Iterable[str] = ()) -> list[dict[str, Any]]:
-        """The objects of a JSON list, or of a file with one JSON object a line, as they are.
+        """The objects of a JSON list, or of a file with one JSON object per line, unchanged.
 
-        A `.json` file may have objects line by line, and a `.jsonl` file a list: its first lines decide.
+        A `.json` file may have one object per line, and a `.jsonl` file a list: the first lines decide.
 
         Raises:
             ValueError: if it is anything else, or if an object lacks one of the `required` keys.
@@ -229,11 +231,11 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 class NotJson(ValueError):
-    """A text that is not JSON, or too deep or too long a value."""
+    """The error for a text that is not JSON, or is nested too deep."""
 
 
 def load_json(text: str) -> Any:
-    """A JSON value; NaN and infinity, which some programs write for missing, become None.
+    """A JSON value; NaN and infinity, which some programs write for missing values, become None.
 
     >>> load_json('{"a": NaN}')
     {'a': None}
@@ -266,7 +268,7 @@ def _nearest(name: str, there: Iterable[str]) -> str:
 
 
 def _is_alike(name: str, wanted: str) -> bool:
-    """Whether two names of tables differ in capitals, spaces, `_`, `-` and the form of JSON alone."""
+    """Whether two names of tables differ only in capitals, spaces, `_`, `-` and the form of JSON."""
 
     def plain(text: str) -> tuple[str, str]:
         stem, dot, suffix = text.casefold().rpartition(".")

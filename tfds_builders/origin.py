@@ -1,7 +1,7 @@
-"""The origin of a prepared data set: its origin.json records the files, options and builder that made it, and when.
+"""The origin of a prepared data set: origin.json records the files, options and builder that made it, and the time.
 
-Paths are hashed, since names of files can name patients. Two copies of the same files are the same source, wherever
-they are; a file with other bytes, one more or one less of the kinds that were read, is another source.
+Paths are hashed, because names of files can name patients. Two copies of the same files are the same source, wherever
+they are. A file with other bytes, and one more or one less of the kinds that were read, make another source.
 """
 
 import datetime
@@ -28,7 +28,7 @@ def describe_origin(
     """The content of origin.json.
 
     Args:
-        files: the files that were read; only files of the kinds of the used ones count.
+        files: the official files; those with the suffixes of the files that were read are recorded.
         kind: `folder` or `download`.
         builder: name, config and version of the builder.
         options: the further settings that determine the rows.
@@ -52,7 +52,7 @@ def write(folder: Path, origin: Mapping[str, Any]) -> None:
 
 
 def say(origin: Mapping[str, Any] | None) -> str:
-    """The origin of a prepared data set, in words; None means a missing record.
+    """The origin of a prepared data set in words; None means a missing record.
 
     >>> say({"kind": "folder", "files": {"a": {}}, "bytes": 2_500_000, "prepared": "2026-01-02T03:04:05+00:00"})
     'from 1 file (2.5 MB) on 2026-01-02 03:04 UTC'
@@ -66,7 +66,7 @@ def say(origin: Mapping[str, Any] | None) -> str:
 
 
 def differences(origin: Mapping[str, Any], files: OfficialFiles) -> list[str]:
-    """The differences between files and those of the prepared data set, in words; empty if they are the same."""
+    """The differences between these files and those that a data set was prepared from, in words."""
     here = {_hash_name(name): (name, path) for name, path in _regular(files) if _suffix(name) in origin["suffixes"]}
     recorded = origin["files"]
     other = [name for key, (name, path) in here.items() if key in recorded and not _is_same(recorded[key], path)]
@@ -82,7 +82,7 @@ def shared(origin: Mapping[str, Any], files: OfficialFiles) -> bool:
 
 
 def _regular(files: OfficialFiles) -> list[tuple[str, Path]]:
-    """The files without pipes and devices, which are never read, because they may never end."""
+    """The files without pipes and devices, which may never end and are not read."""
     return [(name, path) for name, path in files.files.items() if is_regular(path)]
 
 

@@ -1,4 +1,4 @@
-"""Checks that the image data of a PNG file are complete: decoders fill a valid but short stream with black."""
+"""Checks that the image data of a PNG file are complete: decoders fill up a valid but short stream with black."""
 
 import struct
 import zlib
@@ -31,7 +31,7 @@ def check_png(data: bytes) -> None:
 
 
 def _pass_bytes(width: int, height: int, bits: int, left: int, top: int, across: int, down: int) -> int:
-    """The bytes of one pass over an image, each row with the byte of its filter."""
+    """The number of bytes of one pass over an image, with a filter byte for each row."""
     columns, rows = -(-(width - left) // across), -(-(height - top) // down)
     return rows * (1 + -(-columns * bits // 8)) if columns > 0 and rows > 0 else 0
 

@@ -1,4 +1,4 @@
-"""Reads whole files: only regular ones, never a pipe or a device, which may not end, nor a Git LFS pointer."""
+"""Opens regular files only, never a pipe or a device, which may not end; and recognises Git LFS pointers."""
 
 import os
 import stat
@@ -19,14 +19,14 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     """Opens a regular file to read its bytes.
 
     Raises:
-        ValueError: if the path leads to anything else, which is not waited for.
+        ValueError: if the path leads to anything else; it does not wait for a pipe.
     """
-    # Without O_NONBLOCK, opening a named pipe waits for a writer; what was opened is what is looked at.
+    # Without O_NONBLOCK, opening a named pipe waits for a writer. The kind is that of the open file: a path can change.
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
     kind = stat.S_IFMT(os.fstat(handle).st_mode)
     if kind != stat.S_IFREG:
         os.close(handle)
-        raise ValueError(f"{path} is {KINDS.get(kind, 'no file')}. Only regular files are read.")
+        raise ValueError(f"{path} is {KINDS.get(kind, 'not a file')}. Only regular files are read.")
     return os.fdopen(handle, "rb")
 
 
@@ -49,11 +49,11 @@ def is_regular(path: str | os.PathLike[str]) -> bool:
 
 
 def is_pointer(data: bytes) -> bool:
-    """Whether bytes are what Git LFS leaves in the place of a file that was not fetched."""
+    """Whether bytes are a Git LFS pointer, which stands for a file that was not fetched."""
     return data.startswith(POINTER)
 
 
 def refuse_pointer(data: bytes) -> None:
-    """Raises ValueError if bytes are what Git LFS leaves in the place of a file that was not fetched."""
+    """Raises ValueError if bytes are a Git LFS pointer."""
     if is_pointer(data):
         raise ValueError("they are a Git LFS pointer, not the file; fetch it with `git lfs pull`")

@@ -1,4 +1,4 @@
-"""The rows that a builder changed or left out: one line of rejects.jsonl each, so that nothing disappears silently."""
+"""Records the rows that a builder changed or left out in rejects.jsonl, so that nothing disappears silently."""
 
 import collections
 import dataclasses
@@ -17,25 +17,25 @@ EXAMPLES = 3  # of each reason, in a message
 class Rejects:
     """The lines, in the order in which they were noted.
 
-    A line has `dataset`, `split`, `id`, `field`, `reason` and `action`: `repaired` means that the value differs from
-    the authors' (`before`, `after`), `dropped` that the row (`row`), or of a row that stays the named field alone, is
-    left out.
+    A line has `dataset`, `split`, `id`, `field`, `reason` and `action`. `repaired` means that the value differs from
+    the authors' (`before`, `after`). `dropped` means that the row (`row`) is left out or, if `field` is named, only
+    that field of a row that is kept.
     """
 
     dataset: str
     rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def row(self, split: str, identity: str) -> "RowRejects":
-        """A function that records the changes of one row."""
+        """The recorder of one row's changes."""
         return RowRejects(self, split, identity)
 
     def summary(self, action: Literal["repaired", "dropped"]) -> dict[str, int]:
-        """{reason: number of lines}, the most frequent first. What a reason says after `: ` is left away."""
+        """{reason without the part after `: `: number of lines}, the most frequent first."""
         reasons = (line["reason"].split(": ")[0] for line in self.rows if line["action"] == action)
         return dict(collections.Counter(reasons).most_common())
 
     def told(self, action: Literal["repaired", "dropped"]) -> str:
-        """The reasons with their numbers, each with the first few things that it was noted for.
+        """The reasons with their counts, each with the first few files or rows that have it.
 
         >>> rejects = Rejects("x")
         >>> rejects.row("train", "7").dropped("image file is absent: imgs/a.jpg", row={})
@@ -57,7 +57,7 @@ class Rejects:
     def write(self, folder: Path) -> None:
         """Writes rejects.jsonl, whole or not at all."""
         text = "".join(json.dumps(_finite(line), ensure_ascii=False, default=repr) + "\n" for line in self.rows)
-        text = text.encode("utf-8", "backslashreplace").decode("utf-8")  # what is left out may hold anything
+        text = text.encode("utf-8", "backslashreplace").decode("utf-8")  # a row that is left out may hold anything
         write_whole(folder / FILE_NAME, text)
 
 
@@ -78,20 +78,20 @@ class RowRejects:
         self._note("repaired", field, reason, before=before, after=after)
 
     def dropped(self, reason: str, *, row: Any, field: str = "") -> None:
-        """Notes that a row is left out, or, if `field` is given, what the row loses."""
+        """Notes that a row is left out or, if `field` is given, that the row loses this field."""
         self._note("dropped", field, reason, row=row)
 
     def text(self, raw: Any, field: str, *, missing: Collection[str] = (), collapse: bool = False) -> str:
-        """A value as text, and notes what had to be changed.
+        """A value as text; notes every change.
 
         Args:
             raw: text, a number, or None for missing.
             field: the authors' name of the field.
-            missing: how the authors write that it is missing; that gives "" and is not a repair.
-            collapse: every run of white space becomes one space; otherwise white space at the edges is removed alone.
+            missing: the authors' notations for a missing value; they become "", which is not a repair.
+            collapse: every run of white space becomes one space; otherwise only white space at the edges is removed.
 
         Raises:
-            ValueError: for a truth value, a list or an object.
+            ValueError: for a boolean, a list or an object.
         """
         if raw is None:
             return ""
@@ -113,7 +113,7 @@ class RowRejects:
         return text
 
     def path(self, raw: Any, field: str) -> str:
-        """The path in a text, `/` between its parts, and notes backslashes."""
+        """The path in a text, with `/` between its parts; notes backslashes."""
         text = self.text(raw, field)
         if "\\" in text:
             self.repaired(field, "backslashes in a path", before=text, after=clean_path(text))

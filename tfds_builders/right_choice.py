@@ -7,13 +7,13 @@ from typing import NamedTuple
 from tfds_builders.rejects import RowRejects
 
 LETTERS = "ABCD"
-PREFIX = re.compile(r"\s*([A-D])\s*:\s*")  # matched at the start alone: "Stage A: early" keeps its "A:"
+PREFIX = re.compile(r"\s*([A-D])\s*:\s*")  # matched only at the start: "Stage A: early" keeps its "A:"
 
-LETTERED = re.compile(r"\s*\(?([A-Za-z])\s*[).:\uff1a\u3001]\s*")  # how an option begins: "B. left", "(B) left"
+LETTERED = re.compile(r"\s*\(?([A-Za-z])\s*[).:\uff1a\u3001]\s*")  # the start of an option: "B. left", "(B) left"
 
 
 class Settled(NamedTuple):
-    """The right choice, or why there is none."""
+    """The right choice, or the reason why there is none."""
 
     answer: str = ""
     index: int = -1
@@ -21,7 +21,7 @@ class Settled(NamedTuple):
 
 
 def misplaced_letter(choices: Sequence[str]) -> str:
-    """The fault of the letters of options that all have one, empty if there is no fault.
+    """The fault if all options have letters and these are not in order; otherwise an empty string.
 
     >>> misplaced_letter(["B. left", "A. right"]), misplaced_letter(["A. left", "B. right"])
     ('option 1 is lettered B', '')
@@ -39,9 +39,9 @@ def misplaced_letter(choices: Sequence[str]) -> str:
 
 
 def strip_prefix(raw: str, letter: str, *, note: RowRejects) -> str:
-    """A choice without its letter (` B: Red ` gives `Red`) and without white space at the edges.
+    """A choice without its letter and without white space at the edges: ` B: Red ` gives `Red`.
 
-    That is how the authors write choices, and is not noted; the letter of another choice is.
+    The authors write choices so, and it is not noted; the letter of another choice is noted.
     """
     match = PREFIX.match(raw)
     text = (raw[match.end() :] if match else raw).strip()
@@ -57,7 +57,7 @@ def settle(choices: Sequence[str], *, index: int | None, answer: str, note: RowR
         choices: the texts.
         index: the authors' letter or number from 0; None if they give none.
         answer: the authors' text of the right choice; empty if they give none.
-        note: where an answer that is not one of the choices is noted.
+        note: records a missing index, and an answer that is not one of the choices.
     """
     named = [i for i, choice in enumerate(choices) if _plain(choice) == _plain(answer)] if answer else []
     if index is None:

@@ -1,4 +1,4 @@
-"""Reads foreign tar archives, plain or packed by gzip or bzip2, by the rules of archive_rules.py."""
+"""Reads tar archives from outside, plain or packed by gzip or bzip2, by the rules of archive_rules.py."""
 
 import bz2
 import gzip

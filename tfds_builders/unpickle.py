@@ -1,4 +1,4 @@
-"""Reads foreign pickles without running their code: plain containers, text, numbers, bytes, bool, None."""
+"""Reads pickles from outside without running code: only plain containers, text, numbers, bytes, bool and None."""
 
 import io
 import pickle
@@ -10,13 +10,13 @@ PLAIN = (dict, list, tuple, set, frozenset, str, bytes, int, float, bool, type(N
 
 
 def _encode_latin1(text: str, encoding: str = "") -> bytes:
-    """The bytes that pickles of protocol 2 and below write as text; nothing else may be encoded."""
+    """The bytes that pickles of protocol 2 and below write as Latin-1 text; nothing else may be encoded."""
     if not isinstance(text, str) or encoding != "latin1":
         raise pickle.UnpicklingError("it encodes something other than bytes")
     return text.encode("latin1")
 
 
-# How older protocols write sets and bytes. Each is a constructor of plain values.
+# The names by which older protocols make sets and bytes. Each is a constructor of plain values.
 ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("builtins", "set"): set,
     ("builtins", "frozenset"): frozenset,
@@ -29,7 +29,7 @@ ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
 class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no plain value")
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not a plain value")
         return ALLOWED[module, name]
 
     def persistent_load(self, pid: Any) -> NoReturn:
@@ -37,10 +37,10 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def load_plain(data: bytes, *, name: str) -> Any:
-    """The value of a pickle that holds plain values alone; `name` is the file, for messages.
+    """The value of a pickle that holds only plain values; `name` is the file, for messages.
 
     Raises:
-        ValueError: naming the file and what it asks for, if it would build anything else, or if it is not a pickle.
+        ValueError: naming the file and the offending object, if it would build anything else or is not a pickle.
     """
     if len(data) > MAX_BYTES:
         raise ValueError(f"{name} has {len(data)} bytes, more than {MAX_BYTES}. It is refused.")
@@ -53,12 +53,12 @@ def load_plain(data: bytes, *, name: str) -> Any:
 
 
 def _check_plain(value: Any, *, name: str) -> None:
-    """Raises ValueError unless every value inside, each looked at once, is of one of the types in PLAIN itself."""
+    """Raises ValueError unless the type of every value inside is one of PLAIN, not a subclass; visits each once."""
     waiting, seen = [value], {id(value)}
     while waiting:
         item = waiting.pop()
         if type(item) not in PLAIN:
-            raise ValueError(f"{name} is refused: it holds a {type(item).__name__}, which is no plain value.")
+            raise ValueError(f"{name} is refused: it holds a {type(item).__name__}, which is not a plain value.")
         inside = [*item.keys(), *item.values()] if isinstance(item, dict) else item
         if isinstance(inside, list | tuple | set | frozenset):
             fresh = [one for one in inside if id(one) not in seen]

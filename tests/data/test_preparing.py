@@ -1,4 +1,4 @@
-"""Preparing a data set: recorded, compared, rebuilt whole, one process at a time; what kills leave is removed."""
+"""Preparing a data set: recorded, compared, rebuilt whole, by one process at a time; remains of kills are removed."""
 
 import dataclasses
 import hashlib
@@ -71,7 +71,7 @@ def origin(built: dict[str, Any]) -> dict[str, Any]:
     return json.loads((Path(built["path"]) / FILE_NAME).read_text())
 
 
-def test_where_a_build_came_from_is_recorded_and_said(config: Callable[..., DataConfig], files: Path) -> None:
+def test_the_origin_of_a_build_is_recorded_and_reported(config: Callable[..., DataConfig], files: Path) -> None:
     built = prepare("vqa_rad", data=config())
     made = origin(built)
     assert built["origin"].startswith("prepared from 6 files (") and built["origin"].endswith(" UTC")
@@ -96,7 +96,7 @@ def test_a_copy_elsewhere_is_the_same_source(config: Callable[..., DataConfig], 
 
 
 @pytest.mark.parametrize("change", ["other bytes", "one more", "one less", "a bit depth"])
-def test_other_sources_are_an_error_and_what_is_there_stays(
+def test_other_sources_are_an_error_and_the_prepared_set_stays(
     change: str, config: Callable[..., DataConfig], files: Path
 ) -> None:
     prepare("vqa_rad", data=config())
@@ -126,7 +126,7 @@ def test_a_rebuild_takes_the_place_of_the_old_one_when_it_is_whole(
     with monkeypatch.context() as patched, pytest.raises(ValueError, match=r"cannot be prepared in .*broke"):
         patched.setattr(preparing, "open_split", _fail)
         prepare("vqa_rad", data=config(rebuild=True))
-    assert answers(config()) == before  # the old one was kept
+    assert answers(config()) == before  # the old set was kept
     again = prepare("vqa_rad", data=config(rebuild=True))
     assert again["path"] == built["path"] and again["origin"].startswith("prepared anew from 6 files")
     assert answers(config()) == ["Nay", *before[1:]]
@@ -139,7 +139,7 @@ def _fail(*_: object) -> None:
     raise RuntimeError("it broke")
 
 
-def test_one_that_was_moved_aside_is_put_back(tmp_path: Path) -> None:
+def test_a_set_that_a_killed_rebuild_moved_aside_is_put_back(tmp_path: Path) -> None:
     """A kill between the two renames of a rebuild leaves the old one next to its place."""
     place = tmp_path / "1.1.0"
     for name in (".replaced-1.1.0", ".rebuild-1.1.0", "incomplete.ABCDEF_1.1.0"):
@@ -189,7 +189,7 @@ def test_the_order_of_fields_in_the_files_does_not_change_what_a_data_set_is() -
     assert content(one + two, one) != content(one, one + two)  # another order of rows
     assert content(one + two) != content(field("answer", b"no") + two)
     assert content(one, two) != content(one + two)
-    # By name, whatever the process: all of it is below 128 bytes, so that a length is one byte.
+    # By name, in every process: all fields are below 128 bytes, so that a length is one byte.
     entries = [field(name, b"x") for name in "dbeac"]
     sorted_by_name = b"".join(entry[2:] for entry in sorted(entries))
     row = b"\n" + bytes([len(sorted_by_name)]) + sorted_by_name
@@ -255,7 +255,7 @@ def test_nothing_is_downloaded_for_a_folder_that_lacks_something(
         prepare("pmc_vqa", data=data)
 
 
-def test_what_is_left_out_is_told_with_examples_and_kept_when_a_build_fails(
+def test_left_out_rows_are_reported_with_examples_and_kept_when_a_build_fails(
     config: Callable[..., DataConfig], files: Path, tmp_path: Path
 ) -> None:
     for path in files.rglob("*.jpg"):
@@ -272,8 +272,8 @@ def test_what_is_left_out_is_told_with_examples_and_kept_when_a_build_fails(
     assert not rejects.exists()
 
 
-def test_names_and_forms_that_people_have_are_read(config: Callable[..., DataConfig], files: Path) -> None:
-    """Underscores as browsers write them, one object a line, and paths as Windows writes them."""
+def test_usual_variants_of_names_and_forms_are_read(config: Callable[..., DataConfig], files: Path) -> None:
+    """Underscores from browsers, one object per line, and paths of Windows."""
     expected = answers_of(config())
     rows = json.loads((files / TABLE).read_text())
     for row in rows:
@@ -304,7 +304,7 @@ def test_a_named_pipe_among_the_files_is_not_waited_for(config: Callable[..., Da
     assert prepare("vqa_rad", data=config())["origin"].startswith("already prepared")
 
 
-def test_twelve_bits_are_warned_of_and_a_bit_depth_mends_it(config: Callable[..., DataConfig], files: Path) -> None:
+def test_twelve_bits_give_a_warning_which_a_bit_depth_removes(config: Callable[..., DataConfig], files: Path) -> None:
     levels = np.arange(64, dtype=np.uint16).reshape(8, 8) * 65
     (files / "VQA_RAD Image Folder/synpic1.jpg").write_bytes(encode(Image.fromarray(levels), "PNG"))
     (text,) = prepare("vqa_rad", data=config())["warnings"]
@@ -337,24 +337,24 @@ prepare("vqa_rad", data=DataConfig(data_dir=sys.argv[1], manual_dir=sys.argv[2],
 """
 
 
-def test_a_prepared_data_set_is_for_its_owner_alone(config: Callable[..., DataConfig]) -> None:
+def test_a_prepared_data_set_is_readable_only_by_its_owner(config: Callable[..., DataConfig]) -> None:
     folder = Path(prepare("vqa_rad", data=config())["path"])
     open_to_others = [path.name for path in folder.rglob("*") if path.stat().st_mode & 0o077]
     assert not open_to_others and list(folder.glob("*.array_record*")) and list(folder.glob("text_index-*"))
 
 
-def test_what_a_killed_rebuild_left_is_removed_by_the_next_use(config: Callable[..., DataConfig]) -> None:
+def test_remains_of_a_killed_rebuild_are_removed_by_the_next_use(config: Callable[..., DataConfig]) -> None:
     folder = Path(prepare("vqa_rad", data=config())["path"])
     beside = folder.with_name(f".rebuild-{folder.name}")
     beside.mkdir()
     with locks.hold(folder.parent, doing="another rebuild"):
         prepare("vqa_rad", data=config())
-        assert beside.exists()  # it is at work there
+        assert beside.exists()  # another process works there
     prepare("vqa_rad", data=config())
     assert not beside.exists() and folder.is_dir()
 
 
-def test_what_a_killed_run_left_is_removed_by_the_next(config: Callable[..., DataConfig], files: Path) -> None:
+def test_remains_of_a_killed_run_are_removed_by_the_next(config: Callable[..., DataConfig], files: Path) -> None:
     data = config()
     done = subprocess.run([sys.executable, "-c", KILLED, data.data_dir, str(files)], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL
@@ -410,7 +410,9 @@ def damage(path: Path, how: str) -> None:
         ("*.array_record*", "zeros"),
     ],
 )
-def test_a_damaged_file_is_found_and_a_rebuild_mends_it(config: Callable[..., DataConfig], name: str, how: str) -> None:
+def test_a_damaged_file_is_found_and_a_rebuild_replaces_it(
+    config: Callable[..., DataConfig], name: str, how: str
+) -> None:
     built = prepare("vqa_rad", data=config())
     before = answers(config())
     damage(next(Path(built["path"]).glob(name)), how)
@@ -429,7 +431,7 @@ def test_a_cut_text_index_is_made_again(config: Callable[..., DataConfig]) -> No
     assert answers(config()) == before
 
 
-def test_a_table_in_one_archive_is_prepared_and_prepared_anew(tmp_path: Path) -> None:
+def test_a_table_in_one_archive_is_prepared_and_prepared_again(tmp_path: Path) -> None:
     picture = io.BytesIO()
     Image.new("L", (8, 6), 90).save(picture, "PNG")
     with zipfile.ZipFile(tmp_path / "own.zip", "w") as archive:
@@ -449,15 +451,15 @@ def test_a_table_in_one_archive_is_prepared_and_prepared_anew(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("head", "ids", "fields", "said"),
     [
-        ("PatientID", ("p1", "p2"), {}, "'PatientID' looks as if it names a patient, and no column is case_id"),
-        ("Study UID", ("p1", "p2"), {}, "'Study UID' looks as if it names a patient"),
+        ("PatientID", ("p1", "p2"), {}, "'PatientID' seems to name a patient, and no column is case_id"),
+        ("Study UID", ("p1", "p2"), {}, "'Study UID' seems to name a patient"),
         ("PatientID", ("p1", "p2"), {"columns": (("case_id", "PatientID"),)}, ""),
         ("case_id", ("P3", "p3"), {}, "1 ids in the column 'case_id' have several spellings"),
         ("case_id", ("003", "3"), {}, "1 ids in the column 'case_id' have several spellings"),
         ("age", ("63", "64"), {}, ""),
     ],
 )
-def test_patients_that_a_split_may_cut_apart_are_warned_of(
+def test_patients_whose_rows_may_be_in_several_splits_give_a_warning(
     head: str, ids: tuple[str, str], fields: dict[str, Any], said: str, tmp_path: Path
 ) -> None:
     (tmp_path / "own").mkdir()

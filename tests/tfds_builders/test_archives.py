@@ -1,4 +1,4 @@
-"""Archives from elsewhere: what attacks is refused by name, what is honest is found wherever it lies."""
+"""Archives from outside: hostile members are refused by name, and files are found at any depth."""
 
 import io
 import stat
@@ -62,13 +62,13 @@ def test_the_same_name_twice_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(file, "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
         archive.writestr("x.jpg", b"1")
         archive.writestr("x.jpg", b"2")
-    with pytest.raises(ValueError, match=r"'x.jpg' comes twice"):
+    with pytest.raises(ValueError, match=r"'x.jpg' occurs twice"):
         SafeZip(save(tmp_path, file.getvalue()))
 
 
 def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = zip_bytes({"x.jpg": bytes(200_000)})
-    SafeZip(save(tmp_path, bomb)).close()  # little in all: a blank mask packs as well
+    SafeZip(save(tmp_path, bomb)).close()  # small in total: a blank mask also packs well
     monkeypatch.setattr(archive_rules, "FREE_TOTAL", 100_000)
     with pytest.raises(ValueError, match=r"would unpack from \d+ to 200000 bytes"):
         SafeZip(save(tmp_path, bomb))
@@ -81,7 +81,7 @@ def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path: Path, monkeypa
         SafeZip(save(tmp_path, bomb))
 
 
-def test_members_that_lie_over_each_other_are_refused(tmp_path: Path) -> None:
+def test_members_that_overlap_are_refused(tmp_path: Path) -> None:
     """Two entries of the directory share one member's data, as in archives that unpack without end."""
     data = bytearray(zip_bytes({"a.jpg": b"1" * 50, "b.jpg": b"2" * 50}))
     second = data.rfind(b"PK\x01\x02")
@@ -106,12 +106,12 @@ def test_a_damaged_member_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"<html>", zip_bytes({"x": b"1"})[:-8]])
-def test_what_is_no_archive_is_named(data: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_archive_is_named(data: bytes, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.zip is not a zip archive"):
         SafeZip(save(tmp_path, data))
 
 
-def test_what_a_mac_adds_is_passed_over(tmp_path: Path) -> None:
+def test_files_that_a_mac_adds_are_skipped(tmp_path: Path) -> None:
     names = ["imgs/x.jpg", "__MACOSX/imgs/._x.jpg", "imgs/._x.jpg", "imgs/.DS_Store"]
     archive = SafeZip(save(tmp_path, zip_bytes(dict.fromkeys(names, b"1"))))
     assert [member.parts for member in archive.members] == [("imgs", "x.jpg")]
@@ -142,7 +142,7 @@ def test_the_same_file_twice_is_one_and_different_files_are_refused(tmp_path: Pa
         files.read("y.jpg")
 
 
-def test_links_that_go_round_end(tmp_path: Path) -> None:
+def test_cycles_of_links_end(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.jpg").write_bytes(b"1")
     (tmp_path / "a" / "again").symlink_to(tmp_path)

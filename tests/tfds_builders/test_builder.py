@@ -54,7 +54,7 @@ def test_every_data_set_has_the_common_features(name: str, config: str, stand_in
 
 
 @pytest.mark.parametrize(("name", "config"), CONFIGS)
-def test_what_was_read_is_what_is_there_and_what_was_left_out(
+def test_the_rows_read_are_those_kept_and_those_left_out(
     name: str, config: str, stand_in: Callable[..., Built]
 ) -> None:
     built = stand_in(name, config)
@@ -113,11 +113,11 @@ def test_two_copies_are_not_chosen_between(layouts: Path, tmp_path: Path) -> Non
     shutil.copytree(layouts / "Slake1.0", layouts / "again")
     with pytest.raises(ValueError, match=r"slake is in several folders: .*Slake1.0, .*again"):
         build("slake", "", layouts, tmp_path / "data", allow=True)
-    shutil.copytree(layouts / "Slake1.0", layouts / "slake")  # the folder with the data set's own name is the one
+    shutil.copytree(layouts / "Slake1.0", layouts / "slake")  # the folder with the data set's own name is chosen
     assert build("slake", "", layouts, tmp_path / "data", allow=True).rows["test"]
 
 
-def test_an_archive_that_attacks_stops_the_build(layouts: Path, tmp_path: Path) -> None:
+def test_a_hostile_archive_stops_the_build(layouts: Path, tmp_path: Path) -> None:
     shutil.move(layouts / "Slake1.0" / "imgs", tmp_path / "imgs")
 
     with zipfile.ZipFile(layouts / "Slake1.0" / "imgs.zip", "w") as archive:
@@ -145,11 +145,11 @@ def test_without_files_and_network_it_says_what_to_put_where(
         why = r"manual_dir=.* lacks validate.json or validation.json, test.json\. Nothing was downloaded"
         way_out = "--config.data.download=true, to download train.json, validation.json, test.json, imgs.zip"
     else:
-        why = "manual_dir is not given or holds nothing. slake cannot be downloaded from huggingface.co: no route"
+        why = "manual_dir is not given or is empty. slake cannot be downloaded from huggingface.co: no route"
         way_out = ""
     with pytest.raises(ValueError, match=rf"(?s)^{why}.*imgs/xmlab<N>.*{way_out}"):
         build("slake", "", folder, tmp_path / "data")
-    assert len(asked) == (0 if manual else 1)  # once a host, before any retry
+    assert len(asked) == (0 if manual else 1)  # once per host, before any retry
     builder = make("slake", "", tmp_path / "data", download=True)
     with pytest.raises(ValueError, match=r"cannot be downloaded from huggingface\.co"):
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=str(folder)))
@@ -157,7 +157,7 @@ def test_without_files_and_network_it_says_what_to_put_where(
 
 
 def test_downloaded_files_are_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Downloads have names of TFDS; the names of the release are those that were asked for."""
+    """TFDS names downloads in its own way; the files are found by the names in the URLs."""
     source = ROOT / "pmc_vqa/dummy_data"
 
     def fetch(self: Any, urls: dict[str, str]) -> dict[str, Path]:
@@ -196,7 +196,7 @@ def test_rejects_are_written_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [True, ["x"], {"a": 1}])
-def test_what_is_no_text_is_an_error_that_names_its_place(value: Any) -> None:
+def test_a_value_that_is_not_text_is_an_error_that_names_its_place(value: Any) -> None:
     with pytest.raises(ValueError, match="x, train 1: answer must be text or a number"):
         Rejects("x").row("train", "1").text(value, "answer")
 

@@ -26,7 +26,7 @@ class Builder(Phantoms):
 
 @pytest.fixture
 def another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a data set that is there and nowhere named."""
+    """The folder of a data set that no file names."""
     folder = tmp_path / "builders" / "another"
     folder.mkdir(parents=True)
     (folder / "__init__.py").touch()
@@ -47,11 +47,11 @@ def test_a_folder_with_a_builder_is_a_data_set(another: Path, tmp_path: Path) ->
     assert type(builder).__module__ == "tfds_builders.another.another_dataset_builder"
 
 
-def test_all_that_come_with_the_package_are_found(repo: Path) -> None:
+def test_all_data_sets_of_the_package_are_found(repo: Path) -> None:
     pages = {page.parent.name for page in repo.glob("tfds_builders/*/README.md")}
     assert set(catalogue.folders()) == pages and len(pages) == 10
 
 
-def test_an_unknown_name_is_answered_with_those_that_there_are(tmp_path: Path) -> None:
+def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'slak'. Did you mean `slake`\? There are builders for med_halt, "):
         make_builder("slak", builder_config="", data=DataConfig(data_dir=str(tmp_path)))

@@ -12,7 +12,7 @@ from .test_table import all_rows, build, write_csv
 
 
 def meant(cells: Sequence[str], *, files: Sequence[str], tables: Sequence[str] = ("q.csv",)) -> list[str]:
-    """The file of each cell of the first table, or why there is none; `> ` before one that was shortened."""
+    """The file of each cell of the first table, or the reason why there is none; `> ` before a shortened path."""
     paths = ImagePaths([*files, *tables], tables=tables)
     paths.learn(cells)
     found = []
@@ -36,7 +36,7 @@ def test_an_absent_image_is_never_that_of_another_patient(prefix: str, more: lis
     assert second.startswith("image file is absent: ") and "scan.png has that name in another folder" in second
 
 
-def test_a_folder_of_the_table_that_is_not_there_is_not_replaced_by_another() -> None:
+def test_an_absent_folder_of_the_table_is_not_replaced_by_another() -> None:
     files = [f"siteB/{number}.png" for number in range(3)]
     for cells in (["siteA/0.png", "siteA/1.png"], ["siteA/0.png", "siteB/2.png"], ["siteA/0.png"]):
         assert meant(cells, files=files)[0].startswith("image file is absent: siteA/0.png; siteB/0.png has that name")
@@ -50,7 +50,7 @@ def test_a_folder_of_the_table_that_is_not_there_is_not_replaced_by_another() ->
         (["chest/images/a.png", "chest/images/b.png"], ["images/a.png"], ["> images/a.png", None]),
         (["/mnt/x/a.png", "/mnt/x/b.png"], ["i/a.png", "i/b.png"], ["> i/a.png", "> i/b.png"]),
         ([r"C:\x\p0\a.png", r"C:\x\p1\a.png"], ["i/p0/a.png", "i/p1/a.png"], ["> i/p0/a.png", "> i/p1/a.png"]),
-        (["a.png"], ["a.png", "old/a.png"], ["a.png"]),  # the folder's own, though another file ends so
+        (["a.png"], ["a.png", "old/a.png"], ["a.png"]),  # the file in the folder itself, although another path ends so
         (["I/Ü.PNG"], ["i/u\u0308.png"], ["i/u\u0308.png"]),  # an umlaut as archives of a Mac have it
     ],
 )
@@ -59,7 +59,7 @@ def test_a_path_from_elsewhere_is_found(cells: list[str], files: list[str], expe
     assert [one if wanted else None for one, wanted in zip(found, expected, strict=True)] == expected
 
 
-def test_several_spellings_of_a_name_are_told() -> None:
+def test_several_spellings_of_a_name_are_reported() -> None:
     (said,) = meant(["images/I0.png"], files=["images/i0.png", "images/I0.PNG"])
     assert said.startswith("image is the name of several files in another spelling: images/I0.png; images/i0.png")
     assert meant(["images/i%200.png"], files=["images/i 0.png"]) == ["image file is absent: images/i%200.png"]
@@ -79,7 +79,7 @@ def test_a_table_never_has_images_of_another_split(tables: tuple[str, str]) -> N
     assert named == [f"own/{test}/images/1.png"]  # the table says that folder itself
 
 
-def test_each_split_s_rows_get_the_images_beside_their_table(tmp_path: Path) -> None:
+def test_rows_of_each_split_get_the_images_in_the_folder_of_their_table(tmp_path: Path) -> None:
     for seed, split in enumerate(("train", "test")):
         own = tmp_path / "own" / split
         (own / "images").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""One rule for images: what is RGB or grey of 8 bits keeps its bytes, everything else becomes that."""
+"""One rule for images: PNG and JPEG of 8 bits, RGB or grey, keep their bytes; all others are converted."""
 
 import io
 import struct
@@ -48,7 +48,7 @@ def turned() -> bytes:
 @pytest.mark.parametrize(
     "data", [file(GREY), file(COLOUR), file(GREY, "JPEG"), file(COLOUR, "JPEG")], ids=["L", "RGB", "L.jpg", "RGB.jpg"]
 )
-def test_what_needs_no_conversion_keeps_its_bytes(data: bytes) -> None:
+def test_an_image_that_needs_no_conversion_keeps_its_bytes(data: bytes) -> None:
     stored = store_image(data)
     assert stored == (data, 4, 3, "", 0)
 
@@ -85,10 +85,10 @@ def test_16_bits_keep_their_range() -> None:
     assert pixels(store_image(file(levels)).data).tolist() == [[0, 0, 1, 1, 255]]
 
 
-def test_grey_of_4_bits_is_spread() -> None:
+def test_grey_of_4_bits_is_scaled() -> None:
     data = encode(Image.fromarray(np.array([[0, 15]], np.uint8)), "PNG", bits=4)
     stored = store_image(data)
-    assert stored.conversion or pixels(data).max() == 15  # PIL writes 4 bits for palettes alone in some versions
+    assert stored.conversion or pixels(data).max() == 15  # some versions of PIL write 4 bits only for palettes
     assert pixels(stored.data).dtype == np.uint8
 
 
@@ -106,7 +106,7 @@ def test_cmyk_becomes_rgb() -> None:
     ids=["RGBA", "CMYK", "I;16", "EXIF", "P"],
 )
 def test_the_loader_sees_the_same_before_and_after(data: bytes) -> None:
-    """Stored or not, an image is what radvqa_jax.data.image makes of it."""
+    """radvqa_jax.data.image reads the same pixels from the original and from the stored file."""
     assert np.array_equal(decode_image(data), decode_image(store_image(data).data))
 
 
@@ -122,7 +122,7 @@ def test_the_loader_sees_the_same_before_and_after(data: bytes) -> None:
     ],
     ids=["empty", "text", "cut jpg", "cut png", "I", "F"],
 )
-def test_what_is_no_whole_image_is_refused(data: bytes, message: str) -> None:
+def test_incomplete_and_unsupported_images_are_refused(data: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         store_image(data)
 
@@ -153,7 +153,7 @@ def test_only_the_formats_of_the_rule_are_opened(kind: str, monkeypatch: pytest.
     mode = {"SPIDER": "F", "MSP": "1"}.get(kind, "RGB")
     data = postscript() if kind == "EPS" else encode(noise(1).convert(mode), kind)
     for check in (store_image, image_size, read_image, decode_image, read_mask):
-        with pytest.raises(ValueError, match=r"none of BMP, GIF, JPEG, PNG, TIFF, WEBP"):
+        with pytest.raises(ValueError, match=r"not one of BMP, GIF, JPEG, PNG, TIFF, WEBP"):
             check(data)
 
 
@@ -163,7 +163,9 @@ def test_every_format_of_the_rule_is_opened(kind: str) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError, RecursionError, MemoryError, AssertionError, AttributeError])
-def test_whatever_a_decoder_raises_is_an_error_of_ours(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_exception_of_a_decoder_becomes_a_value_error(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> None:
         raise error
 
@@ -173,7 +175,7 @@ def test_whatever_a_decoder_raises_is_an_error_of_ours(error: type[Exception], m
             check(file(GREY))
 
 
-def test_a_pointer_of_git_lfs_is_told() -> None:
+def test_a_git_lfs_pointer_is_reported() -> None:
     with pytest.raises(ValueError, match="Git LFS pointer, not the file; fetch it with `git lfs pull`"):
         decode_image(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
 
@@ -181,7 +183,7 @@ def test_a_pointer_of_git_lfs_is_told() -> None:
 TWELVE = np.array([[0, 100, 2048, 4095]], np.uint16)
 
 
-def test_twelve_bits_in_sixteen_are_told_and_spread_if_asked() -> None:
+def test_twelve_bits_in_sixteen_are_reported_and_scaled_if_asked() -> None:
     stored = store_image(file(TWELVE))
     assert stored.low_bits == 12 and pixels(stored.data).max() == 16
     told = store_image(file(TWELVE), bit_depth=12)
@@ -191,10 +193,10 @@ def test_twelve_bits_in_sixteen_are_told_and_spread_if_asked() -> None:
     assert store_image(file(TWELVE * 0)).low_bits == 0  # black
     with pytest.raises(ValueError, match=r"a grey level is 4095, more than the 1023 of data\.bit_depth=10"):
         store_image(file(TWELVE), bit_depth=10)
-    assert store_image(file(GREY), bit_depth=12) == (file(GREY), 4, 3, "", 0)  # a rule for 16 bits alone
+    assert store_image(file(GREY), bit_depth=12) == (file(GREY), 4, 3, "", 0)  # a rule only for 16 bits
 
 
-def test_a_tiff_of_16_bits_whose_zero_is_white_is_no_negative() -> None:
+def test_a_tiff_of_16_bits_whose_zero_is_white_is_inverted() -> None:
     def tiff(levels: np.ndarray, white: int) -> bytes:
         target = io.BytesIO()
         Image.fromarray(levels).save(target, "TIFF", tiffinfo={PHOTOMETRIC: white})
@@ -241,7 +243,7 @@ def test_colour_of_sixteen_bits_keeps_its_high_byte() -> None:
 
 
 def png(mode: str, *, rows: int, **options: Any) -> bytes:
-    """A PNG file of 16 rows whose stream of image data properly ends after fewer."""
+    """A PNG file of 16 rows whose image data end properly after fewer rows."""
     whole = encode(noise(0, mode="L").convert(mode), "PNG", **options)
     start = whole.index(b"IDAT") - 4
     end = whole.rindex(b"IEND") - 4
@@ -258,7 +260,7 @@ def png(mode: str, *, rows: int, **options: Any) -> bytes:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "I;16"])
-def test_image_data_that_end_early_are_not_filled_up(mode: str) -> None:
+def test_image_data_that_end_early_are_refused(mode: str) -> None:
     store_image(png(mode, rows=16))
     with pytest.raises(ValueError, match="the image data end after"):
         store_image(png(mode, rows=3))

@@ -82,7 +82,7 @@ def test_an_image_without_a_caption_stays_and_is_counted(built: Built) -> None:
     assert built.counts["found"]["validation"]["without caption"] == 1
 
 
-def test_what_cannot_be_used_is_dropped_with_its_reason(built: Built) -> None:
+def test_unusable_rows_are_dropped_with_their_reason(built: Built) -> None:
     dropped = built.of("dropped")
     assert dropped["MPX2_synpic404"] == ["image file is absent: MPX2_synpic404.png"]
     assert dropped["MPX9_synpic7"] == ["case is not in data_test.jsonl: MPX9"]

@@ -48,7 +48,7 @@ def test_repairs_are_noted(built: Built) -> None:
     }
 
 
-def test_what_cannot_be_used_is_dropped_with_its_reason(built: Built) -> None:
+def test_unusable_rows_are_dropped_with_their_reason(built: Built) -> None:
     dropped = built.of("dropped")
     assert dropped["train_00004"] == ["image file is absent: train_0404.jpg"]
     assert dropped["train_00006"][0].startswith("image cannot be decoded: ")
@@ -94,7 +94,7 @@ def test_a_missing_table_says_what_belongs_there(tmp_path: Path) -> None:
         build("path_vqa", "", tmp_path / "pvqa", tmp_path / "data")
 
 
-def test_rows_that_come_twice_stay(tmp_path: Path) -> None:
+def test_repeated_rows_stay(tmp_path: Path) -> None:
     shutil.copytree(DUMMY, tmp_path / "pvqa")
     rows = [{"image": "train_0001", "question": "Is it red?", "answer": "no"}] * 2
     (tmp_path / "pvqa/qas/train_vqa.pkl").write_bytes(pickle.dumps(rows))

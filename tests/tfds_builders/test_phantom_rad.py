@@ -1,4 +1,4 @@
-"""phantom_rad: what is planned is balanced, what is drawn shows what was planned, and both follow from the seed."""
+"""phantom_rad: plans are balanced, images show their plan, and both follow from the seed."""
 
 import hashlib
 import importlib.util
@@ -29,7 +29,7 @@ from tfds_builders.phantom_rad.render import Phantom, encode_png, render_case
 REPO = Path(__file__).resolve().parents[2]
 FOLDER = REPO / "tfds_builders" / "phantom_rad"
 
-# Answers to every wording, written a second time and from the words alone.
+# Answers to every wording, written again from the words alone.
 REGIONS = "chest|abdomen|head|knee|pelvis"
 LOOKUP: list[tuple[str, Callable[[Attributes], str]]] = [
     (r"modality", lambda a: a.view.modality),
@@ -183,7 +183,7 @@ def test_plans_follow_from_the_seed() -> None:
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: f"{view.modality}-{view.organ}-{view.plane}")
-def test_lesions_show_what_was_asked_for(view: View) -> None:
+def test_lesions_have_the_requested_side_size_and_brightness(view: View) -> None:
     areas = defaultdict(list)
     for number, attributes in enumerate(every_case(view)):
         image, mask, _ = render(attributes, number)
@@ -242,7 +242,7 @@ def test_images_of_a_patient_share_the_body(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_pixels_follow_from_seed_patient_and_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    body = Body(1.0, 1.0, 1.0, 1.0)  # one for all, so that pose, anatomy and noise must differ, not the body alone
+    body = Body(1.0, 1.0, 1.0, 1.0)  # one for all, so that pose, anatomy and noise must differ, not only the body
     monkeypatch.setattr(plan.Body, "draw", lambda rng: body)
     item = plan_split("test", 20)[11]
     again = draw_image(item)

@@ -56,8 +56,8 @@ def test_a_row_of_version_2(second: Built) -> None:
     assert row["choices"] == ["Green", "Red", "Blue", "Yellow"]
     assert (row["answer"], row["answer_index"], row["question"]) == ("Red", 1, "Which colour?")
     assert row["caption"] == "Axial CT, arrow." and row["case_id"] == "PMC2"
-    assert second.row("v2-train-1")["answer"] == "Blue"  # " C ", and an index that comes twice
-    assert not second.of("repaired")  # white space is version 2's normal form
+    assert second.row("v2-train-1")["answer"] == "Blue"  # " C ", and an index that occurs twice
+    assert not second.of("repaired")  # white space is normal in version 2
 
 
 def test_the_letter_decides_and_must_not_contradict_the_text(first: Built) -> None:
@@ -97,7 +97,7 @@ def test_line_ends_in_a_field_are_kept(first: Built) -> None:
         ("A:", ""),
     ],
 )
-def test_the_prefix_is_stripped_at_the_start_alone(raw: str, text: str, note: RowRejects) -> None:
+def test_the_prefix_is_removed_only_at_the_start(raw: str, text: str, note: RowRejects) -> None:
     assert strip_prefix(raw, "A", note=note) == text
     assert not note.rejects.rows
 

@@ -72,7 +72,7 @@ def test_another_version_is_refused_by_name(built: Built) -> None:
     assert "train rows: 4 instead of 59958" in built.counts["differences"]
 
 
-def test_an_id_that_comes_twice_is_an_error(tmp_path: Path) -> None:
+def test_a_repeated_id_is_an_error(tmp_path: Path) -> None:
     for name, text in tables().items():
         write(tmp_path / name, text)
     twice = [{"ID": identity("train", 1), "Caption": "x"}] * 2

@@ -1,4 +1,4 @@
-"""A table of which files are missing, come twice or are still being downloaded is refused; a whole one is not."""
+"""A table with files that are missing, occur twice or are still being downloaded is refused; a complete one is not."""
 
 from pathlib import Path
 
@@ -27,12 +27,12 @@ def put(folder: Path, names: list[str]) -> Path:
         ([PART(0, 1, ""), PART(0, 1, " (1)")], r"train-00000-of-00001 \(1\).csv looks like a second download of data/"),
         (["train/0000.csv", "train/0000 (2).csv"], r"train/0000 \(2\).csv looks like a second download"),
         ([PART(0, 1, "-ab"), PART(0, 1, "-cd")], "00001-ab.csv and data/train-00000-of-00001-cd.csv are the same part"),
-        ([PART(0, 1, ""), PART(0, 2, ""), PART(1, 2, "")], "say different numbers of files"),
+        ([PART(0, 1, ""), PART(0, 2, ""), PART(1, 2, "")], "name different numbers of files"),
         ([PART(0, 1, ""), PART(7, 1, "")], "train-00007-of-00001.csv has a number that its count"),
         ([PART(0, 999_999_999, "")], "999999998 of them are missing"),
     ],
 )
-def test_a_table_that_is_not_whole_is_refused(names: list[str], message: str, tmp_path: Path) -> None:
+def test_an_incomplete_table_is_refused(names: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message) as error:
         find_table(under(put(tmp_path, names)))
     assert "--config.data.table=FILE" in str(error.value)
@@ -43,12 +43,12 @@ def test_a_table_that_is_not_whole_is_refused(names: list[str], message: str, tm
     [
         [PART(0, 2, "-ab"), PART(1, 2, "-cd"), "data/test-00000-of-00001.parquet"],
         [PART(1, 2, ""), PART(2, 2, "")],  # counted from 1
-        [PART(0, 1, " (1)")],  # a second download of a file that was removed since
+        [PART(0, 1, " (1)")],  # a second download; the first file was removed
         ["train/0000.parquet", "train/0001.parquet", "test/0000.parquet"],
-        ["train.csv", "test.csv", "images/a.png.part"],  # its rows are left out and counted
+        ["train.csv", "test.csv", "images/a.png.part"],  # an image's download: its rows are left out and counted
     ],
 )
-def test_a_whole_table_is_read(names: list[str], tmp_path: Path) -> None:
+def test_a_complete_table_is_read(names: list[str], tmp_path: Path) -> None:
     tables = find_table(under(put(tmp_path, names))).names
     assert len(tables) == sum(".part" not in name for name in names)
 
@@ -58,7 +58,7 @@ def test_one_file_that_is_named_is_read_alone(tmp_path: Path) -> None:
     assert find_table(under(tmp_path), named="train-00000-of-00002.csv").names == ["data/train-00000-of-00002.csv"]
 
 
-def test_a_leftover_of_the_hub_s_program_is_seen_beside_parquet_files(tmp_path: Path) -> None:
+def test_an_unfinished_download_of_the_hubs_program_is_found_next_to_parquet_files(tmp_path: Path) -> None:
     """`huggingface-cli` keeps unfinished files under another name in a folder of its own."""
     put(tmp_path, [".cache/huggingface/download/data/Kx0=.ab12.incomplete"])
     (tmp_path / "train.parquet").write_bytes(b"never opened")

@@ -82,7 +82,7 @@ def test_closed_is_not_yes_or_no_in_either_language(both: Built) -> None:
     assert found == {"0": yes, "1": other, "13": other, "8": yes, "11": yes, "14": yes, "9": ("open", False)}
 
 
-def test_what_cannot_be_used_is_dropped_with_its_reason(english: Built) -> None:
+def test_unusable_rows_are_dropped_with_their_reason(english: Built) -> None:
     dropped = english.of("dropped")
     assert dropped["2"] == ["answer is empty"]
     assert dropped["6"] == ["image file is absent: xmlab404/source.jpg"]
@@ -155,7 +155,7 @@ def test_four_numbers_are_not_guessed() -> None:
 
 
 @pytest.mark.parametrize("numbers", [[1, 1, float("nan"), 5], [1, 1, 5], ["1", 1, 5, 5], [True, 1, 5, 5], "box", None])
-def test_what_is_no_box_says_so(numbers: Any) -> None:
+def test_a_value_that_is_not_a_box_gives_the_reason(numbers: Any) -> None:
     assert all(isinstance(found, str) for found in parse_boxes([{"Liver": numbers}]))
 
 
@@ -215,7 +215,7 @@ def test_a_release_without_one_row_is_refused_by_name(whole: Path, tmp_path: Pat
     assert not make("slake", "en", tmp_path / "data").is_prepared()
 
 
-def test_a_language_that_there_is_not_is_an_error(tmp_path: Path) -> None:
+def test_an_unknown_language_is_an_error(tmp_path: Path) -> None:
     for name in ("train.json", "validate.json", "test.json"):
         write(tmp_path / name, json_text([row(1, q_lang="fr")]))
     write(tmp_path / "xmlab0/source.jpg", b"")

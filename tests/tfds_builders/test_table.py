@@ -130,7 +130,7 @@ def test_shards_of_the_hub_hold_their_images_and_name_their_split(tmp_path: Path
     hub_shard(tmp_path / "hub/data/test-00000-of-00001-cd.parquet", [text], seeds=[9])
     built = build(tmp_path / "hub", tmp_path / "data")
     assert {split: len(rows) for split, rows in built.rows.items()} == {"train": 6, "test": 1}
-    assert built.counts["found"]["train"]["images"] == 4  # two of six are the same files
+    assert built.counts["found"]["train"]["images"] == 4  # two of six files are equal
     assert built.counts["found"]["train"]["repeated rows"] == 2
     assert built.row("row 2")["image"] == encode(noise(0), "PNG")  # test comes first in the order of names
 
@@ -145,7 +145,7 @@ def test_an_archive_is_read_like_a_folder(folder: Path, tmp_path: Path) -> None:
     assert len(all_rows(build(tmp_path / "zipped", tmp_path / "data"))) == 1
 
 
-def test_rows_without_a_split_are_divided_and_never_part(tmp_path: Path) -> None:
+def test_rows_that_share_a_case_or_an_image_are_never_in_two_splits(tmp_path: Path) -> None:
     own = tmp_path / "own"
     names = [f"i/{number}.png" for number in range(60)]
     write_images(own, names)
@@ -177,7 +177,7 @@ def test_a_chain_of_shared_keys_is_one_group() -> None:
     assert groups([["case a", "image 1"], ["image 2"], ["case a", "image 2"], ["image 3"]]) == [0, 0, 0, 3]
 
 
-def test_a_given_split_that_shares_images_is_told(folder: Path, tmp_path: Path) -> None:
+def test_a_given_split_that_shares_images_is_reported(folder: Path, tmp_path: Path) -> None:
     write_csv(folder / "table.csv", [ROW | {"split": "train"}, ROW | {"split": "test"}])
     facts = json.loads((build(folder, tmp_path / "data").folder / "table.json").read_text())
     assert facts["shared between splits"] == {"case_id": 0, "image_id": 1}
@@ -317,7 +317,7 @@ def test_a_caption_of_a_parquet_file_may_be_bytes(folder: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("column", ["question", "answer", "question_id", "split", "note"])
 @pytest.mark.parametrize("kind", [pa.binary(), pa.string(), pa.list_(pa.binary())])
-def test_bytes_of_a_parquet_file_that_are_no_text_name_their_column(
+def test_bytes_of_a_parquet_file_that_are_not_text_name_their_column(
     folder: Path, tmp_path: Path, column: str, kind: pa.DataType
 ) -> None:
     inner = pa.list_(pa.binary()) if pa.types.is_list(kind) else pa.binary()
@@ -341,7 +341,7 @@ def test_one_column_of_a_parquet_file_holds_files(folder: Path, tmp_path: Path) 
     assert len({row["image_id"] for row in all_rows(built)}) == 1
 
 
-def test_a_name_of_a_column_of_a_parquet_file_is_text(folder: Path) -> None:
+def test_names_of_columns_in_a_parquet_file_must_be_utf_8(folder: Path) -> None:
     path = parquet(folder, abcdefgh=["x", "y"])
     pq.write_table(pq.read_table(path), path, store_schema=False)
     path.write_bytes(path.read_bytes().replace(b"abcdefgh", b"abcdefg\xff"))
@@ -350,7 +350,7 @@ def test_a_name_of_a_column_of_a_parquet_file_is_text(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "csv of one name", "tsv", "jsonl", "parquet", "parquet of nested fields"])
-def test_too_many_columns_are_told_at_once(folder: Path, kind: str) -> None:
+def test_too_many_columns_are_refused_at_once(folder: Path, kind: str) -> None:
     path, names = folder / f"t.{kind.split(' ')[0]}", [f"c{number}" for number in range(20_000)]
     match kind:
         case "csv":
@@ -376,11 +376,11 @@ def test_a_parquet_file_that_is_all_footer_is_not_read(folder: Path) -> None:
         table_config(folder, name="own")
 
 
-def test_a_column_of_a_parquet_file_comes_once(folder: Path) -> None:
+def test_a_repeated_column_of_a_parquet_file_is_refused(folder: Path) -> None:
     column = pa.array(["x"])
     table = pa.Table.from_arrays([column] * 4, names=["image", "question", "answer", "answer"])
     pq.write_table(table, folder / "t.parquet")
-    with pytest.raises(ValueError, match=r"t\.parquet: the columns \['answer'\] come twice"):
+    with pytest.raises(ValueError, match=r"t\.parquet: the columns \['answer'\] occur twice"):
         table_config(folder, name="own")
 
 
@@ -393,7 +393,7 @@ def test_a_key_that_is_cut_or_guessed_hides_nothing_and_is_refused(folder: Path,
         build(folder, tmp_path / "data", hash_ids=True)
 
 
-def test_a_key_is_there_whole_or_not_at_all(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_written_whole_or_not_at_all(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_csv(folder / "t.csv", [ROW | {"case_id": "Doe, Jane", "split": "train"}])
     with monkeypatch.context() as patched, pytest.raises(OSError, match="disk is full"):
         patched.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk is full")))
@@ -433,7 +433,7 @@ def test_a_head_that_cannot_be_read_is_an_error(folder: Path, text: str, message
             "column 'yes_no' would become 'yes_no', a feature that every data set has",
         ),
         ("image,question,answer,Source", (), "column 'Source' would become 'source'.*Rename the column"),
-        ("image,question,answer,answer", (), "come twice"),
+        ("image,question,answer,answer", (), "occur twice"),
     ],
 )
 def test_a_head_that_does_not_fit_is_refused(head: str, mapped: tuple, message: str, folder: Path) -> None:
@@ -442,7 +442,7 @@ def test_a_head_that_does_not_fit_is_refused(head: str, mapped: tuple, message: 
         table_config(folder, name="own", columns=mapped)
 
 
-def test_one_of_several_tables_is_named(folder: Path, tmp_path: Path) -> None:
+def test_one_of_several_tables_must_be_named(folder: Path, tmp_path: Path) -> None:
     write_csv(folder / "one.csv", [ROW | {"split": "train"}])
     write_csv(folder / "two.csv", [ROW | {"split": "test", "answer": "yes"}])
     with pytest.raises(ValueError, match=r"several tables.*one.csv, two.csv.*data.table=FILE"):
@@ -452,7 +452,7 @@ def test_one_of_several_tables_is_named(folder: Path, tmp_path: Path) -> None:
         find_table(under(folder), named="three.csv")
 
 
-def test_a_bad_row_costs_itself_alone(folder: Path, tmp_path: Path) -> None:
+def test_a_bad_row_does_not_affect_the_others(folder: Path, tmp_path: Path) -> None:
     (folder / "t.jsonl").write_text(
         json.dumps(ROW | {"split": "train"})
         + "\n{broken\n[1]\n"
@@ -479,7 +479,7 @@ def test_a_bad_row_costs_itself_alone(folder: Path, tmp_path: Path) -> None:
         ("image,question,answer\nIMAGES\\A.PNG,Où?,côté\n", "utf-8"),  # from a system that ignores capitals
     ],
 )
-def test_tables_as_programs_write_them(text: str, encoding: str, folder: Path, tmp_path: Path) -> None:
+def test_usual_forms_of_tables_are_read(text: str, encoding: str, folder: Path, tmp_path: Path) -> None:
     (folder / "t.csv").write_bytes(text.encode(encoding))
     (row,) = all_rows(build(folder, tmp_path / "data"))
     assert (row["question"], row["answer"], row["image"]) == ("Où?", "côté", (folder / "images/a.png").read_bytes())
@@ -510,7 +510,9 @@ def test_a_table_that_cannot_be_read_says_how_to_save_it(data: bytes, message: s
 
 
 @pytest.mark.parametrize("name", ["t.jsonl", "t.json"])
-def test_json_that_is_no_answer_is_left_out_with_its_reason(name: str, folder: Path, tmp_path: Path) -> None:
+def test_rows_of_json_with_invalid_values_are_left_out_with_their_reason(
+    name: str, folder: Path, tmp_path: Path
+) -> None:
     good = json.dumps(ROW | {"split": "train"})
     bad = [
         good.replace('"no"', '"yes", "answer": "no"'),
@@ -530,10 +532,10 @@ def test_json_that_is_no_answer_is_left_out_with_its_reason(name: str, folder: P
     rejects = [json.loads(line, parse_constant=no_json) for line in text.splitlines()]
     reasons = [line["reason"] for line in rejects if line["action"] == "dropped"]
     assert len(reasons) == 9 and reasons[0] == "an object has one key twice"
-    assert sum(" is no text" in reason for reason in reasons) == 7
+    assert sum(" is not text" in reason for reason in reasons) == 7
 
 
-def test_a_question_id_that_comes_again_costs_its_row_alone(folder: Path, tmp_path: Path) -> None:
+def test_a_repeated_question_id_affects_only_its_row(folder: Path, tmp_path: Path) -> None:
     rows = [ROW | {"question_id": "7"}, ROW | {"question_id": "7", "answer": "yes"}, ROW | {"question_id": "8"}]
     write_csv(folder / "t.csv", rows)
     built = build(folder, tmp_path / "data")
@@ -575,7 +577,7 @@ def test_a_row_that_is_left_out_takes_no_part_in_the_split(tmp_path: Path) -> No
     assert {split: len(found) for split, found in built.rows.items()} == {"train": 8, "validation": 1, "test": 1}
 
 
-def test_hidden_ids_stay_hidden_in_what_is_left_out(folder: Path, tmp_path: Path) -> None:
+def test_hidden_ids_stay_hidden_in_rows_that_are_left_out(folder: Path, tmp_path: Path) -> None:
     write_images(folder, ["p/Doe.png", "q/Doe.png"])
     ids = {"case_id": "Doe, Jane", "question_id": "MRN-7", "image_id": "Doe-1", "split": "train"}
     rows = [ROW | ids, ROW | ids, ROW | ids | {"question_id": "MRN-8", "image": "Doe.png"}]
@@ -611,7 +613,7 @@ def test_captions_alone_are_a_data_set(folder: Path, tmp_path: Path) -> None:
     assert (row["caption"], row["question"], row["answer_type"], row["derived"]) == ("Ein Befund.", "", "", "language")
 
 
-def test_choices_in_one_cell() -> None:
+def test_choices_in_one_cell_are_read() -> None:
     assert split_choices({"A": "CT", "B": 2}) == ["CT", "2"]
     with pytest.raises(ValueError, match="not JSON"):
         split_choices("[CT")
@@ -752,7 +754,7 @@ def test_pmc_vqa_s_own_files_are_a_table(tmp_path: Path) -> None:
     assert "MRI" in train["answer"] and train["caption"] == "A scan." and train["index"] == "7"
 
 
-def test_the_same_pixels_in_two_files_never_part(tmp_path: Path) -> None:
+def test_the_same_pixels_in_two_files_are_never_in_two_splits(tmp_path: Path) -> None:
     own = tmp_path / "own"
     write_images(own, [f"i/{number}.png" for number in range(15)])
     for number in range(15):

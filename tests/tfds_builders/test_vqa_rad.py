@@ -112,7 +112,7 @@ def test_closed_is_not_yes_or_no(built: Built) -> None:
     assert built.row("11")["yes_no"] and not built.row("1")["yes_no"]
 
 
-def test_what_cannot_be_used_is_dropped_with_its_reason(built: Built) -> None:
+def test_unusable_rows_are_dropped_with_their_reason(built: Built) -> None:
     dropped = {line["id"]: line for line in built.rejects if line["action"] == "dropped"}
     assert set(dropped) == {"15", "16", "17", "18"}
     assert dropped["15"]["reason"] == "image file is absent: synpic404.jpg"
@@ -141,7 +141,9 @@ def test_a_refused_build_leaves_no_data_set(tmp_path: Path) -> None:
     assert not make("vqa_rad", "", tmp_path).is_prepared()
 
 
-def test_strict_leaves_out_what_is_too_near_to_the_test_split(built: Built, stand_in: Callable[..., Built]) -> None:
+def test_strict_leaves_out_rows_that_share_an_image_or_a_case_with_test(
+    built: Built, stand_in: Callable[..., Built]
+) -> None:
     strict = stand_in("vqa_rad", "strict")
     assert strict.rows["test"].keys() == built.rows["test"].keys()
     images, cases = (
@@ -161,7 +163,7 @@ def test_a_broken_file_is_named(text: str, tmp_path: Path) -> None:
         read("vqa_rad", "", tmp_path, tmp_path)
 
 
-def test_an_id_that_comes_twice_is_an_error(tmp_path: Path) -> None:
+def test_a_repeated_id_is_an_error(tmp_path: Path) -> None:
     shutil.copytree(DUMMY, tmp_path, dirs_exist_ok=True)
     twice = [make_dummy_data.row("3"), make_dummy_data.row(3)]
     (tmp_path / JSON_NAME).write_text(json.dumps(twice))

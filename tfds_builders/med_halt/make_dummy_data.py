@@ -17,7 +17,7 @@ OPTIONS = {"0": "Dance", "1": "It's song", "2": "I do not know"}
 
 
 def row(identity: str, options: object = OPTIONS, **fields: str) -> dict[str, str]:
-    """A row; options are written as Python writes them."""
+    """A row; its options are in Python's notation."""
     base = {"id": identity, "subject_name": "chemistry", "split_type": "train", "dataset": "headqa_en"}
     base |= {"question": f"In a bizarre {identity}?", "options": options if isinstance(options, str) else repr(options)}
     return base | fields

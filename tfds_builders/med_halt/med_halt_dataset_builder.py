@@ -1,4 +1,4 @@
-"""Med-HALT's reasoning tests from their official tables: multiple choice in text alone, to see what a model makes up.
+"""Med-HALT's reasoning tests from their official tables: multiple choice in text only, to measure hallucination.
 
 The README in this folder has the rules.
 """
@@ -21,7 +21,7 @@ HUB = "https://huggingface.co/datasets/openlifescienceai/Med-HALT/resolve/main"
 COLUMNS = ("id", "question", "options", "subject_name", "dataset", "split_type")
 GOLD = ("correct_answer", "correct_index")
 NOT_KNOWN = "I do not know"  # what the authors expect for invented questions
-MAX_OPTIONS = 20_000  # characters: a literal of any length would cost memory without end
+MAX_OPTIONS = 20_000  # characters: parsing a literal of any length could take any amount of memory
 # Columns that Med-HALT alone has, and that not every table has.
 EXTRA_TEXT = {
     "subject_name": "field of medicine; empty if not said",
@@ -93,7 +93,7 @@ class Builder(OfficialFilesBuilder):
             identity = raw["id"].strip()
             met[identity] += 1
             note = reading.rejects.row("train", identity if met[identity] == 1 else f"{identity}-{met[identity]}")
-            if met[identity] > 1:  # only `fake` is known to have each id once
+            if met[identity] > 1:  # only in `fake` are ids known to be unique
                 note.repaired("id", "id occurs again", before=identity, after=note.identity)
             row, fault = read_row(raw, config=config, note=note)
             reading.add("train", row, raw=raw, fault=fault)
@@ -128,7 +128,7 @@ def read_row(raw: dict[str, str], *, config: MedHaltConfig, note: RowRejects) ->
 
 
 def read_options(cell: str) -> dict[str, str]:
-    """{key: text} of a cell, which is a dict as Python writes it, not JSON; it is never executed.
+    """{key: text} of a cell, which is a dict in Python's notation, not JSON; it is never executed.
 
     >>> read_options("{'0': 'Dance', '1': \\"it's\\"}")
     {'0': 'Dance', '1': "it's"}
@@ -145,7 +145,7 @@ def read_options(cell: str) -> dict[str, str]:
 
 
 def numbers(options: Mapping[str, str]) -> list[str]:
-    """The keys that are numbers, in their order; others hold no option.
+    """The keys that are numbers, in numeric order; other keys are not options.
 
     >>> numbers({"10": "k", "2": "b", "correct answer": "b"})
     ['2', '10']
@@ -162,7 +162,7 @@ def _gold(raw: dict[str, str], options: dict[str, str], *, note: RowRejects) -> 
 
 
 def _not_known(options: dict[str, str], *, note: RowRejects) -> Settled:
-    """The choice that means "I do not know"; without it the question is asked without choices."""
+    """The choice that says "I do not know"; without one, the question is asked without choices."""
     texts = [options[key].casefold() for key in numbers(options)]
     if NOT_KNOWN.casefold() in texts:
         index = texts.index(NOT_KNOWN.casefold())

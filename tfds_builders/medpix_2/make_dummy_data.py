@@ -18,7 +18,7 @@ TOPIC_KEYS = ("Title", "Disease Discussion", "ACR Code", "Category", "Keywords",
 
 
 def case(uid: str, ct: list[str], mr: list[str], **fields: Any) -> dict[str, Any]:
-    """One case in the official form; `fields` are of its Case."""
+    """One case in the official form; `fields` replace those of its `Case`."""
     return {
         "U_id": uid,
         "TAC": ct,
@@ -29,7 +29,7 @@ def case(uid: str, ct: list[str], mr: list[str], **fields: Any) -> dict[str, Any
 
 
 def image(name: str, kind: str = "CT", **fields: Any) -> dict[str, Any]:
-    """One image in the official form; `fields` are of its Description, or of the image."""
+    """One image in the official form; `fields` replace those of the image or of its `Description`."""
     outer = {"Location": "Genitourinary", "Location Category": "Reproductive and Urinary System"}
     description = {
         "ACR Codes": "8.-1",
@@ -72,7 +72,7 @@ def images() -> dict[str, list[dict[str, Any]]]:
             image("MPX3_synpic4", **odd, **{"Location": "Chest, Pulmonary", "Location Category": "Thorax"}),
             image("MPX3_synpic5", "MR", Caption="N/A", **head),
         ],
-        "test": [image("MPX4_synpic6"), image("MPX9_synpic7")],  # the case of the last is not there
+        "test": [image("MPX4_synpic6"), image("MPX9_synpic7")],  # the case of the last is absent
     }
 
 
@@ -89,7 +89,7 @@ def main(root: Path = Path(__file__).parent / "dummy_data") -> None:
     for seed, name in enumerate(names):
         mode = "RGBA" if seed == 0 else "RGB"
         write(root / "images" / f"{name}.png", encode(noise(seed, mode=mode), "PNG"))
-    stale = "Type,U_id,ID_Image,Img_Large,URL_Article_image\nTAC,MPX8,MPX8_synpic8,,\n"  # lists what is not there
+    stale = "Type,U_id,ID_Image,Img_Large,URL_Article_image\nTAC,MPX8,MPX8_synpic8,,\n"  # lists an absent image
     write(root / "images_overview.csv", stale)
 
 

@@ -15,7 +15,7 @@ from tfds_builders.features import common_row
 from tfds_builders.official_files import OfficialFiles
 from tfds_builders.rejects import RowRejects
 
-COMMIT = "d3bc431"  # measured; images are in git
+COMMIT = "d3bc431"  # the counts are those of this commit; images are in git
 SPLITS = {"train": "train", "validation": "dev", "test": "test"}  # ours -> the authors'
 HALVES = ("train_1", "train_2")
 MODALITIES = {"CT": "CT", "MR": "MRI"}
@@ -151,7 +151,7 @@ def read_row(raw: dict[str, Any], split: str, note: RowRejects) -> Row:
 
 
 def clean(raw: Any, field: str, *, note: RowRejects) -> str:
-    """A text; N/A is empty, and control characters other than line ends and tabs become spaces."""
+    """A value as text: N/A becomes empty, and control characters other than line ends and tabs become spaces."""
     if isinstance(raw, list | dict):
         listed = json.dumps(raw, ensure_ascii=False)
         note.repaired(field, f"{field} is not a text", before=raw, after=listed)

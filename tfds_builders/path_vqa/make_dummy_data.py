@@ -13,7 +13,7 @@ from tfds_builders.dummy import encode, noise, write
 
 
 def row(number: int, image: str, question: str, answer: str, *, kind: str = "other") -> dict[str, Any]:
-    """One row in the official form with types."""
+    """One row in the official form that has types."""
     return {
         "answer_type": kind,
         "img_id": image,
@@ -32,7 +32,7 @@ def tables() -> dict[str, list[dict[str, Any]]]:
             row(0, "train_0001", "Where is the lesion?", "in the liver"),
             row(1, "train_0001", "Is it  benign?", "yes", kind="yes/no"),  # two spaces
             row(2, "train_0002", "What is shown?", " Stain "),  # edges, capital
-            row(2, "train_0002", "What is shown?", "stain"),  # an id that comes twice
+            row(2, "train_0002", "What is shown?", "stain"),  # an id that occurs twice
             row(4, "train_0404", "What is shown?", "stain"),  # the image is absent
             two,
             row(6, "train_0003", "What is shown?", "stain"),  # the image is cut short
@@ -43,7 +43,7 @@ def tables() -> dict[str, list[dict[str, Any]]]:
 
 
 def images() -> dict[str, bytes]:
-    """{path: bytes}; no question asks about the last."""
+    """{path: bytes}; no question is about the last."""
     modes = {"train_0001": "CMYK", "train_0002": "L", "train_0003": "RGB"}
     modes |= {"val_0001": "RGB", "test_0001": "RGB", "test_0002": "RGB"}
     files = {

@@ -48,7 +48,7 @@ class Builder(OfficialFilesBuilder):
             reading.start(split)
             name = reading.files.first(*tables(theirs))
             for number, raw in enumerate(read_table(reading.files, name)):
-                question_id = f"{theirs}_{number:05d}"  # the authors' is not in both forms of the table
+                question_id = f"{theirs}_{number:05d}"  # only one form of the table has the authors' ids
                 note = reading.rejects.row(split, question_id)
                 reading.add(split, read_row(raw, split, question_id, note=note, where=name), raw=raw)
 

@@ -1,6 +1,6 @@
 """The parts of every anatomy: the drawn body, and the places in it where a lesion may be.
 
-Each of `anatomy_xray`, `anatomy_ct` and `anatomy_mri` holds one function a view: (grid, rng, body) -> Anatomy.
+Each of `anatomy_xray`, `anatomy_ct` and `anatomy_mri` has one function per view: (grid, rng, body) -> Anatomy.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from tfds_builders.phantom_rad.shapes import Ellipse, Grid, Point
 
 
 class Body(NamedTuple):
-    """The properties that the images of one phantom patient share. All around 1."""
+    """The properties that the images of one phantom patient share, each around 1."""
 
     scale: float
     girth: float
@@ -42,7 +42,7 @@ class Bone(NamedTuple):
 
 
 class Anatomy(NamedTuple):
-    """A healthy body. In a view with sides, the places are in the image's right half and are mirrored for the left."""
+    """A healthy body. In a view with sides, places are given in the image's right half, and mirrored for its left."""
 
     image: Float[np.ndarray, "h w"]  # display brightness, 0 black to 1 white, before blur and noise
     zones: tuple[Ellipse, ...]  # where the middle of a nodule, cyst or calcification may be

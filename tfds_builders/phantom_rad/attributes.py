@@ -30,7 +30,7 @@ class View(NamedTuple):
         return FINDINGS if self.has_fracture else FINDINGS[:-1]
 
 
-# Four views a modality, so that no modality is more frequent than another.
+# Four views per modality, so that no modality is more frequent than another.
 VIEWS = (
     View("X-ray", "chest", "frontal", 176, 152),
     View("CT", "chest", "axial", 144, 176),
@@ -48,7 +48,7 @@ VIEWS = (
 
 
 class Attributes(NamedTuple):
-    """Content of one image. Without a lesion `finding`, `side` and `size` are ""; `side` also if a view has none."""
+    """Content of one image. Without a lesion `finding`, `side` and `size` are ""; `side` also if the view has none."""
 
     view: View
     finding: str = ""
@@ -56,7 +56,7 @@ class Attributes(NamedTuple):
     size: str = ""
 
     def check(self) -> "Attributes":
-        """Itself; raises ValueError if the fields contradict each other."""
+        """The attributes themselves; raises ValueError if they contradict each other."""
         view = self.view
         if self.finding and self.finding not in view.findings:
             raise ValueError(f"finding={self.finding!r} cannot be drawn in {view}. Choose one of {view.findings}.")

@@ -1,4 +1,4 @@
-"""Lesions of distinct looks: the pixels that they cover, and their brightness.
+"""Lesions, each kind with a distinct look: the pixels that they cover, and their brightness.
 
 nodule: a bright disc. cyst: a dark disc in a bright rim. calcification: a cluster of white dots.
 effusion: a bright crescent along a wall. fracture: a dark jagged line across a bone.
@@ -14,7 +14,7 @@ from tfds_builders.phantom_rad.anatomy import Anatomy, Bone, Wall
 from tfds_builders.phantom_rad.attributes import Attributes
 from tfds_builders.phantom_rad.shapes import Ellipse, Grid, Map, edge, ellipse, paint, radial, rod
 
-# Extent as a share of the image's width: diameter, diameter, diameter of the cluster, thickness, length.
+# Extent as a share of the image's width: diameter, diameter, cluster diameter, thickness, length.
 EXTENT = {
     "nodule": {"small": (0.085, 0.1), "large": (0.19, 0.22)},
     "cyst": {"small": (0.115, 0.125), "large": (0.22, 0.25)},
@@ -33,7 +33,7 @@ class Lesion(NamedTuple):
 
 
 def _point(rng: np.random.Generator, zone: Ellipse) -> tuple[float, float]:
-    """A random point in an ellipse, all of its area being equally likely."""
+    """A random point in an ellipse, uniform over its area."""
     angle, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.uniform())
     u, v = zone.radii[0] * reach * np.cos(angle), zone.radii[1] * reach * np.sin(angle)
     cos, sin = np.cos(zone.angle), np.sin(zone.angle)
@@ -75,12 +75,12 @@ def _calcification(image: Map, grid: Grid, rng: np.random.Generator, shape: Elli
         center = (shape.center[0] + reach * np.cos(angle), shape.center[1] + reach * np.sin(angle))
         cover = np.maximum(cover, ellipse(grid, Ellipse(center, (0.024, 0.024))))
     around = ellipse(grid, Ellipse(shape.center, (shape.radii[0] * 1.1, shape.radii[0] * 1.1)), soft=6)
-    dim = min(_brightness(image, around), 0.55)  # on bright bone white dots would be lost
+    dim = min(_brightness(image, around), 0.55)  # white dots would not be visible on bright bone
     return Lesion(((around * 0.7, dim), (cover, 1.0)), cover > 0.5)
 
 
 def _effusion(image: Map, grid: Grid, rng: np.random.Generator, wall: Wall, *, thickness: float) -> Lesion:
-    """A layer on the inside of the wall, thickest in the direction of the fluid and gone at 72 degrees from it."""
+    """A layer on the inside of the wall, thickest in the direction of the fluid and ending 72 degrees from it."""
     cavity = wall.cavity
     u, v = grid.u - np.float32(cavity.center[0]), grid.v - np.float32(cavity.center[1])
     length = np.hypot(*wall.toward)
@@ -97,7 +97,7 @@ def _effusion(image: Map, grid: Grid, rng: np.random.Generator, wall: Wall, *, t
 
 
 def _fracture(image: Map, grid: Grid, rng: np.random.Generator, bone: Bone, *, length: float) -> Lesion:
-    """A zigzag through the middle of the bone, as steep as its length needs to end at the bone's surface."""
+    """A zigzag through the middle of the bone, inclined so that it ends at the bone's surface."""
     along = np.asarray(bone.stop) - bone.start
     along /= np.hypot(*along)
     across = np.array([-along[1], along[0]])

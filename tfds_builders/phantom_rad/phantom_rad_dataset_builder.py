@@ -64,7 +64,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return self.dataset_info_from_configs(features=features)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        """A generator for each split; nothing is downloaded."""
+        """A generator per split; nothing is downloaded."""
         config = self._config
         return {
             "train": self._generate_examples("train", config.train),
@@ -73,10 +73,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         }
 
     def _generate_examples(self, split: str, images: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yields (question_id, row), one row a question."""
+        """Yields (question_id, row), one row per question."""
         seed = self._config.seed
         planned = plan_split(split, images, seed=seed)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # drawing leaves Python to others most of the time
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # drawing releases the GIL most of the time
             drawn = pool.map(partial(_draw_files, seed=seed), planned)
             for item, (image, mask) in zip(planned, drawn, strict=True):
                 yield from _rows(item, split, image=image, mask=mask)

@@ -1,6 +1,6 @@
 """The plan of a split: the content of every image and the questions about it, decided before anything is drawn.
 
-Everything follows from (seed, split); pixels follow from (seed, patient, image number) alone.
+The plan follows from (seed, split); the pixels of an image follow from its content and (seed, patient, image number).
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ SPLITS = ("train", "validation", "test")
 PATIENTS_PER_SPLIT = 100_000  # patients of a split are numbered from a multiple of this, so no two splits share one
 PLAN_STREAM = 2**31  # apart from patient numbers, so that plans and pixels draw from different streams
 
-# Only a third of the views has a bone to break; with this weight there, a seventh of all lesions is a fracture.
+# Only a third of the views show a bone that can break. With this weight there, one lesion in seven is a fracture.
 FRACTURE_WEIGHT = 3.0
 
 
@@ -44,7 +44,7 @@ class PlannedImage(NamedTuple):
 
 
 def _plan_attributes(view: View, balance: Balance) -> Attributes:
-    """The content of an image of this view, chosen so that all combinations stay evenly frequent."""
+    """The content of an image of this view, chosen so that all combinations are about equally frequent."""
     status = balance.pick(("normal", "abnormal"), [("status", view), "status"])
     if status == "normal":
         return Attributes(view)
@@ -72,7 +72,7 @@ def plan_split(split: str, images: int, *, seed: int = 0) -> list[PlannedImage]:
     index = SPLITS.index(split)
     rng = np.random.default_rng([seed, PLAN_STREAM + index])
     balance = Balance(rng)
-    # Which views follow each other, and so which a patient has, is random; each is as frequent as any other.
+    # The order of views, and so the views of a patient, is random; all views are equally frequent.
     order = [VIEWS[k] for _ in range(-(-images // len(VIEWS))) for k in rng.permutation(len(VIEWS))][:images]
     planned: list[PlannedImage] = []
     patient, left, number = index * PATIENTS_PER_SPLIT - 1, 0, 0
@@ -86,6 +86,6 @@ def plan_split(split: str, images: int, *, seed: int = 0) -> list[PlannedImage]:
 
 
 def draw_image(item: PlannedImage, *, seed: int = 0) -> Phantom:
-    """The rendered image; it depends only on the seed, the patient and the number, not on other images."""
+    """The rendered image; it depends on its content, the seed, the patient and the number, not on other images."""
     body = Body.draw(np.random.default_rng([seed, item.patient, 0]))
     return render_case(np.random.default_rng([seed, item.patient, item.number + 1]), item.attributes, body=body)

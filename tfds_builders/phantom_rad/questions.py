@@ -1,7 +1,7 @@
-"""The questions about an image, in the kinds that SLAKE asks, and their balance.
+"""The questions about an image, of the kinds that SLAKE has, and their balance.
 
-No wording may be answered without the image: `Balance` sees to it that each yes/no wording gets as many yes as no,
-and that each open wording gets its answers evenly.
+No question may be answered from its wording alone: `Balance` gives each yes/no wording as many yes as no, and each open
+wording its answers evenly.
 """
 
 from collections import Counter, defaultdict
@@ -35,7 +35,7 @@ ABNORMALITY = (
     ("Does this image look normal?", "no"),
 )
 
-# kind -> value -> wordings that are answered yes if the image has that value
+# kind -> value -> wordings with the answer yes if the image has that value
 CLOSED: dict[str, dict[str, tuple[str, ...]]] = {
     "modality": {m: (f"Is this {article(SCANS[m])}?", f"Was this image taken with {m}?") for m in MODALITIES},
     "plane": {p: (f"Is this {article(p)} image?", f"Is the imaging plane {p}?") for p in PLANES},
@@ -61,14 +61,14 @@ class Question(NamedTuple):
 
 
 class Balance:
-    """Counts what was chosen under each key, and chooses what was chosen least."""
+    """Counts the choices under each key, and chooses the option that was chosen least."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
         self._count: dict[Hashable, Counter[str]] = defaultdict(Counter)
 
     def pick(self, options: Sequence[str], keys: Iterable[Hashable], *, weights: dict[str, float] | None = None) -> str:
-        """The option that is rarest under the keys, given its weight; ties are drawn. Counts it."""
+        """The option that is rarest under the keys, relative to its weight; ties are drawn. Counts it."""
         keys, weights = list(keys), weights or {}
         cost = [sum(self._count[key][option] for key in keys) / weights.get(option, 1.0) for option in options]
         best = [option for option, value in zip(options, cost, strict=True) if value <= min(cost) + 1e-9]
@@ -78,7 +78,7 @@ class Balance:
         return chosen
 
     def ask(self, options: Sequence[Question]) -> Question:
-        """The question whose wording is the furthest short of this answer. Counts it."""
+        """The question whose wording has had its answer too rarely, compared with the others. Counts it."""
 
         def surplus(option: Question) -> int:
             count = self._count[option.question]
@@ -92,7 +92,7 @@ class Balance:
 
 
 def values(attributes: Attributes) -> dict[str, str]:
-    """The image's value of each kind that questions ask about; kinds that make no sense for it are absent."""
+    """The image's value of each kind of question; kinds that do not apply to it are absent."""
     view = attributes.view
     found = {"modality": view.modality, "plane": view.plane, "organ": view.organ}
     lesion = {"finding": attributes.finding, "side": attributes.side, "size": attributes.size}
@@ -116,9 +116,9 @@ def closed_options(kind: str, value: str) -> list[Question]:
 def ask_all(attributes: Attributes, balance: Balance) -> list[Question]:
     """The questions about one image: four to eight.
 
-    Modality, plane, organ, side and size are asked once each, either open or closed. The finding of an abnormal image
-    is asked open, and in three of four closed. One normal image in four is asked for a finding: were all of them
-    asked, yes could only balance their no if nearly every abnormal image were answered yes.
+    Modality, plane, organ, side and size get one question each, open or closed. The finding of an abnormal image gets
+    an open question, and in three of four images a closed one. Only one normal image in four gets a closed question
+    about a finding, because its answer is always no: with more of them, abnormal images could not balance it with yes.
     """
     have = values(attributes)
     questions = []

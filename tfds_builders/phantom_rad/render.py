@@ -1,4 +1,4 @@
-"""From the plan of an image to its pixels: anatomy, lesion, then the blur and noise of the modality."""
+"""Renders the plan of an image: anatomy, lesion, then the blur and noise of the modality."""
 
 import io
 from typing import NamedTuple
@@ -68,7 +68,7 @@ ACQUIRE = {"X-ray": expose_xray, "CT": reconstruct_ct, "MRI": acquire_mri}
 
 
 def render_case(rng: np.random.Generator, attributes: Attributes, *, body: Body | None = None) -> Phantom:
-    """A phantom that shows what `attributes` say; equal generators give equal pixels.
+    """A phantom with these attributes; equal generators give equal pixels.
 
     Args:
         rng: draws pose, anatomy, lesion and noise.

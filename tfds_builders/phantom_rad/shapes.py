@@ -1,4 +1,4 @@
-"""Soft-edged shapes on a grid of body coordinates, from which phantoms are drawn.
+"""Soft-edged shapes on a grid of body coordinates, of which phantoms consist.
 
 The unit is half the image's width: u runs from -1 (left edge of the image) to 1, v downwards, both zero in the middle.
 A coverage is in [0, 1]: 1 inside the shape, 0 outside, in between on an edge of about one pixel.
@@ -51,13 +51,13 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], *, cells: int
 def make_grid(
     rng: np.random.Generator, shape: tuple[int, int], *, scale: float, girth: float, pose: float = 1.0
 ) -> Grid:
-    """The grid of one exposure: the body a little turned, moved and unevenly stretched.
+    """The grid of one exposure, with the body slightly turned, moved and unevenly stretched.
 
     Args:
         rng: draws the turn, the shift and the stretch.
         shape: height and width in pixels.
         scale: size of the body; 1 fills the frame as the anatomy was drawn.
-        girth: its width against its height.
+        girth: its width relative to its height.
         pose: strength of turn, shift and stretch; 0 means none.
     """
     height, width = shape
@@ -119,10 +119,10 @@ def rod(
 
 
 def stripes(phase: Map, *, duty: float, soft: float = 0.12) -> Map:
-    """The coverage of stripes that repeat with every 1 of `phase` and fill the share `duty` of it."""
+    """The coverage of stripes that repeat every 1 of `phase` and fill the share `duty` of it."""
     return edge(np.float32(duty / 2) - np.abs(phase - np.rint(phase)), soft)
 
 
 def paint(image: Map, cover: Map, value: float | Map) -> None:
-    """Replaces `image` by `value` in place, where and as far as it is covered."""
+    """Blends `value` into `image` in place, by its coverage."""
     image += cover * (value - image)

@@ -19,7 +19,7 @@ V2_COLUMNS = (
 def v1(figure: str = "PMC1_F1.jpg", **fields: str) -> dict[str, str]:
     """A row of version 1; a defect is planted by `fields`."""
     base = {"Figure_path": figure, "Question": "What is shown?", "Answer": "Focal uptake", "Answer_label": "B"}
-    texts = ("Diffuse uptake", "Focal uptake", "No uptake", "Stage A: early")  # the last holds an A: of its own
+    texts = ("Diffuse uptake", "Focal uptake", "No uptake", "Stage A: early")  # the last contains "A:"
     choices = {f"Choice {letter}": f"{letter}:{text}" for letter, text in zip("ABCD", texts, strict=True)}
     return base | choices | {key.replace("_of_", " "): value for key, value in fields.items()}
 
@@ -51,7 +51,7 @@ def tables() -> dict[str, str]:
         "train.csv": csv_text(V1_COLUMNS, train),
         "test.csv": csv_text(V1_COLUMNS, [*clean, v1("PMC3_F2.jpg")]),
         "test_clean.csv": csv_text(V1_COLUMNS, clean),
-        "train_2.csv": csv_text(V2_COLUMNS, [v2(35), v2(35, Answer=" C "), v2(36, Answer="Red")]),  # index comes twice
+        "train_2.csv": csv_text(V2_COLUMNS, [v2(35), v2(35, Answer=" C "), v2(36, Answer="Red")]),  # index occurs twice
         "test_2.csv": csv_text(V2_COLUMNS, [v2(1, "PMC2_Fig4_12.jpg", split="test")]),
     }
 

@@ -33,7 +33,7 @@ class PmcVqaConfig(tfds.core.BuilderConfig):
 
     tables: Mapping[str, tuple[str, ...]] = dataclasses.field(
         default_factory=dict
-    )  # split -> names, the first there is
+    )  # split -> possible names; the first that exists is read
     images: str = "images.zip"
     labelled: bool = True  # Answer is the text and Answer_label the letter; otherwise Answer is the letter
 
@@ -94,10 +94,10 @@ class Builder(OfficialFilesBuilder):
 def read_row(
     raw: dict[str, str], split: str, number: int, *, config: PmcVqaConfig, reading: Reading
 ) -> tuple[Row, str]:
-    """A row of a table, and why it cannot be used or an empty string."""
+    """A row of a table, and the reason why it cannot be used, or an empty string."""
     question_id = f"{config.name}-{split}-{number}"  # the tables have no ids of their own
     note = reading.rejects.row(split, question_id)
-    # White space at the edges is version 2's normal form, so that it is not noted.
+    # White space at the edges is normal in version 2, so that it is not noted.
     choices = [strip_prefix(raw[column], letter, note=note) for column, letter in zip(CHOICES, LETTERS, strict=True)]
     letter = raw["Answer_label" if config.labelled else "Answer"].strip().upper()
     text = raw["Answer"].strip() if config.labelled else ""

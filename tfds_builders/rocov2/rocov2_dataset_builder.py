@@ -12,7 +12,7 @@ from tfds_builders.builder import OfficialFilesBuilder, Reading, Row
 from tfds_builders.features import common_row
 from tfds_builders.official_files import OfficialFiles
 
-# Pinned: record 8333645 holds an older version with other splits.
+# Pinned: record 8333645 is an older version with other splits.
 RECORD = "https://zenodo.org/records/10821435"
 SPLITS = {"train": "train", "validation": "valid", "test": "test"}  # ours -> the authors'
 TABLES = ("captions", "concepts", "concepts_manual")

@@ -1,7 +1,7 @@
-"""SLAKE's detection.json, read tolerantly: which keys it has is not documented.
+"""Reads SLAKE's detection.json, whose keys are not documented, in several forms.
 
-Four numbers without names may be two corners or a corner and a size. What they are is decided once for the whole data
-set, by the boxes that fit into their image in one way only; without such a box, or if these disagree, none is read.
+Four numbers without names may be two corners, or a corner and a size. The boxes that fit into their image in only one
+of the two ways decide this for the whole data set; without such boxes, or if they disagree, none of these is read.
 """
 
 import collections
@@ -15,8 +15,8 @@ LABEL_KEYS = ("label", "name", "category", "class", "organ")
 BOX_KEYS = ("bbox", "box", "bndbox", "bounding_box", "points")
 CORNER_KEYS = (("xmin", "ymin", "xmax", "ymax"), ("x0", "y0", "x1", "y1"), ("x1", "y1", "x2", "y2"))
 SIZE_KEYS = (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))
-SLACK = 1.0  # pixels that a box may stick out of its image
-AGREEMENT = 0.95  # of the boxes that fit in one way only
+SLACK = 1.0  # pixels that a box may extend beyond its image
+AGREEMENT = 0.95  # share of the boxes that fit in only one way
 
 
 class RawBox(NamedTuple):
@@ -28,7 +28,7 @@ class RawBox(NamedTuple):
 
 
 def parse_boxes(value: Any, *, label: str = "") -> Iterator[RawBox | str]:
-    """Yields the boxes of a detection.json in order; for an entry that is not a box, the reason.
+    """Yields the boxes of a detection.json in order; in place of an entry that is not a box, the reason.
 
     >>> list(parse_boxes([{"Liver": [1, 2, 3, 4]}]))
     [RawBox(label='Liver', numbers=(1.0, 2.0, 3.0, 4.0), form='unnamed')]
@@ -54,7 +54,7 @@ def _parse_object(value: Mapping[str, Any], *, label: str) -> Iterator[RawBox | 
     elif key := next((key for key in BOX_KEYS if key in value), ""):
         yield from parse_boxes(value[key], label=named)
     else:
-        # {"Liver": [...]}: the keys are labels. A list of boxes under a name such as "shapes" has labels of its own.
+        # {"Liver": [...]}: the keys are labels. Under a name such as "shapes", a list of objects has labels of its own.
         for key, inner in value.items():
             own = isinstance(inner, list) and any(isinstance(item, Mapping) for item in inner)
             yield from parse_boxes(inner, label="" if own else key)
@@ -118,7 +118,7 @@ def decide_form(boxes: Iterable[tuple[RawBox, int, int]]) -> Form:
 
 
 def normalise_box(box: RawBox, *, unnamed: Form, width: int, height: int) -> list[float] | str:
-    """[x0, y0, x1, y1] as shares of width and height, from the upper left corner; or why the box is not valid.
+    """[x0, y0, x1, y1] as shares of width and height, from the upper left corner; or the reason why it is not valid.
 
     >>> normalise_box(RawBox("Liver", (10, 20, 30, 40), "size"), unnamed="unnamed", width=100, height=100)
     [0.1, 0.2, 0.4, 0.6]

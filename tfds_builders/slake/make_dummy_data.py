@@ -10,7 +10,7 @@ from typing import Any
 
 from tfds_builders.dummy import encode, json_text, noise, write
 
-# Four numbers without names, as a corner and a size: the second box would end before it begins as two corners.
+# Four numbers without names are a corner and a size: read as two corners, the second box would end before it begins.
 DETECTIONS: dict[int, Any] = {
     0: [{"Liver": [2, 4, 10, 8]}, {"Spleen": [12, 8, 5, 4]}],
     1: [

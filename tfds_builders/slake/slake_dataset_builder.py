@@ -1,4 +1,4 @@
-"""SLAKE 1.0 from its official files: questions in English and Chinese, organ masks and boxes where there are any.
+"""SLAKE 1.0 from its official files: questions in English and Chinese, with organ masks and boxes if present.
 
 The README in this folder has the rules.
 """
@@ -100,7 +100,7 @@ class Builder(OfficialFilesBuilder):
 
     def finish(self, folder: Path, *, reading: Reading) -> None:
         if "mask.txt" in reading.files:
-            write_whole(folder / "mask.txt", reading.files.read("mask.txt"))  # in whatever encoding it has
+            write_whole(folder / "mask.txt", reading.files.read("mask.txt"))  # its encoding may be any
 
 
 def read_row(raw: dict[str, Any], split: str, language: str, *, reading: Reading) -> Row:
@@ -130,7 +130,7 @@ def read_row(raw: dict[str, Any], split: str, language: str, *, reading: Reading
 
 
 class _Targets:
-    """Masks and boxes, read once an image."""
+    """Masks and boxes, read once per image."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
@@ -146,7 +146,7 @@ class _Targets:
                 try:
                     size = image_size(self._reading.files.read(path))
                 except ValueError:
-                    continue  # the row is left out, with this as its reason, when the image is stored
+                    continue  # the row is left out with this reason when the image is stored
                 sized += [(box, *size) for box in boxes]
         return sized
 

@@ -29,12 +29,12 @@ SHOWN = 30  # names of columns in an error
 class Columns:
     """The columns of a table by feature.
 
-    A column is found by the name of its feature, whatever the case of letters and with spaces or hyphens for
-    underscores; `mapped` gives other names. What is left over becomes a text feature of its own (`extra`).
+    A column is found by the name of its feature in any capitals, with spaces or hyphens for underscores; `mapped` gives
+    other names. Each other column becomes a text feature of its own (`extra`).
 
     Raises:
-        ValueError: for a mapping that names no feature or no column, a table without an image or without text, or two
-            columns that would become one feature. The message names the nearest columns.
+        ValueError: if a mapping names an unknown feature or column, if the table has no image or no text, or if two
+            columns would become one feature. The message names the nearest columns.
     """
 
     def __init__(self, head: Sequence[str], *, mapped: Iterable[tuple[str, str]] = (), what: str = "The table") -> None:
@@ -59,22 +59,22 @@ class Columns:
         self._check()
 
     def text(self, row: Mapping[str, Any], feature: str) -> str:
-        """The cell of a feature as text, white space at its edges removed; a missing one is empty.
+        """The cell of a feature as text without white space at its edges; empty if it is missing.
 
         Raises:
-            ValueError: for a truth value, infinity, an object or a list where a person reads text.
+            ValueError: for a boolean, infinity, an object or a list as question, answer or caption.
         """
         columns = self.of.get(feature)
         value = row.get(columns[0]) if columns else None
         if feature in TEXTS and (isinstance(value, bool | dict | list) or value in INFINITE):
-            raise ValueError(f"{feature} is no text: {json.dumps(value, ensure_ascii=False, default=str):.80}")
+            raise ValueError(f"{feature} is not text: {json.dumps(value, ensure_ascii=False, default=str):.80}")
         return cell_text(value)
 
     def choices(self, row: Mapping[str, Any]) -> list[str]:
-        """The options of a row: of several columns, or of one that holds a list, JSON, or `a | b | c`.
+        """The options of a row, from several columns, or from one with a list, JSON, or `a | b | c`.
 
         Raises:
-            ValueError: if a cell holds something else, or a letter would not mean the option that the author meant.
+            ValueError: if a cell holds something else, or letters would not match the options that the author meant.
         """
         columns = self.of.get("choices", [])
         if len(columns) > 1:
@@ -82,7 +82,7 @@ class Columns:
         return split_choices(row.get(columns[0])) if columns else []
 
     def _extra(self, columns: Sequence[str]) -> dict[str, str]:
-        """{feature: column} of the columns that are nothing else."""
+        """{feature: column} of the other columns."""
         found: dict[str, str] = {}
         for column in columns:
             # A table with row numbers in front has a column without a name, and not every name is in Latin letters.
@@ -117,24 +117,24 @@ class Columns:
 
 
 def check_count(count: int, name: str) -> None:
-    """Raises ValueError, naming the file, for more columns than a table may have."""
+    """Raises ValueError, naming the file, if a table has more columns than it may."""
     if count > MOST_COLUMNS:
         raise ValueError(
-            f"{name}: the table has {count:,} columns, more than {MOST_COLUMNS:,}. Remove what nobody needs."
+            f"{name}: the table has {count:,} columns, more than {MOST_COLUMNS:,}. Remove those that are not needed."
         )
 
 
 def check_head(head: Sequence[str], name: str) -> None:
-    """Raises ValueError, naming the file, for too many columns, or two of one name."""
+    """Raises ValueError, naming the file, for too many columns, or for two with the same name."""
     check_count(len(head), name)
     if twice := sorted(column for column, count in collections.Counter(head).items() if count > 1):
-        raise ValueError(f"{name}: the columns {twice} come twice. Rename one.")
+        raise ValueError(f"{name}: the columns {twice} occur twice. Rename one.")
 
 
 TEXTS = ("question", "answer", "caption")
 INFINITE = (math.inf, -math.inf)
-MADE = {"source", "yes_no", "derived"}  # features that are made here
-RESERVED = {*KNOWN, *MADE}  # no column of another meaning may take them
+MADE = {"source", "yes_no", "derived"}  # features that the builder fills
+RESERVED = {*KNOWN, *MADE}  # names that a column of another meaning must not take
 
 
 def plain_name(column: str) -> str:
@@ -147,7 +147,7 @@ def plain_name(column: str) -> str:
 
 
 def cell_text(value: Any) -> str:
-    """A cell as text: numbers as they are written, lists and objects as JSON, what is missing as ""."""
+    """A cell as text: numbers as they are written, lists and objects as JSON, a missing value as ""."""
     if value is None or (isinstance(value, float) and value != value):
         return ""
     if isinstance(value, str):
@@ -164,13 +164,13 @@ def split_choices(value: Any) -> list[str]:
     (['CT', 'MRI'], ['CT', 'MRI'], [])
 
     Raises:
-        ValueError: if the cell holds something else, a single option, or options whose letters are not clear.
+        ValueError: if the cell holds something else, only one option, or options whose letters are not clear.
     """
     if isinstance(value, str) and value.strip().startswith("["):
         try:
             value = json.loads(value)
         except json.JSONDecodeError as error:
-            raise ValueError(f"choices begin with [ and are not JSON: {error}") from error
+            raise ValueError(f"choices begin with [ but are not JSON: {error}") from error
     if isinstance(value, dict):  # {"A": "CT", "B": "MRI"}
         letters = [chr(65 + number) for number in range(len(value))]
         if sorted(value) != letters and all(re.fullmatch("[A-Z]", str(key)) for key in value):
@@ -182,7 +182,7 @@ def split_choices(value: Any) -> list[str]:
         return _lettered([cell_text(item) for item in value])
     parts = _lettered([part.strip() for part in cell_text(value).split("|")])
     if len(parts) == 1:
-        raise ValueError("one choice is no choice: write them as JSON or as `a | b`")
+        raise ValueError("only one choice was found: write choices as JSON or as `a | b`")
     return parts
 
 
@@ -190,16 +190,16 @@ def _lettered(options: Sequence[str]) -> list[str]:
     """The options without empty ones at the end; A is the first, B the second, …
 
     Raises:
-        ValueError: if one before others is empty: what would B mean?
+        ValueError: if one before others is empty, so that letters would be ambiguous.
     """
     count = max((number for number, option in enumerate(options, 1) if option), default=0)
     if "" in (found := list(options[:count])):
-        raise ValueError(f"option {found.index('') + 1} of {count} is empty: what would the letters mean?")
+        raise ValueError(f"option {found.index('') + 1} of {count} is empty, so that the letters would be ambiguous")
     return found
 
 
 def split_name(raw: str) -> str:
-    """Train, validation or test for how people write them; empty for anything else.
+    """The split that a word means (train, validation or test); empty for any other word.
 
     >>> split_name("Dev"), split_name("train"), split_name("fold 3")
     ('validation', 'train', '')

@@ -1,4 +1,4 @@
-"""The file that a path in a table means: never one of another folder, such as another patient's or another split's."""
+"""Finds the file that a path in a table means, never one in another folder, such as another patient's or split's."""
 
 import collections
 import itertools
@@ -15,35 +15,35 @@ Parts = tuple[str, ...]
 
 
 class Written(NamedTuple):
-    """A path as a row gives it."""
+    """A path as it is written in a row."""
 
     parts: Parts
-    absolute: bool  # of a whole machine: `/mnt/a.png`, `C:\\data\\a.png`
+    absolute: bool  # from the root of a machine: `/mnt/a.png`, `C:\\data\\a.png`
 
 
 class Found(NamedTuple):
     """The file of a row."""
 
-    name: str  # its path, or its end if several files have the same end, which must then be the same file
-    shortened: bool = False  # leading folders of the path in the table had to be left away
+    name: str  # its path; or the end of it, if several files have this end, which must then be equal
+    shortened: bool = False  # whether leading folders of the path in the table were removed to find it
 
 
 class ImagePaths:
-    """The files of a folder by what a table calls them.
+    """The files of a folder by the paths in a table.
 
-    A path is meant from the folder of the row's own table. If no file is there, a file in deeper folders may be meant
-    whose path ends in the whole path of the table, but not one in the folder of another table or of another split.
-    Otherwise, leading folders that all paths of the table share are left away (absolute paths are compared with each
-    other): so two paths never mean one file. At each step, a name may differ in capitals and in the form of Unicode
-    if one file alone is meant.
+    A path is relative to the folder of the row's own table, or to the whole folder. If no file is there, it may mean a
+    file in a deeper folder whose path ends in the whole path of the table, but none in the folder of another table or
+    of another split. Otherwise, leading folders that all paths of the table share are removed (relative and absolute
+    paths are compared among themselves), so that two paths never mean one file. At each step, a name may differ in
+    capitals and in the form of Unicode if it matches only one file.
     """
 
     def __init__(self, names: Iterable[str], *, tables: Sequence[str]) -> None:
-        """Takes the paths of all files, and those of the table's files among them."""
+        """Takes the paths of all files, and of the table's files among them."""
         self._names = list(dict.fromkeys(names))
         self._there = set(self._names)
         self._folders = {_folder(table) for table in tables}
-        self._has_several = len(tables) > 1  # the name of a single table says no split
+        self._has_several = len(tables) > 1  # the name of a single table does not tell a split
         self._by_depth: dict[int, Mapping[str, list[str]]] = {}
         self._shared = {False: 0, True: 0}  # leading folders that all relative, and all absolute, paths share
 
@@ -54,7 +54,7 @@ class ImagePaths:
             try:
                 written = read_path(cell)
             except ValueError:
-                continue  # find says why, row by row
+                continue  # find raises the error for the row
             folders[written.absolute].add(written.parts[:-1])
         self._shared = {kind: _shared(own) for kind, own in folders.items()}
 
@@ -66,7 +66,7 @@ class ImagePaths:
         """
         written = read_path(cell)
         for start in range(self._shared[written.absolute] + 1):
-            # A path from a folder above this one has the whole path of the file behind what is left away.
+            # What remains of a shortened relative path is the whole path of the file: no deeper folder is searched.
             found = self._look(written.parts[start:], table, deeper=written.absolute or not start)
             if found:
                 return Found(found, shortened=start > 0)
@@ -85,7 +85,7 @@ class ImagePaths:
         return _the_one(in_place, parts) or (_the_one(alike, parts) if deeper else "")
 
     def _is_of_another(self, above: Parts, table: str) -> bool:
-        """Whether folders that a path does not name are those of another table or split than the row's own."""
+        """Whether the folders above the written path belong to another table or split than the row's own."""
         own = _folder(table)
         if any(above[: len(folder)] == folder != own[: len(folder)] for folder in self._folders):
             return True
@@ -106,13 +106,13 @@ class ImagePaths:
 
 
 def read_path(cell: Any) -> Written:
-    r"""The parts of the path in a cell, or in the hub's struct {bytes, path} of a JSON file.
+    r"""The parts of the path in a cell, or in the Hugging Face hub's object {bytes, path} in a JSON file.
 
     >>> read_path("C:\\data\\a.png")
     Written(parts=('C:', 'data', 'a.png'), absolute=True)
 
     Raises:
-        ValueError: if there is none, or if it may not be followed.
+        ValueError: if there is no path, or if it is a web address or leaves the folder.
     """
     if isinstance(cell, dict):
         cell = cell.get("path")
@@ -139,17 +139,17 @@ def _shared(folders: Iterable[Parts]) -> int:
 
 
 def _plain(parts: Sequence[str]) -> str:
-    """A path in small letters and one form of Unicode: archives of a Mac write an umlaut as two characters."""
+    """A path in lower case and one form of Unicode: archives of a Mac write an umlaut as two characters."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", "/".join(parts)).casefold())
 
 
 def _the_one(names: Sequence[str], parts: Parts) -> str:
-    """The file that is meant: one of the very name, or the only one of another spelling; "" if there is none.
+    """The file with exactly this name, or the only one with another spelling of it; "" if there is none.
 
-    Several files of the very name are named by the end of their path, so that reading it compares them.
+    If several files have exactly this name, the result is the end of their paths, so that reading it compares them.
 
     Raises:
-        ValueError: if several files have other spellings of the name.
+        ValueError: if none has exactly this name, and several have other spellings.
     """
     end = "/".join(parts)
     exact = [name for name in names if tuple(name.split("/"))[-len(parts) :] == parts]

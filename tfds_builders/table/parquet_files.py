@@ -1,4 +1,4 @@
-"""Parquet files of a table: their rows without images, and the place of each row's image."""
+"""Reads the Parquet files of a table: rows without images, and the place of each row's image."""
 
 import contextlib
 import io
@@ -18,17 +18,17 @@ from tfds_builders.table.columns import check_count
 ONLY_IMAGE = "Only the column of the image may hold bytes."
 LEAST_ROOM, MOST_TIMES = 64 << 20, 100  # bytes of values in memory: at least, and times the size of the file
 BATCH = 1024  # rows that are decoded at a time
-MOST_FOOTER = 32 << 20  # bytes; the columns of all groups of rows are listed there
-# What pyarrow raises for a damaged file and for values that Python has none for, such as a year after 9999.
+MOST_FOOTER = 32 << 20  # bytes; the footer lists the columns of all groups of rows
+# The errors of pyarrow for a damaged file, and for values that Python cannot hold, such as a year after 9999.
 UNREADABLE = (pa.ArrowException, OSError, OverflowError)
 
 
 def open_parquet(files: OfficialFiles, name: str) -> pq.ParquetFile:
-    """Opens a Parquet file among the files.
+    """Opens one of the files as a Parquet file.
 
     Raises:
-        ValueError: naming the file, if it is not one, or its footer is too large, lists too many columns (fields of
-            nested ones count) or a name that is not UTF-8.
+        ValueError: naming the file, if it is not a Parquet file, or if its footer is too large, or lists too many
+            columns (fields of nested ones count) or a name that is not UTF-8.
     """
     try:
         source = files.open(name)
@@ -50,7 +50,7 @@ def open_parquet(files: OfficialFiles, name: str) -> pq.ParquetFile:
 
 
 def _footer_bytes(source: Path | io.BytesIO) -> int:
-    """The size of the footer as a Parquet file says it in its last eight bytes; 0 for any other file."""
+    """The size of the footer, which a Parquet file has in its last eight bytes; 0 for any other file."""
     with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as raw:
         raw.seek(-min(8, raw.seek(0, io.SEEK_END)), io.SEEK_END)
         size, mark = raw.read(4), raw.read(4)
@@ -62,39 +62,39 @@ def _bytes_of(source: Path | io.BytesIO) -> int:
 
 
 def damaged(files: OfficialFiles, name: str, error: Exception) -> ValueError:
-    """The error that names a file in which something cannot be read."""
+    """The error for a file that cannot be read."""
     return ValueError(f"{files.what}: {name} is not a Parquet file that can be read: {error}. Get it again.")
 
 
 class _Room:
-    """The memory that a file's values may take: a long text that many rows repeat is stored only once in the file."""
+    """A limit on the memory for a file's values: a small file can store one long text for many rows."""
 
     def __init__(self, what: str, size: int) -> None:
         self._what, self._taken, self._most = what, 0, min(MAX_MEMBER, max(LEAST_ROOM, MOST_TIMES * size))
 
     def take(self, size: int) -> None:
-        """Raises ValueError, naming the file, if values of `size` bytes more are too many."""
+        """Counts values of `size` bytes; raises ValueError, naming the file, if the sum is above the limit."""
         self._taken += size
         if self._taken > self._most:
             raise ValueError(
                 f"{self._what} would have more than {self._most:,} bytes of values in memory. A file may have "
-                f"{MOST_TIMES} times its own size, and at least {LEAST_ROOM:,}. Leave out what nobody needs, or write "
-                "it as several files."
+                f"{MOST_TIMES} times its own size, and at least {LEAST_ROOM:,}. Leave out columns that are not needed, "
+                "or write several files."
             )
 
 
 def _parquet_rows(
     files: OfficialFiles, name: str, group: int, columns: list[str], room: _Room
 ) -> Iterator[dict[str, Any]]:
-    """Yields the rows of one group without its images, bytes as text.
+    """Yields the rows of one group without its images, with bytes as text.
 
     Raises:
-        ValueError: if a value cannot be read, or there is no room for them.
+        ValueError: if a value cannot be read, or the values take too much memory.
     """
     try:
         leaves = open_parquet(files, name).schema
         texts = [leaf.path for leaf in map(leaves.column, range(len(leaves))) if leaf.physical_type == "BYTE_ARRAY"]
-        # As dictionaries, so that what is repeated is counted before it is written out.
+        # As dictionaries, so that the size of repeated texts is counted before they take memory.
         file = pq.ParquetFile(files.open(name), read_dictionary=texts)
         for batch in file.iter_batches(BATCH, row_groups=[group], columns=columns):
             room.take(sum(map(_decoded_bytes, batch.columns)))
@@ -105,7 +105,7 @@ def _parquet_rows(
 
 
 def _cells(files: OfficialFiles, name: str, column: str, values: pa.Array) -> list[Any]:
-    """The values of a column. Bytes are text: some programs (Spark, Impala) write text without saying that it is.
+    """The values of a column. Bytes are text: some programs (Spark, Impala) do not mark their texts as such.
 
     Raises:
         ValueError: naming the column, if text or bytes are not UTF-8.
@@ -121,7 +121,7 @@ def _cells(files: OfficialFiles, name: str, column: str, values: pa.Array) -> li
 
 
 def _decoded(value: Any) -> Any:
-    """A value in which all bytes are text."""
+    """A value with all its bytes decoded as text."""
     if isinstance(value, bytes):
         return value.decode("utf-8")
     if isinstance(value, dict):
@@ -130,7 +130,7 @@ def _decoded(value: Any) -> Any:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    """Whether values have any length, and one that many rows repeat may be stored once."""
+    """Whether values are texts or bytes, of any length; a dictionary stores repeated ones only once."""
     values = _values(kind)
     is_any = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
     return any(holds(values) for holds in is_any)
@@ -141,7 +141,7 @@ def _values(kind: pa.DataType) -> pa.DataType:
 
 
 def _decoded_bytes(values: pa.Array) -> int:
-    """The bytes of values, those of a dictionary as often as they come."""
+    """The size of values in bytes; a value of a dictionary counts as often as it occurs."""
     kind = values.type
     if pa.types.is_map(kind):
         return _decoded_bytes(values.keys) + _decoded_bytes(values.items)
@@ -160,7 +160,7 @@ class Embedded(str):
 
     def __new__(cls, file: str, column: str, group: int, row: int) -> Self:
         place = super().__new__(cls, f"{file}#{column}#{group}#{row}")
-        place.file, place.column, place.group, place.row = file, column, group, row  # the names may hold a #
+        place.file, place.column, place.group, place.row = file, column, group, row  # the names may contain a #
         return place
 
     file: str
@@ -176,18 +176,18 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 
 def _holds_files(kind: pa.DataType) -> bool:
-    """Whether values are the hub's struct {bytes, path}."""
+    """Whether values are the Hugging Face hub's struct {bytes, path}."""
     return pa.types.is_struct(kind) and any(inner.name == "bytes" and _is_binary(inner.type) for inner in kind)
 
 
 def read_parquet(
     files: OfficialFiles, name: str, *, images: Collection[str] = ()
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yields the cells of each row, and "" for no fault. Images are named by their place, `Embedded`.
+    """Yields the cells of each row, and "" for no fault. The cell of an image is its place, `Embedded`.
 
     Args:
-        files: that it is among.
-        name: of the file.
+        files: the folder's files.
+        name: of the Parquet file.
         images: columns that may hold files: bytes, or the hub's struct {bytes, path}.
 
     Raises:
@@ -206,7 +206,7 @@ def read_parquet(
     room = _Room(f"{files.what}: {name}", _bytes_of(files.open(name)))
     for group in range(file.num_row_groups):
         count = file.metadata.row_group(group).num_rows
-        # Without images, so that no more than their places is in memory.
+        # Without images, so that only their places are in memory.
         rows = _parquet_rows(files, name, group, texts, room) if texts else itertools.repeat({}, count)
         for number, cells in enumerate(rows):
             yield cells | {column: Embedded(name, column, group, number) for column in stored}, ""

@@ -1,4 +1,4 @@
-"""Whether the files of a table are all there, each once, as their names say."""
+"""Checks by their names that the files of a table are complete, and that each occurs once."""
 
 import collections
 import itertools
@@ -7,26 +7,27 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 SHARD = re.compile(r"(?P<of>.*?)(?P<number>\d{1,9})-of-(?P<count>\d{1,9})(?!\d)", re.DOTALL)
-COPY = re.compile(r"(?P<original>.+) \(\d+\)", re.DOTALL)  # how a browser calls a second download
-# How browsers, huggingface-cli, wget, curl and aria2 call a download that has not ended.
+COPY = re.compile(r"(?P<original>.+) \(\d+\)", re.DOTALL)  # a browser's name for a second download
+# The endings that browsers, huggingface-cli, wget, curl and aria2 give to a download that has not ended.
 UNFINISHED = (".crdownload", ".opdownload", ".download", ".part", ".partial", ".incomplete", ".aria2")
 SHOWN = 3
-ALONE = "If you want to read one file alone, name it: --config.data.table=FILE."
+ALONE = "To read only one file, name it: --config.data.table=FILE."
 
 
 def check_whole(tables: Sequence[str], everything: Iterable[str], *, kinds: tuple[str, ...], what: str) -> None:
-    """Raises ValueError for a table of which files are missing, come twice or are still being downloaded.
+    """Raises ValueError if files of a table are missing, occur twice or are still being downloaded.
 
-    Shards that are named `train-00000-of-00002` are counted from 0 or from 1. Files without such a name are complete
-    as far as anyone can tell.
+    Shards with names such as `train-00000-of-00002` are counted from 0 or from 1. Files without such names count as
+    complete.
 
     Args:
-        tables: paths of the files of one table.
+        tables: paths of the table's files.
         everything: paths of all files of the folder.
         kinds: endings of tables.
         what: the folder, for messages.
     """
-    is_packed = all(name.casefold().endswith(".parquet") for name in tables)  # images inside: there is nothing else
+    # Parquet files have the images inside: any unfinished download in the folder is then a part of the table.
+    is_packed = all(name.casefold().endswith(".parquet") for name in tables)
     for name in everything:
         whole, ending = PurePosixPath(name).stem, PurePosixPath(name).suffix
         if ending.casefold() in UNFINISHED and (is_packed or whole.casefold().endswith(kinds)):
@@ -40,7 +41,7 @@ def check_whole(tables: Sequence[str], everything: Iterable[str], *, kinds: tupl
 
 
 def _check_shards(tables: Sequence[str], what: str) -> None:
-    found: dict[str, dict[int, dict[int, list[str]]]] = {}  # by what they are shards of, their count, their number
+    found: dict[str, dict[int, dict[int, list[str]]]] = {}  # by name without numbers, count, number
     for name in tables:
         path = PurePosixPath(name)
         if shard := SHARD.match(path.stem):
@@ -50,7 +51,7 @@ def _check_shards(tables: Sequence[str], what: str) -> None:
         one = [next(iter(numbers.values()))[0] for numbers in counts.values()]
         if len(one) > 1:
             raise ValueError(
-                f"{what}: {one[0]} and {one[1]} say different numbers of files: they are not of one download. Remove "
+                f"{what}: {one[0]} and {one[1]} name different numbers of files: they are not of one download. Remove "
                 f"the older ones. {ALONE}"
             )
         for count, numbers in counts.items():

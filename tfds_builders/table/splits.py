@@ -1,4 +1,4 @@
-"""Divides rows without a split: groups that share a case, an image or its pixels stay together."""
+"""Divides rows without a split: rows that share a case, an image or its pixels stay together."""
 
 import collections
 import hashlib
@@ -8,7 +8,7 @@ SHARES = {"test": 0.1, "validation": 0.1}  # of the rows; the rest is train
 
 
 def groups(keys: Sequence[Iterable[Hashable]]) -> list[int]:
-    """The number of the group of each row: rows that share a key, directly or through others, are in one.
+    """The number of each row's group: rows that share a key, directly or through others, are in one group.
 
     >>> groups([["a"], ["b", "a"], ["c"], ["b"]])
     [0, 0, 2, 0]
@@ -33,12 +33,12 @@ def divide(members: Sequence[int], names: Sequence[str], *, seed: int) -> list[s
     """The split of each row.
 
     Whole groups are drawn in the order of a hash of `seed` and their first name, first for test, then for validation,
-    until each has its share of the rows. A group that would carry a split further from its share than leaving it out
-    goes to the next. Two groups give train and test; one gives train alone.
+    until each has its share of the rows. A group is left to the next split if with it the split would be no nearer to
+    its share. Two groups give train and test; one gives train alone.
 
     Args:
-        members: the group of each row, as `groups` gives it.
-        names: what identifies each row's image whatever the order of the rows, such as a hash of its pixels.
+        members: the group of each row, from `groups`.
+        names: identify each row's image independently of the order of rows, such as a hash of its pixels.
         seed: of the draw.
     """
     rows = collections.Counter(members)

@@ -38,15 +38,15 @@ DERIVED = "features that the table does not give and a rule of the README made, 
 class TableConfig(tfds.core.BuilderConfig):
     """One table: its name, and how it is read."""
 
-    columns: tuple[tuple[str, str], ...] = ()  # (feature, column) where names differ
-    table: str = ""  # the file, where the folder holds several
-    seed: int = 0  # of the split, where the table has none
+    columns: tuple[tuple[str, str], ...] = ()  # (feature, column) if the names differ
+    table: str = ""  # the file, if the folder has several
+    seed: int = 0  # of the split, if the table has none
     hash_ids: bool = False  # ids of cases, images and questions are replaced by a keyed hash
     extra: tuple[str, ...] = ()  # features of the table's other columns, all text
 
 
 def table_config(folder: Path, *, name: str, **options: Any) -> TableConfig:
-    """The builder config of the table in a folder, or in an archive; reads its head.
+    """The builder config of the table in a folder or an archive; reads the names of its columns.
 
     Raises:
         ValueError: if there is no table, or its columns do not fit.
@@ -58,7 +58,7 @@ def table_config(folder: Path, *, name: str, **options: Any) -> TableConfig:
 
 
 def _own_folder(folder: Path, name: str) -> Path:
-    """The folder below `folder` that bears the table's name, if there are several tables."""
+    """The folder below `folder` that has the table's name, or `folder` itself if there is none."""
     own = folder / name
     return own if folder.is_dir() and own.is_dir() else folder
 
@@ -68,21 +68,21 @@ def _columns(table: Table, config: TableConfig) -> Columns:
 
 
 class Builder(OfficialFilesBuilder):
-    """A table, rows in its own order.
+    """A table, its rows in their order.
 
     `convert` turns images of other kinds, such as DICOM, into PNG.
     """
 
-    BUILDER_CONFIGS = []  # noqa: RUF012 of TFDS; each table is one, made by table_config
-    HOMEPAGE = ""  # the data are their owner's
+    BUILDER_CONFIGS = []  # noqa: RUF012 of TFDS; table_config makes one for each table
+    HOMEPAGE = ""  # the data are the user's
     SOURCE = SOURCE
     MANUAL_DOWNLOAD_INSTRUCTIONS = INSTRUCTIONS
 
     def __init__(self, *, convert: Convert | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._convert = convert
-        self.window = ""  # of DICOM files, as given to their converter
-        self.archive: Path | None = None  # given instead of a folder, which alone TFDS takes as manual_dir
+        self.window = ""  # of DICOM files, as their converter gets it
+        self.archive: Path | None = None  # instead of a folder: TFDS takes only a folder as manual_dir
 
     @property
     def _config(self) -> TableConfig:
@@ -106,7 +106,7 @@ class Builder(OfficialFilesBuilder):
         return super().options() | own | {"window": self.window}
 
     def missing(self, files: OfficialFiles) -> list[str]:
-        return []  # find_table says what is
+        return []  # find_table raises for a missing table
 
     def read_files(self, files: OfficialFiles) -> Reading:
         table = find_table(files, named=self._config.table)
@@ -118,7 +118,7 @@ class Builder(OfficialFilesBuilder):
         raise AssertionError("read_files reads a table")
 
     def expected(self) -> dict[str, Any]:
-        return {}  # nobody but its owner knows what a table should hold
+        return {}  # only its owner knows what a table should contain
 
     def _check_counts(self, reading: Reading) -> list[str]:
         return []
@@ -135,10 +135,10 @@ class Builder(OfficialFilesBuilder):
 
 
 def _id_key(root: Path) -> bytes:
-    """The key in <data_dir>/.radvqa_id_key, made once, whole, and readable by its owner alone.
+    """The key in <data_dir>/.radvqa_id_key, made once, written whole, and readable only by its owner.
 
     Raises:
-        ValueError: if the file holds anything but 64 hexadecimal digits: anyone could compute the ids of a short key.
+        ValueError: if the file holds anything but 64 hexadecimal digits, since a short key could be guessed.
     """
     path = root / KEY_FILE
     root.mkdir(parents=True, exist_ok=True)
@@ -149,22 +149,22 @@ def _id_key(root: Path) -> bytes:
                 file.write(secrets.token_hex(32))
                 file.flush()
                 os.fsync(file.fileno())
-            os.link(new, path)  # unlike a rename, never replaces the key of a build at the same time
+            os.link(new, path)  # unlike a rename, it never replaces the key of a simultaneous build
         except FileExistsError:
-            pass  # made by another build meanwhile: its ids are the ones
+            pass  # another build has made the key meanwhile: use that one
         finally:
             new.unlink(missing_ok=True)
     key = read_regular(path).decode("ascii", "replace").strip()
     if not re.fullmatch(r"[0-9a-f]{64}", key):
         raise ValueError(
             f"{path} must hold the key of hashed ids, 64 hexadecimal digits. Restore it from a copy; or remove it and "
-            "prepare every table with data.hash_ids anew (data.rebuild=True), whose ids then change."
+            "prepare every table with data.hash_ids again (data.rebuild=True): their ids will change."
         )
     return bytes.fromhex(key)
 
 
 def _read(reading: Reading, table: Table, columns: Columns, config: TableConfig, hide: Hide) -> dict[str, Any]:
-    """Reads the whole table into `reading`, and returns what is to be said of it."""
+    """Reads the whole table into `reading` and returns the facts that `finish` writes."""
     assert isinstance(reading.files, TableFiles)
     has_split = "split" in columns.of or len(table.names) > 1
     images = Images(reading.files, pixels=not has_split)
@@ -211,12 +211,12 @@ def _read(reading: Reading, table: Table, columns: Columns, config: TableConfig,
 
 
 def _case_warnings(columns: Columns, made: list[MadeRow]) -> list[str]:
-    """Signs that rows of one patient may not be recognised, one sentence each; no id is shown."""
+    """Warnings that rows of one patient may not be recognised as such; they show no id."""
     if "case_id" not in columns.of:
         looks = [column for name, column in columns.extra.items() if name.replace("_", "") in LIKE_A_CASE]
         return [
-            f"the column {column!r} looks as if it names a patient, and no column is case_id: rows of a patient may be "
-            f"in several splits, and no audit sees it. If so, give --config.data.columns=\"(('case_id','{column}'),)\"."
+            f"the column {column!r} seems to name a patient, and no column is case_id: rows of a patient may be in "
+            f"several splits, and no audit sees it. If so, give --config.data.columns=\"(('case_id','{column}'),)\"."
             for column in looks[:1]
         ]
     spellings: dict[str, set[str]] = {}
@@ -249,9 +249,9 @@ def _tell_images_apart(made: list[MadeRow]) -> list[str]:
 
 
 def _number_by_split(made: list[MadeRow]) -> bool:
-    """Puts the split in front of ids of questions if another split gives one of them to another row.
+    """Puts the split in front of all question ids if two splits give one id to different rows; returns whether it did.
 
-    Tools that write a file for each split often number each from 0.
+    Tools that write a file for each split often number the questions of each from 0.
     """
     found: dict[str, dict[str, set[tuple[str, ...]]]] = {}  # question_id -> split -> the rows of that id
     for one in made:
@@ -264,7 +264,7 @@ def _number_by_split(made: list[MadeRow]) -> bool:
 
 
 def _lost_splits(made: list[MadeRow]) -> list[str]:
-    """The splits of which no row can be used, a sentence each."""
+    """Warnings about splits without a usable row, one sentence each."""
     found: dict[str, list[str]] = {}
     for one in made:
         found.setdefault(one.row["split"] or "train", []).append(one.fault.split(": ")[0])
@@ -277,7 +277,7 @@ def _lost_splits(made: list[MadeRow]) -> list[str]:
 
 
 def _leave_out_repeated(made: list[MadeRow]) -> None:
-    """Gives a row whose question_id an earlier row has a fault, and its number as its id."""
+    """Marks rows that repeat an earlier row's question_id as faulty, and gives them an id with their number."""
     first: dict[str, int] = {}
     for one in made:
         number = first.setdefault(identity := one.row["question_id"], one.raw.number)
@@ -287,7 +287,7 @@ def _leave_out_repeated(made: list[MadeRow]) -> None:
 
 
 def _shared(made: list[MadeRow]) -> dict[str, int]:
-    """The numbers of cases and images in more than one split, which a given split leaks."""
+    """The numbers of cases and images that are in more than one split, where the table gives the splits."""
     found: dict[str, dict[str, set[str]]] = {"case_id": {}, "image_id": {}}
     for one in made:
         for name, splits in found.items():

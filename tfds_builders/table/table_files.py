@@ -1,4 +1,4 @@
-"""The table of a folder: CSV, TSV, JSON Lines, JSON or Parquet."""
+"""Finds and reads the table of a folder: CSV, TSV, JSON Lines, JSON or Parquet."""
 
 import codecs
 import csv
@@ -19,22 +19,22 @@ KINDS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", PARQUET)
 DELIMITERS = ",;\t"
 MOST_HEAD = 200_000  # characters
 NAMES = "The first line names the columns."
-# Files in a table's folder that are not tables: a download's description, the index of a Parquet data set.
+# Files in a table's folder that are not tables, such as a download's description or a Parquet data set's index.
 NOT_TABLES = re.compile(r"(dataset_infos?|state|package(-lock)?|croissant|_common_metadata|_metadata)\.(json|parquet)")
 
 
 class TableRow(NamedTuple):
-    """One row as it stands in a file."""
+    """One row as it is in a file."""
 
     number: int  # from 1, over all files of the table
-    split: str  # of the file, by its name or folder; empty if that says none
+    split: str  # from the name or folder of the file; empty if these name none
     cells: dict[str, Any]
-    file: str  # of the table that it is in
+    file: str  # the file of the table that has the row
     fault: str = ""  # why it cannot be read
 
 
 class Table(NamedTuple):
-    """The files of one table in the order in which they are read, and their columns."""
+    """The files of one table in the order of reading, and their columns."""
 
     names: list[str]
     head: list[str]
@@ -43,12 +43,13 @@ class Table(NamedTuple):
 def find_table(files: OfficialFiles, *, named: str = "") -> Table:
     """The table of a folder.
 
-    There is one file; or one a split, called train, validation (or val, dev) and test; or Parquet shards
-    (`train-00000-of-00002.parquet`, or in folders called so). `named` chooses one by the end of its path.
+    It is one file; or one file per split, called train, validation (or val, dev) and test; or Parquet shards
+    (`train-00000-of-00002.parquet`, or in folders with the names of splits). `named` chooses one by the end of its
+    path.
 
     Raises:
-        ValueError: if there is none, or more than one that could be meant; or, unless one is named, if shards are
-            missing, come twice or are not completely downloaded (`shards.py`).
+        ValueError: if there is none, or several that could be meant; or, unless one is named, if shards are missing,
+            occur twice or are not completely downloaded (`shards.py`).
     """
     everything = files.paths()
     tables = [name for name in everything if name.casefold().endswith(KINDS) and not NOT_TABLES.fullmatch(_base(name))]
@@ -61,7 +62,7 @@ def find_table(files: OfficialFiles, *, named: str = "") -> Table:
     if len(tables) > 1 and not all(file_split(name) for name in tables):
         raise ValueError(
             f"{files.what} holds several tables, and their names do not say train, validation or test: "
-            f"{_some(tables)}. Name the one that is meant: --config.data.table=FILE."
+            f"{_some(tables)}. Name the one to read: --config.data.table=FILE."
         )
     kinds = {PurePosixPath(name).suffix.casefold() for name in tables}
     if len(kinds) > 1:
@@ -78,12 +79,12 @@ def find_table(files: OfficialFiles, *, named: str = "") -> Table:
 def read_rows(files: OfficialFiles, table: Table, *, images: Collection[str]) -> Iterator[TableRow]:
     """Yields every row.
 
-    An image that a Parquet file holds is named by its place; `TableFiles` reads it. Bytes in other columns are text.
+    The cell of an image in a Parquet file is its place; `TableFiles` reads it. Bytes in other columns are text.
 
     Args:
-        files: that the table is in.
+        files: the folder's files.
         table: from `find_table`.
-        images: the columns of images, which alone may hold files.
+        images: the columns of images; only they may hold files.
 
     Raises:
         ValueError: naming file and column, if a file cannot be read.
@@ -99,7 +100,7 @@ def read_rows(files: OfficialFiles, table: Table, *, images: Collection[str]) ->
 
 
 def file_split(name: str) -> str:
-    """The split that a file's name or its folder says.
+    """The split that a file's name or folder names; empty if there is none.
 
     >>> file_split("data/train-00000-of-00002-ab12.parquet"), file_split("validation/0000.parquet"), file_split("a.csv")
     ('train', 'validation', '')
@@ -129,12 +130,12 @@ def _head(files: OfficialFiles, name: str) -> list[str]:
 
 
 def _read_text(files: OfficialFiles, name: str) -> str:
-    """A table as text: UTF-8, or UTF-16 that says so, as spreadsheets write "Unicode text".
+    """A table as text: UTF-8, or UTF-16 with a byte order mark, as spreadsheets write "Unicode text".
 
-    The line `sep=;`, with which some programs tell a spreadsheet the delimiter, is left away.
+    A first line such as `sep=;`, with which some programs give a spreadsheet the delimiter, is removed.
 
     Raises:
-        ValueError: naming the line that is neither.
+        ValueError: naming the line that is not UTF-8.
     """
     data = files.read(name)
     try:
@@ -149,10 +150,10 @@ def _read_text(files: OfficialFiles, name: str) -> str:
 
 
 def _csv_head(text: str, name: str) -> tuple[list[str], str]:
-    """(the names of the columns, the delimiter): the one of , ; and tab that gives the most columns."""
+    """(the names of the columns, the delimiter): tab in a .tsv, else the one of , ; and tab with the most columns."""
     first = text.split("\n", 1)[0].rstrip("\r")
     if "\r" in first:
-        raise ValueError(f"{name} has line ends of old Macs (CR alone). Save it with the usual ones.")
+        raise ValueError(f"{name} has the line ends of old Macs (CR alone). Save it with LF or CRLF.")
     if len(first) > MOST_HEAD:
         raise ValueError(f"{name}: its first line has {len(first):,} characters, more than {MOST_HEAD:,}. {NAMES}")
     try:
@@ -193,7 +194,7 @@ def _read_json_lines(files: OfficialFiles, name: str) -> Iterator[tuple[dict[str
 
 
 class _Twice(dict[str, Any]):
-    """An object of which one key comes more than once, which JSON readers silently take the last of."""
+    """An object with a repeated key, of which JSON readers silently take the last value."""
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

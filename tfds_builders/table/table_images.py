@@ -29,39 +29,39 @@ class TableFiles(OfficialFiles):
     """The files of a folder, and the images in its Parquet files, each named by its place."""
 
     def __init__(self, files: OfficialFiles, table: Table, *, convert: Convert | None = None) -> None:
-        """Takes over the files of a folder that were found already, and what turns other kinds of images into PNG."""
+        """Takes the files of a folder, and a function that converts other kinds of images to PNG."""
         vars(self).update(vars(files))
         self._convert = convert
         self._meant = ImagePaths(self.paths(), tables=table.names)
-        self._group = functools.lru_cache(maxsize=1)(self._read_group)  # rows follow each other
+        self._group = functools.lru_cache(maxsize=1)(self._read_group)  # rows are read in order
 
     def __contains__(self, name: str) -> bool:
         return isinstance(name, Embedded) or super().__contains__(name)
 
     def learn(self, cells: Iterable[Any]) -> None:
-        """Takes the cells of the images of all rows, before the first is found."""
+        """Takes the image cells of all rows; call it before the first `find`."""
         self._meant.learn(cell for cell in cells if not isinstance(cell, Embedded))
 
     def find(self, cell: Any, *, table: str) -> Found:
-        """The name to read an image by, for the cell of a row in the file `table`.
+        """The name under which `read` finds the image of a cell, whose row is in the file `table`.
 
         Raises:
-            ValueError: saying why there is no image.
+            ValueError: with the reason if there is no image.
         """
         return Found(cell) if isinstance(cell, Embedded) else self._meant.find(cell, table=table)
 
     def read(self, name: str) -> bytes:
-        """A file, or an image of a Parquet file, as bytes that the rule for images takes.
+        """The bytes of a file or of an image in a Parquet file, converted to PNG if they are of another kind.
 
         Raises:
-            ValueError: if there is none, or it cannot be converted.
+            ValueError: if there are none, or they cannot be converted.
         """
         data = self.read_as_it_is(name)
         converted = self.convert(data)
         return data if converted is None else converted.png
 
     def convert(self, data: bytes) -> Converted | None:
-        """An image of another kind as PNG, None for an ordinary one."""
+        """An image of another kind as PNG; None for an ordinary one."""
         return self._convert(data) if self._convert else None
 
     def read_as_it_is(self, name: str) -> bytes:
@@ -79,7 +79,7 @@ class TableFiles(OfficialFiles):
 
     @functools.cached_property
     def _whole(self) -> Mapping[str, list[Path | Member]]:
-        """Files by their whole path: another file whose path ends in that one is never meant by it."""
+        """Files by their whole path, which comes before other files whose paths end in it."""
         found: dict[str, list[Path | Member]] = collections.defaultdict(list)
         for parts, entry in self._entries:
             found["/".join(parts)].append(entry)

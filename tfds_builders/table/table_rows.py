@@ -1,4 +1,4 @@
-"""Rows of a table as rows of common features, each with a text that may be shown."""
+"""Turns rows of a table into rows of common features, and into cells that rejects.jsonl may show."""
 
 import hashlib
 import hmac
@@ -21,14 +21,14 @@ MISSING = ("NULL", "null", "None", "NaN", "nan", "N/A", "n/a")
 
 
 class Hide:
-    """Replaces an id by a keyed hash, the same for the same id, which nobody without the key can guess."""
+    """Replaces an id by a keyed hash: equal for equal ids, and impossible to guess without the key."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
     @property
     def active(self) -> bool:
-        """Whether anything is replaced."""
+        """Whether ids are replaced."""
         return bool(self._key)
 
     def __call__(self, identity: str) -> str:
@@ -38,14 +38,14 @@ class Hide:
 
 
 class Images:
-    """The identity of a table's images: a hash of the file, and of its pixels if rows are divided by them."""
+    """Identifies a table's images by a hash of the file, and of its pixels if these decide the split."""
 
     def __init__(self, files: TableFiles, *, pixels: bool) -> None:
         self._files, self._pixels = files, pixels
         self._known: dict[str, tuple[str, str]] = {}
 
     def learn(self, cells: Iterable[Any]) -> None:
-        """Takes the cells of all rows, before the first is found."""
+        """Takes the image cells of all rows; call it before the first `find`."""
         self._files.learn(cells)
 
     def find(self, cell: Any, *, table: str) -> Found:
@@ -71,7 +71,7 @@ class Images:
 
 
 class MadeRow:
-    """A row of the table as a row of common features, or why it cannot be used."""
+    """A row of the table as a row of common features, or the reason why it cannot be used."""
 
     def __init__(self, raw: TableRow, columns: Columns, images: Images, rejects: Rejects, hide: Hide) -> None:
         self.raw, self.fault, self.identity, self.pixels = raw, raw.fault, "", ""
@@ -83,7 +83,7 @@ class MadeRow:
             if not self.fault:
                 self._fill(columns, images, note, hide)
         except ValueError as error:
-            # What follows the colon may be the name of a file.
+            # The part after the colon may be the name of a file.
             self.fault = str(error).split(": ")[0] if hide.active else str(error)
 
     def keys(self) -> list[tuple[str, str]]:
@@ -102,7 +102,7 @@ class MadeRow:
         for feature in columns.of:
             if feature not in ("image", "choices", "answer_index", "split"):
                 row[feature] = note.text(columns.text(cells, feature), feature, missing=MISSING)
-        for name in IDS:  # before anything can fail: a row that is left out is named by its id
+        for name in IDS:  # before anything can fail: rejects.jsonl names a row by its id
             row[name] = hide(row[name])
         row["question_id"] = row["question_id"] or f"row {self.raw.number}"
         for feature, column in columns.extra.items():
@@ -128,9 +128,9 @@ class MadeRow:
         row["image_id"] = row["image_id"] or self.identity
 
     def _settle(self, columns: Columns, note: RowRejects) -> None:
-        """Finds the right choice: by an index or letter of its own column, by its text, or by the answer's letter.
+        """Finds the right choice by the index or letter in `answer_index`, by the answer's text, or by its letter.
 
-        A number is an index in the column `answer_index` alone: nothing says whether an answer counts from 0 or 1.
+        A number is an index only in the column `answer_index`: in `answer` it could count from 0 or from 1.
         """
         row, choices = self.row, columns.choices(self.raw.cells)
         if not choices:
@@ -148,7 +148,7 @@ class MadeRow:
         row |= {"choices": choices, "answer": right.answer, "answer_index": right.index}
 
     def _derive(self) -> None:
-        """Fills what the table does not give: the language, and whether a question is closed."""
+        """Fills the language and answer_type if the table does not give them, and yes_no."""
         row, derived = self.row, []
         row["language"] = row["language"].casefold()
         if not row["language"]:
@@ -167,7 +167,7 @@ class MadeRow:
 
 
 def _index(text: str, count: int) -> int:
-    """The number from 0 of a letter, or of a number from 0; `count`, which is no valid index, for anything else."""
+    """The index of a letter or of a number from 0; `count`, which is not a valid index, for anything else."""
     if len(text) == 1 and text.isalpha() and text.isascii():
         return ord(text.upper()) - ord("A")
     return int(text) if text.isdecimal() and text.isascii() else count

@@ -52,7 +52,7 @@ def rows() -> list[dict[str, Any]]:
         row(9, answer="left", question_type="POS", **chest),  # closed, and not yes or no
         row(10, phrase_type="para", **chest),
         row(11, phrase_type="para", question="IS THIS question 10?", answer="yes", **chest),  # doubles qid 10
-        # Test: the image of train, a triplet of train, and an image of its own.
+        # Test: an image that is also in train, a triplet that is also in train, and an image of its own.
         row(12, phrase_type="test_freeform", answer="No", **chest),
         row(13, phrase_type="test_para", question="is this question 10?", **chest),
         row(14, phrase_type="test_freeform", image_name="synpic3.jpg", image_organ="ABD", answer="No"),

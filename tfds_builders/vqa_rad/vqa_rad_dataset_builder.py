@@ -1,4 +1,4 @@
-"""VQA-RAD from its official files (https://osf.io/89kps/), every known defect handled by a stated rule.
+"""VQA-RAD from its official files (https://osf.io/89kps/), with a stated rule for every known defect.
 
 The README in this folder has the rules.
 """
@@ -31,7 +31,7 @@ TYPING_ERRORS = {"PRSE": "PRES", "ATRIB": "ATTRIB"}  # in question_type
 MISSING = ("NULL",)  # how the authors write that a text is missing
 COUNTED_REPAIRS = ("qid is text", "answer is a number", "question_rephrase is absent")
 
-# Fields that VQA-RAD alone offers, under the authors' names.
+# Fields that only VQA-RAD has, under the authors' names.
 EXTRA_TEXT = {
     "phrase_type": "freeform, para, test_freeform or test_para; test_ marks the official test split",
     "evaluation": "evaluated, not evaluated or given",
@@ -104,7 +104,7 @@ class _Tested:
         self._cases = {row["case_id"] for row in test if row["case_id"]}
 
     def fault(self, row: Row) -> str:
-        """The reason why a training row is too near to the test split, or an empty string."""
+        """The reason why a training row is too close to the test split, or an empty string."""
         if row["split"] == "test":
             return ""
         if row["image_id"] in self._images:
@@ -128,7 +128,7 @@ def official_split(raw: dict[str, Any]) -> str:
 
 
 def normalise_question_type(raw: str) -> str:
-    """The codes in capitals, known typing errors mended, each once, in alphabetical order.
+    """The codes in capitals, with known typing errors corrected, each once, in alphabetical order.
 
     >>> normalise_question_type("PRSE, Atrib"), normalise_question_type("PRES, POS")
     ('ATTRIB, PRES', 'POS, PRES')
@@ -148,7 +148,7 @@ def case_id(url: str) -> str:
 
 
 def read_row(raw: dict[str, Any], split: str, *, note: RowRejects) -> Row:
-    """One of the authors' objects as a row, every run of white space one space."""
+    """One of the authors' objects as a row; every run of white space becomes one space."""
     if isinstance(raw["qid"], str):
         note.repaired("qid", "qid is text", before=raw["qid"], after=note.identity)
     fields = ("image_name", "image_organ", "question", "question_type", "answer", "answer_type", *EXTRA_TEXT)

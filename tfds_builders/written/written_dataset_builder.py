@@ -1,7 +1,7 @@
 """The TFDS builder of questions that were written from the captions and cases of another prepared set.
 
-It reads no official files: whoever has the rows gives them (radvqa_jax/data/written.py). The files on the disk are read
-like any other set, with `dataset="written"` and `builder_config` the name that the questions were given.
+It reads no official files: radvqa_jax/data/written.py gives it the rows. The prepared files are read like any other
+set, with `dataset="written"` and the name of the questions as `builder_config`.
 """
 
 import re
@@ -15,7 +15,7 @@ from tfds_builders.features import common_features
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 Row = dict[str, Any]
 
-# Feature -> what it holds: where a question comes from and why it was kept. Filters can use each of them.
+# Feature -> meaning: the origin of a question, and why it was kept. Filters can use each of them.
 PROVENANCE = {
     "candidate_id": "id of the pair in candidates.jsonl, accepted.jsonl and rejected.jsonl",
     "written_from": "the prepared set with the evidence: dataset/builder_config:split",
