@@ -104,7 +104,7 @@ def setup_arguments(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return said
 
 
-# A whole PaliGemma that trains in milliseconds, and what a job on it needs. Values are as they stand in a config file.
+# A whole PaliGemma that trains in milliseconds, and what a job on it needs. Values are as in a config file.
 MICRO_VARIANT = (
     "Variant(SiglipConfig(width=16, depth=2, mlp_dim=24, num_heads=2, patch=14), GemmaConfig(width=16, depth=2, "
     "mlp_dim=24, num_heads=2, num_kv_heads=1, head_dim=8, vocab_size=1664), 28)"
@@ -145,7 +145,7 @@ def get_config():
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data_dir with the small phantom_rad, prepared."""
-    from radvqa_jax.config import DataConfig  # here and below: not before the hook above
+    from radvqa_jax.config import DataConfig  # imported here and below, after the hook above
     from radvqa_jax.data.preparing import prepare
 
     data_dir = tmp_path_factory.mktemp("phantoms")
@@ -215,7 +215,7 @@ class ChatServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that gave up is no error of the server's."""
+        """A client that gave up is not an error of the server."""
 
     @staticmethod
     def say(text: str, *, finish: str = "stop", model: str = "") -> tuple[int, str, bytes, dict[str, str]]:

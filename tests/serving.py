@@ -1,4 +1,4 @@
-"""A chat model behind a server that this project did not write: `transformers serve`, in a process of its own."""
+"""A chat model behind another project's server: `transformers serve`, in a separate process."""
 
 import importlib.util
 import os
@@ -27,7 +27,7 @@ def serve(folder: Path, *arguments: str) -> Iterator[dict[str, Any]]:
     program = Path(sys.executable).with_name("transformers")
     command = [program, "serve", folder, "--host", "127.0.0.1", "--device", "cpu", "--port", str(port), *arguments]
     log = folder / "serve.log"
-    # One thread: on a busy machine several wait for each other at every layer.
+    # One thread: on a busy machine, several would wait for each other at every layer.
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hub"), "OMP_NUM_THREADS": "1"}
     with log.open("wb") as file:
         server = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
@@ -46,5 +46,5 @@ def _wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
             return
         except (urllib.error.URLError, OSError):
             assert server.poll() is None, log.read_text(encoding="utf-8", errors="replace")[-2000:]
-            time.sleep(0.2)  # another process starts; there is nothing of ours to wait on
+            time.sleep(0.2)  # another process starts, which gives no signal to wait for
     raise AssertionError(f"no server at {url} after three minutes: {log.read_text(errors='replace')[-2000:]}")

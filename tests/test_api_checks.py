@@ -1,4 +1,4 @@
-"""Values of wrong types at the door of the public surface, as a notebook gives them: a message by argument."""
+"""Values of wrong types as arguments of the public API, as from a notebook: the message names the argument."""
 
 import math
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def test_a_mask_is_boolean_and_of_the_images_size(mask: Any) -> None:
 
 
 @pytest.mark.parametrize("image", [None, 5, [1, 2], {"a": 1}, np.float32(3)])
-def test_what_is_no_image_is_said(image: Any) -> None:
+def test_a_value_that_is_not_an_image_is_refused(image: Any) -> None:
     with pytest.raises(ValueError, match="An image is a path, the bytes of a file, a PIL image or a uint8 array; got"):
         check_kind(image)
 
@@ -92,7 +92,7 @@ def test_a_mapping_has_texts_as_keys(value: Any, message: str) -> None:
         (lambda: read_rows("phantom_rad", builder_config="~nobody_here/a"), "`source.builder_config` is '~nobody_here"),
     ],
 )
-def test_what_is_given_is_named_when_it_is_wrong(call: Callable[[], object], message: str) -> None:
+def test_a_wrong_argument_is_named(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
 
@@ -115,7 +115,7 @@ PIXELS = np.zeros((4, 5), np.uint8)
         ({"bit_depth": "12"}, "^bit_depth must be"),
     ],
 )
-def test_how_an_image_is_opened_is_checked_by_name(options: dict[str, Any], message: str) -> None:
+def test_options_of_opening_an_image_are_checked_by_name(options: dict[str, Any], message: str) -> None:
     good: dict[str, Any] = {"frame": 0, "window": "", "bit_depth": 12}
     check_choices(**good)
     with pytest.raises(ValueError, match=message):
@@ -140,7 +140,7 @@ def test_an_unknown_user_has_no_home(tmp_path: Path) -> None:
     assert api_checks.home_path(str(tmp_path), "folder") == tmp_path
 
 
-def test_one_or_several_values() -> None:
+def test_one_value_or_several_are_accepted() -> None:
     assert api_checks.texts_of("raw", "method") == ["raw"] and api_checks.texts_of(("a", "b"), "word") == ["a", "b"]
     assert api_checks.numbers_of(np.float32(0.5), "residual") == [0.5] and api_checks.weights_of((), "residuals") == ()
     assert api_checks.weights_of(np.array([0.25, 1]), "residuals") == (0.25, 1.0)

@@ -1,4 +1,4 @@
-"""mode=ask on the embedded model: an image or DICOM file and a question give answer, samples, agreement and viewer."""
+"""mode=ask on the embedded model: an image or DICOM file and a question give answers, agreement and a viewer."""
 
 import json
 import os
@@ -124,13 +124,13 @@ def test_equal_samples_are_counted() -> None:
 
 
 @pytest.mark.parametrize("question", ["", "   ", "\n\t", "\u3000"])
-def test_a_question_of_white_space_is_none(question: str) -> None:
+def test_a_question_of_white_space_is_refused(question: str) -> None:
     with pytest.raises(ValueError, match=r"mode=ask needs a question: --config\.ask\.question"):
         make(**{"ask.image": "x.png", "ask.question": question})
 
 
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
-    """A named pipe would be waited for without end."""
+    """Opening a named pipe would wait without end."""
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "empty.png").touch()
@@ -143,7 +143,7 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
         open_image(make(**{"ask.image": str(tmp_path / "gone.png")}))
 
 
-def test_twelve_bits_in_sixteen_are_told(tmp_path: Path) -> None:
+def test_twelve_bits_in_sixteen_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "ct.png"
     Image.fromarray(np.array([[0, 2048, 4095]], np.uint16)).save(path)
     told = open_image(make(**{"ask.image": str(path)}))

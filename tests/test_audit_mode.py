@@ -1,4 +1,4 @@
-"""A leak stops a run before its first step, unless it is accepted by name; and the mode that only looks."""
+"""A leak stops a run before its first step, unless it is accepted by name; and mode=audit, which only reports."""
 
 import ast
 import re
@@ -21,7 +21,7 @@ LEAKING = {"eval.source.split": "train"}  # what the micro job trains on
 
 
 class Reached(Exception):
-    """The model would be loaded now."""
+    """Raised where the model would be loaded."""
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def test_a_leak_stops_a_run_before_the_model_is_loaded(mode: str, micro_config: 
         RUNNERS[mode](micro_config({"mode": mode} | LEAKING), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["audit.html", "audit.json"]
     assert read_json(tmp_path / "audit.json")["clean"] is False
-    # What the message says to give is what lets the run go on.
+    # The setting that the message names lets the run continue.
     given = re.search(r'--config\.audit\.accept="(.*?)"', str(caught.value))
     assert given is not None
     accept = ast.literal_eval(given.group(1))
@@ -59,7 +59,7 @@ def test_without_a_leak_a_run_goes_on(mode: str, micro_config: MakeConfig, tmp_p
     assert read_json(tmp_path / "audit.json")["clean"] is True
 
 
-def test_what_is_accepted_must_be_the_leak_that_there_is(
+def test_an_accepted_leak_must_be_the_one_that_exists(
     micro_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = "phantom_rad:train~phantom_rad:test"
@@ -71,7 +71,7 @@ def test_what_is_accepted_must_be_the_leak_that_there_is(
         RUNNERS["train"](micro_config({"mode": "train", "audit.accept": (named,)} | LEAKING), tmp_path)
 
 
-def test_a_set_that_is_evaluated_beside_is_compared_too(micro_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_further_evaluated_set_is_compared_too(micro_config: MakeConfig, tmp_path: Path) -> None:
     beside = source(dataset="phantom_rad", builder_config="tiny", split="train")
     with pytest.raises(ValueError, match=r"phantom_rad/tiny:train is evaluated and shares"):
         RUNNERS["train"](micro_config({"mode": "train", "audit.also_evaluate": (beside,)}), tmp_path)

@@ -1,4 +1,4 @@
-"""The chat client against a real HTTP server: what it sends, what it keeps, and what it says when something fails."""
+"""The chat client with a real HTTP server: its requests, its cache, and its errors."""
 
 import json
 import os
@@ -69,7 +69,7 @@ SECRET = "sk-live-0123456789abcdef"
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 404, 500, 307])
-def test_a_key_that_the_endpoint_repeats_is_nowhere(
+def test_a_key_that_the_endpoint_repeats_is_not_kept_or_shown(
     status: int,
     make: Make,
     chat_server: Any,
@@ -102,7 +102,7 @@ def test_a_key_that_the_endpoint_repeats_is_nowhere(
 
 
 @pytest.mark.parametrize("bad", ["sk-\u00e9t\u00e9", "sk-live\nX-Other: 1", "sk-\x00"])
-def test_a_key_that_is_none_is_refused_without_showing_it(bad: str, tmp_path: Path, monkeypatch: Any) -> None:
+def test_an_invalid_key_is_refused_without_showing_it(bad: str, tmp_path: Path, monkeypatch: Any) -> None:
     if "\0" not in bad:
         monkeypatch.setenv("OPENAI_API_KEY", bad)
     else:
@@ -153,7 +153,7 @@ def test_another_model_than_asked_for_is_an_error_unless_allowed(make: Make, cha
         ("/models/a", "/models/a@main", True),
     ],
 )
-def test_names_of_one_model(asked: str, served: str, same: bool) -> None:
+def test_names_of_the_same_model_are_recognised(asked: str, served: str, same: bool) -> None:
     assert same_model(asked, served) is same
 
 
@@ -186,13 +186,13 @@ def test_two_processes_may_share_a_cache(make: Make, chat_server: Any, tmp_path:
     for client in (first, second, make(offline=True)):
         said = [client.ask([{"role": "user", "content": str(number)}]).text for number in range(6)]
         assert said == list("012345")
-    assert len(chat_server.requests) == 6 + 6  # what the other one has asked since is not seen before the next run
+    assert len(chat_server.requests) == 6 + 6  # the other's new replies are seen only by the next run
 
 
 def test_replies_wait_for_the_disk_together(
     make: Make, chat_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A killed process loses none, for each is written at once; the disk is waited for once for many."""
+    """A killed process loses none, because each is written at once; one sync serves many."""
     synced: list[int] = []  # lines of the file each time
     path = tmp_path / "cache.jsonl"
     wait = os.fsync
@@ -218,7 +218,7 @@ def test_replies_wait_for_the_disk_together(
 
 def test_a_proxy_is_not_asked_about_this_machine(make: Make, chat_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody is there
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
     assert make().ask(MESSAGES).text == "fine"
 
 
@@ -229,7 +229,7 @@ def test_a_redirect_is_not_followed(make: Make, chat_server: Any) -> None:
     assert len(chat_server.requests) == 1 and caught.value.final
 
 
-def test_what_was_asked_is_not_asked_again(make: Make, chat_server: Any) -> None:
+def test_a_request_is_not_sent_twice(make: Make, chat_server: Any) -> None:
     first, again = make().ask(MESSAGES), make().ask(MESSAGES)
     assert again == first._replace(cached=True) and len(chat_server.requests) == 1
     for other in ({"model": "n"}, {"seed": 1}, {"temperature": 0.5}, {"max_tokens": 3}):
@@ -258,7 +258,7 @@ def test_a_cut_cache_is_read_up_to_the_cut(make: Make, chat_server: Any, tmp_pat
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_what_passes_is_waited_for(status: int, make: Make, chat_server: Any) -> None:
+def test_a_temporary_failure_is_retried(status: int, make: Make, chat_server: Any) -> None:
     def twice(body: dict[str, Any]) -> Any:
         return (status, "application/json", b"{}", SOON) if len(chat_server.requests) < 3 else chat_server.say("late")
 
@@ -267,7 +267,7 @@ def test_what_passes_is_waited_for(status: int, make: Make, chat_server: Any) ->
     assert len(chat_server.requests) == 3
 
 
-# What the server does -> (kind, whether all else would fail too, what the error says, requests made with 2 retries)
+# Behaviour of the server -> (kind, whether other requests would fail, too, message, requests with 2 retries)
 FAILURES: dict[str, tuple[tuple[int, str, bytes, dict[str, str]], str, bool, str, int]] = {
     "busy": ((429, "application/json", b'{"error": "slow down"}', SOON), "status 429", False, "slow down", 3),
     "broken": ((500, "text/plain", b"boom", SOON), "status 500", False, "answered 500.*boom", 3),
@@ -283,7 +283,7 @@ FAILURES: dict[str, tuple[tuple[int, str, bytes, dict[str, str]], str, bool, str
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_failure_is_named_and_nothing_is_kept(name: str, make: Make, chat_server: Any, tmp_path: Path) -> None:
+def test_a_failure_is_named_and_not_cached(name: str, make: Make, chat_server: Any, tmp_path: Path) -> None:
     behave, kind, final, says, requests = FAILURES[name]
     chat_server.behave = lambda body: behave
     with pytest.raises(EndpointError, match=says) as caught:
@@ -295,7 +295,7 @@ def test_a_failure_is_named_and_nothing_is_kept(name: str, make: Make, chat_serv
 
 @pytest.mark.parametrize("header", ["retry-after-ms", "retry-after"])
 @pytest.mark.parametrize("asked", ["99999999", "9" * 400])
-def test_no_server_makes_the_client_wait_for_longer_than_a_minute(
+def test_no_server_can_make_the_client_wait_for_longer_than_a_minute(
     asked: str, header: str, make: Make, chat_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float] = []
@@ -329,9 +329,9 @@ def test_a_slow_server_is_not_waited_for_for_ever(make: Make, chat_server: Any) 
     assert caught.value.kind == "timeout"
 
 
-def test_no_server_at_all(make: Make) -> None:
+def test_an_unreachable_server_is_named_and_costs_no_budget(make: Make) -> None:
     client = make(base_url="http://127.0.0.1:9/v1", retries=1, max_calls=1)
-    for _ in range(2):  # what was not sent counts for no budget
+    for _ in range(2):  # a request that was not sent costs no budget
         with pytest.raises(EndpointError, match=r"127.0.0.1:9/v1 cannot be reached .*Is the server running") as caught:
             client.ask(MESSAGES)
         assert caught.value.kind == "no server"
@@ -364,7 +364,7 @@ def test_repeated_requests_are_counted_and_bounded(make: Make, chat_server: Any)
     with pytest.raises(BudgetSpent, match="max_calls=2"):
         client.ask(MESSAGES)
     assert len(chat_server.requests) == 5
-    # What failed has used its prompt.
+    # A failed request has used its prompt.
     chat_server.behave = lambda body: (500, "text/plain", b"", SOON)
     long = [{"role": "user", "content": "word " * 600}]  # about 1,000 tokens
     client = make(retries=9, max_total_tokens=3500)
@@ -448,7 +448,7 @@ def test_requests_are_spaced(make: Make, chat_server: Any, monkeypatch: pytest.M
         ({"base_url": "https://judge.example.org", "allow_remote": True}, "variable OPENAI_API_KEY is empty"),
     ],
 )
-def test_an_endpoint_that_may_not_be_asked(
+def test_an_endpoint_that_must_not_be_asked_is_refused(
     fields: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
@@ -456,7 +456,7 @@ def test_an_endpoint_that_may_not_be_asked(
         ChatClient(ChatConfig(**({"model": "m"} | fields)), cache=tmp_path / "c.jsonl")
 
 
-def test_addresses_of_this_machine() -> None:
+def test_addresses_of_this_machine_are_local() -> None:
     local = ["http://localhost:1/v1", "http://127.9.9.9/v1", "http://[::1]:8/v1"]
     assert all(map(is_local, local))
     assert not any(map(is_local, ["http://0.0.0.0/v1", "http://10.0.0.1", "http://localhost.evil.org", "file:///x"]))

@@ -1,4 +1,4 @@
-"""Servers that never end what they say: each request has a deadline for the whole of it, and a reply has a limit."""
+"""Servers that never end their reply: each request has a deadline as a whole, and a reply has a size limit."""
 
 import gzip
 import socketserver
@@ -63,7 +63,7 @@ def ask(running: Any, cache: Path, **fields: Any) -> Any:
 
 
 def dripped(write: Write, part: bytes, *, first: bytes = b"") -> None:
-    """Sends a part every 50 ms: no silence is as long as the timeout."""
+    """Sends a part every 50 ms, so that no pause is as long as the timeout."""
     write(first)
     for _ in range(200):
         write(part)
@@ -75,7 +75,7 @@ DRIPS: dict[str, Callable[[Write], None]] = {
     "headers": lambda write: dripped(write, b"X: a\r\n", first=HEAD),
     "chunks": lambda write: dripped(write, b"1\r\n \r\n", first=HEAD + b"Transfer-Encoding: chunked\r\n\r\n"),
     "body": lambda write: dripped(write, b" ", first=HEAD + b"Content-Length: 9999\r\n\r\n"),
-    # Cut, this body looks whole: it ends where the connection ends.
+    # If it is cut, this body looks complete: it ends with the connection.
     "body of no length": lambda write: dripped(write, b"{", first=HEAD + b"Connection: close\r\n\r\n"),
     "busy": lambda write: dripped(write, b" ", first=b"HTTP/1.1 503 Busy\r\nContent-Length: 9999\r\n\r\n"),
 }
@@ -86,7 +86,7 @@ def test_a_server_that_drips_is_cut_at_the_deadline(name: str, tmp_path: Path) -
     started = time.monotonic()
     with server(DRIPS[name]) as running, pytest.raises(EndpointError, match=r"no reply in 0\.4 s\.") as caught:
         ask(running, tmp_path / "cache.jsonl")
-    assert caught.value.kind == "timeout" and running.requests == 2  # a drip is asked again like any silence
+    assert caught.value.kind == "timeout" and running.requests == 2  # a slow reply is retried like a missing one
     assert time.monotonic() - started < 5
     assert not (tmp_path / "cache.jsonl").exists()
 
@@ -138,7 +138,7 @@ def test_a_reply_is_measured_unpacked(tmp_path: Path) -> None:
 def test_a_proxy_is_asked_for_the_endpoint(
     scheme: str, line: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the clear, the proxy sees the whole address; of an encrypted request, it sees the host alone."""
+    """Without encryption the proxy sees the whole address; with it, only the host."""
     for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("A_KEY", "s3cret")

@@ -1,4 +1,4 @@
-"""The comparison with a big_vision checkout: what it says without one, and, where there is one, that it holds."""
+"""The comparison with a big_vision checkout: its errors without one and, if there is one, its results."""
 
 import contextlib
 import dataclasses
@@ -38,7 +38,7 @@ def script(repo: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 def fake_checkout(folder: Path, **modules: str) -> Path:
-    """Makes a checkout whose modules hold this code and nothing else."""
+    """Makes a checkout whose modules have this code and nothing else."""
     places = {"paligemma": "proj/paligemma", "gemma_bv": "proj/paligemma", "gemma": "ppp"}
     for name, place in places.items():
         path = folder / "big_vision" / "models" / place / f"{name}.py"
@@ -53,7 +53,7 @@ def run(repo: Path, checkout: Path, *more: str | Path) -> subprocess.CompletedPr
     return subprocess.run(command, cwd=repo, env=env, capture_output=True, text=True, check=False)
 
 
-def test_a_folder_that_is_no_checkout_is_named_from_the_shell(repo: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_checkout_is_named_from_the_shell(repo: Path, tmp_path: Path) -> None:
     done = run(repo, tmp_path)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
@@ -62,7 +62,7 @@ def test_a_folder_that_is_no_checkout_is_named_from_the_shell(repo: Path, tmp_pa
     )
 
 
-def test_the_inner_folder_is_no_checkout_either(script: ModuleType, tmp_path: Path) -> None:
+def test_the_inner_folder_is_not_a_checkout_either(script: ModuleType, tmp_path: Path) -> None:
     inner = fake_checkout(tmp_path) / "big_vision"
     with pytest.raises(ValueError, match="Give the folder that contains the folder big_vision"):
         script.load_modules(inner)
@@ -71,7 +71,9 @@ def test_the_inner_folder_is_no_checkout_either(script: ModuleType, tmp_path: Pa
 @pytest.mark.parametrize(
     ("module", "way_out"), [("tensorflow_absent", r"pip install -e '\.\[tf\]'"), ("absent", "Install it first")]
 )
-def test_what_big_vision_lacks_is_named(module: str, way_out: str, script: ModuleType, tmp_path: Path) -> None:
+def test_packages_that_big_vision_lacks_are_named(
+    module: str, way_out: str, script: ModuleType, tmp_path: Path
+) -> None:
     checkout = fake_checkout(tmp_path, paligemma=f"import {module}.io")
     with pytest.raises(ValueError, match=rf"big_vision imports {module}, which is not installed\. {way_out}"):
         script.load_modules(checkout)
@@ -110,10 +112,10 @@ def test_every_variant_has_the_switches_of_its_gemma(name: str, script: ModuleTy
     assert bool(llm.query_scale) == bool(same.query_scale) and bool(llm.attn_softcap) == bool(same.attn_softcap)
 
 
-def test_weights_that_big_vision_reads_otherwise_are_listed(
+def test_weights_that_big_vision_reads_differently_are_listed(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its model and loader are stood in for, so that the comparison itself is tested where TensorFlow is not."""
+    """With stand-ins for its model and loader, the comparison itself is tested without TensorFlow."""
     variant = VARIANTS["dummy"]
     flat = fake_params(variant)
     big_vision.save(tmp_path / "x.npz", flat)

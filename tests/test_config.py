@@ -1,4 +1,4 @@
-"""The configuration refuses what cannot be meant, and says what could be."""
+"""The configuration refuses invalid values and proposes valid ones."""
 
 import ast
 import dataclasses
@@ -79,7 +79,7 @@ def test_a_configuration_cannot_be_changed() -> None:
         built.seed = 3
 
 
-def test_numbers_become_what_the_field_says() -> None:
+def test_numbers_are_converted_to_the_type_of_the_field() -> None:
     config = valid()
     put(config, "stages.stage1.optim.learning_rate", 1)
     put(config, "run_stages", ["stage2"])
@@ -304,7 +304,7 @@ def test_a_contradiction_is_refused(changes: dict[str, Any], message: str) -> No
         ((cell("a", group="g", seed=3), cell("b", group="g")), {"seed": 3}, "both have the seed 3"),
     ],
 )
-def test_a_cell_that_cannot_be_is_refused(cells: tuple[Any, ...], changes: dict[str, Any], message: str) -> None:
+def test_an_invalid_cell_is_refused(cells: tuple[Any, ...], changes: dict[str, Any], message: str) -> None:
     config = valid()
     config.mode = "ablations"
     config.eval.source.dataset = config.eval.train_source.dataset = "phantom_rad"
@@ -346,7 +346,7 @@ def load(path: Path) -> Any:
     return module
 
 
-def test_there_are_the_files_that_the_readme_speaks_of() -> None:
+def test_the_config_files_in_the_readme_exist() -> None:
     assert {"demo", "medm_stage1", "medm_stage2", "vqa_rad_tiny", "build_data"} <= {path.stem for path in FILES}
 
 
@@ -374,7 +374,7 @@ def test_every_file_in_configs_builds(path: Path) -> None:
     assert f"--config configs/{path.name}" in docstring, "the docstring gives the command"
 
 
-def test_the_medm_files_say_the_recipe() -> None:
+def test_the_medm_files_have_the_recipe() -> None:
     first, second = (from_config_dict(load(REPO / "configs" / f"medm_stage{n}.py").get_config()) for n in (1, 2))
     assert (first.stage_names, second.stage_names) == (("stage1",), ("stage2",))
     assert [row.dataset for row in first.stages["stage1"].sources] == ["slake"]
@@ -499,12 +499,12 @@ def test_every_number_has_a_bound_and_is_finite(name: str) -> None:
         ({"model.checkpoint": "paligemma-3b-pt-448"}, "", ""),
         ({"model.checkpoint": "a/model.safetensors"}, "", ""),
         ({"model.checkpoint": "FOLDER", "model.tokenizer": "own.model"}, "", "own.model"),
-        ({"model.checkpoint": "FOLDER", "model.variant": "tiny"}, "tiny", ""),  # somebody meant it
+        ({"model.checkpoint": "FOLDER", "model.variant": "tiny"}, "tiny", ""),  # set by the user
         ({"model.checkpoint": "merged.npz"}, "tiny", str(EMBEDDED / "tokenizer.model")),
         ({"seed": 3}, "tiny", str(EMBEDDED / "tokenizer.model")),
     ],
 )
-def test_what_belongs_to_the_embedded_model_goes_with_it(
+def test_settings_of_the_embedded_model_are_dropped_with_it(
     overrides: dict[str, Any], variant: str, tokenizer: str
 ) -> None:
     config = default_config()
@@ -514,7 +514,7 @@ def test_what_belongs_to_the_embedded_model_goes_with_it(
     assert (config.model.variant, config.model.tokenizer) == (variant, tokenizer)
 
 
-def test_a_prompt_for_captions_is_not_one_for_questions() -> None:
+def test_a_prompt_for_captions_is_refused_for_questions() -> None:
     config = valid()
     config.eval.source = source(dataset="slake", split="test", prompt="Describe it.")
     with pytest.raises(ValueError, match=r"eval\.source has prompt='Describe it\.', but task=vqa: questions are asked"):

@@ -33,7 +33,7 @@ def test_a_wrong_result_is_found_and_named(dtype: str, tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
-def test_a_result_that_is_no_number_is_wrong(wrong: float) -> None:
+def test_a_nan_result_is_wrong(wrong: float) -> None:
     assert device_check.errors_of([doubled(lambda x: x * wrong)]) == [float("inf")]
 
 

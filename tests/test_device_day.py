@@ -1,4 +1,4 @@
-"""The script for the day a GPU is there: its whole CPU form, and what it does with parts that fail, hang or die."""
+"""The script for a day with a GPU: its whole CPU form, and parts that fail, hang or die."""
 
 import importlib
 import importlib.util
@@ -17,7 +17,7 @@ import pytest
 
 from radvqa_jax.files import read_json
 
-# A process that speaks as the script's own: it needs no JAX, and fails according to the part's name.
+# A process with the protocol of the script's own: it needs no JAX, and fails according to the part's name.
 STUB = """
     import json, os, pathlib, sys, time
     folder = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
@@ -82,13 +82,13 @@ def test_a_part_that_fails_dies_or_hangs_is_recorded_and_the_others_run(
     }
     assert "ended with 3: " in found["dies"]["reason"] and "a fatal error" in found["dies"]["reason"]
     assert found["hangs"]["reason"].startswith("no result after 1 s")
-    assert found["dies"]["device"]["device"] == "stub"  # also of a part whose process told nothing
+    assert found["dies"]["device"]["device"] == "stub"  # also for a part whose process wrote nothing
     table = (tmp_path / "out" / "table.md").read_text()
     assert "| good | done | MFU 0.5 | 1 |" in table and r"| fails | failed | told \| so |" in table
     assert table.strip() in capsys.readouterr().out
 
 
-def test_what_is_done_is_not_repeated_and_what_failed_comes_last(day: Any, tmp_path: Path) -> None:
+def test_finished_parts_are_not_repeated_and_failed_ones_come_last(day: Any, tmp_path: Path) -> None:
     day(("good", 0.1), ("fails", 0.1))
     (tmp_path / "out" / "started.txt").unlink()
     day(("good", 0.1), ("fails", 0.1), ("new", 0.1), ("newer", 0.1))
@@ -98,19 +98,19 @@ def test_what_is_done_is_not_repeated_and_what_failed_comes_last(day: Any, tmp_p
 def test_a_part_is_started_only_if_the_time_left_is_enough(day: Any, tmp_path: Path) -> None:
     found = day(("good", 1.0), ("long", 50_000.0), ("short", 1.0), minutes=1.0)
     assert list(found) == ["good", "short"]
-    # By now it is known that parts take less than was guessed.
+    # By now parts have taken less than their estimates.
     assert "| long | not started | takes about" in (tmp_path / "out" / "table.md").read_text()
     assert "s were left" in (tmp_path / "out" / "table.md").read_text()
 
 
-def test_a_part_that_the_end_of_the_time_interrupts_is_taken_up_again(day: Any, tmp_path: Path) -> None:
+def test_a_part_that_the_end_of_the_time_interrupts_is_run_again(day: Any, tmp_path: Path) -> None:
     found = day(("hangs", 0.5), minutes=4.5 / 60)
     assert found["hangs"]["status"] == "stopped"
     day(("hangs", 0.5), ("good", 0.1), minutes=0.07)
     assert started(tmp_path)[:2] == ["hangs", "hangs"]
 
 
-def test_a_peak_of_memory_is_read_in_a_process_of_its_own(day: Any, tmp_path: Path) -> None:
+def test_a_memory_peak_is_read_in_a_separate_process(day: Any, tmp_path: Path) -> None:
     day(("good", 0.1), ("better", 0.1), own_process=True)
     lines = (tmp_path / "out" / "started.txt").read_text().split()
     assert lines[1] != lines[3]
@@ -161,7 +161,7 @@ def test_the_process_that_measures_ends_with_the_one_that_started_it(script: Mod
     assert time.monotonic() - start < 110  # the child held the pipe until it ended
 
 
-def test_an_error_in_a_part_is_its_record(script: ModuleType, tmp_path: Path) -> None:
+def test_an_error_in_a_part_is_recorded(script: ModuleType, tmp_path: Path) -> None:
     parts = importlib.import_module("day_parts")
     record = parts.run_part(
         parts.Part("x", "x", "json:dumps", 1.0, options={"absent": 1}), parts.FORMS["cpu"], tmp_path, {}
@@ -170,7 +170,7 @@ def test_an_error_in_a_part_is_its_record(script: ModuleType, tmp_path: Path) ->
     assert "Traceback" in record["traceback"] and record["clocks"]["samples"]
 
 
-def test_shares_of_the_roofline_are_told(script: ModuleType) -> None:
+def test_shares_of_the_roofline_are_reported(script: ModuleType) -> None:
     full = importlib.import_module("day_full_size")
 
     def one(seconds: float, best: float | None) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def test_every_part_has_its_experiment(form: str, script: ModuleType) -> None:
     sizes = script.FORMS[form]
     for part in script.PARTS:
         module, _, name = part.function.partition(":")
-        if module != "day_peers":  # which needs torch
+        if module != "day_peers":  # it needs torch
             assert callable(getattr(importlib.import_module(module), name))
         if module == "day_full_size":
             options = {"stage": "stage2", "kernel": 0, "quantize": "none"} | part.options
@@ -200,7 +200,7 @@ def test_every_part_has_its_experiment(form: str, script: ModuleType) -> None:
             assert config.model.attention in sizes.attention
 
 
-def test_what_was_found_is_kept_where_it_is_wrong(
+def test_wrong_results_are_kept_in_the_record(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts, correctness = importlib.import_module("day_parts"), importlib.import_module("day_correctness")
@@ -216,7 +216,7 @@ def test_what_was_found_is_kept_where_it_is_wrong(
     assert float(kernels["llm xla"]["worst"]) < 0.03 and kernels["llm blocks"]["error"] == "no such kernel"
 
 
-def test_a_step_tells_its_share_of_the_peak_and_whether_its_memory_is_seen(script: ModuleType) -> None:
+def test_a_step_reports_its_share_of_the_peak_and_whether_its_memory_is_known(script: ModuleType) -> None:
     full, found = importlib.import_module("day_full_size"), {"samples": [2.0, 1.0, 4.0], "way": "products"}
     found |= {"attention": {"llm": "cudnn"}, "examples_per_second": 48.0, "tokens_per_second": 55296.0, "mfu": 0.5}
     found |= {"fit_peak": 2**31, "peak": 2**32, "peak_before": 2**30, "same_bits": False}
@@ -228,7 +228,7 @@ def test_a_step_tells_its_share_of_the_peak_and_whether_its_memory_is_seen(scrip
 
 @pytest.mark.slow
 def test_the_whole_script_runs_on_the_cpu(script: ModuleType, repo: Path, tmp_path: Path) -> None:
-    """Every part but the peers runs to its end on the embedded model; those do where torch is."""
+    """Every part runs to its end on the embedded model; the peers only if torch is installed."""
     command = [sys.executable, str(repo / "scripts" / "device_day.py"), "--cpu", "--minutes", "30", "--out", "day"]
     env = os.environ | {"PYTHONPATH": str(repo)}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)

@@ -1,6 +1,6 @@
 """The documentation: its site is whole and loads nothing, its commands are real, its messages are those of the code.
 
-scripts/docs.sh builds the site; what needs no Sphinx is tested here.
+scripts/docs.sh builds the site; the parts without Sphinx are tested here.
 """
 
 import dataclasses
@@ -88,7 +88,7 @@ def test_every_module_is_in_the_list(site: types.ModuleType) -> None:
         ("a.js", "// see https://example.org\nfetch('search.json')", 0),
     ],
 )
-def test_what_a_page_loads_from_elsewhere_is_found(
+def test_addresses_that_a_page_loads_from_elsewhere_are_found(
     site: types.ModuleType, tmp_path: Path, name: str, text: str, found: int
 ) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8")
@@ -140,7 +140,7 @@ def check_experiment(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> N
     from_config_dict(values["config"].value)
 
 
-def test_the_folder_of_own_data_is_made_by_its_command(tmp_path: Path) -> None:
+def test_the_command_makes_the_folder_of_own_data(tmp_path: Path) -> None:
     line = next(command for page, command in commands() if page == "own_data.md" and "make_own_data" in command)
     words = shlex.split(line, comments=True)
     words = [word if word != "100" else "2" for word in words]
@@ -149,7 +149,7 @@ def test_the_folder_of_own_data_is_made_by_its_command(tmp_path: Path) -> None:
     assert (tmp_path / "own_folder" / "questions.csv").is_file()
 
 
-def test_messages_that_are_explained_are_those_of_the_code() -> None:
+def test_explained_messages_are_those_of_the_code() -> None:
     files = [*(REPO / "radvqa_jax").rglob("*.py"), *(REPO / "scripts").glob("*.sh")]
     code = "\n".join(path.read_text(encoding="utf-8") for path in files)
     code = re.sub(r'"\s*\n\s*f?"', "", code)  # a message over several lines

@@ -1,4 +1,4 @@
-"""The Python and the lock that scripts/env.sh takes. Stand-ins for Python report a version and make no environment."""
+"""The Python and the lock that scripts/env.sh chooses. Stand-ins for Python only report a version."""
 
 import os
 import subprocess
@@ -41,7 +41,7 @@ def machine(tmp_path: Path) -> Path:
 
 
 def source(machine: Path, **variables: str) -> str:
-    """Sources env.sh on that machine, where no environment can be made, and returns what it says."""
+    """Sources env.sh on that machine, where no environment can be made, and returns its output."""
     variables = {
         "PATH": f"{machine}/bin",
         "PYENV_ROOT": f"{machine}/pyenv",
@@ -63,7 +63,7 @@ def source(machine: Path, **variables: str) -> str:
         (("3.11", "3.12"), "Python 3.11.0 and requirements-oldest.lock"),
     ],
 )
-def test_the_set_of_the_whole_suite_is_taken_where_a_python_for_it_is_found(
+def test_the_set_of_the_whole_suite_is_used_if_a_python_for_it_is_found(
     pythons: tuple[str, ...], taken: str, machine: Path
 ) -> None:
     for version in pythons:
@@ -71,7 +71,7 @@ def test_the_set_of_the_whole_suite_is_taken_where_a_python_for_it_is_found(
     assert taken in source(machine)
 
 
-def test_on_a_gpu_the_newest_set_is_taken_where_a_python_for_it_is_found(machine: Path) -> None:
+def test_on_a_gpu_the_newest_set_is_used_if_a_python_for_it_is_found(machine: Path) -> None:
     put(machine / "bin" / "python3.11", STAND_IN.format("3.11"))
     assert "Python 3.11.0 and requirements-oldest.lock" in source(machine, RADVQA_EXTRAS="cuda")
     put(machine / "bin" / "python3.12", STAND_IN.format("3.12"))
@@ -84,7 +84,7 @@ def test_a_python_without_a_version_in_its_name_is_found(machine: Path) -> None:
     assert "Python 3.12.0 and requirements.lock" in source(machine)
 
 
-def test_a_python_of_pyenv_is_found_and_one_that_does_not_run_is_passed_over(machine: Path) -> None:
+def test_a_python_of_pyenv_is_found_and_one_that_does_not_run_is_skipped(machine: Path) -> None:
     put(machine / "bin" / "python3.13", "#!/bin/sh\necho 'pyenv: python3.13: command not found' >&2\nexit 127\n")
     put(machine / "bin" / "python3.12", STAND_IN.format("3.12"))
     assert "Python 3.12.0 and requirements.lock" in source(machine)

@@ -74,7 +74,7 @@ def test_json_is_read_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_is_not_json_is_refused_and_leaves_no_file(value: float, tmp_path: Path) -> None:
+def test_values_outside_json_are_refused_and_leave_no_file(value: float, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Out of range float"):
         files.write_json(tmp_path / "x.json", {"a": value})
     with pytest.raises(ValueError, match="Out of range float"):
@@ -114,7 +114,7 @@ def test_a_cut_line_is_left_out_only_where_that_is_allowed(tmp_path: Path) -> No
             files.read_jsonl(path)
 
 
-def test_nothing_is_glued_to_a_cut_line(tmp_path: Path) -> None:
+def test_a_new_line_is_not_appended_to_a_cut_one(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     files.write_jsonl(path, ROWS)
     whole = path.read_bytes()
@@ -149,7 +149,7 @@ def test_the_workdir_is_made(tmp_path: Path) -> None:
     assert files.make_workdir(str(tmp_path / "b")) == tmp_path / "b"
 
 
-def test_a_bad_workdir_says_what_to_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_workdir_is_refused_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"--workdir is empty\. Give the folder"):
         files.make_workdir("")
@@ -220,7 +220,7 @@ def test_json_that_python_cannot_read_is_an_error_that_names_the_file(tmp_path: 
 
 
 @pytest.mark.parametrize(("shared", "rights"), [(False, 0o600), (True, 0o644)])
-def test_what_a_library_writes_is_private_too(
+def test_files_that_a_library_writes_are_private_too(
     shared: bool, rights: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "_shared", shared)
@@ -278,11 +278,11 @@ def test_a_full_disk_names_the_file_that_was_written(
         files.write_text(path, "x") if write == "write_text" else files.append_jsonl(path, [{"a": 1}])
     outer = tmp_path / "outer.json"
     with pytest.raises(OSError, match=f"No space left on device: '{path}'"), files.atomic_write(outer):
-        files.write_text(path, "x")  # one file within another: the one that had no room is named
+        files.write_text(path, "x")  # nested writes: the file that the disk had no room for is named
     assert not list(tmp_path.glob("outer*"))
 
 
-def test_a_workdir_that_no_result_can_name_is_refused_at_the_start(tmp_path: Path) -> None:
+def test_a_workdir_that_leads_nowhere_or_is_not_utf_8_is_refused_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(ValueError, match=r"--workdir=.*leads nowhere"):
         files.make_workdir(str(tmp_path / "loop"))

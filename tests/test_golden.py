@@ -1,4 +1,4 @@
-"""Parity with the numbers that big_vision computed, through the script that anyone can run."""
+"""Agreement with the numbers that big_vision computed, by the script that anyone can run."""
 
 import importlib
 import shutil

@@ -1,4 +1,4 @@
-"""Checks by reading imports who may import whom; and that the main job needs neither TensorFlow nor torch."""
+"""Imports keep to the table of allowed ones, and the main job needs neither TensorFlow nor torch."""
 
 import ast
 import importlib.util
@@ -53,7 +53,7 @@ PARTS = {
 
 API = {"api", "api_maps", "api_quality", "api_checks", "api_rows", "api_values"}
 
-# Package or module of radvqa_jax -> what of radvqa_jax and tfds_builders it may import, apart from itself.
+# Package or module of radvqa_jax -> the parts of radvqa_jax and tfds_builders that it may import, apart from itself.
 MAY_IMPORT = {
     **{name: CORE for name in CORE},
     "data": CORE | {"tfds_builders"},
@@ -91,7 +91,7 @@ NEVER = {"tensorflow", "tf_keras", "keras", "torch", "torchvision", "transformer
 # Third-party packages that one part must not load.
 NOT_IN = {"models": {"tensorflow_datasets", "PIL", "grain"}}
 
-# Where the name of an import is not the name of the distribution.
+# Imports whose name differs from that of their distribution.
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "absl": "absl-py",
@@ -210,7 +210,7 @@ def test_every_third_party_import_is_declared(setup_arguments: dict[str, Any]) -
     assert not missing, f"add these to install_requires or an extra in setup.py: {missing}"
 
 
-# Run in a process of its own: here pytest has loaded far more than the main job does.
+# Run in a separate process: here pytest has loaded far more than the main job does.
 IMPORT_ALL = """
 import importlib, sys
 

@@ -1,4 +1,4 @@
-"""A run on a mixture that is killed without warning, and the same command again."""
+"""A run on a mixture that is killed without warning, and then started again by the same command."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""One process at a time in a folder; what a killed one leaves is taken over and cleaned up."""
+"""One process at a time in a folder; the lock and the files of a killed one are taken over and cleaned up."""
 
 import json
 import multiprocessing
@@ -56,7 +56,7 @@ def test_a_second_process_is_refused_by_name_and_a_killed_one_is_taken_over(tmp_
     assert not (tmp_path / locks.HOLDER).exists()
 
 
-def test_who_waits_goes_on_when_the_other_is_done(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_waiting_process_continues_when_the_other_is_done(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     held = SPAWN.Event()
     process = SPAWN.Process(target=_hold, args=(tmp_path, 1.0, held))
     process.start()
@@ -67,7 +67,7 @@ def test_who_waits_goes_on_when_the_other_is_done(tmp_path: Path, capfd: pytest.
     assert f"in use by process {process.pid}" in capfd.readouterr().err
 
 
-def test_a_process_id_that_was_given_again_is_not_the_holder(tmp_path: Path) -> None:
+def test_a_reused_process_id_is_not_the_holder(tmp_path: Path) -> None:
     me = psutil.Process()
     _write_holder(tmp_path, host=locks.socket.gethostname(), started=me.create_time())
     holder = locks.read_holder(tmp_path)
@@ -99,7 +99,7 @@ def test_a_holder_on_another_machine_counts_while_it_touches_its_file(
         beat.join()
 
 
-def test_one_that_was_silent_for_long_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_holder_that_was_silent_for_long_is_not_waited_for(tmp_path: Path) -> None:
     _write_holder(tmp_path)
     os.utime(tmp_path / locks.HOLDER, (0, 0))
     began = time.monotonic()
@@ -108,7 +108,7 @@ def test_one_that_was_silent_for_long_is_not_waited_for(tmp_path: Path) -> None:
     assert time.monotonic() - began < locks.SILENCE / 4
 
 
-def test_a_clock_that_runs_ahead_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_holder_whose_clock_runs_ahead_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "SILENCE", 0.5)
     monkeypatch.setattr(locks, "POLL", 0.05)
     _write_holder(tmp_path)
@@ -121,14 +121,14 @@ def test_a_clock_that_runs_ahead_is_not_waited_for(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("pid", [-1, 0, 2**70])
-def test_a_number_that_no_process_has_is_no_holder(tmp_path: Path, pid: int) -> None:
+def test_a_number_that_cannot_be_a_process_is_not_a_holder(tmp_path: Path, pid: int) -> None:
     _write_holder(tmp_path, host=locks.socket.gethostname(), pid=pid)
     with locks.hold(tmp_path, doing="y") as left:
         assert left is None or left.pid == pid
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": "x"}', "null"])
-def test_a_holder_file_that_is_not_whole_names_nobody(tmp_path: Path, text: str) -> None:
+def test_an_incomplete_holder_file_names_nobody(tmp_path: Path, text: str) -> None:
     (tmp_path / locks.HOLDER).write_text(text)
     with locks.hold(tmp_path, doing="y") as left:
         assert left is None
@@ -139,14 +139,14 @@ def test_half_written_files_of_another_locked_folder_stay(tmp_path: Path) -> Non
         (tmp_path / folder).mkdir()
         (tmp_path / folder / ".x.json.0123abcd.part").touch()
     (tmp_path / "other" / files.LOCK).touch()
-    (tmp_path / "my.part").touch()  # not ours: no such name is made here
+    (tmp_path / "my.part").touch()  # not ours: we make no such name
     with locks.hold(tmp_path, doing="y"):
         assert sorted(p.name for p in tmp_path.rglob("*.part")) == [".x.json.0123abcd.part", "my.part"]
     assert (tmp_path / "other" / ".x.json.0123abcd.part").exists()
 
 
-def test_a_link_in_the_place_of_the_lock_is_named(tmp_path: Path) -> None:
-    """The lock of a folder would be a file elsewhere, or none."""
+def test_a_link_in_place_of_the_lock_is_named(tmp_path: Path) -> None:
+    """Otherwise the lock of a folder could be a file elsewhere, or be missing."""
     for target in ("nowhere", "there"):
         (tmp_path / "there").touch()
         (tmp_path / files.LOCK).symlink_to(tmp_path / target)

@@ -1,4 +1,4 @@
-"""The command line: what it says when something is wrong, and that a signal loses nothing."""
+"""The command line: its errors, and that a signal loses nothing."""
 
 import json
 import os
@@ -363,4 +363,4 @@ def test_whatever_ends_a_run_ends_it_with_one_line(tmp_path: Path) -> None:
     for number, (code, pattern) in enumerate(said):
         err = (tmp_path / f"{number}.err").read_text()
         assert codes[number] == code and re.fullmatch(pattern, err.strip()), err
-    assert not (tmp_path / "run" / ".lock.json").exists()  # every one gave its workdir back
+    assert not (tmp_path / "run" / ".lock.json").exists()  # each released its workdir

@@ -1,4 +1,4 @@
-"""The notebooks run from start to end on the embedded model, and are committed with what they printed and drew."""
+"""The notebooks run from start to end on the embedded model, and are committed with their outputs."""
 
 import os
 from pathlib import Path
@@ -21,7 +21,7 @@ def read(path: Path) -> Any:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_start_to_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With RADVQA_NOTEBOOKS=1 what it printed and drew is written back, to be committed."""
+    """With RADVQA_NOTEBOOKS=1 the outputs are written back, to be committed."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(REPO), os.environ.get("PYTHONPATH", "")])))
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     notebook = read(path)

@@ -1,4 +1,4 @@
-"""Processes give each other values in their order, wait for each other, and notice where they do not do the same."""
+"""Processes exchange values in their order, wait for each other, and notice if they do different things."""
 
 import time
 from typing import Any
@@ -11,7 +11,7 @@ from tests.several import MemoryStore, run_together
 
 def test_each_process_gets_what_all_give_in_their_order() -> None:
     def rounds(group: Group) -> list[list[bytes]]:
-        time.sleep(0.02 * (3 - group.index))  # the last one comes first
+        time.sleep(0.02 * (3 - group.index))  # the last one is first
         return [group.gather(f"{number}:{group.index}".encode(), what=f"round {number}") for number in range(12)]
 
     store = MemoryStore()
@@ -53,11 +53,11 @@ def test_an_error_in_one_process_is_an_error_in_all() -> None:
     assert [value for _, value in said] == [0, 1, 2]
 
 
-def test_processes_that_do_not_do_the_same_are_told() -> None:
+def test_processes_that_do_different_things_are_an_error() -> None:
     errors = run_together(2, lambda group: group.gather(what="maps" if group.index else "answers"))
     assert all(isinstance(error, RuntimeError) and "'answers'" in str(error) for error in errors), errors
 
 
-def test_one_process_waits_for_nobody() -> None:
+def test_a_single_process_does_not_wait() -> None:
     assert ALONE.gather(b"x", what="") == [b"x"] and ALONE.from_first(lambda: b"y", what="") == b"y"
     assert ALONE.each(lambda: 1, what="") == 1 and ALONE.first_alone(lambda: 2, others=3, what="") == 2

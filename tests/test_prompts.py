@@ -1,4 +1,4 @@
-"""One wording for every use."""
+"""Prompts have one wording for every use."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def test_a_question_becomes_one_line_in_the_template() -> None:
     assert SEPARATOR not in vqa_prefix(ROW["question"])
 
 
-def test_options_stand_in_the_prompt_where_the_template_wants_them() -> None:
+def test_options_are_in_the_prompt_where_the_template_has_them() -> None:
     template = "answer en {question} {choices}"
     row = ROW | {"choices": ["a lung", "{question}"]}
     assert row_text(row, task="vqa", template=template)[0] == "answer en Is there a mass? A) a lung B) {question}"
@@ -46,7 +46,7 @@ def test_an_unknown_task_is_refused() -> None:
         row_text(ROW, task="ocr", template="")
 
 
-def test_a_caption_is_asked_for_as_its_source_says() -> None:
+def test_a_caption_is_asked_for_with_the_wording_of_its_source() -> None:
     asked, _ = row_text(ROW, task="caption", template="", caption_prompt="Describe\n it. ")
     assert asked == "Describe it."
     assert row_text(ROW, task="vqa", template="Q {question}", caption_prompt="Describe it.")[0] == "Q Is there a mass?"

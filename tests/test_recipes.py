@@ -1,4 +1,4 @@
-"""The recipes of the three papers and the plain ones: every variant builds, and says what its paper says."""
+"""The recipes of the three papers and the plain ones: every variant builds, and has its paper's settings."""
 
 import itertools
 import math
@@ -69,7 +69,7 @@ def test_every_recipe_can_be_planned_before_its_data_are_there(name: str) -> Non
 
 
 @pytest.mark.parametrize("file", VARIANTS)
-def test_an_unknown_variant_is_refused_with_those_that_there_are(file: str) -> None:
+def test_an_unknown_variant_is_refused_with_the_known_ones(file: str) -> None:
     with pytest.raises(ValueError, match=rf"{file}\.py:nope is unknown\. Give one of {VARIANTS[file][0]}"):
         build(f"{file}.py:nope")
     with pytest.raises(ValueError, match="is unknown"):
@@ -83,7 +83,7 @@ def test_the_adapters_of_medm_s_code_have_the_size_of_those_that_its_authors_sav
     assert not {name for name in names if "out/kernel" in name or "Dense" in name or "head" in name}
 
 
-def test_medm_s_four_statements_are_four_sets_of_adapters() -> None:
+def test_the_four_statements_of_medm_are_four_sets_of_adapters() -> None:
     found = {name: adapters(build(f"medm_stage2.py:roco,{name}").stages["stage2"].lora) for name in ADAPTERS}
     assert len({weights for _, weights in found.values()}) == 4
     paper, picture = found["attention"][0], found["attention_mlp"][0]
@@ -135,11 +135,11 @@ def test_med_idefics_leaves_the_vision_tower_alone() -> None:
         config.stages["stage2"].lora.alpha,
         config.stages["stage2"].lora.dropout,
     ) == (8, 8.0, 0.1)
-    assert config.stages["stage1"].lora == config.stages["stage2"].lora  # or stage 2 could not go on with them
+    assert config.stages["stage1"].lora == config.stages["stage2"].lora  # stage 2 continues with them
     assert build("med_idefics.py:two_stages,7000").stages["stage1"].sources[0].limit == 7000
 
 
-def test_one_change_is_one_change() -> None:
+def test_med_idefics_one_change_only_leaves_out_stage_1() -> None:
     two, one = build("med_idefics.py:two_stages"), build("med_idefics.py:one_change")
     assert (two.stages["stage2"], two.data) == (one.stages["stage2"], one.data) and one.stage_names == ("stage2",)
 

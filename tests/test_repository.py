@@ -52,7 +52,7 @@ def matches(path: Path, forbidden: dict[str, str]) -> list[str]:
     return [f"{path}:{i}: {what}" for i, line in lines for what, rule in forbidden.items() if re.search(rule, line)]
 
 
-def test_no_file_holds_what_none_may() -> None:
+def test_no_file_has_a_forbidden_line() -> None:
     texts = [path for path in repository_files() if path.suffix in TEXT]
     assert len(texts) > 20
     found = [line for path in texts for line in matches(path, FORBIDDEN_ANYWHERE)]

@@ -1,4 +1,4 @@
-"""Compiled programs are kept where they are to be, and found again."""
+"""Compiled programs are kept in the configured folder, and found again."""
 
 import warnings
 from collections.abc import Iterator
@@ -36,9 +36,7 @@ def compile_something(number: int) -> None:
         jax.jit(lambda x: jnp.sin(x) + number).lower(jnp.ones(3)).compile()
 
 
-def test_a_program_that_compiles_in_no_time_is_kept(
-    tmp_path: Path, own_cache: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_program_that_compiles_fast_is_kept(tmp_path: Path, own_cache: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     keep_compiled("auto")
@@ -49,7 +47,7 @@ def test_a_program_that_compiles_in_no_time_is_kept(
     assert {path.name for path in (tmp_path / "radvqa_jax" / "compiled").iterdir()} >= kept
 
 
-def test_nothing_is_kept_where_that_is_asked_for(tmp_path: Path, own_cache: None) -> None:
+def test_no_program_is_kept_if_the_cache_is_off(tmp_path: Path, own_cache: None) -> None:
     keep_compiled(str(tmp_path / "kept"))
     keep_compiled("")
     compile_something(12)

@@ -1,4 +1,4 @@
-"""Values that flow between the parts keep their form."""
+"""Values that the parts exchange keep their form."""
 
 from typing import Any
 
@@ -52,7 +52,7 @@ def test_a_record_is_read_back() -> None:
         ({"choices": "A|B"}, "field `choices` must be a list"),
     ],
 )
-def test_a_field_that_is_not_what_it_should_be_is_named(changed: dict[str, Any], message: str) -> None:
+def test_an_invalid_field_is_named(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^p.jsonl, line 7: {message}"):
         Record.from_json(RECORD.to_json() | changed, where="p.jsonl, line 7")
 

@@ -1,4 +1,4 @@
-"""The pre-training of the embedded model: what its labels and its questions about sides say."""
+"""The pre-training of the embedded model: its labels, and its questions about sides."""
 
 import importlib
 import re
@@ -13,7 +13,7 @@ SCRIPTS = str(Path(__file__).parents[1] / "scripts")
 
 @pytest.fixture
 def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scripts' folder is where they look for each other's modules."""
+    """Puts the scripts' folder on the path, as they import each other."""
     monkeypatch.syspath_prepend(SCRIPTS)
 
 

@@ -1,4 +1,4 @@
-"""The scripts for SLURM: what they ask for fits what they start, and their commands would run."""
+"""The scripts for SLURM: their requests fit the processes that they start, and their commands would run."""
 
 import re
 import shlex
@@ -15,14 +15,14 @@ PAGES = [REPO / "docs" / "planning.md", *SCRIPTS]
 
 
 def started(script: Path) -> list[str]:
-    """The words of the command that a script starts in every process; "$@" stands for what is given to the script."""
+    """The words of the command that a script starts in every process; "$@" stands for the script's arguments."""
     text = script.read_text(encoding="utf-8").replace("\\\n", " ")
     (line,) = re.findall(r"^srun .*", text, re.MULTILINE)
     return shlex.split(line)
 
 
 def submissions() -> list[tuple[str, list[str]]]:
-    """(script, what is given to it) of every sbatch command in the documentation and in the scripts' own comments."""
+    """(script, its arguments) of every sbatch command in the documentation and in the scripts' own comments."""
     found = []
     for page in PAGES:
         text = re.sub(r"\\\n#?\s*", " ", page.read_text(encoding="utf-8"))

@@ -56,7 +56,7 @@ def test_a_table_is_whole_or_absent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", ["," * 1_000_004, ",".join(map(str, range(100_000))), '"\n",' * 200_000])
-def test_too_many_columns_are_told_at_once(tmp_path: Path, names: str) -> None:
+def test_too_many_columns_are_refused_at_once(tmp_path: Path, names: str) -> None:
     path = tmp_path / "t.csv"
     path.write_text(f"{names}\n{',' * 1_000_004}\n")
     survives(lambda: detect(path))
@@ -78,7 +78,7 @@ def test_as_many_columns_as_a_sheet_has_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mark", DELIMITERS)
 @pytest.mark.parametrize("first", ["", "sep={}\r\n"])
 def test_the_delimiter_of_any_country_is_read(tmp_path: Path, mark: str, first: str) -> None:
-    """Spreadsheets write semicolons where the comma is the decimal mark."""
+    """Spreadsheets write semicolons in countries with a decimal comma."""
     rows = [["run", "note, if any", "x"], ["a", "left; right\tor, both", "1,5"], ["b", "two\nlines", ""]]
     path = tmp_path / "table.csv"
     with path.open("w", encoding="utf-8-sig", newline="") as file:
@@ -88,7 +88,7 @@ def test_the_delimiter_of_any_country_is_read(tmp_path: Path, mark: str, first: 
     assert list(found) == rows and numbers == tuple(n + bool(first) for n in (1, 2, 4))
 
 
-def test_a_sheet_that_was_filled_in_with_semicolons_is_known_as_filled_in(tmp_path: Path) -> None:
+def test_a_sheet_that_was_saved_with_semicolons_counts_as_filled_in(tmp_path: Path) -> None:
     path = tmp_path / "sheet.csv"
     path.write_text("run;correct;comment\na;;\n")
     assert not is_filled(path, ["correct", "comment"])

@@ -67,7 +67,7 @@ def test_diff_names_what_is_missing_extra_and_misshaped() -> None:
     }
 
 
-def test_nearest_is_silent_where_nothing_is_near() -> None:
+def test_nearest_returns_nothing_if_no_name_is_near() -> None:
     assert trees.nearest("learning_rat", ["seed", "learning_rate"]) == " Did you mean `learning_rate`?"
     assert trees.nearest("qqq", ["seed", "learning_rate"]) == ""
 

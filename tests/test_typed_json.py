@@ -1,4 +1,4 @@
-"""Files that people bring are read by their types: what is wrong is named, and nothing is guessed."""
+"""Users' files are read by their types: errors are named, and nothing is guessed."""
 
 import dataclasses
 import json
@@ -56,7 +56,7 @@ def test_values_are_read_by_type() -> None:
         ({"alpha": None, "targets": 1}, "`alpha` must be a number; got null and 1 more"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_named(changed: dict[str, Any], message: str) -> None:
+def test_an_invalid_value_is_named(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(typed_json.JsonError, match=message):
         typed_json.parse(json.dumps(META | changed), Meta, where="f, line 3")
 

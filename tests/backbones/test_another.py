@@ -1,8 +1,8 @@
-"""The seam is real: another backbone trains, answers and is looked at, and no other module knows of it.
+"""Another backbone trains, answers and has saliency maps, and no other module knows of it.
 
-`Behind` has PaliGemma's towers under other names, and its image tokens after the text. Attention does not ask in which
-order its keys come, so with the same weights, masks and rotary positions it must give PaliGemma's numbers up to
-rounding. Whatever assumed a name of the tree or that the image comes first would give others, or fail.
+`Behind` has PaliGemma's towers under other names, and its image tokens after the text. Attention does not depend on the
+order of keys, so with the same weights, masks and rotary positions it must give PaliGemma's numbers up to
+rounding. Code that assumes names of the tree, or that the image comes first, would give other numbers or fail.
 """
 
 from collections.abc import Iterator
@@ -128,7 +128,7 @@ def make_record() -> Backbone:
 
 @pytest.fixture(scope="module", autouse=True)
 def known() -> Iterator[None]:
-    """Makes the two models known; nothing else is done for them."""
+    """Registers the two models, and does nothing else for them."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(BACKBONES, "behind", make_record())
         patched.setitem(VARIANTS, "before", SIZES)
@@ -200,7 +200,7 @@ def models(tmp_path_factory: pytest.TempPathFactory, golden: Path) -> dict[str, 
 
 
 @pytest.mark.slow
-def test_it_answers_and_is_looked_at_as_paligemma_is(models: dict[str, Model]) -> None:
+def test_it_gives_the_answers_and_maps_of_paligemma(models: dict[str, Model]) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (40, 30), dtype=np.uint8)
     before, behind_ = (model.answer(picture, "Is there a mass?", samples=2) for model in models.values())
     assert type(models["behind"]._loaded.tokenizer) is Own
@@ -215,7 +215,7 @@ def test_it_answers_and_is_looked_at_as_paligemma_is(models: dict[str, Model]) -
     for part in ("image", "text", "prompt", "layers"):
         for method, values in getattr(wanted, part).items():
             size = np.abs(values).max()
-            assert values.std() > 1e-3 * size > 0, (part, method)  # a map with nothing in it would prove nothing
+            assert values.std() > 1e-3 * size > 0, (part, method)  # an empty map would prove nothing
             np.testing.assert_allclose(
                 getattr(found, part)[method], values, atol=2e-3 * size, err_msg=f"{part} {method}"
             )
@@ -239,7 +239,7 @@ def test_a_model_without_a_form_in_transformers_is_exported_as_a_native_file(tmp
     assert not list(tmp_path.iterdir())
 
 
-def test_leaves_of_the_other_tree_are_known_by_its_record() -> None:
+def test_leaves_of_the_other_tree_are_recognised_by_its_record() -> None:
     record, shapes = make_record(), abstract_params(VARIANTS["behind"])
     assert {record.tower_of(name) for name in shapes if name.startswith("picture/")} == {"img"}
     assert {record.layout.token_table, record.layout.position_embedding, record.tree.patch_embedding} <= set(shapes)

@@ -1,4 +1,4 @@
-"""The content that every record must have, whatever the model."""
+"""The required content of every record, for any model."""
 
 import itertools
 import re

@@ -45,7 +45,7 @@ def folder(tmp_path: Path, leaves: dict[str, np.ndarray]) -> Path:
 
 
 def rewrite(folder: Path, *, lora: dict[str, Any] | None = None, sign: bool = True, **changes: Any) -> None:
-    """Changes fields of adapter.json, as somebody would who also computes its hash again."""
+    """Changes fields of adapter.json and computes its hash again."""
     path = folder / "adapter.json"
     row = json.loads(path.read_text()) | changes
     row["lora"] = row["lora"] | lora if lora else row["lora"]
@@ -79,7 +79,7 @@ def test_another_base_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("name", ["adapter.npz", "adapter.json"])
-def test_a_missing_half_is_named(folder: Path, name: str) -> None:
+def test_either_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(FileNotFoundError, match=f"{name} does not exist.*train the stage again"):
         load_adapter(folder)
@@ -99,7 +99,7 @@ def test_a_save_that_was_interrupted_between_the_two_files_is_noticed(
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
-def test_truncated_files(folder: Path, share: float) -> None:
+def test_truncated_files_are_refused(folder: Path, share: float) -> None:
     for name, message in (("adapter.json", "is not valid JSON"), ("adapter.npz", "is not the adapter.npz of a stage")):
         data = (folder / name).read_bytes()
         (folder / name).write_bytes(data[: int(share * len(data))])
@@ -177,7 +177,7 @@ def test_a_value_that_was_changed_by_hand_is_noticed(folder: Path, changes: dict
         load_adapter(folder)
 
 
-def test_the_order_of_its_fields_is_no_change(folder: Path) -> None:
+def test_the_order_of_its_fields_does_not_matter(folder: Path) -> None:
     row = json.loads((folder / "adapter.json").read_text())
     (folder / "adapter.json").write_text(json.dumps(dict(reversed(row.items()))))
     assert load_adapter(folder)[1] == META
@@ -254,13 +254,13 @@ def test_json_that_python_cannot_read_is_one_error(folder: Path, text: str) -> N
         load_adapter(folder)
 
 
-def test_json_that_is_no_description(folder: Path) -> None:
+def test_json_that_is_not_a_description_is_refused(folder: Path) -> None:
     (folder / "adapter.json").write_text("[1]")
     with pytest.raises(ValueError, match="has format None"):
         load_adapter(folder)
 
 
-def test_what_cannot_be_right_is_not_saved(tmp_path: Path, leaves: dict[str, np.ndarray]) -> None:
+def test_invalid_leaves_and_descriptions_are_not_saved(tmp_path: Path, leaves: dict[str, np.ndarray]) -> None:
     lone = {name: leaf for name, leaf in leaves.items() if not name.endswith("lora_b")}
     with pytest.raises(ValueError, match=rf"only one of lora_a and lora_b for \['{W}'\]"):
         save_adapter(tmp_path, lone, META)

@@ -1,4 +1,4 @@
-"""Native checkpoints: what is loaded is what the file holds, or the error says why not."""
+"""Native checkpoints are loaded exactly as the file has them, or the error says why not."""
 
 import json
 import weakref
@@ -88,7 +88,7 @@ def test_the_golden_weights_load_and_save_to_the_same_arrays(tmp_path: Path, mod
 
 
 @pytest.mark.parametrize("variant", json.loads((GOLDEN / "manifest.json").read_text()))
-def test_the_names_of_released_checkpoints(tmp_path: Path, variant: str) -> None:
+def test_names_of_released_checkpoints_are_saved_and_loaded(tmp_path: Path, variant: str) -> None:
     names = json.loads((GOLDEN / "manifest.json").read_text())[variant]["params"]
     tiny = draw({key.removeprefix("params/"): (1,) * len(shape) for key, shape in names.items()})
     big_vision.save(tmp_path / "model.npz", tiny)
@@ -135,7 +135,7 @@ def test_position_embeddings_are_resampled_as_in_the_reference(tmp_path: Path, o
 
 
 def test_a_grid_that_no_model_has_is_not_read(tmp_path: Path) -> None:
-    """Packed zeros of any grid would fill the memory, since the shape in the file is not the model's."""
+    """The shape in the file is not checked against the model's, so packed zeros of any grid would fill the memory."""
     flat = draw(SHAPES) | {POS: np.zeros((1, 257 * 257, 4), np.float32)}
     big_vision.save(tmp_path / "model.npz", flat, compress=True)
     with pytest.raises(ValueError, match=rf"{POS}: .*66049"):
@@ -213,7 +213,7 @@ def test_rules_allow_missing_and_extra_leaves(path: Path, flat: dict[str, Any]) 
         big_vision.load(path, target, **(allow | {"allow_missing": ("img/head/bias", "other")}))
 
 
-def test_groups_beside_params_are_extra_leaves(tmp_path: Path, flat: dict[str, Any]) -> None:
+def test_groups_next_to_params_are_extra_leaves(tmp_path: Path, flat: dict[str, Any]) -> None:
     np.savez(tmp_path / "x.npz", **{f"params/{name}": leaf for name, leaf in flat.items()}, **{"opt/0/mu": np.ones(3)})
     with pytest.raises(ValueError, match=r"extra \(1\):\n  opt/0/mu"):
         big_vision.load(tmp_path / "x.npz", abstract_of(flat))
@@ -221,7 +221,7 @@ def test_groups_beside_params_are_extra_leaves(tmp_path: Path, flat: dict[str, A
     assert report.ignored == ("opt/0/mu (3,)",)
 
 
-def test_leaves_that_are_no_floats_are_refused(tmp_path: Path, flat: dict[str, Any]) -> None:
+def test_leaves_that_are_not_floats_are_refused(tmp_path: Path, flat: dict[str, Any]) -> None:
     np.savez(tmp_path / "x.npz", **(flat | {"img/head/kernel": np.ones((4, 6), np.int32)}))
     with pytest.raises(ValueError, match=r"not float16, bfloat16, float32 or float64 \(1\):\n  img/head/kernel: int32"):
         big_vision.load(tmp_path / "x.npz", abstract_of(flat))
@@ -230,7 +230,7 @@ def test_leaves_that_are_no_floats_are_refused(tmp_path: Path, flat: dict[str, A
     assert not (tmp_path / "y.npz").exists()
 
 
-def test_nonfinite_values_are_reported_and_a_leaf_of_nothing_else_is_refused(
+def test_nonfinite_values_are_reported_and_a_leaf_without_finite_values_is_refused(
     tmp_path: Path, flat: dict[str, Any]
 ) -> None:
     flat[POS][0, 1, 2] = np.nan

@@ -157,7 +157,7 @@ def test_the_head_may_be_stored_under_either_name_or_both_but_must_be_tied(tmp_p
         big_vision.load(tmp_path / "short", wanted(DUMMY))
 
 
-def test_rows_for_image_and_padding_are_left_out_and_said(tmp_path: Path, flat: Flat) -> None:
+def test_rows_for_image_and_padding_are_left_out_and_reported(tmp_path: Path, flat: Flat) -> None:
     tensors = tensors_of(flat)
     name = "language_model.model.embed_tokens.weight"
     padded = tensors | {name: np.concatenate([tensors[name], np.ones((64, 16), np.float32)])}
@@ -179,7 +179,7 @@ def test_another_resolution_is_resampled_as_from_npz(tmp_path: Path, flat: Flat)
     assert_equal(loaded, {name: np.asarray(leaf) for name, leaf in native.items()})
 
 
-def test_what_paligemma_never_uses_is_ignored_and_said(tmp_path: Path, flat: Flat) -> None:
+def test_weights_that_paligemma_never_uses_are_ignored_and_reported(tmp_path: Path, flat: Flat) -> None:
     extra = {
         "vision_tower.vision_model.head.probe": np.ones((1, 1, 16), np.float32),
         "vision_tower.vision_model.head.attention.out_proj.weight": np.ones((16, 16), np.float32),
@@ -298,7 +298,7 @@ def lfs_pointer(folder: Path) -> Path:
         (lfs_pointer, 1, "it begins with b'version https"),
     ],
 )
-def test_folders_that_are_no_model(
+def test_folders_without_a_valid_model_are_refused(
     tmp_path: Path, flat: Flat, change: Callable[[Path], Path], shards: int, problem: str
 ) -> None:
     folder = change(write_folder(tmp_path / "hf", tensors_of(flat), shards=shards))
@@ -307,7 +307,7 @@ def test_folders_that_are_no_model(
 
 
 @pytest.mark.parametrize("name", ["adapter_config.json", "adapter.npz"])
-def test_an_adapter_folder_is_no_model(tmp_path: Path, name: str) -> None:
+def test_an_adapter_folder_is_not_read_as_a_model(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("{}")
     with pytest.raises(ValueError, match="is an adapter, not a model"):
         big_vision.load(tmp_path, {})

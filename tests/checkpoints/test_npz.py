@@ -1,4 +1,4 @@
-"""Files that are no native checkpoints are refused, each with its reason."""
+"""Files that are not native checkpoints are refused, each with its reason."""
 
 import io
 import tracemalloc
@@ -79,7 +79,7 @@ def test_a_pickle_is_refused_and_never_run(tmp_path: Path) -> None:
     assert not bomb.exists()
 
 
-def test_a_path_without_a_file(tmp_path: Path) -> None:
+def test_a_path_without_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         FileNotFoundError, match=r"none\.npz does not exist; it should be a test file\. Make it again\."
     ):
@@ -98,13 +98,13 @@ def test_a_path_without_a_file(tmp_path: Path) -> None:
         (b"\x93NUMPY\x01\x00 one array alone", r"it begins with b'\\x93NUMPY"),
     ],
 )
-def test_a_file_of_another_kind(tmp_path: Path, content: bytes, problem: str) -> None:
+def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes, problem: str) -> None:
     (tmp_path / "x.npz").write_bytes(content)
     with pytest.raises(ValueError, match=f"x.npz is not a test file: {problem}.*Make it again"):
         open_npz(tmp_path / "x.npz")
 
 
-def test_a_zip_of_something_else(tmp_path: Path) -> None:
+def test_a_zip_of_something_else_is_refused(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "x.npz", [("archive/data.pkl", b"torch")])
     with pytest.raises(ValueError, match=r"it holds 'archive/data\.pkl', which is no \.npy array"):
         open_npz(path)
@@ -113,7 +113,7 @@ def test_a_zip_of_something_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.2, 0.6, 0.99])
-def test_a_truncated_file(tmp_path: Path, share: float) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
     write_npz(tmp_path / "whole.npz", ARRAYS.items())
     data = (tmp_path / "whole.npz").read_bytes()
     (tmp_path / "x.npz").write_bytes(data[: int(len(data) * share)])
@@ -149,12 +149,12 @@ def test_no_flipped_byte_gives_a_wrong_value(tmp_path: Path, compress: bool) -> 
             assert f"{path} is not a test file" in str(error)
             refused += 1
         else:
-            # A flip in the zip's directory may hide an array; whoever asks for it by name then notices.
+            # A flip in the zip's directory may hide an array; reading it by name is then an error.
             assert {array.tobytes() for array in read.values()} <= {array.tobytes() for array in ARRAYS.values()}
     assert refused > len(whole) / 3
 
 
-def test_headers_that_lie(tmp_path: Path) -> None:
+def test_wrong_headers_are_refused(tmp_path: Path) -> None:
     good = npy(ARRAYS["a/b"])
     with pytest.raises(ValueError, match="the array 'w' should have 24 bytes and has 20"):
         open_npz(write_zip(tmp_path / "short.npz", [("w.npy", good[:-4])]))
@@ -182,7 +182,7 @@ def header(shape: tuple[int, ...]) -> bytes:
     return buffer.getvalue()
 
 
-def test_a_small_file_fills_no_memory(tmp_path: Path) -> None:
+def test_a_small_file_cannot_fill_the_memory(tmp_path: Path) -> None:
     """One header of 150 MB, and values of 150 MB, in files of 150 kB."""
     long = deflated(tmp_path / "long.npz", b"\x93NUMPY\x02\x00" + (150 << 20).to_bytes(4, "little"), 150 << 20)
     many = deflated(tmp_path / "many.npz", header((150 << 18,)), 150 << 20)
@@ -203,7 +203,7 @@ def test_a_small_file_fills_no_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_an_array_that_is_there_twice(tmp_path: Path) -> None:
+def test_an_array_that_occurs_twice_is_refused(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "x.npz", [("w.npy", npy(ARRAYS["a/b"]))] * 2)
     with pytest.raises(ValueError, match="it holds the array 'w' twice"):
         open_npz(path)

@@ -1,4 +1,4 @@
-"""PEFT folders: both ways exact, differing ranks and scales translated, and what has no equal refused by name."""
+"""PEFT folders are written and read exactly; ranks and scales are translated; other settings are refused by name."""
 
 import json
 import time
@@ -24,7 +24,7 @@ from radvqa_jax.trees import Flat
 DUMMY = get_variant("dummy")
 SHAPES = abstract_params(DUMMY)
 EVERY = LoraConfig(rank=3, alpha=7.0, targets=((".*", "lora"),))
-# The further entries that peft 0.21.2 writes, at its defaults.
+# The other entries that peft 0.21.2 writes, at their defaults.
 AS_PEFT_SAVES = {
     "auto_mapping": None, "bias": "none", "corda_config": None, "fan_in_fan_out": False, "inference_mode": True,
     "init_lora_weights": True, "layer_replication": None, "loftq_config": {}, "lora_bias": False, "lora_dropout": 0.0,
@@ -65,7 +65,7 @@ def write(folder: Path, tensors: dict[str, np.ndarray], **config: Any) -> Path:
     folder.mkdir()
     save_file(tensors, folder / "adapter_model.safetensors")
     plain = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "base_model_name_or_path": "base", **AS_PEFT_SAVES}
-    (folder / "adapter_config.json").write_text(json.dumps(plain | config))  # others write NaN, too
+    (folder / "adapter_config.json").write_text(json.dumps(plain | config))  # other programs write NaN
     return folder
 
 
@@ -99,7 +99,7 @@ def test_what_is_written_is_read_bit_for_bit(tmp_path: Path, kv_heads: int, rslo
     assert mine.targets == theirs.targets and theirs.scale == pytest.approx(mine.scale)
 
 
-def test_the_files_are_as_peft_has_them(tmp_path: Path) -> None:
+def test_the_files_have_the_form_of_peft(tmp_path: Path) -> None:
     leaves = draw(EVERY)
     save_peft(tmp_path / "peft", leaves, EVERY, base_name="base")
     tensors = load_file(tmp_path / "peft" / "adapter_model.safetensors")
@@ -210,7 +210,7 @@ def test_modules_left_out_of_a_stacked_weight_add_nothing(tmp_path: Path) -> Non
         ({"r": 3}, "gives rank 3"),
     ],
 )
-def test_what_has_no_equal_is_refused_by_name(tmp_path: Path, config: dict[str, Any], why: str) -> None:
+def test_settings_without_an_equivalent_are_refused_by_name(tmp_path: Path, config: dict[str, Any], why: str) -> None:
     folder = write(tmp_path / "p", pair(QUERY.format(0), 2), **config)
     with pytest.raises(ValueError, match=why):
         load_any_adapter(folder, SHAPES)
@@ -223,13 +223,13 @@ def test_a_pattern_of_a_folder_from_elsewhere_cannot_hang(tmp_path: Path) -> Non
     assert time.process_time() - start < 2
 
 
-def test_a_null_is_what_is_absent(tmp_path: Path) -> None:
+def test_null_counts_as_absent(tmp_path: Path) -> None:
     nothing = dict.fromkeys(("rank_pattern", "alpha_pattern", "lora_dropout", "use_rslora"))
     folder = write(tmp_path / "p", pair(QUERY.format(0), 2), **nothing)
     assert load_peft(folder, SHAPES)[1].lora.dropout == 0
 
 
-def test_what_does_not_fit_is_listed(tmp_path: Path) -> None:
+def test_modules_that_do_not_fit_are_listed(tmp_path: Path) -> None:
     tensors = pair(QUERY.format(0), 2, out=31) | pair(QUERY.format(7), 2) | pair("base_model.model.other.fc", 2)
     with pytest.raises(ValueError) as caught:
         load_peft(write(tmp_path / "p", tensors), SHAPES)
@@ -277,13 +277,13 @@ def test_a_pickle_is_named_and_never_read(tmp_path: Path) -> None:
         inspect_any_adapter(folder, SHAPES)
 
 
-def test_what_cannot_be_written_is_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_leaves_that_peft_cannot_hold_are_refused_with_the_way_out(tmp_path: Path) -> None:
     leaves = draw(EVERY) | {"llm/final_norm/scale": np.ones(16, np.float32)}
     with pytest.raises(ValueError, match=r"llm/final_norm/scale.*export\.format=huggingface or big_vision"):
         save_peft(tmp_path / "p", leaves, EVERY, base_name="base")
 
 
-def test_a_whole_projector_goes_along(tmp_path: Path) -> None:
+def test_a_projector_that_was_trained_whole_is_written_and_read(tmp_path: Path) -> None:
     config = LoraConfig(rank=2, alpha=4.0, targets=(("llm/.*/q_einsum/w", "lora"), (".*", "none")))
     head = {name: np.random.default_rng(1).normal(size=SHAPES[name].shape).astype(np.float32)
             for name in ("img/head/kernel", "img/head/bias")}  # fmt: skip

@@ -125,7 +125,7 @@ def test_a_temporary_folder_of_an_interrupted_save_is_not_a_step(tmp_path: Path)
 
 
 @pytest.mark.parametrize("part", ["_CHECKPOINT_METADATA", "run", "state", "state/manifest.ocdbt"])
-def test_a_step_that_is_not_whole_hides_no_good_one(
+def test_an_incomplete_step_does_not_hide_a_complete_one(
     tmp_path: Path, part: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     save_steps(tmp_path, 1, 2)
@@ -137,7 +137,7 @@ def test_a_step_that_is_not_whole_hides_no_good_one(
             restored, _ = checkpointer.restore(ABSTRACT)
             assert checkpointer.latest_step() == int(restored.step) == 1
             assert f"was renamed to 2.incomplete{number}," in caplog.text
-            # The name is free again: the run saves the step anew, and continues from it.
+            # The name is free again: the run saves the step again, and continues from it.
             assert checkpointer.save(2, restored._replace(step=jnp.asarray(2)), DATA)
             assert checkpointer.latest_step() == 2
 
@@ -176,7 +176,7 @@ RECORDS = {
 
 
 def flip(step: Path) -> None:
-    """Changes a bit of every file of arrays: two may be alike, and only one of them is read."""
+    """Changes a bit of every file of arrays: two may be equal, and only one of them is read."""
     for path in (step / "state").rglob("d/*"):
         held = bytearray(path.read_bytes())
         held[len(held) // 2] ^= 4
@@ -206,7 +206,7 @@ def test_every_value_has_a_checksum() -> None:
 
 
 def test_a_step_without_checksums_is_read(tmp_path: Path) -> None:
-    """Those of version 0.1 have none."""
+    """Steps of version 0.1 have no checksums."""
     save_steps(tmp_path, 1)
     path = tmp_path / "1" / "run" / "metadata"
     record = json.loads(path.read_text())
@@ -258,7 +258,7 @@ def test_other_leaves_are_listed(tmp_path: Path) -> None:
     assert ".trainable['img/head/bias']: 'absent' in the checkpoint" in str(caught.value)
 
 
-def test_what_cannot_be_right_is_not_saved(tmp_path: Path) -> None:
+def test_invalid_settings_and_states_are_not_saved(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="keep=0 and save_every=1 must be at least 1"):
         open_folder(tmp_path, keep=0)
     with pytest.raises(ValueError, match="fingerprint must hold JSON values only"):
@@ -271,7 +271,7 @@ def test_what_cannot_be_right_is_not_saved(tmp_path: Path) -> None:
         assert checkpointer.latest_step() is None
 
 
-def test_orbax_is_quiet_and_others_are_heard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_logs_of_orbax_are_silenced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     absl = logging.getLogger("absl")
     with caplog.at_level(logging.DEBUG, logger="absl"):
         save_steps(tmp_path, 1, 2)
@@ -318,7 +318,7 @@ with Checkpointer(folder, fingerprint={}) as checkpointer:
 
 
 @pytest.mark.slow
-def test_a_step_that_cannot_be_written_is_told_once_with_the_way_out(tmp_path: Path) -> None:
+def test_a_step_that_cannot_be_written_is_reported_once_with_the_way_out(tmp_path: Path) -> None:
     """A limit on the size of files stands in for a full disk: the system refuses the write in the same way."""
     done = subprocess.run(
         [sys.executable, "-c", FULL, str(tmp_path / "run"), "20000"],
@@ -353,7 +353,7 @@ def test_the_step_that_failed_is_named_and_not_the_one_that_comes_after_it(
     checkpointer.close()
 
 
-def test_a_file_in_the_place_of_the_folder_is_told_before_a_step_is_computed(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_reported_before_a_step_is_computed(tmp_path: Path) -> None:
     (tmp_path / "steps").write_text("")
     with pytest.raises(ValueError, match="steps is not a folder, and steps are kept there"):
         open_folder(tmp_path / "steps")

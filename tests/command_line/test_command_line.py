@@ -1,4 +1,4 @@
-"""The command line before a flag is read: help in no time, commands, names, lists and the doctor."""
+"""The command line before a flag is read: fast help, commands, names, lists and the doctor."""
 
 import io
 import os
@@ -101,12 +101,12 @@ def test_commands_become_flags(arguments: str, flags: list[str]) -> None:
         ("train --config=demo --config.mode=score", r"The command train is the mode; leave --config.mode away"),
     ],
 )
-def test_a_command_that_cannot_be_is_refused_with_the_nearest(arguments: str, message: str) -> None:
+def test_an_invalid_command_is_refused_with_the_way_out(arguments: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         to_flags(arguments.split())
 
 
-def test_a_file_that_is_not_there_is_proposed_from_its_folder(tmp_path: Path) -> None:
+def test_for_a_missing_file_the_nearest_one_is_proposed(tmp_path: Path) -> None:
     (tmp_path / "lungs.py").touch()
     with pytest.raises(ValueError, match=r"Did you mean `\S+/lungs\.py`"):
         find_config(f"{tmp_path}/lung.py")
@@ -124,7 +124,7 @@ def test_a_file_that_is_not_there_is_proposed_from_its_folder(tmp_path: Path) ->
         ("devices", r"h100 +1 x NVIDIA H100"),
     ],
 )
-def test_lists(name: str, line: str) -> None:
+def test_lists_have_a_line_for_each_entry(name: str, line: str) -> None:
     assert re.search(rf"^{line}", listing([name]), re.MULTILINE)
     assert name in LISTS
 
@@ -134,7 +134,7 @@ def test_an_unknown_list_is_refused() -> None:
         listing(["devics"])
 
 
-def test_the_doctor_tells_no_key_and_fails_on_a_wrong_device(
+def test_the_doctor_shows_no_key_and_fails_on_a_wrong_device(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from radvqa_jax import device_check
@@ -179,7 +179,7 @@ def test_ctrl_c_while_loading_ends_with_one_line(seconds: float, tmp_path: Path)
     assert re.fullmatch(r"error: stopped by Ctrl-C\..*", err.strip()), err
 
 
-def test_a_name_cannot_command_the_terminal_and_bars_still_move() -> None:
+def test_a_name_cannot_control_the_terminal_and_bars_still_move() -> None:
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err), visible_streams():
         print("run \x1b]0;owned\x07\u202e and 肺 é\n\tnext")
@@ -192,8 +192,8 @@ def test_a_name_cannot_command_the_terminal_and_bars_still_move() -> None:
     assert "\rupper: 100%" in err.getvalue() and "\x1b[A" in err.getvalue() and "\x1b[2J" not in err.getvalue()
 
 
-def test_a_dropped_ctrl_c_comes_again() -> None:
-    """The signal falls into a finaliser, which no exception can leave."""
+def test_a_lost_ctrl_c_is_raised_again() -> None:
+    """The signal arrives in a finaliser, from which no exception can escape."""
 
     class Finalised:
         def __del__(self) -> None:

@@ -18,7 +18,7 @@ from tests.several import MemoryStore
 
 
 class Ended(BaseException):
-    """Replaces the end of a process in these tests."""
+    """Raised in these tests where a process would end."""
 
 
 @pytest.fixture
@@ -75,14 +75,16 @@ def test_an_error_of_another_process_is_said_by_the_first_and_only_there(
     quick: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = MemoryStore()
-    with ends_together(Group(0, 2, store), explain):  # it waits for something that does not come
+    with ends_together(Group(0, 2, store), explain):  # it waits for something that never happens
         fail(Group(1, 2, store))
         wait_until(lambda: len(quick) == 2)
     assert quick == [3, 3] and f"{LEFT}/1" in store.kept and f"{SAID}/0" in store.kept
     assert capsys.readouterr().err == "error: process 1 of 2: it was this\n"
 
 
-def test_a_process_that_nobody_hears_speaks_for_itself(quick: list[int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_process_whose_error_nobody_reads_prints_it_itself(
+    quick: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
     fail(Group(1, 2, MemoryStore()))
     assert quick == [3] and capsys.readouterr().err == "error: process 1 of 2: it was this\n"
 
@@ -91,7 +93,7 @@ def test_a_process_that_was_killed_is_noticed_by_its_silence(
     quick: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = MemoryStore()
-    store.key_value_set(f"{BEAT}/1", "7")  # the last that was heard of it
+    store.key_value_set(f"{BEAT}/1", "7")  # its last sign of life
     with ends_together(Group(0, 2, store), explain):
         wait_until(lambda: quick)
     said = capsys.readouterr().err
@@ -129,7 +131,7 @@ if __name__ == "__main__":
 """
 
 
-def test_what_a_process_started_ends_with_it(tmp_path: Path, repo: Path) -> None:
+def test_child_processes_end_with_their_process(tmp_path: Path, repo: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     environment = os.environ | {"PYTHONPATH": str(repo)}

@@ -26,7 +26,7 @@ def _raises(error: BaseException) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
-def test_every_script_runs_in_the_frame(path: Path) -> None:
+def test_every_script_runs_main_by_run_script(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     guarded = [node for node in tree.body if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test)]
     calls = [ast.unparse(line) for node in guarded for line in node.body]
@@ -71,7 +71,7 @@ def test_the_status_is_that_of_main() -> None:
         assert ended.value.code == status
 
 
-def test_a_reader_that_has_enough_ends_a_script_quietly() -> None:
+def test_a_closed_pipe_ends_a_script_quietly() -> None:
     code = (
         "from radvqa_jax.command_line.script import run_script\n"
         "def main():\n    for i in range(200000): print('line', i)\n"
@@ -98,7 +98,7 @@ def test_a_reader_that_has_enough_ends_a_script_quietly() -> None:
         ("sweep.py new --ranks 4 0", "--ranks: every number must be at least 1"),
     ],
 )
-def test_a_wrong_argument_is_told_before_anything_is_done(
+def test_a_wrong_argument_is_reported_before_anything_is_done(
     line: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -128,7 +128,7 @@ def test_a_wrong_argument_is_told_before_anything_is_done(
         (lambda report: change_point(report, flops_over_minimum=None), "field `flops_over_minimum` must be a number"),
     ],
 )
-def test_a_report_without_a_frontier_is_told_and_draws_nothing(
+def test_a_report_without_a_frontier_is_an_error_and_draws_nothing(
     change: Any, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The console: what its encoding lacks, what is closed, full or no longer read."""
+"""The console: characters that its encoding lacks, and streams that are closed, full or no longer read."""
 
 import io
 import os
@@ -29,7 +29,7 @@ def test_an_output_that_cannot_be_written_is_one_line() -> None:
     assert done.stderr == "error: the output cannot be written (No space left on device). Give another place for it.\n"
 
 
-def test_a_reader_that_has_enough_ends_the_help_quietly() -> None:
+def test_a_closed_pipe_ends_the_help_quietly() -> None:
     with subprocess.Popen([*RADVQA, "--helpfull"], env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as shown:
         assert shown.stdout is not None and shown.stderr is not None
         shown.stdout.close()

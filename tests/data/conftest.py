@@ -1,4 +1,4 @@
-"""Rows to load without a prepared data set, and VQA-RAD's small stand-in prepared once."""
+"""Rows without a prepared data set, and VQA-RAD's small stand-in, prepared once."""
 
 import io
 from pathlib import Path

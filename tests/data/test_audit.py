@@ -1,4 +1,4 @@
-"""The things that sets share, and the leaks among them."""
+"""The images, cases and texts that sets share, and the leaks among them."""
 
 import io
 from pathlib import Path
@@ -39,7 +39,7 @@ def bmp(value: int) -> bytes:
 
 
 def blobs(seed: int) -> Image.Image:
-    """A smooth random picture: as structured as a radiograph, and unlike any other seed's."""
+    """A smooth random picture with the structure of a radiograph, different for each seed."""
     noise = np.random.default_rng(seed).integers(0, 256, (9, 9), np.uint8)
     return Image.fromarray(noise).resize((160, 160), Image.Resampling.BICUBIC)
 
@@ -64,7 +64,7 @@ def test_the_same_bytes_in_another_shape_are_another_image() -> None:
     assert audit({"train": train, "test": test})["clean"]
 
 
-def test_cases_are_compared_and_a_missing_case_is_no_case() -> None:
+def test_cases_are_compared_and_a_missing_case_does_not_count() -> None:
     train, test = fake_rows(3, case_id=["a", "", "b"]), fake_rows(3, first=10, case_id=["b", "", "b"])
     report = audit({"train": train, "test": test})
     (shared,) = report["shared"]
@@ -112,7 +112,7 @@ ALTERED = {
 }
 
 
-def test_planted_copies_are_found_nearly_and_no_others() -> None:
+def test_planted_near_copies_are_found_and_no_others() -> None:
     train = fake_rows(20, image=[encode(blobs(seed), "PNG") for seed in range(20)])
     copies = [change(blobs(seed)) for seed, change in enumerate(ALTERED.values())]
     others = [encode(blobs(seed), "PNG") for seed in range(100, 110)]
@@ -148,7 +148,7 @@ def test_rows_without_an_image_share_none() -> None:
     assert report["splits"]["test"]["images"] == 0
 
 
-def test_what_teaches_nothing_is_counted() -> None:
+def test_rows_that_teach_nothing_are_counted() -> None:
     answer = ["", "Replace this - DESCRIPTION OF THE IMAGE OR FINDINGS.", "N/A", "left", "yes", "Yes "]
     rows = fake_rows(
         6,
@@ -168,7 +168,7 @@ def test_what_teaches_nothing_is_counted() -> None:
     assert audit({"train": many})["splits"]["train"]["template_openings"] == {"the findings suggest that": 40}
 
 
-def test_hashes_are_kept_beside_the_data(dummy_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hashes_are_kept_next_to_the_data(dummy_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def load() -> RowSource:
         return load_rows(SourceConfig(dataset="vqa_rad"), DataConfig(data_dir=str(dummy_dir)))
 

@@ -1,4 +1,4 @@
-"""The leaks that are known to be there, in real sets and planted: each found by name and number, and nothing else."""
+"""Known leaks, in real sets and planted: each is found by name and number, and nothing else is."""
 
 import io
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def compare(first: RowSource, second: RowSource) -> dict[str, Any]:
 
 
 def shared(pair: dict[str, Any]) -> dict[str, int]:
-    """{kind: number} of what is shared and a leak; kinds of which nothing is shared are left out."""
+    """{kind: number of shared items that are a leak}, without the kinds that share nothing."""
     assert [kind for kind in LEAKS if pair[kind]] == pair["leak"]
     return {kind: pair[kind] for kind in pair["leak"]}
 
@@ -116,7 +116,7 @@ def test_slake_shares_images_across_languages_alone(
 
 
 @pytest.mark.slow
-def test_pictures_of_medpix_2_that_are_in_vqa_rad(shared_data: Path, vqa_rad_dir: Path, tmp_path: Path) -> None:
+def test_pictures_of_medpix_2_in_vqa_rad_are_found(shared_data: Path, vqa_rad_dir: Path, tmp_path: Path) -> None:
     """Of the sample's 181 pictures three are in VQA-RAD: two in its train alone, one in its test as well."""
     sample = shared_data / "medpix_2_sample"
     if not sample.is_dir():

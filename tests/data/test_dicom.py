@@ -1,4 +1,4 @@
-"""DICOM: the grey that a viewer would show, the frame and window asked for, and nothing about the patient."""
+"""DICOM: grey levels as in a viewer, the requested frame and window, and nothing about the patient."""
 
 import io
 import logging
@@ -33,7 +33,7 @@ HU = np.array([[-1024, -1000, -600], [-100, 0, 40], [80, 400, 3000]])
 
 
 def make(pixels: np.ndarray, **tags: Any) -> bytes:
-    """A DICOM file with these pixels [h w] or [frames h w], full of what may not be shown."""
+    """A DICOM file with these pixels [h w] or [frames h w], with tags that must not be shown."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
@@ -50,7 +50,7 @@ def make(pixels: np.ndarray, **tags: Any) -> bytes:
     ds.PixelRepresentation = int(pixels.dtype.kind == "i")
     ds.PixelData = pixels.tobytes()
     file = io.BytesIO()
-    with pydicom.config.disable_value_validation():  # some have values that they may not have
+    with pydicom.config.disable_value_validation():  # some tests need invalid values
         for name, value in tags.items():
             setattr(ds, name, value)
         ds.save_as(file, enforce_file_format=True)
@@ -97,7 +97,7 @@ def test_a_negative_slope_turns_the_levels_and_nothing_else(function: str, kind:
     assert turned.max() > 200 and turned.min() < 50
 
 
-def test_a_sigmoid_window() -> None:
+def test_a_sigmoid_window_is_applied() -> None:
     found = read_dicom(ct(WindowCenter=40, WindowWidth=400, VOILUTFunction="SIGMOID"))
     expected = 255 / (1 + np.exp(-4 * (HU - 40) / 400))
     assert np.abs(found.image[..., 0] - expected).max() <= 0.51
@@ -114,7 +114,7 @@ def test_a_voi_lut_comes_before_the_window() -> None:
     assert found.window == "VOI LUT of the file"
 
 
-def test_without_a_window_the_range_of_the_frame_without_padding() -> None:
+def test_without_a_window_the_range_of_the_frame_is_used_without_padding() -> None:
     stored = np.array([[-2000, 0], [50, 100]], np.int16)
     found = read_dicom(make(stored, PixelPaddingValue=-2000))
     assert found.image[..., 0].tolist() == [[0, 0], [128, 255]]
@@ -130,7 +130,7 @@ def test_sixteen_bits_keep_their_steps_and_monochrome1_is_inverted() -> None:
     found = read_dicom(make(stored, PhotometricInterpretation="MONOCHROME1"))
     assert found.image[..., 0].tolist() == [[255, 191], [127, 0]]
     assert found.window.endswith("MONOCHROME1, shown inverted")
-    for term in ("MONOCHROME1", "MONOCHROME2"):  # said twice it is one inversion
+    for term in ("MONOCHROME1", "MONOCHROME2"):  # two notes of it are one inversion
         found = read_dicom(make(stored, PhotometricInterpretation=term, PresentationLUTShape="INVERSE"))
         assert found.image[..., 0].tolist() == [[255, 191], [127, 0]]
         assert found.window.endswith("PresentationLUTShape INVERSE, shown inverted")
@@ -152,7 +152,7 @@ def test_colours_that_are_not_read_are_refused(term: str, said: str) -> None:
         ({"WindowWidth": 50, "WindowCenter": None}, "the file has WindowWidth without WindowCenter"),
     ],
 )
-def test_half_a_window_is_told(tags: dict[str, Any], said: str) -> None:
+def test_an_incomplete_window_is_reported(tags: dict[str, Any], said: str) -> None:
     found = read_dicom(make(np.array([[0, 200]], np.uint8), **tags))
     assert found.window.startswith(said) and found.image[0, :, 0].tolist() == [0, 255]
 
@@ -166,7 +166,7 @@ def test_half_a_window_is_told(tags: dict[str, Any], said: str) -> None:
         ({}, False),
     ],
 )
-def test_pixels_that_are_not_square_are_told(tags: dict[str, Any], oblong: bool) -> None:
+def test_pixels_that_are_not_square_are_reported(tags: dict[str, Any], oblong: bool) -> None:
     found = read_dicom(make(np.zeros((2, 2), np.uint8), **tags))
     assert any("not square" in note for note in found.warnings) is oblong
 
@@ -197,7 +197,7 @@ def test_an_enhanced_file_has_a_window_for_each_frame() -> None:
         assert np.abs(grey(data, frame=number) - expected).max() <= 0.51
 
 
-def test_colour() -> None:
+def test_colour_is_read() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 3)).astype(np.uint8)
     tags = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0, "Rows": 4, "Columns": 5}
     data = make(pixels, **tags, NumberOfFrames=1)
@@ -222,7 +222,7 @@ def test_text_in_the_pixels_is_warned_of(said: str | None, warned: bool) -> None
 
 
 def broken(data: bytes) -> bytes:
-    """A file whose tags have values that pydicom warns of, and too few pixels."""
+    """A file whose tags have values that pydicom warns about, and too few pixels."""
     ds = pydicom.dcmread(io.BytesIO(data))
     ds.PixelData = ds.PixelData[:4]
     file = io.BytesIO()
@@ -242,7 +242,7 @@ def test_errors_and_logs_say_nothing_of_the_patient(
     assert "Doe" not in said and raised.value.__suppress_context__ | (raised.value.__context__ is None)
 
 
-def test_what_a_window_needs() -> None:
+def test_an_unknown_window_and_one_for_another_modality_are_refused() -> None:
     with pytest.raises(ValueError, match=r"ask\.window='lungs' is not a window\. Did you mean"):
         read_dicom(ct(), window="lungs")
     with pytest.raises(ValueError, match="only a CT with rescale values has"):
@@ -252,13 +252,13 @@ def test_what_a_window_needs() -> None:
     assert np.array_equal(grey(ct(RescaleType="HU"), window="lung"), grey(ct(), window="lung"))
 
 
-def test_what_is_dicom() -> None:
+def test_dicom_is_recognised_by_its_bytes() -> None:
     assert is_dicom(ct()) and not is_dicom(b"\x89PNG\r\n") and not is_dicom(b"")
 
 
 @pytest.mark.parametrize("name", ["Modality", "BodyPartExamined", "ViewPosition", "Laterality", "PatientSex"])
 @pytest.mark.parametrize("typed", ["DOE JANE", "DOE", "1234567", "19500101", "DOE_JANE_1950"])
-def test_what_was_typed_into_a_code_field_is_not_shown(name: str, typed: str) -> None:
+def test_free_text_in_a_code_field_is_not_shown(name: str, typed: str) -> None:
     found = read_dicom(make(HU.astype(np.int16), **{name: typed}))
     assert name not in found.tags and typed not in repr(found._replace(image=np.zeros(1)))
 
@@ -270,7 +270,7 @@ def test_terms_of_the_standard_are_shown() -> None:
 
 @pytest.mark.parametrize("value", ["NaN", "inf", "-inf", "1e999"])
 @pytest.mark.parametrize("name", ["WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept"])
-def test_a_number_that_is_none_is_an_error_and_no_black_image(name: str, value: str) -> None:
+def test_an_invalid_number_is_an_error_and_gives_no_black_image(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=rf"The DICOM file's {name} is not a finite number"):
         read_dicom(ct(**({"WindowCenter": 40, "WindowWidth": 400} | {name: value})))
 
@@ -294,14 +294,14 @@ def test_a_number_that_is_none_is_an_error_and_no_black_image(name: str, value: 
     ],
     ids=lambda value: "" if isinstance(value, str) else str(value),
 )
-def test_headers_that_contradict_themselves(tags: dict[str, Any], message: str) -> None:
+def test_headers_that_contradict_themselves_are_refused(tags: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as raised:
         read_dicom(ct(**tags))
     assert "DOE" not in str(raised.value)
 
 
 def as_syntax(uid: str, frame: bytes = b"", **tags: Any) -> bytes:
-    """A file that says it has that transfer syntax, with one compressed frame if any."""
+    """A file that names this transfer syntax, with one compressed frame if one is given."""
     ds = pydicom.dcmread(io.BytesIO(ct(**tags)))
     ds.file_meta.TransferSyntaxUID = UID(uid)
     if frame:
@@ -331,7 +331,7 @@ def test_the_missing_decoder_is_named(uid: str, needs: str, monkeypatch: pytest.
         read_dicom(as_syntax(uid, JPEG))
 
 
-def test_twelve_bits_of_jpeg_need_a_package_that_is_not_ours_to_give() -> None:
+def test_jpeg_of_twelve_bits_names_the_package_that_it_needs() -> None:
     if "pylibjpeg" in get_decoder(UID("1.2.840.10008.1.2.4.51")).available_plugins:
         pytest.skip("pylibjpeg-libjpeg is installed")
     with pytest.raises(
@@ -346,7 +346,7 @@ def test_compression_is_not_blamed_where_there_is_none() -> None:
     assert str(raised.value) == "The DICOM file's pixels (Explicit VR Little Endian) cannot be read (ValueError)."
 
 
-def test_what_decoders_log_is_kept_to_itself(caplog: pytest.LogCaptureFixture) -> None:
+def test_logs_of_decoders_are_not_shown(caplog: pytest.LogCaptureFixture) -> None:
     """A frame of another size than the header's: pydicom logs it with a traceback, under its decoder's own name."""
     frame = io.BytesIO()
     Image.fromarray(np.zeros((32, 32), np.uint8)).save(frame, "JPEG")
@@ -358,7 +358,7 @@ def test_what_decoders_log_is_kept_to_itself(caplog: pytest.LogCaptureFixture) -
     assert [record.message for record in caplog.records] == ["heard"]
 
 
-def test_a_transfer_syntax_of_ones_own_is_not_repeated() -> None:
+def test_a_private_transfer_syntax_is_not_shown() -> None:
     with pytest.raises(ValueError, match="not one of the standard's") as raised:
         read_dicom(as_syntax("1.2.826.0.1.19500101"))
     assert "1950" not in str(raised.value)
@@ -384,7 +384,7 @@ def test_a_compressed_frame_is_measured_before_it_is_decoded(frame: bytes, monke
 
 
 def deflated(content: bytes, *, times: int = 1) -> bytes:
-    """A deflated file with this, so often, after its meta information."""
+    """A deflated file with this content, repeated, after its meta information."""
     head = as_syntax("1.2.840.10008.1.2.1")
     meta = head[: 144 + int.from_bytes(head[140:144], "little")].replace(
         b"UI\x14\x001.2.840.10008.1.2.1\0", b"UI\x16\x001.2.840.10008.1.2.1.99"
@@ -396,7 +396,7 @@ def deflated(content: bytes, *, times: int = 1) -> bytes:
 
 
 def test_a_deflated_file_is_measured_before_it_is_inflated(tmp_path: Path) -> None:
-    """In a process of its own, whose memory is looked at: 400 kB became 1.2 GB."""
+    """In a separate process, whose memory is measured: 400 kB once became 1.2 GB."""
     path = tmp_path / "bomb.dcm"
     path.write_bytes(deflated(bytes(1 << 20), times=400))
     assert path.stat().st_size < 1 << 20
@@ -441,7 +441,7 @@ def test_a_file_without_preamble_is_read_where_its_first_tags_are_plausible(synt
     "data",
     [b"BM" + bytes(40), b"II*\0" + bytes(40), b"plain text, and more of it, and more", bytes(64), b"\x08\0" * 32],
 )
-def test_what_only_looks_a_little_like_it_is_no_dicom(data: bytes) -> None:
+def test_bytes_that_only_resemble_dicom_are_not_dicom(data: bytes) -> None:
     assert not is_dicom(data)
     with pytest.raises(ValueError, match="not a DICOM file"):
         read_dicom(data)
@@ -454,7 +454,7 @@ def test_a_large_file_is_refused_by_its_size(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm", "MR_small_RLE.dcm", "examples_rgb_color.dcm"])
-def test_files_of_others(name: str) -> None:
+def test_real_files_are_read_without_the_patients_name(name: str) -> None:
     path = get_testdata_file(name, download=False)
     if path is None:
         pytest.skip(f"pydicom does not bring {name} along")

@@ -1,6 +1,6 @@
-"""Every file that pydicom brings along for its own tests: real files of many makers, with the outcome of each.
+"""Every file that pydicom has for its own tests: real files of many makers, with the outcome of each.
 
-dicom_outcomes.tsv holds one line a file; "image" is followed by its height and width. A file that is not in the list,
+dicom_outcomes.tsv has one line per file; "image" is followed by its height and width. A file that is not in the list,
 of another version of pydicom, must be read or refused with a message, too.
 """
 
@@ -20,7 +20,7 @@ except ImportError:
 
 FILES = Path(pydicom.data.__file__).parent / "test_files"
 TABLE = Path(__file__).parent / "dicom_outcomes.tsv"
-# What a message says -> the outcome in the table.
+# Part of a message -> the outcome in the table.
 OUTCOMES = {
     "has no image": "no image",
     "not a DICOM file": "not a DICOM",

@@ -36,17 +36,17 @@ def kept(rows: RowSource, **condition: Any) -> list[str]:
         ({"field": "answer", "min_words": 3, "max_words": 3}, "24"),
     ],
 )
-def test_rows_stay_that_fulfil_the_condition(condition: dict[str, Any], want: str) -> None:
+def test_rows_that_fulfil_the_condition_stay(condition: dict[str, Any], want: str) -> None:
     assert "".join(kept(ROWS, **condition)) == want
 
 
-def test_what_is_counted_can_be_images() -> None:
+def test_counts_can_be_of_images() -> None:
     rows = fake_rows(4, organ=["head", "head", "chest", "chest"], image_id=list("aabc"))
     assert kept(rows, field="organ", min_count=2) == ["0", "1", "2", "3"]
     assert kept(rows, field="organ", min_count=2, count_by="images") == ["2", "3"]
 
 
-def test_ties_between_common_values_go_to_the_alphabet() -> None:
+def test_ties_between_common_values_are_broken_by_the_alphabet() -> None:
     rows = fake_rows(4, organ=["head", "chest", "head", "chest"])
     assert kept(rows, field="organ", most_common=1) == ["1", "3"]
 
@@ -60,7 +60,7 @@ def test_the_fingerprint_lists_the_filters() -> None:
     assert rows.fingerprint["n"] == 1 and "filters" not in ROWS.fingerprint
 
 
-def test_what_there_is_not_is_refused() -> None:
+def test_an_unknown_field_or_value_and_an_empty_result_are_refused() -> None:
     with pytest.raises(ValueError, match=r"no text field 'orgam' to filter by\. Did you mean `organ`"):
         kept(ROWS, field="orgam", values=("head",))
     with pytest.raises(ValueError, match=r"no row has organ='haed'\. Did you mean `head`"):

@@ -1,4 +1,4 @@
-"""The questions of an image in a row: the turns in a prompt, the turns that are left out, and that no answer leaks."""
+"""Questions about one image in a row: the turns in a prompt, those left out, and that no answer leaks."""
 
 import dataclasses
 from typing import Any
@@ -44,7 +44,7 @@ def test_a_prompt_holds_the_earlier_questions_of_its_image_and_their_answers(tok
 
 
 def test_no_prompt_holds_the_answer_to_its_own_question(tokenizer: Tokenizer) -> None:
-    """Nor where the question was asked before: the last one of image a is the first one again."""
+    """Not even if the question was asked before: the last one of image a repeats the first."""
     rows = with_references(conversations(), data=DATA, tokenizer=tokenizer)
     for row in rows.texts():
         prefix, answer = rows.text(row, template=PROMPT)
@@ -74,7 +74,7 @@ def test_the_oldest_turns_are_left_out_and_counted(tokenizer: Tokenizer, answers
         assert rows.fingerprint["history"]["too_long"] == (0 if shown.startswith("three") else 1)
 
 
-def test_alone_is_what_it_is_without_a_history(tokenizer: Tokenizer) -> None:
+def test_a_question_asked_alone_is_unchanged_by_the_setting(tokenizer: Tokenizer) -> None:
     """The same tokens and images as from a template that knows no history, in evaluation and training."""
     plain = dataclasses.replace(ALONE, prompt="answer en {question}")
     rows = conversations()
@@ -96,7 +96,7 @@ def loader(rows: RowSource, data: DataConfig, tokenizer: Tokenizer) -> Any:
     )
 
 
-def test_training_reads_the_history_and_learns_the_answer_alone(tokenizer: Tokenizer) -> None:
+def test_training_reads_the_history_and_learns_only_the_answer(tokenizer: Tokenizer) -> None:
     batch = next(loader(conversations(), DATA, tokenizer))
     told = with_references(conversations(), data=DATA, tokenizer=tokenizer, answers=True)
     want = {(prefix, suffix) for prefix, suffix in (told.text(row, template=PROMPT) for row in told.texts())}
@@ -108,7 +108,7 @@ def test_training_reads_the_history_and_learns_the_answer_alone(tokenizer: Token
 
 
 def test_own_history_is_never_shown_in_training(tokenizer: Tokenizer) -> None:
-    """While training `own` means the references: there is no answer yet."""
+    """In training, `own` means the references, because there is no answer yet."""
     own = next(loader(conversations(), dataclasses.replace(DATA, history="own"), tokenizer))
     for one, other in zip(own, next(loader(conversations(), DATA, tokenizer)), strict=True):
         np.testing.assert_array_equal(one, other)

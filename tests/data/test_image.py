@@ -1,4 +1,4 @@
-"""Image bytes -> pixels -> what the model sees."""
+"""From image bytes to pixels to the model's input."""
 
 import io
 from pathlib import Path
@@ -107,14 +107,14 @@ def test_exif_orientation_is_applied() -> None:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_every_truncation_is_an_error(kind: str) -> None:
     whole = encode(Image.fromarray(pixels(16, 16, 3)), kind)
-    # The last 20 bytes of a PNG are checksums and the word that it ends: all its pixels are there before.
+    # The last 20 bytes of a PNG are checksums and the end chunk: all its pixels are before them.
     # No bytes at all are a row without an image.
     for length in range(1, len(whole) - 20, 7):
         with pytest.raises(ValueError, match="not an image that can be decoded"):
             decode_image(whole[:length])
 
 
-@pytest.mark.filterwarnings("ignore")  # PIL warns of odd tags and sizes before it gives up, or does not
+@pytest.mark.filterwarnings("ignore")  # PIL may warn about odd tags and sizes before it gives up
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "GIF", "BMP"])
 def test_flipped_bytes_give_pixels_or_a_clear_error(kind: str) -> None:
     whole = encode(Image.fromarray(pixels(16, 16, 3)), kind)

@@ -1,4 +1,4 @@
-"""Batches: every row once an epoch, the same from any step on, mixed by weight."""
+"""Batches: every row once per epoch, the same from any step on, mixed by weight."""
 
 import dataclasses
 import json
@@ -109,7 +109,7 @@ def test_it_continues_from_every_step(tokenizer: Tokenizer) -> None:
         batches.append(next(whole))
     for step, state in enumerate(states):
         again = loader(sources, tokenizer, batch_size=3)
-        next(again)  # a state replaces wherever the loader was
+        next(again)  # setting a state replaces the loader's position
         again.set_state(state)
         assert again.get_state() == state
         for want in batches[step : step + 3]:
@@ -216,7 +216,7 @@ SQUARE = np.zeros((12, 12, 3), np.uint8)
 SQUARE[:, :6] = 200
 
 
-def test_without_augmentation_an_image_is_as_it_was() -> None:
+def test_without_augmentation_an_image_is_unchanged() -> None:
     assert augment(SQUARE, AugmentConfig(), rng=np.random.default_rng(0)) is SQUARE
 
 
@@ -291,7 +291,7 @@ def test_workers_end_when_their_run_is_killed(dummy_dir: Path, tmp_path: Path) -
     script.write_text(KILLED)
     env = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     errors = tmp_path / "errors"
-    with said.open("w") as out, errors.open("w") as err:  # no pipes: a worker that is left would hold them open
+    with said.open("w") as out, errors.open("w") as err:  # no pipes: a worker that survives would keep them open
         done = subprocess.run([sys.executable, script, dummy_dir], env=env, stdout=out, stderr=err, check=False)
     assert done.returncode == -signal.SIGKILL, errors.read_text()
     workers = [int(pid) for pid in said.read_text().split()]
@@ -317,7 +317,7 @@ def test_sources_are_drawn_by_weight(tokenizer: Tokenizer, weights: tuple[float,
     drawn = [number for _ in range(5) for number in which(next(stream))]
     share = sum(number < 100 for number in drawn) / len(drawn)
     assert abs(share - weights[0] / sum(weights)) <= 1 / len(drawn)
-    # A small source starts again as often as it must, every row as often as the others.
+    # A small source is repeated as often as needed, every row as often as the others.
     small = Counter(number for number in drawn if number < 100)
     assert set(small) == set(range(5)) and max(small.values()) - min(small.values()) <= 1
     assert stream.rows_per_epoch == 65
@@ -338,7 +338,7 @@ def test_rejected_rows_are_counted_by_reason_and_never_drawn(tokenizer: Tokenize
     assert {number for _ in range(4) for number in which(next(stream))} == {0, 3}
 
 
-def test_an_answer_that_nobody_asked_for_is_not_learned(tokenizer: Tokenizer) -> None:
+def test_rows_without_a_question_or_a_caption_are_not_learned(tokenizer: Tokenizer) -> None:
     stream = loader([fake_rows(3, question=["Is it?", " ", ""])], tokenizer)
     assert (stream.report[0]["kept"], stream.report[0]["rejected"]) == (1, {"empty_question": 2})
     captions = loader([fake_rows(2, task="caption", question=["", ""], caption=["A chest.", ""])], tokenizer)
@@ -408,7 +408,7 @@ def test_workers_leave_ctrl_c_to_the_run(tokenizer: Tokenizer) -> None:
     assert not psutil.wait_procs(workers, timeout=10)[1]
 
 
-def test_a_source_of_which_nothing_is_left_is_an_error(tokenizer: Tokenizer) -> None:
+def test_a_source_without_usable_rows_is_an_error(tokenizer: Tokenizer) -> None:
     with pytest.raises(ValueError, match=r"no row can be trained on.*empty_answer.*2"):
         loader([fake_rows(2, answer=["", ""])], tokenizer)
     with pytest.raises(ValueError, match="at least one source"):

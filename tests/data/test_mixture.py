@@ -37,7 +37,7 @@ def test_every_prefix_is_within_about_a_row_of_its_shares(seed: int) -> None:
     mixture = plan_mixture([SourceConfig(weight=float(w)) for w in weights], sizes=[1] * n, total=total)
     want = np.arange(total + 1)[:, None] * weights / weights.sum()
     assert np.abs(drawn(mixture, n) - want).max() < (n + 1) / 2
-    assert np.abs(drawn(mixture, n)[-1] - want[-1]).max() < 1  # and in all it is only rounded
+    assert np.abs(drawn(mixture, n)[-1] - want[-1]).max() < 1  # and the total is only rounded
 
 
 @pytest.mark.parametrize("kind", ["piecewise", "linear", "cosine"])
@@ -88,7 +88,7 @@ def test_a_count_that_does_not_fit_where_it_should_come_is_an_error() -> None:
 
 
 def test_a_time_without_any_source_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no source has a weight above 0"):  # also where there is but one
+    with pytest.raises(ValueError, match="no source has a weight above 0"):  # also with only one source
         plan_mixture([rise("linear", (0.0, 1.0), (0.5, 0.0))], sizes=[5], total=10)
     with pytest.raises(ValueError, match="no source has a weight above 0"):
         plan_mixture([rise("piecewise", (0.0, 0.0), (0.5, 1.0))] * 2, sizes=[5, 5], total=100)

@@ -104,11 +104,11 @@ def test_a_row_can_show_the_image_of_another() -> None:
     ]
     everything_else = {key for key in rows[0] if key != "image"}
     assert all(swapped[i][key] == rows[i][key] for i in range(3) for key in everything_else)
-    assert shown(rows) == [(str(i), f"image-{i}", "", i) for i in range(3)]  # the source itself is as it was
+    assert shown(rows) == [(str(i), f"image-{i}", "", i) for i in range(3)]  # the source itself is unchanged
 
 
 def test_other_images_stay_with_their_rows() -> None:
-    """`others` are numbers among the rows at hand, not in the file."""
+    """`others` are indices into the given rows, not into the file."""
     some = fake_rows(6).select([5, 3, 1])
     swapped = some.with_images_of([2, 0, 0])
     assert [line[2] for line in shown(swapped)] == ["image-1", "image-5", "image-5"]
@@ -164,7 +164,7 @@ def test_an_unprepared_data_set_gives_the_command(tmp_path: Path) -> None:
             find(SourceConfig(dataset="vqa_rad"), DataConfig(data_dir=str(tmp_path)))
 
 
-def test_names_that_there_are_not_are_refused(dummy_dir: Path) -> None:
+def test_unknown_names_are_refused(dummy_dir: Path) -> None:
     with pytest.raises(ValueError, match=r"no data set 'vqa_rat'\. Did you mean `vqa_rad`\?"):
         load_rows(SourceConfig(dataset="vqa_rat"), DataConfig())
     with pytest.raises(ValueError, match=r"no builder_config 'strikt'\. Did you mean `strict`\?"):
@@ -173,7 +173,7 @@ def test_names_that_there_are_not_are_refused(dummy_dir: Path) -> None:
         dummy(dummy_dir, split="tests")
 
 
-def test_prepare_says_what_there_is_and_does_it_once(dummy_dir: Path) -> None:
+def test_prepare_reports_a_set_that_is_already_prepared(dummy_dir: Path) -> None:
     # Prepared before, so that no manual_dir is needed.
     found = prepare("vqa_rad", data=DataConfig(data_dir=str(dummy_dir), allow_count_mismatch=True))
     assert found["splits"] == {"test": 3, "train": 13}
@@ -183,7 +183,7 @@ def test_prepare_says_what_there_is_and_does_it_once(dummy_dir: Path) -> None:
     assert found["counts"]["train"]["rows"] == 17 and "test rows: 3 instead of 451" in found["differences"]
 
 
-def test_what_was_built_of_a_part_stays_marked(dummy_dir: Path) -> None:
+def test_a_set_built_from_a_part_of_the_release_stays_marked(dummy_dir: Path) -> None:
     with pytest.raises(ValueError, match=r"not the official release: train rows: 17 instead of.*data.rebuild=true"):
         prepare("vqa_rad", data=DataConfig(data_dir=str(dummy_dir)))
     assert "train rows: 17 instead of 1797" in dummy(dummy_dir).fingerprint["differences"]
@@ -255,7 +255,7 @@ def own_folder(folder: Path, *, split: bool = False) -> Path:
     return folder
 
 
-def test_a_table_of_ones_own_is_prepared_read_and_filtered(tmp_path: Path) -> None:
+def test_a_users_table_is_prepared_read_and_filtered(tmp_path: Path) -> None:
     folder = own_folder(tmp_path / "own")
     data = DataConfig(data_dir=str(tmp_path / "data"), manual_dir=str(folder), name="mine")
     built = prepare("table", data=data)
@@ -268,7 +268,7 @@ def test_a_table_of_ones_own_is_prepared_read_and_filtered(tmp_path: Path) -> No
     assert set(load_rows(few, data).column("answer")) == {"no"}
 
 
-def test_tables_have_names_and_lie_side_by_side(tmp_path: Path) -> None:
+def test_several_tables_are_prepared_under_their_names(tmp_path: Path) -> None:
     (tmp_path / "all").mkdir()
     for name in ("one", "two"):
         own_folder(tmp_path / "all" / name, split=name == "two")
@@ -284,7 +284,7 @@ def test_tables_have_names_and_lie_side_by_side(tmp_path: Path) -> None:
         prepare("table", data=DataConfig(data_dir=str(tmp_path / "data"), name="three"))
 
 
-def test_dicom_files_in_a_folder_are_windowed_and_told(tmp_path: Path) -> None:
+def test_dicom_files_in_a_folder_are_windowed_and_reported(tmp_path: Path) -> None:
     folder = tmp_path / "own"
     folder.mkdir()
     samples = Path(pydicom.__path__[0]) / "data/test_files"

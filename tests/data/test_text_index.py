@@ -56,7 +56,7 @@ def test_an_index_of_other_data_is_made_again(data_dir: Path, monkeypatch: pytes
     files = list(path.parent.glob("*.array_record*"))
     for file in files:
         shutil.copyfile(file, file.with_suffix(".copy"))
-        file.with_suffix(".copy").replace(file)  # as if prepared anew: the same bytes, another time
+        file.with_suffix(".copy").replace(file)  # as if prepared again: the same bytes, another time
     made: list[int] = []
     real = text_index.make_index
     monkeypatch.setattr(text_index, "make_index", lambda *a: made.append(1) or real(*a))
@@ -65,7 +65,7 @@ def test_an_index_of_other_data_is_made_again(data_dir: Path, monkeypatch: pytes
     assert load(data_dir).column("question") == want and made == [1, 1]
 
 
-def test_where_one_may_not_write_it_is_kept_in_memory(
+def test_in_a_read_only_folder_the_index_is_kept_in_memory(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def deny(*_: Any, **__: Any) -> Any:

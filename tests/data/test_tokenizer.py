@@ -39,7 +39,7 @@ def test_a_token_is_shown_as_its_piece(tokenizer: Tokenizer) -> None:
     assert [tokenizer.piece(token) for token in tokenizer.separator] == ["\\n"]  # on one line of a table
 
 
-def test_what_follows_eos_is_no_text(tokenizer: Tokenizer) -> None:
+def test_tokens_after_eos_are_not_text(tokenizer: Tokenizer) -> None:
     yes, no = tokenizer.encode("yes"), tokenizer.encode("no")
     assert tokenizer.decode([*yes, tokenizer.eos, *no]) == "yes"
 
@@ -50,7 +50,7 @@ def test_text_cannot_forge_the_end(tokenizer: Tokenizer) -> None:
 
 
 def test_a_token_that_only_the_model_has_is_shown_as_unknown(tokenizer: Tokenizer) -> None:
-    """Hugging Face folders embed `<image>` and padding, too, and random or spoilt weights predict them."""
+    """Hugging Face folders embed `<image>` and padding, too, and random or damaged weights predict them."""
     yes = tokenizer.encode("yes")
     assert tokenizer.decode([*yes, tokenizer.vocab_size, tokenizer.eos]) == "yes ⁇ "
     assert tokenizer.piece(tokenizer.vocab_size + 63) == tokenizer.unknown

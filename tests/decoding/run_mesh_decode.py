@@ -1,4 +1,4 @@
-"""Decodes on one device and on a mesh; run by test_decode.py in a process of its own.
+"""Decodes on one device and on a mesh; test_decode.py runs it in a separate process.
 
 python run_mesh_decode.py DATA FSDP TENSOR
 

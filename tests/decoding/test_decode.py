@@ -87,7 +87,7 @@ def test_an_answer_ends_with_its_eos_and_pads_follow(greedy: Decoded) -> None:
     answer = np.asarray(greedy.tokens)[row, 0]
     position = 3
     eos = int(answer[position])
-    end = int(np.flatnonzero(answer == eos)[0])  # the first time that this token comes
+    end = int(np.flatnonzero(answer == eos)[0])  # the first occurrence of this token
     out = run(prompts(row), eos=eos)
     assert np.asarray(out.tokens)[0, 0].tolist() == [*answer[: end + 1], *[0] * (NEW - end - 1)]
     assert int(out.steps) == end + 1 < NEW
@@ -162,12 +162,12 @@ def test_the_key_decides_the_answer() -> None:
     first, again, other = (run(ALL, seed=seed, temperature=1.0) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.tokens, again.tokens)
     assert (np.asarray(first.tokens) != np.asarray(other.tokens)).any()
-    # Every step draws anew: the same draw for each would give one column's noise to all.
+    # Every step draws again: one draw for all steps would give all of them one column's noise.
     flat = run(ALL, seed=1, temperature=1e4)
     assert len(set(np.asarray(flat.tokens)[0, 0].tolist())) > 2
 
 
-def test_half_precision_weights_and_cache_answer_too() -> None:
+def test_half_precision_weights_and_cache_give_answers() -> None:
     params = {name: leaf.astype(jnp.bfloat16) for name, leaf in PARAMS.items()}
     model = replace(MODEL, dtype=jnp.bfloat16)
     config = DecodeConfig(max_new_tokens=3)

@@ -1,4 +1,4 @@
-"""Image tokens that are shared: how often an image is seen, what is kept, and that nothing is mixed up."""
+"""Shared image tokens: how often an image is embedded, which ones are kept, and that none are mixed up."""
 
 from typing import Any
 
@@ -69,7 +69,7 @@ def test_a_large_batch_is_embedded_in_chunks(seen: Seen) -> None:
     assert seen.chunks == [AT_A_TIME, AT_A_TIME]
 
 
-def test_what_was_used_longest_ago_is_dropped_and_a_batch_may_be_larger_than_the_room(seen: Seen) -> None:
+def test_the_least_recently_used_is_dropped_and_a_batch_may_exceed_the_limit(seen: Seen) -> None:
     kept = ImageTokens(2 * EACH)
     assert kept.room(MODEL) == 2
     for numbers in ("0", "1", "0", "2", "0"):

@@ -1,4 +1,4 @@
-"""The tokens that may be drawn, compared with numpy; and their frequencies."""
+"""The tokens that may be drawn, compared with numpy, and their frequencies."""
 
 from typing import Any
 
@@ -114,7 +114,7 @@ def test_the_key_decides_every_draw() -> None:
     assert (np.asarray(first) != np.asarray(other)).any()
 
 
-def test_a_row_draws_with_its_own_key_whatever_is_beside_it() -> None:
+def test_a_row_draws_with_its_own_key_whatever_the_other_rows() -> None:
     config = DecodeConfig(temperature=2.0)
     whole = np.asarray(sample(LOGITS, KEYS, config))
     order = np.random.default_rng(0).permutation(20)[:7]

@@ -1,4 +1,4 @@
-"""The grid's figures and its page: nothing that is not there is a number, and every comparison is corrected."""
+"""The grid's figures and its page: absent figures are not numbers, and every comparison is corrected."""
 
 import re
 from pathlib import Path
@@ -95,7 +95,7 @@ def test_a_question_without_an_image_counts_as_one_of_its_own() -> None:
     assert row["overall"]["n_images"] == 40 and row["overall"]["interval"] is not None
 
 
-def test_errors() -> None:
+def test_empty_grids_and_unknown_references_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one cell"):
         build_grid([], title="t")
     with pytest.raises(ValueError, match="'a' is compared with 'b', which is not in the grid"):

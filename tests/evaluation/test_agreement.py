@@ -20,7 +20,7 @@ def pairs(table: list[list[int]]) -> tuple[list[int], list[int]]:
         ([[0, 5], [5, 0]], -1.0),
     ],
 )
-def test_kappa(table: list[list[int]], kappa: float) -> None:
+def test_kappa_equals_figures_by_hand(table: list[list[int]], kappa: float) -> None:
     a, b = pairs(table)
     found = cohen_kappa(a, b, [str(i) for i in range(len(a))], resamples=200)
     assert found is not None and found.kappa == pytest.approx(kappa)
@@ -28,7 +28,7 @@ def test_kappa(table: list[list[int]], kappa: float) -> None:
     assert found.n == len(a) and found.agree == pytest.approx(np.trace(table) / np.sum(table))
 
 
-def test_chance_alone_has_no_kappa_and_no_answer_has_nothing() -> None:
+def test_kappa_is_undefined_if_all_answers_are_the_same() -> None:
     found = cohen_kappa([1, 1, 1], [1, 1, 1], ["a", "b", "c"])
     assert found is not None and found.kappa is None and found.interval is None and found.agree == 1
     assert cohen_kappa([], [], []) is None

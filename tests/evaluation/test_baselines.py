@@ -1,4 +1,4 @@
-"""Blind baselines: what they know, ties, choices; and swapped images that are really other images."""
+"""Blind baselines: their inputs, ties and choices; and that swapped images are really other images."""
 
 import io
 import random
@@ -78,7 +78,7 @@ def test_the_question_only_baseline_never_reads_the_test_answer() -> None:
     assert overall is not None and overall.correct == 1
 
 
-def test_no_training_rows() -> None:
+def test_the_baseline_without_training_rows_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"got none\. Set eval.train_source"):
         question_only([row("", "")], [])
 
@@ -120,7 +120,7 @@ def test_swapped_images_are_drawn_evenly_over_images_not_rows() -> None:
     assert 25 < sum(rows[i]["image_id"] == "many" for i in singles) < 75  # one image in four
 
 
-def test_nothing_to_swap_with() -> None:
+def test_images_without_another_one_to_swap_with_are_an_error() -> None:
     with pytest.raises(ValueError, match=r"Image 'a' \(case ''\) cannot be swapped: 2 rows"):
         swap_images([row("q", "a", image_id="a")] * 2, seed=0)
     with pytest.raises(ValueError, match=r"Image 'a' \(case 'c'\) cannot be swapped"):

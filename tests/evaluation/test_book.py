@@ -1,4 +1,4 @@
-"""The results book: every printed figure has its row, and nothing is measured that is not there."""
+"""The results book: every printed figure has its row, and absent figures are not measured."""
 
 import csv
 import json
@@ -42,7 +42,7 @@ def test_a_row_has_an_experiment_or_says_why_not(name: str) -> None:
             assert (configs_folder() / row.recipe.partition(":")[0]).is_file()
 
 
-def test_an_unknown_table_is_refused_with_those_that_there_are() -> None:
+def test_an_unknown_table_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"book\.tables names \['nope'\]\. Known: .*medm_table1"):
         load_tables(configs_folder() / "papers", ("nope",))
 
@@ -64,7 +64,7 @@ def test_metrics_are_those_of_the_papers(metric: str, value: float) -> None:
     assert (found["n"], found["n_images"]) == (4, 2) and found["interval"] is not None
 
 
-def test_what_cannot_be_measured_says_why() -> None:
+def test_figures_that_cannot_be_measured_say_why() -> None:
     answered = Answered(RECORDS, {})
     for metric, why in {
         "BERTScore": "bertscore_model",
@@ -102,7 +102,7 @@ def book(stand_in: str = "") -> dict[str, Any]:
     return build_book({"t": TABLE}, {"t": rows}, SETTINGS, stand_in=stand_in)
 
 
-def test_a_cell_has_the_paper_s_figure_ours_the_blind_ones_and_what_is_unlike() -> None:
+def test_a_cell_has_the_figures_of_the_paper_of_ours_and_of_blind_runs_and_the_differences() -> None:
     cells = book()["tables"][0]["cells"]
     first, beside, empty, drawing = cells
     assert first["printed"]["value"] == 0.846 and first["ours"]["value"] == 0.5 and first["ours"]["n"] == 4

@@ -49,12 +49,12 @@ def test_flips_reject_a_true_null_as_often_as_they_say() -> None:
     assert 0.02 < np.mean(rejected) < 0.085
 
 
-def test_holm() -> None:
+def test_holm_corrects_p_values() -> None:
     assert holm([0.01, 0.02, 0.03, 0.04]) == pytest.approx([0.04, 0.06, 0.06, 0.06])
     assert holm([0.04, 0.01]) == pytest.approx([0.04, 0.02]) and holm([0.9, 0.8]) == [1.0, 1.0] and holm([]) == []
 
 
-def test_cells() -> None:
+def test_cells_have_counts_differences_and_p_values() -> None:
     a = records([1] * 30 + [0] * 10, per_image=2, organ="lung")
     b = records([1] * 22 + [0] * 16 + [1] * 2, per_image=2, organ="lung")
     a[:20] = [r._replace(organ="brain") for r in a[:20]]
@@ -122,7 +122,7 @@ def test_options_in_another_order_are_another_question() -> None:
     assert pair([a], [a._replace(choices=[])])
 
 
-def test_errors() -> None:
+def test_files_that_do_not_pair_are_refused() -> None:
     a = records([1, 0, 1])
     with pytest.raises(ValueError, match="the first file has none"):
         compare_runs([], [])

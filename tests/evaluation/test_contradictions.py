@@ -1,4 +1,4 @@
-"""Answers about one image that exclude each other: what the rule reads, and what it leaves alone."""
+"""Answers about one image that exclude each other: those that the rule finds, and those that it leaves alone."""
 
 import random
 from collections.abc import Sequence
@@ -43,8 +43,8 @@ AGREE: list[tuple[Said, Said]] = [
     ((*MODALITY, "CT"), (*CT, "yes")),
     ((*CT, "no"), ("", "Is this an MRI scan?", "no")),
     (("", "Is there a nodule?", "yes"), ("", "Is there a cyst?", "no")),
-    (("", "Is this image abnormal?", "yes"), ("", "Is there a fracture?", "no")),  # another finding may be there
-    (("", "Is there a fracture?", "yes"), ("finding", "What is the main finding?", "cyst")),  # both may be there
+    (("", "Is this image abnormal?", "yes"), ("", "Is there a fracture?", "no")),  # another finding may be present
+    (("", "Is there a fracture?", "yes"), ("finding", "What is the main finding?", "cyst")),  # both may be present
     (("", "Does this image show the chest?", "yes"), ("", "Does this image show the abdomen?", "yes")),
     ((*CT, "yes"), ("modality", "Is this a CT angiogram?", "no")),
     (("modality", "Is this a T2-weighted image?", "no"), (*MODALITY, "MRI")),
@@ -91,7 +91,7 @@ def test_the_share_has_its_pairs_images_and_interval_and_does_not_depend_on_the_
 
 
 def test_the_right_answers_to_all_wordings_of_a_phantom_never_exclude_each_other() -> None:
-    """Every way to ask about one image, answered rightly; one wrong answer then contradicts another."""
+    """Every question about one image, answered correctly; one wrong answer then contradicts another."""
     image = {"modality": "CT", "plane": "axial", "organ": "head", "finding": "nodule", "side": "left", "size": "small"}
     said: list[Said] = []
     for kind, value in image.items():

@@ -1,4 +1,4 @@
-"""CSV of another system into records: what is read, and that every mistake is named with its line."""
+"""Converts another system's CSV to records; every mistake is named with its line."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def write(folder: Path, text: str, encoding: str = "utf-8") -> Path:
     return path
 
 
-def test_the_least_that_is_needed(tmp_path: Path) -> None:
+def test_the_required_columns_make_a_record(tmp_path: Path) -> None:
     path = write(tmp_path, f'{HEADER}\r\n1,i1,"Is it, or not?",no,"No.\nIt is ""normal""."\r\n\r\n2,i1,Où?,cœur,\r\n')
     assert read_rows(path).records == [
         Record("1", "i1", "Is it, or not?", "no", ['No.\nIt is "normal".'], [], run="theirs"),
@@ -28,7 +28,7 @@ def test_the_least_that_is_needed(tmp_path: Path) -> None:
     ]
 
 
-def test_everything_that_can_be_given(tmp_path: Path) -> None:
+def test_all_columns_make_a_record(tmp_path: Path) -> None:
     text = (
         "qid,image_id,question,gold,prediction_2,prediction_1,logprob_1,logprob_2,choices,answer_type,organ,source,run,x\n"
         "7,i,Which?,B,b,a,-0.5,-2,heart | liver,closed,chest,slake,llava,junk\n"
@@ -71,12 +71,12 @@ def test_another_encoding_is_named(tmp_path: Path) -> None:
         read_rows(write(tmp_path, f"{HEADER}\n1,i,où,r,p\n", "latin-1"))
 
 
-def test_a_column_that_is_not_there_cannot_be_renamed(tmp_path: Path) -> None:
+def test_an_absent_column_cannot_be_renamed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no columns \['golden'\], which --column names"):
         read_rows(write(tmp_path, f"{HEADER}\n1,i,q,r,p\n"), renamed={"reference": "golden"})
 
 
-def test_nothing_is_overwritten_and_half_a_file_is_never_left(tmp_path: Path) -> None:
+def test_no_file_is_overwritten_or_left_half_written(tmp_path: Path) -> None:
     path, out = write(tmp_path, f"{HEADER}\n1,i,q,r,p\n1,i,q,r,p\n"), tmp_path / "out.jsonl"
     with pytest.raises(ValueError, match="already in line 2"):
         convert(path, out, run="", renamed={}, ignored=[])
@@ -89,7 +89,7 @@ def test_nothing_is_overwritten_and_half_a_file_is_never_left(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_the_script(repo: Path, tmp_path: Path) -> None:
+def test_the_script_converts_a_table(repo: Path, tmp_path: Path) -> None:
     path = write(tmp_path, f"{HEADER.replace('reference', 'gold')}\n1,i,q,r,p\n")
     script = [sys.executable, str(repo / "scripts" / "to_predictions.py"), str(path)]
     run = [*script, str(tmp_path / "o.jsonl"), "--column", "reference=gold", "--run", "x"]

@@ -1,4 +1,4 @@
-"""Intervals: they cover, images count and not questions, pairing helps, edges are honest."""
+"""Intervals: they have their coverage, images count and not questions, pairing narrows them, edge cases hold."""
 
 import time
 
@@ -68,7 +68,7 @@ def test_resampled_sums_keep_what_belongs_together() -> None:
 def test_pairing_takes_the_image_out() -> None:
     rng = np.random.default_rng(3)
     a, image_ids = simulate(rng, images=80, questions=4)
-    b = np.where(rng.random(len(a)) < 0.1, 0.0, a)  # the same answers, but for a few lost ones
+    b = np.where(rng.random(len(a)) < 0.1, 0.0, a)  # the same answers, except for a few that became wrong
     paired = paired_difference(a, b, image_ids)
     assert paired.value == pytest.approx(a.mean() - b.mean())
     assert paired.interval is not None and paired.interval[0] > 0
@@ -135,7 +135,7 @@ def test_coverage_of_differences_and_of_other_values_with_few_images(images: int
     for _ in range(trials):
         a = (rng.random(4 * images) < 0.7).astype(np.float64)
         for share, gain in ((0.05, 0.015), (0.5, 0.15)):
-            b = np.where(rng.random(4 * images) < share, 0.4, -1)  # asked again with that chance
+            b = np.where(rng.random(4 * images) < share, 0.4, -1)  # repeated with this probability
             b = np.where(b > 0, (rng.random(4 * images) < 0.4).astype(np.float64), a)
             low, high = paired_difference(a, b, ids).interval or (1, 0)
             rare, common = rare + (share < 0.1 and low <= gain <= high), common + (share > 0.1 and low <= gain <= high)
@@ -150,7 +150,7 @@ def test_values_too_small_for_a_variance_have_an_interval() -> None:
         assert found is not None and 0 <= found[0] <= np.mean(values) <= found[1] <= 1
 
 
-def test_seed_and_speed() -> None:
+def test_an_interval_follows_from_its_seed_and_is_fast() -> None:
     values, image_ids = simulate(np.random.default_rng(4), images=1000, questions=5)
     start = time.perf_counter()
     first = mean_interval(values, image_ids, resamples=2000, seed=5)
@@ -165,7 +165,7 @@ def test_real_valued_scores_in_chunks() -> None:
     assert width(estimate.interval) == pytest.approx(2 * 1.96 * values.std() / 6000**0.5, rel=0.1)
 
 
-def test_errors() -> None:
+def test_invalid_values_are_refused() -> None:
     with pytest.raises(ValueError, match="got 2 values and 1 image ids"):
         mean_interval(np.ones(2), ["a"])
     with pytest.raises(ValueError, match="got 0 values"):

@@ -1,4 +1,4 @@
-"""The judge against a server that this project did not write: `transformers serve` with a tiny random Llama."""
+"""The judge with a server from another project: `transformers serve` with a tiny random Llama."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,14 +63,14 @@ def test_a_model_that_talks_nonsense_gives_no_verdict_and_no_loss(served: dict[s
     assert scores["overall"] == {"accuracy": None, "score": None, "unjudged": 2}
     replies = read_jsonl(tmp_path / "cache.jsonl")
     assert len(replies) == 4 and all(row["tokens"] > 100 for row in replies)  # prompt and reply were counted
-    # At temperature 0 it says the same again, and from the cache nobody is asked.
+    # At temperature 0 it gives the same replies again; from the cache, no request is sent.
     judge(RECORDS, predictions=path, config=config, cache=tmp_path / "cache.jsonl")
     path.with_name("again.jsonl").write_bytes(path.read_bytes())
     judge(RECORDS, predictions=path.with_name("again.jsonl"), config=config, cache=tmp_path / "other.jsonl")
     assert [row["text"] for row in read_jsonl(tmp_path / "other.jsonl")] == [row["text"] for row in replies]
 
 
-def test_a_model_that_is_not_there_is_named(served: dict[str, Any], tmp_path: Path) -> None:
+def test_an_absent_model_is_named(served: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     write_jsonl(path, [record.to_json() for record in RECORDS])
     config = JudgeConfig(attacks=0, retries=0, max_failures=1, **(served | {"model": "nobody/nothing"}))

@@ -1,4 +1,4 @@
-"""Questions without an answer: who says so, who makes something up, and how sure of it."""
+"""Questions without an answer: refusals, made-up answers, and their confidence."""
 
 import math
 
@@ -36,13 +36,13 @@ def ask(
         ("", "neither"),
     ],
 )
-def test_what_an_answer_counts_as(prediction: str, kind: str, choices: bool) -> None:
+def test_answers_are_refusals_or_made_up(prediction: str, kind: str, choices: bool) -> None:
     found = score_nonsense([ask(prediction, choices=choices)], resamples=10, seed=0)
     assert found is not None
     assert {name for name, cell in found.items() if cell["value"] == 1.0} == {kind} - {"neither"}
 
 
-def test_the_letter_of_the_option_that_says_so_is_a_refusal() -> None:
+def test_the_letter_of_the_refusing_option_is_a_refusal() -> None:
     for prediction, kind in (("C", "refused"), ("Answer: C) I do not know", "refused"), ("B", "made_up")):
         found = score_nonsense([ask(prediction)], resamples=10, seed=0)
         assert found is not None and found[kind]["value"] == 1.0, prediction

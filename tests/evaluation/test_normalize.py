@@ -1,4 +1,4 @@
-"""Reading answers: every known trap, and what must hold for any text."""
+"""Reading answers: every known trap, and properties for any text."""
 
 import random
 

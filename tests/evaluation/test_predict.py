@@ -1,4 +1,4 @@
-"""Answers in a file: what a record holds, and that an interrupted file is completed as if nothing had happened."""
+"""Answers in a file: the content of a record, and that an interrupted file is completed without a trace."""
 
 import json
 import re
@@ -99,7 +99,7 @@ def test_a_record_holds_the_row_the_prompt_and_the_answers(predictor: Predictor,
         assert len(record.predictions) == len(record.logprobs) == DRAWN.samples
         assert all(np.isfinite(value) and value < 0 for value in record.logprobs)
     answers = {answer for record in records for answer in record.predictions}
-    assert len(answers) > 10  # drawn, and not one answer over and over
+    assert len(answers) > 10  # drawn, and not always the same answer
     tokenizer, again = predictor.tokenizer, 0
     for record in records:
         for answer, ids, ended in zip(record.predictions, record.token_ids, record.ended, strict=True):
@@ -218,9 +218,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_a_line_that_is_none_of_this_run_is_refused_and_left_alone(
-    name: str, predictor: Predictor, tmp_path: Path
-) -> None:
+def test_a_line_of_another_run_is_refused_and_left_alone(name: str, predictor: Predictor, tmp_path: Path) -> None:
     edit, says = FOREIGN[name]
     predictor.predict(tmp_path)
     path = tmp_path / "base.jsonl"
@@ -302,7 +300,7 @@ def test_the_padding_of_the_last_batch_leaves_no_record(predictor: Predictor, tm
     assert alone[0].predictions == predictor.predict(tmp_path / "all", config=greedy)[9].predictions
 
 
-def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
+def test_a_line_that_is_not_a_record_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text(json.dumps({"question_id": "1", "anwser": "no"}) + "\n")
     with pytest.raises(ValueError, match=r"x.jsonl, line 1: field `anwser` is unknown and 4 more\."):
@@ -338,7 +336,7 @@ def test_prompts_are_padded_to_few_lengths_and_each_compiles_once(predictor: Pre
 def test_a_short_last_batch_compiles_nothing_of_its_own(
     predictor: Predictor, decoded: list[int], tmp_path: Path
 ) -> None:
-    config = replace(DRAWN, batch_size=4, max_new_tokens=3)  # of no other test: nothing is compiled yet
+    config = replace(DRAWN, batch_size=4, max_new_tokens=3)  # settings of no other test: nothing is compiled yet
     groups = by_length(predictor.rows, tokenizer=predictor.tokenizer, data=predictor.config.data, batch_size=4)
     alike = [index for index, _ in max(groups.values(), key=len)][:7]  # prompts of one length
     compiled = predictor.compiled()
@@ -381,7 +379,7 @@ def test_questions_runs_and_samples_share_the_tokens_of_an_image(
     assert predictor.predict(tmp_path / "d") == shared  # nor are answers others where it is
     assert predictor.predict(tmp_path / "e", rows=rows) == swapped != shared
     assert predictor.predict(tmp_path / "f", config=replace(DRAWN, temperature=0.0, samples=1)) == greedy
-    # A tower of another name sees them anew.
+    # A tower with another name embeds the images again.
     predictor.predict(tmp_path / "g", image_tokens=kept, tower="trained")
     assert len(decoded) > seen
 
@@ -393,7 +391,7 @@ def test_questions_of_one_kind_are_answered_together_and_images_in_turn(predicto
     assert 1 < len(set(kinds)) < 10
     order = alike_together(rows, range(9, -1, -1), room=100)
     assert sorted(order) == list(range(10))
-    for names in (kinds, [(kinds[n], images[n]) for n in range(10)]):  # each kind, and in it each image, in one piece
+    for names in (kinds, [(kinds[n], images[n]) for n in range(10)]):  # each in one piece
         runs = [names[n] for i, n in enumerate(order) if i == 0 or names[n] != names[order[i - 1]]]
         assert len(runs) == len(set(runs))
     # With room for two images, those of the first two come first.
@@ -404,7 +402,7 @@ def test_questions_of_one_kind_are_answered_together_and_images_in_turn(predicto
     assert shown == images[::-1] and rows.with_image(b"x", image_id="blank").shown_images() == ["blank"] * 10
 
 
-def test_a_length_with_few_prompts_is_not_compiled_for(predictor: Predictor) -> None:
+def test_no_program_is_compiled_for_a_length_with_few_prompts(predictor: Predictor) -> None:
     groups = by_length(predictor.rows, tokenizer=predictor.tokenizer, data=predictor.config.data, batch_size=100)
     assert list(groups) == [predictor.config.data.seq_len] and len(groups[predictor.config.data.seq_len]) == 10
 
@@ -416,7 +414,7 @@ def test_a_repeated_question_id_is_refused(predictor: Predictor) -> None:
         )
 
 
-def test_an_answer_that_is_no_number_names_question_token_and_leaf(predictor: Predictor, tmp_path: Path) -> None:
+def test_an_answer_with_nan_logits_names_question_token_and_leaf(predictor: Predictor, tmp_path: Path) -> None:
     name = "llm/layers/mlp/linear"
     leaf = np.array(predictor.params[name])
     leaf[0, 0, :2] = np.nan
@@ -432,7 +430,7 @@ def test_an_answer_that_is_no_number_names_question_token_and_leaf(predictor: Pr
     assert len(predictor.predict(tmp_path)) == 10  # nor is anything in the way of a sound checkpoint
 
 
-def test_answers_before_the_one_that_is_no_number_are_kept(
+def test_answers_before_the_one_with_nan_logits_are_kept(
     predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, calls = module.decode, []
@@ -466,7 +464,7 @@ def test_a_description_of_another_kind_is_named(text: str, tmp_path: Path) -> No
         check_fingerprint(tmp_path / "run.jsonl", {})
 
 
-def test_a_folder_in_the_place_of_the_description_is_named(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_description_is_named(tmp_path: Path) -> None:
     (tmp_path / "run.jsonl").touch()
     (tmp_path / "run.json").mkdir()
     with pytest.raises(ValueError, match=r"run\.json is not a file, but it must describe the answers of run\.jsonl"):

@@ -1,4 +1,4 @@
-"""Several processes answer what one would answer, to the byte, whatever is interrupted and however many go on."""
+"""Several processes give the bytes that one would give, also after interruptions and with other numbers of them."""
 
 import json
 from collections import Counter
@@ -40,7 +40,7 @@ def test_every_row_is_in_one_share_and_images_stay_together(predictor: Predictor
         # An image is in two shares only where one ends and the next begins.
         seen = sum(len({images[number] for number in share}) for share in shares)
         assert seen <= len(set(images)) + count - 1
-    # Shares are of the rows that are asked: those of an interrupted run are shared out anew.
+    # Shares are of the rows that remain: after an interruption they are divided again.
     assert [len(share_of(rows, range(3, 10), index=index, count=2)) for index in range(2)] == [3, 4]
 
 
@@ -65,7 +65,7 @@ def test_a_finished_file_is_read_by_the_first_and_nothing_is_decoded(
 
 
 class Changed(Group):
-    """A process to which something happens where it waits for the others."""
+    """A process to which something happens while it waits for the others."""
 
     def __init__(self, group: Group, happens: Callable[[str], None]) -> None:
         super().__init__(group.index, group.count, group.store)
@@ -94,7 +94,7 @@ def cut_last_line(path: Path) -> int:
 
 
 @pytest.mark.parametrize("then", [1, 2, 3])
-def test_what_processes_left_is_kept_and_any_number_goes_on(
+def test_answers_of_interrupted_processes_are_kept_by_any_number_of_processes(
     then: int, predictor: Predictor, whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupted(predictor, tmp_path, count=2)
@@ -110,11 +110,11 @@ def test_what_processes_left_is_kept_and_any_number_goes_on(
     monkeypatch.setattr(module, "decode", counted)
     run_together(then, lambda group: predictor.predict(tmp_path, group=group))
     assert (tmp_path / "base.jsonl").read_bytes() == whole
-    assert kept == 8 and sum(decoded) == 2  # of ten: what was cut is all that is answered again
+    assert kept == 8 and sum(decoded) == 2  # of ten: only the cut answers are computed again
     assert parts_of(tmp_path / "base.jsonl") == []
 
 
-def test_a_part_that_was_put_in_and_not_removed_counts_once(predictor: Predictor, whole: bytes, tmp_path: Path) -> None:
+def test_a_part_that_was_merged_and_not_removed_counts_once(predictor: Predictor, whole: bytes, tmp_path: Path) -> None:
     predictor.predict(tmp_path)
     part_of(tmp_path / "base.jsonl", 1).write_bytes(b"".join(whole.splitlines(keepends=True)[:3]))
     run_together(2, lambda group: predictor.predict(tmp_path, group=group))
@@ -133,7 +133,7 @@ def test_a_part_of_another_run_is_refused_and_left_alone(predictor: Predictor, t
     assert part.read_bytes() == other
 
 
-def test_what_the_first_process_does_not_see_is_told(
+def test_answers_that_the_first_process_does_not_see_are_reported(
     predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("radvqa_jax.evaluation.kept_together.LAG", 0.0)

@@ -1,4 +1,4 @@
-"""The rules of other tools give what their own code gave on the same answers (protocols.json)."""
+"""The rules of other tools give the figures of their own code on the same answers (protocols.json)."""
 
 import json
 import string
@@ -64,7 +64,7 @@ def test_known_flaws_are_kept() -> None:
     assert vlmevalkit.yes_no("There is no doubt, it is abnormal") == "No"
     assert (
         medevalkit.score(Record("q", "i", "", "lung", [""], source="slake"), "open")["open"] == 0
-    )  # the original ends
+    )  # the original raises an error
 
 
 def test_tokenised_f1_is_that_of_squad() -> None:

@@ -104,7 +104,7 @@ def test_the_page_says_how_far_runs_rely_on_the_image(tmp_path: Path) -> None:
     assert 'id="reliance"' not in text
 
 
-def test_scores_hold_every_run_beside_its_baselines() -> None:
+def test_scores_have_every_run_next_to_its_baselines() -> None:
     scores: Any = build_scores(experiment(), resamples=200)
     stage2 = scores["runs"]["stage2"]
     assert stage2["overall"]["value"] == 0.9 and stage2["overall"]["n"] == 80 and stage2["overall"]["n_images"] == 20
@@ -165,7 +165,7 @@ def test_a_column_without_questions_is_a_dash_not_zero(tmp_path: Path) -> None:
     assert "no questions" in page.text
 
 
-def test_page_shows_what_it_must(tmp_path: Path) -> None:
+def test_the_page_shows_the_required_facts(tmp_path: Path) -> None:
     page, text = write(tmp_path, experiment())
     for words in [
         "Phantom radiographs",
@@ -285,7 +285,7 @@ def test_a_report_without_extras(tmp_path: Path) -> None:
     assert {"runs", "baselines", "losses"} <= set(build_scores(made, resamples=50))
 
 
-def test_errors(tmp_path: Path) -> None:
+def test_contradictory_experiments_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs runs with records"):
         build_scores(experiment(runs={}))
     with pytest.raises(ValueError, match=r"\['stage9'\], which are not among the runs"):
@@ -319,7 +319,7 @@ def test_cases_carry_what_the_filters_ask_for(tmp_path: Path) -> None:
     assert all("question" in (case["data-text"] or "") for case in cases)
 
 
-def test_papers_figures_stand_beside_ours_and_are_marked(tmp_path: Path) -> None:
+def test_papers_figures_are_next_to_ours_and_marked(tmp_path: Path) -> None:
     runs = {"base": [r._replace(source="VQA-RAD (osf.io/89kps)") for r in records(0.5, run="base")]}
     made = experiment(runs=runs, question_only=(), majority=(), unseen={})
     scores = build_scores(made, resamples=50)
@@ -329,7 +329,7 @@ def test_papers_figures_stand_beside_ours_and_are_marked(tmp_path: Path) -> None
     assert "LLaMA32-Med, fine-tuned (their figure)" in page.text and "not a measurement of ours" in page.text
 
 
-def test_what_readers_say_stands_in_the_table_and_on_the_page(tmp_path: Path) -> None:
+def test_readings_are_in_the_table_and_on_the_page(tmp_path: Path) -> None:
     runs = {"base": records(0.5, run="base")}
     readings = [
         Reading(reader, "base", r.source, r.question_id, content_hash(r, r.predictions[0]), (i + shift) % 2 == 0, "")
@@ -356,7 +356,7 @@ def test_calibration_of_answers_with_known_probabilities(tmp_path: Path) -> None
     assert "calibration" not in build_scores(experiment(), resamples=50)["runs"]["base"]
 
 
-def test_answers_that_were_cut_are_counted_and_said(tmp_path: Path) -> None:
+def test_cut_answers_are_counted_and_reported(tmp_path: Path) -> None:
     cut = [r._replace(ended=[i % 4 > 0]) for i, r in enumerate(records(0.5, run="stage1"))]
     made = experiment(runs={"base": records(0.3, run="base"), "stage1": cut}, unseen={})
     scores: Any = build_scores(made, resamples=50)

@@ -50,7 +50,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 @pytest.fixture
 def page(browser: Page, file: Path) -> Iterator[Page]:
-    """The page, open; after the test it must have been silent and alone."""
+    """The open page; the test fails if it logged an error or requested anything else."""
     browser.console()
     browser.requests()
     browser.driver.set_window_size(1280, 1000)
@@ -96,7 +96,7 @@ def test_text_is_searched_whatever_its_case(page: Page) -> None:
 def test_cases_open_together_and_hostile_text_is_shown_as_text(page: Page) -> None:
     choose(page, "#filters input", "onerror")
     page.click("#open")
-    assert page.run("return document.querySelectorAll('details.case[open]').length") == 1  # only what is shown
+    assert page.run("return document.querySelectorAll('details.case[open]').length") == 1
     assert questions(page) == [f"Mass {EVIL}?"]
     assert page.run("return document.title") == "A report"
     page.click("#close")

@@ -1,4 +1,4 @@
-"""The sheet for clinicians: nothing in it runs, what comes back is read, and readers are compared."""
+"""The sheet for clinicians: nothing in it runs, filled sheets are read, and readers are compared."""
 
 import csv
 import dataclasses
@@ -31,7 +31,7 @@ def fill(path: Path, out: Path, reader: str, says: Any) -> Path:
     return out
 
 
-def test_the_sheet_tells_no_verdict_and_holds_no_formula(tmp_path: Path) -> None:
+def test_the_sheet_shows_no_verdict_and_has_no_formula(tmp_path: Path) -> None:
     path = tmp_path / "sheet.csv"
     assert write_sheet(path, {"base": RECORDS, "=stage2": RECORDS}, rows=12, seed=0) == 12
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -45,14 +45,14 @@ def test_the_sheet_tells_no_verdict_and_holds_no_formula(tmp_path: Path) -> None
 def test_a_filled_sheet_is_never_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "sheet.csv"
     write_sheet(path, {"base": RECORDS}, rows=10, seed=0)
-    assert write_sheet(path, {"base": RECORDS}, rows=5, seed=0) == 5  # nobody wrote into it
+    assert write_sheet(path, {"base": RECORDS}, rows=5, seed=0) == 5  # nobody has filled it in
     fill(path, path, "A", lambda n, row: "yes" if not n else "")
     before = path.read_bytes()
     assert write_sheet(path, {"base": RECORDS}, rows=10, seed=0) == 0
     assert path.read_bytes() == before and "sheet.csv is filled in, and is kept" in capsys.readouterr().out
 
 
-def test_what_comes_back_is_scored_and_readers_are_compared(tmp_path: Path) -> None:
+def test_filled_sheets_are_scored_and_readers_compared(tmp_path: Path) -> None:
     path = tmp_path / "sheet.csv"
     write_sheet(path, {"base": RECORDS}, rows=10, seed=0)
     one = fill(path, tmp_path / "one.csv", "A", lambda n, row: "yes" if row["prediction"] == "left" else "No")
@@ -60,13 +60,13 @@ def test_what_comes_back_is_scored_and_readers_are_compared(tmp_path: Path) -> N
         path, tmp_path / "two.csv", "", lambda n, row: "" if n == 0 else "1" if row["prediction"] == "left" else "0"
     )
     readings = [*read_sheet(one), *read_sheet(two)]
-    assert len(readings) == 19 and {r.reader for r in readings} == {"A", "two"}  # a nameless one has its file's name
+    assert len(readings) == 19 and {r.reader for r in readings} == {"A", "two"}  # "two": the file's name
     found = score_readings(readings, "base", RECORDS, [], resamples=50, seed=0)
     assert found is not None and found["readers"]["A"]["value"] == 0.6 and found["readers"]["A"]["n"] == 10
     pairs = {(pair["a"], pair["b"]): pair["kappa"] for pair in found["agreement"]}
     assert pairs == {("A", "two"): 1.0, ("A", "rules"): 1.0, ("two", "rules"): 1.0}
     assert score_readings(readings, "other", RECORDS, [], resamples=50, seed=0) is None
-    # An answer that has changed since was not what they read.
+    # They did not read an answer that has changed since.
     changed = [r._replace(predictions=["right"]) for r in RECORDS]
     assert score_readings(readings, "base", changed, [], resamples=50, seed=0) == {
         "readers": {}, "agreement": [], "stale": 19,

@@ -1,4 +1,4 @@
-"""The two verdicts on an answer: known failures by kind, made-up answers, what holds for any text, size and time."""
+"""The two verdicts on an answer: known failures by kind, made-up answers, and properties for any text and size."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def of_row(row: dict[str, Any]) -> Verdict:
 
 
 def wrong(rows: list[dict[str, Any]]) -> list[str]:
-    """The rows whose outcome is another than wanted; anything but correct is `not correct`."""
+    """The rows with another outcome than wanted; any outcome except correct counts as `not correct`."""
     found = []
     for row in rows:
         outcome = of_row(row).outcome
@@ -225,7 +225,7 @@ LIMIT = 0.05  # seconds of processor time for an answer of 100 kB
 
 @pytest.fixture(scope="module")
 def slowness() -> float:
-    """The factor by which this machine is now slower than the one for which `LIMIT` is meant; at least 1."""
+    """The factor by which this machine is now slower than the one that `LIMIT` is for; at least 1."""
     for asked in ANY_KIND:  # the first verdict of a kind loads its tables
         verdict(asked, "x")
     times = []
@@ -241,7 +241,7 @@ SOUND = 0.011  # seconds that the loop above takes on an idle core of the kind t
 
 
 def seconds(asked: Record, text: str, limit: float) -> float:
-    """The processor time of a verdict with nothing remembered: the first of eight under the limit, or the best.
+    """The processor time of a verdict without caches: the first of eight that is under the limit, or the best.
 
     A machine that others use may be ten times slower for a moment, and processor time does not hide that.
     """
@@ -295,7 +295,7 @@ def test_the_language_decides_and_one_without_rules_is_named() -> None:
         verdict(record("oui", language="fr"), "oui")
 
 
-def test_what_is_no_text_is_named() -> None:
+def test_predictions_and_references_that_are_not_text_are_named() -> None:
     for prediction in (None, 5, float("nan"), ["yes"]):
         with pytest.raises(ValueError, match="'q0': a prediction must be a text"):
             verdict(record("yes"), prediction)
@@ -305,7 +305,7 @@ def test_what_is_no_text_is_named() -> None:
     assert verdict(record("yes"), "Yes \ud800").outcome == "correct"
 
 
-def test_the_columns_differ_in_terms_frames_and_statements_alone() -> None:
+def test_the_two_verdicts_differ_only_in_terms_frames_and_statements() -> None:
     for reference, question, answer in [
         ("nodules", "", "nodule"),
         ("axial", "", "axial plane"),

@@ -1,4 +1,4 @@
-"""Several answers: every reading of MedM's rule on every pattern that tells them apart, and MedM's frame."""
+"""Several answers: each reading of MedM's rule on patterns that distinguish the readings, and MedM's frame."""
 
 from itertools import product
 
@@ -18,7 +18,7 @@ def record(index: int, predictions: list[str], reference: str = "A") -> Record:
     [
         ("AAAAA", False, False, False, False),
         ("BBBBB", False, False, False, True),
-        ("AAABC", True, False, False, False),  # 3-1-1: three labels and a majority
+        ("AAABC", True, False, False, False),  # 3-1-1: three labels, one of them with a majority
         ("ABBBC", True, False, True, True),
         ("BAAAA", False, False, True, False),
         ("AABBC", True, True, True, True),
@@ -71,7 +71,7 @@ def test_scores_of_five_answers() -> None:
     assert other["value"] == pytest.approx(0.75 - 0.5)
 
 
-def test_frame() -> None:
+def test_the_frame_has_mean_and_deviation_of_samples_and_of_all() -> None:
     rng = np.random.default_rng(0)
     correct = rng.random((1000, 5)) < 0.4
     found = frame(correct, seed=1)

@@ -77,7 +77,7 @@ def test_two_runs_may_answer_one_question_and_one_run_answers_it_once(tmp_path: 
     assert line["line"] == 2 and line["reason"] == f"was already answered by this run in line 2 of {one}"
 
 
-def test_runs_without_end_take_no_room_for_questions_that_they_do_not_answer(tmp_path: Path) -> None:
+def test_runs_take_no_memory_for_questions_that_they_do_not_answer(tmp_path: Path) -> None:
     path = write(tmp_path / "p.jsonl", [row(number, run=f"run {number}") for number in range(2000)])
     with path.open() as file:
         collector = scan._Collector(file, file, file)
@@ -185,7 +185,7 @@ def test_a_line_that_no_rule_can_read_raises_nothing() -> None:
 
 
 @pytest.mark.parametrize("long", ["yes " * 2_500_000, '["(' * 80_000])
-def test_an_answer_of_any_length_is_read_at_its_ends_and_said(long: str, tmp_path: Path) -> None:
+def test_a_long_answer_is_read_at_its_ends_and_reported(long: str, tmp_path: Path) -> None:
     path = write(tmp_path / "p.jsonl", [row(0, predictions=[long]), row(1)])
     begin = time.process_time()
     found = scan.scan([path], tmp_path, workers=1)

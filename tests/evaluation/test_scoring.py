@@ -1,4 +1,4 @@
-"""Verdicts and cells: the traps of scoring, nothing wins without knowing, empty is absent."""
+"""Verdicts and cells: traps of scoring, no score without knowledge, empty cells are absent."""
 
 from collections import Counter
 from pathlib import Path
@@ -25,7 +25,7 @@ TRAPS = read_jsonl(Path(__file__).parent / "traps.jsonl")
 
 
 @pytest.mark.parametrize("trap", TRAPS, ids=[f"{i}-{trap['prediction'][:20]!a}" for i, trap in enumerate(TRAPS)])
-def test_traps(trap: dict[str, Any]) -> None:
+def test_known_traps_have_their_outcome(trap: dict[str, Any]) -> None:
     row = record(trap["reference"], choices=trap["choices"])
     assert verdict(row, trap["prediction"]).outcome == trap["outcome"], trap["why"]
 
@@ -36,7 +36,7 @@ def test_the_trap_file_holds_every_outcome_and_says_why() -> None:
     assert len({(t["reference"], t["prediction"], *t["choices"]) for t in TRAPS}) == len(TRAPS)
 
 
-def test_what_a_refusal_reference_accepts() -> None:
+def test_a_repeated_long_reference_is_correct_and_an_empty_answer_is_unparsed() -> None:
     row = record("surgery is the treatment of choice")
     assert verdict(row, "Surgery is the treatment of choice").outcome == "correct"
     assert verdict(record("and"), "").outcome == "unparsed"
@@ -139,7 +139,7 @@ def test_a_constant_open_answer_never_beats_the_majority(references: list[str], 
     assert sum(verdict(record(ref), text).outcome == "correct" for ref in references) <= majority
 
 
-def test_cells() -> None:
+def test_cells_count_answers_overall_and_by_attribute() -> None:
     rows = [
         record("yes", "yes", question_id="1", image_id="a", answer_type="closed", organ="lung", modality="CT"),
         record("yes", "no", question_id="2", image_id="a", answer_type="closed", organ="lung"),
@@ -156,7 +156,7 @@ def test_cells() -> None:
         "open": (1, 1, 0),
     }
     assert scores.by["organ"]["lung"].interval is None  # one image
-    assert scores.by["modality"]["CT"].n == 2  # rows that do not say their modality are in no cell
+    assert scores.by["modality"]["CT"].n == 2  # rows without a modality are in no cell
     assert scores.by["plane"] == {}
 
 

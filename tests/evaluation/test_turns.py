@@ -1,4 +1,4 @@
-"""Answering in a row: turn by turn with own answers, as one by one; and accuracy by turn against asking alone."""
+"""Questions in a row: turns with own answers equal single questions; accuracy by turn, compared with asking alone."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -58,7 +58,7 @@ def test_own_answers_turn_by_turn_are_those_of_one_question_at_a_time(predictor:
     assert [r.prompt for r in records] == [r.prompt for r in want]
     assert [r.predictions for r in records] == [r.predictions for r in want]
     assert max(len(record.history) for record in records) >= 2
-    # What was interrupted between two turns goes on as if nothing had happened.
+    # A run that was interrupted between two turns continues without a trace.
     path = tmp_path / "base.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:4]))
@@ -66,7 +66,7 @@ def test_own_answers_turn_by_turn_are_those_of_one_question_at_a_time(predictor:
 
 
 @pytest.mark.slow
-def test_references_stand_in_the_prompts_and_a_first_turn_is_asked_alone(predictor: Predictor, tmp_path: Path) -> None:
+def test_references_are_in_the_prompts_and_a_first_turn_is_asked_alone(predictor: Predictor, tmp_path: Path) -> None:
     alone = ask(predictor, tmp_path / "alone", "none")
     told = ask(predictor, tmp_path / "told", "references")
     answers = {record.question_id: record.reference for record in told}
@@ -81,7 +81,7 @@ def test_references_stand_in_the_prompts_and_a_first_turn_is_asked_alone(predict
 
 
 def answered(right: list[int]) -> list[Record]:
-    """Ten images with three questions each; on turn t the first right[t] images are answered rightly."""
+    """Ten images with three questions each; on turn t the answers about the first right[t] images are right."""
     return [
         Record(f"{image}-{turn}", f"i{image}", "Where?", "left", ["left" if image < right[turn] else "right"])
         for image in range(10)

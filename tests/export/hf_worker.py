@@ -1,11 +1,11 @@
-"""Reads our files with transformers and peft; run by tests with the one version or the other on PYTHONPATH.
+"""Reads our files with transformers and peft; tests run it with either version on PYTHONPATH.
 
     python hf_worker.py JOBS.json RESULTS_FOLDER
 
 JOBS.json is a list of jobs. `{"make": FOLDER, "config": {…}, "dtype": "bfloat16", "shard": "1MB"}` saves a random
 model. `{"make_adapter": FOLDER, "base": FOLDER}` saves a
 random adapter. `{"base": FOLDER, "adapter": FOLDER or null, "inputs": FILE.npz}` loads and answers. Each job writes
-RESULTS_FOLDER/<number>.npz, and .json with what was said while loading. It imports nothing of this project.
+RESULTS_FOLDER/<number>.npz, and .json with the messages while loading. It imports nothing of this project.
 """
 
 import json
@@ -50,7 +50,7 @@ def make(job: dict[str, Any]) -> None:
 
 
 def make_adapter(job: dict[str, Any]) -> None:
-    """Saves an adapter as a user of peft makes one: some modules, two ranks, rsLoRA."""
+    """Saves an adapter that a user of peft could make: some modules, two ranks, rsLoRA."""
     torch.manual_seed(1)
     model = PaliGemmaForConditionalGeneration.from_pretrained(job["base"])
     config = peft.LoraConfig(

@@ -1,4 +1,4 @@
-"""scripts/check_endpoint.py against `transformers serve` with an exported model, and its parts alone."""
+"""scripts/check_endpoint.py with `transformers serve` and an exported model, and its parts alone."""
 
 import importlib.util
 import os
@@ -96,8 +96,8 @@ def test_another_machine_must_be_allowed(repo: Path, tmp_path: Path) -> None:
 def random_weights(path: Path, tokenizer: Tokenizer) -> Flat:
     """The golden random weights with an embedding for every token of the tokenizer.
 
-    Tokens that are no text (control, byte, location and segment tokens, and the line break) have embeddings of zero, so
-    that the model does not write what a server leaves out of its text.
+    Tokens without text (control, byte, location and segment tokens, and the line break) have embeddings of zero, so
+    that the model does not write tokens that a server leaves out of its text.
     """
     with np.load(path) as file:
         leaves = {name.removeprefix("params/"): 8 * file[name] for name in file.files}  # else one token is repeated
@@ -176,7 +176,7 @@ def test_transformers_serve_answers_as_we_do(repo: Path, served: Served, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.torch
-def test_an_answer_that_is_not_ours_is_named(repo: Path, served: Served, tmp_path: Path) -> None:
+def test_an_answer_that_differs_is_named(repo: Path, served: Served, tmp_path: Path) -> None:
     first = served.records[0]
     tokenizer = Tokenizer(served.model / "tokenizer.model")
     tokens = tokenizer.encode("left lung")

@@ -1,4 +1,4 @@
-"""mode=export and mode=convert: what is written is the model, says what it is, and never replaces a good folder."""
+"""mode=export and mode=convert: the files are the model, describe it, and never replace a good folder."""
 
 import zipfile
 from collections.abc import Callable
@@ -143,7 +143,7 @@ def test_a_weight_that_was_trained_whole_is_refused_for_peft_with_the_way_out(
     assert "Trained whole: `img/head/bias`, `img/head/kernel`" in (tmp_path / "huggingface/README.md").read_text()
 
 
-def test_the_card_says_what_it_must(make: Make, tmp_path: Path) -> None:
+def test_the_card_states_the_required_facts(make: Make, tmp_path: Path) -> None:
     scores = {"runs": {"stage2": {"overall": {"value": 0.5, "n": 40, "interval": [0.4, 0.6]}}, "base": {"by": {}}}}
     files.write_json(tmp_path / "scores.json", scores)
     fields = {"export.scores": str(tmp_path / "scores.json"), "export.datasets": ("slake",)}
@@ -228,7 +228,7 @@ EMBEDDED_MODEL = {
 
 
 @pytest.mark.parametrize("kind", ["huggingface", "big_vision"])
-def test_a_unigram_tokenizer_is_warned_of_where_transformers_reads_it(
+def test_a_unigram_tokenizer_gives_a_warning_if_transformers_will_read_it(
     micro_config: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     """transformers builds a byte-pair encoder of any tokenizer.model; a folder with another kind must say so."""
@@ -241,7 +241,7 @@ def test_a_unigram_tokenizer_is_warned_of_where_transformers_reads_it(
 
 
 @pytest.mark.parametrize("mode", ["convert", "export"])
-def test_gemmas_kind_of_tokenizer_is_not_warned_of(
+def test_gemmas_kind_of_tokenizer_gives_no_warning(
     micro_config: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str
 ) -> None:
     config = micro_config({"mode": mode})
@@ -279,7 +279,7 @@ def test_the_npz_of_an_export_is_a_plain_zip_of_arrays(make: Make, tmp_path: Pat
         assert all(name.startswith("params/") and name.endswith(".npy") for name in archive.namelist())
 
 
-def test_names_on_a_card_are_one_line_and_no_markup() -> None:
+def test_names_on_a_card_are_one_line_without_markup() -> None:
     score = {"name": "a|b\n<script>x</script>", "value": 0.5, "n": 4, "interval": None}
     text = render(Card("t", "peft", "b\n\n# c", "", "v", 224, "p", "float32", [], [("<b>", "l")], [score], "", [], "0"))
     assert r"| a\|b &lt;script&gt;x&lt;/script&gt; | 0.500 | 4 | none |" in text

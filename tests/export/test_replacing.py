@@ -38,7 +38,7 @@ def test_an_earlier_export_is_replaced_unless_something_was_added(tmp_path: Path
     assert (folder / "model.txt").read_text() == "second" and (folder / "notes.md").read_text() == "keep"
 
 
-def test_a_file_and_the_folder_one_stands_in_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_and_the_current_folder_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "out").write_text("keep")
     with pytest.raises(ValueError, match="out is a file, and an export is a folder"):
         write(tmp_path / "out", "new")
@@ -50,7 +50,7 @@ def test_a_file_and_the_folder_one_stands_in_are_left_alone(tmp_path: Path, monk
         write(Path("/"), "new")
 
 
-def test_what_a_kill_left_between_two_renames_is_put_back_first(tmp_path: Path) -> None:
+def test_remains_of_a_kill_between_two_renames_are_put_back_first(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     write(folder, "good")
     folder.rename(tmp_path / ".out.old")

@@ -78,11 +78,11 @@ ADAPTERS = {
     "gemma/attention-and-projector": Adapter(LoraConfig(3, 7.0), ("img/head/kernel", "img/head/bias")),
 }
 MERGED = {"gemma/merged": "gemma/all", "gemma2/merged": "gemma2/all-rslora", "fused/merged": "fused/all"}
-HARMLESS = ("loss_type=None", "use_fast", "image tokens", "torch_dtype")  # what is logged and concerns no weight
+HARMLESS = ("loss_type=None", "use_fast", "image tokens", "torch_dtype")  # messages that concern no weight
 
 
 class Case(NamedTuple):
-    """One export as it is in memory."""
+    """One export, in memory."""
 
     variant: Variant
     lora: lora_lib.Lora | None
@@ -260,7 +260,7 @@ def wanted(name: str, rows: int) -> dict[str, np.ndarray]:
 
 
 def check_quiet(said: dict[str, Any]) -> None:
-    """No key is missing or left over, and nothing is said about any."""
+    """Checks that no key is missing or left over, and that no message names one."""
     for kind, keys in said.get("loading", {}).items():
         assert keys == [], f"{kind}: {keys[:5]}"
     assert said["warnings"] == []
@@ -303,7 +303,7 @@ def test_an_adapter_reaches_exactly_its_modules(world: World, version: str) -> N
 
 
 @pytest.mark.parametrize("version", versions())
-def test_load_adapter_of_transformers_takes_it_too(world: World, version: str) -> None:
+def test_load_adapter_of_transformers_loads_it(world: World, version: str) -> None:
     said, got = world.results[version]["gemma/load_adapter"]
     check_quiet(said)
     np.testing.assert_allclose(got["logits"], world.results[version]["gemma/all"][1]["logits"], atol=1e-5)
@@ -332,7 +332,7 @@ def test_a_folder_that_transformers_saved_gives_its_logits(world: World, version
 
 
 @pytest.mark.parametrize("version", versions())
-def test_an_adapter_that_peft_made_is_taken(world: World, version: str) -> None:
+def test_an_adapter_that_peft_made_is_loaded(world: World, version: str) -> None:
     _, got = world.results[version]["peft/made"]
     folder = next(iter(world.folders.values())).parents[2] / f"peft-{version}"
     base = world.cases["gemma/base"]

@@ -1,6 +1,6 @@
-"""A new user's whole way: a folder that transformers saved, a CSV, one command, five lines of Python, and peft.
+"""The whole path of a new user: a folder that transformers saved, a CSV, one command, five lines of Python, and peft.
 
-Everything is run as its user runs it, in processes of their own; only the sizes are small.
+Everything runs as for the user, in separate processes; only the sizes are small.
 """
 
 import json
@@ -137,7 +137,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory, golden: Path, repo: Path) -
     return Walked(base, run, out, inputs, printed, answer, np.load(root / "ours.npy"))
 
 
-def test_the_folder_tells_what_it_is_and_one_command_ends_in_a_report(walked: Walked) -> None:
+def test_the_folder_is_recognised_and_one_command_ends_in_a_report(walked: Walked) -> None:
     assert (walked.run / "report.html").is_file() and (walked.run / "stage2/adapter.npz").is_file()
     runs = read_json(walked.run / "scores.json")["runs"]
     assert {"base", "stage1", "stage2"} <= set(runs) and runs["stage2"]["overall"]["n"] > 0
@@ -160,4 +160,4 @@ def test_the_exported_adapter_gives_the_same_logits_in_transformers_and_peft(wal
     assert said["warnings"] == [] and said["adapted"]
     theirs = got["logits"][..., : walked.ours.shape[-1]]
     np.testing.assert_allclose(theirs, walked.ours, atol=1e-4, rtol=1e-4)
-    assert np.abs(without["logits"][..., : walked.ours.shape[-1]] - walked.ours).max() > 1e-2  # it changes something
+    assert np.abs(without["logits"][..., : walked.ours.shape[-1]] - walked.ours).max() > 1e-2  # it has an effect

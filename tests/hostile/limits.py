@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 SECONDS = 5.0  # of processor time
-BYTES = 1 << 30  # of what Python and numpy allocate; what decoders in C take besides is not counted
+BYTES = 1 << 30  # allocated by Python and numpy; memory of decoders in C is not counted
 
 
 def survives(read: Callable[[], Any], *, errors: tuple[type[Exception], ...] = (ValueError,)) -> None:
-    """Calls a reader: it gives a value, or an error of ours with a message, within time and memory."""
+    """Calls a reader; fails unless it gives a value, or our error with a message, within time and memory."""
     tracemalloc.start()
     begin = time.process_time()
     try:

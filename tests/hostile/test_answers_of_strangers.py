@@ -1,4 +1,4 @@
-"""Result files, sheets, verdicts and caches that people bring: nothing is lost, misread in silence or waited for."""
+"""Result files, sheets, verdicts and caches of users: nothing is lost, misread silently or waited for."""
 
 import dataclasses
 import io
@@ -78,7 +78,7 @@ def test_a_data_set_names_a_folder_below_the_workdir(tmp_path: Path) -> None:
     assert len(folders) == 3 and all((workdir / name / "report.html").is_file() for name in folders)
 
 
-def test_a_file_name_is_no_path() -> None:
+def test_a_file_name_has_no_path() -> None:
     for name in ("/", "..", ".", "", "a\x00b", "\ud800", "x" * 500, "C:\\evil", ".lock"):
         found = file_name(name)
         assert found and Path(found).name == found and not found.startswith(".") and len(found) < 120
@@ -99,7 +99,7 @@ def test_a_table_says_what_it_cannot_hold(tmp_path: Path, suffix: str) -> None:
 
 
 def xlsx(path: Path, *cells: str) -> Path:
-    """Writes the least that a spreadsheet is: one sheet with text in these cells."""
+    """Writes a minimal spreadsheet: one sheet with text in these cells."""
     office = "http://schemas.openxmlformats.org"
     kinds = f"{office}/officeDocument/2006/relationships"
     rows = "".join(
@@ -122,7 +122,7 @@ def xlsx(path: Path, *cells: str) -> Path:
     return path
 
 
-def test_a_spreadsheet_of_two_far_cells_is_refused_before_there_is_room_for_it(tmp_path: Path) -> None:
+def test_a_spreadsheet_of_two_distant_cells_is_refused_before_it_takes_memory(tmp_path: Path) -> None:
     header, _ = vlmevalkit.read_table(xlsx(tmp_path / "m_small.xlsx", "A1"))
     assert header == ["x"]
     with pytest.raises(ValueError, match="reach to row 1,048,576 and column 16,384, and 10,000,000 cells are read"):
@@ -195,8 +195,8 @@ CELLS = "".join(
 ROW = '<c><v>7</v></c><c t="inlineStr"><is><t>q</t></is></c><c t="inlineStr"><is><t>yes</t></is></c>'
 
 
-def test_an_answer_that_is_no_text_is_a_bad_row_and_not_an_empty_answer(tmp_path: Path) -> None:
-    """Excel makes a truth value of TRUE."""
+def test_an_answer_that_is_not_text_is_a_bad_row_and_not_an_empty_answer(tmp_path: Path) -> None:
+    """Excel reads TRUE as a boolean."""
 
     def read(cell: str) -> Any:
         return read_rows(sheet(tmp_path / "m_d.xlsx", f"<row>{CELLS}</row><row>{ROW}{cell}</row>"), kind="vlmevalkit")
@@ -249,7 +249,7 @@ def test_two_fields_of_json_for_one_of_ours_are_refused(
 
 @pytest.mark.parametrize("options", [{"renamed": {"reference": "nothing"}}, {"ignored": ["nothing"]}])
 @pytest.mark.parametrize("suffix", [".json", ".csv"])
-def test_a_name_that_no_field_has_is_told(suffix: str, options: dict[str, Any], tmp_path: Path) -> None:
+def test_a_name_that_no_field_has_is_reported(suffix: str, options: dict[str, Any], tmp_path: Path) -> None:
     usual = {"question_id": "1", "image_id": "i", "question": "q", "reference": "no", "prediction": "no"}
     text = json.dumps([usual]) if suffix == ".json" else f"{','.join(usual)}\n{','.join(usual.values())}\n"
     (tmp_path / f"p{suffix}").write_text(text)
@@ -272,7 +272,7 @@ def test_a_record_of_written_questions_is_read_by_field(text: str, tmp_path: Pat
         read_about(tmp_path)
 
 
-def test_a_question_has_an_option_a_letter(tmp_path: Path) -> None:
+def test_a_question_has_no_more_options_than_letters(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text(json.dumps(RECORD.to_json() | {"choices": ["x"] * 100_000}) + "\n")
     found = read_rows(path)
@@ -307,7 +307,7 @@ def test_questions_of_another_text_are_not_paired() -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["pipe.jsonl", "folder.xlsx"])
-def test_pipes_and_folders_are_refused_and_not_waited_for(
+def test_pipes_and_folders_are_refused_without_waiting(
     tmp_path: Path, read: Callable[[Path], object], name: str
 ) -> None:
     path = tmp_path / name
@@ -361,7 +361,7 @@ def judged(folder: Path, line: dict[str, Any], **about: Any) -> Path:
         ({"content": "abc"}, {}, "line 1: field `content`"),
     ],
 )
-def test_verdicts_lie_on_the_scale_of_their_judge(
+def test_verdicts_are_on_the_scale_of_their_judge(
     tmp_path: Path, line: dict[str, Any], about: dict[str, Any], message: str
 ) -> None:
     assert find_judges(judged(tmp_path, {}))[0].answers["0" * 16].score == 1
@@ -369,7 +369,7 @@ def test_verdicts_lie_on_the_scale_of_their_judge(
         find_judges(judged(tmp_path, line, **about))
 
 
-def test_verdicts_that_are_a_pipe_are_not_no_verdicts(tmp_path: Path) -> None:
+def test_a_pipe_of_verdicts_is_an_error_and_not_an_empty_file(tmp_path: Path) -> None:
     path = judged(tmp_path, {})
     (tmp_path / "p.judge-x.jsonl").unlink()
     os.mkfifo(tmp_path / "p.judge-x.jsonl")

@@ -1,6 +1,6 @@
-"""Readers of files that people bring, given anything: an error of ours, in time, and nothing else.
+"""Readers of users' files get any bytes: the only result may be a value or an error of ours, in time.
 
-Hypothesis makes small files of two kinds: bytes at random, and good files with a few bytes or fields changed. What a
+Hypothesis makes small files of two kinds: random bytes, and good files with a few changed bytes or fields. What a
 reader raises must be ValueError or FileNotFoundError (OSError for the file system's own refusals); a traceback of
 anything else, more than five seconds, or an allocation far beyond the file is a failure.
 """

@@ -1,4 +1,4 @@
-"""The limits that the fuzz tests hold readers to do fail a reader that breaks them."""
+"""The limits of the fuzz tests fail a reader that breaks them."""
 
 import time
 
@@ -24,7 +24,7 @@ def test_an_error_that_is_not_ours_fails(error: Exception) -> None:
         limits.survives(lambda: raises(error))
 
 
-def test_an_error_without_words_fails() -> None:
+def test_an_error_without_a_message_fails() -> None:
     with pytest.raises(AssertionError, match="without a word"):
         limits.survives(lambda: raises(ValueError(" ")))
 

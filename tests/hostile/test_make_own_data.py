@@ -1,4 +1,4 @@
-"""scripts/make_own_data.py: what it cannot do is one line, and nothing is written."""
+"""scripts/make_own_data.py: an error is one line, and nothing is written."""
 
 import subprocess
 import sys

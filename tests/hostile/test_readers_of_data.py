@@ -1,7 +1,7 @@
-"""Hostile tables, DICOM headers and archives, made by code: a message of ours, no traceback, no hang, no gigabyte.
+"""Hostile tables, DICOM headers and archives, made by code: an error of ours, no traceback, no hang, no gigabyte.
 
-Each reader gets bytes that hypothesis makes and bytes that it breaks. RLIMIT_AS would be too coarse with jax; what
-memory small files may take is measured where it was once too much (tests/data/test_dicom.py).
+Each reader gets bytes that hypothesis makes and good files that it damages. RLIMIT_AS would be too coarse with jax;
+memory is measured where a small file once took too much (tests/data/test_dicom.py).
 """
 
 import io
@@ -68,7 +68,7 @@ def test_json_that_breaks_parsers(text: str) -> None:
     survives(lambda: load_json(text))
 
 
-def test_nan_is_missing_and_no_number() -> None:
+def test_nan_is_a_missing_value_and_not_a_number() -> None:
     assert load_json('[{"answer": NaN, "other": Infinity}]') == [{"answer": None, "other": None}]
 
 
@@ -161,7 +161,7 @@ def test_archives_in_archives_are_read_up_to_a_depth(tmp_path: Path) -> None:
 
 
 def test_a_bomb_of_archives_counts_by_the_outermost(tmp_path: Path) -> None:
-    """Each of two layers packs a hundredfold: neither is too much, both together are."""
+    """Each of two layers packs a hundredfold, which is allowed; both together are too much."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for number in range(30):
@@ -181,13 +181,13 @@ def test_links_and_devices_in_a_tar_are_refused(kind: bytes, tmp_path: Path) -> 
         OfficialFiles.below(tmp_path)
 
 
-def test_what_is_not_opened_is_named(tmp_path: Path) -> None:
+def test_archives_that_are_not_opened_are_named(tmp_path: Path) -> None:
     (tmp_path / "imgs.7z").write_bytes(b"7z")
     files = OfficialFiles.below(tmp_path)
     assert files.lack(["imgs/a.jpg"]) == "lacks imgs/a.jpg; not opened, unpack it: imgs.7z"
 
 
-def test_objects_of_another_form_are_told(tmp_path: Path) -> None:
+def test_objects_of_another_form_are_reported(tmp_path: Path) -> None:
     (tmp_path / "t.json").write_text(json.dumps([{"a": 1}, [2]]))
     with pytest.raises(ValueError, match="must hold a list of objects"):
         OfficialFiles.below(tmp_path).read_objects("t.json")

@@ -98,10 +98,10 @@ def test_a_machine_without_a_gpu_takes_blocks() -> None:
     assert (variant.img.kernel, variant.llm.kernel) == ("", "")
 
 
-def test_a_probe_that_fails_is_told_and_ends_in_blocks(
+def test_a_probe_that_fails_is_reported_and_blocks_are_used(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # As on a GPU whose cuDNN does not do it: here the CPU refuses.
+    # As on a GPU whose cuDNN does not support it: here the CPU refuses.
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     with caplog.at_level(logging.WARNING):
         assert choose(64, 2, 1, 8, jnp.dtype("bfloat16"), True, 0.0) == "blocks"
@@ -161,7 +161,7 @@ def test_a_tpu_is_asked_for_splash_with_its_soft_cap(
 ) -> None:
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     monkeypatch.setitem(fused_attention.KERNELS, "splash", partial(splash, interpret=True))
-    times = iter([0.0, 6.0, 6.0, 7.0])  # as a TPU may have it: here the interpreter is slow
+    times = iter([0.0, 6.0, 6.0, 7.0])  # possible times of a TPU: here the interpreter is slow
     monkeypatch.setattr(fused_attention.time, "perf_counter", lambda: next(times))
     with caplog.at_level(logging.WARNING):
         assert choose(128, 2, 1, 8, jnp.dtype("bfloat16"), True, 2.0) == "splash"

@@ -1,4 +1,4 @@
-"""Gemma's parts, against their formulas; the whole is held by the golden numbers."""
+"""Gemma's parts, compared with their formulas; the golden numbers test the whole."""
 
 from contextlib import nullcontext
 from dataclasses import replace
@@ -50,7 +50,7 @@ def test_rms_norm_is_its_formula_in_float32() -> None:
     expected = x / jnp.sqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-6) * (1 + scale)[None, None]
     out = RMSNorm(jnp.float32).apply({"params": {"scale": scale}}, x)
     np.testing.assert_allclose(out, expected, rtol=1e-6)
-    # In half precision only what goes in and what comes out is rounded.
+    # In half precision only the input and the output are rounded.
     half = x.astype(jnp.bfloat16)
     out = RMSNorm(jnp.bfloat16).apply({"params": {"scale": scale}}, half)
     expected = RMSNorm(jnp.float32).apply({"params": {"scale": scale}}, half.astype(jnp.float32))

@@ -8,7 +8,7 @@ import pytest
 from radvqa_jax.models.hf_config import config_of, differences, variant_of
 from radvqa_jax.models.variants import VARIANTS, get_variant
 
-# Sizes as the Hub's files state them; what they leave out is transformers' default (head_dim, 224 px).
+# Sizes as in the Hub's files; the missing ones are transformers' defaults (head_dim, 224 px).
 TEXT: dict[str, dict[str, Any]] = {
     "paligemma-3b": {
         "model_type": "gemma",
@@ -93,7 +93,7 @@ def test_a_config_of_the_hub_is_the_released_variant(name: str) -> None:
 
 @pytest.mark.parametrize("name", RELEASED)
 def test_what_is_written_is_the_same_variant_again(name: str) -> None:
-    """In particular the head size and the number of image tokens, which are one number at 224 px only."""
+    """In particular the head size and the number of image tokens, which are equal only at 224 px."""
     written = config_of(get_variant(name), image_token=257_152, dtype="bfloat16")
     assert variant_of(written, what="config.json") is VARIANTS[name]
     text = written["text_config"]
@@ -105,7 +105,7 @@ def test_what_is_written_is_the_same_variant_again(name: str) -> None:
     ("part", "field", "value"),
     [
         ("text_config", "num_hidden_layers", 19),
-        ("text_config", "head_dim", 1024),  # what a converter gives that takes the image tokens at 448 px for it
+        ("text_config", "head_dim", 1024),  # from a converter that takes the image tokens at 448 px for it
         ("vision_config", "num_attention_heads", 8),
         ("vision_config", "image_size", 336),
     ],
@@ -133,7 +133,7 @@ def test_another_size_is_another_model_and_named(part: str, field: str, value: i
         ("", "quantization_config", {"quant_method": "bitsandbytes"}, "quantization_config="),
     ],
 )
-def test_a_model_that_is_computed_otherwise_is_refused_by_name(
+def test_a_model_that_is_computed_differently_is_refused_by_name(
     part: str, field: str, value: object, message: str
 ) -> None:
     config = copy.deepcopy(hub_config("paligemma2-3b-448"))

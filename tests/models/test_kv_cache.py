@@ -1,4 +1,4 @@
-"""Decoding with a cache is the full forward pass, whatever the length of the other rows."""
+"""Decoding with a cache equals the full forward pass, for any length of the other rows."""
 
 from dataclasses import replace
 from functools import partial
@@ -62,7 +62,7 @@ def test_cached_decoding_is_the_full_forward_pass(kind: str) -> None:
     np.testing.assert_allclose(steps, full(KINDS[kind]), atol=2e-5)
 
 
-def test_what_stands_in_the_padding_is_never_read() -> None:
+def test_the_content_of_padding_is_never_read() -> None:
     steps, _ = decoded(DUMMY)
     other, _ = decoded(DUMMY, jnp.where(MASK_INPUT, PROMPT, 7))
     np.testing.assert_array_equal(other, steps)

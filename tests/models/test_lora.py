@@ -1,4 +1,4 @@
-"""Adapters: nothing at the start, exactly the merged weight afterwards, for every linear weight of every model."""
+"""Adapters: no effect at the start, then exactly that of the merged weight, for every linear weight of every model."""
 
 import re
 from dataclasses import replace
@@ -34,7 +34,7 @@ NEITHER = r".*(bias|scale|pos_embedding|input_embedding)|img/embedding/kernel"
 
 @cache
 def forward(model: PaliGemma) -> Any:
-    """The compiled teacher-forced pass; one compilation a model."""
+    """The compiled teacher-forced pass; one compilation per model."""
     return jax.jit(model.apply)
 
 
@@ -234,7 +234,7 @@ def test_dropout_acts_on_adapters_only_where_a_key_is_given() -> None:
         (((".*", "none"),), "lora.targets chooses no weight though lora.rank > 0"),
     ],
 )
-def test_rules_that_cannot_be_meant_are_refused(targets: Any, message: str) -> None:
+def test_invalid_rules_are_refused(targets: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         lora.resolve(LoraConfig(rank=2, targets=targets), abstract_params(DUMMY), PALIGEMMA.equations)
 

@@ -1,4 +1,4 @@
-"""The whole model: who reads whom, what padding may not do, half precision, remat and the tap."""
+"""The whole model: which tokens read which, padding, half precision, remat and the tap."""
 
 from dataclasses import replace
 from functools import cache, partial
@@ -114,7 +114,7 @@ def test_remat_gives_the_same_gradients_and_is_in_use() -> None:
         grads[remat] = grad.lower().compile()(PARAMS)
     for remat in get_args(Remat)[1:]:
         for name, grad in grads["none"].items():
-            noise = 1e-7 * optax.tree.norm(grads["none"])  # all that the gradient of the keys' bias is
+            noise = 1e-7 * optax.tree.norm(grads["none"])  # the gradient of the keys' bias is only this noise
             assert jnp.linalg.norm(grads[remat][name] - grad) < 1e-5 * jnp.linalg.norm(grad) + noise, name
     counts = [recomputed[remat] for remat in ("none", "products", "gate", "attention", "full")]
     assert counts == sorted(set(counts))
@@ -178,6 +178,6 @@ def test_a_configuration_becomes_a_model() -> None:
     assert (model.dtype, model.remat, model.remat_img, model.lora) == (jnp.bfloat16, "gate", None, None)
     assert model.unroll == 2
     assert make_model(replace(config, remat_img="none")).remat_img == "none"
-    # Before a stage chooses, and where nothing trains: the embedded model computes whole, a large one by blocks.
+    # Before a stage chooses, and without training, the embedded model computes whole and a large one by blocks.
     answering = [make_model(ModelConfig(variant=name)).remat for name in ("tiny", "paligemma-3b-448")]
     assert answering == ["none", "blocks"]

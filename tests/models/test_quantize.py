@@ -1,4 +1,4 @@
-"""Quantised weights: how they are rounded, and that a model computes with what they stand for."""
+"""Quantised weights: their rounding, and that a model computes with the rounded values."""
 
 from typing import Any
 
@@ -113,7 +113,7 @@ def test_adapters_learn_on_a_quantised_base_as_on_the_rounded_one() -> None:
         np.testing.assert_allclose(results[0][1][name], grad, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
-def test_what_a_stage_trains_is_not_quantised() -> None:
+def test_weights_that_a_stage_trains_are_not_quantised() -> None:
     config = config_of("nf4")
     assert is_quantized(base_shapes(config, ())["llm/layers/mlp/linear"])
     stage = StageConfig(train=((r"llm/.*/linear", "train:mlp"), (".*", "freeze")))

@@ -1,4 +1,4 @@
-"""The vision tower's own parts; the whole is held by the golden numbers."""
+"""The vision tower's own parts; the golden numbers test the whole."""
 
 import flax.linen as nn
 import jax

@@ -1,4 +1,4 @@
-"""The released sizes, against what the released checkpoints hold."""
+"""The released sizes, compared with the released checkpoints."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -66,7 +66,7 @@ def test_sizes_are_read_off_the_shapes_of_any_checkpoint(kv_heads: int) -> None:
     assert infer_variant(abstract_params(variant), gemma2=False) == variant
 
 
-def test_a_file_that_is_no_paligemma_is_refused() -> None:
+def test_a_file_that_is_not_a_paligemma_is_refused() -> None:
     shapes = abstract_params(DUMMY)
     del shapes["img/pos_embedding"]
     with pytest.raises(ValueError, match="Not a PaliGemma checkpoint: it lacks `img/pos_embedding`"):

@@ -38,7 +38,7 @@ def candidates(*working: int) -> list[Candidate]:
 
 
 class Compiler:
-    """Tells what each way takes, and keeps what it was asked."""
+    """Reports the memory of each way, and records the requests."""
 
     def __init__(self, ways: list[Candidate], peaks: list[int | None]) -> None:
         self.peaks = {candidate.way: peak for candidate, peak in zip(ways, peaks, strict=True)}
@@ -74,7 +74,7 @@ def test_the_fastest_that_fits_is_taken_with_few_compilations(peaks: Any, asked:
     assert f"{4 - len(asked)} not compiled" in line
 
 
-def test_faster_ways_are_not_sought_for_longer_than_the_budget() -> None:
+def test_the_search_for_faster_ways_keeps_to_its_budget() -> None:
     ways = candidates(80, 50, 20, 0)
     for budget, asked in ((5.0, [1]), (15.0, [1, 0])):
         compiler, times = Compiler(ways, [65, 40, 30, 10]), iter(range(0, 1000, 10))

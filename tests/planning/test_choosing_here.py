@@ -46,7 +46,7 @@ def test_a_cpu_with_memory_stores_everything_and_the_choice_is_kept(
     assert_same(first.leaves, plain.leaves)
     run(tmp_path / "second")
     assert "takes none, 2 x 2 examples, as it did before on such devices" in capsys.readouterr().out
-    # A machine with hardly any memory: everything is tried that should take less, and the least is taken.
+    # A machine with hardly any memory: all ways that should take less are tried, and the smallest is taken.
     monkeypatch.setattr(choosing_here, "_room", lambda *_: 1)
     run(tmp_path / "small")
     said = capsys.readouterr().out
@@ -55,7 +55,7 @@ def test_a_cpu_with_memory_stores_everything_and_the_choice_is_kept(
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"room": "x"}', "ROOM"])
-def test_a_kept_choice_that_is_damaged_is_made_anew(
+def test_a_stored_choice_that_is_damaged_is_made_again(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = tmp_path / "one.json"
@@ -67,7 +67,7 @@ def test_a_kept_choice_that_is_damaged_is_made_anew(
     assert json.loads(kept.read_text())["remat"] == "none"
 
 
-def test_a_device_for_which_nothing_compiles_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_for_which_nothing_compiles_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> Any:
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm.")
 

@@ -12,7 +12,7 @@ from radvqa_jax.planning.flops import count_work
 X, W = jnp.ones((4, 8)), jnp.ones((3, 8, 8))
 
 
-def test_a_scan_counts_once_for_every_turn_and_what_nobody_reads_does_not() -> None:
+def test_a_scan_counts_once_per_turn_and_unused_values_do_not_count() -> None:
     def chain(x: jax.Array) -> jax.Array:
         unused = jnp.sin(x @ W[0])
         return jax.lax.scan(lambda y, w: (y @ w + 0 * unused.shape[0], None), x, W)[0]
@@ -27,7 +27,7 @@ def test_the_backward_pass_and_what_it_computes_again_count() -> None:
     one = 2 * 4 * 8 * 8
     assert count_work(jax.jit(jax.grad(inner)).trace(X)).flops == 2 * one
     two = lambda x: jnp.sin(jnp.sin(x @ W[0]) @ W[1]).sum()  # noqa: E731
-    # Forward, both computed again, and two backward; without the value the forward pass itself is read by nobody.
+    # Forward, both computed again, and two backward; without the value, nothing uses the forward pass itself.
     assert count_work(jax.jit(jax.value_and_grad(jax.checkpoint(two))).trace(X)).flops == 6 * one
     assert count_work(jax.jit(jax.grad(jax.checkpoint(two))).trace(X)).flops == 4 * one
 

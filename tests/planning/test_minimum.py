@@ -25,7 +25,7 @@ from radvqa_jax.training.optimizer import label_leaves, make_optimizer, make_sch
 from radvqa_jax.training.step import StepOptions, init_state, train_step
 from radvqa_jax.trees import split
 
-# Every size is another number, so that none can stand for another.
+# Every size is a different number, so that none can be confused with another.
 VARIANT = Variant(
     SiglipConfig(width=12, depth=2, mlp_dim=20, num_heads=2, patch=4),
     GemmaConfig(width=24, depth=3, mlp_dim=40, num_heads=4, num_kv_heads=1, head_dim=8, vocab_size=50),
@@ -94,7 +94,7 @@ def test_the_minimum_is_the_count_by_hand(adapters: bool) -> None:
 @pytest.mark.parametrize(
     ("adapters", "post_norms", "kernel"), [(True, True, "blocks"), (True, False, "blocks"), (False, False, "")]
 )
-def test_every_policy_takes_the_minimum_and_what_it_is_said_to_compute_again(
+def test_every_policy_takes_the_minimum_and_its_stated_recomputation(
     adapters: bool, post_norms: bool, kernel: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(layers, "MLP_TOKENS", LLM // 4)  # so that the MLP works by blocks here too
@@ -120,7 +120,7 @@ def test_mfu_and_hfu_are_shares_of_the_peak_and_there_are_none_where_the_peak_is
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plan, _, _, args = make(True, dtype=jnp.bfloat16)
-    assert utilisation.utilisation(plan, args)(1.0, TEXT) == {}  # of a CPU there is no peak
+    assert utilisation.utilisation(plan, args)(1.0, TEXT) == {}  # a CPU has no known peak
     monkeypatch.setattr(utilisation, "find_kind", lambda kind: Device(kind, "cuda", 1, 1e9, 1.0))
     whole = utilisation.utilisation(plan, args)(0.5, TEXT)
     for name, remat in (("mfu", "none"), ("hfu", plan.model.remat)):

@@ -17,7 +17,7 @@ def refuse(*_: Any, **__: Any) -> NoReturn:
 
 
 def replace_in_runners(monkeypatch: pytest.MonkeyPatch, name: str, value: Any) -> None:
-    """Puts `value` in the place of what every runner imported as `name`."""
+    """Replaces the import `name` of every runner by `value`."""
     modules = [module for path, module in sys.modules.items() if path.startswith("radvqa_jax.runners.")]
     found = [module for module in modules if hasattr(module, name)]
     assert found, f"no runner uses {name}"

@@ -1,4 +1,4 @@
-"""A grid from end to end on a random model and 40 phantoms: what is shared, what continues, what stays empty."""
+"""A grid from end to end on a random model and 40 phantoms: shared training, continuation and empty cells."""
 
 import dataclasses
 from collections.abc import Callable
@@ -76,7 +76,7 @@ def records(workdir: Path, row: dict[str, Any]) -> list[Any]:
 
 
 @pytest.mark.slow
-def test_every_cell_is_beside_its_baselines_and_its_reference(grid: tuple[Config, Path]) -> None:
+def test_every_cell_has_its_baselines_and_its_reference(grid: tuple[Config, Path]) -> None:
     found = rows(grid[1])
     assert list(found) == [cell.name for cell in CELLS]
     for name in ("reference", "without stage 1", "adapter off", "role", "swapped", "blank", "rising"):
@@ -125,7 +125,7 @@ def test_training_is_shared(grid: tuple[Config, Path]) -> None:
 
 
 @pytest.mark.slow
-def test_questions_without_images_are_shown_what_is_said(grid: tuple[Config, Path]) -> None:
+def test_questions_without_images_are_asked_with_the_stated_image(grid: tuple[Config, Path]) -> None:
     workdir, found = grid[1], rows(grid[1])
     borrowed, grey = (records(workdir, found[name]) for name in ("nonsense", "nonsense, grey"))
     assert {r.image_id for r in borrowed} == {""} and all(r.image_used for r in borrowed)
@@ -169,7 +169,7 @@ def test_a_grid_that_was_interrupted_ends_as_if_it_was_not(
     assert (tmp_path / "ablations.html").read_bytes() == before
 
 
-def test_an_adapter_that_is_there_is_taken(base: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_existing_adapter_is_used(base: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = with_cells(base, CellConfig("mine", adapter=str(tmp_path / "nowhere")))
     with pytest.raises(FileNotFoundError, match="nowhere"):
         RUNNERS["ablations"](config, tmp_path)
@@ -226,5 +226,5 @@ def test_names_of_files_differ_where_names_do() -> None:
     names = ["a b", "a_b", "a-b", "ä", "ö"]
     assert len({ablations._file_name(name, "") for name in names}) == 5
     assert "/" not in ablations._file_name("a/../b", "trained/x/stage2")
-    # A cell whose training was changed gets a file of its own: nothing is trained only to be refused then.
+    # A cell whose training was changed gets its own file, so that it is not trained and then refused.
     assert ablations._file_name("a", "trained/x/stage2") != ablations._file_name("a", "trained/y/stage2")

@@ -1,4 +1,4 @@
-"""The checks before anything is made, loaded or trained; and data that are made."""
+"""The checks before anything is prepared, loaded or trained; and the preparation of data."""
 
 import dataclasses
 import json
@@ -40,7 +40,7 @@ def test_one_table_has_one_name(micro_config: MakeConfig, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("mode", ["train", "predict", "saliency"])
-def test_data_are_missed_before_the_checkpoint_is_loaded(
+def test_missing_data_are_reported_before_the_checkpoint_is_loaded(
     mode: str, micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace_in_runners(monkeypatch, "load_base", refuse)
@@ -49,7 +49,7 @@ def test_data_are_missed_before_the_checkpoint_is_loaded(
 
 
 @pytest.mark.parametrize("mode", ["train", "job"])
-def test_a_source_of_the_last_stage_is_missed_before_the_first_trains(
+def test_a_missing_source_of_the_last_stage_is_reported_before_the_first_trains(
     mode: str, micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace_in_runners(monkeypatch, "load_base", refuse)
@@ -98,7 +98,7 @@ def test_files_and_rules_are_checked_before_data_are_made_or_weights_loaded(
         RUNNERS["job"](micro_config(changed), tmp_path)
 
 
-def test_an_adapter_is_missed_before_weights_are_loaded(
+def test_a_missing_adapter_is_reported_before_weights_are_loaded(
     micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(big_vision, "load", refuse)
@@ -108,7 +108,7 @@ def test_an_adapter_is_missed_before_weights_are_loaded(
 
 @pytest.fixture
 def four_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes every configuration one for a mesh; the same device four times, for nothing is put there."""
+    """Makes every configuration one for a mesh; the same device four times, because no array is put on them."""
     for module in (loaded_base, stage):
         monkeypatch.setattr(module, "mesh_of", lambda config: make_mesh(MeshConfig(data=4), jax.devices()[:1] * 4))
 
@@ -128,6 +128,6 @@ def test_answers_that_devices_cannot_share_out_are_refused(micro_config: MakeCon
     for mode in ("predict", "saliency_quality"):
         with pytest.raises(ValueError, match=r"decode.batch_size=6 rows cannot be cut(?s:.*)Give a multiple of it"):
             loaded_base.inspect_model(micro_config(odd | {"mode": mode}))
-    # These answer nothing.
+    # These modes answer nothing.
     loaded_base.inspect_model(micro_config(odd | {"mode": "train"}))
     loaded_base.inspect_model(micro_config(odd | {"mode": "saliency_quality", "quality.answer": "reference"}))

@@ -57,7 +57,7 @@ def test_every_program_of_an_experiment_is_compiled_and_reported(
     assert str(tmp_path / "fit.json") in printed
 
 
-def test_the_way_of_a_step_is_chosen_for_the_target_and_the_frontier_told(
+def test_the_way_of_a_step_is_chosen_for_the_target_and_the_frontier_reported(
     micro_config: MakeConfig, micro_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     override = (
@@ -111,7 +111,7 @@ def test_two_samples_of_an_answer_cost_one_prefill(micro_config: MakeConfig, mic
     assert flops(4) == pytest.approx(2 * flops(2), rel=0.01)
 
 
-def test_the_largest_batch_is_sought_at_the_resolution_that_is_asked_for(
+def test_the_largest_batch_is_found_at_the_given_resolution(
     micro_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fit_runner.fit, "largest_batch", lambda peak_of, memory, step: (8 * step, peak_of(8 * step)))
@@ -122,7 +122,7 @@ def test_the_largest_batch_is_sought_at_the_resolution_that_is_asked_for(
     assert small["peak"] < large["peak"]
 
 
-def test_parts_of_a_batch_that_a_mesh_cannot_cut_are_merged_and_told(
+def test_parts_of_a_batch_that_a_mesh_cannot_divide_are_merged_and_reported(
     micro_config: MakeConfig, micro_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = micro_config(
@@ -135,7 +135,7 @@ def test_parts_of_a_batch_that_a_mesh_cannot_cut_are_merged_and_told(
     assert "stages.stage2.batch_size=24 and stages.stage2.accumulate=4" in capsys.readouterr().out
 
 
-def test_the_report_says_that_what_devices_send_is_not_in_its_times() -> None:
+def test_the_report_says_that_its_times_exclude_communication() -> None:
     target = fit_runner.open_target("local")
     several = target._replace(devices=target.devices * 2)
     told = ["send each other" in "".join(fit_runner.fit_report.unknown(which)) for which in (target, several)]
@@ -163,12 +163,12 @@ def test_answers_on_a_mesh_are_not_planned_with_splash(
         ("mesh.fsdp=16", "the mesh is this mode's own: give --config.mesh.fsdp=16"),
     ],
 )
-def test_an_override_that_is_none_is_refused(micro_file: Path, override: str, match: str) -> None:
+def test_an_invalid_override_is_refused(micro_file: Path, override: str, match: str) -> None:
     with pytest.raises(ValueError, match=match):
         fit_runner.read_experiment(str(micro_file), (override,))
 
 
-def test_an_experiment_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_experiment_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not a file"):
         fit_runner.read_experiment(str(tmp_path / "none.py"))
     (tmp_path / "empty.py").write_text("x = 1\n")

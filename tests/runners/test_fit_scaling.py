@@ -1,4 +1,4 @@
-"""The mode that fits scaling laws: from a table to its files, and what ends it with a message."""
+"""The mode that fits scaling laws: from a table to its files, and the errors that end it."""
 
 import json
 from pathlib import Path
@@ -38,13 +38,13 @@ def test_a_table_gives_a_fit_for_each_kind_of_question(tmp_path: Path, capsys: p
     assert (tmp_path / "scaling.html").is_file() and "alpha 0.12" in capsys.readouterr().out
 
 
-def test_a_table_that_tells_no_law_is_an_error_and_the_page_says_why(tmp_path: Path) -> None:
+def test_a_table_that_determines_no_law_is_an_error_and_the_page_says_why(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"No law could be fitted: .*alpha .* needs at least 3 sizes"):
         fit(tmp_path, table=write_table(tmp_path / "runs.csv", (1e4, 1e5)), columns=COLUMNS)
     assert "needs at least 3 sizes" in (tmp_path / "scaling.txt").read_text()
 
 
-def test_runs_that_are_not_there_are_named(tmp_path: Path) -> None:
+def test_absent_runs_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"scaling\.runs: .*none/\* matches no folder"):
         fit(tmp_path, runs=(str(tmp_path / "none" / "*"),))
     with pytest.raises(ValueError, match=r"mode=fit_scaling needs losses"):

@@ -74,7 +74,7 @@ def test_the_job_says_what_it_found(job: tuple[Config, Path]) -> None:
     assert provenance["checkpoint"]["name"] == "micro.npz" and len(provenance["checkpoint"]["sha256"]) == 64
     assert provenance["evaluated_on"]["n"] == 10
     audit = read_json(workdir / "audit.json")
-    # Whole splits are compared, whatever part of them is used.
+    # Whole splits are compared, even if only a part of them is used.
     assert {name: split["rows"] for name, split in audit["splits"].items()} == {
         "phantom_rad/tiny:train": 142,
         "phantom_rad/tiny:test": 47,
@@ -151,7 +151,7 @@ def test_an_adapter_answers_as_it_did_in_the_job(
     want = read_records(workdir / "predictions" / "stage2.jsonl")
     assert [record._replace(run="stage2") for record in found] == want
     assert [r.logprobs for r in want] != [r.logprobs for r in read_records(workdir / "predictions" / "base.jsonl")]
-    # The same folder does not take answers of another model, size, wording or length.
+    # The same folder refuses answers of another model, size, wording or length.
     for changed, named in (
         ({}, "trained"),
         ({"model.resolution": 42}, "model/resolution"),
@@ -161,7 +161,7 @@ def test_an_adapter_answers_as_it_did_in_the_job(
         ({"eval.source.limit": 9}, "data/n"),
     ):
         given: dict[str, Any] = {"mode": "predict", "adapter": str(workdir / ("stage2" if changed else "stage1"))}
-        if {"model.resolution", "data.prompt"} & set(changed):  # nor does the adapter, unless it is said twice
+        if {"model.resolution", "data.prompt"} & set(changed):  # the adapter refuses these, too
             with pytest.raises(ValueError, match=r"it was trained with .* say so twice: --config\.adapter_accept="):
                 RUNNERS["predict"](micro_config(given | changed), tmp_path)
             given["adapter_accept"] = tuple(changed)
@@ -232,7 +232,7 @@ def test_a_job_whose_maps_fail_still_writes_its_scores_and_says_what_is_missing(
     assert "<strong>No attention maps: no such layer &lt;b&gt;</strong>" in (workdir / "report.html").read_text()
 
 
-def test_what_the_scores_need_is_looked_for_before_anything_is_trained(
+def test_missing_inputs_of_the_scores_are_reported_before_anything_is_trained(
     micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace_in_runners(monkeypatch, "load_base", refuse)

@@ -1,4 +1,4 @@
-"""Several devices: a job leaves what it leaves on one, and answers with the mesh set."""
+"""Several devices: a job writes the same files as on one, and answers with the mesh set."""
 
 from pathlib import Path
 from typing import Any

@@ -130,7 +130,7 @@ def test_an_unknown_device_is_named_by_its_field_before_anything_is_planned(
         RUNNERS["reproduce"](micro_config(given), tmp_path)
 
 
-def test_a_warm_up_is_no_matter_for_a_plan(micro_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_does_not_depend_on_the_warm_up(micro_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of steps is not known before the data are; the compiled step does not depend on it."""
     config = micro_config()
     warm = {

@@ -77,8 +77,8 @@ def test_the_script_for_slurm_answers_as_one_process_does(
     done = subprocess.run(script, env=environment(1) | own, capture_output=True, text=True, timeout=300)
     errors = [(tmp_path / f"err{number}").read_text() for number in (0, 1)]
     assert done.returncode == 0, errors
-    assert done.stdout.count("10 answers are in") == 1  # one of them speaks
-    assert "answers of" in errors[0] and "answers of" not in errors[1]  # and shows the one bar
+    assert done.stdout.count("10 answers are in") == 1  # one of them prints
+    assert "answers of" in errors[0] and "answers of" not in errors[1]  # and shows the progress bar
     for name in ("predictions.jsonl", "predictions.json"):
         path = tmp_path / "two" / "predictions" / name
         assert path.read_bytes() == (alone / "predictions" / name).read_bytes()
@@ -107,7 +107,7 @@ def test_a_job_in_two_processes_is_trained_answered_mapped_and_scored(
     (status, said, errors), (other, _, others) = finish(*running)
     assert status == other == 0, errors + others
     assert "step 7 of 7" in said and "after stage 2" in said
-    # What the base answers is what one process answers, to the byte; blank images are asked once a prompt.
+    # The base's answers are those of one process, to the byte; blank images are asked once per prompt.
     predictions = tmp_path / "predictions"
     assert (predictions / "base.jsonl").read_bytes() == (alone / "predictions" / "predictions.jsonl").read_bytes()
     asked = [record.question_id for record in read_records(predictions / "base.jsonl")]
@@ -116,7 +116,7 @@ def test_a_job_in_two_processes_is_trained_answered_mapped_and_scored(
     assert not list(predictions.glob("*.process*"))
     trained = load_adapter(tmp_path / "stage2")[0]
     assert any(np.any(np.asarray(leaf)) for name, leaf in trained.items() if name.endswith("lora_b"))
-    # Two cases are of one process and one of the other; the page and the report show them all.
+    # Two cases are from one process and one from the other; the page and the report show all of them.
     assert len(contents(tmp_path, "saliency/*.npz")) == 3
     page = (tmp_path / "saliency" / "viewer.html").read_text()
     assert all(f">{number}. " in page for number in (1, 2, 3)) and ">4. " not in page

@@ -1,4 +1,4 @@
-"""The book in shortened form: every recipe is trained and answered on 40 phantoms, and what cannot be run says why."""
+"""The book in shortened form: every recipe is trained and answered on 40 phantoms, and empty cells say why."""
 
 import csv
 import dataclasses
@@ -70,7 +70,7 @@ def test_every_recipe_is_trained_and_answered(book: tuple[Config, Path, dict[str
 
 
 @pytest.mark.slow
-def test_a_filled_cell_has_n_interval_and_what_is_blind(book: tuple[Config, Path, dict[str, Any]]) -> None:
+def test_a_filled_cell_has_n_interval_and_blind_figures(book: tuple[Config, Path, dict[str, Any]]) -> None:
     filled = [cell for cell in cells(book[2]) if cell["ours"]]
     assert len(filled) == book[2]["filled"] > 60
     for cell in filled:
@@ -92,7 +92,7 @@ def test_captions_are_scored_against_captions(book: tuple[Config, Path, dict[str
 
 
 @pytest.mark.slow
-def test_a_book_that_is_there_is_neither_trained_nor_answered_again(
+def test_a_finished_book_is_neither_trained_nor_answered_again(
     book: tuple[Config, Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, workdir, _ = book
@@ -115,10 +115,10 @@ def test_a_book_that_is_there_is_neither_trained_nor_answered_again(
     assert again[1:] == [row for row in before if row[0] == "llama32_med_table3"]
 
 
-def test_what_the_book_has_filled_stays_until_a_run_fills_it_again(
+def test_a_filled_cell_stays_until_a_run_fills_it_again(
     micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stand-in for the experiments: what a run fills is said here."""
+    """A stand-in for the experiments, which defines the cells that a run fills."""
     config = micro_config(SHORT | {"book.tables": ("medm_table5", "llama32_med_table3")})
     source = load_rows(config.stages["stage1"].sources[0], config.data)
     full = Found(Answered(majority(source.texts(), source.texts()), {}), command="run it")
@@ -153,7 +153,7 @@ def test_what_the_book_has_filled_stays_until_a_run_fills_it_again(
     assert read_json(tmp_path / "book.json")["filled"] < count
 
 
-def test_what_is_not_prepared_is_empty_and_says_what_to_run(
+def test_cells_of_unprepared_data_are_empty_and_say_what_to_run(
     micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace_in_runners(monkeypatch, "load_base", refuse)
@@ -173,7 +173,7 @@ def test_without_a_checkpoint_every_experiment_says_so(micro_config: MakeConfig,
     assert all("--config.model.checkpoint=FILE" in cell["empty"] for cell in cells(read_json(tmp_path / "book.json")))
 
 
-def test_what_does_not_fit_is_empty_and_says_where_it_would(
+def test_cells_of_models_that_do_not_fit_are_empty_and_say_where_they_would(
     micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace_in_runners(monkeypatch, "load_base", refuse)
@@ -188,7 +188,7 @@ def test_what_does_not_fit_is_empty_and_says_where_it_would(
 def test_a_leak_leaves_its_own_cells_empty(
     micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A row that asks what it trained on is empty; another row of the same recipe is filled."""
+    """A row that asks about its training data is empty; another row of the same recipe is filled."""
     plain, asked = reproduce.shorten, SourceConfig("phantom_rad", "tiny", limit=4)
 
     def leak(one: Any, stand_in: str) -> Any:
@@ -255,7 +255,7 @@ def test_recipes_that_differ_in_name_or_data_alone_are_run_once_in_a_shortened_b
         assert len({repr([recipe.stages[name].lora for name in recipe.stage_names]) for recipe in recipes}) == 1
 
 
-def test_a_checkpoint_that_is_not_there_is_told_before_any_table(micro_config: MakeConfig, tmp_path: Path) -> None:
+def test_a_missing_checkpoint_is_reported_before_any_table(micro_config: MakeConfig, tmp_path: Path) -> None:
     given = {"mode": "reproduce", "book.tables": ("llama32_med_table3",), "model.checkpoint": str(tmp_path / "no.npz")}
     with pytest.raises(ValueError, match=r"^model\.checkpoint=.*no\.npz is not there"):
         RUNNERS["reproduce"](micro_config(given), tmp_path)

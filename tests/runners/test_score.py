@@ -35,8 +35,8 @@ def score(make: MakeConfig, folder: Path, changed: dict[str, Any], **fields: Any
     return read_json(folder / "scores.json")
 
 
-def test_answers_are_scored_beside_blind_baselines(micro_config: MakeConfig, tmp_path: Path) -> None:
-    scores = score(micro_config, tmp_path, {"eval.source.limit": 0})  # whatever part of the split was answered
+def test_answers_are_scored_next_to_blind_baselines(micro_config: MakeConfig, tmp_path: Path) -> None:
+    scores = score(micro_config, tmp_path, {"eval.source.limit": 0})  # even if only a part of the split was answered
     assert {name: found["overall"]["n"] for name, found in scores["baselines"].items()} == {
         "question_only": 10,
         "majority": 10,

@@ -68,7 +68,7 @@ def test_three_stages_continue_bit_for_bit(job: tuple[Config, Path], tmp_path: P
     config, workdir = job
     for name in NAMES[:2]:
         shutil.copytree(workdir / name, tmp_path / name)
-    (tmp_path / "captions" / "adapter.npz").unlink()  # as an interruption within the second stage leaves it
+    (tmp_path / "captions" / "adapter.npz").unlink()  # as after an interruption in the second stage
     shutil.rmtree(tmp_path / "captions" / "checkpoints" / "2")
     RUNNERS["train"](dataclasses.replace(config, mode="train"), tmp_path)
     assert contents(tmp_path, "*/adapter.npz") == contents(workdir, "*/adapter.npz")
@@ -76,7 +76,7 @@ def test_three_stages_continue_bit_for_bit(job: tuple[Config, Path], tmp_path: P
 
 
 def test_draws_follow_the_name_and_not_the_place() -> None:
-    assert [stage_number(name) for name in ("stage1", "stage2", "stage12")] == [1, 2, 12]  # as runs of old drew
+    assert [stage_number(name) for name in ("stage1", "stage2", "stage12")] == [1, 2, 12]  # as earlier versions drew
     assert len({stage_number(name) for name in (*NAMES, "stage1", "stage2")}) == 5
     assert all(0 <= stage_number(name) < 2**32 for name in NAMES)
 
@@ -110,12 +110,12 @@ def trained(names: tuple[str, ...], **fields: Any) -> Config:
         (trained(("a", "b"), run_stages=("b",)).with_stages({"b": StageConfig()}), r"stages\.b\.sources is empty"),
     ],
 )
-def test_a_recipe_that_cannot_be_is_refused_before_the_first_step(config: Config, message: str) -> None:
+def test_an_invalid_recipe_is_refused_before_the_first_step(config: Config, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check(config)
 
 
-def test_names_of_blind_runs_are_no_names_of_stages() -> None:
+def test_stages_cannot_have_the_names_of_blind_runs() -> None:
     assert {BEFORE, *BLIND_LABELS} <= set(RUNS) and {f"_{kind}" for kind in UNSEEN} <= set(OTHER_IMAGES)
     assert "_blank_prompts" in OTHER_IMAGES  # runners/evaluate.py: the prompts that go with blank images
 

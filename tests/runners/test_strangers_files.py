@@ -1,4 +1,4 @@
-"""A stranger scores the files of three models, from another tool, by one command, and gets a LaTeX table."""
+"""One command scores the files of three models from another tool, and writes a LaTeX table."""
 
 import json
 import re
@@ -121,7 +121,7 @@ def test_files_are_found_by_commas_and_patterns(tmp_path: Path) -> None:
         find_files(f"{paths[0]},{paths[0]}")
 
 
-def test_runs_are_named_by_what_tells_them_apart() -> None:
+def test_runs_are_named_by_the_part_of_their_paths_that_differs() -> None:
     paths = [Path("/r/a/predictions/base.jsonl"), Path("/r/b/predictions/base.jsonl")]
     assert name_runs(paths, []) == ["a", "b"]
     with pytest.raises(ValueError, match="must be 2 different names"):
@@ -153,8 +153,8 @@ def test_answers_that_were_judged_are_scored_again_in_the_same_folder(micro_conf
 
 
 @pytest.mark.parametrize("name", ["verdicts.jsonl", "unscored.jsonl", "predictions/stage2.jsonl"])
-def test_what_is_scored_is_not_replaced_by_the_scores(name: str, micro_config: MakeConfig, tmp_path: Path) -> None:
-    """Neither the file itself, nor the report of the run that it belongs to."""
+def test_scores_do_not_replace_the_file_that_is_scored(name: str, micro_config: MakeConfig, tmp_path: Path) -> None:
+    """Neither the file itself nor the report of its run is replaced."""
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_text("theirs", encoding="utf-8")

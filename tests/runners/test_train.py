@@ -38,7 +38,7 @@ def test_a_stage_is_given_its_data_from_the_beginning_and_the_stage_before(
     stages = Stages(monkeypatch)
     RUNNERS["train"](micro_config({"mode": "train", "data.overlong": "error"}), tmp_path)
     first, second = stages.given["stage1"], stages.given["stage2"]
-    assert first["position"] == second["position"] == {"batches_drawn": 0}  # though a row of it was shown
+    assert first["position"] == second["position"] == {"batches_drawn": 0}  # although a row of it was shown
     assert (len(first["batch"].tokens), len(second["batch"].tokens)) == (8, 4)  # batch_size x accumulate
     assert first["rows_per_epoch"] == 142
     assert (list(first["start"].leaves), list(second["start"].leaves)) == ([], ["made by stage1"])
@@ -126,4 +126,4 @@ def test_a_file_that_comes_with_the_package_is_held_to_its_hash(
         check_embedded(EMBEDDED / name, sha256)
         with pytest.raises(ValueError, match=f"{name} is not the file that radvqa_jax .* comes with"):
             check_embedded(EMBEDDED / name, "0" * 64)
-        check_embedded(tmp_path / name, "0" * 64)  # a file of the user's own, whatever its name
+        check_embedded(tmp_path / name, "0" * 64)  # a user's own file is accepted under any name

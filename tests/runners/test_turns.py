@@ -79,7 +79,7 @@ def test_a_grid_has_turns_contradictions_and_what_the_prompts_held(
         (IN_A_ROW, (CellConfig("a", image="swapped"),), "shows every question of a conversation another image"),
     ],
 )
-def test_what_cannot_be_asked_in_a_row_is_refused(
+def test_questions_that_cannot_be_asked_in_a_row_are_refused(
     micro_config: MakeConfig, changed: dict[str, Any], cells: tuple[CellConfig, ...], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

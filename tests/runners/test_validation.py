@@ -1,4 +1,4 @@
-"""The loss on held-out rows: its value, that it changes nothing in training, and that it is checked beforehand."""
+"""The loss on held-out rows: its value, that it does not change training, and that its settings are checked first."""
 
 import dataclasses
 import json
@@ -56,7 +56,7 @@ def test_the_losses_are_those_that_training_would_have_on_the_same_rows(loaded: 
     validation = Validation(loaded, loaded.config.stages["stage1"])
     model, leaves = assemble(loaded.config, loaded.base, Trained.nothing())
     found = validation(model, leaves)
-    assert len(validation.rows) == 11  # the last batch of four is filled up, which may not count
+    assert len(validation.rows) == 11  # the last batch of four is padded, and padding must not count
     batch = _all_rows(validation, loaded)
     for weighting, name in (("per_token", "loss_per_token"), ("per_example", "loss_per_row")):
         options = StepOptions(loss_weighting=weighting)  # pyright: ignore[reportArgumentType]
@@ -97,9 +97,7 @@ def _losses(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "stage1" / "losses.jsonl").read_text().splitlines()]
 
 
-def test_it_is_logged_as_often_as_asked_and_training_is_what_it_is_without(
-    micro_config: MakeConfig, tmp_path: Path
-) -> None:
+def test_the_loss_is_logged_as_configured_and_training_is_unchanged(micro_config: MakeConfig, tmp_path: Path) -> None:
     common = {"mode": "train", "run_stages": ("stage1",), "stages.stage1.total_steps": 5, "stages.stage1.log_every": 10}
     for name, fields in (("without", {}), ("with", HELD_OUT | {"stages.stage1.eval_every": 2})):
         train_mode(micro_config(common | fields), tmp_path / name)

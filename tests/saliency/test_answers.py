@@ -1,4 +1,4 @@
-"""Maps are of the tokens that were written: the record's ids, and not its text encoded again."""
+"""Maps are of the tokens that were generated: the record's ids, not its text encoded again."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_the_tokens_are_those_that_were_written(tokenizer: Tokenizer) -> None:
     assert len(pairs) >= 50
     for ids, merged in pairs:
         text = tokenizer.decode(ids)
-        assert text == tokenizer.decode([merged]) and tokenizer.encode(text) == [merged]  # the text will not do
+        assert text == tokenizer.decode([merged]) and tokenizer.encode(text) == [merged]  # the text has two spellings
         for ended in (True, False):
             written = [*ids, tokenizer.eos] if ended else ids
             found = answer_tokens(record(text, token_ids=[written], ended=[ended]), tokenizer)
@@ -39,7 +39,7 @@ def test_the_tokens_are_those_that_were_written(tokenizer: Tokenizer) -> None:
             assert found.notes == ([] if ended else [cut])
 
 
-def test_without_ids_the_text_is_encoded_again_and_that_is_said(tokenizer: Tokenizer) -> None:
+def test_without_ids_the_text_is_encoded_again_and_a_note_says_so(tokenizer: Tokenizer) -> None:
     found = answer_tokens(record("left lung"), tokenizer)
     assert found.ids == tokenizer.encode("left lung", eos=True)
     assert found.notes[0].startswith("The record has no token ids, so the answer was encoded again")

@@ -158,7 +158,7 @@ def largest_array(jaxpr: Any) -> int:
     return max(sizes)
 
 
-def test_nothing_of_all_layers_times_all_rows_is_ever_held(tiny: Any) -> None:
+def test_probabilities_of_all_layers_and_rows_are_never_in_memory(tiny: Any) -> None:
     """A model of ten layers and 64 + 12 positions: a layer's probabilities are there, those of all layers are not."""
     img = dataclasses.replace(tiny.model.variant.img, depth=10)
     llm = dataclasses.replace(tiny.model.variant.llm, depth=10, num_kv_heads=1)
@@ -183,7 +183,7 @@ def test_nothing_of_all_layers_times_all_rows_is_ever_held(tiny: Any) -> None:
     assert memory is not None and memory.output_size_in_bytes < 4 * all_layers
 
 
-def test_a_too_small_room_for_the_answer_can_be_seen(tiny: Any) -> None:
+def test_too_small_an_answer_length_is_visible_in_the_result(tiny: Any) -> None:
     captured = capture(tiny.model, tiny.params, tiny.batch, answer_len=4)
     assert captured.length.tolist() == tiny.batch.mask_loss.sum(axis=1).tolist()
     assert captured.length.max() > captured.targets.shape[1]
@@ -226,7 +226,7 @@ def test_adapters_are_part_of_what_is_captured(tiny: Any) -> None:
     assert np.abs(np.asarray(adapted.answer_probs - base.answer_probs)).max() > 1e-2
 
 
-def test_the_vision_tower_is_there_if_asked_for(tiny: Any) -> None:
+def test_the_vision_tower_is_captured_if_asked_for(tiny: Any) -> None:
     captured = capture(tiny.model, tiny.params, tiny.batch, vision=True)
     assert captured.vision_probs is not None
     assert captured.vision_probs.shape == (2, 3, 4, 16, 16)

@@ -56,7 +56,7 @@ def test_every_number_comes_back_without_pickle(tmp_path: Path) -> None:
     assert settings == rollout | {"layers": [0, 2], "windows": 8, "knockout_layers": []}
 
 
-def test_pictures_lie_beside_the_numbers(tmp_path: Path) -> None:
+def test_pictures_are_next_to_the_numbers(tmp_path: Path) -> None:
     saved = save(tmp_path / "deep" / "er", fake_maps(words=9))
     names = {path.name for path in saved.npz.parent.iterdir()}
     assert names == {"q1.npz", "q1.png", "q1.pdf", "q1_raw.png", "q1_rollout.png"}
@@ -66,7 +66,7 @@ def test_pictures_lie_beside_the_numbers(tmp_path: Path) -> None:
     assert saved.quality == {}
 
 
-def test_panels_are_called_by_words_that_can_be_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_titles_of_panels_distinguish_repeated_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[list[str]] = []
 
     def figure(image: Any, panels: Any, titles: list[str], **_: Any) -> Figure:

@@ -1,4 +1,4 @@
-"""Differences of two maps, and what an answer cannot change."""
+"""Differences of two maps, and parts that an answer cannot change."""
 
 import numpy as np
 import pytest

@@ -94,7 +94,7 @@ def test_the_contrast_is_that_of_two_whole_sequences_or_of_the_first_token_that_
     assert float(found.log_ratio) == pytest.approx(ratio, abs=1e-4)
 
 
-def test_answers_of_which_one_begins_the_other_cannot_be_held_against_each_other() -> None:
+def test_an_answer_that_begins_the_other_cannot_be_contrasted_with_it() -> None:
     assert first_difference([5, 6, 1], [5, 7, 1]) == 1 and first_difference([5, 1], [5, 6, 1]) == 1
     with pytest.raises(ValueError, match="do not differ in any token that both have"):
         first_difference([5, 6], [5, 6, 1])

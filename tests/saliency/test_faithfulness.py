@@ -1,4 +1,4 @@
-"""Deletion and insertion, shifts and likeness, on a model that is known: it sees some patches and no others."""
+"""Deletion, insertion, shifts and similarity, on a model with known behaviour: it sees some patches and no others."""
 
 import numpy as np
 import pytest

@@ -30,21 +30,21 @@ def pixels(png: bytes) -> np.ndarray:
 
 
 def test_a_hot_head_is_at_its_row_and_column() -> None:
-    """Two figures that differ in the hot head alone differ at its old and its new place."""
+    """Two figures that differ only in the hot head differ at its old and its new place."""
     places = {}
     for layer, head in ((0, 0), (1, 2)):
         changed = np.abs(pixels(draw(hot(2, 3, layer, head))) - pixels(draw(hot(2, 3, 0, 1)))).sum(axis=-1) > 60
         rows, columns = np.nonzero(changed)
         places[layer, head] = rows.min(), rows.max(), columns.min(), columns.max()
     assert places[0, 0][1] < places[1, 2][1] - 20  # layer 1 is below layer 0
-    assert places[0, 0][3] < places[1, 2][3] - 20  # head 2 lies right of head 1
+    assert places[0, 0][3] < places[1, 2][3] - 20  # head 2 is right of head 1
 
 
 def test_an_absolute_scale_tells_heads_apart_and_a_relative_one_does_not() -> None:
     maps = np.stack([np.eye(4), np.eye(4) / 10])[None].astype(np.float32)
     same = np.stack([np.eye(4), np.eye(4)])[None].astype(np.float32)
     far = np.abs(pixels(draw(maps)) - pixels(draw(same))).mean()
-    # What differs on a relative scale is the number that is printed in the cell.
+    # On a relative scale, only the number that is printed in the cell differs.
     near = np.abs(pixels(draw(maps, scale="relative")) - pixels(draw(same, scale="relative"))).mean()
     assert far > 3 * near > 0
 

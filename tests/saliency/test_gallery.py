@@ -99,7 +99,7 @@ def test_without_a_marked_region_the_case_says_why(made: tuple[Path, Gallery], i
     assert "marked region" not in gallery.shown[index].caption
 
 
-def test_figures_are_there_for_the_screen_and_for_a_paper(made: tuple[Path, Gallery]) -> None:
+def test_figures_are_written_for_the_screen_and_for_a_paper(made: tuple[Path, Gallery]) -> None:
     folder, gallery = made
     assert len(gallery.cases) == len(ROWS)
     for number in range(len(ROWS)):
@@ -107,7 +107,7 @@ def test_figures_are_there_for_the_screen_and_for_a_paper(made: tuple[Path, Gall
             assert (folder / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
             pdf = (folder / f"{stem}.pdf").read_bytes()
             assert pdf.startswith(b"%PDF") and b"/Font" in pdf
-    assert gallery.cases[0].other == "yes"  # the answer says something else than the reference
+    assert gallery.cases[0].other == "yes"  # the answer differs from the reference
 
 
 def test_a_cut_answer_and_one_that_was_encoded_again_say_so(made: tuple[Path, Gallery]) -> None:

@@ -1,4 +1,4 @@
-"""Maps of one case: the right rows, words and averages, one compilation, and a layout that comes back."""
+"""Maps of one case: the right rows, words and averages, one compilation, and a file that is read back."""
 
 import dataclasses
 from pathlib import Path
@@ -93,7 +93,7 @@ def test_a_bundle_holds_every_layer_head_and_direction(asked: Asked, packed: Any
     np.testing.assert_allclose(found.vision_rollout, vision, rtol=0, atol=1e-6)
     relevance = np.asarray(relevancy(asked.model, asked.params, batch))[0, :count]
     np.testing.assert_allclose(found.image["relevancy"], relevance[:, :16], rtol=0, atol=1e-6)
-    for token in range(count):  # what a state has of itself is left out
+    for token in range(count):  # a state's attention to itself is left out
         own = np.eye(relevance.shape[1])[queries.start + token]
         expected = (relevance[token] - own)[16 : 16 + first + count]
         np.testing.assert_allclose(found.text["relevancy"][token], expected, rtol=0, atol=1e-6)
@@ -112,7 +112,7 @@ def test_a_bundle_holds_every_layer_head_and_direction(asked: Asked, packed: Any
         found.tokens("value_norm", prompt=True)
 
 
-def test_an_answer_is_held_against_another(asked: Asked, tmp_path: Path) -> None:
+def test_an_answer_is_contrasted_with_another(asked: Asked, tmp_path: Path) -> None:
     encode = asked.tokenizer.encode
     yes, no = (asked.bundle(encode(a, eos=True), other=b) for a, b in (("yes", "no"), ("no", "yes")))
     for method in ("contrast", "contrast_first"):
@@ -127,7 +127,7 @@ def test_an_answer_is_held_against_another(asked: Asked, tmp_path: Path) -> None
     assert back.other == "no" and back.log_ratio == pytest.approx(yes.log_ratio)
     assert back.image["contrast"] == pytest.approx(yes.image["contrast"], rel=2e-3, abs=1e-6)
     assert "contrast" not in asked.bundle(encode("yes", eos=True)).image
-    cut = asked.bundle(encode("left"), other="left lung")  # a cut answer that the other one only goes on from
+    cut = asked.bundle(encode("left"), other="left lung")  # a cut answer, which the other one continues
     assert "contrast" not in cut.image and cut.other == ""
 
 
@@ -182,7 +182,7 @@ def test_a_bundle_comes_back_from_its_file(asked: Asked, tmp_path: Path) -> None
         ({"format": np.array([{}], dtype=object)}, "is a pickle of Python objects"),
     ],
 )
-def test_a_file_that_is_no_bundle_is_an_error_that_names_it(
+def test_a_file_that_is_not_a_bundle_is_an_error_that_names_it(
     tmp_path: Path, arrays: dict[str, np.ndarray], problem: str
 ) -> None:
     path = tmp_path / "other.npz"
@@ -241,7 +241,7 @@ def test_words_and_answer_are_means_over_their_tokens(asked: Asked) -> None:
         assert np.array_equal(transposed[2, 1], words[:, 2, 1])
 
 
-def test_values_are_shares_that_nothing_stretched(asked: Asked) -> None:
+def test_values_are_shares_that_are_not_rescaled(asked: Asked) -> None:
     found = asked.maps(asked.tokenizer.encode("yes", eos=True))
     for tokens in found.maps.values():
         assert (tokens > 0).all()
@@ -257,7 +257,7 @@ def test_an_answer_as_decoded_is_taken_up_to_eos(asked: Asked) -> None:
     np.testing.assert_allclose(cut.of_answer("raw"), padded.of_answer("raw"), rtol=1e-5)
 
 
-def test_of_an_empty_answer_eos_is_all_there_is(asked: Asked) -> None:
+def test_the_maps_of_an_empty_answer_are_those_of_eos(asked: Asked) -> None:
     found = asked.maps([asked.tokenizer.eos])
     assert found.answer == "" and len(found.words) == 1
     assert np.array_equal(found.of_answer("raw"), found.maps["raw"][0])
@@ -273,7 +273,7 @@ def test_one_compilation_serves_all_cases(asked: Asked) -> None:
     assert [counter._cache_size() for counter in counters] == before
 
 
-def test_what_does_not_fit_is_refused(asked: Asked) -> None:
+def test_questions_and_answers_that_do_not_fit_are_refused(asked: Asked) -> None:
     ids = asked.tokenizer.encode("left lung", eos=True)
     with pytest.raises(ValueError, match=r"A question is never cut: raise data\.seq_len"):
         asked.maps(ids, seq_len=8)

@@ -49,5 +49,5 @@ def test_a_mask_counts_where_it_is_not_black() -> None:
         ({"mask": png(np.ones((5, 4), bool))}, "the mask is 5 x 4 pixels and the image 4 x 4"),
     ],
 )
-def test_what_cannot_be_used_says_why(fields: dict, why: str) -> None:
+def test_unusable_marks_give_the_reason(fields: dict, why: str) -> None:
     assert find_region(ROW | fields, height=4, width=4) == (None, why)

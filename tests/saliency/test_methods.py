@@ -1,4 +1,4 @@
-"""Every record of a method is whole, its maps are what its text says, and the configuration is checked by it."""
+"""Every record of a method is complete, its maps follow its description, and it checks the configuration."""
 
 import dataclasses
 from typing import Any
@@ -71,7 +71,7 @@ def grouped_scores(golden: Any) -> Any:
 
 
 @pytest.mark.slow
-def test_less_the_mean_word_a_patch_that_all_words_read_alike_is_zero(passes: Passes) -> None:
+def test_centred_maps_are_zero_for_a_patch_that_all_words_read_equally(passes: Passes) -> None:
     found = METHODS["raw_centred"].compute(passes)
     words, prompt = np.asarray(passes.word_rows), np.asarray(found.prompt)
     text = np.asarray(passes.captured.text_probs).mean(axis=(0, 2))[..., :P]
@@ -85,7 +85,7 @@ def test_less_the_mean_word_a_patch_that_all_words_read_alike_is_zero(passes: Pa
 
 
 @pytest.mark.slow
-def test_knockout_is_a_mask_and_hides_the_image_from_all_who_cannot_read_it(tiny: Any) -> None:
+def test_knockout_masks_the_chosen_patches_layers_and_readers(tiny: Any) -> None:
     model, params, batch = tiny.model, tiny.params, tiny.batch
     plain = np.asarray(answer_logprobs(model, params, batch, answer_len=ROOM))
     none, every = np.zeros((3, P), bool), np.ones((3, P), bool)

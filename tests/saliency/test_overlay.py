@@ -1,4 +1,4 @@
-"""Maps land on the right pixels of the original image, whatever its shape, and keep their scale."""
+"""Maps are drawn on the right pixels of the original image, for any shape, and keep their scale."""
 
 import io
 
@@ -87,7 +87,7 @@ def test_a_flat_map_of_zero_is_drawn() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -0.1])
-def test_what_is_no_share_is_refused(bad: float) -> None:
+def test_values_that_are_not_shares_are_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="negative or not finite"):
         colour_limits(np.array([[0.1, bad]]))
 
@@ -105,12 +105,12 @@ def test_a_sink_does_not_decide_a_robust_scale_and_is_printed() -> None:
     assert robust_limits(-values, signed=True) == (-0.009, 0.009)
     one = np.zeros((8, 8))
     one[2, 2] = 0.5
-    assert robust_limits(one) == (0.0, 0.5)  # nothing else is there to see
+    assert robust_limits(one) == (0.0, 0.5)  # there is no other value
     assert robust_limits(np.ones((1, 1))) == (0.0, 1.0)
 
 
-def test_what_lies_beyond_a_scale_is_printed_below_the_picture() -> None:
-    """The sign for it is in the font: it is drawn otherwise than a sign that no font has."""
+def test_values_beyond_the_scale_are_printed_below_the_picture() -> None:
+    """The sign for it is in the font: it looks different from a missing character."""
     strips = [
         overlay_module._scale_strip(320, (0.0, 1.0), colormap="viridis", label="share", end=f"{sign} 1")
         for sign in ("≥", "\ue000", "")
@@ -126,7 +126,7 @@ def test_a_map_that_fades_leaves_the_image_where_nothing_was_read() -> None:
     assert np.array_equal(shown[:, 4:], overlay(image, values, alpha=1.0)[:, 4:])
 
 
-def test_the_outline_lies_around_the_mask_and_changes_nothing_within() -> None:
+def test_the_outline_is_around_the_mask_and_changes_nothing_inside() -> None:
     pixels, mask = np.full((30, 30, 3), 90, np.uint8), np.zeros((30, 30), bool)
     mask[10:20, 10:20] = True
     shown = outlined(pixels, mask)

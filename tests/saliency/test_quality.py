@@ -23,7 +23,7 @@ def test_a_flat_map_scores_chance(shape: tuple[int, int]) -> None:
     assert (found.roc_auc, found.pr_auc) == pytest.approx((0.5, found.area))
 
 
-def test_a_map_on_the_lesion_scores_one_and_one_beside_it_nothing() -> None:
+def test_a_map_on_the_lesion_scores_one_and_one_outside_scores_zero() -> None:
     mask = lesion(40, 80, slice(10, 20), slice(20, 40))  # exactly patch (1, 1) of a 4 x 4 grid
     saliency = np.zeros((4, 4))
     saliency[1, 1] = 0.2

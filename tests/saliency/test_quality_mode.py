@@ -51,7 +51,7 @@ def test_every_case_has_a_row_and_the_report_counts_them(measured: tuple[Any, Pa
     for row in rows:
         assert set(row["quality"]) == names
         assert np.array(row["heads"]["raw"]["roc_auc"]).shape == (2, 2)
-        assert set(row["heads"]) == {"raw", "value_norm"}  # scores have a sign
+        assert set(row["heads"]) == {"raw", "value_norm"}  # these maps have no sign
         for name in ("occlusion", "knockout"):  # too many passes to be repeated for each other model
             assert name in row["quality"] and all(name not in maps for maps in row["compared"].values())
         assert row["grid"] == 2 and set(row["sinks"]["hot"]) == set(METHODS)
@@ -64,7 +64,7 @@ def test_every_case_has_a_row_and_the_report_counts_them(measured: tuple[Any, Pa
         }
         assert set(row["compared"]) == others
         tower = row["compared"]["language model shuffled"]
-        assert tower["raw"]["similarity"] < 0.999  # that tower forgot
+        assert tower["raw"]["similarity"] < 0.999  # that tower was shuffled
     scores = read_json(measured[1] / "saliency_quality.json")
     assert (scores["n"], scores["decides"]) == (5, "roc_auc")
     mean = np.mean([row["quality"]["raw"]["roc_auc"] for row in rows])
@@ -168,12 +168,12 @@ def test_the_verdict_is_what_the_intervals_say(better: float, where: str, says: 
     assert verdicts({}) == {"not_above_chance": [], "above_chance_but_not_above_blind": [], "above_blind": []}
 
 
-def test_heads_are_chosen_on_one_half_of_the_images_and_told_on_the_other() -> None:
+def test_heads_are_chosen_on_one_half_of_the_images_and_reported_on_the_other() -> None:
     rows = fake_rows(0.1)
     first, second = halves(rows, seed=0)
     assert not {row["image_id"] for row in first} & {row["image_id"] for row in second}
     assert len(first) == len(second) == 20
-    for row in second:  # what the other half holds must not decide
+    for row in second:  # the other half must not decide
         row["heads"]["raw"]["roc_auc"][0][1] = 1.0
     best = quality_scores(rows, resamples=100, seed=0, provenance={})["heads"]["raw"]["best"][0]
     assert (best["layer"], best["head"]) == (1, 0)
@@ -198,6 +198,6 @@ def test_texts_of_the_data_are_escaped(tmp_path: Path) -> None:
     assert "<script" not in page and "&lt;script&gt;alert(1)" in page
 
 
-def test_no_rows_are_no_report() -> None:
+def test_a_report_without_rows_is_refused() -> None:
     with pytest.raises(ValueError, match="No case was measured"):
         quality_scores([], resamples=10, seed=0, provenance={})

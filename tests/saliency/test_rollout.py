@@ -76,7 +76,7 @@ def test_discarding_acts_on_every_row_and_only_on_the_smallest() -> None:
     rows = jnp.array([[0.1, 0.2, 0.3, 0.4], [0.0, 0.0, 0.4, 0.6], [0.25, 0.25, 0.25, 0.25], [0.0, 0.0, 0.0, 1.0]])
     half = discard_smallest(rows, 0.5).tolist()
     np.testing.assert_allclose(half[0], [0, 0, 0.3, 0.4])
-    np.testing.assert_allclose(half[1], [0, 0, 0, 0.6])  # half of the two that it may read
+    np.testing.assert_allclose(half[1], [0, 0, 0, 0.6])  # one of the two that it may read
     np.testing.assert_allclose(half[2], [0.25] * 4)  # none is smaller than another
     np.testing.assert_allclose(half[3], [0, 0, 0, 1])  # a row is never emptied
     probs = random_probs(3, 1, 2, 6, 6)
@@ -95,7 +95,7 @@ def test_the_vision_tower_moves_a_map_and_keeps_its_total() -> None:
 
 
 def test_later_layers_multiply_from_the_left() -> None:
-    """Layer 1 moves token 0 into token 1, layer 2 token 1 into token 2: so token 2 holds token 0, and not otherwise."""
+    """Layer 1 moves token 0 into token 1, layer 2 token 1 into token 2: so token 2 has token 0 only in this order."""
     first, second = np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)
     first[1], second[2] = [1, 0, 0], [0, 1, 0]
     forward = rollout(jnp.asarray(np.stack([first, second])[:, None, None]), residual=0.0)[0]
@@ -158,7 +158,7 @@ def test_a_map_is_the_row_of_the_state_that_predicted_the_token() -> None:
     assert raw[0].tolist() == [[[0, 0], [1, 0]], [[0, 0], [0, 0]]]
 
 
-def test_patches_lie_row_by_row() -> None:
+def test_patches_are_in_row_major_order() -> None:
     assert to_grid(jnp.arange(6.0)[None], num_patches=4)[0].tolist() == [[0, 1], [2, 3]]
     with pytest.raises(ValueError, match="num_patches=5 is not a square"):
         to_grid(jnp.arange(6.0)[None], num_patches=5)

@@ -1,4 +1,4 @@
-"""Shuffled weights: everything learnt is lost, nothing else changes."""
+"""Shuffled weights: everything learned is lost, and nothing else changes."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +26,7 @@ def test_values_are_permuted_within_their_leaf() -> None:
     assert all(found[name] is PARAMS[name] for name in ("img/head/kernel", "llm/embedder/input_embedding"))
 
 
-def test_a_leaf_is_shuffled_alike_whatever_is_beside_it() -> None:
+def test_the_shuffle_of_a_leaf_does_not_depend_on_the_others() -> None:
     alone = shuffle_weights({"img/head/kernel": PARAMS["img/head/kernel"]}, TOWERS["vision tower"], seed=3)
     both = shuffle_weights(PARAMS, TOWERS["both towers"], seed=3)
     assert np.array_equal(alone["img/head/kernel"], both["img/head/kernel"])

@@ -1,4 +1,4 @@
-"""viewer.html without a browser: numbers keep their value, cases that do not fit are refused, nothing ends a script."""
+"""viewer.html without a browser: numbers keep their value, invalid cases are refused, no text ends a script."""
 
 import base64
 import json
@@ -119,12 +119,12 @@ def test_an_outline_encloses_the_pixels_of_the_mask() -> None:
     assert outline_path(np.ones((2, 2), bool)).count("M") == 4
 
 
-def test_no_text_ends_the_block_it_stands_in() -> None:
+def test_no_text_ends_the_block_that_contains_it() -> None:
     text = data_block({"a": HOSTILE})
     assert not set("<>&\u2028") & set(text) and json.loads(text) == {"a": HOSTILE}
 
 
-def test_the_page_is_the_same_every_time_and_names_no_other(tmp_path: Path) -> None:
+def test_the_page_is_the_same_every_time_and_names_no_other_address(tmp_path: Path) -> None:
     path = write_viewer(tmp_path / "viewer.html", [make_case()], title="t")
     text = path.read_text(encoding="utf-8")
     assert text == render_viewer([make_case()], title="t")

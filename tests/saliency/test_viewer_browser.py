@@ -44,7 +44,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page(browser: Page, file: Path) -> Iterator[Page]:
-    """The page, open; after the test it must have been silent and alone."""
+    """The open page; the test fails if it logged an error or requested anything else."""
     browser.open(file)
     yield browser
     assert browser.console() == []
@@ -211,7 +211,7 @@ def signed_picture(case: ViewerCase, values: np.ndarray, limit: float) -> np.nda
 
 @pytest.mark.parametrize("method", ["raw", "relevancy"])
 def test_the_difference_of_two_models_has_a_sign(page: Page, method: str) -> None:
-    """Shares are taken from each other as they are; what has no unit is brought to sum one first."""
+    """Shares are subtracted as they are; maps without a unit are first scaled to sum one."""
     case = make_case()
     page.select("method", method)
     single(page, "difference")
@@ -260,7 +260,7 @@ def test_words_of_the_question_are_queries_too(page: Page) -> None:
     assert page.run("return document.querySelectorAll('#words [aria-selected=true]').length") == 0
     assert "chosen words of the question: “nodule?”" in page.text("#statement")
     page.click("#all-prompt")
-    values = of_words(item, (1, 2))  # without what begins and ends the prompt
+    values = of_words(item, (1, 2))  # without the tokens that begin and end the prompt
     assert_shows(page, blended(case, values, robust(values)))
     assert page.texts("#method option") == ["Raw attention", "Attention rollout"]
     page.select("layer", 3)
@@ -367,7 +367,7 @@ def test_everything_can_be_done_with_the_keyboard(page: Page) -> None:
     assert_shows(page, blended(case, values, robust(values)))
 
 
-def test_the_figures_beside_the_map_are_those_of_the_map(page: Page) -> None:
+def test_the_figures_next_to_the_map_are_those_of_the_map(page: Page) -> None:
     single(page)
     case = make_case()
     page.select("layer", 1)
@@ -413,7 +413,7 @@ def test_the_scale_can_leave_out_the_hottest_patches_or_be_logarithmic(page: Pag
     log_index = f"{sink} return [20, 0].map((p) => colourIndex(v[p], largest(v), false, true))"
     plain_index = f"{sink} return [20, 0].map((p) => colourIndex(v[p], largest(v), false))"
     lesion, other = page.run(plain_index)
-    assert lesion - other < 8  # of 256 colours: not to be told apart
+    assert lesion - other < 8  # of 256 colours: not distinguishable
     lesion, other = page.run(log_index)
     assert lesion - other > 60
     assert page.run(robust_index)[0] == 255
@@ -470,11 +470,11 @@ def test_keys_go_from_case_to_case_and_switch_the_map(page: Page) -> None:
     page.keys("o")
     assert np.array_equal(page.canvas(), make_case().image)
     page.run("document.getElementById('method').focus()")
-    page.keys("n")  # in a list of choices a letter chooses by name
+    page.keys("n")  # in a list of choices a letter selects by name
     assert page.run("return document.getElementById('case').value") == "0"
 
 
-def test_what_was_read_of_image_and_text_is_a_table_of_shares(browser: Page, tmp_path: Path) -> None:
+def test_shares_of_image_and_text_are_in_a_table(browser: Page, tmp_path: Path) -> None:
     case = make_case()
     read = np.array([[0.1, 0.2, 0.05, 0.01]] * 4, np.float32)
     earlier = np.tril(np.full((4, 4), 0.02, np.float32), -1)
@@ -499,7 +499,7 @@ def test_what_was_read_of_image_and_text_is_a_table_of_shares(browser: Page, tmp
 
 
 @pytest.mark.parametrize(("width", "zoom"), [(1280, 2.0), (390, 1.0)])
-def test_nothing_is_lost_to_the_side_at_twice_the_size_or_on_a_phone(page: Page, width: int, zoom: float) -> None:
+def test_nothing_overflows_sideways_at_double_zoom_or_on_a_phone(page: Page, width: int, zoom: float) -> None:
     # A browser at 200 % gives the page half the width in CSS pixels, with two device pixels each.
     page.driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
@@ -555,7 +555,7 @@ def test_the_policy_stops_what_does_not_belong_to_the_page(browser: Page, file: 
     assert len(refused) == 2 and all("Content Security Policy" in line for line in refused)
 
 
-def test_a_case_at_448_pixels_is_small_and_soon_there(browser: Page, tmp_path: Path) -> None:
+def test_a_case_at_448_pixels_is_small_and_loads_fast(browser: Page, tmp_path: Path) -> None:
     """PaliGemma 3B at 448: 32 x 32 patches, 18 layers of 8 heads, before and after, in the noise that packs worst."""
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (448, 448)).astype(np.uint8)
@@ -566,7 +566,7 @@ def test_a_case_at_448_pixels_is_small_and_soon_there(browser: Page, tmp_path: P
     assert 1_000_000 < path.stat().st_size < 8_000_000
     start = time.perf_counter()
     browser.open(path)
-    assert time.perf_counter() - start < 5  # a guard; what the page itself took is below
+    assert time.perf_counter() - start < 5  # a guard; the time of the page itself is below
     paint = browser.run("return performance.getEntriesByName('first-contentful-paint')[0].startTime")
     assert paint < 1000
     assert len(browser.run("return [...document.getElementById('head').options]")) == 9

@@ -33,7 +33,7 @@ def phantom() -> Any:
 
 
 def bump(rng: np.random.Generator, grid: int, row: float, column: float, *, width: float) -> np.ndarray:
-    """A spot over a little unevenness; the sum is below one, as of attention."""
+    """A spot on a slightly uneven background; the sum is below one, as for attention."""
     i, j = np.mgrid[:grid, :grid] + 0.5
     spot = np.exp(-((i / grid - row) ** 2 + (j / grid - column) ** 2) / (2 * width**2))
     values = spot + 0.15 * rng.random((grid, grid))
@@ -60,7 +60,7 @@ def make_maps(words: int, *, grid: int = GRID, layers: int = LAYERS, heads: int 
                     ViewerMap(model, "rollout", values.mean(axis=(0, 1)) * residual, None, None, residual, vision)
                 )
         maps.append(ViewerMap(model, "relevancy", 7 * values[0].mean(axis=0)))
-        # The one answer speaks where the first layer looks, the other where the last one does.
+        # One answer has its map where the first layer looks, the other where the last one does.
         maps.append(ViewerMap(model, "contrast", values[0].mean(axis=0) - values[-1].mean(axis=0)))
         maps += question_maps(model, rng, grid=grid, layers=layers, heads=heads)
     return maps

@@ -1,4 +1,4 @@
-"""Scaling laws against published tables with known answers, and what must be refused or said."""
+"""Scaling laws on published tables with known answers, and required errors and warnings."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ CHINCHILLA = HERE.parents[2] / "shared" / "data" / "scaling_laws" / "chinchilla_
 
 
 def fine_tuned(dataset: str, *, family: str = "", model: str = "") -> list[Measurement]:
-    """The losses of Lin et al. of one family or one model; every fine-tuning is a run of its own."""
+    """The losses of Lin et al. for one family or one model; every fine-tuning is a separate run."""
     with (HERE / f"finetuning_{dataset}.csv").open() as file:
         rows = [
             row for row in csv.DictReader(file) if family in ("", row["family"]) and model in ("", row["config name"])
@@ -92,7 +92,7 @@ def test_the_published_answer_is_found_by_both_solvers_and_the_published_trap_is
     for solver in (solve, project):
         found = LAWS["additive"].values(solver(LAWS["additive"], chinchilla()).parameters)
         assert found == pytest.approx(want, rel=2e-4), solver.__name__
-        assert found["alpha"] != pytest.approx(0.380, abs=0.02)  # the mean of the losses stops there
+        assert found["alpha"] != pytest.approx(0.380, abs=0.02)  # where the mean of the losses stops
 
 
 # Of one independent fit: D >= 25,600, the largest held out, X the parameters within a family.
@@ -118,7 +118,7 @@ def test_fine_tuning_tables_give_the_known_exponents(
     assert not solution.at_bound
 
 
-def test_an_exponent_at_its_bound_is_said_first() -> None:
+def test_an_exponent_at_its_bound_is_reported_first() -> None:
     data = make_fittable(fine_tuned("wmt19", family="OPT"), LAWS["multiplicative"], hold_out=True, min_tokens=25_600)
     fit = fit_law(LAWS["multiplicative"], data, resamples=0)
     assert fit.values()["alpha"] == 0 and fit.said[0].startswith("The law does not hold here: alpha ended at a bound")
@@ -136,14 +136,14 @@ def test_the_rectified_law_fits_as_well_as_its_authors_report(model: str) -> Non
     assert rmsd < 0.3 * float(published["vanilla_rmsd_under_log"])
 
 
-def test_intervals_resample_runs_and_hold_the_truth() -> None:
+def test_intervals_resample_runs_and_contain_the_truth() -> None:
     hits = []
     for seed in range(1, 4):
         rows = drawn("multiplicative", TRUTH["multiplicative"], noise=0.01, sizes=6, seed=seed)
         data = make_fittable(rows, LAWS["multiplicative"], hold_out=True)
         fit = fit_law(LAWS["multiplicative"], data, resamples=40, seed=seed)
         hits += [low < TRUTH["multiplicative"][name] < high for name, (low, high) in fit.intervals.items()]
-    # Of twelve draws, 46 of 48 intervals held the truth; the four of one draw miss together.
+    # Of twelve draws, 46 of 48 intervals contained the truth; the four of one draw miss together.
     assert len(hits) == 12 and sum(hits) >= 8
 
 
@@ -159,24 +159,24 @@ def test_the_losses_of_one_training_are_one_run() -> None:
     assert none.intervals == {} and any(text.startswith("No intervals") for text in none.said)
 
 
-def test_an_e_that_the_losses_do_not_tell_is_said() -> None:
+def test_an_e_that_the_losses_do_not_determine_is_reported() -> None:
     rows = drawn("multiplicative", {"A": 40.0, "E": 1e-9, "alpha": 0.12, "beta": 0.2})
     data = make_fittable(rows, LAWS["multiplicative"], hold_out=True)
     fit = fit_law(LAWS["multiplicative"], data, resamples=0)
     assert fit.said[0].startswith("E cannot be distinguished from 0")
 
 
-def test_intervals_without_the_estimate_are_said_and_only_those() -> None:
+def test_intervals_that_exclude_the_estimate_are_reported_and_no_others() -> None:
     law = LAWS["multiplicative"]
     rows = drawn("multiplicative", TRUTH["multiplicative"], sizes=4)
-    accuracies = [row._replace(loss=1 - row.loss / 100) for row in rows]  # a column that rises, taken for losses
+    accuracies = [row._replace(loss=1 - row.loss / 100) for row in rows]  # a rising column in place of losses
     fit = fit_law(law, make_fittable(accuracies, law, hold_out=True), resamples=20)
     assert any("the intervals of A, E do not contain the estimates" in text for text in fit.said)
     fit = fit_law(law, make_fittable(rows, law, hold_out=True), resamples=20)
     assert not any("do not contain" in text for text in fit.said)
 
 
-def test_repeated_epochs_are_said() -> None:
+def test_repeated_epochs_are_reported() -> None:
     rows = [row._replace(epochs=row.tokens / 1e6) for row in drawn("multiplicative", TRUTH["multiplicative"])]
     data = make_fittable(rows, LAWS["multiplicative"], hold_out=True)
     assert "seen more than once, up to 10 times" in data.said[0]
@@ -197,7 +197,7 @@ def test_repeated_epochs_are_said() -> None:
         (lambda rows: [], "alpha of the multiplicative law needs"),
     ],
 )
-def test_tables_from_which_the_law_cannot_be_told_are_refused(change: Any, message: str) -> None:
+def test_tables_that_cannot_determine_the_law_are_refused(change: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_fittable(change(drawn("multiplicative", TRUTH["multiplicative"])), LAWS["multiplicative"], hold_out=True)
 

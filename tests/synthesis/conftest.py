@@ -11,7 +11,7 @@ from radvqa_jax.config import ChatConfig, Config, DataConfig, SourceConfig, Synt
 
 
 def read_prompt(body: dict[str, Any]) -> tuple[str, dict[str, str]]:
-    """(mark, fields) of a request, as a model that keeps to the marks reads it."""
+    """(mark, fields) of a request, as a model that respects the marks reads it."""
     text = body["messages"][-1]["content"]
     mark = text.partition("<<")[2].partition(">>")[0]
     inside = text.partition(f"<<{mark}>>\n")[2].partition(f"\n<</{mark}>>")[0]

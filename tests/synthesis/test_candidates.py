@@ -1,4 +1,4 @@
-"""Lines of candidates.jsonl: what is written is read back, and what is no candidate is named."""
+"""Lines of candidates.jsonl: candidates are read back as written, and other lines are named."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["dataset", "image_id", "writer", "question", "answer", "choices"])
-def test_an_id_follows_what_the_pair_is(name: str) -> None:
+def test_an_id_depends_on_the_content_of_the_pair(name: str) -> None:
     changed = {"writer": "caption", "choices": ["a"]}.get(name, "other")
     assert make_candidate(**{name: changed}).candidate_id != make_candidate().candidate_id
     assert make_candidate(seed=4, reply_id="", split="test").candidate_id == make_candidate().candidate_id
@@ -75,7 +75,7 @@ def test_an_id_follows_what_the_pair_is(name: str) -> None:
         ({"model": "another"}, "the line is not the one that was written; was it edited"),
     ],
 )
-def test_a_line_that_is_no_candidate_is_named(changed: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_a_line_that_is_not_a_candidate_is_named(changed: dict[str, Any], message: str, tmp_path: Path) -> None:
     path = tmp_path / "candidates.jsonl"
     write_jsonl(path, [make_candidate().to_json() | changed])
     with pytest.raises(ValueError, match=rf"candidates\.jsonl, line 1: .*{message}"):

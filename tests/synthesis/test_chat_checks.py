@@ -1,4 +1,4 @@
-"""The checks that ask a chat model, against a real HTTP server: what it is shown, and which replies count."""
+"""The checks that ask a chat model, with a real HTTP server: their requests, and which replies count."""
 
 import dataclasses
 import json
@@ -41,7 +41,7 @@ def read_request(body: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
 
 
 class Model:
-    """A chat model that keeps to the protocol, and answers as configured."""
+    """A chat model that follows the protocol and answers as configured."""
 
     def __init__(self, say: Callable[[Any], Any], reply: Callable[[str, dict[str, Any]], dict[str, Any]]) -> None:
         self._say, self._reply = say, reply
@@ -54,7 +54,7 @@ class Model:
 
 
 def truthful(system: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """A model that reads what it is given: blind it knows nothing."""
+    """A model that reads its evidence; blind, it knows nothing."""
     if "Compare a model's answer" in system:
         return {"reason": "", "score": int(fields["ground_truth"] in fields["answer"])}
     if "supports the answer" in system:
@@ -93,7 +93,7 @@ def test_a_right_pair_passes_and_each_check_sees_only_what_it_may(chat_server: A
     assert model.asked[0][1]["known"].startswith(SIDE.evidence.caption)
 
 
-def test_what_the_caption_does_not_say_fails_and_is_not_asked_further(chat_server: Any, run: Any) -> None:
+def test_a_pair_without_support_in_the_caption_fails_and_is_not_checked_further(chat_server: Any, run: Any) -> None:
     model = Model(chat_server.say, truthful)
     (found,) = run([item("What was given?", "amoxicillin")], model)
     assert found["entailment"].outcome == "failed"
@@ -102,7 +102,7 @@ def test_what_the_caption_does_not_say_fails_and_is_not_asked_further(chat_serve
     assert len(model.asked) == 1
 
 
-def test_what_is_answered_blind_every_time_fails_and_a_yes_or_no_is_only_tagged(chat_server: Any, run: Any) -> None:
+def test_a_pair_that_is_always_answered_blind_fails_and_a_yes_or_no_is_only_tagged(chat_server: Any, run: Any) -> None:
     def knows(system: str, fields: dict[str, Any]) -> dict[str, Any]:
         if "cannot see" in system:
             return {"answer": "yes" if fields["question"].startswith("Is") else "left"}
@@ -146,7 +146,7 @@ def test_another_answer_on_the_round_trip_fails_unless_the_judge_finds_it_the_sa
         ("", "not one JSON object"),
     ],
 )
-def test_a_reply_that_is_none_is_asked_for_again_and_then_rejects_the_pair(
+def test_an_invalid_reply_is_requested_again_and_then_rejects_the_pair(
     chat_server: Any, run: Any, text: str, why: str
 ) -> None:
     def behave(body: dict[str, Any]) -> Any:
@@ -169,7 +169,7 @@ def test_a_caption_that_gives_orders_is_data(chat_server: Any, run: Any) -> None
     assert "Ignore all rules" not in system
 
 
-def test_an_endpoint_that_fails_stops_the_run_and_what_it_said_is_kept(chat_server: Any, run: Any) -> None:
+def test_an_endpoint_that_fails_stops_the_run_and_its_replies_are_kept(chat_server: Any, run: Any) -> None:
     model = Model(chat_server.say, truthful)
     failing = {"after": 2}
 

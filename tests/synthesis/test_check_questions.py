@@ -73,7 +73,7 @@ def test_every_pair_is_in_one_list_with_the_result_of_every_check(workdir: Path,
     old = [line for line in rejected if "54" in line["answer"]]
     assert len(old) == 40  # one for each phantom
     assert all(line["checks"]["age"]["outcome"] == "failed" for line in old)
-    # What needs a model did not run, and says so.
+    # Checks that need a model did not run, and their results say so.
     assert all(line["checks"]["entailment"]["outcome"] == "not_run" for line in accepted)
 
 
@@ -118,7 +118,7 @@ def test_the_audit_finds_no_leak_between_its_splits(workdir: Path, config: Confi
 
 
 @pytest.mark.filterwarnings("ignore:ConjunctiveGraph:DeprecationWarning")  # within mlcroissant
-def test_card_and_croissant_describe_what_lies_there(workdir: Path, data: DataConfig) -> None:
+def test_card_and_croissant_describe_the_files(workdir: Path, data: DataConfig) -> None:
     folder = Path(find_prepared(SOURCE, data).data_dir)
     card = (folder / "README.md").read_text()
     about = read_json(folder / "written.json")
@@ -192,19 +192,19 @@ def test_a_run_says_before_it_begins_which_set_it_will_replace(workdir: Path, da
     folder = tmp_path / "written" / NAME / "1.0.0"
     folder.mkdir(parents=True)
     (folder / "written.json").write_text("[]")
-    assert "(unreadable: " in describe_replaced(NAME, str(tmp_path))  # it is replaced all the same
+    assert "(unreadable: " in describe_replaced(NAME, str(tmp_path))  # it is replaced nevertheless
 
 
 @pytest.mark.parametrize(
     "read", [load_rows, lambda source, data: prepare(source.dataset, builder_config=source.builder_config, data=data)]
 )
-def test_what_is_not_written_names_the_command_that_writes_it(read: Any, data: DataConfig) -> None:
+def test_a_set_that_is_not_written_names_the_command_that_writes_it(read: Any, data: DataConfig) -> None:
     with pytest.raises(ValueError, match=r"configs/write_questions.py:rocov2 --config.synthesis.name=rocov2_questions"):
         read(SourceConfig("written", "rocov2_questions"), data)
 
 
 @pytest.mark.parametrize("name", ["", "../up", "Big", "a b"])
-def test_a_name_that_is_no_folder_is_refused(name: str, data: DataConfig) -> None:
+def test_a_name_that_cannot_be_a_folder_is_refused(name: str, data: DataConfig) -> None:
     with pytest.raises(ValueError, match="rocov2_questions"):
         load_rows(SourceConfig("written", name), data)
 

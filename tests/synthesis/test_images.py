@@ -96,7 +96,7 @@ def test_a_line_moved_by_hand_to_another_split_is_refused_before_anything_is_wri
     assert path.read_bytes() == edited
 
 
-def test_a_line_that_was_removed_is_missed(configure: Any, tmp_path: Path) -> None:
+def test_a_removed_line_is_noticed(configure: Any, tmp_path: Path) -> None:
     config = configure(writers=(("templates", 1.0),), limit=3)
     write_candidates(config, tmp_path)
     path = tmp_path / "candidates.jsonl"
@@ -108,7 +108,7 @@ def test_a_line_that_was_removed_is_missed(configure: Any, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_medpix_gives_cases_and_literature(configure: Any, chat_server: Any, repo: Path, tmp_path: Path) -> None:
-    """The stand-in of MedPix 2.0: all writers, with what each is shown."""
+    """The stand-in of MedPix 2.0: all writers, each with its evidence."""
     import dataclasses
 
     data = DataConfig(

@@ -1,4 +1,4 @@
-"""Wordings that were written without looking at the patterns of the checks: false ones of ten kinds, and right ones.
+"""Wordings that were written without knowledge of the checks' patterns: false ones of ten kinds, and right ones.
 
 In a wording {s} is the lesion's side and {o} the other one, {k} the lesion and {n} another, {M} the modality and {W}
 another, {g} the organ, {p} the plane, {z} the size; a capital letter begins with one.

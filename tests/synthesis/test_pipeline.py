@@ -53,11 +53,11 @@ def test_a_job_writes_its_questions_trains_on_them_and_reports_what_checks_caugh
     stage2 = read_jsonl(tmp_path / "predictions" / "stage2.jsonl")
     assert all(len(line["predictions"]) == 5 for line in stage2)
     assert {line["question_id"] for line in stage2} <= {line["candidate_id"] for line in accepted}
-    # A second run finds the questions prepared and writes nothing anew.
+    # A second run finds the questions prepared and writes none.
     before = (tmp_path / "questions" / "candidates.jsonl").stat().st_mtime_ns
     RUNNERS["job"](micro_config(PIPELINE), tmp_path)
     assert (tmp_path / "questions" / "candidates.jsonl").stat().st_mtime_ns == before
-    # Another run takes the questions with the report of their checks, and says whose they are.
+    # Another run uses the questions with the report of their checks, and names the run that wrote them.
     other = tmp_path / "other"
     prepare_all(micro_config(PIPELINE), other)
     assert (other / "questions" / "questions.json").read_bytes() == (tmp_path / "questions/questions.json").read_bytes()

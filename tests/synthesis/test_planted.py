@@ -9,7 +9,7 @@ from radvqa_jax.synthesis.planted import MEANT_FOR, make_candidate, measure, pha
 from tfds_builders.phantom_rad.attributes import FINDINGS
 from tfds_builders.phantom_rad.plan import plan_split
 
-SET_WISE = ("blind_lookup", "balance")  # they look at sets of pairs, not at what is planted in one
+SET_WISE = ("blind_lookup", "balance")  # they check sets of pairs, not faults that are planted in one
 
 
 @pytest.fixture(scope="module")
@@ -20,14 +20,14 @@ def measured() -> dict:
 
 
 @pytest.mark.parametrize("kind", MEANT_FOR)
-def test_of_each_kind_nearly_all_are_caught(measured: dict, kind: str) -> None:
+def test_nearly_all_false_pairs_of_each_kind_are_caught(measured: dict, kind: str) -> None:
     recall = measured["kinds"][kind]["recall"]
     assert recall["n"] >= 30
     assert recall["value"] >= 0.95, measured["kinds"][kind]["missed"]
     assert recall["interval"][0] >= 0.85
 
 
-def test_nearly_all_that_is_rejected_is_false(measured: dict) -> None:
+def test_nearly_all_rejected_pairs_are_false(measured: dict) -> None:
     wrongly = {name: check["wrongly"] for name, check in measured["checks"].items() if check["wrongly"]}
     assert measured["overall"]["precision"]["value"] >= 0.98, wrongly
     assert measured["right"] > 2 * measured["false"]

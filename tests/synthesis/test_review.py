@@ -1,4 +1,4 @@
-"""A sheet goes out and comes back: safe cells, weights that undo the draw, kappa, and what verdicts do."""
+"""The review sheet: safe cells, weights that undo the draw, kappa, and the effect of verdicts."""
 
 import csv
 import dataclasses
@@ -96,7 +96,7 @@ def test_a_formula_is_written_as_text(tmp_path: Path) -> None:
     ("use", "accepted"),
     [("report", (False, True, True)), ("drop", (False, False, True)), ("keep", (True, False, True))],
 )
-def test_what_verdicts_do(use: str, accepted: tuple[bool, ...]) -> None:
+def test_verdicts_change_acceptance_as_configured(use: str, accepted: tuple[bool, ...]) -> None:
     rejected, bad, unread = PAIRS[0], PAIRS[100], PAIRS[101]
     readings = [
         Reading("Ada", rejected.item.candidate.candidate_id, True, ""),
@@ -105,7 +105,7 @@ def test_what_verdicts_do(use: str, accepted: tuple[bool, ...]) -> None:
     ]
     found = apply_review([rejected, bad, unread], readings, use=use)  # pyright: ignore[reportArgumentType]
     assert tuple(one.accepted for one in found) == accepted
-    assert found[0].results["words"].outcome == "failed"  # what the check said stays
+    assert found[0].results["words"].outcome == "failed"  # the result of the check stays
     assert found[2].results["review"].outcome == "not_run"
     if use != "report":
         assert found[1].results["review"].reason == "discarded by Bob: wrong lobe"
@@ -139,7 +139,7 @@ def test_a_pair_is_not_changed_by_being_read() -> None:
 
 def test_a_sheet_that_a_person_filled_in_is_never_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert write_review(tmp_path, PAIRS, rows=8, seed=0, image=lambda pair: b"old") == 8
-    assert write_review(tmp_path, PAIRS, rows=4, seed=1, image=lambda pair: b"new") == 4  # nobody wrote into it
+    assert write_review(tmp_path, PAIRS, rows=4, seed=1, image=lambda pair: b"new") == 4  # nobody has filled it in
     images = sorted((tmp_path / "review_images").iterdir())
     assert [path.read_bytes() for path in images] == [b"new"] * 4
     assert {path.stat().st_mode & 0o777 for path in images} == {0o600}

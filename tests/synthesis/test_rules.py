@@ -1,4 +1,4 @@
-"""Each rule on pairs that it must catch, and on pairs like them that it must leave alone."""
+"""Each rule on pairs that it must reject, and on similar pairs that it must accept."""
 
 import pytest
 
@@ -123,7 +123,7 @@ LEFT_ALONE = [
 @pytest.mark.parametrize(
     ("rule", "question", "answer"), [(rule, *pair) for rule, pairs in CAUGHT.items() for pair in pairs]
 )
-def test_a_rule_catches_what_it_is_for(rule: str, question: str, answer: str) -> None:
+def test_a_rule_rejects_its_pairs(rule: str, question: str, answer: str) -> None:
     assert RULES[rule][1](Wording(question, answer, "open"))
 
 
@@ -146,12 +146,14 @@ def test_a_plain_pair_breaks_no_rule(question: str, answer: str) -> None:
         (tuple("abcdefg"), "a", False),
     ],
 )
-def test_options_are_several_different_and_hold_the_answer(choices: tuple[str, ...], answer: str, fine: bool) -> None:
+def test_options_are_several_and_different_and_include_the_answer(
+    choices: tuple[str, ...], answer: str, fine: bool
+) -> None:
     pair = Wording("What is seen?", answer, "multiple_choice", choices)
     assert (RULES["options"][1](pair) == "") == fine
 
 
-def test_of_a_disease_in_general_treatment_may_be_asked_of_a_patient_it_may_not() -> None:
+def test_treatment_may_be_asked_about_a_disease_but_not_about_a_patient() -> None:
     general = Wording("What is the treatment of achalasia?", "Balloon dilation", "open", from_image=False)
     patient = Wording("What treatment has the patient had?", "The patient underwent dilation", "open", from_image=False)
     assert not RULES["history"][1](general)

@@ -1,4 +1,4 @@
-"""Checks that look at sets of pairs: repeated ones, blind wordings, balance; and how all checks run together."""
+"""Checks of sets of pairs: repetitions, blind wordings, balance; and how all checks run together."""
 
 import dataclasses
 from collections import Counter
@@ -57,7 +57,7 @@ def test_a_pair_repeats_one_about_its_image(first: Any, second: Any, repeated: b
     assert outcomes(results) == ["passed", "failed" if repeated else "passed"]
 
 
-def test_the_same_pair_about_another_image_is_none() -> None:
+def test_the_same_pair_about_another_image_is_not_a_repetition() -> None:
     results = within_images([item(0, "What is seen?", "A cyst"), item(1, "What is seen?", "A cyst")], near=0.9)
     assert outcomes(results) == ["passed", "passed"]
 
@@ -104,7 +104,7 @@ def test_a_wording_with_one_answer_fails_as_a_whole_and_an_even_one_passes() -> 
     even = [item(n, "Is it left?", "yes" if n % 2 else "no") for n in range(100)]
     rare = [item(n, f"Is it number {n}?", "yes") for n in range(30)]
     found = blind.lookup([*sure, *even, *rare], share=0.9, seen=20, tag=False)
-    assert set(outcomes(found[:100])) == {"failed"}  # the rare MRI as well: it would be the new certainty
+    assert set(outcomes(found[:100])) == {"failed"}  # the rare MRI as well: otherwise it would always be the answer
     assert set(outcomes(found[100:200])) == {"passed"}
     assert set(outcomes(found[200:])) == {"not_applicable"}
     assert "95%" in found[0].reason

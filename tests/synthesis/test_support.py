@@ -1,4 +1,4 @@
-"""Support by words: sentences as radiologists and models write them, with what the caption says about each pair."""
+"""Support by words: sentences as radiologists and models write them, and whether the caption supports each pair."""
 
 import pytest
 
@@ -75,13 +75,13 @@ LEAST = 0.6
 
 
 @pytest.mark.parametrize(("caption", "question", "answer"), SUPPORTED)
-def test_what_a_caption_says_is_supported(caption: str, question: str, answer: str) -> None:
+def test_a_pair_that_the_caption_states_is_supported(caption: str, question: str, answer: str) -> None:
     found = support(question, answer, caption, least=LEAST)
     assert found.verdict == "supported", found
 
 
 @pytest.mark.parametrize(("caption", "question", "answer"), NOT_SUPPORTED)
-def test_what_a_caption_does_not_say_is_not(caption: str, question: str, answer: str) -> None:
+def test_a_pair_that_the_caption_does_not_state_is_not_supported(caption: str, question: str, answer: str) -> None:
     found = support(question, answer, caption, least=LEAST)
     assert found.verdict != "supported"
     assert found.reason

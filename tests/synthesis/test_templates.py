@@ -1,4 +1,4 @@
-"""Questions by template: what the fields say is asked, and what they do not say is not."""
+"""Questions by template: only values that the fields give are asked about."""
 
 from collections import Counter
 
@@ -41,7 +41,7 @@ def test_pairs_are_right_by_their_field_and_no_field_is_asked_twice() -> None:
 
 
 @pytest.mark.parametrize("unsaid", ["other view (see caption)", "unknown", "Other", "not specified", "N/A"])
-def test_a_value_that_says_it_is_not_known_is_neither_asked_nor_offered(unsaid: str) -> None:
+def test_a_value_that_means_unknown_is_neither_asked_nor_offered(unsaid: str) -> None:
     for number in range(40):
         for draft in (one.draft for one in _write(number, plane=unsaid)):
             assert draft.question_type != "plane" and unsaid not in (draft.question, draft.answer, *draft.choices)

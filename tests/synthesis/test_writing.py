@@ -1,4 +1,4 @@
-"""Writing against a real HTTP server: what is kept of which reply, nothing twice, nothing lost, nothing obeyed."""
+"""Writing with a real HTTP server: the parts of replies that are kept, none twice, none lost, none obeyed."""
 
 import dataclasses
 import json
@@ -78,7 +78,7 @@ def test_kinds_and_writers_come_in_the_stated_shares(configure: Configure, chat_
             assert pair.kind == "open" and pair.answer == pair.support and pair.question == "What does the image show?"
 
 
-# What the model says -> the reason that is kept. M stands for the mark.
+# Reply of the model -> the reason that is kept. M stands for the mark.
 BAD = {
     "": "empty",
     " \n": "empty",
@@ -182,7 +182,7 @@ def test_an_instruction_in_a_caption_changes_nothing(caption: str, writer: str) 
 
 
 def test_a_model_that_repeats_a_caption_plants_nothing(configure: Configure, chat_server: Any, tmp_path: Path) -> None:
-    """The worst model: it replies with what a text tells it to. The planted reply does not know the mark."""
+    """The worst model: it replies with whatever a text asks for. The planted reply does not know the mark."""
     planted = ATTACKS[2]
     chat_server.behave = lambda body: chat_server.say(planted)
     write_candidates(configure(limit=2, attempts=1), tmp_path)
@@ -235,10 +235,10 @@ def test_a_dry_run_prints_ten_prompts_and_sends_nothing(
     assert sum(body["messages"][1]["content"] in out for body in chat_server.requests) == 10
 
 
-def test_where_pairs_go_is_looked_at_before_the_first_request(
+def test_the_output_folder_is_checked_before_the_first_request(
     configure: Configure, chat_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Root may write everywhere, so what the system says of one folder is replaced."""
+    """Root may write everywhere, so the system's answer about one folder is replaced."""
     config = configure()
     config = dataclasses.replace(config, synthesis=dataclasses.replace(config.synthesis, name="mine"))
     monkeypatch.setattr(os, "access", lambda path, mode: not Path(path).is_relative_to(config.data.data_dir))
@@ -319,7 +319,7 @@ def test_a_killed_run_loses_nothing_and_pays_nothing_twice(
             time.sleep(0.005)
         if stop:
             process.send_signal(signal.SIGKILL)
-            in_flight += 4  # at most: what was asked and not kept
+            in_flight += 4  # at most: requests whose replies were not kept
         _, errors = process.communicate(timeout=120)
         assert process.returncode == (-signal.SIGKILL if stop else 0), errors.decode()[-2000:]
     pairs = written(tmp_path)
@@ -328,7 +328,7 @@ def test_a_killed_run_loses_nothing_and_pays_nothing_twice(
     assert len(read_ledger(tmp_path / "written.jsonl")) == 80
     bodies = Counter(json.dumps(body, sort_keys=True) for body in chat_server.requests)
     assert bodies.total() <= len(bodies) + in_flight and len(bodies) <= 40
-    # A run that nobody killed writes the same pairs.
+    # An uninterrupted run writes the same pairs.
     chat_server.behave = honest
     config = configure(writers=(("case", 1.0), ("templates", 1.0)), limit=0, chat={"retries": 4, "timeout": 120.0})
     write_candidates(config, tmp_path / "whole")
@@ -338,7 +338,7 @@ def test_a_killed_run_loses_nothing_and_pays_nothing_twice(
 def test_no_pair_is_on_the_disk_before_its_reply(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whenever pairs are waited for, the cache was waited for since it got their replies."""
+    """Before pairs are synced to the disk, the cache with their replies has been synced."""
     replies, pairs = tmp_path / "chat_cache.jsonl", tmp_path / "candidates.jsonl"
     safe, checked = set[str](), 0
     wait = os.fsync

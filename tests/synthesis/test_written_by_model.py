@@ -1,7 +1,7 @@
 """A real small language model writes questions, end to end: SmolLM2-135M-Instruct behind `transformers serve`.
 
-Counts are printed, and no claim of quality is made: a model of this size rarely keeps to the form, and what it writes
-otherwise is rightly rejected. What must hold is that each reply is read, kept, and used or rejected with its reason.
+Counts are printed, and no claim of quality is made: a model of this size rarely follows the form, and its other
+replies are rightly rejected. Each reply must be read, kept, and used or rejected with its reason.
 """
 
 import importlib.util

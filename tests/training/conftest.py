@@ -1,4 +1,4 @@
-"""Batches without data, and what it means that two trees are the same."""
+"""Batches without data, and the comparison of two trees bit for bit."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ class Batches:
 
 
 class Crash(Exception):
-    """The machine went down."""
+    """Stands for a crash of the machine."""
 
 
 def crash_at(number: int) -> Callable[[int], None]:

@@ -1,4 +1,4 @@
-"""Trains a small model by the loop and writes what it learned; run by test_sharding.py in a process of its own.
+"""Trains a small model by the loop and writes the trained leaves; test_sharding.py runs it in a separate process.
 
 python run_mesh.py FOLDER DATA FSDP TENSOR STOP_AT
 
@@ -68,7 +68,7 @@ class Stream:
 def sent(plan: Plan, trainable: Flat, frozen: Flat, config: MeshConfig) -> tuple[int, int]:
     """Counts the arrays with rows of the batch, and the token tables, that the devices send each other in a step.
 
-    They should send weights, and sums of gradients: where rows go round, devices compute what others compute as well.
+    They should send only weights and sums of gradients: if they send rows, devices repeat the work of others.
     Weights are sent along `fsdp` alone: without it nothing is gathered or exchanged but rows. The table is larger than
     everything it is multiplied with, so that it should stay where it is.
     """

@@ -1,4 +1,4 @@
-"""Prints, as one of two processes with two devices each, what it has of leaves on the devices of both.
+"""Prints, as one of two processes with two devices each, its parts of leaves on the devices of both.
 
 Arguments: host:port of process 0, this process's number.
 """

@@ -1,4 +1,4 @@
-"""An adapter's base is used as in training, or otherwise only if that is said twice."""
+"""An adapter's base is used as in training; a different use must be confirmed."""
 
 from dataclasses import replace
 from typing import Any
@@ -62,7 +62,7 @@ def test_a_stage_may_change_all_but_tokenizer_and_rounding_of_the_base(field: st
         assert len(check_use(USE, now, adapter="runs/s1", training=True)) == 1
 
 
-def test_what_is_not_known_is_told_once() -> None:
+def test_an_unknown_use_is_reported_once() -> None:
     assert check_use(USE, USE, adapter="runs/s2") == []
     (line,) = check_use(None, USE, adapter="runs/s2")
     assert "does not say how its base was used" in line

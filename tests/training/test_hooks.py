@@ -1,4 +1,4 @@
-"""Scalars in files, lines on the terminal, and signals that wait for the end of a step."""
+"""Scalars in files, lines on the terminal, and signals that act at the end of a step."""
 
 import os
 import signal
@@ -74,7 +74,7 @@ def test_without_a_terminal_a_logged_step_is_a_line(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_is_noted_and_nothing_else(signum: int) -> None:
+def test_a_signal_is_only_noted(signum: int) -> None:
     previous = signal.getsignal(signum)
     with StopSignal() as stop:
         assert stop.signum == 0

@@ -1,4 +1,4 @@
-"""The loop: an interrupted run is the run, a diverged one stops with what it saved, another run's folder is refused."""
+"""The loop: an interrupted run gives the same result, a diverged one keeps its checkpoints, other runs are refused."""
 
 import os
 import signal
@@ -75,7 +75,7 @@ def saved_steps(folder: Path) -> list[int]:
 
 
 def losses(folder: Path) -> list[dict[str, Any]]:
-    """The rows without what tells of the time since the last one, which a restart cuts."""
+    """The rows without the times since the last row, which a restart changes."""
     timed = {"examples_per_s", "data_wait_share", "text_positions"}
     return [{name: value for name, value in row.items() if name not in timed} for row in read_losses(folder)]
 
@@ -138,7 +138,7 @@ def test_a_signal_saves_the_step_and_the_same_call_continues(
 def test_a_worker_that_was_killed_costs_no_step(
     signum: int, whole: tuple[Path, Flat], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ctrl-C reaches every process of a terminal: the batch that a dead worker owes must not cost the steps before."""
+    """Ctrl-C reaches every process of a terminal: a dead worker's missing batch must not cost the earlier steps."""
 
     def die(drawn: int) -> None:
         if drawn == 4:
@@ -206,7 +206,7 @@ def test_nan_stops_the_run_with_the_step_and_what_was_saved(
     assert saved_steps(tmp_path)[-1] == kept
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(saved(tmp_path)[0]))
     assert max(row["step"] for row in losses(tmp_path)) < nan_at
-    # With the cause gone, the run goes on from there.
+    # Without the cause, the run continues from there.
     assert_same(run(tmp_path, Batches()), whole[1])
 
 

@@ -52,7 +52,7 @@ def test_the_first_rule_that_matches_decides() -> None:
         ((("img/.*", "train:"), (".*", "freeze")), "A label is 'freeze' or 'train:<group>', got 'train:'"),
     ],
 )
-def test_rules_that_cannot_be_meant_are_refused(rules: tuple[tuple[str, str], ...], message: str) -> None:
+def test_invalid_rules_are_refused(rules: tuple[tuple[str, str], ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         label_leaves(NAMES, StageConfig(train=rules), what="stages.stage2.train" if len(rules) == 1 else "train")
 
@@ -141,8 +141,8 @@ def test_the_schedule_reaches_the_update() -> None:
     np.testing.assert_allclose(np.abs(update(config, steps=3)["llm/w/lora_a"]), 1e-2, rtol=1e-4)
 
 
-def test_the_rate_that_is_logged_is_one_that_some_group_is_trained_with() -> None:
-    """Rates of groups alone: the one of nobody is not logged."""
+def test_the_logged_rate_is_that_of_a_trained_group() -> None:
+    """If every group has its own rate, the default rate is not logged."""
     config = replace(PLAIN, group_learning_rates=(("head", 3e-4), ("lora", 1e-3)))
     logged = {name: float(schedule(5)) for name, schedule in logged_schedules(config, LABELS, 10).items()}
     assert logged == pytest.approx({"learning_rate/head": 3e-4, "learning_rate/lora": 1e-3})

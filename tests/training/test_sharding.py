@@ -73,7 +73,7 @@ def test_eight_devices_give_the_numbers_of_one_interrupted_or_not(tmp_path: Path
         eight, said = run(tmp_path / name, 8, (2, 2, 2), stop_at=stop_at)
         assert said.count("the step compiled in") == 1 + bool(stop_at)
         assert ("stopped" in said) == bool(stop_at)
-        assert int(eight.pop("cut")) > 5  # weights are shared out, not copied
+        assert int(eight.pop("cut")) > 5  # weights are sharded, not copied
         # No device computes the rows of another, and the token table stays where it is; looked at on two meshes, in
         # the run that is not interrupted.
         assert eight.pop("sent").tolist() == ([] if stop_at else [[0, 0], [0, 0]])
@@ -84,7 +84,7 @@ def test_eight_devices_give_the_numbers_of_one_interrupted_or_not(tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mesh", [(2, 2, 1), (2, 1, 2)])
-def test_splash_attention_is_cut_by_rows(mesh: tuple[int, int, int]) -> None:
+def test_splash_attention_is_sharded_by_rows(mesh: tuple[int, int, int]) -> None:
     told = json.loads(run_script(Path(__file__).with_name("run_splash.py"), *mesh, devices=4))
     assert max(told["error"]) < 1e-4  # of sums over 140 positions, in float32
     assert all(told["by_rows"])
@@ -109,7 +109,7 @@ def test_two_processes_give_the_numbers_of_one(micro_file: Path, tmp_path: Path)
     for name, process in (("first", several[0]), ("second", several[1]), ("alone", alone)):
         said[name], errors = process.communicate(timeout=300)
         assert process.returncode == 0, f"{name}: {errors}"
-    # One of them speaks, and writes; what the collectives' library says cannot be kept back, nor in one piece a line.
+    # One of them prints and writes; the messages of the collectives' library cannot be suppressed or kept on one line.
     assert [line for line in said["second"].splitlines() if "Gloo" not in line and "peer ranks" not in line] == []
     assert "stage2 step 2/2" in said["first"]
     for stage in ("stage1", "stage2"):

@@ -1,4 +1,4 @@
-"""A stage as a whole: what it starts from, what it may change, and the adapter that it leaves."""
+"""A stage as a whole: its start, the leaves that it may change, and its adapter."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -144,7 +144,9 @@ def test_a_projector_that_trains_on_starts_where_stage1_ended(
     assert_same({name: at_step_0["trainable"][name] for name in HEAD}, stage1[1].leaves)
 
 
-def test_adapters_that_are_there_go_on(stage2: tuple[Path, Trained], at_step_0: dict[str, Any], tmp_path: Path) -> None:
+def test_existing_adapters_continue_to_train(
+    stage2: tuple[Path, Trained], at_step_0: dict[str, Any], tmp_path: Path
+) -> None:
     folder, trained = stage2
     config = CONFIG.with_stages({"stage2": replace(STAGE2, lora=replace(LORA, dropout=0.5))})
     begun = run("stage2", tmp_path, config=config, start=load_trained(str(folder), BASE, CONFIG))
@@ -153,7 +155,7 @@ def test_adapters_that_are_there_go_on(stage2: tuple[Path, Trained], at_step_0: 
     np.testing.assert_array_equal(logits(begun), logits(trained))
 
 
-def test_a_stage_without_adapters_of_its_own_keeps_those_that_are_there(
+def test_a_stage_without_adapters_of_its_own_keeps_the_existing_ones(
     stage2: tuple[Path, Trained], at_step_0: dict[str, Any], tmp_path: Path
 ) -> None:
     begun = run("stage1", tmp_path, start=stage2[1])
@@ -193,7 +195,7 @@ def test_the_adapter_says_where_it_comes_from(stage2: tuple[Path, Trained]) -> N
     assert meta.base_use == make_use(CONFIG, BASE.tokenizer_sha256)
 
 
-def test_an_adapter_on_a_base_that_is_used_otherwise_is_refused(stage2: tuple[Path, Trained]) -> None:
+def test_an_adapter_on_a_base_that_is_used_differently_is_refused(stage2: tuple[Path, Trained]) -> None:
     path, other = str(stage2[0]), replace(CONFIG, data=replace(CONFIG.data, prompt="say {question}"))
     with pytest.raises(ValueError, match=r"data.prompt='say \{question\}', and it was trained with 'answer en"):
         load_trained(path, BASE, other)
@@ -209,7 +211,9 @@ def test_an_adapter_of_another_base_is_refused(stage2: tuple[Path, Trained]) -> 
         load_trained(str(stage2[0]), other, CONFIG)
 
 
-def test_a_hash_tells_what_is_trained_apart(stage1: tuple[Path, Trained], stage2: tuple[Path, Trained]) -> None:
+def test_different_trained_states_have_different_hashes(
+    stage1: tuple[Path, Trained], stage2: tuple[Path, Trained]
+) -> None:
     """The scale of adapters is in no leaf, and changes every answer."""
     trained = stage2[1]
     other_scale = trained._replace(lora=replace(LORA, alpha=1.0))
@@ -242,7 +246,7 @@ def test_a_finished_stage_runs_again_without_a_step(
     assert "continues after step 3 of 3" in capsys.readouterr().out
 
 
-def test_what_does_not_change_the_numbers_may_change(stage1: tuple[Path, Trained]) -> None:
+def test_settings_that_do_not_change_the_numbers_may_change(stage1: tuple[Path, Trained]) -> None:
     config = replace(
         CONFIG,
         model=replace(CONFIG.model, checkpoint="moved.npz", tokenizer="moved.model", remat="full", unroll=2),
@@ -309,7 +313,7 @@ def test_epochs_become_steps(fields: dict[str, Any], rows: int, steps: int) -> N
     assert count_steps(StageConfig(**fields), rows) == steps
 
 
-def test_what_any_stage_trains_is_known_before_loading() -> None:
+def test_the_trained_leaves_of_all_stages_are_known_before_loading() -> None:
     abstract = abstract_params(get_variant("dummy"))
     assert trained_names(CONFIG, ("stage1", "stage2"), abstract) == HEAD
     assert trained_names(CONFIG, ("stage2",), abstract) == set()
@@ -331,8 +335,8 @@ def test_trained_leaves_are_float32_and_the_others_keep_their_dtype(at_step_0: d
     assert {at_step_0["frozen"][n].dtype for n in set(half) - HEAD} == {np.dtype(jnp.bfloat16)}
 
 
-def test_a_foreign_adapter_file_is_no_start(tmp_path: Path) -> None:
-    """A stage's rank and scale come from its own file, not from the configuration of who loads it."""
+def test_an_adapter_file_from_elsewhere_is_refused_as_a_start(tmp_path: Path) -> None:
+    """Rank and scale come from the adapter's own file, not from the configuration of the run that loads it."""
     leaves = {f"{WEIGHT}/lora_a": np.ones((2, 4, 16, 3)), f"{WEIGHT}/lora_b": np.ones((2, 4, 3, 8))}
     save_adapter(tmp_path, leaves, AdapterMeta("stage2", 1, LORA, BASE.name, BASE.sha256, "c" * 64))
     with pytest.raises(ValueError, match=r"do not fit dummy: misshaped .*lora_a: have \(2, 4, 16, 3\)"):
@@ -368,7 +372,7 @@ def test_a_run_continues_as_it_began_and_on_another_device_says_what_changed(
         np.testing.assert_allclose(moved[name], leaf, rtol=1e-3, atol=1e-5, err_msg=name)
 
 
-def test_a_record_of_a_way_that_is_none_is_passed_over() -> None:
+def test_an_invalid_record_of_a_way_is_ignored() -> None:
     good = way.to_record(Way("gate", "full", 2, 3), None)
     assert way.from_record(good, None, rows=6) == Way("gate", "full", 2, 3)
     for bad in ({"remat": "dots"}, {"batch_size": "2"}, {"kind": "another"}, {"devices": 2}, {"accumulate": 4}):

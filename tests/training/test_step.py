@@ -1,4 +1,4 @@
-"""The step: what it changes and what it leaves, and that accumulation, weighting and fillers do what they say."""
+"""The step: the leaves that it changes and does not change, accumulation, weighting and padding rows."""
 
 from dataclasses import replace
 from functools import partial
@@ -112,7 +112,7 @@ def test_the_loss_is_the_mean_over_real_rows_or_over_their_tokens(head: Setup) -
     assert rows.mean() != pytest.approx(tokens.mean(), rel=1e-3)
 
 
-def test_rows_that_fill_the_batch_and_what_is_no_target_do_not_count(head: Setup) -> None:
+def test_padding_rows_and_positions_without_a_target_do_not_count(head: Setup) -> None:
     options = StepOptions(4)
     loss, grads = grads_of(head.trainable, head.frozen, BATCH, model=head.model, options=options)
     filler = (jnp.arange(8) >= 6)[:, None]
@@ -171,7 +171,7 @@ def test_every_adapter_has_a_gradient_by_step_two(adapted: Setup) -> None:
     for step in (1, 2):
         _, grads = grads_of(state.trainable, adapted.frozen, BATCH, model=adapted.model, options=options)
         for name, grad in grads.items():
-            # At step 1 lora_b is zero, so nothing reaches lora_a. A bias of keys would have no gradient; weights do.
+            # At step 1 lora_b is zero, so lora_a has no gradient. A bias of keys would never have one; weights do.
             if step == 1 and name.endswith("lora_a"):
                 assert not np.asarray(grad).any(), name
             else:
@@ -235,7 +235,7 @@ def test_half_precision_compute_keeps_float32_leaves_and_gradients(adapted: Setu
     assert float(loss) == pytest.approx(float(exact), rel=0.05)
 
 
-def test_dropout_draws_anew_at_every_step() -> None:
+def test_dropout_is_drawn_again_at_every_step() -> None:
     setup = Setup(ADAPTERS, replace(EVERYTHING, dropout=0.5))
     keys = jax.random.split(jax.random.key(9), len(setup.trainable))
     random = {n: jax.random.normal(key, setup.trainable[n].shape) for n, key in zip(setup.trainable, keys, strict=True)}

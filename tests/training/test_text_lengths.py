@@ -1,4 +1,4 @@
-"""Texts padded to a length that is there: which lengths are chosen, and that the numbers are as with the full one."""
+"""Texts padded to one of a few lengths: which lengths are chosen, and that the numbers equal those of the full one."""
 
 from functools import partial
 from typing import Any
@@ -44,9 +44,9 @@ def test_lengths_hold_every_part_and_each_saves_what_it_costs(fixed: int) -> Non
     assert len(lengths) > 1 or fixed == 1024  # with more image there is less to save
 
 
-def test_texts_of_one_length_have_one() -> None:
+def test_texts_of_one_length_need_one_length() -> None:
     assert choose_lengths([17] * 9, limit=18, seq_len=20, fixed=64) == {20: 1.0}
-    assert choose_lengths([30, 31], limit=32, seq_len=128, fixed=64) == {32: 1.0}  # what is longer never comes
+    assert choose_lengths([30, 31], limit=32, seq_len=128, fixed=64) == {32: 1.0}  # longer texts do not occur
 
 
 def varied(rows: int, length: int, *, longest: int) -> Batch:

@@ -44,7 +44,7 @@ class _Error(Exception):
 
 @pytest.fixture
 def wandb(monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    """A recorder in the place of the package."""
+    """A recorder in place of the package."""
     recorder, fake = Recorder(), types.ModuleType("wandb")
     errors = types.SimpleNamespace(Error=_Error)
     vars(fake).update(init=lambda **arguments: recorder.init(**arguments), Settings=dict, errors=errors)
@@ -85,7 +85,7 @@ def test_a_stage_that_continues_continues_its_run(wandb: Recorder, tmp_path: Pat
         log(tmp_path, [4], start=3)
 
 
-def test_what_the_service_refuses_is_said_with_the_way_out(
+def test_a_refusal_of_the_service_is_reported_with_the_way_out(
     wandb: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**_: Any) -> None:
@@ -128,7 +128,7 @@ def records(data: bytes) -> Iterator[bytes]:
             record = b""
 
 
-def test_the_package_itself_keeps_the_scalars_and_no_word_of_the_terminal(
+def test_the_package_itself_keeps_the_scalars_and_no_terminal_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("wandb", reason="wandb is not installed: pip install -e '.[wandb]'")
