@@ -22,7 +22,7 @@ from radvqa_jax.api_values import ANSWER_OPTIONS, Answer, AnswerOptions, Choice,
 from radvqa_jax.backbones import backbone_of
 from radvqa_jax.config import Config, default_config, use_embedded_model
 from radvqa_jax.config.bounds import MOST_RESAMPLES
-from radvqa_jax.config.check import change, check_field, from_config_dict, given_fields
+from radvqa_jax.config.check import change, flat_fields, from_config_dict, given_fields
 from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.image import resize_image
 from radvqa_jax.data.opened import ImageLike, Opened, open_any
@@ -67,7 +67,8 @@ def load(
         adapter: what a stage left behind: its folder, `adapter.npz`, or a PEFT folder.
         tokenizer: the SentencePiece file; empty = that of the folder.
         variant: a name in models/variants.py; empty = what the files say.
-        settings: fields of the configuration by their names, such as {"data.prompt": …, "model.quantize": "nf4"}.
+        settings: fields of the configuration by their names, such as {"data.prompt": …, "model.quantize": "nf4"}, or
+            in groups, such as {"model": {"quantize": "nf4"}}.
 
     Raises:
         FileNotFoundError, ValueError: naming what is missing, does not fit or contradicts, and the way out.
@@ -88,12 +89,10 @@ def load(
     fields.adapter = str(adapter)
     if tokenizer:
         fields.model.tokenizer = str(tokenizer)
-    given = dict(api_checks.check_mapping({} if settings is None else settings, "settings"))
-    for field in given:
-        check_field(field)
+    given = flat_fields(api_checks.check_mapping({} if settings is None else settings, "settings"))
     try:
         fields.update_from_flattened_dict(given)
-    except (TypeError, KeyError) as error:  # a value where there is a group of fields; a stage that is not there
+    except (TypeError, KeyError) as error:  # a stage that is not there
         raise ValueError(f"settings cannot be used: {error.args[0]}") from error
     config = follow_adapter(from_config_dict(fields), given=given_fields(fields, given))
     loaded = load_base(resolve_model(config), Path())

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from radvqa_jax import api_checks, load, mask_of, read_rows
+from radvqa_jax.config.check import flat_fields
 from radvqa_jax.data.opened import check_choices, check_kind, encode_png, open_any
 
 GOOD: dict[str, Any] = {"samples": 2, "temperature": 1.0, "max_new_tokens": 0, "seed": 0}
@@ -83,6 +84,16 @@ def test_a_mapping_has_texts_as_keys(value: Any, message: str) -> None:
     [
         (lambda: load(settings={"data": 5}), "data"),
         (lambda: load(settings={"data.prompt.x": 5}), r"data\.prompt"),
+        (lambda: load(settings={"model": {"quantise": "nf4"}}), r"`model\.quantise`\. Did you mean `quantize`\?"),
+        (lambda: load(settings={"model": {"quantize": "nf5"}}), r"`model\.quantize` must .*Did you mean `nf4`\?"),
+        (lambda: load(settings={"decode": {"samples": 0}}), r"^decode\.samples=0 must be"),
+        (lambda: load(settings={"decode": 3}), r"`decode` must be a group of fields; got 3 \(int\)\. Give a dict"),
+        (lambda: load(settings={"decode.samples": "3"}), r"`decode\.samples` must be int; got '3' \(str\)\.$"),
+        (lambda: load(settings={"decode": {"samples": {"a": 1}}}), r"`decode\.samples` must be int; got \{'a': 1\}"),
+        (lambda: load(settings={"decode": {1: 2}}), "Names of config fields in `decode` must be texts; got 1"),
+        (lambda: load(settings={"decode": {"samples": 2}, "decode.samples": 3}), "`decode.samples` is given twice"),
+        (lambda: load(settings={"saliency.methods": "raw"}), r"`saliency\.methods` must be .*Write \('raw',\)\."),
+        (lambda: load(settings={"stages": ("stage1",)}), "`stages` must be a group of fields for each stage"),
         (lambda: load(settings={"stage1": {"a": 1}}), "stage1"),
         (lambda: load(settings={"stage1": {}}), "stage1"),
         (lambda: load(settings={"stages.stage1.total_steps": 3}), "^settings cannot be used: .*stages.stage1"),
@@ -170,3 +181,14 @@ def test_weights_are_numbers_from_0_to_1(value: Any) -> None:
 def test_layers_are_integers(value: Any) -> None:
     with pytest.raises(ValueError, match=r"^layers must be a list of integers, such as \[0, 1\]; got"):
         api_checks.integers_of(value, "layers")
+
+
+def test_settings_in_groups_are_those_with_dotted_names() -> None:
+    given = {"decode": {"samples": 2, "temperature": 1}, "stages": {"stage1": {"optim": {"b2": 0.9}}}, "seed": 3}
+    assert flat_fields(given) == {
+        "decode.samples": 2,
+        "decode.temperature": 1,
+        "stages.stage1.optim.b2": 0.9,
+        "seed": 3,
+    }
+    assert flat_fields({}) == {} and flat_fields({"saliency.methods": ["raw"]}) == {"saliency.methods": ["raw"]}

@@ -41,7 +41,8 @@ def _convert(value: Any, kind: Any, path: str) -> Any:
         return value
     if origin is tuple:
         if not isinstance(value, tuple | list):
-            raise ValueError(f"Config field `{path}` must be a tuple; got {value!r}.")
+            one = f" Write ({value!r},)." if isinstance(value, str) else ""
+            raise ValueError(f"Config field `{path}` must be a tuple; got {value!r}.{one}")
         args = get_args(kind)
         if len(args) == 2 and args[1] is Ellipsis:
             return tuple(_convert(item, args[0], f"{path}[{i}]") for i, item in enumerate(value))
@@ -71,6 +72,14 @@ def _no_names(path: str) -> str:
     )
 
 
+def _no_group(path: str, value: Any) -> str:
+    """The error for a value in the place of a group of fields."""
+    return (
+        f"Config field `{path}` must be a group of fields; got {value!r} ({type(value).__name__}). Give a dict of its "
+        f"fields, or one of them by its whole name: `{path}.NAME`."
+    )
+
+
 def _check_known(key: str, kind: Any, path: str) -> None:
     """Raises ValueError if the dataclass `kind` at `path` has no field `key`."""
     known = _hints(kind)
@@ -86,6 +95,12 @@ def check_field(path: str) -> None:
 
     The names of stages are the experiment's own, so any name passes.
     """
+    if get_origin(_kind_of(path)) is Mapping:
+        raise ValueError(_no_names(path))
+
+
+def _kind_of(path: str) -> Any:
+    """The annotated type of a field; raises ValueError if there is no such field."""
     kind: Any = Config
     walked = ""
     for part in path.split("."):
@@ -100,14 +115,38 @@ def check_field(path: str) -> None:
         if index and get_origin(kind) is tuple:
             kind = next(iter(get_args(kind)), None)
         walked = f"{walked}.{part}" if walked else part
-    if get_origin(kind) is Mapping:
-        raise ValueError(_no_names(path))
+    return kind
+
+
+def flat_fields(given: Mapping[Any, Any], *, within: str = "") -> dict[str, Any]:
+    """Fields by their dotted names, from dotted names and from groups: `{"decode": {"samples": 2}}`.
+
+    Raises:
+        ValueError: for an unknown field (with the nearest known name), a wrong type, or a field that is given twice.
+    """
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        if not isinstance(name, str):
+            raise ValueError(f"Names of config fields{f' in `{within}`' * bool(within)} must be texts; got {name!r}.")
+        path = f"{within}.{name}" if within else name
+        kind = _kind_of(path)
+        if dataclasses.is_dataclass(kind) or get_origin(kind) is Mapping:
+            if not isinstance(value, Mapping):
+                raise ValueError(_no_group(path, value) if dataclasses.is_dataclass(kind) else _no_names(path))
+            more = flat_fields(value, within=path)
+        else:
+            _convert(value, kind, path)
+            more = {path: value}
+        if twice := sorted(set(found) & set(more)):
+            raise ValueError(f"Config field `{twice[0]}` is given twice. Leave one out.")
+        found |= more
+    return found
 
 
 def _build(kind: Any, value: Any, path: str) -> Any:
     """The dataclass `kind` from a mapping."""
     if not isinstance(value, _GROUPS):
-        raise ValueError(f"Config field `{path}` must be a group of fields; got {value!r}.")
+        raise ValueError(_no_group(path, value))
     hints = _hints(kind)
     for key in value:
         _check_known(key, kind, path)
