@@ -11,6 +11,7 @@ from radvqa_jax.checkpoints.adapter import check_base
 from radvqa_jax.checkpoints.adapter_formats import load_any_adapter
 from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
 from radvqa_jax.config import Config, LoraConfig
+from radvqa_jax.data.sources import check_names
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.export.card import Card, licence_of, read_scores
 from radvqa_jax.export.export import Exported, Source, export_model
@@ -88,6 +89,7 @@ class Done(NamedTuple):
 
 def export(config: Config, folder: Path) -> Done:
     """Exports config.adapter on its base into `folder`, and checks it; `config` is resolved (radvqa_jax/resolve.py)."""
+    check_names(config.export.datasets, field="export.datasets")
     tokenizer, _ = inspect_model(config)
     abstract = abstract_params(get_variant(config.model.variant).at(config.model.resolution))
     folder.parent.mkdir(parents=True, exist_ok=True)  # a mistake in these is found before the weights are read

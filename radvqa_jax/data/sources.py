@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,6 +64,17 @@ def make_builder(dataset: str, *, builder_config: str, data: DataConfig) -> tfds
     if builder.is_prepared():
         prepared_files.check(folder, read_record(folder).get("prepared_files", {}), way_out=way_out)
     return builder
+
+
+def check_names(names: Sequence[str], *, field: str) -> None:
+    """Raises ValueError if a name of a model card's data sets has no builder: its licence is unknown."""
+    known = catalogue.folders()
+    for number, name in enumerate(names):
+        if name not in known:
+            raise ValueError(
+                f"{field}[{number}]={name!r} is no data set.{nearest(name, known)} There are {', '.join(known)}. Leave "
+                "another one out, and add it and its licence to the card by hand."
+            )
 
 
 def _way_out(dataset: str, builder_config: str) -> str:

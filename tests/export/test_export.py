@@ -143,6 +143,13 @@ def test_a_weight_that_was_trained_whole_is_refused_for_peft_with_the_way_out(
     assert "Trained whole: `img/head/bias`, `img/head/kernel`" in (tmp_path / "huggingface/README.md").read_text()
 
 
+def test_an_unknown_data_set_is_refused_before_the_model_is_read(make: Make, tmp_path: Path) -> None:
+    for name, near in (("slak", r" Did you mean `slake`\?"), ("../../docs", "")):
+        config = make({"export.datasets": ("vqa_rad", name), "model.checkpoint": "absent.npz"})
+        with pytest.raises(ValueError, match=rf"^export\.datasets\[1\]='{name}' is no data set\.{near} There are "):
+            export_mode(config, tmp_path)
+
+
 def test_the_card_states_the_required_facts(make: Make, tmp_path: Path) -> None:
     scores = {"runs": {"stage2": {"overall": {"value": 0.5, "n": 40, "interval": [0.4, 0.6]}}, "base": {"by": {}}}}
     files.write_json(tmp_path / "scores.json", scores)
