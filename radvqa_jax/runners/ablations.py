@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from radvqa_jax.runners.audit import refuse_leaks
 from radvqa_jax.runners.cell_words import changed_stage, describe_cell
 from radvqa_jax.runners.data import prepare_all
 from radvqa_jax.runners.evaluate import answer, blind_guesses, show_other
-from radvqa_jax.runners.train import train_stages
+from radvqa_jax.runners.train import make_loader, train_stages
 from radvqa_jax.schema import Record
 from radvqa_jax.training.stage import Trained, load_trained
 
@@ -53,14 +54,35 @@ class _Trainer:
         self._store = store
         self._decides = decides
         self._done: dict[Path, Trained] = {}
+        self._checked: set[Path] = set()
+
+    def check(self, cell: CellConfig) -> None:
+        """Raises ValueError if the adapter of a cell does not fit, or a stage gets no batches from its data."""
+        if cell.adapter:
+            self._given(cell)
+        for folder, name, one in self._chain(cell):
+            if folder not in self._checked:
+                self._checked.add(folder)
+                make_loader(one, name).close()
 
     def __call__(self, cell: CellConfig) -> tuple[str, Trained]:
         """(path relative to the folder that holds the store, trained leaves) of a cell."""
-        config, trained, place, chain = self._loaded.config, Trained.nothing(), "", self._decides
         if cell.adapter:
-            return cell.adapter, load_trained(
-                cell.adapter, self._loaded.base, _asking(cell, config), accept=_set_by(cell)
-            )
+            return cell.adapter, self._given(cell)
+        trained, place = Trained.nothing(), ""
+        for folder, name, one in self._chain(cell):
+            if folder not in self._done:
+                self._done[folder] = train_stages(one)
+            trained, place = self._done[folder], str(folder / name)
+        return place and str(Path(place).relative_to(self._store.parent)), trained
+
+    def _given(self, cell: CellConfig) -> Trained:
+        loaded = self._loaded
+        return load_trained(cell.adapter, loaded.base, _asking(cell, loaded.config), accept=_set_by(cell))
+
+    def _chain(self, cell: CellConfig) -> Iterator[tuple[Path, str, LoadedBase]]:
+        """Yields (folder, name, what it is trained with) for each stage of a cell, in order."""
+        config, place, chain = self._loaded.config, "", self._decides
         prompt = cell.train_prompt or config.data.prompt
         # In training the answers are the references, whatever they are in answering.
         taught: History = "none" if config.data.history == "none" or "{history}" not in prompt else "references"
@@ -72,12 +94,9 @@ class _Trainer:
             folder = self._store / chain
             stage = dataclasses.replace(stage, init_from=place or stage.init_from)
             place = str(folder / name)
-            if folder not in self._done:
-                seed = cell.seed if cell.seed >= 0 else config.seed
-                one = dataclasses.replace(config, seed=seed, run_stages=(name,), data=data).with_stages({name: stage})
-                self._done[folder] = train_stages(self._loaded._replace(config=one, workdir=folder))
-            trained = self._done[folder]
-        return place and str(Path(place).relative_to(self._store.parent)), trained
+            seed = cell.seed if cell.seed >= 0 else config.seed
+            one = dataclasses.replace(config, seed=seed, run_stages=(name,), data=data).with_stages({name: stage})
+            yield folder, name, self._loaded._replace(config=one, workdir=folder)
 
 
 class _Asked(NamedTuple):
@@ -261,6 +280,9 @@ def fill_cells(
     asked = {cell.name: _ask(cell, config, to_ask, guessed) for cell in cells}
     loaded = load_base(config, workdir)
     train = _Trainer(loaded, store or workdir / "trained", decides)
+    for cell in cells:
+        if isinstance(asked[cell.name], _Asked):
+            train.check(cell)
     filled = []
     for cell in cells:
         changes, own = describe_cell(cell, config), asked[cell.name]

@@ -135,8 +135,12 @@ def job_mode(config: Config, workdir: Path) -> None:
         for kind, records in answer_unseen(loaded, trained, rows, unseen, run=name).items():
             blind[kind][name] = records
 
-    evaluate("base", Trained.nothing())
-    train_stages(loaded, before=lambda name: steps.next(TRAIN.format(name)), after=evaluate)
+    train_stages(
+        loaded,
+        first=lambda: evaluate("base", Trained.nothing()),
+        before=lambda name: steps.next(TRAIN.format(name)),
+        after=evaluate,
+    )
     chosen = choose_cases(runs[config.stage_names[-1]], cases=config.saliency.cases, seed=config.seed)
     answers = {name: [records[index] for index in chosen] for name, records in runs.items()}
     missing = _Missing()

@@ -148,12 +148,14 @@ def format_shares(name: str, report: Sequence[dict[str, Any]], shares: Sequence[
 def train_stages(
     loaded: LoadedBase,
     *,
+    first: Callable[[], None] = lambda: None,
     before: Callable[[str], None] = lambda name: None,
     after: Callable[[str, Trained], None] = lambda name, trained: None,
 ) -> Trained:
     """Trains the configured stages in order and returns the result of the last one.
 
-    `before` is called with the name of each stage, and `after` with the name and the trained leaves.
+    `first` is called when the data and the adapters of every stage are opened, so that a mistake in one is found before
+    it. `before` is called with the name of each stage, and `after` with the name and the trained leaves.
 
     A stage starts from `init_from`, or from the stage before it in this run, or from the base.
     """
@@ -175,6 +177,7 @@ def train_stages(
             for name in config.stage_names
             if (stage := config.stages[name]).eval_source.dataset
         }
+        first()
         for name, loader in loaders.items():
             before(name)
             print("\n".join(f"{name}: {line}" for entry in loader.report for line in _describe(entry)))

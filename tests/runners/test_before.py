@@ -10,7 +10,7 @@ import pytest
 
 from radvqa_jax import loaded_base
 from radvqa_jax.checkpoints import big_vision
-from radvqa_jax.config import MeshConfig, SourceConfig
+from radvqa_jax.config import CellConfig, MeshConfig, SourceConfig
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.files import read_json
 from radvqa_jax.runners import RUNNERS
@@ -131,3 +131,17 @@ def test_answers_that_devices_cannot_share_out_are_refused(micro_config: MakeCon
     # These modes answer nothing.
     loaded_base.inspect_model(micro_config(odd | {"mode": "train"}))
     loaded_base.inspect_model(micro_config(odd | {"mode": "saliency_quality", "quality.answer": "reference"}))
+
+
+@pytest.mark.parametrize("mode", ["job", "ablations"])
+def test_exact_counts_that_cannot_be_are_found_before_the_base_answers(
+    mode: str, micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_in_runners(monkeypatch, "answer", refuse)
+    cells = CellConfig("first", without=("stage2",)), CellConfig("last")
+    config = micro_config({"mode": mode, "ablations.cells": tuple(map(dataclasses.asdict, cells))})
+    stages = dict(config.stages)
+    last = stages["stage2"]
+    stages["stage2"] = dataclasses.replace(last, sources=(dataclasses.replace(last.sources[0], count=10**6),))
+    with pytest.raises(ValueError, match=r"Exact counts ask for|Every source has an exact count"):
+        RUNNERS[mode](dataclasses.replace(config, stages=stages), tmp_path)
