@@ -62,7 +62,24 @@ def test_a_path_from_elsewhere_is_found(cells: list[str], files: list[str], expe
 def test_several_spellings_of_a_name_are_reported() -> None:
     (said,) = meant(["images/I0.png"], files=["images/i0.png", "images/I0.PNG"])
     assert said.startswith("image is the name of several files in another spelling: images/I0.png; images/i0.png")
-    assert meant(["images/i%200.png"], files=["images/i 0.png"]) == ["image file is absent: images/i%200.png"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "files", "offered"),
+    [
+        ("images/i%200.png", ["images/i 0.png"], "images/i 0.png"),
+        ("i%200.png", ["images/i 0.png"], "images/i 0.png"),
+        ("%C3%9C%2Fa.png", ["\u00dc/a.png"], "\u00dc/a.png"),
+        ("p%201/scan.png", ["p 1/scan.png", "p 2/scan.png"], "p 1/scan.png"),
+        ("a%20b.png", ["c.png"], ""),
+        ("100%.png", ["100.png"], ""),
+    ],
+)
+def test_a_file_without_the_escapes_of_an_address_is_offered(cell: str, files: list[str], offered: str) -> None:
+    (said,) = meant([cell], files=files)
+    hint = f"; {offered} is there, without escapes such as %20: write its path so"
+    assert said.startswith(f"image file is absent: {cell}") and said.endswith(hint if offered else cell)
+    assert meant(["a%20b.png"], files=["a%20b.png", "a b.png"]) == ["a%20b.png"]  # its own name comes first
 
 
 @pytest.mark.parametrize(

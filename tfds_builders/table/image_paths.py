@@ -4,6 +4,7 @@ import collections
 import itertools
 import re
 import unicodedata
+import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -73,7 +74,18 @@ class ImagePaths:
         name = _plain(written.parts[-1:])
         near = self._ending(1).get(name, [])
         hint = f"; {near[0]} has that name in another folder" if near else ""
-        raise ValueError(f"{ABSENT}: {'/'.join(written.parts)}{hint}")
+        raise ValueError(f"{ABSENT}: {'/'.join(written.parts)}{self._unescaped(written, table) or hint}")
+
+    def _unescaped(self, written: Written, table: str) -> str:
+        """A hint at the file that a path means if its `%20` are escapes of an address; empty if there is none."""
+        path = "/" * written.absolute + "/".join(written.parts)
+        if (plain := urllib.parse.unquote(path)) == path:
+            return ""
+        try:
+            found = self.find(plain, table=table)
+        except ValueError:
+            return ""
+        return f"; {found.name} is there, without escapes such as %20: write its path so"
 
     def _look(self, parts: Parts, table: str, *, deeper: bool) -> str:
         places = [(*_folder(table), *parts), parts]
