@@ -141,6 +141,16 @@ def _rows(path: Path, kind: Format, *, renamed: Mapping[str, str], ignored: Coll
     raise ValueError(f"{path} cannot be read as {kind}.")
 
 
+def _named_rows(path: Path, kind: Format, *, renamed: Mapping[str, str], ignored: Collection[str]) -> Iterator[Row]:
+    """Yields the rows of a file; an error of a reader names the file."""
+    try:
+        yield from _rows(path, kind, renamed=renamed, ignored=ignored)
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"{path}: {error}") from error
+
+
 def read_rows(
     path: Path,
     *,
@@ -164,7 +174,7 @@ def read_rows(
     records: list[Record] = []
     bad: list[Unscored] = []
     seen: dict[tuple[str, str, str], str] = {}
-    for row in _rows(path, kind or detect(path), renamed=renamed or {}, ignored=ignored):
+    for row in _named_rows(path, kind or detect(path), renamed=renamed or {}, ignored=ignored):
         question, problem, field = str(row.fields.get("question_id", "")), row.problem, ""
         if not problem:
             try:

@@ -85,6 +85,28 @@ def read_sheet(path: Path) -> list[Reading]:
     return readings
 
 
+def read_sheets(paths: Sequence[Path]) -> list[Reading]:
+    """Reads several filled sheets.
+
+    Raises:
+        ValueError: as `read_sheet`; or naming the sheets, if a reader judged an answer twice.
+    """
+    places: dict[tuple[str, ...], Path] = {}
+    readings = []
+    for path in paths:
+        for reading in read_sheet(path):
+            key = (reading.reader, reading.run, reading.source, reading.question_id, reading.content)
+            if key in places:
+                where = "twice" if places[key] == path else f"here and in {places[key]}"
+                raise ValueError(
+                    f"{path}: reader {reading.reader!r} judged question {reading.question_id!r} of {reading.run} "
+                    f"{where}. Keep one row."
+                )
+            places[key] = path
+            readings.append(reading)
+    return readings
+
+
 def score_readings(
     readings: Sequence[Reading],
     run: str,

@@ -6,6 +6,7 @@ from radvqa_jax.config import Config
 from radvqa_jax.evaluation.comparison import compare_runs, format_comparison
 from radvqa_jax.evaluation.convert import one_file
 from radvqa_jax.evaluation.predict import read_records
+from radvqa_jax.evaluation.scoring import check_once
 from radvqa_jax.files import sha256, write_json, write_text
 from radvqa_jax.schema import Record
 
@@ -23,6 +24,10 @@ def _one_run(path: Path) -> list[Record]:
         raise ValueError(
             f"{path} holds the runs {runs}; a comparison needs exactly one a file. Split the file by `run`."
         )
+    try:
+        check_once(records)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     return records
 
 
@@ -32,7 +37,10 @@ def compare_mode(config: Config, workdir: Path) -> None:
     paths = [one_file(getattr(config.eval, field), f"eval.{field}", needs=_NEEDS) for field in fields]
     a, b = map(_one_run, paths)
     names = [f"{records[0].run or 'answers'} ({path})" for records, path in zip((a, b), paths, strict=True)]
-    found = compare_runs(a, b, resamples=config.eval.bootstrap, seed=config.seed)
+    try:
+        found = compare_runs(a, b, resamples=config.eval.bootstrap, seed=config.seed)
+    except ValueError as error:  # of two records: it calls the files A and B
+        raise ValueError(f"{error} A is {paths[0]}, B is {paths[1]}.") from error
     described = [
         {"name": path.name, "run": records[0].run, "sha256": sha256(path)}
         for path, records in zip(paths, (a, b), strict=True)

@@ -17,7 +17,8 @@ from radvqa_jax.data.sources import load_rows
 from radvqa_jax.evaluation import baselines, published, report, samples
 from radvqa_jax.evaluation.predict import predict
 from radvqa_jax.evaluation.report_page import write_report
-from radvqa_jax.evaluation.review import Reading, read_sheet
+from radvqa_jax.evaluation.review import Reading
+from radvqa_jax.evaluation.review import read_sheets as read_filled
 from radvqa_jax.evaluation.score_types import ExperimentScores
 from radvqa_jax.files import write_jsonl, write_text
 from radvqa_jax.loaded_base import LoadedBase, configured_adapter, load_base
@@ -138,7 +139,7 @@ def predict_mode(config: Config, workdir: Path) -> None:
 
 def read_sheets(config: Config) -> list[Reading]:
     """The readings in the filled review sheets."""
-    return [reading for sheet in config.report.review_sheets for reading in read_sheet(Path(sheet).expanduser())]
+    return read_filled([Path(sheet).expanduser() for sheet in config.report.review_sheets])
 
 
 def image_of(rows: RowSource) -> Callable[[Record], bytes]:

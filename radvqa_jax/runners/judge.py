@@ -8,7 +8,7 @@ from radvqa_jax.evaluation.convert import one_file
 from radvqa_jax.evaluation.judge import format_summary, judge, verdicts_path
 from radvqa_jax.evaluation.judge_scores import describe_agreement, human_agreement
 from radvqa_jax.evaluation.predict import read_records
-from radvqa_jax.evaluation.review import read_sheet
+from radvqa_jax.evaluation.review import read_sheets
 
 REMEDY = "Two runs would ask and pay for the same verdicts. Wait until it is done; then mode=judge asks what is left."
 
@@ -20,7 +20,7 @@ def judge_mode(config: Config, workdir: Path) -> None:
     """
     path = one_file(config.eval.predictions, "eval.predictions", needs="mode=judge takes one: run it once for each")
     records = read_records(path)
-    readings = [reading for sheet in find_sheets(config, path) for reading in read_sheet(sheet)]
+    readings = read_sheets(find_sheets(config, path))
     cache = Path(config.judge.cache).expanduser() if config.judge.cache else workdir / "chat_cache.jsonl"
     verdicts = verdicts_path(path, config.judge)
     with locks.hold_file(verdicts, remedy=REMEDY):

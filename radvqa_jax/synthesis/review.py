@@ -6,7 +6,7 @@ second file keeps the number of pairs that each one represents, so that precisio
 
 import dataclasses
 import shutil
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -147,11 +147,16 @@ def read_reviews(paths: Sequence[str]) -> list[Reading]:
     Raises:
         ValueError: as `read_review`, or if two sheets hold the same reader's verdict on a pair.
     """
-    readings = [reading for path in paths for reading in read_review(Path(path).expanduser())]
-    twice = [key for key, n in Counter((r.reader, r.candidate_id) for r in readings).items() if n > 1]
-    if twice:
-        raise ValueError(f"Reader {twice[0][0]!r} judged the pair {twice[0][1]} in two sheets. Keep one.")
-    return readings
+    readings: dict[tuple[str, str], tuple[str, Reading]] = {}
+    for path in paths:
+        for reading in read_review(Path(path).expanduser()):
+            before, kept = readings.setdefault((reading.reader, reading.candidate_id), (path, reading))
+            if kept is not reading:
+                raise ValueError(
+                    f"{path}: reader {reading.reader!r} judged the pair {reading.candidate_id} in two sheets, here and "
+                    f"in {before}. Keep one."
+                )
+    return [reading for _, reading in readings.values()]
 
 
 def _ratio(above: np.ndarray, below: np.ndarray, images: Sequence[str], *, seed: int) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ import pytest
 
 from radvqa_jax.evaluation.judge_file import content_hash
 from radvqa_jax.evaluation.report import Experiment, build_scores, review_lines
-from radvqa_jax.evaluation.review import Reading, read_sheet, score_readings, write_sheet
+from radvqa_jax.evaluation.review import Reading, read_sheet, read_sheets, score_readings, write_sheet
 from radvqa_jax.schema import Record
 
 EVIL = ["=HYPERLINK(1)", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\uff1d1", "|calc", "%0A"]
@@ -83,6 +83,11 @@ def test_mistakes_in_a_sheet_are_named(tmp_path: Path) -> None:
         read_sheet(tmp_path / "other.csv")
     readings = read_sheet(fill(path, tmp_path / "good.csv", "A", lambda n, row: "y"))
     assert all(isinstance(reading, Reading) and reading.correct for reading in readings)
+    good = tmp_path / "good.csv"
+    (tmp_path / "copy.csv").write_bytes(good.read_bytes())
+    with pytest.raises(ValueError, match=r"copy\.csv: reader 'A' judged question .* here and in .*good\.csv\. Keep"):
+        read_sheets([good, tmp_path / "copy.csv"])
+    assert read_sheets([good]) == readings
     with pytest.raises(ValueError, match=r"Reader 'A' judged question .* twice"):
         score_readings(readings * 2, "base", RECORDS, [], resamples=50, seed=0)
 
