@@ -7,7 +7,7 @@ flips whole images (Winkler et al. 2015) and keeps their questions together. If 
 second.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,39 +112,50 @@ class _Paired(NamedTuple):
         }
 
 
-def _image_notes(a: Sequence[Record], b: Sequence[Record]) -> list[str]:
-    """Notes on paired records whose images are unknown in both, or have other names in b than in a.
+def renamed_images(answers: Iterable[tuple[str, str, str, str]], *, mine: str = "A", theirs: str = "B") -> str:
+    """A note on questions whose images have other names in one place than in another; empty if the names agree.
 
     Two programs may name the same images differently, for instance by path. Then each name in one always pairs with
-    one name in the other, and the other does not use it for another image. A record without image_id is not compared.
+    one name in the other, and the other does not use it for another image. An image without a name is not compared.
+
+    Args:
+        answers: (source, question_id, image_id in the one, image_id in the other).
+        mine: what the one is called.
+        theirs: what the other is called.
 
     Raises:
         ValueError: if the names are not such a renaming, so that the two disagree about the image of a question.
     """
-    named = [(x, y) for x, y in zip(a, b, strict=True) if x.image_id and y.image_id]
-    renamed = {(x.source, x.image_id, y.image_id) for x, y in named if x.image_id != y.image_id}
-    unknown = sum(not (x.image_id or y.image_id) for x, y in zip(a, b, strict=True))
-    notes = [
+    named = [found for found in answers if found[2] and found[3]]
+    pairs = {(source, x, y) for source, _, x, y in named}
+    renamed = {found for found in pairs if found[1] != found[2]}
+    if not renamed:
+        return ""
+    in_one, in_other = ({(found[0], found[place]) for found in pairs} for place in (1, 2))
+    question, x, y = next((question, x, y) for _, question, x, y in named if x != y)
+    example = f"question {question!r} is about image {x!r} in {mine} and {y!r} in {theirs}"
+    taken = any((source, one) in in_other or (source, two) in in_one for source, one, two in renamed)
+    if len(pairs) != len(in_one) or len(pairs) != len(in_other) or taken:
+        raise ValueError(
+            f"{mine} and {theirs} disagree about the image of a question: {example}. Answers about different images "
+            "cannot be paired. Use one release of the data, or write the same image_id in both."
+        )
+    return (
+        f"{len(renamed)} of {len(pairs)} images have other names in {theirs}: {example}. They are taken as the same "
+        f"images, because each name in {mine} always pairs with one name in {theirs}."
+    )
+
+
+def _image_notes(a: Sequence[Record], b: Sequence[Record]) -> list[str]:
+    """Notes on paired records whose images are unknown in both, or have other names in b than in a."""
+    pairs = list(zip(a, b, strict=True))
+    unknown = sum(not (x.image_id or y.image_id) for x, y in pairs)
+    note = renamed_images((x.source, x.question_id, x.image_id, y.image_id) for x, y in pairs)
+    told = (
         f"The image of {unknown} of {len(a)} questions is unknown: each of these counts as an image of its own, and "
         "intervals are too narrow where several are about one image."
-    ] * bool(unknown)
-    if not renamed:
-        return notes
-    pairs = {(x.source, x.image_id, y.image_id) for x, y in named}
-    mine, theirs = ({(found[0], found[place]) for found in pairs} for place in (1, 2))
-    x, y = next((x, y) for x, y in named if x.image_id != y.image_id)
-    example = f"question {x.question_id!r} is about image {x.image_id!r} in A and {y.image_id!r} in B"
-    taken = any((source, one) in theirs or (source, two) in mine for source, one, two in renamed)
-    if len(pairs) != len(mine) or len(pairs) != len(theirs) or taken:
-        raise ValueError(
-            f"A and B disagree about the image of a question: {example}. Answers about different images cannot be "
-            "paired. Use one release of the data, or write the same image_id in both."
-        )
-    return [
-        *notes,
-        f"{len(renamed)} of {len(pairs)} images have other names in B: {example}. They are taken as the same images, "
-        "because each name in A always pairs with one name in B.",
-    ]
+    )
+    return [told] * bool(unknown) + [note] * bool(note)
 
 
 def _paired(a: Sequence[Record], b: Sequence[Record]) -> _Paired:

@@ -15,6 +15,7 @@ from radvqa_jax.evaluation.judge_file import JudgeFile, find_judges
 from radvqa_jax.evaluation.line_scores import OTHER_IMAGES, run_of
 from radvqa_jax.evaluation.scan import Scan, scan
 from radvqa_jax.files import file_name, sha256, write_json
+from radvqa_jax.runners.answered_rows import check_answered, check_data
 from radvqa_jax.runners.evaluate import blind_guesses, image_of, is_synthetic, read_sheets, write_scores
 from radvqa_jax.schema import Record
 
@@ -32,7 +33,8 @@ def score_mode(config: Config, workdir: Path) -> None:
     """
     files = _without_prompts(find_files(config.eval.predictions))
     _refuse_outputs(files, workdir)
-    read_sheets(config)  # a mistake in one is found before the answers are scored
+    read_sheets(config)  # mistakes in these are found before the answers are scored
+    rows = check_data(config)
     proposed = [propose_run(path) for path in files]
     runs = _run_names(files, proposed, config.eval.names)
     written = [f"{run}{_ending(own)}" if run else own for run, own in zip(runs, proposed, strict=True)]
@@ -44,6 +46,8 @@ def score_mode(config: Config, workdir: Path) -> None:
         if run:
             print(f"run {run}: {path}")
     given = [to_predictions(path, workdir / "predictions", run=run) for path, run in zip(files, written, strict=True)]
+    for note in () if rows is None else check_answered(rows, [file.path for file in given]):
+        print(note)
     found = scan(
         [file.path for file in given],
         workdir,

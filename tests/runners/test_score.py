@@ -10,7 +10,7 @@ from radvqa_jax.config import Config
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.evaluation import predict
 from radvqa_jax.evaluation.baselines import BLANK
-from radvqa_jax.files import read_json, write_jsonl
+from radvqa_jax.files import read_json, read_jsonl, write_jsonl
 from radvqa_jax.runners import RUNNERS
 from radvqa_jax.schema import Record
 from tests.runners.shared import MakeConfig
@@ -85,6 +85,37 @@ def test_answers_to_another_image_are_not_taken_for_the_models(micro_config: Mak
 def test_an_unknown_data_set_is_refused_when_scoring(micro_config: MakeConfig, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no data set 'phantom_rat'\. Did you mean `phantom_rad`"):
         score(micro_config, tmp_path, {"eval.source.dataset": "phantom_rat"})
+    with pytest.raises(ValueError, match=r"^eval\.train_source: phantom_rad has no split 'trian'\. Did you mean"):
+        score(micro_config, tmp_path, {"eval.train_source.split": "trian"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.jsonl"]  # found before an answer was scored
+
+
+def _with(path: Path, numbers: list[int], **changed: Any) -> None:
+    """Changes fields of some lines of a predictions file."""
+    rows = read_jsonl(path)
+    write_jsonl(path, [row | changed if number in numbers else row for number, row in enumerate(rows)])
+
+
+def test_answers_to_other_questions_than_those_of_the_data_are_refused(
+    micro_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.jsonl"
+    config = micro_config({"mode": "score", "eval.predictions": str(path)})
+    records = fake_answers(micro_config(), path)
+    _with(path, [2], question="Is it broken?")
+    with pytest.raises(ValueError, match=r"mine\.jsonl, line 3: .* asks 'Is it broken\?', but in phantom_rad"):
+        RUNNERS["score"](config, tmp_path)
+    fake_answers(micro_config(), path)
+    _with(path, [2], image_id=next(r.image_id for r in records if r.image_id != records[2].image_id))
+    with pytest.raises(ValueError, match=r"and .*mine\.jsonl disagree about the image of a question"):
+        RUNNERS["score"](config, tmp_path)
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["mine.jsonl"]
+    fake_answers(micro_config(), path)
+    rows = read_jsonl(path)
+    write_jsonl(path, [r | {"image_id": f"i/{r['image_id']}", "image_used": f"i/{r['image_id']}"} for r in rows])
+    _with(path, [0], question=f" {records[0].question.upper()} ")
+    RUNNERS["score"](config, tmp_path)
+    assert "images have other names in" in capsys.readouterr().out
 
 
 def test_a_predictions_file_without_answers_is_refused(micro_config: MakeConfig, tmp_path: Path) -> None:
