@@ -2,19 +2,14 @@
 
 import dataclasses
 import pickle
-import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pydicom
 import pytest
-from PIL import Image
 
 import tfds_builders.medpix_2
-from radvqa_jax.config import DataConfig, FilterConfig, SourceConfig
+from radvqa_jax.config import DataConfig, SourceConfig
 from radvqa_jax.data import text_index
-from radvqa_jax.data.dicom import read_dicom
 from radvqa_jax.data.image import decode_image
 from radvqa_jax.data.preparing import prepare
 from radvqa_jax.data.rows import RowSource
@@ -242,63 +237,3 @@ def test_texts_are_indexed_when_a_data_set_is_prepared(tmp_path: Path, monkeypat
     monkeypatch.setattr(text_index, "make_index", refuse)
     prepare("vqa_rad", data=DataConfig(data_dir=str(tmp_path), manual_dir=str(DUMMY), allow_count_mismatch=True))
     assert len(load_rows(SourceConfig(dataset="vqa_rad"), DataConfig(data_dir=str(tmp_path))).column("question")) == 13
-
-
-def own_folder(folder: Path, *, split: bool = False) -> Path:
-    """Writes ten images and a table in a folder and returns it."""
-    folder.mkdir()
-    lines = ["image,question,answer,ward" + ",split" * split]
-    for number in range(10):
-        Image.fromarray(np.full((8, 8), 20 * number, np.uint8)).save(folder / f"{number}.png")
-        lines.append(f"{number}.png,Is it dark?,{'yes' if number < 5 else 'no'},north" + ",train" * split)
-    (folder / "table.csv").write_text("\n".join(lines) + "\n")
-    return folder
-
-
-def test_a_users_table_is_prepared_read_and_filtered(tmp_path: Path) -> None:
-    folder = own_folder(tmp_path / "own")
-    data = DataConfig(data_dir=str(tmp_path / "data"), manual_dir=str(folder), name="mine")
-    built = prepare("table", data=data)
-    assert built["splits"] == {"test": 1, "validation": 1, "train": 8}
-    assert built["table"]["split"].startswith("drawn by image")
-    later = DataConfig(data_dir=data.data_dir)  # neither the files nor their columns are needed again
-    rows = load_rows(SourceConfig(dataset="table", builder_config="mine"), later)
-    assert rows.name == "table/mine:train" and rows.column("ward") == ["north"] * 8
-    few = SourceConfig(dataset="table", where=(FilterConfig(field="answer", values=("no",)),))
-    assert set(load_rows(few, data).column("answer")) == {"no"}
-
-
-def test_several_tables_are_prepared_under_their_names(tmp_path: Path) -> None:
-    (tmp_path / "all").mkdir()
-    for name in ("one", "two"):
-        own_folder(tmp_path / "all" / name, split=name == "two")
-        data = DataConfig(data_dir=str(tmp_path / "data"), manual_dir=str(tmp_path / "all"), name=name)
-        prepare("table", data=data)
-    found = {name: len(load_rows(SourceConfig(dataset="table", builder_config=name), data)) for name in ("one", "two")}
-    assert found == {"one": 8, "two": 10}
-    with pytest.raises(ValueError, match=r"needs a name.*data\.name=NAME"):
-        prepare("table", data=DataConfig(data_dir=str(tmp_path / "data")))
-    with pytest.raises(ValueError, match="got 'a/b'"):
-        prepare("table", data=DataConfig(data_dir=str(tmp_path / "data"), name="a/b"))
-    with pytest.raises(ValueError, match=r"data.manual_dir is not given, and table needs its files. Give a folder"):
-        prepare("table", data=DataConfig(data_dir=str(tmp_path / "data"), name="three"))
-
-
-def test_dicom_files_in_a_folder_are_windowed_and_reported(tmp_path: Path) -> None:
-    folder = tmp_path / "own"
-    folder.mkdir()
-    samples = Path(pydicom.__path__[0]) / "data/test_files"
-    for name in ("CT_small.dcm", "MR_small.dcm", "rtdose.dcm", "reportsi.dcm"):
-        shutil.copy(samples / name, folder)
-    lines = [f"{path.name},Is it dark?,yes,train" for path in sorted(folder.iterdir())]
-    (folder / "table.csv").write_text("image,question,answer,split\n" + "\n".join(lines))
-    data = DataConfig(data_dir=str(tmp_path / "data"), manual_dir=str(folder), name="dicom")
-    built = prepare("table", data=data)
-    assert built["splits"] == {"train": 3} and list(built["dropped"].values()) == [1]
-    assert built["repaired"]["image converted"] >= 6
-    rejects = Path(built["rejects"]).read_text()
-    assert "DICOM window" in rejects and "frame 1 of 15" in rejects and "BurnedInAnnotation" in rejects
-    row = load_rows(SourceConfig(dataset="table", builder_config="dicom"), data)[0]
-    assert np.array_equal(decode_image(row["image"]), read_dicom((folder / "CT_small.dcm").read_bytes()).image)
-    with pytest.raises(ValueError, match=r"data.window='lungs' is not a window. Did you mean `?'?lung"):
-        prepare("table", data=dataclasses.replace(data, name="wrong", window="lungs"))

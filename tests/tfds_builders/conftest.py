@@ -2,7 +2,7 @@
 
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 
 import tfds_builders
 from tfds_builders.builder import OfficialFilesBuilder, Reading
+from tfds_builders.dummy import encode, noise
 from tfds_builders.official_files import OfficialFiles
 
 ROOT = Path(tfds_builders.__path__[0])
@@ -90,3 +91,18 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Built]:
         return done[name, config]
 
     return get
+
+
+def write_images(folder: Path, names: Sequence[str]) -> None:
+    for seed, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(noise(seed, mode="L"), "PNG"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with three images, for a table."""
+    own = tmp_path / "own"
+    write_images(own, ["images/a.png", "images/b.png", "images/sub/c.png"])
+    return own

@@ -8,7 +8,7 @@ import pytest
 from tfds_builders.dummy import encode, noise
 from tfds_builders.table.image_paths import ImagePaths
 
-from .test_table import all_rows, build, write_csv
+from .table_case import all_rows, build, write_csv
 
 
 def meant(cells: Sequence[str], *, files: Sequence[str], tables: Sequence[str] = ("q.csv",)) -> list[str]:
