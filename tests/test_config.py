@@ -21,9 +21,6 @@ from radvqa_jax.config import (
 )
 from radvqa_jax.config.check import from_config_dict
 
-# ml_collections loads the file in a way that newer Pythons will drop.
-pytestmark = pytest.mark.filterwarnings(r"ignore:the load_module\(\) method is deprecated:DeprecationWarning")
-
 
 def valid() -> Any:
     """A configuration that trains both stages."""
