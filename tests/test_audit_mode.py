@@ -101,7 +101,7 @@ def test_the_mode_writes_its_page_and_says_what_a_run_would(
 @pytest.mark.parametrize(
     ("audit", "message"),
     [
-        (AuditConfig(accept=("vqa_rad",)), r"audit\.accept has 'vqa_rad'; a leak is named by its two sets: 'vqa_rad:"),
+        (AuditConfig(accept=("vqa_rad",)), r"audit\.accept has 'vqa_rad'\. Name a leak by its two sets: 'vqa_rad:"),
         (AuditConfig(accept=("a:b~c:d~e:f",)), r"audit\.accept has 'a:b~c:d~e:f'"),
         (AuditConfig(accept=("a~b:test",)), r"audit\.accept has 'a~b:test'"),
         (AuditConfig(near_bits=-1), r"audit\.near_bits=-1 must be at least 0"),

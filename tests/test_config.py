@@ -125,10 +125,10 @@ def test_an_unknown_field_gives_the_nearest_one() -> None:
         (
             "model.checkpoint",
             "~nobodyhere/x.npz",
-            r"`model\.checkpoint` is '~nobodyhere/x\.npz', and no user ~nobodyhere",
+            r"`model\.checkpoint` is '~nobodyhere/x\.npz', but ~nobodyhere is not a home",
         ),
         ("run_stages", "stage1", r"`run_stages` must be a tuple; got 'stage1'"),
-        ("stages", ("stage1",), r"`stages` must be a group of fields for each stage, by its name.*give run_stages"),
+        ("stages", ("stage1",), r"`stages` must hold one group of fields for each stage.*give run_stages"),
         ("run_stages", (1,), r"`run_stages\[0\]` must be str; got 1"),
         ("stages.stage1.train", ((".*",),), r"`stages\.stage1\.train\[0\]` must have 2 items; got \('\.\*',\)"),
         ("stages.stage1.train", (("a", 1),), r"`stages\.stage1\.train\[0\]\[1\]` must be str; got 1"),
@@ -186,8 +186,8 @@ def test_a_wrong_type_is_refused(path: str, value: Any, message: str) -> None:
             {"stages.stage2.train": ((".*/lora_[ab]", "train:lora"), (".*", "freeze"))},
             r"stages\.stage2\.train has a rule for adapters but stages\.stage2\.lora\.rank=0\. Set the rank",
         ),
-        ({"run_stages": ()}, "There are several stages: stage1, stage2. Name those that run, in order"),
-        ({"run_stages": ("stage3",)}, r"run_stages\[0\]='stage3' is no stage\. Did you mean `stage"),
+        ({"run_stages": ()}, "There are several stages: stage1, stage2. Name those to run, in order"),
+        ({"run_stages": ("stage3",)}, r"run_stages\[0\]='stage3' is not a stage\. Did you mean `stage"),
         ({"run_stages": ("stage1", "stage1")}, "names 'stage1' twice"),
         ({"seed": -1}, r"seed=-1 must be in \[0, 4294967296\)"),
         ({"model.resolution": -14}, r"model\.resolution=-14 must be at least 0"),
@@ -261,8 +261,8 @@ def test_a_contradiction_is_refused(changes: dict[str, Any], message: str) -> No
     [
         ((), {}, r"ablations\.cells is empty\. Take configs/ablations\.py"),
         ((cell("a"), cell("a")), {}, r"cells\[1\]\.name='a' must be a name that no other cell has"),
-        ((cell("a", against="b"),), {}, r"cells\[0\] \(a\): against='b' is no cell"),
-        ((cell("a", without=("stage3",)),), {}, r"without=\('stage3',\) may only hold stages of"),
+        ((cell("a", against="b"),), {}, r"cells\[0\] \(a\): against='b' is not a cell"),
+        ((cell("a", without=("stage3",)),), {}, r"without=\('stage3',\) may only name stages of"),
         (
             (cell("a", without=("stage1",)),),
             {"stages.stage2.init_from": "x"},
@@ -271,26 +271,26 @@ def test_a_contradiction_is_refused(changes: dict[str, Any], message: str) -> No
         (
             (cell("a", adapter="x", train_prompt="{question}"),),
             {},
-            "has an adapter that is trained already, and changes",
+            "names a trained adapter and also changes the training",
         ),
         (
             (cell("a", without=("stage2",), stage_sources=(source(dataset="slake"),)),),
             {},
-            "has stage_sources, but stage2 is not trained",
+            "has stage_sources, but does not train stage2",
         ),
         (
             (cell("a", without=("stage1", "stage2"), train_prompt="{question}"),),
             {},
-            "train_prompt, but no stage is trained",
+            "train_prompt, but trains no stage",
         ),
         ((cell("a", prompt="why?"),), {}, r"prompt='why\?' must contain \{question\}"),
-        ((cell("a", image="borrowed"),), {}, "image='borrowed' is for a `source` without images"),
+        ((cell("a", image="borrowed"),), {}, "image='borrowed' needs a `source` of questions without images"),
         ((cell("a", image="blnk"),), {}, r"`ablations\.cells\[0\]\.image` must be one of .*Did you mean `blank`"),
         ((cell("a", prmpt="{question}"),), {}, r"`ablations\.cells\[0\]\.prmpt`\. Did you mean `prompt`"),
         ((cell("a", seq_len=-1),), {}, r"seq_len=-1 must be in \[0, 8192\]"),
         ((cell("a" * 101),), {}, "of at most 100 characters"),
-        ((cell("a", group="g", seed=1), cell("b", group="g", seed=1)), {}, "a and b of group 'g' both have the seed 1"),
-        ((cell("a", group="g", seed=3), cell("b", group="g")), {"seed": 3}, "both have the seed 3"),
+        ((cell("a", group="g", seed=1), cell("b", group="g", seed=1)), {}, "a and b of group 'g' both have seed=1"),
+        ((cell("a", group="g", seed=3), cell("b", group="g")), {"seed": 3}, "both have seed=3"),
     ],
 )
 def test_an_invalid_cell_is_refused(cells: tuple[Any, ...], changes: dict[str, Any], message: str) -> None:
@@ -346,5 +346,5 @@ def test_every_number_has_a_bound_and_is_finite(name: str) -> None:
 def test_a_prompt_for_captions_is_refused_for_questions() -> None:
     config = valid()
     config.eval.source = source(dataset="slake", split="test", prompt="Describe it.")
-    with pytest.raises(ValueError, match=r"eval\.source has prompt='Describe it\.', but task=vqa: questions are asked"):
+    with pytest.raises(ValueError, match=r"source has prompt='Describe it\.', which is for task=caption, and task=vqa"):
         from_config_dict(config)

@@ -9,25 +9,25 @@ from typing import Annotated, Any, get_args, get_origin
 
 from annotated_types import Interval
 
-# Limits of memory or devices. Only an error of a value above one names it.
-LARGEST, LARGEST_FLOAT = 2**31 - 1, 1e30  # an integer on a device; what in float32 has finite products with the usual
+# Limits that memory or devices set. An error names one only if the value is above it.
+LARGEST, LARGEST_FLOAT = 2**31 - 1, 1e30  # the largest int32; float32 products with ordinary numbers stay finite
 MOST_ROWS, MOST_RESAMPLES, MOST_EPOCHS = 2**16, 10**6, 1e6
-MOST_PIXELS = 1260  # of a side: 8,100 patches of 14 pixels
-MOST_TEXT = 8192  # tokens: what Gemma's positions reach to
+MOST_PIXELS = 1260  # per side: 8,100 patches of 14 x 14 pixels
+MOST_TEXT = 8192  # tokens: Gemma's context length
 CAPS = frozenset((LARGEST, LARGEST_FLOAT, MOST_ROWS, MOST_PIXELS, MOST_RESAMPLES, MOST_EPOCHS))
 Count = Annotated[int, Interval(ge=0, le=LARGEST)]
 Positive = Annotated[int, Interval(ge=1, le=LARGEST)]
 NotNegative = Annotated[float, Interval(ge=0, le=LARGEST_FLOAT)]
 Above0 = Annotated[float, Interval(gt=0, le=LARGEST_FLOAT)]
-Rows = Annotated[int, Interval(ge=1, le=MOST_ROWS)]  # what is computed or asked for at a time
+Rows = Annotated[int, Interval(ge=1, le=MOST_ROWS)]  # rows, answers or requests at a time
 RowsOrAuto = Annotated[int, Interval(ge=0, le=MOST_ROWS)]
 Epochs = Annotated[float, Interval(ge=0, le=MOST_EPOCHS)]
-Pixels = Annotated[int, Interval(ge=0, le=MOST_PIXELS)]  # of a side; 0 = what the variant has
+Pixels = Annotated[int, Interval(ge=0, le=MOST_PIXELS)]  # per side; 0 = the variant's
 Resamples = Annotated[int, Interval(ge=1, le=MOST_RESAMPLES)]
 Share = Annotated[float, Interval(ge=0, le=1)]
 Below1 = Annotated[float, Interval(ge=0, lt=1)]
 Probability = Annotated[float, Interval(gt=0, le=1)]
-Weight = Annotated[float, Interval(gt=0, le=1e9)]  # more would leave nothing of the others, and overflow with them
+Weight = Annotated[float, Interval(gt=0, le=1e9)]  # a larger one leaves the other sources no rows
 Factor = Annotated[float, Interval(ge=0, le=1e9)]
 Rank = Annotated[int, Interval(ge=0, le=4096)]  # no weight of the largest model has more rows
 Angle = Annotated[float, Interval(ge=0, le=180)]
@@ -45,7 +45,7 @@ def check_bounds(value: Any, path: str = "") -> None:
 
     Args:
         value: a dataclass of the configuration.
-        path: where it stands, such as `stages.stage1.optim`.
+        path: its path in the whole configuration, such as `stages.stage1.optim`; empty for the whole.
     """
     for name, kind in hints(type(value)).items():
         _check(getattr(value, name), kind, f"{path}.{name}" if path else name)
@@ -76,7 +76,7 @@ def _intervals(kind: Any) -> list[Any]:
 
 
 def describe_bounds(kind: Any) -> str:
-    """The bounds of a field's annotation in words, those of its items too; empty where there are none."""
+    """The bounds of a field and of its items in words, from its annotation; empty if it has none."""
     own = [_text(bound) for bound in _intervals(kind)]
     inner = [] if get_origin(kind) is Annotated else [describe_bounds(item) for item in get_args(kind)]
     return "; ".join([*own, *(f"an item {text.removeprefix('an item ')}" for text in inner if text)])

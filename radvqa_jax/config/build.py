@@ -1,4 +1,4 @@
-"""Functions for the files in configs/ to build their experiments with."""
+"""Functions that the files in configs/ build their experiments with."""
 
 import dataclasses
 from collections.abc import Collection, Mapping
@@ -14,7 +14,7 @@ from radvqa_jax.config.training import StageConfig
 
 EMBEDDED = Path(__file__).parent.parent / "assets" / "tiny"
 EMBEDDED_VARIANT = "tiny"
-# Of the files that scripts/make_tiny_paligemma.py made; what is loaded is checked against them (loaded_base.py).
+# SHA-256 of the files that scripts/make_tiny_paligemma.py wrote. loaded_base.py compares the loaded files with them.
 EMBEDDED_SHA256 = {
     "tiny_paligemma.npz": "b2f4c76432d4c623f471083c4d921bcabc08ae7e1f4a052fac8dc00d039edc8d",
     "tokenizer.model": "c91759aba5bc1ca1b61919050fca75ed28ee901f7d26202339542078ecbe1a68",
@@ -22,7 +22,7 @@ EMBEDDED_SHA256 = {
 
 
 def to_config_dict(value: Any) -> Any:
-    """A dataclass as a ConfigDict, with every field, at every depth; other values as they are."""
+    """A dataclass as a ConfigDict with all its fields, and so on for the dataclasses in it; other values unchanged."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         items = {f.name: to_config_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return ml_collections.ConfigDict(items, convert_dict=False)
@@ -39,7 +39,7 @@ def default_config() -> Any:
 
 
 def use_embedded_model(config: Any) -> None:
-    """Sets the tiny PaliGemma that comes with the package (scripts/make_tiny_paligemma.py), computed in float32."""
+    """Sets the model to the tiny PaliGemma that comes with the package, in float32."""
     config.model.variant = EMBEDDED_VARIANT
     config.model.checkpoint = str(EMBEDDED / "tiny_paligemma.npz")
     config.model.tokenizer = str(EMBEDDED / "tokenizer.model")
@@ -51,12 +51,12 @@ def use_embedded_model(config: Any) -> None:
 def follow_checkpoint(config: Any, overrides: Collection[str]) -> None:
     """Clears the embedded model's variant and tokenizer if the command line gives a Hugging Face model.checkpoint.
 
-    They belong to the embedded checkpoint; the folder brings its own. A native npz brings no tokenizer and may descend
-    from the embedded model, so it changes nothing.
+    A Hugging Face folder has its own variant and tokenizer. A native npz has no tokenizer and may be a fine-tuned
+    embedded model, so nothing is cleared for it.
 
     Args:
-        config: of an experiment's file, with what the command line changed; it is changed in place.
-        overrides: fields that the command line named, such as `model.checkpoint`.
+        config: the ConfigDict of an experiment's file with the command line's changes; modified in place.
+        overrides: fields that the command line set, such as `model.checkpoint`. They are not cleared.
     """
     if "model.checkpoint" not in overrides or config.model.checkpoint.endswith(".npz"):
         return
@@ -67,16 +67,16 @@ def follow_checkpoint(config: Any, overrides: Collection[str]) -> None:
 
 
 def stage(**fields: Any) -> Any:
-    """One entry of `stages`: the defaults of StageConfig with these fields instead."""
+    """One entry of `stages`: StageConfig with these fields, the others at their defaults."""
     entry = to_config_dict(StageConfig())
     entry.update(fields)
     return entry
 
 
 def source(*, where: tuple[ml_collections.ConfigDict, ...] = (), **fields: Any) -> ml_collections.ConfigDict:
-    """One entry of a stage's `sources`: the defaults of SourceConfig with these fields instead."""
+    """One entry of a stage's `sources`: SourceConfig with these fields, the others at their defaults."""
     entry = to_config_dict(SourceConfig(**fields))
-    entry.where = where  # conditions made by the function below, which are no FilterConfig yet
+    entry.where = where  # ConfigDicts from the function below, not FilterConfigs
     return entry
 
 
@@ -86,7 +86,7 @@ def where(field: str, **conditions: Any) -> ml_collections.ConfigDict:
 
 
 def cell(name: str, **fields: Any) -> ml_collections.ConfigDict:
-    """One entry of `ablations.cells`: the defaults of CellConfig with these fields instead."""
+    """One entry of `ablations.cells`: CellConfig with these fields, the others at their defaults."""
     entry = to_config_dict(CellConfig(name=name))
     entry.update(fields)
     return entry

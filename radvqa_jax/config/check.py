@@ -52,7 +52,8 @@ def _convert(value: Any, kind: Any, path: str) -> Any:
         return tuple(_convert(item, arg, f"{path}[{i}]") for i, (item, arg) in enumerate(pairs))
     is_home = kind is str and isinstance(value, str) and re.match(r"~[^/\s]*(/|$)", value)
     if is_home and os.path.expanduser(value) == value:
-        raise ValueError(f"Config field `{path}` is {value!r}, and no user {value.partition('/')[0]} has a home here.")
+        user = value.partition("/")[0]
+        raise ValueError(f"Config field `{path}` is {value!r}, but {user} is not a home folder on this machine.")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
@@ -65,10 +66,10 @@ def _near(value: Any, kind: Any) -> str:
 
 
 def _no_names(path: str) -> str:
-    """The error for a value in the place of groups with names."""
+    """The error for a plain value where named groups of fields belong."""
     return (
-        f"Config field `{path}` must be a group of fields for each stage, by its name. To choose which stages run, and "
-        "in which order, give run_stages: --config.run_stages=\"('stage1',)\"."
+        f"Config field `{path}` must hold one group of fields for each stage, under the stage's name. To choose the "
+        "stages that run and their order, give run_stages: --config.run_stages=\"('stage1',)\"."
     )
 
 
@@ -91,9 +92,9 @@ def _check_known(key: str, kind: Any, path: str) -> None:
 
 
 def check_field(path: str) -> None:
-    """Raises ValueError if there is no such field: `stages.stage1.optim.learning_rate`, `seed`, `stages.x.sources[0]`.
+    """Raises ValueError if the configuration has no field at `path`, such as `seed` or `stages.x.sources[0].limit`.
 
-    The names of stages are the experiment's own, so any name passes.
+    An experiment chooses the names of its stages, so any stage name passes.
     """
     if get_origin(_kind_of(path)) is Mapping:
         raise ValueError(_no_names(path))
@@ -144,7 +145,7 @@ def flat_fields(given: Mapping[Any, Any], *, within: str = "") -> dict[str, Any]
 
 
 def _build(kind: Any, value: Any, path: str) -> Any:
-    """The dataclass `kind` from a mapping."""
+    """The dataclass `kind` from a mapping of its fields."""
     if not isinstance(value, _GROUPS):
         raise ValueError(_no_group(path, value))
     hints = _hints(kind)
@@ -154,11 +155,11 @@ def _build(kind: Any, value: Any, path: str) -> Any:
 
 
 def given_fields(config: ml_collections.ConfigDict, overrides: Collection[str] = ()) -> frozenset[str]:
-    """The names of fields that somebody set: those that differ from their default, and the overridden ones.
+    """The names of the fields that were set: those that differ from their default, and the overridden ones.
 
     Args:
-        config: of an experiment's file, with what the command line changed.
-        overrides: fields that the command line named, such as `data.prompt`; one may have been set to its default.
+        config: the ConfigDict of an experiment's file with the command line's changes.
+        overrides: fields that the command line set, such as `data.prompt`, perhaps to their default.
     """
     defaults, now = flatten(default_config().to_dict()), flatten(config.to_dict())
     changed = {name.replace("/", ".") for name, value in now.items() if value != defaults.get(name)}
@@ -177,7 +178,7 @@ def from_config_dict(config: ml_collections.ConfigDict) -> Config:
 
 
 def change_part(part: T, name: str, fields: Mapping[str, Any]) -> T:
-    """One part of the configuration, such as `data`, with other values, each checked on its own.
+    """A copy of one part of the configuration, such as `data`, with these fields changed. Checks each on its own.
 
     Raises:
         ValueError: for an unknown field (with the nearest known name), a wrong type, or a number outside its bounds.
@@ -192,7 +193,7 @@ def change_part(part: T, name: str, fields: Mapping[str, Any]) -> T:
 
 
 def change(config: Config, name: str, fields: Mapping[str, Any]) -> Config:
-    """The configuration with other values in one part of it, checked as those of a file are.
+    """A copy of the configuration with these fields of one part changed. Checks it like the configuration of a file.
 
     Raises:
         ValueError: as `change_part` does, and for a contradiction between fields.

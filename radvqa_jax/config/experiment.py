@@ -1,4 +1,4 @@
-"""A whole experiment: every group of fields, and the mode, which says what to do."""
+"""A whole experiment: every group of fields, and the mode."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -32,7 +32,6 @@ Mode = Literal[
     "fit",
     "ablations",
     "job",
-    "write_questions",
     "convert",
     "export",
     "fit_scaling",
@@ -42,16 +41,16 @@ Mode = Literal[
 
 @dataclass(frozen=True)
 class FitConfig:
-    """mode=fit: what to plan for the experiment and the target."""
+    """mode=fit: what to plan for the experiment on the target."""
 
-    # Changes of the experiment's fields for the plan: ("stages.stage2.accumulate=1", "model.variant=…").
+    # Fields of the experiment to change for the plan: ("stages.stage2.accumulate=1", "model.variant=…").
     override: tuple[str, ...] = ()
-    # Pixels at which the largest batch is searched for; empty = none.
+    # Image sizes in pixels at which to search for the largest batch; empty = no search.
     resolutions: tuple[Positive, ...] = (224, 448, 896)
-    frontier: bool = True  # whether to report memory against arithmetic where model.remat=auto; some minutes
+    frontier: bool = True  # if model.remat=auto, also report memory against arithmetic; takes some minutes
     # Text positions that a stage pads to, as training prints them; empty = data.seq_len. Each is compiled.
     text_lengths: tuple[Positive, ...] = ()
-    samples: Rows = 5  # sampled answers about one image
+    samples: Rows = 5  # sampled answers per question
     new_tokens: Positive = 32  # tokens of each answer
 
 
@@ -60,17 +59,18 @@ class Config:
     """A whole experiment."""
 
     mode: Mode = "train"  # what to do
-    seed: Seed = 0  # of all random draws
+    seed: Seed = 0  # seed of all random draws
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     dataset: str = ""  # mode=build_data: the data set to prepare
     builder_config: str = ""  # mode=build_data: the variant of the data set; empty = its default
-    # The training stages by name. Folder, adapter and answers of a stage have its name, and its random draws follow it.
+    # The training stages by name. A stage's folder, adapter and answers have its name, and its random draws depend on
+    # it.
     stages: Mapping[str, StageConfig] = field(default_factory=dict)
-    run_stages: tuple[str, ...] = ()  # names of the stages that run, in order; empty = the only one
+    run_stages: tuple[str, ...] = ()  # names of the stages to run, in order; empty = the only one
     adapter: str = ""  # mode=predict, saliency, ask…: adapter.npz of a stage, or its folder; empty = the base model
-    # Fields that may differ from the adapter's training, by name: ("data.prompt",). Fields that nobody sets follow the
-    # adapter (training/base_use.py).
+    # Names of fields that may differ from the adapter's training: ("data.prompt",). Fields that are not set take the
+    # adapter's values (training/base_use.py).
     adapter_accept: tuple[str, ...] = ()
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
@@ -84,11 +84,11 @@ class Config:
     wandb: WandbConfig = field(default_factory=WandbConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
-    # Let others read files with questions, answers or images, as far as the umask allows.
+    # Let other users read files with questions, answers or images, as far as the umask allows.
     share_files: bool = False
     # Folder that keeps compiled programs between runs; `auto` = the user's cache folder; empty = none.
     compilation_cache: str = "auto"
-    experiment: str = ""  # mode=fit: the file in configs/ to plan
+    experiment: str = ""  # mode=fit: the experiment to plan, a file such as configs/medm_stage2.py
     target: str = "local"  # mode=fit: a name in planning/devices.py; local = the devices of this machine
     fit: FitConfig = field(default_factory=FitConfig)
     convert: ConvertConfig = field(default_factory=ConvertConfig)
@@ -104,10 +104,10 @@ class Config:
         return self.run_stages or tuple(self.stages)
 
     def with_stages(self, changed: Mapping[str, StageConfig]) -> "Config":
-        """The experiment with these stages in the place of those of the same names."""
+        """A copy of the experiment with these stages, each replacing one of the same name."""
         return dataclasses.replace(self, stages={**self.stages, **changed})
 
     @property
     def only_plans(self) -> bool:
-        """Whether the run compiles for devices that need not be here, and uses none: XLA must not have started."""
+        """Whether the run only compiles, for devices that need not be present, and computes on none."""
         return self.mode == "fit" or (self.mode == "reproduce" and bool(self.book.targets))

@@ -1,4 +1,4 @@
-"""Experiments in files: `configs/medm_stage2.py`, or `configs/medm_stage2.py:roco` with what its get_config() takes."""
+"""Experiments in files: `configs/medm_stage2.py`, or `configs/medm_stage2.py:roco` with an argument of get_config()."""
 
 import ast
 import runpy
@@ -9,7 +9,7 @@ _PACKAGE = Path(__file__).parent.parent
 
 
 def configs_folder() -> Path:
-    """The folder of the experiments: within an installed package, next to it in a clone."""
+    """The folder of the experiments: inside an installed package, next to the package in a clone."""
     installed = _PACKAGE / "configs"
     return installed if installed.is_dir() else _PACKAGE.parent / "configs"
 
@@ -18,12 +18,12 @@ def load_experiment(given: str, override: tuple[str, ...] = (), *, field: str = 
     """The ConfigDict of an experiment's file, not checked yet.
 
     Args:
-        given: the path of the file; what follows a colon goes to its get_config().
-        override: fields that are changed, each as `stages.stage2.accumulate=1`.
-        field: what the file is called in errors.
+        given: the path of the file. The text after a colon is the argument of its get_config().
+        override: fields to change, each as `stages.stage2.accumulate=1`.
+        field: the name of the file in errors.
 
     Raises:
-        ValueError: if there is no such file, it is not a configuration, or an override is not of that form.
+        ValueError: if the file is missing or not a configuration, or an override is not valid.
     """
     name, _, variant = given.partition(":")
     file = Path(name).expanduser()
@@ -35,17 +35,17 @@ def load_experiment(given: str, override: tuple[str, ...] = (), *, field: str = 
     try:
         config = made["get_config"](variant) if variant else made["get_config"]()
     except TypeError as error:
-        raise ValueError(f"{field}={given}: this experiment takes no argument behind a colon ({error}).") from error
+        raise ValueError(f"{field}={given}: this experiment takes no argument after a colon ({error}).") from error
     for entry in override:
         change_field(config, entry)
     return config
 
 
 def change_field(config: Any, entry: str, *, what: str = "override") -> None:
-    """Gives a field of a ConfigDict the value of `field=value`, read as the command line reads it.
+    """Sets a field of a ConfigDict from `field=value`: the value is a Python literal, or else a text without quotes.
 
     Raises:
-        ValueError: if the entry has no `=`, the experiment has no such field, or the value is of another type.
+        ValueError: if the entry has no `=`, the experiment has no such field, or the value has the wrong type.
     """
     name, equals, text = entry.partition("=")
     if not equals:
@@ -53,7 +53,7 @@ def change_field(config: Any, entry: str, *, what: str = "override") -> None:
     try:
         value: Any = ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        value = text  # a word without quotes
+        value = text
     try:
         config.update_from_flattened_dict({name: value})
     except KeyError as error:

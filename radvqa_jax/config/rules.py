@@ -1,4 +1,4 @@
-"""Rules between fields of the configuration: values that a mode needs, and fields that contradict each other."""
+"""Rules between fields of the configuration: the values that a mode needs, and contradictions between fields."""
 
 from operator import attrgetter
 
@@ -30,7 +30,8 @@ _NEEDED: tuple[tuple[str, tuple[Mode, ...], str, str], ...] = (
 )
 
 
-# Modes that run in several processes. What no device limits is done by the first of them, and its budget holds for all.
+# Modes that may run in several processes. In FIRST_ALONE, which use no device, the first process does all the work, so
+# that its budget of requests is the whole run's.
 FIRST_ALONE = ("judge", "score")
 TOGETHER = ("train", "predict", "saliency", "job", *FIRST_ALONE)
 
@@ -51,7 +52,7 @@ def _check_processes(config: Config) -> None:
     )
 
 
-_LONGEST_NAME = 100  # characters; files are named by it
+_LONGEST_NAME = 100  # characters: files are named after cells
 
 
 def _check_cells(config: Config) -> None:
@@ -70,14 +71,14 @@ def _check_cells(config: Config) -> None:
         other = seeds.setdefault(key, cell.name)
         require(
             not cell.group or other == cell.name,
-            f"ablations.cells {other} and {cell.name} of group {cell.group!r} both have the seed {key[1]}: one run "
+            f"ablations.cells {other} and {cell.name} of group {cell.group!r} both have seed={key[1]}, so that one run "
             "would count as two. Give each its own seed.",
         )
     for index, cell in enumerate(cells):
         path = f"ablations.cells[{index}] ({cell.name})"
         require(
             not cell.against or cell.against in names,
-            f"{path}: against={cell.against!r} is no cell.{nearest(cell.against, names)} There are: {names}.",
+            f"{path}: against={cell.against!r} is not a cell.{nearest(cell.against, names)} The cells are {names}.",
         )
         _check_cell(path, cell, config)
 
@@ -85,37 +86,38 @@ def _check_cells(config: Config) -> None:
 def _check_cell(path: str, cell: CellConfig, config: Config) -> None:
     running = config.stage_names
     for name in cell.without:
-        require(name in running, f"{path}: without={cell.without} may only hold stages of {running}.")
+        require(name in running, f"{path}: without={cell.without} may only name stages of {running}.")
     require(
         not cell.stage or cell.stage in running,
-        f"{path}: stage={cell.stage!r} is no stage that runs.{nearest(cell.stage, running)} These run: {running}.",
+        f"{path}: stage={cell.stage!r} is not a stage that runs.{nearest(cell.stage, running)} These run: {running}.",
     )
     trained = [name for name in running if name not in cell.without]
     for name in trained:
         start = config.stages[name].init_from
         require(
             not (cell.without and start),
-            f"{path} leaves out {cell.without}, but stages.{name}.init_from={start} says where {name} starts. Leave "
+            f"{path} leaves out {cell.without}, but stages.{name}.init_from={start} fixes the start of {name}. Leave "
             "init_from empty, so that the grid trains every stage.",
         )
     changes_training = bool(cell.without or cell.stage_sources or cell.stage_steps or cell.train_prompt)
     require(
         not (cell.adapter and changes_training),
-        f"{path} has an adapter that is trained already, and changes how one is trained. Give one of the two.",
+        f"{path} names a trained adapter and also changes the training. Give either the adapter or the changes.",
     )
     for field in ("stage", "stage_sources", "stage_steps"):
         changed = cell.stage or running[-1]
         require(
             not getattr(cell, field) or changed in trained,
-            f"{path} has {field}, but {changed} is not trained in it.",
+            f"{path} has {field}, but does not train {changed}. Leave {field} out, or train the stage.",
         )
-    require(not cell.train_prompt or bool(trained), f"{path} has a train_prompt, but no stage is trained in it.")
+    require(not cell.train_prompt or bool(trained), f"{path} has train_prompt, but trains no stage. Leave it out.")
     for field in ("prompt", "train_prompt"):
         value = getattr(cell, field)
         require(not value or "{question}" in value, f"{path}: {field}={value!r} must contain {{question}}.")
     require(
         cell.image != "borrowed" or bool(cell.source.dataset),
-        f"{path}: image='borrowed' is for a `source` without images; its own images are there. Give image='swapped'.",
+        f"{path}: image='borrowed' needs a `source` of questions without images. The questions of eval.source have "
+        "images: give image='swapped'.",
     )
     for number, item in enumerate(cell.stage_sources):
         require(bool(item.dataset), f"{path}.stage_sources[{number}].dataset is empty.")
@@ -129,14 +131,14 @@ def _check_audit(audit: AuditConfig) -> None:
         check_read_source(f"audit.also_evaluate[{index}]", item)
     require(
         audit.near_bits <= SUSPECT_BITS,
-        f"audit.near_bits={audit.near_bits} must be at most {SUSPECT_BITS}: unrelated images may differ in "
-        "as few. Give fewer bits.",
+        f"audit.near_bits={audit.near_bits} must be at most {SUSPECT_BITS}: unrelated images may differ in no more "
+        "bits than that.",
     )
     for entry in audit.accept:
         sides = [side.strip() for side in entry.split("~")]
         require(
             len(sides) == 2 and all(side.count(":") == 1 for side in sides),
-            f"audit.accept has {entry!r}; a leak is named by its two sets: 'vqa_rad:train~vqa_rad:test'.",
+            f"audit.accept has {entry!r}. Name a leak by its two sets: 'vqa_rad:train~vqa_rad:test'.",
         )
 
 
@@ -154,7 +156,8 @@ def _check_writing(config: Config) -> None:
     for kind, share in writing.kinds:
         require(
             kind in kinds and share >= 0,
-            f"synthesis.writing.kinds has ({kind!r}, {share}); give shares of at least 0 of {', '.join(kinds)}.",
+            f"synthesis.writing.kinds has ({kind!r}, {share}). Give shares of at least 0, each for one of "
+            f"{', '.join(kinds)}.",
         )
     require(
         sum(share for _, share in writing.kinds) > 0,
@@ -162,14 +165,17 @@ def _check_writing(config: Config) -> None:
     )
     require(
         min(writing.held_out) >= 0 and sum(writing.held_out) < 1,
-        f"synthesis.writing.held_out={writing.held_out}: shares of validation and test must be at least 0, and below 1 "
-        "in all, so that something is left to train on.",
+        f"synthesis.writing.held_out={writing.held_out}: the shares of validation and test must be at least 0, and "
+        "their sum below 1, so that some cases are left to train on.",
     )
     checks = config.synthesis.checks
     for name in ("leak", "coverage", "near", "jaccard", "blind_share", "balance"):
         value = getattr(checks, name)
         require(0 < value <= 1, f"synthesis.checks.{name}={value} must be above 0 and at most 1.")
-    require(checks.balance < 1, "synthesis.checks.balance=1 balances nothing. Give less, or leave the check out: off.")
+    require(
+        checks.balance < 1,
+        "synthesis.checks.balance=1 has no effect. Give less, or name the check in synthesis.checks.off.",
+    )
     plant = config.synthesis.plant
     require(0 <= plant < 1, f"synthesis.plant={plant} must be at least 0 and below 1.")
     require(

@@ -1,4 +1,4 @@
-"""Attention maps, how they are measured, and questions about one image."""
+"""Fields for attention maps, their measurement, and questions about one image."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -12,7 +12,7 @@ from radvqa_jax.config.bounds import MOST_ROWS, Above0, Below1, Count, Positive,
 class SaliencyConfig:
     """The cases that get maps, and the settings of the maps."""
 
-    cases: Count = 4  # questions that get maps
+    cases: Count = 4  # number of questions that get maps
     residual: Below1 = 0.5  # weight of the identity in rollout
     head_fusion: Literal["mean", "max", "min"] = "mean"  # rollout: how the heads of a layer are combined
     start_layer: Count = 0  # rollout: the first layer that is used
@@ -22,36 +22,37 @@ class SaliencyConfig:
     windows: Positive = 8
     knockout_layers: tuple[Count, ...] = ()  # layers in which the answer cannot read a window; empty = all
     # Patches to cover, and to hide from the answer, in every case: `marked` (by the mask), or a rectangle of patches
-    # `row,column,row,column`, counted from 1. The viewer's facts say what the answer loses.
+    # `row,column,row,column`, counted from 1. The viewer shows how much log-probability the answer loses.
     patches: tuple[str, ...] = ()
-    # mode=saliency and mode=ask: folders of further adapters to show, such as one trained without stage 1.
+    # mode=saliency and mode=ask: folders of further adapters to compare with, such as one trained without stage 1.
     beside: tuple[str, ...] = ()
-    # Names in saliency/methods.py. `_vision` at the end adds the vision tower's own rollout. Methods of more than one
-    # pass (relevancy, occlusion, knockout, lens) and scores are computed only if named.
+    # Names in saliency/methods.py. The suffix `_vision` adds the vision tower's own rollout. Costly methods (relevancy,
+    # occlusion, knockout, lens) and scores are computed only if named here.
     methods: tuple[str, ...] = ("raw", "rollout", "rollout_vision", "relevancy")
 
 
 @dataclass(frozen=True)
 class QualityConfig:
-    """mode=saliency_quality: how attention maps are measured against masks or boxes."""
+    """mode=saliency_quality: how attention maps are compared with masks or boxes."""
 
     cases: Positive = 200  # most questions to measure; only rows with a mask or boxes count
     question_types: tuple[
         str, ...
-    ] = ()  # of the data set; empty = all. Choose those that ask about what the mask marks.
+    ] = ()  # question types of the data set; empty = all. Choose those that ask about the masked finding.
     answer: Literal["own", "reference"] = "own"  # the teacher-forced answer: the model's own, or the data set's
-    # Names in saliency/methods.py, each measured with and without the vision tower; empty = all that need no other
-    # answer. occlusion and knockout cost 2 x saliency.windows^2 passes a batch.
+    # Names in saliency/methods.py, each measured with and without the vision tower; empty = all that need no second
+    # answer. occlusion and knockout together cost 2 x saliency.windows^2 passes per batch.
     methods: tuple[str, ...] = ()
     batch_size: Rows = 16  # questions per batch
     steps: Annotated[int, Interval(ge=2, le=MOST_ROWS)] = (
         8  # points of a deletion or insertion curve, without the untouched image
     )
     random_orders: Positive = 3  # random orders to compare deletion and insertion with
-    # Cases with curves, one-pixel shifts, and marked patches covered and hidden from the answer.
+    # Cases, rounded up to whole batches, that also get deletion and insertion curves, one-pixel shifts, and tests with
+    # their marked patches covered and hidden from the answer.
     curve_cases: Positive = 64
     shuffled_image_steps: Count = 0  # steps of a control run of the last stage on shuffled images; 0 = no such check
-    bootstrap: Resamples = 2000  # resamples for intervals, over images
+    bootstrap: Resamples = 2000  # bootstrap resamples of images, for the intervals
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,11 @@ class AskConfig:
     """mode=ask: one image and a question."""
 
     image: str = ""  # an image or a DICOM file
-    question: str = ""  # about the image
-    frame: Positive = 1  # number of the frame in a DICOM file with several
-    window: str = ""  # of a DICOM file: empty = the file's own, or lung, mediastinum, abdomen, bone, brain, … for CT
-    samples: Rows = 5  # answers sampled in addition to the greedy one, to see whether they agree
-    temperature: Above0 = 1.0  # of these samples
-    # The answer to contrast with in the viewer; empty = no for yes, yes for no, else the base model's answer.
+    question: str = ""  # the question about the image
+    frame: Positive = 1  # frame of a multi-frame DICOM file, counted from 1
+    # Window of a DICOM file: empty = the file's own, or lung, mediastinum, abdomen, bone, brain, … for CT.
+    window: str = ""
+    samples: Rows = 5  # answers to sample in addition to the greedy one, to see whether they agree
+    temperature: Above0 = 1.0  # sampling temperature of these samples
+    # The answer that the viewer contrasts with the model's; empty = no for yes, yes for no, else the base model's.
     other: str = ""

@@ -8,7 +8,7 @@ from radvqa_jax.trees import FREEZE, TRAIN, compile_pattern, nearest
 
 
 def require(holds: bool, message: str) -> None:
-    """Raises ValueError with the message, unless the condition holds."""
+    """Raises ValueError with the message unless the condition holds."""
     if not holds:
         raise ValueError(message)
 
@@ -42,12 +42,12 @@ def _check_sources(name: str, stage: StageConfig) -> None:
 
 
 def check_read_source(name: str, source: SourceConfig) -> None:
-    """Checks a source whose rows are each read once: fields of a mixture would have no effect."""
+    """Checks a source whose rows are read once each: it may not set the fields of a mixture."""
     set_fields = [f for f in ("weight", "count", "anneal", "points") if getattr(source, f) != getattr(_PLAIN, f)]
     require(
         not set_fields,
-        f"{name} has {', '.join(set_fields)}, but its rows are read once, in order: these fields belong to the sources "
-        "of a stage. Give limit for fewer rows.",
+        f"{name} has {', '.join(set_fields)}, but its rows are read once, in order: these fields are for the "
+        "sources of a stage. Give limit for fewer rows.",
     )
     check_source(name, source)
 
@@ -60,17 +60,18 @@ def check_source(name: str, source: SourceConfig) -> None:
     )
     require(
         not source.prompt or source.task == "caption",
-        f"{name} has prompt={source.prompt!r}, but task={source.task}: questions are asked with data.prompt.",
+        f"{name} has prompt={source.prompt!r}, which is for task=caption, and task={source.task}. Questions are asked "
+        "with data.prompt.",
     )
     points = source.points
     require(
         (source.anneal == "constant") == (not points),
-        f"{name}: anneal={source.anneal!r} with points={points}. Points (share of training done, factor) belong to "
-        "'piecewise', 'linear' and 'cosine', and each of these needs some.",
+        f"{name}: anneal={source.anneal!r} with points={points}. Give points (share of training done, factor) with "
+        "anneal='piecewise', 'linear' or 'cosine', and none with 'constant'.",
     )
     require(
         all(a < b for (a, _), (b, _) in itertools.pairwise(points)),
-        f"{name}.points={points} must rise in their shares of training.",
+        f"{name}.points={points} must be in rising order of their shares of training.",
     )
     for number, item in enumerate(source.where):
         path = f"{name}.where[{number}]"
@@ -81,7 +82,7 @@ def check_source(name: str, source: SourceConfig) -> None:
 
 
 def _check_rules(path: str, rules: tuple[tuple[str, str], ...], labels: tuple[str, ...]) -> None:
-    """Checks ordered (pattern, label) pairs; a label that ends in `:` stands for all that begin with it."""
+    """Checks ordered (pattern, label) pairs. An allowed label that ends in `:` allows all that begin with it."""
     for index, (pattern, label) in enumerate(rules):
         compile_pattern(pattern, f"{path}[{index}]")
         known = any(label.startswith(want) and (label == want) != want.endswith(":") for want in labels)
@@ -101,41 +102,42 @@ def _check_patterns(name: str, stage: StageConfig) -> None:
         )
 
 
-# What else a job writes to the folder in which each stage has one of its own, and to predictions/.
+# Names of a job's files that no stage may have: folders in its workdir, and answers in predictions/.
 FOLDERS = ("predictions", "saliency", "trained", "shuffled_images")
 WRITTEN = "questions"  # … if it writes questions
 RUNS = ("base", "question_only", "majority", "longest_option", "letter_frequency", "quality_predictions")
-OTHER_IMAGES = ("_swapped", "_swapped_any", "_blank", "_blank_prompts")  # ends of the names of answers to other images
+OTHER_IMAGES = ("_swapped", "_swapped_any", "_blank", "_blank_prompts")  # suffixes of answers to other images
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 def _check_name(name: str, config: Config) -> None:
     require(
         _NAME.fullmatch(name) is not None,
-        f"stages has the name {name!r}. A name has at most 40 small letters, digits and _, and begins with a letter.",
+        f"stages has the name {name!r}. A name has at most 40 lower-case letters, digits and _, and begins with a "
+        "letter.",
     )
     used = (*FOLDERS, *RUNS, *([WRITTEN] if config.synthesis.name else []))
     require(
         name not in used and not name.endswith(OTHER_IMAGES),
-        f"stages has the name {name!r}, which a job uses for files of its own. Give another one.",
+        f"stages has the name {name!r}, which a job uses for its own files. Give another name.",
     )
 
 
 def check_stages(config: Config) -> None:
-    """Checks the names and the order of the stages, and those that run, each on its own."""
+    """Checks the names and the order of the stages, and each stage that runs."""
     known, running = tuple(config.stages), config.run_stages
     for name in known:
         _check_name(name, config)
     for index, name in enumerate(running):
         require(
             name in known,
-            f"run_stages[{index}]={name!r} is no stage.{nearest(name, known)} The stages are {known or 'none'}; they "
-            "are added in the config file: config.stages.NAME = stage(sources=…, total_steps=…).",
+            f"run_stages[{index}]={name!r} is not a stage.{nearest(name, known)} The stages are {known or 'none'}. Add "
+            "one in the config file: config.stages.NAME = stage(sources=…, total_steps=…).",
         )
         require(name not in running[:index], f"run_stages={running} names {name!r} twice.")
     require(
         bool(running) or len(known) < 2,
-        f"There are several stages: {', '.join(known)}. Name those that run, in order, such as "
+        f"There are several stages: {', '.join(known)}. Name those to run, in order, such as "
         f'--config.run_stages="{known}".',
     )
     trains = config.mode in ("train", "job", "audit", "ablations")
@@ -149,5 +151,5 @@ def check_stages(config: Config) -> None:
         _check_patterns(path, stage)
         if trains:
             _check_sources(path, stage)
-            if config.mode != "audit":  # which only reads what a stage would be trained on
+            if config.mode != "audit":  # an audit reads the data and trains nothing
                 _check_stage(path, stage)

@@ -92,14 +92,17 @@ def trained(names: tuple[str, ...], **fields: Any) -> Config:
         (trained(()), r"mode=train needs a stage, and stages is empty\. Add one in the config file"),
         (
             trained(("a", "b")),
-            r"There are several stages: a, b\. Name those that run, in order, such as --config\.run_s",
+            r"There are several stages: a, b\. Name those to run, in order, such as --config\.run_s",
         ),
-        (trained(("head", "b"), run_stages=("haed",)), r"run_stages\[0\]='haed' is no stage\. Did you mean `head`\?"),
+        (
+            trained(("head", "b"), run_stages=("haed",)),
+            r"run_stages\[0\]='haed' is not a stage\. Did you mean `head`\?",
+        ),
         (trained(("a", "b"), run_stages=("b", "a", "b")), r"run_stages=\('b', 'a', 'b'\) names 'b' twice"),
-        (trained(("A b",)), r"stages has the name 'A b'\. A name has at most 40 small letters"),
+        (trained(("A b",)), r"stages has the name 'A b'\. A name has at most 40 lower-case letters"),
         (trained(("../x",)), r"stages has the name '\.\./x'"),
-        (trained(("x" * 41,)), r"at most 40 small letters"),
-        (trained(("base",)), r"stages has the name 'base', which a job uses for files of its own"),
+        (trained(("x" * 41,)), r"at most 40 lower-case letters"),
+        (trained(("base",)), r"stages has the name 'base', which a job uses for its own files"),
         (trained(("saliency",)), "'saliency', which a job uses"),
         (trained(("questions",), synthesis=SynthesisConfig(name="x")), "'questions', which a job uses"),
         (trained(("a_swapped",)), "'a_swapped', which a job uses"),
@@ -124,7 +127,7 @@ def test_stages_cannot_have_the_names_of_blind_runs() -> None:
     ("field", "message"),
     [
         ("stage2.total_steps", r"Unknown config field `stage2`\. The fields of this stage are in `stages\.stage2`"),
-        ("stages", r"`stages` must be a group of fields for each stage.*give run_stages"),
+        ("stages", r"`stages` must hold one group of fields for each stage.*give run_stages"),
         (
             "stages.captions.optim.lerning_rate",
             r"`stages\.captions\.optim\.lerning_rate`\. Did you mean `learning_rate`",

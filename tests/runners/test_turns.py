@@ -72,11 +72,11 @@ def test_a_grid_has_turns_contradictions_and_what_the_prompts_held(
         (
             {"data.history": "own"},
             (),
-            r"data\.history='own' fills \{history\}, and data\.prompt='answer en .* none",
+            r"data\.history='own' fills \{history\}, which data\.prompt='answer en .* does not contain",
         ),
-        (IN_A_ROW | {"mode": "job"}, (), "mode=job asks every question alone"),
+        (IN_A_ROW | {"mode": "job"}, (), "mode=job asks each question on its own"),
         ({}, (CellConfig("a", history="own"),), r"ablations\.cells\[0\] \(a\): history='own' fills \{history\}"),
-        (IN_A_ROW, (CellConfig("a", image="swapped"),), "shows every question of a conversation another image"),
+        (IN_A_ROW, (CellConfig("a", image="swapped"),), "image='swapped' changes the image within a conversation"),
     ],
 )
 def test_questions_that_cannot_be_asked_in_a_row_are_refused(
