@@ -1,4 +1,4 @@
-"""Chooses the way of computing a step: the fastest that fits, found with few compilations."""
+"""Chooses how to compute a step: the fastest way that fits, found with few compilations."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,16 +8,16 @@ from radvqa_jax.planning.devices import GIB
 from radvqa_jax.planning.ways import Candidate
 from radvqa_jax.training.way import Way
 
-BUDGET = 60.0  # seconds of compiling beyond one compilation; then what fits is taken
+BUDGET = 60.0  # seconds of compiling, after which a way that fits is taken even if a faster one might fit
 
 
 class Tried(NamedTuple):
-    """One way that was looked at."""
+    """One way that was considered."""
 
     candidate: Candidate
-    estimate: int  # bytes that it was thought to take in all
-    peak: int | None  # bytes that it takes; None = it was not compiled
-    why: str  # it was taken, or left
+    estimate: int  # bytes that it needs in all, by estimate
+    peak: int | None  # bytes that it needs, as compiled; None = it was not compiled
+    why: str  # the reason why it was taken or not
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -27,20 +27,20 @@ class Tried(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The choice, and everything that was tried, in the order of time."""
+    """The choice, and every candidate, the fastest first."""
 
     way: Way
     tried: list[Tried]
 
     def describe(self, name: str, room: int, reserve: float) -> str:
-        """Says in one line what was taken, what else was tried, and why it was left."""
+        """One line: the way that was taken, and the other compiled ones with the reason why they were not."""
         taken = next(item for item in self.tried if item.candidate.way == self.way)
         others = [f"{item.candidate.way}: {item.why}" for item in self.tried if item is not taken and item.peak]
         skipped = sum(item.peak is None for item in self.tried)
         peak = "" if taken.peak is None else f", {taken.peak / GIB:.2f} GiB"
-        left = f"; left: {'; '.join(others)}" if others else ""
+        left = f"; not taken: {'; '.join(others)}" if others else ""
         return (
-            f"{name}: model.remat=auto takes {self.way}{peak} of {room / GIB:.2f} GiB ({reserve:.0%} are kept back): "
+            f"{name}: model.remat=auto takes {self.way}{peak} of {room / GIB:.2f} GiB ({reserve:.0%} is kept free): "
             f"{taken.why}{left}; {skipped} not compiled"
         )
 
@@ -54,20 +54,20 @@ def choose(
     budget: float = BUDGET,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Choice:
-    """The first candidate that fits, as far as few compilations tell.
+    """The fastest candidate that fits, as far as a few compilations show.
 
-    The first that should fit by estimate is compiled. What it takes more or less than estimated corrects the estimates
-    of those near it; then the next that should fit is compiled, or, where room is left, one that is faster. It ends
-    with a way that fits and no faster one that should, or when the budget is spent and one fits. Where nothing fits,
-    that of the least memory is taken: it may still run, since a reserve is kept back.
+    Compiles the fastest candidate that fits by estimate. The error of that estimate corrects the estimates of similar
+    candidates; then the fastest one that now fits by estimate is compiled, and so on. The search ends when a compiled
+    way fits and no faster one does by estimate, or when a way fits and the budget is spent. If nothing fits, the way
+    that needs the least memory is taken: it may still run in the reserve.
 
     Args:
         candidates: the fastest first.
-        peak_of: compiles a way and returns the bytes of one device that it takes; None where the compiler refuses it.
-        arguments: bytes of what every way is called with.
-        room: bytes that a way may take.
-        budget: seconds of compiling beyond the first compilation that fits.
-        clock: seconds.
+        peak_of: compiles a way and returns the bytes that it needs on one device; None if the compiler refuses it.
+        arguments: bytes of a step's arguments, which are the same for every way.
+        room: bytes that a way may need.
+        budget: seconds of compiling in all, after which the search ends as soon as a way fits.
+        clock: the time in seconds.
     """
     peaks: dict[Way, int] = {}
     spent, fits = 0.0, None
@@ -89,14 +89,14 @@ def choose(
         if not untried or (fits is not None and spent > budget):
             break
         began = clock()
-        told = peak_of(untried[0].way)
-        peak = max(estimate(untried[0]), room + 1) if told is None else told
+        compiled = peak_of(untried[0].way)
+        peak = max(estimate(untried[0]), room + 1) if compiled is None else compiled
         peaks[untried[0].way] = peak
         spent += clock() - began
         if peak <= room:
             fits = untried[0]
         elif untried[0].working == min(c.working for c in candidates):
-            break  # nothing takes less
+            break  # no candidate needs less
     taken = fits or min((c for c in candidates if c.way in peaks), key=lambda c: peaks[c.way])
     return Choice(taken.way, [_explain(c, taken, peaks, estimate(c), room) for c in candidates])
 
@@ -106,7 +106,7 @@ def _explain(candidate: Candidate, taken: Candidate, peaks: dict[Way, int], esti
     over = (peak or estimate) > room
     needs = f"needs {(peak or estimate) / GIB:.2f} GiB{'' if peak else ' by estimate'}"
     if candidate is taken:
-        why = f"nothing fits, and it takes the least: {needs}" if over else "the fastest that fits"
+        why = f"nothing fits, and it needs the least: {needs}" if over else "the fastest that fits"
     elif over:
         why = needs
     else:

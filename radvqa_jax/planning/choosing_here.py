@@ -1,4 +1,4 @@
-"""`model.remat=auto` on the devices that are here: an earlier choice is taken again, or a few ways are compiled."""
+"""`model.remat=auto` on the present devices: takes an earlier choice again, or compiles a few ways and chooses."""
 
 import hashlib
 import importlib.metadata
@@ -29,14 +29,18 @@ from radvqa_jax.training.step import step_on
 from radvqa_jax.training.way import Chosen, Way, describe_devices, from_record, to_record
 from radvqa_jax.trees import Flat
 
-MORE = 1.2  # times the room of a choice that is kept: with more, one is sought again
+MORE = 1.2  # an earlier choice is not taken again if there is more room than this many times its own
 
 
 def choose_here(config: Config, plan: Plan, plan_at: Callable[[Way], Plan], trainable: Flat, frozen: Flat) -> Chosen:
-    """The fastest way that fits the devices of the plan, with its compiled step, and says what else was tried.
+    """The fastest way that fits the devices of the plan, with its compiled step; prints what else was tried.
 
-    The choice is kept with the compiled programs (`compilation_cache`), by devices, configuration and versions, and
-    taken again while it fits. Several processes of a run look at the fullest of their devices and choose alike.
+    A run in one process keeps its choice with the compiled programs (`compilation_cache`), under devices, configuration
+    and versions, and takes it again while it fits. The processes of a run all plan for the fullest of their devices, so
+    that they make the same choice.
+
+    Raises:
+        ValueError: if the compiler refuses every way for its memory.
     """
     stage, name = config.stages[plan.name], plan.name
     rows, several = stage.batch_size * stage.accumulate, jax.process_count() > 1
@@ -56,7 +60,7 @@ def choose_here(config: Config, plan: Plan, plan_at: Callable[[Way], Plan], trai
             return None
         peak = runtime.peak_bytes(steps[way].memory_analysis())
         took = time.perf_counter() - began
-        print(f"{name}: {way}: compiled in {took:.1f} s; takes {peak / GIB:.2f} GiB of each device", flush=True)
+        print(f"{name}: {way}: compiled in {took:.1f} s; needs {peak / GIB:.2f} GiB on each device", flush=True)
         return peak
 
     room = _room(plan, frozen, config.model.memory_reserve)
@@ -68,12 +72,12 @@ def choose_here(config: Config, plan: Plan, plan_at: Callable[[Way], Plan], trai
     known_kind = find_kind(jax.devices()[0].device_kind)
     candidates = rank_for(config, plan, args, mesh=plan.mesh, known=known_kind)
     arguments = argument_bytes(args, plan.mesh)
-    budget = math.inf if several else BUDGET  # clocks differ, and all must choose alike
+    budget = math.inf if several else BUDGET  # clocks differ, and all processes must make the same choice
     choice = choose(candidates, peak_of, arguments=arguments, room=room, budget=budget)
     print(choice.describe(name, room, config.model.memory_reserve), flush=True)
     if choice.way not in steps:
         raise ValueError(
-            f"{name}: the compiler refuses every way of model.remat=auto for its memory; the least is {choice.way}. "
+            f"{name}: the compiler refuses every way of model.remat=auto for its memory; {choice.way} needs the least. "
             "Give model.quantize=nf4, a lower model.resolution or data.seq_len, or more devices (mesh.fsdp)."
         )
     if kept is not None:
@@ -85,7 +89,7 @@ def choose_here(config: Config, plan: Plan, plan_at: Callable[[Way], Plan], trai
 def rank_for(
     config: Config, plan: Plan, args: tuple[Any, ...], *, mesh: Mesh | None, known: Device | None
 ) -> list[Candidate]:
-    """The ways of a stage for the devices of a mesh, the fastest first; `known`: what is known of one."""
+    """The ways of a stage on the devices of a mesh, the fastest first; `known`: the facts of one device, if listed."""
     stage = config.stages[plan.name]
     devices = jax.devices()[:1] if mesh is None else list(mesh.devices.flat)
     share = 1 if mesh is None else mesh.shape["data"] * mesh.shape["fsdp"]
@@ -98,7 +102,7 @@ def rank_for(
 
 
 def argument_bytes(args: tuple[Any, ...], mesh: Mesh | None) -> int:
-    """The bytes that a step's arguments take of each device, where `fsdp` cuts them evenly."""
+    """The bytes of a step's arguments on each device, if `fsdp` divides them evenly."""
     return sum(map(_bytes, jax.tree.leaves(args))) // (1 if mesh is None else mesh.shape["fsdp"])
 
 
@@ -108,7 +112,7 @@ def _bytes(leaf: Any) -> int:
 
 
 def _room(plan: Plan, frozen: Flat, reserve: float) -> int:
-    """The bytes that a step may take of one device: what is free, and what its weights take there already."""
+    """The bytes that a step may need on one device: the free ones, and those of the weights that are there already."""
     devices = jax.devices()[:1] if plan.mesh is None else list(plan.mesh.devices.flat)
     held = sum(_bytes(leaf) for leaf in jax.tree.leaves(frozen)) // len(devices)
     room = int((runtime.free_bytes(devices) + held) * (1 - reserve))
@@ -116,7 +120,7 @@ def _room(plan: Plan, frozen: Flat, reserve: float) -> int:
 
 
 def _kept_file(config: Config, plan: Plan, args: tuple[Any, ...]) -> Path | None:
-    """The file of a choice: devices, configuration and versions decide its name."""
+    """The file that keeps a choice, named by a hash of devices, configuration and versions; None without a cache."""
     folder = jax.config.values["jax_compilation_cache_dir"]
     if not folder:
         return None
@@ -129,11 +133,11 @@ def _kept_file(config: Config, plan: Plan, args: tuple[Any, ...]) -> Path | None
 
 
 def _read(file: Path | None, plan: Plan, *, rows: int, room: int) -> Way | None:
-    """The earlier choice, unless there is much more room now, or the file cannot be read."""
+    """The earlier choice; None if there is none, there is much more room now, or the file cannot be read."""
     try:
         record: Any = read_json(file) if file is not None else {}
     except (OSError, ValueError):
-        return None  # it is only a shortcut: a new choice is made and overwrites it
-    way = from_record(record, plan.mesh, rows=rows)  # None if it is not an object
+        return None  # the file only saves time: a new choice overwrites it
+    way = from_record(record, plan.mesh, rows=rows)  # None if it is not a JSON object
     had = record.get("room") if way is not None else None
     return way if way is not None and type(had) is int and MORE * had >= room else None

@@ -1,4 +1,4 @@
-"""The devices that are planned for: memory, peak rates, and how to compile for one without having it."""
+"""The devices that can be planned for: memory, peak rates, and what XLA needs to compile for an absent one."""
 
 from dataclasses import dataclass
 
@@ -18,25 +18,25 @@ class Gpu:
     clock_ghz: float
     l2_cache: int  # bytes
     shared_memory_per_core: int  # bytes
-    shared_memory_per_block: int  # bytes, the most that a kernel may ask for
+    shared_memory_per_block: int  # bytes, the most that a kernel may request
     threads_per_core: int
 
 
 @dataclass(frozen=True)
 class Device:
-    """One kind of device, or several of them in a slice.
+    """One kind of device, or a slice of several.
 
-    Memory, bandwidth and peak rates are the vendor's; rates are those of dense bfloat16 products with float32 sums.
+    Memory, bandwidth and peak rates are the vendor's. Peak rates are for dense bfloat16 products with float32 sums.
     """
 
-    kind: str  # how jax names it (`device.device_kind`)
-    platform: str  # cuda, tpu or cpu
+    kind: str  # jax's name for it (`device.device_kind`)
+    platform: str  # cuda or tpu
     memory: int  # bytes of one device
-    peak_flops: float  # a second, of one device
-    bandwidth: float  # bytes a second, of one device
-    count: int = 1
+    peak_flops: float  # per second, of one device
+    bandwidth: float  # bytes per second, of one device
+    count: int = 1  # devices in the slice
     gpu: Gpu | None = None
-    topology: str = ""  # of a TPU slice, as XLA names it
+    topology: str = ""  # XLA's name of a TPU slice
 
 
 _HOPPER = Gpu((9, 0), 132, 128, 1.98, 52428800, 233472, 232448, 2048)
@@ -77,19 +77,23 @@ DEVICES: dict[str, Device] = {
 
 
 def get_device(name: str, *, field: str = "target") -> Device:
-    """A device by its name in this table; a ValueError names the field of the configuration that gives another."""
+    """The device with this name in the table.
+
+    Raises:
+        ValueError: for an unknown name; it names `field` of the configuration, and the known ones.
+    """
     if name not in DEVICES:
         raise ValueError(f"{field}={name!r} is unknown.{nearest(name, DEVICES)} Known: local, {', '.join(DEVICES)}.")
     return DEVICES[name]
 
 
 def find_kind(kind: str) -> Device | None:
-    """The facts about the kind in `jax.devices()[0].device_kind`, or None if it is not listed here."""
+    """The device whose `kind` is this `jax.devices()[0].device_kind`; None if it is not in the table."""
     return next((device for device in DEVICES.values() if device.kind == kind), None)
 
 
 def target_config(device: Device) -> str:
-    """The GpuTargetConfigProto of a card in text form."""
+    """The GpuTargetConfigProto of a card, in text form."""
     gpu = device.gpu
     assert gpu is not None, f"{device.kind} is not a GPU"
     major, minor = gpu.compute_capability

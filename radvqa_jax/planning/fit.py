@@ -1,4 +1,4 @@
-"""Whether programs fit a device and how fast they can be at best, by compiling the very programs that would run."""
+"""Whether programs fit a device, and how fast they can be at best. Compiles the same programs that would run."""
 
 import math
 import re
@@ -12,29 +12,29 @@ from radvqa_jax import runtime
 from radvqa_jax.planning.flops import Work, count_work, seconds
 from radvqa_jax.planning.targets import Target
 
-LARGE = 1 << 22  # weights; smaller ones weigh nothing, and share their shapes with activations
+LARGE = 1 << 22  # elements; smaller weights need little memory, and activations may have the same shapes
 
 
 class Program(NamedTuple):
-    """One jitted function and the shapes it is called with; shapes carry the sharding of the target."""
+    """A jitted function and the shapes of its arguments, with the sharding of the target."""
 
     name: str
     function: Any
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    rows: int  # examples that one call treats
-    while_turns: int | None = None  # of a loop whose end the data decide
-    minimum_flops: float | None = None  # from the sizes alone
+    rows: int  # examples of one call
+    while_turns: int | None = None  # iterations of a loop whose number depends on the data
+    minimum_flops: float | None = None  # the least that the sizes require (minimum.py); None = unknown
 
 
 class Fitted(NamedTuple):
-    """The needs of one program. Bytes are those of one device, work is that of the whole program."""
+    """The needs of one program: bytes on one device, and the work of the whole program."""
 
     name: str
     rows: int
     arguments: int
     temporaries: int
-    outputs: int  # those that do not take the place of an argument
+    outputs: int  # without those that reuse an argument's memory
     peak: int
     work: Work
     minimum_flops: float | None
@@ -44,7 +44,7 @@ class Fitted(NamedTuple):
 
     @property
     def recomputed(self) -> float | None:
-        """Floating-point operations beyond the minimum: what is computed again, and padding of blocks."""
+        """Floating-point operations beyond the minimum: rematerialisation, and padding of blocks."""
         return None if self.minimum_flops is None else self.work.flops - self.minimum_flops
 
     def to_json(self) -> dict[str, Any]:
@@ -64,12 +64,12 @@ def compile_program(program: Program, target: Target, *, frozen: Mapping[str, An
 def compile_to_run(
     program: Program, target: Target, *, frozen: Mapping[str, Any] | None = None
 ) -> tuple[Fitted, jax.stages.Compiled]:
-    """(what a program takes on a target, the compiled program, which runs where the target is here).
+    """(the needs of a program on a target, the compiled program, which runs only if the target is present).
 
     Args:
-        program: what to compile.
-        target: for what.
-        frozen: weights in half precision of which no float32 copy should exist; looked for in the compiled text.
+        program: the program to compile.
+        target: the devices to compile it for.
+        frozen: half-precision weights whose float32 copies are looked for in the compiled text.
     """
     start = time.perf_counter()
     traced = program.function.trace(*program.args, **program.kwargs)
@@ -97,7 +97,7 @@ def compile_to_run(
 
 
 def find_float32(text: str, leaves: Mapping[str, Any]) -> tuple[str, ...]:
-    """The shapes of large half-precision leaves, whole or one layer of them, that XLA text holds in float32."""
+    """The large half-precision leaves, or single layers of them, whose shape XLA's text has in float32."""
     found = set()
     for name, leaf in leaves.items():
         shapes = [leaf.shape, leaf.shape[1:], (1, *leaf.shape[1:])]
@@ -111,11 +111,11 @@ def find_float32(text: str, leaves: Mapping[str, Any]) -> tuple[str, ...]:
 def largest_batch(
     peak_of: Callable[[int], int], memory: int, *, step: int = 1, most: int = 4096, first: int = 0
 ) -> tuple[int, int]:
-    """(the largest multiple of `step` whose peak fits into `memory`, its peak); (0, peak of `step`) if none.
+    """(the largest multiple of `step` whose peak fits `memory`, its peak); (0, the peak of `step`) if none fits.
 
-    Memory grows with the batch almost in a straight line, so each guess is where the line through the nearest two
-    known sizes crosses the limit: few compilations, and the answer was itself compiled. `first` is the first guess,
-    if an estimate is known; 0 = eight times `step`.
+    Memory grows almost linearly with the batch, so each guess is the size at which the line through two known sizes
+    reaches the limit. This takes few compilations, and the answer was itself compiled. `first` is the first guess;
+    0 = eight times `step`. No guess exceeds `most`.
     """
     known = {step: peak_of(step)}
     if known[step] > memory:
@@ -136,7 +136,7 @@ def largest_batch(
 
 
 def _next_guess(known: Mapping[int, int], memory: int, *, low: int, high: int | None, step: int, most: int) -> int:
-    """The size to try next, strictly between what fits and what does not."""
+    """The size to try next, strictly between the largest that fits and the smallest that does not."""
     below, above = sorted(known)[-2:] if high is None else (low, high)
     slope = max((known[above] - known[below]) / (above - below), 1e-9)
     guess = int((memory - known[below]) / slope + below) // step * step

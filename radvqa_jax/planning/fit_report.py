@@ -1,4 +1,4 @@
-"""The programs compiled for a target, as text and as JSON."""
+"""The report of mode=fit, as text and as JSON."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,11 +26,11 @@ def format_fit(
             f"largest batch of {row['name']} at {row['resolution']} px: {row['batch_size']} "
             f"(peak {gib(row['peak'])} GiB, {row['compilations']} compilations)"
         )
-    return "\n".join([*lines, *frontiers, "", "What this cannot know:", *(f"- {line}" for line in unknown(target))])
+    return "\n".join([*lines, *frontiers, "", "Not in this report:", *(f"- {line}" for line in unknown(target))])
 
 
 def _row(fitted: Fitted, target: Target) -> tuple[str, ...]:
-    """The cells of one program."""
+    """The cells of one program's row."""
     fits = "?" if target.memory is None else "yes" if fitted.peak <= target.memory else "NO"
     least, again = "", ""
     if fitted.minimum_flops and fitted.recomputed is not None:
@@ -43,7 +43,7 @@ def _row(fitted: Fitted, target: Target) -> tuple[str, ...]:
 
 
 def table(rows: list[tuple[str, ...]]) -> list[str]:
-    """The lines of a table; the first column is text, the others stand to the right."""
+    """The lines of a table: the first column is aligned left, the others right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
@@ -57,28 +57,28 @@ def gib(size: int | None) -> str:
 
 
 def unknown(target: Target) -> list[str]:
-    """The limits of what compiling can show, as sentences."""
+    """The limits of what compiling can show, one a line."""
     lines = [
-        "Speed. `at best` is arithmetic or bytes at the peak rate; a real step takes longer, often twice as long.",
-        "Answers' lengths: every text position is taken for a target, and every answer for as long as it may be.",
+        "Real speed: `at best` is arithmetic or bytes at the peak rate. A real step takes longer, often twice as long.",
+        "The lengths of answers: every text position counts as a target, and every answer as long as it may be.",
     ]
     if len(target.devices) > 1:
-        lines.append("What the devices send each other: `at best` has no time for it.")
+        lines.append("Communication between the devices: `at best` does not include it.")
     if target.device is not None and target.device.platform == "cuda":
         lines += [
-            "What the driver, cuBLAS and cuDNN take in addition (several hundred MiB), and fragmentation. JAX takes "
-            "75 % of the card at the start; XLA_PYTHON_CLIENT_MEM_FRACTION=0.95 lets it have more.",
+            "Memory for the driver, cuBLAS and cuDNN (several hundred MiB), and fragmentation. JAX reserves 75 % of "
+            "the card at its start; XLA_PYTHON_CLIENT_MEM_FRACTION=0.95 raises that.",
         ]
         if not target.present:
-            lines.append("Autotuning and Triton's products, which want the card: temporaries may differ by some MiB.")
-            lines.append("Whether the card takes cuDNN's attention if model.attention=auto: blocks is planned with.")
+            lines.append("Autotuning and Triton's products, which need the card: temporaries may differ by some MiB.")
+            lines.append("Whether the card supports cuDNN's attention (model.attention=auto): the plan uses blocks.")
     if (
         target.device is not None
         and target.device.platform == "tpu"
         and len(target.devices) == 1
         and not target.present
     ):
-        lines.append("Whether the chip takes splash attention if model.attention=auto: blocks is planned with.")
+        lines.append("Whether the chip supports splash attention (model.attention=auto): the plan uses blocks.")
     if target.device is None:
         lines.append("Peak rates of this device: it is not in planning/devices.py, so there is no time and no MFU.")
     return lines

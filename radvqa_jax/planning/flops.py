@@ -1,7 +1,7 @@
-"""Arithmetic and bytes of a program, counted from its jaxpr: what is inside a scan counts once for every turn.
+"""Arithmetic and bytes of a program, counted from its jaxpr. The body of a scan counts once per iteration.
 
-Only products (dot, convolution, attention kernels) are counted; on the models here the rest is below one part in a
-hundred. XLA's own count takes the inside of a loop once, and on NVIDIA GPUs there is none.
+Only products (dot, convolution, attention kernels) are counted; in these models everything else is less than 1 % of
+the arithmetic. XLA's own cost analysis counts the body of a loop once, and does not exist on NVIDIA GPUs.
 """
 
 import math
@@ -14,8 +14,8 @@ from jax.interpreters import partial_eval
 class Work(NamedTuple):
     """The work of a program."""
 
-    flops: float  # a multiplication and an addition are two
-    bytes: float  # operands and results of products, each read or written once; the rest is taken as fused into them
+    flops: float  # a multiplication and an addition count as two
+    bytes: float  # operands and results of products, each read or written once; the rest counts as fused into them
 
     def __add__(self, other: "Work") -> "Work":  # pyright: ignore[reportIncompatibleMethodOverride] not concatenation
         return Work(self.flops + other.flops, self.bytes + other.bytes)
@@ -29,16 +29,16 @@ NOTHING = Work(0.0, 0.0)
 
 
 def count_work(traced: Any, *, while_turns: int | None = None) -> Work:
-    """The work of a traced function (`jax.jit(f).trace(…)`) or closed jaxpr; unused values are left out.
+    """The work of a traced function (`jax.jit(f).trace(…)`) or closed jaxpr, without unused values.
 
-    Of a `cond` the dearest branch counts.
+    A `cond` counts as its branch with the most arithmetic.
 
     Args:
-        traced: what to count.
-        while_turns: turns of a loop whose number only the data tell, such as decoding.
+        traced: the function or jaxpr.
+        while_turns: iterations of each `while` loop, whose number depends on the data, as in decoding.
 
     Raises:
-        ValueError: if there is such a loop with products inside, and `while_turns` is not given.
+        ValueError: if a `while` loop contains products, and `while_turns` is not given.
     """
     closed = getattr(traced, "jaxpr", traced)
     jaxpr = getattr(closed, "jaxpr", closed)
@@ -61,9 +61,9 @@ def _equation(equation: Any, while_turns: int | None) -> Work:
         return Work(_conv_flops(equation), _bytes(equation))
     if "dot_product_attention" in name:
         return Work(_attention_flops(equation, backward="bwd" in name), _bytes(equation))
-    if name == "pallas_call":  # one program of its grid; tiles that a mask lets it skip are counted
+    if name == "pallas_call":  # the jaxpr is one program of the grid; tiles that a mask skips are counted too
         return Work(_inside(params, while_turns).flops * math.prod(params["grid_mapping"].grid), _bytes(equation))
-    if name == "shard_map":  # the share of one device
+    if name == "shard_map":  # the jaxpr is one device's share
         return _inside(params, while_turns).times(params["mesh"].size)
     if name == "scan":
         return _count(params["jaxpr"].jaxpr, while_turns).times(params["length"])
@@ -72,7 +72,7 @@ def _equation(equation: Any, while_turns: int | None) -> Work:
     if name == "while":
         inside = _count(params["body_jaxpr"].jaxpr, while_turns) + _count(params["cond_jaxpr"].jaxpr, while_turns)
         if inside.flops and while_turns is None:
-            raise ValueError("A while loop holds products, and how often it turns is unknown: give while_turns.")
+            raise ValueError("A while loop contains products, and its iterations are not known: give while_turns.")
         return inside.times(while_turns or 1)
     return _inside(params, while_turns)
 
@@ -108,12 +108,12 @@ def _conv_flops(equation: Any) -> float:
 
 
 def _attention_flops(equation: Any, *, backward: bool) -> float:
-    """Two products forward; five backward, one of which computes the logits again."""
+    """Two products forward; five backward, one of which recomputes the logits."""
     batch, length, heads, head_dim = equation.invars[0].aval.shape
     keys = equation.invars[1].aval.shape[1]
     return (5 if backward else 2) * 2.0 * batch * heads * length * keys * head_dim
 
 
 def seconds(work: Work, *, peak_flops: float, bandwidth: float) -> float:
-    """The roofline time: arithmetic or bytes at peak rate, whichever takes longer (Williams et al. 2009)."""
+    """The roofline time in seconds: arithmetic or bytes at peak rate, whichever takes longer (Williams et al. 2009)."""
     return max(work.flops / peak_flops, work.bytes / bandwidth)

@@ -1,4 +1,4 @@
-"""Memory against arithmetic: what each way of computing a step takes on a target, and which of them is chosen."""
+"""Memory against arithmetic: the needs of each way of computing a step on a target, and the way that is chosen."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -17,11 +17,11 @@ class Frontier(NamedTuple):
 
     name: str  # of the stage
     choice: Choice
-    compiled: dict[Way, Fitted]  # in the order of memory; without those that the compiler refused
-    room: int  # bytes that a way may take
+    compiled: dict[Way, Fitted]  # the least memory first; without ways that the compiler refused
+    room: int  # bytes that a way may need
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: what was chosen, each way that was looked at and why it was left, and the frontier."""
+        """Plain values: the choice, every way with the reason why it was taken or not, and the compiled ways."""
         points = [asdict(way) | fitted.to_json() for way, fitted in self.compiled.items()]
         tried = [item.to_json() for item in self.choice.tried]
         return {
@@ -34,7 +34,7 @@ class Frontier(NamedTuple):
 
 
 def on_the_frontier(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates, by estimate, that no other beats in memory without being slower; by memory."""
+    """The estimated frontier: the candidates that need less memory than every faster one, the least memory first."""
     found: list[Candidate] = []
     for candidate in candidates:  # the fastest first
         if not found or candidate.working < found[-1].working:
@@ -51,15 +51,15 @@ def find_frontier(
     room: int,
     whole: bool,
 ) -> Frontier:
-    """The ways of a stage on a target, each compiled once.
+    """Chooses a way for a stage on a target. No way is compiled twice.
 
     Args:
         name: of the stage.
         candidates: the fastest first.
-        fitted_of: compiles a way; None where the compiler refuses it for its memory.
-        arguments: bytes of what every way is called with.
-        room: bytes that a way may take.
-        whole: whether to compile all ways on the estimated frontier, and not only those that choosing needs.
+        fitted_of: compiles a way; None if the compiler refuses it for its memory.
+        arguments: bytes of a step's arguments, which are the same for every way.
+        room: bytes that a way may need.
+        whole: compile all ways on the estimated frontier, instead of only those that the choice needs.
     """
     compiled: dict[Way, Fitted | None] = {}
 
@@ -79,7 +79,7 @@ def find_frontier(
 
 
 def format_frontier(frontier: Frontier) -> list[str]:
-    """The lines of the table: the least memory first, and what is chosen marked."""
+    """The lines of the table, the least memory first; the chosen way is marked."""
     head = ("stored, and parts of the batch", "peak GiB", "TFLOP", "over minimum", "GB", "at best", "")
     rows: list[tuple[str, ...]] = [head]
     for way, fitted in frontier.compiled.items():

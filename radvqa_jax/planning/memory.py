@@ -1,4 +1,4 @@
-"""The memory that a step takes of a device in addition to its arguments, by arithmetic; compiling tells it exactly."""
+"""Estimates the memory that a step needs on a device in addition to its arguments. Compiling gives the exact figure."""
 
 from radvqa_jax.backbones import backbone_of
 from radvqa_jax.models.blocks import block_size
@@ -7,9 +7,9 @@ from radvqa_jax.models.variants import Variant
 from radvqa_jax.planning.minimum import lengths_of
 from radvqa_jax.training.vocabulary_loss import TILE
 
-ALL = 3.5  # bytes that `none` stores, over those of `products`: norms and GELU in float32 (compiled for an H100)
-STATES = 8  # of the model's width that a position takes while a layer of the backward pass is computed
-FIXED = 100 * 2**20  # of XLA's other buffers
+ALL = 3.5  # bytes that `none` stores per byte of `products`: norms and GELU in float32 (compiled for an H100)
+STATES = 8  # states of the model's width that a position needs while one layer's backward pass is computed
+FIXED = 100 * 2**20  # bytes of XLA's other buffers
 
 
 def kept_bytes(variant: Variant, *, rows: int, seq_len: int, itemsize: int, remat: Remat, remat_img: Remat) -> int:
@@ -26,13 +26,13 @@ def kept_bytes(variant: Variant, *, rows: int, seq_len: int, itemsize: int, rema
 
 
 def working_bytes(variant: Variant, *, rows: int, seq_len: int, itemsize: int, remat: Remat, remat_img: Remat) -> int:
-    """Estimates the bytes that a step takes on one device in addition to its arguments.
+    """Estimates the bytes that a step needs on one device in addition to its arguments.
 
-    What the layers store, all of it while the loss is computed; one tile of logits in float32 with its gradient; and
-    the states of one layer. Within 0.3 GiB of what was compiled for an H100 (docs/performance.md).
+    These are: everything that the layers store for the backward pass; one tile of float32 logits with its gradient; and
+    the states of one layer. The estimate is within 0.3 GiB of programs compiled for an H100 (docs/performance.md).
 
     Args:
-        variant: sizes.
+        variant: sizes of the model.
         rows: examples that the device computes at a time.
         seq_len: text positions of a row.
         itemsize: bytes of a value in the compute dtype.

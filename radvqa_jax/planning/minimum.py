@@ -1,4 +1,4 @@
-"""The least arithmetic that a step of training takes, and what is computed again in addition, from the sizes alone."""
+"""The least arithmetic of a training step, and what rematerialisation adds to it, from the sizes of the model alone."""
 
 import math
 import re
@@ -15,17 +15,17 @@ from radvqa_jax.training.vocabulary_loss import TILE
 
 
 class _Product(NamedTuple):
-    """One linear weight, or a factor of its adapter, and what it is for."""
+    """One linear weight, or a factor of its adapter, and the work of a product with it."""
 
     name: str  # of the leaf
-    weight: str  # of the linear weight
+    weight: str  # name of the linear weight; for a factor of an adapter, of the weight that it adapts
     tower: str
     layered: bool  # whether it is in a tower's layers
-    work: Work  # of one product over all its tokens, forward or backward; bytes are counted as values
+    work: Work  # of one product over all its tokens, forward or backward; `bytes` counts values, not bytes
 
 
 def lengths_of(variant: Variant, seq_len: float) -> dict[str, float]:
-    """The positions of a row in each tower."""
+    """The positions of a row in each tower; those of `llm` include the image tokens if the sequence has them."""
     in_sequence = backbone_of(variant).sequence is not None
     return {"img": variant.num_patches, "llm": seq_len + variant.num_patches * in_sequence}
 
@@ -43,7 +43,7 @@ def _products(variant: Variant, leaves: Mapping[str, Any], rows: int, seq_len: f
 
 
 def _one(name: str, shape: tuple[int, ...], equation: str, layered: bool, tokens: float) -> Work:
-    """The work of one product of all tokens with a leaf: its operands and its result are each touched once."""
+    """The work of one product of all tokens with a leaf; operands and result are each read or written once."""
     letters = equation.split("->")[0].split(",")
     axes = letters[1]
     if name.endswith(("/lora_a", "/lora_b")):
@@ -58,14 +58,14 @@ def _one(name: str, shape: tuple[int, ...], equation: str, layered: bool, tokens
 
 
 def _reached(variant: Variant, trained: Collection[str]) -> dict[str, bool]:
-    """The towers through whose layers the backward pass goes: what trains in the vision tower or its projector
-    reaches the loss through every layer of the language model."""
+    """Whether the backward pass goes through the layers of each tower. It goes through all layers of the language
+    model if anything trains, even the projector alone."""
     layers = backbone_of(variant).layers_of("img")
     return {"img": any(name.startswith(layers) for name in trained), "llm": bool(trained)}
 
 
 def _attention(variant: Variant, rows: int, seq_len: float) -> dict[str, Work]:
-    """The work of one of attention's two products, in all layers of a tower. Its logits are float32, which
+    """The work of one of attention's two products, in all layers of each tower. Its logits are float32, and each
     counts as two values of the compute dtype."""
     found, lengths = {}, lengths_of(variant, seq_len)
     for tower, heads, width, depth in (
@@ -89,7 +89,7 @@ def _least(variant: Variant, leaves: Mapping[str, Any], trained: Collection[str]
     for tower, one in _attention(variant, rows, seq_len).items():
         total += one.times(6 if back[tower] else 2)
     positions, width, vocabulary = rows * seq_len, variant.llm.width, variant.llm.vocab_size
-    tiles = math.ceil(positions / TILE)  # each reads the table; logits are float32
+    tiles = math.ceil(positions / TILE)  # each tile reads the whole vocabulary table; logits are float32
     logits = Work(
         2.0 * positions * width * vocabulary, positions * (width + 2 * vocabulary) + tiles * width * vocabulary
     )
@@ -115,9 +115,9 @@ def _again(
             results for pattern, results in backbone_of(variant).results if re.fullmatch(pattern, product.weight)
         )
         if product.name.endswith("/lora_a"):
-            total += product.work  # small: x A is never kept
+            total += product.work  # x A is never kept, because it is cheap to recompute
             continue
-        # Only a norm after it (Gemma 2) reads what the MLP's last product makes.
+        # The backward pass reads the result of the MLP's last product only if a norm follows it (Gemma 2).
         read = results != (DOWN,) or (product.tower == "llm" and variant.llm.post_norms)
         missing = [result for result in results if result not in KEPT[way]]
         total += product.work.times(len(missing) / len(results) * read)
@@ -126,7 +126,7 @@ def _again(
     for tower, one in _attention(variant, rows, seq_len).items():
         fused = kernels[tower] not in ("", "blocks") or (kernels[tower] == "blocks" and lengths[tower] > BLOCK)
         again = 0 if ways[tower] == "none" else 1 if ATTENDED in KEPT[ways[tower]] else 2
-        # A layer that is computed again runs a fused kernel whole, and its backward pass makes the logits once more.
+        # A recomputed layer runs the whole fused kernel again, and the kernel's backward pass recomputes the logits.
         total += one.times(back[tower] * (1 + 2 * (again == 2) if fused else again))
     return total
 
@@ -134,18 +134,18 @@ def _again(
 def minimum_step_flops(
     variant: Variant, leaves: Mapping[str, Any], trained: Collection[str], *, rows: int, seq_len: float
 ) -> float:
-    """Floating-point operations of one step over `rows`, all text positions taken as targets.
+    """Floating-point operations of one step over `rows`; all text positions count as targets.
 
-    Forward once; backward once to the activations from the loss down to the first layer with something to train, and to
-    a weight's gradient where it trains; the loss's logits once. Nothing is computed again. Elementwise work is not
-    counted. A tower below the first trained leaf runs forward only.
+    These are: the forward pass; the gradients of activations, in every tower that the backward pass reaches; the
+    gradients of trained weights; and the loss's logits with their gradient. Nothing is recomputed. Elementwise work is
+    not counted.
 
     Args:
-        variant: sizes.
+        variant: sizes of the model.
         leaves: shapes of base leaves and adapters, with their layer axis.
         trained: names of the leaves that train.
         rows: examples.
-        seq_len: text positions of a row, as they are computed; the mean, where parts differ.
+        seq_len: text positions of a row that are computed; their mean, if parts of the batch differ.
     """
     return _least(variant, leaves, trained, rows, seq_len).flops
 
@@ -160,17 +160,18 @@ def recomputed_step_flops(
     remat: Remat,
     remat_img: Remat,
 ) -> float:
-    """Floating-point operations that a step computes a second time, because it stored less.
+    """Floating-point operations that a step recomputes in its backward pass.
 
-    Of a layer that is products whose result the backward pass reads and the policy does not keep, the first factor of
-    each adapter, and attention: its logits wherever probabilities are not stored, as in every fused kernel.
+    A layer recomputes the products whose results the backward pass reads and `remat` does not keep, the product with
+    the first factor of each adapter, and attention. Fused attention stores no probabilities, so it always recomputes
+    the logits.
 
     Args:
-        variant: sizes, and how attention is computed.
+        variant: sizes of the model, and its attention kernels.
         leaves: shapes of base leaves and adapters, with their layer axis.
         trained: names of the leaves that train.
         rows: examples.
-        seq_len: text positions of a row, as they are computed; the mean, where parts differ.
+        seq_len: text positions of a row that are computed; their mean, if parts of the batch differ.
         remat: of the language model.
         remat_img: of the vision tower.
     """
@@ -188,10 +189,10 @@ def step_work(
     remat_img: Remat,
     itemsize: int,
 ) -> Work:
-    """The work of one part of a step, with what it computes again: the arguments are those above.
+    """The work of one part of a step, rematerialisation included. The other arguments are those of the function above.
 
-    Bytes are operands and results of products, each touched once in the compute dtype of `itemsize` bytes; they are an
-    estimate, to choose by.
+    Bytes are an estimate for choosing: operands and results of products, each read or written once in the compute dtype
+    of `itemsize` bytes.
     """
     least = _least(variant, leaves, trained, rows, seq_len)
     work = least + _again(variant, leaves, trained, rows, seq_len, remat, remat_img)

@@ -1,4 +1,4 @@
-"""The training step of a stage as a program with shapes: what the loop will call, without an array."""
+"""The training step of a stage, with shapes instead of arrays, so that it can be compiled without data or weights."""
 
 import contextlib
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ from radvqa_jax.trees import Flat
 
 @contextlib.contextmanager
 def refused() -> Iterator[list[str]]:
-    """Around a compilation: the list has XLA's message afterwards, if it refused a program for its memory, as XLA for
-    TPUs does."""
+    """Wraps a compilation. The yielded list holds XLA's message afterwards if XLA refused the program for its memory,
+    as it does for TPUs."""
     said: list[str] = []
     try:
         yield said
@@ -30,12 +30,12 @@ def refused() -> Iterator[list[str]]:
 
 
 def shaped(tree: Any, shardings: Any) -> Any:
-    """Shapes with their sharding."""
+    """The shapes of a tree's arrays, each with its sharding."""
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, shardings)
 
 
 def batch_shapes(mesh: Mesh | None, rows: int, resolution: int, seq_len: int) -> Batch:
-    """The shapes of a batch, cut by rows where the mesh can cut them."""
+    """The shapes of a batch, sharded by rows if the mesh divides them and replicated otherwise."""
     spec = Batch.spec(rows, resolution, seq_len)
     if mesh is None:
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), spec)
@@ -45,13 +45,13 @@ def batch_shapes(mesh: Mesh | None, rows: int, resolution: int, seq_len: int) ->
 
 
 def key_shape(mesh: Mesh | None) -> Any:
-    """The shape of a key."""
+    """The shape of a random key, replicated over the mesh."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     return key if mesh is None else jax.ShapeDtypeStruct(key.shape, key.dtype, sharding=sharding.replicated(mesh))
 
 
 def step_shapes(plan: Plan, trainable: Flat, frozen: Flat, mesh: Mesh | None, *, rows: int, seq_len: int) -> Any:
-    """The shapes that the step is called with: state, frozen leaves, a batch of `rows`, key."""
+    """The shapes of the step's arguments: state, frozen leaves, a batch of `rows`, random key."""
     state = jax.eval_shape(partial(init_state, tx=plan.tx), trainable)
     frozen = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), frozen)
     if mesh is not None:

@@ -1,4 +1,4 @@
-"""Devices to compile for, whether or not they are there."""
+"""Devices to compile for, whether or not they are present."""
 
 import importlib.util
 import os
@@ -9,7 +9,7 @@ from jax.experimental import topologies
 
 from radvqa_jax.planning.devices import Device, find_kind, get_device, target_config
 
-# Triton's products and autotuning want the card itself.
+# Triton's products and autotuning need the card itself.
 GPU_FLAGS = ("--xla_gpu_enable_triton_gemm=false", "--xla_gpu_autotune_level=0")
 
 
@@ -18,26 +18,26 @@ class Target(NamedTuple):
 
     name: str
     devices: list[Any]  # jax devices, or descriptions of them
-    device: Device | None  # what is known of one; None for a kind that the table lacks
-    memory: int | None  # bytes of one device
-    present: bool  # whether the devices are here
+    device: Device | None  # the facts of one device; None for a kind that is not in the table
+    memory: int | None  # bytes of one device; None = unknown
+    present: bool  # whether this machine has the devices
 
 
 def _need(module: str, extra: str, name: str) -> None:
     if importlib.util.find_spec(module) is None:
         raise ValueError(
-            f"target={name} needs XLA's compiler for it, which is not installed; the device itself is not needed. "
-            f'Install it with: pip install "jax[{extra}]=={jax.__version__}"'
+            f"target={name} needs XLA's compiler for this device, which is not installed. The device itself is not "
+            f'needed. Install the compiler: pip install "jax[{extra}]=={jax.__version__}"'
         )
 
 
 def open_target(name: str) -> Target:
-    """The devices of a target; `local` is what jax finds here.
+    """The devices of a target; `local` stands for the devices that jax finds.
 
-    For any other target the program runs on the CPU alone, so call this before anything else uses a device.
+    Any other target restricts this process to the CPU, so call this before anything else uses a device.
 
     Raises:
-        ValueError: for an unknown target, or where its compiler is not installed (the pip command is given).
+        ValueError: for an unknown target, or if its compiler is not installed; it gives the pip command.
     """
     if name == "local":
         return _local()
@@ -49,7 +49,7 @@ def open_target(name: str) -> Target:
         found = topologies.get_topology_desc("", "cuda", topology="1x1x1", target_config=target_config(device))
         return Target(name, list(found.devices)[:1], device, device.memory, present=False)
     _need("libtpu", "tpu", name)
-    # No chip is used: there is none to ask for, and none to keep other processes from.
+    # No chip is used: do not ask the cloud's metadata server for one, and do not lock one against other processes.
     os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
     single = {"chips_per_host_bounds": (1, 1, 1)} if device.count == 1 else {}
     found = topologies.get_topology_desc(platform="tpu", topology_name=device.topology, **single)
@@ -65,7 +65,7 @@ def _local() -> Target:
 
 
 def _host_memory(device: Any) -> int | None:
-    """The memory of this machine for the CPU; None for a device that does not tell."""
+    """The memory of this machine if the device is its CPU; None for another device, which does not report its own."""
     if device.platform != "cpu":
         return None
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

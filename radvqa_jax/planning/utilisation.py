@@ -1,7 +1,8 @@
-"""The share of the device's peak arithmetic that training uses while it runs (MFU and HFU).
+"""The share of the device's peak arithmetic that training uses (MFU and HFU).
 
-MFU (model FLOPs utilisation, Chowdhery et al. 2022, appendix B) counts what a step has to compute, HFU (hardware FLOPs
-utilisation, ibid.) also what it computes again because it stored less. Both count texts as long as they are computed.
+MFU (model FLOPs utilisation, Chowdhery et al. 2022, appendix B) counts the least that a step must compute. HFU
+(hardware FLOPs utilisation, ibid.) also counts what it recomputes. Both count every computed text position, padding
+included.
 """
 
 from collections.abc import Callable
@@ -17,10 +18,10 @@ from radvqa_jax.training.loop import Plan
 
 
 def utilisation(plan: Plan, args: tuple[Any, ...]) -> Callable[[float, float], dict[str, float]]:
-    """The function from (seconds a step, mean text positions of a row) to {"mfu": …, "hfu": …}.
+    """A function from (seconds per step, mean text positions of a row) to {"mfu": …, "hfu": …}, shares of 1.
 
-    The function returns {} on a device that is not in the table. Peaks are those of bfloat16 products, so a run in
-    float32 gets no share either.
+    It returns {} on a device that is not in the table, and for a model that does not compute in bfloat16, because the
+    table's peak rates are for bfloat16 products.
 
     Args:
         plan: of the stage.

@@ -1,4 +1,4 @@
-"""The ways in which a step can be computed on a device, with what each will take by arithmetic: best first."""
+"""The ways to compute a step on a device, with estimates of time and memory, the fastest first."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
@@ -15,7 +15,7 @@ from radvqa_jax.planning.memory import working_bytes
 from radvqa_jax.planning.minimum import step_work
 from radvqa_jax.training.way import Way
 
-# (language model, vision tower): each stores less than the one before it and computes more again.
+# (language model, vision tower): each stores less than the one before it, and recomputes more.
 POLICIES: tuple[tuple[Remat, Remat], ...] = (
     ("products", "products"),
     ("products", "full"),
@@ -27,11 +27,11 @@ EQUAL = 0.01  # times that differ by less count as equal
 
 
 class Candidate(NamedTuple):
-    """A way with what it takes, estimated from the sizes."""
+    """A way with its needs, estimated from the sizes of the model."""
 
     way: Way
     work: Work  # of the whole step
-    seconds: float  # at best, by the roofline; where peak rates are unknown, arithmetic
+    seconds: float  # roofline time; if peak rates are unknown, floating-point operations
     working: int  # bytes in addition to the arguments, on one device
 
 
@@ -41,10 +41,10 @@ def list_ways(batch_size: int, accumulate: int, *, share: int, remat_img: str, h
     Args:
         batch_size: examples of a part, as configured.
         accumulate: parts of a batch, as configured.
-        share: devices that rows are cut over; a part is a multiple of it.
+        share: devices that share the rows; the examples of a part are a multiple of it.
         remat_img: of the vision tower, if it is configured; empty = any.
-        host: whether a CPU computes. It may store everything, which saves it elementwise work; an accelerator would
-            wait for its memory instead.
+        host: whether a CPU computes. Only a CPU may store everything: that saves it elementwise work, while an
+            accelerator would wait for its memory.
     """
     policies = ((("none", "none"),) if host else ()) + POLICIES
     if remat_img:
@@ -66,17 +66,17 @@ def rank(
     devices: int,
     share: int,
 ) -> list[Candidate]:
-    """The ways with their estimates, the fastest first; of equally fast ones that with the largest parts.
+    """The ways with their estimates, the fastest first; among equally fast ones, those with the largest parts first.
 
     Args:
         ways: of the same batch.
         model: sizes, attention and compute dtype.
         leaves: shapes of base leaves and adapters.
-        trained: names of those that train.
+        trained: names of the leaves that train.
         seq_len: text positions of a row.
         device: peak rates of one device; None = unknown.
-        devices: that compute.
-        share: devices that rows are cut over.
+        devices: number of devices that compute.
+        share: number of devices that share the rows.
     """
     size, variant, found = jnp.dtype(model.dtype).itemsize, model.variant, []
     layers = backbone_of(variant).layers_of("img")

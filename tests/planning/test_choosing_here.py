@@ -51,7 +51,7 @@ def test_a_cpu_with_memory_stores_everything_and_the_choice_is_kept(
     run(tmp_path / "small")
     said = capsys.readouterr().out
     assert "takes blocks (vision tower full), 4 x 1 examples" in said
-    assert "nothing fits, and it takes the least" in said
+    assert "nothing fits, and it needs the least" in said
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"room": "x"}', "ROOM"])
