@@ -1,1 +1,1 @@
-"""Scaling laws: losses of several runs in, a fitted law with intervals and a held-out prediction out."""
+"""Scaling laws: fits a law to the losses of several runs, with intervals and a held-out prediction."""

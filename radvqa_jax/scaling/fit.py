@@ -10,22 +10,23 @@ from radvqa_jax.scaling.solve import Points, Solution, project, solve, solve_nea
 from radvqa_jax.scaling.table import LEAST_SIZES, LEAST_TOKENS, Fittable
 
 AGREE = 1e-3  # the two solvers' objectives may differ by this share
-ZERO_SHARE = 0.01  # of the least loss: an E whose interval reaches down to it cannot be distinguished from 0
-NEAR_ENDS = 0.01  # relative: losses without noise give intervals without width
-LEVEL = (2.5, 97.5)  # percent, of the intervals
+ZERO_SHARE = 0.01  # share of the least loss: an E whose interval reaches down to it is not distinguishable from 0
+NEAR_ENDS = 0.01  # relative tolerance: noise-free losses give intervals of no width
+LEVEL = (2.5, 97.5)  # percentiles at the ends of an interval
 
 
 class ScalingFit(NamedTuple):
     """A fitted law.
 
     Attributes:
-        law: that was fitted.
-        data: what it was fitted to, and what was held out.
+        law: the law.
+        data: the fitted and the held-out points.
         solution: the parameters.
-        intervals: {parameter: (low, high)} at 95 % from resampling runs; empty with fewer than three runs.
-        resampled: parameters of each resample [R P].
+        intervals: {parameter: (low, high)} at 95 % from resampled runs; empty without resamples.
+        resampled: parameters of each resample [R P]; R = 0 with fewer than three runs, or if too few draws of runs
+            determine the law.
         projected: the least objective that variable projection found.
-        said: what a reader must know before the numbers, each a sentence.
+        said: warnings, each a sentence.
     """
 
     law: Law
@@ -41,7 +42,7 @@ class ScalingFit(NamedTuple):
         return self.law.values(self.solution.parameters)
 
     def predict(self, x: Vector, d: Vector) -> Vector:
-        """The loss that the law gives, in nats."""
+        """The loss that the law predicts at sizes x and tokens d, in nats."""
         return np.exp(self.law.log_loss(self.solution.parameters, np.log(x), np.log(d))[0])
 
     def band(self, x: Vector, d: Vector) -> tuple[Vector, Vector] | None:
@@ -83,7 +84,7 @@ class ScalingFit(NamedTuple):
 
 
 def _resample(data: Fittable, law: Law, rng: np.random.Generator) -> Points | None:
-    """The points of as many runs, drawn with replacement; None if they do not determine the law."""
+    """The points of runs drawn with replacement, as many as there are; None if they do not determine the law."""
     runs = np.unique(data.runs)
     drawn = rng.choice(runs, size=len(runs))
     index = np.concatenate([np.flatnonzero(data.runs == run) for run in drawn])
@@ -93,7 +94,7 @@ def _resample(data: Fittable, law: Law, rng: np.random.Generator) -> Points | No
 
 
 def _resampled(data: Fittable, law: Law, solution: Solution, *, resamples: int, seed: int) -> tuple[np.ndarray, int]:
-    """(parameters [R P] of the resamples, how many draws were useless); none with fewer than three runs."""
+    """(parameters [R P] of the resamples, the number of useless draws); R = 0 as `ScalingFit.resampled` says."""
     none = np.zeros((0, len(law.names)))
     if resamples == 0 or len(np.unique(data.runs)) < LEAST_SIZES:
         return none, 0
@@ -117,13 +118,13 @@ def _percentiles(law: Law, resampled: np.ndarray) -> dict[str, tuple[float, floa
 
 
 def fit_law(law: Law, data: Fittable, *, resamples: int = 1000, seed: int = 0) -> ScalingFit:
-    """Fits a law and says what is wrong with the fit.
+    """Fits a law by two solvers, with intervals, and warns of what is wrong with the fit.
 
     Args:
         law: from `LAWS`.
         data: from `make_fittable`.
-        resamples: draws of runs with replacement for the intervals, each fitted anew.
-        seed: of the draws.
+        resamples: number of resamples of runs for the intervals, each fitted anew; 0 = no intervals.
+        seed: of the resamples.
     """
     solution = solve(law, data.points)
     projected = project(law, data.points).objective
@@ -131,7 +132,7 @@ def fit_law(law: Law, data: Fittable, *, resamples: int = 1000, seed: int = 0) -
     intervals = _percentiles(law, resampled)
     said = [*_problems(law, data, solution, projected, intervals), *data.said]
     if useless:
-        said.append(f"{useless} draws of runs had too few sizes or numbers of tokens, and were drawn again.")
+        said.append(f"{useless} resamples of runs had too few sizes or numbers of tokens, and were drawn again.")
     return ScalingFit(law, data, solution, intervals, resampled, projected, tuple(said))
 
 
@@ -141,8 +142,8 @@ def _problems(
     said = []
     values, least = law.values(solution.parameters), float(data.points.loss.min())
     said += [
-        f"The law does not hold here: {name} ended at a bound ({values[name]:.3g}), so the losses do not depend on "
-        "that term as the law says."
+        f"The law does not hold here: {name} ended at a bound ({values[name]:.3g}), so the losses do not follow that "
+        "term of the law."
         for name in solution.at_bound
         if name != "E"
     ]
@@ -155,7 +156,7 @@ def _problems(
             "projection): the parameters are not determined by these losses."
         )
     if not intervals:
-        said.append(f"No intervals: they come from at least {LEAST_SIZES} runs, drawn again and again.")
+        said.append(f"No intervals: they need resamples (scaling.resamples) of at least {LEAST_SIZES} runs.")
     close = 1 + NEAR_ENDS
     if outside := [n for n, (low, high) in intervals.items() if not low / close <= values[n] <= high * close]:
         said.append(

@@ -1,11 +1,11 @@
-"""Laws of the loss L by size X and tokens D.
+"""Laws of the loss L as a function of size X and tokens D.
 
 Every law is a sum of terms, each a coefficient times a feature of X and D:
 
     log L = logsumexp_j (coefficient_j + feature_j(exponents, log X, log D))
 
-with coefficients in logs, so that L and its terms are positive. `X` is the number of trained parameters or of all
-parameters of a model; `D` is the number of tokens of training.
+Coefficients and features are logarithms, so that L and its terms are positive. `X` is the number of trained parameters
+or of all parameters of a model; `D` is the number of training tokens.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,15 +25,15 @@ class Law(NamedTuple):
     """A law of the loss.
 
     Attributes:
-        name: as configurations name it.
-        formula: the same, for people.
-        source: where it was published.
+        name: its name in the configuration.
+        formula: the law as a formula.
+        source: the publication.
         coefficients: names of the coefficients, whose logarithms are fitted.
-        exponents: names of what enters the features.
+        exponents: names of the other parameters, which enter the features.
         bounds: least and largest value of each exponent.
-        features: of X and D.
-        by_size: whether X enters. Of a law without X, each size has a fit of its own.
-        logged: exponents that are logarithms of what is reported.
+        features: the logarithms of the features, and their derivatives by each exponent.
+        by_size: whether the law contains X. A law without X is fitted to each size separately.
+        logged: the exponents whose logarithms are fitted.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Law(NamedTuple):
         return self.coefficients + self.exponents
 
     def log_loss(self, parameters: np.ndarray, log_x: Vector, log_d: Vector) -> tuple[Vector, np.ndarray]:
-        """(log L [N], its derivatives by each parameter [P N]); coefficients are logarithms."""
+        """(log L [N], its derivatives by each parameter [P N]). Coefficients in `parameters` are logarithms."""
         k = len(self.coefficients)
         features, slopes = self.features(parameters[k:], log_x, log_d)
         terms = parameters[:k, None] + features
@@ -86,7 +86,7 @@ def _rectified(exponents: np.ndarray, log_x: Vector, log_d: Vector) -> tuple[np.
     log_learned, beta = exponents
     zero = np.zeros_like(log_x)
     bottom = np.logaddexp(log_learned, beta * log_d)
-    share = np.exp(log_learned - bottom)  # of D_l in the denominator
+    share = np.exp(log_learned - bottom)  # share of D_l in the denominator
     features = np.stack([-bottom, zero])
     return features, np.stack([np.stack([-share, zero]), np.stack([-(1 - share) * log_d, zero])])
 

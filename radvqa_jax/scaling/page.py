@@ -1,4 +1,4 @@
-"""scaling.json, scaling.txt and scaling.html: the fits for programs, for the terminal and for people."""
+"""scaling.json, scaling.txt and scaling.html: the fits as values, as text and as a page."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,12 +17,12 @@ KIND = {"": "all questions"}
 
 
 class Fitted(NamedTuple):
-    """A fit, or why there is none.
+    """A fit, or the reason why there is none.
 
     Attributes:
         name: law, kind of questions and, for a law without X, size.
-        fit: None if it was refused.
-        refused: why.
+        fit: the fit; None if the law was not fitted.
+        refused: the reason why it was not.
     """
 
     name: str
@@ -53,7 +53,7 @@ def _held_out(fit: ScalingFit) -> str:
 
 
 def format_fits(fits: Sequence[Fitted]) -> str:
-    """The fits as text; what is wrong with one comes before its numbers."""
+    """The fits as text; the warnings of a fit come before its numbers."""
     blocks = []
     for item in fits:
         if item.fit is None:
@@ -68,7 +68,7 @@ def format_fits(fits: Sequence[Fitted]) -> str:
 
 
 def draw(fit: ScalingFit, *, title: str) -> Figure:
-    """Loss by tokens on logarithmic axes: points, the law and its 95 % band by size, hollow held-out points."""
+    """Loss against tokens on logarithmic axes: points, law and 95 % band of each size; held-out points are hollow."""
     figure = Figure(figsize=(7.2, 4.6), layout="constrained")
     axes = figure.subplots()
     data, held = fit.data.points, fit.data.held_out
@@ -93,12 +93,12 @@ def draw(fit: ScalingFit, *, title: str) -> Figure:
 
 
 def write_fits(folder: Path, fits: Sequence[Fitted], *, provenance: Mapping[str, Any]) -> str:
-    """Writes scaling.json, scaling.txt and scaling.html, each whole or not at all; returns the text.
+    """Writes scaling.json, scaling.txt and scaling.html, each whole or not at all. Returns the text.
 
     Args:
-        folder: made if it is missing.
-        fits: in the order in which they are shown.
-        provenance: what the fits were made from, as JSON values.
+        folder: created if it is missing.
+        fits: in the order to show them.
+        provenance: the inputs of the fits, as JSON values.
     """
     text = format_fits(fits)
     shown = []

@@ -1,9 +1,9 @@
-"""The parameters of a law: least Huber loss of log L, by two solvers that must agree.
+"""Fits the parameters of a law: the least Huber loss of log L, by two solvers that must agree.
 
 The objective is the SUM over points of the Huber loss of log L_fit - log L with delta = 1e-3 (Hoffmann et al. 2022,
 approach 3). With the mean instead, values fall below a solver's tolerance and it stops early with other exponents
-(Besiroglu et al. 2024). Residuals are divided by delta here, which changes nothing but the scale that the tolerance
-sees, and X and D by their geometric means, which makes coefficients and exponents less dependent on each other.
+(Besiroglu et al. 2024). Residuals are divided by delta here, which only changes the scale that the tolerance applies
+to. X and D are divided by their geometric means, which makes coefficients and exponents less dependent on each other.
 """
 
 import itertools
@@ -14,17 +14,17 @@ from scipy.optimize import OptimizeResult, minimize
 
 from radvqa_jax.scaling.laws import Law, Vector
 
-DELTA = 1e-3  # of log L
-_LOG_COEFFICIENT = (-30.0, 60.0)  # of centred X and D
-_GRID = (0.05, 0.15, 0.3, 0.5, 0.8, 1.3)  # of exponents
-_LOG_GRID = (-2.0, 1.0, 4.0, 7.0)  # of exponents that are logarithms
-_RESTARTS = 6  # of the search of variable projection, until one gains nothing
-_PROJECTED_STARTS = 1  # of variable projection
-_KEPT_STARTS = 6  # of the grid, the best by their objective once the coefficients are solved for
+DELTA = 1e-3  # of the Huber loss, in units of log L
+_LOG_COEFFICIENT = (-30.0, 60.0)  # bounds of log coefficients, for centred X and D
+_GRID = (0.05, 0.15, 0.3, 0.5, 0.8, 1.3)  # starts of exponents
+_LOG_GRID = (-2.0, 1.0, 4.0, 7.0)  # starts of exponents that are logarithms
+_RESTARTS = 6  # most searches of variable projection, which end when one gains nothing
+_PROJECTED_STARTS = 1  # starts of variable projection
+_KEPT_STARTS = 6  # starts that are kept of the grid: those with the least objective after solving for coefficients
 _TIGHT = {"ftol": 1e-15, "gtol": 1e-10, "maxiter": 20_000, "maxfun": 200_000}
-_NOTHING = 1e-6  # of the scaled objective: losses that follow a law exactly are never fitted better than this
-_LOOSE = {"ftol": 1e-7, "maxiter": 500}  # to rank the starts of a grid
-_INNER = {"ftol": 1e-13, "maxiter": 2000}  # coefficients alone, from where the last step left them
+_NOTHING = 1e-6  # a smaller gain of the scaled objective counts as none: exact losses have an objective near 0
+_LOOSE = {"ftol": 1e-7, "maxiter": 500}  # to rank the starts of the grid
+_INNER = {"ftol": 1e-13, "maxiter": 2000}  # for the coefficients alone, from the last step's values
 
 
 class Points(NamedTuple):
@@ -41,7 +41,7 @@ class Solution(NamedTuple):
     Attributes:
         parameters: in the order of `law.names`; coefficients are logarithms.
         objective: summed Huber loss, in the units of log L squared.
-        at_bound: names of parameters that ended at a bound of theirs.
+        at_bound: names of the parameters that ended at one of their bounds.
     """
 
     parameters: np.ndarray
@@ -68,7 +68,7 @@ class _Centred:
         return float(value), slopes @ np.clip(residual, -1, 1) / DELTA
 
     def with_exponents(self, exponents: np.ndarray, start: np.ndarray, *, loose: bool = False) -> OptimizeResult:
-        """Solves for the coefficients alone; `start` are their logarithms."""
+        """Solves for the coefficients alone; `start` holds their logarithms to start from."""
         k = len(self.law.coefficients)
 
         def partial(coefficients: np.ndarray) -> tuple[float, np.ndarray]:
@@ -79,7 +79,7 @@ class _Centred:
         return minimize(partial, start, jac=True, method="L-BFGS-B", bounds=self.bounds[:k], options=options)
 
     def solution(self, parameters: np.ndarray) -> Solution:
-        """A solution in the units of X and D as they were given."""
+        """The solution in the original units of X and D."""
         named = dict(zip(self.law.names, parameters, strict=True))
         ends = zip(self.law.names, parameters, self.bounds, strict=True)
         at = tuple(name for name, value, (low, high) in ends if min(value - low, high - value) < 1e-6 * (high - low))
@@ -95,7 +95,7 @@ class _Centred:
 
 
 def _starts(problem: _Centred) -> list[np.ndarray]:
-    """The grid's best points, coefficients solved for, best first."""
+    """The grid's points with the least objective after solving for the coefficients, the best first."""
     law, least = problem.law, float(problem.log_loss.min())
     spread = float(np.log(max(np.exp(problem.log_loss.max()) - np.exp(least), 1e-6)))
     grids = [_LOG_GRID if name in law.logged else _GRID for name in law.exponents]
@@ -109,7 +109,7 @@ def _starts(problem: _Centred) -> list[np.ndarray]:
 
 
 def _descend(problem: _Centred, start: np.ndarray) -> OptimizeResult:
-    """L-BFGS-B, started again from where it ended until that gains nothing: its line search can give up early."""
+    """L-BFGS-B, restarted from its result until that gains nothing, because its line search can give up early."""
     best = minimize(problem, start, jac=True, method="L-BFGS-B", bounds=problem.bounds, options=_TIGHT)
     for _ in range(20):
         again = minimize(problem, best.x, jac=True, method="L-BFGS-B", bounds=problem.bounds, options=_TIGHT)
@@ -120,18 +120,18 @@ def _descend(problem: _Centred, start: np.ndarray) -> OptimizeResult:
 
 
 def solve(law: Law, points: Points) -> Solution:
-    """The least objective over a grid of starts, by L-BFGS-B on all parameters at once."""
+    """The least objective from the best starts of a grid, by L-BFGS-B on all parameters at once."""
     problem = _Centred(law, points)
     best = min((_descend(problem, start) for start in _starts(problem)), key=lambda result: result.fun)
     return problem.solution(best.x)
 
 
 def solve_near(law: Law, points: Points, start: Solution) -> Solution:
-    """The least objective from one start, such as the solution of all points for a resample of them."""
+    """The least objective from one start: for a resample, the solution of all points."""
     problem = _Centred(law, points)
     k = len(law.coefficients)
     exponents = start.parameters[k:].copy()
-    if "D_l" in law.names:  # in units of the other points' mean
+    if "D_l" in law.names:  # from the original units of D to those of these points' mean
         exponents[law.exponents.index("D_l")] -= exponents[law.exponents.index("beta")] * problem.mean_d
     least = float(problem.log_loss.min())
     begin = problem.with_exponents(exponents, np.array([*[0.0] * (k - 1), least - 0.3])).x
@@ -141,8 +141,8 @@ def solve_near(law: Law, points: Points, start: Solution) -> Solution:
 def project(law: Law, points: Points) -> Solution:
     """The least objective by variable projection (Golub and Pereyra 1973).
 
-    The coefficients are solved for at every step, so that a search without derivatives (Nelder and Mead) sees the
-    exponents alone. It shares the objective with `solve`, and neither its path nor its starts beyond the grid.
+    Every step solves for the coefficients, so that a search without derivatives (Nelder and Mead) varies the exponents
+    alone. It shares the objective and the grid of starts with `solve`, but not the method.
     """
     problem = _Centred(law, points)
     k = len(law.coefficients)
@@ -153,10 +153,10 @@ def project(law: Law, points: Points) -> Solution:
 
         def projected(exponents: np.ndarray, coefficients: np.ndarray = coefficients) -> float:
             inner = problem.with_exponents(np.clip(exponents, low, high), coefficients)
-            coefficients[:] = inner.x  # the next step begins here
+            coefficients[:] = inner.x  # the next step starts from these
             return float(inner.fun)
 
-        for _ in range(_RESTARTS):  # a simplex can collapse where the objective has an edge
+        for _ in range(_RESTARTS):  # a simplex can collapse at an edge of the objective
             options = {"xatol": 1e-6, "fatol": 1e-6, "maxiter": 1000}
             outer = minimize(projected, exponents, method="Nelder-Mead", bounds=problem.bounds[k:], options=options)
             gained, least, exponents = least - float(outer.fun), float(outer.fun), np.clip(outer.x, low, high)

@@ -1,4 +1,4 @@
-"""The table of measurements that a law is fitted to: read from a CSV file or from runs, and checked."""
+"""The table of measurements that a law is fitted to: its rows, its CSV file, and the checks before a fit."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,10 +14,10 @@ from radvqa_jax.trees import nearest
 
 FIELDS = ("parameters", "tokens", "loss", "run", "kind", "validation", "unit", "epochs")
 _NEEDED = ("parameters", "tokens", "loss")
-LARGEST_SHARE = 0.995  # tokens from this share of the most on count as the most
-LEAST_SIZES = 3  # of X for alpha
-LEAST_TOKENS = 3  # of D for beta
-LEAST_SPREAD = float(np.finfo(np.float32).eps)  # of log L; trainings compute losses in float32
+LARGEST_SHARE = 0.995  # losses after at least this share of the most tokens are held out
+LEAST_SIZES = 3  # different X that determine alpha
+LEAST_TOKENS = 3  # different D that determine beta
+LEAST_SPREAD = float(np.finfo(np.float32).eps)  # of log L; training computes losses in float32
 FLOAT32 = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
@@ -26,13 +26,13 @@ class Measurement(NamedTuple):
 
     Attributes:
         parameters: X, the number of trained parameters or of all parameters.
-        tokens: D, the number of training tokens seen before it.
+        tokens: D, the number of training tokens before it was measured.
         loss: on the validation set, in nats.
-        run: the training that it belongs to; those of one run are not independent.
-        kind: of questions, such as closed; "" = all.
-        validation: which rows the loss is of.
-        unit: what the loss is a mean over, `per_token` or `per_row`.
-        epochs: how often the data had been seen; above 1 they were repeated.
+        run: the training run; losses of one run are not independent.
+        kind: kind of questions, such as closed; "" = all.
+        validation: the name of the validation set.
+        unit: `per_token` or `per_row`: the loss is a mean over tokens, or over rows.
+        epochs: passes over the data before it was measured; above 1, data were repeated; 0 = unknown.
     """
 
     parameters: float
@@ -46,17 +46,17 @@ class Measurement(NamedTuple):
 
 
 def read_table(path: Path, columns: Mapping[str, str]) -> list[Measurement]:
-    """Reads a CSV file with a header and one measurement a line.
+    """Reads a CSV file with a header and one measurement per line.
 
     Args:
-        path: the file. The columns `parameters`, `tokens` and `loss` are needed; `run`, `kind`, `validation`, `unit`
-            and `epochs` are used if there. Without `run`, every line is a training of its own.
-        columns: {field: column} where a column has another name.
+        path: the file. The columns `parameters`, `tokens` and `loss` are required; `run`, `kind`, `validation`, `unit`
+            and `epochs` are optional. Without `run`, every line is a run of its own.
+        columns: {field: column} for each column whose name differs from its field's.
 
     Raises:
-        ValueError: naming line and column, if a column is missing or comes twice, a row has another number of cells
-            than the header, a quote is not closed, a row repeats another one of its run, or a number is not positive
-            or not in the range of float32.
+        ValueError: naming line and column, if a column is missing or repeated, a row has another number of cells than
+            the header or repeats another row of its run, a quote is not closed, or a number is not positive or not in
+            the range of float32.
     """
     if not path.is_file():
         raise ValueError(f"scaling.table={path} is not a file. Give a CSV file with the columns {', '.join(_NEEDED)}.")
@@ -67,7 +67,7 @@ def read_table(path: Path, columns: Mapping[str, str]) -> list[Measurement]:
     names = {field: columns.get(field, field) for field in FIELDS}
     if twice := spreadsheet.repeated_of(names.values()):
         both = [field for field in FIELDS if names[field] == twice[0]]
-        raise ValueError(f"scaling.columns: the fields {both} have one column, {twice[0]!r}. Give each one of its own.")
+        raise ValueError(f"scaling.columns: the fields {both} share the column {twice[0]!r}. Give each its own column.")
     for field in [*_NEEDED, *columns]:
         if names[field] not in header:
             raise ValueError(
@@ -102,15 +102,15 @@ def _measurement(path: Path, line: int, row: Mapping[str, str], names: Mapping[s
 
 def _positive(path: Path, line: int, column: str, text: str) -> float:
     try:
-        value = math.nan if "_" in text else float(text)  # Python reads 1_000; nobody else does
+        value = math.nan if "_" in text else float(text)  # Python reads 1_000; other programs do not
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{path}, line {line}: column {column!r} must be a number above 0; got {text!r}.")
     if not FLOAT32[0] <= value <= FLOAT32[1]:
         raise ValueError(
-            f"{path}, line {line}: column {column!r} must be from {FLOAT32[0]:.3g} to {FLOAT32[1]:.3g}, which is what "
-            f"float32 holds; got {text!r}. Correct it, or remove the row."
+            f"{path}, line {line}: column {column!r} must be from {FLOAT32[0]:.3g} to {FLOAT32[1]:.3g}, the range of "
+            f"float32; got {text!r}. Correct it, or remove the row."
         )
     return value
 
@@ -119,10 +119,10 @@ class Fittable(NamedTuple):
     """The points of one fit.
 
     Attributes:
-        points: that the law is fitted to.
-        runs: of each point, the number of its run.
-        held_out: the points with the most tokens, which the fit does not see; none if nothing is held out.
-        said: what a reader must know of the table, each a sentence.
+        points: the points to fit.
+        runs: the number of each point's run [N].
+        held_out: the points with the most tokens, which are not fitted; empty if nothing is held out.
+        said: warnings about the table, each a sentence.
     """
 
     points: Points
@@ -132,7 +132,7 @@ class Fittable(NamedTuple):
 
 
 def kinds_of(rows: Sequence[Measurement]) -> list[str]:
-    """The kinds of questions of a table, all rows first."""
+    """The kinds of questions of a table, sorted; "" (all questions) comes first."""
     return sorted({row.kind for row in rows})
 
 
@@ -144,16 +144,23 @@ def sizes_of(rows: Sequence[Measurement]) -> list[float]:
 def make_fittable(
     rows: Sequence[Measurement], law: Law, *, hold_out: bool, min_tokens: float = 0.0, name: str = "the table"
 ) -> Fittable:
-    """Checks that these measurements determine a law, and returns them as points.
+    """Checks that these measurements determine a law, and splits them into fitted and held-out points.
+
+    Args:
+        rows: the measurements.
+        law: the law to fit.
+        hold_out: whether to hold out the losses after the most tokens.
+        min_tokens: losses after fewer tokens are left out.
+        name: the name of the table in errors.
 
     Raises:
-        ValueError: if the losses are of different validation sets or units, do not vary, or there are too few sizes,
+        ValueError: if the losses are of different validation sets or units, do not vary, or have too few sizes,
             numbers of tokens or points for the law.
     """
     rows = [row for row in rows if row.tokens >= min_tokens]
     for field, way in (("validation", "Measure every run on one fixed set"), ("unit", "Give one of them")):
         if len(found := sorted({getattr(row, field) for row in rows})) > 1:
-            raise ValueError(f"{name} has losses of different {field}s, which no law relates: {found}. {way}.")
+            raise ValueError(f"{name} mixes losses with different `{field}`: {found}. No law relates them. {way}.")
     most = max((row.tokens for row in rows), default=0.0)
     fitted = [row for row in rows if not hold_out or row.tokens < LARGEST_SHARE * most]
     sizes, tokens = sizes_of(fitted), sorted({row.tokens for row in fitted})
@@ -165,16 +172,16 @@ def make_fittable(
         )
     if len(tokens) < LEAST_TOKENS or len(fitted) <= len(law.names):
         raise ValueError(
-            f"{name}: the {law.name} law has {len(law.names)} parameters and needs more points than that, of at least "
-            f"{LEAST_TOKENS} numbers of tokens; there are {len(fitted)} points of {len(tokens)}"
-            f"{' once the most tokens are held out' if hold_out else ''}. Measure more often"
+            f"{name}: the {law.name} law has {len(law.names)} parameters. It needs more points than parameters, and at "
+            f"least {LEAST_TOKENS} numbers of tokens; there are {len(fitted)} points at {len(tokens)}"
+            f"{', without the held-out ones' if hold_out else ''}. Measure more often"
             f"{', or set scaling.hold_out=False' if hold_out else ''}."
         )
     least, largest = min(row.loss for row in fitted), max(row.loss for row in fitted)
     if np.log(largest / least) <= LEAST_SPREAD:
         raise ValueError(
-            f"{name}: the losses do not vary: all {len(fitted)} are {least:.6g}, and they determine no law. Give "
-            "losses of other numbers of tokens or sizes, and check that the column is the loss."
+            f"{name}: all {len(fitted)} losses are {least:.6g}. Losses that do not vary determine no law. Give losses "
+            "at other numbers of tokens or sizes, and check that the column is the loss."
         )
     numbers = {run: number for number, run in enumerate(dict.fromkeys(row.run for row in fitted))}
     return Fittable(
@@ -195,10 +202,10 @@ def _said(rows: Sequence[Measurement]) -> Iterator[str]:
     if epochs > 1:
         repeated = sum(row.epochs > 1 for row in rows)
         yield (
-            f"{repeated} of {len(rows)} losses come after the data had been seen more than once, up to {epochs:.3g} "
-            "times: repeated tokens are worth less than new ones, which the law does not know."
+            f"{repeated} of {len(rows)} losses were measured after more than one epoch, up to {epochs:.3g} epochs: "
+            "repeated tokens are worth less than new ones, which the law does not model."
         )
     if not any(row.validation for row in rows):
-        yield "The table does not name the validation set; the fit is only right if it is one and the same."
+        yield "The table does not name the validation set; the fit is only valid if all losses are of the same one."
     if not any(row.unit for row in rows):
         yield "The table does not say whether losses are means per token or per row."
