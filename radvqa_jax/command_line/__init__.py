@@ -1,1 +1,1 @@
-"""The command line: flags, help, lists and the doctor. Nothing here loads jax before a flag is read."""
+"""The command line: flags, help, lists and the doctor. It does not load jax before it has read the flags."""

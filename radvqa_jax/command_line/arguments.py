@@ -1,4 +1,4 @@
-"""Arguments as a person types them, turned into flags: commands, and experiments by name."""
+"""Turns the arguments that a user types into flags: commands, and experiments by name."""
 
 from collections import Counter
 from pathlib import Path
@@ -13,24 +13,24 @@ FULL_HELP_FLAGS = frozenset(("--helpfull", "-helpfull"))
 
 
 def command_of(arguments: list[str]) -> str:
-    """The command that comes first, with underscores; empty where a flag or nothing does.
+    """The command, which is the first argument, with underscores; empty if that is a flag or missing.
 
     Raises:
-        ValueError: if it is unknown, with the nearest one.
+        ValueError: if the command is unknown; it suggests the nearest one.
     """
     if not arguments or arguments[0].startswith("-"):
         return ""
     command = arguments[0].replace("-", "_")
     if command not in COMMANDS:
         raise ValueError(
-            f"Unknown command {arguments[0]!r}.{nearest(command, COMMANDS)} Known: {', '.join(COMMANDS)}. Fields are "
-            "given as --config.field=value."
+            f"Unknown command {arguments[0]!r}.{nearest(command, COMMANDS)} Known: {', '.join(COMMANDS)}. Give fields "
+            "as --config.field=value."
         )
     return command
 
 
 def check_given_once(arguments: list[str]) -> None:
-    """Raises ValueError if a flag is given twice: only one of its values could count."""
+    """Raises ValueError if a flag is given twice, because only one of its values would be used."""
     names = [argument.lstrip("-").partition("=")[0] for argument in arguments if argument.startswith("-")]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise ValueError(f"--{twice[0]} is given {names.count(twice[0])} times. Give it once.")
@@ -39,10 +39,11 @@ def check_given_once(arguments: list[str]) -> None:
 def to_flags(arguments: list[str]) -> list[str]:
     """The arguments as flags: `train --config demo` as `--config=…/demo.py --config.mode=train`.
 
-    A mode without --config takes the experiment of its own name, if there is one. `demo` writes to runs/demo.
+    A mode without --config takes the experiment that has its name, if there is one. `demo` writes to runs/demo.
 
     Raises:
-        ValueError: for an unknown command, or an experiment that is neither a file nor known; with the nearest name.
+        ValueError: for an unknown command, or an experiment that is neither a file nor a known name; it suggests the
+            nearest name.
     """
     command = command_of(arguments)
     rest = arguments[1:] if command else arguments
@@ -54,7 +55,7 @@ def to_flags(arguments: list[str]) -> list[str]:
     if command not in MODES:
         return rest
     if _gives(rest, "config.mode"):
-        raise ValueError(f"The command {arguments[0]} is the mode; leave --config.mode away, or run with `run`.")
+        raise ValueError(f"The command {arguments[0]} sets the mode. Leave --config.mode out, or use `radvqa run`.")
     return [*rest, f"--config.mode={command}"]
 
 
@@ -71,7 +72,7 @@ def _gives(arguments: list[str], flag: str) -> bool:
 
 
 def _with_paths(arguments: list[str]) -> list[str]:
-    """The arguments with the value of --config as a path, whichever way it is written."""
+    """The arguments with the value of --config as a path, after a space or `=`."""
     found, values = [], iter(arguments)
     for argument in values:
         name, equals, value = argument.partition("=")
@@ -87,10 +88,10 @@ def _with_paths(arguments: list[str]) -> list[str]:
 
 
 def find_config(given: str) -> str:
-    """The path of an experiment, a file or a name; what follows a colon is kept (`ablations:medm`).
+    """The path of an experiment that is given as a file or a name; the text after a colon is kept (`ablations:medm`).
 
     Raises:
-        ValueError: if there is none, with the nearest name.
+        ValueError: if there is no such experiment; it suggests the nearest name.
     """
     name, colon, argument = given.partition(":")
     known = experiments()
@@ -99,9 +100,9 @@ def find_config(given: str) -> str:
     if name in known:
         return f"{known[name].path}{colon}{argument}"
     path, own = Path(name), Path(name).stem
-    hint = nearest(own, known) if own not in known else f" `--config {own}` is the one that comes with the package."
-    beside = [str(other) for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
+    hint = nearest(own, known) if own not in known else f" The package comes with an experiment `--config {own}`."
+    others = [str(other) for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
     raise ValueError(
-        f"--config must be a file that can be read, such as configs/demo.py, or a name; got {name!r}, and there is no "
-        f"such file.{nearest(str(path), beside) or hint} Known: {', '.join(known)}."
+        f"--config must be a file, such as configs/demo.py, or a known name; got {name!r}, and there is no such file."
+        f"{nearest(str(path), others) or hint} Known names: {', '.join(known)}."
     )

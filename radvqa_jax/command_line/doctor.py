@@ -1,4 +1,4 @@
-"""The output of `radvqa doctor`: installed versions, devices, and whether they compute correctly."""
+"""The output of `radvqa doctor`: what is installed and prepared, and whether the device computes correctly."""
 
 import importlib.metadata
 import os
@@ -15,13 +15,13 @@ from radvqa_jax.command_line.modes import experiments
 from radvqa_jax.config import Config
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow-datasets", "grain")
-# Environment variables that may hold a key. The doctor says whether they are set, and never shows their value.
+# Environment variables that may hold a key. The doctor reports whether they are set, and never prints their values.
 KEYS = (Config().judge.key_variable, "HF_TOKEN", "WANDB_API_KEY")
 GIB = 2**30
 
 
 def doctor() -> int:
-    """Prints the report and returns the exit status: 1 if the device computes wrongly."""
+    """Prints the report. Returns the exit status: 1 if there is no device or it computes wrongly."""
     for title, lines in (
         ("versions", _versions()),
         ("machine", _machine()),
@@ -65,7 +65,7 @@ def _extras() -> Iterator[str]:
 
 
 def _missing(distribution: str, extra: str) -> Iterator[str]:
-    """Yields what an extra needs and is not installed; `jax[cuda13]` needs what that extra of jax needs."""
+    """Yields the missing packages of an extra, including those of nested extras such as `jax[cuda13]`."""
     for text in importlib.metadata.requires(distribution) or []:
         match = re.match(r"([\w.-]+)(?:\[([\w,.-]+)\])?", text)
         if match is None or not re.search(rf"extra == ['\"]{re.escape(extra)}['\"]", text):
@@ -84,7 +84,7 @@ def _keys() -> Iterator[str]:
 
 
 def _folders() -> list[Path]:
-    """The folders where data sets are prepared: the default, and the one that the demo uses."""
+    """The folders of prepared data sets: the default one, and the demo's."""
     text = experiments()["demo"].path.read_text(encoding="utf-8") if "demo" in experiments() else ""
     own = re.findall(r'data_dir = "(.+)"', text)
     return [Path(name).expanduser() for name in dict.fromkeys([Config().data.data_dir, *own])]
@@ -97,7 +97,7 @@ def _prepared() -> Iterator[str]:
 
 
 def _devices() -> int:
-    # Not above: the first lines are there at once.
+    # Imported late, so that the first lines are printed at once.
     from radvqa_jax.device_check import WrongResult, check_device, describe_device
     from radvqa_jax.runtime import local_devices
 
@@ -110,15 +110,15 @@ def _devices() -> int:
     for device in devices:
         limit = (device.memory_stats() or {}).get("bytes_limit", 0)
         room = f", {limit / GIB:.1f} GiB" if limit else ""
-        told = {
+        facts = {
             name: text for name, text in describe_device(device).items() if text and name not in ("device", "XLA_FLAGS")
         }
-        print(f"  {device.device_kind}{room}; " + ", ".join(f"{name} {text}" for name, text in told.items()))
+        print(f"  {device.device_kind}{room}; " + ", ".join(f"{name} {text}" for name, text in facts.items()))
     try:
         errors = check_device(fresh=True)
     except WrongResult as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     worst = max(errors, key=lambda name: errors[name])
-    print(f"  computes rightly: {len(errors)} programs agree with NumPy; the largest difference is {errors[worst]:.1g}")
+    print(f"  computes correctly: {len(errors)} programs agree with NumPy to {errors[worst]:.1g}")
     return 0

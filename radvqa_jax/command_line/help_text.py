@@ -1,4 +1,4 @@
-"""The texts of --help and --helpfull: modes with their experiments, and every field of the configuration."""
+"""The texts of --help and --helpfull: the modes with their experiments, and every field of the configuration."""
 
 import ast
 import dataclasses
@@ -21,8 +21,8 @@ HELP = """Runs one experiment.
     radvqa train --config medm_stage1 --workdir runs/s1 --config.model.checkpoint=FILE.npz
 
 A file in configs/ is one experiment; its docstring says what it does and needs. Experiments that come with the package
-can be given by name. Every field can be given as --config.field=value, nested ones with dots
-(--config.stages.stage1.optim.learning_rate=3e-5). A run that is started again with the same --workdir continues where
+can be given by name. Set any field with --config.field=value, and nested ones with dots
+(--config.stages.stage1.optim.learning_rate=3e-5). If you start a run again with the same --workdir, it continues where
 it stopped.
 
 Modes (`radvqa MODE …` sets --config.mode=MODE), and the experiments that use them:
@@ -32,10 +32,10 @@ Other commands:
   run       runs the experiment's own mode: radvqa run --config FILE --workdir FOLDER
   demo      runs the whole job on synthetic images, in runs/demo
   list      lists configs, variants, datasets, methods or devices
-  doctor    checks versions, devices, data sets, keys and extras, and that the device computes correctly
+  doctor    shows versions, extras, keys and data sets, and checks that the device computes correctly
 
 Flags:
-  --config: experiment: a Python file, or the name of one that comes with the package
+  --config: the experiment: a Python file, or the name of one that comes with the package
   --workdir: folder for checkpoints, predictions and reports
   --config.field=value: any field of the configuration; --helpfull lists them
   --[no]debug: show the whole traceback of an error
@@ -56,7 +56,7 @@ def short_help() -> str:
 
 
 class Field(NamedTuple):
-    """One field of the configuration, as a reader needs it."""
+    """The description of one field of the configuration."""
 
     name: str
     kind: str
@@ -66,7 +66,7 @@ class Field(NamedTuple):
 
 
 class Group(NamedTuple):
-    """A dataclass of the configuration: its paths, its description, and its fields that are not groups."""
+    """A dataclass of the configuration: its paths, its description, and those of its fields that are not groups."""
 
     paths: list[str]
     about: str
@@ -74,7 +74,7 @@ class Group(NamedTuple):
 
 
 def groups() -> list[Group]:
-    """Every group of fields, each once, in the order of the configuration."""
+    """The groups of fields, each once, in the order of the configuration."""
     found: dict[type, list[str]] = {}
     _collect(Config, "", found)
     return [Group(paths, inspect.cleandoc(kind.__doc__ or ""), list(_fields(kind))) for kind, paths in found.items()]
@@ -90,7 +90,7 @@ def _collect(kind: Any, path: str, found: dict[type, list[str]]) -> None:
 
 
 def _group_of(hint: Any) -> Any:
-    """The dataclass that a field holds, or holds a tuple or a mapping of; None for a value."""
+    """The dataclass of a field that is a group, or a tuple or mapping of groups; None for a value."""
     if dataclasses.is_dataclass(hint):
         return hint
     return next((arg for arg in get_args(hint) if isinstance(arg, type) and dataclasses.is_dataclass(arg)), None)
@@ -107,7 +107,7 @@ def _fields(kind: Any) -> Iterator[Field]:
 
 
 def type_text(hint: Any) -> str:
-    """A type as a reader writes it.
+    """A type in words.
 
     >>> type_text(tuple[tuple[str, float], ...])
     'tuple of (str, float)'
@@ -126,7 +126,7 @@ def type_text(hint: Any) -> str:
 
 @functools.cache
 def comments(kind: type) -> dict[str, str]:
-    """{field: meaning} from the comments of a dataclass: on the field's lines, else on those right above."""
+    """{field: meaning} from the comments of a dataclass: those directly above a field, then those on its lines."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if dataclasses.is_dataclass(base):
@@ -157,7 +157,7 @@ def _comments_in(source: str) -> dict[str, str]:
 
 
 def full_help() -> str:
-    """The text of --helpfull: that of --help, and every field with type, default, bounds and meaning."""
+    """The text of --helpfull: the text of --help, and every field with its type, default, bounds and meaning."""
     parts = [short_help(), "Fields (--config.GROUP.FIELD=value):\n"]
     for group in groups():
         parts.append(f"{', '.join(group.paths) or 'at the top'}: {' '.join(group.about.split())}")

@@ -12,16 +12,16 @@ _SOON = 0.05  # seconds until the main thread is interrupted again
 
 @contextlib.contextmanager
 def interrupts_reach_us() -> Iterator[None]:
-    """Repeats a KeyboardInterrupt that Python had to drop while this is entered.
+    """Repeats a KeyboardInterrupt that Python drops within the block.
 
-    An exception within a callback of the garbage collector (jax has one) or within a finaliser cannot leave it: Python
-    reports it and goes on, and the run would not stop.
+    An exception in a callback of the garbage collector (jax has one) or in a finaliser does not propagate: Python
+    reports it and goes on, so that the run would not stop.
     """
     usual = sys.unraisablehook
 
     def again(unraisable: Any) -> None:
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            timer = threading.Timer(_SOON, _thread.interrupt_main)  # later: the callback must have ended
+            timer = threading.Timer(_SOON, _thread.interrupt_main)  # after the callback has ended
             timer.daemon = True
             timer.start()
         else:

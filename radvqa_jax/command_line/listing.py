@@ -78,10 +78,10 @@ LISTS: dict[str, Callable[[], str]] = {
 
 
 def listing(arguments: list[str]) -> str:
-    """The list that the arguments name.
+    """The list that the arguments name, as text.
 
     Raises:
-        ValueError: if they name none, with the nearest one.
+        ValueError: if they do not name exactly one list; it suggests the nearest name.
     """
     if len(arguments) != 1 or arguments[0] not in LISTS:
         given = " ".join(arguments)

@@ -8,22 +8,22 @@ from radvqa_jax.config.experiment_file import configs_folder
 
 PACKAGE = Path(__file__).parent.parent
 
-# Mode -> what it does, for --help. runners/ has one function for each.
+# Mode -> description for --help. runners/ has one function for each mode.
 MODES = {
-    "job": "does everything from data to report: prepares, audits, trains, answers, scores, maps",
+    "job": "runs everything from data to report: prepares, audits, trains, answers, scores, maps",
     "train": "trains the stages",
     "predict": "answers the questions of a data set",
     "ask": "answers one question about one image, with a viewer of attention maps",
     "score": "scores answers of this package or of any other system",
     "compare": "compares the answers of two systems, paired",
-    "judge": "lets a language model judge answers",
+    "judge": "has a language model judge answers",
     "build_data": "prepares a data set",
     "audit": "shows what training and evaluation sets share",
     "write_questions": "writes questions from captions and cases, and checks them",
     "saliency": "draws attention maps",
     "saliency_quality": "measures attention maps against masks",
-    "ablations": "fills a grid of experiments",
-    "reproduce": "fills the tables of the three papers: the results book",
+    "ablations": "runs a grid of experiments",
+    "reproduce": "repeats the tables of the three papers: the results book",
     "fit": "plans whether an experiment fits a device",
     "convert": "converts a checkpoint to another format",
     "fit_scaling": "fits scaling laws to losses",
@@ -32,7 +32,7 @@ MODES = {
 
 
 class Experiment(NamedTuple):
-    """A file of configs/: its mode, and the first line of its docstring."""
+    """A file of configs/: its mode, and the first line of its docstring (`about`)."""
 
     name: str
     path: Path

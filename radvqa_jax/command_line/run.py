@@ -1,4 +1,4 @@
-"""Reads flags and configuration, and runs the mode. Every mistake ends as `error: …`."""
+"""Reads flags and configuration, and runs the mode. A user's mistake ends with a line `error: …`."""
 
 import contextlib
 import dataclasses
@@ -32,14 +32,16 @@ from radvqa_jax.trees import nearest
 from radvqa_jax.untrusted import visible
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", help_string="experiment: a Python file, or the name of one that comes with the package", lock_config=True
+    "config",
+    help_string="the experiment: a Python file, or the name of one that comes with the package",
+    lock_config=True,
 )
 _WORKDIR = flags.DEFINE_string("workdir", "", "folder for checkpoints, predictions and reports")
 _DEBUG = flags.DEFINE_bool("debug", False, "show the whole traceback of an error")
 
 
 def start() -> None:
-    """Runs what sys.argv says, and exits."""
+    """Runs the command in sys.argv."""
     arguments = sys.argv[1:]
     print_anything()
     if FULL_HELP_FLAGS & set(arguments):
@@ -59,25 +61,25 @@ def start() -> None:
             given = to_flags(arguments)
         except ValueError as error:
             sys.exit(f"error: {error}")
-        sys.argv[1:] = given  # where the flag of the configuration looks for fields
+        sys.argv[1:] = given  # the --config flag reads its fields from sys.argv
         app.run(run, flags_parser=parse)
 
 
 def _print(text: str) -> None:
-    """Prints a text that a reader may cut short (`radvqa --helpfull | head`)."""
+    """Prints a text, even if its reader stops early (`radvqa --helpfull | head`)."""
     with _printing():
         print(text, flush=True)
 
 
 @contextlib.contextmanager
 def _printing() -> Iterator[None]:
-    """Ends quietly where nothing reads what is printed, and with one line where it cannot be written."""
+    """Ends the process quietly if nothing reads the output, and with one line if the output cannot be written."""
     try:
         yield
     except BrokenPipeError:
         no_reader()
     except OSError as error:
-        print(f"error: the output cannot be written ({error.strerror}). Give another place for it.", file=sys.stderr)
+        print(f"error: the output cannot be written ({error.strerror}). Send it elsewhere.", file=sys.stderr)
         no_reader(1)
 
 
@@ -95,7 +97,7 @@ def _doctor(rest: list[str]) -> NoReturn:
 
 
 def parse(argv: list[str]) -> list[str]:
-    """The arguments after the flags; a mistake in a flag ends with its message alone."""
+    """Parses the flags. Returns the arguments that are not flags; exits with one message on a mistake in a flag."""
     from radvqa_jax.config.check import check_field
 
     fields = [argument.lstrip("-") for argument in argv[1:] if argument.lstrip("-").startswith("config.")]
@@ -103,9 +105,9 @@ def parse(argv: list[str]) -> list[str]:
         for field in fields:
             check_field(field.partition("=")[0].removeprefix("config."))
         rest = flags.FLAGS(argv)
-        config = _CONFIG.value  # of a file that cannot be read: raises now, and says which
+        config = _CONFIG.value  # raises here if the file cannot be read, and names it
         if config is None and flags.FLAGS["config"].present:
-            raise ValueError("the file of --config gives no configuration: its get_config() must return one.")
+            raise ValueError("the file of --config gives no configuration. Its get_config() must return one.")
         getattr(config, "mode", None)
         return rest
     except (ValueError, flags.Error) as error:
@@ -115,7 +117,7 @@ def parse(argv: list[str]) -> list[str]:
         sys.exit(visible(f"error: {message}{_rule(message, fields)}"))
     except IndexError as error:
         if indexed := [field for field in fields if "[" in field]:
-            sys.exit(f"error: {error} in one of {', '.join(indexed)}; the first item is [0].")
+            sys.exit(f"error: {error} in one of {', '.join(indexed)}. The first item is [0].")
         raise
     except OSError as error:
         sys.exit(
@@ -130,33 +132,33 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def _unknown_stage(error: Exception, fields: list[str]) -> str:
-    """The message for ml_collections' KeyError about a stage that the experiment does not have; else an empty text."""
+    """The message for a KeyError of ml_collections about an unknown stage; empty for any other error."""
     names = [field.split(".")[2].partition("=")[0] for field in fields if field.startswith("config.stages.")]
     said = str(error.args[0]) if isinstance(error, KeyError) and error.args else ""
     for name in names:
         if said.startswith(repr(name)):
             near = said.partition("\n")[2]
             return (
-                f"the experiment has no stage {name!r}.{near and ' '}{near} A stage is added in the config file: "
+                f"the experiment has no stage {name!r}.{near and ' '}{near} Add a stage in the config file: "
                 "config.stages.NAME = stage(sources=…, total_steps=…)."
             )
     return ""
 
 
 def _without_traceback(message: str) -> str:
-    """The last line alone of an error into which ml_collections put the traceback of an experiment's code."""
+    """An error's message without the traceback of an experiment's code, which ml_collections puts into it."""
     flag, traceback, _ = message.partition("Traceback (most recent call last):")
     if not traceback:
         return message
     kind, _, said = message.rstrip().rpartition("\n")[2].partition(": ")
     name = flag.removeprefix("flag --config=").partition(": ")[0].strip()
     if kind == "TypeError" and "get_config()" in said:
-        return f"{name}: this experiment takes no argument behind a colon, or needs one ({said}). --debug shows where."
+        return f"{name}: this experiment takes no argument after a colon, or needs one ({said}). --debug shows where."
     return said if kind == "ValueError" else f"{name}: {kind}: {said} --debug shows where."
 
 
 def _rule(message: str, fields: list[str]) -> str:
-    """The allowed values of the field that a message names, as a sentence; empty if it names no field."""
+    """A sentence with the type, default and bounds of the field that a message names; empty if it names no field."""
     for name in (field.partition("=")[0] for field in fields):
         if f"{name}=" in message and (rule := describe_field(name.removeprefix("config."))):
             return f" The field is {rule}."
@@ -164,15 +166,12 @@ def _rule(message: str, fields: list[str]) -> str:
 
 
 def _own(workdir: Path, config: Any) -> contextlib.AbstractContextManager[Any]:
-    """Holds the workdir for this run; of several processes the first one does it for all."""
+    """Locks the workdir for this run. Of several processes, the first one does it for all."""
     from radvqa_jax import locks, processes
 
     if not processes.group().first:
         return contextlib.nullcontext()
-    remedy = (
-        "Two runs in one folder would destroy each other's files. Wait until it is done, end it, or give another "
-        "--workdir."
-    )
+    remedy = "Two runs in one folder would destroy each other's files. Wait for it, end it, or give another --workdir."
     return locks.hold(workdir, doing=f"mode={config.mode}", remedy=remedy)
 
 
@@ -180,10 +179,10 @@ _LAG = 60.0  # seconds that a network file system may take to show a file of ano
 
 
 def _check_shared(workdir: Path) -> None:
-    """Waits until the first process holds the workdir.
+    """Waits until this process sees the first process's lock in the workdir.
 
     Raises:
-        ValueError: if this process does not see its lock: then the workdir is not one folder for all.
+        ValueError: if it does not: the workdir is not the same folder for all processes.
     """
     from radvqa_jax import locks, processes
 
@@ -193,8 +192,8 @@ def _check_shared(workdir: Path) -> None:
     while repr(locks.read_holder(workdir)) != holder:
         if time.monotonic() > until:
             raise ValueError(
-                f"--workdir={workdir} must be one folder that all processes see, and {group.name(group.index)} does "
-                f"not find there the lock of process 0: {holder}. Give a folder on a file system that all machines "
+                f"--workdir={workdir} must be one folder that all processes see, but {group.name(group.index)} does "
+                f"not find the lock of process 0 in it: {holder}. Give a folder on a file system that all machines "
                 "share."
             )
         time.sleep(0.5)
@@ -213,7 +212,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
 
 
 def _kept() -> str:
-    return f"What was finished is in {_WORKDIR.value}, and the same command continues from there."
+    return f"Finished work is in {_WORKDIR.value}, and the same command continues from there."
 
 
 def _say(error: Exception) -> str:
@@ -222,13 +221,13 @@ def _say(error: Exception) -> str:
 
 
 def _near_files(message: str) -> str:
-    """A sentence that proposes a file with a name near that of a missing one in the message."""
+    """A sentence that suggests an existing file with a name near that of the missing one in the message."""
     if "Did you mean" in message or _CONFIG.value is None:
         return ""
     for value in _texts(_CONFIG.value):
-        path = Path(os.path.expanduser(value))  # which leaves an unknown user as it is
+        path = Path(os.path.expanduser(value))  # expanduser leaves an unknown user as it is
         named = (path.suffix or "/" in value) and value in message
-        if named and not os.path.exists(path) and os.path.isdir(path.parent):  # these take any text
+        if named and not os.path.exists(path) and os.path.isdir(path.parent):  # os.path accepts any text
             names = [other.name for other in path.parent.iterdir()]
             if found := nearest(path.name, names):
                 return found
@@ -271,7 +270,7 @@ def _read_config() -> tuple[Any, Path]:
     return config, workdir
 
 
-# Modes that compute on the device what somebody will believe.
+# Modes whose results come from the device: they check first that it computes correctly.
 COMPUTING = frozenset(("train", "predict", "saliency", "saliency_quality", "ask", "ablations", "job", "reproduce"))
 
 
@@ -284,7 +283,9 @@ def _run_mode() -> None:
     from radvqa_jax.runners import RUNNERS
     from radvqa_jax.runtime import check_alike
 
-    if callable(signal.getsignal(signal.SIGINT)):  # from here on what is held is let go of, and what is kept is said
+    # From here on, Ctrl-C raises KeyboardInterrupt: locks are released, and the message says what is kept. A background
+    # job of a shell ignores SIGINT, and keeps doing so.
+    if callable(signal.getsignal(signal.SIGINT)):
         signal.signal(signal.SIGINT, signal.default_int_handler)
     start_runtime(config)
     group = processes.group()
@@ -299,18 +300,18 @@ def _run_mode() -> None:
                 _check_shared(workdir)
             if group.first or config.mode not in FIRST_ALONE:
                 RUNNERS[config.mode](config, workdir)
-            group.gather(what="the end")  # the workdir is held until nobody writes there any more
+            group.gather(what="the end")  # the workdir stays locked until no process writes there any more
 
 
 def run(argv: list[str]) -> None:
-    """Checks the flags and runs the mode of the configuration; a mistake of the user ends with its message alone."""
+    """Checks the flags and runs the mode of the configuration. Exits with one message on a user's mistake."""
     if len(argv) > 1:
-        sys.exit(f"error: Unknown arguments {argv[1:]}; fields are given as --config.field=value.")
+        sys.exit(f"error: Unknown arguments {argv[1:]}. Give fields as --config.field=value.")
     if _CONFIG.value is None:
         sys.exit("error: --config is missing: --config configs/demo.py")
     if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)  # TFDS and jax tell much that concerns nobody
-        # TFDS warns of each data set that is not prepared, and of each configuration that is not its own.
+        logging.set_verbosity(logging.WARNING)  # TFDS and jax log much that no user needs
+        # TFDS warns of each data set that is not prepared, and of each custom builder config.
         logging.get_absl_handler().addFilter(lambda record: "tensorflow_datasets" not in record.pathname)
     try:
         with visible_streams():

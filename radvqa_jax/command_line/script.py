@@ -1,4 +1,4 @@
-"""The frame of everything in scripts/: a mistake ends as `error: …`, Ctrl-C as one line and status 130."""
+"""Runs the scripts in scripts/: a mistake ends with a line `error: …`, Ctrl-C with one line and status 130."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from radvqa_jax.command_line.interrupts import interrupts_reach_us
 from radvqa_jax.command_line.streams import no_reader, print_anything, visible_streams
 from radvqa_jax.untrusted import visible
 
-TRACEBACK = "RADVQA_TRACEBACK"  # set to 1: errors are shown whole
+TRACEBACK = "RADVQA_TRACEBACK"  # environment variable; 1 = show the traceback of an error
 
 
 def run_script(main: Callable[[], int | None]) -> NoReturn:
@@ -25,7 +25,7 @@ def run_script(main: Callable[[], int | None]) -> NoReturn:
         no_reader()
     except KeyboardInterrupt:
         print("error: stopped by Ctrl-C.", file=sys.stderr, flush=True)
-        os._exit(128 + signal.SIGINT)  # XLA's threads may be compiling: an orderly exit under them can crash
+        os._exit(128 + signal.SIGINT)  # an orderly exit can crash while XLA's threads compile
     except FAILURES as error:
         if os.environ.get(TRACEBACK):
             raise

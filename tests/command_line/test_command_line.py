@@ -98,7 +98,7 @@ def test_commands_become_flags(arguments: str, flags: list[str]) -> None:
         ("--config", r"--config has no value"),
         ("train --config", r"--config has no value"),
         ("train --config --workdir=x", r"--config has no value"),
-        ("train --config=demo --config.mode=score", r"The command train is the mode; leave --config.mode away"),
+        ("train --config=demo --config.mode=score", r"The command train sets the mode. Leave --config.mode out"),
     ],
 )
 def test_an_invalid_command_is_refused_with_the_way_out(arguments: str, message: str) -> None:
@@ -110,7 +110,7 @@ def test_for_a_missing_file_the_nearest_one_is_proposed(tmp_path: Path) -> None:
     (tmp_path / "lungs.py").touch()
     with pytest.raises(ValueError, match=r"Did you mean `\S+/lungs\.py`"):
         find_config(f"{tmp_path}/lung.py")
-    with pytest.raises(ValueError, match="`--config demo` is the one that comes with the package"):
+    with pytest.raises(ValueError, match="The package comes with an experiment `--config demo`"):
         find_config(f"{tmp_path}/configs/demo.py")
 
 

@@ -37,10 +37,10 @@ def test_every_script_runs_main_by_run_script(path: Path) -> None:
     ("error", "said"),
     [
         (ValueError("rank=-1 must be at least 0."), "error: rank=-1 must be at least 0."),
-        (FileExistsError(17, "File exists", "out"), "error: out is there already, and is not what is wanted there."),
+        (FileExistsError(17, "File exists", "out"), "error: out exists, and is not of the kind that is needed there."),
         (OSError(28, "No space left on device", "out"), "error: there is no room for out (No space left on device)."),
         (MemoryError("x"), "error: out of memory (x)."),
-        (FileNotFoundError(2, "No such file", "in.csv"), "error: in.csv is not there. Give a path that is."),
+        (FileNotFoundError(2, "No such file", "in.csv"), "error: in.csv does not exist. Give an existing path."),
         (ValueError("name \x1b[2J"), r"error: name \u001b[2J"),
     ],
 )

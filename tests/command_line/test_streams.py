@@ -26,7 +26,7 @@ def test_an_output_that_cannot_be_written_is_one_line() -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run([*RADVQA, "--help"], env=ENV, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
-    assert done.stderr == "error: the output cannot be written (No space left on device). Give another place for it.\n"
+    assert done.stderr == "error: the output cannot be written (No space left on device). Send it elsewhere.\n"
 
 
 def test_a_closed_pipe_ends_the_help_quietly() -> None:
