@@ -1,36 +1,39 @@
-"""A grid of ablations in one table: what each part of an experiment is worth.
+"""A grid of ablations in one table: the effect of each part of an experiment.
 
     python -m radvqa_jax.main --config configs/ablations.py --workdir runs/ablations
     python -m radvqa_jax.main --config configs/ablations.py:medm --workdir runs/medm_ablations \
         --config.model.checkpoint=paligemma-3b-mix-448.npz --config.model.tokenizer=paligemma_tokenizer.model
 
 The first runs configs/demo.py with 400 steps of stage 2; machine: two CPU cores, four trainings of stage 2 of a few
-minutes each. The second is MedM's two stages, with ROCOv2 annealed with MedPix and questions of SLAKE; machine: one
-H100. Cells that train alike share it, and a grid that was stopped continues. Expect ablations.html, .txt and .json.
+minutes each. The second runs MedM's two stages, with ROCOv2 annealed with MedPix, and asks the questions of SLAKE;
+machine: one H100. Cells with the same training share it. A grid that was stopped continues with the same command.
+Expect ablations.html, .txt and .json.
 
     python -m radvqa_jax.main --config configs/ablations.py:questions --workdir runs/question_ablations
-asks what written questions and their checks are worth, on phantoms with known truth: stage 2 on captions, on unchecked
-pairs of which 30 % were made false, on checked ones, and on checked ones with annealing; three seeds each, as many
-text tokens, paired differences of the means. Fifteen short trainings; two CPU cores take about 25 minutes.
+measures the effect of written questions and their checks, on phantoms with known truth. Stage 2 is trained on captions,
+on unchecked pairs (30 % of which were made false), on checked pairs, and on checked pairs with annealing: three seeds
+each, the same number of text tokens, paired differences of the means. Fifteen short trainings; about 25 minutes on two
+CPU cores.
 
     python -m radvqa_jax.main --config configs/ablations.py:annealing --workdir runs/annealing \
         --config.model.checkpoint=paligemma-3b-mix-448.npz --config.model.tokenizer=paligemma_tokenizer.model
-gives MedPix a share of 0, 10, 25, 50 and 75 % of the rows of stage 2, three seeds each, as many steps; the paper names
-no ratio. `trained/*/stage2/losses.jsonl` has the learning curves on held-out questions of MedPix. Machine: one H100,
-fifteen trainings of stage 2. :annealing_tiny does the same on phantoms and two CPU cores, with as many steps as
-:questions.
+gives MedPix a share of 0, 10, 25, 50 and 75 % of the rows of stage 2, with three seeds each and the same number of
+steps; the paper names no ratio. `trained/*/stage2/losses.jsonl` has the learning curves on held-out questions of
+MedPix. Machine: one H100, fifteen trainings of stage 2. :annealing_tiny does the same on phantoms and two CPU cores,
+with as many steps of stage 2 as :questions.
 
     python -m radvqa_jax.main --config configs/ablations.py:turns --workdir runs/turns \
         --config.model.checkpoint=paligemma-3b-mix-448.npz --config.model.tokenizer=paligemma_tokenizer.model
-asks the questions of SLAKE about one image in a row, with the earlier questions and answers in the prompt ({history}):
-MedM's two stages, trained so and trained alone, then asked alone, with reference answers and with the model's own, each
-also with a blank image. Expect accuracy by turn against asking alone, and how many pairs of answers about one image
-exclude each other. Machine: one H100, two trainings of both stages. :turns_tiny does the same on phantoms, for two
-CPU cores: two trainings of both stages, 560 steps each, with prompts of up to 128 tokens.
+asks SLAKE's questions about an image as a conversation, with the earlier questions and answers in the prompt
+({history}). MedM's two stages are trained on conversations and on single questions. Each model is then asked single
+questions, conversations with reference answers, and conversations with its own answers, each also with a blank image.
+Expect the accuracy of each turn, compared with asking single questions, and the number of pairs of answers about an
+image that contradict each other. Machine: one H100, two trainings of both stages. :turns_tiny does the same on
+phantoms and two CPU cores: two trainings of both stages, 560 steps each, with prompts of up to 128 tokens.
 
 Cells about another data set (VQA-RAD for the demo, PathVQA for MedM) and about Med-HALT's invented questions stay
-empty, and say so, until the data are prepared (configs/build_data.py, with the same data.data_dir). Med-HALT has no
-images: its questions are asked with a blank one, and with one borrowed from the evaluated set.
+empty, with the reason, until the data are prepared (configs/build_data.py, with the same data.data_dir). Med-HALT has
+no images: its questions are asked with a blank image, and with one borrowed from the evaluated set.
 """
 
 from pathlib import Path
@@ -45,8 +48,8 @@ Entry = ml_collections.ConfigDict
 WITH_OPTIONS = "answer en {question} {choices}"
 QUESTION_STEPS = 240
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75)  # of MedPix in stage 2
-# Mean text tokens of a row, BOS to EOS. With the steps of stage 2, every cell reads as many. A row also
-# has 64 image tokens.
+# Mean text tokens of a row, BOS to EOS. The steps of stage 2 are chosen by them, so that every cell reads the same
+# number of text tokens. A row also has 64 image tokens.
 TEXT_TOKENS = {"checked": 13.2, "checked, annealed": 13.2, "unchecked": 16.3, "captions": 21.7}
 
 
@@ -77,7 +80,7 @@ def medm() -> Any:
 
 
 def grid(main: Entry, annealed: Entry, *, other: str) -> tuple[Entry, ...]:
-    """The cells. Annealing mixes a rising share of `annealed` into `main`; `other` is out of distribution."""
+    """The cells. Annealing mixes a rising share of `annealed` into `main`; `other` is an out-of-distribution set."""
 
     def rising(start: float) -> tuple[Entry, ...]:
         risen: Any = annealed.copy_and_resolve_references()
@@ -110,7 +113,7 @@ def questions() -> Any:
     config.synthesis.name = "planted_questions"
     config.synthesis.unchecked = True
     config.synthesis.plant = 0.3
-    config.data.seq_len = 40  # some of the pairs made false are long
+    config.data.seq_len = 40  # some of the pairs that are made false are long
     asked = source(dataset="written", builder_config="planted_questions")
     annealed = config.stages.stage2.sources[1].copy_and_resolve_references()
     annealed.builder_config = "planted_questions"
@@ -141,7 +144,7 @@ def questions() -> Any:
 
 
 def annealing() -> Any:
-    """MedM's two stages with a constant share of MedPix in stage 2, three seeds each."""
+    """MedM's two stages with constant shares of MedPix in stage 2, three seeds each."""
     config = load("medm_stage2")
     config.run_stages = ("stage1", "stage2")
     config.decode.samples, config.decode.temperature, config.decode.top_k = 1, 0.0, 0
@@ -155,7 +158,7 @@ def annealing() -> Any:
 
 
 def annealing_tiny() -> Any:
-    """The same on phantoms: the questions of the common organs take a share of stage 2."""
+    """The same on phantoms, with shares of questions about the common organs in stage 2."""
     config = load("medm_tiny")
     config.decode.samples, config.decode.temperature, config.decode.top_k = 1, 0.0, 0
     config.stages.stage2.total_steps = QUESTION_STEPS
@@ -169,14 +172,14 @@ def annealing_tiny() -> Any:
 
 
 def turns() -> Any:
-    """MedM's two stages on SLAKE's questions, asked in a row; ROCOv2 and MedPix as in :medm."""
+    """MedM's two stages, trained as in :medm, and SLAKE's questions asked in conversations."""
     config = medm()
     config.data.seq_len = 512
     return in_a_row(config)
 
 
 def turns_tiny() -> Any:
-    """The same on phantoms: up to eight questions an image."""
+    """The same on phantoms, with up to eight questions per image."""
     config = load("demo")
     config.data.seq_len = 128
     config.stages.stage2.total_steps = 500
@@ -185,7 +188,7 @@ def turns_tiny() -> Any:
 
 
 def in_a_row(config: Any) -> Any:
-    """The experiment with its cells: how it is trained, what {history} holds, and whether an image is shown."""
+    """The experiment with its cells, which vary the training, the content of {history} and the image."""
     alone = config.data.prompt
     config.data.prompt, config.data.history = f"{{history}} {alone}", "references"
     cells = []
@@ -203,7 +206,7 @@ def in_a_row(config: Any) -> Any:
 
 
 def shares(main: Entry, annealed: Entry) -> tuple[Entry, ...]:
-    """The cells: a share of `annealed` rows among those of `main`, three seeds each."""
+    """The cells: shares of `annealed` rows among those of `main`, three seeds each."""
 
     def mixed(share: float) -> tuple[Entry, ...]:
         if not share:

@@ -1,10 +1,10 @@
-"""One image or DICOM file and a question: the answer, five samples and their agreement, and a viewer of what was read.
+"""Asks one question about an image or DICOM file: the answer, five samples, their agreement, and attention maps.
 
     python -m radvqa_jax.main --config configs/ask.py --workdir runs/ask --config.ask.image=FILE \
         --config.ask.question="Is there a fracture?"
 
-Machine: one CPU core, under a minute. The embedded tiny model has seen drawings only, so its answers are worth nothing:
-it is there to see the parts work. For a real model, the same command with its files:
+Machine: one CPU core, under a minute. The embedded tiny model has only seen drawings, so its answers mean nothing: it
+only shows that the parts work. For a real model, give its files in the same command:
 
     … --config.model.variant=paligemma-3b-448 --config.model.checkpoint=FILE.npz --config.model.tokenizer=FILE.model \
         --config.adapter=runs/s2/stage2
@@ -20,6 +20,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.mode = "ask"
     use_embedded_model(config)
     config.data.seq_len = 96
-    config.adapter_accept = ("data.seq_len",)  # a question may be longer than those that the adapter was trained on
+    config.adapter_accept = ("data.seq_len",)  # a question may be longer than those of the adapter's training
     config.decode.max_new_tokens = 16
     return config

@@ -1,12 +1,12 @@
-"""Prepares one data set and says what is in it.
+"""Prepares one data set and reports its content.
 
     python -m radvqa_jax.main --config configs/build_data.py --config.dataset=phantom_rad --workdir runs/data
     python -m radvqa_jax.main --config configs/build_data.py --config.dataset=slake --config.builder_config=en \
         --config.data.manual_dir=FOLDER --workdir runs/data
 
-Machine: any. data.manual_dir holds official files; without it, what may be downloaded is. What is missing is named.
-Prints what was built, what was left out or changed and why, and every figure. Files that are not the whole official
-release are refused by name, unless data.allow_count_mismatch is true.
+Machine: any. data.manual_dir is the folder of the official files. Without it, the files are downloaded where that is
+allowed; an error names those that are missing. The report gives all counts, and the rows that were left out or changed,
+with the reason. Files that are not the whole official release are refused unless data.allow_count_mismatch is true.
 """
 
 import ml_collections

@@ -3,8 +3,9 @@
     python -m radvqa_jax.main --config configs/compare.py --workdir runs/compare \\
         --config.eval.predictions=A.jsonl --config.eval.compare_with=B.jsonl
 
-Prints a table and leaves it in compare.txt, with every number in compare.json: the difference with its interval by
-bootstrap over images, exact McNemar, a test that flips whole images, effect sizes, Holm's correction over the cells.
+Prints a table, and writes it to compare.txt and every number to compare.json: the difference with its interval from a
+bootstrap over images, the exact McNemar test, a permutation test over images, effect sizes, and Holm's correction over
+the cells.
 
 Machine: any.
 """

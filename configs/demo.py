@@ -1,11 +1,11 @@
-"""The main job on the embedded default: synthetic images, a tiny model, both stages, evaluation, saliency and a report.
+"""The main job with the embedded tiny model on synthetic images: both stages, evaluation, saliency and a report.
 
     bash scripts/demo.sh
     python -m radvqa_jax.main --config configs/demo.py --workdir runs/demo
 
 Machine: two CPU cores, about 8 minutes. Expect a table of accuracy before training, after stage 1 (projector) and
-after stage 2 (LoRA on the attention of both towers, and the projector), each with its interval and with what is left
-when another case's image is shown; and runs/demo/report.html. The images are procedural phantoms, not patients.
+after stage 2 (LoRA on the attention of both towers, and the projector), each with its interval and with the accuracy on
+another case's image; and runs/demo/report.html. The images are procedural phantoms, not patients.
 """
 
 import ml_collections
@@ -47,5 +47,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.eval.train_source.dataset = "phantom_rad"
     config.decode.max_new_tokens = 8
     config.saliency.cases = 4
-    config.report.images = True  # drawn by a program, no patient
+    config.report.images = True  # a program draws them: they show no patient
     return config

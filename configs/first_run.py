@@ -1,4 +1,4 @@
-"""The recipe to start with: PaliGemma-3B on one data set and one card of 24 GB, from data to report.
+"""The recipe to start with: PaliGemma-3B on one data set and one card with 24 GB, from data to report.
 
     python -m radvqa_jax.main --config configs/first_run.py:vqa_rad --workdir runs/vqa_rad \
         --config.data.manual_dir=FOLDER \
@@ -7,17 +7,17 @@
     --config configs/first_run.py:vqa_rad    VQA-RAD without the training rows that show a test image (the default)
     --config configs/first_run.py:slake      English questions of SLAKE
     --config configs/first_run.py:path_vqa   PathVQA
-    --config configs/first_run.py:pmc_vqa    PMC-VQA, version 1, its options in the prompt; evaluated on the 2,000
+    --config configs/first_run.py:pmc_vqa    PMC-VQA, version 1, with the options in the prompt; evaluated on the 2,000
                                              questions that were checked by hand
 
-Machine: one card of 24 GB (RTX 3090 or 4090, L4). One stage: LoRA of rank 16 on attention and MLP of the language model
-and on the attention of the vision tower, the projector trained whole, three epochs (PMC-VQA: one), batches of 16. What
-it takes on your card, before anything is downloaded:
+Machine: one card with 24 GB (RTX 3090 or 4090, L4). One stage: LoRA of rank 16 on the attention and MLP of the language
+model and on the attention of the vision tower; the projector is trained whole; three epochs (PMC-VQA: one) in batches
+of 16. See what it needs on your card before you download anything:
     python -m radvqa_jax.main --config configs/fit.py --workdir runs/fit --config.fit.resolutions="()" \
         --config.experiment=configs/first_run.py:slake --config.target=rtx4090
-These are no figures of a paper. The report holds accuracy with n and interval, next to what the question alone gives,
-with another case's image and with a blank one. In the official split of VQA-RAD 202 of 203 test images are also trained
-on; figures of papers that use it are not comparable with these.
+This recipe repeats no paper's figures. The report gives accuracy with n and interval, next to the accuracy of the
+question alone, with another case's image, and with a blank image. In the official split of VQA-RAD, 202 of 203 test
+images are also in the training set, so that figures of papers on that split are not comparable with these.
 """
 
 from typing import Any

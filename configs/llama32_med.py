@@ -4,7 +4,7 @@
         --config.model.checkpoint=paligemma-3b-mix-448.npz --config.model.tokenizer=paligemma_tokenizer.model
 
 Machine: one H100. Stage 1 reads 59,958 captions three times, in batches of 32: 5,622 steps. Stage 2 reads its questions
-three times. Needs ROCOv2 and the data set prepared (configs/build_data.py).
+three times. Prepare ROCOv2 and the data set of stage 2 first (configs/build_data.py).
 
 Stage 2:
     --config configs/llama32_med.py:slake      English questions of SLAKE (the default)
@@ -13,23 +13,23 @@ Stage 2:
     --config configs/llama32_med.py:mixed      all three, every row equally often; evaluated on SLAKE
     --config configs/llama32_med.py:captions   stage 1 alone, evaluated on 1,000 captions of the test split (table 2)
 The ablations of table 3, after a comma (`:slake,qlora`):
-    without_stage1   the captions are left out
-    without_role     the template names no radiologist
-    without_tower    no adapter in the vision tower
-    qlora            the frozen weights are rounded to four bits (NF4)
+    without_stage1   without the captions
+    without_role     without a radiologist in the templates
+    without_tower    without adapters in the vision tower
+    qlora            with frozen weights in four bits (NF4)
 
 The paper's accuracies in %, closed / open / all (table 1): SLAKE 91.2 / 81.4 / 84.6, PathVQA 92.4 / 33.7 / 63.1,
 VQA-RAD 81.7 / 57.5 / 70.9. SLAKE, all questions (table 3): without stage 1 79.1, without role 82.4, without the tower's
 adapters 80.4, QLoRA 81.8. Captions (table 2): judged 3.80 of 5, BLEU 0.047, recall 0.358, BERTScore 0.8467.
 
 Unlike the paper: PaliGemma-3B at 448 px instead of LLaMA 3.2 Vision 11B at 512; the reply is the answer alone, without
-the opener "The answer is:". Not in the paper, and chosen here: batch 32, alpha 32, no dropout, no warm-up, each data
-set on its own, and that stage 2 goes on with the adapters of stage 1.
+the opener "The answer is:". The paper does not say, and this recipe chooses: batch 32, alpha 32, no dropout, no
+warm-up, each data set on its own, and a stage 2 that continues with the adapters of stage 1.
 
-Contradictions: "closed" is yes/no there, not SLAKE's own flag (355 and 416 of 1,061). Of the zero-shot row on PathVQA
-the overall figure does not follow from its parts (31.3 %, expected about 22.7 %). 20.4 GB of memory are given for LoRA
-and QLoRA together; 16-bit weights alone need 21.6 GB, so it is that of QLoRA. In the official split of VQA-RAD 202 of
-203 test images are also trained on; :vqa_rad accepts that by name, and the report says so.
+Contradictions in the paper: "closed" means yes/no, not SLAKE's own flag (355 and 416 of 1,061). The overall zero-shot
+figure on PathVQA (31.3 %) does not follow from its parts (about 22.7 %). One figure of memory, 20.4 GB, is given for
+LoRA and QLoRA; 16-bit weights alone need 21.6 GB, so it must be QLoRA's. In the official split of VQA-RAD, 202 of 203
+test images are also in the training set; :vqa_rad accepts that by name, and the report shows it.
 """
 
 from typing import Any
@@ -50,7 +50,7 @@ ABLATIONS = ("without_stage1", "without_role", "without_tower", "qlora")
 
 
 def set_stages(config: Any) -> None:
-    """Sets what both stages share: adapters everywhere, AdamW, a cosine, three epochs (appendix B)."""
+    """Sets what both stages share: adapters everywhere, AdamW, a cosine schedule, three epochs (appendix B)."""
     config.run_stages = ("stage1", "stage2")
     for name in config.run_stages:
         made = config.stages[name] = stage()
@@ -68,7 +68,7 @@ def set_stages(config: Any) -> None:
 
 
 def set_questions(config: Any, data: str) -> None:
-    """Sets what stage 2 is trained on, and what is asked."""
+    """Sets the training data of stage 2, and the evaluated questions."""
     names = QUESTIONS if data == "mixed" else (data,)
     config.stages.stage2.sources = tuple(source(dataset=name) for name in names)
     config.stages.stage2.weight_by = "row"
@@ -79,7 +79,7 @@ def set_questions(config: Any, data: str) -> None:
 
 
 def set_captions(config: Any) -> None:
-    """Sets stage 1 alone, and the captions of 1,000 test images."""
+    """Sets stage 1 alone, evaluated on the captions of 1,000 test images."""
     config.run_stages = ("stage1",)
     config.eval.source = source(dataset="rocov2", split="test", task="caption", prompt=CAPTION_PROMPT, limit=1000)
     config.eval.train_source = source(dataset="rocov2", task="caption", prompt=CAPTION_PROMPT)

@@ -3,17 +3,17 @@
     python -m radvqa_jax.main --config configs/med_idefics.py:two_stages --workdir runs/med_idefics \
         --config.model.checkpoint=paligemma-3b-mix-448.npz --config.model.tokenizer=paligemma_tokenizer.model
 
-Machine: one card of 24 GB or more (the base is rounded to four bits; pip install 'radvqa_jax[quantize]'). Stage 1 reads
-55,000 captions three times in batches of 16 (10,313 steps), stage 2 VQA-RAD twice (225 steps). Needs ROCOv2 and VQA-RAD
-prepared (configs/build_data.py).
+Machine: one card with 24 GB or more (the base has four bits; pip install 'radvqa_jax[quantize]'). Stage 1 reads 55,000
+captions three times in batches of 16 (10,313 steps), stage 2 VQA-RAD twice (225 steps). Prepare ROCOv2 and VQA-RAD
+first (configs/build_data.py).
 
     --config configs/med_idefics.py:two_stages     captions, then VQA-RAD (the default)
-    --config configs/med_idefics.py:single_stage   VQA-RAD alone, as the paper did it: three epochs, and trained with
-                                                   another prompt than it is asked with
-    --config configs/med_idefics.py:one_change     VQA-RAD alone, otherwise as two_stages: what stage 1 is worth
+    --config configs/med_idefics.py:single_stage   VQA-RAD alone, as in the paper: three epochs, with another prompt in
+                                                   training than in evaluation
+    --config configs/med_idefics.py:one_change     VQA-RAD alone, otherwise as two_stages: the effect of stage 1
     --config configs/med_idefics.py:two_stages,7000   with this many captions (figure 3: 7,000, 20,000, 55,000)
-Its other rows (another case's image, PathVQA, the prompt of an expert, Med-HALT's invented questions) are in
-configs/papers/med_idefics_figure2.py, and configs/reproduce.py fills them.
+The other rows of figure 2 (another case's image, PathVQA, the prompt of an expert, Med-HALT's invented questions) are
+in configs/papers/med_idefics_figure2.py; configs/reproduce.py measures them.
 
 The paper's figures on the first 400 of 451 test questions (figure 2; containment / set F1 / BLEU-1, recomputed from the
 stored answers): base .553 / .380 / .287, single stage .525 / .552 / .536, two stages .558 / .579 / .567, with the
@@ -23,11 +23,12 @@ expert's prompt .570 / .588 / .575, with other images .478 / .499 / .489, about 
 Unlike the paper: PaliGemma-3B instead of Idefics2-8B; ROCOv2 instead of ROCO v1; the loss is on the answer alone (its
 code also trains the question); A is drawn uniformly instead of from a normal distribution; all 451 test questions.
 
-Contradictions: what it calls exact match is containment, and its two descriptions point in opposite directions. Most of
-the gain in F1 and BLEU is that the base ends its replies with a full stop: without punctuation the base has F1 .555 and
-BLEU .541. 2,248 is the size of the whole set, not of training (1,797). Base answers came from four bits, the others
-from 16. Single stage and two stages differ in epochs and prompts, too. In the official split of VQA-RAD 202 of 203 test
-images are also trained on; that is accepted here by name, and the report says so.
+Contradictions in the paper: what it calls exact match is containment, and its two descriptions point in opposite
+directions. Most of the gain in F1 and BLEU comes from the full stop at the end of the base's replies: without
+punctuation the base has F1 .555 and BLEU .541. 2,248 is the size of the whole set, not of the training set (1,797). The
+base answered in four bits, the other models in 16. Single stage and two stages also differ in epochs and prompts. In
+the official split of VQA-RAD, 202 of 203 test images are also in the training set; this recipe accepts that by name,
+and the report shows it.
 """
 
 from typing import Any
@@ -37,14 +38,14 @@ import ml_collections
 from radvqa_jax.config import LANGUAGE_ATTENTION, LANGUAGE_MLP, PROJECTOR, default_config, source, stage
 
 PROMPT = "Answer briefly. {question}"
-# Of its ft_base_idefics.py.
+# From the authors' ft_base_idefics.py.
 SINGLE_STAGE_TRAINING = "You are an expert radiologist, briefly answer the question based on the image. {question}"
 CAPTIONS = 55_000
 VARIANTS = ("two_stages", "single_stage", "one_change")
 
 
 def make_stage() -> Any:
-    """The settings that both stages share (5.1, and alpha by its code)."""
+    """The settings that both stages share (section 5.1; alpha as in the authors' code)."""
     made = stage()
     made.lora.rank = 8
     made.lora.alpha = 8.0

@@ -1,24 +1,24 @@
-"""MedM, stage 1: only the projector of PaliGemma-3B mix-448 is trained, on SLAKE (Shourya et al. 2025, 4.4, table 3).
+"""MedM, stage 1: trains only the projector of PaliGemma-3B mix-448, on SLAKE (Shourya et al. 2025, 4.4, table 3).
 
     python -m radvqa_jax.main --config configs/medm_stage1.py --workdir runs/medm_stage1 \
         --config.model.checkpoint=paligemma-3b-mix-448.npz --config.model.tokenizer=paligemma_tokenizer.model
 
 Machine: one H100. Five epochs of the English questions (4,919) in batches of 6 x 16 = 96: about 260 optimizer steps.
-Needs SLAKE prepared (configs/build_data.py).
+Prepare SLAKE first (configs/build_data.py).
 
-    --config configs/medm_stage1.py:en         English questions, trained on and evaluated (the default)
-    --config configs/medm_stage1.py:zh         Chinese ones
-    --config configs/medm_stage1.py:all        both, which is the paper's count of about 14,000 pairs
-    --config configs/medm_stage1.py:vqa_rad    the strict split of VQA-RAD instead: is SLAKE what helps?
+    --config configs/medm_stage1.py:en         English questions, in training and evaluation (the default)
+    --config configs/medm_stage1.py:zh         Chinese questions
+    --config configs/medm_stage1.py:all        both, which matches the paper's count of about 14,000 pairs
+    --config configs/medm_stage1.py:vqa_rad    the strict split of VQA-RAD instead, to see whether SLAKE is what helps
     --config configs/medm_stage1.py:captions   the captions of ROCOv2 instead
 
 The paper's figures: SLAKE, closed questions, 79.00 ± 2.75 % over five runs on samples of 200 (table 1), and 0.26 in
-table 5 for the same model. Loss by epoch 0.863, 0.531, 0.401, 0.321, 0.278 (source of the authors' report).
+table 5 for the same model. Loss by epoch: 0.863, 0.531, 0.401, 0.321, 0.278 (source files of the authors' report).
 
-Contradictions: the paper trains the projector alone, the authors' report says one LoRA configuration for all models,
-and no code of this stage is public. Neither prompt nor language is given. With :all, images of SLAKE's test set in one
-language are in its training set in the other (70 of the English test set): the run stops there and says how to accept
-that.
+Contradictions: the paper trains the projector alone; the authors' report gives one LoRA configuration for all models;
+no code of this stage is public. Neither the prompt nor the language is given. With :all, images of SLAKE's test set in
+one language are in its training set in the other (70 of the English test set). The run stops there, and the error says
+how to accept that.
 """
 
 import ml_collections

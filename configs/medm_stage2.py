@@ -4,42 +4,42 @@
         --config.stages.stage2.init_from=runs/medm_stage1/stage1 \
         --config.model.checkpoint=paligemma-3b-mix-448.npz --config.model.tokenizer=paligemma_tokenizer.model
 
-Machine: one H100. Without stages.stage2.init_from it starts from the base, the paper's "without stage 1"; with
---config.run_stages="('stage1','stage2')" it trains stage 1 of configs/medm_stage1.py first (`:roco,attention,zh` that
-on the Chinese questions). The authors' ROCO + MedPix run was best after 9 epochs. ROCOv2 and MedPix 2.0 have captions
-and no questions: they are written and checked first (configs/write_questions.py), and without them this file ends with
-the command that writes them.
+Machine: one H100. Without stages.stage2.init_from, stage 2 starts from the base, the paper's "without stage 1". With
+--config.run_stages="('stage1','stage2')", stage 1 of configs/medm_stage1.py is trained first (`:roco,attention,zh`: on
+the Chinese questions). The authors' ROCO + MedPix run was best after 9 epochs. ROCOv2 and MedPix 2.0 have captions but
+no questions: write and check these first (configs/write_questions.py). If they are missing, the error gives the
+command.
 
-What is trained on:
+Training data:
     --config configs/medm_stage2.py:mixed      questions of ROCOv2 and MedPix, every row equally often (the default)
     --config configs/medm_stage2.py:rising     the share of MedPix rises over the last fifth, from none to one half
     --config configs/medm_stage2.py:roco       questions of ROCOv2 alone
     --config configs/medm_stage2.py:medpix     questions of MedPix alone
-    --config configs/medm_stage2.py:pmc_vqa    PMC-VQA alone, which has questions of its own
-    --config configs/medm_stage2.py:captions   the captions of both sets, mixed: what the questions are worth
+    --config configs/medm_stage2.py:pmc_vqa    PMC-VQA alone, which has its own questions
+    --config configs/medm_stage2.py:captions   the captions of both sets, mixed, to see the effect of the questions
     --config configs/medm_stage2.py:captions_rising
 The paper mixes MedPix into ROCO and gives neither a ratio nor a schedule, so both readings of annealing can be run.
-MedPix is cut to the locations with at least 100 images, as in the paper (4.3).
+MedPix is restricted to the locations with at least 100 images, as in the paper (4.3).
 
-Where the adapters are, after a comma (`:roco,code`); the authors say it four times, and each time otherwise:
-    attention      "attention heads in both the vision tower and the language model", no rank (the paper, 4.4); rank 8
-                   and alpha 32 are those of the authors' saved adapters (the default)
+Places of the adapters, after a comma (`:roco,code`). The authors describe them in four ways, which differ:
+    attention      "attention heads in both the vision tower and the language model", without a rank (the paper, 4.4);
+                   rank 8 and alpha 32 are those of the authors' saved adapters (the default)
     attention_mlp  "attention heads and d_ffn", with an icon at the projector (picture Stage2.png)
     report         rank 12, alpha 32; q, k, v, o, up and down without gate (the authors' report). Here gate and up are
-                   one weight, so that gate has an adapter, too
-    code           rank 8, alpha 32; q, k, v, o, gate, up, down (their code), which matches q, k and v of the vision
-                   tower by name. The size of a saved adapter (45.3 MB) agrees with this one alone
+                   one weight, so that gate also has an adapter
+    code           rank 8, alpha 32; q, k, v, o, gate, up, down (their code), which by name also matches q, k and v of
+                   the vision tower. The size of a saved adapter (45.3 MB) agrees only with this one
 Their code trains on a base in 4 bits, which the paper does not say: --config.model.quantize=nf4.
 
 The paper's accuracies in % (table 1), without and with stage 1: PMC-VQA 32.22, 33.15; ROCO 32.25, 34.00; ROCO + MedPix
 39.53, 41.48. Tables 4 and 5 have other figures for the same models (71 and 74 of 200 for the mix). Their ROCO is
 version 1 (65,400 rows), and their MedPix has 671 cases, not 12,000. All figures: evaluation/paper_figures.json.
 
-Evaluation is the paper's: five answers a question (temperature 1, top-k 40), and samples of 200 (score.sample_size).
+Evaluation as in the paper: five answers per question (temperature 1, top-k 40), and samples of 200 (score.sample_size).
     python -m radvqa_jax.main --config configs/medm_stage2.py --config.mode=predict --workdir runs/medm_stage2 \
         --config.adapter=runs/medm_stage2/stage2 --config.model.checkpoint=FILE --config.model.tokenizer=FILE
-answers the test questions of MedPix, closed and open; mode=judge judges the open ones, and mode=score has the table by
-organ. Of :roco the questions of ROCOv2 are asked, of :pmc_vqa the 2,000 that were checked by hand, with their options.
+answers the test questions of MedPix, closed and open; mode=judge judges the open ones, and mode=score gives the table
+by organ. :roco asks the questions of ROCOv2; :pmc_vqa asks the 2,000 that were checked by hand, with their options.
 """
 
 from pathlib import Path
@@ -60,14 +60,14 @@ from radvqa_jax.config import (
 )
 
 VARIANTS = ("mixed", "rising", "roco", "medpix", "pmc_vqa", "captions", "captions_rising")
-# Of MedPix, the locations that are common in it; annealing reinforces what is common (4.3).
+# The common locations of MedPix: annealing reinforces what is common (4.3).
 COMMON = {"field": "location", "min_count": 100, "count_by": "images"}
 RISING = {"anneal": "linear", "points": ((0.8, 0.0), (1.0, 1.0))}
-# Name -> rank, and the rules for which linear weights have an adapter.
+# Name -> rank, and the rules that choose the linear weights with an adapter.
 NONE = (".*", "none")
 ADAPTERS = {
     "attention": (8, ((ATTENTION_WEIGHTS, "lora"), NONE)),
-    "attention_mlp": (8, ((".*", "lora"),)),  # every linear weight there is
+    "attention_mlp": (8, ((".*", "lora"),)),  # all linear weights
     "report": (12, ((f"{TOWER_QKV}|{LANGUAGE_ATTENTION}|{LANGUAGE_MLP}", "lora"), NONE)),
     "code": (8, ((f"{TOWER_QKV}|{LANGUAGE_ATTENTION}|{LANGUAGE_MLP}", "lora"), NONE)),
 }
@@ -84,7 +84,7 @@ def captions(name: str, split: str = "train", **fields: Any) -> ml_collections.C
 
 
 def set_data(config: Any, variant: str) -> None:
-    """Sets what is trained on, and what is asked."""
+    """Sets the training data of stage 2, and the evaluated questions or captions."""
     kind = captions if variant.startswith("captions") else written
     stage2, evaluated = config.stages.stage2, config.eval
     evaluated.source, evaluated.train_source = kind("medpix_2", "test"), kind("medpix_2")

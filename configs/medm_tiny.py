@@ -1,18 +1,20 @@
-"""The paper end to end on two CPU cores: captions, questions, checks, two stages, evaluation, maps, report.
+"""MedM's method end to end on two CPU cores: captions, questions, checks, two stages, evaluation, maps, report.
 
     python -m radvqa_jax.main --config configs/medm_tiny.py --workdir runs/medm_tiny
 
-Questions are written from the captions of synthetic images by templates, checked, and trained on as MedM does: stage 1
-trains the projector, stage 2 adapters of both towers, with the questions of the common organs annealed in over the last
-fifth. Five answers are drawn for each test question. Expect questions/questions.html, and report.html, whose first
-table says what each check caught. Machine: two CPU cores, under 15 minutes. The images are drawn by a program.
+Templates write questions from the captions of synthetic images, and the checks select them. Training follows MedM:
+stage 1 trains the projector; stage 2 trains adapters of both towers (and, unlike MedM, the projector), with the
+questions about the common organs annealed in over the last fifth. Five answers are sampled for each test question.
+Expect questions/questions.html, and report.html, whose first table shows what each check caught. Machine: two CPU
+cores, under 15 minutes. A program draws the images.
 
-A language model behind a local endpoint also writes (`case`), and checks support, blind answers and the round trip:
+With a language model behind a local endpoint, which also writes (`case`), and checks support, blind answers and the
+round trip:
     … --config.synthesis.chat.base_url=http://127.0.0.1:8000/v1 --config.synthesis.chat.model=NAME
 
-On MedPix 2.0 instead of phantoms, with FOLDER its official files or a part of them (docs/synthesis.md):
+On MedPix 2.0 instead of phantoms; FOLDER holds its official files, or a part of them (docs/synthesis.md):
     … --config configs/medm_tiny.py:medpix_2 --config.data.manual_dir=FOLDER
-A model of 1.8 million weights does not learn radiology from it; what is shown is that every part works.
+A model of 1.8 million weights does not learn radiology from it: the run only shows that every part works.
 """
 
 from typing import Any
@@ -23,24 +25,24 @@ from radvqa_jax.config import default_config, source, stage, use_embedded_model,
 
 
 def phantoms(config: Any) -> None:
-    """Sets what is particular to the synthetic images."""
+    """Sets the fields for the synthetic images."""
     config.data.seq_len = 24
     config.synthesis.writing.templates = ("modality", "plane", "organ", "finding", "side", "size")
     config.stages.stage1.total_steps = 60
     config.stages.stage2.total_steps = 900
     config.eval.source.limit = 300
     config.decode.max_new_tokens = 8
-    config.report.images = True  # drawn by a program, no patient
+    config.report.images = True  # a program draws them: they show no patient
 
 
 def medpix(config: Any) -> None:
-    """Sets what is particular to MedPix."""
+    """Sets the fields for MedPix."""
     config.data.allow_count_mismatch = True  # a part of the release is enough here
     config.data.seq_len = 128
     config.stages.stage1.total_steps = 40
     config.stages.stage2.total_steps = 150
     config.decode.max_new_tokens = 24
-    config.report.images = False  # of patients
+    config.report.images = False  # they show patients
 
 
 def get_config(dataset: str = "phantom_rad") -> ml_collections.ConfigDict:

@@ -1,18 +1,18 @@
-"""Your own images: a folder with one table becomes a data set, is audited, trains both stages and ends in a report.
+"""Your own images: prepares a folder with one table, audits it, trains both stages on it and writes a report.
 
     python -m radvqa_jax.main --config configs/own_data.py --workdir runs/own --config.data.manual_dir=FOLDER
 
-The folder and its columns: tfds_builders/table/README.md. Without images of your own, draw some:
+tfds_builders/table/README.md describes the folder and its columns. If you have no images of your own, draw some:
 `python scripts/make_own_data.py FOLDER`. `configs/own_data.py:chest` names the data set `chest`; the default is `own`.
 
 Machine: two CPU cores; about three minutes for 100 drawn images with the embedded model of 1.8 million weights, which
-shows that everything works and is of no use for medicine. For PaliGemma-3B give --config.model.checkpoint=FOLDER (of a
+shows that everything works and is of no use for medicine. For PaliGemma-3B give --config.model.checkpoint=FOLDER (for a
 native .npz also --config.model.variant and --config.model.tokenizer), --config.model.compute_dtype=bfloat16,
---config.model.param_dtype=bfloat16, --config.model.unroll=1, a stage's batch and steps
-(configs/medm_stage2.py has MedM's), and look first whether it fits: configs/fit.py.
+--config.model.param_dtype=bfloat16, --config.model.unroll=1, and each stage's batch and steps (configs/medm_stage2.py
+has MedM's). First check with configs/fit.py that it fits.
 
-Expect the splits (yours, or 80/10/10 by case), what they share, accuracy before training and after each stage next to
-the blind baselines, and report.html. File names and images stay out of the report unless --config.report.images=true.
+Expect the splits (yours, or 80/10/10 by case), their overlaps, accuracy before training and after each stage next to
+the blind baselines, and report.html. It shows no file names, and images only with --config.report.images=true.
 """
 
 import ml_collections

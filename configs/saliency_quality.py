@@ -1,12 +1,12 @@
-"""Are the maps any good: attention maps against lesion masks, on synthetic images, with the tiny model.
+"""Measures attention maps against lesion masks, on synthetic images with the tiny model.
 
     python -m radvqa_jax.main --config configs/saliency_quality.py --workdir runs/quality \
         --config.adapter=runs/demo/stage2
 
-runs/demo is what configs/demo.py leaves (bash scripts/demo.sh); without an adapter the base model is measured. Machine:
-two CPU cores, some minutes, half of them for training on shuffled images. Expect runs/quality/saliency_quality.html,
-which says first which maps are no better than chance. Of the demo's model expect all to be above chance, and none to be
-above an edge detector, which finds these lesions as well.
+configs/demo.py writes runs/demo (bash scripts/demo.sh). Without an adapter, the base model is measured. Machine: two
+CPU cores, some minutes, half of them for training on shuffled images. Expect runs/quality/saliency_quality.html, which
+first lists the maps that are no better than chance. For the demo's model, expect all maps to be above chance, and none
+above an edge detector, which also finds these lesions.
 """
 
 import ml_collections
@@ -20,15 +20,15 @@ def get_config() -> ml_collections.ConfigDict:
     use_embedded_model(config)
 
     config.data.data_dir = "~/.cache/radvqa_jax/data"
-    config.data.seq_len = 20  # as in configs/demo.py, whose adapter is measured
+    config.data.seq_len = 20  # as in configs/demo.py, which trains the measured adapter
     config.eval.source.dataset = "phantom_rad"
     config.decode.max_new_tokens = 8
 
-    # The mask marks the lesion; modality, plane and organ are to be seen everywhere.
+    # The mask marks the lesion. Modality, plane and organ can be seen in the whole image.
     config.quality.question_types = ("abnormality", "finding", "side", "size")
     config.quality.shuffled_image_steps = 150
 
-    # For the check with shuffled images: stage 2 as in configs/demo.py.
+    # For the control on shuffled images: stage 2 of configs/demo.py, at a constant learning rate.
     stage2 = config.stages.stage2 = stage()
     stage2.sources = (source(dataset="phantom_rad"),)
     stage2.lora.rank = 16

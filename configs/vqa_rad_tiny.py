@@ -1,12 +1,12 @@
-"""The main job on VQA-RAD, real radiographs, with the tiny model: a test of the machinery, not of medicine.
+"""The main job on VQA-RAD, real radiology images, with the tiny model: a test of the software, not of the medicine.
 
     python -m radvqa_jax.main --config configs/vqa_rad_tiny.py --workdir runs/vqa_rad_tiny \
         --config.data.manual_dir=FOLDER
 
 FOLDER holds "VQA_RAD Dataset Public.json" and "VQA_RAD Image Folder" (https://osf.io/89kps/). Machine: two CPU cores,
-about four minutes. A model of 1.8 million weights that has never seen a radiograph will not be accurate. What must be
-right: 1797 and 451 rows, the report that 202 of the 203 test images are also in train (the official split shares
-them), and scores with n, interval and what the question alone gives.
+about four minutes. A model of 1.8 million weights that has never seen a radiology image will not be accurate. What must
+be right: 1797 and 451 rows; the report that 202 of the 203 test images are also in the training set (the official split
+shares them); and scores with n, interval and the question-only baseline.
 """
 
 import ml_collections
@@ -40,7 +40,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     config.eval.source.dataset = "vqa_rad"
     config.eval.train_source.dataset = "vqa_rad"
-    # The official split shares 202 of its 203 test images with train. Accepted here, and printed all the same.
+    # The official split shares 202 of its 203 test images with train. This recipe accepts it; the report shows it.
     config.audit.accept = ("vqa_rad:train~vqa_rad:test",)
     config.decode.max_new_tokens = 16
     config.saliency.cases = 6

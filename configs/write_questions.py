@@ -2,15 +2,15 @@
 
     python -m radvqa_jax.main --config configs/write_questions.py --workdir runs/questions
 
-That is by templates alone, on phantoms. With a language model behind an OpenAI-compatible endpoint, on ROCOv2:
+This uses templates alone, on phantoms. With a language model behind an OpenAI-compatible endpoint, on ROCOv2:
 
     python -m radvqa_jax.main --config configs/write_questions.py:rocov2 --workdir runs/rocov2_questions \
         --config.synthesis.chat.base_url=http://127.0.0.1:8000/v1 --config.synthesis.chat.model=NAME
 
-First see ten prompts and what all of them would take: --config.synthesis.writing.dry_run=True. A run that was stopped,
-or killed, continues with the same command; nothing is asked twice. docs/synthesis.md says what is written and how.
+To see ten prompts and the cost of all of them first: --config.synthesis.writing.dry_run=True. A run that was stopped or
+killed continues with the same command; nothing is asked twice. docs/synthesis.md describes the questions.
 
-Machine: any; the endpoint decides how long it takes.
+Machine: any; the speed depends on the endpoint.
 """
 
 import ml_collections

@@ -1,4 +1,4 @@
-"""LLaMA32-Med, figure 3: the same two stages on other backbones. Bars; the text prints some of their values."""
+"""LLaMA32-Med, figure 3: the same two stages on other backbones. A bar chart; the text gives some of its values."""
 
 from radvqa_jax.config import PaperTable, paper_row
 

@@ -1,4 +1,4 @@
-"""LLaMA32-Med, its figures without a number: 1, 2, 4, 5 and 6."""
+"""LLaMA32-Med, the figures without numbers: 1, 2, 4, 5 and 6."""
 
 from radvqa_jax.config import PaperTable, paper_row
 

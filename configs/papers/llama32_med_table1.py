@@ -1,4 +1,4 @@
-"""LLaMA32-Med, table 1: accuracy by string match on three test sets. "Closed" is a yes/no reference there."""
+"""LLaMA32-Med, table 1: accuracy by string match on three test sets. "Closed" means a yes/no reference."""
 
 from radvqa_jax.config import PaperTable, paper_row
 

@@ -1,6 +1,6 @@
-"""LLaMA32-Med, table 2: captions of 1,000 test images of ROCOv2 after stage 1, judged and by metrics of words.
+"""LLaMA32-Med, table 2: captions of 1,000 test images of ROCOv2 after stage 1, by a judge and by word metrics.
 
-Next to it, the same model with a blank image: its scores without looking.
+One row more has the scores of the same model with a blank image.
 """
 
 from radvqa_jax.config import PaperTable, paper_row

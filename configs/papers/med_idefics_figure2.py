@@ -1,8 +1,8 @@
-"""Med-Idefics, figure 2: a table of seven rows, three metrics of words and a physician; with what belongs to it.
+"""Med-Idefics, figure 2: a table of seven rows, with three word metrics and a physician's reading; and related rows.
 
-The paper scores the first 400 of 451 test questions, and its single stage differs in epochs and prompt, too: the row
-"one change" has what stage 1 alone is worth. Med-HALT's questions were read by eye there; here the share of refusals is
-counted, with a blank image.
+The paper scores the first 400 of 451 test questions. Its single stage also differs in epochs and prompt; the row
+"one change" isolates the effect of stage 1. The paper's authors read the answers to Med-HALT's questions by eye; here
+the share of refusals is counted, with a blank image.
 """
 
 from radvqa_jax.config import PaperTable, SourceConfig, paper_row

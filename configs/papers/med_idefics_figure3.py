@@ -1,4 +1,4 @@
-"""Med-Idefics, figure 3: how many captions stage 1 needs. A curve without printed values."""
+"""Med-Idefics, figure 3: the effect of the number of captions in stage 1. A curve without printed values."""
 
 from radvqa_jax.config import PaperTable, paper_row
 

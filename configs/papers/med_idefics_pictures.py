@@ -1,4 +1,4 @@
-"""Med-Idefics, its figures without a number: 1 and 4."""
+"""Med-Idefics, the figures without numbers: 1 and 4."""
 
 from radvqa_jax.config import PaperTable, paper_row
 

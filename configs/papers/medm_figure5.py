@@ -1,6 +1,6 @@
-"""MedM, figure 5: loss on held-out rows by epoch, each curve on a set of its own, so that they do not compare.
+"""MedM, figure 5: loss on held-out rows by epoch. Each curve is on its own data set, so that curves do not compare.
 
-A recipe draws its curve with its stage's `eval_source`, and mode=fit_scaling fits a law to several (docs/scaling.md).
+A recipe logs its curve if its stage has an `eval_source`; mode=fit_scaling fits a law to several (docs/scaling.md).
 """
 
 from radvqa_jax.config import PaperTable, paper_row

@@ -1,9 +1,9 @@
-"""MedM, its open questions: is SLAKE what helps in stage 1, does resolution matter, the vision tower, several turns?
+"""MedM, open questions: the data of stage 1, the resolution, adapters in the vision tower, conversations.
 
-The paper's conclusion names the vision tower as not studied; it prints nothing of any of them. Each row on ROCOv2
-changes one thing against the first. On SLAKE the questions of an image are asked in a row or alone; accuracy by turn
-and both models with a blank image: configs/ablations.py:turns. The share of annealing, with seeds and learning curves:
-configs/ablations.py:annealing.
+The paper reports no figure for any of them; its conclusion names the vision tower as not studied. Each row on ROCOv2
+changes one thing compared with the first row. On SLAKE, the questions about an image are asked in a conversation or
+alone. configs/ablations.py:turns gives accuracy by turn, and both models with a blank image;
+configs/ablations.py:annealing varies the share of annealing, with seeds and learning curves.
 """
 
 from typing import Any

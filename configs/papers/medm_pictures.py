@@ -1,4 +1,4 @@
-"""MedM, its figures without a number: 1 to 4, 6 to 13, and table 3, which lists hyperparameters."""
+"""MedM, the figures without numbers, 1 to 4 and 6 to 13; and table 3, which lists hyperparameters."""
 
 from radvqa_jax.config import PaperTable, paper_row
 

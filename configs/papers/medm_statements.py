@@ -1,6 +1,6 @@
-"""MedM, 4.4: where its adapters are, as each of its four statements has it; and a base in 4 bits, as its code has it.
+"""MedM, 4.4: the adapters as each of the authors' four descriptions places them, and a base in 4 bits as in their code.
 
-The paper prints no figure of them. Each row changes one thing against the first.
+The paper reports no figures for them. Each row uses another description than the first; the last also rounds the base.
 """
 
 from radvqa_jax.config import PaperRow, PaperTable, paper_row

@@ -1,7 +1,7 @@
-"""MedM, table 1: accuracy without and with stage 1, in % of samples of 200. Contradicted by its tables 4 and 5.
+"""MedM, table 1: accuracy without and with stage 1, in % of samples of 200. Tables 4 and 5 contradict it.
 
-The two kinds of training differ in the recipe's `run_stages` alone. Judged rows stay empty until a judge has read the
-answers (mode=judge); which judge, and that it saw neither image nor question, is the paper's.
+The two kinds of training differ only in the recipe's `run_stages`. Judged rows stay empty until a judge has read the
+answers (mode=judge). In the paper, the judge saw neither the image nor the question.
 """
 
 from radvqa_jax.config import PaperTable, SourceConfig, paper_row

@@ -1,4 +1,4 @@
-"""MedM, table 2: 50 answers an organ, read by the authors themselves. It can be read again, and not computed."""
+"""MedM, table 2: 50 answers per organ, read by the authors. Readers can repeat it; no program can compute it."""
 
 from radvqa_jax.config import PaperTable, paper_row
 

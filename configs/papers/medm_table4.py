@@ -1,4 +1,4 @@
-"""MedM, table 4: ROUGE and BLEU without stage 1, of texts that still held the prompt; judged accuracy of one sample."""
+"""MedM, table 4: ROUGE and BLEU without stage 1, of texts that contain the prompt; judged accuracy of one sample."""
 
 from radvqa_jax.config import PaperTable, paper_row
 

@@ -1,4 +1,4 @@
-"""MedM, table 5: the same with stage 1. SLAKE has 0.26 here and 0.79 in table 1."""
+"""MedM, table 5: as table 4, with stage 1. SLAKE has 0.26 here and 0.79 in table 1."""
 
 from radvqa_jax.config import PaperTable, SourceConfig, paper_row
 
