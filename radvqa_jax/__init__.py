@@ -7,7 +7,7 @@
     model.saliency(answer).show(word="nodule", method="rollout")
     model.export("peft", "out/")
 
-Importing the package loads neither jax nor a model; the names below come from radvqa_jax/api.py when they are used.
+Importing the package loads neither jax nor a model. The first use of a name below imports radvqa_jax/api.py.
 """
 
 import importlib

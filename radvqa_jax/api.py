@@ -1,4 +1,4 @@
-"""The public surface: load a model, ask it, look at what it read, score it, take it elsewhere.
+"""The public API: load a model, ask it, see what it read, score it, export it.
 
     import radvqa_jax
 
@@ -6,7 +6,7 @@
     answer = model.answer("chest.png", "Is there a nodule?", samples=5)
     model.saliency(answer).show(word="nodule", method="rollout")
 
-The modes of `python -m radvqa_jax.main` go through the same functions. Research software, not for clinical use.
+The modes of `python -m radvqa_jax.main` use the same functions. Research software, not for clinical use.
 """
 
 import dataclasses
@@ -58,26 +58,27 @@ def load(
 ) -> "Model":
     """Loads a model, and an adapter if one is given.
 
-    The prompt, text length, resolution, quantisation and dtype that the adapter was trained with are taken from it. To
-    use it otherwise, give the field in `settings` and name it in `settings["adapter_accept"]`, too.
+    The prompt, text length, resolution, quantisation and dtype are those of the adapter's training. To use the adapter
+    with others, give the field in `settings`, and also name it in `settings["adapter_accept"]`.
 
     Args:
-        model: a folder as Hugging Face has it, a `.safetensors` or a native `.npz` file, or "embedded": the tiny model
-            that comes with the package and is of no use for medicine.
-        adapter: what a stage left behind: its folder, `adapter.npz`, or a PEFT folder.
-        tokenizer: the SentencePiece file; empty = that of the folder.
-        variant: a name in models/variants.py; empty = what the files say.
+        model: a Hugging Face folder, a `.safetensors` or native `.npz` file, or "embedded": the tiny model that comes
+            with the package and is of no use for medicine.
+        adapter: the folder of a trained stage, its `adapter.npz`, or a PEFT folder; empty = the base model.
+        tokenizer: the SentencePiece file; empty = the folder's.
+        variant: a name in models/variants.py; empty = the checkpoint's.
         settings: fields of the configuration by their names, such as {"data.prompt": …, "model.quantize": "nf4"}, or
             in groups, such as {"model": {"quantize": "nf4"}}.
 
     Raises:
-        FileNotFoundError, ValueError: naming what is missing, does not fit or contradicts, and the way out.
+        FileNotFoundError, ValueError: if something is missing, does not fit or contradicts the rest; it names the
+            problem and the way out.
     """
     for value, name in ((model, "model"), (adapter, "adapter"), (tokenizer, "tokenizer")):
         api_checks.home_path(value, name)
     avoid_miscompilation()
     fields = default_config()
-    fields.mode = "ask"  # whose rules hold here; its image and question come later
+    fields.mode = "ask"  # the rules of this mode apply; image and question come later
     fields.ask.image = fields.ask.question = "given to answer()"
     if str(model) == EMBEDDED:
         if variant or tokenizer:
@@ -92,7 +93,7 @@ def load(
     given = flat_fields(api_checks.check_mapping({} if settings is None else settings, "settings"))
     try:
         fields.update_from_flattened_dict(given)
-    except (TypeError, KeyError) as error:  # a stage that is not there
+    except (TypeError, KeyError) as error:  # an unknown stage
         raise ValueError(f"settings cannot be used: {error.args[0]}") from error
     config = follow_adapter(from_config_dict(fields), given=given_fields(fields, given))
     loaded = load_base(resolve_model(config), Path())
@@ -101,13 +102,13 @@ def load(
 
 
 class Model:
-    """A base with what was trained, ready to be asked.
+    """A loaded model with its adapter.
 
-    `model` is the Flax module and `params` the flat tree of its leaves, for those who go on in JAX.
+    For work in JAX, `model` is the Flax module and `params` the flat tree of its leaves.
     """
 
     def __init__(self, loaded: LoadedBase, trained: Trained, *, run: str = "model") -> None:
-        """Takes a loaded base (`radvqa_jax.loaded_base`) and what was trained on it; `load` does both."""
+        """Joins a loaded base (`radvqa_jax.loaded_base`) and its trained leaves. `load` does all of it."""
         self._loaded, self._trained, self._run = loaded, trained, run
         self.model, self.params = assemble(loaded.config, loaded.base, trained)
         self._tower = trained.tower(backbone_of(self.model.variant))
@@ -119,7 +120,7 @@ class Model:
 
     @property
     def config(self) -> Config:
-        """Everything that was loaded and how it is used, frozen."""
+        """The frozen configuration: what was loaded, and how it is used."""
         return self._loaded.config
 
     @overload
@@ -140,19 +141,26 @@ class Model:
         frame: int = 0,
         window: str = "",
     ) -> Answer | list[Answer]:
-        """Answers one question about one image, or many: one image with several questions, or as many of each.
+        """Answers one question about one image, or several.
+
+        Several are: one image with several questions, several images with one question, or equal numbers of both.
 
         Args:
             image: a path, a DICOM file, bytes, a PIL image or a uint8 array; or a sequence of these.
             question: text, or a sequence of texts.
-            samples: answers sampled in addition to the greedy one, to see whether they agree.
-            temperature: of these.
-            max_new_tokens: of an answer; 0 = as configured.
-            seed: of the draws.
-            frame: of a DICOM file, from 1.
+            samples: answers to sample in addition to the greedy one, to see whether they agree.
+            temperature: of the samples, above 0.
+            max_new_tokens: longest answer, in tokens; 0 = as configured.
+            seed: of the samples.
+            frame: of a DICOM file, from 1; 0 = the first.
             window: of a DICOM file, such as lung for CT; empty = its own.
 
-        Several answers are a list, in the order given.
+        Returns:
+            One answer; or a list in the given order, if `image` or `question` is a sequence.
+
+        Raises:
+            ValueError: if an argument is out of its range, the numbers of images and questions do not match, or an
+                image cannot be opened.
         """
         return self._answer(
             image, question, samples=samples, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed,
@@ -162,7 +170,7 @@ class Model:
     def caption(
         self, image: ImageLike | Sequence[ImageLike], *, max_new_tokens: int = 0, frame: int = 0, window: str = ""
     ) -> Answer | list[Answer]:
-        """Describes one image, or many; the arguments are those of `answer`."""
+        """Describes one image, or several. Arguments and result are those of `answer`."""
         return self._answer(image, "", task="caption", max_new_tokens=max_new_tokens, frame=frame, window=window)
 
     def _answer(
@@ -189,7 +197,7 @@ class Model:
         return open_any(image, frame=frame, window=window, bit_depth=self.config.data.bit_depth)
 
     def _records(self, rows: RowSource, *, decode: Any, seed: int) -> list[Record]:
-        """The answers to rows, in their order."""
+        """The answers to rows, in the order of the rows."""
         loaded = self._loaded
         batches = answer_rows(
             self.model, self.params, rows, tokenizer=loaded.tokenizer, data=loaded.config.data,
@@ -202,9 +210,9 @@ class Model:
     def logprobs(
         self, image: ImageLike, question: str, answers: Sequence[str], *, frame: int = 0, window: str = ""
     ) -> Choice:
-        """The likelihood of each of these answers, as log-probabilities and as shares among them.
+        """The likelihood of each of these answers, as log-probabilities (nats) and as shares among them.
 
-        A closed question needs this: `model.logprobs(image, "Is there a mass?", ["yes", "no"]).best`.
+        Use it for closed questions: `model.logprobs(image, "Is there a mass?", ["yes", "no"]).best`.
         """
         api_checks.check_text(question, "question")
         api_checks.check_answers(answers)
@@ -226,15 +234,18 @@ class Model:
         residuals: float | Sequence[float] = (),
         options: PassOptions | None = None,
     ) -> Maps:
-        """The maps of an answer: what was read while it was written. They do not explain it.
+        """The maps of an answer: what the model read while it wrote the answer. They do not explain the answer.
 
         Args:
-            answer: one of this model's, or of another's: then the maps are of this model made to write it.
-            forced: another text that the model is made to write instead of the answer.
-            other: an answer that it is compared with, which adds the methods that contrast two answers.
-            methods: which maps are made (saliency/methods.py); occlusion and the like cost many passes.
-            residuals: weights of rollout's residual in [0, 1], one map each; empty = that of `options`.
-            options: everything else that can be chosen of a pass (saliency/passes.py).
+            answer: of this model, or of another one; this model is forced to write it.
+            forced: a text that the model is forced to write instead of the answer.
+            other: an answer to compare with; it adds the methods that contrast two answers.
+            methods: the maps to compute (saliency/methods.py); occlusion and knockout cost many passes.
+            residuals: weights of rollout's residual in [0, 1], each for a map of its own; empty = that of `options`.
+            options: all other settings of a pass (saliency/passes.py).
+
+        Raises:
+            ValueError: if an argument has the wrong type or range, a method is unknown, or the answer has no image.
         """
         options = options or PassOptions()
         if not isinstance(answer, Answer):
@@ -259,19 +270,19 @@ class Model:
         return Maps(bundle, answer.image, answer.question, notes=answer.notes)
 
     def saliency_quality(self, rows: RowSource, **fields: Any) -> MapQuality:
-        """Measures the maps on rows that mark where to look, as mode=saliency_quality does.
+        """Measures the maps on rows with marked regions, as mode=saliency_quality does.
 
         The maps are compared with those of shuffled weights and, if there is an adapter, with those of the base.
 
         Args:
-            rows: of `read_rows`; those with a mask or boxes count.
+            rows: of `read_rows`; only rows with a mask or boxes count.
             fields: of `config.quality`, such as cases=12, question_types=("side",) or answer="reference".
         """
         api_checks.check_rows(rows, "rows")
         config = change(self.config, "quality", fields)
         check_methods(config.quality.methods, field="quality.methods")
         if config.quality.shuffled_image_steps:
-            raise ValueError("quality.shuffled_image_steps trains a stage, which mode=saliency_quality alone does.")
+            raise ValueError("quality.shuffled_image_steps trains a stage, which only mode=saliency_quality can do.")
         decode = change(config, "decode", {"samples": 1, "temperature": 0.0}).decode
         return measure_quality(
             self._loaded, self._trained, Subject(self.model, self.params), rows, quality=config.quality,
@@ -279,15 +290,18 @@ class Model:
         )  # fmt: skip
 
     def export(self, format: Literal["peft", "huggingface", "big_vision"], folder: str | Path, **options: Any) -> Path:
-        """Writes the adapter, or the model with it merged, in the format of another library, checks it, and returns it.
+        """Writes the adapter, or the model with it merged, in the format of another library, and checks the result.
 
         Args:
             format: `peft` (an adapter folder), `huggingface` (a merged folder) or `big_vision` (a merged npz).
-            folder: where it goes; a half-written one never replaces a good one.
+            folder: the folder to write; a half-written one never replaces a good one.
             options: fields of `config.export`, such as dtype="float32".
 
+        Returns:
+            The path of the export.
+
         Raises:
-            ValueError: if the format cannot hold what was trained, or what was written does not give the same logits.
+            ValueError: if the format cannot hold what was trained, or the export does not give the same logits.
         """
         place = api_checks.home_path(folder, "folder")
         config = change(self.config, "export", {"format": format, **options})
@@ -303,8 +317,8 @@ class Model:
         """Answers the questions of rows and scores the answers by the rules `exact` and `radvqa`.
 
         Args:
-            rows: of `read_rows`, or dicts with image, question, answer and, if there, other common features.
-            train: rows that the blind baselines learn from: what the question alone, and the commonest answer, give.
+            rows: of `read_rows`, or dicts with image, question, answer and optionally other common features.
+            train: training rows of the blind baselines (question-only and majority answer); None = no baselines.
             resamples: of the bootstrap over images.
         """
         api_checks.check_integer(resamples, "resamples", low=1, high=MOST_RESAMPLES)

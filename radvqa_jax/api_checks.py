@@ -1,4 +1,4 @@
-"""Checks the arguments of the public surface: an error names the argument, its rule and its value."""
+"""Checks the arguments of the public API: an error names the argument, its rule and its value."""
 
 import math
 import numbers
@@ -21,7 +21,7 @@ def check_text(value: Any, name: str) -> None:
     if not isinstance(value, str):
         raise ValueError(f"{name} must be text; got {value!r:.100} ({type(value).__name__}).")
     if any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError(f"{name} holds a lone surrogate, which is no Unicode text. Write it again.")
+        raise ValueError(f"{name} contains a lone surrogate, which is not Unicode text. Write it again.")
     if not has_words(value):
         raise ValueError(f"{name} is empty: it has no letter and no digit.")
 
@@ -31,11 +31,12 @@ def check_path(value: Any, name: str) -> None:
     if not isinstance(value, str | Path):
         raise ValueError(f"{name} must be text or a Path; got {value!r:.100} ({type(value).__name__}).")
     if "\0" in str(value):
-        raise ValueError(f"{name} is {str(value)!r:.100}, and no path holds the character 0.")
+        raise ValueError(f"{name} is {str(value)!r:.100}. A path cannot contain the character 0.")
 
 
 def home_path(value: Any, name: str) -> Path:
-    """The path of a file or folder, a `~` at its start replaced; raises ValueError as `check_path`, and for no home."""
+    """The path of a file or folder, with a `~` at its start expanded; raises ValueError as `check_path`, and for an
+    unknown user."""
     check_path(value, name)
     try:
         return Path(value).expanduser()
@@ -44,7 +45,7 @@ def home_path(value: Any, name: str) -> Path:
 
 
 def check_rows(value: Any, name: str) -> None:
-    """Raises ValueError unless a value is what `read_rows` gives."""
+    """Raises ValueError unless a value comes from `read_rows`."""
     if not isinstance(value, RowSource):
         raise ValueError(f"{name} must come from radvqa_jax.read_rows; got {value!r:.100} ({type(value).__name__}).")
 
@@ -71,7 +72,7 @@ def check_flag(value: Any, name: str) -> None:
 
 
 def texts_of(value: Any, name: str) -> list[str]:
-    """One text or several, as a list; raises ValueError for an empty list and for anything but text."""
+    """One or several texts, as a list; raises ValueError for an empty list and for anything but text."""
     found = [value] if isinstance(value, str) else _items(value)
     if not found or not all(isinstance(item, str) for item in found):
         raise ValueError(f"{name} must be a text or a list of texts, at least one; got {value!r:.100}.")
@@ -79,7 +80,7 @@ def texts_of(value: Any, name: str) -> list[str]:
 
 
 def numbers_of(value: Any, name: str) -> list[float]:
-    """One number or several, as a list; raises ValueError for an empty list and for anything but finite numbers."""
+    """One or several numbers, as a list; raises ValueError for an empty list and for anything but finite numbers."""
     found = [value] if isinstance(value, numbers.Real) else _items(value)
     if not found or not all(map(_is_finite, found)):
         raise ValueError(f"{name} must be a finite number or a list of them, at least one; got {value!r:.100}.")
@@ -87,7 +88,7 @@ def numbers_of(value: Any, name: str) -> list[float]:
 
 
 def weights_of(value: Any, name: str) -> tuple[float, ...]:
-    """Weights in [0, 1], one or several, perhaps none; raises ValueError for anything else."""
+    """Any number of weights in [0, 1], as a tuple; raises ValueError for anything else."""
     if isinstance(value, list | tuple) and not value:
         return ()
     found = numbers_of(value, name)
@@ -97,7 +98,7 @@ def weights_of(value: Any, name: str) -> tuple[float, ...]:
 
 
 def integers_of(value: Any, name: str) -> list[int]:
-    """A list of integers, perhaps an empty one; raises ValueError for anything else."""
+    """Any number of integers, as a list; raises ValueError for anything else."""
     found = _items(value)
     if found is None or not all(map(is_integer, found)):
         raise ValueError(f"{name} must be a list of integers, such as [0, 1]; got {value!r:.100}.")
@@ -127,8 +128,8 @@ def check_draws(*, samples: Any, temperature: Any, max_new_tokens: Any, seed: An
     is_number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
     if not (is_number and math.isfinite(temperature) and temperature > 0):
         raise ValueError(
-            f"temperature must be a finite number above 0; got {temperature!r}. It is that of the samples: at 0 all of "
-            "them would say what the answer says."
+            f"temperature must be a finite number above 0; got {temperature!r}. It is for the samples: at 0, each of "
+            "them would repeat the answer."
         )
 
 
@@ -143,7 +144,7 @@ def check_answers(answers: Any) -> None:
 
 
 def check_option(value: Any, kind: Any, name: str) -> None:
-    """Raises ValueError unless a value is one of those of a Literal type."""
+    """Raises ValueError unless a value is one of a Literal type's options."""
     if value not in get_args(kind):
         near = nearest(value, get_args(kind)) if isinstance(value, str) else ""
         raise ValueError(f"{name} must be one of {', '.join(map(repr, get_args(kind)))}; got {value!r}.{near}")
@@ -153,4 +154,4 @@ def check_mask(mask: Any, height: int, width: int) -> None:
     """Raises ValueError unless a mask is boolean and has the size of the original image."""
     found = f"{mask.dtype} {list(mask.shape)}" if isinstance(mask, np.ndarray) else type(mask).__name__
     if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != (height, width):
-        raise ValueError(f"mask must be a boolean array [{height} {width}], as the original image; got {found}.")
+        raise ValueError(f"mask must be a boolean array [{height} {width}], like the original image; got {found}.")

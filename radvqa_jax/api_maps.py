@@ -1,4 +1,4 @@
-"""The attention maps of one answer, for a notebook: what was read, on the original pixels. Not an explanation."""
+"""The attention maps of one answer, for notebooks: what the model read, on the original pixels. Not an explanation."""
 
 import itertools
 import re
@@ -26,7 +26,7 @@ class Picture:
     figure: Figure
 
     def save(self, path: str | Path) -> Path:
-        """Writes the figure, whole or not at all; the ending of `path` says whether as PNG or as PDF."""
+        """Writes the figure, whole or not at all, as PNG or PDF by the suffix of `path`; returns the path."""
         place = home_path(path, "path")
         kind: Format | None = next((kind for kind in FORMATS if place.suffix.lower() == f".{kind}"), None)
         if kind is None:
@@ -41,9 +41,9 @@ class Picture:
 
 @dataclass(frozen=True)
 class Maps:
-    """Every map of one question and answer; made by `Model.saliency`."""
+    """All maps of one question and answer; `Model.saliency` makes them."""
 
-    bundle: CaseBundle  # all layers and heads, as saliency/bundle.py has them
+    bundle: CaseBundle  # the maps of all layers and heads (saliency/bundle.py)
     image: UInt8[np.ndarray, "h w 3"]  # original pixels
     question: str
     notes: Sequence[str] = ()
@@ -53,7 +53,7 @@ class Maps:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The names of methods that `map` and `show` accept."""
+        """The names of the methods that `map` and `show` accept."""
         return self.bundle.methods
 
     @property
@@ -75,18 +75,18 @@ class Maps:
         heads: Sequence[int] = (),
         residual: float | None = None,
     ) -> Float[np.ndarray, "grid grid"]:
-        """The response to each image patch: of the states that wrote `word`, or of the states at it.
+        """The map of a word: one value per image patch.
 
         Args:
             method: one of `methods`.
-            word: of the answer: the state that predicted it; else of the question: the state at it. Empty = the mean
-                over the whole answer, without its end.
-            layers: `raw` and `value_norm`: the mean over these; empty = all.
-            heads: likewise.
-            residual: `rollout`: which residual weight, if there are several.
+            word: a word of the answer: the map of the states that predicted it; otherwise a word of the question: the
+                map of the states at it. Empty = the mean over the whole answer, without its end.
+            layers: for `raw` and `value_norm`, the layers to average over; empty = all.
+            heads: for `raw` and `value_norm`, the heads to average over; empty = all.
+            residual: for `rollout`, the residual weight, if there are several.
 
         Raises:
-            ValueError: naming what there is, for a method, word, layer or head that is not there.
+            ValueError: for an unknown method, word, layer or head; it names the known ones.
         """
         positions, prompt = self._tokens(word)
         layers, heads = integers_of(layers, "layers"), integers_of(heads, "heads")
@@ -96,7 +96,7 @@ class Maps:
     def on_pixels(
         self, method: str = "rollout", *, word: str = "", interpolation: Interpolation = "nearest"
     ) -> Float[np.ndarray, "h w"]:
-        """The map at the size of the original image; the values are those of `map`."""
+        """The map of `map`, enlarged to the size of the original image."""
         check_option(interpolation, Interpolation, "interpolation")
         values = self.map(method, word=word)
         return to_pixels(values, *self.image.shape[:2], interpolation=interpolation)
@@ -110,16 +110,16 @@ class Maps:
         scale: Scale = "relative",
         mask: Bool[np.ndarray, "h w"] | None = None,
     ) -> Picture:
-        """Shows the original and the maps over it, one panel for each method, word and residual.
+        """Shows the original image, and the maps over it: one panel for each method, word and residual.
 
         Args:
-            word: one word, or several; empty = the whole answer.
-            method: one of `methods`, or several.
-            residual: `rollout`: one residual weight, or several.
-            scale: relative = each map has a scale of its own; absolute = one for all, for maps of one unit. Either
-                begins at 0, or is as far below zero as above it where there are values below; the hottest patches are
+            word: one or several words; empty = the whole answer.
+            method: one or several of `methods`.
+            residual: for `rollout`, one or several residual weights.
+            scale: relative = each map has its own scale; absolute = one scale for all, for maps of the same unit. A
+                scale begins at 0; if there are negative values, it is symmetric around 0. The hottest patches may be
                 beyond its end, which then reads ≥.
-            mask: outlined on every map, at the size of the original image.
+            mask: a mask at the size of the original image, to outline on every map.
         """
         check_option(scale, Scale, "scale")
         if mask is not None:
@@ -129,8 +129,8 @@ class Maps:
         maps, titles = [], []
         for one, of, weight in itertools.product(methods, words, residuals):
             maps.append(self.map(one, word=of, residual=weight))
-            told = f", residual {weight}" if weight is not None else ""
-            titles.append(one + (f" of {of!r}" if of else "") + told)
+            suffix = f", residual {weight}" if weight is not None else ""
+            titles.append(one + (f" of {of!r}" if of else "") + suffix)
         together = robust_limits(*maps, signed=any((values < 0).any() for values in maps))
         own = [robust_limits(values, signed=bool((values < 0).any())) for values in maps]
         figure = case_figure(
@@ -150,9 +150,9 @@ class Maps:
         """Shows the map of every layer (row) and head (column).
 
         Args:
-            method: one by layer and head: `raw` or `value_norm`.
-            word: as of `map`.
-            scale: absolute = one scale for all; relative = each cell from 0 to its own largest value.
+            method: a method with layers and heads: `raw` or `value_norm`.
+            word: as for `map`.
+            scale: absolute = one scale for all; relative = each panel from 0 to its own largest value.
         """
         check_option(scale, Scale, "scale")
         depth, count = self.bundle.image["raw"].shape[:2]
@@ -168,18 +168,18 @@ class Maps:
         )
 
     def quality(self, mask: Bool[np.ndarray, "h w"], method: str = "rollout", *, word: str = "") -> Quality | None:
-        """Measures how much of a map is inside a mask, each number with its chance level; None for an empty map.
+        """Measures how well a map matches a mask, each number with its chance level; None for an empty map.
 
         Args:
-            mask: at the size of the original image.
-            method: as of `map`.
-            word: as of `map`.
+            mask: a mask at the size of the original image.
+            method: as for `map`.
+            word: as for `map`.
         """
         check_mask(mask, *self.image.shape[:2])
         return quality(self.map(method, word=word), mask)
 
     def _tokens(self, word: str) -> tuple[list[int], bool]:
-        """(tokens of the word, whether they are of the prompt)."""
+        """(positions of the word's tokens, whether they are in the prompt)."""
         if not isinstance(word, str):
             raise ValueError(f"word must be text; got {word!r} ({type(word).__name__}).")
         if not word:
@@ -191,7 +191,7 @@ class Maps:
                     return list(positions), prompt
         known = [text for text in (*self.words, *self.prompt_words) if not _is_end(text)]
         near = nearest(word, known)
-        raise ValueError(f"Neither answer nor question has the word {word!r}.{near} There are: {', '.join(known)}.")
+        raise ValueError(f"Neither answer nor question has the word {word!r}.{near} The words are: {', '.join(known)}.")
 
 
 def _plain(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The quality of a model's maps on a data set with marked regions; `Model.saliency_quality` measures it."""
+"""The quality of a model's maps on a data set with marked regions, for `Model.saliency_quality`."""
 
 import html
 from collections.abc import Callable, Mapping
@@ -24,11 +24,11 @@ from radvqa_jax.training.stage import Trained, assemble
 
 @dataclass(frozen=True, repr=False)
 class MapQuality:
-    """Every number of the saliency quality report, with n and intervals over images."""
+    """All numbers of the saliency quality report, with n and intervals over images."""
 
     scores: Mapping[str, Any]  # as in saliency_quality.json
-    cases: tuple[Mapping[str, Any], ...]  # one row a question, as in quality_cases.jsonl
-    left_out: Mapping[str, int]  # why rows were not measured -> how many
+    cases: tuple[Mapping[str, Any], ...]  # one row per question, as in quality_cases.jsonl
+    left_out: Mapping[str, int]  # reason why rows were not measured -> number of rows
 
     def __repr__(self) -> str:
         return quality_report.format_quality(self.scores)
@@ -37,11 +37,11 @@ class MapQuality:
         return f"<pre>{html.escape(repr(self))}</pre>"
 
     def localisation(self) -> Picture:
-        """Whether the maps find what is marked, compared with chance and with maps that are blind to the question."""
+        """Whether the maps find the marked regions, compared with chance and with maps that do not see the question."""
         return Picture(quality_report.localisation_figure(self.scores))
 
     def heads(self) -> Picture:
-        """The figures of each layer and head, and the best one on images that were not used to choose it."""
+        """The quality of each layer and head, and that of the best head on images that did not choose it."""
         return Picture(quality_report.heads_figure(self.scores))
 
     def curves(self) -> Picture:
@@ -69,7 +69,7 @@ def measure_quality(
     quality: QualityConfig,
     answer: Callable[[RowSource], list[Record]],
 ) -> MapQuality:
-    """Measures a model's maps in memory; `answer` gives the model's own greedy answers to rows, in their order."""
+    """Measures a model's maps in memory; `answer` gives the model's greedy answers to rows, in their order."""
     config, tokenizer, variant = loaded.config, loaded.tokenizer, subject.model.variant
     rows = fitting(rows, data=config.data, tokenizer=tokenizer)
     grid = round(variant.num_patches**0.5)

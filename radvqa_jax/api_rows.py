@@ -1,4 +1,4 @@
-"""Rows to ask: those of a prepared data set, or images and questions in memory, which are handled alike."""
+"""Rows to ask: from a prepared data set, or made of images and questions in memory."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ NAME = "asked"
 
 
 def is_many(value: Any) -> bool:
-    """Whether a person gave several images or questions, and not one."""
+    """Whether a value is a sequence of images or questions, rather than a single one."""
     return isinstance(value, Sequence) and not isinstance(value, str | bytes | Opened)
 
 
@@ -35,17 +35,17 @@ def as_list(value: Any) -> list[Any]:
 
 
 def asked_rows(opened: Sequence[Opened], questions: Sequence[str], *, task: Literal["vqa", "caption"]) -> RowSource:
-    """A row for each question: with one image for all, with one question for all, or with one image each.
+    """One row for each pair of image and question; a single image or question goes with all of the others.
 
     Raises:
-        ValueError: for none, a question without a letter, or numbers that do not fit.
+        ValueError: if there is no image or question, a question has no letter or digit, or the numbers do not match.
     """
     if not opened or not questions:
         raise ValueError(f"Give at least one image and one question; got {len(opened)} and {len(questions)}.")
     count = max(len(opened), len(questions))
     if len(opened) not in (1, count) or len(questions) not in (1, count):
         raise ValueError(
-            f"{len(opened)} images and {len(questions)} questions do not pair: give one of either, or equal numbers."
+            f"{len(opened)} images and {len(questions)} questions do not match: give one of either, or equal numbers."
         )
     if task == "vqa":
         for number, text in enumerate(questions, 1):
@@ -62,14 +62,14 @@ def asked_rows(opened: Sequence[Opened], questions: Sequence[str], *, task: Lite
 
 
 def rows_of_table(table: Sequence[Mapping[str, Any]], *, bit_depth: int = 0) -> RowSource:
-    """Rows of dicts with image, question, answer and, if there, other common features.
+    """Rows from dicts with image, question, answer and optionally other common features.
 
     Args:
         table: the dicts.
-        bit_depth: of grey images of 16 bits; 0 = all bits.
+        bit_depth: bits in use in 16-bit grey images; 0 = all.
 
     Raises:
-        ValueError: naming the row and the key, if one lacks what it needs.
+        ValueError: naming the row and the key, if a key is missing or its value is not valid.
     """
     if isinstance(table, str | bytes | Mapping) or not isinstance(table, Sequence):
         raise ValueError(f"rows must be a list of dicts, or those of read_rows; got {type(table).__name__}.")
@@ -148,13 +148,13 @@ def read_rows(
         dataset: its name, such as vqa_rad.
         split: train, validation or test.
         builder_config: a variant of the data set; empty = its first.
-        data_dir: where it is prepared; empty = as configured.
+        data_dir: the folder of prepared data sets; empty = the default of `config.data`.
         limit: number of rows to keep, drawn with seed 0; 0 = all.
-        prepare: prepares the data set first, if that is not done.
-        fields: of `config.data`, such as manual_dir="FOLDER" for files of your own or columns=(("image", "file"),).
+        prepare: prepare the data set first, if it is not prepared yet.
+        fields: of `config.data`, such as manual_dir="FOLDER" for your own files or columns=(("image", "file"),).
 
     Raises:
-        ValueError, FileNotFoundError: naming what is unknown or missing, and the way out.
+        ValueError, FileNotFoundError: if a name is unknown or a file is missing, with the way out.
     """
     check_text(dataset, "dataset")
     check_text(split, "split")
@@ -170,7 +170,7 @@ def read_rows(
 
 
 def mask_of(row: Mapping[str, Any]) -> Bool[np.ndarray, "h w"] | None:
-    """Marks the region that a map of a row's question should mark, on the original pixels; None if the row has none."""
+    """The mask of the region that a row's question is about, at the size of the original image; None without one."""
     if "image" not in check_mapping(row, "row"):
         raise ValueError(f"row has no image; it has {', '.join(row) or 'nothing'}. Give a row of read_rows.")
     height, width = open_any(row["image"]).image.shape[:2]

@@ -1,4 +1,4 @@
-"""The results that a model returns: answers, choices between answers, scores. Plain values that print well."""
+"""The results of a model: answers, choices between answers, scores. Notebooks show each as a table."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -38,14 +38,14 @@ class Answer:
     text: str
     question: str  # empty for a caption
     logprob: float  # log p of the answer's tokens, its end included
-    ended: bool  # False: the answer was cut at max_new_tokens
+    ended: bool  # False = the answer was cut at max_new_tokens
     samples: tuple[str, ...] = ()  # further answers, drawn at `temperature`
     sample_logprobs: tuple[float, ...] = ()
-    agreement: float | None = None  # share of the samples that say what `text` says, in normal form; None without any
-    prompt: str = ""  # what the model read
+    agreement: float | None = None  # share of the samples equal to `text` after normalisation; None without samples
+    prompt: str = ""  # the text that the model read
     token_ids: tuple[int, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()  # of a DICOM file: window, frame, allowed tags
-    notes: tuple[str, ...] = ()  # what a person must look at
+    notes: tuple[str, ...] = ()  # warnings about the image
     image: UInt8[np.ndarray, "h w 3"] | None = field(default=None, repr=False, compare=False)  # original pixels
 
     def __str__(self) -> str:
@@ -70,11 +70,11 @@ class Choice:
 
     question: str
     logprobs: Mapping[str, float]  # answer -> log p of its tokens, its end included
-    probabilities: Mapping[str, float]  # answer -> its share among these answers alone; they add to one
+    probabilities: Mapping[str, float]  # answer -> its share among these answers; the shares sum to one
 
     @classmethod
     def of(cls, question: str, logprobs: Mapping[str, float]) -> "Choice":
-        """Makes a choice of log-probabilities, with the share of each answer among them."""
+        """Makes a choice from log-probabilities."""
         shares = np.exp(np.array(list(logprobs.values())) - max(logprobs.values()))
         return cls(question, logprobs, dict(zip(logprobs, (shares / shares.sum()).tolist(), strict=True)))
 
@@ -92,9 +92,9 @@ class Choice:
 class Scores:
     """Accuracy of a model's answers by the rules `exact` and `radvqa`, with n and an interval."""
 
-    table: str  # as it is printed
-    values: Mapping[str, Any]  # every number, as in scores.json
-    records: tuple[Record, ...] = field(repr=False, default=())  # the answers, as predictions.jsonl has them
+    table: str  # the printed table
+    values: Mapping[str, Any]  # all numbers, as in scores.json
+    records: tuple[Record, ...] = field(repr=False, default=())  # the answers, as in predictions.jsonl
 
     def __repr__(self) -> str:
         return self.table
@@ -109,7 +109,7 @@ def _table(rows: list[tuple[str, str]]) -> str:
 
 
 def agreement(answer: str, samples: Sequence[str]) -> float:
-    """The share of samples that say what the answer says, in normal form.
+    """The share of samples that equal the answer after normalisation.
 
     >>> agreement("Yes", ["yes", "Yes.", "no", "yes"])
     0.75
@@ -118,7 +118,7 @@ def agreement(answer: str, samples: Sequence[str]) -> float:
 
 
 def make_answer(opened: Opened, question: str, greedy: Record, drawn: Record | None) -> Answer:
-    """The greedy answer to a question about an opened image, with the samples drawn with it; empty for a caption."""
+    """The greedy answer to a question about an opened image, with its samples; `question` is empty for a caption."""
     text, samples = greedy.predictions[0], list(drawn.predictions) if drawn else []
     return Answer(
         text=text,

@@ -1,4 +1,4 @@
-"""The limits of a run's requests to a chat model: their number, tokens and rate. Repeated requests count, too."""
+"""The limits of a run's requests to a chat model: their number, tokens and rate. Repeated requests also count."""
 
 import threading
 import time
@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 from radvqa_jax.config import ChatConfig
 
-_BYTES_A_TOKEN = 3  # of UTF-8. English has about 4, Chinese 3 to 5: rather too many tokens than too few
-_TOKENS_A_MESSAGE = 4  # what a chat template puts around it
+_BYTES_A_TOKEN = 3  # of UTF-8. English has about 4, Chinese 3 to 5: the estimate errs towards too many tokens
+_TOKENS_A_MESSAGE = 4  # that a chat template adds to it
 
 
 class BudgetSpent(ValueError):
-    """The run has used the calls or tokens that it may use."""
+    """The run has used up its calls or tokens."""
 
 
 def estimate_tokens(text: str) -> int:
@@ -32,8 +32,8 @@ def estimate_prompt(messages: Sequence[Mapping[str, str]]) -> int:
 class Budget:
     """Counts requests and tokens of a run, and spaces requests evenly over time. Safe to use from several threads.
 
-    A request that fails has used its prompt, by estimate. Requests in flight are taken to use `max_tokens` each: a run
-    passes `max_total_tokens` by the reply to one request at most.
+    A failed request counts with the estimate of its prompt. Each request in flight reserves `max_tokens`, so that a run
+    exceeds `max_total_tokens` by at most the reply to one request.
     """
 
     def __init__(self, config: ChatConfig) -> None:
@@ -47,7 +47,7 @@ class Budget:
 
     @contextmanager
     def asking(self, prompt: int) -> Iterator[None]:
-        """Reserves the tokens of one question and waits while others may use up what is left.
+        """Reserves the tokens of one question; waits first while requests in flight may use up the rest.
 
         Raises:
             BudgetSpent: if too little is left for a prompt of this many tokens.
@@ -67,10 +67,10 @@ class Budget:
                 self._room.notify_all()
 
     def count(self) -> None:
-        """Counts one request of the question that this thread asks, and waits for its turn.
+        """Counts one request for this thread's question, and waits until it may be sent.
 
         Raises:
-            BudgetSpent: if it may not be sent.
+            BudgetSpent: if the budget does not allow the request.
         """
         prompt = self._asking.prompt
         with self._room:
@@ -85,13 +85,13 @@ class Budget:
             time.sleep(start - now)
 
     def take_back(self) -> None:
-        """Takes the last `count` of this thread back: its request could not be sent."""
+        """Undoes this thread's last `count`, because the request could not be sent."""
         with self._room:
             self.calls -= 1
             self.tokens -= self._asking.prompt
 
     def replied(self, tokens: int) -> None:
-        """Puts the tokens of a request and its reply in the place of the estimate."""
+        """Replaces the estimate of a request by its own tokens and those of its reply."""
         with self._room:
             self.tokens += tokens - self._asking.prompt
 

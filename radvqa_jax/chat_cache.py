@@ -1,4 +1,4 @@
-"""Replies of a chat model in an append-only jsonl file, by the hash of the request."""
+"""Replies of a chat model in an append-only jsonl file, under the hash of the request."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from radvqa_jax import typed_json
 from radvqa_jax.chat_reply import Reply
 from radvqa_jax.files import append_jsonl, open_regular
 
-SYNC_EVERY = 0.25  # seconds; a failure of the machine, not of the process, may cost the replies of this time
+SYNC_EVERY = 0.25  # seconds between syncs; a crash of the machine, but not of the process, may lose the last replies
 
 
 class _Line(NamedTuple):
@@ -30,16 +30,16 @@ class _Line(NamedTuple):
 
 
 class Cache:
-    """Replies by key. Only their places are held in memory. Safe to use from several threads.
+    """Replies by key. Memory holds only their places in the file. Safe to use from several threads.
 
-    Another process may append to the same file at the same time; its new replies are seen at the next opening.
+    Another process may append to the same file at the same time; its new replies appear when the file is opened again.
     """
 
     def __init__(self, path: Path) -> None:
-        """Reads which replies there are; the file is made with the first one.
+        """Reads the keys of the file, which the first reply creates.
 
         Raises:
-            ValueError: naming the line and the field, if the file holds something else.
+            ValueError: naming the line and the field, if the file is not a cache.
         """
         self.path = path
         self._file: int | None = None
@@ -65,7 +65,7 @@ class Cache:
         return Reply(**row, cached=True)
 
     def put(self, reply: Reply) -> None:
-        """Keeps a reply under its key. No killed process loses it; `sync` says when it is on the disk."""
+        """Keeps a reply under its key. It survives the death of the process; `sync` waits until it is on the disk."""
         row = reply._asdict()
         del row["cached"]
         line = (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8")
@@ -73,12 +73,12 @@ class Cache:
         with self._writing:
             file = self._open()
             os.write(file, line)
-            # Appending, the position is behind what was written, also where another process appends.
+            # With O_APPEND, the position is after the written line, even if another process appends.
             self._places[reply.key] = (os.lseek(file, 0, os.SEEK_CUR) - len(line), len(line))
             self._written += 1
             if due := now >= self._sync_at:
                 self._sync_at = now + SYNC_EVERY
-        if due:  # one thread waits for the disk, and the others go on
+        if due:  # outside the lock: one thread waits for the disk, and the others go on
             self.sync()
 
     def sync(self) -> None:
@@ -90,7 +90,7 @@ class Cache:
                 self._synced = upto
 
     def close(self) -> None:
-        """Closes the file; all replies are on the disk then."""
+        """Writes all replies to the disk, and closes the file."""
         if self._file is None:
             return
         try:
@@ -107,7 +107,7 @@ class Cache:
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, bytes, _Line]]:
-    """Yields (place, text, line) of each line; a last one that an interruption cut is left out."""
+    """Yields (place, text, line) of each line, without a last line that an interruption cut."""
     place = 0
     with open_regular(path) as file:
         for number, text in enumerate(file, 1):

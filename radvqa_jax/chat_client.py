@@ -1,8 +1,8 @@
-"""Text from a chat model behind any OpenAI-compatible endpoint: cached, paced, within a budget, only where allowed.
+"""A client for chat models behind an OpenAI-compatible endpoint, with a cache, a pace, a budget and allowed addresses.
 
-Requests that fail are repeated after a pause (chat_http.py). Every reply is appended to a jsonl cache under the hash of
-all that was asked (model, messages, sampling), so that a run which was stopped continues, and a finished one can be
-done again without the endpoint. The key stands in no file and no message.
+Failed requests are repeated after a pause (chat_http.py). Every reply is appended to a jsonl cache under the hash of
+the whole request (model, messages, sampling), so that a stopped run continues, and a finished run can be repeated
+without the endpoint. The API key is never written to a file or a message.
 """
 
 import hashlib
@@ -24,11 +24,11 @@ __all__ = ["BudgetSpent", "ChatClient", "EndpointError", "NotCached", "Reply", "
 
 Message = Mapping[str, str]  # role, content
 _SHOWN = 200  # characters of an endpoint's own words in an error
-_LEAST_KEY = 4  # characters; a shorter one is a placeholder for a local server, and would be found in any text
+_LEAST_KEY = 4  # characters; a shorter key is a local server's placeholder, and would occur in any text
 
 
 class NotCached(LookupError):
-    """The cache has no reply, and nothing may be sent."""
+    """The cache has no reply, and the client is offline."""
 
 
 def is_local(base_url: str) -> bool:
@@ -45,10 +45,10 @@ def is_local(base_url: str) -> bool:
 
 
 def _parts(base_url: str, *, group: str) -> SplitResult:
-    """The parts of an address whose host and port can be read."""
+    """The parts of an address; raises ValueError if its host or port cannot be read."""
     try:
         parts = urlsplit(base_url)
-        parts.port  # noqa: B018  # raises for one outside 0 to 65535
+        parts.port  # noqa: B018  # raises for a port outside 0 to 65535
     except ValueError as error:
         problem = str(error)
     else:
@@ -56,17 +56,17 @@ def _parts(base_url: str, *, group: str) -> SplitResult:
             return parts
         problem = "a space, a character outside ASCII or port 0"
     raise ValueError(
-        f"{group}.base_url={base_url!r} is no address ({problem}). Give one like http://127.0.0.1:8000/v1."
+        f"{group}.base_url={base_url!r} is not an address ({problem}). Give one like http://127.0.0.1:8000/v1."
     )
 
 
 def check_endpoint(config: ChatConfig, *, group: str = "judge") -> None:
-    """Raises ValueError, with the way out, if the endpoint may not or cannot be asked; sends nothing."""
+    """Raises ValueError, with the way out, if the endpoint may not or cannot be used. Sends nothing."""
     if config.offline:
         return
-    if set("@?#") & set(config.base_url):  # first of all: no other message may show a password
+    if set("@?#") & set(config.base_url):  # checked first, so that no other message shows a password
         raise ValueError(
-            f"{group}.base_url holds a password, a query or a fragment. Put the key into ${config.key_variable} "
+            f"{group}.base_url contains a password, a query or a fragment. Put the key into ${config.key_variable} "
             "instead, and give the address alone."
         )
     parts = _parts(config.base_url, group=group)
@@ -80,17 +80,17 @@ def check_endpoint(config: ChatConfig, *, group: str = "judge") -> None:
     if not config.allow_remote:
         raise ValueError(
             f"{group}.base_url={config.base_url} is not on this machine: questions, references and answers would leave "
-            f"it. If they may, set {group}.allow_remote=True; otherwise serve a model here."
+            f"it. If that is allowed, set {group}.allow_remote=True; otherwise serve a model on this machine."
         )
     if not os.environ.get(config.key_variable):
         raise ValueError(
             f"{config.base_url} needs a key, and the environment variable {config.key_variable} is empty. Set it, or "
-            f"name another one as {group}.key_variable; a key is never read from a file or a flag."
+            f"name another variable in {group}.key_variable; a key is never read from a file or a flag."
         )
 
 
 def _read_key(config: ChatConfig) -> str:
-    """The key, or an empty text where there is none."""
+    """The key; empty if there is none."""
     key = os.environ.get(config.key_variable, "").strip()
     if not (key.isascii() and key.isprintable()):
         raise ValueError(
@@ -100,18 +100,18 @@ def _read_key(config: ChatConfig) -> str:
 
 
 class ChatClient:
-    """Asks one model. `calls`, `tokens`: what this run used. Several threads may ask at a time."""
+    """Asks one model. `calls` and `tokens` count this run's use. Several threads may ask at the same time."""
 
     def __init__(self, config: ChatConfig, *, cache: Path, group: str = "judge") -> None:
         """Sends nothing yet.
 
         Args:
             config: endpoint, sampling, limits.
-            cache: its jsonl file; made with the first reply.
-            group: how the configuration calls these fields, for errors.
+            cache: the jsonl file of the cache; the first reply creates it.
+            group: the name of the fields' group in the configuration, for errors.
 
         Raises:
-            ValueError: if the endpoint may not be asked, or the cache is not one.
+            ValueError: if the endpoint may not be used, or the file is not a cache.
         """
         check_endpoint(config, group=group)
         self.config = config
@@ -120,7 +120,7 @@ class ChatClient:
         self._cache = Cache(cache)
         self._budget = Budget(config)
         self._http = None if config.offline else self._connect()
-        self.estimated = False  # whether `tokens` holds estimates, for the endpoint does not count
+        self.estimated = False  # whether `tokens` includes estimates, because the endpoint does not count
 
     @property
     def calls(self) -> int:
@@ -129,11 +129,11 @@ class ChatClient:
 
     @property
     def tokens(self) -> int:
-        """Prompt and reply tokens used, as the endpoint counts them; by estimate where it does not, or failed."""
+        """Prompt and reply tokens used, as the endpoint counts them; estimated if it does not, or if it failed."""
         return self._budget.tokens
 
     def sync(self) -> None:
-        """Waits until every reply so far is on the disk. A failing machine may cost the last ones before that."""
+        """Waits until every reply so far is on the disk. A crash of the machine may lose later ones."""
         self._cache.sync()
 
     def close(self) -> None:
@@ -145,7 +145,7 @@ class ChatClient:
     def request(
         self, messages: Sequence[Message], schema: Mapping[str, Any] | None = None, *, seed: int | None = None
     ) -> dict[str, Any]:
-        """The body of a request: what the cache key is the hash of."""
+        """The body of a request; its hash is the key of the cache."""
         config = self.config
         body: dict[str, Any] = {
             "model": config.model,
@@ -164,23 +164,23 @@ class ChatClient:
     def is_cached(
         self, messages: Sequence[Message], *, schema: Mapping[str, Any] | None = None, seed: int | None = None
     ) -> bool:
-        """Whether `ask` would send nothing."""
+        """Whether the cache has the reply, so that `ask` would send nothing."""
         return _hash(self.request(messages, schema, seed=seed)) in self._cache
 
     def ask(
         self, messages: Sequence[Message], *, schema: Mapping[str, Any] | None = None, seed: int | None = None
     ) -> Reply:
-        """The reply to a conversation, from the cache if it was asked before.
+        """The reply to a conversation, from the cache if the same was asked before.
 
         Args:
             messages: the conversation.
-            schema: JSON schema of the reply, for endpoints that hold a model to it (`response_format`).
-            seed: instead of the configured one; another seed is another request.
+            schema: JSON schema of the reply; sent if `response_format` is json_schema.
+            seed: a seed instead of the configured one; another seed is another request.
 
         Raises:
-            NotCached: offline, and it was not asked before.
-            BudgetSpent: nothing was sent.
-            EndpointError: no reply came, after all retries, or another model answered than was asked for.
+            NotCached: if the client is offline and the same was not asked before.
+            BudgetSpent: if the budget does not allow the request; nothing was sent.
+            EndpointError: if no reply came after all retries, or another model answered than the requested one.
         """
         body = self.request(messages, schema, seed=seed)
         key = _hash(body)
@@ -189,13 +189,13 @@ class ChatClient:
             if self._http is None:
                 raise NotCached(f"{self._cache.path.name} has no such request")
             reply = self._ask_endpoint(body)._replace(key=key)
-            self._cache.put(reply)  # paid for: it is kept whoever answered
+            self._cache.put(reply)  # kept even if another model answered: it is paid for
         self.estimated |= reply.estimated and not reply.cached
         if not (self.config.allow_other_model or same_model(self.config.model, reply.model)):
             group, asked = self._group, self.config.model
             raise EndpointError(
-                f"{self.config.base_url} answered as {reply.model!r}, and {group}.model={asked!r} was asked for. Give "
-                f"the name by which it answers, or set {group}.allow_other_model=True.",
+                f"{self.config.base_url} answered as {reply.model!r}, but {group}.model={asked!r} was requested. Give "
+                f"the name under which it answers, or set {group}.allow_other_model=True.",
                 kind="another model",
                 final=True,
             )
@@ -207,9 +207,8 @@ class ChatClient:
             for attempt in range(self.config.retries + 1):
                 try:
                     reply = self._send(body)
-                except (
-                    EndpointError
-                ) as error:  # the client repeats failed requests, but not one whose answer is not valid
+                except EndpointError as error:
+                    # Http repeats failed requests, but not a response without a completion.
                     if error.kind != NO_COMPLETION or attempt == self.config.retries:
                         raise
                     continue
@@ -248,11 +247,11 @@ class ChatClient:
             raise EndpointError(f"{url}: {error}; it was cut. Is this a chat model?", kind="too long") from None
         if not 200 <= status < 300:
             raise self._refused(status, text)
-        # The endpoint knows the key and may repeat it; what it says is kept and shown.
+        # The endpoint knows the key and may repeat it in its reply, which is cached and shown.
         return read_completion(self._hide(text), url=url)
 
     def _hide(self, text: str) -> str:
-        """Text without the key."""
+        """A text with the key replaced."""
         return text.replace(self._key, "[key]") if len(self._key) >= _LEAST_KEY else text
 
     def _refused(self, status: int, words: str) -> EndpointError:
@@ -263,7 +262,7 @@ class ChatClient:
         elif status == 404:
             hint = f" It has no model {config.model!r}, or {self._group}.base_url lacks its /v1."
         elif 300 <= status < 400:
-            hint = " It leads elsewhere; redirects are not followed. Give the address that answers."
+            hint = " It redirects, and redirects are not followed. Give the final address."
         else:
             final = False
         said = " ".join(self._hide(words).split())[:_SHOWN]

@@ -1,7 +1,7 @@
 """Requests to a chat endpoint: kept connections, retries with pauses, proxies and certificates (urllib3).
 
-An endpoint is not trusted: it may send one byte now and then for ever, or never stop sending. Each request therefore
-has a deadline for the whole of it, and a reply has a limit on its bytes.
+The endpoint is not trusted: it may send a byte now and then for ever, or never stop sending. Each request therefore has
+a deadline for the whole reply, and a reply has a limit on its bytes.
 """
 
 import contextlib
@@ -20,12 +20,12 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, ProtocolError, TimeoutError
 
-# What passes: the server is busy, or restarts.
+# Temporary states: the server is busy, or restarts.
 _PASSES = frozenset({408, 409, 429, *range(500, 600)})
 _LONGEST_PAUSE = 60  # seconds, whatever the server asks for
-_MOST_DIGITS = 9  # of a pause in milliseconds; a longer number is above the longest pause all the same
-_LONGEST_REPLY = 4 * 2**20  # bytes, decompressed; the text of the longest reply takes a small part of it
-_CHECKED_EVERY = 0.1  # seconds between two looks at the deadlines
+_MOST_DIGITS = 9  # of a pause in milliseconds; even when it is cut, a longer number is above the longest pause
+_LONGEST_REPLY = 4 * 2**20  # bytes, decompressed; far more than the text of the longest reply
+_CHECKED_EVERY = 0.1  # seconds between two checks of the deadlines
 
 
 class NoResponse(OSError):
@@ -37,7 +37,7 @@ class NoResponse(OSError):
 
 
 class ReplyTooLong(OSError):
-    """A response was cut, for it passed the limit on bytes."""
+    """A response exceeded the limit on bytes, and was cut."""
 
 
 class Response(NamedTuple):
@@ -48,7 +48,7 @@ class Response(NamedTuple):
 
 
 class _Retry(urllib3.Retry):
-    """urllib3's rules for what is asked again and after which pause; some servers give milliseconds in a header."""
+    """urllib3's rules for retries and pauses, and the header `retry-after-ms`, which some servers send."""
 
     def get_retry_after(self, response: urllib3.BaseHTTPResponse) -> float | None:
         milliseconds = response.headers.get("retry-after-ms", "")
@@ -61,27 +61,27 @@ _ONCE = urllib3.Retry(False, redirect=False)  # what `retries=False` means, made
 
 
 class _Request:
-    """One request on its way: when it must have ended, and whether it was cut then."""
+    """A request in flight: its deadline, and whether it was cut there."""
 
     def __init__(self, end: float, connection: HTTPConnection) -> None:
         self.end = end
         self.connection = connection
-        self.socket: socket.socket | None = None  # of the connection, which gives it away where a reply has no length
+        self.socket: socket.socket | None = None  # the connection's; it drops its own for a reply without a length
         self.was_cut = False
 
     def cut(self) -> None:
-        """Ends what the request's thread reads, which finds the end of the stream."""
+        """Shuts the socket down, so that the request's thread reads the end of the stream."""
         self.was_cut = True
         if (sock := self.socket or self.connection.sock) is None:
             return
-        with contextlib.suppress(OSError):  # it ended by itself meanwhile
+        with contextlib.suppress(OSError):  # it may have ended by itself
             socket.socket.shutdown(sock, socket.SHUT_RDWR)  # of the socket below TLS: a TLS shutdown would wait
 
 
 class _Deadlines:
     """Cuts each connection whose request takes longer than `seconds`.
 
-    A socket's own timeout counts the silence between two bytes, so it never ends a server that drips.
+    A socket's own timeout restarts with each byte, so it never ends a reply that comes byte by byte.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -92,18 +92,18 @@ class _Deadlines:
         threading.Thread(target=self._watch, name="chat deadlines", daemon=True).start()
 
     def begin(self, connection: HTTPConnection) -> None:
-        """Counts from now, if this thread's request does not count already."""
+        """Starts the deadline of this thread's request, unless it has one already."""
         with self._lock:
             end = time.monotonic() + self._seconds
             self._requests.setdefault(threading.get_ident(), _Request(end, connection))
 
     def sent(self, connection: HTTPConnection) -> None:
-        """Keeps the socket from which this thread's reply comes."""
+        """Remembers the socket of this thread's reply."""
         with self._lock:
             self._requests[threading.get_ident()].socket = connection.sock
 
     def finish(self) -> bool:
-        """Ends the count of this thread's request, and returns whether it was cut."""
+        """Ends the deadline of this thread's request. Returns whether the request was cut."""
         with self._lock:
             request = self._requests.pop(threading.get_ident(), None)
         return request is not None and request.was_cut
@@ -114,14 +114,14 @@ class _Deadlines:
 
     def _watch(self) -> None:
         while not self._closed.wait(_CHECKED_EVERY):
-            with self._lock:  # a connection that is cut still belongs to the request
+            with self._lock:  # so that a connection that is cut still belongs to its request
                 for request in self._requests.values():
                     if time.monotonic() > request.end:
                         request.cut()
 
 
 def _watched_pools(deadlines: _Deadlines) -> dict[str, type[HTTPConnectionPool]]:
-    """urllib3's pools, with connections that tell `deadlines` when they connect and when they send."""
+    """urllib3's pools, with connections that report to `deadlines` when they connect and send."""
 
     class Plain(HTTPConnection):
         def connect(self) -> None:
@@ -133,7 +133,7 @@ def _watched_pools(deadlines: _Deadlines) -> dict[str, type[HTTPConnectionPool]]
             super().request(*args, **kwargs)
             deadlines.sent(self)
 
-    class Encrypted(Plain, HTTPSConnection):  # whose methods come after Plain's, and before HTTPConnection's
+    class Encrypted(Plain, HTTPSConnection):  # method order: Plain, HTTPSConnection, HTTPConnection
         pass
 
     class PlainPool(HTTPConnectionPool):
@@ -174,14 +174,14 @@ class Http:
         """Connects to nothing yet.
 
         Args:
-            base_url: of the endpoint.
+            base_url: the endpoint's address.
             key: sent as a bearer token.
-            local: whether the address is on this machine: then no proxy is asked.
-            timeout: seconds to connect, and seconds for a whole request from its first byte to its reply's last.
-            retries: of a request that failed: no connection, no response in time, status 408, 409, 429 or 5xx.
+            local: whether the address is on this machine; then no proxy is used.
+            timeout: seconds to connect, and seconds from a request's first byte to its reply's last.
+            retries: of a failed request: no connection, no response in time, status 408, 409, 429 or 5xx.
             concurrency: connections to keep.
-            before: called before each request, repeated ones included; what it raises is raised.
-            unsent: called where there was no connection to send it over.
+            before: called before each request, repeated ones included; its errors are passed on.
+            unsent: called if no connection could be made for a request.
         """
         self._url = base_url.rstrip("/")
         parts = urlsplit(self._url)
@@ -191,8 +191,8 @@ class Http:
         self._timeout = urllib3.Timeout(connect=timeout, read=None)  # reading ends at the deadline
         pools = _connections(base_url, local=local, most=concurrency)
         pools.pool_classes_by_scheme = _watched_pools(self._deadlines)
-        self._pool = pools.connection_from_url(self._url)  # once: a pool of pools looks an address up anew each time
-        # A proxy is asked for the whole address, unless it passes TLS on unseen.
+        self._pool = pools.connection_from_url(self._url)  # once: the manager would look the address up each time
+        # An HTTP proxy needs the whole address; for TLS it only forwards bytes.
         self._target = self._url if self._pool.proxy and parts.scheme == "http" else parts.path
         self._retry = _Retry(
             total=retries,
@@ -209,8 +209,8 @@ class Http:
         """The response to a JSON body, whatever its status.
 
         Raises:
-            NoResponse: if none came.
-            ReplyTooLong: if it did not end.
+            NoResponse: if none came after all retries.
+            ReplyTooLong: if it exceeds the limit on bytes.
         """
         url, retry = f"{self._url}{path}", self._retry
         while True:
@@ -229,7 +229,7 @@ class Http:
             retry.sleep(response)
 
     def _send(self, target: str, body: bytes) -> tuple[urllib3.BaseHTTPResponse | None, str, HTTPError | None, bool]:
-        """Response and text, or what failed and whether it was late."""
+        """(response, its text, failure, whether the failure is a timeout); either response or failure is None."""
         try:
             response = self._pool.urlopen(
                 "POST",
@@ -246,11 +246,11 @@ class Http:
             failed = None
         except HTTPError as error:
             response, text, failed = None, "", error
-        except ValueError as error:  # http.client, of a chunk whose length is negative
+        except ValueError as error:  # http.client raises it for a chunk of negative length
             response, text, failed = None, "", ProtocolError(str(error))
         finally:
             cut = self._deadlines.finish()
-        if cut:  # then what was read looks whole where its length is not given
+        if cut:  # a cut reply without a given length looks complete
             return None, "", failed or ProtocolError("cut at the deadline"), True
         late = isinstance(failed, TimeoutError) and not isinstance(failed, NewConnectionError)
         return response, text, failed, late
@@ -262,9 +262,9 @@ class Http:
 
 
 def _read(response: urllib3.BaseHTTPResponse) -> bytes:
-    """The whole of a response; its connection can be used again then, and is closed otherwise."""
+    """The bytes of a whole response, whose connection can then be used again. On an error the connection is closed."""
     try:
-        # Not `stream`: it reads the length of a chunk without a limit.
+        # Not `stream`, which reads the length of a chunk without a limit.
         content = response.read(_LONGEST_REPLY + 1, decode_content=True)
         if len(content) > _LONGEST_REPLY:
             raise ReplyTooLong(f"a reply of status {response.status} goes on after {_LONGEST_REPLY:,} bytes")

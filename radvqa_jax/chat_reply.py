@@ -1,4 +1,4 @@
-"""The result of a chat request: a reply, or an error with the reason why there is none."""
+"""The result of a chat request: a reply, or an error with the reason."""
 
 import json
 import re
@@ -13,17 +13,17 @@ class Reply(NamedTuple):
     """The text of the model's reply, with its facts."""
 
     text: str
-    finish: str  # stop, length, … as the endpoint says
-    model: str  # as the endpoint calls itself
+    finish: str  # the endpoint's reason for the end: stop, length, …
+    model: str  # the name under which the endpoint answers
     tokens: int  # of prompt and reply
-    cached: bool
-    estimated: bool = False  # the endpoint does not count tokens: `tokens` is an estimate
-    id: str = ""  # as the endpoint calls the reply
-    key: str = ""  # under which the cache keeps it
+    cached: bool  # whether it comes from the cache
+    estimated: bool = False  # whether `tokens` is an estimate, because the endpoint does not count
+    id: str = ""  # the endpoint's id of the reply
+    key: str = ""  # its key in the cache
 
 
 class EndpointError(OSError):
-    """No reply came, after all retries. `final`: every other request would fail in the same way."""
+    """No usable reply came. `final`: every other request would fail in the same way."""
 
     def __init__(self, message: str, *, kind: str, final: bool = False) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class EndpointError(OSError):
 
 
 def same_model(asked: str, served: str) -> bool:
-    """Whether an endpoint answered as the requested model; one that does not say is believed.
+    """Whether an endpoint answered as the requested model; True if it gives no name.
 
     >>> same_model("llama3.1", "llama3.1:latest"), same_model("gpt-4o", "gpt-4o-2024-08-06"), same_model("a", "b")
     (True, True, False)
@@ -42,7 +42,7 @@ def same_model(asked: str, served: str) -> bool:
 
 
 def whole_text(value: Any) -> Any:
-    """A JSON value whose texts can be written: half of a surrogate pair, which JSON can hold, is not a character.
+    """A JSON value with its lone surrogates replaced, which JSON can contain but UTF-8 cannot.
 
     >>> whole_text(["fine", {"a": chr(0xD83D)}])
     ['fine', {'a': '�'}]

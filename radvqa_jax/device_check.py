@@ -1,7 +1,7 @@
 """Checks the device and its compiler: small programs of the kinds this package compiles, compared with NumPy.
 
-XLA has compiled some programs wrongly and without a word (KNOWN lists the reports). A wrong result stops the run before
-the first step. A device that passed is remembered, with its driver and the versions, and not checked again.
+XLA has compiled some programs wrongly without an error (KNOWN lists the reports). A wrong result stops the run before
+the first step. A device that passed is remembered, with its driver and the versions, and is not checked again.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ DTYPES = ("float32", "bfloat16")
 
 
 class WrongResult(RuntimeError):
-    """The device computed something else than NumPy."""
+    """The results of the device differ from NumPy's by more than rounding."""
 
 
 class Program(NamedTuple):
@@ -69,7 +69,7 @@ def _row_sums(m: Any, rows: Any) -> Any:
 
 
 def _joined(xp: Any, x: Any, first: Any, rest: Any, more: Any) -> Any:
-    """A mask joined from two parts feeds a normalisation, whose rows are joined with more rows."""
+    """Joins a mask from two parts, normalises the masked rows, and joins more rows to them."""
     keep = xp.concatenate([first, rest])[:, None]
     return xp.concatenate([_rms(xp, x * keep) * keep, more])
 
@@ -86,7 +86,7 @@ def _cross_entropy(xp: Any, x: Any, ids: Any) -> Any:
 
 
 def programs() -> list[Program]:
-    """The programs, with inputs that are the same everywhere."""
+    """The programs, with the same inputs on every machine."""
     draw = np.random.default_rng(0).standard_normal
     heads = (draw((1, 48, 8, 16)) / 4, draw((1, 48, 1, 16)), draw((1, 48, 1, 16)))
     mask = np.tril(np.ones((1, 48, 48)), 20)
@@ -101,7 +101,7 @@ def programs() -> list[Program]:
             (draw((96, 64)), ids),
             "float32",
         ),
-        # The last row is the one that a wrong split of the rows hits.
+        # A wrong split of the rows shows in the last row.
         Program(
             "sums over the rows of a product",
             _row_sums,
@@ -135,11 +135,11 @@ def programs() -> list[Program]:
 
 
 def errors_of(todo: Sequence[Program], device: Any = None) -> list[float]:
-    """By program, the largest difference from NumPy as a share of the largest value; infinite for NaN.
+    """Each program's largest difference from NumPy, as a share of the largest value; infinite for NaN.
 
-    The programs are compiled as one, which takes half the time.
+    All programs are compiled as one, which takes half the time.
     """
-    # Rounded by NumPy: jax would compile that, too.
+    # NumPy rounds the inputs: jax would compile the rounding, too.
     rounded = [[np.asarray(x, jnp.dtype(program.dtype)) for x in program.inputs] for program in todo]
     run = jax.jit(lambda inputs: [program.run(*own) for program, own in zip(todo, inputs, strict=True)])
     return [
@@ -155,7 +155,7 @@ def _error(got: np.ndarray, want: np.ndarray) -> float:
 
 
 def tolerance(dtype: str, platform: str) -> float:
-    """The error that rounding explains: bfloat16 keeps 8 bits, a GPU's or TPU's float32 products about 11."""
+    """The largest error that rounding explains: bfloat16 has 8 bits, float32 products on a GPU or TPU about 11."""
     return 4e-2 if dtype == "bfloat16" else 1e-4 if platform == "cpu" else 5e-3
 
 
@@ -185,11 +185,14 @@ def _driver() -> str:
 
 
 def check_device(*, cache: Path | None = None, fresh: bool = False) -> dict[str, float]:
-    """Runs the programs on the first local device and returns their errors; runs none if it passed before.
+    """Runs the programs on the first local device, unless it passed before.
 
     Args:
-        cache: the folder where a device that passed is remembered; by default the user's cache folder.
-        fresh: check again what passed before.
+        cache: the folder where devices that passed are remembered; by default in the user's cache folder.
+        fresh: check even a device that passed before.
+
+    Returns:
+        {program: error}; empty if the device passed before.
 
     Raises:
         ValueError: if there is no device.
@@ -212,15 +215,15 @@ def check_device(*, cache: Path | None = None, fresh: bool = False) -> dict[str,
     ]
     if wrong:
         raise WrongResult(_say(wrong, facts))
-    with contextlib.suppress(OSError):  # nowhere to remember it: the next run checks again
+    with contextlib.suppress(OSError):  # if the result cannot be kept, the next run checks again
         write_json(path, {"device": facts, "errors": errors}, private=False)
     return errors
 
 
 def _say(wrong: list[str], facts: dict[str, str]) -> str:
-    told = ", ".join(f"{name} {value}" for name, value in facts.items() if value)
+    about = ", ".join(f"{name} {value}" for name, value in facts.items() if value)
     return (
-        f"This device computes wrong results: {'; '.join(wrong)}. {told}. Nothing was trained or answered. "
+        f"This device computes wrong results: {'; '.join(wrong)}. {about}. Nothing was trained or answered. "
         f"Known reports: {'; '.join(KNOWN)}. Install another release of jax (pip install -U jax) or driver. "
         "`radvqa doctor` repeats this check."
     )

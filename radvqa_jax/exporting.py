@@ -1,4 +1,4 @@
-"""An adapter, or the model with it merged, in the format of another library: for the mode and for Model.export."""
+"""Exports an adapter, or the model with it merged, in another library's format, for mode=export and Model.export."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +32,7 @@ class Adapter(NamedTuple):
 
 
 def read_configured(config: Config, abstract: Flat, *, base_sha256: str) -> Adapter:
-    """Config.adapter, checked against the base; nothing if it is empty."""
+    """The adapter of config.adapter, checked against the base; no leaves if config.adapter is empty."""
     if not config.adapter:
         return Adapter({}, LoraConfig(), None)
     leaves, meta = load_any_adapter(config.adapter, abstract)
@@ -43,15 +43,18 @@ def read_configured(config: Config, abstract: Flat, *, base_sha256: str) -> Adap
 def export_adapter(
     config: Config, adapter: Adapter, folder: Path, *, tokenizer: Tokenizer, base_sha256: str
 ) -> Exported:
-    """Exports the base of the configuration with an adapter, as config.export says; returns where, and how exact.
+    """Exports the base of the configuration with an adapter, in the format of config.export.
 
     Args:
-        config: resolved (radvqa_jax/resolve.py); the base is read from model.checkpoint, never from memory, so that a
-            quantised base is merged into its original weights.
-        adapter: what was trained.
-        folder: where the export goes.
+        config: resolved (radvqa_jax/resolve.py). The base is read from model.checkpoint, never from memory, so that an
+            adapter of a quantised base is merged into the original weights.
+        adapter: the trained leaves.
+        folder: the folder to write.
         tokenizer: of the checkpoint.
         base_sha256: of the checkpoint, for the model card.
+
+    Returns:
+        The place of the export, and the difference of its logits.
 
     Raises:
         ValueError: if the format cannot hold what was trained, or the export does not give the model's logits.
@@ -81,18 +84,18 @@ def export_adapter(
 
 
 class Done(NamedTuple):
-    """An export, and what must be known of it."""
+    """An export, and notes for its users."""
 
     exported: Exported
     notes: list[str]
 
 
 def export(config: Config, folder: Path) -> Done:
-    """Exports config.adapter on its base into `folder`, and checks it; `config` is resolved (radvqa_jax/resolve.py)."""
+    """Exports config.adapter with its base to `folder`, and checks it; `config` is resolved (radvqa_jax/resolve.py)."""
     check_names(config.export.datasets, field="export.datasets")
     tokenizer, _ = inspect_model(config)
     abstract = abstract_params(get_variant(config.model.variant).at(config.model.resolution))
-    folder.parent.mkdir(parents=True, exist_ok=True)  # a mistake in these is found before the weights are read
+    folder.parent.mkdir(parents=True, exist_ok=True)  # first, so that mistakes are found before weights are read
     if config.export.scores:
         read_scores(config.export.scores)
     with big_vision.open_weights(config.model.checkpoint) as weights:
@@ -108,14 +111,14 @@ def _notes(config: Config, adapter: Adapter) -> list[str]:
         notes.append(UNIGRAM)
     if config.model.quantize != "none" and config.export.format != "peft":
         notes.append(
-            f"model.quantize={config.model.quantize} was set: what was trained is merged into the original weights of "
+            f"model.quantize={config.model.quantize} was set: the adapter is merged into the original weights of "
             f"{Path(config.model.checkpoint).name}, not into the rounded ones. Answers may differ from those on the "
             "rounded base"
         )
     elif config.model.quantize != "none":
         notes.append(
-            f"model.quantize={config.model.quantize} was set: the adapter belongs to the original weights and to the "
-            "rounded ones alike, and answers on the two may differ"
+            f"model.quantize={config.model.quantize} was set: the adapter fits the original and the rounded weights, "
+            "and answers on the two may differ"
         )
     if config.export.format == "peft" and any(map(backbone.is_projector, adapter.leaves)):
         notes.append(
@@ -148,7 +151,7 @@ def _card(config: Config, adapter: Adapter, *, base_sha256: str) -> Card:
 
 
 def _datasets(config: Config, adapter: Adapter) -> list[str]:
-    """The data sets to name: those given, or those of the stages up to the adapter's own."""
+    """The data sets that the card names: the configured ones, or those of the stages up to the adapter's own."""
     if config.export.datasets or adapter.meta is None:
         return list(config.export.datasets)
     last = adapter.meta.stage

@@ -14,17 +14,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-PART = re.compile(r"\..+\.[a-z0-9_]{8}\.part")  # what `atomic_write` calls a file that is not whole yet
+PART = re.compile(r"\..+\.[a-z0-9_]{8}\.part")  # names of unfinished files of `atomic_write`
 LOCK = ".lock"  # the file of a folder's lock (locks.py)
-# What json raises: also for a number of thousands of digits, and for brackets within brackets within brackets.
+# Errors of json.loads: ValueError, also for a number with thousands of digits; RecursionError for deep nesting.
 BAD_JSON = (ValueError, RecursionError)
-# Rights of a new file, before the umask takes some away.
+# Permissions of a new file, before the umask removes some.
 OWNER_ONLY, ALL = 0o600, 0o666
 _shared = False
 
 
 def share(yes: bool) -> None:
-    """Says whether others may read files with questions, answers or images, as far as the umask lets them."""
+    """Sets whether other users may read files with questions, answers or images, as far as the umask allows."""
     global _shared
     _shared = yes
 
@@ -35,7 +35,7 @@ def _rights(private: bool) -> int:
 
 @contextlib.contextmanager
 def private_files() -> Iterator[None]:
-    """Inside, whatever a library writes by itself is for the owner alone, unless files are shared (see `share`)."""
+    """Makes files that a library writes within the block readable by their owner alone, unless files are shared."""
     before = os.umask(0o022)
     os.umask(before if _shared else before | 0o077)
     try:
@@ -45,12 +45,12 @@ def private_files() -> Iterator[None]:
 
 
 def check_writable(path: str | os.PathLike[str], *, field: str, inside: str = "") -> None:
-    """Raises ValueError, naming the field, if nothing may be written to a folder, or to the one it would be made in.
+    """Raises ValueError, naming the field, if a folder is not writable, or cannot be created.
 
     Args:
         path: the folder.
-        field: of the configuration, which gives it.
-        inside: the folder within it that will be written to; empty = itself.
+        field: the field of the configuration that gives it.
+        inside: the folder within it that will be written to; empty = the folder itself.
     """
     wanted = folder = (Path(path).expanduser() / inside).absolute()
     while not folder.exists() and folder != folder.parent:
@@ -69,10 +69,10 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w", *, private: bool
     A temporary file of the same path whose writer was killed is removed first.
 
     Args:
-        path: the file; its folder is made if it is missing.
-        mode: as of `open`.
-        private: whether the file may hold questions, answers or images: then its owner alone may read it, unless files
-            are shared (see `share`). The umask holds for both kinds.
+        path: the file; its folder is created if it is missing.
+        mode: as for `open`.
+        private: whether the file may contain questions, answers or images. Then only its owner may read it, unless
+            files are shared (see `share`). The umask applies in both cases.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,15 +91,15 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w", *, private: bool
 
 
 def _open_part(path: Path, rights: int) -> tuple[Path, int]:
-    """Makes the temporary file of a path and opens it, locked as long as it is open."""
+    """Creates the temporary file of a path, and opens it with a lock that lasts as long as it is open."""
     while True:
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, rights)
-        with contextlib.suppress(OSError):  # a file system without locks: nobody can lock it, so nobody removes it
+        with contextlib.suppress(OSError):  # on a file system without locks no process removes the file
             fcntl.flock(handle, fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
             return temporary, handle
-        os.close(handle)  # another writer of the path found it before it was locked, and removed it
+        os.close(handle)  # another writer of the path removed it before it was locked
 
 
 def _remove_abandoned(path: Path) -> None:
@@ -113,11 +113,11 @@ def _remove_abandoned(path: Path) -> None:
 
 
 def _remove_part(part: Path) -> bool:
-    """Removes a temporary file if nobody has it locked, so that its writer is gone; returns whether it did."""
+    """Removes a temporary file if no process has it locked: its writer is gone. Returns whether it was removed."""
     try:
         handle = os.open(part, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
-        return False  # a link, or another user's: it stays
+        return False  # a link, or another user's file, stays
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         part.unlink(missing_ok=True)
@@ -129,15 +129,15 @@ def _remove_part(part: Path) -> bool:
 
 
 def _name_file(error: BaseException, path: str | os.PathLike[str]) -> None:
-    """Says in an error of the system which file was written: that of a full disk names none. Another name stays."""
+    """Adds the file's name to an OSError without one, such as that of a full disk."""
     if isinstance(error, OSError) and error.errno is not None and error.filename is None:
         error.filename = os.fspath(path)
 
 
 def remove_parts(folder: Path) -> list[Path]:
-    """Removes half-written files that killed processes left under the folder, and returns what it removed.
+    """Removes half-written files that killed processes left under the folder. Returns their paths.
 
-    A folder inside with a lock of its own is left alone.
+    A subfolder with its own lock is left alone.
     """
     removed = []
     for place, folders, names in os.walk(folder):
@@ -162,27 +162,27 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     """Opens a regular file to read its bytes.
 
     Raises:
-        ValueError: if the path leads to a pipe, a device or a folder: it may never end, and is not waited for.
+        ValueError: if the path is a pipe, a device or a folder: reading it could wait for ever.
     """
     # Without O_NONBLOCK, opening a named pipe waits for a writer.
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise ValueError(f"{path} is no regular file. Give one: a pipe, a device or a folder is not read.")
+        raise ValueError(f"{path} is not a regular file. Give a regular file, not a pipe, a device or a folder.")
     return open(handle, "rb")
 
 
 def no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, as json's `object_pairs_hook`.
+    """The dict of a JSON object; an `object_pairs_hook` for json.loads.
 
     Raises:
-        ValueError: if a field stands twice. Readers differ in which of the two they take.
+        ValueError: if a field occurs twice, because readers differ in which of the two they take.
     """
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the field {twice!r} stands twice in one object; leave one out")
+        raise ValueError(f"the field {twice!r} occurs twice in one object; leave one out")
     return found
 
 
@@ -197,7 +197,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def write_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]], *, private: bool = True) -> int:
-    """Writes one JSON object a line, atomically; returns the number of lines."""
+    """Writes one JSON object per line, whole or not at all. Returns the number of lines."""
     n = 0
     with atomic_write(path, private=private) as file:
         for row in rows:
@@ -207,9 +207,9 @@ def write_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]], *,
 
 
 def append_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]], *, private: bool = True) -> None:
-    """Appends one JSON object a line and flushes it to the disk; all rows or, if one is not JSON, none.
+    """Appends one JSON object per line, and flushes the file to the disk. If one row is not JSON, appends none.
 
-    A last line that an interruption cut is removed first, so that nothing is glued to it.
+    A last line that an interruption cut is removed first, so that the new lines do not continue it.
     """
     text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -253,7 +253,7 @@ def read_jsonl(path: str | os.PathLike[str], *, allow_cut: bool = False) -> list
         ValueError: naming the file and the line, if a line is not a JSON object.
     """
     rows = []
-    # Bytes: a write that was cut may end within a character.
+    # Split as bytes, because a write that was cut may end within a character.
     with open_regular(path) as file:
         lines = file.read().split(b"\n")
     cut = lines.pop()
@@ -279,9 +279,9 @@ def sha256(path: str | os.PathLike[str]) -> str:
 
 
 def file_name(name: str) -> str:
-    """A safe file name for this name: letters, digits, dots and hyphens, never a path.
+    """A safe file name for any name: letters, digits, underscores, dots and hyphens, never a path.
 
-    A name that is changed gets a hash, so that two names share no file.
+    A changed name gets a hash, so that no two names share a file.
 
     >>> file_name("base-2.1"), file_name("a/b"), file_name("..")
     ('base-2.1', 'a_b-c14cddc0', '_-5ec1f7e7')
@@ -293,24 +293,25 @@ def file_name(name: str) -> str:
 
 
 def make_workdir(path: str) -> Path:
-    """Makes and returns the run's folder.
+    """Creates the run's folder if it is missing. Returns its absolute path.
 
     Raises:
-        ValueError: for an empty name, a file in its place, a place one may not write, or a pipe or the like in it.
+        ValueError: if the name is empty or not valid, the folder cannot be created or written to, or it contains a
+            pipe or a device.
     """
     if not path:
         raise ValueError("--workdir is empty. Give the folder for checkpoints, predictions and reports: --workdir DIR.")
     try:
         path.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise ValueError(f"--workdir={path!r} is no UTF-8 text, and results name their folder. Rename it.") from error
+        raise ValueError(f"--workdir={path!r} is not UTF-8 text, and results name their folder. Rename it.") from error
     if "\0" in path:
-        raise ValueError(f"--workdir={path!r} holds the character 0, which no name of a file may. Give another folder.")
+        raise ValueError(f"--workdir={path!r} contains the character 0, which no path may. Give another folder.")
     try:
         workdir = Path(path).expanduser().resolve()
-    except RuntimeError as error:  # Path says so of links in a circle, and of ~name without such a user
+    except RuntimeError as error:  # Path raises it for a loop of links, and for ~name without such a user
         raise ValueError(f"--workdir={path} leads nowhere: {error}. Give a folder you may write to.") from error
-    except FileNotFoundError as error:  # what `resolve` adds to a relative path is gone
+    except FileNotFoundError as error:  # the current folder, which `resolve` adds to a relative path, is gone
         raise ValueError(f"--workdir={path}: the current folder was removed. Change to another one (cd).") from error
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -323,5 +324,5 @@ def make_workdir(path: str) -> Path:
         raise ValueError(f"--workdir={path} cannot be written to. Give a folder you may write to.")
     for found in workdir.rglob("*"):
         if found.exists() and not (found.is_file() or found.is_dir()):
-            raise ValueError(f"{found} is neither a file nor a folder, and a run may wait for it for ever. Remove it.")
+            raise ValueError(f"{found} is neither a file nor a folder: a run could wait for it for ever. Remove it.")
     return workdir

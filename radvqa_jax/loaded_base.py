@@ -49,11 +49,11 @@ class LoadedBase(NamedTuple):
     workdir: Path
     tokenizer: Tokenizer
     base: Base
-    image_tokens: ImageTokens | None = None  # kept for all that is asked of this base
+    image_tokens: ImageTokens | None = None  # a cache that all requests to this base share
 
 
 def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
-    """The tokenizer, and the shape and dtype that each leaf of the base is loaded in, without loading a weight.
+    """The tokenizer, and the shape and dtype in which each leaf of the base will be loaded. Loads no weight.
 
     Raises:
         FileNotFoundError, ValueError: if the checkpoint, the tokenizer or an adapter is missing or not valid, the
@@ -62,10 +62,10 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
     """
     check_accept(config.adapter_accept)
     with big_vision.open_weights(config.model.checkpoint):
-        pass  # its headers are sound
+        pass  # raises if its headers are not valid
     if not config.model.tokenizer:
         raise ValueError(
-            f"model.tokenizer is empty, and model.checkpoint={config.model.checkpoint} brings no tokenizer.model "
+            f"model.tokenizer is empty, and model.checkpoint={config.model.checkpoint} has no tokenizer.model "
             "(a tokenizer.json is not read). Set model.tokenizer to the SentencePiece file of the model: "
             "tokenizer.model of its repository on the Hub, or paligemma_tokenizer.model of Kaggle's .npz."
         )
@@ -88,8 +88,8 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
         if answering.size > 1 and config.model.attention == "splash" and config.mode in _ONE_IMAGE:
             raise ValueError(
                 f"model.attention=splash cannot compute one image on several devices, as mode={config.mode} would on "
-                f"{answering.size}: one row cannot be shared out, and the compiler cannot cut the kernel. Set "
-                "model.attention='blocks', or leave mesh.* at 1."
+                f"{answering.size}: one row cannot be split over devices, and the compiler cannot split the kernel. "
+                "Set model.attention='blocks', or leave mesh.* at 1."
             )
     wanted = loaded_shapes(config, stages)
     adapters = [config.stages[name].init_from for name in stages] if stages else [config.adapter]
@@ -108,7 +108,7 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
 
 
 def check_embedded(path: str | Path, sha256: str) -> None:
-    """Raises ValueError if a file that comes with the package is not the one that it came with."""
+    """Raises ValueError if a file of the embedded model is not the one that the package comes with."""
     file = Path(path).expanduser().resolve()
     if file.parent == EMBEDDED.resolve() and EMBEDDED_SHA256.get(file.name, sha256) != sha256:
         raise ValueError(
@@ -126,19 +126,19 @@ def check_adapter(
     training: bool = False,
     accept: tuple[str, ...] = (),
 ) -> None:
-    """Raises ValueError or FileNotFoundError if an adapter will be refused (see load_trained); reads no value of it."""
+    """Raises ValueError or FileNotFoundError if load_trained would refuse an adapter. Reads none of its values."""
     shapes, meta = inspect_any_adapter(path, wanted)
     now, may = make_use(config, tokenizer.sha256), config.adapter_accept + accept
-    check_use(meta.base_use, now, adapter=path, accept=may, training=training)  # loading reports what it returns
+    check_use(meta.base_use, now, adapter=path, accept=may, training=training)  # load_trained prints its sentences
     check_fits(config, wanted, shapes, meta.lora)
 
 
-# Modes that look at single images, on a mesh as well: all devices compute the one row.
+# Modes that compute single images, even on a mesh: all its devices compute the same row.
 _ONE_IMAGE = ("job", "saliency", "saliency_quality", "ask")
 
 
 def _answers_rows(config: Config) -> bool:
-    """Whether the mode answers the questions of a data set, in batches."""
+    """Whether the mode answers the questions of a data set in batches."""
     if config.mode == "saliency_quality":
         return config.quality.answer != "reference"
     return config.mode not in ("train", "ask")
@@ -149,8 +149,8 @@ def _trained_stages(config: Config) -> tuple[str, ...]:
 
 
 def follow_adapter(config: Config, *, given: Collection[str]) -> Config:
-    """The configuration as the adapter that it answers with was trained, in fields that are not `given`."""
-    if not config.adapter or _trained_stages(config) or is_peft(config.adapter):  # PEFT does not say how
+    """The configuration, with fields that are not `given` set as in the training of its adapter."""
+    if not config.adapter or _trained_stages(config) or is_peft(config.adapter):  # PEFT does not keep these fields
         return config
     _, meta = inspect_adapter(config.adapter)
     config = follow(config, meta.base_use, given=given, adapter=config.adapter)
@@ -159,9 +159,9 @@ def follow_adapter(config: Config, *, given: Collection[str]) -> Config:
 
 
 def load_base(config: Config, workdir: Path) -> LoadedBase:
-    """Loads the tokenizer and the base checkpoint, each leaf straight into its dtype and onto its devices.
+    """Loads the tokenizer and the base checkpoint, each leaf directly into its dtype and onto its devices.
 
-    To train, several processes share the leaves out over the mesh; to answer, each process has all of them.
+    For training, the mesh shards the leaves over all processes. For answering, each process holds all of them.
     """
     tokenizer, wanted = inspect_model(config)
     mesh = mesh_of(config) if _trained_stages(config) else answering_mesh(config)
@@ -189,8 +189,11 @@ def load_base(config: Config, workdir: Path) -> LoadedBase:
 
 
 def shown_models(loaded: LoadedBase) -> dict[str, Trained]:
-    """The base, the adapters of `saliency.beside`, and last the configured one: name -> what was trained, in the
-    order of reading. Further adapters are named by the last two parts of their folders, or by all if these agree."""
+    """{name: trained leaves} of the base, the adapters of `saliency.beside`, and the configured adapter, in this order.
+
+    An adapter of `saliency.beside` is named by the last two parts of its path, or by the whole path if two adapters
+    share these.
+    """
     run, trained = configured_adapter(loaded)
     folders = loaded.config.saliency.beside
     short = ["/".join(Path(folder).parts[-2:]) for folder in folders]
@@ -202,7 +205,7 @@ def shown_models(loaded: LoadedBase) -> dict[str, Trained]:
 
 
 def provenance(loaded: LoadedBase, found: Mapping[str, Any]) -> dict[str, Any]:
-    """The provenance of a run's numbers, as JSON values; `found` is the report of the audit."""
+    """The provenance of a run's numbers, as JSON values; `found` is the audit's report."""
     config = loaded.config
     settings = json.dumps(dataclasses.asdict(config), sort_keys=True)
     return {
@@ -223,7 +226,7 @@ def provenance(loaded: LoadedBase, found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def configured_adapter(loaded: LoadedBase) -> tuple[str, Trained]:
-    """(name of the run, what was trained) of config.adapter, or the base."""
+    """(name of the run, trained leaves) of config.adapter, or of the base without an adapter."""
     if not loaded.config.adapter:
         return "base", Trained.nothing()
     return "adapted", load_trained(loaded.config.adapter, loaded.base, loaded.config)

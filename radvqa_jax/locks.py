@@ -1,9 +1,9 @@
-"""One process at a time in a folder: a lock that names its holder, and that outlives no process.
+"""Locks that let one process at a time use a folder. A lock names its holder, and ends with the holder's process.
 
-The lock itself is the operating system's (`filelock`): it ends with the process, also when that is killed. A small JSON
-second file names the holder, for the message that the next process gets. The holder touches this file every few
-seconds. This distinguishes the file of a dead process on another machine from that of one that still runs: some
-shared file systems do not pass locks on from machine to machine.
+The lock itself is the operating system's (`filelock`): it ends with the process, even if that is killed. A second,
+small JSON file names the holder, for the message to the next process. The holder touches this file every few seconds,
+because some shared file systems do not pass locks from machine to machine: a file that is no longer touched belongs to
+a dead process.
 """
 
 import contextlib
@@ -24,9 +24,9 @@ from radvqa_jax import files
 
 LOCK, HOLDER = files.LOCK, ".lock.json"
 BEAT = 15.0  # seconds between two touches of the holder's file
-SILENCE = 60.0  # seconds without a touch after which a holder on another machine has ended
-POLL = 0.5  # seconds between two attempts of a process that waits
-CLOCK = 2.0  # seconds that two readings of one process's start time may differ by
+SILENCE = 60.0  # seconds without a touch after which a holder on another machine counts as ended
+POLL = 0.5  # seconds between two attempts of a waiting process
+CLOCK = 2.0  # seconds by which two readings of one process's start time may differ
 
 
 class InUse(ValueError):
@@ -47,11 +47,11 @@ class Holder(NamedTuple):
         return f"process {self.pid} on {self.host}, since {self.since} ({self.doing})"
 
     def runs(self) -> bool | None:
-        """Whether the process runs, None if it is another machine's."""
+        """Whether the process still runs; None if it is on another machine."""
         if self.host != socket.gethostname():
             return None
         try:
-            # A process id is given again; the time that the process started at is not.
+            # A process id may be reused, but with another start time.
             return abs(psutil.Process(self.pid).create_time() - self.started) < CLOCK
         except (psutil.NoSuchProcess, ValueError, OverflowError):  # the latter two: no process has such a number
             return False
@@ -61,22 +61,22 @@ class Holder(NamedTuple):
 
 @contextlib.contextmanager
 def hold(folder: Path, *, doing: str, wait: bool = False, remedy: str = "") -> Iterator[Holder | None]:
-    """Holds the lock of a folder while the block runs; gives the process that ended without releasing it, or None.
+    """Holds the lock of a folder while the block runs. Yields a holder that ended without releasing it, or None.
 
-    A lock that a killed process left is taken over. Half-written files that such a process left under the folder are
-    removed (see `files.remove_parts`).
+    The lock of a killed process is taken over, and its half-written files under the folder are removed (see
+    `files.remove_parts`).
 
     Args:
         folder: an existing folder.
-        doing: what this process does there, for the message that another one gets.
-        wait: wait until the other process is done, and say so on stderr, instead of raising.
+        doing: what this process does there, for the message to other processes.
+        wait: wait until the other process is done, with a message on stderr, instead of raising.
         remedy: a sentence that ends the error.
 
     Raises:
-        InUse: naming the process that holds the lock, its machine and since when.
-        ValueError: if a link is in the place of the lock's file.
+        InUse: naming the process that holds the lock, its machine and the time since when.
+        ValueError: if the lock's file is a link.
     """
-    if (folder / LOCK).is_symlink():  # the lock would be another folder's, or nobody's
+    if (folder / LOCK).is_symlink():  # another folder's lock, or none
         raise ValueError(f"{folder / LOCK} is a link, and the lock of a folder must be a file in it. Remove the link.")
     lock = filelock.FileLock(folder / LOCK, poll_interval=POLL)
     _take(lock, folder, wait=wait, remedy=remedy)
@@ -97,17 +97,17 @@ def hold(folder: Path, *, doing: str, wait: bool = False, remedy: str = "") -> I
 
 @contextlib.contextmanager
 def hold_file(path: Path, *, remedy: str) -> Iterator[None]:
-    """Holds a lock for one file while the block runs, where runs of several workdirs may write the same file.
+    """Holds the lock of one file while the block runs, for files that runs with other workdirs may also write.
 
     The lock is an empty hidden file in the same folder, and stays there.
 
     Args:
-        path: of the file, which need not exist.
+        path: the file, which need not exist.
         remedy: a sentence that ends the error.
 
     Raises:
         InUse: naming the file, if another process holds its lock.
-        ValueError: if a link is in the place of the lock.
+        ValueError: if the lock's file is a link.
     """
     place = path.with_name(f".{path.name}{LOCK}")
     if place.is_symlink():
@@ -124,12 +124,12 @@ def hold_file(path: Path, *, remedy: str) -> Iterator[None]:
 
 
 def read_holder(folder: Path) -> Holder | None:
-    """The process that the folder names as its holder, None without one or if the file is not whole."""
+    """The process that the folder names as its holder; None if it names none, or the file is not whole."""
     try:
         row = files.read_json(folder / HOLDER)
         return Holder(int(row["pid"]), str(row["host"]), float(row["started"]), str(row["since"]), str(row["doing"]))
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
-        return None  # the lock is what counts; its file only names the process
+        return None  # the lock decides; this file only names the process
 
 
 def _take(lock: Any, folder: Path, *, wait: bool, remedy: str) -> None:
@@ -156,17 +156,17 @@ def _in_use(folder: Path, remedy: str) -> InUse:
 
 
 def _wait_for_silence(folder: Path, *, wait: bool, remedy: str) -> Holder | None:
-    """The holder that is named though this process has the lock, after making sure that it has ended."""
+    """The holder that is still named although this process has the lock, after making sure that it has ended."""
     left = read_holder(folder)
     if left is None or left.runs() is not None:
         return left  # on one machine the lock itself is proof
     touched = _touched(folder / HOLDER)
     (folder / LOCK).touch()
-    # Both by the clock of the file system; where that one went back, or another one runs ahead, it was silent for 0 s.
+    # Both times are of the file system's clock. A negative difference, if clocks disagree, counts as 0 s.
     silent = max(0.0, _touched(folder / LOCK) - touched)
     if silent < SILENCE:
         print(
-            f"{folder} was left by {left.text()}; looking for {SILENCE:.0f} s whether it still runs ...",
+            f"{folder} names {left.text()} as its user; checking for {SILENCE:.0f} s whether that still runs ...",
             file=sys.stderr,
             flush=True,
         )
@@ -198,5 +198,5 @@ def _write_holder(folder: Path, doing: str) -> None:
 def _beat(path: Path, done: threading.Event) -> None:
     """Touches the holder's file until the lock is released."""
     while not done.wait(BEAT):
-        with contextlib.suppress(OSError):  # a folder that was removed meanwhile concerns the run itself
+        with contextlib.suppress(OSError):  # if the folder was removed, the run itself fails
             os.utime(path)

@@ -10,7 +10,7 @@ from types import FrameType
 
 
 def _stop_loading(signum: int, frame: FrameType | None) -> None:
-    """Ends the process at once: nothing is held yet, and an exception within an import can be swallowed."""
+    """Ends the process at once: it holds no lock yet, and code of an import could swallow an exception."""
     if "--debug" in sys.argv:
         raise KeyboardInterrupt
     os.write(2, b"error: stopped by Ctrl-C.\n")
@@ -18,10 +18,10 @@ def _stop_loading(signum: int, frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Runs the command line; Ctrl-C ends it with one line, also while it is still loading."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a caller ignores it
+    """Runs the command line; Ctrl-C ends it with one line, even while it is still loading."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not if the caller ignores SIGINT
         signal.signal(signal.SIGINT, _stop_loading)  # until command_line/run.py starts the mode
-    # absl would read the file while the flags are defined, and print what it holds.
+    # absl would read the file while the flags are defined, and print its content.
     if any(argument.startswith(("--flagfile", "-flagfile")) for argument in sys.argv[1:]):
         sys.exit("error: --flagfile is not known. Write an experiment file, and give it as --config FILE.py.")
     from radvqa_jax.command_line.run import start

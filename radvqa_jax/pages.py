@@ -1,7 +1,7 @@
-"""Pages: one HTML file each that loads nothing, every text escaped. The one place where HTML is made.
+"""HTML pages: each is one file that loads nothing and escapes every text. Only this module renders pages.
 
-A page is a template that extends templates/page.html. Its Content-Security-Policy forbids every load but the images
-inside the page, and every script and style sheet but those that it names by their hashes.
+A page is a template that extends templates/page.html. Its Content-Security-Policy allows only images inside the page,
+and only the scripts and style sheets that it names by their hashes.
 """
 
 import base64
@@ -21,7 +21,7 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 
 _SHARED = Path(__file__).parent / "templates"
-# Colours of figures on a light and on a dark page. The colour-blind can tell series apart; shapes differ, too.
+# Colours of figures on light and dark pages. Colour-blind readers can tell series apart; their shapes differ, too.
 INK, SOFT, LINE, PANEL = "#1c2126", "#59636e", "#d5dade", "#eef1f3"
 SERIES = ("#0b5cad", "#c25100", "#4d7a00", "#7a3fa0", "#5c6670")
 _DARK = {
@@ -53,20 +53,20 @@ def _read(path: Path) -> str:
 
 
 def _source(text: str) -> str:
-    """The name of a text in a Content-Security-Policy."""
+    """The hash that names a text in a Content-Security-Policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def render_page(folder: Path, name: str, *, scripts: Sequence[str] = (), **values: Any) -> str:
-    """Makes the page `folder/<name>.html` of `values`.
+    """Renders the template `folder/<name>.html` with `values`; returns the page.
 
-    Its style is templates/page.css and, where there is one, `folder/<name>.css`.
+    Its style is templates/page.css and, if it exists, `folder/<name>.css`.
 
     Args:
         folder: of the templates.
         name: of the page.
-        scripts: files of the folder, put together in this order; empty = `<name>.js`, where there is one.
-        **values: what the template shows; text is escaped unless it is `Markup`.
+        scripts: files of the folder, joined in this order; empty = `<name>.js`, if it exists.
+        **values: the values of the template; text is escaped unless it is `Markup`.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([folder, _SHARED]),
@@ -88,7 +88,7 @@ def render_page(folder: Path, name: str, *, scripts: Sequence[str] = (), **value
 
 
 def data_block(value: Any) -> Markup:
-    """JSON that cannot end the script block it stands in, nor start a comment or a tag.
+    """JSON for a script block; no text in it can end the block, or start a comment or a tag.
 
     >>> str(data_block({"question": "</script><!--"}))
     '{"question":"\\\\u003c/script\\\\u003e\\\\u003c!--"}'
@@ -110,22 +110,22 @@ def flat_lines(value: Any, name: str = "") -> list[tuple[str, str]]:
 
 
 def data_url(data: bytes, *, kind: str) -> str:
-    """Bytes as the address of an image inside the page."""
+    """The data URL of an image inside the page."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 @cache
 def font_families() -> list[str]:
-    """The fonts of figures: matplotlib's own, then those of this machine that have Chinese, Japanese and Korean."""
+    """The fonts of figures: matplotlib's own, then this machine's fonts with Chinese, Japanese and Korean glyphs."""
     installed = set(font_manager.get_font_names())
     return ["DejaVu Sans", *(name for name in _CJK if name in installed)]
 
 
 def figure_settings(**settings: Any) -> Any:
-    """A context for drawing figures of pages.
+    """A context for drawing the figures of pages.
 
-    The same numbers give the same file, a dollar sign in a name starts no formula, and nothing is painted behind the
-    figure, so that the page decides whether it is light or dark.
+    In it, the same numbers give the same file, a dollar sign in a name starts no formula, and figures have no
+    background, so that the page decides whether they are light or dark.
     """
     inked = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     bare = ("figure.facecolor", "axes.facecolor", "savefig.facecolor")
@@ -141,10 +141,10 @@ def figure_settings(**settings: Any) -> Any:
 
 
 def figure_url(figure: Figure) -> str:
-    """A figure, drawn within `figure_settings`, as the address of an SVG that is dark where the page is."""
+    """A figure, drawn within `figure_settings`, as the data URL of an SVG that is dark on a dark page."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from")  # a font draws a box for what it lacks
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from")  # a font draws a box instead
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue().decode()
     names = {light: f"--c{number}" for number, light in enumerate(_DARK)}

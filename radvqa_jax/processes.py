@@ -1,7 +1,7 @@
-"""The processes of a run: they give each other values, wait for each other, and do things one after the other.
+"""The processes of a run: they exchange values, wait for each other, and take turns.
 
-They talk through the key-value store of jax's coordination service. It needs no device, so that a process may wait for
-hours, and it is asked again and again, so that Ctrl-C reaches a process that waits.
+They use the key-value store of jax's coordination service. It needs no device, so that a process may wait for hours.
+Waiting processes poll it, so that Ctrl-C reaches them.
 """
 
 import time
@@ -9,15 +9,15 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar, runtime_checkable
 
 T = TypeVar("T")
-SOONEST, LATEST = 0.005, 0.25  # seconds between two looks of a process that waits
+SOONEST, LATEST = 0.005, 0.25  # seconds between two polls of a waiting process, at first and at last
 
 
 @runtime_checkable
 class Store(Protocol):
-    """The used part of jax's `DistributedRuntimeClient`."""
+    """The methods of jax's `DistributedRuntimeClient` that are used here."""
 
     def key_value_set(self, key: str, value: str, allow_overwrite: bool = False) -> None:
-        """Keeps a text; without `allow_overwrite` a second one under the same key is an error."""
+        """Keeps a text; without `allow_overwrite`, a second text under the same key is an error."""
         ...
 
     def key_value_set_bytes(self, key: str, value: bytes) -> None:
@@ -38,37 +38,37 @@ class Store(Protocol):
 
 
 class Group:
-    """The processes of a run, as one of them sees them. All of them call the same methods in the same order.
+    """The processes of a run, as one of them sees them. All of them must call the same methods in the same order.
 
     Attributes:
-        index: of this process, from 0.
-        count: of all processes.
-        store: None where there is but one.
+        index: number of this process, from 0.
+        count: number of processes.
+        store: the store that they share; None for a single process.
     """
 
     def __init__(self, index: int = 0, count: int = 1, store: Store | None = None) -> None:
-        """Takes its place among `count` processes."""
+        """Makes the group of process `index` of `count`."""
         self.index, self.count, self.store = index, count, store
         self._round = 0
 
     @property
     def first(self) -> bool:
-        """Whether this process writes what the run leaves, and speaks."""
+        """Whether this is the process that writes the run's files and prints."""
         return self.index == 0
 
     def name(self, index: int) -> str:
-        """A process for a reader, such as `process 1 of 4`; they count from 0."""
+        """The name of a process for readers, such as `process 1 of 4`; processes count from 0."""
         return f"process {index} of {self.count}"
 
     def gather(self, value: bytes = b"", *, what: str) -> list[bytes]:
-        """The values of all processes, in their order; waits for all of them.
+        """The values of all processes, in the order of the processes; waits for all of them.
 
         Args:
-            value: what this one gives.
-            what: names the place in the program.
+            value: this process's value.
+            what: the name of this place in the program.
 
         Raises:
-            RuntimeError: if another process is at another place: then they do not do the same.
+            RuntimeError: if another process is at another place in the program.
         """
         if self.store is None:
             return [value]
@@ -84,25 +84,25 @@ class Group:
                 other = self.name(int(key.rpartition("/")[2]))
                 raise RuntimeError(f"{self.name(self.index)} is at {what!r}, {other} at {place!r}; they must agree.")
         found = {int(key.rpartition("/")[2]): item for key, item in self.store.key_value_dir_get_bytes(f"{here}/value")}
-        if self.first and self._round > 1:  # all of them are here, so that none reads the round before any more
+        if self.first and self._round > 1:  # all processes are in this round, so none still reads the one before
             self.store.key_value_delete(f"radvqa/round/{self._round - 2:08}")
         return [found[index] for index in range(self.count)]
 
     def from_first(self, make: Callable[[], bytes], *, what: str) -> bytes:
-        """The result of `make` in the first process; the others do not call it, and wait."""
+        """The result of `make` in the first process; the others wait for it without calling `make`."""
         return self.gather(make() if self.first else b"", what=what)[0]
 
     def first_alone(self, do: Callable[[], T], *, others: T, what: str) -> T:
-        """Calls `do` in the first process while the others wait, which get `others`."""
+        """Calls `do` in the first process, which gets its result; the others wait, and get `others`."""
         found = do() if self.first else others
         self.gather(what=what)
         return found
 
     def each(self, do: Callable[[], T], *, what: str) -> T:
-        """Calls `do` in every process and waits for all of them: an error in one is an error in all.
+        """Calls `do` in every process and waits for all of them. An error in one process is an error in all.
 
         Raises:
-            ValueError: that of the first process that failed, if it was not this one.
+            ValueError: with the message of the first process that failed, if this one did not fail.
         """
         try:
             value, error = [do()], None
@@ -117,16 +117,16 @@ class Group:
         return value[0]
 
 
-ALONE = Group()  # one process, which waits for nobody
+ALONE = Group()  # a single process, which waits for none
 _group = ALONE
 
 
 def join(group: Group) -> None:
-    """Makes these the processes of the run; call it once."""
+    """Sets the processes of the run; call it once."""
     global _group
     _group = group
 
 
 def group() -> Group:
-    """The processes of the run: this one alone unless others were joined."""
+    """The processes of the run: only this one, unless `join` was called."""
     return _group

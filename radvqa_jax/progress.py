@@ -1,4 +1,4 @@
-"""Progress of what takes long: a bar on a terminal, elsewhere a line at least every 30 s with the time left."""
+"""The progress of long tasks: a bar on a terminal; elsewhere, a line about every 30 s with the time left."""
 
 import sys
 import time
@@ -9,18 +9,18 @@ from tqdm import tqdm
 
 T = TypeVar("T")
 EVERY = 30.0  # seconds between two lines
-SOON = 5.0  # seconds before a bar appears (`delay`) for what seldom takes long
+SOON = 5.0  # seconds before a bar appears (`delay`), for tasks that are mostly short
 _silent = False
 
 
 def say_nothing() -> None:
-    """Shows no bar from now on: of several processes one speaks."""
+    """Turns bars off in this process: of several processes, only one prints."""
     global _silent
     _silent = True
 
 
 class _Lines:
-    """A stream to which tqdm's bars are lines: it begins each with a carriage return and ends none."""
+    """A stream that prints tqdm's bars as lines; tqdm begins each bar with a carriage return and ends none."""
 
     def write(self, text: str) -> None:
         for line in text.replace("\r", "\n").split("\n"):
@@ -35,12 +35,12 @@ def bar(items: Iterable[T] | None = None, *, name: str, total: int | None = None
     """Makes a tqdm bar.
 
     Args:
-        items: what is iterated over; without it, call `update`.
-        name: what is done, unlike that of any other bar of the run.
-        total: number of items, where `items` does not tell.
+        items: the items to iterate over; without them, call `update`.
+        name: the task, which no other bar of the run has.
+        total: number of items, if `items` has no length.
         options: of tqdm.
     """
-    make: Any = tqdm  # its stubs do not know a bar without items
+    make: Any = tqdm  # tqdm's stubs do not allow a bar without items
     if _silent:
         options["disable"] = True
     if sys.stderr.isatty():
@@ -50,13 +50,13 @@ def bar(items: Iterable[T] | None = None, *, name: str, total: int | None = None
 
 
 class Eta:
-    """The time that is left of a known number of steps, by the speed so far."""
+    """The time left for a known number of steps, at the speed so far."""
 
     def __init__(self, done: int, total: int) -> None:
         self._first, self._total, self._since = done, total, time.monotonic()
 
     def left(self, done: int) -> str:
-        """The time that is left, such as `3:10 left`; empty before the first step."""
+        """The time left, such as `03:10 left`; empty before the first step."""
         if done <= self._first:
             return ""
         seconds = (time.monotonic() - self._since) / (done - self._first) * (self._total - done)
@@ -64,14 +64,14 @@ class Eta:
 
 
 class Steps:
-    """The steps of a job, announced one after the other as `step 3 of 9: train stage2`."""
+    """The steps of a job. Prints each as it begins: `step 3 of 9: train stage2`."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = list(names)
         self._left = iter(enumerate(names, 1))
 
     def next(self, name: str) -> None:
-        """Announces the next step, which must be the one of this name."""
+        """Prints the next step, which must have this name."""
         number, expected = next(self._left)
         if name != expected:
             raise ValueError(f"step {number} of {len(self._names)} is {expected!r}; got {name!r}.")

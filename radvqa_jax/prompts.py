@@ -1,7 +1,7 @@
-"""The one wording of prompts for training, evaluation and saliency.
+"""The prompts of training, evaluation and saliency, which all use the same wording.
 
-PaliGemma's mix checkpoints know `answer en {question}` and `caption en` (docs of big_vision's PaliGemma README).
-MedM trained with "answer " and tested with "answer en "; here both read the same template.
+PaliGemma's mix checkpoints know `answer en {question}` and `caption en` (PaliGemma's README in big_vision).
+MedM trained with "answer " and tested with "answer en "; here both use the same template.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def history_text(turns: Iterable[tuple[str, str]]) -> str:
-    """Earlier questions and answers in one line, the oldest first: what {history} in a template stands for.
+    """Earlier questions and answers in one line, the oldest first: the text for {history} in a template.
 
     >>> history_text([("Is this a CT scan?", "yes"), ("Which plane?", " axial\\n")])
     'Is this a CT scan? yes. Which plane? axial.'
@@ -26,10 +26,10 @@ def vqa_prefix(
     choices: Sequence[str] = (),
     history: Iterable[tuple[str, str]] = (),
 ) -> str:
-    """The prefix for a question; its white space is collapsed, so that no newline acts as the separator.
+    """The prefix for a question. White space is collapsed, so that no newline acts as the separator.
 
-    A template may also hold {choices}, the options with letters, and {history}, earlier questions and answers about the
-    image; nothing where there are none.
+    A template may also contain {choices}, the options with letters, and {history}, the earlier questions and answers
+    about the image. Both are empty if there are none.
 
     >>> vqa_prefix(" Is there\\n a mass? ")
     'answer en Is there a mass?'
@@ -51,12 +51,12 @@ def vqa_prefix(
         text = " ".join((question if name == "{question}" else offered).split())
         return f"{lead}{text}" if text else ""
 
-    # In one pass: what a question holds is never taken for a part of the template.
+    # In one pass, so that braces in a question are never read as part of the template.
     return re.sub(r"( ?)(\{question\}|\{choices\})|\{history\}( ?)", fill, template)
 
 
 def has_words(text: str) -> bool:
-    """Whether a text holds a letter or a digit: white space and what cannot be seen ask nothing.
+    """Whether a text contains a letter or a digit, and not only white space, marks or invisible characters.
 
     >>> has_words("Where?"), has_words(" \\u200b\\n"), has_words("?")
     (True, False, False)
@@ -74,9 +74,10 @@ def caption_prefix(language: str = "en") -> str:
 
 
 def row_text(row: Mapping[str, Any], *, task: str, template: str, caption_prompt: str = "") -> tuple[str, str]:
-    """(prefix, suffix) of a data set row for the task `vqa` or `caption`; `caption_prompt` asks for captions.
+    """(prefix, suffix) of a data set row for the task `vqa` or `caption`.
 
-    `history` of the row, if it has one, holds the turns of `RowSource.with_history`.
+    `caption_prompt` is the prefix for captions; empty = `caption` and the row's language. If the row has `history`, it
+    holds the turns of `RowSource.with_history`.
 
     >>> row_text({"caption": "A chest."}, task="caption", template="", caption_prompt="Describe the image.")
     ('Describe the image.', 'A chest.')

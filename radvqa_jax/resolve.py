@@ -12,7 +12,7 @@ from radvqa_jax.files import read_json
 from radvqa_jax.models.hf_config import differences, same_model
 from radvqa_jax.models.variants import VARIANTS, get_variant, variant_name
 
-# Modes that load the checkpoint. The others may run where it is not.
+# Modes that load the checkpoint. The others may run without it.
 WITH_MODEL = frozenset(
     ("train", "predict", "saliency", "saliency_quality", "ask", "ablations", "job", "convert", "export", "reproduce")
 )
@@ -23,11 +23,11 @@ TOKENIZER, CONFIG = "tokenizer.model", "config.json"
 def resolve_model(config: Config) -> Config:
     """The configuration with model.variant and model.tokenizer filled in from the checkpoint.
 
-    Only headers are read. A checkpoint that is not there is left to whoever loads it.
+    Reads only headers. A missing checkpoint is not reported here; loading it does that.
 
     Raises:
-        ValueError: if the checkpoint contradicts model.variant or model.tokenizer (both are named), or does not tell
-            what it is and model.variant is empty.
+        ValueError: if the checkpoint contradicts model.variant or model.tokenizer, naming both; or if model.variant is
+            empty and the checkpoint does not determine it.
     """
     model = config.model
     path = Path(model.checkpoint).expanduser()
@@ -41,10 +41,10 @@ def resolve_model(config: Config) -> Config:
 
 def _native_variant(path: Path, given: str) -> str:
     if given:
-        return given  # a leaf that does not fit is listed when it is loaded
+        return given  # loading lists the leaves that do not fit
     shapes = big_vision.read_shapes(path)
     records = BACKBONES.values()
-    record = next((one for one in records if one.layout.token_table in shapes), PALIGEMMA)  # PaliGemma says what lacks
+    record = next((one for one in records if one.layout.token_table in shapes), PALIGEMMA)  # reports missing leaves
     found = record.infer(shapes)
     return variant_name(next((known for known in VARIANTS.values() if same_model(known, found)), found))
 
@@ -85,7 +85,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _match(weights: Weights) -> str | None:
-    """The name of the known model whose leaves these tensors are; spare rows of the vocabulary do not count."""
+    """The name of the known model with these leaves, spare rows of the vocabulary aside; None if there is none."""
     for name, variant in VARIANTS.items():
         abstract = abstract_params(variant)
         held = weights.held(abstract)

@@ -22,7 +22,7 @@ _FUSION_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 def start(config: Config) -> None:
     """Joins the run's processes and sets the compilation cache; call it once, before anything uses a device."""
     avoid_miscompilation()
-    # What is planned is compiled for devices that need not be here, and is thrown away.
+    # A run that only plans compiles for devices that need not be present, and does not keep the programs.
     keep_compiled("" if config.only_plans else config.compilation_cache)
     if config.process.coordinator:
         _join(config.process)
@@ -46,7 +46,7 @@ def local_devices() -> list[Any]:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes the run's files and speaks."""
+    """Whether this is the process that writes the run's files and prints."""
     return jax.process_index() == 0
 
 
@@ -69,16 +69,19 @@ def check_alike(config: Config) -> None:
 
 
 def free_bytes(devices: Sequence[Any]) -> int:
-    """The bytes left on the fullest of these devices; this machine's, shared by its devices, where they do not tell."""
+    """The free bytes of the fullest of this process's devices among `devices`.
+
+    If they do not report it, the machine's available memory is divided by their number.
+    """
     left = [_left(device.memory_stats()) for device in devices if device.process_index == jax.process_index()]
-    told = [size for size in left if size is not None]
-    return min(told) if len(told) == len(left) else psutil.virtual_memory().available // len(left)
+    known = [size for size in left if size is not None]
+    return min(known) if len(known) == len(left) else psutil.virtual_memory().available // len(left)
 
 
 def peak_bytes(memory: Any) -> int:
-    """The most bytes of one device that a compiled program takes, from its `memory_analysis()`.
+    """The most bytes of one device that a compiled program needs, from its `memory_analysis()`.
 
-    XLA for CPUs leaves temporaries out of its peak: there they are added.
+    XLA for CPUs leaves temporaries out of its peak; they are added here.
     """
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     peak, temporaries = memory.peak_memory_in_bytes, memory.temp_size_in_bytes
@@ -90,7 +93,7 @@ def _left(stats: dict[str, int] | None) -> int | None:
 
 
 def user_cache() -> Path:
-    """The package's folder in the user's cache: nothing in it is needed, and all of it may be removed."""
+    """The package's folder in the user's cache, which may be removed at any time."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "radvqa_jax"
 
 
@@ -108,23 +111,23 @@ def keep_compiled(folder: str) -> None:
     """Keeps compiled programs in a folder, so that the same run starts in seconds the next time.
 
     `auto` is $JAX_COMPILATION_CACHE_DIR if that is set, otherwise radvqa_jax/compiled in the user's cache folder; an
-    empty name keeps nothing. The folder holds programs, and neither weights nor data; it may be removed at any time.
+    empty name keeps nothing. The folder contains no weights and no data; it may be removed at any time.
     """
     if folder == "auto":
         folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(user_cache() / "compiled")
     jax.config.update("jax_compilation_cache_dir", str(Path(folder).expanduser()) if folder else None)
-    # By default what compiles within a second is not kept, which here is most of a small run.
+    # By default jax does not keep programs that compile within a second, which are most of a small run's.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def _join(config: ProcessConfig) -> None:
-    """Joins the other processes; all but the first fall silent, since they would say the same.
+    """Joins the other processes. All but the first stop printing, because they would print the same.
 
     Raises:
-        ValueError: if the processes are not found.
+        ValueError: if the processes do not find each other.
     """
-    if config.coordinator == "auto":  # which process it is, jax finds out
+    if config.coordinator == "auto":  # jax finds the number of the process
         print("this process waits for the others", file=sys.stderr, flush=True)
     else:
         who = f"process {config.index} of {config.count}"
@@ -137,8 +140,8 @@ def _join(config: ProcessConfig) -> None:
     except (RuntimeError, ValueError) as error:
         raise ValueError(
             f"process.coordinator={config.coordinator}, process.count={config.count}, process.index={config.index}: "
-            f"the processes did not come together ({str(error)[:200]}). Start all of them, each with its own index and "
-            "the host:port of process 0; `auto` works under SLURM, Open MPI and on TPU pods only."
+            f"the processes did not find each other ({str(error)[:200]}). Start all of them, each with its own index "
+            "and the host:port of process 0; `auto` works only under SLURM, Open MPI and on TPU pods."
         ) from error
     from orbax.checkpoint import multihost  # slow to import
 

@@ -17,15 +17,15 @@ from radvqa_jax import typed_json
 class Batch(NamedTuple):
     """One batch of packed rows: jax or numpy arrays, or their shapes.
 
-    A training row holds seq_len + 1 tokens, of which the last one is only ever a target; a prompt holds seq_len.
+    A training row has seq_len + 1 tokens, the last of which is only a target; a prompt has seq_len.
     """
 
-    image: Float[Any, "B h w 3"]  # in [-1, 1]; of a prompt, image tokens [B P D] will do
+    image: Float[Any, "B h w 3"]  # in [-1, 1]; for a prompt, image tokens [B P D] may take its place
     tokens: Int[Any, "B T"]  # BOS prefix sep suffix EOS pad
     mask_ar: Int[Any, "B T"]  # 1 = causal from here
     mask_loss: Int[Any, "B T"]  # 1 = a target: suffix and EOS
     mask_input: Int[Any, "B T"]  # 1 = not padding
-    mask_example: Bool[Any, " B"]  # False = a row that only fills the batch
+    mask_example: Bool[Any, " B"]  # False = a row that only fills up the batch
 
     @staticmethod
     def spec(batch_size: int, resolution: int, seq_len: int) -> "Batch":
@@ -51,7 +51,7 @@ class Batch(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """The state that training changes. Frozen leaves are kept apart, and are an argument of the step."""
+    """The state that training changes. Frozen leaves are a separate argument of the step."""
 
     step: Int[Array, ""]  # optimizer steps done
     trainable: dict[str, Any]  # flat tree, float32
@@ -71,10 +71,10 @@ def _answer_type(given: Any) -> Any:
 
 
 class Record(NamedTuple):
-    """One line of predictions.jsonl: everything that scoring needs, so that no model is needed to score.
+    """One line of predictions.jsonl: everything that scoring needs, so that scoring needs no model.
 
-    What holds for a whole run (hashes of model, adapter, tokenizer and data, prompt template, sampling) stands once, in
-    `<name>.json` in the same folder; `settings` says which such file a line belongs to.
+    The facts of a whole run (hashes of model, adapter, tokenizer and data, prompt template, sampling) are stored once,
+    in `<name>.json` in the same folder; `settings` identifies the file that a line belongs to.
     """
 
     question_id: str
@@ -82,7 +82,7 @@ class Record(NamedTuple):
     question: str
     reference: str
     predictions: list[str]  # k answers; the first one is greedy unless temperature > 0
-    # Of each answer: sum of log p of its tokens, EOS included; none if they are not known.
+    # For each answer, the sum of log p of its tokens, EOS included; empty if they are not known.
     logprobs: list[Annotated[float, Field(le=0)]] = []  # noqa: RUF012 never mutated
     # closed, open, or empty if the data set does not say; in a file also in capitals or with spaces around it
     answer_type: Annotated[str, BeforeValidator(_answer_type)] = ""
@@ -90,18 +90,18 @@ class Record(NamedTuple):
     organ: str = ""
     modality: str = ""
     plane: str = ""
-    choices: Annotated[list[str], Field(max_length=26)] = []  # noqa: RUF012 never mutated; one a letter
+    choices: Annotated[list[str], Field(max_length=26)] = []  # noqa: RUF012 never mutated; one per letter
     prompt: str = ""
     image_used: str = ""  # image_id of the image that was shown; differs from image_id for the swapped baseline
-    run: str = ""  # which model: base, or the name of a stage
-    source: str = ""  # data set and release, as its rows say
-    seeds: list[int] = []  # noqa: RUF012 never mutated; of each drawn answer, none if greedy
-    settings: str = ""  # first 12 digits of the sha256 of what holds for the whole run
-    # Of each answer, as decoded, EOS included; none from another system. A text encoded again may give other tokens.
+    run: str = ""  # name of the model: base, or a stage's
+    source: str = ""  # data set and release, from its rows
+    seeds: list[int] = []  # noqa: RUF012 never mutated; of each sampled answer; empty if greedy
+    settings: str = ""  # first 12 digits of the sha256 of the whole run's facts
+    # Of each answer, as decoded, EOS included; empty from another system. Encoding the text may give other tokens.
     token_ids: list[list[int]] = []  # noqa: RUF012 never mutated
-    ended: list[bool] = []  # noqa: RUF012 never mutated; of each answer: False = cut by decode.max_new_tokens
+    ended: list[bool] = []  # noqa: RUF012 never mutated; for each answer: False = cut by decode.max_new_tokens
     language: str = ""  # of question and reference: en, zh; empty if the data set does not say
-    # question_ids of the earlier questions about the image that stand in the prompt with their answers, oldest first
+    # question_ids of the earlier questions about the image that are in the prompt with their answers, the oldest first
     history: list[str] = []  # noqa: RUF012 never mutated
 
     @property

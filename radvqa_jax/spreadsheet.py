@@ -14,21 +14,21 @@ from pathlib import Path
 
 from radvqa_jax.files import atomic_write, open_regular
 
-MOST_BYTES = 1 << 30  # of a table that people fill in or bring
-MOST_COLUMNS = 1 << 14  # of a sheet, in every spreadsheet
-MOST_HEAD = 1 << 20  # characters of the line that names them
+MOST_BYTES = 1 << 30  # of a table that a user gives
+MOST_COLUMNS = 1 << 14  # the limit of common spreadsheets
+MOST_HEAD = 1 << 20  # characters of the line that names the columns
 SHOWN = 30  # names of columns in an error
-# Python's own limit of 128 KiB is less than some answers have.
+# Some answers are longer than Python's own limit of 128 KiB.
 csv.field_size_limit(1 << 27)
 
 DELIMITERS = (",", ";", "\t")
-_SEP = re.compile(r"sep=([,;\t])\s*", re.IGNORECASE)  # a first line that tells a spreadsheet the delimiter
+_SEP = re.compile(r"sep=([,;\t])\s*", re.IGNORECASE)  # a first line that gives spreadsheets the delimiter
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 _FULL_WIDTH = ("\uff1d", "\uff0b", "\uff0d", "\uff20")  # some programs fold them to = + - @
 
 
 def safe_cell(text: str) -> str:
-    """Text that a spreadsheet shows and does not run.
+    """Text that a spreadsheet shows and does not run as a formula.
 
     >>> safe_cell("=1+1"), safe_cell("left lung"), safe_cell(" @x")
     ("'=1+1", 'left lung', "' @x")
@@ -48,7 +48,7 @@ def original_cell(text: str) -> str:
 
 
 def write_csv(path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[Sequence[object]]) -> int:
-    """Writes a table for spreadsheets, whole or not at all, one row at a time; returns the number of rows.
+    """Writes a table for spreadsheets, whole or not at all, one row at a time. Returns the number of rows.
 
     Text goes through `safe_cell`. Numbers stay numbers, and None is an empty cell. Text that is not Unicode (a lone
     surrogate) is written with a question mark in place of the surrogate.
@@ -65,7 +65,7 @@ def write_csv(path: str | os.PathLike[str], header: Sequence[str], rows: Iterabl
 
 
 def is_filled(path: Path, columns: Sequence[str]) -> bool:
-    """Whether there is a sheet in which a person filled in one of these columns; a broken one counts as filled in."""
+    """Whether a sheet exists in which a reader filled in one of these columns. A broken sheet counts as filled in."""
     if not path.is_file():
         return False
     try:
@@ -82,14 +82,14 @@ def cell_text(value: object) -> str:
 
 
 def read_csv(path: str | os.PathLike[str], *, delimiter: str = "") -> Iterator[tuple[int, list[str]]]:
-    """Yields the number of the line that each row ends in, and its cells; the first row is the names of the columns.
+    """Yields the number of each row's last line, and the row's cells; the first row holds the names of the columns.
 
-    The names are unique. Empty lines are left out. A row may be longer or shorter than the names: `named` refuses it.
+    The names are unique. Empty lines are left out. A row may have more or fewer cells than names; `named` refuses it.
 
     Args:
         path: the file.
-        delimiter: empty = the one of comma, semicolon (which spreadsheets write where the comma is the decimal mark)
-            and tab that gives the most columns, or what a first line `sep=;` says.
+        delimiter: empty = the delimiter of a first line `sep=;`, or the one of comma, semicolon (which spreadsheets
+            write if the comma is the decimal mark) and tab that gives the most columns.
 
     Raises:
         ValueError: naming the file, if it is not a regular file, is too large, is not UTF-8, has too many columns,
@@ -117,7 +117,7 @@ def read_csv(path: str | os.PathLike[str], *, delimiter: str = "") -> Iterator[t
 
 
 def _delimiter(first: str) -> str:
-    """The mark that gives the first line the most columns, the comma where several do.
+    """The delimiter that gives the first line the most columns; the comma if several do.
 
     >>> _delimiter("a;b,c;d"), _delimiter("a,b"), _delimiter("a")
     (';', ',', ',')
@@ -127,29 +127,29 @@ def _delimiter(first: str) -> str:
 
 
 def _lines(path: str | os.PathLike[str], text: io.TextIOWrapper) -> Iterator[str]:
-    """Yields the lines; raises ValueError for a first one that is too long, before the rest of it is read."""
+    """Yields the lines; raises ValueError for a first line that is too long, without reading the rest of it."""
     first = text.readline(MOST_HEAD + 1)
     if len(first) > MOST_HEAD:
         raise ValueError(
             f"{path}: the first line, which names the columns, has more than {MOST_HEAD:,} characters; a table may "
-            f"have {MOST_COLUMNS:,} columns. Leave out what nobody needs."
+            f"have {MOST_COLUMNS:,} columns. Leave out columns that are not needed."
         )
     yield first
     yield from text
 
 
 def check_header(path: str | os.PathLike[str], header: Sequence[str]) -> None:
-    """Raises ValueError, naming the file, for too many columns, or two of one name; several may have none."""
+    """Raises ValueError, naming the file, for too many columns or a repeated name. Columns may have no name."""
     if len(header) > MOST_COLUMNS:
         raise ValueError(
-            f"{path} has {len(header):,} columns; a table may have {MOST_COLUMNS:,}. Leave out what nobody needs."
+            f"{path} has {len(header):,} columns; a table may have {MOST_COLUMNS:,}. Leave out those not needed."
         )
     if repeated := repeated_of(filter(None, header)):
         raise ValueError(f"{path}: the columns {repeated} occur twice. Remove one of each, or rename it.")
 
 
 def repeated_of(names: Iterable[str]) -> list[str]:
-    """The names that come more than once, sorted.
+    """The names that occur more than once, sorted.
 
     >>> repeated_of(["b", "a", "b"])
     ['b']
@@ -158,7 +158,7 @@ def repeated_of(names: Iterable[str]) -> list[str]:
 
 
 def shown(header: Sequence[str]) -> str:
-    """The names of columns for an error, the first of many.
+    """The names of columns for an error; of many, only the first.
 
     >>> shown(["a", "b"])
     "['a', 'b']"
@@ -168,10 +168,10 @@ def shown(header: Sequence[str]) -> str:
 
 
 def named(header: Sequence[str], row: Sequence[str]) -> dict[str, str]:
-    """A row by the names of its columns.
+    """{column: cell} of a row.
 
     Raises:
-        ValueError: if it has another number of cells.
+        ValueError: if the row has another number of cells than the header.
     """
     if len(row) != len(header):
         raise ValueError(f"{len(row)} fields, but the header names {len(header)} columns")
@@ -181,15 +181,16 @@ def named(header: Sequence[str], row: Sequence[str]) -> dict[str, str]:
 def read_rows(
     path: str | os.PathLike[str], *, needed: Sequence[str], what: str
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yields the line and the cells, by column, of every row of a sheet.
+    """Yields (line, {column: cell}) of every row of a sheet.
 
     Args:
         path: the file.
-        needed: columns that it must have.
-        what: the file must be, with an article; an error names it.
+        needed: the columns that it must have.
+        what: the kind of file that is expected, with an article, for errors.
 
     Raises:
-        ValueError: as `read_csv`, or naming the line of a row with another number of cells than the header.
+        ValueError: as `read_csv`, if a needed column is missing, or for a row with another number of cells than the
+            header.
     """
     rows = read_csv(path)
     _, header = next(rows)
@@ -201,9 +202,10 @@ def read_rows(
 def by_column(
     path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[tuple[int, Sequence[str]]]
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yields the rows of `read_csv` by column; raises ValueError, with the line, for one with more or fewer cells."""
+    """Yields (line, {column: cell}) of the rows of `read_csv`; raises ValueError, with the line, for a wrong number of
+    cells."""
     for line, row in rows:
         try:
             yield line, named(header, row)
         except ValueError as error:
-            raise ValueError(f"{path}, line {line}: {error}. Mend the row.") from error
+            raise ValueError(f"{path}, line {line}: {error}. Correct the row.") from error

@@ -50,7 +50,7 @@ def unflatten(flat: Mapping[str, Any]) -> Tree:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """A sentence that proposes the most similar name, or an empty string.
+    """A sentence that suggests the most similar name; empty if none is similar.
 
     >>> nearest("warmup_step", ["warmup_steps", "seed"])
     ' Did you mean `warmup_steps`?'
@@ -63,11 +63,11 @@ def nearest(name: str, names: Iterable[str]) -> str:
 def compile_pattern(pattern: str, what: str) -> Any:
     """Compiles a regular expression over leaf names; its `fullmatch` takes time linear in the name.
 
-    RE2's syntax: no look-around and no back-references. No pattern that comes with a file can so hang a program.
+    The syntax is RE2's, without look-around and back-references, so that no pattern in a file can hang a program.
 
     Args:
         pattern: the regular expression.
-        what: the field that it came from; it is named in errors.
+        what: the field that it came from, which errors name.
 
     Raises:
         ValueError: if it is not a regular expression of this syntax.
@@ -81,7 +81,7 @@ def compile_pattern(pattern: str, what: str) -> Any:
         reason = reason.decode(errors="replace") if isinstance(reason, bytes) else str(error)
         raise ValueError(
             f"{what}: {pattern!r} is not a regular expression that can be used ({reason}). Write it in RE2's syntax, "
-            "which has no look-around and no back-references; the first rule that matches a name wins."
+            "which has no look-around and no back-references."
         ) from error
 
 
@@ -91,10 +91,10 @@ def apply_rules(names: Iterable[str], rules: Rules, *, what: str) -> dict[str, s
     Args:
         names: leaf names.
         rules: ordered (regular expression, label) pairs.
-        what: the config field the rules came from; it is named in errors.
+        what: the config field that the rules came from, which errors name.
 
     Raises:
-        ValueError: if a name is covered by no rule, or a rule decides about no name.
+        ValueError: if no rule matches a name, or a rule decides the label of no name.
     """
     names = list(names)
     compiled = [(compile_pattern(pattern, what), label) for pattern, label in rules]
@@ -117,7 +117,7 @@ def apply_rules(names: Iterable[str], rules: Rules, *, what: str) -> dict[str, s
     if idle:
         raise ValueError(
             f"{what}: the rules {idle} decide about no leaf. Rules match whole names, the first match wins; "
-            f"leaves look like {names[:3]}. Remove the rule or mend its pattern."
+            f"leaves look like {names[:3]}. Remove the rule or correct its pattern."
         )
     return labels
 
@@ -139,8 +139,8 @@ def split(flat: Flat, labels: Mapping[str, str]) -> tuple[Flat, Flat]:
 
 
 def count(tree: Any) -> int:
-    """The number of weights in a tree of arrays or shapes; a quantised leaf has as many as it stands for."""
-    import jax  # not above: the command line checks names before jax is loaded
+    """The number of weights in a tree of arrays or shapes; a quantised leaf counts its original weights."""
+    import jax  # imported late: the command line checks names before it loads jax
 
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree, is_leaf=lambda x: hasattr(x, "shape")))
 
@@ -163,7 +163,7 @@ def diff(have: Mapping[str, Any], want: Mapping[str, Any]) -> dict[str, list[str
 
 
 def _kind(leaf: Any) -> str:
-    """The dtype of a leaf, or what it is rounded to."""
+    """The dtype of a leaf, or the format that it is quantised to."""
     kind = getattr(leaf, "qtype", leaf.dtype)
     return kind if isinstance(kind, str) else str(np.dtype(kind))
 

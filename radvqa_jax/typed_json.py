@@ -1,9 +1,9 @@
-"""Checks JSON files against types: an error names file, line, field, rule, value and way out.
+"""Checks JSON files against types. An error names file, line, field, rule and value.
 
-Use it for every such file. A type is a NamedTuple, a dataclass or TypedDict with `__pydantic_config__ = STRICT`, or a
-list or dict of them; ranges are `Annotated[float, Field(le=0)]` of pydantic. The rules are strict: no text becomes a
-number, 1 is no bool, NaN and infinity are no float, an unknown, a missing or a repeated field is an error, and text
-that is no Unicode (a lone surrogate) is refused.
+Use it for every JSON file. A type is a NamedTuple, a dataclass or TypedDict with `__pydantic_config__ = STRICT`, or a
+list or dict of them; ranges are pydantic's `Annotated[float, Field(le=0)]`. The rules are strict: text does not become
+a number, 1 is not a bool, and NaN and infinity are not floats. Unknown, missing and repeated fields are errors, and so
+is text that is not Unicode (a lone surrogate).
 
     meta = typed_json.read(path, AdapterMeta)  # one JSON value
     for line in typed_json.iter_lines(path, Record):  # a jsonl file of any size, in flat memory
@@ -49,7 +49,7 @@ _MUST = {
 
 
 class JsonError(ValueError):
-    """A JSON text that does not have the wanted form. `field` is empty if the text is not JSON at all."""
+    """A JSON text that does not have the expected form. `field` is empty if the error is about no field."""
 
     def __init__(self, where: str, field: str, problem: str, way_out: str = ""):
         self.where, self.field, self.problem = where, field, problem
@@ -59,12 +59,12 @@ class JsonError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Line(Generic[T]):
-    """One line of a jsonl file: its number from 1, and either its value or why it has none."""
+    """One line of a jsonl file: its number from 1, and either its value or its error."""
 
     number: int
     value: T | None
     error: JsonError | None
-    text: bytes  # as it stands in the file; the beginning of a line longer than MAX_LINE
+    text: bytes  # as in the file; only the beginning of a line longer than MAX_LINE
 
 
 @functools.cache
@@ -78,7 +78,7 @@ def _adapter(kind: Any) -> Any:  # a TypeAdapter
 
 
 def _path(parts: tuple[int | str, ...]) -> str:
-    """The place of a value: `predictions[0]`, `settings.rank`."""
+    """The place of a value as text: `predictions[0]`, `settings.rank`."""
     text = ""
     for part in parts:
         name = str(part) if str(part).isprintable() else repr(part)
@@ -87,7 +87,7 @@ def _path(parts: tuple[int | str, ...]) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str)  # ASCII: a surrogate or a control character does no harm in a log
+    text = json.dumps(value, default=str)  # ASCII, so that surrogates and control characters are escaped in a log
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
@@ -103,19 +103,19 @@ def _surrogate(value: Any, path: tuple[int | str, ...] = ()) -> tuple[int | str,
 
 
 def _not_json(text: str | bytes, message: str, where: str) -> JsonError:
-    """The error of a text that pydantic's parser refuses; Python's own tells a lone surrogate apart."""
+    """The error of a text that pydantic's parser refuses; Python's own parser finds lone surrogates."""
     try:
         path = _surrogate(json.loads(text))
     except (ValueError, RecursionError):
         path = None
     if path is not None:
-        return JsonError(where, _path(path), "holds a lone surrogate, which is no Unicode text", " Write it again.")
+        return JsonError(where, _path(path), "contains a lone surrogate, which is not Unicode", " Write it again.")
     return JsonError(where, "", f"not valid JSON ({message.removeprefix('Invalid JSON: ')})")
 
 
 def _error(error: ValidationError, text: str | bytes, kind: Any, where: str) -> JsonError:
-    """The first problem in our words, and how many more there are."""
-    # An unknown field comes first: it is often the name that is missing, misspelt.
+    """The error of the first problem, with the number of the others."""
+    # An unknown field comes first: it is often a missing field, misspelt.
     found = sorted(error.errors(include_url=False, include_context=False), key=lambda e: e["type"] not in _UNKNOWN)
     first = found[0]
     if first["type"] == "json_invalid":
@@ -140,18 +140,18 @@ def parse(text: str | bytes, kind: type[T] | Any, *, where: str) -> T:
 
     Args:
         text: one JSON value, as text or as UTF-8.
-        kind: the type it must have.
-        where: what an error calls it, such as `predictions.jsonl, line 3`.
+        kind: the expected type.
+        where: the name of the text in errors, such as `predictions.jsonl, line 3`.
 
     Raises:
-        JsonError: a ValueError that names the first field that is wrong, its rule and its value.
+        JsonError: a ValueError that names the first wrong field, its rule and its value.
     """
     try:
         value = _adapter(kind).validate_json(text)
     except ValidationError as error:
         raise _error(error, text, kind, where) from None
     try:
-        json.loads(text, object_pairs_hook=no_repeats)  # pydantic takes the last of two fields of one name
+        json.loads(text, object_pairs_hook=no_repeats)  # of a repeated field, pydantic takes the last without an error
     except ValueError as error:
         raise JsonError(where, "", str(error)) from None
     return value
@@ -163,7 +163,7 @@ def check(value: Any, kind: type[T] | Any, *, where: str) -> T:
 
 
 def check_part(value: Any, kind: type[T] | Any, *, where: str) -> T:
-    """The fields of a parsed JSON object that a NamedTuple has, as this NamedTuple; other fields are not looked at."""
+    """A parsed JSON object as the NamedTuple `kind`; fields that the NamedTuple does not have are ignored."""
     known, fields = check(value, dict[str, Any], where=where), get_type_hints(kind)
     return check({name: known[name] for name in fields if name in known}, kind, where=where)
 
@@ -177,7 +177,7 @@ def read(path: str | os.PathLike[str], kind: type[T] | Any) -> T:
 def raw_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
     """Yields the number from 1 and the bytes of every line that is not blank, without a byte order mark.
 
-    Of a line longer than MAX_LINE one byte more than that is yielded, and no more than that is held.
+    Of a line longer than MAX_LINE, only the first MAX_LINE + 1 bytes are kept and yielded.
     """
     with open_regular(path) as file:
         number = 0
@@ -192,7 +192,7 @@ def raw_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
 
 
 def parse_line(number: int, text: bytes, kind: type[T] | Any, *, path: str | os.PathLike[str]) -> Line[T]:
-    """A line of `raw_lines` with its value as `kind`, or with its error."""
+    """A line of `raw_lines`, with its value as `kind` or its error."""
     where = f"{path}, line {number}"
     if len(text) > MAX_LINE:
         return Line(number, None, JsonError(where, "", f"longer than {MAX_LINE} bytes"), text[:1000])
@@ -212,7 +212,7 @@ def read_lines(path: str | os.PathLike[str], kind: type[T] | Any) -> list[T]:
     """The values of all lines of a jsonl file.
 
     Raises:
-        JsonError: of the first line that is wrong.
+        JsonError: for the first wrong line.
     """
     values = []
     for line in iter_lines(path, kind):

@@ -1,7 +1,7 @@
-"""Text that a chat model sees and must not obey, and its replies in JSON.
+"""Untrusted text for a chat model, which must not obey it, and the model's replies in JSON.
 
-Answers, captions and cases come from anywhere. Each goes into a prompt as JSON on a line of its own, between marks that
-it does not contain; what cannot be seen is written out. A reply repeats the mark, so that no text can plant a reply.
+Answers, captions and cases may come from anyone. Each goes into a prompt as JSON on its own line, between marks that it
+does not contain, with invisible characters escaped. A reply must repeat the mark, so that no text can plant a reply.
 """
 
 import hashlib
@@ -14,23 +14,23 @@ from typing import Any
 from radvqa_jax.chat_reply import whole_text
 
 MARK_LENGTH = 10
-# What models put between their reasoning and their reply; the opening mark may stand in the prompt's template.
+# Ends of a model's reasoning, before its reply. The beginning may be in the prompt's template.
 _THINKING_ENDS = re.compile(r"</think(?:ing)?>|</reasoning>|\[/THINK\]|<\|channel\|>final<\|message\|>")
 _FENCED = re.compile(r"```[a-zA-Z]*\s*(.*?)\s*```", re.DOTALL)
 
 
 class NoJson(ValueError):
-    """A reply that is not one JSON value; says why, without quoting it."""
+    """A reply that is not one JSON value. The message gives the reason without quoting the reply."""
 
 
 def visible(text: str) -> str:
-    r"""Text in which what cannot be seen is written out, so that a judge reads what a person would.
+    r"""Text with its invisible characters escaped, so that a judge reads the same as a person.
 
     >>> visible("no\u202e mass\x00")
     'no\\u202e mass\\u0000'
     """
 
-    if text.isprintable():  # most are, and are done in no time
+    if text.isprintable():  # fast, and true of most texts
         return text
 
     def show(character: str) -> str:
@@ -42,7 +42,7 @@ def visible(text: str) -> str:
 
 
 def _cut(text: str, *, max_chars: int) -> str:
-    """A visible text; what is too long is cut in the middle, for an end may be what matters."""
+    """A visible text. One that is too long is cut in the middle, because its end may matter."""
     text = visible(text)
     if len(text) > max_chars:
         half = max_chars // 2
@@ -51,16 +51,16 @@ def _cut(text: str, *, max_chars: int) -> str:
 
 
 def field(value: str | list[str], *, max_chars: int) -> str:
-    """A field as one line of JSON; a long text is cut in the middle, for an end may be what matters."""
+    """A field as one line of JSON. A text of more than `max_chars` characters is cut in the middle."""
     if isinstance(value, str):
         return json.dumps(_cut(value, max_chars=max_chars), ensure_ascii=False)
     return json.dumps([_cut(text, max_chars=max_chars) for text in value], ensure_ascii=False)
 
 
 def make_mark(fields: Mapping[str, str | list[str]]) -> str:
-    """The mark around these fields: a hash of them, so that the same item is asked in the same words.
+    """The mark around these fields, which none of them contains.
 
-    It is in none of the fields.
+    It is a hash of the fields, so that the same item always gives the same prompt.
     """
     content = json.dumps(fields, sort_keys=True)
     lower = content.lower()
@@ -74,17 +74,17 @@ def make_mark(fields: Mapping[str, str | list[str]]) -> str:
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise NoJson("a field stands twice")
+        raise NoJson("a field occurs twice")
     return found
 
 
 def _bodies(text: str) -> Iterator[str]:
-    """Yields what in a reply may be the JSON object, in the order in which it is tried.
+    """Yields the parts of a reply that may be the JSON object, in the order to try them.
 
-    The whole; what follows the reasoning; the content of the only fence of backquotes of either.
+    These are: the whole; the text after the reasoning; and the content of a single code fence in either.
     """
     whole = text.strip()
-    yield whole  # most replies are no more than the object
+    yield whole  # most replies are only the object
     *_, reply = _THINKING_ENDS.split(whole)
     yield reply.strip()
     for body in (whole, reply):
@@ -94,13 +94,13 @@ def _bodies(text: str) -> Iterator[str]:
 
 
 def read_reply(text: str) -> Any:
-    """The JSON value that a reply is.
+    """The JSON value of a reply.
 
-    Reasoning before it, a fence of backquotes around it with words outside and raw newlines within its strings do no
-    harm. Nothing is searched for in prose.
+    Reasoning before the value, a code fence around it with words outside, and raw newlines in its strings are
+    accepted. JSON within prose is not searched for.
 
     Raises:
-        NoJson: for anything else, and for an object in which a field stands twice.
+        NoJson: for anything else, and for an object in which a field occurs twice.
     """
     for body in _bodies(text):
         try:

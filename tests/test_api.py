@@ -166,10 +166,10 @@ def test_captions_need_no_question(model: Model, picture: np.ndarray) -> None:
         ("nowhere.png", "Why?", "nowhere.png does not exist"),
         (b"not an image", "Why?", "not one of BMP"),
         ([], "Why?", "at least one image"),
-        ([np.zeros((4, 4), np.uint8)] * 2, ["a", "b", "c"], "2 images and 3 questions do not pair"),
+        ([np.zeros((4, 4), np.uint8)] * 2, ["a", "b", "c"], "2 images and 3 questions do not match"),
         (np.zeros((4, 4), np.uint8), "  ", "Question 1 is empty"),
         (np.zeros((4, 4), np.uint8), "\u200b\u2060", "Question 1 is empty"),
-        (np.zeros((4, 4), np.uint8), "a\ud800?", "Question 1 holds a lone surrogate"),
+        (np.zeros((4, 4), np.uint8), "a\ud800?", "Question 1 contains a lone surrogate"),
         (np.zeros((8000, 8000), np.uint8), "Why?", "8000 x 8000 pixels are more than 50000000"),
         ("x" * 5000, "Why?", "cannot be the path of a file"),
     ],
@@ -224,7 +224,7 @@ def test_unknown_names_and_sizes_of_maps_are_refused(model: Model, picture: np.n
         model.saliency(answer, methods=("rolout",))
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"methods": ()}, "^methods must be a text or a list of texts, at least one"),
-        ({"forced": "a\ud800"}, "^forced holds a lone surrogate"),
+        ({"forced": "a\ud800"}, "^forced contains a lone surrogate"),
         ({"other": "\0"}, "^other is empty: it has no letter and no digit"),
         ({"residuals": (0.5, 2.0)}, r"^residuals must be in \[0, 1\]; got 2"),
     ]

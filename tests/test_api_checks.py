@@ -98,7 +98,7 @@ def test_a_mapping_has_texts_as_keys(value: Any, message: str) -> None:
         (lambda: load(settings={"stage1": {}}), "stage1"),
         (lambda: load(settings={"stages.stage1.total_steps": 3}), "^settings cannot be used: .*stages.stage1"),
         (lambda: load("~nobody_here/model"), "^model is '~nobody_here/model', and no such user has a home here"),
-        (lambda: load(adapter="a\0b"), "^adapter is .*no path holds the character 0"),
+        (lambda: load(adapter="a\0b"), "^adapter is .*A path cannot contain the character 0"),
         (lambda: mask_of({}), "row has no image; it has nothing"),
         (lambda: read_rows("phantom_rad", builder_config="~nobody_here/a"), "`source.builder_config` is '~nobody_here"),
     ],

@@ -123,7 +123,7 @@ def test_an_invalid_key_is_refused_without_showing_it(bad: str, tmp_path: Path, 
     ],
 )
 def test_an_address_with_a_secret_is_refused_without_showing_it(url: str) -> None:
-    with pytest.raises(ValueError, match="holds a password, a query or a fragment") as caught:
+    with pytest.raises(ValueError, match="contains a password, a query or a fragment") as caught:
         check_endpoint(ChatConfig(base_url=url, model="m"))
     assert SECRET not in str(caught.value)
 
@@ -131,7 +131,7 @@ def test_an_address_with_a_secret_is_refused_without_showing_it(url: str) -> Non
 def test_another_model_than_asked_for_is_an_error_unless_allowed(make: Make, chat_server: Any, tmp_path: Path) -> None:
     chat_server.behave = lambda body: chat_server.say("fine", model="other-7b")
     for _ in range(2):  # from the endpoint, and from the cache
-        with pytest.raises(EndpointError, match=r"answered as 'other-7b', and judge.model='m'") as caught:
+        with pytest.raises(EndpointError, match=r"answered as 'other-7b', but judge.model='m'") as caught:
             make().ask(MESSAGES)
         assert caught.value.final and caught.value.kind == "another model"
     assert make(allow_other_model=True).ask(MESSAGES).model == "other-7b"
@@ -436,15 +436,15 @@ def test_requests_are_spaced(make: Make, chat_server: Any, monkeypatch: pytest.M
     [
         ({"base_url": ""}, r"judge.base_url='' must be the address .* or set judge.offline=True"),
         ({"base_url": "localhost:8000"}, "must be the address"),
-        ({"base_url": "http://127.0.0.1:65536/v1"}, r"is no address \(Port out of range 0-65535\)"),
+        ({"base_url": "http://127.0.0.1:65536/v1"}, r"is not an address \(Port out of range 0-65535\)"),
         ({"base_url": "http://127.0.0.1:0/v1"}, "port 0"),
-        ({"base_url": "http://[::1/v1"}, "is no address .*Give one like http://127.0.0.1:8000/v1"),
-        ({"base_url": "http://127.0.0.1:80/v1\n"}, "is no address"),
+        ({"base_url": "http://[::1/v1"}, "is not an address .*Give one like http://127.0.0.1:8000/v1"),
+        ({"base_url": "http://127.0.0.1:80/v1\n"}, "is not an address"),
         ({"base_url": "http://127.0.0.1 :80/v1"}, "a space"),
         ({"base_url": "https://judge.example.org/v1"}, r"not on this machine.*judge.allow_remote=True"),
         ({"base_url": "http://192.168.1.9/v1"}, "not on this machine"),
         ({"base_url": "http://127.0.0.1.example.org/v1"}, "not on this machine"),
-        ({"base_url": "http://u:p@127.0.0.1/v1"}, r"holds a password, .*Put the key into \$OPENAI_API_KEY"),
+        ({"base_url": "http://u:p@127.0.0.1/v1"}, r"contains a password, .*Put the key into \$OPENAI_API_KEY"),
         ({"base_url": "https://judge.example.org", "allow_remote": True}, "variable OPENAI_API_KEY is empty"),
     ],
 )

@@ -160,13 +160,13 @@ def test_an_invalid_workdir_is_refused_with_the_way_out(tmp_path: Path, monkeypa
         files.make_workdir(str(tmp_path / ("x" * 300)))
     (tmp_path / "run" / "stage2").mkdir(parents=True)
     os.mkfifo(tmp_path / "run" / "stage2" / "checkpoints")
-    with pytest.raises(ValueError, match="stage2/checkpoints is neither a file nor a folder, and a run may wait for"):
+    with pytest.raises(ValueError, match="stage2/checkpoints is neither a file nor a folder: a run could wait for"):
         files.make_workdir(str(tmp_path / "run"))
     (tmp_path / "deep" / "a" / "b").mkdir(parents=True)
     os.mkfifo(tmp_path / "deep" / "a" / "b" / "pipe")
     with pytest.raises(ValueError, match="a/b/pipe is neither a file nor a folder"):
         files.make_workdir(str(tmp_path / "deep"))
-    with pytest.raises(ValueError, match="holds the character 0"):
+    with pytest.raises(ValueError, match="contains the character 0"):
         files.make_workdir(str(tmp_path / "a\0b"))
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
@@ -261,7 +261,7 @@ def test_a_named_pipe_or_a_device_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
         for read in (files.read_json, files.read_jsonl, files.sha256):
-            with pytest.raises(ValueError, match="is no regular file"):
+            with pytest.raises(ValueError, match="is not a regular file"):
                 read(path)
 
 
@@ -286,7 +286,7 @@ def test_a_workdir_that_leads_nowhere_or_is_not_utf_8_is_refused_at_the_start(tm
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(ValueError, match=r"--workdir=.*leads nowhere"):
         files.make_workdir(str(tmp_path / "loop"))
-    with pytest.raises(ValueError, match="no UTF-8 text"):
+    with pytest.raises(ValueError, match="not UTF-8 text"):
         files.make_workdir(str(tmp_path / "a\udcff"))
     assert not (tmp_path / "a\udcff").exists()
 

@@ -50,7 +50,7 @@ def test_values_are_read_by_type() -> None:
         ({"alpha": float("inf")}, "`alpha` must be a finite number; got Infinity"),
         ({"targets": "q"}, "`targets` must be a list; got \"q\""),
         ({"targets": ["q", None]}, r"`targets\[1\]` must be text; got null"),
-        ({"targets": ["\ud800"]}, r"`targets\[0\]` holds a lone surrogate"),
+        ({"targets": ["\ud800"]}, r"`targets\[0\]` contains a lone surrogate"),
         ({"kind": "lorra"}, "`kind` must be 'lora' or 'dora'; got \"lorra\""),
         ({"rang": 3}, r"`rang` is unknown\. Did you mean `rank`\? Known: rank, alpha, targets, kind"),
         ({"alpha": None, "targets": 1}, "`alpha` must be a number; got null and 1 more"),
@@ -70,7 +70,7 @@ def test_a_missing_field_and_another_value_are_named() -> None:
         with pytest.raises(ValueError, match=r"^f: "):
             typed_json.parse(text, Meta, where="f")
     twice = json.dumps(META).replace("}", ', "rank": 4}')
-    with pytest.raises(ValueError, match=r"^f: the field 'rank' stands twice in one object; leave one out\.$"):
+    with pytest.raises(ValueError, match=r"^f: the field 'rank' occurs twice in one object; leave one out\.$"):
         typed_json.parse(twice, Meta, where="f")
     with pytest.raises(ValueError, match=r"^f: not valid JSON \(EOF while parsing"):
         typed_json.parse('{"rank": 1', Meta, where="f")

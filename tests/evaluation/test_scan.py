@@ -38,7 +38,7 @@ def write(path: Path, rows: list[Any]) -> Path:
 BAD = {
     '{"question_id": ': ("", "not valid JSON"),
     "[1]": ("", "must be text; got 1"),
-    json.dumps(row(1, reference="\ud800")): ("reference", "holds a lone surrogate"),
+    json.dumps(row(1, reference="\ud800")): ("reference", "contains a lone surrogate"),
     json.dumps(row(2, predictions=[None])): ("predictions[0]", "must be text; got null"),
     json.dumps(row(3, predictions="yes")): ("predictions", 'must be a list; got "yes"'),
     json.dumps(row(4, reference=3)): ("reference", "must be text; got 3"),
@@ -50,7 +50,7 @@ BAD = {
     json.dumps(row(100)): ("question_id", "was already answered by this run in line 1"),
     json.dumps(row(10, answer="x")): ("answer", "is unknown"),
     json.dumps(row(11, question="why " * 10_001)): ("question", "has 40,004 characters, and at most 40,000 are read"),
-    json.dumps(row(12)).replace('"run"', '"reference": "no", "run"'): ("", "the field 'reference' stands twice"),
+    json.dumps(row(12)).replace('"run"', '"reference": "no", "run"'): ("", "the field 'reference' occurs twice"),
 }  # fmt: skip
 
 

@@ -194,7 +194,7 @@ def test_pipes_and_folders_are_refused_without_waiting(
 ) -> None:
     path = tmp_path / name
     path.mkdir() if name.startswith("folder") else os.mkfifo(path)
-    with pytest.raises(ValueError, match=f"{name} is no regular file"):
+    with pytest.raises(ValueError, match=f"{name} is not a regular file"):
         read(path)
 
 
@@ -255,7 +255,7 @@ def test_a_pipe_of_verdicts_is_an_error_and_not_an_empty_file(tmp_path: Path) ->
     path = judged(tmp_path, {})
     (tmp_path / "p.judge-x.jsonl").unlink()
     os.mkfifo(tmp_path / "p.judge-x.jsonl")
-    with pytest.raises(ValueError, match="is no regular file"):
+    with pytest.raises(ValueError, match="is not a regular file"):
         find_judges(path)
 
 
