@@ -93,7 +93,7 @@ def test_a_mapping_has_texts_as_keys(value: Any, message: str) -> None:
         (lambda: load(settings={"decode": {1: 2}}), "Names of config fields in `decode` must be texts; got 1"),
         (lambda: load(settings={"decode": {"samples": 2}, "decode.samples": 3}), "`decode.samples` is given twice"),
         (lambda: load(settings={"saliency.methods": "raw"}), r"`saliency\.methods` must be .*Write \('raw',\)\."),
-        (lambda: load(settings={"stages": ("stage1",)}), "`stages` must be a group of fields for each stage"),
+        (lambda: load(settings={"stages": ("stage1",)}), "`stages` must hold one group of fields for each stage"),
         (lambda: load(settings={"stage1": {"a": 1}}), "stage1"),
         (lambda: load(settings={"stage1": {}}), "stage1"),
         (lambda: load(settings={"stages.stage1.total_steps": 3}), "^settings cannot be used: .*stages.stage1"),
