@@ -68,7 +68,7 @@ def test_one_command_answers_and_shows(picture: Path, tmp_path: Path, capsys: py
 
 def test_a_dicom_file_is_opened_with_its_window_and_without_its_patient(tmp_path: Path) -> None:
     pytest.importorskip("pydicom", reason="pydicom is not installed: pip install -e '.[dicom]'")
-    from tests.data.test_dicom import SECRET, ct
+    from tests.data.dicom_case import SECRET, ct
 
     path = tmp_path / "slice.dcm"
     path.write_bytes(ct(PatientAge="095Y"))

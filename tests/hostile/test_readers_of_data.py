@@ -1,7 +1,7 @@
 """Hostile tables, DICOM headers and archives, made by code: an error of ours, no traceback, no hang, no gigabyte.
 
 Each reader gets bytes that hypothesis makes and good files that it damages. RLIMIT_AS would be too coarse with jax;
-memory is measured where a small file once took too much (tests/data/test_dicom.py).
+memory is measured where a small file once took too much (tests/data/test_dicom_damaged.py).
 """
 
 import io
