@@ -62,7 +62,7 @@ def work(folder: Path, form: Form) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Ends this process when the one that started it has ended: nothing may go on computing on the device."""
+    """Ends this process when the one that started it has ended: nothing may continue to compute on the device."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

@@ -55,7 +55,7 @@ radvqa_version() {
 # Prints the lock to install: the given one, the tested set for the environment's Python, or the set for a Python that exists.
 radvqa_choose_lock() {
   local venv=$1 lock version sets=("$REPO/requirements-oldest.lock" "$REPO/requirements.lock")
-  # On GPUs jax 0.10.2 has reported miscompilations, which newer releases have not; on CPUs it compiles five times as fast.
+  # On GPUs jax 0.10.2 has known miscompilations, and the newest set has none; on CPUs 0.10.2 compiles five times as fast.
   case ,${RADVQA_EXTRAS:-}, in *,cuda,* | *,tpu,*) sets=("$REPO/requirements.lock" "$REPO/requirements-oldest.lock") ;; esac
   if [ -n "${RADVQA_LOCK:-}" ]; then
     case $RADVQA_LOCK in /*) echo "$RADVQA_LOCK" ;; *) echo "$PWD/$RADVQA_LOCK" ;; esac
@@ -203,7 +203,7 @@ radvqa_env() {
   if [ "$(radvqa_state "$venv" "$want")" != current ]; then
     # One at a time, if the machine has flock: a second call would take the first call's work for an interrupted one.
     (
-      trap 'radvqa_say "stopped by Ctrl-C. Run it again to go on."; exit 130' INT
+      trap 'radvqa_say "stopped by Ctrl-C. Run it again to continue."; exit 130' INT
       ! command -v flock >/dev/null || flock 9
       radvqa_make "$venv" "$lock" "$extras" "$want"
     ) 9<"$REPO" || return $?

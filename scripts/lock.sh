@@ -3,7 +3,7 @@
 #   bash scripts/lock.sh [--upgrade]     needs uv (pip install uv)
 # requirements.lock and requirements-oldest.lock are solved from setup.py for the Pythons in their line `# python: ...`; a
 # version that is in the lock stays where the bounds allow it, unless --upgrade takes the newest of each. In the other locks
-# the versions are written by hand (their first lines say how), and only what follows `name==version` is written anew.
+# the versions are written by hand (their first lines say how), and only the part after `name==version` is replaced.
 # scripts/env.sh installs with --require-hashes, so that a file that was replaced at an index is refused.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

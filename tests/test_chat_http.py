@@ -20,7 +20,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 @contextmanager
 def server(speak: Callable[[Write], None]) -> Iterator[Any]:
-    """Yields a TCP server that answers each request by `speak`, which is given what sends bytes."""
+    """Yields a TCP server that answers each request by `speak`, which gets a function that sends bytes."""
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:

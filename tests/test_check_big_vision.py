@@ -149,7 +149,7 @@ def test_both_implementations_agree(repo: Path) -> None:
 def test_big_vision_loads_an_export_with_its_own_loader(
     kind: str, dtype: Literal["bfloat16", "float32"], script: ModuleType, repo: Path, tmp_path: Path, golden: Path
 ) -> None:
-    """An adapter on both towers is merged and exported; the 27B's scale is no shape, so the variant is given."""
+    """An adapter on both towers is merged and exported; shapes do not tell the scale of 27B, so it is given."""
     llm = dataclasses.replace(script.KINDS[kind], vocab_size=1664)
     variant = dataclasses.replace(VARIANTS["dummy"], llm=llm)
     big_vision.save(tmp_path / "base.npz", fake_params(variant))

@@ -43,7 +43,7 @@ def _write_slowly(path: Path, opened: Any) -> None:
         time.sleep(60)
 
 
-def test_what_a_killed_writer_leaves_is_removed_by_the_next_write_of_the_same_file(tmp_path: Path) -> None:
+def test_remains_of_a_killed_writer_are_removed_by_the_next_write_of_the_same_file(tmp_path: Path) -> None:
     """The parts of a writer that still runs and of another file stay."""
     spawn = multiprocessing.get_context("spawn")
     path, other = tmp_path / "x.jsonl", tmp_path / "x"

@@ -34,7 +34,7 @@ return [...document.querySelectorAll('details.on-paper > :not(summary)')].map((e
 
 
 def answers(right: int) -> list[Record]:
-    """Answers to 12 questions on 6 images, of which the first `right` are right."""
+    """Answers to 12 questions on 6 images; the first `right` of them are right."""
     said = ["left" if i < right else "right" for i in range(12)]
     return [Record(f"q{i}", f"i{i // 2}", "Where?", "left", [said[i]], [], source="s") for i in range(12)]
 

@@ -71,7 +71,7 @@ def test_the_first_process_says_its_own_error_and_waits_until_the_others_have_le
     assert json.loads(store.kept[f"{WHY}/first"]) == [0, "it was this", 3]
 
 
-def test_an_error_of_another_process_is_said_by_the_first_and_only_there(
+def test_an_error_of_another_process_is_printed_by_the_first_and_only_there(
     quick: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = MemoryStore()

@@ -220,7 +220,7 @@ def test_records_are_checked_by_field(name: str, field: str, config: Callable[..
         prepare("vqa_rad", data=config())
 
 
-def test_a_folder_of_other_data_sets_is_no_other_source(config: Callable[..., DataConfig], tmp_path: Path) -> None:
+def test_a_folder_of_other_data_sets_is_not_another_source(config: Callable[..., DataConfig], tmp_path: Path) -> None:
     prepare("vqa_rad", data=config())
     (tmp_path / "others" / "slake").mkdir(parents=True)
     (tmp_path / "others" / "slake" / "train.json").write_text("[]")
@@ -228,7 +228,7 @@ def test_a_folder_of_other_data_sets_is_no_other_source(config: Callable[..., Da
 
 
 @pytest.mark.parametrize(("made", "message"), [("", "is not there"), ("folder", "is empty"), ("file", "is no folder")])
-def test_a_given_folder_is_looked_at_first_also_for_what_is_prepared(
+def test_a_given_folder_is_checked_first_even_if_the_set_is_prepared(
     made: str, message: str, config: Callable[..., DataConfig], tmp_path: Path
 ) -> None:
     prepare("vqa_rad", data=config())

@@ -22,7 +22,7 @@ from tests.virtual_devices import run_script
 MODEL = PaliGemma(VARIANTS["dummy"])
 PARAMS = fake_params(MODEL.variant, seed=1)
 LENGTHS, WIDTH, NEW = (3, 5, 2), 5, 6
-NEVER = -1  # no token: decoding goes on to the end
+NEVER = -1  # no token: decoding continues to the end
 
 
 def prompts(*rows: int, lengths: tuple[int, ...] = LENGTHS, real: tuple[bool, ...] | None = None) -> Batch:

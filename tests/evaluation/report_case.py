@@ -10,7 +10,7 @@ from radvqa_jax.schema import Record
 
 
 def records(accuracy: float, *, run: str, n: int = 80) -> list[Record]:
-    """Answers to n questions on n / 4 images, of which the given share is right."""
+    """Answers to n questions on n / 4 images; the given share of them is right."""
     rows = []
     for i in range(n):
         closed = i % 2 == 0

@@ -16,7 +16,7 @@ EVIL = '<script>alert(1)</script><img src=x onerror=alert(1)>"{{ 7*7 }}'
 
 
 def answers(right: int, *, n: int = 40, source: str = "s") -> list[Record]:
-    """Answers to n questions on n / 2 images, of which the first `right` are right."""
+    """Answers to n questions on n / 2 images; the first `right` of them are right."""
     return [
         Record(f"q{i}", f"i{i // 2}", "Where?", "left", ["left" if i < right else "right"], [], source=source)
         for i in range(n)

@@ -70,7 +70,7 @@ def test_a_file_of_another_format_than_the_given_one_is_named(
 
 @pytest.mark.parametrize(("name", "text"), [("a.jsonl", OURS), ("a.json", f"[{OURS}]"), ("a.csv", CSV + "1,i,q,a,b\n")])
 @pytest.mark.parametrize("options", [{"renamed": {"plane": "absent"}}, {"ignored": ["absent"]}])
-def test_a_field_that_no_row_has_is_said_with_the_file(
+def test_a_field_that_no_row_has_is_reported_with_the_file(
     name: str, text: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
     path = tmp_path / name

@@ -94,7 +94,7 @@ def test_verdicts_are_written_next_to_the_answers_and_read_back(ask: Ask, chat_s
     assert len(chat_server.requests) == 6
 
 
-def test_the_judge_is_shown_what_the_protocol_shows(ask: Ask, chat_server: Any) -> None:
+def test_the_judge_sees_the_fields_of_the_protocol(ask: Ask, chat_server: Any) -> None:
     ask(RECORDS[:1])
     ask(RECORDS[:1], with_question=False)
     ask(RECORDS[:1], prompt="llama32_med")

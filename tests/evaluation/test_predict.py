@@ -158,7 +158,7 @@ CUTS = {
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_a_cut_file_becomes_what_it_would_have_been(
+def test_a_cut_file_is_completed_as_if_it_had_not_been_cut(
     cut: str, predictor: Predictor, decoded: list[int], tmp_path: Path
 ) -> None:
     records = predictor.predict(tmp_path)

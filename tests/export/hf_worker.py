@@ -130,7 +130,7 @@ def main(jobs: Path, folder: Path) -> None:
                     make_adapter(job)
                 else:
                     np.savez(folder / f"{number}.npz", **answer(job, said))
-            except Exception as error:  # a job that fails is a result; the others go on
+            except Exception as error:  # a job that fails is a result; the others continue
                 said["error"] = f"{type(error).__name__}: {error}"
         said["warnings"] = [
             str(item.message)

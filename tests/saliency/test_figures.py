@@ -64,7 +64,7 @@ def test_any_text_can_be_shown(text: str) -> None:
     assert pixels(draw(hot(1, 1, 0, 0), question=text, answer=text)).std() > 0
 
 
-def test_words_that_occur_twice_are_told_apart() -> None:
+def test_words_that_occur_twice_are_distinguished() -> None:
     assert number_words(["a", "b", "a", "a"]) == ["a (1)", "b", "a (2)", "a (3)"]
     assert number_words([]) == []
 

@@ -35,7 +35,7 @@ def test_quantised_values_are_within_half_a_step_of_their_words_largest(bits: in
 
 
 @pytest.mark.parametrize("bad", [-0.1, np.nan, np.inf])
-def test_values_that_are_no_shares_are_refused(bad: float) -> None:
+def test_values_that_are_not_shares_are_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="negative or not finite"):
         quantise(np.array([[[0.1, bad], [0, 0]]]), bits=8)
 

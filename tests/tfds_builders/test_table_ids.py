@@ -40,7 +40,7 @@ def test_an_image_id_of_one_image_stays(own: Path, tmp_path: Path) -> None:
     assert not json.loads((built.folder / "table.json").read_text())["warnings"]
 
 
-def test_a_number_as_answer_is_no_place(own: Path, tmp_path: Path) -> None:
+def test_a_number_as_answer_is_not_an_index(own: Path, tmp_path: Path) -> None:
     """Nothing says whether it counts from 0 or from 1."""
     choices = ["CT|MRI|US", "CT|MRI|US", "1|2|3", "CT|MRI|US"]
     answers = ["1", "B", "2", "us"]

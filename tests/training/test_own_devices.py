@@ -29,7 +29,7 @@ def test_each_process_has_all_weights_and_copies_none_that_it_holds() -> None:
         assert process.returncode == 0, errors
         told = json.loads(next(line for line in said.splitlines() if line.startswith("[{")))
         assert all(one["equal"] and one["here"] and one["again"] for one in told), told
-        # A mesh whose weights lie within a process stays as it is; weights of both processes come whole to each device.
+        # A mesh whose weights are within a process stays as it is; weights of both processes come whole to each device.
         assert [(one["mesh"], one["cut"], one["copied"]) for one in told] == [
             ([2, 1, 1], False, False),
             ([1, 2, 1], True, False),

@@ -1,4 +1,4 @@
-"""Soft-edged shapes on a grid of body coordinates, of which phantoms consist.
+"""Soft-edged shapes on a grid of body coordinates, from which phantoms are made.
 
 The unit is half the image's width: u runs from -1 (left edge of the image) to 1, v downwards, both zero in the middle.
 A coverage is in [0, 1]: 1 inside the shape, 0 outside, in between on an edge of about one pixel.
