@@ -134,7 +134,7 @@ def pair(a: Sequence[Record], b: Sequence[Record]) -> list[Record]:
     for record, key in zip(a, keys, strict=True):
         for field, mine, theirs, same in (
             ("reference", record.reference, other[key].reference, record.reference == other[key].reference),
-            ("text", record.question, other[key].question, _same_question(record.question, other[key].question)),
+            ("text", record.question, other[key].question, same_question(record.question, other[key].question)),
             ("choices", record.choices, other[key].choices, _same_choices(record.choices, other[key].choices)),
         ):
             if not same:
@@ -165,7 +165,7 @@ def paired_answers(a: Sequence[Record], b: Sequence[Record]) -> tuple[np.ndarray
     return correct_answers(first_verdicts(first)), correct_answers(first_verdicts(second)), image_ids(first)
 
 
-def _same_question(one: str, other: str) -> bool:
+def same_question(one: str, other: str) -> bool:
     """Whether two texts ask the same question: other tools add instructions to a question, or do not keep it."""
     first, second = (" ".join(text.casefold().split()) for text in (one, other))
     return first in second or second in first

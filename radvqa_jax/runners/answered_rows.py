@@ -10,9 +10,10 @@ from radvqa_jax.config import Config
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows, make_builder
 from radvqa_jax.evaluation.comparison import renamed_images
+from radvqa_jax.evaluation.scoring import same_question
 from radvqa_jax.schema import Record
 
-Rows = dict[tuple[str, str], Mapping[str, Any]]  # (source, question_id) -> texts of the row
+Rows = Mapping[tuple[str, str], Mapping[str, Any]]  # (source, question_id) -> texts of the row
 
 
 def check_data(config: Config) -> RowSource | None:
@@ -43,7 +44,9 @@ def check_answered(rows: RowSource, files: Sequence[Path]) -> list[str]:
     Raises:
         ValueError: naming file, line and both values, if an answer is to another question or about another image.
     """
-    known = {(row["source"], row["question_id"]): row for row in rows.texts()}
+    known: Rows = {(row["source"], row["question_id"]): row for row in rows.texts()}
+    if rows.source.task == "caption":  # the questions of the rows are not asked
+        known = {key: {**row, "question": ""} for key, row in known.items()}
     return [note for path in files if (note := _check_file(path, known, rows.name))]
 
 
@@ -60,14 +63,10 @@ def _answered(path: Path, known: Rows, name: str) -> Iterator[tuple[Record, Mapp
         row = known.get((record.source, record.question_id)) if record is not None else None
         if record is None or row is None:
             continue
-        if record.question and row["question"] and _plain(record.question) != _plain(row["question"]):
+        if record.question and row["question"] and not same_question(record.question, row["question"]):
             raise ValueError(
                 f"{path}, line {line.number}: question_id {record.question_id!r} asks {record.question!r:.200}, but in "
                 f"{name} it asks {row['question']!r:.200}. Use one release of the data, or leave eval.source.dataset "
                 "empty to score without the data set."
             )
         yield record, row
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split()).casefold()

@@ -247,6 +247,9 @@ def _asked_rows(config: Config, records: list[Record]) -> RowSource | None:
 
 def _train_rows(config: Config, *, asked: RowSource) -> RowSource | None:
     """The training rows of the baselines; None, and prints the reason, if none are prepared or they were asked."""
+    if asked.source.task == "caption":
+        print("No blind baselines: they answer questions, and captions were asked for.")
+        return None
     source = _prepared(config, "train_source")
     if source is None:
         return None

@@ -113,9 +113,16 @@ def test_answers_to_other_questions_than_those_of_the_data_are_refused(
     fake_answers(micro_config(), path)
     rows = read_jsonl(path)
     write_jsonl(path, [r | {"image_id": f"i/{r['image_id']}", "image_used": f"i/{r['image_id']}"} for r in rows])
-    _with(path, [0], question=f" {records[0].question.upper()} ")
+    _with(path, [0], question=f" {records[0].question.upper()} Answer in a word.")  # other tools add instructions
     RUNNERS["score"](config, tmp_path)
     assert "images have other names in" in capsys.readouterr().out
+
+
+def test_captions_are_not_answers_to_the_questions_of_their_rows(micro_config: MakeConfig, tmp_path: Path) -> None:
+    caption = {"eval.source.task": "caption", "eval.train_source.task": "caption"}
+    fake_answers(micro_config(caption), path := tmp_path / "mine.jsonl", question="caption en")
+    RUNNERS["score"](micro_config(caption | {"mode": "score", "eval.predictions": str(path)}), tmp_path)
+    assert read_json(tmp_path / "scores.json")["runs"]["mine"]["overall"]["n"] == 10
 
 
 def test_a_predictions_file_without_answers_is_refused(micro_config: MakeConfig, tmp_path: Path) -> None:
