@@ -105,9 +105,10 @@ class Record(NamedTuple):
     history: list[str] = []  # noqa: RUF012 never mutated
 
     @property
-    def image_key(self) -> str:
-        """The image that it counts for within its data set: its own, or the question where the image is unknown."""
-        return self.image_id or f"\t{self.question_id}"
+    def cluster(self) -> str:
+        """The image that it counts for in intervals: its own, or the question where the image is unknown."""
+        image = self.image_id or f"\t{self.question_id}"
+        return f"{self.source}\t{image}"
 
     def to_json(self) -> dict[str, Any]:
         """A dict for one line of jsonl."""

@@ -64,6 +64,16 @@ FILES = {
         "from radvqa_jax.config import default_config, stage\n\n\ndef get_config():\n    config = default_config()\n"
         "    config.stages.stage1 = stage()\n    config.stages.stage1.optim.warmup_step = 3\n    return config\n"
     ),
+    "no_comma.py": (
+        "from radvqa_jax.config import default_config, source, stage\n\n\ndef get_config():\n"
+        "    config = default_config()\n"
+        "    config.stages.stage1 = stage()\n    config.stages.stage1.sources = (source(dataset='phantom_rad'))\n"
+        "    return config\n"
+    ),
+    "wrong_type.py": (
+        "from radvqa_jax.config import default_config\n\n\ndef get_config():\n    config = default_config()\n"
+        "    config.seed = 'one'\n    return config\n"
+    ),
     "no_config.py": "def get_config():\n    return 3\n",
     "nothing.py": "def get_config():\n    pass\n",
     "escape.jsonl": '{"a": "\\u001b]0;owned\\u0007"}\n',
@@ -74,6 +84,21 @@ BAD = {
     "no such config, with a field": Case(["--config.seed=1"], r"--config must be a file(?s:.*)x.py", config="x.py"),
     "a config of another kind": Case([], r"get_config|must be a group of fields; got 3", config="{tmp}/no_config.py"),
     "a config that returns nothing": Case([], r"--config gives no configuration\. Its get_config", "{tmp}/nothing.py"),
+    "one source without a comma": Case(
+        [],
+        r"no_comma\.py, line 7, `config.*`: the value has the type ConfigDict, and the field tuple\. Write \(…,\)",
+        "{tmp}/no_comma.py",
+    ),
+    "one source without a comma, in an experiment": Case(
+        ["--config.experiment={tmp}/no_comma.py"],
+        r"no_comma\.py: line 7, `config.*`: .* and the field tuple\. Write",
+        "configs/fit.py",
+    ),
+    "a value of another type in a file": Case(
+        [],
+        r"wrong_type\.py, line 6, `config.seed = 'one'`: the value has the type str, and the field int\.",
+        "{tmp}/wrong_type.py",
+    ),
     "an argument that no experiment takes": Case(
         ["--config.seed=1"], r"error: \S*demo\.py:x: this experiment takes no argument after a colon", f"{DEMO}:x"
     ),

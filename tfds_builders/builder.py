@@ -217,10 +217,10 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
     def _download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
         """Prepares all splits in a temporary folder, which is discarded on an error.
 
-        On an error, the rows left out until then are written next to that folder.
+        On an error, the rows left out until then are written next to the folder that the data set would have.
         """
         self._reading = None
-        failed = Path(self.data_dir).parent
+        failed = self.home / Path(self.data_dir).parent.relative_to(self.data_dir_root)
         try:
             super()._download_and_prepare(*args, **kwargs)
         except ValueError as error:

@@ -23,6 +23,7 @@ from radvqa_jax.command_line.arguments import (
     command_of,
     to_flags,
 )
+from radvqa_jax.command_line.config_errors import unknown_stage, without_traceback
 from radvqa_jax.command_line.ending import ends_together
 from radvqa_jax.command_line.failures import FAILURES, say
 from radvqa_jax.command_line.help_text import describe_field, full_help, short_help
@@ -113,7 +114,7 @@ def parse(argv: list[str]) -> list[str]:
     except (ValueError, flags.Error) as error:
         if "--debug" in argv:
             raise
-        message = _without_traceback(str(error))
+        message = without_traceback(str(error))
         sys.exit(visible(f"error: {message}{_rule(message, fields)}"))
     except IndexError as error:
         if indexed := [field for field in fields if "[" in field]:
@@ -126,35 +127,9 @@ def parse(argv: list[str]) -> list[str]:
     except Exception as error:  # the experiment's own code
         if "--debug" in argv:
             raise
-        if unknown := _unknown_stage(error, fields):
+        if unknown := unknown_stage(error, fields):
             sys.exit(f"error: {unknown}")
         sys.exit(f"error: the file of --config cannot be run: {type(error).__name__}: {error} --debug shows where.")
-
-
-def _unknown_stage(error: Exception, fields: list[str]) -> str:
-    """The message for a KeyError of ml_collections about an unknown stage; empty for any other error."""
-    names = [field.split(".")[2].partition("=")[0] for field in fields if field.startswith("config.stages.")]
-    said = str(error.args[0]) if isinstance(error, KeyError) and error.args else ""
-    for name in names:
-        if said.startswith(repr(name)):
-            near = said.partition("\n")[2]
-            return (
-                f"the experiment has no stage {name!r}.{near and ' '}{near} Add a stage in the config file: "
-                "config.stages.NAME = stage(sources=…, total_steps=…)."
-            )
-    return ""
-
-
-def _without_traceback(message: str) -> str:
-    """An error's message without the traceback of an experiment's code, which ml_collections puts into it."""
-    flag, traceback, _ = message.partition("Traceback (most recent call last):")
-    if not traceback:
-        return message
-    kind, _, said = message.rstrip().rpartition("\n")[2].partition(": ")
-    name = flag.removeprefix("flag --config=").partition(": ")[0].strip()
-    if kind == "TypeError" and "get_config()" in said:
-        return f"{name}: this experiment takes no argument after a colon, or needs one ({said}). --debug shows where."
-    return said if kind == "ValueError" else f"{name}: {kind}: {said} --debug shows where."
 
 
 def _rule(message: str, fields: list[str]) -> str:

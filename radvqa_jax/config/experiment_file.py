@@ -1,10 +1,14 @@
 """Experiments in files: `configs/medm_stage2.py`, or `configs/medm_stage2.py:roco` with an argument of get_config()."""
 
 import ast
+import re
 import runpy
+import traceback
 from pathlib import Path
 from typing import Any
 
+# The words of ml_collections for a value of another type than the field has.
+_CAST = re.compile(r"is of original type <class '([\w.]+)'> and cannot be casted to type <class '([\w.]+)'>")
 _PACKAGE = Path(__file__).parent.parent
 
 
@@ -35,10 +39,30 @@ def load_experiment(given: str, override: tuple[str, ...] = (), *, field: str = 
     try:
         config = made["get_config"](variant) if variant else made["get_config"]()
     except TypeError as error:
-        raise ValueError(f"{field}={given}: this experiment takes no argument after a colon ({error}).") from error
+        inside = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+        said = f"this experiment takes no argument after a colon ({error})."
+        if inside:
+            said = say_mistake("TypeError", str(error), line=inside[-1].lineno or 0, code=inside[-1].line or "")
+        raise ValueError(f"{field}={given}: {said}") from error
     for entry in override:
         change_field(config, entry)
     return config
+
+
+def say_mistake(kind: str, said: str, *, line: int, code: str) -> str:
+    """A mistake in the code of an experiment's file, with its place.
+
+    Args:
+        kind: the name of the exception.
+        said: its text.
+        line: of the file.
+        code: of that line.
+    """
+    if cast := _CAST.search(f"{kind} {said}"):  # the words are several lines, and end in the value's type
+        given, wanted = (name.rpartition(".")[2] for name in cast.groups())
+        way_out = " Write (…,): a tuple of one item has a comma." if wanted == "tuple" else ""
+        return f"line {line}, `{code.strip()}`: the value has the type {given}, and the field {wanted}.{way_out}"
+    return f"line {line}, `{code.strip()}`: {kind}: {said}"
 
 
 def change_field(config: Any, entry: str, *, what: str = "override") -> None:

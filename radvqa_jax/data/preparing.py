@@ -60,12 +60,9 @@ def prepare(dataset: str, *, builder_config: str = "", data: DataConfig) -> dict
         with locks.hold(parent, doing=f"preparing {dataset}", wait=True), private_files():
             remove_leftovers(place)
             builder = _builder(dataset, builder_config, data)  # it may have been prepared meanwhile
-            if data.rebuild:
-                _rebuild(dataset, builder_config, data, place, folder)
-                said = "prepared anew"
-            elif not builder.is_prepared():
-                _build(builder, folder, download_dir=_download_dir(data))
-                said = "prepared"
+            if data.rebuild or not builder.is_prepared():
+                _build_beside(dataset, builder_config, data, place, folder)
+                said = "prepared anew" if data.rebuild else "prepared"
     builder = make_builder(dataset, builder_config=builder_config, data=data)
     return _result(builder, dataset, said=said, data=data)
 
@@ -146,13 +143,13 @@ def _download_dir(data: DataConfig) -> Path:
     return Path(data.data_dir).expanduser() / "downloads"
 
 
-def _build(builder: Any, folder: Path | None, *, download_dir: Path) -> None:
+def _build(builder: Any, folder: Path | None, *, data: DataConfig) -> None:
     """Prepares a data set; any failure outside our own code becomes one message with a way out."""
     try:
         if folder is not None and not folder.is_dir():  # of the data set `table` alone, see _given_folder
             builder.archive, folder = folder, folder.parent
         settings = tfds.download.DownloadConfig(manual_dir=folder)
-        builder.download_and_prepare(download_dir=download_dir, download_config=settings)
+        builder.download_and_prepare(download_dir=_download_dir(data), download_config=settings)
         if not isinstance(builder, OfficialFilesBuilder):
             origin.write(Path(builder.data_dir), _made_by_builder(builder))
         for split in builder.info.splits:
@@ -167,7 +164,7 @@ def _build(builder: Any, folder: Path | None, *, download_dir: Path) -> None:
             if full
             else "Nothing half-made was left; try again"
         )
-        raise ValueError(f"{builder.name} cannot be prepared in {builder.data_dir_root}: {text}. {remedy}.") from error
+        raise ValueError(f"{builder.name} cannot be prepared in {data.data_dir}: {text}. {remedy}.") from error
 
 
 def _record_files(folder: Path, builder: Any) -> None:
@@ -181,13 +178,16 @@ def _made_by_builder(builder: Any) -> dict[str, Any]:
     return origin.describe_origin(OfficialFiles([], what=builder.name), kind="builder", builder=made, options={})
 
 
-def _rebuild(dataset: str, builder_config: str, data: DataConfig, place: Path, folder: Path | None) -> None:
-    """Prepares a data set next to the existing one, which it replaces when it is complete."""
+def _build_beside(dataset: str, builder_config: str, data: DataConfig, place: Path, folder: Path | None) -> None:
+    """Prepares a data set next to its place, which it takes when it is complete with its indices and its record."""
     root = place_beside(place)
     builder: Any = builder_to_prepare(dataset, builder_config, dataclasses.replace(data, data_dir=str(root)))
     builder.home = Path(data.data_dir).expanduser()
-    _build(builder, folder, download_dir=_download_dir(data))
-    replace(place, Path(builder.data_dir))
+    try:
+        _build(builder, folder, data=data)
+        replace(place, Path(builder.data_dir))
+    finally:
+        remove_leftovers(place)
 
 
 def _check_origin(builder: Any, folder: Path | None, data: DataConfig) -> None:

@@ -24,7 +24,7 @@ def calibrate(records: Sequence[Record], *, resamples: int, seed: int) -> dict[s
         return None
     confidence = np.array([min(1.0, math.exp(record.logprobs[0])) for record in records])
     correct = np.array([v.outcome == "correct" for v in scoring.first_verdicts(records)], np.float64)
-    images = [f"{record.source}\t{record.image_id}" for record in records]
+    images = [record.cluster for record in records]
     which = np.minimum((confidence * BINS).astype(int), BINS - 1)
     bootstrap: dict[str, Any] = {"resamples": resamples, "seed": seed}
     bins, error = [], 0.0

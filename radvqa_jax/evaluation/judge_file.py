@@ -144,9 +144,12 @@ def group(name: str, about: Mapping[str, Any], lines: Iterable[Judged]) -> Judge
 
 
 def find_judges(predictions: Path) -> list[JudgeFile]:
-    """The verdicts of every judge on a predictions file, by the judge's name."""
+    """The verdicts of every judge on a predictions file, by the judge's name; says which are left out."""
     found = []
     start = f"{predictions.stem}.judge-"
+    for lines in sorted(predictions.parent.glob("*.jsonl")):
+        if lines.name.startswith(start) and not (described := lines.with_suffix(".json")).exists():
+            print(f"{lines} is left out: {described.name}, which says which judge gave the verdicts, is missing.")
     for described in sorted(predictions.parent.glob("*.json")):
         if described.name.startswith(start):
             name = described.stem.removeprefix(start)

@@ -12,10 +12,6 @@ from radvqa_jax.evaluation.review import Reading
 from radvqa_jax.schema import Record
 
 
-def _image(record: Record) -> str:
-    return f"{record.source}\t{record.image_id}"
-
-
 def _mean(values: Sequence[float], images: Sequence[str], *, bounds: tuple[float, float], **bootstrap: int) -> Any:
     if not values:
         return None
@@ -28,7 +24,7 @@ def _cell(judged: JudgeFile, records: Sequence[Record], **bootstrap: int) -> dic
     if not records:
         return None
     found = [(record, line) for record in records if (line := judged.find(record)) and line.score is not None]
-    images = [_image(record) for record, _ in found]
+    images = [record.cluster for record, _ in found]
     correct = [float(bool(judged.correct(line))) for _, line in found]
     scores = [float(line.score or 0) for _, line in found]
     low, high = judged.about["scores"][0], judged.about["scores"][-1]
@@ -47,7 +43,7 @@ def _attack_cells(judged: JudgeFile, records: Sequence[Record], **bootstrap: int
     groups |= {name: [line for line in mine if line.attack == name] for name in attacks.NAMES}
     cells = {}
     for name, chosen in groups.items():
-        images = [_image(by_question[line.source, line.question_id]) for line in chosen]
+        images = [by_question[line.source, line.question_id].cluster for line in chosen]
         values = [float(judged.correct(line) is True) for line in chosen]
         if cell := _mean(values, images, bounds=(0.0, 1.0), **bootstrap):
             cells[name] = cell | {"unjudged": sum(line.score is None for line in chosen)}
@@ -69,7 +65,7 @@ def human_agreement(
     agreements = {}
     for reader, found in said.items():
         human, machine = ([pair[side] for pair in found.values()] for side in (0, 1))
-        images = [_image(by_question[key]) for key in found]
+        images = [by_question[key].cluster for key in found]
         if agreement := cohen_kappa(human, machine, images, resamples=resamples, seed=seed):
             agreements[reader] = agreement
     return agreements
@@ -97,7 +93,7 @@ def score_judge(judged: JudgeFile, records: Sequence[Record], *, resamples: int,
     types = sorted({record.answer_type for record in records} - {""})
     by_type = {kind: _cell(judged, [r for r in records if r.answer_type == kind], **bootstrap) for kind in types}
     pairs = [
-        (judged.correct(judged.find(record)), verdict.outcome == "correct", _image(record))
+        (judged.correct(judged.find(record)), verdict.outcome == "correct", record.cluster)
         for record, verdict in zip(records, scoring.first_verdicts(records), strict=True)
         if verdict.outcome != "unparsed"
     ]

@@ -133,7 +133,7 @@ def score_record(record: Record, *, published: Sequence[str] = ()) -> Scored:
     row["prediction"] = _cut(answer)
     return Scored(
         run,
-        f"{record.source}\t{record.image_key}",
+        record.cluster,
         f"{run}\t{record.source}\t{record.question_id}",
         groups,
         tuple(OUTCOMES.index(verdict.outcome) for verdict in verdicts),

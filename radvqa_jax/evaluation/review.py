@@ -139,7 +139,7 @@ def score_readings(
         said[reading.reader][key] = reading.correct
     if not said:
         return {"readers": {}, "agreement": [], "stale": stale} if stale else None
-    images = {key: f"{record.source}\t{record.image_id}" for key, record in by_key.items()}
+    images = {key: record.cluster for key, record in by_key.items()}
     readers = {
         name: scoring.cell_to_json(
             intervals.mean_interval(

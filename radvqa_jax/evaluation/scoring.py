@@ -73,7 +73,7 @@ def image_ids(records: Iterable[Record]) -> np.ndarray:
 
     A question whose image is unknown counts as an image of its own.
     """
-    ids = [f"{record.source}\t{record.image_key}" for record in records]
+    ids = [record.cluster for record in records]
     return np.unique(ids, return_inverse=True)[1] if ids else np.zeros(0, np.int64)
 
 

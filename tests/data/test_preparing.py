@@ -359,9 +359,22 @@ def test_remains_of_a_killed_run_are_removed_by_the_next(config: Callable[..., D
     done = subprocess.run([sys.executable, "-c", KILLED, data.data_dir, str(files)], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL
     parent = Path(data.data_dir) / "vqa_rad" / "official"
-    assert list(parent.glob("incomplete.*"))
+    assert list(parent.glob(".rebuild-*"))
     built = prepare("vqa_rad", data=data)
     assert {path.name for path in parent.iterdir()} <= {built["version"], ".lock"}
+
+
+def test_a_data_set_is_there_only_with_its_indices_and_its_record(
+    config: Callable[..., DataConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that is killed while the indices are made leaves no data set without the check for damaged files."""
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(preparing, "_record_files", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        prepare("vqa_rad", data=config())
+    parent = Path(config().data_dir) / "vqa_rad" / "official"
+    assert {path.name for path in parent.iterdir()} <= {".lock"}
+    folder = Path(prepare("vqa_rad", data=config())["path"])
+    assert {"prepared_files", "content"} <= json.loads((folder / "origin.json").read_text()).keys()
 
 
 FULL = """

@@ -270,6 +270,18 @@ def test_agreement_with_people_is_printed(chat_server: Any, tmp_path: Path, caps
     assert "bob" not in out
 
 
+def test_verdicts_without_their_description_are_said_to_be_left_out(
+    ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judged = ask([record._replace(image_id="") for record in RECORDS])
+    scores = score_judge(judged, [record._replace(image_id="") for record in RECORDS], resamples=50, seed=0)
+    assert scores["overall"]["accuracy"]["n_images"] == scores["overall"]["accuracy"]["n"] > 1
+    described = judge_path(tmp_path / "answers.jsonl", judged.name).with_suffix(".json")
+    described.unlink()
+    assert find_judges(tmp_path / "answers.jsonl") == []
+    assert f"is left out: {described.name}, which says which judge gave the verdicts" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

@@ -89,6 +89,9 @@ def test_calibration_of_answers_with_known_probabilities(tmp_path: Path) -> None
     expected = np.mean([a * (p - 1) ** 2 + (1 - a) * p**2 for a, p in zip(accuracy, (0.3, 0.9), strict=True)])
     assert found["brier"]["value"] == pytest.approx(expected)
     assert "calibration" not in build_scores(experiment(), resamples=50)["runs"]["base"]
+    unknown = [record._replace(image_id="") for record in sure]
+    alone: Any = build_scores(experiment(runs={"base": unknown}, unseen={}), resamples=50)
+    assert alone["runs"]["base"]["calibration"]["brier"]["n_images"] == 80
 
 
 def test_cut_answers_are_counted_and_reported(tmp_path: Path) -> None:

@@ -73,6 +73,16 @@ def test_filled_sheets_are_scored_and_readers_compared(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_answers_whose_image_is_unknown_have_intervals(tmp_path: Path) -> None:
+    """Each question counts as an image of its own, as in every other score."""
+    records = [record._replace(image_id="") for record in RECORDS]
+    write_sheet(path := tmp_path / "sheet.csv", {"base": records}, rows=10, seed=0)
+    read = fill(path, tmp_path / "one.csv", "A", lambda n, row: "yes" if n % 2 else "no")
+    found = score_readings(read_sheet(read), "base", records, [], resamples=50, seed=0)
+    assert found is not None and found["readers"]["A"]["n_images"] == 10 and found["readers"]["A"]["interval"]
+    assert found["agreement"][0]["interval"]
+
+
 def test_mistakes_in_a_sheet_are_named(tmp_path: Path) -> None:
     path = tmp_path / "sheet.csv"
     write_sheet(path, {"base": RECORDS}, rows=3, seed=0)
