@@ -244,6 +244,8 @@ def test_a_wrong_type_is_refused(path: str, value: Any, message: str) -> None:
         ({"mode": "score"}, r"mode=score needs answers to score: --config\.eval\.predictions"),
         ({"mode": "compare", "eval.predictions": "a"}, r"needs answers to compare with: --config\.eval\.compare_with"),
         ({"score.sample_size": 0}, r"score\.sample_size=0 must be at least 1"),
+        ({"process.coordinator": "10.0.0.1"}, r"process\.coordinator='10\.0\.0\.1' must be host:port of process 0"),
+        ({"process.coordinator": "host:0"}, r"must be host:port of process 0, such as 10\.0\.0\.1:12345, or auto"),
         ({"score.published": ("rouge",)}, r"`score.published\[0\]` must be one of 'medm', 'med_idefics'"),
     ],
 )

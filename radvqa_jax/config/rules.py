@@ -45,6 +45,12 @@ def _check_processes(config: Config) -> None:
         process.count == 1 or bool(process.coordinator),
         f"process.count={process.count} needs process.coordinator, the host:port of process 0.",
     )
+    host, _, port = process.coordinator.rpartition(":")
+    numbered = bool(host.strip()) and port.isdecimal() and port.isascii() and 0 < int(port[:6]) < 2**16
+    require(
+        process.coordinator in ("", "auto") or numbered,
+        f"process.coordinator={process.coordinator!r} must be host:port of process 0, such as 10.0.0.1:12345, or auto.",
+    )
     require(
         not process.coordinator or config.mode in TOGETHER,
         f"mode={config.mode} runs in one process; process.coordinator={process.coordinator} is for "
