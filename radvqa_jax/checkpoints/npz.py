@@ -113,7 +113,7 @@ class NpzReader:
         if self.path.is_dir():
             raise self._error("it is a folder")
         if self.path.exists() and not self.path.is_file():
-            raise self._error("it is no regular file")
+            raise self._error("it is not a regular file")
         if not self.path.exists():
             raise FileNotFoundError(f"{self.path} does not exist; it should be {self._kind}. {self._remedy}")
         try:

@@ -83,7 +83,7 @@ def one_file(spec: str, field: str, *, needs: str) -> Path:
 def _absent(path: Path) -> str:
     """The reason why a path is not a readable file, as the end of a sentence."""
     if path.exists():
-        return "which is a folder." if path.is_dir() else "which is no regular file."
+        return "which is a folder." if path.is_dir() else "which is not a regular file."
     beside = [other.name for other in path.parent.iterdir() if other.is_file()] if path.parent.is_dir() else []
     return f"and there is no such file.{nearest(path.name, beside)}"
 

@@ -35,9 +35,7 @@ def licence(dataset: str) -> str:
     path = Path(tfds_builders.__path__[0]) / dataset / "README.md"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     section = re.search(r"^## Licence\n+(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    sentence = re.search(r"\bLicence: [^\n]*", text)
-    found = section[1] if section else sentence[0].removeprefix("Licence: ") if sentence else ""
-    return " ".join(found.split())
+    return " ".join(section[1].split()) if section else ""
 
 
 def _set_name(fingerprint: Mapping[str, Any]) -> str:

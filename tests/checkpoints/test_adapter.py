@@ -241,7 +241,7 @@ def test_a_leaf_that_is_not_finite_is_refused(folder: Path, leaves: dict[str, np
 def test_a_named_pipe_is_not_waited_for(folder: Path, name: str) -> None:
     (folder / name).unlink()
     os.mkfifo(folder / name)
-    with pytest.raises(ValueError, match="no regular file"):
+    with pytest.raises(ValueError, match="not a regular file"):
         load_adapter(folder)
 
 

@@ -125,7 +125,7 @@ def test_card_and_croissant_describe_the_files(workdir: Path, data: DataConfig) 
     assert "All images are synthetic" in card
     assert "Not for clinical use" in card
     assert f"accepted: {about['accepted']}" in card
-    assert "| wrong side |" in card and "Licence of phantom_rad: that of this repository." in card
+    assert "| wrong side |" in card and "Licence of phantom_rad: That of this repository." in card
     dataset = mlc.Dataset(jsonld=folder / "croissant.json")
     assert not dataset.metadata.ctx.issues.errors
     assert "http://mlcommons.org/croissant/1.1" in json.dumps(read_json(folder / "croissant.json"))
