@@ -148,8 +148,12 @@ def test_answers_that_were_judged_are_scored_again_in_the_same_folder(micro_conf
     fields = {"mode": "score", "eval.predictions": str(theirs), "eval.source.dataset": ""}
     config = micro_config(fields | {"score.published": (), "eval.bootstrap": 50})
     RUNNERS["score"](config, out)
-    (out / "predictions" / "other.judge-ours-1a2b.json").write_text("{}", encoding="utf-8")  # as mode=judge writes it
+    first = (out / "table.csv").read_bytes()
+    judged = out / "predictions" / "other.judge-ours-1a2b.json"
+    judged.write_text("{}", encoding="utf-8")  # as mode=judge writes it
+    (out / "table.csv").unlink()
     RUNNERS["score"](config, out)
+    assert (out / "table.csv").read_bytes() == first and judged.read_text(encoding="utf-8") == "{}"
 
 
 @pytest.mark.parametrize("name", ["verdicts.jsonl", "unscored.jsonl", "predictions/stage2.jsonl"])
