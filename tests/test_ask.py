@@ -13,7 +13,7 @@ from radvqa_jax.api_values import agreement
 from radvqa_jax.config import default_config, use_embedded_model
 from radvqa_jax.config.check import from_config_dict
 from radvqa_jax.files import read_json, write_json
-from radvqa_jax.runners import RUNNERS
+from radvqa_jax.runners import RUNNERS, ask
 from radvqa_jax.runners.ask import identify_question, open_image, refuse_other_answer, sampled
 from tests.saliency.viewer_case import phantom
 
@@ -90,7 +90,10 @@ def test_mistakes_are_named(picture: Path, tmp_path: Path) -> None:
         make(**{"ask.image": "x", "ask.temperature": 0.0})
 
 
-def test_an_answer_is_replaced_by_the_same_command_alone(picture: Path, tmp_path: Path) -> None:
+def test_an_answer_is_replaced_by_the_same_command_alone(
+    picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ask, "load_base", lambda *_: pytest.fail("the model was loaded"))
     image, adapter = tmp_path / "x.png", tmp_path / "stage"
     adapter.mkdir()
     (adapter / "adapter.npz").write_bytes(b"1")
@@ -101,7 +104,7 @@ def test_an_answer_is_replaced_by_the_same_command_alone(picture: Path, tmp_path
     refuse_other_answer("anything", adapter)  # has no answer
     for change in ({"ask.question": "Where?"}, {"seed": 1}, {"ask.temperature": 0.5}, {"adapter": ""}):
         with pytest.raises(ValueError, match=r"answer\.json answers 'Is there a nodule\?'.* would be replaced\. Give"):
-            refuse_other_answer(identify_question(make(**same | change)), tmp_path)
+            RUNNERS["ask"](make(**same | change), tmp_path)
     for changed in (image, adapter / "adapter.npz"):
         before = changed.read_bytes()
         changed.write_bytes(b"other")
