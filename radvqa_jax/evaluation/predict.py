@@ -137,8 +137,8 @@ def predict(
 
     With data.history the questions about an image are asked in a row (data/history.py), turn by turn if the history is
     the model's own answers. Several processes divide the questions among themselves, and each of them gets all records.
-    The file is identical to the byte for any number of processes, as long as batches have one size
-    (`config.batch_size`) and devices are of one kind.
+    The file is the same for any number of processes, as long as batches have one size (`config.batch_size`) and devices
+    are of one kind: texts are identical, and log-probabilities agree to rounding, since batches have other rows.
 
     Lines are appended batch by batch, and sorted into the order of the rows at the end. An interrupted call continues
     with the questions that have no line, and gives the result of an uninterrupted one, log-probabilities to rounding,
