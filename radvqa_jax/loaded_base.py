@@ -24,18 +24,11 @@ from radvqa_jax.models.quantize import check_installed
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.saliency.chosen import check_patches
 from radvqa_jax.saliency.methods import check_config, check_methods
+from radvqa_jax.training.base_leaves import keep_leaf, loaded_shapes
 from radvqa_jax.training.base_use import check_accept, check_use, follow, make_use
 from radvqa_jax.training.sharding import check_rows, with_shardings
-from radvqa_jax.training.stage import (
-    Base,
-    Trained,
-    answering_mesh,
-    check_fits,
-    keep_leaf,
-    load_trained,
-    loaded_shapes,
-    mesh_of,
-)
+from radvqa_jax.training.stage import Base, Trained, check_fits, load_trained
+from radvqa_jax.training.stage_plan import answering_mesh, mesh_of
 from radvqa_jax.training.wandb_run import check_wandb
 from radvqa_jax.trees import Flat
 

@@ -33,7 +33,7 @@ from radvqa_jax.planning.targets import open_target
 from radvqa_jax.planning.utilisation import utilisation
 from radvqa_jax.runners.fit import programs, read_experiment, step_program
 from radvqa_jax.schema import Batch
-from radvqa_jax.training.stage import base_shapes, loaded_shapes
+from radvqa_jax.training.base_leaves import base_shapes, loaded_shapes
 from radvqa_jax.training.step import init_state, step_on
 from radvqa_jax.training.way import AUTO, Chosen, configured_way, plan_with
 from radvqa_jax.trees import Flat

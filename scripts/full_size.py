@@ -18,9 +18,10 @@ from radvqa_jax.backbones import PALIGEMMA, make_model
 from radvqa_jax.config import Config
 from radvqa_jax.models import lora
 from radvqa_jax.models.lora import equation_of
+from radvqa_jax.training.base_leaves import keep_leaf, loaded_shapes
 from radvqa_jax.training.loop import Plan
 from radvqa_jax.training.optimizer import label_leaves
-from radvqa_jax.training.stage import keep_leaf, loaded_shapes, plan_stage
+from radvqa_jax.training.stage_plan import plan_stage
 from radvqa_jax.trees import Flat, split
 
 BLOCK = 1 << 24  # values drawn at a time: more would take memory in addition to the largest leaf

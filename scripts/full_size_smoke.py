@@ -31,7 +31,7 @@ from radvqa_jax.models.variants import VARIANTS, get_variant
 from radvqa_jax.saliency.capture import capture
 from radvqa_jax.saliency.rollout import RolloutOptions, rollout_maps
 from radvqa_jax.schema import Batch
-from radvqa_jax.training.stage import base_shapes
+from radvqa_jax.training.base_leaves import base_shapes
 from radvqa_jax.training.step import init_state, train_step
 from radvqa_jax.trees import Flat
 

@@ -13,7 +13,8 @@ from radvqa_jax.config import Config, LoraConfig, load_experiment
 from radvqa_jax.config.check import from_config_dict
 from radvqa_jax.models import lora
 from radvqa_jax.models.variants import get_variant
-from radvqa_jax.training.stage import abstract_stage, base_shapes
+from radvqa_jax.training.base_leaves import base_shapes
+from radvqa_jax.training.stage_plan import abstract_stage
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 ADAPTERS = "attention", "attention_mlp", "report", "code"

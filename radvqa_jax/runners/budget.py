@@ -13,8 +13,9 @@ from radvqa_jax.loaded_base import LoadedBase
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.runners.validation import Validation
 from radvqa_jax.scaling.table import FLOAT32, Measurement
+from radvqa_jax.training.base_leaves import base_shapes
 from radvqa_jax.training.hooks import read_losses
-from radvqa_jax.training.stage import abstract_stage, base_shapes
+from radvqa_jax.training.stage_plan import abstract_stage
 
 BUDGET = "budget.json"
 

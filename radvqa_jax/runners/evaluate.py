@@ -25,7 +25,8 @@ from radvqa_jax.loaded_base import LoadedBase, configured_adapter, load_base
 from radvqa_jax.schema import Record
 from radvqa_jax.training.own_devices import on_own_devices
 from radvqa_jax.training.sharding import put, shard_flat
-from radvqa_jax.training.stage import Base, Trained, answering_mesh, assemble, identify
+from radvqa_jax.training.stage import Base, Trained, assemble, identify
+from radvqa_jax.training.stage_plan import answering_mesh
 
 
 def answer(loaded: LoadedBase, trained: Trained, rows: RowSource, *, run: str, name: str = "") -> list[Record]:

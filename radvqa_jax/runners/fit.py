@@ -30,7 +30,8 @@ from radvqa_jax.saliency.capture import capture
 from radvqa_jax.saliency.rollout import RolloutOptions, rollout_maps
 from radvqa_jax.schema import Batch
 from radvqa_jax.training import sharding
-from radvqa_jax.training.stage import AbstractStage, abstract_stage, base_shapes
+from radvqa_jax.training.base_leaves import base_shapes
+from radvqa_jax.training.stage_plan import AbstractStage, abstract_stage
 from radvqa_jax.training.step import step_on
 from radvqa_jax.training.way import AUTO, Way
 from radvqa_jax.trees import Flat

@@ -20,7 +20,7 @@ from radvqa_jax.planning.fit import compile_program
 from radvqa_jax.planning.targets import Target, open_target
 from radvqa_jax.runners.fit import step_program
 from radvqa_jax.training import sharding
-from radvqa_jax.training.stage import count_steps
+from radvqa_jax.training.stage_plan import count_steps
 from tfds_builders.counts import read_manifest
 
 GIB = 2**30

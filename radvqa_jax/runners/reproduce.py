@@ -34,7 +34,8 @@ from radvqa_jax.runners.audit import LeakError
 from radvqa_jax.runners.growing_book import GrowingBook, Key, key_of
 from radvqa_jax.runners.plan_book import plan_book
 from radvqa_jax.runners.shorten import shorten
-from radvqa_jax.training.stage import abstract_stage, base_shapes
+from radvqa_jax.training.base_leaves import base_shapes
+from radvqa_jax.training.stage_plan import abstract_stage
 
 RECIPE, STORE, EXPERIMENTS = "recipe", "trained", "experiments"
 

@@ -23,7 +23,8 @@ from radvqa_jax.runners.budget import write_budget
 from radvqa_jax.runners.data import stage_sources
 from radvqa_jax.runners.validation import Validation
 from radvqa_jax.training.sharding import batch_part
-from radvqa_jax.training.stage import Trained, count_steps, load_trained, mesh_of, run_stage, stage_number
+from radvqa_jax.training.stage import Trained, load_trained, run_stage, stage_number
+from radvqa_jax.training.stage_plan import count_steps, mesh_of
 from radvqa_jax.training.text_lengths import choose_lengths
 
 

@@ -20,7 +20,7 @@ from radvqa_jax.models.variants import get_variant
 from radvqa_jax.models.vision_language import VisionLanguageModel
 from radvqa_jax.schema import Batch
 from radvqa_jax.training.sharding import batch_part, put_batch, replicated
-from radvqa_jax.training.stage import mesh_of
+from radvqa_jax.training.stage_plan import mesh_of
 from radvqa_jax.training.text_lengths import round_up
 from radvqa_jax.trees import Flat
 

@@ -3,38 +3,32 @@
 import hashlib
 import json
 import logging
-import math
 import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 
 from radvqa_jax import runtime, trees
-from radvqa_jax.backbones import abstract_params, configured_backbone, make_model
+from radvqa_jax.backbones import configured_backbone, make_model
 from radvqa_jax.backbones.record import Backbone
 from radvqa_jax.checkpoints.adapter import check_base, save_adapter
 from radvqa_jax.checkpoints.adapter_formats import load_any_adapter
 from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
 from radvqa_jax.checkpoints.train_state import read_fingerprint
-from radvqa_jax.config import Config, LoraConfig, MeshConfig, SourceConfig, StageConfig
+from radvqa_jax.config import Config, LoraConfig, SourceConfig, StageConfig
 from radvqa_jax.models import lora as lora_lib
 from radvqa_jax.models.lora import Equations
-from radvqa_jax.models.quantize import quantize
-from radvqa_jax.models.variants import get_variant
 from radvqa_jax.models.vision_language import VisionLanguageModel
+from radvqa_jax.training.base_leaves import adapter_shapes
 from radvqa_jax.training.base_use import check_use, make_use
 from radvqa_jax.training.loop import CHECKPOINTS, WAY, BatchStream, Plan, Speed, train
-from radvqa_jax.training.optimizer import label_leaves, logged_schedules, make_optimizer
-from radvqa_jax.training.own_devices import own_mesh
-from radvqa_jax.training.sharding import make_mesh
-from radvqa_jax.training.step import StepOptions
+from radvqa_jax.training.optimizer import label_leaves
+from radvqa_jax.training.stage_plan import plan_stage
 from radvqa_jax.training.text_lengths import describe_lengths
 from radvqa_jax.training.way import AUTO, Choose, Chosen, Way, configured_way, from_record, plan_with, to_record
 from radvqa_jax.trees import Flat
@@ -112,20 +106,13 @@ def check_fits(config: Config, params: Flat, leaves: Flat, lora: LoraConfig) -> 
         ValueError: if a trained leaf does not belong to this model, or an adapter is missing.
     """
     adapters = lora_lib.resolve(lora, params, configured_backbone(config.model).equations)
-    want = _adapter_shapes(adapters, params) | {name: leaf for name, leaf in params.items() if name in leaves}
+    want = adapter_shapes(adapters, params) | {name: leaf for name, leaf in params.items() if name in leaves}
     if problems := [f"{kind} {lines[:3]}" for kind, lines in trees.diff(leaves, want).items() if lines]:
         raise ValueError(
             f"The trained leaves do not fit {config.model.variant}: {'; '.join(problems)}. Give the model.variant and "
             "model.resolution of their training."
         )
     return adapters
-
-
-def _adapter_shapes(adapters: lora_lib.Lora | None, params: Flat) -> Flat:
-    """The shapes of the leaves of the adapters, if there are any."""
-    if adapters is None:
-        return {}
-    return jax.eval_shape(lambda: lora_lib.init(jax.random.key(0), adapters, params))
 
 
 def assemble(config: Config, base: Base, trained: Trained) -> tuple[VisionLanguageModel, Flat]:
@@ -136,58 +123,6 @@ def assemble(config: Config, base: Base, trained: Trained) -> tuple[VisionLangua
     """
     adapters = check_fits(config, base.params, trained.leaves, trained.lora)
     return make_model(config.model, adapters), base.params | trained.leaves
-
-
-def trained_names(config: Config, stages: tuple[str, ...], abstract: Flat) -> set[str]:
-    """The base leaves that some stage trains; they are loaded in float32, the others in model.param_dtype."""
-    names, equations = set[str](), configured_backbone(config.model).equations
-    for name in stages:
-        stage = config.stages[name]
-        leaves = abstract | _adapter_shapes(lora_lib.resolve(stage.lora, abstract, equations), abstract)
-        labels = label_leaves(leaves, stage, what=f"stages.{name}.train")
-        names |= {leaf for leaf in abstract if trees.is_trained(labels[leaf])}
-    return names
-
-
-def loaded_shapes(config: Config, stages: tuple[str, ...]) -> Flat:
-    """The shape and dtype that each leaf of the base is loaded in, for these stages."""
-    abstract = abstract_params(get_variant(config.model.variant).at(config.model.resolution))
-    trained, frozen = trained_names(config, stages, abstract), jnp.dtype(config.model.param_dtype)
-    return {
-        name: jax.ShapeDtypeStruct(leaf.shape, jnp.float32 if name in trained else frozen)
-        for name, leaf in abstract.items()
-    }
-
-
-def quantized_names(config: Config, stages: tuple[str, ...], loaded: Flat) -> list[str]:
-    """The linear weights of both towers that no stage trains, if the configuration asks for quantisation.
-
-    The projector between the towers is not quantised: it is small, and stage 1 trains it.
-    """
-    if config.model.quantize == "none":
-        return []
-    trained, backbone = trained_names(config, stages, loaded), configured_backbone(config.model)
-    linear = [n for n in loaded if lora_lib.equation_of(n, backbone.equations) and not backbone.is_projector(n)]
-    return [name for name in linear if name not in trained]
-
-
-def keep_leaf(config: Config, stages: tuple[str, ...], loaded: Flat) -> Callable[[str, Any], Any]:
-    """The function from (name, leaf as it was loaded) to the leaf that stays in memory."""
-    names, equations = set(quantized_names(config, stages, loaded)), configured_backbone(config.model).equations
-
-    def keep(name: str, leaf: Any) -> Any:
-        if name not in names:
-            return leaf
-        return quantize(leaf, config.model.quantize, equation=lora_lib.equation_of(name, equations) or "")
-
-    return keep
-
-
-def base_shapes(config: Config, stages: tuple[str, ...]) -> Flat:
-    """The shape and dtype that each leaf of the base has in memory, for these stages."""
-    loaded = loaded_shapes(config, stages)
-    keep = keep_leaf(config, stages, loaded)
-    return {name: jax.eval_shape(partial(keep, name), leaf) for name, leaf in loaded.items()}
 
 
 def _start(stage: StageConfig, start: Trained, base: Base, key: jax.Array, equations: Equations) -> Trained:
@@ -206,13 +141,6 @@ def _start(stage: StageConfig, start: Trained, base: Base, key: jax.Array, equat
             "rank, alpha, rslora and targets (dropout may differ), or start from a stage without adapters."
         )
     return Trained(start.leaves, kept)
-
-
-def count_steps(stage: StageConfig, rows_per_epoch: int) -> int:
-    """The number of optimizer steps: `total_steps`, or enough for `epochs` over the rows, at least one."""
-    if stage.total_steps:
-        return stage.total_steps
-    return max(1, math.ceil(stage.epochs * rows_per_epoch / (stage.batch_size * stage.accumulate)))
 
 
 def stage_number(name: str) -> int:
@@ -253,71 +181,6 @@ def make_fingerprint(
     """The settings that must be equal for a stage to continue."""
     decides = asdict(replace(stage, init_from="", log_every=1, save_every=1, eval_every=1, eval_source=SourceConfig()))
     return identify(config, base) | {"stage": decides, "start": start.sha256(), "data": dict(data)}
-
-
-def mesh_of(config: Config) -> Mesh | None:
-    """The configured mesh, None for the one default device."""
-    if config.mesh == MeshConfig() and jax.process_count() == 1:
-        return None
-    return make_mesh(config.mesh)
-
-
-def answering_mesh(config: Config) -> Mesh | None:
-    """The devices that one process answers with: those of `mesh_of`, or its own of them where there are several."""
-    mesh = mesh_of(config)
-    return mesh if mesh is None or jax.process_count() == 1 else own_mesh(mesh)
-
-
-def plan_stage(
-    name: str,
-    config: Config,
-    model: VisionLanguageModel,
-    labels: Mapping[str, str],
-    *,
-    rows_per_epoch: int,
-) -> Plan:
-    """The loop's plan of a stage, given its model and its trainable leaves."""
-    stage = config.stages[name]
-    total_steps = count_steps(stage, rows_per_epoch)
-    return Plan(
-        name=name,
-        model=model,
-        tx=make_optimizer(stage.optim, dict(labels), total_steps),
-        options=StepOptions(stage.accumulate, stage.loss_weighting, stage.label_smoothing),
-        schedules=logged_schedules(stage.optim, labels, total_steps),
-        total_steps=total_steps,
-        log_every=stage.log_every,
-        save_every=stage.save_every,
-        eval_every=stage.eval_every,
-        mesh=mesh_of(config),
-        wandb=config.wandb,
-    )
-
-
-class AbstractStage(NamedTuple):
-    """A stage as shapes: everything that its step takes, without a weight."""
-
-    plan: Plan
-    labels: dict[str, str]
-    trainable: Flat
-    frozen: Flat
-
-
-def abstract_stage(name: str, config: Config, abstract: Flat, *, rows_per_epoch: int | None = None) -> AbstractStage:
-    """The stage that a fresh run of the configuration would train, for leaves of these shapes and dtypes.
-
-    Without `rows_per_epoch` a stage that counts in epochs is planned for one step, without its warm-up: its number of
-    steps is not known, and the compiled step does not depend on it.
-    """
-    stage = config.stages[name]
-    if rows_per_epoch is None and not stage.total_steps:
-        stage = replace(stage, optim=replace(stage.optim, warmup_steps=0))
-        config = config.with_stages({name: stage})
-    adapters = lora_lib.resolve(stage.lora, abstract, configured_backbone(config.model).equations)
-    leaves = abstract | _adapter_shapes(adapters, abstract)
-    labels = label_leaves(leaves, stage, what=f"stages.{name}.train")
-    plan = plan_stage(name, config, make_model(config.model, adapters), labels, rows_per_epoch=rows_per_epoch or 1)
-    return AbstractStage(plan, labels, *trees.split(leaves, labels))
 
 
 def _take_way(

@@ -16,7 +16,7 @@ from radvqa_jax.models.quantize import dequantize, is_quantized, quantize, tiles
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.models.vision_language import variables
 from radvqa_jax.schema import Batch
-from radvqa_jax.training.stage import base_shapes, keep_leaf, loaded_shapes
+from radvqa_jax.training.base_leaves import base_shapes, keep_leaf, loaded_shapes
 from radvqa_jax.training.step import StepOptions, loss_and_grads
 from radvqa_jax.trees import count
 

@@ -20,7 +20,7 @@ from radvqa_jax.files import read_json
 from radvqa_jax.runners import RUNNERS, reproduce
 from radvqa_jax.runners.growing_book import key_of
 from radvqa_jax.runners.shorten import shorten
-from radvqa_jax.training.stage import base_shapes
+from radvqa_jax.training.base_leaves import base_shapes
 from tests.runners.shared import MakeConfig, refuse, replace_in_runners
 
 TABLES = load_tables(configs_folder() / "papers", ())

@@ -17,9 +17,11 @@ from radvqa_jax.models.variants import get_variant
 from radvqa_jax.models.vision_language import variables
 from radvqa_jax.schema import Batch
 from radvqa_jax.training import stage, way
+from radvqa_jax.training.base_leaves import trained_names
 from radvqa_jax.training.base_use import make_use
 from radvqa_jax.training.loop import Diverged, Plan
-from radvqa_jax.training.stage import Base, Trained, assemble, count_steps, load_trained, run_stage, trained_names
+from radvqa_jax.training.stage import Base, Trained, assemble, load_trained, run_stage
+from radvqa_jax.training.stage_plan import count_steps
 from radvqa_jax.training.way import Choose, Chosen, Way
 from radvqa_jax.trees import Flat
 
