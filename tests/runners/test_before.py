@@ -14,7 +14,7 @@ from radvqa_jax.config import CellConfig, MeshConfig, SourceConfig
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.files import read_json
 from radvqa_jax.runners import RUNNERS
-from radvqa_jax.training import stage
+from radvqa_jax.training import stage_plan
 from radvqa_jax.training.sharding import make_mesh
 from tests.runners.shared import MakeConfig, refuse, replace_in_runners
 
@@ -109,7 +109,7 @@ def test_a_missing_adapter_is_reported_before_weights_are_loaded(
 @pytest.fixture
 def four_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes every configuration one for a mesh; the same device four times, because no array is put on them."""
-    for module in (loaded_base, stage):
+    for module in (loaded_base, stage_plan):
         monkeypatch.setattr(module, "mesh_of", lambda config: make_mesh(MeshConfig(data=4), jax.devices()[:1] * 4))
 
 
