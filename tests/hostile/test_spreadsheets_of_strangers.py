@@ -3,8 +3,10 @@
 import math
 import re
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 import pytest
 
@@ -47,14 +49,35 @@ def test_a_spreadsheet_of_two_distant_cells_is_refused_before_it_takes_memory(tm
         vlmevalkit.read_table(tmp_path / "m_cut.xlsx")
 
 
-def sheet(path: Path, rows: str, *, shared: str = "", name: str = "xl/sharedStrings.xml") -> Path:
-    """Writes a spreadsheet whose only sheet has these rows, in XML."""
+def sheet(
+    path: Path,
+    rows: str,
+    *,
+    shared: str = "",
+    name: str = "xl/sharedStrings.xml",
+    codes: Sequence[tuple[int, str]] = (),
+) -> Path:
+    """Writes a spreadsheet whose only sheet has these rows, in XML.
+
+    Args:
+        path: of the file.
+        rows: the elements of the sheet.
+        shared: the texts that cells share.
+        name: of the part with these texts.
+        codes: number formats of the styles 0, 1, 2, …: their numbers, and the codes of those that have one.
+    """
     xlsx(path, "A1")
     with zipfile.ZipFile(path) as archive:
         members = {entry: archive.read(entry) for entry in archive.namelist()}
     members["xl/worksheets/sheet1.xml"] = f"<worksheet><sheetData>{rows}</sheetData></worksheet>".encode()
     if shared:
         members[name] = f"<sst>{shared}</sst>".encode()
+    if codes:
+        formats = "".join(f"<numFmt numFmtId='{n}' formatCode={quoteattr(code)}/>" for n, code in codes if code)
+        styles = "".join(f"<xf numFmtId='{number}'/>" for number, _ in codes)
+        members["xl/styles.xml"] = (
+            f"<styleSheet><numFmts>{formats}</numFmts><cellXfs>{styles}</cellXfs></styleSheet>".encode()
+        )
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for entry, data in members.items():
             archive.writestr(entry, data)
@@ -125,3 +148,62 @@ def test_a_cell_that_is_read_as_empty_and_is_not_is_refused(cell: str, what: str
     whole = '<c r="D2" t="str"><f>B2</f><v>yes</v></c>'
     path = sheet(tmp_path / "m_d.xlsx", f"<row>{CELLS}</row><row>{ROW}{whole}</row>")
     assert read_rows(path, kind="vlmevalkit").records[0].predictions == ["yes"]
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "value", "read"),
+    [
+        (0, "", "0.5", "0.5"),
+        (49, "", "0.5", "0.5"),
+        (164, "General", "3", "3"),  # as LibreOffice writes it
+        (1, "", "3", "3"),
+        (165, "0.00_ ", "0.25", "0.25"),
+        (2, "", "0.5", None),  # 0.50
+        (1, "", "0.5", None),  # 1, or 0
+        (9, "", "0.5", None),  # 50%
+        (10, "", "0.5", None),
+        (166, '0.0" %"', "0.5", None),
+        (12, "", "0.5", None),  # 1/2
+        (11, "", "1000", None),  # 1.00E+03
+        (3, "", "1000", None),  # 1,000
+        (44, "", "5", None),  # $ 5.00
+        (167, "[$€-407]0", "5", None),
+        (168, "000", "7", None),  # 007
+        (169, '"Q"0', "7", None),  # Q7
+        (170, ";;;", "7", None),  # nothing
+        (0, "", "1234567890123456789", None),  # a spreadsheet keeps 15 digits
+    ],
+)
+def test_a_number_that_is_shown_differently_from_what_it_is_makes_a_bad_row(
+    number: int, code: str, value: str, read: str | None, tmp_path: Path
+) -> None:
+    """Nobody who sees 50% expects an answer of 0.5."""
+    other = '<c r="E1" t="inlineStr"><is><t>share</t></is></c>', '<c r="E2" s="2"><v>0.5</v></c><c r="F9" s="2"/>'
+    rows = f'<row r="1">{CELLS}{other[0]}</row><row r="2">{ROW}<c r="D2" s="1"><v>{value}</v></c>{other[1]}</row>'
+    found = read_rows(sheet(tmp_path / "m_d.xlsx", rows, codes=[(0, ""), (number, code), (9, "")]), kind="vlmevalkit")
+    if read is not None:
+        assert [record.predictions for record in found.records] == [[read]] and not found.bad
+    else:
+        (bad,) = found.bad
+        assert bad.reason.startswith("prediction must be text; ") and bad.line == 2
+
+
+def test_a_bad_number_names_its_cell_and_the_way_out_and_only_the_first_sheet_counts(tmp_path: Path) -> None:
+    rows = f"<row>{CELLS}</row><row>{ROW}<c s='1'><v>0.5</v></c></row>"
+    path = sheet(tmp_path / "m_d.xlsx", rows, codes=[(0, ""), (9, "")])
+    assert [bad.reason for bad in read_rows(path, kind="vlmevalkit").bad] == [
+        "prediction must be text; cell R2C4 holds '0.5' and shows it with the format '0%'. Format the column as text "
+        "and write there what is meant"
+    ]
+    sheet(path, rows.replace("s='1'", ""), codes=[(0, ""), (9, "")])
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("xl/worksheets/sheet0.xml", f"<worksheet><sheetData>{rows}</sheetData></worksheet>")
+    assert read_rows(path, kind="vlmevalkit").records[0].predictions == ["0.5"]
+
+
+def test_a_text_that_a_format_adds_to_is_a_bad_row(tmp_path: Path) -> None:
+    cell = "<c r='D2' s='1' t='inlineStr'><is><t>3</t></is></c>"
+    rows = f"<row r='1'>{CELLS}</row><row r='2'>{ROW}{cell}</row>"
+    for code, good in (('"no "@', False), ("0%", True), ('_(* #,##0_);_(* \\(#,##0\\);_(* "-"_);_(@_)', True)):
+        found = read_rows(sheet(tmp_path / "m_d.xlsx", rows, codes=[(0, ""), (164, code)]), kind="vlmevalkit")
+        assert (len(found.records), len(found.bad)) == ((1, 0) if good else (0, 1)), code

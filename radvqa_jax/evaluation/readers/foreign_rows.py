@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+MOST_EXACT = 1e15  # a spreadsheet keeps 15 digits of a number
+
 
 class Row(NamedTuple):
     """One row of a foreign file: fields of `schema.Record`, or the reason why there are none."""
@@ -14,22 +16,46 @@ class Row(NamedTuple):
     problem: str  # empty if the row could be read
 
 
+class Formatted(NamedTuple):
+    """A cell of a spreadsheet that is shown differently from what it holds: 0.5 as 50%."""
+
+    value: Any
+    place: str  # "C2"
+    code: str  # its number format, "0%"
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
 def text_of(row: Mapping[str, Any], *names: str, what: str = "") -> str:
     """The first of the given fields that the row has, as text; numbers are written out (a spreadsheet's 3.0 is 3).
 
     Raises:
-        ValueError: if the row has none of them, or the value is neither text nor a number.
+        ValueError: if the row has none of them, or the value is neither text nor a number, or a spreadsheet shows
+            another text than it holds.
     """
     for name in names:
         value = row.get(name)
         if _is_absent(value):
             continue
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
+        if isinstance(value, Formatted):
+            raise ValueError(
+                f"{name} must be text; cell {value.place} holds {str(value)[:60]!r} and shows it with the format "
+                f"{value.code[:60]!r}. Format the column as text and write there what is meant"
+            )
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ValueError(f"{name} must be text; got {str(value)[:60]!r} ({type(value).__name__})")
-        return str(value)
+        if isinstance(value, float) and abs(value) >= MOST_EXACT:
+            raise ValueError(
+                f"{name} must be text; got the number {value}, which may have lost digits. Write it as text"
+            )
+        return value if isinstance(value, str) else in_text(value)
     raise ValueError(f"{what or names[0]} is missing or empty")
+
+
+def in_text(number: float) -> str:
+    """A number as text; one without decimals as a whole number."""
+    return str(int(number) if isinstance(number, float) and number.is_integer() else number)
 
 
 def optional(row: Mapping[str, Any], *names: str) -> str:

@@ -10,6 +10,7 @@ from xml.parsers import expat
 
 import python_calamine
 
+from radvqa_jax.evaluation.readers import xlsx_formats
 from radvqa_jax.files import open_regular
 
 MAX_BYTES = 1 << 30  # unpacked; no file of answers is larger
@@ -42,8 +43,10 @@ def read_cells(path: Path) -> list[list[Any]]:
                     with archive.open(member) as stream:
                         found.read(stream)
             found.check_shared()
-        book = python_calamine.CalamineWorkbook.from_object(io.BytesIO(data))
-        return book.get_sheet_by_index(0).to_python(skip_empty_area=False)
+            book = python_calamine.CalamineWorkbook.from_object(io.BytesIO(data))
+            rows = book.get_sheet_by_index(0).to_python(skip_empty_area=False)
+            xlsx_formats.mark(archive, rows)
+        return rows
     except (
         python_calamine.CalamineError,
         zipfile.BadZipFile,
@@ -53,7 +56,7 @@ def read_cells(path: Path) -> list[list[Any]]:
         OSError,
         NotImplementedError,
         RuntimeError,
-        IndexError,
+        LookupError,
     ) as error:
         raise ValueError(f"{path} is not a readable xlsx file: {error}. Save it again.") from error
 
@@ -118,7 +121,7 @@ class _Size:
                     f"{self._path}: row {row:,} comes after row {self._last:,}; one of them would be lost."
                 )
             self._last = row
-        self._rows, self._columns = max(self._rows, row), max(self._columns, _column(letters))
+        self._rows, self._columns = max(self._rows, row), max(self._columns, xlsx_formats.column_number(letters))
         if self._rows * max(1, self._columns) > MAX_CELLS:
             raise ValueError(
                 f"{self._path}: its cells reach to row {self._rows:,} and column {self._columns:,}, and {MAX_CELLS:,} "
@@ -159,15 +162,3 @@ class _Size:
 
     def _doctype(self, *_: Any) -> None:
         raise ValueError(f"{self._path} defines entities of XML, which no workbook needs. Save it again.")
-
-
-def _column(letters: str) -> int:
-    """The number of a column from 1.
-
-    >>> _column("A"), _column("XFD")
-    (1, 16384)
-    """
-    number = 0
-    for letter in letters[:8]:
-        number = number * 26 + (ord(letter) - 64 if "A" <= letter <= "Z" else 0)
-    return number

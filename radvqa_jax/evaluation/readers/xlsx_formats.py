@@ -1,0 +1,136 @@
+"""Cells of an xlsx file whose number format shows them differently from what they hold, such as 50% for 0.5."""
+
+import re
+import zipfile
+from collections.abc import Callable
+from typing import Any
+from xml.parsers import expat
+
+from radvqa_jax.evaluation.readers.foreign_rows import Formatted, in_text
+
+# Formats with a number of their own that show a number as it is, or may; the others (percent, fractions, powers of ten,
+# currencies, dates) never do.
+_BUILT_IN = {0: "General", 1: "0", 2: "0.00", 3: "#,##0", 4: "#,##0.00", 9: "0%", 10: "0.00%", 11: "0.00E+00"}
+_BUILT_IN |= {12: "# ?/?", 13: "# ??/??", 49: "@"}
+_AS_IT_IS = ("general", "@")
+
+
+def mark(archive: zipfile.ZipFile, rows: list[list[Any]]) -> None:
+    """Replaces each cell of the first sheet that is shown differently by one of type `Formatted`."""
+    members = {member.filename.lower(): member for member in archive.infolist()}  # as the library finds them
+    codes = _codes(archive, members)
+    if all(code.lower() in _AS_IT_IS for code in codes):
+        return
+    row = column = 0
+
+    def start(kind: str, _: str, attributes: dict[str, str]) -> None:
+        nonlocal row, column
+        if kind == "row":
+            row, column = int(attributes.get("r", row + 1)), 0
+        elif kind == "c":
+            letters = (place := attributes.get("r", "")).rstrip("0123456789")
+            column = column_number(letters) if letters else column + 1
+            at = int(place[len(letters) :] or row)
+            style = int(attributes.get("s", 0))
+            if at > len(rows) or column > len(rows[at - 1]) or style >= len(codes):
+                return  # an empty cell behind the last one that holds something; a style that is not defined
+            value = rows[at - 1][column - 1]
+            if not shows_as_held(value, codes[style]):
+                rows[at - 1][column - 1] = Formatted(value, place or f"R{at}C{column}", codes[style])
+
+    _parse(archive, members[_first_sheet(archive, members)], start)
+
+
+def shows_as_held(value: Any, code: str) -> bool:
+    """Whether a format shows a cell as the text that is read from it; other values than numbers and text pass.
+
+    >>> [shows_as_held(value, "#,##0") for value in (7.0, 7000.0, "yes")]
+    [True, False, True]
+    >>> [shows_as_held(0.5, code) for code in ("General", "0.0", "0.00", "0%", "# ?/?", '0.0" mm"')]
+    [True, True, False, False, False, False]
+    >>> [shows_as_held(value, "0_);[Red](0)") for value in (5.0, -5.0)], shows_as_held("yes", '"A: "@')
+    ([True, False], False)
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
+        return True
+    sections = re.sub(r'"[^"]*"|\\.|_.|\* |\[\$-\w*\]', _literal, code).split(";")
+    if isinstance(value, str):
+        at = sections[3] if len(sections) > 3 else sections[-1] if "@" in sections[-1] else "@"
+        return at.lower() in _AS_IT_IS
+    if value < 0 and len(sections) > 1:
+        return False  # a section for negative numbers leaves out the sign
+    section = sections[2] if value == 0 and len(sections) > 2 else sections[0]
+    decimals = re.fullmatch(r"(#,##)?0(?:\.(0+))?", section)
+    if not decimals:
+        return section.lower() in _AS_IT_IS
+    return f"{value:{',' if decimals[1] else ''}.{len(decimals[2] or '')}f}" == in_text(value)
+
+
+def column_number(letters: str) -> int:
+    """The number of a column from 1.
+
+    >>> column_number("A"), column_number("XFD")
+    (1, 16384)
+    """
+    number = 0
+    for letter in letters[:8].upper():
+        number = number * 26 + (ord(letter) - 64 if "A" <= letter <= "Z" else 0)
+    return number
+
+
+def _literal(found: re.Match[str]) -> str:
+    """A mark for text that a format adds; nothing for spaces and languages."""
+    return "\0" if found[0][0] in '"\\' else ""
+
+
+def _codes(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> list[str]:
+    """The number format of each style of a workbook."""
+    known: dict[str, str] = {str(number): code for number, code in _BUILT_IN.items()}
+    styles: list[str] = []
+
+    def start(kind: str, parent: str, attributes: dict[str, str]) -> None:
+        if (parent, kind) == ("numFmts", "numFmt"):
+            known[attributes.get("numFmtId", "")] = attributes.get("formatCode", "")
+        elif (parent, kind) == ("cellXfs", "xf"):
+            styles.append(attributes.get("numFmtId", "0"))
+
+    if "xl/styles.xml" in members:
+        _parse(archive, members["xl/styles.xml"], start)
+    return [known.get(number, f"number {number}") for number in styles]
+
+
+def _first_sheet(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> str:
+    """The name of the first sheet's part, in small letters."""
+    sheets: list[str] = []
+    targets: dict[str, str] = {}
+
+    def sheet(kind: str, _: str, attributes: dict[str, str]) -> None:
+        if kind == "sheet":
+            sheets.append(next(value for name, value in attributes.items() if name.endswith(":id")))
+
+    def target(kind: str, _: str, attributes: dict[str, str]) -> None:
+        if kind == "Relationship":
+            targets[attributes["Id"]] = attributes["Target"]
+
+    _parse(archive, members["xl/workbook.xml"], sheet)
+    _parse(archive, members["xl/_rels/workbook.xml.rels"], target)
+    return "xl/" + targets[sheets[0]].lower().removeprefix("/").removeprefix("xl/")
+
+
+def _parse(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, start: Callable[[str, str, dict[str, str]], None]
+) -> None:
+    """Calls `start` with name, parent and attributes of each element of a part."""
+    inside = [""]
+
+    def opened(name: str, attributes: dict[str, str]) -> None:
+        kind = name.rpartition(":")[2]
+        start(kind, inside[-1], attributes)
+        inside.append(kind)
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler = opened, lambda _: inside.pop()
+    with archive.open(member) as stream:
+        while block := stream.read(1 << 16):
+            parser.Parse(block)
+    parser.Parse(b"", True)
