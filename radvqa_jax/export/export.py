@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from radvqa_jax import files, typed_json
+from radvqa_jax import files, locks, typed_json
 from radvqa_jax.backbones import backbone_of
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.checkpoints.adapter import LORA_A
@@ -66,8 +66,8 @@ def export_model(source: Source, folder: Path, *, config: ExportConfig, card: Ca
     leaves = projector_whole(source) if config.format == "peft" else {}
     rows = verify.make_rows(source.variant, source.tokenizer, prompt=source.prompt)
     what = f"The export as {config.format}"
-    reference, merged = _in_memory(source, rows, config)
     with replacing(folder) as part:
+        reference, merged = _in_memory(source, rows, config)
         if config.format == "peft":
             save_peft(part, leaves, source.lora, base_name=config.base_name)
             again = _peft_again(source, part, leaves, rows)
@@ -85,19 +85,31 @@ def export_model(source: Source, folder: Path, *, config: ExportConfig, card: Ca
 def replacing(folder: Path) -> Iterator[Path]:
     """Gives a folder to write into, which takes the place of `folder` if the block ends without an error.
 
+    One process at a time: of two exports to one folder the second is refused.
+
     Raises:
+        locks.InUse: if another process is writing the folder.
         ValueError: if there is something in its place that is not an earlier export; nothing of it is touched.
     """
     folder = folder.expanduser().resolve()
     if not folder.name:
         raise ValueError(f"{folder} cannot be replaced by an export. Give a folder of its own.")
+    check_replaceable(folder)  # first, so that what is refused leaves no lock
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locks.hold_file(folder, remedy="Wait until it is done, or give another folder."), _swapped(folder) as part:
+        yield part
+
+
+@contextlib.contextmanager
+def _swapped(folder: Path) -> Iterator[Path]:
+    """Gives a folder that takes the place of another, while this process holds the lock."""
     part, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("part", "old"))
     if old.exists() and not folder.exists():
         old.rename(folder)  # a run was killed between the two renames below
     check_replaceable(folder)
     for leftover in (part, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    part.mkdir(parents=True)
+    part.mkdir()
     try:
         yield part
         files.write_json(part / MANIFEST, sorted(path.name for path in part.iterdir()))

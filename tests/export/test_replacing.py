@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from radvqa_jax import locks
 from radvqa_jax.export.export import replacing
+
+LOCK = ".out.lock"
 
 
 def write(folder: Path, text: str) -> None:
@@ -31,7 +34,7 @@ def test_an_earlier_export_is_replaced_unless_something_was_added(tmp_path: Path
     folder.mkdir()
     write(folder, "first")
     write(folder, "second")
-    assert (folder / "model.txt").read_text() == "second" and names(tmp_path) == {"out"}
+    assert (folder / "model.txt").read_text() == "second" and names(tmp_path) == {"out", LOCK}
     (folder / "notes.md").write_text("keep")
     with pytest.raises(ValueError, match="out holds notes"):
         write(folder, "third")
@@ -57,7 +60,22 @@ def test_remains_of_a_kill_between_two_renames_are_put_back_first(tmp_path: Path
     with pytest.raises(OSError, match="disk is full"), replacing(folder) as part:
         (part / "model.txt").write_text("half")
         raise OSError("disk is full")
-    assert (folder / "model.txt").read_text() == "good" and names(tmp_path) == {"out"}
+    assert (folder / "model.txt").read_text() == "good" and names(tmp_path) == {"out", LOCK}
     folder.rename(tmp_path / ".out.old")
     write(folder, "better")
-    assert (folder / "model.txt").read_text() == "better" and names(tmp_path) == {"out"}
+    assert (folder / "model.txt").read_text() == "better" and names(tmp_path) == {"out", LOCK}
+
+
+def test_of_two_exports_to_one_folder_the_second_is_refused_and_the_first_is_whole(tmp_path: Path) -> None:
+    """The lock is of an open file: it excludes another call of this process as it does another process."""
+    folder = tmp_path / "out"
+    write(folder, "earlier")
+    with replacing(folder) as part:
+        (part / "a.txt").write_text("first")
+        with pytest.raises(locks.InUse, match=r"Another process writes .*/out\. Wait until it is done, or"):
+            write(folder, "second")
+        with replacing(tmp_path / "other"):
+            (part / "b.txt").write_text("first")
+    assert names(folder) == {"a.txt", "b.txt", ".radvqa_files.json"}
+    write(folder, "later")
+    assert (folder / "model.txt").read_text() == "later"
