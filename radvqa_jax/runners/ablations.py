@@ -6,29 +6,20 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from radvqa_jax.config import CellConfig, Config, History, SourceConfig, StageConfig
 from radvqa_jax.data.audit import consequences
-from radvqa_jax.data.fitting import leave_out, overlong
-from radvqa_jax.data.rows import RowSource
-from radvqa_jax.data.sources import load_rows, make_builder, not_prepared
-from radvqa_jax.data.tokenizer import Tokenizer
-from radvqa_jax.evaluation import baselines
 from radvqa_jax.evaluation.ablation_page import write_grid
 from radvqa_jax.evaluation.ablations import CellAnswers, build_grid
 from radvqa_jax.loaded_base import LoadedBase, check_adapter, inspect_model, load_base, provenance
 from radvqa_jax.runners.audit import refuse_leaks
+from radvqa_jax.runners.cell_questions import Asked, Guesses, for_cell, missing, questions_of, rows_to_ask
 from radvqa_jax.runners.cell_words import changed_stage, describe_cell
 from radvqa_jax.runners.data import prepare_all
-from radvqa_jax.runners.evaluate import answer, blind_guesses, show_other
+from radvqa_jax.runners.evaluate import answer
 from radvqa_jax.runners.train import make_loader, train_stages
-from radvqa_jax.schema import Record
 from radvqa_jax.training.stage import Trained, load_trained
-
-Guesses = dict[str, list[Record]]  # baseline -> answers
 
 
 def chain_of(cell: CellConfig, config: Config) -> list[tuple[str, StageConfig]]:
@@ -78,7 +69,7 @@ class _Trainer:
 
     def _given(self, cell: CellConfig) -> Trained:
         loaded = self._loaded
-        return load_trained(cell.adapter, loaded.base, _asking(cell, loaded.config), accept=_set_by(cell))
+        return load_trained(cell.adapter, loaded.base, for_cell(cell, loaded.config), accept=_set_by(cell))
 
     def _chain(self, cell: CellConfig) -> Iterator[tuple[Path, str, LoadedBase]]:
         """Yields (folder, name, what it is trained with) for each stage of a cell, in order."""
@@ -99,111 +90,6 @@ class _Trainer:
             yield folder, name, self._loaded._replace(config=one, workdir=folder)
 
 
-class _Asked(NamedTuple):
-    """The questions of a cell, and the answers of blind baselines to them."""
-
-    rows: RowSource
-    guesses: Guesses
-
-
-def _lend(rows: RowSource, lender: RowSource, *, seed: int) -> RowSource:
-    """The rows, each with an image of another data set, drawn evenly over its images."""
-    first: dict[str, int] = {}
-    for number, image_id in enumerate(lender.column("image_id")):
-        first.setdefault(image_id, number)
-    numbers = np.random.default_rng(seed).choice(list(first.values()), size=len(rows))
-    return rows.with_images_of(numbers.tolist(), lender=lender)
-
-
-def missing(source: SourceConfig, config: Config) -> str:
-    """The reason why the data of a source are missing, with the command that prepares them; empty if they exist.
-
-    Raises:
-        ValueError: if there cannot be such data.
-    """
-    if not source.dataset:
-        return ""
-    builder = make_builder(source.dataset, builder_config=source.builder_config, data=config.data)
-    return "" if builder.is_prepared() else not_prepared(builder, source, config.data)
-
-
-def _guess(rows: RowSource, learn: SourceConfig, config: Config) -> Guesses:
-    """The answers of blind baselines; without training rows, only of those that do not need them."""
-    if rows.source.task == "caption":
-        return {}  # a caption answers no question
-    guesses: Guesses = {"longest_option": baselines.longest_option(rows.texts())}
-    if learn.dataset:
-        found = blind_guesses(load_rows(learn, config.data, seed=config.seed), rows)
-        guesses = {"question_only": found["question_only"], "majority": found["majority"], **found["guesses"]}
-    return {name: records for name, records in guesses.items() if records}
-
-
-def _source_of(cell: CellConfig, config: Config) -> tuple[SourceConfig, SourceConfig]:
-    """The questions of a cell, and the training rows of its blind baselines."""
-    return (cell.source, cell.train_source) if cell.source.dataset else (config.eval.source, config.eval.train_source)
-
-
-def _rows_to_ask(config: Config, tokenizer: Tokenizer) -> dict[SourceConfig, RowSource]:
-    """The rows of every data set that is prepared, without the questions that are too long for some cell.
-
-    So all cells with the same data set ask the same questions, and can be compared pair by pair.
-
-    Raises:
-        ValueError: naming the cell, if one of its questions is too long and the policy is `error`, or if all are.
-    """
-    found: dict[SourceConfig, RowSource] = {}
-    unfit: dict[SourceConfig, set[int]] = {}
-    shortest: dict[SourceConfig, int] = {}
-    for cell in config.ablations.cells:
-        source, _ = _source_of(cell, config)
-        if missing(source, config):
-            continue
-        if source not in found:
-            found[source] = load_rows(source, config.data, seed=config.seed)
-        data = _asking(cell, config).data
-        try:
-            unfit.setdefault(source, set()).update(overlong(found[source], data=data, tokenizer=tokenizer))
-        except ValueError as error:
-            raise ValueError(f"Cell {cell.name!r}, seq_len={data.seq_len}: {error}") from error
-        shortest[source] = min(shortest.get(source, data.seq_len), data.seq_len)
-    for source, rows in found.items():
-        if len(unfit[source]) == len(rows):
-            raise ValueError(f"{rows.name}: every question is too long for some cell; raise data.seq_len.")
-    return {source: leave_out(rows, sorted(unfit[source]), seq_len=shortest[source]) for source, rows in found.items()}
-
-
-def _ask(
-    cell: CellConfig,
-    config: Config,
-    asked: dict[SourceConfig, RowSource],
-    guessed: dict[tuple[SourceConfig, SourceConfig], Guesses],
-) -> _Asked | str:
-    """The questions of a cell, or the reason why it stays empty; `guessed` keeps answers of baselines.
-
-    Raises:
-        ValueError: if its data cannot be.
-    """
-    source, learn = _source_of(cell, config)
-    if why := missing(source, config) or missing(learn, config):
-        return why
-    rows = asked[source]
-    if (source, learn) not in guessed:
-        guessed[source, learn] = _guess(rows, learn, config)
-    if cell.image == "borrowed":
-        rows = _lend(rows, load_rows(config.eval.source, config.data, seed=config.seed), seed=config.seed)
-    elif cell.image != "own":
-        rows = show_other(rows, cell.image, seed=config.seed)
-    return _Asked(rows, guessed[source, learn])
-
-
-def _asking(cell: CellConfig, config: Config) -> Config:
-    """The experiment with the prompt and the length of a cell's questions."""
-    prompt, seq_len = cell.prompt or config.data.prompt, cell.seq_len or config.data.seq_len
-    history = cell.history or ("none" if "{history}" not in prompt else config.data.history)
-    data = dataclasses.replace(config.data, prompt=prompt, seq_len=seq_len, history=history)
-    return dataclasses.replace(config, data=data)
-
-
 def _set_by(cell: CellConfig) -> tuple[str, ...]:
     """The fields that a cell changes on purpose, compared with an adapter's training."""
     return ("data.prompt",) * bool(cell.prompt) + ("data.seq_len",) * bool(cell.seq_len)
@@ -215,10 +101,10 @@ def _file_name(name: str, place: str) -> str:
     return f"{plain}-{hashlib.sha256(json.dumps([name, place]).encode()).hexdigest()[:6]}"
 
 
-def _fill(cell: CellConfig, asked: _Asked, loaded: LoadedBase, train: _Trainer) -> dict[str, Any]:
+def _fill(cell: CellConfig, asked: Asked, loaded: LoadedBase, train: _Trainer) -> dict[str, Any]:
     """The records, guesses and origin of a cell: fields of CellAnswers."""
     place, trained = train(cell)
-    asking, name = _asking(cell, loaded.config), _file_name(cell.name, place)
+    asking, name = for_cell(cell, loaded.config), _file_name(cell.name, place)
     records = answer(loaded._replace(config=asking), trained, asked.rows, run=cell.name, name=name)
     about = {
         "trained": place or "nothing",
@@ -272,21 +158,21 @@ def fill_cells(
     tokenizer, shapes = inspect_model(config)
     for cell in cells:
         if cell.adapter:
-            check_adapter(cell.adapter, _asking(cell, config), tokenizer, shapes, accept=_set_by(cell))
+            check_adapter(cell.adapter, for_cell(cell, config), tokenizer, shapes, accept=_set_by(cell))
     prepare_all(_audited(config), workdir)
     found = refuse_leaks(_audited(config), workdir)
     guessed: dict[tuple[SourceConfig, SourceConfig], Guesses] = {}
-    to_ask = _rows_to_ask(config, tokenizer)
-    asked = {cell.name: _ask(cell, config, to_ask, guessed) for cell in cells}
+    to_ask = rows_to_ask(config, tokenizer)
+    asked = {cell.name: questions_of(cell, config, to_ask, guessed) for cell in cells}
     loaded = load_base(config, workdir)
     train = _Trainer(loaded, store or workdir / "trained", decides)
     for cell in cells:
-        if isinstance(asked[cell.name], _Asked):
+        if isinstance(asked[cell.name], Asked):
             train.check(cell)
     filled = []
     for cell in cells:
         changes, own = describe_cell(cell, config), asked[cell.name]
-        if isinstance(own, _Asked) and cell.image == "own" and not all(own.rows.column("image_id")):
+        if isinstance(own, Asked) and cell.image == "own" and not all(own.rows.column("image_id")):
             changes.append("a uniform grey where a question has no image")
         print(f"cell {cell.name}: {'; '.join(changes) or 'the experiment as it is'}", flush=True)
         if isinstance(own, str):

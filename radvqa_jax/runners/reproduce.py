@@ -29,8 +29,9 @@ from radvqa_jax.evaluation.book import Found
 from radvqa_jax.evaluation.judge_file import find_judges
 from radvqa_jax.evaluation.llama32_med import check_bertscore
 from radvqa_jax.evaluation.measures import Answered
-from radvqa_jax.runners.ablations import chain_of, fill_cells, missing
+from radvqa_jax.runners.ablations import chain_of, fill_cells
 from radvqa_jax.runners.audit import LeakError
+from radvqa_jax.runners.cell_questions import missing
 from radvqa_jax.runners.growing_book import GrowingBook, Key, key_of
 from radvqa_jax.runners.plan_book import plan_book
 from radvqa_jax.runners.shorten import shorten

@@ -11,7 +11,7 @@ from radvqa_jax.config.check import from_config_dict
 from radvqa_jax.config.history import check_history
 from radvqa_jax.evaluation.predict import read_records
 from radvqa_jax.files import read_json
-from radvqa_jax.runners import RUNNERS, ablations
+from radvqa_jax.runners import RUNNERS, ablations, cell_questions
 from radvqa_jax.training.stage import Trained
 from tests.runners.shared import MakeConfig
 
@@ -90,7 +90,7 @@ def test_questions_that_cannot_be_asked_in_a_row_are_refused(
 def test_a_cell_whose_prompt_has_no_history_is_asked_alone(micro_config: MakeConfig) -> None:
     config = grid_of(micro_config(IN_A_ROW), (CellConfig("a", prompt="Q {question}"),))
     check_history(config)
-    assert ablations._asking(config.ablations.cells[0], config).data.history == "none"
+    assert cell_questions.for_cell(config.ablations.cells[0], config).data.history == "none"
 
 
 @pytest.mark.parametrize("form", ["turns", "turns_tiny"])
