@@ -105,6 +105,20 @@ def test_a_small_spreadsheet_cannot_fill_the_memory_or_hide_a_row(
         vlmevalkit.read_table(path)
 
 
+@pytest.mark.parametrize("name", ["sheet1.xml", "sheet1.bin"])
+@pytest.mark.parametrize("before", [" ", "\n\n\n\n\n", "x"])
+def test_a_part_is_checked_whatever_its_name_and_its_first_character(before: str, name: str, tmp_path: Path) -> None:
+    """The library skips what is before the first element."""
+    path = sheet(tmp_path / "m_d.xlsx", '<row r="2"/><row r="2"/>')
+    with zipfile.ZipFile(path) as archive:
+        members = {entry: archive.read(entry).decode().replace("sheet1.xml", name) for entry in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for entry, text in members.items():
+            archive.writestr(entry.replace("sheet1.xml", name), (before if "sheet1" in entry else "") + text)
+    with pytest.raises(ValueError, match=r"row 2 comes after row 2|is not a readable xlsx file|sheet1.bin, is not XML"):
+        vlmevalkit.read_table(path)
+
+
 def test_entities_of_xml_are_refused(tmp_path: Path) -> None:
     path = xlsx(tmp_path / "m_d.xlsx", "A1")
     with zipfile.ZipFile(path, "a") as archive:

@@ -36,12 +36,12 @@ def read_cells(path: Path) -> list[list[Any]]:
             if (size := sum(member.file_size for member in archive.infolist())) > MAX_BYTES:
                 raise ValueError(f"{path} unpacks to {size:,} bytes; a table of answers may have {MAX_BYTES:,}.")
             found = _Size(path, len(data))
-            for member in archive.infolist():
+            parts = [member for member in archive.infolist() if _is_xml(archive, member)]
+            for member in parts:
                 with archive.open(member) as stream:
-                    is_xml = stream.read(4).startswith(_START)
-                if is_xml:
-                    with archive.open(member) as stream:
-                        found.read(stream)
+                    found.read(stream)
+            if (sheet := xlsx_formats.first_sheet(archive)) not in [member.filename.lower() for member in parts]:
+                raise ValueError(f"{path}: the part of its first sheet, {sheet}, is not XML. Save it again.")
             found.check_shared()
             book = python_calamine.CalamineWorkbook.from_object(io.BytesIO(data))
             rows = book.get_sheet_by_index(0).to_python(skip_empty_area=False)
@@ -59,6 +59,12 @@ def read_cells(path: Path) -> list[list[Any]]:
         LookupError,
     ) as error:
         raise ValueError(f"{path} is not a readable xlsx file: {error}. Save it again.") from error
+
+
+def _is_xml(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
+    """Whether a part is XML by its name or its start: the library skips what is before the first element."""
+    with archive.open(member) as stream:
+        return member.filename.lower().endswith((".xml", ".rels")) or stream.read(4).startswith(_START)
 
 
 class _Size:

@@ -17,8 +17,7 @@ _AS_IT_IS = ("general", "@")
 
 def mark(archive: zipfile.ZipFile, rows: list[list[Any]]) -> None:
     """Replaces each cell of the first sheet that is shown differently by one of type `Formatted`."""
-    members = {member.filename.lower(): member for member in archive.infolist()}  # as the library finds them
-    codes = _codes(archive, members)
+    codes = _codes(archive)
     if all(code.lower() in _AS_IT_IS for code in codes):
         return
     row = column = 0
@@ -26,19 +25,40 @@ def mark(archive: zipfile.ZipFile, rows: list[list[Any]]) -> None:
     def start(kind: str, _: str, attributes: dict[str, str]) -> None:
         nonlocal row, column
         if kind == "row":
-            row, column = int(attributes.get("r", row + 1)), 0
+            row, column = _number(attributes.get("r", "")) or row + 1, 0
         elif kind == "c":
-            letters = (place := attributes.get("r", "")).rstrip("0123456789")
-            column = column_number(letters) if letters else column + 1
-            at = int(place[len(letters) :] or row)
-            style = int(attributes.get("s", 0))
+            place = attributes.get("r", "")
+            column = column_number(place.rstrip("0123456789")) or column + 1
+            at, style = _number(place) or row, _number(attributes.get("s", ""))
             if at > len(rows) or column > len(rows[at - 1]) or style >= len(codes):
                 return  # an empty cell behind the last one that holds something; a style that is not defined
             value = rows[at - 1][column - 1]
             if not shows_as_held(value, codes[style]):
                 rows[at - 1][column - 1] = Formatted(value, place or f"R{at}C{column}", codes[style])
 
-    _parse(archive, members[_first_sheet(archive, members)], start)
+    _parse(archive, first_sheet(archive), start)
+
+
+def first_sheet(archive: zipfile.ZipFile) -> str:
+    """The name of the first sheet's part, in small letters.
+
+    Raises:
+        LookupError: if the workbook names no sheet, or a part that holds its names is absent.
+    """
+    sheets: list[str] = []
+    targets: dict[str, str] = {}
+
+    def sheet(kind: str, _: str, attributes: dict[str, str]) -> None:
+        if kind == "sheet":
+            sheets.append(next((value for name, value in attributes.items() if name.endswith(":id")), ""))
+
+    def target(kind: str, _: str, attributes: dict[str, str]) -> None:
+        if kind == "Relationship":
+            targets[attributes.get("Id", "")] = attributes.get("Target", "")
+
+    _parse(archive, "xl/workbook.xml", sheet)
+    _parse(archive, "xl/_rels/workbook.xml.rels", target)
+    return "xl/" + targets[sheets[0]].lower().removeprefix("/").removeprefix("xl/")
 
 
 def shows_as_held(value: Any, code: str) -> bool:
@@ -78,12 +98,17 @@ def column_number(letters: str) -> int:
     return number
 
 
+def _number(text: str) -> int:
+    """The digits of a text as a number; 0 without one."""
+    return int(re.sub(r"[^0-9]", "", text)[:12] or 0)
+
+
 def _literal(found: re.Match[str]) -> str:
     """A mark for text that a format adds; nothing for spaces and languages."""
     return "\0" if found[0][0] in '"\\' else ""
 
 
-def _codes(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> list[str]:
+def _codes(archive: zipfile.ZipFile) -> list[str]:
     """The number format of each style of a workbook."""
     known: dict[str, str] = {str(number): code for number, code in _BUILT_IN.items()}
     styles: list[str] = []
@@ -94,32 +119,17 @@ def _codes(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> lis
         elif (parent, kind) == ("cellXfs", "xf"):
             styles.append(attributes.get("numFmtId", "0"))
 
-    if "xl/styles.xml" in members:
-        _parse(archive, members["xl/styles.xml"], start)
+    if "xl/styles.xml" in _members(archive):
+        _parse(archive, "xl/styles.xml", start)
     return [known.get(number, f"number {number}") for number in styles]
 
 
-def _first_sheet(archive: zipfile.ZipFile, members: dict[str, zipfile.ZipInfo]) -> str:
-    """The name of the first sheet's part, in small letters."""
-    sheets: list[str] = []
-    targets: dict[str, str] = {}
-
-    def sheet(kind: str, _: str, attributes: dict[str, str]) -> None:
-        if kind == "sheet":
-            sheets.append(next(value for name, value in attributes.items() if name.endswith(":id")))
-
-    def target(kind: str, _: str, attributes: dict[str, str]) -> None:
-        if kind == "Relationship":
-            targets[attributes["Id"]] = attributes["Target"]
-
-    _parse(archive, members["xl/workbook.xml"], sheet)
-    _parse(archive, members["xl/_rels/workbook.xml.rels"], target)
-    return "xl/" + targets[sheets[0]].lower().removeprefix("/").removeprefix("xl/")
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The parts by their names in small letters, as the library finds them."""
+    return {member.filename.lower(): member for member in archive.infolist()}
 
 
-def _parse(
-    archive: zipfile.ZipFile, member: zipfile.ZipInfo, start: Callable[[str, str, dict[str, str]], None]
-) -> None:
+def _parse(archive: zipfile.ZipFile, part: str, start: Callable[[str, str, dict[str, str]], None]) -> None:
     """Calls `start` with name, parent and attributes of each element of a part."""
     inside = [""]
 
@@ -130,7 +140,7 @@ def _parse(
 
     parser = expat.ParserCreate()
     parser.StartElementHandler, parser.EndElementHandler = opened, lambda _: inside.pop()
-    with archive.open(member) as stream:
+    with archive.open(_members(archive)[part]) as stream:
         while block := stream.read(1 << 16):
             parser.Parse(block)
     parser.Parse(b"", True)
