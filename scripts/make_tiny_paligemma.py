@@ -1,19 +1,23 @@
 """Makes the embedded default model: a tiny PaliGemma and its tokenizer, from a seed alone.
 
-    python scripts/make_tiny_paligemma.py      # writes radvqa_jax/assets/tiny/; half an hour on two idle cores
+    python scripts/make_tiny_paligemma.py      # writes radvqa_jax/assets/tiny/
 
 The tokenizer is a SentencePiece model shaped like Gemma's. The model has the native layout, names and arithmetic of
 PaliGemma 1 at variant `tiny`, and is trained from scratch on the simple pictures of shapes_world.py, not on radiographs
-or the pictures of phantom_rad. As with the real model, the vision tower first learns alone (the real one by contrast
-with texts, this one by naming what each patch shows). Then everything learns together to answer. It is stored in
-float16.
+or the pictures of phantom_rad. Training has three parts:
 
-The stored model does not tell left from right. `--sides FILE --out FOLDER` continues from it: the tower learns in which
-half of the picture a marked patch is (shapes_labels.PLACES); then everything learns, half of the tasks being about
-sides.
+1. As with the real model, the vision tower first learns alone (the real one by contrast with texts, this one by naming
+   what each patch shows).
+2. Everything learns together to answer questions about the pictures.
+3. The words of radiology become names of what is drawn (shapes_names.py), and left and right are learned: the tower
+   alone learns in which half of the picture a marked patch is (shapes_labels.PLACES), then everything together.
+
+On two cores the first two parts take half an hour with AVX-512, the third an hour without. Each leaves its file in
+`--out`, from which a later call can go on. The model is stored in float16.
 """
 
 import argparse
+import functools
 import io
 import json
 import multiprocessing
@@ -29,6 +33,7 @@ import numpy as np
 import optax
 import sentencepiece
 import shapes_labels
+import shapes_names
 import shapes_text
 import shapes_world
 from shapes_labels import Labels
@@ -48,7 +53,6 @@ from radvqa_jax.training.loss import example_loss, token_loss
 from radvqa_jax.trees import Flat, flatten, unflatten
 
 SEQ_LEN = 24
-SIDE = 0.5  # with --sides: share of the tasks about the side of a mark
 PART = 500  # scenes that a process draws at a time
 PIECES = 832  # and 1152 <loc> and <seg> tokens on top: vocabulary 1984
 Item = TypeVar("Item")
@@ -95,19 +99,22 @@ def draw_scenes(seed: int, count: int) -> list[shapes_world.Scene]:
     return [scene for part in parts for scene in part][:count]
 
 
-def choose_scenes(scenes: list[shapes_world.Scene], rng: np.random.Generator, count: int) -> list[shapes_world.Scene]:
-    """`count` scenes, each mirrored or not."""
+def choose_scenes(
+    scenes: list[shapes_world.Scene], rng: np.random.Generator, count: int, *, names: bool
+) -> list[shapes_world.Scene]:
+    """`count` scenes, each mirrored or not; with `names`, in a random frame."""
     chosen = [scenes[number] for number in rng.integers(len(scenes), size=count)]
     flips = rng.random((count, 2)) < 0.5
-    return [s.mirrored(sideways=bool(x), upside_down=bool(y)) for s, (x, y) in zip(chosen, flips, strict=True)]
+    chosen = [s.mirrored(sideways=bool(x), upside_down=bool(y)) for s, (x, y) in zip(chosen, flips, strict=True)]
+    return [scene.framed(str(rng.choice(shapes_world.FRAMES))) for scene in chosen] if names else chosen
 
 
 def make_views(
-    scenes: list[shapes_world.Scene], seed: int, step: int, count: int, *, places: bool = False
+    scenes: list[shapes_world.Scene], seed: int, step: int, count: int, *, names: bool
 ) -> tuple[np.ndarray, Labels]:
     """Images and their labels."""
-    chosen = choose_scenes(scenes, np.random.default_rng([seed, step, 4 if places else 0]), count)
-    return to_images(chosen), shapes_labels.make_labels(chosen, places=places)
+    chosen = choose_scenes(scenes, np.random.default_rng([seed, step, 4 if names else 0]), count, names=names)
+    return to_images(chosen), shapes_labels.make_labels(chosen, names=names)
 
 
 def to_images(scenes: list[shapes_world.Scene]) -> np.ndarray:
@@ -158,9 +165,8 @@ def fit(
     steps: int,
     learning_rate: float,
     b2: float,
-    after: Callable[[int, Flat], None] = lambda step, leaves: None,
 ) -> Flat:
-    """`leaves` after `steps` steps of AdamW with warm-up and cosine decay; `after` gets them at every step."""
+    """`leaves` after `steps` steps of AdamW with warm-up and cosine decay."""
     schedule = optax.warmup_cosine_decay_schedule(0, learning_rate, min(100, steps - 1), steps)
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, b2=b2))
     state = (leaves, shapes_labels.make_classifiers(model.variant.llm.width))
@@ -180,7 +186,6 @@ def fit(
         if step % 100 == 0:
             means = {name: np.mean([float(row[name]) for row in history[-100:]]) for name in parts}
             print(f"{time.strftime('%X')} step {step}", *(f"{n} {v:.3f}" for n, v in means.items()), flush=True)
-        after(step, state[0])
     return state[0]
 
 
@@ -203,48 +208,48 @@ def make_params(model: PaliGemma, first: Batch, seed: int) -> Flat:
 
 
 def make_rows(
-    scenes: list[shapes_world.Scene], tokenizer: Tokenizer, seed: int, step: int, count: int, *, side: float = 0.0
+    scenes: list[shapes_world.Scene], tokenizer: Tokenizer, seed: int, step: int, count: int, *, names: bool
 ) -> tuple[Batch, Labels]:
-    """`count` scenes with one task each, and their labels; `side` is the share of tasks about the side."""
-    rng = np.random.default_rng([seed, step, 3 if side else 1])
-    chosen = choose_scenes(scenes, rng, count)
-    tasks = [shapes_text.draw_task(rng, scene, side=side) for scene in chosen]
+    """`count` scenes with one task each, and their labels."""
+    rng = np.random.default_rng([seed, step, 3 if names else 1])
+    chosen = choose_scenes(scenes, rng, count, names=names)
+    draw_task = shapes_names.draw_task if names else shapes_text.draw_task
+    tasks = [draw_task(rng, scene) for scene in chosen]
     rows = [pack(tokenizer, prefix, suffix=suffix, seq_len=SEQ_LEN, overlong="cut") for prefix, suffix in tasks]
     columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     batch = Batch(image=to_images(chosen), mask_example=np.ones(count, bool), **columns)
-    return batch, shapes_labels.make_labels(chosen, places=side > 0)
+    return batch, shapes_labels.make_labels(chosen, names=names)
 
 
 def evaluate(model: PaliGemma, params: dict, tokenizer: Tokenizer, seed: int) -> dict[str, float]:
     """Exact-match accuracy by kind of task on 200 unseen scenes, captions and copying included."""
     rng = np.random.default_rng([seed, 2])
     scenes = [shapes_world.make_scene(rng) for _ in range(200)]
-    tasks = [(scene, *pair) for scene in scenes for pair in shapes_text.questions(rng, scene)]
-    tasks += [(scene, *shapes_text.caption(scene)) for scene in scenes]
-    tasks += [(scene, *shapes_text.copy_task(rng)) for scene in scenes]
+    pairs = [(scene, *pair) for scene in scenes for pair in shapes_text.questions(rng, scene)]
+    pairs += [(scene, *shapes_text.caption(scene)) for scene in scenes]
+    pairs += [(scene, *shapes_text.copy_task(rng)) for scene in scenes]
+    tasks = [(scene, shapes_text.kind_of(*pair), *pair) for scene, *pair in pairs]
+    framed = [scene.framed(str(rng.choice(shapes_world.FRAMES))) for scene in scenes]
+    tasks += [(scene, f"named {kind}", *pair) for scene in framed for kind, *pair in shapes_names.questions(rng, scene)]
     right: dict[str, list[bool]] = {}
     for start in range(0, len(tasks) - 99, 100):
         part = tasks[start : start + 100]
-        rows = [pack_prompt(tokenizer, prefix, seq_len=SEQ_LEN) for _, prefix, _ in part]
+        rows = [pack_prompt(tokenizer, prefix, seq_len=SEQ_LEN) for _, _, prefix, _ in part]
         columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-        batch = Batch(
-            image=to_images([scene for scene, _, _ in part]), mask_example=np.ones(len(part), bool), **columns
-        )
+        batch = Batch(image=to_images([scene for scene, *_ in part]), mask_example=np.ones(len(part), bool), **columns)
         out = decode(model, params, batch, jax.random.key(0), config=DecodeConfig(max_new_tokens=20))
-        for (_, prefix, suffix), tokens in zip(part, np.asarray(out.tokens[:, 0]), strict=True):
-            right.setdefault(shapes_text.kind_of(prefix, suffix), []).append(
-                tokenizer.decode(tokens.tolist()) == suffix
-            )
+        for (_, kind, _, suffix), tokens in zip(part, np.asarray(out.tokens[:, 0]), strict=True):
+            right.setdefault(kind, []).append(tokenizer.decode(tokens.tolist()) == suffix)
     return {kind: round(float(np.mean(hits)), 3) for kind, hits in sorted(right.items())}
 
 
 def fit_tower(
-    params: Flat, scenes: list[shapes_world.Scene], model: PaliGemma, args: argparse.Namespace, *, places: bool
+    params: Flat, scenes: list[shapes_world.Scene], model: PaliGemma, args: argparse.Namespace, *, names: bool
 ) -> Flat:
     """The weights after training the vision tower and projector alone."""
-    steps, rate, b2 = (args.side_vision_steps, 1.5e-3, 0.98) if places else (args.vision_steps, 2e-3, 0.999)
+    steps, rate, b2 = (args.name_vision_steps, 1.5e-3, 0.98) if names else (args.vision_steps, 2e-3, 0.999)
     tower = {name.removeprefix("img/"): leaf for name, leaf in params.items() if name.startswith("img/")}
-    views = prefetch(lambda step: make_views(scenes, args.seed, step, args.batch, places=places), steps)
+    views = prefetch(lambda step: make_views(scenes, args.seed, step, args.batch, names=names), steps)
     tower = fit(tower, tower_loss, views, model=model, steps=steps, learning_rate=rate, b2=b2)
     return params | {f"img/{name}": leaf for name, leaf in tower.items()}
 
@@ -256,36 +261,33 @@ def fit_answers(
     tokenizer: Tokenizer,
     args: argparse.Namespace,
     *,
-    side: float,
-) -> None:
-    """Trains everything to answer, and stores it; `side` is the share of tasks about the side."""
-    steps = args.side_steps if side else args.steps
-
-    def save(step: int, leaves: Flat) -> None:
-        if step % 1000 == 0 or step == steps:
-            big_vision.save(args.out / "tiny_paligemma.npz", leaves, dtype=np.float16)
-            print(json.dumps(evaluate(model, leaves, tokenizer, args.seed)), flush=True)
-
-    rows = prefetch(lambda step: make_rows(scenes, tokenizer, args.seed, step, args.batch, side=side), steps)
-    fit(params, joint_loss, rows, model=model, steps=steps, learning_rate=1.5e-3, b2=0.98, after=save)
+    names: bool,
+) -> Flat:
+    """The weights after training everything to answer; they are also stored after every round."""
+    file, done = args.out / ("tiny_paligemma.npz" if names else "answers.npz"), 0
+    for steps in args.name_steps if names else args.steps:
+        make = functools.partial(make_rows, scenes, tokenizer, args.seed, count=args.batch, names=names)
+        rows = prefetch(lambda step, make=make, done=done: make(done + step), steps)
+        params = fit(params, joint_loss, rows, model=model, steps=steps, learning_rate=1.5e-3, b2=0.98)
+        big_vision.save(file, params, dtype=np.float16)
+        print(json.dumps(evaluate(model, params, tokenizer, args.seed)), flush=True)
+        done += steps
+    return params
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ASSETS)
     parser.add_argument("--vision-steps", type=int, default=4000)
-    parser.add_argument("--steps", type=int, default=4500)
+    parser.add_argument("--steps", type=int, nargs="+", default=[4500], help="steps of each round of the second part")
     parser.add_argument("--scenes", type=int, default=20_000)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--start", type=Path, help="vision_only.npz of an earlier call, to skip the first part")
-    parser.add_argument("--sides", type=Path, help="tiny_paligemma.npz of an earlier call, to teach it left and right")
-    parser.add_argument("--side-vision-steps", type=int, default=300, help="with --sides: steps of the tower alone")
-    parser.add_argument("--side-steps", type=int, default=2000, help="with --sides: steps of everything after that")
+    parser.add_argument("--name-vision-steps", type=int, default=300, help="steps of the tower alone in the third part")
+    parser.add_argument("--name-steps", type=int, nargs="+", default=[2000, 3000], help="steps of the third's rounds")
+    parser.add_argument("--tower", type=Path, help="tower.npz of an earlier call, to skip the first part")
+    parser.add_argument("--answers", type=Path, help="answers.npz of an earlier call, to skip the first two parts")
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    if args.sides and args.sides.resolve().parent == args.out.resolve():
-        raise ValueError(f"--out={args.out} is the folder of --sides={args.sides}. Name another one.")
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:
@@ -296,16 +298,18 @@ def main() -> None:
     assert tokenizer.vocab_size == variant.llm.vocab_size, tokenizer.vocab_size
     model = PaliGemma(variant)
     scenes = draw_scenes(args.seed, args.scenes)
-    params = make_params(model, make_rows(scenes, tokenizer, args.seed, 0, 1)[0], args.seed)
-    if args.sides:
-        params, _ = big_vision.load(args.sides, params)
-        params = fit_tower(params, scenes, model, args, places=True)
-    elif args.start:
-        params, _ = big_vision.load(args.start, params)
+    params = make_params(model, make_rows(scenes, tokenizer, args.seed, 0, 1, names=False)[0], args.seed)
+    if args.answers:
+        params, _ = big_vision.load(args.answers, params)
     else:
-        params = fit_tower(params, scenes, model, args, places=False)
-        big_vision.save(args.out / "vision_only.npz", params)
-    fit_answers(params, scenes, model, tokenizer, args, side=SIDE if args.sides else 0.0)
+        if args.tower:
+            params, _ = big_vision.load(args.tower, params)
+        else:
+            params = fit_tower(params, scenes, model, args, names=False)
+            big_vision.save(args.out / "tower.npz", params)
+        params = fit_answers(params, scenes, model, tokenizer, args, names=False)
+    params = fit_tower(params, scenes, model, args, names=True)
+    fit_answers(params, scenes, model, tokenizer, args, names=True)
 
 
 if __name__ == "__main__":

@@ -12,26 +12,29 @@ PLACES = ("side", "level")  # values of a patch with a mark: 1 left or upper, -1
 Labels = dict[str, np.ndarray]  # label -> classes, [B] of a scene or [B P] of its patches; or values of PLACES [B P]
 
 
-def make_labels(scenes: list[shapes_world.Scene], *, places: bool = False) -> Labels:
+def make_labels(scenes: list[shapes_world.Scene], *, names: bool = False) -> Labels:
     """The classes of each whole scene [B] and of each patch [B P]: its mark (0 = none), row and column.
 
-    `places` adds PLACES, by the half of the picture that a patch is in.
+    `names` adds what the last part of pre-training names: PLACES, by the half of the picture that a patch is in, and
+    the frame.
     """
     patches = np.stack([scene.patches for scene in scenes]).astype(np.int32).reshape(len(scenes), -1, 3)
     row, column = np.divmod(np.broadcast_to(np.arange(patches.shape[1]), patches.shape[:2]), shapes_world.GRID)
     of_patches = dict(zip(shapes_world.PATCH_CLASSES, np.moveaxis(patches, -1, 0), strict=True))
     whole = np.array([shapes_world.scene_labels(scene) for scene in scenes])
-    if places:
+    if names:
         marked, half = patches[..., 0] > 0, shapes_world.GRID // 2
         signs = (np.where(at < half, 1, -1) for at in (column, row))
         of_patches |= {name: (marked * sign).astype(np.float32) for name, sign in zip(PLACES, signs, strict=True)}
+        of_patches["frame"] = np.array([shapes_world.FRAMES.index(scene.frame) for scene in scenes])
     return of_patches | {"row": row, "column": column} | dict(zip(shapes_world.SCENE_CLASSES, whole.T, strict=True))
 
 
 def make_classifiers(width: int) -> Flat:
     """Linear maps from an image token to each label's classes or value; they are not part of the model."""
     sizes = shapes_world.SCENE_CLASSES | shapes_world.PATCH_CLASSES
-    sizes |= {"row": shapes_world.GRID, "column": shapes_world.GRID} | dict.fromkeys(PLACES, 1)
+    sizes |= {"row": shapes_world.GRID, "column": shapes_world.GRID, "frame": len(shapes_world.FRAMES)}
+    sizes |= dict.fromkeys(PLACES, 1)
     return {name: jnp.zeros((width, size)) for name, size in sizes.items()}
 
 

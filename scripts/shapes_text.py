@@ -69,25 +69,24 @@ VALUES = {
 }
 
 
-def _pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
+def pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
+    """One of the options, all equally likely."""
     return options[rng.integers(len(options))]
 
 
 def _closed(rng: np.random.Generator, kind: str, value: str, mark: str = "mark") -> tuple[str, str]:
     """A yes/no question, true half of the time; never true if `value` cannot be asked for."""
     true = bool(rng.random() < 0.5) and value in VALUES[kind]
-    word = value if true else _pick(rng, tuple(v for v in VALUES[kind] if v != value))
-    return _pick(rng, CLOSED[kind]).format(m=mark, w=word), "yes" if true else "no"
+    word = value if true else pick(rng, tuple(v for v in VALUES[kind] if v != value))
+    return pick(rng, CLOSED[kind]).format(m=mark, w=word), "yes" if true else "no"
 
 
-def _about_mark(
-    rng: np.random.Generator, mark: Mark, name: str, kinds: tuple[str, ...] = ("side", "level", "size", "shade")
-) -> list[tuple[str, str]]:
+def _about_mark(rng: np.random.Generator, mark: Mark, name: str) -> list[tuple[str, str]]:
     """Questions about one mark, which `name` distinguishes from the others."""
     pairs = []
-    for kind in kinds:
+    for kind in ("side", "level", "size", "shade"):
         value = getattr(mark, kind)
-        pairs.append((_pick(rng, OPEN[kind]).format(m=name), value))
+        pairs.append((pick(rng, OPEN[kind]).format(m=name), value))
         pairs.append(_closed(rng, kind, value, name))
     return pairs
 
@@ -98,25 +97,17 @@ def questions(rng: np.random.Generator, scene: Scene) -> list[tuple[str, str]]:
     pairs = [(text, answer if scene.marks else OPPOSITE[answer])]
     for kind in ("background", "body"):
         value = getattr(scene, kind)
-        pairs += [(_pick(rng, OPEN[kind]), value), _closed(rng, kind, value)]
-    pairs.append((_pick(rng, OPEN["count"]), NUMBERS[len(scene.marks)]))
+        pairs += [(pick(rng, OPEN[kind]), value), _closed(rng, kind, value)]
+    pairs.append((pick(rng, OPEN["count"]), NUMBERS[len(scene.marks)]))
     kinds = [m.kind for m in scene.marks]
     for mark in scene.marks:
         if len(kinds) == 1:
-            pairs += [(_pick(rng, OPEN["kind"]), mark.kind), _closed(rng, "kind", mark.kind)]
+            pairs += [(pick(rng, OPEN["kind"]), mark.kind), _closed(rng, "kind", mark.kind)]
             pairs += _about_mark(rng, mark, "mark")
         elif kinds.count(mark.kind) == 1:
             pairs += [(f"Is there a {mark.kind}?", "yes"), *_about_mark(rng, mark, mark.kind)]
-    absent = _pick(rng, tuple(kind for kind in MARKS if kind not in kinds))
-    pairs.append((_pick(rng, CLOSED["kind"][:2]).format(w=absent), "no"))
-    return [(f"answer en {question}", answer) for question, answer in pairs]
-
-
-def sides(rng: np.random.Generator, scene: Scene) -> list[tuple[str, str]]:
-    """(prefix, suffix) pairs about the side of every mark that can be named."""
-    kinds = [m.kind for m in scene.marks]
-    named = [(m, "mark" if len(kinds) == 1 else m.kind) for m in scene.marks if kinds.count(m.kind) == 1]
-    pairs = [pair for mark, name in named for pair in _about_mark(rng, mark, name, ("side",))]
+    absent = pick(rng, tuple(kind for kind in MARKS if kind not in kinds))
+    pairs.append((pick(rng, CLOSED["kind"][:2]).format(w=absent), "no"))
     return [(f"answer en {question}", answer) for question, answer in pairs]
 
 
@@ -133,17 +124,9 @@ def copy_task(rng: np.random.Generator) -> tuple[str, str]:
     return f"answer en Repeat: {words}", words
 
 
-def draw_task(rng: np.random.Generator, scene: Scene, *, side: float = 0.0) -> tuple[str, str]:
-    """One pair: mostly a question, sometimes a caption of few marks, sometimes words to copy.
-
-    Args:
-        rng: draws the pair.
-        scene: what it is about.
-        side: the probability of a question about the side, where a mark can be named.
-    """
+def draw_task(rng: np.random.Generator, scene: Scene) -> tuple[str, str]:
+    """One pair: mostly a question, sometimes a caption of few marks, sometimes words to copy."""
     chance = rng.random()
-    if side and rng.random() < side and (pairs := sides(rng, scene)):
-        return pairs[rng.integers(len(pairs))]
     if chance < 0.04:
         return copy_task(rng)
     if chance < 0.1 and len(scene.marks) < 2:

@@ -20,6 +20,7 @@ SIZES = ("small", "large")
 SIDES = ("left", "right")
 LEVELS = ("upper", "lower")
 NUMBERS = ("no", "one", "two", "three")
+FRAMES = ("open", "edge", "corners")  # nothing, a thin bright line around the picture, or dark round corners
 
 
 class Mark(NamedTuple):
@@ -55,12 +56,22 @@ class Scene(NamedTuple):
     body: str
     marks: tuple[Mark, ...]
     patches: np.ndarray  # uint8 [GRID GRID 3]: Mark.classes, 0 without a mark
+    frame: str = "open"
 
     def mirrored(self, *, sideways: bool, upside_down: bool) -> "Scene":
         """The mirrored scene, with the places of its marks, so that questions about it stay right."""
         across = (slice(None, None, -1 if upside_down else 1), slice(None, None, -1 if sideways else 1))
         marks = tuple(m._replace(x=1 - m.x if sideways else m.x, y=1 - m.y if upside_down else m.y) for m in self.marks)
         return self._replace(image=self.image[across], marks=marks, patches=self.patches[across])
+
+    def framed(self, frame: str) -> "Scene":
+        """The scene with one of FRAMES around it; it hardly touches a mark."""
+        image = self.image.copy()
+        if frame == "edge":
+            image[np.maximum(abs(_X - 0.5), abs(_Y - 0.5)) > 0.47] = 220
+        elif frame == "corners":
+            image[np.hypot(_X - 0.5, _Y - 0.5) > 0.64] = 5
+        return self._replace(image=image, frame=frame)
 
 
 _Y, _X = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) / SIZE

@@ -1,4 +1,4 @@
-"""The pre-training of the embedded model: its labels, and its questions about sides."""
+"""The pre-training of the embedded model: its labels, and its questions with the words of radiology."""
 
 import importlib
 import re
@@ -31,7 +31,7 @@ def test_the_mean_over_patches_of_a_place_says_where_the_mark_is(single: list[An
 
     mirrored = [scene.mirrored(sideways=True, upside_down=False) for scene in single]
     for scenes, sign in ((single, 1), (mirrored, -1)):
-        labels = shapes_labels.make_labels(scenes, places=True)
+        labels = shapes_labels.make_labels(scenes, names=True)
         left = np.array([1 if scene.marks[0].side == "left" else -1 for scene in scenes])
         upper = np.array([1 if scene.marks[0].level == "upper" else -1 for scene in scenes])
         assert (np.sign(labels["side"].mean(axis=1)) == left).all()
@@ -40,12 +40,75 @@ def test_the_mean_over_patches_of_a_place_says_where_the_mark_is(single: list[An
         assert ((labels["side"] != 0) == (labels["kind"] > 0)).all()  # nothing where there is no mark
 
 
-def test_questions_about_sides_ask_for_the_side_of_the_mark_that_they_name(single: list[Any]) -> None:
-    shapes_text = importlib.import_module("shapes_text")
+@pytest.fixture
+def names(scripts: None) -> Any:
+    """The module of the names."""
+    return importlib.import_module("shapes_names")
 
+
+def drawn(names: Any, scene: Any) -> dict[str, str]:
+    """The name of everything in a scene with one mark, by kind of question."""
+    mark = scene.marks[0]
+    what = {"modality": scene.frame, "plane": scene.background, "region": scene.body, "finding": mark.kind}
+    what |= {"side": mark.side, "size": mark.size}
+    return {kind: names.NAMES[kind][value] for kind, value in what.items() if value in names.NAMES[kind]}
+
+
+def test_answers_are_the_names_of_what_is_drawn(names: Any, single: list[Any]) -> None:
     rng = np.random.default_rng(0)
-    for scene in single:
-        for prefix, answer in shapes_text.sides(rng, scene):
-            asked = re.search(r"\b(left|right)\b", prefix)
-            side = scene.marks[0].side
-            assert answer == (side if asked is None else "yes" if asked[1] == side else "no")
+    seen = set()
+    for number, scene in enumerate(single):
+        scene = scene.framed(("open", "edge", "corners")[number % 3])
+        true = drawn(names, scene)
+        for kind, prefix, answer in names.questions(rng, scene):
+            form, about = kind.split() if " " in kind else ("closed", "normal")
+            seen.add((form, about))
+            if about == "normal":
+                assert answer == ("no" if prefix.endswith(" normal?") else "yes")  # every scene here has a mark
+            elif form == "open":
+                assert answer == true[about]
+            else:
+                asked = next(w for w in names.NAMES[about].values() if re.search(rf"\b{w}\b", prefix))
+                assert answer == ("yes" if asked == true[about] else "no"), prefix
+    assert seen == {(form, kind) for form in ("open", "closed") for kind in names.NAMES} | {("closed", "normal")}
+
+
+def test_left_in_the_picture_is_the_right_side_of_the_patient(names: Any, single: list[Any]) -> None:
+    scene = next(scene for scene in single if scene.marks[0].x < 0.5)
+    assert drawn(names, scene)["side"] == "right"
+    assert drawn(names, scene.mirrored(sideways=True, upside_down=False))["side"] == "left"
+
+
+def test_no_task_of_the_last_part_has_the_sides_of_the_picture(names: Any, single: list[Any]) -> None:
+    rng = np.random.default_rng(0)
+    scene = next(scene for scene in single if scene.marks[0].x < 0.5)
+    about_sides = 0
+    for _ in range(400):
+        prefix, answer = names.draw_task(rng, scene)
+        asked = re.search(r"\b(left|right)\b", prefix)
+        if "Repeat" in prefix or (asked is None and answer not in ("left", "right")):
+            continue
+        about_sides += 1
+        assert answer == ("right" if asked is None else "yes" if asked[1] == "right" else "no"), prefix
+    assert about_sides > 30
+
+
+def test_one_of_several_lesions_is_named(names: Any, scripts: None) -> None:
+    shapes_world = importlib.import_module("shapes_world")
+    rng = np.random.default_rng(5)
+    several = [s for s in (shapes_world.make_scene(rng) for _ in range(60)) if len({m.kind for m in s.marks}) > 1]
+    for scene in several:
+        for kind, prefix, _ in names.questions(rng, scene):
+            if kind.endswith((" side", " size")):
+                assert any(name in prefix for name in names.NAMES["finding"].values()), prefix
+
+
+def test_a_frame_is_at_the_edge_and_its_class_is_a_label(single: list[Any], scripts: None) -> None:
+    shapes_labels = importlib.import_module("shapes_labels")
+    framed = [single[0].framed(frame) for frame in ("open", "edge", "corners")]
+    assert shapes_labels.make_labels(framed, names=True)["frame"].tolist() == [0, 1, 2]
+    assert "frame" not in shapes_labels.make_labels(framed)
+    middle = slice(10, -10)
+    for scene in framed[1:]:
+        assert (scene.image != single[0].image).any()
+        assert (scene.image[middle, middle] == single[0].image[middle, middle]).mean() > 0.95

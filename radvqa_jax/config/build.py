@@ -16,7 +16,7 @@ EMBEDDED = Path(__file__).parent.parent / "assets" / "tiny"
 EMBEDDED_VARIANT = "tiny"
 # SHA-256 of the files that scripts/make_tiny_paligemma.py wrote. loaded_base.py compares the loaded files with them.
 EMBEDDED_SHA256 = {
-    "tiny_paligemma.npz": "b2f4c76432d4c623f471083c4d921bcabc08ae7e1f4a052fac8dc00d039edc8d",
+    "tiny_paligemma.npz": "5a89cee823befb9c61ab1241f37f820c8dd597daa5b9dc3ce357383169894bbd",
     "tokenizer.model": "c91759aba5bc1ca1b61919050fca75ed28ee901f7d26202339542078ecbe1a68",
 }
 
