@@ -3,9 +3,10 @@
     bash scripts/demo.sh
     python -m radvqa_jax.main --config configs/demo.py --workdir runs/demo
 
-Machine: two CPU cores, four minutes with AVX-512 and six without. Expect a table of accuracy before training, after stage 1 (projector) and
-after stage 2 (LoRA on the attention of both towers, and the projector), each with its interval and with the accuracy on
-another case's image; and runs/demo/report.html. The images are procedural phantoms, not patients.
+Machine: two CPU cores, four minutes with AVX-512 and six without. Expect a table of accuracy before training, after
+stage 1 (projector) and after stage 2 (LoRA on the attention of both towers, and the projector), each with its interval
+and with the accuracy on another case's image; and runs/demo/report.html. The images are procedural phantoms, not
+patients.
 """
 
 import ml_collections
