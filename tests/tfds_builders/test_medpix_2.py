@@ -116,17 +116,21 @@ def test_a_whole_release_is_counted_exactly(tmp_path: Path) -> None:
 
 
 def test_a_field_in_another_form_does_not_stop_the_build(tmp_path: Path) -> None:
-    """A list where a text is expected, and a control character that JSON would have escaped."""
+    """A list where a text is expected, the reverse, and a control character that JSON would have escaped."""
     for split in ("train", "dev", "test"):
         uid = f"MPX{split}"
         whole = case(uid, [], []) | {"Topic": case(uid, [], [])["Topic"] | {"External Links": ["a", "b"]}}
+        whole |= {"TAC": [f"{uid}_synpic1", 5], "MRI": f"{uid}_synpic1"}
         write(tmp_path / f"data_{split}.jsonl", jsonl_text([whole]).replace(f"History of {uid}", "one\x01two"))
         write(tmp_path / f"descriptions_{split}.jsonl", jsonl_text([image(f"{uid}_synpic1")]))
         write(tmp_path / f"images/{uid}_synpic1.png", encode(noise(1), "PNG"))
     reading = read("medpix_2", "", tmp_path, tmp_path / "data")
     (row,) = reading.splits["train"]
     assert row["topic_external_links"] == '["a", "b"]' and row["case_history"] == "one two"
-    assert reading.rejects.summary("repaired")["Topic.External Links is not a text"] == 3
+    repaired = reading.rejects.summary("repaired")
+    assert repaired["Topic.External Links is not a text"] == 3
+    assert row["case_images"] == [] and repaired["TAC is not a list of texts"] == 3
+    assert repaired["MRI is not a list of texts"] == 3
 
 
 @pytest.mark.slow

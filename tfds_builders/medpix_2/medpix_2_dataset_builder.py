@@ -116,11 +116,22 @@ def _empty_case() -> dict[str, Any]:
 def read_case(raw: dict[str, Any], split: str, *, reading: Reading) -> dict[str, Any]:
     """The features of a whole case: absent keys, null and N/A alike are empty."""
     note = reading.rejects.row(split, str(raw["U_id"]))
-    case = _empty_case() | {"case_images": [*(raw.get("TAC") or []), *(raw.get("MRI") or [])]}
+    case = _empty_case() | {"case_images": [*read_ids(raw, "TAC", note=note), *read_ids(raw, "MRI", note=note)]}
     for group, fields in (("Case", CASE_FIELDS), ("Topic", TOPIC_FIELDS)):
         for field, name in fields.items():
             case[name] = clean(raw[group].get(field), f"{group}.{field}", note=note)
     return case
+
+
+def read_ids(raw: dict[str, Any], field: str, *, note: RowRejects) -> list[str]:
+    """The image ids of a field; a value that is not a list of texts is left out and noted."""
+    found = raw.get(field)
+    if found is None:
+        return []
+    if not (isinstance(found, list) and all(isinstance(name, str) for name in found)):
+        note.repaired(field, f"{field} is not a list of texts", before=found, after=[])
+        return []
+    return [shown for name in found if (shown := clean(name, field, note=note))]
 
 
 def read_row(raw: dict[str, Any], split: str, note: RowRejects) -> Row:
