@@ -35,13 +35,13 @@ from radvqa_jax.exporting import export
 from radvqa_jax.loaded_base import LoadedBase, configured_adapter, follow_adapter, load_base
 from radvqa_jax.prompts import vqa_prefix
 from radvqa_jax.resolve import resolve_model
-from radvqa_jax.runtime import avoid_miscompilation
 from radvqa_jax.saliency.bundle import CHEAP, make_bundle
 from radvqa_jax.saliency.methods import check_methods
 from radvqa_jax.saliency.passes import PassOptions
 from radvqa_jax.saliency.quality_cases import Subject
 from radvqa_jax.schema import Record
 from radvqa_jax.training.stage import Trained, assemble
+from radvqa_jax.xla_flags import avoid_miscompilation
 
 __all__ = ["Answer", "Choice", "MapQuality", "Maps", "Model", "Picture", "Scores", "load", "mask_of", "read_rows"]
 

@@ -1,7 +1,6 @@
 """Settings of jax before it computes anything: the processes of a run, and the cache of compiled programs."""
 
 import dataclasses
-import importlib.metadata
 import json
 import os
 import sys
@@ -15,8 +14,7 @@ import psutil
 from radvqa_jax import processes, progress
 from radvqa_jax.config import Config, ProcessConfig
 from radvqa_jax.trees import flatten
-
-_FUSION_FLAG = "--xla_cpu_experimental_ynn_fusion_type"
+from radvqa_jax.xla_flags import avoid_miscompilation
 
 
 def start(config: Config) -> None:
@@ -95,16 +93,6 @@ def _left(stats: dict[str, int] | None) -> int | None:
 def user_cache() -> Path:
     """The package's folder in the user's cache, which may be removed at any time."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "radvqa_jax"
-
-
-def avoid_miscompilation() -> None:
-    """Sets the XLA flag without which jaxlib 0.10.2 miscompiles on the CPU (jax-ml/jax#39103), unless it is set.
-
-    Call it before anything is compiled: XLA reads its flags once. Other releases do not need it, and may not know it.
-    """
-    flags = os.environ.get("XLA_FLAGS", "")
-    if importlib.metadata.version("jaxlib") == "0.10.2" and _FUSION_FLAG not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {_FUSION_FLAG}=".strip()
 
 
 def keep_compiled(folder: str) -> None:

@@ -50,7 +50,6 @@ NAMES = [part.name for part in PARTS]
 
 def work(folder: Path, form: Form) -> None:
     """Runs the parts whose names come on stdin, one after another: the main function of a worker process."""
-    runtime.avoid_miscompilation()
     runtime.keep_compiled(str(folder / "compiled"))
     here = describe_here()
     write_json(folder / HERE, here, private=False)

@@ -13,9 +13,11 @@ import dataclasses
 import runpy
 from pathlib import Path
 
+from radvqa_jax import locks
 from radvqa_jax.command_line.script import run_script
 from radvqa_jax.config.check import from_config_dict
 from radvqa_jax.data.preparing import prepare
+from radvqa_jax.device_check import check_device
 from radvqa_jax.files import read_json, write_json
 from radvqa_jax.runners import RUNNERS
 from radvqa_jax.runners.budget import BUDGET
@@ -40,6 +42,7 @@ def main() -> None:
             parser.error(f"--{name.replace('_', '-')}: every number must be at least {least}.")
     args.folder.mkdir(parents=True, exist_ok=True)  # before minutes are spent on the data
     check_settings(args)
+    check_device()
     for rank in args.ranks:
         for seed in args.seeds:
             workdir = args.folder / f"rank{rank}_seed{seed}"
@@ -83,7 +86,8 @@ def train_one(workdir: Path, *, rank: int, seed: int, args: argparse.Namespace) 
     prepare("phantom_rad", builder_config=args.builder_config, data=experiment.data)
     workdir.mkdir(parents=True, exist_ok=True)
     print(f"rank {rank}, seed {seed}: {dataclasses.asdict(experiment.stages['stage2'].lora)}", flush=True)
-    RUNNERS["train"](experiment, workdir)
+    with locks.hold(workdir, doing="sweep.py", remedy="Wait for it, end it, or give another folder."):
+        RUNNERS["train"](experiment, workdir)
 
 
 if __name__ == "__main__":

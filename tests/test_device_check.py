@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from radvqa_jax import device_check, runtime
+from radvqa_jax import device_check, xla_flags
 from radvqa_jax.device_check import Program, WrongResult, check_device
 
 REPO = Path(__file__).resolve().parent.parent
@@ -60,10 +60,10 @@ def test_the_programs_are_of_the_kinds_that_this_package_compiles() -> None:
 
 SHIPPED = """
 import sys
-from radvqa_jax import device_check, runtime
+from radvqa_jax import device_check, xla_flags
 
 if sys.argv[1] == "avoid":
-    runtime.avoid_miscompilation()
+    xla_flags.avoid_miscompilation()
 print(len(device_check.check_device(fresh=True)))
 """
 
@@ -93,6 +93,6 @@ def test_the_flag_is_set_where_it_is_needed(
     version: str, given: str, then: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XLA_FLAGS", given)
-    monkeypatch.setattr(runtime.importlib.metadata, "version", lambda name: version)
-    runtime.avoid_miscompilation()
+    monkeypatch.setattr(xla_flags.importlib.metadata, "version", lambda name: version)
+    xla_flags.avoid_miscompilation()
     assert os.environ["XLA_FLAGS"] == then

@@ -35,6 +35,7 @@ CORE = {
     "progress",
     "spreadsheet",
     "typed_json",
+    "xla_flags",
 }
 PARTS = {
     "backbones",

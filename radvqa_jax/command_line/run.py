@@ -88,7 +88,7 @@ def _doctor(rest: list[str]) -> NoReturn:
     if rest:
         raise ValueError(f"doctor takes no arguments; got {' '.join(rest)!r}.")
     from radvqa_jax.command_line.doctor import doctor
-    from radvqa_jax.runtime import avoid_miscompilation
+    from radvqa_jax.xla_flags import avoid_miscompilation
 
     avoid_miscompilation()
     with _printing():

@@ -10,12 +10,14 @@ from radvqa_jax.command_line.failures import FAILURES, say
 from radvqa_jax.command_line.interrupts import interrupts_reach_us
 from radvqa_jax.command_line.streams import no_reader, print_anything, visible_streams
 from radvqa_jax.untrusted import visible
+from radvqa_jax.xla_flags import avoid_miscompilation
 
 TRACEBACK = "RADVQA_TRACEBACK"  # environment variable; 1 = show the traceback of an error
 
 
 def run_script(main: Callable[[], int | None]) -> NoReturn:
     """Runs a script's `main` and exits with what it returns."""
+    avoid_miscompilation()
     print_anything()
     try:
         with visible_streams(), interrupts_reach_us():

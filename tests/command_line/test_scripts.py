@@ -1,7 +1,9 @@
 """Scripts end as the command line does: one line for a mistake, 130 for Ctrl-C, nothing for a closed pipe."""
 
 import ast
+import importlib.metadata
 import json
+import os
 import re
 import runpy
 import subprocess
@@ -62,6 +64,14 @@ def test_ctrl_c_is_one_line_and_130() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: stopped by Ctrl-C.\n")
+
+
+def test_a_script_computes_with_the_flags_that_avoid_wrong_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.10.2")
+    with pytest.raises(SystemExit) as ended:
+        run_script(lambda: int("fusion" in os.environ["XLA_FLAGS"]))
+    assert ended.value.code == 1
 
 
 def test_the_status_is_that_of_main() -> None:

@@ -1,5 +1,6 @@
 """Losses of runs, for a scaling fit: each run counts once."""
 
+import argparse
 import json
 import os
 import runpy
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from radvqa_jax import locks
 from radvqa_jax.config import ScalingConfig
 from radvqa_jax.runners.fit_scaling import read_measurements
 
@@ -38,18 +40,33 @@ def test_a_copy_of_a_run_is_refused(tmp_path: Path) -> None:
         read_measurements(ScalingConfig(runs=(str(tmp_path / "*"),)))
 
 
+def test_two_sweeps_do_not_write_one_folder_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = runpy.run_path(str(SWEEP))
+    train_one = script["train_one"]
+    trained: list[Path] = []
+    monkeypatch.setitem(train_one.__globals__, "prepare", lambda *_, **__: None)
+    monkeypatch.setitem(script["RUNNERS"], "train", lambda config, workdir: trained.append(workdir))
+    args = argparse.Namespace(steps=8, eval_every=8, eval_rows=8, builder_config="tiny")
+    train_one(tmp_path, rank=1, seed=0, args=args)
+    with locks.hold(tmp_path, doing="sweep.py"), pytest.raises(locks.InUse):
+        train_one(tmp_path, rank=1, seed=0, args=args)
+    assert trained == [tmp_path]
+
+
 def test_a_sweep_goes_on_with_its_own_settings_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[int] = []
+    checked: list[int] = []
 
     def sweep(*options: str) -> None:
         monkeypatch.setattr(sys, "argv", [str(SWEEP), str(tmp_path / "sweep"), *options])
         main = runpy.run_path(str(SWEEP))["main"]
+        monkeypatch.setitem(main.__globals__, "check_device", lambda: checked.append(len(trained)))
         monkeypatch.setitem(main.__globals__, "train_one", lambda workdir, *, rank, seed, args: trained.append(rank))
         main()
 
     sweep("--ranks", "1", "--steps", "8")
     sweep("--ranks", "1", "2", "--steps", "8")
-    assert trained == [1, 1, 2]
+    assert trained == [1, 1, 2] and checked == [0, 1]  # before anything is trained
     with pytest.raises(ValueError, match=r"holds a sweep with \{'steps': 8\}, and a fit would mix the two"):
         sweep("--ranks", "4", "--steps", "320")
     os.unlink(tmp_path / "sweep" / "sweep.json")
