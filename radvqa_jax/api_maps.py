@@ -80,7 +80,8 @@ class Maps:
         Args:
             method: one of `methods`.
             word: a word of the answer: the map of the states that predicted it; otherwise a word of the question: the
-                map of the states at it. Empty = the mean over the whole answer, without its end.
+                map of the states at it. Of a word that occurs twice, its first place. Empty = the mean over the whole
+                answer, without its end.
             layers: for `raw` and `value_norm`, the layers to average over; empty = all.
             heads: for `raw` and `value_norm`, the heads to average over; empty = all.
             residual: for `rollout`, the residual weight, if there are several.
@@ -186,17 +187,20 @@ class Maps:
             inner = [at for text, positions in self.bundle.words for at in positions if not _is_end(text)]
             return inner or list(range(len(self.bundle.token_ids))), False
         for words, prompt in ((self.bundle.words, False), (self.bundle.prompt_words, True)):
-            for text, positions in words:
-                if _plain(text) == _plain(word):
-                    return list(positions), prompt
+            same = [positions for text, positions in words if text == word]
+            same += [positions for text, positions in words if _is_alike(text, word)]
+            if same:
+                return list(same[0]), prompt
         known = [text for text in (*self.words, *self.prompt_words) if not _is_end(text)]
         near = nearest(word, known)
         raise ValueError(f"Neither answer nor question has the word {word!r}.{near} The words are: {', '.join(known)}.")
 
 
-def _plain(text: str) -> str:
-    return re.sub(r"[^\w]", "", text.casefold())
+def _is_alike(text: str, word: str) -> bool:
+    """Whether a word differs from the one asked for in case and punctuation only; BOS and EOS are like no word."""
+    plain = [re.sub(r"[^\w]", "", each.casefold()) for each in (text, word)]
+    return plain[0] == plain[1] != "" and not _is_end(text) and not _is_end(word)
 
 
 def _is_end(text: str) -> bool:
-    return bool(re.fullmatch(r"<\w+>|\s*", text))
+    return bool(re.fullmatch(r"</?\w+>|\s*", text))

@@ -10,8 +10,11 @@ import pytest
 from PIL import Image
 
 from radvqa_jax import api_checks, load, mask_of, read_rows
+from radvqa_jax.api_maps import Maps
 from radvqa_jax.config.check import flat_fields
 from radvqa_jax.data.opened import check_choices, check_kind, encode_png, open_any
+from radvqa_jax.saliency.bundle import CaseBundle
+from radvqa_jax.saliency.passes import PassOptions
 
 GOOD: dict[str, Any] = {"samples": 2, "temperature": 1.0, "max_new_tokens": 0, "seed": 0}
 
@@ -140,6 +143,34 @@ def test_every_form_of_image_is_opened_with_arguments_that_are_checked() -> None
         for wrong in wrongs:
             with pytest.raises(ValueError, match=f"^{next(iter(wrong))} must be"):
                 open_any(image, **wrong)
+
+
+def test_bos_and_eos_are_words_of_their_own() -> None:
+    def place(*words: str, word: str) -> float:
+        """The place of the word's state, counted from 0 in the answer and from 10 in the prompt."""
+        bundle = CaseBundle(
+            answer="left.",
+            token_ids=np.arange(len(words)),
+            logprobs=np.zeros(len(words)),
+            words=[(text, [at]) for at, text in enumerate(words)],
+            prompt_ids=np.arange(4),
+            prompt_words=[(text, [at]) for at, text in enumerate(("<s>", "Left", "or", "\n"))],
+            ended=words[-1] == "</s>",
+            image={"relevancy": np.arange(len(words))[:, None]},
+            text={},
+            prompt={"relevancy": 10 + np.arange(4)[:, None]},
+            layers={},
+            vision_rollout=np.eye(1),
+            options=PassOptions(),
+        )
+        return Maps(bundle, np.zeros((1, 1, 3), np.uint8), "Left or").map("relevancy", word=word).item()
+
+    ended = ("left.", "lung", "</s>")
+    assert [place(*ended, word=word) for word in ("<s>", "</s>", "LEFT", "or", "\n")] == [10, 2, 0, 12, 13]
+    assert place(*ended, word="") == 0.5  # without its end
+    for word in ("</s>", "s", "?"):  # of a cut answer, and of none
+        with pytest.raises(ValueError, match="Neither answer nor question has the word"):
+            place("left.", "lung", word=word)
 
 
 def test_an_unknown_user_has_no_home(tmp_path: Path) -> None:
