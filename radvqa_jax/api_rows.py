@@ -101,11 +101,17 @@ def _row_of(number: int, given: Any, *, bit_depth: int) -> dict[str, Any]:
             raise ValueError(f"{where}: {key} must be text; got {given[key]!r}.")
     if (kind := given.get("answer_type", "")) not in ("", "closed", "open"):
         raise ValueError(f"{where}: answer_type must be closed or open; got {kind!r}.")
+    choices = given.get("choices", ())
+    listed = isinstance(choices, list | tuple) or (isinstance(choices, np.ndarray) and choices.ndim == 1)
+    if not (listed and all(isinstance(choice, str) for choice in choices)):
+        raise ValueError(f"{where}: choices must be a list of texts; got {choices!r:.100}.")
+    if not isinstance(given.get("yes_no", False), bool | np.bool_):
+        raise ValueError(f"{where}: yes_no must be True or False; got {given['yes_no']!r:.100}.")
     language = given.get("language") or language_of(given["question"], given["answer"])
     if language not in YES_NO:
         raise ValueError(f"{where}: language must be one of {', '.join(YES_NO)}; got {language!r}.")
     yes_no = is_yes_no(given["answer"], language=language)
-    closed = yes_no or len(given.get("choices", ())) > 0
+    closed = yes_no or len(choices) > 0
     made = {"yes_no": yes_no, "answer_type": "closed" if closed else "open", "language": language}
     image = encode_png(open_any(given["image"], bit_depth=bit_depth).image)
     # Rows that show the same pixels are about one image, and their answers are not independent.
@@ -116,10 +122,8 @@ def _row_of(number: int, given: Any, *, bit_depth: int) -> dict[str, Any]:
 
 
 def _check_choice(row: Mapping[str, Any], where: str) -> None:
-    """Raises ValueError unless choices are texts, and answer_index, if given, is the place of the answer."""
+    """Raises ValueError unless answer_index, if given, is the place of the answer among the choices."""
     choices, index = row["choices"], row["answer_index"]
-    if isinstance(choices, str) or not all(isinstance(choice, str) for choice in choices):
-        raise ValueError(f"{where}: choices must be a list of texts; got {choices!r:.100}.")
     if not is_integer(index):
         raise ValueError(f"{where}: answer_index must be an integer; got {index!r}.")
     if index == -1:

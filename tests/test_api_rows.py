@@ -45,6 +45,10 @@ def test_rows_with_the_same_pixels_are_about_one_image() -> None:
         (CHOICES | {"answer_index": "0"}, "answer_index must be an integer; got '0'"),
         ({"choices": "left"}, "choices must be a list of texts; got 'left'"),
         ({"choices": [1, 2]}, "choices must be a list of texts"),
+        ({"choices": 5}, "choices must be a list of texts; got 5"),
+        ({"choices": {"left", "right"}}, "choices must be a list of texts"),  # its order differs between runs
+        ({"choices": np.array("left")}, "choices must be a list of texts"),
+        ({"yes_no": "yes"}, "yes_no must be True or False; got 'yes'"),
         ({"organ": 3}, "organ must be text; got 3"),
         ({"image_id": True}, "image_id must be text; got True"),
     ],
