@@ -110,7 +110,7 @@ def saliency_quality_mode(config: Config, workdir: Path) -> None:
         "compared": compared,
     }
     path = workdir / "quality_cases.jsonl"
-    start = _start(path, fingerprint, config.quality.batch_size, len(cases))
+    start = _start(path, fingerprint, config.quality.batch_size)
     settings = Settings(config.saliency, config.quality, room, loaded.tokenizer.eos, config.seed)
     with progress.bar(name="attention attention maps measured", total=len(cases), initial=start, unit="case") as bar:
         for measured in measure_cases(subject, others, cases, settings, start=start):
@@ -125,15 +125,26 @@ def saliency_quality_mode(config: Config, workdir: Path) -> None:
     print(f"The report is {page}")
 
 
-def _start(path: Path, fingerprint: dict[str, Any], batch_size: int, total: int) -> int:
+def _start(path: Path, fingerprint: dict[str, Any], batch_size: int) -> int:
     """The number of measured cases of an interrupted run, after cutting its file back to whole batches.
 
     Random orders depend on a batch's number, so only whole batches are kept: the rest is the same as without an
-    interruption.
+    interruption. `fingerprint` has the `questions` of all cases, in order.
+
+    Raises:
+        ValueError: naming the line, if the lines are not of the first questions in their order.
     """
-    done = read_unfinished(path, fingerprint)
-    if len(done) == total:
-        return total
+    done, asked = read_unfinished(path, fingerprint), fingerprint["questions"]
+    for number, row in enumerate(done, 1):
+        found, wanted = row.get("question_id"), asked[number - 1] if number <= len(asked) else "none"
+        if found != wanted:
+            raise ValueError(
+                f"{path}, line {number}: it is of question {found!r}, and the question in this place is {wanted!r}; "
+                "was the file edited? Take out this line and all after it: they are measured again. Or give another "
+                "--workdir."
+            )
+    if len(done) == len(asked):
+        return len(done)
     whole = len(done) - len(done) % batch_size
     write_jsonl(path, done[:whole])
     return whole

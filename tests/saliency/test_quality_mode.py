@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from radvqa_jax.data.sources import load_rows
-from radvqa_jax.files import read_json, read_jsonl
+from radvqa_jax.files import read_json, read_jsonl, write_jsonl
 from radvqa_jax.runners import RUNNERS
+from radvqa_jax.runners.saliency_quality import _start
 from radvqa_jax.saliency import methods
 from radvqa_jax.saliency.quality_cases import BLIND
 from radvqa_jax.saliency.quality_choice import choose
@@ -101,6 +102,18 @@ def test_an_interrupted_run_continues_and_gives_the_same(measured: tuple[Any, Pa
     assert (workdir / "saliency_quality.json").read_bytes() == report
     with pytest.raises(ValueError, match=r"made with other settings; these differ: quality/steps"):
         RUNNERS["saliency_quality"](make(FIELDS | {"quality.steps": 3}), workdir)
+
+
+def test_lines_that_were_moved_removed_or_doubled_are_refused(tmp_path: Path) -> None:
+    path, fingerprint = tmp_path / "quality_cases.jsonl", {"questions": ["a", "b", "c"]}
+    assert _start(path, fingerprint, 2) == 0  # also writes the description
+    for ids, line in (("ac", 2), ("ba", 1), ("aab", 2), ("abcc", 4)):
+        write_jsonl(path, [{"question_id": name} for name in ids])
+        with pytest.raises(ValueError, match=rf"quality_cases\.jsonl, line {line}: it is of question"):
+            _start(path, fingerprint, 2)
+    for ids, whole in (("a", 0), ("ab", 2), ("abc", 3)):
+        write_jsonl(path, [{"question_id": name} for name in ids])
+        assert _start(path, fingerprint, 2) == whole
 
 
 def test_rows_are_taken_an_image_in_turn_and_the_rest_is_counted(micro_config: Callable[..., Any]) -> None:
