@@ -17,6 +17,8 @@ from radvqa_jax.saliency.passes import PassOptions
 FORMAT = 3
 KIND = "the .npz of a saliency case"
 REMEDY = "Make it again with mode=saliency or Model.saliency."
+# What reading arrays of other kinds and shapes raises.
+DAMAGE = (KeyError, TypeError, ValueError, IndexError, RecursionError, AttributeError, OverflowError)
 MOST_BYTES = 4 << 30  # a 10B model at 896 px with three methods by head and 64 answer tokens has about 1 GiB
 PARTS = {
     "image": "",
@@ -24,6 +26,27 @@ PARTS = {
     "prompt": "_prompt",
     "layers": "_layers",
 }  # field of CaseBundle -> end of the key
+
+
+# Axes by their letters in `to_arrays`; S = U + A, and V is W of the prompt.
+SHAPES = {
+    "token_ids": "A",
+    "logprobs": "A",
+    "words": "W",
+    "word_of_token": "A",
+    "prompt_ids": "U",
+    "prompt_words": "V",
+    "word_of_prompt_token": "U",
+    "vision_rollout": "PP",
+    "lens_ids": "LP",
+}
+LEAD = {"layers, heads": "LN", "layers": "L", "residuals": "R", "": ""}  # of Method.axes
+INDICES = {"word_of_token": "W", "word_of_prompt_token": "V"}
+for _name, _method in METHODS.items():
+    SHAPES |= {
+        f"{_name}{end}": LEAD[_method.axes] + axes for end, axes in (("", "AP"), ("_text", "AS"), ("_prompt", "UP"))
+    }
+    SHAPES[f"{_name}_layers"] = "LAP"
 
 
 def _word_arrays(words: Words, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -87,19 +110,34 @@ def _words(words: np.ndarray, of_token: np.ndarray) -> Words:
     return [(str(word), np.flatnonzero(of_token == index).tolist()) for index, word in enumerate(words)]
 
 
+def _check_shapes(arrays: Mapping[str, np.ndarray], *, residuals: int) -> None:
+    """Raises ValueError if arrays contradict each other."""
+    answer, prompt = arrays["token_ids"].size, arrays["prompt_ids"].size
+    sizes = {"A": answer, "U": prompt, "S": answer + prompt, "P": int(arrays["grid"]) ** 2, "R": residuals}
+    for name, axes in SHAPES.items():
+        if name not in arrays:
+            continue
+        shape = arrays[name].shape
+        known = {axis: sizes.setdefault(axis, size) for axis, size in zip(axes, shape, strict=False)}
+        if len(shape) != len(axes) or 0 in shape or shape != tuple(known[axis] for axis in axes):
+            raise ValueError(f"{name} has the shape {shape}, which contradicts the other arrays ({axes}, {known})")
+    for name, axis in INDICES.items():
+        if not np.isin(arrays[name], np.arange(sizes[axis])).all():
+            raise ValueError(f"{name} must hold indices of {sizes[axis]} words")
+
+
 def from_arrays(arrays: Mapping[str, np.ndarray]) -> CaseBundle:
     """The bundle that `to_arrays` wrote, in float32.
 
     Raises:
-        ValueError: for another layout.
+        ValueError: for another layout, or if arrays contradict each other.
     """
     if "format" not in arrays or int(arrays["format"]) != FORMAT:
         found = arrays.get("format", "none")
         raise ValueError(f"A case bundle has format={FORMAT}; this one has {found}. Make it again.")
     written: dict[str, Any] = json.loads(str(arrays["options"]))
-    options: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in written.items()
-    }
+    options = PassOptions(**{key: tuple(value) if isinstance(value, list) else value for key, value in written.items()})
+    _check_shapes(arrays, residuals=len(options.residuals))
     parts = {
         part: {name: arrays[name + end].astype(np.float32) for name in METHODS if name + end in arrays}
         for part, end in PARTS.items()
@@ -116,7 +154,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> CaseBundle:
         prompt_words=_words(arrays["prompt_words"], arrays["word_of_prompt_token"]),
         ended=bool(arrays["ended"]),
         vision_rollout=arrays["vision_rollout"],
-        options=PassOptions(**options),
+        options=options,
         **parts,
     )
 
@@ -138,5 +176,5 @@ def load_bundle(path: Path) -> CaseBundle:
         arrays = {name: reader.read(name) for name in reader.shapes}
     try:
         return from_arrays(arrays)
-    except (KeyError, TypeError, ValueError, IndexError, RecursionError) as error:
+    except DAMAGE as error:
         raise ValueError(f"{path} is not {KIND}: {type(error).__name__}: {error}. {REMEDY}") from error

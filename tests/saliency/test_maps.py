@@ -175,10 +175,13 @@ def test_a_bundle_comes_back_from_its_file(asked: Asked, tmp_path: Path) -> None
         ({"format": np.array(0)}, "A case bundle has format=3; this one has 0"),
         ({"other": np.zeros(1)}, "A case bundle has format=3; this one has none"),
         ({"format": np.array(3)}, "KeyError: 'options'"),
+        ({"format": np.array(np.inf)}, "OverflowError"),
+        ({"format": np.array(3), "options": np.array("[]")}, "AttributeError"),
+        ({"format": np.array(3), "options": np.array("5")}, "AttributeError"),
         ({"format": np.array([3, 3])}, "TypeError"),
         ({"format": np.array("x")}, "invalid literal"),
         ({"format": np.array(3), "options": np.array("[" * 100_000)}, "RecursionError"),
-        ({"format": np.array(3), "options": np.array('{"what": 1}')}, "KeyError"),
+        ({"format": np.array(3), "options": np.array('{"what": 1}')}, "TypeError"),
         ({"format": np.array([{}], dtype=object)}, "is a pickle of Python objects"),
     ],
 )
@@ -189,6 +192,31 @@ def test_a_file_that_is_not_a_bundle_is_an_error_that_names_it(
     np.savez(path, allow_pickle=True, **arrays)
     with pytest.raises(ValueError, match=rf"other\.npz is not the \.npz of a saliency case: .*{problem}"):
         load_bundle(path)
+
+
+def test_arrays_that_contradict_each_other_are_no_bundle(asked: Asked, tmp_path: Path) -> None:
+    arrays = to_arrays(asked.bundle(asked.tokenizer.encode("left lung", eos=True), methods=CHEAP))
+    path = tmp_path / "case.npz"
+    for name, changed in (
+        ("word_of_token", arrays["word_of_token"][:-1]),
+        ("word_of_token", arrays["word_of_token"] + 1),
+        ("word_of_prompt_token", arrays["word_of_prompt_token"] + 0.5),
+        ("token_ids", arrays["token_ids"][None]),
+        ("logprobs", arrays["logprobs"][1:]),
+        ("vision_rollout", np.float32(1)),
+        ("vision_rollout", arrays["vision_rollout"][:9, :9]),
+        ("grid", np.array(3)),
+        ("raw", arrays["raw"][..., :9]),
+        ("raw", arrays["raw"][0]),
+        ("raw_text", arrays["raw_text"][:, :, :, 1:]),
+        ("raw_prompt", arrays["raw_prompt"][:2]),
+        ("rollout", np.repeat(arrays["rollout"], 2, axis=0)),
+    ):
+        np.savez(path, allow_pickle=False, **arrays | {name: changed})
+        with pytest.raises(ValueError, match=r"case\.npz is not the \.npz of a saliency case: ValueError: "):
+            load_bundle(path)
+    np.savez(path, allow_pickle=False, **arrays)
+    assert load_bundle(path).methods
 
 
 def test_a_bundle_that_would_fill_the_memory_is_not_read(tmp_path: Path) -> None:
