@@ -11,7 +11,7 @@ import numpy as np
 
 from radvqa_jax.checkpoints import huggingface, layouts
 from radvqa_jax.checkpoints.huggingface import EMBEDDING, LM_HEAD, Place
-from radvqa_jax.checkpoints.npz import PathLike, aligned, count_nonfinite
+from radvqa_jax.checkpoints.npz import FLOATS, PathLike, aligned, count_nonfinite
 from radvqa_jax.checkpoints.readers import Held
 from radvqa_jax.checkpoints.safetensors_files import SafetensorsReader
 
@@ -145,7 +145,8 @@ class HuggingFaceWeights:
         if huggingface.STACKED in sizes:
             unfolded[huggingface.STACKED] = len(place.names)
         shape = tuple(unfolded.get(axis, 1) for axis in place.ours.split())
-        dtype = dtypes.pop() if len(dtypes) == 1 else np.dtype(np.float32)
+        unread = sorted(dtypes - set(FLOATS), key=str)  # one such tensor among floats is reported, too
+        dtype = unread[0] if unread else dtypes.pop() if len(dtypes) == 1 else np.dtype(np.float32)
         leaves[leaf] = jax.ShapeDtypeStruct(shape, dtype)
 
     def _check_lm_head(self, problems: defaultdict[str, list[str]]) -> None:

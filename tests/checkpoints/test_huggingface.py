@@ -227,6 +227,14 @@ def test_a_layer_number_out_of_reach_is_an_error_and_costs_nothing(tmp_path: Pat
         big_vision.load(write_folder(tmp_path / "hf", tensors), wanted(DUMMY))
 
 
+def test_one_layer_of_integers_among_floats_is_refused(tmp_path: Path, flat: Flat) -> None:
+    tensors = tensors_of(flat)
+    tensors["language_model.model.layers.1.input_layernorm.weight"] = np.ones(16, np.int32)
+    says = r"not float16, bfloat16, float32 or float64 \(1\):\n  llm/layers/pre_attention_norm/scale: int32"
+    with pytest.raises(ValueError, match=says):
+        big_vision.load(write_folder(tmp_path / "hf", tensors), wanted(DUMMY))
+
+
 def test_rules_allow_missing_and_extra_leaves(tmp_path: Path, flat: Flat) -> None:
     tensors = tensors_of(flat) | {"lm_head_2.weight": np.ones(3, np.float32)}
     del tensors["multi_modal_projector.linear.bias"]
