@@ -3,9 +3,10 @@
 import hashlib
 import math
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from radvqa_jax import typed_json
+from radvqa_jax.checkpoints.train_state import read_fingerprint
 from radvqa_jax.config.bounds import Positive
 from radvqa_jax.data.loader import TrainLoader
 from radvqa_jax.files import write_json
@@ -14,10 +15,12 @@ from radvqa_jax.models.variants import get_variant
 from radvqa_jax.runners.validation import Validation
 from radvqa_jax.scaling.table import FLOAT32, Measurement
 from radvqa_jax.training.base_leaves import base_shapes
-from radvqa_jax.training.hooks import read_losses
+from radvqa_jax.training.hooks import LOSSES, read_losses
+from radvqa_jax.training.loop import CHECKPOINTS
 from radvqa_jax.training.stage_plan import abstract_stage
 
 BUDGET = "budget.json"
+HELD_OUT = "held_out.json"
 
 
 class Budget(NamedTuple):
@@ -40,6 +43,49 @@ class Budget(NamedTuple):
     text_tokens_per_epoch: Positive
     text_tokens: dict[str, Positive]
     validation: str
+
+
+class HeldOut(NamedTuple):
+    """The rows of a stage's held-out losses.
+
+    Attributes:
+        validation: identifies them, as in a budget.
+    """
+
+    validation: str
+
+
+def check_held_out(name: str, validation: Validation, folder: Path) -> None:
+    """Raises ValueError if a stage would continue with held-out losses of other rows than those in its losses.jsonl.
+
+    A stage without a saved step begins anew, and its losses, too.
+    """
+    continues = read_fingerprint(folder / CHECKPOINTS) and any(_is_held_out(row) for row in read_losses(folder))
+    before, now = _measured(folder), _identity(validation)
+    if continues and before and before != now:
+        raise ValueError(
+            f"{folder / LOSSES} has held-out losses of {before}, and stages.{name}.eval_source gives {now} now. Losses "
+            "of one run must be of the same rows. Give the former eval_source, or none to continue without held-out "
+            f"losses. For losses on the new rows give another --workdir; or move {LOSSES} away, and the run continues "
+            "with a new one."
+        )
+
+
+def keep_held_out(validation: Validation, folder: Path) -> None:
+    """Writes held_out.json to the folder of a stage before its first loss is measured."""
+    write_json(folder / HELD_OUT, HeldOut(_identity(validation))._asdict(), private=False)
+
+
+def _measured(folder: Path) -> str:
+    """The identifier of the rows of the losses in a folder; empty if it is unknown."""
+    for name, kind in ((HELD_OUT, HeldOut), (BUDGET, Budget)):
+        if (folder / name).is_file():
+            return typed_json.read(folder / name, kind).validation
+    return ""
+
+
+def _is_held_out(row: dict[str, Any]) -> bool:
+    return any(field.startswith("eval/") for field in row)
 
 
 def _identity(validation: Validation) -> str:

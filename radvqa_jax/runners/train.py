@@ -19,7 +19,7 @@ from radvqa_jax.models.variants import get_variant
 from radvqa_jax.planning.choosing_here import choose_here
 from radvqa_jax.planning.utilisation import utilisation
 from radvqa_jax.runners.audit import evaluated_sources, refuse_leaks
-from radvqa_jax.runners.budget import write_budget
+from radvqa_jax.runners.budget import check_held_out, keep_held_out, write_budget
 from radvqa_jax.runners.data import stage_sources
 from radvqa_jax.runners.validation import Validation
 from radvqa_jax.training.sharding import batch_part
@@ -178,12 +178,16 @@ def train_stages(
             for name in config.stage_names
             if (stage := config.stages[name]).eval_source.dataset
         }
+        for name, validation in held_out.items():
+            check_held_out(name, validation, loaded.workdir / name)
         first()
         for name, loader in loaders.items():
             before(name)
             print("\n".join(f"{name}: {line}" for entry in loader.report for line in _describe(entry)))
             _show_example(loaded, loader)
             folder = loaded.workdir / name
+            if runtime.is_first() and name in held_out:
+                keep_held_out(held_out[name], folder)
             trained = train_stage(
                 loaded, name, loader, start=given.get(name, trained), folder=folder, validate=held_out.get(name)
             )

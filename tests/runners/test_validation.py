@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from radvqa_jax.schema import Batch
 from radvqa_jax.training.sharding import make_mesh
 from radvqa_jax.training.stage import Trained, assemble
 from radvqa_jax.training.step import StepOptions, loss_and_grads
-from tests.runners.shared import MakeConfig
+from tests.runners.shared import MakeConfig, contents
 
 HELD_OUT = {
     "stages.stage1.eval_source.dataset": "phantom_rad",
@@ -109,6 +110,36 @@ def test_the_loss_is_logged_as_configured_and_training_is_unchanged(micro_config
     leaves = [load_adapter(tmp_path / name / "stage1")[0] for name in ("with", "without")]
     for name, leaf in leaves[0].items():
         np.testing.assert_array_equal(leaf, leaves[1][name], err_msg=name)
+
+
+def test_a_stage_that_continues_measures_the_same_held_out_rows(micro_config: MakeConfig, tmp_path: Path) -> None:
+    common = {"mode": "train", "run_stages": ("stage1",), "stages.stage1.total_steps": 2, "stages.stage1.eval_every": 1}
+    stage, other = tmp_path / "stage1", HELD_OUT | {"stages.stage1.eval_source.split": "test"}
+    train_mode(micro_config(common | HELD_OUT | {"stages.stage1.eval_source.limit": 8}), tmp_path)
+    before = contents(stage, "*.json*")
+    refused = (
+        r"losses of phantom_rad/tiny:validation, 8 rows, .* stages\.stage1\.eval_source gives phantom_rad/tiny:test"
+    )
+    with pytest.raises(ValueError, match=refused):
+        train_mode(micro_config(common | other), tmp_path)
+    assert contents(stage, "*.json*") == before
+    train_mode(micro_config(common), tmp_path)  # without an eval_source the losses stay as they are
+    assert contents(stage, "*.json*") == before
+    (stage / "held_out.json").unlink()  # as a finished run of an earlier version
+    with pytest.raises(ValueError, match=refused):
+        train_mode(micro_config(common | other), tmp_path)
+    (stage / "losses.jsonl").rename(tmp_path / "former.jsonl")
+    train_mode(micro_config(common | other), tmp_path)
+    assert "tiny:test" in json.loads((stage / "held_out.json").read_text())["validation"]
+
+
+def test_a_stage_that_begins_anew_may_measure_other_held_out_rows(micro_config: MakeConfig, tmp_path: Path) -> None:
+    fields = {"mode": "train", "run_stages": ("stage1",), "stages.stage1.total_steps": 1} | HELD_OUT
+    train_mode(micro_config(fields), tmp_path)
+    shutil.rmtree(tmp_path / "stage1" / "checkpoints")
+    train_mode(micro_config(fields | {"stages.stage1.eval_source.split": "test"}), tmp_path)
+    runs = read_run(tmp_path / "stage1", unit="per_token")
+    assert all(run.validation.startswith("phantom_rad/tiny:test") for run in runs)
 
 
 @pytest.mark.parametrize(
