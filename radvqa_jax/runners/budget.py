@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from radvqa_jax import typed_json
 from radvqa_jax.checkpoints.train_state import read_fingerprint
-from radvqa_jax.config.bounds import Positive
+from radvqa_jax.config.bounds import Count, Positive
 from radvqa_jax.data.loader import TrainLoader
 from radvqa_jax.files import write_json
 from radvqa_jax.loaded_base import LoadedBase
@@ -50,9 +50,13 @@ class HeldOut(NamedTuple):
 
     Attributes:
         validation: identifies them, as in a budget.
+        rejected: {reason: number} of rows that were left out.
+        cut: answers that were cut to `data.seq_len`.
     """
 
     validation: str
+    rejected: dict[str, Positive]
+    cut: Count
 
 
 def check_held_out(name: str, validation: Validation, folder: Path) -> None:
@@ -73,7 +77,9 @@ def check_held_out(name: str, validation: Validation, folder: Path) -> None:
 
 def keep_held_out(validation: Validation, folder: Path) -> None:
     """Writes held_out.json to the folder of a stage before its first loss is measured."""
-    write_json(folder / HELD_OUT, HeldOut(_identity(validation))._asdict(), private=False)
+    report = validation.report
+    held_out = HeldOut(_identity(validation), report["rejected"], report["cut"])
+    write_json(folder / HELD_OUT, held_out._asdict(), private=False)
 
 
 def _measured(folder: Path) -> str:

@@ -131,7 +131,8 @@ def _describe(entry: dict[str, Any]) -> list[str]:
     lines = [
         f"{source} where {f['filter']}: {f['after']} of {f['before']} rows" for f in entry["source"].get("filters", [])
     ]
-    return [*lines, f"{source} {entry['kept']} rows kept, rejected {entry['rejected']}"]
+    cut = f", {entry['cut']} answers cut" if entry["cut"] else ""
+    return [*lines, f"{source} {entry['kept']} rows kept, rejected {entry['rejected']}{cut}"]
 
 
 def format_shares(name: str, report: Sequence[dict[str, Any]], shares: Sequence[dict[str, Any]]) -> str:
@@ -184,6 +185,8 @@ def train_stages(
         for name, loader in loaders.items():
             before(name)
             print("\n".join(f"{name}: {line}" for entry in loader.report for line in _describe(entry)))
+            if name in held_out:
+                print("\n".join(f"{name}: held out: {line}" for line in _describe(held_out[name].report)))
             _show_example(loaded, loader)
             folder = loaded.workdir / name
             if runtime.is_first() and name in held_out:

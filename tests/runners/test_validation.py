@@ -133,6 +133,19 @@ def test_a_stage_that_continues_measures_the_same_held_out_rows(micro_config: Ma
     assert "tiny:test" in json.loads((stage / "held_out.json").read_text())["validation"]
 
 
+@pytest.mark.parametrize("overlong", ["reject", "cut"])
+def test_held_out_rows_that_are_left_out_or_cut_are_counted(
+    micro_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str], overlong: str
+) -> None:
+    fields = {"mode": "train", "run_stages": ("stage1",), "stages.stage1.total_steps": 1, "data.seq_len": 24}
+    train_mode(micro_config(fields | HELD_OUT | {"data.overlong": overlong}), tmp_path)
+    kept = json.loads((tmp_path / "stage1" / "held_out.json").read_text())
+    said = f"stage1: held out: phantom_rad:validation {45 - sum(kept['rejected'].values())} rows kept, rejected "
+    said += f"{kept['rejected']}" + f", {kept['cut']} answers cut" * (overlong == "cut")
+    assert said in capsys.readouterr().out and kept["rejected"]["overlong_question"] > 0
+    assert (kept["cut"] > 0) == (overlong == "cut")
+
+
 def test_a_stage_that_begins_anew_may_measure_other_held_out_rows(micro_config: MakeConfig, tmp_path: Path) -> None:
     fields = {"mode": "train", "run_stages": ("stage1",), "stages.stage1.total_steps": 1} | HELD_OUT
     train_mode(micro_config(fields), tmp_path)
