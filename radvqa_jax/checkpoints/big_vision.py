@@ -115,7 +115,6 @@ def load(
     """
     with open_weights(path) as reader, ThreadPoolExecutor(1) as pool:
         held = reader.held(abstract)
-        have = held.leaves
         drawn, ignored = _judge(reader, held, abstract, allow_missing=allow_missing, allow_extra=allow_extra)
         # During loading, from the bytes that are read anyway.
         hashed = pool.submit(reader.sha256) if digest else None
@@ -128,16 +127,32 @@ def load(
                 leaf, bad = _load_leaf(reader, name, target, seed)
                 flat[name] = convert(name, leaf)
                 nonfinite |= {name: bad} if bad else {}
-        spare = reader.spare_rows
-    adapted = {name: _adaptation(name, have[name], abstract[name], spare) for name in abstract if name in have}
+        report = _report(reader, held, abstract, drawn=drawn, ignored=ignored, nonfinite=nonfinite)
+    return flat, report._replace(sha256=hashed.result() if hashed is not None else "")
+
+
+def _report(
+    reader: Weights,
+    held: Held,
+    abstract: Mapping[str, Any],
+    *,
+    drawn: list[str],
+    ignored: list[str],
+    nonfinite: dict[str, int],
+) -> LoadReport:
+    """The report on leaves that were loaded, without a sha256."""
+    have = held.leaves
+    adapted = {
+        name: _adaptation(name, have[name], abstract[name], reader.spare_rows) for name in abstract if name in have
+    }
 
     def lines(kind: str) -> tuple[str, ...]:
         return tuple(f"{name}: {how.text}" for name, how in adapted.items() if how.kind == kind)
 
-    report = LoadReport(
-        path=os.fspath(path),
-        sha256=hashed.result() if hashed is not None else "",
-        leaves=len(flat),
+    return LoadReport(
+        path=os.fspath(reader.path),
+        sha256="",
+        leaves=len(abstract),
         weights=trees.count(dict(abstract)),
         resampled=lines("resampled"),
         extended=lines("extended"),
@@ -146,7 +161,6 @@ def load(
         ignored=tuple(f"{name} {tuple(held.extra[name].shape)}" for name in ignored) + held.unused,
         nonfinite=nonfinite,
     )
-    return flat, report
 
 
 def stored_dtype(path: PathLike, abstract: Mapping[str, Any]) -> np.dtype:
@@ -163,23 +177,28 @@ def iterate(
     allow_missing: tuple[str, ...] = (),
     allow_extra: tuple[str, ...] = (),
     seed: int = 0,
+    tell: Callable[[LoadReport], None] = lambda report: None,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yields (name, leaf) in the file's own dtype, one leaf at a time on the host, adapted as `load` adapts them.
+
+    After the last leaf, `tell` is called with the report, which has no sha256.
 
     Raises:
         FileNotFoundError, ValueError: as `load` does.
     """
     with open_weights(path) as reader:
         held = reader.held(abstract)
-        drawn, _ = _judge(reader, held, abstract, allow_missing=allow_missing, allow_extra=allow_extra)
+        drawn, ignored = _judge(reader, held, abstract, allow_missing=allow_missing, allow_extra=allow_extra)
+        nonfinite: dict[str, int] = {}
         for name, target in abstract.items():
             if name in drawn:
                 yield name, _draw(name, target.shape, seed)
             else:
-                yield (
-                    name,
-                    _read_leaf(reader, name, jax.ShapeDtypeStruct(target.shape, held.leaves[name].dtype), seed)[0],
-                )
+                wanted = jax.ShapeDtypeStruct(target.shape, held.leaves[name].dtype)
+                leaf, bad = _read_leaf(reader, name, wanted, seed)
+                nonfinite |= {name: bad} if bad else {}
+                yield name, leaf
+        tell(_report(reader, held, abstract, drawn=drawn, ignored=ignored, nonfinite=nonfinite))
 
 
 def save(path: PathLike, flat: Mapping[str, Any], *, dtype: Any = None, compress: bool = False) -> None:

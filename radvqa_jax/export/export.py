@@ -151,7 +151,8 @@ def _in_memory(source: Source, rows: verify.Rows, config: ExportConfig) -> tuple
         ValueError: if merging changes more than rounding does.
     """
     merge, trained = source.merge, _arrays(source.merge.trained)
-    base = _load_base(source)
+    base, report = _load_base(source)
+    print(report.text(), flush=True)
     reference = verify.logits_of(source.variant, merge.lora, base | trained, rows)
     if config.format == "peft":
         return reference, reference
@@ -171,12 +172,12 @@ def _arrays(leaves: Mapping[str, Any]) -> Flat:
     return {name: jnp.asarray(leaf) for name, leaf in leaves.items()}
 
 
-def _load_base(source: Source) -> Flat:
-    """The base as it is in the checkpoint."""
+def _load_base(source: Source) -> tuple[Flat, big_vision.LoadReport]:
+    """The base in the checkpoint's dtype, and the report on loading it."""
     dtype = big_vision.stored_dtype(source.merge.checkpoint, source.merge.abstract)
     want = {name: jax.ShapeDtypeStruct(leaf.shape, dtype) for name, leaf in source.merge.abstract.items()}
     merge = source.merge
-    base, _ = big_vision.load(
+    return big_vision.load(
         merge.checkpoint,
         want,
         allow_missing=merge.allow_missing,
@@ -184,7 +185,6 @@ def _load_base(source: Source) -> Flat:
         seed=merge.seed,
         digest=False,
     )
-    return base
 
 
 def projector_whole(source: Source) -> Flat:
@@ -209,7 +209,11 @@ def projector_whole(source: Source) -> Flat:
     if set(projector) & set(merge.trained):
         wanted = {name: leaf for name, leaf in merge.abstract.items() if name in projector}
         every = big_vision.iterate(
-            merge.checkpoint, merge.abstract, allow_missing=merge.allow_missing, allow_extra=merge.allow_extra
+            merge.checkpoint,
+            merge.abstract,
+            allow_missing=merge.allow_missing,
+            allow_extra=merge.allow_extra,
+            seed=merge.seed,
         )
         for name, host in every:
             if name in wanted:
@@ -227,7 +231,7 @@ def _peft_again(source: Source, part: Path, leaves: Flat, rows: verify.Rows) -> 
     if changed:
         raise ValueError(f"{part} was read again with other values of {sorted(changed)}.")
     lora = lora_lib.resolve(meta.lora, source.merge.abstract, backbone_of(source.variant).equations)
-    return verify.logits_of(source.variant, lora, _load_base(source) | _arrays(again), rows)
+    return verify.logits_of(source.variant, lora, _load_base(source)[0] | _arrays(again), rows)
 
 
 def _merged_and_again(source: Source, part: Path, config: ExportConfig, rows: verify.Rows) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The mode that converts a checkpoint from one format to the other, unchanged."""
+"""The mode that converts a checkpoint from one format to the other."""
 
 from pathlib import Path
 
@@ -10,13 +10,15 @@ from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.config import Config
 from radvqa_jax.export.export import replacing
 from radvqa_jax.export.huggingface_folder import UNIGRAM
-from radvqa_jax.export.merged import Merge, merged_leaves
 from radvqa_jax.export.whole_model import check_written, write_model
 from radvqa_jax.models.variants import get_variant
 
 
 def convert_mode(config: Config, workdir: Path) -> None:
-    """Writes model.checkpoint as workdir/<format>, reads it again and compares every leaf bit for bit."""
+    """Writes model.checkpoint as workdir/<format>, reads it again and compares every leaf bit for bit with the written.
+
+    Prints which leaves are not in the checkpoint as they were written.
+    """
     model, format = config.model, config.convert.format
     variant = get_variant(model.variant).at(model.resolution)
     abstract = abstract_params(variant)
@@ -27,7 +29,14 @@ def convert_mode(config: Config, workdir: Path) -> None:
             f"{variant.llm.vocab_size}. Give the tokenizer that belongs to the checkpoint."
         )
     dtype = jnp.dtype(config.convert.dtype or big_vision.stored_dtype(model.checkpoint, abstract))
-    merge = Merge(model.checkpoint, abstract, {}, None, model.allow_missing, model.allow_extra, config.seed)
+    leaves = big_vision.iterate(
+        model.checkpoint,
+        abstract,
+        allow_missing=model.allow_missing,
+        allow_extra=model.allow_extra,
+        seed=config.seed,
+        tell=lambda report: print(report.text()),
+    )
     folder = workdir / format
     if Path(model.checkpoint).resolve().is_relative_to(folder.resolve()):
         raise ValueError(
@@ -36,7 +45,7 @@ def convert_mode(config: Config, workdir: Path) -> None:
     with replacing(folder) as part:
         path, sums = write_model(
             part,
-            merged_leaves(merge, dtype),
+            ((name, leaf.astype(dtype, copy=False)) for name, leaf in leaves),
             abstract,
             format=format,
             dtype=str(dtype),
@@ -47,7 +56,7 @@ def convert_mode(config: Config, workdir: Path) -> None:
         )
         want = {name: jax.ShapeDtypeStruct(leaf.shape, dtype) for name, leaf in abstract.items()}
         check_written(path, big_vision.iterate(path, want), sums)
-    print(f"{folder}: {len(sums)} leaves in {dtype}, read again and equal bit for bit")
+    print(f"{folder}: {len(sums)} leaves in {dtype}, read again and bit for bit as they were written")
     if tokenizer and format == "huggingface" and not tokenizer.is_bpe:
         print(UNIGRAM)
     if tokenizer is None:

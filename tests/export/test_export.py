@@ -214,7 +214,8 @@ def test_npz_to_a_folder_and_back_is_bit_for_bit(
     convert_mode(micro_config({"mode": "convert", "convert.shard_gb": 2e-5}), tmp_path)
     folder = tmp_path / "huggingface"
     assert len(list(folder.glob("model-*.safetensors"))) > 2 and (folder / "tokenizer_config.json").is_file()
-    assert "equal bit for bit" in capsys.readouterr().out
+    first, last, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{micro_checkpoint}: 32 leaves") and "bit for bit as they were written" in last
     config = micro_config({"mode": "convert", "convert.format": "big_vision"})
     left_open = replace(config.model, checkpoint=str(folder), tokenizer="", variant="")
     config = resolve_model(replace(config, model=left_open))
@@ -225,6 +226,27 @@ def test_npz_to_a_folder_and_back_is_bit_for_bit(
         assert set(old.files) == set(new.files)
         for name in old.files:
             assert old[name].dtype == new[name].dtype and old[name].tobytes() == new[name].tobytes()
+
+
+@pytest.mark.parametrize("mode", ["convert", "export"])
+def test_what_differs_from_the_checkpoint_is_printed(
+    micro_config: Make, micro_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str
+) -> None:
+    with np.load(micro_checkpoint) as file:
+        flat = {name.removeprefix("params/"): file[name] for name in file.files}
+    table = flat["llm/embedder/input_embedding"]
+    flat["llm/embedder/input_embedding"] = table[:-2]
+    flat["img/head/kernel"].flat[0] = np.nan if mode == "convert" else 0  # an export is checked by its logits
+    flat["what/else"] = flat.pop("img/head/bias")
+    big_vision.save(tmp_path / "other.npz", flat)
+    changed = {"model.checkpoint": str(tmp_path / "other.npz"), "model.resolution": 42}
+    changed |= {"model.allow_missing": ("img/head/bias",), "model.allow_extra": ("what/.*",)}
+    (convert_mode if mode == "convert" else export_mode)(micro_config(changed | {"mode": mode}), tmp_path)
+    out = capsys.readouterr().out
+    says = ["resampled img/pos_embedding: grid 2x2 to 3x3", "drawn img/head/bias", "ignored what/else"]
+    says += ["extended llm/embedder/input_embedding"]
+    says += ["img/head/kernel: 1 values are NaN or infinite"] * (mode == "convert")
+    assert [line for line in says if f"  {line}" not in out] == []
 
 
 EMBEDDED_MODEL = {
