@@ -181,7 +181,7 @@ def iterate(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yields (name, leaf) in the file's own dtype, one leaf at a time on the host, adapted as `load` adapts them.
 
-    After the last leaf, `tell` is called with the report, which has no sha256.
+    Before it yields the last leaf, it calls `tell` with the report, which has no sha256.
 
     Raises:
         FileNotFoundError, ValueError: as `load` does.
@@ -190,15 +190,17 @@ def iterate(
         held = reader.held(abstract)
         drawn, ignored = _judge(reader, held, abstract, allow_missing=allow_missing, allow_extra=allow_extra)
         nonfinite: dict[str, int] = {}
+        last = next(reversed(abstract), None)
         for name, target in abstract.items():
             if name in drawn:
-                yield name, _draw(name, target.shape, seed)
+                leaf = _draw(name, target.shape, seed)
             else:
                 wanted = jax.ShapeDtypeStruct(target.shape, held.leaves[name].dtype)
                 leaf, bad = _read_leaf(reader, name, wanted, seed)
                 nonfinite |= {name: bad} if bad else {}
-                yield name, leaf
-        tell(_report(reader, held, abstract, drawn=drawn, ignored=ignored, nonfinite=nonfinite))
+            if name == last:  # who has the last leaf may not ask for another one
+                tell(_report(reader, held, abstract, drawn=drawn, ignored=ignored, nonfinite=nonfinite))
+            yield name, leaf
 
 
 def save(path: PathLike, flat: Mapping[str, Any], *, dtype: Any = None, compress: bool = False) -> None:

@@ -136,7 +136,8 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> CaseBundle:
         found = arrays.get("format", "none")
         raise ValueError(f"A case bundle has format={FORMAT}; this one has {found}. Make it again.")
     written: dict[str, Any] = json.loads(str(arrays["options"]))
-    options = PassOptions(**{key: tuple(value) if isinstance(value, list) else value for key, value in written.items()})
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in written.items()}
+    options = PassOptions(**given)
     _check_shapes(arrays, residuals=len(options.residuals))
     parts = {
         part: {name: arrays[name + end].astype(np.float32) for name in METHODS if name + end in arrays}
