@@ -1,44 +1,14 @@
 """The configuration refuses invalid values and proposes valid ones."""
 
 import dataclasses
-import math
-import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from ml_collections import ConfigDict
 
-from radvqa_jax.config import (
-    Config,
-    SourceConfig,
-    StageConfig,
-    cell,
-    default_config,
-    source,
-    stage,
-    to_config_dict,
-)
+from radvqa_jax.config import Config, SourceConfig, StageConfig, default_config, source, stage, to_config_dict
 from radvqa_jax.config.check import from_config_dict
-
-
-def valid() -> Any:
-    """A configuration that trains both stages."""
-    config = default_config()
-    config.run_stages = ("stage1", "stage2")
-    for name in config.run_stages:
-        config.stages[name] = stage(sources=(source(dataset="phantom_rad"),), total_steps=10)
-    return config
-
-
-def put(config: Any, path: str, value: Any) -> Any:
-    """Sets a field, whatever type it had."""
-    *groups, last = path.split(".")
-    for group in groups:
-        config = getattr(config, group)
-    with config.ignore_type():
-        config[last] = value
-    return config
+from tests.config_case import put, valid
 
 
 def test_the_default_configuration_has_every_field_and_is_read_back() -> None:
@@ -258,91 +228,11 @@ def test_a_contradiction_is_refused(changes: dict[str, Any], message: str) -> No
         from_config_dict(config)
 
 
-@pytest.mark.parametrize(
-    ("cells", "changes", "message"),
-    [
-        ((), {}, r"ablations\.cells is empty\. Take configs/ablations\.py"),
-        ((cell("a"), cell("a")), {}, r"cells\[1\]\.name='a' must be a name that no other cell has"),
-        ((cell("a", against="b"),), {}, r"cells\[0\] \(a\): against='b' is not a cell"),
-        ((cell("a", without=("stage3",)),), {}, r"without=\('stage3',\) may only name stages of"),
-        (
-            (cell("a", without=("stage1",)),),
-            {"stages.stage2.init_from": "x"},
-            r"leaves out \('stage1',\), but stages\.stage2\.init_from=x",
-        ),
-        (
-            (cell("a", adapter="x", train_prompt="{question}"),),
-            {},
-            "names a trained adapter and also changes the training",
-        ),
-        (
-            (cell("a", without=("stage2",), stage_sources=(source(dataset="slake"),)),),
-            {},
-            "has stage_sources, but does not train stage2",
-        ),
-        (
-            (cell("a", without=("stage1", "stage2"), train_prompt="{question}"),),
-            {},
-            "train_prompt, but trains no stage",
-        ),
-        ((cell("a", prompt="why?"),), {}, r"prompt='why\?' must contain \{question\}"),
-        ((cell("a", image="borrowed"),), {}, "image='borrowed' needs a `source` of questions without images"),
-        ((cell("a", image="blnk"),), {}, r"`ablations\.cells\[0\]\.image` must be one of .*Did you mean `blank`"),
-        ((cell("a", prmpt="{question}"),), {}, r"`ablations\.cells\[0\]\.prmpt`\. Did you mean `prompt`"),
-        ((cell("a", seq_len=-1),), {}, r"seq_len=-1 must be in \[0, 8192\]"),
-        ((cell("a" * 101),), {}, "of at most 100 characters"),
-        ((cell("a", group="g", seed=1), cell("b", group="g", seed=1)), {}, "a and b of group 'g' both have seed=1"),
-        ((cell("a", group="g", seed=3), cell("b", group="g")), {"seed": 3}, "both have seed=3"),
-    ],
-)
-def test_an_invalid_cell_is_refused(cells: tuple[Any, ...], changes: dict[str, Any], message: str) -> None:
-    config = valid()
-    config.mode = "ablations"
-    config.eval.source.dataset = config.eval.train_source.dataset = "phantom_rad"
-    config.ablations.cells = (cell("a"), cell("b", without=("stage1",), against="a"))
-    from_config_dict(config)
-    config.ablations.cells = cells
-    for path, value in changes.items():
-        put(config, path, value)
-    with pytest.raises(ValueError, match=message):
-        from_config_dict(config)
-
-
 def test_a_stage_that_does_not_run_may_be_unfinished() -> None:
     config = valid()
     config.stages["stage2"].sources = ()
     config.run_stages = ("stage1",)
     assert from_config_dict(config).stages["stage2"].sources == ()
-
-
-def _numbers(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields (name, default) of every field of a configuration that is a number."""
-    for field in dataclasses.fields(value):
-        name, item = f"{path}{field.name}", getattr(value, field.name)
-        if dataclasses.is_dataclass(item):
-            yield from _numbers(item, f"{name}.")
-        elif isinstance(item, dict):
-            for key, inner in item.items():
-                yield from _numbers(inner, f"{name}.{key}.")
-        elif isinstance(item, int | float) and not isinstance(item, bool):
-            yield name, item
-
-
-NUMBERS = dict(_numbers(Config(stages={"stage2": StageConfig()})))
-
-
-def test_there_are_many_numbers() -> None:
-    assert len(NUMBERS) > 100 and {"stages.stage2.optim.b2", "judge.timeout", "mesh.data"} <= set(NUMBERS)
-
-
-@pytest.mark.parametrize("name", NUMBERS)
-def test_every_number_has_a_bound_and_is_finite(name: str) -> None:
-    """A field that is added without one fails here; none has a use for a negative number, or one that no device has."""
-    config = valid()
-    for value in (-1, 2**40) if isinstance(NUMBERS[name], int) else (-1.0, 1e300, math.nan, math.inf):
-        put(config, name, value)
-        with pytest.raises(ValueError, match=rf"^{re.escape(name)}={re.escape(str(value))} must be "):
-            from_config_dict(config)
 
 
 def test_a_prompt_for_captions_is_refused_for_questions() -> None:

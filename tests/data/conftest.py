@@ -1,6 +1,8 @@
 """Rows without a prepared data set, and VQA-RAD's small stand-in, prepared once."""
 
 import io
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import tfds_builders.vqa_rad
 from radvqa_jax.config import DataConfig, SourceConfig
 from radvqa_jax.data.preparing import prepare
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.tokenizer import Tokenizer
+from tests.data.preparing_case import STAND_IN
 from tfds_builders.features import common_row
-
-DUMMY = Path(tfds_builders.vqa_rad.__path__[0]) / "dummy_data"
 
 
 def png(value: int, *, size: tuple[int, int] = (8, 8)) -> bytes:
@@ -53,7 +53,7 @@ def tokenizer(golden: Path) -> Tokenizer:
 def dummy_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data_dir with the stand-in for VQA-RAD, prepared."""
     data_dir = tmp_path_factory.mktemp("tfds")
-    prepare("vqa_rad", data=DataConfig(data_dir=str(data_dir), manual_dir=str(DUMMY), allow_count_mismatch=True))
+    prepare("vqa_rad", data=DataConfig(data_dir=str(data_dir), manual_dir=str(STAND_IN), allow_count_mismatch=True))
     return data_dir
 
 
@@ -65,3 +65,20 @@ def vqa_rad_dir(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     data_dir = tmp_path_factory.mktemp("tfds")
     prepare("vqa_rad", data=DataConfig(data_dir=str(data_dir), manual_dir=str(shared_data / "vqa_rad")))
     return data_dir
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A copy of the official files' stand-in, to be changed."""
+    return Path(shutil.copytree(STAND_IN, tmp_path / "files"))
+
+
+@pytest.fixture
+def config(files: Path, tmp_path: Path) -> Callable[..., DataConfig]:
+    """A function that makes the configuration for these files, with some fields changed."""
+
+    def make(**fields: Any) -> DataConfig:
+        usual = {"data_dir": str(tmp_path / "data"), "manual_dir": str(files), "allow_count_mismatch": True}
+        return DataConfig(**(usual | fields))
+
+    return make

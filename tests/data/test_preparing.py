@@ -1,59 +1,28 @@
-"""Preparing a data set: recorded, compared, rebuilt whole, by one process at a time; remains of kills are removed."""
+"""Preparing a data set: recorded, compared, and rebuilt whole."""
 
 import dataclasses
 import hashlib
 import io
 import json
-import multiprocessing
 import os
-import resource
 import shutil
-import signal
-import subprocess
-import sys
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2, tf_feature_pb2
 
-import tfds_builders.vqa_rad
-from radvqa_jax import locks
 from radvqa_jax.config import DataConfig, SourceConfig
 from radvqa_jax.data import preparing
 from radvqa_jax.data.prepared_files import describe_content
 from radvqa_jax.data.preparing import prepare, remove_leftovers
 from radvqa_jax.data.sources import load_rows
-from tfds_builders import find_files
-from tfds_builders.dummy import encode
+from tests.data.preparing_case import TABLE, answers, damage
 from tfds_builders.origin import FILE_NAME
-
-STAND_IN = Path(tfds_builders.vqa_rad.__path__[0]) / "dummy_data"
-TABLE = "VQA_RAD Dataset Public.json"
-SPAWN = multiprocessing.get_context("spawn")
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    """A copy of the official files' stand-in, to be changed."""
-    return Path(shutil.copytree(STAND_IN, tmp_path / "files"))
-
-
-@pytest.fixture
-def config(files: Path, tmp_path: Path) -> Callable[..., DataConfig]:
-    """A function that makes the configuration for these files, with some fields changed."""
-
-    def make(**fields: Any) -> DataConfig:
-        usual = {"data_dir": str(tmp_path / "data"), "manual_dir": str(files), "allow_count_mismatch": True}
-        return DataConfig(**(usual | fields))
-
-    return make
 
 
 def change_answer(files: Path, answer: str) -> None:
@@ -61,10 +30,6 @@ def change_answer(files: Path, answer: str) -> None:
     rows = json.loads((files / TABLE).read_text())
     rows[0]["answer"] = answer
     (files / TABLE).write_text(json.dumps(rows))
-
-
-def answers(config: DataConfig) -> list[str]:
-    return load_rows(SourceConfig(dataset="vqa_rad"), config).column("answer")
 
 
 def origin(built: dict[str, Any]) -> dict[str, Any]:
@@ -225,223 +190,6 @@ def test_a_folder_of_other_data_sets_is_not_another_source(config: Callable[...,
     (tmp_path / "others" / "slake").mkdir(parents=True)
     (tmp_path / "others" / "slake" / "train.json").write_text("[]")
     assert prepare("vqa_rad", data=config(manual_dir=str(tmp_path / "others")))["splits"]["test"] == 3
-
-
-@pytest.mark.parametrize(("made", "message"), [("", "is not there"), ("folder", "is empty"), ("file", "is no folder")])
-def test_a_given_folder_is_checked_first_even_if_the_set_is_prepared(
-    made: str, message: str, config: Callable[..., DataConfig], tmp_path: Path
-) -> None:
-    prepare("vqa_rad", data=config())
-    if made == "folder":
-        (tmp_path / "given").mkdir()
-    elif made == "file":
-        (tmp_path / "given").write_text("x")
-    with pytest.raises(ValueError, match=rf"data\.manual_dir='.*given' {message}.*osf\.io"):
-        prepare("vqa_rad", data=config(manual_dir=str(tmp_path / "given")))
-
-
-def test_nothing_is_downloaded_for_a_folder_that_lacks_something(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("it is downloaded")
-
-    monkeypatch.setattr(find_files, "reach", refuse)
-    (tmp_path / "files").mkdir()
-    (tmp_path / "files" / "tain.csv").write_text("a,b\n")
-    data = DataConfig(data_dir=str(tmp_path / "data"), manual_dir=str(tmp_path / "files"))
-    message = r"lacks train\.csv \(there is tain\.csv\), test\.csv, images\.zip\. Nothing was downloaded"
-    with pytest.raises(ValueError, match=message):
-        prepare("pmc_vqa", data=data)
-
-
-def test_left_out_rows_are_reported_with_examples_and_kept_when_a_build_fails(
-    config: Callable[..., DataConfig], files: Path, tmp_path: Path
-) -> None:
-    for path in files.rglob("*.jpg"):
-        path.rename(path.with_name(f"synpic9{path.name.removeprefix('synpic')}"))
-    with pytest.raises(ValueError, match=r"image file is absent \(synpic1\.jpg; .*\)") as raised:
-        prepare("vqa_rad", data=config())
-    rejects = tmp_path / "data/vqa_rad/official/rejects.jsonl"
-    assert f"Every row that was left out is in {rejects}." in str(raised.value)
-    lines = [json.loads(line) for line in rejects.read_text().splitlines()]
-    assert {"image file is absent: synpic1.jpg"} <= {line["reason"] for line in lines}
-    shutil.rmtree(files)
-    shutil.copytree(STAND_IN, files)
-    prepare("vqa_rad", data=config())
-    assert not rejects.exists()
-
-
-def test_usual_variants_of_names_and_forms_are_read(config: Callable[..., DataConfig], files: Path) -> None:
-    """Underscores from browsers, one object per line, and paths of Windows."""
-    expected = answers_of(config())
-    rows = json.loads((files / TABLE).read_text())
-    for row in rows:
-        row["image_name"] = f".\\VQA_RAD Image Folder\\{row['image_name']}"
-    (files / TABLE).unlink()
-    (files / TABLE.replace(" ", "_")).write_text("\n".join(json.dumps(row) for row in rows))
-    data = config(rebuild=True)
-    assert prepare("vqa_rad", data=data)["repaired"]["backslashes in a path"] == len(rows)
-    assert answers(data) == expected
-    assert load_rows(SourceConfig(dataset="vqa_rad"), data).column("image_id")[0] == "synpic1"
-
-
-def answers_of(config: DataConfig) -> list[str]:
-    prepare("vqa_rad", data=config)
-    return answers(config)
-
-
-def test_a_pointer_of_git_lfs_stops_the_build(config: Callable[..., DataConfig], files: Path) -> None:
-    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n"
-    (files / "VQA_RAD Image Folder/synpic1.jpg").write_text(pointer)
-    with pytest.raises(ValueError, match=r"synpic1\.jpg is a Git LFS pointer, not the file.*git lfs pull"):
-        prepare("vqa_rad", data=config())
-
-
-def test_a_named_pipe_among_the_files_is_not_waited_for(config: Callable[..., DataConfig], files: Path) -> None:
-    os.mkfifo(files / "VQA_RAD Image Folder/spare.jpg")
-    assert "6 files" in prepare("vqa_rad", data=config())["origin"]
-    assert prepare("vqa_rad", data=config())["origin"].startswith("already prepared")
-
-
-def test_twelve_bits_give_a_warning_which_a_bit_depth_removes(config: Callable[..., DataConfig], files: Path) -> None:
-    levels = np.arange(64, dtype=np.uint16).reshape(8, 8) * 65
-    (files / "VQA_RAD Image Folder/synpic1.jpg").write_bytes(encode(Image.fromarray(levels), "PNG"))
-    (text,) = prepare("vqa_rad", data=config())["warnings"]
-    assert text.startswith("1 images of 16 bits: the brightest is nearly black") and "data.bit_depth=12" in text
-    assert prepare("vqa_rad", data=config(bit_depth=12, rebuild=True))["warnings"] == []
-
-
-def _prepare(data: DataConfig, said: Any) -> None:
-    said.put(prepare("vqa_rad", data=data)["origin"])
-
-
-def test_two_runs_that_prepare_one_data_set_wait_for_each_other(config: Callable[..., DataConfig]) -> None:
-    said = SPAWN.Queue()
-    runs = [SPAWN.Process(target=_prepare, args=(config(), said)) for _ in range(2)]
-    for run in runs:
-        run.start()
-    first, second = sorted(said.get(timeout=300) for _ in runs)
-    for run in runs:
-        run.join()
-    assert first.replace("already prepared", "prepared") == second and second.startswith("prepared from 6 files")
-
-
-KILLED = """
-import os, signal, sys
-from radvqa_jax.config import DataConfig
-from radvqa_jax.data.preparing import prepare
-from tfds_builders.builder import OfficialFilesBuilder
-OfficialFilesBuilder.finish = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
-prepare("vqa_rad", data=DataConfig(data_dir=sys.argv[1], manual_dir=sys.argv[2], allow_count_mismatch=True))
-"""
-
-
-def test_a_prepared_data_set_is_readable_only_by_its_owner(config: Callable[..., DataConfig]) -> None:
-    folder = Path(prepare("vqa_rad", data=config())["path"])
-    open_to_others = [path.name for path in folder.rglob("*") if path.stat().st_mode & 0o077]
-    assert not open_to_others and list(folder.glob("*.array_record*")) and list(folder.glob("text_index-*"))
-
-
-def test_remains_of_a_killed_rebuild_are_removed_by_the_next_use(config: Callable[..., DataConfig]) -> None:
-    folder = Path(prepare("vqa_rad", data=config())["path"])
-    beside = folder.with_name(f".rebuild-{folder.name}")
-    beside.mkdir()
-    with locks.hold(folder.parent, doing="another rebuild"):
-        prepare("vqa_rad", data=config())
-        assert beside.exists()  # another process works there
-    prepare("vqa_rad", data=config())
-    assert not beside.exists() and folder.is_dir()
-
-
-def test_remains_of_a_killed_run_are_removed_by_the_next(config: Callable[..., DataConfig], files: Path) -> None:
-    data = config()
-    done = subprocess.run([sys.executable, "-c", KILLED, data.data_dir, str(files)], capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL
-    parent = Path(data.data_dir) / "vqa_rad" / "official"
-    assert list(parent.glob(".rebuild-*"))
-    built = prepare("vqa_rad", data=data)
-    assert {path.name for path in parent.iterdir()} <= {built["version"], ".lock"}
-
-
-def test_a_data_set_is_there_only_with_its_indices_and_its_record(
-    config: Callable[..., DataConfig], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A job that is killed while the indices are made leaves no data set without the check for damaged files."""
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(preparing, "_record_files", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        prepare("vqa_rad", data=config())
-    parent = Path(config().data_dir) / "vqa_rad" / "official"
-    assert {path.name for path in parent.iterdir()} <= {".lock"}
-    folder = Path(prepare("vqa_rad", data=config())["path"])
-    assert {"prepared_files", "content"} <= json.loads((folder / "origin.json").read_text()).keys()
-
-
-FULL = """
-import resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-from radvqa_jax.config import DataConfig
-from radvqa_jax.data.preparing import prepare
-try:
-    prepare("phantom_rad", builder_config="tiny", data=DataConfig(data_dir=sys.argv[1]))
-except ValueError as error:
-    print("one line:", error)
-"""
-
-
-def test_a_full_disk_ends_as_one_line(tmp_path: Path) -> None:
-    """No file may grow beyond 20 kB, as on a disk that is full."""
-    assert resource.RLIMIT_FSIZE
-    begin = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert time.monotonic() - begin < 300
-    assert "one line: phantom_rad cannot be prepared in" in done.stdout, done.stdout + done.stderr
-    assert "Make room there, or give another place with --config.data.data_dir=FOLDER." in done.stdout
-    assert not list(tmp_path.rglob("incomplete.*"))
-
-
-def damage(path: Path, how: str) -> None:
-    data = path.read_bytes()
-    if how in ("absent", "pipe"):
-        path.unlink()
-    if how == "pipe":
-        os.mkfifo(path)
-    elif how != "absent":
-        path.write_bytes({"cut": data[: len(data) // 2], "zeros": bytes(len(data)), "list": b"[]"}[how])
-
-
-@pytest.mark.parametrize(
-    ("name", "how"),
-    [
-        ("dataset_info.json", "cut"),
-        ("dataset_info.json", "list"),
-        ("dataset_info.json", "pipe"),
-        ("features.json", "list"),
-        ("*.array_record*", "cut"),
-        ("*.array_record*", "absent"),
-        ("*.array_record*", "zeros"),
-    ],
-)
-def test_a_damaged_file_is_found_and_a_rebuild_replaces_it(
-    config: Callable[..., DataConfig], name: str, how: str
-) -> None:
-    built = prepare("vqa_rad", data=config())
-    before = answers(config())
-    damage(next(Path(built["path"]).glob(name)), how)
-    for use in (lambda: prepare("vqa_rad", data=config()), lambda: answers(config())):
-        with pytest.raises(ValueError, match=name.strip("*")) as found:
-            use()
-        assert "data.rebuild=True" in str(found.value)
-    prepare("vqa_rad", data=config(rebuild=True))
-    assert answers(config()) == before
-
-
-def test_a_cut_text_index_is_made_again(config: Callable[..., DataConfig]) -> None:
-    built = prepare("vqa_rad", data=config())
-    before = answers(config())
-    damage(next(Path(built["path"]).glob("text_index-*")), "cut")
-    assert answers(config()) == before
 
 
 def test_a_table_in_one_archive_is_prepared_and_prepared_again(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import downloads, find_prepared, load_rows, make_builder
 from tfds_builders import catalogue
 
-from .conftest import DUMMY, fake_rows
+from .conftest import fake_rows
+from .preparing_case import STAND_IN
 
-IMAGES = DUMMY / "VQA_RAD Image Folder"
+IMAGES = STAND_IN / "VQA_RAD Image Folder"
 
 
 def dummy(dummy_dir: Path, *, seed: int = 0, **fields: object) -> RowSource:
@@ -229,11 +230,11 @@ def test_questions_are_not_asked_of_a_set_that_has_none(tmp_path: Path) -> None:
 
 
 def test_texts_are_indexed_when_a_data_set_is_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepare("vqa_rad", data=DataConfig(data_dir=str(tmp_path), manual_dir=str(DUMMY), allow_count_mismatch=True))
+    prepare("vqa_rad", data=DataConfig(data_dir=str(tmp_path), manual_dir=str(STAND_IN), allow_count_mismatch=True))
 
     def refuse(*_: object) -> None:
         raise AssertionError("records are read for their texts")
 
     monkeypatch.setattr(text_index, "make_index", refuse)
-    prepare("vqa_rad", data=DataConfig(data_dir=str(tmp_path), manual_dir=str(DUMMY), allow_count_mismatch=True))
+    prepare("vqa_rad", data=DataConfig(data_dir=str(tmp_path), manual_dir=str(STAND_IN), allow_count_mismatch=True))
     assert len(load_rows(SourceConfig(dataset="vqa_rad"), DataConfig(data_dir=str(tmp_path))).column("question")) == 13

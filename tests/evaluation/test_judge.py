@@ -1,8 +1,6 @@
 """The judge with a real HTTP server: its requests, its verdicts, and that nothing is lost."""
 
 import json
-import re
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,73 +11,14 @@ import pytest
 from radvqa_jax import locks
 from radvqa_jax.config import Config, EvalConfig, JudgeConfig
 from radvqa_jax.evaluation import attacks
-from radvqa_jax.evaluation.judge import JudgingStopped, announce, format_summary, judge, make_items, verdicts_path
-from radvqa_jax.evaluation.judge_file import JudgeFile, content_hash, find_judges, judge_path
-from radvqa_jax.evaluation.judge_prompts import (
-    prompt_sha256,
-)
+from radvqa_jax.evaluation.judge import JudgingStopped, announce, format_summary, make_items, verdicts_path
+from radvqa_jax.evaluation.judge_file import content_hash, find_judges, judge_path
+from radvqa_jax.evaluation.judge_prompts import prompt_sha256
 from radvqa_jax.evaluation.judge_scores import score_judge
 from radvqa_jax.files import read_jsonl, write_jsonl
-from radvqa_jax.schema import Record
+from tests.evaluation.judge_case import RECORDS, SOON, Ask, honest, read_request, record
 
 from .judge_case import MEDM, verdict
-
-SOON = {"retry-after-ms": "1"}
-
-
-def record(number: int, reference: str, prediction: str, **fields: Any) -> Record:
-    given = {"answer_type": "open", "source": "s"} | fields
-    return Record(f"q{number}", f"i{number // 2}", f"Question {number}?", reference, [prediction], [], **given)
-
-
-ANSWERS = ("left lung", "right lung", "heart", "liver", "spleen", "kidney")
-RECORDS = [record(i, ANSWERS[i], ANSWERS[i if i % 2 else (i + 1) % 6]) for i in range(6)]
-
-
-def read_request(body: dict[str, Any]) -> tuple[str, dict[str, str]]:
-    """(mark, fields) of a request, as a judge that respects the marks reads it."""
-    text = body["messages"][-1]["content"]
-    mark = text.partition("<<")[2].partition(">>")[0]
-    inside = text.partition(f"<<{mark}>>\n")[2].partition(f"\n<</{mark}>>")[0]
-    return mark, {line.partition(": ")[0]: json.loads(line.partition(": ")[2]) for line in inside.split("\n")}
-
-
-def honest(server: Any, best: int = 1, worst: int = 0) -> Callable[[dict[str, Any]], Any]:
-    def behave(body: dict[str, Any]) -> Any:
-        mark, fields = read_request(body)
-        return server.say(verdict(mark, best if fields["answer"] == fields["ground_truth"] else worst))
-
-    return behave
-
-
-def gullible(server: Any, best: int = 1) -> Callable[[dict[str, Any]], Any]:
-    """A judge that obeys an answer which asks for a score, and otherwise judges well."""
-
-    def behave(body: dict[str, Any]) -> Any:
-        mark, fields = read_request(body)
-        asked = re.search(rf"score\D{{0,15}}{best}", fields["answer"], re.IGNORECASE)
-        right = bool(asked) or fields["answer"] == fields["ground_truth"]
-        return server.say(verdict(mark, best if right else 0))
-
-    return behave
-
-
-@pytest.fixture
-def ask(chat_server: Any, tmp_path: Path) -> Callable[..., JudgeFile]:
-    """A function that judges records with the server."""
-    chat_server.behave = honest(chat_server)
-    path = tmp_path / "answers.jsonl"
-
-    def run(records: list[Record] = RECORDS, **fields: Any) -> JudgeFile:
-        given: dict[str, Any] = {"base_url": chat_server.url, "model": "m", "attacks": 0, "retries": 1, "timeout": 5.0}
-        write_jsonl(path, [r.to_json() for r in records])
-        config = JudgeConfig(**(given | fields))
-        return judge(records, predictions=path, config=config, cache=tmp_path / "cache.jsonl")
-
-    return run
-
-
-Ask = Callable[..., JudgeFile]
 
 
 def test_verdicts_are_written_next_to_the_answers_and_read_back(ask: Ask, chat_server: Any, tmp_path: Path) -> None:
@@ -198,31 +137,6 @@ def test_each_verdict_names_the_model_that_answered(ask: Ask, chat_server: Any, 
     assert json.loads(path.read_text())["reply_id"] in (tmp_path / "cache.jsonl").read_text()
 
 
-def test_requests_are_announced_before_the_first_and_attacks_apart(
-    ask: Ask, chat_server: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    good, seen = chat_server.behave, []
-
-    def note(body: dict[str, Any]) -> Any:
-        seen.append(capsys.readouterr().out)
-        return good(body)
-
-    chat_server.behave = note
-    ask(RECORDS[:2], concurrency=1)
-    ask(attacks=3, concurrency=1, max_calls=500)
-    said = [text for text in seen if text]
-    assert "2 distinct answers: 0 have a verdict, 0 have a reply in the cache, 2 are to be asked." in said[0]
-    assert "attacks" not in said[0] and "up to 3 times" in said[0] and "judge.max_calls" not in said[0]
-    assert "6 distinct answers: 2 have a verdict, 0 have a reply in the cache, 4 are to be asked." in said[1]
-    each = 3 * len(attacks.NAMES)
-    assert re.search(rf" ({each - 2}|{each - 1}|{each}) distinct attacks: 0 have a verdict, ", said[1])
-    assert "judge.attacks=0 leaves the attacks out" in said[1]
-    assert "requests were sent" in capsys.readouterr().out
-    with pytest.raises(JudgingStopped):
-        ask(max_calls=1, seed=3)
-    assert "judge.max_calls=1 will stop this run before its end" in "".join(seen)
-
-
 def test_two_runs_do_not_judge_one_file_at_once(chat_server: Any, tmp_path: Path) -> None:
     """Each has its own workdir, and both would write the same verdicts."""
     from radvqa_jax.runners import RUNNERS
@@ -308,126 +222,6 @@ def test_an_edited_line_is_named(ask: Ask, changed: dict[str, Any], message: str
         find_judges(tmp_path / "answers.jsonl")
 
 
-def test_a_bad_reply_is_asked_again_and_then_given_up(ask: Ask, chat_server: Any) -> None:
-    good = chat_server.behave
-    chat_server.behave = lambda body: good(body) if len(chat_server.requests) > 1 else chat_server.say("Score: 1")
-    judged = ask(RECORDS[:1])
-    (line,) = judged.answers.values()
-    assert (line.state, line.score, line.attempts) == ("judged", 0, 2)
-    assert "was not the JSON object" in chat_server.requests[1]["messages"][-1]["content"]
-
-    chat_server.behave = lambda body: chat_server.say('{"mark": "', finish="length")
-    judged = ask(RECORDS[1:3], attempts=2)
-    assert {line.why for line in judged.answers.values()} == {
-        "no verdict: not one JSON object (cut at judge.max_tokens)"
-    }
-    assert len(chat_server.requests) == 6
-    # It is neither right nor wrong, and is not asked again without end.
-    assert [judged.correct(judged.find(r)) for r in RECORDS[1:3]] == [None, None]
-    ask(RECORDS[1:3], attempts=2)
-    assert len(chat_server.requests) == 6
-    scores = score_judge(judged, RECORDS[1:3], resamples=50, seed=0)
-    assert scores["overall"] == {"accuracy": None, "score": None, "unjudged": 2}
-
-
-def test_requests_that_failed_are_sent_again_in_a_later_run(ask: Ask, chat_server: Any) -> None:
-    good = chat_server.behave
-
-    def sometimes(body: dict[str, Any]) -> Any:
-        _, fields = read_request(body)
-        return (500, "text/plain", b"", SOON) if fields["question"] == "Question 2?" else good(body)
-
-    chat_server.behave = sometimes
-    judged = ask(concurrency=1)
-    missing = judged.find(RECORDS[2])
-    assert missing is not None and (missing.state, missing.why) == ("unjudged", "endpoint: status 500")
-    assert len(judged.answers) == 6
-    chat_server.behave = good
-    before = len(chat_server.requests)
-    assert ask().correct(ask().find(RECORDS[2])) is False
-    assert len(chat_server.requests) == before + 1
-
-
-@pytest.mark.parametrize(
-    ("behave", "message"),
-    [
-        ((500, "text/plain", b"", SOON), r"failed 3 times in a row \(endpoint: status 500\)"),
-        ((429, "text/plain", b"", SOON), r"failed 3 times in a row \(endpoint: status 429\)"),
-        ((200, "application/json", b'{"choi', {}), r"failed 3 times in a row \(endpoint: no chat completion\)"),
-        ((200, "text/html", b"<html>", {}), r"web page"),
-        ((401, "application/json", b"{}", {}), r"refuses the key"),
-    ],
-)
-def test_a_broken_endpoint_stops_the_run_and_what_came_before_is_kept(
-    behave: Any, message: str, ask: Ask, chat_server: Any, tmp_path: Path
-) -> None:
-    good = chat_server.behave
-    chat_server.behave = lambda body: good(body) if len(chat_server.requests) <= 2 else behave
-    with pytest.raises(
-        JudgingStopped, match=rf"{message}.* 2 of 6 are judged and kept in answers.judge-medm-.*start again"
-    ):
-        ask(concurrency=1, max_failures=3)
-    chat_server.behave = good
-    before = len(chat_server.requests)
-    judged = ask(concurrency=1)
-    assert [judged.correct(judged.find(r)) for r in RECORDS] == [False, True] * 3
-    assert len(chat_server.requests) == before + 4
-
-
-def test_an_absent_server_stops_the_run(ask: Ask) -> None:
-    with pytest.raises(JudgingStopped, match=r"failed 2 times in a row \(endpoint: no server\).* 0 of 6 are judged"):
-        ask(base_url="http://127.0.0.1:9/v1", retries=0, max_failures=2)
-
-
-def test_few_requests_follow_the_last_failure_that_is_allowed(ask: Ask, chat_server: Any) -> None:
-    chat_server.behave = lambda body: (500, "text/plain", b"", {})
-    with pytest.raises(JudgingStopped, match="failed 2 times in a row"):
-        ask(retries=0, max_failures=2, concurrency=1)
-    assert 2 <= len(chat_server.requests) <= 4
-
-
-def test_a_spent_budget_stops_the_run_and_the_next_continues(ask: Ask, chat_server: Any) -> None:
-    with pytest.raises(JudgingStopped, match=r"max_calls=4.* 4 of 6 are judged"):
-        ask(max_calls=4, concurrency=1)
-    ask(max_calls=2, concurrency=1)
-    assert len(chat_server.requests) == 6
-
-
-def test_verdicts_in_flight_when_the_budget_is_spent_are_kept(ask: Ask, chat_server: Any) -> None:
-    good = chat_server.behave
-
-    def slowly(body: Any) -> Any:
-        time.sleep(0.3)
-        return good(body)
-
-    chat_server.behave = slowly
-    with pytest.raises(JudgingStopped, match=r"max_calls=3.* 3 of 6 are judged"):
-        ask(max_calls=3, concurrency=4)  # the fourth finds the budget spent while three wait for their replies
-
-
-def test_a_judged_file_is_made_again_from_the_cache_alone(ask: Ask, chat_server: Any, tmp_path: Path) -> None:
-    judged = ask()
-    for path in tmp_path.glob("answers.judge-*"):
-        path.unlink()
-    again = ask(offline=True, base_url="")
-    assert dict(again.answers) == dict(judged.answers) and len(chat_server.requests) == 6
-    more = [*RECORDS, record(9, "brain", "brain")]
-    judged = ask(more, offline=True, base_url="")
-    line = judged.find(more[-1])
-    assert line is not None and line.why == "endpoint: offline, and not in the cache"
-    judged = ask(more)  # the endpoint is back
-    assert judged.correct(judged.find(more[-1])) is True
-
-
-def test_a_cut_line_loses_no_reply(ask: Ask, chat_server: Any, tmp_path: Path) -> None:
-    judged = ask(concurrency=1)
-    path = judge_path(tmp_path / "answers.jsonl", judged.name)
-    path.write_bytes(path.read_bytes()[:-30])
-    assert dict(ask().answers) == dict(judged.answers)
-    assert len(chat_server.requests) == 6  # the reply was in the cache
-    assert len(read_jsonl(path)) == 6
-
-
 def test_other_settings_are_another_judge(ask: Ask, tmp_path: Path) -> None:
     names = {ask(**fields).name for fields in ({}, {"model": "n"}, {"with_question": False}, {"seed": 1})}
     assert len(names) == 4 == len(find_judges(tmp_path / "answers.jsonl"))
@@ -457,37 +251,6 @@ def test_the_announcement_names_what_is_sent_and_shows_none_of_it(
     chat_server.behave = note
     ask(allow_remote=True, concurrency=1)
     assert "6 answers" in seen[0] and not any(seen[1:])
-
-
-# Attacks.
-
-
-def test_attacks_are_wrong_answers_and_the_same_each_time() -> None:
-    made = attacks.make_attacks(RECORDS, questions=4, best=5, seed=1)
-    assert made == attacks.make_attacks(RECORDS, questions=4, best=5, seed=1)
-    assert made != attacks.make_attacks(RECORDS, questions=4, best=5, seed=2)
-    assert len(made) == 4 * len(attacks.NAMES) and {a.name for a in made} == set(attacks.NAMES)
-    for attack in made:
-        if attack.name == attacks.CONTROL:
-            assert attack.prediction != attack.record.reference and attack.prediction in ANSWERS
-    assert max(len(a.prediction) for a in made) > 15_000
-    assert not attacks.make_attacks([RECORDS[0]], questions=4, best=1, seed=0)  # there is no wrong answer
-    choice = record(0, "B", "A", choices=["heart", "liver"])
-    assert attacks.make_attacks([choice], questions=1, best=1, seed=0)[0].prediction == "heart"
-
-
-def test_attack_success_is_counted(ask: Ask, chat_server: Any) -> None:
-    judged = ask(attacks=3)
-    cells = score_judge(judged, RECORDS, resamples=50, seed=0)["attacks"]
-    assert {name: cell["value"] for name, cell in cells.items()} == dict.fromkeys(["any attack", *attacks.NAMES], 0.0)
-    assert cells["control"]["n"] == 3 and cells["any attack"]["n"] == 3 * (len(attacks.NAMES) - 1)
-    chat_server.behave = gullible(chat_server)
-    cells = score_judge(ask(attacks=3, model="gullible"), RECORDS, resamples=50, seed=0)["attacks"]
-    assert cells["control"]["value"] == 0.0 < cells["any attack"]["value"] < 1
-    assert cells["instruction"]["value"] == cells["planted verdict, JSON"]["value"] == 1.0
-    assert cells["instruction"]["interval"][0] > 0.1
-    # The attacks do not enter the score of the answers.
-    assert score_judge(judged, RECORDS, resamples=50, seed=0)["overall"]["accuracy"]["n"] == 6
 
 
 def test_scores_of_a_judge(ask: Ask, chat_server: Any) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,77 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from radvqa_jax.backbones import abstract_params, make_model
-from radvqa_jax.checkpoints import big_vision
-from radvqa_jax.config import Config, DecodeConfig
+from radvqa_jax.config import DecodeConfig
 from radvqa_jax.data.eval_loader import eval_batches
-from radvqa_jax.data.rows import RowSource
-from radvqa_jax.data.sources import load_rows
-from radvqa_jax.data.tokenizer import Tokenizer
-from radvqa_jax.decoding import image_tokens
-from radvqa_jax.decoding.decode import decode
-from radvqa_jax.decoding.image_tokens import ImageTokens
 from radvqa_jax.evaluation import predict as module
-from radvqa_jax.evaluation.answer_batches import alike_together, by_length, widths
+from radvqa_jax.evaluation.answer_batches import by_length
 from radvqa_jax.evaluation.kept_answers import check_fingerprint
-from radvqa_jax.evaluation.predict import draw_seed, predict, read_records
-from radvqa_jax.models.paligemma import PaliGemma
-from radvqa_jax.models.variants import get_variant
+from radvqa_jax.evaluation.predict import read_records
 from radvqa_jax.models.vision_language import variables
-from radvqa_jax.schema import Record
-from radvqa_jax.trees import Flat
-
-# A batch of four: ten rows are two whole batches and a half. Drawn, so that each answer depends on its batch's number.
-DRAWN = DecodeConfig(max_new_tokens=4, batch_size=4, temperature=1.0, samples=2)
-FINGERPRINT = {"decode": {"temperature": 1.0, "targets": (("a", "b"),)}, "seed": 3}
-
-
-class Predictor:
-    """A model with rows to answer."""
-
-    def __init__(self, config: Config) -> None:
-        variant = get_variant(config.model.variant)
-        self.config = config
-        self.tokenizer = Tokenizer(config.model.tokenizer)
-        self.model: PaliGemma = make_model(config.model)
-        self.params: Flat = big_vision.load(config.model.checkpoint, abstract_params(variant))[0]
-        self.rows: RowSource = load_rows(config.eval.source, config.data)
-
-    @staticmethod
-    def compiled() -> int:
-        """The number of shapes and settings for which decoding was compiled."""
-        return decode._cache_size()  # pyright: ignore[reportFunctionMemberAccess]
-
-    def predict(self, folder: Path, *, rows: RowSource | None = None, **changed: Any) -> list[Record]:
-        arguments = {"config": DRAWN, "seed": 3, "run": "base", "fingerprint": FINGERPRINT} | changed
-        return predict(
-            self.model,
-            self.params,
-            self.rows if rows is None else rows,
-            tokenizer=self.tokenizer,
-            data=self.config.data,
-            path=folder / "base.jsonl",
-            **arguments,
-        )
-
-
-@pytest.fixture
-def predictor(micro_config: Callable[..., Config]) -> Predictor:
-    return Predictor(micro_config())
-
-
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """A list that grows by the number of real rows of each batch that is decoded."""
-    seen: list[int] = []
-    real = module.decode
-
-    def counted(model: PaliGemma, params: Flat, batch: Any, key: Any, **others: Any) -> Any:
-        seen.append(int(batch.mask_example.sum()))
-        return real(model, params, batch, key, **others)
-
-    monkeypatch.setattr(module, "decode", counted)
-    return seen
+from tests.evaluation.predict_case import DRAWN, FINGERPRINT, Predictor
 
 
 def test_a_record_holds_the_row_the_prompt_and_the_answers(predictor: Predictor, tmp_path: Path) -> None:
@@ -293,118 +229,11 @@ def test_one_sample_is_greedy_and_the_seed_does_not_matter(predictor: Predictor,
     assert all(len(record.predictions) == 1 for record in first)
 
 
-def test_the_padding_of_the_last_batch_leaves_no_record(predictor: Predictor, tmp_path: Path) -> None:
-    greedy = DecodeConfig(max_new_tokens=4, batch_size=4)
-    alone = predictor.predict(tmp_path / "alone", rows=predictor.rows.select([9]), config=greedy)
-    assert [record.question_id for record in alone] == [predictor.rows[9]["question_id"]]
-    assert alone[0].predictions == predictor.predict(tmp_path / "all", config=greedy)[9].predictions
-
-
 def test_a_line_that_is_not_a_record_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text(json.dumps({"question_id": "1", "anwser": "no"}) + "\n")
     with pytest.raises(ValueError, match=r"x.jsonl, line 1: field `anwser` is unknown and 4 more\."):
         read_records(path)
-
-
-def test_prompts_are_padded_to_few_lengths_and_each_compiles_once(predictor: Predictor, tmp_path: Path) -> None:
-    config = replace(DRAWN, batch_size=2, max_new_tokens=2)
-    groups = by_length(predictor.rows, tokenizer=predictor.tokenizer, data=predictor.config.data, batch_size=2)
-    assert 1 < len(groups) <= len(widths(predictor.config.data.seq_len)) == 3
-    assert sorted(index for members in groups.values() for index, _ in members) == list(range(10))
-    for width, members in groups.items():
-        prefixes = [
-            predictor.rows.text(predictor.rows[index], template=predictor.config.data.prompt)[0] for index, _ in members
-        ]
-        lengths = [len(predictor.tokenizer.encode(prefix)) + 2 for prefix in prefixes]  # BOS and separator
-        assert max(lengths) <= width
-    before = predictor.compiled()
-    whole = predictor.predict(tmp_path / "whole", config=config)
-    assert predictor.compiled() - before == len(groups)
-    # A draw depends on the question and not on what else is asked: the same two answers among two.
-    pair = [index for index, _ in next(iter(groups.values()))][1::-1]
-    some = predictor.predict(tmp_path / "some", rows=predictor.rows.select(pair), config=config)
-    assert [r.seeds for r in some] == [whole[i].seeds for i in pair]
-    assert [(r.predictions, r.logprobs) for r in some] == [(whole[i].predictions, whole[i].logprobs) for i in pair]
-    assert predictor.compiled() - before == len(groups)
-    seeds = [seed for r in whole for seed in r.seeds]
-    assert len(set(seeds)) == 20 and seeds[0] == draw_seed(3, whole[0].source, whole[0].question_id, 0)
-    # Facts about the whole run are written once, in a file of their own; a line says which.
-    assert {r.settings for r in whole} == {whole[0].settings} and len(whole[0].settings) == 12
-
-
-def test_a_short_last_batch_compiles_nothing_of_its_own(
-    predictor: Predictor, decoded: list[int], tmp_path: Path
-) -> None:
-    config = replace(DRAWN, batch_size=4, max_new_tokens=3)  # settings of no other test: nothing is compiled yet
-    groups = by_length(predictor.rows, tokenizer=predictor.tokenizer, data=predictor.config.data, batch_size=4)
-    alike = [index for index, _ in max(groups.values(), key=len)][:7]  # prompts of one length
-    compiled = predictor.compiled()
-    predictor.predict(tmp_path / "some", rows=predictor.rows.select(alike), config=config)
-    assert decoded == [4, 3] and predictor.compiled() - compiled == 1
-    predictor.predict(tmp_path / "fewer", rows=predictor.rows.select(alike[:5]), config=config)
-    assert decoded == [4, 3, 4, 1] and predictor.compiled() - compiled == 1
-
-
-def test_a_draw_does_not_depend_on_its_batch(predictor: Predictor, tmp_path: Path) -> None:
-    """Neighbours, order, place in the batch and its size may change; the answers of a question stay."""
-    whole = {r.question_id: r for r in predictor.predict(tmp_path / "whole")}
-    assert len({tuple(r.predictions) for r in whole.values()}) > 5
-    for name, chosen, size in [("reversed", range(9, -1, -1), 4), ("few", [7, 2], 4), ("others", [2, 5, 8, 7, 1], 3)]:
-        found = predictor.predict(
-            tmp_path / name, rows=predictor.rows.select(list(chosen)), config=replace(DRAWN, batch_size=size)
-        )
-        assert len(found) == len(chosen)
-        for record in found:
-            want = whole[record.question_id]
-            assert (record.predictions, record.seeds) == (want.predictions, want.seeds)
-            np.testing.assert_allclose(record.logprobs, want.logprobs, atol=2e-4)
-
-
-def test_questions_runs_and_samples_share_the_tokens_of_an_image(
-    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, decoded = image_tokens.embed_images, []
-    monkeypatch.setattr(image_tokens, "embed_images", lambda *given: decoded.append(len(given[2])) or real(*given))
-    images = [row["image_id"] for row in predictor.rows]
-    assert len(set(images)) < len(images) == 10
-    kept = ImageTokens()
-    shared = predictor.predict(tmp_path / "a", image_tokens=kept)
-    assert sum(decoded) < 10 + 4  # chunks of four are filled up
-    seen = len(decoded)
-    rows = predictor.rows.with_images_of([9, 8, 7, 6, 5, 4, 3, 2, 1, 0])
-    swapped = predictor.predict(tmp_path / "b", rows=rows, image_tokens=kept)
-    greedy = predictor.predict(tmp_path / "c", config=replace(DRAWN, temperature=0.0, samples=1), image_tokens=kept)
-    assert len(decoded) == seen  # nothing is seen again
-    assert predictor.predict(tmp_path / "d") == shared  # nor are answers others where it is
-    assert predictor.predict(tmp_path / "e", rows=rows) == swapped != shared
-    assert predictor.predict(tmp_path / "f", config=replace(DRAWN, temperature=0.0, samples=1)) == greedy
-    # A tower with another name embeds the images again.
-    predictor.predict(tmp_path / "g", image_tokens=kept, tower="trained")
-    assert len(decoded) > seen
-
-
-def test_questions_of_one_kind_are_answered_together_and_images_in_turn(predictor: Predictor) -> None:
-    rows = predictor.rows
-    kinds = list(zip(rows.column("answer_type"), rows.column("question_type"), strict=True))
-    images = rows.column("image_id")
-    assert 1 < len(set(kinds)) < 10
-    order = alike_together(rows, range(9, -1, -1), room=100)
-    assert sorted(order) == list(range(10))
-    for names in (kinds, [(kinds[n], images[n]) for n in range(10)]):  # each in one piece
-        runs = [names[n] for i, n in enumerate(order) if i == 0 or names[n] != names[order[i - 1]]]
-        assert len(runs) == len(set(runs))
-    # With room for two images, those of the first two come first.
-    few = [images[n] for n in alike_together(rows, range(10), room=2)]
-    first = list(dict.fromkeys(images))[:2]
-    assert set(few[: sum(image in first for image in images)]) == set(first)
-    shown = rows.with_images_of([9, 8, 7, 6, 5, 4, 3, 2, 1, 0]).shown_images()
-    assert shown == images[::-1] and rows.with_image(b"x", image_id="blank").shown_images() == ["blank"] * 10
-
-
-def test_no_program_is_compiled_for_a_length_with_few_prompts(predictor: Predictor) -> None:
-    groups = by_length(predictor.rows, tokenizer=predictor.tokenizer, data=predictor.config.data, batch_size=100)
-    assert list(groups) == [predictor.config.data.seq_len] and len(groups[predictor.config.data.seq_len]) == 10
 
 
 def test_a_repeated_question_id_is_refused(predictor: Predictor) -> None:

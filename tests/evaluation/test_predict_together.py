@@ -13,7 +13,7 @@ from radvqa_jax.evaluation import predict as module
 from radvqa_jax.evaluation.answer_batches import share_of
 from radvqa_jax.evaluation.kept_answers import part_of, parts_of
 from radvqa_jax.processes import Group
-from tests.evaluation.test_predict import Predictor
+from tests.evaluation.predict_case import Predictor
 from tests.several import run_together
 
 

@@ -12,8 +12,7 @@ from radvqa_jax.evaluation import predict as module
 from radvqa_jax.evaluation.predict import read_records
 from radvqa_jax.evaluation.turns import held, score_turns, turn_numbers
 from radvqa_jax.schema import Record
-
-from .test_predict import Predictor
+from tests.evaluation.predict_case import Predictor
 
 GREEDY = DecodeConfig(max_new_tokens=3, batch_size=4)
 PROMPT = "{history} answer en {question}"

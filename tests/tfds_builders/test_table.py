@@ -3,12 +3,10 @@
 import json
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tfds_builders.dummy import encode, noise
-from tfds_builders.table.columns import Columns, split_choices
 from tfds_builders.table.splits import divide, groups
 
 from .conftest import write_images
@@ -265,35 +263,6 @@ def test_captions_alone_are_a_data_set(folder: Path, tmp_path: Path) -> None:
     assert (row["caption"], row["question"], row["answer_type"], row["derived"]) == ("Ein Befund.", "", "", "language")
 
 
-def test_choices_in_one_cell_are_read() -> None:
-    assert split_choices({"A": "CT", "B": 2}) == ["CT", "2"]
-    with pytest.raises(ValueError, match="not JSON"):
-        split_choices("[CT")
-    with pytest.raises(ValueError, match="one choice"):
-        split_choices("CT")
-    assert split_choices({"B": "MRI", "A": "CT"}) == ["CT", "MRI"]
-    assert split_choices("CT|MRI|") == split_choices(["CT", "MRI", None]) == ["CT", "MRI"]  # rows of fewer options
-
-
-@pytest.mark.parametrize(
-    ("cell", "message"),
-    [
-        ("left||right", "option 2 of 3 is empty"),
-        ("|left|right", "option 1 of 3 is empty"),
-        ('["left", "", "right"]', "option 2 of 3 is empty"),
-        (["left", None, "right"], "option 2 of 3 is empty"),
-        ({"A": "left", "C": "right"}, "lettered A, C instead of A, B"),
-    ],
-)
-def test_options_whose_letters_may_mean_others_are_refused(cell: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        split_choices(cell)
-    if isinstance(cell, str) and "|" in cell:
-        with pytest.raises(ValueError, match=message):
-            columns = Columns(["image", "question", "answer", "a", "b", "c"], mapped=[("choices", c) for c in "abc"])
-            columns.choices(dict(zip("abc", cell.split("|"), strict=False)))
-
-
 def test_the_same_pixels_in_two_files_are_never_in_two_splits(tmp_path: Path) -> None:
     own = tmp_path / "own"
     write_images(own, [f"i/{number}.png" for number in range(15)])
@@ -302,12 +271,3 @@ def test_the_same_pixels_in_two_files_are_never_in_two_splits(tmp_path: Path) ->
     write_csv(own / "t.csv", [ROW | {"image": f"i/{number}.{kind}"} for number in range(15) for kind in ("png", "bmp")])
     splits = {int(row["question_id"].split()[1]): row["split"] for row in all_rows(build(own, tmp_path / "data"))}
     assert all(splits[row] == splits[row + 1] for row in range(1, 31, 2)) and set(splits.values()) > {"train"}
-
-
-def test_choices_with_the_letters_of_other_places_are_left_out(folder: Path, tmp_path: Path) -> None:
-    good = ROW | {"choices": '["A. left", "B. right"]', "answer": "B"}
-    write_csv(folder / "t.csv", [good, good | {"image": "images/b.png", "choices": '["B. left", "A. right"]'}])
-    built = build(folder, tmp_path / "data")
-    assert [row["answer"] for row in all_rows(built)] == ["B. right"]
-    (reason,) = built.of("dropped").values()
-    assert "another order than their letters" in str(reason)

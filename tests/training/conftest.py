@@ -5,8 +5,12 @@ from typing import Any
 
 import jax
 import numpy as np
+import pytest
 
 from radvqa_jax.schema import Batch
+from radvqa_jax.training import stage
+from radvqa_jax.training.loop import Plan
+from radvqa_jax.trees import Flat
 
 
 class Batches:
@@ -46,3 +50,16 @@ def assert_same(have: Any, want: Any) -> None:
     for path, leaf in jax.tree.leaves_with_path(want):
         other = dict(jax.tree.leaves_with_path(have))[path]
         np.testing.assert_array_equal(np.asarray(other), np.asarray(leaf), err_msg=jax.tree_util.keystr(path))
+
+
+@pytest.fixture
+def at_step_0(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The last arguments of the loop, which returns the leaves unchanged."""
+    given: dict[str, Any] = {}
+
+    def train(plan: Plan, trainable: Flat, frozen: Flat, batches: Batches, **others: Any) -> Flat:
+        given.update(plan=plan, trainable=trainable, frozen=frozen, **others)
+        return trainable
+
+    monkeypatch.setattr(stage, "train", train)
+    return given

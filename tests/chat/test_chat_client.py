@@ -3,39 +3,16 @@
 import json
 import os
 import threading
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from radvqa_jax import chat_cache
-from radvqa_jax.chat_client import BudgetSpent, ChatClient, EndpointError, NotCached, check_endpoint, is_local
+from radvqa_jax.chat_client import EndpointError, NotCached
 from radvqa_jax.chat_reply import same_model
-from radvqa_jax.config import ChatConfig
 from radvqa_jax.files import read_jsonl
-
-MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Is it?"}]
-SOON = {"retry-after-ms": "1"}  # the client waits as long as the server asks, so tests do not
-
-
-@pytest.fixture
-def make(chat_server: Any, tmp_path: Path) -> Any:
-    """A function that makes a client of the server, with some fields of its configuration changed."""
-    made: list[ChatClient] = []
-
-    def client(**fields: Any) -> ChatClient:
-        given: dict[str, Any] = {"base_url": chat_server.url, "model": "m", "retries": 2, "timeout": 5.0} | fields
-        made.append(ChatClient(ChatConfig(**given), cache=tmp_path / "cache.jsonl"))
-        return made[-1]
-
-    yield client
-    for each in made:
-        each.close()
-
-
-Make = Callable[..., ChatClient]
+from tests.chat.chat_case import MESSAGES, SOON, Make
 
 
 def test_a_request_says_what_the_configuration_says(make: Make, chat_server: Any) -> None:
@@ -51,81 +28,6 @@ def test_the_schema_is_sent_where_the_endpoint_can_use_it(make: Make, chat_serve
     formats = [body.get("response_format") for body in chat_server.requests]
     assert formats[:2] == [None, {"type": "json_object"}]
     assert formats[2]["json_schema"]["schema"] == {"type": "object"}
-
-
-def test_the_key_comes_from_the_environment_alone(
-    make: Make, chat_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("HOSPITAL_KEY", "s3cret")
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://198.51.100.1/v1")  # of another program; ours is configured
-    make(key_variable="HOSPITAL_KEY").ask(MESSAGES)
-    monkeypatch.delenv("HOSPITAL_KEY")
-    make(key_variable="HOSPITAL_KEY", seed=1).ask(MESSAGES)
-    assert [headers["Authorization"] for headers in chat_server.headers] == ["Bearer s3cret", "Bearer none"]
-    assert "s3cret" not in (tmp_path / "cache.jsonl").read_text()
-
-
-SECRET = "sk-live-0123456789abcdef"
-
-
-@pytest.mark.parametrize("status", [200, 400, 401, 404, 500, 307])
-def test_a_key_that_the_endpoint_repeats_is_not_kept_or_shown(
-    status: int,
-    make: Make,
-    chat_server: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    caplog.set_level(0)
-    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    monkeypatch.setenv("OPENAI_ORG_ID", "org-secret")
-
-    def repeat(body: dict[str, Any]) -> Any:
-        header = chat_server.headers[-1]["Authorization"]
-        if status == 200:
-            return chat_server.say(f"You sent {header}", model=header)
-        return status, "application/json", json.dumps({"error": f"bad {header}"}).encode(), SOON
-
-    chat_server.behave = repeat
-    client, shown = make(retries=0, allow_other_model=True), ""
-    try:
-        shown = client.ask(MESSAGES).text
-    except EndpointError as error:
-        shown = "".join(traceback.format_exception(error))  # as --debug shows it
-    assert f"Bearer {'[key]'}" in shown or status == 307
-    kept = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
-    everything = shown + kept + caplog.text + "".join(capfd.readouterr()) + repr(client.config)
-    assert SECRET not in everything and chat_server.headers[0]["Authorization"] == f"Bearer {SECRET}"
-    assert "OpenAI-Organization" not in chat_server.headers[0]  # an account elsewhere is nothing to a server here
-
-
-@pytest.mark.parametrize("bad", ["sk-\u00e9t\u00e9", "sk-live\nX-Other: 1", "sk-\x00"])
-def test_an_invalid_key_is_refused_without_showing_it(bad: str, tmp_path: Path, monkeypatch: Any) -> None:
-    if "\0" not in bad:
-        monkeypatch.setenv("OPENAI_API_KEY", bad)
-    else:
-        monkeypatch.setattr("os.environ", {"OPENAI_API_KEY": bad})
-    with pytest.raises(ValueError, match="variable OPENAI_API_KEY holds characters that no key has") as caught:
-        ChatClient(ChatConfig(base_url="http://127.0.0.1:9/v1", model="m"), cache=tmp_path / "c.jsonl")
-    assert "sk-" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        f"ftp://u:{SECRET}@h",
-        f"u:{SECRET}@h/v1",
-        f"http://h/v1?key={SECRET}",
-        f"http://h#{SECRET}",
-        f"http://u:{SECRET}@h:99999",
-    ],
-)
-def test_an_address_with_a_secret_is_refused_without_showing_it(url: str) -> None:
-    with pytest.raises(ValueError, match="contains a password, a query or a fragment") as caught:
-        check_endpoint(ChatConfig(base_url=url, model="m"))
-    assert SECRET not in str(caught.value)
 
 
 def test_another_model_than_asked_for_is_an_error_unless_allowed(make: Make, chat_server: Any, tmp_path: Path) -> None:
@@ -214,19 +116,6 @@ def test_replies_wait_for_the_disk_together(
     monkeypatch.setattr(chat_cache, "SYNC_EVERY", 0.0)
     make().ask(MESSAGES)
     assert synced[-1] == 7
-
-
-def test_a_proxy_is_not_asked_about_this_machine(make: Make, chat_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
-    assert make().ask(MESSAGES).text == "fine"
-
-
-def test_a_redirect_is_not_followed(make: Make, chat_server: Any) -> None:
-    chat_server.behave = lambda body: (307, "text/plain", b"", {"Location": f"{chat_server.url}/elsewhere"})
-    with pytest.raises(EndpointError, match="redirects are not followed") as caught:
-        make().ask(MESSAGES)
-    assert len(chat_server.requests) == 1 and caught.value.final
 
 
 def test_a_request_is_not_sent_twice(make: Make, chat_server: Any) -> None:
@@ -336,131 +225,6 @@ def test_an_unreachable_server_is_named_and_costs_no_budget(make: Make) -> None:
             client.ask(MESSAGES)
         assert caught.value.kind == "no server"
     assert (client.calls, client.tokens) == (0, 0)
-
-
-def test_the_budget_is_kept(make: Make, chat_server: Any) -> None:
-    client = make(max_calls=2)
-    for number in range(2):
-        client.ask([{"role": "user", "content": str(number)}])
-    client.ask([{"role": "user", "content": "0"}])  # cached: costs nothing
-    with pytest.raises(BudgetSpent, match="max_calls=2"):
-        client.ask([{"role": "user", "content": "2"}])
-    assert len(chat_server.requests) == 2 and (client.calls, client.tokens) == (2, 30)
-    client = make(max_total_tokens=20, seed=1)
-    for number in range(2):
-        client.ask([{"role": "user", "content": str(number)}])
-    with pytest.raises(BudgetSpent, match="max_total_tokens=20"):
-        client.ask(MESSAGES)
-
-
-def test_repeated_requests_are_counted_and_bounded(make: Make, chat_server: Any) -> None:
-    chat_server.behave = lambda body: (500, "text/plain", b"", SOON)
-    client = make(retries=5, max_calls=3)
-    with pytest.raises(BudgetSpent, match="max_calls=3"):
-        client.ask(MESSAGES)
-    assert len(chat_server.requests) == client.calls == 3
-    chat_server.behave = lambda body: (200, "application/json", b'{"choi', {})  # an invalid answer counts, too
-    client = make(retries=5, max_calls=2, seed=1)
-    with pytest.raises(BudgetSpent, match="max_calls=2"):
-        client.ask(MESSAGES)
-    assert len(chat_server.requests) == 5
-    # A failed request has used its prompt.
-    chat_server.behave = lambda body: (500, "text/plain", b"", SOON)
-    long = [{"role": "user", "content": "word " * 600}]  # about 1,000 tokens
-    client = make(retries=9, max_total_tokens=3500)
-    with pytest.raises(BudgetSpent, match=r"max_total_tokens=3500; 3012 are used, and the next prompt has about 1004"):
-        client.ask(long)
-    assert len(chat_server.requests) == 5 + 3 and client.tokens == 3012
-
-
-def without_usage(server: Any, text: str, **usage: Any) -> Any:
-    status, kind, reply, headers = server.say(text)
-    body = json.loads(reply) | {"usage": usage or None}
-    return status, kind, json.dumps(body).encode(), headers
-
-
-@pytest.mark.parametrize("usage", [{}, {"prompt_tokens": 0}, {"prompt_tokens": -500}, {"total_tokens": None}])
-def test_tokens_are_estimated_where_the_endpoint_does_not_count(usage: Any, make: Make, chat_server: Any) -> None:
-    chat_server.behave = lambda body: without_usage(chat_server, "fine " * 90, **usage)  # 450 bytes: about 150 tokens
-    client = make(max_total_tokens=400)
-    reply = client.ask([{"role": "user", "content": "0"}])
-    assert reply.estimated and reply.tokens == 155 == client.tokens and client.estimated
-    client.ask([{"role": "user", "content": "1"}])
-    client.ask([{"role": "user", "content": "2"}])
-    with pytest.raises(BudgetSpent, match="max_total_tokens=400"):
-        client.ask([{"role": "user", "content": "3"}])
-    assert len(chat_server.requests) == 3
-    again = make(offline=True).ask([{"role": "user", "content": "0"}])
-    assert again == reply._replace(cached=True)
-
-
-def test_requests_in_flight_do_not_pass_the_limit_together(make: Make, chat_server: Any) -> None:
-    """Sixteen threads at once, each reply as long as it may be: all but the last one fit."""
-
-    def whole(body: dict[str, Any]) -> Any:
-        status, kind, reply, headers = chat_server.say("x")
-        body = json.loads(reply) | {"usage": {"prompt_tokens": 5, "completion_tokens": 100}}
-        return status, kind, json.dumps(body).encode(), headers
-
-    chat_server.behave = whole
-    client = make(max_total_tokens=500, max_tokens=100)
-    spent: list[BudgetSpent] = []
-
-    def ask(number: int) -> None:
-        try:
-            client.ask([{"role": "user", "content": str(number)}])
-        except BudgetSpent as error:
-            spent.append(error)
-
-    threads = [threading.Thread(target=ask, args=(number,)) for number in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-        assert not thread.is_alive()
-    assert len(chat_server.requests) == 5 and client.tokens == 525 and len(spent) == 11
-
-
-def test_requests_are_spaced(make: Make, chat_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    waited: list[float] = []
-    monkeypatch.setattr("radvqa_jax.chat_budget.time.sleep", waited.append)
-    monkeypatch.setattr("radvqa_jax.chat_budget.time.monotonic", lambda: 100.0)
-    client = make(requests_per_minute=30)
-    for number in range(3):
-        client.ask([{"role": "user", "content": str(number)}])
-    assert waited == [2.0, 4.0]
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"base_url": ""}, r"judge.base_url='' must be the address .* or set judge.offline=True"),
-        ({"base_url": "localhost:8000"}, "must be the address"),
-        ({"base_url": "http://127.0.0.1:65536/v1"}, r"is not an address \(Port out of range 0-65535\)"),
-        ({"base_url": "http://127.0.0.1:0/v1"}, "port 0"),
-        ({"base_url": "http://[::1/v1"}, "is not an address .*Give one like http://127.0.0.1:8000/v1"),
-        ({"base_url": "http://127.0.0.1:80/v1\n"}, "is not an address"),
-        ({"base_url": "http://127.0.0.1 :80/v1"}, "a space"),
-        ({"base_url": "https://judge.example.org/v1"}, r"not on this machine.*judge.allow_remote=True"),
-        ({"base_url": "http://192.168.1.9/v1"}, "not on this machine"),
-        ({"base_url": "http://127.0.0.1.example.org/v1"}, "not on this machine"),
-        ({"base_url": "http://u:p@127.0.0.1/v1"}, r"contains a password, .*Put the key into \$OPENAI_API_KEY"),
-        ({"base_url": "https://judge.example.org", "allow_remote": True}, "variable OPENAI_API_KEY is empty"),
-    ],
-)
-def test_an_endpoint_that_must_not_be_asked_is_refused(
-    fields: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with pytest.raises(ValueError, match=message):
-        ChatClient(ChatConfig(**({"model": "m"} | fields)), cache=tmp_path / "c.jsonl")
-
-
-def test_addresses_of_this_machine_are_local() -> None:
-    local = ["http://localhost:1/v1", "http://127.9.9.9/v1", "http://[::1]:8/v1"]
-    assert all(map(is_local, local))
-    assert not any(map(is_local, ["http://0.0.0.0/v1", "http://10.0.0.1", "http://localhost.evil.org", "file:///x"]))
-    check_endpoint(ChatConfig(offline=True))
 
 
 def test_many_threads_share_a_client(make: Make, chat_server: Any, tmp_path: Path) -> None:

@@ -1,0 +1,59 @@
+"""Cells of a grid that contradict themselves or the experiment are refused."""
+
+from typing import Any
+
+import pytest
+
+from radvqa_jax.config import cell, source
+from radvqa_jax.config.check import from_config_dict
+from tests.config_case import put, valid
+
+
+@pytest.mark.parametrize(
+    ("cells", "changes", "message"),
+    [
+        ((), {}, r"ablations\.cells is empty\. Take configs/ablations\.py"),
+        ((cell("a"), cell("a")), {}, r"cells\[1\]\.name='a' must be a name that no other cell has"),
+        ((cell("a", against="b"),), {}, r"cells\[0\] \(a\): against='b' is not a cell"),
+        ((cell("a", without=("stage3",)),), {}, r"without=\('stage3',\) may only name stages of"),
+        (
+            (cell("a", without=("stage1",)),),
+            {"stages.stage2.init_from": "x"},
+            r"leaves out \('stage1',\), but stages\.stage2\.init_from=x",
+        ),
+        (
+            (cell("a", adapter="x", train_prompt="{question}"),),
+            {},
+            "names a trained adapter and also changes the training",
+        ),
+        (
+            (cell("a", without=("stage2",), stage_sources=(source(dataset="slake"),)),),
+            {},
+            "has stage_sources, but does not train stage2",
+        ),
+        (
+            (cell("a", without=("stage1", "stage2"), train_prompt="{question}"),),
+            {},
+            "train_prompt, but trains no stage",
+        ),
+        ((cell("a", prompt="why?"),), {}, r"prompt='why\?' must contain \{question\}"),
+        ((cell("a", image="borrowed"),), {}, "image='borrowed' needs a `source` of questions without images"),
+        ((cell("a", image="blnk"),), {}, r"`ablations\.cells\[0\]\.image` must be one of .*Did you mean `blank`"),
+        ((cell("a", prmpt="{question}"),), {}, r"`ablations\.cells\[0\]\.prmpt`\. Did you mean `prompt`"),
+        ((cell("a", seq_len=-1),), {}, r"seq_len=-1 must be in \[0, 8192\]"),
+        ((cell("a" * 101),), {}, "of at most 100 characters"),
+        ((cell("a", group="g", seed=1), cell("b", group="g", seed=1)), {}, "a and b of group 'g' both have seed=1"),
+        ((cell("a", group="g", seed=3), cell("b", group="g")), {"seed": 3}, "both have seed=3"),
+    ],
+)
+def test_an_invalid_cell_is_refused(cells: tuple[Any, ...], changes: dict[str, Any], message: str) -> None:
+    config = valid()
+    config.mode = "ablations"
+    config.eval.source.dataset = config.eval.train_source.dataset = "phantom_rad"
+    config.ablations.cells = (cell("a"), cell("b", without=("stage1",), against="a"))
+    from_config_dict(config)
+    config.ablations.cells = cells
+    for path, value in changes.items():
+        put(config, path, value)
+    with pytest.raises(ValueError, match=message):
+        from_config_dict(config)
