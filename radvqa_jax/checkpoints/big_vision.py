@@ -190,15 +190,14 @@ def iterate(
         held = reader.held(abstract)
         drawn, ignored = _judge(reader, held, abstract, allow_missing=allow_missing, allow_extra=allow_extra)
         nonfinite: dict[str, int] = {}
-        last = next(reversed(abstract), None)
-        for name, target in abstract.items():
+        for number, (name, target) in enumerate(abstract.items(), 1):
             if name in drawn:
                 leaf = _draw(name, target.shape, seed)
             else:
                 wanted = jax.ShapeDtypeStruct(target.shape, held.leaves[name].dtype)
                 leaf, bad = _read_leaf(reader, name, wanted, seed)
                 nonfinite |= {name: bad} if bad else {}
-            if name == last:  # who has the last leaf may not ask for another one
+            if number == len(abstract):  # who has the last leaf may not ask for another one
                 tell(_report(reader, held, abstract, drawn=drawn, ignored=ignored, nonfinite=nonfinite))
             yield name, leaf
 
