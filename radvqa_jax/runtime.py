@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +54,33 @@ def check_alike(config: Config) -> None:
     Raises:
         ValueError: naming the fields that differ.
     """
-    own = json.dumps(dataclasses.asdict(dataclasses.replace(config, process=ProcessConfig())))
-    said = processes.group().gather(own.encode(), what="configuration")
+    check_equal(
+        dataclasses.asdict(dataclasses.replace(config, process=ProcessConfig())),
+        what="configuration",
+        differs="was started with other settings",
+        remedy="Start the same command in each process; only process.index may differ.",
+    )
+
+
+def check_equal(values: Mapping[str, Any], *, what: str, differs: str, remedy: str) -> None:
+    """Checks that all processes of the run have the same values; waits for all of them.
+
+    Args:
+        values: this process's, which JSON can hold.
+        what: the name of this place in the program.
+        differs: what is wrong with another process, for the error.
+        remedy: the way out.
+
+    Raises:
+        ValueError: naming the fields that differ.
+    """
+    said = processes.group().gather(json.dumps(values).encode(), what=what)
     first = flatten(json.loads(said[0]))
     for index, other in enumerate(said):
         here = flatten(json.loads(other))
         if differing := sorted(name for name in first | here if first.get(name) != here.get(name)):
             raise ValueError(
-                f"Process {index} was started with other settings than process 0; these differ: {', '.join(differing)}."
-                " Start the same command in each process; only process.index may differ."
+                f"Process {index} {differs} than process 0; these differ: {', '.join(differing)}. {remedy}"
             )
 
 

@@ -44,6 +44,15 @@ from tests.config_case import put, valid
         ((cell("a" * 101),), {}, "of at most 100 characters"),
         ((cell("a", group="g", seed=1), cell("b", group="g", seed=1)), {}, "a and b of group 'g' both have seed=1"),
         ((cell("a", group="g", seed=3), cell("b", group="g")), {"seed": 3}, "both have seed=3"),
+        (
+            (cell("a", group="g", seed=1), cell("b", group="g", seed=2, prompt="so {question}")),
+            {},
+            r"cells\[1\] \(b\) and a of group 'g' differ in more than the seed",
+        ),
+        ((cell("a", without=("stage1", "stage2"), seed=1),), {}, "has seed, but trains no stage"),
+        ((cell("a", adapter="x", seed=1),), {}, "has seed, but trains no stage"),
+        ((cell("a", stage="stage1"),), {}, "has stage='stage1', but neither stage_sources nor stage_steps"),
+        ((cell("a", train_source=source(dataset="slake")),), {}, "has train_source, .* but no source"),
     ],
 )
 def test_an_invalid_cell_is_refused(cells: tuple[Any, ...], changes: dict[str, Any], message: str) -> None:

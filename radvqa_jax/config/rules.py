@@ -1,5 +1,6 @@
 """Rules between fields of the configuration: the values that a mode needs, and contradictions between fields."""
 
+from dataclasses import replace
 from operator import attrgetter
 
 from radvqa_jax.config import SUSPECT_BITS, AuditConfig, CellConfig, Config, DecodeConfig, Mode
@@ -80,13 +81,24 @@ def _check_cells(config: Config) -> None:
             f"ablations.cells {other} and {cell.name} of group {cell.group!r} both have seed={key[1]}, so that one run "
             "would count as two. Give each its own seed.",
         )
+    shared: dict[str, CellConfig] = {}
     for index, cell in enumerate(cells):
         path = f"ablations.cells[{index}] ({cell.name})"
+        first = shared.setdefault(cell.group, cell)
+        require(
+            not cell.group or _without_seed(cell) == _without_seed(first),
+            f"{path} and {first.name} of group {cell.group!r} differ in more than the seed, so that their mean would "
+            "be one of different experiments. Give them groups of their own.",
+        )
         require(
             not cell.against or cell.against in names,
             f"{path}: against={cell.against!r} is not a cell.{nearest(cell.against, names)} The cells are {names}.",
         )
         _check_cell(path, cell, config)
+
+
+def _without_seed(cell: CellConfig) -> CellConfig:
+    return replace(cell, name="", against="", seed=-1)
 
 
 def _check_cell(path: str, cell: CellConfig, config: Config) -> None:
@@ -116,7 +128,20 @@ def _check_cell(path: str, cell: CellConfig, config: Config) -> None:
             not getattr(cell, field) or changed in trained,
             f"{path} has {field}, but does not train {changed}. Leave {field} out, or train the stage.",
         )
-    require(not cell.train_prompt or bool(trained), f"{path} has train_prompt, but trains no stage. Leave it out.")
+    for field, given in (("train_prompt", bool(cell.train_prompt)), ("seed", cell.seed >= 0)):
+        require(
+            not given or bool(trained and not cell.adapter),
+            f"{path} has {field}, but trains no stage. Leave it out.",
+        )
+    require(
+        not cell.stage or bool(cell.stage_sources or cell.stage_steps),
+        f"{path} has stage={cell.stage!r}, but neither stage_sources nor stage_steps, which it is about. Leave it out.",
+    )
+    require(
+        not cell.train_source.dataset or bool(cell.source.dataset),
+        f"{path} has train_source, which the blind baselines of `source` learn from, but no source. Give both, or "
+        "eval.train_source.",
+    )
     for field in ("prompt", "train_prompt"):
         value = getattr(cell, field)
         require(not value or "{question}" in value, f"{path}: {field}={value!r} must contain {{question}}.")

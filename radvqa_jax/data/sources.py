@@ -282,12 +282,29 @@ def open_rows(source: SourceConfig, data: DataConfig) -> RowSource:
     )
 
 
+def by_conversation(numbers: Sequence[int], image_ids: Sequence[str]) -> list[int]:
+    """The same numbers, those of an image together and in order, at the place of the first of them.
+
+    >>> by_conversation([2, 1, 3, 0, 4], ["a", "b", "a", "", "b"])  # a row without an image stands alone
+    [0, 2, 1, 4, 3]
+    """
+    of_image: dict[str, list[int]] = {}
+    for number in sorted(numbers):
+        of_image.setdefault(image_ids[number], []).append(number)
+    return [
+        other
+        for number in numbers
+        for other in ([number] if not image_ids[number] else of_image.pop(image_ids[number], []))
+    ]
+
+
 def load_rows(source: SourceConfig, data: DataConfig, *, seed: int = 0) -> RowSource:
     """The rows of one source.
 
     The filters of `source.where` come first. With task `caption` one row is left for each image that has a caption.
     `source.limit` keeps the first rows of a shuffle by `seed`, in the order of the files, so the rows of a smaller
-    limit are a subset of those of a larger one.
+    limit are a subset of those of a larger one. With `data.history` it keeps conversations: an image's questions from
+    the first one on, so that no question loses earlier ones.
 
     Raises:
         ValueError: as `find_prepared`, or if no row is left, or for the task `vqa` none with a question.
@@ -298,8 +315,10 @@ def load_rows(source: SourceConfig, data: DataConfig, *, seed: int = 0) -> RowSo
     if source.task == "caption":
         rows = rows.captioned()
     if source.limit:
-        shuffled = np.random.default_rng(seed).permutation(len(rows))
-        rows = rows.select(sorted(shuffled[: source.limit].tolist()))
+        shuffled = np.random.default_rng(seed).permutation(len(rows)).tolist()
+        if data.history != "none" and source.task == "vqa":
+            shuffled = by_conversation(shuffled, rows.column("image_id"))
+        rows = rows.select(sorted(shuffled[: source.limit]))
     if not len(rows):
         raise ValueError(f"{rows.name} has no rows for task={source.task!r}. Give a split or a task that has some.")
     if source.task == "vqa" and not any(map(str.strip, rows.column("question"))):

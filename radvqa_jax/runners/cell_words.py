@@ -42,6 +42,8 @@ def describe_cell(cell: CellConfig, config: Config) -> list[str]:
     for name, text in (("trained", cell.train_prompt), ("asked", cell.prompt)):
         if text:
             said.append(f"{name} with the prompt {text!r}")
+    if cell.seq_len:
+        said.append(f"asked with {cell.seq_len} text tokens")
     if cell.history:
         said.append(HISTORIES[cell.history])
     if cell.image != "own":

@@ -10,6 +10,7 @@ import pytest
 import tfds_builders.medpix_2
 from radvqa_jax.config import DataConfig, SourceConfig
 from radvqa_jax.data import text_index
+from radvqa_jax.data.history import earlier_numbers
 from radvqa_jax.data.image import decode_image
 from radvqa_jax.data.preparing import prepare
 from radvqa_jax.data.rows import RowSource
@@ -66,6 +67,29 @@ def test_a_limit_is_a_seeded_choice_and_a_part_of_a_larger_one(dummy_dir: Path) 
     assert set(ids(3, 0)) < set(ids(6, 0))
     assert len(ids(6, 0)) == 6
     assert ids(99, 0) == ids(0, 0)
+
+
+def test_a_limit_leaves_no_question_without_the_earlier_ones_of_its_conversation(dummy_dir: Path) -> None:
+    data = DataConfig(data_dir=str(dummy_dir), history="references", prompt="{history} {question}")
+
+    def earlier(limit: int, data: DataConfig) -> dict[str, list[str]]:
+        """question_id -> the earlier questions about its image."""
+        source = SourceConfig(dataset="vqa_rad", builder_config="official", limit=limit)
+        texts = list(load_rows(source, data).texts())
+        numbers = earlier_numbers([row["image_id"] for row in texts])
+        return {
+            row["question_id"]: [texts[number]["question_id"] for number in before]
+            for row, before in zip(texts, numbers, strict=True)
+        }
+
+    whole = earlier(0, data)
+    last: set[str] = set()
+    for limit in range(1, len(whole) + 1):
+        found = earlier(limit, data)
+        assert len(found) == limit and found.items() <= whole.items() and last < set(found)
+        last = set(found)
+    alone = dataclasses.replace(data, history="none", prompt="{question}")
+    assert any(not earlier(limit, alone).items() <= whole.items() for limit in range(1, len(whole)))
 
 
 def ids(rows: RowSource) -> list[str]:
