@@ -233,6 +233,11 @@ def test_the_file_tree_of_the_docs_exists() -> None:
     assert len(paths) > 10, "docs/architecture.md has no file tree: put it in a block that begins with ```tree"
     absent = [path for path in paths if not list(REPO.glob(re.sub(r"<\w+>", "*", path)))]
     assert not absent, f"docs/architecture.md names files that are not there: {absent}"
+    words = set(re.findall(r"\w+", " ".join(trees)))
+    folders = ("configs", "tfds_builders", "radvqa_jax", "scripts")
+    files = [file for folder in folders for file in (REPO / folder).iterdir() if file.suffix in (".py", ".sh")]
+    unnamed = sorted(str(file.relative_to(REPO)) for file in files if file.stem not in {*words, "__init__"})
+    assert not unnamed, f"docs/architecture.md does not name {unnamed}: add a line to its tree"
 
 
 def test_the_scripts_of_pages_are_short_and_typed() -> None:

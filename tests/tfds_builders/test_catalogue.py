@@ -49,7 +49,7 @@ def test_a_folder_with_a_builder_is_a_data_set(another: Path, tmp_path: Path) ->
 
 def test_all_data_sets_of_the_package_are_found(repo: Path) -> None:
     pages = {page.parent.name for page in repo.glob("tfds_builders/*/README.md")}
-    assert set(catalogue.folders()) == pages and len(pages) == 10
+    assert set(catalogue.folders()) == pages and len(pages) >= 10
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path: Path) -> None:
