@@ -12,8 +12,9 @@ or the pictures of phantom_rad. Training has three parts:
 3. The words of radiology become names of what is drawn (shapes_names.py), and left and right are learned: the tower
    alone learns in which half of the picture a marked patch is (shapes_labels.PLACES), then everything together.
 
-On two cores the first two parts take half an hour with AVX-512, the third an hour without. Each leaves its file in
-`--out`, from which a later call can go on. The model is stored in float16.
+On two cores with AVX-512 the first two parts take half an hour. Without AVX-512 the third part takes an hour. Each part
+leaves its file in `--out`. The next one starts from that file, so a later call can go on from it. Weights are stored in
+float16, those of the tower alone in float32.
 """
 
 import argparse
@@ -270,6 +271,7 @@ def fit_answers(
         rows = prefetch(lambda step, make=make, done=done: make(done + step), steps)
         params = fit(params, joint_loss, rows, model=model, steps=steps, learning_rate=1.5e-3, b2=0.98)
         big_vision.save(file, params, dtype=np.float16)
+        params, _ = big_vision.load(file, params)
         print(json.dumps(evaluate(model, params, tokenizer, args.seed)), flush=True)
         done += steps
     return params
@@ -284,8 +286,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--name-vision-steps", type=int, default=300, help="steps of the tower alone in the third part")
     parser.add_argument("--name-steps", type=int, nargs="+", default=[2000, 3000], help="steps of the third's rounds")
-    parser.add_argument("--tower", type=Path, help="tower.npz of an earlier call, to skip the first part")
-    parser.add_argument("--answers", type=Path, help="answers.npz of an earlier call, to skip the first two parts")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--tower", type=Path, help="tower.npz of an earlier call, to skip the first part")
+    start.add_argument("--answers", type=Path, help="answers.npz of an earlier call, to skip the first two parts")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

@@ -49,6 +49,21 @@ from tests.config_case import put, valid
             {},
             r"cells\[1\] \(b\) and a of group 'g' differ in more than the seed",
         ),
+        ((cell("a", group="g", adapter="x"), cell("b", group="g", adapter="x")), {}, "both have adapter=x"),
+        (
+            tuple(cell(name, group="g", without=("stage1", "stage2")) for name in "ab"),
+            {},
+            "a and b of group 'g' both have no trained stage",
+        ),
+        (
+            (cell("a", train_prompt="{question}"),),
+            {
+                "data.prompt": "{history} {question}",
+                "data.history": "references",
+                "stages.stage2.sources": (source(dataset="slake", limit=5),),
+            },
+            r"has no \{history\}, so that the `limit` .* would choose other rows",
+        ),
         ((cell("a", without=("stage1", "stage2"), seed=1),), {}, "has seed, but trains no stage"),
         ((cell("a", adapter="x", seed=1),), {}, "has seed, but trains no stage"),
         ((cell("a", stage="stage1"),), {}, "has stage='stage1', but neither stage_sources nor stage_steps"),
@@ -66,3 +81,11 @@ def test_an_invalid_cell_is_refused(cells: tuple[Any, ...], changes: dict[str, A
         put(config, path, value)
     with pytest.raises(ValueError, match=message):
         from_config_dict(config)
+
+
+def test_adapters_of_several_seeds_are_one_group() -> None:
+    config = valid()
+    config.mode = "ablations"
+    config.eval.source.dataset = config.eval.train_source.dataset = "phantom_rad"
+    config.ablations.cells = (cell("a"), *(cell(name, group="g", adapter=name) for name in ("x", "y")))
+    assert from_config_dict(config).ablations.cells[2].group == "g"

@@ -97,10 +97,19 @@ def test_one_of_several_lesions_is_named(names: Any, scripts: None) -> None:
     shapes_world = importlib.import_module("shapes_world")
     rng = np.random.default_rng(5)
     several = [s for s in (shapes_world.make_scene(rng) for _ in range(60)) if len({m.kind for m in s.marks}) > 1]
+    seen = set()
     for scene in several:
-        for kind, prefix, _ in names.questions(rng, scene):
-            if kind.endswith((" side", " size")):
-                assert any(name in prefix for name in names.NAMES["finding"].values()), prefix
+        for kind, prefix, answer in names.questions(rng, scene):
+            form, about = kind.split() if " " in kind else (kind, "")
+            if about not in ("side", "size"):
+                continue
+            named = [mark for mark in scene.marks if names.NAMES["finding"][mark.kind] in prefix]
+            assert len(named) == 1, prefix
+            value = names.NAMES[about][getattr(named[0], about)]
+            asked = [name for name in names.NAMES[about].values() if re.search(rf"\b{name}\b", prefix)]
+            assert answer == (value if form == "open" else "yes" if asked == [value] else "no"), prefix
+            seen.add(kind)
+    assert seen == {f"{form} {about}" for form in ("open", "closed") for about in ("side", "size")}
 
 
 def test_a_frame_is_at_the_edge_and_its_class_is_a_label(single: list[Any], scripts: None) -> None:

@@ -197,7 +197,7 @@ def iterate(
                 wanted = jax.ShapeDtypeStruct(target.shape, held.leaves[name].dtype)
                 leaf, bad = _read_leaf(reader, name, wanted, seed)
                 nonfinite |= {name: bad} if bad else {}
-            if number == len(abstract):  # who has the last leaf may not ask for another one
+            if number == len(abstract):  # a caller may stop after the last leaf
                 tell(_report(reader, held, abstract, drawn=drawn, ignored=ignored, nonfinite=nonfinite))
             yield name, leaf
 

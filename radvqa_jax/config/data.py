@@ -37,7 +37,7 @@ class SourceConfig:
     split: str = "train"  # train, validation or test
     task: Literal["vqa", "caption"] = "vqa"  # question and answer, or image caption
     where: tuple[FilterConfig, ...] = ()  # filters, applied in this order
-    limit: Count = 0  # number of rows, drawn by a seeded shuffle; 0 = all
+    limit: Count = 0  # number of rows, drawn by a seeded shuffle, with data.history conversations; 0 = all
     weight: Weight = 1.0  # share of the mixture, relative to the other sources
     count: Count = 0  # exact number of rows to draw in the whole stage, instead of a weight
     # How the weight changes between `points`. The first factor holds before its point, the last one after it.

@@ -72,21 +72,21 @@ def _check_cells(config: Config) -> None:
             f"ablations.cells[{index}].name={name[:_LONGEST_NAME]!r} must be a name that no other cell has, of at most "
             f"{_LONGEST_NAME} characters.",
         )
-    seeds: dict[tuple[str, int], str] = {}
+    runs: dict[tuple[str, str], str] = {}
     for cell in cells:
-        key = (cell.group, config.seed if cell.seed < 0 else cell.seed)
-        other = seeds.setdefault(key, cell.name)
+        key = (cell.group, _run_of(cell, config))
+        other = runs.setdefault(key, cell.name)
         require(
             not cell.group or other == cell.name,
-            f"ablations.cells {other} and {cell.name} of group {cell.group!r} both have seed={key[1]}, so that one run "
-            "would count as two. Give each its own seed.",
+            f"ablations.cells {other} and {cell.name} of group {cell.group!r} both have {key[1]}, so that one run "
+            "would count as two. Give each its own, or leave one of them out of the group.",
         )
     shared: dict[str, CellConfig] = {}
     for index, cell in enumerate(cells):
         path = f"ablations.cells[{index}] ({cell.name})"
         first = shared.setdefault(cell.group, cell)
         require(
-            not cell.group or _without_seed(cell) == _without_seed(first),
+            not cell.group or _apart_from_run(cell) == _apart_from_run(first),
             f"{path} and {first.name} of group {cell.group!r} differ in more than the seed, so that their mean would "
             "be one of different experiments. Give them groups of their own.",
         )
@@ -97,8 +97,17 @@ def _check_cells(config: Config) -> None:
         _check_cell(path, cell, config)
 
 
-def _without_seed(cell: CellConfig) -> CellConfig:
-    return replace(cell, name="", against="", seed=-1)
+def _run_of(cell: CellConfig, config: Config) -> str:
+    """The training whose result a cell asks, in words; cells of a group differ in nothing else."""
+    if cell.adapter:
+        return f"adapter={cell.adapter}"
+    if set(cell.without) >= set(config.stage_names):
+        return "no trained stage"
+    return f"seed={config.seed if cell.seed < 0 else cell.seed}"
+
+
+def _apart_from_run(cell: CellConfig) -> CellConfig:
+    return replace(cell, name="", against="", seed=-1, adapter=cell.adapter and "one of several")
 
 
 def _check_cell(path: str, cell: CellConfig, config: Config) -> None:
@@ -145,6 +154,12 @@ def _check_cell(path: str, cell: CellConfig, config: Config) -> None:
     for field in ("prompt", "train_prompt"):
         value = getattr(cell, field)
         require(not value or "{question}" in value, f"{path}: {field}={value!r} must contain {{question}}.")
+    limited = [name for name in trained if any(source.limit for source in config.stages[name].sources)]
+    require(
+        not (cell.train_prompt and "{history}" not in cell.train_prompt and config.data.history != "none" and limited),
+        f"{path}: train_prompt={cell.train_prompt!r} has no {{history}}, so that the `limit` of a source of "
+        f"stages.{limited[:1]} would choose other rows than for the cells that have it. Leave out the limit.",
+    )
     require(
         cell.image != "borrowed" or bool(cell.source.dataset),
         f"{path}: image='borrowed' needs a `source` of questions without images. The questions of eval.source have "

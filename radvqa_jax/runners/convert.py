@@ -15,7 +15,7 @@ from radvqa_jax.models.variants import get_variant
 
 
 def convert_mode(config: Config, workdir: Path) -> None:
-    """Writes model.checkpoint as workdir/<format>, reads it again and compares every leaf bit for bit with the written.
+    """Writes model.checkpoint as workdir/<format>, reads it again and compares every leaf with what was written.
 
     Prints which leaves are not in the checkpoint as they were written.
     """

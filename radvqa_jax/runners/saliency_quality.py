@@ -136,12 +136,14 @@ def _start(path: Path, fingerprint: dict[str, Any], batch_size: int) -> int:
     """
     done, asked = read_unfinished(path, fingerprint), fingerprint["questions"]
     for number, row in enumerate(done, 1):
-        found, wanted = row.get("question_id"), asked[number - 1] if number <= len(asked) else "none"
-        if found != wanted:
+        found = row.get("question_id")
+        if number > len(asked) or found != asked[number - 1]:
+            wanted = f"there are only {len(asked)} questions"
+            if number <= len(asked):
+                wanted = f"the question in this place is {asked[number - 1]!r}"
             raise ValueError(
-                f"{path}, line {number}: it is of question {found!r}, and the question in this place is {wanted!r}; "
-                "was the file edited? Take out this line and all after it: they are measured again. Or give another "
-                "--workdir."
+                f"{path}, line {number}: it is of question {found!r}, and {wanted}; was the file edited? Take out this "
+                "line and all after it: they are measured again. Or give another --workdir."
             )
     if len(done) == len(asked):
         return len(done)

@@ -2,7 +2,8 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,7 @@ def train_stages(
         }
         for name, validation in held_out.items():
             check_held_out(name, validation, loaded.workdir / name)
+        _check_read_alike(loaded, loaders, held_out, given)
         first()
         for name, loader in loaders.items():
             before(name)
@@ -204,6 +206,25 @@ def train_stages(
                 print(format_shares(name, loader.report, shares), flush=True)
             after(name, trained)
     return trained
+
+
+def _check_read_alike(
+    loaded: LoadedBase,
+    loaders: Mapping[str, TrainLoader],
+    held_out: Mapping[str, Validation],
+    given: Mapping[str, Trained],
+) -> None:
+    """Raises ValueError if another process of the run has read other weights, rows or another tokenizer."""
+    read = {"base": loaded.base.sha256, "tokenizer": loaded.tokenizer.sha256}
+    read |= {f"stages.{name}.sources": [entry["source"] for entry in loaders[name].report] for name in loaders}
+    read |= {f"stages.{name}.eval_source": validation.report["source"] for name, validation in held_out.items()}
+    read |= {f"stages.{name}.init_from": trained.sha256() for name, trained in given.items()}
+    runtime.check_equal(
+        {name: json.dumps(value, sort_keys=True) for name, value in read.items()},
+        what="weights and rows",
+        differs="has read other weights, rows or another tokenizer",
+        remedy="Give each process the same files: a path with ~, or on a disk of its own, may be another file there.",
+    )
 
 
 def train_mode(config: Config, workdir: Path) -> None:

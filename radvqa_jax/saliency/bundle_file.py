@@ -119,7 +119,9 @@ def _check_shapes(arrays: Mapping[str, np.ndarray], *, residuals: int) -> None:
             continue
         shape = arrays[name].shape
         known = {axis: sizes.setdefault(axis, size) for axis, size in zip(axes, shape, strict=False)}
-        if len(shape) != len(axes) or 0 in shape or shape != tuple(known[axis] for axis in axes):
+        if 0 in shape:
+            raise ValueError(f"{name} has the shape {shape}, so that it is empty")
+        if len(shape) != len(axes) or shape != tuple(known[axis] for axis in axes):
             raise ValueError(f"{name} has the shape {shape}, which contradicts the other arrays ({axes}, {known})")
     for name, axis in INDICES.items():
         if not np.isin(arrays[name], np.arange(sizes[axis])).all():

@@ -250,18 +250,8 @@ def run_stage(
         text_lengths: gives, for a number of parts of a batch, the lengths to which their texts are padded, and the
             share of the parts of each length (see text_lengths.choose_lengths); none = the lengths of the batches.
         choose: chooses how the step is computed if `model.remat=auto`; None = with the least memory.
-
-    Raises:
-        ValueError: if another process of the run has read other weights or data.
     """
     stage = config.stages[name]
-    fingerprint = make_fingerprint(config, stage, base, start=start, data=data)
-    runtime.check_equal(
-        fingerprint,
-        what=f"weights and data of {name}",
-        differs=f"read other weights, data or another tokenizer for {name}",
-        remedy="Give each process the same files: a path with ~ or on a disk of its own may be another file there.",
-    )
     key = jax.random.fold_in(jax.random.key(config.seed), stage_number(name))
     init_key, train_key = jax.random.split(key)
     equations = configured_backbone(config.model).equations
@@ -274,6 +264,7 @@ def run_stage(
     plan = plan_stage(name, config, model, labels, rows_per_epoch=rows_per_epoch)
     plan = plan._replace(speed=speed, validate=validate)
     way, plan = _take_way(config, plan, trainable, frozen, folder=folder, text_lengths=text_lengths, choose=choose)
+    fingerprint = make_fingerprint(config, stage, base, start=start, data=data)
     kept = fingerprint | {WAY: to_record(way, plan.mesh)}
     trained = train(plan, trainable, frozen, batches, key=train_key, folder=folder, fingerprint=kept)
     done = Trained(begin.leaves | trained, begin.lora)

@@ -1,17 +1,19 @@
 """The inputs of a stage: its data, and the result of the stage before or of an adapter."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from radvqa_jax import files
+from radvqa_jax import files, processes
 from radvqa_jax.checkpoints.adapter import save_adapter
 from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
 from radvqa_jax.config import EMBEDDED, EMBEDDED_SHA256, Config, LoraConfig, source
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.loaded_base import LoadedBase, check_embedded
+from radvqa_jax.processes import Group
 from radvqa_jax.runners import RUNNERS
 from radvqa_jax.runners.saliency_quality import _make_control
 from radvqa_jax.runners.train import make_loader
@@ -44,6 +46,26 @@ def test_a_stage_is_given_its_data_from_the_beginning_and_the_stage_before(
     assert (list(first["start"].leaves), list(second["start"].leaves)) == ([], ["made by stage1"])
     assert first["data"]["0"]["files"] and first["data"]["tokenizer"]
     assert not np.array_equal(first["batch"].tokens[:4], second["batch"].tokens)  # another order
+
+
+class Two(Group):
+    """Two processes, of which the second one has read another base and other rows of stage 2."""
+
+    def gather(self, value: bytes = b"", *, what: str) -> list[bytes]:
+        if what != "weights and rows":
+            return super().gather(value, what=what)
+        return [value, json.dumps(json.loads(value) | {"base": "x", "stages.stage2.sources": "x"}).encode()]
+
+
+def test_a_process_that_read_other_files_is_noticed_before_the_first_stage(
+    micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = Stages(monkeypatch)
+    monkeypatch.setattr(processes, "group", Two)
+    says = r"Process 1 has read other weights, .*these differ: base, stages\.stage2\.sources\..* the same files"
+    with pytest.raises(ValueError, match=says):
+        RUNNERS["train"](micro_config({"mode": "train"}), tmp_path)
+    assert not stages.given
 
 
 def adapter_file(folder: Path, base: Path, *, sha256: str = "") -> Path:

@@ -1,6 +1,5 @@
 """A stage as a whole: its start, the leaves that it may change, and its adapter."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from radvqa_jax import processes
 from radvqa_jax.backbones import fake_params
 from radvqa_jax.checkpoints.adapter import load_adapter
 from radvqa_jax.config import Config
@@ -249,18 +247,3 @@ def test_tables_come_before_the_first_step(
     assert "adapters: rank 2, scale 3, dropout 0.2" in out
     assert any(line.split()[0] == f"{WEIGHT}/lora_a" and line.endswith("train:lora") for line in out.splitlines())
     assert any(line.split()[0] == "img/head/bias" and line.endswith("freeze") for line in out.splitlines())
-
-
-def test_a_process_that_read_another_base_is_noticed_before_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Two:
-        """Two processes, of which the second one has another base."""
-
-        def gather(self, value: bytes, *, what: str) -> list[bytes]:
-            return [value, json.dumps(json.loads(value) | {"base": "0" * 64}).encode()]
-
-    monkeypatch.setattr(processes, "group", Two)
-    with pytest.raises(ValueError, match=r"Process 1 read other weights(?s:.*)these differ: base\.(?s:.*)same files"):
-        run("stage1", tmp_path)
-    assert not any(tmp_path.iterdir())
