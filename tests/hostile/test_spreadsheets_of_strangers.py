@@ -119,6 +119,66 @@ def test_a_part_is_checked_whatever_its_name_and_its_first_character(before: str
         vlmevalkit.read_table(path)
 
 
+def rewritten(path: Path, changes: dict[str, tuple[str, str]], more: dict[str, str]) -> Path:
+    """Writes a spreadsheet whose parts have other text, and which has more parts."""
+    with zipfile.ZipFile(sheet(path, '<row r="1"/>')) as archive:
+        members = {entry: archive.read(entry).decode() for entry in archive.namelist()}
+    for name, (old, new) in changes.items():
+        assert old in members[name]
+        members[name] = members[name].replace(old, new)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in [*members.items(), *more.items()]:
+            archive.writestr(name, text)
+    return path
+
+
+WORKBOOK, TARGETS = "xl/workbook.xml", "xl/_rels/workbook.xml.rels"
+HIDDEN = 'x    <worksheet><sheetData><row r="2"/><row r="2"/></sheetData></worksheet>'  # the library reads it
+KIND = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+R1, FIRST, END = 'r:id="r1"', "worksheets/sheet1.xml", "</Relationships>"
+OTHER = END, f'<Relationship Id="r2" Type="{KIND}/worksheet" Target="o/s.bin"/>{END}'
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "message"),
+    [
+        ({WORKBOOK: (R1, 'xmlns:x="urn:x" x:id="r1" r:id="r2"'), TARGETS: OTHER}, "xl/o/s.bin", "one id"),
+        ({WORKBOOK: (R1, 'xmlns:x="urn:x" r:id="r1" x:id="r2"'), TARGETS: OTHER}, "xl/o/s.bin", "one id"),
+        ({WORKBOOK: (R1, 'id="r1"')}, "", "sheet 'a' must have one id, that of a relationship (r:id), and has: id"),
+        ({WORKBOOK: (R1, "")}, "", "sheet 'a' must have one id, that of a relationship (r:id), and has: none"),
+        ({WORKBOOK: ("r1", "r9")}, "", "its sheet 'a' has the id 'r9', and no relationship has it"),
+        ({TARGETS: (FIRST, "/o/s")}, "o/s", "the part of its first sheet, o/s, is not XML"),
+        ({TARGETS: (FIRST, "o/&#115;")}, "xl/o/&#115;", "has a reference or a control character"),
+        ({TARGETS: (END, OTHER[1].replace("r2", "r1"))}, "xl/o/s.bin", "has two relationships 'r1'"),
+        ({}, "xl/worksheets/s.bin", "syntax error"),
+        ({}, "xl/a/Chartsheets/s", "syntax error"),
+        ({}, "xl/dialogsheets/s.png", "syntax error"),
+    ],
+)
+def test_the_part_that_the_library_reads_is_the_one_that_is_checked(
+    changes: dict[str, tuple[str, str]], name: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        vlmevalkit.read_table(rewritten(tmp_path / "m_d.xlsx", changes, {name: HIDDEN} if name else {}))
+
+
+@pytest.mark.parametrize("name", ["xl/worksheets/Sheet1.xml", "xl\\worksheets\\sheet1.xml", "XL/WORKBOOK.XML"])
+def test_two_parts_whose_names_differ_in_case_are_refused(name: str, tmp_path: Path) -> None:
+    """The library reads the last of them."""
+    with pytest.raises(ValueError, match=re.escape(f"and {name!r} must differ in more than case and slashes")):
+        vlmevalkit.read_table(rewritten(tmp_path / "m_d.xlsx", {}, {name: "<worksheet/>"}))
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    [f'xmlns:q="{KIND}" q:id="r1"', 'xmlns:r="http://purl.oclc.org/ooxml/officeDocument/relationships" r:id="r1"'],
+)
+def test_a_relationship_may_have_any_prefix_and_the_strict_namespace(attribute: str, tmp_path: Path) -> None:
+    more = {"xl/worksheets/": "", "xl/media/a.png": "\x89PNG"}
+    path = rewritten(tmp_path / "m_d.xlsx", {WORKBOOK: (R1, attribute)}, more)
+    assert vlmevalkit.read_table(path)[0] == []
+
+
 def test_entities_of_xml_are_refused(tmp_path: Path) -> None:
     path = xlsx(tmp_path / "m_d.xlsx", "A1")
     with zipfile.ZipFile(path, "a") as archive:
@@ -186,6 +246,18 @@ def test_a_cell_that_is_read_as_empty_and_is_not_is_refused(cell: str, what: str
         (169, '"Q"0', "7", None),  # Q7
         (170, ";;;", "7", None),  # nothing
         (0, "", "1234567890123456789", None),  # a spreadsheet keeps 15 digits
+        (0, "", "0.3333333333333333", None),  # 0.333333333
+        (164, "General", "0.30000000000000004", None),  # 0.3
+        (49, "", "0.30000000000000004", None),
+        (0, "", "1E-5", None),  # read as 1e-05
+        (0, "", "123456789012", None),  # 1.23457E+11
+        (0, "", "12345678901", "12345678901"),
+        (0, "", "-12.25", "-12.25"),
+        (0, "", "0.001", "0.001"),
+        (0, "", "0.123456789", "0.123456789"),
+        (0, "", "0.1234567891", None),
+        (0, "", "nan", None),  # it was read as empty
+        (0, "", "1e999", None),
     ],
 )
 def test_a_number_that_is_shown_differently_from_what_it_is_makes_a_bad_row(

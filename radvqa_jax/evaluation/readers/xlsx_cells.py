@@ -18,6 +18,7 @@ MAX_CELLS = 10_000_000  # rows x columns up to the last cell: 100,000 answers wi
 LEAST_ELEMENTS = 2_000_000  # elements of all parts; a larger file may have four for each of its bytes
 LEAST_TEXT, MOST_TIMES = 64 << 20, 100  # characters of all cells: a minimum, and a multiple of the file's size
 _WAY_OUT = "Save it as csv."
+_SHEETS = {"worksheets", "chartsheets", "dialogsheets"}  # folders of sheets
 _START = (b"<", b"\xef\xbb\xbf<", b"\xff\xfe", b"\xfe\xff")  # of XML in UTF-8 or UTF-16
 
 
@@ -40,7 +41,7 @@ def read_cells(path: Path) -> list[list[Any]]:
             for member in parts:
                 with archive.open(member) as stream:
                     found.read(stream)
-            if (sheet := xlsx_formats.first_sheet(archive)) not in [member.filename.lower() for member in parts]:
+            if (sheet := xlsx_formats.first_sheet(archive)) not in [xlsx_formats.key(part.filename) for part in parts]:
                 raise ValueError(f"{path}: the part of its first sheet, {sheet}, is not XML. Save it again.")
             found.check_shared()
             book = python_calamine.CalamineWorkbook.from_object(io.BytesIO(data))
@@ -62,9 +63,16 @@ def read_cells(path: Path) -> list[list[Any]]:
 
 
 def _is_xml(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
-    """Whether a part is XML by its name or its start: the library skips what is before the first element."""
+    """Whether a part is XML by name, folder or start: the library skips what is before the first element."""
+    name = xlsx_formats.key(member.filename)
+    if name.endswith("/") and not member.file_size:
+        return False  # a folder
     with archive.open(member) as stream:
-        return member.filename.lower().endswith((".xml", ".rels")) or stream.read(4).startswith(_START)
+        return (
+            name.endswith((".xml", ".rels"))
+            or not _SHEETS.isdisjoint(name.split("/")[:-1])
+            or stream.read(4).startswith(_START)
+        )
 
 
 class _Size:
