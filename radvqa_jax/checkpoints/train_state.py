@@ -287,6 +287,11 @@ def read_fingerprint(folder: Path) -> dict[str, Any]:
         return {}  # `restore` reports the fault
 
 
+def has_step(folder: Path) -> bool:
+    """Whether a folder of checkpoints has a complete step, whether or not it can be read."""
+    return any(_is_whole(step) for step in _steps(folder))
+
+
 def _is_whole(step: Path) -> bool:
     return all((step / part).exists() for part in PARTS)
 

@@ -11,6 +11,7 @@ from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import default_config_name, load_rows
 from radvqa_jax.evaluation import baselines, scoring
 from radvqa_jax.runners.data import stage_sources
+from radvqa_jax.runners.evaluate import check_not_asked
 
 
 def _whole(source: SourceConfig) -> SourceConfig:
@@ -111,10 +112,16 @@ def _blind(config: Config, sets: Mapping[str, RowSource]) -> dict[str, Any]:
     asked = [evaluated for evaluated in evaluated_sources(config) if evaluated.task == "vqa"]
     if not source.dataset or source.task != "vqa" or not asked:
         return {}
-    train = list(load_rows(source, config.data, seed=config.seed).texts())
+    rows = load_rows(source, config.data, seed=config.seed)
+    train = list(rows.texts())
     found: dict[str, Any] = {}
     for evaluated in asked:
         (name,) = _load(config, [evaluated])
+        try:
+            check_not_asked(rows, sets[name])
+        except ValueError as error:
+            print(f"No blind baselines: {error}")
+            continue
         test = list(sets[name].texts())
         answered = {"question_only": baselines.question_only(train, test), "majority": baselines.majority(train, test)}
         found[name] = {

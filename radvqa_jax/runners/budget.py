@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from radvqa_jax import typed_json
-from radvqa_jax.checkpoints.train_state import read_fingerprint
+from radvqa_jax.checkpoints.train_state import has_step
 from radvqa_jax.config.bounds import Count, Positive
 from radvqa_jax.data.loader import TrainLoader
 from radvqa_jax.files import write_json
@@ -64,7 +64,7 @@ def check_held_out(name: str, validation: Validation, folder: Path) -> None:
 
     A stage without a saved step begins anew, and its losses, too.
     """
-    continues = read_fingerprint(folder / CHECKPOINTS) and any(_is_held_out(row) for row in read_losses(folder))
+    continues = has_step(folder / CHECKPOINTS) and any(_is_held_out(row) for row in read_losses(folder))
     before, now = _measured(folder), _identity(validation)
     if continues and before and before != now:
         raise ValueError(

@@ -11,7 +11,7 @@ from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows, make_builder, not_prepared
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation import baselines
-from radvqa_jax.runners.evaluate import blind_guesses, show_other
+from radvqa_jax.runners.evaluate import blind_guesses, check_not_asked, show_other
 from radvqa_jax.schema import Record
 
 Guesses = dict[str, list[Record]]  # baseline -> answers
@@ -50,17 +50,20 @@ def rows_to_ask(config: Config, tokenizer: Tokenizer) -> dict[SourceConfig, RowS
     So all cells with the same data set ask the same questions, and can be compared pair by pair.
 
     Raises:
-        ValueError: naming the cell, if one of its questions is too long and the policy is `error`, or if all are.
+        ValueError: naming the cell, if one of its questions is too long and the policy is `error`, or if all are; or if
+            blind baselines would learn from questions that they are asked.
     """
     found: dict[SourceConfig, RowSource] = {}
     unfit: dict[SourceConfig, set[int]] = {}
     shortest: dict[SourceConfig, int] = {}
     for cell in config.ablations.cells:
-        source, _ = _source_of(cell, config)
+        source, learn = _source_of(cell, config)
         if missing(source, config):
             continue
         if source not in found:
             found[source] = load_rows(source, config.data, seed=config.seed)
+        if learn.dataset and not missing(learn, config):
+            check_not_asked(load_rows(learn, config.data, seed=config.seed), found[source])
         data = for_cell(cell, config).data
         try:
             unfit.setdefault(source, set()).update(overlong(found[source], data=data, tokenizer=tokenizer))

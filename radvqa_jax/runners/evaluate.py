@@ -159,6 +159,20 @@ def is_synthetic(runs: Mapping[str, list[Record]]) -> bool:
     return any("synthetic" in record.source.split() for records in runs.values() for record in records)
 
 
+def check_not_asked(train_rows: RowSource, rows: RowSource) -> None:
+    """Raises ValueError if blind baselines would learn from questions that they are asked."""
+    kinds = [(one.source.dataset, one.fingerprint["builder_config"]) for one in (train_rows, rows)]
+    if kinds[0] != kinds[1]:
+        return  # ids are unique in one data set only
+    asked = set(rows.column("question_id"))
+    if shared := len(asked.intersection(train_rows.column("question_id"))):
+        raise ValueError(
+            f"The training rows of the blind baselines ({train_rows.name}) hold {shared} of the {len(asked)} questions "
+            f"of {rows.name}: baselines would learn the answers they are tested on. Set eval.train_source (of a cell: "
+            "train_source) to the training split."
+        )
+
+
 def blind_guesses(train_rows: RowSource, rows: RowSource) -> dict[str, Any]:
     """The fields of report.Experiment for answers without a model."""
     train, asked = list(train_rows.texts()), list(rows.texts())

@@ -24,6 +24,7 @@ from radvqa_jax.runners.evaluate import (
     answer,
     answer_unseen,
     blind_guesses,
+    check_not_asked,
     image_of,
     is_synthetic,
     read_sheets,
@@ -122,6 +123,7 @@ def job_mode(config: Config, workdir: Path) -> None:
     rows = load_rows(config.eval.source, config.data, seed=config.seed)
     rows = fitting(rows, data=config.data, tokenizer=loaded.tokenizer)
     train_rows = load_rows(config.eval.train_source, config.data, seed=config.seed)
+    check_not_asked(train_rows, rows)
     runs: dict[str, list[Record]] = {}
     models: dict[str, Trained] = {}
     shown: list[report.ShownMap] = []

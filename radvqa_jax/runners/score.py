@@ -16,7 +16,14 @@ from radvqa_jax.evaluation.line_scores import OTHER_IMAGES, run_of
 from radvqa_jax.evaluation.scan import Scan, scan
 from radvqa_jax.files import file_name, sha256, write_json
 from radvqa_jax.runners.answered_rows import check_answered, check_data
-from radvqa_jax.runners.evaluate import blind_guesses, image_of, is_synthetic, read_sheets, write_scores
+from radvqa_jax.runners.evaluate import (
+    blind_guesses,
+    check_not_asked,
+    image_of,
+    is_synthetic,
+    read_sheets,
+    write_scores,
+)
 from radvqa_jax.schema import Record
 
 STEMS: dict[str, str] = dict(
@@ -254,12 +261,9 @@ def _train_rows(config: Config, *, asked: RowSource) -> RowSource | None:
     if source is None:
         return None
     rows = load_rows(source, config.data, seed=config.seed)
-    questions = {(row["source"], row["question_id"]) for row in asked.texts()}
-    shared = sum((row["source"], row["question_id"]) in questions for row in rows.texts())
-    if shared:
-        print(
-            f"No blind baselines: eval.train_source ({rows.name}) holds {shared} of the {len(questions)} questions "
-            "that were answered: baselines would learn the answers they are tested on. Name the training split."
-        )
+    try:
+        check_not_asked(rows, asked)
+    except ValueError as error:
+        print(f"No blind baselines: {error}")
         return None
     return rows

@@ -184,6 +184,16 @@ def test_a_prompt_that_is_too_long_is_found_before_anything_trains(
         RUNNERS["ablations"](with_cells(base, CELLS[0], long), tmp_path)
 
 
+def test_a_cell_whose_blind_baselines_learn_its_questions_is_refused_before_anything_trains(
+    base: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablations, "load_base", None)
+    asked = dataclasses.replace(base.eval.source, split="validation")
+    leak = CellConfig("leak", source=asked, train_source=dataclasses.replace(asked, limit=0))
+    with pytest.raises(ValueError, match=r"tiny:validation\) hold 10 of the 10 questions .*of a cell: train_source"):
+        RUNNERS["ablations"](with_cells(base, CELLS[0], leak), tmp_path)
+
+
 OFF = ("stage1", "stage2")
 
 

@@ -244,3 +244,11 @@ def test_missing_inputs_of_the_scores_are_reported_before_anything_is_trained(
         with pytest.raises((ValueError, OSError), match=message):
             RUNNERS["job"](micro_config(changes), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_blind_baselines_that_learn_the_asked_questions_are_refused_before_the_base_answers(
+    micro_config: MakeConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"phantom_rad/tiny:test\) hold 10 of the 10 questions .* eval\.train_source"):
+        RUNNERS["job"](micro_config({"eval.train_source.split": "test"}), tmp_path)
+    assert not (tmp_path / "predictions").exists()

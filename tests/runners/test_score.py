@@ -58,7 +58,11 @@ def test_scores_of_drawn_images_say_so(source: str, synthetic: bool, micro_confi
         ({"eval.train_source.dataset": ""}, {}, "eval.train_source.dataset is empty"),
         ({"data.data_dir": "nowhere"}, {}, "phantom_rad is not prepared in nowhere"),
         ({"eval.source.split": "validation"}, {}, "phantom_rad/tiny:validation holds 0 of the 10 questions"),
-        ({"eval.train_source.split": "test"}, {}, "eval.train_source (phantom_rad/tiny:test) holds 10 of the 10"),
+        (
+            {"eval.train_source.split": "test"},
+            {},
+            "The training rows of the blind baselines (phantom_rad/tiny:test) hold 10 of the 10",
+        ),
         ({}, {"source": "elsewhere"}, "phantom_rad/tiny:test holds 0 of the 10 questions"),
     ],
 )

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from radvqa_jax.checkpoints.adapter import load_adapter
+from radvqa_jax.checkpoints.train_state import PARTS
 from radvqa_jax.config import MeshConfig, SourceConfig
 from radvqa_jax.data.eval_loader import eval_batches
 from radvqa_jax.loaded_base import LoadedBase, load_base
@@ -125,6 +126,12 @@ def test_a_stage_that_continues_measures_the_same_held_out_rows(micro_config: Ma
     assert contents(stage, "*.json*") == before
     train_mode(micro_config(common), tmp_path)  # without an eval_source the losses stay as they are
     assert contents(stage, "*.json*") == before
+    record = stage / "checkpoints" / "2" / PARTS[2]
+    whole = record.read_bytes()
+    record.write_bytes(whole[:-9])  # a step that cannot be read; the step before it may go on
+    with pytest.raises(ValueError, match=refused):
+        train_mode(micro_config(common | other), tmp_path)
+    record.write_bytes(whole)
     (stage / "held_out.json").unlink()  # as a finished run of an earlier version
     with pytest.raises(ValueError, match=refused):
         train_mode(micro_config(common | other), tmp_path)
