@@ -137,7 +137,7 @@ def _to_float32(name: str, leaf: Any) -> np.ndarray:
     host = np.asarray(leaf)
     if host.dtype not in FLOATS:
         raise ValueError(f"Leaf {name} must be a float array; got {host.dtype}. Flatten a nested tree first.")
-    if bad := count_nonfinite(host):
+    if bad := count_nonfinite(host, np.float32):
         raise ValueError(
             f"Leaf {name} has {bad:,} NaN or infinite values of {host.size:,}: training diverged, and nothing was "
             "saved. Go back to an earlier checkpoint, with a smaller learning rate."

@@ -49,7 +49,7 @@ class LoadReport(NamedTuple):
     drawn: tuple[str, ...]
     ignored: tuple[str, ...]
     cut: tuple[str, ...]
-    nonfinite: dict[str, int]  # leaf -> how many of its values are NaN or infinite; leaves with none are left out
+    nonfinite: dict[str, int]  # leaf -> how many of its values are not finite in the model; leaves with none are left out
 
     def text(self) -> str:
         """The report for a log: one line, and one more for each leaf that differs from the file."""
@@ -57,7 +57,7 @@ class LoadReport(NamedTuple):
         lines = [f"{self.path}: {self.leaves} leaves, {self.weights:,} weights{digest}"]
         for what in ("resampled", "extended", "cut", "drawn", "ignored"):
             lines += [f"  {what} {line}" for line in getattr(self, what)]
-        lines += [f"  {name}: {n:,} values are NaN or infinite" for name, n in self.nonfinite.items()]
+        lines += [f"  {name}: {n:,} values are NaN, infinite or too large for the model's dtype" for name, n in self.nonfinite.items()]
         return "\n".join(lines)
 
 
@@ -310,7 +310,7 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _load_leaf(reader: Weights, name: str, target: Any, seed: int) -> tuple[jax.Array, int]:
-    """One leaf on its device, and the number of its values in the file that are not finite.
+    """One leaf on its device, and the number of its values that are not finite there.
 
     This is a separate function so that the host's copy is freed before the next leaf is read.
     """
@@ -319,12 +319,13 @@ def _load_leaf(reader: Weights, name: str, target: Any, seed: int) -> tuple[jax.
 
 
 def _read_leaf(reader: Weights, name: str, target: Any, seed: int) -> tuple[np.ndarray, int]:
-    """One leaf on the host in the target's shape, and the number of its values that are not finite."""
-    host, bad = reader.read(name, target)
+    """One leaf on the host in the target's shape, and the number of its values that are not finite in its dtype."""
+    with np.errstate(over="ignore"):  # they are counted
+        host, bad = reader.read(name, target)
     if bad and bad == host.size:
         raise ValueError(
-            f"{reader.path}: every value of {name} is NaN or infinite, so this checkpoint answers nothing. "
-            "Use an earlier one, or download it again."
+            f"{reader.path}: every value of {name} is NaN, infinite or too large for {np.dtype(target.dtype)}, so this "
+            "checkpoint answers nothing. Use an earlier one, or download it again."
         )
     if host.shape != tuple(target.shape) and name == layout_of([name]).position_embedding:
         host = resample_pos_embedding(host, math.isqrt(target.shape[1]))
@@ -344,7 +345,8 @@ def _draw(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
 
 def _put(host: np.ndarray, target: Any) -> jax.Array:
     """The array in the target's dtype and sharding, after the transfer is done."""
-    host = host.astype(target.dtype, copy=False)
+    with np.errstate(over="ignore"):  # reported by `_read_leaf`
+        host = host.astype(target.dtype, copy=False)
     sharding = getattr(target, "sharding", None)
     if sharding is None:
         return jax.device_put(host, may_alias=True).block_until_ready()  # on the CPU it is not copied

@@ -96,7 +96,7 @@ class HuggingFaceWeights:
         sizes, bad = huggingface.axis_sizes(place, have.shape), 0
         for index, tensor_name in huggingface.parts(place, have.shape[0] if place.layered else 1):
             for rows, tensor in self._blocks(place, tensor_name):
-                bad += count_nonfinite(tensor)
+                bad += count_nonfinite(tensor, target.dtype)
                 copy_into(host[(*index, *rows)], huggingface.from_tensor(place, tensor, sizes))
         if place.names == (EMBEDDING,) and LM_HEAD in self._names:
             self._compare_tied()

@@ -221,10 +221,19 @@ def write_npz(path: PathLike, arrays: Iterable[tuple[str, np.ndarray]], *, compr
                 np.lib.format.write_array(stream, on_disk, allow_pickle=False)
 
 
-def count_nonfinite(array: np.ndarray) -> int:
-    """The number of values that are NaN or infinite."""
+def count_nonfinite(array: np.ndarray, dtype: Any = None) -> int:
+    """The number of values that are NaN or infinite, or become infinite in `dtype`.
+
+    >>> count_nonfinite(np.array([1.0, np.nan, 1e300])), count_nonfinite(np.array([1.0, np.nan, 1e300]), np.float32)
+    (1, 2)
+    """
     flat = array.reshape(-1)
     parts = (flat[start : start + BLOCK] for start in range(0, flat.size, BLOCK))
+    wanted, have = jnp.finfo(array.dtype if dtype is None else dtype), jnp.finfo(array.dtype)
+    if float(wanted.max) < float(have.max):
+        # Half a unit in the last place above the largest value, a number is rounded to infinity.
+        limit = float(wanted.max) + 2.0 ** (wanted.maxexp - wanted.nmant - 2)
+        return sum(int(np.count_nonzero(~(np.abs(part) < limit))) for part in parts)
     if array.dtype != BFLOAT16:
         return sum(int(np.count_nonzero(~np.isfinite(part))) for part in parts)
     # All bits of the exponent are set in values that are not finite; numpy's own test of bfloat16 is ten times as slow.

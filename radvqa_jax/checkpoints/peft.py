@@ -203,7 +203,7 @@ def _to_float32(reader: SafetensorsReader, name: str) -> np.ndarray:
     array = reader.read(name)
     if array.dtype not in FLOATS:
         raise ValueError(f"{reader.path}: {name} must hold floats, got {array.dtype}. {REMEDY}")
-    if bad := count_nonfinite(array):
+    if bad := count_nonfinite(array, np.float32):
         raise ValueError(f"{reader.path}: {name} has {bad:,} NaN or infinite values of {array.size:,}. {REMEDY}")
     return array.astype(np.float32)
 

@@ -44,7 +44,7 @@ class Weights(Protocol):
         ...
 
     def read(self, name: str, target: Any) -> tuple[np.ndarray, int]:
-        """(leaf, the number of its values that are NaN or infinite).
+        """(leaf, the number of its values that are NaN or infinite in the target's dtype).
 
         The leaf has the shape from `held`, and the target's dtype or the file's.
         """
@@ -98,7 +98,7 @@ class NativeWeights:
     def read(self, name: str, target: Any) -> tuple[np.ndarray, int]:
         """See Weights: the dtype is the file's."""
         host = self._npz.read(self._keys[name])
-        return host, count_nonfinite(host)
+        return host, count_nonfinite(host, target.dtype)
 
     def sha256(self) -> str:
         """The hash of the file."""

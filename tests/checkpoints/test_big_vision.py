@@ -240,8 +240,29 @@ def test_nonfinite_values_are_reported_and_a_leaf_without_finite_values_is_refus
     assert report.nonfinite == {POS: 1, VOCAB: 6} and f"{POS}: 1 values are NaN" in report.text()
     flat["img/head/kernel"][:] = np.nan
     big_vision.save(tmp_path / "x.npz", flat)
-    with pytest.raises(ValueError, match="every value of img/head/kernel is NaN or infinite"):
+    with pytest.raises(ValueError, match="every value of img/head/kernel is NaN, infinite or too large for float32"):
         big_vision.load(tmp_path / "x.npz", abstract_of(flat))
+
+
+@pytest.mark.parametrize(
+    ("stored", "wanted", "over", "under"),
+    [
+        (np.float64, np.float32, np.nextafter(2.0**128, 0), np.float64(np.finfo(np.float32).max)),
+        (np.float32, np.float16, 65520.0, 65519.0),
+        (np.float32, jnp.bfloat16, np.finfo(np.float32).max, 3.39e38),
+    ],
+)
+def test_values_that_overflow_in_the_models_dtype_are_reported(
+    tmp_path: Path, flat: dict[str, Any], stored: Any, wanted: Any, over: float, under: float
+) -> None:
+    flat = {name: leaf.astype(stored) for name, leaf in flat.items()}
+    flat[VOCAB][2, :2] = over, -over
+    flat[VOCAB][3, :2] = under, -under
+    big_vision.save(tmp_path / "x.npz", flat)
+    model = {name: jax.ShapeDtypeStruct(leaf.shape, wanted) for name, leaf in flat.items()}
+    loaded, report = big_vision.load(tmp_path / "x.npz", model)
+    assert report.nonfinite == {VOCAB: 2} and "too large for the model's dtype" in report.text()
+    assert int(jnp.isinf(loaded[VOCAB]).sum()) == 2
 
 
 def test_a_damaged_leaf_gives_no_model(path: Path, flat: dict[str, Any]) -> None:

@@ -94,6 +94,15 @@ def test_a_missing_table_says_what_belongs_there(tmp_path: Path) -> None:
         build("path_vqa", "", tmp_path / "pvqa", tmp_path / "data")
 
 
+def test_a_weight_that_is_no_number_is_not_the_heaviest(tmp_path: Path) -> None:
+    shutil.copytree(DUMMY, tmp_path / "pvqa")
+    labels = ({"nan": float("nan"), "no": 0.3, "yes": 1}, {"text": "9", "no": 1.0, "none": None})
+    rows = [{"img_id": "train_0001", "sent": "Is it red?", "label": label} for label in labels]
+    (tmp_path / "pvqa/qas/train_vqa.pkl").write_bytes(pickle.dumps(rows))
+    found = read("path_vqa", "", tmp_path, tmp_path / "data").splits["train"]
+    assert [row["answer"] for row in found] == ["yes", "no"]
+
+
 def test_repeated_rows_stay(tmp_path: Path) -> None:
     shutil.copytree(DUMMY, tmp_path / "pvqa")
     rows = [{"image": "train_0001", "question": "Is it red?", "answer": "no"}] * 2

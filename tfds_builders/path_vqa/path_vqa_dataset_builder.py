@@ -97,13 +97,14 @@ def read_row(raw: dict[str, Any], split: str, question_id: str, *, note: RowReje
 
 
 def _answer(raw: dict[str, Any], *, note: RowRejects) -> Any:
-    """The answer; of several in `label`, {answer: weight}, the heaviest."""
+    """The answer; of several in `label`, {answer: weight}, the heaviest. A weight that is no number counts as 0."""
     label = raw.get("label")
     if not isinstance(label, dict):
         return raw.get("answer")
     if not label:
         return ""
-    answer = max(label, key=lambda one: label[one])
+    weights = {one: weight if isinstance(weight, int | float) and weight > 0 else 0 for one, weight in label.items()}
+    answer = max(weights, key=lambda one: weights[one])
     if len(label) > 1:
         note.repaired("label", "several answers; the heaviest is kept", before=label, after=answer)
     return answer
