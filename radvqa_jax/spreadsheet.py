@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from radvqa_jax.files import atomic_write, open_regular
+from tfds_builders.csv_quotes import UNCLOSED, holds_rows
 
 MOST_BYTES = 1 << 30  # of a table that a user gives
 MOST_COLUMNS = 1 << 14  # the limit of common spreadsheets
@@ -93,7 +94,7 @@ def read_csv(path: str | os.PathLike[str], *, delimiter: str = "") -> Iterator[t
 
     Raises:
         ValueError: naming the file, if it is not a regular file, is too large, is not UTF-8, has too many columns,
-            names one twice, or has a quote that is not closed.
+            names one twice, or has a quote that is not closed (`holds_rows`: rows would be read as part of a cell).
     """
     with open_regular(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
         if (size := os.fstat(raw.fileno()).st_size) > MOST_BYTES:
@@ -104,11 +105,15 @@ def read_csv(path: str | os.PathLike[str], *, delimiter: str = "") -> Iterator[t
             first = next(lines)
             if said := _SEP.fullmatch(first):
                 delimiter, first, skipped = said[1], next(lines, ""), 1
-            reader = csv.reader(itertools.chain([first], lines), delimiter=delimiter or _delimiter(first), strict=True)
+            mark = delimiter or _delimiter(first)
+            reader = csv.reader(itertools.chain([first], lines), delimiter=mark, strict=True)
             header = [name.strip() for name in next(reader, [])]
             check_header(path, header)
             yield reader.line_num + skipped, header
-            yield from ((reader.line_num + skipped, row) for row in reader if row)
+            for row in filter(None, reader):
+                if holds_rows(row, columns=len(header), mark=mark):
+                    raise csv.Error(f"the row that ends here: {UNCLOSED}")
+                yield reader.line_num + skipped, row
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not UTF-8 ({error}). Save it as CSV UTF-8.") from error
         except csv.Error as error:

@@ -57,6 +57,7 @@ API = {"api", "api_maps", "api_quality", "api_checks", "api_rows", "api_values"}
 # Package or module of radvqa_jax -> the parts of radvqa_jax and tfds_builders that it may import, apart from itself.
 MAY_IMPORT = {
     **{name: CORE for name in CORE},
+    "spreadsheet": CORE | {"tfds_builders"},
     "data": CORE | {"tfds_builders"},
     "models": CORE - {"files", "spreadsheet"},
     "checkpoints": CORE,

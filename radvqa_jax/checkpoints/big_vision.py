@@ -49,7 +49,9 @@ class LoadReport(NamedTuple):
     drawn: tuple[str, ...]
     ignored: tuple[str, ...]
     cut: tuple[str, ...]
-    nonfinite: dict[str, int]  # leaf -> how many of its values are not finite in the model; leaves with none are left out
+    nonfinite: dict[
+        str, int
+    ]  # leaf -> how many of its values are not finite in the model; leaves with none are left out
 
     def text(self) -> str:
         """The report for a log: one line, and one more for each leaf that differs from the file."""
@@ -57,7 +59,10 @@ class LoadReport(NamedTuple):
         lines = [f"{self.path}: {self.leaves} leaves, {self.weights:,} weights{digest}"]
         for what in ("resampled", "extended", "cut", "drawn", "ignored"):
             lines += [f"  {what} {line}" for line in getattr(self, what)]
-        lines += [f"  {name}: {n:,} values are NaN, infinite or too large for the model's dtype" for name, n in self.nonfinite.items()]
+        lines += [
+            f"  {name}: {n:,} values are NaN, infinite or too large for the model's dtype"
+            for name, n in self.nonfinite.items()
+        ]
         return "\n".join(lines)
 
 

@@ -203,6 +203,10 @@ def test_pipes_and_folders_are_refused_without_waiting(
     [
         (SHEET.replace("comment", "correct"), r"the columns \['correct'\] occur twice"),
         (SHEET + 'a,b,c,d,yes,"open\na,b,c,d,no,\n', "line 3: it is not CSV"),
+        (
+            SHEET + 'a1,b1,c,d,yes,"open\na2,b2,c,d,no,"\n',
+            "line 3: .*a quote .* is not closed, or a cell holds whole rows",
+        ),
         (SHEET + "a,b,c,d,yes\n", "line 2: 5 fields, but the header names 6 columns"),
         (SHEET + "a,b,c,d,yes,x,y\n", "line 2: 7 fields, but the header names 6 columns"),
         (SHEET + "a,b,c,d,maybe,\n", "line 2: correct='maybe' must be yes, no or empty"),

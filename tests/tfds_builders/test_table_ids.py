@@ -55,6 +55,28 @@ def test_a_number_as_answer_is_not_an_index(own: Path, tmp_path: Path) -> None:
     assert [found[f"row {row}"]["answer_index"] for row in (2, 3, 4)] == [1, 1, 2]
 
 
+def test_none_is_an_answer_where_it_is_one_of_the_options(own: Path, tmp_path: Path) -> None:
+    choices = ["None|One|Two", "None|One|Two", "CT|MRI", ""]
+    rows = [{"image": "0.png", "question": "Many?", "choices": one, "split": "test"} for one in choices]
+    answers = ("None", "One", "None", "None")
+    write_csv(own / "table.csv", [row | {"answer": answer} for row, answer in zip(rows, answers, strict=True)])
+    built = build(own, tmp_path / "data")
+    assert [row["answer"] for row in all_rows(built)] == ["None", "One"]
+    assert built.of("dropped") == {"row 3": ["the right choice is not named"], "row 4": ["answer is empty"]}
+
+
+def test_a_row_that_is_left_out_takes_no_question_id(own: Path, tmp_path: Path) -> None:
+    rows = [ROW | {"image": image, "question_id": "7"} for image in ("absent.png", "1.png", "2.png")]
+    write_csv(own / "table.csv", [*rows, ROW | {"image": "3.png", "question_id": "8", "answer": ""}])
+    built = build(own, tmp_path / "data")
+    assert [row["question_id"] for row in all_rows(built)] == ["7"]
+    assert built.of("dropped") == {
+        "row 1, repeats 7": ["image file is absent: absent.png"],
+        "row 3, repeats 7": ["an earlier row has the same question_id: row 2"],
+        "8": ["answer is empty"],
+    }
+
+
 @pytest.mark.parametrize("choices", ["B) left|A) right", "b) left|a) right", "(b) left|(a) right"])
 def test_letters_that_contradict_the_order_are_left_out(choices: str, own: Path, tmp_path: Path) -> None:
     rows = [ROW | {"image": "0.png", "choices": "left|right", "answer": "left", "split": "test"}]

@@ -46,6 +46,18 @@ def parquet(folder: Path, **columns: Any) -> Path:
     return folder / "t.parquet"
 
 
+def test_short_floats_are_as_written(folder: Path, tmp_path: Path) -> None:
+    """A float32 as a Python float has the digits of its rounding: 1.2000000476837158."""
+    short = pa.array([1.2, None], pa.float32())
+    nested = pa.StructArray.from_arrays([short, pa.array([[0.1], None], pa.list_(pa.float16()))], ["a", "b"])
+    parquet(folder, answer=pa.array([0.1, 3.0], pa.float32()), plane=short, note=nested, size=pa.array([0.1, 1e-7]))
+    rows = all_rows(build(folder, tmp_path / "data"))
+    assert {row["answer"]: (row["plane"], row["note"], row["size"]) for row in rows} == {
+        "0.1": ("1.2", '{"a": 1.2, "b": [0.1]}', "0.1"),
+        "3": ("", '{"a": null, "b": null}', "1e-07"),
+    }
+
+
 def repeated(values: pa.Array, rows: int) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), values)
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -19,6 +20,7 @@ ONLY_IMAGE = "Only the column of the image may hold bytes."
 LEAST_ROOM, MOST_TIMES = 64 << 20, 100  # bytes of values in memory: at least, and times the size of the file
 BATCH = 1024  # rows that are decoded at a time
 MOST_FOOTER = 32 << 20  # bytes; the footer lists the columns of all groups of rows
+_SHORT_FLOATS = {pa.float32(): np.float32, pa.float16(): np.float16}
 # The errors of pyarrow for a damaged file, and for values that Python cannot hold, such as a year after 9999.
 UNREADABLE = (pa.ArrowException, OSError, OverflowError)
 
@@ -111,6 +113,8 @@ def _cells(files: OfficialFiles, name: str, column: str, values: pa.Array) -> li
         ValueError: naming the column, if text or bytes are not UTF-8.
     """
     try:
+        if _has_short_floats(values.type):
+            return [_as_written(cell, values.type) for cell in values.to_pylist()]
         cells = values.to_pylist()
         return list(map(_decoded, cells)) if _is_binary(values.type) or pa.types.is_nested(values.type) else cells
     except UnicodeDecodeError as error:
@@ -127,6 +131,27 @@ def _decoded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _decoded(inner) for key, inner in value.items()}
     return [_decoded(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _has_short_floats(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(_has_short_floats(inner.type) for inner in kind)
+    return _has_short_floats(kind.value_type) if _is_list(kind) else kind in _SHORT_FLOATS
+
+
+def _as_written(value: Any, kind: pa.DataType) -> Any:
+    """A value with its float32 and float16 as the shortest decimals that give them: 1.2, not 1.2000000476837158."""
+    if value is None:
+        return None
+    if pa.types.is_struct(kind):
+        return {inner.name: _as_written(value[inner.name], inner.type) for inner in kind}
+    if _is_list(kind):
+        return [_as_written(inner, kind.value_type) for inner in value]
+    return float(str(_SHORT_FLOATS[kind](value))) if kind in _SHORT_FLOATS else _decoded(value)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -147,7 +172,7 @@ def _decoded_bytes(values: pa.Array) -> int:
         return _decoded_bytes(values.keys) + _decoded_bytes(values.items)
     if pa.types.is_struct(kind):
         return sum(map(_decoded_bytes, values.flatten()))
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+    if _is_list(kind):
         return 8 * len(values) + _decoded_bytes(values.flatten())
     if not pa.types.is_dictionary(kind) or not _is_text(kind):
         return values.nbytes

@@ -173,9 +173,9 @@ def _read(reading: Reading, table: Table, columns: Columns, config: TableConfig,
     made = [MadeRow(raw, columns, images, reading.rejects, hide) for raw in rows]
     several = _tell_images_apart(made)
     by_split = has_split and _number_by_split(made)
-    _leave_out_repeated(made)
     for one in made:
         one.fault = one.fault or reading.fault_of(one.row)
+    _leave_out_repeated(made)
     said = "as the table says"
     if not has_split:
         usable = [one for one in made if not one.fault]
@@ -277,9 +277,12 @@ def _lost_splits(made: list[MadeRow]) -> list[str]:
 
 
 def _leave_out_repeated(made: list[MadeRow]) -> None:
-    """Marks rows that repeat an earlier row's question_id as faulty, and gives them an id with their number."""
+    """Marks rows that repeat an earlier row's question_id as faulty, and gives them an id with their number.
+
+    A row that is left out anyway takes no id from a usable one.
+    """
     first: dict[str, int] = {}
-    for one in made:
+    for one in sorted(made, key=lambda one: bool(one.fault)):
         number = first.setdefault(identity := one.row["question_id"], one.raw.number)
         if number != one.raw.number:
             one.fault = one.fault or f"an earlier row has the same question_id: row {number}"

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from tfds_builders.csv_quotes import csv_rows
 from tfds_builders.official_files import OfficialFiles
 from tfds_builders.table.columns import check_count, check_head, split_name
 from tfds_builders.table.parquet_files import open_parquet, read_parquet
@@ -171,19 +172,13 @@ def _csv_head(text: str, name: str) -> tuple[list[str], str]:
 def _read_csv(files: OfficialFiles, name: str) -> Iterator[tuple[dict[str, Any], str]]:
     text = _read_text(files, name)
     head, mark = _csv_head(text, name)
-    table = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
-    next(table)
-    while True:
-        try:
-            cells = next(table, None)
-        except csv.Error as error:
-            yield {}, f"line {table.line_num} cannot be read: {error}"
-            continue
-        if cells is None:
-            return
-        if cells and len(cells) != len(head):
+    lines = list(io.StringIO(text, newline=""))
+    for number, cells, fault in csv_rows(lines, columns=len(head), mark=mark):
+        if fault:
+            yield {}, f"line {number} cannot be read: {fault}"
+        elif len(cells) != len(head):
             yield dict(zip(head, cells, strict=False)), f"{len(cells)} cells instead of {len(head)}"
-        elif cells:
+        else:
             yield dict(zip(head, cells, strict=True)), ""
 
 

@@ -139,6 +139,8 @@ class MadeRow:
             raise ValueError(f"choices are in another order than their letters: {fault}")
         given = columns.text(self.raw.cells, "answer_index")
         index, answer = _index(given, len(choices)) if given else None, row["answer"]
+        if (written := columns.text(self.raw.cells, "answer")) in choices:
+            answer = written  # `None` means a missing answer, unless it is one of the options
         same = [choice.casefold() for choice in choices]
         if index is None and answer.casefold() not in same and len(answer) == 1 and answer.isalpha():
             index, answer = _index(answer, len(choices)), ""

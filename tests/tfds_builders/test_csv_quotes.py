@@ -1,0 +1,79 @@
+"""CSV tables with a quote that is not closed: it costs its own row, and no other one."""
+
+import io
+import itertools
+from pathlib import Path
+
+import pytest
+
+from tfds_builders.csv_quotes import UNCLOSED, csv_rows, holds_rows
+
+from .table_case import all_rows, build
+
+HEAD = "image,question,answer\n"
+
+
+def read(text: str, *, columns: int = 3) -> list[tuple[int, list[str], str]]:
+    return list(csv_rows(list(io.StringIO(HEAD + text, newline="")), columns=columns, mark=","))
+
+
+def table(cells: dict[int, str], *, rows: int = 12, end: str = "\n") -> str:
+    return "".join(f"{row}.png,q{row}?,{cells.get(row, f'a{row}')}{end}" for row in range(1, rows + 1))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        {3: '"5 cm mass'},
+        {3: '"5 cm mass', 4: 'about 5"'},
+        {3: '"5 cm mass', 9: 'about 5"'},
+        {3: '"5 cm mass', 9: 'a 5" mass'},
+        {3: '"5 cm" mass'},
+    ],
+    ids=["to the end", "to the next row", "to a later row", "to a quote within a cell", "in its own row"],
+)
+def test_a_quote_that_is_not_closed_costs_its_own_row(cells: dict[int, str], end: str) -> None:
+    found = read(table(cells, end=end))
+    assert [number for number, _, _ in found] == list(range(2, 14))
+    assert [number for number, _, fault in found if fault] == [4]
+    assert [row[0] for _, row, fault in found if not fault] == [f"{row}.png" for row in range(1, 13) if row != 3]
+
+
+def test_a_quote_in_an_earlier_column_costs_its_own_row() -> None:
+    assert holds_rows(["1.png", "q one,a1\n2.png,q2", "a2"], columns=3, mark=",")
+    assert holds_rows(["5 cm mass,1.png\nabout 5", "2.png"], columns=2, mark=",")
+    rows = "\n".join(f"{row},what is it,a {row}" for row in "abcde")
+    assert holds_rows(["z", "what", f"so\n{rows}"], columns=3, mark=",")  # no identifiers, but many rows
+    assert not holds_rows(["z", "what", f"so\n{rows}\nand more"], columns=3, mark=",")
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "Chest, PA.\nNo effusion, no mass",
+        "Chest.\nNo effusion, no mass.\n\nImpression: normal",
+        "1. left, right\n2. up, down, none",
+        "WBC,5.0,x\nRBC,4.1,y\nHb,13,z\nPlt,200,w",
+        "a\nb",
+        "\n",
+    ],
+)
+def test_a_text_of_several_lines_stays(cell: str) -> None:
+    for columns, place in itertools.product((2, 3, 4), (0, 1)):
+        cells = ["1.png", *["yes"] * (columns - 1)]
+        cells[place] = cell
+        text = ",".join(f'"{one}"' for one in cells) + "\n"
+        assert read(text + text, columns=columns) == [
+            (2, cells, ""),
+            (2 + text.count("\n"), cells, ""),
+        ]
+
+
+def test_the_build_lists_the_row_with_its_line(folder: Path, tmp_path: Path) -> None:
+    rows = [f"images/{'ab'[number % 2]}.png,what {number}?,x" for number in range(18)]
+    rows[5] = rows[5].removesuffix("x") + '"5 cm'
+    (folder / "t.csv").write_text(HEAD + "\n".join(rows) + "\n")
+    built = build(folder, tmp_path / "data")
+    assert len(all_rows(built)) == 17
+    assert built.of("dropped") == {"row 6": [f"line 7 cannot be read: {UNCLOSED}"]}
