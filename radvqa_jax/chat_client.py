@@ -24,7 +24,7 @@ __all__ = ["BudgetSpent", "ChatClient", "EndpointError", "NotCached", "Reply", "
 
 Message = Mapping[str, str]  # role, content
 _SHOWN = 200  # characters of an endpoint's own words in an error
-_LEAST_KEY = 4  # characters; a shorter key is a local server's placeholder, and would occur in any text
+_LEAST_KEY, _LEAST_WORD = 8, 16  # characters of a key that is a secret, and of one of letters alone
 
 
 class NotCached(LookupError):
@@ -251,8 +251,12 @@ class ChatClient:
         return read_completion(self._hide(text), url=url)
 
     def _hide(self, text: str) -> str:
-        """A text with the key replaced."""
-        return text.replace(self._key, "[key]") if len(self._key) >= _LEAST_KEY else text
+        """A text with the key replaced.
+
+        Servers on this machine take any key: `none`, `local`, `EMPTY`. Such a word is no secret, and occurs in answers.
+        """
+        is_secret = len(self._key) >= (_LEAST_WORD if self._key.isalpha() else _LEAST_KEY)
+        return text.replace(self._key, "[key]") if is_secret else text
 
     def _refused(self, status: int, words: str) -> EndpointError:
         url, config = self.config.base_url, self.config

@@ -6,6 +6,7 @@ a deadline for the whole reply, and a reply has a limit on its bytes.
 
 import contextlib
 import os
+import re
 import socket
 import threading
 import time
@@ -48,13 +49,20 @@ class Response(NamedTuple):
 
 
 class _Retry(urllib3.Retry):
-    """urllib3's rules for retries and pauses, and the header `retry-after-ms`, which some servers send."""
+    """urllib3's rules for retries and pauses; also for `retry-after-ms`, parts of seconds, and what is no time."""
 
     def get_retry_after(self, response: urllib3.BaseHTTPResponse) -> float | None:
+        """The seconds that the server asks for; None if it does not ask, or for what nobody can wait."""
         milliseconds = response.headers.get("retry-after-ms", "")
-        if not milliseconds.isdecimal():
+        if milliseconds.isdecimal():
+            return min(float(milliseconds[:_MOST_DIGITS]) / 1000, _LONGEST_PAUSE)
+        asked = response.headers.get("retry-after", "").strip()
+        if re.fullmatch(r"[0-9]+[.][0-9]*", asked, re.ASCII):
+            return min(float(asked), _LONGEST_PAUSE)
+        try:
             return super().get_retry_after(response)
-        return min(float(milliseconds[:_MOST_DIGITS]) / 1000, _LONGEST_PAUSE)
+        except (HTTPError, ValueError, OverflowError):  # not a number of seconds, not a date, or a date of no calendar
+            return None
 
 
 _ONCE = urllib3.Retry(False, redirect=False)  # what `retries=False` means, made once; `Http.post` repeats requests

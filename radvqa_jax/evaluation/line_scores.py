@@ -40,6 +40,7 @@ class Scored(NamedTuple):
     outcomes: tuple[int, ...]  # index into OUTCOMES, one for each column of rules.COLUMNS
     values: dict[str, float]  # protocols and published metrics: `medevalkit.accuracy`, `medm.rouge1`; absent = no value
     answer: int  # checksum of what `radvqa` read: equal for answers that say the same, and for all that are correct
+    asked: int  # checksum of question and reference: equal for two lines that were asked the same
     row: dict[str, Any]  # a line of verdicts.jsonl
     shortened: bool = False  # the answer has more than LONGEST characters, and its two ends were read
 
@@ -99,6 +100,10 @@ def _published(record: Record, systems: Sequence[str]) -> dict[str, float]:
     return found
 
 
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
 def _cut(text: str) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
@@ -139,6 +144,7 @@ def score_record(record: Record, *, published: Sequence[str] = ()) -> Scored:
         tuple(OUTCOMES.index(verdict.outcome) for verdict in verdicts),
         values | _published(record, published),
         zlib.crc32(said(verdicts.radvqa).encode("utf-8", "replace")),
+        zlib.crc32(f"{_plain(record.question)}\t{_plain(record.reference)}".encode("utf-8", "replace")),
         row,
         shortened,
     )

@@ -83,18 +83,24 @@ def of_records(own: Sequence[Record], other: Sequence[Record], **bootstrap: int)
     return measure(right[0], right[1], changed, image_ids(own), **bootstrap)
 
 
-def _of_columns(own: Columns, other: Columns, **bootstrap: int) -> dict[str, Any] | None:
-    """The measures over the questions that both answer, with `n_unpaired` where some are in one only."""
+def _of_columns(own: Columns, other: Columns, **bootstrap: int) -> dict[str, Any]:
+    """The measures over the questions that both answer, with `n_unpaired`, the lines without a partner.
+
+    Two lines with one question_id are not a pair if their questions or references differ: files without ids of their
+    own, in which the place is the id, may have another order.
+    """
     _, mine, theirs = np.intersect1d(np.asarray(own.key), np.asarray(other.key), return_indices=True)
+    same = np.asarray(own.asked)[mine] == np.asarray(other.asked)[theirs]
+    mine, theirs = mine[same], theirs[same]
+    unpaired = len(own) + len(other) - 2 * len(mine)
     if not len(mine):
-        return None
+        return {"n_unpaired": unpaired}
     correct = line_scores.OUTCOMES.index("correct")
     right, wrong_image = (
         np.asarray(found.outcomes["radvqa"])[rows] == correct for found, rows in ((own, mine), (other, theirs))
     )
     changed = np.asarray(own.answer)[mine] != np.asarray(other.answer)[theirs]
     images = np.asarray(own.image)[mine]
-    unpaired = len(own) + len(other) - 2 * len(mine)
     return measure(right, wrong_image, changed, images, **bootstrap) | {"n_unpaired": unpaired}
 
 
@@ -103,8 +109,8 @@ def of_scan(scan: Scan, **bootstrap: int) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for run, columns in scan.runs.items():
         for ending in OTHER_IMAGES:
-            if (other := scan.runs.get(run + ending)) and (cells := _of_columns(columns, other, **bootstrap)):
-                found.setdefault(run, {})[ending.removeprefix(", ")] = cells
+            if other := scan.runs.get(run + ending):
+                found.setdefault(run, {})[ending.removeprefix(", ")] = _of_columns(columns, other, **bootstrap)
     return found
 
 
@@ -114,5 +120,6 @@ def reliance_rows(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     for run, by_image in found.items():
         for image, cells in by_image.items():
             shown = [format_cell(cells.get(name), signed=name == "drop") for name in MEASURES]
-            rows.append([run or "answers", image, *shown])
+            lone = cells.get("n_unpaired", 0)
+            rows.append([run or "answers", f"{image}; {lone} answers without a partner" if lone else image, *shown])
     return rows

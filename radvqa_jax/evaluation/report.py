@@ -93,6 +93,7 @@ def _check_same_questions(experiment: Experiment) -> None:
                 f"Runs are compared on the same questions, but {len(unshared)} are in only one of {first!r} and "
                 f"{name!r}, first {unshared[:3]}. Evaluate both on the same source and split."
             )
+        scoring.pair(sets[first], sets[name])  # raises if one question_id has two texts or references
 
 
 def _score_run(experiment: Experiment, name: str, **bootstrap: int) -> RunScores:

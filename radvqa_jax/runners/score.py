@@ -14,6 +14,7 @@ from radvqa_jax.evaluation.convert import Predictions, find_files, name_runs, na
 from radvqa_jax.evaluation.judge_file import JudgeFile, find_judges
 from radvqa_jax.evaluation.line_scores import OTHER_IMAGES, run_of
 from radvqa_jax.evaluation.scan import Scan, scan
+from radvqa_jax.evaluation.scoring import pair
 from radvqa_jax.files import file_name, sha256, write_json
 from radvqa_jax.runners.answered_rows import check_answered, check_data
 from radvqa_jax.runners.evaluate import (
@@ -190,14 +191,24 @@ def _write_reports(
     if len(answers) > 1:
         write_json(workdir / "scores.json", dict(summary))
     for dataset, by_run in answers.items():
-        asked = [{(record.source, record.question_id) for record in records} for _, records in by_run.values()]
-        if any(other != asked[0] for other in asked[1:]):
-            print(f"No report.html for {dataset}: its runs {list(by_run)} do not answer the same questions.")
+        if why := _asked_otherwise(by_run):
+            print(f"No report.html for {dataset}: {why}")
             if len(answers) == 1:
                 write_json(workdir / "scores.json", dict(summary))
             continue
         folder = workdir if len(answers) == 1 else workdir / file_name(dataset)
         write_scores(config, folder, _experiment(config, dataset, by_run), extra=summary if len(answers) == 1 else {})
+
+
+def _asked_otherwise(by_run: Mapping[str, tuple[Path, list[Record]]]) -> str:
+    """The reason why the runs do not answer the same questions; empty if they do."""
+    (first, (_, records)), *others = by_run.items()
+    for name, (_, other) in others:
+        try:
+            pair(records, other)
+        except ValueError as error:
+            return f"its runs {first!r} and {name!r} do not answer the same questions. {error}"
+    return ""
 
 
 def _experiment(config: Config, dataset: str, by_run: Mapping[str, tuple[Path, list[Record]]]) -> report.Experiment:

@@ -195,6 +195,31 @@ def test_no_server_can_make_the_client_wait_for_longer_than_a_minute(
     assert waited == [60]
 
 
+@pytest.mark.parametrize(
+    ("asked", "waits"),
+    [
+        ("1.5", 1.5),
+        ("0.25", 0.25),
+        ("9" * 400 + ".5", 60),
+        ("-5", None),
+        ("soon", None),
+        ("nan", None),
+        ("1e3", None),
+        ("Fri, 31 Dec 99999 23:59:59 GMT", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", None),
+    ],
+)
+def test_a_pause_that_is_no_whole_number_does_not_end_the_run(
+    asked: str, waits: float | None, make: Make, chat_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", waited.append)
+    busy = (429, "application/json", b"{}", {"retry-after": asked})
+    chat_server.behave = lambda body: busy if len(chat_server.requests) < 2 else chat_server.say("late")
+    assert make(retries=1).ask(MESSAGES).text == "late"
+    assert waited == [waits] if waits else all(pause <= 8.5 for pause in waited)
+
+
 def test_a_connection_that_ends_early_is_tried_again(make: Make, chat_server: Any) -> None:
     def cut(body: dict[str, Any]) -> Any:
         status, kind, reply, _ = chat_server.say("whole")

@@ -60,6 +60,15 @@ def test_a_key_that_the_endpoint_repeats_is_not_kept_or_shown(
     assert "OpenAI-Organization" not in chat_server.headers[0]  # an account elsewhere is nothing to a server here
 
 
+@pytest.mark.parametrize("word", ["none", "left", "EMPTY", "nodule", "localhost"])
+def test_a_word_that_servers_on_this_machine_take_as_key_stays_in_answers(
+    word: str, make: Make, chat_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", word)
+    chat_server.behave = lambda body: chat_server.say(f'{{"answer": "{word}"}}, {word}ized')
+    assert make().ask(MESSAGES).text == f'{{"answer": "{word}"}}, {word}ized'
+
+
 @pytest.mark.parametrize("bad", ["sk-\u00e9t\u00e9", "sk-live\nX-Other: 1", "sk-\x00"])
 def test_an_invalid_key_is_refused_without_showing_it(bad: str, tmp_path: Path, monkeypatch: Any) -> None:
     if "\0" not in bad:

@@ -1,9 +1,14 @@
 """The measures of a run's answers to its own images compared with those to other images."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
 from radvqa_jax.evaluation import intervals, reliance
+from radvqa_jax.evaluation.scan import scan
+from radvqa_jax.files import write_jsonl
 from radvqa_jax.schema import Record
 
 # Own and other right: 30 both, 20 only own, 10 only other, 40 neither; two questions to an image.
@@ -50,6 +55,26 @@ def test_records_are_paired_by_question_and_answers_compared_by_what_they_say() 
     assert found["survival"]["value"] == 0.5 and found["changed"]["value"] == 0.25
     with pytest.raises(ValueError, match="the same questions in both; 1 are in one only"):
         reliance.of_records(own, other[1:])
+
+
+def test_lines_of_a_file_that_were_asked_something_else_are_no_pairs(tmp_path: Path) -> None:
+    """In files without ids of their own the place is the id, and another order gives other pairs."""
+
+    def scanned(order: list[int]) -> tuple[dict[str, Any], list[list[str]]]:
+        own = [Record(f"{n}", f"i{n}", f"Is {n} seen?", "yes", ["yes"], source="s", run="m") for n in range(8)]
+        other = [own[n]._replace(question_id=f"{place}", image_used="x") for place, n in enumerate(order)]
+        path = tmp_path / "predictions.jsonl"
+        write_jsonl(path, [record.to_json() for record in (*own, *other)])
+        (cells,) = (by_image for by_image in reliance.of_scan(scan([path], tmp_path), resamples=50).values())
+        return next(iter(cells.values())), reliance.reliance_rows({"m": cells})
+
+    found, _ = scanned(list(range(8)))
+    assert found["survival"]["n"] == 8 and found["n_unpaired"] == 0
+    found, rows = scanned([0, 1, 2, 3, 5, 4, 7, 6])
+    assert found["survival"]["n"] == 4 and found["n_unpaired"] == 8
+    assert rows[1][1].endswith("; 8 answers without a partner")
+    found, rows = scanned([1, 0, 3, 2, 5, 4, 7, 6])
+    assert found == {"n_unpaired": 16} and rows[1][2:] == ["-"] * 4
 
 
 def test_the_table_names_the_measures_and_marks_the_sign() -> None:

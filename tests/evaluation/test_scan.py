@@ -167,14 +167,15 @@ print(re.search("VmHWM:[^0-9]*([0-9]+) kB", Path("/proc/self/status").read_text(
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 def test_memory_does_not_grow_with_the_length_of_answers(tmp_path: Path) -> None:
     peaks = []
-    for length in (1, 3000):  # words of 1,000 answers: 10 kB or 27 MB
+    for length in (1, 6000):  # words of 1,000 answers: 10 kB or 57 MB
         rows = [row(n, predictions=[f"yes. {n} " + "effusion " * length + "x" * length]) for n in range(1000)]
         path = write(tmp_path / f"{length}.jsonl", rows)
         done = subprocess.run(
             [sys.executable, "-c", _MEASURE, str(path), str(tmp_path)], capture_output=True, text=True, check=True
         )
         peaks.append(int(done.stdout) * 1024)
-    assert peaks[1] - peaks[0] < 8e6, peaks
+    # Runs over one file differ by up to 8 MB on Python 3.13.
+    assert peaks[1] - peaks[0] < path.stat().st_size / 4, peaks
 
 
 def test_a_line_that_no_rule_can_read_raises_nothing() -> None:

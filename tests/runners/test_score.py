@@ -45,6 +45,23 @@ def test_answers_are_scored_next_to_blind_baselines(micro_config: MakeConfig, tm
     assert scores["provenance"]["predictions"]["name"] == "mine.jsonl"
 
 
+def test_runs_with_other_questions_under_the_same_ids_have_tables_and_no_report(
+    micro_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In some systems' files the place is the id: another order pairs other questions."""
+    for run, order in (("a", (0, 1, 2)), ("b", (1, 0, 2))):
+        records = [
+            Record(f"{place}", f"i{place}", f"Question {n}?", ("yes", "no", "left")[n], ["yes"], source="s", run=run)
+            for place, n in enumerate(order)
+        ]
+        write_jsonl(tmp_path / f"{run}.jsonl", [record.to_json() for record in records])
+    fields = {"mode": "score", "eval.predictions": str(tmp_path / "?.jsonl"), "eval.source.dataset": ""}
+    RUNNERS["score"](micro_config(fields), tmp_path / "out")
+    said = "No report.html for s: its runs 'a' and 'b' do not answer the same questions. Question '0' has the reference"
+    assert said in capsys.readouterr().out
+    assert (tmp_path / "out" / "table.csv").is_file() and not (tmp_path / "out" / "report.html").exists()
+
+
 @pytest.mark.parametrize(("source", "synthetic"), [("phantom_rad synthetic 1.0.0", True), ("vqa_rad 1.0.0", False)])
 def test_scores_of_drawn_images_say_so(source: str, synthetic: bool, micro_config: MakeConfig, tmp_path: Path) -> None:
     assert score(micro_config, tmp_path, {}, source=source)["synthetic"] is synthetic
