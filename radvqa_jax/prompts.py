@@ -8,6 +8,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from radvqa_jax.trees import nearest
+
+PLACEHOLDERS = ("{question}", "{choices}", "{history}")
+
 
 def history_text(turns: Iterable[tuple[str, str]]) -> str:
     """Earlier questions and answers in one line, the oldest first: the text for {history} in a template.
@@ -17,6 +21,21 @@ def history_text(turns: Iterable[tuple[str, str]]) -> str:
     """
     said = (" ".join(f"{question} {answer}".split()) for question, answer in turns)
     return " ".join(text if text.endswith((".", "!", "?")) else f"{text}." for text in said)
+
+
+def check_template(template: str, field: str) -> None:
+    """Raises ValueError if a template has no {question}, or a placeholder that nothing fills.
+
+    A model would read such a placeholder as text. Other braces, such as those of JSON, are text.
+    """
+    if "{question}" not in template:
+        raise ValueError(f"{field}={template!r} must contain {{question}}; without it no question is asked.")
+    for found in re.finditer(r"\{\s*\w+\s*\}", template):
+        if found[0] not in PLACEHOLDERS:
+            raise ValueError(
+                f"{field}={template!r}: nothing fills {found[0]}, and the model would read it as text."
+                f"{nearest(found[0], PLACEHOLDERS)} A template may contain {', '.join(PLACEHOLDERS)}."
+            )
 
 
 def vqa_prefix(
@@ -38,8 +57,7 @@ def vqa_prefix(
     >>> vqa_prefix("Where?", template="{history} answer en {question}")
     'answer en Where?'
     """
-    if "{question}" not in template:
-        raise ValueError(f"data.prompt={template!r} must contain {{question}}; without it no question is asked.")
+    check_template(template, "data.prompt")
     offered = " ".join(f"{chr(ord('A') + number)}) {choice}" for number, choice in enumerate(choices))
 
     before = history_text(history)

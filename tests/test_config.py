@@ -164,6 +164,12 @@ def test_a_wrong_type_is_refused(path: str, value: Any, message: str) -> None:
         ({"data.seq_len": 7}, r"data\.seq_len=7 must be in \[8, 8192\]"),
         ({"data.workers": -1}, r"data\.workers=-1 must be at least 0"),
         ({"data.prompt": "answer en"}, r"data\.prompt='answer en' must contain \{question\}"),
+        ({"data.prompt": "{question} {choice}"}, r"nothing fills \{choice\}.*Did you mean .\{choices\}"),
+        (
+            {"data.prompt": "{question} { history }"},
+            r"nothing fills \{ history \}, and the model would read it as text",
+        ),
+        ({"mode": "train", "adapter": "runs/a/stage1"}, r"adapter='runs/a/stage1': mode=train trains, .*init_from"),
         ({"decode.max_new_tokens": 0}, r"decode\.max_new_tokens=0 must be in"),
         ({"decode.batch_size": -1}, r"decode\.batch_size=-1 must be at least 0"),
         ({"decode.samples": 0}, r"decode\.samples=0 must be at least 1"),

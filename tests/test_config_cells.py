@@ -37,6 +37,7 @@ from tests.config_case import put, valid
             "train_prompt, but trains no stage",
         ),
         ((cell("a", prompt="why?"),), {}, r"prompt='why\?' must contain \{question\}"),
+        ((cell("a", train_prompt="{question} {options}"),), {}, r"train_prompt='.*nothing fills \{options\}"),
         ((cell("a", image="borrowed"),), {}, "image='borrowed' needs a `source` of questions without images"),
         ((cell("a", image="blnk"),), {}, r"`ablations\.cells\[0\]\.image` must be one of .*Did you mean `blank`"),
         ((cell("a", prmpt="{question}"),), {}, r"`ablations\.cells\[0\]\.prmpt`\. Did you mean `prompt`"),

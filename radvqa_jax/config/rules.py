@@ -7,7 +7,7 @@ from radvqa_jax.config import SUSPECT_BITS, AuditConfig, CellConfig, Config, Dec
 from radvqa_jax.config.bounds import check_bounds
 from radvqa_jax.config.history import check_history
 from radvqa_jax.config.stage_rules import check_read_source, check_source, check_stages, require
-from radvqa_jax.prompts import has_words
+from radvqa_jax.prompts import check_template, has_words
 from radvqa_jax.trees import compile_pattern, nearest
 
 # Fields that may not be empty in some modes: (field, modes, what the mode needs, an example).
@@ -152,8 +152,8 @@ def _check_cell(path: str, cell: CellConfig, config: Config) -> None:
         "eval.train_source.",
     )
     for field in ("prompt", "train_prompt"):
-        value = getattr(cell, field)
-        require(not value or "{question}" in value, f"{path}: {field}={value!r} must contain {{question}}.")
+        if value := getattr(cell, field):
+            check_template(value, f"{path}: {field}")
     limited = [name for name in trained if any(source.limit for source in config.stages[name].sources)]
     require(
         not (cell.train_prompt and "{history}" not in cell.train_prompt and config.data.history != "none" and limited),
@@ -258,7 +258,12 @@ def check(config: Config) -> None:
     _check_audit(config.audit)
     _check_writing(config)
     _check_decode(config.decode)
-    require("{question}" in config.data.prompt, f"data.prompt={config.data.prompt!r} must contain {{question}}.")
+    check_template(config.data.prompt, "data.prompt")
+    require(
+        not config.adapter or config.mode not in ("train", "job", "ablations"),
+        f"adapter={config.adapter!r}: mode={config.mode} trains, and starts from the base or from "
+        "stages.NAME.init_from. Give the adapter there, or leave it out.",
+    )
     _check_processes(config)
     require(
         config.data.bit_depth == 0 or 8 <= config.data.bit_depth <= 16,
