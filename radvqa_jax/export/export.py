@@ -5,7 +5,7 @@ import dataclasses
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ from radvqa_jax.trees import Flat
 
 CARD, RECORD = "README.md", "export.json"
 MANIFEST = ".radvqa_files.json"  # the names of the files of an export: nothing else is ever replaced
+FORMATS = get_args(get_type_hints(ExportConfig)["format"])  # the names of the exports in a workdir
 MERGE_INSTEAD = "Merge it instead: export.format=huggingface or big_vision."
 
 
@@ -85,7 +86,8 @@ def export_model(source: Source, folder: Path, *, config: ExportConfig, card: Ca
 def replacing(folder: Path) -> Iterator[Path]:
     """Gives a folder to write into, which takes the place of `folder` if the block ends without an error.
 
-    One process at a time: of two exports to one folder the second is refused.
+    One process at a time: of two exports to one folder the second is refused. What killed exports left is removed, also
+    that of other formats in the same workdir.
 
     Raises:
         locks.InUse: if another process is writing the folder.
@@ -103,12 +105,9 @@ def replacing(folder: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _swapped(folder: Path) -> Iterator[Path]:
     """Gives a folder that takes the place of another, while this process holds the lock."""
-    part, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("part", "old"))
-    if old.exists() and not folder.exists():
-        old.rename(folder)  # a run was killed between the two renames below
-    check_replaceable(folder)
-    for leftover in (part, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    part, old = _places(folder)
+    _remove_remains(folder)
+    _remove_others_remains(folder)
     part.mkdir()
     try:
         yield part
@@ -122,6 +121,33 @@ def _swapped(folder: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _places(folder: Path) -> tuple[Path, Path]:
+    """The folder that an export is written to, and the one to which an earlier export is moved meanwhile."""
+    return folder.with_name(f".{folder.name}.part"), folder.with_name(f".{folder.name}.old")
+
+
+def _remove_remains(folder: Path) -> None:
+    """Removes what a killed export to a folder left, while this process holds the folder's lock.
+
+    Raises:
+        ValueError: if there is something in its place that is not an earlier export; only the unfinished one is gone.
+    """
+    part, old = _places(folder)
+    shutil.rmtree(part, ignore_errors=True)
+    if old.exists() and not folder.exists():
+        old.rename(folder)  # a run was killed between the two renames of `_swapped`
+    check_replaceable(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_others_remains(folder: Path) -> None:
+    """Removes what killed exports of the other formats left in the same workdir; one that runs holds its lock."""
+    for other in (folder.with_name(name) for name in FORMATS if name != folder.name):
+        if any(place.is_dir() for place in _places(other)):
+            with contextlib.suppress(ValueError, OSError), locks.hold_file(other, remedy=""):
+                _remove_remains(other)
 
 
 def check_replaceable(folder: Path) -> None:

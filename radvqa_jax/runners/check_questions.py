@@ -32,8 +32,8 @@ UNCHECKED = "_unchecked"
 class Origin(NamedTuple):
     """The results of writing, apart from the pairs."""
 
-    cost: Mapping[str, Any]  # requests, tokens, seconds
-    malformed: Mapping[str, int]  # reason -> number of replies that gave no pair
+    cost: Mapping[str, Any]  # replies and tokens of the whole set; what says "by this run" is of one run
+    malformed: Mapping[str, int]  # writer and reason -> number of images about which no reply gave a pair
 
 
 class Outcome(NamedTuple):
@@ -110,9 +110,12 @@ def check_pairs(config: Config, workdir: Path, candidates: Sequence[Candidate], 
         if client is not None:
             client.close()
     seconds = time.monotonic() - start
-    cost: dict[str, Any] = {"seconds": round(seconds, 1), "pairs_per_second": round(len(checked) / max(seconds, 1e-9))}
-    if client is not None:
-        cost |= {"requests": client.calls, "tokens": client.tokens}
+    cost: dict[str, Any] = {
+        "seconds taken by this run": round(seconds, 1),
+        "pairs per second by this run": round(len(checked) / max(seconds, 1e-9)),
+    }
+    if client is not None:  # no file names the replies that a set's checks read
+        cost |= {"requests sent by this run": client.calls, "tokens used by this run": client.tokens}
     review = None
     if readings:
         review = score_review(readings, checked, workdir, seed=config.seed)

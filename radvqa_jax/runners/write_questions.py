@@ -11,7 +11,7 @@ from radvqa_jax.synthesis import prompts
 from radvqa_jax.synthesis.candidates import FILE_NAME, read_candidates
 from radvqa_jax.synthesis.forecast import describe_forecast, forecast, show_prompts
 from radvqa_jax.synthesis.images import Images
-from radvqa_jax.synthesis.ledger import Ledger
+from radvqa_jax.synthesis.ledger import LEDGER, Ledger, read_ledger, total
 from radvqa_jax.synthesis.work import check_writing, plan, writers_of
 from radvqa_jax.synthesis.writers import chat_config, settings_of
 from radvqa_jax.synthesis.writing import Written, describe_work, write
@@ -32,19 +32,22 @@ def write_questions_mode(config: Config, workdir: Path) -> None:
     written = write_candidates(config, workdir)
     if written is None:
         return
-    rejected = {f"{writer}: {why}": n for (writer, why), n in written.outcomes.items() if why != "written"}
+    found = total(read_ledger(workdir / LEDGER))
     cost = {
         "pairs": written.pairs,
+        "replies": found.replies,
+        "tokens of replies": f"{'about ' if found.estimated else ''}{found.tokens}",
         "pairs written by this run": written.new,
-        "seconds": round(written.seconds, 1),
-        "pairs per second": round(written.new / max(written.seconds, 1e-9), 1),
-        "requests": written.calls,
-        "tokens": f"{'about ' if written.estimated else ''}{written.tokens}",
+        "requests sent by this run": written.calls,
+        "tokens used by this run": f"{'about ' if written.estimated else ''}{written.tokens}",
+        "seconds taken by this run": round(written.seconds, 1),
+        "pairs per second by this run": round(written.new / max(written.seconds, 1e-9), 1),
     }
     candidates = read_candidates(workdir / FILE_NAME) if written.pairs else []
     if not candidates:
-        raise ValueError(f"No pair was written, so there is nothing to check: {rejected or 'no image has a caption'}.")
-    check_questions(config, workdir, candidates, Origin(cost, rejected))
+        why = found.rejected or "no image has a caption"
+        raise ValueError(f"No pair was written, so there is nothing to check: {why}.")
+    check_questions(config, workdir, candidates, Origin(cost, found.rejected))
 
 
 def describe_replaced(name: str, data_dir: str) -> str:

@@ -32,6 +32,27 @@ class Done(NamedTuple):
     tokens: int = 0  # of all replies
     model: str = ""  # as the endpoint calls itself
     distinct: int = 0  # distinct pairs among them, each a line of candidates.jsonl
+    estimated: bool = False  # whether `tokens` includes estimates; earlier releases did not write it
+
+
+class Totals(NamedTuple):
+    """The sums over a ledger, whatever runs wrote it."""
+
+    rejected: dict[str, int]  # "writer: reason" -> pieces of work without a usable reply, the most frequent first
+    replies: int  # that were read
+    tokens: int
+    estimated: bool  # whether the number of tokens is estimated
+
+
+def total(done: Sequence[Done]) -> Totals:
+    """The sums over the lines of a ledger. They do not depend on the order of the lines."""
+    rejected = Counter(f"{line.writer}: {line.why}" for line in done if line.state == "rejected")
+    return Totals(
+        dict(sorted(rejected.items(), key=lambda item: (-item[1], item[0]))),
+        sum(line.replies for line in done),
+        sum(line.tokens for line in done),
+        any(line.estimated for line in done),
+    )
 
 
 def read_ledger(path: Path) -> list[Done]:

@@ -86,9 +86,9 @@ def build_report(
         balance: the composition of pairs, before and after (balance.describe_balance).
         measured: recall and precision on planted pairs; None if they were not measured.
         review: the readers' findings; None if nobody read.
-        cost: of writing and checking.
+        cost: of writing and checking; figures of one run say "by this run".
         settings: of writers, model and checks.
-        malformed: reason -> number of a model's replies that gave no pair.
+        malformed: writer and reason -> number of images about which no reply gave a pair, whatever run asked.
     """
     return {
         "title": title,

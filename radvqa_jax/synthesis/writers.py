@@ -108,7 +108,7 @@ def ask_writer(client: ChatClient, work: Work, config: SynthesisConfig) -> Finis
         EndpointError: if every other request would fail in the same way.
         BudgetSpent: if the budget allows no further request.
     """
-    writing, why, tokens, model = config.writing, "", 0, ""
+    writing, why, tokens, model, estimated = config.writing, "", 0, "", False
     schema = prompts.schema(work.writer, pairs=len(work.kinds))
     for attempt in range(writing.attempts):
         prompt = prompts.make_prompt(
@@ -123,7 +123,7 @@ def ask_writer(client: ChatClient, work: Work, config: SynthesisConfig) -> Finis
             if error.final:
                 raise
             return Finished(None, failure=error.kind)
-        tokens, model = tokens + reply.tokens, reply.model
+        tokens, model, estimated = tokens + reply.tokens, reply.model, estimated or reply.estimated
         try:
             drafts = read_drafts(work.writer, reply, mark=prompt.mark, kinds=work.kinds, image=work.image)
         except Unusable as error:
@@ -143,9 +143,10 @@ def ask_writer(client: ChatClient, work: Work, config: SynthesisConfig) -> Finis
             )
             for draft in drafts
         ]
-        line = _done(work, state="written", replies=attempt + 1, pairs=len(pairs), tokens=tokens, model=model)
-        return Finished(line, pairs)
-    return Finished(_done(work, state="rejected", why=why, replies=writing.attempts, tokens=tokens, model=model))
+        read = {"replies": attempt + 1, "tokens": tokens, "model": model, "estimated": estimated}
+        return Finished(_done(work, state="written", pairs=len(pairs), **read), pairs)
+    read = {"replies": writing.attempts, "tokens": tokens, "model": model, "estimated": estimated}
+    return Finished(_done(work, state="rejected", why=why, **read))
 
 
 def fill_templates(work: Work, config: SynthesisConfig, values: Mapping[str, Sequence[str]], *, seed: int) -> Finished:

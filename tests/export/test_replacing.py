@@ -79,3 +79,34 @@ def test_of_two_exports_to_one_folder_the_second_is_refused_and_the_first_is_who
     assert names(folder) == {"a.txt", "b.txt", ".radvqa_files.json"}
     write(folder, "later")
     assert (folder / "model.txt").read_text() == "later"
+
+
+@pytest.mark.parametrize("suffix", ["part", "old"])
+def test_what_killed_exports_of_other_formats_left_is_removed_unless_they_run(tmp_path: Path, suffix: str) -> None:
+    huggingface, left = tmp_path / "huggingface", tmp_path / f".huggingface.{suffix}"
+    write(huggingface, "earlier")
+    (tmp_path / ".mine.part").mkdir()  # not of a format: somebody else's
+    with locks.hold_file(huggingface, remedy=""):
+        left.mkdir()
+        (left / "model.safetensors").write_text("half")
+        write(tmp_path / "peft", "first")
+        assert (left / "model.safetensors").read_text() == "half"
+    write(tmp_path / "peft", "second")
+    assert not left.exists() and (tmp_path / ".mine.part").is_dir()
+    kept = [(tmp_path / name / "model.txt").read_text() for name in ("huggingface", "peft")]
+    assert kept == ["earlier", "second"]
+
+
+def test_a_kill_between_two_renames_is_mended_by_an_export_of_another_format(tmp_path: Path) -> None:
+    huggingface, old = tmp_path / "huggingface", tmp_path / ".huggingface.old"
+    write(huggingface, "good")
+    huggingface.rename(old)
+    (tmp_path / ".huggingface.part").mkdir()
+    write(tmp_path / "peft", "new")
+    assert (huggingface / "model.txt").read_text() == "good"
+    assert not old.exists() and not (tmp_path / ".huggingface.part").exists()
+    huggingface.rename(old)
+    huggingface.mkdir()
+    (huggingface / "mine.txt").write_text("keep")  # put there by hand: the earlier export is the only one
+    write(tmp_path / "peft", "newer")
+    assert (old / "model.txt").read_text() == "good" and names(huggingface) == {"mine.txt"}
