@@ -155,7 +155,15 @@ def load_base(config: Config, workdir: Path) -> LoadedBase:
     """Loads the tokenizer and the base checkpoint, each leaf directly into its dtype and onto its devices.
 
     For training, the mesh shards the leaves over all processes. For answering, each process holds all of them.
+
+    Raises:
+        ValueError: if jax computes in 64 bits; or as `inspect_model` and `big_vision.load`.
     """
+    if jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
+        raise ValueError(
+            "jax_enable_x64 is on, and models are computed in 32 bits or fewer. Unset JAX_ENABLE_X64, or call "
+            'jax.config.update("jax_enable_x64", False) first.'
+        )
     tokenizer, wanted = inspect_model(config)
     mesh = mesh_of(config) if _trained_stages(config) else answering_mesh(config)
     if mesh is not None:

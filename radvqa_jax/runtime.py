@@ -20,10 +20,30 @@ from radvqa_jax.xla_flags import avoid_miscompilation
 def start(config: Config) -> None:
     """Joins the run's processes and sets the compilation cache; call it once, before anything uses a device."""
     avoid_miscompilation()
+    compute_in_32_bits()
     # A run that only plans compiles for devices that need not be present, and does not keep the programs.
     keep_compiled("" if config.only_plans else config.compilation_cache)
     if config.process.coordinator:
         _join(config.process)
+
+
+def compute_in_32_bits() -> None:
+    """Leaves JAX_ENABLE_X64 without effect, and says so: models and golden values have 32 bits or fewer."""
+    if jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
+        jax.config.update("jax_enable_x64", False)
+        print("JAX_ENABLE_X64 has no effect: models are computed in 32 bits or fewer.", file=sys.stderr, flush=True)
+
+
+def release_programs(most: float = 0.5) -> None:
+    """Drops the compiled programs of this process if they hold more than a share of the memory maps that it may have.
+
+    XLA for CPUs maps each part of a program into memory (18 maps for a small program of jaxlib 0.12), and Linux ends a
+    process that compiles after its last map (`vm.max_map_count`, usually 65,530). A program that is used again is
+    compiled again.
+    """
+    limit, held = Path("/proc/sys/vm/max_map_count"), Path("/proc/self/maps")
+    if limit.is_file() and held.is_file() and held.read_bytes().count(b"\n") > most * int(limit.read_text()):
+        jax.clear_caches()
 
 
 def local_devices() -> list[Any]:

@@ -72,6 +72,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_programs() -> Iterator[None]:
+    """After each file, drops compiled programs if they use up what the process may hold."""
+    yield
+    from radvqa_jax.runtime import release_programs  # imported here, after the hook above
+
+    release_programs()
+
+
 @pytest.fixture(scope="session")
 def repo() -> Path:
     """The root of the repository."""

@@ -1,5 +1,8 @@
 """Compiled programs are kept in the configured folder, and found again."""
 
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +13,8 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from radvqa_jax import runtime
+from radvqa_jax.config import Config
+from radvqa_jax.loaded_base import load_base
 from radvqa_jax.runtime import keep_compiled
 
 FIELDS = (
@@ -60,3 +65,32 @@ def test_the_peak_of_a_program_has_its_temporaries_on_a_cpu_too() -> None:
     memory = compiled.memory_analysis()
     assert memory.temp_size_in_bytes >= x.nbytes
     assert runtime.peak_bytes(memory) >= memory.argument_size_in_bytes + memory.temp_size_in_bytes
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="Linux counts memory maps")
+def test_programs_are_dropped_only_when_their_memory_maps_are_many() -> None:
+    kept = [jax.jit(lambda x, n=n: jnp.tanh(x * n).sum()) for n in range(20)]
+    before = [float(program(jnp.ones(8))) for program in kept]
+    held = _maps()
+    runtime.release_programs()
+    assert _maps() >= held  # far below half of what is allowed
+    runtime.release_programs(most=0.0)
+    assert _maps() < held - 20
+    assert [float(program(jnp.ones(8))) for program in kept] == before
+
+
+def _maps() -> int:
+    return Path("/proc/self/maps").read_bytes().count(b"\n")
+
+
+def test_a_variable_for_64_bits_has_no_effect_on_a_run_and_is_refused_by_the_api() -> None:
+    jax.config.update("jax_enable_x64", True)
+    try:
+        with pytest.raises(ValueError, match=r"jax_enable_x64 is on.* Unset JAX_ENABLE_X64"):
+            load_base(Config(), Path())
+    finally:
+        jax.config.update("jax_enable_x64", False)
+    program = "from radvqa_jax import runtime; runtime.compute_in_32_bits(); import jax; print(jax.numpy.ones(1).dtype)"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=os.environ | {"JAX_ENABLE_X64": "1"}, capture_output=True, text=True, check=True)
+    assert done.stdout == "float32\n" and "JAX_ENABLE_X64 has no effect" in done.stderr

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from radvqa_jax import processes
+from radvqa_jax import processes, runtime
 from radvqa_jax.backbones import backbone_of, configured_backbone
 from radvqa_jax.config import Config
 from radvqa_jax.data.fitting import fitting
@@ -36,6 +36,7 @@ def answer(loaded: LoadedBase, trained: Trained, rows: RowSource, *, run: str, n
     gets all answers.
     """
     config = loaded.config
+    runtime.release_programs()
     model, params = assemble(config, own_base(loaded), trained)
     fingerprint = identify(config, loaded.base) | {
         "tokenizer": loaded.tokenizer.sha256,

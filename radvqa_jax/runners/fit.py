@@ -60,6 +60,9 @@ def fit_mode(config: Config, workdir: Path) -> None:
     mesh = sharding.make_mesh(config.mesh, target.devices)
     experiment = spread(read_experiment(config.experiment, config.fit.override), mesh)
     experiment = dataclasses.replace(experiment, fit=config.fit)
+    patch = get_variant(experiment.model.variant).img.patch
+    if unfit := [resolution for resolution in config.fit.resolutions if resolution % patch]:
+        raise ValueError(f"fit.resolutions: {unfit[0]} must be a multiple of the patch size {patch}.")
     frozen = base_shapes(experiment, experiment.stage_names)
     frontiers, fitted = [], []
     for name in experiment.stage_names:

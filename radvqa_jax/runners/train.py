@@ -83,6 +83,7 @@ def train_stage(
 ) -> Trained:
     """Trains a stage on the batches of its loader; the checkpoints and the adapter are in the folder."""
     config = loaded.config
+    runtime.release_programs()
     if loaded.image_tokens is not None:
         loaded.image_tokens.clear()  # free the device's memory for training
     data: dict[str, Any] = {str(i): entry["source"] for i, entry in enumerate(loader.report)}

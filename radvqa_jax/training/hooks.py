@@ -44,7 +44,7 @@ class Scalars:
             return
         kept = [row for row in read_losses(folder) if row["step"] <= start_step]
         write_jsonl(self.path, kept, private=False)
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step + 1)
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step + 1, flush_secs=1)
 
     def __call__(self, step: int, scalars: dict[str, float]) -> None:
         """Writes the scalars of one step."""

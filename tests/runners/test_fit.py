@@ -111,6 +111,15 @@ def test_two_samples_of_an_answer_cost_one_prefill(micro_config: MakeConfig, mic
     assert flops(4) == pytest.approx(2 * flops(2), rel=0.01)
 
 
+def test_an_impossible_resolution_is_found_before_anything_is_compiled(
+    micro_config: MakeConfig, micro_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_runner, "base_shapes", None)
+    fields = {"mode": "fit", "experiment": str(micro_file), "target": "local", "fit.resolutions": (28, 30)}
+    with pytest.raises(ValueError, match=r"fit\.resolutions: 30 must be a multiple of the patch size 14"):
+        fit_runner.fit_mode(micro_config(fields), tmp_path)
+
+
 def test_the_largest_batch_is_found_at_the_given_resolution(
     micro_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,17 @@ def test_scalars_are_in_both_files(tmp_path: Path) -> None:
     assert found == {
         (step, name, value) for step in (1, 10) for name, value in (("train/loss", 1.0), ("train/grad_norm", 0.5))
     }
+
+
+def test_events_are_on_the_disk_before_a_kill(tmp_path: Path) -> None:
+    scalars = Scalars(tmp_path, start_step=0)
+    scalars(1, {"loss": 1.0})
+    deadline = time.monotonic() + 10
+    while not (found := [e.step for e in read_events(tmp_path) for v in e.summary.value]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert found == [1]  # before it is closed
+    scalars.close()
 
 
 def test_a_restart_drops_the_rows_that_it_computes_again(tmp_path: Path) -> None:
