@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from radvqa_jax.chat_stop import Stop
 from radvqa_jax.config import ChatConfig
 
 _BYTES_A_TOKEN = 3  # of UTF-8. English has about 4, Chinese 3 to 5: the estimate errs towards too many tokens
@@ -36,8 +37,8 @@ class Budget:
     exceeds `max_total_tokens` by at most the reply to one request.
     """
 
-    def __init__(self, config: ChatConfig) -> None:
-        self._config = config
+    def __init__(self, config: ChatConfig, stop: Stop) -> None:
+        self._config, self._stop = config, stop
         self._room = threading.Condition()
         self._asking = threading.local()
         self._reserved = 0  # tokens that the replies in flight may use
@@ -82,7 +83,7 @@ class Budget:
             if self._config.requests_per_minute:
                 self._next = start + 60 / self._config.requests_per_minute
         if start > now:
-            time.sleep(start - now)
+            self._stop.pause(start - now)
 
     def take_back(self) -> None:
         """Undoes this thread's last `count`, because the request could not be sent."""

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from radvqa_jax import typed_json
 from radvqa_jax.chat_reply import Reply
-from radvqa_jax.files import append_jsonl, open_regular
+from radvqa_jax.files import append_jsonl, name_file, open_regular
 
 SYNC_EVERY = 0.25  # seconds between syncs; a crash of the machine, but not of the process, may lose the last replies
 
@@ -65,16 +65,22 @@ class Cache:
         return Reply(**row, cached=True)
 
     def put(self, reply: Reply) -> None:
-        """Keeps a reply under its key. It survives the death of the process; `sync` waits until it is on the disk."""
+        """Keeps a reply under its key. It survives the death of the process; `sync` waits until it is on the disk.
+
+        Raises:
+            OSError: if the disk is full; the file has nothing of the reply.
+        """
         row = reply._asdict()
         del row["cached"]
         line = (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8")
         now = time.monotonic()
         with self._writing:
             file = self._open()
-            os.write(file, line)
-            # With O_APPEND, the position is after the written line, even if another process appends.
-            self._places[reply.key] = (os.lseek(file, 0, os.SEEK_CUR) - len(line), len(line))
+            try:
+                self._places[reply.key] = (_append(file, line), len(line))
+            except OSError as error:
+                name_file(error, self.path)
+                raise
             self._written += 1
             if due := now >= self._sync_at:
                 self._sync_at = now + SYNC_EVERY
@@ -104,6 +110,21 @@ class Cache:
             append_jsonl(self.path, [])  # an interruption may have cut the last line
             self._file = os.open(self.path, os.O_RDWR | os.O_APPEND)
         return self._file
+
+
+def _append(file: int, line: bytes) -> int:
+    """Appends a whole line, or nothing. Returns the place where it begins."""
+    written = 0
+    try:
+        while written < len(line):  # where the disk fills within the line, `os.write` writes less without an error
+            written += os.write(file, line[written:])
+    except BaseException:
+        end = os.lseek(file, 0, os.SEEK_CUR)
+        if written and os.fstat(file).st_size == end:  # otherwise another process has appended
+            os.ftruncate(file, end - written)
+        raise
+    # With O_APPEND, the position is after the written line, even if another process appends.
+    return os.lseek(file, 0, os.SEEK_CUR) - len(line)
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, bytes, _Line]]:

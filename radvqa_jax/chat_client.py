@@ -10,6 +10,8 @@ import ipaddress
 import json
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -18,6 +20,7 @@ from radvqa_jax.chat_budget import Budget, BudgetSpent, estimate_prompt, estimat
 from radvqa_jax.chat_cache import Cache
 from radvqa_jax.chat_http import Http, NoResponse, ReplyTooLong
 from radvqa_jax.chat_reply import NO_COMPLETION, EndpointError, Reply, read_completion, same_model
+from radvqa_jax.chat_stop import Stop
 from radvqa_jax.config import ChatConfig
 
 __all__ = ["BudgetSpent", "ChatClient", "EndpointError", "NotCached", "Reply", "check_endpoint", "is_local"]
@@ -118,7 +121,8 @@ class ChatClient:
         self._group = group
         self._key = "" if config.offline else _read_key(config)
         self._cache = Cache(cache)
-        self._budget = Budget(config)
+        self._stop = Stop()
+        self._budget = Budget(config, self._stop)
         self._http = None if config.offline else self._connect()
         self.estimated = False  # whether `tokens` includes estimates, because the endpoint does not count
 
@@ -136,8 +140,16 @@ class ChatClient:
         """Waits until every reply so far is on the disk. A crash of the machine may lose later ones."""
         self._cache.sync()
 
+    def threads(self) -> AbstractContextManager[ThreadPoolExecutor]:
+        """As many threads as requests may be in flight. If the block ends by an error or Ctrl-C, the client stops."""
+        return self._stop.threads(self.config.concurrency)
+
+    def stop(self) -> int:
+        """Sends no further request, repeated ones included. Returns the number of those in flight."""
+        return self._stop.now()
+
     def close(self) -> None:
-        """Closes the connections and the cache."""
+        """Closes the connections, of requests in flight too, and the cache."""
         if self._http is not None:
             self._http.close()
         self._cache.close()
@@ -181,6 +193,7 @@ class ChatClient:
             NotCached: if the client is offline and the same was not asked before.
             BudgetSpent: if the budget does not allow the request; nothing was sent.
             EndpointError: if no reply came after all retries, or another model answered than the requested one.
+            Stopped: if the client was stopped before the request was sent.
         """
         body = self.request(messages, schema, seed=seed)
         key = _hash(body)
@@ -227,6 +240,7 @@ class ChatClient:
             timeout=config.timeout,
             retries=config.retries,
             concurrency=config.concurrency,
+            stop=self._stop,
             before=self._budget.count,
             unsent=self._budget.take_back,
         )

@@ -21,6 +21,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, ProtocolError, TimeoutError
 
+from radvqa_jax.chat_stop import Stop, Stopped
+
 # Temporary states: the server is busy, or restarts.
 _PASSES = frozenset({408, 409, 429, *range(500, 600)})
 _LONGEST_PAUSE = 60  # seconds, whatever the server asks for
@@ -117,8 +119,11 @@ class _Deadlines:
         return request is not None and request.was_cut
 
     def close(self) -> None:
-        """Stops watching."""
+        """Cuts the requests in flight, and stops watching."""
         self._closed.set()
+        with self._lock:
+            for request in self._requests.values():
+                request.cut()
 
     def _watch(self) -> None:
         while not self._closed.wait(_CHECKED_EVERY):
@@ -176,6 +181,7 @@ class Http:
         timeout: float,
         retries: int,
         concurrency: int,
+        stop: Stop,
         before: Callable[[], None],
         unsent: Callable[[], None],
     ) -> None:
@@ -188,12 +194,13 @@ class Http:
             timeout: seconds to connect, and seconds from a request's first byte to its reply's last.
             retries: of a failed request: no connection, no response in time, status 408, 409, 429 or 5xx.
             concurrency: connections to keep.
+            stop: once it stops, no request is sent, and no pause lasts.
             before: called before each request, repeated ones included; its errors are passed on.
-            unsent: called if no connection could be made for a request.
+            unsent: called if a request was not sent: no connection could be made, or the run stops.
         """
         self._url = base_url.rstrip("/")
         parts = urlsplit(self._url)
-        self._before, self._unsent = before, unsent
+        self._stop, self._before, self._unsent = stop, before, unsent
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._deadlines = _Deadlines(timeout)
         self._timeout = urllib3.Timeout(connect=timeout, read=None)  # reading ends at the deadline
@@ -219,11 +226,17 @@ class Http:
         Raises:
             NoResponse: if none came after all retries.
             ReplyTooLong: if it exceeds the limit on bytes.
+            Stopped: if the run stops before the request or a repetition is sent.
         """
         url, retry = f"{self._url}{path}", self._retry
         while True:
             self._before()
-            response, text, failed, late = self._send(f"{self._target}{path}", body)
+            try:
+                with self._stop.sending():
+                    response, text, failed, late = self._send(f"{self._target}{path}", body)
+            except Stopped:
+                self._unsent()
+                raise
             if isinstance(failed, NewConnectionError):
                 self._unsent()
             if response and not retry.is_retry("POST", response.status):
@@ -234,7 +247,7 @@ class Http:
                 if response:
                     return Response(response.status, text)
                 raise NoResponse(str((failed and failed.__cause__) or failed), timeout=late) from None
-            retry.sleep(response)
+            self._stop.pause((response and retry.get_retry_after(response)) or retry.get_backoff_time())
 
     def _send(self, target: str, body: bytes) -> tuple[urllib3.BaseHTTPResponse | None, str, HTTPError | None, bool]:
         """(response, its text, failure, whether the failure is a timeout); either response or failure is None."""
@@ -264,7 +277,7 @@ class Http:
         return response, text, failed, late
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Closes the connections, and ends the requests in flight."""
         self._pool.close()
         self._deadlines.close()
 

@@ -86,7 +86,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w", *, private: bool
             os.replace(temporary, path)  # before it is closed, which ends the lock
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        _name_file(error, path)
+        name_file(error, path)
         raise
 
 
@@ -128,7 +128,7 @@ def _remove_part(part: Path) -> bool:
     return True
 
 
-def _name_file(error: BaseException, path: str | os.PathLike[str]) -> None:
+def name_file(error: BaseException, path: str | os.PathLike[str]) -> None:
     """Adds the file's name to an OSError without one, such as that of a full disk."""
     if isinstance(error, OSError) and error.errno is not None and error.filename is None:
         error.filename = os.fspath(path)
@@ -220,7 +220,7 @@ def append_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]], *
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        _name_file(error, path)
+        name_file(error, path)
         raise
 
 

@@ -49,6 +49,12 @@ def bar(items: Iterable[T] | None = None, *, name: str, total: int | None = None
     return make(items, name, total, file=lines, mininterval=EVERY, maxinterval=EVERY, ncols=100, ascii=True, **options)
 
 
+def say(text: str) -> None:
+    """Prints a line to stderr at once, above the bars of a terminal."""
+    tqdm.write(text, file=sys.stderr)
+    sys.stderr.flush()
+
+
 class Eta:
     """The time left for a known number of steps, at the speed so far."""
 

@@ -27,6 +27,7 @@ CORE = {
     "locks",
     "prompts",
     "chat_budget",
+    "chat_stop",
     "chat_cache",
     "chat_http",
     "chat_client",

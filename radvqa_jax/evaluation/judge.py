@@ -6,7 +6,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -175,27 +175,24 @@ def _each(client: ChatClient, rubric: Rubric, items: Sequence[Item]) -> Generato
     """Yields verdicts as they come; before an error is raised, the verdicts in flight are yielded.
 
     Only a few items are requested ahead, so that few requests follow the last failure that is allowed. Closing the
-    generator cancels the requests that have not begun.
+    generator stops the client.
     """
     waiting, asked = iter(items), set[Future[Judged]]()
     errors: list[BaseException] = []
-    with ThreadPoolExecutor(client.config.concurrency) as pool:
-        try:
-            while True:
-                if not errors:
-                    for item in itertools.islice(waiting, client.config.concurrency + 1 - len(asked)):
-                        asked.add(pool.submit(ask_verdict, client, rubric, item))
-                if not asked:
-                    break
-                done, asked = wait(asked, return_when=FIRST_COMPLETED)
-                errors += [error for future in done if (error := future.exception()) is not None]
-                for future in done:
-                    if future.exception() is None:
-                        yield future.result()
-                if errors:
-                    asked = {future for future in asked if not future.cancel()}
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    with client.threads() as pool:
+        while True:
+            if not errors:
+                for item in itertools.islice(waiting, client.config.concurrency + 1 - len(asked)):
+                    asked.add(pool.submit(ask_verdict, client, rubric, item))
+            if not asked:
+                break
+            done, asked = wait(asked, return_when=FIRST_COMPLETED)
+            errors += [error for future in done if (error := future.exception()) is not None]
+            for future in done:
+                if future.exception() is None:
+                    yield future.result()
+            if errors:
+                asked = {future for future in asked if not future.cancel()}
     if errors:
         raise errors[0]
 

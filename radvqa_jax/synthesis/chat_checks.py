@@ -8,7 +8,7 @@ gives that reason.
 import contextlib
 import functools
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from typing import Any, Literal, NamedTuple
 
 import pydantic
@@ -208,23 +208,20 @@ def _in_order(
             return Result("failed", str(error))
 
     results: dict[int, Result] = {}
-    with contextlib.closing(_each(safely, items, client.config.concurrency)) as found:
+    with contextlib.closing(_each(safely, items, client)) as found:
         for number, result in _progress(found, len(items), name):
             results[number] = result
     return [results[number] for number in range(len(items))]
 
 
 def _each(
-    one: Callable[[Item], Result], items: Sequence[Item], concurrency: int
+    one: Callable[[Item], Result], items: Sequence[Item], client: ChatClient
 ) -> Generator[tuple[int, Result], None, None]:
-    """Yields (index, result) as they come; closing it cancels the requests that have not begun."""
-    with ThreadPoolExecutor(concurrency) as pool:
+    """Yields (index, result) as they come; closing it, or an error, stops the client."""
+    with client.threads() as pool:
         futures: dict[Future[Result], int] = {pool.submit(one, item): number for number, item in enumerate(items)}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        for future in as_completed(futures):
+            yield futures[future], future.result()
 
 
 def _progress(found: Iterator[tuple[int, Result]], total: int, name: str) -> Iterator[tuple[int, Result]]:

@@ -63,10 +63,12 @@ class _Hands:
         self._at_work = 0
         self._stopped = False
 
-    def batches(self, n: int) -> Generator[list[Finished], None, None]:
-        """Yields what `n` threads finish; before an error is raised, what was in flight is yielded."""
+    def batches(
+        self, n: int, threads: contextlib.AbstractContextManager[ThreadPoolExecutor]
+    ) -> Generator[list[Finished], None, None]:
+        """Yields what the `n` threads finish; before an error is raised, what was in flight is yielded."""
         self._at_work = n
-        with _switching(SWITCH), ThreadPoolExecutor(n) as pool:
+        with _switching(SWITCH), threads as pool:
             for _ in range(n):
                 pool.submit(self._work)
             try:
@@ -125,7 +127,10 @@ def _finish(
         assert client is not None
         return ask_writer(client, work, config)
 
-    return _Hands(works, do).batches(client.config.concurrency if client else 1)
+    hands = _Hands(works, do)
+    if client is None:
+        return hands.batches(1, ThreadPoolExecutor(1))
+    return hands.batches(client.config.concurrency, client.threads())
 
 
 def write(

@@ -11,6 +11,7 @@ import pytest
 from radvqa_jax import chat_cache
 from radvqa_jax.chat_client import EndpointError, NotCached
 from radvqa_jax.chat_reply import same_model
+from radvqa_jax.chat_stop import Stop
 from radvqa_jax.files import read_jsonl
 from tests.chat.chat_case import MESSAGES, SOON, Make
 
@@ -188,7 +189,7 @@ def test_no_server_can_make_the_client_wait_for_longer_than_a_minute(
     asked: str, header: str, make: Make, chat_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float] = []
-    monkeypatch.setattr("urllib3.util.retry.time.sleep", waited.append)
+    monkeypatch.setattr(Stop, "pause", lambda self, seconds: waited.append(seconds))
     busy = (429, "application/json", b"{}", {header: asked})
     chat_server.behave = lambda body: busy if len(chat_server.requests) < 2 else chat_server.say("late")
     assert make(retries=1).ask(MESSAGES).text == "late"
@@ -213,7 +214,7 @@ def test_a_pause_that_is_no_whole_number_does_not_end_the_run(
     asked: str, waits: float | None, make: Make, chat_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float] = []
-    monkeypatch.setattr("urllib3.util.retry.time.sleep", waited.append)
+    monkeypatch.setattr(Stop, "pause", lambda self, seconds: waited.append(seconds))
     busy = (429, "application/json", b"{}", {"retry-after": asked})
     chat_server.behave = lambda body: busy if len(chat_server.requests) < 2 else chat_server.say("late")
     assert make(retries=1).ask(MESSAGES).text == "late"

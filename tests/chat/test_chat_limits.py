@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from radvqa_jax.chat_client import BudgetSpent
+from radvqa_jax.chat_stop import Stop
 from tests.chat.chat_case import MESSAGES, SOON, Make
 
 
@@ -95,7 +96,7 @@ def test_requests_in_flight_do_not_pass_the_limit_together(make: Make, chat_serv
 
 def test_requests_are_spaced(make: Make, chat_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr("radvqa_jax.chat_budget.time.sleep", waited.append)
+    monkeypatch.setattr(Stop, "pause", lambda self, seconds: waited.append(seconds))
     monkeypatch.setattr("radvqa_jax.chat_budget.time.monotonic", lambda: 100.0)
     client = make(requests_per_minute=30)
     for number in range(3):

@@ -1,5 +1,6 @@
 """The judge with a server that fails, answers badly or costs too much: nothing is lost or paid for twice."""
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from radvqa_jax.evaluation.judge import JudgingStopped
 from radvqa_jax.evaluation.judge_file import judge_path
 from radvqa_jax.evaluation.judge_scores import score_judge
 from radvqa_jax.files import read_jsonl
+from tests.chat.chat_case import Interrupted
 from tests.evaluation.judge_case import RECORDS, SOON, Ask, read_request, record
 
 
@@ -131,3 +133,26 @@ def test_a_cut_line_loses_no_reply(ask: Ask, chat_server: Any, tmp_path: Path) -
     assert dict(ask().answers) == dict(judged.answers)
     assert len(chat_server.requests) == 6  # the reply was in the cache
     assert len(read_jsonl(path)) == 6
+
+
+def test_ctrl_c_says_what_it_waits_for_and_sends_nothing_more(
+    ask: Ask, chat_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted = Interrupted(chat_server, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        ask(concurrency=2, retries=4)
+    waits = "waiting for the replies of 2 requests that are paid for"
+    assert interrupted.said == [f"{waits}; press Ctrl-C to end the run now"]
+    assert len(chat_server.requests) == 2 and len(read_jsonl(tmp_path / "cache.jsonl")) == 1
+
+
+def test_a_second_ctrl_c_waits_for_no_reply(ask: Ask, chat_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    Interrupted(chat_server, monkeypatch, again=True)
+    before, start = set(threading.enumerate()), time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        ask(concurrency=2, retries=4, timeout=60.0)
+    # The end of the process waits for threads that ask.
+    for thread in set(threading.enumerate()) - before:
+        if thread.name.startswith("ThreadPoolExecutor"):
+            thread.join(3)
+    assert time.monotonic() - start < 3 and len(chat_server.requests) == 2

@@ -14,6 +14,7 @@ from radvqa_jax.config import ChecksConfig, JudgeConfig
 from radvqa_jax.synthesis.chat_checks import chat_checks
 from radvqa_jax.synthesis.checks import Item, Result, run_checks
 from radvqa_jax.synthesis.planted import make_candidate, phantom_evidence
+from tests.chat.chat_case import Interrupted
 from tfds_builders.phantom_rad.plan import plan_split
 
 CONFIG = ChecksConfig(blind_answers=3)
@@ -186,6 +187,16 @@ def test_an_endpoint_that_fails_stops_the_run_and_its_replies_are_kept(chat_serv
     assert first["entailment"].outcome == "passed"
     assert len(model.asked) < asked + 15  # the two that were answered are not asked again
     assert sum("supports" in system for system, _ in model.asked) == 3
+
+
+def test_ctrl_c_says_what_it_waits_for_and_sends_nothing_more(
+    chat_server: Any, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat_server.behave = Model(chat_server.say, truthful)
+    interrupted = Interrupted(chat_server, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        run([SIDE, FINDING, CLOSED], chat_server.behave, concurrency=2)
+    assert len(interrupted.said) == 1 and len(chat_server.requests) == 2
 
 
 def test_without_a_model_the_checks_say_that_they_did_not_run() -> None:

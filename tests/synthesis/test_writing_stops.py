@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,9 @@ from radvqa_jax.synthesis.ledger import read_ledger
 from radvqa_jax.synthesis.work import Work
 from radvqa_jax.synthesis.writers import Finished
 from radvqa_jax.synthesis.writing import WritingStopped
+from tests.chat.chat_case import SOON
 from tests.synthesis.conftest import read_prompt
 from tests.synthesis.writing_case import Configure, written
-
-SOON = {"retry-after-ms": "1"}
 
 
 def test_a_failing_endpoint_stops_the_run_and_the_next_continues(
@@ -222,7 +222,7 @@ def test_batches_hold_few_pieces_and_an_error_comes_after_what_ended_before_it(m
     threads = 4
     seen: list[str] = []
     with pytest.raises(EndpointError, match="no more"):
-        for batch in writing._Hands(works(), do).batches(threads):
+        for batch in writing._Hands(works(), do).batches(threads, ThreadPoolExecutor(threads)):
             seen += [one.failure for one in batch]
             assert len(made) <= len(seen) + 3 + 2 * threads  # nothing piles up while a batch is written
             time.sleep(0.003)
@@ -231,7 +231,7 @@ def test_batches_hold_few_pieces_and_an_error_comes_after_what_ended_before_it(m
     # A reader that leaves ends the threads, too.
     made.clear()
     begun = threading.active_count()
-    batches = writing._Hands(works(), lambda work: Finished(None)).batches(threads)
+    batches = writing._Hands(works(), lambda work: Finished(None)).batches(threads, ThreadPoolExecutor(threads))
     next(batches)
     batches.close()
     assert len(made) < 30 and threading.active_count() <= begun
@@ -242,10 +242,10 @@ def test_threads_switch_sooner_while_they_write_and_as_before_afterwards() -> No
     works = [Work(str(number), image, "case", ()) for number in range(3)]
     before = sys.getswitchinterval()
     hands = writing._Hands(works, lambda work: Finished(None, failure=str(sys.getswitchinterval())))
-    seen = [float(one.failure) for batch in hands.batches(2) for one in batch]
+    seen = [float(one.failure) for batch in hands.batches(2, ThreadPoolExecutor(2)) for one in batch]
     assert seen == [pytest.approx(writing.SWITCH)] * 3
     assert sys.getswitchinterval() == before
-    batches = writing._Hands(works, lambda work: Finished(None)).batches(2)
+    batches = writing._Hands(works, lambda work: Finished(None)).batches(2, ThreadPoolExecutor(2))
     next(batches)
     batches.close()
     assert sys.getswitchinterval() == before
