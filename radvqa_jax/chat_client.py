@@ -255,7 +255,8 @@ class ChatClient:
                 hint = f"Raise {group}.timeout or lower {group}.concurrency."
                 message = f"{url}: no reply in {self.config.timeout:g} s. {hint}"
                 raise EndpointError(message, kind="timeout") from None
-            message = f"{url} cannot be reached ({self._hide(str(error))}). Is the server running?"
+            through = f" through the proxy {proxy.address} of {proxy.variable}" if (proxy := self._http.proxy) else ""
+            message = f"{url} cannot be reached{through} ({self._hide(str(error))}). Is the server running?"
             raise EndpointError(message, kind="no server") from None
         except ReplyTooLong as error:
             raise EndpointError(f"{url}: {error}; it was cut. Is this a chat model?", kind="too long") from None
@@ -277,6 +278,8 @@ class ChatClient:
         hint, final = "", True  # the next request would fail in the same way
         if status in (401, 403):
             hint = f" It refuses the key in ${config.key_variable}."
+        elif status == 407:
+            hint = " The proxy wants a user and a password: http://USER:PASSWORD@HOST:PORT in its variable."
         elif status == 404:
             hint = f" It has no model {config.model!r}, or {self._group}.base_url lacks its /v1."
         elif 300 <= status < 400:

@@ -10,7 +10,6 @@ import re
 import socket
 import threading
 import time
-import urllib.request
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, ProtocolError, TimeoutError
 
+from radvqa_jax.chat_proxy import Proxy, find_proxy
 from radvqa_jax.chat_stop import Stop, Stopped
 
 # Temporary states: the server is busy, or restarts.
@@ -158,14 +158,11 @@ def _watched_pools(deadlines: _Deadlines) -> dict[str, type[HTTPConnectionPool]]
     return {"http": PlainPool, "https": EncryptedPool}
 
 
-def _connections(base_url: str, *, local: bool, most: int) -> urllib3.PoolManager:
-    """The connections to an address: through the environment's proxy, unless it is on this machine."""
+def _connections(proxy: Proxy | None, *, most: int) -> urllib3.PoolManager:
+    """The connections to an address, through its proxy."""
     certificates = os.environ.get("SSL_CERT_FILE") or certifi.where()
-    parts = urlsplit(base_url)
-    proxies = {} if local or urllib.request.proxy_bypass(parts.hostname or "") else urllib.request.getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
     if proxy:
-        return urllib3.ProxyManager(proxy, maxsize=most, ca_certs=certificates)
+        return urllib3.ProxyManager(proxy.address, maxsize=most, ca_certs=certificates, proxy_headers=proxy.headers)
     return urllib3.PoolManager(maxsize=most, ca_certs=certificates)
 
 
@@ -204,7 +201,8 @@ class Http:
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._deadlines = _Deadlines(timeout)
         self._timeout = urllib3.Timeout(connect=timeout, read=None)  # reading ends at the deadline
-        pools = _connections(base_url, local=local, most=concurrency)
+        self.proxy = None if local else find_proxy(base_url)
+        pools = _connections(self.proxy, most=concurrency)
         pools.pool_classes_by_scheme = _watched_pools(self._deadlines)
         self._pool = pools.connection_from_url(self._url)  # once: the manager would look the address up each time
         # An HTTP proxy needs the whole address; for TLS it only forwards bytes.

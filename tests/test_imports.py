@@ -30,6 +30,7 @@ CORE = {
     "chat_stop",
     "chat_cache",
     "chat_http",
+    "chat_proxy",
     "chat_client",
     "chat_reply",
     "pages",

@@ -1,5 +1,6 @@
 """Servers that never end their reply: each request has a deadline as a whole, and a reply has a size limit."""
 
+import base64
 import gzip
 import socketserver
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from radvqa_jax.chat_client import ChatClient, EndpointError
+from radvqa_jax.chat_proxy import find_proxy
 from radvqa_jax.config import ChatConfig
 
 Write = Callable[[bytes], Any]
@@ -144,7 +146,7 @@ def test_a_proxy_is_asked_for_the_endpoint(
     monkeypatch.setenv("A_KEY", "s3cret")
     with server(lambda write: write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")) as running:
         for name in (f"{scheme}_proxy", f"{scheme.upper()}_PROXY"):
-            monkeypatch.setenv(name, f"http://127.0.0.1:{running.server_address[1]}")
+            monkeypatch.setenv(name, f"http://me:p%40ss@127.0.0.1:{running.server_address[1]}")
         where = {"base_url": f"{scheme}://models.example.org/v1/", "allow_remote": True, "key_variable": "A_KEY"}
         with pytest.raises(EndpointError) as caught:
             ask(running, tmp_path / "cache.jsonl", retries=0, timeout=5.0, **where)
@@ -154,3 +156,24 @@ def test_a_proxy_is_asked_for_the_endpoint(
     if scheme == "http":
         assert b"Host: models.example.org\r\n" in running.headers
     assert any(b"s3cret" in each for each in running.headers) == (scheme == "http")
+    sent = b"Basic " + base64.b64encode(b"me:p@ss")
+    assert any(each.lower().startswith(b"proxy-authorization") and sent in each for each in running.headers)
+    assert "p%40ss" not in str(caught.value) and "p@ss" not in str(caught.value)
+    if scheme == "https":
+        assert f"through the proxy http://127.0.0.1:{running.server_address[1]} of https_proxy" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["socks5://proxy:1080", "http://me:pass@[::1", "http://:3128", "ftp://p", "http://p:port"]
+)
+def test_a_variable_that_is_no_http_proxy_is_named_without_its_password(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY", "https_proxy", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", value)
+    with pytest.raises(ValueError, match=r"variable https_proxy .* must be the address of an HTTP proxy") as caught:
+        find_proxy("https://models.example.org/v1")
+    assert "pass@" not in str(caught.value)
+    monkeypatch.setenv("no_proxy", "models.example.org")
+    assert find_proxy("https://models.example.org/v1") is None
