@@ -90,20 +90,20 @@ class Cache:
     def sync(self) -> None:
         """Waits until all replies that were put before are on the disk."""
         with self._syncing:
-            upto = self._written
-            if self._file is not None and self._synced < upto:
-                os.fsync(self._file)
+            upto, file = self._written, self._file
+            if file is not None and self._synced < upto:
+                os.fsync(file)
                 self._synced = upto
 
     def close(self) -> None:
         """Writes all replies to the disk, and closes the file."""
-        if self._file is None:
-            return
         try:
             self.sync()
         finally:
-            os.close(self._file)
-            self._file = None
+            with self._writing, self._syncing:  # after a second Ctrl-C a thread may still write
+                if self._file is not None:
+                    os.close(self._file)
+                self._file = None
 
     def _open(self) -> int:
         if self._file is None:

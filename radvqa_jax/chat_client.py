@@ -27,7 +27,7 @@ __all__ = ["BudgetSpent", "ChatClient", "EndpointError", "NotCached", "Reply", "
 
 Message = Mapping[str, str]  # role, content
 _SHOWN = 200  # characters of an endpoint's own words in an error
-_LEAST_KEY, _LEAST_WORD = 8, 16  # characters of a key that is a secret, and of one of letters alone
+_LEAST_KEY, _LEAST_WORD = 4, 16  # characters of a key that is a secret, and of one of letters alone
 
 
 class NotCached(LookupError):

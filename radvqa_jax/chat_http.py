@@ -107,10 +107,19 @@ class _Deadlines:
             end = time.monotonic() + self._seconds
             self._requests.setdefault(threading.get_ident(), _Request(end, connection))
 
+    def connected(self) -> None:
+        """Raises ProtocolError if this thread's request was cut while it connected; then nothing is sent."""
+        with self._lock:
+            if self._requests[threading.get_ident()].was_cut:
+                raise ProtocolError("cut before it was sent")
+
     def sent(self, connection: HTTPConnection) -> None:
         """Remembers the socket of this thread's reply."""
         with self._lock:
-            self._requests[threading.get_ident()].socket = connection.sock
+            request = self._requests[threading.get_ident()]
+            request.socket = connection.sock
+            if self._closed.is_set():  # nobody watches any more
+                request.cut()
 
     def finish(self) -> bool:
         """Ends the deadline of this thread's request. Returns whether the request was cut."""
@@ -140,6 +149,7 @@ def _watched_pools(deadlines: _Deadlines) -> dict[str, type[HTTPConnectionPool]]
         def connect(self) -> None:
             deadlines.begin(self)
             super().connect()
+            deadlines.connected()
 
         def request(self, *args: Any, **kwargs: Any) -> None:
             deadlines.begin(self)

@@ -1,10 +1,9 @@
 """The environment's proxy for a chat endpoint: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, in any capitals."""
 
+import base64
 import urllib.request
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
-
-import urllib3
 
 
 class Proxy(NamedTuple):
@@ -50,5 +49,5 @@ def read_proxy(value: str, *, variable: str) -> Proxy:
     headers: dict[str, str] = {}
     if parts.username is not None:
         named = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        headers = dict(urllib3.make_headers(proxy_basic_auth=named))
+        headers = {"proxy-authorization": f"Basic {base64.b64encode(named.encode()).decode()}"}
     return Proxy(address, headers, variable)

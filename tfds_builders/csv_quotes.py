@@ -54,23 +54,44 @@ def holds_rows(cells: Sequence[str], *, columns: int, mark: str) -> bool:
 def _is_rows(cells: Sequence[str], place: int, columns: int, mark: str) -> bool:
     rows = list(csv.reader(cells[place].splitlines(), delimiter=mark, quoting=csv.QUOTE_NONE))
     first, *whole, last = rows if len(rows) > 1 else [*rows, []]
-    behind = len(cells) - place - 1
-    counts = (place + len(first), *map(len, whole), len(last) + behind)
-    if any(count != columns for count in counts):
+    begins, ends = place + len(first), len(last) + len(cells) - place - 1
+    # The first line may have more cells: what follows the quote is text, which may contain the delimiter.
+    if begins < columns or any(count != columns for count in (ends, *map(len, whole))):
         return False
-    parts = [(place, first), *((0, row) for row in (*whole, last))]
-    own = [_shape(cell) for cell in cells]
-    alike = (
-        at + start != place and own[at + start] and own[at + start] == _shape(cell)
-        for start, row in parts
-        for at, cell in enumerate(row)
-    )
-    return any(alike) or (columns > 2 and len(whole) >= MANY)
+    if all(cell.startswith(" ") for row in rows[1:] for cell in row[1:]) and any(len(row) > 1 for row in rows[1:]):
+        return False  # lists in a text; in a file with blanks behind its delimiters no cell begins with a quote
+    many = columns > 2 and len(whole) >= MANY and begins == columns
+    return many or any(_alike(cells, place, row, number, len(rows) - 1) for number, row in enumerate(rows))
+
+
+def _alike(cells: Sequence[str], place: int, row: Sequence[str], number: int, last: int) -> bool:
+    """Whether a line within the cell has an identifier like that of the row in the same column.
+
+    Args:
+        cells: of the row; those before `place` are of the first line, those behind it of the last one.
+        place: of the cell that has the lines.
+        row: the cells of the line.
+        number: of the line, from 0.
+        last: the number of the last line.
+    """
+    for column, cell in enumerate(row, place if number == 0 else 0):
+        if column == place or column >= len(cells):
+            continue
+        own, away = cells[column].strip(), number - (0 if column < place else last)
+        if away and own.isdecimal() and cell.strip().isdecimal() and int(cell) == int(own) + away:
+            return True  # rows that are numbered
+        if _shape(own) and _shape(own) == _shape(cell.strip()):
+            return True
+    return False
 
 
 def _shape(cell: str) -> str:
-    """The kind of an identifier: `a0`, `0.a`, `a/a.a`; empty for a plain word, a number and free text."""
-    if not cell or re.search(r"\s", cell.strip()):
+    """The kind of an identifier or a path: `q0`, `0.a`, `a/a.a`; empty for words, numbers and free text.
+
+    >>> _shape("q12"), _shape("images/b.PNG"), _shape("L4"), _shape("X-ray"), _shape("T2 left"), _shape("0.5")
+    ('q0', 'a/a.a', 'l0', '', '', '')
+    """
+    if re.search(r"\s", cell) or not re.search(r"[\d./_]", cell) or re.fullmatch(r"\d+([.]\d+)?", cell):
         return ""
-    shape = re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", cell.strip()))
-    return shape if len(shape) > 1 else ""
+    shape = re.sub(r"\d+", "0", cell.casefold())
+    return re.sub(r"[^\W\d_]+", "a", shape) if re.search(r"[./_-]", cell) else shape

@@ -49,9 +49,7 @@ class LoadReport(NamedTuple):
     drawn: tuple[str, ...]
     ignored: tuple[str, ...]
     cut: tuple[str, ...]
-    nonfinite: dict[
-        str, int
-    ]  # leaf -> how many of its values are not finite in the model; leaves with none are left out
+    nonfinite: dict[str, int]  # leaf -> how many of its values are not finite in the model; only leaves with some
 
     def text(self) -> str:
         """The report for a log: one line, and one more for each leaf that differs from the file."""

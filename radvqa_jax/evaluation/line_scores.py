@@ -40,7 +40,8 @@ class Scored(NamedTuple):
     outcomes: tuple[int, ...]  # index into OUTCOMES, one for each column of rules.COLUMNS
     values: dict[str, float]  # protocols and published metrics: `medevalkit.accuracy`, `medm.rouge1`; absent = no value
     answer: int  # checksum of what `radvqa` read: equal for answers that say the same, and for all that are correct
-    asked: int  # checksum of question and reference: equal for two lines that were asked the same
+    question: int  # checksum, whatever capitals and blanks; 0 if the line has no question
+    reference: int  # checksum, whatever capitals and blanks
     row: dict[str, Any]  # a line of verdicts.jsonl
     shortened: bool = False  # the answer has more than LONGEST characters, and its two ends were read
 
@@ -100,8 +101,8 @@ def _published(record: Record, systems: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
+def _checksum(text: str) -> int:
+    return zlib.crc32(" ".join(text.casefold().split()).encode("utf-8", "replace"))
 
 
 def _cut(text: str) -> str:
@@ -144,7 +145,8 @@ def score_record(record: Record, *, published: Sequence[str] = ()) -> Scored:
         tuple(OUTCOMES.index(verdict.outcome) for verdict in verdicts),
         values | _published(record, published),
         zlib.crc32(said(verdicts.radvqa).encode("utf-8", "replace")),
-        zlib.crc32(f"{_plain(record.question)}\t{_plain(record.reference)}".encode("utf-8", "replace")),
+        _checksum(record.question),
+        _checksum(record.reference),
         row,
         shortened,
     )

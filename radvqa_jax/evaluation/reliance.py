@@ -90,7 +90,9 @@ def _of_columns(own: Columns, other: Columns, **bootstrap: int) -> dict[str, Any
     own, in which the place is the id, may have another order.
     """
     _, mine, theirs = np.intersect1d(np.asarray(own.key), np.asarray(other.key), return_indices=True)
-    same = np.asarray(own.asked)[mine] == np.asarray(other.asked)[theirs]
+    questions = np.asarray(own.question)[mine], np.asarray(other.question)[theirs]
+    same = (questions[0] == questions[1]) | (questions[0] == 0) | (questions[1] == 0)
+    same &= np.asarray(own.reference)[mine] == np.asarray(other.reference)[theirs]
     mine, theirs = mine[same], theirs[same]
     unpaired = len(own) + len(other) - 2 * len(mine)
     if not len(mine):

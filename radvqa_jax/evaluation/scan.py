@@ -42,7 +42,7 @@ class Columns:
     def __init__(self) -> None:
         self.image = array("q")
         self.key = array("q")  # source and question_id
-        self.answer, self.asked = array("Q"), array("Q")
+        self.answer, self.question, self.reference = array("Q"), array("Q"), array("Q")
         self.groups = {field: array("l") for field in FIELDS}
         self.outcomes = {column: array("b") for column in rules.COLUMNS}
         self.values: dict[str, array[float]] = {}
@@ -193,7 +193,8 @@ class _Collector:
         columns.image.append(self.image(found.image))
         columns.key.append(self.key(found.key[len(found.run) :]))
         columns.answer.append(found.answer)
-        columns.asked.append(found.asked)
+        columns.question.append(found.question)
+        columns.reference.append(found.reference)
         for field, value in zip(FIELDS, found.groups, strict=True):
             columns.groups[field].append(self.codes[field](value))
         for column, outcome in zip(rules.COLUMNS, found.outcomes, strict=True):

@@ -133,7 +133,12 @@ def pair(a: Sequence[Record], b: Sequence[Record]) -> list[Record]:
         )
     for record, key in zip(a, keys, strict=True):
         for field, mine, theirs, same in (
-            ("reference", record.reference, other[key].reference, record.reference == other[key].reference),
+            (
+                "reference",
+                record.reference,
+                other[key].reference,
+                _plain(record.reference) == _plain(other[key].reference),
+            ),
             ("text", record.question, other[key].question, same_question(record.question, other[key].question)),
             ("choices", record.choices, other[key].choices, _same_choices(record.choices, other[key].choices)),
         ):
@@ -167,8 +172,12 @@ def paired_answers(a: Sequence[Record], b: Sequence[Record]) -> tuple[np.ndarray
 
 def same_question(one: str, other: str) -> bool:
     """Whether two texts ask the same question: other tools add instructions to a question, or do not keep it."""
-    first, second = (" ".join(text.casefold().split()) for text in (one, other))
+    first, second = _plain(one), _plain(other)
     return first in second or second in first
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def _same_choices(one: Sequence[str], other: Sequence[str]) -> bool:

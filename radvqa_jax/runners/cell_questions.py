@@ -56,14 +56,19 @@ def rows_to_ask(config: Config, tokenizer: Tokenizer) -> dict[SourceConfig, RowS
     found: dict[SourceConfig, RowSource] = {}
     unfit: dict[SourceConfig, set[int]] = {}
     shortest: dict[SourceConfig, int] = {}
+    checked: set[tuple[SourceConfig, SourceConfig]] = set()
     for cell in config.ablations.cells:
         source, learn = _source_of(cell, config)
         if missing(source, config):
             continue
         if source not in found:
             found[source] = load_rows(source, config.data, seed=config.seed)
-        if learn.dataset and not missing(learn, config):
-            check_not_asked(load_rows(learn, config.data, seed=config.seed), found[source])
+        if source.task != "caption" and learn.dataset and (source, learn) not in checked and not missing(learn, config):
+            checked.add((source, learn))
+            try:
+                check_not_asked(load_rows(learn, config.data, seed=config.seed), found[source])
+            except ValueError as error:
+                raise ValueError(f"Cell {cell.name!r}: {error}") from error
         data = for_cell(cell, config).data
         try:
             unfit.setdefault(source, set()).update(overlong(found[source], data=data, tokenizer=tokenizer))

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from urllib3.connection import HTTPConnection
 
 from radvqa_jax.chat_client import ChatClient, EndpointError
-from radvqa_jax.chat_proxy import find_proxy
+from radvqa_jax.chat_proxy import find_proxy, read_proxy
+from radvqa_jax.chat_stop import Stopped
 from radvqa_jax.config import ChatConfig
 
 Write = Callable[[bytes], Any]
@@ -161,6 +163,41 @@ def test_a_proxy_is_asked_for_the_endpoint(
     assert "p%40ss" not in str(caught.value) and "p@ss" not in str(caught.value)
     if scheme == "https":
         assert f"through the proxy http://127.0.0.1:{running.server_address[1]} of https_proxy" in str(caught.value)
+
+
+def test_a_password_may_have_any_characters() -> None:
+    sent = read_proxy("http://me:p%E2%82%AC@proxy:3128", variable="https_proxy").headers["proxy-authorization"]
+    assert base64.b64decode(sent.removeprefix("Basic ")) == "me:p\u20ac".encode()
+
+
+def test_a_request_that_connects_when_the_client_closes_is_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, begun, failed = HTTPConnection.connect, threading.Event(), list[Exception]()
+
+    def slow(self: HTTPConnection) -> None:
+        begun.set()
+        time.sleep(0.5)
+        connect(self)
+
+    monkeypatch.setattr(HTTPConnection, "connect", slow)
+    with server(lambda write: time.sleep(5)) as running:
+        url = f"http://127.0.0.1:{running.server_address[1]}/v1"
+        client = ChatClient(ChatConfig(base_url=url, model="m", timeout=60.0), cache=tmp_path / "cache.jsonl")
+
+        def ask() -> None:
+            try:
+                client.ask([{"role": "user", "content": "Is it?"}])
+            except Exception as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        assert begun.wait(3)
+        client.stop()
+        client.close()
+        thread.join(3)
+        assert not thread.is_alive() and isinstance(failed[0], Stopped) and running.requests == 0
 
 
 @pytest.mark.parametrize(

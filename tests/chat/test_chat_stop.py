@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from radvqa_jax.chat_client import ChatClient
-from radvqa_jax.chat_stop import Stopped
+from radvqa_jax.chat_stop import Stop, Stopped
 from radvqa_jax.files import read_jsonl
 from tests.chat.chat_case import MESSAGES, Make
 
@@ -75,11 +75,17 @@ def test_a_request_that_fails_after_the_stop_is_not_repeated(
     assert len(chat_server.requests) == client.calls == 1
 
 
-def test_a_stop_ends_the_pause_before_a_repetition(make: Make, chat_server: Any) -> None:
+def test_a_stop_ends_the_pause_before_a_repetition(
+    make: Make, chat_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    pause = Stop.pause
+    monkeypatch.setattr(Stop, "pause", lambda self, seconds: (pauses.append(seconds), pause(self, seconds)))
     chat_server.behave = lambda body: (429, "text/plain", b"", {"retry-after": "50"})
     client = make()
     with asking(client, chat_server) as ended:
-        until(lambda: client.stop() == 0)  # the reply has come, and the client pauses
+        until(lambda: pauses)  # the reply has come, and the client pauses
+        assert client.stop() == 0
     assert isinstance(ended[0], Stopped) and len(chat_server.requests) == client.calls == 1
 
 

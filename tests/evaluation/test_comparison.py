@@ -122,6 +122,15 @@ def test_options_in_another_order_are_another_question() -> None:
     assert pair([a], [a._replace(choices=[])])
 
 
+def test_capitals_and_blanks_of_a_reference_make_no_other_question() -> None:
+    def record(reference: str) -> Record:
+        return Record("0", "i", "Is it?", reference, ["yes"], source="s")
+
+    assert pair([record("Yes")], [record(" yes ")]) == [record(" yes ")]
+    with pytest.raises(ValueError, match="has the reference 'yes' in one and 'yes, left' in the other"):
+        pair([record("yes")], [record("yes, left")])
+
+
 def test_files_that_do_not_pair_are_refused() -> None:
     a = records([1, 0, 1])
     with pytest.raises(ValueError, match="the first file has none"):

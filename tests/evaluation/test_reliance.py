@@ -73,6 +73,11 @@ def test_lines_of_a_file_that_were_asked_something_else_are_no_pairs(tmp_path: P
     found, rows = scanned([0, 1, 2, 3, 5, 4, 7, 6])
     assert found["survival"]["n"] == 4 and found["n_unpaired"] == 8
     assert rows[1][1].endswith("; 8 answers without a partner")
+    left_out = [Record("0", "i", "", "Yes", ["no"], source="s", run="m", image_used=used) for used in ("i", "x")]
+    path = tmp_path / "left_out.jsonl"
+    write_jsonl(path, [left_out[0]._replace(question="Is it seen?", reference="yes").to_json(), left_out[1].to_json()])
+    (cells,) = (by_image for by_image in reliance.of_scan(scan([path], tmp_path), resamples=50).values())
+    assert next(iter(cells.values()))["n_unpaired"] == 0  # a file may leave out the question
     found, rows = scanned([1, 0, 3, 2, 5, 4, 7, 6])
     assert found == {"n_unpaired": 16} and rows[1][2:] == ["-"] * 4
 

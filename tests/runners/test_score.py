@@ -1,17 +1,20 @@
 """Answers are scored and compared without a model, next to blind baselines if the data exist."""
 
 import csv
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from radvqa_jax.config import Config
+from radvqa_jax.config import Config, SourceConfig
+from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.evaluation import predict
 from radvqa_jax.evaluation.baselines import BLANK
 from radvqa_jax.files import read_json, read_jsonl, write_jsonl
 from radvqa_jax.runners import RUNNERS
+from radvqa_jax.runners.evaluate import check_not_asked
 from radvqa_jax.schema import Record
 from tests.runners.shared import MakeConfig
 
@@ -209,3 +212,20 @@ def relied_on(folder: Path) -> set[tuple[str, str]]:
     """The runs and other images of the lines of table.csv that say how much a run relies on its image."""
     with (folder / "table.csv").open(encoding="utf-8-sig", newline="") as file:
         return {(row["run"], row["value"]) for row in csv.DictReader(file) if "survival" in row.values()}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "variants", "refused"),
+    [("slake", ("all", "en"), True), ("table", ("a", "b"), False), ("table", ("a", "a"), True)],
+)
+def test_baselines_learn_no_asked_question_of_another_variant(
+    dataset: str, variants: tuple[str, str], refused: bool
+) -> None:
+    """SLAKE's variants share their questions; two tables may both number theirs from 1."""
+    data = [{"question_id": "1"}, {"question_id": "2"}]
+    learned, asked = (
+        RowSource(data, indices=[0, 1], source=SourceConfig(dataset=dataset), fingerprint={"builder_config": variant})
+        for variant in variants
+    )
+    with pytest.raises(ValueError, match="hold 2 of the 2 questions") if refused else nullcontext():
+        check_not_asked(learned, asked)

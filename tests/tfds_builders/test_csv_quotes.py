@@ -55,19 +55,32 @@ def test_a_quote_in_an_earlier_column_costs_its_own_row() -> None:
         "Chest.\nNo effusion, no mass.\n\nImpression: normal",
         "1. left, right\n2. up, down, none",
         "WBC,5.0,x\nRBC,4.1,y\nHb,13,z\nPlt,200,w",
+        "The following levels:\nL4, L5, S1",
+        "The following levels:\nL4, L5",
+        "Sequence and finding:\nT2, hyperintense",
+        "X-ray,\nwell-defined, left",
+        "Nodules, mm:\n12, 5\n8, 3",
+        "Sizes:\n13, 5, 7",
+        "Sizes:\n13, 5",
         "a\nb",
         "\n",
     ],
 )
-def test_a_text_of_several_lines_stays(cell: str) -> None:
+@pytest.mark.parametrize("row_id", ["1.png", "q1", "12", "img1", "X-ray"])
+def test_a_text_of_several_lines_stays(cell: str, row_id: str) -> None:
     for columns, place in itertools.product((2, 3, 4), (0, 1)):
-        cells = ["1.png", *["yes"] * (columns - 1)]
+        cells = [row_id, *["yes"] * (columns - 1)]
         cells[place] = cell
         text = ",".join(f'"{one}"' for one in cells) + "\n"
         assert read(text + text, columns=columns) == [
             (2, cells, ""),
             (2 + text.count("\n"), cells, ""),
         ]
+
+
+def test_rows_that_are_numbered_or_have_a_delimiter_behind_the_quote_are_recognised() -> None:
+    assert holds_rows(["1", "size?", "5 cm\n2,side,left\n3,mass,"], columns=3, mark=",")
+    assert holds_rows(["a.png", "5 cm mass, left\nb.png,no mass\nc.png,"], columns=2, mark=",")
 
 
 def test_the_build_lists_the_row_with_its_line(folder: Path, tmp_path: Path) -> None:

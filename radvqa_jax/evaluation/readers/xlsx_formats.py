@@ -125,7 +125,7 @@ def column_number(letters: str) -> int:
 def _fits_general(text: str) -> bool:
     """Whether the format General shows a number as this text: no exponent, and not more characters than it shows."""
     plain = f"{Decimal(text):f}"
-    return plain == text and len(plain if "." in plain else plain.lstrip("-")) <= _MOST_GENERAL
+    return plain == text and len(plain.lstrip("-")) <= _MOST_GENERAL
 
 
 def _number(text: str) -> int:
