@@ -52,7 +52,9 @@ def holds_rows(cells: Sequence[str], *, columns: int, mark: str) -> bool:
 
 
 def _is_rows(cells: Sequence[str], place: int, columns: int, mark: str) -> bool:
-    rows = list(csv.reader(cells[place].splitlines(), delimiter=mark, quoting=csv.QUOTE_NONE))
+    lines = cells[place].splitlines()
+    lines = lines[:1] + [line for line in lines[1:] if line]  # a file may have empty lines between its rows
+    rows = list(csv.reader(lines, delimiter=mark, quoting=csv.QUOTE_NONE))
     first, *whole, last = rows if len(rows) > 1 else [*rows, []]
     begins, ends = place + len(first), len(last) + len(cells) - place - 1
     # The first line may have more cells: what follows the quote is text, which may contain the delimiter.
@@ -78,11 +80,16 @@ def _alike(cells: Sequence[str], place: int, row: Sequence[str], number: int, la
         if column == place or column >= len(cells):
             continue
         own, away = cells[column].strip(), number - (0 if column < place else last)
-        if away and own.isdecimal() and cell.strip().isdecimal() and int(cell) == int(own) + away:
+        if away and _number(own) and _number(cell.strip()) == _number(own) + away:
             return True  # rows that are numbered
         if _shape(own) and _shape(own) == _shape(cell.strip()):
             return True
     return False
+
+
+def _number(cell: str) -> int:
+    """A whole number above 0; 0 for anything else, and for more digits than a number of rows has."""
+    return int(cell) if cell.isdecimal() and len(cell) < 19 else 0
 
 
 def _shape(cell: str) -> str:

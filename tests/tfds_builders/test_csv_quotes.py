@@ -83,6 +83,11 @@ def test_rows_that_are_numbered_or_have_a_delimiter_behind_the_quote_are_recogni
     assert holds_rows(["a.png", "5 cm mass, left\nb.png,no mass\nc.png,"], columns=2, mark=",")
 
 
+def test_empty_lines_and_numbers_of_any_length_are_read() -> None:
+    assert holds_rows(["1.png", "size?", "5 cm\n\n2.png,side,left\n\n3.png,mass,"], columns=3, mark=",")
+    assert not holds_rows(["9" * 5000, "size?", f"5 cm\n{'9' * 4999}8,side,left"], columns=3, mark=",")
+
+
 def test_the_build_lists_the_row_with_its_line(folder: Path, tmp_path: Path) -> None:
     rows = [f"images/{'ab'[number % 2]}.png,what {number}?,x" for number in range(18)]
     rows[5] = rows[5].removesuffix("x") + '"5 cm'
