@@ -20,7 +20,7 @@ from radvqa_jax.chat_budget import Budget, BudgetSpent, estimate_prompt, estimat
 from radvqa_jax.chat_cache import Cache
 from radvqa_jax.chat_http import Http, NoResponse, ReplyTooLong
 from radvqa_jax.chat_reply import NO_COMPLETION, EndpointError, Reply, read_completion, same_model
-from radvqa_jax.chat_stop import Stop
+from radvqa_jax.chat_stop import Stop, Stopped
 from radvqa_jax.config import ChatConfig
 
 __all__ = ["BudgetSpent", "ChatClient", "EndpointError", "NotCached", "Reply", "check_endpoint", "is_local"]
@@ -122,6 +122,7 @@ class ChatClient:
         self._key = "" if config.offline else _read_key(config)
         self._cache = Cache(cache)
         self._stop = Stop()
+        self._ended_by: OSError | None = None
         self._budget = Budget(config, self._stop)
         self._http = None if config.offline else self._connect()
         self.estimated = False  # whether `tokens` includes estimates, because the endpoint does not count
@@ -193,9 +194,23 @@ class ChatClient:
             NotCached: if the client is offline and the same was not asked before.
             BudgetSpent: if the budget does not allow the request; nothing was sent.
             EndpointError: if no reply came after all retries, or another model answered than the requested one.
-            Stopped: if the client was stopped before the request was sent.
+            OSError: if the reply cannot be kept, as on a full disk.
+            Stopped: if the client was stopped before the request was sent. A final EndpointError and a reply that
+                cannot be kept also stop it; then that error is raised again.
         """
-        body = self.request(messages, schema, seed=seed)
+        try:
+            return self._ask(self.request(messages, schema, seed=seed))
+        except OSError as error:
+            if not isinstance(error, EndpointError) or error.final:
+                self._ended_by = error
+                self.stop()  # in this thread, which would take the next question before the others know
+            raise
+        except Stopped:
+            if self._ended_by is None:
+                raise
+            raise self._ended_by from None  # so that the caller gets the reason, whichever thread it hears first
+
+    def _ask(self, body: Mapping[str, Any]) -> Reply:
         key = _hash(body)
         reply = self._cache.get(key)
         if reply is None:

@@ -21,10 +21,14 @@ class Stop:
         self._in_flight = 0
 
     def now(self) -> int:
-        """Lets no further request be sent. Returns the number of those in flight."""
+        """Lets no further request be sent, and says what is awaited. Returns the number of requests in flight."""
         with self._lock:
+            first, waiting = not self._stopped.is_set(), self._in_flight
             self._stopped.set()
-            return self._in_flight
+        if first and waiting:
+            replies = "reply of 1 request that is" if waiting == 1 else f"replies of {waiting} requests that are"
+            progress.say(f"waiting for the {replies} paid for; press Ctrl-C to end the run now")
+        return waiting
 
     def pause(self, seconds: float) -> None:
         """Waits; a stop ends the pause."""
@@ -49,17 +53,17 @@ class Stop:
 
     @contextmanager
     def threads(self, n: int) -> Iterator[ThreadPoolExecutor]:
-        """Threads that ask. An error or Ctrl-C within the block stops the requests; then it says what it waits for.
+        """Threads that ask. An error or Ctrl-C within the block stops the requests, and awaits those in flight.
 
-        Another Ctrl-C ends the waiting.
+        Ctrl-C during this time ends the waiting.
         """
         pool = ThreadPoolExecutor(n)  # not `with`, which would wait again after the second Ctrl-C
+        wait = True
         try:
             yield pool
-        except BaseException:
-            if waiting := self.now():
-                replies = "reply of 1 request that is" if waiting == 1 else f"replies of {waiting} requests that are"
-                progress.say(f"waiting for the {replies} paid for; press Ctrl-C to end the run now")
+        except BaseException as error:
+            wait = not (self._stopped.is_set() and isinstance(error, KeyboardInterrupt))
+            self.now()
             raise
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=wait, cancel_futures=True)

@@ -1,5 +1,6 @@
 """A stop while requests are in flight: their replies are awaited and kept, and nothing else is sent."""
 
+import errno
 import threading
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from radvqa_jax.chat_cache import Cache
 from radvqa_jax.chat_client import ChatClient
 from radvqa_jax.chat_stop import Stop, Stopped
 from radvqa_jax.files import read_jsonl
@@ -111,6 +113,23 @@ def test_a_reply_that_is_in_flight_at_the_stop_is_kept(make: Make, chat_server: 
         assert client.stop() == 1
         released.set()
     assert ended == [None] and len(read_jsonl(tmp_path / "cache.jsonl")) == 1
+
+
+@pytest.mark.parametrize("status", [200, 401])
+def test_an_error_that_ends_the_run_is_the_reason_for_every_later_question(
+    status: int, make: Make, chat_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Cache, reply: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Cache, "put", full)
+    chat_server.behave = lambda body: chat_server.say("fine") if status == 200 else (401, "text/plain", b"", {})
+    client, reasons = make(), list[OSError]()
+    for _ in range(2):
+        with pytest.raises(OSError, match=r"No space left|answered 401") as reason:
+            client.ask(MESSAGES)
+        reasons.append(reason.value)
+    assert reasons[0] is reasons[1] and len(chat_server.requests) == client.calls == 1
 
 
 def test_closing_ends_the_requests_in_flight(make: Make, chat_server: Any) -> None:

@@ -112,6 +112,27 @@ def test_verdicts_in_flight_when_the_budget_is_spent_are_kept(ask: Ask, chat_ser
         ask(max_calls=3, concurrency=4)  # the fourth finds the budget spent while three wait for their replies
 
 
+def test_nothing_is_sent_after_an_error_that_ends_the_run(ask: Ask, chat_server: Any, tmp_path: Path) -> None:
+    """One reply is awaited and kept; a failed request is not repeated."""
+    good = chat_server.behave
+    refused = threading.Event()
+
+    def behave(body: Any) -> Any:
+        number = len(chat_server.requests)
+        if number == 1:
+            time.sleep(0.2)  # until the others are sent
+            refused.set()
+            return 401, "text/plain", b"", {}
+        refused.wait(3)
+        time.sleep(0.5)
+        return good(body) if number == 2 else (500, "text/plain", b"", {"retry-after-ms": "1"})
+
+    chat_server.behave = behave
+    with pytest.raises(JudgingStopped, match=r"answered 401.* 1 of 6 are judged"):
+        ask(concurrency=3, retries=4)
+    assert len(chat_server.requests) == 3 and len(read_jsonl(tmp_path / "cache.jsonl")) == 1
+
+
 def test_a_judged_file_is_made_again_from_the_cache_alone(ask: Ask, chat_server: Any, tmp_path: Path) -> None:
     judged = ask()
     for path in tmp_path.glob("answers.judge-*"):
