@@ -18,7 +18,7 @@ import certifi
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, ProtocolError, TimeoutError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, ProtocolError, TimeoutError
 
 from radvqa_jax.chat_proxy import Proxy, find_proxy
 from radvqa_jax.chat_stop import Stop, Stopped
@@ -27,6 +27,7 @@ from radvqa_jax.chat_stop import Stop, Stopped
 _PASSES = frozenset({408, 409, 429, *range(500, 600)})
 _LONGEST_PAUSE = 60  # seconds, whatever the server asks for
 _MOST_DIGITS = 9  # of a pause in milliseconds; even when it is cut, a longer number is above the longest pause
+_LONGEST_CONNECT = 10.0  # seconds; a socket that connects cannot be shut down, and would delay the end of a stopped run
 _LONGEST_REPLY = 4 * 2**20  # bytes, decompressed; far more than the text of the longest reply
 _CHECKED_EVERY = 0.1  # seconds between two checks of the deadlines
 
@@ -198,7 +199,7 @@ class Http:
             base_url: the endpoint's address.
             key: sent as a bearer token.
             local: whether the address is on this machine; then no proxy is used.
-            timeout: seconds to connect, and seconds from a request's first byte to its reply's last.
+            timeout: seconds from a request's first byte to its reply's last; to connect at most 10 of them.
             retries: of a failed request: no connection, no response in time, status 408, 409, 429 or 5xx.
             concurrency: connections to keep.
             stop: once it stops, no request is sent, and no pause lasts.
@@ -210,7 +211,7 @@ class Http:
         self._stop, self._before, self._unsent = stop, before, unsent
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._deadlines = _Deadlines(timeout)
-        self._timeout = urllib3.Timeout(connect=timeout, read=None)  # reading ends at the deadline
+        self._timeout = urllib3.Timeout(connect=min(timeout, _LONGEST_CONNECT), read=None)  # reading ends at the deadline
         self.proxy = None if local else find_proxy(base_url)
         pools = _connections(self.proxy, most=concurrency)
         pools.pool_classes_by_scheme = _watched_pools(self._deadlines)
@@ -245,7 +246,7 @@ class Http:
             except Stopped:
                 self._unsent()
                 raise
-            if isinstance(failed, NewConnectionError):
+            if isinstance(failed, ConnectTimeoutError):  # also the class of a refused connection
                 self._unsent()
             if response and not retry.is_retry("POST", response.status):
                 return Response(response.status, text)
@@ -281,7 +282,7 @@ class Http:
             cut = self._deadlines.finish()
         if cut:  # a cut reply without a given length looks complete
             return None, "", failed or ProtocolError("cut at the deadline"), True
-        late = isinstance(failed, TimeoutError) and not isinstance(failed, NewConnectionError)
+        late = isinstance(failed, TimeoutError) and not isinstance(failed, ConnectTimeoutError)
         return response, text, failed, late
 
     def close(self) -> None:

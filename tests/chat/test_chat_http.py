@@ -1,18 +1,20 @@
 """Servers that never end their reply: each request has a deadline as a whole, and a reply has a size limit."""
 
 import base64
+import contextlib
 import gzip
+import socket
 import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from urllib3.connection import HTTPConnection
 
+from radvqa_jax import chat_http
 from radvqa_jax.chat_client import ChatClient, EndpointError
 from radvqa_jax.chat_proxy import find_proxy, read_proxy
 from radvqa_jax.chat_stop import Stopped
@@ -22,7 +24,7 @@ Write = Callable[[bytes], Any]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
 
-@contextmanager
+@contextlib.contextmanager
 def server(speak: Callable[[Write], None]) -> Iterator[Any]:
     """Yields a TCP server that answers each request by `speak`, which gets a function that sends bytes."""
 
@@ -36,7 +38,7 @@ def server(speak: Callable[[Write], None]) -> Iterator[Any]:
                 length = int(value) if name.lower() == b"content-length" else length
             self.rfile.read(length)
             self.server.requests += 1  # type: ignore[attr-defined]
-            with suppress(OSError):  # the client has hung up
+            with contextlib.suppress(OSError):  # the client has hung up
                 speak(self.write)
 
         def write(self, part: bytes) -> None:
@@ -198,6 +200,28 @@ def test_a_request_that_connects_when_the_client_closes_is_not_sent(
         client.close()
         thread.join(3)
         assert not thread.is_alive() and isinstance(failed[0], Stopped) and running.requests == 0
+
+
+def test_an_address_that_never_connects_is_given_up_long_before_the_timeout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listener that accepts nobody: once its queue is full, the system answers no further connection."""
+    monkeypatch.setattr(chat_http, "_LONGEST_CONNECT", 0.2)
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        config = ChatConfig(
+            base_url=f"http://127.0.0.1:{listener.getsockname()[1]}/v1", model="m", timeout=60.0, retries=0
+        )
+        client = ChatClient(config, cache=tmp_path / "cache.jsonl")
+        start = time.monotonic()
+        with pytest.raises(EndpointError, match=r"cannot be reached .*Is the server running") as caught:
+            client.ask([{"role": "user", "content": "Is it?"}])
+        assert time.monotonic() - start < 3 and caught.value.kind == "no server"
+        assert (client.calls, client.tokens) == (0, 0)  # nothing was sent
 
 
 @pytest.mark.parametrize(
