@@ -211,7 +211,9 @@ class Http:
         self._stop, self._before, self._unsent = stop, before, unsent
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._deadlines = _Deadlines(timeout)
-        self._timeout = urllib3.Timeout(connect=min(timeout, _LONGEST_CONNECT), read=None)  # reading ends at the deadline
+        self._timeout = urllib3.Timeout(
+            connect=min(timeout, _LONGEST_CONNECT), read=None
+        )  # reading ends at the deadline
         self.proxy = None if local else find_proxy(base_url)
         pools = _connections(self.proxy, most=concurrency)
         pools.pool_classes_by_scheme = _watched_pools(self._deadlines)

@@ -8,8 +8,6 @@ Hugging Face file are left out), or allowed by a rule of the config, or listed i
 
 import math
 import os
-import re
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,24 +15,14 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import scipy.ndimage
-from jaxtyping import Float
 
 from radvqa_jax import trees
+from radvqa_jax.checkpoints import leaf_fit
 from radvqa_jax.checkpoints.huggingface_weights import HuggingFaceWeights
 from radvqa_jax.checkpoints.layouts import layout_of
 from radvqa_jax.checkpoints.npz import FLOATS, PathLike, write_npz
 from radvqa_jax.checkpoints.readers import PREFIX, Held, NativeWeights, Weights
 from radvqa_jax.trees import Flat
-
-MOST_GRID = 256  # most patches per side of resampled position embeddings: four times those of any released size
-NEW_STDDEV = 0.02  # of values that the checkpoint lacks, as in the reference
-
-WAY_OUT = (
-    "Set model.variant and model.checkpoint to ones that belong together. Or allow it: model.allow_missing and "
-    "model.allow_extra take regular expressions over whole leaf names; missing leaves are then drawn N(0, 0.02) and "
-    "extra ones are ignored. A shape or a dtype that does not fit cannot be allowed."
-)
 
 
 class LoadReport(NamedTuple):
@@ -118,14 +106,14 @@ def load(
     """
     with open_weights(path) as reader, ThreadPoolExecutor(1) as pool:
         held = reader.held(abstract)
-        drawn, ignored = _judge(reader, held, abstract, allow_missing=allow_missing, allow_extra=allow_extra)
+        drawn, ignored = leaf_fit.decide(reader, held, abstract, allow_missing=allow_missing, allow_extra=allow_extra)
         # During loading, from the bytes that are read anyway.
         hashed = pool.submit(reader.sha256) if digest else None
         flat: Flat = {}
         nonfinite: dict[str, int] = {}
         for name, target in abstract.items():
             if name in drawn:
-                flat[name] = convert(name, _put(_draw(name, target.shape, seed), target))
+                flat[name] = convert(name, _put(leaf_fit.draw(name, target.shape, seed), target))
             else:
                 leaf, bad = _load_leaf(reader, name, target, seed)
                 flat[name] = convert(name, leaf)
@@ -146,7 +134,9 @@ def _report(
     """The report on leaves that were loaded, without a sha256."""
     have = held.leaves
     adapted = {
-        name: _adaptation(name, have[name], abstract[name], reader.spare_rows) for name in abstract if name in have
+        name: leaf_fit.adaptation(name, have[name], abstract[name], reader.spare_rows)
+        for name in abstract
+        if name in have
     }
 
     def lines(kind: str) -> tuple[str, ...]:
@@ -191,11 +181,11 @@ def iterate(
     """
     with open_weights(path) as reader:
         held = reader.held(abstract)
-        drawn, ignored = _judge(reader, held, abstract, allow_missing=allow_missing, allow_extra=allow_extra)
+        drawn, ignored = leaf_fit.decide(reader, held, abstract, allow_missing=allow_missing, allow_extra=allow_extra)
         nonfinite: dict[str, int] = {}
         for number, (name, target) in enumerate(abstract.items(), 1):
             if name in drawn:
-                leaf = _draw(name, target.shape, seed)
+                leaf = leaf_fit.draw(name, target.shape, seed)
             else:
                 wanted = jax.ShapeDtypeStruct(target.shape, held.leaves[name].dtype)
                 leaf, bad = _read_leaf(reader, name, wanted, seed)
@@ -237,81 +227,6 @@ def save(path: PathLike, flat: Mapping[str, Any], *, dtype: Any = None, compress
     write_npz(path, arrays(), compress=compress)
 
 
-def resample_pos_embedding(old: Float[np.ndarray, "1 P D"], grid: int) -> Float[np.ndarray, "1 P_new D"]:
-    """Position embeddings for grid x grid patches: linear between the old ones, corners kept.
-
-    This is the reference's resampling (scipy's zoom of order 1 over the square grid of patches); float32.
-    """
-    side = math.isqrt(old.shape[1])
-    square = old.astype(np.float32).reshape(side, side, -1)
-    zoomed = np.asarray(scipy.ndimage.zoom(square, (grid / side, grid / side, 1), order=1))
-    return zoomed.reshape(1, grid * grid, -1)
-
-
-class _Adaptation(NamedTuple):
-    """The conversion of a leaf to the wanted shape, in words; empty if there is none, or none is needed."""
-
-    kind: str = ""  # resampled, extended or cut
-    text: str = ""
-
-
-def _adaptation(name: str, have: Any, want: Any, spare_rows: int) -> _Adaptation:
-    old, new = tuple(have.shape), tuple(want.shape)
-    if old == new or len(old) != len(new) or old[-1] != new[-1]:
-        return _Adaptation()
-    layout = layout_of([name])
-    if name == layout.token_table and len(old) == 2 and new[0] > old[0]:
-        text = f"{old[0]:,} rows from the file, {new[0] - old[0]:,} drawn N(0, {NEW_STDDEV})"
-        return _Adaptation("extended", text)
-    if name == layout.token_table and len(old) == 2 and old[0] - new[0] <= spare_rows:
-        return _Adaptation("cut", f"{new[0]:,} of {old[0]:,} rows; the others are <image> and padding")
-    if name == layout.position_embedding and len(old) == 3 and old[0] == new[0] == 1:
-        sides = [math.isqrt(old[1]), math.isqrt(new[1])]
-        if [side * side for side in sides] == [old[1], new[1]] and sides[0] <= MOST_GRID:
-            return _Adaptation("resampled", f"grid {sides[0]}x{sides[0]} to {sides[1]}x{sides[1]}")
-    return _Adaptation()
-
-
-def _judge(
-    reader: Weights,
-    held: Held,
-    want: Mapping[str, Any],
-    *,
-    allow_missing: tuple[str, ...],
-    allow_extra: tuple[str, ...],
-) -> tuple[list[str], list[str]]:
-    """The names of leaves to draw and to ignore; raises ValueError that lists every leaf that does not fit."""
-    have = held.leaves
-    unfit = {line.split(":")[0] for lines in held.problems.values() for line in lines}
-    drawn = [name for name in want if name not in have and name not in unfit and _matches(name, allow_missing)]
-    ignored = [name for name in held.extra if _matches(name, allow_extra)]
-    # A leaf that can be adapted counts as fitting, and a leaf with another problem is not also called missing.
-    fitting = {
-        name: want[name] if _adaptation(name, leaf, want[name], reader.spare_rows).kind else leaf
-        for name, leaf in have.items()
-    }
-    extra = {name: leaf for name, leaf in held.extra.items() if name not in ignored}
-    expected = {name: leaf for name, leaf in want.items() if name not in drawn and name not in unfit}
-    problems = trees.diff(fitting | extra, expected)
-    for kind, lines in held.problems.items():
-        problems[kind] = [*problems.get(kind, []), *lines]
-    problems["not float16, bfloat16, float32 or float64"] = [
-        f"{name}: {np.dtype(have[name].dtype)}" for name in want if name in have and have[name].dtype not in FLOATS
-    ]
-    found = {kind: lines for kind, lines in problems.items() if lines}
-    if found:
-        listed = "".join(f"\n{kind} ({len(lines)}):\n  " + "\n  ".join(lines) for kind, lines in found.items())
-        count = len(have) + len(unfit & set(want)) + len(held.extra)
-        raise ValueError(
-            f"{reader.path} holds {count} leaves and the model has {len(want)}; these do not fit:{listed}\n{WAY_OUT}"
-        )
-    return drawn, ignored
-
-
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(re.fullmatch(pattern, name) for pattern in patterns)
-
-
 def _load_leaf(reader: Weights, name: str, target: Any, seed: int) -> tuple[jax.Array, int]:
     """One leaf on its device, and the number of its values that are not finite there.
 
@@ -331,19 +246,13 @@ def _read_leaf(reader: Weights, name: str, target: Any, seed: int) -> tuple[np.n
             "checkpoint answers nothing. Use an earlier one, or download it again."
         )
     if host.shape != tuple(target.shape) and name == layout_of([name]).position_embedding:
-        host = resample_pos_embedding(host, math.isqrt(target.shape[1]))
+        host = leaf_fit.resample_pos_embedding(host, math.isqrt(target.shape[1]))
     elif host.shape[0] > target.shape[0]:
         host = host[: target.shape[0]]
     elif host.shape != tuple(target.shape):
-        rows = _draw(name, (target.shape[0] - host.shape[0], target.shape[1]), seed)
+        rows = leaf_fit.draw(name, (target.shape[0] - host.shape[0], target.shape[1]), seed)
         host = np.concatenate([host, rows.astype(host.dtype)])
     return host, bad
-
-
-def _draw(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """float32 values from N(0, 0.02) that depend on the leaf's name and the seed only."""
-    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    return rng.standard_normal(shape, dtype=np.float32) * np.float32(NEW_STDDEV)
 
 
 def _put(host: np.ndarray, target: Any) -> jax.Array:

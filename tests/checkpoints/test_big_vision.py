@@ -13,7 +13,7 @@ import pytest
 import scipy.ndimage
 
 from radvqa_jax import files, trees
-from radvqa_jax.checkpoints import big_vision
+from radvqa_jax.checkpoints import big_vision, leaf_fit
 from radvqa_jax.checkpoints.npz import BFLOAT16, NpzReader
 from radvqa_jax.checkpoints.paligemma_layout import LAYOUT
 
@@ -144,7 +144,7 @@ def test_a_grid_that_no_model_has_is_not_read(tmp_path: Path) -> None:
 
 def test_resampling_keeps_corners_and_puts_the_mean_between() -> None:
     square = np.array([0.0, 1.0, 2.0, 3.0]).reshape(1, 4, 1)
-    resampled = big_vision.resample_pos_embedding(square, 3).reshape(3, 3)
+    resampled = leaf_fit.resample_pos_embedding(square, 3).reshape(3, 3)
     np.testing.assert_allclose(resampled, [[0, 0.5, 1], [1, 1.5, 2], [2, 2.5, 3]])
 
 
@@ -152,7 +152,7 @@ def test_half_precision_position_embeddings_are_resampled_in_float32(tmp_path: P
     flat = draw(SHAPES, BFLOAT16)
     big_vision.save(tmp_path / "model.npz", flat)
     loaded, _ = big_vision.load(tmp_path / "model.npz", abstract_of(flat, np.float32) | {POS: spec((1, 25, 4))})
-    expected = big_vision.resample_pos_embedding(flat[POS].astype(np.float32), 5)
+    expected = leaf_fit.resample_pos_embedding(flat[POS].astype(np.float32), 5)
     np.testing.assert_array_equal(loaded[POS], expected)
 
 
