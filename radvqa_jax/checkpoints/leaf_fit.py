@@ -44,7 +44,7 @@ class Adaptation(NamedTuple):
 
 
 def adaptation(name: str, have: Any, want: Any, spare_rows: int) -> Adaptation:
-    """What is done to a leaf of the checkpoint so that it gets the model's shape.
+    """The way by which a leaf of the checkpoint gets the shape of the model's.
 
     Args:
         name: of the leaf.
