@@ -36,9 +36,10 @@ from radvqa_jax.loaded_base import LoadedBase, configured_adapter, follow_adapte
 from radvqa_jax.prompts import vqa_prefix
 from radvqa_jax.resolve import resolve_model
 from radvqa_jax.saliency.bundle import CHEAP, make_bundle
-from radvqa_jax.saliency.methods import check_methods
+from radvqa_jax.saliency.methods import check_methods, plain
 from radvqa_jax.saliency.passes import PassOptions
 from radvqa_jax.saliency.quality_cases import Subject
+from radvqa_jax.saliency.unused import check_options
 from radvqa_jax.schema import Record
 from radvqa_jax.training.stage import Trained, assemble
 from radvqa_jax.xla_flags import avoid_miscompilation
@@ -245,7 +246,8 @@ class Model:
             options: all other settings of a pass (saliency/passes.py).
 
         Raises:
-            ValueError: if an argument has the wrong type or range, a method is unknown, or the answer has no image.
+            ValueError: if an argument has the wrong type or range, a method is unknown, no method uses an option that
+                is given, or the answer has no image.
         """
         options = options or PassOptions()
         if not isinstance(answer, Answer):
@@ -256,6 +258,7 @@ class Model:
             options = dataclasses.replace(options, residuals=weights)
         methods = api_checks.texts_of(methods, "methods")
         check_methods(tuple(methods), field="methods")
+        check_options(options, methods)
         for text, name in ((forced, "forced"), (other, "other")):
             if text != "":
                 api_checks.check_text(text, name)
@@ -265,7 +268,7 @@ class Model:
         bundle = make_bundle(
             self.model, self.params, tokenizer=tokenizer, image=answer.image, prefix=answer.prompt,
             answer=tokenizer.encode(forced, eos=True) if forced else answer.token_ids,
-            seq_len=self.config.data.seq_len, methods=methods, options=options, other=other,
+            seq_len=self.config.data.seq_len, methods=list(map(plain, methods)), options=options, other=other,
         )  # fmt: skip
         return Maps(bundle, answer.image, answer.question, notes=answer.notes)
 

@@ -14,6 +14,7 @@ from radvqa_jax.api_checks import check_mask, check_option, home_path, integers_
 from radvqa_jax.files import atomic_write
 from radvqa_jax.saliency.bundle import CaseBundle
 from radvqa_jax.saliency.figures import FORMATS, Format, Scale, case_figure, heads_figure, save_figure
+from radvqa_jax.saliency.methods import plain
 from radvqa_jax.saliency.overlay import Interpolation, robust_limits, to_pixels
 from radvqa_jax.saliency.quality import Quality, quality
 from radvqa_jax.trees import nearest
@@ -82,12 +83,13 @@ class Maps:
             word: a word of the answer: the map of the states that predicted it; otherwise a word of the question: the
                 map of the states at it. Of a word that occurs twice, its first place. Empty = the mean over the whole
                 answer, without its end.
-            layers: for `raw` and `value_norm`, the layers to average over; empty = all.
-            heads: for `raw` and `value_norm`, the heads to average over; empty = all.
+            layers: for `raw`, `scores`, `value_norm` and `lens`, the layers to average over; empty = all.
+            heads: for `raw`, `scores` and `value_norm`, the heads to average over; empty = all.
             residual: for `rollout`, the residual weight, if there are several.
 
         Raises:
-            ValueError: for an unknown method, word, layer or head; it names the known ones.
+            ValueError: for an unknown method, word, layer, head or residual, and for layers, heads or a residual that
+                the method does not have; it names the known ones.
         """
         positions, prompt = self._tokens(word)
         layers, heads = integers_of(layers, "layers"), integers_of(heads, "heads")
@@ -116,7 +118,7 @@ class Maps:
         Args:
             word: one or several words; empty = the whole answer.
             method: one or several of `methods`.
-            residual: for `rollout`, one or several residual weights.
+            residual: for `rollout`, one or several residual weights; other methods have none and refuse it.
             scale: relative = each map has its own scale; absolute = one scale for all, for maps of the same unit. A
                 scale begins at 0; if there are negative values, it is symmetric around 0. The hottest patches may be
                 beyond its end, which then reads ≥.
@@ -151,12 +153,13 @@ class Maps:
         """Shows the map of every layer (row) and head (column).
 
         Args:
-            method: a method with layers and heads: `raw` or `value_norm`.
+            method: a method with layers and heads: `raw`, `scores` or `value_norm`.
             word: as for `map`.
             scale: absolute = one scale for all; relative = each panel from 0 to its own largest value.
         """
         check_option(scale, Scale, "scale")
-        depth, count = self.bundle.image["raw"].shape[:2]
+        self.map(method, word=word, layers=[0], heads=[0])  # refuses a method that has none
+        depth, count = self.bundle.image[plain(method)].shape[:2]
         maps = [
             [self.map(method, word=word, layers=[layer], heads=[head]) for head in range(count)]
             for layer in range(depth)

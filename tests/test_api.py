@@ -23,6 +23,7 @@ from radvqa_jax.config.check import change_part
 from radvqa_jax.data.opened import open_any
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.saliency.overlay import robust_limits
+from radvqa_jax.saliency.passes import PassOptions
 
 FLOAT32 = {"model.param_dtype": "float32", "model.remat": "none", "decode.max_new_tokens": 4}
 QUESTION = "What is the modality of this image?"
@@ -231,6 +232,19 @@ def test_unknown_names_and_sizes_of_maps_are_refused(model: Model, picture: np.n
     for options, message in wrong:
         with pytest.raises(ValueError, match=message):
             model.saliency(answer, **options)
+    unused: list[tuple[dict[str, Any], str]] = [
+        ({"residuals": (0.1, 0.9), "methods": ("raw",)}, r"^residuals=\(0.1, 0.9\) has no .*only rollout uses it"),
+        ({"options": PassOptions(windows=4)}, "^options.windows=4 has no .*only occlusion, knockout use it"),
+        ({"options": PassOptions(start_layer=1), "methods": "raw"}, "^options.start_layer=1 has no effect on"),
+    ]
+    for options, message in unused:
+        with pytest.raises(ValueError, match=message):
+            model.saliency(answer, **options)
+    maps = model.saliency(answer, methods=("value_norm", "rollout_vision"))
+    assert maps.methods == ("value_norm", "rollout", "value_norm_vision", "rollout_vision")
+    assert maps.show_heads("value_norm").figure.axes
+    with pytest.raises(ValueError, match=r"^value_norm has no residual to choose from; rollout has"):
+        maps.show(method=("rollout", "value_norm"), residual=0.5)
     maps = model.saliency(answer)
     shown: list[tuple[dict[str, Any], str]] = [
         ({"method": ()}, "^method must be a text or a list of texts, at least one"),

@@ -18,6 +18,7 @@ from radvqa_jax.files import sha256, write_json
 from radvqa_jax.loaded_base import load_base, shown_models
 from radvqa_jax.saliency.compare import other_answer
 from radvqa_jax.saliency.gallery import AskedCase, write_case
+from radvqa_jax.saliency.unused import check_used
 from radvqa_jax.saliency.viewer import write_viewer
 from radvqa_jax.saliency.viewer_cases import Shown
 from radvqa_jax.schema import Record
@@ -85,6 +86,7 @@ def ask_mode(config: Config, workdir: Path) -> None:
     Raises:
         ValueError: if the workdir has another answer.
     """
+    check_used(config)
     opened = open_image(config)
     asked_as = identify_question(config)
     refuse_other_answer(asked_as, workdir)

@@ -34,6 +34,7 @@ from radvqa_jax.runners.evaluate import (
 from radvqa_jax.runners.saliency import maps
 from radvqa_jax.runners.train import train_stages
 from radvqa_jax.saliency.gallery import choose_cases
+from radvqa_jax.saliency.unused import check_used
 from radvqa_jax.schema import Record
 from radvqa_jax.synthesis.report import REPORT
 from radvqa_jax.training.hooks import read_losses
@@ -111,6 +112,7 @@ def job_mode(config: Config, workdir: Path) -> None:
     """The main job: data, audit, base model, every stage, answers with baselines, maps, report."""
     for source in all_sources(config):
         make_builder(source.dataset, builder_config=source.builder_config, data=config.data)
+    check_used(config)
     inspect_model(config)
     published.check_installed(config.score)
     readings = read_sheets(config)

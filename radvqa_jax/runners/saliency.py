@@ -13,6 +13,7 @@ from radvqa_jax.loaded_base import LoadedBase, load_base, shown_models
 from radvqa_jax.runners.evaluate import answer, is_synthetic, own_base
 from radvqa_jax.saliency.gallery import choose_cases
 from radvqa_jax.saliency.gallery_together import write_cases_together
+from radvqa_jax.saliency.unused import check_used
 from radvqa_jax.saliency.viewer import write_viewer
 from radvqa_jax.saliency.viewer_cases import Shown
 from radvqa_jax.schema import Record
@@ -21,6 +22,7 @@ from radvqa_jax.training.stage import Trained, assemble
 
 def saliency_mode(config: Config, workdir: Path) -> None:
     """Writes attention maps for a few questions of config.eval.source."""
+    check_used(config)
     rows = load_rows(config.eval.source, config.data, seed=config.seed)
     loaded = load_base(config, workdir)
     rows = fitting(rows, data=config.data, tokenizer=loaded.tokenizer)

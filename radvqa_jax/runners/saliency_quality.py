@@ -24,6 +24,7 @@ from radvqa_jax.saliency.quality_choice import answers_to_force, choose, make_ca
 from radvqa_jax.saliency.quality_report import format_quality, write_quality_report
 from radvqa_jax.saliency.quality_scores import quality_scores
 from radvqa_jax.saliency.sanity import shuffle_weights, towers
+from radvqa_jax.saliency.unused import check_used
 from radvqa_jax.schema import Record
 from radvqa_jax.training.stage import Trained, assemble, identify
 
@@ -78,6 +79,7 @@ def saliency_quality_mode(config: Config, workdir: Path) -> None:
 
     Rows of cases are written as they come; a run that is started again continues with the next whole batch.
     """
+    check_used(config)
     if config.quality.shuffled_image_steps:
         for source in config.stages[config.stage_names[-1]].sources:
             find_prepared(source, config.data)

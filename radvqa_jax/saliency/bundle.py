@@ -92,11 +92,11 @@ class CaseBundle(NamedTuple):
             method: one of `methods`; with `_vision` at its end composed with the vision tower.
             layers: methods by layer: the mean over these; none = all.
             heads: likewise. value_norm over all heads of a layer is the norm of their sum, where heads may cancel.
-            residual: rollout: one of options.residuals; None = the first.
+            residual: rollout alone: one of options.residuals; None = the first.
             prompt: question to image, what the state at each token of the prompt read; of methods that have it.
 
         Raises:
-            ValueError: for an unknown method, layer, head or residual.
+            ValueError: for an unknown method, layer, head or residual, and for one that the method does not have.
         """
         if method not in self.methods:
             raise ValueError(f"This case has no map {method!r}. It has: {', '.join(self.methods)}.")
@@ -141,10 +141,11 @@ class CaseBundle(NamedTuple):
     ) -> Any:
         """The mean over the chosen part of the leading axes."""
         axes, found = METHODS[name].axes, values[name]
-        for asked, axis in ((layers, "layers"), (heads, "heads")):
+        for asked, axis in ((layers, "layers"), (heads, "heads"), (residual is not None, "residual")):
             if asked and axis not in axes:
-                those = [name for name in values if axis in METHODS[name].axes]
-                raise ValueError(f"{name} has no {axis} to choose from; {' and '.join(those)} have.")
+                those = [name for name in values if axis in METHODS[name].axes] or ["no map of this case"]
+                have = f"{' and '.join(those)} {'have' if len(those) > 1 else 'has'}"
+                raise ValueError(f"{name} has no {axis} to choose from; {have}.")
         if axes == "residuals":
             weights = self.options.residuals
             if residual is not None and residual not in weights:

@@ -148,6 +148,9 @@ def test_tokens_reads_one_map_of_any_method(asked: Asked) -> None:
         found.tokens("flow")
     with pytest.raises(ValueError, match="rollout has no heads to choose from; raw and value_norm have"):
         found.tokens("rollout", heads=(1,))
+    for method in set(found.methods) - {"rollout", "rollout_vision"}:
+        with pytest.raises(ValueError, match=r"^[a-z_]+ has no residual to choose from; rollout has"):
+            found.tokens(method, residual=0.4)
     with pytest.raises(ValueError, match=r"heads=\(4,\) names \[4\]; the model's heads are 0 to 3"):
         found.tokens("raw", heads=(4,))
     with pytest.raises(ValueError, match=r"No rollout with residual=0.9; there are 0.5, 0.4"):

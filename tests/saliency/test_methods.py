@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from radvqa_jax.config import QualityConfig, SaliencyConfig
+from radvqa_jax.config import Config, Mode, QualityConfig, SaliencyConfig
 from radvqa_jax.models.attention import FOLD, tapping
 from radvqa_jax.models.vision_language import variables
 from radvqa_jax.saliency.buffers import nest
@@ -19,6 +19,7 @@ from radvqa_jax.saliency.intervene import knockout, knockout_logprobs, lost_with
 from radvqa_jax.saliency.lens import logit_lens
 from radvqa_jax.saliency.methods import METHODS, check_config, check_methods, computed, measured
 from radvqa_jax.saliency.passes import Passes, PassOptions
+from radvqa_jax.saliency.unused import check_used
 
 P, DEPTH, ROOM = 16, 3, 5
 
@@ -193,6 +194,34 @@ def test_the_configuration_is_checked_by_name_before_anything_is_computed() -> N
     assert np.flatnonzero(find_patches("marked", grid=4, mask=mask)).tolist() == [1]
     assert np.flatnonzero(find_patches("1,2,2,2", grid=4, mask=None)).tolist() == [1, 5]
     assert find_patches("marked", grid=4, mask=None) is None
+
+
+def test_a_field_that_no_method_of_the_mode_uses_is_refused() -> None:
+    def check(mode: Mode, methods: tuple[str, ...] = (), **fields: Any) -> None:
+        fields |= {} if mode == "saliency_quality" else {"methods": methods}
+        quality = QualityConfig(methods=methods if mode == "saliency_quality" else ())
+        check_used(Config(mode=mode, saliency=SaliencyConfig(**fields), quality=quality))
+
+    used: list[tuple[tuple[str, ...], dict[str, Any]]] = [
+        (("rollout", "lens_vision"), {"layers": (1,)}),
+        (("occlusion",), {"windows": 4}),
+        (("knockout_vision",), {"windows": 4, "knockout_layers": (1,)}),
+        (("raw",), {"knockout_layers": (1,), "patches": ("marked",)}),
+        (("rollout",), {"start_layer": 1, "windows": 8}),
+    ]
+    for methods, fields in used:
+        check("saliency", methods, **fields)
+    check("saliency_quality", windows=4, layers=(1,), knockout_layers=(1,))  # all methods
+    check("saliency_quality", ("raw",), knockout_layers=(1,))  # marked patches are hidden too
+    unused: list[tuple[Mode, dict[str, Any], str]] = [
+        ("saliency", {"layers": (1,)}, r"^saliency.layers=\(1,\) has no effect on saliency.methods=rollout"),
+        ("ask", {"windows": 4}, "^saliency.windows=4 has no .*only occlusion, knockout use it"),
+        ("job", {"knockout_layers": (1,)}, "only knockout and saliency.patches use it. Leave saliency.knockout_layers"),
+        ("saliency_quality", {"windows": 4}, "^saliency.windows=4 has no effect on quality.methods=rollout"),
+    ]
+    for mode, fields, message in unused:
+        with pytest.raises(ValueError, match=message):
+            check(mode, ("rollout",), **fields)
 
 
 def test_costly_methods_are_computed_only_if_named_and_all_are_measured() -> None:
