@@ -3,6 +3,7 @@
 #   bash scripts/demo.sh [WORKDIR] [--config.field=value ...]
 # WORKDIR is runs/demo if not given. A run that is started again continues.
 set -euo pipefail
+[[ ${1:-} == --config* ]] || source "$(dirname "${BASH_SOURCE[0]}")/usage.sh"
 case ${1:---} in
   --*) workdir= ;;
   /*) workdir=$1 && shift ;;

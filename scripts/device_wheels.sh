@@ -6,6 +6,7 @@
 # The wheels are those listed below, without what JAX and torch come with; --no-deps keeps pip from replacing that.
 # RADVQA_DEVICE_PYTHON=3.13 collects for another Python.
 set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/usage.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 [ $# = 1 ] || { echo "device_wheels: give the folder: bash scripts/device_wheels.sh FOLDER" >&2; exit 2; }
 # pip installs nothing from a folder with two versions of a package.

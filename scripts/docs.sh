@@ -3,6 +3,7 @@
 #   bash scripts/docs.sh [FOLDER]      FOLDER: where the site goes; build/site if not given. Open index.html there.
 # Sphinx is in an environment of its own (.venv-docs, 50 MB), which also sees the packages of the clone's environment.
 set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/usage.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 folder=$(realpath -m "${1:-$REPO/build/site}")
 cd "$REPO"

@@ -5,6 +5,7 @@
 # 4.52 is the first version with the names that adapters are written in. torch and peft are those of the environment, so
 # that the folder takes only 130 MB.
 set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/usage.sh"
 folder=${1:?give the folder to fill}
 python=${2:-python}
 [ -f "$folder/transformers/__init__.py" ] && exit 0

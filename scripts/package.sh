@@ -3,6 +3,7 @@
 #   bash scripts/package.sh [FOLDER]      FOLDER: where sdist and wheel go; a temporary one if not given
 # The new environment sees the packages of the clone's environment, so that nothing is downloaded.
 set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/usage.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 cd "$REPO"
 scratch=$(mktemp -d)

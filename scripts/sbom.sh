@@ -5,6 +5,7 @@
 # vulnerability service on the net. If none answers, or it does not know the packages, the script says so and ends with
 # status 2: an audit without an answer has found nothing out.
 set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/usage.sh"
 out=$(mkdir -p "${1:-.}" && cd "${1:-.}" && pwd)
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/env.sh

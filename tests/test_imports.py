@@ -35,6 +35,7 @@ CORE = {
     "chat_reply",
     "pages",
     "progress",
+    "shell",
     "spreadsheet",
     "typed_json",
     "xla_flags",

@@ -25,6 +25,7 @@ from radvqa_jax.data.rows import Prepared, RowSource
 from radvqa_jax.data.text_index import load_index
 from radvqa_jax.data.written import DATASET as WRITTEN
 from radvqa_jax.data.written import write_command, written_builder
+from radvqa_jax.shell import command
 from radvqa_jax.trees import nearest
 from tfds_builders import catalogue
 from tfds_builders.builder import OfficialFilesBuilder
@@ -204,17 +205,18 @@ def _build_command(source: SourceConfig, data: DataConfig) -> str:
         return write_command(
             source.builder_config, data_dir="" if data.data_dir == DataConfig().data_dir else data.data_dir
         )
-    parts = [
-        "python -m radvqa_jax.main --config configs/build_data.py",
+    return command(
+        "--config",
+        "configs/build_data.py",
         f"--config.dataset={source.dataset}",
         f"--config.builder_config={source.builder_config}" if source.builder_config else "",
         f"--config.data.data_dir={data.data_dir}" if data.data_dir != DataConfig().data_dir else "",
         f"--config.data.manual_dir={data.manual_dir or 'FOLDER'}"
         if not downloads(source.dataset) or data.manual_dir
         else "",
-        "--workdir DIR",
-    ]
-    return " ".join(part for part in parts if part)
+        "--workdir",
+        "DIR",
+    )
 
 
 def not_prepared(builder: tfds.core.DatasetBuilder, source: SourceConfig, data: DataConfig) -> str:

@@ -16,6 +16,7 @@ from radvqa_jax.data.prepared_files import PreparedFile
 from radvqa_jax.data.replacing import place_beside, remove_leftovers, replace
 from radvqa_jax.data.rows import plain
 from radvqa_jax.files import private_files, write_json
+from radvqa_jax.shell import command
 from tfds_builders.written.written_dataset_builder import NAME, Builder
 
 DATASET = "written"
@@ -73,11 +74,11 @@ def written_builder(name: str, data_dir: str | Path, **options: Any) -> Builder:
 def write_command(name: str, *, data_dir: str = "") -> str:
     """The command that writes the questions with that name."""
     dataset = name.removesuffix("_unchecked").removesuffix("_questions")
-    parts = [f"python -m radvqa_jax.main --config configs/write_questions.py:{dataset}"]
+    parts = ["--config", f"configs/write_questions.py:{dataset}"]
     parts += [f"--config.synthesis.name={name.removesuffix('_unchecked')}"]
     parts += ["--config.synthesis.unchecked=true"] if name.endswith("_unchecked") else []
     parts += [f"--config.data.data_dir={data_dir}"] if data_dir else []
-    return " ".join([*parts, f"--workdir runs/{name}"])
+    return command(*parts, "--workdir", f"runs/{name}")
 
 
 def read_about(folder: Path) -> dict[str, Any]:

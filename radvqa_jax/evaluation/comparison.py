@@ -158,6 +158,13 @@ def _image_notes(a: Sequence[Record], b: Sequence[Record]) -> list[str]:
     return [told] * bool(unknown) + [note] * bool(note)
 
 
+def say_same(a: Sequence[Record], b: Sequence[Record]) -> list[str]:
+    """A note on two runs of the same questions whose first predictions are all the same."""
+    if any(x.predictions[:1] != y.predictions[:1] for x, y in zip(a, pair(a, b), strict=True)):
+        return []
+    return [f"A and B give the same answer to each of the {len(a)} questions. Do both files hold the same answers?"]
+
+
 def _paired(a: Sequence[Record], b: Sequence[Record]) -> _Paired:
     if not a:
         raise ValueError("A comparison needs records, and the first file has none.")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from radvqa_jax.config import Config
-from radvqa_jax.evaluation.comparison import compare_runs, format_comparison
+from radvqa_jax.evaluation.comparison import compare_runs, format_comparison, say_same
 from radvqa_jax.evaluation.convert import one_file
 from radvqa_jax.evaluation.predict import read_records
 from radvqa_jax.evaluation.scoring import check_once
@@ -35,6 +35,11 @@ def compare_mode(config: Config, workdir: Path) -> None:
     """Writes compare.json and compare.txt: eval.predictions (A) against eval.compare_with (B); needs no model."""
     fields = ("predictions", "compare_with")
     paths = [one_file(getattr(config.eval, field), f"eval.{field}", needs=_NEEDS) for field in fields]
+    if paths[0].samefile(paths[1]):
+        raise ValueError(
+            f"eval.predictions and eval.compare_with name the same file, {paths[0]}: its difference from itself is 0. "
+            "Name the predictions of another system as eval.compare_with."
+        )
     a, b = map(_one_run, paths)
     names = [f"{records[0].run or 'answers'} ({path})" for records, path in zip((a, b), paths, strict=True)]
     try:
@@ -45,6 +50,9 @@ def compare_mode(config: Config, workdir: Path) -> None:
         {"name": path.name, "run": records[0].run, "sha256": sha256(path)}
         for path, records in zip(paths, (a, b), strict=True)
     ]
+    found["said"] = say_same(a, b) + found["said"]
+    if described[0]["sha256"] == described[1]["sha256"]:
+        found["said"].insert(0, "A and B are the same file, byte for byte: a copy tells nothing about two systems.")
     method = {"resamples": config.eval.bootstrap, "seed": config.seed, "level": 0.95}
     write_json(workdir / "compare.json", {"a": described[0], "b": described[1], "method": method} | found)
     table = format_comparison(found, a=names[0], b=names[1])

@@ -1,6 +1,7 @@
 """The main job: everything in order, from data to report."""
 
 import contextlib
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from radvqa_jax.runners.train import train_stages
 from radvqa_jax.saliency.gallery import choose_cases
 from radvqa_jax.saliency.unused import check_used
 from radvqa_jax.schema import Record
+from radvqa_jax.shell import command
 from radvqa_jax.synthesis.report import REPORT
 from radvqa_jax.training.hooks import read_losses
 from radvqa_jax.training.stage import Trained
@@ -97,13 +99,13 @@ def _what_next(config: Config, workdir: Path) -> str:
     last = workdir / config.stage_names[-1]
     viewer = workdir / "saliency" / "viewer.html"
     own = ["variant", "checkpoint", "tokenizer"] if Path(config.model.checkpoint).parent != EMBEDDED else []
-    model = "".join(f" --config.model.{name}={getattr(config.model, name)}" for name in own)
+    model = [f"--config.model.{name}={getattr(config.model, name)}" for name in own]
+    ask = command("ask", "--workdir", "runs/ask", f"--config.adapter={last}", *model)
     lines = [
         f"  the adapter:   {last}",
-        f"  ask it:        python -m radvqa_jax.main ask --workdir runs/ask --config.adapter={last}{model} \\\n"
-        '                   --config.ask.image=FILE --config.ask.question="…"',
+        f'  ask it:        {ask} \\\n                   --config.ask.image=FILE --config.ask.question="…"',
         f"  read:          {workdir / 'report.html'}" + (f" and {viewer}" if viewer.is_file() else ""),
-        f"  curves:        tensorboard --logdir {workdir}   (pip install tensorboard)",
+        f"  curves:        tensorboard --logdir {shlex.quote(str(workdir))}   (pip install tensorboard)",
     ]
     return "\n".join(["", "Next:", *lines])
 

@@ -35,6 +35,7 @@ from radvqa_jax.runners.cell_questions import missing
 from radvqa_jax.runners.growing_book import GrowingBook, Key, key_of
 from radvqa_jax.runners.plan_book import plan_book
 from radvqa_jax.runners.shorten import shorten
+from radvqa_jax.shell import command
 from radvqa_jax.training.base_leaves import base_shapes
 from radvqa_jax.training.stage_plan import abstract_stage
 
@@ -78,14 +79,13 @@ def read_recipe(config: Config, row: PaperRow) -> Config:
 
 def command_of(row: PaperRow, config: Config) -> str:
     """The command that runs the experiment of a row at full size."""
-    changes = "".join(f' --config.{name}="{value}"' for name, _, value in (c.partition("=") for c in row.change))
-    model = f"--config.model.checkpoint={config.model.checkpoint or 'FILE'} "
-    model += f"--config.model.tokenizer={config.model.tokenizer or 'FILE'}"
+    changes = [f"--config.{change}" for change in row.change]
+    model = [f"--config.model.{name}={getattr(config.model, name) or 'FILE'}" for name in ("checkpoint", "tokenizer")]
     name = row.recipe.replace(".py", "").replace(":", "_").replace(",", "_")
-    start = f"python -m radvqa_jax.main --config configs/{row.recipe}"
+    start = ("--config", f"configs/{row.recipe}")
     if row.base:
-        return f"{start} --config.mode=predict --workdir runs/{name}_base {model}"
-    return f"{start} --workdir runs/{name}{changes} {model}"
+        return command(*start, "--config.mode=predict", "--workdir", f"runs/{name}_base", *model)
+    return command(*start, "--workdir", f"runs/{name}", *changes, *model)
 
 
 def least_bytes(config: Config, stages: Sequence[str]) -> int:
@@ -117,10 +117,12 @@ def _why_not(config: Config, row: PaperRow, cell: CellConfig, least: Callable[[t
             return why
     needed, free = least(tuple(name for name, _ in chain_of(cell, config))), free_bytes()
     if needed > free:
+        fit = command(
+            "--config", "configs/fit.py", "--workdir", "runs/fit", "--config.fit.resolutions=()",
+            f"--config.experiment=configs/{row.recipe}", "--config.target=h100",
+        )  # fmt: skip
         return (
-            f"needs at least {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free here. Where it fits: "
-            f'python -m radvqa_jax.main --config configs/fit.py --workdir runs/fit --config.fit.resolutions="()" '
-            f"--config.experiment=configs/{row.recipe} --config.target=h100"
+            f"needs at least {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free here. Where it fits: {fit}"
         )
     return ""
 

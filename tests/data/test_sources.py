@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,16 @@ def test_an_unprepared_data_set_gives_the_command(tmp_path: Path) -> None:
     for find in (load_rows, find_prepared):
         with pytest.raises(ValueError, match=command):
             find(SourceConfig(dataset="vqa_rad"), DataConfig(data_dir=str(tmp_path)))
+
+
+@pytest.mark.parametrize("dataset", ["vqa_rad", "written"])
+def test_the_command_for_an_unprepared_data_set_is_quoted_for_the_shell(dataset: str, tmp_path: Path) -> None:
+    folder = f'{tmp_path}/one "folder" & $HOME'
+    with pytest.raises(ValueError, match=" Run: python -m ") as raised:
+        load_rows(
+            SourceConfig(dataset=dataset, builder_config="a" * (dataset == "written")), DataConfig(data_dir=folder)
+        )
+    assert f"--config.data.data_dir={folder}" in shlex.split(str(raised.value).partition(" Run: ")[2])
 
 
 def test_unknown_names_are_refused(dummy_dir: Path) -> None:

@@ -173,7 +173,17 @@ def test_a_comparison_needs_one_run_a_file(micro_config: MakeConfig, tmp_path: P
         RUNNERS["compare"](
             micro_config({"mode": "compare"} | paths | {"eval.compare_with": str(tmp_path / "two.csv")}), tmp_path
         )
+    again = f"{tmp_path}/../{tmp_path.name}/one.jsonl"
+    with pytest.raises(ValueError, match=r"name the same file, .*one.jsonl: .*Name the predictions of another system"):
+        RUNNERS["compare"](micro_config({"mode": "compare"} | paths | {"eval.compare_with": again}), tmp_path)
     assert not (tmp_path / "compare.json").exists()
+    (tmp_path / "two.jsonl").write_bytes((tmp_path / "one.jsonl").read_bytes())
+    RUNNERS["compare"](micro_config({"mode": "compare"} | paths), tmp_path)
+    said = read_json(tmp_path / "compare.json")["said"]
+    assert said[0].startswith("A and B are the same file, byte for byte") and said[0] in (
+        tmp_path / "compare.txt"
+    ).read_text(encoding="utf-8")
+    assert "A and B give the same answer to each of the 1 questions." in said[1]
 
 
 def write_job(folder: Path, config: Config, *, run: str, answer: str) -> None:

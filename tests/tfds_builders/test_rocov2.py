@@ -79,3 +79,18 @@ def test_a_repeated_id_is_an_error(tmp_path: Path) -> None:
     write(tmp_path / "train_captions.csv", csv_text(("ID", "Caption"), twice))
     with pytest.raises(ValueError, match=rf"the id '{identity('train', 1)}' occurs twice"):
         read("rocov2", "", tmp_path, tmp_path)
+
+
+def test_lines_of_a_table_with_one_id_that_differ_are_noted_and_the_last_counts(tmp_path: Path) -> None:
+    for name, text in tables().items():
+        write(tmp_path / name, text)
+    for name, data in images().items():
+        (tmp_path / name).write_bytes(data)
+    one, two = identity("train", 1), identity("train", 2)
+    lines = [{"ID": name, "CUIs": cui} for name, cui in ((one, "C1"), (two, "C3"), (one, "C2"), (two, "C3"))]
+    write(tmp_path / "train_concepts.csv", csv_text(("ID", "CUIs"), lines))
+    found = read("rocov2", "", tmp_path, tmp_path)
+    noted = [line for line in found.rejects.rows if "several lines" in line["reason"]]
+    assert [(line["id"], line["before"]["CUIs"], line["after"]["CUIs"]) for line in noted] == [(one, "C1", "C2")]
+    assert noted[0]["reason"] == "concepts has several lines with one ID, of which the last counts"
+    assert {row["question_id"]: row["cuis"] for row in found.splits["train"]}[one] == ["C2"]

@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 from tfds_builders.builder import OfficialFilesBuilder, Reading, Row
 from tfds_builders.features import common_row
 from tfds_builders.official_files import OfficialFiles
+from tfds_builders.rejects import Rejects
 
 # Pinned: record 8333645 is an older version with other splits.
 RECORD = "https://zenodo.org/records/10821435"
@@ -66,13 +67,20 @@ class Builder(OfficialFilesBuilder):
         names, terms = {}, {}
         if "cui_mapping.csv" in files:
             rows = files.read_csv("cui_mapping.csv", required=("CUI", "Canonical name"))
-            names = {row["CUI"].strip(): row["Canonical name"].strip() for row in rows}
+            found = _by_id(rows, "cui_mapping", rejects=reading.rejects, key="CUI")
+            names = {cui: row["Canonical name"].strip() for cui, row in found.items()}
         if "license_information.csv" in files:
-            terms = _by_id(files.read_csv("license_information.csv", required=("ID",)))
+            rows = files.read_csv("license_information.csv", required=("ID",))
+            terms = _by_id(rows, "license_information", rejects=reading.rejects)
         for split, theirs in SPLITS.items():
             reading.start(split)
             automatic, manual = (
-                _by_id(files.read_csv(files.first(f"{theirs}_{table}.csv"), required=("ID", "CUIs")))
+                _by_id(
+                    files.read_csv(files.first(f"{theirs}_{table}.csv"), required=("ID", "CUIs")),
+                    table,
+                    rejects=reading.rejects,
+                    split=split,
+                )
                 for table in TABLES[1:]
             )
             for raw in files.read_csv(files.first(f"{theirs}_captions.csv"), required=("ID", "Caption")):
@@ -127,5 +135,15 @@ def split_cuis(cell: str) -> list[str]:
     return [cui.strip() for cui in cell.split(";") if cui.strip()]
 
 
-def _by_id(rows: list[dict[str, str]]) -> dict[str, dict[str, str]]:
-    return {row["ID"].strip(): row for row in rows}
+def _by_id(
+    rows: list[dict[str, str]], table: str, *, rejects: Rejects, split: str = "", key: str = "ID"
+) -> dict[str, dict[str, str]]:
+    """The lines of a table by their id. Of several that differ the last one counts; each of the others is noted."""
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        before = found.get(identity := row[key].strip(), row)
+        if before != row:
+            reason = f"{table} has several lines with one {key}, of which the last counts"
+            rejects.row(split, identity).repaired(key, reason, before=before, after=row)
+        found[identity] = row
+    return found
