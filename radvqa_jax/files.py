@@ -21,6 +21,44 @@ BAD_JSON = (ValueError, RecursionError)
 # Permissions of a new file, before the umask removes some.
 OWNER_ONLY, ALL = 0o600, 0o666
 _shared = False
+_used: dict[Path, tuple[int, int]] = {}  # folder that this process uses -> device and inode
+
+
+class FolderGone(ValueError):
+    """A folder that this process uses was removed, or another took its place."""
+
+
+@contextlib.contextmanager
+def using(folder: Path) -> Iterator[None]:
+    """Within the block, a file is written to the folder only while the folder is still the same.
+
+    Without this, the first file after a removal would make the folder anew, without what the run had written before.
+    """
+    _used[folder.absolute()] = _identity(folder)
+    try:
+        yield
+    finally:
+        del _used[folder.absolute()]
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = os.stat(folder)
+    return found.st_dev, found.st_ino
+
+
+def _make_parent(path: Path) -> None:
+    """Creates the folder of a file if it is missing; raises FolderGone for a folder in use that is no longer there."""
+    for folder in {*path.absolute().parents} & _used.keys():
+        try:
+            same = _identity(folder) == _used[folder]
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise FolderGone(
+                f"{folder} was removed or replaced while this run wrote to it; {path.name} was not written. What the run "
+                "had written there is gone. Start it again."
+            )
+    path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def share(yes: bool) -> None:
@@ -75,7 +113,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w", *, private: bool
             files are shared (see `share`). The umask applies in both cases.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_parent(path)
     _remove_abandoned(path)
     temporary, handle = _open_part(path, _rights(private))
     try:
@@ -212,7 +250,7 @@ def append_jsonl(path: str | os.PathLike[str], rows: Iterable[dict[str, Any]], *
     A last line that an interruption cut is removed first, so that the new lines do not continue it.
     """
     text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    _make_parent(Path(path))
     try:
         with open(path, "a+b", opener=functools.partial(os.open, mode=_rights(private))) as file:
             _end_last_line(file)
@@ -313,6 +351,10 @@ def make_workdir(path: str) -> Path:
         raise ValueError(f"--workdir={path} leads nowhere: {error}. Give a folder you may write to.") from error
     except FileNotFoundError as error:  # the current folder, which `resolve` adds to a relative path, is gone
         raise ValueError(f"--workdir={path}: the current folder was removed. Change to another one (cd).") from error
+    if os.path.islink(workdir):  # Python 3.13 resolves a loop of links to one of them
+        raise ValueError(
+            f"--workdir={path} leads nowhere: a link that leads to itself. Give a folder you may write to."
+        )
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:

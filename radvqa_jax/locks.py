@@ -87,7 +87,8 @@ def hold(folder: Path, *, doing: str, wait: bool = False, remedy: str = "") -> I
         files.remove_parts(folder)
         threading.Thread(target=_beat, args=(folder / HOLDER, done), daemon=True).start()
         try:
-            yield left
+            with files.using(folder):
+                yield left
         finally:
             done.set()
             (folder / HOLDER).unlink(missing_ok=True)

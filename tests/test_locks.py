@@ -36,6 +36,26 @@ def other(tmp_path: Path) -> Any:
     process.join()
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_folder_that_is_removed_while_it_is_used_is_not_made_anew(tmp_path: Path, *, again: bool) -> None:
+    """Or made again by somebody else: then it would miss what the run had written before."""
+    folder, aside = tmp_path / "run", tmp_path / "aside"
+    folder.mkdir()
+    with locks.hold(folder, doing="mode=predict"):
+        files.write_text(folder / "first.txt", "whole")
+        folder.rename(aside)  # still there, so that no new folder gets its inode
+        if again:
+            folder.mkdir()
+        with pytest.raises(files.FolderGone, match=r"run was removed or replaced .*; second.txt was not written"):
+            files.write_text(folder / "sub" / "second.txt", "")
+        with pytest.raises(files.FolderGone, match=r"lines.jsonl was not written"):
+            files.append_jsonl(folder / "lines.jsonl", [{"a": 1}])
+        files.write_text(tmp_path / "elsewhere.txt", "")
+        assert list(folder.glob("*")) == []
+    folder.mkdir(exist_ok=True)
+    files.write_text(folder / "first.txt", "of the next run")
+
+
 def _write_holder(folder: Path, **changes: Any) -> None:
     row = {"pid": os.getpid(), "host": "elsewhere", "started": 0.0, "since": "2026-01-02T03:04:05+00:00", "doing": "x"}
     files.write_json(folder / locks.HOLDER, row | changes)

@@ -26,7 +26,7 @@ def test_a_notebook_runs_from_start_to_end(path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     notebook = read(path)
     client = nbclient.NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": REPO}}, record_timing=False
+        notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": REPO}}, record_timing=False
     )
     client.execute()
     problems = [text for cell in notebook.cells for text in streams(cell, "stderr")]

@@ -48,7 +48,12 @@ def check_fingerprint(path: Path, fingerprint: dict[str, Any]) -> None:
         raise ValueError(f"{path} is not a file, but answers are kept there. Move it away, or give another --workdir.")
     if described.exists() and not described.is_file():
         raise ValueError(f"{described} is not a file, but it must describe the answers of {path.name}. Move it away.")
-    found = flatten(typed_json.read(described, dict[str, Any])) if described.is_file() else {}
+    if not described.exists():
+        raise ValueError(
+            f"{path} is there, but {described.name}, which holds the settings of its lines, is missing. Put it back, or "
+            f"delete {path.name}, and its lines are made again."
+        )
+    found = flatten(typed_json.read(described, dict[str, Any]))
     wanted = flatten(json.loads(json.dumps(fingerprint)))  # as it is read back: tuples become lists
     if differing := sorted(name for name in found | wanted if found.get(name) != wanted.get(name)):
         raise ValueError(

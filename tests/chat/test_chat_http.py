@@ -175,11 +175,11 @@ def test_a_password_may_have_any_characters() -> None:
 def test_a_request_that_connects_when_the_client_closes_is_not_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect, begun, failed = HTTPConnection.connect, threading.Event(), list[Exception]()
+    connect, begun, closed, failed = HTTPConnection.connect, threading.Event(), threading.Event(), list[Exception]()
 
     def slow(self: HTTPConnection) -> None:
         begun.set()
-        time.sleep(0.5)
+        closed.wait(5)
         connect(self)
 
     monkeypatch.setattr(HTTPConnection, "connect", slow)
@@ -198,6 +198,7 @@ def test_a_request_that_connects_when_the_client_closes_is_not_sent(
         assert begun.wait(3)
         client.stop()
         client.close()
+        closed.set()
         thread.join(3)
         assert not thread.is_alive() and isinstance(failed[0], Stopped) and running.requests == 0
 
