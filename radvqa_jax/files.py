@@ -55,8 +55,8 @@ def _make_parent(path: Path) -> None:
             same = False
         if not same:
             raise FolderGone(
-                f"{folder} was removed or replaced while this run wrote to it; {path.name} was not written. What the run "
-                "had written there is gone. Start it again."
+                f"{folder} was removed or replaced while this run wrote to it; {path.name} was not written. What the "
+                "run had written there is gone. Start it again."
             )
     path.parent.mkdir(parents=True, exist_ok=True)
 

@@ -50,8 +50,8 @@ def check_fingerprint(path: Path, fingerprint: dict[str, Any]) -> None:
         raise ValueError(f"{described} is not a file, but it must describe the answers of {path.name}. Move it away.")
     if not described.exists():
         raise ValueError(
-            f"{path} is there, but {described.name}, which holds the settings of its lines, is missing. Put it back, or "
-            f"delete {path.name}, and its lines are made again."
+            f"{path} is there, but {described.name}, which holds the settings of its lines, is missing. Put it back, "
+            f"or delete {path.name}, and its lines are made again."
         )
     found = flatten(typed_json.read(described, dict[str, Any]))
     wanted = flatten(json.loads(json.dumps(fingerprint)))  # as it is read back: tuples become lists

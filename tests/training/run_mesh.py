@@ -87,8 +87,8 @@ def sent(plan: Plan, trainable: Flat, frozen: Flat, config: MeshConfig) -> tuple
         .lower(*args, model=plan.model, tx=plan.tx, options=plan.options)
         .compile()
     )
-    # Not the loss's sums over the vocabulary, [40, T] and, in the gradient, [40, T, D]; nor embedded text, and what comes
-    # back to it in the gradient: to each of them every device gives, or from it takes, the share of its own tokens.
+    # Not the loss's sums over the vocabulary, [40, T] and, in the gradient, [40, T, D]; nor embedded text, and what
+    # comes back to it in the gradient: to each every device gives, or from it takes, the share of its own tokens.
     own_tokens = r"embedder\.encode|transpose\(jvp\(\S*_embed/|BAV,VD->BAD"
     whole_part = rf" = f32\[(?:2,)?40,\d+,[\d,]+\]\S* all-(?:gather|reduce)\((?!.*(?:{own_tokens}))"
     anything = r" (?:all-gather|all-to-all|collective-permute)\("
