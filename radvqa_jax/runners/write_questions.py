@@ -93,7 +93,7 @@ def write_candidates(config: Config, workdir: Path) -> Written | None:
     finally:
         if client is not None:
             client.close()
-    print(describe_work(written))
+    print(describe_work(written, total(read_ledger(workdir / LEDGER))))
     if path.is_file():
         print(f"The pairs are in {path}, one on each line.", flush=True)
     return written

@@ -14,7 +14,7 @@ from radvqa_jax import progress
 from radvqa_jax.chat_client import BudgetSpent, ChatClient, EndpointError
 from radvqa_jax.config import SynthesisConfig
 from radvqa_jax.synthesis.images import Images
-from radvqa_jax.synthesis.ledger import Ledger
+from radvqa_jax.synthesis.ledger import Ledger, Totals
 from radvqa_jax.synthesis.work import Work, plan
 from radvqa_jax.synthesis.writers import Finished, ask_writer, fill_templates, settings_of, vocabularies
 
@@ -208,12 +208,12 @@ def _rates(new: int, outcomes: Mapping[tuple[str, str], int], client: ChatClient
     return f"{new} pairs, {accepted:.0%} of replies used, {new / seconds:.1f} pairs/s, {tokens / seconds:.0f} tokens/s"
 
 
-def describe_work(written: Written) -> str:
-    """Summarises the results of a run of writing, for the terminal."""
+def describe_work(written: Written, totals: Totals) -> str:
+    """Summarises the results of a run of writing, and the totals of all runs of its workdir, for the terminal."""
     about = "about " if written.estimated else ""
     lines = [
-        f"{written.new} new pairs in {written.seconds:.1f} s, {written.pairs} in all; {written.calls} requests were "
-        f"sent, repeated ones included, and took {about}{written.tokens} tokens."
+        f"This run: {written.new} new pairs in {written.seconds:.1f} s; {written.calls} requests were sent, repeated "
+        f"ones included, and took {about}{written.tokens} tokens."
     ]
     for writer in dict.fromkeys(writer for writer, _ in written.outcomes):
         found = {why: n for (name, why), n in written.outcomes.items() if name == writer}
@@ -221,4 +221,10 @@ def describe_work(written: Written) -> str:
         shares = ", ".join(f"{n} {kind} ({n / sum(kinds.values()):.0%})" for kind, n in sorted(kinds.items()))
         lines.append(f"  {writer}: {found.pop('written', 0)} images written about; pairs: {shares or 'none'}")
         lines += [f"    {n} rejected: {why}" for why, n in sorted(found.items(), key=lambda item: -item[1])]
+    about = "about " if totals.estimated else ""
+    lines.append(
+        f"All runs: {written.pairs} pairs; {totals.replies} replies were read, of {about}{totals.tokens} tokens; "
+        f"{sum(totals.rejected.values())} images without a usable reply."
+    )
+    lines += [f"    {n} rejected by {why}" for why, n in totals.rejected.items()]
     return "\n".join(lines)

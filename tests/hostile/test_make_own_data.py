@@ -33,3 +33,16 @@ def test_questions_of_the_users_are_not_replaced(tmp_path: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=SCRIPT.parents[1])
     assert result.returncode == 2 and "is there already, with other content" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["questions.csv"] and table.read_text() == "mine"
+
+
+def test_a_folder_continues_with_its_settings_alone(tmp_path: Path) -> None:
+    def ended(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, SCRIPT, tmp_path / "own", *options]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=SCRIPT.parents[1])
+
+    assert ended("--images", "2").returncode == 0
+    (tmp_path / "own" / "questions.csv").unlink()  # as if it had been interrupted
+    result = ended("--images", "3", "--seed", "4")
+    assert result.returncode == 2 and "--images=2 then, --images=3 now; --seed=0 then, --seed=4 now" in result.stderr
+    assert len(list((tmp_path / "own" / "images").iterdir())) == 2
+    assert ended("--images", "2").returncode == 0 and (tmp_path / "own" / "questions.csv").is_file()

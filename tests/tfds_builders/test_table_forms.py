@@ -111,7 +111,13 @@ def test_usual_forms_of_tables_are_read(text: str, encoding: str, folder: Path, 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("image,question,answer\na.png,Où?,côté\n".encode("latin-1"), r"t\.csv, line 2, is not UTF-8.*`CSV UTF-8`"),
+        (
+            "image,question,answer\na.png,Où?,côté\n".encode("latin-1"),
+            r"t\.csv, line 2, is not UTF-8.*`CSV UTF-8`.*-f ENCODING -t .* WINDOWS-1252 or GB18030",
+        ),
+        ("image,question,answer\na,b,c\n".encode("utf-16-le"), r"t\.csv is UTF-16LE without .*iconv -f UTF-16LE"),
+        ("image,question,answer\na,b,c\n".encode("utf-16-be"), r"t\.csv is UTF-16BE without .*iconv -f UTF-16BE"),
+        (b'image,"ques\ntion",answer\na,b,c\n', r"t\.csv: its first line cannot be read: a quote is not.*line break"),
         (b"", r"the first line is empty. It names the columns"),
     ],
 )
@@ -119,6 +125,14 @@ def test_a_table_that_cannot_be_read_says_how_to_save_it(data: bytes, message: s
     (folder / "t.csv").write_bytes(data)
     with pytest.raises(ValueError, match=message):
         table_config(folder, name="own")
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_one_object_is_no_table(indent: int | None, folder: Path) -> None:
+    (folder / "t.json").write_text(json.dumps(ROW, indent=indent), encoding="utf-8")
+    message = r"t\.json must hold a list of objects, or .*; it holds one object alone: put it in \[ \] if it is a row"
+    with pytest.raises(ValueError, match=message):
+        find_table(under(folder))
 
 
 @pytest.mark.parametrize("name", ["t.jsonl", "t.json"])

@@ -136,16 +136,23 @@ def _read_text(files: OfficialFiles, name: str) -> str:
     A first line such as `sep=;`, with which some programs give a spreadsheet the delimiter, is removed.
 
     Raises:
-        ValueError: naming the line that is not UTF-8.
+        ValueError: naming the line that is not UTF-8, or UTF-16 without a byte order mark.
     """
-    data = files.read(name)
-    try:
-        text = data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
+    data, again = files.read(name), "Save the table again as UTF-8: in a spreadsheet as `CSV UTF-8`, or with"
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    zeros = [data[half : MOST_HEAD // 2 * 2 : 2].count(0) for half in (0, 1)]
+    if not marked and 4 * max(zeros) > min(len(data), MOST_HEAD):
+        kind = "UTF-16LE" if zeros[1] > zeros[0] else "UTF-16BE"
         raise ValueError(
-            f"{files.what}: {name}, line {line}, is not UTF-8 ({error.reason}). Save the table again as UTF-8: in a "
-            "spreadsheet as `CSV UTF-8`, or with `iconv -f LATIN1 -t UTF-8`."
+            f"{files.what}: {name} is {kind} without a byte order mark. {again} `iconv -f {kind} -t UTF-8`."
+        )
+    try:
+        text = data.decode("utf-16" if marked else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line, kind = data[: error.start].count(b"\n") + 1, "UTF-16" if marked else "UTF-8"
+        raise ValueError(
+            f"{files.what}: {name}, line {line}, is not {kind} ({error.reason}). {again} `iconv -f ENCODING -t UTF-8`, "
+            "where ENCODING is that of the program that wrote it, such as WINDOWS-1252 or GB18030."
         ) from error
     return re.sub(r"\Asep=.\r?\n", "", text)
 
@@ -162,6 +169,14 @@ def _csv_head(text: str, name: str) -> tuple[list[str], str]:
     except csv.Error as error:
         raise ValueError(f"{name}: its first line cannot be read ({error}). {NAMES}") from error
     mark = "\t" if name.casefold().endswith(".tsv") else max(found, key=lambda one: len(found[one]))
+    try:
+        list(csv.reader([first], delimiter=mark, strict=True))
+    except csv.Error as error:
+        if "unexpected end" in str(error):
+            raise ValueError(
+                f"{name}: its first line cannot be read: a quote is not closed in it. {NAMES} Close the quote, and "
+                "write each name without a line break."
+            ) from error
     head = [column.strip() for column in found[mark]]
     if not any(head):
         raise ValueError(f"{name}: the first line is empty. It names the columns: image,question,answer.")
@@ -218,7 +233,8 @@ def _read_json(files: OfficialFiles, name: str) -> Iterator[tuple[dict[str, Any]
         yield from _read_json_lines(files, name)
         return
     if not isinstance(value, list):
-        raise ValueError(f"{files.what}: {name} must hold a list of objects, or one object a line.")
+        what = "one object alone: put it in [ ] if it is a row" if isinstance(value, dict) else "neither"
+        raise ValueError(f"{files.what}: {name} must hold a list of objects, or one object a line; it holds {what}.")
     yield from map(_cells, value)
 
 
