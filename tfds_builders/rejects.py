@@ -5,11 +5,12 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 FILE_NAME = "rejects.jsonl"
+Line = TypeVar("Line")
 EXAMPLES = 3  # of each reason, in a message
 
 
@@ -28,6 +29,16 @@ class Rejects:
     def row(self, split: str, identity: str) -> "RowRejects":
         """The recorder of one row's changes."""
         return RowRejects(self, split, identity)
+
+    def by_id(self, lines: Iterable[tuple[str, Line]], table: str, *, split: str, key: str) -> dict[str, Line]:
+        """The lines of a table by their id. Of several that differ the last one counts; each of the others is noted."""
+        found: dict[str, Line] = {}
+        for identity, line in lines:
+            if (before := found.get(identity, line)) != line:
+                reason = f"{table} has several lines with one {key}, of which the last counts"
+                self.row(split, identity).repaired(key, reason, before=before, after=line)
+            found[identity] = line
+        return found
 
     def summary(self, action: Literal["repaired", "dropped"]) -> dict[str, int]:
         """{reason without the part after `: `: number of lines}, the most frequent first."""

@@ -133,6 +133,21 @@ def test_a_field_in_another_form_does_not_stop_the_build(tmp_path: Path) -> None
     assert repaired["MRI is not a list of texts"] == 3
 
 
+def test_lines_of_one_case_that_differ_are_noted_and_the_last_counts(tmp_path: Path) -> None:
+    for split in ("train", "dev", "test"):
+        uid = f"MPX{split}"
+        later = case(uid, [], [f"{uid}_synpic1"])
+        lines = [case(uid, [], []), later, later]
+        write(tmp_path / f"data_{split}.jsonl", jsonl_text(lines))
+        write(tmp_path / f"descriptions_{split}.jsonl", jsonl_text([image(f"{uid}_synpic1")]))
+        write(tmp_path / f"images/{uid}_synpic1.png", encode(noise(1), "PNG"))
+    reading = read("medpix_2", "", tmp_path, tmp_path / "data")
+    assert reading.splits["train"][0]["case_images"] == ["MPXtrain_synpic1"]
+    noted = [line["reason"] for line in reading.rejects.rows if "several lines" in line["reason"]]
+    assert len(noted) == 3
+    assert noted[0] == "data_train.jsonl has several lines with one U_id, of which the last counts"
+
+
 @pytest.mark.slow
 def test_the_real_sample(shared_data: Path, tmp_path: Path) -> None:
     root = shared_data / "medpix_2_sample"

@@ -96,7 +96,9 @@ class Builder(OfficialFilesBuilder):
         for split, theirs in SPLITS.items():
             reading.start(split)
             table = files.read_objects(files.first(f"data_{theirs}.jsonl"), required=("U_id", "Case", "Topic"))
-            cases = {str(raw["U_id"]): read_case(raw, split, reading=reading) for raw in table}
+            lines = ((str(raw["U_id"]), raw) for raw in table)
+            raws = reading.rejects.by_id(lines, f"data_{theirs}.jsonl", split=split, key="U_id")
+            cases = {uid: read_case(raw, split, reading=reading) for uid, raw in raws.items()}
             needed = ("U_id", "image", "Type", "Description")
             for raw in files.read_objects(files.first(f"descriptions_{theirs}.jsonl"), required=needed):
                 case = cases.get(str(raw["U_id"]), {})

@@ -138,12 +138,4 @@ def split_cuis(cell: str) -> list[str]:
 def _by_id(
     rows: list[dict[str, str]], table: str, *, rejects: Rejects, split: str = "", key: str = "ID"
 ) -> dict[str, dict[str, str]]:
-    """The lines of a table by their id. Of several that differ the last one counts; each of the others is noted."""
-    found: dict[str, dict[str, str]] = {}
-    for row in rows:
-        before = found.get(identity := row[key].strip(), row)
-        if before != row:
-            reason = f"{table} has several lines with one {key}, of which the last counts"
-            rejects.row(split, identity).repaired(key, reason, before=before, after=row)
-        found[identity] = row
-    return found
+    return rejects.by_id(((row[key].strip(), row) for row in rows), table, split=split, key=key)
