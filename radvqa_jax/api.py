@@ -92,6 +92,9 @@ def load(
     if tokenizer:
         fields.model.tokenizer = str(tokenizer)
     given = flat_fields(api_checks.check_mapping({} if settings is None else settings, "settings"))
+    arguments = {"adapter": adapter, "model.checkpoint": model, "model.tokenizer": tokenizer, "model.variant": variant}
+    if twice := [name for name, value in arguments.items() if name in given and str(value) not in ("", EMBEDDED)]:
+        raise ValueError(f"`{twice[0]}` is given twice, as an argument and in settings. Leave one out.")
     try:
         fields.update_from_flattened_dict(given)
     except (TypeError, KeyError) as error:  # an unknown stage

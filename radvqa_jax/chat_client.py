@@ -9,6 +9,7 @@ import hashlib
 import ipaddress
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -120,6 +121,7 @@ class ChatClient:
         self.config = config
         self._group = group
         self._key = "" if config.offline else _read_key(config)
+        self._secret = _pattern(self._key)
         self._cache = Cache(cache)
         self._stop = Stop()
         self._ended_by: OSError | None = None
@@ -281,12 +283,8 @@ class ChatClient:
         return read_completion(self._hide(text), url=url)
 
     def _hide(self, text: str) -> str:
-        """A text with the key replaced.
-
-        Servers on this machine take any key: `none`, `local`, `EMPTY`. Such a word is no secret, and occurs in answers.
-        """
-        is_secret = len(self._key) >= (_LEAST_WORD if self._key.isalpha() else _LEAST_KEY)
-        return text.replace(self._key, "[key]") if is_secret else text
+        """A text with the key replaced, also where JSON in the text escapes it."""
+        return self._secret.sub("[key]", text) if self._secret else text
 
     def _refused(self, status: int, words: str) -> EndpointError:
         url, config = self.config.base_url, self.config
@@ -303,6 +301,17 @@ class ChatClient:
             final = False
         said = " ".join(self._hide(words).split())[:_SHOWN]
         return EndpointError(f"{url} answered {status}.{hint} It said: {said!r}", kind=f"status {status}", final=final)
+
+
+def _pattern(key: str) -> re.Pattern[str] | None:
+    """Finds a key in a text, with its characters as they are or escaped (`\\/`, `\\u002f`); None if it is no secret.
+
+    Servers on this machine take any key: `none`, `local`, `EMPTY`. Such a word is no secret, and occurs in answers.
+    JSON within JSON has several backslashes.
+    """
+    if len(key) < (_LEAST_WORD if key.isalpha() else _LEAST_KEY):
+        return None
+    return re.compile("".join(rf"\\{{0,7}}(?:{re.escape(one)}|u(?i:{ord(one):04x}))" for one in key))
 
 
 def _hash(body: Mapping[str, Any]) -> str:

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from types import SimpleNamespace
+from typing import Any, cast, Literal
 
 import numpy as np
 import pytest
@@ -95,6 +96,11 @@ def test_a_mapping_has_texts_as_keys(value: Any, message: str) -> None:
         (lambda: load(settings={"decode": {"samples": {"a": 1}}}), r"`decode\.samples` must be int; got \{'a': 1\}"),
         (lambda: load(settings={"decode": {1: 2}}), "Names of config fields in `decode` must be texts; got 1"),
         (lambda: load(settings={"decode": {"samples": 2}, "decode.samples": 3}), "`decode.samples` is given twice"),
+        (lambda: load("a.npz", settings={"model.checkpoint": "b.npz"}), "`model.checkpoint` is given twice, as an arg"),
+        (
+            lambda: load(adapter="a", settings={"adapter": "b"}),
+            "`adapter` is given twice, as an argument and in settings",
+        ),
         (lambda: load(settings={"saliency.methods": "raw"}), r"`saliency\.methods` must be .*Write \('raw',\)\."),
         (lambda: load(settings={"stages": ("stage1",)}), "`stages` must hold one group of fields for each stage"),
         (lambda: load(settings={"stage1": {"a": 1}}), "stage1"),
@@ -223,3 +229,22 @@ def test_settings_in_groups_are_those_with_dotted_names() -> None:
         "seed": 3,
     }
     assert flat_fields({}) == {} and flat_fields({"saliency.methods": ["raw"]}) == {"saliency.methods": ["raw"]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"residuals": 0.5}, "residuals=0.5 must be a tuple of numbers"),
+        ({"residuals": ()}, "residuals=.* at least one"),
+        ({"residuals": [0.5]}, r"residuals=\[0.5\] must be a tuple"),
+        ({"residuals": ("0.5",)}, "residuals=.* must be a tuple of numbers"),
+        ({"windows": "8"}, "windows='8' must be an integer of at least 1"),
+        ({"windows": 0}, "windows=0 must be"),
+        ({"knockout_layers": 3}, "knockout_layers=3 must be a tuple of layers"),
+    ],
+)
+def test_options_of_a_pass_are_checked_when_they_are_given(fields: dict[str, Any], message: str) -> None:
+    """By its own check: under test, annotations are checked first."""
+    given = {"residuals": (0.5,), "windows": 8, "knockout_layers": ()} | fields
+    with pytest.raises(ValueError, match=message):
+        PassOptions.__post_init__(cast(Any, SimpleNamespace(**given)))

@@ -29,6 +29,16 @@ class PassOptions:
     windows: int = 8  # along a side: windows of patches that are covered or hidden in turn
     knockout_layers: tuple[int, ...] = ()  # in which the answer cannot read a window; none = all
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for what would fail in the middle of a pass; capture and knockout check the rest."""
+        weights, windows = self.residuals, self.windows
+        if not isinstance(weights, tuple) or not weights or not all(isinstance(one, int | float) for one in weights):
+            raise ValueError(f"residuals={weights!r:.100} must be a tuple of numbers, at least one, such as (0.5,).")
+        if not isinstance(windows, int) or windows < 1:
+            raise ValueError(f"windows={windows!r:.100} must be an integer of at least 1.")
+        if not isinstance(self.knockout_layers, tuple):
+            raise ValueError(f"knockout_layers={self.knockout_layers!r:.100} must be a tuple of layers.")
+
     @property
     def rollout(self) -> RolloutOptions:
         """The rollout that `capture` folds in the language model."""

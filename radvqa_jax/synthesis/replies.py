@@ -21,7 +21,7 @@ _REFUSES = re.compile(
 )
 _YES_NO = re.compile(r"(yes|no)\s*[.!]?", re.IGNORECASE)
 _LETTER = re.compile(r"\(?([A-Z])[).:]?", re.IGNORECASE)
-_LETTERED = re.compile(r"\(?[A-Z][).:]\s+")
+_LETTERED = re.compile(r"\(?([A-Z])[).:]\s+")
 MAX_OPTIONS = 6
 
 
@@ -97,7 +97,10 @@ def _options(answer: str, options: list[str], image: Image) -> tuple[str, tuple[
 
     Models tend to put the right option first.
     """
-    if options and all(_LETTERED.match(option) for option in options):
+    letters = [found[1] for option in options if (found := _LETTERED.match(option))]
+    if options and len(letters) == len(options):
+        if letters != [chr(ord("A") + place) for place in range(len(letters))]:
+            raise Unusable("off schema: options whose letters are not A, B, C in order")
         options = [_LETTERED.sub("", option, count=1) for option in options]
         answer = _LETTERED.sub("", answer, count=1)
     folded = [option.casefold() for option in options]

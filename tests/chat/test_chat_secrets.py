@@ -60,6 +60,32 @@ def test_a_key_that_the_endpoint_repeats_is_not_kept_or_shown(
     assert "OpenAI-Organization" not in chat_server.headers[0]  # an account elsewhere is nothing to a server here
 
 
+@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("style", ["slashes", "codes"])
+@pytest.mark.parametrize("status", [200, 401])
+def test_a_key_that_json_escapes_is_not_kept_or_shown(
+    status: int, style: str, levels: int, make: Make, chat_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """PHP writes `/` as `\\/`, and any character may be written by its code; a reply is often JSON within JSON."""
+    key = "abc/def+ghi123/XYZ"
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    escaped = key.replace("/", r"\/") if style == "slashes" else "".join(rf"\u{ord(one):04X}" for one in key)
+    words = "KEY is wrong" if levels == 1 else json.dumps({"reason": "KEY is wrong"}).replace("KEY", escaped)
+
+    def repeat(body: dict[str, Any]) -> Any:
+        text = chat_server.say(words)[2] if status == 200 else json.dumps({"error": words}).encode()
+        return status, "application/json", text.replace(b"KEY", escaped.encode()), SOON
+
+    chat_server.behave = repeat
+    try:
+        shown = make(retries=0).ask(MESSAGES).text
+    except EndpointError as error:
+        shown = str(error)
+    assert "[key] is wrong" in shown
+    kept = (tmp_path / "cache.jsonl").read_text() if status == 200 else ""
+    assert not [part for part in ("XYZ", "0058", "\\/") if part in shown + kept]
+
+
 @pytest.mark.parametrize("word", ["none", "left", "EMPTY", "nodule", "localhost"])
 def test_a_word_that_servers_on_this_machine_take_as_key_stays_in_answers(
     word: str, make: Make, chat_server: Any, monkeypatch: pytest.MonkeyPatch

@@ -84,6 +84,9 @@ BAD = {
     '"support": "s"}]}': "off schema: a multiple-choice answer that is none of its options",
     '{"mark": "M", "pairs": [{"question": "q", "answer": "a", "kind": "multiple_choice", "options": ["a", "A"], '
     '"support": "s"}]}': "off schema: options that are too few, too many, empty or equal",
+    # Which of the two is C?
+    '{"mark": "M", "pairs": [{"question": "q", "answer": "C", "kind": "multiple_choice", "options": ["C) CT", '
+    '"A) X-ray", "B) MRI"], "support": "s"}]}': "off schema: options whose letters are not A, B, C in order",
 }
 
 
