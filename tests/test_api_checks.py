@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
