@@ -43,11 +43,13 @@ def write_questions_mode(config: Config, workdir: Path) -> None:
         "seconds taken by this run": round(written.seconds, 1),
         "pairs per second by this run": round(written.new / max(written.seconds, 1e-9), 1),
     }
+    # Each run asks about all images without a reply, so that those of the last run are all that are left.
+    missing = found.rejected | {f"no reply: {why}": n for why, n in written.failed.items()}
     candidates = read_candidates(workdir / FILE_NAME) if written.pairs else []
     if not candidates:
-        why = found.rejected or "no image has a caption"
+        why = missing or "no image has a caption"
         raise ValueError(f"No pair was written, so there is nothing to check: {why}.")
-    check_questions(config, workdir, candidates, Origin(cost, found.rejected))
+    check_questions(config, workdir, candidates, Origin(cost, missing))
 
 
 def describe_replaced(name: str, data_dir: str) -> str:

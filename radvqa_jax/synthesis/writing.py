@@ -34,6 +34,7 @@ class Written(NamedTuple):
     new: int  # of these, written by this run
     outcomes: Mapping[tuple[str, str], int]  # (writer, written or the reason why not) -> pieces of work of this run
     kinds: Mapping[tuple[str, str], int]  # (writer, kind) -> pairs of this run
+    failed: Mapping[str, int]  # why no reply came -> pieces of work that the next run asks about again
     seconds: float
     calls: int  # requests sent
     tokens: int
@@ -154,6 +155,7 @@ def write(
     start, first = time.monotonic(), ledger.n_pairs
     outcomes: Counter[tuple[str, str]] = Counter()
     kinds: Counter[tuple[str, str]] = Counter()
+    failed: Counter[str] = Counter()
     failures = 0
     works = _once(plan(images, config, seed=seed), ledger)
     batches = _finish(works, client, config, images, seed=seed)
@@ -166,7 +168,8 @@ def write(
             ledger.add(kept)
             outcomes.update((done.writer, done.why or done.state) for done, _ in kept)
             kinds.update((pair.writer, pair.kind) for _, pairs in kept for pair in pairs)
-            rates = _rates(ledger.n_pairs - first, outcomes, client, time.monotonic() - start)
+            failed.update(one.failure for one in batch if one.failure)
+            rates = _rates(ledger.n_pairs - first, outcomes, failed, client, time.monotonic() - start)
             bar.set_postfix_str(rates, refresh=False)
             bar.update(len(batch))
             for one in batch:
@@ -185,6 +188,7 @@ def write(
         new=ledger.n_pairs - first,
         outcomes=outcomes,
         kinds=kinds,
+        failed=failed,
         seconds=time.monotonic() - start,
         calls=client.calls if client else 0,
         tokens=client.tokens if client else 0,
@@ -201,11 +205,19 @@ def _once(works: Iterable[Work], ledger: Ledger) -> Iterator[Work]:
             yield work
 
 
-def _rates(new: int, outcomes: Mapping[tuple[str, str], int], client: ChatClient | None, seconds: float) -> str:
+def _rates(
+    new: int,
+    outcomes: Mapping[tuple[str, str], int],
+    failed: Mapping[str, int],
+    client: ChatClient | None,
+    seconds: float,
+) -> str:
     done = sum(outcomes.values())
     accepted = sum(n for (_, outcome), n in outcomes.items() if outcome == "written") / max(done, 1)
     tokens = client.tokens if client else 0
-    return f"{new} pairs, {accepted:.0%} of replies used, {new / seconds:.1f} pairs/s, {tokens / seconds:.0f} tokens/s"
+    without = f", {sum(failed.values())} without a reply" if failed else ""
+    speed = f"{new / seconds:.1f} pairs/s, {tokens / seconds:.0f} tokens/s"
+    return f"{new} pairs, {accepted:.0%} of replies used{without}, {speed}"
 
 
 def describe_work(written: Written, totals: Totals) -> str:
@@ -221,6 +233,8 @@ def describe_work(written: Written, totals: Totals) -> str:
         shares = ", ".join(f"{n} {kind} ({n / sum(kinds.values()):.0%})" for kind, n in sorted(kinds.items()))
         lines.append(f"  {writer}: {found.pop('written', 0)} images written about; pairs: {shares or 'none'}")
         lines += [f"    {n} rejected: {why}" for why, n in sorted(found.items(), key=lambda item: -item[1])]
+    for why, n in written.failed.items():
+        lines.append(f"  images without a reply: {n} ({why}). Run the same command again to ask about them.")
     about = "about " if totals.estimated else ""
     lines.append(
         f"All runs: {written.pairs} pairs; {totals.replies} replies were read, of {about}{totals.tokens} tokens; "

@@ -19,8 +19,7 @@ import pytest
 
 from radvqa_jax import chat_cache
 from radvqa_jax.chat_client import EndpointError
-from radvqa_jax.config import ChecksConfig, Config
-from radvqa_jax.files import read_json, read_jsonl
+from radvqa_jax.files import read_jsonl
 from radvqa_jax.runners.write_questions import write_candidates, write_questions_mode
 from radvqa_jax.synthesis import writing
 from radvqa_jax.synthesis.images import Image
@@ -29,7 +28,6 @@ from radvqa_jax.synthesis.work import Work
 from radvqa_jax.synthesis.writers import Finished
 from radvqa_jax.synthesis.writing import WritingStopped
 from tests.chat.chat_case import SOON
-from tests.synthesis.conftest import read_prompt
 from tests.synthesis.writing_case import Configure, written
 
 
@@ -265,46 +263,3 @@ def test_work_that_was_cut_between_pairs_and_ledger_is_done_again_without_asking
         write_candidates(configure(), tmp_path)
         assert sorted(written(tmp_path), key=str) == sorted(pairs, key=str)
         assert len(read_jsonl(tmp_path / "candidates.jsonl")) == 24 and len(chat_server.requests) == 6
-
-
-def report_of(folder: Path) -> dict[str, Any]:
-    """questions.json without the figures of one run."""
-    report = read_json(folder / "questions.json")
-    cost = {name: value for name, value in report["cost"] if not name.endswith(" by this run")}
-    return report | {"cost": cost, "settings": None}
-
-
-def test_the_report_of_a_run_that_stopped_or_is_repeated_is_that_of_an_undisturbed_one(
-    configure: Configure, chat_server: Any, honest: Any, phantoms: Path, tmp_path: Path
-) -> None:
-    """The stand-in gives no pair about some images, and no answer to the checks, which reject its pairs."""
-
-    def behave(body: dict[str, Any]) -> Any:
-        return honest(body) if len(read_prompt(body)[1]["caption"]) % 2 else chat_server.say("[1]")
-
-    def make(**chat: Any) -> Config:
-        config = configure(
-            writers=(("case", 1.0), ("templates", 1.0)), limit=6, attempts=2, chat={"concurrency": 1} | chat
-        )
-        checks = ChecksConfig(off=("entailment", "round_trip"))
-        own = dataclasses.replace(config.synthesis, name="stopped_questions", measure=0, checks=checks)
-        return dataclasses.replace(config, synthesis=own)
-
-    chat_server.behave = behave
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    write_questions_mode(make(), whole)
-    sent = len(chat_server.requests)
-    with pytest.raises(WritingStopped):
-        write_questions_mode(make(max_calls=sent - 2), stopped)
-    write_questions_mode(make(), stopped)
-    report = report_of(whole)
-    lines = read_ledger(whole / "written.jsonl")
-    rejected = sum(line.state == "rejected" for line in lines)
-    assert 0 < rejected < 6 and report["malformed"] == {"case: off schema: the whole": rejected}
-    assert report["cost"]["writing.replies"] == str(sum(line.replies for line in lines)) == str(sent)
-    assert report["cost"]["writing.tokens of replies"] == str(15 * sent)
-    assert report_of(stopped) == report
-    write_questions_mode(make(), whole)
-    assert report_of(whole) == report and "off schema: the whole" in (whole / "questions.html").read_text()
-    prepared = phantoms / "written" / "stopped_questions" / "1.0.0"
-    assert report_of(prepared) == report
