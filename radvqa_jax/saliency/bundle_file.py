@@ -3,8 +3,9 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,6 +48,44 @@ for _name, _method in METHODS.items():
         f"{_name}{end}": LEAD[_method.axes] + axes for end, axes in (("", "AP"), ("_text", "AS"), ("_prompt", "UP"))
     }
     SHAPES[f"{_name}_layers"] = "LAP"
+
+
+class Rule(NamedTuple):
+    """The values that an array may hold; NaN is outside all bounds."""
+
+    kinds: str  # of numpy's dtypes
+    words: str
+    least: float = -inf
+    most: float = inf
+    single: bool = False  # one value without axes
+
+
+ROUNDING = 1e-3  # of float16, above one
+IDS = Rule("iu", "whole numbers from 0 on", least=0)
+SHARES = Rule("f", "shares from 0 to 1", least=0, most=1 + ROUNDING)
+# float16 ends at 65,504, and a relevancy has no bound: a larger one is written as infinite.
+SIZES = Rule("f", "numbers from 0 on", least=0)
+SIGNED = Rule("f", "numbers")
+RULES = {
+    "token_ids": IDS,
+    "prompt_ids": IDS,
+    "lens_ids": IDS,
+    "word_of_token": IDS,
+    "word_of_prompt_token": IDS,
+    "logprobs": Rule("f", "finite numbers of at most 0", least=float(np.finfo(np.float32).min), most=ROUNDING),
+    "vision_rollout": SHARES,
+    "words": Rule("U", "texts"),
+    "prompt_words": Rule("U", "texts"),
+    "answer": Rule("U", "a text", single=True),
+    "other": Rule("U", "a text", single=True),
+    "ended": Rule("b", "True or False", single=True),
+    "grid": Rule("iu", "a whole number from 1 on", least=1, single=True),
+    "log_ratio": Rule("f", "a number", single=True),
+}
+for _name, _method in METHODS.items():
+    RULES |= {
+        f"{_name}{end}": SIGNED if _method.signed else SHARES if _method.share else SIZES for end in PARTS.values()
+    }
 
 
 def _word_arrays(words: Words, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -128,18 +167,47 @@ def _check_shapes(arrays: Mapping[str, np.ndarray], *, residuals: int) -> None:
             raise ValueError(f"{name} must hold indices of {sizes[axis]} words")
 
 
+def _check_values(arrays: Mapping[str, np.ndarray]) -> None:
+    """Raises ValueError if an array holds what `to_arrays` never writes."""
+    for name, rule in RULES.items():
+        if name not in arrays:
+            continue
+        values = arrays[name]
+        if rule.single and values.shape:
+            raise ValueError(f"{name} has the shape {values.shape} and must be {rule.words}")
+        must = f"and must {'be' if rule.single else 'hold'} {rule.words}"
+        does = "is" if rule.single else "holds"
+        if values.dtype.kind not in rule.kinds:
+            found = f"{values.flat[0].item()!r}, " if values.size else ""
+            raise ValueError(f"{name} {does} {found}of the type {values.dtype}, {must}")
+        if values.size and values.dtype.kind in "iuf":
+            low, high = values.min().item(), values.max().item()  # both are NaN if any value is
+            if not (rule.least <= low and high <= rule.most):
+                raise ValueError(f"{name} {does} {high if low >= rule.least else low} {must}")
+
+
+def _read_options(text: str) -> PassOptions:
+    """The options that `to_arrays` wrote as JSON."""
+    written: dict[str, Any] = json.loads(text)
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in written.items()}
+    weights: Any = given.get("residuals", PassOptions.residuals)
+    numbers = isinstance(weights, tuple) and all(isinstance(weight, int | float) for weight in weights)
+    if not (numbers and weights and all(0 <= weight <= 1 for weight in weights)):
+        raise ValueError(f"options has residuals={weights!r}, which must be numbers from 0 to 1, at least one")
+    return PassOptions(**given)
+
+
 def from_arrays(arrays: Mapping[str, np.ndarray]) -> CaseBundle:
     """The bundle that `to_arrays` wrote, in float32.
 
     Raises:
-        ValueError: for another layout, or if arrays contradict each other.
+        ValueError: for another layout, for values that no bundle has, or if arrays contradict each other.
     """
     if "format" not in arrays or int(arrays["format"]) != FORMAT:
         found = arrays.get("format", "none")
         raise ValueError(f"A case bundle has format={FORMAT}; this one has {found}. Make it again.")
-    written: dict[str, Any] = json.loads(str(arrays["options"]))
-    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in written.items()}
-    options = PassOptions(**given)
+    options = _read_options(str(arrays["options"]))
+    _check_values(arrays)
     _check_shapes(arrays, residuals=len(options.residuals))
     parts = {
         part: {name: arrays[name + end].astype(np.float32) for name in METHODS if name + end in arrays}
