@@ -4,7 +4,6 @@ import collections
 import csv
 import difflib
 import io
-import json
 import os
 import re
 import zlib
@@ -14,6 +13,7 @@ from typing import Any
 
 from tfds_builders.archive_rules import MAX_MEMBER, Member, is_archive, is_clutter, is_unopened
 from tfds_builders.archives import open_archive
+from tfds_builders.json_text import NotJson, load_json
 from tfds_builders.regular_files import is_pointer, open_regular
 
 TABLES = (".json", ".jsonl")  # one form or the other: the content of the file decides
@@ -228,28 +228,6 @@ def _walk(folder: Path) -> Iterator[Path]:
         entered.add(real)
         folders.sort()
         yield from (Path(root) / file for file in files)
-
-
-class NotJson(ValueError):
-    """The error for a text that is not JSON, or is nested too deep."""
-
-
-def load_json(text: str) -> Any:
-    """A JSON value; NaN and infinity, which some programs write for missing values, become None.
-
-    >>> load_json('{"a": NaN}')
-    {'a': None}
-
-    Raises:
-        NotJson: saying why.
-    """
-    try:
-        # A raw control character in a text is harmless.
-        return json.loads(text, strict=False, parse_constant=lambda _: None)
-    except RecursionError as error:
-        raise NotJson("lists or objects are nested too deep") from error
-    except ValueError as error:
-        raise NotJson(str(error)) from error
 
 
 def _has_lines(name: str, lines: list[str]) -> bool:

@@ -19,7 +19,8 @@ from radvqa_jax.data.dicom import read_dicom
 from radvqa_jax.data.image import decode_image
 from tfds_builders.archives import open_archive
 from tfds_builders.dummy import encode, noise, zip_bytes
-from tfds_builders.official_files import OfficialFiles, load_json
+from tfds_builders.json_text import load_json
+from tfds_builders.official_files import OfficialFiles
 
 from .limits import survives
 

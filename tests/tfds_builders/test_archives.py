@@ -157,6 +157,8 @@ def test_cycles_of_links_end(tmp_path: Path) -> None:
         ("a.json", "[1]", "must hold a list of objects"),
         ("a.json", '[{"qid": 1}, {}]', "object 1: lacks qid"),
         ("a.jsonl", '{"qid": 1}\n{"qi', "line 2, is not JSON"),
+        ("a.json", '[{"qid": 1, "answer": "no", "answer": "yes"}]', "a.json .*the field 'answer' occurs twice"),
+        ("a.jsonl", '{"qid": 1}\n{"qid": 2, "qid": 3}', "a.jsonl, line 2, .*the field 'qid' occurs twice"),
     ],
 )
 def test_broken_json_is_named(name: str, text: str, message: str, tmp_path: Path) -> None:

@@ -121,6 +121,16 @@ def test_boxes_that_cannot_be_read_are_counted(english: Built) -> None:
     assert [found[split].get("boxes left out") for split in ("train", "validation", "test")] == [2, 1, 1]
 
 
+def test_boxes_of_an_object_with_one_label_twice_are_left_out(tmp_path: Path) -> None:
+    shutil.copytree(SLAKE / "dummy_data", tmp_path / "files")
+    (place,) = (tmp_path / "files").rglob("xmlab0/detection.json")
+    place.write_text('[{"Liver": [2, 4, 10, 8], "Liver": [3, 4, 10, 8]}]')
+    built = build("slake", "en", tmp_path / "files", tmp_path / "data", allow=True)
+    assert built.row("0")["box_labels"] == []
+    reasons = {line["id"]: line["reason"] for line in built.rejects if line["field"] == "boxes"}
+    assert "the field 'Liver' occurs twice" in reasons["xmlab0"]
+
+
 SIZE = {"width": 100, "height": 50}
 
 

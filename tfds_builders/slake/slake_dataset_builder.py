@@ -15,6 +15,7 @@ import tensorflow_datasets as tfds
 from tfds_builders.builder import OfficialFilesBuilder, Reading, Row
 from tfds_builders.features import common_row, is_yes_no
 from tfds_builders.images import StoredImage, image_size
+from tfds_builders.json_text import no_repeats
 from tfds_builders.official_files import OfficialFiles
 from tfds_builders.rejects import write_whole
 from tfds_builders.slake.boxes import Form, RawBox, decide_form, normalise_box, parse_boxes
@@ -155,7 +156,8 @@ class _Targets:
         if name not in self._reading.files:
             return []
         try:
-            return list(parse_boxes(json.loads(self._reading.files.read(name).decode("utf-8-sig"))))
+            text = self._reading.files.read(name).decode("utf-8-sig")
+            return list(parse_boxes(json.loads(text, object_pairs_hook=no_repeats)))
         except (ValueError, RecursionError) as error:
             return [f"detection.json cannot be read: {str(error)[:200]}"]
 
