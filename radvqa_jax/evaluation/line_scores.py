@@ -23,6 +23,7 @@ LONGEST = 40_000  # characters of an answer that every rule, protocol and metric
 SHOWN = 1000  # characters of a text in verdicts.jsonl and verdicts.csv
 # Groups of answers within a data set.
 FIELDS = ("answer_type", "language", "question_type", "source", "organ", "modality", "plane")
+UNNAMED = "answers"  # the data set of lines without a source
 OTHER_IMAGES = (", another case's image", ", a blank image")  # suffix of a run's name if another image was shown
 BLEU_COUNTS = "llama32_med bleu counts"
 TEXTS = ("run", "source", "question_id", "image_id", "language", "answer_type", "answer_type_derived")
@@ -39,6 +40,7 @@ class Scored(NamedTuple):
     groups: tuple[str, ...]  # the values of FIELDS
     outcomes: tuple[int, ...]  # index into OUTCOMES, one for each column of rules.COLUMNS
     values: dict[str, float]  # protocols and published metrics: `medevalkit.accuracy`, `medm.rouge1`; absent = no value
+    answers: int  # number of answers; the first is scored here
     answer: int  # checksum of what `radvqa` read: equal for answers that say the same, and for all that are correct
     question: int  # checksum, whatever capitals and blanks; 0 if the line has no question
     reference: int  # checksum, whatever capitals and blanks
@@ -61,6 +63,11 @@ def run_of(record: Record) -> str:
     if record.image_used in ("", record.image_id):
         return record.run
     return record.run + OTHER_IMAGES[record.image_used == BLANK]
+
+
+def dataset_of(source: str) -> str:
+    """The data set that a source names: its first word."""
+    return (source.split() or [UNNAMED])[0]
 
 
 def said(verdict: rules.Verdict) -> str:
@@ -144,6 +151,7 @@ def score_record(record: Record, *, published: Sequence[str] = ()) -> Scored:
         groups,
         tuple(OUTCOMES.index(verdict.outcome) for verdict in verdicts),
         values | _published(record, published),
+        len(record.predictions),
         zlib.crc32(said(verdicts.radvqa).encode("utf-8", "replace")),
         _checksum(record.question),
         _checksum(record.reference),

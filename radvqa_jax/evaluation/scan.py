@@ -148,6 +148,7 @@ class _Collector:
         self.image, self.key = _Codes(), _Codes()
         # The place of the line of a run and key, as numbers alone: a million of them take little memory.
         self.run, self.places = _Codes(), dict[int, int]()
+        self.answers: dict[tuple[str, str], tuple[int, str, int]] = {}  # run, data set -> answers, place of first line
         self.lines: Counter[str] = Counter()
         self.unscored: dict[str, list[int]] = {}
         self.reasons: Counter[str] = Counter()
@@ -155,15 +156,23 @@ class _Collector:
 
     def take(self, path: str, number: int, found: Scored | Unscored) -> None:
         self.lines[path] += 1
+        if isinstance(found, Scored) and (reason := self._other_number(path, number, found)):
+            found = _refused(number, "predictions", reason, found)
         if isinstance(found, Scored) and (before := self._answered(path, number, found)) is not None:
-            where = f"line {before[1]}" + (f" of {before[0]}" if before[0] != path else "")
-            question = str(found.row["question_id"])
-            shown = json.dumps(found.row, ensure_ascii=False)
-            found = Unscored(number, "question_id", f"was already answered by this run in {where}", question, shown)
+            reason = f"was already answered by this run in {_place(path, *before)}"
+            found = _refused(number, "question_id", reason, found)
         if isinstance(found, Unscored):
             self._problem(path, number, found)
         else:
             self._scored(found)
+
+    def _other_number(self, path: str, number: int, found: Scored) -> str:
+        """The reason if a line has another number of answers than the first one of its run and data set; else empty."""
+        group = found.run, line_scores.dataset_of(found.row["source"])
+        answers, file, line = self.answers.setdefault(group, (found.answers, path, number))
+        if found.answers == answers:
+            return ""
+        return f"has {found.answers} answers instead of {answers} as in {_place(path, file, line)}"
 
     def _answered(self, path: str, number: int, found: Scored) -> tuple[str, int] | None:
         """The file and line that answered a line's question before, for the same run; keeps the place of a new one."""
@@ -207,6 +216,16 @@ class _Collector:
             self.table.writerow(self.header)
         self.verdicts.write(json.dumps(found.row, ensure_ascii=False, allow_nan=False) + "\n")
         self.table.writerow([spreadsheet.cell_text(value) for value in found.row.values()])
+
+
+def _place(path: str, file: str, line: int) -> str:
+    """A line as text for a message about `path`."""
+    return f"line {line}" + (f" of {file}" if file != path else "")
+
+
+def _refused(number: int, field: str, reason: str, found: Scored) -> Unscored:
+    """A line that could be scored, but does not go with its run."""
+    return Unscored(number, field, reason, str(found.row["question_id"]), json.dumps(found.row, ensure_ascii=False))
 
 
 def check_share(collector: _Collector, *, max_unscored: float) -> None:

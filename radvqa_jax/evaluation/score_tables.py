@@ -11,6 +11,7 @@ import numpy as np
 
 from radvqa_jax import progress, spreadsheet
 from radvqa_jax.evaluation import intervals, line_scores, rules
+from radvqa_jax.evaluation.line_scores import dataset_of
 from radvqa_jax.evaluation.llama32_med import corpus_bleu
 from radvqa_jax.evaluation.protocols import PROTOCOLS
 from radvqa_jax.evaluation.published import SYSTEMS, package
@@ -20,18 +21,12 @@ from radvqa_jax.evaluation.scoring import cell_to_json
 from radvqa_jax.evaluation.tables import LATEX_PREAMBLE, align, format_cell, latex, markdown
 from radvqa_jax.files import write_text
 
-UNNAMED = "answers"  # the data set of lines without a source
 FIELD_LABELS = {"question_type": "content type"}
 _NOTES = (
     "Brackets are 95 % intervals over images. `exact` is equality in normal form, `radvqa` also reads radiology terms "
     "and sentences; an unparsed answer is not correct."
 )
 _PROTOCOL_NOTES = "The same answers under the rules of other tools; sources, versions and known flaws: docs/scoring.md."
-
-
-def dataset_of(source: str) -> str:
-    """The data set that a source names: its first word."""
-    return (source.split() or [UNNAMED])[0]
 
 
 def _cell(values: np.ndarray, images: np.ndarray, **bootstrap: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from radvqa_jax.data.sources import load_rows, make_builder
 from radvqa_jax.evaluation import reliance, report, score_tables
 from radvqa_jax.evaluation.convert import Predictions, find_files, name_runs, names_run, propose_run, to_predictions
 from radvqa_jax.evaluation.judge_file import JudgeFile, find_judges
-from radvqa_jax.evaluation.line_scores import OTHER_IMAGES, run_of
+from radvqa_jax.evaluation.line_scores import OTHER_IMAGES, dataset_of, run_of
 from radvqa_jax.evaluation.scan import Scan, scan
 from radvqa_jax.evaluation.scoring import pair
 from radvqa_jax.files import file_name, sha256, write_json
@@ -162,7 +162,7 @@ def _read(found: Scan, given: Sequence[Predictions], runs: Sequence[str]) -> Ans
             if line.number in skipped or line.value is None:
                 continue
             record = line.value._replace(run=run) if run else line.value
-            by_run = answers.setdefault(score_tables.dataset_of(record.source), {})
+            by_run = answers.setdefault(dataset_of(record.source), {})
             by_run.setdefault(run_of(record), (path, []))[1].append(record)
     return answers
 

@@ -77,6 +77,22 @@ def test_two_runs_may_answer_one_question_and_one_run_answers_it_once(tmp_path: 
     assert line["line"] == 2 and line["reason"] == f"was already answered by this run in line 2 of {one}"
 
 
+def test_a_line_with_another_number_of_answers_than_its_run_has_no_score(tmp_path: Path) -> None:
+    """Each run has its own number on each data set, and may be in several files."""
+    rows = [row(number, predictions=["no"] * (1 + (number == 5))) for number in range(10)]
+    other = [row(number, source="vqa_rad 1.0.0", predictions=["yes"] * 5) for number in range(2)]
+    one = write(tmp_path / "a.jsonl", [*rows, *other, row(5)])  # the last line answers question 5 as its run does
+    two = write(tmp_path / "b.jsonl", [row(20, predictions=["no"] * 3), *(row(n, run="n") for n in range(9))])
+    found = scan.scan([one, two], tmp_path, max_unscored=0.1)
+    assert {run: len(columns) for run, columns in found.runs.items()} == {"m": 12, "n": 9}
+    first, second = read_jsonl(tmp_path / "unscored.jsonl")
+    assert (first["file"], first["line"], first["field"], first["question_id"]) == (str(one), 6, "predictions", "q5")
+    assert first["reason"] == "has 2 answers instead of 1 as in line 1"
+    assert second["reason"] == f"has 3 answers instead of 1 as in line 1 of {one}"
+    with pytest.raises(ValueError, match=rf"{one}: 1 of 13 lines cannot be scored.*\n  line 6: field `predictions`"):
+        scan.scan([one], tmp_path, max_unscored=0.01)
+
+
 def test_runs_take_no_memory_for_questions_that_they_do_not_answer(tmp_path: Path) -> None:
     path = write(tmp_path / "p.jsonl", [row(number, run=f"run {number}") for number in range(2000)])
     with path.open() as file:

@@ -65,6 +65,22 @@ def test_runs_with_other_questions_under_the_same_ids_have_tables_and_no_report(
     assert (tmp_path / "out" / "table.csv").is_file() and not (tmp_path / "out" / "report.html").exists()
 
 
+def test_a_line_with_another_number_of_answers_leaves_table_and_report(
+    micro_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = [
+        Record(f"{place}", f"i{place}", "?", "yes", ["yes"] * (1 + (place == 25)), source="s", run="a")
+        for place in range(30)
+    ]
+    write_jsonl(tmp_path / "a.jsonl", [record.to_json() for record in records])
+    fields = {"mode": "score", "eval.predictions": str(tmp_path / "a.jsonl"), "eval.source.dataset": ""}
+    RUNNERS["score"](micro_config(fields), tmp_path / "out")
+    assert "29 of 30 lines are scored" in (said := capsys.readouterr().out)
+    assert "1 x predictions has 2 answers instead of 1 as in line 1" in said
+    assert read_json(tmp_path / "out" / "scores.json")["runs"]["a"]["overall"]["n"] == 29
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
 @pytest.mark.parametrize(("source", "synthetic"), [("phantom_rad synthetic 1.0.0", True), ("vqa_rad 1.0.0", False)])
 def test_scores_of_drawn_images_say_so(source: str, synthetic: bool, micro_config: MakeConfig, tmp_path: Path) -> None:
     assert score(micro_config, tmp_path, {}, source=source)["synthetic"] is synthetic
