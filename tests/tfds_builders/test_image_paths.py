@@ -127,3 +127,21 @@ def test_a_file_is_read_by_its_whole_path(tmp_path: Path) -> None:
         (own / name).write_bytes(encode(noise(seed), "PNG"))
     write_csv(own / "q.csv", [{"image": "a.png", "question": "Which?", "answer": "x"}])
     assert [row["image"] for row in all_rows(build(own, tmp_path / "data"))] == [encode(noise(0), "PNG")]
+
+
+def test_a_link_in_the_folder_is_followed_and_a_path_out_of_it_is_not(tmp_path: Path) -> None:
+    own, outside = tmp_path / "own", tmp_path / "outside"
+    for folder in (own, outside):
+        folder.mkdir()
+    for seed, name in enumerate(("1.png", "2.png", "3.png")):
+        (outside / name).write_bytes(encode(noise(seed), "PNG"))
+    (own / "a.png").symlink_to(outside / "1.png")
+    (own / "deep").symlink_to(outside)
+    cells = ["a.png", "deep/2.png"]
+    write_csv(own / "q.csv", [{"image": cell, "question": "Which?", "answer": cell} for cell in cells])
+    rows = all_rows(build(own, tmp_path / "data"))
+    assert {row["answer"]: row["image"] for row in rows} == {
+        cell: encode(noise(seed), "PNG") for seed, cell in enumerate(cells)
+    }
+    assert meant(["../outside/3.png"], files=["a.png"]) == ["image leaves the folder with '..'"]
+    assert meant([str(outside / "3.png")], files=["a.png"])[0].startswith("image file is absent: ")
