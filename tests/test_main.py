@@ -65,6 +65,11 @@ FILES = {
     ),
     "no_config.py": "def get_config():\n    return 3\n",
     "nothing.py": "def get_config():\n    pass\n",
+    "config.json": '{"mode": "predict"}\n',
+    "nested.json": '{"data": {"shuffle": true}}\n',
+    "config.yaml": "data: {seq_len: 3\n",
+    "no_function.py": "mode = 'predict'\n",
+    "own_mistake.txt": "import math\n\n\ndef get_config():\n    return math.get_config()\n",
     "escape.jsonl": '{"a": "\\u001b]0;owned\\u0007"}\n',
 }
 
@@ -74,6 +79,20 @@ BAD = {
     "no such config": Case([], r"--config must be a file, such as(?s:.*)nowhere.py", config="nowhere.py"),
     "no such config, with a field": Case(["--config.seed=1"], r"--config must be a file(?s:.*)x.py", config="x.py"),
     "a config of another kind": Case([], r"get_config|must be a group of fields; got 3", config="{tmp}/no_config.py"),
+    **{
+        f"a config that is {kind}": Case(
+            [], rf"error: --config=\S*{name} has no get_config\(\)\. A config is", f"{{tmp}}/{name}"
+        )
+        for kind, name in {
+            "JSON": "config.json",
+            "JSON with true": "nested.json",
+            "YAML": "config.yaml",
+            "without function": "no_function.py",
+        }.items()
+    },
+    "a config with a mistake": Case(
+        [], r"config cannot be run: AttributeError: module 'math'", "{tmp}/own_mistake.txt"
+    ),
     "a config that returns nothing": Case([], r"--config gives no configuration\. Its get_config", "{tmp}/nothing.py"),
     "one source without a comma": Case(
         [],

@@ -22,6 +22,21 @@ def unknown_stage(error: Exception, fields: list[str]) -> str:
     return ""
 
 
+def no_experiment(error: Exception, argv: list[str]) -> str:
+    """The message for a file of --config that is not an experiment, such as JSON; empty for any other error."""
+    given = next((value for name, _, value in (argument.partition("=") for argument in argv) if name == "--config"), "")
+    file = Path(given.partition(":")[0])
+    if not file.is_file():
+        return ""
+    # ml_collections runs any text as Python, as a module that it calls `config_config`.
+    lacks = "module 'config_config' has no attribute 'get_config'" in str(error)
+    if not lacks and (file.suffix == ".py" or "get_config" in file.read_text(errors="replace")):
+        return ""
+    return (
+        f"--config={given} has no get_config(). A config is a Python file with this function, such as configs/demo.py."
+    )
+
+
 def without_traceback(message: str) -> str:
     """An error's message without the traceback of an experiment's code, which ml_collections puts into it."""
     flag, traceback, frames = message.partition("Traceback (most recent call last):")

@@ -23,7 +23,7 @@ from radvqa_jax.command_line.arguments import (
     command_of,
     to_flags,
 )
-from radvqa_jax.command_line.config_errors import unknown_stage, without_traceback
+from radvqa_jax.command_line.config_errors import no_experiment, unknown_stage, without_traceback
 from radvqa_jax.command_line.ending import ends_together
 from radvqa_jax.command_line.failures import FAILURES, say
 from radvqa_jax.command_line.help_text import describe_field, full_help, short_help
@@ -127,8 +127,8 @@ def parse(argv: list[str]) -> list[str]:
     except Exception as error:  # the experiment's own code
         if "--debug" in argv:
             raise
-        if unknown := unknown_stage(error, fields):
-            sys.exit(f"error: {unknown}")
+        if known := unknown_stage(error, fields) or no_experiment(error, argv):
+            sys.exit(visible(f"error: {known}"))
         sys.exit(f"error: the file of --config cannot be run: {type(error).__name__}: {error} --debug shows where.")
 
 
