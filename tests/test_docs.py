@@ -165,7 +165,8 @@ def test_docs_sh_deletes_only_an_environment_of_its_own(tmp_path: Path) -> None:
     clone, venv = tmp_path / "clone", tmp_path / "venv"
     for folder in (clone / "scripts", tmp_path / "bin", venv):
         folder.mkdir(parents=True)
-    shutil.copy(REPO / "scripts" / "docs.sh", clone / "scripts")
+    for name in ("docs.sh", "usage.sh"):
+        shutil.copy(REPO / "scripts" / name, clone / "scripts")
     (clone / "scripts" / "env.sh").write_text(f"REPO={clone}\nPATH={tmp_path / 'bin'}:$PATH\n")
     (clone / "requirements-docs.lock").write_text("sphinx==0\n")
     (tmp_path / "bin" / "python").write_text('#!/bin/sh\n[ "$1" = -c ] && echo lent || exit 3\n')
