@@ -1,5 +1,6 @@
 """Replies of a chat model in an append-only jsonl file, under the hash of the request."""
 
+import errno
 import json
 import os
 import threading
@@ -68,7 +69,7 @@ class Cache:
         """Keeps a reply under its key. It survives the death of the process; `sync` waits until it is on the disk.
 
         Raises:
-            OSError: if the disk is full; the file has nothing of the reply.
+            OSError: if the disk is full; the file has nothing of the reply. Or if the file was removed since.
         """
         row = reply._asdict()
         del row["cached"]
@@ -77,7 +78,10 @@ class Cache:
         with self._writing:
             file = self._open()
             try:
-                self._places[reply.key] = (_append(file, line), len(line))
+                place = _append(file, line)
+                if not os.fstat(file).st_nlink:
+                    raise FileNotFoundError(errno.ENOENT, "the cache of replies was removed during the run")
+                self._places[reply.key] = (place, len(line))
             except OSError as error:
                 name_file(error, self.path)
                 raise

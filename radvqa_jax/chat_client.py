@@ -23,6 +23,7 @@ from radvqa_jax.chat_http import Http, NoResponse, ReplyTooLong
 from radvqa_jax.chat_reply import NO_COMPLETION, EndpointError, Reply, read_completion, same_model
 from radvqa_jax.chat_stop import Stop, Stopped
 from radvqa_jax.config import ChatConfig
+from radvqa_jax.files import FolderGone
 
 __all__ = ["BudgetSpent", "ChatClient", "EndpointError", "NotCached", "Reply", "check_endpoint", "is_local"]
 
@@ -124,7 +125,7 @@ class ChatClient:
         self._secret = _pattern(self._key)
         self._cache = Cache(cache)
         self._stop = Stop()
-        self._ended_by: OSError | None = None
+        self._ended_by: OSError | FolderGone | None = None
         self._budget = Budget(config, self._stop)
         self._http = None if config.offline else self._connect()
         self.estimated = False  # whether `tokens` includes estimates, because the endpoint does not count
@@ -196,13 +197,13 @@ class ChatClient:
             NotCached: if the client is offline and the same was not asked before.
             BudgetSpent: if the budget does not allow the request; nothing was sent.
             EndpointError: if no reply came after all retries, or another model answered than the requested one.
-            OSError: if the reply cannot be kept, as on a full disk.
+            OSError, FolderGone: if the reply cannot be kept, as on a full disk.
             Stopped: if the client was stopped before the request was sent. A final EndpointError and a reply that
                 cannot be kept also stop it; then that error is raised again.
         """
         try:
             return self._ask(self.request(messages, schema, seed=seed))
-        except OSError as error:
+        except (OSError, FolderGone) as error:
             if not isinstance(error, EndpointError) or error.final:
                 self._ended_by = error
                 self.stop()  # in this thread, which would take the next question before the others know
@@ -311,7 +312,13 @@ def _pattern(key: str) -> re.Pattern[str] | None:
     """
     if len(key) < (_LEAST_WORD if key.isalpha() else _LEAST_KEY):
         return None
-    return re.compile("".join(rf"\\{{0,7}}(?:{re.escape(one)}|u(?i:{ord(one):04x}))" for one in key))
+
+    def forms(one: str) -> str:
+        plain = re.escape(one)
+        escaped = rf"\\{{1,7}}u(?i:{ord(one):04x})"
+        return rf"(?:{plain}|\\{{1,7}}{plain}|{escaped})" if one in '"\\/' else f"(?:{plain}|{escaped})"
+
+    return re.compile("".join(map(forms, key)))
 
 
 def _hash(body: Mapping[str, Any]) -> str:

@@ -96,7 +96,7 @@ class _Deadlines:
     """
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         self._requests: dict[int, _Request] = {}  # by thread
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -105,7 +105,7 @@ class _Deadlines:
     def begin(self, connection: HTTPConnection) -> None:
         """Starts the deadline of this thread's request, unless it has one already."""
         with self._lock:
-            end = time.monotonic() + self._seconds
+            end = time.monotonic() + self.seconds
             self._requests.setdefault(threading.get_ident(), _Request(end, connection))
 
     def connected(self) -> None:
@@ -147,6 +147,11 @@ def _watched_pools(deadlines: _Deadlines) -> dict[str, type[HTTPConnectionPool]]
     """urllib3's pools, with connections that report to `deadlines` when they connect and send."""
 
     class Plain(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            connected = super()._new_conn()
+            connected.settimeout(deadlines.seconds)  # TLS and a proxy may take as long as the reply
+            return connected
+
         def connect(self) -> None:
             deadlines.begin(self)
             super().connect()

@@ -34,11 +34,14 @@ def using(folder: Path) -> Iterator[None]:
 
     Without this, the first file after a removal would make the folder anew, without what the run had written before.
     """
-    _used[folder.absolute()] = _identity(folder)
+    place = folder.absolute()
+    handle = os.open(place, os.O_RDONLY | os.O_DIRECTORY)  # as long as it is open, no other folder gets its inode
     try:
+        _used[place] = _identity(place)
         yield
     finally:
-        del _used[folder.absolute()]
+        _used.pop(place, None)
+        os.close(handle)
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -46,17 +49,21 @@ def _identity(folder: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
+def _is_same(folder: Path, identity: tuple[int, int]) -> bool:
+    try:
+        return _identity(folder) == identity
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def _make_parent(path: Path) -> None:
     """Creates the folder of a file if it is missing; raises FolderGone for a folder in use that is no longer there."""
-    for folder in {*path.absolute().parents} & _used.keys():
-        try:
-            same = _identity(folder) == _used[folder]
-        except FileNotFoundError:
-            same = False
-        if not same:
+    parents = path.absolute().parents
+    for folder, identity in list(_used.items()):  # other threads may use other folders
+        if folder in parents and not _is_same(folder, identity):
             raise FolderGone(
-                f"{folder} was removed or replaced while this run wrote to it; {path.name} was not written. What the "
-                "run had written there is gone. Start it again."
+                f"{folder} was moved, removed or replaced while this run wrote to it; {path.name} was not written. "
+                "What the run had written is no longer there. Start it again."
             )
     path.parent.mkdir(parents=True, exist_ok=True)
 

@@ -46,7 +46,7 @@ def test_a_folder_that_is_removed_while_it_is_used_is_not_made_anew(tmp_path: Pa
         folder.rename(aside)  # still there, so that no new folder gets its inode
         if again:
             folder.mkdir()
-        with pytest.raises(files.FolderGone, match=r"run was removed or replaced .*; second.txt was not written"):
+        with pytest.raises(files.FolderGone, match=r"run was moved, removed or .*; second.txt was not written"):
             files.write_text(folder / "sub" / "second.txt", "")
         with pytest.raises(files.FolderGone, match=r"lines.jsonl was not written"):
             files.append_jsonl(folder / "lines.jsonl", [{"a": 1}])

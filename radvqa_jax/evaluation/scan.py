@@ -172,7 +172,8 @@ class _Collector:
         answers, file, line = self.answers.setdefault(group, (found.answers, path, number))
         if found.answers == answers:
             return ""
-        return f"has {found.answers} answers instead of {answers} as in {_place(path, file, line)}"
+        own = "1 answer" if found.answers == 1 else f"{found.answers} answers"
+        return f"has {own} instead of {answers} as in {_place(path, file, line)}"
 
     def _answered(self, path: str, number: int, found: Scored) -> tuple[str, int] | None:
         """The file and line that answered a line's question before, for the same run; keeps the place of a new one."""

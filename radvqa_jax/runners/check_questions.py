@@ -33,7 +33,7 @@ class Origin(NamedTuple):
     """The results of writing, apart from the pairs."""
 
     cost: Mapping[str, Any]  # replies and tokens of the whole set; what says "by this run" is of one run
-    malformed: Mapping[str, int]  # writer and reason -> number of images about which no reply gave a pair
+    malformed: Mapping[str, int]  # reason -> images without a pair (report.py says which)
 
 
 class Outcome(NamedTuple):

@@ -50,9 +50,8 @@ def compare_mode(config: Config, workdir: Path) -> None:
         {"name": path.name, "run": records[0].run, "sha256": sha256(path)}
         for path, records in zip(paths, (a, b), strict=True)
     ]
-    found["said"] = say_same(a, b) + found["said"]
-    if described[0]["sha256"] == described[1]["sha256"]:
-        found["said"].insert(0, "A and B are the same file, byte for byte: a copy tells nothing about two systems.")
+    copied = ["A and B are the same file, byte for byte: a copy tells nothing about two systems."]
+    found["said"] = (copied if described[0]["sha256"] == described[1]["sha256"] else say_same(a, b)) + found["said"]
     method = {"resamples": config.eval.bootstrap, "seed": config.seed, "level": 0.95}
     write_json(workdir / "compare.json", {"a": described[0], "b": described[1], "method": method} | found)
     table = format_comparison(found, a=names[0], b=names[1])

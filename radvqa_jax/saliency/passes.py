@@ -1,11 +1,13 @@
 """The results of a model's passes over a batch; each pass is made once, when the first method needs it."""
 
+import numbers
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from radvqa_jax.models.vision_language import VisionLanguageModel
@@ -16,6 +18,11 @@ from radvqa_jax.saliency.relevancy import relevancy
 from radvqa_jax.saliency.rollout import RolloutOptions
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
+
+
+def _is_number(value: object, kind: type) -> bool:
+    """Whether a value is a number of this kind, of Python or numpy; a bool is none."""
+    return isinstance(value, kind) and not isinstance(value, bool | np.bool_)
 
 
 @dataclass(frozen=True)
@@ -32,9 +39,9 @@ class PassOptions:
     def __post_init__(self) -> None:
         """Raises ValueError for what would fail in the middle of a pass; capture and knockout check the rest."""
         weights, windows = self.residuals, self.windows
-        if not isinstance(weights, tuple) or not weights or not all(isinstance(one, int | float) for one in weights):
+        if not isinstance(weights, tuple) or not weights or not all(_is_number(one, numbers.Real) for one in weights):
             raise ValueError(f"residuals={weights!r:.100} must be a tuple of numbers, at least one, such as (0.5,).")
-        if not isinstance(windows, int) or windows < 1:
+        if not _is_number(windows, numbers.Integral) or windows < 1:
             raise ValueError(f"windows={windows!r:.100} must be an integer of at least 1.")
         if not isinstance(self.knockout_layers, tuple):
             raise ValueError(f"knockout_layers={self.knockout_layers!r:.100} must be a tuple of layers.")

@@ -23,6 +23,7 @@ _YES_NO = re.compile(r"(yes|no)\s*[.!]?", re.IGNORECASE)
 _LETTER = re.compile(r"\(?([A-Z])[).:]?", re.IGNORECASE)
 _LETTERED = re.compile(r"\(?([A-Z])[).:]\s+")
 MAX_OPTIONS = 6
+_LETTERS = "ABCDEF"
 
 
 class Unusable(ValueError):
@@ -99,10 +100,11 @@ def _options(answer: str, options: list[str], image: Image) -> tuple[str, tuple[
     """
     letters = [found[1] for option in options if (found := _LETTERED.match(option))]
     if options and len(letters) == len(options):
-        if letters != [chr(ord("A") + place) for place in range(len(letters))]:
+        if letters == list(_LETTERS[: len(letters)]):
+            options = [_LETTERED.sub("", option, count=1) for option in options]
+            answer = _LETTERED.sub("", answer, count=1)
+        elif set(letters) <= set(_LETTERS):  # others begin a name, as in "L. lung" and "S. aureus"
             raise Unusable("off schema: options whose letters are not A, B, C in order")
-        options = [_LETTERED.sub("", option, count=1) for option in options]
-        answer = _LETTERED.sub("", answer, count=1)
     folded = [option.casefold() for option in options]
     if not 2 <= len(options) <= MAX_OPTIONS or len(set(folded)) < len(options) or not all(folded):
         raise Unusable("off schema: options that are too few, too many, empty or equal")

@@ -88,7 +88,8 @@ def build_report(
         review: the readers' findings; None if nobody read.
         cost: of writing and checking; figures of one run say "by this run".
         settings: of writers, model and checks.
-        malformed: writer and reason -> number of images about which no reply gave a pair, whatever run asked.
+        malformed: writer and reason -> number of images about which no reply of any run gave a pair; `no reply` and
+            reason -> those about which the last run got none.
     """
     return {
         "title": title,

@@ -9,6 +9,7 @@ import pytest
 
 from radvqa_jax.chat_cache import Cache
 from radvqa_jax.chat_reply import Reply
+from tests.chat.chat_case import MESSAGES, Make
 
 
 def reply(key: str) -> Reply:
@@ -77,3 +78,13 @@ def test_the_line_of_another_process_is_not_cut(tmp_path: Path, monkeypatch: pyt
         cache.put(reply("b"))
     assert cache.path.read_bytes().endswith(b"theirs\n")
     cache.close()
+
+
+def test_a_reply_for_a_cache_that_was_removed_ends_the_run(make: Make, chat_server: Any, tmp_path: Path) -> None:
+    client = make()
+    client.ask(MESSAGES)
+    (tmp_path / "cache.jsonl").unlink()
+    for _ in range(2):  # the second is not sent
+        with pytest.raises(FileNotFoundError, match=r"removed during the run.*cache.jsonl"):
+            client.ask(MESSAGES[:1])
+    assert len(chat_server.requests) == 2

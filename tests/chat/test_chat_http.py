@@ -31,7 +31,9 @@ def server(speak: Callable[[Write], None]) -> Iterator[Any]:
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             length = 0
-            self.server.first_lines.append(self.rfile.readline())  # type: ignore[attr-defined]
+            if not (first := self.rfile.readline()):
+                return  # a connection without a request
+            self.server.first_lines.append(first)  # type: ignore[attr-defined]
             while (line := self.rfile.readline()).strip():
                 self.server.headers.append(line)  # type: ignore[attr-defined]
                 name, _, value = line.partition(b":")
@@ -223,6 +225,19 @@ def test_an_address_that_never_connects_is_given_up_long_before_the_timeout(
             client.ask([{"role": "user", "content": "Is it?"}])
         assert time.monotonic() - start < 3 and caught.value.kind == "no server"
         assert (client.calls, client.tokens) == (0, 0)  # nothing was sent
+
+
+def test_tls_may_take_as_long_as_the_reply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listener that connects, and never answers the handshake."""
+    monkeypatch.setattr(chat_http, "_LONGEST_CONNECT", 0.1)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-0123456789")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/v1"
+        client = ChatClient(ChatConfig(base_url=url, model="m", timeout=1.0, retries=0), cache=tmp_path / "cache.jsonl")
+        start = time.monotonic()
+        with pytest.raises(EndpointError, match="no reply in 1 s"):
+            client.ask([{"role": "user", "content": "Is it?"}])
+        assert time.monotonic() - start > 0.8
 
 
 @pytest.mark.parametrize(

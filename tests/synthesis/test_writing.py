@@ -90,6 +90,20 @@ BAD = {
 }
 
 
+def test_names_that_begin_with_a_letter_and_a_dot_stay_whole(
+    configure: Configure, chat_server: Any, tmp_path: Path
+) -> None:
+    pair = {"question": "q", "answer": "S. aureus", "kind": "multiple_choice", "options": ["S. aureus", "E. coli"]}
+
+    def behave(body: dict[str, Any]) -> Any:
+        return chat_server.say(json.dumps({"mark": read_prompt(body)[0], "pairs": [pair | {"support": "s"}]}))
+
+    chat_server.behave = behave
+    write_candidates(configure(limit=1, attempts=1), tmp_path)
+    (found,) = written(tmp_path)
+    assert found.answer == "S. aureus" and sorted(found.choices) == ["E. coli", "S. aureus"]
+
+
 @pytest.mark.parametrize("reply", BAD)
 def test_a_bad_reply_is_asked_again_and_then_rejected_with_its_reason(
     reply: str, configure: Configure, chat_server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -140,8 +140,10 @@ def _read_text(files: OfficialFiles, name: str) -> str:
     """
     data, again = files.read(name), "Save the table again as UTF-8: in a spreadsheet as `CSV UTF-8`, or with"
     marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    zeros = [data[half : MOST_HEAD // 2 * 2 : 2].count(0) for half in (0, 1)]
-    if not marked and 4 * max(zeros) > min(len(data), MOST_HEAD):
+    head = data[:MOST_HEAD]
+    # Of a letter of English, UTF-16 has a byte 0 in one half; no text in UTF-8 has many.
+    zeros = [head[half::2].count(0) for half in (0, 1)]
+    if not marked and 4 * max(zeros) > len(head):
         kind = "UTF-16LE" if zeros[1] > zeros[0] else "UTF-16BE"
         raise ValueError(
             f"{files.what}: {name} is {kind} without a byte order mark. {again} `iconv -f {kind} -t UTF-8`."
