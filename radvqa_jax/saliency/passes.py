@@ -21,7 +21,7 @@ from radvqa_jax.trees import Flat
 
 
 def _is_number(value: object, kind: type) -> bool:
-    """Whether a value is a number of this kind, of Python or numpy; a bool is none."""
+    """Whether a value is a number of this kind, of Python or numpy, and not a bool."""
     return isinstance(value, kind) and not isinstance(value, bool | np.bool_)
 
 
