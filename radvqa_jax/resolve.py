@@ -6,6 +6,7 @@ from typing import Any
 
 from radvqa_jax.backbones import BACKBONES, PALIGEMMA, abstract_params, backbone_of
 from radvqa_jax.checkpoints import big_vision
+from radvqa_jax.checkpoints.hf_images import check_images
 from radvqa_jax.checkpoints.readers import Weights
 from radvqa_jax.config import Config
 from radvqa_jax.files import read_json
@@ -52,6 +53,7 @@ def _native_variant(path: Path, given: str) -> str:
 def _folder_variant(path: Path, given: str) -> str:
     described = (path if path.is_dir() else path.parent) / CONFIG
     if described.is_file():
+        check_images(described.parent)
         text = _read_config(described)
         record = next((one for one in BACKBONES.values() if one.model_type == text.get("model_type")), PALIGEMMA)
         found = record.read_config(text, what=str(described))

@@ -158,6 +158,17 @@ def _image_notes(a: Sequence[Record], b: Sequence[Record]) -> list[str]:
     return [told] * bool(unknown) + [note] * bool(note)
 
 
+def _asked_notes(name: str, records: Sequence[Record]) -> list[str]:
+    """Notes on a run that was shown other images, and on sampled answers of which only the first is compared."""
+    others = sum(record.image_used not in ("", record.image_id) for record in records)
+    most = max(len(record.predictions) for record in records)
+    shown = (
+        f"{name} was shown another image than the question's, or a blank one, for {others} of {len(records)} questions."
+    )
+    first = f"{name} has up to {most} answers to a question; the first of each is compared."
+    return [shown] * bool(others) + [first] * (most > 1)
+
+
 def say_same(a: Sequence[Record], b: Sequence[Record]) -> list[str]:
     """A note on two runs of the same questions whose first predictions are all the same."""
     if any(x.predictions[:1] != y.predictions[:1] for x, y in zip(a, pair(a, b), strict=True)):
@@ -201,7 +212,7 @@ def compare_runs(
             the same images.
     """
     paired = _paired(a, b)
-    notes = _image_notes(a, pair(a, b))
+    notes = _image_notes(a, pair(a, b)) + _asked_notes("A", a) + _asked_notes("B", b)
     asked = {"resamples": resamples, "draws": draws, "seed": seed}
     groups = {field: {value: paired.cell(rows, **asked) for value, rows in group(a, field).items()} for field in GROUPS}
     correct_for_number([found for values in groups.values() for found in values.values()])

@@ -97,6 +97,19 @@ def test_two_systems_agree_which_image_a_question_is_about() -> None:
     )
 
 
+def test_other_images_and_further_answers_are_told() -> None:
+    a = records([1, 0, 1, 1])
+    shown = [
+        record._replace(image_used=used) for record, used in zip(a, ("blank", "", a[2].image_id, "z"), strict=True)
+    ]
+    more = [record._replace(predictions=record.predictions * 5, seeds=list(range(5))) for record in a]
+    said = compare_runs(shown, more, resamples=200)["said"]
+    assert said == [
+        "A was shown another image than the question's, or a blank one, for 2 of 4 questions.",
+        "B has up to 5 answers to a question; the first of each is compared.",
+    ]
+
+
 def test_questions_whose_image_is_unknown_count_as_images_of_their_own() -> None:
     right, some = ([r._replace(image_id="") for r in records(row, per_image=4)] for row in ([1] * 40, [1, 0] * 20))
     found = compare_runs(right, some, resamples=200)

@@ -49,6 +49,30 @@ def test_a_spreadsheet_of_two_distant_cells_is_refused_before_it_takes_memory(tm
         vlmevalkit.read_table(tmp_path / "m_cut.xlsx")
 
 
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_second_sheet_may_be_there_but_not_be_filled(filled: bool, tmp_path: Path) -> None:
+    path = xlsx(tmp_path / "m_two.xlsx", "A1")
+    with zipfile.ZipFile(path) as archive:
+        members = {entry: archive.read(entry).decode() for entry in archive.namelist()}
+    second = members["xl/worksheets/sheet1.xml"] if filled else "<worksheet><sheetData/></worksheet>"
+    edits = {
+        "xl/workbook.xml": ("</sheets>", '<sheet name="b" sheetId="2" r:id="r2"/></sheets>'),
+        "xl/_rels/workbook.xml.rels": (
+            "</Relationships>",
+            '<Relationship Id="r2" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/'
+            'worksheet" Target="worksheets/sheet2.xml"/></Relationships>',
+        ),
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in (members | {"xl/worksheets/sheet2.xml": second}).items():
+            archive.writestr(name, text.replace(*edits.get(name, ("", ""))) if name in edits else text)
+    if not filled:
+        assert vlmevalkit.read_table(path)[0] == ["x"]
+        return
+    with pytest.raises(ValueError, match=r"m_two.xlsx has cells in its sheet 'b', too, and only the first"):
+        vlmevalkit.read_table(path)
+
+
 def sheet(
     path: Path,
     rows: str,

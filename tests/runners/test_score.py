@@ -199,7 +199,11 @@ def test_a_comparison_needs_one_run_a_file(micro_config: MakeConfig, tmp_path: P
     assert said[0].startswith("A and B are the same file, byte for byte") and said[0] in (
         tmp_path / "compare.txt"
     ).read_text(encoding="utf-8")
-    assert "A and B give the same answer to each of the 1 questions." in said[1]
+    with (tmp_path / "two.jsonl").open("a") as file:
+        file.write("\n")
+    RUNNERS["compare"](micro_config({"mode": "compare"} | paths), tmp_path)
+    said = read_json(tmp_path / "compare.json")["said"]
+    assert said[0].startswith("A and B give the same answer to each of the 1 questions.")
 
 
 def write_job(folder: Path, config: Config, *, run: str, answer: str) -> None:

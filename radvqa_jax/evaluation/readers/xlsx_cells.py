@@ -45,6 +45,12 @@ def read_cells(path: Path) -> list[list[Any]]:
                 raise ValueError(f"{path}: the part of its first sheet, {sheet}, is not XML. Save it again.")
             found.check_shared()
             book = python_calamine.CalamineWorkbook.from_object(io.BytesIO(data))
+            for number, sheet in enumerate(book.sheets_metadata):
+                if number and sheet.typ == python_calamine.SheetTypeEnum.WorkSheet and _has_cells(book, number):
+                    raise ValueError(
+                        f"{path} has cells in its sheet {sheet.name!r}, too, and only the first sheet is read. Save "
+                        "each sheet as a file of its own, or remove the others."
+                    )
             rows = book.get_sheet_by_index(0).to_python(skip_empty_area=False)
             xlsx_formats.mark(archive, rows)
         return rows
@@ -60,6 +66,10 @@ def read_cells(path: Path) -> list[list[Any]]:
         LookupError,
     ) as error:
         raise ValueError(f"{path} is not a readable xlsx file: {error}. Save it again.") from error
+
+
+def _has_cells(book: python_calamine.CalamineWorkbook, number: int) -> bool:
+    return book.get_sheet_by_index(number).height > 0
 
 
 def _is_xml(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
