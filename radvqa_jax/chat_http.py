@@ -20,12 +20,14 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, ProtocolError, TimeoutError
 
+from radvqa_jax import progress
 from radvqa_jax.chat_proxy import Proxy, find_proxy
 from radvqa_jax.chat_stop import Stop, Stopped
 
 # Temporary states: the server is busy, or restarts.
 _PASSES = frozenset({408, 409, 429, *range(500, 600)})
 _LONGEST_PAUSE = 60  # seconds, whatever the server asks for
+_LONG_PAUSE = 10  # seconds; the run says why it waits
 _MOST_DIGITS = 9  # of a pause in milliseconds; even when it is cut, a longer number is above the longest pause
 _LONGEST_CONNECT = 10.0  # seconds; a socket that connects cannot be shut down, and would delay the end of a stopped run
 _LONGEST_REPLY = 4 * 2**20  # bytes, decompressed; far more than the text of the longest reply
@@ -216,6 +218,7 @@ class Http:
         self._stop, self._before, self._unsent = stop, before, unsent
         self._headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._deadlines = _Deadlines(timeout)
+        self._quiet_until = 0.0
         self._timeout = urllib3.Timeout(
             connect=min(timeout, _LONGEST_CONNECT), read=None
         )  # reading ends at the deadline
@@ -263,7 +266,16 @@ class Http:
                 if response:
                     return Response(response.status, text)
                 raise NoResponse(str((failed and failed.__cause__) or failed), timeout=late) from None
-            self._stop.pause((response and retry.get_retry_after(response)) or retry.get_backoff_time())
+            pause = (response and retry.get_retry_after(response)) or retry.get_backoff_time()
+            self._tell(pause, f"answered {response.status}" if response else "did not answer")
+            self._stop.pause(pause)
+
+    def _tell(self, pause: float, why: str) -> None:
+        """Says, at most once a minute, that a request waits for long before it is repeated."""
+        now = time.monotonic()
+        if pause >= _LONG_PAUSE and now >= self._quiet_until:
+            self._quiet_until = now + 60
+            progress.say(f"{self._url} {why}; the request is repeated in {pause:.0f} s")
 
     def _send(self, target: str, body: bytes) -> tuple[urllib3.BaseHTTPResponse | None, str, HTTPError | None, bool]:
         """(response, its text, failure, whether the failure is a timeout); either response or failure is None."""

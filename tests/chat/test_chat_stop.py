@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from radvqa_jax import progress
 from radvqa_jax.chat_cache import Cache
-from radvqa_jax.chat_client import ChatClient
+from radvqa_jax.chat_client import ChatClient, EndpointError
 from radvqa_jax.chat_stop import Stop, Stopped
 from radvqa_jax.files import read_jsonl
 from tests.chat.chat_case import MESSAGES, Make
@@ -89,6 +90,16 @@ def test_a_stop_ends_the_pause_before_a_repetition(
         until(lambda: pauses)  # the reply has come, and the client pauses
         assert client.stop() == 0
     assert isinstance(ended[0], Stopped) and len(chat_server.requests) == client.calls == 1
+
+
+def test_a_long_pause_is_told_with_its_reason(make: Make, chat_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(progress, "say", said.append)
+    monkeypatch.setattr(Stop, "pause", lambda self, seconds: None)
+    chat_server.behave = lambda body: (429, "text/plain", b"", {"retry-after": "50"})
+    with pytest.raises(EndpointError):
+        make(retries=3).ask(MESSAGES)
+    assert len(said) == 1 and said[0].endswith("/v1 answered 429; the request is repeated in 50 s")
 
 
 def test_a_stop_ends_the_wait_for_the_pace(make: Make, chat_server: Any) -> None:
