@@ -23,7 +23,8 @@ STUB = """
     folder = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
     facts = {"device": {"device": os.environ.get("STUB_DEVICE", "stub"), "machine": "m", "driver": ""}}
     facts |= {"versions": {"jax": "1"}, "tells_peak": True}
-    (folder / "here.json").write_text(json.dumps(facts))
+    (folder / "here.part").write_text(json.dumps(facts))
+    os.replace(folder / "here.part", folder / "here.json")  # whole or absent, as the script's own process writes it
     for line in sys.stdin:
         name = line.strip()
         with (folder / "started.txt").open("a") as file:
