@@ -95,6 +95,8 @@ def load(
     arguments = {"adapter": adapter, "model.checkpoint": model, "model.tokenizer": tokenizer, "model.variant": variant}
     if twice := [name for name, value in arguments.items() if name in given and str(value) not in ("", EMBEDDED)]:
         raise ValueError(f"`{twice[0]}` is given twice, as an argument and in settings. Leave one out.")
+    if "mode" in given:
+        raise ValueError("settings cannot set `mode`: a loaded model has methods instead. Leave it out.")
     try:
         fields.update_from_flattened_dict(given)
     except (TypeError, KeyError) as error:  # an unknown stage

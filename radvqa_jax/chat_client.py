@@ -23,7 +23,7 @@ from radvqa_jax.chat_http import Http, NoResponse, ReplyTooLong
 from radvqa_jax.chat_reply import NO_COMPLETION, EndpointError, Reply, read_completion, same_model
 from radvqa_jax.chat_stop import Stop, Stopped
 from radvqa_jax.config import ChatConfig
-from radvqa_jax.files import FolderGone
+from radvqa_jax.folder_in_use import FolderGone
 
 __all__ = ["BudgetSpent", "ChatClient", "EndpointError", "NotCached", "Reply", "check_endpoint", "is_local"]
 

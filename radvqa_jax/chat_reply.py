@@ -5,6 +5,7 @@ import re
 from typing import Any, NamedTuple
 
 NO_COMPLETION = "no chat completion"
+_SHOWN = 200  # characters of an endpoint's own words in an error
 # Additions of servers to the requested name: a tag, a revision, the date of a release.
 _SUFFIX = re.compile(r"(:latest|@main|-\d{8}|-\d{4}-\d{2}-\d{2})$")
 
@@ -56,6 +57,25 @@ def whole_text(value: Any) -> Any:
     return value
 
 
+def _text_of(content: Any) -> str:
+    """The text of a message, which some servers send in parts; parts of reasoning are left out."""
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part["type"] in ("text", "output_text"))
+    if content is not None and not isinstance(content, str):
+        raise TypeError(f"content is {type(content).__name__}")
+    return content or ""
+
+
+def _reason(text: str) -> str:
+    """A sentence with the endpoint's words, if it sent an error although the status was one of success."""
+    try:
+        error = json.loads(text)["error"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    words = error.get("message") if isinstance(error, dict) else error
+    return f" It said: {' '.join(str(words).split())[:_SHOWN]!r}" if words else ""
+
+
 def read_completion(text: str, *, url: str) -> Reply:
     """The reply in the body of a response.
 
@@ -68,14 +88,13 @@ def read_completion(text: str, *, url: str) -> Reply:
         content, usage = choice["message"]["content"], body.get("usage") or {}
         counts = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
         tokens = max(sum(counts[:2]), counts[2], 0)  # 0: not counted
-        if content is not None and not isinstance(content, str):
-            raise TypeError(f"content is {type(content).__name__}")
+        content = _text_of(content)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         start = text.lstrip()[:40]
         html = start.startswith("<")
         hint = " That is a web page: does base_url end in /v1?" if html else ""
         raise EndpointError(
-            f"{url} sent no chat completion but {start!r} ({type(error).__name__}).{hint}",
+            f"{url} sent no chat completion but {start!r} ({type(error).__name__}).{hint}{_reason(text)}",
             kind="HTML instead of JSON" if html else NO_COMPLETION,
             final=html,
         ) from error

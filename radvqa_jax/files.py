@@ -14,6 +14,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from radvqa_jax.folder_in_use import check_folders
+from tfds_builders.json_text import no_repeats
+
 PART = re.compile(r"\..+\.[a-z0-9_]{8}\.part")  # names of unfinished files of `atomic_write`
 LOCK = ".lock"  # the file of a folder's lock (locks.py)
 # Errors of json.loads: ValueError, also for a number with thousands of digits; RecursionError for deep nesting.
@@ -21,50 +24,11 @@ BAD_JSON = (ValueError, RecursionError)
 # Permissions of a new file, before the umask removes some.
 OWNER_ONLY, ALL = 0o600, 0o666
 _shared = False
-_used: dict[Path, tuple[int, int]] = {}  # folder that this process uses -> device and inode
-
-
-class FolderGone(ValueError):
-    """A folder that this process uses was removed, or another took its place."""
-
-
-@contextlib.contextmanager
-def using(folder: Path) -> Iterator[None]:
-    """Within the block, a file is written to the folder only while the folder is still the same.
-
-    Without this, the first file after a removal would make the folder anew, without what the run had written before.
-    """
-    place = folder.absolute()
-    handle = os.open(place, os.O_RDONLY | os.O_DIRECTORY)  # as long as it is open, no other folder gets its inode
-    try:
-        _used[place] = _identity(place)
-        yield
-    finally:
-        _used.pop(place, None)
-        os.close(handle)
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    found = os.stat(folder)
-    return found.st_dev, found.st_ino
-
-
-def _is_same(folder: Path, identity: tuple[int, int]) -> bool:
-    try:
-        return _identity(folder) == identity
-    except (FileNotFoundError, NotADirectoryError):
-        return False
 
 
 def _make_parent(path: Path) -> None:
     """Creates the folder of a file if it is missing; raises FolderGone for a folder in use that is no longer there."""
-    parents = path.absolute().parents
-    for folder, identity in list(_used.items()):  # other threads may use other folders
-        if folder in parents and not _is_same(folder, identity):
-            raise FolderGone(
-                f"{folder} was moved, removed or replaced while this run wrote to it; {path.name} was not written. "
-                "What the run had written is no longer there. Start it again."
-            )
+    check_folders(path)
     path.parent.mkdir(parents=True, exist_ok=True)
 
 
@@ -215,20 +179,6 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
         os.close(handle)
         raise ValueError(f"{path} is not a regular file. Give a regular file, not a pipe, a device or a folder.")
     return open(handle, "rb")
-
-
-def no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The dict of a JSON object; an `object_pairs_hook` for json.loads.
-
-    Raises:
-        ValueError: if a field occurs twice, because readers differ in which of the two they take.
-    """
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the field {twice!r} occurs twice in one object; leave one out")
-    return found
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import filelock
 import psutil
 
-from radvqa_jax import files
+from radvqa_jax import files, folder_in_use
 
 LOCK, HOLDER = files.LOCK, ".lock.json"
 BEAT = 15.0  # seconds between two touches of the holder's file
@@ -87,7 +87,7 @@ def hold(folder: Path, *, doing: str, wait: bool = False, remedy: str = "") -> I
         files.remove_parts(folder)
         threading.Thread(target=_beat, args=(folder / HOLDER, done), daemon=True).start()
         try:
-            with files.using(folder):
+            with folder_in_use.using(folder):
                 yield left
         finally:
             done.set()

@@ -7,12 +7,14 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from radvqa_jax import files
 from radvqa_jax.command_line import run
+from radvqa_jax.command_line.modes import MODES, SHORT
 
 ROWS = [{"answer": "rechts — ja", "n": 1}, {"answer": "links", "n": 2}]
 
@@ -289,6 +291,16 @@ def test_a_workdir_that_leads_nowhere_or_is_not_utf_8_is_refused_at_the_start(tm
     with pytest.raises(ValueError, match="not UTF-8 text"):
         files.make_workdir(str(tmp_path / "a\udcff"))
     assert not (tmp_path / "a\udcff").exists()
+
+
+@pytest.mark.parametrize(("mode", "says"), [("train", "Finished work is in runs/a,"), ("export", "Start it again")])
+def test_a_run_that_ends_early_promises_only_what_its_mode_keeps(
+    mode: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert mode in MODES and set(MODES) >= SHORT
+    monkeypatch.setattr(run, "_CONFIG", SimpleNamespace(value=SimpleNamespace(mode=mode)))
+    monkeypatch.setattr(run, "_WORKDIR", SimpleNamespace(value="runs/a"))
+    assert run._kept().startswith(says)
 
 
 def test_a_run_on_a_full_disk_says_where_room_is_needed_and_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

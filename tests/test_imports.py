@@ -24,6 +24,7 @@ CORE = {
     "trees",
     "untrusted",
     "files",
+    "folder_in_use",
     "locks",
     "prompts",
     "chat_budget",
@@ -60,6 +61,7 @@ API = {"api", "api_maps", "api_quality", "api_checks", "api_rows", "api_values"}
 # Package or module of radvqa_jax -> the parts of radvqa_jax and tfds_builders that it may import, apart from itself.
 MAY_IMPORT = {
     **{name: CORE for name in CORE},
+    "files": CORE | {"tfds_builders"},
     "spreadsheet": CORE | {"tfds_builders"},
     "data": CORE | {"tfds_builders"},
     "models": CORE - {"files", "spreadsheet"},

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from radvqa_jax import files, locks
+from radvqa_jax import files, folder_in_use, locks
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -46,9 +46,9 @@ def test_a_folder_that_is_removed_while_it_is_used_is_not_made_anew(tmp_path: Pa
         folder.rename(aside)  # still there, so that no new folder gets its inode
         if again:
             folder.mkdir()
-        with pytest.raises(files.FolderGone, match=r"run was moved, removed or .*; second.txt was not written"):
+        with pytest.raises(folder_in_use.FolderGone, match=r"run was moved, removed or .*; second.txt was not written"):
             files.write_text(folder / "sub" / "second.txt", "")
-        with pytest.raises(files.FolderGone, match=r"lines.jsonl was not written"):
+        with pytest.raises(folder_in_use.FolderGone, match=r"lines.jsonl was not written"):
             files.append_jsonl(folder / "lines.jsonl", [{"a": 1}])
         files.write_text(tmp_path / "elsewhere.txt", "")
         assert list(folder.glob("*")) == []

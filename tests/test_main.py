@@ -65,6 +65,7 @@ FILES = {
     ),
     "no_config.py": "def get_config():\n    return 3\n",
     "nothing.py": "def get_config():\n    pass\n",
+    "ends.py": "import sys\n\n\ndef get_config():\n    sys.exit(0)\n",
     "config.json": '{"mode": "predict"}\n',
     "nested.json": '{"data": {"shuffle": true}}\n',
     "config.yaml": "data: {seq_len: 3\n",
@@ -94,6 +95,7 @@ BAD = {
         [], r"config cannot be run: AttributeError: module 'math'", "{tmp}/own_mistake.txt"
     ),
     "a config that returns nothing": Case([], r"--config gives no configuration\. Its get_config", "{tmp}/nothing.py"),
+    "a config that ends the program": Case([], r"config ended the program \(sys\.exit\) instead", "{tmp}/ends.py"),
     "one source without a comma": Case(
         [],
         r"no_comma\.py, line 7, `config.*`: the value has the type ConfigDict, and the field tuple\. Write \(…,\)",

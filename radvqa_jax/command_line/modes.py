@@ -30,6 +30,9 @@ MODES = {
     "export": "writes an adapter or a merged model for other libraries",
 }
 
+# Modes that keep nothing of an interrupted run: they are short, or write one file.
+SHORT = frozenset(("ask", "score", "compare", "audit", "fit", "convert", "fit_scaling", "export"))
+
 
 class Experiment(NamedTuple):
     """A file of configs/: its mode, and the first line of its docstring (`about`)."""

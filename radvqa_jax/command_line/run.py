@@ -28,6 +28,7 @@ from radvqa_jax.command_line.ending import ends_together
 from radvqa_jax.command_line.failures import FAILURES, say
 from radvqa_jax.command_line.help_text import describe_field, full_help, short_help
 from radvqa_jax.command_line.interrupts import interrupts_reach_us
+from radvqa_jax.command_line.modes import SHORT
 from radvqa_jax.command_line.streams import no_reader, print_anything, visible_streams
 from radvqa_jax.trees import nearest
 from radvqa_jax.untrusted import visible
@@ -116,6 +117,10 @@ def parse(argv: list[str]) -> list[str]:
             raise
         message = without_traceback(str(error))
         sys.exit(visible(f"error: {message}{_rule(message, fields)}"))
+    except SystemExit as error:
+        if error.code:  # absl's own flags end with 1 (--helpxml)
+            raise
+        sys.exit("error: the file of --config ended the program (sys.exit) instead of giving a configuration.")
     except IndexError as error:
         if indexed := [field for field in fields if "[" in field]:
             sys.exit(f"error: {error} in one of {', '.join(indexed)}. The first item is [0].")
@@ -187,6 +192,8 @@ def _explain(error: BaseException) -> tuple[str, int]:
 
 
 def _kept() -> str:
+    if _CONFIG.value.mode in SHORT:
+        return "Start it again with the same command."
     return f"Finished work is in {_WORKDIR.value}, and the same command continues from there."
 
 

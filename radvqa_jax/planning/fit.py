@@ -117,6 +117,7 @@ def largest_batch(
     reaches the limit. This takes few compilations, and the answer was itself compiled. `first` is the first guess;
     0 = eight times `step`. No guess exceeds `most`.
     """
+    most = most // step * step
     known = {step: peak_of(step)}
     if known[step] > memory:
         return 0, known[step]

@@ -27,6 +27,7 @@ from radvqa_jax.training.own_devices import on_own_devices
 from radvqa_jax.training.sharding import put, shard_flat
 from radvqa_jax.training.stage import Base, Trained, assemble, identify
 from radvqa_jax.training.stage_plan import answering_mesh
+from radvqa_jax.untrusted import visible
 
 
 def answer(loaded: LoadedBase, trained: Trained, rows: RowSource, *, run: str, name: str = "") -> list[Record]:
@@ -233,11 +234,11 @@ def write_scores(
         found = {name: run["published"] for name, run in scores["runs"].items()}
         metrics = published.format_published(found, label=report.run_label)
         if brief:
-            write_text(workdir / "published.txt", metrics + "\n")
+            write_text(workdir / "published.txt", visible(metrics) + "\n")
             end = f"; the metrics of the papers are in {workdir / 'published.txt'}"
         else:
             table += "\n\n" + metrics
-    write_text(workdir / "table.txt", table + "\n")
+    write_text(workdir / "table.txt", visible(table) + "\n")  # names of models come from anyone
     print(table)
     path = write_report(workdir, experiment, scores=scores, config=config.report, seed=config.seed)
     print(f"The report is {path}{end}")

@@ -10,7 +10,7 @@ import pytest
 
 from radvqa_jax import chat_cache
 from radvqa_jax.chat_client import EndpointError, NotCached
-from radvqa_jax.chat_reply import same_model
+from radvqa_jax.chat_reply import read_completion, same_model
 from radvqa_jax.chat_stop import Stop
 from radvqa_jax.files import read_jsonl
 from tests.chat.chat_case import MESSAGES, SOON, Make
@@ -167,6 +167,13 @@ FAILURES: dict[str, tuple[tuple[int, str, bytes, dict[str, str]], str, bool, str
     "page": ((200, "text/html", b"<html>hi</html>", {}), "HTML instead of JSON", True, "web page: does base_url", 1),
     "cut JSON": ((200, "application/json", b'{"choices": [{"mess', {}), "no chat completion", False, "JSONDecode", 3),
     "other JSON": ((200, "application/json", b'{"error": 1}', {}), "no chat completion", False, "KeyError", 3),
+    "an error of status 200": (
+        (200, "application/json", b'{"error": {"message": "no credit", "code": 402}}', {}),
+        "no chat completion",
+        False,
+        r"KeyError\)\. It said: 'no credit'",
+        3,
+    ),
     "no choice": ((200, "application/json", b'{"choices": []}', {}), "no chat completion", False, "IndexError", 3),
     "list": ((200, "application/json", b"[1]", {}), "no chat completion", False, "TypeError", 3),
 }
@@ -181,6 +188,13 @@ def test_a_failure_is_named_and_not_cached(name: str, make: Make, chat_server: A
     assert (caught.value.kind, caught.value.final) == (kind, final)
     assert len(chat_server.requests) == requests
     assert not (tmp_path / "cache.jsonl").exists()
+
+
+def test_a_reply_in_parts_is_its_text_without_the_reasoning() -> None:
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "it may be no"}]}
+    parts = [thought, {"type": "text", "text": "ye"}, {"type": "text", "text": "s"}]
+    body = {"choices": [{"message": {"content": parts}}]}
+    assert read_completion(json.dumps(body), url="http://x").text == "yes"
 
 
 @pytest.mark.parametrize("header", ["retry-after-ms", "retry-after"])

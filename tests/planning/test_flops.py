@@ -73,6 +73,20 @@ def test_the_largest_batch_is_found_with_few_compilations(memory: int, batch: in
     assert len(set(tried)) == len(tried)
 
 
+@pytest.mark.parametrize("step", [2, 3, 5, 7, 12])
+def test_the_largest_batch_is_a_multiple_of_the_devices(step: int) -> None:
+    tried: list[int] = []
+
+    def peak_of(n: int) -> int:
+        tried.append(n)
+        assert len(tried) <= 8
+        return 10 * n
+
+    assert largest_batch(peak_of, 10**9, step=step)[0] == 4096 // step * step
+    tried.clear()
+    assert largest_batch(peak_of, 10 * 9 * step + 1, step=step)[0] == 9 * step
+
+
 def test_a_float32_copy_of_a_layer_is_found_in_the_compiled_text() -> None:
     leaves = {"llm/x": jax.ShapeDtypeStruct((3, 2048, 4096), jnp.bfloat16)}
     assert find_float32("%c = f32[1,2048,4096]{2,1,0} convert(%w)", leaves) == ("llm/x f32[1,2048,4096]",)

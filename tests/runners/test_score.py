@@ -117,6 +117,12 @@ def test_without_blind_baselines_the_reason_is_given(
     assert "question only" not in table and "majority" not in table
 
 
+def test_a_name_cannot_command_the_terminal_that_shows_the_table(micro_config: MakeConfig, tmp_path: Path) -> None:
+    score(micro_config, tmp_path, {}, run="a\x1b[2Jb")
+    table = (tmp_path / "table.txt").read_text()
+    assert "\x1b" not in table and "a\\u001b[2Jb" in table
+
+
 def test_answers_to_another_image_are_not_taken_for_the_models(micro_config: MakeConfig, tmp_path: Path) -> None:
     scores = score(micro_config, tmp_path, {}, image_used="another")
     assert list(scores["runs"]) == ["mine, another case's image"]

@@ -206,12 +206,17 @@ def _read_json_lines(files: OfficialFiles, name: str) -> Iterator[tuple[dict[str
 
 
 class _Twice(dict[str, Any]):
-    """An object with a repeated key, of which JSON readers silently take the last value."""
+    """An object with a repeated key in it, of which JSON readers silently take the last value."""
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    return found if len(found) == len(pairs) else _Twice(found)
+    return found if len(found) == len(pairs) and not any(map(_has_twice, found.values())) else _Twice(found)
+
+
+def _has_twice(value: Any) -> bool:
+    """Whether a value is, or lists, an object with a repeated key; objects within it have told theirs already."""
+    return isinstance(value, _Twice) or (isinstance(value, list) and any(map(_has_twice, value)))
 
 
 def _object(line: str) -> tuple[dict[str, Any], str]:
