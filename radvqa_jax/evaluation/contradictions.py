@@ -20,8 +20,9 @@ Two claims about one image exclude each other if
 - `normal and a finding`: one says that nothing is abnormal, the other that a finding is there.
 
 A pair is comparable if other values of the two claims would exclude each other. Answers without a claim are in no pair,
-so the number of pairs differs from run to run. The error of the rule is the share of contradictions that it finds among
-the references, which should have none.
+so the number of pairs differs from run to run. Two answers that were given to two images are in no pair either, even if
+their questions belong to one image (`image_used`). The error of the rule is the share of contradictions that it finds
+among the references, which should have none.
 """
 
 import functools
@@ -218,11 +219,12 @@ def exclude(one: Claim, other: Claim) -> bool:
 
 def _pairs(records: Sequence[Record], answers: Sequence[str]) -> Iterator[tuple[str, int, bool]]:
     """Yields (kind, number of the first record, whether they exclude each other) for each comparable pair."""
-    by_image: dict[tuple[str, str], list[tuple[int, Claim]]] = {}
+    by_image: dict[tuple[str, str, str], list[tuple[int, Claim]]] = {}
     for number, (record, answer) in enumerate(zip(records, answers, strict=True)):
         claim = read_claim(record, answer) if record.image_id else None
         if claim is not None:
-            by_image.setdefault((record.source, record.image_id), []).append((number, claim))
+            shown = record.image_used or record.image_id
+            by_image.setdefault((record.source, record.image_id, shown), []).append((number, claim))
     for claims in by_image.values():
         for (number, one), (later, other) in itertools.combinations(claims, 2):
             if kind := comparable(one, other):

@@ -77,6 +77,14 @@ def test_answers_about_two_images_never_exclude_each_other() -> None:
     assert score_contradictions(imageless)["overall"] == {}
 
 
+@pytest.mark.parametrize(("shown", "pairs"), [("ab", 0), ("bb", 1), (("blank", "blank"), 1), ("a ", 1)])
+def test_a_pair_was_shown_one_image(shown: Sequence[str], pairs: int) -> None:
+    """If another image is drawn for each question, two right answers about two images differ. Empty: the own image."""
+    _, one, other = EXCLUDE[0]
+    made = [r._replace(image_used=image.strip()) for r, image in zip(records(one, other), shown, strict=True)]
+    assert score_contradictions(made)["overall"].get("contradictory", 0) == pairs
+
+
 def test_the_share_has_its_pairs_images_and_interval_and_does_not_depend_on_the_order() -> None:
     (_, one, other), agrees = EXCLUDE[0], AGREE[0]
     made = [record for n in range(6) for record in records(one, other, image=f"bad {n}", references=("yes", "yes"))]
