@@ -94,14 +94,14 @@ def caption_prefix(language: str = "en") -> str:
 def row_text(row: Mapping[str, Any], *, task: str, template: str, caption_prompt: str = "") -> tuple[str, str]:
     """(prefix, suffix) of a data set row for the task `vqa` or `caption`.
 
-    `caption_prompt` is the prefix for captions; empty = `caption` and the row's language. If the row has `history`, it
+    `caption_prompt` is the prefix for captions; empty = `caption` and the row's language. If the row has `_history`, it
     holds the turns of `RowSource.with_history`.
 
     >>> row_text({"caption": "A chest."}, task="caption", template="", caption_prompt="Describe the image.")
     ('Describe the image.', 'A chest.')
     """
     if task == "vqa":
-        turns = [(turn.question, turn.answer) for turn in row.get("history", ())]
+        turns = [(turn.question, turn.answer) for turn in row.get("_history", ())]
         prefix = vqa_prefix(row["question"], template=template, choices=row.get("choices", ()), history=turns)
         return prefix, " ".join(row["answer"].split())
     if task == "caption":

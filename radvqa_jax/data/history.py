@@ -70,7 +70,7 @@ class Conversations:
             for before in (self._texts[earlier] for earlier in self._earlier[number])
             if not same_question(before["question"], row["question"])
         ]
-        while turns and not self._fits(row | {"history": turns}):
+        while turns and not self._fits(row | {"_history": turns}):
             del turns[0]
         return tuple(turns)
 
@@ -116,12 +116,12 @@ def count_turns(rows: Sequence[Row]) -> dict[str, Any]:
     `too_long` (the oldest ones, which did not fit).
 
     Args:
-        rows: all of a source, in its order; `history` of each holds the turns of its prompt.
+        rows: all of a source, in its order; `_history` of each holds the turns of its prompt.
     """
     turns = shown = repeated = 0
     for row, earlier in zip(rows, earlier_numbers([row["image_id"] for row in rows]), strict=True):
         turns += len(earlier)
-        shown += len(row["history"])
+        shown += len(row["_history"])
         repeated += sum(same_question(rows[number]["question"], row["question"]) for number in earlier)
     left = {"repeated": repeated, "too_long": turns - shown - repeated}
     return {"questions": len(rows), "turns": turns, "shown": shown, **left}

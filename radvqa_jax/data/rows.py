@@ -50,7 +50,8 @@ class RowSource(Sequence[Row]):
     """The rows of one split, by number, in the order of the prepared files.
 
     A row is a dict with the features of tfds_builders/features.py and those of its own data set. Images are the encoded
-    bytes of a file; text is str. Callers may mutate it.
+    bytes of a file; text is str. Callers may mutate it. What this class adds has a name that no column of a table can
+    have: `_image_used`, the id of another image that is shown, and `_history`, the earlier turns in the prompt.
     """
 
     def __init__(
@@ -100,18 +101,18 @@ class RowSource(Sequence[Row]):
         row = {key: value if key in self._encoded else plain(value) for key, value in row.items()}
         row |= self._said_before(index)
         if self._image is not None:
-            return row | {"image": self._image[0], "image_used": self._image[1]}
+            return row | {"image": self._image[0], "_image_used": self._image[1]}
         if self._shown is None:
             return row
         data, numbers = self._shown
         shown = data[int(numbers[index])]
-        return row | {"image": shown["image"], "image_used": plain(shown["image_id"])}
+        return row | {"image": shown["image"], "_image_used": plain(shown["image_id"])}
 
     def __iter__(self) -> Iterator[Row]:
         return (self[index] for index in range(len(self)))
 
     def _said_before(self, index: int) -> Row:
-        return {} if self._history is None else {"history": self._history[index]}
+        return {} if self._history is None else {"_history": self._history[index]}
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_index": None}  # workers make batches and need no index

@@ -99,7 +99,7 @@ def _records(
             row,
             predictions=[tokenizer.decode(answer) for answer in answers],
             run=run,
-            image_used=row.get("image_used") or row["image_id"],
+            image_used=row.get("_image_used") or row["image_id"],
         )
         asked, wanted = rows.text(row, template=prompt)
         if rows.source.task == "caption":  # the row's own question was not asked
@@ -111,7 +111,7 @@ def _records(
                 prompt=asked,
                 token_ids=ids,
                 ended=[eos in answer for answer in ids],
-                history=[turn.question_id for turn in row.get("history", ())],
+                history=[turn.question_id for turn in row.get("_history", ())],
             )
         )
     return records

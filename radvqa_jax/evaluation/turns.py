@@ -54,4 +54,4 @@ def score_turns(
 
 def held(records: Sequence[Record]) -> dict[str, Any]:
     """The numbers of earlier turns that the prompts held and left out; see `data.history.count_turns`."""
-    return count_turns([{"image_id": r.image_id, "question": r.question, "history": r.history} for r in records])
+    return count_turns([{"image_id": r.image_id, "question": r.question, "_history": r.history} for r in records])

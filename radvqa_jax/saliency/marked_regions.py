@@ -9,6 +9,8 @@ from jaxtyping import Bool
 
 from radvqa_jax.data.image import read_mask
 
+MARKS = ("boxes", "box_labels", "mask")  # fields of a row that mark a region
+
 
 def draw_boxes(boxes: Any, height: int, width: int) -> Bool[np.ndarray, "{height} {width}"]:
     """A mask that is True within any of the boxes, `x0 y0 x1 y1` as shares of width and height from the upper left.
@@ -41,17 +43,17 @@ def find_region(row: Mapping[str, Any], *, height: int, width: int) -> tuple[Boo
 
     Boxes with labels count if question or answer names the label; boxes without labels all count; otherwise the mask
     counts, wherever it is not black. If there are labelled boxes, it is not used: its levels name organs, not this
-    answer.
+    answer. Texts in these fields, which are columns of a table with the same name, mark nothing.
     """
-    boxes, labels = row.get("boxes"), row.get("box_labels")
+    boxes, labels, mask_file = (None if isinstance(row.get(f), str) else row.get(f) for f in MARKS)
     if boxes is not None and len(boxes):
         if labels is not None and len(labels):
             boxes = named_boxes(list(boxes), list(labels), text=f"{row['question']} {row['answer']}")
         mask = draw_boxes(boxes, height, width)
         return (mask, "") if mask.any() else (None, "no box is named in question or answer")
-    if not row.get("mask"):
+    if not mask_file:
         return None, "no mask and no boxes"
-    mask = read_mask(row["mask"])
+    mask = read_mask(mask_file)
     if mask.shape != (height, width):
         return None, f"the mask is {mask.shape[0]} x {mask.shape[1]} pixels and the image {height} x {width}"
     return (mask, "") if mask.any() else (None, "nothing is marked")

@@ -40,7 +40,7 @@ def test_a_prompt_holds_the_earlier_questions_of_its_image_and_their_answers(tok
     assert prompts(rows)["four"] == "one axial. three liver. answer en four"
     assert prompts(rows)["five"] == "two left. answer en five"
     assert prompts(rows)["six"] == "answer en six" and prompts(rows)["seven"] == "answer en seven"  # no image
-    assert rows[3]["history"] == list(rows.texts())[3]["history"]
+    assert rows[3]["_history"] == list(rows.texts())[3]["_history"]
 
 
 def test_no_prompt_holds_the_answer_to_its_own_question(tokenizer: Tokenizer) -> None:

@@ -112,7 +112,7 @@ def test_rows_are_selected_by_number_in_the_order_asked_for() -> None:
 def shown(rows: RowSource) -> list[tuple[str, str, str, int]]:
     """(question, image_id, image_used, grey level of the image) of each row."""
     found = ((row, decode_image(row["image"])[0, 0, 0]) for row in rows)
-    return [(row["question_id"], row["image_id"], row.get("image_used", ""), int(grey)) for row, grey in found]
+    return [(row["question_id"], row["image_id"], row.get("_image_used", ""), int(grey)) for row, grey in found]
 
 
 def test_a_row_can_show_the_image_of_another() -> None:

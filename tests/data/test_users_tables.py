@@ -13,7 +13,9 @@ from radvqa_jax.config import DataConfig, FilterConfig, SourceConfig
 from radvqa_jax.data.dicom import read_dicom
 from radvqa_jax.data.image import decode_image
 from radvqa_jax.data.preparing import prepare
+from radvqa_jax.data.rows import Turn
 from radvqa_jax.data.sources import load_rows
+from radvqa_jax.saliency.marked_regions import find_region
 
 
 def own_folder(folder: Path, *, split: bool = False) -> Path:
@@ -38,6 +40,23 @@ def test_a_users_table_is_prepared_read_and_filtered(tmp_path: Path) -> None:
     assert rows.name == "table/mine:train" and rows.column("ward") == ["north"] * 8
     few = SourceConfig(dataset="table", where=(FilterConfig(field="answer", values=("no",)),))
     assert set(load_rows(few, data).column("answer")) == {"no"}
+
+
+def test_columns_named_like_what_this_package_adds_stay_texts_of_the_user(tmp_path: Path) -> None:
+    folder = own_folder(tmp_path / "own", split=True)
+    table = (folder / "table.csv").read_text().replace("ward", "History,image used,mask,boxes")
+    (folder / "table.csv").write_text(table.replace("north", "smoker,none,masks/a.png,10 20 30 40"))
+    data = DataConfig(data_dir=str(tmp_path / "data"), manual_dir=str(folder), name="mine")
+    prepare("table", data=data)
+    rows = load_rows(SourceConfig(dataset="table", builder_config="mine"), data)
+    assert rows[0]["history"] == "smoker" and rows[0]["image_used"] == "none"
+    assert rows.text(rows[0], template="{question}") == ("Is it dark?", "yes")
+    assert find_region(rows[0], height=8, width=8) == (None, "no mask and no boxes")
+    turn = (Turn("before", "Is it small?", "no"),)
+    told = rows.with_history([turn] * len(rows))
+    for row in (told[0], next(told.texts())):
+        assert row["history"] == "smoker"
+        assert "Is it small?" in told.text(row, template="{history} {question}")[0]
 
 
 def test_several_tables_are_prepared_under_their_names(tmp_path: Path) -> None:
