@@ -255,6 +255,11 @@ def check(config: Config) -> None:
     )
     for path in ("eval.source", "eval.train_source"):
         check_read_source(path, attrgetter(path)(config))
+        require(
+            config.mode != "job" or attrgetter(path)(config).task == "vqa",
+            f"{path}.task='caption': mode=job scores questions, and captions have none. Give a source of questions, or "
+            "train with mode=train and write captions with mode=predict.",
+        )
     _check_audit(config.audit)
     _check_writing(config)
     _check_decode(config.decode)

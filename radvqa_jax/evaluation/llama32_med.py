@@ -78,7 +78,7 @@ def check_bertscore(model: str) -> Path:
     config = Path(model).expanduser() / "config.json"
     if not config.is_file():
         raise ValueError(
-            f"eval.bertscore_model={model!r} must be a folder with a model that transformers saved (config.json, "
+            f"score.bertscore_model={model!r} must be a folder with a model that transformers saved (config.json, "
             "weights, tokenizer). Names of models are not accepted: nothing is downloaded."
         )
     try:
@@ -86,7 +86,7 @@ def check_bertscore(model: str) -> Path:
     except ModuleNotFoundError as error:
         raise ValueError(
             f"BERTScore needs the package bert-score ({error}). Install it with pip install 'radvqa_jax[bertscore]', "
-            "or leave eval.bertscore_model empty."
+            "or leave score.bertscore_model empty."
         ) from error
     tokenizer = config.with_name("tokenizer_config.json")
     limit = json.loads(tokenizer.read_text(encoding="utf-8")).get("model_max_length") if tokenizer.is_file() else None

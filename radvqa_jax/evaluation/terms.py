@@ -17,6 +17,7 @@ _PREFIXES = set(
     "post pre extra sub pneumo hydro cardio broncho hepato spleno radio".split()
 )
 _SIDES = {"l": "left", "r": "right"}
+_BEFORE_COUNTS = set("and are contains has have is shows there was were with".split())
 _KEEP_S = ("ss", "us", "is", "os")
 _NO_PLURALS = {
     "pancreas",
@@ -131,6 +132,18 @@ def _spell_sides(words: list[str]) -> list[str]:
     ]
 
 
+def _count_none(words: list[str]) -> list[str]:
+    """The words with a 0 that counts things as `none`: alone, or before what it counts ("0 masses", not "grade 0")."""
+    return [
+        "none"
+        if word in ("0", "zero")
+        and (index == 0 or words[index - 1] in _BEFORE_COUNTS)
+        and (len(words) == 1 or index + 1 < len(words))
+        else word
+        for index, word in enumerate(words)
+    ]
+
+
 def of_kind(kind: str) -> set[str]:
     """The canonical terms of a kind: modality, sequence, plane, projection, side, …"""
     return _tables().kinds.get(kind, set())
@@ -156,7 +169,7 @@ def canonical(text: str) -> tuple[str, ...]:
     """
     tables = _tables()
     words = [_singular(word, tables.plural) for word in comparable(text).split()]
-    words = _replace(_join_prefixes(_spell_sides(words)), tables)
+    words = _replace(_join_prefixes(_spell_sides(_count_none(words))), tables)
     words = _replace(words, tables)  # a phrase may contain a form that another line made canonical
     words = _without_implied(words, tables)
     return tuple(word for index, word in enumerate(words) if index == 0 or word != words[index - 1])

@@ -9,7 +9,7 @@ from radvqa_jax import typed_json
 from radvqa_jax.config import Config, SourceConfig
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows, make_builder
-from radvqa_jax.evaluation import reliance, report, score_tables
+from radvqa_jax.evaluation import published, reliance, report, score_tables
 from radvqa_jax.evaluation.convert import Predictions, find_files, name_runs, names_run, propose_run, to_predictions
 from radvqa_jax.evaluation.judge_file import JudgeFile, find_judges
 from radvqa_jax.evaluation.line_scores import OTHER_IMAGES, dataset_of, run_of
@@ -39,6 +39,7 @@ def score_mode(config: Config, workdir: Path) -> None:
     Answers to another case's image, or to a blank one, count as a separate run. A line that cannot be scored is in
     unscored.jsonl with its reason; a file with more of them than score.max_unscored is refused.
     """
+    published.check_installed(config.score)
     files = _without_prompts(find_files(config.eval.predictions))
     _refuse_outputs(files, workdir)
     read_sheets(config)  # mistakes in these are found before the answers are scored

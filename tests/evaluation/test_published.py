@@ -183,7 +183,7 @@ def test_llama32_med_bleu_is_sacrebleu() -> None:
 def test_bertscore_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [record("a", "b")]
     with pytest.raises(
-        ValueError, match=r"eval.bertscore_model='roberta-large' must be a folder.*nothing is downloaded"
+        ValueError, match=r"score.bertscore_model='roberta-large' must be a folder.*nothing is downloaded"
     ):
         llama32_med.bertscore(rows, model="roberta-large")
     (tmp_path / "config.json").write_text('{"num_hidden_layers": 2}')
