@@ -239,10 +239,12 @@ def test_missing_inputs_of_the_scores_are_reported_before_anything_is_trained(
     for changes, message in (
         ({"score.bertscore_model": "nowhere"}, "bertscore_model='nowhere' must be a folder"),
         ({"report.review_sheets": ("nowhere.csv",)}, "nowhere.csv"),
+        ({"eval.source.task": "caption"}, r"eval\.source\.task='caption': mode=job scores questions"),
+        ({"eval.train_source.task": "caption"}, r"eval\.train_source\.task='caption': mode=job scores questions"),
         ({"adapter_accept": ("data.promt",)}, r"adapter_accept names 'data\.promt'\. Did you mean `data\.prompt`"),
     ):
         with pytest.raises((ValueError, OSError), match=message):
-            RUNNERS["job"](micro_config(changes), tmp_path)
+            RUNNERS["job"](micro_config({"mode": "job"} | changes), tmp_path)
     assert not list(tmp_path.iterdir())
 
 

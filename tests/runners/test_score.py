@@ -123,6 +123,12 @@ def test_a_name_cannot_command_the_terminal_that_shows_the_table(micro_config: M
     assert "\x1b" not in table and "a\\u001b[2Jb" in table
 
 
+def test_a_missing_encoder_is_found_before_anything_is_scored(micro_config: MakeConfig, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"score\.bertscore_model='nowhere' must be a folder"):
+        score(micro_config, tmp_path, {"score.bertscore_model": "nowhere"})
+    assert not (tmp_path / "table.csv").exists()
+
+
 def test_answers_to_another_image_are_not_taken_for_the_models(micro_config: MakeConfig, tmp_path: Path) -> None:
     scores = score(micro_config, tmp_path, {}, image_used="another")
     assert list(scores["runs"]) == ["mine, another case's image"]
