@@ -14,7 +14,7 @@ from radvqa_jax.config import Config, LoraConfig
 from radvqa_jax.data.sources import check_names
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.export.card import Card, licence_of, read_scores
-from radvqa_jax.export.export import Exported, Source, export_model
+from radvqa_jax.export.export import Exported, Source, check_inputs_stay, export_model
 from radvqa_jax.export.huggingface_folder import UNIGRAM
 from radvqa_jax.export.merged import Merge
 from radvqa_jax.loaded_base import inspect_model
@@ -93,6 +93,9 @@ class Done(NamedTuple):
 def export(config: Config, folder: Path) -> Done:
     """Exports config.adapter with its base to `folder`, and checks it; `config` is resolved (radvqa_jax/resolve.py)."""
     check_names(config.export.datasets, field="export.datasets")
+    model = config.model
+    inputs = {"model.checkpoint": model.checkpoint, "model.tokenizer": model.tokenizer, "adapter": config.adapter}
+    check_inputs_stay(folder, inputs | {"export.scores": config.export.scores})
     tokenizer, _ = inspect_model(config)
     abstract = abstract_params(get_variant(config.model.variant).at(config.model.resolution))
     folder.parent.mkdir(parents=True, exist_ok=True)  # first, so that mistakes are found before weights are read

@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,24 @@ def test_an_answer_is_replaced_by_the_same_command_alone(
     write_json(tmp_path / "answer.json", {"question": "of an earlier version"})
     with pytest.raises(ValueError, match="would be replaced"):
         refuse_other_answer(identify_question(make(**same)), tmp_path)
+
+
+def test_an_answer_of_other_weights_at_the_same_paths_is_not_replaced(
+    picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make(**{"ask.image": str(picture)})
+    kept = {"checkpoint_sha256": "a", "tokenizer_sha256": "b"}
+    write_json(tmp_path / "answer.json", {"question": "Q", "asked": identify_question(config), "weights": kept})
+    monkeypatch.setattr(ask, "shown_models", lambda _: pytest.fail("the other model was used"))
+    for other in ({"checkpoint_sha256": "c"}, {"tokenizer_sha256": "c"}):
+        now = kept | other
+        loaded = SimpleNamespace(
+            base=SimpleNamespace(sha256=now["checkpoint_sha256"]),
+            tokenizer=SimpleNamespace(sha256=now["tokenizer_sha256"]),
+        )
+        monkeypatch.setattr(ask, "load_base", lambda *_, loaded=loaded: loaded)
+        with pytest.raises(ValueError, match="would be replaced"):
+            RUNNERS["ask"](config, tmp_path)
 
 
 def test_equal_samples_are_counted() -> None:

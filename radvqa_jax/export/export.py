@@ -63,11 +63,11 @@ def export_model(source: Source, folder: Path, *, config: ExportConfig, card: Ca
     Raises:
         ValueError: if the format cannot hold the trained leaves, or the export does not give the model's logits.
     """
-    check_replaceable(folder)
+    check_replaceable(folder, conversion=False)
     leaves = projector_whole(source) if config.format == "peft" else {}
     rows = verify.make_rows(source.variant, source.tokenizer, prompt=source.prompt)
     what = f"The export as {config.format}"
-    with replacing(folder) as part:
+    with replacing(folder, conversion=False) as part:
         reference, merged = _in_memory(source, rows, config)
         if config.format == "peft":
             save_peft(part, leaves, source.lora, base_name=config.base_name)
@@ -83,20 +83,25 @@ def export_model(source: Source, folder: Path, *, config: ExportConfig, card: Ca
 
 
 @contextlib.contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
+def replacing(folder: Path, *, conversion: bool) -> Iterator[Path]:
     """Gives a folder to write into, which takes the place of `folder` if the block ends without an error.
 
     One process at a time: of two exports to one folder the second is refused. What killed exports left is removed, also
     that of other formats in the same workdir.
 
+    Args:
+        folder: the place.
+        conversion: whether the new folder is a converted checkpoint (mode=convert) and not an export.
+
     Raises:
         locks.InUse: if another process is writing the folder.
-        ValueError: if there is something in its place that is not an earlier export; nothing of it is touched.
+        ValueError: if there is something in its place that is not an earlier folder of the same kind; nothing of it is
+            touched.
     """
     folder = folder.expanduser().resolve()
     if not folder.name:
         raise ValueError(f"{folder} cannot be replaced by an export. Give a folder of its own.")
-    check_replaceable(folder)  # first, so that what is refused leaves no lock
+    check_replaceable(folder, conversion=conversion)  # first, so that what is refused leaves no lock
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locks.hold_file(folder, remedy="Wait until it is done, or give another folder."), _swapped(folder) as part:
         yield part
@@ -150,8 +155,19 @@ def _remove_others_remains(folder: Path) -> None:
                 _remove_remains(other)
 
 
-def check_replaceable(folder: Path) -> None:
-    """Raises ValueError if a path holds anything but an earlier export, as its list of files says."""
+def check_inputs_stay(folder: Path, inputs: Mapping[str, str]) -> None:
+    """Raises ValueError if a file or folder that is read, by its field, is in the folder that will be replaced."""
+    for field, path in inputs.items():
+        if path and Path(path).expanduser().resolve().is_relative_to(folder.expanduser().resolve()):
+            raise ValueError(f"{field}={path} is in {folder}, which is replaced. Give another place for the result.")
+
+
+def check_replaceable(folder: Path, *, conversion: bool | None = None) -> None:
+    """Raises ValueError if a path holds anything but an earlier export, as its list of files says.
+
+    An export does not take the place of a converted checkpoint, on which adapters may have been trained, nor the other
+    way round; `conversion` tells which of the two is to be written, None = either.
+    """
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -164,6 +180,12 @@ def check_replaceable(folder: Path) -> None:
         raise ValueError(
             f"{folder} holds {', '.join(other[:3])}{', …' if len(other) > 3 else ''}, which no earlier export put "
             "there, and an export would take its place. Give another folder, or remove it."
+        )
+    if conversion is not None and conversion != (RECORD not in listed):
+        kinds = ("an export", "a converted checkpoint")
+        raise ValueError(
+            f"{folder} holds {kinds[not conversion]}, and {kinds[conversion]} would take its place. Give another "
+            "folder, or remove it."
         )
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,17 @@ def identify_question(config: Config) -> str:
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
-def refuse_other_answer(asked: str, workdir: Path) -> None:
-    """Raises ValueError if the workdir has the answer to another question, or one that was made in another way."""
+def refuse_other_answer(asked: str, workdir: Path, *, weights: Mapping[str, str] | None = None) -> None:
+    """Raises ValueError if the workdir has the answer to another question, or one that was made in another way.
+
+    `weights` has the hashes of checkpoint and tokenizer, once they are read: other files may have taken their places.
+    """
     path = workdir / ANSWER
-    if path.exists() and (kept := typed_json.read(path, dict[str, Any])).get("asked") != asked:
+    if not path.exists():
+        return
+    kept = typed_json.read(path, dict[str, Any])
+    other = weights is not None and kept.get("weights", weights) != weights
+    if kept.get("asked") != asked or other:
         raise ValueError(
             f"{path} answers {kept.get('question')!r}, asked with another image, question, model or setting, and would "
             f"be replaced. Give another --workdir, one for each question, or remove {path}."
@@ -91,6 +98,8 @@ def ask_mode(config: Config, workdir: Path) -> None:
     asked_as = identify_question(config)
     refuse_other_answer(asked_as, workdir)
     loaded = load_base(config, workdir)
+    weights = {"checkpoint_sha256": loaded.base.sha256, "tokenizer_sha256": loaded.tokenizer.sha256}
+    refuse_other_answer(asked_as, workdir, weights=weights)
     models = shown_models(loaded)
     run = list(models)[-1]
     asked_models = {name: Model(loaded, leaves, run=name) for name, leaves in models.items()}
@@ -121,6 +130,7 @@ def ask_mode(config: Config, workdir: Path) -> None:
         "warnings": opened.notes,
         "run": run,
         "asked": asked_as,
+        "weights": weights,
     }
     write_json(workdir / ANSWER, found)
     for name, value in [("answer", answer.text or "(nothing)"), *rows, *opened.facts]:

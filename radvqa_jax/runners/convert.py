@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from radvqa_jax.backbones import abstract_params, backbone_of
 from radvqa_jax.checkpoints import big_vision
 from radvqa_jax.config import Config
-from radvqa_jax.export.export import replacing
+from radvqa_jax.export.export import check_inputs_stay, replacing
 from radvqa_jax.export.huggingface_folder import UNIGRAM
 from radvqa_jax.export.whole_model import check_written, write_model
 from radvqa_jax.models.variants import get_variant
@@ -20,6 +20,8 @@ def convert_mode(config: Config, workdir: Path) -> None:
     Prints which leaves are not in the checkpoint as they were written.
     """
     model, format = config.model, config.convert.format
+    folder = workdir / format
+    check_inputs_stay(folder, {"model.checkpoint": model.checkpoint, "model.tokenizer": model.tokenizer})
     variant = get_variant(model.variant).at(model.resolution)
     abstract = abstract_params(variant)
     tokenizer = backbone_of(variant).tokenizer(model.tokenizer) if model.tokenizer else None
@@ -37,12 +39,7 @@ def convert_mode(config: Config, workdir: Path) -> None:
         seed=config.seed,
         tell=lambda report: print(report.text()),
     )
-    folder = workdir / format
-    if Path(model.checkpoint).resolve().is_relative_to(folder.resolve()):
-        raise ValueError(
-            f"model.checkpoint={model.checkpoint} is in {folder}, which is replaced. Give another --workdir."
-        )
-    with replacing(folder) as part:
+    with replacing(folder, conversion=True) as part:
         path, sums = write_model(
             part,
             ((name, leaf.astype(dtype, copy=False)) for name, leaf in leaves),

@@ -308,6 +308,21 @@ def test_the_npz_of_an_export_is_a_plain_zip_of_arrays(make: Make, tmp_path: Pat
         assert all(name.startswith("params/") and name.endswith(".npy") for name in archive.namelist())
 
 
+@pytest.mark.parametrize("mode", ["convert", "export"])
+def test_a_checkpoint_is_not_replaced_by_what_is_made_of_it(mode: str, micro_config: Make, tmp_path: Path) -> None:
+    run = convert_mode if mode == "convert" else export_mode
+    first = micro_config({"mode": mode})
+    run(first, tmp_path)
+    made = tmp_path / first.export.format
+    before = {path.name: files.sha256(path) for path in made.iterdir()}
+    with pytest.raises(ValueError, match=r"model\.checkpoint=.*huggingface is in .*, which is replaced"):
+        run(micro_config({"mode": mode, "model.checkpoint": str(made)}), tmp_path)
+    other = export_mode if mode == "convert" else convert_mode
+    with pytest.raises(ValueError, match=r"huggingface holds .* would take its place"):
+        other(micro_config({"mode": "export" if mode == "convert" else "convert"}), tmp_path)
+    assert {path.name: files.sha256(path) for path in made.iterdir()} == before
+
+
 def test_names_on_a_card_are_one_line_without_markup() -> None:
     score = {"name": "a|b\n<script>x</script>", "value": 0.5, "n": 4, "interval": None}
     text = render(Card("t", "peft", "b\n\n# c", "", "v", 224, "p", "float32", [], [("<b>", "l")], [score], "", [], "0"))

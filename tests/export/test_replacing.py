@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from radvqa_jax import locks
-from radvqa_jax.export.export import replacing
+from radvqa_jax.export.export import RECORD, check_inputs_stay, replacing
 
 LOCK = ".out.lock"
 
 
 def write(folder: Path, text: str) -> None:
-    with replacing(folder) as part:
+    with replacing(folder, conversion=True) as part:
         (part / "model.txt").write_text(text)
 
 
@@ -57,7 +57,7 @@ def test_remains_of_a_kill_between_two_renames_are_put_back_first(tmp_path: Path
     folder = tmp_path / "out"
     write(folder, "good")
     folder.rename(tmp_path / ".out.old")
-    with pytest.raises(OSError, match="disk is full"), replacing(folder) as part:
+    with pytest.raises(OSError, match="disk is full"), replacing(folder, conversion=True) as part:
         (part / "model.txt").write_text("half")
         raise OSError("disk is full")
     assert (folder / "model.txt").read_text() == "good" and names(tmp_path) == {"out", LOCK}
@@ -70,11 +70,11 @@ def test_of_two_exports_to_one_folder_the_second_is_refused_and_the_first_is_who
     """The lock is of an open file: it excludes another call of this process as it does another process."""
     folder = tmp_path / "out"
     write(folder, "earlier")
-    with replacing(folder) as part:
+    with replacing(folder, conversion=True) as part:
         (part / "a.txt").write_text("first")
         with pytest.raises(locks.InUse, match=r"Another process writes .*/out\. Wait until it is done, or"):
             write(folder, "second")
-        with replacing(tmp_path / "other"):
+        with replacing(tmp_path / "other", conversion=True):
             (part / "b.txt").write_text("first")
     assert names(folder) == {"a.txt", "b.txt", ".radvqa_files.json"}
     write(folder, "later")
@@ -110,3 +110,27 @@ def test_a_kill_between_two_renames_is_mended_by_an_export_of_another_format(tmp
     (huggingface / "mine.txt").write_text("keep")  # put there by hand: the earlier export is the only one
     write(tmp_path / "peft", "newer")
     assert (old / "model.txt").read_text() == "good" and names(huggingface) == {"mine.txt"}
+
+
+def test_an_export_does_not_take_the_place_of_a_converted_checkpoint_nor_the_other_way_round(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    write(folder, "converted")
+    said = "out holds a converted checkpoint, and an export would take its place"
+    with pytest.raises(ValueError, match=said), replacing(folder, conversion=False):
+        pass
+    exported = tmp_path / "exported"
+    for _ in range(2):
+        with replacing(exported, conversion=False) as part:
+            (part / RECORD).write_text("{}")
+    with pytest.raises(ValueError, match="exported holds an export, and a converted checkpoint would take its place"):
+        write(exported, "converted")
+    assert (folder / "model.txt").read_text() == "converted" and (exported / RECORD).is_file()
+
+
+def test_what_an_export_reads_is_not_in_the_folder_that_it_replaces(tmp_path: Path) -> None:
+    folder = tmp_path / "huggingface"
+    (tmp_path / "link").symlink_to(folder)
+    check_inputs_stay(folder, {"adapter": "", "model.checkpoint": str(tmp_path / "huggingface_2")})
+    for inside in (folder, folder / "model.npz", tmp_path / "link" / "model.npz"):
+        with pytest.raises(ValueError, match=r"model\.checkpoint=.* is in .*huggingface, which is replaced"):
+            check_inputs_stay(folder, {"model.checkpoint": str(inside)})
