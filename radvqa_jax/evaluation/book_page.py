@@ -21,6 +21,7 @@ _COLUMNS = (
 
 class _Tables(NamedTuple):
     tables: list[dict[str, Any]]
+    stand_in: str = ""
 
 
 class _Table(NamedTuple):
@@ -98,20 +99,21 @@ def format_book(book: Mapping[str, Any]) -> str:
 
 
 def read_book(folder: Path) -> dict[str, Any]:
-    """The part of a folder's book.json that `filled_cells` needs; a book without tables if there is no file.
+    """`tables`, as far as `filled_cells` needs them, and `stand_in` of a folder's book.json; no tables without a file.
 
     Raises:
         ValueError: naming file and field, if it is no book.
     """
     path = folder / "book.json"
     if not path.exists():
-        return {"tables": []}
+        return {"tables": [], "stand_in": ""}
     tables = []
-    for table in typed_json.check_part(typed_json.read(path, dict[str, Any]), _Tables, where=str(path)).tables:
+    book = typed_json.check_part(typed_json.read(path, dict[str, Any]), _Tables, where=str(path))
+    for table in book.tables:
         found = typed_json.check_part(table, _Table, where=f"{path}: a table")
         cells = [typed_json.check_part(cell, _Cell, where=f"{path}: {found.name}: a cell") for cell in found.cells]
         tables.append({"name": found.name, "cells": [cell._asdict() for cell in cells]})
-    return {"tables": tables}
+    return {"tables": tables, "stand_in": book.stand_in}
 
 
 def filled_cells(book: Mapping[str, Any]) -> set[Place]:

@@ -30,10 +30,17 @@ class GrowingBook:
 
         Raises:
             ValueError: for a book.json that is not one, and if the book in the folder has filled a table that is left
-                out.
+                out, or is a rehearsal and this one is not, or the other way round.
         """
         self._config, self._tables, self._workdir = config, tables, workdir
-        self._before = filled_cells(read_book(workdir))
+        there = read_book(workdir)
+        self._before = filled_cells(there)
+        if self._before and there["stand_in"] != config.book.stand_in:
+            raise ValueError(
+                f"The book in {workdir} was filled with book.stand_in={there['stand_in']!r}, and this one has "
+                f"{config.book.stand_in!r}: a rehearsal and the real book would replace each other. Give another "
+                "--workdir."
+            )
         if left_out := sorted({cell[0] for cell in self._before} - set(tables)):
             raise ValueError(
                 f"book.tables leaves out {', '.join(left_out)}, which the book in {workdir} has filled. Name them, too "

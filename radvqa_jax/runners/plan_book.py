@@ -44,6 +44,7 @@ class Planned(NamedTuple):
     hours: float | None  # all steps at the roofline
     program: str  # the compiled step and the releases that made it, as a hash: equal ones are compiled once
     hours_10k: float | None = None  # all passes over 10,000 rows at the roofline, where the number of rows is not known
+    device: str = ""  # the kind that jax names; it tells one machine's `local` from another's
 
 
 def rows_of(source: SourceConfig, config: Config) -> int | None:
@@ -88,7 +89,12 @@ def plan(recipes: Mapping[str, Config], target: Target, known: Iterable[Planned]
         target: from `open_target`.
         known: lines of an earlier plan, whose programs are not compiled again.
     """
-    taken = {each.program: (each.peak, each.step_seconds) for each in known if each.target == target.name}
+    device = target.devices[0].device_kind
+    taken = {
+        each.program: (each.peak, each.step_seconds)
+        for each in known
+        if each.target == target.name and (target.name != "local" or each.device == device)
+    }
     for name, config in recipes.items():
         mesh = sharding.make_mesh(config.mesh, target.devices)
         for stage_name in config.stage_names:
@@ -99,13 +105,28 @@ def plan(recipes: Mapping[str, Config], target: Target, known: Iterable[Planned]
                 taken[program] = fitted.peak, fitted.roofline_seconds
                 print(f"compiled {name}, {stage_name} for {target.name} in {fitted.compile_seconds:.0f} s", flush=True)
             peak, best = taken[program]
-            counts = [rows_of(source, config) for source in stage.sources]
-            rows = None if None in counts else sum(count or 0 for count in counts)
-            steps = count_steps(stage, rows or 0) if rows is not None or stage.total_steps else None
-            hours = None if steps is None or best is None else steps * best / 3600
-            hours_10k = count_steps(stage, 10_000) * best / 3600 if steps is None and best is not None else None
             fits = None if target.memory is None else peak <= target.memory
-            yield Planned(name, stage_name, target.name, rows, steps, peak, fits, best, hours, program, hours_10k)
+            found = Planned(name, stage_name, target.name, None, None, peak, fits, best, None, program, device=device)
+            yield _with_rows(found, config, stage)
+
+
+def _with_rows(each: Planned, config: Config, stage: StageConfig) -> Planned:
+    """The line with the stage's rows and steps as they are known now, and the hours that they take."""
+    counts = [rows_of(source, config) for source in stage.sources]
+    rows, best = None if None in counts else sum(count or 0 for count in counts), each.step_seconds
+    steps = count_steps(stage, rows or 0) if rows is not None or stage.total_steps else None
+    hours = None if steps is None or best is None else steps * best / 3600
+    hours_10k = count_steps(stage, 10_000) * best / 3600 if steps is None and best is not None else None
+    return each._replace(rows=rows, steps=steps, hours=hours, hours_10k=hours_10k)
+
+
+def _still_true(known: Sequence[Planned], recipes: Mapping[str, Config]) -> Iterator[Planned]:
+    """Yields the lines of an earlier plan that settings and release of now would give, with the rows of now."""
+    for each in known:
+        config = recipes.get(each.recipe)
+        stage = config.stages.get(each.stage) if config else None
+        if config and stage and each.program == _program(config, stage):
+            yield _with_rows(each, config, stage)
 
 
 def _device(each: Planned | None) -> list[str]:
@@ -155,13 +176,17 @@ def read_plan(workdir: Path) -> list[Planned]:
 def plan_book(recipes: Mapping[str, Config], targets: Sequence[str], workdir: Path) -> None:
     """Prints the needs of each recipe on each target; writes them to plan.json one by one, and to plan.md.
 
-    An interrupted plan continues, and the devices of an earlier plan are kept.
+    An interrupted plan continues, and the devices of an earlier plan are kept. Lines of other recipes, settings or
+    releases are left out, with their number.
     """
     for target in targets:
         if target != "local":
             get_device(target, field="book.targets")  # a mistake in the last is found before the first is planned for
-    known = read_plan(workdir)
-    planned = {(each.recipe, each.stage, each.target): each for each in known if each.recipe in recipes}
+    before = read_plan(workdir)
+    known = list(_still_true(before, recipes))
+    if left := len(before) - len(known):
+        print(f"{left} lines of {workdir / 'plan.json'} are of other recipes, settings or releases, and are left out.")
+    planned = {(each.recipe, each.stage, each.target): each for each in known}
     for target in targets:
         for each in plan(recipes, open_target(target), known):
             planned[each.recipe, each.stage, each.target] = each

@@ -89,6 +89,37 @@ def test_a_plan_is_a_row_for_each_stage_with_every_device(micro_config: MakeConf
     assert "What the recipes take" in page and "32.00 DOES NOT FIT" in page and "remat=auto" in page
 
 
+def test_a_plan_keeps_no_line_of_other_settings(
+    micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = Fitted("", 1, 0, 0, 0, 1, Work(0.0, 0.0), None, 7.2, (), 0.0)
+    monkeypatch.setattr(plan_book, "compile_program", lambda program, target: found)
+    config = micro_config()
+    plan_book.plan_book({"a": config}, ["local"], tmp_path)
+    first = plan_book.read_plan(tmp_path)
+    elsewhere = [each._replace(target="h100") for each in first]
+    write_json(tmp_path / "plan.json", [each._asdict() for each in [*first, *elsewhere]], private=False)
+    monkeypatch.setattr(plan_book, "rows_of", lambda source, config: 10_000)  # the sets were prepared since
+    plan_book.plan_book({"a": config}, ["local"], tmp_path)
+    kept = plan_book.read_plan(tmp_path)
+    assert [each.target for each in kept].count("h100") == len(first) and {each.rows for each in kept} == {10_000}
+    other = dataclasses.replace(config, model=dataclasses.replace(config.model, quantize="nf4"))
+    capsys.readouterr()
+    plan_book.plan_book({"a": other}, ["local"], tmp_path)
+    assert f"{len(kept)} lines of {tmp_path / 'plan.json'} are of other" in capsys.readouterr().out
+    assert {each.target for each in plan_book.read_plan(tmp_path)} == {"local"}
+
+
+def test_a_local_plan_of_another_machine_is_made_again(micro_config: MakeConfig) -> None:
+    target, config = open_target("local"), micro_config()
+    program = plan_book._program(config, config.stages["stage1"])
+    one = plan_book.Planned("a", "stage1", "local", 1, 1, 5, True, 0.5, 1.0, program, device="another card")
+    here = one._replace(device=target.devices[0].device_kind)
+    only = {"a": dataclasses.replace(config, stages={"stage1": config.stages["stage1"]})}
+    assert next(plan_book.plan(only, target, [here])).peak == 5
+    assert next(plan_book.plan(only, target, [one])).peak != 5
+
+
 def test_hours_are_those_of_10_000_rows_where_the_rows_are_not_known(
     micro_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

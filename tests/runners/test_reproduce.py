@@ -135,6 +135,8 @@ def test_a_filled_cell_stays_until_a_run_fills_it_again(
     before = {name: (tmp_path / name).read_bytes() for name in names}
     count = read_json(tmp_path / "book.json")["filled"]
     assert count > 3
+    with pytest.raises(ValueError, match=r"filled with book\.stand_in='phantom_rad.*', and this one has ''"):
+        RUNNERS["reproduce"](dataclasses.replace(config, book=dataclasses.replace(config.book, stand_in="")), tmp_path)
     one = {"book.tables": ("llama32_med_table3",)}
     with pytest.raises(ValueError, match=r"book\.tables leaves out medm_table5, which the book in .* has filled"):
         RUNNERS["reproduce"](micro_config(SHORT | one), tmp_path)
