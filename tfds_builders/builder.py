@@ -131,6 +131,10 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
     def read(self, reading: Reading) -> None:
         """Reads the official files into `reading`."""
 
+    def image_label(self, row: Row) -> str:
+        """The name of a row's image in rejects.jsonl and in messages."""
+        return row["image"]
+
     def finish_row(self, row: Row, image: StoredImage, *, reading: Reading, split: str) -> Row:
         """A row with the fields that depend on its image."""
         return row
@@ -205,9 +209,10 @@ class OfficialFilesBuilder(tfds.core.GeneratorBasedBuilder):
             if isinstance(row["image"], bytes):  # no image: a data set of text alone
                 yield number, row
             else:
-                image = images.get(row["image"], split=split)
+                label = self.image_label(row)
+                image = images.get(row["image"], label=label, split=split)
                 if isinstance(image, str):
-                    reading.leave_out(split, row, image, raw={"image": row["image"], "question": row["question"]})
+                    reading.leave_out(split, row, image, raw={"image": label, "question": row["question"]})
                     continue
                 yield number, self.finish_row(row | {"image": image.data}, image, reading=reading, split=split)
             kept += 1
@@ -269,24 +274,24 @@ class _Images:
         self._cache: collections.OrderedDict[str, StoredImage | str] = collections.OrderedDict()
         self._converted: set[str] = set()
 
-    def get(self, name: str, *, split: str) -> StoredImage | str:
-        """The image, or the reason why it cannot be used."""
+    def get(self, name: str, *, label: str, split: str) -> StoredImage | str:
+        """The image, or the reason why it cannot be used, in which it is called `label`."""
         if name not in self._cache:
-            self._cache[name] = self._load(name, split=split)
+            self._cache[name] = self._load(name, label=label, split=split)
             if len(self._cache) > CACHED_IMAGES:
                 self._cache.popitem(last=False)
         self._cache.move_to_end(name)
         return self._cache[name]
 
-    def _load(self, name: str, *, split: str) -> StoredImage | str:
+    def _load(self, name: str, *, label: str, split: str) -> StoredImage | str:
         data = self._reading.files.read(name)
         try:
             image = store_image(data, bit_depth=self._bit_depth)
         except ValueError as error:
-            return f"image cannot be decoded: {name}: {error}"
+            return f"image cannot be decoded: {label}: {error}"
         if image.conversion and name not in self._converted:
             self._converted.add(name)
-            note = self._reading.rejects.row(split, name)
+            note = self._reading.rejects.row(split, label)
             note.repaired("image", f"image converted: {image.conversion}", before=len(data), after=len(image.data))
             if image.low_bits:
                 note.repaired("image", f"{LOW_BITS}: {image.low_bits}", before=16, after=8)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from .test_table import ROW, all_rows, build, write_csv, write_images
 
@@ -83,3 +84,36 @@ def test_letters_that_contradict_the_order_are_left_out(choices: str, own: Path,
     write_csv(own / "table.csv", [*rows, rows[0] | {"choices": choices, "answer": "b"}])
     dropped = build(own, tmp_path / "data").of("dropped")
     assert dropped["row 2"] == ["choices are in another order than their letters: option 1 is lettered B"]
+
+
+def test_hidden_ids_stay_hidden_where_an_image_is_converted_or_damaged(own: Path, tmp_path: Path) -> None:
+    """rejects.jsonl calls an image by its id, which is a hash."""
+    (own / "Doe").mkdir()
+    Image.new("RGBA", (8, 8), (1, 2, 3, 255)).save(own / "Doe/a.png")
+    (own / "Doe/b.png").write_bytes((own / "0.png").read_bytes()[:60])
+    rows = [ROW | {"image": name, "split": "train"} for name in ("Doe/a.png", "Doe/b.png", "0.png")]
+    write_csv(own / "table.csv", rows)
+    for hidden in (False, True):
+        built = build(own, tmp_path / f"data{hidden}", hash_ids=hidden)
+        assert [line["reason"].split(": ")[0] for line in built.rejects] == [
+            "image converted",
+            "image cannot be decoded",
+        ]
+        assert ("Doe" in str(built.rejects)) != hidden
+    assert built.rejects[0]["id"] == built.row("row 1")["image_id"]
+    write_csv(own / "table.csv", rows[1:2])
+    with pytest.raises(ValueError, match="no image of train can be used") as error:
+        build(own, tmp_path / "none", hash_ids=True)
+    assert "Doe" not in str(error.value)
+
+
+def test_hidden_ids_stay_hidden_in_rows_that_cannot_be_read(own: Path, tmp_path: Path) -> None:
+    """A cell of a short row is in another column; an id comes before the cell at fault, or holds half a letter."""
+    ids = {"question_id": "MRN-7", "case_id": "Doe"}
+    rows = [ids | ROW | {"image": "0.png", "question": True}, {"case_id": "\ud800Doe", **ROW, "image": "0.png"}]
+    (own / "table.jsonl").write_text("".join(json.dumps(row | {"split": "train"}) + "\n" for row in rows))
+    (own / "table.csv").write_text("question,answer,image,case_id,split\n0.png,Doe\nWhat?,CT,0.png,1,train\n")
+    for table, dropped in (("table.jsonl", "question is not text"), ("table.csv", "2 cells instead of 5")):
+        built = build(own, tmp_path / table, table=table, hash_ids=True)
+        assert [reasons for reasons in built.of("dropped").values()] == [[dropped]]
+        assert not [word for word in ("Doe", "MRN") if word in str(built.rejects)]

@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from tfds_builders.builder import OfficialFilesBuilder, Reading
+from tfds_builders.builder import OfficialFilesBuilder, Reading, Row
 from tfds_builders.official_files import OfficialFiles
 from tfds_builders.regular_files import read_regular
 from tfds_builders.rejects import Rejects, write_whole
@@ -119,6 +119,9 @@ class Builder(OfficialFilesBuilder):
 
     def expected(self) -> dict[str, Any]:
         return {}  # only its owner knows what a table should contain
+
+    def image_label(self, row: Row) -> str:
+        return row["image_id" if self._config.hash_ids else "image"]
 
     def _check_counts(self, reading: Reading) -> list[str]:
         return []

@@ -93,6 +93,8 @@ class MadeRow:
 
     def _shown(self, columns: Columns, hide: Hide) -> dict[str, Any]:
         """The cells and the number of the row as rejects.jsonl may show them."""
+        if hide.active and self.raw.fault:  # a cell may be in the column of another
+            return {"row": self.raw.number}
         secret = {column for name in ("image", *IDS) for column in columns.of.get(name, [])} if hide.active else set()
         cells = {key: hide(cell_text(cell)) if key in secret else cell for key, cell in self.raw.cells.items()}
         return cells | {"row": self.raw.number}
@@ -101,9 +103,10 @@ class MadeRow:
         cells, row = self.raw.cells, self.row
         for feature in columns.of:
             if feature not in ("image", "choices", "answer_index", "split"):
-                row[feature] = note.text(columns.text(cells, feature), feature, missing=MISSING)
-        for name in IDS:  # before anything can fail: rejects.jsonl names a row by its id
-            row[name] = hide(row[name])
+                text = columns.text(cells, feature)
+                # Before anything is noted or can fail: rejects.jsonl names a row by its id.
+                text = hide(text) if feature in IDS and text not in MISSING else text
+                row[feature] = note.text(text, feature, missing=MISSING)
         row["question_id"] = row["question_id"] or f"row {self.raw.number}"
         for feature, column in columns.extra.items():
             row[feature] = cell_text(cells.get(column))
