@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 from radvqa_jax import __version__
 from radvqa_jax.chat_client import ChatClient
-from radvqa_jax.config import Config, JudgeConfig
+from radvqa_jax.config import Config, JudgeConfig, SourceConfig
+from radvqa_jax.data.sources import find_prepared
+from radvqa_jax.data.written import DATASET as WRITTEN
 from radvqa_jax.data.written import prepare_written, written_builder
 from radvqa_jax.files import write_jsonl
 from radvqa_jax.synthesis import balance, planted, suite
@@ -54,11 +56,23 @@ class Outcome(NamedTuple):
 
 
 def check_settings(config: Config) -> None:
-    """Raises ValueError for an invalid name of a set, an unknown check, or an unreadable sheet."""
+    """Raises ValueError for an invalid name of a set, an unknown check, an unreadable sheet, or an evaluated set that
+    is not prepared."""
     written_builder(config.synthesis.name, config.data.data_dir)
     settings = config.synthesis.checks
     check_names(suite.all_checks(settings, known=[], chat=chat_checks(settings, None)), settings.off)
     read_reviews(config.synthesis.review_sheets)
+    for source in _evaluated(config):
+        find_prepared(source, config.data)
+
+
+def _evaluated(config: Config) -> list[SourceConfig]:
+    """The sets, apart from all prepared validation and test splits, whose questions no written pair may repeat."""
+    own = {config.synthesis.name, config.synthesis.name + UNCHECKED}  # of an earlier run, which this one replaces
+    named = (config.eval.source, *config.audit.also_evaluate)
+    asked = [source for source in named if source.dataset and source.task == "vqa"]
+    others = [source for source in asked if source.dataset != WRITTEN or source.builder_config not in own]
+    return [*others, *config.synthesis.checks.against]
 
 
 def make_client(config: Config, workdir: Path) -> ChatClient | None:
@@ -96,7 +110,7 @@ def check_pairs(config: Config, workdir: Path, candidates: Sequence[Candidate], 
     settings = config.synthesis.checks
     readings = read_reviews(config.synthesis.review_sheets)
     spoiled = _spoiled(config, candidates, evidences)
-    known = evaluated_questions([*settings.against], config.data)
+    known = evaluated_questions(_evaluated(config), config.data)
     client = make_client(config, workdir)
     checks = suite.all_checks(settings, known=known, chat=chat_checks(settings, client), seed=config.seed)
     plain = [check for check in checks if check.name not in {check.name for check in chat_checks(settings, None)}]

@@ -11,14 +11,26 @@ from typing import Any
 import mlcroissant as mlc
 import pytest
 
-from radvqa_jax.config import ChecksConfig, Config, DataConfig, FilterConfig, SourceConfig, StageConfig, SynthesisConfig
+from radvqa_jax.config import (
+    AuditConfig,
+    ChecksConfig,
+    Config,
+    DataConfig,
+    FilterConfig,
+    SourceConfig,
+    StageConfig,
+    SynthesisConfig,
+)
 from radvqa_jax.data.preparing import prepare
 from radvqa_jax.data.sources import find_prepared, load_rows, open_rows
 from radvqa_jax.files import read_json, read_jsonl
 from radvqa_jax.runners.audit import audit_all
-from radvqa_jax.runners.check_questions import Origin, check_questions
+from radvqa_jax.runners.check_questions import Origin, check_pairs, check_questions, check_settings
 from radvqa_jax.runners.write_questions import describe_replaced
+from radvqa_jax.synthesis import suite
 from radvqa_jax.synthesis.candidates import Candidate
+from radvqa_jax.synthesis.chat_checks import chat_checks
+from radvqa_jax.synthesis.evidence import Evidences
 from radvqa_jax.synthesis.planted import make_candidate, planned_of
 from radvqa_jax.synthesis.planted_pairs import right_pairs
 
@@ -201,6 +213,35 @@ def test_a_run_says_before_it_begins_which_set_it_will_replace(workdir: Path, da
 def test_a_set_that_is_not_written_names_the_command_that_writes_it(read: Any, data: DataConfig) -> None:
     with pytest.raises(ValueError, match=r"configs/write_questions.py:rocov2 --config.synthesis.name=rocov2_questions"):
         read(SourceConfig("written", "rocov2_questions"), data)
+
+
+def test_a_pair_may_not_repeat_a_question_of_a_set_that_is_evaluated(
+    config: Config, data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a split called train, and in a table, which no list of data sets names."""
+    monkeypatch.setattr("radvqa_jax.synthesis.evidence.prepared_sets", lambda data: iter(()))
+    asked = open_rows(SourceConfig("phantom_rad", "tiny", "train"), data)
+    row = next(iter(asked.texts()))
+    chosen = ChecksConfig(near_words=0)
+    names = {check.name for check in suite.all_checks(chosen, known=[], chat=chat_checks(chosen, None))}
+    chosen = dataclasses.replace(chosen, off=tuple(names - {"contamination"}))
+    own = SynthesisConfig(name="own_questions", measure=0, checks=chosen)
+    pair = dataclasses.replace(write_pairs(data)[0], question=row["question"], answer=row["answer"])
+    outcomes = []
+    for place in (SourceConfig(), asked.source, dataclasses.replace(asked.source, task="caption")):
+        run = dataclasses.replace(config, synthesis=own, eval=dataclasses.replace(config.eval, source=place))
+        audited = dataclasses.replace(run, eval=config.eval, audit=AuditConfig(also_evaluate=(place,)))
+        for one in (run, audited):
+            outcome = check_pairs(one, tmp_path, [pair], Evidences([pair], data))
+            outcomes.append(outcome.checked[0].results["contamination"].outcome)
+    assert outcomes == [*["passed"] * 2, *["failed"] * 2, *["passed"] * 2]
+
+
+def test_an_evaluated_set_is_prepared_before_questions_are_paid_for(config: Config) -> None:
+    absent, own = SourceConfig("table", "chest", "test"), dataclasses.replace(SOURCE, split="test")
+    check_settings(dataclasses.replace(config, eval=dataclasses.replace(config.eval, source=own)))
+    with pytest.raises(ValueError, match=r"table is not prepared.*configs/build_data.py"):
+        check_settings(dataclasses.replace(config, audit=AuditConfig(also_evaluate=(absent,))))
 
 
 @pytest.mark.parametrize("name", ["", "../up", "Big", "a b"])
