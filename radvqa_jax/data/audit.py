@@ -17,6 +17,8 @@ LEAKS = ("images", "near_images", "medpix_pictures", "cases", "triplets")
 # Images that one program drew of one anatomy resemble each other: the closest of phantom_rad's train and test are 16
 # bits apart and show other lesions. Between two such sets only copies count.
 DRAWN_BITS = 8
+TABLE = "table"  # the data set of users' own tables
+SHORT_NUMBER = 5  # most digits of a number with which a table counts its cases; hospitals give patients longer ones
 LISTED_PAIRS = 50  # of nearly equal images
 LISTED_SUSPECTS = 12  # of the closest pairs up to SUSPECT_BITS, for a person to look at; they do not count as leaks
 
@@ -33,6 +35,19 @@ class _Contents(NamedTuple):
     drawn: bool  # by a program, as its rows' source says
 
 
+def _case(case: str, rows: RowSource) -> str:
+    """The id by which a case is compared with those of other sets.
+
+    A bare number identifies a case only within its data set, and a short one only within its table; PMC123 or MPX0001
+    is the same case in any data set.
+    """
+    if not case.isdigit():
+        return case
+    dataset = rows.source.dataset
+    of_table = dataset == TABLE and len(case) <= SHORT_NUMBER
+    return f"{dataset}/{rows.fingerprint['builder_config']}/{case}" if of_table else f"{dataset}/{case}"
+
+
 def _contents(rows: RowSource, texts: Texts) -> _Contents:
     hashes = load_hashes(rows)
     images = [hashes.exact[number] if number >= 0 else "" for number in hashes.of_row.tolist()]
@@ -43,8 +58,7 @@ def _contents(rows: RowSource, texts: Texts) -> _Contents:
         images,
         hashes,
         [match.group(1) if match else "" for match in found],
-        # A bare number identifies a case only within its data set; PMC123 or MPX0001 is the same case in any data set.
-        [f"{rows.source.dataset}/{case}" if case.isdigit() else case for case in texts.case_id],
+        [_case(case, rows) for case in texts.case_id],
         questions,
         list(zip(images, questions, answers, strict=True)),
         drawn=all("synthetic" in source.split() for source in rows.column("source")),

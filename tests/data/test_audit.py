@@ -135,6 +135,23 @@ def test_bare_numbers_are_cases_of_their_own_data_set() -> None:
     assert audit({"train": fake_rows(1, case_id=["PMC7"]), "test": other})["shared"][0]["leak"] == ["cases"]
 
 
+@pytest.mark.parametrize(
+    ("case", "config", "leak"),
+    [
+        ("7", "oslo", []),  # each table counts its patients
+        ("7", "berlin", ["cases"]),
+        ("40123456", "oslo", ["cases"]),  # a patient of one hospital in two tables
+        ("P7", "oslo", ["cases"]),
+    ],
+)
+def test_a_short_number_is_a_case_of_its_own_table(case: str, config: str, leak: list[str]) -> None:
+    sets = {"train": fake_rows(1, case_id=[case]), "test": fake_rows(1, first=9, case_id=[case])}
+    for (name, rows), table in zip(sets.items(), ("berlin", config), strict=True):
+        rows.source = SourceConfig(dataset="table", builder_config=table, split=name)
+        rows.fingerprint = {"dataset": "table", "builder_config": table}
+    assert audit(sets)["shared"][0]["leak"] == leak
+
+
 def test_pictures_of_medpix_are_known_by_their_number() -> None:
     train = fake_rows(2, image_id=["MPX1229_synpic22020", "MPX1_synpic2"])
     (shared,) = audit({"train": train, "test": fake_rows(2, first=9, image_id=["synpic22020", "synpic3"])})["shared"]
