@@ -99,10 +99,14 @@ class Images:
 
         The id of a pair does not cover them, and a test case must not become one of training.
         """
-        cases = {(rows.source.dataset, image): _case(rows.source.dataset, case, image)
-                 for rows, case, image in self._ids()}  # fmt: skip
+        cases = {
+            (rows.source.dataset, str(rows.fingerprint["builder_config"]), image): _case(
+                rows.source.dataset, case, image
+            )
+            for rows, case, image in self._ids()
+        }
         for pair in pairs:
-            case = cases.get((pair.dataset, pair.image_id))
+            case = cases.get((pair.dataset, pair.builder_config, pair.image_id))
             if case is None:
                 continue  # its set is no longer a source; its evidence is read from the set that the line names
             said, right = (pair.case_id, pair.split), (case[1], self._splits[case])

@@ -8,6 +8,7 @@ from radvqa_jax.synthesis.duplicates import SPLIT_ORDER
 from radvqa_jax.synthesis.evidence import Evidences
 from tfds_builders.features import YES_NO, common_row, is_yes_no
 
+TABLE = "table"  # the data set of users' own tables
 COPIED = ("image_id", "case_id", "modality", "organ", "location", "plane", "caption", "language")
 Row = dict[str, Any]
 
@@ -67,7 +68,11 @@ def rows_by_split(
     planted: Mapping[str, str],
     checks_sha256: str,
 ) -> dict[str, Callable[[], Iterator[Row]]]:
-    """{split: function that yields its rows}; images are read one at a time."""
+    """{split: function that yields its rows}; images are read one at a time.
+
+    Of several tables, which may number their images alike, the name is in front of an image's id.
+    """
+    tables = {pair.item.candidate.builder_config for pair in pairs if pair.item.candidate.dataset == TABLE}
 
     def give(split: str) -> Iterator[Row]:
         for pair in pairs:
@@ -81,6 +86,8 @@ def rows_by_split(
                 planted=planted.get(candidate.candidate_id, ""),
                 checks_sha256=checks_sha256,
             )
+            if candidate.dataset == TABLE and len(tables) > 1:
+                row["image_id"] = f"{candidate.builder_config}/{candidate.image_id}"
             yield row | {"image": evidences.image(candidate)}
 
     splits = sorted({pair.item.candidate.split for pair in pairs}, key=lambda split: SPLIT_ORDER.get(split, 0))
