@@ -30,17 +30,21 @@ class Evidences:
         self._sources: dict[Place, RowSource] = {}
         self._numbers: dict[Place, dict[str, int]] = {}
         self._rows: dict[Place, dict[str, Row]] = {}
+        # By image and caption: pairs of a filtered source may be about another caption than an image's first.
+        self._captioned: dict[Place, dict[tuple[str, str], Row]] = {}
         places = dict.fromkeys(map(_place, candidates))
         for dataset, builder_config, split in places:
             place = (dataset, builder_config, split)
             rows = self._sources[place] = open_rows(SourceConfig(dataset, builder_config, split), data)
             texts: dict[str, Row] = {}
             numbers: dict[str, int] = {}
+            captioned: dict[tuple[str, str], Row] = {}
             for number, row in enumerate(rows.texts()):
                 held = texts.get(row["image_id"])
                 if held is None or (row["caption"].strip() and not held["caption"].strip()):
                     texts[row["image_id"]], numbers[row["image_id"]] = row, number
-            self._rows[place], self._numbers[place] = texts, numbers
+                captioned.setdefault((row["image_id"], _sha256(row["caption"])), row)
+            self._rows[place], self._numbers[place], self._captioned[place] = texts, numbers, captioned
 
     def row(self, pair: Candidate) -> Row:
         """The texts of the row that a pair was written from.
@@ -49,11 +53,11 @@ class Evidences:
             ValueError: if there is no such row, or its caption has changed.
         """
         place = _place(pair)
-        row = self._rows[place].get(pair.image_id)
+        row = self._captioned[place].get((pair.image_id, pair.caption_sha256))
         name = f"{pair.dataset}:{pair.prepared_split}"
-        if row is None:
+        if pair.image_id not in self._rows[place]:
             raise ValueError(f"{name} has no image {pair.image_id!r}. Write the questions again.")
-        if hashlib.sha256(row["caption"].encode()).hexdigest() != pair.caption_sha256:
+        if row is None:
             raise ValueError(
                 f"The caption of {pair.image_id!r} in {name} is not the one that a question was written from: the set "
                 "was prepared anew. Write the questions again, in a new workdir."
@@ -66,7 +70,7 @@ class Evidences:
         return self._sources[place][self._numbers[place][pair.image_id]]["image"]
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every row with its `dataset`, `builder_config` and `split`."""
+        """A row of every image, with its `dataset`, `builder_config` and `split`."""
         named = ("dataset", "builder_config", "split")
         return [
             row | dict(zip(named, place, strict=True)) for place, rows in self._rows.items() for row in rows.values()
@@ -77,16 +81,20 @@ class Evidences:
         return [rows.fingerprint for rows in self._sources.values()]
 
 
+def _sha256(caption: str) -> str:
+    return hashlib.sha256(caption.encode()).hexdigest()
+
+
 def _place(pair: Candidate) -> Place:
     return pair.dataset, pair.builder_config, pair.prepared_split
 
 
 def make_items(candidates: Iterable[Candidate], evidences: Evidences) -> list[Item]:
     """The pairs with their evidence, which is read once for each row."""
-    read: dict[tuple[Place, str], Evidence] = {}
+    read: dict[tuple[Place, str, str], Evidence] = {}
     items = []
     for pair in candidates:
-        row, key = evidences.row(pair), (_place(pair), pair.image_id)
+        row, key = evidences.row(pair), (_place(pair), pair.image_id, pair.caption_sha256)
         if key not in read:
             read[key] = Evidence.of(row)
         items.append(Item(pair, read[key]))

@@ -1,11 +1,11 @@
-"""The rows behind written pairs where tables number their images alike."""
+"""The rows behind written pairs, where tables number their images alike or give an image several captions."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from radvqa_jax.config import DataConfig, SourceConfig, SynthesisConfig
+from radvqa_jax.config import DataConfig, FilterConfig, SourceConfig, SynthesisConfig
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.synthesis import evidence, images
 from radvqa_jax.synthesis.candidates import Candidate
@@ -61,3 +61,12 @@ def test_two_tables_that_number_their_images_alike_have_different_images(monkeyp
         by_split = rows_by_split(checked, evidences, choices={}, planted={}, checks_sha256="")
         rows: list[dict[str, Any]] = [row for give in by_split.values() for row in give()]
         assert {(row["image_id"], row["image"]) for row in rows} == names
+
+
+def test_the_evidence_is_the_caption_that_a_filter_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image's first caption is another one, and may be the evidence of other pairs."""
+    whole = table("a", {"zh": "Left lung mass.", "en": "Left nodule."})
+    chosen = [whole.where(FilterConfig(field="language", values=(word,))).captioned() for word in ("en", "zh")]
+    found, evidences = written(monkeypatch, *chosen, whole=[whole])
+    items = make_items(pairs_about(found), evidences)
+    assert [item.evidence.caption for item in items] == ["Left nodule.", "Left lung mass."]
