@@ -24,7 +24,7 @@ from radvqa_jax.synthesis.checks import Check, Checked, Result, check_names, run
 from radvqa_jax.synthesis.evidence import Evidences, evaluated_questions, make_items
 from radvqa_jax.synthesis.prepared_rows import rows_by_split
 from radvqa_jax.synthesis.report import build_report, format_funnel, write_report
-from radvqa_jax.synthesis.review import apply_review, read_reviews, score_review, write_review
+from radvqa_jax.synthesis.review import apply_review, describe_unweighted, read_reviews, score_review, write_review
 
 # Of the checks of single pairs and of repeated ones; the others look at whole sets.
 NOT_MEASURED = ("blind_lookup", "balance")
@@ -133,6 +133,8 @@ def check_pairs(config: Config, workdir: Path, candidates: Sequence[Candidate], 
     review = None
     if readings:
         review = score_review(readings, checked, workdir, seed=config.seed)
+        if said := describe_unweighted(review, workdir):
+            print(said, flush=True)
         checked = apply_review(checked, readings, use=config.synthesis.review)
         checks = [*checks, Check("review", "1", "review", "A person discarded it.", lambda items: [Result("passed")])]
     return Outcome(checked, checks, {c.candidate_id: kind for c, kind in spoiled}, measured, review, cost)
@@ -181,16 +183,7 @@ def check_questions(config: Config, workdir: Path, candidates: Sequence[Candidat
             if pair.accepted == wanted
         )
         write_jsonl(workdir / name, lines)
-    if config.synthesis.review_rows:
-        rows = write_review(
-            workdir,
-            outcome.checked,
-            rows=config.synthesis.review_rows,
-            seed=config.seed,
-            image=(lambda pair: evidences.image(pair.item.candidate)) if config.synthesis.review_images else None,
-        )
-        if rows:
-            print(f"{rows} pairs to be read are in {workdir / 'review_pairs.csv'}", flush=True)
+    _draw_sheet(config, workdir, outcome, evidences)
     report = _report(config, outcome, evidences, written)
     path = write_report(workdir, report)
     print(format_funnel(report), flush=True)
@@ -218,6 +211,24 @@ def check_questions(config: Config, workdir: Path, candidates: Sequence[Candidat
         print(f"written/{name} is prepared in {folder}", flush=True)
     print(f"The report is {path}", flush=True)
     return path
+
+
+def _draw_sheet(config: Config, workdir: Path, outcome: Outcome, evidences: Evidences) -> None:
+    """Writes the sheet of pairs to be read, if the configuration asks for one."""
+    if not config.synthesis.review_rows:
+        return
+    if config.synthesis.review_sheets:  # their weights are in the draw, and their verdicts in the results
+        print("synthesis.review_sheets is given, so no sheet is drawn. For another sheet, leave it out.", flush=True)
+        return
+    rows = write_review(
+        workdir,
+        outcome.checked,
+        rows=config.synthesis.review_rows,
+        seed=config.seed,
+        image=(lambda pair: evidences.image(pair.item.candidate)) if config.synthesis.review_images else None,
+    )
+    if rows:
+        print(f"{rows} pairs to be read are in {workdir / 'review_pairs.csv'}", flush=True)
 
 
 def _report(config: Config, outcome: Outcome, evidences: Evidences, written: Origin) -> dict[str, Any]:

@@ -7,7 +7,7 @@ second file keeps the number of pairs that each one represents, so that precisio
 import dataclasses
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -50,20 +50,36 @@ class Reading(NamedTuple):
     comment: str
 
 
-def _stratum(pair: Checked) -> str:
-    return f"{pair.failed[0] if pair.failed else ACCEPTED}, {pair.item.candidate.writer}, {pair.item.candidate.kind}"
+def _strata(checked: Sequence[Checked], *, most: int) -> dict[str, list[Checked]]:
+    """Groups of pairs by first failing check, writer and kind; coarser ones if there are more than `most` groups.
+
+    Every group gets a row, so that the rows represent all pairs.
+    """
+    grouped: defaultdict[str, list[Checked]] = defaultdict(list)
+    for parts in (("check", "writer", "kind"), ("check",), ("side",), ()):
+        grouped.clear()
+        for pair in checked:
+            candidate = pair.item.candidate
+            known = {
+                "check": pair.failed[0] if pair.failed else ACCEPTED,
+                "side": str(bool(pair.failed)),
+                "writer": candidate.writer,
+                "kind": candidate.kind,
+            }
+            grouped[", ".join(known[part] for part in parts)].append(pair)
+        if len(grouped) <= most:
+            break
+    return grouped
 
 
 def draw(checked: Sequence[Checked], *, rows: int, seed: int) -> tuple[list[Checked], dict[str, float]]:
     """Pairs of every stratum (first check that rejects them, writer, kind), and {candidate_id: weight}.
 
-    Rows are spread evenly over the strata, as far as they have pairs. A weight is the number of pairs of the stratum
-    that a row represents.
+    Rows are spread evenly over the strata, as far as they have pairs; strata are coarser if there are more of them than
+    rows. A weight is the number of pairs of the stratum that a row represents.
     """
     rng = np.random.default_rng([seed, 3])
-    strata: defaultdict[str, list[Checked]] = defaultdict(list)
-    for pair in checked:
-        strata[_stratum(pair)].append(pair)
+    strata = _strata(checked, most=rows)
     take = dict.fromkeys(strata, 0)
     for _ in range(min(rows, len(checked))):
         open_ = [name for name in strata if take[name] < len(strata[name])]
@@ -87,7 +103,8 @@ def write_review(
 ) -> int:
     """Writes review_pairs.csv and the files needed to read it; gives the number of its rows.
 
-    A sheet that a person has filled in is kept, with its draw and images and a message; then 0 rows are written.
+    A sheet that was drawn before is kept, with its draw and images and a message; then 0 rows are written. Readers may
+    have copies of it, and the weights of their verdicts are in its draw.
 
     Args:
         folder: for the sheet; images go into a folder of it.
@@ -96,8 +113,12 @@ def write_review(
         seed: of the draw and the order.
         image: gives the file of a pair's image; without it no images are written.
     """
-    if is_filled(folder / SHEET, FILLED):
-        print(f"{folder / SHEET} is filled in, and is kept as it is. For a new sheet, move it away.", flush=True)
+    if (folder / DRAW).exists() or is_filled(folder / SHEET, FILLED):
+        print(
+            f"{folder / SHEET} was drawn before and is kept, with its images and {DRAW}: readers may have copies. For "
+            "a new sheet, move both files away.",
+            flush=True,
+        )
         return 0
     shutil.rmtree(folder / IMAGES, ignore_errors=True)  # the images of an earlier draw have the same names
     chosen, weights = draw(checked, rows=rows, seed=seed)
@@ -115,8 +136,10 @@ def write_review(
         options = " | ".join(candidate.choices)
         cells = [candidate.candidate_id, candidate.dataset, candidate.image_id, name, known]
         lines.append([*cells, candidate.question, options, candidate.answer, *[""] * len(FILLED)])
+    written = write_csv(folder / SHEET, [*COLUMNS, *FILLED], lines)
+    # Last: without it, the next run draws anew what a kill left incomplete.
     write_json(folder / DRAW, dataclasses.asdict(_Draw(seed, len(checked), weights)))
-    return write_csv(folder / SHEET, [*COLUMNS, *FILLED], lines)
+    return written
 
 
 def read_review(path: Path) -> list[Reading]:
@@ -172,15 +195,35 @@ def _ratio(above: np.ndarray, below: np.ndarray, images: Sequence[str], *, seed:
     return {"value": float(above.sum() / below.sum()), "interval": interval, "n": int((below > 0).sum())}
 
 
+def _quality(pairs: Sequence[Checked], good: Mapping[str, bool], weights: Mapping[str, float], *, seed: int) -> Any:
+    """{check: {precision, recall}} by the verdicts on some pairs, all of which have a weight."""
+    ids = [pair.item.candidate.candidate_id for pair in pairs]
+    images = [pair.item.candidate.image_id for pair in pairs]
+    weight = np.array([weights[pair_id] for pair_id in ids])
+    bad = np.array([not good[pair_id] for pair_id in ids], np.float64)
+    names = [name for name in pairs[0].results if any(name in pair.failed for pair in pairs)] if pairs else []
+    flags = {name: np.array([name in pair.failed for pair in pairs], np.float64) for name in names}
+    flags["all checks"] = np.array([not pair.accepted for pair in pairs], np.float64)
+    return {
+        name: {
+            "precision": _ratio(weight * flag * bad, weight * flag, images, seed=seed),
+            "recall": _ratio(weight * flag * bad, weight * bad, images, seed=seed),
+        }
+        for name, flag in flags.items()
+    }
+
+
 def score_review(
     readings: Sequence[Reading], checked: Sequence[Checked], folder: Path, *, seed: int = 0
 ) -> dict[str, Any]:
     """The readers' verdicts, and the quality of each check by them.
 
     Keys: `readers` {reader: {n, passed, checks: {check: {precision, recall}}}}, where a check should reject the pairs
-    that the reader discards; `kappa`: a list of a, b and Cohen's kappa; `unknown`: rows about other pairs.
+    that the reader discards; `kappa`: a list of a, b and Cohen's kappa; `unknown`: rows about other pairs;
+    `unweighted`: rows about pairs that review_draw.json does not name, on which precision and recall do not rest;
+    `weighted_to`: the number of pairs that the rows of the sheet represent, and the number of all at the draw.
     """
-    weights = typed_json.read(folder / DRAW, _Draw).weights if (folder / DRAW).exists() else {}
+    drawn = typed_json.read(folder / DRAW, _Draw) if (folder / DRAW).exists() else _Draw(seed, 0, {})
     by_id = {pair.item.candidate.candidate_id: pair for pair in checked}
     said: defaultdict[str, dict[str, bool]] = defaultdict(dict)
     for reading in readings:
@@ -188,23 +231,11 @@ def score_review(
             said[reading.reader][reading.candidate_id] = reading.good
     readers = {}
     for reader, verdicts in said.items():
-        pairs = [by_id[pair_id] for pair_id in verdicts]
-        images = [pair.item.candidate.image_id for pair in pairs]
-        weight = np.array([weights.get(pair_id, 1.0) for pair_id in verdicts])
-        bad = np.array([not good for good in verdicts.values()], np.float64)
-        names = [name for name in pairs[0].results if any(name in pair.failed for pair in pairs)]
-        flags = {name: np.array([name in pair.failed for pair in pairs], np.float64) for name in names}
-        flags["all checks"] = np.array([not pair.accepted for pair in pairs], np.float64)
+        weighted = [by_id[pair_id] for pair_id in verdicts if pair_id in drawn.weights]
         readers[reader] = {
-            "n": len(pairs),
-            "passed": int((1 - bad).sum()),
-            "checks": {
-                name: {
-                    "precision": _ratio(weight * flag * bad, weight * flag, images, seed=seed),
-                    "recall": _ratio(weight * flag * bad, weight * bad, images, seed=seed),
-                }
-                for name, flag in flags.items()
-            },
+            "n": len(verdicts),
+            "passed": sum(verdicts.values()),
+            "checks": _quality(weighted, verdicts, drawn.weights, seed=seed),
         }
     kappa = []
     for a, b in combinations(said, 2):
@@ -213,8 +244,24 @@ def score_review(
         found = cohen_kappa([said[a][i] for i in both], [said[b][i] for i in both], images, seed=seed)
         if found is not None:
             kappa.append({"a": a, "b": b} | found.to_json())
-    unknown = sum(reading.candidate_id not in by_id for reading in readings)
-    return {"readers": readers, "kappa": kappa, "unknown": unknown}
+    return {
+        "readers": readers,
+        "kappa": kappa,
+        "unknown": sum(reading.candidate_id not in by_id for reading in readings),
+        "unweighted": sum(pair_id not in drawn.weights for verdicts in said.values() for pair_id in verdicts),
+        "weighted_to": [round(sum(drawn.weights.values())), drawn.pairs],
+    }
+
+
+def describe_unweighted(review: Mapping[str, Any], folder: Path) -> str:
+    """Tells how many verdicts precision and recall leave out, and the way out; empty if none."""
+    if not review["unweighted"]:
+        return ""
+    return (
+        f"{review['unweighted']} verdicts are about pairs that {folder / DRAW} does not name: precision and recall of "
+        f"the checks leave them out. Put the {DRAW} of their sheet there. If it is lost, move {SHEET} and {DRAW} away "
+        "and give the command that wrote the sheet, without review_sheets: the same pairs and checks give it again."
+    )
 
 
 def apply_review(

@@ -171,6 +171,27 @@ def test_a_sheet_is_drawn_with_the_images_of_its_rows(workdir: Path) -> None:
     assert "failed" not in lines[0]
 
 
+def test_the_command_that_drew_a_sheet_also_reads_it_and_gives_the_same_figures_each_time(
+    config: Config, data: DataConfig, tmp_path: Path
+) -> None:
+    own = dataclasses.replace(config.synthesis, name="read_questions", unchecked=False, measure=0, review_images=False)
+    pairs = write_pairs(data)[:70]
+    check_questions(dataclasses.replace(config, synthesis=own), tmp_path, pairs, Origin({}, {}))
+    drawn = (tmp_path / "review_draw.json").read_bytes()
+    (tmp_path / "ada.csv").write_text(
+        "candidate_id,verdict\n"
+        + "".join(f"{name},{('pass', 'discard')[n % 2]}\n" for n, name in enumerate(json.loads(drawn)["weights"]))
+    )
+    read = dataclasses.replace(own, review_sheets=(str(tmp_path / "ada.csv"),), review="drop")
+    found = []
+    for _ in range(2):
+        check_questions(dataclasses.replace(config, synthesis=read), tmp_path, pairs, Origin({}, {}))
+        found.append(read_json(tmp_path / "questions.json")["review"])
+    assert found[0] == found[1] and found[0]["readers"]["ada"]["n"] == 12
+    assert (tmp_path / "review_draw.json").read_bytes() == drawn
+    assert "Weighted to 70 of 70 pairs" in (tmp_path / "questions.html").read_text()
+
+
 def test_written_again_it_replaces_the_old_set_and_only_when_whole(
     workdir: Path, config: Config, data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

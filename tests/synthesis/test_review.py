@@ -12,6 +12,7 @@ from radvqa_jax.synthesis.planted import make_candidate, phantom_evidence
 from radvqa_jax.synthesis.review import (
     Reading,
     apply_review,
+    describe_unweighted,
     draw,
     read_review,
     read_reviews,
@@ -76,6 +77,57 @@ def test_precision_and_recall_by_a_reader_are_those_of_all_pairs(tmp_path: Path)
     assert found["readers"]["Ada"]["passed"] == 37
 
 
+def test_each_run_with_the_same_sheets_gives_the_same_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_review(tmp_path, PAIRS, rows=60, seed=0)
+    with (tmp_path / "review_pairs.csv").open(encoding="utf-8-sig", newline="") as file:
+        verdicts = {row["candidate_id"]: ("pass", "discard")[n % 2] for n, row in enumerate(csv.DictReader(file))}
+    readings = read_review(fill(tmp_path / "review_pairs.csv", verdicts, reader="Ada"))
+    first = score_review(readings, PAIRS, tmp_path)
+    assert first["unweighted"] == 0 and first["weighted_to"] == [300, 300]
+    # The original stays empty, and a run with other results must not replace the draw of the copy.
+    reviewed = apply_review(PAIRS, readings, use="drop")
+    assert write_review(tmp_path, reviewed, rows=60, seed=0) == 0
+    assert "review_pairs.csv was drawn before and is kept" in capsys.readouterr().out
+    assert score_review(readings, PAIRS, tmp_path) == first
+    (tmp_path / "review_pairs.csv").unlink()  # the reader renamed it
+    assert write_review(tmp_path, reviewed, rows=60, seed=0) == 0
+    assert score_review(readings, PAIRS, tmp_path) == first
+
+
+def test_a_verdict_on_a_pair_of_another_draw_has_no_weight_and_is_counted(tmp_path: Path) -> None:
+    write_review(tmp_path, PAIRS[:200], rows=200, seed=0)
+    ids = [one.item.candidate.candidate_id for one in PAIRS]
+    of_draw = [Reading("Ada", pair_id, n % 3 == 0, "") for n, pair_id in enumerate(ids[:200])]
+    others = [Reading("Ada", pair_id, False, "") for pair_id in ids[200:220]]
+    alone, both = (score_review(given, PAIRS, tmp_path) for given in (of_draw, [*of_draw, *others]))
+    assert both["readers"]["Ada"]["checks"] == alone["readers"]["Ada"]["checks"]
+    assert (alone["unweighted"], both["unweighted"], both["readers"]["Ada"]["n"]) == (0, 20, 220)
+    assert describe_unweighted(alone, tmp_path) == ""
+    assert "20 verdicts are about pairs that " in describe_unweighted(both, tmp_path)
+    (tmp_path / "review_draw.json").unlink()
+    without = score_review(of_draw, PAIRS, tmp_path)
+    assert without["unweighted"] == 200 and set(without["readers"]["Ada"]["checks"]) == {"all checks"}
+    assert without["readers"]["Ada"]["checks"]["all checks"] == {"precision": None, "recall": None}
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 40, 200])
+def test_the_rows_represent_all_pairs_even_if_there_are_fewer_than_kinds(rows: int) -> None:
+    """Ten checks, two writers and three kinds of pairs, unevenly often."""
+    many = []
+    for number, one in enumerate(PAIRS):
+        name, writer = f"check{number % 10}", ("case", "templates")[number // 10 % 2]
+        kind = ("open", "closed", "multiple_choice")[number // 20 % 3]
+        candidate = dataclasses.replace(one.item.candidate, writer=writer, kind=kind)
+        failed = Result("failed" if number % 10 else "passed")
+        many.append(Checked(one.item._replace(candidate=candidate), {name: failed}))
+    chosen, weights = draw(many, rows=rows, seed=0)
+    assert len(chosen) == rows and sum(weights.values()) == pytest.approx(300)
+    if rows == 40:  # fewer than the kinds of pairs, but enough for each check
+        assert len({tuple(one.failed) for one in chosen}) == 10
+
+
 def test_two_readers_get_a_kappa(tmp_path: Path) -> None:
     ids = [one.item.candidate.candidate_id for one in PAIRS[:40]]
     ada = [Reading("Ada", pair_id, n % 2 == 0, "") for n, pair_id in enumerate(ids)]
@@ -137,19 +189,28 @@ def test_a_pair_is_not_changed_by_being_read() -> None:
     assert found.item == PAIRS[5].item and dataclasses.asdict(found.item.candidate)
 
 
-def test_a_sheet_that_a_person_filled_in_is_never_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sheet_that_was_drawn_or_filled_in_is_never_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def kept() -> bool:
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        capsys.readouterr()
+        assert write_review(tmp_path, PAIRS, rows=6, seed=2, image=lambda pair: b"x") == 0
+        assert "review_pairs.csv was drawn before and is kept" in capsys.readouterr().out
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
     assert write_review(tmp_path, PAIRS, rows=8, seed=0, image=lambda pair: b"old") == 8
-    assert write_review(tmp_path, PAIRS, rows=4, seed=1, image=lambda pair: b"new") == 4  # nobody has filled it in
+    assert kept()
+    (tmp_path / "review_draw.json").unlink()  # as a kill before the end of the draw leaves it
+    assert write_review(tmp_path, PAIRS, rows=4, seed=1, image=lambda pair: b"new") == 4
     images = sorted((tmp_path / "review_images").iterdir())
     assert [path.read_bytes() for path in images] == [b"new"] * 4
     assert {path.stat().st_mode & 0o777 for path in images} == {0o600}
     text = (tmp_path / "review_pairs.csv").read_text(encoding="utf-8-sig")
     (tmp_path / "review_pairs.csv").write_text(text.replace('""\n', '"why?"\n', 1), encoding="utf-8-sig")
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    capsys.readouterr()
-    assert write_review(tmp_path, PAIRS, rows=8, seed=0, image=lambda pair: b"x") == 0
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-    assert "review_pairs.csv is filled in, and is kept as it is" in capsys.readouterr().out
+    assert kept()
+    (tmp_path / "review_draw.json").unlink()
+    assert kept()
 
 
 @pytest.mark.parametrize(
