@@ -63,7 +63,7 @@ def choose_here(config: Config, plan: Plan, plan_at: Callable[[Way], Plan], trai
         print(f"{name}: {way}: compiled in {took:.1f} s; needs {peak / GIB:.2f} GiB on each device", flush=True)
         return peak
 
-    room = _room(plan, frozen, config.model.memory_reserve)
+    room = _room(plan.mesh, frozen, config.model.memory_reserve)
     kept = None if several else _kept_file(config, plan, args)
     known = _read(kept, plan, rows=rows, room=room)
     if known is not None and (peak_of(known) or math.inf) <= room:
@@ -111,10 +111,11 @@ def _bytes(leaf: Any) -> int:
     return math.prod(leaf.shape) * (8 if key else leaf.dtype.itemsize)
 
 
-def _room(plan: Plan, frozen: Flat, reserve: float) -> int:
+def _room(mesh: Mesh | None, frozen: Flat, reserve: float) -> int:
     """The bytes that a step may need on one device: the free ones, and those of the weights that are there already."""
-    devices = jax.devices()[:1] if plan.mesh is None else list(plan.mesh.devices.flat)
-    held = sum(_bytes(leaf) for leaf in jax.tree.leaves(frozen)) // len(devices)
+    devices = jax.devices()[:1] if mesh is None else list(mesh.devices.flat)
+    leaves = jax.tree.leaves(frozen)
+    held = sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
     room = int((runtime.free_bytes(devices) + held) * (1 - reserve))
     return int(multihost_utils.process_allgather(np.int64(room)).min()) if jax.process_count() > 1 else room
 

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 
-from radvqa_jax.backbones import fake_params
-from radvqa_jax.config import Config, ModelConfig, StageConfig
+from radvqa_jax import runtime
+from radvqa_jax.backbones import PALIGEMMA, fake_params
+from radvqa_jax.config import Config, MeshConfig, ModelConfig, StageConfig
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.planning import choosing_here
 from radvqa_jax.planning.choosing_here import choose_here
+from radvqa_jax.training.sharding import make_mesh, with_shardings
 from radvqa_jax.training.stage import Base, Trained, run_stage
 from radvqa_jax.training.way import describe_devices
 from tests.training.conftest import Batches, assert_same
@@ -75,3 +78,16 @@ def test_a_device_for_which_nothing_compiles_is_reported(tmp_path: Path, monkeyp
     monkeypatch.setattr(choosing_here, "step_on", refuse)
     with pytest.raises(ValueError, match=r"stage1: the compiler refuses every way .* Give model\.quantize=nf4"):
         run(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "config, parts", [(MeshConfig(data=4), 1), (MeshConfig(data=2, fsdp=2), 2), (MeshConfig(fsdp=4), 4)]
+)
+def test_the_room_counts_the_weights_that_one_device_holds(
+    config: MeshConfig, parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "free_bytes", lambda _: 1000)
+    mesh = make_mesh(config, jax.devices()[:1] * 4)  # nothing is put there
+    leaf = jax.ShapeDtypeStruct((2, 2, 64, 64), np.float32)
+    frozen = with_shardings(mesh, {"llm/layers/mlp/gating_einsum": leaf}, PALIGEMMA.sharding)
+    assert choosing_here._room(mesh, frozen, 0.0) == 1000 + 2**16 // parts
