@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field
 
 from radvqa_jax import files, typed_json
-from radvqa_jax.config import LoraConfig
+from radvqa_jax.config import History, LoraConfig
 from radvqa_jax.config.bounds import MOST_PIXELS, MOST_TEXT
 
 FORMAT = 2
@@ -39,6 +39,7 @@ class BaseUse(NamedTuple):
     quantize: Literal["none", "nf4", "int8"]
     compute_dtype: Literal["float32", "bfloat16"]
     param_dtype: Literal["float32", "bfloat16"]
+    history: History | None = None  # data.history; None = not known, as in files of earlier releases
 
 
 class AdapterMeta(NamedTuple):

@@ -2,7 +2,8 @@
 
 An adapter answers as it was measured only if its base gets the same prompt, text length, image size and rounding as in
 training. Fields of the configuration that are not set follow the adapter (`follow`). A field that is set to another
-value is an error, unless `config.adapter_accept` also names it.
+value is an error, unless `config.adapter_accept` also names it. A difference in rounding, or in whether prompts hold
+the earlier questions about an image, is reported.
 """
 
 from collections.abc import Collection
@@ -25,9 +26,13 @@ FIELDS = {
     "quantize": "model.quantize",
     "compute_dtype": "model.compute_dtype",
     "param_dtype": "model.param_dtype",
+    "history": "data.history",
 }
 # A machine may lack it, and the numbers differ only by rounding: reported, never refused.
 ROUNDING = ("compute_dtype", "param_dtype")
+# The adapter cannot bring the tokenizer, which is a file. It does not decide on the history: some modes ask each
+# question on its own, and whose answers a history holds is part of what is measured. Such a difference is reported.
+NOT_FOLLOWED = ("tokenizer_sha256", "history")
 # A stage that continues from an adapter may use another prompt, length or size of images; that is an experiment.
 REFUSED_IN_TRAINING = ("tokenizer_sha256", "quantize")
 
@@ -44,6 +49,7 @@ def make_use(config: Config, tokenizer_sha256: str) -> BaseUse:
         quantize=model.quantize,
         compute_dtype=model.compute_dtype,
         param_dtype=model.param_dtype,
+        history=data.history,
     )
 
 
@@ -60,6 +66,9 @@ def check_accept(accept: Collection[str]) -> None:
 def differences(then: BaseUse, now: BaseUse) -> dict[str, tuple[Any, Any]]:
     """{field: (value in training, value now)} of those that differ."""
     pairs = {field: (getattr(then, field), getattr(now, field)) for field in FIELDS}
+    # `references` and `own` train alike, with the references; an unknown value shows no difference.
+    if None in pairs["history"] or "none" not in pairs["history"]:
+        del pairs["history"]
     return {field: pair for field, pair in pairs.items() if pair[0] != pair[1]}
 
 
@@ -74,8 +83,7 @@ def follow(config: Config, then: BaseUse | None, *, given: Collection[str], adap
     """
     if then is None:
         return config
-    # The tokenizer is a file, which the adapter cannot bring.
-    taken = [field for field, path in FIELDS.items() if path not in given and field != "tokenizer_sha256"]
+    taken = [field for field, path in FIELDS.items() if path not in given and field not in NOT_FOLLOWED]
     for field in taken:
         group, _, name = FIELDS[field].partition(".")
         value, before = getattr(then, field), attrgetter(FIELDS[field])(config)
@@ -112,7 +120,7 @@ def check_use(
     for field, (before, after) in differences(then, now).items():
         path = FIELDS[field]
         line = f"{_say(path, after)}, and it was trained with {_show(before)}"
-        if path in accept or field in ROUNDING or (training and field not in REFUSED_IN_TRAINING):
+        if path in accept or field in (*ROUNDING, "history") or (training and field not in REFUSED_IN_TRAINING):
             told.append(f"{adapter}: {line}.")
         else:
             refused[path] = line

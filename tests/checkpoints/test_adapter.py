@@ -27,7 +27,7 @@ META = AdapterMeta(
     base_name="tiny.npz",
     base_sha256="ab" * 32,
     config_sha256="cd" * 32,
-    base_use=BaseUse("tiny", 64, "answer en {question}", 20, "ef" * 32, "none", "float32", "bfloat16"),
+    base_use=BaseUse("tiny", 64, "answer en {question}", 20, "ef" * 32, "none", "float32", "bfloat16", "none"),
 )
 
 
@@ -192,6 +192,14 @@ def test_a_description_of_format_1_is_read(folder: Path) -> None:
     (folder / "adapter.json").write_text(json.dumps(row | {"format": 1, "lora": row["lora"] | {"rslora": "no"}}))
     with pytest.raises(ValueError, match="rslora"):
         load_adapter(folder)
+
+
+def test_a_use_of_the_base_without_a_history_is_read(folder: Path) -> None:
+    assert META.base_use is not None
+    use = META.base_use._asdict()
+    del use["history"]
+    rewrite(folder, base_use=use)
+    assert load_adapter(folder)[1] == META._replace(base_use=META.base_use._replace(history=None))
 
 
 def test_an_adapter_that_does_not_fit_is_refused_before_a_value_is_read(

@@ -21,8 +21,9 @@ OTHER: dict[str, Any] = {
     "quantize": "nf4",
     "compute_dtype": "float32",
     "param_dtype": "float32",
+    "history": "references",
 }
-TOLD = ("compute_dtype", "param_dtype")
+TOLD = ("compute_dtype", "param_dtype", "history")
 
 
 def test_every_field_of_a_use_has_its_field_of_the_configuration() -> None:
@@ -60,6 +61,22 @@ def test_a_stage_may_change_all_but_tokenizer_and_rounding_of_the_base(field: st
             check_use(USE, now, adapter="runs/s1", training=True)
     else:
         assert len(check_use(USE, now, adapter="runs/s1", training=True)) == 1
+
+
+def test_an_adapter_trained_in_conversations_says_if_it_is_asked_without() -> None:
+    prompt = "{history} answer en {question}"
+    talk = replace(CONFIG, data=replace(CONFIG.data, prompt=prompt, history="references"))
+    then = make_use(talk, TOKENIZER)
+    now = make_use(follow(CONFIG, then, given=(), adapter="runs/s2"), TOKENIZER)
+    assert (now.prompt, now.history) == (prompt, "none")
+    line = "runs/s2: data.history='none', and it was trained with 'references'."
+    assert check_use(then, now, adapter="runs/s2") == [line]
+    assert check_use(now, then, adapter="runs/s2") == [
+        "runs/s2: data.history='references', and it was trained with 'none'."
+    ]
+    # Its own answers instead of the references are what one measures; earlier releases did not keep the field.
+    assert check_use(then, then._replace(history="own"), adapter="runs/s2") == []
+    assert check_use(then._replace(history=None), now, adapter="runs/s2") == []
 
 
 def test_an_unknown_use_is_reported_once() -> None:
