@@ -68,7 +68,6 @@ def export_adapter(
         lora=lora_lib.resolve(adapter.lora, abstract, backbone_of(variant).equations),
         allow_missing=config.model.allow_missing,
         allow_extra=config.model.allow_extra,
-        seed=config.seed,
     )
     source = Source(
         merge=merge,

@@ -173,7 +173,6 @@ def load_base(config: Config, workdir: Path) -> LoadedBase:
         wanted,
         allow_missing=config.model.allow_missing,
         allow_extra=config.model.allow_extra,
-        seed=config.seed,
         convert=keep_leaf(config, _trained_stages(config), wanted),
     )
     check_embedded(config.model.checkpoint, report.sha256)

@@ -18,7 +18,8 @@ import radvqa_jax
 from radvqa_jax.api import Model
 from radvqa_jax.api_rows import rows_of_table
 from radvqa_jax.api_values import ANSWER_OPTIONS, AnswerOptions
-from radvqa_jax.config import ExportConfig
+from radvqa_jax.checkpoints.big_vision import save
+from radvqa_jax.config import EMBEDDED, ExportConfig
 from radvqa_jax.config.check import change_part
 from radvqa_jax.data.opened import open_any
 from radvqa_jax.data.rows import RowSource
@@ -48,6 +49,23 @@ def test_importing_the_package_is_light() -> None:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.stdout.strip() == "1"
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+
+
+def test_weights_that_a_checkpoint_lacks_are_the_same_with_every_seed(model: Model, tmp_path: Path) -> None:
+    """An adapter knows its base by the file's hash, and may be used with another seed than it was trained with."""
+    table, lacks = "llm/embedder/input_embedding", "img/head/kernel"
+    held = {name: leaf for name, leaf in model.params.items() if name != lacks}
+    save(tmp_path / "short.npz", held | {table: held[table][:-3]})
+
+    def drawn(seed: int) -> dict[str, Any]:
+        settings = FLOAT32 | {"model.allow_missing": (lacks,), "seed": seed}
+        tokenizer = EMBEDDED / "tokenizer.model"
+        return radvqa_jax.load(tmp_path / "short.npz", tokenizer=tokenizer, variant="tiny", settings=settings).params
+
+    first, second = drawn(0), drawn(1)
+    for name in (table, lacks):
+        np.testing.assert_array_equal(first[name], second[name])
+    assert not np.array_equal(first[table][-3:], model.params[table][-3:])
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -84,7 +84,6 @@ def load(
     *,
     allow_missing: tuple[str, ...] = (),
     allow_extra: tuple[str, ...] = (),
-    seed: int = 0,
     digest: bool = True,
     convert: Callable[[str, jax.Array], Any] = lambda name, leaf: leaf,
 ) -> tuple[Flat, LoadReport]:
@@ -94,9 +93,9 @@ def load(
         path: a native `.npz`, a Hugging Face folder or a `.safetensors` file; float16, bfloat16, float32 or float64.
         abstract: flat tree of shapes (or arrays) in the wanted dtypes; a leaf's `sharding`, if it has one, determines
             its devices, otherwise it goes to the default device.
-        allow_missing: regular expressions over whole names of leaves that the file may lack; they are drawn N(0, 0.02).
+        allow_missing: regular expressions over whole names of leaves that the file may lack; they are drawn N(0, 0.02),
+            always the same values for a name and shape.
         allow_extra: the same for leaves that only the file has; they are ignored.
-        seed: of drawn leaves; each leaf's values depend only on the seed and its name.
         digest: compute the sha256 of the file or files for the report, which reads them a second time.
         convert: (name, leaf) -> the kept form of the leaf, before the next one is loaded.
 
@@ -113,9 +112,9 @@ def load(
         nonfinite: dict[str, int] = {}
         for name, target in abstract.items():
             if name in drawn:
-                flat[name] = convert(name, _put(leaf_fit.draw(name, target.shape, seed), target))
+                flat[name] = convert(name, _put(leaf_fit.draw(name, target.shape), target))
             else:
-                leaf, bad = _load_leaf(reader, name, target, seed)
+                leaf, bad = _load_leaf(reader, name, target)
                 flat[name] = convert(name, leaf)
                 nonfinite |= {name: bad} if bad else {}
         report = _report(reader, held, abstract, drawn=drawn, ignored=ignored, nonfinite=nonfinite)
@@ -169,7 +168,6 @@ def iterate(
     *,
     allow_missing: tuple[str, ...] = (),
     allow_extra: tuple[str, ...] = (),
-    seed: int = 0,
     tell: Callable[[LoadReport], None] = lambda report: None,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yields (name, leaf) in the file's own dtype, one leaf at a time on the host, adapted as `load` adapts them.
@@ -185,10 +183,10 @@ def iterate(
         nonfinite: dict[str, int] = {}
         for number, (name, target) in enumerate(abstract.items(), 1):
             if name in drawn:
-                leaf = leaf_fit.draw(name, target.shape, seed)
+                leaf = leaf_fit.draw(name, target.shape)
             else:
                 wanted = jax.ShapeDtypeStruct(target.shape, held.leaves[name].dtype)
-                leaf, bad = _read_leaf(reader, name, wanted, seed)
+                leaf, bad = _read_leaf(reader, name, wanted)
                 nonfinite |= {name: bad} if bad else {}
             if number == len(abstract):  # a caller may stop after the last leaf
                 tell(_report(reader, held, abstract, drawn=drawn, ignored=ignored, nonfinite=nonfinite))
@@ -227,16 +225,16 @@ def save(path: PathLike, flat: Mapping[str, Any], *, dtype: Any = None, compress
     write_npz(path, arrays(), compress=compress)
 
 
-def _load_leaf(reader: Weights, name: str, target: Any, seed: int) -> tuple[jax.Array, int]:
+def _load_leaf(reader: Weights, name: str, target: Any) -> tuple[jax.Array, int]:
     """One leaf on its device, and the number of its values that are not finite there.
 
     This is a separate function so that the host's copy is freed before the next leaf is read.
     """
-    host, bad = _read_leaf(reader, name, target, seed)
+    host, bad = _read_leaf(reader, name, target)
     return _put(host, target), bad
 
 
-def _read_leaf(reader: Weights, name: str, target: Any, seed: int) -> tuple[np.ndarray, int]:
+def _read_leaf(reader: Weights, name: str, target: Any) -> tuple[np.ndarray, int]:
     """One leaf on the host in the target's shape, and the number of its values that are not finite in its dtype."""
     with np.errstate(over="ignore"):  # they are counted
         host, bad = reader.read(name, target)
@@ -250,7 +248,7 @@ def _read_leaf(reader: Weights, name: str, target: Any, seed: int) -> tuple[np.n
     elif host.shape[0] > target.shape[0]:
         host = host[: target.shape[0]]
     elif host.shape != tuple(target.shape):
-        rows = leaf_fit.draw(name, (target.shape[0] - host.shape[0], target.shape[1]), seed)
+        rows = leaf_fit.draw(name, (target.shape[0] - host.shape[0], target.shape[1]))
         host = np.concatenate([host, rows.astype(host.dtype)])
     return host, bad
 

@@ -230,7 +230,6 @@ def _load_base(source: Source) -> tuple[Flat, big_vision.LoadReport]:
         want,
         allow_missing=merge.allow_missing,
         allow_extra=merge.allow_extra,
-        seed=merge.seed,
         digest=False,
     )
 
@@ -261,7 +260,6 @@ def projector_whole(source: Source) -> Flat:
             merge.abstract,
             allow_missing=merge.allow_missing,
             allow_extra=merge.allow_extra,
-            seed=merge.seed,
         )
         for name, host in every:
             if name in wanted:

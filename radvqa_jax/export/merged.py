@@ -23,7 +23,6 @@ class Merge(NamedTuple):
     lora: Lora | None
     allow_missing: tuple[str, ...] = ()
     allow_extra: tuple[str, ...] = ()
-    seed: int = 0
 
 
 def merged_leaves(merge: Merge, dtype: Any = None) -> Iterator[tuple[str, np.ndarray]]:
@@ -38,7 +37,6 @@ def merged_leaves(merge: Merge, dtype: Any = None) -> Iterator[tuple[str, np.nda
         merge.abstract,
         allow_missing=merge.allow_missing,
         allow_extra=merge.allow_extra,
-        seed=merge.seed,
     )
     for name, host in base:
         yield name, merge_leaf(name, host, merge, np.dtype(dtype or host.dtype))

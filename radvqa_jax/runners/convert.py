@@ -36,7 +36,6 @@ def convert_mode(config: Config, workdir: Path) -> None:
         abstract,
         allow_missing=model.allow_missing,
         allow_extra=model.allow_extra,
-        seed=config.seed,
         tell=lambda report: print(report.text()),
     )
     with replacing(folder, conversion=True) as part:

@@ -156,17 +156,18 @@ def test_half_precision_position_embeddings_are_resampled_in_float32(tmp_path: P
     np.testing.assert_array_equal(loaded[POS], expected)
 
 
-def test_vocabulary_rows_are_added_with_the_right_spread_and_a_seed(path: Path, flat: dict[str, Any]) -> None:
+def test_vocabulary_rows_are_added_with_the_right_spread_and_always_alike(path: Path, flat: dict[str, Any]) -> None:
     target = abstract_of(flat) | {VOCAB: spec((4010, 6))}
-    loaded, report = big_vision.load(path, target, seed=1)
+    loaded, report = big_vision.load(path, target)
     rows = np.asarray(loaded[VOCAB])
     np.testing.assert_array_equal(rows[:10], flat[VOCAB])
     assert abs(rows[10:].std() - 0.02) < 5e-4 and abs(rows[10:].mean()) < 5e-4
     assert report.extended == (f"{VOCAB}: 10 rows from the file, 4,000 drawn N(0, 0.02)",)
-    again, _ = big_vision.load(path, target, seed=1)
-    other, _ = big_vision.load(path, target, seed=2)
+    again, _ = big_vision.load(path, target)
     np.testing.assert_array_equal(again[VOCAB], rows)
-    assert not np.array_equal(other[VOCAB][10:], rows[10:])
+    assert rows[10:].ravel()[:2].tolist() == pytest.approx(
+        [0.028881, 0.024997], abs=1e-6
+    )  # as earlier releases drew them
 
 
 def test_every_leaf_that_does_not_fit_is_listed_and_nothing_is_read(
