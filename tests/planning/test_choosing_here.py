@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -91,3 +92,13 @@ def test_the_room_counts_the_weights_that_one_device_holds(
     leaf = jax.ShapeDtypeStruct((2, 2, 64, 64), np.float32)
     frozen = with_shardings(mesh, {"llm/layers/mlp/gating_einsum": leaf}, PALIGEMMA.sharding)
     assert choosing_here._room(mesh, frozen, 0.0) == 1000 + 2**16 // parts
+
+
+@pytest.mark.parametrize("dtype", [jnp.uint4, jnp.int8, jnp.bfloat16, jnp.float32])
+def test_the_room_counts_weights_as_the_compiler_does(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "free_bytes", lambda _: 1000)
+    leaf = jnp.zeros((3, 5, 6), dtype)
+    needs: Any = jax.jit(lambda x: x.astype(jnp.float32)).lower(leaf).compile().memory_analysis()
+    held = needs.argument_size_in_bytes
+    assert choosing_here._room(None, {"x": leaf}, 0.0) == 1000 + held
+    assert choosing_here.argument_bytes((leaf,), None) == held
