@@ -20,7 +20,7 @@ from radvqa_jax import trees
 from radvqa_jax.checkpoints import leaf_fit
 from radvqa_jax.checkpoints.huggingface_weights import HuggingFaceWeights
 from radvqa_jax.checkpoints.layouts import layout_of
-from radvqa_jax.checkpoints.npz import FLOATS, PathLike, write_npz
+from radvqa_jax.checkpoints.npz import FLOATS, PathLike, count_nonfinite, write_npz
 from radvqa_jax.checkpoints.readers import PREFIX, Held, NativeWeights, Weights
 from radvqa_jax.trees import Flat
 
@@ -168,11 +168,13 @@ def iterate(
     *,
     allow_missing: tuple[str, ...] = (),
     allow_extra: tuple[str, ...] = (),
+    dtype: Any = None,
     tell: Callable[[LoadReport], None] = lambda report: None,
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields (name, leaf) in the file's own dtype, one leaf at a time on the host, adapted as `load` adapts them.
+    """Yields (name, leaf), one leaf at a time on the host, adapted as `load` adapts them.
 
-    Before it yields the last leaf, it calls `tell` with the report, which has no sha256.
+    The leaves have `dtype`, or else the file's own, and the report counts the values that are not finite in it. Before
+    the last leaf comes `tell` is called with the report, which has no sha256.
 
     Raises:
         FileNotFoundError, ValueError: as `load` does.
@@ -183,11 +185,15 @@ def iterate(
         nonfinite: dict[str, int] = {}
         for number, (name, target) in enumerate(abstract.items(), 1):
             if name in drawn:
-                leaf = leaf_fit.draw(name, target.shape)
+                leaf, bad = leaf_fit.draw(name, target.shape), 0
             else:
                 wanted = jax.ShapeDtypeStruct(target.shape, held.leaves[name].dtype)
                 leaf, bad = _read_leaf(reader, name, wanted)
-                nonfinite |= {name: bad} if bad else {}
+            if dtype is not None:
+                with np.errstate(over="ignore"):  # they are counted
+                    leaf = leaf.astype(dtype, copy=False)
+                bad = count_nonfinite(leaf)
+            nonfinite |= {name: bad} if bad else {}
             if number == len(abstract):  # a caller may stop after the last leaf
                 tell(_report(reader, held, abstract, drawn=drawn, ignored=ignored, nonfinite=nonfinite))
             yield name, leaf

@@ -36,12 +36,13 @@ def convert_mode(config: Config, workdir: Path) -> None:
         abstract,
         allow_missing=model.allow_missing,
         allow_extra=model.allow_extra,
+        dtype=dtype,
         tell=lambda report: print(report.text()),
     )
     with replacing(folder, conversion=True) as part:
         path, sums = write_model(
             part,
-            ((name, leaf.astype(dtype, copy=False)) for name, leaf in leaves),
+            leaves,
             abstract,
             format=format,
             dtype=str(dtype),

@@ -249,6 +249,19 @@ def test_what_differs_from_the_checkpoint_is_printed(
     assert [line for line in says if f"  {line}" not in out] == []
 
 
+def test_a_conversion_counts_values_that_are_too_large_for_the_new_dtype(
+    micro_config: Make, micro_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(micro_checkpoint) as file:
+        flat = {name.removeprefix("params/"): file[name] for name in file.files}
+    flat["img/head/kernel"].flat[:2] = 65504, 1e5  # the largest float16, and one above it
+    big_vision.save(tmp_path / "large.npz", flat)
+    changed = {"model.checkpoint": str(tmp_path / "large.npz"), "convert.format": "big_vision"}
+    for dtype, said in (("float16", True), ("bfloat16", False)):
+        convert_mode(micro_config(changed | {"mode": "convert", "convert.dtype": dtype}), tmp_path / dtype)
+        assert ("img/head/kernel: 1 values are NaN, infinite or too large" in capsys.readouterr().out) == said
+
+
 EMBEDDED_MODEL = {
     "model.variant": "tiny",
     "model.checkpoint": str(EMBEDDED / "tiny_paligemma.npz"),
