@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from radvqa_jax.backbones import backbone_of
+from radvqa_jax.backbones import backbone_of, make_model
 from radvqa_jax.config import Config, DecodeConfig
 from radvqa_jax.config.check import check_field, from_config_dict
 from radvqa_jax.config.experiment_file import change_field, load_experiment
@@ -31,7 +31,7 @@ from radvqa_jax.saliency.rollout import RolloutOptions, rollout_maps
 from radvqa_jax.schema import Batch
 from radvqa_jax.training import sharding
 from radvqa_jax.training.base_leaves import base_shapes
-from radvqa_jax.training.stage_plan import AbstractStage, abstract_stage
+from radvqa_jax.training.stage_plan import abstract_stage
 from radvqa_jax.training.step import step_on
 from radvqa_jax.training.way import AUTO, Way
 from radvqa_jax.trees import Flat
@@ -172,12 +172,11 @@ def find_way(config: Config, mesh: Mesh, target: Target, name: str, frozen: Flat
 
 
 def programs(config: Config, mesh: Mesh | None, *, samples: int, new_tokens: int) -> Iterator[fit.Program]:
-    """Yields the programs for one image: prefill, answers, and attention maps by the last stage."""
+    """Yields the programs for one image: prefill, answers, and attention maps by the last stage, or by the base."""
     if mesh is not None and mesh.size > 1 and config.model.attention == "splash":
         print("answers and maps: planned with model.attention=blocks; splash cannot compute one image on several.")
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, attention="blocks"))
-    last = abstract_stage(config.stage_names[-1], config, base_shapes(config, ()))
-    model, leaves = last.plan.model, _inference_leaves(last, mesh)
+    model, leaves = _answering_model(config, mesh)
     resolution = get_variant(config.model.variant).at(config.model.resolution).resolution
     prompt = batch_shapes(mesh, 1, resolution, config.data.seq_len - 1)
     yield fit.Program("prefill, 1 image", jax.jit(partial(_prefill, model, new_tokens)), (leaves, prompt), {}, 1)
@@ -194,10 +193,14 @@ def programs(config: Config, mesh: Mesh | None, *, samples: int, new_tokens: int
     yield fit.Program("attention maps, 1 image", jax.jit(partial(_maps, model, new_tokens)), (leaves, row), {}, 1)
 
 
-def _inference_leaves(stage: AbstractStage, mesh: Mesh | None) -> Flat:
-    leaves = stage.frozen | stage.trainable
-    rules = backbone_of(stage.plan.model.variant).sharding
-    return leaves if mesh is None else shaped(leaves, sharding.shard_flat(mesh, leaves, rules))
+def _answering_model(config: Config, mesh: Mesh | None) -> tuple[VisionLanguageModel, Flat]:
+    """(model, shapes of its leaves) after the last stage; those of the base if the experiment has no stages."""
+    model, leaves = make_model(config.model), base_shapes(config, ())
+    if config.stage_names:
+        last = abstract_stage(config.stage_names[-1], config, leaves)
+        model, leaves = last.plan.model, last.frozen | last.trainable
+    rules = backbone_of(model.variant).sharding
+    return model, leaves if mesh is None else shaped(leaves, sharding.shard_flat(mesh, leaves, rules))
 
 
 def _prefill(model: VisionLanguageModel, new_tokens: int, leaves: Flat, batch: Batch) -> Any:

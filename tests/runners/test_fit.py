@@ -96,6 +96,15 @@ def test_the_way_of_a_step_is_chosen_for_the_target_and_the_frontier_reported(
         assert found.room == int(0.92 * memory * GIB)
 
 
+def test_an_experiment_without_stages_is_planned_with_the_base(micro_config: MakeConfig) -> None:
+    config = dataclasses.replace(micro_config(), stages={}, run_stages=())
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+    prefill, _, maps = fit_runner.programs(config, mesh, samples=2, new_tokens=3)
+    for program in (prefill, maps):
+        assert set(program.args[0]) == set(fit_runner.base_shapes(config, ()))
+        assert jax.eval_shape(program.function, *program.args)
+
+
 def test_two_samples_of_an_answer_cost_one_prefill(micro_config: MakeConfig, micro_file: Path) -> None:
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])
     config = fit_runner.read_experiment(str(micro_file))
