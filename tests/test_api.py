@@ -161,6 +161,12 @@ def test_a_question_that_is_too_long_is_left_out_of_scores_and_an_error_alone(
         model.answer(picture, rows[1]["question"])
 
 
+def test_rows_that_cannot_be_scored_are_left_out_of_scores(model: Model, picture: np.ndarray) -> None:
+    rows = [{"image": picture, "question": QUESTION, "answer": said} for said in ("-", "yes")]
+    scores = model.score(rows, resamples=50)
+    assert [record.reference for record in scores.records] == ["yes"]
+
+
 def test_a_users_folder_is_read_in_one_call(tmp_path: Path, picture: np.ndarray) -> None:
     (tmp_path / "own").mkdir()
     Image.fromarray(picture).save(tmp_path / "own/a.png")

@@ -1,6 +1,6 @@
 """Finds the questions of an evaluation that exceed the text length, and leaves them out by name or stops the run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from radvqa_jax.config import DataConfig
 from radvqa_jax.data.packing import OVERLONG_QUESTION, Rejected, pack_prompt
@@ -38,17 +38,31 @@ def overlong(rows: RowSource, *, data: DataConfig, tokenizer: Tokenizer) -> list
 
 
 def leave_out(rows: RowSource, numbers: Sequence[int], *, seq_len: int) -> RowSource:
-    """The rows without those of these numbers; prints them, and counts them in the fingerprint."""
-    if not numbers:
+    """The rows without those of these numbers, which do not fit; prints them, and counts them in the fingerprint."""
+    return without(
+        rows,
+        {OVERLONG_QUESTION: numbers} if numbers else {},
+        why=f"do not fit data.seq_len={seq_len}",
+        way_out="Raise data.seq_len to ask them.",
+    )
+
+
+def without(rows: RowSource, found: Mapping[str, Sequence[int]], *, why: str, way_out: str) -> RowSource:
+    """The rows without those of the numbers in `found`, {reason: numbers}; prints them, and counts them by reason.
+
+    The counts are in the fingerprint's `left_out`, with those of earlier calls. Without any the rows are unchanged.
+    """
+    left_out = {number for numbers in found.values() for number in numbers}
+    if not left_out:
         return rows
-    without = set(numbers)
-    names = [str(name) for index, name in enumerate(rows.column("question_id")) if index in without]
+    names = [str(name) for index, name in enumerate(rows.column("question_id")) if index in left_out]
     more = ", …" if len(names) > LISTED else ""
     print(
-        f"{len(names)} of {len(rows)} questions of {rows.name} do not fit data.seq_len={seq_len} and are left "
-        f"out of every score: {', '.join(names[:LISTED])}{more}. Raise data.seq_len to ask them.",
+        f"{len(names)} of {len(rows)} questions of {rows.name} {why} and are left out of every score: "
+        f"{', '.join(names[:LISTED])}{more}. {way_out}",
         flush=True,
     )
-    chosen = rows.select([index for index in range(len(rows)) if index not in without])
-    chosen.fingerprint["left_out"] = {OVERLONG_QUESTION: len(names)}
+    chosen = rows.select([index for index in range(len(rows)) if index not in left_out])
+    counts = {reason: len(numbers) for reason, numbers in found.items()}
+    chosen.fingerprint["left_out"] = rows.fingerprint.get("left_out", {}) | counts
     return chosen

@@ -11,6 +11,7 @@ from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows, make_builder, not_prepared
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation import baselines
+from radvqa_jax.evaluation.scorable import scorable
 from radvqa_jax.runners.evaluate import blind_guesses, check_not_asked, show_other
 from radvqa_jax.schema import Record
 
@@ -45,7 +46,7 @@ def for_cell(cell: CellConfig, config: Config) -> Config:
 
 
 def rows_to_ask(config: Config, tokenizer: Tokenizer) -> dict[SourceConfig, RowSource]:
-    """The rows of every data set that is prepared, without the questions that are too long for some cell.
+    """The rows of every data set that is prepared, without those that cannot be scored or are too long for some cell.
 
     So all cells with the same data set ask the same questions, and can be compared pair by pair.
 
@@ -62,7 +63,7 @@ def rows_to_ask(config: Config, tokenizer: Tokenizer) -> dict[SourceConfig, RowS
         if missing(source, config):
             continue
         if source not in found:
-            found[source] = load_rows(source, config.data, seed=config.seed)
+            found[source] = scorable(load_rows(source, config.data, seed=config.seed))
         if source.task != "caption" and learn.dataset and (source, learn) not in checked and not missing(learn, config):
             checked.add((source, learn))
             try:

@@ -19,6 +19,7 @@ from radvqa_jax.evaluation.predict import predict
 from radvqa_jax.evaluation.report_page import write_report
 from radvqa_jax.evaluation.review import Reading
 from radvqa_jax.evaluation.review import read_sheets as read_filled
+from radvqa_jax.evaluation.scorable import scorable
 from radvqa_jax.evaluation.score_types import ExperimentScores
 from radvqa_jax.files import write_jsonl, write_text
 from radvqa_jax.loaded_base import LoadedBase, configured_adapter, load_base
@@ -132,7 +133,7 @@ def answer_unseen(
 
 def predict_mode(config: Config, workdir: Path) -> None:
     """Answers the questions of config.eval.source with one model."""
-    rows = load_rows(config.eval.source, config.data, seed=config.seed)
+    rows = scorable(load_rows(config.eval.source, config.data, seed=config.seed))
     loaded = load_base(config, workdir)
     rows = fitting(rows, data=config.data, tokenizer=loaded.tokenizer)
     run, trained = configured_adapter(loaded)

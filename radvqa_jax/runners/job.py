@@ -14,6 +14,7 @@ from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows, make_builder
 from radvqa_jax.evaluation import published, report
 from radvqa_jax.evaluation.judge_file import JudgeFile, find_judges
+from radvqa_jax.evaluation.scorable import scorable
 from radvqa_jax.evaluation.score_types import UNSEEN
 from radvqa_jax.files import read_json, write_jsonl
 from radvqa_jax.loaded_base import LoadedBase, inspect_model, load_base, provenance
@@ -124,7 +125,7 @@ def job_mode(config: Config, workdir: Path) -> None:
     steps.next(AUDIT)
     found = processes.group().first_alone(lambda: refuse_leaks(config, workdir), others={}, what=AUDIT)
     loaded = load_base(config, workdir)
-    rows = load_rows(config.eval.source, config.data, seed=config.seed)
+    rows = scorable(load_rows(config.eval.source, config.data, seed=config.seed))
     rows = fitting(rows, data=config.data, tokenizer=loaded.tokenizer)
     train_rows = load_rows(config.eval.train_source, config.data, seed=config.seed)
     check_not_asked(train_rows, rows)

@@ -1,17 +1,19 @@
 """The job from end to end on a random model and 40 phantoms, and the modes that do a part of it."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from radvqa_jax.config import Config
+from radvqa_jax.config import CellConfig, Config
 from radvqa_jax.evaluation import predict
 from radvqa_jax.evaluation.predict import read_records
 from radvqa_jax.files import read_json, read_jsonl
 from radvqa_jax.runners import RUNNERS
 from radvqa_jax.training import loop
+from tests.data.conftest import fake_rows
 from tests.runners.shared import MakeConfig, contents, refuse, replace_in_runners
 
 RUNS = ("base", "stage1", "stage2")
@@ -253,4 +255,18 @@ def test_blind_baselines_that_learn_the_asked_questions_are_refused_before_the_b
 ) -> None:
     with pytest.raises(ValueError, match=r"phantom_rad/tiny:test\) hold 10 of the 10 questions .* eval\.train_source"):
         RUNNERS["job"](micro_config({"eval.train_source.split": "test"}), tmp_path)
+    assert not (tmp_path / "predictions").exists()
+
+
+@pytest.mark.parametrize("mode", ["job", "predict", "ablations"])
+def test_questions_that_cannot_be_scored_are_found_before_anything_is_asked(
+    mode: str, micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = fake_rows(2, question=["", "Where?"], answer=["", "-"])
+    replace_in_runners(monkeypatch, "load_rows", lambda *_, **__: rows)
+    replace_in_runners(monkeypatch, "refuse_leaks", lambda *_: {})
+    cells = dataclasses.replace(micro_config().ablations, cells=(CellConfig("off", without=("stage1", "stage2")),))
+    config = dataclasses.replace(micro_config(), mode=mode, ablations=cells)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"fake:train: no row can be scored \(empty_question: 1, empty_answer: 1"):
+        RUNNERS[mode](config, tmp_path)
     assert not (tmp_path / "predictions").exists()
