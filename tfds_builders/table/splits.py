@@ -34,7 +34,8 @@ def divide(members: Sequence[int], names: Sequence[str], *, seed: int) -> list[s
 
     Whole groups are drawn in the order of a hash of `seed` and their first name, first for test, then for validation,
     until each has its share of the rows. A group is left to the next split if with it the split would be no nearer to
-    its share. Two groups give train and test; one gives train alone.
+    its share. If every group is too large, the split gets the smallest. Two groups give train and test; one gives train
+    alone.
 
     Args:
         members: the group of each row, from `groups`.
@@ -55,11 +56,14 @@ def _fill(order: list[int], rows: Mapping[int, int], *, total: int) -> dict[int,
     for split, share in SHARES.items():
         left = [group for group in order if group not in chosen]
         wanted, have = share * total, 0
-        for group in left[: max(0, len(left) - 1)]:  # train keeps at least one
-            if have and abs(have + rows[group] - wanted) >= abs(have - wanted):
+        for group in left[:-1]:  # train keeps at least one
+            far = abs(have + rows[group] - wanted) - abs(have - wanted)
+            if far > 0 or (have and far == 0):
                 continue
             chosen[group] = split
             have += rows[group]
             if have >= wanted:
                 break
+        if not have and len(left) > 1:
+            chosen[min(left, key=rows.__getitem__)] = split
     return chosen
