@@ -77,7 +77,8 @@ class DataConfig:
     columns: tuple[tuple[str, str], ...] = ()  # (feature, column) for each column whose name differs from its feature's
     table: str = ""  # the file, if the folder has several tables
     split_seed: Seed = 0  # seed of the split into train, validation and test, if the table does not give it
-    # Window of DICOM files: empty = each file's own, or a name in data/dicom_window.py for CT, such as lung.
+    # Window of DICOM files: empty = each file's own, or a name in data/dicom_window.py for CT, such as lung. Files of
+    # other kinds are shown with their own.
     window: str = ""
     hash_ids: bool = False  # replace ids of cases, images and questions by keyed hashes; keep no file name
     prompt: str = "answer en {question}"  # template of the prompt; it may also contain {choices} and {history}

@@ -26,7 +26,7 @@ from radvqa_jax.data.dicom_guard import (
     size_fault,
 )
 from radvqa_jax.data.dicom_terms import BODY_PARTS, MODALITIES, PHOTOMETRIC, VIEWS
-from radvqa_jax.data.dicom_window import check_rescale, choose_window, grey_settings
+from radvqa_jax.data.dicom_window import DoesNotApply, check_rescale, choose_window, grey_settings
 
 # Keyword -> the terms, or the form, that its value must have to be shown: never free text.
 ALLOWED: dict[str, frozenset[str] | str] = {
@@ -223,7 +223,8 @@ def read_dicom(data: bytes, *, frame: int = 1, window: str = "") -> Dicom:
         window: empty = the file's own (its first, if it has several), or a name in WINDOWS for CT.
 
     Raises:
-        ValueError: if the file cannot be read, has no pixels, too many or no such frame, or the window does not apply.
+        ValueError: if the file cannot be read, has no pixels, too many or no such frame, or the window does not apply
+            (DoesNotApply).
             No message holds a value of the file beyond those of ALLOWED and the numbers of its size and window.
     """
     if not is_dicom(data):
@@ -243,6 +244,6 @@ def read_dicom(data: bytes, *, frame: int = 1, window: str = "") -> Dicom:
     with _quiet("window"):
         is_grey = str(ds.PhotometricInterpretation).startswith("MONOCHROME")
         if window and not is_grey:
-            raise Refused(f"ask.window={window!r} does not apply to a colour image.")
+            raise DoesNotApply(f"ask.window={window!r} does not apply to a colour image.")
         image, said = _grey(ds, raw, frame, window) if is_grey else _colour(ds, raw)
     return Dicom(image, frame, frames, said, tags, notes)

@@ -24,6 +24,10 @@ PIXELS = ("PhotometricInterpretation", "PixelRepresentation", "BitsStored")
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")  # of a window
 
 
+class DoesNotApply(Refused):
+    """A named window is for CT, and the file's values are not in Hounsfield units."""
+
+
 def _functional(ds: Any, frame: int, sequence: str) -> Any:
     """The macro of one frame of an enhanced file, its own or the shared one, or None."""
     groups = [*ds.get("PerFrameFunctionalGroupsSequence", [])[frame - 1 : frame]]
@@ -89,7 +93,7 @@ def _window_function(settings: Any) -> tuple[Callable[[Any], Any], str] | None:
         raise Refused(
             f"The DICOM file's window has the width {width:g} and "
             + (f"the function {kind}" if kind in FUNCTIONS else "a function that the standard does not know")
-            + ". Give ask.window if the file is a CT, or correct the file."
+            + ". Give ask.window (for a table data.window) if the file is a CT, or correct the file."
         )
     pixels = load_pydicom().pixels
     # The values are rescaled already. pydicom would also rescale its range of grey, and a negative slope would turn it.
@@ -124,9 +128,9 @@ def choose_window(
                 f"ask.window={name!r} is not a window.{near} Known: {', '.join(WINDOWS)}; empty = the file's own."
             )
         if str(ds.get("Modality", "")) != "CT" or "RescaleIntercept" not in settings:
-            raise Refused(f"ask.window={name!r} is in Hounsfield units, which only a CT with rescale values has.")
+            raise DoesNotApply(f"ask.window={name!r} is in Hounsfield units, which only a CT with rescale values has.")
         if str(settings.get("RescaleType", "") or "HU") != "HU":
-            raise Refused(
+            raise DoesNotApply(
                 f"ask.window={name!r} is in Hounsfield units, and the RescaleType of the DICOM file is another."
             )
         centre, width = WINDOWS[name]

@@ -19,7 +19,7 @@ from radvqa_jax.config import DataConfig, SourceConfig
 from radvqa_jax.data import prepared_files
 from radvqa_jax.data.dicom import read_dicom
 from radvqa_jax.data.dicom_guard import is_dicom
-from radvqa_jax.data.dicom_window import WINDOWS
+from radvqa_jax.data.dicom_window import WINDOWS, DoesNotApply
 from radvqa_jax.data.prepared_report import read_record, read_report
 from radvqa_jax.data.rows import Prepared, RowSource
 from radvqa_jax.data.text_index import load_index
@@ -152,15 +152,21 @@ def builder_to_prepare(dataset: str, builder_config: str, data: DataConfig) -> t
 
 
 def _dicom_as_png(data: bytes, *, window: str) -> Converted | None:
-    """The first frame of a DICOM file as PNG, and its facts; None for other files."""
+    """The first frame of a DICOM file as PNG, and its facts; None for other files.
+
+    A file to which the named window does not apply, such as a radiograph, is shown with its own.
+    """
     if not is_dicom(data):
         return None
-    found = read_dicom(data, window=window)
+    try:
+        found, own = read_dicom(data, window=window), []
+    except DoesNotApply:
+        found, own = read_dicom(data), [f"not data.window={window}, which is for CT in Hounsfield units"]
     grey = (found.image[..., :1] == found.image).all()
     file = io.BytesIO()
     Image.fromarray(found.image[..., 0] if grey else found.image).save(file, "PNG")
     several = [f"frame 1 of {found.frames}"] if found.frames > 1 else []
-    return Converted(file.getvalue(), [f"DICOM window {found.window}", *several, *found.warnings])
+    return Converted(file.getvalue(), [f"DICOM window {found.window}", *own, *several, *found.warnings])
 
 
 def default_config_name(dataset: str) -> str:

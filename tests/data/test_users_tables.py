@@ -15,7 +15,9 @@ from radvqa_jax.data.image import decode_image
 from radvqa_jax.data.preparing import prepare
 from radvqa_jax.data.rows import Turn
 from radvqa_jax.data.sources import load_rows
+from radvqa_jax.files import read_jsonl
 from radvqa_jax.saliency.marked_regions import find_region
+from tests.data.dicom_case import HU, ct, make
 
 
 def own_folder(folder: Path, *, split: bool = False) -> Path:
@@ -93,3 +95,26 @@ def test_dicom_files_in_a_folder_are_windowed_and_reported(tmp_path: Path) -> No
     assert np.array_equal(decode_image(row["image"]), read_dicom((folder / "CT_small.dcm").read_bytes()).image)
     with pytest.raises(ValueError, match=r"data.window='lungs' is not a window. Did you mean `?'?lung"):
         prepare("table", data=dataclasses.replace(data, name="wrong", window="lungs"))
+
+
+def test_a_named_window_is_for_ct_and_other_files_have_their_own(tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    colour = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0, "NumberOfFrames": 1}
+    files = {
+        "ct": ct(WindowCenter=40, WindowWidth=80),
+        "mr": make(HU.astype(np.int16), Modality="MR", WindowCenter=40, WindowWidth=80),
+        "us": make(np.full((4, 5, 3), 90, np.uint8), **colour, Modality="US", Rows=4, Columns=5),
+    }
+    for name, content in files.items():
+        (folder / f"{name}.dcm").write_bytes(content)
+    lines = [f"{name}.dcm,{name},Is it dark?,yes,train" for name in files]
+    (folder / "table.csv").write_text("image,image_id,question,answer,split\n" + "\n".join(lines))
+    data = DataConfig(data_dir=str(tmp_path / "data"), manual_dir=str(folder), name="mixed", window="lung")
+    built = prepare("table", data=data)
+    assert built["splits"] == {"train": 3} and not built["dropped"]
+    shown = {row["image_id"]: decode_image(row["image"]) for row in load_rows(SourceConfig(dataset="table"), data)}
+    assert np.array_equal(shown["ct"], read_dicom(files["ct"], window="lung").image)
+    assert all(np.array_equal(shown[name], read_dicom(files[name]).image) for name in ("mr", "us"))
+    notes = [row["reason"] for row in read_jsonl(Path(built["rejects"])) if "not data.window=lung" in row["reason"]]
+    assert len(notes) == 2
