@@ -2,6 +2,7 @@
 
 import json
 import resource
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -202,3 +203,27 @@ def test_a_repeated_column_of_a_parquet_file_is_refused(folder: Path) -> None:
     pq.write_table(table, folder / "t.parquet")
     with pytest.raises(ValueError, match=r"t\.parquet: the columns \['answer'\] occur twice"):
         table_config(folder, name="own")
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+def test_an_image_of_the_hub_without_bytes_is_the_file_at_its_path(
+    statistics: bool, folder: Path, tmp_path: Path
+) -> None:
+    """Datasets are saved so when their files stay outside."""
+    own = encode(noise(5), "PNG")
+    images = [
+        {"bytes": None, "path": "images/a.png"},
+        {"bytes": own, "path": "images/a.png"},
+        None,
+        {"bytes": None, "path": "images/absent.png"},
+    ]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    text = {name: [f"{name} {row}" for row in range(40)] for name in ("question", "answer")}
+    table = pa.table({"image": pa.array(images * 10, kind)} | text)
+    pq.write_table(table, folder / "t.parquet", row_group_size=24, write_statistics=statistics)
+    built = build(folder, tmp_path / "data")
+    found = {row["question"]: row["image"] for row in all_rows(built)}
+    outside = (folder / "images/a.png").read_bytes()
+    assert found == {f"question {row}": own if row % 2 else outside for row in range(40) if row % 4 < 2}
+    reasons = Counter(row["reason"].partition(":")[0] for row in built.rejects)
+    assert reasons == {"image is empty": 10, "image file is absent": 10}

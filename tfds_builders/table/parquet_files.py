@@ -19,6 +19,7 @@ from tfds_builders.table.columns import check_count
 ONLY_IMAGE = "Only the column of the image may hold bytes."
 LEAST_ROOM, MOST_TIMES = 64 << 20, 100  # bytes of values in memory: at least, and times the size of the file
 BATCH = 1024  # rows that are decoded at a time
+IMAGES = 16  # rows with images that are decoded at a time
 MOST_FOOTER = 32 << 20  # bytes; the footer lists the columns of all groups of rows
 _SHORT_FLOATS = {pa.float32(): np.float32, pa.float16(): np.float16}
 # The errors of pyarrow for a damaged file, and for values that Python cannot hold, such as a year after 9999.
@@ -94,16 +95,53 @@ def _parquet_rows(
         ValueError: if a value cannot be read, or the values take too much memory.
     """
     try:
-        leaves = open_parquet(files, name).schema
-        texts = [leaf.path for leaf in map(leaves.column, range(len(leaves))) if leaf.physical_type == "BYTE_ARRAY"]
-        # As dictionaries, so that the size of repeated texts is counted before they take memory.
-        file = pq.ParquetFile(files.open(name), read_dictionary=texts)
+        file = _open_counted(files, name)
         for batch in file.iter_batches(BATCH, row_groups=[group], columns=columns):
             room.take(sum(map(_decoded_bytes, batch.columns)))
             cells = [_cells(files, name, *column) for column in zip(columns, batch.columns, strict=True)]
             yield from (dict(zip(columns, row, strict=True)) for row in zip(*cells, strict=True))
     except UNREADABLE as error:
         raise damaged(files, name, error) from error
+
+
+def _open_counted(files: OfficialFiles, name: str) -> pq.ParquetFile:
+    """Opens a file for texts as dictionaries, so that the size of repeated ones is counted before they take memory."""
+    leaves = open_parquet(files, name).schema
+    texts = [leaf.path for leaf in map(leaves.column, range(len(leaves))) if leaf.physical_type == "BYTE_ARRAY"]
+    return pq.ParquetFile(files.open(name), read_dictionary=texts)
+
+
+def _paths(files: OfficialFiles, name: str, group: int, column: str, room: _Room) -> dict[int, str]:
+    """The images of one group that are a path without bytes, {number of the row: path}.
+
+    Raises:
+        ValueError: if a value cannot be read, or the values take too much memory.
+    """
+    try:
+        file, found = _open_counted(files, name), {}
+        for start, batch in zip(
+            itertools.count(0, IMAGES), file.iter_batches(IMAGES, row_groups=[group], columns=[column])
+        ):
+            values = batch.column(column)
+            held, paths = (values.flatten()[values.type.get_field_index(part)] for part in ("bytes", "path"))
+            room.take(_decoded_bytes(paths))
+            for row, path in enumerate(_cells(files, name, column, paths)):
+                if path and not held[row].is_valid:
+                    found[start + row] = path
+        return found
+    except UNREADABLE as error:
+        raise damaged(files, name, error) from error
+
+
+def _may_lack_bytes(file: pq.ParquetFile, group: int, column: str) -> bool:
+    """Whether a value of {bytes, path} in a group may have a path and no bytes; the footer counts absent values."""
+    kind, part = file.schema_arrow.field(column).type, file.metadata.row_group(group)
+    if not _holds_files(kind) or kind.get_field_index("path") < 0 or not _is_text(kind.field("path").type):
+        return False
+    leaves = [leaf for leaf in map(part.column, range(part.num_columns)) if leaf.path_in_schema == f"{column}.bytes"]
+    return any(
+        not (leaf.statistics and leaf.statistics.has_null_count) or leaf.statistics.null_count for leaf in leaves
+    )
 
 
 def _cells(files: OfficialFiles, name: str, column: str, values: pa.Array) -> list[Any]:
@@ -208,7 +246,9 @@ def _holds_files(kind: pa.DataType) -> bool:
 def read_parquet(
     files: OfficialFiles, name: str, *, images: Collection[str] = ()
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yields the cells of each row, and "" for no fault. The cell of an image is its place, `Embedded`.
+    """Yields the cells of each row, and "" for no fault.
+
+    The cell of an image is its place, `Embedded`, or its path if {bytes, path} has no bytes.
 
     Args:
         files: the folder's files.
@@ -233,5 +273,10 @@ def read_parquet(
         count = file.metadata.row_group(group).num_rows
         # Without images, so that only their places are in memory.
         rows = _parquet_rows(files, name, group, texts, room) if texts else itertools.repeat({}, count)
+        paths = {
+            column: _paths(files, name, group, column, room) if _may_lack_bytes(file, group, column) else {}
+            for column in stored
+        }
         for number, cells in enumerate(rows):
-            yield cells | {column: Embedded(name, column, group, number) for column in stored}, ""
+            images_of = {c: paths[c].get(number) or Embedded(name, c, group, number) for c in stored}
+            yield cells | images_of, ""
