@@ -1,14 +1,18 @@
 """The mode that maps attention."""
 
+import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from radvqa_jax import processes
+from radvqa_jax import processes, typed_json
 from radvqa_jax.config import Config
 from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.evaluation.report import ShownMap, run_label
+from radvqa_jax.files import write_json
 from radvqa_jax.loaded_base import LoadedBase, load_base, shown_models
 from radvqa_jax.runners.evaluate import answer, is_synthetic, own_base
 from radvqa_jax.saliency.gallery import choose_cases
@@ -17,7 +21,35 @@ from radvqa_jax.saliency.unused import check_used
 from radvqa_jax.saliency.viewer import write_viewer
 from radvqa_jax.saliency.viewer_cases import Shown
 from radvqa_jax.schema import Record
-from radvqa_jax.training.stage import Trained, assemble
+from radvqa_jax.training.stage import Trained, assemble, identify
+
+MAPS = "maps.json"  # what the maps of a folder are of
+
+
+def identify_maps(loaded: LoadedBase, models: Mapping[str, Trained]) -> dict[str, Any]:
+    """What maps depend on: the models and their base, the questions, and the settings of answers and maps."""
+    config = loaded.config
+    return {
+        "models": {name: trained.sha256() for name, trained in models.items()},
+        "tokenizer": loaded.tokenizer.sha256,
+        "asked": identify(config, loaded.base) | {"max_new_tokens": config.decode.max_new_tokens},
+        "source": dataclasses.asdict(config.eval.source),
+        "saliency": dataclasses.asdict(dataclasses.replace(config.saliency, beside=())),
+    }
+
+
+def refuse_other_maps(loaded: LoadedBase, models: Mapping[str, Trained]) -> None:
+    """Raises ValueError if the workdir has maps of other models, questions or settings."""
+    folder = loaded.workdir / "saliency"
+    if not (folder / MAPS).exists():
+        return
+    # As it is read back: tuples become lists.
+    kept, now = typed_json.read(folder / MAPS, dict[str, Any]), json.loads(json.dumps(identify_maps(loaded, models)))
+    if other := sorted(name for name in now if kept.get(name) != now[name]):
+        raise ValueError(
+            f"The maps in {folder} were made with other {', '.join(other)} (see {MAPS} there), and would be replaced. "
+            f"Give another --workdir, or remove {folder}."
+        )
 
 
 def saliency_mode(config: Config, workdir: Path) -> None:
@@ -27,6 +59,7 @@ def saliency_mode(config: Config, workdir: Path) -> None:
     loaded = load_base(config, workdir)
     rows = fitting(rows, data=config.data, tokenizer=loaded.tokenizer)
     models = shown_models(loaded)
+    refuse_other_maps(loaded, models)
     run = list(models)[-1]
     records = answer(loaded, models[run], rows, run=run, name="predictions")
     chosen = choose_cases(records, cases=config.saliency.cases, seed=config.seed)
@@ -50,8 +83,14 @@ def maps(
         models: name of the run -> trained leaves, in the order of reading; maps are of the last one's answers.
         rows: the questions, few of them.
         records: name of the run -> its answers to them, in the same order.
+
+    Raises:
+        ValueError: if the workdir has other maps, as `refuse_other_maps` says.
     """
     folder, base, group = loaded.workdir / "saliency", own_base(loaded), processes.group()
+    refuse_other_maps(loaded, models)
+    if group.first:
+        write_json(folder / MAPS, identify_maps(loaded, models))
     shown = {name: Shown(run_label(name), *assemble(loaded.config, base, trained)) for name, trained in models.items()}
     gallery = write_cases_together(
         rows,

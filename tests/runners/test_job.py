@@ -177,6 +177,16 @@ def test_saliency_of_an_adapter_writes_its_maps(
 ) -> None:
     RUNNERS["saliency"](micro_config({"mode": "saliency", "adapter": str(job[1] / "stage2")}), tmp_path)
     assert contents(tmp_path, "saliency/*.png") == contents(job[1], "saliency/*.png") != {}
+    made, answers = contents(tmp_path, "saliency/*"), contents(tmp_path, "predictions/*")
+    for changed, named in (
+        ({"adapter": str(job[1] / "stage1")}, "models"),
+        ({"adapter": str(job[1] / "stage2"), "saliency.start_layer": 1}, "saliency"),
+    ):
+        with pytest.raises(ValueError, match=rf"maps in .* were made with other {named} \(see maps\.json there\)"):
+            RUNNERS["saliency"](micro_config({"mode": "saliency"} | changed), tmp_path)
+    assert contents(tmp_path, "saliency/*") == made and contents(tmp_path, "predictions/*") == answers
+    with pytest.raises(ValueError, match=r"were made with other models"):  # the report of a job links to its own
+        RUNNERS["saliency"](micro_config({"mode": "saliency", "adapter": str(job[1] / "stage1")}), job[1])
 
 
 @pytest.mark.slow
