@@ -27,7 +27,7 @@ MAPS = "maps.json"  # what the maps of a folder are of
 
 
 def identify_maps(loaded: LoadedBase, models: Mapping[str, Trained]) -> dict[str, Any]:
-    """What maps depend on: the models and their base, the questions, and the settings of answers and maps."""
+    """The models, questions and settings of answers and maps, on which maps depend."""
     config = loaded.config
     return {
         "models": {name: trained.sha256() for name, trained in models.items()},
