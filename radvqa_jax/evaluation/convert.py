@@ -288,13 +288,14 @@ class Predictions(NamedTuple):
     """A file to score, and the rows of its original that could not be read."""
 
     path: Path
+    original: Path
     bad: list[Unscored]
 
 
 def to_predictions(path: Path, folder: Path, *, run: str) -> Predictions:
     """A predictions file: `path` itself if it is one, else its conversion in `folder`."""
     if (kind := detect(path)) == "radvqa":
-        return Predictions(path, [])
+        return Predictions(path, path, [])
     found = read_rows(path, kind=kind, run=run)
     if not found.records:
         raise ValueError(f"{describe_file(path, found.bad)}\n{path}: no row can be read as {kind}.")
@@ -303,4 +304,4 @@ def to_predictions(path: Path, folder: Path, *, run: str) -> Predictions:
     print(
         f"{path} is a file of {kind}: {len(found.records)} answers are in {out}, {len(found.bad)} rows are unreadable."
     )
-    return Predictions(out, found.bad)
+    return Predictions(out, path, found.bad)

@@ -152,7 +152,7 @@ class _Collector:
         self.lines: Counter[str] = Counter()
         self.unscored: dict[str, list[int]] = {}
         self.reasons: Counter[str] = Counter()
-        self.first: dict[str, list[Unscored]] = {}
+        self.first: dict[str, list[tuple[str, Unscored]]] = {}  # file -> the file that each line is in, and the line
 
     def take(self, path: str, number: int, found: Scored | Unscored) -> None:
         self.lines[path] += 1
@@ -162,9 +162,14 @@ class _Collector:
             reason = f"was already answered by this run in {_place(path, *before)}"
             found = _refused(number, "question_id", reason, found)
         if isinstance(found, Unscored):
-            self._problem(path, number, found)
+            self._problem(path, number, found, place=path)
         else:
             self._scored(found)
+
+    def take_unread(self, path: str, original: str, found: Unscored) -> None:
+        """Counts a row of the original of a converted file that could not be read."""
+        self.lines[path] += 1
+        self._problem(path, 0, found, place=original)  # no line of the converted file has the number 0
 
     def _other_number(self, path: str, number: int, found: Scored) -> str:
         """The reason if a line has another number of answers than the first one of its run and data set; else empty."""
@@ -184,13 +189,13 @@ class _Collector:
         file, line = divmod(before, _FILE)
         return list(self.lines)[file], line
 
-    def _problem(self, path: str, number: int, found: Unscored) -> None:
+    def _problem(self, path: str, number: int, found: Unscored, *, place: str) -> None:
         self.unscored.setdefault(path, []).append(number)
         if len(first := self.first.setdefault(path, [])) < LISTED:
-            first.append(found)
+            first.append((place, found))
         kind = "question_id was already answered" if "was already answered" in found.reason else found.reason
         self.reasons[f"{found.field} {kind}".strip()[:120]] += 1
-        line = {"file": path, **found._asdict()}
+        line = {"file": place, **found._asdict()}
         # ASCII: the text may contain characters that are not valid Unicode.
         self.unscored_file.write(json.dumps(line, ensure_ascii=True) + "\n")
 
@@ -236,8 +241,8 @@ def check_share(collector: _Collector, *, max_unscored: float) -> None:
         if len(numbers) <= max_unscored * total:
             continue
         first = "\n".join(
-            f"  line {found.line}: {f'field `{found.field}` ' if found.field else ''}{found.reason}"
-            for found in collector.first[path]
+            f"  {_place(path, file, found.line)}: {f'field `{found.field}` ' if found.field else ''}{found.reason}"
+            for file, found in collector.first[path]
         )
         raise ValueError(
             f"{path}: {len(numbers)} of {total} lines cannot be scored, more than score.max_unscored={max_unscored:g} "
@@ -255,7 +260,7 @@ def scan(
     folder: Path,
     *,
     runs: Sequence[str] = (),
-    bad: Mapping[str, Sequence[Unscored]] | None = None,
+    bad: Mapping[str, tuple[str, Sequence[Unscored]]] | None = None,
     published: Sequence[str] = (),
     max_unscored: float = 0.05,
     workers: int = 0,
@@ -266,7 +271,8 @@ def scan(
         paths: predictions.jsonl of one or more runs.
         folder: where the three files go, each whole or not at all.
         runs: the name of each file's run; empty, or an empty name, keeps the names in the lines.
-        bad: file -> rows of its original that could not be read; they count as lines without a score.
+        bad: converted file -> its original, and the rows of it that could not be read; they count as lines without
+            a score.
         published: systems of evaluation/published.py whose metrics are computed for every answer.
         max_unscored: the share of a file's lines that may be without a score.
         workers: processes; 0 = one for each core, 1 = this one.
@@ -283,9 +289,9 @@ def scan(
         with atomic_write(folder / "verdicts.jsonl") as verdicts, atomic_write(folder / "verdicts.csv") as table:
             table.write("\ufeff")
             collector = _Collector(verdicts, table, unscored)
-            for path, rows in (bad or {}).items():
+            for path, (original, rows) in (bad or {}).items():
                 for row in rows:
-                    collector.take(path, 0, row)  # no line of the converted file has the number 0
+                    collector.take_unread(path, original, row)
             with progress.bar(name="scores", total=size, unit="B", unit_scale=True) as bar:
                 for path, found, length in _results(chunks, workers=workers):
                     for number, line in found:

@@ -61,7 +61,7 @@ def score_mode(config: Config, workdir: Path) -> None:
         [file.path for file in given],
         workdir,
         runs=runs,
-        bad={str(file.path): file.bad for file in given},
+        bad={str(file.path): (str(file.original), file.bad) for file in given},
         published=config.score.published,
         max_unscored=config.score.max_unscored,
         workers=config.score.workers,
@@ -157,14 +157,14 @@ def _closing(found: Scan, workdir: Path) -> str:
 def _read(found: Scan, given: Sequence[Predictions], runs: Sequence[str]) -> Answers:
     """The records that were scored."""
     answers: Answers = {}
-    for (path, _), run in zip(given, runs, strict=True):
-        skipped = set(found.unscored.get(str(path), ()))
-        for line in typed_json.iter_lines(path, Record):
+    for file, run in zip(given, runs, strict=True):
+        skipped = set(found.unscored.get(str(file.path), ()))
+        for line in typed_json.iter_lines(file.path, Record):
             if line.number in skipped or line.value is None:
                 continue
             record = line.value._replace(run=run) if run else line.value
             by_run = answers.setdefault(dataset_of(record.source), {})
-            by_run.setdefault(run_of(record), (path, []))[1].append(record)
+            by_run.setdefault(run_of(record), (file.path, []))[1].append(record)
     return answers
 
 

@@ -81,6 +81,22 @@ def test_a_line_with_another_number_of_answers_leaves_table_and_report(
     assert (tmp_path / "out" / "report.html").is_file()
 
 
+@pytest.mark.parametrize("share", [0.1, 0.01])
+def test_a_row_that_cannot_be_converted_is_named_in_its_own_file(
+    share: float, micro_config: MakeConfig, tmp_path: Path
+) -> None:
+    """The converted file lacks the row, so another line has its number there."""
+    rows = [f"q{number},i,?,yes,yes,{'x' if number == 1 else -1}" for number in range(30)]
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join(["question_id,image_id,question,reference,prediction,logprob", *rows]))
+    fields = {"mode": "score", "eval.predictions": str(table), "eval.source.dataset": "", "score.max_unscored": share}
+    refused = pytest.raises(ValueError, match=rf"\n  line 3 of {table}: a logprob must be") if share < 1 / 30 else None
+    with refused or nullcontext():
+        RUNNERS["score"](micro_config(fields), tmp_path / "out")
+    (line,) = read_jsonl(tmp_path / "out" / "unscored.jsonl")
+    assert (line["file"], line["line"]) == (str(table), 3)
+
+
 @pytest.mark.parametrize(("source", "synthetic"), [("phantom_rad synthetic 1.0.0", True), ("vqa_rad 1.0.0", False)])
 def test_scores_of_drawn_images_say_so(source: str, synthetic: bool, micro_config: MakeConfig, tmp_path: Path) -> None:
     assert score(micro_config, tmp_path, {}, source=source)["synthetic"] is synthetic

@@ -71,7 +71,7 @@ def test_three_models_of_another_tool_become_one_latex_table(
 def test_an_unreadable_row_is_named_and_the_rest_is_scored(micro_config: MakeConfig, tmp_path: Path) -> None:
     pattern = medevalkit(tmp_path / "theirs", bad=True)
     changed = {"mode": "score", "eval.predictions": pattern, "eval.source.dataset": "", "score.published": ()}
-    with pytest.raises(ValueError, match=r"1 of 12 lines cannot be scored.*\n  line 1: response is missing or empty"):
+    with pytest.raises(ValueError, match=r"1 of 12 lines cannot be scored.*\n  line 1 of .*results\.json: response"):
         RUNNERS["score"](micro_config(changed), tmp_path)
     RUNNERS["score"](micro_config(changed | {"score.max_unscored": 0.1, "score.report_lines": 0}), tmp_path)
     assert [line["reason"] for line in read_jsonl(tmp_path / "unscored.jsonl")] == ["response is missing or empty"] * 3
