@@ -1,9 +1,10 @@
 """The mode that scores predictions files, of this package or of other tools, without a model."""
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from radvqa_jax import typed_json
 from radvqa_jax.config import Config, SourceConfig
@@ -178,8 +179,10 @@ def _write_reports(
 ) -> None:
     """Writes scores.json, and a report for each data set whose runs answer the same questions, if they fit in memory.
 
-    With one data set the report is in `workdir`, with several each is in a folder of its own below.
+    With one data set the report is in `workdir`, with several each is in a folder of its own below. Reports of an
+    earlier run in `workdir` are removed: they are of other answers.
     """
+    _remove_reports(workdir)
     lines = sum(found.lines.values())
     if lines > config.score.report_lines:
         print(
@@ -189,16 +192,36 @@ def _write_reports(
         write_json(workdir / "scores.json", dict(summary))
         return
     answers = _read(found, given, runs)
+    otherwise = {dataset: _asked_otherwise(by_run) for dataset, by_run in answers.items()}
     if len(answers) > 1:
-        write_json(workdir / "scores.json", dict(summary))
+        folders = [dataset for dataset, why in otherwise.items() if not why]
+        write_json(workdir / "scores.json", {**summary, "folders": folders})
     for dataset, by_run in answers.items():
-        if why := _asked_otherwise(by_run):
+        if why := otherwise[dataset]:
             print(f"No report.html for {dataset}: {why}")
             if len(answers) == 1:
                 write_json(workdir / "scores.json", dict(summary))
             continue
         folder = workdir if len(answers) == 1 else workdir / file_name(dataset)
         write_scores(config, folder, _experiment(config, dataset, by_run), extra=summary if len(answers) == 1 else {})
+
+
+class _Earlier(NamedTuple):
+    """The field of scores.json that says which data sets have a report in a folder of their own."""
+
+    folders: list[str]
+
+
+def _remove_reports(workdir: Path) -> None:
+    """Removes the reports that an earlier run of this mode wrote to `workdir` and to its data sets' folders."""
+    folders = [workdir]
+    with contextlib.suppress(OSError, ValueError):  # no earlier run, or a damaged scores.json, which is replaced
+        earlier = typed_json.read(workdir / "scores.json", dict[str, Any])
+        datasets = typed_json.check_part(earlier, _Earlier, where="scores.json").folders
+        folders += [workdir / file_name(dataset) for dataset in datasets]
+    for folder in folders:
+        for name in ("report.html", "table.txt", "scores.json"):
+            (folder / name).unlink(missing_ok=True)
 
 
 def _asked_otherwise(by_run: Mapping[str, tuple[Path, list[Record]]]) -> str:

@@ -65,6 +65,34 @@ def test_runs_with_other_questions_under_the_same_ids_have_tables_and_no_report(
     assert (tmp_path / "out" / "table.csv").is_file() and not (tmp_path / "out" / "report.html").exists()
 
 
+def write_answers(path: Path, count: int, *, source: str = "s") -> str:
+    """Writes right answers to `count` questions of one run, named after the file."""
+    made = (Record(f"q{n}", f"i{n}", "?", "yes", ["yes"], source=source, run=path.stem) for n in range(count))
+    write_jsonl(path, (record.to_json() for record in made))
+    return str(path)
+
+
+def test_no_report_of_earlier_answers_stays_in_a_workdir(micro_config: MakeConfig, tmp_path: Path) -> None:
+    one = write_answers(tmp_path / "a.jsonl", 4)
+    two, other = write_answers(tmp_path / "b.jsonl", 3), write_answers(tmp_path / "c.jsonl", 3, source="t")
+
+    def reports(*files: str, **fields: Any) -> list[str]:
+        given = {"mode": "score", "eval.predictions": ",".join(files), "eval.source.dataset": ""} | fields
+        RUNNERS["score"](micro_config(given), tmp_path / "out")
+        return sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("report.html"))
+
+    assert reports(one) == ["report.html"]
+    assert reports(one, two) == []  # other questions
+    assert not (tmp_path / "out" / "table.txt").exists() and (tmp_path / "out" / "scores.json").exists()
+    assert reports(one, other) == ["s/report.html", "t/report.html"]
+    assert reports(one, two, other) == ["t/report.html"]
+    (tmp_path / "out" / "s").mkdir(exist_ok=True)
+    (tmp_path / "out" / "s" / "mine.txt").touch()
+    assert reports(one) == ["report.html"]
+    (tmp_path / "out" / "scores.json").write_text("{")
+    assert reports(one, **{"score.report_lines": 0}) == [] and (tmp_path / "out" / "s" / "mine.txt").exists()
+
+
 def test_a_line_with_another_number_of_answers_leaves_table_and_report(
     micro_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
