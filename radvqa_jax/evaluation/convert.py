@@ -246,8 +246,8 @@ def name_runs(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
     ['a', 'b']
     """
     if names:
-        if len(names) != len(paths) or len(set(names)) != len(names):
-            raise ValueError(f"eval.names={tuple(names)} must be {len(paths)} different names, one for each file.")
+        if len(names) != len(paths):
+            raise ValueError(f"eval.names={tuple(names)} must be {len(paths)} names, one for each file.")
         return list(names)
     parts = [[*path.resolve().parent.parts[1:], path.stem] for path in paths]
     while len(parts[0]) > 1 and len({found[-1] for found in parts}) < len(parts):

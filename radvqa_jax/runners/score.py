@@ -50,7 +50,8 @@ def score_mode(config: Config, workdir: Path) -> None:
     written = [f"{run}{_ending(own)}" if run else own for run, own in zip(runs, proposed, strict=True)]
     if same := [name for name in written if [other.casefold() for other in written].count(name.casefold()) > 1]:
         raise ValueError(
-            f"The runs {same} would share a file. Give names that differ in more than capitals: eval.names."
+            f"The runs {same} would share a file. Give names that differ in more than capitals: eval.names. Only "
+            "a run's answers to its own and to other images have one name."
         )
     for path, run in zip(files, runs, strict=True):
         if run:

@@ -294,6 +294,21 @@ def test_all_files_of_a_job_give_the_table_of_reliance(
     assert len(relied_on(tmp_path / "both")) == 4
 
 
+def test_a_renamed_run_is_compared_with_its_answers_to_other_images(micro_config: MakeConfig, tmp_path: Path) -> None:
+    write_job(tmp_path / "a", micro_config(), run="stage2", answer="yes")
+    files = ",".join(str(tmp_path / "a" / f"stage2{end}.jsonl") for end in ("", "_swapped", "_blank"))
+    given = {"mode": "score", "eval.predictions": files, "eval.source.dataset": ""}
+    RUNNERS["score"](micro_config(given | {"eval.names": ("new",) * 3}), tmp_path / "out")
+    assert relied_on(tmp_path / "out") == {("new", "another case's image"), ("new", "a blank image")}
+    own = {
+        "eval.predictions": f"{tmp_path}/a/stage2.jsonl,{tmp_path}/a/stage2_copy.jsonl",
+        "eval.names": ("new", "New"),
+    }
+    (tmp_path / "a" / "stage2_copy.jsonl").write_bytes((tmp_path / "a" / "stage2.jsonl").read_bytes())
+    with pytest.raises(ValueError, match=r"The runs \['new', 'New'\] would share a file\. Give names that differ"):
+        RUNNERS["score"](micro_config(given | own), tmp_path / "both")
+
+
 def relied_on(folder: Path) -> set[tuple[str, str]]:
     """The runs and other images of the lines of table.csv that say how much a run relies on its image."""
     with (folder / "table.csv").open(encoding="utf-8-sig", newline="") as file:

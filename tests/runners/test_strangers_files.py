@@ -124,7 +124,7 @@ def test_files_are_found_by_commas_and_patterns(tmp_path: Path) -> None:
 def test_runs_are_named_by_the_part_of_their_paths_that_differs() -> None:
     paths = [Path("/r/a/predictions/base.jsonl"), Path("/r/b/predictions/base.jsonl")]
     assert name_runs(paths, []) == ["a", "b"]
-    with pytest.raises(ValueError, match="must be 2 different names"):
+    with pytest.raises(ValueError, match="must be 2 names, one for each file"):
         name_runs(paths, ["x"])
 
 
