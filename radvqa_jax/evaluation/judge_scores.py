@@ -50,22 +50,34 @@ def _attack_cells(judged: JudgeFile, records: Sequence[Record], **bootstrap: int
     return cells
 
 
-def human_agreement(
-    judged: JudgeFile, records: Sequence[Record], readings: Sequence[Reading], *, resamples: int, seed: int
-) -> dict[str, Agreement]:
-    """{reader: agreement of the judge with them}, over the answers that both judged."""
-    by_question = {(record.source, record.question_id): record for record in records if record.predictions}
-    said: dict[str, dict[tuple[str, str], tuple[bool, bool]]] = {}
+def answers_read(records: Sequence[Record], readings: Sequence[Reading]) -> list[tuple[Reading, Record]]:
+    """The readings of answers that a file holds, each with its record. The run may have another name in the sheet."""
+    by_question: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        if record.predictions:
+            by_question.setdefault((record.source, record.question_id), []).append(record)
+    found = []
     for reading in readings:
-        record = by_question.get(key := (reading.source, reading.question_id))
-        if record is None or not is_about(reading.content, record):
-            continue
+        given = by_question.get((reading.source, reading.question_id), [])
+        found += [(reading, record) for record in given if is_about(reading.content, record)][:1]
+    return found
+
+
+def human_agreement(
+    judged: JudgeFile, read: Sequence[tuple[Reading, Record]], *, resamples: int, seed: int
+) -> dict[str, Agreement]:
+    """{reader: agreement of the judge with them}, over the answers that both judged; runs that say the same count once.
+
+    `read` comes from `answers_read`.
+    """
+    said: dict[str, dict[tuple[str, str, str], tuple[bool, bool, str]]] = {}
+    for reading, record in read:
         if (verdict := judged.correct(judged.find(record))) is not None:
-            said.setdefault(reading.reader, {})[key] = (reading.correct, verdict)
+            key = (reading.source, reading.question_id, reading.content)
+            said.setdefault(reading.reader, {})[key] = (reading.correct, verdict, record.cluster)
     agreements = {}
     for reader, found in said.items():
-        human, machine = ([pair[side] for pair in found.values()] for side in (0, 1))
-        images = [by_question[key].cluster for key in found]
+        human, machine, images = map(list, zip(*found.values(), strict=True))
         if agreement := cohen_kappa(human, machine, images, resamples=resamples, seed=seed):
             agreements[reader] = agreement
     return agreements

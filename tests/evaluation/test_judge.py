@@ -184,6 +184,31 @@ def test_agreement_with_people_is_printed(chat_server: Any, tmp_path: Path, caps
     assert "bob" not in out
 
 
+def test_readings_of_every_run_of_a_file_count(
+    chat_server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The runs have other names in the sheet, as after eval.names; the rows of a third run are not of this file."""
+    from radvqa_jax.runners import RUNNERS
+
+    chat_server.behave = honest(chat_server)
+    records = [*RECORDS, *(r._replace(predictions=[f"not {r.reference}"]) for r in RECORDS)]
+    records = [r._replace(run="ab"[number >= len(RECORDS)]) for number, r in enumerate(records)]
+    write_jsonl(tmp_path / "answers.jsonl", [r.to_json() for r in records])
+    read = [*records, RECORDS[0]._replace(run="c", predictions=["other"])]
+    lines = ["run,source,question_id,content,reader,correct"]
+    lines += [f"new {r.run},s,{r.question_id},{content_hash(r, r.predictions[0])},ann,no" for r in read]
+    (tmp_path / "review_sheet.csv").write_text("\n".join(lines))
+    config = Config(
+        mode="judge",
+        eval=EvalConfig(predictions=str(tmp_path / "answers.jsonl"), bootstrap=50),
+        judge=JudgeConfig(base_url=chat_server.url, model="m", attacks=0),
+    )
+    RUNNERS["judge"](config, tmp_path / "work")
+    out = capsys.readouterr().out
+    assert "of n=12 answers about 3 images" in out
+    assert "1 of 13 rows of review sheets are about answers that answers.jsonl does not hold" in out
+
+
 def test_verdicts_without_their_description_are_said_to_be_left_out(
     ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
