@@ -15,7 +15,15 @@ from radvqa_jax import progress
 from radvqa_jax.chat_client import BudgetSpent, ChatClient, EndpointError, NotCached
 from radvqa_jax.config import JudgeConfig
 from radvqa_jax.evaluation import attacks, judge_prompts
-from radvqa_jax.evaluation.judge_file import Judged, JudgeFile, content_hash, group, judge_path, read_lines
+from radvqa_jax.evaluation.judge_file import (
+    Judged,
+    JudgeFile,
+    content_hash,
+    group,
+    judge_path,
+    question_hash,
+    read_lines,
+)
 from radvqa_jax.evaluation.judge_prompts import RUBRICS, NoVerdict, Rubric
 from radvqa_jax.files import append_jsonl, sha256, write_json
 from radvqa_jax.schema import Record
@@ -140,7 +148,14 @@ def ask_verdict(client: ChatClient, rubric: Rubric, item: Item) -> Judged:
     config, record = client.config, item.record
     assert isinstance(config, JudgeConfig)
     line = Judged(
-        item.key[1], "unjudged", None, "", question_id=record.question_id, source=record.source, attack=item.attack
+        item.key[1],
+        "unjudged",
+        None,
+        "",
+        question_id=record.question_id,
+        source=record.source,
+        attack=item.attack,
+        attacked=question_hash(record) if item.attack else "",
     )
     for attempt in range(config.attempts):
         messages, mark, seed = _question(config, rubric, item, attempt=attempt)

@@ -34,6 +34,7 @@ class Judged(NamedTuple):
     attack: str = ""  # name in evaluation/attacks.py; empty = a model's answer
     model: str = ""  # that gave the reply, as the endpoint calls itself; empty if it does not say
     reply_id: str = ""  # key of the reply in the chat cache
+    attacked: str = ""  # attack: hash of the question, options and reference that it attacks; empty in older files
 
     @property
     def settled(self) -> bool:
@@ -74,6 +75,11 @@ def content_hash(record: Record, prediction: str) -> str:
     shown = [record.question, record.reference, prediction]
     content = json.dumps([*shown, record.choices] if record.choices else shown)
     return hashlib.sha256(content.encode()).hexdigest()[:CONTENT_LENGTH]
+
+
+def question_hash(record: Record) -> str:
+    """The hash of the content that a judge is shown of a question, whatever the answer."""
+    return content_hash(record, "")
 
 
 def is_about(content: str, record: Record) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 
 from radvqa_jax.evaluation import attacks, intervals, scoring
 from radvqa_jax.evaluation.agreement import Agreement, cohen_kappa
-from radvqa_jax.evaluation.judge_file import JudgeFile, is_about
+from radvqa_jax.evaluation.judge_file import JudgeFile, is_about, question_hash
 from radvqa_jax.evaluation.review import Reading
 from radvqa_jax.schema import Record
 
@@ -36,9 +36,16 @@ def _cell(judged: JudgeFile, records: Sequence[Record], **bootstrap: int) -> dic
 
 
 def _attack_cells(judged: JudgeFile, records: Sequence[Record], **bootstrap: int) -> dict[str, Any]:
-    """{attack: share of wrong answers that were judged right}; an unjudged answer does not count as judged right."""
+    """{attack: share of wrong answers that were judged right}; an unjudged answer does not count as judged right.
+
+    Attacks on a question whose text, options or reference have changed since do not count.
+    """
     by_question = {(record.source, record.question_id): record for record in records}
-    mine = [line for line in judged.attacks if (line.source, line.question_id) in by_question]
+    mine = [
+        line
+        for line in judged.attacks
+        if (record := by_question.get((line.source, line.question_id))) and line.attacked in ("", question_hash(record))
+    ]
     groups = {"any attack": [line for line in mine if line.attack != attacks.CONTROL]}
     groups |= {name: [line for line in mine if line.attack == name] for name in attacks.NAMES}
     cells = {}

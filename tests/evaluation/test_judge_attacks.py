@@ -1,14 +1,17 @@
 """Attacks on the judge: wrong answers that ask for a score."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from radvqa_jax.evaluation import attacks
 from radvqa_jax.evaluation.judge import JudgingStopped
+from radvqa_jax.evaluation.judge_file import JudgeFile, find_judges
 from radvqa_jax.evaluation.judge_scores import score_judge
+from radvqa_jax.schema import Record
 from tests.evaluation.judge_case import ANSWERS, RECORDS, Ask, read_request, record
 
 from .judge_case import verdict
@@ -80,3 +83,17 @@ def test_attack_success_is_counted(ask: Ask, chat_server: Any) -> None:
     assert cells["instruction"]["interval"][0] > 0.1
     # The attacks do not enter the score of the answers.
     assert score_judge(judged, RECORDS, resamples=50, seed=0)["overall"]["accuracy"]["n"] == 6
+
+
+def test_attacks_on_an_earlier_reference_do_not_count(ask: Ask, tmp_path: Path) -> None:
+    ask(attacks=6)
+    (judged,) = find_judges(tmp_path / "answers.jsonl")
+    corrected = [RECORDS[0]._replace(reference="lung"), *RECORDS[1:]]
+
+    def count(records: Sequence[Record], judged: JudgeFile = judged) -> int:
+        return int(score_judge(judged, records, resamples=50, seed=0)["attacks"]["control"]["n"])
+
+    assert (count(RECORDS), count(corrected)) == (6, 5)
+    assert count([r._replace(predictions=["other"]) for r in RECORDS]) == 6  # new answers change no attack
+    older = judged._replace(attacks=[line._replace(attacked="") for line in judged.attacks])
+    assert count(corrected, older) == 6  # the lines do not say what they attacked
