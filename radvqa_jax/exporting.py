@@ -127,6 +127,15 @@ def _notes(config: Config, adapter: Adapter) -> list[str]:
             "The projector was trained: it is stored whole under modules_to_save, which PEFT loads and some servers "
             "(vLLM) refuse; for these use export.format=huggingface"
         )
+    if config.export.format == "peft":
+        abstract = abstract_params(get_variant(config.model.variant).at(config.model.resolution))
+        made = [name for name in big_vision.made_here(config.model.checkpoint, abstract) if name not in adapter.leaves]
+        if made:
+            notes.append(
+                f"{', '.join(made)} of the base were resampled, extended or drawn, which the adapter does not hold: on "
+                f"{Path(config.model.checkpoint).name} as it is, it meets other weights than in training. For the "
+                "model as it was trained use export.format=huggingface"
+            )
     return notes
 
 

@@ -162,6 +162,14 @@ def stored_dtype(path: PathLike, abstract: Mapping[str, Any]) -> np.dtype:
     return dtypes.pop() if len(dtypes) == 1 else np.dtype(np.float32)
 
 
+def made_here(path: PathLike, abstract: Mapping[str, Any]) -> list[str]:
+    """The names of leaves that `load` resamples, extends or draws, so that the file's values are not the model's."""
+    with open_weights(path) as reader:
+        have = reader.held(abstract).leaves
+        fits = {name: leaf_fit.adaptation(name, have[name], abstract[name], reader.spare_rows).kind for name in have}
+    return [name for name in abstract if fits.get(name, "drawn") in ("resampled", "extended", "drawn")]
+
+
 def iterate(
     path: PathLike,
     abstract: Mapping[str, Any],

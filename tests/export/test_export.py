@@ -122,6 +122,15 @@ def test_peft_and_back_is_the_same_adapter(make: Make, trained: Flat, micro_conf
     assert one.read_bytes() == two.read_bytes()
 
 
+@pytest.mark.parametrize("resolution, noted", [(28, False), (42, True)])
+def test_an_adapter_alone_says_what_its_base_does_not_bring(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], resolution: int, noted: bool
+) -> None:
+    export_mode(make({"export.format": "peft", "model.resolution": resolution}), tmp_path)
+    note = "img/pos_embedding of the base were resampled, extended or drawn"
+    assert (note in capsys.readouterr().out) == (note in (tmp_path / "peft/README.md").read_text()) == noted
+
+
 def test_a_weight_that_was_trained_whole_is_refused_for_peft_with_the_way_out(
     make: Make, trained: Flat, micro_checkpoint: Path, tmp_path: Path
 ) -> None:
