@@ -37,14 +37,14 @@ class Budget:
     exceeds `max_total_tokens` by at most the reply to one request.
     """
 
-    def __init__(self, config: ChatConfig, stop: Stop) -> None:
+    def __init__(self, config: ChatConfig, stop: Stop, *, used: tuple[int, int] = (0, 0)) -> None:
+        """Begins with the calls and tokens that an earlier part of the run used."""
         self._config, self._stop = config, stop
         self._room = threading.Condition()
         self._asking = threading.local()
         self._reserved = 0  # tokens that the replies in flight may use
         self._next = 0.0
-        self.calls = 0
-        self.tokens = 0
+        self.calls, self.tokens = used
 
     @contextmanager
     def asking(self, prompt: int) -> Iterator[None]:

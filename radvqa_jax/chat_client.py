@@ -105,15 +105,18 @@ def _read_key(config: ChatConfig) -> str:
 
 
 class ChatClient:
-    """Asks one model. `calls` and `tokens` count this run's use. Several threads may ask at the same time."""
+    """Asks one model. `calls` and `tokens` count this client's use. Several threads may ask at the same time."""
 
-    def __init__(self, config: ChatConfig, *, cache: Path, group: str = "judge") -> None:
+    def __init__(
+        self, config: ChatConfig, *, cache: Path, group: str = "judge", used: tuple[int, int] = (0, 0)
+    ) -> None:
         """Sends nothing yet.
 
         Args:
             config: endpoint, sampling, limits.
             cache: the jsonl file of the cache; the first reply creates it.
             group: the name of the fields' group in the configuration, for errors.
+            used: calls and tokens of an earlier client of this run, which also count for the limits.
 
         Raises:
             ValueError: if the endpoint may not be used, or the file is not a cache.
@@ -126,19 +129,20 @@ class ChatClient:
         self._cache = Cache(cache)
         self._stop = Stop()
         self._ended_by: OSError | FolderGone | None = None
-        self._budget = Budget(config, self._stop)
+        self._used = used
+        self._budget = Budget(config, self._stop, used=used)
         self._http = None if config.offline else self._connect()
         self.estimated = False  # whether `tokens` includes estimates, because the endpoint does not count
 
     @property
     def calls(self) -> int:
         """Requests sent, repeated ones included."""
-        return self._budget.calls
+        return self._budget.calls - self._used[0]
 
     @property
     def tokens(self) -> int:
         """Prompt and reply tokens used, as the endpoint counts them; estimated if it does not, or if it failed."""
-        return self._budget.tokens
+        return self._budget.tokens - self._used[1]
 
     def sync(self) -> None:
         """Waits until every reply so far is on the disk. A crash of the machine may lose later ones."""

@@ -36,6 +36,7 @@ class Origin(NamedTuple):
 
     cost: Mapping[str, Any]  # replies and tokens of the whole set; what says "by this run" is of one run
     malformed: Mapping[str, int]  # reason -> images without a pair (report.py says which)
+    used: tuple[int, int] = (0, 0)  # requests that this run sent, and their tokens
 
 
 class Outcome(NamedTuple):
@@ -75,13 +76,16 @@ def _evaluated(config: Config) -> list[SourceConfig]:
     return [*others, *config.synthesis.checks.against]
 
 
-def make_client(config: Config, workdir: Path) -> ChatClient | None:
-    """The client of the chat model that checks; None if the configuration names none."""
+def make_client(config: Config, workdir: Path, *, used: tuple[int, int]) -> ChatClient | None:
+    """The client of the chat model that checks; None if the configuration names none.
+
+    `used`: requests and tokens of writing. The limits are those of the whole run.
+    """
     chat = config.synthesis.chat
     if not chat.base_url and not chat.offline:
         return None
     cache = Path(chat.cache).expanduser() if chat.cache else workdir / "chat_cache.jsonl"
-    return ChatClient(JudgeConfig(**dataclasses.asdict(chat)), cache=cache, group="synthesis.chat")
+    return ChatClient(JudgeConfig(**dataclasses.asdict(chat)), cache=cache, group="synthesis.chat", used=used)
 
 
 def _measure(config: Config, checks: Sequence[Check]) -> dict[str, Any] | None:
@@ -100,8 +104,15 @@ def _spoiled(config: Config, candidates: Sequence[Candidate], evidences: Evidenc
     return planted.spoil(evidences.rows(), round(len(candidates) * share / (1 - share)), seed=config.seed)
 
 
-def check_pairs(config: Config, workdir: Path, candidates: Sequence[Candidate], evidences: Evidences) -> Outcome:
-    """Runs every check over the pairs, and applies the readers' verdicts.
+def check_pairs(
+    config: Config,
+    workdir: Path,
+    candidates: Sequence[Candidate],
+    evidences: Evidences,
+    *,
+    used: tuple[int, int] = (0, 0),
+) -> Outcome:
+    """Runs every check over the pairs, and applies the readers' verdicts. `used`: requests and tokens of writing.
 
     Raises:
         ValueError: for an unknown check, changed evidence, or a chat model that does not answer; its answers so far are
@@ -111,7 +122,7 @@ def check_pairs(config: Config, workdir: Path, candidates: Sequence[Candidate], 
     readings = read_reviews(config.synthesis.review_sheets)
     spoiled = _spoiled(config, candidates, evidences)
     known = evaluated_questions(_evaluated(config), config.data)
-    client = make_client(config, workdir)
+    client = make_client(config, workdir, used=used)
     checks = suite.all_checks(settings, known=known, chat=chat_checks(settings, client), seed=config.seed)
     plain = [check for check in checks if check.name not in {check.name for check in chat_checks(settings, None)}]
     measured = _measure(config, plain)
@@ -174,7 +185,7 @@ def check_questions(config: Config, workdir: Path, candidates: Sequence[Candidat
     accepted.jsonl and rejected.jsonl hold every pair with the result of every check.
     """
     evidences = Evidences(candidates, config.data)
-    outcome = check_pairs(config, workdir, candidates, evidences)
+    outcome = check_pairs(config, workdir, candidates, evidences, used=written.used)
     versions = {check.name: check.version for check in outcome.checks}
     for name, wanted in (("accepted.jsonl", True), ("rejected.jsonl", False)):
         lines = (

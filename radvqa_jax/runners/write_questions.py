@@ -49,7 +49,7 @@ def write_questions_mode(config: Config, workdir: Path) -> None:
     if not candidates:
         why = missing or "no image has a caption"
         raise ValueError(f"No pair was written, so there is nothing to check: {why}.")
-    check_questions(config, workdir, candidates, Origin(cost, missing))
+    check_questions(config, workdir, candidates, Origin(cost, missing, used=(written.calls, written.tokens)))
 
 
 def describe_replaced(name: str, data_dir: str) -> str:

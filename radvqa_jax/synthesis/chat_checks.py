@@ -228,6 +228,13 @@ def _progress(found: Iterator[tuple[int, Result]], total: int, name: str) -> Ite
     return iter(progress.bar(found, name=f"check: {name}", total=total, unit="pair"))
 
 
+def requests_a_pair(config: ChecksConfig) -> int:
+    """The most requests about one pair, if every first reply is usable; an open answer may go to the judge."""
+    entailment, round_trip = int(config.entailment), 2 * config.round_trip
+    asked = {"entailment": entailment, "blind_chat": config.blind_answers, "round_trip": round_trip}
+    return sum(n for name, n in asked.items() if name not in config.off)
+
+
 def chat_checks(config: ChecksConfig, client: ChatClient | None) -> list[Check]:
     """The checks that ask a chat model; without one their result for every pair is that they did not run."""
 

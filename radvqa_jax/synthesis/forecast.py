@@ -8,6 +8,7 @@ from radvqa_jax.chat_budget import estimate_prompt
 from radvqa_jax.chat_client import ChatClient
 from radvqa_jax.config import SynthesisConfig
 from radvqa_jax.synthesis import prompts
+from radvqa_jax.synthesis.chat_checks import requests_a_pair
 from radvqa_jax.synthesis.ledger import Ledger
 from radvqa_jax.synthesis.work import Work
 
@@ -74,6 +75,12 @@ def describe_forecast(found: Forecast, config: SynthesisConfig) -> str:
             lines.append("No price is configured (synthesis.writing.prompt_price, reply_price).")
         if config.chat.max_calls and found.requests > config.chat.max_calls:
             lines.append(f"synthesis.chat.max_calls={config.chat.max_calls} will stop this run before its end.")
+    asks = bool(config.chat.base_url) and not config.chat.offline
+    if asks and (n := requests_a_pair(config.checks)):
+        lines.append(
+            f"The checks then send up to {n} requests about each pair that the other checks pass, if every first reply "
+            "is usable. The limits of synthesis.chat are those of writing and checks together."
+        )
     return "\n".join(lines)
 
 

@@ -14,9 +14,9 @@ def make(chat_server: Any, tmp_path: Path) -> Any:
     """A function that makes a client of the server, with some fields of its configuration changed."""
     made: list[ChatClient] = []
 
-    def client(**fields: Any) -> ChatClient:
+    def client(*, used: tuple[int, int] = (0, 0), **fields: Any) -> ChatClient:
         given: dict[str, Any] = {"base_url": chat_server.url, "model": "m", "retries": 2, "timeout": 5.0} | fields
-        made.append(ChatClient(ChatConfig(**given), cache=tmp_path / "cache.jsonl"))
+        made.append(ChatClient(ChatConfig(**given), cache=tmp_path / "cache.jsonl", used=used))
         return made[-1]
 
     yield client

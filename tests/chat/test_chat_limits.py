@@ -26,6 +26,16 @@ def test_the_budget_is_kept(make: Make, chat_server: Any) -> None:
         client.ask(MESSAGES)
 
 
+def test_what_an_earlier_part_of_the_run_used_counts_for_the_limits_alone(make: Make, chat_server: Any) -> None:
+    client = make(max_calls=5, used=(4, 100))
+    client.ask(MESSAGES)
+    with pytest.raises(BudgetSpent, match="max_calls=5"):
+        client.ask([{"role": "user", "content": "1"}])
+    assert (client.calls, client.tokens, len(chat_server.requests)) == (1, 15, 1)
+    with pytest.raises(BudgetSpent, match="max_total_tokens=120; 115 are used"):
+        make(max_total_tokens=120, used=(4, 115), seed=1).ask(MESSAGES)
+
+
 def test_repeated_requests_are_counted_and_bounded(make: Make, chat_server: Any) -> None:
     chat_server.behave = lambda body: (500, "text/plain", b"", SOON)
     client = make(retries=5, max_calls=3)

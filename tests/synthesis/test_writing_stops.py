@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from radvqa_jax import chat_cache
-from radvqa_jax.chat_client import EndpointError
+from radvqa_jax.chat_client import BudgetSpent, EndpointError
+from radvqa_jax.config import ChecksConfig
 from radvqa_jax.files import read_jsonl
 from radvqa_jax.runners.write_questions import write_candidates, write_questions_mode
 from radvqa_jax.synthesis import writing
@@ -56,6 +57,19 @@ def test_the_budget_stops_the_run_and_the_next_continues(
         write_candidates(configure(chat={"max_calls": 4}), tmp_path)
     write_candidates(configure(), tmp_path)
     assert len(chat_server.requests) == 6 and len(written(tmp_path)) == 24
+
+
+def test_the_checks_of_a_run_get_what_writing_left_of_its_budget(
+    configure: Configure, chat_server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configure(limit=3, chat={"max_calls": 4, "concurrency": 1})
+    config = dataclasses.replace(config, synthesis=dataclasses.replace(config.synthesis, name="mine", measure=0))
+    checks = ChecksConfig(off=("words", "span"))  # so that some pairs get to the chat model
+    config = dataclasses.replace(config, synthesis=dataclasses.replace(config.synthesis, checks=checks))
+    with pytest.raises(BudgetSpent, match="max_calls=4"):
+        write_questions_mode(config, tmp_path)
+    assert len(chat_server.requests) == 4 and len(written(tmp_path)) == 12
+    assert "The checks then send up to 3 requests about each pair" in capsys.readouterr().out
 
 
 def test_a_dry_run_prints_ten_prompts_and_sends_nothing(
