@@ -25,7 +25,7 @@ class Card(NamedTuple):
     base_sha256: str
     variant: str
     resolution: int  # pixels
-    prompt: str
+    prompt: str  # for questions
     dtype: str
     recipe: Sequence[str]  # lines
     datasets: Sequence[tuple[str, str]]  # (name, licence)
@@ -33,6 +33,7 @@ class Card(NamedTuple):
     check: str  # how the export was verified
     notes: Sequence[str]
     version: str  # of radvqa_jax
+    trained_with_prompt: bool = False  # whether the adapter says that its training was configured with this prompt
 
 
 def licence_of(dataset: str) -> str:

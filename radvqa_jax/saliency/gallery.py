@@ -151,8 +151,9 @@ def write_case(
     record = asked.records[last]
     ids, notes = answer_tokens(record, tokenizer)
     room = config.decode.max_new_tokens
-    # A text that is encoded again may have more tokens; each length compiles once.
-    seq_len = config.data.seq_len + room * max(1, -(-len(ids) // room))
+    longest = max(len(ids), len(tokenizer.encode(asked.other, eos=True)) if asked.other else 0)
+    # The other answer, and a text that is encoded again, may have more tokens; each length compiles once.
+    seq_len = config.data.seq_len + room * max(1, -(-longest // room))
     bundles = ask_models(
         shown,
         tokenizer=tokenizer,

@@ -12,7 +12,7 @@ import pytest
 from radvqa_jax import files
 from radvqa_jax.backbones import PALIGEMMA, abstract_params
 from radvqa_jax.checkpoints import big_vision
-from radvqa_jax.checkpoints.adapter import save_adapter
+from radvqa_jax.checkpoints.adapter import inspect_adapter, save_adapter
 from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
 from radvqa_jax.checkpoints.npz import BFLOAT16
 from radvqa_jax.config import EMBEDDED, Config, LoraConfig
@@ -26,6 +26,7 @@ from radvqa_jax.models.variants import get_variant
 from radvqa_jax.resolve import resolve_model
 from radvqa_jax.runners.convert import convert_mode
 from radvqa_jax.runners.export import export_mode
+from radvqa_jax.training.base_use import make_use
 from radvqa_jax.trees import Flat
 
 LORA = LoraConfig(rank=2, alpha=6.0, targets=(("llm/.*|img/.*/query/kernel", "lora"), (".*", "none")))
@@ -195,6 +196,27 @@ def test_the_card_states_the_required_facts(make: Make, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="it has no `runs`"):
         files.write_json(tmp_path / "other.json", {})
         read_scores(str(tmp_path / "other.json"))
+
+
+def test_an_adapter_on_another_image_size_than_its_base_is_exported_with_a_note(make: Make, tmp_path: Path) -> None:
+    fields = {"export.format": "peft", "model.resolution": 42}
+    export_mode(make(fields), tmp_path)
+    notes = files.read_json(tmp_path / "peft/export.json")["notes"]
+    assert any("img/pos_embedding: " in note and "export the merged model instead" in note for note in notes)
+    assert notes[0] in (tmp_path / "peft/README.md").read_text()
+
+
+@pytest.mark.parametrize(("trained_with", "says"), [("{question}?", False), ("answer en {question}", True)])
+def test_the_card_names_a_prompt_of_training_only_if_it_was_one(
+    make: Make, adapter: Path, trained: Flat, tmp_path: Path, trained_with: str, says: bool
+) -> None:
+    config = make({"export.format": "peft", "data.prompt": "answer en {question}", "adapter_accept": ("data.prompt",)})
+    use = make_use(config, Tokenizer(config.model.tokenizer).sha256)._replace(prompt=trained_with)
+    save_adapter(tmp_path / "stage2", trained, inspect_adapter(adapter)[1]._replace(base_use=use))
+    export_mode(replace(config, adapter=str(tmp_path / "stage2")), tmp_path)
+    card = (tmp_path / "peft/README.md").read_text()
+    assert "The prompt for questions is `answer en {question}`" in card
+    assert ("as in the configuration of its training" in card) is says
 
 
 def test_an_export_that_fails_its_check_leaves_the_old_one(

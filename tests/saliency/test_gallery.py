@@ -49,6 +49,7 @@ ROWS = [
     row(**BOXES, question="is it normal"),
     row(mask=mask_png(HEIGHT, 8, marked=True)),
     row(),
+    row(answer="left " * 60),  # longer than the model's own answer may be
 ]
 
 
