@@ -50,7 +50,7 @@ def even_out(items: Sequence[Item], *, share: float, seen: int, seed: int) -> li
         others = len(numbers) - most
         if len(numbers) < seen or not others or most <= share * len(numbers):
             continue
-        keep = int(share * others / (1 - share))
+        keep = int(share * others / (1 - share) + 1e-9)  # 0.6 * 2 / (1 - 0.6) is a little below 3
         those = [number for number in numbers if _answer(items[number].candidate) == top]
         for number in rng.permutation(those)[keep:]:
             why = f"{top!r} answers {most} of {len(numbers)} pairs of its wording; {keep} of them are kept"

@@ -125,6 +125,13 @@ def test_a_common_answer_is_cut_to_its_share_and_rare_ones_stay() -> None:
     assert found != balance.even_out(pairs, share=0.6, seen=20, seed=2)
 
 
+@pytest.mark.parametrize(("share", "others", "kept"), [(0.6, 2, 3), (0.6, 4, 6), (0.6, 3, 4), (0.5, 7, 7), (0.9, 1, 9)])
+def test_no_more_pairs_are_cut_than_the_share_asks_for(share: float, others: int, kept: int) -> None:
+    pairs = [item(n, "Is it left?", "no" if n < others else "yes") for n in range(others + 30)]
+    found = balance.even_out(pairs, share=share, seen=10, seed=0)
+    assert outcomes(found).count("passed") == others + kept
+
+
 def test_the_yes_and_no_of_rare_wordings_are_balanced_together_and_splits_apart() -> None:
     pairs = [
         item(n, f"Is it number {n}?", "yes" if n % 10 else "no", split=("train", "test")[n % 2]) for n in range(200)
