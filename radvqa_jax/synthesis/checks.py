@@ -128,15 +128,18 @@ def run_checks(items: Sequence[Item], checks: Sequence[Check], *, off: Sequence[
 def funnel(checked: Sequence[Checked], checks: Sequence[Check]) -> list[dict[str, Any]]:
     """The results of each check: a dict of name, version, stage, about, the number of each outcome, and `left`.
 
-    `alone` counts the pairs that only this check rejects; `left` counts the pairs that remain after it.
+    `alone` counts the pairs that only this check rejects; `left` counts the pairs that remain after it, with those
+    that readers keep in spite of earlier checks.
     """
     rows = []
-    alive = list(checked)
+    alive = [True] * len(checked)
     for check in checks:
         outcomes = Counter(pair.results[check.name].outcome for pair in checked)
-        alive = [pair for pair in alive if pair.results[check.name].outcome != "failed"]
+        for number, pair in enumerate(checked):
+            outcome = pair.results[check.name].outcome
+            alive[number] = outcome == "kept" or (alive[number] and outcome != "failed")
         alone = sum(pair.failed == [check.name] for pair in checked)
         counted = {name: outcomes[name] for name in Outcome.__args__}  # pyright: ignore[reportAttributeAccessIssue]
         about = {"check": check.name, "version": check.version, "stage": check.stage, "about": check.about}
-        rows.append(about | counted | {"alone": alone, "left": len(alive)})
+        rows.append(about | counted | {"alone": alone, "left": sum(alive)})
     return rows

@@ -187,6 +187,15 @@ def test_the_funnel_counts_what_each_check_alone_rejects() -> None:
     assert [(row["failed"], row["alone"], row["left"]) for row in rows] == [(2, 0, 4), (3, 1, 3)]
 
 
+def test_the_funnel_ends_with_the_pairs_that_are_accepted() -> None:
+    """Readers may keep a pair that a check rejects."""
+    pairs = [item(n, f"What is {n}?", "CT") for n in range(3)]
+    review = Check("review", "1", "review", "", lambda items: [Result("kept")] + [Result("failed")] * 2, on_all=True)
+    checks = [Check("a", "1", "rules", "", lambda items: [Result("failed")] * 2 + [Result("passed")]), review]
+    checked = run_checks(pairs, checks)
+    assert [row["left"] for row in funnel(checked, checks)] == [1, sum(pair.accepted for pair in checked)] == [1, 1]
+
+
 def test_a_check_that_does_not_exist_cannot_be_left_out() -> None:
     with pytest.raises(ValueError, match="names \\['words2'\\]"):
         run_checks([], suite.all_checks(ChecksConfig(), known=[]), off=("words2",))
