@@ -79,7 +79,7 @@ def export_adapter(
     )
     base_name = config.export.base_name or str(Path(config.model.checkpoint).expanduser())
     export = replace(config.export, base_name=base_name)
-    return export_model(source, folder, config=export, card=_card(config, adapter, abstract, base_sha256=base_sha256))
+    return export_model(source, folder, config=export, card=_card(config, adapter, base_sha256=base_sha256))
 
 
 class Done(NamedTuple):
@@ -104,26 +104,17 @@ def export(config: Config, folder: Path) -> Done:
         base_sha256 = weights.sha256()
     adapter = read_configured(config, abstract, base_sha256=base_sha256)
     exported = export_adapter(config, adapter, folder, tokenizer=tokenizer, base_sha256=base_sha256)
-    return Done(exported, _notes(config, adapter, abstract))
+    return Done(exported, _notes(config, adapter))
 
 
-def _notes(config: Config, adapter: Adapter, abstract: Flat) -> list[str]:
+def _notes(config: Config, adapter: Adapter) -> list[str]:
     notes, backbone = [], configured_backbone(config.model)
-    base = Path(config.model.checkpoint).name
-    if config.export.format == "peft":
-        found = big_vision.inspect(config.model.checkpoint, abstract, allow_missing=config.model.allow_missing)
-        if changed := [*found.resampled, *found.extended, *found.drawn]:
-            notes.append(
-                f"The adapter was trained on {base} with changes that its file does not hold ({'; '.join(changed)}). "
-                "Another library puts the adapter on the file as it is: export the merged model instead "
-                "(export.format=huggingface)"
-            )
     if config.export.format == "huggingface" and not backbone.tokenizer(config.model.tokenizer).is_bpe:
         notes.append(UNIGRAM)
     if config.model.quantize != "none" and config.export.format != "peft":
         notes.append(
             f"model.quantize={config.model.quantize} was set: the adapter is merged into the original weights of "
-            f"{base}, not into the rounded ones. Answers may differ from those on the "
+            f"{Path(config.model.checkpoint).name}, not into the rounded ones. Answers may differ from those on the "
             "rounded base"
         )
     elif config.model.quantize != "none":
@@ -148,7 +139,7 @@ def _notes(config: Config, adapter: Adapter, abstract: Flat) -> list[str]:
     return notes
 
 
-def _card(config: Config, adapter: Adapter, abstract: Flat, *, base_sha256: str) -> Card:
+def _card(config: Config, adapter: Adapter, *, base_sha256: str) -> Card:
     base = config.export.base_name or Path(config.model.checkpoint).name
     variant = get_variant(config.model.variant).at(config.model.resolution)
     use = adapter.meta.base_use if adapter.meta else None
@@ -167,7 +158,7 @@ def _card(config: Config, adapter: Adapter, abstract: Flat, *, base_sha256: str)
         datasets=[(name, licence_of(name)) for name in _datasets(config, adapter)],
         scores=read_scores(config.export.scores) if config.export.scores else [],
         check="",
-        notes=_notes(config, adapter, abstract),
+        notes=_notes(config, adapter),
         version=__version__,
     )
 

@@ -155,14 +155,6 @@ def _report(
     )
 
 
-def inspect(path: PathLike, abstract: Mapping[str, Any], *, allow_missing: tuple[str, ...] = ()) -> LoadReport:
-    """The report of `load` as far as names and shapes tell it: without sha256, extra leaves and values."""
-    with open_weights(path) as reader:
-        held = reader.held(abstract)
-        drawn, _ = leaf_fit.decide(reader, held, abstract, allow_missing=allow_missing, allow_extra=(".*",))
-        return _report(reader, held, abstract, drawn=drawn, ignored=[], nonfinite={})
-
-
 def stored_dtype(path: PathLike, abstract: Mapping[str, Any]) -> np.dtype:
     """The dtype of the checkpoint's leaves; if there are several, one that can hold every value of each."""
     with open_weights(path) as reader:

@@ -198,14 +198,6 @@ def test_the_card_states_the_required_facts(make: Make, tmp_path: Path) -> None:
         read_scores(str(tmp_path / "other.json"))
 
 
-def test_an_adapter_on_another_image_size_than_its_base_is_exported_with_a_note(make: Make, tmp_path: Path) -> None:
-    fields = {"export.format": "peft", "model.resolution": 42}
-    export_mode(make(fields), tmp_path)
-    notes = files.read_json(tmp_path / "peft/export.json")["notes"]
-    assert any("img/pos_embedding: " in note and "export the merged model instead" in note for note in notes)
-    assert notes[0] in (tmp_path / "peft/README.md").read_text()
-
-
 @pytest.mark.parametrize(("trained_with", "says"), [("{question}?", False), ("answer en {question}", True)])
 def test_the_card_names_a_prompt_of_training_only_if_it_was_one(
     make: Make, adapter: Path, trained: Flat, tmp_path: Path, trained_with: str, says: bool
