@@ -3,6 +3,7 @@
 import html
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -79,10 +80,9 @@ def measure_quality(
     cases = make_cases(
         rows, targets, records, answers=answers, tokenizer=tokenizer, data=config.data, resolution=variant.resolution
     )
-    others = {
-        f"{name} shuffled": Subject(subject.model, shuffle_weights(subject.params, pattern, seed=config.seed))
-        for name, pattern in towers(backbone_of(variant).tree).items()
-    }
+    backbone = backbone_of(variant)
+    shuffle = partial(shuffle_weights, subject.params, seed=config.seed, equations=backbone.equations)
+    others = {f"{name} shuffled": Subject(subject.model, shuffle(part)) for name, part in towers(backbone.tree).items()}
     if trained.leaves:
         others["before adaptation"] = Subject(*assemble(config, loaded.base, Trained.nothing()))
     settings = Settings(config.saliency, quality, max(map(len, answers)), tokenizer.eos, config.seed)

@@ -1,6 +1,7 @@
 """The mode that measures attention maps against the regions that a data set marks."""
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,9 @@ def _train_control(loaded: LoadedBase) -> Trained:
 def _others(loaded: LoadedBase, subject: Subject, trained: Trained) -> tuple[dict[str, Subject], dict[str, str]]:
     """The models with which maps are compared, and their trained leaves."""
     config = loaded.config
-    others = {
-        f"{name} shuffled": Subject(subject.model, shuffle_weights(subject.params, pattern, seed=config.seed))
-        for name, pattern in towers(backbone_of(subject.model.variant).tree).items()
-    }
+    backbone = backbone_of(subject.model.variant)
+    shuffle = partial(shuffle_weights, subject.params, seed=config.seed, equations=backbone.equations)
+    others = {f"{name} shuffled": Subject(subject.model, shuffle(part)) for name, part in towers(backbone.tree).items()}
     found = {"seed of the shuffles": str(config.seed)}
     if trained.leaves:
         others["before adaptation"] = Subject(*assemble(config, loaded.base, Trained.nothing()))
@@ -114,7 +114,7 @@ def saliency_quality_mode(config: Config, workdir: Path) -> None:
     path = workdir / "quality_cases.jsonl"
     start = _start(path, fingerprint, config.quality.batch_size)
     settings = Settings(config.saliency, config.quality, room, loaded.tokenizer.eos, config.seed)
-    with progress.bar(name="attention attention maps measured", total=len(cases), initial=start, unit="case") as bar:
+    with progress.bar(name="attention maps measured", total=len(cases), initial=start, unit="case") as bar:
         for measured in measure_cases(subject, others, cases, settings, start=start):
             append_jsonl(path, measured)
             bar.update(len(measured))
