@@ -85,10 +85,10 @@ def inspect_model(config: Config) -> tuple[Tokenizer, Flat]:
                 "Set model.attention='blocks', or leave mesh.* at 1."
             )
     wanted = loaded_shapes(config, stages)
-    adapters = [config.stages[name].init_from for name in stages] if stages else [config.adapter]
-    for adapter in [*adapters, *config.saliency.beside]:
+    starts = [config.stages[name].init_from for name in stages] if config.mode in _TRAINING else []
+    for adapter in [*starts, config.adapter, *config.saliency.beside]:
         if adapter:
-            check_adapter(adapter, config, tokenizer, wanted, training=adapter in adapters and bool(stages))
+            check_adapter(adapter, config, tokenizer, wanted, training=adapter in starts)
     if config.model.quantize != "none":
         check_installed()
     if stages:
@@ -137,13 +137,19 @@ def _answers_rows(config: Config) -> bool:
     return config.mode not in ("train", "ask")
 
 
+_TRAINING = ("train", "job", "ablations")
+
+
 def _trained_stages(config: Config) -> tuple[str, ...]:
-    return config.stage_names if config.mode in ("train", "job", "ablations") else ()
+    """The stages that the mode trains. Their leaves are loaded in float32 and not quantised."""
+    if config.mode == "saliency_quality" and config.quality.shuffled_image_steps:
+        return config.stage_names[-1:]  # its control, which starts from the base
+    return config.stage_names if config.mode in _TRAINING else ()
 
 
 def follow_adapter(config: Config, *, given: Collection[str]) -> Config:
     """The configuration, with fields that are not `given` set as in the training of its adapter."""
-    if not config.adapter or _trained_stages(config) or is_peft(config.adapter):  # PEFT does not keep these fields
+    if not config.adapter or config.mode in _TRAINING or is_peft(config.adapter):  # PEFT does not keep these fields
         return config
     _, meta = inspect_adapter(config.adapter)
     config = follow(config, meta.base_use, given=given, adapter=config.adapter)

@@ -133,6 +133,18 @@ def test_answers_that_devices_cannot_share_out_are_refused(micro_config: MakeCon
     loaded_base.inspect_model(micro_config(odd | {"mode": "saliency_quality", "quality.answer": "reference"}))
 
 
+def test_the_base_of_saliency_quality_is_loaded_as_the_training_of_its_control_wants_it(
+    micro_config: MakeConfig,
+) -> None:
+    fields = {"model.param_dtype": "bfloat16", "run_stages": ("stage2",)}
+    control = fields | {"mode": "saliency_quality", "quality.shuffled_image_steps": 1}
+    shapes = loaded_base.inspect_model(micro_config(control))[1]
+    assert shapes == loaded_base.inspect_model(micro_config(fields | {"mode": "train"}))[1]
+    assert shapes != loaded_base.inspect_model(micro_config(control | {"quality.shuffled_image_steps": 0}))[1]
+    with pytest.raises(FileNotFoundError, match="no_adapter"):  # the measured one is checked as well
+        loaded_base.inspect_model(micro_config(control | {"adapter": "no_adapter"}))
+
+
 @pytest.mark.parametrize("mode", ["job", "ablations"])
 def test_exact_counts_that_cannot_be_are_found_before_the_base_answers(
     mode: str, micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
