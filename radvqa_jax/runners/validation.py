@@ -5,23 +5,25 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
+from radvqa_jax.backbones import backbone_of
 from radvqa_jax.config import StageConfig
 from radvqa_jax.data.eval_loader import eval_batches
 from radvqa_jax.data.history import with_references
 from radvqa_jax.data.packing import pack
 from radvqa_jax.data.sifting import sift
 from radvqa_jax.data.sources import load_rows
-from radvqa_jax.decoding.answer_logprobs import answer_logprobs
 from radvqa_jax.loaded_base import LoadedBase
 from radvqa_jax.models.variants import get_variant
-from radvqa_jax.models.vision_language import VisionLanguageModel
+from radvqa_jax.models.vision_language import VisionLanguageModel, variables
 from radvqa_jax.schema import Batch
 from radvqa_jax.training.sharding import batch_part, put_batch, replicated
 from radvqa_jax.training.stage_plan import mesh_of
 from radvqa_jax.training.text_lengths import round_up
+from radvqa_jax.training.vocabulary_loss import vocabulary_losses
 from radvqa_jax.trees import Flat
 
 # The run's seed does not choose the rows, so that losses of several runs can be compared.
@@ -91,13 +93,13 @@ class Validation:
             answers=True,
         )
         # The parts of all processes, one after the other, are the rows in order; the last batch is padded.
-        losses = [-np.asarray(self._logprobs(model, leaves, batch), np.float64) for batch, _ in batches]
+        losses = [np.asarray(self._losses(model, leaves, batch), np.float64) for batch, _ in batches]
         return np.concatenate(losses)[: len(self.rows)]
 
-    def _logprobs(self, model: VisionLanguageModel, leaves: Flat, batch: Batch) -> Any:
+    def _losses(self, model: VisionLanguageModel, leaves: Flat, batch: Batch) -> Any:
         if self._mesh is None:
-            return answer_logprobs(model, leaves, batch)
-        on_mesh = jax.jit(partial(answer_logprobs, model), out_shardings=replicated(self._mesh))
+            return _row_losses(model, leaves, batch)
+        on_mesh = jax.jit(partial(_row_losses, model), out_shardings=replicated(self._mesh))
         with jax.sharding.use_abstract_mesh(self._mesh.abstract_mesh):
             return on_mesh(leaves, put_batch(self._mesh, batch))
 
@@ -105,3 +107,12 @@ class Validation:
         data, (prefix, suffix) = self._loaded.config.data, self.rows.text(row, template=self._loaded.config.data.prompt)
         packed = pack(self._loaded.tokenizer, prefix, suffix=suffix, seq_len=data.seq_len, overlong=data.overlong)
         return int(packed["mask_loss"].sum())
+
+
+@partial(jax.jit, static_argnames=("model",))
+def _row_losses(model: VisionLanguageModel, leaves: Flat, batch: Batch) -> Float[Array, " B"]:
+    """-log p of each row's answer, in nats; logits are made in parts, as in training."""
+    inputs = batch.image, batch.tokens[:, :-1], batch.mask_ar[:, :-1]
+    states: Any = model.apply(variables(leaves), *inputs, method="pre_logits")
+    table = leaves[backbone_of(model.variant).layout.token_table]
+    return vocabulary_losses(states, table, batch.tokens[:, 1:], batch.mask_loss[:, 1:].astype(jnp.float32))

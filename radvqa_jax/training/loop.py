@@ -259,7 +259,14 @@ def _steps(
                 speed["text_positions"] = float(np.mean(positions))
                 row = _scalars(metrics, plan, step) | speed | rates(passed / steps, speed["text_positions"])
                 if evaluated and plan.validate is not None:
-                    row |= plan.validate(plan.model, state.trainable | frozen)
+                    try:
+                        row |= plan.validate(plan.model, state.trainable | frozen)
+                    except (OSError, RuntimeError, ValueError):  # such as too little memory; the state is intact
+                        if jax.process_count() == 1:
+                            scalars(step, row)
+                            checkpointer.save(step, state, batches.get_state(), force=True)
+                            checkpointer.wait()
+                        raise
                 scalars(step, row)
                 progress(step, row)
                 waited, since, examples, steps = 0.0, time.perf_counter(), 0, 0

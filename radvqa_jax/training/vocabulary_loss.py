@@ -53,17 +53,40 @@ def vocabulary_loss(
         label_smoothing: s gives the target 1 - s and every other token s / (V - 1).
         tile: positions whose logits exist at a time, over all rows of one device; at least one of each row.
     """
-    weights = jax.lax.stop_gradient(weights)
+    tiles = _tiles(states, targets, jax.lax.stop_gradient(weights), tile)
+    return _tiled(tiles.states, table.astype(states.dtype), tiles.targets, tiles.weights, label_smoothing)
+
+
+def vocabulary_losses(
+    states: Float[Array, "B T D"],
+    table: Float[Array, "V D"],
+    targets: Int[Array, "B T"],
+    weights: Float[Array, "B T"],
+    *,
+    tile: int = TILE,
+) -> Float[Array, " B"]:
+    """The sum of each row, with the arguments of `vocabulary_loss`; without a gradient."""
+    tiles = _tiles(states, targets, weights, tile)
+    return _by_row(_tile_losses(tiles, table.astype(states.dtype), 0.0))[:, 0]
+
+
+def _tiles(
+    states: Float[Array, "B T D"], targets: Int[Array, "B T"], weights: Float[Array, "B T"], tile: int
+) -> _Tiles:
+    """All positions in tiles of at most `tile` positions over the rows of a device, or one of each row."""
     order = jnp.argsort(weights == 0, axis=1, stable=True)
     take = partial(jnp.take_along_axis, indices=order, axis=1)
     moved = jnp.take_along_axis(states, order[..., None], axis=1)
     size = block_size(states.shape[1], max(1, tile * row_shares() // states.shape[0]))
-    tiles = _Tiles(cut(moved, size), cut(take(targets), size), cut(take(weights), size))
-    return _tiled(tiles.states, table.astype(states.dtype), tiles.targets, tiles.weights, label_smoothing)
+    return _Tiles(cut(moved, size), cut(take(targets), size), cut(take(weights), size))
 
 
 def _total(losses: Float[Array, "X B A"]) -> Float[Array, ""]:
-    """The sum of all tiles, identical bit for bit however many zeros follow in a row.
+    return _by_row(losses).sum()
+
+
+def _by_row(losses: Float[Array, "X B A"]) -> Float[Array, "B 1"]:
+    """The sum of each row over all tiles, identical bit for bit however many zeros follow in a row.
 
     A row's positions are added as a tree of neighbours: zeros after them only add zeros to its branches. A plain sum is
     divided into blocks, or into lanes of a vector, by the number of positions; and a product that is fused with a sum
@@ -73,7 +96,7 @@ def _total(losses: Float[Array, "X B A"]) -> Float[Array, ""]:
     while rows.shape[1] > 1:
         rows = jnp.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))
         rows = rows[:, ::2] + rows[:, 1::2]
-    return rows.sum()
+    return rows
 
 
 def _tile_loss(
@@ -101,6 +124,11 @@ def _tile_loss(
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _tiled(states: Array, table: Array, targets: Array, weights: Array, smoothing: float) -> Array:
     """The summed loss of all tiles; [X B A D], [V D], [X B A], [X B A]."""
+    return _total(_tile_losses(_Tiles(states, targets, weights), table, smoothing))
+
+
+def _tile_losses(tiles: _Tiles, table: Float[Array, "V D"], smoothing: float) -> Float[Array, "X B A"]:
+    """The weighted loss of every position, one tile after the other."""
 
     def one(tile: _Tiles) -> Array:
         def compute() -> Array:
@@ -108,7 +136,7 @@ def _tiled(states: Array, table: Array, targets: Array, weights: Array, smoothin
 
         return jax.lax.cond((tile.weights != 0).any(), compute, lambda: jnp.zeros_like(tile.weights))
 
-    return _total(jax.lax.map(one, _Tiles(states, targets, weights)))
+    return jax.lax.map(one, tiles)
 
 
 def _forward(states: Any, table: Any, targets: Any, weights: Any, smoothing: float) -> tuple[Array, Any]:

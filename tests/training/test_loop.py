@@ -153,6 +153,17 @@ def test_a_worker_that_was_killed_costs_no_step(
     assert_is_whole(tmp_path, run(tmp_path, Batches()), whole)
 
 
+@pytest.mark.parametrize("at", [2, TOTAL])
+def test_an_evaluation_that_fails_costs_no_step(at: int, whole: tuple[Path, Flat], tmp_path: Path) -> None:
+    def fail(*_: Any) -> dict[str, float]:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run(tmp_path, Batches(), plan=PLAN._replace(validate=fail, eval_every=at, save_every=100))
+    assert saved_steps(tmp_path) == [at]
+    assert_is_whole(tmp_path, run(tmp_path, Batches()), whole)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

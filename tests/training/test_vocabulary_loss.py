@@ -1,6 +1,7 @@
 """The tiled loss, against the plain one on full logits in float64."""
 
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from radvqa_jax.training.loss import position_weights, row_weights
-from radvqa_jax.training.vocabulary_loss import vocabulary_loss
+from radvqa_jax.training.vocabulary_loss import vocabulary_loss, vocabulary_losses
 
 ROWS, LENGTH, WIDTH, VOCABULARY = 3, 10, 8, 257_152
 KEYS = jax.random.split(jax.random.key(0), 3)
@@ -54,6 +55,15 @@ def test_loss_and_gradients_are_those_of_full_logits(weighting: str, smoothing: 
     assert (np.asarray(grad)[MASK == 0] == 0).all()
     # What is computed without a gradient is the same.
     assert float(jax.jit(loss)(STATES, TABLE)) == pytest.approx(float(found), rel=1e-6)
+
+
+def test_the_losses_of_the_rows_are_their_parts_of_the_sum_and_no_more_logits_exist_than_a_tile_has() -> None:
+    weights = weights_of("per_token")
+    compiled = jax.jit(partial(vocabulary_losses, tile=3)).lower(STATES, TABLE, TARGETS, weights).compile()
+    found = np.asarray(compiled(STATES, TABLE, TARGETS, weights))
+    want = [plain(STATES, TABLE, np.asarray(weights) * (np.arange(ROWS) == row)[:, None], 0)[0] for row in range(ROWS)]
+    np.testing.assert_allclose(found, want, rtol=1e-5)
+    assert compiled.memory_analysis().temp_size_in_bytes < 4 * ROWS * LENGTH * VOCABULARY / 2
 
 
 @pytest.mark.parametrize("tile", [1, 4, 7, 1000])
