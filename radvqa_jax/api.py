@@ -36,7 +36,7 @@ from radvqa_jax.exporting import export
 from radvqa_jax.loaded_base import LoadedBase, configured_adapter, follow_adapter, load_base
 from radvqa_jax.prompts import vqa_prefix
 from radvqa_jax.resolve import resolve_model
-from radvqa_jax.saliency.bundle import CHEAP, make_bundle
+from radvqa_jax.saliency.bundle import CHEAP, make_bundle, row_length
 from radvqa_jax.saliency.methods import check_methods, plain
 from radvqa_jax.saliency.passes import PassOptions
 from radvqa_jax.saliency.quality_cases import Subject
@@ -271,10 +271,12 @@ class Model:
         if answer.image is None or not answer.token_ids:
             raise ValueError("The answer has no image or no tokens to look at.")
         tokenizer = self._loaded.tokenizer
+        ids = tokenizer.encode(forced, eos=True) if forced else answer.token_ids
+        answers = [ids, tokenizer.encode(other, eos=True)] if other else [ids]
         bundle = make_bundle(
             self.model, self.params, tokenizer=tokenizer, image=answer.image, prefix=answer.prompt,
-            answer=tokenizer.encode(forced, eos=True) if forced else answer.token_ids,
-            seq_len=self.config.data.seq_len, methods=list(map(plain, methods)), options=options, other=other,
+            answer=ids, seq_len=row_length(self.config.data.seq_len, answers, step=self.config.decode.max_new_tokens),
+            methods=list(map(plain, methods)), options=options, other=other,
         )  # fmt: skip
         return Maps(bundle, answer.image, answer.question, notes=answer.notes)
 

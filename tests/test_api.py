@@ -88,6 +88,15 @@ def test_one_answer_with_samples_and_its_maps(model: Model, picture: np.ndarray)
         maps.map("raw", word="modalty")
 
 
+def test_a_prompt_that_fills_the_row_leaves_room_for_its_answer(model: Model, picture: np.ndarray) -> None:
+    answer = model.answer(picture, "Is it here " + "a " * 19 + "?")
+    prompt = len(model.saliency(answer, methods=("raw",)).bundle.prompt_ids)
+    assert prompt <= 32 < prompt + len(answer.token_ids) - 1
+    long = "no " * 40
+    maps = model.saliency(answer, forced=long, other="yes " * 50, methods=("raw",))
+    assert len(maps.bundle.token_ids) > 32 and maps.bundle.other
+
+
 def test_a_picture_is_saved_as_png_or_pdf(model: Model, picture: np.ndarray, tmp_path: Path) -> None:
     shown = model.saliency(model.answer(picture, QUESTION)).show()
     assert shown.save(tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")

@@ -4,7 +4,7 @@
 layout on disk. Maps say what was read, not why an answer was given; they are not explanations.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -163,6 +163,17 @@ class CaseBundle(NamedTuple):
         if axes == "layers, heads":
             return found[rows][:, list(heads) or slice(None)].mean(axis=(0, 1))
         return found[rows].mean(axis=0) if axes else found
+
+
+def row_length(seq_len: int, answers: Iterable[Sequence[int]], *, step: int) -> int:
+    """Text positions for a prompt of up to `seq_len` tokens and the longest of these answers.
+
+    The room for the answer is a multiple of `step`, because each length compiles once.
+
+    >>> row_length(32, [[5, 1], [6, 7, 8, 9, 1]], step=4), row_length(32, [[5, 1]], step=4)
+    (40, 36)
+    """
+    return seq_len + step * max(1, -(-max(map(len, answers)) // step))
 
 
 def pack_case(

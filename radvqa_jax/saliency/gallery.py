@@ -19,7 +19,7 @@ from radvqa_jax.evaluation.report import ShownMap
 from radvqa_jax.evaluation.scoring import verdict
 from radvqa_jax.files import atomic_write, write_text
 from radvqa_jax.saliency.answers import answer_tokens
-from radvqa_jax.saliency.bundle import CaseBundle, Sources, pack_case
+from radvqa_jax.saliency.bundle import CaseBundle, Sources, pack_case, row_length
 from radvqa_jax.saliency.cases import SavedCase, safe_name, save_case
 from radvqa_jax.saliency.chosen import lose_chosen
 from radvqa_jax.saliency.compare import other_answer
@@ -150,10 +150,9 @@ def write_case(
     last = list(shown)[-1]
     record = asked.records[last]
     ids, notes = answer_tokens(record, tokenizer)
-    room = config.decode.max_new_tokens
-    longest = max(len(ids), len(tokenizer.encode(asked.other, eos=True)) if asked.other else 0)
-    # The other answer, and a text that is encoded again, may have more tokens; each length compiles once.
-    seq_len = config.data.seq_len + room * max(1, -(-longest // room))
+    # A text that is encoded again may have more tokens than max_new_tokens.
+    answers = [ids, tokenizer.encode(asked.other, eos=True)] if asked.other else [ids]
+    seq_len = row_length(config.data.seq_len, answers, step=config.decode.max_new_tokens)
     bundles = ask_models(
         shown,
         tokenizer=tokenizer,
