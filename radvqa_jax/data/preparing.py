@@ -192,21 +192,37 @@ def _build_beside(dataset: str, builder_config: str, data: DataConfig, place: Pa
 
 def _check_origin(builder: Any, folder: Path | None, data: DataConfig) -> None:
     """Raises ValueError if a prepared data set came from other options, or other files than those that are given."""
-    if not isinstance(builder, OfficialFilesBuilder):
-        return
     made = read_origin(Path(builder.data_dir))
-    wrong = []
-    options = json.loads(json.dumps(builder.options()))  # as they are written: tuples become lists
-    if made is not None and made["options"] != options:
+    wrong, options = [], _asked_options(builder, data, made)
+    if made is not None and made["options"] != made["options"] | options:
         wrong = [f"with {_options(made['options'])} and not {_options(options)}"]
     if folder is not None:
         wrong += _other_files(builder, made, folder)
     if wrong:
+        given = f"data.manual_dir={data.manual_dir!r} and these options" if data.manual_dir else "these options"
         raise ValueError(
             f"{builder.data_dir} was already prepared {origin.say(made)}, {'; '.join(wrong)}. To prepare it anew, add "
             f"{REBUILD}; the existing one is kept until the new one is complete. To use it as it is, "
-            f"leave out data.manual_dir={data.manual_dir!r} and these options."
+            f"leave out {given}."
         )
+
+
+def _asked_options(builder: Any, data: DataConfig, made: Any) -> dict[str, Any]:
+    """The options that the configuration asks for, as they are written: tuples become lists.
+
+    Of a prepared table, whose options are not known without its files, these are the fields that differ from their
+    defaults: a default means the set as it is.
+    """
+    if isinstance(builder, OfficialFilesBuilder):
+        return json.loads(json.dumps(builder.options()))
+    if made is None or builder.name != "table":
+        return {}
+    plain, given = dataclasses.asdict(DataConfig()), json.loads(json.dumps(dataclasses.asdict(data)))
+    return {name: given[name] for name in made["options"] if name in given and given[name] != _listed(plain[name])}
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _options(options: Any) -> str:

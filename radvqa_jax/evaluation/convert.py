@@ -233,8 +233,11 @@ def convert(
         raise ValueError(
             f"{describe_file(path, found.bad)}\n{len(found.bad)} rows cannot be read; nothing was written."
         )
+    rejects = out.with_name(f"{out.name}.rejects.jsonl")
     if found.bad:
-        write_jsonl(out.with_name(f"{out.name}.rejects.jsonl"), (bad._asdict() for bad in found.bad))
+        write_jsonl(rejects, (bad._asdict() for bad in found.bad))
+    else:
+        rejects.unlink(missing_ok=True)  # of an earlier form of the file
     write_jsonl(out, (record.to_json() for record in found.records))
     return found
 

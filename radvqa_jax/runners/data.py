@@ -109,11 +109,12 @@ def _use_written(config: Config, folder: Path, into: Path) -> None:
             "--config.mode=write_questions and a new --workdir, give another --config.data.data_dir, or give "
             "their settings."
         )
-    if not (into / REPORT).is_file():
-        into.mkdir(parents=True, exist_ok=True)
-        for name in (name for name in (REPORT, PAGE) if (folder / name).is_file()):
+    for name in (name for name in (REPORT, PAGE) if (folder / name).is_file()):
+        told = (folder / name).read_bytes()
+        # The set may have been written anew since the run began, with other pairs discarded.
+        if not (into / name).is_file() or (into / name).read_bytes() != told:
             with atomic_write(into / name, "wb") as file:
-                file.write((folder / name).read_bytes())
+                file.write(told)
 
 
 def prepare_all(config: Config, workdir: Path) -> None:

@@ -18,7 +18,7 @@ from radvqa_jax.backbones import configured_backbone, make_model
 from radvqa_jax.backbones.record import Backbone
 from radvqa_jax.checkpoints.adapter import check_base, save_adapter
 from radvqa_jax.checkpoints.adapter_formats import load_any_adapter
-from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
+from radvqa_jax.checkpoints.adapter_meta import AdapterMeta, read_meta
 from radvqa_jax.checkpoints.train_state import read_fingerprint
 from radvqa_jax.config import Config, LoraConfig, SourceConfig, StageConfig
 from radvqa_jax.models import lora as lora_lib
@@ -217,6 +217,21 @@ def _take_way(
     return chosen.way, plan_at(chosen.way)._replace(compiled=chosen.step)
 
 
+def _refuse_other_adapter(folder: Path, fingerprint: Mapping[str, Any]) -> None:
+    """Raises ValueError if the folder has an adapter of another configuration, and its checkpoints were removed.
+
+    With checkpoints, the same is checked when training continues.
+    """
+    path = folder / "adapter.json"
+    if not path.exists() or read_fingerprint(folder / CHECKPOINTS):
+        return
+    if read_meta(path).meta.config_sha256 != _hash(fingerprint):
+        raise ValueError(
+            f"{path} describes the adapter of another configuration, data or base, and it would be replaced. Give "
+            f"another --workdir, or move {folder} away."
+        )
+
+
 def run_stage(
     name: str,
     config: Config,
@@ -265,6 +280,7 @@ def run_stage(
     plan = plan._replace(speed=speed, validate=validate)
     way, plan = _take_way(config, plan, trainable, frozen, folder=folder, text_lengths=text_lengths, choose=choose)
     fingerprint = make_fingerprint(config, stage, base, start=start, data=data)
+    _refuse_other_adapter(folder, fingerprint)
     kept = fingerprint | {WAY: to_record(way, plan.mesh)}
     trained = train(plan, trainable, frozen, batches, key=train_key, folder=folder, fingerprint=kept)
     done = Trained(begin.leaves | trained, begin.lora)

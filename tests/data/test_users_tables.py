@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -42,6 +43,21 @@ def test_a_users_table_is_prepared_read_and_filtered(tmp_path: Path) -> None:
     assert rows.name == "table/mine:train" and rows.column("ward") == ["north"] * 8
     few = SourceConfig(dataset="table", where=(FilterConfig(field="answer", values=("no",)),))
     assert set(load_rows(few, data).column("answer")) == {"no"}
+
+
+def test_options_that_a_prepared_table_was_not_made_with_are_refused_without_its_files_too(tmp_path: Path) -> None:
+    folder = own_folder(tmp_path / "own")
+    data = DataConfig(data_dir=str(tmp_path / "data"), manual_dir=str(folder), name="mine", split_seed=3)
+    prepare("table", data=data)
+    later = DataConfig(data_dir=data.data_dir, name="mine")
+    for same in (later, dataclasses.replace(later, split_seed=3)):
+        assert prepare("table", builder_config="mine", data=same)["origin"].startswith("already prepared")
+    other: dict[str, Any] = {"hash_ids": True, "window": "lung", "bit_depth": 12, "columns": (("caption", "ward"),)}
+    for field, value in other.items():
+        with pytest.raises(
+            ValueError, match=rf"was already prepared .*and not data\.{field}=.*leave out these options"
+        ):
+            prepare("table", builder_config="mine", data=dataclasses.replace(later, **{field: value}))
 
 
 def test_columns_named_like_what_this_package_adds_stay_texts_of_the_user(tmp_path: Path) -> None:

@@ -82,7 +82,10 @@ def test_no_file_is_overwritten_or_left_half_written(tmp_path: Path) -> None:
         convert(path, out, run="", renamed={}, ignored=[])
     assert not out.exists()
     write(tmp_path, f"{HEADER}\n1,i,q,r,p\n")
+    rejects = tmp_path / "out.jsonl.rejects.jsonl"
+    rejects.write_text("of an earlier form of the file")
     assert len(convert(path, out, run="r", renamed={}, ignored=[]).records) == 1
+    assert not rejects.exists()
     with pytest.raises(ValueError, match="is not overwritten"):
         convert(path, out, run="", renamed={}, ignored=[])
     assert read_records(out) == [Record("1", "i", "q", "r", ["p"], [], run="r")]

@@ -61,6 +61,9 @@ def test_a_job_writes_its_questions_trains_on_them_and_reports_what_checks_caugh
     other = tmp_path / "other"
     prepare_all(micro_config(PIPELINE), other)
     assert (other / "questions" / "questions.json").read_bytes() == (tmp_path / "questions/questions.json").read_bytes()
+    (other / "questions" / "questions.json").write_text("{}")  # of an earlier state of the set
+    prepare_all(micro_config(PIPELINE), other)
+    assert (other / "questions" / "questions.json").read_bytes() == (tmp_path / "questions/questions.json").read_bytes()
     assert f"already prepared, written by templates about phantom_rad; {len(accepted)} of" in capsys.readouterr().out
     for changed, named in (
         ({"synthesis.checks.coverage": 0.7}, "checks.coverage: 0.6 then, 0.7 now"),

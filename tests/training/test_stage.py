@@ -1,5 +1,6 @@
 """A stage as a whole: its start, the leaves that it may change, and its adapter."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from radvqa_jax.schema import Batch
 from radvqa_jax.training.base_use import make_use
 from radvqa_jax.training.loop import Diverged
 from radvqa_jax.training.stage import Base, Trained, assemble, load_trained
-from tests.training.stage_case import BASE, CONFIG, HEAD, LORA, STAGE1, STAGE2, WEIGHT, run
+from tests.training.stage_case import BASE, CONFIG, HEAD, LORA, OPTIM, STAGE1, STAGE2, WEIGHT, run
 
 from .conftest import Batches, assert_same, crash_at
 
@@ -223,6 +224,20 @@ def test_a_folder_of_another_configuration_is_refused(config: Config, named: str
     with pytest.raises(ValueError, match=named):
         run("stage1", folder, config=config)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_an_adapter_whose_checkpoints_were_removed_is_replaced_by_the_same_run_alone(
+    stage1: tuple[Path, Trained], tmp_path: Path
+) -> None:
+    folder = tmp_path / "stage1"
+    shutil.copytree(stage1[0], folder, ignore=shutil.ignore_patterns("checkpoints"))
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    faster = replace(STAGE1, optim=replace(OPTIM, learning_rate=0.02))
+    with pytest.raises(ValueError, match=r"adapter\.json describes the adapter of another configuration.* move"):
+        run("stage1", folder, config=replace(CONFIG, stages=CONFIG.stages | {"stage1": faster}))
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+    run("stage1", folder)
+    assert (folder / "adapter.npz").read_bytes() == before["adapter.npz"]
 
 
 def test_a_stage_that_starts_elsewhere_does_not_continue(
