@@ -59,7 +59,8 @@ class Experiment:
     """The inputs of a report. Every list of records answers the same questions."""
 
     title: str
-    runs: Mapping[str, Sequence[Record]]  # in the order of the table: base, then the stages
+    runs: Mapping[str, Sequence[Record]]  # in the order of the table; the summary is about the last
+    one_training: bool = False  # the runs are BEFORE and then the stages of one training, each compared with BEFORE
     question_only: Sequence[Record] = ()
     majority: Sequence[Record] = ()
     # kind of UNSEEN -> run -> its answers to another case's image of the same modality and organ, to that of any case,
@@ -101,7 +102,7 @@ def _score_run(experiment: Experiment, name: str, **bootstrap: int) -> RunScores
     records, judges = experiment.runs[name], experiment.judged.get(name, ())
     unseen = {kind: found for kind in UNSEEN if (found := experiment.unseen.get(kind, {}).get(name))}
     blind: dict[str, Sequence[Record]] = {QUESTION_ONLY: experiment.question_only, **unseen}
-    if BEFORE in experiment.runs and name != BEFORE:
+    if experiment.one_training and name != BEFORE:
         blind[BEFORE] = experiment.runs[BEFORE]
     measured: dict[str, Any] = {
         "unseen": {kind: scoring.score(found, **bootstrap).to_json() for kind, found in unseen.items()},
@@ -275,8 +276,7 @@ def format_table(scores: ExperimentScores) -> str:
         lines.append([indent + row.label, *cells, unparsed])
     text = align(lines)
     overall = next(iter(scores["runs"].values()))["overall"]
-    first = next(iter(scores["runs"].values()))
-    paired = " Rows that begin with `over` are paired." if "over" in first else ""
+    paired = " Rows that begin with `over` are paired." if any("over" in run for run in scores["runs"].values()) else ""
     text.append(
         f"{overall['n']} questions on {overall['n_images']} images. [95 % interval by bootstrap over images].{paired}"
     )

@@ -69,7 +69,7 @@ def _image(over: dict[str, Cells], blind: Cell | None) -> Sentence:
             f" the model is {_points(cell)} {'above' if cell['value'] >= 0 else 'below'} that."
         )
     if kind is None:
-        said = "Whether the image is used was not measured: there are no answers to other images."
+        said = "Whether the image is used was not measured: that needs answers to the own and to other images."
         return Sentence("not_shown", said + beyond)
     cell = over[kind]["overall"]
     if _sign(cell) == 1:

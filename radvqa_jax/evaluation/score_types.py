@@ -6,7 +6,7 @@ from typing import Any, NotRequired, TypedDict
 # Kinds of blind answers with which a run's own are compared, as keys of `RunScores.over`; those of UNSEEN saw an image.
 UNSEEN = {"swapped": "another case's image", "swapped_any": "any other image", "blank": "a blank image"}
 QUESTION_ONLY = "question_only"
-BEFORE = "base"  # the run before training
+BEFORE = "base"  # the run of a job before training
 
 
 class Cell(TypedDict):
@@ -31,7 +31,7 @@ class RunScores(Cells):
     """One run: its accuracy, the accuracy of its answers to other images, and further measurements."""
 
     unseen: NotRequired[dict[str, Cells]]  # kind of UNSEEN -> accuracy with that image
-    over: NotRequired[dict[str, Cells]]  # kind of UNSEEN, question_only or base -> accuracy less that, paired
+    over: NotRequired[dict[str, Cells]]  # kind of UNSEEN, question_only, base (in a job) -> accuracy less that, paired
     reliance: NotRequired[dict[str, dict[str, Cell]]]  # label of UNSEEN -> measure -> cell
     judged: NotRequired[dict[str, Any]]
     calibration: NotRequired[dict[str, Any]]

@@ -167,6 +167,7 @@ def job_mode(config: Config, workdir: Path) -> None:
     experiment = report.Experiment(
         f"{rows.name}: {', '.join(config.stage_names)} of {config.model.variant}",
         runs,
+        one_training=True,
         **guesses,
         unseen=blind,
         judged=judged,

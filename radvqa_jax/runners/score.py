@@ -15,6 +15,7 @@ from radvqa_jax.evaluation.convert import Predictions, find_files, name_runs, na
 from radvqa_jax.evaluation.judge_file import JudgeFile, find_judges
 from radvqa_jax.evaluation.line_scores import OTHER_IMAGES, dataset_of, run_of
 from radvqa_jax.evaluation.scan import Scan, scan
+from radvqa_jax.evaluation.score_types import UNSEEN
 from radvqa_jax.evaluation.scoring import pair
 from radvqa_jax.files import file_name, sha256, write_json
 from radvqa_jax.runners.answered_rows import check_answered, check_data
@@ -31,6 +32,9 @@ from radvqa_jax.schema import Record
 STEMS: dict[str, str] = dict(
     zip(OTHER_IMAGES, ("_swapped", "_blank"), strict=True)
 )  # ends of the names of a job's files
+# kind of UNSEEN -> end of the name of a run that was shown such images, as `_run_names` gives it.
+ENDS: dict[str, str] = {kind: OTHER_IMAGES[kind == "blank"] for kind in UNSEEN}
+ENDS["swapped_any"] = f"_swapped_any{ENDS['swapped_any']}"  # a job answers for two kinds of other cases' images
 Answers = dict[str, dict[str, tuple[Path, list[Record]]]]  # data set -> run -> its file, its records
 
 
@@ -236,23 +240,35 @@ def _asked_otherwise(by_run: Mapping[str, tuple[Path, list[Record]]]) -> str:
     return ""
 
 
+def _unseen(runs: Mapping[str, list[Record]]) -> dict[str, dict[str, list[Record]]]:
+    """kind of UNSEEN -> run -> its answers to such images, for the runs whose answers to the own images are there."""
+    own = [run for run in runs if not _ending(run)]
+    return {kind: {run: runs[run + end] for run in own if run + end in runs} for kind, end in ENDS.items()}
+
+
 def _experiment(config: Config, dataset: str, by_run: Mapping[str, tuple[Path, list[Record]]]) -> report.Experiment:
     """The inputs of one data set's report."""
-    runs = {run: records for run, (_, records) in by_run.items()}
+    answered = {run: records for run, (_, records) in by_run.items()}
+    unseen, readings = _unseen(answered), read_sheets(config)
     paths = dict.fromkeys(path for path, _ in by_run.values())
     judged: dict[str, list[JudgeFile]] = {run: find_judges(path) for run, (path, _) in by_run.items()}
-    rows = _asked_rows(config, next(iter(runs.values())))
+    below = {run + ENDS[kind] for kind, found in unseen.items() for run in found}  # rows of another run
+    below -= {run for run in answered if judged[run]} | {reading.run for reading in readings}
+    # Answers to other images come first: the last run is that of the summary.
+    runs = {run: answered[run] for run in sorted(answered, key=lambda run: not _ending(run)) if run not in below}
+    rows = _asked_rows(config, next(iter(answered.values())))
     train_rows = None if rows is None else _train_rows(config, asked=rows)
     described = [{"name": path.name, "sha256": sha256(path)} for path in paths]
     return report.Experiment(
         f"Scores of {next(iter(paths)).name}" if len(paths) == 1 else f"Scores on {dataset}",
         runs,
+        unseen=unseen,
         **({} if rows is None or train_rows is None else blind_guesses(train_rows, rows)),
         judged=judged,
-        readings=read_sheets(config),
+        readings=readings,
         image=None if rows is None else image_of(rows),
         provenance={
-            "synthetic": is_synthetic(runs),
+            "synthetic": is_synthetic(answered),
             "predictions": described[0] if len(described) == 1 else described,
         },
     )

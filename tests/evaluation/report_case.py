@@ -43,6 +43,7 @@ def experiment(**fields: Any) -> Experiment:
     given: dict[str, Any] = {
         "title": "Phantom radiographs",
         "runs": {name: records(share, run=name) for name, share in [("base", 0.3), ("stage1", 0.5), ("stage2", 0.9)]},
+        "one_training": "base" in fields.get("runs", ["base"]),
         "question_only": records(0.5, run="question_only"),
         "majority": records(0.4, run="majority"),
         "unseen": {"swapped": {"stage2": records(0.45, run="stage2")}},

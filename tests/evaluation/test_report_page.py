@@ -103,6 +103,10 @@ def test_the_first_lines_say_what_was_found_and_what_was_not(tmp_path: Path) -> 
     assert "not shown that the image is used: with a blank image" in image.text and "not checked" in leak.text
     worse = {"base": records(0.9, run="base"), "stage2": records(0.3, run="stage2")}
     assert said(experiment(runs=worse, unseen={}))[1].text.startswith("Training harmed: accuracy fell by 60.0 points (")
+    apart = experiment(runs=worse, unseen={}, one_training=False)  # `base` may be any system
+    assert not any("Training" in line.text for line in said(apart))
+    assert "over" in build_scores(apart, resamples=50)["runs"]["stage2"]  # … the question alone
+    assert "over before" not in format_table(build_scores(apart, resamples=50))
     made = experiment(leaks=["9 of 80 questions of test ask about an image that train shows, too."])
     assert said(made)[-1].kind == "alarm" and "LEAK: 9 of 80" in format_table(build_scores(made, resamples=50))
     _, text = write(tmp_path, made)

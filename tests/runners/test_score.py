@@ -12,6 +12,8 @@ from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.evaluation import predict
 from radvqa_jax.evaluation.baselines import BLANK
+from radvqa_jax.evaluation.judge_file import JudgeFile
+from radvqa_jax.evaluation.score_types import UNSEEN
 from radvqa_jax.files import read_json, read_jsonl, write_jsonl
 from radvqa_jax.runners import RUNNERS
 from radvqa_jax.runners.evaluate import check_not_asked
@@ -307,6 +309,33 @@ def test_a_renamed_run_is_compared_with_its_answers_to_other_images(micro_config
     (tmp_path / "a" / "stage2_copy.jsonl").write_bytes((tmp_path / "a" / "stage2.jsonl").read_bytes())
     with pytest.raises(ValueError, match=r"The runs \['new', 'New'\] would share a file\. Give names that differ"):
         RUNNERS["score"](micro_config(given | own), tmp_path / "both")
+
+
+def test_answers_to_other_images_are_rows_of_their_run(
+    micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither they nor another system count as a run after training; the summary is about answers to own images."""
+    for run, answer in (("base", "yes"), ("stage2", "no")):
+        write_job(tmp_path / "jobs" / run, micro_config(), run=run, answer=answer)
+    fake_answers(micro_config(), tmp_path / "z.jsonl", run="z", image_used=BLANK)  # without answers to own images
+    files = f"{tmp_path}/jobs/*/*.jsonl,{tmp_path}/z.jsonl"
+    given = {"mode": "score", "eval.predictions": files, "eval.source.dataset": ""}
+    RUNNERS["score"](micro_config(given), tmp_path / "out")
+    runs = read_json(tmp_path / "out" / "scores.json")["runs"]
+    assert list(runs) == ["z, a blank image", "base", "stage2"]
+    for name in ("base", "stage2"):
+        assert set(runs[name]["unseen"]) == set(runs[name]["over"]) == set(UNSEEN)
+        assert set(runs[name]["reliance"]) == set(UNSEEN.values())
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert '<p class="plain">After stage 2: ' in page
+    assert "Training h" not in page and "was not measured" not in page
+    judge = JudgeFile("j", {"model": "m", "prompt": "medm", "scores": [0, 1], "correct_from": 1}, {}, [])
+    monkeypatch.setattr(
+        "radvqa_jax.runners.score.find_judges", lambda path: [judge] if path.stem == "stage2_blank" else []
+    )
+    RUNNERS["score"](micro_config(given), tmp_path / "judged")
+    runs = read_json(tmp_path / "judged" / "scores.json")["runs"]
+    assert list(runs)[-1] == "stage2" and "judged" in runs["stage2, a blank image"]
 
 
 def relied_on(folder: Path) -> set[tuple[str, str]]:
