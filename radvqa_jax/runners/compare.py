@@ -5,6 +5,7 @@ from pathlib import Path
 from radvqa_jax.config import Config
 from radvqa_jax.evaluation.comparison import compare_runs, format_comparison, say_same
 from radvqa_jax.evaluation.convert import one_file
+from radvqa_jax.evaluation.line_scores import problem
 from radvqa_jax.evaluation.predict import read_records
 from radvqa_jax.evaluation.scoring import check_once
 from radvqa_jax.files import sha256, write_json, write_text
@@ -28,6 +29,12 @@ def _one_run(path: Path) -> list[Record]:
         check_once(records)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    for record in records:
+        if wrong := problem(record):
+            raise ValueError(
+                f"{path}: question {record.question_id!r}: field `{wrong[0]}` {wrong[1]}. It has no score. Correct the "
+                "line, or remove the question from both files."
+            )
     return records
 
 

@@ -1,5 +1,6 @@
 """The mode in which a language model judges answers."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from radvqa_jax import locks
@@ -7,8 +8,10 @@ from radvqa_jax.config import Config
 from radvqa_jax.evaluation.convert import one_file
 from radvqa_jax.evaluation.judge import format_summary, judge, verdicts_path
 from radvqa_jax.evaluation.judge_scores import answers_read, describe_agreement, human_agreement
+from radvqa_jax.evaluation.line_scores import problem
 from radvqa_jax.evaluation.predict import read_records
 from radvqa_jax.evaluation.review import read_sheets
+from radvqa_jax.schema import Record
 
 REMEDY = "Two runs would ask and pay for the same verdicts. Wait until it is done; then mode=judge asks what is left."
 
@@ -24,7 +27,7 @@ def judge_mode(config: Config, workdir: Path) -> None:
     cache = Path(config.judge.cache).expanduser() if config.judge.cache else workdir / "chat_cache.jsonl"
     verdicts = verdicts_path(path, config.judge)
     with locks.hold_file(verdicts, remedy=REMEDY):
-        judged = judge(records, predictions=path, config=config.judge, cache=cache, seed=config.seed)
+        judged = judge(_scorable(records), predictions=path, config=config.judge, cache=cache, seed=config.seed)
     print(format_summary(judged))
     read = answers_read(records, readings)
     found = human_agreement(judged, read, resamples=config.eval.bootstrap, seed=config.seed)
@@ -33,6 +36,20 @@ def judge_mode(config: Config, workdir: Path) -> None:
     if others := len(readings) - len(read):
         print(f"  {others} of {len(readings)} rows of review sheets are about answers that {path.name} does not hold")
     print(f"The verdicts are in {verdicts}; mode=score shows them.")
+
+
+def _scorable(records: Sequence[Record]) -> list[Record]:
+    """The records that mode=score takes; prints the number of the others, and the first with its reason."""
+    found = [(record, problem(record)) for record in records]
+    wrong = [(record.question_id, *reason) for record, reason in found if reason]
+    if wrong:
+        name, field, reason = wrong[0]
+        print(
+            f"{len(wrong)} of {len(records)} lines are not judged, as mode=score does not score them. The first: "
+            f"question {name!r}, field `{field}` {reason}.",
+            flush=True,
+        )
+    return [record for record, reason in found if not reason]
 
 
 def find_sheets(config: Config, predictions: Path) -> list[Path]:

@@ -156,6 +156,25 @@ def test_two_runs_do_not_judge_one_file_at_once(chat_server: Any, tmp_path: Path
     assert verdicts_path(predictions, own).is_file()
 
 
+def test_lines_without_a_score_are_not_judged(
+    chat_server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If the letters of options contradict their order, a judge cannot know which option an answer "A" means."""
+    from radvqa_jax.runners import RUNNERS
+
+    chat_server.behave = honest(chat_server)
+    predictions = tmp_path / "answers.jsonl"
+    swapped = record(6, "A. right", "A", choices=["B. left", "A. right"])
+    write_jsonl(predictions, [r.to_json() for r in (RECORDS[0], swapped)])
+    own = JudgeConfig(base_url=chat_server.url, model="m", attacks=0)
+    RUNNERS["judge"](
+        Config(mode="judge", eval=EvalConfig(predictions=str(predictions), bootstrap=50), judge=own), tmp_path / "work"
+    )
+    assert len(chat_server.requests) == 1
+    said = "1 of 2 lines are not judged, as mode=score does not score them. The first: question 'q6', field `choices`"
+    assert said in capsys.readouterr().out
+
+
 def test_agreement_with_people_is_printed(chat_server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from radvqa_jax.runners import RUNNERS
 

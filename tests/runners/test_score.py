@@ -264,6 +264,25 @@ def test_a_comparison_needs_one_run_a_file(micro_config: MakeConfig, tmp_path: P
     assert said[0].startswith("A and B give the same answer to each of the 1 questions.")
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"choices": ["B. left", "A. right"]}, r"two\.jsonl: question '0': field `choices` are in another order than"),
+        ({"logprobs": [-1.0, -2.0]}, r"two\.jsonl: question '0': field `logprobs` has 2 values for 1 answers\. It has"),
+    ],
+)
+def test_a_line_without_a_score_is_not_compared(
+    changed: dict[str, Any], message: str, micro_config: MakeConfig, tmp_path: Path
+) -> None:
+    """If the letters of options contradict their order, the same answer would be right in one form and wrong in one."""
+    one = Record("0", "i", "Which side?", "right", ["A"], [], choices=["left", "right"], run="one")
+    write_jsonl(tmp_path / "one.jsonl", [one.to_json()])
+    write_jsonl(tmp_path / "two.jsonl", [one._replace(run="two", **changed).to_json()])
+    paths = {"eval.predictions": str(tmp_path / "one.jsonl"), "eval.compare_with": str(tmp_path / "two.jsonl")}
+    with pytest.raises(ValueError, match=message):
+        RUNNERS["compare"](micro_config({"mode": "compare"} | paths), tmp_path)
+
+
 def write_job(folder: Path, config: Config, *, run: str, answer: str) -> None:
     """Writes the files that a job leaves in predictions/ for a run that was shown other images, too."""
     folder.mkdir(parents=True)
