@@ -27,6 +27,7 @@ from radvqa_jax.runners.evaluate import (
     read_sheets,
     write_scores,
 )
+from radvqa_jax.runners.score_files import only_answers
 from radvqa_jax.schema import Record
 
 STEMS: dict[str, str] = dict(
@@ -45,7 +46,7 @@ def score_mode(config: Config, workdir: Path) -> None:
     unscored.jsonl with its reason; a file with more of them than score.max_unscored is refused.
     """
     published.check_installed(config.score)
-    files = _without_prompts(find_files(config.eval.predictions))
+    files = only_answers(find_files(config.eval.predictions))
     _refuse_outputs(files, workdir)
     read_sheets(config)  # mistakes in these are found before the answers are scored
     rows = check_data(config)
@@ -131,20 +132,6 @@ def _run_names(files: Sequence[Path], proposed: Sequence[str], names: Sequence[s
 def _ending(run: str) -> str:
     """The end of the name of a run that was shown other images; empty for the own images."""
     return next((ending for ending in OTHER_IMAGES if run.endswith(ending)), "")
-
-
-def _without_prompts(files: Sequence[Path]) -> list[Path]:
-    """The files without those that a job answered for a blank image: each prompt once, not each question."""
-    there = {path.resolve() for path in files}
-    left = [
-        path
-        for path in files
-        if path.stem.endswith("_blank_prompts")
-        and path.resolve().with_stem(path.stem.removesuffix("_prompts")) in there
-    ]
-    for path in left:
-        print(f"{path} is left out: it has each prompt once; {path.stem.removesuffix('_prompts')} has each question.")
-    return [path for path in files if path not in left]
 
 
 def _closing(found: Scan, workdir: Path) -> str:

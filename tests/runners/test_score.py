@@ -296,6 +296,7 @@ def write_job(folder: Path, config: Config, *, run: str, answer: str) -> None:
     ):
         shown = [r._replace(image_used=image or r.image_id) for r in own[: 3 if "prompts" in stem else None]]
         write_jsonl(folder / f"{run}{stem}.jsonl", (record.to_json() for record in shown))
+    write_jsonl(folder / f"{run}.judge-medm-1a2b3c4d.jsonl", [{"content": "0" * 16}])
 
 
 def test_all_files_of_a_job_give_the_table_of_reliance(
@@ -308,6 +309,7 @@ def test_all_files_of_a_job_give_the_table_of_reliance(
     RUNNERS["score"](micro_config(given), tmp_path / "one")
     said = capsys.readouterr().out
     assert "stage2_blank_prompts.jsonl is left out: it has each prompt once" in said
+    assert "stage2.judge-medm-1a2b3c4d.jsonl is left out: it has a judge's verdicts on stage2." in said
     assert "survival" in said and (tmp_path / "one" / "report.html").is_file()
     assert relied_on(tmp_path / "one") == {("stage2", "another case's image"), ("stage2", "a blank image")}
     files = f"{tmp_path}/a/*.jsonl,{tmp_path}/b/*.jsonl"
