@@ -1,11 +1,10 @@
 """Prepared TFDS data sets as rows of plain Python values, without TensorFlow."""
 
 import functools
-import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +19,8 @@ from radvqa_jax.data import prepared_files
 from radvqa_jax.data.dicom import read_dicom
 from radvqa_jax.data.dicom_guard import is_dicom
 from radvqa_jax.data.dicom_window import WINDOWS, DoesNotApply
-from radvqa_jax.data.prepared_report import read_record, read_report
+from radvqa_jax.data.fingerprint import files_hash, make_fingerprint
+from radvqa_jax.data.prepared_report import read_record
 from radvqa_jax.data.rows import Prepared, RowSource
 from radvqa_jax.data.text_index import load_index
 from radvqa_jax.data.written import DATASET as WRITTEN
@@ -182,28 +182,18 @@ def downloads(dataset: str) -> bool:
     return any(builder.urls(config) for config in list(builder.builder_configs)[:1])
 
 
-def _fingerprint(builder: tfds.core.DatasetBuilder, source: SourceConfig) -> dict[str, Any]:
-    """The fingerprint of a prepared split.
+def check_unchanged(fingerprints: Iterable[Mapping[str, Any]], data: DataConfig) -> None:
+    """Raises ValueError if a data set was prepared anew since rows with these fingerprints were opened.
 
-    `files` is the sha256 of its rows; of a data set that was prepared without this record, of its files' names and
-    sizes.
+    Files are opened by name when the first row is read, which may be hours after the rows were chosen.
     """
-    info = builder.info.splits[source.split]
-    content = read_record(Path(builder.data_dir)).get("content", {}).get(source.split)
-    files = [Path(path) for path in info.filepaths]
-    names = hashlib.sha256("\n".join(f"{file.name} {file.stat().st_size}" for file in files).encode())
-    return {
-        "dataset": source.dataset,
-        "builder_config": builder.builder_config.name if builder.builder_config else "",
-        "version": str(builder.version),
-        "split": source.split,
-        "task": source.task,
-        **({"prompt": source.prompt} if source.prompt else {}),
-        "rows": info.num_examples,
-        "files": content or names.hexdigest(),
-        # Empty for an official release: readers of a score must see if it covers only a part of the data.
-        "differences": read_report(Path(builder.data_dir))["differences"],
-    }
+    for found in fingerprints:
+        builder = make_builder(found["dataset"], builder_config=found["builder_config"], data=data)
+        if files_hash(builder, found["split"]) != found["files"]:
+            raise ValueError(
+                f"{builder.data_dir} was prepared anew while this run had it open, and holds other rows. What was "
+                "trained before is kept; start the run again in a new --workdir."
+            )
 
 
 def _build_command(source: SourceConfig, data: DataConfig) -> str:
@@ -283,7 +273,7 @@ def open_rows(source: SourceConfig, data: DataConfig) -> RowSource:
         opened.records,
         indices=range(len(opened.records)),
         source=source,
-        fingerprint=_fingerprint(builder, source),
+        fingerprint=make_fingerprint(builder, source),
         encoded=opened.images,
         index=opened.index,
         prepared=opened.prepared,

@@ -13,7 +13,7 @@ from radvqa_jax.config import Config
 from radvqa_jax.data.loader import TrainLoader, make_train_loader
 from radvqa_jax.data.packing import describe_tokens
 from radvqa_jax.data.rows import RowSource
-from radvqa_jax.data.sources import find_prepared, load_rows
+from radvqa_jax.data.sources import check_unchanged, find_prepared, load_rows
 from radvqa_jax.files import write_json
 from radvqa_jax.loaded_base import LoadedBase, load_base
 from radvqa_jax.models.variants import get_variant
@@ -187,6 +187,8 @@ def train_stages(
         first()
         for name, loader in loaders.items():
             before(name)
+            opened = [entry["source"] for entry in loader.report]
+            check_unchanged(opened, config.data)
             print("\n".join(f"{name}: {line}" for entry in loader.report for line in _describe(entry)))
             if name in held_out:
                 print("\n".join(f"{name}: held out: {line}" for line in _describe(held_out[name].report)))
@@ -198,6 +200,7 @@ def train_stages(
                 loaded, name, loader, start=given.get(name, trained), folder=folder, validate=held_out.get(name)
             )
             loader.close()
+            check_unchanged(opened, config.data)
             shares = loader.realised()
             if runtime.is_first():
                 write_json(folder / "data.json", [entry | s for entry, s in zip(loader.report, shares, strict=True)])

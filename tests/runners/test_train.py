@@ -11,6 +11,7 @@ from radvqa_jax import files, processes
 from radvqa_jax.checkpoints.adapter import save_adapter
 from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
 from radvqa_jax.config import EMBEDDED, EMBEDDED_SHA256, Config, LoraConfig, source
+from radvqa_jax.data.sources import check_unchanged
 from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.loaded_base import LoadedBase, check_embedded
 from radvqa_jax.processes import Group
@@ -46,6 +47,25 @@ def test_a_stage_is_given_its_data_from_the_beginning_and_the_stage_before(
     assert (list(first["start"].leaves), list(second["start"].leaves)) == ([], ["made by stage1"])
     assert first["data"]["0"]["files"] and first["data"]["tokenizer"]
     assert not np.array_equal(first["batch"].tokens[:4], second["batch"].tokens)  # another order
+
+
+def test_data_are_compared_with_what_was_opened_before_and_after_every_stage(
+    micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stage 2 reads its first row hours after its rows were chosen."""
+    stages, checks = Stages(monkeypatch), []
+
+    def check(opened: list[dict[str, Any]], data: Any) -> None:
+        check_unchanged(opened, data)
+        checks.append((list(stages.given), [entry["files"] for entry in opened]))
+        if len(stages.given) == 1:
+            check_unchanged([entry | {"files": "of other rows"} for entry in opened], data)
+
+    replace_in_runners(monkeypatch, "check_unchanged", check)
+    with pytest.raises(ValueError, match=r"phantom_rad.* was prepared anew while this run had it open.* new --workdir"):
+        RUNNERS["train"](micro_config({"mode": "train"}), tmp_path)
+    assert [trained for trained, _ in checks] == [[], ["stage1"]] and checks[0][1] == checks[1][1] != []
+    assert not (tmp_path / "stage1" / "data.json").exists()
 
 
 class Two(Group):
