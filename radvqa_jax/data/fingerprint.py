@@ -1,4 +1,4 @@
-"""What identifies a prepared split: the builder, its version, and a hash of the rows."""
+"""The identity of a prepared split: builder, version, and a hash of the rows."""
 
 import hashlib
 from pathlib import Path
