@@ -1,5 +1,6 @@
 """The results book while it is filled: each row is measured once, and nothing that was filled is lost."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from radvqa_jax.evaluation.book import Found, build_book, build_row
 from radvqa_jax.evaluation.book_page import filled_cells, read_book, write_book
 from radvqa_jax.evaluation.measures import Settings
 from radvqa_jax.runners.plan_book import HOW, plan_table, read_plan
+from radvqa_jax.shell import command
 
 Key = tuple[str, tuple[str, ...], bool, CellConfig]  # what makes the experiment of a row
 
@@ -17,6 +19,24 @@ Key = tuple[str, tuple[str, ...], bool, CellConfig]  # what makes the experiment
 def key_of(row: PaperRow) -> Key:
     """The key of a row's experiment: rows with the same key share it."""
     return row.recipe, row.change, row.base, row.cell
+
+
+def command_of(row: PaperRow, table: str, config: Config) -> str:
+    """The command that runs the experiment of a row of a table at full size; each workdir has one command.
+
+    A recipe alone asks its own questions in its own way. For a row with a cell of its own the book runs it.
+    """
+    model = [f"--config.model.{name}={getattr(config.model, name) or 'FILE'}" for name in ("checkpoint", "tokenizer")]
+    if row.cell != CellConfig():
+        tables = f"--config.book.tables=('{table}',)"
+        return command("--config", "configs/reproduce.py", "--workdir", f"runs/book_{table}", tables, *model)
+    name = row.recipe.replace(".py", "").replace(":", "_").replace(",", "_")
+    if row.change:
+        name += f"_{hashlib.sha256(repr(row.change).encode()).hexdigest()[:8]}"
+    mode, ending = ("--config.mode=predict", "_base") if row.base else ("", "")
+    changes = [f"--config.{change}" for change in row.change]
+    start = ("--config", f"configs/{row.recipe}")
+    return command(*start, mode, "--workdir", f"runs/{name}{ending}", *changes, *model)
 
 
 class GrowingBook:
@@ -65,8 +85,9 @@ class GrowingBook:
         self._synthetic |= any("synthetic" in record.source.split() for record in answered)
         for name, table in self._tables.items():
             for number, row in enumerate(table.rows):
-                if row.recipe and key_of(row) in found:
-                    self._rows[name][number] = self._row(table, row, found[key_of(row)])
+                if row.recipe and (own := found.get(key_of(row))):
+                    own = own._replace(command=command_of(row, name, self._config))
+                    self._rows[name][number] = self._row(table, row, own)
         book = self._build()
         if self._before <= filled_cells(book):
             self._write(book)

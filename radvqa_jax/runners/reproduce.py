@@ -77,17 +77,6 @@ def read_recipe(config: Config, row: PaperRow) -> Config:
     )
 
 
-def command_of(row: PaperRow, config: Config) -> str:
-    """The command that runs the experiment of a row at full size."""
-    changes = [f"--config.{change}" for change in row.change]
-    model = [f"--config.model.{name}={getattr(config.model, name) or 'FILE'}" for name in ("checkpoint", "tokenizer")]
-    name = row.recipe.replace(".py", "").replace(":", "_").replace(",", "_")
-    start = ("--config", f"configs/{row.recipe}")
-    if row.base:
-        return command(*start, "--config.mode=predict", "--workdir", f"runs/{name}_base", *model)
-    return command(*start, "--workdir", f"runs/{name}", *changes, *model)
-
-
 def least_bytes(config: Config, stages: Sequence[str]) -> int:
     """The least number of bytes for these stages: weights, and for trained ones gradient and Adam's two moments.
 
@@ -197,7 +186,7 @@ def run_recipe(config: Config, rows: Sequence[PaperRow], workdir: Path) -> tuple
     for row in rows:
         cell = cells[key_of(row)]
         why = _why_not(recipe, row, cell, least)
-        found[key_of(row)] = Found(empty=why, command=command_of(row, config))
+        found[key_of(row)] = Found(empty=why)
         if not why:
             todo.setdefault(cell.name, (cell, []))[1].append(row)
     if not todo:

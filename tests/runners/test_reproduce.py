@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import pytest
 
-from radvqa_jax.config import Config, SourceConfig, configs_folder, load_experiment, load_tables
+from radvqa_jax.config import CellConfig, Config, SourceConfig, configs_folder, load_experiment, load_tables
 from radvqa_jax.config.check import from_config_dict
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.evaluation.baselines import majority
@@ -19,7 +19,7 @@ from radvqa_jax.evaluation.measures import Answered
 from radvqa_jax.evaluation.predict import read_records
 from radvqa_jax.files import read_json
 from radvqa_jax.runners import RUNNERS, reproduce
-from radvqa_jax.runners.growing_book import key_of
+from radvqa_jax.runners.growing_book import command_of, key_of
 from radvqa_jax.runners.shorten import shorten
 from radvqa_jax.training.base_leaves import base_shapes
 from tests.runners.shared import MakeConfig, refuse, replace_in_runners
@@ -238,10 +238,23 @@ def test_shortening_changes_data_and_steps_and_leaves_the_recipe() -> None:
 def test_the_command_of_a_row_runs_its_recipe() -> None:
     config = from_config_dict(load_experiment(str(configs_folder() / "reproduce.py")))
     row = next(row for row in TABLES["medm_table1"].rows if row.change)
-    command = reproduce.command_of(row, config)
+    command = command_of(row, "medm_table1", config)
     assert f"--config configs/{row.recipe}" in command and "--config.run_stages=('stage1','stage2')" in shlex.split(
         command
     )
+
+
+def test_commands_of_the_book_share_no_workdir_and_ask_as_their_rows_do() -> None:
+    config = from_config_dict(load_experiment(str(configs_folder() / "reproduce.py")))
+    commands: dict[str, set[str]] = {}
+    for name, table in TABLES.items():
+        for row in filter(lambda row: row.recipe, table.rows):
+            words = shlex.split(command_of(row, name, config))
+            commands.setdefault(words[words.index("--workdir") + 1], set()).add(shlex.join(words))
+            own = row.cell == CellConfig()  # another recipe's question, prompt or image cannot be given as a field
+            assert words[words.index("--config") + 1] == f"configs/{row.recipe if own else 'reproduce.py'}"
+            assert own or f"--config.book.tables=('{name}',)" in words
+    assert len(commands) > 20 and all(len(different) == 1 for different in commands.values())
 
 
 def test_recipes_that_differ_in_name_or_data_alone_are_run_once_in_a_shortened_book() -> None:
