@@ -155,7 +155,8 @@ class Maps:
         Args:
             method: a method with layers and heads: `raw`, `scores` or `value_norm`.
             word: as for `map`.
-            scale: absolute = one scale for all; relative = each panel from 0 to its own largest value.
+            scale: absolute = one scale for all; relative = each panel from 0 to its own largest value. Of a method with
+                values below zero, a scale is symmetric around 0.
         """
         check_option(scale, Scale, "scale")
         self.map(method, word=word, layers=[0], heads=[0])  # refuses a method that has none
@@ -173,6 +174,8 @@ class Maps:
 
     def quality(self, mask: Bool[np.ndarray, "h w"], method: str = "rollout", *, word: str = "") -> Quality | None:
         """Measures how well a map matches a mask, each number with its chance level; None for an empty map.
+
+        A map with values below zero is counted from its lowest value, as mode=saliency_quality does.
 
         Args:
             mask: a mask at the size of the original image.

@@ -196,23 +196,24 @@ def heads_figure(
 
     Args:
         image: original pixels; each cell has its aspect, unless that would leave a patch without a pixel.
-        maps: one a layer and head, of the same words.
+        maps: one a layer and head, of the same words; values below zero make every scale symmetric around 0.
         question: above the cells, with the answer.
         answer: of the model.
         scale: absolute = one scale for all cells, printed on the bar; relative = each cell from 0 to its own largest
-            value, which is printed in the cell, as there is no common bar.
+            value (with values below zero, its largest size), which is printed in the cell, as there is no common bar.
         unit: of the bar.
         colormap: perceptually uniform and safe for colour-blind readers.
     """
     depth, count, grid, _ = maps.shape
-    limits = robust_limits(maps.reshape(-1, grid, grid))
+    signed = bool((maps < 0).any())
+    limits = robust_limits(maps.reshape(-1, grid, grid), signed=signed)
     small = _shrink(image, grid)
     height, width = small.shape[:2]
     canvas = np.full((depth * (height + GAP) - GAP, count * (width + GAP) - GAP, 3), 255, np.uint8)
     for layer, head in np.ndindex(depth, count):
         cell = maps[layer, head]
         at = slice(layer * (height + GAP), None), slice(head * (width + GAP), None)
-        own = limits if scale == "absolute" else colour_limits(cell)
+        own = limits if scale == "absolute" else colour_limits(cell, signed=signed)
         canvas[at][:height, :width] = overlay(small, cell, limits=own, colormap=colormap, alpha=ALPHA, fade=True)
     heading = [part for line in (f"question: {question}", f"answer: {answer}") for part in textwrap.wrap(line, 90)]
     wide = min(WIDEST, 1.2 * count + 1.5)
@@ -229,16 +230,19 @@ def heads_figure(
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     if scale == "absolute":
-        bar = figure.colorbar(ScalarMappable(Normalize(*limits), colormap), ax=axes, fraction=0.03, pad=0.02)
+        bar = figure.colorbar(
+            ScalarMappable(Normalize(*limits), colours_of(limits, colormap)), ax=axes, fraction=0.03, pad=0.02
+        )
         beyond = f", {end}" if (end := scale_end(limits, maps)).startswith("≥") else ""
         bar.set_label(f"{unit} a patch, absolute scale{beyond}", fontsize=8)
         bar.ax.tick_params(labelsize=7)
     else:
         for layer, head in np.ndindex(depth, count):
             place = head * (width + GAP) + 2, layer * (height + GAP) + 3
-            top = f"{maps[layer, head].max():.2g}"
+            top = f"{'±' * signed}{np.abs(maps[layer, head]).max():.2g}"
             axes.text(
                 *place, top, color="white", fontsize=5, va="top", bbox={"color": "black", "alpha": 0.6, "pad": 0.8}
             )
-        axes.set_title(f"relative scale: 0 to the value in each cell, {unit} a patch", fontsize=7, loc="left")
+        start = "symmetric around 0, up" if signed else "0"
+        axes.set_title(f"relative scale: {start} to the value in each cell, {unit} a patch", fontsize=7, loc="left")
     return figure

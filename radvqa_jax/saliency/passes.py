@@ -29,7 +29,7 @@ def _is_number(value: object, kind: type) -> bool:
 class PassOptions:
     """The options of maps, for all methods; hashable."""
 
-    residuals: tuple[float, ...] = (0.5,)  # one rollout each
+    residuals: tuple[float, ...] = (0.5,)  # one rollout each; the vision tower's has the first
     head_fusion: str = "mean"
     start_layer: int = 0
     discard: float = 0.0
@@ -53,8 +53,8 @@ class PassOptions:
 
     @property
     def vision_rollout(self) -> RolloutOptions:
-        """The rollout that it folds in the vision tower: all layers, the middle one of the residual weights."""
-        return RolloutOptions((sorted(self.residuals)[len(self.residuals) // 2],), self.head_fusion, 0, self.discard)
+        """The rollout that it folds in the vision tower: all layers, the first of the residual weights."""
+        return RolloutOptions(self.residuals[:1], self.head_fusion, 0, self.discard)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,10 @@ from scipy import ndimage
 
 
 class Quality(NamedTuple):
-    """A map against a mask; each figure comes with its chance level. All are shares in [0, 1]."""
+    """A map against a mask; each figure comes with its chance level. All are shares in [0, 1].
+
+    A map with values below zero is counted from its lowest value.
+    """
 
     mass: float  # of the map inside the mask
     area: float  # of the image inside the mask: the mass of a uniform map, and its pr_auc
@@ -65,13 +68,22 @@ def areas_under_curves(values: Float[np.ndarray, " P"], inside: Float[np.ndarray
     return roc, float((pos[::-1] * true / found).sum() / positive)
 
 
+def from_lowest(maps: Float[np.ndarray, "*B grid grid"]) -> Float[np.ndarray, "*B grid grid"]:
+    """The maps with values below zero counted from each map's lowest value, so that shares of a map are shares.
+
+    The order of patches does not change, nor do the area under the ROC curve and the pointing game.
+    """
+    return maps - np.minimum(maps.min(axis=(-2, -1), keepdims=True), 0)
+
+
 def measure(saliency: Float[np.ndarray, "grid grid"], target: MarkedPatches) -> Quality | None:
-    """The figures of a map against the target; None if the target is nothing or everything, or the map is all zero.
+    """The figures of a map against the target; None if the target is nothing or everything, or the map is all zero,
+    or has one value below zero everywhere.
 
     `hit` is the pointing game of Zhang et al. 2018 ("Top-down neural attention by excitation backprop") without a
     tolerance.
     """
-    saliency = saliency.astype(float)
+    saliency = from_lowest(saliency.astype(float))
     area = float(target.covered.mean())
     if not 0 < area < 1 or not saliency.sum() > 0:
         return None

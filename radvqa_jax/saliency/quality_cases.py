@@ -14,7 +14,7 @@ from radvqa_jax.saliency.answer_maps import AnswerMaps, answer_maps
 from radvqa_jax.saliency.capture import answer_logprobs
 from radvqa_jax.saliency.intervene import knockout, lost_with, occlusion
 from radvqa_jax.saliency.methods import METHODS, measured, plain
-from radvqa_jax.saliency.quality import MarkedPatches, centre_prior, edge_map, entropy, measure
+from radvqa_jax.saliency.quality import MarkedPatches, centre_prior, edge_map, entropy, from_lowest, measure
 from radvqa_jax.saliency.sinks import describe_case
 from radvqa_jax.schema import Batch
 from radvqa_jax.trees import Flat
@@ -55,14 +55,6 @@ def stack(cases: Sequence[Case], size: int) -> Batch:
     batches = [case.batch for case in cases]
     batches += [batches[-1]] * (size - len(batches))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)
-
-
-def from_lowest(maps: Float[np.ndarray, "b grid grid"]) -> Float[np.ndarray, "b grid grid"]:
-    """The maps with values below zero counted from each map's lowest value, so that shares of a map are shares.
-
-    The order of patches does not change, nor do the area under the ROC curve and the pointing game.
-    """
-    return maps - np.minimum(maps.min(axis=(1, 2), keepdims=True), 0)
 
 
 def _maps(subject: Subject, batch: Batch, settings: Settings, *, many: bool = False) -> AnswerMaps:

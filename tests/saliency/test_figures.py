@@ -49,6 +49,19 @@ def test_an_absolute_scale_tells_heads_apart_and_a_relative_one_does_not() -> No
     assert far > 3 * near > 0
 
 
+@pytest.mark.parametrize("scale", ["absolute", "relative"])
+def test_values_below_zero_have_colours_of_their_own(scale: str) -> None:
+    """Values of one size and different sign are on two sides of white."""
+    maps = np.zeros((1, 2, 4, 4), np.float32)
+    maps[0, 0], maps[0, 1] = -0.5, 0.5
+    shown = heads_figure(np.full((40, 40, 3), 128, np.uint8), maps, question="", answer="", scale=scale).axes[0]
+    canvas = np.asarray(shown.images[0].get_array()).astype(int)
+    (low_red, _, low_blue), (high_red, _, high_blue) = canvas[20, 20], canvas[20, -20]
+    assert low_blue > low_red and high_red > high_blue
+    if scale == "relative":
+        assert [text.get_text() for text in shown.texts] == ["±0.5", "±0.5"]
+
+
 def test_png_and_pdf_are_the_same_bytes_every_time() -> None:
     maps = hot(2, 2, 0, 1)
     png, pdf = draw(maps), draw(maps, kind="pdf")

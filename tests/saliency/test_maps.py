@@ -21,6 +21,7 @@ from radvqa_jax.saliency.maps import CaseMaps, pass_options, reduce_bundle
 from radvqa_jax.saliency.passes import PassOptions
 from radvqa_jax.saliency.relevancy import relevancy
 from radvqa_jax.saliency.rollout import rollout
+from radvqa_jax.saliency.viewer_cases import RESIDUALS
 from radvqa_jax.schema import Batch
 
 SEQ_LEN = 48
@@ -110,6 +111,13 @@ def test_a_bundle_holds_every_layer_head_and_direction(asked: Asked, packed: Any
         np.testing.assert_allclose(found.tokens(method, prompt=True).reshape(-1, 16), prompt, rtol=1e-6, atol=1e-7)
     with pytest.raises(ValueError, match=r"value_norm has no map of the prompt's tokens; raw and .*rollout.* have"):
         found.tokens("value_norm", prompt=True)
+
+
+@pytest.mark.parametrize("residual", [0.0, 0.3, 0.5, 0.95])
+def test_the_vision_towers_rollout_has_the_configured_residual_whatever_others_are_shown(residual: float) -> None:
+    config = SaliencyConfig(residual=residual)
+    for others in ((), RESIDUALS):
+        assert pass_options(config, residuals=others).vision_rollout.residuals == (residual,)
 
 
 def test_an_answer_is_contrasted_with_another(asked: Asked, tmp_path: Path) -> None:

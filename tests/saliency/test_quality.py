@@ -43,6 +43,16 @@ def test_rows_are_not_columns() -> None:
     assert found is not None and (found.mass, found.hit) == (0.0, 0.0)
 
 
+def test_a_map_with_values_below_zero_is_counted_from_its_lowest() -> None:
+    mask = lesion(40, 40, slice(10, 20), slice(20, 40))
+    saliency = np.random.default_rng(0).random((4, 4))
+    saliency -= saliency.min()
+    expected = quality(saliency, mask)
+    assert expected is not None and min(expected) >= 0 and max(expected) <= 1
+    for below in (0.1, saliency.mean(), 2.0):  # the sum is above, at and below zero
+        assert quality(saliency - below, mask) == pytest.approx(expected)
+
+
 def test_a_mask_that_cuts_through_patches_counts_by_area() -> None:
     covered = coverage(lesion(10, 10, slice(0, 5), slice(0, 10)), grid=3)
     np.testing.assert_allclose(covered, [[1, 1, 1], [0.5, 0.5, 0.5], [0, 0, 0]], atol=1e-12)
