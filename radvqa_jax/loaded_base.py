@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -197,17 +197,29 @@ def load_base(config: Config, workdir: Path) -> LoadedBase:
 def shown_models(loaded: LoadedBase) -> dict[str, Trained]:
     """{name: trained leaves} of the base, the adapters of `saliency.beside`, and the configured adapter, in this order.
 
-    An adapter of `saliency.beside` is named by the last two parts of its path, or by the whole path if two adapters
-    share these.
+    The last one is asked. Without a configured adapter it is the base, after the adapters of `saliency.beside`. These
+    are named by the last parts of their absolute paths: two, or as many as tell them apart.
     """
     run, trained = configured_adapter(loaded)
     folders = loaded.config.saliency.beside
-    short = ["/".join(Path(folder).parts[-2:]) for folder in folders]
-    names = short if len(set(short)) == len(short) else folders
+    first = {"base": Trained.nothing()} if run != "base" else {}
     beside = {
-        name: load_trained(folder, loaded.base, loaded.config) for name, folder in zip(names, folders, strict=True)
+        name: load_trained(folder, loaded.base, loaded.config)
+        for name, folder in zip(_short_names(folders), folders, strict=True)
     }
-    return {"base": Trained.nothing()} | beside | {run: trained}
+    return first | beside | {run: trained}
+
+
+def _short_names(folders: Sequence[str]) -> list[str]:
+    """The last parts of each absolute path, at least two, so that no name is that of a run.
+
+    >>> _short_names(["/a/b/stage2", "/c/b/stage2"]), _short_names(["/a/b/stage2", "/c/stage2"])
+    (['a/b/stage2', 'c/b/stage2'], ['b/stage2', 'c/stage2'])
+    """
+    paths = [Path(folder).expanduser().absolute().parts for folder in folders]
+    longest = max(map(len, paths), default=2)
+    found = (["/".join(parts[-depth:]) for parts in paths] for depth in range(2, longest + 1))
+    return next((names for names in found if len(set(names)) == len(set(paths))), list(folders))
 
 
 def provenance(loaded: LoadedBase, found: Mapping[str, Any]) -> dict[str, Any]:
