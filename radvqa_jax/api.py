@@ -34,9 +34,10 @@ from radvqa_jax.evaluation.predict import answer_rows
 from radvqa_jax.evaluation.scorable import scorable
 from radvqa_jax.exporting import export
 from radvqa_jax.loaded_base import LoadedBase, configured_adapter, follow_adapter, load_base
-from radvqa_jax.prompts import vqa_prefix
+from radvqa_jax.prompts import one_line, vqa_prefix
 from radvqa_jax.resolve import resolve_model
 from radvqa_jax.saliency.bundle import CHEAP, make_bundle, row_length
+from radvqa_jax.saliency.compare import no_contrast
 from radvqa_jax.saliency.methods import check_methods, plain
 from radvqa_jax.saliency.passes import PassOptions
 from radvqa_jax.saliency.quality_cases import Subject
@@ -219,13 +220,18 @@ class Model:
     ) -> Choice:
         """The likelihood of each of these answers, as log-probabilities (nats) and as shares among them.
 
+        White space in an answer is collapsed, as in training.
+
         Use it for closed questions: `model.logprobs(image, "Is there a mass?", ["yes", "no"]).best`.
         """
         api_checks.check_text(question, "question")
         api_checks.check_answers(answers)
         data, tokenizer = self.config.data, self._loaded.tokenizer
         prefix = vqa_prefix(question, template=data.prompt)
-        packed = [pack(tokenizer, prefix, suffix=answer, seq_len=data.seq_len) for answer in answers]
+        packed = [
+            pack(tokenizer, prefix, suffix=one_line(answer), seq_len=data.seq_len, overlong="reject")
+            for answer in answers
+        ]
         opened = self._open(image, frame=frame, window=window)
         pixels = resize_image(opened.image, self.model.variant.resolution)
         values = logprobs_about(self.model, self.params, pixels, packed)
@@ -271,14 +277,15 @@ class Model:
         if answer.image is None or not answer.token_ids:
             raise ValueError("The answer has no image or no tokens to look at.")
         tokenizer = self._loaded.tokenizer
-        ids = tokenizer.encode(forced, eos=True) if forced else answer.token_ids
+        ids = tokenizer.encode(one_line(forced), eos=True) if forced else answer.token_ids
         answers = [ids, tokenizer.encode(other, eos=True)] if other else [ids]
         bundle = make_bundle(
             self.model, self.params, tokenizer=tokenizer, image=answer.image, prefix=answer.prompt,
             answer=ids, seq_len=row_length(self.config.data.seq_len, answers, step=self.config.decode.max_new_tokens),
             methods=list(map(plain, methods)), options=options, other=other,
         )  # fmt: skip
-        return Maps(bundle, answer.image, answer.question, notes=answer.notes)
+        notes = [no_contrast(other)] if other and not bundle.other else []
+        return Maps(bundle, answer.image, answer.question, notes=[*answer.notes, *notes])
 
     def saliency_quality(self, rows: RowSource, **fields: Any) -> MapQuality:
         """Measures the maps on rows with marked regions, as mode=saliency_quality does.

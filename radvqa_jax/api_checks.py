@@ -10,7 +10,7 @@ import numpy as np
 
 from radvqa_jax.config.bounds import MOST_TEXT
 from radvqa_jax.data.rows import RowSource
-from radvqa_jax.prompts import has_words
+from radvqa_jax.prompts import has_words, one_line
 from radvqa_jax.trees import nearest
 
 MOST_SAMPLES = 1000
@@ -134,10 +134,10 @@ def check_draws(*, samples: Any, temperature: Any, max_new_tokens: Any, seed: An
 
 
 def check_answers(answers: Any) -> None:
-    """Raises ValueError unless these are different texts, at least one."""
+    """Raises ValueError unless these are different texts, at least one; white space makes no difference."""
     if isinstance(answers, str | bytes) or not isinstance(answers, Sequence):
         raise ValueError(f"answers must be a list of texts, such as ['yes', 'no']; got {answers!r:.100}.")
-    if not answers or len(set(map(str, answers))) != len(answers):
+    if not answers or len({one_line(str(answer)) for answer in answers}) != len(answers):
         raise ValueError(f"answers must be different texts, at least one; got {list(answers)}.")
     for number, answer in enumerate(answers, 1):
         check_text(answer, f"answers: text {number}")

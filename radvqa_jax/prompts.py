@@ -73,6 +73,15 @@ def vqa_prefix(
     return re.sub(r"( ?)(\{question\}|\{choices\})|\{history\}( ?)", fill, template)
 
 
+def one_line(text: str) -> str:
+    """A text with its white space collapsed, as answers are trained and compared.
+
+    >>> one_line(" left\\n lung ")
+    'left lung'
+    """
+    return " ".join(text.split())
+
+
 def has_words(text: str) -> bool:
     """Whether a text contains a letter or a digit, and not only white space, marks or invisible characters.
 
@@ -103,8 +112,8 @@ def row_text(row: Mapping[str, Any], *, task: str, template: str, caption_prompt
     if task == "vqa":
         turns = [(turn.question, turn.answer) for turn in row.get("_history", ())]
         prefix = vqa_prefix(row["question"], template=template, choices=row.get("choices", ()), history=turns)
-        return prefix, " ".join(row["answer"].split())
+        return prefix, one_line(row["answer"])
     if task == "caption":
-        asked = " ".join(caption_prompt.split()) or caption_prefix(row.get("language") or "en")
-        return asked, " ".join(row["caption"].split())
+        asked = one_line(caption_prompt) or caption_prefix(row.get("language") or "en")
+        return asked, one_line(row["caption"])
     raise ValueError(f"task={task!r} is unknown. Give `vqa` or `caption`.")

@@ -137,6 +137,10 @@ def test_logprobs_are_those_of_the_decoder(model: Model, picture: np.ndarray) ->
     assert sum(choice.probabilities.values()) == pytest.approx(1) and choice.best in choice.logprobs
     with pytest.raises(ValueError, match="different texts"):
         model.logprobs(picture, QUESTION, ["yes", "yes"])
+    spaced = model.logprobs(picture, QUESTION, ["yes", "  no\n"])
+    assert spaced.logprobs["  no\n"] == pytest.approx(choice.logprobs["no"], abs=1e-5)
+    with pytest.raises(ValueError, match=r"Raise data\.seq_len\.$"):
+        model.logprobs(picture, QUESTION, ["yes " * 40])
 
 
 def test_a_dicom_file_gives_its_window_and_warnings(model: Model) -> None:
@@ -401,7 +405,11 @@ def test_a_model_is_exported_and_loaded_again(model: Model, picture: np.ndarray,
 def test_maps_are_shown_on_one_scale_and_measured_against_a_mask(model: Model, picture: np.ndarray) -> None:
     answer = model.answer(picture, QUESTION)
     maps = model.saliency(answer, forced="yes", other="no", residuals=(0.1, 0.9))
-    assert maps.words[0] == "yes" and maps.map("contrast").min() < 0
+    assert maps.words[0] == "yes" and maps.map("contrast").min() < 0 and not maps.notes
+    spaced = model.saliency(answer, forced=" yes\n", other="yes ", methods="scores")
+    assert np.array_equal(spaced.bundle.token_ids, maps.bundle.token_ids) and "contrast" not in spaced.methods
+    assert spaced.notes == ["There is no contrast with “yes ”: one answer is the beginning of the other."]
+    assert spaced.map("scores").min() < 0 and spaced.show_heads("scores").figure.axes
     mask = np.zeros(picture.shape, bool)
     mask[:20] = True
     shown = maps.show(residual=(0.1, 0.9), scale="absolute", mask=mask)

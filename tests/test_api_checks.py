@@ -48,7 +48,9 @@ def test_draws_have_types_and_ranges(name: str, value: Any) -> None:
         api_checks.check_draws(**GOOD | {name: value})
 
 
-@pytest.mark.parametrize("answers", ["yes", b"yes", 5, None, [], ["yes", "yes"], ["yes", 5], ["yes", ""], [1, "1"]])
+@pytest.mark.parametrize(
+    "answers", ["yes", b"yes", 5, None, [], ["yes", "yes"], ["yes", 5], ["yes", ""], [1, "1"], ["yes", " yes\n"]]
+)
 def test_answers_to_choose_from(answers: Any) -> None:
     api_checks.check_answers(["yes", "no"])
     with pytest.raises(ValueError, match=r"^answers"):

@@ -174,6 +174,10 @@ def test_a_wrong_type_is_refused(path: str, value: Any, message: str) -> None:
         ({"decode.batch_size": -1}, r"decode\.batch_size=-1 must be at least 0"),
         ({"decode.samples": 0}, r"decode\.samples=0 must be at least 1"),
         ({"decode.samples": 5}, r"decode\.samples=5 with decode\.temperature=0 would give the same answer 5 times"),
+        (
+            {"mode": "saliency_quality", "decode.temperature": 0.7, "decode.samples": 3},
+            r"measures maps of greedy answers, and decode\.temperature=0\.7 samples them\. Set decode\.temperature=0",
+        ),
         ({"decode.temperature": -0.5}, r"decode\.temperature=-0\.5 must be at least 0"),
         ({"decode.top_k": -1}, r"decode\.top_k=-1 must be at least 0"),
         ({"decode.top_p": 0.0}, r"decode\.top_p=0\.0 must be in \(0, 1\]"),

@@ -253,6 +253,11 @@ def check(config: Config) -> None:
         f"quality.shuffled_image_steps={config.quality.shuffled_image_steps} trains the last stage on shuffled images, "
         "and stages is empty. Add the stage in the config file, or give --config.quality.shuffled_image_steps=0.",
     )
+    require(
+        config.mode != "saliency_quality" or config.quality.answer == "reference" or config.decode.temperature == 0,
+        f"mode=saliency_quality measures maps of greedy answers, and decode.temperature={config.decode.temperature} "
+        "samples them. Set decode.temperature=0 and decode.samples=1.",
+    )
     for path in ("eval.source", "eval.train_source"):
         check_read_source(path, attrgetter(path)(config))
         require(

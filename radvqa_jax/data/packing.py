@@ -83,11 +83,11 @@ def _fit(tokenizer: Tokenizer, answer: list[int], *, room: int, suffix: str, ove
         return [*answer[: room - 1], tokenizer.eos]
     message = (
         f"The answer {suffix[:80]!r} takes {len(answer)} tokens with EOS; after its question data.seq_len leaves room "
-        f"for {room}. Raise data.seq_len, or set data.overlong to 'reject' or 'cut'."
+        f"for {room}. Raise data.seq_len"
     )
     if overlong == "reject":
-        raise Rejected(message, reason="overlong_answer")
-    raise ValueError(message)
+        raise Rejected(f"{message}.", reason="overlong_answer")
+    raise ValueError(f"{message}, or set data.overlong to 'reject' or 'cut'.")
 
 
 def pack_prompt(

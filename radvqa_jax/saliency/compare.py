@@ -60,6 +60,11 @@ def whole_answer(bundle: CaseBundle, method: str) -> Float[np.ndarray, "grid gri
     return (words if len(words) else tokens).mean(axis=0)
 
 
+def no_contrast(other: str) -> str:
+    """The note on an answer that cannot be compared with `other`."""
+    return f"There is no contrast with “{other}”: one answer is the beginning of the other."
+
+
 def other_answer(answer: str, others: Sequence[str] = ()) -> str:
     """The answer to compare with: no for yes, yes for no, else the first of `others` that says
     something else, or an empty text.

@@ -22,7 +22,7 @@ from radvqa_jax.saliency.answers import answer_tokens
 from radvqa_jax.saliency.bundle import CaseBundle, Sources, pack_case, row_length
 from radvqa_jax.saliency.cases import SavedCase, safe_name, save_case
 from radvqa_jax.saliency.chosen import lose_chosen
-from radvqa_jax.saliency.compare import other_answer
+from radvqa_jax.saliency.compare import no_contrast, other_answer
 from radvqa_jax.saliency.figures import FORMATS, heads_figure, save_figure
 from radvqa_jax.saliency.maps import reduce_bundle
 from radvqa_jax.saliency.marked_regions import find_region
@@ -196,7 +196,7 @@ def write_case(
         if bundle.other
     ]
     if asked.other and not ratio:
-        notes = [*notes, f"There is no contrast with “{asked.other}”: one answer is the beginning of the other."]
+        notes = [*notes, no_contrast(asked.other)]
     case = viewer_case(
         shown,
         bundles,

@@ -39,6 +39,12 @@ def test_the_tokens_are_those_that_were_written(tokenizer: Tokenizer) -> None:
             assert found.notes == ([] if ended else [cut])
 
 
+def test_a_sampled_answer_says_so(tokenizer: Tokenizer) -> None:
+    ids = tokenizer.encode("left lung", eos=True)
+    found = answer_tokens(record("left lung", token_ids=[ids, ids], ended=[True] * 2, seeds=[7, 8]), tokenizer)
+    assert found == (ids, ["The answer was sampled; it is the first of 2."])
+
+
 def test_without_ids_the_text_is_encoded_again_and_a_note_says_so(tokenizer: Tokenizer) -> None:
     found = answer_tokens(record("left lung"), tokenizer)
     assert found.ids == tokenizer.encode("left lung", eos=True)
