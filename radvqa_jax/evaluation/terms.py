@@ -17,7 +17,10 @@ _PREFIXES = set(
     "post pre extra sub pneumo hydro cardio broncho hepato spleno radio".split()
 )
 _SIDES = {"l": "left", "r": "right"}
-_BEFORE_COUNTS = set("and are contains has have is shows there was were with".split())
+# Singular words before a 0 that names a level and counts nothing: "grade 0", "slice 0", "an SUV of 0".
+_LABELS = set(
+    "birad category class frame grade image level lirad m n number rad score sery slice stage suv t tirad type".split()
+)
 _KEEP_S = ("ss", "us", "is", "os")
 _NO_PLURALS = {
     "pancreas",
@@ -133,15 +136,16 @@ def _spell_sides(words: list[str]) -> list[str]:
 
 
 def _count_none(words: list[str]) -> list[str]:
-    """The words with a 0 that counts things as `none`: alone, or before what it counts ("0 masses", not "grade 0")."""
+    """The words with a 0 that counts things as `none`, unless what is before it makes it a label ("grade 0")."""
     return [
-        "none"
-        if word in ("0", "zero")
-        and (index == 0 or words[index - 1] in _BEFORE_COUNTS)
-        and (len(words) == 1 or index + 1 < len(words))
-        else word
-        for index, word in enumerate(words)
+        "none" if word in ("0", "zero") and not _is_label(words[:index]) else word for index, word in enumerate(words)
     ]
+
+
+def _is_label(before: list[str]) -> bool:
+    """Whether a 0 after these words names a level: "grade 0", "an SUV of 0"."""
+    named = before[:-1] if before[-1:] == ["of"] else before
+    return bool(named) and named[-1] in _LABELS
 
 
 def of_kind(kind: str) -> set[str]:
