@@ -12,7 +12,7 @@ from radvqa_jax.synthesis.candidates import FILE_NAME, read_candidates
 from radvqa_jax.synthesis.forecast import describe_forecast, forecast, show_prompts
 from radvqa_jax.synthesis.images import Images
 from radvqa_jax.synthesis.ledger import LEDGER, Ledger, read_ledger, total
-from radvqa_jax.synthesis.work import check_writing, plan, writers_of
+from radvqa_jax.synthesis.work import check_writing, plan, unplanned, writers_of
 from radvqa_jax.synthesis.writers import chat_config, settings_of
 from radvqa_jax.synthesis.writing import Written, describe_work, write
 from tfds_builders.written.written_dataset_builder import Builder
@@ -33,8 +33,10 @@ def write_questions_mode(config: Config, workdir: Path) -> None:
     if written is None:
         return
     found = total(read_ledger(workdir / LEDGER))
+    kept = read_candidates(workdir / FILE_NAME) if written.pairs else []
+    candidates = [pair for pair in kept if pair.candidate_id not in written.left_out]
     cost = {
-        "pairs": written.pairs,
+        "pairs": len(candidates),
         "replies": found.replies,
         "tokens of replies": f"{'about ' if found.estimated else ''}{found.tokens}",
         "pairs written by this run": written.new,
@@ -45,7 +47,6 @@ def write_questions_mode(config: Config, workdir: Path) -> None:
     }
     # Each run asks about all images without a reply, so that those of the last run are all that are left.
     missing = found.rejected | {f"no reply: {why}": n for why, n in written.failed.items()}
-    candidates = read_candidates(workdir / FILE_NAME) if written.pairs else []
     if not candidates:
         why = missing or "no image has a caption"
         raise ValueError(f"No pair was written, so there is nothing to check: {why}.")
@@ -72,14 +73,21 @@ def write_candidates(config: Config, workdir: Path) -> Written | None:
     own = config.synthesis
     check_writing(own)
     images = Images(own, config.data, seed=config.seed)
-    if (path := workdir / FILE_NAME).is_file():
-        images.check_splits(read_candidates(path))
+    path = workdir / FILE_NAME
+    kept = read_candidates(path) if path.is_file() else []
+    images.check_splits(kept)
+    left_out = unplanned(kept, plan(images, own, seed=config.seed), cache=_cache(own, workdir))
     client = _client(own, workdir)
     try:
         ledger = Ledger(workdir, settings_of(own, seed=config.seed))
         found = forecast(plan(images, own, seed=config.seed), ledger, client, own)
         if images.moved:
             print(f"{len(images.moved)} cases are in several splits; each goes to the most held-out one.")
+        if left_out:
+            print(
+                f"{len(left_out)} pairs of earlier commands, about other images or by other writers, stay in {path} "
+                "and are not used. Their sources, limit or writers, given again, use them."
+            )
         print(describe_forecast(found, own), flush=True)
         if own.writing.dry_run:
             print(show_prompts(found, own))
@@ -98,12 +106,15 @@ def write_candidates(config: Config, workdir: Path) -> Written | None:
     print(describe_work(written, total(read_ledger(workdir / LEDGER))))
     if path.is_file():
         print(f"The pairs are in {path}, one on each line.", flush=True)
-    return written
+    return written._replace(left_out=left_out)
+
+
+def _cache(config: SynthesisConfig, workdir: Path) -> Path:
+    return Path(config.chat.cache).expanduser() if config.chat.cache else workdir / "chat_cache.jsonl"
 
 
 def _client(config: SynthesisConfig, workdir: Path) -> ChatClient | None:
     """The client of the chat model, None if only templates write."""
     if not any(writer in prompts.MODEL_WRITERS for writer, _ in writers_of(config)):
         return None
-    cache = Path(config.chat.cache).expanduser() if config.chat.cache else workdir / "chat_cache.jsonl"
-    return ChatClient(chat_config(config), cache=cache, group="synthesis.chat")
+    return ChatClient(chat_config(config), cache=_cache(config, workdir), group="synthesis.chat")

@@ -108,7 +108,7 @@ class Images:
         for pair in pairs:
             case = cases.get((pair.dataset, pair.builder_config, pair.image_id))
             if case is None:
-                continue  # its set is no longer a source; its evidence is read from the set that the line names
+                continue  # no longer an image of a source; its pairs are not used
             said, right = (pair.case_id, pair.split), (case[1], self._splits[case])
             if said != right:
                 raise ValueError(

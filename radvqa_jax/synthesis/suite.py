@@ -106,7 +106,7 @@ def blind_check(config: ChecksConfig) -> Check:
 def balance_check(config: ChecksConfig, *, seed: int) -> Check:
     """The check that balances answers."""
     run = functools.partial(balance.even_out, share=config.balance, seen=config.balance_seen, seed=seed)
-    return Check("balance", "1", "balance", "Its answer is too common among the pairs of its wording.", run)
+    return Check("balance", "2", "balance", "Its answer is too common among the pairs of its wording.", run)
 
 
 def all_checks(

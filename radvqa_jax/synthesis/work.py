@@ -4,10 +4,12 @@ import hashlib
 import json
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from radvqa_jax.config import SynthesisConfig
 from radvqa_jax.synthesis import prompts
+from radvqa_jax.synthesis.candidates import Candidate
 from radvqa_jax.synthesis.images import Image, unit_hash
 from radvqa_jax.synthesis.templates import TEMPLATES
 from radvqa_jax.trees import nearest
@@ -84,6 +86,38 @@ def plan(images: Iterable[Image], config: SynthesisConfig, *, seed: int) -> Iter
                 continue
             kinds = draw_kinds(config, image, writer, seed=seed)
             yield Work(_work_id(image, writer, kinds), image, writer, kinds)
+
+
+def unplanned(pairs: Sequence[Candidate], works: Iterable[Work], *, cache: Path) -> frozenset[str]:
+    """The ids of pairs of an earlier command about images, or by writers, that are no longer planned.
+
+    Args:
+        pairs: all of the workdir.
+        works: the whole plan.
+        cache: the file of replies, for the error.
+
+    Raises:
+        ValueError: if a planned image has another caption than a pair about it was written from.
+    """
+    captions: dict[tuple[str, str, str, str], set[str]] = {}
+    if pairs:
+        for work in works:
+            image = work.image
+            key = (image.dataset, image.builder_config, image.image_id, work.writer)
+            captions.setdefault(key, set()).add(sha256_text(image.row["caption"]))
+    found = set()
+    for pair in pairs:
+        now = captions.get((pair.dataset, pair.builder_config, pair.image_id, pair.writer))
+        if now is None:
+            found.add(pair.candidate_id)
+        elif pair.caption_sha256 not in now:
+            keep = f", with --config.synthesis.chat.cache={cache} to keep the replies so far" if cache.is_file() else ""
+            raise ValueError(
+                f"The caption of {pair.image_id!r} in {pair.dataset}:{pair.prepared_split} is not the one that a "
+                "question was written from: the set was prepared anew, or its source has another filter. Write the "
+                f"questions in a new workdir{keep}."
+            )
+    return frozenset(found)
 
 
 def _work_id(image: Image, writer: str, kinds: Sequence[str]) -> str:

@@ -39,6 +39,7 @@ class Written(NamedTuple):
     calls: int  # requests sent
     tokens: int
     estimated: bool  # whether the number of tokens is estimated
+    left_out: frozenset[str] = frozenset()  # ids of pairs of earlier commands that this one does not plan
 
 
 @contextlib.contextmanager

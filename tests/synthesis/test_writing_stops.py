@@ -109,6 +109,43 @@ def test_other_settings_in_one_workdir_are_refused(configure: Configure, tmp_pat
     write_candidates(configure(limit=8, attempts=1, chat={"concurrency": 2, "max_calls": 100}), tmp_path)
 
 
+def test_pairs_that_the_command_does_not_plan_are_kept_and_not_used(
+    configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(folder: Path, **writing: Any) -> set[str]:
+        """The ids of the pairs that are checked."""
+        used = write_candidates(configure(**writing), folder)
+        assert used is not None
+        return {pair.candidate_id for pair in written(folder)} - used.left_out
+
+    both, case = (("templates", 1.0), ("case", 1.0)), (("case", 1.0),)
+    everything = run(tmp_path / "a", writers=both, limit=6)
+    capsys.readouterr()
+    for narrower in ({"writers": case, "limit": 6}, {"writers": both, "limit": 2}):
+        assert run(tmp_path / "a", **narrower) == run(tmp_path / str(narrower["limit"]), **narrower)
+        assert re.search(r"\d+ pairs of earlier commands.* stay in .*candidates\.jsonl", capsys.readouterr().out)
+    assert run(tmp_path / "a", writers=both, limit=6) == everything
+    assert "earlier commands" not in capsys.readouterr().out
+
+
+def test_a_changed_caption_is_noticed_before_the_first_request(
+    configure: Configure, chat_server: Any, tmp_path: Path
+) -> None:
+    write_candidates(configure(limit=2), tmp_path)
+    asked = len(chat_server.requests)
+    path = tmp_path / "candidates.jsonl"
+    edit = {"line_sha256": "", "caption_sha256": "0" * 64}
+    lines = [json.loads(line) | edit for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    cache = re.escape(str(tmp_path / "chat_cache.jsonl"))
+    with pytest.raises(ValueError, match=rf"prepared anew.*new workdir, with --config.synthesis.chat.cache={cache} "):
+        write_candidates(configure(limit=4), tmp_path)
+    assert len(chat_server.requests) == asked
+    again = configure(limit=2, chat={"cache": str(tmp_path / "chat_cache.jsonl")})
+    write_candidates(again, tmp_path / "new")  # the way out
+    assert len(chat_server.requests) == asked and len(written(tmp_path / "new")) == 8
+
+
 @pytest.mark.parametrize(
     ("writing", "message"),
     [
