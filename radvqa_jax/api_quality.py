@@ -13,6 +13,7 @@ from radvqa_jax.backbones import backbone_of
 from radvqa_jax.config import QualityConfig
 from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.rows import RowSource
+from radvqa_jax.evaluation.scorable import scorable
 from radvqa_jax.loaded_base import LoadedBase
 from radvqa_jax.saliency import quality_report
 from radvqa_jax.saliency.quality_cases import Settings, Subject, measure_cases
@@ -72,7 +73,7 @@ def measure_quality(
 ) -> MapQuality:
     """Measures a model's maps in memory; `answer` gives the model's greedy answers to rows, in their order."""
     config, tokenizer, variant = loaded.config, loaded.tokenizer, subject.model.variant
-    rows = fitting(rows, data=config.data, tokenizer=tokenizer)
+    rows = fitting(scorable(rows), data=config.data, tokenizer=tokenizer)
     grid = round(variant.num_patches**0.5)
     rows, targets, left_out = choose(rows, quality, seed=config.seed, grid=grid)
     records = answer(rows) if quality.answer == "own" else None

@@ -192,7 +192,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
 
 
 def _kept() -> str:
-    if _CONFIG.value.mode in SHORT:
+    if getattr(_CONFIG.value, "mode", "") in SHORT:
         return "Start it again with the same command."
     return f"Finished work is in {_WORKDIR.value}, and the same command continues from there."
 

@@ -189,10 +189,11 @@ def check_unchanged(fingerprints: Iterable[Mapping[str, Any]], data: DataConfig)
     """
     for found in fingerprints:
         builder = make_builder(found["dataset"], builder_config=found["builder_config"], data=data)
-        if files_hash(builder, found["split"]) != found["files"]:
+        there = builder.is_prepared() and found["split"] in builder.info.splits
+        if not there or files_hash(builder, found["split"]) != found["files"]:
             raise ValueError(
-                f"{builder.data_dir} was prepared anew while this run had it open, and holds other rows. What was "
-                "trained before is kept; start the run again in a new --workdir."
+                f"{builder.data_dir} was prepared anew or removed while this run had it open, so that it may have read "
+                "rows of both. Start the run again in a new --workdir."
             )
 
 

@@ -55,10 +55,17 @@ NAMES = tuple(_ATTACKS)
 
 
 def _wrong_answer(record: Record, others: Sequence[str], rng: np.random.Generator) -> str | None:
-    """Another question's reference, or another option, that the rules call wrong; None if there is none."""
+    """Another question's reference, or another option, that the rules call wrong; None if there is none.
+
+    There is none where the rules cannot judge, as in a language for which there are no rules.
+    """
     candidates = record.choices or list(others)
     for index in rng.permutation(len(candidates)):
-        if scoring.verdict(record, candidates[index]).outcome == "incorrect":
+        try:
+            outcome = scoring.verdict(record, candidates[index]).outcome
+        except ValueError:
+            return None
+        if outcome == "incorrect":
             return candidates[index]
     return None
 

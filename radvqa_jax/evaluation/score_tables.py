@@ -20,6 +20,7 @@ from radvqa_jax.evaluation.scan import Columns, Scan
 from radvqa_jax.evaluation.scoring import cell_to_json
 from radvqa_jax.evaluation.tables import LATEX_PREAMBLE, align, format_cell, latex, markdown
 from radvqa_jax.files import write_text
+from radvqa_jax.untrusted import visible
 
 FIELD_LABELS = {"question_type": "content type"}
 _NOTES = (
@@ -268,5 +269,5 @@ _CSV_HEADER = "dataset field value run metric score low high n n_images unparsed
 def write_tables(folder: Path, tables: Sequence[Mapping[str, Any]], relied: Mapping[str, Any]) -> None:
     """Writes table.csv, table.md and table.tex of `build_tables` and `reliance.of_scan`."""
     spreadsheet.write_csv(folder / "table.csv", _CSV_HEADER, _csv_rows(tables, relied))
-    write_text(folder / "table.md", _markdown(tables, relied))
-    write_text(folder / "table.tex", _latex(tables, relied))
+    write_text(folder / "table.md", visible(_markdown(tables, relied)))
+    write_text(folder / "table.tex", visible(_latex(tables, relied)))

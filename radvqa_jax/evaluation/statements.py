@@ -15,7 +15,7 @@ _POLAR = re.compile(
 )
 _WH = re.compile(r"\b(?:what|which|where|who|whom|how|why|when)\b", re.IGNORECASE)
 _NEGATORS = set("no not never without absent absence none nor neither lack lacks lacking negative free nothing".split())
-_NUMBER = re.compile(r"zero|[\d\s.,%]+")  # says how many, not whether
+_NUMBER = re.compile(r"(?:\W|\d|\bzero\b)+", re.IGNORECASE)  # says how many, not whether
 _HEDGE = re.compile(
     r"\b(?:possibl\w+|may|might|could|perhaps|maybe|suspicious|suspected|cannot (?:be )?(?:exclud|rul)\w*"
     r"|can not (?:be )?(?:exclud|rul)\w*"
@@ -217,7 +217,7 @@ def read(text: str, question: str) -> Literal["yes", "no"] | None:
     if asked is None:
         return None
     found: set[str] = set()
-    if text.rstrip().endswith("?") or _NUMBER.fullmatch(text.strip().casefold()):
+    if text.rstrip().endswith("?") or _NUMBER.fullmatch(text):
         return None
     for clause in _BREAK.split(text[:1000])[:6]:
         if not re.search(r"\w", clause):

@@ -103,15 +103,18 @@ def replacing(folder: Path, *, conversion: bool) -> Iterator[Path]:
         raise ValueError(f"{folder} cannot be replaced by an export. Give a folder of its own.")
     check_replaceable(folder, conversion=conversion)  # first, so that what is refused leaves no lock
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with locks.hold_file(folder, remedy="Wait until it is done, or give another folder."), _swapped(folder) as part:
+    with (
+        locks.hold_file(folder, remedy="Wait until it is done, or give another folder."),
+        _swapped(folder, conversion=conversion) as part,
+    ):
         yield part
 
 
 @contextlib.contextmanager
-def _swapped(folder: Path) -> Iterator[Path]:
+def _swapped(folder: Path, *, conversion: bool) -> Iterator[Path]:
     """Gives a folder that takes the place of another, while this process holds the lock."""
     part, old = _places(folder)
-    _remove_remains(folder)
+    _remove_remains(folder, conversion=conversion)
     _remove_others_remains(folder)
     part.mkdir()
     try:
@@ -133,7 +136,7 @@ def _places(folder: Path) -> tuple[Path, Path]:
     return folder.with_name(f".{folder.name}.part"), folder.with_name(f".{folder.name}.old")
 
 
-def _remove_remains(folder: Path) -> None:
+def _remove_remains(folder: Path, *, conversion: bool | None = None) -> None:
     """Removes what a killed export to a folder left, while this process holds the folder's lock.
 
     Raises:
@@ -143,7 +146,7 @@ def _remove_remains(folder: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
     if old.exists() and not folder.exists():
         old.rename(folder)  # a run was killed between the two renames of `_swapped`
-    check_replaceable(folder)
+    check_replaceable(folder, conversion=conversion)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -103,11 +103,11 @@ def rank_for(
 
 def argument_bytes(args: tuple[Any, ...], mesh: Mesh | None) -> int:
     """The bytes of a step's arguments on each device, if `fsdp` divides them evenly."""
-    whole = sum(_bytes(leaf.dtype, leaf.shape) for leaf in jax.tree.leaves(args))
+    whole = sum(array_bytes(leaf.dtype, leaf.shape) for leaf in jax.tree.leaves(args))
     return whole // (1 if mesh is None else mesh.shape["fsdp"])
 
 
-def _bytes(dtype: Any, shape: tuple[int, ...]) -> int:
+def array_bytes(dtype: Any, shape: tuple[int, ...]) -> int:
     """The bytes of an array as XLA counts them: two values of NF4 share a byte, whose itemsize is 1."""
     if jnp.issubdtype(dtype, jax.dtypes.prng_key):
         bits = 64
@@ -120,7 +120,7 @@ def _room(mesh: Mesh | None, frozen: Flat, reserve: float) -> int:
     """The bytes that a step may need on one device: the free ones, and those of the weights that are there already."""
     devices = jax.devices()[:1] if mesh is None else list(mesh.devices.flat)
     leaves = jax.tree.leaves(frozen)
-    held = sum(_bytes(leaf.dtype, leaf.sharding.shard_shape(leaf.shape)) for leaf in leaves)
+    held = sum(array_bytes(leaf.dtype, leaf.sharding.shard_shape(leaf.shape)) for leaf in leaves)
     room = int((runtime.free_bytes(devices) + held) * (1 - reserve))
     return int(multihost_utils.process_allgather(np.int64(room)).min()) if jax.process_count() > 1 else room
 

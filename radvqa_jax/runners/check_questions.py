@@ -63,11 +63,11 @@ def check_settings(config: Config) -> None:
     settings = config.synthesis.checks
     check_names(suite.all_checks(settings, known=[], chat=chat_checks(settings, None)), settings.off)
     read_reviews(config.synthesis.review_sheets)
-    for source in _evaluated(config):
+    for source in compared_sets(config):
         find_prepared(source, config.data)
 
 
-def _evaluated(config: Config) -> list[SourceConfig]:
+def compared_sets(config: Config) -> list[SourceConfig]:
     """The sets, apart from all prepared validation and test splits, whose questions no written pair may repeat."""
     own = {config.synthesis.name, config.synthesis.name + UNCHECKED}  # of an earlier run, which this one replaces
     named = (config.eval.source, *config.audit.also_evaluate)
@@ -121,7 +121,7 @@ def check_pairs(
     settings = config.synthesis.checks
     readings = read_reviews(config.synthesis.review_sheets)
     spoiled = _spoiled(config, candidates, evidences)
-    known = evaluated_questions(_evaluated(config), config.data)
+    known = evaluated_questions(compared_sets(config), config.data)
     client = make_client(config, workdir, used=used)
     checks = suite.all_checks(settings, known=known, chat=chat_checks(settings, client), seed=config.seed)
     plain = [check for check in checks if check.name not in {check.name for check in chat_checks(settings, None)}]

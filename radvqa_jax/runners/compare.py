@@ -10,6 +10,7 @@ from radvqa_jax.evaluation.predict import read_records
 from radvqa_jax.evaluation.scoring import check_once
 from radvqa_jax.files import sha256, write_json, write_text
 from radvqa_jax.schema import Record
+from radvqa_jax.untrusted import visible
 
 _NEEDS = (
     "mode=compare takes one run of each of two systems: name one file as eval.predictions, one as eval.compare_with"
@@ -61,6 +62,6 @@ def compare_mode(config: Config, workdir: Path) -> None:
     found["said"] = (copied if described[0]["sha256"] == described[1]["sha256"] else say_same(a, b)) + found["said"]
     method = {"resamples": config.eval.bootstrap, "seed": config.seed, "level": 0.95}
     write_json(workdir / "compare.json", {"a": described[0], "b": described[1], "method": method} | found)
-    table = format_comparison(found, a=names[0], b=names[1])
+    table = visible(format_comparison(found, a=names[0], b=names[1]))  # names come from anyone
     write_text(workdir / "compare.txt", table + "\n")
     print(table)

@@ -12,7 +12,7 @@ from radvqa_jax.data.sources import make_builder
 from radvqa_jax.data.written import DATASET as WRITTEN
 from radvqa_jax.data.written import read_about
 from radvqa_jax.files import atomic_write, write_json
-from radvqa_jax.runners.check_questions import UNCHECKED
+from radvqa_jax.runners.check_questions import UNCHECKED, compared_sets
 from radvqa_jax.runners.write_questions import write_questions_mode
 from radvqa_jax.synthesis.report import PAGE, REPORT
 
@@ -63,7 +63,7 @@ def write_missing(config: Config, workdir: Path) -> None:
         for builder in builders:
             _use_written(config, Path(builder.data_dir), workdir / QUESTIONS)
         return
-    for source in own.sources:
+    for source in [*own.sources, *compared_sets(config)]:
         prepare(source.dataset, builder_config=source.builder_config, data=config.data)
     write_questions_mode(config, workdir / QUESTIONS)
 

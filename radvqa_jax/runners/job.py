@@ -11,7 +11,7 @@ from radvqa_jax.config import EMBEDDED, Config
 from radvqa_jax.data.audit import consequences
 from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.rows import RowSource
-from radvqa_jax.data.sources import load_rows, make_builder
+from radvqa_jax.data.sources import check_unchanged, load_rows, make_builder
 from radvqa_jax.evaluation import published, report
 from radvqa_jax.evaluation.judge_file import JudgeFile, find_judges
 from radvqa_jax.evaluation.scorable import scorable
@@ -138,6 +138,7 @@ def job_mode(config: Config, workdir: Path) -> None:
     def evaluate(name: str, trained: Trained) -> None:
         steps.next(ANSWERS.format(name))
         models[name] = trained
+        check_unchanged([rows.fingerprint], config.data)  # kept answers read no image before the first stage ends
         runs[name] = answer(loaded, trained, rows, run=name)
         for kind, records in answer_unseen(loaded, trained, rows, unseen, run=name).items():
             blind[kind][name] = records

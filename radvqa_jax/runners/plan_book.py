@@ -77,7 +77,8 @@ def _program(config: Config, stage: StageConfig) -> str:
     plain = dataclasses.replace(
         stage, sources=(), weight_by="source", epochs=0.0, total_steps=1, init_from="", optim=optim
     )
-    decides = (config.model, config.mesh, config.data.seq_len, plain, __version__, jax.__version__)
+    model = dataclasses.replace(config.model, checkpoint="", tokenizer="")  # where the files are compiles nothing else
+    decides = (model, config.mesh, config.data.seq_len, plain, __version__, jax.__version__)
     return hashlib.sha256(repr(decides).encode()).hexdigest()[:12]
 
 

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from radvqa_jax.evaluation.book import Found
 from radvqa_jax.evaluation.judge_file import find_judges
 from radvqa_jax.evaluation.llama32_med import check_bertscore
 from radvqa_jax.evaluation.measures import Answered
+from radvqa_jax.planning.choosing_here import array_bytes
 from radvqa_jax.runners.ablations import chain_of, fill_cells
 from radvqa_jax.runners.audit import LeakError
 from radvqa_jax.runners.cell_questions import missing
@@ -89,7 +89,7 @@ def least_bytes(config: Config, stages: Sequence[str]) -> int:
 
 
 def _bytes(leaf: Any) -> int:
-    return sum(math.prod(part.shape) * part.dtype.itemsize for part in jax.tree.leaves(leaf))
+    return sum(array_bytes(part.dtype, part.shape) for part in jax.tree.leaves(leaf))
 
 
 def _why_not(config: Config, row: PaperRow, cell: CellConfig, least: Callable[[tuple[str, ...]], int]) -> str:

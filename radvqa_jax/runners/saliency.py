@@ -12,6 +12,7 @@ from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.evaluation.report import ShownMap, run_label
+from radvqa_jax.evaluation.scorable import scorable
 from radvqa_jax.files import write_json
 from radvqa_jax.loaded_base import LoadedBase, load_base, shown_models
 from radvqa_jax.runners.evaluate import answer, is_synthetic, own_base
@@ -41,7 +42,7 @@ def identify_maps(loaded: LoadedBase, models: Mapping[str, Trained]) -> dict[str
 def refuse_other_maps(loaded: LoadedBase, models: Mapping[str, Trained]) -> None:
     """Raises ValueError if the workdir has maps of other models, questions or settings."""
     folder = loaded.workdir / "saliency"
-    if not (folder / MAPS).exists():
+    if not (folder / MAPS).exists() or not any(folder.glob("*.npz")):  # a run may have failed before its first map
         return
     # As it is read back: tuples become lists.
     kept, now = typed_json.read(folder / MAPS, dict[str, Any]), json.loads(json.dumps(identify_maps(loaded, models)))
@@ -55,7 +56,7 @@ def refuse_other_maps(loaded: LoadedBase, models: Mapping[str, Trained]) -> None
 def saliency_mode(config: Config, workdir: Path) -> None:
     """Writes attention maps for a few questions of config.eval.source."""
     check_used(config)
-    rows = load_rows(config.eval.source, config.data, seed=config.seed)
+    rows = scorable(load_rows(config.eval.source, config.data, seed=config.seed))  # each case shows a verdict
     loaded = load_base(config, workdir)
     rows = fitting(rows, data=config.data, tokenizer=loaded.tokenizer)
     models = shown_models(loaded)

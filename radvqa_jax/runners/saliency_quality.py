@@ -15,6 +15,7 @@ from radvqa_jax.data.loader import TrainLoader
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import find_prepared, load_rows
 from radvqa_jax.evaluation.kept_answers import read_unfinished
+from radvqa_jax.evaluation.scorable import scorable
 from radvqa_jax.evaluation.scoring import verdict
 from radvqa_jax.files import append_jsonl, read_jsonl, write_jsonl
 from radvqa_jax.loaded_base import LoadedBase, configured_adapter, load_base
@@ -83,7 +84,7 @@ def saliency_quality_mode(config: Config, workdir: Path) -> None:
     if config.quality.shuffled_image_steps:
         for source in config.stages[config.stage_names[-1]].sources:
             find_prepared(source, config.data)
-    rows = load_rows(config.eval.source, config.data, seed=config.seed)
+    rows = scorable(load_rows(config.eval.source, config.data, seed=config.seed))
     loaded = load_base(config, workdir)
     rows = fitting(rows, data=config.data, tokenizer=loaded.tokenizer)
     if config.quality.shuffled_image_steps:

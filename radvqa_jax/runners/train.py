@@ -188,6 +188,8 @@ def train_stages(
         for name, loader in loaders.items():
             before(name)
             opened = [entry["source"] for entry in loader.report]
+            if name in held_out:
+                opened.append(held_out[name].report["source"])
             check_unchanged(opened, config.data)
             print("\n".join(f"{name}: {line}" for entry in loader.report for line in _describe(entry)))
             if name in held_out:
@@ -200,7 +202,7 @@ def train_stages(
                 loaded, name, loader, start=given.get(name, trained), folder=folder, validate=held_out.get(name)
             )
             loader.close()
-            check_unchanged(opened, config.data)
+            check_unchanged(opened, config.data)  # the adapter is saved, and the error says that it may be of both
             shares = loader.realised()
             if runtime.is_first():
                 write_json(folder / "data.json", [entry | s for entry, s in zip(loader.report, shares, strict=True)])

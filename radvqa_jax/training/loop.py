@@ -16,10 +16,11 @@ from radvqa_jax import runtime
 from radvqa_jax.backbones import backbone_of
 from radvqa_jax.checkpoints.train_state import Checkpointer
 from radvqa_jax.config import WandbConfig
+from radvqa_jax.files import write_jsonl
 from radvqa_jax.models.vision_language import VisionLanguageModel
 from radvqa_jax.schema import Batch, TrainState
 from radvqa_jax.training import sharding
-from radvqa_jax.training.hooks import Progress, Scalars, StopSignal
+from radvqa_jax.training.hooks import LOSSES, Progress, Scalars, StopSignal, read_losses
 from radvqa_jax.training.step import StepOptions, init_state, step_on
 from radvqa_jax.training.text_lengths import check_lengths
 from radvqa_jax.training.wandb_run import WandbRun
@@ -125,6 +126,7 @@ def train(
             print(f"{plan.name}: continues after step {start} of {plan.total_steps}", flush=True)
             for line in checkpointer.changed:
                 print(f"{plan.name}: {line}; numbers agree to rounding", flush=True)
+            _evaluate_missing(plan, state, frozen, folder=folder, step=start)
         if start == plan.total_steps:
             return _whole(plan, state)
         first = runtime.is_first()
@@ -147,6 +149,21 @@ def train(
             progress.close()
             scalars.close()
     return _whole(plan, state)
+
+
+def _is_evaluated(plan: Plan, step: int) -> bool:
+    return plan.validate is not None and (step % plan.eval_every == 0 or step == plan.total_steps)
+
+
+def _evaluate_missing(plan: Plan, state: TrainState, frozen: Flat, *, folder: Path, step: int) -> None:
+    """Adds the held-out losses of a saved step to its row, if the evaluation at that step failed."""
+    if plan.validate is None or not _is_evaluated(plan, step) or jax.process_count() > 1:
+        return
+    rows = read_losses(folder)
+    found = [row for row in rows if row["step"] == step and not any(name.startswith("eval/") for name in row)]
+    if found:
+        found[0] |= plan.validate(plan.model, state.trainable | frozen)
+        write_jsonl(folder / LOSSES, rows, private=False)
 
 
 def _whole(plan: Plan, state: TrainState) -> Flat:
@@ -249,7 +266,7 @@ def _steps(
             progress.step()
             checkpointer.check()
             last = step == plan.total_steps
-            evaluated = plan.validate is not None and (step % plan.eval_every == 0 or last)
+            evaluated = _is_evaluated(plan, step)
             logged = step % plan.log_every == 0 or last or step == 1 or evaluated
             due = step % plan.save_every == 0 or last
             if logged:
@@ -261,7 +278,7 @@ def _steps(
                 if evaluated and plan.validate is not None:
                     try:
                         row |= plan.validate(plan.model, state.trainable | frozen)
-                    except (OSError, RuntimeError, ValueError):  # such as too little memory; the state is intact
+                    except (OSError, RuntimeError, ValueError, MemoryError):  # the state is intact
                         if jax.process_count() == 1:
                             scalars(step, row)
                             checkpointer.save(step, state, batches.get_state(), force=True)

@@ -217,19 +217,21 @@ def _take_way(
     return chosen.way, plan_at(chosen.way)._replace(compiled=chosen.step)
 
 
-def _refuse_other_adapter(folder: Path, fingerprint: Mapping[str, Any]) -> None:
-    """Raises ValueError if the folder has an adapter of another configuration, and its checkpoints were removed.
+def _is_kept(folder: Path, fingerprint: Mapping[str, Any]) -> bool:
+    """Whether the folder has the adapter of this very stage, but no checkpoints: they were removed to save space.
 
-    With checkpoints, the same is checked when training continues.
+    Raises:
+        ValueError: if the adapter is another stage's. With checkpoints, the same is checked when training continues.
     """
     path = folder / "adapter.json"
     if not path.exists() or read_fingerprint(folder / CHECKPOINTS):
-        return
+        return False
     if read_meta(path).meta.config_sha256 != _hash(fingerprint):
         raise ValueError(
-            f"{path} describes the adapter of another configuration, data or base, and it would be replaced. Give "
-            f"another --workdir, or move {folder} away."
+            f"{path} describes the adapter of another configuration, data, base or start, and it would be replaced. "
+            f"Give another --workdir, or move {folder} away."
         )
+    return True
 
 
 def run_stage(
@@ -278,9 +280,12 @@ def run_stage(
     trainable, frozen = trees.split(leaves, labels)
     plan = plan_stage(name, config, model, labels, rows_per_epoch=rows_per_epoch)
     plan = plan._replace(speed=speed, validate=validate)
-    way, plan = _take_way(config, plan, trainable, frozen, folder=folder, text_lengths=text_lengths, choose=choose)
     fingerprint = make_fingerprint(config, stage, base, start=start, data=data)
-    _refuse_other_adapter(folder, fingerprint)
+    if _is_kept(folder, fingerprint):
+        print(f"{name}: is finished, and its checkpoints were removed; {folder / 'adapter.npz'} is taken", flush=True)
+        batches.set_state({"batches_drawn": plan.total_steps})
+        return load_trained(str(folder), base, config)
+    way, plan = _take_way(config, plan, trainable, frozen, folder=folder, text_lengths=text_lengths, choose=choose)
     kept = fingerprint | {WAY: to_record(way, plan.mesh)}
     trained = train(plan, trainable, frozen, batches, key=train_key, folder=folder, fingerprint=kept)
     done = Trained(begin.leaves | trained, begin.lora)

@@ -71,6 +71,13 @@ def test_attacks_are_wrong_answers_and_the_same_each_time() -> None:
     assert attacks.make_attacks([choice], questions=1, best=1, seed=0)[0].prediction == "heart"
 
 
+def test_questions_that_no_rule_can_judge_are_not_attacked() -> None:
+    good = RECORDS[:2]
+    odd = [record(8, "nein", "ja")._replace(language="de"), record(9, "US", "US")._replace(choices=["CT", "MRI"])]
+    made = attacks.make_attacks([*odd, *good], questions=4, best=1, seed=0)
+    assert {attack.record.question_id for attack in made} == {each.question_id for each in good}
+
+
 def test_attack_success_is_counted(ask: Ask, chat_server: Any) -> None:
     judged = ask(attacks=3)
     cells = score_judge(judged, RECORDS, resamples=50, seed=0)["attacks"]

@@ -118,6 +118,9 @@ def test_an_export_does_not_take_the_place_of_a_converted_checkpoint_nor_the_oth
     said = "out holds a converted checkpoint, and an export would take its place"
     with pytest.raises(ValueError, match=said), replacing(folder, conversion=False):
         pass
+    folder.rename(tmp_path / ".out.old")  # a conversion that was killed between its two renames
+    with pytest.raises(ValueError, match=said), replacing(folder, conversion=False):
+        pass
     exported = tmp_path / "exported"
     for _ in range(2):
         with replacing(exported, conversion=False) as part:

@@ -217,7 +217,7 @@ def test_answers_to_other_questions_than_those_of_the_data_are_refused(
 
 
 def test_captions_are_not_answers_to_the_questions_of_their_rows(micro_config: MakeConfig, tmp_path: Path) -> None:
-    caption = {"eval.source.task": "caption", "eval.train_source.task": "caption"}
+    caption = {"mode": "predict", "eval.source.task": "caption", "eval.train_source.task": "caption"}
     records = fake_answers(micro_config(caption), path := tmp_path / "mine.jsonl", question="caption en")
     RUNNERS["score"](micro_config(caption | {"mode": "score", "eval.predictions": str(path)}), tmp_path)
     assert read_json(tmp_path / "scores.json")["runs"]["mine"]["overall"]["n"] == len(records)

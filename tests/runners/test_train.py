@@ -62,7 +62,9 @@ def test_data_are_compared_with_what_was_opened_before_and_after_every_stage(
             check_unchanged([entry | {"files": "of other rows"} for entry in opened], data)
 
     replace_in_runners(monkeypatch, "check_unchanged", check)
-    with pytest.raises(ValueError, match=r"phantom_rad.* was prepared anew while this run had it open.* new --workdir"):
+    with pytest.raises(
+        ValueError, match=r"phantom_rad.* was prepared anew or removed while this run had it open.* new --workdir"
+    ):
         RUNNERS["train"](micro_config({"mode": "train"}), tmp_path)
     assert [trained for trained, _ in checks] == [[], ["stage1"]] and checks[0][1] == checks[1][1] != []
     assert not (tmp_path / "stage1" / "data.json").exists()

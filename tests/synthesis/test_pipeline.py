@@ -10,7 +10,7 @@ import pytest
 
 from radvqa_jax.config import source
 from radvqa_jax.files import read_json, read_jsonl
-from radvqa_jax.runners import RUNNERS
+from radvqa_jax.runners import RUNNERS, data
 from radvqa_jax.runners.data import prepare_all
 
 NAME = "micro_questions"
@@ -73,6 +73,18 @@ def test_a_job_writes_its_questions_trains_on_them_and_reports_what_checks_caugh
         with pytest.raises(ValueError, match=re.escape(f"written with other settings ({named}")):
             prepare_all(micro_config(PIPELINE | changed), other)
     prepare_all(micro_config(PIPELINE | {"synthesis.chat.timeout": 3.0, "synthesis.review_rows": 5}), other)
+
+
+def test_a_job_prepares_the_evaluated_sets_before_it_writes_questions(
+    micro_config: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The written pairs are compared with them."""
+    done: list[str] = []
+    monkeypatch.setattr(data, "prepare", lambda dataset, **_: done.append(dataset))
+    monkeypatch.setattr(data, "write_questions_mode", lambda config, folder: done.append("written"))
+    asked = {"eval.source": source(dataset="slake", builder_config="en"), "data.data_dir": str(tmp_path)}
+    data.write_missing(micro_config(PIPELINE | asked), tmp_path)
+    assert done == ["phantom_rad", "slake", "written"]
 
 
 def test_a_job_that_names_questions_nobody_writes_fails_with_the_command(

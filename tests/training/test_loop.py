@@ -161,7 +161,11 @@ def test_an_evaluation_that_fails_costs_no_step(at: int, whole: tuple[Path, Flat
     with pytest.raises(RuntimeError, match="out of memory"):
         run(tmp_path, Batches(), plan=PLAN._replace(validate=fail, eval_every=at, save_every=100))
     assert saved_steps(tmp_path) == [at]
-    assert_is_whole(tmp_path, run(tmp_path, Batches()), whole)
+    trained = run(tmp_path, Batches())
+    assert_is_whole(tmp_path, trained, whole)
+    plan = PLAN._replace(validate=lambda *_: {"eval/loss": 0.5}, eval_every=TOTAL)
+    assert_same(run(tmp_path, Batches(), plan=plan), trained)  # no step is left
+    assert losses(tmp_path)[-1] == losses(whole[0])[-1] | {"eval/loss": 0.5}
 
 
 @pytest.mark.parametrize(

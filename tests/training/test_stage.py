@@ -226,7 +226,7 @@ def test_a_folder_of_another_configuration_is_refused(config: Config, named: str
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_an_adapter_whose_checkpoints_were_removed_is_replaced_by_the_same_run_alone(
+def test_an_adapter_whose_checkpoints_were_removed_is_taken_by_the_same_run_and_kept_from_others(
     stage1: tuple[Path, Trained], tmp_path: Path
 ) -> None:
     folder = tmp_path / "stage1"
@@ -236,8 +236,11 @@ def test_an_adapter_whose_checkpoints_were_removed_is_replaced_by_the_same_run_a
     with pytest.raises(ValueError, match=r"adapter\.json describes the adapter of another configuration.* move"):
         run("stage1", folder, config=replace(CONFIG, stages=CONFIG.stages | {"stage1": faster}))
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
-    run("stage1", folder)
-    assert (folder / "adapter.npz").read_bytes() == before["adapter.npz"]
+    batches = Batches(crash_at(1))
+    assert run("stage1", folder, batches=batches).sha256() == stage1[1].sha256()
+    assert batches.get_state() == {"batches_drawn": STAGE1.total_steps}
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+    assert not (folder / "checkpoints").exists()
 
 
 def test_a_stage_that_starts_elsewhere_does_not_continue(
