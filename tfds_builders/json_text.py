@@ -18,7 +18,7 @@ def no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the field {twice!r} occurs twice in one object")
+        raise ValueError(f"the field {twice!r} occurs twice in one object; keep one of the two")
     return found
 
 

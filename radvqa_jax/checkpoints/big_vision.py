@@ -46,8 +46,7 @@ class LoadReport(NamedTuple):
         for what in ("resampled", "extended", "cut", "drawn", "ignored"):
             lines += [f"  {what} {line}" for line in getattr(self, what)]
         lines += [
-            f"  {name}: {n:,} values are NaN, infinite or too large for the model's dtype"
-            for name, n in self.nonfinite.items()
+            f"  {name}: {n:,} values are NaN, infinite or too large for the dtype" for name, n in self.nonfinite.items()
         ]
         return "\n".join(lines)
 

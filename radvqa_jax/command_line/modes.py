@@ -30,8 +30,8 @@ MODES = {
     "export": "writes an adapter or a merged model for other libraries",
 }
 
-# Modes that keep nothing of an interrupted run: they are short, or write one file.
-SHORT = frozenset(("ask", "score", "compare", "audit", "fit", "convert", "fit_scaling", "export"))
+# Modes that keep nothing of an interrupted run: they are short, or write one thing, whole or not at all.
+SHORT = frozenset(("ask", "score", "compare", "build_data", "audit", "fit", "convert", "fit_scaling", "export"))
 
 
 class Experiment(NamedTuple):

@@ -59,7 +59,7 @@ class Config:
     """A whole experiment."""
 
     mode: Mode = "train"  # what to do
-    seed: Seed = 0  # seed of all random draws but those for model.allow_missing
+    seed: Seed = 0  # seed of all random draws but those of weights that the checkpoint lacks
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     dataset: str = ""  # mode=build_data: the data set to prepare

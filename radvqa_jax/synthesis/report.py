@@ -34,7 +34,7 @@ def _sources(checked: Sequence[Checked]) -> list[dict[str, Any]]:
                 "split": split,
                 "written": len(pairs),
                 "accepted": sum(pair.accepted for pair in pairs),
-                "images": len({pair.item.candidate.image_id for pair in pairs}),
+                "images": len({(c.builder_config, c.image_id) for c in (pair.item.candidate for pair in pairs)}),
                 "reason": "{}: {}".format(*reasons.most_common(1)[0]) if reasons else "",
             }
         )

@@ -195,10 +195,16 @@ def _ratio(above: np.ndarray, below: np.ndarray, images: Sequence[str], *, seed:
     return {"value": float(above.sum() / below.sum()), "interval": interval, "n": int((below > 0).sum())}
 
 
+def _image_of(pair: Checked) -> str:
+    """A name for the image of a pair; two tables may number their images alike."""
+    candidate = pair.item.candidate
+    return f"{candidate.dataset}/{candidate.builder_config}/{candidate.image_id}"
+
+
 def _quality(pairs: Sequence[Checked], good: Mapping[str, bool], weights: Mapping[str, float], *, seed: int) -> Any:
     """{check: {precision, recall}} by the verdicts on some pairs, all of which have a weight."""
     ids = [pair.item.candidate.candidate_id for pair in pairs]
-    images = [pair.item.candidate.image_id for pair in pairs]
+    images = [_image_of(pair) for pair in pairs]
     weight = np.array([weights[pair_id] for pair_id in ids])
     bad = np.array([not good[pair_id] for pair_id in ids], np.float64)
     names = [name for name in pairs[0].results if any(name in pair.failed for pair in pairs)] if pairs else []
@@ -240,7 +246,7 @@ def score_review(
     kappa = []
     for a, b in combinations(said, 2):
         both = [pair_id for pair_id in said[a] if pair_id in said[b]]
-        images = [by_id[pair_id].item.candidate.image_id for pair_id in both]
+        images = [_image_of(by_id[pair_id]) for pair_id in both]
         found = cohen_kappa([said[a][i] for i in both], [said[b][i] for i in both], images, seed=seed)
         if found is not None:
             kappa.append({"a": a, "b": b} | found.to_json())

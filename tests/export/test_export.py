@@ -268,7 +268,7 @@ def test_what_differs_from_the_checkpoint_is_printed(
     out = capsys.readouterr().out
     says = ["resampled img/pos_embedding: grid 2x2 to 3x3", "drawn img/head/bias", "ignored what/else"]
     says += ["extended llm/embedder/input_embedding"]
-    says += ["img/head/kernel: 1 values are NaN, infinite or too large for the model's dtype"] * (mode == "convert")
+    says += ["img/head/kernel: 1 values are NaN, infinite or too large for the dtype"] * (mode == "convert")
     assert [line for line in says if f"  {line}" not in out] == []
 
 
