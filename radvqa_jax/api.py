@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Unpack, overload
 
 from radvqa_jax import api_checks
-from radvqa_jax.api_maps import Maps, Picture
+from radvqa_jax.api_maps import Maps, Picture, tokens_to_map
 from radvqa_jax.api_quality import MapQuality, measure_quality
 from radvqa_jax.api_rows import as_list, asked_rows, is_many, mask_of, read_rows, rows_of_table
 from radvqa_jax.api_values import ANSWER_OPTIONS, Answer, AnswerOptions, Choice, Scores, make_answer
@@ -112,13 +112,15 @@ def load(
 class Model:
     """A loaded model with its adapter.
 
-    For work in JAX, `model` is the Flax module and `params` the flat tree of its leaves.
+    For work in JAX, `model` is the Flax module and `params` the flat tree of its leaves. Leaves may be replaced: all
+    methods use the new ones, except that `export` refuses them.
     """
 
     def __init__(self, loaded: LoadedBase, trained: Trained, *, run: str = "model") -> None:
         """Joins a loaded base (`radvqa_jax.loaded_base`) and its trained leaves. `load` does all of it."""
         self._loaded, self._trained, self._run = loaded, trained, run
         self.model, self.params = assemble(loaded.config, loaded.base, trained)
+        self._as_loaded = dict(self.params)
         self._tower = trained.tower(backbone_of(self.model.variant))
 
     def __repr__(self) -> str:
@@ -210,10 +212,22 @@ class Model:
         batches = answer_rows(
             self.model, self.params, rows, tokenizer=loaded.tokenizer, data=loaded.config.data,
             config=dataclasses.replace(decode, batch_size=min(decode.batch_size, len(rows))), seed=seed, run=self._run,
-            image_tokens=loaded.image_tokens, tower=self._tower,
+            image_tokens=loaded.image_tokens, tower=self._tower_now(),
         )  # fmt: skip
         found = {record.question_id: record for records in batches for record in records}
         return [found[name] for name in rows.column("question_id")]
+
+    def _replaced(self) -> list[str]:
+        """The names of the leaves of `params` that are not those that were loaded."""
+        names = sorted(self.params.keys() | self._as_loaded.keys())
+        return [name for name in names if self.params.get(name) is not self._as_loaded.get(name)]
+
+    def _tower_now(self) -> str:
+        """Names the weights of the vision tower, by which image tokens are kept."""
+        new = {name: self.params[name] for name in self._replaced() if name in self.params}
+        if not new:
+            return self._tower
+        return Trained(self._trained.leaves | new, self._trained.lora).tower(backbone_of(self.model.variant))
 
     def logprobs(
         self, image: ImageLike, question: str, answers: Sequence[str], *, frame: int = 0, window: str = ""
@@ -250,7 +264,8 @@ class Model:
         """The maps of an answer: what the model read while it wrote the answer. They do not explain the answer.
 
         Args:
-            answer: of this model, or of another one; this model is forced to write it.
+            answer: of this model, or of another one; this model is forced to write it, after the answer's prompt. Notes
+                say if the prompt is not this model's, or its tokenizer writes the text with other tokens.
             forced: a text that the model is forced to write instead of the answer.
             other: an answer to compare with; it adds the methods that contrast two answers.
             methods: the maps to compute (saliency/methods.py); occlusion and knockout cost many passes.
@@ -276,16 +291,16 @@ class Model:
                 api_checks.check_text(text, name)
         if answer.image is None or not answer.token_ids:
             raise ValueError("The answer has no image or no tokens to look at.")
-        tokenizer = self._loaded.tokenizer
-        ids = tokenizer.encode(one_line(forced), eos=True) if forced else answer.token_ids
+        tokenizer, other = self._loaded.tokenizer, one_line(other)
+        ids, notes = tokens_to_map(answer, forced=forced, tokenizer=tokenizer, template=self.config.data.prompt)
         answers = [ids, tokenizer.encode(other, eos=True)] if other else [ids]
         bundle = make_bundle(
             self.model, self.params, tokenizer=tokenizer, image=answer.image, prefix=answer.prompt,
             answer=ids, seq_len=row_length(self.config.data.seq_len, answers, step=self.config.decode.max_new_tokens),
             methods=list(map(plain, methods)), options=options, other=other,
         )  # fmt: skip
-        notes = [no_contrast(other)] if other and not bundle.other else []
-        return Maps(bundle, answer.image, answer.question, notes=[*answer.notes, *notes])
+        alike = [no_contrast(other)] if other and not bundle.other else []
+        return Maps(bundle, answer.image, answer.question, notes=[*answer.notes, *notes, *alike])
 
     def saliency_quality(self, rows: RowSource, **fields: Any) -> MapQuality:
         """Measures the maps on rows with marked regions, as mode=saliency_quality does.
@@ -319,11 +334,17 @@ class Model:
             The path of the export.
 
         Raises:
-            ValueError: if the format cannot hold what was trained, or the export does not give the same logits.
+            ValueError: if the format cannot hold what was trained, the export does not give the same logits, or the
+                loaded model is not that of its files, which are exported: a leaf of `params`, or a file, was replaced.
         """
+        if replaced := self._replaced():
+            raise ValueError(
+                f"{replaced[0]} of `params` was replaced after loading, and an export holds the files' weights. "
+                "Load the model again, then export it."
+            )
         place = api_checks.home_path(folder, "folder")
         config = change(self.config, "export", {"format": format, **options})
-        done = export(config, place)
+        done = export(config, place, loaded=(self._loaded.base, self._trained))
         for note in done.notes:
             print(note)
         print(f"{done.exported.folder}: {done.exported.difference.text()}")

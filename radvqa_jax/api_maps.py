@@ -11,7 +11,11 @@ from jaxtyping import Bool, Float, UInt8
 from matplotlib.figure import Figure
 
 from radvqa_jax.api_checks import check_mask, check_option, home_path, integers_of, numbers_of, texts_of
+from radvqa_jax.api_values import Answer
+from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.files import atomic_write
+from radvqa_jax.prompts import caption_prefix, one_line, vqa_prefix
+from radvqa_jax.saliency.answers import AnswerTokens, written_tokens
 from radvqa_jax.saliency.bundle import CaseBundle
 from radvqa_jax.saliency.figures import FORMATS, Format, Scale, case_figure, heads_figure, save_figure
 from radvqa_jax.saliency.methods import plain
@@ -200,6 +204,23 @@ class Maps:
         known = [text for text in (*self.words, *self.prompt_words) if not _is_end(text)]
         near = nearest(word, known)
         raise ValueError(f"Neither answer nor question has the word {word!r}.{near} The words are: {', '.join(known)}.")
+
+
+def tokens_to_map(answer: Answer, *, forced: str, tokenizer: Tokenizer, template: str) -> AnswerTokens:
+    """The tokens that a model is forced to write, and notes: the answer may be that of another model.
+
+    Args:
+        answer: of any model.
+        forced: a text to write instead of the answer; empty = the answer.
+        tokenizer: of the model that is forced.
+        template: its data.prompt.
+    """
+    own = vqa_prefix(answer.question, template=template) if answer.question else caption_prefix()
+    written = written_tokens(answer.text, answer.token_ids, tokenizer, of="answer")
+    ids, notes = AnswerTokens(tokenizer.encode(one_line(forced), eos=True), []) if forced else written
+    if answer.prompt != own:
+        notes = [*notes, f"The model read the prompt {answer.prompt!r} of the answer; its own is {own!r}."]
+    return AnswerTokens(ids, notes)
 
 
 def _is_alike(text: str, word: str) -> bool:

@@ -20,6 +20,7 @@ from radvqa_jax.export.merged import Merge
 from radvqa_jax.loaded_base import inspect_model
 from radvqa_jax.models import lora as lora_lib
 from radvqa_jax.models.variants import get_variant
+from radvqa_jax.training.stage import Base, Trained
 from radvqa_jax.trees import Flat
 
 
@@ -89,8 +90,14 @@ class Done(NamedTuple):
     notes: list[str]
 
 
-def export(config: Config, folder: Path) -> Done:
-    """Exports config.adapter with its base to `folder`, and checks it; `config` is resolved (radvqa_jax/resolve.py)."""
+def export(config: Config, folder: Path, *, loaded: tuple[Base, Trained] | None = None) -> Done:
+    """Exports config.adapter with its base to `folder`, and checks it; `config` is resolved (radvqa_jax/resolve.py).
+
+    Both are read from their files.
+
+    Raises:
+        ValueError: if the files are not those of the `loaded` model; see also `export_adapter`.
+    """
     check_names(config.export.datasets, field="export.datasets")
     model = config.model
     inputs = {"model.checkpoint": model.checkpoint, "model.tokenizer": model.tokenizer, "adapter": config.adapter}
@@ -103,8 +110,19 @@ def export(config: Config, folder: Path) -> Done:
     with big_vision.open_weights(config.model.checkpoint) as weights:
         base_sha256 = weights.sha256()
     adapter = read_configured(config, abstract, base_sha256=base_sha256)
+    if loaded:
+        _check_files(config, adapter, base_sha256, *loaded)
     exported = export_adapter(config, adapter, folder, tokenizer=tokenizer, base_sha256=base_sha256)
     return Done(exported, _notes(config, adapter))
+
+
+def _check_files(config: Config, adapter: Adapter, base_sha256: str, base: Base, trained: Trained) -> None:
+    same = {
+        f"model.checkpoint={config.model.checkpoint!r}": base_sha256 == base.sha256,
+        f"adapter={config.adapter!r}": Trained(adapter.leaves, adapter.lora).sha256() == trained.sha256(),
+    }
+    if other := [name for name, is_same in same.items() if not is_same]:
+        raise ValueError(f"{other[0]} was replaced after the model was loaded. Load the model again, then export it.")
 
 
 def _notes(config: Config, adapter: Adapter) -> list[str]:

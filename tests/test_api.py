@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pydicom
 import pytest
@@ -16,6 +17,7 @@ from PIL import Image
 
 import radvqa_jax
 from radvqa_jax.api import Model
+from radvqa_jax.api_maps import tokens_to_map
 from radvqa_jax.api_rows import rows_of_table
 from radvqa_jax.api_values import ANSWER_OPTIONS, AnswerOptions
 from radvqa_jax.checkpoints.big_vision import save
@@ -95,6 +97,35 @@ def test_a_prompt_that_fills_the_row_leaves_room_for_its_answer(model: Model, pi
     long = "no " * 40
     maps = model.saliency(answer, forced=long, other="yes " * 50, methods=("raw",))
     assert len(maps.bundle.token_ids) > 32 and maps.bundle.other
+
+
+def test_an_answer_of_another_model_is_mapped_as_the_text_that_it_has(model: Model) -> None:
+    """Its token ids and prompt may be those of another tokenizer and another training."""
+    tokenizer, template = model._loaded.tokenizer, "answer en {question}"
+    ids = tuple(tokenizer.encode("yes", eos=True))
+    own = radvqa_jax.Answer("yes", QUESTION, -1.0, True, prompt=f"answer en {QUESTION}", token_ids=ids)
+    assert tokens_to_map(own, forced="", tokenizer=tokenizer, template=template) == (list(ids), [])
+    caption = dataclasses.replace(own, question="", prompt="caption en")
+    assert tokens_to_map(caption, forced="", tokenizer=tokenizer, template=template) == (list(ids), [])
+    other = dataclasses.replace(own, text="left lung", prompt=f"question: {QUESTION}")
+    found, (spelled, asked) = tokens_to_map(other, forced="", tokenizer=tokenizer, template=template)
+    assert found == tokenizer.encode("left lung", eos=True)
+    assert spelled.startswith("The answer's token ids spell another text, so the answer was encoded again")
+    assert asked == f"The model read the prompt {other.prompt!r} of the answer; its own is {own.prompt!r}."
+    assert tokens_to_map(other, forced="no", tokenizer=tokenizer, template=template).notes == [asked]
+
+
+@pytest.mark.parametrize("quantize", ["none", "nf4"])
+def test_replaced_leaves_have_image_tokens_of_their_own_and_are_not_exported(tmp_path: Path, quantize: str) -> None:
+    model = radvqa_jax.load("embedded", settings=FLOAT32 | {"model.quantize": quantize})
+    loaded, tower = dict(model.params), model._tower_now()
+    name = "img/Transformer/encoderblock/MlpBlock_0/Dense_0/kernel"
+    model.params[name] = jax.tree.map(lambda values: values[::-1], loaded[name])
+    assert model._tower_now() != tower
+    with pytest.raises(ValueError, match=rf"^{name} of `params` was replaced after loading.* Load the model again"):
+        model.export("huggingface", tmp_path / "out")
+    model.params = loaded
+    assert model._tower_now() == tower
 
 
 def test_a_picture_is_saved_as_png_or_pdf(model: Model, picture: np.ndarray, tmp_path: Path) -> None:

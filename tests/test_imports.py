@@ -81,7 +81,7 @@ MAY_IMPORT = {
     "loaded_base": CORE | PARTS,
     "exporting": CORE | PARTS | {"loaded_base"},
     "api": CORE | PARTS | API | {"loaded_base", "resolve", "exporting", "tfds_builders"},
-    "api_maps": CORE | PARTS | {"api_checks"},
+    "api_maps": CORE | PARTS | {"api_checks", "api_values"},
     "api_quality": CORE | PARTS | {"api_maps", "loaded_base"},
     "api_checks": CORE | PARTS,
     "api_rows": CORE | PARTS | {"api_checks", "tfds_builders"},

@@ -43,16 +43,18 @@ def prepare(dataset: str, *, builder_config: str = "", data: DataConfig) -> dict
     """
     folder = _given_folder(dataset, data)
     builder = _builder(dataset, builder_config, data)
+    place = _place(builder, data)
+    _tidy(place, dataset)
+    if not builder.is_prepared():
+        builder = _builder(dataset, builder_config, data)  # the old one may have been put back
     said = "already prepared"
     if dataset == WRITTEN:  # prepared by the mode that writes them
         if not builder.is_prepared():
             raise ValueError(not_prepared(builder, SourceConfig(dataset, builder_config), data))
     elif builder.is_prepared() and not data.rebuild:
         _check_origin(builder, folder, data)
-        _tidy(_place(builder, data), dataset)
     else:
         _check_there_is_something(dataset, folder)
-        place = _place(builder, data)
         parent = place.parent
         inside = str(parent.relative_to(Path(data.data_dir).expanduser()))
         check_writable(data.data_dir, field="data.data_dir", inside=inside)
@@ -68,7 +70,7 @@ def prepare(dataset: str, *, builder_config: str = "", data: DataConfig) -> dict
 
 
 def _tidy(place: Path, dataset: str) -> None:
-    """Removes the remains of a killed run next to a prepared data set, unless another run is working there."""
+    """Removes or undoes the remains of a killed run next to a prepared data set, unless another run works there."""
     if leftovers(place):
         with contextlib.suppress(locks.InUse, OSError), locks.hold(place.parent, doing=f"tidying {dataset}"):
             remove_leftovers(place)

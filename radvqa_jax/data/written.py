@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -152,5 +151,5 @@ def prepare_written(
             finish(new, lambda: read_texts(builder), about)
             replace(place, new)
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            remove_leftovers(place)
     return place

@@ -61,7 +61,9 @@ class Trained(NamedTuple):
         lora = replace(self.lora, dropout=0.0, targets=()) if self.lora.rank else None
         digest = hashlib.sha256(repr(lora).encode())
         for name in sorted(self.leaves):
-            digest.update(name.encode() + jax.device_get(self.leaves[name]).tobytes())
+            digest.update(name.encode())
+            for values in jax.tree.leaves(jax.device_get(self.leaves[name])):  # a quantised leaf has several
+                digest.update(values.tobytes())
         return digest.hexdigest()
 
     def tower(self, backbone: Backbone) -> str:

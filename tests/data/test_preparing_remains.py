@@ -15,7 +15,7 @@ import pytest
 
 from radvqa_jax import locks
 from radvqa_jax.config import DataConfig
-from radvqa_jax.data import preparing
+from radvqa_jax.data import preparing, written
 from radvqa_jax.data.preparing import prepare
 from tests.data.preparing_case import answers, damage
 
@@ -62,6 +62,36 @@ def test_remains_of_a_killed_rebuild_are_removed_by_the_next_use(config: Callabl
         assert beside.exists()  # another process works there
     prepare("vqa_rad", data=config())
     assert not beside.exists() and folder.is_dir()
+
+
+def test_a_set_that_a_killed_rebuild_moved_aside_is_used_without_its_files(config: Callable[..., DataConfig]) -> None:
+    folder = Path(prepare("vqa_rad", data=config())["path"])
+    folder.rename(folder.with_name(f".replaced-{folder.name}"))
+    assert prepare("vqa_rad", data=config(manual_dir=""))["origin"].startswith("already prepared from 6 files")
+    assert answers(config())
+
+
+def test_written_questions_that_a_stopped_run_moved_aside_are_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By that run, if it was interrupted, or by the next use, if it was killed."""
+    place = tmp_path / written.DATASET / "mine_questions" / str(written.Builder.VERSION)
+    aside = place.with_name(f".replaced-{place.name}")
+
+    def stop(*_: object, **__: object) -> None:
+        place.rename(aside)
+        raise KeyboardInterrupt
+
+    place.mkdir(parents=True)
+    monkeypatch.setattr(written, "written_builder", stop)
+    with pytest.raises(KeyboardInterrupt):
+        written.prepare_written("mine_questions", data_dir=str(tmp_path), rows={}, about={})
+    assert place.exists() and not aside.exists()
+    monkeypatch.undo()
+    place.rename(aside)
+    with pytest.raises(ValueError, match="mine_questions"):  # an empty folder is no data set
+        prepare("written", builder_config="mine_questions", data=DataConfig(data_dir=str(tmp_path)))
+    assert place.exists() and not aside.exists()
 
 
 def test_remains_of_a_killed_run_are_removed_by_the_next(config: Callable[..., DataConfig], files: Path) -> None:

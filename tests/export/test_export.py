@@ -21,12 +21,14 @@ from radvqa_jax.export import export as export_module
 from radvqa_jax.export.card import Card, licence_of, read_scores, render
 from radvqa_jax.export.huggingface_folder import UNIGRAM
 from radvqa_jax.export.merged import Merge, merge_leaf
+from radvqa_jax.exporting import export
 from radvqa_jax.models import lora as lora_lib
 from radvqa_jax.models.variants import get_variant
 from radvqa_jax.resolve import resolve_model
 from radvqa_jax.runners.convert import convert_mode
 from radvqa_jax.runners.export import export_mode
 from radvqa_jax.training.base_use import make_use
+from radvqa_jax.training.stage import Base, Trained
 from radvqa_jax.trees import Flat
 
 LORA = LoraConfig(rank=2, alpha=6.0, targets=(("llm/.*|img/.*/query/kernel", "lora"), (".*", "none")))
@@ -111,6 +113,23 @@ def test_a_quantised_base_is_merged_into_its_original_weights(
     assert "model.quantize=nf4 was set" in card
     one, two = (tmp_path / name / "big_vision/model.npz" for name in ("plain", "rounded"))
     assert one.read_bytes() == two.read_bytes()
+
+
+def test_files_that_replaced_those_of_the_loaded_model_are_not_exported(
+    make: Make, trained: Flat, tmp_path: Path
+) -> None:
+    config = make({"export.format": "peft"})
+    base = Base({}, "micro.npz", files.sha256(config.model.checkpoint))
+    loaded = Trained(trained, LORA)
+    export(config, tmp_path / "same", loaded=(base, loaded))
+    other = {name: leaf + 1 for name, leaf in trained.items()}
+    for now, what in (
+        ((base, Trained(other, LORA)), "adapter="),
+        ((base._replace(sha256="0" * 64), loaded), "model.checkpoint="),
+    ):
+        with pytest.raises(ValueError, match=rf"^{what}.* was replaced after the model was loaded"):
+            export(config, tmp_path / "other", loaded=now)
+    assert not (tmp_path / "other").exists()
 
 
 def test_peft_and_back_is_the_same_adapter(make: Make, trained: Flat, micro_config: Make, tmp_path: Path) -> None:
