@@ -439,7 +439,7 @@ def test_maps_are_shown_on_one_scale_and_measured_against_a_mask(model: Model, p
     assert maps.words[0] == "yes" and maps.map("contrast").min() < 0 and not maps.notes
     spaced = model.saliency(answer, forced=" yes\n", other="yes ", methods="scores")
     assert np.array_equal(spaced.bundle.token_ids, maps.bundle.token_ids) and "contrast" not in spaced.methods
-    assert spaced.notes == ["There is no contrast with “yes ”: one answer is the beginning of the other."]
+    assert spaced.notes == ["There is no contrast with “yes”: one answer is the beginning of the other."]
     assert spaced.map("scores").min() < 0 and spaced.show_heads("scores").figure.axes
     mask = np.zeros(picture.shape, bool)
     mask[:20] = True
