@@ -7,6 +7,7 @@ from typing import Any
 import tfds_builders
 
 _END = "_dataset_builder"
+TABLE = "table"  # the data set of users' own tables
 
 
 def folders() -> dict[str, Path]:

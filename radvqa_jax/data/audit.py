@@ -9,6 +9,7 @@ from radvqa_jax.config import SUSPECT_BITS
 from radvqa_jax.data.image_hashes import ImageHashes, load_hashes, near_pairs
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.set_facts import Texts, normal, read_texts, set_facts
+from tfds_builders.catalogue import TABLE
 
 # MedPix numbers its pictures; MedPix 2.0, VQA-RAD and others keep the number in the name of the file.
 MEDPIX_PICTURE = re.compile(r"synpic(\d+)", re.IGNORECASE)
@@ -17,7 +18,6 @@ LEAKS = ("images", "near_images", "medpix_pictures", "cases", "triplets")
 # Images that one program drew of one anatomy resemble each other: the closest of phantom_rad's train and test are 16
 # bits apart and show other lesions. Between two such sets only copies count.
 DRAWN_BITS = 8
-TABLE = "table"  # the data set of users' own tables
 SHORT_NUMBER = 5  # most digits of a number with which a table counts its cases; hospitals give patients longer ones
 LISTED_PAIRS = 50  # of nearly equal images
 LISTED_SUSPECTS = 12  # of the closest pairs up to SUSPECT_BITS, for a person to look at; they do not count as leaks

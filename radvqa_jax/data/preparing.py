@@ -128,7 +128,7 @@ def _given_folder(dataset: str, data: DataConfig) -> Path | None:
         why = "is not there"
     elif folder.is_dir() and not any(folder.iterdir()):
         why = "is empty"
-    elif not folder.is_dir() and dataset != "table":
+    elif not folder.is_dir() and dataset != catalogue.TABLE:
         why = "is no folder"
     if why:
         raise ValueError(f"data.manual_dir={data.manual_dir!r} {why}. {_instructions(dataset)}")
@@ -217,7 +217,7 @@ def _asked_options(builder: Any, data: DataConfig, made: Any) -> dict[str, Any]:
     """
     if isinstance(builder, OfficialFilesBuilder):
         return json.loads(json.dumps(builder.options()))
-    if made is None or builder.name != "table":
+    if made is None or builder.name != catalogue.TABLE:
         return {}
     plain, given = dataclasses.asdict(DataConfig()), json.loads(json.dumps(dataclasses.asdict(data)))
     return {name: given[name] for name in made["options"] if name in given and given[name] != _listed(plain[name])}

@@ -132,7 +132,7 @@ def _table(root: Path, name: str) -> tfds.core.DatasetBuilder:
 def builder_to_prepare(dataset: str, builder_config: str, data: DataConfig) -> tfds.core.DatasetBuilder:
     """The builder of a data set; that of a table knows the columns of the files at hand."""
     builder = make_builder(dataset, builder_config=builder_config, data=data)
-    if not data.manual_dir or dataset != "table":
+    if not data.manual_dir or dataset != catalogue.TABLE:
         return builder
     if data.window and data.window not in WINDOWS:
         near = nearest(data.window, WINDOWS)

@@ -19,7 +19,6 @@ from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.decoding.decode import answer_ids, decode
 from radvqa_jax.decoding.finite import check_answers
 from radvqa_jax.models.vision_language import VisionLanguageModel
-from radvqa_jax.prompts import one_line
 from radvqa_jax.saliency.capture import answer_row
 from radvqa_jax.saliency.contrast import first_difference
 from radvqa_jax.saliency.methods import METHODS, VISION_SUFFIX, Found, plain
@@ -279,7 +278,7 @@ def _oppose(batch: Batch, packed: Callable[[list[int]], Batch], tokenizer: Token
     """The answer and another one as a pair; None without another one, or if one begins with the other."""
     if not other:
         return None
-    against = packed(tokenizer.encode(one_line(other), eos=True))
+    against = packed(tokenizer.encode(other, eos=True))
     mine, theirs = (row.tokens[0][row.mask_loss[0] == 1].tolist() for row in (batch, against))
     try:
         differs = first_difference(mine, theirs)

@@ -18,6 +18,7 @@ from radvqa_jax.data.tokenizer import Tokenizer
 from radvqa_jax.evaluation.report import ShownMap
 from radvqa_jax.evaluation.scoring import verdict
 from radvqa_jax.files import atomic_write, write_text
+from radvqa_jax.prompts import one_line
 from radvqa_jax.saliency.answers import answer_tokens
 from radvqa_jax.saliency.bundle import CaseBundle, Sources, pack_case, row_length
 from radvqa_jax.saliency.cases import SavedCase, safe_name, save_case
@@ -151,7 +152,8 @@ def write_case(
     record = asked.records[last]
     ids, notes = answer_tokens(record, tokenizer)
     # A text that is encoded again may have more tokens than max_new_tokens.
-    answers = [ids, tokenizer.encode(asked.other, eos=True)] if asked.other else [ids]
+    other = one_line(asked.other)
+    answers = [ids, tokenizer.encode(other, eos=True)] if other else [ids]
     seq_len = row_length(config.data.seq_len, answers, step=config.decode.max_new_tokens)
     bundles = ask_models(
         shown,
@@ -161,7 +163,7 @@ def write_case(
         answer=ids,
         config=config.saliency,
         seq_len=seq_len,
-        other=asked.other,
+        other=other,
     )
     saved = save_case(
         folder,
@@ -195,8 +197,8 @@ def write_case(
         for name, bundle in bundles.items()
         if bundle.other
     ]
-    if asked.other and not ratio:
-        notes = [*notes, no_contrast(asked.other)]
+    if other and not ratio:
+        notes = [*notes, no_contrast(other)]
     case = viewer_case(
         shown,
         bundles,

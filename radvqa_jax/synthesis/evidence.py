@@ -104,7 +104,7 @@ def make_items(candidates: Iterable[Candidate], evidences: Evidences) -> list[It
 def prepared_sets(data: DataConfig) -> Iterator[SourceConfig]:
     """Yields every prepared validation and test split of all data sets except written ones and tables."""
     for dataset in catalogue.folders():
-        if dataset == WRITTEN or dataset == "table":  # these have no list of configs; name them in checks.against
+        if dataset in (WRITTEN, catalogue.TABLE):  # these have no list of configs; name them in checks.against
             continue
         for builder_config in catalogue.load(dataset).builder_configs:
             builder = make_builder(dataset, builder_config=builder_config, data=data)

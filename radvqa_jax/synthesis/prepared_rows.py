@@ -6,9 +6,9 @@ from typing import Any
 from radvqa_jax.synthesis.checks import Checked
 from radvqa_jax.synthesis.duplicates import SPLIT_ORDER
 from radvqa_jax.synthesis.evidence import Evidences
+from tfds_builders.catalogue import TABLE
 from tfds_builders.features import YES_NO, common_row, is_yes_no
 
-TABLE = "table"  # the data set of users' own tables
 COPIED = ("image_id", "case_id", "modality", "organ", "location", "plane", "caption", "language")
 Row = dict[str, Any]
 

@@ -14,6 +14,7 @@ from radvqa_jax.config import CellConfig, MeshConfig, SourceConfig
 from radvqa_jax.data.sources import load_rows
 from radvqa_jax.files import read_json
 from radvqa_jax.runners import RUNNERS
+from radvqa_jax.runners.saliency import refuse_other_maps
 from radvqa_jax.training import stage_plan
 from radvqa_jax.training.sharding import make_mesh
 from tests.runners.shared import MakeConfig, refuse, replace_in_runners
@@ -46,6 +47,32 @@ def test_missing_data_are_reported_before_the_checkpoint_is_loaded(
     replace_in_runners(monkeypatch, "load_base", refuse)
     with pytest.raises(ValueError, match=r"phantom_rad is not prepared.*configs/build_data.py"):
         RUNNERS[mode](micro_config({"mode": mode, "data.data_dir": str(tmp_path)}), tmp_path)
+
+
+def test_the_record_of_maps_that_were_never_made_keeps_nobody_out(micro_config: MakeConfig, tmp_path: Path) -> None:
+    """A run whose maps failed is started again with other settings."""
+    loaded = loaded_base.load_base(micro_config({"mode": "saliency"}), tmp_path)
+    (tmp_path / "saliency").mkdir()
+    (tmp_path / "saliency" / "maps.json").write_text("{}")
+    refuse_other_maps(loaded, {})
+    (tmp_path / "saliency" / "case.npz").touch()
+    with pytest.raises(ValueError, match="were made with other asked, models, saliency, source, tokenizer"):
+        refuse_other_maps(loaded, {})
+
+
+@pytest.mark.parametrize("mode", ["job", "predict", "saliency", "saliency_quality"])
+def test_rows_that_cannot_be_scored_are_found_before_anything_is_answered(
+    mode: str, micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every one of these modes gives verdicts."""
+
+    def none_left(rows: Any) -> Any:
+        raise ValueError(f"{rows.name}: no row can be scored")
+
+    replace_in_runners(monkeypatch, "scorable", none_left)
+    replace_in_runners(monkeypatch, "answer", refuse)
+    with pytest.raises(ValueError, match=r"phantom_rad/tiny:test: no row can be scored"):
+        RUNNERS[mode](micro_config({"mode": mode}), tmp_path)
 
 
 @pytest.mark.parametrize("mode", ["train", "job"])

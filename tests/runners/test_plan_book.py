@@ -113,6 +113,8 @@ def test_a_plan_keeps_no_line_of_other_settings(
 def test_a_local_plan_of_another_machine_is_made_again(micro_config: MakeConfig) -> None:
     target, config = open_target("local"), micro_config()
     program = plan_book._program(config, config.stages["stage1"])
+    moved = dataclasses.replace(config, model=dataclasses.replace(config.model, checkpoint="elsewhere.npz"))
+    assert plan_book._program(moved, config.stages["stage1"]) == program
     one = plan_book.Planned("a", "stage1", "local", 1, 1, 5, True, 0.5, 1.0, program, device="another card")
     here = one._replace(device=target.devices[0].device_kind)
     only = {"a": dataclasses.replace(config, stages={"stage1": config.stages["stage1"]})}

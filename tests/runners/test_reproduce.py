@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from radvqa_jax.config import CellConfig, Config, SourceConfig, configs_folder, load_experiment, load_tables
@@ -218,6 +219,10 @@ def test_least_bytes_are_the_weights_and_four_times_what_trains(micro_config: Ma
     assert reproduce.least_bytes(config, ()) == base
     head = 16 * 16 + 16  # the projector of the micro model, in float32 either way
     assert reproduce.least_bytes(config, ("stage1",)) == base + 3 * 4 * head
+
+
+def test_two_weights_of_nf4_are_one_byte() -> None:
+    assert reproduce._bytes(jax.ShapeDtypeStruct((2, 64), jnp.uint4)) == 64
 
 
 def test_shortening_changes_data_and_steps_and_leaves_the_recipe() -> None:

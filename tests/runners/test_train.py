@@ -21,6 +21,12 @@ from radvqa_jax.runners.train import make_loader
 from radvqa_jax.training.stage import Base, Trained
 from tests.runners.shared import MakeConfig, replace_in_runners
 
+HELD_OUT = {
+    "stages.stage1.eval_source.dataset": "phantom_rad",
+    "stages.stage1.eval_source.builder_config": "tiny",
+    "stages.stage1.eval_source.split": "validation",
+}
+
 
 class Stages:
     """Stands in for run_stage: notes what each stage is given, and trains nothing."""
@@ -31,7 +37,7 @@ class Stages:
 
     def run(self, name: str, config: Config, *, batches: Any, folder: Path, **others: Any) -> Trained:
         self.given[name] = others | {"position": batches.get_state(), "batch": next(batches)}
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         return Trained({f"made by {name}": np.zeros(1)}, LoraConfig())
 
 
@@ -65,9 +71,22 @@ def test_data_are_compared_with_what_was_opened_before_and_after_every_stage(
     with pytest.raises(
         ValueError, match=r"phantom_rad.* was prepared anew or removed while this run had it open.* new --workdir"
     ):
-        RUNNERS["train"](micro_config({"mode": "train"}), tmp_path)
+        RUNNERS["train"](micro_config({"mode": "train", **HELD_OUT}), tmp_path)
+    assert len(checks[0][1]) == 2  # the rows of the stage, and those that it holds out
     assert [trained for trained, _ in checks] == [[], ["stage1"]] and checks[0][1] == checks[1][1] != []
     assert not (tmp_path / "stage1" / "data.json").exists()
+
+
+def test_a_job_compares_the_evaluated_rows_before_each_model_answers(
+    micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepared_anew(opened: list[dict[str, Any]], data: Any) -> None:
+        raise ValueError(f"{opened[0]['split']} was prepared anew")
+
+    monkeypatch.setattr("radvqa_jax.runners.job.check_unchanged", prepared_anew)
+    with pytest.raises(ValueError, match="test was prepared anew"):
+        RUNNERS["job"](micro_config({"mode": "job"}), tmp_path)
+    assert not (tmp_path / "predictions").exists()
 
 
 class Two(Group):
