@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import errno
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import tensorflow_datasets as tfds
 from radvqa_jax import locks
 from radvqa_jax.config import DataConfig, SourceConfig
 from radvqa_jax.data import prepared_files
+from radvqa_jax.data.prepared_options import REBUILD, asked_options, other_options, refusal
 from radvqa_jax.data.prepared_report import read_origin, read_report
 from radvqa_jax.data.replacing import leftovers, place_beside, remove_leftovers, replace
 from radvqa_jax.data.sources import builder_to_prepare, downloads, make_builder, not_prepared, open_split
@@ -23,7 +23,6 @@ from tfds_builders.builder import ALLOW, OfficialFilesBuilder
 from tfds_builders.official_files import OfficialFiles
 from tfds_builders.rejects import FILE_NAME as REJECTS_FILE
 
-REBUILD = "--config.data.rebuild=true"
 ELSEWHERE = "--config.data.data_dir=FOLDER"
 NOWHERE = ".nothing-prepared"  # a folder that is never made
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -195,40 +194,11 @@ def _build_beside(dataset: str, builder_config: str, data: DataConfig, place: Pa
 def _check_origin(builder: Any, folder: Path | None, data: DataConfig) -> None:
     """Raises ValueError if a prepared data set came from other options, or other files than those that are given."""
     made = read_origin(Path(builder.data_dir))
-    wrong, options = [], _asked_options(builder, data, made)
-    if made is not None and made["options"] != made["options"] | options:
-        wrong = [f"with {_options(made['options'])} and not {_options(options)}"]
+    wrong = other_options(made, asked_options(builder, data, made))
     if folder is not None:
         wrong += _other_files(builder, made, folder)
     if wrong:
-        given = f"data.manual_dir={data.manual_dir!r} and these options" if data.manual_dir else "these options"
-        raise ValueError(
-            f"{builder.data_dir} was already prepared {origin.say(made)}, {'; '.join(wrong)}. To prepare it anew, add "
-            f"{REBUILD}; the existing one is kept until the new one is complete. To use it as it is, "
-            f"leave out {given}."
-        )
-
-
-def _asked_options(builder: Any, data: DataConfig, made: Any) -> dict[str, Any]:
-    """The options that the configuration asks for, as they are written: tuples become lists.
-
-    Of a prepared table, whose options are not known without its files, these are the fields that differ from their
-    defaults: a default means the set as it is.
-    """
-    if isinstance(builder, OfficialFilesBuilder):
-        return json.loads(json.dumps(builder.options()))
-    if made is None or builder.name != catalogue.TABLE:
-        return {}
-    plain, given = dataclasses.asdict(DataConfig()), json.loads(json.dumps(dataclasses.asdict(data)))
-    return {name: given[name] for name in made["options"] if name in given and given[name] != _listed(plain[name])}
-
-
-def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _options(options: Any) -> str:
-    return ", ".join(f"data.{name}={value}" for name, value in options.items())
+        raise ValueError(refusal(builder, made, wrong, data))
 
 
 def _other_files(builder: OfficialFilesBuilder, made: Any, folder: Path) -> list[str]:

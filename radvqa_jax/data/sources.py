@@ -4,7 +4,7 @@ import functools
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +19,9 @@ from radvqa_jax.data import prepared_files
 from radvqa_jax.data.dicom import read_dicom
 from radvqa_jax.data.dicom_guard import is_dicom
 from radvqa_jax.data.dicom_window import WINDOWS, DoesNotApply
-from radvqa_jax.data.fingerprint import files_hash, make_fingerprint
-from radvqa_jax.data.prepared_report import read_record
+from radvqa_jax.data.fingerprint import make_fingerprint
+from radvqa_jax.data.prepared_options import check_set_options
+from radvqa_jax.data.prepared_report import read_origin, read_record
 from radvqa_jax.data.rows import Prepared, RowSource
 from radvqa_jax.data.text_index import load_index
 from radvqa_jax.data.written import DATASET as WRITTEN
@@ -182,21 +183,6 @@ def downloads(dataset: str) -> bool:
     return any(builder.urls(config) for config in list(builder.builder_configs)[:1])
 
 
-def check_unchanged(fingerprints: Iterable[Mapping[str, Any]], data: DataConfig) -> None:
-    """Raises ValueError if a data set was prepared anew since rows with these fingerprints were opened.
-
-    Files are opened by name when the first row is read, which may be hours after the rows were chosen.
-    """
-    for found in fingerprints:
-        builder = make_builder(found["dataset"], builder_config=found["builder_config"], data=data)
-        there = builder.is_prepared() and found["split"] in builder.info.splits
-        if not there or files_hash(builder, found["split"]) != found["files"]:
-            raise ValueError(
-                f"{builder.data_dir} was prepared anew or removed while this run had it open, so that it may have read "
-                "rows of both. Start the run again in a new --workdir."
-            )
-
-
 def _build_command(source: SourceConfig, data: DataConfig) -> str:
     if source.dataset == WRITTEN:
         return write_command(
@@ -226,12 +212,14 @@ def find_prepared(source: SourceConfig, data: DataConfig) -> tfds.core.DatasetBu
     """The builder of a source that is prepared, without reading a row.
 
     Raises:
-        ValueError: for an unknown data set, config or split, or one that is not prepared, with the command that
-            prepares it.
+        ValueError: for an unknown data set, config or split, one that is not prepared, with the command that
+            prepares it, or one that was prepared with other options than the configuration gives.
     """
     builder = make_builder(source.dataset, builder_config=source.builder_config, data=data)
     if not builder.is_prepared():
         raise ValueError(not_prepared(builder, source, data))
+    if source.dataset != WRITTEN:
+        check_set_options(builder, data, read_origin(Path(builder.data_dir)))
     if source.split not in builder.info.splits:
         known = list(builder.info.splits)
         near = nearest(source.split, known)

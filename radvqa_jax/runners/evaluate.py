@@ -14,6 +14,7 @@ from radvqa_jax.config import Config
 from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import load_rows
+from radvqa_jax.data.unchanged import unchanged
 from radvqa_jax.evaluation import baselines, published, report, samples
 from radvqa_jax.evaluation.predict import predict
 from radvqa_jax.evaluation.report_page import write_report
@@ -36,6 +37,9 @@ def answer(loaded: LoadedBase, trained: Trained, rows: RowSource, *, run: str, n
 
     The rows of each batch are divided over the devices of config.mesh, the questions over the processes; each process
     gets all answers.
+
+    Raises:
+        ValueError: if the data set was prepared anew since its rows were opened.
     """
     config = loaded.config
     runtime.release_programs()
@@ -50,7 +54,8 @@ def answer(loaded: LoadedBase, trained: Trained, rows: RowSource, *, run: str, n
     if mesh is not None:  # the base is on it; the trained leaves are on one device
         own = {name: params[name] for name in trained.leaves}
         params = params | put(own, shard_flat(mesh, own, backbone_of(model.variant).sharding))
-    with nullcontext() if mesh is None else jax.set_mesh(mesh):
+    devices = nullcontext() if mesh is None else jax.set_mesh(mesh)
+    with unchanged([rows.fingerprint], config.data), devices:
         return predict(
             model,
             params,

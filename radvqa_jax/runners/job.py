@@ -11,7 +11,7 @@ from radvqa_jax.config import EMBEDDED, Config
 from radvqa_jax.data.audit import consequences
 from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.rows import RowSource
-from radvqa_jax.data.sources import check_unchanged, load_rows, make_builder
+from radvqa_jax.data.sources import load_rows, make_builder
 from radvqa_jax.evaluation import published, report
 from radvqa_jax.evaluation.judge_file import JudgeFile, find_judges
 from radvqa_jax.evaluation.scorable import scorable
@@ -33,7 +33,7 @@ from radvqa_jax.runners.evaluate import (
     unseen_rows,
     write_scores,
 )
-from radvqa_jax.runners.saliency import maps
+from radvqa_jax.runners.saliency import maps, refuse_other_maps
 from radvqa_jax.runners.train import train_stages
 from radvqa_jax.saliency.gallery import choose_cases
 from radvqa_jax.saliency.unused import check_used
@@ -125,6 +125,7 @@ def job_mode(config: Config, workdir: Path) -> None:
     steps.next(AUDIT)
     found = processes.group().first_alone(lambda: refuse_leaks(config, workdir), others={}, what=AUDIT)
     loaded = load_base(config, workdir)
+    refuse_other_maps(loaded)
     rows = scorable(load_rows(config.eval.source, config.data, seed=config.seed))
     rows = fitting(rows, data=config.data, tokenizer=loaded.tokenizer)
     train_rows = load_rows(config.eval.train_source, config.data, seed=config.seed)
@@ -138,7 +139,6 @@ def job_mode(config: Config, workdir: Path) -> None:
     def evaluate(name: str, trained: Trained) -> None:
         steps.next(ANSWERS.format(name))
         models[name] = trained
-        check_unchanged([rows.fingerprint], config.data)  # kept answers read no image before the first stage ends
         runs[name] = answer(loaded, trained, rows, run=name)
         for kind, records in answer_unseen(loaded, trained, rows, unseen, run=name).items():
             blind[kind][name] = records

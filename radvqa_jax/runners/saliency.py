@@ -27,11 +27,11 @@ from radvqa_jax.training.stage import Trained, assemble, identify
 MAPS = "maps.json"  # what the maps of a folder are of
 
 
-def identify_maps(loaded: LoadedBase, models: Mapping[str, Trained]) -> dict[str, Any]:
-    """The models, questions and settings of answers and maps, on which maps depend."""
+def identify_maps(loaded: LoadedBase, models: Mapping[str, Trained] | None = None) -> dict[str, Any]:
+    """The models, questions and settings of answers and maps, on which maps depend; without models, the others."""
     config = loaded.config
-    return {
-        "models": {name: trained.sha256() for name, trained in models.items()},
+    own = {} if models is None else {"models": {name: trained.sha256() for name, trained in models.items()}}
+    return own | {
         "tokenizer": loaded.tokenizer.sha256,
         "asked": identify(config, loaded.base) | {"max_new_tokens": config.decode.max_new_tokens},
         "source": dataclasses.asdict(config.eval.source),
@@ -39,8 +39,8 @@ def identify_maps(loaded: LoadedBase, models: Mapping[str, Trained]) -> dict[str
     }
 
 
-def refuse_other_maps(loaded: LoadedBase, models: Mapping[str, Trained]) -> None:
-    """Raises ValueError if the workdir has maps of other models, questions or settings."""
+def refuse_other_maps(loaded: LoadedBase, models: Mapping[str, Trained] | None = None) -> None:
+    """Raises ValueError if the workdir has maps of other models, questions or settings; None = models not known yet."""
     folder = loaded.workdir / "saliency"
     if not (folder / MAPS).exists() or not any(folder.glob("*.npz")):  # a run may have failed before its first map
         return

@@ -1,5 +1,6 @@
 """The mode that measures attention maps against the regions that a data set marks."""
 
+import contextlib
 import dataclasses
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from radvqa_jax.data.fitting import fitting
 from radvqa_jax.data.loader import TrainLoader
 from radvqa_jax.data.rows import RowSource
 from radvqa_jax.data.sources import find_prepared, load_rows
+from radvqa_jax.data.unchanged import unchanged
 from radvqa_jax.evaluation.kept_answers import read_unfinished
 from radvqa_jax.evaluation.scorable import scorable
 from radvqa_jax.evaluation.scoring import verdict
@@ -52,11 +54,10 @@ def _make_control(loaded: LoadedBase) -> tuple[LoadedBase, TrainLoader]:
 def _train_control(loaded: LoadedBase) -> Trained:
     """The leaves that the last stage trains on shuffled images."""
     control, loader = _make_control(loaded)
-    try:
-        folder = loaded.workdir / "shuffled_images"
-        return train_stage(control, control.config.stage_names[-1], loader, start=Trained.nothing(), folder=folder)
-    finally:
-        loader.close()
+    name, folder = control.config.stage_names[-1], loaded.workdir / "shuffled_images"
+    opened = [entry["source"] for entry in loader.report]
+    with contextlib.closing(loader), unchanged(opened, control.config.data):
+        return train_stage(control, name, loader, start=Trained.nothing(), folder=folder)
 
 
 def _others(loaded: LoadedBase, subject: Subject, trained: Trained) -> tuple[dict[str, Subject], dict[str, str]]:

@@ -13,7 +13,8 @@ from radvqa_jax.config import Config
 from radvqa_jax.data.loader import TrainLoader, make_train_loader
 from radvqa_jax.data.packing import describe_tokens
 from radvqa_jax.data.rows import RowSource
-from radvqa_jax.data.sources import check_unchanged, find_prepared, load_rows
+from radvqa_jax.data.sources import find_prepared, load_rows
+from radvqa_jax.data.unchanged import unchanged
 from radvqa_jax.files import write_json
 from radvqa_jax.loaded_base import LoadedBase, load_base
 from radvqa_jax.models.variants import get_variant
@@ -190,19 +191,19 @@ def train_stages(
             opened = [entry["source"] for entry in loader.report]
             if name in held_out:
                 opened.append(held_out[name].report["source"])
-            check_unchanged(opened, config.data)
-            print("\n".join(f"{name}: {line}" for entry in loader.report for line in _describe(entry)))
-            if name in held_out:
-                print("\n".join(f"{name}: held out: {line}" for line in _describe(held_out[name].report)))
-            _show_example(loaded, loader)
-            folder = loaded.workdir / name
-            if runtime.is_first() and name in held_out:
-                keep_held_out(held_out[name], folder)
-            trained = train_stage(
-                loaded, name, loader, start=given.get(name, trained), folder=folder, validate=held_out.get(name)
-            )
-            loader.close()
-            check_unchanged(opened, config.data)  # the adapter is saved, and the error says that it may be of both
+            # An adapter that was saved stays; the error says that it may be of both.
+            with unchanged(opened, config.data):
+                print("\n".join(f"{name}: {line}" for entry in loader.report for line in _describe(entry)))
+                if name in held_out:
+                    print("\n".join(f"{name}: held out: {line}" for line in _describe(held_out[name].report)))
+                _show_example(loaded, loader)
+                folder = loaded.workdir / name
+                if runtime.is_first() and name in held_out:
+                    keep_held_out(held_out[name], folder)
+                trained = train_stage(
+                    loaded, name, loader, start=given.get(name, trained), folder=folder, validate=held_out.get(name)
+                )
+                loader.close()
             shares = loader.realised()
             if runtime.is_first():
                 write_json(folder / "data.json", [entry | s for entry, s in zip(loader.report, shares, strict=True)])

@@ -50,14 +50,17 @@ def test_options_that_a_prepared_table_was_not_made_with_are_refused_without_its
     data = DataConfig(data_dir=str(tmp_path / "data"), manual_dir=str(folder), name="mine", split_seed=3)
     prepare("table", data=data)
     later = DataConfig(data_dir=data.data_dir, name="mine")
+    source = SourceConfig(dataset="table", builder_config="mine")
     for same in (later, dataclasses.replace(later, split_seed=3)):
         assert prepare("table", builder_config="mine", data=same)["origin"].startswith("already prepared")
+        assert len(load_rows(source, same)) == 8
     other: dict[str, Any] = {"hash_ids": True, "window": "lung", "bit_depth": 12, "columns": (("caption", "ward"),)}
     for field, value in other.items():
-        with pytest.raises(
-            ValueError, match=rf"was already prepared .*and not data\.{field}=.*leave out these options"
-        ):
-            prepare("table", builder_config="mine", data=dataclasses.replace(later, **{field: value}))
+        asked, says = dataclasses.replace(later, **{field: value}), rf"already prepared .*and not data\.{field}=.*leave"
+        with pytest.raises(ValueError, match=says):
+            prepare("table", builder_config="mine", data=asked)
+        with pytest.raises(ValueError, match=says):  # modes that only read it, such as train
+            load_rows(source, asked)
 
 
 def test_columns_named_like_what_this_package_adds_stay_texts_of_the_user(tmp_path: Path) -> None:

@@ -60,6 +60,17 @@ def test_the_record_of_maps_that_were_never_made_keeps_nobody_out(micro_config: 
         refuse_other_maps(loaded, {})
 
 
+def test_a_job_refuses_maps_of_other_settings_before_it_answers(
+    micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_in_runners(monkeypatch, "answer", refuse)
+    (tmp_path / "saliency").mkdir()
+    (tmp_path / "saliency" / "case.npz").touch()
+    (tmp_path / "saliency" / "maps.json").write_text('{"models": "of any"}')
+    with pytest.raises(ValueError, match="were made with other asked, saliency, source, tokenizer"):
+        RUNNERS["job"](micro_config({"mode": "job"}), tmp_path)
+
+
 @pytest.mark.parametrize("mode", ["job", "predict", "saliency", "saliency_quality"])
 def test_rows_that_cannot_be_scored_are_found_before_anything_is_answered(
     mode: str, micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -11,8 +11,9 @@ from radvqa_jax import files, processes
 from radvqa_jax.checkpoints.adapter import save_adapter
 from radvqa_jax.checkpoints.adapter_meta import AdapterMeta
 from radvqa_jax.config import EMBEDDED, EMBEDDED_SHA256, Config, LoraConfig, source
-from radvqa_jax.data.sources import check_unchanged
+from radvqa_jax.data.sources import load_rows
 from radvqa_jax.data.tokenizer import Tokenizer
+from radvqa_jax.data.unchanged import check_unchanged
 from radvqa_jax.loaded_base import LoadedBase, check_embedded
 from radvqa_jax.processes import Group
 from radvqa_jax.runners import RUNNERS
@@ -67,7 +68,7 @@ def test_data_are_compared_with_what_was_opened_before_and_after_every_stage(
         if len(stages.given) == 1:
             check_unchanged([entry | {"files": "of other rows"} for entry in opened], data)
 
-    replace_in_runners(monkeypatch, "check_unchanged", check)
+    monkeypatch.setattr("radvqa_jax.data.unchanged.check_unchanged", check)
     with pytest.raises(
         ValueError, match=r"phantom_rad.* was prepared anew or removed while this run had it open.* new --workdir"
     ):
@@ -77,16 +78,28 @@ def test_data_are_compared_with_what_was_opened_before_and_after_every_stage(
     assert not (tmp_path / "stage1" / "data.json").exists()
 
 
-def test_a_job_compares_the_evaluated_rows_before_each_model_answers(
-    micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("mode", ["job", "predict"])
+def test_the_evaluated_rows_are_compared_before_a_model_answers(
+    mode: str, micro_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def prepared_anew(opened: list[dict[str, Any]], data: Any) -> None:
         raise ValueError(f"{opened[0]['split']} was prepared anew")
 
-    monkeypatch.setattr("radvqa_jax.runners.job.check_unchanged", prepared_anew)
+    monkeypatch.setattr("radvqa_jax.data.unchanged.check_unchanged", prepared_anew)
     with pytest.raises(ValueError, match="test was prepared anew"):
-        RUNNERS["job"](micro_config({"mode": "job"}), tmp_path)
+        RUNNERS[mode](micro_config({"mode": mode}), tmp_path)
     assert not (tmp_path / "predictions").exists()
+
+
+def test_rows_with_lent_images_are_compared_with_both_data_sets(micro_config: MakeConfig) -> None:
+    config = micro_config({})
+    rows = load_rows(config.eval.source, config.data)
+    lender = load_rows(config.eval.train_source, config.data)
+    lent = rows.with_images_of([0] * len(rows), lender=lender)
+    check_unchanged([lent.fingerprint], config.data)
+    lent.fingerprint["images_from"] = lender.fingerprint | {"files": "of other rows"}
+    with pytest.raises(ValueError, match=r"was prepared anew or removed"):
+        check_unchanged([lent.fingerprint], config.data)
 
 
 class Two(Group):
