@@ -10,7 +10,7 @@
 # An environment has a stamp of its contents. If the stamp says that it was interrupted, it is made again; if the stamp is
 # old, it is brought up to date. An environment that this script did not make is used as it is and never deleted.
 
-REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 
 radvqa_say() { echo "env: $*" >&2; }
 
@@ -91,6 +91,16 @@ if lacks:
 PY
 }
 
+# Prints the one name of a folder, which may be given through links, with `..` or with a slash at its end.
+radvqa_place() {
+  local parent
+  if [ -d "$1" ]; then
+    (cd "$1" && pwd -P)
+  else
+    mkdir -p "$(dirname "$1")" && parent=$(cd "$(dirname "$1")" && pwd -P) && echo "${parent%/}/$(basename "$1")"
+  fi
+}
+
 # Prints missing, foreign (not made here), current, old (to be brought up to date) or broken.
 radvqa_state() {
   local venv=$1 want=$2 have
@@ -98,7 +108,7 @@ radvqa_state() {
     echo missing
   elif ! have=$(cat "$venv/.radvqa-stamp" 2>/dev/null); then
     echo foreign
-  elif [ -z "$(radvqa_version "$venv")" ] || [ "${have%%|*}" != "$venv" ]; then
+  elif [ -z "$(radvqa_version "$venv")" ] || ! [ "${have%%|*}" -ef "$venv" ]; then
     echo broken
   elif [ "$have" = "$want" ]; then
     echo current
@@ -172,7 +182,7 @@ radvqa_make() {
       ;;
     old)
       other=$(cut -d'|' -f2 "$venv/.radvqa-stamp")
-      if [ "$other" != "$REPO" ] && [ -d "$other" ]; then
+      if [ -d "$other" ] && ! [ "$other" -ef "$REPO" ]; then
         radvqa_say "$venv belongs to the clone in $other, which would lose it. Set RADVQA_VENV to another folder."
         return 1
       fi
@@ -198,6 +208,7 @@ radvqa_make() {
 radvqa_env() {
   local venv=${RADVQA_VENV:-$REPO/.venv} extras=${RADVQA_EXTRAS:-} lock want
   case $venv in /*) ;; *) venv=$PWD/$venv ;; esac
+  venv=$(radvqa_place "$venv") || return 1
   lock=$(radvqa_choose_lock "$venv") || return 1
   want="$venv|$REPO|$extras|$(radvqa_lock_text "$lock" | cat "$REPO/setup.py" "$REPO/requirements-build.lock" - | cksum)" || return 1
   if [ "$(radvqa_state "$venv" "$want")" != current ]; then

@@ -113,6 +113,29 @@ def test_an_environment_keeps_its_python(machine: Path) -> None:
     assert (machine / "venv" / "bin" / "python").is_file()
 
 
+@pytest.mark.parametrize("name", ["{machine}/venv/", "{machine}/link", "{machine}/bin/../venv", "{relative}"])
+def test_an_environment_is_the_same_by_every_name_of_its_folder(name: str, machine: Path) -> None:
+    """The stamp of one that is interrupted or moved names another folder: such an environment is deleted."""
+    put(machine / "bin" / "python3.11", STAND_IN.format("3.11"))
+    put(machine / "venv" / "bin" / "python", "#!/bin/sh\necho 3.11\n")
+    put(machine / "venv" / ".radvqa-stamp", f"{machine}/venv|{REPO}||old\n")
+    (machine / "link").symlink_to(machine / "venv")
+    named = name.format(machine=machine, relative=os.path.relpath(machine / "venv", REPO))
+    said = source(machine, RADVQA_VENV=named)
+    assert f"bringing {machine.resolve()}/venv up to date" in said and "interrupted" not in said
+    put(machine / "venv" / ".radvqa-stamp", f"{machine}/elsewhere|{REPO}||old\n")
+    assert "was interrupted, moved or broken" in source(machine, RADVQA_VENV=named)
+
+
+def test_an_environment_of_another_clone_is_not_taken_from_it_by_another_name(machine: Path) -> None:
+    put(machine / "bin" / "python3.11", STAND_IN.format("3.11"))
+    put(machine / "venv" / "bin" / "python", "#!/bin/sh\necho 3.11\n")
+    put(machine / "venv" / ".radvqa-stamp", f"{machine}/venv|{machine}||old\n")
+    (machine / "link").symlink_to(machine / "venv")
+    assert f"belongs to the clone in {machine}, which would lose it" in source(machine, RADVQA_VENV=f"{machine}/link")
+    assert (machine / "venv" / "bin" / "python").is_file()
+
+
 @pytest.mark.parametrize(
     ("variables", "said"),
     [

@@ -76,6 +76,7 @@ class Reading:
         if row["question"] and not row["answer"]:
             return "answer is empty"
         if isinstance(row["image"], str) and row["image"] not in self.files:
+            self.files.lacks_images = True
             return f"image file is absent: {row['image']}"
         return ""
 

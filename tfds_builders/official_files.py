@@ -29,6 +29,7 @@ class OfficialFiles:
     Attributes:
         unopened: paths of archives of kinds that are not opened.
         used: the files of the folder that were read, by their path in it.
+        lacks_images: whether a row names an image that is absent.
 
     Raises:
         ValueError: for an archive that cannot be trusted (`archives.py`).
@@ -41,6 +42,7 @@ class OfficialFiles:
         self.kind = kind
         self.unopened: list[str] = []
         self.used: set[str] = set()
+        self.lacks_images = False
         self.files: dict[str, Path] = {}
         self._entries: list[tuple[tuple[str, ...], Path | Member]] = []
         self._origin: dict[str, str] = {}  # of a file, or of the archive that a member is in, by its path

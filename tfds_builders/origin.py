@@ -19,6 +19,8 @@ from tfds_builders.rejects import write_whole
 FILE_NAME = "origin.json"
 SMALL = 64 << 20  # bytes: of a larger file, only the first and last MiB are hashed; a zip lists its members at its end
 END = 1 << 20
+# Suffixes of the files that an absent image may come in; DICOM files often have none.
+IMAGES = (".bmp", ".dcm", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp", "", ".zip", ".tar", ".tgz", ".gz")
 LISTED = 3  # files that a message names
 
 
@@ -28,12 +30,13 @@ def describe_origin(
     """The content of origin.json.
 
     Args:
-        files: the official files; those with the suffixes of the files that were read are recorded.
+        files: the official files; those with the suffixes of the files that were read are recorded, and if an image
+            is absent, those that may hold images.
         kind: `folder` or `download`.
         builder: name, config and version of the builder.
         options: the further settings that determine the rows.
     """
-    suffixes = sorted({_suffix(name) for name in files.used})
+    suffixes = sorted({_suffix(name) for name in files.used}.union(IMAGES if files.lacks_images else ()))
     found = {_hash_name(name): _facts(path) for name, path in _regular(files) if _suffix(name) in suffixes}
     return {
         "prepared": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

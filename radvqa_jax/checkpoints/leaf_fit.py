@@ -1,7 +1,6 @@
 """Decides how each leaf of a checkpoint gets into a model: unchanged, in another shape, drawn, or not at all."""
 
 import math
-import re
 import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -88,8 +87,9 @@ def decide(
     """The names of leaves to draw and to ignore; raises ValueError that lists every leaf that does not fit."""
     have = held.leaves
     unfit = {line.split(":")[0] for lines in held.problems.values() for line in lines}
-    drawn = [name for name in want if name not in have and name not in unfit and _matches(name, allow_missing)]
-    ignored = [name for name in held.extra if _matches(name, allow_extra)]
+    may_lack, may_have = _compile(allow_missing, "allow_missing"), _compile(allow_extra, "allow_extra")
+    drawn = [name for name in want if name not in have and name not in unfit and _matches(name, may_lack)]
+    ignored = [name for name in held.extra if _matches(name, may_have)]
     # A leaf that can be adapted counts as fitting, and a leaf with another problem is not also called missing.
     fitting = {
         name: want[name] if adaptation(name, leaf, want[name], reader.spare_rows).kind else leaf
@@ -113,5 +113,9 @@ def decide(
     return drawn, ignored
 
 
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(re.fullmatch(pattern, name) for pattern in patterns)
+def _compile(patterns: tuple[str, ...], field: str) -> list[Any]:
+    return [trees.compile_pattern(pattern, f"model.{field}[{number}]") for number, pattern in enumerate(patterns)]
+
+
+def _matches(name: str, patterns: list[Any]) -> bool:
+    return any(pattern.fullmatch(name) for pattern in patterns)

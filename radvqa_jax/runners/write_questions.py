@@ -1,5 +1,6 @@
 """The mode in which questions are written from captions and cases."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from radvqa_jax.chat_client import ChatClient
@@ -8,11 +9,11 @@ from radvqa_jax.data.written import DATASET, say_origin
 from radvqa_jax.files import check_writable
 from radvqa_jax.runners.check_questions import Origin, check_questions, check_settings
 from radvqa_jax.synthesis import prompts
-from radvqa_jax.synthesis.candidates import FILE_NAME, read_candidates
+from radvqa_jax.synthesis.candidates import FILE_NAME, Candidate, read_candidates
 from radvqa_jax.synthesis.forecast import describe_forecast, forecast, show_prompts
 from radvqa_jax.synthesis.images import Images
 from radvqa_jax.synthesis.ledger import LEDGER, Ledger, read_ledger, total
-from radvqa_jax.synthesis.work import check_writing, plan, unplanned, writers_of
+from radvqa_jax.synthesis.work import Work, check_writing, plan, planned, writers_of
 from radvqa_jax.synthesis.writers import chat_config, settings_of
 from radvqa_jax.synthesis.writing import Written, describe_work, write
 from tfds_builders.written.written_dataset_builder import Builder
@@ -29,12 +30,10 @@ def write_questions_mode(config: Config, workdir: Path) -> None:
         check_writable(config.data.data_dir, field="data.data_dir", inside=f"{DATASET}/{config.synthesis.name}")
         if replaced := describe_replaced(config.synthesis.name, config.data.data_dir):
             print(replaced, flush=True)
-    written = write_candidates(config, workdir)
+    written, candidates = write_candidates(config, workdir)
     if written is None:
         return
     found = total(read_ledger(workdir / LEDGER))
-    kept = read_candidates(workdir / FILE_NAME) if written.pairs else []
-    candidates = [pair for pair in kept if pair.candidate_id not in written.left_out]
     cost = {
         "pairs": len(candidates),
         "replies": found.replies,
@@ -68,30 +67,38 @@ def describe_replaced(name: str, data_dir: str) -> str:
     )
 
 
-def write_candidates(config: Config, workdir: Path) -> Written | None:
-    """Writes the missing pairs after printing the expected cost; with `dry_run` it only prints the cost."""
+def write_candidates(config: Config, workdir: Path) -> tuple[Written | None, list[Candidate]]:
+    """Writes the missing pairs after printing the expected cost; with `dry_run` it only prints the cost.
+
+    Returns:
+        What was written, None after a dry run, and the workdir's pairs that are planned, in the order of the plan.
+    """
     own = config.synthesis
     check_writing(own)
     images = Images(own, config.data, seed=config.seed)
+
+    def works() -> Iterator[Work]:
+        return plan(images, own, seed=config.seed)
+
     path = workdir / FILE_NAME
     kept = read_candidates(path) if path.is_file() else []
     images.check_splits(kept)
-    left_out = unplanned(kept, plan(images, own, seed=config.seed), cache=_cache(own, workdir))
+    left_out = len(kept) - len(planned(kept, works(), cache=_cache(own, workdir)))
     client = _client(own, workdir)
     try:
         ledger = Ledger(workdir, settings_of(own, seed=config.seed))
-        found = forecast(plan(images, own, seed=config.seed), ledger, client, own)
+        found = forecast(works(), ledger, client, own)
         if images.moved:
             print(f"{len(images.moved)} cases are in several splits; each goes to the most held-out one.")
         if left_out:
             print(
-                f"{len(left_out)} pairs of earlier commands, about other images or by other writers, stay in {path} "
+                f"{left_out} pairs of earlier commands, about other images or by other writers, stay in {path} "
                 "and are not used. Their sources, limit or writers, given again, use them."
             )
         print(describe_forecast(found, own), flush=True)
         if own.writing.dry_run:
             print(show_prompts(found, own))
-            return None
+            return None, []
         if found.requests and own.chat.allow_remote:
             print(
                 f"To {own.chat.base_url}, which is not this machine, go captions and case texts of {found.requests} "
@@ -106,7 +113,8 @@ def write_candidates(config: Config, workdir: Path) -> Written | None:
     print(describe_work(written, total(read_ledger(workdir / LEDGER))))
     if path.is_file():
         print(f"The pairs are in {path}, one on each line.", flush=True)
-    return written._replace(left_out=left_out)
+    kept = read_candidates(path) if written.pairs else []
+    return written, planned(kept, works(), cache=_cache(own, workdir))
 
 
 def _cache(config: SynthesisConfig, workdir: Path) -> Path:

@@ -88,8 +88,12 @@ def plan(images: Iterable[Image], config: SynthesisConfig, *, seed: int) -> Iter
             yield Work(_work_id(image, writer, kinds), image, writer, kinds)
 
 
-def unplanned(pairs: Sequence[Candidate], works: Iterable[Work], *, cache: Path) -> frozenset[str]:
-    """The ids of pairs of an earlier command about images, or by writers, that are no longer planned.
+def planned(pairs: Sequence[Candidate], works: Iterable[Work], *, cache: Path) -> list[Candidate]:
+    """The pairs of planned images and writers, in the order of the plan.
+
+    Pairs are kept in the order of the replies, which differs between runs. Checks and the written set use the order of
+    the plan, so that the same replies give the same set. Pairs of an earlier command about other images, or by other
+    writers, are left out.
 
     Args:
         pairs: all of the workdir.
@@ -99,25 +103,25 @@ def unplanned(pairs: Sequence[Candidate], works: Iterable[Work], *, cache: Path)
     Raises:
         ValueError: if a planned image has another caption than a pair about it was written from.
     """
-    captions: dict[tuple[str, str, str, str], set[str]] = {}
-    if pairs:
-        for work in works:
-            image = work.image
-            key = (image.dataset, image.builder_config, image.image_id, work.writer)
-            captions.setdefault(key, set()).add(sha256_text(image.row["caption"]))
-    found = set()
+    places: dict[tuple[str, str, str, str], dict[str, int]] = {}  # place in the plan, by image and writer, by caption
+    for place, work in enumerate(works if pairs else ()):
+        image = work.image
+        key = (image.dataset, image.builder_config, image.image_id, work.writer)
+        places.setdefault(key, {}).setdefault(sha256_text(image.row["caption"]), place)
+    found = []
     for pair in pairs:
-        now = captions.get((pair.dataset, pair.builder_config, pair.image_id, pair.writer))
+        now = places.get((pair.dataset, pair.builder_config, pair.image_id, pair.writer))
         if now is None:
-            found.add(pair.candidate_id)
-        elif pair.caption_sha256 not in now:
+            continue
+        if pair.caption_sha256 not in now:
             keep = f", with --config.synthesis.chat.cache={cache} to keep the replies so far" if cache.is_file() else ""
             raise ValueError(
                 f"The caption of {pair.image_id!r} in {pair.dataset}:{pair.prepared_split} is not the one that a "
                 "question was written from: the set was prepared anew, or its source has another filter. Write the "
                 f"questions in a new workdir{keep}."
             )
-    return frozenset(found)
+        found.append((now[pair.caption_sha256], len(found), pair))
+    return [pair for *_, pair in sorted(found, key=lambda one: one[:2])]
 
 
 def _work_id(image: Image, writer: str, kinds: Sequence[str]) -> str:

@@ -39,7 +39,6 @@ class Written(NamedTuple):
     calls: int  # requests sent
     tokens: int
     estimated: bool  # whether the number of tokens is estimated
-    left_out: frozenset[str] = frozenset()  # ids of pairs of earlier commands that this one does not plan
 
 
 @contextlib.contextmanager

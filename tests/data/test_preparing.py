@@ -217,6 +217,7 @@ def test_a_table_in_one_archive_is_prepared_and_prepared_again(tmp_path: Path) -
         ("PatientID", ("p1", "p2"), {"columns": (("case_id", "PatientID"),)}, ""),
         ("case_id", ("P3", "p3"), {}, "1 ids in the column 'case_id' have several spellings"),
         ("case_id", ("003", "3"), {}, "1 ids in the column 'case_id' have several spellings"),
+        ("case_id", ("101", "101.0"), {}, "1 ids in the column 'case_id' have several spellings"),
         ("age", ("63", "64"), {}, ""),
     ],
 )

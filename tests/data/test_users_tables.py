@@ -63,6 +63,17 @@ def test_options_that_a_prepared_table_was_not_made_with_are_refused_without_its
             load_rows(source, asked)
 
 
+def test_an_image_that_comes_later_is_another_source_whatever_its_kind(tmp_path: Path) -> None:
+    folder = own_folder(tmp_path / "own")
+    (folder / "table.csv").write_text((folder / "table.csv").read_text() + "late.jpg,Is it dark?,yes,north\n")
+    data = DataConfig(data_dir=str(tmp_path / "data"), manual_dir=str(folder), name="mine")
+    assert prepare("table", data=data)["dropped"] == {"image file is absent": 1}
+    assert prepare("table", data=data)["origin"].startswith("already prepared")
+    Image.new("L", (8, 8)).save(folder / "late.jpg")
+    with pytest.raises(ValueError, match=r"holds other files: also late\.jpg.*--config\.data\.rebuild=true"):
+        prepare("table", data=data)
+
+
 def test_columns_named_like_what_this_package_adds_stay_texts_of_the_user(tmp_path: Path) -> None:
     folder = own_folder(tmp_path / "own", split=True)
     table = (folder / "table.csv").read_text().replace("ward", "History,image used,mask,boxes")

@@ -96,6 +96,19 @@ def test_a_line_moved_by_hand_to_another_split_is_refused_before_anything_is_wri
     assert path.read_bytes() == edited
 
 
+def test_pairs_are_in_the_order_of_the_plan_whatever_the_order_of_the_replies(configure: Any, tmp_path: Path) -> None:
+    """The checks and the written set depend on the order; threads finish in any."""
+    config = configure(writers=(("templates", 1.0),), limit=6)
+    _, pairs = write_candidates(config, tmp_path)
+    path = tmp_path / "candidates.jsonl"
+    by_image: dict[str, list[str]] = {}
+    for line in path.read_text().splitlines(keepends=True):
+        by_image.setdefault(json.loads(line)["image_id"], []).append(line)
+    path.write_text("".join(line for image in reversed(by_image) for line in by_image[image]))
+    assert read_candidates(path) != pairs and len(by_image) == 6
+    assert write_candidates(config, tmp_path)[1] == pairs
+
+
 def test_a_removed_line_is_noticed(configure: Any, tmp_path: Path) -> None:
     config = configure(writers=(("templates", 1.0),), limit=3)
     write_candidates(config, tmp_path)

@@ -225,11 +225,13 @@ def _case_warnings(columns: Columns, made: list[MadeRow]) -> list[str]:
     spellings: dict[str, set[str]] = {}
     for one in (one for one in made if not one.fault):
         if case := columns.text(one.raw.cells, "case_id"):
-            spellings.setdefault(case.casefold().lstrip("0"), set()).add(case)
+            plain = re.sub(r"\.0+$", "", case.casefold()).lstrip("0")
+            spellings.setdefault(plain, set()).add(case)
     several = sum(len(found) > 1 for found in spellings.values())
     return [
-        f"{several} ids in the column {columns.of['case_id'][0]!r} have several spellings, which differ in capitals or "
-        "leading zeros: they count as several patients, whose rows may be in several splits. Spell each alike."
+        f"{several} ids in the column {columns.of['case_id'][0]!r} have several spellings, which differ in capitals, "
+        "leading zeros or a final .0: they count as several patients, whose rows may be in several splits. Spell each "
+        "alike."
     ] * bool(several)
 
 

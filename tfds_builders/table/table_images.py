@@ -48,7 +48,11 @@ class TableFiles(OfficialFiles):
         Raises:
             ValueError: with the reason if there is no image.
         """
-        return Found(cell) if isinstance(cell, Embedded) else self._meant.find(cell, table=table)
+        try:
+            return Found(cell) if isinstance(cell, Embedded) else self._meant.find(cell, table=table)
+        except ValueError:
+            self.lacks_images = True
+            raise
 
     def read(self, name: str) -> bytes:
         """The bytes of a file or of an image in a Parquet file, converted to PNG if they are of another kind.
