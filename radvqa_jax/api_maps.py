@@ -194,8 +194,7 @@ class Maps:
         if not isinstance(word, str):
             raise ValueError(f"word must be text; got {word!r} ({type(word).__name__}).")
         if not word:
-            inner = [at for text, positions in self.bundle.words for at in positions if not _is_end(text)]
-            return inner or list(range(len(self.bundle.token_ids))), False
+            return list(range(max(1, len(self.bundle.token_ids) - self.bundle.ended))), False
         for words, prompt in ((self.bundle.words, False), (self.bundle.prompt_words, True)):
             same = [positions for text, positions in words if text == word]
             same += [positions for text, positions in words if _is_alike(text, word)]

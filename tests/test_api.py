@@ -25,6 +25,7 @@ from radvqa_jax.config import EMBEDDED, ExportConfig
 from radvqa_jax.config.check import change_part
 from radvqa_jax.data.opened import open_any
 from radvqa_jax.data.rows import RowSource
+from radvqa_jax.saliency.compare import whole_answer
 from radvqa_jax.saliency.overlay import robust_limits
 from radvqa_jax.saliency.passes import PassOptions
 
@@ -433,10 +434,20 @@ def test_a_model_is_exported_and_loaded_again(model: Model, picture: np.ndarray,
     assert second.text == first.text and second.logprob == pytest.approx(first.logprob, abs=1e-3)
 
 
+def test_an_answer_keeps_its_image_when_the_caller_uses_the_array_again(model: Model, picture: np.ndarray) -> None:
+    array = np.stack([picture] * 3, axis=-1)
+    answer = model.answer(array, QUESTION)
+    array[:] = 0
+    assert np.array_equal(answer.image, np.stack([picture] * 3, axis=-1))
+
+
 def test_maps_are_shown_on_one_scale_and_measured_against_a_mask(model: Model, picture: np.ndarray) -> None:
     answer = model.answer(picture, QUESTION)
     maps = model.saliency(answer, forced="yes", other="no", residuals=(0.1, 0.9))
     assert maps.words[0] == "yes" and maps.map("contrast").min() < 0 and not maps.notes
+    for text in ("<left> lung", "<loc0001>"):  # words of this form are no ends
+        forced = model.saliency(answer, forced=text, methods=("raw",))
+        np.testing.assert_allclose(forced.map("raw"), whole_answer(forced.bundle, "raw"), rtol=1e-6)
     spaced = model.saliency(answer, forced=" yes\n", other="yes ", methods="scores")
     assert np.array_equal(spaced.bundle.token_ids, maps.bundle.token_ids) and "contrast" not in spaced.methods
     assert spaced.notes == ["There is no contrast with “yes”: one answer is the beginning of the other."]

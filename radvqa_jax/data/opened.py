@@ -140,4 +140,5 @@ def _of_array(array: np.ndarray) -> UInt8[np.ndarray, "h w 3"]:
             f"{list(array.shape)}. Map your values to grey levels first: only you know their range."
         )
     check_pixels(array.shape[1], array.shape[0])
-    return np.repeat(array[..., None], 3, axis=-1) if grey else array
+    # A copy, since answers keep their image, and callers use one array for many.
+    return np.repeat(array[..., None], 3, axis=-1) if grey else array.copy()

@@ -20,6 +20,7 @@ from radvqa_jax.saliency.quality import Quality, quality
 
 WORDS_SHOWN = 6  # in the figure; the .npz has all
 NAME_LENGTH = 100
+PARTS = tuple(f"_{part}" for part in (*METHODS, "heads", "shares"))  # ends of the names of a case's files
 # Of the configuration; they are stored.
 SETTINGS = ("residual", "head_fusion", "start_layer", "discard", "layers", "windows", "knockout_layers")
 
@@ -36,14 +37,17 @@ class SavedCase(NamedTuple):
 def safe_name(question_id: str) -> str:
     """A file name for an id: as it is if it is plain, otherwise cleaned and with a hash that keeps it unique.
 
+    An id such as `17_raw` gets a hash, too: `17_raw.png` is a file of the case 17.
+
     >>> safe_name("xray-17")
     'xray-17'
-    >>> safe_name("../17").startswith("_17-")
-    True
+    >>> safe_name("../17").startswith("_17-"), safe_name("17_raw").startswith("17_raw-")
+    (True, True)
     """
     clean = re.sub(r"[^A-Za-z0-9_-]+", "_", question_id)[:NAME_LENGTH]
     digest = hashlib.sha256(question_id.encode()).hexdigest()[:8]
-    return clean if clean and clean == question_id else f"{clean}-{digest}"
+    is_plain = clean and clean == question_id and not plain(clean).endswith(PARTS)
+    return clean if is_plain else f"{clean}-{digest}"
 
 
 def case_arrays(maps: CaseMaps, *, image_size: tuple[int, int]) -> dict[str, np.ndarray]:

@@ -27,6 +27,7 @@ from radvqa_jax.saliency.overlay import (
     overlay,
     robust_limits,
     scale_end,
+    thin,
 )
 
 Format = Literal["png", "pdf"]
@@ -38,6 +39,7 @@ DPI = 150
 CELL_SIDE = 160  # pixels of a cell's longer side at most: cells show locations, the overlay shows details
 WIDEST = 10.0  # inches
 CELL_INCHES = 2.5  # of a panel
+PANEL_SIDE = 2048  # pixels of a panel's longer side at most, about 800 an inch
 ALPHA = 0.75  # weight of the hottest colour over the image; it falls to none at 0
 EMPTY = "empty"  # a panel with nothing in it
 
@@ -154,6 +156,8 @@ def case_figure(
     """
     if len(titles) != len(maps) or (limits is not None and len(limits) != len(maps)):
         raise ValueError(f"case_figure needs a title, and limits if any, for each of {len(maps)} maps.")
+    image = thin(image, longest=PANEL_SIDE)
+    outline = outline if outline is None else thin(outline, longest=PANEL_SIDE)
     rows = -(-len(maps) // columns)
     wide = 26 * columns
     lines = [part for line in _heading(question, answer, reference, note) for part in textwrap.wrap(line, wide)]

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Shaped, UInt8
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 
 Interpolation = Literal["nearest", "bilinear"]
 Colormap = Literal["viridis", "cividis", "magma", "inferno", "plasma"]  # perceptually uniform, all of them
@@ -24,6 +25,9 @@ Limits = tuple[float, float]
 BAR_HEIGHT, STRIP_HEIGHT, MARGIN, FONT_SIZE = 12, 52, 6, 13  # pixels of the colour bar below an overlay
 DIVERGING = "RdBu_r"  # of a scale that goes below zero: white at zero
 FINE = 4  # least number of pixels of a patch along a side
+BAND = 1 << 20  # pixels that are coloured at a time: in colours, a pixel takes 24 times the memory of its own
+LONGEST, LARGEST = 4096, 16384  # pixels of the longer side: of an image that is enlarged, and of any that is shown
+NARROWEST = 320  # pixels in which the text below an overlay has room
 HOTTEST = 0.02  # share of a map's patches, at least one, that a robust scale leaves beyond its end
 OUTLINE = 2  # pixels
 RESAMPLING = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR}
@@ -38,9 +42,22 @@ def to_pixels(
 
 
 def enlarge(image: UInt8[np.ndarray, "h w 3"], *, min_side: int) -> UInt8[np.ndarray, "H W 3"]:
-    """The image with every pixel repeated until the shorter side has at least `min_side` pixels."""
-    times = max(1, -(-min_side // min(image.shape[:2])))
-    return image.repeat(times, axis=0).repeat(times, axis=1)
+    """The image with every pixel repeated until the shorter side has at least `min_side` pixels, or the longer one
+    would get more than LONGEST."""
+    times = min(-(-min_side // min(image.shape[:2])), LONGEST // max(image.shape[:2]))
+    return _repeat(image, times, times)
+
+
+def _repeat(pixels: Shaped[np.ndarray, "h w *C"], down: int, across: int) -> Shaped[np.ndarray, "H W *C"]:
+    """The pixels with rows and columns repeated; not copied if once is enough."""
+    pixels = pixels.repeat(down, axis=0) if down > 1 else pixels
+    return pixels.repeat(across, axis=1) if across > 1 else pixels
+
+
+def thin(pixels: Shaped[np.ndarray, "h w *C"], *, longest: int) -> Shaped[np.ndarray, "H W *C"]:
+    """Every n-th row and column of an image or mask, so that the longer side has at most `longest` pixels."""
+    step = -(-max(pixels.shape[:2]) // longest)
+    return pixels[::step, ::step]
 
 
 def finer(pixels: Shaped[np.ndarray, "h w *C"], *, grid: int) -> Shaped[np.ndarray, "H W *C"]:
@@ -50,7 +67,7 @@ def finer(pixels: Shaped[np.ndarray, "h w *C"], *, grid: int) -> Shaped[np.ndarr
     repeated independently, so a thin image stays small; whoever shows it must keep the original's aspect ratio.
     """
     down, across = (max(1, -(-FINE * grid // side)) for side in pixels.shape[:2])
-    return pixels.repeat(down, axis=0).repeat(across, axis=1)
+    return _repeat(pixels, down, across)
 
 
 def colour_limits(*maps: Float[np.ndarray, "..."], signed: bool = False) -> Limits:
@@ -107,13 +124,12 @@ def outlined(pixels: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]) 
         return pixels
 
     def grow(area: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-        wide = np.pad(area, OUTLINE)
-        shifts = range(2 * OUTLINE + 1)
-        h, w = area.shape
-        return np.logical_or.reduce([wide[i : i + h, j : j + w] for i in shifts for j in shifts])
+        return ndimage.binary_dilation(area, np.ones((2 * OUTLINE + 1,) * 2, bool))
 
-    border = grow(mask) & ~mask
-    return np.where(border[..., None], 255, np.where((grow(border) & ~mask)[..., None], 0, pixels)).astype(np.uint8)
+    border, drawn = grow(mask) & ~mask, pixels.copy()
+    drawn[grow(border) & ~mask] = 0
+    drawn[border] = 255
+    return drawn
 
 
 def colours_of(limits: Limits, colormap: str) -> matplotlib.colors.Colormap:
@@ -145,17 +161,21 @@ def overlay(
     """
     low, high = limits or colour_limits(saliency)
     values = to_pixels(saliency, *image.shape[:2], interpolation=interpolation)
-    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
-    scaled = scaled.clip(0, 1)
-    colours = colours_of((low, high), colormap)(scaled)[..., :3] * 255
-    strength = np.abs(2 * scaled - 1) if low < 0 else scaled
-    weight = alpha * strength[..., None] if fade else alpha
-    return np.rint((1 - weight) * image + weight * colours).astype(np.uint8)
+    shown, colours_at, rows = np.empty_like(image), colours_of((low, high), colormap), max(1, BAND // image.shape[1])
+    for at in (slice(start, start + rows) for start in range(0, len(image), rows)):
+        scaled = (values[at] - low) / (high - low) if high > low else np.zeros_like(values[at])
+        scaled = scaled.clip(0, 1)
+        strength = np.abs(2 * scaled - 1) if low < 0 else scaled
+        weight = alpha * strength[..., None] if fade else alpha
+        shown[at] = np.rint((1 - weight) * image[at] + weight * colours_at(scaled)[..., :3] * 255)
+    return shown
 
 
-def _scale_strip(width: int, limits: Limits, *, colormap: Colormap, label: str, end: str) -> UInt8[np.ndarray, "H W 3"]:
-    """A colour bar with its ends printed, as a strip to put below an image."""
-    unit = max(1.0, width / 320)  # legible when the picture is shown smaller
+def _scale_strip(
+    width: int, limits: Limits, *, height: int, colormap: Colormap, label: str, end: str
+) -> UInt8[np.ndarray, "H W 3"]:
+    """A colour bar with its ends printed, as a strip of some width to put below an image of some height."""
+    unit = max(1.0, min(width, 4 * height) / NARROWEST)  # legible when the picture is shown smaller
     margin, bar_height, size = round(MARGIN * unit), round(BAR_HEIGHT * unit), round(FONT_SIZE * unit)
     strip = Image.new("RGB", (width, round(STRIP_HEIGHT * unit)), "white")
     ramp = colours_of(limits, colormap)(np.linspace(0, 1, width - 2 * margin))[None, :, :3] * 255
@@ -185,9 +205,11 @@ def overlay_png(
     """A PNG of the overlay, enlarged by a whole factor if small, with the printed scale below it.
 
     Arguments are those of `overlay`; `min_side` is the least length of the shorter side in pixels, without the scale,
-    `label` names the quantity of the scale, and `outline` is a mask of the image's size whose border is drawn.
+    unless the longer side would get more than LONGEST; `label` names the quantity of the scale, and `outline` is a mask
+    of the image's size whose border is drawn. An image of more than LARGEST pixels a side is thinned.
     """
     limits = limits or colour_limits(saliency)
+    image = thin(image, longest=LARGEST)
     big = finer(enlarge(image, min_side=min_side), grid=len(saliency))
     settings = {"alpha": alpha, "colormap": colormap, "interpolation": interpolation, "fade": fade}
     shown = overlay(big, saliency, limits=limits, **settings)
@@ -195,7 +217,10 @@ def overlay_png(
         rows, columns = (np.arange(to) * size // to for to, size in zip(shown.shape[:2], outline.shape, strict=True))
         shown = outlined(shown, outline[np.ix_(rows, columns)])
     end = scale_end(limits, saliency)
-    strip = _scale_strip(shown.shape[1], limits, colormap=colormap, label=label, end=end)
+    height, width = shown.shape[:2]
+    strip = _scale_strip(max(width, NARROWEST), limits, height=height, colormap=colormap, label=label, end=end)
+    sheet = np.full((height + len(strip), strip.shape[1], 3), 255, np.uint8)
+    sheet[:height, :width], sheet[height:] = shown, strip
     file = io.BytesIO()
-    Image.fromarray(np.concatenate([shown, strip])).save(file, "PNG", optimize=True)
+    Image.fromarray(sheet).save(file, "PNG", optimize=True)
     return file.getvalue()

@@ -3,8 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Num
 from scipy import ndimage
+
+BAND = 1 << 20  # pixels whose gradient is computed at a time
 
 
 class Quality(NamedTuple):
@@ -111,14 +113,21 @@ def centre_prior(grid: int, *, width: float = 0.25) -> Float[np.ndarray, "grid g
     return np.outer(row, row)
 
 
-def edge_map(image: Float[np.ndarray, "h w 3"], *, grid: int) -> Float[np.ndarray, "grid grid"]:
-    """The mean size of the grey gradient (Sobel) in each patch of the image that the model saw.
+def edge_map(image: Num[np.ndarray, "h w 3"], *, grid: int) -> Float[np.ndarray, "grid grid"]:
+    """The mean size of the grey gradient (Sobel) in each patch of an image.
 
     An edge detector knows nothing of question or model, and passes for saliency (Adebayo et al. 2018, section 5).
     """
-    grey = image.astype(float).mean(axis=-1)
-    size = np.hypot(ndimage.sobel(grey, axis=0, mode="nearest"), ndimage.sobel(grey, axis=1, mode="nearest"))
-    return _overlap(size.shape[0], grid) @ size @ _overlap(size.shape[1], grid).T
+    height, width = image.shape[:2]
+    down, across, found = _overlap(height, grid), _overlap(width, grid).T, np.zeros((grid, grid))
+    band = max(1, BAND // width)
+    for start in range(0, height, band):
+        first, end = max(0, start - 1), min(height, start + band + 1)  # with a row above and below
+        grey = image[first:end].mean(axis=-1, dtype=float)
+        size = np.hypot(ndimage.sobel(grey, axis=0, mode="nearest"), ndimage.sobel(grey, axis=1, mode="nearest"))
+        rows = slice(start, min(height, start + band))
+        found += down[:, rows] @ (size[start - first :][: rows.stop - start] @ across)
+    return found
 
 
 def entropy(saliency: Float[np.ndarray, "grid grid"]) -> float:

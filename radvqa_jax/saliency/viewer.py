@@ -154,7 +154,7 @@ def _quality_rows(case: ViewerCase, grid: int) -> list[dict[str, Any]]:
             rows.append(described | found._asdict())
     blind = {
         "centre of the image": centre_prior(grid),
-        "edges of the image": edge_map(case.image.astype(float), grid=grid),
+        "edges of the image": edge_map(case.image, grid=grid),
     }
     for name, values in blind.items():
         if found := quality(values, case.mask):

@@ -127,6 +127,13 @@ def test_names_stay_apart_and_plain_ones_stay_as_they_are() -> None:
     assert safe_name("xray_0001-q2") == "xray_0001-q2"
 
 
+@pytest.mark.parametrize("end", ["", "raw", "rollout_vision", "heads", "shares", "contrast_first"])
+def test_a_case_whose_id_ends_like_a_file_of_another_keeps_its_files(tmp_path: Path, end: str) -> None:
+    for question_id in ("17", f"17_{end}" if end else "18"):
+        save(tmp_path, fake_maps(words=1), question_id=question_id)
+    assert len(list(tmp_path.iterdir())) == 10 and not (tmp_path / f"17_{end}.npz").exists()
+
+
 def test_a_mask_is_read_from_its_png() -> None:
     mask = np.zeros((5, 7), bool)
     mask[1:3, 2:6] = True

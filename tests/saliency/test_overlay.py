@@ -112,7 +112,7 @@ def test_a_sink_does_not_decide_a_robust_scale_and_is_printed() -> None:
 def test_values_beyond_the_scale_are_printed_below_the_picture() -> None:
     """The sign for it is in the font: it looks different from a missing character."""
     strips = [
-        overlay_module._scale_strip(320, (0.0, 1.0), colormap="viridis", label="share", end=f"{sign} 1")
+        overlay_module._scale_strip(320, (0.0, 1.0), height=320, colormap="viridis", label="share", end=f"{sign} 1")
         for sign in ("≥", "\ue000", "")
     ]
     assert not np.array_equal(strips[0], strips[1]) and not np.array_equal(strips[0], strips[2])
@@ -141,23 +141,38 @@ def test_small_images_are_enlarged_by_whole_pixels() -> None:
     assert big.shape == (6, 9, 3)
     assert np.array_equal(big[::3, ::3], image)
     assert np.array_equal(big[2::3, 2::3], image)
-    assert enlarge(image, min_side=2) is not image
     assert np.array_equal(enlarge(image, min_side=2), image)
 
 
 def test_the_png_is_the_overlay_with_a_printed_scale_below() -> None:
     image = np.random.default_rng(0).integers(0, 255, (20, 40, 3)).astype(np.uint8)
     saliency = np.random.default_rng(1).random((4, 4)) / 16
-    png = overlay_png(image, saliency, min_side=100)
+    png = overlay_png(image, saliency, min_side=160)
     shown = pixels(png)
-    assert shown.shape == (100 + STRIP_HEIGHT, 200, 3)
-    assert np.array_equal(shown[:100], overlay(enlarge(image, min_side=100), saliency))
-    strip = shown[100:]
+    assert shown.shape == (160 + STRIP_HEIGHT, 320, 3)
+    assert np.array_equal(shown[:160], overlay(enlarge(image, min_side=160), saliency))
+    strip = shown[160:]
     assert (strip == 255).all(axis=-1).mean() > 0.3 and (strip.sum(axis=-1) < 60).any()  # white, with dark text
-    doubled = pixels(overlay_png(image, saliency * 2, min_side=100))
-    assert np.array_equal(doubled[:100], shown[:100]) and not np.array_equal(doubled[100:], strip)
-    assert overlay_png(image, saliency, min_side=100) == png
-    assert overlay_png(image, saliency, min_side=100, label="share of rollout") != png
+    doubled = pixels(overlay_png(image, saliency * 2, min_side=160))
+    assert np.array_equal(doubled[:160], shown[:160]) and not np.array_equal(doubled[160:], strip)
+    assert overlay_png(image, saliency, min_side=160) == png
+    assert overlay_png(image, saliency, min_side=160, label="share of rollout") != png
+
+
+@pytest.mark.parametrize("shape", [(8, 2000), (3000, 1), (20, 3000), (1, 200_000)])
+def test_the_png_of_a_thin_image_is_small_and_has_its_scale(shape: tuple[int, int]) -> None:
+    """Repeated until its shorter side has 320 pixels, it would take gigabytes."""
+    png = overlay_png(np.zeros((*shape, 3), np.uint8), np.eye(8))
+    height, width, _ = pixels(png).shape
+    assert height * width < 20e6 and width >= 320 and height > STRIP_HEIGHT
+
+
+def test_bands_of_a_large_image_are_coloured_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (33, 20, 3)).astype(np.uint8)
+    values = np.random.default_rng(1).random((4, 4))
+    whole = overlay(image, values, interpolation="bilinear", fade=True)
+    monkeypatch.setattr(overlay_module, "BAND", 7 * 20)
+    assert np.array_equal(overlay(image, values, interpolation="bilinear", fade=True), whole)
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (1, 40), (40, 3), (16, 16)])

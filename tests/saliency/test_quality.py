@@ -110,6 +110,13 @@ def test_blind_maps_look_where_they_say() -> None:
     assert (edges[:, 2] > 1).all() and np.abs(edges[:, [0, 1, 3, 4]]).max() == 0
 
 
+def test_the_gradient_is_the_same_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (33, 20, 3)).astype(np.uint8)
+    whole = edge_map(image, grid=4)
+    monkeypatch.setattr("radvqa_jax.saliency.quality.BAND", 7 * 20)
+    assert np.allclose(edge_map(image, grid=4), whole, rtol=1e-12)
+
+
 def test_entropy_is_one_for_an_even_map_and_zero_for_one_patch() -> None:
     one = np.zeros((4, 4))
     one[2, 1] = 3.0
